@@ -1,0 +1,143 @@
+"""Every Protocol that one room implements and another uses."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol, TypeVar
+
+from antiphon.core.errors import AntiphonError
+from antiphon.core.events import Output, Word
+from antiphon.core.specs import TranscribeSpec
+from antiphon.core.wire import Body, ModelCard, Opening, Response, Step, Url
+
+State = TypeVar("State")
+
+# -- surfaces ----------------------------------------------------------------------------------------------------------
+
+
+class Surface(Protocol):
+    """One connection's translation between a vendor's wire and our vocabulary. It never blocks and holds no socket.
+
+    `now_ns` is monotonic. On HTTP, `receive` is not called: the body came with `negotiate`, the answer is what `emit`
+    sends, a `Head` first.
+    """
+
+    def receive(self, message: str | bytes, now_ns: int) -> Step: ...
+
+    def emit(self, event: Output, now_ns: int) -> Step: ...
+
+    def deadline_ns(self) -> int | None:
+        """When `expire` wants to be called, if nothing happens before."""
+
+    def expire(self, now_ns: int) -> Step: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Accepted:
+    """A call that makes sense: what it asks for, and who translates.
+
+    `media` is the audio of a call that brings it whole; `None` where it will be streamed. `headers` go on the answer
+    to a WebSocket's opening; `subprotocol` is the one chosen.
+    """
+
+    spec: TranscribeSpec
+    surface: Surface
+    media: bytes | Url | None = None
+    headers: tuple[tuple[str, str], ...] = ()
+    subprotocol: str | None = None
+
+
+class Endpoint(Protocol):
+    """What every route of a vendor can do, before there is a session."""
+
+    def credential(self, opening: Opening) -> str | None:
+        """The secret the caller sent, wherever the vendor puts it; whether it holds is not the surface's to say."""
+
+    def refuse(self, opening: Opening, error: AntiphonError) -> Response:
+        """The error in the vendor's own shape, status and headers."""
+
+
+class LiveEndpoint(Endpoint, Protocol):
+    """A WebSocket route."""
+
+    def negotiate(self, opening: Opening) -> Accepted:
+        """Raises `AntiphonError` for a call that does not make sense."""
+
+
+class UnaryEndpoint(Endpoint, Protocol):
+    """An HTTP route whose body is the audio, or says where it is."""
+
+    max_body_bytes: int
+
+    def negotiate(self, opening: Opening, body: Body) -> Accepted:
+        """Raises `AntiphonError` for a call that does not make sense."""
+
+
+class ListEndpoint(Endpoint, Protocol):
+    """An HTTP route that tells which models there are."""
+
+    def answer(self, opening: Opening, models: Sequence[ModelCard]) -> Response: ...
+
+
+# -- engines -----------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Utterance:
+    """Speech to recognise: 16 kHz mono int16 little-endian. `draft` is the last hypothesis of the same utterance
+    (tokens, without start or end), which speeds decoding up and never changes its result.
+    """
+
+    pcm: bytes
+    draft: tuple[int, ...] = ()
+    timed: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Hypothesis:
+    """What an engine heard. Word times are relative to the utterance's first sample, zero unless `timed`.
+
+    `pieces` and `logprobs` (natural) are one per token. `accepted` counts draft tokens kept, `steps` decoder passes;
+    `looped` says that the output ran in a circle and was cut.
+    """
+
+    text: str
+    words: tuple[Word, ...]
+    confidence: float
+    tokens: tuple[int, ...]
+    pieces: tuple[str, ...] = ()
+    logprobs: tuple[float, ...] = ()
+    accepted: int = 0
+    steps: int = 0
+    looped: bool = False
+
+
+class Recogniser(Protocol):
+    """Turns utterances into text. Blocking, safe to call from several threads, without state between calls."""
+
+    def recognise(self, batch: Sequence[Utterance]) -> list[Hypothesis]:
+        """One hypothesis per utterance, in order. A row's text does not depend on its neighbours.
+
+        Raises `EngineError`.
+        """
+
+
+class VoiceDetector(Protocol[State]):
+    """Says how likely each frame is speech, for many streams in one call. Blocking, safe to call from one thread."""
+
+    def initial_state(self) -> State: ...
+
+    def probabilities(
+        self, frames: Sequence[bytes], states: Sequence[State]
+    ) -> tuple[Sequence[float], Sequence[State]]:
+        """`frames` are 512 samples each, one per stream, with the state the stream's last call returned."""
+
+
+# -- time --------------------------------------------------------------------------------------------------------------
+
+
+class Clock(Protocol):
+    """Monotonic for durations, wall for dates."""
+
+    def now_ns(self) -> int: ...
+
+    def unix_ms(self) -> int: ...

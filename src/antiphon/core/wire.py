@@ -1,0 +1,89 @@
+"""The seam between a transport and a surface: values that cross it, with no socket in them."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from antiphon.core.events import Input
+
+
+@dataclass(frozen=True, slots=True)
+class Opening:
+    """How a call began. Header names are lower case. `request_id` is a UUID the transport made; `received_unix_ms` is
+    the wall clock at arrival, for vendors that say when.
+    """
+
+    method: str
+    path: str
+    query: tuple[tuple[str, str], ...] = ()
+    headers: Mapping[str, str] = field(default_factory=dict)
+    subprotocols: tuple[str, ...] = ()
+    request_id: str = ""
+    received_unix_ms: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Body:
+    """A request's body, whole. For `multipart/form-data`, `fields` are the text parts in order and `data` is the one
+    file part, else `data` is the raw body. `has_file` tells an empty file from none.
+    """
+
+    data: bytes = b""
+    fields: tuple[tuple[str, str], ...] = ()
+    filename: str = ""
+    has_file: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Url:
+    """Media that the server shall fetch, through the guarded fetcher."""
+
+    url: str
+
+
+@dataclass(frozen=True, slots=True)
+class Response:
+    """A whole HTTP answer: to a refused call, or one that needs no session."""
+
+    status: int
+    headers: tuple[tuple[str, str], ...]
+    body: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Head:
+    """The start of an HTTP answer; body bytes follow."""
+
+    status: int
+    headers: tuple[tuple[str, str], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Close:
+    """End of the connection. On a WebSocket, a close code and a reason of at most 123 bytes."""
+
+    code: int = 1000
+    reason: str = ""
+
+
+Wire = str | bytes | Head
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """What one thing that happened leads to: inputs for the session, messages for the caller, perhaps the close."""
+
+    inputs: tuple[Input, ...] = ()
+    sends: tuple[Wire, ...] = ()
+    close: Close | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ModelCard:
+    """One public model name and what answers to it."""
+
+    name: str
+    local: str
+    created_unix_s: int
+
+
+NOTHING = Step()
