@@ -1,0 +1,93 @@
+"""From tokens to text: the vocabulary, words with confidences, and when an output has run in a circle.
+
+Pure functions over a model's own tokens; nothing here knows a graph or an array. The pieces of a hypothesis always
+join to its text: a character that spans several byte tokens belongs to the last of them.
+"""
+
+import codecs
+from collections.abc import Sequence
+from math import exp
+from pathlib import Path
+
+from antiphon.core.errors import EngineError
+
+START = 1
+END = 2
+# The fastest speech stays below 6.5 tokens a second; what exceeds it, and a margin for short clips, is a loop.
+TOKENS_PER_SECOND = 6.5
+SPARE_TOKENS = 6
+# An n-gram at the end of the output, repeated this often in a row, is a loop: (longest n, repeats).
+_REPEATS = ((1, 8), (3, 5), (6, 4), (24, 3))
+_SPACE = "\u2581".encode()
+
+
+def read_vocabulary(path: Path) -> tuple[bytes, ...]:
+    """The pieces of `tokenizer.bin`, a run of (length, bytes); a length of 128 or more takes two bytes.
+
+    Pieces come with real spaces. Control pieces, which are not text, come empty.
+    """
+    raw = path.read_bytes()
+    pieces: list[bytes] = []
+    at = 0
+    while at < len(raw):
+        length = raw[at]
+        at += 1
+        if length >= 128:
+            if at == len(raw):
+                raise EngineError(f"{path.name} is cut short")
+            length += (raw[at] - 1) * 128
+            at += 1
+        piece = raw[at : at + length]
+        if len(piece) < length:
+            raise EngineError(f"{path.name} is cut short")
+        at += length
+        pieces.append(piece.replace(_SPACE, b" "))
+    if len(pieces) <= END:
+        raise EngineError(f"{path.name} holds no vocabulary")
+    control = {b"<unk>", b"<s>", b"</s>"}
+    return tuple(b"" if piece in control or piece.startswith(b"<<ST_") else piece for piece in pieces)
+
+
+def to_pieces(tokens: Sequence[int], vocabulary: Sequence[bytes]) -> tuple[str, ...]:
+    """The text of each token. Bytes that are no UTF-8 become U+FFFD; the text has no leading space."""
+    decoder = codecs.getincrementaldecoder("utf-8")("replace")
+    pieces = [decoder.decode(vocabulary[token], final=i == len(tokens) - 1) for i, token in enumerate(tokens)]
+    for i, piece in enumerate(pieces):
+        pieces[i] = piece.lstrip(" ")
+        if pieces[i]:
+            break
+    return tuple(pieces)
+
+
+def word_spans(pieces: Sequence[str]) -> list[tuple[int, int]]:
+    """The half-open token range of every word: words begin at a space. Ranges cover all tokens from the first word on."""
+    starts = [0]
+    for i in range(1, len(pieces)):
+        if pieces[i].startswith(" ") and "".join(pieces[starts[-1] : i]).strip():
+            starts.append(i)
+    ends = [*starts[1:], len(pieces)]
+    return [(start, end) for start, end in zip(starts, ends, strict=True) if "".join(pieces[start:end]).strip()]
+
+
+def confidence(logprobs: Sequence[float]) -> float:
+    """The geometric mean of the tokens' probabilities, 0..1; 0 for no tokens."""
+    return min(1.0, exp(sum(logprobs) / len(logprobs))) if logprobs else 0.0
+
+
+def most_tokens(samples: int, rate_hz: int = 16_000) -> int:
+    """How many tokens a sane transcript of so much audio may have."""
+    return int(samples * TOKENS_PER_SECOND / rate_hz) + SPARE_TOKENS
+
+
+def loop_start(tokens: Sequence[int]) -> int | None:
+    """Where to cut when the tokens end in an n-gram repeated too often: after its first copy. Else `None`."""
+    shortest = 1
+    for longest, repeats in _REPEATS:
+        for n in range(shortest, longest + 1):
+            if n * repeats > len(tokens):
+                return None
+            tail = tokens[-n * repeats :]
+            if tail[:-n] == tail[n:]:
+                return len(tokens) - n * (repeats - 1)
+        shortest = longest + 1
+    return None
