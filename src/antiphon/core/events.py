@@ -49,10 +49,11 @@ class Word:
 
 @dataclass(frozen=True, slots=True)
 class Token:
-    """One token of the model's output. `logprob` is natural."""
+    """One token of the model's output. `logprob` is natural; `id` is its place in the model's vocabulary."""
 
     text: str
     logprob: float
+    id: int
 
 
 @dataclass(frozen=True, slots=True)
