@@ -1,0 +1,121 @@
+"""Endpointing: where utterances begin, pause and end, as a pure state machine over 32 ms speech probabilities.
+
+It knows positions in samples, no clock and no audio. What each state does with a frame:
+
+| state   | speech frame                            | silent frame                                               |
+|---------|-----------------------------------------|------------------------------------------------------------|
+| SILENCE | `START_FRAMES` in a row -> SPEECH: Start | stays                                                      |
+| SPEECH  | stays; too long -> Cut                  | `PAUSE_FRAMES` in a row -> PAUSE: Pause                    |
+| PAUSE   | -> SPEECH: Resume                       | silence >= endpoint -> SILENCE: Stop; too long -> SILENCE: Part |
+
+The thresholds have hysteresis: a frame starts speech at `SPEECH_ON`, and keeps it alive at `SPEECH_OFF`.
+"""
+
+from dataclasses import dataclass
+from enum import Enum, auto
+
+from antiphon.core.audio import ms_to_samples
+
+FRAME = 512  # samples; what the voice detector takes
+SPEECH_ON = 0.5
+SPEECH_OFF = 0.35
+START_FRAMES = 2
+PAUSE_FRAMES = 3
+PRE_ROLL = ms_to_samples(224)  # before the first speech frame: quiet first consonants
+LONGEST = ms_to_samples(15_000)
+CUT_SEARCH = ms_to_samples(5_000)  # how far back from the longest utterance its quietest point is looked for
+
+# A pause is only recognised as one after this much silence, so no utterance can end sooner.
+SHORTEST_ENDPOINT_MS = 96
+
+
+class State(Enum):
+    SILENCE = auto()
+    SPEECH = auto()
+    PAUSE = auto()
+
+
+class Turn(Enum):
+    """What a frame led to. `PART` and `CUT` part an utterance that became too long, in a pause or in mid-speech."""
+
+    START = auto()
+    PAUSE = auto()
+    RESUME = auto()
+    STOP = auto()
+    PART = auto()
+    CUT = auto()
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """`at` is the sample position the turn is about: where speech began or ended, for a `CUT` where it is now."""
+
+    turn: Turn
+    at: int
+
+
+class Endpointer:
+    """One channel's state. `silence_ms` is the silence that ends an utterance, `None` for never."""
+
+    def __init__(self, silence_ms: int | None, longest: int = LONGEST) -> None:
+        self._silence = None if silence_ms is None else ms_to_samples(max(silence_ms, SHORTEST_ENDPOINT_MS))
+        self._longest = longest
+        self._run = 0  # frames in a row that speak against the present state
+        self._floor = 0  # no utterance starts before this
+        self.state = State.SILENCE
+        self.position = 0  # end of the last frame
+        self.start = 0  # of the utterance, pre-roll included
+        self.onset = 0  # of its speech
+        self.speech_end = 0  # end of the last frame of speech, in any utterance
+
+    def push(self, probability: float) -> Change | None:
+        """One more frame, by its speech probability."""
+        begin = self.position
+        self.position += FRAME
+        if self.state is State.SILENCE:
+            return self._in_silence(probability, begin)
+        if probability >= SPEECH_OFF:
+            self.speech_end = self.position
+            self._run = 0
+            if self.state is State.PAUSE:
+                self.state = State.SPEECH
+                return Change(Turn.RESUME, begin)
+        else:
+            self._run += 1
+            silence = self.position - self.speech_end
+            if self.state is State.PAUSE and self._silence is not None and silence >= self._silence:
+                self.reset(self.position)
+                return Change(Turn.STOP, self.speech_end)
+            if self.state is State.SPEECH and self._run >= PAUSE_FRAMES:
+                self.state = State.PAUSE
+                return Change(Turn.PAUSE, self.speech_end)
+        if self.position - self.start < self._longest:
+            return None
+        if self.state is State.PAUSE:
+            self.reset(self.position)
+            return Change(Turn.PART, self.speech_end)
+        return Change(Turn.CUT, self.position)
+
+    def reset(self, floor: int) -> None:
+        """Back to silence, at a stop or when the caller ends the utterance; the next starts at `floor` or later."""
+        self.state = State.SILENCE
+        self._run = 0
+        self._floor = floor
+
+    def split(self, at: int) -> None:
+        """The utterance was cut at `at`; what follows is the next one."""
+        self.start = self.onset = at
+
+    def _in_silence(self, probability: float, begin: int) -> Change | None:
+        if probability < SPEECH_ON:
+            self._run = 0
+            return None
+        self._run += 1
+        if self._run < START_FRAMES:
+            return None
+        self.state = State.SPEECH
+        self.onset = begin - (self._run - 1) * FRAME
+        self.start = max(self._floor, self.onset - PRE_ROLL)
+        self.speech_end = self.position
+        self._run = 0
+        return Change(Turn.START, self.onset)

@@ -1,0 +1,83 @@
+"""What runs next: the pure choice. No I/O, no clock, bounded by the number of items that wait.
+
+1. `FINAL` and `FIRST` are urgent: earliest deadline first. A `FIRST` whose deadline has passed has lost what made it
+   urgent and becomes elastic; a `FINAL` never does, because someone waits for it.
+2. `REFRESH` and `RECORDING` are elastic: only where nothing urgent waits, and never on the workers that are kept free
+   for what is urgent. Earliest deadline first here too, so a recording waits behind live streams, and not for ever.
+3. A batch is filled in that same order while its predicted time stays within a bound and rows stay of like length,
+   so no batch, once started, holds an urgent item up for longer than the bound.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from enum import IntEnum
+
+
+class Kind(IntEnum):
+    """What an item is for."""
+
+    FINAL = 0  # the utterance ended, or pauses and may have ended
+    FIRST = 1  # the utterance's first interim
+    REFRESH = 2  # a better interim
+    RECORDING = 3  # a final of a recording, for which nobody holds a telephone
+
+
+@dataclass(frozen=True, slots=True)
+class Item:
+    """One piece of work that waits. `new_audio_ms` is what no hypothesis covers yet."""
+
+    key: int
+    kind: Kind
+    deadline_ns: int
+    audio_ms: int
+    new_audio_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """`urgent_ms` and `elastic_ms` bound a batch's predicted time, `length_ratio` its longest over its shortest row."""
+
+    rows: int = 16
+    urgent_ms: float = 80.0
+    elastic_ms: float = 40.0
+    length_ratio: float = 3.0
+    short_ms: int = 1000  # rows below this length are all alike
+
+
+Predict = Callable[[Sequence[Item]], float]
+
+
+def schedule(
+    now_ns: int, waiting: Sequence[Item], free: int, kept: int, predict_ms: Predict, limits: Limits
+) -> list[Item]:
+    """The batch that one of the `free` workers should run now, empty for none; `kept` of them are not for elastic work."""
+    if not waiting or free < 1:
+        return []
+    urgent = [i for i in waiting if i.kind is Kind.FINAL or (i.kind is Kind.FIRST and i.deadline_ns > now_ns)]
+    if urgent:
+        return _fill(sorted(urgent, key=_order), limits.urgent_ms, predict_ms, limits)
+    if free <= kept:
+        return []
+    return _fill(sorted(waiting, key=_order), limits.elastic_ms, predict_ms, limits)
+
+
+def _order(item: Item) -> tuple[int, int, int]:
+    return item.deadline_ns, item.kind, item.key
+
+
+def _fill(ordered: Sequence[Item], bound_ms: float, predict_ms: Predict, limits: Limits) -> list[Item]:
+    """The first item always, then those after it that keep the batch within its bounds."""
+    batch = [ordered[0]]
+    shortest = longest = max(limits.short_ms, ordered[0].audio_ms)
+    for item in ordered[1:]:
+        if len(batch) >= limits.rows:
+            break
+        length = max(limits.short_ms, item.audio_ms)
+        low, high = min(shortest, length), max(longest, length)
+        if high > low * limits.length_ratio:
+            continue
+        if predict_ms([*batch, item]) > bound_ms:
+            continue
+        batch.append(item)
+        shortest, longest = low, high
+    return batch
