@@ -1,0 +1,38 @@
+"""Subtitles from timed text. A cue is (start_ms, end_ms, text); its text is put on one line, since an empty line would
+end the cue, and can hold nothing that the format reads as markup or as a time line.
+"""
+
+from collections.abc import Iterable
+
+Cue = tuple[int, int, str]
+
+
+def srt(cues: Iterable[Cue]) -> str:
+    """SubRip: numbered from 1, `,` before the milliseconds, an empty line after each cue."""
+    return "".join(
+        f"{number}\n{_time(start_ms, ',')} --> {_time(end_ms, ',')}\n{_line(text).replace('-->', '->')}\n\n"
+        for number, (start_ms, end_ms, text) in enumerate(cues, start=1)
+    )
+
+
+def vtt(cues: Iterable[Cue]) -> str:
+    """WebVTT (W3C, section 4.1): the signature, then cues; `&`, `<` and `>` are escaped in cue text (section 4.2.2)."""
+    return "WEBVTT\n\n" + "".join(
+        f"{_time(start_ms, '.')} --> {_time(end_ms, '.')}\n{_escaped(_line(text))}\n\n"
+        for start_ms, end_ms, text in cues
+    )
+
+
+def _time(ms: int, point: str) -> str:
+    seconds, ms = divmod(ms, 1000)
+    minutes, seconds = divmod(seconds, 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours:02}:{minutes:02}:{seconds:02}{point}{ms:03}"
+
+
+def _line(text: str) -> str:
+    return " ".join(text.split())
+
+
+def _escaped(text: str) -> str:
+    return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")

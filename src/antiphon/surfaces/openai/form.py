@@ -1,0 +1,167 @@
+"""The form of `POST /v1/audio/transcriptions`: every field is honoured or refused, none is dropped.
+
+Lists come as repeated fields whose name ends in `[]`, objects as `name[key]`; that is how the official SDKs send them.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from enum import StrEnum
+from typing import TypeVar
+
+from antiphon.core.errors import CallerError, UnsupportedParameter
+from antiphon.core.specs import TranscribeSpec
+
+Number = TypeVar("Number", int, float)
+Fields = dict[str, list[str]]
+
+LANGUAGE = "en"
+MAX_SILENCE_MS = 10_000
+
+
+class Format(StrEnum):
+    JSON = "json"
+    TEXT = "text"
+    SRT = "srt"
+    VTT = "vtt"
+    VERBOSE = "verbose_json"
+
+
+@dataclass(frozen=True, slots=True)
+class Shape:
+    """How the caller wants the answer to look."""
+
+    format: Format = Format.JSON
+    stream: bool = False
+    logprobs: bool = False
+    words: bool = False
+    segments: bool = False
+
+
+_ONCE = frozenset(
+    {
+        "model",
+        "language",
+        "prompt",
+        "response_format",
+        "stream",
+        "temperature",
+        "chunking_strategy",
+        "chunking_strategy[type]",
+        "chunking_strategy[silence_duration_ms]",
+    }
+)
+_LISTS = frozenset({"include[]", "languages[]", "timestamp_granularities[]"})
+_REFUSED = {
+    "keywords[]": "the models here cannot be guided by keywords",
+    "known_speaker_names[]": "speakers are not told apart here",
+    "known_speaker_references[]": "speakers are not told apart here",
+    "chunking_strategy[threshold]": "the voice detector's threshold is fixed",
+    "chunking_strategy[prefix_padding_ms]": "the audio kept before speech is fixed",
+}
+
+
+def read(fields: Iterable[tuple[str, str]]) -> tuple[TranscribeSpec, Shape]:
+    """Raises `CallerError` for a value that makes no sense, `UnsupportedParameter` for one not honoured here."""
+    given = _gather(fields)
+    _check_constants(given)
+    shape = _shape(given)
+    spec = TranscribeSpec(
+        model=_model(given),
+        word_times=shape.words,
+        # A verbose segment lists its tokens; the streamed `done` event counts them.
+        tokens=shape.logprobs or shape.segments or shape.stream,
+    )
+    silence_ms = _silence_ms(given)
+    return (spec if silence_ms is None else replace(spec, endpointing_ms=silence_ms)), shape
+
+
+def _gather(fields: Iterable[tuple[str, str]]) -> Fields:
+    given: Fields = {}
+    for name, value in fields:
+        if name in _REFUSED:
+            raise UnsupportedParameter(f"'{name}' is not supported: {_REFUSED[name]}.", param=name)
+        if name not in _ONCE | _LISTS:
+            raise UnsupportedParameter("This parameter is unknown or not supported by this server.", param=name)
+        if name in _ONCE and name in given:
+            raise CallerError(f"'{name}' was given more than once.", param=name)
+        given.setdefault(name, []).append(value)
+    return given
+
+
+def _model(given: Fields) -> str:
+    model = _one(given, "model", "")
+    if not model:
+        raise CallerError("you must provide a model parameter", param="model")
+    return model
+
+
+def _check_constants(given: Fields) -> None:
+    """Fields of which the server honours one value only."""
+    for name in ("language", "languages[]"):
+        if any(value != LANGUAGE for value in given.get(name, [])):
+            raise UnsupportedParameter(f"Only '{LANGUAGE}' is supported as a language.", param=name)
+    if _one(given, "prompt", ""):
+        raise UnsupportedParameter("The models here cannot be guided by a prompt; leave it out.", param="prompt")
+    if _number("temperature", _one(given, "temperature", "0"), float, 0, 1):
+        raise UnsupportedParameter("Decoding is greedy: only temperature 0 is supported.", param="temperature")
+
+
+def _shape(given: Fields) -> Shape:
+    name = _one(given, "response_format", Format.JSON)
+    if name == "diarized_json":
+        raise UnsupportedParameter("Speakers are not told apart here.", param="response_format")
+    chosen = _chosen(name, "response_format", tuple(Format))
+    stream = _chosen(_one(given, "stream", "false").lower(), "stream", ("true", "false")) == "true"
+    include = _list(given, "include[]", ("logprobs",))
+    granularities = _list(given, "timestamp_granularities[]", ("word", "segment"))
+    if stream and chosen not in (Format.JSON, Format.TEXT):
+        raise UnsupportedParameter("Only response_format json and text can be streamed.", param="stream")
+    if include and chosen != Format.JSON:
+        raise CallerError("'logprobs' needs response_format json.", param="include[]")
+    if granularities and chosen != Format.VERBOSE:
+        raise CallerError("Timestamps need response_format verbose_json.", param="timestamp_granularities[]")
+    return Shape(
+        format=Format(chosen),
+        stream=stream,
+        logprobs=bool(include),
+        words="word" in granularities,
+        segments=chosen == Format.VERBOSE and granularities != {"word"},
+    )
+
+
+def _silence_ms(given: Fields) -> int | None:
+    """`auto`, or no strategy, is what the server does anyway: it cuts where the speaker pauses."""
+    if "chunking_strategy" in given:
+        _chosen(_one(given, "chunking_strategy", ""), "chunking_strategy", ("auto",))
+    kind, silence = "chunking_strategy[type]", "chunking_strategy[silence_duration_ms]"
+    if kind in given:
+        _chosen(_one(given, kind, ""), kind, ("server_vad",))
+        if "chunking_strategy" in given:
+            raise CallerError("'chunking_strategy' is either 'auto' or an object.", param="chunking_strategy")
+    elif silence in given:
+        raise CallerError(f"'{silence}' needs '{kind}'.", param=kind)
+    return _number(silence, given[silence][0], int, 1, MAX_SILENCE_MS) if silence in given else None
+
+
+def _one(given: Fields, name: str, default: str) -> str:
+    return given.get(name, [default])[0]
+
+
+def _list(given: Fields, name: str, supported: tuple[str, ...]) -> set[str]:
+    return {_chosen(value, name, supported) for value in given.get(name, [])}
+
+
+def _chosen(value: str, name: str, supported: tuple[str, ...]) -> str:
+    if value not in supported:
+        raise CallerError(f"Invalid value for '{name}'. Supported values: {', '.join(supported)}.", param=name)
+    return value
+
+
+def _number(name: str, value: str, parse: type[Number], low: int, high: int) -> Number:
+    try:
+        number = parse(value)
+    except ValueError:
+        number = None
+    if number is None or not low <= number <= high:  # also a float that is no number
+        raise CallerError(f"'{name}' must be a number between {low} and {high}.", param=name)
+    return number

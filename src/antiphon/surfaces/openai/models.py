@@ -1,0 +1,27 @@
+"""`GET /v1/models` and `GET /v1/models/{id}`: the public names this server answers to."""
+
+from collections.abc import Sequence
+
+from antiphon.core.errors import UnknownModel
+from antiphon.core.wire import ModelCard, Opening, Response
+from antiphon.surfaces.openai.wire import Endpoint, Model, ModelList, json_response
+
+PATH = "/v1/models"
+
+
+class Models(Endpoint):
+    """The list, or the one model whose id ends the path."""
+
+    def answer(self, opening: Opening, models: Sequence[ModelCard]) -> Response:
+        name = opening.path.removeprefix(PATH).removeprefix("/")
+        if not name:
+            return json_response(opening, 200, ModelList([_model(card) for card in models]))
+        for card in models:
+            if card.name == name:
+                return json_response(opening, 200, _model(card))
+        offered = ", ".join(card.name for card in models)
+        return self.refuse(opening, UnknownModel(f"No such model. This server offers: {offered}.", param="model"))
+
+
+def _model(card: ModelCard) -> Model:
+    return Model(id=card.name, created=card.created_unix_s, owned_by="antiphon")

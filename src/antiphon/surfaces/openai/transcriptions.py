@@ -1,0 +1,188 @@
+"""`POST /v1/audio/transcriptions`: a recording in, its text out, whole or as server-sent events.
+
+A segment is one utterance that became final; the full text is their texts with a space between. Nothing is sent before
+there is a result, so a failure still gets its own status; after that it is an event in the stream.
+"""
+
+import math
+import zlib
+from collections.abc import Iterable
+
+import msgspec
+from msgspec import UNSET
+
+from antiphon.core.errors import CallerError, UnsupportedParameter
+from antiphon.core.events import Closed, Failed, Final, Output, Token
+from antiphon.core.ports import Accepted
+from antiphon.core.subtitles import srt, vtt
+from antiphon.core.wire import NOTHING, Body, Close, Head, Opening, Step, Wire
+from antiphon.surfaces.openai import wire
+from antiphon.surfaces.openai.form import Format, Shape, read
+
+MAX_BODY_BYTES = 26_214_400  # 25 MiB of request body, as OpenAI counts it
+LANGUAGE_NAME = "english"
+INPUT_TOKEN_MS = 100  # OpenAI's own measure of audio that comes in: one token for each 100 ms, part ones counted
+
+
+class Transcriptions(wire.Endpoint):
+    """The endpoint."""
+
+    max_body_bytes = MAX_BODY_BYTES
+
+    def negotiate(self, opening: Opening, body: Body) -> Accepted:
+        """The form as a spec. Raises `CallerError` or `UnsupportedParameter`, `param` being the field's name."""
+        if opening.query:
+            raise UnsupportedParameter("Parameters belong in the form, not in the URL.", param=opening.query[0][0])
+        content_type = opening.headers.get("content-type", "").partition(";")[0].strip().lower()
+        if content_type != "multipart/form-data":
+            raise CallerError("The request must be multipart/form-data.")
+        spec, shape = read(body.fields)
+        if not body.data:
+            raise CallerError("The audio file is empty." if body.has_file else "No file was sent.", param="file")
+        return Accepted(spec, Transcribing(self, opening, shape), media=body.data)
+
+
+class Transcribing:
+    """One call: collects what became final and renders it."""
+
+    def __init__(self, endpoint: Transcriptions, opening: Opening, shape: Shape) -> None:
+        self._endpoint = endpoint
+        self._opening = opening
+        self._shape = shape
+        self._finals: list[Final] = []
+        self._headed = False
+
+    def receive(self, message: str | bytes, now_ns: int) -> Step:
+        return NOTHING
+
+    def deadline_ns(self) -> int | None:
+        return None
+
+    def expire(self, now_ns: int) -> Step:
+        return NOTHING
+
+    def emit(self, event: Output, now_ns: int) -> Step:
+        match event:
+            case Final() if event.transcript.text.strip():
+                self._finals.append(event)
+                return Step(sends=self._sends(self._delta(event))) if self._shape.stream else NOTHING
+            case Closed():
+                return Step(sends=self._sends(self._result(event)), close=Close())
+            case Failed() if self._headed:
+                return Step(sends=(b"event: error\n" + _event(wire.error_body(event.error)),), close=Close())
+            case Failed():
+                refusal = self._endpoint.refuse(self._opening, event.error)
+                return Step(sends=(Head(refusal.status, refusal.headers), refusal.body), close=Close())
+        return NOTHING
+
+    def _sends(self, body: bytes) -> tuple[Wire, ...]:
+        if self._headed:
+            return (body,)
+        self._headed = True
+        return Head(200, wire.headers(self._opening, self._content_type())), body
+
+    def _content_type(self) -> str:
+        if self._shape.stream:
+            return wire.EVENTS
+        return wire.JSON if self._shape.format in (Format.JSON, Format.VERBOSE) else wire.TEXT
+
+    def _result(self, closed: Closed) -> bytes:
+        """The answer, or the end of the stream."""
+        if self._shape.stream:
+            return _event(self._done(closed)) + b"data: [DONE]\n\n"
+        match self._shape.format:
+            case Format.JSON:
+                tokens = (token for final in self._finals for token in final.transcript.tokens)
+                return wire.encode(
+                    wire.Transcription(self._text(), _duration(closed), self._logprobs(tokens)),
+                )
+            case Format.VERBOSE:
+                return wire.encode(self._verbose(closed))
+            case Format.TEXT:
+                return f"{self._text()}\n".encode()
+            case Format.SRT:
+                return srt(self._cues()).encode()
+            case Format.VTT:
+                return vtt(self._cues()).encode()
+
+    def _text(self) -> str:
+        return " ".join(final.transcript.text.strip() for final in self._finals)
+
+    def _cues(self) -> Iterable[tuple[int, int, str]]:
+        return ((final.start_ms, final.end_ms, final.transcript.text) for final in self._finals)
+
+    def _logprobs(self, tokens: Iterable[Token]) -> list[wire.Logprob] | msgspec.UnsetType:
+        if not self._shape.logprobs:
+            return UNSET
+        return [wire.Logprob(token.text, token.logprob, list(token.text.encode())) for token in tokens]
+
+    def _delta(self, final: Final) -> bytes:
+        """The deltas of a stream, one after the other, are the text of `done`."""
+        text = final.transcript.text.strip()
+        space = " " if len(self._finals) > 1 else ""
+        return _event(wire.TextDelta(space + text, self._logprobs(final.transcript.tokens)))
+
+    def _done(self, closed: Closed) -> wire.TextDone:
+        tokens = [token for final in self._finals for token in final.transcript.tokens]
+        heard = -(-closed.audio_ms // INPUT_TOKEN_MS)
+        usage = wire.TokenUsage(heard, len(tokens), heard + len(tokens), wire.InputTokenDetails(heard))
+        return wire.TextDone(self._text(), usage, self._logprobs(tokens))
+
+    def _verbose(self, closed: Closed) -> wire.TranscriptionVerbose:
+        words = [
+            wire.TimedWord(word.text, word.start_ms / 1000, word.end_ms / 1000)
+            for final in self._finals
+            for word in final.transcript.words
+        ]
+        return wire.TranscriptionVerbose(
+            task="transcribe",
+            language=LANGUAGE_NAME,
+            duration=closed.audio_ms / 1000,
+            text=self._text(),
+            usage=_duration(closed),
+            segments=[_segment(*pair) for pair in enumerate(self._finals)] if self._shape.segments else UNSET,
+            words=words if self._shape.words else UNSET,
+        )
+
+
+def _duration(closed: Closed) -> wire.DurationUsage:
+    return wire.DurationUsage(closed.audio_ms / 1000)
+
+
+def _event(message: msgspec.Struct) -> bytes:
+    return b"data: " + wire.encode(message) + b"\n\n"
+
+
+def _segment(number: int, final: Final) -> wire.Segment:
+    """One utterance, as Whisper describes a segment, leading space included.
+
+    Each utterance is decoded by itself, so `seek` is its own start. The voice detector has decided that there is
+    speech, and a segment without is never reported: `no_speech_prob` is 0.
+    """
+    text = " " + final.transcript.text.strip()
+    return wire.Segment(
+        id=number,
+        seek=final.start_ms // 10,
+        start=final.start_ms / 1000,
+        end=final.end_ms / 1000,
+        text=text,
+        tokens=[token.id for token in final.transcript.tokens],
+        temperature=0.0,
+        avg_logprob=_avg_logprob(final),
+        compression_ratio=_compression_ratio(text),
+        no_speech_prob=0.0,
+    )
+
+
+def _avg_logprob(final: Final) -> float:
+    """The tokens' mean; without tokens, what the confidence (their geometric mean probability) says of it."""
+    tokens = final.transcript.tokens
+    if tokens:
+        return math.fsum(token.logprob for token in tokens) / len(tokens)
+    return math.log(max(final.transcript.confidence, 1e-9))
+
+
+def _compression_ratio(text: str) -> float:
+    """Whisper's measure of repetition (whisper/utils.py, `compression_ratio`)."""
+    data = text.encode()
+    return len(data) / len(zlib.compress(data))

@@ -1,0 +1,177 @@
+"""OpenAI's message shapes, as its official SDK types them, and what all its endpoints share: where the key stands and
+how an error looks. What a caller did not ask for is left out of an answer, never sent as null.
+"""
+
+from typing import Any, Literal
+
+import msgspec
+from msgspec import UNSET, Struct, UnsetType
+
+from antiphon.core.errors import AntiphonError, BadMedia, CapacityError, Conflict, Unauthenticated
+from antiphon.core.wire import Opening, Response
+
+JSON = "application/json"
+TEXT = "text/plain; charset=utf-8"
+EVENTS = "text/event-stream; charset=utf-8"
+
+encode = msgspec.json.encode
+
+
+# -- usage -------------------------------------------------------------------------------------------------------------
+
+
+class DurationUsage(Struct, frozen=True, tag="duration"):
+    """Audio as the server counted it, in seconds, not rounded."""
+
+    seconds: float
+
+
+class InputTokenDetails(Struct, frozen=True):
+    audio_tokens: int
+    text_tokens: int = 0
+
+
+class TokenUsage(Struct, frozen=True, tag="tokens"):
+    """The one usage that the streamed `done` event may carry."""
+
+    input_tokens: int
+    output_tokens: int
+    total_tokens: int
+    input_token_details: InputTokenDetails
+
+
+# -- answers -----------------------------------------------------------------------------------------------------------
+
+
+class Logprob(Struct, frozen=True):
+    token: str
+    logprob: float
+    bytes: list[int]
+
+
+class Transcription(Struct, frozen=True):
+    """`response_format=json`."""
+
+    text: str
+    usage: DurationUsage
+    logprobs: list[Logprob] | UnsetType = UNSET
+
+
+class Segment(Struct, frozen=True):
+    """A stretch of speech. Times are seconds; `seek` is hundredths of a second, Whisper's frames."""
+
+    id: int
+    seek: int
+    start: float
+    end: float
+    text: str
+    tokens: list[int]
+    temperature: float
+    avg_logprob: float
+    compression_ratio: float
+    no_speech_prob: float
+
+
+class TimedWord(Struct, frozen=True):
+    word: str
+    start: float
+    end: float
+
+
+class TranscriptionVerbose(Struct, frozen=True):
+    """`response_format=verbose_json`."""
+
+    task: Literal["transcribe"]
+    language: str
+    duration: float
+    text: str
+    usage: DurationUsage
+    segments: list[Segment] | UnsetType = UNSET
+    words: list[TimedWord] | UnsetType = UNSET
+
+
+class TextDelta(Struct, frozen=True, tag="transcript.text.delta"):
+    delta: str
+    logprobs: list[Logprob] | UnsetType = UNSET
+
+
+class TextDone(Struct, frozen=True, tag="transcript.text.done"):
+    text: str
+    usage: TokenUsage
+    logprobs: list[Logprob] | UnsetType = UNSET
+
+
+class Model(Struct, frozen=True):
+    id: str
+    created: int
+    owned_by: str
+    object: Literal["model"] = "model"
+
+
+class ModelList(Struct, frozen=True):
+    data: list[Model]
+    object: Literal["list"] = "list"
+
+
+# -- errors ------------------------------------------------------------------------------------------------------------
+
+
+class ErrorObject(Struct, frozen=True):
+    message: str
+    type: str
+    param: str | None
+    code: str
+
+
+class ErrorBody(Struct, frozen=True):
+    """The body of every refusal. Inside an event stream, the SDKs raise on any event that has this `error`."""
+
+    error: ErrorObject
+
+
+# Where OpenAI has a word of its own for what our tree calls otherwise.
+_CODES = {
+    "unauthenticated": "invalid_api_key",
+    "over_capacity": "rate_limit_exceeded",
+    "invalid_request": "invalid_value",
+}
+
+
+def error_body(error: AntiphonError) -> ErrorBody:
+    if error.status >= 500:
+        kind = "server_error"
+    elif isinstance(error, CapacityError):
+        kind = "requests"  # which of OpenAI's limits was met: requests, not tokens
+    else:
+        kind = "invalid_request_error"
+    # The decoder does not know how the caller named the bytes; here it is always `file`.
+    param = "file" if error.param is None and isinstance(error, BadMedia) else error.param
+    return ErrorBody(ErrorObject(error.message, kind, param, _CODES.get(error.code, error.code)))
+
+
+def json_response(opening: Opening, status: int, body: Any, extra: tuple[tuple[str, str], ...] = ()) -> Response:
+    return Response(status, headers(opening, JSON) + extra, encode(body))
+
+
+def headers(opening: Opening, content_type: str) -> tuple[tuple[str, str], ...]:
+    return (("content-type", content_type), ("x-request-id", opening.request_id))
+
+
+class Endpoint:
+    """What OpenAI's endpoints share."""
+
+    def credential(self, opening: Opening) -> str | None:
+        """`Authorization: Bearer KEY`; the scheme in any case (RFC 9110, section 11.1)."""
+        scheme, _, key = opening.headers.get("authorization", "").partition(" ")
+        return key.strip() or None if scheme.lower() == "bearer" else None
+
+    def refuse(self, opening: Opening, error: AntiphonError) -> Response:
+        extra: tuple[tuple[str, str], ...] = ()
+        if error.retry_after_s is not None:
+            extra += (("retry-after", str(error.retry_after_s)),)
+        if isinstance(error, Conflict):
+            # The SDKs take 409 for a lock and try again by themselves; a contradiction stays one.
+            extra += (("x-should-retry", "false"),)
+        if isinstance(error, Unauthenticated):
+            extra += (("www-authenticate", "Bearer"),)
+        return json_response(opening, error.status, error_body(error), extra)
