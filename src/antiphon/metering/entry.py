@@ -1,0 +1,87 @@
+"""One line of the usage ledger.
+
+An entry is written once, under the key (project, session, sequence), and never changed: a mistake is mended by another
+entry that refers to it. A `USAGE` entry is durable before the result it charges for leaves, so the last one of a
+session that has no closing entry may not have been delivered; the closing entry, written after the last delivery, says
+which. Quantities are what the server measured, unrounded integers.
+"""
+
+import uuid
+from dataclasses import dataclass
+from enum import StrEnum
+
+from antiphon.core.usage import Quantity
+
+MAX_INTEGER = 2**62  # what every database keeps exactly, with room for sums
+MAX_TAGS = 32
+MAX_TEXT = 256
+
+
+class Kind(StrEnum):
+    """What an entry says. `COMPLETED` and `ABANDONED` close a session and count nothing."""
+
+    USAGE = "usage"  # charges for one result, before it leaves
+    COMPLETED = "completed"  # everything charged in this session was delivered
+    ABANDONED = "abandoned"  # everything but its last result was delivered; that one may not have been
+    CORRECTION = "correction"  # changes the amount of an earlier entry
+
+
+CLOSING = frozenset({Kind.COMPLETED, Kind.ABANDONED})
+
+
+@dataclass(frozen=True, slots=True)
+class Reference:
+    """The entry that a correction corrects; it is of the same project."""
+
+    session: str
+    sequence: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Entry:
+    """Who used what, how much, when.
+
+    `session` is a UUID in its canonical text form, `sequence` counts from 0 within it. `channel` is the audio channel
+    that was measured. Only a correction may be negative. Raises `ValueError` for anything else than that.
+    """
+
+    project: str
+    key_id: str
+    session: str
+    sequence: int
+    at_unix_ms: int
+    surface: str
+    model: str
+    quantity: Quantity
+    channel: int = 0
+    feature: str = ""
+    kind: Kind = Kind.USAGE
+    corrects: Reference | None = None
+    tags: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        if str(uuid.UUID(self.session)) != self.session:
+            raise ValueError("session is not a UUID in canonical form")
+        for name in ("sequence", "at_unix_ms", "channel"):
+            _check_integer(name, getattr(self, name), lowest=0)
+        _check_integer("amount", self.quantity.amount, -MAX_INTEGER if self.kind is Kind.CORRECTION else 0)
+        if self.kind in CLOSING and self.quantity.amount:
+            raise ValueError("a closing entry counts nothing")
+        if (self.kind is Kind.CORRECTION) != (self.corrects is not None):
+            raise ValueError("a correction, and only that, refers to another entry")
+        for text in (self.project, self.key_id, self.surface, self.model):
+            if not 0 < len(text) <= MAX_TEXT:
+                raise ValueError(f"a name in an entry has 1 to {MAX_TEXT} characters")
+        if len(self.tags) > MAX_TAGS or any(len(tag) > MAX_TEXT for tag in (*self.tags, self.feature)):
+            raise ValueError(f"an entry has at most {MAX_TAGS} tags of at most {MAX_TEXT} characters")
+
+    @property
+    def key(self) -> tuple[str, str, int]:
+        return self.project, self.session, self.sequence
+
+
+def _check_integer(name: str, value: object, lowest: int) -> None:
+    if type(value) is not int:
+        raise ValueError(f"{name} is not an integer")
+    if not lowest <= value <= MAX_INTEGER:
+        raise ValueError(f"{name} is out of range")

@@ -1,0 +1,304 @@
+"""The usage ledger: when `append` returns, the entries are on the disk.
+
+One thread owns the one connection that writes. Whatever waits when it gets free goes into one transaction and shares
+one sync (group commit). Nothing is acknowledged that was not committed: after any failure the transaction is rolled
+back, the connection dropped, and every append refused until a fresh connection has written and folded the log into the
+database, so that no page whose sync failed is built upon. An append that was refused may still turn out to be written;
+its session must deliver nothing, and repeating the very same entries is not an error.
+"""
+
+import asyncio
+import contextlib
+import os
+import sqlite3
+import threading
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import bindparam, delete, insert, select
+from sqlalchemy.dialects import sqlite
+
+from antiphon.core.errors import AntiphonError, Conflict, LedgerUnavailable
+from antiphon.metering import database
+from antiphon.metering.entry import CLOSING, Entry, Kind
+from antiphon.metering.tables import COLUMNS, SCHEMA_VERSION, entries, idempotency, to_row
+
+MAX_WAITING_ENTRIES = 16_384
+PROBE_INTERVAL_S = 0.5
+FOLD_AFTER_PAGES = 2_000  # of 4 KiB; bounds the log between two checkpoints
+PAGES_PER_COMMIT = 4
+IDEMPOTENCY_RETENTION_MS = 24 * 3_600_000
+
+_DIALECT = sqlite.dialect(paramstyle="qmark")
+_INSERT = str(insert(entries).values({name: bindparam(name) for name in COLUMNS}).compile(dialect=_DIALECT))
+_FIND = str(
+    select(*(entries.c[name] for name in COLUMNS))
+    .where(*(entries.c[name] == bindparam(name) for name in ("project", "session", "sequence")))
+    .compile(dialect=_DIALECT)
+)
+_CLAIM = str(insert(idempotency).compile(dialect=_DIALECT))
+_FIND_CLAIM = str(
+    select(idempotency.c.fingerprint, idempotency.c.session)
+    .where(
+        idempotency.c.project == bindparam("project"),
+        idempotency.c.key == bindparam("key"),
+        idempotency.c.at_unix_ms > bindparam("since"),
+    )
+    .compile(dialect=_DIALECT)
+)
+_FORGET_CLAIMS = str(
+    delete(idempotency).where(idempotency.c.at_unix_ms <= bindparam("since")).compile(dialect=_DIALECT)
+)
+
+# Sessions that a dead server left open: each gets the closing entry that says so. The bare columns are, by SQLite's rule
+# for a lone max(), those of the session's last entry; its time stands in for that of the death, which nobody knows.
+_ABANDON = f"""
+INSERT INTO entries ({", ".join(COLUMNS)})
+SELECT project, session, max(sequence) + 1, key_id, at_unix_ms, surface, model, dimension, 0, channel, feature,
+       '{Kind.ABANDONED}', NULL, NULL, tags
+FROM entries WHERE position > coalesce((SELECT position FROM marks WHERE name = 'recovered'), 0)
+GROUP BY project, session
+HAVING sum(kind = '{Kind.USAGE}') > 0 AND sum(kind IN ({", ".join(f"'{kind}'" for kind in sorted(CLOSING))})) = 0
+ORDER BY position"""
+_RECOVERED = """
+INSERT INTO marks SELECT 'recovered', coalesce(max(position), 0) FROM entries WHERE true
+ON CONFLICT (name) DO UPDATE SET position = excluded.position WHERE position != excluded.position"""
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """That `session` answers the request with this idempotency key. `replay_of` is the session that was charged for it
+    before; then nothing more is charged, and appends with this claim write nothing.
+    """
+
+    project: str
+    key: str
+    fingerprint: str
+    session: str
+    at_unix_ms: int
+    replay_of: str | None = None
+
+
+_Result = str | AntiphonError | None  # the owner of the claim, if there was one, or what went wrong
+
+
+@dataclass(frozen=True, slots=True)
+class _Work:
+    """What one caller waits for. Without rows, `claim` is looked up; without either, it is a barrier."""
+
+    rows: tuple[tuple[Any, ...], ...]
+    claim: Claim | None
+    done: asyncio.Future[str | None]
+
+
+class Ledger:
+    """The writer of the ledger at `path`. Made where blocking is allowed; its coroutines run on any event loop."""
+
+    def __init__(self, path: Path) -> None:
+        """Opens or creates the ledger, and closes the sessions that a server which died left open.
+
+        Raises `LedgerUnavailable` if another server has it open or it cannot be written, `InternalError` if it is of
+        another version.
+        """
+        self._path = path
+        self._waiting: list[_Work] = []
+        self._waiting_entries = 0
+        self._wake = threading.Condition()
+        self._closing = False
+        self._unfolded_pages = 0
+        self._connection: sqlite3.Connection | None = None
+        self._lock = database.lock(path)
+        try:
+            self._connect(_ABANDON, _RECOVERED)
+        except sqlite3.Error as error:
+            os.close(self._lock)
+            raise LedgerUnavailable(f"the ledger {path} cannot be written: {error}") from error
+        except BaseException:
+            os.close(self._lock)
+            raise
+        self._thread = threading.Thread(target=self._run, name="ledger", daemon=True)
+        self._thread.start()
+
+    @property
+    def healthy(self) -> bool:
+        """Whether appends are taken."""
+        return self._connection is not None and not self._closing
+
+    async def append(self, new: Sequence[Entry], claim: Claim | None = None) -> None:
+        """Returns when the entries are durable, all of them, in order.
+
+        With a `claim`, the first append records it in the same transaction. If another session turns out to hold the
+        key, the request has been charged for already, and nothing is written. Raises `Conflict` if an entry's key is
+        taken by a different entry, or the idempotency key by a different request; `LedgerUnavailable` if it is not
+        known that the entries are durable. A cancelled append may be written or not.
+        """
+        if len({entry.key for entry in new}) != len(new):
+            raise Conflict("two entries have one key")
+        if new and (claim is None or claim.replay_of is None):
+            await self._submit(tuple(map(to_row, new)), claim)
+
+    async def claim(self, project: str, key: str, fingerprint: str, session: str, now_unix_ms: int) -> Claim:
+        """Looks an idempotency key up at the start of a request; the append with the claim is what records it.
+
+        Raises `Conflict` if the key came with another fingerprint in the last `IDEMPOTENCY_RETENTION_MS`.
+        """
+        wanted = Claim(project, key, fingerprint, session, now_unix_ms)
+        owner = await self._submit((), wanted)
+        replay_of = None if owner == session else owner
+        return Claim(project, key, fingerprint, session, now_unix_ms, replay_of)
+
+    async def flush(self) -> None:
+        """Returns when every append that was called before has been settled."""
+        await self._submit((), None)
+
+    async def close(self) -> None:
+        """Settles what waits, folds the log into the database, and lets another server have the ledger."""
+        with self._wake:
+            self._closing = True
+            self._wake.notify()
+        await asyncio.to_thread(self._thread.join)
+
+    async def _submit(self, rows: tuple[tuple[Any, ...], ...], claim: Claim | None) -> str | None:
+        done: asyncio.Future[str | None] = asyncio.get_running_loop().create_future()
+        with self._wake:
+            if not self.healthy:
+                raise LedgerUnavailable("usage cannot be recorded now", retry_after_s=1)
+            if self._waiting_entries + len(rows) > MAX_WAITING_ENTRIES:
+                raise LedgerUnavailable("too much usage waits to be recorded", retry_after_s=1)
+            self._waiting.append(_Work(rows, claim, done))
+            self._waiting_entries += len(rows)
+            self._wake.notify()
+        return await done
+
+    # -- everything below runs in the writer's thread ------------------------------------------------------------------
+
+    def _run(self) -> None:
+        while True:
+            with self._wake:
+                if self._connection is None:
+                    self._wake.wait_for(lambda: self._closing, PROBE_INTERVAL_S)
+                else:
+                    self._wake.wait_for(lambda: self._closing or self._waiting)
+                group, self._waiting, self._waiting_entries = self._waiting, [], 0
+                if self._closing and not group:
+                    break
+            if self._connection is None:
+                with contextlib.suppress(Exception):
+                    self._connect()
+            elif group:
+                self._serve(self._connection, group)
+        if self._connection is not None:
+            with contextlib.suppress(sqlite3.Error):  # everything is durable in the log already
+                self._fold(self._connection)
+            self._connection.close()
+        os.close(self._lock)
+
+    def _serve(self, connection: sqlite3.Connection, group: list[_Work]) -> None:
+        try:
+            results = _commit(connection, group)
+        except Exception:
+            # Under the lock, so that no append slips in between and waits for a connection that is gone.
+            with self._wake:
+                self._drop()
+                group += self._waiting
+                self._waiting, self._waiting_entries = [], 0
+            _settle(group, [LedgerUnavailable("usage could not be recorded", retry_after_s=1) for _ in group])
+            return
+        _settle(group, results)
+        self._unfolded_pages += PAGES_PER_COMMIT + sum(len(work.rows) for work in group)
+        if self._unfolded_pages >= FOLD_AFTER_PAGES:
+            try:
+                self._fold(connection, "PASSIVE")
+            except sqlite3.Error:
+                with self._wake:
+                    self._drop()
+
+    def _connect(self, *statements: str) -> None:
+        """A fresh connection, proved by a write (of `statements`, too). The log is folded away whole before anything is added to it: what
+        a failed sync left in it looks written, and might not be there after a power failure.
+        """
+        connection = database.connect_writer(self._path)
+        try:
+            connection.execute("BEGIN IMMEDIATE")
+            for statement in statements:
+                connection.execute(statement)
+            connection.execute(f"PRAGMA user_version={SCHEMA_VERSION}")  # so that there is always something to write
+            connection.execute("COMMIT")
+            self._fold(connection)
+        except BaseException:
+            connection.close()
+            raise
+        self._connection = connection
+
+    def _drop(self) -> None:
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            with contextlib.suppress(sqlite3.Error):
+                connection.rollback()
+            with contextlib.suppress(sqlite3.Error):
+                connection.close()
+
+    def _fold(self, connection: sqlite3.Connection, mode: str = "TRUNCATE") -> None:
+        """Checkpoints: copies the log into the database and syncs it. `PASSIVE` leaves what readers still need."""
+        busy, _, _ = connection.execute(f"PRAGMA wal_checkpoint({mode})").fetchone()
+        if busy and mode == "TRUNCATE":
+            raise sqlite3.OperationalError("a reader holds the log")
+        self._unfolded_pages = 0
+
+
+def _commit(connection: sqlite3.Connection, group: list[_Work]) -> list[_Result]:
+    """One transaction for all. A conflict is its own work's result; any other exception is everybody's failure."""
+    results: list[_Result] = []
+    connection.execute("BEGIN IMMEDIATE")
+    for work in group:
+        try:
+            results.append(_write(connection, work))
+        except Conflict as conflict:
+            results.append(conflict)
+    connection.execute("COMMIT")
+    return results
+
+
+def _write(connection: sqlite3.Connection, work: _Work) -> str | None:
+    """Decides before it writes, so that a conflict leaves nothing behind. Returns the owner of the claim."""
+    missing = []
+    for row in work.rows:
+        found = connection.execute(_FIND, row[:3]).fetchone()
+        if found is None:
+            missing.append(row)
+        elif found != row:
+            raise Conflict("this entry has been written before, with other contents")
+    if (claim := work.claim) is not None:
+        since = claim.at_unix_ms - IDEMPOTENCY_RETENTION_MS
+        known = connection.execute(_FIND_CLAIM, (claim.project, claim.key, since)).fetchone()
+        if known is not None and known[0] != claim.fingerprint:
+            raise Conflict("this idempotency key was used for another request")
+        if known is not None and known[1] != claim.session:
+            return str(known[1])
+        if known is None and work.rows:
+            connection.execute(_FORGET_CLAIMS, (since,))
+            connection.execute(_CLAIM, (claim.project, claim.key, claim.fingerprint, claim.session, claim.at_unix_ms))
+    connection.executemany(_INSERT, missing)
+    return claim.session if claim is not None else None
+
+
+def _settle(group: Sequence[_Work], results: Sequence[_Result]) -> None:
+    """Tells each caller on its own event loop; one wake-up per loop."""
+    loops: dict[asyncio.AbstractEventLoop, list[tuple[asyncio.Future[str | None], _Result]]] = {}
+    for work, result in zip(group, results, strict=True):
+        loops.setdefault(work.done.get_loop(), []).append((work.done, result))
+    for loop, settled in loops.items():
+        with contextlib.suppress(RuntimeError):  # the loop is closed: nobody waits any more
+            loop.call_soon_threadsafe(_resolve, settled)
+
+
+def _resolve(settled: Sequence[tuple[asyncio.Future[str | None], _Result]]) -> None:
+    for done, result in settled:
+        if done.done():  # cancelled meanwhile
+            continue
+        if isinstance(result, AntiphonError):
+            done.set_exception(result)
+        else:
+            done.set_result(result)
