@@ -74,7 +74,7 @@ class RequestTimeout(CallerError):
 class Conflict(CallerError):
     """The request contradicts an earlier one, as a reused idempotency key with another body."""
 
-    status = 409
+    status = 422  # not 409, which SDKs take as a reason to send the very same again
     code = "conflict"
 
 

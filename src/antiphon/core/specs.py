@@ -11,12 +11,14 @@ class TranscribeSpec:
 
     `model` is the public name the caller used. `multichannel` transcribes each channel on its own; otherwise they are
     mixed down. `endpointing_ms` is the silence that ends an utterance, `None` for never. `utterance_end_ms` is the
-    silence after which `UtteranceEnded` is said, `None` for never.
+    silence after which `UtteranceEnded` is said, `None` for never. `incremental` says that finals are delivered as they
+    come, each a result of its own; otherwise everything is one result at the end.
     """
 
     model: str
     format: AudioFormat = field(default_factory=AudioFormat)
     live: bool = False
+    incremental: bool = False
     multichannel: bool = False
     interims: bool = False
     endpointing_ms: int | None = 300

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from antiphon.core.errors import EngineError
 
 if TYPE_CHECKING:
-    import onnxruntime
+    pass
 
 FRAME_SAMPLES = 512
 _CONTEXT = 64

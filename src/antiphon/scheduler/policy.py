@@ -50,7 +50,10 @@ Predict = Callable[[Sequence[Item]], float]
 def schedule(
     now_ns: int, waiting: Sequence[Item], free: int, kept: int, predict_ms: Predict, limits: Limits
 ) -> list[Item]:
-    """The batch that one of the `free` workers should run now, empty for none; `kept` of them are not for elastic work."""
+    """The batch that one of the `free` workers should run now, empty for none.
+
+    `kept` of them are not for elastic work.
+    """
     if not waiting or free < 1:
         return []
     urgent = [i for i in waiting if i.kind is Kind.FINAL or (i.kind is Kind.FIRST and i.deadline_ns > now_ns)]

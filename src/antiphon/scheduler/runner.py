@@ -10,7 +10,7 @@ import os
 import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import count
 from typing import Any
 
@@ -57,8 +57,8 @@ class Settings:
 
     workers: int = 2
     tick_ms: int = 10
-    timing: Timing = Timing()
-    limits: Limits = Limits()
+    timing: Timing = field(default_factory=Timing)
+    limits: Limits = field(default_factory=Limits)
 
 
 class Runner:

@@ -130,7 +130,9 @@ _EMPTY = Hypothesis(text="", words=(), confidence=0.0, tokens=())
 
 @dataclass(eq=False)
 class Stream:
-    """`emit` gets every `Heard`, or the error that ends the stream; `board` every piece of work; `state` is the voice detector's, opaque."""
+    """`emit` gets every `Heard`, or the error that ends the stream; `board` gets every piece of work; `state` is the
+    voice detector's own and opaque.
+    """
 
     spec: StreamSpec
     board: Board
@@ -379,9 +381,8 @@ class Stream:
             words = tuple(Word(w.text, offset + w.start_ms, offset + w.end_ms, w.confidence) for w in words)
         tokens: tuple[Token, ...] = ()
         if self.spec.tokens:
-            tokens = tuple(
-                Token(*t) for t in zip(hypothesis.tokens, hypothesis.pieces, hypothesis.logprobs, strict=True)
-            )
+            columns = zip(hypothesis.tokens, hypothesis.pieces, hypothesis.logprobs, strict=True)
+            tokens = tuple(Token(id=i, text=piece, logprob=logprob) for i, piece, logprob in columns)
         return Transcript(hypothesis.text, hypothesis.confidence, words, tokens)
 
     # -- audio ---------------------------------------------------------------------------------------------------------
