@@ -1,0 +1,32 @@
+"""Text as a caller may want it: without the punctuation and the case that a model wrote."""
+
+import re
+import unicodedata
+
+# What separates words although no space does.
+_BREAKS = re.compile(r"[—–…_]|-{2,}|\.{2,}")
+# Punctuation to Unicode, and yet spoken: "50%", "Q & A", "#1".
+_SPOKEN = frozenset("%&@#")
+
+
+def plain(text: str) -> str:
+    """The words alone: lower case, no punctuation around them, one space between; `"Don't!"` becomes `"don't"`.
+
+    What stands inside a word stays (`don't`, `mother-in-law`, `3.5`). Text without a word gives the empty string.
+    """
+    words = (_bare(token) for token in _BREAKS.sub(" ", text).split())
+    return " ".join(word for word in words if word)
+
+
+def _bare(token: str) -> str:
+    start, end = 0, len(token)
+    while start < end and _is_silent(token[start]):
+        start += 1
+    while end > start and _is_silent(token[end - 1]):
+        end -= 1
+    return token[start:end].replace("’", "'").lower()
+
+
+def _is_silent(char: str) -> bool:
+    category = unicodedata.category(char)
+    return (category[0] in "PCZ" and char not in _SPOKEN) or category in ("So", "Sk")

@@ -1,0 +1,1 @@
+"""Deepgram's listen API: `live` is the WebSocket, `prerecorded` the HTTP request, `parameters` what both understand."""

@@ -1,0 +1,203 @@
+"""Deepgram's live transcription: the WebSocket at `/v1/listen`.
+
+Binary messages are audio, an empty one is the old way to say `CloseStream`; text messages are JSON with a `type`. Ten
+seconds without any message end the stream with 1011 NET-0001, audio that cannot be decoded with 1008 DATA-0000. After
+`CloseStream` the caller has no more to say: what still comes is not read, and the last results are sent.
+"""
+
+from enum import Enum, auto
+
+import msgspec
+
+from antiphon.core.errors import AntiphonError, BadMedia, CallerError, CapacityError, PolicyError
+from antiphon.core.events import (
+    Audio,
+    Cause,
+    Closed,
+    End,
+    Failed,
+    Final,
+    Flush,
+    Input,
+    Interim,
+    Opened,
+    Output,
+    SpeechStarted,
+    UtteranceEnded,
+)
+from antiphon.core.ports import Accepted
+from antiphon.core.specs import TranscribeSpec
+from antiphon.core.wire import NOTHING, Close, Opening, Step
+from antiphon.surfaces.deepgram import parameters, results, wire
+from antiphon.surfaces.deepgram.endpoint import SCHEMES, ListenEndpoint, shape
+
+# https://developers.deepgram.com/docs/keep-alive
+IDLE_TIMEOUT_MS = 10_000
+IDLE_TIMEOUT_NS = IDLE_TIMEOUT_MS * 1_000_000
+
+# RFC 6455, section 7.4.1, and the payloads that Deepgram documents for its close frames.
+NORMAL, POLICY_VIOLATION, INTERNAL_ERROR = 1000, 1008, 1011
+UNDECODABLE, SILENT_SERVER, SILENT_CALLER = "DATA-0000", "NET-0000", "NET-0001"
+MAX_REASON_BYTES = 123
+
+
+class _State(Enum):
+    OPEN = auto()
+    ENDING = auto()  # the caller said that it is done; results still come
+    CLOSED = auto()
+
+
+# What a message without content leads to while the stream is open: inputs for the session, and the next state.
+_TRANSITIONS: dict[type, tuple[tuple[Input, ...], _State]] = {
+    wire.KeepAlive: ((), _State.OPEN),
+    wire.Finalize: ((Flush(),), _State.OPEN),
+    wire.CloseStream: ((End(),), _State.ENDING),
+}
+
+
+class LiveListenEndpoint(ListenEndpoint):
+    """`GET /v1/listen` as a WebSocket."""
+
+    def negotiate(self, opening: Opening) -> Accepted:
+        asked = parameters.read(opening.query, live=True)
+        spec = TranscribeSpec(
+            model=asked.model,
+            format=asked.format,
+            live=True,
+            multichannel=asked.multichannel,
+            interims=asked.interims,
+            endpointing_ms=asked.endpointing_ms,
+            utterance_end_ms=asked.utterance_end_ms,
+            speech_events=asked.speech_events,
+            word_times=True,
+            tags=asked.tags,
+        )
+        offered = opening.subprotocols[0] if opening.subprotocols else None
+        return Accepted(
+            spec=spec,
+            surface=LiveListen(asked, opening.request_id, opening.received_unix_ms),
+            headers=(("dg-request-id", opening.request_id),),
+            subprotocol=offered if offered is not None and offered.lower() in SCHEMES else None,
+        )
+
+
+class LiveListen:
+    """One live stream."""
+
+    def __init__(self, asked: parameters.Request, request_id: str, received_unix_ms: int) -> None:
+        self._asked = asked
+        self._request_id = request_id
+        self._received_unix_ms = received_unix_ms
+        self._channels = asked.format.channels if asked.multichannel else 1
+        self._model = asked.model
+        self._state = _State.OPEN
+        self._heard_ns: int | None = None
+
+    # -- from the caller -----------------------------------------------------------------------------------------------
+
+    def receive(self, message: str | bytes, now_ns: int) -> Step:
+        if self._state is not _State.OPEN:
+            return NOTHING
+        self._heard_ns = now_ns
+        if isinstance(message, bytes):
+            return Step(inputs=(Audio(message),)) if message else self._follow(wire.CloseStream)
+        try:
+            said = wire.read_client_message(message)
+        except (msgspec.MsgspecError, UnicodeError):
+            return self._fail_schema()
+        if isinstance(said, wire.Configure):
+            return Step(sends=(self._configure(said),))
+        return self._follow(type(said))
+
+    def deadline_ns(self) -> int | None:
+        """Ten seconds after the last message, or after the opening; none once the caller is done."""
+        if self._state is not _State.OPEN or self._heard_ns is None:
+            return None
+        return self._heard_ns + IDLE_TIMEOUT_NS
+
+    def expire(self, now_ns: int) -> Step:
+        deadline_ns = self.deadline_ns()
+        if deadline_ns is None or now_ns < deadline_ns:
+            return NOTHING
+        reason = f"{SILENT_CALLER}: no audio and no text message within {IDLE_TIMEOUT_MS // 1000} seconds"
+        return self._close((), INTERNAL_ERROR, reason)
+
+    def _follow(self, said: type) -> Step:
+        inputs, self._state = _TRANSITIONS[said]
+        return Step(inputs=inputs)
+
+    def _configure(self, said: wire.Configure) -> str:
+        """Taking away what is not there is done; adding is refused, as Deepgram refuses it."""
+        if said.keyterms:
+            code, reason = "CONFIGURE_KEYTERMS_NOT_SUPPORTED", "The models here cannot be biased towards words."
+        elif said.features and any(said.features.values()):
+            code, reason = "CONFIGURE_INTERNAL_ERROR", "Formatting cannot be switched on within a stream."
+        else:
+            return wire.write(wire.ConfigureSuccess(self._request_id, said.keyterms))
+        return wire.write(wire.ConfigureFailure(self._request_id, code, reason))
+
+    def _fail_schema(self) -> Step:
+        description = "A text message must be JSON, of type KeepAlive, Finalize, CloseStream or Configure."
+        return self._close((wire.write(wire.Error("SchemaError", description)),), POLICY_VIOLATION, description)
+
+    # -- from the session ----------------------------------------------------------------------------------------------
+
+    def emit(self, event: Output, now_ns: int) -> Step:
+        if self._state is _State.CLOSED:
+            return NOTHING
+        match event:
+            case Opened():
+                self._model = event.model
+                if self._heard_ns is None:
+                    self._heard_ns = now_ns
+                return NOTHING
+            case Interim() | Final():
+                return Step(sends=(wire.write(self._results(event)),))
+            case SpeechStarted():
+                started = wire.SpeechStarted(self._index(event.channel), results.seconds(event.at_ms))
+                return Step(sends=(wire.write(started),))
+            case UtteranceEnded():
+                ended = wire.UtteranceEnd(self._index(event.channel), results.seconds(event.last_word_end_ms))
+                return Step(sends=(wire.write(ended),))
+            case Closed():
+                return self._close((wire.write(self._metadata(event)),), NORMAL, "")
+            case Failed():
+                return self._fail(event.error)
+
+    def _results(self, event: Interim | Final) -> wire.Results:
+        cause = event.cause if isinstance(event, Final) else None
+        return wire.Results(
+            channel_index=self._index(event.channel),
+            duration=results.seconds(event.end_ms - event.start_ms),
+            start=results.seconds(event.start_ms),
+            is_final=cause is not None,
+            speech_final=cause is Cause.ENDPOINT,
+            channel=wire.Channel([results.alternative(event.transcript, punctuate=self._asked.punctuate)]),
+            metadata=wire.ResultsMetadata(
+                self._request_id, results.model_info(self._model), results.model_uuid(self._model)
+            ),
+            from_finalize=cause is Cause.FLUSH,
+        )
+
+    def _metadata(self, event: Closed) -> wire.Metadata:
+        summary = results.summary(self._asked, self._request_id, self._received_unix_ms, self._model, event)
+        return wire.Metadata(**msgspec.structs.asdict(summary))
+
+    def _index(self, channel: int) -> tuple[int, int]:
+        return channel, max(self._channels, channel + 1)
+
+    def _fail(self, error: AntiphonError) -> Step:
+        """An error message in Deepgram's shape, then the close: 1008 where the caller can mend it, else 1011."""
+        _, code = shape(error)
+        if isinstance(error, BadMedia):
+            close_code, payload = POLICY_VIOLATION, UNDECODABLE
+        elif isinstance(error, (CallerError, PolicyError, CapacityError)):
+            close_code, payload = POLICY_VIOLATION, code
+        else:
+            close_code, payload = INTERNAL_ERROR, SILENT_SERVER
+        return self._close((wire.write(wire.Error(code, error.message)),), close_code, f"{payload}: {error.message}")
+
+    def _close(self, sends: tuple[str, ...], code: int, reason: str) -> Step:
+        self._state = _State.CLOSED
+        short = reason.encode()[:MAX_REASON_BYTES].decode(errors="ignore")
+        return Step(sends=sends, close=Close(code, short))

@@ -1,0 +1,372 @@
+"""The query parameters of Deepgram's listen API: a table of all of them, and what a query asks for.
+
+A parameter is honoured or refused, never dropped: refused ones pass only when they say "false", unknown names never.
+What is accepted and cannot be honoured wholly is reported as a warning in the metadata. The table is what
+`docs/surfaces/deepgram.md` shows.
+"""
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+
+from antiphon.core.audio import MAX_CHANNELS, MAX_RATE, MIN_RATE, AudioFormat, Encoding
+from antiphon.core.errors import CallerError, UnsupportedParameter
+from antiphon.surfaces.deepgram.wire import ParameterWarning
+
+DEFAULT_MODEL = "base-general"
+# Deepgram's own default is 10 ms, far below the pauses inside a sentence; see the table.
+DEFAULT_ENDPOINTING_MS = 300
+DEFAULT_UTT_SPLIT_MS = 800
+MIN_UTTERANCE_END_MS = 1_000
+MAX_SILENCE_MS = 60_000
+MAX_TAG_CHARS = 128
+MAX_EXTRA_CHARS = 2_048
+MAX_VALUES = 100
+
+TELEPHONE_RATE = 8_000
+OPUS_RATES = (8_000, 12_000, 16_000, 24_000, 48_000)
+
+
+class Use(StrEnum):
+    """Which endpoints honour a parameter."""
+
+    BOTH = "both"
+    LIVE = "live"
+    FILE = "file"
+    NEITHER = "refused"
+
+
+@dataclass(frozen=True, slots=True)
+class Parameter:
+    """One row of the table. `how` says what it does, or, where it is refused, why."""
+
+    name: str
+    use: Use
+    how: str
+
+
+_NO_EXTRACTION = "No model here extracts that from text."
+_NO_BIAS = "The models here cannot be biased towards words."
+_NO_REWRITE = "The text is given as the model writes it."
+
+TABLE: tuple[Parameter, ...] = (
+    Parameter(
+        "model",
+        Use.BOTH,
+        f"Any name that the server's table of models knows. Without it: `{DEFAULT_MODEL}`, as at Deepgram.",
+    ),
+    Parameter("version", Use.BOTH, "`latest` only: the server has one version of each model."),
+    Parameter("language", Use.BOTH, "`en` and its regions (`en-US`, ...). Without it: `en`."),
+    Parameter(
+        "encoding",
+        Use.BOTH,
+        "`linear16` and `linear32` (with `sample_rate`), `mulaw` and `alaw` (8000 Hz unless `sample_rate` says "
+        "otherwise), `opus` (live only: one raw packet a message). `flac` and `ogg-opus` describe themselves, as does "
+        "what comes without `encoding`: WAV, WebM, Ogg, FLAC, MP3, MP4, ... Refused: `amr-nb`, `amr-wb`, `speex`, "
+        "`g729`.",
+    ),
+    Parameter("sample_rate", Use.BOTH, "Hertz, for the raw encodings. A warning where the audio itself says."),
+    Parameter(
+        "channels",
+        Use.BOTH,
+        f"1 to {MAX_CHANNELS}, for the raw encodings. A warning where the audio itself says. A live container with "
+        "`multichannel=true` needs it, because results name the number of channels before the header was read.",
+    ),
+    Parameter("multichannel", Use.BOTH, "Each channel on its own. Without it the channels are mixed down."),
+    Parameter(
+        "punctuate",
+        Use.BOTH,
+        "Punctuation and case, as the model writes them, and `punctuated_word`. Without it: lower case and bare words.",
+    ),
+    Parameter(
+        "smart_format",
+        Use.BOTH,
+        "`punctuate`, and for files `paragraphs`. A warning says that numbers, dates and the like are written as the "
+        "model writes them.",
+    ),
+    Parameter("tag", Use.BOTH, f"Kept with the usage, and in the metadata; {MAX_TAG_CHARS} characters at most."),
+    Parameter("extra", Use.BOTH, f"`key:value`, given back in the metadata; {MAX_EXTRA_CHARS} characters at most."),
+    Parameter("mip_opt_out", Use.BOTH, "Always so: nothing is kept and no model is trained on what is sent."),
+    Parameter("alternatives", Use.BOTH, "`1` only."),
+    Parameter("interim_results", Use.LIVE, "Replaceable results while an utterance is being spoken."),
+    Parameter(
+        "endpointing",
+        Use.LIVE,
+        f"Milliseconds of silence that end an utterance, or `false`. Without it: {DEFAULT_ENDPOINTING_MS} ms, where "
+        "Deepgram has 10. The server may have a longer minimum.",
+    ),
+    Parameter(
+        "utterance_end_ms",
+        Use.LIVE,
+        f"`UtteranceEnd` after that silence; {MIN_UTTERANCE_END_MS} or more, and `interim_results=true`.",
+    ),
+    Parameter("vad_events", Use.LIVE, "`SpeechStarted` when speech begins."),
+    Parameter("no_delay", Use.LIVE, "Always so: no result waits for formatting."),
+    Parameter("paragraphs", Use.FILE, "Paragraphs and their sentences; implies `punctuate`."),
+    Parameter("utterances", Use.FILE, "The words cut into utterances at pauses."),
+    Parameter(
+        "utt_split",
+        Use.FILE,
+        f"Seconds of pause that separate utterances, {DEFAULT_UTT_SPLIT_MS / 1000} without it; with `utterances=true`.",
+    ),
+    Parameter("callback", Use.NEITHER, "Results are given in the answer; nothing is posted elsewhere."),
+    Parameter("callback_method", Use.NEITHER, "Results are given in the answer; nothing is posted elsewhere."),
+    Parameter("custom_intent", Use.NEITHER, _NO_EXTRACTION),
+    Parameter("custom_intent_mode", Use.NEITHER, _NO_EXTRACTION),
+    Parameter("custom_topic", Use.NEITHER, _NO_EXTRACTION),
+    Parameter("custom_topic_mode", Use.NEITHER, _NO_EXTRACTION),
+    Parameter("detect_entities", Use.NEITHER, _NO_EXTRACTION),
+    Parameter("detect_language", Use.NEITHER, "The models here know one language, English."),
+    Parameter("detect_topics", Use.NEITHER, _NO_EXTRACTION),
+    Parameter("diarize", Use.NEITHER, "No model here tells speakers apart; `multichannel` keeps channels apart."),
+    Parameter("diarize_model", Use.NEITHER, "No model here tells speakers apart; `multichannel` keeps channels apart."),
+    Parameter("diarize_version", Use.NEITHER, "No model here tells speakers apart; `multichannel` keeps them apart."),
+    Parameter("dictation", Use.NEITHER, _NO_REWRITE),
+    Parameter("filler_words", Use.NEITHER, "Whether they are written is the model's choice."),
+    Parameter("intents", Use.NEITHER, _NO_EXTRACTION),
+    Parameter("keyterm", Use.NEITHER, _NO_BIAS),
+    Parameter("keywords", Use.NEITHER, _NO_BIAS),
+    Parameter("keyword_boost", Use.NEITHER, _NO_BIAS),
+    Parameter("language_hint", Use.NEITHER, "The models here know one language, English."),
+    Parameter("measurements", Use.NEITHER, _NO_REWRITE),
+    Parameter("ner", Use.NEITHER, _NO_EXTRACTION),
+    Parameter("numbers", Use.NEITHER, _NO_REWRITE),
+    Parameter("numerals", Use.NEITHER, _NO_REWRITE),
+    Parameter("profanity_filter", Use.NEITHER, _NO_REWRITE),
+    Parameter("redact", Use.NEITHER, "Redaction is not offered by request."),
+    Parameter("replace", Use.NEITHER, _NO_REWRITE),
+    Parameter("search", Use.NEITHER, "The audio is not searched for terms; search the transcript."),
+    Parameter("sentiment", Use.NEITHER, _NO_EXTRACTION),
+    Parameter("summarize", Use.NEITHER, _NO_EXTRACTION),
+    Parameter("tier", Use.NEITHER, "Name the whole model in `model`."),
+    Parameter("topics", Use.NEITHER, _NO_EXTRACTION),
+    Parameter("vad_turnoff", Use.NEITHER, "Use `endpointing`."),
+)
+
+_BY_NAME = {row.name: row for row in TABLE}
+_REPEATABLE = frozenset(("tag", "extra"))
+
+_WHOLE = re.compile(r"[0-9]{1,9}")
+_SECONDS = re.compile(r"([0-9]{1,4})(?:\.([0-9]{1,9}))?")
+_ENGLISH = re.compile(r"en([-_][a-z0-9]{2,8})*", re.IGNORECASE)
+
+_RAW = {
+    "linear16": Encoding.LINEAR16,
+    "linear32": Encoding.LINEAR32,
+    "mulaw": Encoding.MULAW,
+    "alaw": Encoding.ALAW,
+    "opus": Encoding.OPUS,
+}
+_SELF_DESCRIBING = frozenset(("flac", "ogg-opus"))
+_DEFAULT_RATES = {Encoding.MULAW: TELEPHONE_RATE, Encoding.ALAW: TELEPHONE_RATE, Encoding.OPUS: OPUS_RATES[-1]}
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """What a query asks for. `warnings` are about parameters that could not be honoured wholly."""
+
+    model: str
+    format: AudioFormat
+    multichannel: bool
+    punctuate: bool
+    tags: tuple[str, ...]
+    extra: Mapping[str, str]
+    warnings: tuple[ParameterWarning, ...]
+    interims: bool
+    endpointing_ms: int | None
+    utterance_end_ms: int | None
+    speech_events: bool
+    paragraphs: bool
+    utt_split_ms: int | None
+
+
+def read(query: Sequence[tuple[str, str]], *, live: bool) -> Request:
+    """Raises `CallerError` for a value that makes no sense, `UnsupportedParameter` for what is not honoured."""
+    values = _sorted_by_name(query, Use.LIVE if live else Use.FILE)
+    _require_one_of(values, "version", "latest")
+    _require_one_of(values, "alternatives", "1")
+    _flag(values, "mip_opt_out")
+    _flag(values, "no_delay")
+    language = _one(values, "language")
+    if language is not None and not _ENGLISH.fullmatch(language):
+        raise UnsupportedParameter("The models here know one language, English (`en`).", param="language")
+
+    multichannel = _flag(values, "multichannel")
+    warnings: list[ParameterWarning] = []
+    audio = _format(values, live=live, multichannel=multichannel, warnings=warnings)
+    smart = _flag(values, "smart_format")
+    if smart:
+        message = "Numbers, dates and the like are written as the model writes them."
+        warnings.append(ParameterWarning("smart_format", "partly_supported", message))
+    paragraphs = _flag(values, "paragraphs") or (smart and not live)
+    interims = _flag(values, "interim_results")
+    return Request(
+        model=_model(values),
+        format=audio,
+        multichannel=multichannel,
+        punctuate=_flag(values, "punctuate") or smart or paragraphs,
+        tags=_tags(values),
+        extra=_extra(values),
+        warnings=tuple(warnings),
+        interims=interims,
+        endpointing_ms=_endpointing(values),
+        utterance_end_ms=_utterance_end(values, interims),
+        speech_events=_flag(values, "vad_events"),
+        paragraphs=paragraphs,
+        utt_split_ms=_utt_split(values),
+    )
+
+
+def _sorted_by_name(query: Sequence[tuple[str, str]], use: Use) -> dict[str, list[str]]:
+    """Every value by its name, with what this endpoint does not honour refused, or left out where it says "false"."""
+    values: dict[str, list[str]] = {}
+    for name, value in query:
+        row = _BY_NAME.get(name)
+        if row is None:
+            shown = name[:64]
+            raise UnsupportedParameter(f"There is no parameter {shown!r} here.", param=shown)
+        if row.use not in (Use.BOTH, use):
+            if value.lower() == "false":
+                continue
+            if row.use is Use.NEITHER:
+                raise UnsupportedParameter(f"`{name}` is not honoured: {row.how}", param=name)
+            only = "live streams" if row.use is Use.LIVE else "files"
+            raise UnsupportedParameter(f"`{name}` is for {only} only.", param=name)
+        held = values.setdefault(name, [])
+        held.append(value)
+        if len(held) > (MAX_VALUES if name in _REPEATABLE else 1):
+            raise CallerError(f"`{name}` was given too often.", param=name)
+    return values
+
+
+# -- single values -----------------------------------------------------------------------------------------------------
+
+
+def _one(values: Mapping[str, Sequence[str]], name: str) -> str | None:
+    held = values.get(name)
+    return held[0] if held else None
+
+
+def _flag(values: Mapping[str, Sequence[str]], name: str) -> bool:
+    """Absent is false. The case is free: older clients write `True`."""
+    value = _one(values, name)
+    if value is None:
+        return False
+    if value.lower() not in ("true", "false"):
+        raise CallerError(f"`{name}` must be true or false.", param=name)
+    return value.lower() == "true"
+
+
+def _whole(values: Mapping[str, Sequence[str]], name: str, low: int, high: int) -> int | None:
+    value = _one(values, name)
+    if value is None:
+        return None
+    if not _WHOLE.fullmatch(value) or not low <= int(value) <= high:
+        raise CallerError(f"`{name}` must be a whole number from {low} to {high}.", param=name)
+    return int(value)
+
+
+def _require_one_of(values: Mapping[str, Sequence[str]], name: str, *honoured: str) -> None:
+    value = _one(values, name)
+    if value is not None and value not in honoured:
+        raise UnsupportedParameter(f"`{name}` can only be {' or '.join(honoured)}.", param=name)
+
+
+# -- one parameter each ------------------------------------------------------------------------------------------------
+
+
+def _model(values: Mapping[str, Sequence[str]]) -> str:
+    model = _one(values, "model")
+    if model == "":
+        raise CallerError("`model` is empty.", param="model")
+    return model or DEFAULT_MODEL
+
+
+def _format(
+    values: Mapping[str, Sequence[str]], *, live: bool, multichannel: bool, warnings: list[ParameterWarning]
+) -> AudioFormat:
+    name = _one(values, "encoding")
+    rate = _whole(values, "sample_rate", MIN_RATE, MAX_RATE)
+    channels = _whole(values, "channels", 1, MAX_CHANNELS)
+    encoding = _RAW.get(name or "")
+    if encoding is None:
+        if name is not None and name not in _SELF_DESCRIBING:
+            known = ", ".join((*_RAW, *sorted(_SELF_DESCRIBING)))
+            raise UnsupportedParameter(f"`encoding` can be one of {known}.", param="encoding")
+        if live and multichannel and channels is None:
+            raise CallerError("`multichannel` needs `channels` on a live stream.", param="channels")
+        for given, parameter in ((rate, "sample_rate"), (channels, "channels")):
+            if given is not None and not (parameter == "channels" and live and multichannel):
+                message = "The audio describes itself; what it says is used."
+                warnings.append(ParameterWarning(parameter, "unused", message))
+        return AudioFormat(channels=channels or 1)
+    if rate is None:
+        rate = _DEFAULT_RATES.get(encoding)
+    if rate is None:
+        raise CallerError(f"`sample_rate` is required with `encoding={name}`.", param="sample_rate")
+    if encoding is Encoding.OPUS:
+        _check_opus(rate, channels or 1, live=live)
+    return AudioFormat(encoding, rate, channels or 1)
+
+
+def _check_opus(rate: int, channels: int, *, live: bool) -> None:
+    """RFC 6716, section 2: five rates, mono or stereo."""
+    if not live:
+        raise UnsupportedParameter(
+            "Raw Opus packets cannot be told apart in a body; send them in Ogg or WebM.", param="encoding"
+        )
+    if rate not in OPUS_RATES:
+        raise CallerError(f"`sample_rate` for Opus is one of {', '.join(map(str, OPUS_RATES))}.", param="sample_rate")
+    if channels > 2:
+        raise CallerError("Opus packets hold one or two channels.", param="channels")
+
+
+def _endpointing(values: Mapping[str, Sequence[str]]) -> int | None:
+    value = _one(values, "endpointing")
+    if value is None or value.lower() == "true":
+        return DEFAULT_ENDPOINTING_MS
+    if value.lower() == "false":
+        return None
+    return _whole(values, "endpointing", 0, MAX_SILENCE_MS)
+
+
+def _utterance_end(values: Mapping[str, Sequence[str]], interims: bool) -> int | None:
+    silence_ms = _whole(values, "utterance_end_ms", MIN_UTTERANCE_END_MS, MAX_SILENCE_MS)
+    if silence_ms is not None and not interims:
+        raise CallerError("`utterance_end_ms` needs `interim_results=true`.", param="utterance_end_ms")
+    return silence_ms
+
+
+def _utt_split(values: Mapping[str, Sequence[str]]) -> int | None:
+    """Milliseconds, or `None` where no utterances are wanted."""
+    wanted = _flag(values, "utterances")
+    value = _one(values, "utt_split")
+    if value is None:
+        return DEFAULT_UTT_SPLIT_MS if wanted else None
+    if not wanted:
+        raise CallerError("`utt_split` needs `utterances=true`.", param="utt_split")
+    match = _SECONDS.fullmatch(value)
+    if match is None:
+        raise CallerError("`utt_split` must be a number of seconds.", param="utt_split")
+    seconds, fraction = match.groups(default="")
+    return int(seconds) * 1000 + int(fraction.ljust(3, "0")[:3])
+
+
+def _tags(values: Mapping[str, Sequence[str]]) -> tuple[str, ...]:
+    tags = tuple(values.get("tag", ()))
+    if any(not 0 < len(tag) <= MAX_TAG_CHARS for tag in tags):
+        raise CallerError(f"A `tag` has 1 to {MAX_TAG_CHARS} characters.", param="tag")
+    return tags
+
+
+def _extra(values: Mapping[str, Sequence[str]]) -> dict[str, str]:
+    extra: dict[str, str] = {}
+    for value in values.get("extra", ()):
+        key, colon, held = value.partition(":")
+        if not key or not colon or key in extra or len(value) > MAX_EXTRA_CHARS:
+            raise CallerError(
+                f"`extra` must be key:value, each key once, {MAX_EXTRA_CHARS} characters at most.", param="extra"
+            )
+        extra[key] = held
+    return extra

@@ -1,0 +1,131 @@
+"""Deepgram's transcription of recordings: `POST /v1/listen`, whose body is the audio or `{"url": ...}`.
+
+The answer is written once, when the session has ended: its finals as one transcript per channel, or the error.
+"""
+
+import msgspec
+
+from antiphon.core.errors import BadMedia, CallerError
+from antiphon.core.events import Closed, Failed, Final, Opened, Output, Transcript
+from antiphon.core.ports import Accepted
+from antiphon.core.specs import TranscribeSpec
+from antiphon.core.wire import NOTHING, Body, Close, Head, Opening, Step, Url
+from antiphon.surfaces.deepgram import parameters, results, wire
+from antiphon.surfaces.deepgram.endpoint import ListenEndpoint, answer_headers, refusal
+
+# Deepgram takes 2 GB; here a body is held in memory.
+MAX_BODY_BYTES = 256 * 1024 * 1024
+
+
+class PrerecordedListenEndpoint(ListenEndpoint):
+    """`POST /v1/listen`."""
+
+    def __init__(self, max_body_bytes: int = MAX_BODY_BYTES) -> None:
+        self.max_body_bytes = max_body_bytes
+
+    def negotiate(self, opening: Opening, body: Body) -> Accepted:
+        asked = parameters.read(opening.query, live=False)
+        spec = TranscribeSpec(
+            model=asked.model,
+            format=asked.format,
+            multichannel=asked.multichannel,
+            endpointing_ms=parameters.DEFAULT_ENDPOINTING_MS,
+            word_times=True,
+            tags=asked.tags,
+        )
+        return Accepted(
+            spec=spec,
+            surface=PrerecordedListen(asked, opening.request_id, opening.received_unix_ms),
+            media=_media(opening.headers.get("content-type", ""), body),
+        )
+
+
+class PrerecordedListen:
+    """One recording's answer."""
+
+    def __init__(self, asked: parameters.Request, request_id: str, received_unix_ms: int) -> None:
+        self._asked = asked
+        self._request_id = request_id
+        self._received_unix_ms = received_unix_ms
+        self._model = asked.model
+        self._finals: list[Final] = []
+        self._answered = False
+
+    def receive(self, message: str | bytes, now_ns: int) -> Step:
+        """Never called: the body came with the request."""
+        return NOTHING
+
+    def deadline_ns(self) -> int | None:
+        return None
+
+    def expire(self, now_ns: int) -> Step:
+        return NOTHING
+
+    def emit(self, event: Output, now_ns: int) -> Step:
+        if self._answered:
+            return NOTHING
+        match event:
+            case Opened():
+                self._model = event.model
+            case Final():
+                self._finals.append(event)
+            case Closed():
+                return self._answer(200, answer_headers(self._request_id), wire.write_body(self._response(event)))
+            case Failed():
+                return self._answer(*refusal(self._request_id, event.error))
+            case _:
+                pass
+        return NOTHING
+
+    def _answer(self, status: int, headers: tuple[tuple[str, str], ...], body: bytes) -> Step:
+        self._answered = True
+        return Step(sends=(Head(status, headers), body), close=Close())
+
+    def _response(self, closed: Closed) -> wire.Response:
+        asked = self._asked
+        channels = [self._transcripts(channel) for channel in range(closed.channels if asked.multichannel else 1)]
+        alternatives = [
+            results.whole(transcripts, punctuate=asked.punctuate, paragraphs=asked.paragraphs)
+            for transcripts in channels
+        ]
+        return wire.Response(
+            metadata=results.summary(asked, self._request_id, self._received_unix_ms, self._model, closed),
+            results=wire.FileResults(
+                channels=[wire.Channel([alternative]) for alternative in alternatives],
+                utterances=self._utterances(channels, asked.utt_split_ms) if asked.utt_split_ms is not None else None,
+            ),
+        )
+
+    def _transcripts(self, channel: int) -> list[Transcript]:
+        finals = sorted((final for final in self._finals if final.channel == channel), key=lambda final: final.start_ms)
+        return [final.transcript for final in finals]
+
+    def _utterances(self, channels: list[list[Transcript]], split_ms: int) -> list[wire.Utterance]:
+        """Those of all channels, in the order in which they began."""
+        found = [
+            utterance
+            for channel, transcripts in enumerate(channels)
+            for utterance in results.utterances(
+                [word for transcript in transcripts for word in transcript.words],
+                channel=channel,
+                split_ms=split_ms,
+                punctuate=self._asked.punctuate,
+                request_id=self._request_id,
+            )
+        ]
+        return sorted(found, key=lambda utterance: utterance.start)
+
+
+def _media(content_type: str, body: Body) -> bytes | Url:
+    """JSON says where the audio stands; any other body is the audio, whatever its type claims."""
+    kind = content_type.partition(";")[0].strip().lower()
+    if kind.startswith("multipart/"):
+        raise CallerError("Send the audio as the body itself, not as a form.")
+    if kind != "application/json":
+        if not body.data:
+            raise BadMedia("The body is empty.")
+        return body.data
+    try:
+        return Url(wire.read_url_request(body.data).url)
+    except (msgspec.MsgspecError, UnicodeError) as error:
+        raise CallerError("Content-type was application/json, but we could not process the JSON payload.") from error

@@ -1,0 +1,182 @@
+"""How what was recognised is written in Deepgram's results, live and of files.
+
+Without `punctuate` the transcript and its words are bare and lower case. With it the transcript is the model's text,
+`word` is bare, and `punctuated_word` is as the model wrote it. A mark that stands alone (a dash) is no word.
+"""
+
+from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime, timedelta
+from itertools import pairwise
+from uuid import NAMESPACE_URL, uuid5
+
+from antiphon.core.events import Closed, Transcript, Word
+from antiphon.core.text import plain
+from antiphon.surfaces.deepgram import wire
+from antiphon.surfaces.deepgram.parameters import Request
+
+CONFIDENCE_DIGITS = 6
+# A paragraph ends where the speaker rests, or after so many sentences.
+PARAGRAPH_PAUSE_MS = 2_000
+PARAGRAPH_SENTENCES = 5
+_SENTENCE_ENDS = (".", "?", "!")
+_CLOSING = "\"'”’)]"
+_TITLES = frozenset(("mr.", "mrs.", "ms.", "dr.", "st.", "prof."))
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+def seconds(ms: int) -> float:
+    return ms / 1000
+
+
+def created(unix_ms: int) -> str:
+    """`2024-08-29T22:37:55.202Z`."""
+    return (_EPOCH + timedelta(milliseconds=unix_ms)).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def model_uuid(model: str) -> str:
+    """Our models have names, not UUIDs; the same name is always the same UUID."""
+    return str(uuid5(NAMESPACE_URL, f"urn:antiphon:model:{model}"))
+
+
+def model_info(model: str) -> wire.ModelInfo:
+    return wire.ModelInfo(name=model, version="latest", arch=model)
+
+
+def words(heard: Sequence[Word], *, punctuate: bool) -> list[wire.Word]:
+    return [
+        wire.Word(
+            word=bare,
+            start=seconds(word.start_ms),
+            end=seconds(word.end_ms),
+            confidence=round(word.confidence, CONFIDENCE_DIGITS),
+            punctuated_word=word.text if punctuate else None,
+        )
+        for word in heard
+        if (bare := plain(word.text))
+    ]
+
+
+def alternative(transcript: Transcript, *, punctuate: bool) -> wire.Alternative:
+    text = transcript.text if punctuate else plain(transcript.text)
+    return wire.Alternative(
+        transcript=text,
+        confidence=round(transcript.confidence, CONFIDENCE_DIGITS) if text else 0.0,
+        words=words(transcript.words, punctuate=punctuate),
+    )
+
+
+def summary(asked: Request, request_id: str, received_unix_ms: int, model: str, closed: Closed) -> wire.Summary:
+    uuid = model_uuid(model)
+    return wire.Summary(
+        transaction_key=wire.TRANSACTION_KEY,
+        request_id=request_id,
+        sha256=closed.sha256,
+        created=created(received_unix_ms),
+        duration=seconds(closed.audio_ms),
+        channels=closed.channels,
+        models=[uuid],
+        model_info={uuid: model_info(model)},
+        warnings=list(asked.warnings) or None,
+        extra=dict(asked.extra) or None,
+        tags=list(asked.tags) or None,
+    )
+
+
+# -- of a whole file ---------------------------------------------------------------------------------------------------
+
+
+def whole(transcripts: Sequence[Transcript], *, punctuate: bool, paragraphs: bool) -> wire.Alternative:
+    """One channel's finals, in order, as one alternative. Its confidence is the mean of its words'."""
+    heard = [word for transcript in transcripts for word in transcript.words]
+    text = " ".join(transcript.text for transcript in transcripts if transcript.text)
+    return wire.Alternative(
+        transcript=text if punctuate else plain(text),
+        confidence=_mean_confidence(heard),
+        words=words(heard, punctuate=punctuate),
+        paragraphs=_paragraphs(heard) if paragraphs else None,
+    )
+
+
+def utterances(
+    heard: Sequence[Word], *, channel: int, split_ms: int, punctuate: bool, request_id: str
+) -> list[wire.Utterance]:
+    """One channel's words, cut where two of them are `split_ms` or more apart."""
+    return [
+        wire.Utterance(
+            start=seconds(run[0].start_ms),
+            end=seconds(run[-1].end_ms),
+            confidence=_mean_confidence(run),
+            channel=channel,
+            transcript=_text(run) if punctuate else plain(_text(run)),
+            words=words(run, punctuate=punctuate),
+            id=str(uuid5(NAMESPACE_URL, f"urn:antiphon:utterance:{request_id}:{channel}:{index}")),
+        )
+        for index, run in enumerate(_cut_at_pauses(heard, split_ms))
+    ]
+
+
+def _paragraphs(heard: Sequence[Word]) -> wire.Paragraphs:
+    """Deepgram begins the text with a line break, and puts an empty line between paragraphs."""
+    groups = list(_paragraph_groups(heard))
+    text = "\n\n".join(" ".join(_text(sentence) for sentence in group) for group in groups)
+    return wire.Paragraphs(
+        transcript=f"\n{text}" if text else "",
+        paragraphs=[
+            wire.Paragraph(
+                sentences=[
+                    wire.Sentence(_text(sentence), seconds(sentence[0].start_ms), seconds(sentence[-1].end_ms))
+                    for sentence in group
+                ],
+                num_words=sum(len(sentence) for sentence in group),
+                start=seconds(group[0][0].start_ms),
+                end=seconds(group[-1][-1].end_ms),
+            )
+            for group in groups
+        ],
+    )
+
+
+def _paragraph_groups(heard: Sequence[Word]) -> Iterator[list[list[Word]]]:
+    group: list[list[Word]] = []
+    for sentence in _sentences(heard):
+        rested = bool(group) and sentence[0].start_ms - group[-1][-1].end_ms >= PARAGRAPH_PAUSE_MS
+        if rested or len(group) == PARAGRAPH_SENTENCES:
+            yield group
+            group = []
+        group.append(sentence)
+    if group:
+        yield group
+
+
+def _sentences(heard: Sequence[Word]) -> Iterator[list[Word]]:
+    sentence: list[Word] = []
+    for word in heard:
+        sentence.append(word)
+        tail = word.text.rstrip(_CLOSING)
+        if tail.endswith(_SENTENCE_ENDS) and tail.lower() not in _TITLES:
+            yield sentence
+            sentence = []
+    if sentence:
+        yield sentence
+
+
+def _cut_at_pauses(heard: Sequence[Word], pause_ms: int) -> Iterator[list[Word]]:
+    run = list(heard[:1])
+    for before, word in pairwise(heard):
+        if word.start_ms - before.end_ms >= pause_ms:
+            yield run
+            run = []
+        run.append(word)
+    if run:
+        yield run
+
+
+def _text(heard: Sequence[Word]) -> str:
+    return " ".join(word.text for word in heard)
+
+
+def _mean_confidence(heard: Sequence[Word]) -> float:
+    if not heard:
+        return 0.0
+    return round(sum(word.confidence for word in heard) / len(heard), CONFIDENCE_DIGITS)

@@ -1,0 +1,215 @@
+"""The messages of Deepgram's listen API, as its own SDK types them (`ListenV1*` of deepgram-sdk 7).
+
+Fields stand in the order in which Deepgram writes them. Times are seconds.
+"""
+
+import msgspec
+
+# Deepgram stopped giving transaction keys and says so in their place.
+TRANSACTION_KEY = "deprecated"
+
+# -- from the caller ---------------------------------------------------------------------------------------------------
+
+
+class KeepAlive(msgspec.Struct, tag="KeepAlive", forbid_unknown_fields=True, frozen=True):
+    """Postpones the idle timeout; carries no audio and gets no answer."""
+
+
+class Finalize(msgspec.Struct, tag="Finalize", forbid_unknown_fields=True, frozen=True):
+    """Asks for the final results of what was sent so far."""
+
+
+class CloseStream(msgspec.Struct, tag="CloseStream", forbid_unknown_fields=True, frozen=True):
+    """Asks for the last results, the metadata and the close."""
+
+
+class Configure(msgspec.Struct, tag="Configure", forbid_unknown_fields=True, frozen=True):
+    """Asks for other key terms or formatting in mid-stream."""
+
+    keyterms: list[str] | None = None
+    features: dict[str, bool] | None = None
+
+
+ClientMessage = KeepAlive | Finalize | CloseStream | Configure
+
+
+class UrlRequest(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
+    """The JSON body of a request whose audio stands elsewhere."""
+
+    url: str
+
+
+# -- to the caller -----------------------------------------------------------------------------------------------------
+
+
+class ParameterWarning(msgspec.Struct, frozen=True):
+    """A parameter that was accepted and is not, or not wholly, honoured."""
+
+    parameter: str
+    type: str
+    message: str
+
+
+class ModelInfo(msgspec.Struct, frozen=True):
+    name: str
+    version: str
+    arch: str
+
+
+class Word(msgspec.Struct, frozen=True, omit_defaults=True):
+    word: str
+    start: float
+    end: float
+    confidence: float
+    punctuated_word: str | None = None
+
+
+class Sentence(msgspec.Struct, frozen=True):
+    text: str
+    start: float
+    end: float
+
+
+class Paragraph(msgspec.Struct, frozen=True):
+    sentences: list[Sentence]
+    num_words: int
+    start: float
+    end: float
+
+
+class Paragraphs(msgspec.Struct, frozen=True):
+    transcript: str
+    paragraphs: list[Paragraph]
+
+
+class Alternative(msgspec.Struct, frozen=True, omit_defaults=True):
+    transcript: str
+    confidence: float
+    words: list[Word]
+    paragraphs: Paragraphs | None = None
+
+
+class Channel(msgspec.Struct, frozen=True):
+    alternatives: list[Alternative]
+
+
+class ResultsMetadata(msgspec.Struct, frozen=True):
+    request_id: str
+    model_info: ModelInfo
+    model_uuid: str
+
+
+class Results(msgspec.Struct, tag="Results", frozen=True):
+    """`channel_index` is the channel and how many there are."""
+
+    channel_index: tuple[int, int]
+    duration: float
+    start: float
+    is_final: bool
+    speech_final: bool
+    channel: Channel
+    metadata: ResultsMetadata
+    from_finalize: bool
+
+
+class SpeechStarted(msgspec.Struct, tag="SpeechStarted", frozen=True):
+    channel: tuple[int, int]
+    timestamp: float
+
+
+class UtteranceEnd(msgspec.Struct, tag="UtteranceEnd", frozen=True):
+    channel: tuple[int, int]
+    last_word_end: float
+
+
+class Summary(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
+    """What is said of a whole call, at its end. `models` and the keys of `model_info` are model UUIDs."""
+
+    transaction_key: str
+    request_id: str
+    sha256: str
+    created: str
+    duration: float
+    channels: int
+    models: list[str]
+    model_info: dict[str, ModelInfo]
+    warnings: list[ParameterWarning] | None = None
+    extra: dict[str, str] | None = None
+    tags: list[str] | None = None
+
+
+class Metadata(Summary, tag="Metadata", frozen=True, omit_defaults=True, kw_only=True):
+    """The last message of a stream."""
+
+
+class ConfigureSuccess(msgspec.Struct, tag="ConfigureSuccess", frozen=True, omit_defaults=True):
+    request_id: str
+    keyterms: list[str] | None = None
+
+
+class ConfigureFailure(msgspec.Struct, tag="ConfigureFailure", frozen=True):
+    request_id: str
+    code: str
+    description: str
+
+
+class Error(msgspec.Struct, tag="Error", frozen=True):
+    """What went wrong on an open stream; the close follows."""
+
+    variant: str
+    description: str
+
+
+class Utterance(msgspec.Struct, frozen=True):
+    start: float
+    end: float
+    confidence: float
+    channel: int
+    transcript: str
+    words: list[Word]
+    id: str
+
+
+class FileResults(msgspec.Struct, frozen=True, omit_defaults=True):
+    channels: list[Channel]
+    utterances: list[Utterance] | None = None
+
+
+class Response(msgspec.Struct, frozen=True):
+    """The answer to a file."""
+
+    metadata: Summary
+    results: FileResults
+
+
+class ErrorBody(msgspec.Struct, frozen=True):
+    """The body of every refused HTTP request and WebSocket opening."""
+
+    err_code: str
+    err_msg: str
+    request_id: str
+
+
+ServerMessage = Results | SpeechStarted | UtteranceEnd | Metadata | ConfigureSuccess | ConfigureFailure | Error
+
+_client_messages: msgspec.json.Decoder[ClientMessage] = msgspec.json.Decoder(ClientMessage)
+_url_requests = msgspec.json.Decoder(UrlRequest)
+_encoder = msgspec.json.Encoder()
+
+
+def read_client_message(text: str) -> ClientMessage:
+    """Raises `msgspec.MsgspecError` for what is not one of the four, and `UnicodeError` for what is not text."""
+    return _client_messages.decode(text)
+
+
+def read_url_request(data: bytes) -> UrlRequest:
+    """Raises `msgspec.MsgspecError`, or `UnicodeError` for what is not text."""
+    return _url_requests.decode(data)
+
+
+def write(message: ServerMessage) -> str:
+    return _encoder.encode(message).decode()
+
+
+def write_body(body: Response | ErrorBody) -> bytes:
+    return _encoder.encode(body)
