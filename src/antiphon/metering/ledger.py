@@ -52,8 +52,8 @@ _FORGET_CLAIMS = str(
     delete(idempotency).where(idempotency.c.at_unix_ms <= bindparam("since")).compile(dialect=_DIALECT)
 )
 
-# Sessions that a dead server left open: each gets the closing entry that says so. The bare columns are, by SQLite's rule
-# for a lone max(), those of the session's last entry; its time stands in for that of the death, which nobody knows.
+# Sessions that a dead server left open: each gets the closing entry that says so. The bare columns are, by SQLite's
+# rule for a lone max(), those of the session's last entry; its time stands in for that of the death.
 _ABANDON = f"""
 INSERT INTO entries ({", ".join(COLUMNS)})
 SELECT project, session, max(sequence) + 1, key_id, at_unix_ms, surface, model, dimension, 0, channel, feature,
@@ -216,8 +216,10 @@ class Ledger:
                     self._drop()
 
     def _connect(self, *statements: str) -> None:
-        """A fresh connection, proved by a write (of `statements`, too). The log is folded away whole before anything is added to it: what
-        a failed sync left in it looks written, and might not be there after a power failure.
+        """A fresh connection, proved by a write, which takes `statements` along.
+
+        The log is folded away whole before anything is added to it: what a failed sync left in it looks written, and
+        might not be there after a power failure.
         """
         connection = database.connect_writer(self._path)
         try:
