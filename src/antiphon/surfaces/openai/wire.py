@@ -7,7 +7,7 @@ from typing import Any, Literal
 import msgspec
 from msgspec import UNSET, Struct, UnsetType
 
-from antiphon.core.errors import AntiphonError, BadMedia, CapacityError, Conflict, Unauthenticated
+from antiphon.core.errors import AntiphonError, BadMedia, CapacityError, Unauthenticated
 from antiphon.core.wire import Opening, Response
 
 JSON = "application/json"
@@ -169,9 +169,6 @@ class Endpoint:
         extra: tuple[tuple[str, str], ...] = ()
         if error.retry_after_s is not None:
             extra += (("retry-after", str(error.retry_after_s)),)
-        if isinstance(error, Conflict):
-            # The SDKs take 409 for a lock and try again by themselves; a contradiction stays one.
-            extra += (("x-should-retry", "false"),)
         if isinstance(error, Unauthenticated):
             extra += (("www-authenticate", "Bearer"),)
         return json_response(opening, error.status, error_body(error), extra)
