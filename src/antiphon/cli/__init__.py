@@ -1,0 +1,63 @@
+"""The `antiphon` command: one file per command, loaded only when it is the one that runs.
+
+A command NAME lives in `cli/NAME.py` and is that module's `app`, a `typer.Typer` with one command or a group of them.
+To add one, write the file and its line in `COMMANDS`. Nothing here imports what is slow to import, so `--help` is
+quick whatever the commands need.
+"""
+
+import importlib
+import sys
+from typing import Annotated, Any
+
+import typer
+from typer.core import TyperGroup
+
+from antiphon import __version__
+from antiphon.core.errors import AntiphonError
+
+COMMANDS = {
+    "models": "List, pull and find models.",
+}
+
+
+class _LazyGroup(TyperGroup):
+    """Knows the commands by name and summary, and imports the one that is called."""
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> tuple[str | None, Any, list[str]]:
+        name, _, rest = super().resolve_command(ctx, args)
+        return name, name and typer.main.get_command(importlib.import_module(f"antiphon.cli.{name}").app), rest
+
+
+app = typer.Typer(cls=_LazyGroup, no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        print(f"antiphon {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def antiphon(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version and leave.")
+    ] = False,
+) -> None:
+    """A self-hosted, production inference API for speech and language, for the SDKs you already use."""
+
+
+def _summary() -> None:
+    """Stands in the list of commands until the command is called."""
+
+
+for _name, _help in COMMANDS.items():
+    app.command(_name, help=_help)(_summary)
+
+
+def main() -> None:
+    """Run the command line. Exits with 1 on an error of ours, said in one line, and with 2 on wrong usage."""
+    try:
+        app(prog_name="antiphon")
+    except AntiphonError as error:
+        print(f"antiphon: {' '.join(error.message.split())}", file=sys.stderr)
+        sys.exit(1)
