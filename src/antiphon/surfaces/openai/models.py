@@ -20,7 +20,8 @@ class Models(Endpoint):
             if card.name == name:
                 return json_response(opening, 200, _model(card))
         offered = ", ".join(card.name for card in models)
-        return self.refuse(opening, UnknownModel(f"No such model. This server offers: {offered}.", param="model"))
+        missing = UnknownModel(f"There is no model {name[:64]!r} here; there is: {offered}.", param="model")
+        return self.refuse(opening, missing)
 
 
 def _model(card: ModelCard) -> Model:
