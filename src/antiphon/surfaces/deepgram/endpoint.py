@@ -6,7 +6,6 @@ WebSocket client sees no body when its opening is refused, and `dg-request-id` i
 
 from antiphon.core.errors import (
     AntiphonError,
-    BadMedia,
     CallerError,
     CapacityError,
     Conflict,
@@ -18,6 +17,7 @@ from antiphon.core.errors import (
     TooLarge,
     Unauthenticated,
     UnknownModel,
+    UnsupportedParameter,
 )
 from antiphon.core.wire import Opening, Response
 from antiphon.surfaces.deepgram.wire import ErrorBody, write_body
@@ -25,20 +25,19 @@ from antiphon.surfaces.deepgram.wire import ErrorBody, write_body
 SCHEMES = ("token", "bearer")
 MAX_HEADER_CHARS = 512
 
-# The first class that fits gives Deepgram's status and `err_code`; the order is from the narrow to the wide.
-_SHAPES: tuple[tuple[type[AntiphonError], int, str], ...] = (
-    (Unauthenticated, 401, "INVALID_AUTH"),
-    (PolicyError, 403, "INSUFFICIENT_PERMISSIONS"),
-    (BadMedia, 400, "Bad Request"),
-    (UnknownModel, 400, "Bad Request"),  # as Deepgram: no such model is a wrong parameter, not a missing page
-    (NotFound, 404, "NOT_FOUND"),
-    (TooLarge, 413, "PAYLOAD_TOO_LARGE"),
-    (RequestTimeout, 408, "SLOW_UPLOAD"),
-    (Conflict, 409, "CONFLICT"),
-    (CallerError, 400, "Bad Request"),
-    (Draining, 503, "SERVICE_UNAVAILABLE"),
-    (CapacityError, 429, "TOO_MANY_REQUESTS"),
-    (EngineError, 502, "BAD_GATEWAY"),
+# The first class that fits says Deepgram's `err_code`; the order is from the narrow to the wide.
+_CODES: tuple[tuple[type[AntiphonError], str], ...] = (
+    (Unauthenticated, "INVALID_AUTH"),
+    (PolicyError, "INSUFFICIENT_PERMISSIONS"),
+    (NotFound, "NOT_FOUND"),
+    (TooLarge, "PAYLOAD_TOO_LARGE"),
+    (RequestTimeout, "SLOW_UPLOAD"),
+    (Conflict, "UNPROCESSABLE_ENTITY"),
+    (CallerError, "Bad Request"),
+    (Draining, "SERVICE_UNAVAILABLE"),
+    (CapacityError, "TOO_MANY_REQUESTS"),
+    (EngineError, "BAD_GATEWAY"),
+    (AntiphonError, "INTERNAL_SERVER_ERROR"),
 )
 
 
@@ -59,19 +58,18 @@ class ListenEndpoint:
         return Response(status, headers, body)
 
 
-def shape(error: AntiphonError) -> tuple[int, str]:
-    """The status and the `err_code` under which Deepgram would report it."""
-    for kind, status, code in _SHAPES:
-        if isinstance(error, kind):
-            return status, code
-    return error.status, "INTERNAL_SERVER_ERROR"
+def error_code(error: AntiphonError) -> str:
+    """The `err_code` under which Deepgram would report it."""
+    return next(code for kind, code in _CODES if isinstance(error, kind))
 
 
 def refusal(request_id: str, error: AntiphonError) -> tuple[int, tuple[tuple[str, str], ...], bytes]:
     """Status, headers and body of an error."""
-    status, code = shape(error)
-    if isinstance(error, CallerError) and error.param is not None and code == "Bad Request":
+    code = error_code(error)
+    if type(error) in (CallerError, UnsupportedParameter) and error.param is not None:
         code = "INVALID_QUERY_PARAMETER"
+    # To Deepgram an unknown model is a wrong parameter, not a missing page.
+    status = CallerError.status if isinstance(error, UnknownModel) else error.status
     headers = [*answer_headers(request_id), ("dg-error", _header_value(error.message))]
     if error.retry_after_s is not None:
         headers.append(("retry-after", str(error.retry_after_s)))

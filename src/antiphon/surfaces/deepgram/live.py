@@ -29,7 +29,7 @@ from antiphon.core.ports import Accepted
 from antiphon.core.specs import TranscribeSpec
 from antiphon.core.wire import NOTHING, Close, Opening, Step
 from antiphon.surfaces.deepgram import parameters, results, wire
-from antiphon.surfaces.deepgram.endpoint import SCHEMES, ListenEndpoint, shape
+from antiphon.surfaces.deepgram.endpoint import SCHEMES, ListenEndpoint, error_code
 
 # https://developers.deepgram.com/docs/keep-alive
 IDLE_TIMEOUT_MS = 10_000
@@ -64,6 +64,7 @@ class LiveListenEndpoint(ListenEndpoint):
             model=asked.model,
             format=asked.format,
             live=True,
+            incremental=True,
             multichannel=asked.multichannel,
             interims=asked.interims,
             endpointing_ms=asked.endpointing_ms,
@@ -188,7 +189,7 @@ class LiveListen:
 
     def _fail(self, error: AntiphonError) -> Step:
         """An error message in Deepgram's shape, then the close: 1008 where the caller can mend it, else 1011."""
-        _, code = shape(error)
+        code = error_code(error)
         if isinstance(error, BadMedia):
             close_code, payload = POLICY_VIOLATION, UNDECODABLE
         elif isinstance(error, (CallerError, PolicyError, CapacityError)):

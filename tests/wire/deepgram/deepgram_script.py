@@ -1,0 +1,206 @@
+"""Wire scripts for Deepgram's surface: small text files that say what comes in, and exactly what must go out.
+
+What comes in:
+    ? NAME=VALUE&...        a new opening (a request, for files), with that query
+    : NAME: VALUE           a header of the next opening
+    > TEXT                  a text message, or the body of the request
+    >> N                    a binary message, or a body, of N bytes
+    @ +MS                   so much time passes; if a deadline was reached, it expires
+    ! EVENT                 an event of the session, see `_event`
+What must go out, and is compared character by character:
+    < LINE                  a message to the caller, or the status line, a header, the body
+    = INPUTS                inputs to the session
+    x CODE REASON           the close
+Lines that begin with `#`, and empty ones, are for the reader.
+"""
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from urllib.parse import parse_qsl
+
+from antiphon.core import errors
+from antiphon.core.events import (
+    Audio,
+    Cause,
+    Closed,
+    Failed,
+    Final,
+    Input,
+    Interim,
+    Opened,
+    Output,
+    SpeechStarted,
+    Transcript,
+    UtteranceEnded,
+    Word,
+)
+from antiphon.core.ports import Accepted, Surface
+from antiphon.core.wire import Body, Head, Opening, Step
+from antiphon.surfaces.deepgram.live import LiveListenEndpoint
+from antiphon.surfaces.deepgram.prerecorded import PrerecordedListenEndpoint
+
+REQUEST_ID = "8c8ebea9-dbec-45fa-a035-e4632cb05b5f"
+RECEIVED_UNIX_MS = 1_724_974_675_202
+SHA256 = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"
+
+_WORD = re.compile(r"(\S+)@(\d+)-(\d+)(?:/([\d.]+))?")
+
+
+@dataclass
+class Player:
+    """Plays the lines of a script that come in; `play` gives the whole script back, with what went out."""
+
+    live: bool
+    now_ns: int = 0
+    surface: Surface | None = None
+    headers: dict[str, str] = field(default_factory=dict)
+    pending: Opening | None = None
+    sent: list[str] = field(default_factory=list)
+
+    def play(self, script: str) -> str:
+        out: list[str] = []
+        for line in script.splitlines():
+            if line[:1] in ("<", "=", "x"):
+                continue
+            out.append(line)
+            out.extend(self._one(line))
+        return "\n".join(out) + "\n"
+
+    def _one(self, line: str) -> Iterator[str]:
+        mark, _, rest = line.partition(" ")
+        match mark:
+            case "?":
+                yield from self._open(rest)
+            case ":":
+                name, _, value = rest.partition(": ")
+                self.headers[name] = value
+            case ">" | ">>":
+                message = rest if mark == ">" else bytes(int(rest))
+                if self.live:
+                    yield from self._step(self._surface().receive(message, self.now_ns))
+                else:
+                    yield from self._request(message if isinstance(message, bytes) else message.encode())
+            case "@":
+                self.now_ns += int(rest) * 1_000_000
+                deadline_ns = self._surface().deadline_ns()
+                if deadline_ns is not None and self.now_ns >= deadline_ns:
+                    yield from self._step(self._surface().expire(self.now_ns))
+            case "!":
+                yield from self._step(self._surface().emit(_event(rest), self.now_ns))
+            case "" | "#":
+                pass
+            case _:
+                raise ValueError(line)
+
+    def _surface(self) -> Surface:
+        assert self.surface is not None, "no opening was accepted"
+        return self.surface
+
+    def _open(self, query: str) -> Iterator[str]:
+        offered = tuple(filter(None, self.headers.pop("sec-websocket-protocol", "").split(", ")))
+        self.pending = Opening(
+            "GET" if self.live else "POST",
+            "/v1/listen",
+            tuple(parse_qsl(query, keep_blank_values=True)),
+            dict(self.headers),
+            offered,
+            REQUEST_ID,
+            RECEIVED_UNIX_MS,
+        )
+        self.headers.clear()
+        self.surface = None
+        if self.live:
+            endpoint = LiveListenEndpoint()
+            try:
+                accepted = endpoint.negotiate(self.pending)
+            except errors.AntiphonError as error:
+                yield from self._refused(endpoint, error)
+            else:
+                yield from self._accepted(accepted)
+
+    def _request(self, body: bytes) -> Iterator[str]:
+        endpoint = PrerecordedListenEndpoint()
+        assert self.pending is not None
+        try:
+            accepted = endpoint.negotiate(self.pending, Body(body))
+        except errors.AntiphonError as error:
+            yield from self._refused(endpoint, error)
+        else:
+            self.surface = accepted.surface
+            yield f"= {accepted.media!r}"
+
+    def _accepted(self, accepted: Accepted) -> Iterator[str]:
+        self.surface = accepted.surface
+        yield "< 101"
+        for name, value in accepted.headers:
+            yield f"< {name}: {value}"
+        if accepted.subprotocol is not None:
+            yield f"< sec-websocket-protocol: {accepted.subprotocol}"
+
+    def _refused(
+        self, endpoint: LiveListenEndpoint | PrerecordedListenEndpoint, error: errors.AntiphonError
+    ) -> Iterator[str]:
+        assert self.pending is not None
+        answer = endpoint.refuse(self.pending, error)
+        yield f"< {answer.status}"
+        yield from (f"< {name}: {value}" for name, value in answer.headers)
+        yield f"< {answer.body.decode()}"
+
+    def _step(self, step: Step) -> Iterator[str]:
+        if step.inputs:
+            yield "= " + " ".join(map(_input, step.inputs))
+        for send in step.sends:
+            match send:
+                case Head():
+                    yield f"< {send.status}"
+                    yield from (f"< {name}: {value}" for name, value in send.headers)
+                case bytes():
+                    self.sent.append(send.decode())
+                    yield f"< {send.decode()}"
+                case str():
+                    self.sent.append(send)
+                    yield f"< {send}"
+        if step.close is not None:
+            yield f"x {step.close.code} {step.close.reason}".rstrip()
+
+
+def _input(value: Input) -> str:
+    return f"Audio({len(value.data)})" if isinstance(value, Audio) else type(value).__name__
+
+
+def _event(text: str) -> Output:
+    """An event from its line; a word is `text@from-to/confidence`, a time milliseconds, CH a channel:
+
+    `opened MODEL`, `started CH AT`, `interim CH FROM TO CONFIDENCE WORDS`, `final CH FROM TO CAUSE CONFIDENCE WORDS`,
+    `utterance-ended CH AT`, `closed LENGTH CHANNELS`, `failed CLASS [retry=SECONDS] MESSAGE`.
+    """
+    name, *rest = text.split(" ")
+    match name:
+        case "opened":
+            return Opened(rest[0])
+        case "started":
+            return SpeechStarted(int(rest[0]), int(rest[1]))
+        case "interim":
+            return Interim(int(rest[0]), int(rest[1]), int(rest[2]), _transcript(rest[3], rest[4:]))
+        case "final":
+            cause = Cause(rest[3])
+            return Final(int(rest[0]), int(rest[1]), int(rest[2]), _transcript(rest[4], rest[5:]), cause)
+        case "utterance-ended":
+            return UtteranceEnded(int(rest[0]), int(rest[1]))
+        case "closed":
+            return Closed(int(rest[0]), int(rest[1]), SHA256)
+        case "failed":
+            kind: type[errors.AntiphonError] = getattr(errors, rest[0])
+            retry = int(rest.pop(1).removeprefix("retry=")) if rest[1].startswith("retry=") else None
+            return Failed(kind(" ".join(rest[1:]), retry_after_s=retry))
+    raise ValueError(text)
+
+
+def _transcript(confidence: str, words: list[str]) -> Transcript:
+    heard = []
+    for word in words:
+        match = _WORD.fullmatch(word)
+        assert match is not None, word
+        heard.append(Word(match[1], int(match[2]), int(match[3]), float(match[4] or 0.9)))
+    return Transcript(" ".join(word.text for word in heard), float(confidence), tuple(heard))

@@ -1,0 +1,148 @@
+"""What Deepgram's parameters ask of a session, where credentials stand, and that the documentation says the same."""
+
+import inspect
+from pathlib import Path
+from urllib.parse import parse_qsl
+
+import pytest
+from deepgram.listen.v1.client import V1Client
+from deepgram.listen.v1.media.client import MediaClient
+
+from antiphon.core.audio import AudioFormat, Encoding
+from antiphon.core.errors import Unauthenticated
+from antiphon.core.specs import TranscribeSpec
+from antiphon.core.wire import Body, Opening
+from antiphon.surfaces.deepgram.live import LiveListenEndpoint
+from antiphon.surfaces.deepgram.parameters import DEFAULT_ENDPOINTING_MS, DEFAULT_MODEL, TABLE, Use
+from antiphon.surfaces.deepgram.prerecorded import PrerecordedListenEndpoint
+
+DOCUMENTATION = Path(__file__).parents[3] / "docs" / "surfaces" / "deepgram.md"
+
+
+def opening(query: str = "", headers: dict[str, str] | None = None, subprotocols: tuple[str, ...] = ()) -> Opening:
+    return Opening("GET", "/v1/listen", tuple(parse_qsl(query)), headers or {}, subprotocols)
+
+
+def live(query: str) -> TranscribeSpec:
+    return LiveListenEndpoint().negotiate(opening(query)).spec
+
+
+def test_a_live_stream_with_everything() -> None:
+    query = (
+        "model=nova-3-general&language=en-GB&encoding=linear16&sample_rate=44100&channels=2&multichannel=true"
+        "&interim_results=true&endpointing=500&utterance_end_ms=1500&vad_events=True&tag=x&tag=y&no_delay=true"
+    )
+    assert live(query) == TranscribeSpec(
+        model="nova-3-general",
+        format=AudioFormat(Encoding.LINEAR16, 44_100, 2),
+        live=True,
+        incremental=True,
+        multichannel=True,
+        interims=True,
+        endpointing_ms=500,
+        utterance_end_ms=1_500,
+        speech_events=True,
+        word_times=True,
+        tags=("x", "y"),
+    )
+
+
+def test_a_live_stream_with_nothing() -> None:
+    assert live("") == TranscribeSpec(
+        model=DEFAULT_MODEL,
+        format=AudioFormat(Encoding.CONTAINER),
+        live=True,
+        incremental=True,
+        endpointing_ms=DEFAULT_ENDPOINTING_MS,
+        word_times=True,
+    )
+
+
+@pytest.mark.parametrize(
+    ("query", "expected"),
+    [
+        ("encoding=linear32&sample_rate=48000", AudioFormat(Encoding.LINEAR32, 48_000, 1)),
+        ("encoding=mulaw", AudioFormat(Encoding.MULAW, 8_000, 1)),
+        ("encoding=alaw&sample_rate=16000&channels=2", AudioFormat(Encoding.ALAW, 16_000, 2)),
+        ("encoding=opus", AudioFormat(Encoding.OPUS, 48_000, 1)),
+        ("encoding=opus&sample_rate=16000&channels=2", AudioFormat(Encoding.OPUS, 16_000, 2)),
+        ("encoding=flac", AudioFormat(Encoding.CONTAINER)),
+        ("encoding=ogg-opus", AudioFormat(Encoding.CONTAINER)),
+    ],
+)
+def test_encodings(query: str, expected: AudioFormat) -> None:
+    assert live(query).format == expected
+
+
+@pytest.mark.parametrize(
+    ("query", "expected"),
+    [("endpointing=false", None), ("endpointing=true", DEFAULT_ENDPOINTING_MS), ("endpointing=0", 0)],
+)
+def test_endpointing(query: str, expected: int | None) -> None:
+    assert live(query).endpointing_ms == expected
+
+
+def test_a_file() -> None:
+    asked = opening("model=nova-3&multichannel=true&encoding=mulaw&channels=2&tag=x")
+    accepted = PrerecordedListenEndpoint().negotiate(asked, Body(b"audio"))
+    assert accepted.media == b"audio"
+    assert accepted.spec == TranscribeSpec(
+        model="nova-3",
+        format=AudioFormat(Encoding.MULAW, 8_000, 2),
+        multichannel=True,
+        word_times=True,
+        tags=("x",),
+    )
+
+
+@pytest.mark.parametrize(
+    ("headers", "subprotocols", "expected"),
+    [
+        ({"authorization": "Token abc"}, (), "abc"),
+        ({"authorization": "bearer abc"}, (), "abc"),
+        ({"authorization": "TOKEN  abc "}, (), "abc"),
+        ({"authorization": "Basic abc"}, (), None),
+        ({"authorization": "Token "}, (), None),
+        ({"authorization": "abc"}, (), None),
+        ({}, ("token", "abc"), "abc"),
+        ({}, ("Bearer", "abc"), "abc"),
+        ({}, ("token",), None),
+        ({}, ("chat", "abc"), None),
+        ({"authorization": "Token abc"}, ("token", "xyz"), "abc"),
+        ({}, (), None),
+    ],
+)
+def test_credential(headers: dict[str, str], subprotocols: tuple[str, ...], expected: str | None) -> None:
+    asked = opening("", headers, subprotocols)
+    assert LiveListenEndpoint().credential(asked) == expected
+    assert PrerecordedListenEndpoint().credential(asked) == expected
+
+
+@pytest.mark.parametrize(
+    ("offered", "chosen"), [(("token", "k"), "token"), (("Bearer", "k"), "Bearer"), (("chat", "k"), None), ((), None)]
+)
+def test_only_an_offered_subprotocol_is_chosen(offered: tuple[str, ...], chosen: str | None) -> None:
+    assert LiveListenEndpoint().negotiate(opening("", {}, offered)).subprotocol == chosen
+
+
+def test_a_message_cannot_break_out_of_its_header() -> None:
+    answer = LiveListenEndpoint().refuse(opening(), Unauthenticated("a\r\nset-cookie: b\u2028" + "c" * 2_000))
+    value = dict(answer.headers)["dg-error"]
+    assert value.startswith("a??set-cookie: b?c")
+    assert value.isascii()
+    assert len(value) == 512
+
+
+def test_the_documentation_shows_the_table() -> None:
+    rows = [f"| `{row.name}` | {row.use} | {row.how} |" for row in TABLE]
+    documented = [line for line in DOCUMENTATION.read_text().splitlines() if line.startswith("| `")]
+    assert documented[: len(rows)] == rows
+
+
+def test_the_table_knows_every_parameter_of_the_sdk() -> None:
+    ours = {row.name for row in TABLE}
+    beside = {"self", "request", "url", "authorization", "request_options"}
+    for method in (V1Client.connect, MediaClient.transcribe_file, MediaClient.transcribe_url):
+        assert set(inspect.signature(method).parameters) - beside <= ours
+    assert len(ours) == len(TABLE)
+    assert {row.use for row in TABLE} == set(Use)
