@@ -85,6 +85,7 @@ TABLE: tuple[Parameter, ...] = (
         "`punctuate`, and for files `paragraphs`. A warning says that numbers, dates and the like are written as the "
         "model writes them.",
     ),
+    Parameter("filler_words", Use.BOTH, "A warning: whether they are written is the model's choice."),
     Parameter("tag", Use.BOTH, f"Kept with the usage, and in the metadata; {MAX_TAG_CHARS} characters at most."),
     Parameter("extra", Use.BOTH, f"`key:value`, given back in the metadata; {MAX_EXTRA_CHARS} characters at most."),
     Parameter("mip_opt_out", Use.BOTH, "Always so: nothing is kept and no model is trained on what is sent."),
@@ -123,7 +124,6 @@ TABLE: tuple[Parameter, ...] = (
     Parameter("diarize_model", Use.NEITHER, "No model here tells speakers apart; `multichannel` keeps channels apart."),
     Parameter("diarize_version", Use.NEITHER, "No model here tells speakers apart; `multichannel` keeps them apart."),
     Parameter("dictation", Use.NEITHER, _NO_REWRITE),
-    Parameter("filler_words", Use.NEITHER, "Whether they are written is the model's choice."),
     Parameter("intents", Use.NEITHER, _NO_EXTRACTION),
     Parameter("keyterm", Use.NEITHER, _NO_BIAS),
     Parameter("keywords", Use.NEITHER, _NO_BIAS),
@@ -199,6 +199,9 @@ def read(query: Sequence[tuple[str, str]], *, live: bool) -> Request:
     if smart:
         message = "Numbers, dates and the like are written as the model writes them."
         warnings.append(ParameterWarning("smart_format", "partly_supported", message))
+    if _flag(values, "filler_words"):
+        message = "Whether filler words are written is the model's choice."
+        warnings.append(ParameterWarning("filler_words", "unsupported", message))
     paragraphs = _flag(values, "paragraphs") or (smart and not live)
     interims = _flag(values, "interim_results")
     return Request(
