@@ -1,0 +1,130 @@
+"""What each stream sends, and when: pure, and known in full before the first byte leaves.
+
+A stream is silence of its own length first, so that the streams spread over one cycle of the clips, then clips in an
+order shuffled anew each round from a seed of the stream's, each followed by a quarter of its length in silence, at
+least 0.6 s: speech about 80 % of the time, and pauses in which any endpointing of up to 500 ms ends the utterance.
+
+A chunk leaves when its last sample would have been recorded, by an absolute schedule that never drifts; streams are
+spread evenly within a chunk's length so that they do not send in bunches.
+"""
+
+import random
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from antiphon.bench.clips import Clip
+from antiphon.bench.speech import Span
+from antiphon.core.audio import BYTES_PER_SAMPLE, SAMPLE_RATE, ms_to_samples
+
+GAP_SHARE = 0.25
+MIN_GAP_SAMPLES = ms_to_samples(600)
+# An utterance this close to the end of a stream is not judged: its final would be owed to the close, not to the pause.
+UNJUDGED_TAIL_SAMPLES = ms_to_samples(1500)
+
+
+@dataclass(frozen=True, slots=True)
+class Play:
+    """One playing of a clip, at this sample of the stream."""
+
+    clip: Clip
+    start: int
+
+    @property
+    def end(self) -> int:
+        """Where its gap of silence ends and the next clip begins."""
+        return self.start + self.clip.samples + gap_samples(self.clip)
+
+    @property
+    def window(self) -> Span:
+        return Span(self.start, self.end)
+
+    def utterances(self) -> list[Span]:
+        return [Span(self.start + span.start, self.start + span.end) for span in self.clip.utterances]
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """A stream's whole life. `phase_ns` is its place within a chunk's length; `samples` is where it closes."""
+
+    plays: tuple[Play, ...]
+    samples: int
+    chunk_samples: int
+    phase_ns: int
+
+    @property
+    def chunk_ns(self) -> int:
+        return self.chunk_samples * 1_000_000_000 // SAMPLE_RATE
+
+    @property
+    def chunks(self) -> int:
+        """How many chunks it sends; the last may be short."""
+        return -(-self.samples // self.chunk_samples)
+
+    def sent_ns(self, sample: int) -> int:
+        """When the chunk that holds that sample leaves, from the start of the level."""
+        return self.phase_ns + (sample // self.chunk_samples + 1) * self.chunk_ns
+
+    def judged(self, span: Span) -> bool:
+        """Whether enough silence follows that span for the server to have owed its final before the close."""
+        return span.end + UNJUDGED_TAIL_SAMPLES <= self.samples
+
+
+def gap_samples(clip: Clip) -> int:
+    return max(round(clip.samples * GAP_SHARE), MIN_GAP_SAMPLES)
+
+
+def plan_streams(clips: Sequence[Clip], streams: int, *, samples: int, chunk_samples: int, seed: int = 0) -> list[Plan]:
+    """A plan for each stream, of `samples` each. The same arguments give the same plans."""
+    cycle = sum(clip.samples + gap_samples(clip) for clip in clips) // len(clips)
+    chunk_ns = chunk_samples * 1_000_000_000 // SAMPLE_RATE
+    # Neighbours in the cycle are strangers in the chunk, so a stream's load and its phase are independent.
+    places = random.Random(seed).sample(range(streams), streams)
+    return [
+        Plan(
+            plays=tuple(_plays(clips, random.Random(f"{seed}/{index}"), cycle * places[index] // streams, samples)),
+            samples=samples,
+            chunk_samples=chunk_samples,
+            phase_ns=chunk_ns * index // streams,
+        )
+        for index in range(streams)
+    ]
+
+
+def _plays(clips: Sequence[Clip], rng: random.Random, start: int, samples: int) -> Iterator[Play]:
+    while start < samples:
+        for clip in rng.sample(clips, len(clips)):
+            if start >= samples:
+                return
+            play = Play(clip, start)
+            yield play
+            start = play.end
+
+
+def chunks(plan: Plan) -> Iterator[bytes]:
+    """The stream's audio, `chunk_samples` at a time; the last chunk may be short."""
+    size = plan.chunk_samples * BYTES_PER_SAMPLE
+    left = plan.samples * BYTES_PER_SAMPLE
+    pending = bytearray()
+    for piece in _pieces(plan):
+        view = memoryview(piece)
+        while view and left:
+            if not pending and len(view) >= size and left >= size:
+                yield bytes(view[:size])
+                view, left = view[size:], left - size
+                continue
+            take = min(size - len(pending), len(view), left - len(pending))
+            pending += view[:take]
+            view = view[take:]
+            if len(pending) in (size, left):
+                yield bytes(pending)
+                left -= len(pending)
+                pending.clear()
+
+
+def _pieces(plan: Plan) -> Iterator[bytes]:
+    at = 0
+    for play in plan.plays:
+        yield bytes((play.start - at) * BYTES_PER_SAMPLE)
+        yield play.clip.pcm
+        at = play.start + play.clip.samples
+    yield bytes(max(plan.samples - at, 0) * BYTES_PER_SAMPLE)
