@@ -1,0 +1,287 @@
+"""Containers, decoded in processes of their own: the server's side.
+
+Every recording and every live container stream gets a fresh process, forked from one that has the decoder loaded (see
+`worker`), with bounds on memory, processor time, waiting time and decoded length, without files or network. Closing
+its socket kills it. At most `files_at_once` recordings decode at a time and `files_waiting` wait for their turn; at
+most `live_at_once` live streams are open; beyond, `CapacityError`.
+"""
+
+import asyncio
+import contextlib
+import signal
+import socket
+import sys
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import antiphon
+from antiphon.audio.demux import Job
+from antiphon.audio.frames import HEADER, Kind, Verdict, header
+from antiphon.audio.worker import READY, SPAWN
+from antiphon.core.audio import BYTES_PER_MS
+from antiphon.core.errors import AntiphonError, BadMedia, CapacityError, EngineError, InternalError, TooLarge
+
+_START_S = 30
+_MAX_FRAME_BYTES = 64 * 1024 * 1024
+_NEVER_READ = (signal.SIGSEGV, signal.SIGBUS, signal.SIGABRT, signal.SIGFPE, signal.SIGILL)
+
+
+@dataclass(frozen=True, slots=True)
+class DecodeLimits:
+    """What one recording, or one live stream, may cost.
+
+    `max_audio_ms` is decoded audio, all output channels together; `max_burst_ms` the same for one live message.
+    `memory_bytes` is beyond the decoder's own size and the recording's. `cpu_s` and `wall_s` bound a recording,
+    `step_cpu_s` and `step_wall_s` one live message.
+    """
+
+    max_input_bytes: int = 512 * 1024 * 1024
+    max_audio_ms: int = 4 * 3600 * 1000
+    max_burst_ms: int = 600_000
+    memory_bytes: int = 256 * 1024 * 1024
+    cpu_s: int = 60
+    wall_s: int = 120
+    step_cpu_s: int = 5
+    step_wall_s: int = 10
+    files_at_once: int = 2
+    files_waiting: int = 64
+    live_at_once: int = 256
+
+
+@dataclass(frozen=True, slots=True)
+class Decoded:
+    """A recording: int16 samples at 16 kHz of each channel, all of one length, and that length."""
+
+    channels: tuple[bytes, ...]
+    duration_ms: int
+
+
+class Channel:
+    """The server's end of one job's socket, in lock-step with its decoder (see `frames`)."""
+
+    def __init__(self, sock: socket.socket, loop: asyncio.AbstractEventLoop) -> None:
+        self._sock, self._loop = sock, loop
+
+    async def send(self, kind: Kind, payload: bytes = b"") -> None:
+        try:
+            await self._loop.sock_sendall(self._sock, header(kind, len(payload)))
+            if payload:
+                await self._loop.sock_sendall(self._sock, payload)
+        except ConnectionError:
+            pass  # it has ended: what it had to say, or that it said nothing, is still to be read
+
+    async def receive(self) -> tuple[Kind, int, bytearray]:
+        """Kind, channel count and payload. Raises what a failed decoder stands for."""
+        kind, channels, length = HEADER.unpack(await self._exactly(HEADER.size))
+        if length > _MAX_FRAME_BYTES:
+            raise InternalError("A decoder process broke its protocol.")
+        payload = await self._exactly(length)
+        if kind == Kind.FAIL:
+            raise _failure(Verdict(payload[0]), payload[1:].decode())
+        if kind == Kind.DIED:
+            raise _death(payload[0])
+        return Kind(kind), channels, payload
+
+    def close(self) -> None:
+        self._sock.close()
+
+    async def _exactly(self, length: int) -> bytearray:
+        data = bytearray(length)
+        view, done = memoryview(data), 0
+        while done < length:
+            count = await self._loop.sock_recv_into(self._sock, view[done:])
+            if not count:
+                raise EngineError("The decoder process ended without an answer.")
+            done += count
+        return data
+
+
+def _failure(verdict: Verdict, message: str) -> AntiphonError:
+    match verdict:
+        case Verdict.BAD_MEDIA:
+            return BadMedia(message)
+        case Verdict.TOO_LARGE:
+            return TooLarge(message)
+        case Verdict.DEFECT:
+            return InternalError(f"The decoder failed: {message}.")
+
+
+def _death(number: int) -> AntiphonError:
+    if number == signal.SIGXCPU:
+        return TooLarge("Decoding it takes more processor time than is allowed.")
+    if number in _NEVER_READ:
+        return BadMedia("It is damaged in a way that the decoder does not survive.")
+    return EngineError("The decoder process was killed.")
+
+
+class Decoder:
+    """Makes decoder processes. `start` and `close` frame its life; `start` need not be called, but takes the first
+    call's wait of about 0.2 s away.
+    """
+
+    def __init__(self, limits: DecodeLimits | None = None) -> None:
+        self.limits = limits or DecodeLimits()
+        self._process: asyncio.subprocess.Process | None = None
+        self._control: socket.socket | None = None
+        self._starting = asyncio.Lock()
+        self._files = asyncio.Semaphore(self.limits.files_at_once)
+        self._files_waiting = 0
+        self.live_open = 0
+
+    async def start(self) -> None:
+        """Raises `InternalError` when there is no decoder to be had."""
+        async with self._starting:
+            if self._process is not None and self._process.returncode is None:
+                return
+            await self._end()
+            ours, theirs = socket.socketpair()
+            with theirs:
+                self._process = await asyncio.create_subprocess_exec(
+                    *(sys.executable, "-s", "-m", "antiphon.audio.worker"),
+                    stdin=theirs.fileno(),
+                    stdout=asyncio.subprocess.DEVNULL,
+                    stderr=asyncio.subprocess.DEVNULL,
+                    env={"PYTHONPATH": str(Path(antiphon.__file__).parents[1]), "PYTHONDONTWRITEBYTECODE": "1"},
+                    cwd="/",
+                    start_new_session=True,
+                )
+            ours.setblocking(False)
+            self._control = ours
+            try:
+                async with asyncio.timeout(_START_S):
+                    ready = await asyncio.get_running_loop().sock_recv(ours, 1)
+            except TimeoutError:
+                ready = b""
+            if ready != READY:
+                await self._end()
+                raise InternalError("The decoder process does not start.")
+
+    async def close(self) -> None:
+        """Ends every decoder process, whatever it is doing."""
+        async with self._starting:
+            await self._end()
+
+    async def decode(self, data: bytes, *, multichannel: bool = False) -> Decoded:
+        """A whole recording. Raises `BadMedia`, `TooLarge`, `CapacityError`, `EngineError` or `InternalError`."""
+        limits = self.limits
+        if len(data) > limits.max_input_bytes:
+            raise TooLarge(f"The recording is larger than the {limits.max_input_bytes} bytes that are allowed.")
+        if self._files.locked() and self._files_waiting >= limits.files_waiting:
+            raise CapacityError("Too many recordings are waiting to be decoded.", retry_after_s=1)
+        self._files_waiting += 1
+        try:
+            await self._files.acquire()
+        finally:
+            self._files_waiting -= 1
+        try:
+            job = Job(live=False, split=multichannel, max_audio_ms=limits.max_audio_ms, cpu_s=limits.cpu_s)
+            async with bounded(limits.wall_s), self._spawned(job, len(data)) as channel:
+                await channel.send(Kind.DATA, data)
+                await channel.send(Kind.END)
+                return await _collect(channel)
+        finally:
+            self._files.release()
+
+    async def open_live(self, *, split: bool, opus_channels: int = 0) -> Channel:
+        """A decoder for one live stream, to be given back with `close_live`. Raises `CapacityError`."""
+        limits = self.limits
+        if self.live_open >= limits.live_at_once:
+            raise CapacityError("Too many live streams that need decoding are open.", retry_after_s=5)
+        self.live_open += 1
+        job = Job(True, split, limits.max_burst_ms, limits.step_cpu_s, opus_channels)
+        try:
+            async with bounded(limits.step_wall_s):
+                channel = await self._spawn(job, 0)
+                await _expect_more(channel)
+                return channel
+        except BaseException:
+            self.live_open -= 1
+            raise
+
+    def close_live(self, channel: Channel) -> None:
+        channel.close()
+        self.live_open -= 1
+
+    # -- processes -----------------------------------------------------------------------------------------------------
+
+    @contextlib.asynccontextmanager
+    async def _spawned(self, job: Job, input_bytes: int) -> AsyncIterator[Channel]:
+        channel = await self._spawn(job, input_bytes)
+        try:
+            yield channel
+        finally:
+            channel.close()
+
+    async def _spawn(self, job: Job, input_bytes: int) -> Channel:
+        """A decoder process that has been told its job; once more if the process that forks had died meanwhile."""
+        for attempt in range(2):
+            await self.start()
+            assert self._control is not None
+            ours, theirs = socket.socketpair()
+            ours.setblocking(False)
+            # The input is held twice over in the decoder while it arrives.
+            memory = SPAWN.pack(self.limits.memory_bytes + 3 * input_bytes)
+            try:
+                with theirs:
+                    socket.send_fds(self._control, [memory], [theirs.fileno()])
+            except OSError:
+                ours.close()
+                if attempt:
+                    raise InternalError("The decoder process does not answer.") from None
+                await self.close()
+                continue
+            channel = Channel(ours, asyncio.get_running_loop())
+            try:
+                await channel.send(Kind.JOB, job.encode())
+            except BaseException:
+                channel.close()
+                raise
+            return channel
+        raise AssertionError("unreachable")
+
+    async def _end(self) -> None:
+        if self._control is not None:
+            self._control.close()
+            self._control = None
+        if self._process is not None:
+            with contextlib.suppress(ProcessLookupError):
+                self._process.terminate()
+            await self._process.wait()
+            self._process = None
+
+
+@contextlib.asynccontextmanager
+async def bounded(wall_s: int) -> AsyncIterator[None]:
+    try:
+        async with asyncio.timeout(wall_s):
+            yield
+    except TimeoutError:
+        raise TooLarge(f"Decoding it takes longer than the {wall_s} s that are allowed.") from None
+
+
+async def _expect_more(channel: Channel) -> None:
+    kind, _, _ = await channel.receive()
+    if kind is not Kind.MORE:
+        raise InternalError("A decoder process broke its protocol.")
+
+
+async def _collect(channel: Channel) -> Decoded:
+    parts: list[list[memoryview]] = []
+    while True:
+        kind, channels, payload = await channel.receive()
+        if kind is Kind.DONE:
+            break
+        if kind is not Kind.PCM or not channels:
+            raise InternalError("A decoder process broke its protocol.")
+        parts = parts or [[] for _ in range(channels)]
+        for part, plane in zip(parts, planes(payload, channels), strict=True):
+            part.append(plane)
+    whole = tuple(b"".join(part) for part in parts)
+    return Decoded(whole, len(whole[0]) // BYTES_PER_MS)
+
+
+def planes(payload: bytearray, channels: int) -> list[memoryview]:
+    """The channels of a `PCM` frame."""
+    view, length = memoryview(payload), len(payload) // channels
+    return [view[index * length : (index + 1) * length] for index in range(channels)]

@@ -1,0 +1,320 @@
+"""What one decoder process does with one caller's bytes: containers and Opus packets to 16 kHz int16.
+
+It runs inside the limits that `worker` has set, on input that may be hostile. What it opens is named here: no demuxer
+or codec outside these lists is reachable, so neither are playlists, concatenations, pictures and subtitles.
+"""
+
+import contextlib
+import io
+import json
+import resource
+import socket
+import wave
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import av
+import av.subtitles.codeccontext
+import av.subtitles.stream
+import av.video.codeccontext
+import av.video.stream  # PyAV imports these four when it meets such a stream; inside the limits it no longer could
+
+from antiphon.audio.frames import HEADER, Kind, Verdict, header
+from antiphon.audio.resample import Resampler, check_shape
+from antiphon.core.audio import BYTES_PER_MS
+from antiphon.core.errors import AntiphonError, BadMedia, TooLarge
+
+DEMUXERS = ("aac", "flac", "matroska,webm", "mov,mp4,m4a,3gp,3g2,mj2", "mp3", "mpeg", "ogg", "wav")
+CODECS = (
+    *("aac", "alac", "flac", "mp1float", "mp2", "mp2float", "mp3", "mp3float", "opus", "vorbis"),
+    *("pcm_u8", "pcm_s8", "pcm_s16le", "pcm_s16be", "pcm_s24le", "pcm_s24be", "pcm_s32le", "pcm_s32be"),
+    *("pcm_f32le", "pcm_f32be", "pcm_f64le", "pcm_f64be", "pcm_mulaw", "pcm_alaw"),
+)
+_OPTIONS = {
+    "format_whitelist": ",".join(DEMUXERS),
+    "codec_whitelist": ",".join(CODECS),
+    "protocol_whitelist": "none",
+    "threads": "1",
+    "max_streams": "16",
+    # Do not try every packet of a plain wav as another format's: it takes ten times the decoding.
+    "max_probe_packets": "1",
+}
+# A live stream must not wait for seconds of audio before its first sample comes out.
+_LIVE_OPTIONS = {"analyzeduration": "1", "probesize": "4096", "max_size": "1024"}
+
+_OGG_MAGIC = b"OggS"
+_PART_BYTES = 65_536
+_BAD_PACKETS_IN_A_ROW = 64
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """What the server asks of a decoder. `max_audio_ms` counts decoded audio of all output channels: of the whole
+    recording, or when `live` of one message. `opus_channels` is set for bare Opus packets, one a message.
+    """
+
+    live: bool
+    split: bool
+    max_audio_ms: int
+    cpu_s: int
+    opus_channels: int = 0
+
+    def encode(self) -> bytes:
+        return json.dumps([self.live, self.split, self.max_audio_ms, self.cpu_s, self.opus_channels]).encode()
+
+    @classmethod
+    def decode(cls, payload: bytes | bytearray) -> "Job":
+        return cls(*json.loads(payload))
+
+
+class Gone(Exception):
+    """The server has hung up: there is nobody to decode for."""
+
+
+class Link:
+    """The decoder's end of the socket."""
+
+    def __init__(self, sock: socket.socket) -> None:
+        self._sock = sock
+
+    def receive(self) -> tuple[Kind, bytearray]:
+        kind, _, length = HEADER.unpack(self._exactly(HEADER.size))
+        return Kind(kind), self._exactly(length)
+
+    def send(self, kind: Kind, payload: bytes = b"", channels: int = 0) -> None:
+        try:
+            self._sock.sendall(header(kind, len(payload), channels) + payload)
+        except OSError:
+            raise Gone from None
+
+    def _exactly(self, length: int) -> bytearray:
+        data = bytearray(length)
+        view, done = memoryview(data), 0
+        while done < length:
+            count = self._sock.recv_into(view[done:])
+            if not count:
+                raise Gone
+            done += count
+        return data
+
+
+class LiveSource:
+    """The caller's bytes as FFmpeg reads them: a file without end or seeking, whose reads ask for more."""
+
+    def __init__(self, more: Callable[[], bytes], first: bytes) -> None:
+        self._more, self._rest = more, memoryview(first)
+        self._ended = not first
+
+    def read(self, size: int) -> bytes:
+        if not self._rest and not self._ended:
+            self._rest = memoryview(self._more())
+            self._ended = not self._rest
+        part, self._rest = self._rest[:size], self._rest[size:]
+        return bytes(part)
+
+
+class Output:
+    """Decoded frames on their way out: resampled, counted against the limit, gathered into parts worth sending."""
+
+    def __init__(self, link: Link, job: Job) -> None:
+        self._link, self._job = link, job
+        self._resampler: Resampler | None = None
+        self._parts: list[bytearray] = []
+        self._spent_bytes = 0
+        self.heard = False
+
+    def add(self, frame: av.AudioFrame) -> None:
+        if self._resampler is None or not self._resampler.accepts(frame):
+            self._change(frame)
+        assert self._resampler is not None
+        self._gather(self._resampler.push(frame))
+
+    def flush(self) -> None:
+        if any(self._parts):
+            self._link.send(Kind.PCM, b"".join(self._parts), len(self._parts))
+            for part in self._parts:
+                part.clear()
+
+    def new_message(self) -> None:
+        self._spent_bytes = 0
+
+    def finish(self) -> None:
+        if self._resampler is not None:
+            self._gather(self._resampler.finish())
+        self.flush()
+
+    def _change(self, frame: av.AudioFrame) -> None:
+        """The first frame, or one of another shape, as a recording may change its rate on the way."""
+        channels = frame.layout.nb_channels
+        check_shape(frame.sample_rate, channels)
+        if self._resampler is not None:
+            self._gather(self._resampler.finish())
+        fresh = Resampler(
+            sample_format=frame.format.name,
+            layout=frame.layout.name,
+            rate=frame.sample_rate,
+            channels=channels,
+            split=self._job.split,
+        )
+        if self._parts and fresh.channels != len(self._parts):
+            raise BadMedia("The number of channels changes on the way, so they cannot be transcribed apart.")
+        self._resampler = fresh
+        self._parts = self._parts or [bytearray() for _ in range(fresh.channels)]
+
+    def _gather(self, pcm: list[bytes]) -> None:
+        for part, new in zip(self._parts, pcm, strict=True):
+            part += new
+            self._spent_bytes += len(new)
+        if any(pcm):
+            self.heard = True
+        if self._spent_bytes > self._job.max_audio_ms * BYTES_PER_MS:
+            unit = "message" if self._job.live else "recording"
+            raise TooLarge(f"The {unit} decodes to more than the {self._job.max_audio_ms // 1000} s that are allowed.")
+        if len(self._parts[0]) >= _PART_BYTES:
+            self.flush()
+
+
+class Decoding:
+    """One job, from its first byte to `DONE` or `FAIL`."""
+
+    def __init__(self, link: Link) -> None:
+        self._link = link
+        self._bad_packets = 0
+
+    def run(self) -> None:
+        kind, payload = self._link.receive()
+        if kind is not Kind.JOB:
+            raise Gone
+        self._job = Job.decode(payload)
+        self._output = Output(self._link, self._job)
+        self._allow_cpu()
+        try:
+            self._decode()
+            self._output.finish()
+            if not self._output.heard:
+                raise BadMedia("There is no audio in it: not one sample could be decoded.")
+        except Gone:
+            raise
+        except AntiphonError as error:
+            self._fail(Verdict.TOO_LARGE if isinstance(error, TooLarge) else Verdict.BAD_MEDIA, error.message)
+        except MemoryError:
+            self._fail(Verdict.TOO_LARGE, "Decoding it takes more memory than is allowed.")
+        except av.error.FFmpegError as error:
+            self._fail(*_explain(error))
+        except Exception as error:
+            self._fail(Verdict.DEFECT, type(error).__name__)
+        else:
+            self._link.send(Kind.DONE)
+
+    def _fail(self, verdict: Verdict, message: str) -> None:
+        self._link.send(Kind.FAIL, bytes([verdict]) + message.encode())
+
+    def _allow_cpu(self) -> None:
+        """The kernel ends this process when it has used what one recording, or one message, may use."""
+        used = resource.getrusage(resource.RUSAGE_SELF)
+        _, hard = resource.getrlimit(resource.RLIMIT_CPU)
+        soft = int(used.ru_utime + used.ru_stime) + 1 + self._job.cpu_s
+        resource.setrlimit(resource.RLIMIT_CPU, (soft, hard))
+
+    # -- input ---------------------------------------------------------------------------------------------------------
+
+    def _whole(self) -> bytes:
+        parts = bytearray()
+        while True:
+            kind, payload = self._link.receive()
+            if kind is Kind.END:
+                return bytes(parts)
+            parts += payload
+
+    def _message(self) -> bytes:
+        """The caller's next message; empty at the end. What was decoded so far goes out first."""
+        self._output.flush()
+        self._link.send(Kind.MORE)
+        while True:
+            kind, payload = self._link.receive()
+            self._output.new_message()
+            self._allow_cpu()
+            if kind is Kind.END or payload:
+                return bytes(payload)
+
+    # -- decoding ------------------------------------------------------------------------------------------------------
+
+    def _decode(self) -> None:
+        if not self._job.live:
+            self._decode_container(io.BytesIO(self._whole()), _OPTIONS)
+            return
+        first = self._message()
+        if self._job.opus_channels and not first.startswith(_OGG_MAGIC):
+            self._decode_opus(first)
+        else:
+            self._decode_container(LiveSource(self._message, first), _OPTIONS | _LIVE_OPTIONS)
+
+    def _decode_container(self, source: io.BytesIO | LiveSource, options: dict[str, str]) -> None:
+        with av.open(source, mode="r", options=options, metadata_errors="replace") as container:
+            if not container.streams.audio:
+                raise BadMedia("There is no audio in it that can be decoded.")
+            stream = container.streams.audio[0]
+            codec = stream.codec_context
+            if codec is None or codec.name not in CODECS:
+                raise BadMedia("Its audio is in a codec that is not decoded here.")
+            if codec.sample_rate:
+                check_shape(codec.sample_rate, codec.channels)
+            codec.thread_count = 1
+            for packet in container.demux(stream):
+                self._add(codec, packet)
+
+    def _decode_opus(self, first: bytes) -> None:
+        """Bare Opus packets (RFC 6716), as they stand in RTP: one a message, always decoded at 48 kHz."""
+        codec = av.CodecContext.create("opus", "r")
+        codec.sample_rate = 48_000
+        codec.layout = f"{self._job.opus_channels}c"
+        codec.thread_count = 1
+        message = first
+        while message:
+            self._add(codec, av.Packet(message))
+            message = self._message()
+
+    def _add(self, codec: av.AudioCodecContext, packet: "av.Packet[av.AudioStream]") -> None:
+        """One packet, or the codec's last samples if it is empty. Damage here and there is passed over."""
+        try:
+            for frame in _frames(codec, packet):
+                self._output.add(frame)
+            self._bad_packets = 0
+        except av.error.InvalidDataError:
+            self._bad_packets += 1
+            if self._bad_packets > _BAD_PACKETS_IN_A_ROW:
+                raise BadMedia("Its audio is damaged: packet after packet cannot be decoded.") from None
+
+
+def _frames(codec: av.AudioCodecContext, packet: "av.Packet[av.AudioStream]") -> Iterator[av.AudioFrame]:
+    for frame in codec.decode(packet if packet.size else None):
+        if frame.samples:
+            yield frame
+
+
+def _explain(error: av.error.FFmpegError) -> tuple[Verdict, str]:
+    if isinstance(error, av.error.MemoryError):
+        return Verdict.TOO_LARGE, "Decoding it takes more memory than is allowed."
+    return Verdict.BAD_MEDIA, (
+        "It could not be read as audio: wav, mp3, mp4, m4a, mpeg, aac, flac, ogg and webm are. "
+        "Headerless samples need their encoding and sample rate declared."
+    )
+
+
+def warm_up() -> None:
+    """Does once what every decoder would do anew: makes the codecs' tables and the filters, from silence of our own."""
+    for name in CODECS:
+        codec = av.CodecContext.create(name, "r")
+        codec.thread_count = 1
+        if isinstance(codec, av.AudioCodecContext):
+            codec.sample_rate, codec.layout = 48_000, "stereo"
+        with contextlib.suppress(av.error.FFmpegError):  # some want a header before they open
+            codec.open()
+    silence = io.BytesIO()
+    with wave.open(silence, "wb") as wav:
+        wav.setparams((1, 2, 8_000, 0, "NONE", ""))
+        wav.writeframes(bytes(1_600))
+    silence.seek(0)
+    with av.open(silence, mode="r", options=_OPTIONS) as container:
+        for frame in container.decode(audio=0):
+            Resampler(sample_format="s16", layout="1c", rate=8_000, channels=1, split=False).push(frame)

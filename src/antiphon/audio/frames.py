@@ -1,0 +1,34 @@
+"""What passes between the server and a decoder process: frames of a kind, a channel count, a length and a payload.
+
+The two sides keep step. The server sends one `JOB`, then `DATA` frames and one `END`. A decoder that wants more input
+says `MORE` and then only reads; the server sends only after `MORE` (or, for a whole recording, before anything else).
+So neither side can fill the other's buffers, and a slow reader slows its writer.
+"""
+
+import struct
+from enum import IntEnum
+
+HEADER = struct.Struct("<BBI")
+
+
+class Kind(IntEnum):
+    JOB = 1  # server: what is coming, JSON
+    DATA = 2  # server: the caller's bytes
+    END = 3  # server: no more of them
+    PCM = 4  # decoder: 16 kHz int16, one channel's samples after the other's, of equal length
+    MORE = 5  # decoder: everything given is used up, and what it yielded is sent
+    DONE = 6  # decoder: all decoded
+    FAIL = 7  # decoder: a `Verdict` and a message
+    DIED = 8  # the decoder's parent: the number of the signal that ended it, one byte
+
+
+class Verdict(IntEnum):
+    """Why there will be no audio: whose fault it is."""
+
+    BAD_MEDIA = 1
+    TOO_LARGE = 2
+    DEFECT = 3
+
+
+def header(kind: Kind, length: int = 0, channels: int = 0) -> bytes:
+    return HEADER.pack(kind, channels, length)

@@ -1,0 +1,89 @@
+"""From any rate, channel count and sample format to 16 kHz int16, as a stream.
+
+libswresample, because its filter holds back 1 to 2 ms of audio where soxr's stream holds back up to 115 ms at 8 kHz.
+It is reached through a filter graph made here rather than through `av.AudioResampler`, whose graph starts a thread.
+"""
+
+from fractions import Fraction
+
+import av
+from av.filter import Graph
+
+from antiphon.core.audio import MAX_CHANNELS, MAX_RATE, MIN_RATE, SAMPLE_RATE
+from antiphon.core.errors import BadMedia
+
+
+def check_shape(rate: int, channels: int) -> None:
+    """Raises `BadMedia` for a rate or a channel count that no honest recording has."""
+    if not MIN_RATE <= rate <= MAX_RATE:
+        raise BadMedia(f"The audio says its sample rate is {rate} Hz; {MIN_RATE} to {MAX_RATE} Hz can be decoded.")
+    if not 1 <= channels <= MAX_CHANNELS:
+        raise BadMedia(f"The audio has {channels} channels; 1 to {MAX_CHANNELS} can be decoded.")
+
+
+class Resampler:
+    """One stream's conversion. Frames must keep the shape of the first; `accepts` tells.
+
+    Output is one bytes object a channel: as many as came in when `split`, otherwise one, mixed down.
+    """
+
+    def __init__(self, *, sample_format: str, layout: str, rate: int, channels: int, split: bool) -> None:
+        check_shape(rate, channels)
+        self._shape = (sample_format, layout, rate)
+        self._frame_bytes = av.AudioFormat(sample_format).bytes * channels
+        self.channels = channels if split else 1
+        graph = Graph()
+        graph.threads = 1
+        source = graph.add(
+            "abuffer",
+            sample_rate=str(rate),
+            sample_fmt=sample_format,
+            channel_layout=layout,
+            time_base=str(Fraction(1, rate)),
+        )
+        wanted = graph.add(
+            "aformat",
+            sample_rates=str(SAMPLE_RATE),
+            sample_fmts="s16p",
+            channel_layouts=layout if split else "mono",
+        )
+        sink = graph.add("abuffersink")
+        source.link_to(wanted)
+        wanted.link_to(sink)
+        graph.configure()
+        # The filters refer to their graph weakly: it lives as long as this object holds it.
+        self._graph, self._source, self._sink = graph, source, sink
+
+    def accepts(self, frame: av.AudioFrame) -> bool:
+        return (frame.format.name, frame.layout.name, frame.sample_rate) == self._shape
+
+    def push(self, frame: av.AudioFrame) -> list[bytes]:
+        """What is ready after `frame`; a part for each channel, possibly empty."""
+        frame.pts = None
+        self._source.push(frame)
+        return self._drain()
+
+    def push_bytes(self, data: bytes) -> list[bytes]:
+        """The same for packed samples: whole sample frames, in the format and layout given at the start."""
+        sample_format, layout, rate = self._shape
+        frame = av.AudioFrame(format=sample_format, layout=layout, samples=len(data) // self._frame_bytes)
+        frame.sample_rate = rate
+        frame.planes[0].update(data)
+        return self.push(frame)
+
+    def finish(self) -> list[bytes]:
+        """The samples the filter still held. Nothing may be pushed after."""
+        self._source.push(None)
+        return self._drain()
+
+    def _drain(self) -> list[bytes]:
+        parts: list[list[bytes]] = [[] for _ in range(self.channels)]
+        while True:
+            try:
+                frame = self._sink.pull()
+            except (av.error.BlockingIOError, av.error.EOFError):
+                return [b"".join(part) for part in parts]
+            assert isinstance(frame, av.AudioFrame)
+            length = frame.samples * 2
+            for part, plane in zip(parts, frame.planes, strict=False):
+                part.append(bytes(plane)[:length])

@@ -1,0 +1,86 @@
+"""Headerless samples, live: nothing dropped, nothing copied that need not be."""
+
+import itertools
+import random
+from array import array
+
+import pytest
+
+from antiphon.audio.decode import Decoder
+from antiphon.audio.live import LiveDecoder
+from antiphon.core.audio import AudioFormat, Encoding
+from antiphon.core.errors import BadMedia
+
+
+def _live(encoding: Encoding, rate: int = 16_000, channels: int = 1, *, multichannel: bool = False) -> LiveDecoder:
+    return LiveDecoder(Decoder(), AudioFormat(encoding, rate, channels), multichannel=multichannel)
+
+
+async def _all(live: LiveDecoder, data: bytes, cuts: list[int]) -> list[bytes]:
+    parts = [bytearray() for _ in range(live.channels or 0)]
+    edges = [0, *cuts, len(data)]
+    for start, end in itertools.pairwise(edges):
+        for part, new in zip(parts, await live.feed(data[start:end]), strict=True):
+            part += new
+    for part, new in zip(parts, await live.finish(), strict=True):
+        part += new
+    return [bytes(part) for part in parts]
+
+
+async def test_our_own_form_passes_through_uncopied() -> None:
+    live = _live(Encoding.LINEAR16)
+    data = bytes(range(200))
+    (same,) = await live.feed(data)
+    assert same is data
+    assert live.channels == 1
+    assert await live.finish() == [b""]
+
+
+@pytest.mark.parametrize(
+    ("encoding", "rate", "channels", "multichannel"),
+    [
+        (Encoding.LINEAR16, 16_000, 1, False),
+        (Encoding.LINEAR16, 8_000, 2, True),
+        (Encoding.LINEAR16, 44_100, 2, False),
+        (Encoding.LINEAR32, 24_000, 1, False),
+        (Encoding.MULAW, 8_000, 1, False),
+        (Encoding.ALAW, 8_000, 2, True),
+    ],
+)
+async def test_where_messages_are_cut_does_not_matter(
+    encoding: Encoding, rate: int, channels: int, multichannel: bool
+) -> None:
+    rng = random.Random(7)
+    if encoding is Encoding.LINEAR32:
+        data = array("f", (rng.uniform(-1, 1) for _ in range(4_000))).tobytes()
+    else:
+        data = rng.randbytes(8_000)
+    whole = await _all(_live(encoding, rate, channels, multichannel=multichannel), data, [])
+    cuts = sorted(rng.sample(range(1, len(data)), 60))
+    assert await _all(_live(encoding, rate, channels, multichannel=multichannel), data, cuts) == whole
+    assert len(whole) == (channels if multichannel else 1)
+    assert len(whole[0]) > 0
+
+
+async def test_half_a_sample_waits() -> None:
+    live = _live(Encoding.LINEAR16)
+    assert await live.feed(b"\x01") == [b""]
+    assert await live.feed(b"\x02\x03") == [b"\x01\x02"]
+    assert await live.feed(b"\x04") == [b"\x03\x04"]
+
+
+async def test_a_wav_header_declared_as_samples_is_samples() -> None:
+    live = _live(Encoding.LINEAR16)
+    header = b"RIFF\x24\x00\x00\x00WAVEfmt "
+    assert await live.feed(header) == [header]
+
+
+async def test_g711_values_arrive() -> None:
+    assert await _live(Encoding.MULAW, 16_000).feed(b"\x80\xff") == [array("h", [32124, 0]).tobytes()]
+    assert await _live(Encoding.ALAW, 16_000).feed(b"\xaa\xd5") == [array("h", [32256, 8]).tobytes()]
+
+
+@pytest.mark.parametrize(("rate", "channels"), [(1_000, 1), (500_000, 1), (16_000, 0), (16_000, 9)])
+def test_a_declaration_out_of_range(rate: int, channels: int) -> None:
+    with pytest.raises(BadMedia):
+        _live(Encoding.LINEAR16, rate, channels)
