@@ -1,0 +1,190 @@
+"""The composition root: the one place that names concrete classes. It builds the house, and takes it down in order."""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from ipaddress import ip_network
+
+import uvicorn
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import PlainTextResponse, Response
+from starlette.routing import BaseRoute, Mount, Route, WebSocketRoute
+from starlette.types import ASGIApp
+
+from antiphon.admin import create_admin
+from antiphon.audio.decode import DecodeLimits, Decoder
+from antiphon.config import Config
+from antiphon.engines.moonshine import Moonshine
+from antiphon.engines.silero import SileroVad
+from antiphon.metering.ledger import Ledger
+from antiphon.models import Store
+from antiphon.routes import ROUTES, Live, Unary
+from antiphon.scheduler.policy import Limits
+from antiphon.scheduler.runner import Runner, Settings
+from antiphon.session.observe import Observer
+from antiphon.session.route import Models
+from antiphon.session.session import Services
+from antiphon.session.sessions import Bounds, Sessions
+from antiphon.slo.objectives import Objectives
+from antiphon.transports.http import ListRoute, UnaryRoute
+from antiphon.transports.websocket import LiveRoute
+from antiphon.trust.auth import KeyRing
+from antiphon.trust.control import Control
+from antiphon.trust.fetch import Fetcher, FetchLimits
+
+RECOGNISER, DETECTOR = "moonshine-tiny-en", "silero-vad"
+MODELS = (RECOGNISER, DETECTOR)
+
+
+class SystemClock:
+    """Implements `core.ports.Clock`."""
+
+    def now_ns(self) -> int:
+        return time.monotonic_ns()
+
+    def unix_ms(self) -> int:
+        return time.time_ns() // 1_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class House:
+    """What stands. `first_key` is the API key made at the first start, to be shown once."""
+
+    asgi: ASGIApp
+    sessions: Sessions
+    first_key: str | None
+
+
+@asynccontextmanager
+async def assemble(config: Config) -> AsyncIterator[House]:
+    """The whole server but its socket. Raises what a wrong or busy data directory stands for."""
+    clock = SystemClock()
+    directory = config.directory
+    directory.mkdir(parents=True, exist_ok=True, mode=0o700)
+    control = Control(directory / "control.db")
+    first_key = control.prepare(config.api_key, clock.unix_ms())
+    keys = KeyRing(directory / "control.db", clock)
+    ledger = Ledger(directory / "ledger.db")
+    decoder = Decoder(_decode_limits(config))
+    try:
+        runner = await _runner(config, clock, lambda report: observer.batch(report))
+        thresholds = config.objectives
+        observer = Observer(
+            Objectives(thresholds.stt_ttfb_ms, thresholds.stt_final_ms, thresholds.goodput), runner.load
+        )
+        fetcher = Fetcher(_fetch_limits(config), allow_private=tuple(ip_network(n) for n in config.fetch.allow))
+        services = Services(clock, ledger, runner, decoder, fetcher, observer)
+        models = Models(config.models, clock.unix_ms() // 1000)
+        bounds = Bounds(config.limits.live_streams, config.limits.recordings)
+        sessions = Sessions(services, keys, models, bounds)
+        await decoder.start()
+        await runner.start()
+        watching = asyncio.create_task(sessions.watch_keys(), name="watch keys")
+        try:
+            yield House(_asgi(config, clock, sessions, observer, control, keys), sessions, first_key)
+        finally:
+            watching.cancel()
+            await runner.stop()
+    finally:
+        await decoder.close()
+        await ledger.close()
+        keys.close()
+
+
+async def _runner(config: Config, clock: SystemClock, report: Callable[..., None]) -> Runner:
+    """Loads the models, off the event loop."""
+    store = Store(config.directory / "models", offline=True)
+    engine = config.engine
+
+    def load() -> tuple[Moonshine, SileroVad]:
+        recogniser = Moonshine(store.path(RECOGNISER), speculative=engine.speculative, batched=engine.batched)
+        return recogniser, SileroVad(store.path(DETECTOR) / "silero_vad_16k_op15.onnx")
+
+    recogniser, detector = await asyncio.to_thread(load)
+    settings = Settings(
+        workers=config.workers, tick_ms=engine.tick_ms, limits=Limits(rows=engine.batch_rows if engine.batched else 1)
+    )
+    return Runner(recogniser, detector, clock, settings, report)
+
+
+def _decode_limits(config: Config) -> DecodeLimits:
+    return DecodeLimits(
+        max_input_bytes=config.limits.upload_mb << 20,
+        max_audio_ms=config.limits.audio_hours * 3_600_000,
+        live_at_once=config.limits.live_decoders,
+    )
+
+
+def _fetch_limits(config: Config) -> FetchLimits:
+    return FetchLimits(max_bytes=config.fetch.max_mb << 20, total_s=config.fetch.timeout_s)
+
+
+def _asgi(
+    config: Config, clock: SystemClock, sessions: Sessions, observer: Observer, control: Control, keys: KeyRing
+) -> Starlette:
+    routes: list[BaseRoute] = []
+    for route in ROUTES:
+        if isinstance(route, Live):
+            routes.append(WebSocketRoute(route.path, LiveRoute(route.surface, route.endpoint, sessions, clock)))
+        elif isinstance(route, Unary):
+            app = UnaryRoute(route.surface, route.endpoint, sessions, clock)
+            routes.append(Route(route.path, app, methods=["POST"]))
+        else:
+            listing = ListRoute(route.surface, route.endpoint, sessions)
+            routes.append(Route(route.path, listing, methods=["GET"]))
+
+    async def healthz(request: Request) -> Response:
+        return PlainTextResponse("ok\n")
+
+    async def readyz(request: Request) -> Response:
+        return PlainTextResponse("ready\n" if sessions.ready else "not ready\n", 200 if sessions.ready else 503)
+
+    async def metrics(request: Request) -> Response:
+        return Response(observer.render(), media_type="text/plain; version=0.0.4; charset=utf-8")
+
+    routes += [Route("/healthz", healthz), Route("/readyz", readyz), Route("/metrics", metrics)]
+    routes.append(Mount("/admin/v1", create_admin(control, keys, config.directory / "ledger.db", clock)))
+    return Starlette(routes=routes)
+
+
+class _Server(uvicorn.Server):
+    """Drains the sessions before the sockets are closed under them."""
+
+    def __init__(self, config: uvicorn.Config, house: House, drain_s: int, ready: Callable[[House, int], None]) -> None:
+        super().__init__(config)
+        self._house = house
+        self._drain_s = drain_s
+        self._ready = ready
+
+    async def startup(self, sockets: list[object] | None = None) -> None:  # type: ignore[override]
+        await super().startup(sockets)  # type: ignore[arg-type]
+        if self.started:
+            self._ready(self._house, self.servers[0].sockets[0].getsockname()[1])
+
+    async def shutdown(self, sockets: list[object] | None = None) -> None:  # type: ignore[override]
+        for server in self.servers:
+            server.close()
+        await self._house.sessions.drain(self._drain_s)
+        await super().shutdown(sockets)  # type: ignore[arg-type]
+
+
+async def serve(config: Config, ready: Callable[[House, int], None]) -> None:
+    """Serves until a signal; `ready` is told when the port (given or chosen) is open."""
+    async with assemble(config) as house:
+        settings = uvicorn.Config(
+            house.asgi,
+            host=config.host,
+            port=config.port,
+            log_config=None,
+            access_log=False,
+            ws="websockets-sansio",
+            ws_max_size=config.limits.frame_kb << 10,
+            ws_per_message_deflate=False,
+            lifespan="off",
+            timeout_graceful_shutdown=2,
+            server_header=False,
+        )
+        await _Server(settings, house, config.limits.drain_s, ready).serve()

@@ -1,0 +1,73 @@
+"""`antiphon serve`: pull what is missing, start, say how to call it, drain on Ctrl-C."""
+
+import asyncio
+import os
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+app = typer.Typer()
+
+SAMPLES = "speech-samples"  # in the same wheel as the model, so they cost no download
+
+
+@app.command()
+def serve(
+    config: Annotated[Path | None, typer.Option(help="A TOML file with settings; see docs/configuration.md.")] = None,
+    host: Annotated[str | None, typer.Option(help="Address to listen on. [ANTIPHON_HOST, 127.0.0.1]")] = None,
+    port: Annotated[int | None, typer.Option(help="Port to listen on, 0 for any. [ANTIPHON_PORT, 8080]")] = None,
+    data_dir: Annotated[
+        str | None, typer.Option(help="Models, keys and usage. [ANTIPHON_DATA_DIR, ~/.local/share/antiphon]")
+    ] = None,
+    offline: Annotated[bool | None, typer.Option("--offline", help="Never fetch a model.")] = None,
+) -> None:
+    """Serve the API. The first start prints an API key, once; ANTIPHON_API_KEY sets it instead."""
+    from antiphon import app as house
+    from antiphon import logs
+    from antiphon.cli.models import progress_bars
+    from antiphon.config import load
+    from antiphon.models import Store
+
+    overrides = {"host": host, "port": port, "data_dir": data_dir, "offline": offline}
+    settings = load(config, os.environ, overrides)
+    logs.configure(settings.log_level)
+    store = Store(settings.directory / "models", settings.offline)
+    with progress_bars() as report:
+        store.pull((*house.MODELS, SAMPLES), report)
+    speech = store.path(SAMPLES) / "beckett.wav"
+
+    def announce(ready: house.House, bound: int) -> None:
+        url = f"http://{settings.host}:{bound}"
+        print(f"Antiphon serves on {url}", flush=True)
+        key = ready.first_key
+        if key:
+            print(f"\nYour API key, shown this once:\n\n    {key}\n", flush=True)
+        if key or settings.api_key:
+            print(_examples(url, key or "$ANTIPHON_API_KEY", speech), flush=True)
+
+    asyncio.run(house.serve(settings, announce))
+
+
+def _examples(url: str, key: str, speech: Path) -> str:
+    """Three calls that work as they are pasted into another terminal, in the same folder."""
+    command, python = (os.path.relpath(path) for path in (sys.argv[0], sys.executable))
+    return f"""Try it in another terminal:
+
+  export ANTIPHON_API_KEY={key} SPEECH={speech}
+
+  # a file
+  curl -s -H "Authorization: Token $ANTIPHON_API_KEY" -H "Content-Type: audio/wav" --data-binary @"$SPEECH" \\
+    '{url}/v1/listen?model=nova-3&smart_format=true'
+
+  # a live stream, words as they are spoken
+  {command} transcribe --live --url {url} "$SPEECH"
+
+  # the OpenAI SDK
+  {python} -m pip install -q openai
+  OPENAI_BASE_URL={url}/v1 OPENAI_API_KEY=$ANTIPHON_API_KEY {python} -c "
+import os, openai
+speech = open(os.environ['SPEECH'], 'rb')
+print(openai.OpenAI().audio.transcriptions.create(model='whisper-1', file=speech).text)"
+"""

@@ -1,0 +1,165 @@
+"""The configuration: one frozen value, read and validated once, at the start.
+
+Sources, later ones win: the defaults here, a TOML file, the environment (`ANTIPHON_HOST`, `ANTIPHON_PORT`,
+`ANTIPHON_DATA_DIR`, `ANTIPHON_API_KEY`). Every error names the setting.
+"""
+
+import ipaddress
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any
+
+import msgspec
+from msgspec import Meta
+
+from antiphon.core.errors import CallerError
+
+Port = Annotated[int, Meta(ge=0, le=65_535)]
+Positive = Annotated[int, Meta(ge=1)]
+Share = Annotated[float, Meta(ge=0.0, le=1.0)]
+
+# The names by which SDKs and their users know models, and what answers here.
+VENDOR_NAMES = (
+    *("nova-3", "nova-3-general", "nova-2", "nova-2-general", "nova", "nova-general"),
+    *("enhanced", "enhanced-general", "base", "base-general", "general"),
+    *("whisper-1", "gpt-4o-transcribe", "gpt-4o-mini-transcribe"),
+)
+DEFAULT_MODEL = "moonshine-tiny-en"
+
+
+class Invalid(CallerError):
+    """A setting is wrong. The message names it."""
+
+    code = "invalid_setting"
+
+
+class Table(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """A table of the file: unknown keys are errors."""
+
+
+class Objectives(Table, frozen=True):
+    """Milliseconds, and the share of utterances that shall meet all of them."""
+
+    stt_ttfb_ms: Positive = 300
+    stt_final_ms: Positive = 800
+    goodput: Share = 0.99
+
+
+class Limits(Table, frozen=True):
+    """How much at once. Memory follows from these."""
+
+    live_streams: Positive = 1000
+    recordings: Positive = 32
+    upload_mb: Positive = 200
+    audio_hours: Positive = 4
+    live_decoders: Positive = 64
+    frame_kb: Positive = 1024
+    drain_s: Positive = 10
+
+
+class Engine(Table, frozen=True):
+    """`workers` threads decode; by default one a core, at most four. `speculative` and `batched` are for measuring."""
+
+    workers: Annotated[int, Meta(ge=0, le=64)] = 0
+    speculative: bool = True
+    batched: bool = True
+    batch_rows: Annotated[int, Meta(ge=1, le=64)] = 16
+    tick_ms: Annotated[int, Meta(ge=0, le=100)] = 10
+
+
+class Fetch(Table, frozen=True):
+    """URLs that callers give. `allow` lists networks that may be reached although they are not public."""
+
+    allow: tuple[str, ...] = ()
+    max_mb: Positive = 200
+    timeout_s: Positive = 60
+
+
+class Config(Table, frozen=True):
+    """Everything that can be set."""
+
+    host: str = "127.0.0.1"
+    port: Port = 8080
+    data_dir: str = "~/.local/share/antiphon"
+    api_key: str | None = None
+    offline: bool = False
+    log_level: str = "info"
+    models: dict[str, str] = msgspec.field(default_factory=lambda: dict.fromkeys(VENDOR_NAMES, DEFAULT_MODEL))
+    objectives: Objectives = Objectives()
+    limits: Limits = Limits()
+    engine: Engine = Engine()
+    fetch: Fetch = Fetch()
+
+    @property
+    def directory(self) -> Path:
+        return Path(self.data_dir).expanduser()
+
+    @property
+    def workers(self) -> int:
+        return self.engine.workers or min(4, os.cpu_count() or 1)
+
+
+ENVIRONMENT = {
+    "ANTIPHON_HOST": "host",
+    "ANTIPHON_PORT": "port",
+    "ANTIPHON_DATA_DIR": "data_dir",
+    "ANTIPHON_API_KEY": "api_key",
+    "ANTIPHON_OFFLINE": "offline",
+}
+_LEVELS = ("debug", "info", "warning", "error")
+
+
+def load(path: Path | None, environment: Mapping[str, str], overrides: Mapping[str, Any] | None = None) -> Config:
+    """The configuration. `overrides` are the command line's, by field name. Raises `Invalid`."""
+    settings: dict[str, Any] = {}
+    if path is not None:
+        try:
+            settings = msgspec.toml.decode(path.read_bytes())
+        except OSError as error:
+            raise Invalid(f"--config {path}: {error.strerror}") from None
+        except msgspec.DecodeError as error:
+            raise Invalid(f"--config {path}: {error}") from None
+    settings |= {field: environment[name] for name, field in ENVIRONMENT.items() if environment.get(name)}
+    settings |= {field: value for field, value in (overrides or {}).items() if value is not None}
+    for field in ("port", "offline"):
+        settings[field] = (
+            _from_text(field, settings[field])
+            if isinstance(settings.get(field), str)
+            else settings.get(field, getattr(_DEFAULTS, field))
+        )
+    try:
+        config = msgspec.convert(settings, Config)
+    except msgspec.ValidationError as error:
+        raise Invalid(_named(str(error))) from None
+    _check(config)
+    return config
+
+
+def _from_text(field: str, text: str) -> Any:
+    """What the environment can only say as text."""
+    if field == "port":
+        return int(text) if text.isdigit() else text
+    return {"1": True, "true": True, "0": False, "false": False}.get(text.lower(), text)
+
+
+def _named(message: str) -> str:
+    """msgspec says `Expected ... - at `$.limits.recordings``; say the setting first."""
+    problem, _, where = message.partition(" - at `$.")
+    return f"setting {where.rstrip('`')}: {problem}" if where else f"settings: {problem}"
+
+
+def _check(config: Config) -> None:
+    """What the types cannot say."""
+    if config.log_level not in _LEVELS:
+        raise Invalid(f"setting log_level: expected one of {', '.join(_LEVELS)}")
+    if config.api_key is not None and (len(config.api_key) < 16 or not config.api_key.isascii()):
+        raise Invalid("setting api_key (ANTIPHON_API_KEY): expected at least 16 ASCII characters")
+    for network in config.fetch.allow:
+        try:
+            ipaddress.ip_network(network)
+        except ValueError:
+            raise Invalid(f"setting fetch.allow: {network!r} is no network such as 10.0.0.0/8") from None
+
+
+_DEFAULTS = Config()

@@ -1,0 +1,32 @@
+"""Structured logs: one JSON object a line, with a closed set of fields, so that content and keys have no way in."""
+
+import json
+import logging
+import sys
+
+FIELDS = ("session", "project", "key", "surface", "model", "outcome", "audio_ms")
+
+
+class JsonLines(logging.Formatter):
+    """Only the message, the named fields, and where an exception was raised: never what it said or held."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        line = {"at": self.formatTime(record), "level": record.levelname.lower(), "message": record.getMessage()}
+        line |= {name: getattr(record, name) for name in FIELDS if hasattr(record, name)}
+        if record.exc_info and record.exc_info[0]:
+            line["error"] = record.exc_info[0].__name__
+            trace = record.exc_info[2]
+            frames = []
+            while trace:
+                frames.append(f"{trace.tb_frame.f_code.co_name}:{trace.tb_lineno}")
+                trace = trace.tb_next
+            line["where"] = " > ".join(frames[-8:])
+        return json.dumps(line)
+
+
+def configure(level: str) -> None:
+    """Everything to standard error; libraries only from warnings on."""
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(JsonLines())
+    logging.basicConfig(level=logging.WARNING, handlers=[handler], force=True)
+    logging.getLogger("antiphon").setLevel(level.upper())

@@ -1,0 +1,1 @@
+"""One caller's call from open to close. Read `session.py` first."""

@@ -1,0 +1,127 @@
+"""What operators see: the objectives' indicators, the scheduler, the ledger, as Prometheus metrics. Never content."""
+
+from collections import deque
+from collections.abc import Callable
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+
+from antiphon.scheduler.policy import Kind
+from antiphon.scheduler.runner import BatchReport, Load
+from antiphon.slo.measure import Measured
+from antiphon.slo.objectives import Objectives
+
+SECONDS = (0.05, 0.1, 0.15, 0.2, 0.25, 0.3, 0.4, 0.5, 0.6, 0.8, 1.0, 1.5, 2.5, 5.0, 10.0)
+BATCH_SECONDS = (0.002, 0.005, 0.01, 0.02, 0.04, 0.06, 0.08, 0.12, 0.2, 0.5, 1.0)
+RECENT = 200  # utterances that admission looks back on
+
+
+class Observer:
+    """One per server. `load` is asked when metrics are read."""
+
+    def __init__(self, objectives: Objectives, load: Callable[[], Load]) -> None:
+        self.registry = CollectorRegistry()
+        self._objectives = objectives
+        self._recent: deque[bool] = deque(maxlen=RECENT)
+        registry = self.registry
+        self._ttfb = Histogram(
+            "antiphon_stt_ttfb_seconds", "Speech arrived to first interim", buckets=SECONDS, registry=registry
+        )
+        self._first_word = Histogram(
+            "antiphon_stt_first_word_seconds",
+            "Speech arrived to the right first word",
+            buckets=SECONDS,
+            registry=registry,
+        )
+        self._final = Histogram(
+            "antiphon_stt_final_seconds", "End of speech arrived to final", buckets=SECONDS, registry=registry
+        )
+        self._rtf = Histogram(
+            "antiphon_stt_recording_rtf",
+            "Processing time over audio time of recordings",
+            buckets=(0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0),
+            registry=registry,
+        )
+        self._utterances = Counter(
+            "antiphon_stt_utterances",
+            "Live utterances, by whether they met every objective",
+            ["good"],
+            registry=registry,
+        )
+        self._sessions = Counter("antiphon_sessions", "Sessions that ended", ["surface", "outcome"], registry=registry)
+        self._open = Gauge("antiphon_sessions_open", "Sessions open now", ["surface"], registry=registry)
+        self._refused = Counter(
+            "antiphon_refused", "Calls refused before a session", ["surface", "code"], registry=registry
+        )
+        self._audio = Counter("antiphon_audio_seconds", "Audio metered", ["surface", "model"], registry=registry)
+        self._ledger = Histogram(
+            "antiphon_ledger_append_seconds", "Until entries are durable", buckets=BATCH_SECONDS, registry=registry
+        )
+        self._rows = Histogram(
+            "antiphon_batch_rows", "Rows in an engine call", buckets=(1, 2, 4, 8, 12, 16, 32), registry=registry
+        )
+        self._batch = Histogram("antiphon_batch_seconds", "Engine call", buckets=BATCH_SECONDS, registry=registry)
+        self._batch_error = Histogram(
+            "antiphon_batch_prediction_error_seconds",
+            "Predicted minus taken, absolute",
+            buckets=BATCH_SECONDS,
+            registry=registry,
+        )
+        self._work = Counter("antiphon_work", "Pieces of decoding done", ["kind"], registry=registry)
+        self._tokens = Counter("antiphon_draft_tokens", "Draft tokens", ["accepted"], registry=registry)
+        self._steps = Counter("antiphon_decoder_passes", "Decoder passes, rows summed", registry=registry)
+        waiting = Gauge("antiphon_work_waiting", "Pieces of decoding that wait", ["kind"], registry=registry)
+        for kind in Kind:
+            waiting.labels(kind.name.lower()).set_function(lambda kind=kind: load().waiting[kind])
+        Gauge("antiphon_streams_live", "Live channels open", registry=registry).set_function(lambda: load().live)
+        Gauge("antiphon_stream_share", "Part of one worker a live channel takes", registry=registry).set_function(
+            lambda: load().stream_share
+        )
+        Gauge("antiphon_goodput_recent", "Good share of the last utterances", registry=registry).set_function(
+            lambda: 1.0 - self.late
+        )
+
+    @property
+    def late(self) -> float:
+        """Share of the recent utterances that missed an objective; 0 until there are enough to say."""
+        return self._recent.count(False) / len(self._recent) if len(self._recent) >= RECENT // 4 else 0.0
+
+    def utterance(self, measured: Measured) -> None:
+        good = self._objectives.met(measured.ttfb_ms, measured.final_ms)
+        self._recent.append(good)
+        self._utterances.labels(str(good).lower()).inc()
+        self._final.observe(measured.final_ms / 1000)
+        if measured.ttfb_ms is not None:
+            self._ttfb.observe(measured.ttfb_ms / 1000)
+        if measured.first_word_ms is not None:
+            self._first_word.observe(measured.first_word_ms / 1000)
+
+    def recording(self, took_ms: float, audio_ms: int) -> None:
+        if audio_ms:
+            self._rtf.observe(took_ms / audio_ms)
+
+    def batch(self, report: BatchReport) -> None:
+        self._rows.observe(len(report.kinds))
+        self._batch.observe(report.took_ms / 1000)
+        self._batch_error.observe(abs(report.predicted_ms - report.took_ms) / 1000)
+        for kind in report.kinds:
+            self._work.labels(kind.name.lower()).inc()
+        self._tokens.labels("true").inc(report.accepted)
+        self._tokens.labels("false").inc(report.drafted - report.accepted)
+        self._steps.inc(report.steps)
+
+    def opened(self, surface: str) -> None:
+        self._open.labels(surface).inc()
+
+    def ended(self, surface: str, outcome: str) -> None:
+        self._open.labels(surface).dec()
+        self._sessions.labels(surface, outcome).inc()
+
+    def refused(self, surface: str, code: str) -> None:
+        self._refused.labels(surface, code).inc()
+
+    def metered(self, surface: str, model: str, audio_ms: int, took_ms: float) -> None:
+        self._audio.labels(surface, model).inc(audio_ms / 1000)
+        self._ledger.observe(took_ms / 1000)
+
+    def render(self) -> bytes:
+        return generate_latest(self.registry)

@@ -1,0 +1,119 @@
+"""All open sessions: who may open one, whether there is room, and how they end when a key dies or the server stops."""
+
+import asyncio
+from dataclasses import dataclass
+
+from antiphon.core.errors import AntiphonError, CapacityError, Draining, LedgerUnavailable, Unauthenticated
+from antiphon.core.identity import Principal, Scope
+from antiphon.core.specs import TranscribeSpec
+from antiphon.core.wire import Opening
+from antiphon.metering.ledger import Claim
+from antiphon.session.route import Models
+from antiphon.session.session import Services, Session
+from antiphon.slo.admission import Capacity, admit
+from antiphon.trust.auth import KeyRing
+
+KEY_CHECK_S = 0.25
+RETRY_AFTER_S = 5
+
+
+@dataclass(frozen=True, slots=True)
+class Bounds:
+    """How much may be open at once."""
+
+    live: int = 1000
+    recordings: int = 32
+
+
+class Sessions:
+    """Opens sessions and knows those that are open."""
+
+    def __init__(self, services: Services, keys: KeyRing, models: Models, bounds: Bounds) -> None:
+        self.models = models
+        self._services = services
+        self._keys = keys
+        self._bounds = bounds
+        self._open: set[Session] = set()
+        self._empty = asyncio.Event()
+        self._empty.set()
+        self._draining = False
+
+    @property
+    def ready(self) -> bool:
+        return not self._draining and self._services.ledger.healthy
+
+    def authenticate(self, secret: str | None, scope: Scope) -> Principal:
+        """Raises `Unauthenticated` for a key that does not hold, `PolicyError` for one that may not do this."""
+        return self._keys.authenticate(secret, scope)
+
+    async def claim(self, principal: Principal, opening: Opening, fingerprint: str) -> Claim | None:
+        """For a request with an `Idempotency-Key`: whether it has been charged before."""
+        key = opening.headers.get("idempotency-key")
+        if not key:
+            return None
+        now = self._services.clock.unix_ms()
+        return await self._services.ledger.claim(principal.project, key, fingerprint, opening.request_id, now)
+
+    def refused(self, surface: str, error: AntiphonError) -> None:
+        """A call ended before there was a session."""
+        self._services.observer.refused(surface, error.code)
+
+    def open(
+        self, principal: Principal, surface: str, id: str, spec: TranscribeSpec, claim: Claim | None = None
+    ) -> Session:
+        """Raises `UnknownModel`, `Draining`, `LedgerUnavailable`, or `CapacityError` if one more would be too many."""
+        model = self.models.resolve(spec.model)
+        self._make_sure_of_room(spec)
+        session = Session(self._services, id, principal, surface, model, spec, self._closed, claim)
+        self._open.add(session)
+        self._empty.clear()
+        self._services.observer.opened(surface)
+        return session
+
+    def _make_sure_of_room(self, spec: TranscribeSpec) -> None:
+        if self._draining:
+            raise Draining("The server is stopping.", retry_after_s=RETRY_AFTER_S)
+        if not self._services.ledger.healthy:
+            raise LedgerUnavailable("Usage cannot be recorded now, so nothing is served.", retry_after_s=RETRY_AFTER_S)
+        live = sum(s.live for s in self._open)
+        if not spec.live:
+            if len(self._open) - live >= self._bounds.recordings:
+                raise CapacityError("Too many recordings are being transcribed.", retry_after_s=RETRY_AFTER_S)
+            return
+        load = self._services.runner.load()
+        capacity = Capacity(
+            live=max(live, load.live),
+            workers=load.workers,
+            share=load.stream_share,
+            late=self._services.observer.late,
+            most_streams=self._bounds.live,
+        )
+        # A caller who asks for channels of their own is let in as that many streams.
+        if not admit(capacity, spec.format.channels if spec.multichannel else 1):
+            raise CapacityError("There is no room for another live stream now.", retry_after_s=RETRY_AFTER_S)
+
+    async def watch_keys(self) -> None:
+        """Runs for ever: a revoked or expired key ends its open sessions within a second."""
+        while True:
+            await asyncio.sleep(KEY_CHECK_S)
+            self._keys.refresh()
+            for session in tuple(self._open):
+                if not self._keys.holds(session.principal.key_id):
+                    session.fail(Unauthenticated("The API key is no longer valid."))
+
+    async def drain(self, bound_s: float) -> None:
+        """No new sessions; open ones are finalised, and failed after `bound_s` seconds."""
+        self._draining = True
+        for session in tuple(self._open):
+            session.drain()
+        try:
+            async with asyncio.timeout(bound_s):
+                await self._empty.wait()
+        except TimeoutError:
+            for session in tuple(self._open):
+                session.fail(Draining("The server is stopping."))
+
+    def _closed(self, session: Session) -> None:
+        self._open.discard(session)
+        if not self._open:
+            self._empty.set()

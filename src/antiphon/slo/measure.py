@@ -1,0 +1,50 @@
+"""How one utterance fared: from when its speech arrived to when its results were sent. Times in, milliseconds out."""
+
+from dataclasses import dataclass
+
+from antiphon.core.text import plain
+
+NS_PER_MS = 1_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """One utterance. `None` where there was nothing to measure: no interims, or none with the final's first word."""
+
+    ttfb_ms: float | None
+    first_word_ms: float | None
+    final_ms: float
+
+
+class UtteranceTimer:
+    """Follows one channel: told of each interim as it is sent, it measures at the final."""
+
+    def __init__(self) -> None:
+        self._first_sent_ns: int | None = None
+        self._word = ""
+        self._word_sent_ns = 0
+
+    def interim(self, text: str, sent_ns: int) -> None:
+        if not text:
+            return
+        if self._first_sent_ns is None:
+            self._first_sent_ns = sent_ns
+        word = _first_word(text)
+        if word != self._word:
+            self._word, self._word_sent_ns = word, sent_ns
+
+    def final(self, text: str, onset_ns: int, spoken_ns: int, sent_ns: int, interims: bool) -> Measured:
+        """`interims` says whether any were asked for; an utterance that had none is then measured by its final."""
+        ttfb_ms = first_word_ms = None
+        if interims:
+            first_ns = sent_ns if self._first_sent_ns is None else self._first_sent_ns
+            ttfb_ms = (first_ns - onset_ns) / NS_PER_MS
+            word_ns = self._word_sent_ns if self._word == _first_word(text) else sent_ns
+            first_word_ms = (word_ns - onset_ns) / NS_PER_MS
+        self.__init__()  # type: ignore[misc]
+        return Measured(ttfb_ms, first_word_ms, (sent_ns - spoken_ns) / NS_PER_MS)
+
+
+def _first_word(text: str) -> str:
+    words = plain(text).split(maxsplit=1)
+    return words[0] if words else ""

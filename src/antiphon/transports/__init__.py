@@ -1,0 +1,1 @@
+"""What carries a surface. Transports know sockets and sessions, and no vendor."""

@@ -1,0 +1,138 @@
+"""WebSocket: one connection, one surface, one session.
+
+Two tasks and a timer share the connection: what the caller says goes through the surface to the session, what the
+session says goes through the surface to the caller, and the surface's own deadline is kept. Whichever ends first ends
+all. Every send is bounded in time: a caller who does not read is cut off.
+"""
+
+import asyncio
+import logging
+from collections.abc import Coroutine
+from typing import Any
+
+from starlette.responses import Response as HttpResponse
+from starlette.types import Receive, Scope, Send
+from starlette.websockets import WebSocket, WebSocketDisconnect
+
+from antiphon.core.errors import AntiphonError, InternalError
+from antiphon.core.identity import Scope as Permission
+from antiphon.core.ports import Clock, LiveEndpoint, Surface
+from antiphon.core.wire import Head, Step
+from antiphon.session.session import Session
+from antiphon.session.sessions import Sessions
+from antiphon.transports.opening import opening_of
+
+SEND_TIMEOUT_S = 10.0
+IDLE_CHECK_S = 1.0
+
+log = logging.getLogger(__name__)
+
+
+class LiveRoute:
+    """An ASGI app: a vendor's WebSocket endpoint."""
+
+    def __init__(self, surface: str, endpoint: LiveEndpoint, sessions: Sessions, clock: Clock) -> None:
+        self._surface = surface
+        self._endpoint = endpoint
+        self._sessions = sessions
+        self._clock = clock
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        websocket = WebSocket(scope, receive, send)
+        opening = opening_of(scope)
+        try:
+            principal = self._sessions.authenticate(self._endpoint.credential(opening), Permission.TRANSCRIBE)
+            accepted = self._endpoint.negotiate(opening)
+            session = self._sessions.open(principal, self._surface, opening.request_id, accepted.spec)
+        except AntiphonError as error:
+            self._sessions.refused(self._surface, error)
+            refusal = self._endpoint.refuse(opening, error)
+            await websocket.receive()  # the connect message; ASGI wants it read before the answer
+            await websocket.send_denial_response(HttpResponse(refusal.body, refusal.status, dict(refusal.headers)))
+            return
+        connection = Connection(websocket, accepted.surface, session, self._clock)
+        try:
+            headers = [(name.encode(), value.encode()) for name, value in accepted.headers]
+            await websocket.accept(accepted.subprotocol, headers)
+            await connection.run()
+        finally:
+            await asyncio.shield(session.close(connection.delivered))
+
+
+class _Over(Exception):
+    """The connection has ended."""
+
+
+class Connection:
+    """An accepted WebSocket. `delivered` is true once everything the session said was sent."""
+
+    def __init__(self, websocket: WebSocket, surface: Surface, session: Session, clock: Clock) -> None:
+        self.delivered = False
+        self._websocket = websocket
+        self._surface = surface
+        self._session = session
+        self._clock = clock
+        self._sending = asyncio.Lock()
+
+    async def run(self) -> None:
+        parts: tuple[Coroutine[Any, Any, None], ...] = (self._hear(), self._tell(), self._keep_time())
+        tasks = [asyncio.create_task(part) for part in parts]
+        try:
+            done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+            for task in done:
+                error = task.exception()
+                if error and not isinstance(error, _Over):
+                    log.error("connection failed", exc_info=error, extra={"session": self._session.id})
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def _hear(self) -> None:
+        while True:
+            try:
+                message = await self._websocket.receive()
+            except (WebSocketDisconnect, RuntimeError):
+                raise _Over from None
+            if message["type"] == "websocket.disconnect":
+                raise _Over
+            data = message.get("bytes")
+            payload: str | bytes = data if data is not None else message["text"]
+            await self._take(self._surface.receive(payload, self._clock.now_ns()))
+
+    async def _tell(self) -> None:
+        async for event in self._session.events():
+            await self._take(self._surface.emit(event, self._clock.now_ns()))
+        self.delivered = True
+        raise _Over
+
+    async def _keep_time(self) -> None:
+        while True:
+            deadline_ns = self._surface.deadline_ns()
+            now_ns = self._clock.now_ns()
+            if deadline_ns is not None and deadline_ns <= now_ns:
+                await self._take(self._surface.expire(now_ns))
+                continue
+            wait_s = IDLE_CHECK_S if deadline_ns is None else (deadline_ns - now_ns) / 1e9
+            await asyncio.sleep(min(IDLE_CHECK_S, wait_s))
+
+    async def _take(self, step: Step) -> None:
+        for given in step.inputs:
+            await self._session.feed(given)
+        if not (step.sends or step.close):
+            return
+        try:
+            async with self._sending, asyncio.timeout(SEND_TIMEOUT_S):
+                for message in step.sends:
+                    if isinstance(message, str):
+                        await self._websocket.send_text(message)
+                    elif isinstance(message, Head):
+                        raise InternalError("an HTTP head on a WebSocket")
+                    else:
+                        await self._websocket.send_bytes(message)
+                if step.close:
+                    await self._websocket.close(step.close.code, step.close.reason)
+        except (TimeoutError, WebSocketDisconnect, RuntimeError, OSError):
+            raise _Over from None  # the caller has gone, or does not read
+        if step.close:
+            raise _Over
