@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Iterator
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,12 +18,12 @@ from openai.types.audio import (
 )
 
 from antiphon.core import errors, events
-from antiphon.core.errors import AntiphonError, CallerError
+from antiphon.core.errors import AntiphonError, CallerError, TooLarge
 from antiphon.core.events import Cause, Closed, Failed, Final, Transcript
 from antiphon.core.specs import TranscribeSpec
 from antiphon.core.wire import NOTHING, Body, Close, Head, Opening, Response, Step
 from antiphon.surfaces.openai import wire
-from antiphon.surfaces.openai.transcriptions import MAX_BODY_BYTES, Transcriptions
+from antiphon.surfaces.openai.transcriptions import Transcriptions
 
 HERE = Path(__file__).parent
 REQUEST_ID = "00000000-0000-4000-8000-000000000001"
@@ -179,8 +179,13 @@ def test_where_the_key_stands(header: str, key: str | None) -> None:
     assert ENDPOINT.credential(Opening("POST", "/")) is None
 
 
-def test_the_body_limit_is_openai_s() -> None:
-    assert ENDPOINT.max_body_bytes == MAX_BODY_BYTES == 25 * 2**20
+def test_the_file_limit_is_openai_s() -> None:
+    assert ENDPOINT.max_body_bytes == 25 * 2**20
+    opening, body = Script("", file=bytes(25 * 2**20)).negotiate()
+    ENDPOINT.negotiate(opening, body)
+    with pytest.raises(TooLarge) as caught:
+        ENDPOINT.negotiate(opening, replace(body, data=body.data + b"!"))
+    assert caught.value.param == "file"
 
 
 def test_a_verbose_segment_shows_repetition_and_doubt() -> None:

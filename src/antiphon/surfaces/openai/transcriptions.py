@@ -9,9 +9,9 @@ import zlib
 from collections.abc import Iterable
 
 import msgspec
-from msgspec import UNSET
+from msgspec import UNSET, UnsetType
 
-from antiphon.core.errors import CallerError, UnsupportedParameter
+from antiphon.core.errors import CallerError, TooLarge, UnsupportedParameter
 from antiphon.core.events import Closed, Failed, Final, Output, Token
 from antiphon.core.ports import Accepted
 from antiphon.core.subtitles import srt, vtt
@@ -19,7 +19,7 @@ from antiphon.core.wire import NOTHING, Body, Close, Head, Opening, Step, Wire
 from antiphon.surfaces.openai import wire
 from antiphon.surfaces.openai.form import Format, Shape, read
 
-MAX_BODY_BYTES = 26_214_400  # 25 MiB of request body, as OpenAI counts it
+MAX_FILE_BYTES = 26_214_400  # OpenAI's own limit
 LANGUAGE_NAME = "english"
 INPUT_TOKEN_MS = 100  # OpenAI's own measure of audio that comes in: one token for each 100 ms, part ones counted
 
@@ -27,10 +27,10 @@ INPUT_TOKEN_MS = 100  # OpenAI's own measure of audio that comes in: one token f
 class Transcriptions(wire.Endpoint):
     """The endpoint."""
 
-    max_body_bytes = MAX_BODY_BYTES
+    max_body_bytes = MAX_FILE_BYTES
 
     def negotiate(self, opening: Opening, body: Body) -> Accepted:
-        """The form as a spec. Raises `CallerError` or `UnsupportedParameter`, `param` being the field's name."""
+        """The form as a spec. Raises some `CallerError`, whose `param` is the field's name."""
         if opening.query:
             raise UnsupportedParameter("Parameters belong in the form, not in the URL.", param=opening.query[0][0])
         content_type = opening.headers.get("content-type", "").partition(";")[0].strip().lower()
@@ -39,6 +39,9 @@ class Transcriptions(wire.Endpoint):
         spec, shape = read(body.fields)
         if not body.data:
             raise CallerError("The audio file is empty." if body.has_file else "No file was sent.", param="file")
+        if len(body.data) > MAX_FILE_BYTES:
+            said = f"Maximum content size limit ({MAX_FILE_BYTES}) exceeded ({len(body.data)} bytes read)."
+            raise TooLarge(said, param="file")
         return Accepted(spec, Transcribing(self, opening, shape), media=body.data)
 
 
@@ -50,6 +53,7 @@ class Transcribing:
         self._opening = opening
         self._shape = shape
         self._finals: list[Final] = []
+        self._logprobs: list[wire.Logprob] | UnsetType = [] if shape.logprobs else UNSET
         self._headed = False
 
     def receive(self, message: str | bytes, now_ns: int) -> Step:
@@ -64,8 +68,7 @@ class Transcribing:
     def emit(self, event: Output, now_ns: int) -> Step:
         match event:
             case Final() if event.transcript.text.strip():
-                self._finals.append(event)
-                return Step(sends=self._sends(self._delta(event))) if self._shape.stream else NOTHING
+                return self._final(event)
             case Closed():
                 return Step(sends=self._sends(self._result(event)), close=Close())
             case Failed() if self._headed:
@@ -74,6 +77,20 @@ class Transcribing:
                 refusal = self._endpoint.refuse(self._opening, event.error)
                 return Step(sends=(Head(refusal.status, refusal.headers), refusal.body), close=Close())
         return NOTHING
+
+    def _final(self, final: Final) -> Step:
+        """The deltas of a stream, one after the other, are the text of `done`; so are the tokens with log
+        probabilities.
+        """
+        space = " " if self._finals else ""
+        self._finals.append(final)
+        logprobs: list[wire.Logprob] | UnsetType = UNSET
+        if not isinstance(self._logprobs, UnsetType):
+            logprobs = _logprobs(final.transcript.tokens, space)
+            self._logprobs += logprobs
+        if not self._shape.stream:
+            return NOTHING
+        return Step(sends=self._sends(_event(wire.TextDelta(space + final.transcript.text.strip(), logprobs))))
 
     def _sends(self, body: bytes) -> tuple[Wire, ...]:
         if self._headed:
@@ -92,10 +109,7 @@ class Transcribing:
             return _event(self._done(closed)) + b"data: [DONE]\n\n"
         match self._shape.format:
             case Format.JSON:
-                tokens = (token for final in self._finals for token in final.transcript.tokens)
-                return wire.encode(
-                    wire.Transcription(self._text(), _duration(closed), self._logprobs(tokens)),
-                )
+                return wire.encode(wire.Transcription(self._text(), _duration(closed), self._logprobs))
             case Format.VERBOSE:
                 return wire.encode(self._verbose(closed))
             case Format.TEXT:
@@ -111,22 +125,11 @@ class Transcribing:
     def _cues(self) -> Iterable[tuple[int, int, str]]:
         return ((final.start_ms, final.end_ms, final.transcript.text) for final in self._finals)
 
-    def _logprobs(self, tokens: Iterable[Token]) -> list[wire.Logprob] | msgspec.UnsetType:
-        if not self._shape.logprobs:
-            return UNSET
-        return [wire.Logprob(token.text, token.logprob, list(token.text.encode())) for token in tokens]
-
-    def _delta(self, final: Final) -> bytes:
-        """The deltas of a stream, one after the other, are the text of `done`."""
-        text = final.transcript.text.strip()
-        space = " " if len(self._finals) > 1 else ""
-        return _event(wire.TextDelta(space + text, self._logprobs(final.transcript.tokens)))
-
     def _done(self, closed: Closed) -> wire.TextDone:
-        tokens = [token for final in self._finals for token in final.transcript.tokens]
         heard = -(-closed.audio_ms // INPUT_TOKEN_MS)
-        usage = wire.TokenUsage(heard, len(tokens), heard + len(tokens), wire.InputTokenDetails(heard))
-        return wire.TextDone(self._text(), usage, self._logprobs(tokens))
+        said = sum(len(final.transcript.tokens) for final in self._finals)
+        usage = wire.TokenUsage(heard, said, heard + said, wire.InputTokenDetails(heard))
+        return wire.TextDone(self._text(), usage, self._logprobs)
 
     def _verbose(self, closed: Closed) -> wire.TranscriptionVerbose:
         words = [
@@ -143,6 +146,15 @@ class Transcribing:
             segments=[_segment(*pair) for pair in enumerate(self._finals)] if self._shape.segments else UNSET,
             words=words if self._shape.words else UNSET,
         )
+
+
+def _logprobs(tokens: Iterable[Token], space: str) -> list[wire.Logprob]:
+    """One for each token; `space` stands before the first one in place of what it begins with."""
+    told = []
+    for place, token in enumerate(tokens):
+        text = token.text if place else space + token.text.lstrip(" ")
+        told.append(wire.Logprob(text, token.logprob, list(text.encode())))
+    return told
 
 
 def _duration(closed: Closed) -> wire.DurationUsage:
