@@ -243,12 +243,15 @@ def _open_hub(source: Source, target: Path) -> Iterator[Opener]:
         if have_bytes == file.size_bytes:
             return io.BytesIO(), have_bytes  # killed before the check: there is nothing left to ask for
         headers = {"Range": f"bytes={have_bytes}-"} if have_bytes else {}
-        response = urllib.request.urlopen(urllib.request.Request(url, headers=headers), timeout=HTTP_TIMEOUT_S)
+        try:
+            response = urllib.request.urlopen(urllib.request.Request(url, headers=headers), timeout=HTTP_TIMEOUT_S)
+        except OSError as error:
+            raise PullFailed(f"{url}: {error}") from error
         if response.status == 206 and response.headers.get("Content-Range", "").startswith(f"bytes {have_bytes}-"):
             return response, have_bytes
         if response.status == 200:
             return response, 0  # a server without ranges sends everything again
-        raise PullFailed(f"it answered {response.status} for {file.name}")
+        raise PullFailed(f"{url}: answered {response.status}")
 
     try:
         yield open_file

@@ -78,28 +78,29 @@ class Store:
         return [ModelStatus(entry, self._state(entry.name)) for entry in self.catalog.values()]
 
     def pull(self, names: Iterable[str], progress: Progress = lambda name, done_bytes, total_bytes: None) -> None:
-        """Have these models here and whole: what is verified stays, what is damaged or absent is fetched.
+        """Have these models here and whole: what is verified stays, what is damaged or absent is fetched. Blocks, also
+        while another process pulls.
 
         Raises `UnknownModel`, `PullFailed`; and `ModelAbsent` or `ModelDamaged` where `offline` forbids the fetching.
         """
+        entries = [self._entry(name) for name in dict.fromkeys(names)]
         wanted = []
-        for name in dict.fromkeys(names):
-            entry = self._entry(name)
+        for entry in entries:
             try:
-                self.verify(name)
-                progress(name, entry.size_bytes, entry.size_bytes)
+                self.verify(entry.name)
+                progress(entry.name, entry.size_bytes, entry.size_bytes)
             except (ModelAbsent, ModelDamaged) as error:
                 if self.offline:
                     raise type(error)(f"{error.message} (this is offline, so nothing was fetched)") from None
                 wanted.append(entry)
-        if not wanted:
+        if not wanted and not self._staging.exists():
             return
         try:
             self.root.mkdir(parents=True, exist_ok=True)
             with self._lock():
                 for entry in wanted:
                     self._install(entry, progress)
-                self._tidy(wanted)
+                self._tidy(entries)
         except OSError as error:
             raise PullFailed(f"{self.root}: {error}") from error
 
