@@ -15,6 +15,7 @@ from starlette.types import Receive, Scope, Send
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from antiphon.core.errors import AntiphonError, InternalError
+from antiphon.core.events import Closed
 from antiphon.core.identity import Scope as Permission
 from antiphon.core.ports import Clock, LiveEndpoint, Surface
 from antiphon.core.wire import Head, Step
@@ -102,8 +103,8 @@ class Connection:
 
     async def _tell(self) -> None:
         async for event in self._session.events():
-            await self._take(self._surface.emit(event, self._clock.now_ns()))
-        self.delivered = True
+            await self._send(self._surface.emit(event, self._clock.now_ns()))
+            self.delivered = isinstance(event, Closed)
         raise _Over
 
     async def _keep_time(self) -> None:
@@ -119,8 +120,12 @@ class Connection:
     async def _take(self, step: Step) -> None:
         for given in step.inputs:
             await self._session.feed(given)
-        if not (step.sends or step.close):
-            return
+        if step.sends or step.close:
+            await self._send(step)
+        if step.close:
+            raise _Over
+
+    async def _send(self, step: Step) -> None:
         try:
             async with self._sending, asyncio.timeout(SEND_TIMEOUT_S):
                 for message in step.sends:
@@ -134,5 +139,3 @@ class Connection:
                     await self._websocket.close(step.close.code, step.close.reason)
         except (TimeoutError, WebSocketDisconnect, RuntimeError, OSError):
             raise _Over from None  # the caller has gone, or does not read
-        if step.close:
-            raise _Over
