@@ -17,6 +17,7 @@ from sqlalchemy.pool import NullPool, StaticPool
 from antiphon.core.errors import InternalError, LedgerUnavailable
 from antiphon.metering.tables import SCHEMA_VERSION, metadata
 
+FILE_NAME = "ledger.db"  # in the data directory
 BUSY_TIMEOUT_S = 1.0
 
 

@@ -35,6 +35,7 @@ from antiphon.core.errors import CallerError, Conflict, InternalError, NotFound
 from antiphon.core.identity import Scope
 from antiphon.trust import keys as form
 
+FILE_NAME = "control.db"  # in the data directory
 SCHEMA_VERSION = 1
 BUSY_TIMEOUT_S = 5.0
 DEFAULT_PROJECT = "default"

@@ -1,0 +1,193 @@
+"""The routes of the management API, mounted at `/admin/v1`.
+
+Every call carries a bearer key. The scope `admin` may do everything in every project; `usage` may read the usage of its
+own project, and other projects do not exist for it. Keys are checked on the event loop, where the key ring lives;
+databases are read and written in worker threads.
+"""
+
+from collections.abc import Awaitable, Callable
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Any
+
+from fastapi import Depends, FastAPI, Header, HTTPException, Query, Request, Response
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
+from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
+from starlette.exceptions import HTTPException as StarletteHTTPException
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from antiphon import __version__
+from antiphon.admin import messages
+from antiphon.core.errors import AntiphonError, InternalError, NotFound, PolicyError, Unauthenticated
+from antiphon.core.identity import Principal
+from antiphon.core.identity import Scope as Permission
+from antiphon.core.ports import Clock
+from antiphon.metering import usage
+from antiphon.trust.auth import KeyRing
+from antiphon.trust.control import Control
+
+MAX_BODY_BYTES = 64 * 1024
+
+_bearer = HTTPBearer(auto_error=False, description="An Antiphon API key")
+_Credentials = Annotated[HTTPAuthorizationCredentials | None, Depends(_bearer)]
+
+
+class Format(StrEnum):
+    JSON = "json"
+    CSV = "csv"
+
+
+def create_admin(control: Control, keys: KeyRing, ledger_path: Path, clock: Clock) -> FastAPI:
+    """The management API as an application of its own."""
+    app = FastAPI(
+        title="Antiphon management",
+        version=__version__,
+        docs_url=None,
+        redoc_url=None,
+        responses={"default": {"model": messages.ErrorAnswer, "description": "What went wrong, and whose fault it is"}},
+    )
+    app.add_middleware(_BoundedBody)
+    app.add_exception_handler(AntiphonError, _say_error)
+    app.add_exception_handler(RequestValidationError, _say_invalid)
+    app.add_exception_handler(StarletteHTTPException, _say_http)
+    app.add_exception_handler(Exception, _say_defect)
+
+    async def administrator(credentials: _Credentials) -> Principal:
+        return keys.authenticate(credentials.credentials if credentials else None, Permission.ADMIN)
+
+    async def reader(credentials: _Credentials) -> Principal:
+        try:
+            return keys.authenticate(credentials.credentials if credentials else None, Permission.USAGE)
+        except Unauthenticated:
+            raise
+        except PolicyError:
+            return await administrator(credentials)
+
+    _add_projects(app, control, clock, administrator)
+    _add_keys(app, control, clock, administrator)
+    _add_usage(app, ledger_path, reader)
+    return app
+
+
+Check = Callable[[Any], Awaitable[Principal]]
+
+
+def _add_projects(app: FastAPI, control: Control, clock: Clock, administrator: Check) -> None:
+    allowed = [Depends(administrator)]
+
+    @app.get("/projects", dependencies=allowed, operation_id="list_projects")
+    def list_projects() -> messages.Projects:
+        return messages.Projects(data=[messages.project_answer(project) for project in control.list_projects()])
+
+    @app.post("/projects", dependencies=allowed, operation_id="create_project", status_code=201)
+    def create_project(new: messages.NewProject) -> messages.ProjectAnswer:
+        return messages.project_answer(control.create_project(new.id, new.name, clock.unix_ms()))
+
+
+def _add_keys(app: FastAPI, control: Control, clock: Clock, administrator: Check) -> None:
+    allowed = [Depends(administrator)]
+
+    @app.get("/keys", dependencies=allowed, operation_id="list_keys")
+    def list_keys(project: str | None = None) -> messages.Keys:
+        """All keys, or one project's, the revoked ones too."""
+        listed = control.list_keys(project)
+        return messages.Keys(data=[messages.KeyAnswer.model_validate(messages.key_fields(key)) for key in listed])
+
+    @app.post("/keys", dependencies=allowed, operation_id="create_key", status_code=201)
+    def create_key(new: messages.NewKey) -> messages.NewKeyAnswer:
+        """A new key. The answer is the only place where it can ever be read."""
+        key, secret = control.create_key(new.project, new.name, new.scopes, clock.unix_ms(), new.expires_unix_ms)
+        return messages.NewKeyAnswer.model_validate(messages.key_fields(key) | {"key": secret})
+
+    @app.delete("/keys/{key_id}", dependencies=allowed, operation_id="revoke_key")
+    def revoke_key(key_id: str) -> messages.KeyAnswer:
+        """Revokes a key for good, within a second also for open streams."""
+        return messages.KeyAnswer.model_validate(messages.key_fields(control.revoke_key(key_id, clock.unix_ms())))
+
+
+def _add_usage(app: FastAPI, ledger_path: Path, reader: Check) -> None:
+    @app.get(
+        "/usage",
+        operation_id="read_usage",
+        response_model=messages.Usage,
+        response_model_exclude_none=True,
+        responses={200: {"content": {"text/csv": {"schema": {"type": "string"}}}}},
+    )
+    def read_usage(
+        caller: Annotated[Principal, Depends(reader)],
+        by: Annotated[str, Query(description=f"Groups, separated by commas: {', '.join(usage.By)}")] = "day,project",
+        since: Annotated[str | None, Query(description="ISO 8601, included; UTC unless it says otherwise")] = None,
+        until: Annotated[str | None, Query(description="ISO 8601, excluded")] = None,
+        project: str | None = None,
+        format: Annotated[Format | None, Query(description="Otherwise the Accept header decides")] = None,
+        accept: Annotated[str, Header()] = "",
+    ) -> Any:
+        """Usage as the server measured it, unrounded."""
+        if Permission.ADMIN not in caller.scopes:
+            if project not in (None, caller.project):
+                raise NotFound(f"there is no project {project}", param="project")
+            project = caller.project
+        groups = usage.parse_by(by)
+        totals = usage.summary(
+            ledger_path,
+            by=groups,
+            since_unix_ms=usage.parse_time(since, "since") if since is not None else None,
+            until_unix_ms=usage.parse_time(until, "until") if until is not None else None,
+            project=project,
+        )
+        if format is Format.CSV or (format is None and "text/csv" in accept):
+            return Response(usage.to_csv(totals, groups), media_type="text/csv")
+        return {"by": groups, "data": usage.records(totals, groups)}
+
+
+# -- errors ------------------------------------------------------------------------------------------------------------
+
+
+def _answer(status: int, code: str, message: str, param: str | None = None) -> JSONResponse:
+    headers = {"www-authenticate": "Bearer"} if status == 401 else None
+    return JSONResponse({"error": {"code": code, "message": message, "param": param}}, status, headers)
+
+
+async def _say_error(_: Request, error: Exception) -> Response:
+    assert isinstance(error, AntiphonError)
+    return _answer(error.status, error.code, error.message, error.param)
+
+
+async def _say_invalid(_: Request, error: Exception) -> Response:
+    assert isinstance(error, RequestValidationError)
+    first = error.errors()[0]
+    where = [str(part) for part in first["loc"][1:]]  # after "body", "query" and the like
+    return _answer(400, "invalid_request", first["msg"], ".".join(where) or None)
+
+
+async def _say_http(_: Request, error: Exception) -> Response:
+    assert isinstance(error, StarletteHTTPException)
+    codes = {404: "not_found", 405: "method_not_allowed", 413: "too_large"}
+    answer = _answer(error.status_code, codes.get(error.status_code, "invalid_request"), str(error.detail))
+    answer.headers.update(error.headers or {})
+    return answer
+
+
+async def _say_defect(_: Request, __: Exception) -> Response:
+    return _answer(InternalError.status, InternalError.code, "something went wrong on the server")
+
+
+class _BoundedBody:
+    """Stops reading a body at `MAX_BODY_BYTES`: it is read before the key is checked."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        seen = 0
+
+        async def bounded() -> Message:
+            nonlocal seen
+            message = await receive()
+            seen += len(message.get("body", b""))
+            if seen > MAX_BODY_BYTES:
+                raise HTTPException(413, f"the body is larger than {MAX_BODY_BYTES} bytes")
+            return message
+
+        await self._app(scope, bounded, send)

@@ -1,0 +1,106 @@
+"""What the management API says and is told, as its OpenAPI document shows it. Times are Unix milliseconds."""
+
+from typing import Annotated
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from antiphon.core.identity import Scope
+from antiphon.metering.entry import MAX_INTEGER
+from antiphon.metering.usage import By
+from antiphon.trust.control import DEFAULT_PROJECT, MAX_NAME, Key, Project
+
+Name = Annotated[str, Field(max_length=MAX_NAME)]
+
+
+class _Request(BaseModel):
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+
+class _Answer(BaseModel):
+    model_config = ConfigDict(from_attributes=True)
+
+
+class NewProject(_Request):
+    id: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]{0,62}$")]
+    name: Name = ""
+
+
+class NewKey(_Request):
+    project: str = DEFAULT_PROJECT
+    name: Name = ""
+    scopes: Annotated[list[Annotated[Scope, Field(strict=False)]], Field(min_length=1)] = [Scope.TRANSCRIBE]
+    expires_unix_ms: Annotated[int, Field(gt=0, le=MAX_INTEGER)] | None = None
+
+
+class ProjectAnswer(_Answer):
+    id: str
+    name: str
+    created_unix_ms: int
+
+
+class KeyAnswer(_Answer):
+    """A key without its secret. `prefix` is how it starts."""
+
+    id: str
+    project: str
+    name: str
+    scopes: list[Scope]
+    prefix: str
+    created_unix_ms: int
+    expires_unix_ms: int | None
+    revoked_unix_ms: int | None
+
+
+class NewKeyAnswer(KeyAnswer):
+    key: Annotated[str, Field(description="The key itself. It is shown this once.")]
+
+
+class Projects(BaseModel):
+    data: list[ProjectAnswer]
+
+
+class Keys(BaseModel):
+    data: list[KeyAnswer]
+
+
+class UsageRow(BaseModel):
+    """A total; the groups that were not asked for are left out. `amount` is in the unit that `dimension` names.
+
+    `abandoned` counts the sessions whose last result may not have been delivered.
+    """
+
+    day: str | None = None
+    project: str | None = None
+    key: str | None = None
+    model: str | None = None
+    feature: str | None = None
+    surface: str | None = None
+    channel: str | None = None
+    dimension: str
+    amount: int
+    sessions: int
+    abandoned: int
+
+
+class Usage(BaseModel):
+    by: list[By]
+    data: list[UsageRow]
+
+
+class Problem(BaseModel):
+    code: str
+    message: str
+    param: str | None
+
+
+class ErrorAnswer(BaseModel):
+    error: Problem
+
+
+def project_answer(project: Project) -> ProjectAnswer:
+    return ProjectAnswer.model_validate(project)
+
+
+def key_fields(key: Key) -> dict[str, object]:
+    """The fields of a `KeyAnswer`, the scopes in a stable order."""
+    return {name: getattr(key, name) for name in KeyAnswer.model_fields} | {"scopes": sorted(key.scopes)}

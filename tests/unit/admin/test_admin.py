@@ -1,0 +1,236 @@
+import csv
+import io
+
+import pytest
+from fastapi import FastAPI
+from fastapi.testclient import TestClient
+
+from antiphon.admin import create_admin
+from antiphon.core.identity import Scope
+from antiphon.core.usage import Dimension, Quantity
+from antiphon.metering.entry import Entry
+from antiphon.metering.ledger import Ledger
+from antiphon.testing import FakeClock
+from antiphon.trust.auth import KeyRing
+from antiphon.trust.control import Control
+
+
+class Admin:
+    """The API mounted as a server mounts it, with a key of each kind."""
+
+    def __init__(self, tmp_path):
+        self.clock = FakeClock()
+        self.control = Control(tmp_path / "control.db")
+        self.control.create_project("acme", "Acme", self.clock.unix_ms())
+        self.secret = self.control.prepare(None, self.clock.unix_ms())
+        self.ring = KeyRing(self.control.path, self.clock)
+        server = FastAPI()
+        server.mount("/admin/v1", create_admin(self.control, self.ring, tmp_path / "ledger.db", self.clock))
+        self.client = TestClient(server, base_url="http://test", raise_server_exceptions=False)
+
+    def key(self, project, *scopes):
+        return self.control.create_key(project, "", scopes, self.clock.unix_ms())[1]
+
+    def call(self, method, path, secret=None, **more):
+        headers = {"authorization": f"Bearer {secret or self.secret}"} | more.pop("headers", {})
+        return self.client.request(method, f"/admin/v1{path}", headers=headers, **more)
+
+
+@pytest.fixture
+def admin(tmp_path):
+    made = Admin(tmp_path)
+    yield made
+    made.ring.close()
+
+
+@pytest.fixture
+async def usage(tmp_path, admin):
+    ledger = Ledger(tmp_path / "ledger.db")
+    await ledger.append(
+        [
+            Entry(
+                project=project,
+                key_id="k",
+                session="00000000-0000-0000-0000-000000000001",
+                sequence=0,
+                at_unix_ms=admin.clock.unix_ms(),
+                surface="openai",
+                model="moonshine-tiny-en",
+                quantity=Quantity(Dimension.STT_AUDIO_MS, amount),
+                feature="file",
+            )
+            for project, amount in (("acme", 100), ("default", 23))
+        ]
+    )
+    yield
+    await ledger.close()
+
+
+def error(answer):
+    assert set(answer.json()) == {"error"}
+    assert set(answer.json()["error"]) == {"code", "message", "param"}
+    return answer.status_code, answer.json()["error"]["code"], answer.json()["error"]["param"]
+
+
+CALLS = [
+    ("GET", "/projects"),
+    ("POST", "/projects"),
+    ("GET", "/keys"),
+    ("POST", "/keys"),
+    ("DELETE", "/keys/x"),
+    ("GET", "/usage"),
+]
+
+
+@pytest.mark.parametrize(("method", "path"), CALLS)
+def test_every_call_needs_a_key(admin, method, path):
+    answer = admin.client.request(method, f"/admin/v1{path}", json={"id": "x"} if method == "POST" else None)
+    assert error(answer) == (401, "unauthenticated", None)
+    assert answer.headers["www-authenticate"] == "Bearer"
+
+
+@pytest.mark.parametrize(("method", "path"), CALLS)
+def test_every_call_needs_the_scope(admin, method, path):
+    secret = admin.key("default", Scope.TRANSCRIBE)
+    body = {"id": "x"} if path == "/projects" else {}
+    answer = admin.call(method, path, secret, json=body if method == "POST" else None)
+    assert error(answer) == (403, "forbidden", None)
+
+
+def test_projects_are_made_and_listed(admin):
+    made = admin.call("POST", "/projects", json={"id": "new", "name": "New"})
+    assert made.status_code == 201
+    assert made.json() == {"id": "new", "name": "New", "created_unix_ms": admin.clock.unix_ms()}
+    assert [project["id"] for project in admin.call("GET", "/projects").json()["data"]] == ["acme", "default", "new"]
+    assert error(admin.call("POST", "/projects", json={"id": "new"})) == (422, "conflict", "id")
+
+
+def test_a_key_is_made_works_and_is_revoked(admin):
+    wanted = {"project": "acme", "name": "ci", "scopes": ["usage", "admin"], "expires_unix_ms": 1_900_000_000_000}
+    made = admin.call("POST", "/keys", json=wanted)
+    assert made.status_code == 201
+    secret = made.json().pop("key")
+    assert {name: made.json()[name] for name in ("project", "name", "expires_unix_ms")} == {
+        name: wanted[name] for name in ("project", "name", "expires_unix_ms")
+    }
+    listed = admin.call("GET", "/keys?project=acme", secret).json()["data"]
+    assert [key["id"] for key in listed] == [made.json()["id"]]
+    assert listed[0]["scopes"] == ["admin", "usage"]
+    assert "key" not in listed[0]
+    revoked = admin.call("DELETE", f"/keys/{made.json()['id']}")
+    assert revoked.json()["revoked_unix_ms"] == admin.clock.unix_ms()
+    admin.clock.advance_ms(250)
+    admin.ring.refresh()
+    assert error(admin.call("GET", "/keys", secret))[:2] == (401, "unauthenticated")
+
+
+@pytest.mark.parametrize(
+    ("path", "body", "param"),
+    [
+        ("/projects", {"id": "Not An Id"}, "id"),
+        ("/projects", {"id": "x", "name": "n" * 300}, "name"),
+        ("/projects", {"id": "x", "colour": "red"}, "colour"),
+        ("/projects", {}, "id"),
+        ("/projects", [], None),
+        ("/keys", {"scopes": []}, "scopes"),
+        ("/keys", {"scopes": ["everything"]}, "scopes.0"),
+        ("/keys", {"expires_unix_ms": "soon"}, "expires_unix_ms"),
+        ("/keys", {"expires_unix_ms": 1}, "expires"),
+        ("/keys", {"expires_unix_ms": 2**70}, "expires_unix_ms"),
+    ],
+)
+def test_a_malformed_request_is_refused_and_changes_nothing(admin, path, body, param):
+    before = admin.control.list_projects(), admin.control.list_keys()
+    assert error(admin.call("POST", path, json=body)) == (400, "invalid_request", param)
+    assert (admin.control.list_projects(), admin.control.list_keys()) == before
+
+
+def test_what_is_not_there_is_said_in_the_same_shape(admin):
+    assert error(admin.call("DELETE", "/keys/nobody")) == (404, "not_found", "id")
+    assert error(admin.call("POST", "/keys", json={"project": "nobody"})) == (404, "not_found", "project")
+    assert error(admin.call("GET", "/nothing"))[:2] == (404, "not_found")
+    assert error(admin.call("PUT", "/keys"))[:2] == (405, "method_not_allowed")
+
+
+@pytest.mark.parametrize("body", [b"{", b"[" * 60_000, b"\xff\xfe"])
+def test_a_body_that_is_not_json_is_the_callers_fault(admin, body):
+    answer = admin.call("POST", "/projects", content=body, headers={"content-type": "application/json"})
+    assert answer.status_code == 400
+    error(answer)
+
+
+def test_a_body_is_bounded_even_without_a_key(admin):
+    answer = admin.client.post(
+        "/admin/v1/projects", content=b" " * 100_000, headers={"content-type": "application/json"}
+    )
+    assert error(answer)[:2] == (413, "too_large")
+
+
+def test_usage_of_every_project_for_an_administrator(admin, usage):
+    answer = admin.call("GET", "/usage?by=project,model")
+    row = {"model": "moonshine-tiny-en", "dimension": "stt.audio_ms", "sessions": 1, "abandoned": 0}
+    assert answer.json() == {
+        "by": ["project", "model"],
+        "data": [{"project": "acme", "amount": 100} | row, {"project": "default", "amount": 23} | row],
+    }
+    assert [row["amount"] for row in admin.call("GET", "/usage?project=acme").json()["data"]] == [100]
+    assert admin.call("GET", "/usage?until=2025-12-31").json()["data"] == []
+    assert admin.call("GET", "/usage?since=2026-01-01&until=2026-01-02&by=").json()["data"][0]["amount"] == 123
+
+
+def test_an_administrator_needs_no_other_scope_to_read_usage(admin, usage):
+    secret = admin.key("default", Scope.ADMIN)
+    assert [row["amount"] for row in admin.call("GET", "/usage", secret).json()["data"]] == [100, 23]
+
+
+def test_usage_of_other_projects_does_not_exist_for_a_project(admin, usage):
+    secret = admin.key("acme", Scope.USAGE)
+    assert [row["amount"] for row in admin.call("GET", "/usage", secret).json()["data"]] == [100]
+    assert [row["amount"] for row in admin.call("GET", "/usage?project=acme", secret).json()["data"]] == [100]
+    other = error(admin.call("GET", "/usage?project=default", secret))
+    assert other == error(admin.call("GET", "/usage?project=nobody", secret)) == (404, "not_found", "project")
+
+
+@pytest.mark.parametrize("how", [{"path": "/usage?format=csv"}, {"path": "/usage", "headers": {"accept": "text/csv"}}])
+def test_usage_as_csv(admin, usage, how):
+    answer = admin.call("GET", **how)
+    assert answer.headers["content-type"].startswith("text/csv")
+    assert [row["amount"] for row in csv.DictReader(io.StringIO(answer.text))] == ["100", "23"]
+
+
+def test_the_format_counts_more_than_what_is_accepted(admin, usage):
+    answer = admin.call("GET", "/usage?format=json", headers={"accept": "text/csv"})
+    assert answer.json()["by"] == ["day", "project"]
+
+
+@pytest.mark.parametrize(
+    ("query", "param"),
+    [("by=colour", "by"), ("since=yesterday", "since"), ("until=", "until"), ("format=xml", "format")],
+)
+def test_a_wrong_usage_query_names_the_parameter(admin, usage, query, param):
+    assert error(admin.call("GET", f"/usage?{query}")) == (400, "invalid_request", param)
+
+
+def test_a_defect_says_nothing_of_itself(admin, monkeypatch):
+    monkeypatch.setattr(admin.control, "list_projects", lambda: 1 / 0)
+    answer = admin.call("GET", "/projects")
+    assert error(answer)[:2] == (500, "internal_error")
+    assert "division" not in answer.text
+
+
+def test_the_document_says_what_the_api_does(admin):
+    document = admin.client.get("/admin/v1/openapi.json").json()
+    assert document["servers"] == [{"url": "/admin/v1"}]
+    operations = {
+        operation["operationId"]: operation for path in document["paths"].values() for operation in path.values()
+    }
+    assert set(operations) == {
+        "list_projects", "create_project", "list_keys", "create_key", "revoke_key", "read_usage"
+    }  # fmt: skip
+    for operation in operations.values():
+        assert operation["security"] == [{"HTTPBearer": []}]
+        expected = "201" if operation["operationId"].startswith("create") else "200"
+        assert set(operation["responses"]) == {expected, "default"}
+        schema = operation["responses"]["default"]["content"]["application/json"]["schema"]
+        assert schema == {"$ref": "#/components/schemas/ErrorAnswer"}
+    assert set(operations["read_usage"]["responses"]["200"]["content"]) == {"application/json", "text/csv"}
