@@ -6,6 +6,7 @@ through a read-only connection, so it works beside a running server and without 
 
 import csv
 import io
+import sqlite3
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -13,8 +14,9 @@ from enum import StrEnum
 from pathlib import Path
 
 from sqlalchemy import ColumnElement, case, distinct, func, select
+from sqlalchemy.exc import DBAPIError
 
-from antiphon.core.errors import CallerError
+from antiphon.core.errors import CallerError, InternalError
 from antiphon.metering import database
 from antiphon.metering.entry import Kind
 from antiphon.metering.tables import entries
@@ -71,7 +73,7 @@ def summary(
 ) -> list[Total]:
     """Totals of the ledger at `path` from `since` (included) to `until` (excluded), sorted by group. Blocking.
 
-    Raises `CallerError` if there are more than `MAX_ROWS`, `InternalError` if there is no ledger.
+    Raises `CallerError` if there are more than `MAX_ROWS`, `InternalError` if there is no ledger or it cannot be read.
     """
     wanted = tuple(dict.fromkeys(by))
     groups = [_COLUMNS[each].label(each) for each in wanted]
@@ -89,8 +91,11 @@ def summary(
     if project is not None:
         query = query.where(entries.c.project == project)
     query = query.group_by(*groups, entries.c.dimension).order_by(*groups, entries.c.dimension).limit(MAX_ROWS + 1)
-    with database.reader(path).connect() as connection:
-        rows = connection.execute(query).all()
+    try:
+        with database.reader(path).connect() as connection:
+            rows = connection.execute(query).all()
+    except (sqlite3.Error, DBAPIError) as error:
+        raise InternalError(f"the ledger {path} cannot be read") from error
     if len(rows) > MAX_ROWS:
         raise CallerError(f"more than {MAX_ROWS} rows; ask for a shorter time or fewer groups", param="by")
     totals = []

@@ -29,6 +29,7 @@ from sqlalchemy import (
     update,
 )
 from sqlalchemy.engine import Engine
+from sqlalchemy.exc import DBAPIError
 from sqlalchemy.pool import NullPool, Pool
 
 from antiphon.core.errors import CallerError, Conflict, InternalError, NotFound
@@ -98,18 +99,21 @@ class Control:
     """The projects and keys at `path`, which is created if it is not there. Blocking; safe in several threads."""
 
     def __init__(self, path: Path) -> None:
-        """Raises `InternalError` if the database is of another version."""
+        """Raises `InternalError` if the database cannot be opened or is of another version."""
         self.path = path
         self._engine = open_engine(path, timeout_s=BUSY_TIMEOUT_S, pool=NullPool)
-        with self._writing() as transaction:
-            version = transaction.exec_driver_sql("PRAGMA user_version").scalar_one()
-            if version == 0:
-                metadata.create_all(transaction)
-                transaction.exec_driver_sql(f"PRAGMA user_version={SCHEMA_VERSION}")
-            elif version != SCHEMA_VERSION:
-                raise InternalError(
-                    f"{path} has schema version {version}, and this version of antiphon knows {SCHEMA_VERSION}"
-                )
+        try:
+            with self._writing() as transaction:
+                version = transaction.exec_driver_sql("PRAGMA user_version").scalar_one()
+                if version == 0:
+                    metadata.create_all(transaction)
+                    transaction.exec_driver_sql(f"PRAGMA user_version={SCHEMA_VERSION}")
+        except DBAPIError as error:
+            raise InternalError(f"{path} cannot be opened: {error.orig}") from error
+        if version not in (0, SCHEMA_VERSION):
+            raise InternalError(
+                f"{path} has schema version {version}, and this version of antiphon knows {SCHEMA_VERSION}"
+            )
 
     def prepare(self, environment_key: str | None, now_unix_ms: int) -> str | None:
         """What a server does at its start. Makes the key from the environment hold, and one from an earlier start no
@@ -119,8 +123,7 @@ class Control:
         """
         with self._writing() as transaction:
             minted = transaction.execute(select(keys.c.id).where(keys.c.id != ENVIRONMENT_KEY_ID).limit(1)).first()
-            if _find(transaction, projects, DEFAULT_PROJECT) is None:
-                _insert_project(transaction, Project(DEFAULT_PROJECT, "Default", now_unix_ms))
+            _ensure_default_project(transaction, now_unix_ms)
             if environment_key is not None:
                 _put_environment_key(transaction, environment_key, now_unix_ms)
                 return None
@@ -164,7 +167,9 @@ class Control:
         if expires_unix_ms is not None and expires_unix_ms <= now_unix_ms:
             raise CallerError("the expiry has passed", param="expires")
         with self._writing() as transaction:
-            if _find(transaction, projects, project) is None:
+            if project == DEFAULT_PROJECT:
+                _ensure_default_project(transaction, now_unix_ms)
+            elif _find(transaction, projects, project) is None:
                 raise NotFound(f"there is no project {project}", param="project")
             return _insert_key(transaction, project, name, granted, now_unix_ms, expires_unix_ms)
 
@@ -219,8 +224,8 @@ def check_environment_key(key: str) -> None:
 
 
 def _check_name(name: str) -> None:
-    if len(name) > MAX_NAME:
-        raise CallerError(f"a name has at most {MAX_NAME} characters", param="name")
+    if len(name) > MAX_NAME or not name.isprintable():
+        raise CallerError(f"a name has at most {MAX_NAME} characters, printable ones", param="name")
 
 
 def _find(connection: Connection, table: Table, row_id: str) -> Row[Any] | None:
@@ -231,6 +236,11 @@ def _insert_project(connection: Connection, project: Project) -> None:
     connection.execute(
         insert(projects).values(id=project.id, name=project.name, created_unix_ms=project.created_unix_ms)
     )
+
+
+def _ensure_default_project(connection: Connection, now_unix_ms: int) -> None:
+    if _find(connection, projects, DEFAULT_PROJECT) is None:
+        _insert_project(connection, Project(DEFAULT_PROJECT, "Default", now_unix_ms))
 
 
 def _insert_key(

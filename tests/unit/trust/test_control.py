@@ -66,6 +66,25 @@ def test_what_is_not_a_project_id_is_refused(control, project_id):
         control.create_project(project_id, "", NOW)
 
 
+@pytest.mark.parametrize("name", ["n" * 201, "\x1b[2J", "two\nlines"])
+def test_names_are_short_and_printable(control, name):
+    with pytest.raises(CallerError):
+        control.create_project("acme", name, NOW)
+    with pytest.raises(CallerError):
+        control.create_key("default", name, [Scope.USAGE], NOW)
+
+
+def test_the_default_project_is_there_when_a_key_wants_it(control):
+    key, _ = control.create_key("default", "", [Scope.USAGE], NOW)
+    assert [project.id for project in control.list_projects()] == [key.project] == ["default"]
+    assert control.prepare(None, NOW) is None
+
+
+def test_a_place_that_cannot_be_written_is_an_error_in_words(tmp_path):
+    with pytest.raises(InternalError, match="cannot be opened"):
+        Control(tmp_path / "nowhere" / "control.db")
+
+
 def test_keys_belong_to_a_project(control):
     control.create_project("acme", "", NOW)
     control.create_project("other", "", NOW)

@@ -1,0 +1,125 @@
+import json
+
+import pytest
+from typer.testing import CliRunner
+
+from antiphon.cli import app
+from antiphon.cli.keys import parse_duration_ms
+from antiphon.core.errors import CallerError, NotFound
+from antiphon.core.identity import Scope
+from antiphon.core.usage import Dimension, Quantity
+from antiphon.metering.entry import Entry
+from antiphon.metering.ledger import Ledger
+from antiphon.testing import FakeClock
+from antiphon.trust.auth import KeyRing
+
+
+@pytest.fixture
+def run(tmp_path, monkeypatch):
+    monkeypatch.setenv("ANTIPHON_DATA_DIR", str(tmp_path / "data"))
+    monkeypatch.setenv("COLUMNS", "200")
+
+    def call(*arguments, catch=False):
+        return CliRunner().invoke(app, arguments, catch_exceptions=catch)
+
+    return call
+
+
+def ring(tmp_path):
+    return KeyRing(tmp_path / "data" / "control.db", FakeClock())
+
+
+def test_a_key_is_printed_alone_works_and_is_revoked(run, tmp_path):
+    made = run("keys", "create", "--name", "[bold]ci", "--scope", "usage", "--scope", "admin", "--expires", "30d")
+    assert made.exit_code == 0
+    secret = made.stdout.strip()
+    principal = ring(tmp_path).authenticate(secret, Scope.USAGE)
+    assert (principal.project, principal.scopes) == ("default", {Scope.USAGE, Scope.ADMIN})
+    assert principal.key_id in made.stderr
+    assert secret not in made.stderr
+
+    listed = run("keys", "list").stdout
+    assert principal.key_id in listed
+    assert "[bold]ci" in listed
+    assert "valid until" in listed
+    assert secret not in listed
+
+    assert run("keys", "revoke", principal.key_id).exit_code == 0
+    assert not ring(tmp_path).holds(principal.key_id)
+    assert "revoked" in run("keys", "list").stdout
+
+
+def test_a_key_may_transcribe_unless_more_is_asked_for(run, tmp_path):
+    secret = run("keys", "create").stdout.strip()
+    assert ring(tmp_path).authenticate(secret, Scope.TRANSCRIBE).scopes == {Scope.TRANSCRIBE}
+
+
+def test_projects_own_keys(run):
+    run("projects", "create", "acme", "--name", "Acme Inc.")
+    run("keys", "create", "--project", "acme", "--name", "theirs")
+    run("keys", "create", "--name", "ours")
+    assert "Acme Inc." in run("projects", "list").stdout
+    assert "theirs" in run("keys", "list", "--project", "acme").stdout
+    assert "ours" not in run("keys", "list", "--project", "acme").stdout
+
+
+def test_mistakes_are_errors(run):
+    assert isinstance(run("keys", "revoke", "nobody", catch=True).exception, NotFound)
+    assert isinstance(run("keys", "create", "--project", "nobody", catch=True).exception, NotFound)
+    assert isinstance(run("keys", "create", "--expires", "soon", catch=True).exception, CallerError)
+    assert run("keys", "create", "--scope", "everything").exit_code == 2
+
+
+def test_durations():
+    assert [parse_duration_ms(text) for text in ("90m", "12h", "30d", "4w")] == [
+        5_400_000,
+        43_200_000,
+        2_592_000_000,
+        2_419_200_000,
+    ]
+    for text in ("", "30", "d", "-1d", "0d", "1.5h", "1y", "99999999d"):
+        with pytest.raises(CallerError):
+            parse_duration_ms(text)
+
+
+@pytest.fixture
+async def used(tmp_path):
+    (tmp_path / "data").mkdir()
+    ledger = Ledger(tmp_path / "data" / "ledger.db")
+    await ledger.append(
+        [
+            Entry(
+                project="default",
+                key_id=key_id,
+                session="00000000-0000-0000-0000-000000000001",
+                sequence=sequence,
+                at_unix_ms=1_767_225_600_000,
+                surface="openai",
+                model="m",
+                quantity=Quantity(Dimension.STT_AUDIO_MS, 1_234),
+            )
+            for sequence, key_id in enumerate(("k1", "k1", "k2"))
+        ]
+    )
+    yield ledger
+    await ledger.close()
+
+
+async def test_usage_beside_a_running_server(run, used):
+    answer = json.loads(run("usage", "--by", "day,key", "--format", "json").stdout)
+    assert [(row["day"], row["key"], row["amount"]) for row in answer] == [
+        ("2026-01-01", "k1", 2_468),
+        ("2026-01-01", "k2", 1_234),
+    ]
+    assert "2,468" in run("usage", "--by", "key").stdout
+    assert json.loads(run("usage", "--until", "2026-01-01", "--format", "json").stdout) == []
+    assert json.loads(run("usage", "--project", "acme", "--format", "json").stdout) == []
+
+
+async def test_usage_without_a_server(run, used):
+    await used.close()
+    assert run("usage", "--by", "key", "--format", "csv").stdout.splitlines()[1] == "k1,stt.audio_ms,2468,1,0"
+
+
+def test_usage_before_the_first_start_says_so(run):
+    assert "no ledger" in str(run("usage", catch=True).exception)
