@@ -60,7 +60,7 @@ def to_pieces(tokens: Sequence[int], vocabulary: Sequence[bytes]) -> tuple[str, 
 
 
 def word_spans(pieces: Sequence[str]) -> list[tuple[int, int]]:
-    """The half-open token range of every word: words begin at a space. Ranges cover all tokens from the first word on."""
+    """The half-open token range of every word; words begin at a space."""
     starts = [0]
     for i in range(1, len(pieces)):
         if pieces[i].startswith(" ") and "".join(pieces[starts[-1] : i]).strip():
