@@ -16,7 +16,13 @@ from antiphon import __version__
 from antiphon.core.errors import AntiphonError
 
 COMMANDS = {
+    "serve": "Serve the API.",
+    "transcribe": "Transcribe recordings with a running server.",
+    "usage": "Show what was used.",
+    "keys": "Create, list and revoke API keys.",
+    "projects": "Create and list projects.",
     "models": "List, pull and find models.",
+    "bench": "Measure a server at the client.",
 }
 
 
