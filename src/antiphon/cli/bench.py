@@ -17,7 +17,7 @@ from antiphon.core.errors import CallerError
 
 MAX_STREAMS = 4096
 
-app = typer.Typer(no_args_is_help=True)
+app = typer.Typer(no_args_is_help=True, add_completion=False)
 
 
 @app.callback()
@@ -27,7 +27,8 @@ def bench() -> None:
 
 @app.command()
 def stt(
-    audio: Annotated[list[Path], typer.Option(help="A clip to play, in any format; give it again for each clip.")],
+    audio: Annotated[list[Path], typer.Option(help="A clip to play, in any format.")],
+    more: Annotated[list[Path] | None, typer.Argument(help="More clips, so that `--audio *.wav` works.")] = None,
     url: Annotated[str, typer.Option(help="The server's origin.")] = "ws://127.0.0.1:8080",
     api_key: Annotated[str, typer.Option(envvar="ANTIPHON_API_KEY", help="The key to call with.")] = "",
     streams: Annotated[str, typer.Option(help="Numbers of streams, each measured in turn.")] = "1,8,32,64",
@@ -44,7 +45,7 @@ def stt(
     """Hold real-time streams open against a server, and measure TTFB, finals, goodput and WER."""
     counts = parse_counts(streams)
     known = clips.read_references(references) if references else {}
-    loaded = [clips.load(path, known) for path in audio]
+    loaded = [clips.load(path, known) for path in (*audio, *(more or ()))]
     console = Console()
     if verbose:
         console.print(_clips_table(loaded))
