@@ -18,20 +18,21 @@ import json
 import signal
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
-from moonshine_voice import ModelArch, get_assets_path  # type: ignore[import-not-found]
-from moonshine_voice.transcriber import Transcriber  # type: ignore[import-not-found]
+from moonshine_voice import ModelArch, get_assets_path
+from moonshine_voice.transcriber import Transcriber
 from websockets.asyncio.server import ServerConnection, serve
 
 MAX_STREAMS = 256  # threads, one for each connection that is being fed
 MAX_MESSAGE_BYTES = 1 << 20
 
 
-def results(line: object, *, final: bool) -> str:
+def results(line: Any, *, final: bool) -> str:
     """One `Results` message for a line of the library's transcript."""
-    start, duration = line.start_time, line.duration  # type: ignore[attr-defined]
-    alternative = {"transcript": line.text.strip(), "confidence": 1.0, "words": []}  # type: ignore[attr-defined]
+    start, duration = line.start_time, line.duration
+    alternative = {"transcript": line.text.strip(), "confidence": 1.0, "words": []}
     return json.dumps(
         {
             "type": "Results",
