@@ -36,7 +36,7 @@ def serve(
     store = Store(settings.directory / "models", settings.offline)
     with progress_bars() as report:
         store.pull((*house.MODELS, SAMPLES), report)
-    speech = store.path(SAMPLES) / "beckett.wav"
+    speech = store.path(SAMPLES) / "two_cities.wav"
 
     def announce(ready: house.House, bound: int) -> None:
         url = f"http://{settings.host}:{bound}"

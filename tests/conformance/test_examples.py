@@ -1,0 +1,21 @@
+"""Every example, run as its docstring says."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+EXAMPLES = sorted((Path(__file__).parents[2] / "examples").glob("*.py"))
+
+
+@pytest.mark.parametrize("example", EXAMPLES, ids=lambda path: path.stem)
+def test_example(example: Path, server: Any, beckett: Path) -> None:
+    environment = {**os.environ, "ANTIPHON_URL": server.base_url, "ANTIPHON_API_KEY": server.api_key}
+    done = subprocess.run(
+        [sys.executable, str(example), str(beckett)], env=environment, capture_output=True, text=True, timeout=60
+    )
+    assert done.returncode == 0, done.stderr
+    assert "ever tried" in done.stdout.lower()
