@@ -1,6 +1,7 @@
 """The `antiphon` command: one file per command, loaded only when it is the one that runs.
 
-A command NAME lives in `cli/NAME.py` and is that module's `app`, a `typer.Typer` with one command or a group of them.
+A command NAME lives in `cli/NAME.py` and is that module's `app`, a `typer.Typer` with one command or a group of them
+(typer makes a group of one only where there is a callback).
 To add one, write the file and its line in `COMMANDS`. Nothing here imports what is slow to import, so `--help` is
 quick whatever the commands need.
 """

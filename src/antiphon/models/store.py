@@ -167,6 +167,8 @@ class Store:
         failures = []
         for source in entry.sources:
             missing = [file for file in entry.files if not _is_whole(staged, file)]
+            if not missing:
+                return  # killed just before the rename
             done_bytes = entry.size_bytes - sum(file.size_bytes for file in missing)
 
             def advance(count: int, start: int = done_bytes) -> None:
