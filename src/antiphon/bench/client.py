@@ -27,7 +27,7 @@ CONNECT_TIMEOUT_S = 20
 DRAIN_S = 30
 OVER_CAPACITY = frozenset({429, 503})
 MAX_MESSAGE_BYTES = 1 << 20
-PROCESS_INTERVAL_S = 0.5
+PROCESS_INTERVAL_S = 2
 # The streams' tasks settle before the first chunk is due.
 _LEAD_NS = 300_000_000
 

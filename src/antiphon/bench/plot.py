@@ -61,6 +61,7 @@ def _panel(
     slowest = max((pick(level).p99 or 0 for levels in runs.values() for level in levels), default=0)
     if slowest > 4 * objective:
         axes.set_yscale("log")
+        axes.yaxis.set_major_formatter("{x:.0f}")
     else:
         axes.set_ylim(0, max(slowest, objective) * 1.15)
     axes.set_xlabel("real-time streams")

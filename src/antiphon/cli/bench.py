@@ -40,11 +40,13 @@ def stt(
     pid: Annotated[int | None, typer.Option(help="The server's process, for its CPU and memory.")] = None,
     json: Annotated[Path | None, typer.Option(help="Write everything measured to this file.")] = None,
     picture: Annotated[Path | None, typer.Option("--plot", help="Draw latency against streams into this file.")] = None,
+    against: Annotated[Path | None, typer.Option(help="Draw that earlier run's --json into --plot as well.")] = None,
     verbose: Annotated[bool, typer.Option("--verbose", help="Show where speech was found in each clip.")] = False,
 ) -> None:
     """Hold real-time streams open against a server, and measure TTFB, finals, goodput and WER."""
     counts = parse_counts(streams)
     known = clips.read_references(references) if references else {}
+    earlier = read_report(against) if against else {}
     loaded = [clips.load(path, known) for path in (*audio, *(more or ()))]
     console = Console()
     if verbose:
@@ -56,9 +58,9 @@ def stt(
             levels.append(uvloop.run(client.run_level(target, loaded, count, seconds=seconds, pid=pid)))
     console.print(table(levels))
     if json:
-        json.write_bytes(_report(target, loaded, seconds, levels))
+        json.write_bytes(report(target, loaded, seconds, levels))
     if picture:
-        plot.draw({url: levels}, picture)
+        plot.draw({url: levels} | earlier, picture)
 
 
 def parse_counts(text: str) -> list[int]:
@@ -69,9 +71,9 @@ def parse_counts(text: str) -> list[int]:
     return [int(part) for part in parts]
 
 
-def _report(target: client.Target, loaded: Sequence[clips.Clip], seconds: int, levels: Sequence[Level]) -> bytes:
+def report(target: client.Target, loaded: Sequence[clips.Clip], seconds: int, levels: Sequence[Level]) -> bytes:
     """The run as JSON, without the key."""
-    report = {
+    values = {
         "url": target.url,
         "model": target.model,
         "chunk_ms": target.chunk_ms,
@@ -80,7 +82,21 @@ def _report(target: client.Target, loaded: Sequence[clips.Clip], seconds: int, l
         "clips": [clip.name for clip in loaded],
         "levels": levels,
     }
-    return msgspec.json.format(msgspec.json.encode(report)) + b"\n"
+    return msgspec.json.format(msgspec.json.encode(values)) + b"\n"
+
+
+class _Report(msgspec.Struct):
+    url: str
+    levels: list[Level]
+
+
+def read_report(path: Path) -> dict[str, Sequence[Level]]:
+    """The run that `--json` wrote, as it is drawn. Raises `CallerError`."""
+    try:
+        found = msgspec.json.decode(path.read_bytes(), type=_Report)
+    except (OSError, msgspec.MsgspecError) as error:
+        raise CallerError(f"{path}: not a run that --json wrote ({error})") from error
+    return {found.url: found.levels}
 
 
 def _clips_table(loaded: Sequence[clips.Clip]) -> Table:

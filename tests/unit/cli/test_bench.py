@@ -3,7 +3,9 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from antiphon.cli.bench import app, parse_counts
+from antiphon.bench.client import Target
+from antiphon.bench.measure import Load, level
+from antiphon.cli.bench import app, parse_counts, read_report, report
 from antiphon.core.errors import CallerError
 
 
@@ -21,3 +23,19 @@ def test_a_clip_that_is_not_there_is_said(tmp_path: Path) -> None:
     result = CliRunner().invoke(app, ["stt", "--audio", str(tmp_path / "missing.wav")])
     assert isinstance(result.exception, CallerError)
     assert "missing.wav" in result.exception.message
+
+
+def test_a_run_is_written_without_the_key_and_read_back(tmp_path: Path) -> None:
+    levels = [level([], 3, Load(1.0, 0.1))]
+    path = tmp_path / "run.json"
+    path.write_bytes(report(Target("ws://there", "secret"), [], 60, levels))
+    assert b"secret" not in path.read_bytes()
+    assert read_report(path) == {"ws://there": levels}
+
+
+@pytest.mark.parametrize("content", [b"", b"{}", b'{"url":"x","levels":[{}]}'])
+def test_a_file_that_is_no_run_is_refused(tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "run.json"
+    path.write_bytes(content)
+    with pytest.raises(CallerError, match=r"run\.json"):
+        read_report(path)
