@@ -23,6 +23,7 @@ from antiphon.core.audio import BYTES_PER_MS
 from antiphon.core.errors import AntiphonError, BadMedia, CapacityError, EngineError, InternalError, TooLarge
 
 _START_S = 30
+_END_S = 5
 _MAX_FRAME_BYTES = 64 * 1024 * 1024
 _NEVER_READ = (signal.SIGSEGV, signal.SIGBUS, signal.SIGABRT, signal.SIGFPE, signal.SIGILL)
 
@@ -90,7 +91,10 @@ class Channel:
         data = bytearray(length)
         view, done = memoryview(data), 0
         while done < length:
-            count = await self._loop.sock_recv_into(self._sock, view[done:])
+            try:
+                count = await self._loop.sock_recv_into(self._sock, view[done:])
+            except ConnectionError:
+                count = 0
             if not count:
                 raise EngineError("The decoder process ended without an answer.")
             done += count
@@ -129,10 +133,15 @@ class Decoder:
         self._files_waiting = 0
         self.live_open = 0
 
+    @property
+    def pid(self) -> int | None:
+        """The process that decoders are forked from, while there is one."""
+        return None if self._process is None else self._process.pid
+
     async def start(self) -> None:
         """Raises `InternalError` when there is no decoder to be had."""
         async with self._starting:
-            if self._process is not None and self._process.returncode is None:
+            if self._alive():
                 return
             await self._end()
             ours, theirs = socket.socketpair()
@@ -189,12 +198,9 @@ class Decoder:
         if self.live_open >= limits.live_at_once:
             raise CapacityError("Too many live streams that need decoding are open.", retry_after_s=5)
         self.live_open += 1
-        job = Job(True, split, limits.max_burst_ms, limits.step_cpu_s, opus_channels)
         try:
             async with bounded(limits.step_wall_s):
-                channel = await self._spawn(job, 0)
-                await _expect_more(channel)
-                return channel
+                return await self._spawn(Job(True, split, limits.max_burst_ms, limits.step_cpu_s, opus_channels), 0)
         except BaseException:
             self.live_open -= 1
             raise
@@ -214,40 +220,52 @@ class Decoder:
             channel.close()
 
     async def _spawn(self, job: Job, input_bytes: int) -> Channel:
-        """A decoder process that has been told its job; once more if the process that forks had died meanwhile."""
-        for attempt in range(2):
+        """A decoder process, ready for input; tried again when the process that forks turns out to be gone."""
+        # The input is held up to three times over in the decoder while it arrives.
+        memory = SPAWN.pack(self.limits.memory_bytes + 3 * input_bytes)
+        for _ in range(2):
             await self.start()
             assert self._control is not None
             ours, theirs = socket.socketpair()
             ours.setblocking(False)
-            # The input is held twice over in the decoder while it arrives.
-            memory = SPAWN.pack(self.limits.memory_bytes + 3 * input_bytes)
+            channel = Channel(ours, asyncio.get_running_loop())
             try:
                 with theirs:
                     socket.send_fds(self._control, [memory], [theirs.fileno()])
-            except OSError:
-                ours.close()
-                if attempt:
-                    raise InternalError("The decoder process does not answer.") from None
-                await self.close()
-                continue
-            channel = Channel(ours, asyncio.get_running_loop())
-            try:
                 await channel.send(Kind.JOB, job.encode())
+                await channel.receive()  # MORE
+            except (OSError, EngineError):
+                channel.close()
             except BaseException:
                 channel.close()
                 raise
-            return channel
-        raise AssertionError("unreachable")
+            else:
+                return channel
+        raise InternalError("No decoder process can be started.")
+
+    def _alive(self) -> bool:
+        """Nothing comes from the process that forks once it has started, except its end."""
+        if self._control is None:
+            return False
+        try:
+            return bool(self._control.recv(1))
+        except BlockingIOError:
+            return True
+        except ConnectionError:
+            return False
 
     async def _end(self) -> None:
+        """Hanging up makes the process that forks kill its children and leave."""
         if self._control is not None:
             self._control.close()
             self._control = None
         if self._process is not None:
-            with contextlib.suppress(ProcessLookupError):
-                self._process.terminate()
-            await self._process.wait()
+            try:
+                async with asyncio.timeout(_END_S):
+                    await self._process.wait()
+            except TimeoutError:
+                self._process.kill()
+                await self._process.wait()
             self._process = None
 
 
@@ -258,12 +276,6 @@ async def bounded(wall_s: int) -> AsyncIterator[None]:
             yield
     except TimeoutError:
         raise TooLarge(f"Decoding it takes longer than the {wall_s} s that are allowed.") from None
-
-
-async def _expect_more(channel: Channel) -> None:
-    kind, _, _ = await channel.receive()
-    if kind is not Kind.MORE:
-        raise InternalError("A decoder process broke its protocol.")
 
 
 async def _collect(channel: Channel) -> Decoded:

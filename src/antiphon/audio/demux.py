@@ -12,6 +12,7 @@ import socket
 import wave
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import av
 import av.subtitles.codeccontext
@@ -188,6 +189,7 @@ class Decoding:
         self._job = Job.decode(payload)
         self._output = Output(self._link, self._job)
         self._allow_cpu()
+        self._link.send(Kind.MORE)
         try:
             self._decode()
             self._output.finish()
@@ -214,7 +216,7 @@ class Decoding:
         used = resource.getrusage(resource.RUSAGE_SELF)
         _, hard = resource.getrlimit(resource.RLIMIT_CPU)
         soft = int(used.ru_utime + used.ru_stime) + 1 + self._job.cpu_s
-        resource.setrlimit(resource.RLIMIT_CPU, (soft, hard))
+        resource.setrlimit(resource.RLIMIT_CPU, (soft, hard if self._job.live else soft + 1))
 
     # -- input ---------------------------------------------------------------------------------------------------------
 
@@ -227,15 +229,17 @@ class Decoding:
             parts += payload
 
     def _message(self) -> bytes:
-        """The caller's next message; empty at the end. What was decoded so far goes out first."""
+        """The caller's next message; empty at the end."""
+        kind, payload = self._link.receive()
+        self._output.new_message()
+        self._allow_cpu()
+        return b"" if kind is Kind.END else bytes(payload)
+
+    def _next_message(self) -> bytes:
+        """The same, when the last one is used up and all it yielded has gone out."""
         self._output.flush()
         self._link.send(Kind.MORE)
-        while True:
-            kind, payload = self._link.receive()
-            self._output.new_message()
-            self._allow_cpu()
-            if kind is Kind.END or payload:
-                return bytes(payload)
+        return self._message()
 
     # -- decoding ------------------------------------------------------------------------------------------------------
 
@@ -247,7 +251,7 @@ class Decoding:
         if self._job.opus_channels and not first.startswith(_OGG_MAGIC):
             self._decode_opus(first)
         else:
-            self._decode_container(LiveSource(self._message, first), _OPTIONS | _LIVE_OPTIONS)
+            self._decode_container(LiveSource(self._next_message, first), _OPTIONS | _LIVE_OPTIONS)
 
     def _decode_container(self, source: io.BytesIO | LiveSource, options: dict[str, str]) -> None:
         with av.open(source, mode="r", options=options, metadata_errors="replace") as container:
@@ -272,9 +276,9 @@ class Decoding:
         message = first
         while message:
             self._add(codec, av.Packet(message))
-            message = self._message()
+            message = self._next_message()
 
-    def _add(self, codec: av.AudioCodecContext, packet: "av.Packet[av.AudioStream]") -> None:
+    def _add(self, codec: av.AudioCodecContext, packet: "av.Packet[Any]") -> None:
         """One packet, or the codec's last samples if it is empty. Damage here and there is passed over."""
         try:
             for frame in _frames(codec, packet):
@@ -286,7 +290,7 @@ class Decoding:
                 raise BadMedia("Its audio is damaged: packet after packet cannot be decoded.") from None
 
 
-def _frames(codec: av.AudioCodecContext, packet: "av.Packet[av.AudioStream]") -> Iterator[av.AudioFrame]:
+def _frames(codec: av.AudioCodecContext, packet: "av.Packet[Any]") -> Iterator[av.AudioFrame]:
     for frame in codec.decode(packet if packet.size else None):
         if frame.samples:
             yield frame

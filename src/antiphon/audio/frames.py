@@ -1,8 +1,8 @@
 """What passes between the server and a decoder process: frames of a kind, a channel count, a length and a payload.
 
-The two sides keep step. The server sends one `JOB`, then `DATA` frames and one `END`. A decoder that wants more input
-says `MORE` and then only reads; the server sends only after `MORE` (or, for a whole recording, before anything else).
-So neither side can fill the other's buffers, and a slow reader slows its writer.
+The two sides keep step. The server sends one `JOB`, and then only after a `MORE`: the next message of a live stream as
+`DATA`, or a whole recording as `DATA` and `END`. After `MORE` a decoder only reads. So neither side can fill the
+other's buffers, and a slow reader slows its writer.
 """
 
 import struct
@@ -16,7 +16,7 @@ class Kind(IntEnum):
     DATA = 2  # server: the caller's bytes
     END = 3  # server: no more of them
     PCM = 4  # decoder: 16 kHz int16, one channel's samples after the other's, of equal length
-    MORE = 5  # decoder: everything given is used up, and what it yielded is sent
+    MORE = 5  # decoder: ready; everything given is used up, and what it yielded is sent
     DONE = 6  # decoder: all decoded
     FAIL = 7  # decoder: a `Verdict` and a message
     DIED = 8  # the decoder's parent: the number of the signal that ended it, one byte

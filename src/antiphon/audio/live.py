@@ -1,7 +1,8 @@
 """A live stream's bytes to 16 kHz int16, as they arrive.
 
-Raw samples are converted here, in place; Opus packets and containers in a decoder process of their own. What a message
-leaves over (half a sample, half a page) waits for the next one: nothing is dropped.
+Raw samples, also those behind a plain WAV header, are converted here, in place; Opus packets and other containers in a
+decoder process of their own. What a message leaves over (half a sample, half a page) waits for the next: nothing is
+dropped.
 """
 
 from typing import Protocol
@@ -10,8 +11,9 @@ from antiphon.audio.decode import Channel, Decoder, bounded, planes
 from antiphon.audio.frames import Kind
 from antiphon.audio.g711 import alaw_to_pcm, mulaw_to_pcm
 from antiphon.audio.resample import Resampler, check_shape
+from antiphon.audio.wav import PlainWav, plain_header
 from antiphon.core.audio import SAMPLE_RATE, AudioFormat, Encoding
-from antiphon.core.errors import InternalError
+from antiphon.core.errors import BadMedia, InternalError
 
 _SAMPLE_FORMATS = {
     Encoding.LINEAR16: ("s16", 2),
@@ -22,7 +24,8 @@ _SAMPLE_FORMATS = {
 
 
 class _Path(Protocol):
-    channels: int | None
+    @property
+    def channels(self) -> int | None: ...
 
     async def feed(self, data: bytes) -> list[bytes]: ...
 
@@ -43,8 +46,11 @@ class LiveDecoder:
         """Raises `BadMedia` when the declared rate or channel count is out of range."""
         if audio_format.encoding in _SAMPLE_FORMATS:
             self._path: _Path = _Raw(audio_format, multichannel)
+        elif audio_format.encoding is Encoding.OPUS:
+            check_shape(SAMPLE_RATE, audio_format.channels)
+            self._path = _Guarded(decoder, multichannel, audio_format.channels)
         else:
-            self._path = _Guarded(decoder, audio_format, multichannel)
+            self._path = _Container(decoder, multichannel)
 
     @property
     def channels(self) -> int | None:
@@ -100,16 +106,63 @@ class _Raw:
         """Nothing is held."""
 
 
-class _Guarded:
-    """Bytes that a decoder process reads."""
+class _Container:
+    """A stream whose first bytes say what it is."""
 
-    def __init__(self, decoder: Decoder, audio_format: AudioFormat, multichannel: bool) -> None:
+    def __init__(self, decoder: Decoder, multichannel: bool) -> None:
+        self._decoder, self._multichannel = decoder, multichannel
+        self._path: _Path | None = None
+
+    @property
+    def channels(self) -> int | None:
+        return None if self._path is None else self._path.channels
+
+    async def feed(self, data: bytes) -> list[bytes]:
+        if self._path is None:
+            if not data:
+                return []
+            plain = plain_header(data)
+            self._path = _Wav(plain, self._multichannel) if plain else _Guarded(self._decoder, self._multichannel)
+        return await self._path.feed(data)
+
+    async def finish(self) -> list[bytes]:
+        if self._path is None:
+            raise BadMedia("There is no audio in it: not one byte came.")
+        return await self._path.finish()
+
+    def close(self) -> None:
+        if self._path is not None:
+            self._path.close()
+
+
+class _Wav(_Raw):
+    """Plain samples behind a header, up to the length it tells."""
+
+    def __init__(self, wav: PlainWav, multichannel: bool) -> None:
+        super().__init__(AudioFormat(Encoding.LINEAR16, wav.sample_rate, wav.channels), multichannel)
+        self._skip, self._left = wav.offset, wav.data_bytes
+        self._heard = False
+
+    async def feed(self, data: bytes) -> list[bytes]:
+        data, self._skip = data[self._skip :], 0
+        if self._left is not None:
+            data = data[: self._left]
+            self._left -= len(data)
+        self._heard = self._heard or len(data) >= self._frame_bytes
+        return await super().feed(data)
+
+    async def finish(self) -> list[bytes]:
+        if not self._heard:
+            raise BadMedia("There is no audio in it: its header is followed by no samples.")
+        return await super().finish()
+
+
+class _Guarded:
+    """Bytes that a decoder process reads: bare Opus packets when `opus_channels` is set, or a container."""
+
+    def __init__(self, decoder: Decoder, multichannel: bool, opus_channels: int = 0) -> None:
         self.channels: int | None = None
-        self._opus_channels = 0
-        if audio_format.encoding is Encoding.OPUS:
-            check_shape(SAMPLE_RATE, audio_format.channels)
-            self._opus_channels = audio_format.channels
-        self._decoder, self._split = decoder, multichannel
+        self._decoder, self._split, self._opus_channels = decoder, multichannel, opus_channels
         self._channel: Channel | None = None
 
     async def feed(self, data: bytes) -> list[bytes]:

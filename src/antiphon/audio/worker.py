@@ -25,7 +25,8 @@ READY = b"R"
 
 def _confine(memory_bytes: int) -> None:
     """No new descriptor, so no file and no connection; nothing written, no core file, no child; bounded memory."""
-    for name, bound in (("NOFILE", 0), ("FSIZE", 0), ("CORE", 0), ("NPROC", 0)):
+    # A core size of 1, not 0: only 1 also stops cores that the kernel pipes to a handler (core(5)).
+    for name, bound in (("NOFILE", 0), ("FSIZE", 0), ("CORE", 1), ("NPROC", 0)):
         resource.setrlimit(getattr(resource, f"RLIMIT_{name}"), (bound, bound))
     resource.setrlimit(resource.RLIMIT_AS, (memory_bytes, memory_bytes))
 

@@ -1,0 +1,45 @@
+"""The header of a plain WAV stream: RIFF, 16-bit PCM (Microsoft, Multimedia Programming Interface 1.0, chapter 3).
+
+FFmpeg wants 64 KiB of such a stream, two seconds at 16 kHz, before it gives the first sample out, in search of S/PDIF.
+A live stream cannot wait for that, and its samples need no decoder once the header is read.
+"""
+
+import struct
+from dataclasses import dataclass
+
+_PCM = 1
+# Writers that cannot go back to fill the length in leave 0 or something near the largest number.
+_LENGTH_UNKNOWN = 0x7FFF_F000
+
+
+@dataclass(frozen=True, slots=True)
+class PlainWav:
+    """Samples start at byte `offset`; there are `data_bytes` of them, `None` when the writer did not know."""
+
+    sample_rate: int
+    channels: int
+    offset: int
+    data_bytes: int | None
+
+
+def plain_header(data: bytes) -> PlainWav | None:
+    """The header, when `data` begins with all of it; `None` for anything else, which is a real decoder's work."""
+    if data[:4] != b"RIFF" or data[8:12] != b"WAVE":
+        return None
+    shape: tuple[int, int] | None = None
+    position = 12
+    while position + 8 <= len(data):
+        name, size = struct.unpack_from("<4sI", data, position)
+        position += 8
+        if name == b"data":
+            known = size if 0 < size < _LENGTH_UNKNOWN else None
+            return PlainWav(*shape, position, known) if shape else None
+        if name == b"fmt ":
+            if size < 16 or position + 16 > len(data):
+                return None
+            tag, channels, rate, _, frame_bytes, bits = struct.unpack_from("<HHIIHH", data, position)
+            if (tag, bits, frame_bytes) != (_PCM, 16, 2 * channels):
+                return None
+            shape = (rate, channels)
+        position += size + (size & 1)
+    return None

@@ -1,0 +1,338 @@
+"""Every format through the real decoder processes: the same audio in, roughly the same samples out."""
+
+import asyncio
+import io
+import os
+import signal
+import struct
+import wave
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+
+import pytest
+
+from antiphon.audio.decode import DecodeLimits, Decoder
+from antiphon.audio.live import LiveDecoder
+from antiphon.core.audio import AudioFormat, Encoding
+from antiphon.core.errors import BadMedia, CapacityError, EngineError, TooLarge
+from encoded import FORMATS, encode, likeness, murmur, opus_packets
+
+SPEECH = murmur(2.0)
+# Lossy codecs at their default rates; samples and FLAC do better.
+ALIKE = 0.96
+
+
+@pytest.fixture
+async def decoder() -> AsyncIterator[Decoder]:
+    made = Decoder()
+    yield made
+    await made.close()
+
+
+async def _stream(live: LiveDecoder, data: bytes, piece: int) -> list[bytes]:
+    parts: list[bytearray] = []
+    for start in range(0, len(data), piece):
+        new = await live.feed(data[start : start + piece])
+        parts = parts or [bytearray() for _ in new]
+        for part, more in zip(parts, new, strict=True):
+            part += more
+    last = await live.finish()
+    parts = parts or [bytearray() for _ in last]
+    for part, more in zip(parts, last, strict=True):
+        part += more
+    live.close()
+    return [bytes(part) for part in parts]
+
+
+@pytest.mark.parametrize("name", FORMATS)
+async def test_every_format_as_a_file(decoder: Decoder, name: str) -> None:
+    decoded = await decoder.decode(encode(SPEECH, name))
+    assert len(decoded.channels) == 1
+    assert abs(decoded.duration_ms - 2_000) < 110
+    assert likeness(decoded.channels[0], SPEECH) > ALIKE
+
+
+@pytest.mark.parametrize("name", ["wav", "flac", "mp3", "m4a", "webm-opus"])
+async def test_two_channels_apart_and_mixed(decoder: Decoder, name: str) -> None:
+    data = encode(SPEECH, name, channels=2)
+    apart = await decoder.decode(data, multichannel=True)
+    assert len(apart.channels) == 2
+    assert len(apart.channels[0]) == len(apart.channels[1])
+    assert likeness(apart.channels[0], SPEECH) > ALIKE
+    assert max(map(abs, memoryview(apart.channels[1]).cast("h"))) < 200
+    mixed = await decoder.decode(data)
+    assert len(mixed.channels) == 1
+    assert likeness(mixed.channels[0], SPEECH) > ALIKE
+
+
+@pytest.mark.parametrize("name", [name for name in FORMATS if name not in ("mp4", "m4a")])
+async def test_every_streamable_format_live_gives_what_the_file_gives(decoder: Decoder, name: str) -> None:
+    data = encode(SPEECH, name)
+    file = (await decoder.decode(data)).channels[0]
+    (live,) = await _stream(LiveDecoder(decoder, AudioFormat()), data, 2_999)
+    assert abs(len(live) - len(file)) < 1_000
+    assert likeness(live, SPEECH) > ALIKE
+    assert decoder.live_open == 0
+
+
+@pytest.mark.parametrize("name", ["wav", "wav-alaw", "webm-opus", "ogg-opus", "mp3", "mpga"])
+async def test_live_audio_comes_out_as_it_goes_in(decoder: Decoder, name: str) -> None:
+    data = encode(murmur(4.0), name)
+    live = LiveDecoder(decoder, AudioFormat())
+    heard_bytes = 0
+    for start in range(0, len(data), len(data) // 40):
+        heard_bytes += sum(map(len, await live.feed(data[start : start + len(data) // 40])))
+    live.close()
+    assert heard_bytes / 32 > 4_000 - 500
+
+
+async def test_live_two_channels(decoder: Decoder) -> None:
+    live = LiveDecoder(decoder, AudioFormat(), multichannel=True)
+    assert live.channels is None
+    left, right = await _stream(live, encode(SPEECH, "webm-opus", channels=2), 1_000)
+    assert live.channels == 2
+    assert likeness(left, SPEECH) > ALIKE
+    assert len(right) == len(left)
+
+
+async def test_bare_opus_packets(decoder: Decoder) -> None:
+    live = LiveDecoder(decoder, AudioFormat(Encoding.OPUS, 48_000, 1))
+    parts = [(await live.feed(packet) or [b""])[0] for packet in opus_packets(SPEECH)]
+    parts += await live.finish()
+    live.close()
+    assert len(parts[3]) == 640  # 20 ms in, 20 ms out
+    assert likeness(b"".join(parts), SPEECH) > ALIKE
+
+
+async def test_bare_opus_in_stereo_and_opus_that_is_ogg_after_all(decoder: Decoder) -> None:
+    live = LiveDecoder(decoder, AudioFormat(Encoding.OPUS, 48_000, 2), multichannel=True)
+    left = b"".join([(await live.feed(packet) or [b""])[0] for packet in opus_packets(SPEECH, channels=2)])
+    live.close()
+    assert likeness(left, SPEECH) > ALIKE
+    ogg = LiveDecoder(decoder, AudioFormat(Encoding.OPUS, 48_000, 1))
+    (mono,) = await _stream(ogg, encode(SPEECH, "ogg-opus"), 1_000)
+    assert likeness(mono, SPEECH) > ALIKE
+
+
+async def test_an_mp4_whose_index_comes_last_cannot_be_live(decoder: Decoder) -> None:
+    live = LiveDecoder(decoder, AudioFormat())
+    with pytest.raises(BadMedia):
+        await _stream(live, encode(SPEECH, "m4a"), 1_000)
+    live.close()
+
+
+# -- what is no audio --------------------------------------------------------------------------------------------------
+
+
+def _wav(
+    *, rate: int = 16_000, channels: int = 1, bits: int = 16, data: bytes = b"", claimed: int | None = None
+) -> bytes:
+    size = len(data) if claimed is None else claimed
+    frame = channels * bits // 8
+    shape = struct.pack("<HHIIHH", 1, channels, rate, rate * frame & 0xFFFFFFFF, frame, bits)
+    return (
+        b"RIFF"
+        + struct.pack("<I", min(36 + size, 0xFFFFFFFF))
+        + b"WAVEfmt "
+        + struct.pack("<I", 16)
+        + shape
+        + b"data"
+        + (struct.pack("<I", size) + data)
+    )
+
+
+NOT_AUDIO = {
+    "nothing": b"",
+    "text": b"hello, this is not audio" * 100,
+    "zeros": bytes(10_000),
+    "a wav without samples": _wav(),
+    "a wav of 1,092,676 Hz": _wav(rate=1_092_676, data=bytes(800)),
+    "a wav of 0 Hz": _wav(rate=0, data=bytes(800)),
+    "a wav without a data chunk": _wav(data=bytes(800))[:36],
+    "a wav of 9 channels": _wav(channels=9, data=bytes(1_800)),
+    "a wav of 0 channels": _wav(channels=0, data=bytes(1_800)),
+    "a playlist": b"#EXTM3U\n#EXT-X-TARGETDURATION:10\n#EXTINF:10,\nfile:///etc/passwd\n#EXT-X-ENDLIST\n",
+    "a concatenation": b"ffconcat version 1.0\nfile /etc/passwd\n",
+    "subtitles": b"1\n00:00:01,000 --> 00:00:02,000\nhello\n\n" * 20,
+    "a picture": b"\x89PNG\r\n\x1a\n" + bytes(200),
+}
+
+
+@pytest.mark.parametrize("what", NOT_AUDIO)
+async def test_what_is_not_audio_is_said_to_be_bad(decoder: Decoder, what: str) -> None:
+    with pytest.raises(BadMedia) as caught:
+        await decoder.decode(NOT_AUDIO[what])
+    assert len(caught.value.message) > 20
+    live = LiveDecoder(decoder, AudioFormat())
+    with pytest.raises(BadMedia):
+        await _stream(live, NOT_AUDIO[what], 700)
+    live.close()
+    assert decoder.live_open == 0
+
+
+async def test_a_wav_that_claims_more_than_it_has_gives_what_it_has(decoder: Decoder) -> None:
+    for claimed in (0xFFFFFFFF, 0x7FFFFFFF, 10**9):
+        data = _wav(data=SPEECH, claimed=claimed)
+        assert (await decoder.decode(data)).channels == (SPEECH,)
+        assert await _stream(LiveDecoder(decoder, AudioFormat()), data, 3_000) == [SPEECH]
+
+
+# -- limits ------------------------------------------------------------------------------------------------------------
+
+
+async def test_decoded_length_is_bounded() -> None:
+    decoder = Decoder(DecodeLimits(max_audio_ms=1_500, max_burst_ms=500))
+    with pytest.raises(TooLarge, match="1 s"):
+        await decoder.decode(encode(SPEECH, "flac"))
+    live = LiveDecoder(decoder, AudioFormat())
+    with pytest.raises(TooLarge):
+        await live.feed(encode(SPEECH, "mpga"))
+    live.close()
+    # A stream may be long, if only no single message is.
+    (whole,) = await _stream(LiveDecoder(decoder, AudioFormat()), encode(SPEECH, "mpga"), 2_000)
+    assert len(whole) > len(SPEECH) - 3_000
+    await decoder.close()
+
+
+async def test_input_is_bounded() -> None:
+    decoder = Decoder(DecodeLimits(max_input_bytes=1_000))
+    with pytest.raises(TooLarge):
+        await decoder.decode(bytes(1_001))
+    await decoder.close()
+
+
+async def test_memory_is_bounded() -> None:
+    decoder = Decoder(DecodeLimits(memory_bytes=200_000))
+    with pytest.raises((TooLarge, BadMedia, EngineError)):
+        await decoder.decode(encode(murmur(1.0), "webm-opus", channels=2))
+    await decoder.close()
+
+
+async def test_processor_time_is_bounded() -> None:
+    decoder = Decoder(DecodeLimits(cpu_s=0, max_audio_ms=10**9))
+    silence = io.BytesIO()
+    with wave.open(silence, "wb") as wav:
+        wav.setparams((8, 2, 192_000, 0, "NONE", ""))
+        wav.writeframes(bytes(300_000_000))
+    with pytest.raises(TooLarge, match="processor time"):
+        await decoder.decode(silence.getvalue())
+    await decoder.close()
+
+
+async def test_waiting_time_is_bounded() -> None:
+    decoder = Decoder(DecodeLimits(wall_s=0))
+    await decoder.start()
+    with pytest.raises(TooLarge, match="longer"):
+        await decoder.decode(encode(SPEECH, "mp3"))
+    await decoder.close()
+
+
+async def test_live_streams_are_counted() -> None:
+    decoder = Decoder(DecodeLimits(live_at_once=1))
+    data = encode(SPEECH, "mpga")
+    first, second = LiveDecoder(decoder, AudioFormat()), LiveDecoder(decoder, AudioFormat())
+    await first.feed(data[:4_000])
+    with pytest.raises(CapacityError):
+        await second.feed(data[:4_000])
+    second.close()
+    first.close()
+    first.close()
+    third = LiveDecoder(decoder, AudioFormat())
+    await third.feed(data[:4_000])
+    third.close()
+    assert decoder.live_open == 0
+    await decoder.close()
+
+
+async def test_waiting_recordings_are_counted() -> None:
+    decoder = Decoder(DecodeLimits(files_at_once=1, files_waiting=1))
+    await decoder.start()
+    data = encode(SPEECH, "mp3")
+    first, second = (asyncio.create_task(decoder.decode(data)) for _ in range(2))
+    await asyncio.sleep(0)
+    with pytest.raises(CapacityError):
+        await decoder.decode(data)
+    assert (await first).channels == (await second).channels
+    await decoder.close()
+
+
+# -- processes ---------------------------------------------------------------------------------------------------------
+
+
+def _proc(pid: int, name: str) -> str:
+    return Path(f"/proc/{pid}/{name}").read_text()
+
+
+def _children(parent: int) -> list[int]:
+    return [int(pid) for pid in _proc(parent, f"task/{parent}/children").split()]
+
+
+async def _until(condition: Callable[[], bool]) -> None:
+    for _ in range(200):
+        if condition():
+            return
+        await asyncio.sleep(0.01)
+    raise AssertionError("the decoder processes did not settle")
+
+
+def _decoders(decoder: Decoder) -> list[int]:
+    assert decoder.pid is not None
+    return _children(decoder.pid)
+
+
+async def test_a_decoder_has_no_files_and_ends_with_its_stream(decoder: Decoder) -> None:
+    live = LiveDecoder(decoder, AudioFormat())
+    await live.feed(encode(SPEECH, "mpga")[:4_000])
+    (pid,) = _decoders(decoder)
+    assert sorted(map(int, os.listdir(f"/proc/{pid}/fd"))) == [0, 1, 2]
+    limits = _proc(pid, "limits").splitlines()
+    for name, bound in (("open files", "0"), ("processes", "0"), ("file size", "0"), ("core file size", "1")):
+        (line,) = (line for line in limits if line.startswith(f"Max {name}"))
+        assert line.removeprefix(f"Max {name}").split()[:2] == [bound, bound]
+    assert "HOME" not in _proc(pid, "environ")
+    live.close()
+    await _until(lambda: not _decoders(decoder))
+
+
+async def test_a_stopped_decoder_is_killed_when_its_caller_gives_up(decoder: Decoder) -> None:
+    live = LiveDecoder(decoder, AudioFormat())
+    await live.feed(encode(SPEECH, "mpga")[:4_000])
+    os.kill(_decoders(decoder)[0], signal.SIGSTOP)
+    waiting = asyncio.create_task(live.feed(b"more"))
+    await asyncio.sleep(0.05)
+    waiting.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await waiting
+    live.close()
+    await _until(lambda: not _decoders(decoder))
+
+
+@pytest.mark.parametrize(("number", "error"), [(signal.SIGSEGV, BadMedia), (signal.SIGKILL, EngineError)])
+async def test_a_decoder_that_dies_says_of_what(decoder: Decoder, number: signal.Signals, error: type) -> None:
+    live = LiveDecoder(decoder, AudioFormat())
+    await live.feed(encode(SPEECH, "mpga")[:4_000])
+    os.kill(_decoders(decoder)[0], number)
+    with pytest.raises(error):
+        await live.feed(b"more")
+    live.close()
+    assert likeness((await decoder.decode(encode(SPEECH, "wav"))).channels[0], SPEECH) > ALIKE
+
+
+async def test_the_process_that_forks_is_replaced(decoder: Decoder) -> None:
+    await decoder.decode(encode(SPEECH, "wav"))
+    assert decoder.pid is not None
+    os.kill(decoder.pid, signal.SIGKILL)
+    for _ in range(3):
+        assert len((await decoder.decode(encode(SPEECH, "wav"))).channels[0]) == len(SPEECH)
+
+
+async def test_close_ends_everything() -> None:
+    decoder = Decoder()
+    live = LiveDecoder(decoder, AudioFormat())
+    await live.feed(encode(SPEECH, "mpga")[:4_000])
+    pids = [decoder.pid, *_decoders(decoder)]
+    await decoder.close()
+    with pytest.raises(EngineError):
+        await live.feed(b"more")
+    live.close()
+    await _until(lambda: not any(Path(f"/proc/{pid}").exists() for pid in pids))
