@@ -1,0 +1,161 @@
+"""The one way to fetch a URL that a caller gave.
+
+Only http and https; only addresses of the public internet, each checked after it was resolved and connected to as
+checked, so that a name which resolves differently the second time gains nothing; redirects followed by hand and
+checked again; no proxy, cookie or stored credential of this machine; size and time bounded; no compressed answers,
+which could swell. Messages never repeat the URL: it may hold a secret.
+"""
+
+import asyncio
+import ipaddress
+import socket
+from dataclasses import dataclass
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
+
+import aiohttp
+from aiohttp.abc import AbstractResolver, ResolveResult
+from aiohttp.resolver import ThreadedResolver
+from yarl import URL
+
+from antiphon.core.errors import CallerError, CapacityError, TooLarge
+
+Network = IPv4Network | IPv6Network
+
+_REDIRECTS = frozenset({301, 302, 303, 307, 308})
+# Public by their number, but not by their use (RFC 6890, RFC 7526), and the one cloud's metadata that sits among them.
+_NOT_PUBLIC_V4 = tuple(map(IPv4Network, ("192.0.0.0/24", "192.88.99.0/24", "168.63.129.16/32")))
+_GLOBAL_UNICAST_V6 = IPv6Network("2000::/3")  # RFC 4291, as far as it is allocated
+_SIX_TO_FOUR = IPv6Network("2002::/16")
+_NAT64 = IPv6Network("64:ff9b::/96")  # RFC 6052: an IPv4 address in the last 32 bits
+
+
+@dataclass(frozen=True, slots=True)
+class FetchLimits:
+    """`total_s` bounds the whole fetch, redirects included; `at_once` the fetches under way."""
+
+    max_bytes: int = 128 * 1024 * 1024
+    total_s: int = 60
+    max_redirects: int = 5
+    at_once: int = 8
+
+
+def is_public(address: IPv4Address | IPv6Address) -> bool:
+    """Whether the address is one anybody on the internet could reach, seen through any IPv4 address inside it."""
+    if isinstance(address, IPv6Address):
+        if address.ipv4_mapped is not None:
+            return is_public(address.ipv4_mapped)
+        if address in _NAT64:
+            return is_public(IPv4Address(int(address) & 0xFFFF_FFFF))
+        return address in _GLOBAL_UNICAST_V6 and address.is_global and address not in _SIX_TO_FOUR
+    return address.is_global and not address.is_multicast and not any(address in net for net in _NOT_PUBLIC_V4)
+
+
+class Fetcher:
+    """Fetches under `limits`. `allow_private` names networks that may be fetched from though they are not public."""
+
+    def __init__(self, limits: FetchLimits | None = None, *, allow_private: tuple[Network, ...] = ()) -> None:
+        self._limits = limits or FetchLimits()
+        self._resolver = _CheckedResolver(allow_private)
+        self._under_way = 0
+
+    async def fetch(self, url: str) -> bytes:
+        """The body behind `url`. Raises `CallerError`, `TooLarge` or `CapacityError`."""
+        if self._under_way >= self._limits.at_once:
+            raise CapacityError("Too many recordings are being fetched.", retry_after_s=5)
+        self._under_way += 1
+        try:
+            async with asyncio.timeout(self._limits.total_s):
+                return await self._follow(_parsed(url))
+        except TimeoutError:
+            raise _refused(f"The URL took longer than {self._limits.total_s} s to fetch.") from None
+        except CallerError:
+            raise
+        except aiohttp.ClientConnectorCertificateError:
+            raise _refused("The URL's host has no valid certificate.") from None
+        except (aiohttp.ClientError, OSError, ValueError):
+            raise _refused("The URL could not be fetched: its host could not be reached or broke off.") from None
+        finally:
+            self._under_way -= 1
+
+    async def _follow(self, url: URL) -> bytes:
+        connector = aiohttp.TCPConnector(resolver=self._resolver, use_dns_cache=False, force_close=True)
+        async with aiohttp.ClientSession(
+            connector=connector,
+            cookie_jar=aiohttp.DummyCookieJar(),
+            auto_decompress=False,
+            headers={"Accept-Encoding": "identity", "User-Agent": "antiphon"},
+        ) as session:
+            for _ in range(self._limits.max_redirects + 1):
+                self._resolver.check_literal(url)
+                async with session.get(url, allow_redirects=False) as response:
+                    if response.status not in _REDIRECTS:
+                        return await self._body(response)
+                    location = response.headers.get("Location", "")
+                url = _parsed(str(url.join(URL(location))))
+        raise _refused(f"The URL redirects more than {self._limits.max_redirects} times.")
+
+    async def _body(self, response: aiohttp.ClientResponse) -> bytes:
+        if response.status != 200:
+            raise _refused(f"The URL answers with status {response.status}.")
+        if response.headers.get("Content-Encoding", "identity").lower() != "identity":
+            raise _refused("The URL answers with compressed content, though it was asked not to.")
+        body = bytearray()
+        if (response.content_length or 0) <= self._limits.max_bytes:
+            async for part in response.content.iter_any():
+                body += part
+                if len(body) > self._limits.max_bytes:
+                    break
+            else:
+                return bytes(body)
+        raise TooLarge(f"The URL holds more than the {self._limits.max_bytes} bytes that are allowed.", param="url")
+
+
+class _CheckedResolver(AbstractResolver):
+    """Resolves names to addresses that may be connected to, or raises `CallerError`.
+
+    One forbidden address among several is enough to refuse: no honest name has it.
+    """
+
+    def __init__(self, allow_private: tuple[Network, ...]) -> None:
+        self._allow_private = allow_private
+
+    async def resolve(
+        self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_UNSPEC
+    ) -> list[ResolveResult]:
+        found = await ThreadedResolver().resolve(host, port, family)
+        for result in found:
+            self._check(result["host"])
+        return found
+
+    def check_literal(self, url: URL) -> None:
+        """An address that stands in the URL itself is connected to without being resolved, by aiohttp's idea of one:
+        that includes numbers like 127.1, which only the system's own parser understands.
+        """
+        host = url.host or ""
+        if ":" in host or host.replace(".", "").isdigit():
+            self._check(host)
+
+    async def close(self) -> None:
+        """Nothing is held, and the session that calls this is not the only user."""
+
+    def _check(self, text: str) -> None:
+        try:
+            address = ipaddress.ip_address(text)
+        except ValueError:
+            raise _refused("The URL's host is neither a name nor an address in its usual form.") from None
+        if not is_public(address) and not any(address in network for network in self._allow_private):
+            raise _refused("The URL leads to an address that is not on the public internet.")
+
+
+def _parsed(text: str) -> URL:
+    try:
+        url = URL(text)
+    except ValueError:
+        raise _refused("The URL is malformed.") from None
+    if url.scheme not in ("http", "https") or not url.host:
+        raise _refused("The URL must begin with http:// or https:// and name a host.")
+    return url
+
+
+def _refused(message: str) -> CallerError:
+    return CallerError(message, param="url")
