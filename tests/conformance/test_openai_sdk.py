@@ -17,7 +17,7 @@ from openai.types.audio import TranscriptionTextDeltaEvent, TranscriptionTextDon
 from antiphon.core.text import plain
 
 MODEL = "whisper-1"
-CLIP_S = 10
+CLIP_S = 8.5  # ends between two sentences
 
 # File name, container and codec for every kind of file that OpenAI takes.
 CONTAINERS = [
@@ -36,10 +36,10 @@ CONTAINERS = [
 
 @pytest.fixture(scope="module")
 def clip(two_cities: Path) -> bytes:
-    """The first ten seconds, as a WAV file."""
+    """The first three sentences, as a WAV file."""
     with wave.open(str(two_cities)) as whole:
         rate = whole.getframerate()
-        frames = whole.readframes(CLIP_S * rate)
+        frames = whole.readframes(int(CLIP_S * rate))
     buffer = io.BytesIO()
     with wave.open(buffer, "wb") as cut:
         cut.setnchannels(1)
