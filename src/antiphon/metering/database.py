@@ -18,7 +18,7 @@ from antiphon.core.errors import InternalError, LedgerUnavailable
 from antiphon.metering.tables import SCHEMA_VERSION, metadata
 
 FILE_NAME = "ledger.db"  # in the data directory
-BUSY_TIMEOUT_S = 1.0
+BUSY_TIMEOUT_S = 5.0
 
 
 def lock(path: Path) -> int:

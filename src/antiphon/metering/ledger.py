@@ -2,9 +2,10 @@
 
 One thread owns the one connection that writes. Whatever waits when it gets free goes into one transaction and shares
 one sync (group commit). Nothing is acknowledged that was not committed: after any failure the transaction is rolled
-back, the connection dropped, and every append refused until a fresh connection has written and folded the log into the
-database, so that no page whose sync failed is built upon. An append that was refused may still turn out to be written;
-its session must deliver nothing, and repeating the very same entries is not an error.
+back, and every append refused until the log has been folded into the database and emptied, and a new commit has
+succeeded. What a failed sync left in the log is thereby thrown away: it looks written, and might not be there after a
+power failure. An append that was refused is not in the ledger, unless the process dies before that; its session must
+deliver nothing, and is then closed as abandoned by the next server.
 """
 
 import asyncio
@@ -15,10 +16,11 @@ import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from sqlalchemy import bindparam, delete, insert, select
 from sqlalchemy.dialects import sqlite
+from sqlalchemy.exc import DBAPIError
 
 from antiphon.core.errors import AntiphonError, Conflict, LedgerUnavailable
 from antiphon.metering import database
@@ -102,29 +104,29 @@ class Ledger:
         Raises `LedgerUnavailable` if another server has it open or it cannot be written, `InternalError` if it is of
         another version.
         """
-        self._path = path
         self._waiting: list[_Work] = []
         self._waiting_entries = 0
         self._wake = threading.Condition()
         self._closing = False
+        self._broken = False
         self._unfolded_pages = 0
-        self._connection: sqlite3.Connection | None = None
-        self._lock = database.lock(path)
-        try:
-            self._connect(_ABANDON, _RECOVERED)
-        except sqlite3.Error as error:
-            os.close(self._lock)
-            raise LedgerUnavailable(f"the ledger {path} cannot be written: {error}") from error
-        except BaseException:
-            os.close(self._lock)
-            raise
+        with contextlib.ExitStack() as undo:
+            self._lock = database.lock(path)
+            undo.callback(os.close, self._lock)
+            try:
+                self._connection = database.connect_writer(path)
+                undo.callback(self._connection.close)
+                self._prove(_ABANDON, _RECOVERED)
+            except (sqlite3.Error, DBAPIError) as error:
+                raise LedgerUnavailable(f"the ledger {path} cannot be written: {error}") from error
+            undo.pop_all()
         self._thread = threading.Thread(target=self._run, name="ledger", daemon=True)
         self._thread.start()
 
     @property
     def healthy(self) -> bool:
         """Whether appends are taken."""
-        return self._connection is not None and not self._closing
+        return not (self._broken or self._closing)
 
     async def append(self, new: Sequence[Entry], claim: Claim | None = None) -> None:
         """Returns when the entries are durable, all of them, in order.
@@ -177,77 +179,63 @@ class Ledger:
     def _run(self) -> None:
         while True:
             with self._wake:
-                if self._connection is None:
+                if self._broken:
                     self._wake.wait_for(lambda: self._closing, PROBE_INTERVAL_S)
                 else:
                     self._wake.wait_for(lambda: self._closing or self._waiting)
                 group, self._waiting, self._waiting_entries = self._waiting, [], 0
-                if self._closing and not group:
-                    break
-            if self._connection is None:
+            if group:
+                self._serve(group)
+            elif self._closing:
+                break
+            elif self._broken:
                 with contextlib.suppress(Exception):
-                    self._connect()
-            elif group:
-                self._serve(self._connection, group)
-        if self._connection is not None:
-            with contextlib.suppress(sqlite3.Error):  # everything is durable in the log already
-                self._fold(self._connection)
-            self._connection.close()
+                    self._prove()
+                    self._broken = False
+        with contextlib.suppress(sqlite3.Error):  # everything is durable in the log already
+            self._fold("TRUNCATE")
+        self._connection.close()
         os.close(self._lock)
 
-    def _serve(self, connection: sqlite3.Connection, group: list[_Work]) -> None:
+    def _serve(self, group: list[_Work]) -> None:
         try:
-            results = _commit(connection, group)
+            results = _commit(self._connection, group)
         except Exception:
-            # Under the lock, so that no append slips in between and waits for a connection that is gone.
-            with self._wake:
-                self._drop()
-                group += self._waiting
-                self._waiting, self._waiting_entries = [], 0
+            group += self._refuse()
             _settle(group, [LedgerUnavailable("usage could not be recorded", retry_after_s=1) for _ in group])
             return
         _settle(group, results)
         self._unfolded_pages += PAGES_PER_COMMIT + sum(len(work.rows) for work in group)
         if self._unfolded_pages >= FOLD_AFTER_PAGES:
             try:
-                self._fold(connection, "PASSIVE")
+                self._fold("PASSIVE")  # what a reader still needs is left for the next time
             except sqlite3.Error:
-                with self._wake:
-                    self._drop()
+                waiting = self._refuse()
+                _settle(waiting, [LedgerUnavailable("usage cannot be recorded now", retry_after_s=1) for _ in waiting])
 
-    def _connect(self, *statements: str) -> None:
-        """A fresh connection, proved by a write, which takes `statements` along.
+    def _refuse(self) -> list[_Work]:
+        """From now on every append is refused; returns those that wait already."""
+        with self._wake:
+            self._broken = True
+            waiting, self._waiting, self._waiting_entries = self._waiting, [], 0
+        return waiting
 
-        The log is folded away whole before anything is added to it: what a failed sync left in it looks written, and
-        might not be there after a power failure.
-        """
-        connection = database.connect_writer(self._path)
-        try:
-            connection.execute("BEGIN IMMEDIATE")
-            for statement in statements:
-                connection.execute(statement)
-            connection.execute(f"PRAGMA user_version={SCHEMA_VERSION}")  # so that there is always something to write
-            connection.execute("COMMIT")
-            self._fold(connection)
-        except BaseException:
-            connection.close()
-            raise
-        self._connection = connection
-
-    def _drop(self) -> None:
-        connection, self._connection = self._connection, None
-        if connection is not None:
-            with contextlib.suppress(sqlite3.Error):
-                connection.rollback()
-            with contextlib.suppress(sqlite3.Error):
-                connection.close()
-
-    def _fold(self, connection: sqlite3.Connection, mode: str = "TRUNCATE") -> None:
-        """Checkpoints: copies the log into the database and syncs it. `PASSIVE` leaves what readers still need."""
-        busy, _, _ = connection.execute(f"PRAGMA wal_checkpoint({mode})").fetchone()
-        if busy and mode == "TRUNCATE":
+    def _prove(self, *statements: str) -> None:
+        """Shows that the ledger can be written: empties the log, then commits, and `statements` with it."""
+        self._connection.rollback()  # a commit that failed may have left its transaction open
+        if self._fold("TRUNCATE"):
             raise sqlite3.OperationalError("a reader holds the log")
+        self._connection.execute("BEGIN IMMEDIATE")
+        for statement in statements:
+            self._connection.execute(statement)
+        self._connection.execute(f"PRAGMA user_version={SCHEMA_VERSION}")  # so that there is always something to write
+        self._connection.execute("COMMIT")
+
+    def _fold(self, mode: Literal["PASSIVE", "TRUNCATE"]) -> bool:
+        """Checkpoints: copies the log into the database and syncs it. Returns whether a reader was in the way."""
+        busy, _, _ = self._connection.execute(f"PRAGMA wal_checkpoint({mode})").fetchone()
         self._unfolded_pages = 0
+        return bool(busy)
 
 
 def _commit(connection: sqlite3.Connection, group: list[_Work]) -> list[_Result]:

@@ -133,13 +133,13 @@ async def test_the_next_server_closes_what_a_dead_one_left_open(ledger, path, ma
 
 async def test_a_failed_commit_acknowledges_nothing_and_the_ledger_recovers(ledger, path, make_entry, monkeypatch):
     monkeypatch.setattr(ledger_module, "PROBE_INTERVAL_S", 0.001)
-    real_commit, real_connect = ledger_module._commit, ledger_module.database.connect_writer
+    real_commit, real_prove = ledger_module._commit, Ledger._prove
 
     def fail(*_):
         raise sqlite3.OperationalError("database or disk is full")
 
     monkeypatch.setattr(ledger_module, "_commit", fail)
-    monkeypatch.setattr(ledger_module.database, "connect_writer", fail)
+    monkeypatch.setattr(Ledger, "_prove", fail)
     with pytest.raises(LedgerUnavailable):
         await ledger.append([make_entry(0)])
     assert not ledger.healthy
@@ -150,7 +150,7 @@ async def test_a_failed_commit_acknowledges_nothing_and_the_ledger_recovers(ledg
     assert read(path) == []
 
     monkeypatch.setattr(ledger_module, "_commit", real_commit)
-    monkeypatch.setattr(ledger_module.database, "connect_writer", real_connect)
+    monkeypatch.setattr(Ledger, "_prove", real_prove)
     await until_healthy(ledger)
     await ledger.append([make_entry(0)])
     assert read(path) == [make_entry(0)]
