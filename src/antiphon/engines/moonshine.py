@@ -28,24 +28,36 @@ from antiphon.engines.moonshine_weights import Array, multiplies_int8, read_weig
 _LEAST_SAMPLES = graphs.EDGE_SAMPLES + 4 * graphs.HOP_SAMPLES
 # Longer audio belongs cut at its pauses; beyond this the positions end.
 MOST_SAMPLES = 40 * 16_000
+# How many draft tokens a mismatch may have skipped.
+_REACH = 4
 
 
 @dataclass(slots=True)
 class _Row:
-    """One utterance on its way through the decoder."""
+    """One utterance on its way through the decoder. `slot` is its place in the batch's buffers."""
 
-    samples: int
+    slot: int
     draft: tuple[int, ...]
     most: int
     tokens: list[int] = field(default_factory=list)
     logprobs: list[float] = field(default_factory=list)
+    anchor: int = 0
     accepted: int = 0
     steps: int = 0
     looped: bool = False
     done: bool = False
 
-    def take(self, best: list[int], logprobs: list[float], draft: tuple[int, ...] = ()) -> None:
-        """Keeps what one pass gave: tokens while they agree with the draft, and the first that does not."""
+    def feed(self) -> tuple[int, ...]:
+        """What the next pass reads: the last token, and what the draft says may follow it.
+
+        The first pass takes the whole draft. After a mismatch it is one token, from where the draft seems to go on.
+        """
+        if not self.steps:
+            return (transcript.START, *self.draft)
+        return (self.tokens[-1], *self.draft[self.anchor : self.anchor + 1])
+
+    def take(self, feed: tuple[int, ...], best: list[int], logprobs: list[float]) -> None:
+        """Keeps what the pass over `feed` gave: tokens while they agree with it, and the first that does not."""
         self.steps += 1
         for i, token in enumerate(best):
             if token == transcript.END:
@@ -58,7 +70,9 @@ class _Row:
                 del self.tokens[cut or self.most :], self.logprobs[cut or self.most :]
                 self.looped = self.done = True
                 return
-            if i == len(draft) or token != draft[i]:
+            near = self.draft[self.anchor : self.anchor + _REACH]
+            self.anchor += near.index(token) + 1 if token in near else 1
+            if i + 1 == len(feed) or token != feed[i + 1]:
                 return
             self.accepted += 1
 
@@ -76,7 +90,7 @@ class Moonshine:
         self._encoder = _session(graphs.encoder(read_weights(folder / "encoder_model.ort"), signed=signed))
         weights = read_weights(folder / "decoder_model_merged.ort")
         self._memory = _session(graphs.memory(weights, signed=signed))
-        self._decoder = _session(graphs.decoder(weights, signed=signed))
+        self._decoder = _session(graphs.decoder(weights, np.array(transcript.latin(self._vocabulary)), signed=signed))
         self._speculative = speculative
         self._batched = batched
 
@@ -87,14 +101,13 @@ class Moonshine:
         if not batch:
             return []
         rows = []
-        for utterance in batch:
+        for slot, utterance in enumerate(batch):
             samples = len(utterance.pcm) // 2
             if len(utterance.pcm) % 2 or samples > MOST_SAMPLES:
                 raise EngineError(f"an utterance holds whole samples, at most {MOST_SAMPLES}")
             most = transcript.most_tokens(samples)
-            rows.append(_Row(samples, utterance.draft[: most - 1] if self._speculative else (), most))
-        frames = [self._encode(utterance.pcm) for utterance in batch]
-        self._decode(rows, frames)
+            rows.append(_Row(slot, utterance.draft[: most - 1] if self._speculative else (), most))
+        self._decode(rows, [self._encode(utterance.pcm) for utterance in batch])
         return [self._hypothesis(row, utterance) for row, utterance in zip(rows, batch, strict=True)]
 
     def _encode(self, pcm: bytes) -> Array:
@@ -106,38 +119,25 @@ class Moonshine:
         return frames
 
     def _decode(self, rows: list[_Row], frames: list[Array]) -> None:
-        caches = _Pass(self._memory, self._decoder, frames, room=max(row.most for row in rows) + 1)
-        width = 1 + max(len(row.draft) for row in rows)
-        tokens = np.zeros((len(rows), width), np.int64)
-        tokens[:, 0] = transcript.START
-        wanted: list[int] = []
-        for i, row in enumerate(rows):
-            tokens[i, 1 : 1 + len(row.draft)] = row.draft
-            wanted += range(i * width, i * width + len(row.draft) + 1)
-        best, logprobs = caches.run(tokens, np.full(len(rows), width - 1, np.int32), wanted)
-        at = 0
-        for row in rows:
-            end = at + len(row.draft) + 1
-            row.take(best[at:end], logprobs[at:end], row.draft)
-            at = end
-        live = list(rows)
-        while True:
-            keep = [i for i, row in enumerate(live) if not row.done]
-            if not keep:
-                return
-            if len(keep) <= len(live) // 2:
-                caches.keep(keep)
-                live = [live[i] for i in keep]
-            last = np.array([len(row.tokens) for row in live], np.int32)
-            tokens = np.array([[row.tokens[-1] if row.tokens else transcript.END] for row in live], np.int64)
-            best, logprobs = caches.run(tokens, last, range(len(live)))
-            for i, row in enumerate(live):
-                if not row.done:
-                    row.take(best[i : i + 1], logprobs[i : i + 1])
+        room = max(row.most for row in rows) + 2
+        caches = _Caches(self._memory, self._decoder, frames, room)
+        live = rows
+        while live:
+            feeds = [row.feed() for row in live]
+            best, logprobs = caches.run([row.slot for row in live], [len(row.tokens) for row in live], feeds)
+            at = 0
+            for row, feed in zip(live, feeds, strict=True):
+                row.take(feed, best[at : at + len(feed)], logprobs[at : at + len(feed)])
+                at += len(feed)
+            live = [row for row in live if not row.done]
+            if live and len(live) <= caches.rows // 2:
+                caches.keep([row.slot for row in live])
+                for slot, row in enumerate(live):
+                    row.slot = slot
 
     def _hypothesis(self, row: _Row, utterance: Utterance) -> Hypothesis:
         pieces = transcript.to_pieces(row.tokens, self._vocabulary)
-        duration_ms = row.samples // 16
+        duration_ms = len(utterance.pcm) // 32
         total = len(row.tokens)
         words = tuple(
             Word(
@@ -161,64 +161,70 @@ class Moonshine:
         )
 
 
-class _Pass:
+class _Caches:
     """The keys and values of one batch, and the bindings that let the decoder grow them in place."""
 
-    def __init__(self, memory: Any, decoder: Any, frames: list[Array], *, room: int) -> None:
+    def __init__(self, memory: Any, decoder: Any, frames: list[Array], room: int) -> None:
         self._decoder = decoder
-        lengths = [len(row) for row in frames]
-        padded = np.zeros((len(frames), max(lengths), graphs.WIDTH), np.float32)
-        self._heard = np.zeros(padded.shape[:2], np.int32)
+        self.rows = len(frames)
+        self._heard = np.array([len(row) for row in frames])
+        padded = np.zeros((self.rows, self._heard.max(), graphs.WIDTH), np.float32)
         for i, row in enumerate(frames):
             padded[i, : len(row)] = row
-            self._heard[i, : len(row)] = 1
         self._names = [output.name for output in memory.get_outputs()]
         self._memory: list[Array] = memory.run(self._names, {"frames": padded})
-        shape = (len(frames), graphs.HEADS, -(-room // 8) * 8, graphs.WIDE_HEAD)
-        self._own = [np.zeros(shape, np.float32) for _ in self._names]
+        self._own = [np.zeros((self.rows, room, graphs.WIDTH), np.float32) for _ in self._names]
         self._bind()
 
     def _bind(self) -> None:
         self._binding = self._decoder.io_binding()
-        self._held = [
-            self._input("heard", self._heard),
-            *(self._input(name, value) for name, value in zip(self._names, self._memory, strict=True)),
-        ]
-        for name, value in zip(self._names, self._own, strict=True):
-            own = self._input(f"p{name}", value)
-            self._binding.bind_ortvalue_output(f"n{name}", own)
-            self._held.append(own)
+        self._input("heard", self._heard)
+        for name, heard, own in zip(self._names, self._memory, self._own, strict=True):
+            self._input(name, heard)
+            self._binding.bind_ortvalue_output(f"n{name}", self._input(f"p{name}", own))
 
     def _input(self, name: str, value: Array) -> Any:
         from onnxruntime import OrtValue
 
-        held = OrtValue.ortvalue_from_numpy(value)
+        held = OrtValue.ortvalue_from_numpy(value)  # shares the array's memory, and keeps it
         self._binding.bind_ortvalue_input(name, held)
         return held
 
-    def run(self, tokens: Array, last: Array, wanted: Sequence[int]) -> tuple[list[int], list[float]]:
-        """The best next token after each wanted place (flat indices into `tokens`), and its log-probability."""
-        longest = np.array(last.max() + 1, np.int32)
+    def run(self, slots: list[int], past: list[int], feeds: list[tuple[int, ...]]) -> tuple[list[int], list[float]]:
+        """The best next token after every one fed, row after row, and its log-probability."""
+        # One query alone would take a kernel that rounds differently, and a draft would no longer be exact.
+        widest = max(2, *(len(feed) for feed in feeds))
+        earlier = np.zeros(self.rows, np.int64)
+        earlier[slots] = past
+        sources = np.zeros((self.rows, widest), np.int64)
+        at = 0
+        for slot, feed in zip(slots, feeds, strict=True):
+            sources[slot, : len(feed)] = range(at, at + len(feed))
+            at += len(feed)
+        positions = [start + i for start, feed in zip(past, feeds, strict=True) for i in range(len(feed))]
+        cells = [slot * widest + i for slot, feed in zip(slots, feeds, strict=True) for i in range(len(feed))]
         for name, value in (
-            ("tokens", tokens),
-            ("last", last),
-            ("longest", longest),
-            ("wanted", np.fromiter(wanted, np.int64)),
+            ("tokens", np.array([token for feed in feeds for token in feed])),
+            ("positions", np.array([positions])),
+            ("cells", np.array(cells)),
+            ("sources", sources),
+            ("past", earlier),
+            ("wanted", np.arange(at)),
         ):
-            self._binding.bind_cpu_input(name, value)
+            self._input(name, value)
         self._binding.bind_output("best")
         self._binding.bind_output("logprob")
         self._decoder.run_with_iobinding(self._binding)
-        outputs = self._binding.get_outputs()
-        return outputs[-2].numpy().tolist(), outputs[-1].numpy().tolist()
+        *_, best, logprobs = self._binding.get_outputs()
+        return best.numpy().tolist(), logprobs.numpy().tolist()
 
-    def keep(self, rows: list[int]) -> None:
+    def keep(self, slots: list[int]) -> None:
         """Forgets the other rows."""
-        self._heard, self._memory, self._own = (
-            self._heard[rows],
-            [value[rows] for value in self._memory],
-            [value[rows] for value in self._own],
-        )
+        self.rows = len(slots)
+        self._heard = self._heard[slots]
+        longest = self._heard.max()
+        self._memory = [value[slots, :longest] for value in self._memory]
+        self._own = [value[slots] for value in self._own]
         self._bind()
 
 

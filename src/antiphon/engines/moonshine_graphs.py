@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from antiphon.engines.moonshine_weights import Array, Linear, Weights, join, pad_heads, quantise, shift
+from antiphon.engines.moonshine_weights import Array, Linear, Weights, join, quantise, shift, take
 
 if TYPE_CHECKING:
     from onnx import NodeProto, TensorProto
@@ -25,16 +25,15 @@ if TYPE_CHECKING:
 LAYERS = 6
 HEADS = 8
 HEAD_SIZE = 36
-WIDE_HEAD = 48  # the fused attention with positions wants heads in multiples of 16
 WIDTH = HEADS * HEAD_SIZE
 ROTARY = 32  # of a head's channels, this many carry the position
-VOCABULARY = 32_768
 MOST_POSITIONS = 1024
 HOP_SAMPLES = 384  # one encoder frame
 EDGE_SAMPLES = 512  # what the convolutions need beyond whole hops
 
 _MS = "com.microsoft"
-_FLOAT, _UINT8, _INT16, _INT32, _INT64 = 1, 2, 5, 6, 7
+_FLOAT, _INT16, _INT64 = 1, 5, 7
+_BLOCK = 256
 
 
 class _Graph:
@@ -73,10 +72,6 @@ class _Graph:
         ends = np.iinfo(np.int64).max if end is None else end
         return self.node("Slice", x, *(self.constant(np.array([at], np.int64)) for at in (start, ends, axis, step)))
 
-    def heads(self, x: str) -> str:
-        """(B, T, WIDTH) -> (B, HEADS, T, HEAD_SIZE)"""
-        return self.node("Transpose", self.reshape(x, 0, -1, HEADS, HEAD_SIZE), perm=[0, 2, 1, 3])
-
     def layer_norm(self, x: str, gain: Array) -> str:
         return self.node("LayerNormalization", x, self.constant(gain), axis=-1, epsilon=1e-5)
 
@@ -98,16 +93,37 @@ class _Graph:
         weights = self.constant(layer.q)
         return self.node("MatMulIntegerToFloat", q, weights, by, scale, around, zero, *bias, domain=_MS)
 
-    def by_row(self, x: str) -> tuple[tuple[str, str, str], str]:
-        """x as uint8 around 128, one scale a row; and that scale."""
+    def by_row(self, x: str, *, silent: bool = False) -> tuple[tuple[str, str, str], str]:
+        """x as uint8 around 128, one scale a row; and that scale. `silent` where a row may be all zeros."""
         peak = self.node("ReduceMax", self.node("Abs", x), self.constant(np.array([-1], np.int64)), keepdims=1)
-        peak = self.node("Max", peak, self.constant(np.float32(1e-12)))
+        if silent:
+            peak = self.node("Max", peak, self.constant(np.float32(1e-12)))
         q = self.node("QuantizeLinear", self.node("Div", x, peak), self._row_scale, self._row_zero)
         return (q, self._row_scale, self._row_zero), peak
 
     def row_product(self, x: tuple[tuple[str, str, str], str], layer: Linear) -> str:
         y = self.node("Mul", self.product(x[0], layer, biased=False), x[1])
         return y if layer.bias is None else self.node("Add", y, self.constant(layer.bias))
+
+    def turn(self, x: str, positions: str, rotations: tuple[str, str], *, heads: int = HEADS) -> str:
+        """Turns each head of x (rows, tokens, heads * HEAD_SIZE) by its token's position."""
+        return self.node(
+            "RotaryEmbedding",
+            *(x, positions, *rotations),
+            domain=_MS,
+            interleaved=1,
+            num_heads=heads,
+            rotary_embedding_dim=ROTARY,
+        )
+
+    def attend(self, q: str, k: str, v: str, *, mask: str = "", lengths: str = "") -> str:
+        """All of (rows, tokens, WIDTH). Either a boolean mask (rows, 1, tokens, keys) or how many keys each row has."""
+        inputs = [q, k, v, mask, "", "", lengths] if lengths else [q, k, v, mask] if mask else [q, k, v]
+        return self.node("Attention", *inputs, q_num_heads=HEADS, kv_num_heads=HEADS, scale=HEAD_SIZE**-0.5)
+
+    def rotations(self, frequencies: Array) -> tuple[str, str]:
+        angles = np.arange(MOST_POSITIONS)[:, None] * frequencies.reshape(1, -1).astype(np.float64)
+        return self.constant(np.cos(angles).astype(np.float32)), self.constant(np.sin(angles).astype(np.float32))
 
     def model(self, inputs: dict[str, tuple[int, list[Any]]], outputs: dict[str, int]) -> bytes:
         from onnx import helper
@@ -119,35 +135,16 @@ class _Graph:
             [helper.make_tensor_value_info(name, kind, None) for name, kind in outputs.items()],
             list(self._constants.values()),
         )
-        opsets = [helper.make_opsetid("", 21), helper.make_opsetid(_MS, 1)]
-        return bytes(helper.make_model(graph, opset_imports=opsets, ir_version=10).SerializeToString())
-
-
-def _rotations(frequencies: Array) -> tuple[Array, Array]:
-    angles = np.arange(MOST_POSITIONS)[:, None] * frequencies.reshape(1, -1).astype(np.float64)
-    return np.cos(angles).astype(np.float32), np.sin(angles).astype(np.float32)
+        opsets = [helper.make_opsetid("", 24), helper.make_opsetid(_MS, 1)]
+        return bytes(helper.make_model(graph, opset_imports=opsets, ir_version=11).SerializeToString())
 
 
 def encoder(weights: Weights, *, signed: bool) -> bytes:
     """`pcm` int16 (HOP_SAMPLES * frames + EDGE_SAMPLES,) -> `frames` float (1, frames, WIDTH)."""
     g = _Graph(signed=signed)
     x = _stem(g, weights)
-    cos, sin = (g.constant(part) for part in _rotations(weights.tensor("onnx::Expand_202")))
+    rotations = g.rotations(weights.tensor("onnx::Expand_202"))
     start = g.constant(np.array([0], np.int64))
-
-    def turn(q: str) -> str:
-        return g.node(
-            "RotaryEmbedding",
-            q,
-            start,
-            cos,
-            sin,
-            domain=_MS,
-            interleaved=1,
-            num_heads=HEADS,
-            rotary_embedding_dim=ROTARY,
-        )
-
     y = g.layer_norm(x, weights.tensor("layers.0.input_layernorm.weight"))
     for i in range(LAYERS):
         layer = f"/layers.{i}"
@@ -155,7 +152,7 @@ def encoder(weights: Weights, *, signed: bool) -> bytes:
         q, k, v = (
             g.product(qx, weights.linear(f"{layer}/self_attn/{part}_proj/MatMul_output_0")) for part in ("q", "k", "v")
         )
-        a = g.node("MultiHeadAttention", turn(q), turn(k), v, domain=_MS, num_heads=HEADS, scale=HEAD_SIZE**-0.5)
+        a = g.attend(g.turn(q, start, rotations), g.turn(k, start, rotations), v)
         o = g.product(g.by_tensor(a), weights.linear(f"{layer}/self_attn/o_proj/MatMul_output_0"))
         y, x = g.add_norm(x, o, weights.tensor(f"layers.{i}.post_attention_layernorm.weight"))
         f = g.product(g.by_tensor(y), weights.linear(f"{layer}/mlp/fc1/Add_output_0"))
@@ -196,7 +193,7 @@ def _stem(g: _Graph, weights: Weights) -> str:
         axis=1,
     )
     # By row: quiet sounds beside loud ones would not survive one scale for all.
-    y = g.row_product(g.by_row(windows), quantise(second))
+    y = g.row_product(g.by_row(windows, silent=True), quantise(second))
     centre = g.node("Sub", y, g.node("Mul", mean, g.constant(second.sum(0))))
     x = g.node("Gelu", g.node("Add", g.node("Div", centre, deviation), g.constant(rest)), domain=_MS)
 
@@ -209,29 +206,30 @@ def _stem(g: _Graph, weights: Weights) -> str:
 
 
 def memory(weights: Weights, *, signed: bool) -> bytes:
-    """`frames` float (B, T, WIDTH) -> `k0`, `v0`, ... float (B, HEADS, T, HEAD_SIZE)."""
+    """`frames` float (B, T, WIDTH) -> `k0`, `v0`, ... float (B, T, WIDTH), what each decoder layer hears of them."""
     g = _Graph(signed=signed)
-    x = g.by_row("frames")
+    x = g.by_row("frames", silent=True)
     outputs = {}
     for i in range(LAYERS):
         for part in ("k", "v"):
             y = g.row_product(x, weights.linear(f"/model/decoder/layers.{i}/encoder_attn/{part}_proj/MatMul_output_0"))
-            g.node("Identity", g.heads(y), outputs=(f"{part}{i}",))
+            g.node("Identity", y, outputs=(f"{part}{i}",))
             outputs[f"{part}{i}"] = _FLOAT
     return g.model({"frames": (_FLOAT, ["rows", "frames", WIDTH])}, outputs)
 
 
-def decoder(weights: Weights, *, signed: bool) -> bytes:
-    """One pass over `tokens` (B, S), which follow `last` - S + 1 earlier ones.
+def decoder(weights: Weights, kept: Array, *, signed: bool) -> bytes:
+    """One pass over N new tokens of B rows, S at most in a row. Only `kept` tokens can be chosen.
 
-    Inputs: `tokens` int64 (B, S); `last` int32 (B,), the position of each row's last token; `longest` int32 (), the
-    largest of them plus one; `wanted` int64 (N,), indices into the flattened tokens; `heard` int32 (B, T), 1 where a
-    frame is real; `k*`, `v*` of `memory`; `pk*`, `pv*` float (B, HEADS, L, WIDE_HEAD), the buffers of own keys and
-    values, to be bound as the outputs `nk*`, `nv*` too.
-    Outputs: `best` int64 (N,) and `logprob` float (N,).
+    Linear layers see the tokens packed, without padding; attention sees them as (B, S).
+    Inputs, int64: `tokens` (N,); `positions` (1, N); `cells` (N,), where each token is in the flattened (B, S);
+    `sources` (B, S), the token in each cell, any for an empty one; `past` (B,), how many tokens came before;
+    `heard` (B,), the frames of each row; `wanted` (M,), the tokens after which to choose the next.
+    Inputs, float: `k*`, `v*` of `memory`; `pk*`, `pv*` (B, L, WIDTH), buffers of the rows' own keys and values, to be
+    bound as the outputs `nk*`, `nv*` too; what lies beyond a row's length is never looked at.
+    Outputs: `best` int64 (M,) and `logprob` float (M,).
     """
     g = _Graph(signed=signed)
-    stem = "/model/decoder"
     table = weights.tensor("model.decoder.embed_tokens.weight_merged_0_quantized")
     zero, scale = (
         g.constant(weights.tensor(f"model.decoder.embed_tokens.weight_merged_0_{part}").astype(np.float32))
@@ -239,45 +237,49 @@ def decoder(weights: Weights, *, signed: bool) -> bytes:
     )
     x = g.node("Cast", g.node("Gather", g.constant(table), "tokens"), to=_FLOAT)
     x = g.node("Mul", g.node("Sub", x, zero), scale)
-    cos, sin = (g.constant(part) for part in _rotations(weights.tensor("onnx::Expand_219")))
-    y = g.layer_norm(x, weights.tensor("model.decoder.layers.0.input_layernorm.weight_merged_0"))
+    rotations = g.rotations(weights.tensor("onnx::Expand_219"))
+    mask = _causal(g)
     inputs: dict[str, tuple[int, list[Any]]] = {
-        "tokens": (_INT64, ["rows", "new"]),
-        "last": (_INT32, ["rows"]),
-        "longest": (_INT32, []),
+        "tokens": (_INT64, ["new"]),
+        "positions": (_INT64, [1, "new"]),
+        "cells": (_INT64, ["new"]),
+        "sources": (_INT64, ["rows", "widest"]),
+        "past": (_INT64, ["rows"]),
+        "heard": (_INT64, ["rows"]),
         "wanted": (_INT64, ["wanted"]),
-        "heard": (_INT32, ["rows", "frames"]),
     }
     outputs = {"best": _INT64, "logprob": _FLOAT}
+
+    def packed(x: str) -> str:
+        return g.node("Gather", g.reshape(x, -1, WIDTH), "cells")
+
+    y = g.layer_norm(x, weights.tensor("model.decoder.layers.0.input_layernorm.weight_merged_0"))
     for i in range(LAYERS):
-        layer = f"{stem}/layers.{i}"
-        own = [weights.linear(f"{layer}/self_attn/{part}_proj/MatMul_output_0") for part in ("q", "k", "v")]
-        qkv = g.row_product(g.by_row(y), join([pad_heads(part, HEADS, WIDE_HEAD) for part in own]))
-        a = g.node(
-            "GroupQueryAttention",
-            *(qkv, "", "", f"pk{i}", f"pv{i}", "last", "longest", cos, sin),
-            domain=_MS,
-            outputs=(f"a{i}", f"nk{i}", f"nv{i}"),
-            num_heads=HEADS,
-            kv_num_heads=HEADS,
-            scale=HEAD_SIZE**-0.5,
-            do_rotary=1,
-            rotary_interleaved=1,
-        )
-        o = weights.linear(f"{layer}/self_attn/o_proj/MatMul_output_0")
-        change = g.row_product(g.by_row(a), pad_heads(o, HEADS, WIDE_HEAD, inputs=True))
-        norm = f"model.decoder.layers.{i}.post_attention_layernorm.weight_merged_0"
-        y, x = g.add_norm(x, change, weights.tensor(norm))
-        q = g.row_product(g.by_row(y), weights.linear(f"{layer}/encoder_attn/q_proj/MatMul_output_0"))
-        a = g.node(
-            "MultiHeadAttention",
-            *(q, f"k{i}", f"v{i}", "", "heard"),
-            domain=_MS,
-            num_heads=HEADS,
-            scale=HEAD_SIZE**-0.5,
-        )
-        change = g.row_product(g.by_row(a), weights.linear(f"{layer}/encoder_attn/o_proj/MatMul_output_0"))
-        y, x = g.add_norm(x, change, weights.tensor(f"model.decoder.layers.{i}.final_layernorm.weight_merged_0"))
+        layer = f"/model/decoder/layers.{i}"
+        gain = f"model.decoder.layers.{i}.%s_layernorm.weight_merged_0"
+        own = {part: weights.linear(f"{layer}/self_attn/{part}_proj/MatMul_output_0") for part in "qkvo"}
+        heard = {part: weights.linear(f"{layer}/encoder_attn/{part}_proj/MatMul_output_0") for part in "qo"}
+        rows = g.by_row(y)
+        qk = g.reshape(g.row_product(rows, join([own["q"], own["k"]])), 1, -1, 2 * WIDTH)
+        q, k = g.fork("Split", g.turn(qk, "positions", rotations, heads=2 * HEADS), count=2, axis=-1, num_outputs=2)
+        for part, new in (("k", g.reshape(k, -1, WIDTH)), ("v", g.row_product(rows, own["v"]))):
+            g.node(
+                "TensorScatter",
+                f"p{part}{i}",
+                g.node("Gather", new, "sources"),
+                "past",
+                outputs=(f"n{part}{i}",),
+                axis=1,
+            )
+            inputs[f"{part}{i}"] = (_FLOAT, ["rows", "frames", WIDTH])
+            inputs[f"p{part}{i}"] = (_FLOAT, ["rows", "room", WIDTH])
+            outputs[f"n{part}{i}"] = _FLOAT
+        q = g.node("Gather", g.reshape(q, -1, WIDTH), "sources")
+        change = g.row_product(g.by_row(packed(g.attend(q, f"nk{i}", f"nv{i}", mask=mask))), own["o"])
+        y, x = g.add_norm(x, change, weights.tensor(gain % "post_attention"))
+        q = g.node("Gather", g.row_product(g.by_row(y), heard["q"]), "sources")
+        change = g.row_product(g.by_row(packed(g.attend(q, f"k{i}", f"v{i}", lengths="heard"))), heard["o"])
+        y, x = g.add_norm(x, change, weights.tensor(gain % "final"))
         f = g.row_product(g.by_row(y), weights.linear(f"{layer}/mlp/fc1/Add_output_0"))
         value, gate = g.fork("Split", f, count=2, axis=-1, num_outputs=2)
         f = g.node("Mul", g.node("QuickGelu", gate, domain=_MS, alpha=1.0), value)
@@ -285,30 +287,39 @@ def decoder(weights: Weights, *, signed: bool) -> bytes:
         if i + 1 < LAYERS:
             y, x = g.add_norm(x, f, weights.tensor(f"model.decoder.layers.{i + 1}.input_layernorm.weight_merged_0"))
         else:
-            x = g.node("Add", x, f)
-        for part in "kv":
-            inputs[f"{part}{i}"] = (_FLOAT, ["rows", HEADS, "frames", HEAD_SIZE])
-            inputs[f"p{part}{i}"] = (_FLOAT, ["rows", HEADS, "room", WIDE_HEAD])
-            outputs[f"n{part}{i}"] = _FLOAT
-    _choose(g, weights, x)
+            _choose(g, weights, kept, g.node("Add", x, f))
     return g.model(inputs, outputs)
 
 
-def _choose(g: _Graph, weights: Weights, x: str) -> None:
+def _causal(g: _Graph) -> str:
+    """(B, 1, S, L): whether a cell's token may look at a buffer's position."""
+
+    def upto(tensor: str, axis: int) -> str:
+        size = g.node("Shape", tensor, start=axis, end=axis + 1)
+        return g.node("Range", zero, g.node("Squeeze", size), g.constant(np.int64(1)))
+
+    zero = g.constant(np.int64(0))
+    latest = g.node("Add", g.reshape("past", -1, 1, 1, 1), g.reshape(upto("sources", 1), -1, 1))
+    return g.node("LessOrEqual", upto("pk0", 1), latest)
+
+
+def _choose(g: _Graph, weights: Weights, kept: Array, x: str) -> None:
     """The best token and its log-probability, at the wanted places.
 
-    The largest of a softmax is the chosen token's probability. An argmax over 32,768 is slow, so it is taken in two
-    steps: the best block of 256, then the best inside it.
+    An argmax over tens of thousands is slow, so it is taken in two steps: the best block of 256, then the best in it.
     """
-    x = g.node("Gather", g.reshape(x, -1, WIDTH), "wanted")
+    ids = np.pad(kept, (0, -len(kept) % _BLOCK), mode="edge")
+    x = g.node("Gather", x, "wanted")
     y = g.layer_norm(x, weights.tensor("model.decoder.norm.weight_merged_0"))
-    logits = g.row_product(g.by_row(y), weights.linear("logits"))
+    logits = g.row_product(g.by_row(y), take(weights.linear("logits"), kept))
+    if len(ids) > len(kept):
+        room = g.constant(np.array([0, 0, 0, len(ids) - len(kept)], np.int64))
+        logits = g.node("Pad", logits, room, g.constant(np.float32(-1e9)))
     last = g.constant(np.array([-1], np.int64))
-    peaks = g.node("ReduceMax", g.reshape(logits, 0, -1, 256), last, keepdims=0)
-    block = g.node("ArgMax", peaks, axis=-1, keepdims=1)
-    inside = g.node("GatherND", g.reshape(logits, 0, -1, 256), block, batch_dims=1)
-    best = g.node("ArgMax", inside, axis=-1, keepdims=0)
-    base = g.node("Mul", g.reshape(block, -1), g.constant(np.int64(256)))
-    g.node("Add", base, best, outputs=("best",))
-    top = g.node("ReduceMax", g.node("Softmax", logits, axis=-1), last, keepdims=0)
-    g.node("Log", top, outputs=("logprob",))
+    blocks = g.reshape(logits, 0, -1, _BLOCK)
+    block = g.node("ArgMax", g.node("ReduceMax", blocks, last, keepdims=0), axis=-1, keepdims=1)
+    inside = g.node("ArgMax", g.node("GatherND", blocks, block, batch_dims=1), axis=-1, keepdims=1)
+    best = g.node("Add", g.node("Mul", block, g.constant(np.int64(_BLOCK))), inside)
+    chance = g.node("GatherElements", g.node("Softmax", logits, axis=-1), best, axis=1)
+    g.node("Gather", g.constant(ids.astype(np.int64)), g.reshape(best, -1), outputs=("best",))
+    g.node("Log", g.reshape(chance, -1), outputs=("logprob",))

@@ -104,20 +104,9 @@ def join(layers: list[Linear]) -> Linear:
     )
 
 
-def pad_heads(layer: Linear, heads: int, size: int, *, inputs: bool = False) -> Linear:
-    """Widens every head's columns (or, for the layer that reads the heads, rows) to `size` with zero weights."""
-    axis = 0 if inputs else 1
-    q, scale, zero = layer.q, layer.scale, layer.zero
-    narrow = q.shape[axis] // heads
-    split = (*q.shape[:axis], heads, narrow, *q.shape[axis + 1 :])
-    room = [(0, 0)] * len(split)
-    room[axis + 1] = (0, size - narrow)
-    shape = list(q.shape)
-    shape[axis] = heads * size
-    wide = np.pad(q.reshape(split), room, constant_values=zero[0]).reshape(shape)
-    if inputs:
-        return Linear(wide, scale, zero, layer.bias)
-    return Linear(wide, np.full(shape[1], scale[0]), np.full(shape[1], zero[0]), layer.bias)
+def take(layer: Linear, columns: Array) -> Linear:
+    """Some of a layer's outputs."""
+    return Linear(layer.q[:, columns], layer.scale[columns], layer.zero[columns])
 
 
 def quantise(weight: Array) -> Linear:
