@@ -51,7 +51,8 @@ def start(data_dir: Path, models: Store, **environment: str) -> tuple[subprocess
             watchdog.cancel()
             threading.Thread(target=process.stdout.read, daemon=True).start()
             return process, line.split()[-1]
-    raise AssertionError("the server did not start")
+    watchdog.cancel()
+    raise AssertionError(f"the server did not start: exit code {process.wait(START_S)}")
 
 
 @pytest.fixture(scope="session")

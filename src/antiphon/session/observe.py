@@ -2,6 +2,7 @@
 
 from collections import deque
 from collections.abc import Callable
+from functools import partial
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
@@ -13,6 +14,10 @@ from antiphon.slo.objectives import Objectives
 SECONDS = (0.05, 0.1, 0.15, 0.2, 0.25, 0.3, 0.4, 0.5, 0.6, 0.8, 1.0, 1.5, 2.5, 5.0, 10.0)
 BATCH_SECONDS = (0.002, 0.005, 0.01, 0.02, 0.04, 0.06, 0.08, 0.12, 0.2, 0.5, 1.0)
 RECENT = 200  # utterances that admission looks back on
+
+
+def _waiting(load: Callable[[], Load], kind: Kind) -> int:
+    return load().waiting[kind]
 
 
 class Observer:
@@ -71,7 +76,7 @@ class Observer:
         self._steps = Counter("antiphon_decoder_passes", "Decoder passes, rows summed", registry=registry)
         waiting = Gauge("antiphon_work_waiting", "Pieces of decoding that wait", ["kind"], registry=registry)
         for kind in Kind:
-            waiting.labels(kind.name.lower()).set_function(lambda kind=kind: load().waiting[kind])
+            waiting.labels(kind.name.lower()).set_function(partial(_waiting, load, kind))
         Gauge("antiphon_streams_live", "Live channels open", registry=registry).set_function(lambda: load().live)
         Gauge("antiphon_stream_share", "Part of one worker a live channel takes", registry=registry).set_function(
             lambda: load().stream_share

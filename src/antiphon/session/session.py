@@ -16,7 +16,7 @@ from typing import Protocol
 
 from antiphon.audio.decode import Decoder
 from antiphon.audio.live import LiveDecoder
-from antiphon.core.audio import samples_to_ms
+from antiphon.core.audio import Encoding, samples_to_ms
 from antiphon.core.errors import AntiphonError, CapacityError, InternalError
 from antiphon.core.events import Audio, Closed, End, Failed, Final, Flush, Input, Interim, Opened, Output
 from antiphon.core.identity import Principal
@@ -127,8 +127,12 @@ class Session:
         try:
             data = await self._services.fetcher.fetch(media.url) if isinstance(media, Url) else media
             self._sha256.update(data)
-            decoded = await self._services.decoder.decode(data, multichannel=self._spec.multichannel)
-            await self._hear(list(decoded.channels))
+            if self._spec.format.encoding is Encoding.CONTAINER:
+                decoded = await self._services.decoder.decode(data, multichannel=self._spec.multichannel)
+                await self._hear(list(decoded.channels))
+            else:
+                self._decoder = self._live_decoder()
+                await self._hear(await self._decoder.feed(data))
             await self._end()
         except AntiphonError as error:
             self.fail(error)
