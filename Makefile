@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: serve test check format kills mutations soak bench constraints clean
+.PHONY: serve test check format kills mutations requirements clean
 
 serve: $(VENV)/.serve
 	$(BIN)/antiphon serve
@@ -30,19 +30,25 @@ kills: $(VENV)/.develop
 mutations: $(VENV)/.develop
 	ANTIPHON_MUTATIONS=20000 $(BIN)/python -m pytest tests/faults -k mutations
 
-# The versions of constraints.txt, by name, version and hash, as the tests ran with them.
-constraints: $(VENV)/.develop
-	$(BIN)/python tools/constraints.py > constraints.txt
+# The exact versions that the tests ran with, each file of each by its hash.
+requirements: $(VENV)/.develop
+	$(COMPILE) --extra test --extra check -o requirements/develop.txt
+	$(COMPILE) --extra local -c requirements/develop.txt -o requirements/serve.txt
 
-$(VENV)/bin/python:
+COMPILE = $(BIN)/uv pip compile pyproject.toml --upgrade --generate-hashes --universal --python-version 3.11 \
+	--quiet --no-annotate --no-header --no-emit-index-url
+
+$(BIN)/python:
 	$(PYTHON) -m venv $(VENV)
 
-$(VENV)/.serve: pyproject.toml constraints.txt | $(VENV)/bin/python
-	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[local]'
+$(VENV)/.serve: pyproject.toml requirements/serve.txt | $(BIN)/python
+	$(BIN)/python -m pip install --quiet --require-hashes -r requirements/serve.txt
+	$(BIN)/python -m pip install --quiet --no-deps -e .
 	touch $@
 
-$(VENV)/.develop: pyproject.toml constraints.txt | $(VENV)/bin/python
-	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[test,check]'
+$(VENV)/.develop: pyproject.toml requirements/develop.txt | $(BIN)/python
+	$(BIN)/python -m pip install --quiet --require-hashes -r requirements/develop.txt
+	$(BIN)/python -m pip install --quiet --no-deps -e .
 	touch $@
 
 clean:
