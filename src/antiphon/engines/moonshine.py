@@ -90,7 +90,8 @@ class Moonshine:
         self._encoder = _session(graphs.encoder(read_weights(folder / "encoder_model.ort"), signed=signed))
         weights = read_weights(folder / "decoder_model_merged.ort")
         self._memory = _session(graphs.memory(weights, signed=signed))
-        self._decoder = _session(graphs.decoder(weights, np.array(transcript.latin(self._vocabulary)), signed=signed))
+        kept = np.array(transcript.latin(self._vocabulary, graphs.BLOCK))
+        self._decoder = _session(graphs.decoder(weights, kept, signed=signed))
         self._speculative = speculative
         self._batched = batched
 

@@ -29,11 +29,11 @@ WIDTH = HEADS * HEAD_SIZE
 ROTARY = 32  # of a head's channels, this many carry the position
 MOST_POSITIONS = 1024
 HOP_SAMPLES = 384  # one encoder frame
+BLOCK = 256  # tokens are chosen block by block
 EDGE_SAMPLES = 512  # what the convolutions need beyond whole hops
 
 _MS = "com.microsoft"
 _FLOAT, _INT16, _INT64 = 1, 5, 7
-_BLOCK = 256
 
 
 class _Graph:
@@ -219,7 +219,7 @@ def memory(weights: Weights, *, signed: bool) -> bytes:
 
 
 def decoder(weights: Weights, kept: Array, *, signed: bool) -> bytes:
-    """One pass over N new tokens of B rows, S at most in a row. Only `kept` tokens can be chosen.
+    """One pass over N new tokens of B rows, S at most in a row. Only `kept` tokens, whole blocks of them, are chosen.
 
     Linear layers see the tokens packed, without padding; attention sees them as (B, S).
     Inputs, int64: `tokens` (N,); `positions` (1, N); `cells` (N,), where each token is in the flattened (B, S);
@@ -308,18 +308,14 @@ def _choose(g: _Graph, weights: Weights, kept: Array, x: str) -> None:
 
     An argmax over tens of thousands is slow, so it is taken in two steps: the best block of 256, then the best in it.
     """
-    ids = np.pad(kept, (0, -len(kept) % _BLOCK), mode="edge")
     x = g.node("Gather", x, "wanted")
     y = g.layer_norm(x, weights.tensor("model.decoder.norm.weight_merged_0"))
     logits = g.row_product(g.by_row(y), take(weights.linear("logits"), kept))
-    if len(ids) > len(kept):
-        room = g.constant(np.array([0, 0, 0, len(ids) - len(kept)], np.int64))
-        logits = g.node("Pad", logits, room, g.constant(np.float32(-1e9)))
     last = g.constant(np.array([-1], np.int64))
-    blocks = g.reshape(logits, 0, -1, _BLOCK)
+    blocks = g.reshape(logits, 0, -1, BLOCK)
     block = g.node("ArgMax", g.node("ReduceMax", blocks, last, keepdims=0), axis=-1, keepdims=1)
     inside = g.node("ArgMax", g.node("GatherND", blocks, block, batch_dims=1), axis=-1, keepdims=1)
-    best = g.node("Add", g.node("Mul", block, g.constant(np.int64(_BLOCK))), inside)
+    best = g.node("Add", g.node("Mul", block, g.constant(np.int64(BLOCK))), inside)
     chance = g.node("GatherElements", g.node("Softmax", logits, axis=-1), best, axis=1)
-    g.node("Gather", g.constant(ids.astype(np.int64)), g.reshape(best, -1), outputs=("best",))
+    g.node("Gather", g.constant(kept), g.reshape(best, -1), outputs=("best",))
     g.node("Log", g.reshape(chance, -1), outputs=("logprob",))

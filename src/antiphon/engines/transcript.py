@@ -49,13 +49,16 @@ def read_vocabulary(path: Path) -> tuple[bytes, ...]:
     return tuple(b"" if piece in control or piece.startswith(b"<<ST_") else piece for piece in pieces)
 
 
-def latin(vocabulary: Sequence[bytes]) -> list[int]:
+def latin(vocabulary: Sequence[bytes], multiple: int = 1) -> list[int]:
     """The tokens an English transcript is made of: Latin letters, digits, punctuation, and the end.
 
     The vocabulary is a multilingual one. On a fraction of a second of sound the model may hear Chinese; it never
-    should, and not scoring the rest of the vocabulary is faster.
+    should, and not scoring the rest of the vocabulary is faster. As many others are added as fill a `multiple`:
+    control tokens, which are never heard.
     """
-    return [END, *(token for token, piece in enumerate(vocabulary) if piece and _is_latin(piece))]
+    kept = [END, *(token for token, piece in enumerate(vocabulary) if piece and _is_latin(piece))]
+    control = [token for token, piece in enumerate(vocabulary) if not piece and token != END]
+    return kept + control[: -len(kept) % multiple]
 
 
 def _is_latin(piece: bytes) -> bool:
