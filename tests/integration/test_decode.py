@@ -6,9 +6,11 @@ import os
 import signal
 import struct
 import wave
+from array import array
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
+import av
 import pytest
 
 from antiphon.audio.decode import DecodeLimits, Decoder
@@ -116,9 +118,42 @@ async def test_bare_opus_in_stereo_and_opus_that_is_ogg_after_all(decoder: Decod
 
 async def test_an_mp4_whose_index_comes_last_cannot_be_live(decoder: Decoder) -> None:
     live = LiveDecoder(decoder, AudioFormat())
-    with pytest.raises(BadMedia):
+    with pytest.raises(BadMedia, match="index comes first"):
         await _stream(live, encode(SPEECH, "m4a"), 1_000)
     live.close()
+
+
+def _with_pictures() -> bytes:
+    """An mp4 of a moving picture and speech."""
+    file = io.BytesIO()
+    with av.open(file, "w", format="mp4") as container:
+        video = container.add_stream("mpeg4", rate=25, options={"threads": "1"})
+        video.width, video.height, video.pix_fmt = 64, 48, "yuv420p"
+        audio = container.add_stream("aac", rate=16_000, layout="mono")
+        for number in range(50):
+            container.mux(video.encode(av.VideoFrame(64, 48, "yuv420p")))
+            frame = av.AudioFrame(format="fltp", layout="mono", samples=640)
+            frame.sample_rate, frame.pts = 16_000, number * 640
+            samples = memoryview(SPEECH).cast("h")[number * 640 : (number + 1) * 640]
+            frame.planes[0].update(array("f", (value / 32_768 for value in samples)).tobytes())
+            container.mux(audio.encode(frame))
+        container.mux(video.encode(None))
+        container.mux(audio.encode(None))
+    return file.getvalue()
+
+
+def _with_cover() -> bytes:
+    """An mp3 behind an ID3v2 tag with a picture that is none."""
+    picture = b"APIC" + struct.pack(">IH", 100_013, 0) + b"\0image/png\0\3\0" + bytes(100_000)
+    size = len(picture)
+    return b"ID3\3\0\0" + bytes(size >> shift & 0x7F for shift in (21, 14, 7, 0)) + picture + encode(SPEECH, "mp3")
+
+
+async def test_pictures_are_passed_over(decoder: Decoder) -> None:
+    for data in (_with_pictures(), _with_cover()):
+        assert likeness((await decoder.decode(data)).channels[0], SPEECH) > ALIKE
+    (live,) = await _stream(LiveDecoder(decoder, AudioFormat()), _with_cover(), 3_000)
+    assert likeness(live, SPEECH) > ALIKE
 
 
 # -- what is no audio --------------------------------------------------------------------------------------------------

@@ -8,14 +8,13 @@ most `live_at_once` live streams are open; beyond, `CapacityError`.
 
 import asyncio
 import contextlib
+import os
 import signal
 import socket
 import sys
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
-from pathlib import Path
 
-import antiphon
 from antiphon.audio.demux import Job
 from antiphon.audio.frames import HEADER, Kind, Verdict, header
 from antiphon.audio.worker import READY, SPAWN
@@ -147,11 +146,11 @@ class Decoder:
             ours, theirs = socket.socketpair()
             with theirs:
                 self._process = await asyncio.create_subprocess_exec(
-                    *(sys.executable, "-s", "-m", "antiphon.audio.worker"),
+                    *(sys.executable, "-P", "-m", "antiphon.audio.worker"),
                     stdin=theirs.fileno(),
                     stdout=asyncio.subprocess.DEVNULL,
                     stderr=asyncio.subprocess.DEVNULL,
-                    env={"PYTHONPATH": str(Path(antiphon.__file__).parents[1]), "PYTHONDONTWRITEBYTECODE": "1"},
+                    env={"PYTHONPATH": os.pathsep.join(filter(None, sys.path)), "PYTHONDONTWRITEBYTECODE": "1"},
                     cwd="/",
                     start_new_session=True,
                 )

@@ -41,9 +41,10 @@ _OPTIONS = {
     "max_probe_packets": "1",
 }
 # A live stream must not wait for seconds of audio before its first sample comes out.
-_LIVE_OPTIONS = {"analyzeduration": "1", "probesize": "4096", "max_size": "1024"}
+_LIVE_OPTIONS = {"analyzeduration": "1", "probesize": "4096", "formatprobesize": "65536", "max_size": "1024"}
 
 _OGG_MAGIC = b"OggS"
+_MP4_MAGIC = b"ftyp"  # behind four bytes of length
 _PART_BYTES = 65_536
 _BAD_PACKETS_IN_A_ROW = 64
 
@@ -250,8 +251,13 @@ class Decoding:
         first = self._message()
         if self._job.opus_channels and not first.startswith(_OGG_MAGIC):
             self._decode_opus(first)
-        else:
+            return
+        try:
             self._decode_container(LiveSource(self._next_message, first), _OPTIONS | _LIVE_OPTIONS)
+        except av.error.FFmpegError:
+            if first[4:8] != _MP4_MAGIC:
+                raise
+            raise BadMedia("An mp4 or m4a can be streamed only if it is fragmented or its index comes first.") from None
 
     def _decode_container(self, source: io.BytesIO | LiveSource, options: dict[str, str]) -> None:
         with av.open(source, mode="r", options=options, metadata_errors="replace") as container:
