@@ -1,8 +1,14 @@
-"""Fakes for users' and our own tests: time that moves when told, a ledger in memory."""
+"""Fakes for users' and our own tests: time that moves when told, a ledger in memory,
+an ear that hears what is loud and an engine that hears numbers.
+"""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from itertools import takewhile
 
-from antiphon.core.errors import AntiphonError, Conflict
+from antiphon.core.audio import BYTES_PER_MS
+from antiphon.core.errors import AntiphonError, Conflict, EngineError
+from antiphon.core.events import Word
+from antiphon.core.ports import Hypothesis, Utterance
 from antiphon.metering.entry import Entry
 from antiphon.metering.ledger import Claim
 
@@ -68,3 +74,75 @@ class FakeLedger:
         if known.fingerprint != claim.fingerprint:
             raise Conflict("this idempotency key was used for another request")
         return known.session
+
+
+class FakeDetector:
+    """Calls a frame speech where its loudest sample reaches `threshold`. A stream's state is the frames it heard.
+
+    `calls` holds the rows of each call. While `error` is set, every call raises it.
+    """
+
+    def __init__(self, threshold: int = 1000) -> None:
+        self.threshold = threshold
+        self.calls: list[int] = []
+        self.error: Exception | None = None
+
+    def initial_state(self) -> int:
+        return 0
+
+    def probabilities(self, frames: Sequence[bytes], states: Sequence[int]) -> tuple[list[float], list[int]]:
+        if self.error is not None:
+            raise self.error
+        self.calls.append(len(frames))
+        loudest = [max(map(abs, memoryview(frame).cast("h"))) for frame in frames]
+        return [0.99 if peak >= self.threshold else 0.01 for peak in loudest], [state + 1 for state in states]
+
+
+class FakeRecogniser:
+    """Hears a word in each whole 300 ms: "one two three ...", or what `hear` makes of an utterance.
+
+    `calls` holds the utterances of each call. A call with an utterance that `fails` raises `EngineError`.
+    A token is a word's number; what of the draft agrees is counted as accepted.
+    """
+
+    WORD_MS = 300
+
+    def __init__(
+        self,
+        hear: Callable[[Utterance], str] | None = None,
+        fails: Callable[[Utterance], bool] = lambda utterance: False,
+    ) -> None:
+        self.hear = hear or self._count
+        self.fails = fails
+        self.calls: list[tuple[Utterance, ...]] = []
+
+    def recognise(self, batch: Sequence[Utterance]) -> list[Hypothesis]:
+        self.calls.append(tuple(batch))
+        if any(self.fails(utterance) for utterance in batch):
+            raise EngineError("this was asked for")
+        return [self._hypothesis(utterance) for utterance in batch]
+
+    def _count(self, utterance: Utterance) -> str:
+        words = len(utterance.pcm) // BYTES_PER_MS // self.WORD_MS
+        return " ".join(_NUMBERS[n % len(_NUMBERS)] for n in range(words))
+
+    def _hypothesis(self, utterance: Utterance) -> Hypothesis:
+        texts = self.hear(utterance).split()
+        step_ms = len(utterance.pcm) // BYTES_PER_MS // max(1, len(texts)) if utterance.timed else 0
+        words = tuple(Word(text, n * step_ms, (n + 1) * step_ms, 0.9) for n, text in enumerate(texts))
+        tokens = tuple(range(1, len(texts) + 1))
+        agreed = zip(tokens, utterance.draft, strict=False)
+        accepted = sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], agreed))
+        return Hypothesis(
+            text=" ".join(texts),
+            words=words,
+            confidence=0.9 if texts else 0.0,
+            tokens=tokens,
+            pieces=tuple(f" {text}" for text in texts),
+            logprobs=(-0.1,) * len(texts),
+            accepted=accepted,
+            steps=len(tokens) - accepted + 1,
+        )
+
+
+_NUMBERS = ("one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten")

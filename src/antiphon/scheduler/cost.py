@@ -1,16 +1,27 @@
 """How long a batch will take, learnt from how long batches took.
 
-A linear model over three features of a batch, fitted online by recursive least squares with forgetting (Haykin,
-*Adaptive Filter Theory*, ch. 10): a constant, the audio to encode, and the new audio of the row that has most of it,
-because rows are decoded together and the last one to finish decides how many steps are taken.
+A linear model over three features of a batch: a constant, the audio to encode, and the new audio of the row that has
+most of it, because rows are decoded together and the last one to finish decides how many steps are taken. It is fitted
+online by recursive least squares with forgetting (Ljung, *System Identification*, 11.2), in the form that keeps the
+information matrix rather than its inverse, so that three rules are easy to keep:
+
+1. Information fades, but never below a floor: after a million batches all alike, the model is neither deaf to the next
+   change nor thrown about by the first batch that differs.
+2. One stall of the machine is not a law: what a batch may be believed to have taken is bounded.
+3. No weight goes below zero, which would say that more work takes less time.
 """
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Protocol
+
+import numpy as np
 
 FORGET = 0.995
 PRIOR = (6.0, 6.0, 10.0)  # ms: per batch, per second of audio, per second of not yet drafted audio
-UNCERTAINTY = 1.0
+FLOOR = 0.3  # of information, in batches
+SURPRISE = 4.0  # a batch is believed to have taken at most this many times what was predicted ...
+STALL_MS = 50.0  # ... and this on top
 
 
 class Load(Protocol):
@@ -23,6 +34,14 @@ class Load(Protocol):
     def new_audio_ms(self) -> int: ...
 
 
+@dataclass(frozen=True, slots=True)
+class Row:
+    """A thought item, to ask what it would cost."""
+
+    audio_ms: int
+    new_audio_ms: int
+
+
 def features(batch: Sequence[Load]) -> tuple[float, float, float]:
     """(1, seconds of audio, the most seconds of new audio in one row)."""
     return (1.0, sum(i.audio_ms for i in batch) / 1000, max(i.new_audio_ms for i in batch) / 1000)
@@ -32,23 +51,17 @@ class CostModel:
     """Predicts and learns a batch's wall time in milliseconds."""
 
     def __init__(self, prior: tuple[float, float, float] = PRIOR) -> None:
-        self.weights = list(prior)
-        self._p = [[UNCERTAINTY if r == c else 0.0 for c in range(3)] for r in range(3)]
+        self._fit = np.array(prior)  # a weight may be below zero in here: the fit needs that to find back
+        self._information = np.eye(3)
+        self.weights = prior
 
     def predict_ms(self, batch: Sequence[Load]) -> float:
-        return self.of(features(batch))
-
-    def of(self, x: tuple[float, float, float]) -> float:
-        return max(1.0, sum(w * f for w, f in zip(self.weights, x, strict=True)))
+        return max(1.0, sum(w * f for w, f in zip(self.weights, features(batch), strict=True)))
 
     def learn(self, batch: Sequence[Load], took_ms: float) -> None:
-        x = features(batch)
-        px = [sum(row[c] * x[c] for c in range(3)) for row in self._p]
-        gain = [v / (FORGET + sum(f * v for f, v in zip(x, px, strict=True))) for v in px]
-        error = took_ms - sum(w * f for w, f in zip(self.weights, x, strict=True))
-        # A weight below zero would say that more work takes less time.
-        self.weights = [max(0.0, w + g * error) for w, g in zip(self.weights, gain, strict=True)]
-        for r in range(3):
-            for c in range(3):
-                # The cap keeps a long run of like batches from winding the uncertainty up without end.
-                self._p[r][c] = max(-10.0, min(10.0, (self._p[r][c] - gain[r] * px[c]) / FORGET))
+        x = np.array(features(batch))
+        believed = min(took_ms, SURPRISE * self.predict_ms(batch) + STALL_MS)
+        self._information = FORGET * self._information + (1 - FORGET) * FLOOR * np.eye(3) + np.outer(x, x)
+        self._fit += np.linalg.solve(self._information, x) * (believed - self._fit @ x)
+        a, b, c = np.maximum(self._fit, 0.0).tolist()
+        self.weights = a, b, c

@@ -8,6 +8,8 @@ It knows positions in samples, no clock and no audio. What each state does with 
 | SPEECH  | stays; too long -> Cut                  | `PAUSE_FRAMES` in a row -> PAUSE: Pause                    |
 | PAUSE   | -> SPEECH: Resume                       | silence >= endpoint -> SILENCE: Stop; too long -> SILENCE: Part |
 
+A change of state comes before the check for length, which then follows with the next frame.
+
 The thresholds have hysteresis: a frame starts speech at `SPEECH_ON`, and keeps it alive at `SPEECH_OFF`.
 """
 
@@ -21,11 +23,12 @@ SPEECH_ON = 0.5
 SPEECH_OFF = 0.35
 START_FRAMES = 2
 PAUSE_FRAMES = 3
+TAIL = PAUSE_FRAMES * FRAME  # silence that an utterance keeps after its speech: what is known of it at a pause
 PRE_ROLL = ms_to_samples(224)  # before the first speech frame: quiet first consonants
 LONGEST = ms_to_samples(15_000)
 CUT_SEARCH = ms_to_samples(5_000)  # how far back from the longest utterance its quietest point is looked for
 
-# A pause is only recognised as one after this much silence, so no utterance can end sooner.
+# A pause is only recognised as one after this much silence, so no utterance can end before the frame after it.
 SHORTEST_ENDPOINT_MS = 96
 
 
@@ -84,7 +87,7 @@ class Endpointer:
             self._run += 1
             silence = self.position - self.speech_end
             if self.state is State.PAUSE and self._silence is not None and silence >= self._silence:
-                self.reset(self.position)
+                self.reset(self.speech_end + TAIL)
                 return Change(Turn.STOP, self.speech_end)
             if self.state is State.SPEECH and self._run >= PAUSE_FRAMES:
                 self.state = State.PAUSE
@@ -92,7 +95,7 @@ class Endpointer:
         if self.position - self.start < self._longest:
             return None
         if self.state is State.PAUSE:
-            self.reset(self.position)
+            self.reset(self.speech_end + TAIL)
             return Change(Turn.PART, self.speech_end)
         return Change(Turn.CUT, self.position)
 
@@ -114,7 +117,7 @@ class Endpointer:
         if self._run < START_FRAMES:
             return None
         self.state = State.SPEECH
-        self.onset = begin - (self._run - 1) * FRAME
+        self.onset = max(self._floor, begin - (self._run - 1) * FRAME)
         self.start = max(self._floor, self.onset - PRE_ROLL)
         self.speech_end = self.position
         self._run = 0

@@ -11,6 +11,7 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
+from heapq import nsmallest
 
 
 class Kind(IntEnum):
@@ -42,6 +43,7 @@ class Limits:
     elastic_ms: float = 40.0
     length_ratio: float = 3.0
     short_ms: int = 1000  # rows below this length are all alike
+    look: int = 8  # times `rows`: how many of the most urgent items are looked at to fill a batch
 
 
 Predict = Callable[[Sequence[Item]], float]
@@ -58,18 +60,19 @@ def schedule(
         return []
     urgent = [i for i in waiting if i.kind is Kind.FINAL or (i.kind is Kind.FIRST and i.deadline_ns > now_ns)]
     if urgent:
-        return _fill(sorted(urgent, key=_order), limits.urgent_ms, predict_ms, limits)
+        return _fill(urgent, limits.urgent_ms, predict_ms, limits)
     if free <= kept:
         return []
-    return _fill(sorted(waiting, key=_order), limits.elastic_ms, predict_ms, limits)
+    return _fill(waiting, limits.elastic_ms, predict_ms, limits)
 
 
 def _order(item: Item) -> tuple[int, int, int]:
     return item.deadline_ns, item.kind, item.key
 
 
-def _fill(ordered: Sequence[Item], bound_ms: float, predict_ms: Predict, limits: Limits) -> list[Item]:
-    """The first item always, then those after it that keep the batch within its bounds."""
+def _fill(items: Sequence[Item], bound_ms: float, predict_ms: Predict, limits: Limits) -> list[Item]:
+    """The most urgent item always, then those after it that keep the batch within its bounds."""
+    ordered = nsmallest(limits.rows * limits.look, items, key=_order)
     batch = [ordered[0]]
     shortest = longest = max(limits.short_ms, ordered[0].audio_ms)
     for item in ordered[1:]:

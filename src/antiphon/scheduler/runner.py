@@ -6,25 +6,28 @@ priority than the event loop: reading sockets late would be measured as lateness
 """
 
 import asyncio
+import logging
 import os
 import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass, field
-from itertools import count
 from typing import Any
 
 from antiphon.core.audio import SAMPLE_RATE
-from antiphon.core.errors import AntiphonError, EngineError
+from antiphon.core.errors import AntiphonError, EngineError, InternalError
 from antiphon.core.ports import Clock, Hypothesis, Recogniser, Utterance, VoiceDetector
-from antiphon.scheduler.cost import CostModel
-from antiphon.scheduler.endpoint import FRAME
-from antiphon.scheduler.policy import Item, Kind, Limits, schedule
-from antiphon.scheduler.stream import NS_PER_MS, Heard, Stream, StreamSpec, Timing, Work
+from antiphon.scheduler.board import Batch, WaitingRoom
+from antiphon.scheduler.cost import CostModel, Row
+from antiphon.scheduler.policy import Kind, Limits
+from antiphon.scheduler.stream import NS_PER_MS, Heard, Stream, StreamSpec, Timing
 
 FRAMES_PER_ROUND = 32  # of one stream, so that a recording does not hold live streams up
 BACKLOG = 30 * SAMPLE_RATE  # samples a stream may be ahead of the voice detector before its sender must wait
 WORKER_NICENESS = 5
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +65,7 @@ class Settings:
 
 
 class Runner:
-    """Implements `scheduler.stream.Board`."""
+    """One recogniser, one voice detector, all streams."""
 
     def __init__(
         self,
@@ -78,14 +81,11 @@ class Runner:
         self._settings = settings
         self._report = report
         self.cost = CostModel()
+        self._board = WaitingRoom(settings.workers, settings.limits, self.cost)
         self._streams: set[Stream] = set()
         self._fresh: set[Stream] = set()  # streams with audio or marks the detector has not seen
         self._wake = asyncio.Event()
-        self._heard = asyncio.Condition()
-        self._waiting: dict[int, Work] = {}
-        self._keys = count()
-        self._free = settings.workers
-        self._live = 0
+        self._heard = asyncio.Event()  # replaced by a new one whenever it is set: it means "since you looked"
         self._workers = ThreadPoolExecutor(settings.workers, "engine", initializer=_be_nice)
         self._ears = ThreadPoolExecutor(1, "vad", initializer=_be_nice)
         self._listening: asyncio.Task[None] | None = None
@@ -98,34 +98,39 @@ class Runner:
         self._listening = asyncio.create_task(self._listen(), name="listen")
 
     async def stop(self) -> None:
+        """Closes every stream, without a word to it, and waits for what the engine is at."""
         if self._listening:
             self._listening.cancel()
             await asyncio.gather(self._listening, return_exceptions=True)
+        for stream in tuple(self._streams):
+            self.close(stream)
         self._workers.shutdown(wait=True, cancel_futures=True)
         self._ears.shutdown(wait=True, cancel_futures=True)
 
     # -- for sessions --------------------------------------------------------------------------------------------------
 
     def open(self, spec: StreamSpec, emit: Callable[[Heard | AntiphonError], None]) -> Stream:
-        stream = Stream(spec, self, emit, self._detector.initial_state(), self._settings.timing)
+        stream = Stream(spec, self._board, emit, self._detector.initial_state(), self._settings.timing)
         self._streams.add(stream)
-        self._live += spec.live
+        self._board.live += spec.live
         return stream
 
     def close(self, stream: Stream) -> None:
         if stream in self._streams:
             self._streams.remove(stream)
-            self._live -= stream.spec.live
+            self._board.live -= stream.spec.live
             self._fresh.discard(stream)
             stream.abandon()
+            self._notify()
 
     async def feed(self, stream: Stream, pcm: bytes) -> None:
-        """Waits while the stream is more than `BACKLOG` ahead of what was heard."""
+        """Waits while the stream is more than `BACKLOG` ahead of what was heard. Closed streams take nothing."""
+        if stream.closed:
+            return
         stream.feed(pcm, self._clock.now_ns())
         self._freshen(stream)
-        if stream.backlog > BACKLOG:
-            async with self._heard:
-                await self._heard.wait_for(lambda: stream.closed or stream.backlog <= BACKLOG)
+        while stream.backlog > BACKLOG and not stream.closed:
+            await self._heard.wait()
 
     def flush(self, stream: Stream) -> None:
         stream.flush()
@@ -136,25 +141,12 @@ class Runner:
         self._freshen(stream)
 
     def load(self) -> Load:
-        waiting = dict.fromkeys(Kind, 0)
-        for work in self._waiting.values():
-            waiting[work.kind] += 1
         # A typical utterance: 4 s of speech in 5 s, a first interim, and a final of which 1 s is new, in batches of 4.
-        first = self.cost.predict_ms([Item(0, Kind.FIRST, 0, 500, 500)] * 4) / 4
-        final = self.cost.predict_ms([Item(0, Kind.FINAL, 0, 4000, 1000)] * 4) / 4
-        recordings = len(self._streams) - self._live
-        return Load(self._live, recordings, waiting, self._settings.workers, (first + final) / 5000)
-
-    # -- the board -----------------------------------------------------------------------------------------------------
-
-    def put(self, work: Work) -> None:
-        self._waiting[next(self._keys)] = work
-
-    def drop(self, work: Work) -> None:
-        self._waiting = {k: w for k, w in self._waiting.items() if w is not work}
-
-    def forget(self, stream: Stream) -> None:
-        self._waiting = {k: w for k, w in self._waiting.items() if w.stream is not stream}
+        first = self.cost.predict_ms([Row(500, 500)] * 4) / 4
+        final = self.cost.predict_ms([Row(4000, 1000)] * 4) / 4
+        live = self._board.live
+        recordings = len(self._streams) - live
+        return Load(live, recordings, self._board.counts(), self._settings.workers, (first + final) / 5000)
 
     # -- voice activity ------------------------------------------------------------------------------------------------
 
@@ -162,8 +154,11 @@ class Runner:
         self._fresh.add(stream)
         self._wake.set()
 
+    def _notify(self) -> None:
+        self._heard.set()
+        self._heard = asyncio.Event()
+
     async def _listen(self) -> None:
-        loop = asyncio.get_running_loop()
         while True:
             await self._wake.wait()
             if all(s.spec.live for s in self._fresh):
@@ -171,17 +166,26 @@ class Runner:
             streams = [s for s in self._fresh if not s.closed]
             self._fresh.clear()
             self._wake.clear()
-            rows = [(s, s.frames(FRAMES_PER_ROUND)) for s in streams]
-            probabilities = await loop.run_in_executor(self._ears, self._detect, rows)
-            now_ns = self._clock.now_ns()
-            for (stream, _), heard in zip(rows, probabilities, strict=True):
-                if not stream.closed:
-                    stream.hear(heard, now_ns)
-                    if stream.backlog >= FRAME:
-                        self._freshen(stream)
+            await self._hear(streams)
             self._dispatch()
-            async with self._heard:
-                self._heard.notify_all()
+            self._notify()
+
+    async def _hear(self, streams: list[Stream]) -> None:
+        """One round: what those streams have for the voice detector, in as few calls as it takes."""
+        rows = [(s, s.frames(FRAMES_PER_ROUND)) for s in streams]
+        try:
+            probabilities = await asyncio.get_running_loop().run_in_executor(self._ears, self._detect, rows)
+        except Exception as error:
+            log.exception("the voice detector failed")
+            for stream in streams:
+                self._break(stream, EngineError(f"the voice detector failed: {type(error).__name__}"))
+            return
+        now_ns = self._clock.now_ns()
+        for stream, heard in zip(streams, probabilities, strict=True):
+            if not stream.closed:
+                self._safely(stream, stream.hear, heard, now_ns)
+                if stream.ready:
+                    self._freshen(stream)
 
     def _detect(self, rows: Sequence[tuple[Stream, list[bytes]]]) -> list[list[float]]:
         """On the detector's thread: the n-th frames of all streams that have one, in one call."""
@@ -200,25 +204,10 @@ class Runner:
 
     def _dispatch(self) -> None:
         """Give free workers what the policy chooses, until it chooses nothing."""
-        while self._free and self._waiting:
-            kept = 1 if self._live and self._settings.workers > 1 else 0
-            batch = schedule(
-                self._clock.now_ns(),
-                [work.item(key) for key, work in self._waiting.items()],
-                self._free,
-                kept,
-                self.cost.predict_ms,
-                self._settings.limits,
-            )
-            if not batch:
-                return
-            works = [self._waiting.pop(item.key) for item in batch]
-            utterances = [Utterance(w.audio(), w.draft, w.stream.spec.timed) for w in works]
-            for work in works:
-                work.stream.started(work)
-            self._free -= 1
+        while batch := self._board.take(self._clock.now_ns()):
+            utterances = [Utterance(w.audio(), w.draft, w.stream.spec.timed) for w in batch.works]
             call = asyncio.get_running_loop().run_in_executor(self._workers, self._recognise, utterances)
-            call.add_done_callback(lambda done, batch=batch, works=works: self._done(batch, works, done))  # type: ignore[misc]
+            call.add_done_callback(lambda done, batch=batch: self._done(batch, done))  # type: ignore[misc]
 
     def _recognise(self, utterances: list[Utterance]) -> tuple[float, list[Hypothesis | EngineError]]:
         """On a worker: the results and the milliseconds taken. One bad row must not cost its neighbours theirs."""
@@ -226,49 +215,71 @@ class Runner:
         results: list[Hypothesis | EngineError]
         try:
             results = list(self._recogniser.recognise(utterances))
+            if len(results) != len(utterances):
+                raise EngineError("the speech engine lost a row")
         except Exception:
             results = [self._alone(u) for u in utterances]
         return (self._clock.now_ns() - begun) / NS_PER_MS, results
 
     def _alone(self, utterance: Utterance) -> Hypothesis | EngineError:
         try:
-            return self._recogniser.recognise([utterance])[0]
+            (result,) = self._recogniser.recognise([utterance])
         except Exception as error:
+            log.exception("the speech engine failed")
             return EngineError(f"the speech engine failed: {type(error).__name__}")
+        return result
 
-    def _done(
-        self,
-        batch: list[Item],
-        works: list[Work],
-        call: "asyncio.Future[tuple[float, list[Hypothesis | EngineError]]]",
-    ) -> None:
-        self._free += 1
+    def _done(self, batch: Batch, call: "asyncio.Future[tuple[float, list[Hypothesis | EngineError]]]") -> None:
+        self._board.give_back()
         if call.cancelled():
             return
         took_ms, results = call.result()
-        predicted_ms = self.cost.predict_ms(batch)
-        self.cost.learn(batch, took_ms)
         good = [r for r in results if isinstance(r, Hypothesis)]
+        if len(good) == len(results):
+            self.cost.learn(batch.items, took_ms)
+        for work, result in zip(batch.works, results, strict=True):
+            stream = work.stream
+            if isinstance(result, Hypothesis):
+                self._safely(stream, stream.complete, work, result)
+            else:
+                self._safely(stream, stream.fail, work, result)
+            if stream.ready and not stream.closed:
+                self._freshen(stream)  # it may have waited for this
+        self._dispatch()
         self._report(
             BatchReport(
-                tuple(i.kind for i in batch),
-                sum(i.audio_ms for i in batch),
+                tuple(i.kind for i in batch.items),
+                sum(i.audio_ms for i in batch.items),
                 took_ms,
-                predicted_ms,
-                sum(len(w.draft) for w in works),
+                batch.predicted_ms,
+                sum(len(w.draft) for w in batch.works),
                 sum(r.accepted for r in good),
                 sum(r.steps for r in good),
             )
         )
-        for work, result in zip(works, results, strict=True):
-            if isinstance(result, Hypothesis):
-                work.stream.complete(work, result)
-            else:
-                work.stream.fail(result)
-        self._dispatch()
+
+    # -- one stream's defects are its own ------------------------------------------------------------------------------
+
+    def _safely(self, stream: Stream, step: Callable[..., None], *given: Any) -> None:
+        try:
+            step(*given)
+        except Exception:
+            log.exception("a stream failed")
+            self._break(stream, InternalError("The server failed; this has been logged."))
+
+    def _break(self, stream: Stream, error: AntiphonError) -> None:
+        """Tell the session that its stream is no more."""
+        if not stream.closed:
+            with suppress(Exception):
+                stream.emit(error)
+            self.close(stream)
 
 
 def _be_nice() -> None:
     """Lower this thread's priority, where the system lets threads have their own (Linux)."""
-    if hasattr(os, "setpriority"):
-        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), WORKER_NICENESS)
+    if not hasattr(os, "setpriority"):
+        return
+    with suppress(OSError):  # a system where it takes only whole processes; the engine works without
+        thread = threading.get_native_id()
+        nicer = os.getpriority(os.PRIO_PROCESS, thread) + WORKER_NICENESS
+        os.setpriority(os.PRIO_PROCESS, thread, nicer)

@@ -8,22 +8,23 @@ has no clock: `now_ns` is an argument. Finals leave in the order of their uttera
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any
 
-import numpy as np
-
-from antiphon.core.audio import BYTES_PER_SAMPLE, ms_to_samples, samples_to_ms
+from antiphon.core.audio import ms_to_samples, samples_to_ms
 from antiphon.core.errors import AntiphonError
 from antiphon.core.events import Cause, Final, Interim, SpeechStarted, Token, Transcript, UtteranceEnded, Word
 from antiphon.core.ports import Hypothesis
-from antiphon.scheduler.endpoint import CUT_SEARCH, FRAME, PAUSE_FRAMES, PRE_ROLL, Change, Endpointer, State, Turn
-from antiphon.scheduler.policy import Item, Kind
+from antiphon.scheduler.endpoint import CUT_SEARCH, FRAME, PRE_ROLL, TAIL, Change, Endpointer, State, Turn
+from antiphon.scheduler.policy import Kind
+from antiphon.scheduler.tape import Tape
+from antiphon.scheduler.work import Board, Segment, Work
 
 NS_PER_MS = 1_000_000
-TAIL = PAUSE_FRAMES * FRAME  # silence kept after speech: what is known of it when a pause is recognised
 FIRST_AUDIO = ms_to_samples(160)  # of speech, before a first interim is worth decoding
 RETRY_AUDIO = ms_to_samples(96)  # more, after a first interim that was empty
 REFRESH_AUDIO = ms_to_samples(320)  # new audio, before a better interim is worth decoding
+MOST_PENDING = 8  # finals that may wait; with more the stream listens no further, so a fast sender must wait
+MOST_MARKS = 64  # flushes that may wait; more of them are one
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +55,8 @@ class StreamSpec:
 class Drained:
     """After `end`: everything was said."""
 
+    channel: int
+
 
 @dataclass(frozen=True, slots=True)
 class Heard:
@@ -65,63 +68,16 @@ class Heard:
 
 
 @dataclass(slots=True)
-class Segment:
-    """An utterance that ended, until its turn to be said."""
-
-    start: int
-    end: int
-    cause: Cause
-    onset_ns: int
-    spoken_ns: int
-    hypothesis: Hypothesis | None = None
-    drained: bool = False
-
-
-@dataclass(eq=False, slots=True)
-class Work:
-    """One piece of decoding, waiting or running. `segment` is set where it makes a final."""
-
-    stream: "Stream"
-    utterance: int
-    kind: Kind
-    start: int
-    end: int
-    deadline_ns: int
-    draft: tuple[int, ...]
-    draft_end: int
-    segment: Segment | None = None
-    pcm: bytes = b""
-
-    def item(self, key: int) -> Item:
-        new = samples_to_ms(self.end - max(self.start, self.draft_end))
-        return Item(key, self.kind, self.deadline_ns, samples_to_ms(self.end - self.start), new)
-
-    def audio(self) -> bytes:
-        return self.pcm or self.stream.cut(self.start, self.end)
-
-
-class Board(Protocol):
-    """Where work waits."""
-
-    def put(self, work: Work) -> None: ...
-
-    def drop(self, work: Work) -> None: ...
-
-    def forget(self, stream: "Stream") -> None: ...
-
-
-@dataclass(slots=True)
 class _Utterance:
     """What is known of the utterance being spoken."""
 
-    number: int = 0
     onset_ns: int = 0
     first_due_ns: int = 0
     heard: Hypothesis | None = None
-    heard_start: int = 0
     heard_end: int = 0
+    tried_end: int = 0  # where the last decoding ended, whether or not it came to anything
     said: bool = False  # an interim was emitted
-    waiting: Work | None = None
+    waiting: Work | None = None  # at most one of these two
     running: Work | None = None
 
 
@@ -142,14 +98,14 @@ class Stream:
 
     def __post_init__(self) -> None:
         limits = [ms for ms in (self.spec.endpointing_ms, self.spec.utterance_end_ms) if ms is not None]
-        self._ends = Endpointer(min(limits, default=None))
-        self._pcm = bytearray()
-        self._base = 0  # sample position of the first byte in `_pcm`
-        self._arrivals: deque[tuple[int, int]] = deque()
+        self._silence_ms = min(limits, default=None)
+        self._ends = Endpointer(self._silence_ms)
+        self._tape = Tape()
         self._marks: deque[tuple[int, Cause]] = deque()
         self._segments: deque[Segment] = deque()
         self._now = _Utterance()
         self._gap_from: int | None = None  # last word's end, while `UtteranceEnded` is still to be said
+        self._ended = False
         self.closed = False
 
     # -- what the session does -----------------------------------------------------------------------------------------
@@ -157,7 +113,7 @@ class Stream:
     @property
     def received(self) -> int:
         """Samples received so far."""
-        return self._base + len(self._pcm) // BYTES_PER_SAMPLE
+        return self._tape.end
 
     @property
     def backlog(self) -> int:
@@ -165,19 +121,34 @@ class Stream:
         return self.received - self._ends.position
 
     @property
+    def ready(self) -> bool:
+        """Whether `frames` has any."""
+        return self._count() > 0
+
+    @property
     def pending(self) -> int:
         """Finals that wait to be said."""
         return len(self._segments)
 
     def feed(self, pcm: bytes, now_ns: int) -> None:
-        self._pcm += pcm
-        self._arrivals.append((self.received, now_ns))
+        """More audio, whole samples; nothing is taken after `end`."""
+        if not self._ended:
+            self._tape.append(pcm, now_ns)
 
     def flush(self) -> None:
-        self._marks.append((self.received, Cause.FLUSH))
+        """Finalise what was received so far. Flushes with nothing between them are one."""
+        if self._ended:
+            return
+        mark = (self.received, Cause.FLUSH)
+        if self._marks and (self._marks[-1] == mark or len(self._marks) >= MOST_MARKS):
+            self._marks.pop()
+        self._marks.append(mark)
 
     def end(self) -> None:
-        self._marks.append((self.received, Cause.END))
+        """Finalise everything; `Drained` is the last event."""
+        if not self._ended:
+            self._ended = True
+            self._marks.append((self.received, Cause.END))
 
     def abandon(self) -> None:
         """The session is gone: no more work, no more events."""
@@ -187,13 +158,17 @@ class Stream:
 
     # -- voice activity ------------------------------------------------------------------------------------------------
 
-    def frames(self, most: int) -> list[bytes]:
-        """Up to that many frames that wait for the voice detector, none of which crosses a mark."""
+    def _count(self) -> int:
+        """How many frames the voice detector may be given: none crosses a mark, none while too many finals wait."""
+        if len(self._segments) >= MOST_PENDING:
+            return 0
         upto = self._marks[0][0] if self._marks else self.received
-        count = min(most, (upto - self._ends.position) // FRAME)
-        return [
-            self.cut(at, at + FRAME) for at in range(self._ends.position, self._ends.position + count * FRAME, FRAME)
-        ]
+        return max(0, upto - self._ends.position) // FRAME
+
+    def frames(self, most: int) -> list[bytes]:
+        """Up to that many frames that wait for the voice detector."""
+        begin = self._ends.position
+        return [self._tape.cut(at, at + FRAME) for at in range(begin, begin + min(most, self._count()) * FRAME, FRAME)]
 
     def hear(self, probabilities: list[float], now_ns: int) -> None:
         """What the voice detector said of the frames that `frames` gave."""
@@ -206,41 +181,42 @@ class Stream:
         while self._marks and self._marks[0][0] - self._ends.position < FRAME:
             self._mark(*self._marks.popleft(), now_ns)
         self._want_interim()
-        self._trim()
+        self._forget()
 
     def _turn(self, change: Change, now_ns: int) -> None:
         match change.turn:
             case Turn.START:
-                self._begin()
+                self._begin(self._ends.onset + 1)
                 if self.spec.speech_events:
                     self._say(Heard(SpeechStarted(self.spec.channel, samples_to_ms(change.at)), self._now.onset_ns))
             case Turn.PAUSE:
-                self._decode_ahead(change.at)
+                self._at_pause()
             case Turn.STOP:
-                self._finish(min(change.at + TAIL, self._ends.position), change.at, Cause.ENDPOINT, now_ns)
+                self._finish(change.at + TAIL, change.at, Cause.ENDPOINT, now_ns)
             case Turn.PART:
-                self._finish(min(change.at + TAIL, self._ends.position), change.at, Cause.LENGTH, now_ns)
+                self._finish(change.at + TAIL, change.at, Cause.LENGTH, now_ns)
             case Turn.CUT:
-                at = self._quietest()
+                at = self._tape.quietest(self._ends.position - CUT_SEARCH, self._ends.position)
                 self._finish(at, at, Cause.LENGTH, now_ns)
                 self._ends.split(at)
-                self._begin()
+                # What follows the cut was heard long ago, but is an utterance of its own only from now on.
+                self._begin(self._ends.position)
             case Turn.RESUME:
-                if self._now.waiting:
-                    self.board.drop(self._now.waiting)
-                    self._now.waiting = None
+                if self._now.waiting and self._now.waiting.kind is Kind.FINAL:
+                    self._drop_waiting()
 
-    def _begin(self) -> None:
-        self._gap_from = None
-        onset_ns = self._arrival(self._ends.onset + 1)
-        self._now = _Utterance(
-            self._now.number + 1, onset_ns, onset_ns + self.timing.first_ms * NS_PER_MS, heard_end=self._ends.start
-        )
+    def _begin(self, onset: int) -> None:
+        onset_ns = self._tape.arrival_ns(onset)
+        due_ns = onset_ns + self.timing.first_ms * NS_PER_MS
+        start = self._ends.start
+        self._now = _Utterance(onset_ns, due_ns, heard_end=start, tried_end=start)
 
     def _mark(self, at: int, cause: Cause, now_ns: int) -> None:
         if self._ends.state is not State.SILENCE:
-            self._finish(at, self._ends.speech_end, cause, now_ns)
-            self._ends.reset(at)
+            # In a pause only silence follows what was decoded ahead.
+            end = at if self._ends.state is State.SPEECH else self._ends.speech_end + TAIL
+            self._finish(end, self._ends.speech_end, cause, now_ns)
+            self._ends.reset(end)
         elif cause is Cause.FLUSH:
             self._segments.append(Segment(at, at, cause, 0, 0, _EMPTY))
         if cause is Cause.END:
@@ -250,97 +226,112 @@ class Stream:
     # -- work ----------------------------------------------------------------------------------------------------------
 
     def _want_interim(self) -> None:
-        """Ask for an interim where there is enough new audio; one that already waits hears up to now instead."""
-        now = self._now
+        """In speech, ask for an interim where there is enough new audio."""
+        now, end = self._now, self._ends.position
         if not (self.spec.live and self.spec.interims) or self._ends.state is not State.SPEECH or now.running:
             return
-        end = self._ends.position
+        if now.tried_end <= self._ends.start:
+            enough = end - self._ends.onset >= FIRST_AUDIO
+        else:
+            enough = end - now.tried_end >= (REFRESH_AUDIO if now.said else RETRY_AUDIO)
+        if enough or now.waiting:
+            self._ask_interim(end)
+
+    def _ask_interim(self, end: int) -> None:
+        """An interim up to `end`; one that already waits hears up to there instead."""
+        now = self._now
         if now.waiting:
             now.waiting.end = end
-            return
-        if now.said:
-            wanted = end - now.heard_end >= REFRESH_AUDIO
-        elif now.heard:
-            wanted = end - now.heard_end >= RETRY_AUDIO
+        elif now.said:
+            due_ns = self._tape.arrival_ns(now.tried_end) + self.timing.refresh_ms * NS_PER_MS
+            now.waiting = self._put(Kind.REFRESH, end, due_ns)
         else:
-            wanted = end - self._ends.onset >= FIRST_AUDIO
-        if wanted:
-            kind = Kind.REFRESH if now.said else Kind.FIRST
-            due = self._arrival(now.heard_end) + self.timing.refresh_ms * NS_PER_MS if now.said else now.first_due_ns
-            now.waiting = self._put(kind, end, due)
+            now.waiting = self._put(Kind.FIRST, end, now.first_due_ns)
 
-    def _decode_ahead(self, speech_end: int) -> None:
-        """At a pause: decode what will be the final if the speaker does not go on, while the silence runs."""
-        if self._now.waiting:
-            self.board.drop(self._now.waiting)
-            self._now.waiting = None
-        silence = self.spec.endpointing_ms
-        if self.spec.live and silence is not None and self._now.running is None:
-            due = self._arrival(speech_end) + min(silence, self.timing.final_ms) * NS_PER_MS
-            self._now.waiting = self._put(Kind.FINAL, speech_end + TAIL, due)
+    def _at_pause(self) -> None:
+        """Decode what will be the final if the speaker does not go on, while the silence runs; or, where no silence
+        ends an utterance, what will be the last interim for a while.
+        """
+        now, end = self._now, self._ends.speech_end + TAIL
+        if not self.spec.live or now.running or now.heard_end == end:
+            return
+        if self._silence_ms is None:
+            if self.spec.interims:
+                self._ask_interim(end)
+            return
+        self._drop_waiting()
+        due_ns = self._tape.arrival_ns(self._ends.speech_end)
+        due_ns += min(self._silence_ms, self.timing.final_ms) * NS_PER_MS
+        if self.spec.interims and not now.said and now.first_due_ns > self._tape.arrival_ns(end):
+            due_ns = min(due_ns, now.first_due_ns)  # it is the first interim as well
+        now.waiting = self._put(Kind.FINAL, end, due_ns)
 
     def _put(self, kind: Kind, end: int, deadline_ns: int) -> Work:
         now = self._now
         tokens = now.heard.tokens if now.heard else ()
-        work = Work(self, now.number, kind, self._ends.start, end, deadline_ns, tokens, now.heard_end)
+        work = Work(self, kind, self._ends.start, end, deadline_ns, tokens, now.heard_end)
         self.board.put(work)
         return work
+
+    def _drop_waiting(self) -> None:
+        if self._now.waiting:
+            self.board.drop(self._now.waiting)
+            self._now.waiting = None
 
     def _finish(self, end: int, speech_end: int, cause: Cause, now_ns: int) -> None:
         """The utterance is over: its final is what was decoded ahead, or what runs, or new work."""
         now = self._now
-        spoken_ns = self._arrival(speech_end)
+        spoken_ns = self._tape.arrival_ns(speech_end)
         segment = Segment(self._ends.start, end, cause, now.onset_ns, spoken_ns)
         self._segments.append(segment)
-        if now.waiting:
-            self.board.drop(now.waiting)
-            now.waiting = None
-        if now.heard and (now.heard_start, now.heard_end) == (segment.start, end):
+        self._drop_waiting()
+        if now.heard and now.heard_end == end:
             segment.hypothesis = now.heard
             self._say_finals()
-        elif now.running and (now.running.start, now.running.end) == (segment.start, end):
+        elif now.running and now.running.end == end:
             now.running.segment = segment
         else:
-            due = spoken_ns + self.timing.final_ms * NS_PER_MS
+            due_ns = spoken_ns + self.timing.final_ms * NS_PER_MS
             if not self.spec.live:
-                due = now_ns + self.timing.recording_ms * NS_PER_MS
-            work = self._put(Kind.FINAL if self.spec.live else Kind.RECORDING, end, due)
-            work.segment, work.pcm = segment, self.cut(segment.start, end)
-        self._now = _Utterance(now.number)
+                due_ns = now_ns + self.timing.recording_ms * NS_PER_MS
+            work = self._put(Kind.FINAL if self.spec.live else Kind.RECORDING, end, due_ns)
+            work.segment, work.pcm = segment, self._tape.cut(segment.start, end)
+        self._now = _Utterance()
 
     def started(self, work: Work) -> None:
         """The board gave that work to the engine."""
         if work is self._now.waiting:
             self._now.waiting, self._now.running = None, work
 
-    def fail(self, error: AntiphonError) -> None:
-        """The engine could not; the session must know, since a final is missing now."""
-        if not self.closed:
+    def fail(self, work: Work, error: AntiphonError) -> None:
+        """The engine could not. Where a final is missing now, the session must know; an interim is only missed."""
+        if self.closed:
+            return
+        if work.segment:
             self.emit(error)
+        if work is self._now.running:
+            self._now.running = None
+            self._now.tried_end = work.end
 
     def complete(self, work: Work, hypothesis: Hypothesis) -> None:
+        """The engine's result for work that this stream put on the board."""
         if self.closed:
             return
         if work.segment:
             work.segment.hypothesis = hypothesis
             self._say_finals()
-        if work.utterance != self._now.number or work is not self._now.running:
-            return
         now = self._now
+        if work is not now.running:
+            return
         now.running = None
-        now.heard, now.heard_start, now.heard_end = hypothesis, work.start, work.end
+        now.heard, now.heard_end, now.tried_end = hypothesis, work.end, work.end
         if hypothesis.text and self.spec.interims:
             now.said = True
-            interim = Interim(
-                self.spec.channel,
-                samples_to_ms(work.start),
-                samples_to_ms(work.end),
-                self._transcript(hypothesis, work.start),
-            )
+            transcript = self._transcript(hypothesis, work.start)
+            interim = Interim(self.spec.channel, samples_to_ms(work.start), samples_to_ms(work.end), transcript)
             self._say(Heard(interim, now.onset_ns))
         if self._ends.state is State.PAUSE:
-            if work.end != self._ends.speech_end + TAIL:
-                self._decode_ahead(self._ends.speech_end)
+            self._at_pause()
         else:
             self._want_interim()
 
@@ -354,25 +345,31 @@ class Stream:
         while self._segments and self._segments[0].hypothesis is not None:
             segment = self._segments.popleft()
             if segment.drained:
-                self._say(Heard(Drained()))
+                self._say(Heard(Drained(self.spec.channel)))
                 return
             assert segment.hypothesis is not None
             transcript = self._transcript(segment.hypothesis, segment.start)
-            final = Final(
-                self.spec.channel, samples_to_ms(segment.start), samples_to_ms(segment.end), transcript, segment.cause
-            )
+            start_ms, end_ms = samples_to_ms(segment.start), samples_to_ms(segment.end)
+            final = Final(self.spec.channel, start_ms, end_ms, transcript, segment.cause)
             self._say(Heard(final, segment.onset_ns, segment.spoken_ns))
             if transcript.text and self.spec.utterance_end_ms is not None:
-                end_ms = transcript.words[-1].end_ms if self.spec.timed else samples_to_ms(segment.end - TAIL)
-                self._gap_from = ms_to_samples(end_ms)
-                self._maybe_utterance_end()
+                timed = self.spec.timed and transcript.words
+                self._gap_from = ms_to_samples(transcript.words[-1].end_ms) if timed else segment.end - TAIL
+        if self._gap_from is not None:
+            self._maybe_utterance_end()
 
     def _maybe_utterance_end(self) -> None:
+        """Silence has lasted since the last word; what is being spoken or decoded may yet hold a later one."""
         assert self._gap_from is not None
         gap = ms_to_samples(self.spec.utterance_end_ms or 0)
-        if self._ends.state is State.SILENCE and self._ends.position - self._gap_from >= gap:
+        quiet = self._ends.state is State.SILENCE and not self._segments
+        if quiet and self._ends.position - self._gap_from >= gap:
             self._say(Heard(UtteranceEnded(self.spec.channel, samples_to_ms(self._gap_from))))
             self._gap_from = None
+
+    def audio(self, start: int, end: int) -> bytes:
+        """What a piece of work is to be decoded from; kept for as long as it waits."""
+        return self._tape.cut(start, end)
 
     def _transcript(self, hypothesis: Hypothesis, start: int) -> Transcript:
         offset = samples_to_ms(start)
@@ -385,34 +382,9 @@ class Stream:
             tokens = tuple(Token(id=i, text=piece, logprob=logprob) for i, piece, logprob in columns)
         return Transcript(hypothesis.text, hypothesis.confidence, words, tokens)
 
-    # -- audio ---------------------------------------------------------------------------------------------------------
-
-    def cut(self, start: int, end: int) -> bytes:
-        """The samples of `start..end`, which must still be held."""
-        return bytes(self._pcm[(start - self._base) * BYTES_PER_SAMPLE : (end - self._base) * BYTES_PER_SAMPLE])
-
-    def _quietest(self) -> int:
-        """The middle of the quietest 96 ms in the late part of an utterance that has become too long."""
-        begin = self._ends.position - CUT_SEARCH
-        samples = np.frombuffer(self.cut(begin, self._ends.position), dtype="<i2").astype(np.float32)
-        blocks = np.square(samples[: len(samples) // FRAME * FRAME]).reshape(-1, FRAME).sum(axis=1)
-        loudness = np.convolve(blocks, np.ones(3), mode="valid")
-        return begin + int(np.argmin(loudness)) * FRAME + 3 * FRAME // 2
-
-    def _arrival(self, position: int) -> int:
-        """When the sample before `position` arrived. Asked only of audio not yet trimmed."""
-        for end, at_ns in self._arrivals:
-            if end >= position:
-                return at_ns
-        return self._arrivals[-1][1] if self._arrivals else 0
-
-    def _trim(self) -> None:
-        """Forget audio that no utterance can need again."""
-        keep = self._ends.position - PRE_ROLL - 2 * FRAME
+    def _forget(self) -> None:
+        """Audio that no utterance can need again."""
+        before = self._ends.position - PRE_ROLL - 2 * FRAME
         if self._ends.state is not State.SILENCE:
-            keep = min(keep, self._ends.start)
-        if keep - self._base > FRAME * 8:
-            del self._pcm[: (keep - self._base) * BYTES_PER_SAMPLE]
-            self._base = keep
-        while self._arrivals and self._arrivals[0][0] < keep:
-            self._arrivals.popleft()
+            before = min(before, self._ends.start)
+        self._tape.forget(before)

@@ -1,0 +1,57 @@
+"""What a stream asks of the engine, and where it asks."""
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
+
+from antiphon.core.audio import samples_to_ms
+from antiphon.core.events import Cause
+from antiphon.core.ports import Hypothesis
+from antiphon.scheduler.policy import Item, Kind
+
+if TYPE_CHECKING:
+    from antiphon.scheduler.stream import Stream
+
+
+@dataclass(slots=True)
+class Segment:
+    """An utterance that ended, until its turn to be said."""
+
+    start: int
+    end: int
+    cause: Cause
+    onset_ns: int
+    spoken_ns: int
+    hypothesis: Hypothesis | None = None
+    drained: bool = False
+
+
+@dataclass(eq=False, slots=True)
+class Work:
+    """One piece of decoding, waiting or running. `segment` is set where it makes a final."""
+
+    stream: "Stream"
+    kind: Kind
+    start: int
+    end: int
+    deadline_ns: int
+    draft: tuple[int, ...]
+    draft_end: int
+    segment: Segment | None = None
+    pcm: bytes = b""
+
+    def item(self, key: int) -> Item:
+        new = samples_to_ms(max(0, self.end - max(self.start, self.draft_end)))
+        return Item(key, self.kind, self.deadline_ns, samples_to_ms(self.end - self.start), new)
+
+    def audio(self) -> bytes:
+        return self.pcm or self.stream.audio(self.start, self.end)
+
+
+class Board(Protocol):
+    """Where work waits."""
+
+    def put(self, work: Work) -> None: ...
+
+    def drop(self, work: Work) -> None: ...
+
+    def forget(self, stream: "Stream") -> None: ...
