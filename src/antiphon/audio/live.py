@@ -5,6 +5,7 @@ decoder process of their own. What a message leaves over (half a sample, half a 
 dropped.
 """
 
+import asyncio
 from typing import Protocol
 
 from antiphon.audio.decode import Channel, Decoder, bounded, planes
@@ -13,8 +14,9 @@ from antiphon.audio.g711 import alaw_to_pcm, mulaw_to_pcm
 from antiphon.audio.resample import Resampler, check_shape
 from antiphon.audio.wav import PlainWav, plain_header
 from antiphon.core.audio import SAMPLE_RATE, AudioFormat, Encoding
-from antiphon.core.errors import BadMedia, InternalError
+from antiphon.core.errors import BadMedia, InternalError, TooLarge
 
+_PIECE_BYTES = 256 * 1024
 _SAMPLE_FORMATS = {
     Encoding.LINEAR16: ("s16", 2),
     Encoding.LINEAR32: ("flt", 4),
@@ -45,7 +47,7 @@ class LiveDecoder:
     def __init__(self, decoder: Decoder, audio_format: AudioFormat, *, multichannel: bool = False) -> None:
         """Raises `BadMedia` when the declared rate or channel count is out of range."""
         if audio_format.encoding in _SAMPLE_FORMATS:
-            self._path: _Path = _Raw(audio_format, multichannel)
+            self._path: _Path = _Raw(audio_format, multichannel, decoder.limits.max_audio_ms)
         elif audio_format.encoding is Encoding.OPUS:
             check_shape(SAMPLE_RATE, audio_format.channels)
             self._path = _Guarded(decoder, multichannel, audio_format.channels)
@@ -74,12 +76,13 @@ class LiveDecoder:
 class _Raw:
     """Headerless samples, as declared: linear32 is 32-bit floating point (Deepgram's `encoding`)."""
 
-    def __init__(self, audio_format: AudioFormat, multichannel: bool) -> None:
+    def __init__(self, audio_format: AudioFormat, multichannel: bool, max_audio_ms: int) -> None:
         channels, rate = audio_format.channels, audio_format.sample_rate
         check_shape(rate, channels)
-        self.channels: int | None = channels if multichannel else 1
+        self.channels = channels if multichannel else 1
         name, sample_bytes = _SAMPLE_FORMATS[audio_format.encoding]
         self._frame_bytes = sample_bytes * channels
+        self._max_bytes = max_audio_ms * rate // 1000 * self._frame_bytes // self.channels
         self._expand = {Encoding.MULAW: mulaw_to_pcm, Encoding.ALAW: alaw_to_pcm}.get(audio_format.encoding)
         self._rest = b""
         self._resampler = None
@@ -89,6 +92,18 @@ class _Raw:
             )
 
     async def feed(self, data: bytes) -> list[bytes]:
+        if len(data) <= _PIECE_BYTES:
+            return self._convert(data)
+        if len(data) > self._max_bytes:
+            raise TooLarge("The audio is longer than is allowed.")
+        parts = [bytearray() for _ in range(self.channels)]
+        for start in range(0, len(data), _PIECE_BYTES):
+            for part, new in zip(parts, self._convert(data[start : start + _PIECE_BYTES]), strict=True):
+                part += new
+            await asyncio.sleep(0)  # a whole recording must not hold the other streams up
+        return [bytes(part) for part in parts]
+
+    def _convert(self, data: bytes) -> list[bytes]:
         if self._rest:
             data, self._rest = self._rest + data, b""
         if over := len(data) % self._frame_bytes:
@@ -97,7 +112,7 @@ class _Raw:
             data = self._expand(data)
         if self._resampler is None:
             return [data]
-        return self._resampler.push_bytes(data) if data else [b""] * self._resampler.channels
+        return self._resampler.push_bytes(data) if data else [b""] * self.channels
 
     async def finish(self) -> list[bytes]:
         return [b""] if self._resampler is None else self._resampler.finish()
@@ -122,7 +137,10 @@ class _Container:
             if not data:
                 return []
             plain = plain_header(data)
-            self._path = _Wav(plain, self._multichannel) if plain else _Guarded(self._decoder, self._multichannel)
+            if plain is None:
+                self._path = _Guarded(self._decoder, self._multichannel)
+            else:
+                self._path = _Wav(plain, self._multichannel, self._decoder.limits.max_audio_ms)
         return await self._path.feed(data)
 
     async def finish(self) -> list[bytes]:
@@ -138,8 +156,8 @@ class _Container:
 class _Wav(_Raw):
     """Plain samples behind a header, up to the length it tells."""
 
-    def __init__(self, wav: PlainWav, multichannel: bool) -> None:
-        super().__init__(AudioFormat(Encoding.LINEAR16, wav.sample_rate, wav.channels), multichannel)
+    def __init__(self, wav: PlainWav, multichannel: bool, max_audio_ms: int) -> None:
+        super().__init__(AudioFormat(Encoding.LINEAR16, wav.sample_rate, wav.channels), multichannel, max_audio_ms)
         self._skip, self._left = wav.offset, wav.data_bytes
         self._heard = False
 

@@ -1,15 +1,16 @@
 """Headerless samples, live: nothing dropped, nothing copied that need not be."""
 
+import asyncio
 import itertools
 import random
 from array import array
 
 import pytest
 
-from antiphon.audio.decode import Decoder
+from antiphon.audio.decode import DecodeLimits, Decoder
 from antiphon.audio.live import LiveDecoder
 from antiphon.core.audio import AudioFormat, Encoding
-from antiphon.core.errors import BadMedia
+from antiphon.core.errors import BadMedia, TooLarge
 
 
 def _live(encoding: Encoding, rate: int = 16_000, channels: int = 1, *, multichannel: bool = False) -> LiveDecoder:
@@ -78,6 +79,26 @@ async def test_a_wav_header_declared_as_samples_is_samples() -> None:
 async def test_g711_values_arrive() -> None:
     assert await _live(Encoding.MULAW, 16_000).feed(b"\x80\xff") == [array("h", [32124, 0]).tobytes()]
     assert await _live(Encoding.ALAW, 16_000).feed(b"\xaa\xd5") == [array("h", [32256, 8]).tobytes()]
+
+
+async def test_a_whole_recording_lets_others_run_and_is_bounded() -> None:
+    data = random.Random(3).randbytes(1_500_001)
+    turns = 0
+
+    async def other() -> None:
+        nonlocal turns
+        while True:
+            turns += 1
+            await asyncio.sleep(0)
+
+    running = asyncio.create_task(other())
+    whole = await _all(_live(Encoding.MULAW, 8_000), data, [])
+    running.cancel()
+    assert turns > 4
+    assert whole == await _all(_live(Encoding.MULAW, 8_000), data, list(range(100_000, 1_500_000, 100_000)))
+    short = LiveDecoder(Decoder(DecodeLimits(max_audio_ms=60_000)), AudioFormat(Encoding.MULAW, 8_000))
+    with pytest.raises(TooLarge):
+        await short.feed(data)
 
 
 @pytest.mark.parametrize(("rate", "channels"), [(1_000, 1), (500_000, 1), (16_000, 0), (16_000, 9)])
