@@ -14,6 +14,7 @@ import signal
 import sqlite3
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -26,7 +27,7 @@ from antiphon.metering.ledger import Ledger
 HERE = Path(__file__).parent
 KILLS = int(os.environ.get("ANTIPHON_KILLS", "100"))
 KILL, TEAR, FAIL_ONCE, FAIL_FROM, POWER = range(5)  # as in shim.c
-SMALL = {"callers": 3, "sessions": 2, "results": 2, "fold_after_pages": 1}
+SMALL = {"callers": 2, "sessions": 1, "results": 2, "fold_after_pages": 1}
 
 
 class Process:
@@ -80,6 +81,13 @@ def faulty(tmp_path_factory):
     process = Process(library)
     yield process
     process.close()
+
+
+@pytest.fixture
+def workspace():
+    """A folder in memory if there is one: the shim knows what was synced, and the disk would only be slower."""
+    with tempfile.TemporaryDirectory(dir="/dev/shm" if os.access("/dev/shm", os.W_OK) else None) as folder:
+        yield Path(folder)
 
 
 def read(path):
@@ -154,22 +162,22 @@ async def test_kills_at_random_moments(plain, tmp_path):
     await reopen(path, unacknowledged)
 
 
-def calls_of(faulty, tmp_path, **case):
+def calls_of(faulty, workspace, **case):
     """How many changing system calls it takes, from an empty folder to a closed ledger."""
-    status, acks, _, calls = faulty.run(tmp_path / "counted" / "ledger.db", fault=[0, KILL, 0, 0], **case)
+    status, acks, _, calls = faulty.run(workspace / "counted" / "ledger.db", fault=[0, KILL, 0, 0], **case)
     assert status == 0
     assert len(acks) == case["callers"] * case["sessions"] * (case["results"] + 1)
     return calls
 
 
-@pytest.mark.parametrize(("mode", "seed"), [(KILL, 0), (TEAR, 0), (POWER, 0), (POWER, 1), (POWER, 3)])
-async def test_the_end_at_every_write_and_sync(faulty, tmp_path, mode, seed):
-    (tmp_path / "counted").mkdir()
-    calls = calls_of(faulty, tmp_path, **SMALL)
+@pytest.mark.parametrize(("mode", "seed"), [(KILL, 0), (TEAR, 0), (POWER, 0), (POWER, 1)])
+async def test_the_end_at_every_write_and_sync(faulty, workspace, mode, seed):
+    (workspace / "counted").mkdir()
+    calls = calls_of(faulty, workspace, **SMALL)
     assert calls > 50
     acknowledged_somewhere = 0
     for nth in range(1, calls + 1):
-        path = tmp_path / str(nth) / "ledger.db"
+        path = workspace / str(nth) / "ledger.db"
         path.parent.mkdir()
         status, acks, _, _ = faulty.run(path, fault=[nth, mode, 0, seed], **SMALL)
         assert status in (-signal.SIGKILL, 0)  # how groups form, and with it the number of calls, varies a little
@@ -178,10 +186,10 @@ async def test_the_end_at_every_write_and_sync(faulty, tmp_path, mode, seed):
     assert acknowledged_somewhere > calls // 4
 
 
-def test_the_power_failure_would_show_a_missing_sync(faulty, tmp_path):
+def test_the_power_failure_would_show_a_missing_sync(faulty, workspace):
     lost = 0
     for nth in range(10, 100, 3):
-        path = tmp_path / str(nth) / "ledger.db"
+        path = workspace / str(nth) / "ledger.db"
         path.parent.mkdir()
         _, acks, _, _ = faulty.run(path, fault=[nth, POWER, 0, 0], synchronous="OFF", **SMALL)
         try:
@@ -191,20 +199,21 @@ def test_the_power_failure_would_show_a_missing_sync(faulty, tmp_path):
     assert lost > 0
 
 
-@pytest.mark.parametrize("mode", [FAIL_ONCE, FAIL_FROM])
-@pytest.mark.parametrize("error", [errno.ENOSPC, errno.EIO])
-async def test_an_error_at_every_write_and_sync(faulty, tmp_path, mode, error):
-    (tmp_path / "counted").mkdir()
+@pytest.mark.parametrize(
+    ("mode", "error"), [(FAIL_ONCE, errno.ENOSPC), (FAIL_FROM, errno.ENOSPC), (FAIL_ONCE, errno.EIO)]
+)
+async def test_an_error_at_every_write_and_sync(faulty, workspace, mode, error):
+    (workspace / "counted").mkdir()
     refusals = 0
-    for nth in range(1, calls_of(faulty, tmp_path, **SMALL) + 1):
-        path = tmp_path / str(nth) / "ledger.db"
+    for nth in range(1, calls_of(faulty, workspace, **SMALL) + 1):
+        path = workspace / str(nth) / "ledger.db"
         path.parent.mkdir()
         status, acks, refused, _ = faulty.run(path, fault=[nth, mode, error, 0], **SMALL)
         assert status == 0
         assert check(path, acks) == set(), "refused, and in the ledger"
         await reopen(path, set())
         refusals += bool(refused)
-    assert refusals > 10
+    assert refusals > 5
 
 
 def entry(sequence):
