@@ -22,7 +22,7 @@ from sqlalchemy import bindparam, delete, insert, select
 from sqlalchemy.dialects import sqlite
 from sqlalchemy.exc import DBAPIError
 
-from antiphon.core.errors import AntiphonError, Conflict, LedgerUnavailable
+from antiphon.core.errors import AntiphonError, CallerError, Conflict, LedgerUnavailable
 from antiphon.metering import database
 from antiphon.metering.entry import CLOSING, Entry, Kind
 from antiphon.metering.tables import COLUMNS, SCHEMA_VERSION, entries, idempotency, to_row
@@ -32,6 +32,7 @@ PROBE_INTERVAL_S = 0.5
 FOLD_AFTER_PAGES = 2_000  # of 4 KiB; bounds the log between two checkpoints
 PAGES_PER_COMMIT = 4
 IDEMPOTENCY_RETENTION_MS = 24 * 3_600_000
+MAX_KEY_LENGTH = 255
 
 _DIALECT = sqlite.dialect(paramstyle="qmark")
 _INSERT = str(insert(entries).values({name: bindparam(name) for name in COLUMNS}).compile(dialect=_DIALECT))
@@ -144,8 +145,11 @@ class Ledger:
     async def claim(self, project: str, key: str, fingerprint: str, session: str, now_unix_ms: int) -> Claim:
         """Looks an idempotency key up at the start of a request; the append with the claim is what records it.
 
-        Raises `Conflict` if the key came with another fingerprint in the last `IDEMPOTENCY_RETENTION_MS`.
+        Raises `Conflict` if the key came with another fingerprint in the last `IDEMPOTENCY_RETENTION_MS`, `CallerError`
+        if it is longer than `MAX_KEY_LENGTH`.
         """
+        if len(key) > MAX_KEY_LENGTH:
+            raise CallerError(f"an idempotency key has at most {MAX_KEY_LENGTH} characters", param="Idempotency-Key")
         wanted = Claim(project, key, fingerprint, session, now_unix_ms)
         owner = await self._submit((), wanted)
         replay_of = None if owner == session else owner
@@ -167,10 +171,11 @@ class Ledger:
         with self._wake:
             if not self.healthy:
                 raise LedgerUnavailable("usage cannot be recorded now", retry_after_s=1)
-            if self._waiting_entries + len(rows) > MAX_WAITING_ENTRIES:
+            size = max(1, len(rows))
+            if self._waiting_entries + size > MAX_WAITING_ENTRIES:
                 raise LedgerUnavailable("too much usage waits to be recorded", retry_after_s=1)
             self._waiting.append(_Work(rows, claim, done))
-            self._waiting_entries += len(rows)
+            self._waiting_entries += size
             self._wake.notify()
         return await done
 

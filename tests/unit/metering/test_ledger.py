@@ -4,7 +4,7 @@ import uuid
 
 import pytest
 
-from antiphon.core.errors import Conflict, InternalError, LedgerUnavailable
+from antiphon.core.errors import CallerError, Conflict, InternalError, LedgerUnavailable
 from antiphon.metering import ledger as ledger_module
 from antiphon.metering.entry import Kind
 from antiphon.metering.ledger import IDEMPOTENCY_RETENTION_MS, MAX_WAITING_ENTRIES, Ledger
@@ -169,7 +169,7 @@ async def test_recovery_does_not_close_sessions_that_are_still_open(ledger, path
     assert read(path) == [make_entry(0), make_entry(1)]
 
 
-async def test_what_waits_is_bounded(ledger, make_entry, monkeypatch):
+async def test_what_waits_is_bounded(ledger, make_entry):
     many = [make_entry(number) for number in range(MAX_WAITING_ENTRIES + 1)]
     with pytest.raises(LedgerUnavailable, match="waits"):
         await ledger.append(many)
@@ -251,6 +251,12 @@ async def test_a_reused_key_with_another_request_is_refused(ledger, path, make_e
     other_project = await ledger.claim("acme", "retry", "another", OTHER_SESSION, 2_000)
     assert other_project.replay_of is None
     assert read(path) == [make_entry(0)]
+
+
+async def test_an_idempotency_key_is_bounded(ledger, make_entry):
+    await ledger.claim("default", "k" * 255, "body", make_entry().session, 1_000)
+    with pytest.raises(CallerError):
+        await ledger.claim("default", "k" * 256, "body", make_entry().session, 1_000)
 
 
 async def test_idempotency_keys_are_forgotten_in_time(ledger, path, make_entry):
