@@ -23,7 +23,7 @@ from antiphon.core.errors import AntiphonError, BadMedia, CapacityError, EngineE
 
 _START_S = 30
 _END_S = 5
-_MAX_FRAME_BYTES = 64 * 1024 * 1024
+_SLACK_BYTES = 64 * 1024  # for what is no audio: verdicts and their words
 _NEVER_READ = (signal.SIGSEGV, signal.SIGBUS, signal.SIGABRT, signal.SIGFPE, signal.SIGILL)
 
 
@@ -58,12 +58,18 @@ class Decoded:
 
 
 class Channel:
-    """The server's end of one job's socket, in lock-step with its decoder (see `frames`)."""
+    """The server's end of one job's socket, in lock-step with its decoder (see `frames`).
 
-    def __init__(self, sock: socket.socket, loop: asyncio.AbstractEventLoop) -> None:
-        self._sock, self._loop = sock, loop
+    It takes nothing on trust: a decoder that was taken over by its input can give wrong samples, but neither more of
+    them than `max_audio_ms` for each `send`, nor anything else.
+    """
+
+    def __init__(self, sock: socket.socket, max_audio_ms: int) -> None:
+        self._sock, self._loop = sock, asyncio.get_running_loop()
+        self._max_bytes = self._left_bytes = max_audio_ms * BYTES_PER_MS
 
     async def send(self, kind: Kind, payload: bytes = b"") -> None:
+        self._left_bytes = self._max_bytes
         try:
             await self._loop.sock_sendall(self._sock, header(kind, len(payload)))
             if payload:
@@ -71,17 +77,22 @@ class Channel:
         except ConnectionError:
             pass  # it has ended: what it had to say, or that it said nothing, is still to be read
 
-    async def receive(self) -> tuple[Kind, int, bytearray]:
-        """Kind, channel count and payload. Raises what a failed decoder stands for."""
-        kind, channels, length = HEADER.unpack(await self._exactly(HEADER.size))
-        if length > _MAX_FRAME_BYTES:
-            raise InternalError("A decoder process broke its protocol.")
-        payload = await self._exactly(length)
-        if kind == Kind.FAIL:
-            raise _failure(Verdict(payload[0]), payload[1:].decode())
-        if kind == Kind.DIED:
-            raise _death(payload[0])
-        return Kind(kind), channels, payload
+    async def receive(self) -> tuple[Kind, list[memoryview]]:
+        """A kind, and for `PCM` each channel's samples. Raises what a failed decoder stands for."""
+        number, channels, length = HEADER.unpack(await self._exactly(HEADER.size))
+        try:
+            kind = Kind(number)
+            self._left_bytes -= length
+            if self._left_bytes < -_SLACK_BYTES or (kind is Kind.PCM) != bool(channels):
+                raise _broken()
+            payload = await self._exactly(length)
+            if kind is Kind.FAIL:
+                raise _failure(Verdict(payload[0]), payload[1:].decode())
+            if kind is Kind.DIED:
+                raise _death(payload[0])
+            return kind, _planes(payload, channels)
+        except (ValueError, LookupError):
+            raise _broken() from None
 
     def close(self) -> None:
         self._sock.close()
@@ -98,6 +109,19 @@ class Channel:
                 raise EngineError("The decoder process ended without an answer.")
             done += count
         return data
+
+
+def _planes(payload: bytearray, channels: int) -> list[memoryview]:
+    if not channels:
+        return []
+    view, length = memoryview(payload), len(payload) // channels
+    if length * channels != len(payload) or length % 2:
+        raise ValueError("channels of unequal length")
+    return [view[index * length : (index + 1) * length] for index in range(channels)]
+
+
+def _broken() -> InternalError:
+    return InternalError("A decoder process broke its protocol.")
 
 
 def _failure(verdict: Verdict, message: str) -> AntiphonError:
@@ -227,7 +251,7 @@ class Decoder:
             assert self._control is not None
             ours, theirs = socket.socketpair()
             ours.setblocking(False)
-            channel = Channel(ours, asyncio.get_running_loop())
+            channel = Channel(ours, job.max_audio_ms)
             try:
                 with theirs:
                     socket.send_fds(self._control, [memory], [theirs.fileno()])
@@ -280,19 +304,13 @@ async def bounded(wall_s: int) -> AsyncIterator[None]:
 async def _collect(channel: Channel) -> Decoded:
     parts: list[list[memoryview]] = []
     while True:
-        kind, channels, payload = await channel.receive()
-        if kind is Kind.DONE:
+        kind, pcm = await channel.receive()
+        if kind is Kind.DONE and parts:
             break
-        if kind is not Kind.PCM or not channels:
-            raise InternalError("A decoder process broke its protocol.")
-        parts = parts or [[] for _ in range(channels)]
-        for part, plane in zip(parts, planes(payload, channels), strict=True):
+        if kind is not Kind.PCM or len(pcm) != len(parts or pcm):
+            raise _broken()
+        parts = parts or [[] for _ in pcm]
+        for part, plane in zip(parts, pcm, strict=True):
             part.append(plane)
     whole = tuple(b"".join(part) for part in parts)
     return Decoded(whole, len(whole[0]) // BYTES_PER_MS)
-
-
-def planes(payload: bytearray, channels: int) -> list[memoryview]:
-    """The channels of a `PCM` frame."""
-    view, length = memoryview(payload), len(payload) // channels
-    return [view[index * length : (index + 1) * length] for index in range(channels)]

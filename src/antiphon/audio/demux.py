@@ -267,7 +267,7 @@ class Decoding:
             codec = stream.codec_context
             if codec is None or codec.name not in CODECS:
                 raise BadMedia("Its audio is in a codec that is not decoded here.")
-            if codec.sample_rate:
+            if codec.sample_rate and codec.channels:
                 check_shape(codec.sample_rate, codec.channels)
             codec.thread_count = 1
             for packet in container.demux(stream):

@@ -8,7 +8,7 @@ dropped.
 import asyncio
 from typing import Protocol
 
-from antiphon.audio.decode import Channel, Decoder, bounded, planes
+from antiphon.audio.decode import Channel, Decoder, bounded
 from antiphon.audio.frames import Kind
 from antiphon.audio.g711 import alaw_to_pcm, mulaw_to_pcm
 from antiphon.audio.resample import Resampler, check_shape
@@ -204,13 +204,13 @@ class _Guarded:
         async with bounded(self._decoder.limits.step_wall_s):
             await self._channel.send(kind, data)
             while True:
-                got, channels, payload = await self._channel.receive()
+                got, pcm = await self._channel.receive()
                 if got is until:
                     return [bytes(part) for part in parts]
-                if got is not Kind.PCM or (self.channels or channels) != channels:
+                if got is not Kind.PCM or len(pcm) != (self.channels or len(pcm)):
                     raise InternalError("A decoder process broke its protocol.")
                 if self.channels is None:
-                    self.channels = channels
-                    parts = [bytearray() for _ in range(channels)]
-                for part, plane in zip(parts, planes(payload, channels), strict=True):
+                    self.channels = len(pcm)
+                    parts = [bytearray() for _ in pcm]
+                for part, plane in zip(parts, pcm, strict=True):
                     part += plane

@@ -124,7 +124,8 @@ class Nursery:
 
 
 def main() -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # a server that drains still needs its decoders
+    for number in (signal.SIGINT, signal.SIGTERM):  # a server that drains still needs its decoders; it will hang up
+        signal.signal(number, signal.SIG_IGN)
     control = socket.socket(fileno=os.dup(0))
     warm_up()
     gc.collect()
