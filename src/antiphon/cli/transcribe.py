@@ -233,10 +233,10 @@ async def _stream_all(
             with Live(console=console, transient=True, auto_refresh=False) as shown:
 
                 def show(text: str, final: bool, shown: Live = shown) -> None:
-                    if final and printing:
-                        console.print(text, markup=False, highlight=False, soft_wrap=True)
                     if console.is_terminal:
                         shown.update(Text("" if final else text, style="dim"), refresh=True)
+                    if final and printing:
+                        console.print(text, markup=False, highlight=False, soft_wrap=True)
 
                 transcription = await _stream(http, server, path, pcm, show)
             done(path, transcription)
