@@ -26,7 +26,7 @@ def moonshine_dir(models: Store) -> Path:
 @pytest.fixture(scope="session")
 def silero_path(models: Store) -> Path:
     """The Silero voice activity model."""
-    return models.path("silero-vad") / "silero_vad_16k_op15.onnx"
+    return models.path("silero-vad") / "silero_vad.onnx"
 
 
 @pytest.fixture(scope="session")

@@ -102,7 +102,7 @@ async def _runner(config: Config, clock: SystemClock, report: Callable[..., None
 
     def load() -> tuple[Moonshine, SileroVad]:
         recogniser = Moonshine(store.path(RECOGNISER), speculative=engine.speculative, batched=engine.batched)
-        return recogniser, SileroVad(store.path(DETECTOR) / "silero_vad_16k_op15.onnx")
+        return recogniser, SileroVad(store.path(DETECTOR) / "silero_vad.onnx")
 
     recogniser, detector = await asyncio.to_thread(load)
     settings = Settings(

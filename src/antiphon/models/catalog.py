@@ -196,9 +196,9 @@ CATALOG: Catalog = {
             (Source("pypi", "silero-vad==6.2.3", "silero_vad/data", download_bytes=11_317_527),),
             (
                 ModelFile(
-                    "silero_vad_16k_op15.onnx",
-                    1_289_603,
-                    "7ed98ddbad84ccac4cd0aeb3099049280713df825c610a8ed34543318f1b2c49",
+                    "silero_vad.onnx",
+                    2_327_524,
+                    "1a153a22f4509e292a94e67d6f9b85e8deb25b4988682b7e174c65279d8788e3",
                 ),
             ),
         ),
