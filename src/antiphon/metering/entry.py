@@ -70,10 +70,11 @@ class Entry:
         if (self.kind is Kind.CORRECTION) != (self.corrects is not None):
             raise ValueError("a correction, and only that, refers to another entry")
         for text in (self.project, self.key_id, self.surface, self.model):
-            if not 0 < len(text) <= MAX_TEXT:
-                raise ValueError(f"a name in an entry has 1 to {MAX_TEXT} characters")
-        if len(self.tags) > MAX_TAGS or any(len(tag) > MAX_TEXT for tag in (*self.tags, self.feature)):
-            raise ValueError(f"an entry has at most {MAX_TAGS} tags of at most {MAX_TEXT} characters")
+            _check_text(text, shortest=1)
+        if len(self.tags) > MAX_TAGS:
+            raise ValueError(f"an entry has at most {MAX_TAGS} tags")
+        for text in (self.feature, *self.tags):
+            _check_text(text, shortest=0)
 
     @property
     def key(self) -> tuple[str, str, int]:
@@ -85,3 +86,9 @@ def _check_integer(name: str, value: object, lowest: int) -> None:
         raise ValueError(f"{name} is not an integer")
     if not lowest <= value <= MAX_INTEGER:
         raise ValueError(f"{name} is out of range")
+
+
+def _check_text(text: str, shortest: int) -> None:
+    if not shortest <= len(text) <= MAX_TEXT:
+        raise ValueError(f"a text in an entry has {shortest} to {MAX_TEXT} characters")
+    text.encode()  # half a surrogate pair is no text, and would fail only in the database; raises a ValueError

@@ -146,10 +146,12 @@ class Ledger:
         """Looks an idempotency key up at the start of a request; the append with the claim is what records it.
 
         Raises `Conflict` if the key came with another fingerprint in the last `IDEMPOTENCY_RETENTION_MS`, `CallerError`
-        if it is longer than `MAX_KEY_LENGTH`.
+        if it is not 1 to `MAX_KEY_LENGTH` printable characters.
         """
-        if len(key) > MAX_KEY_LENGTH:
-            raise CallerError(f"an idempotency key has at most {MAX_KEY_LENGTH} characters", param="Idempotency-Key")
+        if not 0 < len(key) <= MAX_KEY_LENGTH or not key.isprintable():
+            raise CallerError(
+                f"an idempotency key has 1 to {MAX_KEY_LENGTH} printable characters", param="Idempotency-Key"
+            )
         wanted = Claim(project, key, fingerprint, session, now_unix_ms)
         owner = await self._submit((), wanted)
         replay_of = None if owner == session else owner

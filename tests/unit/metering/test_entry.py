@@ -43,6 +43,8 @@ def test_an_entry_survives_its_row(make_entry, fields):
         {"project": ""},
         {"tags": ("x",) * (MAX_TAGS + 1)},
         {"tags": ("x" * 1_000,)},
+        {"tags": ("\ud800",)},
+        {"feature": "\udfff"},
     ],
 )
 def test_what_is_not_an_entry_is_refused(make_entry, fields):

@@ -255,8 +255,10 @@ async def test_a_reused_key_with_another_request_is_refused(ledger, path, make_e
 
 async def test_an_idempotency_key_is_bounded(ledger, make_entry):
     await ledger.claim("default", "k" * 255, "body", make_entry().session, 1_000)
-    with pytest.raises(CallerError):
-        await ledger.claim("default", "k" * 256, "body", make_entry().session, 1_000)
+    for wrong in ("", "k" * 256, "\ud800", "a\nb"):
+        with pytest.raises(CallerError):
+            await ledger.claim("default", wrong, "body", make_entry().session, 1_000)
+    assert ledger.healthy
 
 
 async def test_idempotency_keys_are_forgotten_in_time(ledger, path, make_entry):
