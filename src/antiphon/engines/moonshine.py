@@ -20,8 +20,8 @@ import numpy as np
 from antiphon.core.errors import EngineError
 from antiphon.core.events import Word
 from antiphon.core.ports import Hypothesis, Utterance
+from antiphon.engines import alignment, transcript
 from antiphon.engines import moonshine_graphs as graphs
-from antiphon.engines import transcript
 from antiphon.engines.moonshine_weights import Array, multiplies_int8, read_weights
 
 # Anything shorter is followed by silence: the model was not trained on less.
@@ -34,13 +34,19 @@ _REACH = 4
 
 @dataclass(slots=True)
 class _Row:
-    """One utterance on its way through the decoder. `slot` is its place in the batch's buffers."""
+    """One utterance on its way through the decoder.
+
+    `slot` is its place in the batch's buffers. `queries` (most + 2, HEAD_SIZE) are, by position, what the head that
+    follows the audio asked; `keys` (frames, HEAD_SIZE) what it asked it of.
+    """
 
     slot: int
     draft: tuple[int, ...]
     most: int
+    queries: Array
     tokens: list[int] = field(default_factory=list)
     logprobs: list[float] = field(default_factory=list)
+    keys: Array | None = None
     anchor: int = 0
     accepted: int = 0
     steps: int = 0
@@ -107,7 +113,8 @@ class Moonshine:
             if len(utterance.pcm) % 2 or samples > MOST_SAMPLES:
                 raise EngineError(f"an utterance holds whole samples, at most {MOST_SAMPLES}")
             most = transcript.most_tokens(samples)
-            rows.append(_Row(slot, utterance.draft[: most - 1] if self._speculative else (), most))
+            queries = np.zeros((most + 2, graphs.HEAD_SIZE), np.float32)
+            rows.append(_Row(slot, utterance.draft[: most - 1] if self._speculative else (), most, queries))
         self._decode(rows, [self._encode(utterance.pcm) for utterance in batch])
         return [self._hypothesis(row, utterance) for row, utterance in zip(rows, batch, strict=True)]
 
@@ -125,11 +132,16 @@ class Moonshine:
         live = rows
         while live:
             feeds = [row.feed() for row in live]
-            best, logprobs = caches.run([row.slot for row in live], [len(row.tokens) for row in live], feeds)
+            past = [len(row.tokens) for row in live]
+            best, logprobs, queries = caches.run([row.slot for row in live], past, feeds)
             at = 0
-            for row, feed in zip(live, feeds, strict=True):
-                row.take(feed, best[at : at + len(feed)], logprobs[at : at + len(feed)])
-                at += len(feed)
+            for row, start, feed in zip(live, past, feeds, strict=True):
+                end = at + len(feed)
+                row.queries[start : start + len(feed)] = queries[at:end]
+                row.take(feed, best[at:end], logprobs[at:end])
+                if row.done:
+                    row.keys = caches.keys(row.slot)
+                at = end
             live = [row for row in live if not row.done]
             if live and len(live) <= caches.rows // 2:
                 caches.keep([row.slot for row in live])
@@ -138,16 +150,11 @@ class Moonshine:
 
     def _hypothesis(self, row: _Row, utterance: Utterance) -> Hypothesis:
         pieces = transcript.to_pieces(row.tokens, self._vocabulary)
-        duration_ms = len(utterance.pcm) // 32
-        total = len(row.tokens)
+        spans = transcript.word_spans(pieces)
+        times = _times(row, spans, utterance.pcm) if utterance.timed else [(0, 0)] * len(spans)
         words = tuple(
-            Word(
-                "".join(pieces[start:end]).strip(),
-                duration_ms * start // total if utterance.timed else 0,
-                duration_ms * end // total if utterance.timed else 0,
-                transcript.confidence(row.logprobs[start:end]),
-            )
-            for start, end in transcript.word_spans(pieces)
+            Word("".join(pieces[start:end]).strip(), *time, transcript.confidence(row.logprobs[start:end]))
+            for (start, end), time in zip(spans, times, strict=True)
         )
         return Hypothesis(
             text="".join(pieces).strip(),
@@ -160,6 +167,15 @@ class Moonshine:
             steps=row.steps,
             looped=row.looped,
         )
+
+
+def _times(row: _Row, spans: list[tuple[int, int]], pcm: bytes) -> list[tuple[int, int]]:
+    if row.keys is None:
+        raise EngineError("times are known only of a finished row")
+    weights = alignment.attention(row.queries[1 : len(row.tokens) + 1], row.keys)
+    silent = alignment.quiet_frames(np.frombuffer(pcm, "<i2"), len(row.keys))
+    end_ms = len(pcm) // 32
+    return [(min(a, end_ms), min(b, end_ms)) for a, b in alignment.word_times(weights, spans, silent)]
 
 
 class _Caches:
@@ -191,8 +207,10 @@ class _Caches:
         self._binding.bind_ortvalue_input(name, held)
         return held
 
-    def run(self, slots: list[int], past: list[int], feeds: list[tuple[int, ...]]) -> tuple[list[int], list[float]]:
-        """The best next token after every one fed, row after row, and its log-probability."""
+    def run(
+        self, slots: list[int], past: list[int], feeds: list[tuple[int, ...]]
+    ) -> tuple[list[int], list[float], Array]:
+        """The best next token after every one fed, row after row; its log-probability; and the fed tokens' queries."""
         # One query alone would take a kernel that rounds differently, and a draft would no longer be exact.
         widest = max(2, *(len(feed) for feed in feeds))
         earlier = np.zeros(self.rows, np.int64)
@@ -213,11 +231,16 @@ class _Caches:
             ("wanted", np.arange(at)),
         ):
             self._input(name, value)
-        self._binding.bind_output("best")
-        self._binding.bind_output("logprob")
+        for name in ("best", "logprob", "query"):
+            self._binding.bind_output(name)
         self._decoder.run_with_iobinding(self._binding)
-        *_, best, logprobs = self._binding.get_outputs()
-        return best.numpy().tolist(), logprobs.numpy().tolist()
+        best, logprobs, queries = (output.numpy() for output in self._binding.get_outputs()[-3:])
+        return best.tolist(), logprobs.tolist(), queries
+
+    def keys(self, slot: int) -> Array:
+        """What the head that follows the audio is asked about one row. (frames, HEAD_SIZE)"""
+        heard = self._memory[self._names.index(f"k{graphs.FOLLOWING_LAYER}")]
+        return heard[slot, : self._heard[slot], graphs.FOLLOWING].copy()
 
     def keep(self, slots: list[int]) -> None:
         """Forgets the other rows."""

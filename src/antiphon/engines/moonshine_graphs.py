@@ -29,6 +29,8 @@ WIDTH = HEADS * HEAD_SIZE
 ROTARY = 32  # of a head's channels, this many carry the position
 MOST_POSITIONS = 1024
 HOP_SAMPLES = 384  # one encoder frame
+FOLLOWING_LAYER, _FOLLOWING_HEAD = 1, 3  # of all heads, the one whose attention best follows the audio
+FOLLOWING = slice(_FOLLOWING_HEAD * HEAD_SIZE, (_FOLLOWING_HEAD + 1) * HEAD_SIZE)
 BLOCK = 256  # tokens are chosen block by block
 EDGE_SAMPLES = 512  # what the convolutions need beyond whole hops
 
@@ -227,7 +229,8 @@ def decoder(weights: Weights, kept: Array, *, signed: bool) -> bytes:
     `heard` (B,), the frames of each row; `wanted` (M,), the tokens after which to choose the next.
     Inputs, float: `k*`, `v*` of `memory`; `pk*`, `pv*` (B, L, WIDTH), buffers of the rows' own keys and values, to be
     bound as the outputs `nk*`, `nv*` too; what lies beyond a row's length is never looked at.
-    Outputs: `best` int64 (M,) and `logprob` float (M,).
+    Outputs: `best` int64 (M,), `logprob` float (M,), and `query` float (N, HEAD_SIZE), of the head that follows the
+    audio.
     """
     g = _Graph(signed=signed)
     table = weights.tensor("model.decoder.embed_tokens.weight_merged_0_quantized")
@@ -248,7 +251,7 @@ def decoder(weights: Weights, kept: Array, *, signed: bool) -> bytes:
         "heard": (_INT64, ["rows"]),
         "wanted": (_INT64, ["wanted"]),
     }
-    outputs = {"best": _INT64, "logprob": _FLOAT}
+    outputs = {"best": _INT64, "logprob": _FLOAT, "query": _FLOAT}
 
     def packed(x: str) -> str:
         return g.node("Gather", g.reshape(x, -1, WIDTH), "cells")
@@ -277,7 +280,10 @@ def decoder(weights: Weights, kept: Array, *, signed: bool) -> bytes:
         q = g.node("Gather", g.reshape(q, -1, WIDTH), "sources")
         change = g.row_product(g.by_row(packed(g.attend(q, f"nk{i}", f"nv{i}", mask=mask))), own["o"])
         y, x = g.add_norm(x, change, weights.tensor(gain % "post_attention"))
-        q = g.node("Gather", g.row_product(g.by_row(y), heard["q"]), "sources")
+        q = g.row_product(g.by_row(y), heard["q"])
+        if i == FOLLOWING_LAYER:
+            g.node("Identity", g.cut(q, FOLLOWING.start, FOLLOWING.stop, axis=1), outputs=("query",))
+        q = g.node("Gather", q, "sources")
         change = g.row_product(g.by_row(packed(g.attend(q, f"k{i}", f"v{i}", lengths="heard"))), heard["o"])
         y, x = g.add_norm(x, change, weights.tensor(gain % "final"))
         f = g.row_product(g.by_row(y), weights.linear(f"{layer}/mlp/fc1/Add_output_0"))
