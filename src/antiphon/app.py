@@ -1,10 +1,12 @@
 """The composition root: the one place that names concrete classes. It builds the house, and takes it down in order."""
 
 import asyncio
+import resource
 import signal
+import socket
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass
 from ipaddress import ip_network
 
@@ -17,7 +19,7 @@ from starlette.types import ASGIApp
 
 from antiphon.admin import create_admin
 from antiphon.audio.decode import DecodeLimits, Decoder
-from antiphon.config import Config
+from antiphon.config import Config, Invalid
 from antiphon.engines.moonshine import Moonshine
 from antiphon.engines.silero import SileroVad
 from antiphon.metering.ledger import Ledger
@@ -30,7 +32,8 @@ from antiphon.session.route import Models
 from antiphon.session.session import Services
 from antiphon.session.sessions import Bounds, Sessions
 from antiphon.slo.objectives import Objectives
-from antiphon.transports.http import ListRoute, UnaryRoute
+from antiphon.transports.bounds import HttpProtocol, WebSocketProtocol
+from antiphon.transports.http import ListRoute, UnaryRoute, Uploads
 from antiphon.transports.websocket import LiveRoute
 from antiphon.trust.auth import KeyRing
 from antiphon.trust.control import Control
@@ -61,38 +64,34 @@ class House:
 
 @asynccontextmanager
 async def assemble(config: Config) -> AsyncIterator[House]:
-    """The whole server but its socket. Raises what a wrong or busy data directory stands for."""
+    """The whole server but its socket. Raises `LedgerUnavailable` where another server has the data directory."""
     clock = SystemClock()
     directory = config.directory
-    directory.mkdir(parents=True, exist_ok=True, mode=0o700)
-    control = Control(directory / "control.db")
-    first_key = control.prepare(config.api_key, clock.unix_ms())
-    keys = KeyRing(directory / "control.db", clock)
-    ledger = Ledger(directory / "ledger.db")
-    decoder = Decoder(_decode_limits(config))
-    try:
+    async with AsyncExitStack() as stack:
+        ledger = Ledger(directory / "ledger.db")
+        stack.push_async_callback(ledger.close)
+        decoder = Decoder(_decode_limits(config))
+        stack.push_async_callback(decoder.close)
+        await decoder.start()
         runner = await _runner(config, clock, lambda report: observer.batch(report))
         thresholds = config.objectives
-        observer = Observer(
-            Objectives(thresholds.stt_ttfb_ms, thresholds.stt_final_ms, thresholds.goodput), runner.load
-        )
+        objectives = Objectives(thresholds.stt_ttfb_ms, thresholds.stt_final_ms, thresholds.goodput)
+        observer = Observer(objectives, runner.load, clock)
+        stack.push_async_callback(runner.stop)
+        await runner.start()
+        # The key is made when nothing else can fail: it is shown once.
+        control = Control(directory / "control.db")
+        first_key = control.prepare(config.api_key, clock.unix_ms())
+        keys = KeyRing(directory / "control.db", clock)
+        stack.callback(keys.close)
         fetcher = Fetcher(_fetch_limits(config), allow_private=tuple(ip_network(n) for n in config.fetch.allow))
         services = Services(clock, ledger, runner, decoder, fetcher, observer)
         models = Models(config.models, clock.unix_ms() // 1000)
-        bounds = Bounds(config.limits.live_streams, config.limits.recordings)
-        sessions = Sessions(services, keys, models, bounds)
-        await decoder.start()
-        await runner.start()
-        watching = asyncio.create_task(sessions.watch_keys(), name="watch keys")
-        try:
-            yield House(_asgi(config, clock, sessions, observer, control, keys), sessions, first_key)
-        finally:
-            watching.cancel()
-            await runner.stop()
-    finally:
-        await decoder.close()
-        await ledger.close()
-        keys.close()
+        sessions = Sessions(services, keys, models, Bounds(config.limits.live_streams, config.limits.recordings))
+        stack.push_async_callback(sessions.settle)
+        watching = asyncio.create_task(sessions.watch(), name="watch")
+        stack.callback(watching.cancel)
+        yield House(_asgi(config, clock, sessions, observer, control, keys), sessions, first_key)
 
 
 async def _runner(config: Config, clock: SystemClock, report: Callable[..., None]) -> Runner:
@@ -126,12 +125,13 @@ def _fetch_limits(config: Config) -> FetchLimits:
 def _asgi(
     config: Config, clock: SystemClock, sessions: Sessions, observer: Observer, control: Control, keys: KeyRing
 ) -> Starlette:
+    uploads = Uploads(config.limits.upload_mb << 20, config.limits.uploads_mb << 20)
     routes: list[BaseRoute] = []
     for route in ROUTES:
         if isinstance(route, Live):
             routes.append(WebSocketRoute(route.path, LiveRoute(route.surface, route.endpoint, sessions, clock)))
         elif isinstance(route, Unary):
-            app = UnaryRoute(route.surface, route.endpoint, sessions, clock)
+            app = UnaryRoute(route.surface, route.endpoint, sessions, clock, uploads)
             routes.append(Route(route.path, app, methods=["POST"]))
         else:
             listing = ListRoute(route.surface, route.endpoint, sessions)
@@ -177,6 +177,13 @@ class _Server(uvicorn.Server):
         if self.started:
             self._ready(self._house, self.servers[0].sockets[0].getsockname()[1])
 
+    async def on_tick(self, counter: int) -> bool:
+        """Ten times a second."""
+        if counter % 10 == 0:
+            for connection in tuple(self.server_state.connections):
+                connection.tick()  # type: ignore[union-attr]  # one of ours, by the settings below
+        return await super().on_tick(counter)
+
     async def shutdown(self, sockets: list[object] | None = None) -> None:  # type: ignore[override]
         for server in self.servers:
             server.close()
@@ -185,19 +192,44 @@ class _Server(uvicorn.Server):
 
 
 async def serve(config: Config, ready: Callable[[House, int], None]) -> None:
-    """Serves until a signal; `ready` is told when the port (given or chosen) is open."""
-    async with assemble(config) as house:
-        settings = uvicorn.Config(
-            house.asgi,
-            host=config.host,
-            port=config.port,
-            log_config=None,
-            access_log=False,
-            ws="websockets-sansio",
-            ws_max_size=config.limits.frame_kb << 10,
-            ws_per_message_deflate=False,
-            lifespan="off",
-            timeout_graceful_shutdown=2,
-            server_header=False,
-        )
-        await _Server(settings, house, config.limits.drain_s, ready).serve()
+    """Serves until a signal; `ready` is told when the port (given or chosen) is open.
+
+    Raises `Invalid` for an address or a data directory that cannot be had.
+    """
+    _raise_descriptor_limit()
+    with _bind(config) as listening:
+        async with assemble(config) as house:
+            settings = uvicorn.Config(
+                house.asgi,
+                http=HttpProtocol,
+                ws=WebSocketProtocol,
+                log_config=None,
+                access_log=False,
+                ws_max_size=config.limits.frame_kb << 10,
+                ws_per_message_deflate=False,
+                lifespan="off",
+                timeout_graceful_shutdown=2,
+                server_header=False,
+            )
+            await _Server(settings, house, config.limits.drain_s, ready).serve([listening])
+
+
+def _bind(config: Config) -> socket.socket:
+    """The port, taken before anything slow is done; nobody can connect yet."""
+    try:
+        family, kind, number, _, address = socket.getaddrinfo(
+            config.host, config.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )[0]
+        listening = socket.socket(family, kind, number)
+        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listening.bind(address)
+    except OSError as error:
+        raise Invalid(f"settings host and port: {config.host} port {config.port}: {error.strerror}") from None
+    return listening
+
+
+def _raise_descriptor_limit() -> None:
+    """To what the system allows: each stream holds one, those with a decoder two."""
+    with suppress(ValueError, OSError):
+        _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))

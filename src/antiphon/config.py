@@ -47,11 +47,12 @@ class Objectives(Table, frozen=True):
 
 
 class Limits(Table, frozen=True):
-    """How much at once. Memory follows from these."""
+    """How much at once. Memory follows from these. `uploads_mb` is of all bodies together."""
 
     live_streams: Positive = 1000
     recordings: Positive = 32
     upload_mb: Positive = 200
+    uploads_mb: Positive = 1024
     audio_hours: Positive = 4
     live_decoders: Positive = 64
     frame_kb: Positive = 1024
@@ -118,7 +119,7 @@ def load(path: Path | None, environment: Mapping[str, str], overrides: Mapping[s
             settings = msgspec.toml.decode(path.read_bytes())
         except OSError as error:
             raise Invalid(f"--config {path}: {error.strerror}") from None
-        except msgspec.DecodeError as error:
+        except (msgspec.DecodeError, UnicodeDecodeError) as error:
             raise Invalid(f"--config {path}: {error}") from None
     settings |= {field: environment[name] for name, field in ENVIRONMENT.items() if environment.get(name)}
     settings |= {field: value for field, value in (overrides or {}).items() if value is not None}
@@ -155,6 +156,9 @@ def _check(config: Config) -> None:
         raise Invalid(f"setting log_level: expected one of {', '.join(_LEVELS)}")
     if config.api_key is not None and (len(config.api_key) < 16 or not config.api_key.isascii()):
         raise Invalid("setting api_key (ANTIPHON_API_KEY): expected at least 16 ASCII characters")
+    for name, local in config.models.items():
+        if local != DEFAULT_MODEL:
+            raise Invalid(f"setting models: {name!r} is answered by {local!r}, but there is only {DEFAULT_MODEL!r}")
     for network in config.fetch.allow:
         try:
             ipaddress.ip_network(network)

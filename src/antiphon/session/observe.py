@@ -6,6 +6,7 @@ from functools import partial
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
+from antiphon.core.ports import Clock
 from antiphon.scheduler.policy import Kind
 from antiphon.scheduler.runner import BatchReport, Load
 from antiphon.slo.measure import Measured
@@ -13,7 +14,9 @@ from antiphon.slo.objectives import Objectives
 
 SECONDS = (0.05, 0.1, 0.15, 0.2, 0.25, 0.3, 0.4, 0.5, 0.6, 0.8, 1.0, 1.5, 2.5, 5.0, 10.0)
 BATCH_SECONDS = (0.002, 0.005, 0.01, 0.02, 0.04, 0.06, 0.08, 0.12, 0.2, 0.5, 1.0)
-RECENT = 200  # utterances that admission looks back on
+RECENT = 200  # utterances that admission looks back on, if they are not older than
+RECENT_NS = 30_000_000_000
+ENOUGH = 50  # utterances to judge by
 
 
 def _waiting(load: Callable[[], Load], kind: Kind) -> int:
@@ -23,10 +26,11 @@ def _waiting(load: Callable[[], Load], kind: Kind) -> int:
 class Observer:
     """One per server. `load` is asked when metrics are read."""
 
-    def __init__(self, objectives: Objectives, load: Callable[[], Load]) -> None:
+    def __init__(self, objectives: Objectives, load: Callable[[], Load], clock: Clock) -> None:
         self.registry = CollectorRegistry()
         self._objectives = objectives
-        self._recent: deque[bool] = deque(maxlen=RECENT)
+        self._clock = clock
+        self._recent: deque[tuple[int, bool]] = deque(maxlen=RECENT)
         registry = self.registry
         self._ttfb = Histogram(
             "antiphon_stt_ttfb_seconds", "Speech arrived to first interim", buckets=SECONDS, registry=registry
@@ -82,17 +86,20 @@ class Observer:
             lambda: load().stream_share
         )
         Gauge("antiphon_goodput_recent", "Good share of the last utterances", registry=registry).set_function(
-            lambda: 1.0 - self.late
+            lambda: 1.0 - self.late()
         )
 
-    @property
     def late(self) -> float:
-        """Share of the recent utterances that missed an objective; 0 until there are enough to say."""
-        return self._recent.count(False) / len(self._recent) if len(self._recent) >= RECENT // 4 else 0.0
+        """Share of the recent utterances that missed an objective; 0 while there are too few to say."""
+        since_ns = self._clock.now_ns() - RECENT_NS
+        while self._recent and self._recent[0][0] < since_ns:
+            self._recent.popleft()
+        late = sum(not good for _, good in self._recent)
+        return late / len(self._recent) if len(self._recent) >= ENOUGH else 0.0
 
     def utterance(self, measured: Measured) -> None:
         good = self._objectives.met(measured.ttfb_ms, measured.final_ms)
-        self._recent.append(good)
+        self._recent.append((self._clock.now_ns(), good))
         self._utterances.labels(str(good).lower()).inc()
         self._final.observe(measured.final_ms / 1000)
         if measured.ttfb_ms is not None:

@@ -10,14 +10,15 @@ import asyncio
 import hashlib
 import logging
 from collections import deque
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Protocol
 
 from antiphon.audio.decode import Decoder
 from antiphon.audio.live import LiveDecoder
-from antiphon.core.audio import Encoding, samples_to_ms
-from antiphon.core.errors import AntiphonError, CapacityError, InternalError
+from antiphon.core.audio import BYTES_PER_MS, Encoding, samples_to_ms
+from antiphon.core.errors import AntiphonError, CallerError, CapacityError, InternalError, PolicyError
 from antiphon.core.events import Audio, Closed, End, Failed, Final, Flush, Input, Interim, Opened, Output
 from antiphon.core.identity import Principal
 from antiphon.core.ports import Clock
@@ -34,6 +35,7 @@ from antiphon.slo.measure import UtteranceTimer
 from antiphon.trust.fetch import Fetcher
 
 MAX_UNREAD_EVENTS = 256  # a caller who reads slower than this loses the session, not the server its memory
+PIECE_BYTES = 10_000 * BYTES_PER_MS  # of a recording, given to its stream at once
 
 log = logging.getLogger(__name__)
 
@@ -94,48 +96,75 @@ class Session:
         self._on_close = on_close
         self._decoder: LiveDecoder | None = None
         self._channels: list[_Channel] = []
+        self._recording_ms: int | None = None  # once it is decoded
         self._unread: deque[Heard] = deque()
         self._error: AntiphonError | None = None
         self._something = asyncio.Event()
+        self._feeding = asyncio.Lock()  # a decoder's calls must not overlap, and a drain may come at any time
+        self._ended = False  # no more input is taken
+        self._fed = False  # all input is with the streams
+        self._draining: asyncio.Task[None] | None = None
+        self._closing: asyncio.Task[None] | None = None
         self._sequence = 0
+        self._unsettled: list[Entry] = []
+        self._charged_ms = 0
         self._outcome = EntryKind.ABANDONED
         self._sha256 = hashlib.sha256()
-        self._ended = False
         self._opened_ns = services.clock.now_ns()
 
     # -- in ------------------------------------------------------------------------------------------------------------
 
     async def feed(self, given: Input) -> None:
         """One thing the caller did. Errors in it end the session through `events`. Waits where audio comes too fast."""
-        try:
-            match given:
-                case Audio(data):
-                    if not self._ended:
+        async with self._feeding:
+            if self._ended or self._error:
+                return
+            with self._failing():
+                match given:
+                    case Audio(data):
                         self._sha256.update(data)
                         self._decoder = self._decoder or self._live_decoder()
                         await self._hear(await self._decoder.feed(data))
-                case Flush():
-                    for channel in self._channels:
-                        self._services.runner.flush(channel.stream)
-                case End():
-                    await self._end()
-        except AntiphonError as error:
-            self.fail(error)
+                    case Flush():
+                        for channel in self._channels:
+                            self._services.runner.flush(channel.stream)
+                    case End():
+                        await self._end()
 
     async def play(self, media: bytes | Url) -> None:
         """A whole recording in place of `feed`."""
-        try:
+        with self._failing():
             data = await self._services.fetcher.fetch(media.url) if isinstance(media, Url) else media
-            self._sha256.update(data)
-            if self._spec.format.encoding is Encoding.CONTAINER:
-                decoded = await self._services.decoder.decode(data, multichannel=self._spec.multichannel)
-                await self._hear(list(decoded.channels))
-            else:
-                self._decoder = self._live_decoder()
-                await self._hear(await self._decoder.feed(data))
+            await asyncio.to_thread(self._sha256.update, data)  # a big one would hold every live stream up
+            channels = await self._decoded(data)
+            self._recording_ms = len(channels[0]) // BYTES_PER_MS
+            for at in range(0, len(channels[0]), PIECE_BYTES):
+                await self._hear([pcm[at : at + PIECE_BYTES] for pcm in channels])
             await self._end()
+
+    async def _decoded(self, data: bytes) -> Sequence[bytes]:
+        """A whole recording's channels, all of one length."""
+        if self._spec.format.encoding is Encoding.CONTAINER:
+            return (await self._services.decoder.decode(data, multichannel=self._spec.multichannel)).channels
+        raw = self._live_decoder()
+        try:
+            return [most + rest for most, rest in zip(await raw.feed(data), await raw.finish(), strict=True)]
+        finally:
+            raw.close()
+
+    @contextmanager
+    def _failing(self) -> Iterator[None]:
+        """What goes wrong with the input ends the session through `events`."""
+        try:
+            yield
         except AntiphonError as error:
             self.fail(error)
+        except Exception as error:
+            self.fail(self._defect(error))
+
+    def _defect(self, error: Exception) -> AntiphonError:
+        log.error("session failed", exc_info=error, extra={"session": self.id})
+        return InternalError("The server failed; this has been logged.")
 
     def _live_decoder(self) -> LiveDecoder:
         return LiveDecoder(self._services.decoder, self._spec.format, multichannel=self._spec.multichannel)
@@ -162,13 +191,12 @@ class Session:
         return self._services.runner.open(spec, self._emit)
 
     async def _end(self) -> None:
-        if self._ended:
-            return
         self._ended = True
         if self._decoder:
             await self._hear(await self._decoder.finish())
         for channel in self._channels:
             self._services.runner.end(channel.stream)
+        self._fed = True
         self._something.set()
 
     def fail(self, error: AntiphonError) -> None:
@@ -177,44 +205,47 @@ class Session:
         self._something.set()
 
     def drain(self) -> None:
-        """The server is stopping: finalise what was heard and close."""
-        self._draining = asyncio.create_task(self.feed(End()), name=f"drain {self.id}")
+        """The server is stopping: finalise what was heard and close. A recording ends by itself."""
+        if self.live:
+            self._draining = asyncio.create_task(self.feed(End()), name=f"drain {self.id}")
 
     # -- out -----------------------------------------------------------------------------------------------------------
 
     def _emit(self, heard: Heard | AntiphonError) -> None:
-        """From the streams. An interim that was not read yet is replaced by the newer one."""
+        """From the streams. An interim that was not read yet is replaced by the newer one of its channel."""
         if isinstance(heard, AntiphonError):
             self.fail(heard)
             return
-        if isinstance(heard.event, Interim) and self._unread:
-            last = self._unread[-1].event
-            if isinstance(last, Interim) and last.channel == heard.event.channel:
-                self._unread.pop()
-        if len(self._unread) >= MAX_UNREAD_EVENTS and self._spec.live:
+        if isinstance(heard.event, Interim):
+            last = next((h for h in reversed(self._unread) if h.event.channel == heard.event.channel), None)
+            if last and isinstance(last.event, Interim):
+                self._unread.remove(last)
+        if len(self._unread) >= MAX_UNREAD_EVENTS and self.live:
             self.fail(CapacityError("Results were not read fast enough."))
             return
         self._unread.append(heard)
         self._something.set()
 
-    async def events(self) -> AsyncIterator[Output]:
+    async def events(self) -> AsyncGenerator[Output, None]:
         """Everything the caller is told, each result durable in the ledger before it is yielded."""
         yield Opened(self.model)
         try:
             async for event in self._results():
                 yield event
         except AntiphonError as error:
+            self.fail(error)
             yield Failed(error)
-        except Exception:
-            yield Failed(InternalError("The server failed; this has been logged."))
-            raise
+        except Exception as error:
+            failure = self._defect(error)
+            self.fail(failure)
+            yield Failed(failure)
 
-    async def _results(self) -> AsyncIterator[Output]:
+    async def _results(self) -> AsyncGenerator[Output, None]:
         while True:
             while not self._unread:
                 if self._error:
                     raise self._error
-                if self._ended and all(c.drained for c in self._channels):
+                if self._fed and all(c.drained for c in self._channels):
                     yield await self._closed()
                     return
                 self._something.clear()
@@ -228,51 +259,75 @@ class Session:
                 continue
             channel = self._channels[event.channel]
             if isinstance(event, Final) and self._spec.incremental:
-                await self._charge([(event.channel, event.end_ms)])
+                # A recording's price is known, so it is paid whole: one who leaves after the first result got it all.
+                await self._charge([(event.channel, event.end_ms)] if self.live else self._lengths())
             yield event
             self._measure(channel, heard)
 
     def _measure(self, channel: _Channel, heard: Heard) -> None:
         """After the transport took the event: how late it was."""
-        if not self._spec.live:
+        if not self.live:
             return
         now_ns = self._services.clock.now_ns()
         match heard.event:
             case Interim(transcript=transcript):
                 channel.timer.interim(transcript.text, now_ns)
-            case Final(transcript=transcript) if transcript.text and heard.onset_ns:
+            case Final(transcript=transcript):
                 interims = self._spec.interims
                 measured = channel.timer.final(transcript.text, heard.onset_ns, heard.spoken_ns, now_ns, interims)
-                self._services.observer.utterance(measured)
+                if transcript.text:
+                    self._services.observer.utterance(measured)
 
     async def _closed(self) -> Closed:
         """Charge what no result has covered yet, and sum up."""
-        lengths = [samples_to_ms(c.stream.received) for c in self._channels]
-        await self._charge(list(enumerate(lengths)))
-        if not self._spec.live:
+        lengths = self._lengths()
+        await self._charge(lengths)
+        if not self.live:
             took_ms = (self._services.clock.now_ns() - self._opened_ns) / NS_PER_MS
-            self._services.observer.recording(took_ms, sum(lengths))
+            self._services.observer.recording(took_ms, sum(ms for _, ms in lengths))
         self._outcome = EntryKind.COMPLETED
-        return Closed(max(lengths, default=0), max(1, len(lengths)), self._sha256.hexdigest())
+        return Closed(max((ms for _, ms in lengths), default=0), max(1, len(lengths)), self._sha256.hexdigest())
 
     # -- the ledger ----------------------------------------------------------------------------------------------------
 
+    def _lengths(self) -> list[tuple[int, int]]:
+        """Each channel and the milliseconds of its audio."""
+        if self._recording_ms is not None:
+            return [(n, self._recording_ms) for n in range(len(self._channels))]
+        return [(n, samples_to_ms(c.stream.received)) for n, c in enumerate(self._channels)]
+
     async def _charge(self, upto: list[tuple[int, int]]) -> None:
         """Entries for each (channel, milliseconds of its audio), less what was charged before; durable on return."""
+        await self._write(self._owed(upto))
+
+    def _owed(self, upto: list[tuple[int, int]]) -> list[Entry]:
         entries = []
         for number, end_ms in upto:
-            amount = end_ms - self._channels[number].charged_ms
-            if amount > 0:
-                entries.append(self._entry(EntryKind.USAGE, number, amount))
-        if not entries:
+            channel = self._channels[number]
+            if end_ms > channel.charged_ms:
+                entries.append(self._entry(EntryKind.USAGE, number, end_ms - channel.charged_ms))
+                channel.charged_ms = end_ms
+        return entries
+
+    async def _write(self, entries: list[Entry]) -> None:
+        """Durable on return. Where it was cancelled nobody knows; the same entries are then written again with the
+        next ones, and the ledger takes each once.
+        """
+        self._unsettled += entries
+        if not self._unsettled:
             return
         begun_ns = self._services.clock.now_ns()
-        await self._services.ledger.append(entries, self._claim)
-        for number, end_ms in upto:
-            self._channels[number].charged_ms = max(self._channels[number].charged_ms, end_ms)
+        try:
+            await self._services.ledger.append(self._unsettled, self._claim)
+        except AntiphonError:
+            self._unsettled = []  # refused, so not in the ledger
+            raise
         took_ms = (self._services.clock.now_ns() - begun_ns) / NS_PER_MS
-        total_ms = sum(e.quantity.amount for e in entries)
-        self._services.observer.metered(self.surface, self.model, total_ms, took_ms)
+        audio_ms = sum(entry.quantity.amount for entry in self._unsettled)
+        self._unsettled = []
+        if self._claim is None or self._claim.replay_of is None:
+            self._charged_ms += audio_ms
+            self._services.observer.metered(self.surface, self.model, audio_ms, took_ms)
 
     def _entry(self, kind: EntryKind, channel: int, amount: int) -> Entry:
         self._sequence += 1
@@ -287,32 +342,36 @@ class Session:
             model=self.model,
             quantity=Quantity(Dimension.STT_AUDIO_MS, amount),
             channel=channel,
-            feature="live" if self._spec.live else "recording",
+            feature="live" if self.live else "recording",
             tags=self._spec.tags,
         )
+
+    # -- the end -------------------------------------------------------------------------------------------------------
 
     async def close(self, delivered: bool) -> None:
         """Free everything. `delivered` says whether all that `events` yielded was sent; the ledger is told.
 
-        A live caller who left before the end pays for what was heard.
+        A live caller who left before the end pays for what was heard, as does one whose own error ended it; where the
+        fault is ours, only what was delivered is charged. Goes on to its end where the caller of this is cancelled.
         """
+        self._closing = asyncio.create_task(self._close(delivered), name=f"close {self.id}")
+        await asyncio.shield(self._closing)
+
+    async def _close(self, delivered: bool) -> None:
         try:
-            if self._spec.live and self._outcome is not EntryKind.COMPLETED:
-                await self._charge([(n, samples_to_ms(c.stream.received)) for n, c in enumerate(self._channels)])
+            await self._free()
+            entries = []
+            if self.live and (self._error is None or isinstance(self._error, CallerError | PolicyError)):
+                entries = self._owed(self._lengths())
             if self._sequence:
-                kind = self._outcome if delivered else EntryKind.ABANDONED
-                await self._services.ledger.append([self._entry(kind, 0, 0)], self._claim)
+                entries.append(self._entry(self._outcome if delivered else EntryKind.ABANDONED, 0, 0))
+            await self._write(entries)
         except AntiphonError:
             pass  # nothing more is delivered; the ledger's own recovery marks the session as abandoned
         finally:
-            for channel in self._channels:
-                self._services.runner.close(channel.stream)
-            if self._decoder:
-                self._decoder.close()
             self._on_close(self)
             outcome = self._error.code if self._error else ("completed" if delivered else "abandoned")
             self._services.observer.ended(self.surface, outcome)
-            audio_ms = sum(c.charged_ms for c in self._channels)
             log.info(
                 "session ended",
                 extra={
@@ -322,6 +381,16 @@ class Session:
                     "surface": self.surface,
                     "model": self.model,
                     "outcome": outcome,
-                    "audio_ms": audio_ms,
+                    "audio_ms": self._charged_ms,
                 },
             )
+
+    async def _free(self) -> None:
+        self._ended = True
+        if self._draining:
+            self._draining.cancel()
+            await asyncio.gather(self._draining, return_exceptions=True)
+        for channel in self._channels:
+            self._services.runner.close(channel.stream)
+        if self._decoder:
+            self._decoder.close()

@@ -1,9 +1,18 @@
 """All open sessions: who may open one, whether there is room, and how they end when a key dies or the server stops."""
 
 import asyncio
+import logging
 from dataclasses import dataclass
 
-from antiphon.core.errors import AntiphonError, CapacityError, Draining, LedgerUnavailable, Unauthenticated
+from antiphon.core.errors import (
+    AntiphonError,
+    CallerError,
+    CapacityError,
+    Draining,
+    InternalError,
+    LedgerUnavailable,
+    Unauthenticated,
+)
 from antiphon.core.identity import Principal, Scope
 from antiphon.core.specs import TranscribeSpec
 from antiphon.core.wire import Opening
@@ -13,8 +22,12 @@ from antiphon.session.session import Services, Session
 from antiphon.slo.admission import Capacity, admit
 from antiphon.trust.auth import KeyRing
 
-KEY_CHECK_S = 0.25
+CHECK_S = 0.25
 RETRY_AFTER_S = 5
+LAST_WORDS_S = 2.0  # for what sessions that were failed still have to say and to write
+MAX_IDEMPOTENCY_KEY = 255
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +64,8 @@ class Sessions:
         key = opening.headers.get("idempotency-key")
         if not key:
             return None
+        if len(key) > MAX_IDEMPOTENCY_KEY:
+            raise CallerError(f"An Idempotency-Key has at most {MAX_IDEMPOTENCY_KEY} characters.")
         now = self._services.clock.unix_ms()
         return await self._services.ledger.claim(principal.project, key, fingerprint, opening.request_id, now)
 
@@ -74,7 +89,7 @@ class Sessions:
         if self._draining:
             raise Draining("The server is stopping.", retry_after_s=RETRY_AFTER_S)
         if not self._services.ledger.healthy:
-            raise LedgerUnavailable("Usage cannot be recorded now, so nothing is served.", retry_after_s=RETRY_AFTER_S)
+            raise _unrecorded()
         live = sum(s.live for s in self._open)
         if not spec.live:
             if len(self._open) - live >= self._bounds.recordings:
@@ -85,35 +100,55 @@ class Sessions:
             live=max(live, load.live),
             workers=load.workers,
             share=load.stream_share,
-            late=self._services.observer.late,
+            late=self._services.observer.late(),
             most_streams=self._bounds.live,
         )
         # A caller who asks for channels of their own is let in as that many streams.
         if not admit(capacity, spec.format.channels if spec.multichannel else 1):
             raise CapacityError("There is no room for another live stream now.", retry_after_s=RETRY_AFTER_S)
 
-    async def watch_keys(self) -> None:
-        """Runs for ever: a revoked or expired key ends its open sessions within a second."""
+    async def watch(self) -> None:
+        """Runs for ever: within a second, a revoked or expired key ends its open sessions, a failed ledger all."""
         while True:
-            await asyncio.sleep(KEY_CHECK_S)
-            self._keys.refresh()
+            await asyncio.sleep(CHECK_S)
+            try:
+                self._keys.refresh()
+            except InternalError as error:  # what was read last holds until it can be read again
+                log.error("keys cannot be read", exc_info=error)
             for session in tuple(self._open):
                 if not self._keys.holds(session.principal.key_id):
                     session.fail(Unauthenticated("The API key is no longer valid."))
+                elif not self._services.ledger.healthy:
+                    session.fail(_unrecorded())
 
     async def drain(self, bound_s: float) -> None:
         """No new sessions; open ones are finalised, and failed after `bound_s` seconds."""
         self._draining = True
         for session in tuple(self._open):
             session.drain()
+        if not await self._all_closed(bound_s):
+            for session in tuple(self._open):
+                session.fail(Draining("The server is stopping."))
+            await self._all_closed(LAST_WORDS_S)
+
+    async def settle(self) -> None:
+        """After the transports have ended: what sessions still write is written."""
+        if not await self._all_closed(LAST_WORDS_S):
+            log.error("sessions could not be closed")
+
+    async def _all_closed(self, bound_s: float) -> bool:
         try:
             async with asyncio.timeout(bound_s):
                 await self._empty.wait()
         except TimeoutError:
-            for session in tuple(self._open):
-                session.fail(Draining("The server is stopping."))
+            return False
+        return True
 
     def _closed(self, session: Session) -> None:
         self._open.discard(session)
         if not self._open:
             self._empty.set()
+
+
+def _unrecorded() -> LedgerUnavailable:
+    return LedgerUnavailable("Usage cannot be recorded now, so nothing is served.", retry_after_s=RETRY_AFTER_S)

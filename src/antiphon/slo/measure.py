@@ -20,6 +20,9 @@ class UtteranceTimer:
     """Follows one channel: told of each interim as it is sent, it measures at the final."""
 
     def __init__(self) -> None:
+        self._begin()
+
+    def _begin(self) -> None:
         self._first_sent_ns: int | None = None
         self._word = ""
         self._word_sent_ns = 0
@@ -41,7 +44,7 @@ class UtteranceTimer:
             ttfb_ms = (first_ns - onset_ns) / NS_PER_MS
             word_ns = self._word_sent_ns if self._word == _first_word(text) else sent_ns
             first_word_ms = (word_ns - onset_ns) / NS_PER_MS
-        self.__init__()  # type: ignore[misc]
+        self._begin()
         return Measured(ttfb_ms, first_word_ms, (sent_ns - spoken_ns) / NS_PER_MS)
 
 

@@ -4,23 +4,36 @@ import asyncio
 import hashlib
 import logging
 from collections.abc import AsyncGenerator
+from contextlib import aclosing
+from dataclasses import dataclass
 
+from python_multipart.multipart import parse_options_header
 from starlette.datastructures import Headers, UploadFile
 from starlette.formparsers import MultiPartException, MultiPartParser
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response as HttpResponse
-from starlette.types import Receive, Scope, Send
+from starlette.types import Message, Receive, Scope, Send
 
-from antiphon.core.errors import AntiphonError, BadMedia, CallerError, CapacityError, RequestTimeout, TooLarge
+from antiphon.core.errors import (
+    AntiphonError,
+    BadMedia,
+    CallerError,
+    CapacityError,
+    InternalError,
+    RequestTimeout,
+    TooLarge,
+)
 from antiphon.core.identity import Scope as Permission
 from antiphon.core.ports import Clock, ListEndpoint, Surface, UnaryEndpoint
-from antiphon.core.wire import Body, Head, Response, Url
+from antiphon.core.wire import Body, Head, Opening, Response, Url, Wire
 from antiphon.session.session import Session
 from antiphon.session.sessions import Sessions
 from antiphon.transports.opening import opening_of
 
-BODY_SILENCE_S = 20.0  # how long a sender may pause
-MAX_BYTES_IN_FLIGHT = 1 << 30  # bodies held in memory, all callers together
+BODY_PATIENCE_S = 20.0  # how far a sender may fall behind the slowest pace that is waited for
+SLOWEST_BYTES_PER_S = 4_000
+SEND_TIMEOUT_S = 30.0  # how long a caller may read nothing
+PIECE_BYTES = 256 * 1024  # parsed at once
 MAX_FIELDS = 64
 MULTIPART_SLACK = 1 << 20  # boundaries and fields around the file
 
@@ -34,6 +47,11 @@ def _answer(response: Response) -> HttpResponse:
         answer.headers.append(name, value)
     answer.headers["content-length"] = str(len(response.body))
     return answer
+
+
+def _defect(error: Exception, opening: Opening) -> InternalError:
+    log.error("request failed", exc_info=error, extra={"session": opening.request_id})
+    return InternalError("The server failed; this has been logged.")
 
 
 class ListRoute:
@@ -55,95 +73,121 @@ class ListRoute:
         await _answer(response)(scope, receive, send)
 
 
+@dataclass(slots=True)
+class Uploads:
+    """The bodies held in memory, of all routes together: at most `each_bytes` for one, `all_bytes` for all."""
+
+    each_bytes: int
+    all_bytes: int
+    held: int = 0
+
+
 class UnaryRoute:
     """An ASGI app: a vendor's endpoint that takes a whole recording."""
 
-    def __init__(self, surface: str, endpoint: UnaryEndpoint, sessions: Sessions, clock: Clock) -> None:
+    def __init__(
+        self, surface: str, endpoint: UnaryEndpoint, sessions: Sessions, clock: Clock, uploads: Uploads
+    ) -> None:
         self._surface = surface
         self._endpoint = endpoint
         self._sessions = sessions
         self._clock = clock
-        self._in_flight = 0
+        self._uploads = uploads
+        self._max_bytes = min(endpoint.max_body_bytes, uploads.each_bytes)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        request = Request(scope, receive)
         opening = opening_of(scope)
-        held = 0
+        data = bytearray()
         try:
             principal = self._sessions.authenticate(self._endpoint.credential(opening), Permission.TRANSCRIBE)
-            raw = await self._read(request)
-            held = len(raw)
-            self._in_flight += held
-            body = await _body(request.headers, raw)
+            request = Request(scope, receive)
+            await self._read(request, data)
+            body = await _body(request.headers, data)
             accepted = self._endpoint.negotiate(opening, body)
-            fingerprint = hashlib.sha256(repr((opening.path, opening.query, body.fields)).encode() + body.data)
-            claim = await self._sessions.claim(principal, opening, fingerprint.hexdigest())
+            fingerprint = await asyncio.to_thread(_fingerprint, opening, body)
+            claim = await self._sessions.claim(principal, opening, fingerprint)
             session = self._sessions.open(principal, self._surface, opening.request_id, accepted.spec, claim)
-        except AntiphonError as error:
-            self._sessions.refused(self._surface, error)
-            await _answer(self._endpoint.refuse(opening, error))(scope, receive, send)
         except ClientDisconnect:
-            pass
+            return
+        except Exception as error:
+            refused = error if isinstance(error, AntiphonError) else _defect(error, opening)
+            self._sessions.refused(self._surface, refused)
+            await _answer(self._endpoint.refuse(opening, refused))(scope, receive, send)
         else:
             media = body.data if accepted.media is None else accepted.media
             await self._converse(session, accepted.surface, media, receive, send)
         finally:
-            self._in_flight -= held
+            self._uploads.held -= len(data)
 
-    async def _read(self, request: Request) -> bytes:
-        limit = self._endpoint.max_body_bytes + MULTIPART_SLACK
-        too_large = TooLarge(f"The body is larger than {self._endpoint.max_body_bytes} bytes.")
+    async def _read(self, request: Request, data: bytearray) -> None:
+        """The body into `data`, and `data` into what is held."""
+        limit = self._max_bytes + MULTIPART_SLACK
+        too_large = TooLarge(f"The body is larger than {self._max_bytes} bytes.")
         declared = request.headers.get("content-length", "0")
         if declared.isdigit() and int(declared) > limit:
             raise too_large
-        data = bytearray()
+        begun = asyncio.get_running_loop().time()
         chunks = aiter(request.stream())
         try:
             while True:
-                async with asyncio.timeout(BODY_SILENCE_S):
+                async with asyncio.timeout_at(begun + BODY_PATIENCE_S + len(data) / SLOWEST_BYTES_PER_S):
                     chunk = await anext(chunks)
                 data += chunk
+                self._uploads.held += len(chunk)
                 if len(data) > limit:
                     raise too_large
-                if self._in_flight + len(data) > MAX_BYTES_IN_FLIGHT:
+                if self._uploads.held > self._uploads.all_bytes:
                     raise CapacityError("Too much is being uploaded at once.", retry_after_s=5)
         except StopAsyncIteration:
-            return bytes(data)
+            return
         except TimeoutError:
-            raise RequestTimeout("The body stopped arriving.") from None
+            raise RequestTimeout("The body arrives too slowly.") from None
 
     async def _converse(
         self, session: Session, surface: Surface, media: bytes | Url, receive: Receive, send: Send
     ) -> None:
         """Send what the session says. A caller who hangs up ends it."""
-        delivered = False
         work = asyncio.create_task(session.play(media), name=f"play {session.id}")
         telling = asyncio.create_task(self._tell(session, surface, send), name=f"tell {session.id}")
         leaving = asyncio.create_task(_disconnected(receive), name=f"leave {session.id}")
         tasks = (work, telling, leaving)
         try:
             await asyncio.wait((telling, leaving), return_when=asyncio.FIRST_COMPLETED)
-            if telling.done():
-                delivered = telling.exception() is None
-                if error := telling.exception():
-                    log.error("request failed", exc_info=error, extra={"session": session.id})
         finally:
+            delivered = telling.done() and not telling.cancelled() and telling.exception() is None
+            if telling.done() and not delivered and not isinstance(telling.exception(), TimeoutError):
+                log.error("request failed", exc_info=telling.exception(), extra={"session": session.id})
             for task in tasks:
                 task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
-            await asyncio.shield(session.close(delivered))
+            try:
+                await asyncio.gather(*tasks, return_exceptions=True)
+            finally:
+                await session.close(delivered)
 
     async def _tell(self, session: Session, surface: Surface, send: Send) -> None:
-        async for event in session.events():
-            step = surface.emit(event, self._clock.now_ns())
-            for message in step.sends:
-                if isinstance(message, Head):
-                    headers = [(name.encode(), value.encode()) for name, value in message.headers]
-                    await send({"type": "http.response.start", "status": message.status, "headers": headers})
-                else:
-                    data = message.encode() if isinstance(message, str) else message
-                    await send({"type": "http.response.body", "body": data, "more_body": True})
-        await send({"type": "http.response.body", "body": b"", "more_body": False})
+        """Raises `TimeoutError` where the caller does not read."""
+        async with aclosing(session.events()) as events:
+            async for event in events:
+                for message in surface.emit(event, self._clock.now_ns()).sends:
+                    async with asyncio.timeout(SEND_TIMEOUT_S):
+                        await send(_asgi(message))
+        async with asyncio.timeout(SEND_TIMEOUT_S):
+            await send({"type": "http.response.body", "body": b"", "more_body": False})
+
+
+def _asgi(message: Wire) -> Message:
+    if isinstance(message, Head):
+        headers = [(name.encode(), value.encode()) for name, value in message.headers]
+        return {"type": "http.response.start", "status": message.status, "headers": headers}
+    data = message.encode() if isinstance(message, str) else message
+    return {"type": "http.response.body", "body": data, "more_body": True}
+
+
+def _fingerprint(opening: Opening, body: Body) -> str:
+    """Tells requests with one idempotency key apart."""
+    hashed = hashlib.sha256(repr((opening.path, opening.query, body.fields)).encode())
+    hashed.update(body.data)
+    return hashed.hexdigest()
 
 
 async def _disconnected(receive: Receive) -> None:
@@ -151,22 +195,27 @@ async def _disconnected(receive: Receive) -> None:
         pass
 
 
-async def _body(headers: Headers, raw: bytes) -> Body:
+async def _body(headers: Headers, raw: bytearray) -> Body:
     """The body as its content type says. Nothing of it touches the disk."""
-    if not headers.get("content-type", "").startswith("multipart/form-data"):
-        return Body(data=raw, has_file=bool(raw))
+    kind, parameters = parse_options_header(headers.get("content-type", ""))
+    if kind != b"multipart/form-data":
+        return Body(data=bytes(raw), has_file=bool(raw))
 
-    async def stream() -> AsyncGenerator[bytes, None]:
-        yield raw
+    async def pieces() -> AsyncGenerator[bytes, None]:
+        for at in range(0, len(raw), PIECE_BYTES):
+            yield bytes(raw[at : at + PIECE_BYTES])
+            await asyncio.sleep(0)  # a big form must not hold every live stream up
 
-    parser = MultiPartParser(headers, stream(), max_files=1, max_fields=MAX_FIELDS, max_part_size=MULTIPART_SLACK)
+    parser = MultiPartParser(headers, pieces(), max_files=1, max_fields=MAX_FIELDS, max_part_size=MULTIPART_SLACK)
     parser.spool_max_size = len(raw) + 1
     try:
         form = await parser.parse()
-    except (MultiPartException, KeyError) as error:
-        detail = error.message if isinstance(error, MultiPartException) else "no boundary"
-        raise CallerError(f"The multipart body is malformed: {detail}") from None
+    except MultiPartException as error:
+        raise CallerError(f"The multipart body is malformed: {error.message}") from None
     try:
+        # The parser takes an end in the middle of a part for the end of the form, and forgets that part.
+        if b"--" + parameters[b"boundary"] + b"--" not in raw:
+            raise CallerError("The multipart body is malformed: it ends before its last boundary.")
         fields = tuple((name, value) for name, value in form.multi_items() if isinstance(value, str))
         files = [(name, value) for name, value in form.multi_items() if isinstance(value, UploadFile)]
         if not files:

@@ -8,6 +8,7 @@ all. Every send is bounded in time: a caller who does not read is cut off.
 import asyncio
 import logging
 from collections.abc import Coroutine
+from contextlib import aclosing, suppress
 from typing import Any
 
 from starlette.responses import Response as HttpResponse
@@ -15,7 +16,7 @@ from starlette.types import Receive, Scope, Send
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from antiphon.core.errors import AntiphonError, InternalError
-from antiphon.core.events import Closed
+from antiphon.core.events import Closed, Failed
 from antiphon.core.identity import Scope as Permission
 from antiphon.core.ports import Clock, LiveEndpoint, Surface
 from antiphon.core.wire import Head, Step
@@ -45,9 +46,10 @@ class LiveRoute:
             principal = self._sessions.authenticate(self._endpoint.credential(opening), Permission.TRANSCRIBE)
             accepted = self._endpoint.negotiate(opening)
             session = self._sessions.open(principal, self._surface, opening.request_id, accepted.spec)
-        except AntiphonError as error:
-            self._sessions.refused(self._surface, error)
-            refusal = self._endpoint.refuse(opening, error)
+        except Exception as error:
+            refused = error if isinstance(error, AntiphonError) else _defect(error, opening.request_id)
+            self._sessions.refused(self._surface, refused)
+            refusal = self._endpoint.refuse(opening, refused)
             await websocket.receive()  # the connect message; ASGI wants it read before the answer
             await websocket.send_denial_response(HttpResponse(refusal.body, refusal.status, dict(refusal.headers)))
             return
@@ -57,7 +59,12 @@ class LiveRoute:
             await websocket.accept(accepted.subprotocol, headers)
             await connection.run()
         finally:
-            await asyncio.shield(session.close(connection.delivered))
+            await session.close(connection.delivered)
+
+
+def _defect(error: BaseException, session: str) -> InternalError:
+    log.error("connection failed", exc_info=error, extra={"session": session})
+    return InternalError("The server failed; this has been logged.")
 
 
 class _Over(Exception):
@@ -83,7 +90,9 @@ class Connection:
             for task in done:
                 error = task.exception()
                 if error and not isinstance(error, _Over):
-                    log.error("connection failed", exc_info=error, extra={"session": self._session.id})
+                    failed = Failed(_defect(error, self._session.id))
+                    with suppress(_Over):
+                        await self._send(self._surface.emit(failed, self._clock.now_ns()))
         finally:
             for task in tasks:
                 task.cancel()
@@ -102,9 +111,10 @@ class Connection:
             await self._take(self._surface.receive(payload, self._clock.now_ns()))
 
     async def _tell(self) -> None:
-        async for event in self._session.events():
-            await self._send(self._surface.emit(event, self._clock.now_ns()))
-            self.delivered = isinstance(event, Closed)
+        async with aclosing(self._session.events()) as events:
+            async for event in events:
+                await self._send(self._surface.emit(event, self._clock.now_ns()))
+                self.delivered = isinstance(event, Closed)
         raise _Over
 
     async def _keep_time(self) -> None:
