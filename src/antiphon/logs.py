@@ -3,15 +3,25 @@
 import json
 import logging
 import sys
+from datetime import UTC, datetime
 
 FIELDS = ("session", "project", "key", "surface", "model", "outcome", "audio_ms")
 
 
 class JsonLines(logging.Formatter):
-    """Only the message, the named fields, and where an exception was raised: never what it said or held."""
+    """Only the message, the named fields, and where an exception was raised: never what it said or held.
+
+    Libraries put values into their messages (asyncio whole exceptions), so of theirs only the first line of the
+    template is kept.
+    """
 
     def format(self, record: logging.LogRecord) -> str:
-        line = {"at": self.formatTime(record), "level": record.levelname.lower(), "message": record.getMessage()}
+        ours = record.name.partition(".")[0] == "antiphon"
+        line = {
+            "at": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
+            "level": record.levelname.lower(),
+            "message": record.getMessage() if ours else str(record.msg).partition("\n")[0],
+        }
         line |= {name: getattr(record, name) for name in FIELDS if hasattr(record, name)}
         if record.exc_info and record.exc_info[0]:
             line["error"] = record.exc_info[0].__name__

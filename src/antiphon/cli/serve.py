@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import shlex
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -27,19 +28,24 @@ def serve(
     from antiphon import app as house
     from antiphon import logs
     from antiphon.cli.models import progress_bars
-    from antiphon.config import load
+    from antiphon.config import Invalid, load
     from antiphon.models import Store
 
     overrides = {"host": host, "port": port, "data_dir": data_dir, "offline": offline}
     settings = load(config, os.environ, overrides)
     logs.configure(settings.log_level)
+    try:
+        settings.directory.mkdir(parents=True, exist_ok=True, mode=0o700)
+    except OSError as error:
+        raise Invalid(f"setting data_dir: {settings.data_dir}: {error.strerror}") from None
     store = Store(settings.directory / "models", settings.offline)
     with progress_bars() as report:
         store.pull((*house.MODELS, SAMPLES), report)
     speech = store.path(SAMPLES) / "two_cities.wav"
 
     def announce(ready: house.House, bound: int) -> None:
-        url = f"http://{settings.host}:{bound}"
+        host = f"[{settings.host}]" if ":" in settings.host else settings.host
+        url = f"http://{host}:{bound}"
         print(f"Antiphon serves on {url}", flush=True)
         key = ready.first_key
         if key:
@@ -55,7 +61,7 @@ def _examples(url: str, key: str, speech: Path) -> str:
     command, python = (os.path.relpath(path) for path in (sys.argv[0], sys.executable))
     return f"""Try it in another terminal:
 
-  export ANTIPHON_API_KEY={key} SPEECH={speech}
+  export ANTIPHON_API_KEY={key} SPEECH={shlex.quote(str(speech))}
 
   # a file
   curl -s -H "Authorization: Token $ANTIPHON_API_KEY" -H "Content-Type: audio/wav" --data-binary @"$SPEECH" \\
