@@ -77,9 +77,11 @@ def likeness(got: bytes, wanted: bytes, *, within: int = 1_600) -> float:
     """The highest correlation (1 is equal) of the two over delays of up to `within` samples."""
     ours = np.frombuffer(got, np.int16).astype(np.float64)
     theirs = np.frombuffer(wanted, np.int16).astype(np.float64)[within : len(ours) - within]
-    dots = np.correlate(ours, theirs, mode="valid")
-    energies = np.convolve(ours**2, np.ones(len(theirs)), mode="valid")
-    return float(np.max(dots[: 2 * within] / np.sqrt(energies[: 2 * within] * np.sum(theirs**2) + 1)))
+    size = len(ours) + len(theirs)
+    dots = np.fft.irfft(np.fft.rfft(ours, size) * np.conj(np.fft.rfft(theirs, size)), size)[: 2 * within]
+    sums = np.concatenate(([0.0], np.cumsum(ours**2)))
+    energies = sums[len(theirs) : len(theirs) + 2 * within] - sums[: 2 * within]
+    return float(np.max(dots / np.sqrt(energies * np.sum(theirs**2) + 1)))
 
 
 def _beside_silence(pcm: bytes) -> bytes:
