@@ -21,6 +21,7 @@ DEFAULT_UTT_SPLIT_MS = 800
 MIN_UTTERANCE_END_MS = 1_000
 MAX_SILENCE_MS = 60_000
 MAX_TAG_CHARS = 128
+MAX_TAGS = 32  # what an entry of the ledger holds
 MAX_EXTRA_CHARS = 2_048
 MAX_VALUES = 100
 
@@ -86,7 +87,7 @@ TABLE: tuple[Parameter, ...] = (
         "model writes them.",
     ),
     Parameter("filler_words", Use.BOTH, "A warning: whether they are written is the model's choice."),
-    Parameter("tag", Use.BOTH, f"Kept with the usage, and in the metadata; {MAX_TAG_CHARS} characters at most."),
+    Parameter("tag", Use.BOTH, f"Kept with the usage, and in the metadata; {MAX_TAGS} at most, of at most {MAX_TAG_CHARS} characters."),
     Parameter("extra", Use.BOTH, f"`key:value`, given back in the metadata; {MAX_EXTRA_CHARS} characters at most."),
     Parameter("mip_opt_out", Use.BOTH, "Always so: nothing is kept and no model is trained on what is sent."),
     Parameter("alternatives", Use.BOTH, "`1` only."),
@@ -360,6 +361,8 @@ def _tags(values: Mapping[str, Sequence[str]]) -> tuple[str, ...]:
     tags = tuple(values.get("tag", ()))
     if any(not 0 < len(tag) <= MAX_TAG_CHARS for tag in tags):
         raise CallerError(f"A `tag` has 1 to {MAX_TAG_CHARS} characters.", param="tag")
+    if len(tags) > MAX_TAGS:
+        raise CallerError(f"There may be {MAX_TAGS} `tag` parameters at most.", param="tag")
     return tags
 
 
