@@ -87,7 +87,11 @@ TABLE: tuple[Parameter, ...] = (
         "model writes them.",
     ),
     Parameter("filler_words", Use.BOTH, "A warning: whether they are written is the model's choice."),
-    Parameter("tag", Use.BOTH, f"Kept with the usage, and in the metadata; {MAX_TAGS} at most, of at most {MAX_TAG_CHARS} characters."),
+    Parameter(
+        "tag",
+        Use.BOTH,
+        f"Kept with the usage, and in the metadata; {MAX_TAGS} at most, of at most {MAX_TAG_CHARS} characters.",
+    ),
     Parameter("extra", Use.BOTH, f"`key:value`, given back in the metadata; {MAX_EXTRA_CHARS} characters at most."),
     Parameter("mip_opt_out", Use.BOTH, "Always so: nothing is kept and no model is trained on what is sent."),
     Parameter("alternatives", Use.BOTH, "`1` only."),
