@@ -363,7 +363,7 @@ class Session:
             entries = []
             if self.live and (self._error is None or isinstance(self._error, CallerError | PolicyError)):
                 entries = self._owed(self._lengths())
-            if self._sequence:
+            if self._charged_ms or self._unsettled or entries:
                 entries.append(self._entry(self._outcome if delivered else EntryKind.ABANDONED, 0, 0))
             await self._write(entries)
         except AntiphonError:

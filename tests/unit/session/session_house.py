@@ -1,0 +1,156 @@
+"""Sessions on fakes: only the event loop, the runner and its threads are real."""
+
+import asyncio
+import uuid
+
+from antiphon.audio.decode import Decoder
+from antiphon.core.audio import AudioFormat, Encoding
+from antiphon.core.errors import Unauthenticated
+from antiphon.core.events import Audio, Final
+from antiphon.core.identity import Principal, Scope
+from antiphon.core.specs import TranscribeSpec
+from antiphon.core.usage import Dimension
+from antiphon.core.wire import Opening
+from antiphon.scheduler.runner import Runner, Settings
+from antiphon.session.observe import Observer
+from antiphon.session.route import Models
+from antiphon.session.session import Services
+from antiphon.session.sessions import Bounds, Sessions
+from antiphon.slo.objectives import Objectives
+from antiphon.testing import FakeClock, FakeDetector, FakeLedger, FakeRecogniser
+
+LOUD_MS = b"\x00\x20" * 16
+QUIET_MS = bytes(32)
+
+
+def audio(*parts):
+    """PCM of alternating loudness: so many milliseconds of speech, then of silence, and so on."""
+    return b"".join((QUIET_MS if n % 2 else LOUD_MS) * ms for n, ms in enumerate(parts))
+
+
+class GatedLedger(FakeLedger):
+    """Appends wait at `gate`, before or after they were written."""
+
+    def __init__(self):
+        super().__init__()
+        self.gate = asyncio.Event()
+        self.gate.set()
+        self.entered = asyncio.Event()
+        self.write_first = False
+        self.appends = 0
+
+    async def append(self, new, claim=None):
+        self.appends += 1
+        self.entered.set()
+        if self.write_first:
+            await super().append(list(new), claim)
+            await self.gate.wait()
+        else:
+            await self.gate.wait()
+            await super().append(list(new), claim)
+
+
+class FakeKeys:
+    """One key, 'secret', until `revoked`; `error` is what `refresh` raises."""
+
+    def __init__(self):
+        self.revoked = False
+        self.error = None
+
+    def authenticate(self, secret, scope):
+        if secret != "secret" or self.revoked:
+            raise Unauthenticated("the API key is not valid")
+        return Principal("acme", "k1", frozenset({Scope.TRANSCRIBE}))
+
+    def holds(self, key_id):
+        return not self.revoked
+
+    def refresh(self):
+        if self.error:
+            raise self.error
+
+
+class FakeFetcher:
+    """Gives `media` once `gate` is open."""
+
+    def __init__(self):
+        self.media = b""
+        self.gate = asyncio.Event()
+
+    async def fetch(self, url):
+        await self.gate.wait()
+        return self.media
+
+
+class House:
+    """Everything a session needs, and what a transport does with it."""
+
+    def __init__(self):
+        self.clock = FakeClock()
+        self.ledger = GatedLedger()
+        self.keys = FakeKeys()
+        self.fetcher = FakeFetcher()
+        self.recogniser = FakeRecogniser()
+        self.detector = FakeDetector()
+        self.runner = Runner(self.recogniser, self.detector, self.clock, Settings(tick_ms=0), lambda report: None)
+        self.observer = Observer(Objectives(), self.runner.load, self.clock)
+        services = Services(self.clock, self.ledger, self.runner, Decoder(), self.fetcher, self.observer)
+        models = Models({"nova-3": "tiny"}, 1_700_000_000)
+        self.sessions = Sessions(services, self.keys, models, Bounds(live=4, recordings=2))
+
+    def open(self, claim=None, **spec):
+        form = AudioFormat(Encoding.LINEAR16, 16_000, spec.pop("channels", 1))
+        asked = TranscribeSpec(**{"model": "nova-3", "format": form, "live": True, "incremental": True} | spec)
+        return self.sessions.open(self.principal, "deepgram", str(uuid.uuid4()), asked, claim)
+
+    @property
+    def principal(self):
+        return self.keys.authenticate("secret", Scope.TRANSCRIBE)
+
+    async def claim(self, key, fingerprint):
+        """As for a request of its own."""
+        opening = Opening("POST", "/", headers={"idempotency-key": key}, request_id=str(uuid.uuid4()))
+        return await self.sessions.claim(self.principal, opening, fingerprint)
+
+    def charged(self, session=None):
+        """Milliseconds of each channel."""
+        sums = {}
+        for entry in self.ledger.entries:
+            if session is None or entry.session == session.id:
+                assert entry.quantity.dimension is Dimension.STT_AUDIO_MS
+                sums[entry.channel] = sums.get(entry.channel, 0) + entry.quantity.amount
+        return sums
+
+    def metrics(self):
+        return self.observer.render().decode()
+
+
+async def said(session):
+    """Every event."""
+    return [event async for event in session.events()]
+
+
+async def listen(session, events):
+    """Every event, as it comes."""
+    async for event in session.events():
+        events.append(event)
+
+
+async def first_final(session):
+    """Up to the first final, as a caller who leaves then."""
+    async for event in session.events():
+        if isinstance(event, Final):
+            return event
+    raise AssertionError("no final")
+
+
+async def pour(session, pcm, piece_ms=100):
+    for at in range(0, len(pcm), piece_ms * 32):
+        await session.feed(Audio(pcm[at : at + piece_ms * 32]))
+
+
+async def until(condition):
+    """Lets everything else run until then."""
+    async with asyncio.timeout(10):
+        while not condition():  # noqa: ASYNC110
+            await asyncio.sleep(0)
