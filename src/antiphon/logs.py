@@ -36,6 +36,7 @@ class JsonLines(logging.Formatter):
 
 def configure(level: str) -> None:
     """Everything to standard error; libraries only from warnings on."""
+    logging.raiseExceptions = False  # else a line that cannot be written is dumped with its values
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(JsonLines())
     logging.basicConfig(level=logging.WARNING, handlers=[handler], force=True)

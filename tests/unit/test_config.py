@@ -1,0 +1,96 @@
+import pytest
+
+from antiphon.config import DEFAULT_MODEL, Config, Invalid, load
+
+
+def write(tmp_path, text):
+    path = tmp_path / "antiphon.toml"
+    path.write_text(text)
+    return path
+
+
+def test_nothing_said_is_the_default():
+    assert load(None, {}) == Config()
+    assert (Config().host, Config().port) == ("127.0.0.1", 8080)
+    assert set(Config().models.values()) == {DEFAULT_MODEL}
+
+
+def test_later_sources_win(tmp_path):
+    path = write(tmp_path, 'host = "a"\nport = 1\ndata_dir = "d"\n[limits]\nrecordings = 5\n')
+    environment = {"ANTIPHON_HOST": "b", "ANTIPHON_PORT": "2", "HOME": "/"}
+    config = load(path, environment, {"host": "c", "port": None})
+    assert (config.host, config.port, config.data_dir) == ("c", 2, "d")
+    assert (config.limits.recordings, config.limits.live_streams) == (5, 1000)
+
+
+@pytest.mark.parametrize(("text", "value"), [("1", True), ("true", True), ("FALSE", False), ("0", False)])
+def test_yes_and_no_in_the_environment(text, value):
+    assert load(None, {"ANTIPHON_OFFLINE": text}).offline is value
+
+
+@pytest.mark.parametrize("name", ["ANTIPHON_HOST", "ANTIPHON_PORT", "ANTIPHON_API_KEY", "ANTIPHON_OFFLINE"])
+def test_empty_in_the_environment_is_not_said(name):
+    assert load(None, {name: ""}) == Config()
+
+
+@pytest.mark.parametrize(
+    ("text", "named"),
+    [
+        ("port = 70000", "port"),
+        ('port = "x"', "port"),
+        ("port = true", "port"),
+        ("prot = 8080", "prot"),
+        ("host = 1", "host"),
+        ("[limits]\nrecordings = 0", "limits.recordings"),
+        ("[limits]\nrecordingz = 3", "recordingz"),
+        ("[engine]\nworkers = 65", "engine.workers"),
+        ("[engine]\nspeculative = 1", "engine.speculative"),
+        ("[objectives]\ngoodput = 1.5", "objectives.goodput"),
+        ('[fetch]\nallow = ["10.0.0.0/99"]', "fetch.allow"),
+        ('[fetch]\nallow = "10.0.0.0/8"', "fetch.allow"),
+        ('log_level = "loud"', "log_level"),
+        ('api_key = "short"', "api_key"),
+        ('api_key = "sixteen chars or möre"', "api_key"),
+        ('[models]\n"nova-3" = "whisper-large"', "models"),
+        ("models = 3", "models"),
+        ("nonsense", "--config"),
+    ],
+)
+def test_an_error_in_the_file_names_the_setting(tmp_path, text, named):
+    with pytest.raises(Invalid) as error:
+        load(write(tmp_path, text), {})
+    assert named in error.value.message
+
+
+@pytest.mark.parametrize(
+    ("environment", "named"),
+    [
+        ({"ANTIPHON_PORT": "eighty"}, "port"),
+        ({"ANTIPHON_PORT": "-1"}, "port"),
+        ({"ANTIPHON_OFFLINE": "maybe"}, "offline"),
+        ({"ANTIPHON_API_KEY": "short"}, "ANTIPHON_API_KEY"),
+    ],
+)
+def test_an_error_in_the_environment_names_the_setting(environment, named):
+    with pytest.raises(Invalid) as error:
+        load(None, environment)
+    assert named in error.value.message
+
+
+def test_an_error_on_the_command_line_names_the_setting():
+    with pytest.raises(Invalid, match="port"):
+        load(None, {}, {"port": 70_000})
+
+
+def test_an_error_does_not_repeat_the_key():
+    with pytest.raises(Invalid) as error:
+        load(None, {"ANTIPHON_API_KEY": "hunter2"})
+    assert "hunter2" not in error.value.message
+
+
+def test_a_file_that_cannot_be_read_is_named(tmp_path):
+    with pytest.raises(Invalid, match=r"--config .*missing\.toml"):
+        load(tmp_path / "missing.toml", {})
+    (tmp_path / "bytes.toml").write_bytes(b"\xff\xfe")
+    with pytest.raises(Invalid, match=r"--config .*bytes\.toml"):
+        load(tmp_path / "bytes.toml", {})

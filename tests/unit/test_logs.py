@@ -1,0 +1,116 @@
+import asyncio
+import contextlib
+import gc
+import io
+import json
+import logging
+
+import pytest
+
+from antiphon.logs import FIELDS, JsonLines, configure
+
+SECRET = "the caller's words"
+
+
+class Logging:
+    """Configured as the server does it while a test runs (pytest has handlers of its own before and after)."""
+
+    def __enter__(self):
+        root, ours = logging.getLogger(), logging.getLogger("antiphon")
+        self._before = root.handlers[:], root.level, ours.level
+        self._written = io.StringIO()
+        root.handlers.clear()  # or they would be closed
+        with contextlib.redirect_stderr(self._written):
+            configure("info")
+        return self
+
+    def __exit__(self, *error):
+        root, ours = logging.getLogger(), logging.getLogger("antiphon")
+        logging.raiseExceptions = True
+        root.handlers[:], level, our_level = self._before
+        root.setLevel(level)
+        ours.setLevel(our_level)
+
+    @property
+    def text(self):
+        return self._written.getvalue()
+
+    @property
+    def lines(self):
+        return [json.loads(line) for line in self.text.splitlines()]
+
+
+@pytest.fixture
+def logs():
+    return Logging()
+
+
+def fail():
+    raise ValueError(SECRET)
+
+
+def test_a_line_is_json_with_the_named_fields_alone(logs):
+    with logs:
+        extra = {"session": "s1", "audio_ms": 5, "text": SECRET}
+        logging.getLogger("antiphon.session").info("session ended", extra=extra)
+    (line,) = logs.lines
+    assert {key: line[key] for key in line if key != "at"} == {
+        "level": "info",
+        "message": "session ended",
+        "session": "s1",
+        "audio_ms": 5,
+    }
+    assert line["at"].endswith("+00:00")
+    assert "text" not in FIELDS
+
+
+def test_an_exception_is_told_by_its_type_and_place(logs):
+    with logs:
+        try:
+            fail()
+        except ValueError as error:
+            logging.getLogger("antiphon.session").error("session failed", exc_info=error)
+    (line,) = logs.lines
+    assert line["error"] == "ValueError"
+    assert "fail:" in line["where"]
+    assert SECRET not in json.dumps(line)
+
+
+def test_what_libraries_put_into_their_messages_is_left_out(logs):
+    with logs:
+        logging.getLogger("uvicorn.error").warning("got %s", SECRET)
+        logging.getLogger("somebody").error(f"failed\n{SECRET}")
+    assert [line["message"] for line in logs.lines] == ["got %s", "failed"]
+
+
+async def test_a_task_that_nobody_waited_for_tells_nothing(logs):
+    async def task():
+        fail()
+
+    with logs:
+        asyncio.create_task(task())  # noqa: RUF006
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+        gc.collect()
+    (line,) = logs.lines
+    assert line["message"] == "Task exception was never retrieved"
+    assert SECRET not in json.dumps(line)
+
+
+def test_libraries_are_heard_from_warnings_on(logs):
+    with logs:
+        logging.getLogger("uvicorn.error").info("started")
+        logging.getLogger("antiphon.session").debug("detail")
+    assert logs.text == ""
+
+
+def test_no_field_can_hold_a_key_or_content():
+    record = logging.makeLogRecord({"name": "antiphon", "msg": "m", "secret": SECRET, "authorization": SECRET})
+    assert SECRET not in JsonLines().format(record)
+
+
+def test_a_line_that_cannot_be_written_is_not_told_elsewhere(logs, capsys):
+    with logs:
+        logging.getLogger("antiphon").info("got %s", SECRET, "too many")
+    assert SECRET not in logs.text
+    assert SECRET not in capsys.readouterr().err
