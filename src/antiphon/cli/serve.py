@@ -1,6 +1,5 @@
 """`antiphon serve`: pull what is missing, start, say how to call it, drain on Ctrl-C."""
 
-import asyncio
 import os
 import shlex
 import sys
@@ -25,6 +24,8 @@ def serve(
     offline: Annotated[bool | None, typer.Option("--offline", help="Never fetch a model.")] = None,
 ) -> None:
     """Serve the API. The first start prints an API key, once; ANTIPHON_API_KEY sets it instead."""
+    import uvloop
+
     from antiphon import app as house
     from antiphon import logs
     from antiphon.cli.models import progress_bars
@@ -53,7 +54,7 @@ def serve(
         if key or settings.api_key:
             print(_examples(url, key or "$ANTIPHON_API_KEY", speech), flush=True)
 
-    asyncio.run(house.serve(settings, announce))
+    uvloop.run(house.serve(settings, announce))
 
 
 def _examples(url: str, key: str, speech: Path) -> str:
