@@ -92,12 +92,17 @@ class Moonshine:
 
     def __init__(self, folder: Path, *, speculative: bool = True, batched: bool = True) -> None:
         signed = multiplies_int8()
-        self._vocabulary = transcript.read_vocabulary(folder / "tokenizer.bin")
-        self._encoder = _session(graphs.encoder(read_weights(folder / "encoder_model.ort"), signed=signed))
-        weights = read_weights(folder / "decoder_model_merged.ort")
-        self._memory = _session(graphs.memory(weights, signed=signed))
+        try:
+            self._vocabulary = transcript.read_vocabulary(folder / "tokenizer.bin")
+            encoder, decoder = (
+                read_weights(folder / f"{part}.ort") for part in ("encoder_model", "decoder_model_merged")
+            )
+        except OSError as error:
+            raise EngineError("the model's files are not where they should be") from error
+        self._encoder = _session(graphs.encoder(encoder, signed=signed))
+        self._memory = _session(graphs.memory(decoder, signed=signed))
         kept = np.array(transcript.latin(self._vocabulary, graphs.BLOCK))
-        self._decoder = _session(graphs.decoder(weights, kept, signed=signed))
+        self._decoder = _session(graphs.decoder(decoder, kept, signed=signed))
         self._speculative = speculative
         self._batched = batched
 

@@ -1,0 +1,203 @@
+"""The real models on real speech: exactness, independence from the batch, accuracy, times, bounds."""
+
+import wave
+from collections.abc import Sequence
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soxr
+
+from antiphon.core.errors import EngineError
+from antiphon.core.ports import Hypothesis, Utterance
+from antiphon.engines.moonshine import MOST_SAMPLES, Moonshine
+from antiphon.engines.silero import SileroVad
+
+RATE = 16_000
+
+
+def read(path: Path) -> np.ndarray:
+    with wave.open(str(path)) as file:
+        rate, samples = file.getframerate(), np.frombuffer(file.readframes(file.getnframes()), "<i2")
+    return soxr.resample(samples, rate, RATE) if rate != RATE else samples
+
+
+def pieces(samples: np.ndarray, longest_s: float = 9.0, least_s: float = 2.0) -> list[np.ndarray]:
+    """Cut where it is quietest."""
+    loudness = np.array([np.abs(samples[at : at + 3200].astype(float)).mean() for at in range(0, len(samples), 320)])
+    cuts = [0]
+    while len(samples) - cuts[-1] > longest_s * RATE:
+        low, high = (int(cuts[-1] + seconds * RATE) // 320 for seconds in (least_s, longest_s))
+        cuts.append((low + int(loudness[low:high].argmin())) * 320 + 1600)
+    return [samples[a:b] for a, b in pairwise([*cuts, len(samples)])]
+
+
+def plain(text: str) -> list[str]:
+    return "".join(char for char in text.lower() if char.isalnum() or char in " '").split()
+
+
+def errors(heard: Sequence[str], said: Sequence[str]) -> int:
+    row = list(range(len(said) + 1))
+    for i, word in enumerate(heard, 1):
+        diagonal, row[0] = row[0], i
+        for j, other in enumerate(said, 1):
+            diagonal, row[j] = row[j], min(row[j] + 1, row[j - 1] + 1, diagonal + (word != other))
+    return row[-1]
+
+
+@pytest.fixture(scope="module")
+def engine(moonshine_dir: Path) -> Moonshine:
+    return Moonshine(moonshine_dir)
+
+
+@pytest.fixture(scope="module")
+def clips(two_cities: Path, beckett: Path) -> list[np.ndarray]:
+    found = [*pieces(read(two_cities)), *pieces(read(beckett))]
+    return [clip for clip in found if np.abs(clip.astype(float)).mean() > 200]
+
+
+@pytest.fixture(scope="module")
+def growing(engine: Moonshine, clips: list[np.ndarray]) -> list[tuple[bytes, Hypothesis]]:
+    """Every clip as a stream would hear it, half a second more each time, recognised alone and without a draft."""
+    heard = []
+    for clip in clips:
+        for end in [*range(RATE // 2, len(clip), RATE // 2), len(clip)]:
+            pcm = clip[:end].tobytes()
+            heard.append((pcm, engine.recognise([Utterance(pcm)])[0]))
+    return heard
+
+
+def test_a_draft_changes_nothing_but_the_number_of_steps(
+    engine: Moonshine, growing: list[tuple[bytes, Hypothesis]]
+) -> None:
+    greedy = steps = 0
+    for (_, before), (pcm, alone) in pairwise(growing):
+        drafted = engine.recognise([Utterance(pcm, before.tokens)])[0]
+        assert (drafted.tokens, drafted.text, drafted.looped) == (alone.tokens, alone.text, alone.looped)
+        assert drafted.logprobs == pytest.approx(alone.logprobs, abs=1e-4)
+        greedy, steps = greedy + alone.steps, steps + drafted.steps
+    assert steps < greedy / 2
+
+
+def test_any_draft_is_exact_even_nonsense(engine: Moonshine, growing: list[tuple[bytes, Hypothesis]]) -> None:
+    rng = np.random.default_rng(5)
+    for pcm, alone in growing[::7]:
+        nonsense = tuple(rng.integers(3, 32_000, 30).tolist())
+        broken = (*alone.tokens[:3], 300, *alone.tokens[4:])
+        for draft in (nonsense, broken):
+            assert engine.recognise([Utterance(pcm, draft)])[0].tokens == alone.tokens
+
+
+def test_neighbours_change_nothing(engine: Moonshine, growing: list[tuple[bytes, Hypothesis]]) -> None:
+    order = np.random.default_rng(7).permutation(len(growing))
+    for at in range(0, len(order), 16):
+        rows = [growing[i] for i in order[at : at + 16]]
+        drafts = [alone.tokens[:-2] if i % 2 else () for i, (_, alone) in enumerate(rows)]
+        batch = engine.recognise([Utterance(pcm, draft) for (pcm, _), draft in zip(rows, drafts, strict=True)])
+        assert [row.tokens for row in batch] == [alone.tokens for _, alone in rows]
+
+
+def test_without_batching_and_speculation_the_text_is_the_same(moonshine_dir: Path, clips: list[np.ndarray]) -> None:
+    batch = [Utterance(clip.tobytes(), (450, 471, 278)) for clip in clips[:3]]
+    slow = Moonshine(moonshine_dir, speculative=False, batched=False).recognise(batch)
+    fast = Moonshine(moonshine_dir).recognise(batch)
+    assert [row.tokens for row in slow] == [row.tokens for row in fast]
+    assert all(row.accepted == 0 for row in slow)
+
+
+def test_read_speech_is_understood(engine: Moonshine, two_cities: Path, two_cities_text: str) -> None:
+    batch = engine.recognise([Utterance(piece.tobytes()) for piece in pieces(read(two_cities))])
+    said = plain(two_cities_text)
+    assert errors(plain(" ".join(row.text for row in batch)), said) <= 0.1 * len(said)
+    assert not any(row.looped for row in batch)
+
+
+def test_words_pieces_and_probabilities_fit_the_text(engine: Moonshine, clips: list[np.ndarray]) -> None:
+    for clip in clips:
+        row = engine.recognise([Utterance(clip.tobytes(), timed=True)])[0]
+        assert " ".join(word.text for word in row.words) == row.text
+        assert "".join(row.pieces).strip() == row.text
+        assert len(row.pieces) == len(row.logprobs) == len(row.tokens)
+        assert all(0 < word.confidence <= 1 for word in row.words)
+        times = [time for word in row.words for time in (word.start_ms, word.end_ms)]
+        assert times == sorted(times)
+        assert times[0] >= 0
+        assert times[-1] <= len(clip) // 16
+        assert all(word.end_ms > word.start_ms for word in row.words)
+
+
+def test_words_are_said_when_the_times_say(engine: Moonshine, clips: list[np.ndarray]) -> None:
+    """What lies between two words can be cut out and heard as those words."""
+    clip = clips[0]
+    words = engine.recognise([Utterance(clip.tobytes(), timed=True)])[0].words
+    first, last = words[3], words[10]
+    part = clip[max(0, first.start_ms - 60) * 16 : (last.end_ms + 60) * 16]
+    heard = plain(engine.recognise([Utterance(part.tobytes())])[0].text)
+    said = plain(" ".join(word.text for word in words[3:11]))
+    assert errors(heard, said) <= 1
+
+
+def test_times_are_zero_unless_asked_for(engine: Moonshine, clips: list[np.ndarray]) -> None:
+    row = engine.recognise([Utterance(clips[0].tobytes())])[0]
+    assert {(word.start_ms, word.end_ms) for word in row.words} == {(0, 0)}
+
+
+def test_a_pause_is_in_no_word(engine: Moonshine, clips: list[np.ndarray]) -> None:
+    clip = np.concatenate([np.zeros(RATE, np.int16), clips[0], np.zeros(RATE, np.int16)])
+    words = engine.recognise([Utterance(clip.tobytes(), timed=True)])[0].words
+    assert words[0].start_ms >= 900
+    assert words[-1].end_ms <= len(clip) // 16 - 900
+
+
+@pytest.mark.parametrize("seconds", [0.0, 0.01, 0.3, 5.0, 20.0])
+def test_silence_and_noise_stay_bounded(engine: Moonshine, seconds: float) -> None:
+    count = int(seconds * RATE)
+    noise = (np.random.default_rng(2).standard_normal(count) * 2000).astype(np.int16)
+    for samples in (np.zeros(count, np.int16), noise):
+        row = engine.recognise([Utterance(samples.tobytes(), timed=True)])[0]
+        assert len(row.tokens) <= seconds * 6.5 + 6
+
+
+def test_what_runs_in_a_circle_is_cut(engine: Moonshine, clips: list[np.ndarray]) -> None:
+    stutter = np.tile(clips[0][: RATE // 3], 30)
+    row = engine.recognise([Utterance(stutter.tobytes())])[0]
+    assert len(row.tokens) <= len(stutter) / RATE * 6.5 + 6
+
+
+def test_half_a_sample_and_endless_audio_are_refused(engine: Moonshine) -> None:
+    for pcm in (b"\0", bytes(2 * MOST_SAMPLES + 2)):
+        with pytest.raises(EngineError):
+            engine.recognise([Utterance(pcm)])
+
+
+def test_no_rows_no_hypotheses(engine: Moonshine) -> None:
+    assert engine.recognise([]) == []
+
+
+def test_a_folder_without_a_model_is_an_error(tmp_path: Path) -> None:
+    with pytest.raises(EngineError):
+        Moonshine(tmp_path)
+
+
+def test_voice_is_told_from_silence_in_any_company(silero_path: Path, clips: list[np.ndarray]) -> None:
+    detector = SileroVad(silero_path)
+    speech = clips[0][: 512 * 140].reshape(-1, 512)
+    silence = np.zeros_like(speech)
+    alone, state = [], [detector.initial_state()]
+    for frame in speech:
+        (probability,), state = detector.probabilities([frame.tobytes()], state)
+        alone.append(probability)
+    together, states = [], [detector.initial_state()] * 3
+    for loud, quiet in zip(speech, silence, strict=True):
+        row, states = detector.probabilities([quiet.tobytes(), loud.tobytes(), quiet.tobytes()], states)
+        together.append(row)
+    assert np.array(together)[:, 1] == pytest.approx(alone, abs=1e-4)
+    assert np.mean(np.array(alone) > 0.5) > 0.5
+    assert np.array(together)[:, [0, 2]].max() < 0.2
+
+
+def test_a_short_frame_is_refused(silero_path: Path) -> None:
+    detector = SileroVad(silero_path)
+    with pytest.raises(EngineError):
+        detector.probabilities([bytes(1022)], [detector.initial_state()])

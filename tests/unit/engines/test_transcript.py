@@ -1,0 +1,78 @@
+import pytest
+
+from antiphon.core.errors import EngineError
+from antiphon.engines import transcript
+
+VOCABULARY = (b"", b"", b"", b"\xc3", b"\xa9", b" hello", b" wor", b"ld", b".", b" caf", b"\xff", b" ")
+
+
+def test_vocabulary_lengths_of_one_and_two_bytes(tmp_path):
+    long = "x" * 300
+    path = tmp_path / "tokenizer.bin"
+    path.write_bytes(
+        b"\x05<unk>\x03<s>\x04</s>\x04\xe2\x96\x81a"
+        + bytes([128 + 300 % 128, 300 // 128])
+        + long.encode()
+        + b"\x08<<ST_0>>"
+    )
+    assert transcript.read_vocabulary(path) == (b"", b"", b"", b" a", long.encode(), b"")
+
+
+@pytest.mark.parametrize("damage", [b"\x05<unk", b"\x05<unk>\x03<s>\x04</s>\x81", b""])
+def test_a_vocabulary_cut_short_is_an_error(tmp_path, damage):
+    path = tmp_path / "tokenizer.bin"
+    path.write_bytes(damage)
+    with pytest.raises(EngineError):
+        transcript.read_vocabulary(path)
+
+
+def test_pieces_join_to_the_text_across_byte_tokens():
+    pieces = transcript.to_pieces([9, 3, 4, 6, 7, 8], VOCABULARY)
+    assert pieces == ("caf", "", "é", " wor", "ld", ".")
+
+
+def test_bytes_that_are_no_text_are_replaced_and_an_open_character_is_closed():
+    assert transcript.to_pieces([5, 10, 3], VOCABULARY) == ("hello", "\ufffd", "\ufffd")
+
+
+def test_leading_space_goes_even_when_it_is_a_token_of_its_own():
+    assert transcript.to_pieces([11, 5], VOCABULARY) == ("", "hello")
+
+
+def test_words_begin_at_spaces_and_hold_every_token():
+    pieces = ("", "hello", ",", " wor", "ld", ".")
+    assert transcript.word_spans(pieces) == [(0, 3), (3, 6)]
+    assert transcript.word_spans(()) == []
+    assert transcript.word_spans(("", " ")) == []
+
+
+def test_confidence_is_the_geometric_mean():
+    assert transcript.confidence([-0.1, -0.3]) == pytest.approx(0.8187, abs=1e-4)
+    assert transcript.confidence([]) == 0.0
+
+
+def test_most_tokens_grows_with_the_audio():
+    assert transcript.most_tokens(16_000 * 10) == 65 + transcript.SPARE_TOKENS
+
+
+@pytest.mark.parametrize(
+    ("tokens", "cut"),
+    [
+        ([7, 8, 9], None),
+        ([1, 2, 3] * 2, None),
+        ([9] + [1, 2, 3] * 4, None),
+        ([9] + [1, 2, 3] * 5, 4),
+        ([5, 4] + [6] * 8, 3),
+        ([5, 4] + [6] * 7, None),
+        ([0, *range(10, 20), *range(10, 20), *range(10, 20)], 11),
+        ([0, *range(10, 20), *range(10, 20), *range(10, 19)], None),
+    ],
+)
+def test_a_repeated_n_gram_is_cut_after_its_first_copy(tokens, cut):
+    assert transcript.loop_start(tokens) == cut
+
+
+def test_only_latin_tokens_and_the_end_are_kept_filled_up_with_control_tokens():
+    vocabulary = (b"", b"", b"", b" the", "é".encode(), "的".encode(), "ж".encode(), b"\xe7", "’".encode(), b"", b"")
+    assert transcript.latin(vocabulary) == [2, 3, 4, 8]
+    assert transcript.latin(vocabulary, 3) == [2, 3, 4, 8, 0, 1]
