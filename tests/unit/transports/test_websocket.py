@@ -1,0 +1,139 @@
+import asyncio
+
+import pytest
+from vendor import Caller, Endpoint, Live, scope
+
+from antiphon.core.errors import AntiphonError, UnsupportedParameter
+from antiphon.transports import websocket
+from antiphon.transports.websocket import LiveRoute
+from session_house import audio, until
+
+SPEECH = audio(900, 700)
+
+
+@pytest.fixture
+def route(house):
+    def make(surface=None, **given):
+        endpoint = Endpoint(surface or Live(), live=True, incremental=True, **given)
+        return LiveRoute("deepgram", endpoint, house.sessions, house.clock)
+
+    return make
+
+
+@pytest.fixture
+def caller():
+    caller = Caller()
+    caller.says.put_nowait({"type": "websocket.connect"})
+    return caller
+
+
+def call(route, caller, **given):
+    return asyncio.create_task(route(scope("websocket", **given), caller.receive, caller.send))
+
+
+def open_sessions(house):
+    return 'antiphon_sessions_open{surface="deepgram"} 1.0' in house.metrics()
+
+
+async def test_a_stream_from_accept_to_close(house, route, caller):
+    caller.hear(SPEECH, "end")
+    await call(route(), caller)
+    assert caller.types == ["accept", "send", "close"]
+    assert caller.sent[1]["text"].startswith("one two")
+    assert caller.sent[2]["code"] == 1000
+    assert house.charged() == {0: 1600}
+    assert house.ledger.entries[-1].kind == "completed"
+    assert not open_sessions(house)
+
+
+@pytest.mark.parametrize(
+    ("error", "answer"),
+    [
+        (None, (401, b"unauthenticated")),
+        (UnsupportedParameter("no"), (400, b"unsupported_parameter")),
+        (ValueError("words"), (500, b"internal_error")),
+    ],
+)
+async def test_a_refused_handshake_is_answered_in_the_vendors_shape(route, caller, error, answer, caplog):
+    def fail():
+        if error:
+            raise error
+
+    await call(route(on_negotiate=fail), caller, key="secret" if error else "other")
+    assert caller.answer == answer
+    assert (b"content-type", b"text/vendor") in caller.sent[0]["headers"]
+    assert len(caplog.records) == (error is not None and not isinstance(error, AntiphonError))
+
+
+async def test_a_caller_who_vanishes_pays_and_leaves_nothing(house, route, caller):
+    caller.hear(audio(500))
+    caller.says.put_nowait({"type": "websocket.disconnect", "code": 1006})
+    before = len(asyncio.all_tasks())
+    await call(route(), caller)
+    assert house.charged() == {0: 500}
+    assert house.ledger.entries[-1].kind == "abandoned"
+    assert not open_sessions(house)
+    assert len(asyncio.all_tasks()) == before
+
+
+async def test_a_caller_who_leaves_in_the_handshake(house, route, caller):
+    async def gone(message):
+        raise ConnectionResetError
+
+    with pytest.raises(ConnectionResetError):
+        await route()(scope("websocket"), caller.receive, gone)
+    assert not open_sessions(house)
+
+
+async def test_a_defect_of_the_surface_is_told_and_closes(house, route, caller, caplog):
+    caller.hear("broken")
+    await call(route(), caller)
+    assert caller.types == ["accept", "send", "close"]
+    assert (caller.sent[1]["text"], caller.sent[2]["code"]) == ("internal_error", 1011)
+    assert not open_sessions(house)
+    assert caplog.records[0].getMessage() == "connection failed"
+
+
+async def test_an_error_of_the_session_is_told_and_closes(route, caller, house):
+    answering = call(route(), caller)
+    await until(lambda: open_sessions(house))
+    house.keys.revoked = True
+    watching = asyncio.create_task(house.sessions.watch())
+    await answering
+    watching.cancel()
+    assert (caller.sent[-1]["code"], caller.sent[-1]["reason"]) == (1008, "unauthenticated")
+
+
+async def test_a_caller_who_does_not_read_is_cut_off(house, route, caller, monkeypatch):
+    monkeypatch.setattr(websocket, "SEND_TIMEOUT_S", 0.01)
+    answering = call(route(), caller)
+    await until(lambda: caller.types == ["accept"])
+    caller.reads.clear()
+    caller.hear(SPEECH)
+    async with asyncio.timeout(10):
+        await answering
+    assert caller.types == ["accept"]
+    assert house.charged() == {0: 1600}
+    assert house.ledger.entries[-1].kind == "abandoned"
+
+
+async def test_the_surfaces_deadline_is_kept(house, route, caller):
+    surface = Live()
+    surface.deadline = 0
+    await call(route(surface), caller)
+    assert (caller.sent[-1]["code"], caller.sent[-1]["reason"]) == (1011, "idle")
+    assert not open_sessions(house)
+
+
+async def test_a_server_that_is_stopped_in_the_middle_still_closes_the_session(house, route, caller):
+    caller.hear(audio(500))
+    answering = call(route(), caller)
+    await until(lambda: house.detector.calls)
+    house.ledger.gate.clear()
+    for _ in range(5):
+        answering.cancel()
+        await asyncio.sleep(0)
+    house.ledger.gate.set()
+    await house.sessions.settle()
+    await asyncio.gather(answering, return_exceptions=True)
+    assert house.charged() == {0: 500}
