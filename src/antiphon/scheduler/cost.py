@@ -19,7 +19,7 @@ import numpy as np
 
 FORGET = 0.995
 PRIOR = (6.0, 6.0, 10.0)  # ms: per batch, per second of audio, per second of not yet drafted audio
-FLOOR = 0.3  # of information, in batches
+FLOOR = 0.1  # of information, in batches
 SURPRISE = 4.0  # a batch is believed to have taken at most this many times what was predicted ...
 STALL_MS = 50.0  # ... and this on top
 
@@ -52,16 +52,18 @@ class CostModel:
 
     def __init__(self, prior: tuple[float, float, float] = PRIOR) -> None:
         self._fit = np.array(prior)  # a weight may be below zero in here: the fit needs that to find back
-        self._information = np.eye(3)
+        self._information = FLOOR * np.eye(3)
         self.weights = prior
 
     def predict_ms(self, batch: Sequence[Load]) -> float:
         return max(1.0, sum(w * f for w, f in zip(self.weights, features(batch), strict=True)))
 
     def learn(self, batch: Sequence[Load], took_ms: float) -> None:
-        x = np.array(features(batch))
         believed = min(took_ms, SURPRISE * self.predict_ms(batch) + STALL_MS)
+        x = np.array(features(batch))
+        size = x.sum()  # a large batch is off by more milliseconds than a small one, and tells as much
+        x /= size
         self._information = FORGET * self._information + (1 - FORGET) * FLOOR * np.eye(3) + np.outer(x, x)
-        self._fit += np.linalg.solve(self._information, x) * (believed - self._fit @ x)
+        self._fit += np.linalg.solve(self._information, x) * (believed / size - self._fit @ x)
         a, b, c = np.maximum(self._fit, 0.0).tolist()
         self.weights = a, b, c

@@ -5,7 +5,11 @@
 2. `REFRESH` and `RECORDING` are elastic: only where nothing urgent waits, and never on the workers that are kept free
    for what is urgent. Earliest deadline first here too, so a recording waits behind live streams, and not for ever.
 3. A batch is filled in that same order while its predicted time stays within a bound and rows stay of like length,
-   so no batch, once started, holds an urgent item up for longer than the bound.
+   so no batch, once started, holds an urgent item up for longer than the bound. Nor does a row join that would make
+   one late that is in it already and would have been in time.
+
+Under overload this is first come, first served among finals, since all of them are due equally long after their speech:
+everybody waits, nobody starves, and interims are given up first. To keep overload out is admission's work.
 """
 
 from collections.abc import Callable, Sequence
@@ -46,6 +50,8 @@ class Limits:
     look: int = 8  # times `rows`: how many of the most urgent items are looked at to fill a batch
 
 
+NS_PER_MS = 1_000_000
+
 Predict = Callable[[Sequence[Item]], float]
 
 
@@ -60,30 +66,31 @@ def schedule(
         return []
     urgent = [i for i in waiting if i.kind is Kind.FINAL or (i.kind is Kind.FIRST and i.deadline_ns > now_ns)]
     if urgent:
-        return _fill(urgent, limits.urgent_ms, predict_ms, limits)
+        return _fill(now_ns, urgent, limits.urgent_ms, predict_ms, limits)
     if free <= kept:
         return []
-    return _fill(waiting, limits.elastic_ms, predict_ms, limits)
+    return _fill(now_ns, waiting, limits.elastic_ms, predict_ms, limits)
 
 
 def _order(item: Item) -> tuple[int, int, int]:
     return item.deadline_ns, item.kind, item.key
 
 
-def _fill(items: Sequence[Item], bound_ms: float, predict_ms: Predict, limits: Limits) -> list[Item]:
+def _fill(now_ns: int, items: Sequence[Item], bound_ms: float, predict_ms: Predict, limits: Limits) -> list[Item]:
     """The most urgent item always, then those after it that keep the batch within its bounds."""
-    ordered = nsmallest(limits.rows * limits.look, items, key=_order)
-    batch = [ordered[0]]
-    shortest = longest = max(limits.short_ms, ordered[0].audio_ms)
-    for item in ordered[1:]:
-        if len(batch) >= limits.rows:
-            break
+    batch: list[Item] = []
+    shortest = longest = 0
+    for item in nsmallest(limits.rows * limits.look, items, key=_order):
         length = max(limits.short_ms, item.audio_ms)
-        low, high = min(shortest, length), max(longest, length)
-        if high > low * limits.length_ratio:
-            continue
-        if predict_ms([*batch, item]) > bound_ms:
+        low, high = (min(shortest, length), max(longest, length)) if batch else (length, length)
+        took_ms = predict_ms([*batch, item])
+        if batch and (high > low * limits.length_ratio or took_ms > bound_ms):
             continue
         batch.append(item)
         shortest, longest = low, high
+        left_ms = (item.deadline_ns - now_ns) / NS_PER_MS
+        if left_ms >= took_ms:
+            bound_ms = min(bound_ms, left_ms)
+        if len(batch) == limits.rows:
+            break
     return batch

@@ -19,7 +19,7 @@ from antiphon.core.audio import SAMPLE_RATE
 from antiphon.core.errors import AntiphonError, EngineError, InternalError
 from antiphon.core.ports import Clock, Hypothesis, Recogniser, Utterance, VoiceDetector
 from antiphon.scheduler.board import Batch, WaitingRoom
-from antiphon.scheduler.cost import CostModel, Row
+from antiphon.scheduler.cost import CostModel
 from antiphon.scheduler.policy import Kind, Limits
 from antiphon.scheduler.stream import NS_PER_MS, Heard, Stream, StreamSpec, Timing
 
@@ -141,12 +141,9 @@ class Runner:
         self._freshen(stream)
 
     def load(self) -> Load:
-        # A typical utterance: 4 s of speech in 5 s, a first interim, and a final of which 1 s is new, in batches of 4.
-        first = self.cost.predict_ms([Row(500, 500)] * 4) / 4
-        final = self.cost.predict_ms([Row(4000, 1000)] * 4) / 4
         live = self._board.live
         recordings = len(self._streams) - live
-        return Load(live, recordings, self._board.counts(), self._settings.workers, (first + final) / 5000)
+        return Load(live, recordings, self._board.counts(), self._settings.workers, self._board.stream_share())
 
     # -- voice activity ------------------------------------------------------------------------------------------------
 
@@ -230,13 +227,11 @@ class Runner:
         return result
 
     def _done(self, batch: Batch, call: "asyncio.Future[tuple[float, list[Hypothesis | EngineError]]]") -> None:
-        self._board.give_back()
         if call.cancelled():
             return
         took_ms, results = call.result()
         good = [r for r in results if isinstance(r, Hypothesis)]
-        if len(good) == len(results):
-            self.cost.learn(batch.items, took_ms)
+        self._board.done(batch, took_ms if len(good) == len(results) else None)
         for work, result in zip(batch.works, results, strict=True):
             stream = work.stream
             if isinstance(result, Hypothesis):

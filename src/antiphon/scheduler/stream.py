@@ -260,8 +260,7 @@ class Stream:
                 self._ask_interim(end)
             return
         self._drop_waiting()
-        due_ns = self._tape.arrival_ns(self._ends.speech_end)
-        due_ns += min(self._silence_ms, self.timing.final_ms) * NS_PER_MS
+        due_ns = self._tape.arrival_ns(self._ends.speech_end) + self.timing.final_ms * NS_PER_MS
         if self.spec.interims and not now.said and now.first_due_ns > self._tape.arrival_ns(end):
             due_ns = min(due_ns, now.first_due_ns)  # it is the first interim as well
         now.waiting = self._put(Kind.FINAL, end, due_ns)
