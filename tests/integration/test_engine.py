@@ -165,6 +165,14 @@ def test_what_runs_in_a_circle_is_cut(engine: Moonshine, clips: list[np.ndarray]
     assert len(row.tokens) <= len(stutter) / RATE * 6.5 + 6
 
 
+def test_the_longest_rows_fill_a_batch(engine: Moonshine, clips: list[np.ndarray]) -> None:
+    speech = np.concatenate([*clips, *clips])[:MOST_SAMPLES].tobytes()
+    draft = tuple(range(300, 500))
+    batch = engine.recognise([Utterance(speech, draft, timed=True)] * 8)
+    assert len({row.tokens for row in batch}) == 1
+    assert batch[0].words
+
+
 def test_half_a_sample_and_endless_audio_are_refused(engine: Moonshine) -> None:
     for pcm in (b"\0", bytes(2 * MOST_SAMPLES + 2)):
         with pytest.raises(EngineError):

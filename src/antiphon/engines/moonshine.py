@@ -229,7 +229,7 @@ class _Caches:
         cells = [slot * widest + i for slot, feed in zip(slots, feeds, strict=True) for i in range(len(feed))]
         for name, value in (
             ("tokens", np.array([token for feed in feeds for token in feed])),
-            ("positions", np.array([positions])),
+            ("positions", np.array(positions)[:, None]),
             ("cells", np.array(cells)),
             ("sources", sources),
             ("past", earlier),

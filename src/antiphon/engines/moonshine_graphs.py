@@ -27,7 +27,7 @@ HEADS = 8
 HEAD_SIZE = 36
 WIDTH = HEADS * HEAD_SIZE
 ROTARY = 32  # of a head's channels, this many carry the position
-MOST_POSITIONS = 1024
+MOST_POSITIONS = 2048
 HOP_SAMPLES = 384  # one encoder frame
 FOLLOWING_LAYER, _FOLLOWING_HEAD = 1, 3  # of all heads, the one whose attention best follows the audio
 FOLLOWING = slice(_FOLLOWING_HEAD * HEAD_SIZE, (_FOLLOWING_HEAD + 1) * HEAD_SIZE)
@@ -224,7 +224,7 @@ def decoder(weights: Weights, kept: Array, *, signed: bool) -> bytes:
     """One pass over N new tokens of B rows, S at most in a row. Only `kept` tokens, whole blocks of them, are chosen.
 
     Linear layers see the tokens packed, without padding; attention sees them as (B, S).
-    Inputs, int64: `tokens` (N,); `positions` (1, N); `cells` (N,), where each token is in the flattened (B, S);
+    Inputs, int64: `tokens` (N,); `positions` (N, 1); `cells` (N,), where each token is in the flattened (B, S);
     `sources` (B, S), the token in each cell, any for an empty one; `past` (B,), how many tokens came before;
     `heard` (B,), the frames of each row; `wanted` (M,), the tokens after which to choose the next.
     Inputs, float: `k*`, `v*` of `memory`; `pk*`, `pv*` (B, L, WIDTH), buffers of the rows' own keys and values, to be
@@ -244,7 +244,7 @@ def decoder(weights: Weights, kept: Array, *, signed: bool) -> bytes:
     mask = _causal(g)
     inputs: dict[str, tuple[int, list[Any]]] = {
         "tokens": (_INT64, ["new"]),
-        "positions": (_INT64, [1, "new"]),
+        "positions": (_INT64, ["new", 1]),
         "cells": (_INT64, ["new"]),
         "sources": (_INT64, ["rows", "widest"]),
         "past": (_INT64, ["rows"]),
@@ -263,7 +263,7 @@ def decoder(weights: Weights, kept: Array, *, signed: bool) -> bytes:
         own = {part: weights.linear(f"{layer}/self_attn/{part}_proj/MatMul_output_0") for part in "qkvo"}
         heard = {part: weights.linear(f"{layer}/encoder_attn/{part}_proj/MatMul_output_0") for part in "qo"}
         rows = g.by_row(y)
-        qk = g.reshape(g.row_product(rows, join([own["q"], own["k"]])), 1, -1, 2 * WIDTH)
+        qk = g.reshape(g.row_product(rows, join([own["q"], own["k"]])), -1, 1, 2 * WIDTH)
         q, k = g.fork("Split", g.turn(qk, "positions", rotations, heads=2 * HEADS), count=2, axis=-1, num_outputs=2)
         for part, new in (("k", g.reshape(k, -1, WIDTH)), ("v", g.row_product(rows, own["v"]))):
             g.node(
