@@ -10,7 +10,7 @@ It knows positions in samples, no clock and no audio. What each state does with 
 
 A change of state comes before the check for length, which then follows with the next frame.
 
-The thresholds have hysteresis: a frame starts speech at `SPEECH_ON`, and keeps it alive at `SPEECH_OFF`.
+The thresholds have hysteresis: a frame begins or resumes speech at `SPEECH_ON`, and keeps it alive at `SPEECH_OFF`.
 """
 
 from dataclasses import dataclass
@@ -19,8 +19,8 @@ from enum import Enum, auto
 from antiphon.core.audio import ms_to_samples
 
 FRAME = 512  # samples; what the voice detector takes
-SPEECH_ON = 0.5
-SPEECH_OFF = 0.35
+SPEECH_ON = 0.6  # a breath before speech is about 0.5
+SPEECH_OFF = 0.45
 START_FRAMES = 2
 PAUSE_FRAMES = 3
 TAIL = PAUSE_FRAMES * FRAME  # silence that an utterance keeps after its speech: what is known of it at a pause
@@ -77,7 +77,7 @@ class Endpointer:
         self.position += FRAME
         if self.state is State.SILENCE:
             return self._in_silence(probability, begin)
-        if probability >= SPEECH_OFF:
+        if probability >= (SPEECH_ON if self.state is State.PAUSE else SPEECH_OFF):
             self.speech_end = self.position
             self._run = 0
             if self.state is State.PAUSE:

@@ -2,8 +2,8 @@
 
 1. `FINAL` and `FIRST` are urgent: earliest deadline first. A `FIRST` whose deadline has passed has lost what made it
    urgent and becomes elastic; a `FINAL` never does, because someone waits for it.
-2. `REFRESH` and `RECORDING` are elastic: only where nothing urgent waits, and never on the workers that are kept free
-   for what is urgent. Earliest deadline first here too, so a recording waits behind live streams, and not for ever.
+2. `REFRESH` and `RECORDING` are elastic: only where nothing urgent waits, and on the workers that are kept for what is
+   urgent only what is brief. Earliest deadline first here too, so a recording waits behind live streams, and not for ever.
 3. A batch is filled in that same order while its predicted time stays within a bound and rows stay of like length,
    so no batch, once started, holds an urgent item up for longer than the bound. Nor does a row join that would make
    one late that is in it already and would have been in time.
@@ -40,11 +40,14 @@ class Item:
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """`urgent_ms` and `elastic_ms` bound a batch's predicted time, `length_ratio` its longest over its shortest row."""
+    """`urgent_ms` and `elastic_ms` bound a batch's predicted time, `brief_ms` that of elastic work on a worker that is
+    kept for what is urgent; `length_ratio` bounds the longest row over the shortest.
+    """
 
     rows: int = 16
-    urgent_ms: float = 80.0
-    elastic_ms: float = 40.0
+    urgent_ms: float = 150.0
+    elastic_ms: float = 110.0
+    brief_ms: float = 30.0
     length_ratio: float = 3.0
     short_ms: int = 1000  # rows below this length are all alike
     look: int = 8  # times `rows`: how many of the most urgent items are looked at to fill a batch
@@ -60,16 +63,17 @@ def schedule(
 ) -> list[Item]:
     """The batch that one of the `free` workers should run now, empty for none.
 
-    `kept` of them are not for elastic work.
+    `kept` of them are for elastic work only where it is brief.
     """
     if not waiting or free < 1:
         return []
     urgent = [i for i in waiting if i.kind is Kind.FINAL or (i.kind is Kind.FIRST and i.deadline_ns > now_ns)]
     if urgent:
         return _fill(now_ns, urgent, limits.urgent_ms, predict_ms, limits)
-    if free <= kept:
-        return []
-    return _fill(now_ns, waiting, limits.elastic_ms, predict_ms, limits)
+    if free > kept:
+        return _fill(now_ns, waiting, limits.elastic_ms, predict_ms, limits)
+    brief = [i for i in waiting if predict_ms([i]) <= limits.brief_ms]
+    return _fill(now_ns, brief, limits.brief_ms, predict_ms, limits) if brief else []
 
 
 def _order(item: Item) -> tuple[int, int, int]:

@@ -20,9 +20,10 @@ from antiphon.scheduler.tape import Tape
 from antiphon.scheduler.work import Board, Segment, Work
 
 NS_PER_MS = 1_000_000
-FIRST_AUDIO = ms_to_samples(160)  # of speech, before a first interim is worth decoding
+FIRST_AUDIO = ms_to_samples(96)  # of speech, before a first interim is worth decoding
 RETRY_AUDIO = ms_to_samples(96)  # more, after a first interim that was empty
-REFRESH_AUDIO = ms_to_samples(320)  # new audio, before a better interim is worth decoding
+REFRESH_AUDIO = ms_to_samples(320)  # new audio, before a better interim is worth decoding ...
+REFRESH_SHARE = 8  # ... and this part of the utterance, whose decoding takes the longer the longer it is
 MOST_PENDING = 8  # finals that may wait; with more the stream listens no further, so a fast sender must wait
 MOST_MARKS = 64  # flushes that may wait; more of them are one
 
@@ -32,7 +33,7 @@ class Timing:
     """How soon things are due, in milliseconds after the audio they are about arrived."""
 
     first_ms: int = 280
-    final_ms: int = 700
+    final_ms: int = 560
     refresh_ms: int = 900
     recording_ms: int = 10_000
 
@@ -233,7 +234,8 @@ class Stream:
         if now.tried_end <= self._ends.start:
             enough = end - self._ends.onset >= FIRST_AUDIO
         else:
-            enough = end - now.tried_end >= (REFRESH_AUDIO if now.said else RETRY_AUDIO)
+            refresh = max(REFRESH_AUDIO, (end - self._ends.start) // REFRESH_SHARE)
+            enough = end - now.tried_end >= (refresh if now.said else RETRY_AUDIO)
         if enough or now.waiting:
             self._ask_interim(end)
 

@@ -1,6 +1,6 @@
 """What a stream asks of the engine, and where it asks."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
 from antiphon.core.audio import samples_to_ms
@@ -37,7 +37,7 @@ class Work:
     draft: tuple[int, ...]
     draft_end: int
     segment: Segment | None = None
-    pcm: bytes = b""
+    pcm: bytes = field(default=b"", repr=False)  # nobody's speech in a log
 
     def item(self, key: int) -> Item:
         new = samples_to_ms(max(0, self.end - max(self.start, self.draft_end)))
