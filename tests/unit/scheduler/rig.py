@@ -1,0 +1,130 @@
+"""A stream without a server: speech is scripted, work waits on a list, results come when the test says."""
+
+from collections.abc import Iterable
+from itertools import pairwise
+
+from antiphon.core.errors import AntiphonError
+from antiphon.core.events import Final, Interim, SpeechStarted, UtteranceEnded
+from antiphon.core.ports import Hypothesis, Utterance
+from antiphon.scheduler.endpoint import FRAME
+from antiphon.scheduler.policy import Kind
+from antiphon.scheduler.stream import Drained, Heard, Stream, StreamSpec, Timing
+from antiphon.scheduler.work import Work
+from antiphon.testing import FakeRecogniser
+
+MS = 1_000_000
+FRAME_NS = 32 * MS
+TIMING = Timing(first_ms=280, final_ms=700, refresh_ms=900, recording_ms=10_000)
+
+
+class Board:
+    """What waits, in order."""
+
+    def __init__(self) -> None:
+        self.waiting: list[Work] = []
+
+    def put(self, work: Work) -> None:
+        assert work not in self.waiting
+        self.waiting.append(work)
+
+    def drop(self, work: Work) -> None:
+        self.waiting.remove(work)
+
+    def forget(self, stream: Stream) -> None:
+        self.waiting = [w for w in self.waiting if w.stream is not stream]
+
+
+class Rig:
+    """One stream. `say("SSQ.")` speaks a frame at a time: S speech, Q quiet, on a clock of 32 ms a frame."""
+
+    def __init__(self, spec: StreamSpec | None = None, **fields) -> None:
+        self.board = Board()
+        self.heard: list[Heard | AntiphonError] = []
+        self.stream = Stream(spec or StreamSpec(**fields), self.board, self.heard.append, None, TIMING)
+        self.now_ns = 0
+        self.recogniser = FakeRecogniser()
+        self._script: list[float] = []
+
+    # -- the caller ----------------------------------------------------------------------------------------------------
+
+    def say(self, script: str, loudness: int = 1000) -> None:
+        """A frame of audio for each letter, heard at once."""
+        for letter in script:
+            self.now_ns += FRAME_NS
+            self.feed(FRAME, letter, loudness)
+            self.listen()
+
+    def feed(self, samples: int, script: str = "", loudness: int = 1000) -> None:
+        """Audio only; `script` is what its frames will be taken for."""
+        self.stream.feed(loudness.to_bytes(2, "little") * samples, self.now_ns)
+        self._script += [{"S": 0.9, "Q": 0.1}[letter] for letter in script]
+
+    def listen(self, most: int = 32) -> None:
+        """One round of the voice detector."""
+        frames = self.stream.frames(most)
+        assert all(len(frame) == 2 * FRAME for frame in frames)
+        heard, self._script = self._script[: len(frames)], self._script[len(frames) :]
+        assert len(heard) == len(frames), "the script is too short"
+        self.stream.hear(heard, self.now_ns)
+
+    # -- the engine ----------------------------------------------------------------------------------------------------
+
+    def start(self, work: Work) -> Utterance:
+        """A worker takes it."""
+        self.board.drop(work)
+        self.stream.started(work)
+        return Utterance(work.audio(), work.draft, self.stream.spec.timed)
+
+    def finish(self, work: Work, utterance: Utterance, text: str | None = None) -> Hypothesis:
+        (result,) = self.recogniser.recognise([utterance])
+        if text is not None:
+            (result,) = FakeRecogniser(lambda _: text).recognise([utterance])
+        self.stream.complete(work, result)
+        return result
+
+    def decode(self, text: str | None = None) -> Work:
+        """The only work that waits, from start to end."""
+        (work,) = self.board.waiting
+        self.finish(work, self.start(work), text)
+        return work
+
+    def decode_all(self) -> None:
+        while self.board.waiting:
+            work = self.board.waiting[0]
+            self.finish(work, self.start(work))
+
+    # -- what came of it -----------------------------------------------------------------------------------------------
+
+    @property
+    def events(self) -> list:
+        assert not any(isinstance(h, AntiphonError) for h in self.heard), self.heard
+        return [h.event for h in self.heard]
+
+    @property
+    def finals(self) -> list[Final]:
+        return [e for e in self.events if isinstance(e, Final)]
+
+    @property
+    def interims(self) -> list[Interim]:
+        return [e for e in self.events if isinstance(e, Interim)]
+
+    @property
+    def waiting(self) -> list[tuple[Kind, int, int]]:
+        """Kind, start and end in frames of what waits."""
+        return [(w.kind, w.start // FRAME, w.end // FRAME) for w in self.board.waiting]
+
+    @property
+    def held_bytes(self) -> int:
+        """Audio the stream keeps."""
+        return len(self.stream._tape._pcm)
+
+    def kinds(self) -> list[str]:
+        """What happened, in short."""
+        names = {Final: "final", Interim: "interim", SpeechStarted: "start", UtteranceEnded: "end", Drained: "drained"}
+        return [names[type(e)] for e in self.events]
+
+
+def overlaps(finals: Iterable[Final]) -> bool:
+    """Whether any audio is in two finals. Empty ones, which answer a flush, hold none."""
+    spoken = [f for f in finals if f.end_ms > f.start_ms]
+    return any(later.start_ms < earlier.end_ms for earlier, later in pairwise(spoken))

@@ -1,0 +1,165 @@
+import time
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from antiphon.scheduler.policy import Item, Kind, Limits, schedule
+
+MS = 1_000_000
+NOW = 1_000_000 * MS
+LIMITS = Limits(rows=4, urgent_ms=80, elastic_ms=40, length_ratio=3, short_ms=1000)
+
+
+def item(key: int, kind: Kind, due_ms: float, audio_ms: int = 1000) -> Item:
+    """Due that long from now."""
+    return Item(key, kind, NOW + int(due_ms * MS), audio_ms, audio_ms)
+
+
+def ten_a_second(batch) -> float:
+    return 10 * sum(i.audio_ms for i in batch) / 1000
+
+
+def keys(waiting, free=2, kept=1, predict=ten_a_second, limits=LIMITS) -> list[int]:
+    return [i.key for i in schedule(NOW, waiting, free, kept, predict, limits)]
+
+
+def test_nothing_runs_where_nothing_waits_or_no_worker_is_free():
+    assert keys([]) == []
+    assert keys([item(1, Kind.FINAL, 0)], free=0) == []
+
+
+def test_finals_and_firsts_run_earliest_deadline_first():
+    waiting = [item(1, Kind.FINAL, 300), item(2, Kind.FIRST, 200), item(3, Kind.FINAL, 100)]
+    assert keys(waiting) == [3, 2, 1]
+
+
+def test_what_is_urgent_runs_before_any_refresh_or_recording_however_long_those_have_waited():
+    waiting = [item(1, Kind.REFRESH, -9000), item(2, Kind.RECORDING, -90_000), item(3, Kind.FINAL, 5000)]
+    assert keys(waiting) == [3]
+
+
+def test_a_first_interim_that_is_late_is_elastic_and_a_final_never_is():
+    late_first, late_final, first = item(1, Kind.FIRST, -1), item(2, Kind.FINAL, -1), item(3, Kind.FIRST, 1)
+    assert keys([late_first, first]) == [3]
+    assert keys([late_first, late_final]) == [2]
+    assert keys([late_first], free=1) == []
+    assert keys([late_first], free=2) == [1]
+
+
+def test_a_first_interim_that_is_due_right_now_is_late():
+    assert keys([item(1, Kind.FIRST, 0)], free=1) == []
+
+
+def test_elastic_work_leaves_the_kept_workers_alone():
+    waiting = [item(1, Kind.REFRESH, 500)]
+    assert keys(waiting, free=1, kept=1) == []
+    assert keys(waiting, free=2, kept=1) == [1]
+    assert keys(waiting, free=1, kept=0) == [1]
+
+
+def test_elastic_work_runs_earliest_deadline_first_so_a_recording_is_not_forgotten():
+    waiting = [item(1, Kind.REFRESH, 300), item(2, Kind.RECORDING, 100), item(3, Kind.REFRESH, 200)]
+    assert keys(waiting) == [2, 3, 1]
+
+
+def test_a_tie_goes_to_the_final_and_then_to_who_came_first():
+    waiting = [item(1, Kind.FIRST, 100), item(3, Kind.FINAL, 100), item(2, Kind.FINAL, 100)]
+    assert keys(waiting) == [2, 3, 1]
+
+
+def test_a_batch_has_at_most_so_many_rows():
+    assert keys([item(n, Kind.FINAL, n + 500) for n in range(9)]) == [0, 1, 2, 3]
+
+
+@pytest.mark.parametrize(("kind", "rows"), [(Kind.FINAL, 4), (Kind.REFRESH, 2)])
+def test_a_batch_stays_within_its_time(kind, rows):
+    assert len(keys([item(n, kind, 5000, audio_ms=2000) for n in range(10)])) == rows
+
+
+def test_an_item_longer_than_the_bound_still_runs_alone():
+    assert keys([item(1, Kind.REFRESH, 10, audio_ms=15_000), item(2, Kind.REFRESH, 20, audio_ms=15_000)]) == [1]
+
+
+def test_rows_are_of_like_length_and_short_ones_are_all_alike():
+    waiting = [
+        item(1, Kind.FINAL, 501, audio_ms=100),
+        item(2, Kind.FINAL, 502, audio_ms=3001),
+        item(3, Kind.FINAL, 503, audio_ms=3000),
+        item(4, Kind.FINAL, 504, audio_ms=900),
+    ]
+    assert keys(waiting) == [1, 3, 4]
+
+
+def test_one_that_does_not_fit_does_not_keep_the_next_from_fitting():
+    waiting = [item(1, Kind.FINAL, 501, 3000), item(2, Kind.FINAL, 502, 6000), item(3, Kind.FINAL, 503, 2000)]
+    assert keys(waiting) == [1, 3]
+
+
+def test_no_row_joins_that_would_make_one_late_that_is_in_time():
+    waiting = [item(1, Kind.FIRST, 25), item(2, Kind.FINAL, 500), item(3, Kind.FINAL, 501)]
+    assert keys(waiting) == [1, 2]
+
+
+def test_a_row_that_is_late_anyway_does_not_keep_others_out():
+    waiting = [item(1, Kind.FINAL, -300), item(2, Kind.FINAL, 25), item(3, Kind.FINAL, 30), item(4, Kind.FINAL, 500)]
+    assert keys(waiting) == [1, 2]
+    assert keys(waiting[:1] + waiting[3:]) == [1, 4]
+
+
+items = st.lists(
+    st.builds(
+        lambda kind, due_ms, audio_ms, new: (kind, due_ms, audio_ms, min(new, audio_ms)),
+        st.sampled_from(Kind),
+        st.integers(-2000, 2000),
+        st.integers(1, 15_000),
+        st.integers(0, 15_000),
+    ),
+    max_size=40,
+).map(lambda given: [Item(key, k, NOW + due * MS, audio, new) for key, (k, due, audio, new) in enumerate(given)])
+
+
+def learnt(batch) -> float:
+    return 6 + 6 * sum(i.audio_ms for i in batch) / 1000 + 10 * max(i.new_audio_ms for i in batch) / 1000
+
+
+@given(items, st.integers(0, 3), st.integers(0, 2), st.integers(1, 16))
+def test_whatever_waits_the_choice_keeps_the_rules(waiting, free, kept, rows):
+    limits = Limits(rows=rows)
+    batch = schedule(NOW, waiting, free, kept, learnt, limits)
+    urgent = [i for i in waiting if i.kind is Kind.FINAL or (i.kind is Kind.FIRST and i.deadline_ns > NOW)]
+    if not batch:
+        assert not waiting or free == 0 or (not urgent and free <= kept)
+        return
+    assert free > 0
+    assert len({i.key for i in batch}) == len(batch) <= rows
+    assert all(i in waiting for i in batch)
+    candidates = urgent or waiting
+    assert all(i in candidates for i in batch)
+    assert urgent or free > kept
+    assert min(candidates, key=lambda i: (i.deadline_ns, i.kind, i.key)) is batch[0]
+    took_ms = learnt(batch)
+    if len(batch) > 1:
+        assert took_ms <= (limits.urgent_ms if urgent else limits.elastic_ms)
+        lengths = [max(limits.short_ms, i.audio_ms) for i in batch]
+        assert max(lengths) <= limits.length_ratio * min(lengths)
+    for n, row in enumerate(batch):
+        left_ms = (row.deadline_ns - NOW) / MS
+        assert left_ms >= took_ms or left_ms < learnt(batch[: n + 1])
+
+
+def test_ten_thousand_that_wait_are_looked_through_in_bounded_work():
+    waiting = [item(n, Kind.FINAL, 500 + (n * 7919) % 10_000, 500 + n % 14_000) for n in range(10_000)]
+    asked = 0
+
+    def predict(batch) -> float:
+        nonlocal asked
+        asked += 1
+        assert len(batch) <= LIMITS.rows
+        return learnt(batch)
+
+    begun = time.process_time()
+    batch = keys(waiting, predict=predict)
+    assert time.process_time() - begun < 0.25
+    assert asked <= LIMITS.rows * LIMITS.look
+    assert batch[0] == min(waiting, key=lambda i: i.deadline_ns).key
