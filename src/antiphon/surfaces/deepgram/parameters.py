@@ -16,7 +16,7 @@ from antiphon.surfaces.deepgram.wire import ParameterWarning
 
 DEFAULT_MODEL = "base-general"
 # Deepgram's own default is 10 ms, far below the pauses inside a sentence; see the table.
-DEFAULT_ENDPOINTING_MS = 300
+DEFAULT_ENDPOINTING_MS = 500
 DEFAULT_UTT_SPLIT_MS = 800
 MIN_UTTERANCE_END_MS = 1_000
 MAX_SILENCE_MS = 60_000

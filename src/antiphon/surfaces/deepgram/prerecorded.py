@@ -29,7 +29,6 @@ class PrerecordedListenEndpoint(ListenEndpoint):
             model=asked.model,
             format=asked.format,
             multichannel=asked.multichannel,
-            endpointing_ms=parameters.DEFAULT_ENDPOINTING_MS,
             word_times=True,
             tags=asked.tags,
         )
