@@ -2,8 +2,9 @@
 
 1. `FINAL` and `FIRST` are urgent: earliest deadline first. A `FIRST` whose deadline has passed has lost what made it
    urgent and becomes elastic; a `FINAL` never does, because someone waits for it.
-2. `REFRESH` and `RECORDING` are elastic: only where nothing urgent waits, and on the workers that are kept for what is
-   urgent only what is brief. Earliest deadline first here too, so a recording waits behind live streams, and not for ever.
+2. `REFRESH` and `RECORDING` are elastic: only where nothing urgent waits, and on the workers that are kept for what
+   is urgent only what is brief. Earliest deadline first here too, so a recording waits behind live streams, and not
+   for ever.
 3. A batch is filled in that same order while its predicted time stays within a bound and rows stay of like length,
    so no batch, once started, holds an urgent item up for longer than the bound. Nor does a row join that would make
    one late that is in it already and would have been in time.
@@ -72,7 +73,7 @@ def schedule(
         return _fill(now_ns, urgent, limits.urgent_ms, predict_ms, limits)
     if free > kept:
         return _fill(now_ns, waiting, limits.elastic_ms, predict_ms, limits)
-    brief = [i for i in waiting if predict_ms([i]) <= limits.brief_ms]
+    brief = [i for i in _foremost(waiting, limits) if predict_ms([i]) <= limits.brief_ms]
     return _fill(now_ns, brief, limits.brief_ms, predict_ms, limits) if brief else []
 
 
@@ -80,11 +81,15 @@ def _order(item: Item) -> tuple[int, int, int]:
     return item.deadline_ns, item.kind, item.key
 
 
+def _foremost(items: Sequence[Item], limits: Limits) -> list[Item]:
+    return nsmallest(limits.rows * limits.look, items, key=_order)
+
+
 def _fill(now_ns: int, items: Sequence[Item], bound_ms: float, predict_ms: Predict, limits: Limits) -> list[Item]:
     """The most urgent item always, then those after it that keep the batch within its bounds."""
     batch: list[Item] = []
     shortest = longest = 0
-    for item in nsmallest(limits.rows * limits.look, items, key=_order):
+    for item in _foremost(items, limits):
         length = max(limits.short_ms, item.audio_ms)
         low, high = (min(shortest, length), max(longest, length)) if batch else (length, length)
         took_ms = predict_ms([*batch, item])

@@ -5,10 +5,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from antiphon.core.audio import ms_to_samples
-from antiphon.scheduler.endpoint import FRAME, PRE_ROLL, TAIL, Change, Endpointer, State, Turn
+from antiphon.scheduler.endpoint import FRAME, PRE_ROLL, SPEECH_OFF, SPEECH_ON, TAIL, Change, Endpointer, State, Turn
 
 S, Q = 0.9, 0.1  # speech, quiet
-UNSURE = 0.4  # keeps speech alive, and does not start it
+UNSURE = (SPEECH_ON + SPEECH_OFF) / 2  # keeps speech alive, and does not begin or resume it
 
 
 def play(ends: Endpointer, *frames: float) -> list[tuple[int, Change]]:
@@ -59,7 +59,8 @@ def test_three_silent_frames_in_a_row_are_a_pause():
 def test_one_frame_of_speech_ends_a_pause():
     ends = Endpointer(300)
     play(ends, S, S, Q, Q, Q)
-    assert play(ends, UNSURE) == [(1, Change(Turn.RESUME, 5 * FRAME))]
+    assert play(ends, UNSURE) == []
+    assert play(ends, S) == [(1, Change(Turn.RESUME, 6 * FRAME))]
     assert ends.state is State.SPEECH
 
 

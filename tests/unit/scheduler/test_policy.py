@@ -8,7 +8,7 @@ from antiphon.scheduler.policy import Item, Kind, Limits, schedule
 
 MS = 1_000_000
 NOW = 1_000_000 * MS
-LIMITS = Limits(rows=4, urgent_ms=80, elastic_ms=40, length_ratio=3, short_ms=1000)
+LIMITS = Limits(rows=4, urgent_ms=80, elastic_ms=40, brief_ms=9, length_ratio=3, short_ms=1000)
 
 
 def item(key: int, kind: Kind, due_ms: float, audio_ms: int = 1000) -> Item:
@@ -51,11 +51,15 @@ def test_a_first_interim_that_is_due_right_now_is_late():
     assert keys([item(1, Kind.FIRST, 0)], free=1) == []
 
 
-def test_elastic_work_leaves_the_kept_workers_alone():
-    waiting = [item(1, Kind.REFRESH, 500)]
-    assert keys(waiting, free=1, kept=1) == []
-    assert keys(waiting, free=2, kept=1) == [1]
-    assert keys(waiting, free=1, kept=0) == [1]
+def test_elastic_work_leaves_the_kept_workers_alone_unless_it_is_brief():
+    long = [item(1, Kind.REFRESH, 500), item(2, Kind.RECORDING, 400)]
+    brief = [item(3, Kind.REFRESH, 600, audio_ms=400), item(4, Kind.REFRESH, 700, audio_ms=400)]
+    assert keys(long, free=1, kept=1) == []
+    assert keys(long, free=2, kept=1) == [2, 1]
+    assert keys(long, free=1, kept=0) == [2, 1]
+    assert keys(long + brief, free=1, kept=1) == [3, 4]
+    brief.append(item(5, Kind.REFRESH, 550, audio_ms=400))  # a third makes the batch too long to be brief
+    assert keys(long + brief, free=1, kept=1) == [5, 3]
 
 
 def test_elastic_work_runs_earliest_deadline_first_so_a_recording_is_not_forgotten():
@@ -119,6 +123,10 @@ items = st.lists(
 ).map(lambda given: [Item(key, k, NOW + due * MS, audio, new) for key, (k, due, audio, new) in enumerate(given)])
 
 
+def order(item: Item) -> tuple[int, int, int]:
+    return item.deadline_ns, item.kind, item.key
+
+
 def learnt(batch) -> float:
     return 6 + 6 * sum(i.audio_ms for i in batch) / 1000 + 10 * max(i.new_audio_ms for i in batch) / 1000
 
@@ -129,18 +137,22 @@ def test_whatever_waits_the_choice_keeps_the_rules(waiting, free, kept, rows):
     batch = schedule(NOW, waiting, free, kept, learnt, limits)
     urgent = [i for i in waiting if i.kind is Kind.FINAL or (i.kind is Kind.FIRST and i.deadline_ns > NOW)]
     if not batch:
-        assert not waiting or free == 0 or (not urgent and free <= kept)
+        brief = any(learnt([i]) <= limits.brief_ms for i in sorted(waiting, key=order)[: limits.look * rows])
+        assert not waiting or free == 0 or (not urgent and free <= kept and not brief)
         return
     assert free > 0
     assert len({i.key for i in batch}) == len(batch) <= rows
     assert all(i in waiting for i in batch)
     candidates = urgent or waiting
     assert all(i in candidates for i in batch)
-    assert urgent or free > kept
-    assert min(candidates, key=lambda i: (i.deadline_ns, i.kind, i.key)) is batch[0]
+    bound_ms = limits.urgent_ms if urgent else limits.elastic_ms
+    if not urgent and free <= kept:
+        bound_ms = limits.brief_ms
+        candidates = [i for i in waiting if learnt([i]) <= bound_ms]
+    assert min(candidates, key=order) is batch[0]
     took_ms = learnt(batch)
     if len(batch) > 1:
-        assert took_ms <= (limits.urgent_ms if urgent else limits.elastic_ms)
+        assert took_ms <= bound_ms
         lengths = [max(limits.short_ms, i.audio_ms) for i in batch]
         assert max(lengths) <= limits.length_ratio * min(lengths)
     for n, row in enumerate(batch):

@@ -8,17 +8,26 @@ from antiphon.core.errors import EngineError
 from antiphon.core.events import Cause, Interim, SpeechStarted, UtteranceEnded
 from antiphon.scheduler.endpoint import FRAME, LONGEST
 from antiphon.scheduler.policy import Kind
-from antiphon.scheduler.stream import Drained, StreamSpec
+from antiphon.scheduler.stream import (
+    FIRST_AUDIO,
+    REFRESH_AUDIO,
+    REFRESH_SHARE,
+    RETRY_AUDIO,
+    Drained,
+    StreamSpec,
+)
+
+FIRST, RETRY, REFRESH = (-(-samples // FRAME) for samples in (FIRST_AUDIO, RETRY_AUDIO, REFRESH_AUDIO))  # in frames
 
 # -- interims ----------------------------------------------------------------------------------------------------------
 
 
 def test_the_first_interim_is_asked_for_once_there_is_enough_speech_and_is_due_after_its_onset():
     rig = Rig()
-    rig.say("QQQQQQQQQQ" + "SSSS")
+    rig.say("QQQQQQQQQQ" + "S" * (FIRST - 1))
     assert rig.waiting == []
-    rig.say("S")  # 160 ms
-    assert rig.waiting == [(Kind.FIRST, 3, 15)]
+    rig.say("S")
+    assert rig.waiting == [(Kind.FIRST, 3, 10 + FIRST)]
     (work,) = rig.board.waiting
     assert work.deadline_ns == 11 * FRAME_NS + 280 * MS  # the first frame of speech is the eleventh
 
@@ -48,14 +57,26 @@ def test_no_interim_is_asked_for_while_one_runs_and_the_next_is_a_refresh_with_t
     assert refresh.deadline_ns == 20 * FRAME_NS + 900 * MS
 
 
-def test_a_refresh_wants_320_ms_of_new_audio():
+def test_a_refresh_wants_some_new_audio():
     rig = Rig()
     rig.say("S" * 20)
     rig.decode()
-    rig.say("S" * 9)
+    rig.say("S" * (REFRESH - 1))
     assert rig.waiting == []
     rig.say("S")
-    assert rig.waiting == [(Kind.REFRESH, 0, 30)]
+    assert rig.waiting == [(Kind.REFRESH, 0, 20 + REFRESH)]
+
+
+def test_the_longer_the_utterance_the_more_new_audio_a_refresh_wants():
+    rig = Rig()
+    rig.say("S" * 160)
+    rig.decode()
+    more = 0
+    while not rig.waiting:
+        rig.say("S")
+        more += 1
+    assert more == -(-160 // (REFRESH_SHARE - 1))
+    assert more > REFRESH
 
 
 def test_an_empty_interim_is_not_said_and_soon_tried_again_as_the_first():
@@ -63,10 +84,10 @@ def test_an_empty_interim_is_not_said_and_soon_tried_again_as_the_first():
     rig.say("S" * 5)
     rig.decode("")
     assert rig.events == []
-    rig.say("SS")
+    rig.say("S" * (RETRY - 1))
     assert rig.waiting == []
     rig.say("S")
-    assert rig.waiting == [(Kind.FIRST, 0, 8)]
+    assert rig.waiting == [(Kind.FIRST, 0, 5 + RETRY)]
     rig.decode("hello")
     assert rig.interims[0].transcript.text == "hello"
 
@@ -621,10 +642,10 @@ def test_an_interim_that_failed_is_only_missed_and_tried_again_with_more_audio()
     rig.start(work)
     rig.stream.fail(work, EngineError("no"))
     assert rig.heard == []
-    rig.say("SS")
+    rig.say("S" * (RETRY - 1))
     assert rig.waiting == []
     rig.say("S")
-    assert rig.waiting == [(Kind.FIRST, 0, 13)]
+    assert rig.waiting == [(Kind.FIRST, 0, 10 + RETRY)]
     rig.say("Q" * 12)
     rig.decode_all()
     assert rig.finals[0].transcript.text
@@ -671,7 +692,7 @@ def test_word_times_are_of_the_stream_where_they_were_asked_for():
         rig.decode_all()
     start_ms = timed.finals[0].start_ms
     assert start_ms == 43 * 32
-    assert [w.start_ms for w in timed.finals[0].transcript.words][0] == start_ms
+    assert timed.finals[0].transcript.words[0].start_ms == start_ms
     assert timed.finals[0].transcript.words[-1].end_ms <= timed.finals[0].end_ms
     assert {w.start_ms for w in plain.finals[0].transcript.words} == {0}
 
