@@ -6,12 +6,14 @@ off, which closing alone would not do: it waits for the peer. The server calls `
 
 import asyncio
 
+from uvicorn._types import ASGISendEvent
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 
 HEAD_S = 15
 MAX_HEAD_BYTES = 64 * 1024
 UNREAD_S = 15
+LINGER_S = 2.0
 
 _TOO_LARGE = b"HTTP/1.1 431 Request Header Fields Too Large\r\ncontent-length: 0\r\nconnection: close\r\n\r\n"
 
@@ -81,6 +83,27 @@ class WebSocketProtocol(_Bounded, WebSocketsSansIOProtocol):
     @property
     def headless(self) -> bool:
         return not self.handshake_initiated
+
+    def data_received(self, data: bytes) -> None:
+        if self.conn.parser_exc is None:
+            super().data_received(data)
+
+    def handle_parser_exception(self) -> None:
+        """Of a message that is too large, or no WebSocket. What still comes of it is read and dropped for a while:
+        closing under it would take from the peer the frame that says why.
+        """
+        sent = self.conn.close_sent
+        assert sent is not None
+        self.queue.put_nowait({"type": "websocket.disconnect", "code": sent.code, "reason": sent.reason})
+        self.transport.write(b"".join(self.conn.data_to_send()))
+        self.close_sent = True
+        self.transport.resume_reading()
+        self.close_timer = self.loop.call_later(LINGER_S, self.transport.close)
+
+    async def send(self, message: ASGISendEvent) -> None:
+        await super().send(message)
+        if self.initial_response is not None and self.close_sent:
+            self.handshake_complete = True  # or a refusal would be logged as a defect
 
     def handle_ping(self) -> None:
         """A caller who sends pings and reads no pongs would fill the memory with them."""

@@ -57,6 +57,10 @@ async def answer(scope, receive, send):
         await send({"type": "http.response.body", "body": b""})
     else:
         await receive()
+        if (b"x-refuse", b"me") in scope["headers"]:
+            await send({"type": "websocket.http.response.start", "status": 429, "headers": []})
+            await send({"type": "websocket.http.response.body", "body": b"full"})
+            return
         await send({"type": "websocket.accept"})
         await receive()
 
@@ -136,6 +140,30 @@ async def test_a_handshake_that_the_library_does_not_take_is_refused(peer):
     peer.protocol.data_received(HANDSHAKE.replace(b"Host: h", b"Host: " + b"h" * 10_000))
     assert peer.closed
     assert b" 431 " in peer.written
+
+
+async def test_a_refused_handshake_is_no_defect(peer, caplog):
+    peer.protocol.data_received(HANDSHAKE.replace(b"Host: h", b"Host: h\r\nX-Refuse: me"))
+    for _ in range(3):
+        await asyncio.sleep(0)
+    assert peer.closed
+    assert peer.written.startswith(b"HTTP/1.1 429 ")
+    assert peer.written.endswith(b"full")
+    assert caplog.records == []
+
+
+async def test_a_message_that_is_too_large_is_read_to_its_end(peer):
+    peer.protocol.data_received(HANDSHAKE)
+    await asyncio.sleep(0)
+    peer.protocol.data_received(b"\x82\xff\x00\x00\x00\x00\x7f\xff\xff\xff")
+    assert b"\x03\xf1" in peer.written[-130:]  # 1009
+    said = len(peer.written)
+    for _ in range(3):
+        peer.protocol.data_received(bytes(100_000))
+    await asyncio.sleep(0)
+    assert not peer.closed
+    assert len(peer.written) == said
+    assert peer.protocol.close_timer is not None
 
 
 async def test_pongs_are_not_kept_for_one_who_does_not_read(peer):

@@ -1,0 +1,101 @@
+"""Callers of a real server, good and bad, for the tests of faults."""
+
+import asyncio
+import json
+import re
+import wave
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import aiohttp
+from websockets.asyncio.client import connect
+
+CHUNK_MS = 100
+LISTEN = "/v1/listen?model=nova-3&encoding=linear16&sample_rate=16000"
+
+
+def pcm_of(wav):
+    with wave.open(str(wav)) as reader:
+        assert (reader.getframerate(), reader.getnchannels()) == (16_000, 1)
+        return reader.readframes(reader.getnframes())
+
+
+def chunks(pcm, ms=CHUNK_MS):
+    return [pcm[at : at + ms * 32] for at in range(0, len(pcm), ms * 32)]
+
+
+def words(text):
+    return re.sub(r"[^a-z' ]", "", text.lower()).split()
+
+
+def stream(server, query="", **options):
+    """A live stream, as a context manager."""
+    headers = {"Authorization": f"Token {server.api_key}"}
+    return connect(server.ws_url + LISTEN + query, additional_headers=headers, compression=None, **options)
+
+
+async def converse(server, pcm, pace=1.0, query="&interim_results=true"):
+    """What a well-behaved caller is told; audio goes out at `pace` times real time."""
+    async with stream(server, query) as socket:
+
+        async def speak():
+            begun = asyncio.get_running_loop().time()
+            for n, chunk in enumerate(chunks(pcm)):
+                await asyncio.sleep(max(0.0, begun + n * CHUNK_MS / 1000 / pace - asyncio.get_running_loop().time()))
+                await socket.send(chunk)
+            await socket.send('{"type": "CloseStream"}')
+
+        speaking = asyncio.create_task(speak())
+        messages = [json.loads(message) async for message in socket]
+        await speaking
+    return messages
+
+
+def transcript(messages):
+    return " ".join(m["channel"]["alternatives"][0]["transcript"] for m in messages if m.get("is_final"))
+
+
+@asynccontextmanager
+async def http(server):
+    headers = {"Authorization": f"Bearer {server.api_key}"}
+    async with aiohttp.ClientSession(server.base_url, headers=headers) as session:
+        yield session
+
+
+async def transcribe(session, data, query=""):
+    """Status and answer of a recording."""
+    async with session.post("/v1/listen?model=nova-3" + query, data=data) as response:
+        return response.status, json.loads(await response.read())
+
+
+async def metric(session, name):
+    """The sum over all labels."""
+    async with session.get("/metrics") as response:
+        text = await response.text()
+    return sum(float(line.rpartition(" ")[2]) for line in text.splitlines() if re.match(rf"{name}[ {{]", line))
+
+
+def socket_of(server):
+    host, port = server.base_url.removeprefix("http://").split(":")
+    return asyncio.open_connection(host, int(port))
+
+
+def descriptors(pid):
+    return len(list(Path(f"/proc/{pid}/fd").iterdir()))
+
+
+def threads(pid):
+    return len(list(Path(f"/proc/{pid}/task").iterdir()))
+
+
+def resident_mb(pid):
+    return int(re.search(r"VmRSS:\s+(\d+)", Path(f"/proc/{pid}/status").read_text())[1]) // 1024
+
+
+async def until(condition, seconds):
+    """Polls; the last value it had."""
+    async with asyncio.timeout(seconds):
+        while True:
+            if value := await condition():
+                return value
+            await asyncio.sleep(0.1)

@@ -1,0 +1,55 @@
+"""A real server over a real socket, on the real models."""
+
+import os
+import subprocess
+import sys
+import threading
+from dataclasses import dataclass
+from pathlib import Path
+
+from antiphon.models import Store
+
+API_KEY = "conformance-test-key"
+START_S = 60
+
+
+@dataclass(frozen=True, slots=True)
+class Server:
+    """A running server."""
+
+    base_url: str
+    api_key: str
+    data_dir: Path
+    pid: int
+
+    @property
+    def ws_url(self) -> str:
+        return self.base_url.replace("http", "ws", 1)
+
+
+def start(data_dir: Path, models: Store, **environment: str) -> tuple[subprocess.Popen[str], str]:
+    """A server process and its URL, once it says that it serves. What it logs is in the data directory's `log`."""
+    data_dir.mkdir(parents=True, exist_ok=True)
+    if not (data_dir / "models").exists():
+        (data_dir / "models").symlink_to(models.root)
+    config = data_dir / "test.toml"
+    config.write_text('[fetch]\nallow = ["127.0.0.0/8"]\n')
+    log = data_dir / "log"
+    with log.open("a") as stderr:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "antiphon", "serve", "--port", "0", "--offline", "--config", str(config)],
+            env={**os.environ, "ANTIPHON_DATA_DIR": str(data_dir), "ANTIPHON_API_KEY": API_KEY, **environment},
+            stdout=subprocess.PIPE,
+            stderr=stderr,
+            text=True,
+        )
+    watchdog = threading.Timer(START_S, process.kill)
+    watchdog.start()
+    assert process.stdout is not None
+    for line in process.stdout:
+        if line.startswith("Antiphon serves on "):
+            watchdog.cancel()
+            threading.Thread(target=process.stdout.read, daemon=True).start()
+            return process, line.split()[-1]
+    watchdog.cancel()
+    raise AssertionError(f"the server did not start: exit code {process.wait(START_S)}\n{log.read_text()[-2000:]}")
