@@ -3,7 +3,8 @@
 It speaks the part of Deepgram's live protocol that `antiphon bench stt` needs: linear16 in; `Results`, interim and
 final, out; `CloseStream` ends. One native stream per connection, as the library's documentation says, on the tiny-en
 model that its wheel carries, with the library's own voice activity and its default update interval. Calls into the
-library block and release the interpreter's lock, so each connection feeds its stream from a thread, in order.
+library block and release the interpreter's lock, so each connection feeds its stream from a thread, in order, and all
+that waits goes in with one call, as the library's own microphone loop does it: a backlog costs one pass.
 Options are the library's defaults, but for `return_audio_data`: the copy of every line's audio that each update would
 turn into a Python list is of no use here.
 
@@ -27,6 +28,7 @@ from websockets.asyncio.server import ServerConnection, serve
 
 MAX_STREAMS = 256  # threads, one for each connection that is being fed
 MAX_MESSAGE_BYTES = 1 << 20
+END = b""
 
 
 def results(line: Any, *, final: bool) -> str:
@@ -70,32 +72,47 @@ async def connection(socket: ServerConnection, transcriber: Transcriber, pool: T
     interims = query.get("interim_results", ["false"])[0] == "true"
     loop = asyncio.get_running_loop()
     outgoing: asyncio.Queue[str] = asyncio.Queue()
+    incoming: asyncio.Queue[bytes] = asyncio.Queue()
+    stream = transcriber.create_stream()
+    stream.add_listener(listener(lambda text: loop.call_soon_threadsafe(outgoing.put_nowait, text), interims=interims))
 
     async def deliver() -> None:
         while True:
             await socket.send(await outgoing.get())
             outgoing.task_done()
 
-    def feed(pcm: bytes) -> None:
-        stream.add_audio([sample / 32768 for sample in array.array("h", pcm)], rate)
+    async def feed() -> None:
+        ended = False
+        while not ended:
+            parts = [await incoming.get()]
+            while not incoming.empty():
+                parts.append(incoming.get_nowait())
+            ended = parts[-1] == END
+            if pcm := b"".join(parts):
+                samples = [sample / 32768 for sample in array.array("h", pcm)]
+                await loop.run_in_executor(pool, stream.add_audio, samples, rate)
 
-    stream = transcriber.create_stream()
-    stream.add_listener(listener(lambda text: loop.call_soon_threadsafe(outgoing.put_nowait, text), interims=interims))
-    sender = asyncio.create_task(deliver())
+    stream.start()
+    delivering, feeding = asyncio.create_task(deliver()), asyncio.create_task(feed())
     try:
-        await loop.run_in_executor(pool, stream.start)
         async for message in socket:
-            if isinstance(message, bytes):
-                await loop.run_in_executor(pool, feed, message)
-            elif json.loads(message).get("type") == "CloseStream":
+            if isinstance(message, bytes) and message:
+                incoming.put_nowait(message)
+            elif isinstance(message, str) and json.loads(message).get("type") == "CloseStream":
                 break
+        incoming.put_nowait(END)
+        await feeding
         await loop.run_in_executor(pool, stream.stop)
         await asyncio.sleep(0)  # let the last call_soon_threadsafe land
         await outgoing.join()
         await socket.send(json.dumps({"type": "Metadata"}))
     finally:
-        sender.cancel()
-        await loop.run_in_executor(pool, stream.close)
+        delivering.cancel()
+        while not incoming.empty():  # of a client that left, nothing more is worth hearing
+            incoming.get_nowait()
+        incoming.put_nowait(END)
+        await asyncio.gather(feeding, delivering, return_exceptions=True)
+        stream.close()
 
 
 async def main() -> None:
@@ -114,7 +131,9 @@ async def main() -> None:
             async def handle(socket: ServerConnection) -> None:
                 await connection(socket, transcriber, pool)
 
-            async with serve(handle, "127.0.0.1", port, max_size=MAX_MESSAGE_BYTES, compression=None):
+            async with serve(
+                handle, "127.0.0.1", port, max_size=MAX_MESSAGE_BYTES, compression=None, ping_interval=None
+            ):
                 print(f"listening on ws://127.0.0.1:{port}/v1/listen", flush=True)
                 await stopped.wait()
 
