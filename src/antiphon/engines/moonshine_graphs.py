@@ -183,10 +183,12 @@ def _stem(g: _Graph, weights: Weights) -> str:
     variance = g.node("Sub", square, g.node("Mul", mean, mean))
     deviation = g.node("Sqrt", g.node("Add", variance, g.constant(np.float32(1e-5))))
 
-    gain, shift_by = weights.tensor("onnx::Mul_2080")[:, 0], weights.tensor("onnx::Add_2081")[:, 0]
+    gain, offset = weights.tensor("onnx::Mul_2080")[:, 0], weights.tensor("onnx::Add_2081")[:, 0]
     kernel = weights.tensor("conv2.weight_add_tensor").transpose(2, 1, 0)  # (7, in, out)
-    second = (kernel * gain[:, None]).reshape(-1, kernel.shape[2])
-    rest = np.einsum("kio,i->o", kernel, shift_by) + weights.tensor("conv2.bias")
+    constant = np.einsum("kio,i->o", kernel, offset) + weights.tensor("conv2.bias")
+    means = np.einsum("kio,i->o", kernel, gain)
+    # Gains first, and not into the kernel: they say which channels matter, and int8 keeps what is large.
+    x = g.node("Mul", x, g.constant(gain))
     windows = g.node(
         "Concat",
         g.reshape(g.cut(x, 0, -4), -1, 3 * WIDTH),
@@ -195,9 +197,9 @@ def _stem(g: _Graph, weights: Weights) -> str:
         axis=1,
     )
     # By row: quiet sounds beside loud ones would not survive one scale for all.
-    y = g.row_product(g.by_row(windows, silent=True), quantise(second))
-    centre = g.node("Sub", y, g.node("Mul", mean, g.constant(second.sum(0))))
-    x = g.node("Gelu", g.node("Add", g.node("Div", centre, deviation), g.constant(rest)), domain=_MS)
+    y = g.row_product(g.by_row(windows, silent=True), quantise(kernel.reshape(-1, kernel.shape[2])))
+    centre = g.node("Sub", y, g.node("Mul", mean, g.constant(means)))
+    x = g.node("Gelu", g.node("Add", g.node("Div", centre, deviation), g.constant(constant)), domain=_MS)
 
     # Some of these channels are a hundred times the others: int8 would lose the rest.
     kernel = weights.tensor("conv3.weight_add_tensor").transpose(2, 1, 0)
