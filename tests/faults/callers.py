@@ -1,14 +1,15 @@
 """Callers of a real server, good and bad, for the tests of faults."""
 
 import asyncio
+import contextlib
 import json
 import re
 import wave
-from contextlib import asynccontextmanager
 from pathlib import Path
 
 import aiohttp
 from websockets.asyncio.client import connect
+from websockets.exceptions import ConnectionClosed
 
 CHUNK_MS = 100
 LISTEN = "/v1/listen?model=nova-3&encoding=linear16&sample_rate=16000"
@@ -51,11 +52,20 @@ async def converse(server, pcm, pace=1.0, query="&interim_results=true"):
     return messages
 
 
+async def rest_of(socket):
+    """Every message that still comes."""
+    messages = []
+    with contextlib.suppress(ConnectionClosed):
+        async for message in socket:
+            messages.append(json.loads(message))  # noqa: PERF401
+    return messages
+
+
 def transcript(messages):
     return " ".join(m["channel"]["alternatives"][0]["transcript"] for m in messages if m.get("is_final"))
 
 
-@asynccontextmanager
+@contextlib.asynccontextmanager
 async def http(server):
     headers = {"Authorization": f"Bearer {server.api_key}"}
     async with aiohttp.ClientSession(server.base_url, headers=headers) as session:
