@@ -4,9 +4,10 @@ It joins the pure policy to streams and knows neither threads nor a clock, so th
 """
 
 from dataclasses import dataclass
+from itertools import count
 
 from antiphon.scheduler.cost import CostModel, Row
-from antiphon.scheduler.policy import Item, Kind, Limits, schedule
+from antiphon.scheduler.policy import Kind, Limits, schedule
 from antiphon.scheduler.stream import NS_PER_MS, Stream
 from antiphon.scheduler.work import Work
 
@@ -16,10 +17,9 @@ DOUBT_MS = 60_000  # of live streams' time, for which the typical stream stands 
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """What one worker runs in one engine call. `items` are what the policy saw of `works`."""
+    """What one worker runs in one engine call."""
 
     works: tuple[Work, ...]
-    items: tuple[Item, ...]
     predicted_ms: float
 
 
@@ -33,6 +33,7 @@ class WaitingRoom:
         self._limits = limits
         self._cost = cost
         self._waiting: dict[Work, None] = {}
+        self._keys = count()
         self._measured_ns = 0  # up to when
         self._live_ms = 0.0  # live streams' time, summed
         self._urgent_ms = 0.0  # the engine's time for what was urgent in it
@@ -41,6 +42,7 @@ class WaitingRoom:
         return len(self._waiting)
 
     def put(self, work: Work) -> None:
+        work.key = next(self._keys)
         self._waiting[work] = None
 
     def drop(self, work: Work) -> None:
@@ -62,26 +64,22 @@ class WaitingRoom:
             return None
         # One worker is kept for what is urgent, so that a first interim never finds all of them busy with refreshes.
         kept = 1 if self.live and self.workers > 1 else 0
-        works = list(self._waiting)
-        items = [work.item(key) for key, work in enumerate(works)]
-        chosen = schedule(now_ns, items, self.free, kept, self._cost.predict_ms, self._limits)
-        if not chosen:
+        works = schedule(now_ns, list(self._waiting), self.free, kept, self._cost.predict_ms, self._limits)
+        if not works:
             return None
-        batch = Batch(tuple(works[i.key] for i in chosen), tuple(chosen), self._cost.predict_ms(chosen))
-        for work in batch.works:
+        for work in works:
             self.drop(work)
-        for work in batch.works:
             work.stream.started(work)
         self.free -= 1
-        return batch
+        return Batch(tuple(works), self._cost.predict_ms(works))
 
     def done(self, batch: Batch, took_ms: float | None) -> None:
         """That batch's worker is free again. `None` where the time taken says nothing, because the engine failed."""
         self.free += 1
         if took_ms is not None:
-            self._cost.learn(batch.items, took_ms)
-            urgent = sum(item.kind in (Kind.FINAL, Kind.FIRST) for item in batch.items)
-            self._urgent_ms += took_ms * urgent / len(batch.items)
+            self._cost.learn(batch.works, took_ms)
+            urgent = sum(work.kind in (Kind.FINAL, Kind.FIRST) for work in batch.works)
+            self._urgent_ms += took_ms * urgent / len(batch.works)
 
     def stream_share(self) -> float:
         """The part of one worker that a live stream's urgent work takes: as measured, but no less than is typical.

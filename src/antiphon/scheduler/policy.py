@@ -17,6 +17,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
 from heapq import nsmallest
+from typing import Protocol, TypeVar
 
 
 class Kind(IntEnum):
@@ -28,15 +29,28 @@ class Kind(IntEnum):
     RECORDING = 3  # a final of a recording, for which nobody holds a telephone
 
 
-@dataclass(frozen=True, slots=True)
-class Item:
-    """One piece of work that waits. `new_audio_ms` is what no hypothesis covers yet."""
+class Item(Protocol):
+    """What the choice looks at in a piece of work that waits. `new_audio_ms` is what no hypothesis covers yet; `key`
+    tells items apart and decides where all else is equal, the lower first.
+    """
 
-    key: int
-    kind: Kind
-    deadline_ns: int
-    audio_ms: int
-    new_audio_ms: int
+    @property
+    def key(self) -> int: ...
+
+    @property
+    def kind(self) -> Kind: ...
+
+    @property
+    def deadline_ns(self) -> int: ...
+
+    @property
+    def audio_ms(self) -> int: ...
+
+    @property
+    def new_audio_ms(self) -> int: ...
+
+
+Waiting = TypeVar("Waiting", bound=Item)
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,8 +74,8 @@ Predict = Callable[[Sequence[Item]], float]
 
 
 def schedule(
-    now_ns: int, waiting: Sequence[Item], free: int, kept: int, predict_ms: Predict, limits: Limits
-) -> list[Item]:
+    now_ns: int, waiting: Sequence[Waiting], free: int, kept: int, predict_ms: Predict, limits: Limits
+) -> list[Waiting]:
     """The batch that one of the `free` workers should run now, empty for none.
 
     `kept` of them are for elastic work only where it is brief.
@@ -81,13 +95,13 @@ def _order(item: Item) -> tuple[int, int, int]:
     return item.deadline_ns, item.kind, item.key
 
 
-def _foremost(items: Sequence[Item], limits: Limits) -> list[Item]:
+def _foremost(items: Sequence[Waiting], limits: Limits) -> list[Waiting]:
     return nsmallest(limits.rows * limits.look, items, key=_order)
 
 
-def _fill(now_ns: int, items: Sequence[Item], bound_ms: float, predict_ms: Predict, limits: Limits) -> list[Item]:
+def _fill(now_ns: int, items: Sequence[Waiting], bound_ms: float, predict_ms: Predict, limits: Limits) -> list[Waiting]:
     """The most urgent item always, then those after it that keep the batch within its bounds."""
-    batch: list[Item] = []
+    batch: list[Waiting] = []
     shortest = longest = 0
     for item in _foremost(items, limits):
         length = max(limits.short_ms, item.audio_ms)

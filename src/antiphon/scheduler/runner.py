@@ -243,8 +243,8 @@ class Runner:
         self._dispatch()
         self._report(
             BatchReport(
-                tuple(i.kind for i in batch.items),
-                sum(i.audio_ms for i in batch.items),
+                tuple(w.kind for w in batch.works),
+                sum(w.audio_ms for w in batch.works),
                 took_ms,
                 batch.predicted_ms,
                 sum(len(w.draft) for w in batch.works),

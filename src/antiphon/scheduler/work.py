@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Protocol
 from antiphon.core.audio import samples_to_ms
 from antiphon.core.events import Cause
 from antiphon.core.ports import Hypothesis
-from antiphon.scheduler.policy import Item, Kind
+from antiphon.scheduler.policy import Kind
 
 if TYPE_CHECKING:
     from antiphon.scheduler.stream import Stream
@@ -27,7 +27,9 @@ class Segment:
 
 @dataclass(eq=False, slots=True)
 class Work:
-    """One piece of decoding, waiting or running. `segment` is set where it makes a final."""
+    """One piece of decoding, waiting or running: a `policy.Item`. `segment` is set where it makes a final; `key` is the
+    board's.
+    """
 
     stream: "Stream"
     kind: Kind
@@ -37,11 +39,17 @@ class Work:
     draft: tuple[int, ...]
     draft_end: int
     segment: Segment | None = None
+    key: int = 0
     pcm: bytes = field(default=b"", repr=False)  # nobody's speech in a log
 
-    def item(self, key: int) -> Item:
-        new = samples_to_ms(max(0, self.end - max(self.start, self.draft_end)))
-        return Item(key, self.kind, self.deadline_ns, samples_to_ms(self.end - self.start), new)
+    @property
+    def audio_ms(self) -> int:
+        return samples_to_ms(self.end - self.start)
+
+    @property
+    def new_audio_ms(self) -> int:
+        """Of which no hypothesis tells yet."""
+        return samples_to_ms(max(0, self.end - max(self.start, self.draft_end)))
 
     def audio(self) -> bytes:
         return self.pcm or self.stream.audio(self.start, self.end)

@@ -1,14 +1,24 @@
 import time
+from dataclasses import dataclass
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from antiphon.scheduler.policy import Item, Kind, Limits, schedule
+from antiphon.scheduler.policy import Kind, Limits, schedule
 
 MS = 1_000_000
 NOW = 1_000_000 * MS
 LIMITS = Limits(rows=4, urgent_ms=80, elastic_ms=40, brief_ms=9, length_ratio=3, short_ms=1000)
+
+
+@dataclass(frozen=True)
+class Item:
+    key: int
+    kind: Kind
+    deadline_ns: int
+    audio_ms: int
+    new_audio_ms: int
 
 
 def item(key: int, kind: Kind, due_ms: float, audio_ms: int = 1000) -> Item:

@@ -1,4 +1,4 @@
-"""The loop with real asyncio and real threads, a fake ear and a fake engine. Nothing sleeps: a gate holds the engine."""
+"""The loop with real asyncio and threads, a fake ear and a fake engine. Nothing sleeps: a gate holds the engine."""
 
 import asyncio
 import threading
@@ -317,9 +317,9 @@ async def test_a_recording_is_decoded_next_to_live_streams_and_holds_none_of_the
         recogniser.gate.clear()
         live = Caller(runner, interims=False)
         recording = Caller(runner, live=False, interims=False)
-        await runner.feed(recording.stream, (speech(640) + quiet(640)) * 20)
+        await runner.feed(recording.stream, (speech(8000) + quiet(640)) * 20)
         await reached(recogniser)
-        # One worker has recordings; the other is kept for the live stream.
+        # One worker has recordings, too long to be brief; the other is kept for the live stream.
         await runner.feed(live.stream, speech(640) + quiet(640))
         await reached(recogniser)
         kinds = runner.load().waiting
@@ -365,9 +365,9 @@ async def test_clients_that_vanish_at_random_moments_leave_nothing_behind():
         await last.until_drained()
         runner.close(last.stream)
         assert (runner._streams, runner._fresh, len(runner._board)) == (set(), set(), 0)
-        async with asyncio.timeout(SECONDS):
-            while runner._board.free < 2:
-                await asyncio.sleep(0)
+    for _ in range(9):
+        await asyncio.sleep(0)  # until the results that came back are seen
+    assert runner._board.free == 2
 
 
 async def test_stopping_waits_for_the_engine_and_lets_waiting_senders_go():

@@ -53,7 +53,7 @@ def test_no_interim_is_asked_for_while_one_runs_and_the_next_is_a_refresh_with_t
     assert rig.waiting == [(Kind.REFRESH, 0, 40)]
     (refresh,) = rig.board.waiting
     assert refresh.draft == result.tokens
-    assert refresh.item(0).new_audio_ms == 20 * 32
+    assert refresh.new_audio_ms == 20 * 32
     assert refresh.deadline_ns == 20 * FRAME_NS + 900 * MS
 
 
@@ -304,7 +304,7 @@ def test_a_draft_that_reaches_past_the_cut_is_no_negative_work():
     rig.say("S" * 3)
     (final,) = [w for w in rig.board.waiting if w.segment]
     assert final.draft
-    assert final.item(0).new_audio_ms == 0
+    assert final.new_audio_ms == 0
 
 
 def test_a_pause_that_makes_an_utterance_too_long_parts_it_there():

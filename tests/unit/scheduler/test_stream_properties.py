@@ -97,8 +97,7 @@ class Player:
         assert rig.stream.pending <= 64 + 8
         for work in rig.board.waiting:
             assert 0 <= work.start < work.end <= rig.stream.received
-            item = work.item(0)
-            assert 0 <= item.new_audio_ms <= item.audio_ms <= 15_200
+            assert 0 <= work.new_audio_ms <= work.audio_ms <= 15_200
             assert (work.kind is Kind.RECORDING) == (not rig.stream.spec.live)
         assert not overlaps(rig.finals)
 
