@@ -100,7 +100,9 @@ class House:
 
     def open(self, claim=None, **spec):
         form = AudioFormat(Encoding.LINEAR16, 16_000, spec.pop("channels", 1))
-        asked = TranscribeSpec(**{"model": "nova-3", "format": form, "live": True, "incremental": True} | spec)
+        asked = TranscribeSpec(
+            **{"model": "nova-3", "format": form, "live": True, "incremental": True, "endpointing_ms": 300} | spec
+        )
         return self.sessions.open(self.principal, "deepgram", str(uuid.uuid4()), asked, claim)
 
     @property

@@ -21,7 +21,7 @@ class Endpoint:
         self.media = media
         self.surface = surface
         self.on_negotiate = on_negotiate
-        self.spec = TranscribeSpec(**{"model": "nova-3", "format": RAW} | spec)
+        self.spec = TranscribeSpec(**{"model": "nova-3", "format": RAW, "endpointing_ms": 300} | spec)
 
     def credential(self, opening):
         return opening.headers.get("authorization")
