@@ -71,9 +71,11 @@ class _Row:
                 return
             self.tokens.append(token)
             self.logprobs.append(logprobs[i])
-            cut = transcript.loop_start(self.tokens)
-            if cut is not None or len(self.tokens) == self.most:
-                del self.tokens[cut or self.most :], self.logprobs[cut or self.most :]
+            full = len(self.tokens) == self.most
+            cut = transcript.loop_start(self.tokens, full=full)
+            if full or cut is not None:
+                cut = self.most if cut is None else cut
+                del self.tokens[cut:], self.logprobs[cut:]
                 self.looped = self.done = True
                 return
             near = self.draft[self.anchor : self.anchor + _REACH]

@@ -16,7 +16,7 @@ START = 1
 END = 2
 # The fastest speech stays below 6.5 tokens a second; what exceeds it, and a margin for short clips, is a loop.
 TOKENS_PER_SECOND = 6.5
-SPARE_TOKENS = 6
+SPARE_TOKENS = 4
 # An n-gram at the end of the output, repeated this often in a row, is a loop: (longest n, repeats).
 _REPEATS = ((1, 8), (3, 5), (6, 4), (24, 3))
 _SPACE = "\u2581".encode()
@@ -102,15 +102,21 @@ def most_tokens(samples: int, rate_hz: int = 16_000) -> int:
     return int(samples * TOKENS_PER_SECOND / rate_hz) + SPARE_TOKENS
 
 
-def loop_start(tokens: Sequence[int]) -> int | None:
-    """Where to cut when the tokens end in an n-gram repeated too often: after its first copy. Else `None`."""
+def loop_start(tokens: Sequence[int], *, full: bool = False) -> int | None:
+    """Where to cut when the tokens end in an n-gram repeated too often: after its first copy. Else `None`.
+
+    At a `full` output, one that is as long as may be, a second copy is too often.
+    """
     shortest = 1
     for longest, repeats in _REPEATS:
         for n in range(shortest, longest + 1):
-            if n * repeats > len(tokens):
+            again = n * (1 if full else repeats - 1)
+            if again + n > len(tokens):
                 return None
-            tail = tokens[-n * repeats :]
-            if tail[:-n] == tail[n:]:
-                return len(tokens) - n * (repeats - 1)
+            if tokens[-again:] == tokens[-again - n : -n]:
+                cut = len(tokens) - again
+                while cut > n and tokens[cut - 1] == tokens[cut - 1 - n]:
+                    cut -= 1
+                return cut
         shortest = longest + 1
     return None

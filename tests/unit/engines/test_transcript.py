@@ -72,6 +72,20 @@ def test_a_repeated_n_gram_is_cut_after_its_first_copy(tokens, cut):
     assert transcript.loop_start(tokens) == cut
 
 
+@pytest.mark.parametrize(
+    ("tokens", "cut"),
+    [
+        ([9, 1, 2, 3, 1, 2, 3], 4),
+        ([9, 1, 2, 3, 1, 2, 3, 1], 4),
+        ([9, 1, 2, 2], 3),
+        ([9, 1, 2, 3, 1, 2], None),
+        ([1, 2, 3, 1, 2, 3], 3),
+    ],
+)
+def test_a_full_output_ends_before_its_second_copy(tokens, cut):
+    assert transcript.loop_start(tokens, full=True) == cut
+
+
 def test_only_latin_tokens_and_the_end_are_kept_filled_up_with_control_tokens():
     vocabulary = (b"", b"", b"", b" the", "é".encode(), "的".encode(), "ж".encode(), b"\xe7", "’".encode(), b"", b"")
     assert transcript.latin(vocabulary) == [2, 3, 4, 8]
