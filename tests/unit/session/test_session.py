@@ -131,14 +131,13 @@ async def test_closing_ends_a_drain(house, monkeypatch):
     decoder = LateDecoder()
     session = house.open()
     monkeypatch.setattr(session, "_live_decoder", lambda: decoder)
-    feeding = asyncio.create_task(session.feed(Audio(b"x")))
-    await asyncio.sleep(0)
-    session.drain()
-    await asyncio.sleep(0)
-    feeding.cancel()
-    await session.close(delivered=False)
     decoder.gate.set()
-    await asyncio.sleep(0)
+    await session.feed(Audio(b"x"))
+    decoder.gate.clear()
+    session.drain()
+    await until(lambda: decoder.busy)
+    async with asyncio.timeout(10):
+        await session.close(delivered=False)
     assert decoder.closed
     assert not decoder.finished
 
@@ -167,7 +166,7 @@ async def test_unread_interims_are_replaced_channel_by_channel(house):
 async def test_a_caller_who_does_not_read_loses_the_session(house):
     session = house.open()
     await pour(session, audio(*(320, 640) * (MAX_UNREAD_EVENTS + 20)), piece_ms=10_000)
-    await until(lambda: len(house.recogniser.calls) > MAX_UNREAD_EVENTS)
+    await until(lambda: sum(map(len, house.recogniser.calls)) > MAX_UNREAD_EVENTS + 10)
     await session.feed(End())
     events = await said(session)
     await session.close(delivered=False)
