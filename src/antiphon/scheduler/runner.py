@@ -133,11 +133,11 @@ class Runner:
             await self._heard.wait()
 
     def flush(self, stream: Stream) -> None:
-        stream.flush()
+        stream.flush(self._clock.now_ns())
         self._freshen(stream)
 
     def end(self, stream: Stream) -> None:
-        stream.end()
+        stream.end(self._clock.now_ns())
         self._freshen(stream)
 
     def load(self) -> Load:

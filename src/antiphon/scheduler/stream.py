@@ -24,6 +24,7 @@ FIRST_AUDIO = ms_to_samples(96)  # of speech, before a first interim is worth de
 RETRY_AUDIO = ms_to_samples(96)  # more, after a first interim that was empty
 REFRESH_AUDIO = ms_to_samples(320)  # new audio, before a better interim is worth decoding ...
 REFRESH_SHARE = 8  # ... and this part of the utterance, whose decoding takes the longer the longer it is
+USUAL_SILENCE_MS = 300  # of silence before a final; what the caller wants beyond is a wish, not lateness
 MOST_PENDING = 8  # finals that may wait; with more the stream listens no further, so a fast sender must wait
 MOST_MARKS = 64  # flushes that may wait; more of them are one
 
@@ -61,7 +62,10 @@ class Drained:
 
 @dataclass(frozen=True, slots=True)
 class Heard:
-    """An event with the arrival times of the first and the last sample of the speech it is about."""
+    """An event with the arrival times of the first and the last sample of the speech it is about, from which lateness
+    counts. Where something else than the speaker's silence ended an utterance (a flush, its length), `spoken_ns` is
+    when that was; silence that the caller wants beyond the usual does not count.
+    """
 
     event: SpeechStarted | Interim | Final | UtteranceEnded | Drained
     onset_ns: int = 0
@@ -102,7 +106,7 @@ class Stream:
         self._silence_ms = min(limits, default=None)
         self._ends = Endpointer(self._silence_ms)
         self._tape = Tape()
-        self._marks: deque[tuple[int, Cause]] = deque()
+        self._marks: deque[tuple[int, Cause, int]] = deque()
         self._segments: deque[Segment] = deque()
         self._now = _Utterance()
         self._gap_from: int | None = None  # last word's end, while `UtteranceEnded` is still to be said
@@ -136,20 +140,19 @@ class Stream:
         if not self._ended:
             self._tape.append(pcm, now_ns)
 
-    def flush(self) -> None:
+    def flush(self, now_ns: int) -> None:
         """Finalise what was received so far. Flushes with nothing between them are one."""
         if self._ended:
             return
-        mark = (self.received, Cause.FLUSH)
-        if self._marks and (self._marks[-1] == mark or len(self._marks) >= MOST_MARKS):
+        if self._marks and (self._marks[-1][0] == self.received or len(self._marks) >= MOST_MARKS):
             self._marks.pop()
-        self._marks.append(mark)
+        self._marks.append((self.received, Cause.FLUSH, now_ns))
 
-    def end(self) -> None:
+    def end(self, now_ns: int) -> None:
         """Finalise everything; `Drained` is the last event."""
         if not self._ended:
             self._ended = True
-            self._marks.append((self.received, Cause.END))
+            self._marks.append((self.received, Cause.END, now_ns))
 
     def abandon(self) -> None:
         """The session is gone: no more work, no more events."""
@@ -193,12 +196,13 @@ class Stream:
             case Turn.PAUSE:
                 self._at_pause()
             case Turn.STOP:
-                self._finish(change.at + TAIL, change.at, Cause.ENDPOINT, now_ns)
+                self._finish(change.at + TAIL, self._spoken_ns(), Cause.ENDPOINT, now_ns)
             case Turn.PART:
-                self._finish(change.at + TAIL, change.at, Cause.LENGTH, now_ns)
+                parted_ns = self._tape.arrival_ns(self._ends.position)
+                self._finish(change.at + TAIL, parted_ns, Cause.LENGTH, now_ns)
             case Turn.CUT:
                 at = self._tape.quietest(self._ends.position - CUT_SEARCH, self._ends.position)
-                self._finish(at, at, Cause.LENGTH, now_ns)
+                self._finish(at, self._tape.arrival_ns(self._ends.position), Cause.LENGTH, now_ns)
                 self._ends.split(at)
                 # What follows the cut was heard long ago, but is an utterance of its own only from now on.
                 self._begin(self._ends.position)
@@ -212,11 +216,16 @@ class Stream:
         start = self._ends.start
         self._now = _Utterance(onset_ns, due_ns, heard_end=start, tried_end=start)
 
-    def _mark(self, at: int, cause: Cause, now_ns: int) -> None:
+    def _spoken_ns(self) -> int:
+        """At a pause: from when on a final counts as awaited."""
+        wished_ms = max(0, (self._silence_ms or 0) - USUAL_SILENCE_MS)
+        return self._tape.arrival_ns(self._ends.speech_end) + wished_ms * NS_PER_MS
+
+    def _mark(self, at: int, cause: Cause, asked_ns: int, now_ns: int) -> None:
         if self._ends.state is not State.SILENCE:
             # In a pause only silence follows what was decoded ahead.
             end = at if self._ends.state is State.SPEECH else self._ends.speech_end + TAIL
-            self._finish(end, self._ends.speech_end, cause, now_ns)
+            self._finish(end, asked_ns, cause, now_ns)
             self._ends.reset(end)
         elif cause is Cause.FLUSH:
             self._segments.append(Segment(at, at, cause, 0, 0, _EMPTY))
@@ -262,7 +271,7 @@ class Stream:
                 self._ask_interim(end)
             return
         self._drop_waiting()
-        due_ns = self._tape.arrival_ns(self._ends.speech_end) + self.timing.final_ms * NS_PER_MS
+        due_ns = self._spoken_ns() + self.timing.final_ms * NS_PER_MS
         if self.spec.interims and not now.said and now.first_due_ns > self._tape.arrival_ns(end):
             due_ns = min(due_ns, now.first_due_ns)  # it is the first interim as well
         now.waiting = self._put(Kind.FINAL, end, due_ns)
@@ -279,10 +288,9 @@ class Stream:
             self.board.drop(self._now.waiting)
             self._now.waiting = None
 
-    def _finish(self, end: int, speech_end: int, cause: Cause, now_ns: int) -> None:
+    def _finish(self, end: int, spoken_ns: int, cause: Cause, now_ns: int) -> None:
         """The utterance is over: its final is what was decoded ahead, or what runs, or new work."""
         now = self._now
-        spoken_ns = self._tape.arrival_ns(speech_end)
         segment = Segment(self._ends.start, end, cause, now.onset_ns, spoken_ns)
         self._segments.append(segment)
         self._drop_waiting()
@@ -294,7 +302,8 @@ class Stream:
         else:
             due_ns = spoken_ns + self.timing.final_ms * NS_PER_MS
             if not self.spec.live:
-                due_ns = now_ns + self.timing.recording_ms * NS_PER_MS
+                # Each puts the next one off, so that recordings take turns.
+                due_ns = now_ns + self.timing.recording_ms * len(self._segments) * NS_PER_MS
             work = self._put(Kind.FINAL if self.spec.live else Kind.RECORDING, end, due_ns)
             work.segment, work.pcm = segment, self._tape.cut(segment.start, end)
         self._now = _Utterance()

@@ -5,7 +5,7 @@ from rig import FRAME_NS, MS, Rig, overlaps
 
 from antiphon.core.audio import samples_to_ms
 from antiphon.core.errors import EngineError
-from antiphon.core.events import Cause, Interim, SpeechStarted, UtteranceEnded
+from antiphon.core.events import Cause, Final, Interim, SpeechStarted, UtteranceEnded
 from antiphon.scheduler.endpoint import FRAME, LONGEST
 from antiphon.scheduler.policy import Kind
 from antiphon.scheduler.stream import (
@@ -233,7 +233,7 @@ def test_without_an_endpoint_a_pause_brings_the_last_interim_and_no_final():
     assert rig.waiting == []
     rig.say("S" * 11)
     assert [kind for kind, _, _ in rig.waiting] == [Kind.REFRESH]
-    rig.stream.flush()
+    rig.stream.flush(rig.now_ns)
     rig.listen()
     rig.decode_all()
     assert rig.kinds() == ["interim", "final"]
@@ -315,6 +315,54 @@ def test_a_pause_that_makes_an_utterance_too_long_parts_it_there():
     assert (final.end_ms, final.cause) == (103 * 32, Cause.LENGTH)
 
 
+# -- what counts as late -----------------------------------------------------------------------------------------------
+
+
+def test_a_cut_counts_from_when_it_was_made_and_not_from_where():
+    rig = Rig(interims=False)
+    rig.say("S" * (LONGEST // FRAME + 1), loudness=700)
+    (work,) = rig.board.waiting
+    assert rig.stream.received - work.end > 2 * 16_000
+    assert work.deadline_ns == rig.now_ns + 700 * MS
+    rig.decode()
+    assert rig.heard[-1].spoken_ns == rig.now_ns
+
+
+def test_a_parting_in_a_long_pause_counts_from_when_it_was_made():
+    rig = Rig(endpointing_ms=None)
+    rig.say("S" * 100 + "QQQ")
+    rig.decode_all()
+    while not rig.finals:
+        rig.say("Q")
+    assert rig.heard[-1].spoken_ns == rig.now_ns
+
+
+def test_a_flush_and_the_end_count_from_when_they_were_asked_for():
+    rig = Rig(endpointing_ms=None)
+    for ask in (rig.stream.flush, rig.stream.end):
+        rig.say("S" * 20 + "QQQ")
+        rig.decode_all()
+        rig.now_ns += 5000 * MS
+        asked_ns = rig.now_ns
+        ask(asked_ns)
+        rig.now_ns += 10 * MS
+        rig.listen()
+        (final,) = [h for h in rig.heard if isinstance(h.event, Final)]
+        assert final.spoken_ns == asked_ns
+        rig.heard.clear()
+
+
+@pytest.mark.parametrize(("endpointing_ms", "wished_ms"), [(10, 0), (300, 0), (1300, 1000)])
+def test_silence_that_the_caller_wants_beyond_the_usual_is_not_lateness(endpointing_ms, wished_ms):
+    rig = Rig(endpointing_ms=endpointing_ms)
+    rig.say("S" * 20 + "QQQ")
+    assert rig.board.waiting[0].deadline_ns == 20 * FRAME_NS + (wished_ms + 700) * MS
+    rig.decode_all()
+    while not rig.finals:
+        rig.say("Q")
+    assert rig.heard[-1].spoken_ns == 20 * FRAME_NS + wished_ms * MS
+
+
 # -- flush and end -----------------------------------------------------------------------------------------------------
 
 
@@ -322,7 +370,7 @@ def test_a_flush_in_speech_makes_what_was_received_final_to_the_sample():
     rig = Rig()
     rig.say("S" * 20)
     rig.feed(100)
-    rig.stream.flush()
+    rig.stream.flush(rig.now_ns)
     rig.listen()
     rig.decode_all()
     (final,) = rig.finals
@@ -339,7 +387,7 @@ def test_a_flush_in_a_pause_uses_what_was_decoded_ahead():
     rig.say("S" * 20 + "QQQ")
     rig.decode()
     rig.say("QQ")
-    rig.stream.flush()
+    rig.stream.flush(rig.now_ns)
     rig.listen()
     assert rig.waiting == []
     (final,) = rig.finals
@@ -349,7 +397,7 @@ def test_a_flush_in_a_pause_uses_what_was_decoded_ahead():
 def test_a_flush_without_speech_is_answered_by_an_empty_final_after_those_before_it():
     rig = Rig()
     rig.say("S" * 20 + "Q" * 12)
-    rig.stream.flush()
+    rig.stream.flush(rig.now_ns)
     rig.listen()
     assert rig.finals == []
     rig.decode_all()
@@ -361,13 +409,13 @@ def test_a_flush_without_speech_is_answered_by_an_empty_final_after_those_before
 def test_audio_after_a_flush_that_was_not_heard_yet_is_not_part_of_it():
     rig = Rig()
     rig.feed(20 * FRAME, "S" * 20)
-    rig.stream.flush()
+    rig.stream.flush(rig.now_ns)
     rig.feed(20 * FRAME, "S" * 20)
     rig.listen(most=64)
     rig.decode_all()
     assert [f.end_ms for f in rig.finals] == [20 * 32]
     rig.listen(most=64)
-    rig.stream.end()
+    rig.stream.end(rig.now_ns)
     rig.listen()
     rig.decode_all()
     assert [f.end_ms for f in rig.finals] == [20 * 32, 40 * 32]
@@ -378,7 +426,7 @@ def test_flushes_with_nothing_between_them_are_one():
     rig = Rig()
     rig.say("S" * 10)
     for _ in range(5):
-        rig.stream.flush()
+        rig.stream.flush(rig.now_ns)
     rig.listen()
     rig.decode_all()
     assert len(rig.finals) == 1
@@ -388,7 +436,7 @@ def test_a_flood_of_flushes_is_bounded_and_the_last_of_them_counts():
     rig = Rig()
     for _ in range(10_000):
         rig.feed(1)
-        rig.stream.flush()
+        rig.stream.flush(rig.now_ns)
     assert len(rig.stream._marks) <= 64
     rig._script = [0.1] * 100
     while rig.stream._marks:
@@ -399,7 +447,7 @@ def test_a_flood_of_flushes_is_bounded_and_the_last_of_them_counts():
 def test_the_end_finalises_what_is_spoken_then_says_so():
     rig = Rig(channel=3)
     rig.say("S" * 20)
-    rig.stream.end()
+    rig.stream.end(rig.now_ns)
     rig.listen()
     assert "drained" not in rig.kinds()
     rig.decode_all()
@@ -413,7 +461,7 @@ def test_a_stream_of_nothing_or_next_to_nothing_just_ends(samples):
     rig = Rig()
     if samples:
         rig.feed(samples)
-    rig.stream.end()
+    rig.stream.end(rig.now_ns)
     rig.listen()
     assert rig.events == [Drained(0)]
     assert rig.waiting == []
@@ -422,7 +470,7 @@ def test_a_stream_of_nothing_or_next_to_nothing_just_ends(samples):
 def test_an_end_right_after_speech_began_is_a_final_of_it():
     rig = Rig()
     rig.say("SS")
-    rig.stream.end()
+    rig.stream.end(rig.now_ns)
     rig.listen()
     rig.decode_all()
     assert rig.kinds() == ["final", "drained"]
@@ -432,9 +480,9 @@ def test_an_end_right_after_speech_began_is_a_final_of_it():
 def test_nothing_happens_after_the_end():
     rig = Rig()
     rig.say("S" * 20)
-    rig.stream.end()
-    rig.stream.end()
-    rig.stream.flush()
+    rig.stream.end(rig.now_ns)
+    rig.stream.end(rig.now_ns)
+    rig.stream.flush(rig.now_ns)
     rig.stream.feed(bytes(2 * FRAME), rig.now_ns)
     rig.listen()
     rig.decode_all()
@@ -535,10 +583,18 @@ def test_a_recording_is_work_of_its_own_kind_and_only_of_finals():
     rig.say("Q" * 5)
     assert [kind for kind, _, _ in rig.waiting] == [Kind.RECORDING]
     assert rig.board.waiting[0].deadline_ns == rig.now_ns + 10_000 * MS
-    rig.stream.end()
+    rig.stream.end(rig.now_ns)
     rig.listen()
     rig.decode_all()
     assert rig.kinds() == ["final", "drained"]
+
+
+def test_the_finals_of_a_recording_are_due_one_after_the_other_so_that_recordings_take_turns():
+    rig = Rig(live=False)
+    rig.feed(96 * FRAME, ("S" * 20 + "Q" * 12) * 3)
+    while rig.stream.ready:
+        rig.listen()
+    assert [w.deadline_ns for w in rig.board.waiting] == [n * 10_000 * MS for n in (1, 2, 3)]
 
 
 def test_a_file_and_a_stream_of_the_same_speech_give_the_same_finals():
@@ -549,7 +605,7 @@ def test_a_file_and_a_stream_of_the_same_speech_give_the_same_finals():
         live.decode_all()
     whole.feed(len(script) * FRAME, script)
     for rig in (live, whole):
-        rig.stream.end()
+        rig.stream.end(rig.now_ns)
         rig.listen()
         while rig.stream.ready:
             rig.listen()
@@ -585,7 +641,7 @@ def test_an_hour_of_silence_takes_no_memory():
 def test_an_hour_of_endless_speech_takes_bounded_memory_and_every_sample_is_in_one_final():
     rig = Rig(interims=False)
     assert feed_long(rig, "S", HOUR) < 1_000_000
-    rig.stream.end()
+    rig.stream.end(rig.now_ns)
     rig.listen()
     rig.decode_all()
     at = 0

@@ -55,7 +55,7 @@ class Player:
             rig.feed(n, "")
             self.listen()
         elif step == "flush":
-            rig.stream.flush()
+            rig.stream.flush(rig.now_ns)
             self.listen()
         elif step == "start" and rig.board.waiting:
             work = rig.board.waiting[n % len(rig.board.waiting)]
@@ -83,7 +83,7 @@ class Player:
 
     def drain(self) -> None:
         rig = self.rig
-        rig.stream.end()
+        rig.stream.end(rig.now_ns)
         self.listen()
         while rig.board.waiting or self.running:
             self.play("start", 0)
