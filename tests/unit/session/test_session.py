@@ -107,19 +107,37 @@ class LateDecoder:
         self.closed = True
 
 
-async def test_a_session_is_not_over_before_its_decoder_is(house, monkeypatch):
+async def test_a_drain_waits_for_the_input_that_is_at_work(house, monkeypatch):
     decoder = LateDecoder()
     session = house.open()
     monkeypatch.setattr(session, "_live_decoder", lambda: decoder)
     feeding = asyncio.create_task(session.feed(Audio(b"x")))
-    await asyncio.sleep(0)
-    session.drain()  # comes while the decoder is at work
-    await asyncio.sleep(0)
+    await until(lambda: decoder.busy)
+    session.drain()
     hearing = asyncio.create_task(said(session))
     await asyncio.sleep(0)
     decoder.gate.set()
     events = await hearing
     await feeding
+    await session.close(delivered=True)
+    assert len(finals(events)) == 1
+
+
+async def test_a_session_is_not_over_before_its_decoder_is(house, monkeypatch):
+    decoder = LateDecoder()
+    session = house.open()
+    monkeypatch.setattr(session, "_live_decoder", lambda: decoder)
+    decoder.gate.set()
+    await session.feed(Audio(b"x"))
+    decoder.gate.clear()
+    ending = asyncio.create_task(session.feed(End()))
+    await until(lambda: decoder.busy)
+    hearing = asyncio.create_task(said(session))
+    for _ in range(5):
+        await asyncio.sleep(0)
+    decoder.gate.set()
+    events = await hearing
+    await ending
     await session.close(delivered=True)
     assert len(finals(events)) == 1
     assert house.charged() == {0: 1600}
