@@ -2,6 +2,7 @@
 
 import wave
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from itertools import pairwise
 from pathlib import Path
 
@@ -98,6 +99,18 @@ def test_neighbours_change_nothing(engine: Moonshine, growing: list[tuple[bytes,
         assert [row.tokens for row in batch] == [alone.tokens for _, alone in rows]
 
 
+def test_two_threads_hear_what_one_does(engine: Moonshine, growing: list[tuple[bytes, Hypothesis]]) -> None:
+    rows = growing[1::3]
+    batches = [rows[at : at + 5] for at in range(0, len(rows), 5)]
+
+    def hear(batch: list[tuple[bytes, Hypothesis]]) -> list[tuple[int, ...]]:
+        return [row.tokens for row in engine.recognise([Utterance(pcm, (300, 301)) for pcm, _ in batch])]
+
+    with ThreadPoolExecutor(2) as pool:
+        heard = list(pool.map(hear, batches * 2))
+    assert heard == [[alone.tokens for _, alone in batch] for batch in batches] * 2
+
+
 def test_without_batching_and_speculation_the_text_is_the_same(moonshine_dir: Path, clips: list[np.ndarray]) -> None:
     batch = [Utterance(clip.tobytes(), (450, 471, 278)) for clip in clips[:3]]
     slow = Moonshine(moonshine_dir, speculative=False, batched=False).recognise(batch)
@@ -177,6 +190,11 @@ def test_half_a_sample_and_endless_audio_are_refused(engine: Moonshine) -> None:
     for pcm in (b"\0", bytes(2 * MOST_SAMPLES + 2)):
         with pytest.raises(EngineError):
             engine.recognise([Utterance(pcm)])
+
+
+def test_a_draft_of_tokens_that_do_not_exist_is_the_engines_error(engine: Moonshine) -> None:
+    with pytest.raises(EngineError):
+        engine.recognise([Utterance(bytes(2 * RATE), (99_999,))])
 
 
 def test_no_rows_no_hypotheses(engine: Moonshine) -> None:

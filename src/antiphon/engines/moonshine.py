@@ -122,7 +122,10 @@ class Moonshine:
             most = transcript.most_tokens(samples)
             queries = np.zeros((most + 2, graphs.HEAD_SIZE), np.float32)
             rows.append(_Row(slot, utterance.draft[: most - 1] if self._speculative else (), most, queries))
-        self._decode(rows, [self._encode(utterance.pcm) for utterance in batch])
+        try:
+            self._decode(rows, [self._encode(utterance.pcm) for utterance in batch])
+        except Exception as error:  # onnxruntime raises RuntimeError and its own plain exceptions
+            raise EngineError("the model failed on these utterances") from error
         return [self._hypothesis(row, utterance) for row, utterance in zip(rows, batch, strict=True)]
 
     def _encode(self, pcm: bytes) -> Array:
@@ -202,6 +205,7 @@ class _Caches:
 
     def _bind(self) -> None:
         self._binding = self._decoder.io_binding()
+        self._held: dict[str, Any] = {}
         self._input("heard", self._heard)
         for name, heard, own in zip(self._names, self._memory, self._own, strict=True):
             self._input(name, heard)
@@ -210,9 +214,10 @@ class _Caches:
     def _input(self, name: str, value: Array) -> Any:
         from onnxruntime import OrtValue
 
-        held = OrtValue.ortvalue_from_numpy(value)  # shares the array's memory, and keeps it
-        self._binding.bind_ortvalue_input(name, held)
-        return held
+        # Shares the array's memory; only the Python object keeps the array, and the binding does not keep that.
+        self._held[name] = OrtValue.ortvalue_from_numpy(value)
+        self._binding.bind_ortvalue_input(name, self._held[name])
+        return self._held[name]
 
     def run(
         self, slots: list[int], past: list[int], feeds: list[tuple[int, ...]]
