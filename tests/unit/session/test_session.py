@@ -466,7 +466,7 @@ async def test_an_utterance_of_nothing_does_not_age_the_next_ones_first_interim(
     assert (await anext(events)).transcript.text == ""
     house.clock.advance_ms(5000)
     house.recogniser.hear = lambda utterance: "one two"
-    await session.feed(Audio(audio(600, 700)))
+    await session.feed(Audio(audio(0, 100, 600, 700)))
     await session.feed(End())
     rest = [event async for event in events]
     await session.close(delivered=True)
