@@ -7,7 +7,8 @@
    for ever.
 3. A batch is filled in that same order while its predicted time stays within a bound and rows stay of like length,
    so no batch, once started, holds an urgent item up for longer than the bound. Nor does a row join that would make
-   one late that is in it already and would have been in time.
+   one late that is in it already and would have been in time. Where the most urgent final is late already, the bound
+   is wider: rows together cost less than one by one, and only that catches up.
 
 Under overload this is first come, first served among finals, since all of them are due equally long after their speech:
 everybody waits, nobody starves, and interims are given up first. To keep overload out is admission's work.
@@ -55,12 +56,13 @@ Waiting = TypeVar("Waiting", bound=Item)
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """`urgent_ms` and `elastic_ms` bound a batch's predicted time, `brief_ms` that of elastic work on a worker that is
-    kept for what is urgent; `length_ratio` bounds the longest row over the shortest.
+    """`urgent_ms`, `late_ms` (a final is late already) and `elastic_ms` bound a batch's predicted time, `brief_ms` that of
+    elastic work on a worker that is kept for what is urgent; `length_ratio` bounds the longest row over the shortest.
     """
 
     rows: int = 16
     urgent_ms: float = 150.0
+    late_ms: float = 300.0
     elastic_ms: float = 110.0
     brief_ms: float = 30.0
     length_ratio: float = 3.0
@@ -84,7 +86,8 @@ def schedule(
         return []
     urgent = [i for i in waiting if i.kind is Kind.FINAL or (i.kind is Kind.FIRST and i.deadline_ns > now_ns)]
     if urgent:
-        return _fill(now_ns, urgent, limits.urgent_ms, predict_ms, limits)
+        late = min(i.deadline_ns for i in urgent) < now_ns
+        return _fill(now_ns, urgent, limits.late_ms if late else limits.urgent_ms, predict_ms, limits)
     if free > kept:
         return _fill(now_ns, waiting, limits.elastic_ms, predict_ms, limits)
     brief = [i for i in _foremost(waiting, limits) if predict_ms([i]) <= limits.brief_ms]
