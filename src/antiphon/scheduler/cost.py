@@ -51,7 +51,7 @@ class CostModel:
     """Predicts and learns a batch's wall time in milliseconds."""
 
     def __init__(self, prior: tuple[float, float, float] = PRIOR) -> None:
-        self._fit = np.array(prior)  # a weight may be below zero in here: the fit needs that to find back
+        self._fit = np.array(prior, dtype=float)  # a weight may be below zero in here: the fit needs that to find back
         self._information = FLOOR * np.eye(3)
         self.weights = prior
 

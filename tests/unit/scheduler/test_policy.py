@@ -9,7 +9,7 @@ from antiphon.scheduler.policy import Kind, Limits, schedule
 
 MS = 1_000_000
 NOW = 1_000_000 * MS
-LIMITS = Limits(rows=4, urgent_ms=80, elastic_ms=40, brief_ms=9, length_ratio=3, short_ms=1000)
+LIMITS = Limits(rows=4, urgent_ms=80, late_ms=120, elastic_ms=40, brief_ms=9, length_ratio=3, short_ms=1000)
 
 
 @dataclass(frozen=True)
@@ -91,6 +91,12 @@ def test_a_batch_stays_within_its_time(kind, rows):
     assert len(keys([item(n, kind, 5000, audio_ms=2000) for n in range(10)])) == rows
 
 
+def test_a_late_final_makes_room_for_more_so_as_to_catch_up():
+    waiting = [item(n, Kind.FINAL, 5000 if n else -1, audio_ms=4000) for n in range(5)]
+    assert keys(waiting) == [0, 1, 2]
+    assert keys(waiting[1:]) == [1, 2]
+
+
 def test_an_item_longer_than_the_bound_still_runs_alone():
     assert keys([item(1, Kind.REFRESH, 10, audio_ms=15_000), item(2, Kind.REFRESH, 20, audio_ms=15_000)]) == [1]
 
@@ -156,6 +162,8 @@ def test_whatever_waits_the_choice_keeps_the_rules(waiting, free, kept, rows):
     candidates = urgent or waiting
     assert all(i in candidates for i in batch)
     bound_ms = limits.urgent_ms if urgent else limits.elastic_ms
+    if any(i.deadline_ns < NOW for i in urgent):
+        bound_ms = limits.late_ms
     if not urgent and free <= kept:
         bound_ms = limits.brief_ms
         candidates = [i for i in waiting if learnt([i]) <= bound_ms]
