@@ -15,7 +15,7 @@ from antiphon.slo.objectives import Objectives
 SECONDS = (0.05, 0.1, 0.15, 0.2, 0.25, 0.3, 0.4, 0.5, 0.6, 0.8, 1.0, 1.5, 2.5, 5.0, 10.0)
 BATCH_SECONDS = (0.002, 0.005, 0.01, 0.02, 0.04, 0.06, 0.08, 0.12, 0.2, 0.5, 1.0)
 RECENT = 200  # utterances that admission looks back on, if they are not older than
-RECENT_NS = 30_000_000_000
+RECENT_NS = 10_000_000_000
 ENOUGH = 50  # utterances to judge by
 
 
