@@ -49,7 +49,7 @@ class HttpProtocol(_Bounded, HttpToolsProtocol):
     @property
     def headless(self) -> bool:
         """Also true while the rest of a body comes whose request was answered already."""
-        return self._in_head or self.cycle is None or self.cycle.response_complete
+        return self.cycle is None or self.cycle.response_complete
 
     def data_received(self, data: bytes) -> None:
         continued = self._in_head

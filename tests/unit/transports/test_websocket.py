@@ -72,6 +72,7 @@ async def test_a_caller_who_vanishes_pays_and_leaves_nothing(house, route, calle
     await call(route(), caller)
     assert house.charged() == {0: 500}
     assert house.ledger.entries[-1].kind == "abandoned"
+    assert 'outcome="abandoned"' in house.metrics()
     assert not open_sessions(house)
     assert len(asyncio.all_tasks()) == before
 
