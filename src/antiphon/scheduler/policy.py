@@ -56,9 +56,8 @@ Waiting = TypeVar("Waiting", bound=Item)
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """`urgent_ms`, `late_ms` (where a final is late already) and `elastic_ms` bound a batch's predicted time,
-    `brief_ms` that of elastic work on a worker that is kept for what is urgent; `length_ratio` bounds the longest row over the
-    shortest.
+    """Bounds of a batch's predicted time: of urgent work, of urgent work that is late already, of elastic work, and of
+    elastic work on a worker that is kept for what is urgent. `length_ratio` bounds the longest row over the shortest.
     """
 
     rows: int = 16
