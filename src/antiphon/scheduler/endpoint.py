@@ -28,9 +28,6 @@ PRE_ROLL = ms_to_samples(224)  # before the first speech frame: quiet first cons
 LONGEST = ms_to_samples(15_000)
 CUT_SEARCH = ms_to_samples(5_000)  # how far back from the longest utterance its quietest point is looked for
 
-# A pause is only recognised as one after this much silence, so no utterance can end before the frame after it.
-SHORTEST_ENDPOINT_MS = 96
-
 
 class State(Enum):
     SILENCE = auto()
@@ -58,10 +55,12 @@ class Change:
 
 
 class Endpointer:
-    """One channel's state. `silence_ms` is the silence that ends an utterance, `None` for never."""
+    """One channel's state. `silence_ms` is the silence that ends an utterance, `None` for never; an utterance ends
+    with the frame after a pause at the soonest.
+    """
 
     def __init__(self, silence_ms: int | None, longest: int = LONGEST) -> None:
-        self._silence = None if silence_ms is None else ms_to_samples(max(silence_ms, SHORTEST_ENDPOINT_MS))
+        self._silence = None if silence_ms is None else ms_to_samples(silence_ms)
         self._longest = longest
         self._run = 0  # frames in a row that speak against the present state
         self._floor = 0  # no utterance starts before this

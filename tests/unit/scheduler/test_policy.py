@@ -179,7 +179,8 @@ def test_whatever_waits_the_choice_keeps_the_rules(waiting, free, kept, rows):
 
 
 def test_ten_thousand_that_wait_are_looked_through_in_bounded_work():
-    waiting = [item(n, Kind.FINAL, 500 + (n * 7919) % 10_000, 500 + n % 14_000) for n in range(10_000)]
+    # The most urgent one is short and all others are long, so nothing joins it however far one looks.
+    waiting = [item(n, Kind.FINAL, 500 + (n * 7919) % 10_000, 14_000 if n else 500) for n in range(10_000)]
     asked = 0
 
     def predict(batch) -> float:
@@ -192,4 +193,4 @@ def test_ten_thousand_that_wait_are_looked_through_in_bounded_work():
     batch = keys(waiting, predict=predict)
     assert time.process_time() - begun < 0.25
     assert asked <= LIMITS.rows * LIMITS.look
-    assert batch[0] == min(waiting, key=lambda i: i.deadline_ns).key
+    assert batch == [0]
