@@ -109,6 +109,7 @@ class Stream:
         self._marks: deque[tuple[int, Cause, int]] = deque()
         self._segments: deque[Segment] = deque()
         self._now = _Utterance()
+        self._unsaid: Heard | None = None  # an interim that waits until earlier finals are said
         self._gap_from: int | None = None  # last word's end, while `UtteranceEnded` is still to be said
         self._ended = False
         self.closed = False
@@ -293,6 +294,7 @@ class Stream:
         now = self._now
         segment = Segment(self._ends.start, end, cause, now.onset_ns, spoken_ns)
         self._segments.append(segment)
+        self._unsaid = None
         self._drop_waiting()
         if now.heard and now.heard_end == end:
             segment.hypothesis = now.heard
@@ -300,7 +302,9 @@ class Stream:
         elif now.running and now.running.end == end:
             now.running.segment = segment
         else:
-            due_ns = spoken_ns + self.timing.final_ms * NS_PER_MS
+            # The speaker who was cut short goes on, and those interims wait for this final.
+            patience_ms = self.timing.first_ms if cause is Cause.LENGTH else self.timing.final_ms
+            due_ns = spoken_ns + patience_ms * NS_PER_MS
             if not self.spec.live:
                 # Each puts the next one off, so that recordings take turns.
                 due_ns = now_ns + self.timing.recording_ms * len(self._segments) * NS_PER_MS
@@ -339,7 +343,8 @@ class Stream:
             now.said = True
             transcript = self._transcript(hypothesis, work.start)
             interim = Interim(self.spec.channel, samples_to_ms(work.start), samples_to_ms(work.end), transcript)
-            self._say(Heard(interim, now.onset_ns))
+            self._unsaid = Heard(interim, now.onset_ns)
+            self._say_interim()
         if self._ends.state is State.PAUSE:
             self._at_pause()
         else:
@@ -364,9 +369,18 @@ class Stream:
             self._say(Heard(final, segment.onset_ns, segment.spoken_ns))
             if transcript.text and self.spec.utterance_end_ms is not None:
                 timed = self.spec.timed and transcript.words
-                self._gap_from = ms_to_samples(transcript.words[-1].end_ms) if timed else segment.end - TAIL
+                self._gap_from = (
+                    ms_to_samples(transcript.words[-1].end_ms) if timed else max(segment.start, segment.end - TAIL)
+                )
+        self._say_interim()
         if self._gap_from is not None:
             self._maybe_utterance_end()
+
+    def _say_interim(self) -> None:
+        """In the order of the audio: not before the finals of what was spoken earlier."""
+        if self._unsaid and not self._segments:
+            self._say(self._unsaid)
+            self._unsaid = None
 
     def _maybe_utterance_end(self) -> None:
         """Silence has lasted since the last word; what is being spoken or decoded may yet hold a later one."""

@@ -3,6 +3,8 @@
 from collections.abc import Iterable
 from itertools import pairwise
 
+from hypothesis import HealthCheck, settings
+
 from antiphon.core.errors import AntiphonError
 from antiphon.core.events import Final, Interim, SpeechStarted, UtteranceEnded
 from antiphon.core.ports import Hypothesis, Utterance
@@ -14,6 +16,9 @@ from antiphon.testing import FakeRecogniser
 
 MS = 1_000_000
 FRAME_NS = 32 * MS
+# Property tests that give the same examples every time, however busy the machine is.
+steady = settings(derandomize=True, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+
 TIMING = Timing(first_ms=280, final_ms=700, refresh_ms=900, recording_ms=10_000)
 
 

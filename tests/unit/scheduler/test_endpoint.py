@@ -3,6 +3,7 @@
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from rig import steady
 
 from antiphon.core.audio import ms_to_samples
 from antiphon.scheduler.endpoint import FRAME, PRE_ROLL, SPEECH_OFF, SPEECH_ON, TAIL, Change, Endpointer, State, Turn
@@ -126,6 +127,7 @@ def test_a_flush_forgets_speech_frames_counted_so_far():
     assert play(ends, S) == []
 
 
+@steady
 @given(
     st.lists(st.sampled_from([S, Q, UNSURE]), max_size=400),
     st.sampled_from([None, 10, 300, 1000]),

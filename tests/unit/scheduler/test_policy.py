@@ -4,6 +4,7 @@ from dataclasses import dataclass
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from rig import steady
 
 from antiphon.scheduler.policy import Kind, Limits, schedule
 
@@ -147,6 +148,7 @@ def learnt(batch) -> float:
     return 6 + 6 * sum(i.audio_ms for i in batch) / 1000 + 10 * max(i.new_audio_ms for i in batch) / 1000
 
 
+@steady
 @given(items, st.integers(0, 3), st.integers(0, 2), st.integers(1, 16))
 def test_whatever_waits_the_choice_keeps_the_rules(waiting, free, kept, rows):
     limits = Limits(rows=rows)

@@ -262,6 +262,37 @@ def test_finals_leave_in_the_order_of_their_utterances_whatever_order_they_finis
     assert not overlaps(rig.finals)
 
 
+def test_interims_of_the_next_utterance_wait_for_the_final_before_them():
+    rig = Rig()
+    rig.say("S" * 20 + "Q" * 12)
+    (final,) = rig.board.waiting
+    utterance = rig.start(final)
+    rig.say("S" * 20)
+    rig.decode("two")
+    rig.say("S" * 20)
+    rig.decode("two and")
+    assert rig.events == []
+    rig.finish(final, utterance, "one")
+    assert [e.transcript.text for e in rig.events] == ["one", "two and"]
+    assert rig.kinds() == ["final", "interim"]
+
+
+def test_an_interim_that_waited_is_not_said_after_its_own_final():
+    rig = Rig()
+    rig.say("S" * 20 + "Q" * 12)
+    (final,) = rig.board.waiting
+    utterance = rig.start(final)
+    rig.say("S" * 20)
+    rig.decode("two")
+    rig.say("Q" * 12)
+    rig.decode("two and a half")
+    rig.finish(final, utterance, "one")
+    assert [(k, e.transcript.text) for k, e in zip(rig.kinds(), rig.events, strict=True)] == [
+        ("final", "one"),
+        ("final", "two and a half"),
+    ]
+
+
 # -- too long ----------------------------------------------------------------------------------------------------------
 
 
@@ -323,7 +354,7 @@ def test_a_cut_counts_from_when_it_was_made_and_not_from_where():
     rig.say("S" * (LONGEST // FRAME + 1), loudness=700)
     (work,) = rig.board.waiting
     assert rig.stream.received - work.end > 2 * 16_000
-    assert work.deadline_ns == rig.now_ns + 700 * MS
+    assert work.deadline_ns == rig.now_ns + 280 * MS  # what is said next waits for it
     rig.decode()
     assert rig.heard[-1].spoken_ns == rig.now_ns
 
@@ -516,6 +547,16 @@ def test_without_word_times_the_gap_counts_from_the_end_of_speech():
     rig.decode_all()
     rig.say("Q" * 30)
     assert rig.events[-1] == UtteranceEnded(0, 30 * 32)
+
+
+def test_the_last_word_does_not_end_before_its_utterance_began():
+    rig = Rig(utterance_end_ms=1000)
+    rig.say("SS")
+    rig.stream.flush(rig.now_ns)
+    rig.listen()
+    rig.decode("yes")
+    rig.say("Q" * 40)
+    assert rig.events[-1] == UtteranceEnded(0, 0)
 
 
 def test_utterance_end_alone_also_ends_utterances_and_decodes_ahead():

@@ -2,7 +2,7 @@
 
 from hypothesis import given
 from hypothesis import strategies as st
-from rig import MS, Rig, overlaps
+from rig import MS, Rig, overlaps, steady
 
 from antiphon.core.errors import EngineError
 from antiphon.core.events import Final, Interim, UtteranceEnded
@@ -102,6 +102,7 @@ class Player:
         assert not overlaps(rig.finals)
 
 
+@steady
 @given(specs, steps)
 def test_whatever_happens_every_utterance_has_one_final_in_order_and_the_end_is_the_end(spec, script):
     player = Player(spec)
@@ -118,16 +119,24 @@ def test_whatever_happens_every_utterance_has_one_final_in_order_and_the_end_is_
         assert rig.interims == []
     if spec.utterance_end_ms is None:
         assert not any(isinstance(e, UtteranceEnded) for e in events)
-    final_end_ms = 0
+    final_end_ms = spoken_end_ms = 0
+    open_start_ms = None
     for event in events:
+        if isinstance(event, UtteranceEnded):
+            assert 0 <= event.last_word_end_ms <= final_end_ms
         if isinstance(event, Final):
             final_end_ms = max(final_end_ms, event.end_ms)
+            if event.end_ms > event.start_ms:
+                assert open_start_ms in (None, event.start_ms)  # an interim's own final is the next
+                spoken_end_ms, open_start_ms = event.end_ms, None
         elif isinstance(event, Interim):
             assert event.end_ms > event.start_ms >= 0
-            assert event.end_ms > final_end_ms  # never about what is final already
+            assert event.start_ms >= spoken_end_ms  # never about what is final already
+            open_start_ms = event.start_ms
             assert event.transcript.text
 
 
+@steady
 @given(st.lists(st.tuples(st.booleans(), st.integers(1, 80)), max_size=30), st.sampled_from([None, 300]))
 def test_no_speech_is_outside_every_final(runs, endpointing_ms):
     player = Player(StreamSpec(endpointing_ms=endpointing_ms))
