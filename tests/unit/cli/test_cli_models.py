@@ -78,7 +78,7 @@ def test_list_says_what_is_here(
     assert run(monkeypatch, "models", "list") == 0
     rows = {line.split()[0]: line.split() for line in capsys.readouterr().out.splitlines() if line.split()}
     assert set(CATALOG) < set(rows)
-    assert rows["silero-vad"] == ["silero-vad", "voice-activity", "MIT", "1.3", "MB", "present"]
+    assert rows["silero-vad"] == ["silero-vad", "voice-activity", "MIT", "2.3", "MB", "present"]
     assert rows["moonshine-tiny-en"][-1] == "absent"
 
 
