@@ -360,6 +360,8 @@ class Stream:
         while self._segments and self._segments[0].hypothesis is not None:
             segment = self._segments.popleft()
             if segment.drained:
+                if self._gap_from is not None:
+                    self._maybe_utterance_end()
                 self._say(Heard(Drained(self.spec.channel)))
                 return
             assert segment.hypothesis is not None
