@@ -65,7 +65,7 @@ def test_near_capacity_interims_come_less_often_and_finals_are_not_late(below):
 def test_two_thousand_streams_on_an_engine_that_can_do_it():
     many = Simulation(Law(0.3, 0.45, 0.35), chunk_ms=200)
     for _ in range(2000):
-        many.call(5)
+        many.call(4)
     many.run()
     check_that_all_was_said(many)
     assert many.most_live == 2000
@@ -84,7 +84,7 @@ def overload() -> tuple[Simulation, list[str]]:
         if finals and (first.kind in (Kind.REFRESH, Kind.RECORDING) or min(finals) < first.deadline_ns):
             broken.append(f"{first.kind} at {now_ns}")
 
-    simulation = live(300, chunk_ms=200, observe=observe)
+    simulation = live(300, seconds=10, chunk_ms=200, observe=observe)
     simulation.run()
     return simulation, broken
 
@@ -99,7 +99,7 @@ def test_at_twice_the_capacity_finals_are_served_in_the_order_of_their_deadlines
 
 def test_at_twice_the_capacity_nobody_starves(overload):
     simulation, _ = overload
-    for second in range(3, 15):
+    for second in range(3, 10):
         waits = finals_ms(simulation, since_ns=second * SECOND, until_ns=(second + 1) * SECOND)
         # Some come early, to fill a batch with rows of like length; nobody comes much later than the rest.
         assert max(waits) < 1.6 * max(800, percentile(waits, 0.5)), second
@@ -114,10 +114,10 @@ def test_at_twice_the_capacity_queues_are_bounded_for_each_stream(overload):
 
 
 def crowd(admitted: bool) -> Simulation:
-    """Fourteen callers a second, 15 s each: twice what there is room for, for a while."""
+    """Twenty callers a second, 15 s each: twice what there is room for, for a while."""
     simulation = Simulation(LAW, chunk_ms=200)
-    for n in range(14 * 30):
-        simulation.call(15, at_ns=n * SECOND // 14, admitted=admitted)
+    for n in range(20 * 20):
+        simulation.call(15, at_ns=n * SECOND // 20, admitted=admitted)
     simulation.run()
     check_that_all_was_said(simulation)
     return simulation
@@ -125,25 +125,25 @@ def crowd(admitted: bool) -> Simulation:
 
 def test_where_admission_is_in_force_those_who_are_let_in_keep_their_objectives():
     simulation = crowd(admitted=True)
-    assert simulation.refused > 14 * 30 // 4
+    assert simulation.refused > 20 * 20 // 4
     assert simulation.most_live > 60  # and as many as can be are let in
     assert simulation.goodput() >= 0.98
     assert percentile(finals_ms(simulation), 0.99) <= 800
 
 
 def test_without_admission_everybody_would_be_late():
-    assert crowd(admitted=False).goodput() < 0.6
+    assert crowd(admitted=False).goodput() < 0.8
 
 
 def test_after_a_burst_beyond_capacity_it_recovers():
-    simulation = live(60, seconds=30, chunk_ms=200)
+    simulation = live(60, seconds=25, chunk_ms=200)
     for _ in range(200):
         simulation.call(4, at_ns=5 * SECOND)
     simulation.run()
     check_that_all_was_said(simulation)
     assert max(finals_ms(simulation, since_ns=5 * SECOND, until_ns=15 * SECOND)) > 800
-    assert max(finals_ms(simulation, since_ns=25 * SECOND)) <= 800
-    assert simulation.goodput(since_ns=25 * SECOND) >= 0.99
+    assert max(finals_ms(simulation, since_ns=20 * SECOND)) <= 800
+    assert simulation.goodput(since_ns=20 * SECOND) >= 0.99
 
 
 def test_recordings_do_not_hurt_live_streams_and_get_on_themselves(below):
@@ -169,7 +169,7 @@ def test_recordings_alone_use_all_workers():
 
 
 def test_no_single_stream_starves_over_a_long_run():
-    simulation = live(100, seconds=40, chunk_ms=200)
+    simulation = live(100, seconds=30, chunk_ms=200)
     simulation.run()
     check_that_all_was_said(simulation)
     worst = [max(m.final_ms for _, m in c.measured) for c in simulation.callers]

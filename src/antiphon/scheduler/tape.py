@@ -7,20 +7,26 @@ from collections import deque
 
 import numpy as np
 
-from antiphon.core.audio import BYTES_PER_SAMPLE
+from antiphon.core.audio import BYTES_PER_SAMPLE, SAMPLE_RATE
 from antiphon.scheduler.endpoint import FRAME
 
 SLACK = 8 * FRAME  # forgetting less than this is not worth moving memory
+HEAD_START_NS = 5_000_000_000
 QUIET_BLOCKS = 3  # of a frame each: how long the quietest point must be quiet
 
 
 class Tape:
-    """16 kHz mono int16 audio from some position to the last sample received."""
+    """16 kHz mono int16 audio from some position to the last sample received.
+
+    Audio counts as arrived no sooner than `HEAD_START_NS` before it could have been spoken: one who sends faster than
+    that gets what is left over from those who speak, and is not late for not having been served first.
+    """
 
     def __init__(self) -> None:
         self._pcm = bytearray()
         self._begin = 0
         self._arrivals: deque[tuple[int, int]] = deque()  # (position after a piece, when it came)
+        self._origin_ns: int | None = None  # when the first sample was spoken, at the latest
 
     @property
     def end(self) -> int:
@@ -30,6 +36,9 @@ class Tape:
     def append(self, pcm: bytes, now_ns: int) -> None:
         before = self.end
         self._pcm += pcm
+        if self._origin_ns is None:
+            self._origin_ns = now_ns - _duration_ns(self.end)
+        now_ns = max(now_ns, self._origin_ns + _duration_ns(self.end) - HEAD_START_NS)
         # Pieces far below a frame share one time, or a caller who sends sample by sample would fill the memory.
         if len(self._arrivals) > 1 and before - self._arrivals[-2][0] < FRAME:
             self._arrivals.pop()
@@ -60,3 +69,7 @@ class Tape:
             self._begin = before
         while self._arrivals and self._arrivals[0][0] < before:
             self._arrivals.popleft()
+
+
+def _duration_ns(samples: int) -> int:
+    return samples * 1_000_000_000 // SAMPLE_RATE
