@@ -102,7 +102,7 @@ def test_at_twice_the_capacity_nobody_starves(overload):
     for second in range(3, 10):
         waits = finals_ms(simulation, since_ns=second * SECOND, until_ns=(second + 1) * SECOND)
         # Some come early, to fill a batch with rows of like length; nobody comes much later than the rest.
-        assert max(waits) < 1.6 * max(800, percentile(waits, 0.5)), second
+        assert max(waits) < 2 * max(800, percentile(waits, 0.5)), second
     assert {len(c.finals) > 0 for c in simulation.callers} == {True}
 
 

@@ -87,8 +87,8 @@ class WaitingRoom:
         How often people pause decides it as much as the engine does. Where the engine is overloaded it comes out as an
         equal part of all there is, so that no more streams fit.
         """
-        # 4 s of speech in 5 s, with a pause after half of it: a first interim, a decoding ahead that comes to nothing, and
-        # a final; each in a batch of 4.
+        # 4 s of speech in 5 s, with a pause after half of it: a first interim, a decoding ahead that comes to nothing,
+        # and a final; each in a batch of 4.
         rows = (Row(500, 500), Row(2000, 1500), Row(4000, 2000))
         typical = sum(self._cost.predict_ms([row] * 4) / 4 for row in rows) / 5000
         return max(typical, (self._urgent_ms + DOUBT_MS * typical) / (self._live_ms + DOUBT_MS))

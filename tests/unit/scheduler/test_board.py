@@ -111,7 +111,7 @@ def run(board: WaitingRoom, seconds: int, ms_a_second: float, kind: Kind = Kind.
 def test_a_stream_s_share_is_typical_at_first_and_then_as_measured():
     board = room(prior=(10.0, 0.0, 0.0))
     board._cost.learn = lambda *_: None  # what is typical stays as it is
-    typical = (2.5 + 2.5) / 5000
+    typical = (2.5 + 2.5 + 2.5) / 5000
     assert board.stream_share() == typical
     board.live = 10
     run(board, 3600, ms_a_second=10 * 10)  # a hundredth of a worker each

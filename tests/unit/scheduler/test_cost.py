@@ -40,7 +40,7 @@ def test_it_learns_a_linear_law_from_noisy_batches(law):
 def test_a_change_of_the_law_is_learnt_within_a_few_hundred_batches_even_after_a_very_long_run():
     chance = random.Random(3)
     model = CostModel()
-    for _ in range(20_000):
+    for _ in range(5_000):
         batch = a_batch(chance)
         model.learn(batch, cost((4, 5, 12), batch))
     for _ in range(500):
@@ -54,7 +54,7 @@ def test_a_long_run_of_batches_all_alike_leaves_it_stable():
     chance = random.Random(5)
     model = CostModel()
     alike = [Row(4000, 1000)] * 4
-    for _ in range(50_000):
+    for _ in range(20_000):
         model.learn(alike, 60 * chance.uniform(0.95, 1.05))
     assert model.predict_ms(alike) == pytest.approx(60, rel=0.03)
     # The first batch that differs changes what it knows nothing about, and not what it knows.
