@@ -2,8 +2,8 @@
 
     python bench/accuracy.py --url http://127.0.0.1:8080 --references clips/transcripts.tsv clips/*.wav
 
-Live audio is sent as fast as the server takes it, in 100 ms messages; what is recognised does not depend on the pace.
-Each clip is sent `--copies` times at once for the second figure, so that its rows meet others in the engine's batches.
+Live audio is sent in real time, in 100 ms messages. For the second figure each clip is sent `--copies` times at once,
+so that its rows meet others in the engine's batches.
 """
 
 import argparse
@@ -18,7 +18,7 @@ import msgspec
 from antiphon.bench import clips
 from antiphon.bench.measure import Errors, word_errors
 
-CHUNK_BYTES = 3_200
+CHUNK_BYTES, CHUNK_S = 3_200, 0.1
 
 
 async def from_file(http: aiohttp.ClientSession, url: str, clip: clips.Clip, data: bytes) -> str:
@@ -36,6 +36,7 @@ async def live(http: aiohttp.ClientSession, url: str, clip: clips.Clip, data: by
         async def speak() -> None:
             for at in range(0, len(clip.pcm), CHUNK_BYTES):
                 await socket.send_bytes(clip.pcm[at : at + CHUNK_BYTES])
+                await asyncio.sleep(CHUNK_S)
             await socket.send_str('{"type": "CloseStream"}')
 
         speaking = asyncio.create_task(speak())

@@ -56,8 +56,9 @@ Waiting = TypeVar("Waiting", bound=Item)
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """Bounds of a batch's predicted time: of urgent work, of urgent work that is late already, of elastic work, and of
-    elastic work on a worker that is kept for what is urgent. `length_ratio` bounds the longest row over the shortest.
+    """Bounds of a batch's predicted time: of urgent work, of urgent work that is late already, of elastic work, of
+    elastic work on a worker that is kept for what is urgent, and of recordings where nothing else waits.
+    `length_ratio` bounds the longest row over the shortest.
     """
 
     rows: int = 16
@@ -65,6 +66,7 @@ class Limits:
     late_ms: float = 300.0
     elastic_ms: float = 110.0
     brief_ms: float = 30.0
+    recording_ms: float = 600.0
     length_ratio: float = 3.0
     short_ms: int = 1000  # rows below this length are all alike
     look: int = 8  # times `rows`: how many of the most urgent items are looked at to fill a batch
@@ -89,7 +91,9 @@ def schedule(
         late = min(i.deadline_ns for i in urgent) < now_ns
         return _fill(now_ns, urgent, limits.late_ms if late else limits.urgent_ms, predict_ms, limits)
     if free > kept:
-        return _fill(now_ns, waiting, limits.elastic_ms, predict_ms, limits)
+        unhurried = all(i.kind is Kind.RECORDING for i in waiting)
+        bound_ms = limits.recording_ms if unhurried else limits.elastic_ms
+        return _fill(now_ns, waiting, bound_ms, predict_ms, limits)
     brief = [i for i in _foremost(waiting, limits) if predict_ms([i]) <= limits.brief_ms]
     return _fill(now_ns, brief, limits.brief_ms, predict_ms, limits) if brief else []
 
