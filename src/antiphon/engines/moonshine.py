@@ -232,11 +232,10 @@ class _Caches:
         for slot, feed in zip(slots, feeds, strict=True):
             sources[slot, : len(feed)] = range(at, at + len(feed))
             at += len(feed)
-        positions = [start + i for start, feed in zip(past, feeds, strict=True) for i in range(len(feed))]
-        cells = [slot * widest + i for slot, feed in zip(slots, feeds, strict=True) for i in range(len(feed))]
+        cells = [(slot, i) for slot, feed in zip(slots, feeds, strict=True) for i in range(len(feed))]
         for name, value in (
             ("tokens", np.array([token for feed in feeds for token in feed])),
-            ("positions", np.array(positions)[:, None]),
+            ("positions", earlier[:, None] + np.arange(widest)),
             ("cells", np.array(cells)),
             ("sources", sources),
             ("past", earlier),
@@ -252,14 +251,14 @@ class _Caches:
     def keys(self, slot: int) -> Array:
         """What the head that follows the audio is asked about one row. (frames, HEAD_SIZE)"""
         heard = self._memory[self._names.index(f"k{graphs.FOLLOWING_LAYER}")]
-        return heard[slot, : self._heard[slot], graphs.FOLLOWING].copy()
+        return heard[slot, graphs.FOLLOWING_HEAD, : self._heard[slot]].copy()
 
     def keep(self, slots: list[int]) -> None:
         """Forgets the other rows."""
         self.rows = len(slots)
         self._heard = self._heard[slots]
         longest = self._heard.max()
-        self._memory = [value[slots, :longest] for value in self._memory]
+        self._memory = [value[slots, :, :longest] for value in self._memory]
         self._own = [value[slots] for value in self._own]
         self._bind()
 

@@ -29,8 +29,7 @@ WIDTH = HEADS * HEAD_SIZE
 ROTARY = 32  # of a head's channels, this many carry the position
 MOST_POSITIONS = 2048
 HOP_SAMPLES = 384  # one encoder frame
-FOLLOWING_LAYER, _FOLLOWING_HEAD = 1, 3  # of all heads, the one whose attention best follows the audio
-FOLLOWING = slice(_FOLLOWING_HEAD * HEAD_SIZE, (_FOLLOWING_HEAD + 1) * HEAD_SIZE)
+FOLLOWING_LAYER, FOLLOWING_HEAD = 1, 3  # of all heads, the one whose attention best follows the audio
 BLOCK = 256  # tokens are chosen block by block
 EDGE_SAMPLES = 512  # what the convolutions need beyond whole hops
 
@@ -118,10 +117,18 @@ class _Graph:
             rotary_embedding_dim=ROTARY,
         )
 
-    def attend(self, q: str, k: str, v: str, *, mask: str = "", lengths: str = "") -> str:
-        """All of (rows, tokens, WIDTH). Either a boolean mask (rows, 1, tokens, keys) or how many keys each row has."""
-        inputs = [q, k, v, mask, "", "", lengths] if lengths else [q, k, v, mask] if mask else [q, k, v]
-        return self.node("Attention", *inputs, q_num_heads=HEADS, kv_num_heads=HEADS, scale=HEAD_SIZE**-0.5)
+    def attend(self, q: str, k: str, v: str, *mask: str) -> str:
+        """All of (rows, tokens, WIDTH). Of a boolean mask, if any: (rows, 1, tokens, keys)."""
+        return self.node("Attention", q, k, v, *mask, q_num_heads=HEADS, kv_num_heads=HEADS, scale=HEAD_SIZE**-0.5)
+
+    def listen(self, q: str, k: str, v: str, lengths: str) -> str:
+        """q (rows, tokens, WIDTH) to keys and values as `by_head` gives them, so many of them as each row has."""
+        heard = self.node("Attention", self.by_head(q), k, v, "", "", "", lengths, scale=HEAD_SIZE**-0.5)
+        return self.reshape(self.node("Transpose", heard, perm=(0, 2, 1, 3)), 0, 0, WIDTH)
+
+    def by_head(self, x: str, *outputs: str) -> str:
+        """(rows, tokens, WIDTH) -> (rows, HEADS, tokens, HEAD_SIZE)."""
+        return self.node("Transpose", self.reshape(x, 0, 0, HEADS, HEAD_SIZE), perm=(0, 2, 1, 3), outputs=outputs)
 
     def rotations(self, frequencies: Array) -> tuple[str, str]:
         angles = np.arange(MOST_POSITIONS)[:, None] * frequencies.reshape(1, -1).astype(np.float64)
@@ -210,14 +217,17 @@ def _stem(g: _Graph, weights: Weights) -> str:
 
 
 def memory(weights: Weights, *, signed: bool) -> bytes:
-    """`frames` float (B, T, WIDTH) -> `k0`, `v0`, ... float (B, T, WIDTH), what each decoder layer hears of them."""
+    """`frames` float (B, T, WIDTH) -> `k0`, `v0`, ... float (B, HEADS, T, HEAD_SIZE), what each decoder layer hears.
+
+    Every pass of the decoder reads all of it, which is faster where a head's keys lie side by side.
+    """
     g = _Graph(signed=signed)
     x = g.by_row("frames", silent=True)
     outputs = {}
     for i in range(LAYERS):
         for part in ("k", "v"):
             y = g.row_product(x, weights.linear(f"/model/decoder/layers.{i}/encoder_attn/{part}_proj/MatMul_output_0"))
-            g.node("Identity", y, outputs=(f"{part}{i}",))
+            g.by_head(y, f"{part}{i}")
             outputs[f"{part}{i}"] = _FLOAT
     return g.model({"frames": (_FLOAT, ["rows", "frames", WIDTH])}, outputs)
 
@@ -226,7 +236,7 @@ def decoder(weights: Weights, kept: Array, *, signed: bool) -> bytes:
     """One pass over N new tokens of B rows, S at most in a row. Only `kept` tokens, whole blocks of them, are chosen.
 
     Linear layers see the tokens packed, without padding; attention sees them as (B, S).
-    Inputs, int64: `tokens` (N,); `positions` (N, 1); `cells` (N,), where each token is in the flattened (B, S);
+    Inputs, int64: `tokens` (N,); `cells` (N, 2), where each token is in (B, S); `positions` (B, S);
     `sources` (B, S), the token in each cell, any for an empty one; `past` (B,), how many tokens came before;
     `heard` (B,), the frames of each row; `wanted` (M,), the tokens after which to choose the next.
     Inputs, float: `k*`, `v*` of `memory`; `pk*`, `pv*` (B, L, WIDTH), buffers of the rows' own keys and values, to be
@@ -246,8 +256,8 @@ def decoder(weights: Weights, kept: Array, *, signed: bool) -> bytes:
     mask = _causal(g)
     inputs: dict[str, tuple[int, list[Any]]] = {
         "tokens": (_INT64, ["new"]),
-        "positions": (_INT64, ["new", 1]),
-        "cells": (_INT64, ["new"]),
+        "positions": (_INT64, ["rows", "widest"]),
+        "cells": (_INT64, ["new", 2]),
         "sources": (_INT64, ["rows", "widest"]),
         "past": (_INT64, ["rows"]),
         "heard": (_INT64, ["rows"]),
@@ -256,7 +266,7 @@ def decoder(weights: Weights, kept: Array, *, signed: bool) -> bytes:
     outputs = {"best": _INT64, "logprob": _FLOAT, "query": _FLOAT}
 
     def packed(x: str) -> str:
-        return g.node("Gather", g.reshape(x, -1, WIDTH), "cells")
+        return g.node("GatherND", x, "cells")
 
     y = g.layer_norm(x, weights.tensor("model.decoder.layers.0.input_layernorm.weight_merged_0"))
     for i in range(LAYERS):
@@ -264,29 +274,22 @@ def decoder(weights: Weights, kept: Array, *, signed: bool) -> bytes:
         gain = f"model.decoder.layers.{i}.%s_layernorm.weight_merged_0"
         own = {part: weights.linear(f"{layer}/self_attn/{part}_proj/MatMul_output_0") for part in "qkvo"}
         heard = {part: weights.linear(f"{layer}/encoder_attn/{part}_proj/MatMul_output_0") for part in "qo"}
-        rows = g.by_row(y)
-        qk = g.reshape(g.row_product(rows, join([own["q"], own["k"]])), -1, 1, 2 * WIDTH)
+        qkv = g.node("Gather", g.row_product(g.by_row(y), join([own["q"], own["k"], own["v"]])), "sources")
+        qk, v = g.fork("Split", qkv, g.constant(np.array([2 * WIDTH, WIDTH])), count=2, axis=-1)
         q, k = g.fork("Split", g.turn(qk, "positions", rotations, heads=2 * HEADS), count=2, axis=-1, num_outputs=2)
-        for part, new in (("k", g.reshape(k, -1, WIDTH)), ("v", g.row_product(rows, own["v"]))):
-            g.node(
-                "TensorScatter",
-                f"p{part}{i}",
-                g.node("Gather", new, "sources"),
-                "past",
-                outputs=(f"n{part}{i}",),
-                axis=1,
-            )
-            inputs[f"{part}{i}"] = (_FLOAT, ["rows", "frames", WIDTH])
+        for part, new in (("k", k), ("v", v)):
+            g.node("TensorScatter", f"p{part}{i}", new, "past", outputs=(f"n{part}{i}",), axis=1)
+            inputs[f"{part}{i}"] = (_FLOAT, ["rows", HEADS, "frames", HEAD_SIZE])
             inputs[f"p{part}{i}"] = (_FLOAT, ["rows", "room", WIDTH])
             outputs[f"n{part}{i}"] = _FLOAT
-        q = g.node("Gather", g.reshape(q, -1, WIDTH), "sources")
-        change = g.row_product(g.by_row(packed(g.attend(q, f"nk{i}", f"nv{i}", mask=mask))), own["o"])
+        change = g.row_product(g.by_row(packed(g.attend(q, f"nk{i}", f"nv{i}", mask))), own["o"])
         y, x = g.add_norm(x, change, weights.tensor(gain % "post_attention"))
         q = g.row_product(g.by_row(y), heard["q"])
         if i == FOLLOWING_LAYER:
-            g.node("Identity", g.cut(q, FOLLOWING.start, FOLLOWING.stop, axis=1), outputs=("query",))
+            at = FOLLOWING_HEAD * HEAD_SIZE
+            g.node("Identity", g.cut(q, at, at + HEAD_SIZE, axis=1), outputs=("query",))
         q = g.node("Gather", q, "sources")
-        change = g.row_product(g.by_row(packed(g.attend(q, f"k{i}", f"v{i}", lengths="heard"))), heard["o"])
+        change = g.row_product(g.by_row(packed(g.listen(q, f"k{i}", f"v{i}", "heard"))), heard["o"])
         y, x = g.add_norm(x, change, weights.tensor(gain % "final"))
         f = g.row_product(g.by_row(y), weights.linear(f"{layer}/mlp/fc1/Add_output_0"))
         value, gate = g.fork("Split", f, count=2, axis=-1, num_outputs=2)

@@ -14,9 +14,11 @@ from antiphon.core.errors import EngineError
 
 START = 1
 END = 2
-# The fastest speech stays below 6.5 tokens a second; what exceeds it, and a margin for short clips, is a loop.
+# The fastest speech stays below 6.5 tokens a second; what exceeds it, and a margin for short clips, is a loop. The
+# margin grows to its full size: of a fraction of a second the model hears as many words as it is let.
 TOKENS_PER_SECOND = 6.5
 SPARE_TOKENS = 4
+SPARE_PER_SECOND = 5
 # An n-gram at the end of the output, repeated this often in a row, is a loop: (longest n, repeats).
 _REPEATS = ((1, 8), (3, 5), (6, 4), (24, 3))
 _SPACE = "\u2581".encode()
@@ -99,7 +101,8 @@ def confidence(logprobs: Sequence[float]) -> float:
 
 def most_tokens(samples: int, rate_hz: int = 16_000) -> int:
     """How many tokens a sane transcript of so much audio may have."""
-    return int(samples * TOKENS_PER_SECOND / rate_hz) + SPARE_TOKENS
+    spare = min(SPARE_TOKENS, 1 + samples * SPARE_PER_SECOND // rate_hz)
+    return int(samples * TOKENS_PER_SECOND / rate_hz) + spare
 
 
 def loop_start(tokens: Sequence[int], *, full: bool = False) -> int | None:

@@ -53,6 +53,7 @@ def test_confidence_is_the_geometric_mean():
 
 def test_most_tokens_grows_with_the_audio():
     assert transcript.most_tokens(16_000 * 10) == 65 + transcript.SPARE_TOKENS
+    assert [transcript.most_tokens(16 * ms) for ms in (0, 200, 360, 450, 600, 700)] == [1, 3, 4, 5, 7, 8]
 
 
 @pytest.mark.parametrize(
