@@ -4,9 +4,11 @@ It knows positions in samples, no clock and no audio. What each state does with 
 
 | state   | speech frame                            | silent frame                                               |
 |---------|-----------------------------------------|------------------------------------------------------------|
-| SILENCE | `START_FRAMES` in a row -> SPEECH: Start | stays                                                      |
+| SILENCE | `START_FRAMES` in a row -> SPEECH: Start  | stays                                                     |
 | SPEECH  | stays; too long -> Cut                  | `PAUSE_FRAMES` in a row -> PAUSE: Pause                    |
-| PAUSE   | -> SPEECH: Resume                       | silence >= endpoint -> SILENCE: Stop; too long -> SILENCE: Part |
+| PAUSE   | `START_FRAMES` in a row -> SPEECH: Resume | stays                                                     |
+
+In PAUSE, silence as long as the endpoint -> SILENCE: Stop; an utterance too long -> SILENCE: Part.
 
 A change of state comes before the check for length, which then follows with the next frame.
 
@@ -76,21 +78,9 @@ class Endpointer:
         self.position += FRAME
         if self.state is State.SILENCE:
             return self._in_silence(probability, begin)
-        if probability >= (SPEECH_ON if self.state is State.PAUSE else SPEECH_OFF):
-            self.speech_end = self.position
-            self._run = 0
-            if self.state is State.PAUSE:
-                self.state = State.SPEECH
-                return Change(Turn.RESUME, begin)
-        else:
-            self._run += 1
-            silence = self.position - self.speech_end
-            if self.state is State.PAUSE and self._silence is not None and silence >= self._silence:
-                self.reset(self.speech_end + TAIL)
-                return Change(Turn.STOP, self.speech_end)
-            if self.state is State.SPEECH and self._run >= PAUSE_FRAMES:
-                self.state = State.PAUSE
-                return Change(Turn.PAUSE, self.speech_end)
+        change = self._in_speech(probability) if self.state is State.SPEECH else self._in_pause(probability, begin)
+        if change:
+            return change
         if self.position - self.start < self._longest:
             return None
         if self.state is State.PAUSE:
@@ -107,6 +97,33 @@ class Endpointer:
     def split(self, at: int) -> None:
         """The utterance was cut at `at`; what follows is the next one."""
         self.start = self.onset = at
+
+    def _in_speech(self, probability: float) -> Change | None:
+        if probability >= SPEECH_OFF:
+            self.speech_end = self.position
+            self._run = 0
+            return None
+        self._run += 1
+        if self._run < PAUSE_FRAMES:
+            return None
+        self.state = State.PAUSE
+        self._run = 0
+        return Change(Turn.PAUSE, self.speech_end)
+
+    def _in_pause(self, probability: float, begin: int) -> Change | None:
+        self._run = self._run + 1 if probability >= SPEECH_ON else 0
+        if self._run >= START_FRAMES:
+            resumed = begin - (self._run - 1) * FRAME
+            self.state = State.SPEECH
+            self.speech_end = self.position
+            self._run = 0
+            return Change(Turn.RESUME, resumed)
+        if self._silence is None or self.position - self.speech_end < self._silence:
+            return None
+        run = self._run
+        self.reset(self.speech_end + TAIL)
+        self._run = run  # perhaps the first frame of the next utterance
+        return Change(Turn.STOP, self.speech_end)
 
     def _in_silence(self, probability: float, begin: int) -> Change | None:
         if probability < SPEECH_ON:

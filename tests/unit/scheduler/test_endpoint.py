@@ -57,12 +57,19 @@ def test_three_silent_frames_in_a_row_are_a_pause():
     assert ends.state is State.PAUSE
 
 
-def test_one_frame_of_speech_ends_a_pause():
+def test_as_much_speech_as_starts_an_utterance_ends_a_pause():
     ends = Endpointer(300)
     play(ends, S, S, Q, Q, Q)
-    assert play(ends, UNSURE) == []
-    assert play(ends, S) == [(1, Change(Turn.RESUME, 6 * FRAME))]
+    assert play(ends, UNSURE, S, UNSURE, S) == []
+    assert play(ends, S) == [(1, Change(Turn.RESUME, 8 * FRAME))]
     assert ends.state is State.SPEECH
+
+
+def test_a_click_at_the_end_of_a_pause_does_not_keep_the_final_back():
+    ends = Endpointer(300)
+    play(ends, S, S, *[Q] * 9)
+    assert play(ends, S) == [(1, Change(Turn.STOP, 2 * FRAME))]
+    assert play(ends, S) == [(1, Change(Turn.START, 11 * FRAME))]
 
 
 def test_silence_as_long_as_the_endpoint_ends_the_utterance():

@@ -201,9 +201,9 @@ def test_speech_that_goes_on_drops_the_decoding_ahead_and_goes_on_with_interims(
     rig.decode()
     rig.say("QQQ")
     assert rig.waiting == [(Kind.FINAL, 0, 33)]
-    rig.say("S")
+    rig.say("SS")
     assert rig.waiting == []
-    rig.say("S" * 10)
+    rig.say("S" * 9)
     assert rig.waiting == [(Kind.REFRESH, 0, 44)]
     rig.decode()
     rig.say("Q" * 10)
