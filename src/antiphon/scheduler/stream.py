@@ -21,7 +21,8 @@ from antiphon.scheduler.work import Board, Segment, Work
 
 NS_PER_MS = 1_000_000
 FIRST_AUDIO = ms_to_samples(96)  # of speech, before a first interim is worth decoding
-RETRY_AUDIO = ms_to_samples(96)  # more, after a first interim that was empty
+SURE_AUDIO = ms_to_samples(256)  # of speech: an interim that heard less may have heard but a breath ...
+RETRY_AUDIO = ms_to_samples(160)  # ... and is followed, like an empty one, by another first when so much more came
 REFRESH_AUDIO = ms_to_samples(320)  # new audio, before a better interim is worth decoding ...
 REFRESH_SHARE = 8  # ... and this part of the utterance, whose decoding takes the longer the longer it is
 USUAL_SILENCE_MS = 300  # of silence before a final; what the caller wants beyond is a wish, not lateness
@@ -34,6 +35,7 @@ class Timing:
     """How soon things are due, in milliseconds after the audio they are about arrived."""
 
     first_ms: int = 280
+    retry_ms: int = 150
     final_ms: int = 560
     refresh_ms: int = 900
     recording_ms: int = 10_000
@@ -245,20 +247,25 @@ class Stream:
             enough = end - self._ends.onset >= FIRST_AUDIO
         else:
             refresh = max(REFRESH_AUDIO, (end - self._ends.start) // REFRESH_SHARE)
-            enough = end - now.tried_end >= (refresh if now.said else RETRY_AUDIO)
+            enough = end - now.tried_end >= (refresh if self._sure() else RETRY_AUDIO)
         if enough or now.waiting:
             self._ask_interim(end)
+
+    def _sure(self) -> bool:
+        """Whether there was an interim that heard enough to be one."""
+        return self._now.said and self._now.heard_end - self._ends.onset >= SURE_AUDIO
 
     def _ask_interim(self, end: int) -> None:
         """An interim up to `end`; one that already waits hears up to there instead."""
         now = self._now
         if now.waiting:
             now.waiting.end = end
-        elif now.said:
+        elif self._sure():
             due_ns = self._tape.arrival_ns(now.tried_end) + self.timing.refresh_ms * NS_PER_MS
             now.waiting = self._put(Kind.REFRESH, end, due_ns)
         else:
-            now.waiting = self._put(Kind.FIRST, end, now.first_due_ns)
+            retry_ns = self._tape.arrival_ns(end) + self.timing.retry_ms * NS_PER_MS
+            now.waiting = self._put(Kind.FIRST, end, retry_ns if now.said else now.first_due_ns)
 
     def _at_pause(self) -> None:
         """Decode what will be the final if the speaker does not go on, while the silence runs; or, where no silence

@@ -226,8 +226,8 @@ def test_what_was_decoded_ahead_of_speech_that_goes_on_is_an_interim_and_the_nex
 
 def test_without_an_endpoint_a_pause_brings_the_last_interim_and_no_final():
     rig = Rig(endpointing_ms=None)
-    rig.say("SSSS" + "QQQ")
-    assert rig.waiting == [(Kind.FIRST, 0, 7)]
+    rig.say("S" * 10 + "QQQ")
+    assert rig.waiting == [(Kind.FIRST, 0, 13)]
     rig.decode("yes")
     rig.say("Q" * 100)
     assert rig.waiting == []
