@@ -27,6 +27,7 @@ from antiphon.models import Store
 from antiphon.routes import ROUTES, Live, Unary
 from antiphon.scheduler.policy import Limits
 from antiphon.scheduler.runner import Runner, Settings
+from antiphon.scheduler.stream import Timing
 from antiphon.session.observe import Observer
 from antiphon.session.route import Models
 from antiphon.session.session import Services
@@ -105,9 +106,17 @@ async def _runner(config: Config, clock: SystemClock, report: Callable[..., None
 
     recogniser, detector = await asyncio.to_thread(load)
     settings = Settings(
-        workers=config.workers, tick_ms=engine.tick_ms, limits=Limits(rows=engine.batch_rows if engine.batched else 1)
+        workers=config.workers,
+        tick_ms=engine.tick_ms,
+        timing=_timing(config.objectives.stt_ttfb_ms, config.objectives.stt_final_ms),
+        limits=Limits(rows=engine.batch_rows if engine.batched else 1),
     )
     return Runner(recogniser, detector, clock, settings, report)
+
+
+def _timing(ttfb_ms: int, final_ms: int) -> Timing:
+    """The scheduler's deadlines inside the objectives. A voice's end is heard up to 0.2 s late, and results are sent."""
+    return Timing(first_ms=max(50, ttfb_ms - 20), final_ms=max(100, final_ms - 240))
 
 
 def _decode_limits(config: Config) -> DecodeLimits:
