@@ -115,7 +115,7 @@ async def _runner(config: Config, clock: SystemClock, report: Callable[..., None
 
 
 def _timing(ttfb_ms: int, final_ms: int) -> Timing:
-    """The scheduler's deadlines inside the objectives. A voice's end is heard up to 0.2 s late, and results are sent."""
+    """Deadlines inside the objectives: a voice's end is heard up to 0.2 s late, and results take time to be sent."""
     return Timing(first_ms=max(50, ttfb_ms - 20), final_ms=max(100, final_ms - 240))
 
 
