@@ -62,9 +62,9 @@ class Limits:
     """
 
     rows: int = 16
-    urgent_ms: float = 80.0
+    urgent_ms: float = 40.0
     late_ms: float = 300.0
-    elastic_ms: float = 60.0
+    elastic_ms: float = 40.0
     brief_ms: float = 30.0
     recording_ms: float = 600.0
     length_ratio: float = 3.0
