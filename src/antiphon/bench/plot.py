@@ -62,6 +62,7 @@ def _panel(
     if slowest > 4 * objective:
         axes.set_yscale("log")
         axes.yaxis.set_major_formatter("{x:.0f}")
+        axes.yaxis.set_minor_formatter("{x:.0f}")
     else:
         axes.set_ylim(0, max(slowest, objective) * 1.15)
     axes.set_xlabel("real-time streams")

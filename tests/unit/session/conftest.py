@@ -1,4 +1,5 @@
 import pytest
+
 from session_house import House
 
 

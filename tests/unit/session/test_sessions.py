@@ -2,7 +2,6 @@ import asyncio
 import uuid
 
 import pytest
-from session_house import audio, pour, said
 
 from antiphon.core.errors import (
     BadMedia,
@@ -19,6 +18,7 @@ from antiphon.core.identity import Scope
 from antiphon.core.wire import Opening, Url
 from antiphon.session import sessions as module
 from antiphon.slo.measure import Measured
+from session_house import audio, pour, said
 
 SPEECH = audio(900, 700)
 
