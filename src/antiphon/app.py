@@ -76,7 +76,7 @@ async def assemble(config: Config) -> AsyncIterator[House]:
         await decoder.start()
         runner = await _runner(config, clock, lambda report: observer.batch(report))
         thresholds = config.objectives
-        objectives = Objectives(thresholds.stt_ttfb_ms, thresholds.stt_final_ms, thresholds.goodput)
+        objectives = Objectives(thresholds.stt_ttfb_ms, thresholds.stt_final_ms)
         observer = Observer(objectives, runner.load, clock)
         stack.push_async_callback(runner.stop)
         await runner.start()

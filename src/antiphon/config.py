@@ -17,7 +17,6 @@ from antiphon.core.errors import CallerError
 
 Port = Annotated[int, Meta(ge=0, le=65_535)]
 Positive = Annotated[int, Meta(ge=1)]
-Share = Annotated[float, Meta(ge=0.0, le=1.0)]
 
 # The names by which SDKs and their users know models, and what answers here.
 VENDOR_NAMES = (
@@ -39,11 +38,10 @@ class Table(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tru
 
 
 class Objectives(Table, frozen=True):
-    """Milliseconds, and the share of utterances that shall meet all of them."""
+    """Milliseconds."""
 
     stt_ttfb_ms: Positive = 300
     stt_final_ms: Positive = 800
-    goodput: Share = 0.99
 
 
 class Limits(Table, frozen=True):

@@ -45,7 +45,7 @@ def test_empty_in_the_environment_is_not_said(name):
         ("[limits]\nrecordingz = 3", "recordingz"),
         ("[engine]\nworkers = 65", "engine.workers"),
         ("[engine]\nspeculative = 1", "engine.speculative"),
-        ("[objectives]\ngoodput = 1.5", "objectives.goodput"),
+        ("[objectives]\nstt_final_ms = 0", "objectives.stt_final_ms"),
         ('[fetch]\nallow = ["10.0.0.0/99"]', "fetch.allow"),
         ('[fetch]\nallow = "10.0.0.0/8"', "fetch.allow"),
         ('log_level = "loud"', "log_level"),
