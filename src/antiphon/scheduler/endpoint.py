@@ -4,26 +4,31 @@ It knows positions in samples, no clock and no audio. What each state does with 
 
 | state   | speech frame                            | silent frame                                               |
 |---------|-----------------------------------------|------------------------------------------------------------|
-| SILENCE | `START_FRAMES` in a row -> SPEECH: Start  | stays                                                     |
+| SILENCE | `EVIDENCE` in a row -> SPEECH: Start    | stays                                                      |
 | SPEECH  | stays; too long -> Cut                  | `PAUSE_FRAMES` in a row -> PAUSE: Pause                    |
-| PAUSE   | `START_FRAMES` in a row -> SPEECH: Resume | stays                                                     |
+| PAUSE   | `EVIDENCE` in a row -> SPEECH: Resume   | stays                                                      |
 
 In PAUSE, silence as long as the endpoint -> SILENCE: Stop; an utterance too long -> SILENCE: Part.
 
 A change of state comes before the check for length, which then follows with the next frame.
 
-The thresholds have hysteresis: a frame begins or resumes speech at `SPEECH_ON`, and keeps it alive at `SPEECH_OFF`.
+The thresholds have hysteresis: a frame speaks for a begin or a resumption at `SPEECH_ON`, and keeps speech alive at
+`SPEECH_OFF`. Evidence is the sum of the frames' log-odds, each capped (after Page's CUSUM test, 1954): two frames of
+speech are enough, five of a breath are not.
 """
 
 from dataclasses import dataclass
 from enum import Enum, auto
+from math import log
 
 from antiphon.core.audio import ms_to_samples
 
 FRAME = 512  # samples; what the voice detector takes
-SPEECH_ON = 0.6  # a breath before speech is about 0.5
+SPEECH_ON = 0.5
 SPEECH_OFF = 0.45
-START_FRAMES = 2
+EVIDENCE = 2.6  # log-odds; a breath before speech comes to 2 in all, the first two frames of speech to 2.7 and more
+CLEAR = 0.924  # no breath is that; log-odds of 2.5, the most one frame may count, so that a click begins nothing
+DOUBT = ms_to_samples(448)  # after which unclear speech is speech all the same
 PAUSE_FRAMES = 3
 TAIL = PAUSE_FRAMES * FRAME  # silence that an utterance keeps after its speech: what is known of it at a pause
 PRE_ROLL = ms_to_samples(224)  # before the first speech frame: quiet first consonants
@@ -65,11 +70,13 @@ class Endpointer:
         self._silence = None if silence_ms is None else ms_to_samples(silence_ms)
         self._longest = longest
         self._run = 0  # frames in a row that speak against the present state
+        self._evidence = 0.0  # for speech, in those frames
         self._floor = 0  # no utterance starts before this
         self.state = State.SILENCE
         self.position = 0  # end of the last frame
         self.start = 0  # of the utterance, pre-roll included
         self.onset = 0  # of its speech
+        self.clear = 0  # from where on it is no mere breath; ahead of `position` for as long as that is open
         self.speech_end = 0  # end of the last frame of speech, in any utterance
 
     def push(self, probability: float) -> Change | None:
@@ -79,6 +86,8 @@ class Endpointer:
         if self.state is State.SILENCE:
             return self._in_silence(probability, begin)
         change = self._in_speech(probability) if self.state is State.SPEECH else self._in_pause(probability, begin)
+        if probability >= CLEAR:
+            self.clear = min(self.clear, begin)
         if change:
             return change
         if self.position - self.start < self._longest:
@@ -91,12 +100,12 @@ class Endpointer:
     def reset(self, floor: int) -> None:
         """Back to silence, at a stop or when the caller ends the utterance; the next starts at `floor` or later."""
         self.state = State.SILENCE
-        self._run = 0
+        self._run, self._evidence = 0, 0.0
         self._floor = floor
 
     def split(self, at: int) -> None:
         """The utterance was cut at `at`; what follows is the next one."""
-        self.start = self.onset = at
+        self.start = self.onset = self.clear = at
 
     def _in_speech(self, probability: float) -> Change | None:
         if probability >= SPEECH_OFF:
@@ -107,34 +116,43 @@ class Endpointer:
         if self._run < PAUSE_FRAMES:
             return None
         self.state = State.PAUSE
-        self._run = 0
+        self._run, self._evidence = 0, 0.0
         return Change(Turn.PAUSE, self.speech_end)
 
     def _in_pause(self, probability: float, begin: int) -> Change | None:
-        self._run = self._run + 1 if probability >= SPEECH_ON else 0
-        if self._run >= START_FRAMES:
-            resumed = begin - (self._run - 1) * FRAME
+        resumed = self._starts(probability, begin)
+        if resumed is not None:
             self.state = State.SPEECH
             self.speech_end = self.position
-            self._run = 0
             return Change(Turn.RESUME, resumed)
         if self._silence is None or self.position - self.speech_end < self._silence:
             return None
-        run = self._run
+        run, evidence = self._run, self._evidence
         self.reset(self.speech_end + TAIL)
-        self._run = run  # perhaps the first frame of the next utterance
+        self._run, self._evidence = run, evidence  # perhaps the first frames of the next utterance
         return Change(Turn.STOP, self.speech_end)
 
     def _in_silence(self, probability: float, begin: int) -> Change | None:
-        if probability < SPEECH_ON:
-            self._run = 0
-            return None
-        self._run += 1
-        if self._run < START_FRAMES:
+        started = self._starts(probability, begin)
+        if started is None:
             return None
         self.state = State.SPEECH
-        self.onset = max(self._floor, begin - (self._run - 1) * FRAME)
+        self.onset = max(self._floor, started)
         self.start = max(self._floor, self.onset - PRE_ROLL)
+        self.clear = begin if probability >= CLEAR else self.onset + DOUBT
         self.speech_end = self.position
-        self._run = 0
         return Change(Turn.START, self.onset)
+
+    def _starts(self, probability: float, begin: int) -> int | None:
+        """Where speech began, once there is evidence enough that it did."""
+        if probability < SPEECH_ON:
+            self._run, self._evidence = 0, 0.0
+            return None
+        self._run += 1
+        odds = min(probability, CLEAR)
+        self._evidence += log(odds / (1 - odds))
+        if self._evidence < EVIDENCE:
+            return None
+        began = begin - (self._run - 1) * FRAME
+        self._run, self._evidence = 0, 0.0
+        return began

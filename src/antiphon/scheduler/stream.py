@@ -21,7 +21,7 @@ from antiphon.scheduler.work import Board, Segment, Work
 
 NS_PER_MS = 1_000_000
 FIRST_AUDIO = ms_to_samples(96)  # of speech, before a first interim is worth decoding
-SURE_AUDIO = ms_to_samples(256)  # of speech: an interim that heard less may have heard but a breath ...
+SURE_AUDIO = ms_to_samples(64)  # of clear speech: an interim that heard less may have heard but a breath ...
 RETRY_AUDIO = ms_to_samples(160)  # ... and is followed, like an empty one, by another first when so much more came
 REFRESH_AUDIO = ms_to_samples(320)  # new audio, before a better interim is worth decoding ...
 REFRESH_SHARE = 8  # ... and this part of the utterance, whose decoding takes the longer the longer it is
@@ -253,7 +253,7 @@ class Stream:
 
     def _sure(self) -> bool:
         """Whether there was an interim that heard enough to be one."""
-        return self._now.said and self._now.heard_end - self._ends.onset >= SURE_AUDIO
+        return self._now.said and self._now.heard_end - self._ends.clear >= SURE_AUDIO
 
     def _ask_interim(self, end: int) -> None:
         """An interim up to `end`; one that already waits hears up to there instead."""

@@ -62,7 +62,7 @@ class Rig:
     def feed(self, samples: int, script: str = "", loudness: int = 1000) -> None:
         """Audio only; `script` is what its frames will be taken for."""
         self.stream.feed(loudness.to_bytes(2, "little") * samples, self.now_ns)
-        self._script += [{"S": 0.9, "Q": 0.1}[letter] for letter in script]
+        self._script += [{"S": 0.95, "Q": 0.1}[letter] for letter in script]
 
     def listen(self, most: int = 32) -> None:
         """One round of the voice detector."""

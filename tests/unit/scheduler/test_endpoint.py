@@ -8,7 +8,7 @@ from rig import steady
 from antiphon.core.audio import ms_to_samples
 from antiphon.scheduler.endpoint import FRAME, PRE_ROLL, SPEECH_OFF, SPEECH_ON, TAIL, Change, Endpointer, State, Turn
 
-S, Q = 0.9, 0.1  # speech, quiet
+S, Q = 0.95, 0.1  # speech, quiet
 UNSURE = (SPEECH_ON + SPEECH_OFF) / 2  # keeps speech alive, and does not begin or resume it
 
 
