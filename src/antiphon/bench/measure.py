@@ -145,7 +145,7 @@ def transcript_errors(plan: Plan, heard: Sequence[Heard]) -> Errors:
         (
             word_errors(play.clip.reference, " ".join(texts[index]))
             for index, play in enumerate(plan.plays)
-            if play.clip.reference is not None and plan.judged(play.utterances()[-1])
+            if play.clip.reference is not None and play.start >= 0 and plan.judged(play.utterances()[-1])
         ),
         Errors(),
     )
@@ -292,8 +292,10 @@ def level(streams: Sequence[Stream], refused: int, load: Load) -> Level:
 
 
 def _speech_samples(plan: Plan) -> int:
-    """Samples of the stream that lie in a clip; the leading silence and the gaps do not."""
-    return sum(min(play.clip.samples, plan.samples - play.start) for play in plan.plays)
+    """Samples of the stream that lie in a clip; the gaps do not."""
+    return sum(
+        max(Span(0, plan.samples).overlap(Span(play.start, play.start + play.clip.samples)), 0) for play in plan.plays
+    )
 
 
 def _growth_mb(load: Load, streams: int) -> float | None:

@@ -1,8 +1,8 @@
 """What each stream sends, and when: pure, and known in full before the first byte leaves.
 
-A stream is silence of its own length first, so that the streams spread over one cycle of the clips, then clips in an
-order shuffled anew each round from a seed of the stream's, each followed by a quarter of its length in silence, at
-least 0.6 s: speech about 80 % of the time, and pauses in which any endpointing of up to 500 ms ends the utterance.
+A stream is clips in an order shuffled anew each round from a seed of the stream's, each followed by a quarter of its
+length in silence, at least 0.6 s: speech about 80 % of the time, and pauses in which any endpointing of up to 500 ms
+ends the utterance. Streams join at places of their own all over one cycle, so mostly in the middle of a clip.
 
 A chunk leaves when its last sample would have been recorded, by an absolute schedule that never drifts; streams are
 spread evenly within a chunk's length so that they do not send in bunches.
@@ -24,7 +24,7 @@ UNJUDGED_TAIL_SAMPLES = ms_to_samples(1500)
 
 @dataclass(frozen=True, slots=True)
 class Play:
-    """One playing of a clip, at this sample of the stream."""
+    """One playing of a clip, at this sample of the stream; before it began, if that is negative."""
 
     clip: Clip
     start: int
@@ -65,8 +65,8 @@ class Plan:
         return self.phase_ns + (sample // self.chunk_samples + 1) * self.chunk_ns
 
     def judged(self, span: Span) -> bool:
-        """Whether enough silence follows that span for the server to have owed its final before the close."""
-        return span.end + UNJUDGED_TAIL_SAMPLES <= self.samples
+        """Whether it was sent whole, and enough silence after it for the server to have owed its final."""
+        return span.start >= 0 and span.end + UNJUDGED_TAIL_SAMPLES <= self.samples
 
 
 def gap_samples(clip: Clip) -> int:
@@ -81,7 +81,7 @@ def plan_streams(clips: Sequence[Clip], streams: int, *, samples: int, chunk_sam
     places = random.Random(seed).sample(range(streams), streams)
     return [
         Plan(
-            plays=tuple(_plays(clips, random.Random(f"{seed}/{index}"), cycle * places[index] // streams, samples)),
+            plays=tuple(_plays(clips, random.Random(f"{seed}/{index}"), -(cycle * places[index] // streams), samples)),
             samples=samples,
             chunk_samples=chunk_samples,
             phase_ns=chunk_ns * index // streams,
@@ -96,7 +96,8 @@ def _plays(clips: Sequence[Clip], rng: random.Random, start: int, samples: int) 
             if start >= samples:
                 return
             play = Play(clip, start)
-            yield play
+            if play.end > 0:
+                yield play
             start = play.end
 
 
@@ -124,7 +125,7 @@ def chunks(plan: Plan) -> Iterator[bytes]:
 def _pieces(plan: Plan) -> Iterator[bytes]:
     at = 0
     for play in plan.plays:
-        yield bytes((play.start - at) * BYTES_PER_SAMPLE)
-        yield play.clip.pcm
-        at = play.start + play.clip.samples
+        yield bytes(max(play.start - at, 0) * BYTES_PER_SAMPLE)
+        yield play.clip.pcm[max(-play.start, 0) * BYTES_PER_SAMPLE :]
+        at = max(play.start + play.clip.samples, 0)
     yield bytes(max(plan.samples - at, 0) * BYTES_PER_SAMPLE)

@@ -26,7 +26,11 @@ class Capacity:
 
 
 def admit(capacity: Capacity, streams: int) -> bool:
-    """Whether `streams` more may come in. The first is always let in: a lone caller can make nobody else late."""
-    if capacity.live == 0:
+    """Whether `streams` more may come in. The first is always let in: a lone caller can make nobody else late.
+
+    Where half of the room is empty, what was late a moment ago was so under a load that has gone.
+    """
+    wanted, fits = capacity.live + streams, capacity.fits()
+    if capacity.live == 0 or 2 * wanted <= fits:
         return True
-    return capacity.late <= capacity.most_late and capacity.live + streams <= capacity.fits()
+    return capacity.late <= capacity.most_late and wanted <= fits

@@ -31,7 +31,10 @@ def test_streams_play_every_clip_as_often_in_orders_of_their_own() -> None:
 def test_streams_begin_all_over_one_cycle_and_all_over_one_chunk() -> None:
     plans = plan_streams(CLIPS, 10, samples=960_000, chunk_samples=1_600)
     cycle = sum(c.samples + gap_samples(c) for c in CLIPS) // 3
-    assert sorted(plan.plays[0].start for plan in plans) == [cycle * place // 10 for place in range(10)]
+    # Each as if it had begun a part of the cycle ago; what had ended by now is not played.
+    assert all(plan.plays[0].start <= 0 < plan.plays[0].end for plan in plans)
+    assert max(-plan.plays[0].start for plan in plans) < cycle
+    assert len({plan.plays[0].start for plan in plans}) > 5
     assert sorted(plan.phase_ns for plan in plans) == [10_000_000 * place for place in range(10)]
 
 
@@ -45,7 +48,7 @@ def test_speech_is_about_80_percent_and_every_gap_ends_an_utterance() -> None:
 
 
 @pytest.mark.parametrize("samples", [1, 1_599, 1_600, 40_000, 100_001, 250_000])
-@pytest.mark.parametrize("lead", [0, 700, 5_000])
+@pytest.mark.parametrize("lead", [0, 700, 5_000, -1, -15_999, -17_000])
 def test_chunks_are_the_stream_cut_at_every_chunk_length(samples: int, lead: int) -> None:
     first = Play(CLIPS[0], lead)
     second = Play(CLIPS[1], first.end)
@@ -53,7 +56,8 @@ def test_chunks_are_the_stream_cut_at_every_chunk_length(samples: int, lead: int
     plan = Plan(plays, samples, 1_600, 0)
     whole = bytearray(samples * 2)
     for play in plays:
-        whole[play.start * 2 : (play.start + play.clip.samples) * 2] = play.clip.pcm
+        for at in range(max(play.start, 0), play.start + play.clip.samples):
+            whole[at * 2 : at * 2 + 2] = play.clip.pcm[(at - play.start) * 2 :][:2]
     pieces = list(chunks(plan))
     assert b"".join(pieces) == bytes(whole[: samples * 2])
     assert {len(piece) for piece in pieces[:-1]} <= {3_200}
@@ -70,4 +74,5 @@ def test_a_chunk_leaves_when_its_last_sample_would_have_been_recorded() -> None:
 def test_an_utterance_is_judged_if_its_final_was_due_before_the_close() -> None:
     plan = Plan((), 160_000, 1_600, 0)
     assert plan.judged(Span(0, 136_000))
+    assert not plan.judged(Span(-1, 100))
     assert not plan.judged(Span(0, 136_001))
