@@ -12,6 +12,7 @@ from antiphon.core.specs import TranscribeSpec
 from antiphon.core.usage import Dimension
 from antiphon.core.wire import Opening
 from antiphon.scheduler.runner import Runner, Settings
+from antiphon.session.language import Languages
 from antiphon.session.observe import Observer
 from antiphon.session.route import Models
 from antiphon.session.session import Services
@@ -96,7 +97,9 @@ class House:
         self.observer = Observer(Objectives(), self.runner.load, self.clock)
         services = Services(self.clock, self.ledger, self.runner, Decoder(), self.fetcher, self.observer)
         models = Models({"nova-3": "tiny"}, 1_700_000_000)
-        self.sessions = Sessions(services, self.keys, models, Bounds(live=4, recordings=2))
+        languages = Languages({}, {}, self.clock, 1_700_000_000)
+        bounds = Bounds(live=4, recordings=2, generations=4)
+        self.sessions = Sessions(services, self.keys, models, languages, bounds)
 
     def open(self, claim=None, **spec):
         form = AudioFormat(Encoding.LINEAR16, 16_000, spec.pop("channels", 1))

@@ -24,10 +24,11 @@ from antiphon.engines.moonshine import Moonshine
 from antiphon.engines.silero import SileroVad
 from antiphon.metering.ledger import Ledger
 from antiphon.models import Store
-from antiphon.routes import ROUTES, Live, Unary
+from antiphon.routes import ROUTES, Json, Live, Unary
 from antiphon.scheduler.policy import Limits
 from antiphon.scheduler.runner import Runner, Settings
 from antiphon.scheduler.stream import Timing
+from antiphon.session.language import Languages
 from antiphon.session.observe import Observer
 from antiphon.session.route import Models
 from antiphon.session.session import Services
@@ -35,6 +36,7 @@ from antiphon.session.sessions import Bounds, Sessions
 from antiphon.slo.objectives import Objectives
 from antiphon.transports.bounds import HttpProtocol, WebSocketProtocol
 from antiphon.transports.http import ListRoute, UnaryRoute, Uploads
+from antiphon.transports.json import JsonRoute
 from antiphon.transports.websocket import LiveRoute
 from antiphon.trust.auth import KeyRing
 from antiphon.trust.control import Control
@@ -88,7 +90,9 @@ async def assemble(config: Config) -> AsyncIterator[House]:
         fetcher = Fetcher(_fetch_limits(config), allow_private=tuple(ip_network(n) for n in config.fetch.allow))
         services = Services(clock, ledger, runner, decoder, fetcher, observer)
         models = Models(config.models, clock.unix_ms() // 1000)
-        sessions = Sessions(services, keys, models, Bounds(config.limits.live_streams, config.limits.recordings))
+        languages = Languages({}, {}, clock, clock.unix_ms() // 1000)
+        bounds = Bounds(config.limits.live_streams, config.limits.recordings)
+        sessions = Sessions(services, keys, models, languages, bounds)
         stack.push_async_callback(sessions.settle)
         watching = asyncio.create_task(sessions.watch(), name="watch")
         stack.callback(watching.cancel)
@@ -142,6 +146,9 @@ def _asgi(
         elif isinstance(route, Unary):
             app = UnaryRoute(route.surface, route.endpoint, sessions, clock, uploads)
             routes.append(Route(route.path, app, methods=["POST"]))
+        elif isinstance(route, Json):
+            asking = JsonRoute(route.surface, route.endpoint, sessions, clock, uploads)
+            routes.append(Route(route.path, asking, methods=["POST"]))
         else:
             listing = ListRoute(route.surface, route.endpoint, sessions)
             routes.append(Route(route.path, listing, methods=["GET"]))

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from antiphon.core.ports import ListEndpoint, LiveEndpoint, UnaryEndpoint
+from antiphon.core.ports import JsonEndpoint, ListEndpoint, LiveEndpoint, UnaryEndpoint
 from antiphon.surfaces.deepgram.live import LiveListenEndpoint
 from antiphon.surfaces.deepgram.prerecorded import PrerecordedListenEndpoint
 from antiphon.surfaces.openai.models import Models
@@ -28,6 +28,15 @@ class Unary:
 
 
 @dataclass(frozen=True, slots=True)
+class Json:
+    """`POST` of a JSON object to a language or embedding model."""
+
+    path: str
+    surface: str
+    endpoint: JsonEndpoint
+
+
+@dataclass(frozen=True, slots=True)
 class Listing:
     """`GET` a list."""
 
@@ -36,7 +45,7 @@ class Listing:
     endpoint: ListEndpoint
 
 
-ROUTES: tuple[Live | Unary | Listing, ...] = (
+ROUTES: tuple[Live | Unary | Json | Listing, ...] = (
     Live("/v1/listen", "deepgram", LiveListenEndpoint()),
     Unary("/v1/listen", "deepgram", PrerecordedListenEndpoint()),
     Unary("/v1/audio/transcriptions", "openai", Transcriptions()),

@@ -4,7 +4,7 @@ from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from antiphon.core.identity import Scope
+from antiphon.core.identity import USUAL_SCOPES, Scope
 from antiphon.metering.entry import MAX_INTEGER
 from antiphon.metering.usage import By
 from antiphon.trust.control import DEFAULT_PROJECT, MAX_NAME, Key, Project
@@ -28,7 +28,7 @@ class NewProject(_Request):
 class NewKey(_Request):
     project: str = DEFAULT_PROJECT
     name: Name = ""
-    scopes: Annotated[list[Annotated[Scope, Field(strict=False)]], Field(min_length=1)] = [Scope.TRANSCRIBE]
+    scopes: Annotated[list[Annotated[Scope, Field(strict=False)]], Field(min_length=1)] = sorted(USUAL_SCOPES)
     expires_unix_ms: Annotated[int, Field(gt=0, le=MAX_INTEGER)] | None = None
 
 

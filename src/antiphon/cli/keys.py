@@ -14,7 +14,7 @@ from rich.table import Table
 
 from antiphon.cli.options import DEFAULT_DATA_DIR, DataDir
 from antiphon.core.errors import CallerError
-from antiphon.core.identity import Scope
+from antiphon.core.identity import USUAL_SCOPES, Scope
 from antiphon.trust.control import DEFAULT_PROJECT, FILE_NAME, Control, Key
 
 app = typer.Typer(help="Make, list and revoke API keys.", no_args_is_help=True)
@@ -35,7 +35,7 @@ def create(
     """Make a key and print it. It is shown this once."""
     now = now_unix_ms()
     key, secret = open_control(data_dir).create_key(
-        project, name, scope or [Scope.TRANSCRIBE], now, now + parse_duration_ms(expires) if expires else None
+        project, name, scope or USUAL_SCOPES, now, now + parse_duration_ms(expires) if expires else None
     )
     print(secret)
     until = f" until {shown_time(key.expires_unix_ms)}" if key.expires_unix_ms else ""

@@ -122,6 +122,13 @@ class EngineError(AntiphonError):
     code = "engine_failed"
 
 
+class EngineTimeout(EngineError):
+    """The engine did not answer within the bound."""
+
+    status = 504
+    code = "engine_timeout"
+
+
 # -- ours --------------------------------------------------------------------------------------------------------------
 
 

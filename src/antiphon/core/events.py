@@ -77,9 +77,15 @@ class Cause(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Opened:
-    """The first event of a session. `model` is the local name that answers."""
+    """The first event of a session. `model` is the name of what answers: a local model, or the version behind an
+    alias; `fingerprint` tells sets of weights apart, where that is known. A model that will be no more says from when
+    on it is deprecated, and when it goes.
+    """
 
     model: str
+    fingerprint: str = ""
+    deprecated_unix_s: int | None = None
+    sunset_unix_s: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,6 +134,116 @@ class Closed:
     sha256: str
 
 
+# -- language ----------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Alternative:
+    """A token that might have stood in a place. `logprob` is natural."""
+
+    text: str
+    logprob: float
+
+
+@dataclass(frozen=True, slots=True)
+class ScoredToken:
+    """A token that was chosen, with the likeliest ones in its place, where they were asked for."""
+
+    text: str
+    logprob: float
+    top: tuple[Alternative, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class TextDelta:
+    """More text of one choice. `tokens` is how many of the model's tokens it took, as far as is known when it is sent;
+    `scored` holds them where log-probabilities were asked for.
+    """
+
+    choice: int
+    text: str
+    tokens: int
+    scored: tuple[ScoredToken, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class ReasoningDelta:
+    """More of what the model thinks before it answers."""
+
+    choice: int
+    text: str
+    tokens: int
+
+
+@dataclass(frozen=True, slots=True)
+class ToolCallStarted:
+    """The model calls a tool; `index` counts the calls of the choice from 0."""
+
+    choice: int
+    index: int
+    id: str
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class ToolCallDelta:
+    """More of a call's arguments, JSON text."""
+
+    choice: int
+    index: int
+    arguments: str
+    tokens: int
+
+
+class FinishReason(StrEnum):
+    """Why a choice ended."""
+
+    STOP = "stop"  # the model said so, or a stop text came
+    LENGTH = "length"  # the bound on tokens, or the model's context
+    TOOL_CALLS = "tool_calls"
+    FILTERED = "content_filter"
+
+
+@dataclass(frozen=True, slots=True)
+class ChoiceEnded:
+    """Nothing more comes of that choice."""
+
+    choice: int
+    reason: FinishReason
+
+
+@dataclass(frozen=True, slots=True)
+class TokenUsage:
+    """What a generation took, of all its choices together. `cached` is the part of `input` that was not computed anew,
+    `reasoning` the part of `output` that was thought.
+    """
+
+    input: int
+    output: int
+    cached: int = 0
+    reasoning: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Completed:
+    """The last event of a generation that ended well."""
+
+    usage: TokenUsage
+
+
+@dataclass(frozen=True, slots=True)
+class Embedded:
+    """The vectors, in order, and the tokens that were read."""
+
+    vectors: tuple[tuple[float, ...], ...]
+    input_tokens: int
+
+
+Generated = TextDelta | ReasoningDelta | ToolCallStarted | ToolCallDelta | ChoiceEnded
+
+# -- the end of any session --------------------------------------------------------------------------------------------
+
+
 @dataclass(frozen=True, slots=True)
 class Failed:
     """The last event of a session that did not."""
@@ -136,3 +252,4 @@ class Failed:
 
 
 Output = Opened | SpeechStarted | Interim | Final | UtteranceEnded | Closed | Failed
+LanguageOutput = Opened | Generated | Completed | Embedded | Failed

@@ -8,8 +8,12 @@ class Scope(StrEnum):
     """What a key may do."""
 
     TRANSCRIBE = "transcribe"
+    GENERATE = "generate"  # language models, embeddings, general inference
     USAGE = "usage"  # read its own project's usage
     ADMIN = "admin"  # the management API, every project
+
+
+USUAL_SCOPES = frozenset({Scope.TRANSCRIBE, Scope.GENERATE})  # of a key that nobody said anything about
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,12 +1,12 @@
 """Every Protocol that one room implements and another uses."""
 
-from collections.abc import Sequence
+from collections.abc import AsyncGenerator, Sequence
 from dataclasses import dataclass
 from typing import Protocol, TypeVar
 
 from antiphon.core.errors import AntiphonError
-from antiphon.core.events import Output, Word
-from antiphon.core.specs import TranscribeSpec
+from antiphon.core.events import Embedded, Generated, LanguageOutput, Output, TokenUsage, Word
+from antiphon.core.specs import EmbedSpec, GenerateSpec, TranscribeSpec
 from antiphon.core.wire import Body, ModelCard, Opening, Response, Step, Url
 
 State = TypeVar("State")
@@ -46,6 +46,26 @@ class Accepted:
     subprotocol: str | None = None
 
 
+class LanguageSurface(Protocol):
+    """One call's translation of a language or embedding model's events to a vendor's wire; a `Head` first."""
+
+    def emit(self, event: LanguageOutput, now_ns: int) -> Step: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """A call of a language or embedding model that makes sense: what it asks for, and who translates.
+
+    `previous` is the id of a kept answer that this one goes on from; `keep` says that the caller wants this one kept
+    (`None`: as the project's policy has it).
+    """
+
+    spec: GenerateSpec | EmbedSpec
+    surface: LanguageSurface
+    previous: str = ""
+    keep: bool | None = False
+
+
 class Endpoint(Protocol):
     """What every route of a vendor can do, before there is a session."""
 
@@ -69,6 +89,15 @@ class UnaryEndpoint(Endpoint, Protocol):
     max_body_bytes: int
 
     def negotiate(self, opening: Opening, body: Body) -> Accepted:
+        """Raises `AntiphonError` for a call that does not make sense."""
+
+
+class JsonEndpoint(Endpoint, Protocol):
+    """An HTTP route whose body is a JSON object that asks a language or embedding model for something."""
+
+    max_body_bytes: int
+
+    def negotiate(self, opening: Opening, body: bytes) -> Asked:
         """Raises `AntiphonError` for a call that does not make sense."""
 
 
@@ -130,6 +159,45 @@ class VoiceDetector(Protocol[State]):
         self, frames: Sequence[bytes], states: Sequence[State]
     ) -> tuple[Sequence[float], Sequence[State]]:
         """`frames` are 512 samples each, one per stream, with the state the stream's last call returned."""
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """What an engine is told of a call besides its spec. `id` is the session's; `deadline_ns` (monotonic) is when
+    nobody waits any more, `None` for never.
+    """
+
+    id: str
+    deadline_ns: int | None = None
+
+
+class Generator(Protocol):
+    """One engine that serves one language model."""
+
+    def generate(self, spec: GenerateSpec, call: Call) -> AsyncGenerator[tuple[Generated | TokenUsage, ...], None]:
+        """Each choice's deltas and its end, as many at a time as came at once; never an empty tuple.
+
+        `TokenUsage` is the engine's own count so far; it may come early, when the input is known, and comes in any case
+        after the last choice's end. Closing the generator cancels the work inside the engine. Raises `CallerError` for
+        what the engine cannot do, `CapacityError` where it is full, `EngineError` where it failed; what is raised before
+        anything was yielded may be tried elsewhere.
+        """
+
+    async def check(self) -> None:
+        """Whether the engine can work now. Raises `EngineError` if not."""
+
+    async def close(self) -> None: ...
+
+
+class Embedder(Protocol):
+    """One engine that serves one embedding model."""
+
+    async def embed(self, texts: Sequence[str | tuple[int, ...]], call: Call) -> Embedded:
+        """A vector for each text, in order. Raises `CallerError` for a text that is too long, `EngineError`."""
+
+    async def check(self) -> None: ...
+
+    async def close(self) -> None: ...
 
 
 # -- time --------------------------------------------------------------------------------------------------------------

@@ -1,6 +1,7 @@
 """What a caller asks for, in our words. A surface makes one of these from its vendor's parameters."""
 
 from dataclasses import dataclass, field
+from enum import StrEnum
 
 from antiphon.core.audio import AudioFormat
 
@@ -30,4 +31,128 @@ class TranscribeSpec:
     speech_events: bool = False
     word_times: bool = False
     tokens: bool = False
+    tags: tuple[str, ...] = ()
+
+
+# -- language ----------------------------------------------------------------------------------------------------------
+
+
+class Role(StrEnum):
+    """Who says a message. `developer` and `system` are one."""
+
+    SYSTEM = "system"
+    USER = "user"
+    ASSISTANT = "assistant"
+    TOOL = "tool"
+
+
+@dataclass(frozen=True, slots=True)
+class ToolCall:
+    """A model's call of a tool; `arguments` is JSON text, as the model wrote it."""
+
+    id: str
+    name: str
+    arguments: str
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """One turn of a conversation. An assistant's may call tools; a tool's answers the call `tool_call_id`."""
+
+    role: Role
+    text: str
+    name: str = ""
+    tool_calls: tuple[ToolCall, ...] = ()
+    tool_call_id: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Tool:
+    """A function the model may call; `parameters` is a JSON schema, as text. With `strict` its arguments keep to it."""
+
+    name: str
+    description: str = ""
+    parameters: str = "{}"
+    strict: bool = False
+
+
+class ToolMode(StrEnum):
+    NONE = "none"
+    AUTO = "auto"
+    REQUIRED = "required"
+
+
+@dataclass(frozen=True, slots=True)
+class ToolChoice:
+    """Whether the model calls tools; with `name` (then `mode` is `REQUIRED`) it calls that one."""
+
+    mode: ToolMode = ToolMode.AUTO
+    name: str = ""
+
+
+class Shape(StrEnum):
+    """What the text must be."""
+
+    TEXT = "text"
+    JSON = "json"  # any JSON object
+    SCHEMA = "schema"  # JSON that keeps to a schema
+
+
+@dataclass(frozen=True, slots=True)
+class Format:
+    """The shape of the output. `schema` is JSON text; `name` and `description` are the caller's, for the model."""
+
+    shape: Shape = Shape.TEXT
+    schema: str = ""
+    name: str = ""
+    description: str = ""
+    strict: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Sampling:
+    """How tokens are chosen. `None` is the model's own default; a temperature of 0 is greedy.
+
+    `max_tokens` bounds each choice's output, reasoning included. `logprobs` asks for each token's log-probability,
+    `top_logprobs` for that many alternatives to each.
+    """
+
+    max_tokens: int | None = None
+    temperature: float | None = None
+    top_p: float | None = None
+    stop: tuple[str, ...] = ()
+    seed: int | None = None
+    presence_penalty: float = 0.0
+    frequency_penalty: float = 0.0
+    logprobs: bool = False
+    top_logprobs: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class GenerateSpec:
+    """Text from a language model: the answer to a conversation, or the continuation of a raw text.
+
+    `model` is the public name the caller used. `choices` are that many independent outputs. `stream` says that output
+    is delivered as it comes; otherwise everything is one result at the end.
+    """
+
+    model: str
+    prompt: tuple[Message, ...] | str
+    choices: int = 1
+    sampling: Sampling = field(default_factory=Sampling)
+    format: Format = field(default_factory=Format)
+    tools: tuple[Tool, ...] = ()
+    tool_choice: ToolChoice = field(default_factory=ToolChoice)
+    parallel_tool_calls: bool = True
+    stream: bool = False
+    tags: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class EmbedSpec:
+    """A vector for each text (or list of the model's own tokens). `dimensions` cuts the vectors, `None` does not."""
+
+    model: str
+    texts: tuple[str | tuple[int, ...], ...]
+    dimensions: int | None = None
     tags: tuple[str, ...] = ()

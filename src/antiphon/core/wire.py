@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from antiphon.core.events import Input
+from antiphon.core.specs import Message
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,12 +70,24 @@ Wire = str | bytes | Head
 
 
 @dataclass(frozen=True, slots=True)
+class Keep:
+    """An answer to be kept under its id, where that was asked for and is allowed: what `GET` will show, and the
+    conversation up to and with it, for the one that goes on from here.
+    """
+
+    id: str
+    body: bytes
+    conversation: tuple[Message, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class Step:
     """What one thing that happened leads to: inputs for the session, messages for the caller, perhaps the close."""
 
     inputs: tuple[Input, ...] = ()
     sends: tuple[Wire, ...] = ()
     close: Close | None = None
+    keep: Keep | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,19 +1,21 @@
 """What operators see: the objectives' indicators, the scheduler, the ledger, as Prometheus metrics. Never content."""
 
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
 from antiphon.core.ports import Clock
+from antiphon.metering.entry import Entry
 from antiphon.scheduler.policy import Kind
 from antiphon.scheduler.runner import BatchReport, Load
-from antiphon.slo.measure import Measured
+from antiphon.slo.measure import Measured, MeasuredTokens
 from antiphon.slo.objectives import Objectives
 
 SECONDS = (0.05, 0.1, 0.15, 0.2, 0.25, 0.3, 0.4, 0.5, 0.6, 0.8, 1.0, 1.5, 2.5, 5.0, 10.0)
 BATCH_SECONDS = (0.002, 0.005, 0.01, 0.02, 0.04, 0.06, 0.08, 0.12, 0.2, 0.5, 1.0)
+TOKEN_SECONDS = (0.001, 0.002, 0.004, 0.006, 0.008, 0.01, 0.015, 0.02, 0.03, 0.05, 0.1, 0.25, 1.0)
 RECENT = 200  # utterances that admission looks back on, if they are not older than
 RECENT_NS = 10_000_000_000
 ENOUGH = 50  # utterances to judge by
@@ -64,6 +66,27 @@ class Observer:
         self._audio = Counter("antiphon_audio_seconds", "Audio metered", ["surface", "model"], registry=registry)
         self._ledger = Histogram(
             "antiphon_ledger_append_seconds", "Until entries are durable", buckets=BATCH_SECONDS, registry=registry
+        )
+        self._ttft = Histogram(
+            "antiphon_llm_ttft_seconds", "Request received to first token sent", buckets=SECONDS, registry=registry
+        )
+        self._tpot = Histogram(
+            "antiphon_llm_tpot_seconds", "Mean gap between tokens", buckets=TOKEN_SECONDS, registry=registry
+        )
+        self._total = Histogram(
+            "antiphon_llm_total_seconds", "Request received to last token sent", buckets=SECONDS, registry=registry
+        )
+        self._generations = Counter(
+            "antiphon_llm_generations",
+            "Generations that completed, by whether they met every objective",
+            ["good"],
+            registry=registry,
+        )
+        self._metered_tokens = Counter(
+            "antiphon_llm_tokens", "Tokens metered", ["surface", "model", "dimension"], registry=registry
+        )
+        self._drift = Counter(
+            "antiphon_llm_token_drift", "Output tokens that the engine's count and ours differ by", registry=registry
         )
         self._rows = Histogram(
             "antiphon_batch_rows", "Rows in an engine call", buckets=(1, 2, 4, 8, 12, 16, 32), registry=registry
@@ -134,6 +157,24 @@ class Observer:
     def metered(self, surface: str, model: str, audio_ms: int, took_ms: float) -> None:
         self._audio.labels(surface, model).inc(audio_ms / 1000)
         self._ledger.observe(took_ms / 1000)
+
+    def generation(self, measured: MeasuredTokens) -> None:
+        good = self._objectives.generation_met(measured.ttft_ms, measured.tpot_ms, measured.total_ms)
+        self._generations.labels(str(good).lower()).inc()
+        self._ttft.observe(measured.ttft_ms / 1000)
+        self._total.observe(measured.total_ms / 1000)
+        if measured.tpot_ms is not None:
+            self._tpot.observe(measured.tpot_ms / 1000)
+
+    def tokens_metered(self, surface: str, model: str, entries: Sequence[Entry], took_ms: float) -> None:
+        for entry in entries:
+            if entry.quantity.amount > 0:
+                self._metered_tokens.labels(surface, model, entry.quantity.dimension).inc(entry.quantity.amount)
+        self._ledger.observe(took_ms / 1000)
+
+    def token_drift(self, tokens: int) -> None:
+        """By how many output tokens the engine's count and ours differ, for one generation."""
+        self._drift.inc(abs(tokens))
 
     def render(self) -> bytes:
         return generate_latest(self.registry)

@@ -14,9 +14,11 @@ from antiphon.core.errors import (
     Unauthenticated,
 )
 from antiphon.core.identity import Principal, Scope
-from antiphon.core.specs import TranscribeSpec
+from antiphon.core.specs import EmbedSpec, GenerateSpec, TranscribeSpec
 from antiphon.core.wire import Opening
 from antiphon.metering.ledger import Claim
+from antiphon.session.generation import Generation
+from antiphon.session.language import Languages
 from antiphon.session.route import Models
 from antiphon.session.session import Services, Session
 from antiphon.slo.admission import Capacity, admit
@@ -36,17 +38,20 @@ class Bounds:
 
     live: int = 1000
     recordings: int = 32
+    generations: int = 2000
+    generation_s: int = 600
 
 
 class Sessions:
     """Opens sessions and knows those that are open."""
 
-    def __init__(self, services: Services, keys: KeyRing, models: Models, bounds: Bounds) -> None:
+    def __init__(self, services: Services, keys: KeyRing, models: Models, languages: Languages, bounds: Bounds) -> None:
         self.models = models
+        self.languages = languages
         self._services = services
         self._keys = keys
         self._bounds = bounds
-        self._open: set[Session] = set()
+        self._open: set[Session | Generation] = set()
         self._empty = asyncio.Event()
         self._empty.set()
         self._draining = False
@@ -85,14 +90,37 @@ class Sessions:
         self._services.observer.opened(surface)
         return session
 
-    def _make_sure_of_room(self, spec: TranscribeSpec) -> None:
+    def generate(
+        self,
+        principal: Principal,
+        surface: str,
+        id: str,
+        spec: GenerateSpec | EmbedSpec,
+        claim: Claim | None = None,
+    ) -> Generation:
+        """Raises `UnknownModel`, `Draining`, `LedgerUnavailable`, or `CapacityError` if one more would be too many."""
+        served = self.languages.resolve(spec.model)
+        self._make_sure_it_may_begin()
+        if sum(isinstance(s, Generation) for s in self._open) >= self._bounds.generations:
+            raise CapacityError("Too many generations are running.", retry_after_s=RETRY_AFTER_S)
+        deadline_ns = self._services.clock.now_ns() + self._bounds.generation_s * 1_000_000_000
+        generation = Generation(self._services, id, principal, surface, served, spec, deadline_ns, self._closed, claim)
+        self._open.add(generation)
+        self._empty.clear()
+        self._services.observer.opened(surface)
+        return generation
+
+    def _make_sure_it_may_begin(self) -> None:
         if self._draining:
             raise Draining("The server is stopping.", retry_after_s=RETRY_AFTER_S)
         if not self._services.ledger.healthy:
             raise _unrecorded()
+
+    def _make_sure_of_room(self, spec: TranscribeSpec) -> None:
+        self._make_sure_it_may_begin()
         live = sum(s.live for s in self._open)
         if not spec.live:
-            if len(self._open) - live >= self._bounds.recordings:
+            if sum(isinstance(s, Session) for s in self._open) - live >= self._bounds.recordings:
                 raise CapacityError("Too many recordings are being transcribed.", retry_after_s=RETRY_AFTER_S)
             return
         load = self._services.runner.load()
@@ -144,7 +172,7 @@ class Sessions:
             return False
         return True
 
-    def _closed(self, session: Session) -> None:
+    def _closed(self, session: Session | Generation) -> None:
         self._open.discard(session)
         if not self._open:
             self._empty.set()

@@ -48,6 +48,37 @@ class UtteranceTimer:
         return Measured(ttfb_ms, first_word_ms, (sent_ns - spoken_ns) / NS_PER_MS)
 
 
+@dataclass(frozen=True, slots=True)
+class MeasuredTokens:
+    """One generation. `tpot_ms` is the mean gap between tokens after the first, `None` where there was but one."""
+
+    ttft_ms: float
+    tpot_ms: float | None
+    total_ms: float
+
+
+class TokenTimer:
+    """Follows one generation from when its request was received; told whenever tokens were sent."""
+
+    def __init__(self, received_ns: int) -> None:
+        self._received_ns = received_ns
+        self._first_ns: int | None = None
+        self._last_ns = received_ns
+
+    def sent(self, now_ns: int) -> None:
+        if self._first_ns is None:
+            self._first_ns = now_ns
+        self._last_ns = now_ns
+
+    def measured(self, tokens: int) -> MeasuredTokens:
+        """`tokens` of output in all."""
+        first_ns = self._last_ns if self._first_ns is None else self._first_ns
+        tpot_ms = (self._last_ns - first_ns) / (tokens - 1) / NS_PER_MS if tokens > 1 else None
+        return MeasuredTokens(
+            (first_ns - self._received_ns) / NS_PER_MS, tpot_ms, (self._last_ns - self._received_ns) / NS_PER_MS
+        )
+
+
 def _first_word(text: str) -> str:
     words = plain(text).split(maxsplit=1)
     return words[0] if words else ""

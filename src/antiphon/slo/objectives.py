@@ -5,11 +5,19 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Objectives:
-    """Thresholds in milliseconds, for each live utterance."""
+    """Thresholds in milliseconds, for each live utterance and each generation."""
 
     stt_ttfb_ms: int = 300
     stt_final_ms: int = 800
+    ttft_ms: int = 500
+    tpot_ms: int = 15
+    llm_total_ms: int = 2000
 
     def met(self, ttfb_ms: float | None, final_ms: float) -> bool:
         """Whether one utterance was good. `ttfb_ms` is `None` where no interims were asked for."""
         return (ttfb_ms is None or ttfb_ms <= self.stt_ttfb_ms) and final_ms <= self.stt_final_ms
+
+    def generation_met(self, ttft_ms: float, tpot_ms: float | None, total_ms: float) -> bool:
+        """Whether one generation was good."""
+        paced = tpot_ms is None or tpot_ms <= self.tpot_ms
+        return ttft_ms <= self.ttft_ms and paced and total_ms <= self.llm_total_ms

@@ -40,7 +40,7 @@ MULTIPART_SLACK = 1 << 20  # boundaries and fields around the file
 log = logging.getLogger(__name__)
 
 
-def _answer(response: Response) -> HttpResponse:
+def answer(response: Response) -> HttpResponse:
     answer = HttpResponse(response.body, response.status)
     del answer.headers["content-length"]
     for name, value in response.headers:
@@ -49,7 +49,7 @@ def _answer(response: Response) -> HttpResponse:
     return answer
 
 
-def _defect(error: Exception, opening: Opening) -> InternalError:
+def defect(error: Exception, opening: Opening) -> InternalError:
     log.error("request failed", exc_info=error, extra={"session": opening.request_id})
     return InternalError("The server failed; this has been logged.")
 
@@ -70,7 +70,7 @@ class ListRoute:
         except AntiphonError as error:
             self._sessions.refused(self._surface, error)
             response = self._endpoint.refuse(opening, error)
-        await _answer(response)(scope, receive, send)
+        await answer(response)(scope, receive, send)
 
 
 @dataclass(slots=True)
@@ -110,9 +110,9 @@ class UnaryRoute:
         except ClientDisconnect:
             return
         except Exception as error:
-            refused = error if isinstance(error, AntiphonError) else _defect(error, opening)
+            refused = error if isinstance(error, AntiphonError) else defect(error, opening)
             self._sessions.refused(self._surface, refused)
-            await _answer(self._endpoint.refuse(opening, refused))(scope, receive, send)
+            await answer(self._endpoint.refuse(opening, refused))(scope, receive, send)
         else:
             media = body.data if accepted.media is None else accepted.media
             await self._converse(session, accepted.surface, media, receive, send)
@@ -149,7 +149,7 @@ class UnaryRoute:
         """Send what the session says. A caller who hangs up ends it."""
         work = asyncio.create_task(session.play(media), name=f"play {session.id}")
         telling = asyncio.create_task(self._tell(session, surface, send), name=f"tell {session.id}")
-        leaving = asyncio.create_task(_disconnected(receive), name=f"leave {session.id}")
+        leaving = asyncio.create_task(disconnected(receive), name=f"leave {session.id}")
         tasks = (work, telling, leaving)
         try:
             await asyncio.wait((telling, leaving), return_when=asyncio.FIRST_COMPLETED)
@@ -190,7 +190,7 @@ def _fingerprint(opening: Opening, body: Body) -> str:
     return hashed.hexdigest()
 
 
-async def _disconnected(receive: Receive) -> None:
+async def disconnected(receive: Receive) -> None:
     while (await receive())["type"] != "http.disconnect":
         pass
 
