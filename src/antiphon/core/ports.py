@@ -179,8 +179,8 @@ class Generator(Protocol):
 
         `TokenUsage` is the engine's own count so far; it may come early, when the input is known, and comes in any case
         after the last choice's end. Closing the generator cancels the work inside the engine. Raises `CallerError` for
-        what the engine cannot do, `CapacityError` where it is full, `EngineError` where it failed; raised before anything
-        was yielded, they may be tried elsewhere.
+        what the engine cannot do, `CapacityError` where it is full, `EngineError` where it failed; one that is raised
+        before anything was yielded may be tried elsewhere.
         """
 
     async def check(self) -> None:
