@@ -1,0 +1,228 @@
+"""What the endpoints that generate text share: JSON bodies, sampling, tools and formats, as values of `core.specs`.
+
+A body is decoded once, into a typed struct that knows every field there may be; whatever else is in it is refused,
+and `param` says where in OpenAI's own notation: `messages[0].role`. A field that is null counts as absent, as SDKs
+send it. Messages never quote a value: it may be part of a prompt.
+"""
+
+import re
+from collections.abc import Sequence
+from typing import Annotated, Any, TypeVar
+
+import msgspec
+from msgspec import Meta
+
+from antiphon.core.errors import CallerError, UnsupportedParameter
+from antiphon.core.specs import Format, Shape, Tool, ToolChoice, ToolMode
+
+T = TypeVar("T")
+
+MAX_BODY_BYTES = 16 << 20
+MAX_CHOICES = 128
+MAX_STOPS = 4
+MAX_TOOLS = 128
+MAX_METADATA = 16
+MAX_TAG_CHARS = 256  # of `key=value` together, as the ledger keeps it
+MAX_SHOWN = 64  # of a name that the caller made up
+
+Temperature = Annotated[float, Meta(ge=0, le=2)]
+TopP = Annotated[float, Meta(ge=0, le=1)]
+Penalty = Annotated[float, Meta(ge=-2, le=2)]
+TopLogprobs = Annotated[int, Meta(ge=0, le=20)]
+Choices = Annotated[int, Meta(ge=1, le=MAX_CHOICES)]
+Tokens = Annotated[int, Meta(ge=1, le=2**31 - 1)]
+Seed = Annotated[int, Meta(ge=-(2**63), le=2**63 - 1)]
+Stop = str | Annotated[list[str], Meta(max_length=MAX_STOPS)]
+Metadata = Annotated[dict[str, str], Meta(max_length=MAX_METADATA)]
+Object = dict[str, Any]
+
+_NAME = re.compile(r"[a-zA-Z0-9_-]{1,64}")
+_PLACE = re.compile(r" - at (?:`key` in )?`\$\.?(.*)`$", re.DOTALL)
+_UNKNOWN = re.compile(r"Object contains unknown field `(.*?)`(?: - at `\$.*)?$", re.DOTALL)
+_MISSING = re.compile(r"Object missing required field `(\w+)`")
+
+
+# -- bodies ------------------------------------------------------------------------------------------------------------
+
+
+def decode(decoder: msgspec.json.Decoder[T], body: bytes) -> T:
+    """Raises `UnsupportedParameter` for a field that the decoder does not know, `CallerError` for any other fault."""
+    try:
+        return decoder.decode(body)
+    except msgspec.ValidationError as error:
+        raise _misshapen(str(error)) from None
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        raise CallerError("The body is not a JSON object that can be read.") from None
+
+
+def _misshapen(said: str) -> CallerError:
+    """The decoder's error as ours, with its path as `param`."""
+    place = _PLACE.search(said)
+    path = place[1].partition("[...]")[0] if place else ""
+    if unknown := _UNKNOWN.match(said):
+        param = _join(path, unknown[1][:MAX_SHOWN])
+        return UnsupportedParameter("This parameter is unknown or not supported by this server.", param=param)
+    if missing := _MISSING.match(said):
+        param = _join(path, missing[1])
+        return CallerError(f"Missing required parameter: '{param}'.", param=param)
+    what = said[: place.start()] if place else said
+    return CallerError(f"{what}." if not path else f"{what}, in '{path}'.", param=path or None)
+
+
+def _join(path: str, name: str) -> str:
+    return f"{path}.{name}" if path else name
+
+
+def refuse_given(given: object, names: Sequence[str], why: str) -> None:
+    """Raises `UnsupportedParameter` for the first of these fields that is not null."""
+    for name in names:
+        if getattr(given, name) is not None:
+            raise UnsupportedParameter(f"'{name}' is not supported: {why}.", param=name)
+
+
+def one_of(value: str | None, supported: tuple[str, ...], param: str) -> None:
+    """Raises `UnsupportedParameter` for a value that is neither absent nor one of these."""
+    if value is not None and value not in supported:
+        listed = ", ".join(f"'{each}'" for each in supported)
+        raise UnsupportedParameter(f"Supported values for '{param}': {listed}.", param=param)
+
+
+# -- labels and stop texts ---------------------------------------------------------------------------------------------
+
+
+def tags(metadata: dict[str, str] | None) -> tuple[str, ...]:
+    """`key=value` for each pair: labels that are kept with the usage."""
+    labels = tuple(f"{key}={value}" for key, value in metadata.items()) if metadata else ()
+    if any(len(label) > MAX_TAG_CHARS for label in labels):
+        raise CallerError(f"A key and its value have at most {MAX_TAG_CHARS - 1} characters.", param="metadata")
+    return labels
+
+
+def stops(given: str | list[str] | None) -> tuple[str, ...]:
+    texts = () if given is None else (given,) if isinstance(given, str) else tuple(given)
+    if "" in texts:
+        raise CallerError("A stop text may not be empty.", param="stop")
+    return texts
+
+
+# -- tools and formats -------------------------------------------------------------------------------------------------
+
+
+def check_name(name: str, param: str) -> None:
+    if not _NAME.fullmatch(name):
+        raise CallerError(f"'{param}' has 1 to 64 letters, digits, underscores and dashes.", param=param)
+
+
+def tool(name: str, description: str | None, parameters: Object | None, strict: bool, param: str) -> Tool:
+    """A function the model may call. `param` is the path of its definition; without parameters it takes none."""
+    check_name(name, f"{param}.name")
+    schema = {"type": "object", "properties": {}} if parameters is None else parameters
+    return Tool(name, description or "", json_text(schema), strict)
+
+
+def tool_choice(mode: ToolMode | None, name: str, tools: Sequence[Tool], param: str) -> ToolChoice:
+    """`mode` is `None` where the caller chose none; `name` is that of the one function that must be called, or empty.
+    `param` is where that name stands.
+    """
+    if mode is None:
+        return ToolChoice(ToolMode.AUTO if tools else ToolMode.NONE)
+    if mode is ToolMode.REQUIRED and not tools:
+        raise CallerError("'tool_choice' needs 'tools'.", param="tool_choice")
+    if name and all(each.name != name for each in tools):
+        raise CallerError("The function chosen is not one of 'tools'.", param=param)
+    return ToolChoice(mode, name)
+
+
+def schema_format(name: str, schema: Object, description: str | None, strict: bool, param: str) -> Format:
+    """JSON that keeps to a schema. `param` is the path of its definition."""
+    check_name(name, f"{param}.name")
+    return Format(Shape.SCHEMA, json_text(schema), name, description or "", strict)
+
+
+def json_text(value: Object) -> str:
+    return msgspec.json.encode(value).decode()
+
+
+# The same, as chat has them. -----------------------------------------------------------------------------------------
+
+
+class Function(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A function's definition."""
+
+    name: str
+    description: str | None = None
+    parameters: Object | None = None
+    strict: bool | None = None
+
+
+class FunctionTool(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    type: str
+    function: Function | None = None
+    custom: Object | None = None
+
+
+class NamedFunction(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    name: str
+
+
+class NamedTool(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A `tool_choice` that is an object."""
+
+    type: str
+    function: NamedFunction | None = None
+    custom: Object | None = None
+    allowed_tools: Object | None = None
+
+
+class JsonSchema(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    name: str
+    schema: Object | None = None
+    description: str | None = None
+    strict: bool | None = None
+
+
+class ResponseFormat(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    type: str
+    json_schema: JsonSchema | None = None
+
+
+ToolList = Annotated[list[FunctionTool], Meta(max_length=MAX_TOOLS)]
+
+
+def chat_tools(given: list[FunctionTool] | None) -> tuple[Tool, ...]:
+    """Raises `UnsupportedParameter` for a tool that is no function."""
+    tools = []
+    for place, each in enumerate(given or ()):
+        path = f"tools[{place}]"
+        one_of(each.type, ("function",), f"{path}.type")
+        if each.function is None:
+            raise CallerError(f"Missing required parameter: '{path}.function'.", param=f"{path}.function")
+        one = each.function
+        tools.append(tool(one.name, one.description, one.parameters, one.strict is True, f"{path}.function"))
+    return tuple(tools)
+
+
+def chat_tool_choice(given: str | NamedTool | None, tools: Sequence[Tool]) -> ToolChoice:
+    if isinstance(given, NamedTool):
+        one_of(given.type, ("function",), "tool_choice.type")
+        if given.function is None:
+            raise CallerError("Missing required parameter: 'tool_choice.function'.", param="tool_choice.function")
+        return tool_choice(ToolMode.REQUIRED, given.function.name, tools, "tool_choice.function.name")
+    one_of(given, tuple(ToolMode), "tool_choice")
+    return tool_choice(ToolMode(given) if given is not None else None, "", tools, "tool_choice")
+
+
+def chat_format(given: ResponseFormat | None) -> Format:
+    if given is None:
+        return Format()
+    one_of(given.type, ("text", "json_object", "json_schema"), "response_format.type")
+    if given.type != "json_schema":
+        if given.json_schema is not None:
+            raise CallerError("A schema needs the type 'json_schema'.", param="response_format.json_schema")
+        return Format(Shape.JSON if given.type == "json_object" else Shape.TEXT)
+    asked = given.json_schema
+    path = "response_format.json_schema"
+    if asked is None or asked.schema is None:
+        missing = path if asked is None else f"{path}.schema"
+        raise CallerError(f"Missing required parameter: '{missing}'.", param=missing)
+    return schema_format(asked.name, asked.schema, asked.description, asked.strict is True, path)
