@@ -82,7 +82,13 @@ def _add_projects(app: FastAPI, control: Control, clock: Clock, administrator: C
 
     @app.post("/projects", dependencies=allowed, operation_id="create_project", status_code=201)
     def create_project(new: messages.NewProject) -> messages.ProjectAnswer:
-        return messages.project_answer(control.create_project(new.id, new.name, clock.unix_ms()))
+        project = control.create_project(new.id, new.name, clock.unix_ms(), new.keep_answers_s)
+        return messages.project_answer(project)
+
+    @app.patch("/projects/{project_id}", dependencies=allowed, operation_id="change_project")
+    def change_project(project_id: str, change: messages.ProjectChange) -> messages.ProjectAnswer:
+        """Sets what a project keeps. What is older than that is gone within a second."""
+        return messages.project_answer(control.keep_answers(project_id, change.keep_answers_s, clock.unix_ms()))
 
 
 def _add_keys(app: FastAPI, control: Control, clock: Clock, administrator: Check) -> None:

@@ -7,8 +7,11 @@ from pydantic import BaseModel, ConfigDict, Field
 from antiphon.core.identity import USUAL_SCOPES, Scope
 from antiphon.metering.entry import MAX_INTEGER
 from antiphon.metering.usage import By
-from antiphon.trust.control import DEFAULT_PROJECT, MAX_NAME, Key, Project
+from antiphon.trust.control import DEFAULT_PROJECT, MAX_KEEP_S, MAX_NAME, Key, Project
 
+KeepAnswers = Annotated[
+    int, Field(ge=0, le=MAX_KEEP_S, description="For how many seconds models' answers are kept; 0 keeps none.")
+]
 Name = Annotated[str, Field(max_length=MAX_NAME)]
 
 
@@ -23,6 +26,11 @@ class _Answer(BaseModel):
 class NewProject(_Request):
     id: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]{0,62}$")]
     name: Name = ""
+    keep_answers_s: KeepAnswers = 0
+
+
+class ProjectChange(_Request):
+    keep_answers_s: KeepAnswers
 
 
 class NewKey(_Request):
@@ -36,6 +44,7 @@ class ProjectAnswer(_Answer):
     id: str
     name: str
     created_unix_ms: int
+    keep_answers_s: int
 
 
 class KeyAnswer(_Answer):

@@ -83,11 +83,11 @@ def shown_time(unix_ms: int) -> str:
     return datetime.fromtimestamp(unix_ms // 1000, UTC).strftime("%Y-%m-%d %H:%MZ")
 
 
-def parse_duration_ms(text: str) -> int:
+def parse_duration_ms(text: str, param: str = "expires") -> int:
     """Milliseconds of a number and a unit. Raises `CallerError`."""
     match = re.fullmatch(r"([1-9][0-9]{0,5})([mhdw])", text)
     if match is None:
-        raise CallerError(f"'{text}' is not a duration like 90m, 12h, 30d or 4w", param="expires")
+        raise CallerError(f"'{text}' is not a duration like 90m, 12h, 30d or 4w", param=param)
     return int(match[1]) * _UNITS_MS[match[2]]
 
 

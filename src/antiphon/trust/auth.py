@@ -1,4 +1,4 @@
-"""Whether a key holds: the same check on every transport, from a view in memory.
+"""Whether a key holds, and what its project's policy is: the same on every transport, from a view in memory.
 
 The view follows `control.db` within `POLL_INTERVAL_NS` of `refresh`, which the server calls from its ticker, so a
 revocation in any process reaches open streams (they ask `holds`) and new calls within a second. Digests are compared
@@ -16,7 +16,7 @@ from antiphon.core.errors import InternalError, PolicyError, Unauthenticated
 from antiphon.core.identity import Principal, Scope
 from antiphon.core.ports import Clock
 from antiphon.trust import keys as form
-from antiphon.trust.control import ENVIRONMENT_KEY_ID, Key, open_engine, read_keys
+from antiphon.trust.control import ENVIRONMENT_KEY_ID, Key, Project, open_engine, read_keys, read_projects
 
 POLL_INTERVAL_NS = 250_000_000
 _NO_DIGEST = bytes(32)
@@ -31,6 +31,7 @@ class KeyRing:
         self._version: int | None = None
         self._polled_ns = 0
         self._keys: dict[str, tuple[Key, bytes]] = {}
+        self._projects: dict[str, Project] = {}
         self._poll()
 
     def authenticate(self, secret: str | None, scope: Scope) -> Principal:
@@ -60,6 +61,11 @@ class KeyRing:
         found = self._keys.get(key_id)
         return found is not None and found[0].holds(self._clock.unix_ms())
 
+    def keep_answers_s(self, project: str) -> int:
+        """For how long that project's answers are kept; 0 is not at all."""
+        found = self._projects.get(project)
+        return found.keep_answers_s if found else 0
+
     def refresh(self) -> None:
         """Follows the database. Cheap enough to be called on every tick. Raises `InternalError`."""
         if self._clock.now_ns() - self._polled_ns >= POLL_INTERVAL_NS:
@@ -88,6 +94,7 @@ class KeyRing:
                 version = connection.exec_driver_sql("PRAGMA data_version").scalar_one()
                 if version != self._version:
                     self._keys = read_keys(connection)
+                    self._projects = read_projects(connection)
                     self._version = version
         except DatabaseError as error:
             busy = isinstance(error.orig, sqlite3.Error) and error.orig.sqlite_errorcode == sqlite3.SQLITE_BUSY

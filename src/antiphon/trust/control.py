@@ -26,6 +26,7 @@ from sqlalchemy import (
     create_engine,
     insert,
     select,
+    text,
     update,
 )
 from sqlalchemy.engine import Engine
@@ -37,12 +38,13 @@ from antiphon.core.identity import Scope
 from antiphon.trust import keys as form
 
 FILE_NAME = "control.db"  # in the data directory
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 BUSY_TIMEOUT_S = 5.0
 DEFAULT_PROJECT = "default"
 ENVIRONMENT_KEY_ID = "environment"
 MIN_ENVIRONMENT_KEY_LENGTH = 16
 MAX_NAME = 200
+MAX_KEEP_S = 10 * 366 * 86_400
 
 _PROJECT_ID = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}")
 
@@ -53,8 +55,11 @@ projects = Table(
     Column("id", Text, primary_key=True, nullable=False),
     Column("name", Text, nullable=False),
     Column("created_unix_ms", Integer, nullable=False),
+    Column("keep_answers_s", Integer, nullable=False, server_default=text("0")),
     sqlite_strict=True,
 )
+# What makes a database of each version one of the next.
+_MIGRATIONS = {1: "ALTER TABLE projects ADD COLUMN keep_answers_s INTEGER NOT NULL DEFAULT 0"}
 keys = Table(
     "keys",
     metadata,
@@ -73,9 +78,12 @@ keys = Table(
 
 @dataclass(frozen=True, slots=True)
 class Project:
+    """A tenant. `keep_answers_s` is how long its models' answers are kept for it, at most; 0 keeps none."""
+
     id: str
     name: str
     created_unix_ms: int
+    keep_answers_s: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,16 +112,9 @@ class Control:
         self._engine = open_engine(path, timeout_s=BUSY_TIMEOUT_S, pool=NullPool)
         try:
             with self._writing() as transaction:
-                version = transaction.exec_driver_sql("PRAGMA user_version").scalar_one()
-                if version == 0:
-                    metadata.create_all(transaction)
-                    transaction.exec_driver_sql(f"PRAGMA user_version={SCHEMA_VERSION}")
+                _bring_up_to_date(path, transaction)
         except DBAPIError as error:
             raise InternalError(f"{path} cannot be opened: {error.orig}") from error
-        if version not in (0, SCHEMA_VERSION):
-            raise InternalError(
-                f"{path} has schema version {version}, and this version of antiphon knows {SCHEMA_VERSION}"
-            )
 
     def prepare(self, environment_key: str | None, now_unix_ms: int) -> str | None:
         """What a server does at its start. Makes the key from the environment hold, and one from an earlier start no
@@ -132,12 +133,13 @@ class Control:
                 return None
             return _insert_key(transaction, DEFAULT_PROJECT, "first key", frozenset(Scope), now_unix_ms, None)[1]
 
-    def create_project(self, project_id: str, name: str, now_unix_ms: int) -> Project:
-        """Raises `CallerError` for an id that is not one, `Conflict` for one that is taken."""
+    def create_project(self, project_id: str, name: str, now_unix_ms: int, keep_answers_s: int = 0) -> Project:
+        """Raises `CallerError` for an id that is not one or a retention out of bounds, `Conflict` for an id taken."""
         if not _PROJECT_ID.fullmatch(project_id):
             raise CallerError("a project's id is 1 to 63 of a-z, 0-9, '-' and '_', a letter or digit first", param="id")
         _check_name(name)
-        project = Project(project_id, name or project_id, now_unix_ms)
+        _check_keep(keep_answers_s)
+        project = Project(project_id, name or project_id, now_unix_ms, keep_answers_s)
         with self._writing() as transaction:
             if _find(transaction, projects, project_id) is not None:
                 raise Conflict(f"there is a project {project_id} already", param="id")
@@ -146,7 +148,21 @@ class Control:
 
     def list_projects(self) -> list[Project]:
         with self._engine.connect() as connection:
-            return [Project(*row) for row in connection.execute(select(projects).order_by(projects.c.id))]
+            return list(read_projects(connection).values())
+
+    def keep_answers(self, project_id: str, seconds: int, now_unix_ms: int) -> Project:
+        """Sets for how long a project's answers are kept; 0 keeps none, and what was kept is gone. A running server
+        follows within a second. Raises `NotFound`, `CallerError` for a time out of bounds.
+        """
+        _check_keep(seconds)
+        with self._writing() as transaction:
+            if project_id == DEFAULT_PROJECT:
+                _ensure_default_project(transaction, now_unix_ms)
+            transaction.execute(update(projects).where(projects.c.id == project_id).values(keep_answers_s=seconds))
+            row = _find(transaction, projects, project_id)
+            if row is None:
+                raise NotFound(f"there is no project {project_id}", param="id")
+            return _project(row)
 
     def create_key(
         self,
@@ -209,6 +225,11 @@ def open_engine(path: Path, timeout_s: float, pool: type[Pool]) -> Engine:
     return create_engine("sqlite://", creator=connect, poolclass=pool)
 
 
+def read_projects(connection: Connection) -> dict[str, Project]:
+    """Every project, by id, in its order."""
+    return {row.id: _project(row) for row in connection.execute(select(projects).order_by(projects.c.id))}
+
+
 def read_keys(connection: Connection) -> dict[str, tuple[Key, bytes]]:
     """Every key and its digest, by id."""
     return {row.id: (_key(row), row.sha256) for row in connection.execute(select(keys))}
@@ -223,6 +244,25 @@ def check_environment_key(key: str) -> None:
         )
 
 
+def _bring_up_to_date(path: Path, transaction: Connection) -> None:
+    """Creates the schema, or makes an older one today's. Raises `InternalError` for one of a later version."""
+    version = transaction.exec_driver_sql("PRAGMA user_version").scalar_one()
+    if version > SCHEMA_VERSION:
+        raise InternalError(f"{path} has schema version {version}, and this version of antiphon knows {SCHEMA_VERSION}")
+    if version == 0:
+        metadata.create_all(transaction)
+    else:
+        for old in range(version, SCHEMA_VERSION):
+            transaction.exec_driver_sql(_MIGRATIONS[old])
+    if version != SCHEMA_VERSION:
+        transaction.exec_driver_sql(f"PRAGMA user_version={SCHEMA_VERSION}")
+
+
+def _check_keep(seconds: int) -> None:
+    if not 0 <= seconds <= MAX_KEEP_S:
+        raise CallerError(f"answers are kept for 0 to {MAX_KEEP_S} seconds", param="keep_answers_s")
+
+
 def _check_name(name: str) -> None:
     if len(name) > MAX_NAME or not name.isprintable():
         raise CallerError(f"a name has at most {MAX_NAME} characters, printable ones", param="name")
@@ -234,7 +274,12 @@ def _find(connection: Connection, table: Table, row_id: str) -> Row[Any] | None:
 
 def _insert_project(connection: Connection, project: Project) -> None:
     connection.execute(
-        insert(projects).values(id=project.id, name=project.name, created_unix_ms=project.created_unix_ms)
+        insert(projects).values(
+            id=project.id,
+            name=project.name,
+            created_unix_ms=project.created_unix_ms,
+            keep_answers_s=project.keep_answers_s,
+        )
     )
 
 
@@ -292,6 +337,10 @@ def _revoke(connection: Connection, key_id: str, now_unix_ms: int) -> None:
     connection.execute(
         update(keys).where(keys.c.id == key_id, keys.c.revoked_unix_ms.is_(None)).values(revoked_unix_ms=now_unix_ms)
     )
+
+
+def _project(row: Row[Any]) -> Project:
+    return Project(row.id, row.name, row.created_unix_ms, row.keep_answers_s)
 
 
 def _key(row: Row[Any]) -> Key:

@@ -75,6 +75,7 @@ def error(answer):
 CALLS = [
     ("GET", "/projects"),
     ("POST", "/projects"),
+    ("PATCH", "/projects/acme"),
     ("GET", "/keys"),
     ("POST", "/keys"),
     ("DELETE", "/keys/x"),
@@ -100,7 +101,13 @@ def test_every_call_needs_the_scope(admin, method, path):
 def test_projects_are_made_and_listed(admin):
     made = admin.call("POST", "/projects", json={"id": "new", "name": "New"})
     assert made.status_code == 201
-    assert made.json() == {"id": "new", "name": "New", "created_unix_ms": admin.clock.unix_ms()}
+    known = {"id": "new", "name": "New", "created_unix_ms": admin.clock.unix_ms(), "keep_answers_s": 0}
+    assert made.json() == known
+    changed = admin.call("PATCH", "/projects/new", json={"keep_answers_s": 86_400})
+    assert (changed.status_code, changed.json()) == (200, known | {"keep_answers_s": 86_400})
+    assert admin.call("GET", "/projects").json()["data"][2] == changed.json()
+    assert error(admin.call("PATCH", "/projects/none", json={"keep_answers_s": 1})) == (404, "not_found", "id")
+    assert error(admin.call("PATCH", "/projects/new", json={"keep_answers_s": -1}))[2] == "keep_answers_s"
     assert [project["id"] for project in admin.call("GET", "/projects").json()["data"]] == ["acme", "default", "new"]
     assert error(admin.call("POST", "/projects", json={"id": "new"})) == (422, "conflict", "id")
 
@@ -225,7 +232,7 @@ def test_the_document_says_what_the_api_does(admin):
         operation["operationId"]: operation for path in document["paths"].values() for operation in path.values()
     }
     assert set(operations) == {
-        "list_projects", "create_project", "list_keys", "create_key", "revoke_key", "read_usage"
+        "list_projects", "create_project", "change_project", "list_keys", "create_key", "revoke_key", "read_usage"
     }  # fmt: skip
     for operation in operations.values():
         assert operation["security"] == [{"HTTPBearer": []}]

@@ -63,6 +63,16 @@ def test_projects_own_keys(run):
     assert "ours" not in run("keys", "list", "--project", "acme").stdout
 
 
+def test_a_project_is_told_what_to_keep(run, tmp_path):
+    run("projects", "create", "acme", "--keep-answers", "90m")
+    assert "90m" in run("projects", "list").stdout
+    assert "30d" in run("projects", "set", "acme", "--keep-answers", "720h").stdout
+    assert ring(tmp_path).keep_answers_s("acme") == 30 * 86_400
+    assert "none" in run("projects", "set", "acme", "--keep-answers", "none").stdout
+    assert ring(tmp_path).keep_answers_s("acme") == 0
+    assert isinstance(run("projects", "set", "acme", "--keep-answers", "some", catch=True).exception, CallerError)
+
+
 def test_mistakes_are_errors(run):
     assert isinstance(run("keys", "revoke", "nobody", catch=True).exception, NotFound)
     assert isinstance(run("keys", "create", "--project", "nobody", catch=True).exception, NotFound)

@@ -125,3 +125,12 @@ def test_keys_that_cannot_be_read_are_an_error(tmp_path, clock):
     broken.write_bytes(b"not a database" * 100)
     with pytest.raises(InternalError):
         KeyRing(broken, clock)
+
+
+def test_a_projects_retention_is_followed(control, ring, clock):
+    assert ring.keep_answers_s("acme") == ring.keep_answers_s("nobody") == 0
+    control.keep_answers("acme", 60, clock.unix_ms())
+    assert ring.keep_answers_s("acme") == 0
+    clock.advance_ms(250)
+    ring.refresh()
+    assert ring.keep_answers_s("acme") == 60

@@ -123,3 +123,50 @@ def test_a_database_of_another_version_is_refused(control):
     connection.close()
     with pytest.raises(InternalError, match="version 99"):
         Control(control.path)
+
+
+def test_a_project_keeps_nothing_until_it_is_told(control):
+    control.create_project("acme", "", NOW)
+    assert control.list_projects()[0].keep_answers_s == 0
+    assert control.keep_answers("acme", 86_400, NOW).keep_answers_s == 86_400
+    control.create_project("other", "", NOW, keep_answers_s=60)
+    assert {project.id: project.keep_answers_s for project in control.list_projects()} == {"acme": 86_400, "other": 60}
+    with pytest.raises(NotFound):
+        control.keep_answers("nobody", 60, NOW)
+
+
+def test_the_default_project_is_there_when_its_retention_is_set(control):
+    assert control.keep_answers("default", 60, NOW).keep_answers_s == 60
+    control.prepare(None, NOW)
+    assert [project.keep_answers_s for project in control.list_projects()] == [60]
+
+
+@pytest.mark.parametrize("seconds", [-1, 2**40])
+def test_a_retention_out_of_bounds_is_refused(control, seconds):
+    control.create_project("acme", "", NOW)
+    with pytest.raises(CallerError):
+        control.keep_answers("acme", seconds, NOW)
+    with pytest.raises(CallerError):
+        control.create_project("other", "", NOW, keep_answers_s=seconds)
+
+
+def test_a_database_from_before_retention_is_brought_up_to_date(tmp_path):
+    path = tmp_path / "control.db"
+    with sqlite3.connect(path) as connection:
+        connection.execute(
+            "CREATE TABLE projects (id TEXT NOT NULL, name TEXT NOT NULL, created_unix_ms INTEGER NOT NULL,"
+            " PRIMARY KEY (id)) STRICT"
+        )
+        connection.execute(
+            "CREATE TABLE keys (id TEXT NOT NULL, project TEXT NOT NULL, name TEXT NOT NULL, scopes TEXT NOT NULL,"
+            " prefix TEXT NOT NULL, sha256 BLOB NOT NULL, created_unix_ms INTEGER NOT NULL, expires_unix_ms INTEGER,"
+            " revoked_unix_ms INTEGER, PRIMARY KEY (id), FOREIGN KEY(project) REFERENCES projects (id)) STRICT"
+        )
+        connection.execute("INSERT INTO projects VALUES ('acme', 'Acme', 1)")
+        connection.execute("PRAGMA user_version=1")
+    connection.close()
+    for _ in range(2):
+        control = Control(path)
+        assert [(p.id, p.name, p.created_unix_ms) for p in control.list_projects()] == [("acme", "Acme", 1)]
+    assert control.list_projects()[0].keep_answers_s == 0
+    assert control.keep_answers("acme", 60, NOW).keep_answers_s == 60
