@@ -64,6 +64,12 @@ class TooLarge(CallerError):
     code = "too_large"
 
 
+class ContextLengthExceeded(CallerError):
+    """More tokens than the model reads at once."""
+
+    code = "context_length_exceeded"
+
+
 class RequestTimeout(CallerError):
     """The caller sent too little for too long."""
 
