@@ -1,21 +1,22 @@
 """One caller's call of a language or embedding model: generate, meter, measure, close.
 
 What it is charged is what the engine counted, reconciled with what was seen to pass. A result that is delivered whole
-is durable in the ledger before it leaves. Of a stream at most `UNCHARGED_TOKENS` have been sent that are not in the
-ledger yet, and all of it is there before the last event. Who leaves early pays for what was sent, and so does one whose
-stream failed. `events` ends with `Completed` or `Failed`, always; `close` must be called after it, whatever happened.
+is durable in the ledger before it leaves. Of a stream fewer than `UNCHARGED_TOKENS` of output have been sent that are
+not in the ledger yet, and everything is there before `Completed`. Who leaves a stream early pays for what was sent, and
+so does one whose stream failed; a whole answer that failed is free. `events` ends with `Completed` or `Failed`, always;
+`close` must be called after it, whatever happened.
 """
 
 import asyncio
 import logging
-from collections.abc import AsyncGenerator, Callable, Mapping
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from contextlib import aclosing
+from typing import TypeVar
 
-from antiphon.core.errors import AntiphonError, EngineTimeout, InternalError
+from antiphon.core.errors import AntiphonError, Conflict, EngineError, EngineTimeout, InternalError
 from antiphon.core.events import (
     ChoiceEnded,
     Completed,
-    Embedded,
     Failed,
     Generated,
     LanguageOutput,
@@ -37,8 +38,12 @@ from antiphon.session.language import Served
 from antiphon.session.session import Services
 from antiphon.slo.measure import NS_PER_MS, TokenTimer
 
-UNCHARGED_TOKENS = 64  # of a stream, sent and not in the ledger yet; what came at once may add to it
+UNCHARGED_TOKENS = 64  # of a stream; so many are in the ledger before the last of them is sent
 BYTES_PER_TOKEN = 4  # of an input that no engine counted, because the caller left before it could
+RELEASE_S = 10.0  # for an engine to end its work
+
+Given = TypeVar("Given")
+Batch = tuple[Generated | TokenUsage, ...]
 
 log = logging.getLogger(__name__)
 
@@ -72,14 +77,14 @@ class Generation:
         self._streams = isinstance(spec, GenerateSpec) and spec.stream
         self._timer = TokenTimer(services.clock.now_ns())
         self._error: AntiphonError | None = None
-        self._patience: asyncio.Timeout | None = None
+        self._waiting: asyncio.Timeout | None = None  # for the engine
         self._counted: TokenUsage | None = None  # by the engine
         self._seen = self._seen_reasoning = 0  # tokens that passed, by our own count
         self._sent: TokenUsage | None = None  # what the caller has certainly been given, so far as it is charged for
         self._left = 0  # choices that have not ended
         self._final = False  # all have, and the engine has said what they took
         self._charged: dict[Dimension, int] = {}
-        self._last: dict[Dimension, int] = {}  # the sequence of its latest entry
+        self._last: dict[Dimension, int] = {}  # the sequence of the latest entry that charges for it
         self._sequence = 0
         self._unsettled: list[Entry] = []
         self._outcome = EntryKind.ABANDONED
@@ -88,8 +93,8 @@ class Generation:
     def fail(self, error: AntiphonError) -> None:
         """End the call with an error; the first one counts."""
         self._error = self._error or error
-        if self._patience and not self._patience.expired():
-            self._patience.reschedule(0)
+        if self._waiting and not self._waiting.expired():
+            self._waiting.reschedule(0)
 
     def drain(self) -> None:
         """The server is stopping. A generation ends by itself."""
@@ -99,35 +104,34 @@ class Generation:
     async def events(self) -> AsyncGenerator[tuple[LanguageOutput, ...], None]:
         """Everything the caller is told, as many at a time as came at once."""
         served = self._served
-        yield (Opened(served.version, served.fingerprint, served.deprecated_unix_s, served.sunset_unix_s),)
+        left_s = (self._deadline_ns - self._services.clock.now_ns()) / 1e9
+        overdue = EngineTimeout("The model took too long.")
+        giving_up = asyncio.get_running_loop().call_later(left_s, self.fail, overdue)
         try:
-            produce = self._embedded() if isinstance(self._spec, EmbedSpec) else self._generated(self._spec)
+            yield (Opened(served.version, served.fingerprint, served.deprecated_unix_s, served.sunset_unix_s),)
+            produce = self._embedded(self._spec) if isinstance(self._spec, EmbedSpec) else self._generated(self._spec)
             async with aclosing(produce) as produced:
                 async for events in produced:
                     yield events
         except AntiphonError as error:
             self.fail(error)
-            yield (Failed(error),)
+            yield (Failed(self._error or error),)
         except Exception as error:
             log.error("generation failed", exc_info=error, extra={"session": self.id})
             failure = InternalError("The server failed; this has been logged.")
             self.fail(failure)
-            yield (Failed(failure),)
+            yield (Failed(self._error or failure),)
+        finally:
+            giving_up.cancel()
 
     async def _generated(self, spec: GenerateSpec) -> AsyncGenerator[tuple[LanguageOutput, ...], None]:
         self._left = spec.choices
-        async with aclosing(self._served.generator().generate(spec, Call(self.id, self._deadline_ns))) as produced:
-            while True:
-                batch = await self._next(produced)
-                events = self._note(batch)
+        produced = self._served.generator().generate(spec, Call(self.id, self._deadline_ns))
+        try:
+            while not self._final:
+                events = self._note(await self._wait(lambda: anext(produced)))
                 if self._final:
-                    usage = self._so_far()
-                    await self._charge(usage)
-                    self._outcome = EntryKind.COMPLETED
-                    yield (*events, Completed(usage))
-                    self._measure(events)
-                    self._services.observer.generation(self._timer.measured(usage.output))
-                    return
+                    break
                 if not events:
                     continue
                 so_far = self._so_far()
@@ -136,26 +140,57 @@ class Generation:
                 yield events
                 self._sent = so_far
                 self._measure(events)
+            usage = self._so_far()
+            await self._charge(usage)
+            self._outcome = EntryKind.COMPLETED
+            yield (*events, Completed(usage))
+            self._measure(events)
+            self._services.observer.generation(self._timer.measured(usage.output))
+        finally:
+            await self._release(produced)
 
-    async def _next(
-        self, produced: AsyncGenerator[tuple[Generated | TokenUsage, ...], None]
-    ) -> tuple[Generated | TokenUsage, ...]:
-        """What the engine gives next. Raises what `fail` was told, and where the deadline passes."""
+    async def _embedded(self, spec: EmbedSpec) -> AsyncGenerator[tuple[LanguageOutput, ...], None]:
+        call = Call(self.id, self._deadline_ns)
+        embedded = await self._wait(lambda: self._served.embedder().embed(spec.texts, call))
+        await self._write(self._owed({Dimension.EMBEDDING_TOKENS: embedded.input_tokens}))
+        self._outcome = EntryKind.COMPLETED
+        yield (embedded, Completed(TokenUsage(embedded.input_tokens, 0)))
+
+    async def _wait(self, work: Callable[[], Awaitable[Given]]) -> Given:
+        """What the engine gives. Raises what `fail` was told, before or meanwhile."""
         if self._error:
             raise self._error
-        left_s = (self._deadline_ns - self._services.clock.now_ns()) / 1e9
         try:
-            async with asyncio.timeout(left_s) as self._patience:
-                return await anext(produced)
+            async with asyncio.timeout(None) as self._waiting:
+                return await work()
         except StopAsyncIteration:
-            raise InternalError("The engine ended without an end.") from None
+            raise EngineError("The engine ended without an end.") from None
         except TimeoutError:
             raise self._error or EngineTimeout("The model took too long.") from None
+        except asyncio.CancelledError:
+            task = asyncio.current_task()
+            if task and task.cancelling():
+                raise
+            raise EngineError("The engine was stopped.") from None  # its own work was cancelled, not this
         finally:
-            self._patience = None
+            self._waiting = None
 
-    def _note(self, batch: tuple[Generated | TokenUsage, ...]) -> tuple[Generated, ...]:
-        """Counts what passes; what is left of it is for the caller."""
+    async def _release(self, produced: AsyncGenerator[Batch, None]) -> None:
+        """Ends the engine's work; what goes wrong with that concerns nobody else. One that has said everything comes to
+        its own end, so that a connection to it is free for the next call.
+        """
+        try:
+            async with asyncio.timeout(RELEASE_S):
+                if self._final:
+                    await anext(produced, None)
+                await produced.aclose()
+        except Exception as error:
+            log.error("engine did not end", exc_info=error, extra={"session": self.id})
+
+    def _note(self, batch: Batch) -> tuple[Generated, ...]:
+        """Counts what passes; what is left of it is for the caller. Raises `EngineError` for a count of less than
+        nothing.
+        """
         counts = False
         for event in batch:
             match event:
@@ -167,6 +202,8 @@ class Generation:
                 case ChoiceEnded():
                     self._left -= 1
                 case TokenUsage():
+                    if not (0 <= event.cached <= event.input and 0 <= event.reasoning <= event.output):
+                        raise EngineError("The engine's count of tokens makes no sense.")
                     self._counted = event
                     self._final = self._left == 0
                     counts = True
@@ -176,24 +213,6 @@ class Generation:
         """After the transport took them."""
         if any(isinstance(e, TextDelta | ReasoningDelta | ToolCallStarted | ToolCallDelta) for e in events):
             self._timer.sent(self._services.clock.now_ns())
-
-    async def _embedded(self) -> AsyncGenerator[tuple[LanguageOutput, ...], None]:
-        assert isinstance(self._spec, EmbedSpec)
-        if self._error:
-            raise self._error
-        left_s = (self._deadline_ns - self._services.clock.now_ns()) / 1e9
-        try:
-            async with asyncio.timeout(left_s) as self._patience:
-                embedded: Embedded = await self._served.embedder().embed(
-                    self._spec.texts, Call(self.id, self._deadline_ns)
-                )
-        except TimeoutError:
-            raise self._error or EngineTimeout("The model took too long.") from None
-        finally:
-            self._patience = None
-        await self._write(self._owed({Dimension.EMBEDDING_TOKENS: embedded.input_tokens}))
-        self._outcome = EntryKind.COMPLETED
-        yield (embedded, Completed(TokenUsage(embedded.input_tokens, 0)))
 
     # -- the ledger ----------------------------------------------------------------------------------------------------
 
@@ -222,23 +241,26 @@ class Generation:
         """Durable on return."""
         await self._write(self._owed(_amounts(usage)))
 
-    def _owed(self, amounts: Mapping[Dimension, int]) -> list[Entry]:
+    def _owed(self, amounts: Mapping[Dimension, int], correct: bool = True) -> list[Entry]:
         """Entries for what is not charged yet. What was charged too much, because we counted more than the engine did
-        in the end, is corrected.
+        in the end, is corrected, unless `correct` says not.
         """
         entries = []
         for dimension, amount in amounts.items():
             more = amount - self._charged.get(dimension, 0)
-            if more:
-                kind = EntryKind.USAGE if more > 0 else EntryKind.CORRECTION
-                entries.append(self._entry(kind, dimension, more))
-                self._charged[dimension] = amount
+            if more > 0:
+                entries.append(self._entry(EntryKind.USAGE, dimension, more))
+                self._last[dimension] = entries[-1].sequence
+            elif more < 0 and correct:
+                corrects = Reference(self.id, self._last[dimension])
+                entries.append(self._entry(EntryKind.CORRECTION, dimension, more, corrects))
+            else:
+                continue
+            self._charged[dimension] = amount
         return entries
 
-    def _entry(self, kind: EntryKind, dimension: Dimension, amount: int) -> Entry:
+    def _entry(self, kind: EntryKind, dimension: Dimension, amount: int, corrects: Reference | None = None) -> Entry:
         number, self._sequence = self._sequence, self._sequence + 1
-        corrects = Reference(self.id, self._last[dimension]) if kind is EntryKind.CORRECTION else None
-        self._last[dimension] = number
         return Entry(
             project=self.principal.project,
             session=self.id,
@@ -264,11 +286,16 @@ class Generation:
         begun_ns = self._services.clock.now_ns()
         try:
             await self._services.ledger.append(self._unsettled, self._claim)
-        except AntiphonError:
-            self._unsettled = []  # refused, so not in the ledger
+        except AntiphonError as error:
+            for entry in self._unsettled:  # refused, so not in the ledger
+                if entry.quantity.dimension in self._charged:
+                    self._charged[entry.quantity.dimension] -= entry.quantity.amount
+            self._unsettled = []
+            if isinstance(error, Conflict):
+                self._claim = None  # another request's; what of this one was sent is paid for without
             raise
         took_ms = (self._services.clock.now_ns() - begun_ns) / NS_PER_MS
-        if self._claim is None or self._claim.replay_of is None:
+        if not self._replays:
             self._services.observer.tokens_metered(self.surface, self._served.version, self._unsettled, took_ms)
         self._unsettled = []
 
@@ -284,30 +311,41 @@ class Generation:
     async def _close(self, delivered: bool) -> None:
         completed = self._outcome is EntryKind.COMPLETED
         try:
-            entries = self._owed(_amounts(self._sent)) if self._streams and self._sent and not completed else []
-            entries = [entry for entry in entries if entry.kind is EntryKind.USAGE]
-            if self._sequence:
+            entries = []
+            if self._streams and self._sent and not completed:
+                entries = self._owed(_amounts(self._sent), correct=False)
+            if any(self._charged.values()):
                 outcome = self._outcome if delivered else EntryKind.ABANDONED
-                entries.append(self._entry(outcome, next(iter(self._last)), 0))
+                entries.append(self._entry(outcome, next(iter(self._charged)), 0))
             await self._write(entries)
         except AntiphonError:
             pass  # nothing more is delivered; the ledger's own recovery marks the session as abandoned
+        except Exception as error:
+            log.error("generation failed", exc_info=error, extra={"session": self.id})
         finally:
             self._on_close(self)
-            outcome_name = self._error.code if self._error else ("completed" if delivered else "abandoned")
-            self._services.observer.ended(self.surface, outcome_name)
-            log.info(
-                "session ended",
-                extra={
-                    "session": self.id,
-                    "project": self.principal.project,
-                    "key": self.principal.key_id,
-                    "surface": self.surface,
-                    "model": self._served.version,
-                    "outcome": outcome_name,
-                    "tokens": sum(self._charged.values()),
-                },
-            )
+            self._report(delivered, completed)
+
+    def _report(self, delivered: bool, completed: bool) -> None:
+        outcome = "completed" if completed and delivered else self._error.code if self._error else "abandoned"
+        self._services.observer.ended(self.surface, outcome)
+        log.info(
+            "session ended",
+            extra={
+                "session": self.id,
+                "project": self.principal.project,
+                "key": self.principal.key_id,
+                "surface": self.surface,
+                "model": self._served.version,
+                "outcome": outcome,
+                "tokens": 0 if self._replays else sum(self._charged.values()),
+            },
+        )
+
+    @property
+    def _replays(self) -> bool:
+        """Whether the caller has been charged for this before."""
+        return self._claim is not None and self._claim.replay_of is not None
 
 
 def _amounts(usage: TokenUsage) -> dict[Dimension, int]:

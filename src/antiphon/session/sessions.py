@@ -52,6 +52,7 @@ class Sessions:
         self._keys = keys
         self._bounds = bounds
         self._open: set[Session | Generation] = set()
+        self._generating = 0  # of those; counted, because there are many
         self._empty = asyncio.Event()
         self._empty.set()
         self._draining = False
@@ -98,14 +99,18 @@ class Sessions:
         spec: GenerateSpec | EmbedSpec,
         claim: Claim | None = None,
     ) -> Generation:
-        """Raises `UnknownModel`, `Draining`, `LedgerUnavailable`, or `CapacityError` if one more would be too many."""
+        """Raises `UnknownModel`, `CallerError` for a model of another kind, `Draining`, `LedgerUnavailable`, or
+        `CapacityError` if one more would be too many.
+        """
         served = self.languages.resolve(spec.model)
+        _ = served.embedder() if isinstance(spec, EmbedSpec) else served.generator()
         self._make_sure_it_may_begin()
-        if sum(isinstance(s, Generation) for s in self._open) >= self._bounds.generations:
+        if self._generating >= self._bounds.generations:
             raise CapacityError("Too many generations are running.", retry_after_s=RETRY_AFTER_S)
         deadline_ns = self._services.clock.now_ns() + self._bounds.generation_s * 1_000_000_000
         generation = Generation(self._services, id, principal, surface, served, spec, deadline_ns, self._closed, claim)
         self._open.add(generation)
+        self._generating += 1
         self._empty.clear()
         self._services.observer.opened(surface)
         return generation
@@ -173,7 +178,9 @@ class Sessions:
         return True
 
     def _closed(self, session: Session | Generation) -> None:
-        self._open.discard(session)
+        if session in self._open:
+            self._open.remove(session)
+            self._generating -= isinstance(session, Generation)
         if not self._open:
             self._empty.set()
 
