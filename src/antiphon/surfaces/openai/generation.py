@@ -73,9 +73,9 @@ def _join(path: str, name: str) -> str:
     return f"{path}.{name}" if path else name
 
 
-def refuse_given(given: object, names: Sequence[str], why: str) -> None:
-    """Raises `UnsupportedParameter` for the first of these fields that is not null."""
-    for name in names:
+def refuse_given(given: object, reasons: Sequence[tuple[str, str]]) -> None:
+    """`reasons` are (field, why not). Raises `UnsupportedParameter` for the first of these fields that is not null."""
+    for name, why in reasons:
         if getattr(given, name) is not None:
             raise UnsupportedParameter(f"'{name}' is not supported: {why}.", param=name)
 
@@ -87,7 +87,23 @@ def one_of(value: str | None, supported: tuple[str, ...], param: str) -> None:
         raise UnsupportedParameter(f"Supported values for '{param}': {listed}.", param=param)
 
 
-# -- labels and stop texts ---------------------------------------------------------------------------------------------
+# -- streams, labels and stop texts ------------------------------------------------------------------------------------
+
+
+class StreamOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    include_usage: bool | None = None
+    include_obfuscation: bool | None = None
+
+
+def includes_usage(options: StreamOptions | None, stream: bool) -> bool:
+    """Whether a stream of a chat or a completion says its usage."""
+    if options is None:
+        return False
+    if not stream:
+        raise CallerError("'stream_options' needs 'stream': true.", param="stream_options")
+    if options.include_obfuscation:
+        raise UnsupportedParameter("Streams are not obfuscated here.", param="stream_options.include_obfuscation")
+    return options.include_usage is True
 
 
 def tags(metadata: dict[str, str] | None) -> tuple[str, ...]:
@@ -125,7 +141,7 @@ def tool_choice(mode: ToolMode | None, name: str, tools: Sequence[Tool], param: 
     `param` is where that name stands.
     """
     if mode is None:
-        return ToolChoice(ToolMode.AUTO if tools else ToolMode.NONE)
+        return ToolChoice()
     if mode is ToolMode.REQUIRED and not tools:
         raise CallerError("'tool_choice' needs 'tools'.", param="tool_choice")
     if name and all(each.name != name for each in tools):

@@ -2,12 +2,14 @@
 how an error looks. What a caller did not ask for is left out of an answer, never sent as null.
 """
 
+from email.utils import formatdate
 from typing import Any, Literal
 
 import msgspec
 from msgspec import UNSET, Struct, UnsetType
 
 from antiphon.core.errors import AntiphonError, BadMedia, CapacityError, Unauthenticated
+from antiphon.core.events import Opened
 from antiphon.core.wire import Opening, Response
 
 JSON = "application/json"
@@ -38,6 +40,24 @@ class TokenUsage(Struct, frozen=True, tag="tokens"):
     output_tokens: int
     total_tokens: int
     input_token_details: InputTokenDetails
+
+
+class PromptTokensDetails(Struct, frozen=True):
+    cached_tokens: int
+
+
+class CompletionTokensDetails(Struct, frozen=True):
+    reasoning_tokens: int
+
+
+class CompletionUsage(Struct, frozen=True):
+    """What a chat or a completion took, of all its choices together."""
+
+    prompt_tokens: int
+    completion_tokens: int
+    total_tokens: int
+    prompt_tokens_details: PromptTokensDetails
+    completion_tokens_details: CompletionTokensDetails
 
 
 # -- answers -----------------------------------------------------------------------------------------------------------
@@ -101,6 +121,108 @@ class TextDone(Struct, frozen=True, tag="transcript.text.done"):
     logprobs: list[Logprob] | UnsetType = UNSET
 
 
+class TopLogprob(Struct, frozen=True):
+    """`bytes` is null where a token is a part of a character."""
+
+    token: str
+    logprob: float
+    bytes: list[int] | None
+
+
+class TokenLogprob(TopLogprob, frozen=True):
+    top_logprobs: list[TopLogprob]
+
+
+class ChoiceLogprobs(Struct, frozen=True):
+    content: list[TokenLogprob]
+    refusal: None = None
+
+
+class FunctionCall(Struct, frozen=True):
+    name: str
+    arguments: str
+
+
+class ToolCall(Struct, frozen=True):
+    id: str
+    function: FunctionCall
+    type: Literal["function"] = "function"
+
+
+class ToolCallStart(Struct, frozen=True):
+    """In a stream: a call begins, its arguments follow."""
+
+    index: int
+    id: str
+    function: FunctionCall
+    type: Literal["function"] = "function"
+
+
+class FunctionArguments(Struct, frozen=True):
+    arguments: str
+
+
+class ToolCallMore(Struct, frozen=True):
+    index: int
+    function: FunctionArguments
+
+
+class ChatMessage(Struct, frozen=True):
+    """`content` and `refusal` are null where there are none: generated clients require the keys. OpenAI has no
+    `reasoning_content`; it is where clients of open models look for what a model thought.
+    """
+
+    content: str | None
+    refusal: None = None
+    reasoning_content: str | UnsetType = UNSET
+    tool_calls: list[ToolCall] | UnsetType = UNSET
+    role: Literal["assistant"] = "assistant"
+
+
+class ChatChoice(Struct, frozen=True):
+    index: int
+    message: ChatMessage
+    logprobs: ChoiceLogprobs | None
+    finish_reason: str
+
+
+class ChatCompletion(Struct, frozen=True):
+    id: str
+    created: int
+    model: str
+    choices: list[ChatChoice]
+    usage: CompletionUsage
+    system_fingerprint: str | UnsetType = UNSET
+    service_tier: Literal["default"] | UnsetType = UNSET
+    object: Literal["chat.completion"] = "chat.completion"
+
+
+class TextLogprobs(Struct, frozen=True):
+    """Of a completion's tokens. `text_offset` is where each begins in the text that was generated, in characters."""
+
+    tokens: list[str]
+    token_logprobs: list[float]
+    top_logprobs: list[dict[str, float]]
+    text_offset: list[int]
+
+
+class TextChoice(Struct, frozen=True):
+    index: int
+    text: str
+    logprobs: TextLogprobs | None
+    finish_reason: str
+
+
+class TextCompletion(Struct, frozen=True):
+    id: str
+    created: int
+    model: str
+    choices: list[TextChoice]
+    usage: CompletionUsage
+    system_fingerprint: str | UnsetType = UNSET
+    object: Literal["text_completion"] = "text_completion"
+
+
 class Model(Struct, frozen=True):
     id: str
     created: int
@@ -157,13 +279,25 @@ def headers(opening: Opening, content_type: str) -> tuple[tuple[str, str], ...]:
     return (("content-type", content_type), ("x-request-id", opening.request_id))
 
 
+def lifecycle(opened: Opened) -> tuple[tuple[str, str], ...]:
+    """Headers that say from when on a model is deprecated (RFC 9745) and when it will be gone (RFC 8594)."""
+    told: tuple[tuple[str, str], ...] = ()
+    if opened.deprecated_unix_s is not None:
+        told += (("deprecation", f"@{opened.deprecated_unix_s}"),)
+    if opened.sunset_unix_s is not None:
+        told += (("sunset", formatdate(opened.sunset_unix_s, usegmt=True)),)
+    return told
+
+
 class Endpoint:
     """What OpenAI's endpoints share."""
 
     def credential(self, opening: Opening) -> str | None:
-        """`Authorization: Bearer KEY`; the scheme in any case (RFC 9110, section 11.1)."""
+        """`Authorization: Bearer KEY`, the scheme in any case (RFC 9110, section 11.1), or Azure's `api-key: KEY`."""
         scheme, _, key = opening.headers.get("authorization", "").partition(" ")
-        return key.strip() or None if scheme.lower() == "bearer" else None
+        if scheme.lower() != "bearer":
+            key = opening.headers.get("api-key", "")
+        return key.strip() or None
 
     def refuse(self, opening: Opening, error: AntiphonError) -> Response:
         extra: tuple[tuple[str, str], ...] = ()

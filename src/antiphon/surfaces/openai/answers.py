@@ -1,0 +1,212 @@
+"""What a chat's and a completion's answers share: whole ones, collected, and streams of server-sent events.
+
+Nothing is sent before there is output, so a failure until then has its own status; in a stream that has begun it is an
+`error` event. A stream ends with `[DONE]`. What no chunk of a stream changes is encoded once.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import ClassVar
+
+import msgspec
+
+from antiphon.core.errors import AntiphonError
+from antiphon.core.events import (
+    ChoiceEnded,
+    Completed,
+    Failed,
+    FinishReason,
+    LanguageOutput,
+    Opened,
+    ReasoningDelta,
+    ScoredToken,
+    TextDelta,
+    TokenUsage,
+    ToolCallDelta,
+    ToolCallStarted,
+)
+from antiphon.core.wire import NOTHING, Close, Head, Opening, Step
+from antiphon.surfaces.openai import wire
+
+LEAST_LOGPROB = -9999.0  # OpenAI's own word for one that is next to impossible
+BROKEN = "\ufffd"  # stands in a token that is a part of a character only
+
+encode = msgspec.json.Encoder().encode
+Render = Callable[["Whole", list["Choice"], wire.CompletionUsage], msgspec.Struct]
+
+
+@dataclass(slots=True)
+class Call:
+    """A tool call, as far as it has come."""
+
+    id: str
+    name: str
+    arguments: list[str] = field(default_factory=list)
+
+
+@dataclass(slots=True)
+class Choice:
+    """One output, as far as it has come."""
+
+    texts: list[str] = field(default_factory=list)
+    thoughts: list[str] = field(default_factory=list)
+    scored: list[ScoredToken] = field(default_factory=list)
+    calls: dict[int, Call] = field(default_factory=dict)
+    reason: FinishReason = FinishReason.STOP
+
+
+class Answer:
+    """One call's: its head, and how it fails. `id` is what the answer is called, `created_unix_s` when it began."""
+
+    def __init__(self, endpoint: wire.Endpoint, opening: Opening, id_prefix: str, content_type: str) -> None:
+        self.id = id_prefix + opening.request_id.replace("-", "")
+        self.created_unix_s = opening.received_unix_ms // 1000
+        self.opened = Opened("")
+        self._endpoint = endpoint
+        self._opening = opening
+        self._content_type = content_type
+        self._headed = False
+
+    def _send(self, body: bytes, close: Close | None = None) -> Step:
+        if self._headed:
+            return Step((), (body,), close)
+        self._headed = True
+        headers = wire.headers(self._opening, self._content_type) + wire.lifecycle(self.opened)
+        return Step((), (Head(200, headers), body), close)
+
+    def _fail(self, error: AntiphonError) -> Step:
+        if self._headed:
+            return Step((), (b"event: error\ndata: " + encode(wire.error_body(error)) + b"\n\n",), Close())
+        refusal = self._endpoint.refuse(self._opening, error)
+        return Step((), (Head(refusal.status, refusal.headers), refusal.body), Close())
+
+
+class Whole(Answer):
+    """An answer that is sent when it is complete."""
+
+    def __init__(
+        self,
+        endpoint: wire.Endpoint,
+        opening: Opening,
+        id_prefix: str,
+        choices: int,
+        render: Render,
+    ) -> None:
+        super().__init__(endpoint, opening, id_prefix, wire.JSON)
+        self._choices = [Choice() for _ in range(choices)]
+        self._render = render
+
+    def emit(self, event: LanguageOutput, now_ns: int) -> Step:
+        match event:
+            case TextDelta():
+                choice = self._choices[event.choice]
+                choice.texts.append(event.text)
+                choice.scored += event.scored
+            case ReasoningDelta():
+                self._choices[event.choice].thoughts.append(event.text)
+            case ToolCallStarted():
+                self._choices[event.choice].calls[event.index] = Call(event.id, event.name)
+            case ToolCallDelta():
+                self._choices[event.choice].calls[event.index].arguments.append(event.arguments)
+            case ChoiceEnded():
+                self._choices[event.choice].reason = event.reason
+            case Opened():
+                self.opened = event
+            case Completed():
+                return self._send(encode(self._render(self, self._choices, usage(event.usage))), Close())
+            case Failed():
+                return self._fail(event.error)
+        return NOTHING
+
+
+class Streamed(Answer, ABC):
+    """An answer that is sent as it comes, each event a chunk with the news of one choice.
+
+    `fields` are what every chunk holds beside what all have; with `with_usage` each has a `usage`, null but in one
+    more, at the end. `BEFORE` and `AFTER` enclose a choice's news.
+    """
+
+    BEFORE: ClassVar[bytes]
+    AFTER: ClassVar[bytes]
+
+    def __init__(
+        self,
+        endpoint: wire.Endpoint,
+        opening: Opening,
+        id_prefix: str,
+        choices: int,
+        fields: dict[str, str],
+        with_usage: bool,
+    ) -> None:
+        super().__init__(endpoint, opening, id_prefix, wire.EVENTS)
+        self._choices = choices
+        self._fields = fields
+        self._with_usage = with_usage
+        self._start = b""
+        self._starts: list[bytes] = []  # of each choice's chunks
+        self._end = b'}],"usage":null}\n\n' if with_usage else b"}]}\n\n"
+        self._running = self.AFTER + b',"finish_reason":null' + self._end
+
+    def emit(self, event: LanguageOutput, now_ns: int) -> Step:
+        match event:
+            case TextDelta():
+                return self._text(event) if event.text or event.scored else NOTHING
+            case ReasoningDelta() | ToolCallStarted() | ToolCallDelta():
+                return self._beside(event)
+            case ChoiceEnded():
+                return self._ended(event)
+            case Opened():
+                self._begin(event)
+            case Completed():
+                return self._completed(event.usage)
+            case Failed():
+                return self._fail(event.error)
+        return NOTHING
+
+    @abstractmethod
+    def _text(self, event: TextDelta) -> Step: ...
+
+    @abstractmethod
+    def _beside(self, event: ReasoningDelta | ToolCallStarted | ToolCallDelta) -> Step: ...
+
+    @abstractmethod
+    def _ended(self, event: ChoiceEnded) -> Step: ...
+
+    def _chunk(self, choice: int, news: bytes) -> Step:
+        """Of a choice that goes on."""
+        return self._send(self._starts[choice] + news + self._running)
+
+    def _last(self, choice: int, news: bytes, reason: str) -> Step:
+        return self._send(
+            b'%b%b%b,"finish_reason":"%b"%b' % (self._starts[choice], news, self.AFTER, reason.encode(), self._end)
+        )
+
+    def _begin(self, opened: Opened) -> None:
+        """What every chunk begins with is known now."""
+        self.opened = opened
+        told = {"id": self.id, "created": self.created_unix_s, "model": opened.model, **self._fields}
+        if opened.fingerprint:
+            told["system_fingerprint"] = opened.fingerprint
+        self._start = b"data: " + encode(told)[:-1] + b',"choices":['
+        self._starts = [self._start + self.BEFORE % choice for choice in range(self._choices)]
+
+    def _completed(self, used: TokenUsage) -> Step:
+        body = b"data: [DONE]\n\n"
+        if self._with_usage:
+            body = self._start + b'],"usage":' + encode(usage(used)) + b"}\n\n" + body
+        return self._send(body, Close())
+
+
+def usage(used: TokenUsage) -> wire.CompletionUsage:
+    return wire.CompletionUsage(
+        used.input,
+        used.output,
+        used.input + used.output,
+        wire.PromptTokensDetails(used.cached),
+        wire.CompletionTokensDetails(used.reasoning),
+    )
+
+
+def logprob(value: float) -> float:
+    return max(value, LEAST_LOGPROB)

@@ -1,0 +1,237 @@
+"""`POST /v1/chat/completions`: a conversation in, its next message out, whole or as server-sent events.
+
+Every parameter is honoured or refused. Those that only label or bucket a call for its sender (`user`,
+`safety_identifier`, `prompt_cache_key`) change no answer; `metadata` is kept with the usage.
+"""
+
+from collections.abc import Sequence
+from typing import Annotated, Any
+
+import msgspec
+from msgspec import UNSET, Meta, Struct
+
+from antiphon.core.errors import CallerError, UnsupportedParameter
+from antiphon.core.events import ChoiceEnded, ReasoningDelta, ScoredToken, TextDelta, ToolCallDelta, ToolCallStarted
+from antiphon.core.ports import Asked
+from antiphon.core.specs import GenerateSpec, Sampling
+from antiphon.core.wire import Close, Opening, Step
+from antiphon.surfaces.openai import generation as shared
+from antiphon.surfaces.openai import wire
+from antiphon.surfaces.openai.addressing import model_of
+from antiphon.surfaces.openai.answers import BROKEN, Choice, Render, Streamed, Whole, encode, logprob
+from antiphon.surfaces.openai.messages import Turn, conversation
+
+ID_PREFIX = "chatcmpl-"
+
+
+class ChatRequest(Struct, frozen=True, forbid_unknown_fields=True):
+    """The body. `None` is absent, as null is."""
+
+    messages: Annotated[list[Turn], Meta(min_length=1)]
+    model: str | None = None
+    stream: bool | None = None
+    stream_options: shared.StreamOptions | None = None
+    n: shared.Choices | None = None
+    max_completion_tokens: shared.Tokens | None = None
+    max_tokens: shared.Tokens | None = None
+    temperature: shared.Temperature | None = None
+    top_p: shared.TopP | None = None
+    stop: shared.Stop | None = None
+    seed: shared.Seed | None = None
+    presence_penalty: shared.Penalty | None = None
+    frequency_penalty: shared.Penalty | None = None
+    logprobs: bool | None = None
+    top_logprobs: shared.TopLogprobs | None = None
+    response_format: shared.ResponseFormat | None = None
+    tools: shared.ToolList | None = None
+    tool_choice: str | shared.NamedTool | None = None
+    parallel_tool_calls: bool | None = None
+    metadata: shared.Metadata | None = None
+    user: str | None = None
+    safety_identifier: str | None = None
+    prompt_cache_key: str | None = None
+    store: bool | None = None
+    service_tier: str | None = None
+    reasoning_effort: str | None = None
+    verbosity: str | None = None
+    modalities: list[str] | None = None
+    logit_bias: dict[str, Any] | None = None
+    audio: Any = None
+    function_call: Any = None
+    functions: Any = None
+    moderation: Any = None
+    prediction: Any = None
+    prompt_cache_options: Any = None
+    prompt_cache_retention: Any = None
+    web_search_options: Any = None
+
+
+_REFUSED = (
+    ("audio", "the models here do not speak"),
+    ("function_call", "it has given way to 'tool_choice'"),
+    ("functions", "they have given way to 'tools'"),
+    ("moderation", "there is no moderation here"),
+    ("prediction", "there are no predicted outputs here"),
+    ("prompt_cache_options", "prefixes are cached by themselves"),
+    ("prompt_cache_retention", "prefixes are cached by themselves"),
+    ("web_search_options", "there is no search here"),
+)
+_DECODER = msgspec.json.Decoder(ChatRequest)
+
+
+class ChatCompletions(wire.Endpoint):
+    """The endpoint."""
+
+    max_body_bytes = shared.MAX_BODY_BYTES
+
+    def negotiate(self, opening: Opening, body: bytes) -> Asked:
+        """Raises some `CallerError`, whose `param` is the path of the field."""
+        request = shared.decode(_DECODER, body)
+        model = model_of(opening, request.model)
+        _refuse(request)
+        tools = shared.chat_tools(request.tools)
+        stream = request.stream is True
+        with_usage = shared.includes_usage(request.stream_options, stream)
+        spec = GenerateSpec(
+            model=model,
+            prompt=conversation(request.messages),
+            choices=request.n or 1,
+            sampling=_sampling(request),
+            format=shared.chat_format(request.response_format),
+            tools=tools,
+            tool_choice=shared.chat_tool_choice(request.tool_choice, tools),
+            parallel_tool_calls=request.parallel_tool_calls is not False,
+            stream=stream,
+            tags=shared.tags(request.metadata),
+        )
+        tiered = request.service_tier is not None
+        if not stream:
+            return Asked(spec, Whole(self, opening, ID_PREFIX, spec.choices, _renderer(tiered)))
+        return Asked(spec, ChatStream(self, opening, spec.choices, tiered, with_usage))
+
+
+def _refuse(request: ChatRequest) -> None:
+    """Parameters of which one value at most is honoured."""
+    shared.refuse_given(request, _REFUSED)
+    if request.store:
+        raise UnsupportedParameter("Chat completions are not stored here.", param="store")
+    if request.logit_bias:
+        raise UnsupportedParameter("Single tokens cannot be biased here.", param="logit_bias")
+    if request.modalities is not None and request.modalities != ["text"]:
+        raise UnsupportedParameter("The models here answer in text only.", param="modalities")
+    shared.one_of(request.service_tier, ("auto", "default"), "service_tier")
+    shared.one_of(request.reasoning_effort, ("none",), "reasoning_effort")
+    shared.one_of(request.verbosity, ("medium",), "verbosity")
+
+
+def _sampling(request: ChatRequest) -> Sampling:
+    if request.max_tokens is not None and request.max_completion_tokens is not None:
+        raise CallerError("'max_completion_tokens' stands in place of 'max_tokens'.", param="max_tokens")
+    if request.top_logprobs is not None and not request.logprobs:
+        raise CallerError("'top_logprobs' needs 'logprobs': true.", param="top_logprobs")
+    return Sampling(
+        max_tokens=request.max_completion_tokens or request.max_tokens,
+        temperature=request.temperature,
+        top_p=request.top_p,
+        stop=shared.stops(request.stop),
+        seed=request.seed,
+        presence_penalty=request.presence_penalty or 0.0,
+        frequency_penalty=request.frequency_penalty or 0.0,
+        logprobs=request.logprobs is True,
+        top_logprobs=request.top_logprobs or 0,
+    )
+
+
+# -- whole -------------------------------------------------------------------------------------------------------------
+
+
+def _renderer(tiered: bool) -> Render:
+    """`tiered` says that the caller chose a service tier, and so is told the one that served."""
+
+    def render(answer: Whole, choices: Sequence[Choice], usage: wire.CompletionUsage) -> wire.ChatCompletion:
+        return wire.ChatCompletion(
+            id=answer.id,
+            created=answer.created_unix_s,
+            model=answer.opened.model,
+            choices=[_choice(*pair) for pair in enumerate(choices)],
+            usage=usage,
+            system_fingerprint=answer.opened.fingerprint or UNSET,
+            service_tier="default" if tiered else UNSET,
+        )
+
+    return render
+
+
+def _choice(index: int, choice: Choice) -> wire.ChatChoice:
+    text = "".join(choice.texts)
+    calls = [
+        wire.ToolCall(call.id, wire.FunctionCall(call.name, "".join(call.arguments)))
+        for _, call in sorted(choice.calls.items())
+    ]
+    message = wire.ChatMessage(
+        content=text if text or not calls else None,
+        reasoning_content="".join(choice.thoughts) or UNSET,
+        tool_calls=calls or UNSET,
+    )
+    logprobs = _logprobs(choice.scored) if choice.scored else None
+    return wire.ChatChoice(index, message, logprobs, choice.reason)
+
+
+def _logprobs(scored: Sequence[ScoredToken]) -> wire.ChoiceLogprobs:
+    return wire.ChoiceLogprobs(
+        [
+            wire.TokenLogprob(
+                token.text,
+                logprob(token.logprob),
+                _bytes(token.text),
+                [wire.TopLogprob(each.text, logprob(each.logprob), _bytes(each.text)) for each in token.top],
+            )
+            for token in scored
+        ]
+    )
+
+
+def _bytes(token: str) -> list[int] | None:
+    return None if BROKEN in token else list(token.encode())
+
+
+# -- streamed ----------------------------------------------------------------------------------------------------------
+
+
+class ChatStream(Streamed):
+    """Chunks with deltas; the first one of each choice says whose turn it is.
+
+    Those come in the order of the choices, before anything else, because the official SDK's stream helper counts on it.
+    """
+
+    BEFORE = b'{"index":%d,"delta":{'
+    AFTER = b"}"
+
+    def __init__(self, endpoint: wire.Endpoint, opening: Opening, choices: int, tiered: bool, with_usage: bool) -> None:
+        fields = {"object": "chat.completion.chunk"} | ({"service_tier": "default"} if tiered else {})
+        super().__init__(endpoint, opening, ID_PREFIX, choices, fields, with_usage)
+
+    def _send(self, body: bytes, close: Close | None = None) -> Step:
+        if not self._headed:
+            body = b"".join([start + b'"role":"assistant"' + self._running for start in self._starts]) + body
+        return super()._send(body, close)
+
+    def _text(self, event: TextDelta) -> Step:
+        news = b'"content":' + encode(event.text)
+        if event.scored:
+            news += b'},"logprobs":' + encode(_logprobs(event.scored))
+            return self._send(self._starts[event.choice] + news + self._running[1:])  # its delta ends before
+        return self._chunk(event.choice, news)
+
+    def _beside(self, event: ReasoningDelta | ToolCallStarted | ToolCallDelta) -> Step:
+        match event:
+            case ReasoningDelta():
+                return self._chunk(event.choice, b'"reasoning_content":' + encode(event.text))
+            case ToolCallStarted():
+                news = encode(wire.ToolCallStart(event.index, event.id, wire.FunctionCall(event.name, "")))
+            case ToolCallDelta():
+                news = encode(wire.ToolCallMore(event.index, wire.FunctionArguments(event.arguments)))
+        return self._chunk(event.choice, b'"tool_calls":[' + news + b"]")
+
+    def _ended(self, event: ChoiceEnded) -> Step:
+        return self._last(event.choice, b"", event.reason)

@@ -1,0 +1,156 @@
+"""`POST /v1/completions`: a raw text in, what follows it out, whole or as server-sent events.
+
+The legacy endpoint: one prompt, as text. The model sees it as it is, with no conversation around it.
+"""
+
+from collections.abc import Sequence
+from typing import Annotated, Any
+
+import msgspec
+from msgspec import UNSET, Meta, Struct
+
+from antiphon.core.errors import CallerError, UnsupportedParameter
+from antiphon.core.events import ChoiceEnded, ReasoningDelta, ScoredToken, TextDelta, ToolCallDelta, ToolCallStarted
+from antiphon.core.ports import Asked
+from antiphon.core.specs import GenerateSpec, Sampling
+from antiphon.core.wire import NOTHING, Opening, Step
+from antiphon.surfaces.openai import generation as shared
+from antiphon.surfaces.openai import wire
+from antiphon.surfaces.openai.addressing import model_of
+from antiphon.surfaces.openai.answers import Choice, Streamed, Whole, encode, logprob
+
+ID_PREFIX = "cmpl-"
+DEFAULT_MAX_TOKENS = 16  # OpenAI's own, for this endpoint only
+
+
+class CompletionRequest(Struct, frozen=True, forbid_unknown_fields=True):
+    """The body. `None` is absent, as null is."""
+
+    prompt: str | list[Any] | None = None
+    model: str | None = None
+    stream: bool | None = None
+    stream_options: shared.StreamOptions | None = None
+    n: shared.Choices | None = None
+    best_of: int | None = None
+    max_tokens: shared.Tokens | None = None
+    temperature: shared.Temperature | None = None
+    top_p: shared.TopP | None = None
+    stop: shared.Stop | None = None
+    seed: shared.Seed | None = None
+    presence_penalty: shared.Penalty | None = None
+    frequency_penalty: shared.Penalty | None = None
+    logprobs: Annotated[int, Meta(ge=0, le=5)] | None = None
+    logit_bias: dict[str, Any] | None = None
+    echo: bool | None = None
+    suffix: str | None = None
+    user: str | None = None
+
+
+_DECODER = msgspec.json.Decoder(CompletionRequest)
+
+
+class Completions(wire.Endpoint):
+    """The endpoint."""
+
+    max_body_bytes = shared.MAX_BODY_BYTES
+
+    def negotiate(self, opening: Opening, body: bytes) -> Asked:
+        """Raises some `CallerError`, whose `param` is the path of the field."""
+        request = shared.decode(_DECODER, body)
+        model = model_of(opening, request.model)
+        choices = request.n or 1
+        _refuse(request, choices)
+        stream = request.stream is True
+        with_usage = shared.includes_usage(request.stream_options, stream)
+        sampling = Sampling(
+            max_tokens=request.max_tokens or DEFAULT_MAX_TOKENS,
+            temperature=request.temperature,
+            top_p=request.top_p,
+            stop=shared.stops(request.stop),
+            seed=request.seed,
+            presence_penalty=request.presence_penalty or 0.0,
+            frequency_penalty=request.frequency_penalty or 0.0,
+            logprobs=request.logprobs is not None,
+            top_logprobs=request.logprobs or 0,
+        )
+        spec = GenerateSpec(model, _prompt(request.prompt), choices, sampling, stream=stream)
+        if stream:
+            return Asked(spec, CompletionStream(self, opening, choices, with_usage))
+        return Asked(spec, Whole(self, opening, ID_PREFIX, choices, _completion))
+
+
+def _refuse(request: CompletionRequest, choices: int) -> None:
+    """Parameters of which one value at most is honoured."""
+    if request.best_of not in (None, choices):
+        raise UnsupportedParameter("All outputs are given back: 'best_of' may only be 'n'.", param="best_of")
+    if request.logit_bias:
+        raise UnsupportedParameter("Single tokens cannot be biased here.", param="logit_bias")
+    if request.echo:
+        raise UnsupportedParameter("The prompt is not given back here.", param="echo")
+    if request.suffix:
+        raise UnsupportedParameter("Text cannot be inserted before a suffix here.", param="suffix")
+
+
+def _prompt(given: str | list[Any] | None) -> str:
+    """A text, or a list of one."""
+    if isinstance(given, list):
+        if len(given) != 1 or not isinstance(given[0], str):
+            raise UnsupportedParameter("One prompt at a time, as text.", param="prompt")
+        given = given[0]
+    if not given:
+        raise CallerError("There is nothing to complete.", param="prompt")
+    return given
+
+
+def _completion(answer: Whole, choices: Sequence[Choice], usage: wire.CompletionUsage) -> wire.TextCompletion:
+    return wire.TextCompletion(
+        id=answer.id,
+        created=answer.created_unix_s,
+        model=answer.opened.model,
+        choices=[_choice(*pair) for pair in enumerate(choices)],
+        usage=usage,
+        system_fingerprint=answer.opened.fingerprint or UNSET,
+    )
+
+
+def _choice(index: int, choice: Choice) -> wire.TextChoice:
+    logprobs = _logprobs(choice.scored, 0) if choice.scored else None
+    return wire.TextChoice(index, "".join(choice.texts), logprobs, choice.reason)
+
+
+def _logprobs(scored: Sequence[ScoredToken], offset: int) -> wire.TextLogprobs:
+    """`offset` is where the first token begins. The one that was chosen is always among the top ones."""
+    tokens = [token.text for token in scored]
+    tops = [
+        {each.text: logprob(each.logprob) for each in token.top} | {token.text: logprob(token.logprob)}
+        for token in scored
+    ]
+    offsets = []
+    for token in tokens:
+        offsets.append(offset)
+        offset += len(token)
+    return wire.TextLogprobs(tokens, [logprob(token.logprob) for token in scored], tops, offsets)
+
+
+class CompletionStream(Streamed):
+    """Chunks with more text. A raw text is followed by nothing but text."""
+
+    BEFORE = b'{"index":%d,"text":'
+    AFTER = b""
+
+    def __init__(self, endpoint: wire.Endpoint, opening: Opening, choices: int, with_usage: bool) -> None:
+        super().__init__(endpoint, opening, ID_PREFIX, choices, {"object": "text_completion"}, with_usage)
+        self._lengths = [0] * choices  # of the tokens so far, in characters
+
+    def _text(self, event: TextDelta) -> Step:
+        logprobs = b"null"
+        if event.scored:
+            logprobs = encode(_logprobs(event.scored, self._lengths[event.choice]))
+            self._lengths[event.choice] += sum(len(token.text) for token in event.scored)
+        return self._chunk(event.choice, encode(event.text) + b',"logprobs":' + logprobs)
+
+    def _beside(self, event: ReasoningDelta | ToolCallStarted | ToolCallDelta) -> Step:
+        return NOTHING
+
+    def _ended(self, event: ChoiceEnded) -> Step:
+        return self._last(event.choice, b'"","logprobs":null', event.reason)

@@ -1,0 +1,134 @@
+"""The messages of a chat, as values of `core.specs`.
+
+A content of several text parts is one text, a line for each. What only some roles may carry is refused on the others.
+Of a message that an SDK gives back as it came, what the SDK or the model made of it for the caller (`parsed`,
+`annotations`, `reasoning_content`) is not shown to the model again.
+"""
+
+from typing import Any
+
+from msgspec import Struct
+
+from antiphon.core.errors import CallerError, UnsupportedParameter
+from antiphon.core.specs import Message, Role, ToolCall
+
+
+class Part(Struct, frozen=True, forbid_unknown_fields=True):
+    """A part of a content."""
+
+    type: str
+    text: str | None = None
+    refusal: str | None = None
+    image_url: Any = None
+    input_audio: Any = None
+    file: Any = None
+
+
+class CalledFunction(Struct, frozen=True, forbid_unknown_fields=True):
+    name: str
+    arguments: str
+    parsed_arguments: Any = None
+
+
+class Called(Struct, frozen=True, forbid_unknown_fields=True):
+    """A tool call of an earlier answer; `index` is left over from a stream."""
+
+    id: str
+    type: str = "function"
+    function: CalledFunction | None = None
+    custom: Any = None
+    index: int | None = None
+
+
+class Turn(Struct, frozen=True, forbid_unknown_fields=True):
+    """One message, of any role."""
+
+    role: str
+    content: str | list[Part] | None = None
+    name: str | None = None
+    refusal: str | None = None
+    tool_calls: list[Called] | None = None
+    tool_call_id: str | None = None
+    function_call: Any = None
+    audio: Any = None
+    annotations: list[Any] | None = None
+    reasoning_content: str | None = None
+    parsed: Any = None
+
+
+_ROLES = {
+    "developer": Role.SYSTEM,
+    "system": Role.SYSTEM,
+    "user": Role.USER,
+    "assistant": Role.ASSISTANT,
+    "tool": Role.TOOL,
+}
+_ASSISTANTS = ("refusal", "tool_calls", "function_call", "audio", "annotations", "reasoning_content", "parsed")
+# What a message of each role may not carry.
+_FOREIGN = {
+    Role.SYSTEM: (*_ASSISTANTS, "tool_call_id"),
+    Role.USER: (*_ASSISTANTS, "tool_call_id"),
+    Role.ASSISTANT: ("tool_call_id", "function_call", "audio"),
+    Role.TOOL: _ASSISTANTS,
+}
+
+
+def conversation(turns: list[Turn]) -> tuple[Message, ...]:
+    """Raises `CallerError` for a message that makes no sense, `UnsupportedParameter` for what is not text."""
+    return tuple([_message(turn, place) for place, turn in enumerate(turns)])
+
+
+def _message(turn: Turn, place: int) -> Message:
+    role = _ROLES.get(turn.role)
+    if role is None:
+        param = f"messages[{place}].role"
+        raise UnsupportedParameter(f"Supported values for '{param}': {', '.join(_ROLES)}.", param=param)
+    for field in _FOREIGN[role]:
+        if getattr(turn, field) is not None:
+            param = f"messages[{place}].{field}"
+            raise UnsupportedParameter(f"'{param}' is not supported with this role.", param=param)
+    name = turn.name or ""
+    if role is Role.ASSISTANT:
+        return _assistant(turn, place, name)
+    if role is Role.TOOL and turn.tool_call_id is None:
+        raise _missing(f"messages[{place}].tool_call_id")
+    return Message(role, _text(turn.content, place), name, (), turn.tool_call_id or "")
+
+
+def _assistant(turn: Turn, place: int, name: str) -> Message:
+    """What it said is its content, its refusal or both; who calls a tool may say nothing."""
+    calls = tuple([_call(call, f"messages[{place}].tool_calls[{n}]") for n, call in enumerate(turn.tool_calls or ())])
+    if turn.content is None and (calls or turn.refusal):
+        return Message(Role.ASSISTANT, turn.refusal or "", name, calls)
+    text = _text(turn.content, place, ("text", "refusal"))
+    return Message(Role.ASSISTANT, f"{text}\n{turn.refusal}" if turn.refusal else text, name, calls)
+
+
+def _text(content: str | list[Part] | None, place: int, kinds: tuple[str, ...] = ("text",)) -> str:
+    if isinstance(content, str):
+        return content
+    param = f"messages[{place}].content"
+    if content is None:
+        raise _missing(param)
+    return "\n".join([_part(part, kinds, f"{param}[{n}]") for n, part in enumerate(content)])
+
+
+def _part(part: Part, kinds: tuple[str, ...], param: str) -> str:
+    if part.type not in kinds:
+        raise UnsupportedParameter(f"'{param}' must be of type {' or '.join(kinds)} here.", param=param)
+    text = part.text if part.type == "text" else part.refusal
+    if text is None:
+        raise _missing(f"{param}.{part.type}")
+    return text
+
+
+def _call(call: Called, param: str) -> ToolCall:
+    if call.type != "function":
+        raise UnsupportedParameter(f"'{param}.type' must be 'function'.", param=f"{param}.type")
+    if call.function is None:
+        raise _missing(f"{param}.function")
+    return ToolCall(call.id, call.function.name, call.function.arguments)
+
+
+def _missing(param: str) -> CallerError:
+    return CallerError(f"Missing required parameter: '{param}'.", param=param)
