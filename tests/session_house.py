@@ -8,17 +8,17 @@ from antiphon.core.audio import AudioFormat, Encoding
 from antiphon.core.errors import Unauthenticated
 from antiphon.core.events import Audio, Final
 from antiphon.core.identity import Principal, Scope
-from antiphon.core.specs import TranscribeSpec
+from antiphon.core.specs import EmbedSpec, GenerateSpec, TranscribeSpec
 from antiphon.core.usage import Dimension
 from antiphon.core.wire import Opening
 from antiphon.scheduler.runner import Runner, Settings
-from antiphon.session.language import Languages
+from antiphon.session.language import Languages, Served
 from antiphon.session.observe import Observer
 from antiphon.session.route import Models
 from antiphon.session.session import Services
 from antiphon.session.sessions import Bounds, Sessions
 from antiphon.slo.objectives import Objectives
-from antiphon.testing import FakeClock, FakeDetector, FakeLedger, FakeRecogniser
+from antiphon.testing import FakeClock, FakeDetector, FakeEmbedder, FakeGenerator, FakeLedger, FakeRecogniser
 
 LOUD_MS = b"\x00\x20" * 16
 QUIET_MS = bytes(32)
@@ -61,7 +61,7 @@ class FakeKeys:
     def authenticate(self, secret, scope):
         if secret != "secret" or self.revoked:
             raise Unauthenticated("the API key is not valid")
-        return Principal("acme", "k1", frozenset({Scope.TRANSCRIBE}))
+        return Principal("acme", "k1", frozenset({Scope.TRANSCRIBE, Scope.GENERATE}))
 
     def holds(self, key_id):
         return not self.revoked
@@ -97,7 +97,14 @@ class House:
         self.observer = Observer(Objectives(), self.runner.load, self.clock)
         services = Services(self.clock, self.ledger, self.runner, Decoder(), self.fetcher, self.observer)
         models = Models({"nova-3": "tiny"}, 1_700_000_000)
-        languages = Languages({}, {}, self.clock, 1_700_000_000)
+        self.generator = FakeGenerator()
+        self.embedder = FakeEmbedder()
+        self.served = {
+            "counter-2026": Served("counter-2026", self.generator, "fp_1", successor="counter-2027"),
+            "vectors-2026": Served("vectors-2026", self.embedder),
+        }
+        aliases = {"counter": "counter-2026", "vectors": "vectors-2026"}
+        languages = Languages(self.served, aliases, self.clock, 1_700_000_000)
         bounds = Bounds(live=4, recordings=2, generations=4)
         self.sessions = Sessions(services, self.keys, models, languages, bounds)
 
@@ -107,6 +114,21 @@ class House:
             **{"model": "nova-3", "format": form, "live": True, "incremental": True, "endpointing_ms": 300} | spec
         )
         return self.sessions.open(self.principal, "deepgram", str(uuid.uuid4()), asked, claim)
+
+    def generate(self, claim=None, **spec):
+        asked = GenerateSpec(**{"model": "counter", "prompt": "please count for me", "stream": True} | spec)
+        return self.sessions.generate(self.principal, "openai", str(uuid.uuid4()), asked, claim)
+
+    def embed(self, *texts, claim=None):
+        asked = EmbedSpec("vectors", texts)
+        return self.sessions.generate(self.principal, "openai", str(uuid.uuid4()), asked, claim)
+
+    def tokens(self):
+        """Of each dimension, as the ledger has them."""
+        sums = {}
+        for entry in self.ledger.entries:
+            sums[entry.quantity.dimension] = sums.get(entry.quantity.dimension, 0) + entry.quantity.amount
+        return {dimension: amount for dimension, amount in sums.items() if amount}
 
     @property
     def principal(self):
