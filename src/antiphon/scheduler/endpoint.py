@@ -24,7 +24,7 @@ from math import log
 from antiphon.core.audio import ms_to_samples
 
 FRAME = 512  # samples; what the voice detector takes
-SPEECH_ON = 0.5
+SPEECH_ON = 0.6
 SPEECH_OFF = 0.45
 EVIDENCE = 2.6  # log-odds; a breath before speech comes to 2 in all, the first two frames of speech to 2.7 and more
 CLEAR = 0.924  # no breath is that; log-odds of 2.5, the most one frame may count, so that a click begins nothing
