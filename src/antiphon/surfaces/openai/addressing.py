@@ -15,22 +15,20 @@ _DEPLOYMENT = re.compile(r"/openai/deployments/(.+?)/(?:chat/completions|complet
 _VERSION = re.compile(r"\d{4}-\d{2}-\d{2}(-preview)?|v1|latest|preview")
 
 
-def model_of(opening: Opening, named: str | None) -> str:
-    """The model that is asked for; `named` is the body's. Raises `CallerError` if there is none, or for a parameter in
-    the URL that does not belong there.
-    """
-    if opening.query:
-        check_query(opening)
-    if deployed := _DEPLOYMENT.fullmatch(opening.path):
-        return deployed[1]
-    if not named:
-        raise CallerError("you must provide a model parameter", param="model")
-    return named
-
-
-def check_query(opening: Opening) -> None:
+def deployment(opening: Opening) -> str | None:
+    """The model that the path names, if it names one. Raises `CallerError` for what does not belong in the query."""
     for name, value in opening.query:
         if name != "api-version" or not opening.path.startswith(PREFIX):
             raise UnsupportedParameter("Parameters belong in the body, not in the URL.", param=name)
         if not _VERSION.fullmatch(value):
             raise CallerError("'api-version' is a date, as 2024-10-21.", param=name)
+    deployed = _DEPLOYMENT.fullmatch(opening.path)
+    return deployed and deployed[1]
+
+
+def model_of(opening: Opening, named: str | None) -> str:
+    """The model that is asked for; `named` is the body's. Raises `CallerError` if there is none."""
+    model = deployment(opening) or named
+    if not model:
+        raise CallerError("you must provide a model parameter", param="model")
+    return model

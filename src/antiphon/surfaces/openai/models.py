@@ -1,4 +1,4 @@
-"""`GET /v1/models` and `GET /v1/models/{id}`: the public names this server answers to."""
+"""`GET /v1/models` and `GET /v1/models/{id}`, also below `/openai`: the public names this server answers to."""
 
 from collections.abc import Sequence
 
@@ -6,14 +6,12 @@ from antiphon.core.errors import UnknownModel
 from antiphon.core.wire import ModelCard, Opening, Response
 from antiphon.surfaces.openai.wire import Endpoint, Model, ModelList, json_response
 
-PATH = "/v1/models"
-
 
 class Models(Endpoint):
     """The list, or the one model whose id ends the path."""
 
     def answer(self, opening: Opening, models: Sequence[ModelCard]) -> Response:
-        name = opening.path.removeprefix(PATH).removeprefix("/")
+        name = opening.path.partition("/models")[2].removeprefix("/")
         if not name:
             return json_response(opening, 200, ModelList([_model(card) for card in models]))
         for card in models:

@@ -11,12 +11,13 @@ from collections.abc import Iterable
 import msgspec
 from msgspec import UNSET, UnsetType
 
-from antiphon.core.errors import CallerError, TooLarge, UnsupportedParameter
+from antiphon.core.errors import CallerError, TooLarge
 from antiphon.core.events import Closed, Failed, Final, Output, Token
 from antiphon.core.ports import Accepted
 from antiphon.core.subtitles import srt, vtt
 from antiphon.core.wire import NOTHING, Body, Close, Head, Opening, Step, Wire
 from antiphon.surfaces.openai import wire
+from antiphon.surfaces.openai.addressing import deployment
 from antiphon.surfaces.openai.form import Format, Shape, read
 
 MAX_FILE_BYTES = 26_214_400  # OpenAI's own limit
@@ -31,12 +32,14 @@ class Transcriptions(wire.Endpoint):
 
     def negotiate(self, opening: Opening, body: Body) -> Accepted:
         """The form as a spec. Raises some `CallerError`, whose `param` is the field's name."""
-        if opening.query:
-            raise UnsupportedParameter("Parameters belong in the form, not in the URL.", param=opening.query[0][0])
+        deployed = deployment(opening)
         content_type = opening.headers.get("content-type", "").partition(";")[0].strip().lower()
         if content_type != "multipart/form-data":
             raise CallerError("The request must be multipart/form-data.")
-        spec, shape = read(body.fields)
+        fields = body.fields
+        if deployed:
+            fields = (("model", deployed), *(field for field in fields if field[0] != "model"))
+        spec, shape = read(fields)
         if not body.data:
             raise CallerError("The audio file is empty." if body.has_file else "No file was sent.", param="file")
         if len(body.data) > MAX_FILE_BYTES:
