@@ -1,0 +1,121 @@
+"""Rows of many callers in shared batches, for a model that does much at once as fast as little.
+
+Rules:
+- Every waiting caller gets a row into a batch before one gets a second, so that one with thousands does not keep one
+  with a few waiting. A caller's own go longest first, so that a batch's are alike.
+- A batch is bounded in cells: its rows times its longest row.
+- Batches run one after the other in a thread of their own; all else happens on the event loop, so there are no locks.
+"""
+
+import asyncio
+from collections import deque
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+
+from antiphon.core.errors import CapacityError, EngineError
+
+RETRY_AFTER_S = 5
+
+Row = tuple[int, ...]
+Vector = tuple[float, ...]
+Run = Callable[[list[Row]], list[Vector]]
+
+
+@dataclass(slots=True, eq=False)
+class _Job:
+    """One call. `order` is that in which its rows are taken, from the end; `left` are without a vector yet."""
+
+    rows: Sequence[Row]
+    order: list[int]
+    done: asyncio.Future[None]
+    left: int
+    vectors: dict[int, Vector] = field(default_factory=dict)
+
+    def fail(self, why: str) -> None:
+        if not self.done.done():
+            self.done.set_exception(EngineError(why))
+
+
+class Batches:
+    """`run` gives a vector for each row, in order, and may block; `most_tokens` may wait at once."""
+
+    def __init__(self, run: Run, *, most_cells: int, most_tokens: int) -> None:
+        self._run = run
+        self._most_cells = most_cells
+        self._most_tokens = most_tokens
+        self._tokens = 0
+        self._jobs: deque[_Job] = deque()
+        self._working: asyncio.Task[None] | None = None
+        self._worker = ThreadPoolExecutor(1, "batches")
+        self._closed = False
+
+    def check(self) -> None:
+        """Raises `EngineError` if it has been closed."""
+        if self._closed:
+            raise EngineError("the model has been closed")
+
+    async def compute(self, rows: Sequence[Row]) -> tuple[Vector, ...]:
+        """A vector for each row. Raises `CapacityError` where too much waits, `EngineError`. Who is cancelled leaves
+        nothing behind that would still be computed, but for what runs.
+        """
+        self.check()
+        tokens = sum(map(len, rows))
+        if self._tokens + tokens > self._most_tokens:
+            raise CapacityError("Too many texts are waiting for this model.", retry_after_s=RETRY_AFTER_S)
+        order = sorted(range(len(rows)), key=lambda number: len(rows[number]))
+        job = _Job(rows, order, asyncio.get_running_loop().create_future(), len(rows))
+        self._tokens += tokens
+        try:
+            self._jobs.append(job)
+            if self._working is None or self._working.done():
+                self._working = asyncio.create_task(self._work(), name="batches")
+            if rows:
+                await job.done
+        finally:
+            self._tokens -= tokens
+        return tuple(job.vectors[number] for number in range(len(rows)))
+
+    async def close(self) -> None:
+        """What waits fails, what runs ends."""
+        self._closed = True
+        for job in self._jobs:
+            job.fail("the model has been closed")
+        if self._working is not None:
+            await asyncio.wait([self._working])
+        self._worker.shutdown()
+
+    async def _work(self) -> None:
+        """Runs as long as anything waits."""
+        loop = asyncio.get_running_loop()
+        while batch := self._next():
+            rows = [job.rows[number] for job, number in batch]
+            try:
+                vectors = await loop.run_in_executor(self._worker, self._run, rows)
+            except Exception:  # what a model's runtime raises is of any class, and may quote its input
+                for job, _ in batch:
+                    job.fail("the model failed on these texts")
+                continue
+            for (job, number), vector in zip(batch, vectors, strict=True):
+                job.vectors[number] = vector
+                job.left -= 1
+                if not job.left and not job.done.done():
+                    job.done.set_result(None)
+
+    def _next(self) -> list[tuple[_Job, int]]:
+        """A row of each job in turn, as many as the bound lets in; at least one, if any waits."""
+        batch: list[tuple[_Job, int]] = []
+        widest = 0
+        while self._jobs:
+            job = self._jobs[0]
+            if job.done.done() or not job.order:  # its caller left, or it failed, or all of it has been taken
+                self._jobs.popleft()
+                continue
+            number = job.order[-1]
+            widest = max(widest, len(job.rows[number]))
+            if batch and widest * (len(batch) + 1) > self._most_cells:
+                break
+            job.order.pop()
+            batch.append((job, number))
+            self._jobs.rotate(-1)
+        return batch

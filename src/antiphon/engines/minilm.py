@@ -1,0 +1,141 @@
+"""all-MiniLM-L6-v2 on onnxruntime: a unit vector of 384 numbers for each text, on a CPU.
+
+Rules:
+- The mean over a text's tokens, normalised, as the model's card says. A text that is longer than what the model was
+  trained on is refused, never cut.
+- A text's vector does not depend on what shares its batch, but for the last bits of a float.
+- Text becomes tokens in a thread, batches run in a thread of their own.
+- Texts appear in no error.
+"""
+
+import asyncio
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from antiphon.core.errors import CallerError, ContextLengthExceeded, EngineError
+from antiphon.core.events import Embedded
+from antiphon.core.ports import Call
+from antiphon.engines import minilm_graph as graph
+from antiphon.engines.batches import Batches, Row, Vector
+from antiphon.engines.minilm_graph import Array
+
+CONTEXT = 256  # tokens, the two around every text included; the model's card says so, its positions go on to 512
+MOST_CHARACTERS = 100 * CONTEXT  # of a text; a word that is longer than 100 is one unknown token
+MOST_TOKENS = 300_000  # of one call, OpenAI's own bound
+MOST_WAITING_TOKENS = 4_000_000  # of all calls together
+MOST_CELLS = 1024  # of a batch; more is no faster, and keeps newcomers waiting
+
+
+class MiniLM:
+    """Implements `core.ports.Embedder`. The folder holds the published `model.safetensors` and `tokenizer.json`.
+
+    Loading blocks for a second or two. `threads` compute one batch together. Raises `EngineError` for files that do not
+    hold the model.
+    """
+
+    def __init__(self, folder: Path, *, threads: int) -> None:
+        from safetensors import SafetensorError
+        from safetensors.numpy import load_file
+        from tokenizers import Tokenizer
+
+        try:
+            weights = load_file(folder / "model.safetensors")
+            text = (folder / "tokenizer.json").read_text()
+        except (OSError, SafetensorError) as error:
+            raise EngineError("the model's files are not where they should be, or are damaged") from error
+        try:
+            self._session = _session(graph.encoder(weights), threads)
+            self._tokenizer: Any = Tokenizer.from_str(text)
+        except Exception as error:  # a missing weight is a KeyError, but the libraries raise plain exceptions
+            raise EngineError("the model's files do not hold this model") from error
+        # The published file cuts texts at 128 tokens and fills them up to as many.
+        self._tokenizer.no_truncation()
+        self._tokenizer.no_padding()
+        self._words: int = self._tokenizer.get_vocab_size()
+        self._start, self._end = self._tokenizer.encode("").ids
+        self._batches = Batches(self._run, most_cells=MOST_CELLS, most_tokens=MOST_WAITING_TOKENS)
+
+    async def embed(self, texts: Sequence[str | tuple[int, ...]], call: Call) -> Embedded:
+        """A vector for each text, in order. Raises `ContextLengthExceeded` for a text that is too long, `CallerError`
+        for tokens the model does not have, `CapacityError` where too much waits, `EngineError`.
+        """
+        self._batches.check()
+        rows = await asyncio.to_thread(self._rows, texts)
+        tokens = sum(map(len, rows))
+        if tokens > MOST_TOKENS:
+            said = f"The inputs have {tokens} tokens together; a request has at most {MOST_TOKENS}."
+            raise CallerError(said, param="input")
+        return Embedded(await self._batches.compute(rows), tokens)
+
+    async def check(self) -> None:
+        self._batches.check()
+
+    async def close(self) -> None:
+        await self._batches.close()
+
+    def _rows(self, texts: Sequence[str | tuple[int, ...]]) -> list[Row]:
+        """Every text as the model reads it."""
+        for number, text in enumerate(texts):
+            if len(text) > MOST_CHARACTERS:
+                raise _too_long(number, f"more than {MOST_CHARACTERS} characters")
+        written = [text for text in texts if isinstance(text, str)]
+        encoded = iter(self._tokenizer.encode_batch_fast(written))
+        rows = []
+        for number, text in enumerate(texts):
+            row = tuple(next(encoded).ids) if isinstance(text, str) else self._framed(text, number)
+            if len(row) > CONTEXT:
+                raise _too_long(number, f"{len(row)} tokens")
+            rows.append(row)
+        return rows
+
+    def _framed(self, tokens: tuple[int, ...], number: int) -> Row:
+        if not all(0 <= token < self._words for token in tokens):
+            said = f"Input {number} has a token this model does not have; its own are 0 to {self._words - 1}."
+            raise CallerError(said, param="input")
+        return (self._start, *tokens, self._end)
+
+    def _run(self, rows: list[Row]) -> list[Vector]:
+        vectors: Array = self._session.run(None, _feeds(rows))[0]
+        return [tuple(vector) for vector in vectors.tolist()]
+
+
+def _feeds(rows: list[Row]) -> dict[str, Array]:
+    """The inputs of `minilm_graph.encoder`."""
+    lengths = np.array([len(row) for row in rows])
+    row_of = np.repeat(np.arange(len(rows)), lengths)
+    tokens = np.concatenate([np.array(row, np.int64) for row in rows])
+    numbers = np.arange(len(tokens))
+    positions = numbers - np.repeat(np.cumsum(lengths) - lengths, lengths)
+    sources = np.zeros((len(rows), lengths.max()), np.int64)
+    sources[row_of, positions] = numbers
+    means = np.zeros((len(rows), len(tokens)), np.float32)
+    means[row_of, numbers] = 1 / lengths[row_of]
+    cells = np.stack([row_of, positions], axis=1)
+    return {
+        "tokens": tokens,
+        "positions": positions,
+        "cells": cells,
+        "sources": sources,
+        "lengths": lengths,
+        "means": means,
+    }
+
+
+def _too_long(number: int, size: str) -> ContextLengthExceeded:
+    said = f"This model's maximum context length is {CONTEXT} tokens, however input {number} has {size}."
+    return ContextLengthExceeded(f"{said} Please reduce it.", param="input")
+
+
+def _session(model: bytes, threads: int) -> Any:
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.inter_op_num_threads = 1
+    options.log_severity_level = 3
+    # Threads that spin between batches would take the cores from the other engines.
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    return onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])

@@ -1,0 +1,121 @@
+"""`POST /v1/embeddings`: texts, or lists of the model's own tokens, in; a vector for each out.
+
+Vectors come as numbers, or as base64 of their little-endian 32-bit floats, which is what the official SDKs ask for by
+themselves. `dimensions` is honoured where it is the model's own: a vector that was not trained to be cut means little
+when it is. `user` only labels a call for its sender.
+"""
+
+from binascii import b2a_base64
+from collections.abc import Sequence
+from struct import pack
+from typing import Annotated, Literal
+
+from msgspec import Meta, Struct
+from msgspec.json import Decoder, Encoder
+
+from antiphon.core.errors import CallerError
+from antiphon.core.events import Embedded, Failed, LanguageOutput, Opened
+from antiphon.core.ports import Asked
+from antiphon.core.specs import EmbedSpec
+from antiphon.core.wire import NOTHING, Close, Head, Opening, Step
+from antiphon.surfaces.openai import wire
+from antiphon.surfaces.openai.addressing import model_of
+from antiphon.surfaces.openai.generation import decode, one_of
+
+MAX_INPUTS = 2048  # OpenAI's own limit
+MAX_BODY_BYTES = 4 << 20  # 300,000 tokens, OpenAI's own limit, are fewer
+
+
+class EmbeddingRequest(Struct, frozen=True, forbid_unknown_fields=True):
+    """The body. `None` is absent, as null is."""
+
+    input: str | list[str | int | list[int]]
+    model: str | None = None
+    encoding_format: str | None = None
+    dimensions: Annotated[int, Meta(ge=1)] | None = None
+    user: str | None = None
+
+
+class Embedding(Struct, frozen=True):
+    index: int
+    embedding: tuple[float, ...] | str
+    object: Literal["embedding"] = "embedding"
+
+
+class Usage(Struct, frozen=True):
+    prompt_tokens: int
+    total_tokens: int
+
+
+class EmbeddingList(Struct, frozen=True):
+    data: list[Embedding]
+    model: str
+    usage: Usage
+    object: Literal["list"] = "list"
+
+
+_decoder = Decoder(EmbeddingRequest)
+_encode = Encoder().encode
+
+
+class Embeddings(wire.Endpoint):
+    """The endpoint."""
+
+    max_body_bytes = MAX_BODY_BYTES
+
+    def negotiate(self, opening: Opening, body: bytes) -> Asked:
+        """The body as a spec. Raises some `CallerError`, whose `param` is the field's name."""
+        asked = decode(_decoder, body)
+        one_of(asked.encoding_format, ("float", "base64"), "encoding_format")
+        spec = EmbedSpec(model_of(opening, asked.model), _texts(asked.input), asked.dimensions)
+        return Asked(spec, EmbeddingCall(self, opening, asked.encoding_format == "base64"))
+
+
+def _texts(given: str | list[str | int | list[int]]) -> tuple[str | tuple[int, ...], ...]:
+    """One text, one list of tokens, or a list of either."""
+    items: Sequence[str | int | list[int]] = [given] if isinstance(given, str) else given
+    tokens = [each for each in items if isinstance(each, int)]
+    if tokens and len(tokens) == len(items):
+        items = [tokens]
+    texts = tuple(each if isinstance(each, str) else tuple(each) for each in items if not isinstance(each, int))
+    if len(texts) < len(items) or len({type(text) for text in texts}) > 1:
+        raise CallerError("'input' is a text, a list of texts, a list of tokens, or a list of such.", param="input")
+    if len(texts) > MAX_INPUTS:
+        raise CallerError(f"'input' has {len(texts)} items; a request has at most {MAX_INPUTS}.", param="input")
+    if not texts or not all(texts):
+        raise CallerError("'input' may not be empty, nor may an item of it.", param="input")
+    return texts
+
+
+class EmbeddingCall:
+    """One call: renders its vectors."""
+
+    def __init__(self, endpoint: Embeddings, opening: Opening, base64: bool) -> None:
+        self._endpoint = endpoint
+        self._opening = opening
+        self._base64 = base64
+        self._opened = Opened("")
+
+    def emit(self, event: LanguageOutput, now_ns: int) -> Step:
+        match event:
+            case Opened():
+                self._opened = event
+            case Embedded():
+                headers = wire.headers(self._opening, wire.JSON) + wire.lifecycle(self._opened)
+                return Step(sends=(Head(200, headers), self._body(event)), close=Close())
+            case Failed():
+                refusal = self._endpoint.refuse(self._opening, event.error)
+                return Step(sends=(Head(refusal.status, refusal.headers), refusal.body), close=Close())
+        return NOTHING
+
+    def _body(self, embedded: Embedded) -> bytes:
+        data = [
+            Embedding(number, _packed(vector) if self._base64 else vector)
+            for number, vector in enumerate(embedded.vectors)
+        ]
+        usage = Usage(embedded.input_tokens, embedded.input_tokens)
+        return _encode(EmbeddingList(data, self._opened.model, usage))
+
+
+def _packed(vector: tuple[float, ...]) -> str:
+    return b2a_base64(pack(f"<{len(vector)}f", *vector), newline=False).decode()
