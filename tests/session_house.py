@@ -2,6 +2,7 @@
 
 import asyncio
 import uuid
+from pathlib import Path
 
 from antiphon.audio.decode import Decoder
 from antiphon.core.audio import AudioFormat, Encoding
@@ -12,6 +13,7 @@ from antiphon.core.specs import EmbedSpec, GenerateSpec, TranscribeSpec
 from antiphon.core.usage import Dimension
 from antiphon.core.wire import Opening
 from antiphon.scheduler.runner import Runner, Settings
+from antiphon.session.keeping import Keeper
 from antiphon.session.language import Languages, Served
 from antiphon.session.observe import Observer
 from antiphon.session.route import Models
@@ -19,6 +21,7 @@ from antiphon.session.session import Services
 from antiphon.session.sessions import Bounds, Sessions
 from antiphon.slo.objectives import Objectives
 from antiphon.testing import FakeClock, FakeDetector, FakeEmbedder, FakeGenerator, FakeLedger, FakeRecogniser
+from antiphon.trust.kept import KeptAnswers
 
 LOUD_MS = b"\x00\x20" * 16
 QUIET_MS = bytes(32)
@@ -106,7 +109,8 @@ class House:
         aliases = {"counter": "counter-2026", "vectors": "vectors-2026"}
         languages = Languages(self.served, aliases, self.clock, 1_700_000_000)
         bounds = Bounds(live=4, recordings=2, generations=4)
-        self.sessions = Sessions(services, self.keys, models, languages, bounds)
+        keeper = Keeper(KeptAnswers(Path(":memory:"), self.clock), lambda project: 0, self.clock)
+        self.sessions = Sessions(services, self.keys, models, languages, keeper, bounds)
 
     def open(self, claim=None, **spec):
         form = AudioFormat(Encoding.LINEAR16, 16_000, spec.pop("channels", 1))

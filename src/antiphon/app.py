@@ -28,6 +28,7 @@ from antiphon.routes import ROUTES, Json, Live, Unary
 from antiphon.scheduler.policy import Limits
 from antiphon.scheduler.runner import Runner, Settings
 from antiphon.scheduler.stream import Timing
+from antiphon.session.keeping import Keeper
 from antiphon.session.language import Languages
 from antiphon.session.observe import Observer
 from antiphon.session.route import Models
@@ -41,6 +42,7 @@ from antiphon.transports.websocket import LiveRoute
 from antiphon.trust.auth import KeyRing
 from antiphon.trust.control import Control
 from antiphon.trust.fetch import Fetcher, FetchLimits
+from antiphon.trust.kept import KeptAnswers
 
 RECOGNISER, DETECTOR = "moonshine-tiny-en", "silero-vad"
 MODELS = (RECOGNISER, DETECTOR)
@@ -92,10 +94,12 @@ async def assemble(config: Config) -> AsyncIterator[House]:
         models = Models(config.models, clock.unix_ms() // 1000)
         languages = Languages({}, {}, clock, clock.unix_ms() // 1000)
         bounds = Bounds(config.limits.live_streams, config.limits.recordings)
-        sessions = Sessions(services, keys, models, languages, bounds)
+        keeper = Keeper(KeptAnswers(directory / "answers.db", clock), keys.keep_answers_s, clock)
+        stack.push_async_callback(keeper.close)
+        sessions = Sessions(services, keys, models, languages, keeper, bounds)
         stack.push_async_callback(sessions.settle)
-        watching = asyncio.create_task(sessions.watch(), name="watch")
-        stack.callback(watching.cancel)
+        for watch in (sessions.watch, keeper.watch):
+            stack.callback(asyncio.create_task(watch(), name=watch.__qualname__).cancel)
         yield House(_asgi(config, clock, sessions, observer, control, keys), sessions, first_key)
 
 

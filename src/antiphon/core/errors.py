@@ -84,6 +84,12 @@ class Conflict(CallerError):
     code = "conflict"
 
 
+class Cancelled(CallerError):
+    """The caller who asked for it wants it no more."""
+
+    code = "cancelled"
+
+
 # -- the policy's ------------------------------------------------------------------------------------------------------
 
 

@@ -79,13 +79,14 @@ class Cause(StrEnum):
 class Opened:
     """The first event of a session. `model` is the name of what answers: a local model, or the version behind an
     alias; `fingerprint` tells sets of weights apart, where that is known. A model that will be no more says from when
-    on it is deprecated, and when it goes.
+    on it is deprecated, and when it goes. `kept` says that what the surface wants kept will be.
     """
 
     model: str
     fingerprint: str = ""
     deprecated_unix_s: int | None = None
     sunset_unix_s: int | None = None
+    kept: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncGenerator, Sequence
 from dataclasses import dataclass
+from enum import StrEnum
 from typing import Protocol, TypeVar
 
 from antiphon.core.errors import AntiphonError
@@ -56,14 +57,18 @@ class LanguageSurface(Protocol):
 class Asked:
     """A call of a language or embedding model that makes sense: what it asks for, and who translates.
 
-    `previous` is the id of a kept answer that this one goes on from; `keep` says that the caller wants this one kept
-    (`None`: as the project's policy has it).
+    `previous` is the id of a kept answer that this one goes on from: its conversation belongs after the first `lead`
+    messages of the prompt. `keep` says that the caller wants this one kept (`None`: as the project's policy has it).
+    With `background` the caller is told at once what the surface says to `Opened`, and what comes later is only kept.
+    An error about one of these has its name as `param`.
     """
 
     spec: GenerateSpec | EmbedSpec
     surface: LanguageSurface
     previous: str = ""
+    lead: int = 0
     keep: bool | None = False
+    background: bool = False
 
 
 class Endpoint(Protocol):
@@ -99,6 +104,26 @@ class JsonEndpoint(Endpoint, Protocol):
 
     def negotiate(self, opening: Opening, body: bytes) -> Asked:
         """Raises `AntiphonError` for a call that does not make sense."""
+
+
+class KeptAct(StrEnum):
+    """What is done with a kept answer, before it is shown."""
+
+    READ = "read"
+    CANCEL = "cancel"
+    DELETE = "delete"
+
+
+class KeptEndpoint(Endpoint, Protocol):
+    """An HTTP route about one kept answer."""
+
+    act: KeptAct
+
+    def named(self, opening: Opening) -> str:
+        """Its id. Raises `AntiphonError` for a call that does not make sense."""
+
+    def show(self, opening: Opening, body: bytes, running: bool) -> Response:
+        """`body` is what was kept last; `running` says that its generation still goes on. Raises `AntiphonError`."""
 
 
 class ListEndpoint(Endpoint, Protocol):

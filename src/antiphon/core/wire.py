@@ -71,8 +71,9 @@ Wire = str | bytes | Head
 
 @dataclass(frozen=True, slots=True)
 class Keep:
-    """An answer to be kept under its id, where that was asked for and is allowed: what `GET` will show, and the
-    conversation up to and with it, for the one that goes on from here.
+    """An answer to be kept under its id, in place of what was kept of it before. `body` is the surface's, to show it
+    again. `conversation` is what was said in this turn and answered; the store puts that of the turns before it in
+    front. Without one, nothing can go on from here.
     """
 
     id: str

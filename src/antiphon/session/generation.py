@@ -31,6 +31,7 @@ from antiphon.core.identity import Principal
 from antiphon.core.ports import Call
 from antiphon.core.specs import EmbedSpec, GenerateSpec
 from antiphon.core.usage import Dimension, Quantity
+from antiphon.core.wire import Keep
 from antiphon.metering.entry import Entry, Reference
 from antiphon.metering.entry import Kind as EntryKind
 from antiphon.metering.ledger import Claim
@@ -44,12 +45,15 @@ RELEASE_S = 10.0  # for an engine to end its work
 
 Given = TypeVar("Given")
 Batch = tuple[Generated | TokenUsage, ...]
+Keeping = Callable[[Keep], Awaitable[None]]
 
 log = logging.getLogger(__name__)
 
 
 class Generation:
-    """One call. `id` is a UUID; `claim` an idempotency key's; `deadline_ns` when it is given up."""
+    """One call. `id` is a UUID; `claim` an idempotency key's; `deadline_ns` when it is given up; `keeping` keeps its
+    answer, if it is kept.
+    """
 
     live = False
 
@@ -64,6 +68,7 @@ class Generation:
         deadline_ns: int,
         on_close: Callable[["Generation"], None],
         claim: Claim | None = None,
+        keeping: Keeping | None = None,
     ) -> None:
         self.id = id
         self.principal = principal
@@ -74,6 +79,7 @@ class Generation:
         self._deadline_ns = deadline_ns
         self._on_close = on_close
         self._claim = claim
+        self._keeping = keeping
         self._streams = isinstance(spec, GenerateSpec) and spec.stream
         self._timer = TokenTimer(services.clock.now_ns())
         self._error: AntiphonError | None = None
@@ -90,6 +96,11 @@ class Generation:
         self._outcome = EntryKind.ABANDONED
         self._closing: asyncio.Task[None] | None = None
 
+    @property
+    def charged_whole(self) -> bool:
+        """Whether it was charged for an answer that is delivered whole."""
+        return not (self._streams or self._replays) and any(self._charged.values())
+
     def fail(self, error: AntiphonError) -> None:
         """End the call with an error; the first one counts."""
         self._error = self._error or error
@@ -98,6 +109,11 @@ class Generation:
 
     def drain(self) -> None:
         """The server is stopping. A generation ends by itself."""
+
+    async def keep(self, keep: Keep) -> None:
+        """What the surface made of its events, durable on return. Raises `InternalError`."""
+        if self._keeping is not None:
+            await self._keeping(keep)
 
     # -- out -----------------------------------------------------------------------------------------------------------
 
@@ -108,7 +124,8 @@ class Generation:
         overdue = EngineTimeout("The model took too long.")
         giving_up = asyncio.get_running_loop().call_later(left_s, self.fail, overdue)
         try:
-            yield (Opened(served.version, served.fingerprint, served.deprecated_unix_s, served.sunset_unix_s),)
+            kept = self._keeping is not None
+            yield (Opened(served.version, served.fingerprint, served.deprecated_unix_s, served.sunset_unix_s, kept),)
             produce = self._embedded(self._spec) if isinstance(self._spec, EmbedSpec) else self._generated(self._spec)
             async with aclosing(produce) as produced:
                 async for events in produced:

@@ -17,8 +17,10 @@ from antiphon.core.identity import Principal, Scope
 from antiphon.core.specs import EmbedSpec, GenerateSpec, TranscribeSpec
 from antiphon.core.wire import Opening
 from antiphon.metering.ledger import Claim
-from antiphon.session.generation import Generation
+from antiphon.session.generation import Generation, Keeping
+from antiphon.session.keeping import Keeper
 from antiphon.session.language import Languages
+from antiphon.session.retries import Retries
 from antiphon.session.route import Models
 from antiphon.session.session import Services, Session
 from antiphon.slo.admission import Capacity, admit
@@ -45,12 +47,22 @@ class Bounds:
 class Sessions:
     """Opens sessions and knows those that are open."""
 
-    def __init__(self, services: Services, keys: KeyRing, models: Models, languages: Languages, bounds: Bounds) -> None:
+    def __init__(
+        self,
+        services: Services,
+        keys: KeyRing,
+        models: Models,
+        languages: Languages,
+        keeper: Keeper,
+        bounds: Bounds,
+    ) -> None:
         self.models = models
         self.languages = languages
+        self.keeper = keeper
         self._services = services
         self._keys = keys
         self._bounds = bounds
+        self._retries = Retries(services.clock)
         self._open: set[Session | Generation] = set()
         self._generating = 0  # of those; counted, because there are many
         self._empty = asyncio.Event()
@@ -66,10 +78,10 @@ class Sessions:
         return self._keys.authenticate(secret, scope)
 
     async def claim(self, principal: Principal, opening: Opening, fingerprint: str) -> Claim | None:
-        """For a request with an `Idempotency-Key`: whether it has been charged before."""
+        """For a request with an `Idempotency-Key`, or an SDK's retry: whether it has been charged before."""
         key = opening.headers.get("idempotency-key")
         if not key:
-            return None
+            return self._retries.claim(principal, opening, fingerprint)
         if len(key) > MAX_IDEMPOTENCY_KEY:
             raise CallerError(f"An Idempotency-Key has at most {MAX_IDEMPOTENCY_KEY} characters.")
         now = self._services.clock.unix_ms()
@@ -98,6 +110,7 @@ class Sessions:
         id: str,
         spec: GenerateSpec | EmbedSpec,
         claim: Claim | None = None,
+        keeping: Keeping | None = None,
     ) -> Generation:
         """Raises `UnknownModel`, `CallerError` for a model of another kind, `Draining`, `LedgerUnavailable`, or
         `CapacityError` if one more would be too many.
@@ -108,7 +121,9 @@ class Sessions:
         if self._generating >= self._bounds.generations:
             raise CapacityError("Too many generations are running.", retry_after_s=RETRY_AFTER_S)
         deadline_ns = self._services.clock.now_ns() + self._bounds.generation_s * 1_000_000_000
-        generation = Generation(self._services, id, principal, surface, served, spec, deadline_ns, self._closed, claim)
+        generation = Generation(
+            self._services, id, principal, surface, served, spec, deadline_ns, self._closed, claim, keeping
+        )
         self._open.add(generation)
         self._generating += 1
         self._empty.clear()
@@ -181,6 +196,7 @@ class Sessions:
         if session in self._open:
             self._open.remove(session)
             self._generating -= isinstance(session, Generation)
+            self._retries.ended(session.id, session.charged_whole)
         if not self._open:
             self._empty.set()
 

@@ -7,16 +7,18 @@ leaves at once. A caller who hangs up ends the work inside the engine.
 import asyncio
 import hashlib
 import logging
+from collections.abc import Iterable
 from contextlib import aclosing
 
 from starlette.requests import ClientDisconnect
 from starlette.types import Message, Receive, Scope, Send
 
 from antiphon.core.errors import AntiphonError, CapacityError, RequestTimeout, TooLarge
+from antiphon.core.events import Failed
 from antiphon.core.identity import Principal
 from antiphon.core.identity import Scope as Permission
 from antiphon.core.ports import Clock, JsonEndpoint, LanguageSurface
-from antiphon.core.wire import Head, Opening
+from antiphon.core.wire import Head, Keep, Opening, Step, Wire
 from antiphon.metering.ledger import Claim
 from antiphon.session.generation import Generation
 from antiphon.session.sessions import Sessions
@@ -54,8 +56,9 @@ class JsonRoute:
             principal = self._sessions.authenticate(self._endpoint.credential(opening), Permission.GENERATE)
             await self._read(opening, receive, body)
             asked = self._endpoint.negotiate(opening, bytes(body))
+            spec, keeping = await self._sessions.keeper.begin(principal.project, asked)
             claim = await self._claim(principal, opening, body)
-            generation = self._sessions.generate(principal, self._surface, opening.request_id, asked.spec, claim)
+            generation = self._sessions.generate(principal, self._surface, opening.request_id, spec, claim, keeping)
         except ClientDisconnect:
             return
         except Exception as error:
@@ -63,7 +66,8 @@ class JsonRoute:
             self._sessions.refused(self._surface, refused)
             await answer(self._endpoint.refuse(opening, refused))(scope, receive, send)
         else:
-            await self._converse(generation, asked.surface, receive, send)
+            converse = self._detach if asked.background else self._converse
+            await converse(generation, asked.surface, receive, send)
         finally:
             self._uploads.held -= len(body)
 
@@ -116,27 +120,51 @@ class JsonRoute:
             finally:
                 await generation.close(delivered)
 
+    async def _detach(self, generation: Generation, surface: LanguageSurface, receive: Receive, send: Send) -> None:
+        """The generation goes on whether the caller stays or not."""
+        try:
+            sends = await self._sessions.keeper.detach(generation, surface)
+        except AntiphonError as error:
+            sends = surface.emit(Failed(error), self._clock.now_ns()).sends
+        async with asyncio.timeout(SEND_TIMEOUT_S):
+            await _send(sends, True, send)
+
     async def _tell(self, generation: Generation, surface: LanguageSurface, send: Send) -> None:
         """Raises `TimeoutError` where the caller does not read."""
         async with aclosing(generation.events()) as produced:
             async for events in produced:
                 now_ns = self._clock.now_ns()
-                head: Head | None = None
-                body = bytearray()
+                sends: list[Wire] = []
                 closed = False
                 for event in events:
                     step = surface.emit(event, now_ns)
+                    if step.keep is not None:
+                        step = await self._kept(generation, surface, step, step.keep)
                     closed = closed or step.close is not None
-                    for message in step.sends:
-                        if isinstance(message, Head):
-                            head = message
-                        else:
-                            body += message.encode() if isinstance(message, str) else message
-                if head or body or closed:
+                    sends += step.sends
+                if sends or closed:
                     async with asyncio.timeout(SEND_TIMEOUT_S):
-                        if head:
-                            await send(_start(head))
-                        await send({"type": "http.response.body", "body": bytes(body), "more_body": not closed})
+                        await _send(sends, closed, send)
+
+    async def _kept(self, generation: Generation, surface: LanguageSurface, step: Step, keep: Keep) -> Step:
+        """The step, once what it wants kept is kept; where that fails, what the surface says to that."""
+        try:
+            await generation.keep(keep)
+        except AntiphonError as error:
+            generation.fail(error)
+            return surface.emit(Failed(error), self._clock.now_ns())
+        return step
+
+
+async def _send(messages: Iterable[Wire], closed: bool, send: Send) -> None:
+    """What came at once leaves at once."""
+    body = bytearray()
+    for message in messages:
+        if isinstance(message, Head):
+            await send(_start(message))
+        else:
+            body += message.encode() if isinstance(message, str) else message
+    await send({"type": "http.response.body", "body": bytes(body), "more_body": not closed})
 
 
 def _start(head: Head) -> Message:
