@@ -112,6 +112,11 @@ class Session:
         self._sha256 = hashlib.sha256()
         self._opened_ns = services.clock.now_ns()
 
+    @property
+    def charged_whole(self) -> bool:
+        """Whether it was charged for an answer that is delivered whole."""
+        return not self._spec.incremental and self._charged_ms > 0
+
     # -- in ------------------------------------------------------------------------------------------------------------
 
     async def feed(self, given: Input) -> None:
