@@ -6,14 +6,13 @@ leaves at once. A caller who hangs up ends the work inside the engine.
 
 import asyncio
 import hashlib
-import logging
 from collections.abc import Iterable
 from contextlib import aclosing
 
 from starlette.requests import ClientDisconnect
 from starlette.types import Message, Receive, Scope, Send
 
-from antiphon.core.errors import AntiphonError, CapacityError, RequestTimeout, TooLarge
+from antiphon.core.errors import AntiphonError, CapacityError, InternalError, RequestTimeout, TooLarge
 from antiphon.core.events import Failed
 from antiphon.core.identity import Principal
 from antiphon.core.identity import Scope as Permission
@@ -21,6 +20,7 @@ from antiphon.core.ports import Clock, JsonEndpoint, LanguageSurface
 from antiphon.core.wire import Head, Keep, Opening, Step, Wire
 from antiphon.metering.ledger import Claim
 from antiphon.session.generation import Generation
+from antiphon.session.retries import TRY
 from antiphon.session.sessions import Sessions
 from antiphon.transports.http import (
     BODY_PATIENCE_S,
@@ -32,8 +32,6 @@ from antiphon.transports.http import (
     disconnected,
 )
 from antiphon.transports.opening import opening_of
-
-log = logging.getLogger(__name__)
 
 
 class JsonRoute:
@@ -51,13 +49,15 @@ class JsonRoute:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         opening = opening_of(scope)
-        body = bytearray()
+        size = 0
         try:
             principal = self._sessions.authenticate(self._endpoint.credential(opening), Permission.GENERATE)
-            await self._read(opening, receive, body)
-            asked = self._endpoint.negotiate(opening, bytes(body))
+            body = await self._read(opening, receive)
+            size = len(body)
+            asked = self._endpoint.negotiate(opening, body)
             spec, keeping = await self._sessions.keeper.begin(principal.project, asked)
             claim = await self._claim(principal, opening, body)
+            del body  # for as long as the answer takes, what was asked for is held once
             generation = self._sessions.generate(principal, self._surface, opening.request_id, spec, claim, keeping)
         except ClientDisconnect:
             return
@@ -66,73 +66,92 @@ class JsonRoute:
             self._sessions.refused(self._surface, refused)
             await answer(self._endpoint.refuse(opening, refused))(scope, receive, send)
         else:
-            converse = self._detach if asked.background else self._converse
-            await converse(generation, asked.surface, receive, send)
+            reply = _Reply(send)
+            try:
+                converse = self._detach if asked.background else self._converse
+                await converse(generation, asked.surface, receive, reply)
+            except TimeoutError:
+                return  # the caller does not read
+            except Exception as error:
+                failure = defect(error, opening)
+                if not reply.begun:
+                    await answer(self._endpoint.refuse(opening, failure))(scope, receive, send)
         finally:
-            self._uploads.held -= len(body)
+            self._uploads.held -= size
 
-    async def _read(self, opening: Opening, receive: Receive, body: bytearray) -> None:
-        """The body into `body`, and `body` into what is held."""
+    async def _read(self, opening: Opening, receive: Receive) -> bytes:
+        """The body, which counts as held where this returns."""
         too_large = TooLarge(f"The body is larger than {self._max_bytes} bytes.")
         declared = opening.headers.get("content-length", "0")
-        if declared.isdigit() and int(declared) > self._max_bytes:
+        if declared.isdecimal() and int(declared) > self._max_bytes:
             raise too_large
         begun = asyncio.get_running_loop().time()
-        while True:
-            try:
+        body = bytearray()
+        try:
+            more = True
+            while more:
                 async with asyncio.timeout_at(begun + BODY_PATIENCE_S + len(body) / SLOWEST_BYTES_PER_S):
                     message = await receive()
-            except TimeoutError:
+                if message["type"] == "http.disconnect":
+                    raise ClientDisconnect
+                chunk = message.get("body", b"")
+                more = message.get("more_body", False)
+                body += chunk
+                self._uploads.held += len(chunk)
+                if len(body) > self._max_bytes:
+                    raise too_large
+                if self._uploads.held > self._uploads.all_bytes:
+                    raise CapacityError("Too much is being uploaded at once.", retry_after_s=5)
+            return bytes(body)
+        except BaseException as error:
+            self._uploads.held -= len(body)
+            if isinstance(error, TimeoutError):
                 raise RequestTimeout("The body arrives too slowly.") from None
-            if message["type"] == "http.disconnect":
-                raise ClientDisconnect
-            chunk = message.get("body", b"")
-            body += chunk
-            self._uploads.held += len(chunk)
-            if len(body) > self._max_bytes:
-                raise too_large
-            if self._uploads.held > self._uploads.all_bytes:
-                raise CapacityError("Too much is being uploaded at once.", retry_after_s=5)
-            if not message.get("more_body", False):
-                return
+            raise
 
-    async def _claim(self, principal: Principal, opening: Opening, body: bytearray) -> Claim | None:
-        if "idempotency-key" not in opening.headers:
+    async def _claim(self, principal: Principal, opening: Opening, body: bytes) -> Claim | None:
+        if "idempotency-key" not in opening.headers and TRY not in opening.headers:
             return None
         hashed = hashlib.sha256(repr((opening.path, opening.query)).encode())
         hashed.update(body)
         return await self._sessions.claim(principal, opening, hashed.hexdigest())
 
-    async def _converse(self, generation: Generation, surface: LanguageSurface, receive: Receive, send: Send) -> None:
-        """Send what the generation says. A caller who hangs up ends it."""
-        telling = asyncio.create_task(self._tell(generation, surface, send), name=f"tell {generation.id}")
+    async def _converse(
+        self, generation: Generation, surface: LanguageSurface, receive: Receive, reply: "_Reply"
+    ) -> None:
+        """Send what the generation says. A caller who hangs up ends it. Raises what goes wrong in the surface."""
+        telling = asyncio.create_task(self._tell(generation, surface, reply), name=f"tell {generation.id}")
         leaving = asyncio.create_task(disconnected(receive), name=f"leave {generation.id}")
         try:
             await asyncio.wait((telling, leaving), return_when=asyncio.FIRST_COMPLETED)
+            if reply.ended:  # which some servers call a disconnect, too; the engine may still have to come to its end
+                await asyncio.wait((telling,))
         finally:
-            delivered = telling.done() and not telling.cancelled() and telling.exception() is None
-            if telling.done() and not delivered and not isinstance(telling.exception(), TimeoutError):
-                log.error("request failed", exc_info=telling.exception(), extra={"session": generation.id})
             telling.cancel()
             leaving.cancel()
             try:
                 await asyncio.gather(telling, leaving, return_exceptions=True)
             finally:
-                await generation.close(delivered)
+                await generation.close(delivered=reply.ended)
+        if not telling.cancelled():
+            telling.result()
 
-    async def _detach(self, generation: Generation, surface: LanguageSurface, receive: Receive, send: Send) -> None:
+    async def _detach(
+        self, generation: Generation, surface: LanguageSurface, receive: Receive, reply: "_Reply"
+    ) -> None:
         """The generation goes on whether the caller stays or not."""
         try:
             sends = await self._sessions.keeper.detach(generation, surface)
         except AntiphonError as error:
             sends = surface.emit(Failed(error), self._clock.now_ns()).sends
-        async with asyncio.timeout(SEND_TIMEOUT_S):
-            await _send(sends, True, send)
+        await reply.say(sends, last=True)
 
-    async def _tell(self, generation: Generation, surface: LanguageSurface, send: Send) -> None:
+    async def _tell(self, generation: Generation, surface: LanguageSurface, reply: "_Reply") -> None:
         """Raises `TimeoutError` where the caller does not read."""
         async with aclosing(generation.events()) as produced:
             async for events in produced:
+                if reply.ended:
+                    continue  # as with what follows on an answer that could not be kept
                 now_ns = self._clock.now_ns()
                 sends: list[Wire] = []
                 closed = False
@@ -140,11 +159,14 @@ class JsonRoute:
                     step = surface.emit(event, now_ns)
                     if step.keep is not None:
                         step = await self._kept(generation, surface, step, step.keep)
-                    closed = closed or step.close is not None
                     sends += step.sends
+                    closed = step.close is not None
+                    if closed:
+                        break
                 if sends or closed:
-                    async with asyncio.timeout(SEND_TIMEOUT_S):
-                        await _send(sends, closed, send)
+                    await reply.say(sends, closed)
+        if not reply.ended:
+            raise InternalError("A surface did not end its answer.")
 
     async def _kept(self, generation: Generation, surface: LanguageSurface, step: Step, keep: Keep) -> Step:
         """The step, once what it wants kept is kept; where that fails, what the surface says to that."""
@@ -156,15 +178,26 @@ class JsonRoute:
         return step
 
 
-async def _send(messages: Iterable[Wire], closed: bool, send: Send) -> None:
-    """What came at once leaves at once."""
-    body = bytearray()
-    for message in messages:
-        if isinstance(message, Head):
-            await send(_start(message))
-        else:
-            body += message.encode() if isinstance(message, str) else message
-    await send({"type": "http.response.body", "body": bytes(body), "more_body": not closed})
+class _Reply:
+    """An HTTP answer while it is sent. `begun` and `ended` say how far it is."""
+
+    def __init__(self, send: Send) -> None:
+        self._send = send
+        self.begun = False
+        self.ended = False
+
+    async def say(self, messages: Iterable[Wire], last: bool) -> None:
+        """What came at once leaves at once. Raises `TimeoutError` where the caller does not read."""
+        body = bytearray()
+        async with asyncio.timeout(SEND_TIMEOUT_S):
+            for message in messages:
+                if isinstance(message, Head):
+                    self.begun = True
+                    await self._send(_start(message))
+                else:
+                    body += message.encode() if isinstance(message, str) else message
+            await self._send({"type": "http.response.body", "body": bytes(body), "more_body": not last})
+        self.ended = last
 
 
 def _start(head: Head) -> Message:
