@@ -6,7 +6,6 @@ closed with `CloseStream` and read to its end, for `DRAIN_S` at most.
 """
 
 import asyncio
-import resource
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -27,7 +26,6 @@ CONNECT_TIMEOUT_S = 20
 DRAIN_S = 30
 OVER_CAPACITY = frozenset({429, 503})
 MAX_MESSAGE_BYTES = 1 << 20
-PROCESS_INTERVAL_S = 2
 # The streams' tasks settle before the first chunk is due.
 _LEAD_NS = 300_000_000
 
@@ -175,12 +173,12 @@ async def run_level(target: Target, clips: Sequence[Clip], streams: int, *, seco
     async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0), timeout=timeout) as http:
         connections = [_Connection(plan) for plan in plans]
         admitted = await _open_all(http, target, connections)
-        client_cpu_s, server = _client_cpu_s(), process.usage(pid) if pid else None
+        client_cpu_s, server = process.own_cpu_s(), process.usage(pid) if pid else None
         start_ns = time.monotonic_ns() + _LEAD_NS
-        peak = asyncio.create_task(_peak_rss(pid)) if pid else None
+        peak = asyncio.create_task(process.peak_rss(pid)) if pid else None
         await asyncio.gather(*(connection.run(start_ns) for connection in admitted))
     wall_s = (time.monotonic_ns() - start_ns) / 1e9
-    load = Load(wall_s, _client_cpu_s() - client_cpu_s)
+    load = Load(wall_s, process.own_cpu_s() - client_cpu_s)
     if pid and peak and before and server:
         peak.cancel()
         cpu_s = process.usage(pid).cpu_s - server.cpu_s
@@ -204,19 +202,3 @@ async def _open_all(
 
     opened = await asyncio.gather(*(open_one(connection) for connection in connections))
     return [connection for connection in opened if connection is not None]
-
-
-async def _peak_rss(pid: int) -> int:
-    """Watches until it is cancelled, then says the most it saw."""
-    peak = 0
-    try:
-        while True:
-            peak = max(peak, process.usage(pid).rss_bytes)
-            await asyncio.sleep(PROCESS_INTERVAL_S)
-    except asyncio.CancelledError:
-        return peak
-
-
-def _client_cpu_s() -> float:
-    used = resource.getrusage(resource.RUSAGE_SELF)
-    return used.ru_utime + used.ru_stime

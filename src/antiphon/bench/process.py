@@ -1,10 +1,16 @@
-"""What a server uses, read from Linux's /proc while it is measured: the process and all its descendants."""
+"""What a server uses, read from Linux's /proc while it is measured: process and descendants; and what we use."""
 
+import asyncio
 import os
+import resource
+import time
 from dataclasses import dataclass
 from pathlib import Path
 
+from antiphon.bench.measure import Load
 from antiphon.core.errors import CallerError
+
+INTERVAL_S = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,3 +44,41 @@ def _stats() -> dict[int, list[str]]:
             except (FileNotFoundError, ProcessLookupError):  # it ended while we looked
                 continue
     return stats
+
+
+def own_cpu_s() -> float:
+    """Processor time of this process."""
+    used = resource.getrusage(resource.RUSAGE_SELF)
+    return used.ru_utime + used.ru_stime
+
+
+async def peak_rss(pid: int) -> int:
+    """Watches until it is cancelled, then says the most it saw."""
+    peak = 0
+    try:
+        while True:
+            peak = max(peak, usage(pid).rss_bytes)
+            await asyncio.sleep(INTERVAL_S)
+    except asyncio.CancelledError:
+        return peak
+
+
+class Watch:
+    """From its making to `stop`. Raises `CallerError` where there is no process `pid`."""
+
+    def __init__(self, pid: int | None) -> None:
+        self._pid = pid
+        self._before = usage(pid) if pid else None
+        self._peak = asyncio.create_task(peak_rss(pid)) if pid else None
+        self._own_cpu_s = own_cpu_s()
+        self._began_ns = time.monotonic_ns()
+
+    async def stop(self) -> Load:
+        wall_s, own_cpu = (time.monotonic_ns() - self._began_ns) / 1e9, own_cpu_s() - self._own_cpu_s
+        if not (self._pid and self._before and self._peak):
+            return Load(wall_s, own_cpu)
+        after = usage(self._pid)
+        self._peak.cancel()
+        (peak,) = await asyncio.gather(self._peak)
+        most = max(peak, after.rss_bytes)
+        return Load(wall_s, own_cpu, after.cpu_s - self._before.cpu_s, most, self._before.rss_bytes)

@@ -19,6 +19,7 @@ from antiphon.core.errors import AntiphonError
 COMMANDS = {
     "serve": "Serve the API.",
     "transcribe": "Transcribe recordings with a running server.",
+    "chat": "Talk with a language model of a running server.",
     "usage": "Show what was used.",
     "keys": "Create, list and revoke API keys.",
     "projects": "Create and list projects.",

@@ -1,6 +1,11 @@
-"""`antiphon bench stt`: the objectives, measured at the client, against any Deepgram-compatible server."""
+"""`antiphon bench`: the objectives, measured at the client.
 
-from collections.abc import Sequence
+`stt` works against any server with Deepgram's live protocol, `chat` against any with OpenAI's chat completions.
+"""
+
+import re
+from collections import Counter
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -10,8 +15,11 @@ import uvloop
 from rich.console import Console
 from rich.table import Table
 
-from antiphon.bench import client, clips, plot
+from antiphon.bench import chat as chats
+from antiphon.bench import client, clips, plot, prompts
+from antiphon.bench.generations import OBJECTIVES, ChatLevel, Objectives
 from antiphon.bench.measure import Level, Percentiles
+from antiphon.cli.options import DEFAULT_MODEL, DEFAULT_URL
 from antiphon.core.audio import samples_to_ms
 from antiphon.core.errors import CallerError
 
@@ -63,11 +71,11 @@ def stt(
         plot.draw({url: levels} | earlier, picture)
 
 
-def parse_counts(text: str) -> list[int]:
+def parse_counts(text: str, option: str = "--streams") -> list[int]:
     """`"1,8,32"` to numbers. Raises `CallerError`."""
     parts = [part.strip() for part in text.split(",")]
     if not all(part.isascii() and part.isdigit() and 1 <= int(part) <= MAX_STREAMS for part in parts):
-        raise CallerError(f"--streams needs numbers from 1 to {MAX_STREAMS} with commas between, not {text!r}")
+        raise CallerError(f"{option} needs numbers from 1 to {MAX_STREAMS} with commas between, not {text!r}")
     return [int(part) for part in parts]
 
 
@@ -143,3 +151,127 @@ def _percent(share: float | None) -> str:
 
 def _plain(value: float | None) -> str:
     return "-" if value is None else f"{value:g}"
+
+
+# -- chat --------------------------------------------------------------------------------------------------------------
+
+
+@app.command()
+def chat(
+    url: Annotated[str, typer.Option(help="The server's origin, or a base that ends in /v1.")] = DEFAULT_URL,
+    api_key: Annotated[str, typer.Option(envvar="ANTIPHON_API_KEY", help="The key to call with.")] = "",
+    model: Annotated[str, typer.Option(help="The model to ask for.")] = DEFAULT_MODEL,
+    concurrency: Annotated[str, typer.Option(help="Numbers of requests at once, each measured in turn.")] = "1,8,32",
+    rate: Annotated[
+        str, typer.Option(help="Numbers of requests arriving a second, at random, instead of so many at once.")
+    ] = "",
+    requests: Annotated[int, typer.Option(min=1, max=1_000_000, help="How many for each number.")] = 100,
+    dataset: Annotated[
+        Path | None, typer.Option(help="Prompts: JSON lines with `prompt` or `messages`, or ShareGPT's JSON.")
+    ] = None,
+    max_tokens: Annotated[int, typer.Option(min=1, help="The longest answer, in tokens.")] = 64,
+    stream: Annotated[bool, typer.Option(help="Ask for a stream, or for whole answers.")] = True,
+    extra: Annotated[str, typer.Option(help='A JSON object for each body, like {"temperature": 0}.')] = "{}",
+    ttft_ms: Annotated[int, typer.Option(min=1, help="Objective: time to the first token.")] = OBJECTIVES.ttft_ms,
+    tpot_ms: Annotated[int, typer.Option(min=1, help="Objective: time for each further one.")] = OBJECTIVES.tpot_ms,
+    total_ms: Annotated[int, typer.Option(min=1, help="Objective: time to the last token.")] = OBJECTIVES.total_ms,
+    pid: Annotated[int | None, typer.Option(help="The server's process, for its CPU and memory.")] = None,
+    json: Annotated[Path | None, typer.Option(help="Write everything measured to this file.")] = None,
+    picture: Annotated[Path | None, typer.Option("--plot", help="Draw latencies and tokens/s into this file.")] = None,
+) -> None:
+    """Ask a language model by OpenAI's protocol, and measure TTFT, TPOT, tokens a second and goodput."""
+    rates: list[float] = parse_rates(rate) if rate else []
+    counts = parse_counts(concurrency, "--concurrency") if not rates else []
+    asked = prompts.read(dataset) if dataset else prompts.built_in()
+    target = chats.Target(url, api_key, model, max_tokens, stream, parse_object(extra))
+    objectives = Objectives(ttft_ms, tpot_ms, total_ms)
+    console = Console()
+    uvloop.run(chats.warm_up(target, asked[0]))
+    levels: list[ChatLevel] = []
+    for count, arriving in [(count, None) for count in counts] + [(None, arriving) for arriving in rates]:
+        with console.status(f"{requests} requests, {f'{count} at once' if count else f'{arriving:g} a second'}"):
+            run = chats.run_level(
+                target, asked, requests, concurrency=count, rate=arriving, objectives=objectives, pid=pid
+            )
+            levels.append(uvloop.run(run))
+    console.print(chat_table(levels, objectives))
+    for reason, times in sorted((levels_failures(levels)).items()):
+        console.print(f"failed {times} times: {reason}", markup=False, highlight=False)
+    if json:
+        json.write_bytes(chat_report(target, dataset, objectives, levels))
+    if picture:
+        plot.draw_chat({url: levels}, objectives, picture)
+
+
+def parse_rates(text: str) -> list[float]:
+    """`"0.5,20"` to numbers above zero. Raises `CallerError`."""
+    parts = [part.strip() for part in text.split(",")]
+    if not all(re.fullmatch(r"[0-9]{1,6}(\.[0-9]{1,3})?", part) and float(part) > 0 for part in parts):
+        raise CallerError(f"--rate needs numbers above zero with commas between, not {text!r}")
+    return [float(part) for part in parts]
+
+
+def parse_object(text: str) -> dict[str, object]:
+    """A JSON object. Raises `CallerError`."""
+    try:
+        return msgspec.json.decode(text.encode(), type=dict[str, object])
+    except msgspec.MsgspecError as error:
+        raise CallerError(f"--extra needs a JSON object: {error}") from error
+
+
+def levels_failures(levels: Sequence[ChatLevel]) -> Counter[str]:
+    """Every kind of failure of the run, and how often it came."""
+    return sum((Counter(level.failures or {}) for level in levels), Counter())
+
+
+def chat_report(
+    target: chats.Target, dataset: Path | None, objectives: Objectives, levels: Sequence[ChatLevel]
+) -> bytes:
+    """The run as JSON, without the key."""
+    values = {
+        "url": target.url,
+        "model": target.model,
+        "max_tokens": target.max_tokens,
+        "stream": target.stream,
+        "extra": target.extra,
+        "dataset": dataset.name if dataset else "built in",
+        "objectives": objectives,
+        "levels": levels,
+    }
+    return msgspec.json.format(msgspec.json.encode(values)) + b"\n"
+
+
+def chat_table(levels: Sequence[ChatLevel], objectives: Objectives) -> Table:
+    """The run for people: a column for each level; rows of the server's own use only where its process was given."""
+    caption = f"good: TTFT ≤ {objectives.ttft_ms}, TPOT ≤ {objectives.tpot_ms}, total ≤ {objectives.total_ms} ms"
+    if not all(level.reported for level in levels):
+        caption += "; tokens of answers without usage are deltas"
+    rows: dict[str, Callable[[ChatLevel], str]] = {
+        "requests": lambda level: str(level.requests),
+        "refused / failed": lambda level: f"{level.refused} / {level.failed}",
+        "TTFT": lambda level: _fine(level.ttft),
+        "TPOT": lambda level: _fine(level.tpot),
+        "total": lambda level: _fine(level.total),
+        "goodput": lambda level: _percent(level.goodput),
+        "tokens/s": lambda level: f"{level.tokens_per_s:.1f}",
+        "requests/s": lambda level: f"{level.requests_per_s:.1f}",
+        "client CPU": lambda level: f"{level.client_cpu_percent:.0f} %",
+        "sent late, P99": lambda level: _plain(level.late_ms_p99),
+    }
+    if any(level.server_cpu_percent is not None for level in levels):
+        rows["server CPU"] = lambda level: f"{_plain(level.server_cpu_percent)} %"
+        rows["server RSS, MB"] = lambda level: _plain(level.server_rss_mb)
+    shown = Table(title="Latencies in ms as P50 / P95 / P99", caption=caption)
+    shown.add_column("")
+    for level in levels:
+        shown.add_column(f"{level.rate:g} a second" if level.rate else f"{level.concurrency} at once", justify="right")
+    for heading, cell in rows.items():
+        shown.add_row(heading, *(cell(level) for level in levels))
+    return shown
+
+
+def _fine(value: Percentiles) -> str:
+    return " / ".join(
+        "-" if part is None else f"{part:.1f}" if part < 100 else f"{part:.0f}"
+        for part in (value.p50, value.p95, value.p99)
+    )

@@ -6,6 +6,8 @@ from typing import Annotated
 import typer
 
 DEFAULT_DATA_DIR = Path("~/.local/share/antiphon")
+DEFAULT_URL = "http://127.0.0.1:8080"
+DEFAULT_MODEL = "smollm2-135m-instruct"  # the language model that a server has from the first start
 
 DataDir = Annotated[
     Path,
