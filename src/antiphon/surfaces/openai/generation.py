@@ -45,20 +45,22 @@ _MISSING = re.compile(r"Object missing required field `(\w+)`")
 # -- bodies ------------------------------------------------------------------------------------------------------------
 
 
-def decode(decoder: msgspec.json.Decoder[T], body: bytes) -> T:
-    """Raises `UnsupportedParameter` for a field that the decoder does not know, `CallerError` for any other fault."""
+def decode(decoder: msgspec.json.Decoder[T], body: bytes | msgspec.Raw, under: str = "") -> T:
+    """Raises `UnsupportedParameter` for a field that the decoder does not know, `CallerError` for any other fault.
+    `under` is the path of what is decoded, where that is a part of the whole.
+    """
     try:
         return decoder.decode(body)
     except msgspec.ValidationError as error:
-        raise _misshapen(str(error)) from None
+        raise _misshapen(str(error), under) from None
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         raise CallerError("The body is not a JSON object that can be read.") from None
 
 
-def _misshapen(said: str) -> CallerError:
+def _misshapen(said: str, under: str) -> CallerError:
     """The decoder's error as ours, with its path as `param`."""
     place = _PLACE.search(said)
-    path = place[1].partition("[...]")[0] if place else ""
+    path = (f"{under}.{place[1]}" if under else place[1]).partition("[...]")[0] if place else under
     if unknown := _UNKNOWN.match(said):
         param = _join(path, unknown[1][:MAX_SHOWN])
         return UnsupportedParameter("This parameter is unknown or not supported by this server.", param=param)
