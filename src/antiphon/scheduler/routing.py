@@ -60,11 +60,11 @@ def prefix_key(prompt: Sequence[Message] | str) -> bytes:
     """The same for every turn of a conversation: what the system says and the first that is said to it."""
     digest = blake2b(digest_size=16)
     if isinstance(prompt, str):
-        digest.update(prompt[:PREFIX_CHARACTERS].encode())
+        digest.update(prompt[:PREFIX_CHARACTERS].encode(errors="surrogatepass"))
         return digest.digest()
     for message in prompt:
         text = message.text[:PREFIX_CHARACTERS]
-        digest.update(f"{message.role}\0{text}\0".encode())
+        digest.update(f"{message.role}\0{text}\0".encode(errors="surrogatepass"))
         if message.role is not Role.SYSTEM:
             break
     return digest.digest()

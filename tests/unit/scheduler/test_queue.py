@@ -1,0 +1,246 @@
+"""Who is next, who is refused, and what is learnt of the pace. Times in milliseconds."""
+
+from dataclasses import dataclass
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from antiphon.scheduler.queue import EVERY, NS_PER_MS, Limits, Pace, Queue
+
+
+@dataclass(frozen=True)
+class One:
+    number: int
+    deadline_ms: int
+
+    @property
+    def deadline_ns(self):
+        return self.deadline_ms * NS_PER_MS
+
+
+def queue(first_ms=0.0, held_ms=0.0, **limits):
+    """With a pace that is known well."""
+    pace = Pace()
+    for _ in range(200):
+        pace.learn(first_ms, held_ms)
+    return Queue(Limits(**limits), pace)
+
+
+def push(waiting, number, deadline_ms, now_ms=0, places=1):
+    return [gone.number for gone in waiting.push(One(number, deadline_ms), now_ms * NS_PER_MS, places)]
+
+
+def order(waiting, now_ms=0):
+    """Everybody, if all places became free now."""
+    taken = []
+    while item := waiting.take(now_ms * NS_PER_MS):
+        taken.append(item.number)
+    assert len(waiting) == 0
+    return taken
+
+
+# -- the order ---------------------------------------------------------------------------------------------------------
+
+
+def test_those_in_time_come_by_deadline_then_as_they_came():
+    waiting = queue()
+    for number, deadline_ms in enumerate([300, 100, 200, 100]):
+        assert push(waiting, number, deadline_ms) == []
+    assert order(waiting) == [1, 3, 2, 0]
+
+
+def test_those_who_are_late_come_after_them_and_as_they_came():
+    waiting = queue()
+    for number, deadline_ms in enumerate([100, 50, 500, 400]):
+        push(waiting, number, deadline_ms)
+    assert order(waiting, now_ms=150) == [3, 2, 0, 1]
+
+
+def test_who_could_not_have_a_token_in_time_is_late():
+    waiting = queue(first_ms=100)
+    push(waiting, 0, 250)
+    push(waiting, 1, 350)
+    assert order(waiting, now_ms=145) == [0, 1]
+    push(waiting, 0, 250)
+    push(waiting, 1, 350)
+    assert order(waiting, now_ms=155) == [1, 0]
+
+
+def test_who_is_predicted_to_get_a_place_too_late_is_late_when_it_comes():
+    waiting = queue(held_ms=100)
+    for number in range(5):
+        push(waiting, number, 200, places=1)  # the first two get theirs in 100 and 200 ms
+    push(waiting, 5, 10_000)
+    assert order(waiting) == [0, 1, 5, 2, 3, 4]
+
+
+def test_an_earlier_deadline_is_predicted_to_get_a_place_before_the_later_ones():
+    waiting = queue(held_ms=100)
+    for number in range(4):
+        push(waiting, number, 1000)
+    push(waiting, 4, 150)
+    assert order(waiting)[0] == 4
+
+
+def test_places_that_there_are_more_of_become_free_sooner():
+    waiting = queue(held_ms=100)
+    for number in range(6):
+        push(waiting, number, 200, places=3)
+    push(waiting, 6, 200, places=3)
+    push(waiting, 7, 10_000, places=3)
+    assert order(waiting) == [0, 1, 2, 3, 4, 5, 7, 6]
+
+
+def test_every_eighth_place_goes_to_the_late_while_others_wait():
+    waiting = queue()
+    for number in range(3):
+        push(waiting, number, 10)
+    for number in range(3, 40):
+        push(waiting, number, 1000, now_ms=20)
+    taken = order(waiting, now_ms=20)
+    assert [taken.index(number) for number in range(3)] == [EVERY - 1, 2 * EVERY - 1, 3 * EVERY - 1]
+
+
+def test_a_request_that_goes_away_is_not_taken():
+    waiting = queue()
+    push(waiting, 0, 10)
+    for number in range(1, 5):
+        push(waiting, number, 100, now_ms=20)
+    for number, deadline_ms in ((0, 10), (2, 100), (2, 100), (9, 100)):
+        waiting.remove(One(number, deadline_ms))
+    assert order(waiting, now_ms=20) == [1, 3, 4]
+
+
+def test_all_are_turned_out_at_once():
+    waiting = queue()
+    push(waiting, 0, 10)
+    push(waiting, 1, 100, now_ms=20)
+    assert sorted(item.number for item in waiting.clear()) == [0, 1]
+    assert len(waiting) == 0
+    assert waiting.take(0) is None
+
+
+# -- the bounds --------------------------------------------------------------------------------------------------------
+
+
+def test_where_all_are_in_time_the_last_by_deadline_is_refused():
+    waiting = queue(waiting=2)
+    assert push(waiting, 0, 300) == []
+    assert push(waiting, 1, 200) == []
+    assert push(waiting, 2, 400) == [2]
+    assert push(waiting, 3, 100) == [0]
+    assert order(waiting) == [3, 1]
+
+
+def test_a_request_in_time_takes_the_place_of_the_last_of_the_late():
+    waiting = queue(waiting=3)
+    push(waiting, 0, 10)
+    push(waiting, 1, 10)
+    assert push(waiting, 2, 500, now_ms=20) == []
+    assert push(waiting, 3, 500, now_ms=20) == [1]
+    assert order(waiting, now_ms=20) == [2, 3, 0]
+
+
+def test_the_late_are_refused_where_they_would_wait_too_long():
+    waiting = queue(held_ms=100, wait_ms=1000)
+    refused = [number for number in range(20) if push(waiting, number, 0) == [number]]
+    assert refused == list(range(10, 20))
+
+
+def test_they_would_wait_longer_where_others_go_first():
+    waiting = queue(held_ms=100, wait_ms=1000)
+    push(waiting, 0, 10_000)
+    refused = [number for number in range(1, 20) if push(waiting, number, 0) == [number]]
+    assert refused == list(range(2, 20))  # after eight others, each at 100 ms
+
+
+def test_when_to_come_back_is_when_those_who_wait_are_served():
+    waiting = queue(held_ms=1000, wait_ms=100_000)
+    assert waiting.retry_after_s(places=4) == 1
+    for number in range(7):
+        push(waiting, number, 0)
+    assert waiting.retry_after_s(places=4) == 2
+    assert waiting.retry_after_s(places=1) == 8
+    for number in range(7, 100):
+        push(waiting, number, 0)
+    assert waiting.retry_after_s(places=1) == 60
+
+
+def test_before_anything_was_learnt_only_the_number_is_bounded():
+    waiting = Queue(Limits(waiting=50), Pace())
+    assert [number for number in range(60) if push(waiting, number, 500)] == list(range(50, 60))
+    assert waiting.retry_after_s(1) == 1
+
+
+# -- the pace ----------------------------------------------------------------------------------------------------------
+
+
+def test_the_pace_follows_what_is_measured():
+    pace = Pace()
+    assert (pace.first_ns, pace.wait_ns(10, 1)) == (0, 0)
+    pace.learn(100.0, 1000.0)
+    assert pace.first_ns == pytest.approx(190 * NS_PER_MS)  # little is known, so twice half of it on top
+    assert pace.wait_ns(4, 2) == 2000 * NS_PER_MS
+    for _ in range(100):
+        pace.learn(50.0, 200.0)
+    assert pace.first_ns == pytest.approx(50 * NS_PER_MS, rel=0.05)
+    assert pace.wait_ns(4, 2) == pytest.approx(400 * NS_PER_MS, rel=0.05)
+
+
+def test_where_first_tokens_differ_the_prediction_is_on_the_safe_side():
+    pace = Pace()
+    for n in range(200):
+        pace.learn(50.0 + 50 * (n % 2), 200.0)
+    assert 100 * NS_PER_MS < pace.first_ns < 140 * NS_PER_MS
+
+
+# -- whatever comes ----------------------------------------------------------------------------------------------------
+
+steps = st.lists(
+    st.tuples(st.sampled_from(["push", "push", "take", "leave", "learn"]), st.integers(0, 300), st.integers(0, 600)),
+    max_size=80,
+)
+
+
+@given(steps, st.integers(1, 8), st.integers(1, 4))
+def test_everybody_is_taken_refused_or_waits_once_and_all_is_bounded(steps, most, places):
+    pace = Pace()
+    waiting = Queue(Limits(waiting=most, wait_ms=2000), pace)
+    inside, now_ms = {}, 0
+    for number, (what, passes_ms, amount) in enumerate(steps):
+        now_ms += passes_ms
+        now_ns = now_ms * NS_PER_MS
+        if what == "push":
+            item = inside[number] = One(number, now_ms + amount)
+            for gone in waiting.push(item, now_ns, places):
+                del inside[gone.number]
+        elif what == "take":
+            item = waiting.take(now_ns)
+            assert (item is None) == (not inside)
+            if item:
+                in_time = [one for one in inside.values() if one.deadline_ns >= now_ns + pace.first_ns]
+                late = [one for one in inside.values() if one not in in_time]
+                if item.deadline_ns < now_ns + pace.first_ns:
+                    assert item.number == min(one.number for one in late)
+                elif not late:
+                    assert item == min(in_time, key=lambda one: (one.deadline_ns, one.number))
+                del inside[item.number]
+        elif what == "leave" and inside:
+            waiting.remove(inside.pop(min(inside)))
+        elif what == "learn":
+            pace.learn(amount / 4, float(amount))
+        assert len(waiting) == len(inside) <= most
+    assert sorted(order(waiting, now_ms)) == sorted(inside)
+
+
+@given(st.integers(1, 30))
+def test_nobody_starves_while_those_in_time_keep_coming(late):
+    waiting = queue(waiting=10_000)
+    for number in range(late):
+        push(waiting, number, 0, now_ms=1)
+    taken = []
+    for n in range(EVERY * late):
+        push(waiting, late + n, 1000, now_ms=1)
+        taken.append(waiting.take(NS_PER_MS).number)
+    assert [number for number in taken if number < late] == list(range(late))
