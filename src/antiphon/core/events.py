@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from antiphon.core.errors import AntiphonError
+from antiphon.core.tensors import Parameters, Tensor
 
 # -- inputs ------------------------------------------------------------------------------------------------------------
 
@@ -240,6 +241,15 @@ class Embedded:
     input_tokens: int
 
 
+@dataclass(frozen=True, slots=True)
+class Inferred:
+    """The tensors a model gave. `version` is the model's own word for itself, empty where it has none."""
+
+    outputs: tuple[Tensor, ...]
+    version: str = ""
+    parameters: Parameters = ()
+
+
 Generated = TextDelta | ReasoningDelta | ToolCallStarted | ToolCallDelta | ChoiceEnded
 
 # -- the end of any session --------------------------------------------------------------------------------------------
@@ -253,4 +263,4 @@ class Failed:
 
 
 Output = Opened | SpeechStarted | Interim | Final | UtteranceEnded | Closed | Failed
-LanguageOutput = Opened | Generated | Completed | Embedded | Failed
+LanguageOutput = Opened | Generated | Completed | Embedded | Inferred | Failed

@@ -6,8 +6,9 @@ from enum import StrEnum
 from typing import Protocol, TypeVar
 
 from antiphon.core.errors import AntiphonError
-from antiphon.core.events import Embedded, Generated, LanguageOutput, Output, TokenUsage, Word
-from antiphon.core.specs import EmbedSpec, GenerateSpec, TranscribeSpec
+from antiphon.core.events import Embedded, Generated, Inferred, LanguageOutput, Output, TokenUsage, Word
+from antiphon.core.specs import GenerateSpec, InferSpec, Spec, TranscribeSpec
+from antiphon.core.tensors import ModelForm
 from antiphon.core.wire import Body, ModelCard, Opening, Response, Step, Url
 
 State = TypeVar("State")
@@ -63,7 +64,7 @@ class Asked:
     An error about one of these has its name as `param`.
     """
 
-    spec: GenerateSpec | EmbedSpec
+    spec: Spec
     surface: LanguageSurface
     previous: str = ""
     lead: int = 0
@@ -124,6 +125,26 @@ class KeptEndpoint(Endpoint, Protocol):
 
     def show(self, opening: Opening, body: bytes, running: bool) -> Response:
         """`body` is what was kept last; `running` says that its generation still goes on. Raises `AntiphonError`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Inquiry:
+    """A question about a model of tensors: what it is like if `described`, else whether it is ready. Without a `model`
+    it is about the server, and needs no key.
+    """
+
+    model: str = ""
+    version: str = ""
+    described: bool = False
+
+
+class InquiryEndpoint(Endpoint, Protocol):
+    """An HTTP route that tells about the server, or one of its models of tensors."""
+
+    def inquire(self, opening: Opening) -> Inquiry:
+        """Raises `AntiphonError` for a call that does not make sense."""
+
+    def tell(self, opening: Opening, ready: bool, form: ModelForm | None) -> Response: ...
 
 
 class ListEndpoint(Endpoint, Protocol):
@@ -221,6 +242,21 @@ class Embedder(Protocol):
         """A vector for each text, in order. Raises `CallerError` for a text that is too long, `EngineError`."""
 
     async def check(self) -> None: ...
+
+    async def close(self) -> None: ...
+
+
+class Inferrer(Protocol):
+    """One engine that serves one model of tensors."""
+
+    async def infer(self, spec: InferSpec, call: Call) -> Inferred:
+        """Raises `CallerError` for what the model does not take, `CapacityError` where it is full, `EngineError`."""
+
+    async def describe(self, version: str) -> ModelForm:
+        """What the model takes and gives; `version` may be empty. Raises `NotFound`, `EngineError`."""
+
+    async def check(self) -> None:
+        """Whether the model can work now. Raises `EngineError` if not."""
 
     async def close(self) -> None: ...
 

@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 
 from antiphon.core.audio import AudioFormat
+from antiphon.core.tensors import Parameters, Tensor
 
 # Nobody waits for the end of an utterance in a recording, and words are heard better in context: on read speech, half
 # as many are wrong as with 300 ms.
@@ -150,9 +151,36 @@ class GenerateSpec:
 
 @dataclass(frozen=True, slots=True)
 class EmbedSpec:
-    """A vector for each text (or list of the model's own tokens). `dimensions` cuts the vectors, `None` does not."""
+    """A vector for each text (or list of the model's own tokens). `dimensions` is the size a vector shall have, `None`
+    the model's own.
+    """
 
     model: str
     texts: tuple[str | tuple[int, ...], ...]
     dimensions: int | None = None
     tags: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class WantedTensor:
+    """An output the caller wants."""
+
+    name: str
+    parameters: Parameters = ()
+
+
+@dataclass(frozen=True, slots=True)
+class InferSpec:
+    """Tensors for a model of any kind. `version` is one the model itself has, empty for its own choice. Without
+    `outputs` all are wanted.
+    """
+
+    model: str
+    inputs: tuple[Tensor, ...]
+    outputs: tuple[WantedTensor, ...] = ()
+    version: str = ""
+    parameters: Parameters = ()
+    tags: tuple[str, ...] = ()
+
+
+Spec = GenerateSpec | EmbedSpec | InferSpec  # of one call that is no audio

@@ -13,7 +13,14 @@ from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from contextlib import aclosing
 from typing import TypeVar
 
-from antiphon.core.errors import AntiphonError, Conflict, EngineError, EngineTimeout, InternalError
+from antiphon.core.errors import (
+    AntiphonError,
+    Conflict,
+    EngineError,
+    EngineTimeout,
+    InternalError,
+    UnsupportedParameter,
+)
 from antiphon.core.events import (
     ChoiceEnded,
     Completed,
@@ -29,7 +36,7 @@ from antiphon.core.events import (
 )
 from antiphon.core.identity import Principal
 from antiphon.core.ports import Call
-from antiphon.core.specs import EmbedSpec, GenerateSpec
+from antiphon.core.specs import EmbedSpec, GenerateSpec, InferSpec, Spec
 from antiphon.core.usage import Dimension, Quantity
 from antiphon.core.wire import Keep
 from antiphon.metering.entry import Entry, Reference
@@ -46,6 +53,8 @@ RELEASE_S = 10.0  # for an engine to end its work
 Given = TypeVar("Given")
 Batch = tuple[Generated | TokenUsage, ...]
 Keeping = Callable[[Keep], Awaitable[None]]
+
+_FEATURES = {EmbedSpec: "embedding", InferSpec: "inference"}
 
 log = logging.getLogger(__name__)
 
@@ -64,7 +73,7 @@ class Generation:
         principal: Principal,
         surface: str,
         served: Served,
-        spec: GenerateSpec | EmbedSpec,
+        spec: Spec,
         deadline_ns: int,
         on_close: Callable[["Generation"], None],
         claim: Claim | None = None,
@@ -81,6 +90,7 @@ class Generation:
         self._claim = claim
         self._keeping = keeping
         self._streams = isinstance(spec, GenerateSpec) and spec.stream
+        self._feature = _FEATURES.get(type(spec), "stream" if self._streams else "whole")
         self._timer = TokenTimer(services.clock.now_ns())
         self._error: AntiphonError | None = None
         self._waiting: asyncio.Timeout | None = None  # for the engine
@@ -126,8 +136,7 @@ class Generation:
         try:
             kept = self._keeping is not None
             yield (Opened(served.version, served.fingerprint, served.deprecated_unix_s, served.sunset_unix_s, kept),)
-            produce = self._embedded(self._spec) if isinstance(self._spec, EmbedSpec) else self._generated(self._spec)
-            async with aclosing(produce) as produced:
+            async with aclosing(self._produced(self._spec)) as produced:
                 async for events in produced:
                     yield events
         except AntiphonError as error:
@@ -140,6 +149,15 @@ class Generation:
             yield (Failed(self._error or failure),)
         finally:
             giving_up.cancel()
+
+    def _produced(self, spec: Spec) -> AsyncGenerator[tuple[LanguageOutput, ...], None]:
+        match spec:
+            case GenerateSpec():
+                return self._generated(spec)
+            case EmbedSpec():
+                return self._embedded(spec)
+            case InferSpec():
+                return self._inferred(spec)
 
     async def _generated(self, spec: GenerateSpec) -> AsyncGenerator[tuple[LanguageOutput, ...], None]:
         self._left = spec.choices
@@ -169,9 +187,20 @@ class Generation:
     async def _embedded(self, spec: EmbedSpec) -> AsyncGenerator[tuple[LanguageOutput, ...], None]:
         call = Call(self.id, self._deadline_ns)
         embedded = await self._wait(lambda: self._served.embedder().embed(spec.texts, call))
+        size = len(embedded.vectors[0])
+        if spec.dimensions not in (None, size):
+            raise UnsupportedParameter(f"This model's vectors have {size} dimensions.", param="dimensions")
         await self._write(self._owed({Dimension.EMBEDDING_TOKENS: embedded.input_tokens}))
         self._outcome = EntryKind.COMPLETED
         yield (embedded, Completed(TokenUsage(embedded.input_tokens, 0)))
+
+    async def _inferred(self, spec: InferSpec) -> AsyncGenerator[tuple[LanguageOutput, ...], None]:
+        call = Call(self.id, self._deadline_ns)
+        inferred = await self._wait(lambda: self._served.inferrer().infer(spec, call))
+        moved = sum(len(tensor.data) for tensor in (*spec.inputs, *inferred.outputs))
+        await self._write(self._owed({Dimension.INFERENCES: 1, Dimension.INFERENCE_BYTES: moved}))
+        self._outcome = EntryKind.COMPLETED
+        yield (inferred, Completed(TokenUsage(0, 0)))
 
     async def _wait(self, work: Callable[[], Awaitable[Given]]) -> Given:
         """What the engine gives. Raises what `fail` was told, before or meanwhile."""
@@ -288,7 +317,7 @@ class Generation:
             surface=self.surface,
             model=self._served.version,
             quantity=Quantity(dimension, amount),
-            feature="embedding" if isinstance(self._spec, EmbedSpec) else "stream" if self._streams else "whole",
+            feature=self._feature,
             corrects=corrects,
             tags=self._spec.tags,
         )

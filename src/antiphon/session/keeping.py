@@ -15,7 +15,7 @@ from functools import partial
 
 from antiphon.core.errors import AntiphonError, CallerError, Cancelled, InternalError, NotFound
 from antiphon.core.ports import Asked, Clock, LanguageSurface
-from antiphon.core.specs import EmbedSpec, GenerateSpec, Message
+from antiphon.core.specs import GenerateSpec, Message, Spec
 from antiphon.core.wire import Keep, Wire
 from antiphon.session.generation import Generation, Keeping
 from antiphon.trust.kept import KeptAnswers
@@ -40,7 +40,7 @@ class Keeper:
         self._clock = clock
         self._runs: dict[tuple[str, str], _Run] = {}
 
-    async def begin(self, project: str, asked: Asked) -> tuple[GenerateSpec | EmbedSpec, Keeping | None]:
+    async def begin(self, project: str, asked: Asked) -> tuple[Spec, Keeping | None]:
         """What is asked for, with the turns that it goes on from; and what keeps its answer, if it is kept.
 
         Raises `CallerError` for what the policy does not allow and for a previous answer that there is not.

@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from typing import cast
 
 from antiphon.core.errors import CallerError, UnknownModel
-from antiphon.core.ports import Clock, Embedder, Generator
+from antiphon.core.ports import Clock, Embedder, Generator, Inferrer
+from antiphon.core.specs import EmbedSpec, GenerateSpec, Spec
 from antiphon.core.wire import ModelCard
 
 
@@ -18,11 +19,21 @@ class Served:
     """What answers: one version of a model. `fingerprint` tells sets of weights apart, where they are known."""
 
     version: str
-    engine: Generator | Embedder
+    engine: Generator | Embedder | Inferrer
     fingerprint: str = ""
     deprecated_unix_s: int | None = None
     sunset_unix_s: int | None = None
     successor: str = ""
+
+    def check(self, spec: Spec) -> None:
+        """Raises `CallerError` if it is a model of another kind."""
+        match spec:
+            case GenerateSpec():
+                self.generator()
+            case EmbedSpec():
+                self.embedder()
+            case _:
+                self.inferrer()
 
     def generator(self) -> Generator:
         """Raises `CallerError` if it is no language model."""
@@ -35,6 +46,12 @@ class Served:
         if not hasattr(self.engine, "embed"):
             raise CallerError(f"{self.version!r} is not an embedding model.", param="model")
         return cast(Embedder, self.engine)
+
+    def inferrer(self) -> Inferrer:
+        """Raises `CallerError` if it is no model of tensors."""
+        if not hasattr(self.engine, "infer"):
+            raise CallerError(f"{self.version!r} is not a model of tensors.", param="model")
+        return cast(Inferrer, self.engine)
 
 
 class Languages:

@@ -14,7 +14,7 @@ from antiphon.core.errors import (
     Unauthenticated,
 )
 from antiphon.core.identity import Principal, Scope
-from antiphon.core.specs import EmbedSpec, GenerateSpec, TranscribeSpec
+from antiphon.core.specs import Spec, TranscribeSpec
 from antiphon.core.wire import Opening
 from antiphon.metering.ledger import Claim
 from antiphon.session.generation import Generation, Keeping
@@ -73,8 +73,10 @@ class Sessions:
     def ready(self) -> bool:
         return not self._draining and self._services.ledger.healthy
 
-    def authenticate(self, secret: str | None, scope: Scope) -> Principal:
-        """Raises `Unauthenticated` for a key that does not hold, `PolicyError` for one that may not do this."""
+    def authenticate(self, secret: str | None, scope: Scope | None) -> Principal:
+        """Raises `Unauthenticated` for a key that does not hold, `PolicyError` for one that may not do this. Without
+        a scope, any key may.
+        """
         return self._keys.authenticate(secret, scope)
 
     async def claim(self, principal: Principal, opening: Opening, fingerprint: str) -> Claim | None:
@@ -108,7 +110,7 @@ class Sessions:
         principal: Principal,
         surface: str,
         id: str,
-        spec: GenerateSpec | EmbedSpec,
+        spec: Spec,
         claim: Claim | None = None,
         keeping: Keeping | None = None,
     ) -> Generation:
@@ -116,7 +118,7 @@ class Sessions:
         `CapacityError` if one more would be too many.
         """
         served = self.languages.resolve(spec.model)
-        _ = served.embedder() if isinstance(spec, EmbedSpec) else served.generator()
+        served.check(spec)
         self._make_sure_it_may_begin()
         if self._generating >= self._bounds.generations:
             raise CapacityError("Too many generations are running.", retry_after_s=RETRY_AFTER_S)

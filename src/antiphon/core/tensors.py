@@ -1,0 +1,132 @@
+"""Tensors as the Open Inference Protocol has them: named, typed, shaped, their elements in one run of bytes.
+
+The bytes are row-major and little-endian. An element of `BYTES` is its length in four bytes, then itself; a `BOOL` is
+one byte. Nobody here computes with tensors: they are passed on as they are, and only where a wire writes them as
+numbers are they `unpack`ed.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from math import prod
+from struct import error as struct_error
+from struct import pack as struct_pack
+from struct import unpack as struct_unpack
+
+BYTES = "BYTES"
+BF16 = "BF16"  # the upper half of an FP32, which no struct code stands for
+_CODES = {
+    "BOOL": "?",
+    "UINT8": "B",
+    "UINT16": "H",
+    "UINT32": "I",
+    "UINT64": "Q",
+    "INT8": "b",
+    "INT16": "h",
+    "INT32": "i",
+    "INT64": "q",
+    "FP16": "e",
+    "FP32": "f",
+    "FP64": "d",
+}
+_SIZES = {"BOOL": 1, "UINT8": 1, "INT8": 1, "UINT16": 2, "INT16": 2, "FP16": 2, BF16: 2, "FP64": 8} | {
+    name: int(name[-2:]) // 8 for name in ("UINT32", "INT32", "FP32", "UINT64", "INT64")
+}
+_LENGTH_BYTES = 4
+
+Parameter = bool | int | float | str
+Parameters = tuple[tuple[str, Parameter], ...]
+Element = bool | int | float | bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Tensor:
+    """`data` is as the module says. What `parameters` mean is between the caller and the model."""
+
+    name: str
+    datatype: str
+    shape: tuple[int, ...]
+    data: bytes
+    parameters: Parameters = ()
+
+
+@dataclass(frozen=True, slots=True)
+class TensorForm:
+    """What a model takes or gives; a dimension of -1 may be of any size."""
+
+    name: str
+    datatype: str
+    shape: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class ModelForm:
+    """What a model says of itself. `versions` may be asked for by name."""
+
+    versions: tuple[str, ...]
+    platform: str
+    inputs: tuple[TensorForm, ...]
+    outputs: tuple[TensorForm, ...]
+
+
+def check(tensor: Tensor) -> None:
+    """Raises `ValueError` for a datatype there is not, or data that does not fill the shape exactly."""
+    if any(size < 0 for size in tensor.shape):
+        raise ValueError("a dimension is negative")
+    count = prod(tensor.shape)
+    if tensor.datatype == BYTES:
+        held = len(_split(tensor.data))
+        if held != count:
+            raise ValueError(f"{held} elements do not fill its shape, which has {count}")
+        return
+    size = _SIZES.get(tensor.datatype)
+    if size is None:
+        raise ValueError(f"the datatype is none of {', '.join([*_SIZES, BYTES])}")
+    if len(tensor.data) != count * size:
+        raise ValueError(f"{len(tensor.data)} bytes do not fill its shape, which takes {count * size}")
+
+
+def pack(datatype: str, elements: Sequence[Element]) -> bytes:
+    """Elements as bytes. Raises `ValueError` for one that the datatype cannot hold. `BF16` is only ever bytes."""
+    if datatype == BYTES:
+        if not all(isinstance(element, bytes) for element in elements):
+            raise ValueError("an element is no text")
+        return b"".join(
+            len(element).to_bytes(_LENGTH_BYTES, "little") + element
+            for element in elements
+            if isinstance(element, bytes)
+        )
+    code = _CODES.get(datatype)
+    if code is None:
+        raise ValueError(f"elements of a tensor are one of {', '.join([*_CODES, BYTES])}")
+    kinds = (bool,) if code == "?" else (int, float) if code in "efd" else (int,)
+    if not all(type(element) in kinds for element in elements):
+        raise ValueError(f"an element is no {datatype}")
+    try:
+        return struct_pack(f"<{len(elements)}{code}", *elements)
+    except (struct_error, OverflowError):
+        raise ValueError(f"an element does not fit into {datatype}") from None
+
+
+def unpack(tensor: Tensor) -> Sequence[Element]:
+    """The elements of a tensor that `check` found right."""
+    if tensor.datatype == BYTES:
+        return _split(tensor.data)
+    if tensor.datatype == BF16:
+        halves = len(tensor.data) // 2
+        wide = b"".join(b"\0\0" + tensor.data[at : at + 2] for at in range(0, len(tensor.data), 2))
+        return struct_unpack(f"<{halves}f", wide)
+    return struct_unpack(f"<{prod(tensor.shape)}{_CODES[tensor.datatype]}", tensor.data)
+
+
+def _split(data: bytes) -> list[bytes]:
+    """The elements of a `BYTES` tensor. Raises `ValueError` for data that ends in the middle of one."""
+    elements = []
+    at = 0
+    while at < len(data):
+        end = at + _LENGTH_BYTES
+        length = int.from_bytes(data[at:end], "little")
+        if end + length > len(data):
+            raise ValueError("its data ends in the middle of an element")
+        elements.append(data[end : end + length])
+        at = end + length
+    return elements
