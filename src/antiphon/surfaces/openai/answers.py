@@ -152,6 +152,8 @@ class Streamed(Answer, ABC):
         match event:
             case TextDelta():
                 return self._text(event) if event.text or event.scored else NOTHING
+            case ReasoningDelta(text="") | ToolCallDelta(arguments=""):
+                return NOTHING
             case ReasoningDelta() | ToolCallStarted() | ToolCallDelta():
                 return self._beside(event)
             case ChoiceEnded():
