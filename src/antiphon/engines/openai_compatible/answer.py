@@ -1,0 +1,314 @@
+"""What an engine answers, in our events: chunks of a stream, or one JSON object.
+
+Both are read by the same rules, for a whole answer is a stream of one chunk whose deltas are called messages. Every
+choice must say how it ended. A call of a tool has begun when its index, or its id, is new; a choice that stopped after
+calling tools ended because of them, whatever the server calls it.
+
+Tokens: where the server counts with each chunk, what is new since the choice's last; else the log-probabilities, where
+they were asked for; else one a delta. Where it never told what the whole took, that is what passed, and the input is
+taken for a token every `BYTES_PER_TOKEN` bytes.
+"""
+
+from collections.abc import Iterator
+from dataclasses import replace
+
+import msgspec
+
+from antiphon.core.errors import EngineError
+from antiphon.core.events import (
+    Alternative,
+    ChoiceEnded,
+    FinishReason,
+    Generated,
+    ReasoningDelta,
+    ScoredToken,
+    TextDelta,
+    TokenUsage,
+    ToolCallDelta,
+    ToolCallStarted,
+)
+from antiphon.core.specs import GenerateSpec
+
+BYTES_PER_TOKEN = 4
+
+_REASONS = {
+    "stop": FinishReason.STOP,
+    "eos": FinishReason.STOP,
+    "eos_token": FinishReason.STOP,
+    "stop_sequence": FinishReason.STOP,
+    "length": FinishReason.LENGTH,
+    "tool_calls": FinishReason.TOOL_CALLS,
+    "function_call": FinishReason.TOOL_CALLS,
+    "content_filter": FinishReason.FILTERED,
+}
+
+
+class _Function(msgspec.Struct):
+    name: str | None = None
+    arguments: str | None = None
+
+
+class _Call(msgspec.Struct):
+    index: int | None = None
+    id: str | None = None
+    function: _Function | None = None
+
+
+class _Delta(msgspec.Struct):
+    content: str | None = None
+    reasoning_content: str | None = None
+    reasoning: str | None = None
+    tool_calls: list[_Call] | None = None
+
+
+class _Top(msgspec.Struct):
+    token: str
+    logprob: float
+
+
+class _Token(msgspec.Struct):
+    token: str
+    logprob: float
+    top_logprobs: list[_Top] | None = None
+
+
+class _Logprobs(msgspec.Struct):
+    """`content` is a chat's; the others are a completion's, in step."""
+
+    content: list[_Token] | None = None
+    tokens: list[str] | None = None
+    token_logprobs: list[float | None] | None = None
+    top_logprobs: list[dict[str, float] | None] | None = None
+
+
+class _Choice(msgspec.Struct):
+    index: int = 0
+    delta: _Delta | None = None
+    message: _Delta | None = None
+    text: str | None = None
+    logprobs: _Logprobs | None = None
+    finish_reason: str | None = None
+
+
+class _InputDetails(msgspec.Struct):
+    cached_tokens: int | None = None
+
+
+class _OutputDetails(msgspec.Struct):
+    reasoning_tokens: int | None = None
+
+
+class _Usage(msgspec.Struct):
+    prompt_tokens: int | None = None
+    completion_tokens: int | None = None
+    prompt_tokens_details: _InputDetails | None = None
+    completion_tokens_details: _OutputDetails | None = None
+    reasoning_tokens: int | None = None  # SGLang's place for it
+
+
+class Chunk(msgspec.Struct):
+    choices: list[_Choice] | None = None
+    usage: _Usage | None = None
+    error: msgspec.Raw | None = None  # some say one inside a stream
+
+
+_CHUNK = msgspec.json.Decoder(Chunk)
+
+
+def decode(data: bytes) -> Chunk:
+    """Raises `EngineError` for what is not a chunk or an answer, or is an error."""
+    try:
+        chunk = _CHUNK.decode(data)
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        raise EngineError("The model's server answered in a form that is not OpenAI's.") from None
+    if chunk.error is not None and bytes(chunk.error) != b"null":
+        raise EngineError("The model's server failed while it was answering.")
+    return chunk
+
+
+class Translation:
+    """One call's. `counts_always` says that the usage of a chunk with choices is its choice's, so far."""
+
+    def __init__(self, spec: GenerateSpec, call_id: str, counts_always: bool) -> None:
+        self._spec = spec
+        self._call_id = call_id.replace("-", "")
+        self._counts_always = counts_always
+        self._open = set(range(spec.choices))
+        self._calls: dict[int, list[str]] = {}  # the ids of each choice's calls, in order
+        self._current: dict[tuple[int, int], int] = {}  # which of them the server's index stands for
+        self._counted: dict[int, int] = {}  # the tokens of each choice, by the server's continuous count
+        self._seen = self._seen_reasoning = 0
+        self._usage: TokenUsage | None = None
+
+    @property
+    def ended(self) -> bool:
+        """Every choice has said how it ended."""
+        return not self._open
+
+    def usage(self) -> TokenUsage:
+        """Of the whole, when it has ended: the server's count, else ours."""
+        if self._usage is not None:
+            return self._usage
+        prompt = self._spec.prompt
+        texts = [prompt] if isinstance(prompt, str) else [message.text for message in prompt]
+        read = sum(-(-len(text.encode()) // BYTES_PER_TOKEN) for text in texts)
+        return TokenUsage(read, self._seen, reasoning=self._seen_reasoning)
+
+    def whole(self, answer: Chunk) -> tuple[Generated | TokenUsage, ...]:
+        """Of an answer that is not a stream. Raises `EngineError`."""
+        events: list[Generated | TokenUsage] = []
+        for choice in answer.choices or ():
+            self._add(events, choice, None)
+        if not self.ended:
+            raise EngineError("The model's server did not say how its answer ended.")
+        self._usage = _usage_of(answer.usage)
+        if self._usage is None:  # a whole text is one delta, and more than a token
+            self._seen = sum(_estimated(event) for event in events)
+            self._seen_reasoning = sum(_estimated(event) for event in events if isinstance(event, ReasoningDelta))
+        return (*_shared(events, self.usage(), self._spec.choices), self.usage())
+
+    def chunk(self, events: list[Generated | TokenUsage], chunk: Chunk) -> None:
+        """Adds what a stream's chunk says. Raises `EngineError`."""
+        usage = chunk.usage
+        if not chunk.choices:
+            self._usage = _usage_of(usage) or self._usage
+            return
+        counted = None
+        if usage is not None and self._counts_always:
+            counted = usage.completion_tokens
+            if not self._counted:
+                events.append(_usage_of(usage) or TokenUsage(0, 0))
+        elif usage is not None:
+            self._usage = _usage_of(usage) or self._usage
+        for choice in chunk.choices:
+            self._add(events, choice, counted)
+
+    def _add(self, events: list[Generated | TokenUsage], choice: _Choice, counted: int | None) -> None:
+        index = choice.index
+        if index not in self._open:
+            if 0 <= index < self._spec.choices:
+                return  # some say the end twice
+            raise EngineError("The model's server answered with more choices than were asked for.")
+        delta = choice.delta or choice.message
+        scored = _scored(choice.logprobs, self._spec.sampling.top_logprobs) if choice.logprobs else ()
+        tokens = self._tokens(index, counted, len(scored))
+        before = len(events)
+        text = choice.text
+        if delta is not None:
+            text = delta.content
+            thought = delta.reasoning_content or delta.reasoning
+            if thought:
+                events.append(ReasoningDelta(index, thought, tokens))
+                self._seen_reasoning += tokens
+                self._took(index, counted, tokens)
+                tokens = 0
+        if text or scored:
+            events.append(TextDelta(index, text or "", tokens, scored))
+            self._took(index, counted, tokens)
+            tokens = 0
+        if delta is not None and delta.tool_calls:
+            for place, call in enumerate(delta.tool_calls):
+                at = call.index if call.index is not None and choice.delta is not None else place
+                if self._call(events, index, at, call, tokens):
+                    self._took(index, counted, tokens)
+                    tokens = 0
+        if choice.finish_reason:
+            self._open.discard(index)
+            events.append(ChoiceEnded(index, self._reason(index, choice.finish_reason)))
+        elif len(events) == before and counted is not None:
+            self._counted.setdefault(index, 0)
+
+    def _tokens(self, index: int, counted: int | None, scored: int) -> int:
+        if counted is not None:
+            return max(0, counted - self._counted.get(index, 0))
+        return scored or 1
+
+    def _took(self, index: int, counted: int | None, tokens: int) -> None:
+        self._seen += tokens
+        if counted is not None:
+            self._counted[index] = counted
+
+    def _call(self, events: list[Generated | TokenUsage], choice: int, at: int, call: _Call, tokens: int) -> bool:
+        """Whether `tokens` went into it."""
+        ids = self._calls.setdefault(choice, [])
+        known = self._current.get((choice, at))
+        function = call.function
+        if known is None or (call.id and call.id != ids[known]):
+            if function is None or not function.name:
+                raise EngineError("The model's server called a tool without a name.")
+            known = len(ids)
+            ids.append(call.id or f"call_{self._call_id}{choice}{known}")
+            self._current[choice, at] = known
+            events.append(ToolCallStarted(choice, known, ids[known], function.name))
+        if function is None or not function.arguments:
+            return False
+        events.append(ToolCallDelta(choice, known, function.arguments, tokens))
+        return True
+
+    def _reason(self, choice: int, told: str) -> FinishReason:
+        reason = _REASONS.get(told)
+        if reason is None:  # "abort", "error" and the like
+            raise EngineError("The model's server broke off its answer.")
+        if reason is FinishReason.STOP and choice in self._calls:
+            return FinishReason.TOOL_CALLS
+        return reason
+
+
+def _usage_of(told: _Usage | None) -> TokenUsage | None:
+    """`None` where nothing was counted: some send zeros."""
+    if told is None or not told.prompt_tokens:
+        return None
+    cached = told.prompt_tokens_details.cached_tokens or 0 if told.prompt_tokens_details else 0
+    details = told.completion_tokens_details
+    reasoning = (details.reasoning_tokens if details else told.reasoning_tokens) or 0
+    output = told.completion_tokens or 0
+    return TokenUsage(told.prompt_tokens, output, min(cached, told.prompt_tokens), min(reasoning, output))
+
+
+def _scored(told: _Logprobs, top: int) -> tuple[ScoredToken, ...]:
+    if told.content is not None:
+        return tuple(
+            ScoredToken(
+                token.token,
+                token.logprob,
+                tuple(Alternative(other.token, other.logprob) for other in (token.top_logprobs or ())[:top]),
+            )
+            for token in told.content
+        )
+    if not told.tokens or not told.token_logprobs or len(told.tokens) != len(told.token_logprobs):
+        return ()
+    others = told.top_logprobs or [None] * len(told.tokens)
+    return tuple(
+        ScoredToken(text, logprob or 0.0, _alternatives(other, top))
+        for text, logprob, other in zip(told.tokens, told.token_logprobs, others, strict=False)
+    )
+
+
+def _alternatives(told: dict[str, float] | None, top: int) -> tuple[Alternative, ...]:
+    ranked = sorted((told or {}).items(), key=lambda item: -item[1])
+    return tuple(Alternative(text, logprob) for text, logprob in ranked[:top])
+
+
+def _shared(events: list[Generated | TokenUsage], usage: TokenUsage, choices: int) -> Iterator[Generated | TokenUsage]:
+    """A whole answer's deltas with their tokens: of a choice's share thoughts take theirs, its first delta the rest."""
+    left: dict[int, int] = {}
+    for event in events:
+        if isinstance(event, ReasoningDelta):
+            yield replace(event, tokens=usage.reasoning // choices)
+        elif isinstance(event, TextDelta | ToolCallDelta):
+            share = len(event.scored) if isinstance(event, TextDelta) and event.scored else None
+            rest = left.get(event.choice, (usage.output - usage.reasoning) // choices)
+            left[event.choice] = 0
+            yield replace(event, tokens=rest if share is None else share)
+        else:
+            yield event
+
+
+def _estimated(event: Generated | TokenUsage) -> int:
+    match event:
+        case TextDelta(scored=scored) if scored:
+            return len(scored)
+        case TextDelta(text=text) | ReasoningDelta(text=text) | ToolCallDelta(arguments=text):
+            return -(-len(text.encode()) // BYTES_PER_TOKEN)
+        case _:
+            return 0

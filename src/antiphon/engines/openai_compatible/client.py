@@ -1,0 +1,297 @@
+"""One server with OpenAI's API: its connections, its credential, its errors.
+
+Connections are pooled, kept alive for less time than servers keep them, and bounded: a call over `outstanding` is
+refused at once, for waiting is a queue's business. Compressed answers are not asked for, redirects not followed, the
+environment's proxies not used. Whoever stops reading an answer closes its connection, and so the server learns that
+nobody wants the rest.
+
+Errors are told apart by blame. 400, 413 and 422 are the caller's; 429 and 503 are a full server's; all else is the
+engine's, 401, 403 and 404 too, because the credential, the address and the model's name are ours. A server's own words
+reach the caller only for the caller's errors, cut to `MESSAGE_CHARS` characters, and not if any `ECHO_CHARS` characters
+in a row of them stand in what the caller sent: messages must hold no content, and some servers quote their input.
+"""
+
+import asyncio
+from collections.abc import Iterable
+from contextlib import suppress
+from dataclasses import dataclass
+from types import TracebackType
+
+import aiohttp
+import msgspec
+from yarl import URL
+
+from antiphon.core.errors import (
+    AntiphonError,
+    CallerError,
+    CapacityError,
+    ContextLengthExceeded,
+    EngineError,
+    EngineTimeout,
+)
+from antiphon.core.ports import Call, Clock
+from antiphon.engines.openai_compatible.presets import Preset
+
+MESSAGE_CHARS = 300
+ECHO_CHARS = 12
+LEAST_ECHO_CHARS = 4  # a prompt shorter than this cannot be told from the server's own words, and says nothing
+MAX_ERROR_BYTES = 65_536
+MAX_RETRY_S = 3600
+CHECK_TIMEOUT_S = 5.0
+FINISH_S = 0.25
+
+# Those that a server may blame; anything else that it calls a parameter may be content.
+PARAMETERS = frozenset(
+    {"messages", "prompt", "input", "n", "max_tokens", "max_completion_tokens", "temperature", "top_p", "stop", "seed"}
+    | {"presence_penalty", "frequency_penalty", "logprobs", "top_logprobs", "response_format", "dimensions"}
+    | {"tools", "tool_choice", "parallel_tool_calls"}
+)
+
+_CALLERS = frozenset({400, 413, 422})
+_FULL = frozenset({429, 503})
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """`outstanding` calls at once; `answer_bytes` for one that is whole, `event_bytes` for an event of a stream;
+    `connect_s` for a new connection, `silence_s` between two pieces of an answer, the first included. A kept connection
+    is given up after `idle_s`: uvicorn closes its own after 5 s, and a request must not cross that.
+    """
+
+    outstanding: int = 256
+    answer_bytes: int = 16 * 1024 * 1024
+    event_bytes: int = 1024 * 1024
+    connect_s: float = 5.0
+    silence_s: float = 300.0
+    idle_s: float = 4.0
+
+
+class Upstream:
+    """`url` is the server's, without the preset's base."""
+
+    def __init__(self, url: str, preset: Preset, model: str, api_key: str | None, clock: Clock, limits: Limits) -> None:
+        self.limits = limits
+        self._root = url.rstrip("/")
+        self._preset = preset
+        self._model = model
+        self._clock = clock
+        self._headers = {
+            "Content-Type": "application/json",
+            "Accept-Encoding": "identity",
+            "User-Agent": "antiphon",
+        }
+        if api_key is not None:
+            self._headers["Authorization"] = f"Bearer {api_key}"
+        self._urls: dict[str, URL] = {}
+        self._session: aiohttp.ClientSession | None = None
+        self._closed = False
+        self.outstanding = 0
+
+    def post(self, path: str, body: bytes, call: Call, content: Iterable[str]) -> "Exchange":
+        """An answer to come, to be used as a context. `content` is what no error's message may quote."""
+        return Exchange(self, path, body, call, content)
+
+    async def check(self) -> None:
+        """Raises `EngineError` unless the server says that it can take calls."""
+        timeout = aiohttp.ClientTimeout(total=CHECK_TIMEOUT_S)
+        url = URL(self._root + self._preset.health.format(model=self._model))
+        try:
+            async with self.session().get(url, timeout=timeout, allow_redirects=False) as response:
+                status = response.status
+        except TimeoutError:
+            raise EngineTimeout("The model's server does not answer.") from None
+        except (aiohttp.ClientError, OSError):
+            raise EngineError("The model's server cannot be reached.") from None
+        if status != 200:
+            raise EngineError(f"The model's server is not ready: it answered {status}.")
+
+    async def close(self) -> None:
+        self._closed = True
+        if self._session is not None:
+            await self._session.close()
+
+    def session(self) -> aiohttp.ClientSession:
+        """Made when it is first needed, for that needs a running loop."""
+        if self._closed:
+            raise EngineError("The connection to the model's server is closed.")
+        if self._session is None:
+            connector = aiohttp.TCPConnector(limit=0, keepalive_timeout=self.limits.idle_s, ttl_dns_cache=30)
+            self._session = aiohttp.ClientSession(
+                connector=connector,
+                headers=self._headers,
+                cookie_jar=aiohttp.DummyCookieJar(),
+                auto_decompress=False,
+                trust_env=False,
+            )
+        return self._session
+
+    def url(self, path: str) -> URL:
+        known = self._urls.get(path)
+        if known is None:
+            known = self._urls[path] = URL(self._root + self._preset.base + path)
+        return known
+
+    def timeout(self, call: Call) -> aiohttp.ClientTimeout:
+        """Raises `EngineTimeout` where the deadline has passed."""
+        left_s = None
+        if call.deadline_ns is not None:
+            left_s = (call.deadline_ns - self._clock.now_ns()) / 1e9
+            if left_s <= 0:
+                raise EngineTimeout("The model took too long.")
+        return aiohttp.ClientTimeout(total=left_s, sock_connect=self.limits.connect_s, sock_read=self.limits.silence_s)
+
+
+class Exchange:
+    """One request and its answer. Leaving the context closes the connection, unless the answer was read to its end."""
+
+    __slots__ = ("_body", "_call", "_content", "_path", "_response", "_upstream")
+
+    def __init__(self, upstream: Upstream, path: str, body: bytes, call: Call, content: Iterable[str]) -> None:
+        self._upstream = upstream
+        self._path = path
+        self._body = body
+        self._call = call
+        self._content = content
+        self._response: aiohttp.ClientResponse | None = None
+
+    async def __aenter__(self) -> "Exchange":
+        """Sends the request; the answer has begun, and is a good one. Raises `AntiphonError` by blame."""
+        upstream = self._upstream
+        if upstream.outstanding >= upstream.limits.outstanding:
+            raise CapacityError("The model's server has as many calls as it may.", retry_after_s=1)
+        upstream.outstanding += 1
+        try:
+            self._response = response = await upstream.session().post(
+                upstream.url(self._path),
+                data=self._body,
+                headers={"X-Request-Id": self._call.id},
+                timeout=upstream.timeout(self._call),
+                allow_redirects=False,
+            )
+            if response.status != 200:
+                raise await self._refusal(response)
+        except BaseException as error:
+            self._leave()
+            raise _blamed(error) from None
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._leave()
+        if isinstance(error, TimeoutError | aiohttp.ClientError | OSError):
+            raise _blamed(error) from None
+
+    def _leave(self) -> None:
+        self._upstream.outstanding -= 1
+        if self._response is not None:
+            self._response.close()  # does nothing to one that was read to its end
+
+    @property
+    def at_end(self) -> bool:
+        """Everything of the answer has been received."""
+        assert self._response is not None
+        return self._response.content.at_eof()
+
+    async def read_some(self) -> bytes:
+        """What has come since; empty at the answer's end."""
+        assert self._response is not None
+        return await self._response.content.readany()
+
+    async def finish(self) -> None:
+        """After the last event there is nothing but the end: waits for it, shortly, so that the connection is kept."""
+        with suppress(TimeoutError, aiohttp.ClientError):
+            async with asyncio.timeout(FINISH_S):
+                while not self.at_end and not await self.read_some():
+                    pass
+
+    async def read_all(self) -> bytes:
+        """Raises `EngineError` where it is over `answer_bytes`."""
+        assert self._response is not None
+        return await _bounded(self._response, self._upstream.limits.answer_bytes)
+
+    async def _refusal(self, response: aiohttp.ClientResponse) -> AntiphonError:
+        status = response.status
+        if status in _FULL:
+            return CapacityError("The model's server is full.", retry_after_s=_retry_after(response))
+        if status not in _CALLERS:
+            return EngineError(f"The model's server answered {status}.")
+        message, param = _told(await _bounded(response, MAX_ERROR_BYTES))
+        too_long = "context length" in message
+        if not message or _quotes(message, self._content):
+            message = "The model's server refused the request."
+        blamed = ContextLengthExceeded if too_long else CallerError
+        return blamed(message[:MESSAGE_CHARS], param=param if param in PARAMETERS else None)
+
+
+class _Error(msgspec.Struct):
+    message: str | None = None
+    param: str | None = None
+
+
+class _Refusal(msgspec.Struct):
+    """OpenAI's `{"error": {...}}`; SGLang's and TensorRT-LLM's bare object; FastAPI's `{"detail": "..."}`."""
+
+    error: _Error | str | None = None
+    message: str | None = None
+    param: str | None = None
+    detail: object = None
+
+
+def _told(body: bytes) -> tuple[str, str | None]:
+    """The message and the parameter; empty where there is none in a form that is known."""
+    try:
+        refusal = msgspec.json.decode(body, type=_Refusal)
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        return "", None
+    error = refusal.error
+    if isinstance(error, _Error):
+        return error.message or "", error.param
+    if error or refusal.message:
+        return error or refusal.message or "", refusal.param
+    return (refusal.detail, None) if isinstance(refusal.detail, str) else ("", None)
+
+
+def _quotes(message: str, content: Iterable[str]) -> bool:
+    """Whether `message` repeats some of `content`."""
+    shown = message[:MESSAGE_CHARS]
+    pieces = [shown[at : at + ECHO_CHARS] for at in range(max(1, len(shown) - ECHO_CHARS + 1))]
+    for text in content:
+        text = text.strip()
+        if LEAST_ECHO_CHARS <= len(text) < ECHO_CHARS:
+            if text in shown:
+                return True
+        elif any(piece in text for piece in pieces):
+            return True
+    return False
+
+
+def _retry_after(response: aiohttp.ClientResponse) -> int:
+    told = response.headers.get("Retry-After", "")
+    return min(int(told), MAX_RETRY_S) if told.isascii() and told.isdigit() else 1
+
+
+async def _bounded(response: aiohttp.ClientResponse, max_bytes: int) -> bytes:
+    pieces: list[bytes] = []
+    length = 0
+    while True:
+        piece = await response.content.readany()
+        if not piece:
+            return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+        pieces.append(piece)
+        length += len(piece)
+        if length > max_bytes:
+            raise EngineError(f"The model's server answered with more than {max_bytes} bytes.")
+
+
+def _blamed(error: BaseException) -> BaseException:
+    """The server's failure in our words; anything else as it is."""
+    if isinstance(error, aiohttp.ConnectionTimeoutError):
+        return EngineError("The model's server cannot be reached.")
+    if isinstance(error, TimeoutError):
+        return EngineTimeout("The model took too long.")
+    if isinstance(error, aiohttp.ClientConnectorError):
+        return EngineError("The model's server cannot be reached.")
+    if isinstance(error, aiohttp.ClientError | OSError):
+        return EngineError("The connection to the model's server broke.")
+    return error

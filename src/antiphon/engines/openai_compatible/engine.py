@@ -1,0 +1,148 @@
+"""A language or an embedding model behind OpenAI's API, as an engine.
+
+What came in one read of the network goes on as one tuple of events; nothing is held back, but for the last count of
+tokens: that is said when the server's answer has ended, so that its connection can serve the next call. Closing the
+generator closes the connection there and then, and a server that watches its connections stops generating.
+"""
+
+from collections.abc import AsyncGenerator, Iterator, Sequence
+
+import msgspec
+
+from antiphon.core.errors import CallerError, EngineError
+from antiphon.core.events import Embedded, Generated, TokenUsage
+from antiphon.core.ports import Call, Clock
+from antiphon.core.specs import GenerateSpec
+from antiphon.engines.openai_compatible import request
+from antiphon.engines.openai_compatible.answer import Translation, decode
+from antiphon.engines.openai_compatible.client import Limits, Upstream
+from antiphon.engines.openai_compatible.presets import PRESETS, Counts
+from antiphon.engines.openai_compatible.sse import EventSplitter
+
+_DONE = b"[DONE]"
+_LIMITS = Limits()
+
+
+class _Server:
+    """What both kinds of model have: a server, of the kind `preset` names (a key of `PRESETS`)."""
+
+    def __init__(
+        self, url: str, model: str, preset: str, clock: Clock, api_key: str | None = None, limits: Limits = _LIMITS
+    ) -> None:
+        self._model = model
+        self._preset = PRESETS[preset]
+        self._upstream = Upstream(url, self._preset, model, api_key, clock, limits)
+
+    @property
+    def outstanding(self) -> int:
+        """Calls that are under way."""
+        return self._upstream.outstanding
+
+    async def check(self) -> None:
+        """Raises `EngineError` unless the server says that it can take calls."""
+        await self._upstream.check()
+
+    async def close(self) -> None:
+        """Breaks off what is under way."""
+        await self._upstream.close()
+
+
+class OpenAICompatible(_Server):
+    """A `core.ports.Generator`."""
+
+    async def generate(
+        self, spec: GenerateSpec, call: Call
+    ) -> AsyncGenerator[tuple[Generated | TokenUsage, ...], None]:
+        """As the port has it."""
+        path, body = request.generation(spec, self._model, self._preset)
+        exchange = self._upstream.post(path, request.encode(body), call, _contents(spec))
+        translation = Translation(spec, call.id, self._preset.counts is Counts.ALWAYS)
+        async with exchange:
+            if not spec.stream:
+                yield translation.whole(decode(await exchange.read_all()))
+                return
+            splitter = EventSplitter(self._upstream.limits.event_bytes)
+            done = False
+            while not done:
+                received = await exchange.read_some()
+                events: list[Generated | TokenUsage] = []
+                for payload in splitter.feed(received):
+                    if payload == _DONE:
+                        done = True
+                        break
+                    translation.chunk(events, decode(payload))
+                done = done or not received
+                if done and exchange.at_end:
+                    break
+                if events:
+                    yield tuple(events)
+                    events = []
+            if not translation.ended:
+                raise EngineError("The model's server broke off its answer.")
+            await exchange.finish()
+            yield (*events, translation.usage())
+
+
+def _contents(spec: GenerateSpec) -> Iterator[str]:
+    """Everything of the caller's that no error may repeat."""
+    if isinstance(spec.prompt, str):
+        yield spec.prompt
+    else:
+        for message in spec.prompt:
+            yield message.text
+            for called in message.tool_calls:
+                yield called.arguments
+    yield from spec.sampling.stop
+    yield spec.format.schema
+    for tool in spec.tools:
+        yield tool.description
+        yield tool.parameters
+
+
+class _Vector(msgspec.Struct):
+    embedding: list[float]
+    index: int = 0
+
+
+class _Read(msgspec.Struct):
+    prompt_tokens: int = 0
+
+
+class _Vectors(msgspec.Struct):
+    data: list[_Vector]
+    usage: _Read | None = None
+
+
+_VECTORS = msgspec.json.Decoder(_Vectors)
+
+
+class OpenAICompatibleEmbedder(_Server):
+    """A `core.ports.Embedder`."""
+
+    async def embed(self, texts: Sequence[str | tuple[int, ...]], call: Call) -> Embedded:
+        """As the port has it."""
+        if not self._preset.embeddings:
+            raise CallerError("This model's server does not embed.", param="model")
+        if not self._preset.one_text:
+            return await self._embed(list(texts), len(texts), texts, call)
+        each = [await self._embed(text, 1, [text], call) for text in texts]
+        return Embedded(tuple(one.vectors[0] for one in each), sum(one.input_tokens for one in each))
+
+    async def _embed(self, given: object, count: int, texts: Sequence[str | tuple[int, ...]], call: Call) -> Embedded:
+        body = request.encode({"model": self._model, "input": given, "encoding_format": "float"})
+        contents = [text for text in texts if isinstance(text, str)]
+        async with self._upstream.post(request.EMBEDDINGS, body, call, contents) as exchange:
+            answer = await exchange.read_all()
+        try:
+            told = _VECTORS.decode(answer)
+        except (msgspec.DecodeError, UnicodeDecodeError):
+            raise EngineError("The model's server answered in a form that is not OpenAI's.") from None
+        if sorted(vector.index for vector in told.data) != list(range(count)):
+            raise EngineError("The model's server did not embed each text once.")
+        vectors = sorted(told.data, key=lambda vector: vector.index)
+        read = told.usage.prompt_tokens if told.usage else 0
+        return Embedded(tuple(tuple(vector.embedding) for vector in vectors), read or _estimated(texts))
+
+
+def _estimated(texts: Sequence[str | tuple[int, ...]]) -> int:
+    return sum(-(-len(text.encode()) // 4) if isinstance(text, str) else len(text) for text in texts)

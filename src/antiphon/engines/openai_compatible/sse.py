@@ -1,0 +1,39 @@
+"""Server-sent events, as far as engines use them: the payloads of `data:` fields, out of bytes as they come.
+
+A line ends with `\\n` or `\\r\\n`, an event with an empty line; several `data:` lines of one event are joined by a
+newline. Comments and other fields are passed over. (WHATWG HTML, section 9.2.6; a lone `\\r` as a line's end is not
+understood, for no engine writes one.)
+"""
+
+from antiphon.core.errors import EngineError
+
+
+class EventSplitter:
+    """Splits one stream. An event longer than `max_bytes` is the engine's failure."""
+
+    __slots__ = ("_data", "_max_bytes", "_rest")
+
+    def __init__(self, max_bytes: int) -> None:
+        self._max_bytes = max_bytes
+        self._rest = b""  # of a line that has not ended
+        self._data: bytes | None = None  # of an event that has not ended
+
+    def feed(self, received: bytes) -> list[bytes]:
+        """The payloads of the events that ended in `received`. Raises `EngineError`."""
+        lines = (self._rest + received if self._rest else received).split(b"\n")
+        self._rest = lines.pop()
+        payloads: list[bytes] = []
+        data = self._data
+        for line in lines:
+            if line.startswith(b"data:"):
+                value = line[6:] if line[5:6] == b" " else line[5:]
+                if value.endswith(b"\r"):
+                    value = value[:-1]
+                data = value if data is None else data + b"\n" + value
+            elif data is not None and line in (b"", b"\r"):
+                payloads.append(data)
+                data = None
+        self._data = data
+        if len(self._rest) + (len(data) if data else 0) > self._max_bytes:
+            raise EngineError(f"The model's server sent an event of more than {self._max_bytes} bytes.")
+        return payloads
