@@ -178,7 +178,10 @@ async def test_an_idempotent_retry_is_charged_once_and_another_body_refused(hous
 
 async def test_the_list_of_models(house):
     endpoint = Endpoint(Whole())
-    for key, answer in (("secret", (200, b"nova-3 tiny")), ("other", (401, b"unauthenticated"))):
+    for key, answer in (
+        ("secret", (200, b"nova-3 tiny counter counter-2026 vectors vectors-2026")),
+        ("other", (401, b"unauthenticated")),
+    ):
         caller = Caller()
         await ListRoute("openai", endpoint, house.sessions)(scope(key=key), caller.receive, caller.send)
         assert caller.answer == answer
