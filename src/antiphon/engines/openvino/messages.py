@@ -1,0 +1,147 @@
+"""What the server and the pipeline's process tell each other, each message with its length in front.
+
+Both sides are ours and of one version, so structures travel as arrays, without names.
+"""
+
+import struct
+from dataclasses import dataclass
+from typing import Any
+
+import msgspec
+
+HEADER = struct.Struct("<I")
+
+
+@dataclass(frozen=True, slots=True)
+class OpenVinoSettings:
+    """How the pipeline works. Each was measured; see the results.
+
+    `kv_cache_gb` bounds the memory for keys and values, which is taken as it is used; `kv_cache_precision` is `u8`,
+    `f16` or `bf16`. `eviction_tokens` keeps at most that many tokens of each request in the cache, the least looked at
+    go first; 0 keeps all. `prompt_lookup_tokens` guesses that many tokens from earlier text that ended in the same
+    `prompt_lookup_ngram` tokens, 0 none. `max_batched_tokens` is the most a step computes, `max_sequences` the most
+    requests a step advances, `max_requests` the most that are let in, waiting ones included. `split_fuse` lets a long
+    prompt be computed in parts beside running requests. `threads` is 0 for as many as there are cores.
+    `default_max_tokens` bounds an output for which the caller gave no bound.
+    """
+
+    kv_cache_gb: int = 1
+    kv_cache_precision: str = "u8"
+    prefix_caching: bool = True
+    eviction_tokens: int = 0
+    prompt_lookup_tokens: int = 0
+    prompt_lookup_ngram: int = 3
+    max_batched_tokens: int = 512
+    max_sequences: int = 128
+    max_requests: int = 1024
+    split_fuse: bool = True
+    threads: int = 0
+    default_max_tokens: int = 2048
+
+
+# -- to the pipeline ---------------------------------------------------------------------------------------------------
+
+
+class Load(msgspec.Struct, tag=True, array_like=True, frozen=True):
+    path: str
+    settings: OpenVinoSettings
+
+
+class Generate(msgspec.Struct, tag=True, array_like=True, frozen=True):
+    """`prompt` is a raw text, or messages for the model's own template, which is given `tools` if it knows them.
+
+    `sampling` are fields of the pipeline's own configuration; `seeds` has one for each choice. `grammar` is a
+    structural tag, as JSON.
+    """
+
+    number: int
+    prompt: str | list[dict[str, Any]]
+    tools: list[dict[str, Any]]
+    sampling: dict[str, Any]
+    seeds: list[int]
+    max_tokens: int
+    grammar: str
+
+
+class Cancel(msgspec.Struct, tag=True, array_like=True, frozen=True):
+    """One choice of a request, or all of them."""
+
+    number: int
+    choice: int | None = None
+
+
+Command = Load | Generate | Cancel
+
+# -- from the pipeline -------------------------------------------------------------------------------------------------
+
+
+class Model(msgspec.Struct, array_like=True, frozen=True):
+    """What was loaded. `vocabulary` is each token's bytes, none for a special token; `temperature` and `top_p` are what
+    the model's makers recommend, `None` where they do not say.
+    """
+
+    vocabulary: list[bytes]
+    context_tokens: int
+    knows_tools: bool
+    temperature: float | None
+    top_p: float | None
+
+
+class Ready(msgspec.Struct, tag=True, array_like=True, frozen=True):
+    model: Model
+
+
+class Unloadable(msgspec.Struct, tag=True, array_like=True, frozen=True):
+    reason: str
+
+
+class Begun(msgspec.Struct, array_like=True, frozen=True):
+    """A request was let in; `cached` of its `input` tokens were in the prefix cache."""
+
+    number: int
+    input: int
+    cached: int
+
+
+class Refused(msgspec.Struct, array_like=True, frozen=True):
+    """A request was not let in. `context_tokens` is set for one that is too long, and `input` is its length."""
+
+    number: int
+    input: int = 0
+    context_tokens: int = 0
+
+
+class Chunk(msgspec.Struct, array_like=True, frozen=True):
+    """New tokens of one choice. `end` is one of the marks below, or empty."""
+
+    number: int
+    choice: int
+    tokens: list[int]
+    logprobs: list[float] | None
+    end: str
+
+
+STOP, LENGTH, OUT_OF_MEMORY = "stop", "length", "memory"
+
+
+class Stepped(msgspec.Struct, tag=True, array_like=True, frozen=True):
+    """What a step brought, for all requests. `cache_bytes` is the bound, `cache_share` the used part, 0 to 1."""
+
+    begun: list[Begun]
+    refused: list[Refused]
+    chunks: list[Chunk]
+    cache_bytes: int
+    cache_share: float
+
+
+Report = Ready | Unloadable | Stepped
+
+_encoder = msgspec.msgpack.Encoder()
+command_decoder = msgspec.msgpack.Decoder(Command)
+report_decoder = msgspec.msgpack.Decoder(Report)
+
+
+def frame(message: Command | Report) -> bytes:
+    """A message as it travels."""
+    body = _encoder.encode(message)
+    return HEADER.pack(len(body)) + body

@@ -1,0 +1,213 @@
+"""From a choice's tokens to its events.
+
+Text is held back where it may be the beginning of a stop text, of a call, or of a character. A stop text is not given
+out, and nothing after it; it is looked for outside of calls. Each token is counted once, with the event that its text
+leaves in or with the next one, so that the sum over a choice's events is what the engine counted.
+"""
+
+import codecs
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from enum import Enum, auto
+from uuid import uuid4
+
+from antiphon.core.events import (
+    ChoiceEnded,
+    FinishReason,
+    Generated,
+    ScoredToken,
+    TextDelta,
+    ToolCallDelta,
+    ToolCallStarted,
+)
+from antiphon.core.specs import GenerateSpec, Tool
+from antiphon.engines.openvino.messages import LENGTH, STOP, Chunk
+from antiphon.engines.openvino.request import CALL_BEGIN, CALL_END, call_head
+
+_Utf8 = codecs.getincrementaldecoder("utf-8")
+
+
+class Held:
+    """Text up to the first of some marks. What may be the beginning of a mark is kept for later."""
+
+    def __init__(self, marks: Sequence[str]) -> None:
+        self._marks = marks
+        self._longest = max(map(len, marks))
+        self._kept = ""
+
+    def feed(self, text: str) -> tuple[str, bool, str]:
+        """What is certainly before the first mark, whether that has come, and what follows it."""
+        text = self._kept + text
+        found = [(at, len(mark)) for mark in self._marks if (at := text.find(mark)) >= 0]
+        if found:
+            self._kept = ""
+            at, length = min(found)
+            return text[:at], True, text[at + length :]
+        keep = self._beginning(text)
+        self._kept = text[len(text) - keep :]
+        return text[: len(text) - keep], False, ""
+
+    def rest(self) -> str:
+        """What was kept, now that nothing more comes."""
+        kept, self._kept = self._kept, ""
+        return kept
+
+    def _beginning(self, text: str) -> int:
+        """How much of the end of `text` is the beginning of a mark, at most."""
+        for length in range(min(self._longest - 1, len(text)), 0, -1):
+            end = text[-length:]
+            if any(mark.startswith(end) for mark in self._marks):
+                return length
+        return 0
+
+
+# -- calls -------------------------------------------------------------------------------------------------------------
+
+
+class _State(Enum):
+    TEXT = auto()
+    HEAD = auto()
+    ARGUMENTS = auto()
+
+
+@dataclass(frozen=True, slots=True)
+class _Begun:
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class _Arguments:
+    text: str
+
+
+class _Calls:
+    """Finds calls in text. The grammar sees to it that what begins like a call is one. `count` is of those begun."""
+
+    def __init__(self, tools: Sequence[Tool]) -> None:
+        self.count = 0
+        self._heads = {call_head(tool): tool.name for tool in tools}
+        self._state = _State.TEXT
+        self._text = Held((CALL_BEGIN,))
+        self._arguments = Held(
+            (CALL_END,)
+        )  # its line break stands in no JSON string, so it is no part of the arguments
+        self._head = ""
+
+    @property
+    def within(self) -> bool:
+        return self._state is not _State.TEXT
+
+    def feed(self, text: str) -> Iterator[str | _Begun | _Arguments]:
+        while text:
+            match self._state:
+                case _State.TEXT:
+                    said, found, text = self._text.feed(text)
+                    if said and not (self.count and said.isspace()):  # what stands between calls is no text
+                        yield said
+                    if found:
+                        self._state, self._head = _State.HEAD, CALL_BEGIN
+                case _State.HEAD:
+                    self._head, text = self._head + text, ""
+                    for head, name in self._heads.items():
+                        if self._head.startswith(head):
+                            self.count += 1
+                            yield _Begun(name)
+                            self._state, text = _State.ARGUMENTS, self._head[len(head) :]
+                            break
+                case _State.ARGUMENTS:
+                    said, found, text = self._arguments.feed(text)
+                    if said:
+                        yield _Arguments(said)
+                    if found:
+                        self._state = _State.TEXT
+
+    def rest(self) -> str:
+        """Text that was kept. Of a call that was cut off, nothing."""
+        return self._text.rest() if self._state is _State.TEXT else ""
+
+
+# -- a choice ----------------------------------------------------------------------------------------------------------
+
+
+class Choice:
+    """One choice's output. `tokens` is how many it took; `ended` says that it has, `stopped` that it has by a stop
+    text, which the engine does not know of. `vocabulary` is each token's bytes.
+    """
+
+    def __init__(self, index: int, spec: GenerateSpec, tools: Sequence[Tool], vocabulary: Sequence[bytes]) -> None:
+        self.tokens = 0
+        self.ended = self.stopped = False
+        self._index = index
+        self._vocabulary = vocabulary
+        self._utf8 = _Utf8("replace")
+        self._stops = Held(spec.sampling.stop) if spec.sampling.stop else None
+        self._calls = _Calls(tools) if tools else None
+        self._uncounted = 0
+        self._scored: list[ScoredToken] = []
+        self._events: list[Generated] = []
+
+    def take(self, chunk: Chunk) -> list[Generated]:
+        """The events of new tokens, and of the end."""
+        vocabulary = self._vocabulary
+        for n, token in enumerate(chunk.tokens):
+            piece = vocabulary[token] if token < len(vocabulary) else b""
+            self.tokens += 1
+            self._uncounted += 1
+            if chunk.logprobs is not None and piece:
+                self._scored.append(ScoredToken(piece.decode(errors="replace"), chunk.logprobs[n]))
+            text = self._utf8.decode(piece)
+            if text:
+                self._read(text)
+                if self.stopped:
+                    break
+        if chunk.end or self.stopped:
+            self._end(STOP if self.stopped else chunk.end)
+        events, self._events = self._events, []
+        return events
+
+    def _read(self, text: str) -> None:
+        if self._calls is None:
+            self._say(text)
+            return
+        for part in self._calls.feed(text):
+            number = self._calls.count - 1
+            match part:
+                case str():
+                    self._say(part)
+                case _Begun(name):
+                    self._events.append(ToolCallStarted(self._index, number, f"call_{uuid4().hex[:24]}", name))
+                case _Arguments(arguments):
+                    self._events.append(ToolCallDelta(self._index, number, arguments, self._counted()))
+
+    def _say(self, text: str) -> None:
+        """Outside of calls."""
+        if self._stops is not None:
+            text, self.stopped, _ = self._stops.feed(text)
+        if text:
+            self._tell(text)
+
+    def _tell(self, text: str) -> None:
+        scored, self._scored = tuple(self._scored), []
+        self._events.append(TextDelta(self._index, text, self._counted(), scored))
+
+    def _counted(self) -> int:
+        count, self._uncounted = self._uncounted, 0
+        return count
+
+    def _end(self, end: str) -> None:
+        called = self._calls is not None and self._calls.count > 0
+        if not self.stopped:
+            rest = self._calls.rest() if self._calls else ""
+            if rest:
+                self._say(rest)
+            rest = self._stops.rest() if self._stops and not self.stopped else ""
+            if rest:
+                self._tell(rest)
+        if self._uncounted:  # by tokens without text: the one that ends, a stop text's, a call's tags
+            if called and self._calls:
+                self._events.append(ToolCallDelta(self._index, self._calls.count - 1, "", self._counted()))
+            else:
+                self._events.append(TextDelta(self._index, "", self._counted()))
+        self.ended = True
+        finished = FinishReason.TOOL_CALLS if called and not self.stopped else FinishReason.STOP
+        self._events.append(ChoiceEnded(self._index, FinishReason.LENGTH if end == LENGTH else finished))

@@ -1,0 +1,193 @@
+"""What the pipeline is asked, from a spec: a conversation, a sampling configuration, and a grammar.
+
+A model whose template knows no tools is told of them in the system prompt, in the form that Hermes models established
+and Qwen's templates use: a call is `<tool_call>`, a JSON object with `name` and `arguments`, `</tool_call>`. Once it is
+begun, the grammar lets it be nothing else, whatever the model was trained on.
+"""
+
+import json
+from typing import Any
+
+from antiphon.core.errors import CallerError, UnsupportedParameter
+from antiphon.core.specs import Format, GenerateSpec, Message, Role, Sampling, Shape, Tool, ToolMode
+from antiphon.engines.openvino.messages import Generate, Model
+from antiphon.engines.openvino.schema import enforceable
+
+MAX_CHOICES = 128
+GREEDY_BELOW = 0.01  # a temperature under this is greedy, as what divides by it would overflow
+
+CALL_BEGIN, CALL_END = "<tool_call>", "}\n</tool_call>"
+
+_TOOLS_TEXT = (
+    "You may call one or more functions to assist with the user query. The functions, one JSON object a line:\n"
+    "<tools>\n{tools}\n</tools>\n\n"
+    "To call a function, write a JSON object with its name and arguments between tags:\n"
+    '<tool_call>\n{{"name": "<function-name>", "arguments": <arguments-object>}}\n</tool_call>'
+)
+
+
+def call_head(tool: Tool) -> str:
+    """How a call of that tool begins, up to its arguments."""
+    return f'{CALL_BEGIN}\n{{"name": {json.dumps(tool.name)}, "arguments": '
+
+
+def translated(spec: GenerateSpec, number: int, model: Model, default_max_tokens: int, seed: int) -> Generate:
+    """Raises `CallerError` for what the pipeline cannot do. `seed` is used where the caller gave none."""
+    if not 1 <= spec.choices <= MAX_CHOICES:
+        raise CallerError(f"There can be 1 to {MAX_CHOICES} choices.", param="n")
+    tools = offered(spec)
+    first = (seed if spec.sampling.seed is None else spec.sampling.seed) % 2**32
+    bound = spec.sampling.max_tokens
+    return Generate(
+        number=number,
+        prompt=spec.prompt if isinstance(spec.prompt, str) else _conversation(spec.prompt, tools, model.knows_tools),
+        tools=[_described(tool) for tool in tools],
+        sampling=_sampling(spec.sampling, model),
+        seeds=[(first + choice) % 2**32 for choice in range(spec.choices)],
+        max_tokens=default_max_tokens if bound is None else bound,
+        grammar=_grammar(spec, tools),
+    )
+
+
+def offered(spec: GenerateSpec) -> tuple[Tool, ...]:
+    """The tools that may be called. Raises `CallerError` where one is named that is not there."""
+    choice = spec.tool_choice
+    if choice.mode is ToolMode.NONE:
+        return ()
+    if choice.mode is ToolMode.REQUIRED and not spec.tools:
+        raise CallerError("There is no tool that could be called.", param="tool_choice")
+    if choice.name and all(tool.name != choice.name for tool in spec.tools):
+        raise CallerError("There is no tool of the name that must be called.", param="tool_choice")
+    return spec.tools
+
+
+# -- the conversation --------------------------------------------------------------------------------------------------
+
+
+def _conversation(messages: tuple[Message, ...], tools: tuple[Tool, ...], knows_tools: bool) -> list[dict[str, Any]]:
+    if not messages:
+        raise CallerError("There must be a message.", param="messages")
+    said = [_native(message) if knows_tools else _plain(message) for message in messages]
+    if tools and not knows_tools:
+        text = _TOOLS_TEXT.format(tools="\n".join(json.dumps(_described(tool), ensure_ascii=False) for tool in tools))
+        if said[0]["role"] == Role.SYSTEM:
+            said[0]["content"] += f"\n\n{text}"
+        else:
+            said.insert(0, {"role": "system", "content": text})
+    return said
+
+
+def _described(tool: Tool) -> dict[str, Any]:
+    function = {"name": tool.name, "description": tool.description, "parameters": json.loads(tool.parameters)}
+    return {"type": "function", "function": function}
+
+
+def _native(message: Message) -> dict[str, Any]:
+    said: dict[str, Any] = {"role": str(message.role), "content": message.text}
+    if message.tool_calls:
+        said["tool_calls"] = [
+            {"type": "function", "function": {"name": call.name, "arguments": _arguments(call.arguments)}}
+            for call in message.tool_calls
+        ]
+    return said
+
+
+def _plain(message: Message) -> dict[str, Any]:
+    if message.role is Role.TOOL:
+        return {"role": "user", "content": f"<tool_response>\n{message.text}\n</tool_response>"}
+    calls = [
+        json.dumps({"name": call.name, "arguments": _arguments(call.arguments)}, ensure_ascii=False)
+        for call in message.tool_calls
+    ]
+    texts = [message.text] if message.text else []
+    texts += [f"{CALL_BEGIN}\n{call}\n</tool_call>" for call in calls]
+    return {"role": str(message.role), "content": "\n".join(texts)}
+
+
+def _arguments(text: str) -> Any:
+    """As the caller gave them back; a model's arguments that were cut off are no JSON, and stay text."""
+    try:
+        return json.loads(text)
+    except ValueError:
+        return text
+
+
+# -- sampling ----------------------------------------------------------------------------------------------------------
+
+
+def _sampling(sampling: Sampling, model: Model) -> dict[str, Any]:
+    """Fields of the pipeline's configuration. Without any advice from the model's makers, the temperature is 1."""
+    _check(sampling)
+    temperature = next(t for t in (sampling.temperature, model.temperature, 1.0) if t is not None)
+    top_p = next(p for p in (sampling.top_p, model.top_p, 1.0) if p is not None)
+    fields: dict[str, Any] = {
+        "presence_penalty": sampling.presence_penalty,
+        "frequency_penalty": sampling.frequency_penalty,
+    }
+    if temperature >= GREEDY_BELOW and top_p > 0:
+        fields |= {"do_sample": True, "temperature": temperature, "top_p": top_p}
+    if sampling.logprobs:
+        fields["logprobs"] = 1
+    return fields
+
+
+def _check(sampling: Sampling) -> None:
+    if sampling.top_logprobs > 0:
+        raise UnsupportedParameter(
+            "This model tells the log-probability of each chosen token, but not of others.", param="top_logprobs"
+        )
+    bounds = {
+        "temperature": (sampling.temperature, 0, 2),
+        "top_p": (sampling.top_p, 0, 1),
+        "presence_penalty": (sampling.presence_penalty, -2, 2),
+        "frequency_penalty": (sampling.frequency_penalty, -2, 2),
+        "max_tokens": (sampling.max_tokens, 1, 2**31),
+    }
+    for param, (value, least, most) in bounds.items():
+        if value is not None and not least <= value <= most:
+            raise CallerError(f"{param} must be from {least} to {most}.", param=param)
+
+
+# -- the grammar -------------------------------------------------------------------------------------------------------
+
+
+def _grammar(spec: GenerateSpec, tools: tuple[Tool, ...]) -> str:
+    """A structural tag, empty for any text."""
+    shape = _shape(spec.format)
+    if not tools:
+        return json.dumps({"type": "structural_tag", "format": shape}) if shape else ""
+    must = spec.tool_choice.mode is ToolMode.REQUIRED
+    callable_ = [tool for tool in tools if spec.tool_choice.name in ("", tool.name)]
+    tags = [
+        {
+            "type": "tag",
+            "begin": call_head(tool),
+            "content": {"type": "json_schema", "json_schema": enforceable(tool.parameters, tool.strict, "tools")},
+            "end": CALL_END,
+        }
+        for tool in callable_
+    ]
+    one = not spec.parallel_tool_calls or bool(spec.tool_choice.name)
+    if must or shape:
+        calls = {
+            "type": "tags_with_separator",
+            "tags": tags,
+            "separator": "\n",
+            "at_least_one": True,
+            "stop_after_first": one,
+        }
+        form = calls if must else {"type": "or", "elements": [shape, calls]}
+    else:
+        form = {"type": "triggered_tags", "triggers": [CALL_BEGIN], "tags": tags, "stop_after_first": one}
+    return json.dumps({"type": "structural_tag", "format": form})
+
+
+def _shape(format: Format) -> dict[str, Any] | None:
+    match format.shape:
+        case Shape.TEXT:
+            return None
+        case Shape.JSON:
+            return {"type": "json_schema", "json_schema": {"type": "object"}}
+        case Shape.SCHEMA:
+            schema = enforceable(format.schema, format.strict, "response_format")
+            return {"type": "json_schema", "json_schema": schema}

@@ -1,0 +1,317 @@
+"""The pipeline's process: commands in, one report for each step out.
+
+Choices of one request are told apart only by their seeds. The first is let in alone; the others follow when its prompt
+has been computed, so that they find it in the prefix cache.
+
+The pipeline does not say what it found there. The same rule is followed here instead: blocks of `BLOCK_TOKENS` tokens,
+each known by all tokens up to its end, the least recently used one forgotten first. It is exact as long as nothing was
+forgotten, and what it calls cached is never more than whole blocks of a prompt that was computed before.
+
+No text of a caller leaves through an exception or a log: a step that fails ends the process.
+"""
+
+import select
+import socket
+import sys
+from collections import OrderedDict
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import openvino_genai as genai
+
+from antiphon.engines.openvino.gguf import context_tokens
+from antiphon.engines.openvino.messages import (
+    HEADER,
+    LENGTH,
+    OUT_OF_MEMORY,
+    STOP,
+    Begun,
+    Cancel,
+    Chunk,
+    Command,
+    Generate,
+    Load,
+    Model,
+    OpenVinoSettings,
+    Ready,
+    Refused,
+    Report,
+    Stepped,
+    Unloadable,
+    command_decoder,
+    frame,
+)
+from antiphon.engines.openvino.vocabulary import vocabulary
+
+BLOCK_TOKENS = 32  # of the paged attention on a CPU
+
+_ENDS = {"STOP": STOP, "LENGTH": LENGTH}
+
+
+class Prefixes:
+    """A model of the prefix cache: which blocks it holds. `capacity` is in blocks."""
+
+    def __init__(self, capacity: int) -> None:
+        self._capacity = capacity
+        self._known: OrderedDict[int, None] = OrderedDict()
+
+    def remember(self, tokens: list[int]) -> int:
+        """How many of a prompt's tokens are cached now; all of its whole blocks will be."""
+        cached, previous, unbroken = 0, 0, True
+        for end in range(BLOCK_TOKENS, len(tokens) + 1, BLOCK_TOKENS):
+            previous = hash((previous, *tokens[end - BLOCK_TOKENS : end]))
+            unbroken = unbroken and previous in self._known
+            cached += BLOCK_TOKENS if unbroken else 0
+            self._known[previous] = None
+            self._known.move_to_end(previous)
+        while len(self._known) > self._capacity:
+            self._known.popitem(last=False)
+        return min(cached, len(tokens) - 1)
+
+
+class Running:
+    """One choice inside the pipeline."""
+
+    __slots__ = ("choice", "handle", "request", "scored")
+
+    def __init__(self, request: Generate, choice: int, handle: Any) -> None:
+        self.request = request
+        self.choice = choice
+        self.handle = handle
+        self.scored = "logprobs" in request.sampling
+
+
+class Pipeline:
+    """The vendor's pipeline and what is running in it."""
+
+    def __init__(self, load: Load) -> None:
+        self._settings = settings = load.settings
+        path = Path(load.path)
+        self._pipeline = genai.ContinuousBatchingPipeline(path, _scheduling(settings), "CPU", _properties(settings))
+        self._tokenizer = self._pipeline.get_tokenizer()
+        defaults = self._pipeline.get_config()
+        self._running: list[Running] = []
+        self._followers: dict[int, tuple[Generate, Any]] = {}  # by number: choices that wait for the first one's prompt
+        self._next_id = 0
+        self._begun: list[Begun] = []
+        self._refused: list[Refused] = []
+        template = self._tokenizer.chat_template
+        self.model = Model(
+            vocabulary(self._tokenizer),
+            min(self._longest(context_tokens(path)), self._warm_up()),
+            "tools" in template and "<tool_call>" in template,
+            defaults.temperature if defaults.do_sample else None,
+            defaults.top_p if defaults.do_sample else None,
+        )
+
+    def _warm_up(self) -> int:
+        """The first step allocates and compiles. Returns how many tokens the cache holds."""
+        config = genai.GenerationConfig(max_new_tokens=1)
+        self._guess(config)
+        handle = self._pipeline.add_request(0, "a", config)
+        self._next_id = 1
+        self._pipeline.step()
+        blocks: int = round(100 / self._pipeline.get_metrics().cache_usage)  # one of them was used
+        del handle
+        self._prefixes = Prefixes(blocks if self._settings.prefix_caching else 0)
+        return blocks * BLOCK_TOKENS
+
+    def _longest(self, context: int) -> int:
+        """The tokenizer cuts a text at a length of its own, and does not say so: what is as long may have been cut."""
+        cut: int = self._tokenizer.encode(" a" * (context + 1)).input_ids.get_size()
+        return min(context, cut)
+
+    @property
+    def idle(self) -> bool:
+        return not self._running
+
+    def generate(self, request: Generate) -> None:
+        tokens = self._tokens(request)
+        count = tokens.get_size()
+        room = self.model.context_tokens - count
+        if room < 1 or not count:
+            self._refused.append(Refused(request.number, count, self.model.context_tokens))
+            return
+        self._begun.append(Begun(request.number, count, self._prefixes.remember(tokens.data[0].tolist())))
+        self._add(request, 0, tokens)
+        if len(request.seeds) > 1:
+            self._followers[request.number] = (request, tokens)
+
+    def _tokens(self, request: Generate) -> Any:
+        """The prompt's, a tensor. A template writes the tokens that begin a text itself."""
+        prompt, raw = request.prompt, isinstance(request.prompt, str)
+        if not raw:
+            tools = request.tools if self.model.knows_tools and request.tools else None
+            prompt = self._tokenizer.apply_chat_template(prompt, True, tools=tools)
+        return self._tokenizer.encode(prompt, add_special_tokens=raw).input_ids
+
+    def _add(self, request: Generate, choice: int, tokens: Any) -> None:
+        room = self.model.context_tokens - tokens.get_size()
+        config = genai.GenerationConfig(**request.sampling)
+        config.max_new_tokens = min(request.max_tokens, room)
+        config.rng_seed = request.seeds[choice]
+        if request.grammar:
+            config.structured_output_config = genai.StructuredOutputConfig(structural_tags_config=request.grammar)
+        self._guess(config)
+        handle = self._pipeline.add_request(self._next_id, tokens, config)
+        self._next_id += 1
+        self._running.append(Running(request, choice, handle))
+
+    def _guess(self, config: genai.GenerationConfig) -> None:
+        if self._settings.prompt_lookup_tokens:
+            config.num_assistant_tokens = self._settings.prompt_lookup_tokens
+            config.max_ngram_size = self._settings.prompt_lookup_ngram
+
+    def cancel(self, command: Cancel) -> None:
+        if command.choice is None:
+            self._followers.pop(command.number, None)
+        left = []
+        for running in self._running:
+            if running.request.number == command.number and command.choice in (None, running.choice):
+                running.handle.cancel()
+            else:
+                left.append(running)
+        self._running = left
+
+    def step(self) -> None:
+        self._pipeline.step()
+
+    def report(self) -> Stepped:
+        """What has come since the last one."""
+        chunks = list(self._chunks())
+        if not self._running:
+            while self._pipeline.has_non_finished_requests():
+                self._pipeline.step()  # what was cancelled leaves with the next step
+            self._pipeline.step()  # so that the figures say that nothing is used
+        metrics = self._pipeline.get_metrics()
+        report = Stepped(self._begun, self._refused, chunks, metrics.cache_size_in_bytes, metrics.cache_usage / 100)
+        self._begun, self._refused = [], []
+        return report
+
+    def _chunks(self) -> Iterator[Chunk]:
+        ended = False
+        for running in self._running.copy():
+            handle, request = running.handle, running.request
+            if handle.can_read():
+                (output,) = handle.read().values()
+                end = _ENDS.get(output.finish_reason.name, "")
+                logprobs = output.generated_log_probs if running.scored else None
+                yield Chunk(request.number, running.choice, output.generated_ids, logprobs, end)
+                if running.choice == 0 and request.number in self._followers:
+                    self._follow(*self._followers.pop(request.number))
+            elif handle.get_status() == genai.GenerationStatus.IGNORED:
+                end = OUT_OF_MEMORY
+                yield Chunk(request.number, running.choice, [], None, end)
+            else:
+                continue
+            if end:
+                running.handle = None
+                ended = True
+        if ended:
+            self._running = [running for running in self._running if running.handle is not None]
+
+    def _follow(self, request: Generate, tokens: Any) -> None:
+        for choice in range(1, len(request.seeds)):
+            self._add(request, choice, tokens)
+
+
+def _scheduling(settings: OpenVinoSettings) -> genai.SchedulerConfig:
+    config = genai.SchedulerConfig()
+    config.cache_size = settings.kv_cache_gb
+    config.enable_prefix_caching = settings.prefix_caching
+    config.max_num_batched_tokens = settings.max_batched_tokens
+    config.max_num_seqs = settings.max_sequences
+    config.dynamic_split_fuse = settings.split_fuse
+    if settings.eviction_tokens:
+        kept = BLOCK_TOKENS  # from the beginning, which every token looks at
+        recent = settings.eviction_tokens // 2 // BLOCK_TOKENS * BLOCK_TOKENS
+        config.use_cache_eviction = True
+        config.cache_eviction_config = genai.CacheEvictionConfig(
+            kept, recent, settings.eviction_tokens, genai.AggregationMode.NORM_SUM
+        )
+    return config
+
+
+def _properties(settings: OpenVinoSettings) -> dict[str, Any]:
+    properties: dict[str, Any] = {"KV_CACHE_PRECISION": settings.kv_cache_precision}
+    if settings.prompt_lookup_tokens:
+        properties["prompt_lookup"] = True
+    if settings.threads:
+        properties["INFERENCE_NUM_THREADS"] = settings.threads
+    return properties
+
+
+# -- the process -------------------------------------------------------------------------------------------------------
+
+
+class Link:
+    """The pipeline's end of the socket."""
+
+    def __init__(self, sock: socket.socket) -> None:
+        self._socket = sock
+        self._buffer = bytearray()
+
+    def send(self, report: Report) -> None:
+        self._socket.sendall(frame(report))
+
+    def commands(self, wait: bool) -> Iterator[Command]:
+        """Those that have come; with `wait`, at least one. Raises `EOFError` when the server is gone."""
+        while wait or select.select([self._socket], [], [], 0)[0]:
+            data = self._socket.recv(1 << 20)
+            if not data:
+                raise EOFError
+            self._buffer += data
+            for command in self._whole():
+                wait = False
+                yield command
+
+    def _whole(self) -> Iterator[Command]:
+        buffer = self._buffer
+        while len(buffer) >= HEADER.size:
+            end = HEADER.size + HEADER.unpack_from(buffer)[0]
+            if len(buffer) < end:
+                return
+            body = bytes(buffer[HEADER.size : end])
+            del buffer[:end]
+            yield command_decoder.decode(body)
+
+
+def serve(link: Link) -> None:
+    """Until the server is gone. Raises `EOFError` then."""
+    load = next(iter(link.commands(wait=True)))
+    assert isinstance(load, Load)
+    try:
+        pipeline = Pipeline(load)
+    except Exception as error:
+        link.send(Unloadable(str(error).strip().splitlines()[-1]))
+        return
+    link.send(Ready(pipeline.model))
+    link.send(pipeline.report())
+    while True:
+        told = False
+        for command in link.commands(wait=pipeline.idle):
+            told = True
+            if isinstance(command, Generate):
+                pipeline.generate(command)
+            elif isinstance(command, Cancel):
+                pipeline.cancel(command)
+        if told:
+            link.send(pipeline.report())  # who was let in need not wait for the step to know it
+        if not pipeline.idle:
+            pipeline.step()
+            link.send(pipeline.report())
+
+
+def main() -> None:
+    link = Link(socket.socket(fileno=int(sys.argv[1])))
+    try:
+        serve(link)
+    except (EOFError, ConnectionError):
+        pass
+    except Exception:
+        sys.exit(1)
+
+
+if __name__ == "__main__":
+    main()
