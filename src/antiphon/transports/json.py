@@ -59,6 +59,8 @@ class JsonRoute:
             claim = await self._claim(principal, opening, body)
             del body  # for as long as the answer takes, what was asked for is held once
             generation = self._sessions.generate(principal, self._surface, opening.request_id, spec, claim, keeping)
+            if asked.background:
+                told = await self._sessions.keeper.detach(generation, asked.surface)
         except ClientDisconnect:
             return
         except Exception as error:
@@ -68,8 +70,10 @@ class JsonRoute:
         else:
             reply = _Reply(send)
             try:
-                converse = self._detach if asked.background else self._converse
-                await converse(generation, asked.surface, receive, reply)
+                if asked.background:
+                    await reply.say(told, last=True)
+                else:
+                    await self._converse(generation, asked.surface, receive, reply)
             except TimeoutError:
                 return  # the caller does not read
             except Exception as error:
@@ -135,16 +139,6 @@ class JsonRoute:
                 await generation.close(delivered=reply.ended)
         if not telling.cancelled():
             telling.result()
-
-    async def _detach(
-        self, generation: Generation, surface: LanguageSurface, receive: Receive, reply: "_Reply"
-    ) -> None:
-        """The generation goes on whether the caller stays or not."""
-        try:
-            sends = await self._sessions.keeper.detach(generation, surface)
-        except AntiphonError as error:
-            sends = surface.emit(Failed(error), self._clock.now_ns()).sends
-        await reply.say(sends, last=True)
 
     async def _tell(self, generation: Generation, surface: LanguageSurface, reply: "_Reply") -> None:
         """Raises `TimeoutError` where the caller does not read."""
