@@ -1,0 +1,120 @@
+"""`GET` and `DELETE /v1/responses/{id}`, `POST /v1/responses/{id}/cancel`, `GET /v1/responses/{id}/input_items`.
+
+A response that is kept as begun and does not run any more was interrupted, and is shown as failed.
+"""
+
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+import msgspec
+from msgspec import Struct
+
+from antiphon.core.errors import AntiphonError, CallerError, NotFound, UnsupportedParameter
+from antiphon.core.ports import KeptAct
+from antiphon.core.wire import Opening, Response
+from antiphon.surfaces.openai import response_wire, wire
+from antiphon.surfaces.openai.addressing import PREFIX
+
+MOST_LISTED = 100
+USUALLY_LISTED = 20
+
+Object = dict[str, Any]
+
+_INTERRUPTED = {"code": "server_error", "message": "The server stopped before the response was complete."}
+_BEGUN = ("queued", "in_progress")
+
+
+class _Stored(Struct, frozen=True):
+    """A `responding.Kept`, as it comes back."""
+
+    response: Object
+    input: list[Object]
+
+
+_DECODER = msgspec.json.Decoder(_Stored)
+
+
+class _Endpoint(wire.Endpoint):
+    """What these routes share. `queries` are the parameters that may stand in the URL, with their values if those are
+    few. `api-version` is Azure's.
+    """
+
+    act = KeptAct.READ
+    queries: ClassVar[Mapping[str, tuple[str, ...]]] = {}
+
+    def named(self, opening: Opening) -> str:
+        """Raises `UnsupportedParameter` for a query that asks for something else."""
+        known = dict(self.queries) | ({"api-version": ()} if opening.path.startswith(PREFIX) else {})
+        for name, value in opening.query:
+            if name not in known or (known[name] and value not in known[name]):
+                raise UnsupportedParameter("This is not supported in the URL.", param=name[:64])
+        return opening.path.rpartition("/responses/")[2].partition("/")[0]
+
+    def refuse(self, opening: Opening, error: AntiphonError) -> Response:
+        if isinstance(error, NotFound):
+            error = NotFound("No response of this id is kept.", param="response_id")
+        return super().refuse(opening, error)
+
+
+class RetrieveResponse(_Endpoint):
+    """The response as it stands."""
+
+    queries: ClassVar = {"stream": ("false",), "include_obfuscation": ("false",)}
+
+    def show(self, opening: Opening, body: bytes, running: bool) -> Response:
+        return wire.json_response(opening, 200, _stored(body, running).response)
+
+
+class CancelResponse(_Endpoint):
+    """Ends one that runs in the background, and shows how it stands then."""
+
+    act = KeptAct.CANCEL
+
+    def show(self, opening: Opening, body: bytes, running: bool) -> Response:
+        """Raises `CallerError` for one that ended by itself, or was never in the background."""
+        response = _stored(body, running).response
+        if not response["background"]:
+            raise CallerError("Only a response in the background can be cancelled.", param="response_id")
+        if response["status"] != "cancelled":
+            raise CallerError("This response has ended and cannot be cancelled.", param="response_id")
+        return wire.json_response(opening, 200, response)
+
+
+class DeleteResponse(_Endpoint):
+    """Forgets it; one that runs is cancelled first."""
+
+    act = KeptAct.DELETE
+
+    def show(self, opening: Opening, body: bytes, running: bool) -> Response:
+        return wire.json_response(opening, 200, response_wire.Deleted(_stored(body, running).response["id"]))
+
+
+class InputItems(_Endpoint):
+    """What its own request brought as input, the latest first unless told otherwise."""
+
+    queries: ClassVar = {"limit": (), "order": ("asc", "desc"), "after": ()}
+
+    def show(self, opening: Opening, body: bytes, running: bool) -> Response:
+        """Raises `CallerError` for a bound that is none, or an item that is not among these."""
+        query = dict(opening.query)
+        limit = query.get("limit", str(USUALLY_LISTED))
+        if not (limit.isascii() and limit.isdigit() and len(limit) <= 3 and 1 <= int(limit) <= MOST_LISTED):
+            raise CallerError(f"'limit' is a number from 1 to {MOST_LISTED}.", param="limit")
+        items = _stored(body, running).input
+        if query.get("order") != "asc":
+            items.reverse()
+        if "after" in query:
+            places = [place for place, item in enumerate(items) if item["id"] == query["after"]]
+            if not places:
+                raise CallerError("There is no such item.", param="after")
+            items = items[places[0] + 1 :]
+        page = items[: int(limit)]
+        first, last = (page[0]["id"], page[-1]["id"]) if page else (None, None)
+        return wire.json_response(opening, 200, response_wire.InputItems(page, first, last, len(items) > len(page)))
+
+
+def _stored(body: bytes, running: bool) -> _Stored:
+    stored = _DECODER.decode(body)
+    if stored.response["status"] in _BEGUN and not running:
+        stored.response.update(status="failed", error=_INTERRUPTED)
+    return stored

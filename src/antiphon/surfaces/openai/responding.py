@@ -1,0 +1,203 @@
+"""One response in the making: whole, streamed, or in the background.
+
+Nothing is sent before there is output, so a failure until then has its own status. In a stream that has begun it is an
+`error` event and then `response.failed`; in the background it is what `GET` will show. What is kept is the response as
+it stands and the input's items, so that both can be shown again.
+"""
+
+from collections.abc import Sequence
+from functools import cache
+from typing import Any, Literal
+
+from msgspec import Struct, structs
+
+from antiphon.core.errors import AntiphonError, CallerError, Cancelled, CapacityError
+from antiphon.core.events import (
+    ChoiceEnded,
+    Completed,
+    Failed,
+    FinishReason,
+    LanguageOutput,
+    Opened,
+    ReasoningDelta,
+    TextDelta,
+    TokenUsage,
+    ToolCallDelta,
+    ToolCallStarted,
+)
+from antiphon.core.specs import Message
+from antiphon.core.wire import NOTHING, Close, Keep, Opening, Step
+from antiphon.surfaces.openai import response_wire as wire
+from antiphon.surfaces.openai.answers import Answer, encode
+from antiphon.surfaces.openai.response_output import Output
+from antiphon.surfaces.openai.wire import EVENTS, JSON, Endpoint, error_body
+
+ID_PREFIX = "resp_"
+NS_PER_S = 1_000_000_000
+
+_INCOMPLETE: dict[FinishReason, Literal["max_output_tokens", "content_filter"]] = {
+    FinishReason.LENGTH: "max_output_tokens",
+    FinishReason.FILTERED: "content_filter",
+}
+
+
+class Kept(Struct, frozen=True):
+    """What is kept of a response, to show it again."""
+
+    response: wire.Response
+    input: Sequence[dict[str, Any]]
+
+
+class Turn(Struct, frozen=True):
+    """What the caller said: `messages` go on in the conversation, `listed` are the items as they are shown."""
+
+    messages: Sequence[Message]
+    listed: Sequence[dict[str, Any]]
+
+
+class Responding(Answer):
+    """Sent when it is complete. `asked` holds what a response repeats of its request."""
+
+    content_type = JSON
+
+    def __init__(self, endpoint: Endpoint, opening: Opening, asked: dict[str, Any], turn: Turn) -> None:
+        super().__init__(endpoint, opening, ID_PREFIX, self.content_type)
+        self._output = Output(opening.request_id.replace("-", ""))
+        self._response = wire.Response(self.id, self.created_unix_s, **asked)
+        self._turn = turn
+        self._opened_ns = 0
+        self._reason = FinishReason.STOP
+
+    def emit(self, event: LanguageOutput, now_ns: int) -> Step:
+        match event:
+            case TextDelta():
+                return self._tell(self._output.say(event))
+            case ToolCallDelta():
+                return self._tell(self._output.argue(event))
+            case ReasoningDelta():
+                return self._tell(self._output.think(event))
+            case ToolCallStarted():
+                return self._tell(self._output.call(event))
+            case ChoiceEnded():
+                self._reason = event.reason
+                return self._tell(self._output.end(event.reason))
+            case Opened():
+                self.opened = event
+                self._opened_ns = now_ns
+                self._response = structs.replace(self._response, model=event.model, store=event.kept)
+                return self._begun()
+            case Completed():
+                return self._completed(event.usage, now_ns)
+            case Failed():
+                self._output.break_off()
+                self._response = structs.replace(
+                    self._response,
+                    status="cancelled" if isinstance(event.error, Cancelled) else "failed",
+                    output=self._output.items(),
+                    error=None if isinstance(event.error, Cancelled) else _failure(event.error),
+                    completed_at=None,
+                    incomplete_details=None,
+                )
+                return self._failed(event.error)
+        return NOTHING
+
+    def _completed(self, usage: TokenUsage, now_ns: int) -> Step:
+        reason = _INCOMPLETE.get(self._reason)
+        took_s = (now_ns - self._opened_ns) // NS_PER_S
+        self._response = structs.replace(
+            self._response,
+            status="incomplete" if reason else "completed",
+            completed_at=None if reason else self.created_unix_s + took_s,
+            incomplete_details=wire.Incomplete(reason) if reason else None,
+            output=self._output.items(),
+            usage=wire.Usage(
+                usage.input,
+                wire.InputDetails(usage.cached),
+                usage.output,
+                wire.OutputDetails(usage.reasoning),
+                usage.input + usage.output,
+            ),
+        )
+        step = self._ended()
+        if not self.opened.kept:
+            return step
+        return Step((), step.sends, step.close, self._keep((*self._turn.messages, self._output.message())))
+
+    def _keep(self, conversation: tuple[Message, ...] = ()) -> Keep:
+        return Keep(self.id, encode(Kept(self._response, self._turn.listed)), conversation)
+
+    # What differs. ----------------------------------------------------------------------------------------------------
+
+    def _begun(self) -> Step:
+        return NOTHING
+
+    def _tell(self, events: Sequence[wire.Event]) -> Step:
+        return NOTHING
+
+    def _ended(self) -> Step:
+        return self._send(encode(self._response), Close())
+
+    def _failed(self, error: AntiphonError) -> Step:
+        self._headed = False  # nothing was sent, or it was not kept and so did not leave
+        return self._fail(error)
+
+
+class Streaming(Responding):
+    """Sent as it comes, as typed events."""
+
+    content_type = EVENTS
+
+    def _begun(self) -> Step:
+        """What goes before the first output is numbered before it."""
+        numbers = self._output.numbers
+        self._start = _event(wire.Created(next(numbers), self._response))
+        self._start += _event(wire.InProgress(next(numbers), self._response))
+        return NOTHING
+
+    def _tell(self, events: Sequence[wire.Event]) -> Step:
+        told = b"".join([_event(event) for event in events])
+        if self._headed:
+            return self._send(told) if told else NOTHING
+        return self._send(self._start + told)
+
+    def _ended(self) -> Step:
+        kind = wire.WasIncomplete if self._response.status == "incomplete" else wire.Completed
+        return self._send(_event(kind(next(self._output.numbers), self._response)), Close())
+
+    def _failed(self, error: AntiphonError) -> Step:
+        if not self._headed:
+            return self._fail(error)
+        said = error_body(error).error
+        told = wire.ErrorEvent(next(self._output.numbers), said.code, said.message, said.param)
+        failed = wire.WasFailed(next(self._output.numbers), self._response)
+        return self._send(_event(told) + _event(failed), Close())
+
+
+class InBackground(Responding):
+    """Told as begun at once, and then only kept."""
+
+    def _begun(self) -> Step:
+        step = self._send(encode(self._response), Close())
+        return Step((), step.sends, step.close, self._keep())
+
+    def _ended(self) -> Step:
+        return NOTHING
+
+    def _failed(self, error: AntiphonError) -> Step:
+        return Step(keep=self._keep())
+
+
+def _event(event: wire.Event) -> bytes:
+    return _name(type(event)) + encode(event) + b"\n\n"
+
+
+@cache
+def _name(kind: type[wire.Event]) -> bytes:
+    return f"event: {kind.__struct_config__.tag}\ndata: ".encode()
+
+
+def _failure(error: AntiphonError) -> wire.Failure:
+    """In one of the words that a response has for it."""
+    if isinstance(error, CapacityError):
+        return wire.Failure("rate_limit_exceeded", error.message)
+    return wire.Failure("invalid_prompt" if isinstance(error, CallerError) else "server_error", error.message)
