@@ -112,9 +112,9 @@ def unpack(tensor: Tensor) -> Sequence[Element]:
     if tensor.datatype == BYTES:
         return _split(tensor.data)
     if tensor.datatype == BF16:
-        halves = len(tensor.data) // 2
-        wide = b"".join(b"\0\0" + tensor.data[at : at + 2] for at in range(0, len(tensor.data), 2))
-        return struct_unpack(f"<{halves}f", wide)
+        wide = bytearray(2 * len(tensor.data))
+        wide[2::4], wide[3::4] = tensor.data[::2], tensor.data[1::2]
+        return struct_unpack(f"<{len(wide) // 4}f", wide)
     return struct_unpack(f"<{prod(tensor.shape)}{_CODES[tensor.datatype]}", tensor.data)
 
 

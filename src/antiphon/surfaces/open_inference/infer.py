@@ -1,0 +1,205 @@
+"""`POST /v2/models/{name}[/versions/{version}]/infer`: tensors in, tensors out, as JSON or as bytes after it.
+
+Every input is checked against its own shape before it goes on. Parameters are the model's business and are passed on,
+but for those of the binary extension, which are the wire's: `binary_data_size` of an input, `binary_data` of an output,
+`binary_data_output` of the request. Shared memory is refused: what lies in the memory of a server's machine is no
+caller's to name.
+"""
+
+from collections.abc import Sequence
+from itertools import chain
+from typing import Any
+
+import msgspec
+from msgspec import UNSET
+from msgspec.json import Decoder
+
+from antiphon.core import tensors
+from antiphon.core.errors import AntiphonError, CallerError, EngineError, TooLarge, UnsupportedParameter
+from antiphon.core.events import Failed, Inferred, LanguageOutput, Opened
+from antiphon.core.ports import Asked
+from antiphon.core.specs import InferSpec, WantedTensor
+from antiphon.core.tensors import BF16, BYTES, Tensor
+from antiphon.core.wire import NOTHING, Close, Head, Opening, Step
+from antiphon.surfaces.open_inference import wire
+from antiphon.surfaces.open_inference.addressing import address_of
+
+MAX_BODY_BYTES = 64 << 20
+MAX_JSON_BYTES = 4 << 20  # reading much more of it would hold everyone else up
+MAX_TENSORS = 256
+MAX_DIMENSIONS = 32
+MAX_ID_CHARS = 256
+
+_BINARY_SIZE, _BINARY, _ALL_BINARY = "binary_data_size", "binary_data", "binary_data_output"
+
+_decoder = Decoder(wire.InferRequest)
+
+
+class Infer(wire.Endpoint):
+    """The endpoint."""
+
+    max_body_bytes = MAX_BODY_BYTES
+
+    def negotiate(self, opening: Opening, body: bytes) -> Asked:
+        """The body as a spec. Raises some `CallerError`."""
+        address = address_of(opening)
+        text, rest = _parts(opening, body)
+        request = _decoded(text)
+        inputs = _inputs(request.inputs, rest)
+        outputs = tuple(WantedTensor(each.name, _others(each.parameters, _BINARY)) for each in request.outputs)
+        spec = InferSpec(address.model, inputs, outputs, address.version, _others(request.parameters, _ALL_BINARY))
+        return Asked(spec, Inference(self, opening, request))
+
+
+# -- in ----------------------------------------------------------------------------------------------------------------
+
+
+def _parts(opening: Opening, body: bytes) -> tuple[bytes, bytes]:
+    """The JSON, and the bytes after it."""
+    length = opening.headers.get(wire.JSON_LENGTH, str(len(body)))
+    if not length.isdecimal() or int(length) > len(body):
+        raise CallerError("'Inference-Header-Content-Length' is not the length of a part of the body.")
+    at = int(length)
+    if at > MAX_JSON_BYTES:
+        raise TooLarge(f"The JSON has more than {MAX_JSON_BYTES} bytes; send large tensors as binary data.")
+    return body[:at], body[at:]
+
+
+def _decoded(text: bytes) -> wire.InferRequest:
+    try:
+        request = _decoder.decode(text)
+    except msgspec.ValidationError as error:
+        raise CallerError(f"The request is malformed: {error}.") from None
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        raise CallerError("The body is not a JSON object that can be read.") from None
+    if not request.inputs:
+        raise CallerError("There are no inputs.")
+    if len(request.inputs) > MAX_TENSORS or len(request.outputs) > MAX_TENSORS:
+        raise CallerError(f"There are at most {MAX_TENSORS} inputs and as many outputs.")
+    if request.id is not UNSET and len(request.id) > MAX_ID_CHARS:
+        raise CallerError(f"An id has at most {MAX_ID_CHARS} characters.")
+    for named in (request.inputs, request.outputs):
+        names = [each.name for each in named]
+        if len(set(names)) < len(names):
+            raise CallerError("A tensor is named twice.")
+    return request
+
+
+def _inputs(given: Sequence[wire.InputTensor], rest: bytes) -> tuple[Tensor, ...]:
+    inputs = []
+    at = 0
+    for place, each in enumerate(given):
+        size = each.parameters.get(_BINARY_SIZE)
+        try:
+            if size is None:
+                data = _packed(each)
+            elif type(size) is not int or size < 0 or each.data is not UNSET:
+                raise ValueError(f"'{_BINARY_SIZE}' says how many bytes come in place of 'data'")
+            else:
+                data = rest[at : at + size]
+                at += size
+            if len(each.shape) > MAX_DIMENSIONS:
+                raise ValueError(f"there are at most {MAX_DIMENSIONS} dimensions")
+            tensor = Tensor(each.name, each.datatype, tuple(each.shape), data, _others(each.parameters, _BINARY_SIZE))
+            tensors.check(tensor)
+        except ValueError as error:
+            raise CallerError(f"Input {place}: {error}.", param=f"inputs[{place}]") from None
+        inputs.append(tensor)
+    if at != len(rest):
+        raise CallerError(f"After the JSON come {len(rest)} bytes, but the inputs name {at}.")
+    return tuple(inputs)
+
+
+def _packed(given: wire.InputTensor) -> bytes:
+    """Raises `ValueError`."""
+    if given.data is UNSET:
+        raise ValueError(f"there is neither 'data' nor '{_BINARY_SIZE}'")
+    if given.datatype == BF16:
+        raise ValueError("BF16 comes as binary data only")
+    elements = given.data
+    while any(isinstance(element, list) for element in elements):
+        if not all(isinstance(element, list) for element in elements):
+            raise ValueError("'data' is nested unevenly")
+        elements = list(chain.from_iterable(elements))
+    if given.datatype == BYTES:
+        if not all(isinstance(element, str) for element in elements):
+            raise ValueError("an element is no text")
+        elements = [element.encode() for element in elements]
+    return tensors.pack(given.datatype, elements)
+
+
+def _others(given: wire.Parameters, own: str) -> tensors.Parameters:
+    """Those that are not the wire's."""
+    for name in given:
+        if name.startswith("shared_memory"):
+            raise UnsupportedParameter("Shared memory is not supported.", param=name)
+    return tuple((name, value) for name, value in given.items() if name != own)
+
+
+# -- out ---------------------------------------------------------------------------------------------------------------
+
+
+class Inference:
+    """One call: renders what the model gave."""
+
+    def __init__(self, endpoint: Infer, opening: Opening, request: wire.InferRequest) -> None:
+        self._endpoint = endpoint
+        self._opening = opening
+        self._id = request.id
+        default = _flag(request.parameters, _ALL_BINARY, False)
+        self._binary = {each.name: _flag(each.parameters, _BINARY, default) for each in request.outputs}
+        self._default = default
+        self._model = ""
+
+    def emit(self, event: LanguageOutput, now_ns: int) -> Step:
+        match event:
+            case Opened():
+                self._model = event.model
+            case Inferred():
+                return self._answer(event)
+            case Failed():
+                return self._fail(event.error)
+        return NOTHING
+
+    def _fail(self, error: AntiphonError) -> Step:
+        refusal = self._endpoint.refuse(self._opening, error)
+        return Step(sends=(Head(refusal.status, refusal.headers), refusal.body), close=Close())
+
+    def _answer(self, inferred: Inferred) -> Step:
+        outputs = []
+        rest = []
+        for tensor in inferred.outputs:
+            parameters = dict(tensor.parameters)
+            data: Any = UNSET
+            if self._binary.get(tensor.name, self._default):
+                parameters[_BINARY_SIZE] = len(tensor.data)
+                rest.append(tensor.data)
+            else:
+                try:
+                    data = _elements(tensor)
+                except UnicodeDecodeError:
+                    return self._fail(EngineError("An output is not text; ask for it as binary data."))
+            shape = list(tensor.shape)
+            outputs.append(wire.OutputTensor(tensor.name, tensor.datatype, shape, parameters or UNSET, data))
+        told = dict(inferred.parameters) or UNSET
+        text = wire.encode(wire.InferResponse(self._model, outputs, inferred.version or UNSET, self._id, told))
+        headers = wire.headers(self._opening, wire.BINARY if rest else wire.JSON)
+        if rest:
+            headers += ((wire.JSON_LENGTH, str(len(text))),)
+        return Step(sends=(Head(200, headers), b"".join([text, *rest])), close=Close())
+
+
+def _elements(tensor: Tensor) -> Sequence[Any]:
+    elements = tensors.unpack(tensor)
+    return (
+        [element.decode() for element in elements if isinstance(element, bytes)]
+        if tensor.datatype == BYTES
+        else elements
+    )
+
+
+def _flag(given: wire.Parameters, name: str, default: bool) -> bool:
+    value = given.get(name, default)
+    if not isinstance(value, bool):
+        raise CallerError(f"'{name}' is true or false.", param=name)
+    return value

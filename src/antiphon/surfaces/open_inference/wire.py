@@ -1,0 +1,131 @@
+"""The protocol's message shapes, and what all its endpoints share: where the key stands, how an error looks.
+
+An error is `{"error": "..."}` with the status that fits. The specification is at
+https://github.com/kserve/open-inference-protocol; the binary tensor data extension is Triton's, and KServe's too.
+"""
+
+from typing import Any, Literal
+
+from msgspec import UNSET, Struct, UnsetType
+from msgspec.json import Encoder
+
+from antiphon.core.errors import AntiphonError, Unauthenticated
+from antiphon.core.tensors import Parameter
+from antiphon.core.wire import Opening, Response
+
+JSON = "application/json"
+BINARY = "application/octet-stream"
+JSON_LENGTH = "inference-header-content-length"  # of a body that goes on with bytes, how many are JSON
+
+Parameters = dict[str, Parameter]
+
+encode = Encoder().encode
+
+
+# -- what is asked -----------------------------------------------------------------------------------------------------
+
+
+class InputTensor(Struct, frozen=True, forbid_unknown_fields=True):
+    """`data` is absent where the parameter `binary_data_size` says that its bytes come after the JSON."""
+
+    name: str
+    shape: list[int]
+    datatype: str
+    parameters: Parameters = {}
+    data: list[Any] | UnsetType = UNSET
+
+
+class OutputWanted(Struct, frozen=True, forbid_unknown_fields=True):
+    name: str
+    parameters: Parameters = {}
+
+
+class InferRequest(Struct, frozen=True, forbid_unknown_fields=True):
+    inputs: list[InputTensor]
+    id: str | UnsetType = UNSET
+    parameters: Parameters = {}
+    outputs: list[OutputWanted] = []
+
+
+# -- what is answered --------------------------------------------------------------------------------------------------
+
+
+class OutputTensor(Struct, frozen=True):
+    name: str
+    datatype: str
+    shape: list[int]
+    parameters: Parameters | UnsetType = UNSET
+    data: Any = UNSET
+
+
+class InferResponse(Struct, frozen=True):
+    model_name: str
+    outputs: list[OutputTensor]
+    model_version: str | UnsetType = UNSET
+    id: str | UnsetType = UNSET
+    parameters: Parameters | UnsetType = UNSET
+
+
+class Form(Struct, frozen=True):
+    name: str
+    datatype: str
+    shape: list[int]
+
+
+class ModelMetadata(Struct, frozen=True):
+    name: str
+    platform: str
+    inputs: list[Form]
+    outputs: list[Form]
+    versions: list[str] | UnsetType = UNSET
+
+
+class ModelReady(Struct, frozen=True):
+    name: str
+    ready: bool
+
+
+class ServerMetadata(Struct, frozen=True):
+    version: str
+    name: Literal["antiphon"] = "antiphon"
+    extensions: tuple[str, ...] = ("binary_tensor_data",)
+
+
+class Live(Struct, frozen=True):
+    live: bool
+
+
+class Ready(Struct, frozen=True):
+    """The specification's text has `live` here, its OpenAPI document `ready`; so both."""
+
+    ready: bool
+    live: bool
+
+
+class ErrorBody(Struct, frozen=True):
+    error: str
+
+
+def json_response(opening: Opening, status: int, body: Struct, extra: tuple[tuple[str, str], ...] = ()) -> Response:
+    return Response(status, headers(opening, JSON) + extra, encode(body))
+
+
+def headers(opening: Opening, content_type: str) -> tuple[tuple[str, str], ...]:
+    return (("content-type", content_type), ("x-request-id", opening.request_id))
+
+
+class Endpoint:
+    """What the protocol's endpoints share."""
+
+    def credential(self, opening: Opening) -> str | None:
+        """`Authorization: Bearer KEY`; the scheme in any case (RFC 9110, section 11.1)."""
+        scheme, _, key = opening.headers.get("authorization", "").partition(" ")
+        return key.strip() or None if scheme.lower() == "bearer" else None
+
+    def refuse(self, opening: Opening, error: AntiphonError) -> Response:
+        extra: tuple[tuple[str, str], ...] = ()
+        if error.retry_after_s is not None:
+            extra += (("retry-after", str(error.retry_after_s)),)
+        if isinstance(error, Unauthenticated):
+            extra += (("www-authenticate", "Bearer"),)
+        return json_response(opening, error.status, ErrorBody(error.message), extra)
