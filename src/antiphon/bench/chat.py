@@ -19,6 +19,7 @@ from antiphon.bench import completions, process
 from antiphon.bench.completions import DONE, OVER_CAPACITY, Completion, EventLines, Messages
 from antiphon.bench.generations import OBJECTIVES, Answer, ChatLevel, Objectives, level
 from antiphon.bench.http1 import Pool
+from antiphon.bench.measure import Load
 from antiphon.core.errors import CallerError, EngineError
 
 TIMEOUT_S = 600  # for one answer
@@ -170,9 +171,24 @@ async def run_level(
     rate: float | None = None,
     objectives: Objectives = OBJECTIVES,
     pid: int | None = None,
-    seed: int = 0,
 ) -> ChatLevel:
-    """`count` requests, `concurrency` at once or `rate` a second. `pid` is the server's process, if it runs here.
+    """`ask_all`, summed up."""
+    answers, load = await ask_all(target, prompts, count, concurrency=concurrency, rate=rate, pid=pid)
+    return level(answers, load, objectives, concurrency=concurrency, rate=rate)
+
+
+async def ask_all(
+    target: Target,
+    prompts: Sequence[Messages],
+    count: int,
+    *,
+    concurrency: int | None = None,
+    rate: float | None = None,
+    pid: int | None = None,
+    seed: int = 0,
+) -> tuple[list[Answer], Load]:
+    """`count` requests, `concurrency` at once or `rate` a second; the answers are in the order of their ends, and `pid`
+    is the server's process, if it runs here.
 
     Raises `CallerError`, or `EngineError` where the server cannot be reached at all.
     """
@@ -192,7 +208,7 @@ async def run_level(
     finally:
         load = await watch.stop()
         pool.close()
-    return level(caller.answers, load, objectives, concurrency=concurrency, rate=rate)
+    return caller.answers, load
 
 
 async def _closed(caller: _Caller, asked: Sequence[bytes], concurrency: int) -> None:
