@@ -109,7 +109,9 @@ class House:
         aliases = {"counter": "counter-2026", "vectors": "vectors-2026"}
         languages = Languages(self.served, aliases, self.clock, 1_700_000_000)
         bounds = Bounds(live=4, recordings=2, generations=4)
-        keeper = Keeper(KeptAnswers(Path(":memory:"), self.clock), lambda project: 0, self.clock)
+        self.keep_s = {}  # of each project
+        self.kept = KeptAnswers(Path(":memory:"), self.clock)
+        keeper = self.keeper = Keeper(self.kept, lambda project: self.keep_s.get(project, 0), self.clock)
         self.sessions = Sessions(services, self.keys, models, languages, keeper, bounds)
 
     def open(self, claim=None, **spec):

@@ -9,4 +9,5 @@ async def house():
     await house.runner.start()
     yield house
     house.ledger.gate.set()
+    await house.keeper.close()
     await house.runner.stop()
