@@ -28,8 +28,8 @@ START_S = 60
 PEER = Path(__file__).parent / "peer_moonshine_voice.py"
 VARIANTS = {
     "antiphon": "",
-    "no speculation": "[engine]\nspeculative = false\n",
-    "no batching": "[engine]\nbatched = false\n",
+    "no speculation": "[recognition]\nspeculative = false\n",
+    "no batching": "[recognition]\nbatched = false\n",
 }
 
 

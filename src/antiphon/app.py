@@ -17,19 +17,19 @@ from starlette.responses import PlainTextResponse, Response
 from starlette.routing import BaseRoute, Mount, Route, WebSocketRoute
 from starlette.types import ASGIApp
 
+from antiphon import backends
 from antiphon.admin import create_admin
 from antiphon.audio.decode import DecodeLimits, Decoder
-from antiphon.config import Config, Invalid
+from antiphon.config import DEFAULT_MODEL, Config, Invalid
 from antiphon.engines.moonshine import Moonshine
 from antiphon.engines.silero import SileroVad
 from antiphon.metering.ledger import Ledger
 from antiphon.models import Store
-from antiphon.routes import ROUTES, Json, Live, Unary
+from antiphon.routes import ROUTES, Json, Kept, Live, Unary
 from antiphon.scheduler.policy import Limits
 from antiphon.scheduler.runner import Runner, Settings
 from antiphon.scheduler.stream import Timing
 from antiphon.session.keeping import Keeper
-from antiphon.session.language import Languages
 from antiphon.session.observe import Observer
 from antiphon.session.route import Models
 from antiphon.session.session import Services
@@ -38,6 +38,7 @@ from antiphon.slo.objectives import Objectives
 from antiphon.transports.bounds import HttpProtocol, WebSocketProtocol
 from antiphon.transports.http import ListRoute, UnaryRoute, Uploads
 from antiphon.transports.json import JsonRoute
+from antiphon.transports.kept import KeptRoute
 from antiphon.transports.websocket import LiveRoute
 from antiphon.trust.auth import KeyRing
 from antiphon.trust.control import Control
@@ -45,7 +46,11 @@ from antiphon.trust.fetch import Fetcher, FetchLimits
 from antiphon.trust.kept import KeptAnswers
 
 RECOGNISER, DETECTOR = "moonshine-tiny-en", "silero-vad"
-MODELS = (RECOGNISER, DETECTOR)
+
+
+def needed(config: Config) -> tuple[str, ...]:
+    """The models of the catalog that must have been pulled before `assemble`."""
+    return (RECOGNISER, DETECTOR, *backends.catalogued(config))
 
 
 class SystemClock:
@@ -80,10 +85,17 @@ async def assemble(config: Config) -> AsyncIterator[House]:
         await decoder.start()
         runner = await _runner(config, clock, lambda report: observer.batch(report))
         thresholds = config.objectives
-        objectives = Objectives(thresholds.stt_ttfb_ms, thresholds.stt_final_ms)
+        objectives = Objectives(
+            thresholds.stt_ttfb_ms,
+            thresholds.stt_final_ms,
+            thresholds.ttft_ms,
+            thresholds.tpot_ms,
+            thresholds.llm_total_ms,
+        )
         observer = Observer(objectives, runner.load, clock)
         stack.push_async_callback(runner.stop)
         await runner.start()
+        languages = await backends.build(config, clock, stack, lambda name, stats: None)
         # The key is made when nothing else can fail: it is shown once.
         control = Control(directory / "control.db")
         first_key = control.prepare(config.api_key, clock.unix_ms())
@@ -91,9 +103,10 @@ async def assemble(config: Config) -> AsyncIterator[House]:
         stack.callback(keys.close)
         fetcher = Fetcher(_fetch_limits(config), allow_private=tuple(ip_network(n) for n in config.fetch.allow))
         services = Services(clock, ledger, runner, decoder, fetcher, observer)
-        models = Models(config.models, clock.unix_ms() // 1000)
-        languages = Languages({}, {}, clock, clock.unix_ms() // 1000)
-        bounds = Bounds(config.limits.live_streams, config.limits.recordings)
+        recognised = {name: answer for name, answer in config.models.items() if answer == DEFAULT_MODEL}
+        models = Models(recognised, clock.unix_ms() // 1000)
+        limits = config.limits
+        bounds = Bounds(limits.live_streams, limits.recordings, limits.generations, limits.generation_s)
         keeper = Keeper(KeptAnswers(directory / "answers.db", clock), keys.keep_answers_s, clock)
         stack.push_async_callback(keeper.close)
         sessions = Sessions(services, keys, models, languages, keeper, bounds)
@@ -106,7 +119,7 @@ async def assemble(config: Config) -> AsyncIterator[House]:
 async def _runner(config: Config, clock: SystemClock, report: Callable[..., None]) -> Runner:
     """Loads the models, off the event loop."""
     store = Store(config.directory / "models", offline=True)
-    engine = config.engine
+    engine = config.recognition
 
     def load() -> tuple[Moonshine, SileroVad]:
         recogniser = Moonshine(store.path(RECOGNISER), speculative=engine.speculative, batched=engine.batched)
@@ -153,6 +166,9 @@ def _asgi(
         elif isinstance(route, Json):
             asking = JsonRoute(route.surface, route.endpoint, sessions, clock, uploads)
             routes.append(Route(route.path, asking, methods=["POST"]))
+        elif isinstance(route, Kept):
+            kept = KeptRoute(route.surface, route.endpoint, sessions)
+            routes.append(Route(route.path, kept, methods=[route.method]))
         else:
             listing = ListRoute(route.surface, route.endpoint, sessions)
             routes.append(Route(route.path, listing, methods=["GET"]))

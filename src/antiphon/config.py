@@ -4,11 +4,12 @@ Sources, later ones win: the defaults here, a TOML file, the environment (`ANTIP
 `ANTIPHON_DATA_DIR`, `ANTIPHON_API_KEY`). Every error names the setting.
 """
 
+import datetime
 import ipaddress
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import msgspec
 from msgspec import Meta
@@ -17,6 +18,7 @@ from antiphon.core.errors import CallerError
 
 Port = Annotated[int, Meta(ge=0, le=65_535)]
 Positive = Annotated[int, Meta(ge=1)]
+NotNegative = Annotated[int, Meta(ge=0)]
 
 # The names by which SDKs and their users know models, and what answers here.
 VENDOR_NAMES = (
@@ -37,18 +39,23 @@ class Table(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tru
     """A table of the file: unknown keys are errors."""
 
 
-class Objectives(Table, frozen=True):
+class Objectives(Table, frozen=True, kw_only=True):
     """Milliseconds."""
 
     stt_ttfb_ms: Positive = 300
     stt_final_ms: Positive = 800
+    ttft_ms: Positive = 500
+    tpot_ms: Positive = 15
+    llm_total_ms: Positive = 2000
 
 
-class Limits(Table, frozen=True):
+class Limits(Table, frozen=True, kw_only=True):
     """How much at once. Memory follows from these. `uploads_mb` is of all bodies together."""
 
     live_streams: Positive = 1000
     recordings: Positive = 32
+    generations: Positive = 2000
+    generation_s: Positive = 600
     upload_mb: Positive = 200
     uploads_mb: Positive = 1024
     audio_hours: Positive = 4
@@ -57,7 +64,7 @@ class Limits(Table, frozen=True):
     drain_s: Positive = 10
 
 
-class Engine(Table, frozen=True):
+class Recognition(Table, frozen=True, kw_only=True):
     """`workers` threads decode; by default one a core, at most four. `speculative` and `batched` are for measuring."""
 
     workers: Annotated[int, Meta(ge=0, le=64)] = 0
@@ -67,7 +74,67 @@ class Engine(Table, frozen=True):
     tick_ms: Annotated[int, Meta(ge=0, le=100)] = 10
 
 
-class Fetch(Table, frozen=True):
+class Backend(Table, frozen=True, kw_only=True):
+    """What all engines have: a share of the work where several serve one model, and the most requests at once."""
+
+    weight: Annotated[int, Meta(ge=1, le=1000)] = 1
+    outstanding: Positive = 256
+
+
+class OpenVino(Backend, frozen=True, kw_only=True, forbid_unknown_fields=True, tag_field="kind", tag="openvino"):
+    """A language model on this machine: a name of the catalog, a GGUF file or an OpenVINO folder."""
+
+    model: str
+    kv_cache_gb: Positive = 1
+    kv_cache_precision: Literal["u8", "f16", "bf16"] = "u8"
+    prefix_caching: bool = True
+    eviction_tokens: NotNegative = 0
+    prompt_lookup_tokens: NotNegative = 0
+    prompt_lookup_ngram: Positive = 3
+    max_batched_tokens: Positive = 512
+    max_sequences: Positive = 128
+    max_requests: Positive = 1024
+    split_fuse: bool = True
+    threads: NotNegative = 0
+    default_max_tokens: Positive = 2048
+
+
+class Embedding(Backend, frozen=True, kw_only=True, forbid_unknown_fields=True, tag_field="kind", tag="embedding"):
+    """An embedding model on this machine: a name of the catalog."""
+
+    model: str
+
+
+class OpenAI(Backend, frozen=True, kw_only=True, forbid_unknown_fields=True, tag_field="kind", tag="openai"):
+    """A server with OpenAI's API. `server` says whose; `api_key_env` names the variable that holds its key."""
+
+    server: str
+    url: str
+    model: str
+    api_key_env: str = ""
+    embeds: bool = False
+
+
+class OpenInference(
+    Backend, frozen=True, kw_only=True, forbid_unknown_fields=True, tag_field="kind", tag="open-inference"
+):
+    """A server with the Open Inference Protocol v2."""
+
+    url: str
+    model: str
+    grpc: bool = False
+
+
+class Version(Table, frozen=True, kw_only=True):
+    """A language, embedding or general model: one or more engines that serve it, and how long it is there."""
+
+    engines: tuple[str, ...]
+    deprecated: datetime.date | None = None
+    sunset: datetime.date | None = None
+    successor: str = ""
+
+
+class Fetch(Table, frozen=True, kw_only=True):
     """URLs that callers give. `allow` lists networks that may be reached although they are not public."""
 
     allow: tuple[str, ...] = ()
@@ -75,7 +142,21 @@ class Fetch(Table, frozen=True):
     timeout_s: Positive = 60
 
 
-class Config(Table, frozen=True):
+Engine = OpenVino | Embedding | OpenAI | OpenInference
+ENGINES: dict[str, Engine] = {
+    "smollm2-135m-instruct": OpenVino(model="smollm2-135m-instruct"),
+    "all-minilm-l6-v2": Embedding(model="all-minilm-l6-v2"),
+}
+MODELS: dict[str, str | Version] = {
+    **dict.fromkeys(VENDOR_NAMES, DEFAULT_MODEL),
+    "smollm2-135m-instruct": Version(engines=("smollm2-135m-instruct",)),
+    "gpt-4o-mini": "smollm2-135m-instruct",
+    "gpt-4.1-nano": "smollm2-135m-instruct",
+    "all-minilm-l6-v2": Version(engines=("all-minilm-l6-v2",)),
+}
+
+
+class Config(Table, frozen=True, kw_only=True):
     """Everything that can be set."""
 
     host: str = "127.0.0.1"
@@ -84,10 +165,11 @@ class Config(Table, frozen=True):
     api_key: str | None = None
     offline: bool = False
     log_level: str = "info"
-    models: dict[str, str] = msgspec.field(default_factory=lambda: dict.fromkeys(VENDOR_NAMES, DEFAULT_MODEL))
+    models: dict[str, str | Version] = msgspec.field(default_factory=lambda: dict(MODELS))
+    engines: dict[str, Engine] = msgspec.field(default_factory=lambda: dict(ENGINES))
     objectives: Objectives = Objectives()
     limits: Limits = Limits()
-    engine: Engine = Engine()
+    recognition: Recognition = Recognition()
     fetch: Fetch = Fetch()
 
     @property
@@ -96,7 +178,7 @@ class Config(Table, frozen=True):
 
     @property
     def workers(self) -> int:
-        return self.engine.workers or min(4, os.cpu_count() or 1)
+        return self.recognition.workers or min(4, os.cpu_count() or 1)
 
 
 ENVIRONMENT = {
@@ -154,9 +236,18 @@ def _check(config: Config) -> None:
         raise Invalid(f"setting log_level: expected one of {', '.join(_LEVELS)}")
     if config.api_key is not None and (len(config.api_key) < 16 or not config.api_key.isascii()):
         raise Invalid("setting api_key (ANTIPHON_API_KEY): expected at least 16 ASCII characters")
-    for name, local in config.models.items():
-        if local != DEFAULT_MODEL:
-            raise Invalid(f"setting models: {name!r} is answered by {local!r}, but there is only {DEFAULT_MODEL!r}")
+    for name, answer in config.models.items():
+        if isinstance(answer, Version):
+            for engine in answer.engines:
+                if engine not in config.engines:
+                    raise Invalid(f"setting models.{name}.engines: there is no [engines.{engine}]")
+            if not answer.engines:
+                raise Invalid(f"setting models.{name}.engines: expected one or more")
+        elif answer != DEFAULT_MODEL and not isinstance(config.models.get(answer), Version):
+            raise Invalid(f"setting models: {name!r} is answered by {answer!r}, but there is no such model")
+    for name, table in config.engines.items():
+        if isinstance(table, OpenAI | OpenInference) and not table.url.startswith(("http://", "https://", "grpc://")):
+            raise Invalid(f"setting engines.{name}.url: expected http://HOST:PORT")
     for network in config.fetch.allow:
         try:
             ipaddress.ip_network(network)

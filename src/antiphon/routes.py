@@ -1,11 +1,17 @@
 """One table: which path is carried by which transport and spoken by which surface."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
-from antiphon.core.ports import JsonEndpoint, ListEndpoint, LiveEndpoint, UnaryEndpoint
+from antiphon.core.ports import JsonEndpoint, KeptEndpoint, ListEndpoint, LiveEndpoint, UnaryEndpoint
 from antiphon.surfaces.deepgram.live import LiveListenEndpoint
 from antiphon.surfaces.deepgram.prerecorded import PrerecordedListenEndpoint
+from antiphon.surfaces.openai.chat import ChatCompletions
+from antiphon.surfaces.openai.completions import Completions
+from antiphon.surfaces.openai.embeddings import Embeddings
+from antiphon.surfaces.openai.kept_responses import CancelResponse, DeleteResponse, InputItems, RetrieveResponse
 from antiphon.surfaces.openai.models import Models
+from antiphon.surfaces.openai.responses import Responses
 from antiphon.surfaces.openai.transcriptions import Transcriptions
 
 
@@ -45,10 +51,43 @@ class Listing:
     endpoint: ListEndpoint
 
 
-ROUTES: tuple[Live | Unary | Json | Listing, ...] = (
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """About one kept answer."""
+
+    method: str
+    path: str
+    surface: str
+    endpoint: KeptEndpoint
+
+
+def _responses(prefix: str) -> Iterator[Json | Kept]:
+    yield Json(f"{prefix}/responses", "openai", Responses())
+    yield Kept("GET", f"{prefix}/responses/{{id}}", "openai", RetrieveResponse())
+    yield Kept("DELETE", f"{prefix}/responses/{{id}}", "openai", DeleteResponse())
+    yield Kept("POST", f"{prefix}/responses/{{id}}/cancel", "openai", CancelResponse())
+    yield Kept("GET", f"{prefix}/responses/{{id}}/input_items", "openai", InputItems())
+
+
+def _openai(prefix: str) -> Iterator[Unary | Json | Listing]:
+    yield Unary(f"{prefix}/audio/transcriptions", "openai", Transcriptions())
+    yield Json(f"{prefix}/chat/completions", "openai", ChatCompletions())
+    yield Json(f"{prefix}/completions", "openai", Completions())
+    yield Json(f"{prefix}/embeddings", "openai", Embeddings())
+    if not prefix.endswith("}"):
+        yield Listing(f"{prefix}/models", "openai", Models())
+        yield Listing(f"{prefix}/models/{{id}}", "openai", Models())
+
+
+ROUTES: tuple[Live | Unary | Json | Listing | Kept, ...] = (
     Live("/v1/listen", "deepgram", LiveListenEndpoint()),
     Unary("/v1/listen", "deepgram", PrerecordedListenEndpoint()),
-    Unary("/v1/audio/transcriptions", "openai", Transcriptions()),
-    Listing("/v1/models", "openai", Models()),
-    Listing("/v1/models/{id}", "openai", Models()),
+    *_openai("/v1"),
+    *_responses("/v1"),
+    # Azure's addresses of the same API.
+    *_openai("/openai/v1"),
+    *_responses("/openai/v1"),
+    *_responses("/openai"),
+    *_openai("/openai/deployments/{deployment}"),
+    Listing("/openai/models", "openai", Models()),
 )

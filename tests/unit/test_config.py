@@ -12,7 +12,8 @@ def write(tmp_path, text):
 def test_nothing_said_is_the_default():
     assert load(None, {}) == Config()
     assert (Config().host, Config().port) == ("127.0.0.1", 8080)
-    assert set(Config().models.values()) == {DEFAULT_MODEL}
+    named = {name for name, answer in Config().models.items() if answer == DEFAULT_MODEL}
+    assert {"nova-3", "whisper-1", "gpt-4o-transcribe"} <= named
 
 
 def test_later_sources_win(tmp_path):
@@ -43,8 +44,8 @@ def test_empty_in_the_environment_is_not_said(name):
         ("host = 1", "host"),
         ("[limits]\nrecordings = 0", "limits.recordings"),
         ("[limits]\nrecordingz = 3", "recordingz"),
-        ("[engine]\nworkers = 65", "engine.workers"),
-        ("[engine]\nspeculative = 1", "engine.speculative"),
+        ("[recognition]\nworkers = 65", "recognition.workers"),
+        ("[recognition]\nspeculative = 1", "recognition.speculative"),
         ("[objectives]\nstt_final_ms = 0", "objectives.stt_final_ms"),
         ('[fetch]\nallow = ["10.0.0.0/99"]', "fetch.allow"),
         ('[fetch]\nallow = "10.0.0.0/8"', "fetch.allow"),

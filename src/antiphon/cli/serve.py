@@ -41,7 +41,7 @@ def serve(
         raise Invalid(f"setting data_dir: {settings.data_dir}: {error.strerror}") from None
     store = Store(settings.directory / "models", settings.offline)
     with progress_bars() as report:
-        store.pull((*house.MODELS, SAMPLES), report)
+        store.pull((*house.needed(settings), SAMPLES), report)
     speech = store.path(SAMPLES) / "two_cities.wav"
 
     def announce(ready: house.House, bound: int) -> None:

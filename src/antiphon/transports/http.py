@@ -65,8 +65,9 @@ class ListRoute:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         opening = opening_of(scope)
         try:
-            self._sessions.authenticate(self._endpoint.credential(opening), Permission.TRANSCRIBE)
-            response = self._endpoint.answer(opening, self._sessions.models.cards())
+            self._sessions.authenticate(self._endpoint.credential(opening), None)
+            cards = self._sessions.models.cards() + self._sessions.languages.cards()
+            response = self._endpoint.answer(opening, cards)
         except AntiphonError as error:
             self._sessions.refused(self._surface, error)
             response = self._endpoint.refuse(opening, error)

@@ -34,7 +34,7 @@ class KeyRing:
         self._projects: dict[str, Project] = {}
         self._poll()
 
-    def authenticate(self, secret: str | None, scope: Scope) -> Principal:
+    def authenticate(self, secret: str | None, scope: Scope | None) -> Principal:
         """Who calls, if the key they sent holds and may do that.
 
         Raises `Unauthenticated` for no key or one that does not hold, `PolicyError` for one without the scope.
@@ -52,7 +52,7 @@ class KeyRing:
             raise Unauthenticated("the API key is not valid")
         if not found.holds(self._clock.unix_ms()):
             raise Unauthenticated("the API key was revoked" if found.revoked_unix_ms else "the API key has expired")
-        if scope not in found.scopes:
+        if scope is not None and scope not in found.scopes:
             raise PolicyError(f"the API key does not have the scope '{scope}'")
         return Principal(found.project, found.id, found.scopes)
 

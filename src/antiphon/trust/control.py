@@ -304,7 +304,7 @@ def _insert_key(
             id=key.id,
             project=key.project,
             name=key.name,
-            scopes=" ".join(sorted(key.scopes)),
+            scopes=_stored(key.scopes),
             prefix=key.prefix,
             sha256=form.digest(secret),
             created_unix_ms=key.created_unix_ms,
@@ -329,8 +329,12 @@ def _put_environment_key(connection: Connection, secret: str, now_unix_ms: int) 
     connection.execute(
         update(keys)
         .where(keys.c.id == ENVIRONMENT_KEY_ID)
-        .values(sha256=form.digest(secret), prefix="", revoked_unix_ms=None)
+        .values(sha256=form.digest(secret), prefix="", scopes=_stored(frozenset(Scope)), revoked_unix_ms=None)
     )
+
+
+def _stored(scopes: frozenset[Scope]) -> str:
+    return " ".join(sorted(scopes))
 
 
 def _revoke(connection: Connection, key_id: str, now_unix_ms: int) -> None:

@@ -1,0 +1,103 @@
+"""The engines that the configuration names, and what they answer to: built here for the composition root."""
+
+import asyncio
+import os
+from collections.abc import Callable
+from contextlib import AsyncExitStack
+from dataclasses import fields
+from datetime import UTC, date, datetime, time
+from pathlib import Path
+
+from antiphon import config as settings
+from antiphon.config import Config, Invalid
+from antiphon.core.ports import Clock, Embedder, Generator
+from antiphon.engines.minilm import MiniLM
+from antiphon.engines.openai_compatible import PRESETS, OpenAICompatible, OpenAICompatibleEmbedder
+from antiphon.engines.openvino import OpenVinoGenerator, OpenVinoSettings
+from antiphon.models import CATALOG, Store
+from antiphon.scheduler.queue import Limits
+from antiphon.session.language import Languages, Served
+from antiphon.session.pool import Backend, Pool, PoolStats
+
+
+def catalogued(config: Config) -> tuple[str, ...]:
+    """The models of the catalog that the configured engines run."""
+    named = (e.model for e in config.engines.values() if isinstance(e, settings.OpenVino | settings.Embedding))
+    return tuple(name for name in named if name in CATALOG)
+
+
+async def build(
+    config: Config, clock: Clock, stack: AsyncExitStack, watch: Callable[[str, Callable[[], PoolStats]], None]
+) -> Languages:
+    """Every version with its pool, open until `stack` unwinds; `watch` is told of each pool. Raises `Invalid`."""
+    store = Store(config.directory / "models", offline=True)
+    engines: dict[str, Generator | Embedder] = {}
+    for name, engine in config.engines.items():
+        engines[name] = built = await _engine(name, engine, config, store, clock)
+        stack.push_async_callback(built.close)
+    served: dict[str, Served] = {}
+    aliases: dict[str, str] = {}
+    for name, answer in config.models.items():
+        if isinstance(answer, settings.Version):
+            pool = Pool(
+                [
+                    Backend(engine, engines[engine], config.engines[engine].weight, config.engines[engine].outstanding)
+                    for engine in answer.engines
+                ],
+                clock,
+                Limits(ttft_ms=config.objectives.ttft_ms),
+            )
+            stack.callback(asyncio.create_task(pool.watch(), name=f"watch {name}").cancel)
+            watch(name, pool.stats)
+            served[name] = _served(name, answer, pool, config)
+        elif answer != settings.DEFAULT_MODEL:
+            aliases[name] = answer
+    return Languages(served, aliases, clock, clock.unix_ms() // 1000)
+
+
+def _served(name: str, version: settings.Version, pool: Pool, config: Config) -> Served:
+    first = config.engines[version.engines[0]]
+    model = first.model if isinstance(first, settings.OpenVino | settings.Embedding) else ""
+    return Served(
+        version=name,
+        engine=pool,
+        fingerprint=f"fp_{CATALOG[model].fingerprint}" if model in CATALOG else "",
+        deprecated_unix_s=_unix_s(version.deprecated),
+        sunset_unix_s=_unix_s(version.sunset),
+        successor=version.successor,
+    )
+
+
+def _unix_s(day: date | None) -> int | None:
+    return None if day is None else int(datetime.combine(day, time(), UTC).timestamp())
+
+
+async def _engine(name: str, engine: object, config: Config, store: Store, clock: Clock) -> Generator | Embedder:
+    match engine:
+        case settings.OpenVino():
+            chosen = {field.name: getattr(engine, field.name) for field in fields(OpenVinoSettings)}
+            path = _path(f"engines.{name}.model", engine.model, store)
+            path = next(path.glob("*.gguf"), path)  # the one file of a folder, or a folder of OpenVINO's own
+            return await OpenVinoGenerator.start(path, OpenVinoSettings(**chosen))
+        case settings.Embedding():
+            path = _path(f"engines.{name}.model", engine.model, store)
+            return await asyncio.to_thread(MiniLM, path, threads=config.workers)
+        case settings.OpenAI():
+            if engine.server not in PRESETS:
+                raise Invalid(f"setting engines.{name}.server: expected one of {', '.join(PRESETS)}")
+            key = os.environ.get(engine.api_key_env) if engine.api_key_env else None
+            if engine.api_key_env and not key:
+                raise Invalid(f"setting engines.{name}.api_key_env: {engine.api_key_env} is not set")
+            made = OpenAICompatibleEmbedder if engine.embeds else OpenAICompatible
+            return made(engine.url, engine.model, engine.server, clock, key)
+    raise Invalid(f"setting engines.{name}: no such engine")
+
+
+def _path(setting: str, model: str, store: Store) -> Path:
+    """Where a model of the catalog was pulled to, or the path that was given instead."""
+    if model in CATALOG:
+        return store.path(model)
+    path = Path(model).expanduser()
+    if not path.exists():
+        raise Invalid(f"setting {setting}: {model!r} is no model of the catalog, and no such file")
+    return path
