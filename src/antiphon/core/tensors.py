@@ -1,16 +1,15 @@
 """Tensors as the Open Inference Protocol has them: named, typed, shaped, their elements in one run of bytes.
 
 The bytes are row-major and little-endian. An element of `BYTES` is its length in four bytes, then itself; a `BOOL` is
-one byte. Nobody here computes with tensors: they are passed on as they are, and only where a wire writes them as
-numbers are they `unpack`ed.
+one byte. Nobody here computes with tensors: they are passed on as they are, but where a wire writes them as JSON.
 """
 
+import struct
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import chain
 from math import prod
-from struct import error as struct_error
-from struct import pack as struct_pack
-from struct import unpack as struct_unpack
+from typing import Any
 
 BYTES = "BYTES"
 BF16 = "BF16"  # the upper half of an FP32, which no struct code stands for
@@ -35,7 +34,6 @@ _LENGTH_BYTES = 4
 
 Parameter = bool | int | float | str
 Parameters = tuple[tuple[str, Parameter], ...]
-Element = bool | int | float | bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,37 +83,38 @@ def check(tensor: Tensor) -> None:
         raise ValueError(f"{len(tensor.data)} bytes do not fill its shape, which takes {count * size}")
 
 
-def pack(datatype: str, elements: Sequence[Element]) -> bytes:
-    """Elements as bytes. Raises `ValueError` for one that the datatype cannot hold. `BF16` is only ever bytes."""
+def from_json(datatype: str, data: Sequence[Any]) -> bytes:
+    """Elements as JSON has them, flat or nested evenly, as bytes. Raises `ValueError` for what is no such element."""
+    elements: Sequence[Any] = data
+    while any(isinstance(element, list) for element in elements):
+        if not all(isinstance(element, list) for element in elements):
+            raise ValueError("its data is nested unevenly")
+        elements = list(chain.from_iterable(elements))
     if datatype == BYTES:
-        if not all(isinstance(element, bytes) for element in elements):
+        if not all(isinstance(element, str) for element in elements):
             raise ValueError("an element is no text")
-        return b"".join(
-            len(element).to_bytes(_LENGTH_BYTES, "little") + element
-            for element in elements
-            if isinstance(element, bytes)
-        )
+        return b"".join(len(text).to_bytes(_LENGTH_BYTES, "little") + text for text in map(str.encode, elements))
     code = _CODES.get(datatype)
     if code is None:
-        raise ValueError(f"elements of a tensor are one of {', '.join([*_CODES, BYTES])}")
+        raise ValueError(f"in JSON a datatype is one of {', '.join([*_CODES, BYTES])}")
     kinds = (bool,) if code == "?" else (int, float) if code in "efd" else (int,)
     if not all(type(element) in kinds for element in elements):
         raise ValueError(f"an element is no {datatype}")
     try:
-        return struct_pack(f"<{len(elements)}{code}", *elements)
-    except (struct_error, OverflowError):
+        return struct.pack(f"<{len(elements)}{code}", *elements)
+    except (struct.error, OverflowError):
         raise ValueError(f"an element does not fit into {datatype}") from None
 
 
-def unpack(tensor: Tensor) -> Sequence[Element]:
-    """The elements of a tensor that `check` found right."""
+def to_json(tensor: Tensor) -> Sequence[Any]:
+    """The elements, flat, of a tensor that `check` found right. Raises `ValueError` for bytes that are no text."""
     if tensor.datatype == BYTES:
-        return _split(tensor.data)
+        return [element.decode() for element in _split(tensor.data)]
     if tensor.datatype == BF16:
         wide = bytearray(2 * len(tensor.data))
         wide[2::4], wide[3::4] = tensor.data[::2], tensor.data[1::2]
-        return struct_unpack(f"<{len(wide) // 4}f", wide)
-    return struct_unpack(f"<{prod(tensor.shape)}{_CODES[tensor.datatype]}", tensor.data)
+        return struct.unpack(f"<{len(wide) // 4}f", wide)
+    return struct.unpack(f"<{prod(tensor.shape)}{_CODES[tensor.datatype]}", tensor.data)
 
 
 def _split(data: bytes) -> list[bytes]:

@@ -7,7 +7,6 @@ caller's to name.
 """
 
 from collections.abc import Sequence
-from itertools import chain
 from typing import Any
 
 import msgspec
@@ -19,7 +18,7 @@ from antiphon.core.errors import AntiphonError, CallerError, EngineError, TooLar
 from antiphon.core.events import Failed, Inferred, LanguageOutput, Opened
 from antiphon.core.ports import Asked
 from antiphon.core.specs import InferSpec, WantedTensor
-from antiphon.core.tensors import BF16, BYTES, Tensor
+from antiphon.core.tensors import Tensor
 from antiphon.core.wire import NOTHING, Close, Head, Opening, Step
 from antiphon.surfaces.open_inference import wire
 from antiphon.surfaces.open_inference.addressing import address_of
@@ -114,18 +113,7 @@ def _packed(given: wire.InputTensor) -> bytes:
     """Raises `ValueError`."""
     if given.data is UNSET:
         raise ValueError(f"there is neither 'data' nor '{_BINARY_SIZE}'")
-    if given.datatype == BF16:
-        raise ValueError("BF16 comes as binary data only")
-    elements = given.data
-    while any(isinstance(element, list) for element in elements):
-        if not all(isinstance(element, list) for element in elements):
-            raise ValueError("'data' is nested unevenly")
-        elements = list(chain.from_iterable(elements))
-    if given.datatype == BYTES:
-        if not all(isinstance(element, str) for element in elements):
-            raise ValueError("an element is no text")
-        elements = [element.encode() for element in elements]
-    return tensors.pack(given.datatype, elements)
+    return tensors.from_json(given.datatype, given.data)
 
 
 def _others(given: wire.Parameters, own: str) -> tensors.Parameters:
@@ -176,8 +164,8 @@ class Inference:
                 rest.append(tensor.data)
             else:
                 try:
-                    data = _elements(tensor)
-                except UnicodeDecodeError:
+                    data = tensors.to_json(tensor)
+                except ValueError:
                     return self._fail(EngineError("An output is not text; ask for it as binary data."))
             shape = list(tensor.shape)
             outputs.append(wire.OutputTensor(tensor.name, tensor.datatype, shape, parameters or UNSET, data))
@@ -187,15 +175,6 @@ class Inference:
         if rest:
             headers += ((wire.JSON_LENGTH, str(len(text))),)
         return Step(sends=(Head(200, headers), b"".join([text, *rest])), close=Close())
-
-
-def _elements(tensor: Tensor) -> Sequence[Any]:
-    elements = tensors.unpack(tensor)
-    return (
-        [element.decode() for element in elements if isinstance(element, bytes)]
-        if tensor.datatype == BYTES
-        else elements
-    )
 
 
 def _flag(given: wire.Parameters, name: str, default: bool) -> bool:
