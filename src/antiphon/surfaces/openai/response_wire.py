@@ -93,6 +93,11 @@ class TextConfig(Struct, frozen=True):
     verbosity: Literal["medium"] = "medium"
 
 
+class ReasoningConfig(Struct, frozen=True):
+    effort: None = None
+    summary: None = None
+
+
 class Response(Struct, frozen=True):
     """A response, of which what is asked stands from the beginning, and what is answered changes."""
 
@@ -111,7 +116,7 @@ class Response(Struct, frozen=True):
     parallel_tool_calls: bool = True
     previous_response_id: str | None = None
     prompt_cache_key: str | UnsetType = UNSET
-    reasoning: Object = {"effort": None, "summary": None}
+    reasoning: ReasoningConfig = ReasoningConfig()
     safety_identifier: str | UnsetType = UNSET
     service_tier: Literal["default"] | UnsetType = UNSET
     store: bool = False

@@ -1,0 +1,356 @@
+"""Responses that are kept, through their routes: the official SDK on one side, a session's fakes on the other."""
+
+import asyncio
+import json
+
+import httpx
+import openai
+import pytest
+from starlette.applications import Starlette
+from starlette.routing import Route
+
+from antiphon.core.errors import CapacityError, EngineError, InternalError, LedgerUnavailable
+from antiphon.core.identity import Principal, Scope
+from antiphon.core.specs import Message, Role
+from antiphon.session import keeping
+from antiphon.surfaces.openai.kept_responses import CancelResponse, DeleteResponse, InputItems, RetrieveResponse
+from antiphon.surfaces.openai.responses import Responses
+from antiphon.transports.http import Uploads
+from antiphon.transports.json import JsonRoute
+from antiphon.transports.kept import KeptRoute
+from session_house import until
+
+HOUR_S = 3600
+
+
+@pytest.fixture
+async def client(house):
+    sessions = house.sessions
+    uploads = Uploads(each_bytes=100_000, all_bytes=1_000_000)
+    path = "/v1/responses/{id}"
+    routes = [
+        Route("/v1/responses", JsonRoute("openai", Responses(), sessions, house.clock, uploads), methods=["POST"]),
+        Route(path, KeptRoute("openai", RetrieveResponse(), sessions), methods=["GET"]),
+        Route(path, KeptRoute("openai", DeleteResponse(), sessions), methods=["DELETE"]),
+        Route(f"{path}/cancel", KeptRoute("openai", CancelResponse(), sessions), methods=["POST"]),
+        Route(f"{path}/input_items", KeptRoute("openai", InputItems(), sessions), methods=["GET"]),
+    ]
+    transport = httpx.ASGITransport(Starlette(routes=routes))
+    async with (
+        httpx.AsyncClient(transport=transport) as http,
+        openai.AsyncOpenAI(base_url="http://test/v1", api_key="secret", http_client=http, max_retries=0) as made,
+    ):
+        yield made
+
+
+@pytest.fixture
+def keeps(house):
+    house.keep_s["acme"] = HOUR_S
+
+
+def ask(client, text="count", **more):
+    return client.responses.create(model="counter", input=text, **more)
+
+
+async def ended(client, id):
+    async with asyncio.timeout(10):
+        while True:
+            response = await client.responses.retrieve(id)
+            if response.status != "in_progress":
+                return response
+
+
+def about(error):
+    return error.value.status_code, error.value.code, error.value.param
+
+
+# -- a project that keeps nothing --------------------------------------------------------------------------------------
+
+
+async def test_by_default_nothing_is_kept_and_the_response_says_so(house, client):
+    response = await ask(client)
+    assert (response.output_text, response.store) == ("one two three four five", False)
+    with pytest.raises(openai.NotFoundError) as error:
+        await client.responses.retrieve(response.id)
+    assert about(error) == (404, "not_found", "response_id")
+    house.keep_s["acme"] = HOUR_S
+    with pytest.raises(openai.NotFoundError):
+        await client.responses.retrieve(response.id)
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ({"store": True}, (400, "unsupported_parameter", "store")),
+        ({"previous_response_id": "resp_1"}, (400, "previous_response_not_found", "previous_response_id")),
+        ({"background": True}, (400, "invalid_value", "background")),
+    ],
+)
+async def test_what_needs_keeping_is_refused(house, client, given, said):
+    with pytest.raises(openai.BadRequestError) as error:
+        await ask(client, **given)
+    assert about(error) == said
+    assert house.generator.calls == []
+
+
+async def test_what_was_asked_not_to_be_stored_is_not(client, keeps):
+    response = await ask(client, store=False)
+    assert response.store is False
+    with pytest.raises(openai.NotFoundError):
+        await client.responses.retrieve(response.id)
+
+
+# -- one that keeps ----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("stream", [False, True])
+async def test_a_response_is_kept_as_it_was_answered(client, keeps, stream):
+    if stream:
+        events = [event async for event in await ask(client, stream=True)]
+        response = events[-1].response
+    else:
+        response = await ask(client)
+    assert response.store is True
+    assert await client.responses.retrieve(response.id) == response
+    (item,) = (await client.responses.input_items.list(response.id)).data
+    assert (item.role, item.content[0].text) == ("user", "count")
+
+
+async def test_it_is_durable_before_its_last_byte_leaves(house, client, keeps, monkeypatch):
+    gate = asyncio.Event()
+    put = house.kept.put
+
+    async def slowly(*args):
+        await gate.wait()
+        await put(*args)
+
+    monkeypatch.setattr(house.kept, "put", slowly)
+    asking = asyncio.create_task(ask(client))
+    await until(lambda: house.ledger.appends == 1)
+    for _ in range(10):
+        await asyncio.sleep(0)
+    assert not asking.done()
+    gate.set()
+    await asking
+
+
+@pytest.mark.parametrize("stream", [False, True])
+async def test_one_that_cannot_be_kept_is_not_said_to_be(house, client, keeps, stream, monkeypatch, caplog):
+    async def failing(*args):
+        raise InternalError("The answer could not be kept.")
+
+    monkeypatch.setattr(house.kept, "put", failing)
+    if stream:
+        events = [event async for event in await ask(client, stream=True)]
+        assert [event.type for event in events[-2:]] == ["error", "response.failed"]
+        assert events[-1].response.error.code == "server_error"
+    else:
+        with pytest.raises(openai.InternalServerError):
+            await ask(client)
+    assert "count" not in caplog.text
+
+
+async def test_a_conversation_goes_on_without_the_former_instructions(house, client, keeps):
+    first = await ask(client, "count", instructions="be brief")
+    second = await ask(client, "go on", instructions="be long", previous_response_id=first.id)
+    await ask(client, "and on", previous_response_id=second.id)
+    numbers = Message(Role.ASSISTANT, "one two three four five")
+    assert second.previous_response_id == first.id
+    assert [spec.prompt for spec, _ in house.generator.calls[1:]] == [
+        (Message(Role.SYSTEM, "be long"), Message(Role.USER, "count"), numbers, Message(Role.USER, "go on")),
+        (Message(Role.USER, "count"), numbers, Message(Role.USER, "go on"), numbers, Message(Role.USER, "and on")),
+    ]
+
+
+async def test_another_projects_responses_do_not_exist(house, client, keeps):
+    theirs = await ask(client)
+    house.keep_s["other"] = HOUR_S
+    house.keys.authenticate = lambda secret, scope: Principal("other", "k2", frozenset(Scope))
+    for call in (
+        client.responses.retrieve,
+        client.responses.cancel,
+        client.responses.delete,
+        client.responses.input_items.list,
+    ):
+        with pytest.raises(openai.NotFoundError):
+            await call(theirs.id)
+    with pytest.raises(openai.BadRequestError) as error:
+        await ask(client, previous_response_id=theirs.id)
+    assert error.value.code == "previous_response_not_found"
+
+
+async def test_what_is_deleted_or_past_its_end_is_gone(house, client, keeps):
+    first, second = await ask(client), await ask(client)
+    await client.responses.delete(first.id)
+    for call in (client.responses.retrieve, client.responses.delete):
+        with pytest.raises(openai.NotFoundError):
+            await call(first.id)
+    assert await client.responses.retrieve(second.id)
+    house.clock.advance_ms(HOUR_S * 1000)
+    with pytest.raises(openai.NotFoundError):
+        await client.responses.retrieve(second.id)
+
+
+async def test_a_policy_that_ends_while_a_response_is_made_keeps_it_from_the_store(house, client, keeps):
+    house.generator.gate.clear()
+    asking = asyncio.create_task(ask(client))
+    await until(lambda: house.generator.held)
+    house.keep_s.clear()
+    house.generator.gate.set()
+    response = await asking
+    house.keep_s["acme"] = HOUR_S
+    with pytest.raises(openai.NotFoundError):
+        await client.responses.retrieve(response.id)
+
+
+# -- in the background -------------------------------------------------------------------------------------------------
+
+
+async def test_the_background_answers_at_once_and_runs_to_its_end(house, client, keeps):
+    house.generator.gate.clear()
+    begun = await ask(client, background=True)
+    assert (begun.status, begun.background, begun.output) == ("in_progress", True, [])
+    assert await client.responses.retrieve(begun.id) == begun
+    house.generator.gate.set()
+    response = await ended(client, begun.id)
+    assert (response.status, response.output_text) == ("completed", "one two three four five")
+    assert sum(entry.quantity.amount for entry in house.ledger.entries) == response.usage.total_tokens
+    assert await ask(client, "go on", previous_response_id=begun.id)
+
+
+async def test_a_cancelled_run_ends_inside_the_engine(house, client, keeps):
+    house.generator.gate.clear()
+    begun = await ask(client, background=True)
+    await until(lambda: house.generator.held)
+    with pytest.raises(openai.BadRequestError) as error:
+        await ask(client, previous_response_id=begun.id)
+    assert error.value.param == "previous_response_id"
+    cancelled = await client.responses.cancel(begun.id)
+    assert (cancelled.status, cancelled.error) == ("cancelled", None)
+    assert (house.generator.running, len(house.generator.cancelled)) == ([], 1)
+    assert await client.responses.cancel(begun.id) == cancelled
+    assert await client.responses.retrieve(begun.id) == cancelled
+    assert 'antiphon_sessions_open{surface="openai"} 0.0' in house.metrics()
+
+
+async def test_only_what_runs_in_the_background_is_cancelled(client, keeps):
+    plain, background = await ask(client), await ask(client, background=True)
+    await ended(client, background.id)
+    for response, said in ((plain, "background"), (background, "ended")):
+        with pytest.raises(openai.BadRequestError, match=said):
+            await client.responses.cancel(response.id)
+
+
+async def test_deleting_one_that_runs_cancels_it(house, client, keeps):
+    house.generator.gate.clear()
+    begun = await ask(client, background=True)
+    await client.responses.delete(begun.id)
+    assert house.generator.running == []
+    with pytest.raises(openai.NotFoundError):
+        await client.responses.retrieve(begun.id)
+
+
+@pytest.mark.parametrize(
+    ("error", "code"), [(CapacityError("full"), "rate_limit_exceeded"), (EngineError("broken"), "server_error")]
+)
+async def test_one_that_fails_is_shown_as_failed(house, client, keeps, error, code):
+    house.generator.error = error
+    response = await ended(client, (await ask(client, background=True)).id)
+    assert (response.status, response.error.code) == ("failed", code)
+
+
+async def test_one_that_the_servers_end_interrupts_is_shown_as_failed(house, client, keeps):
+    house.generator.gate.clear()
+    begun = await ask(client, background=True)
+    await house.sessions.drain(0.01)
+    response = await client.responses.retrieve(begun.id)
+    assert (response.status, response.error.message) == ("failed", "The server is stopping.")
+    assert house.generator.running == []
+
+
+async def test_one_that_died_with_its_server_is_shown_as_failed(house, client, keeps):
+    house.generator.gate.clear()
+    begun = await ask(client, background=True)
+    runs, house.keeper._runs = house.keeper._runs, {}  # as the next process has it
+    response = await client.responses.retrieve(begun.id)
+    assert (response.status, response.error.code) == ("failed", "server_error")
+    house.keeper._runs = runs
+    await client.responses.cancel(begun.id)
+
+
+async def test_one_that_there_is_no_room_for_is_refused(house, client, keeps):
+    house.ledger.error = LedgerUnavailable("full")
+    with pytest.raises(openai.InternalServerError) as error:
+        await ask(client, background=True)
+    assert error.value.status_code == 503
+
+
+async def test_one_that_cannot_be_kept_does_not_begin(house, client, keeps, monkeypatch):
+    async def failing(*args):
+        raise InternalError("The answer could not be kept.")
+
+    monkeypatch.setattr(house.kept, "put", failing)
+    with pytest.raises(openai.InternalServerError):
+        await ask(client, background=True)
+    assert house.generator.running == []
+    assert 'antiphon_sessions_open{surface="openai"} 0.0' in house.metrics()
+
+
+async def test_the_keeper_purges_while_it_watches_also_after_a_failure(house, monkeypatch, caplog):
+    monkeypatch.setattr(keeping, "PURGE_S", 0.001)
+    purged = []
+
+    async def purge(keep_s):
+        purged.append(keep_s("acme"))
+        if len(purged) == 1:
+            raise InternalError("busy")
+
+    monkeypatch.setattr(house.kept, "purge", purge)
+    watching = asyncio.create_task(house.keeper.watch())
+    await until(lambda: len(purged) > 1)
+    watching.cancel()
+    assert "cannot be purged" in caplog.text
+
+
+# -- the routes themselves ---------------------------------------------------------------------------------------------
+
+
+async def test_the_key_is_checked_first(client):
+    with pytest.raises(openai.AuthenticationError):
+        await client.with_options(api_key="wrong").responses.retrieve("resp_1")
+
+
+async def test_input_items_come_in_pages(client, keeps):
+    said = [{"role": "user", "content": str(n)} for n in range(5)]
+    response = await ask(client, said)
+    items = client.responses.input_items
+
+    async def texts(**given):
+        return [item.content[0].text async for item in items.list(response.id, **given)]
+
+    assert await texts() == ["4", "3", "2", "1", "0"]
+    assert await texts(order="asc", limit=2) == ["0", "1", "2", "3", "4"]
+    page = await items.list(response.id, order="asc", limit=2)
+    assert (len(page.data), page.has_more) == (2, True)
+    for given, param in (({"limit": 0}, "limit"), ({"limit": 101}, "limit"), ({"after": "x"}, "after")):
+        with pytest.raises(openai.BadRequestError) as error:
+            await items.list(response.id, **given)
+        assert error.value.param == param
+
+
+async def test_what_the_routes_do_not_know_is_refused(client, keeps):
+    response = await ask(client)
+    with pytest.raises(openai.BadRequestError) as error:
+        await client.responses.retrieve(response.id, stream=True)
+    assert error.value.param == "stream"
+    with pytest.raises(openai.BadRequestError) as error:
+        await client.responses.retrieve(response.id, include=["message.output_text.logprobs"])
+    assert "include" in error.value.param
+
+
+async def test_no_words_are_logged(house, client, keeps, caplog):
+    caplog.set_level("DEBUG", logger="antiphon")
+    response = await ask(client, "my-own-words", background=True)
+    await ended(client, response.id)
+    assert caplog.records
+    assert "my-own-words" not in "".join(json.dumps(record.__dict__, default=str) for record in caplog.records)
