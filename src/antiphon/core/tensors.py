@@ -84,7 +84,7 @@ def check(tensor: Tensor) -> None:
 
 
 def from_json(datatype: str, data: Sequence[Any]) -> bytes:
-    """Elements as JSON has them, flat or nested evenly, as bytes. Raises `ValueError` for what is no such element."""
+    """Elements as JSON has them, flat or nested evenly, as bytes. Raises `ValueError` as `from_elements` does."""
     elements: Sequence[Any] = data
     while any(isinstance(element, list) for element in elements):
         if not all(isinstance(element, list) for element in elements):
@@ -93,10 +93,19 @@ def from_json(datatype: str, data: Sequence[Any]) -> bytes:
     if datatype == BYTES:
         if not all(isinstance(element, str) for element in elements):
             raise ValueError("an element is no text")
-        return b"".join(len(text).to_bytes(_LENGTH_BYTES, "little") + text for text in map(str.encode, elements))
+        elements = [element.encode() for element in elements]
+    return from_elements(datatype, elements)
+
+
+def from_elements(datatype: str, elements: Sequence[Any]) -> bytes:
+    """Elements, those of `BYTES` as bytes, as one run of bytes. Raises `ValueError` for one that the datatype cannot
+    hold, and for BF16, of which there are only bytes.
+    """
+    if datatype == BYTES:
+        return b"".join(len(element).to_bytes(_LENGTH_BYTES, "little") + element for element in elements)
     code = _CODES.get(datatype)
     if code is None:
-        raise ValueError(f"in JSON a datatype is one of {', '.join([*_CODES, BYTES])}")
+        raise ValueError(f"the datatype of elements is one of {', '.join([*_CODES, BYTES])}")
     kinds = (bool,) if code == "?" else (int, float) if code in "efd" else (int,)
     if not all(type(element) in kinds for element in elements):
         raise ValueError(f"an element is no {datatype}")

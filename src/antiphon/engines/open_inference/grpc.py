@@ -1,0 +1,188 @@
+"""A model of tensors over gRPC, as an engine. Implements `core.ports.Inferrer`. Needs `grpcio` and `protobuf`.
+
+Tensors travel as bytes; a server may answer with bytes or with typed contents. Errors are told apart by blame:
+INVALID_ARGUMENT is the caller's, RESOURCE_EXHAUSTED a full server's, all else the engine's. Only a version that there
+is not is the caller's, too.
+"""
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+from urllib.parse import urlsplit
+
+from antiphon.core import tensors
+from antiphon.core.errors import AntiphonError, CallerError, CapacityError, EngineError, EngineTimeout, NotFound
+from antiphon.core.events import Inferred
+from antiphon.core.ports import Call, Clock
+from antiphon.core.specs import InferSpec
+from antiphon.core.tensors import BYTES, ModelForm, Parameter, Tensor, TensorForm
+from antiphon.engines.open_inference.limits import CHECK_S, Limits, Turnstile, blames_caller, checked, left_s
+
+SERVICE = "/inference.GRPCInferenceService/"
+MAX_INT64 = 2**63 - 1
+
+# Which field of `InferTensorContents` holds a datatype's elements.
+_CONTENTS = {
+    "BOOL": "bool_contents",
+    "UINT64": "uint64_contents",
+    "INT64": "int64_contents",
+    "FP32": "fp32_contents",
+    "FP64": "fp64_contents",
+    BYTES: "bytes_contents",
+} | {f"{sign}INT{bits}": f"{sign.lower()}int_contents" for sign in ("", "U") for bits in (8, 16, 32)}
+
+
+class OpenInferenceGrpc:
+    """`url` is the server's, `https://` and `grpcs://` with TLS; `model` is its name for the model."""
+
+    def __init__(self, url: str, model: str, clock: Clock, limits: Limits | None = None) -> None:
+        self._url = urlsplit(url)
+        self._model = model
+        self._clock = clock
+        self._limits = limits or Limits()
+        self._turnstile = Turnstile(self._limits)
+        self._channel: Any = None
+        self._closed = False
+
+    async def infer(self, spec: InferSpec, call: Call) -> Inferred:
+        from antiphon.engines.open_inference import grpc_predict_v2_pb2 as pb
+
+        with self._turnstile.passing():
+            request = _request(spec, self._model, call)
+            timeout_s = left_s(call, self._clock)
+            answer = await self._call("ModelInfer", request, pb.ModelInferResponse, timeout_s, spec)
+        return checked(lambda: _answer(answer))
+
+    async def describe(self, version: str) -> ModelForm:
+        from antiphon.engines.open_inference import grpc_predict_v2_pb2 as pb
+
+        request = pb.ModelMetadataRequest(name=self._model, version=version)
+        spec = InferSpec(self._model, (), version=version)
+        told = await self._call("ModelMetadata", request, pb.ModelMetadataResponse, CHECK_S, spec)
+        inputs, outputs = (
+            tuple(TensorForm(each.name, each.datatype, tuple(each.shape)) for each in side)
+            for side in (told.inputs, told.outputs)
+        )
+        return ModelForm(tuple(told.versions), told.platform, inputs, outputs)
+
+    async def check(self) -> None:
+        from antiphon.engines.open_inference import grpc_predict_v2_pb2 as pb
+
+        request = pb.ModelReadyRequest(name=self._model)
+        told = await self._call("ModelReady", request, pb.ModelReadyResponse, CHECK_S, InferSpec(self._model, ()))
+        if not told.ready:
+            raise EngineError("The model is not ready.")
+
+    async def close(self) -> None:
+        """Breaks off what is under way."""
+        self._closed = True
+        if self._channel is not None:
+            await self._channel.close()
+
+    async def _call(self, method: str, request: Any, kind: Any, timeout_s: float | None, spec: InferSpec) -> Any:
+        import grpc
+
+        invoke = self._connected().unary_unary(
+            SERVICE + method, request_serializer=type(request).SerializeToString, response_deserializer=kind.FromString
+        )
+        try:
+            return await invoke(request, timeout=timeout_s)
+        except grpc.aio.AioRpcError as error:
+            raise _blamed(error.code().name, error.details() or "", spec) from None
+        except grpc.aio.UsageError:
+            raise EngineError("The connection to the model's server is closed.") from None
+
+    def _connected(self) -> Any:
+        """Made when it is first needed, for that needs a running loop."""
+        if self._closed:
+            raise EngineError("The connection to the model's server is closed.")
+        if self._channel is None:
+            import grpc
+
+            options = [
+                ("grpc.max_receive_message_length", self._limits.answer_bytes),
+                ("grpc.max_send_message_length", -1),
+                ("grpc.enable_http_proxy", 0),
+            ]
+            where = self._url.netloc
+            if self._url.scheme in ("https", "grpcs"):
+                self._channel = grpc.aio.secure_channel(where, grpc.ssl_channel_credentials(), options)
+            else:
+                self._channel = grpc.aio.insecure_channel(where, options)
+        return self._channel
+
+
+# -- out ---------------------------------------------------------------------------------------------------------------
+
+
+def _request(spec: InferSpec, model: str, call: Call) -> Any:
+    from antiphon.engines.open_inference import grpc_predict_v2_pb2 as pb
+
+    request = pb.ModelInferRequest(model_name=model, model_version=spec.version, id=call.id)
+    _set(request.parameters, spec.parameters)
+    for tensor in spec.inputs:
+        asked = request.inputs.add(name=tensor.name, datatype=tensor.datatype, shape=tensor.shape)
+        _set(asked.parameters, tensor.parameters)
+        request.raw_input_contents.append(tensor.data)
+    for wanted in spec.outputs:
+        _set(request.outputs.add(name=wanted.name).parameters, wanted.parameters)
+    return request
+
+
+def _set(into: Any, parameters: Iterable[tuple[str, Parameter]]) -> None:
+    """Raises `CallerError` for an integer that the protocol cannot hold."""
+    for name, value in parameters:
+        match value:
+            case bool():
+                into[name].bool_param = value
+            case int() if -MAX_INT64 - 1 <= value <= MAX_INT64:
+                into[name].int64_param = value
+            case int() if MAX_INT64 < value < 2**64:
+                into[name].uint64_param = value
+            case float():
+                into[name].double_param = value
+            case str():
+                into[name].string_param = value
+            case _:
+                raise CallerError("A parameter is an integer of more than 64 bits.")
+
+
+# -- in ----------------------------------------------------------------------------------------------------------------
+
+
+def _answer(told: Any) -> Inferred:
+    """Raises `ValueError` for a tensor that is none."""
+    raw = list(told.raw_output_contents)
+    if raw and len(raw) != len(told.outputs):
+        raise ValueError("there are not as many contents as tensors")
+    outputs = []
+    for place, each in enumerate(told.outputs):
+        data = raw[place] if raw else _packed(each.datatype, each.contents)
+        parameters = _parameters(each.parameters)
+        outputs.append(Tensor(each.name, each.datatype, tuple(each.shape), data, parameters))
+    return Inferred(tuple(outputs), told.model_version, _parameters(told.parameters))
+
+
+def _packed(datatype: str, contents: Any) -> bytes:
+    if datatype not in _CONTENTS:
+        raise ValueError(f"its datatype comes as bytes, or is none of {', '.join(_CONTENTS)}")
+    return tensors.from_elements(datatype, getattr(contents, _CONTENTS[datatype]))
+
+
+def _parameters(given: Mapping[str, Any]) -> tensors.Parameters:
+    chosen = ((name, each, each.WhichOneof("parameter_choice")) for name, each in given.items())
+    return tuple((name, getattr(each, which)) for name, each, which in chosen if which)
+
+
+def _blamed(code: str, message: str, spec: InferSpec) -> AntiphonError:
+    match code:
+        case "INVALID_ARGUMENT":
+            return blames_caller(spec, message)
+        case "NOT_FOUND" if spec.version:
+            return NotFound("The model has no such version.")
+        case "RESOURCE_EXHAUSTED":
+            return CapacityError("The model's server is full.", retry_after_s=1)
+        case "DEADLINE_EXCEEDED":
+            return EngineTimeout("The model took too long.")
+        case "UNAVAILABLE":
+            return EngineError("The model's server cannot be reached.")
+    return EngineError(f"The model's server answered {code}.")

@@ -1,0 +1,75 @@
+"""What both wires have: bounds, deadlines, and how a server's words reach a caller.
+
+A server's own words are passed on only where it blames the caller, cut to `MESSAGE_CHARS`, and not at all where an
+input holds text, which they might quote.
+"""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from antiphon.core import tensors
+from antiphon.core.errors import CallerError, CapacityError, EngineError, EngineTimeout
+from antiphon.core.events import Inferred
+from antiphon.core.ports import Call, Clock
+from antiphon.core.specs import InferSpec
+
+MESSAGE_CHARS = 300
+CHECK_S = 5.0
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """`outstanding` calls at once; `answer_bytes` for one answer; `connect_s` for a new connection. A kept connection
+    is given up after `idle_s`: servers close theirs after 5 s, and a request must not cross that.
+    """
+
+    outstanding: int = 256
+    answer_bytes: int = 256 << 20
+    connect_s: float = 5.0
+    idle_s: float = 4.0
+
+
+class Turnstile:
+    """Counts calls that are under way."""
+
+    def __init__(self, limits: Limits) -> None:
+        self._most = limits.outstanding
+        self.outstanding = 0
+
+    @contextmanager
+    def passing(self) -> Iterator[None]:
+        """Raises `CapacityError` where there are as many as there may be."""
+        if self.outstanding >= self._most:
+            raise CapacityError("The model's server has as many calls as it may.", retry_after_s=1)
+        self.outstanding += 1
+        try:
+            yield
+        finally:
+            self.outstanding -= 1
+
+
+def left_s(call: Call, clock: Clock) -> float | None:
+    """Until the deadline. Raises `EngineTimeout` where it has passed."""
+    if call.deadline_ns is None:
+        return None
+    left = (call.deadline_ns - clock.now_ns()) / 1e9
+    if left <= 0:
+        raise EngineTimeout("The model took too long.")
+    return left
+
+
+def blames_caller(spec: InferSpec, message: str) -> CallerError:
+    quotes = any(tensor.datatype == tensors.BYTES for tensor in spec.inputs)
+    return CallerError("The model's server refused the request." if quotes or not message else message[:MESSAGE_CHARS])
+
+
+def checked(read: Callable[[], Inferred]) -> Inferred:
+    """What a server answered. Raises `EngineError` where its tensors are not what they say."""
+    try:
+        inferred = read()
+        for tensor in inferred.outputs:
+            tensors.check(tensor)
+    except ValueError as error:
+        raise EngineError(f"The model's server answered with a malformed tensor: {error}.") from None
+    return inferred
