@@ -352,5 +352,5 @@ async def test_no_words_are_logged(house, client, keeps, caplog):
     caplog.set_level("DEBUG", logger="antiphon")
     response = await ask(client, "my-own-words", background=True)
     await ended(client, response.id)
-    assert caplog.records
+    await until(lambda: caplog.records)
     assert "my-own-words" not in "".join(json.dumps(record.__dict__, default=str) for record in caplog.records)
