@@ -10,8 +10,9 @@ from pathlib import Path
 
 from antiphon import config as settings
 from antiphon.config import Config, Invalid
-from antiphon.core.ports import Clock, Embedder, Generator
+from antiphon.core.ports import Clock, Embedder, Generator, Inferrer
 from antiphon.engines.minilm import MiniLM
+from antiphon.engines.open_inference import OpenInferenceGrpc, OpenInferenceHttp
 from antiphon.engines.openai_compatible import PRESETS, OpenAICompatible, OpenAICompatibleEmbedder
 from antiphon.engines.openvino import OpenVinoGenerator, OpenVinoSettings
 from antiphon.models import CATALOG, Store
@@ -31,7 +32,7 @@ async def build(
 ) -> Languages:
     """Every version with its pool, open until `stack` unwinds; `watch` is told of each pool. Raises `Invalid`."""
     store = Store(config.directory / "models", offline=True)
-    engines: dict[str, Generator | Embedder] = {}
+    engines: dict[str, Generator | Embedder | Inferrer] = {}
     for name, engine in config.engines.items():
         engines[name] = built = await _engine(name, engine, config, store, clock)
         stack.push_async_callback(built.close)
@@ -72,7 +73,9 @@ def _unix_s(day: date | None) -> int | None:
     return None if day is None else int(datetime.combine(day, time(), UTC).timestamp())
 
 
-async def _engine(name: str, engine: object, config: Config, store: Store, clock: Clock) -> Generator | Embedder:
+async def _engine(
+    name: str, engine: object, config: Config, store: Store, clock: Clock
+) -> Generator | Embedder | Inferrer:
     match engine:
         case settings.OpenVino():
             chosen = {field.name: getattr(engine, field.name) for field in fields(OpenVinoSettings)}
@@ -90,6 +93,9 @@ async def _engine(name: str, engine: object, config: Config, store: Store, clock
                 raise Invalid(f"setting engines.{name}.api_key_env: {engine.api_key_env} is not set")
             made = OpenAICompatibleEmbedder if engine.embeds else OpenAICompatible
             return made(engine.url, engine.model, engine.server, clock, key)
+        case settings.OpenInference():
+            reached = OpenInferenceGrpc if engine.grpc else OpenInferenceHttp
+            return reached(engine.url, engine.model, clock)
     raise Invalid(f"setting engines.{name}: no such engine")
 
 

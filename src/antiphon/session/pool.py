@@ -19,9 +19,10 @@ from types import TracebackType
 from typing import cast
 
 from antiphon.core.errors import CallerError, CapacityError, EngineError, PolicyError
-from antiphon.core.events import Embedded, Generated, TokenUsage
-from antiphon.core.ports import Call, Clock, Embedder, Generator
-from antiphon.core.specs import GenerateSpec
+from antiphon.core.events import Embedded, Generated, Inferred, TokenUsage
+from antiphon.core.ports import Call, Clock, Embedder, Generator, Inferrer
+from antiphon.core.specs import GenerateSpec, InferSpec
+from antiphon.core.tensors import ModelForm
 from antiphon.scheduler.breaker import Breaker, Sign, State
 from antiphon.scheduler.gate import Gate
 from antiphon.scheduler.queue import Limits
@@ -44,7 +45,7 @@ class Backend:
     """One engine of a pool, which takes `outstanding` requests at once; `weight` is its share of the work."""
 
     name: str
-    engine: Generator | Embedder
+    engine: Generator | Embedder | Inferrer
     weight: int = 1
     outstanding: int = 256
 
@@ -144,6 +145,21 @@ class Pool:
                 embedded = await cast(Embedder, engine).embed(texts, call)
                 attempt.answered()
                 return embedded
+
+    async def infer(self, spec: InferSpec, call: Call) -> Inferred:
+        """See `Inferrer`. Raises `CapacityError` where it would have to wait too long."""
+        if not hasattr(self._backends[0].engine, "infer"):
+            raise CallerError("This is not a model of tensors.", param="model")
+        attempt = await self._attempt(None, call)
+        while True:
+            with attempt as engine:
+                inferred = await cast(Inferrer, engine).infer(spec, call)
+                attempt.answered()
+                return inferred
+
+    async def describe(self, version: str) -> ModelForm:
+        """See `Inferrer`: the first backend's."""
+        return await cast(Inferrer, self._backends[0].engine).describe(version)
 
     async def check(self) -> None:
         if all(place.state is State.OPEN for place in self._backends):
