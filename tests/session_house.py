@@ -114,16 +114,16 @@ class House:
         keeper = self.keeper = Keeper(self.kept, lambda project: self.keep_s.get(project, 0), self.clock)
         self.sessions = Sessions(services, self.keys, models, languages, keeper, bounds)
 
-    def open(self, claim=None, **spec):
+    def open(self, claim=None, id=None, **spec):
         form = AudioFormat(Encoding.LINEAR16, 16_000, spec.pop("channels", 1))
         asked = TranscribeSpec(
             **{"model": "nova-3", "format": form, "live": True, "incremental": True, "endpointing_ms": 300} | spec
         )
-        return self.sessions.open(self.principal, "deepgram", str(uuid.uuid4()), asked, claim)
+        return self.sessions.open(self.principal, "deepgram", id or str(uuid.uuid4()), asked, claim)
 
-    def generate(self, claim=None, **spec):
+    def generate(self, claim=None, id=None, **spec):
         asked = GenerateSpec(**{"model": "counter", "prompt": "please count for me", "stream": True} | spec)
-        return self.sessions.generate(self.principal, "openai", str(uuid.uuid4()), asked, claim)
+        return self.sessions.generate(self.principal, "openai", id or str(uuid.uuid4()), asked, claim)
 
     def embed(self, *texts, claim=None):
         asked = EmbedSpec("vectors", texts)

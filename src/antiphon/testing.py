@@ -63,7 +63,7 @@ class FakeLedger:
         if any(written.get(entry.key, entry) != entry for entry in new):
             raise Conflict("this entry has been written before, with other contents")
         if claim is not None and new:
-            if self._owner(claim) != claim.session:
+            if claim.replay_of is not None or self._owner(claim) != claim.session:
                 return
             self._claims.setdefault((claim.project, claim.key), claim)
         self.entries += [entry for entry in new if entry.key not in written]

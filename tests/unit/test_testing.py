@@ -3,6 +3,7 @@ import pytest
 from antiphon.core.errors import Conflict, LedgerUnavailable
 from antiphon.core.usage import Dimension, Quantity
 from antiphon.metering.entry import Entry
+from antiphon.metering.ledger import Claim
 from antiphon.testing import FakeClock, FakeLedger
 
 ONE, TWO = "00000000-0000-0000-0000-000000000001", "00000000-0000-0000-0000-000000000002"
@@ -41,6 +42,12 @@ async def test_the_fake_ledger_keeps_the_rules_of_the_real_one():
         await ledger.append([entry(amount=6)])
     with pytest.raises(Conflict):
         await ledger.claim("p", "key", "another", TWO, 0)
+
+
+async def test_the_fake_ledger_charges_nothing_for_a_replay():
+    ledger = FakeLedger()
+    await ledger.append([entry()], Claim("p", "", "body", ONE, 0, replay_of=TWO))
+    assert ledger.entries == []
 
 
 async def test_the_fake_ledger_fails_when_told():

@@ -203,7 +203,7 @@ class Generation:
         yield (inferred, Completed(TokenUsage(0, 0)))
 
     async def _wait(self, work: Callable[[], Awaitable[Given]]) -> Given:
-        """What the engine gives. Raises what `fail` was told, before or meanwhile."""
+        """What the engine gives. Raises what `fail` was told before, and ends where it is told meanwhile."""
         if self._error:
             raise self._error
         try:
@@ -212,7 +212,7 @@ class Generation:
         except StopAsyncIteration:
             raise EngineError("The engine ended without an end.") from None
         except TimeoutError:
-            raise self._error or EngineTimeout("The model took too long.") from None
+            raise EngineTimeout("The model took too long.") from None
         except asyncio.CancelledError:
             task = asyncio.current_task()
             if task and task.cancelling():

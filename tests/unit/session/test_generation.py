@@ -1,5 +1,7 @@
 import asyncio
+import gc
 import logging
+import weakref
 from contextlib import aclosing
 
 import pytest
@@ -555,6 +557,42 @@ async def test_a_failure_is_said_whatever_the_engine_makes_of_it(house, error):
     assert house.generator.running == []
 
 
+async def test_a_failure_while_the_engine_is_being_ended(house):
+    class Slow(FakeGenerator):
+        async def generate(self, spec, call):
+            try:
+                self.held.append(call.id)
+                await asyncio.Event().wait()
+                yield ()
+            finally:
+                await self.gate.wait()
+
+    serve(house, Slow())
+    house.generator.gate.clear()
+    generation = house.generate()
+    hearing = asyncio.create_task(told(generation))
+    await until(lambda: house.generator.held)
+    for error in (GONE, EngineError("another"), EngineError("a third")):
+        generation.fail(error)
+        for _ in range(3):
+            await asyncio.sleep(0)
+    house.generator.gate.set()
+    assert (await hearing)[-1] == Failed(GONE)
+    await generation.close(delivered=True)
+
+
+async def test_nothing_holds_on_to_a_generation_that_is_closed(house):
+    generation = house.generate()
+    await told(generation)
+    await generation.close(delivered=True)
+    gone = weakref.ref(generation)
+    del generation
+    for _ in range(3):
+        await asyncio.sleep(0)
+    gc.collect()
+    assert gone() is None
+
+
 @pytest.mark.parametrize("stream", [True, False])
 async def test_a_deadline(house, stream):
     house.generator.gate.clear()
@@ -735,9 +773,7 @@ async def test_a_replay_is_not_charged(house, stream, caplog):
 
 async def test_two_at_once_with_one_key_are_charged_once(house):
     claims = [await house.claim("key", "body") for _ in range(2)]
-    generations = [house.generate(claim) for claim in claims]
-    for generation, claim in zip(generations, claims, strict=True):
-        generation.id = claim.session
+    generations = [house.generate(claim, claim.session) for claim in claims]
     await asyncio.gather(*(told(generation) for generation in generations))
     for generation in generations:
         await generation.close(delivered=True)
@@ -748,13 +784,11 @@ async def test_what_was_sent_under_anothers_key_is_paid(house):
     """Two requests with one key and other bodies, at the same time: the one that comes later fails."""
     house.generator.tokens = 100
     mine, other = await house.claim("key", "one body"), await house.claim("key", "another body")
-    first = house.generate(other, stream=False)
-    first.id = other.session
+    first = house.generate(other, other.session, stream=False)
     await told(first)
     await first.close(delivered=True)
     house.ledger.entries.clear()
-    generation = house.generate(mine)
-    generation.id = mine.session
+    generation = house.generate(mine, mine.session)
     events = await told(generation)
     assert isinstance(events[-1].error, Conflict)
     await generation.close(delivered=True)

@@ -1,0 +1,166 @@
+import asyncio
+import uuid
+
+import pytest
+
+from antiphon.core.errors import EngineError
+from antiphon.core.events import Failed
+from antiphon.core.usage import Dimension
+from antiphon.core.wire import Opening
+from antiphon.session import retries as module
+from antiphon.session.retries import MAX_FREE, REMEMBERED_S, TRY
+from session_house import audio, said
+
+OUT = Dimension.LLM_OUTPUT_TOKENS
+
+
+class Sdk:
+    """Asks again and again, as the SDKs do; `ask` says what that try added to the bill."""
+
+    def __init__(self, house):
+        self.house = house
+
+    async def claim(self, number, body="body", **headers):
+        named = {TRY: str(number)} if number is not None else {}
+        opening = Opening("POST", "/", headers=named | headers, request_id=str(uuid.uuid4()))
+        return await self.house.sessions.claim(self.house.principal, opening, body), opening.request_id
+
+    async def ask(self, number, body="body", delivered=True, stream=False, **headers):
+        claim, id = await self.claim(number, body, **headers)
+        before = self.house.tokens().get(OUT, 0)
+        generation = self.house.generate(claim, id, stream=stream)
+        await said(generation)
+        await generation.close(delivered)
+        return self.house.tokens().get(OUT, 0) - before
+
+
+@pytest.fixture
+def sdk(house):
+    return Sdk(house)
+
+
+@pytest.mark.parametrize("delivered", [True, False])
+async def test_a_retry_is_charged_once(sdk, delivered):
+    """The server cannot know whether what it sent arrived."""
+    assert await sdk.ask(0, delivered=delivered) == 5
+    assert await sdk.ask(1, delivered=delivered) == 0
+    assert await sdk.ask(2) == 0
+
+
+async def test_only_so_many_tries_are_free(sdk):
+    assert [await sdk.ask(number) for number in range(MAX_FREE + 3)] == [5, 0, 0, 5, 0]
+
+
+@pytest.mark.parametrize("numbers", [(0, 0), (1, 1), (0, 2), (2, 1), (None, None), (None, 1), (0, None)])
+async def test_what_is_not_the_next_try_is_charged(sdk, numbers):
+    assert [await sdk.ask(number) for number in numbers] == [5, 5]
+
+
+@pytest.mark.parametrize("number", ["", "x", "-1", "1.0", "²", "9" * 5000])
+async def test_what_is_no_number_says_nothing(sdk, number):
+    await sdk.ask(0)
+    assert await sdk.ask(number) == 5
+
+
+async def test_another_body_or_key_is_charged(sdk, house):
+    assert await sdk.ask(0) == 5
+    assert await sdk.ask(1, body="another") == 5
+    claims = house.sessions._retries
+    other = type(house.principal)("acme", "k2", house.principal.scopes)
+    opening = Opening("POST", "/", headers={TRY: "1"}, request_id=str(uuid.uuid4()))
+    assert claims.claim(other, opening, "body") is None
+
+
+async def test_a_call_that_begins_anew_forgets_the_one_before(sdk):
+    """Or its retry after a refusal would be free, though nothing was charged for it."""
+    await sdk.ask(0)
+    await sdk.claim(0)  # and refused
+    assert await sdk.ask(1) == 5
+    assert await sdk.ask(2) == 0
+
+
+async def test_what_failed_was_not_charged_and_its_retry_is(sdk, house):
+    house.generator.error = EngineError("down")
+    assert await sdk.ask(0) == 0
+    house.generator.error = None
+    assert await sdk.ask(1) == 5
+
+
+async def test_a_retry_that_failed_leaves_the_next_one_free(sdk, house):
+    await sdk.ask(0)
+    house.generator.error = EngineError("down")
+    await sdk.ask(1)
+    house.generator.error = None
+    assert await sdk.ask(2) == 0
+
+
+async def test_streams_are_charged_for_what_was_sent(sdk):
+    assert await sdk.ask(0, stream=True) == 5
+    assert await sdk.ask(1, stream=True) == 5
+
+
+async def test_it_is_forgotten_after_a_while(sdk, house):
+    await sdk.ask(0)
+    house.clock.advance_ms(REMEMBERED_S * 1000)
+    assert await sdk.ask(1) == 0
+    house.clock.advance_ms(REMEMBERED_S * 1000 + 1)
+    assert await sdk.ask(2) == 5
+
+
+async def test_no_more_is_remembered_than_the_bound(sdk, house, monkeypatch):
+    monkeypatch.setattr(module, "MAX_REMEMBERED", 3)
+    for body in "abcd":
+        await sdk.ask(0, body=body)
+    assert [await sdk.ask(1, body=body) for body in "dcba"] == [0, 0, 0, 5]
+    for n in range(10):
+        await sdk.claim(0, body=str(n))  # that are refused, and never end
+    memory = house.sessions._retries
+    assert (len(memory._calls), len(memory._sessions)) == (3, 3)
+
+
+async def test_what_is_remembered_is_not_held_by_sessions_that_ended(sdk, house):
+    for number in (0, 1, 2, 0):
+        await sdk.ask(number)
+    assert house.sessions._retries._sessions == {}
+
+
+async def test_while_the_first_try_runs_a_second_is_charged_for_itself(sdk, house):
+    house.ledger.gate.clear()
+    first = asyncio.create_task(sdk.ask(0))
+    await house.ledger.entered.wait()
+    claim, _ = await sdk.claim(1)
+    assert claim is None
+    house.ledger.gate.set()
+    await first
+
+
+async def test_an_idempotency_key_goes_before(sdk):
+    key = {"idempotency-key": "k"}
+    assert await sdk.ask(0, **key) == 5
+    assert await sdk.ask(0, **key) == 0
+    assert await sdk.ask(5, **key) == 0
+
+
+async def test_an_answer_charged_while_its_caller_left_is_charged_once(sdk, house):
+    claim, id = await sdk.claim(0)
+    house.ledger.gate.clear()
+    generation = house.generate(claim, id, stream=False)
+    hearing = asyncio.create_task(said(generation))
+    await house.ledger.entered.wait()
+    hearing.cancel()
+    await asyncio.wait((hearing,))
+    house.ledger.gate.set()
+    await generation.close(delivered=False)
+    assert house.tokens()[OUT] == 5
+    assert await sdk.ask(1) == 0
+
+
+async def test_recordings_too(sdk, house):
+    for number, charged in ((0, 1600), (1, 1600)):
+        claim, id = await sdk.claim(number)
+        session = house.open(claim, id, live=False, incremental=False)
+        await session.play(audio(900, 700))
+        events = await said(session)
+        assert not isinstance(events[-1], Failed)
+        await session.close(delivered=True)
+        assert house.charged() == {0: charged}
