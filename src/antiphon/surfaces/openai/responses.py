@@ -127,7 +127,6 @@ _REFUSED = (
     ("prompt_cache_options", "prefixes are cached by themselves"),
     ("prompt_cache_retention", "prefixes are cached by themselves"),
 )
-_REASONING = tuple((name, "the models here take no such option") for name in Reasoning.__struct_fields__[1:])
 _DECODER = msgspec.json.Decoder(ResponseRequest)
 _TOOL = msgspec.json.Decoder(FunctionTool)
 _KIND = msgspec.json.Decoder(_Kind)
@@ -191,7 +190,9 @@ def _refuse(request: ResponseRequest) -> None:
         shared.one_of(request.text.verbosity, ("medium",), "text.verbosity")
     if request.reasoning is not None:
         shared.one_of(request.reasoning.effort, ("none",), "reasoning.effort")
-        shared.refuse_given(request.reasoning, _REASONING)
+        for name in Reasoning.__struct_fields__[1:]:
+            if getattr(request.reasoning, name) is not None:
+                raise UnsupportedParameter("The models here take no such option.", param=f"reasoning.{name}")
     shared.one_of(request.service_tier, ("auto", "default"), "service_tier")
     shared.one_of(request.truncation, ("disabled",), "truncation")
     if request.stream_options is not None:
