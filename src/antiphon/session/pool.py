@@ -294,7 +294,7 @@ class _Attempt:
         self._begun_ns = 0
         self._first_ns: int | None = None
 
-    def __enter__(self) -> Generator | Embedder:
+    def __enter__(self) -> Generator | Embedder | Inferrer:
         self._begun_ns = self._pool.clock.now_ns()
         return self._hold.place.engine
 
