@@ -63,11 +63,8 @@ class Gate(Generic[Place]):
 
         Raises `CapacityError` for who would wait too long, `EngineTimeout` where the deadline passes, `EngineError`.
         """
-        if not len(self._queue):
-            place = self._places.claim(key)
-            if place is not None:
-                return place
-        return await self._wait(key, deadline_ns)
+        place = self._places.claim(key)
+        return await self._wait(key, deadline_ns) if place is None else place
 
     def learn(self, first_ms: float, held_ms: float) -> None:
         """How long a place was held, and how long it took until something came."""

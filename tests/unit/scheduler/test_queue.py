@@ -102,6 +102,34 @@ def test_every_eighth_place_goes_to_the_late_while_others_wait():
     assert [taken.index(number) for number in range(3)] == [EVERY - 1, 2 * EVERY - 1, 3 * EVERY - 1]
 
 
+def test_what_passed_while_no_late_one_waited_does_not_count():
+    waiting = queue()
+    for number in range(20):
+        push(waiting, number, 100)
+    for _ in range(10):
+        waiting.take(0)
+    push(waiting, 20, 0, now_ms=1)
+    assert order(waiting, now_ms=1).index(20) == EVERY - 1
+
+
+def test_the_late_take_their_share_of_what_is_predicted_for_the_others():
+    waiting = queue(held_ms=70)
+    push(waiting, 0, 0, now_ms=1)
+    for number in range(1, 8):
+        push(waiting, number, 1 + 81 * number, now_ms=1)
+    push(waiting, 8, 1 + 600, now_ms=1)  # the eighth of them would have a place after 560 ms; with the late one, 640
+    push(waiting, 9, 10_000, now_ms=1)
+    assert order(waiting, now_ms=1) == [1, 2, 3, 4, 5, 6, 7, 0, 9, 8]
+
+
+def test_the_first_token_counts_in_what_is_predicted():
+    waiting = queue(first_ms=100, held_ms=200)
+    push(waiting, 0, 320)
+    push(waiting, 1, 1000)
+    push(waiting, 2, 290)
+    assert order(waiting) == [0, 1, 2]
+
+
 def test_a_request_that_goes_away_is_not_taken():
     waiting = queue()
     push(waiting, 0, 10)

@@ -1,0 +1,557 @@
+"""A pool on fake engines and a fake clock: where requests go, what is tried again, what is held and given back."""
+
+import asyncio
+from contextlib import aclosing
+
+import pytest
+
+from antiphon.core.errors import CallerError, CapacityError, EngineError, EngineTimeout
+from antiphon.core.events import ChoiceEnded, Embedded, FinishReason, TextDelta, TokenUsage
+from antiphon.core.ports import Call
+from antiphon.core.specs import GenerateSpec, Message, Role
+from antiphon.scheduler.breaker import FIRST_WAIT_NS, TOLERATED, State
+from antiphon.scheduler.queue import Limits
+from antiphon.session.pool import RETRY_BURST, Backend, Pool
+from antiphon.testing import FakeClock
+
+END = (ChoiceEnded(0, FinishReason.STOP), TokenUsage(3, 2))
+NS_PER_MS = 1_000_000
+
+
+class Engine:
+    """Says its name in two pieces. `before` and `amid` are raised at the start and after the first; `gate` is waited at
+    before anything comes.
+    """
+
+    def __init__(self, name="a"):
+        self.name = name
+        self.before = self.amid = self.ill = None
+        self.silent = self.endless = False
+        self.gate = asyncio.Event()
+        self.gate.set()
+        self.probing = asyncio.Event()
+        self.probing.set()
+        self.asked = []
+        self.running = self.probes = 0
+        self.closed = False
+
+    async def generate(self, spec, call):
+        self.asked.append(call)
+        self.running += 1
+        try:
+            await self.gate.wait()
+            if self.before:
+                raise self.before
+            if self.silent:
+                return
+            yield (TextDelta(0, self.name, 1),)
+            if self.amid:
+                raise self.amid
+            yield (TextDelta(0, ".", 1),)
+            if not self.endless:
+                yield END
+        finally:
+            self.running -= 1
+
+    async def check(self):
+        self.probes += 1
+        await self.probing.wait()
+        if self.ill:
+            raise self.ill
+
+    async def close(self):
+        self.closed = True
+
+
+class EmbeddingEngine:
+    """Gives a number for each text, or raises `before`."""
+
+    def __init__(self, name="a"):
+        self.name = name
+        self.before = None
+        self.asked = []
+
+    async def embed(self, texts, call):
+        self.asked.append(call)
+        if self.before:
+            raise self.before
+        return Embedded(((1.0,),) * len(texts), 7)
+
+    async def check(self):
+        pass
+
+    async def close(self):
+        pass
+
+
+class House:
+    """Engines behind a pool."""
+
+    def __init__(self, *names, most=10, **limits):
+        self.clock = FakeClock()
+        self.engines = [Engine(name) for name in names]
+        backends = [Backend(engine.name, engine, outstanding=most) for engine in self.engines]
+        self.pool = Pool(backends, self.clock, Limits(**limits))
+
+    async def say(self, first="Hello", deadline_ns=None):
+        """What is said, and by whom."""
+        spec = GenerateSpec("m", (Message(Role.USER, first),))
+        text = ""
+        async with aclosing(self.pool.generate(spec, Call("id", deadline_ns))) as produced:
+            async for batch in produced:
+                text += "".join(event.text for event in batch if isinstance(event, TextDelta))
+        return text
+
+    def stats(self, name):
+        return next(backend for backend in self.pool.stats().backends if backend.name == name)
+
+    async def belonging_to(self, name):
+        """The first message of a conversation that belongs to that backend."""
+        for n in range(100):
+            if await self.say(f"hello {n}") == name + ".":
+                return f"hello {n}"
+        raise AssertionError("none")
+
+    def idle(self):
+        """Nothing is held anywhere."""
+        stats = self.pool.stats()
+        running = [engine.running for engine in self.engines]
+        return stats.waiting == 0 and not any(running) and not any(b.outstanding for b in stats.backends)
+
+
+async def settle():
+    for _ in range(10):
+        await asyncio.sleep(0)
+
+
+# -- where it goes -----------------------------------------------------------------------------------------------------
+
+
+async def test_one_backend_gets_everything_as_it_is():
+    house = House("a")
+    spec = GenerateSpec("m", "Once")
+    call = Call("id", 5)
+    batches = [batch async for batch in house.pool.generate(spec, call)]
+    assert batches == [(TextDelta(0, "a", 1),), (TextDelta(0, ".", 1),), END]
+    assert house.engines[0].asked == [call]
+    assert (house.stats("a").chosen, house.stats("a").sticky) == (1, 0)
+    assert house.idle()
+
+
+async def test_a_conversation_stays_and_conversations_spread():
+    house = House("a", "b")
+    said = {first: {await house.say(first) for _ in range(3)} for first in map(str, range(30))}
+    assert {len(answers) for answers in said.values()} == {1}
+    assert set().union(*said.values()) == {"a.", "b."}
+    assert (
+        sum(b.sticky for b in house.pool.stats().backends) == sum(b.chosen for b in house.pool.stats().backends) == 90
+    )
+
+
+async def test_a_busy_backend_is_left_for_another():
+    house = House("a", "b")
+    first = await house.belonging_to("a")
+    house.engines[0].gate.clear()
+    held = [asyncio.create_task(house.say(first)) for _ in range(10)]
+    await settle()
+    assert house.stats("a").outstanding == 5  # those that are not clearly more, and one
+    house.engines[0].gate.set()
+    assert {await task for task in held} == {"a.", "b."}
+    assert house.idle()
+
+
+async def test_without_backends_that_generate_it_is_the_callers_mistake():
+    pool = Pool([Backend("a", EmbeddingEngine())], FakeClock(), Limits())
+    with pytest.raises(CallerError):
+        await anext(pool.generate(GenerateSpec("m", "Once"), Call("id")))
+    with pytest.raises(CallerError):
+        await House("a").pool.embed(["text"], Call("id"))
+
+
+# -- what is tried again -----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("error", [EngineError("died"), CapacityError("full"), ConnectionError("cut")])
+async def test_what_fails_before_it_began_is_tried_elsewhere(error):
+    house = House("a", "b")
+    first = await house.belonging_to("a")
+    house.engines[0].before = error
+    assert await house.say(first) == "b."
+    assert house.pool.stats().retried == 1
+    assert house.idle()
+
+
+async def test_an_engine_that_says_nothing_at_all_has_failed():
+    house = House("a", "b")
+    first = await house.belonging_to("a")
+    house.engines[0].silent = True
+    assert await house.say(first) == "b."
+    assert house.stats("a").failed == 1
+
+
+async def test_each_backend_is_tried_once():
+    house = House("a", "b", "c")
+    for engine in house.engines:
+        engine.before = EngineError(engine.name)
+    with pytest.raises(EngineError):
+        await house.say()
+    assert [len(engine.asked) for engine in house.engines] == [1, 1, 1]
+    assert house.idle()
+
+
+async def test_one_backend_alone_is_not_asked_again():
+    house = House("a")
+    house.engines[0].before = EngineError("died")
+    with pytest.raises(EngineError, match="died"):
+        await house.say()
+    assert len(house.engines[0].asked) == 1
+    assert house.idle()
+
+
+async def test_what_the_caller_did_wrong_is_not_tried_again_and_nobodys_fault():
+    house = House("a", "b")
+    for engine in house.engines:
+        engine.before = CallerError("too long")
+    for _ in range(5):
+        with pytest.raises(CallerError):
+            await house.say()
+    assert house.pool.stats().retried == 0
+    assert {b.state for b in house.pool.stats().backends} == {State.CLOSED}
+    assert {b.failed for b in house.pool.stats().backends} == {0}
+
+
+async def test_a_backend_that_dies_amid_ends_the_stream_with_its_error():
+    house = House("a", "b")
+    first = await house.belonging_to("a")
+    asked = len(house.engines[1].asked)
+    house.engines[0].amid = EngineError("died")
+    heard = []
+    with pytest.raises(EngineError, match="died"):
+        async for batch in house.pool.generate(GenerateSpec("m", (Message(Role.USER, first),)), Call("id")):
+            heard += batch
+    assert heard == [TextDelta(0, "a", 1)]
+    assert len(house.engines[1].asked) == asked
+    assert house.stats("a").failed == 1
+    assert house.idle()
+
+
+async def test_a_stream_that_ends_without_an_end_has_failed():
+    house = House("a")
+    house.engines[0].endless = True
+    with pytest.raises(EngineError):
+        await house.say()
+    assert house.stats("a").failed == 1
+
+
+async def test_retries_are_a_tenth_of_the_requests_and_a_few():
+    house = House("a", "b")
+    first = await house.belonging_to("a")
+    house.engines[0].before = CapacityError("full", retry_after_s=1)
+    again = failed = 0
+    for _ in range(300):
+        try:
+            again += await house.say(first) == "b."
+        except CapacityError:
+            failed += 1
+        house.clock.advance_ms(1001)  # it is asked anew each time
+    assert again == house.pool.stats().retried
+    assert RETRY_BURST + 28 <= again <= RETRY_BURST + 31
+    assert again + failed == 300
+    assert house.idle()
+
+
+async def test_after_the_deadline_nothing_is_tried_again():
+    house = House("a", "b")
+    first = await house.belonging_to("a")
+    house.engines[0].gate.clear()
+    house.engines[0].before = EngineError("died")
+    saying = asyncio.create_task(house.say(first, deadline_ns=100 * NS_PER_MS))
+    await settle()
+    house.clock.advance_ms(100)
+    house.engines[0].gate.set()
+    with pytest.raises(EngineError, match="died"):
+        await saying
+    assert house.pool.stats().retried == 0
+
+
+async def test_the_deadline_travels():
+    house = House("a", "b")
+    await house.say(deadline_ns=123)
+    assert [call.deadline_ns for engine in house.engines for call in engine.asked] == [123]
+
+
+# -- health ------------------------------------------------------------------------------------------------------------
+
+
+async def failing(house, engine, first):
+    """That engine's breaker opens."""
+    engine.before = EngineError("died")
+    for _ in range(TOLERATED):
+        await house.say(first)
+    engine.before = None
+    assert house.stats(engine.name).state is State.OPEN
+
+
+async def test_a_backend_that_fails_is_left_out_until_a_probe_and_a_trial_went_well():
+    house = House("a", "b")
+    first = await house.belonging_to("a")
+    a = house.engines[0]
+    await failing(house, a, first)
+    asked = len(a.asked)
+    assert await house.say(first) == "b."
+    assert len(a.asked) == asked
+
+    await house.pool.probe("a")
+    assert (a.probes, house.stats("a").state) == (0, State.OPEN)  # it is not time yet
+    house.clock.advance_ms(FIRST_WAIT_NS // NS_PER_MS)
+    await house.pool.probe("a")
+    assert (a.probes, house.stats("a").state) == (1, State.HALF_OPEN)
+
+    a.gate.clear()
+    trial = asyncio.create_task(house.say(first))
+    await settle()
+    assert await house.say(first) == "b."  # one at a time
+    a.gate.set()
+    assert await trial == "a."
+    assert house.stats("a").state is State.CLOSED
+    assert await house.say(first) == "a."
+
+
+async def test_a_trial_that_is_left_is_no_verdict_and_the_next_one_decides():
+    house = House("a", "b")
+    first = await house.belonging_to("a")
+    a = house.engines[0]
+    await failing(house, a, first)
+    house.clock.advance_ms(1000)
+    await house.pool.probe("a")
+    a.gate.clear()
+    trial = asyncio.create_task(house.say(first))
+    await settle()
+    trial.cancel()
+    await settle()
+    assert house.stats("a").state is State.HALF_OPEN
+    a.gate.set()
+    assert await house.say(first) == "a."
+    assert house.stats("a").state is State.CLOSED
+
+
+async def test_an_idle_backend_that_is_ill_is_found_by_its_probes():
+    house = House("a", "b")
+    house.engines[0].ill = OSError("no such host")
+    for _ in range(TOLERATED):
+        await house.pool.probe("a")
+        house.clock.advance_ms(1000)
+    assert house.stats("a").state is State.OPEN
+    await house.pool.check()
+
+
+async def test_where_no_backend_works_callers_are_told_at_once():
+    house = House("a")
+    a = house.engines[0]
+    a.before = EngineError("died")
+    for _ in range(TOLERATED):
+        with pytest.raises(EngineError, match="died"):
+            await house.say()
+    with pytest.raises(EngineError, match="No backend") as told:
+        await house.say()
+    assert told.value.retry_after_s
+    with pytest.raises(EngineError):
+        await house.pool.check()
+    assert len(a.asked) == TOLERATED
+
+
+async def test_those_who_wait_are_told_when_the_last_backend_fails():
+    house = House("a", most=TOLERATED)
+    a = house.engines[0]
+    a.gate.clear()
+    a.before = EngineError("died")
+    asking = [asyncio.create_task(house.say()) for _ in range(TOLERATED + 3)]
+    await settle()
+    assert house.pool.stats().waiting == 3
+    a.gate.set()
+    outcomes = await asyncio.gather(*asking, return_exceptions=True)
+    assert all(isinstance(outcome, EngineError) for outcome in outcomes)
+    assert house.idle()
+
+
+async def test_who_leaves_before_anything_came_says_nothing_of_the_backend_unless_it_was_too_late():
+    house = House("a")
+    a = house.engines[0]
+    a.gate.clear()
+    for late in (False, True):
+        for _ in range(TOLERATED):
+            saying = asyncio.create_task(house.say(deadline_ns=house.clock.now_ns() + 1000 * NS_PER_MS))
+            await settle()
+            house.clock.advance_ms(1000 * late)
+            saying.cancel()
+            await settle()
+        assert house.stats("a").state is (State.OPEN if late else State.CLOSED)
+    assert house.idle()
+
+
+async def test_who_leaves_amid_has_seen_it_work():
+    house = House("a")
+    house.engines[0].before = EngineError("died")
+    for _ in range(TOLERATED - 1):
+        with pytest.raises(EngineError):
+            await house.say()
+    house.engines[0].before = None
+    async with aclosing(house.pool.generate(GenerateSpec("m", "Once"), Call("id"))) as produced:
+        await anext(produced)
+        assert house.stats("a").outstanding == 1
+    assert house.idle()
+    house.engines[0].before = EngineError("died")
+    with pytest.raises(EngineError):
+        await house.say()
+    assert house.stats("a").state is State.CLOSED  # counted anew
+
+
+async def test_a_backend_that_is_full_is_not_ill_and_rests():
+    house = House("a", "b")
+    first = await house.belonging_to("a")
+    house.engines[0].before = CapacityError("full", retry_after_s=3)
+    assert await house.say(first) == "b."
+    house.engines[0].before = None
+    house.clock.advance_ms(2999)
+    assert await house.say(first) == "b."
+    house.clock.advance_ms(1)
+    assert await house.say(first) == "a."
+    assert (house.stats("a").state, house.stats("a").failed) == (State.CLOSED, 0)
+
+
+async def test_a_slow_probe_holds_up_no_other():
+    house = House("a", "b")
+    house.engines[0].probing.clear()
+    watching = asyncio.create_task(house.pool.watch())
+    await settle()
+    assert [engine.probes for engine in house.engines] == [1, 1]
+    assert await house.say()
+    watching.cancel()
+    await asyncio.gather(watching, return_exceptions=True)
+    assert [task for task in asyncio.all_tasks() if task.get_name().startswith("probe ")] == []
+
+
+# -- the gate ----------------------------------------------------------------------------------------------------------
+
+
+async def test_where_all_are_full_requests_wait_and_then_are_too_many():
+    house = House("a", "b", most=1, waiting=2)
+    for engine in house.engines:
+        engine.gate.clear()
+    asking = [asyncio.create_task(house.say(str(n))) for n in range(4)]
+    await settle()
+    assert (house.pool.stats().waiting, sum(len(engine.asked) for engine in house.engines)) == (2, 2)
+    with pytest.raises(CapacityError) as refused:
+        await house.say()
+    assert refused.value.retry_after_s
+    assert house.pool.stats().shed == 1
+    for engine in house.engines:
+        engine.gate.set()
+    assert {await task for task in asking} <= {"a.", "b."}
+    assert house.idle()
+
+
+async def test_who_goes_away_gives_the_place_back_wherever_it_was():
+    house = House("a", most=2)
+    a = house.engines[0]
+    a.gate.clear()
+    asking = [asyncio.create_task(house.say()) for _ in range(6)]
+    await settle()
+    for task in (asking[0], asking[3]):  # one at the backend, one that waits
+        task.cancel()
+    await settle()
+    assert (house.stats("a").outstanding, house.pool.stats().waiting, a.running) == (2, 2, 2)
+    for task in asking:
+        task.cancel()
+    await asyncio.gather(*asking, return_exceptions=True)
+    assert house.idle()
+
+
+async def test_a_place_that_comes_as_its_waiter_goes_is_not_lost():
+    house = House("a", most=1)
+    a = house.engines[0]
+    a.gate.clear()
+    holding, waiting = [asyncio.create_task(house.say()) for _ in range(2)]
+    await settle()
+    holding.cancel()
+    while house.pool.stats().waiting:  # noqa: ASYNC110
+        await asyncio.sleep(0)
+    waiting.cancel()  # it was given the place, and has not run since
+    await settle()
+    assert house.idle()
+
+
+async def test_when_to_come_back_follows_how_long_places_are_held():
+    house = House("a", most=1, waiting=1, wait_ms=60_000)
+    a = house.engines[0]
+    a.gate.clear()
+    holding = asyncio.create_task(house.say())
+    await settle()
+    house.clock.advance_ms(20_000)
+    a.gate.set()
+    await holding
+    a.gate.clear()
+    asking = [asyncio.create_task(house.say()) for _ in range(2)]
+    await settle()
+    with pytest.raises(CapacityError) as refused:
+        await house.say()
+    assert refused.value.retry_after_s == 40
+    a.gate.set()
+    await asyncio.gather(*asking)
+
+
+async def test_who_waits_past_the_deadline_is_told():
+    house = House("a", most=1)
+    house.engines[0].gate.clear()
+    holding = asyncio.create_task(house.say())
+    await settle()
+    house.clock.advance_ms(1000)
+    with pytest.raises(EngineTimeout):
+        await house.say(deadline_ns=999 * NS_PER_MS)
+    house.engines[0].gate.set()
+    await holding
+    assert house.idle()
+    assert len(house.engines[0].asked) == 1
+
+
+async def test_who_waits_gets_a_backend_that_is_trusted_again():
+    house = House("a", "b", most=1)
+    first = await house.belonging_to("a")
+    await failing(house, house.engines[0], first)
+    house.engines[1].gate.clear()
+    holding = asyncio.create_task(house.say(first))
+    await settle()
+    waiting = asyncio.create_task(house.say(first))
+    await settle()
+    house.clock.advance_ms(1000)
+    await house.pool.probe("a")
+    assert await waiting == "a."
+    house.engines[1].gate.set()
+    assert await holding == "b."
+
+
+# -- embeddings, and the end -------------------------------------------------------------------------------------------
+
+
+async def test_embeddings_are_tried_elsewhere_too():
+    engines = [EmbeddingEngine("a"), EmbeddingEngine("b")]
+    pool = Pool([Backend(engine.name, engine) for engine in engines], FakeClock(), Limits())
+    engines[0].before = EngineError("died")
+    for _ in range(2):
+        assert await pool.embed(["one", (1, 2)], Call("id", 9)) == Embedded(((1.0,), (1.0,)), 7)
+    assert engines[1].asked == [Call("id", 9)] * 2
+    assert [backend.outstanding for backend in pool.stats().backends] == [0, 0]
+    engines[1].before = CallerError("too long")
+    with pytest.raises(CallerError):
+        await pool.embed(["one"], Call("id"))
+
+
+async def test_closing_closes_all_although_one_fails():
+    house = House("a", "b")
+
+    async def broken():
+        raise OSError("gone")
+
+    house.engines[0].close = broken
+    await house.pool.close()
+    assert house.engines[1].closed
