@@ -15,10 +15,10 @@ from collections.abc import AsyncGenerator
 from dataclasses import dataclass
 from pathlib import Path
 
-from antiphon.core.errors import AntiphonError, CapacityError, ContextLengthExceeded, EngineError
+from antiphon.core.errors import AntiphonError, CallerError, CapacityError, ContextLengthExceeded, EngineError
 from antiphon.core.events import Generated, TokenUsage
 from antiphon.core.ports import Call
-from antiphon.core.specs import GenerateSpec
+from antiphon.core.specs import GenerateSpec, Shape
 from antiphon.engines.openvino.messages import (
     HEADER,
     OUT_OF_MEMORY,
@@ -32,6 +32,7 @@ from antiphon.engines.openvino.messages import (
     Refused,
     Stepped,
     Unloadable,
+    Why,
     frame,
     report_decoder,
 )
@@ -46,6 +47,7 @@ _WORKER = "antiphon.engines.openvino.worker"
 log = logging.getLogger(__name__)
 
 Events = tuple[Generated | TokenUsage, ...]
+_Item = Begun | Refused | Chunk | AntiphonError
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,15 +69,15 @@ class Inbox:
     __slots__ = ("_items", "_waiter")
 
     def __init__(self) -> None:
-        self._items: list[Begun | Chunk | AntiphonError] = []
+        self._items: list[_Item] = []
         self._waiter: asyncio.Future[None] | None = None
 
-    def put(self, item: Begun | Chunk | AntiphonError) -> None:
+    def put(self, item: _Item) -> None:
         self._items.append(item)
         if self._waiter is not None and not self._waiter.done():
             self._waiter.set_result(None)
 
-    async def take(self) -> list[Begun | Chunk | AntiphonError]:
+    async def take(self) -> list[_Item]:
         """All there is, at least one."""
         if not self._items:
             self._waiter = asyncio.get_running_loop().create_future()
@@ -172,6 +174,8 @@ class OpenVinoGenerator:
                     elif isinstance(item, Begun):
                         usage = TokenUsage(item.input, 0, item.cached)
                         events.append(usage)
+                    elif isinstance(item, Refused):
+                        raise _refusal(item, spec, model)
                     else:
                         raise item
                 if not left:
@@ -217,7 +221,7 @@ class OpenVinoGenerator:
                     inboxes[begun.number].put(begun)
             for refused in report.refused:
                 if refused.number in inboxes:
-                    inboxes[refused.number].put(_refusal(refused))
+                    inboxes[refused.number].put(refused)
             for chunk in report.chunks:
                 if chunk.number in inboxes:
                     failed = chunk.end == OUT_OF_MEMORY
@@ -309,13 +313,19 @@ class OpenVinoGenerator:
         await self._reap()
 
 
-def _refusal(refused: Refused) -> AntiphonError:
-    if not refused.input:
-        return EngineError("The prompt is empty.")
-    return ContextLengthExceeded(
-        f"The prompt has {refused.input} tokens or more; with an answer, the model takes {refused.context_tokens}.",
-        param="messages",
-    )
+def _refusal(refused: Refused, spec: GenerateSpec, model: Model) -> AntiphonError:
+    prompt = "prompt" if isinstance(spec.prompt, str) else "messages"
+    match refused.why:
+        case Why.EMPTY:
+            return CallerError("There is no text to go on from.", param=prompt)
+        case Why.TOO_LONG:
+            return ContextLengthExceeded(
+                f"The prompt has {refused.input} tokens or more; with an answer, {model.context_tokens} fit.",
+                param=prompt,
+            )
+        case Why.GRAMMAR:
+            shaped = spec.format.shape is Shape.SCHEMA
+            return CallerError("The schema cannot be enforced.", param="response_format" if shaped else "tools")
 
 
 def _rss_bytes(pid: int) -> int:

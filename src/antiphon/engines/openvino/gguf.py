@@ -17,6 +17,12 @@ _MOST_KEYS = 10_000
 _LONGEST_KEY = 65_535
 
 
+def model_path(path: Path) -> Path:
+    """What the pipeline loads: a folder of OpenVINO files, or a GGUF file, which a folder may hold."""
+    found = sorted(path.glob("*.gguf")) if path.is_dir() else []
+    return found[0] if len(found) == 1 else path
+
+
 def context_tokens(path: Path) -> int:
     """Of a GGUF file or a folder of OpenVINO files. Raises `ValueError` for a file that is not GGUF."""
     if path.is_dir():
@@ -30,6 +36,8 @@ def context_tokens(path: Path) -> int:
         for _ in range(min(keys, _MOST_KEYS)):
             key = file.read(min(_number(file, 8), _LONGEST_KEY)).decode()
             kind = _number(file, 4)
+            if kind not in (_STRING, _ARRAY, *_SIZES):
+                raise ValueError(f"{path.name} is not a GGUF file of a version that is known")
             if key.endswith(".context_length") and kind in (_UINT32, _UINT64):
                 return _number(file, _SIZES[kind])
             _skip(file, kind)

@@ -5,6 +5,7 @@ Both sides are ours and of one version, so structures travel as arrays, without 
 
 import struct
 from dataclasses import dataclass
+from enum import StrEnum
 from typing import Any
 
 import msgspec
@@ -103,12 +104,20 @@ class Begun(msgspec.Struct, array_like=True, frozen=True):
     cached: int
 
 
+class Why(StrEnum):
+    """A request was not let in."""
+
+    EMPTY = "empty"
+    TOO_LONG = "too long"
+    GRAMMAR = "grammar"
+
+
 class Refused(msgspec.Struct, array_like=True, frozen=True):
-    """A request was not let in. `context_tokens` is set for one that is too long, and `input` is its length."""
+    """A request was not let in. `input` is how many tokens its prompt has, at least."""
 
     number: int
+    why: Why
     input: int = 0
-    context_tokens: int = 0
 
 
 class Chunk(msgspec.Struct, array_like=True, frozen=True):

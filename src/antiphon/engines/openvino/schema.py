@@ -1,16 +1,357 @@
-"""What the grammar can enforce of a JSON schema."""
+"""What the grammar can enforce of a JSON schema.
+
+The grammar's own compiler passes over keywords it does not know, and over some that stand beside others. So a schema is
+first brought into a form that it enforces wholly: what comes out of the grammar then keeps to the schema. The form may
+be narrower than the schema (an object with `properties` gets no others), never wider. What has no such form is refused
+where the schema is `strict`; elsewhere that part of it is left to the model.
+
+Everything is bounded, as compiling takes time that all requests wait for.
+"""
 
 import json
+import re
+from collections.abc import Callable, Mapping
+from math import prod
+from typing import Any
 
 from antiphon.core.errors import CallerError
 
+MAX_BYTES = 64 * 1024
+MAX_DEPTH = 32
+MAX_REPEATS = 1000  # of a character or an item that is counted
+_MAX_EXACT = 2**53
 
-def enforceable(schema: str, strict: bool, param: str) -> object:
-    """The schema for the grammar. Raises `CallerError` with `param` for one that is none."""
+_TYPES = ("object", "array", "string", "integer", "number", "boolean", "null")
+_FORMATS = {name: {"format": name} for name in ("date", "time", "date-time", "duration", "ipv4", "ipv6", "uuid")} | {
+    "email": {"pattern": r"^[A-Za-z0-9_+-]+(\.[A-Za-z0-9_+-]+)*@[A-Za-z0-9]+(-[A-Za-z0-9]+)*(\.[A-Za-z]+)+$"},
+    "hostname": {"pattern": r"^[A-Za-z0-9]+(-[A-Za-z0-9]+)*(\.[A-Za-z0-9]+(-[A-Za-z0-9]+)*)*$"},
+}
+
+# What an assertion says is enforced, or refused. Any other keyword is an annotation, and asserts nothing.
+_BY_TYPE: dict[str, tuple[str, ...]] = {
+    "object": ("properties", "required", "additionalProperties"),
+    "array": ("items", "prefixItems", "minItems", "maxItems"),
+    "string": ("pattern", "format", "minLength", "maxLength"),
+    "integer": ("minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum"),
+    "number": ("minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum"),
+}
+_WHOLE = ("$ref", "const", "enum", "anyOf", "oneOf", "allOf")  # one of them is all that a schema asserts
+_NEVER = (
+    *("not", "if", "then", "else", "$dynamicRef", "$recursiveRef"),
+    *("minProperties", "maxProperties", "patternProperties", "propertyNames", "unevaluatedProperties"),
+    *("dependencies", "dependentRequired", "dependentSchemas"),
+    *("contains", "minContains", "maxContains", "uniqueItems", "additionalItems", "unevaluatedItems"),
+    "multipleOf",
+)
+_ASSERTIONS = {"type", *_WHOLE, *_NEVER, *(keyword for keywords in _BY_TYPE.values() for keyword in keywords)}
+
+_DEFINITIONS = ("$defs", "definitions")
+_REFERENCE = re.compile(r"#(?:/(\$defs|definitions)/([\w.-]+))?")
+_PLAIN_NAME = re.compile(r'[^"\\\x00-\x1f\x7f]*')
+
+# A pattern whose text needs no escapes in JSON: no dot, no negated class, no space but ' '.
+_COUNT = r"\{(\d{1,4})(,\d{0,4})?\}"
+_LITERAL = r"[A-Za-z0-9 _:/@,;=#%&~!'<>-]|\\[dw.+*?()\[\]{}|^$/-]"
+_PATTERN = re.compile(
+    rf"\^?(?:{_LITERAL}|\[(?:[A-Za-z0-9 _.:/@,;+-]|\\[dw.-])+\]|\((?:\?:)?|\)|\||[*+?]|{_COUNT})*\$?", re.ASCII
+)
+_COUNTED = re.compile(_COUNT)
+
+
+class _Unenforceable(Exception):
+    """Has no form that the grammar enforces; says why."""
+
+
+def enforceable(schema: str, strict: bool, param: str) -> dict[str, Any]:
+    """The schema's form for the grammar. Raises `CallerError` with `param` for what is none, or is not enforceable."""
+    if len(schema.encode()) > MAX_BYTES:
+        raise CallerError(f"The schema is larger than {MAX_BYTES} bytes.", param=param)
     try:
         parsed = json.loads(schema)
-    except ValueError:
-        raise CallerError("The schema is not JSON.", param=param) from None
-    if not isinstance(parsed, dict):
-        raise CallerError("The schema is not an object.", param=param)
-    return parsed
+        if not isinstance(parsed, dict):
+            raise ValueError("it is not an object")
+        return _Root(parsed, strict).form()
+    except _Unenforceable as error:
+        raise CallerError(f"The schema cannot be enforced: {error}.", param=param) from None
+    except (ValueError, RecursionError) as error:
+        reason = "it is no JSON" if isinstance(error, json.JSONDecodeError | RecursionError) else str(error)
+        raise CallerError(f"The schema is not valid: {reason}.", param=param) from None
+
+
+class _Root:
+    """One schema, with its definitions. Its methods raise `ValueError` for what is no schema."""
+
+    def __init__(self, schema: dict[str, Any], strict: bool) -> None:
+        self._schema = schema
+        self._strict = strict
+        self._whole: Mapping[str, Callable[[dict[str, Any], int], Any]] = {
+            "$ref": self._reference,
+            "const": lambda node, depth: {"const": _exact(node["const"])},
+            "enum": self._enumeration,
+            "anyOf": lambda node, depth: {"anyOf": self._each(node["anyOf"], depth)},
+            "oneOf": self._one_of,
+            "allOf": self._all_of,
+        }
+
+    def form(self) -> dict[str, Any]:
+        form = self._node(self._schema, 0)
+        for keyword in _DEFINITIONS:
+            definitions = self._schema.get(keyword, {})
+            if not isinstance(definitions, dict):
+                raise ValueError(f"{keyword} is not an object")
+            if definitions:
+                form[keyword] = {name: self._node(definition, 1) for name, definition in definitions.items()}
+        return form or {"type": "object"}
+
+    def _node(self, node: Any, depth: int) -> dict[str, Any]:
+        if node is True:
+            return {}
+        if not isinstance(node, dict):
+            raise ValueError("a part of it is neither an object nor true")
+        if depth > MAX_DEPTH:
+            raise ValueError(f"it is deeper than {MAX_DEPTH}")
+        try:
+            return self._asserted(node, depth)
+        except _Unenforceable:
+            if self._strict:
+                raise
+            return {}
+
+    def _asserted(self, node: dict[str, Any], depth: int) -> dict[str, Any]:
+        asserted = [key for key in node if key in _ASSERTIONS and not (key in _NEVER and node[key] is False)]
+        never = [keyword for keyword in asserted if keyword in _NEVER]
+        if never:
+            raise _Unenforceable(f"{never[0]} is not supported")
+        whole = [keyword for keyword in asserted if keyword in _WHOLE]
+        if whole:
+            beside = [keyword for keyword in asserted if keyword not in (whole[0], "type")]
+            if beside or ("type" in asserted and whole[0] not in ("const", "enum")):
+                raise _Unenforceable(f"{(beside or ['type'])[0]} beside {whole[0]} is not supported")
+            form: dict[str, Any] = self._whole[whole[0]](node, depth)
+            return form
+        return self._typed(node, asserted, depth)
+
+    def _typed(self, node: dict[str, Any], asserted: list[str], depth: int) -> dict[str, Any]:
+        types = _types(node)
+        if not types:
+            if not asserted:
+                return {}
+            types = [name for name in ("object", "array") if set(asserted) <= set(_BY_TYPE[name])]
+            if not types:
+                raise _Unenforceable(f"{asserted[0]} without a type is not supported")
+        astray = [k for k in asserted if k != "type" and all(k not in _BY_TYPE.get(name, ()) for name in types)]
+        if astray:
+            raise _Unenforceable(f"{astray[0]} does not belong to its type")
+        forms = [self._of_type(name, node, depth) for name in types]
+        return forms[0] if len(forms) == 1 else {"anyOf": forms}
+
+    def _of_type(self, name: str, node: dict[str, Any], depth: int) -> dict[str, Any]:
+        form: dict[str, Any] = {"type": name}
+        match name:
+            case "object":
+                return form | self._object(node, depth)
+            case "array":
+                return form | self._array(node, depth)
+            case "string":
+                return form | _string(node)
+            case "integer" | "number":
+                return form | _number(name, node)
+        return form
+
+    # -- objects and arrays --------------------------------------------------------------------------------------------
+
+    def _object(self, node: dict[str, Any], depth: int) -> dict[str, Any]:
+        properties, required = node.get("properties", {}), node.get("required", [])
+        if not isinstance(properties, dict):
+            raise ValueError("properties is not an object")
+        if not isinstance(required, list) or not all(isinstance(name, str) for name in required):
+            raise ValueError("required is not a list of names")
+        if not all(_PLAIN_NAME.fullmatch(name) for name in properties):
+            raise _Unenforceable("a property's name has a quote, a backslash or a control character")
+        if not set(required) <= set(properties):
+            raise _Unenforceable("a property is required and not described")
+        if properties:  # no others: one with the name of these would be a second one
+            described = {key: self._node(value, depth + 1) for key, value in properties.items()}
+            return {"properties": described, "required": required, "additionalProperties": False}
+        others = node.get("additionalProperties", True)
+        if others is False:
+            return {"properties": {}, "additionalProperties": False}
+        return {} if others is True else {"additionalProperties": self._node(others, depth + 1)}
+
+    def _array(self, node: dict[str, Any], depth: int) -> dict[str, Any]:
+        form: dict[str, Any] = {key: _count(node[key], key) for key in ("minItems", "maxItems") if key in node}
+        if form.get("minItems", 0) > form.get("maxItems", MAX_REPEATS):
+            raise ValueError("minItems is greater than maxItems")
+        first = node.get("prefixItems", [])
+        if first:
+            form["prefixItems"] = self._each(first, depth)
+        items = node.get("items", True)
+        if isinstance(items, list):
+            raise _Unenforceable("a list of items is not supported; use prefixItems")
+        form["items"] = False if items is False else self._node(items, depth + 1)
+        if items is False and form.get("minItems", 0) > len(first):
+            raise ValueError("minItems is greater than the number of items there can be")
+        if form.get("maxItems", len(first)) < len(first):
+            raise _Unenforceable("maxItems is less than the number of prefixItems")
+        return form
+
+    def _each(self, nodes: Any, depth: int) -> list[dict[str, Any]]:
+        if not isinstance(nodes, list) or not nodes:
+            raise ValueError("a list of schemas is none, or empty")
+        return [self._node(node, depth + 1) for node in nodes]
+
+    # -- what is all that a schema asserts -----------------------------------------------------------------------------
+
+    def _reference(self, node: dict[str, Any], depth: int) -> dict[str, Any]:
+        self._follow(node, set())
+        return {"$ref": node["$ref"]}
+
+    def _target(self, reference: Any) -> Any:
+        found = _REFERENCE.fullmatch(reference) if isinstance(reference, str) else None
+        if found is None:
+            raise _Unenforceable("a $ref does not lead to one of its own definitions")
+        keyword, name = found.groups()
+        if keyword is None:
+            return self._schema
+        definitions = self._schema.get(keyword)
+        if not isinstance(definitions, dict) or name not in definitions:
+            raise ValueError("a $ref leads nowhere")
+        return definitions[name]
+
+    def _follow(self, node: Any, seen: set[str]) -> None:
+        """A definition that is nothing but itself has no form. Raises `ValueError`."""
+        if not isinstance(node, dict):
+            return
+        if "$ref" in node:
+            target = self._target(node["$ref"])
+            if node["$ref"] in seen:
+                raise ValueError("a $ref leads to itself")
+            self._follow(target, seen | {node["$ref"]})
+        for keyword in ("anyOf", "oneOf", "allOf"):
+            branches = node.get(keyword, [])
+            for branch in branches if isinstance(branches, list) else []:
+                self._follow(branch, seen)
+
+    def _enumeration(self, node: dict[str, Any], depth: int) -> dict[str, Any]:
+        values, types = node["enum"], _types(node)
+        if not isinstance(values, list) or not values:
+            raise ValueError("enum is not a list of values")
+        fitting = [_exact(value) for value in values if not types or any(_is(value, name) for name in types)]
+        if not fitting:
+            raise ValueError("no value of enum is of its type")
+        return {"enum": fitting}
+
+    def _one_of(self, node: dict[str, Any], depth: int) -> dict[str, Any]:
+        """As `anyOf`, where no value can be of two."""
+        forms = self._each(node["oneOf"], depth)
+        kinds = [self._kind(form) for form in node["oneOf"]]
+        if None in kinds or len(set(kinds)) < len(kinds):
+            raise _Unenforceable("oneOf is not supported where a value might be of two; use anyOf")
+        return {"anyOf": forms}
+
+    def _kind(self, node: Any) -> object:
+        """Something that no value of another kind has: a type, or what the first constant property is."""
+        hops = 0
+        while isinstance(node, dict) and "$ref" in node and hops < MAX_DEPTH:
+            node, hops = self._target(node["$ref"]), hops + 1
+        if not isinstance(node, dict) or not isinstance(node.get("type"), str):
+            return None
+        if node["type"] != "object":
+            return "number" if node["type"] == "integer" else node["type"]
+        for name in node.get("required", []):
+            value = node.get("properties", {}).get(name, {})
+            if isinstance(value, dict) and "const" in value:
+                return (name, json.dumps(value["const"]))
+        return None
+
+    def _all_of(self, node: dict[str, Any], depth: int) -> dict[str, Any]:
+        if isinstance(node["allOf"], list) and len(node["allOf"]) == 1:
+            return self._node(node["allOf"][0], depth + 1)
+        raise _Unenforceable("allOf of several is not supported")
+
+
+# -- leaves ------------------------------------------------------------------------------------------------------------
+
+
+def _types(node: dict[str, Any]) -> list[str]:
+    types = node.get("type", [])
+    types = [types] if isinstance(types, str) else types
+    if not isinstance(types, list) or not all(name in _TYPES for name in types):
+        raise ValueError(f"a type is none of {', '.join(_TYPES)}")
+    return types
+
+
+def _is(value: Any, name: str) -> bool:
+    match value:
+        case bool():
+            return name == "boolean"
+        case int():
+            return name in ("integer", "number")
+        case float():
+            return name == "number" or (name == "integer" and value.is_integer())
+        case str():
+            return name == "string"
+        case None:
+            return name == "null"
+    return name == ("object" if isinstance(value, dict) else "array")
+
+
+def _exact(value: Any) -> Any:
+    """A constant, if it is written the same way by everyone."""
+    if isinstance(value, int | float) and abs(value) > _MAX_EXACT:
+        raise _Unenforceable("a constant is a number too large to be exact")
+    for part in value.values() if isinstance(value, dict) else value if isinstance(value, list) else ():
+        _exact(part)
+    return value
+
+
+def _count(value: Any, keyword: str) -> int:
+    if not isinstance(value, int) or isinstance(value, bool) or value < 0:
+        raise ValueError(f"{keyword} is not a count")
+    if value > MAX_REPEATS:
+        raise _Unenforceable(f"{keyword} is over {MAX_REPEATS}")
+    return value
+
+
+def _string(node: dict[str, Any]) -> dict[str, Any]:
+    lengths = {key: _count(node[key], key) for key in ("minLength", "maxLength") if key in node}
+    if sum((bool(lengths), "pattern" in node, "format" in node)) > 1:
+        raise _Unenforceable("only one of pattern, format and a length is supported")
+    if lengths:
+        least, most = lengths.get("minLength", 0), lengths.get("maxLength")
+        if most is not None and least > most:
+            raise ValueError("minLength is greater than maxLength")
+        counts = f"{least}," if most is None else f"{least},{most}"
+        return {"pattern": rf'^[^"\\\x00-\x1f\x7f]{{{counts}}}$'}  # its own way lets control characters through
+    if "pattern" in node:
+        return {"pattern": _pattern(node["pattern"])}
+    if "format" in node:
+        if node["format"] not in _FORMATS:
+            raise _Unenforceable(f"no format but {', '.join(_FORMATS)} is supported")
+        return _FORMATS[node["format"]]
+    return {}
+
+
+def _pattern(pattern: Any) -> str:
+    if not isinstance(pattern, str):
+        raise ValueError("pattern is not a text")
+    try:
+        re.compile(pattern)
+    except re.error:
+        raise ValueError("pattern is no regular expression") from None
+    if not _PATTERN.fullmatch(pattern):
+        raise _Unenforceable("pattern has something besides plain characters, classes of them, groups and counts")
+    counts = [max(int(least), int(more[1:] or 0) if more else 0) for least, more in _COUNTED.findall(pattern)]
+    if prod(max(count, 1) for count in counts) > MAX_REPEATS:
+        raise _Unenforceable(f"the counts of pattern come to over {MAX_REPEATS}")
+    return pattern
+
+
+def _number(name: str, node: dict[str, Any]) -> dict[str, Any]:
+    form = {key: node[key] for key in _BY_TYPE["number"] if key in node}
+    for key, value in form.items():
+        if not isinstance(value, int | float) or isinstance(value, bool):
+            raise ValueError(f"{key} is not a number")
+        if abs(value) > _MAX_EXACT or (name == "integer" and value != int(value)):
+            raise _Unenforceable(f"{key} is not supported for such a number")
+    return form

@@ -20,7 +20,8 @@ from typing import Any
 
 import openvino_genai as genai
 
-from antiphon.engines.openvino.gguf import context_tokens
+from antiphon.engines.openvino.gguf import context_tokens, model_path
+from antiphon.engines.openvino.grammars import Grammars
 from antiphon.engines.openvino.messages import (
     HEADER,
     LENGTH,
@@ -39,6 +40,7 @@ from antiphon.engines.openvino.messages import (
     Report,
     Stepped,
     Unloadable,
+    Why,
     command_decoder,
     frame,
 )
@@ -87,7 +89,7 @@ class Pipeline:
 
     def __init__(self, load: Load) -> None:
         self._settings = settings = load.settings
-        path = Path(load.path)
+        path = model_path(Path(load.path))
         self._pipeline = genai.ContinuousBatchingPipeline(path, _scheduling(settings), "CPU", _properties(settings))
         self._tokenizer = self._pipeline.get_tokenizer()
         defaults = self._pipeline.get_config()
@@ -104,6 +106,7 @@ class Pipeline:
             defaults.temperature if defaults.do_sample else None,
             defaults.top_p if defaults.do_sample else None,
         )
+        self._grammars = Grammars(self._tokenizer, len(self.model.vocabulary))
 
     def _warm_up(self) -> int:
         """The first step allocates and compiles. Returns how many tokens the cache holds."""
@@ -129,14 +132,21 @@ class Pipeline:
     def generate(self, request: Generate) -> None:
         tokens = self._tokens(request)
         count = tokens.get_size()
-        room = self.model.context_tokens - count
-        if room < 1 or not count:
-            self._refused.append(Refused(request.number, count, self.model.context_tokens))
+        why = self._objection(request, count)
+        if why:
+            self._refused.append(Refused(request.number, why, count))
             return
         self._begun.append(Begun(request.number, count, self._prefixes.remember(tokens.data[0].tolist())))
         self._add(request, 0, tokens)
         if len(request.seeds) > 1:
             self._followers[request.number] = (request, tokens)
+
+    def _objection(self, request: Generate, count: int) -> Why | None:
+        if not count:
+            return Why.EMPTY
+        if count >= self.model.context_tokens:
+            return Why.TOO_LONG
+        return Why.GRAMMAR if request.grammar and not self._grammars.compiles(request.grammar) else None
 
     def _tokens(self, request: Generate) -> Any:
         """The prompt's, a tensor. A template writes the tokens that begin a text itself."""
