@@ -1,15 +1,19 @@
 """What operators see: the objectives' indicators, the scheduler, the ledger, as Prometheus metrics. Never content."""
 
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector
 
 from antiphon.core.ports import Clock
 from antiphon.metering.entry import Entry
+from antiphon.scheduler.breaker import State
 from antiphon.scheduler.policy import Kind
 from antiphon.scheduler.runner import BatchReport, Load
+from antiphon.session.pool import PoolStats
 from antiphon.slo.measure import Measured, MeasuredTokens
 from antiphon.slo.objectives import Objectives
 
@@ -25,6 +29,40 @@ def _waiting(load: Callable[[], Load], kind: Kind) -> int:
     return load().waiting[kind]
 
 
+class Pools(Collector):
+    """What each model's backends and its queue are at, asked when metrics are read."""
+
+    def __init__(self) -> None:
+        self.watched: dict[str, Callable[[], PoolStats]] = {}
+
+    def collect(self) -> Iterator[Metric]:
+        backend = ["model", "backend"]
+        outstanding = GaugeMetricFamily("antiphon_backend_outstanding", "Requests at a backend", labels=backend)
+        state = GaugeMetricFamily("antiphon_backend_state", "1 for the state it is in", labels=[*backend, "state"])
+        chosen = CounterMetricFamily("antiphon_backend_requests", "Requests sent to a backend", labels=backend)
+        sticky = CounterMetricFamily(
+            "antiphon_backend_sticky", "Requests that went where their prefix belongs", labels=backend
+        )
+        failed = CounterMetricFamily("antiphon_backend_failures", "Requests a backend failed", labels=backend)
+        waiting = GaugeMetricFamily("antiphon_queue_length", "Requests that wait for a backend", labels=["model"])
+        shed = CounterMetricFamily("antiphon_queue_shed", "Requests refused for want of one", labels=["model"])
+        retried = CounterMetricFamily("antiphon_retries", "Requests tried at another backend", labels=["model"])
+        for model, stats in self.watched.items():
+            now = stats()
+            waiting.add_metric([model], now.waiting)
+            shed.add_metric([model], now.shed)
+            retried.add_metric([model], now.retried)
+            for one in now.backends:
+                labels = [model, one.name]
+                outstanding.add_metric(labels, one.outstanding)
+                chosen.add_metric(labels, one.chosen)
+                sticky.add_metric(labels, one.sticky)
+                failed.add_metric(labels, one.failed)
+                for each in State:
+                    state.add_metric([*labels, each.value], one.state is each)
+        yield from (outstanding, state, chosen, sticky, failed, waiting, shed, retried)
+
+
 class Observer:
     """One per server. `load` is asked when metrics are read."""
 
@@ -32,6 +70,8 @@ class Observer:
         self.registry = CollectorRegistry()
         self._objectives = objectives
         self._clock = clock
+        self._pools = Pools()
+        self.registry.register(self._pools)
         self._recent: deque[tuple[int, bool]] = deque(maxlen=RECENT)
         registry = self.registry
         self._ttfb = Histogram(
@@ -175,6 +215,10 @@ class Observer:
     def token_drift(self, tokens: int) -> None:
         """By how many output tokens the engine's count and ours differ, for one generation."""
         self._drift.inc(abs(tokens))
+
+    def watch_pool(self, name: str, stats: Callable[[], PoolStats]) -> None:
+        """The pool that serves the model `name`."""
+        self._pools.watched[name] = stats
 
     def render(self) -> bytes:
         return generate_latest(self.registry)
