@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from antiphon.models import Store
+from antiphon.models import CATALOG, Store
 
 _TESTS = Path(__file__).parent
 
@@ -13,7 +13,7 @@ _TESTS = Path(__file__).parent
 def models() -> Store:
     """A store with every model of the catalog, whatever ANTIPHON_DATA_DIR says."""
     store = Store(_TESTS.parent / ".cache" / "test-models")
-    store.pull(["moonshine-tiny-en", "silero-vad", "speech-samples"])
+    store.pull(list(CATALOG))
     return store
 
 
