@@ -110,8 +110,8 @@ def wrk(system: System, seconds: float) -> float:
         body = msgspec.json.encode({"model": system.model, "messages": PROMPT[0]}).decode()
         script.write(WRK.format(body=body, key=KEY))
         script.flush()
-        command = ["wrk", "-t1", f"-c{CALLERS}", f"-d{max(1, round(seconds))}s", "-s", script.name]
-        command.append(f"{system.url}/v1/chat/completions")
+        command = ["wrk", "-t1", f"-c{CALLERS}", f"-d{max(1, round(seconds))}s", "--timeout", "60s"]
+        command += ["-s", script.name, f"{system.url}/v1/chat/completions"]
         said = subprocess.run(command, check=True, capture_output=True, text=True).stdout
     rate = re.search(r"Requests/sec:\s+([0-9.]+)", said)
     if rate is None or "Non-2xx" in said or "Socket errors" in said:
