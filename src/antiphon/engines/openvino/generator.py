@@ -246,25 +246,10 @@ class OpenVinoGenerator:
 
     async def _load(self) -> None:
         loop = asyncio.get_running_loop()
-        ours, theirs = socket.socketpair()
-        with theirs:
-            try:
-                self._process = await asyncio.create_subprocess_exec(
-                    sys.executable,
-                    "-m",
-                    _WORKER,
-                    str(theirs.fileno()),
-                    stdin=asyncio.subprocess.DEVNULL,
-                    stdout=asyncio.subprocess.DEVNULL,
-                    stderr=asyncio.subprocess.DEVNULL,
-                    pass_fds=(theirs.fileno(),),
-                )
-            except OSError as error:
-                ours.close()
-                raise EngineError("The model's process cannot be started.") from error
+        sock = await self._spawn()
         self._gone.clear()
         self._loaded = loop.create_future()
-        transport, _ = await loop.create_connection(lambda: _Link(self), sock=ours)
+        transport, _ = await loop.create_connection(lambda: _Link(self), sock=sock)
         transport.write(frame(Load(str(self._path), self._settings)))
         try:
             self._model = await self._loaded
@@ -273,6 +258,22 @@ class OpenVinoGenerator:
             await self._reap()
             raise
         self._transport = transport
+
+    async def _spawn(self) -> socket.socket:
+        """Starts the process. Returns our end of its socket."""
+        ours, theirs = socket.socketpair()
+        ours.setblocking(False)
+        nothing = asyncio.subprocess.DEVNULL  # nor may a word of a prompt get into a log by way of the vendor's library
+        with theirs:
+            command = (sys.executable, "-m", _WORKER, str(theirs.fileno()))
+            try:
+                self._process = await asyncio.create_subprocess_exec(
+                    *command, stdin=nothing, stdout=nothing, stderr=nothing, pass_fds=(theirs.fileno(),)
+                )
+            except OSError as error:
+                ours.close()
+                raise EngineError("The model's process cannot be started.") from error
+        return ours
 
     async def _keep(self) -> None:
         """Starts the process again whenever it has died."""

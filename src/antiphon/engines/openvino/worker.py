@@ -3,17 +3,12 @@
 Choices of one request are told apart only by their seeds. The first is let in alone; the others follow when its prompt
 has been computed, so that they find it in the prefix cache.
 
-The pipeline does not say what it found there. The same rule is followed here instead: blocks of `BLOCK_TOKENS` tokens,
-each known by all tokens up to its end, the least recently used one forgotten first. It is exact as long as nothing was
-forgotten, and what it calls cached is never more than whole blocks of a prompt that was computed before.
-
 No text of a caller leaves through an exception or a log: a step that fails ends the process.
 """
 
 import select
 import socket
 import sys
-from collections import OrderedDict
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -44,42 +39,21 @@ from antiphon.engines.openvino.messages import (
     command_decoder,
     frame,
 )
+from antiphon.engines.openvino.prefixes import BLOCK_TOKENS, Prefixes
 from antiphon.engines.openvino.vocabulary import vocabulary
 
-BLOCK_TOKENS = 32  # of the paged attention on a CPU
-
 _ENDS = {"STOP": STOP, "LENGTH": LENGTH}
-
-
-class Prefixes:
-    """A model of the prefix cache: which blocks it holds. `capacity` is in blocks."""
-
-    def __init__(self, capacity: int) -> None:
-        self._capacity = capacity
-        self._known: OrderedDict[int, None] = OrderedDict()
-
-    def remember(self, tokens: list[int]) -> int:
-        """How many of a prompt's tokens are cached now; all of its whole blocks will be."""
-        cached, previous, unbroken = 0, 0, True
-        for end in range(BLOCK_TOKENS, len(tokens) + 1, BLOCK_TOKENS):
-            previous = hash((previous, *tokens[end - BLOCK_TOKENS : end]))
-            unbroken = unbroken and previous in self._known
-            cached += BLOCK_TOKENS if unbroken else 0
-            self._known[previous] = None
-            self._known.move_to_end(previous)
-        while len(self._known) > self._capacity:
-            self._known.popitem(last=False)
-        return min(cached, len(tokens) - 1)
 
 
 class Running:
     """One choice inside the pipeline."""
 
-    __slots__ = ("choice", "handle", "request", "scored")
+    __slots__ = ("choice", "handle", "request", "scored", "tokens")
 
-    def __init__(self, request: Generate, choice: int, handle: Any) -> None:
+    def __init__(self, request: Generate, choice: int, tokens: list[int], handle: Any) -> None:
         self.request = request
         self.choice = choice
+        self.tokens = tokens
         self.handle = handle
         self.scored = "logprobs" in request.sampling
 
@@ -136,7 +110,7 @@ class Pipeline:
         if why:
             self._refused.append(Refused(request.number, why, count))
             return
-        self._begun.append(Begun(request.number, count, self._prefixes.remember(tokens.data[0].tolist())))
+        self._begun.append(Begun(request.number, count, self._prefixes.cached(tokens.data[0].tolist())))
         self._add(request, 0, tokens)
         if len(request.seeds) > 1:
             self._followers[request.number] = (request, tokens)
@@ -166,7 +140,7 @@ class Pipeline:
         self._guess(config)
         handle = self._pipeline.add_request(self._next_id, tokens, config)
         self._next_id += 1
-        self._running.append(Running(request, choice, handle))
+        self._running.append(Running(request, choice, tokens.data[0].tolist(), handle))
 
     def _guess(self, config: genai.GenerationConfig) -> None:
         if self._settings.prompt_lookup_tokens:
@@ -180,6 +154,7 @@ class Pipeline:
         for running in self._running:
             if running.request.number == command.number and command.choice in (None, running.choice):
                 running.handle.cancel()
+                self._prefixes.remember(running.tokens[:-1])
             else:
                 left.append(running)
         self._running = left
@@ -205,6 +180,7 @@ class Pipeline:
             handle, request = running.handle, running.request
             if handle.can_read():
                 (output,) = handle.read().values()
+                running.tokens += output.generated_ids
                 end = _ENDS.get(output.finish_reason.name, "")
                 logprobs = output.generated_log_probs if running.scored else None
                 yield Chunk(request.number, running.choice, output.generated_ids, logprobs, end)
@@ -216,6 +192,7 @@ class Pipeline:
             else:
                 continue
             if end:
+                self._prefixes.remember(running.tokens[:-1])  # the last one was not computed: nothing followed it
                 running.handle = None
                 ended = True
         if ended:

@@ -1,0 +1,156 @@
+"""What is enforced of a JSON schema, and what is refused."""
+
+import json
+from typing import Any
+
+import pytest
+
+from antiphon.core.errors import CallerError
+from antiphon.engines.openvino.schema import MAX_BYTES, enforceable
+
+
+def form(schema: Any, strict: bool = True) -> dict[str, Any]:
+    return enforceable(json.dumps(schema), strict, "response_format")
+
+
+def refusal(schema: Any, strict: bool = True) -> str:
+    with pytest.raises(CallerError) as refused:
+        form(schema, strict)
+    assert refused.value.param == "response_format"
+    return refused.value.message
+
+
+def test_annotations_assert_nothing() -> None:
+    schema = {"title": "T", "description": "d", "default": 1, "x-own": 2, "type": "integer", "$schema": "s"}
+    assert form(schema) == {"type": "integer"}
+
+
+def test_an_object_with_properties_has_no_others() -> None:
+    schema = {"type": "object", "properties": {"a": {"type": "string"}}, "additionalProperties": True}
+    assert form(schema)["additionalProperties"] is False
+
+
+def test_an_object_of_anything() -> None:
+    assert form({"type": "object"}) == {"type": "object"}
+    assert form({"type": "object", "additionalProperties": {"type": "null"}})["additionalProperties"] == {
+        "type": "null"
+    }
+    assert form({"type": "object", "additionalProperties": False}) == {
+        "type": "object",
+        "properties": {},
+        "additionalProperties": False,
+    }
+
+
+def test_a_schema_that_asserts_nothing_is_an_object() -> None:
+    assert form({}) == {"type": "object"}
+
+
+def test_types_may_be_several() -> None:
+    assert form({"type": ["string", "null"], "minLength": 1})["anyOf"][1] == {"type": "null"}
+
+
+def test_what_needs_no_type_is_of_the_type_it_describes() -> None:
+    assert form({"properties": {"a": {}}, "required": ["a"]})["type"] == "object"
+    assert form({"items": {"type": "null"}})["type"] == "array"
+
+
+def test_references_lead_to_definitions() -> None:
+    schema = {
+        "$ref": "#/$defs/Node",
+        "$defs": {"Node": {"type": "object", "properties": {"next": {"$ref": "#/$defs/Node"}}}},
+    }
+    assert form(schema)["$defs"]["Node"]["properties"] == {"next": {"$ref": "#/$defs/Node"}}
+
+
+def test_a_union_told_apart_by_a_constant_is_one_of() -> None:
+    def kind(name: str) -> dict[str, Any]:
+        return {"type": "object", "properties": {"kind": {"const": name}}, "required": ["kind"]}
+
+    schema = {"oneOf": [kind("a"), {"$ref": "#/$defs/B"}], "$defs": {"B": kind("b")}}
+    assert len(form(schema)["anyOf"]) == 2
+    assert "oneOf" in refusal({"oneOf": [kind("a"), kind("a")]})
+    assert "oneOf" in refusal({"oneOf": [{"type": "integer"}, {"type": "number"}]})
+
+
+def test_only_values_of_the_type_are_chosen_from() -> None:
+    assert form({"type": "string", "enum": ["a", 1, None]}) == {"enum": ["a"]}
+    assert "enum" in refusal({"type": "string", "enum": [1]})
+    assert form({"enum": [True, 1.5]}) == {"enum": [True, 1.5]}
+
+
+@pytest.mark.parametrize(
+    ("schema", "word"),
+    [
+        ({"not": {"type": "string"}}, "not"),
+        ({"type": "array", "uniqueItems": True}, "uniqueItems"),
+        ({"type": "number", "multipleOf": 3}, "multipleOf"),
+        ({"type": "object", "minProperties": 1}, "minProperties"),
+        ({"type": "object", "patternProperties": {"a": {}}}, "patternProperties"),
+        ({"type": "object", "required": ["a"]}, "required"),
+        ({"type": "object", "properties": {'a"': {}}}, "name"),
+        ({"type": "string", "format": "made-up"}, "format"),
+        ({"type": "string", "pattern": "a.b"}, "pattern"),
+        ({"type": "string", "pattern": '[^a]"'}, "pattern"),
+        ({"type": "string", "pattern": "(a{99}){99}"}, "counts"),
+        ({"type": "string", "pattern": "a", "maxLength": 3}, "only one"),
+        ({"type": "string", "maxLength": 100_000}, "maxLength"),
+        ({"type": "integer", "minimum": 0.5}, "minimum"),
+        ({"type": "integer", "pattern": "a"}, "pattern"),
+        ({"minimum": 3}, "without a type"),
+        ({"anyOf": [{"type": "string"}], "minLength": 3}, "beside"),
+        ({"allOf": [{"type": "string"}, {"minLength": 3}]}, "allOf"),
+        ({"$ref": "other.json"}, "$ref"),
+        ({"const": 2**60}, "constant"),
+        ({"type": "array", "items": [{}]}, "items"),
+    ],
+)
+def test_what_cannot_be_enforced_is_refused_where_it_must_be(schema: Any, word: str) -> None:
+    assert word in refusal({"type": "object", "properties": {"x": schema}, "$defs": {}})
+    loose = form({"type": "object", "properties": {"x": schema}}, strict=False)
+    assert loose["properties"] == {"x": {}}
+
+
+@pytest.mark.parametrize(
+    "schema",
+    [
+        {"type": "nonsense"},
+        {"type": "object", "properties": []},
+        {"type": "object", "required": "a"},
+        {"type": "array", "minItems": 5, "maxItems": 2},
+        {"type": "array", "items": False, "minItems": 1},
+        {"type": "array", "minItems": -1},
+        {"type": "string", "minLength": 5, "maxLength": 2},
+        {"type": "string", "pattern": "("},
+        {"type": "integer", "minimum": "a"},
+        {"enum": []},
+        {"anyOf": []},
+        {"$ref": "#/$defs/nowhere"},
+        {"$ref": "#"},
+        {"anyOf": [{"$ref": "#"}, {"type": "string"}]},
+        {"$ref": "#/$defs/a", "$defs": {"a": {"$ref": "#/$defs/b"}, "b": {"allOf": [{"$ref": "#/$defs/a"}]}}},
+        {"$defs": 3},
+        {"properties": {"a": 3}},
+        [],
+        "text",
+        3,
+    ],
+)
+@pytest.mark.parametrize("strict", [True, False])
+def test_what_is_no_schema_is_refused(schema: Any, strict: bool) -> None:
+    assert refusal(schema, strict).startswith("The schema is not valid")
+
+
+def test_schemas_are_bounded() -> None:
+    assert "bytes" in refusal({"description": "x" * MAX_BYTES})
+    deep: dict[str, Any] = {"type": "string"}
+    for _ in range(50):
+        deep = {"type": "array", "items": deep}
+    assert "deeper" in refusal(deep)
+    with pytest.raises(CallerError):
+        enforceable("[" * 30_000, True, "response_format")
+
+
+def test_a_length_keeps_control_characters_out() -> None:
+    pattern = form({"type": "string", "minLength": 1, "maxLength": 3})["pattern"]
+    assert pattern == r'^[^"\\\x00-\x1f\x7f]{1,3}$'
