@@ -3,6 +3,7 @@
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
+from typing import Protocol
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
@@ -29,13 +30,53 @@ def _waiting(load: Callable[[], Load], kind: Kind) -> int:
     return load().waiting[kind]
 
 
-class Pools(Collector):
-    """What each model's backends and its queue are at, asked when metrics are read."""
+class EngineStats(Protocol):
+    """What an embedded language model takes; `cache_used_bytes` is what running requests hold."""
+
+    @property
+    def running(self) -> int: ...
+
+    @property
+    def rss_bytes(self) -> int: ...
+
+    @property
+    def cache_bytes(self) -> int: ...
+
+    @property
+    def cache_used_bytes(self) -> int: ...
+
+    @property
+    def restarts(self) -> int: ...
+
+
+class Backends(Collector):
+    """What each model's backends, its queue and the embedded engines are at, asked when metrics are read."""
 
     def __init__(self) -> None:
-        self.watched: dict[str, Callable[[], PoolStats]] = {}
+        self.pools: dict[str, Callable[[], PoolStats]] = {}
+        self.engines: dict[str, Callable[[], EngineStats]] = {}
 
     def collect(self) -> Iterator[Metric]:
+        yield from self._pools()
+        yield from self._engines()
+
+    def _engines(self) -> Iterator[Metric]:
+        engine = ["engine"]
+        running = GaugeMetricFamily("antiphon_engine_running", "Requests inside an embedded engine", labels=engine)
+        memory = GaugeMetricFamily("antiphon_engine_resident_bytes", "Memory of its process", labels=engine)
+        cache = GaugeMetricFamily("antiphon_engine_cache_bytes", "Bound of its cache", labels=engine)
+        used = GaugeMetricFamily("antiphon_engine_cache_used_bytes", "What running requests hold of it", labels=engine)
+        restarts = CounterMetricFamily("antiphon_engine_restarts", "Times its process was started anew", labels=engine)
+        for name, stats in self.engines.items():
+            now = stats()
+            running.add_metric([name], now.running)
+            memory.add_metric([name], now.rss_bytes)
+            cache.add_metric([name], now.cache_bytes)
+            used.add_metric([name], now.cache_used_bytes)
+            restarts.add_metric([name], now.restarts)
+        yield from (running, memory, cache, used, restarts)
+
+    def _pools(self) -> Iterator[Metric]:
         backend = ["model", "backend"]
         outstanding = GaugeMetricFamily("antiphon_backend_outstanding", "Requests at a backend", labels=backend)
         state = GaugeMetricFamily("antiphon_backend_state", "1 for the state it is in", labels=[*backend, "state"])
@@ -47,7 +88,7 @@ class Pools(Collector):
         waiting = GaugeMetricFamily("antiphon_queue_length", "Requests that wait for a backend", labels=["model"])
         shed = CounterMetricFamily("antiphon_queue_shed", "Requests refused for want of one", labels=["model"])
         retried = CounterMetricFamily("antiphon_retries", "Requests tried at another backend", labels=["model"])
-        for model, stats in self.watched.items():
+        for model, stats in self.pools.items():
             now = stats()
             waiting.add_metric([model], now.waiting)
             shed.add_metric([model], now.shed)
@@ -70,8 +111,8 @@ class Observer:
         self.registry = CollectorRegistry()
         self._objectives = objectives
         self._clock = clock
-        self._pools = Pools()
-        self.registry.register(self._pools)
+        self._backends = Backends()
+        self.registry.register(self._backends)
         self._recent: deque[tuple[int, bool]] = deque(maxlen=RECENT)
         registry = self.registry
         self._ttfb = Histogram(
@@ -218,7 +259,11 @@ class Observer:
 
     def watch_pool(self, name: str, stats: Callable[[], PoolStats]) -> None:
         """The pool that serves the model `name`."""
-        self._pools.watched[name] = stats
+        self._backends.pools[name] = stats
+
+    def watch_engine(self, name: str, stats: Callable[[], EngineStats]) -> None:
+        """An embedded language model."""
+        self._backends.engines[name] = stats
 
     def render(self) -> bytes:
         return generate_latest(self.registry)

@@ -1,4 +1,6 @@
-"""What operators see of pools."""
+"""What operators see of pools and of embedded engines."""
+
+from dataclasses import dataclass
 
 from antiphon.scheduler.breaker import State
 from antiphon.session.observe import Observer
@@ -25,3 +27,20 @@ def test_pools_are_asked_when_metrics_are_read():
     assert states == {State.CLOSED: 0, State.OPEN: 0, State.HALF_OPEN: 1}
     assert (value("antiphon_queue_length"), value("antiphon_queue_shed_total")) == (7, 9)
     assert value("antiphon_retries_total") == 11
+
+
+@dataclass(frozen=True)
+class Engine:
+    running: int = 3
+    rss_bytes: int = 500
+    cache_bytes: int = 100
+    cache_used_bytes: int = 40
+    restarts: int = 2
+
+
+def test_engines_are_asked_too():
+    observer = Observer(Objectives(), lambda: None, FakeClock())
+    observer.watch_engine("e", Engine)
+    names = ("running", "resident_bytes", "cache_bytes", "cache_used_bytes", "restarts_total")
+    values = [observer.registry.get_sample_value(f"antiphon_engine_{name}", {"engine": "e"}) for name in names]
+    assert values == [3, 500, 100, 40, 2]
