@@ -95,7 +95,7 @@ async def assemble(config: Config) -> AsyncIterator[House]:
         observer = Observer(objectives, runner.load, clock)
         stack.push_async_callback(runner.stop)
         await runner.start()
-        languages = await backends.build(config, clock, stack, lambda name, stats: None)
+        languages = await backends.build(config, clock, observer, stack)
         # The key is made when nothing else can fail: it is shown once.
         control = Control(directory / "control.db")
         first_key = control.prepare(config.api_key, clock.unix_ms())

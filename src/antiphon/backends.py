@@ -2,7 +2,6 @@
 
 import asyncio
 import os
-from collections.abc import Callable
 from contextlib import AsyncExitStack
 from dataclasses import fields
 from datetime import UTC, date, datetime, time
@@ -18,7 +17,8 @@ from antiphon.engines.openvino import OpenVinoGenerator, OpenVinoSettings
 from antiphon.models import CATALOG, Store
 from antiphon.scheduler.queue import Limits
 from antiphon.session.language import Languages, Served
-from antiphon.session.pool import Backend, Pool, PoolStats
+from antiphon.session.observe import Observer
+from antiphon.session.pool import Backend, Pool
 
 
 def catalogued(config: Config) -> tuple[str, ...]:
@@ -27,15 +27,15 @@ def catalogued(config: Config) -> tuple[str, ...]:
     return tuple(name for name in named if name in CATALOG)
 
 
-async def build(
-    config: Config, clock: Clock, stack: AsyncExitStack, watch: Callable[[str, Callable[[], PoolStats]], None]
-) -> Languages:
-    """Every version with its pool, open until `stack` unwinds; `watch` is told of each pool. Raises `Invalid`."""
+async def build(config: Config, clock: Clock, observer: Observer, stack: AsyncExitStack) -> Languages:
+    """Every version with its pool, open until `stack` unwinds. Raises `Invalid`."""
     store = Store(config.directory / "models", offline=True)
     engines: dict[str, Generator | Embedder | Inferrer] = {}
     for name, engine in config.engines.items():
         engines[name] = built = await _engine(name, engine, config, store, clock)
         stack.push_async_callback(built.close)
+        if isinstance(built, OpenVinoGenerator):
+            observer.watch_engine(name, built.stats)
     served: dict[str, Served] = {}
     aliases: dict[str, str] = {}
     for name, answer in config.models.items():
@@ -49,7 +49,7 @@ async def build(
                 Limits(ttft_ms=config.objectives.ttft_ms),
             )
             stack.callback(asyncio.create_task(pool.watch(), name=f"watch {name}").cancel)
-            watch(name, pool.stats)
+            observer.watch_pool(name, pool.stats)
             served[name] = _served(name, answer, pool, config)
         elif answer != settings.DEFAULT_MODEL:
             aliases[name] = answer
