@@ -152,8 +152,10 @@ class OpenInferenceHttp:
                 timeout=timeout,
                 allow_redirects=False,
             ) as response:
-                most = self._limits.answer_bytes if response.status == 200 else _MAX_ERROR_BYTES
-                answer = await _bounded(response, most)
+                good = response.status == 200
+                answer = await _read(response, self._limits.answer_bytes if good else _MAX_ERROR_BYTES)
+                if good and len(answer) > self._limits.answer_bytes:
+                    raise EngineError(f"The model's server answered with more than {self._limits.answer_bytes} bytes.")
                 length = response.headers.get(JSON_LENGTH, "")
                 return response.status, int(length) if length.isdecimal() else None, answer
         except aiohttp.ConnectionTimeoutError:
@@ -272,12 +274,11 @@ def _refusal(status: int, spec: InferSpec, body: bytes) -> AntiphonError:
     return blames_caller(spec, told.error or told.detail or "")
 
 
-async def _bounded(response: aiohttp.ClientResponse, most: int) -> bytes:
+async def _read(response: aiohttp.ClientResponse, most: int) -> bytes:
+    """The body, or of one that is longer than `most` some more than that."""
     pieces: list[bytes] = []
     length = 0
-    while piece := await response.content.readany():
+    while length <= most and (piece := await response.content.readany()):
         pieces.append(piece)
         length += len(piece)
-        if length > most:
-            raise EngineError(f"The model's server answered with more than {most} bytes.")
     return b"".join(pieces)
