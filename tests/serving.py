@@ -27,13 +27,15 @@ class Server:
         return self.base_url.replace("http", "ws", 1)
 
 
-def start(data_dir: Path, models: Store, **environment: str) -> tuple[subprocess.Popen[str], str]:
-    """A server process and its URL, once it says that it serves. What it logs is in the data directory's `log`."""
+def start(data_dir: Path, models: Store, settings: str = "", **environment: str) -> tuple[subprocess.Popen[str], str]:
+    """A server process and its URL, once it says that it serves. What it logs is in the data directory's `log`;
+    `settings` are more of its configuration.
+    """
     data_dir.mkdir(parents=True, exist_ok=True)
     if not (data_dir / "models").exists():
         (data_dir / "models").symlink_to(models.root)
     config = data_dir / "test.toml"
-    config.write_text('[fetch]\nallow = ["127.0.0.0/8"]\n')
+    config.write_text('[fetch]\nallow = ["127.0.0.0/8"]\n' + settings)
     log = data_dir / "log"
     with log.open("a") as stderr:
         process = subprocess.Popen(

@@ -1,0 +1,369 @@
+"""Callers of language models who come by the thousand and drop their streams, and servers that are killed under them:
+nothing is left behind, and what callers received is in the ledger, once.
+
+`ANTIPHON_KILLS` sets how often the ledger's own tests kill; a server before language models is killed once for five of
+those, one with an embedded model, which takes longer to start, once for fifty.
+"""
+
+import asyncio
+import contextlib
+import json
+import os
+import random
+import sqlite3
+import uuid
+from collections import Counter
+from pathlib import Path
+
+import aiohttp
+import pytest
+from aiohttp import web
+from callers import descriptors, http, metric, resident_mb, socket_of, threads, until
+
+from serving import API_KEY, Server, start
+
+pytestmark = pytest.mark.xdist_group("faults")
+KILLS = max(2, int(os.environ.get("ANTIPHON_KILLS", "100")) // 5)
+POOL = 8  # threads of asyncio's own, which come when they are needed and stay
+UNCHARGED_TOKENS = 64  # at most so many have been sent of a stream and are not in the ledger yet
+MODEL = "smollm2-135m-instruct"
+COUNT = [
+    {"role": "user", "content": "Count from 1 to 9."},
+    {"role": "assistant", "content": "1 2 3 4 5 6 7 8 9"},
+    {"role": "user", "content": "Again."},
+]
+GONE = (OSError, EOFError, aiohttp.ClientError, asyncio.IncompleteReadError)  # what a caller sees of a dead server
+
+
+# -- those who come and go ---------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory, models):
+    data_dir = tmp_path_factory.mktemp("data")
+    process, url = start(data_dir, models)
+    yield Server(url, API_KEY, data_dir, process.pid)
+    workers = children(process.pid)
+    process.terminate()
+    assert process.wait(20) == 0
+    assert not [pid for pid in workers if alive(pid)]
+    log = (data_dir / "log").read_text()
+    assert API_KEY not in log
+    assert "Count from" not in log
+    lines = [json.loads(line) for line in log.splitlines() if line.startswith("{")]
+    assert [line for line in lines if line["level"] == "error"] == []
+
+
+def children(pid):
+    """The processes that a server started."""
+    return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+
+
+def alive(pid):
+    with contextlib.suppress(OSError):
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    return False
+
+
+HELD = (
+    "antiphon_sessions_open",
+    "antiphon_backend_outstanding",
+    "antiphon_queue_length",
+    "antiphon_engine_running",
+    "antiphon_engine_cache_used_bytes",
+)
+
+
+async def held(session):
+    """What is held for callers, by name. Raises `AssertionError` for a metric that there is not."""
+    async with session.get("/metrics") as response:
+        text = await response.text()
+    assert all(f"\n{name}{{" in text for name in HELD[1:]), text
+    return {name: value for name in HELD if (value := await metric(session, name))}
+
+
+@pytest.fixture
+async def nothing_left(server):
+    """Afterwards no session, place, request inside the engine, block of its cache, descriptor or thread is left."""
+    async with http(server) as session:
+        await whole(session)
+        before = descriptors(server.pid), threads(server.pid)
+        yield
+
+        async def settled():
+            fewer = descriptors(server.pid) <= before[0] and threads(server.pid) <= before[1] + POOL
+            return fewer and not await held(session)
+
+        try:
+            await until(settled, 30)
+        except TimeoutError:
+            after = descriptors(server.pid), threads(server.pid), await held(session)
+            raise AssertionError(f"{before} before, {after} after") from None
+
+
+async def whole(session, tokens=8):
+    body = {"model": MODEL, "messages": COUNT, "max_completion_tokens": tokens, "temperature": 0}
+    async with session.post("/v1/chat/completions", json=body) as response:
+        answer = await response.json()
+        assert response.status == 200, answer
+    return answer["choices"][0]["message"]["content"]
+
+
+async def streamed(session, tokens=40):
+    """A stream to its end: its text, and the usage it told."""
+    body = {"model": MODEL, "messages": COUNT, "max_completion_tokens": tokens, "temperature": 0}
+    body |= {"stream": True, "stream_options": {"include_usage": True}}
+    text, usage, ended = "", None, False
+    async with session.post("/v1/chat/completions", json=body) as response:
+        assert response.status == 200
+        async for line in response.content:
+            if line.startswith(b"data: [DONE]"):
+                ended = True
+            elif line.startswith(b"data: "):
+                chunk = json.loads(line[6:])
+                text += "".join(choice["delta"].get("content") or "" for choice in chunk["choices"])
+                usage = chunk.get("usage") or usage
+    assert ended
+    return text, usage
+
+
+async def passer_by(server, chance):
+    """Asks for a stream and vanishes at any moment: before all is said, before the first token, amid, or not at all."""
+    await asyncio.sleep(chance.uniform(0, 12))
+    body = {"model": MODEL, "messages": [{"role": "user", "content": f"Tell me about {chance.random()}."}]}
+    body |= {"max_completion_tokens": chance.randrange(1, 64), "stream": chance.random() < 0.9}
+    body |= {"n": chance.choice([1, 1, 1, 2])}
+    data = json.dumps(body).encode()
+    head = f"POST /v1/chat/completions HTTP/1.1\r\nHost: h\r\nAuthorization: Bearer {API_KEY}\r\n"
+    request = f"{head}Content-Type: application/json\r\nContent-Length: {len(data)}\r\n\r\n".encode() + data
+    reader, writer = await socket_of(server)
+    way = chance.choice(["half", "at once", "soon", "amid", "amid", "amid", "deaf", "end"])
+    writer.write(request[: chance.randrange(1, len(request))] if way == "half" else request)
+    if way in ("soon", "deaf"):
+        await asyncio.sleep(chance.uniform(0, 1))
+    elif way == "amid":
+        for _ in range(chance.randrange(1, 6)):
+            await asyncio.wait_for(reader.read(300), 60)
+    elif way == "end":
+        answer = await asyncio.wait_for(reader.readuntil(b"\r\n"), 60)
+        assert answer.startswith((b"HTTP/1.1 200", b"HTTP/1.1 429")), answer
+        end = b"data: [DONE]\n\n" if body["stream"] else b'"usage"'
+        if b" 200 " in answer:
+            await asyncio.wait_for(reader.readuntil(end), 60)
+    if way in ("at once", "end") and chance.random() < 0.5:
+        writer.close()
+    else:
+        writer.transport.abort()
+
+
+async def crowd(server, seed, count):
+    async with asyncio.timeout(180), asyncio.TaskGroup() as group:
+        for n in range(count):
+            group.create_task(passer_by(server, random.Random(seed + n)))
+
+
+async def test_a_thousand_streams_that_come_and_go_leave_nothing(server, nothing_left):
+    workers = children(server.pid)
+    async with http(server) as session:
+        alone = await streamed(session)
+        await crowd(server, 5000, 150)  # so that what is kept for ever is there before it is measured
+        before_mb = [resident_mb(pid) for pid in (server.pid, *workers)]
+        flood = asyncio.create_task(crowd(server, 0, 1000))
+        await asyncio.sleep(2)
+        amid = [await streamed(session) for _ in range(3)]  # who behaves notices nothing but the time it takes
+        await flood
+        assert {text for text, _ in amid} == {alone[0]}
+        assert {usage["completion_tokens"] for _, usage in amid} == {alone[1]["completion_tokens"]}
+    assert children(server.pid) == workers  # nothing had to be started again
+    after_mb = [resident_mb(pid) for pid in (server.pid, *workers)]
+    assert all(after < before + 80 for after, before in zip(after_mb, before_mb, strict=True)), (before_mb, after_mb)
+
+
+# -- servers that are killed -------------------------------------------------------------------------------------------
+
+TOKENS, INPUT_TOKENS = 200, 16
+UPSTREAM = """
+[models]
+behind = {{ engines = ["behind"] }}
+[engines.behind]
+kind = "openai"
+server = "vllm"
+url = "{url}"
+model = "behind"
+"""
+
+
+class Upstream:
+    """A server with OpenAI's API that says the same to all, in pieces of uneven size and at an uneven pace."""
+
+    def __init__(self):
+        self.chance = random.Random(3)
+
+    async def answer(self, request):
+        body = await request.json()
+        usage = {"prompt_tokens": INPUT_TOKENS, "completion_tokens": TOKENS, "total_tokens": INPUT_TOKENS + TOKENS}
+        if not body.get("stream"):
+            await asyncio.sleep(self.chance.uniform(0, 0.02))
+            message = {"role": "assistant", "content": "word " * TOKENS}
+            choices = [{"index": 0, "message": message, "finish_reason": "stop"}]
+            return web.json_response({**self.head("chat.completion"), "choices": choices, "usage": usage})
+        response = web.StreamResponse(headers={"Content-Type": "text/event-stream"})
+        await response.prepare(request)
+        left = TOKENS
+        while left:
+            some = min(left, self.chance.randrange(1, 20))
+            left -= some
+            await response.write(b"".join(self.chunk({"content": "word "}) for _ in range(some)))
+            await asyncio.sleep(self.chance.uniform(0, 0.02))
+        last = self.event({"choices": [], "usage": usage})
+        await response.write(self.chunk({}, "stop") + last + b"data: [DONE]\n\n")
+        return response
+
+    async def models(self, request):
+        return web.json_response({"object": "list", "data": [{"id": "behind", "object": "model"}]})
+
+    def head(self, kind):
+        return {"id": "chatcmpl-1", "object": kind, "created": 1_767_225_600, "model": "behind"}
+
+    def chunk(self, delta, finish=None):
+        return self.event({"choices": [{"index": 0, "delta": delta, "finish_reason": finish}]})
+
+    def event(self, more):
+        return b"data: " + json.dumps(self.head("chat.completion.chunk") | more).encode() + b"\n\n"
+
+
+@pytest.fixture
+async def upstream():
+    said = Upstream()
+    app = web.Application()
+    app.router.add_post("/v1/chat/completions", said.answer)
+    app.router.add_get("/{any:.*}", said.models)
+    runner = web.AppRunner(app, handler_cancellation=True, shutdown_timeout=1)
+    await runner.setup()
+    site = web.TCPSite(runner, "127.0.0.1", 0)
+    await site.start()
+    yield f"http://127.0.0.1:{runner.addresses[0][1]}"
+    await runner.cleanup()
+
+
+class Callers:
+    """Streams and whole answers, some at a time, which remember what they were told."""
+
+    def __init__(self, model="behind"):
+        self.model = model
+        self.heard = Counter()  # tokens of each stream that were received
+        self.ended = {}  # the usage of each stream that told it
+        self.asked = Counter()  # how often each idempotency key was sent
+        self.answered = {}  # the usage it got
+        self.server = None
+
+    async def load(self):
+        await asyncio.gather(
+            *(self.forever(self.stream) for _ in range(12)), *(self.forever(self.ask) for _ in range(4))
+        )
+
+    async def forever(self, call):
+        with contextlib.suppress(*GONE):
+            async with http(self.server) as session:
+                while True:
+                    await call(session)
+
+    async def stream(self, session):
+        body = {"model": self.model, "messages": COUNT, "stream": True, "stream_options": {"include_usage": True}}
+        async with session.post("/v1/chat/completions", json=body | {"max_completion_tokens": 200}) as response:
+            assert response.status == 200
+            async for line in response.content:
+                if line.startswith(b"data: {"):
+                    chunk = json.loads(line[6:])
+                    id = str(uuid.UUID(chunk["id"].removeprefix("chatcmpl-")))
+                    self.heard[id] += sum(bool(choice["delta"].get("content")) for choice in chunk["choices"])
+                    if chunk.get("usage"):
+                        self.ended[id] = spent(chunk["usage"])
+
+    async def ask(self, session):
+        """A request without an answer is sent again, with the same key, as soon as there is a server."""
+        await self.ask_once(session, next(iter(self.unanswered()), None) or str(uuid.uuid4()))
+
+    def unanswered(self):
+        return [key for key in self.asked if key not in self.answered]
+
+    async def ask_once(self, session, key):
+        self.asked[key] += 1
+        body = {"model": self.model, "messages": COUNT, "max_completion_tokens": 200, "temperature": 0}
+        async with session.post("/v1/chat/completions", json=body, headers={"Idempotency-Key": key}) as response:
+            answer = await response.json()
+            assert response.status == 200, answer
+            self.answered[key] = spent(answer["usage"])
+
+
+def spent(usage):
+    return usage["prompt_tokens"] + usage["completion_tokens"]
+
+
+def rows(path, query):
+    with contextlib.closing(sqlite3.connect(path)) as ledger:
+        assert ledger.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
+        return ledger.execute(query).fetchall()
+
+
+async def killed_again_and_again(callers, data_dir, models, settings, kills, least_s):
+    """Afterwards what had no answer has one."""
+    chance = random.Random(11)
+    for _ in range(kills):
+        process, url = await asyncio.to_thread(start, data_dir, models, settings)
+        callers.server = Server(url, API_KEY, data_dir, process.pid)
+        workers = children(process.pid)
+        loading = asyncio.create_task(callers.load())
+        await asyncio.sleep(chance.uniform(least_s, least_s + 1))
+        process.kill()
+        await asyncio.to_thread(process.wait)
+        await loading
+
+        async def all_gone(pids=workers):
+            return not any(alive(pid) for pid in pids)
+
+        await until(all_gone, 10)  # and what it started ends with it
+    process, url = await asyncio.to_thread(start, data_dir, models, settings)
+    try:
+        callers.server = Server(url, API_KEY, data_dir, process.pid)
+        async with http(callers.server) as session:
+            for key in callers.unanswered():
+                await callers.ask_once(session, key)
+    finally:
+        process.terminate()
+        code = await asyncio.to_thread(process.wait, 20)
+    assert code == 0
+    assert not callers.unanswered()
+
+
+def check(callers, path):
+    """What was acknowledged is in the ledger, and nothing is there twice."""
+    sums = "SELECT session, sum(amount) FROM entries WHERE feature = 'stream' GROUP BY session"
+    charged = dict(rows(path, sums))
+    assert {id: charged.get(id) for id in callers.ended} == callers.ended
+    outputs = dict(rows(path, sums.replace("GROUP", "AND dimension = 'llm.output_tokens' GROUP")))
+    behind = {id: heard - outputs.get(id, 0) for id, heard in callers.heard.items()}
+    assert max(behind.values()) < UNCHARGED_TOKENS
+    whole = rows(path, "SELECT sum(amount) FROM entries WHERE feature = 'whole'")[0][0]
+    assert whole == sum(callers.answered.values())  # however often each was asked for
+    assert rows(path, "SELECT count(*) FROM entries GROUP BY project, session, sequence HAVING count(*) > 1") == []
+    ends = rows(path, "SELECT sum(kind IN ('completed', 'abandoned')) FROM entries GROUP BY session")
+    assert set(ends) == {(1,)}
+
+
+async def test_a_server_killed_before_another_loses_and_repeats_nothing(tmp_path, models, upstream):
+    callers = Callers()
+    await killed_again_and_again(callers, tmp_path, models, UPSTREAM.format(url=upstream), KILLS, 0.3)
+    assert len(callers.ended) > KILLS
+    assert len(callers.heard) > len(callers.ended)
+    assert len(callers.answered) > KILLS
+    assert set(callers.ended.values()) == set(callers.answered.values()) == {INPUT_TOKENS + TOKENS}
+    check(callers, tmp_path / "ledger.db")
+
+
+async def test_a_server_killed_with_its_embedded_model_loses_and_repeats_nothing(tmp_path, models):
+    callers = Callers(MODEL)
+    await killed_again_and_again(callers, tmp_path, models, "", max(1, KILLS // 10), 2)
+    assert callers.heard
+    assert callers.answered
+    check(callers, tmp_path / "ledger.db")
