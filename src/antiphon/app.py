@@ -25,7 +25,7 @@ from antiphon.engines.moonshine import Moonshine
 from antiphon.engines.silero import SileroVad
 from antiphon.metering.ledger import Ledger
 from antiphon.models import Store
-from antiphon.routes import ROUTES, Json, Kept, Live, Unary
+from antiphon.routes import ROUTES, Inquiring, Json, Kept, Live, Unary
 from antiphon.scheduler.policy import Limits
 from antiphon.scheduler.runner import Runner, Settings
 from antiphon.scheduler.stream import Timing
@@ -37,6 +37,7 @@ from antiphon.session.sessions import Bounds, Sessions
 from antiphon.slo.objectives import Objectives
 from antiphon.transports.bounds import HttpProtocol, WebSocketProtocol
 from antiphon.transports.http import ListRoute, UnaryRoute, Uploads
+from antiphon.transports.inquiry import InquiryRoute
 from antiphon.transports.json import JsonRoute
 from antiphon.transports.kept import KeptRoute
 from antiphon.transports.websocket import LiveRoute
@@ -169,6 +170,9 @@ def _asgi(
         elif isinstance(route, Kept):
             kept = KeptRoute(route.surface, route.endpoint, sessions)
             routes.append(Route(route.path, kept, methods=[route.method]))
+        elif isinstance(route, Inquiring):
+            inquiring = InquiryRoute(route.surface, route.endpoint, sessions)
+            routes.append(Route(route.path, inquiring, methods=["GET"]))
         else:
             listing = ListRoute(route.surface, route.endpoint, sessions)
             routes.append(Route(route.path, listing, methods=["GET"]))

@@ -3,9 +3,12 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from antiphon.core.ports import JsonEndpoint, KeptEndpoint, ListEndpoint, LiveEndpoint, UnaryEndpoint
+from antiphon import __version__
+from antiphon.core.ports import InquiryEndpoint, JsonEndpoint, KeptEndpoint, ListEndpoint, LiveEndpoint, UnaryEndpoint
 from antiphon.surfaces.deepgram.live import LiveListenEndpoint
 from antiphon.surfaces.deepgram.prerecorded import PrerecordedListenEndpoint
+from antiphon.surfaces.open_inference.about import About
+from antiphon.surfaces.open_inference.infer import Infer
 from antiphon.surfaces.openai.chat import ChatCompletions
 from antiphon.surfaces.openai.completions import Completions
 from antiphon.surfaces.openai.embeddings import Embeddings
@@ -61,6 +64,21 @@ class Kept:
     endpoint: KeptEndpoint
 
 
+@dataclass(frozen=True, slots=True)
+class Inquiring:
+    """`GET` what the server, or a model of tensors, says of itself."""
+
+    path: str
+    surface: str
+    endpoint: InquiryEndpoint
+
+
+def _open_inference() -> Iterator[Json | Inquiring]:
+    yield Json("/v2/models/{model:path}/infer", "open-inference", Infer())
+    for path in ("/v2", "/v2/health/live", "/v2/health/ready", "/v2/models/{model:path}"):
+        yield Inquiring(path, "open-inference", About(__version__))
+
+
 def _responses(prefix: str) -> Iterator[Json | Kept]:
     yield Json(f"{prefix}/responses", "openai", Responses())
     yield Kept("GET", f"{prefix}/responses/{{id}}", "openai", RetrieveResponse())
@@ -79,7 +97,7 @@ def _openai(prefix: str) -> Iterator[Unary | Json | Listing]:
         yield Listing(f"{prefix}/models/{{id}}", "openai", Models())
 
 
-ROUTES: tuple[Live | Unary | Json | Listing | Kept, ...] = (
+ROUTES: tuple[Live | Unary | Json | Listing | Kept | Inquiring, ...] = (
     Live("/v1/listen", "deepgram", LiveListenEndpoint()),
     Unary("/v1/listen", "deepgram", PrerecordedListenEndpoint()),
     *_openai("/v1"),
@@ -90,4 +108,5 @@ ROUTES: tuple[Live | Unary | Json | Listing | Kept, ...] = (
     *_responses("/openai"),
     *_openai("/openai/deployments/{deployment}"),
     Listing("/openai/models", "openai", Models()),
+    *_open_inference(),
 )

@@ -159,6 +159,8 @@ class Pool:
 
     async def describe(self, version: str) -> ModelForm:
         """See `Inferrer`: the first backend's."""
+        if not hasattr(self._backends[0].engine, "describe"):
+            raise CallerError("This is not a model of tensors.", param="model")
         return await cast(Inferrer, self._backends[0].engine).describe(version)
 
     async def check(self) -> None:
