@@ -45,6 +45,7 @@ def test_under_another_prefix(path: str, endpoint: JsonEndpoint, body: dict[str,
     ("prefix", "name", "value", "kind"),
     [
         ("/openai/deployments/m", "api-version", "soon", CallerError),
+        ("/openai/deployments/m", "api-version", "2024-10-21-", CallerError),
         ("/openai/deployments/m", "api-version", "", CallerError),
         ("/openai/deployments/m", "stream", "true", UnsupportedParameter),
         ("/v1", "api-version", "2024-10-21", UnsupportedParameter),

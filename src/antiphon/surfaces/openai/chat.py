@@ -165,8 +165,7 @@ def _renderer(tiered: bool) -> Render:
 def _choice(index: int, choice: Choice) -> wire.ChatChoice:
     text = "".join(choice.texts)
     calls = [
-        wire.ToolCall(call.id, wire.FunctionCall(call.name, "".join(call.arguments)))
-        for _, call in sorted(choice.calls.items())
+        wire.ToolCall(call.id, wire.FunctionCall(call.name, "".join(call.arguments))) for call in choice.calls.values()
     ]
     message = wire.ChatMessage(
         content=text if text or not calls else None,
