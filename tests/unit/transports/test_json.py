@@ -1,6 +1,7 @@
 import asyncio
 import gc
 import weakref
+from dataclasses import replace
 
 import pytest
 from json_vendor import Endpoint, Plain
@@ -10,13 +11,16 @@ from antiphon.core.errors import (
     CapacityError,
     Draining,
     EngineError,
+    InternalError,
     LedgerUnavailable,
     UnknownModel,
     UnsupportedParameter,
 )
 from antiphon.core.events import ChoiceEnded, Completed, Failed, FinishReason, Opened, TextDelta, TokenUsage
 from antiphon.core.usage import Dimension
+from antiphon.core.wire import Keep
 from antiphon.metering.entry import Kind
+from antiphon.session.generation import Generation
 from antiphon.transports import json as module
 from antiphon.transports.http import Uploads
 from antiphon.transports.json import JsonRoute
@@ -263,10 +267,26 @@ async def test_a_defect_in_a_surface_cuts_what_was_begun(house, route, caller, c
     assert kinds(house)[-1] is Kind.ABANDONED
 
 
-async def test_a_surface_that_does_not_end_its_answer_is_defective(house, route, caller):
+async def test_a_surface_that_does_not_end_its_answer_is_defective(house, route, caller, caplog):
     await call(route(surface=Plain(True, unending=True), stream=True), caller)
+    assert [record.getMessage() for record in caplog.records] == ["request failed"]
     assert caller.sent[-1]["more_body"]
     assert kinds(house)[-1] is Kind.ABANDONED
+
+
+async def test_what_cannot_be_kept_is_said_once(house, route, caller, monkeypatch):
+    async def keep(generation, keep):
+        raise InternalError("the disk is full")
+
+    class Keeping(Plain):
+        def emit(self, event, now_ns):
+            step = super().emit(event, now_ns)
+            return replace(step, keep=Keep("id", b"")) if isinstance(event, Completed) else step
+
+    monkeypatch.setattr(Generation, "keep", keep)
+    await call(route(surface=Keeping(False)), caller)
+    assert caller.answer == (500, b"internal_error")
+    assert caller.types == ["start", "body"]
 
 
 async def test_a_defect_while_saying_what_failed(house, route, caller):
