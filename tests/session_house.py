@@ -9,7 +9,7 @@ from antiphon.core.audio import AudioFormat, Encoding
 from antiphon.core.errors import Unauthenticated
 from antiphon.core.events import Audio, Final
 from antiphon.core.identity import Principal, Scope
-from antiphon.core.specs import EmbedSpec, GenerateSpec, TranscribeSpec
+from antiphon.core.specs import EmbedSpec, GenerateSpec, InferSpec, TranscribeSpec
 from antiphon.core.usage import Dimension
 from antiphon.core.wire import Opening
 from antiphon.scheduler.runner import Runner, Settings
@@ -20,7 +20,15 @@ from antiphon.session.route import Models
 from antiphon.session.session import Services
 from antiphon.session.sessions import Bounds, Sessions
 from antiphon.slo.objectives import Objectives
-from antiphon.testing import FakeClock, FakeDetector, FakeEmbedder, FakeGenerator, FakeLedger, FakeRecogniser
+from antiphon.testing import (
+    FakeClock,
+    FakeDetector,
+    FakeEmbedder,
+    FakeGenerator,
+    FakeInferrer,
+    FakeLedger,
+    FakeRecogniser,
+)
 from antiphon.trust.kept import KeptAnswers
 
 LOUD_MS = b"\x00\x20" * 16
@@ -102,11 +110,13 @@ class House:
         models = Models({"nova-3": "tiny"}, 1_700_000_000)
         self.generator = FakeGenerator()
         self.embedder = FakeEmbedder()
+        self.inferrer = FakeInferrer()
         self.served = {
             "counter-2026": Served("counter-2026", self.generator, "fp_1", successor="counter-2027"),
             "vectors-2026": Served("vectors-2026", self.embedder),
+            "tensors-2026": Served("tensors-2026", self.inferrer),
         }
-        aliases = {"counter": "counter-2026", "vectors": "vectors-2026"}
+        aliases = {"counter": "counter-2026", "vectors": "vectors-2026", "tensors": "tensors-2026"}
         languages = Languages(self.served, aliases, self.clock, 1_700_000_000)
         bounds = Bounds(live=4, recordings=2, generations=4)
         self.keep_s = {}  # of each project
@@ -125,9 +135,13 @@ class House:
         asked = GenerateSpec(**{"model": "counter", "prompt": "please count for me", "stream": True} | spec)
         return self.sessions.generate(self.principal, "openai", id or str(uuid.uuid4()), asked, claim)
 
-    def embed(self, *texts, claim=None):
-        asked = EmbedSpec("vectors", texts)
+    def embed(self, *texts, claim=None, **spec):
+        asked = EmbedSpec("vectors", texts, **spec)
         return self.sessions.generate(self.principal, "openai", str(uuid.uuid4()), asked, claim)
+
+    def infer(self, *inputs, **spec):
+        asked = InferSpec("tensors", inputs, **spec)
+        return self.sessions.generate(self.principal, "open-inference", str(uuid.uuid4()), asked)
 
     def tokens(self):
         """Of each dimension, as the ledger has them."""

@@ -1,5 +1,5 @@
 """Fakes for users' and our own tests: time that moves when told, a ledger in memory,
-an ear that hears what is loud, an engine that hears numbers, one that counts, and one that embeds.
+an ear that hears what is loud, an engine that hears numbers, one that counts, one that embeds, and one that echoes.
 """
 
 import asyncio
@@ -14,6 +14,7 @@ from antiphon.core.events import (
     Embedded,
     FinishReason,
     Generated,
+    Inferred,
     ScoredToken,
     TextDelta,
     TokenUsage,
@@ -22,7 +23,8 @@ from antiphon.core.events import (
     Word,
 )
 from antiphon.core.ports import Call, Hypothesis, Utterance
-from antiphon.core.specs import GenerateSpec, ToolMode
+from antiphon.core.specs import GenerateSpec, InferSpec, ToolMode
+from antiphon.core.tensors import ModelForm, Tensor, TensorForm
 from antiphon.metering.entry import Entry
 from antiphon.metering.ledger import Claim
 
@@ -296,6 +298,48 @@ class FakeEmbedder:
         lengths = [len(text.split() if isinstance(text, str) else text) for text in texts]
         rest = (0.0,) * (self.dimensions - 1)
         return Embedded(tuple((float(length), *rest) for length in lengths), sum(lengths))
+
+    async def check(self) -> None:
+        """Raises `unwell`, while it is set."""
+        if self.unwell is not None:
+            raise self.unwell
+
+    async def close(self) -> None:
+        self.closed = True
+
+
+class FakeInferrer:
+    """Gives its inputs back, each twice over, named `out` and what it was named.
+
+    `calls` holds what was asked. While `error` is set, every call raises it; calls wait at the `gate`.
+    """
+
+    def __init__(self) -> None:
+        self.form = ModelForm(("1",), "fake", (TensorForm("x", "UINT8", (-1,)),), (TensorForm("outx", "UINT8", (-1,)),))
+        self.error: Exception | None = None
+        self.gate = asyncio.Event()
+        self.gate.set()
+        self.unwell: EngineError | None = None
+        self.closed = False
+        self.calls: list[tuple[InferSpec, Call]] = []
+
+    async def infer(self, spec: InferSpec, call: Call) -> Inferred:
+        self.calls.append((spec, call))
+        await self.gate.wait()
+        if self.error is not None:
+            raise self.error
+        outputs = (
+            Tensor(f"out{each.name}", each.datatype, (2, *each.shape), each.data * 2, each.parameters)
+            for each in spec.inputs
+        )
+        return Inferred(tuple(outputs), spec.version or "1", spec.parameters)
+
+    async def describe(self, version: str) -> ModelForm:
+        """Raises `error`, while it is set."""
+        await self.gate.wait()
+        if self.error is not None:
+            raise self.error
+        return self.form
 
     async def check(self) -> None:
         """Raises `unwell`, while it is set."""

@@ -1,0 +1,103 @@
+"""The Open Inference Protocol through its routes, on a session's fakes."""
+
+import httpx
+import pytest
+from starlette.applications import Starlette
+from starlette.routing import Route
+
+from antiphon.core.errors import EngineError, LedgerUnavailable, NotFound
+from antiphon.core.usage import Dimension
+from antiphon.surfaces.open_inference.about import About
+from antiphon.surfaces.open_inference.infer import Infer
+from antiphon.transports import inquiry
+from antiphon.transports.http import Uploads
+from antiphon.transports.inquiry import InquiryRoute
+from antiphon.transports.json import JsonRoute
+
+X = {"name": "x", "shape": [2], "datatype": "UINT8", "data": [1, 2]}
+KEY = {"authorization": "Bearer secret"}
+
+
+@pytest.fixture
+async def client(house):
+    sessions = house.sessions
+    uploads = Uploads(each_bytes=100_000, all_bytes=1_000_000)
+    infer = JsonRoute("open-inference", Infer(), sessions, house.clock, uploads)
+    about = InquiryRoute("open-inference", About("1.0"), sessions)
+    routes = [Route("/v2/models/{model:path}/infer", infer, methods=["POST"])]
+    routes += [Route(path, about) for path in ("/v2", "/v2/health/{what}", "/v2/models/{model:path}")]
+    transport = httpx.ASGITransport(Starlette(routes=routes))
+    async with httpx.AsyncClient(transport=transport, base_url="http://test", headers=KEY) as client:
+        yield client
+
+
+async def test_an_inference(house, client):
+    answer = await client.post("/v2/models/tensors/versions/3/infer", json={"id": "7", "inputs": [X]})
+    assert (answer.status_code, answer.json()) == (
+        200,
+        {
+            "model_name": "tensors-2026",
+            "model_version": "3",
+            "id": "7",
+            "outputs": [{"name": "outx", "datatype": "UINT8", "shape": [2, 2], "data": [1, 2, 1, 2]}],
+        },
+    )
+    assert house.tokens() == {Dimension.INFERENCES: 1, Dimension.INFERENCE_BYTES: 6}
+
+
+@pytest.mark.parametrize(
+    ("path", "headers", "status"),
+    [
+        ("/v2/models/tensors/infer", {"authorization": "Bearer wrong"}, 401),
+        ("/v2/models/none/infer", {}, 404),
+        ("/v2/models/vectors/infer", {}, 400),
+        ("/v2/models/tensors/infer?a=b", {}, 400),
+    ],
+)
+async def test_refusals_have_the_protocols_shape(client, path, headers, status):
+    answer = await client.post(path, json={"inputs": [X]}, headers=headers)
+    assert answer.status_code == status
+    assert set(answer.json()) == {"error"}
+
+
+async def test_health_needs_no_key(house, client):
+    del client.headers["authorization"]
+    for path in ("/v2", "/v2/health/live", "/v2/health/ready"):
+        assert (await client.get(path)).status_code == 200
+    house.ledger.error = LedgerUnavailable("full")
+    assert (await client.get("/v2/health/ready")).status_code == 503
+    assert (await client.get("/v2/health/live")).status_code == 200
+    for path in ("/v2/models/tensors", "/v2/models/tensors/ready"):
+        answer = await client.get(path)
+        assert (answer.status_code, set(answer.json())) == (401, {"error"})
+
+
+async def test_a_model_tells_of_itself(house, client):
+    answer = await client.get("/v2/models/tensors/versions/1")
+    assert answer.json()["inputs"] == [{"name": "x", "datatype": "UINT8", "shape": [-1]}]
+    assert (await client.get("/v2/models/tensors/ready")).json() == {"name": "tensors", "ready": True}
+    house.inferrer.unwell = EngineError("away")
+    answer = await client.get("/v2/models/tensors/ready")
+    assert (answer.status_code, answer.json()) == (503, {"name": "tensors", "ready": False})
+    assert (await client.get("/v2/models/none")).status_code == 404
+    assert (await client.get("/v2/models/vectors")).status_code == 400
+
+
+@pytest.mark.parametrize(("error", "status"), [(NotFound("no such version"), 404), (EngineError("away"), 502)])
+async def test_a_model_that_cannot_tell(house, client, error, status):
+    house.inferrer.error = error
+    answer = await client.get("/v2/models/tensors/versions/9")
+    assert (answer.status_code, answer.json()) == (status, {"error": error.message})
+
+
+async def test_a_model_that_does_not_answer(house, client, monkeypatch):
+    monkeypatch.setattr(inquiry, "PATIENCE_S", 0.01)
+    house.inferrer.gate.clear()
+    assert (await client.get("/v2/models/tensors")).status_code == 504
+
+
+async def test_a_defect_is_said_without_its_cause(house, client):
+    house.inferrer.error = RuntimeError("secret")
+    answer = await client.get("/v2/models/tensors")
+    assert answer.status_code == 500
+    assert "secret" not in answer.text
