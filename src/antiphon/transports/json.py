@@ -124,21 +124,18 @@ class JsonRoute:
         self, generation: Generation, surface: LanguageSurface, receive: Receive, reply: "_Reply"
     ) -> None:
         """Send what the generation says. A caller who hangs up ends it. Raises what goes wrong in the surface."""
-        telling = asyncio.create_task(self._tell(generation, surface, reply), name=f"tell {generation.id}")
-        leaving = asyncio.create_task(disconnected(receive), name=f"leave {generation.id}")
         try:
-            await asyncio.wait((telling, leaving), return_when=asyncio.FIRST_COMPLETED)
-            if reply.ended:  # which some servers call a disconnect, too; the engine may still have to come to its end
-                await asyncio.wait((telling,))
+            async with asyncio.timeout(None) as leash:
+                leaving = asyncio.create_task(_leave(receive, reply, leash), name=f"leave {generation.id}")
+                try:
+                    await self._tell(generation, surface, reply)
+                finally:
+                    leaving.cancel()
+        except TimeoutError:
+            if not leash.expired():
+                raise
         finally:
-            telling.cancel()
-            leaving.cancel()
-            try:
-                await asyncio.gather(telling, leaving, return_exceptions=True)
-            finally:
-                await generation.close(delivered=reply.ended)
-        if not telling.cancelled():
-            telling.result()
+            await generation.close(delivered=reply.ended)
 
     async def _tell(self, generation: Generation, surface: LanguageSurface, reply: "_Reply") -> None:
         """Raises `TimeoutError` where the caller does not read."""
@@ -192,6 +189,15 @@ class _Reply:
                     body += message.encode() if isinstance(message, str) else message
             await self._send({"type": "http.response.body", "body": bytes(body), "more_body": not last})
         self.ended = last
+
+
+async def _leave(receive: Receive, reply: _Reply, leash: asyncio.Timeout) -> None:
+    """Ends what the leash holds when the caller has gone. Some servers say so at the end of the answer, too; the engine
+    may then still have to come to its own.
+    """
+    await disconnected(receive)
+    if not reply.ended:
+        leash.reschedule(0)
 
 
 def _start(head: Head) -> Message:
