@@ -281,7 +281,7 @@ async def test_what_cannot_be_kept_is_said_once(house, route, caller, monkeypatc
     class Keeping(Plain):
         def emit(self, event, now_ns):
             step = super().emit(event, now_ns)
-            return replace(step, keep=Keep("id", b"")) if isinstance(event, Completed) else step
+            return replace(step, keep=Keep("id", b"")) if isinstance(event, Opened) else step
 
     monkeypatch.setattr(Generation, "keep", keep)
     await call(route(surface=Keeping(False)), caller)
