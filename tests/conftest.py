@@ -30,6 +30,13 @@ def silero_path(models: Store) -> Path:
 
 
 @pytest.fixture(scope="session")
+def smollm2(models: Store) -> Path:
+    """The folder of SmolLM2-135M-Instruct."""
+    models.pull(["smollm2-135m-instruct"])
+    return models.path("smollm2-135m-instruct")
+
+
+@pytest.fixture(scope="session")
 def two_cities(models: Store) -> Path:
     """44 s of read speech, 48 kHz mono int16."""
     return models.path("speech-samples") / "two_cities.wav"

@@ -1,0 +1,376 @@
+"""The language engine with a real model. One process for all of these tests: loading takes seconds."""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import pytest
+import pytest_asyncio
+
+from antiphon.core.errors import CallerError, ContextLengthExceeded, EngineError
+from antiphon.core.events import (
+    ChoiceEnded,
+    FinishReason,
+    Generated,
+    ScoredToken,
+    TextDelta,
+    TokenUsage,
+    ToolCallDelta,
+    ToolCallStarted,
+)
+from antiphon.core.ports import Call
+from antiphon.core.specs import Format, GenerateSpec, Message, Role, Sampling, Shape, Tool, ToolChoice, ToolMode
+from antiphon.engines.openvino import OpenVinoGenerator, OpenVinoSettings
+
+pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.xdist_group("openvino")]
+
+GREEDY = Sampling(max_tokens=24, temperature=0)
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def engine(smollm2: Path) -> AsyncIterator[OpenVinoGenerator]:
+    engine = await OpenVinoGenerator.start(smollm2, OpenVinoSettings(), "f1")
+    yield engine
+    await engine.close()
+
+
+def chat(text: str, sampling: Sampling = GREEDY, **fields: Any) -> GenerateSpec:
+    return GenerateSpec("m", (Message(Role.USER, text),), sampling=sampling, **fields)
+
+
+class Answer:
+    """All that came of a call."""
+
+    def __init__(self, events: list[Generated | TokenUsage]) -> None:
+        usage = events[-1]
+        assert isinstance(usage, TokenUsage)
+        self.usage = usage
+        self.texts: dict[int, str] = {}
+        self.calls: list[tuple[str, str]] = []
+        self.reasons: dict[int, FinishReason] = {}
+        self.scored: list[ScoredToken] = []
+        counted = 0
+        for event in events:
+            match event:
+                case TextDelta():
+                    self.texts[event.choice] = self.texts.get(event.choice, "") + event.text
+                    self.scored += event.scored
+                    counted += event.tokens
+                case ToolCallStarted():
+                    self.calls.append((event.name, ""))
+                case ToolCallDelta():
+                    name, arguments = self.calls[event.index]
+                    self.calls[event.index] = (name, arguments + event.arguments)
+                    counted += event.tokens
+                case ChoiceEnded():
+                    self.reasons[event.choice] = event.reason
+        assert counted == usage.output
+
+    @property
+    def text(self) -> str:
+        return self.texts[0]
+
+
+async def ask(engine: OpenVinoGenerator, spec: GenerateSpec) -> Answer:
+    return Answer([event async for batch in engine.generate(spec, Call("call")) for event in batch])
+
+
+async def idle(engine: OpenVinoGenerator) -> None:
+    """Until the pipeline has said that it holds nothing."""
+    async with asyncio.timeout(30):
+        while engine.stats().cache_used_bytes:  # noqa: ASYNC110
+            await asyncio.sleep(0.01)
+
+
+# -- text --------------------------------------------------------------------------------------------------------------
+
+
+async def test_greedy_text_is_the_same_each_time(engine: OpenVinoGenerator) -> None:
+    spec = chat("Name the capital of France.")
+    await ask(engine, spec)  # from here on, its prompt comes from the prefix cache
+    first, second = await ask(engine, spec), await ask(engine, spec)
+    assert "Paris" in first.text
+    assert first.text == second.text
+    assert first.usage == second.usage
+
+
+async def test_a_seed_repeats_and_another_does_not(engine: OpenVinoGenerator) -> None:
+    spec = chat("Tell me a story.", Sampling(max_tokens=24, temperature=1.0, seed=11))
+    await ask(engine, spec)
+    first, again = await ask(engine, spec), await ask(engine, spec)
+    other = await ask(engine, replace(spec, sampling=replace(spec.sampling, seed=12)))
+    assert first.text == again.text != other.text
+
+
+async def test_a_raw_text_goes_on(engine: OpenVinoGenerator) -> None:
+    answer = await ask(engine, GenerateSpec("m", "One, two, three, four,", sampling=GREEDY))
+    assert "eight, nine, ten" in answer.text
+    assert answer.reasons == {0: FinishReason.LENGTH}
+    assert answer.usage.output == 24
+
+
+async def test_the_model_ends_by_itself(engine: OpenVinoGenerator) -> None:
+    answer = await ask(engine, chat("Say hello.", Sampling(max_tokens=200, temperature=0)))
+    assert answer.reasons == {0: FinishReason.STOP}
+    assert 0 < answer.usage.output < 200
+
+
+async def test_a_stop_text_ends_it(engine: OpenVinoGenerator) -> None:
+    spec = GenerateSpec("m", "One, two, three, four,", sampling=replace(GREEDY, stop=("nine",)))
+    answer = await ask(engine, spec)
+    assert answer.text.strip() == "six, seven, eight,"
+    assert answer.reasons == {0: FinishReason.STOP}
+    await idle(engine)
+
+
+async def test_choices_differ_and_share_their_prompt(engine: OpenVinoGenerator) -> None:
+    answer = await ask(engine, chat("Tell me a story.", Sampling(max_tokens=16, seed=3), choices=4))
+    alone = await ask(engine, chat("Tell me a story.", Sampling(max_tokens=16, seed=3)))
+    assert set(answer.reasons) == {0, 1, 2, 3}
+    assert len(set(answer.texts.values())) == 4
+    assert answer.usage.input == alone.usage.input
+    assert answer.usage.output == 64
+
+
+async def test_each_token_has_its_probability(engine: OpenVinoGenerator) -> None:
+    answer = await ask(engine, chat("Name the capital of France.", replace(GREEDY, logprobs=True)))
+    assert "".join(token.text for token in answer.scored) == answer.text
+    assert all(-20 < token.logprob < 0 for token in answer.scored)
+
+
+async def test_a_repetition_can_be_punished(engine: OpenVinoGenerator) -> None:
+    text = "la la la la la la la la"
+    plain = await ask(engine, GenerateSpec("m", text, sampling=GREEDY))
+    punished = await ask(engine, GenerateSpec("m", text, sampling=replace(GREEDY, frequency_penalty=2.0)))
+    assert punished.text.count("la") < plain.text.count("la")
+
+
+async def test_a_prompt_that_came_before_is_cached(engine: OpenVinoGenerator) -> None:
+    spec = chat("Consider this: " + "the cat sat on the mat, and the dog sat on the log. " * 8)
+    first, second = await ask(engine, spec), await ask(engine, spec)
+    assert second.usage.input == first.usage.input
+    assert second.usage.cached > first.usage.cached
+    assert second.usage.input - 64 <= second.usage.cached < second.usage.input
+
+
+async def test_a_prompt_that_is_too_long_is_refused(engine: OpenVinoGenerator) -> None:
+    with pytest.raises(ContextLengthExceeded):
+        await ask(engine, GenerateSpec("m", "a b c d " * 4000, sampling=GREEDY))
+
+
+# -- grammars ----------------------------------------------------------------------------------------------------------
+
+SCHEMAS: list[dict[str, Any]] = [
+    {
+        "type": "object",
+        "properties": {
+            "name": {"type": "string", "maxLength": 20},
+            "age": {"type": "integer", "minimum": 0, "maximum": 120},
+        },
+        "required": ["name", "age"],
+    },
+    {
+        "type": "object",
+        "properties": {
+            "tags": {"type": "array", "items": {"enum": ["red", "green", "blue"]}, "minItems": 1, "maxItems": 3},
+            "code": {"type": "string", "pattern": "^[A-Z]{3}-[0-9]{2}$"},
+            "when": {"type": "string", "format": "date"},
+        },
+        "required": ["tags", "code", "when"],
+        "additionalProperties": False,
+    },
+    {
+        "$ref": "#/$defs/Pair",
+        "$defs": {
+            "Pair": {
+                "type": "object",
+                "properties": {
+                    "left": {"anyOf": [{"type": "number", "minimum": 0.5, "maximum": 9}, {"type": "null"}]},
+                    "right": {"oneOf": [{"type": "boolean"}, {"$ref": "#/$defs/Word"}]},
+                },
+                "required": ["left", "right"],
+            },
+            "Word": {"type": "string", "minLength": 2, "maxLength": 8},
+        },
+    },
+]
+
+
+@pytest.mark.parametrize("schema", SCHEMAS)
+@pytest.mark.parametrize("temperature", [0, 0.7])
+async def test_what_a_schema_asks_for_comes(
+    engine: OpenVinoGenerator, schema: dict[str, Any], temperature: float
+) -> None:
+    subjects = ("a person", "a cat", "the sea", "nothing at all", "JSON")
+    sampling = Sampling(max_tokens=300, temperature=temperature, seed=1)
+    form = Format(Shape.SCHEMA, json.dumps(schema))
+    specs = [chat(f"Describe {subject} in JSON.", sampling, format=form) for subject in subjects]
+    answers = await asyncio.gather(*(ask(engine, spec) for spec in specs))
+    whole = [answer for answer in answers if answer.reasons == {0: FinishReason.STOP}]
+    assert len(whole) >= 4  # a number may go on for ever
+    for answer in whole:
+        jsonschema.validate(json.loads(answer.text), schema)
+
+
+async def test_any_json_is_an_object(engine: OpenVinoGenerator) -> None:
+    sampling = Sampling(max_tokens=60, temperature=0, stop=("}",))
+    for text in ("A person as JSON", "Say hi.", "1+1"):
+        answer = await ask(engine, chat(text, sampling, format=Format(Shape.JSON)))
+        assert answer.text.startswith("{")
+        if answer.reasons[0] is FinishReason.STOP:
+            assert isinstance(json.loads(answer.text + "}"), dict)
+
+
+@pytest.mark.parametrize("schema", ['{"type": "nonsense"}', '{"not": {}}', "{", "[]", '{"$ref": "#/$defs/a"}'])
+async def test_a_schema_that_cannot_be_enforced_harms_nobody(engine: OpenVinoGenerator, schema: str) -> None:
+    beside = asyncio.create_task(ask(engine, chat("Say hello.")))
+    with pytest.raises(CallerError) as refused:
+        await ask(engine, chat("x", format=Format(Shape.SCHEMA, schema)))
+    assert refused.value.param == "response_format"
+    assert (await beside).text
+
+
+async def test_a_grammar_the_compiler_refuses_harms_nobody(
+    engine: OpenVinoGenerator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One that got past our own check of schemas."""
+    monkeypatch.setattr(
+        "antiphon.engines.openvino.request.enforceable", lambda schema, strict, param: json.loads(schema)
+    )
+    beside = asyncio.create_task(ask(engine, chat("Say hello.")))
+    with pytest.raises(CallerError) as refused:
+        await ask(engine, chat("x", format=Format(Shape.SCHEMA, '{"type": "nonsense"}')))
+    assert refused.value.param == "response_format"
+    assert (await beside).text
+    assert engine.stats().restarts == 0
+
+
+# -- tools -------------------------------------------------------------------------------------------------------------
+
+WEATHER = Tool(
+    "get_weather",
+    "The weather in a city.",
+    '{"type": "object", "properties": {"city": {"type": "string"}, "far": {"type": "boolean"}}, "required": ["city"]}',
+    strict=True,
+)
+CLOCK = Tool("get_time", "The time.", '{"type": "object", "properties": {}, "additionalProperties": false}')
+ASKED = "What is the weather in Paris?"
+LONG = Sampling(max_tokens=200, temperature=0)
+
+
+async def test_a_required_call_keeps_to_its_schema(engine: OpenVinoGenerator) -> None:
+    spec = chat(
+        ASKED, LONG, tools=(WEATHER, CLOCK), tool_choice=ToolChoice(ToolMode.REQUIRED), parallel_tool_calls=False
+    )
+    answer = await ask(engine, spec)
+    ((name, arguments),) = answer.calls
+    tool = {tool.name: tool for tool in (WEATHER, CLOCK)}[name]
+    jsonschema.validate(json.loads(arguments), json.loads(tool.parameters))
+    assert answer.reasons == {0: FinishReason.TOOL_CALLS}
+    assert not answer.texts.get(0)
+
+
+async def test_a_named_tool_is_called(engine: OpenVinoGenerator) -> None:
+    choice = ToolChoice(ToolMode.REQUIRED, "get_time")
+    answer = await ask(engine, chat(ASKED, LONG, tools=(WEATHER, CLOCK), tool_choice=choice))
+    assert [(name, json.loads(arguments)) for name, arguments in answer.calls] == [("get_time", {})]
+
+
+async def test_several_calls_may_come(engine: OpenVinoGenerator) -> None:
+    spec = chat(
+        ASKED, Sampling(max_tokens=80, temperature=0), tools=(WEATHER,), tool_choice=ToolChoice(ToolMode.REQUIRED)
+    )
+    answer = await ask(engine, spec)
+    assert answer.calls
+    assert all(name == "get_weather" for name, _ in answer.calls)
+
+
+async def test_a_model_may_answer_without_a_tool(engine: OpenVinoGenerator) -> None:
+    answer = await ask(engine, chat(ASKED, LONG, tools=(WEATHER,)))
+    assert answer.texts[0] or answer.calls
+    none = await ask(engine, chat(ASKED, LONG, tools=(WEATHER,), tool_choice=ToolChoice(ToolMode.NONE)))
+    assert not none.calls
+    assert none.usage.input < answer.usage.input  # it was not even told of the tools
+
+
+async def test_a_call_once_begun_is_finished(engine: OpenVinoGenerator) -> None:
+    """With tools left to the model, which is led to begin one."""
+    prompt = "<|im_start|>user\nWeather in Paris?<|im_end|>\n<|im_start|>assistant\nI call: <tool_call> or <tool"
+    answer = await ask(engine, GenerateSpec("m", prompt, sampling=LONG, tools=(WEATHER,), parallel_tool_calls=False))
+    for name, arguments in answer.calls:
+        assert name == "get_weather"
+        jsonschema.validate(json.loads(arguments), json.loads(WEATHER.parameters))
+
+
+# -- many at once, and those who leave ---------------------------------------------------------------------------------
+
+
+async def test_a_hundred_at_once(engine: OpenVinoGenerator) -> None:
+    sampling = Sampling(max_tokens=8, temperature=0)
+    answers = await asyncio.gather(*(ask(engine, chat(f"Say the number {n}.", sampling)) for n in range(100)))
+    assert all(0 < answer.usage.output <= 8 for answer in answers)
+    await idle(engine)
+
+
+async def test_who_leaves_frees_the_cache(engine: OpenVinoGenerator) -> None:
+    running = [
+        engine.generate(chat(f"{n}: tell a long story.", Sampling(max_tokens=2000)), Call("c")) for n in range(8)
+    ]
+    for events in running:
+        await anext(events)
+        await anext(events)
+    assert engine.stats().running == 8
+    assert engine.stats().cache_used_bytes > 0
+    for events in running:
+        await events.aclose()
+    assert engine.stats().running == 0
+    await idle(engine)
+
+
+async def test_figures(engine: OpenVinoGenerator) -> None:
+    stats = engine.stats()
+    assert stats.cache_bytes <= 1 << 30
+    assert 200 << 20 < stats.rss_bytes < 2 << 30
+
+
+# -- other settings, and files that are no model -----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        OpenVinoSettings(prompt_lookup_tokens=3, kv_cache_precision="f16"),
+        OpenVinoSettings(eviction_tokens=256, prefix_caching=False, split_fuse=False, max_batched_tokens=2048),
+    ],
+)
+async def test_settings_work_together_with_what_callers_ask(smollm2: Path, settings: OpenVinoSettings) -> None:
+    engine = await OpenVinoGenerator.start(smollm2, settings)
+    try:
+        schema = json.dumps(SCHEMAS[0])
+        shaped = chat("A person as JSON.", Sampling(max_tokens=200, temperature=0), format=Format(Shape.SCHEMA, schema))
+        long = Sampling(max_tokens=400, temperature=0)
+        answers = await asyncio.gather(
+            ask(engine, shaped),
+            ask(engine, GenerateSpec("m", "One, two, three, four,", sampling=replace(GREEDY, stop=("nine",)))),
+            ask(engine, chat("Name the capital of France.", replace(GREEDY, logprobs=True))),
+            ask(engine, GenerateSpec("m", "la la la la " * 40, sampling=long)),
+            ask(engine, chat("Tell me a story.", Sampling(max_tokens=40, seed=1), choices=2)),
+        )
+        jsonschema.validate(json.loads(answers[0].text), SCHEMAS[0])
+        assert answers[1].text.strip().endswith("seven, eight,")
+        assert "Paris" in answers[2].text
+        assert answers[3].usage.output == 400 or answers[3].reasons[0] is FinishReason.STOP
+        assert engine.stats().restarts == 0
+    finally:
+        await engine.close()
+
+
+async def test_a_file_that_is_no_model_is_an_error(tmp_path: Path) -> None:
+    path = tmp_path / "model.gguf"
+    path.write_bytes(b"GGUF" + bytes(64))
+    with pytest.raises(EngineError):
+        await OpenVinoGenerator.start(path, OpenVinoSettings())
