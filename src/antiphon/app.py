@@ -21,11 +21,12 @@ from antiphon import backends
 from antiphon.admin import create_admin
 from antiphon.audio.decode import DecodeLimits, Decoder
 from antiphon.config import DEFAULT_MODEL, Config, Invalid
+from antiphon.core.ports import Clock
 from antiphon.engines.moonshine import Moonshine
 from antiphon.engines.silero import SileroVad
 from antiphon.metering.ledger import Ledger
 from antiphon.models import Store
-from antiphon.routes import ROUTES, Inquiring, Json, Kept, Live, Unary
+from antiphon.routes import ROUTES, Document, Inquiring, Json, Kept, Live, Unary
 from antiphon.scheduler.policy import Limits
 from antiphon.scheduler.runner import Runner, Settings
 from antiphon.scheduler.stream import Timing
@@ -157,6 +158,24 @@ def _asgi(
     config: Config, clock: SystemClock, sessions: Sessions, observer: Observer, control: Control, keys: KeyRing
 ) -> Starlette:
     uploads = Uploads(config.limits.upload_mb << 20, config.limits.uploads_mb << 20)
+    routes = vendors(sessions, clock, uploads)
+
+    async def healthz(request: Request) -> Response:
+        return PlainTextResponse("ok\n")
+
+    async def readyz(request: Request) -> Response:
+        return PlainTextResponse("ready\n" if sessions.ready else "not ready\n", 200 if sessions.ready else 503)
+
+    async def metrics(request: Request) -> Response:
+        return Response(observer.render(), media_type="text/plain; version=0.0.4; charset=utf-8")
+
+    routes += [Route("/healthz", healthz), Route("/readyz", readyz), Route("/metrics", metrics)]
+    routes.append(Mount("/admin/v1", create_admin(control, keys, config.directory / "ledger.db", clock)))
+    return Starlette(routes=routes)
+
+
+def vendors(sessions: Sessions, clock: Clock, uploads: Uploads) -> list[BaseRoute]:
+    """The table of routes, each carried by its transport."""
     routes: list[BaseRoute] = []
     for route in ROUTES:
         if isinstance(route, Live):
@@ -173,22 +192,12 @@ def _asgi(
         elif isinstance(route, Inquiring):
             inquiring = InquiryRoute(route.surface, route.endpoint, sessions)
             routes.append(Route(route.path, inquiring, methods=["GET"]))
+        elif isinstance(route, Document):
+            routes.append(Route(route.path, Response(route.body, media_type="application/json"), methods=["GET"]))
         else:
             listing = ListRoute(route.surface, route.endpoint, sessions)
             routes.append(Route(route.path, listing, methods=["GET"]))
-
-    async def healthz(request: Request) -> Response:
-        return PlainTextResponse("ok\n")
-
-    async def readyz(request: Request) -> Response:
-        return PlainTextResponse("ready\n" if sessions.ready else "not ready\n", 200 if sessions.ready else 503)
-
-    async def metrics(request: Request) -> Response:
-        return Response(observer.render(), media_type="text/plain; version=0.0.4; charset=utf-8")
-
-    routes += [Route("/healthz", healthz), Route("/readyz", readyz), Route("/metrics", metrics)]
-    routes.append(Mount("/admin/v1", create_admin(control, keys, config.directory / "ledger.db", clock)))
-    return Starlette(routes=routes)
+    return routes
 
 
 class _Server(uvicorn.Server):

@@ -11,6 +11,7 @@ from antiphon.surfaces.open_inference.about import About
 from antiphon.surfaces.open_inference.infer import Infer
 from antiphon.surfaces.openai.chat import ChatCompletions
 from antiphon.surfaces.openai.completions import Completions
+from antiphon.surfaces.openai.document import document
 from antiphon.surfaces.openai.embeddings import Embeddings
 from antiphon.surfaces.openai.kept_responses import CancelResponse, DeleteResponse, InputItems, RetrieveResponse
 from antiphon.surfaces.openai.models import Models
@@ -73,6 +74,14 @@ class Inquiring:
     endpoint: InquiryEndpoint
 
 
+@dataclass(frozen=True, slots=True)
+class Document:
+    """`GET` what anybody may read, JSON."""
+
+    path: str
+    body: bytes
+
+
 def _open_inference() -> Iterator[Json | Inquiring]:
     yield Json("/v2/models/{model:path}/infer", "open-inference", Infer())
     for path in ("/v2", "/v2/health/live", "/v2/health/ready", "/v2/models/{model:path}"):
@@ -97,7 +106,7 @@ def _openai(prefix: str) -> Iterator[Unary | Json | Listing]:
         yield Listing(f"{prefix}/models/{{id}}", "openai", Models())
 
 
-ROUTES: tuple[Live | Unary | Json | Listing | Kept | Inquiring, ...] = (
+ROUTES: tuple[Live | Unary | Json | Listing | Kept | Inquiring | Document, ...] = (
     Live("/v1/listen", "deepgram", LiveListenEndpoint()),
     Unary("/v1/listen", "deepgram", PrerecordedListenEndpoint()),
     *_openai("/v1"),
@@ -109,4 +118,5 @@ ROUTES: tuple[Live | Unary | Json | Listing | Kept | Inquiring, ...] = (
     *_openai("/openai/deployments/{deployment}"),
     Listing("/openai/models", "openai", Models()),
     *_open_inference(),
+    Document("/openapi.json", document(__version__)),
 )

@@ -1,0 +1,104 @@
+"""The OpenAPI document of the language endpoints, made from the very types that their bodies are decoded into.
+
+It says less than is checked: what depends on two fields at once, or on the model, is refused with a 400 though a body
+keeps to its schema. Azure's addresses are the same operations below other prefixes.
+"""
+
+from typing import Any
+
+import msgspec
+
+from antiphon.surfaces.openai import response_items, response_wire, responses, wire
+from antiphon.surfaces.openai.chat import ChatRequest
+from antiphon.surfaces.openai.completions import CompletionRequest
+from antiphon.surfaces.openai.embeddings import EmbeddingList, EmbeddingRequest
+
+Object = dict[str, Any]
+
+STATUSES = {
+    "400": "The request is wrong; `param` says where.",
+    "401": "No key, or none that holds.",
+    "403": "The key may not do this.",
+    "404": "No such model, or nothing kept under this id.",
+    "408": "The body came too slowly.",
+    "413": "The body is too large.",
+    "422": "The idempotency key was used for another request.",
+    "429": "There is no room now; `retry-after` says when to try again.",
+    "500": "A defect, or a broken machine.",
+    "502": "The model failed.",
+    "503": "The server is stopping, or cannot record usage.",
+    "504": "The model took too long.",
+}
+_ID = {"name": "id", "in": "path", "required": True, "schema": {"type": "string", "minLength": 1}}
+_PAGE = (
+    {"name": "limit", "in": "query", "schema": {"type": "integer", "minimum": 1, "maximum": 100}},
+    {"name": "order", "in": "query", "schema": {"enum": ["asc", "desc"]}},
+    {"name": "after", "in": "query", "schema": {"type": "string"}},
+)
+# Method, path, what it does, the body, what it answers with, whether it streams, and further parameters.
+_OPERATIONS: tuple[tuple[str, str, str, Any, Any, bool, tuple[Object, ...]], ...] = (
+    ("post", "/v1/chat/completions", "Continue a conversation", ChatRequest, wire.ChatCompletion, True, ()),
+    ("post", "/v1/completions", "Continue a text", CompletionRequest, wire.TextCompletion, True, ()),
+    ("post", "/v1/embeddings", "A vector for each text", EmbeddingRequest, EmbeddingList, False, ()),
+    ("post", "/v1/responses", "Answer", responses.ResponseRequest, response_wire.Response, True, ()),
+    ("get", "/v1/responses/{id}", "A kept response", None, response_wire.Response, False, (_ID,)),
+    ("delete", "/v1/responses/{id}", "Forget a kept response", None, response_wire.Deleted, False, (_ID,)),
+    ("post", "/v1/responses/{id}/cancel", "Cancel a response", None, response_wire.Response, False, (_ID,)),
+    ("get", "/v1/responses/{id}/input_items", "Its input", None, response_wire.InputItems, False, (_ID, *_PAGE)),
+    ("get", "/v1/models", "The models there are", None, wire.ModelList, False, ()),
+    ("get", "/v1/models/{id}", "One model", None, wire.Model, False, (_ID,)),
+)
+# Decoded one by one, for the sake of their errors, so the request's type does not tell.
+_ITEMS = (
+    response_items.MessageIn,
+    response_items.CallIn,
+    response_items.OutputIn,
+    response_items.ReasoningIn,
+)
+
+
+def document(version: str) -> bytes:
+    """OpenAPI 3.1, as JSON."""
+    bodies = [body for _, _, _, body, _, _, _ in _OPERATIONS if body]
+    answers = [answer for _, _, _, _, answer, _, _ in _OPERATIONS]
+    types = list(dict.fromkeys([*bodies, *answers, wire.ErrorBody, *_ITEMS, responses.FunctionTool]))
+    schemas, components = msgspec.json.schema_components(types, ref_template="#/components/schemas/{name}")
+    schema = dict(zip(types, schemas, strict=True))
+    asked = components[schema[responses.ResponseRequest]["$ref"].rpartition("/")[2]]["properties"]
+    _list_of(asked["input"])["items"] = {"anyOf": [schema[item] for item in _ITEMS]}
+    _list_of(asked["tools"])["items"] = schema[responses.FunctionTool]
+    paths: dict[str, Object] = {}
+    for method, path, summary, body, answer, streams, parameters in _OPERATIONS:
+        operation: Object = {"summary": summary, "parameters": list(parameters), "responses": {}}
+        if body:
+            operation["requestBody"] = {"required": True, "content": {wire.JSON: {"schema": schema[body]}}}
+        content: Object = {wire.JSON: {"schema": schema[answer]}}
+        if streams:
+            content["text/event-stream"] = {"schema": {"type": "string"}}
+        refused = {wire.JSON: {"schema": schema[wire.ErrorBody]}}
+        operation["responses"] = {"200": {"description": "The answer.", "content": content}} | {
+            status: {"description": said, "content": refused} for status, said in STATUSES.items()
+        }
+        paths.setdefault(path, {})[method] = operation
+    whole = msgspec.json.encode(
+        {
+            "openapi": "3.1.0",
+            "info": {"title": "Antiphon, the language endpoints", "version": version},
+            "security": [{"bearer": []}, {"key": []}],
+            "paths": paths,
+            "components": {
+                "schemas": components,
+                "securitySchemes": {
+                    "bearer": {"type": "http", "scheme": "bearer"},
+                    "key": {"type": "apiKey", "in": "header", "name": "api-key"},
+                },
+            },
+        }
+    )
+    return whole.replace(__package__.encode() + b".", b"")  # before names that several modules have
+
+
+def _list_of(schema: Object) -> Object:
+    """That one of the alternatives which is a list."""
+    found: Object = next(each for each in schema["anyOf"] if each.get("type") == "array")
+    return found
