@@ -258,7 +258,8 @@ async def test_cancelling_reaches_the_server(
         (429, CapacityError, 429),
         (503, CapacityError, 429),
         (500, EngineError, 502),
-        (504, EngineError, 502),
+        (408, EngineTimeout, 504),
+        (504, EngineTimeout, 504),
     ],
 )
 async def test_errors_by_blame(
@@ -271,7 +272,7 @@ async def test_errors_by_blame(
     assert failed.value.status == told
     assert failed.value.retry_after_s == (7 if kind is CapacityError else None)
     assert failed.value.param == ("temperature" if kind is CallerError else None)
-    assert failed.value.message.startswith("No." if kind is CallerError else "The model's server")
+    assert failed.value.message.startswith("No." if kind is CallerError else "The model")
     assert len(server[0].requests) == 1
 
 

@@ -53,6 +53,23 @@ def test_openai() -> None:
     ]
 
 
+def test_vllm() -> None:
+    assert streamed("vllm", shape("vllm.sse"), asked(2)) == [
+        TokenUsage(32, 0),
+        TextDelta(0, "How", 1),
+        TextDelta(0, "dy", 1),
+        TextDelta(1, "I", 1),
+        TextDelta(0, " there", 1),
+        TextDelta(1, "'m", 1),
+        TextDelta(0, ",", 1),
+        ChoiceEnded(0, FinishReason.LENGTH),
+        TextDelta(1, " glad", 1),
+        TextDelta(1, " you", 1),
+        ChoiceEnded(1, FinishReason.LENGTH),
+        TokenUsage(32, 8),
+    ]
+
+
 def test_sglang_counts_as_it_goes() -> None:
     assert streamed("sglang", shape("sglang.sse")) == [
         TokenUsage(21, 2),

@@ -49,6 +49,7 @@ PARAMETERS = frozenset(
 
 _CALLERS = frozenset({400, 413, 422})
 _FULL = frozenset({429, 503})
+_LATE = frozenset({408, 504})  # Ray Serve says 408 for its own bound
 
 
 @dataclass(frozen=True, slots=True)
@@ -214,6 +215,8 @@ class Exchange:
         status = response.status
         if status in _FULL:
             return CapacityError("The model's server is full.", retry_after_s=_retry_after(response))
+        if status in _LATE:
+            return EngineTimeout("The model took too long.")
         if status not in _CALLERS:
             return EngineError(f"The model's server answered {status}.")
         message, param = _told(await _bounded(response, MAX_ERROR_BYTES))
