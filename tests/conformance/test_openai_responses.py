@@ -5,7 +5,6 @@ import time
 from collections.abc import AsyncIterator, Iterator
 from typing import Any, Literal
 
-import httpx
 import openai
 import pytest
 from openai import AsyncOpenAI, AzureOpenAI, OpenAI
@@ -35,31 +34,6 @@ class Fruit(BaseModel):
 
     name: Literal["apple", "banana", "cherry"]
     ripe: bool
-
-
-@pytest.fixture(scope="module")
-def keeping(server: Any) -> Iterator[str]:
-    """The key of a project whose responses are kept for an hour, and are no more when the tests are over."""
-    with httpx.Client(base_url=f"{server.base_url}/admin/v1", headers={"api-key": "", **_bearer(server)}) as admin:
-        made = admin.post("/projects", json={"id": "keeping", "keep_answers_s": 3600})
-        assert made.status_code == 201
-        key: str = admin.post("/keys", json={"project": "keeping"}).json()["key"]
-        _until_kept(server, key)
-        yield key
-        assert admin.patch("/projects/keeping", json={"keep_answers_s": 0}).status_code == 200
-
-
-def _bearer(server: Any) -> dict[str, str]:
-    return {"authorization": f"Bearer {server.api_key}"}
-
-
-def _until_kept(server: Any, key: str) -> None:
-    """The server follows a new policy within a second."""
-    with OpenAI(base_url=f"{server.base_url}/v1", api_key=key, max_retries=0, timeout=60) as client:
-        deadline = time.monotonic() + 5
-        while not client.responses.create(model=MODEL, input="Hi", max_output_tokens=1).store:
-            assert time.monotonic() < deadline
-            time.sleep(0.1)
 
 
 @pytest.fixture
