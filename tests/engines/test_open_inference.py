@@ -11,6 +11,7 @@ from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+import httpx
 import pytest
 from real_engine import Running, SystemClock, free_port
 
@@ -20,6 +21,8 @@ from antiphon.core.ports import Call
 from antiphon.core.specs import InferSpec, WantedTensor
 from antiphon.core.tensors import Tensor
 from antiphon.engines.open_inference import OpenInferenceGrpc, OpenInferenceHttp
+from antiphon.models import Store
+from serving import API_KEY, start
 
 SERVERS = Path(__file__).parent / "servers"
 START_S = 120
@@ -189,3 +192,38 @@ async def test_a_model_there_is_not_is_no_callers_mistake(started: tuple[Running
     with pytest.raises(EngineError):
         await other.check()
     await other.close()
+
+
+def test_the_official_client_through_antiphon(
+    started: tuple[Running, list[int]], kind: str, models: Store, tmp_path: Path
+) -> None:
+    """Triton's client on one side, each of the servers on the other; and what it was charged."""
+    python = Path(os.environ["ANTIPHON_ENGINES"]) / "pytriton" / "bin" / "python"
+    if not python.exists():
+        pytest.skip(f"there is no {python}, which has the client (tests/engines/README.md)")
+    port = started[1][1 if kind == "grpc" else 0]
+    settings = f"""
+[engines.tensors]
+kind = "open-inference"
+url = "http://127.0.0.1:{port}"
+grpc = {str(kind == "grpc").lower()}
+model = "double"
+
+[models.double]
+engines = ["tensors"]
+"""
+    process, url = start(tmp_path, models, settings)
+    try:
+        asked = [python, SERVERS / "triton_client.py", url.removeprefix("http://"), API_KEY]
+        told = subprocess.run(asked, capture_output=True, text=True, timeout=60)
+        assert told.stdout.strip() == "well", told.stderr
+        bearer = {"authorization": f"Bearer {API_KEY}"}
+        usage = httpx.get(f"{url}/admin/v1/usage", headers=bearer).json()
+    finally:
+        process.terminate()
+        assert process.wait(20) == 0
+    # Each way: 16 bytes of numbers and 15 of texts, in and out.
+    assert {each["dimension"]: each["amount"] for each in usage["data"]} == {
+        "inference.requests": 2,
+        "inference.bytes": 2 * 2 * 31,
+    }

@@ -211,6 +211,11 @@ def test_each_output_as_it_is_asked_for(everything, one, binary):
     assert {each["name"] for each in told if "data" not in each} == binary
 
 
+def test_how_the_model_sent_it_is_not_passed_on():
+    step = answers(asks(), Inferred((Tensor("y", "INT8", (1,), b"\1", (("binary_data_size", 1),)),)))
+    assert step.sends[1].endswith(b'"outputs":[{"name":"y","datatype":"INT8","shape":[1],"data":[1]}]}')
+
+
 def test_bytes_that_are_no_text_cannot_be_json():
     step = answers(asks(), Inferred((Tensor("t", "BYTES", (1,), b"\1\0\0\0\xff"),)))
     assert step.sends[0].status == 502

@@ -158,6 +158,7 @@ class Inference:
         rest = []
         for tensor in inferred.outputs:
             parameters = dict(tensor.parameters)
+            parameters.pop(_BINARY_SIZE, None)  # some servers say it on other wires too
             data: Any = UNSET
             if self._binary.get(tensor.name, self._default):
                 parameters[_BINARY_SIZE] = len(tensor.data)
