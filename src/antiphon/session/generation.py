@@ -11,6 +11,7 @@ import asyncio
 import logging
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from contextlib import aclosing
+from functools import cached_property
 from typing import TypeVar
 
 from antiphon.core.errors import (
@@ -266,13 +267,14 @@ class Generation:
         """The engine's count where there is one; until the end, of the output what was seen to pass if that is more."""
         counted = self._counted
         if counted is None:
-            return TokenUsage(self._estimated_input(), self._seen, reasoning=self._seen_reasoning)
+            return TokenUsage(self._estimated_input, self._seen, reasoning=self._seen_reasoning)
         if self._final:
             self._services.observer.token_drift(counted.output - self._seen)
             return counted
         output = max(counted.output, self._seen)
         return TokenUsage(counted.input, output, counted.cached, max(counted.reasoning, self._seen_reasoning))
 
+    @cached_property
     def _estimated_input(self) -> int:
         assert isinstance(self._spec, GenerateSpec)
         prompt = self._spec.prompt
