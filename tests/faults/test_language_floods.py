@@ -134,7 +134,7 @@ async def passer_by(server, chance):
     body |= {"max_completion_tokens": chance.randrange(1, 64), "stream": chance.random() < 0.9}
     body |= {"n": chance.choice([1, 1, 1, 2])}
     data = json.dumps(body).encode()
-    head = f"POST /v1/chat/completions HTTP/1.1\r\nHost: h\r\nAuthorization: Bearer {API_KEY}\r\n"
+    head = f"POST /v1/chat/completions HTTP/1.1\r\nHost: h\r\nConnection: close\r\nAuthorization: Bearer {API_KEY}\r\n"
     request = f"{head}Content-Type: application/json\r\nContent-Length: {len(data)}\r\n\r\n".encode() + data
     reader, writer = await socket_of(server)
     way = chance.choice(["half", "at once", "soon", "amid", "amid", "amid", "deaf", "end"])
@@ -143,13 +143,12 @@ async def passer_by(server, chance):
         await asyncio.sleep(chance.uniform(0, 1))
     elif way == "amid":
         for _ in range(chance.randrange(1, 6)):
-            await asyncio.wait_for(reader.read(300), 60)
+            await reader.read(300)
     elif way == "end":
-        answer = await asyncio.wait_for(reader.readuntil(b"\r\n"), 60)
+        answer = await reader.read()
         assert answer.startswith((b"HTTP/1.1 200", b"HTTP/1.1 429")), answer
         end = b"data: [DONE]\n\n" if body["stream"] else b'"usage"'
-        if b" 200 " in answer:
-            await asyncio.wait_for(reader.readuntil(end), 60)
+        assert answer.startswith(b"HTTP/1.1 429") or end in answer
     if way in ("at once", "end") and chance.random() < 0.5:
         writer.close()
     else:
@@ -157,7 +156,7 @@ async def passer_by(server, chance):
 
 
 async def crowd(server, seed, count):
-    async with asyncio.timeout(180), asyncio.TaskGroup() as group:
+    async with asyncio.timeout(300), asyncio.TaskGroup() as group:
         for n in range(count):
             group.create_task(passer_by(server, random.Random(seed + n)))
 
@@ -167,16 +166,18 @@ async def test_a_thousand_streams_that_come_and_go_leave_nothing(server, nothing
     async with http(server) as session:
         alone = await streamed(session)
         await crowd(server, 5000, 150)  # so that what is kept for ever is there before it is measured
-        before_mb = [resident_mb(pid) for pid in (server.pid, *workers)]
+        before_mb = resident_mb(server.pid), sum(map(resident_mb, workers))
         flood = asyncio.create_task(crowd(server, 0, 1000))
         await asyncio.sleep(2)
         amid = [await streamed(session) for _ in range(3)]  # who behaves notices nothing but the time it takes
         await flood
         assert {text for text, _ in amid} == {alone[0]}
         assert {usage["completion_tokens"] for _, usage in amid} == {alone[1]["completion_tokens"]}
+        cache_mb = await metric(session, "antiphon_engine_cache_bytes") / 2**20
     assert children(server.pid) == workers  # nothing had to be started again
-    after_mb = [resident_mb(pid) for pid in (server.pid, *workers)]
-    assert all(after < before + 80 for after, before in zip(after_mb, before_mb, strict=True)), (before_mb, after_mb)
+    assert resident_mb(server.pid) < before_mb[0] + 60
+    # Prompts are kept in the engine's cache, within its bound, for those who come with the same ones again.
+    assert sum(map(resident_mb, workers)) < before_mb[1] + cache_mb + 60
 
 
 # -- servers that are killed -------------------------------------------------------------------------------------------
