@@ -1,7 +1,7 @@
 """The embedded language engine under each of its settings, and the vendor's pipeline called directly.
 
-Every variant is loaded, warmed up and measured by itself: tokens per second and the median time to the first token of
-1, 8 and 100 requests of 64 tokens at once; tokens per second of 8 requests that copy a text; the time to the first token
+Every variant is loaded, warmed up and measured by itself: tokens a second and the median time to the first token of
+1, 8 and 100 requests of 64 tokens at once; tokens a second of 8 requests that copy a text; the time to the first token
 of a long prompt that came before; the process's memory afterwards; and what the setting costs in quality, the share of
 40 greedy answers that are the same as those of the first variant. `--rounds` repeats it all in turns and takes the best
 of each figure, so that what else the machine does falls on all alike. Prints a table in Markdown.

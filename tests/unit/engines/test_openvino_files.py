@@ -3,11 +3,14 @@
 import struct
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from antiphon.core.errors import CallerError
 from antiphon.engines.openvino.gguf import UNKNOWN_CONTEXT_TOKENS, context_tokens, model_path
-from antiphon.engines.openvino.prefixes import BLOCK_TOKENS, Prefixes
+from antiphon.engines.openvino.messages import BLOCK_TOKENS, OpenVinoSettings
+from antiphon.engines.openvino.prefixes import Prefixes
 from antiphon.engines.openvino.vocabulary import vocabulary
 
 
@@ -140,3 +143,23 @@ def test_without_a_cache_nothing_is_found() -> None:
     prefixes = Prefixes(0)
     prefixes.remember([1] * 100)
     assert prefixes.cached([1] * 100) == 0
+
+
+# -- settings ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("fields", "param"),
+    [
+        ({"kv_cache_gb": 0}, "kv_cache_gb"),
+        ({"kv_cache_precision": "u2"}, "kv_cache_precision"),
+        ({"eviction_tokens": 100, "prefix_caching": False}, "eviction_tokens"),
+        ({"eviction_tokens": 256}, "prefix_caching"),
+        ({"max_sequences": 600}, "max_sequences"),
+        ({"threads": -1}, "threads"),
+    ],
+)
+def test_settings_that_the_pipeline_would_break_on_are_refused(fields: dict[str, Any], param: str) -> None:
+    with pytest.raises(CallerError) as refused:
+        OpenVinoSettings(**fields)
+    assert refused.value.param == param

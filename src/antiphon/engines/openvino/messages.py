@@ -10,20 +10,25 @@ from typing import Any
 
 import msgspec
 
+from antiphon.core.errors import CallerError
+
 HEADER = struct.Struct("<I")
+PRECISIONS = ("u8", "f16", "bf16", "f32")
+BLOCK_TOKENS = 32  # of the pipeline's paged attention on a CPU
 
 
 @dataclass(frozen=True, slots=True)
 class OpenVinoSettings:
     """How the pipeline works. Each was measured; see the results.
 
-    `kv_cache_gb` bounds the memory for keys and values, which is taken as it is used; `kv_cache_precision` is `u8`,
-    `f16` or `bf16`. `eviction_tokens` keeps at most that many tokens of each request in the cache, the least looked at
-    go first; 0 keeps all. `prompt_lookup_tokens` guesses that many tokens from earlier text that ended in the same
-    `prompt_lookup_ngram` tokens, 0 none. `max_batched_tokens` is the most a step computes, `max_sequences` the most
-    requests a step advances, `max_requests` the most that are let in, waiting ones included. `split_fuse` lets a long
-    prompt be computed in parts beside running requests. `threads` is 0 for as many as there are cores.
-    `default_max_tokens` bounds an output for which the caller gave no bound.
+    `kv_cache_gb` bounds the memory for keys and values, which is taken as it is used; `kv_cache_precision` is one of
+    `PRECISIONS`. `eviction_tokens` keeps at most that many tokens of each request in the cache, the least looked at
+    go first; 0 keeps all, and it does not go with `prefix_caching`. `prompt_lookup_tokens` guesses that many tokens
+    from earlier text that ended in the same `prompt_lookup_ngram` tokens, 0 none. `max_batched_tokens` is the most a
+    step computes, `max_sequences` the most requests a step advances, `max_requests` the most that are let in, waiting
+    ones included. `split_fuse` lets a long prompt be computed in parts beside running requests; without it, none may be
+    over `max_batched_tokens`. `threads` is 0 for as many as there are cores. `default_max_tokens` bounds an output for
+    which the caller gave no bound.
     """
 
     kv_cache_gb: int = 1
@@ -38,6 +43,24 @@ class OpenVinoSettings:
     split_fuse: bool = True
     threads: int = 0
     default_max_tokens: int = 2048
+
+    def __post_init__(self) -> None:
+        """Raises `CallerError` for what the pipeline would break on."""
+        eviction = self.eviction_tokens
+        for setting, right in (
+            ("kv_cache_gb", self.kv_cache_gb >= 1),
+            ("kv_cache_precision", self.kv_cache_precision in PRECISIONS),
+            ("eviction_tokens", eviction == 0 or (eviction >= 4 * BLOCK_TOKENS and eviction % BLOCK_TOKENS == 0)),
+            ("prefix_caching", not (eviction and self.prefix_caching)),
+            ("prompt_lookup_tokens", self.prompt_lookup_tokens >= 0),
+            ("prompt_lookup_ngram", self.prompt_lookup_ngram >= 1),
+            ("max_sequences", 1 <= self.max_sequences <= self.max_batched_tokens),
+            ("max_requests", self.max_requests >= 1),
+            ("threads", self.threads >= 0),
+            ("default_max_tokens", self.default_max_tokens >= 1),
+        ):
+            if not right:
+                raise CallerError(f"{setting} is out of its bounds, or does not go with other settings", param=setting)
 
 
 # -- to the pipeline ---------------------------------------------------------------------------------------------------

@@ -8,7 +8,7 @@ may also find the broken one that another text ended with, so the count is exact
 from collections import OrderedDict
 from collections.abc import Iterator
 
-BLOCK_TOKENS = 32  # of the pipeline's paged attention on a CPU
+from antiphon.engines.openvino.messages import BLOCK_TOKENS
 
 
 class Prefixes:

@@ -18,6 +18,7 @@ import openvino_genai as genai
 from antiphon.engines.openvino.gguf import context_tokens, model_path
 from antiphon.engines.openvino.grammars import Grammars
 from antiphon.engines.openvino.messages import (
+    BLOCK_TOKENS,
     HEADER,
     LENGTH,
     OUT_OF_MEMORY,
@@ -39,7 +40,7 @@ from antiphon.engines.openvino.messages import (
     command_decoder,
     frame,
 )
-from antiphon.engines.openvino.prefixes import BLOCK_TOKENS, Prefixes
+from antiphon.engines.openvino.prefixes import Prefixes
 from antiphon.engines.openvino.vocabulary import vocabulary
 
 _ENDS = {"STOP": STOP, "LENGTH": LENGTH}
@@ -97,7 +98,8 @@ class Pipeline:
     def _longest(self, context: int) -> int:
         """The tokenizer cuts a text at a length of its own, and does not say so: what is as long may have been cut."""
         cut: int = self._tokenizer.encode(" a" * (context + 1)).input_ids.get_size()
-        return min(context, cut)
+        whole = context if self._settings.split_fuse else self._settings.max_batched_tokens
+        return min(context, cut, whole)
 
     @property
     def idle(self) -> bool:
@@ -215,7 +217,7 @@ def _scheduling(settings: OpenVinoSettings) -> genai.SchedulerConfig:
         recent = settings.eviction_tokens // 2 // BLOCK_TOKENS * BLOCK_TOKENS
         config.use_cache_eviction = True
         config.cache_eviction_config = genai.CacheEvictionConfig(
-            kept, recent, settings.eviction_tokens, genai.AggregationMode.NORM_SUM
+            kept, recent, settings.eviction_tokens, genai.AggregationMode.NORM_SUM, snapkv_window_size=0
         )
     return config
 
