@@ -15,7 +15,7 @@ from functools import partial
 
 from antiphon.core.errors import AntiphonError, CallerError, Cancelled, InternalError, NotFound
 from antiphon.core.ports import Asked, Clock, LanguageSurface
-from antiphon.core.specs import GenerateSpec, Message, Spec
+from antiphon.core.specs import GenerateSpec, Message, Role, Spec
 from antiphon.core.wire import Keep, Wire
 from antiphon.session.generation import Generation, Keeping
 from antiphon.trust.kept import KeptAnswers
@@ -54,7 +54,11 @@ class Keeper:
         before = await self._before(project, asked.previous) if asked.previous else ()
         spec = asked.spec
         if before and isinstance(spec, GenerateSpec) and not isinstance(spec.prompt, str):
-            spec = replace(spec, prompt=spec.prompt[: asked.lead] + before + spec.prompt[asked.lead :])
+            prompt = spec.prompt[: asked.lead] + before + spec.prompt[asked.lead :]
+            called = {call.id for message in prompt for call in message.tool_calls}
+            if any(message.role is Role.TOOL and message.tool_call_id not in called for message in prompt):
+                raise CallerError("No tool call found for a tool's output.", param="prompt")
+            spec = replace(spec, prompt=prompt)
         return spec, partial(self._put, project, before) if keep else None
 
     async def _before(self, project: str, id: str) -> tuple[Message, ...]:

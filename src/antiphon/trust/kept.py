@@ -16,6 +16,7 @@ from typing import Any, TypeVar
 import msgspec
 from sqlalchemy import (
     Column,
+    ColumnElement,
     Connection,
     Index,
     Integer,
@@ -24,7 +25,9 @@ from sqlalchemy import (
     PrimaryKeyConstraint,
     Table,
     Text,
+    func,
     select,
+    tuple_,
 )
 from sqlalchemy import delete as delete_from
 from sqlalchemy.dialects.sqlite import insert
@@ -39,6 +42,8 @@ from antiphon.trust.control import BUSY_TIMEOUT_S, open_engine
 
 FILE_NAME = "answers.db"  # in the data directory
 SCHEMA_VERSION = 1
+MAX_BYTES = 16 << 30  # of the file
+WIPED_AT_ONCE = 64
 
 T = TypeVar("T")
 
@@ -56,6 +61,7 @@ answers = Table(
     sqlite_strict=True,
 )
 Index("answers_by_end", answers.c.expires_unix_ms)
+Index("answers_by_age", answers.c.project, answers.c.created_unix_ms)
 
 _INSERT = insert(answers)
 _PUT = _INSERT.on_conflict_do_update(
@@ -74,8 +80,11 @@ class _Put:
 class KeptAnswers:
     """The answers at `path`, which is created if it is not there. For one event loop."""
 
-    def __init__(self, path: Path, clock: Clock) -> None:
-        """Blocking. Raises `InternalError` if the database cannot be opened or is of another version."""
+    def __init__(self, path: Path, clock: Clock, max_bytes: int = MAX_BYTES) -> None:
+        """Blocking. A file of `max_bytes` takes no more answers.
+
+        Raises `InternalError` if the database cannot be opened or is of another version.
+        """
         self._clock = clock
         self._waiting: deque[_Put] = deque()
         self._thread = ThreadPoolExecutor(1, "answers")
@@ -83,6 +92,8 @@ class KeptAnswers:
         try:
             with self._engine.connect() as connection:
                 connection.exec_driver_sql("PRAGMA secure_delete=ON")
+                page_bytes = connection.exec_driver_sql("PRAGMA page_size").scalar_one()
+                connection.exec_driver_sql(f"PRAGMA max_page_count={max_bytes // page_bytes}")
             version = self._transact(_prepare)
         except DBAPIError as error:
             raise InternalError(f"{path} cannot be opened: {error.orig}") from error
@@ -131,21 +142,27 @@ class KeptAnswers:
         await self._run(lambda: self._transact(lambda t: t.execute(query)))
 
     async def purge(self, keep_s: Callable[[str], int]) -> None:
-        """Wipes what is past its end, or older than its project's policy now allows. Raises `InternalError`."""
+        """Wipes what is past its end, or older than its project's policy now allows, a little at a time, so that who
+        wants an answer kept does not wait for it. Raises `InternalError`.
+        """
         now = self._clock.unix_ms()
-        projects = await self._run(
-            lambda: self._transact(lambda t: t.execute(select(answers.c.project).distinct()).scalars().all())
-        )
-        oldest = {project: now - keep_s(project) * 1000 for project in projects}
+        await self._wipe(answers.c.expires_unix_ms <= now)
+        project = await self._next_project("")
+        while project:
+            oldest = now - keep_s(project) * 1000
+            await self._wipe((answers.c.project == project) & (answers.c.created_unix_ms <= oldest))
+            project = await self._next_project(project)
 
-        def wipe(transaction: Connection) -> None:
-            transaction.execute(delete_from(answers).where(answers.c.expires_unix_ms <= now))
-            for project, since in oldest.items():
-                old = delete_from(answers).where(answers.c.project == project, answers.c.created_unix_ms <= since)
-                transaction.execute(old)
+    async def _next_project(self, after: str) -> str:
+        """One that has answers; empty after the last."""
+        query = select(func.min(answers.c.project)).where(answers.c.project > after)
+        return await self._run(lambda: self._transact(lambda t: t.execute(query).scalar_one())) or ""
 
-        if projects:
-            await self._run(lambda: self._transact(wipe))
+    async def _wipe(self, which: ColumnElement[bool]) -> None:
+        some = select(answers.c.project, answers.c.id).where(which).limit(WIPED_AT_ONCE)
+        query = delete_from(answers).where(tuple_(answers.c.project, answers.c.id).in_(some))
+        while await self._run(lambda: self._transact(lambda t: t.execute(query).rowcount)):
+            pass
 
     async def close(self) -> None:
         """What was begun is finished first."""

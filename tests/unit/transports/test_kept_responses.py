@@ -162,6 +162,19 @@ async def test_a_conversation_goes_on_without_the_former_instructions(house, cli
     ]
 
 
+async def test_a_tools_output_answers_a_call_of_the_conversation(house, client, keeps):
+    tool = {"type": "function", "name": "f", "parameters": {}, "strict": False}
+    first = await ask(client, tools=[tool], tool_choice="required")
+    (call,) = first.output
+    output = {"type": "function_call_output", "call_id": call.call_id, "output": "42"}
+    assert await ask(client, [output], previous_response_id=first.id)
+    asked = house.generator.calls[-1][0].prompt
+    assert [message.role for message in asked] == [Role.USER, Role.ASSISTANT, Role.TOOL]
+    with pytest.raises(openai.BadRequestError) as error:
+        await ask(client, [output | {"call_id": "call_9"}], previous_response_id=first.id)
+    assert about(error) == (400, "invalid_value", "input")
+
+
 async def test_another_projects_responses_do_not_exist(house, client, keeps):
     theirs = await ask(client)
     house.keep_s["other"] = HOUR_S

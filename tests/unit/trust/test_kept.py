@@ -7,6 +7,7 @@ from antiphon.core.errors import InternalError, NotFound
 from antiphon.core.specs import Message, Role, ToolCall
 from antiphon.core.wire import Keep
 from antiphon.testing import FakeClock
+from antiphon.trust import kept
 from antiphon.trust.kept import KeptAnswers
 
 TALK = (
@@ -84,7 +85,6 @@ async def test_a_purge_wipes_what_is_past_its_end_or_its_policy_and_nothing_else
     clock.advance_ms(60_000)
     await store.purge(lambda project: 30 if project == "strict" else HOUR_S)
     assert (await store.get("long", "r1", HOUR_S)).body == b"the-secret-of-long"
-    await store.purge({"short": HOUR_S, "strict": HOUR_S, "long": HOUR_S}.get)
     for project in ("short", "strict"):
         with pytest.raises(NotFound):
             await store.get(project, "r1", HOUR_S)
@@ -92,6 +92,30 @@ async def test_a_purge_wipes_what_is_past_its_end_or_its_policy_and_nothing_else
     assert b"the-secret-of-long" in content
     assert b"the-secret-of-short" not in content
     assert b"the-secret-of-strict" not in content
+
+
+async def test_a_purge_comes_to_an_end_of_many(store, clock):
+    keeps = [Keep(f"r{n}", b"b") for n in range(2 * kept.WIPED_AT_ONCE + 1)]
+    await asyncio.gather(*(store.put("acme", keep, HOUR_S) for keep in keeps))
+    await store.put("other", keeps[0], 2 * HOUR_S)
+    clock.advance_ms(HOUR_S * 1000)
+    await store.purge(lambda project: 2 * HOUR_S)
+    clock.advance_ms(-HOUR_S * 1000)  # so that only what was wiped is gone
+    for keep in keeps:
+        with pytest.raises(NotFound):
+            await store.get("acme", keep.id, HOUR_S)
+    assert await store.get("other", "r0", HOUR_S)
+
+
+async def test_a_full_store_takes_no_more_and_goes_on(path, clock):
+    small = KeptAnswers(path, clock, max_bytes=100_000)
+    await small.put("acme", Keep("r1", bytes(50_000)), HOUR_S)
+    with pytest.raises(InternalError):
+        await small.put("acme", Keep("r2", bytes(50_000)), HOUR_S)
+    assert len((await small.get("acme", "r1", HOUR_S)).body) == 50_000
+    await small.delete("acme", "r1")
+    await small.put("acme", Keep("r2", bytes(50_000)), HOUR_S)
+    await small.close()
 
 
 async def test_answers_at_once_share_a_transaction_and_are_all_kept(store):

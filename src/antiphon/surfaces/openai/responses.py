@@ -176,6 +176,8 @@ class Responses(wire.Endpoint):
             code = "previous_response_not_found"
             said = wire.ErrorObject(error.message, "invalid_request_error", "previous_response_id", code)
             return wire.json_response(opening, error.status, wire.ErrorBody(said))
+        if error.param == "prompt":
+            error = CallerError(error.message, param="input")
         if error.param == "keep":
             error = UnsupportedParameter(error.message, param="store")
         return super().refuse(opening, error)
