@@ -5,7 +5,7 @@ import logging
 import sys
 from datetime import UTC, datetime
 
-FIELDS = ("session", "project", "key", "surface", "model", "outcome", "audio_ms")
+FIELDS = ("session", "project", "key", "surface", "model", "outcome", "audio_ms", "tokens")
 
 
 class JsonLines(logging.Formatter):
