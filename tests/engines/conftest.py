@@ -18,21 +18,23 @@ GGUF = "SmolLM2-135M-Instruct.Q4_1.gguf"
 def running(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
     """The engine that the module names as `ENGINE`."""
     engine: Engine = request.module.ENGINE
-    folder = os.environ.get("ANTIPHON_ENGINES")
-    if not folder:
+    named = os.environ.get("ANTIPHON_ENGINES")
+    if not named:
         pytest.skip("ANTIPHON_ENGINES names no folder of engines (tests/engines/README.md)")
-    home, model = Path(folder) / engine.name, Path(folder) / "model"
-    for needed in (home / "bin" / "python", model / GGUF):
+    folder = Path(named).absolute()
+    model = folder / "model"
+    for needed in (*(folder / name / "bin" / "python" for name in (engine.name, *engine.needs)), model / GGUF):
         if not needed.exists():
             pytest.skip(f"there is no {needed} (tests/engines/README.md)")
     port = free_port()
     log = tmp_path_factory.mktemp(engine.name) / "log"
-    quiet = {"HF_HUB_OFFLINE": "1", "DO_NOT_TRACK": "1", "PYTHONUNBUFFERED": "1", "PORT": str(port)}
-    path = f"{home / 'bin'}{os.pathsep}{os.environ['PATH']}"
+    quiet = {"HF_HUB_OFFLINE": "1", "DO_NOT_TRACK": "1", "PYTHONUNBUFFERED": "1"}
+    told = {"PORT": str(port), "MODEL": str(model / "smollm2"), "VLLM": str(folder / "vllm" / "bin" / "vllm")}
+    path = f"{folder / engine.name / 'bin'}{os.pathsep}{os.environ['PATH']}"
     with log.open("wb") as out:
         process = subprocess.Popen(
             engine.command(port, model),
-            env=os.environ | quiet | dict(engine.environment) | {"PATH": path, "MODEL": str(model / "smollm2")},
+            env=os.environ | quiet | dict(engine.environment) | told | {"PATH": path},
             cwd=log.parent,
             stdout=out,
             stderr=subprocess.STDOUT,

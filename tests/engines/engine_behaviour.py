@@ -1,10 +1,13 @@
 """What every engine must do behind our client, whatever it is; the modules say what each of them does besides."""
 
+import asyncio
+import urllib.request
 import uuid
 from contextlib import aclosing
 from dataclasses import replace
 
 import pytest
+from real_engine import Running
 
 from antiphon.core.errors import AntiphonError, EngineError
 from antiphon.core.events import ChoiceEnded, FinishReason, Generated, TextDelta, TokenUsage
@@ -87,3 +90,20 @@ async def dies(engine: OpenAICompatible, kill: object) -> None:
         await engine.check()
     with pytest.raises(EngineError):
         await events(engine, WHOLE)
+
+
+async def comes_to_rest(running: Running) -> None:
+    """vLLM's own metrics soon show that it generates nothing any more."""
+    for _ in range(20):
+        if _in_flight(running) == 0:
+            return
+        await asyncio.sleep(0.1)
+    raise AssertionError("it goes on generating")
+
+
+def _in_flight(running: Running) -> int:
+    with urllib.request.urlopen(f"{running.url}/metrics", timeout=5) as told:
+        lines = told.read().decode().splitlines()
+    counts = [line for line in lines if line.startswith(("vllm:num_requests_running", "vllm:num_requests_waiting{"))]
+    assert counts
+    return int(sum(float(line.rsplit(" ", 1)[1]) for line in counts))

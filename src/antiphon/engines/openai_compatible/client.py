@@ -5,10 +5,11 @@ refused at once, for waiting is a queue's business. Compressed answers are not a
 environment's proxies not used. Whoever stops reading an answer closes its connection, and so the server learns that
 nobody wants the rest.
 
-Errors are told apart by blame. 400, 413 and 422 are the caller's; 429 and 503 are a full server's; all else is the
-engine's, 401, 403 and 404 too, because the credential, the address and the model's name are ours. A server's own words
-reach the caller only for the caller's errors, cut to `MESSAGE_CHARS` characters, and not if any `ECHO_CHARS` characters
-in a row of them stand in what the caller sent: messages must hold no content, and some servers quote their input.
+Errors are told apart by blame. 400, 413 and 422 are the caller's; 429 and 503 are a full server's, 408 and 504 a late
+one's; all else is the engine's, 401, 403 and 404 too, because the credential, the address and the model's name are
+ours. A server's own words reach the caller only for the caller's errors, cut to `MESSAGE_CHARS` characters, and not if
+any `ECHO_CHARS` characters in a row of them stand in what the caller sent: messages must hold no content, and some
+servers quote their input.
 """
 
 import asyncio
