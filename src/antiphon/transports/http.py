@@ -125,7 +125,7 @@ class UnaryRoute:
         limit = self._max_bytes + MULTIPART_SLACK
         too_large = TooLarge(f"The body is larger than {self._max_bytes} bytes.")
         declared = request.headers.get("content-length", "0")
-        if declared.isdigit() and int(declared) > limit:
+        if declared.isdecimal() and int(declared) > limit:
             raise too_large
         begun = asyncio.get_running_loop().time()
         chunks = aiter(request.stream())

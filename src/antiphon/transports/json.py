@@ -178,15 +178,21 @@ class _Reply:
         self.ended = False
 
     async def say(self, messages: Iterable[Wire], last: bool) -> None:
-        """What came at once leaves at once. Raises `TimeoutError` where the caller does not read."""
+        """What came at once leaves at once; an answer that came whole says its length. Raises `TimeoutError` where the
+        caller does not read.
+        """
+        head: Head | None = None
         body = bytearray()
+        for message in messages:
+            if isinstance(message, Head):
+                head = message
+            else:
+                body += message.encode() if isinstance(message, str) else message
         async with asyncio.timeout(SEND_TIMEOUT_S):
-            for message in messages:
-                if isinstance(message, Head):
-                    self.begun = True
-                    await self._send(_start(message))
-                else:
-                    body += message.encode() if isinstance(message, str) else message
+            if head:
+                self.begun = True
+                length = (("content-length", str(len(body))),) if last else ()
+                await self._send(_start(head.status, head.headers + length))
             await self._send({"type": "http.response.body", "body": bytes(body), "more_body": not last})
         self.ended = last
 
@@ -200,6 +206,6 @@ async def _leave(receive: Receive, reply: _Reply, leash: asyncio.Timeout) -> Non
         leash.reschedule(0)
 
 
-def _start(head: Head) -> Message:
-    headers = [(name.encode(), value.encode()) for name, value in head.headers]
-    return {"type": "http.response.start", "status": head.status, "headers": headers}
+def _start(status: int, headers: tuple[tuple[str, str], ...]) -> Message:
+    encoded = [(name.encode(), value.encode()) for name, value in headers]
+    return {"type": "http.response.start", "status": status, "headers": encoded}

@@ -71,6 +71,7 @@ async def test_a_whole_answer(house, route, uploads):
     await call(route(), caller)
     assert caller.answer == (200, COUNTED)
     assert [message.get("more_body") for message in caller.sent] == [None, False]
+    assert (b"content-length", b"23") in caller.sent[0]["headers"]
     assert house.generator.calls[0][0].prompt == "please count"
     assert kinds(house)[-1] is Kind.COMPLETED
     assert uploads.held == 0
@@ -225,6 +226,7 @@ async def test_what_came_at_once_leaves_at_once(house, route, caller):
     assert caller.types == ["start", "body", "body", "body"]
     assert [m["body"] for m in caller.sent[1:]] == [b"one two", b" three", b"|"]
     assert [m["more_body"] for m in caller.sent[1:]] == [True, True, False]
+    assert b"content-length" not in dict(caller.sent[0]["headers"])
 
 
 async def test_a_head_may_go_before_the_first_word(house, route, caller):
