@@ -103,7 +103,7 @@ def _openai(prefix: str) -> Iterator[Unary | Json | Listing]:
     yield Json(f"{prefix}/embeddings", "openai", Embeddings())
     if not prefix.endswith("}"):
         yield Listing(f"{prefix}/models", "openai", Models())
-        yield Listing(f"{prefix}/models/{{id}}", "openai", Models())
+        yield Listing(f"{prefix}/models/{{id:path}}", "openai", Models())
 
 
 ROUTES: tuple[Live | Unary | Json | Listing | Kept | Inquiring | Document, ...] = (
@@ -115,8 +115,9 @@ ROUTES: tuple[Live | Unary | Json | Listing | Kept | Inquiring | Document, ...] 
     *_openai("/openai/v1"),
     *_responses("/openai/v1"),
     *_responses("/openai"),
-    *_openai("/openai/deployments/{deployment}"),
+    *_openai("/openai/deployments/{deployment:path}"),
     Listing("/openai/models", "openai", Models()),
+    Listing("/openai/models/{id:path}", "openai", Models()),
     *_open_inference(),
     Document("/openapi.json", document(__version__)),
 )
