@@ -35,7 +35,7 @@ from antiphon.engines.openvino.messages import (
     frame,
 )
 
-MODEL = Model([b"a", b"b", b"STOP", b""], 100, False, None, None)
+MODEL = Model([b"a", b"b", b"STOP", b""], 100, 8, False, None, None)
 CALL = Call("call")
 
 

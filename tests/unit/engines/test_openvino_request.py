@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from antiphon.core.errors import CallerError, UnsupportedParameter
+from antiphon.core.errors import CallerError, ContextLengthExceeded, UnsupportedParameter
 from antiphon.core.specs import (
     Format,
     GenerateSpec,
@@ -21,8 +21,8 @@ from antiphon.core.specs import (
 from antiphon.engines.openvino.messages import Generate, Model
 from antiphon.engines.openvino.request import translated
 
-PLAIN = Model([b"a"], 100, False, None, None)
-KNOWING = Model([b"a"], 100, True, 0.6, 0.9)
+PLAIN = Model([b"a"], 100, 8, False, None, None)
+KNOWING = Model([b"a"], 100, 8, True, 0.6, 0.9)
 WEATHER = Tool("weather", "Tells it.", '{"type": "object", "properties": {"city": {"type": "string"}}}')
 TIME = Tool("time")
 ASKED = (Message(Role.USER, "Hi"),)
@@ -90,6 +90,16 @@ def test_a_template_that_knows_tools_is_given_them() -> None:
     assert [message["role"] for message in messages] == ["user", "assistant", "tool"]
     assert messages[1]["tool_calls"][0]["function"] == {"name": "weather", "arguments": {"city": "Paris"}}
     assert request.tools[0]["function"]["name"] == "weather"
+
+
+@pytest.mark.parametrize("text", ["x" * 800, "é" * 400])
+def test_a_text_that_cannot_fit_is_not_even_split(text: str) -> None:
+    asked(prompt=text[:-1])
+    with pytest.raises(ContextLengthExceeded) as refused:
+        asked(prompt=text)
+    assert refused.value.param == "prompt"
+    with pytest.raises(ContextLengthExceeded):
+        asked(prompt=(*ASKED, Message(Role.USER, text)))
 
 
 def test_no_message_is_no_conversation() -> None:

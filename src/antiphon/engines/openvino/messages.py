@@ -100,12 +100,13 @@ Command = Load | Generate | Cancel
 
 
 class Model(msgspec.Struct, array_like=True, frozen=True):
-    """What was loaded. `vocabulary` is each token's bytes, none for a special token; `temperature` and `top_p` are what
-    the model's makers recommend, `None` where they do not say.
+    """What was loaded. `vocabulary` is each token's bytes, none for a special token, and `longest_bytes` the most that
+    one has; `temperature` and `top_p` are what the model's makers recommend, `None` where they do not say.
     """
 
     vocabulary: list[bytes]
     context_tokens: int
+    longest_bytes: int
     knows_tools: bool
     temperature: float | None
     top_p: float | None

@@ -8,7 +8,7 @@ begun, the grammar lets it be nothing else, whatever the model was trained on.
 import json
 from typing import Any
 
-from antiphon.core.errors import CallerError, UnsupportedParameter
+from antiphon.core.errors import CallerError, ContextLengthExceeded, UnsupportedParameter
 from antiphon.core.specs import Format, GenerateSpec, Message, Role, Sampling, Shape, Tool, ToolMode
 from antiphon.engines.openvino.messages import Generate, Model
 from antiphon.engines.openvino.schema import enforceable
@@ -35,6 +35,7 @@ def translated(spec: GenerateSpec, number: int, model: Model, default_max_tokens
     """Raises `CallerError` for what the pipeline cannot do. `seed` is used where the caller gave none."""
     if not 1 <= spec.choices <= MAX_CHOICES:
         raise CallerError(f"There can be 1 to {MAX_CHOICES} choices.", param="n")
+    _check_length(spec, model)
     tools = offered(spec)
     first = (seed if spec.sampling.seed is None else spec.sampling.seed) % 2**32
     bound = spec.sampling.max_tokens
@@ -47,6 +48,17 @@ def translated(spec: GenerateSpec, number: int, model: Model, default_max_tokens
         max_tokens=default_max_tokens if bound is None else bound,
         grammar=_grammar(spec, tools),
     )
+
+
+def _check_length(spec: GenerateSpec, model: Model) -> None:
+    """A text that cannot fit whatever its tokens are is not even split into them, as all requests would wait for it."""
+    texts = [spec.prompt] if isinstance(spec.prompt, str) else [message.text for message in spec.prompt]
+    least = sum(len(text.encode(errors="replace")) for text in texts) // model.longest_bytes
+    if least >= model.context_tokens:
+        raise ContextLengthExceeded(
+            f"The prompt has {least} tokens or more; with an answer, {model.context_tokens} fit.",
+            param="prompt" if isinstance(spec.prompt, str) else "messages",
+        )
 
 
 def offered(spec: GenerateSpec) -> tuple[Tool, ...]:

@@ -7,6 +7,7 @@ No text of a caller leaves through an exception or a log: a step that fails ends
 """
 
 import select
+import signal
 import socket
 import sys
 from collections.abc import Iterator
@@ -49,12 +50,13 @@ _ENDS = {"STOP": STOP, "LENGTH": LENGTH}
 class Running:
     """One choice inside the pipeline."""
 
-    __slots__ = ("choice", "handle", "request", "scored", "tokens")
+    __slots__ = ("choice", "fresh", "handle", "request", "scored", "tokens")
 
     def __init__(self, request: Generate, choice: int, tokens: list[int], handle: Any) -> None:
         self.request = request
         self.choice = choice
-        self.tokens = tokens
+        self.tokens = tokens  # of the prompt, and what came
+        self.fresh = True  # nothing came yet
         self.handle = handle
         self.scored = "logprobs" in request.sampling
 
@@ -74,9 +76,11 @@ class Pipeline:
         self._begun: list[Begun] = []
         self._refused: list[Refused] = []
         template = self._tokenizer.chat_template
+        table = vocabulary(self._tokenizer)
         self.model = Model(
-            vocabulary(self._tokenizer),
+            table,
             min(self._longest(context_tokens(path)), self._warm_up()),
+            max(map(len, table)),
             "tools" in template and "<tool_call>" in template,
             defaults.temperature if defaults.do_sample else None,
             defaults.top_p if defaults.do_sample else None,
@@ -156,7 +160,8 @@ class Pipeline:
         for running in self._running:
             if running.request.number == command.number and command.choice in (None, running.choice):
                 running.handle.cancel()
-                self._prefixes.remember(running.tokens[:-1])
+                if not running.fresh:
+                    self._prefixes.remember(running.tokens[:-1])
             else:
                 left.append(running)
         self._running = left
@@ -182,6 +187,9 @@ class Pipeline:
             handle, request = running.handle, running.request
             if handle.can_read():
                 (output,) = handle.read().values()
+                if running.fresh:
+                    self._prefixes.remember(running.tokens)
+                    running.fresh = False
                 running.tokens += output.generated_ids
                 end = _ENDS.get(output.finish_reason.name, "")
                 logprobs = output.generated_log_probs if running.scored else None
@@ -194,7 +202,8 @@ class Pipeline:
             else:
                 continue
             if end:
-                self._prefixes.remember(running.tokens[:-1])  # the last one was not computed: nothing followed it
+                if not running.fresh:
+                    self._prefixes.remember(running.tokens[:-1])  # the last was not computed: nothing followed it
                 running.handle = None
                 ended = True
         if ended:
@@ -293,6 +302,8 @@ def serve(link: Link) -> None:
 
 
 def main() -> None:
+    for number in (signal.SIGINT, signal.SIGTERM):  # a server that drains still needs its model; it will hang up
+        signal.signal(number, signal.SIG_IGN)
     link = Link(socket.socket(fileno=int(sys.argv[1])))
     try:
         serve(link)
