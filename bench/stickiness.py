@@ -3,7 +3,8 @@
 `python bench/stickiness.py MODEL` (a GGUF file; `antiphon models path smollm2-135m-instruct` has it) prints, for both
 ways of choosing and for turns after the first, the share of prompt tokens that the engine found in its cache, the share
 of requests that went where their prefix belongs, and the time to the first token. Both ways take turns, each on
-conversations that no engine has seen. Without stickiness each request goes to the least busy engine.
+conversations that no engine has seen. Without stickiness each request goes to the least busy engine. The engines keep
+whole blocks of 32 tokens, and all that was said before is at best turns / (turns + 2) of what is sent.
 """
 
 import argparse
@@ -43,9 +44,16 @@ def main() -> None:
     parser.add_argument("model", type=Path)
     parser.add_argument("--engines", type=int, default=2)
     parser.add_argument("--conversations", type=int, default=24)
-    parser.add_argument("--concurrency", type=int, default=6)
-    parser.add_argument("--turns", type=int, default=5)
-    parser.add_argument("--words", type=int, default=60, help="in what the user says each time")
+    parser.add_argument("--concurrency", type=int, default=12)
+    parser.add_argument("--turns", type=int, default=6)
+    parser.add_argument("--words", type=int, default=30, help="in what the user says each time")
+    parser.add_argument(
+        "--think-s",
+        type=float,
+        default=3.0,
+        help="at most, between two turns; with none, a conversation finds the "
+        "engine that it has just left the least busy",
+    )
     parser.add_argument("--rounds", type=int, default=2)
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
@@ -88,7 +96,7 @@ async def converse(backends: Pool, seed: str, options: argparse.Namespace) -> li
                 text, done = await ask(backends, said, turn)
                 said += (Message(Role.ASSISTANT, text),)
                 turns.append(done)
-                await asyncio.sleep(chance.uniform(0.0, 0.2))  # the user thinks
+                await asyncio.sleep(chance.uniform(0.0, options.think_s))
         return turns
 
     return [turn for turns in await asyncio.gather(*map(one, range(options.conversations))) for turn in turns]

@@ -195,13 +195,19 @@ model = "behind"
 
 
 class Upstream:
-    """A server with OpenAI's API that says the same to all, in pieces of uneven size and at an uneven pace."""
+    """A server with OpenAI's API that says the same to all, in pieces of uneven size and at an uneven pace. One that is
+    `broken` says that it is well, and breaks off in the middle of its streams and before whole answers.
+    """
 
-    def __init__(self):
+    def __init__(self, broken=False):
         self.chance = random.Random(3)
+        self.broken = broken
 
     async def answer(self, request):
         body = await request.json()
+        if self.broken and not body.get("stream"):
+            request.transport.abort()
+            return web.Response()
         usage = {"prompt_tokens": INPUT_TOKENS, "completion_tokens": TOKENS, "total_tokens": INPUT_TOKENS + TOKENS}
         if not body.get("stream"):
             await asyncio.sleep(self.chance.uniform(0, 0.02))
@@ -214,6 +220,9 @@ class Upstream:
         while left:
             some = min(left, self.chance.randrange(1, 20))
             left -= some
+            if self.broken and left < TOKENS / 2:
+                request.transport.abort()
+                return response
             await response.write(b"".join(self.chunk({"content": "word "}) for _ in range(some)))
             await asyncio.sleep(self.chance.uniform(0, 0.02))
         last = self.event({"choices": [], "usage": usage})
@@ -233,18 +242,22 @@ class Upstream:
         return b"data: " + json.dumps(self.head("chat.completion.chunk") | more).encode() + b"\n\n"
 
 
-@pytest.fixture
-async def upstream():
-    said = Upstream()
+@contextlib.asynccontextmanager
+async def serving(upstream):
     app = web.Application()
-    app.router.add_post("/v1/chat/completions", said.answer)
-    app.router.add_get("/{any:.*}", said.models)
+    app.router.add_post("/v1/chat/completions", upstream.answer)
+    app.router.add_get("/{any:.*}", upstream.models)
     runner = web.AppRunner(app, handler_cancellation=True, shutdown_timeout=1)
     await runner.setup()
-    site = web.TCPSite(runner, "127.0.0.1", 0)
-    await site.start()
+    await web.TCPSite(runner, "127.0.0.1", 0).start()
     yield f"http://127.0.0.1:{runner.addresses[0][1]}"
     await runner.cleanup()
+
+
+@pytest.fixture
+async def upstream():
+    async with serving(Upstream()) as url:
+        yield url
 
 
 class Callers:
@@ -368,3 +381,72 @@ async def test_a_server_killed_with_its_embedded_model_loses_and_repeats_nothing
     assert callers.heard
     assert callers.answered
     check(callers, tmp_path / "ledger.db")
+
+
+# -- servers behind that die -------------------------------------------------------------------------------------------
+
+TWO = """
+[models]
+behind = {{ engines = ["well", "broken"] }}
+[engines.well]
+kind = "openai"
+server = "vllm"
+url = "{well}"
+model = "behind"
+[engines.broken]
+kind = "openai"
+server = "vllm"
+url = "{broken}"
+model = "behind"
+"""
+
+
+async def one_stream(session, number):
+    """What a stream of a conversation of its own got: its id, its tokens, whether it ended well, and the error."""
+    heard, ended, error, id = 0, False, None, None
+    body = {"model": "behind", "messages": [{"role": "user", "content": f"conversation {number}"}], "stream": True}
+    async with session.post("/v1/chat/completions", json=body) as response:
+        assert response.status == 200
+        async for line in response.content:
+            ended = ended or line.startswith(b"data: [DONE]")
+            if line.startswith(b"data: {"):
+                chunk = json.loads(line[6:])
+                error = chunk.get("error") or error
+                id = chunk.get("id", id)
+                heard += sum(bool(choice["delta"].get("content")) for choice in chunk.get("choices", ()))
+    return str(uuid.UUID(id.removeprefix("chatcmpl-"))), heard, ended, error
+
+
+async def one_whole(session, number):
+    body = {"model": "behind", "messages": [{"role": "user", "content": f"question {number}"}]}
+    async with session.post("/v1/chat/completions", json=body) as response:
+        assert response.status == 200, await response.text()
+
+
+async def test_a_server_behind_that_dies_amid_ends_streams_with_an_error_and_they_cost_what_was_delivered(
+    tmp_path, models
+):
+    async with serving(Upstream()) as well, serving(Upstream(broken=True)) as broken:
+        process, url = await asyncio.to_thread(start, tmp_path, models, TWO.format(well=well, broken=broken))
+        try:
+            async with http(Server(url, API_KEY, tmp_path, process.pid)) as session:
+                streams = await asyncio.gather(*(one_stream(session, n) for n in range(6)))
+                for n in range(6, 30):
+                    streams.append(await one_stream(session, n))
+                    await one_whole(session, n)
+                failures = await metric(session, "antiphon_backend_failures_total")
+                retries = await metric(session, "antiphon_retries_total")
+        finally:
+            process.terminate()
+            code = await asyncio.to_thread(process.wait, 20)
+    assert code == 0
+    whole = [heard for _, heard, ended, error in streams if ended and not error]
+    broken_off = [(id, heard, error) for id, heard, ended, error in streams if not ended and error]
+    assert len(whole) + len(broken_off) == len(streams)
+    assert set(whole) == {TOKENS}
+    assert 1 <= len(broken_off) <= 15  # it is left out, and tried again now and then
+    assert failures == len(broken_off) + retries  # no whole answer was lost
+    outputs = "SELECT session, sum(amount) FROM entries WHERE dimension = 'llm.output_tokens' GROUP BY session"
+    charged = dict(rows(tmp_path / "ledger.db", outputs))
+    assert {id: charged[id] for id, _, _ in broken_off} == {id: heard for id, heard, _ in broken_off}
+    assert all(0 < heard <= TOKENS / 2 for _, heard, _ in broken_off)
