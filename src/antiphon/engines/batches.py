@@ -4,7 +4,8 @@ Rules:
 - Every waiting caller gets a row into a batch before one gets a second, so that one with thousands does not keep one
   with a few waiting. A caller's own go longest first, so that a batch's are alike.
 - A batch is bounded in cells: its rows times its longest row.
-- Batches run one after the other in a thread of their own; all else happens on the event loop, so there are no locks.
+- As many batches run at once as there are threads, each in one; all else happens on the event loop, so there are no
+  locks.
 """
 
 import asyncio
@@ -38,16 +39,19 @@ class _Job:
 
 
 class Batches:
-    """`run` gives a vector for each row, in order, and may block; `most_tokens` may wait at once."""
+    """`run` gives a vector for each row, in order, and blocks; it is called in `threads`. At once may wait
+    `most_tokens`.
+    """
 
-    def __init__(self, run: Run, *, most_cells: int, most_tokens: int) -> None:
+    def __init__(self, run: Run, *, threads: int, most_cells: int, most_tokens: int) -> None:
         self._run = run
         self._most_cells = most_cells
         self._most_tokens = most_tokens
         self._tokens = 0
         self._jobs: deque[_Job] = deque()
-        self._working: asyncio.Task[None] | None = None
-        self._worker = ThreadPoolExecutor(1, "batches")
+        self._threads = threads
+        self._working: set[asyncio.Task[None]] = set()
+        self._pool = ThreadPoolExecutor(threads, "batches")
         self._closed = False
 
     def check(self) -> None:
@@ -68,8 +72,10 @@ class Batches:
         self._tokens += tokens
         try:
             self._jobs.append(job)
-            if self._working is None or self._working.done():
-                self._working = asyncio.create_task(self._work(), name="batches")
+            while len(self._working) < self._threads:  # those that find nothing to do end at once
+                working = asyncio.create_task(self._work(), name="batches")
+                self._working.add(working)
+                working.add_done_callback(self._working.discard)
             if rows:
                 await job.done
         finally:
@@ -81,9 +87,8 @@ class Batches:
         self._closed = True
         for job in self._jobs:
             job.fail("the model has been closed")
-        if self._working is not None:
-            await asyncio.wait([self._working])
-        self._worker.shutdown()
+        await asyncio.gather(*self._working)
+        self._pool.shutdown()
 
     async def _work(self) -> None:
         """Runs as long as anything waits."""
@@ -91,7 +96,7 @@ class Batches:
         while batch := self._next():
             rows = [job.rows[number] for job, number in batch]
             try:
-                vectors = await loop.run_in_executor(self._worker, self._run, rows)
+                vectors = await loop.run_in_executor(self._pool, self._run, rows)
             except Exception:  # what a model's runtime raises is of any class, and may quote its input
                 for job, _ in batch:
                     job.fail("the model failed on these texts")

@@ -4,7 +4,8 @@ Rules:
 - The mean over a text's tokens, normalised, as the model's card says. A text that is longer than what the model was
   trained on is refused, never cut.
 - A text's vector does not depend on what shares its batch, but for the last bits of a float.
-- Text becomes tokens in a thread, batches run in a thread of their own.
+- Text becomes tokens in a thread. A batch runs on one thread, several side by side: threads that share one wait for
+  each other at every layer.
 - Texts appear in no error.
 """
 
@@ -26,14 +27,13 @@ CONTEXT = 256  # tokens, the two around every text included; the model's card sa
 MOST_CHARACTERS = 100 * CONTEXT  # of a text; a word that is longer than 100 is one unknown token
 MOST_TOKENS = 300_000  # of one call, OpenAI's own bound
 MOST_WAITING_TOKENS = 4_000_000  # of all calls together
-MOST_CELLS = 1024  # of a batch; more is no faster, and keeps newcomers waiting
+MOST_CELLS = 512  # of a batch; more is no faster, and keeps newcomers waiting
 
 
 class MiniLM:
     """Implements `core.ports.Embedder`. The folder holds the published `model.safetensors` and `tokenizer.json`.
 
-    Loading blocks for a second or two. `threads` compute one batch together. Raises `EngineError` for files that do not
-    hold the model.
+    Loading blocks for a second or two. Raises `EngineError` for files that do not hold the model.
     """
 
     def __init__(self, folder: Path, *, threads: int) -> None:
@@ -47,7 +47,7 @@ class MiniLM:
         except (OSError, SafetensorError) as error:
             raise EngineError("the model's files are not where they should be, or are damaged") from error
         try:
-            self._session = _session(graph.encoder(weights), threads)
+            self._session = _session(graph.encoder(weights))
             self._tokenizer: Any = Tokenizer.from_str(text)
         except Exception as error:  # a missing weight is a KeyError, but the libraries raise plain exceptions
             raise EngineError("the model's files do not hold this model") from error
@@ -56,7 +56,7 @@ class MiniLM:
         self._tokenizer.no_padding()
         self._words: int = self._tokenizer.get_vocab_size()
         self._start, self._end = self._tokenizer.encode("").ids
-        self._batches = Batches(self._run, most_cells=MOST_CELLS, most_tokens=MOST_WAITING_TOKENS)
+        self._batches = Batches(self._run, threads=threads, most_cells=MOST_CELLS, most_tokens=MOST_WAITING_TOKENS)
 
     async def embed(self, texts: Sequence[str | tuple[int, ...]], call: Call) -> Embedded:
         """A vector for each text, in order. Raises `ContextLengthExceeded` for a text that is too long, `CallerError`
@@ -129,13 +129,10 @@ def _too_long(number: int, size: str) -> ContextLengthExceeded:
     return ContextLengthExceeded(f"{said} Please reduce it.", param="input")
 
 
-def _session(model: bytes, threads: int) -> Any:
+def _session(model: bytes) -> Any:
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = threads
-    options.inter_op_num_threads = 1
+    options.intra_op_num_threads = options.inter_op_num_threads = 1
     options.log_severity_level = 3
-    # Threads that spin between batches would take the cores from the other engines.
-    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     return onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])

@@ -35,7 +35,7 @@ def model():
 
 @pytest.fixture
 async def batches(model):
-    batches = Batches(model.run, most_cells=8, most_tokens=100)
+    batches = Batches(model.run, threads=1, most_cells=8, most_tokens=100)
     yield batches
     model.gate.set()
     await batches.close()
@@ -107,6 +107,22 @@ async def test_a_failure_reaches_all_whose_rows_were_in_the_batch_and_nobody_els
         assert "quotes" not in failed.message
     model.error = None
     assert await batches.compute([(5,)]) == ((5.0,),)
+
+
+async def test_as_many_batches_run_at_once_as_there_are_threads():
+    model = Model()
+    model.gate.clear()
+    batches = Batches(model.run, threads=2, most_cells=2, most_tokens=100)
+    calls = [asyncio.create_task(batches.compute([(n, n)])) for n in range(3)]
+    async with asyncio.timeout(10):
+        while len(model.batches) < 2:  # noqa: ASYNC110
+            await asyncio.sleep(0)
+    for _ in range(20):
+        await asyncio.sleep(0)
+    assert len(model.batches) == 2
+    model.gate.set()
+    assert await asyncio.gather(*calls) == [((0.0,),), ((2.0,),), ((4.0,),)]
+    await batches.close()
 
 
 async def test_closing_fails_what_waits_and_ends_what_runs(model, batches):
