@@ -11,7 +11,16 @@ from json_script import AT_UNIX_MS, REQUEST_ID, Script, dump, play, scripts
 from openai.types.responses import Response, ResponseItemList, ResponseStreamEvent
 from pydantic import TypeAdapter
 
-from antiphon.core.errors import AntiphonError, CallerError, Cancelled, NotFound, PolicyError, UnsupportedParameter
+from antiphon.core.errors import (
+    AntiphonError,
+    CallerError,
+    Cancelled,
+    CapacityError,
+    Draining,
+    NotFound,
+    PolicyError,
+    UnsupportedParameter,
+)
 from antiphon.core.events import (
     ChoiceEnded,
     Completed,
@@ -402,6 +411,8 @@ def test_input_items_are_shown_as_they_came() -> None:
         (Completed(USAGE), "completed", None),
         (Failed(Cancelled("enough")), "cancelled", None),
         (Failed(CallerError("too long")), "failed", {"code": "invalid_prompt", "message": "too long"}),
+        (Failed(CapacityError("full")), "failed", {"code": "rate_limit_exceeded", "message": "full"}),
+        (Failed(Draining("stopping")), "failed", {"code": "server_error", "message": "stopping"}),
     ],
 )
 def test_the_end_of_one_in_the_background(last: LanguageOutput, status: str, error: object) -> None:

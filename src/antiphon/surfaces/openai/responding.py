@@ -198,6 +198,6 @@ def _name(kind: type[wire.Event]) -> bytes:
 
 def _failure(error: AntiphonError) -> wire.Failure:
     """In one of the words that a response has for it."""
-    if isinstance(error, CapacityError):
+    if error.status == CapacityError.status:
         return wire.Failure("rate_limit_exceeded", error.message)
     return wire.Failure("invalid_prompt" if isinstance(error, CallerError) else "server_error", error.message)

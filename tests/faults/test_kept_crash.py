@@ -1,0 +1,42 @@
+"""What is kept of answers, when the server is killed and when it is stopped, on the real engine."""
+
+import pytest
+from openai import BadRequestError, OpenAI
+
+from antiphon.models import Store
+from antiphon.trust.control import DEFAULT_PROJECT, FILE_NAME, Control
+from serving import API_KEY, start
+
+MODEL = "gpt-4o-mini"
+LONG = "Write a very long story about a dog, a cat and a bird."
+
+
+@pytest.mark.parametrize("kill", [True, False])
+def test_what_was_answered_is_kept_and_what_ran_in_the_background_is_failed(tmp_path, models: Store, kill):
+    Control(tmp_path / FILE_NAME).keep_answers(DEFAULT_PROJECT, 3600, now_unix_ms=0)
+    process, url = start(tmp_path, models)
+    try:
+        with OpenAI(base_url=f"{url}/v1", api_key=API_KEY, max_retries=0, timeout=60) as client:
+            for event in client.responses.create(model=MODEL, input="Hi", max_output_tokens=5, stream=True):
+                last = event
+            if kill:  # the moment the last byte is here
+                running = client.responses.create(model=MODEL, input=LONG, background=True, max_output_tokens=4000)
+                answered = client.responses.create(model=MODEL, input="Hi", max_output_tokens=5)
+                process.kill()
+                process.wait()
+            else:
+                answered = client.responses.create(model=MODEL, input="Hi", max_output_tokens=5)
+                running = client.responses.create(model=MODEL, input=LONG, background=True, max_output_tokens=4000)
+                process.terminate()
+                assert process.wait(30) == 0
+        process, url = start(tmp_path, models)
+        with OpenAI(base_url=f"{url}/v1", api_key=API_KEY, max_retries=0, timeout=60) as client:
+            assert client.responses.retrieve(answered.id) == answered
+            assert client.responses.retrieve(last.response.id) == last.response
+            interrupted = client.responses.retrieve(running.id)
+            assert (interrupted.status, interrupted.error.code) == ("failed", "server_error")
+            with pytest.raises(BadRequestError, match="ended"):
+                client.responses.cancel(running.id)
+    finally:
+        process.terminate()
+    assert process.wait(30) == 0
