@@ -204,9 +204,9 @@ class Pool:
                 await place.engine.check()
         except Exception:  # whatever it is, the backend cannot say that it is well
             sign = Sign.PROBED_ILL
-        self._hear(place, sign)
+        self.hear(place, sign)
 
-    def _hear(self, place: _Place, sign: Sign) -> None:
+    def hear(self, place: _Place, sign: Sign) -> None:
         place.failed += sign is Sign.FAILED
         if place.breaker.hear(sign, self.clock.now_ns()):
             log.warning("backend", extra={"backend": place.name, "state": place.state.value})
@@ -245,7 +245,7 @@ class Pool:
     def left(self, place: _Place, sign: Sign | None, begun_ns: int, first_ns: int | None) -> None:
         """A request has left a backend, with a sign of the backend's health or none."""
         if sign:
-            self._hear(place, sign)
+            self.hear(place, sign)
         if first_ns is not None:
             first_ms = (first_ns - begun_ns) / NS_PER_MS
             place.latency_ms += SMOOTH * (first_ms - place.latency_ms)
@@ -301,8 +301,10 @@ class _Attempt:
         return self._hold.place.engine
 
     def answered(self) -> None:
-        """Something came from the engine."""
+        """Something came from the engine. To one on trial that is enough: the others need not wait for the end."""
         self._first_ns = self._pool.clock.now_ns()
+        if self._hold.place.state is State.HALF_OPEN:
+            self._pool.hear(self._hold.place, Sign.SUCCEEDED)
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None

@@ -316,6 +316,30 @@ async def test_a_backend_that_fails_is_left_out_until_a_probe_and_a_trial_went_w
     assert await house.say(first) == "a."
 
 
+async def test_a_trial_is_over_with_its_first_token_and_those_who_wait_come_in():
+    house = House("a")
+    a = house.engines[0]
+    a.before = EngineError("died")
+    for _ in range(TOLERATED):
+        with pytest.raises(EngineError):
+            await house.say()
+    a.before = None
+    house.clock.advance_ms(1000)
+    await house.pool.probe("a")
+    async with aclosing(house.pool.generate(GenerateSpec("m", "Once"), Call("id"))) as trial:
+        a.gate.clear()
+        first = asyncio.create_task(anext(trial))
+        await settle()
+        waiting = asyncio.create_task(house.say())
+        await settle()
+        assert (house.pool.stats().waiting, house.stats("a").outstanding) == (1, 1)
+        a.gate.set()
+        await first
+        assert await waiting == "a."
+        assert house.stats("a").state is State.CLOSED
+    assert house.idle()
+
+
 async def test_a_trial_that_is_left_is_no_verdict_and_the_next_one_decides():
     house = House("a", "b")
     first = await house.belonging_to("a")
