@@ -2,8 +2,9 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from email.utils import formatdate
 
-from antiphon.core.events import Input
+from antiphon.core.events import Input, Opened
 from antiphon.core.specs import Message
 
 
@@ -101,3 +102,13 @@ class ModelCard:
 
 
 NOTHING = Step()
+
+
+def lifecycle(opened: Opened) -> tuple[tuple[str, str], ...]:
+    """Headers that say from when on a model is deprecated (RFC 9745) and when it will be gone (RFC 8594)."""
+    told: tuple[tuple[str, str], ...] = ()
+    if opened.deprecated_unix_s is not None:
+        told += (("deprecation", f"@{opened.deprecated_unix_s}"),)
+    if opened.sunset_unix_s is not None:
+        told += (("sunset", formatdate(opened.sunset_unix_s, usegmt=True)),)
+    return told

@@ -211,6 +211,13 @@ def test_each_output_as_it_is_asked_for(everything, one, binary):
     assert {each["name"] for each in told if "data" not in each} == binary
 
 
+def test_a_model_that_will_go_says_so():
+    surface = asks().surface
+    surface.emit(Opened("double@1", deprecated_unix_s=1767225600, sunset_unix_s=1772323200), 0)
+    headers = surface.emit(Inferred((Y,)), 0).sends[0].headers
+    assert headers[2:] == (("deprecation", "@1767225600"), ("sunset", "Sun, 01 Mar 2026 00:00:00 GMT"))
+
+
 def test_how_the_model_sent_it_is_not_passed_on():
     step = answers(asks(), Inferred((Tensor("y", "INT8", (1,), b"\1", (("binary_data_size", 1),)),)))
     assert step.sends[1].endswith(b'"outputs":[{"name":"y","datatype":"INT8","shape":[1],"data":[1]}]}')

@@ -19,7 +19,7 @@ from antiphon.core.events import Failed, Inferred, LanguageOutput, Opened
 from antiphon.core.ports import Asked
 from antiphon.core.specs import InferSpec, WantedTensor
 from antiphon.core.tensors import Tensor
-from antiphon.core.wire import NOTHING, Close, Head, Opening, Step
+from antiphon.core.wire import NOTHING, Close, Head, Opening, Step, lifecycle
 from antiphon.surfaces.open_inference import wire
 from antiphon.surfaces.open_inference.addressing import address_of
 
@@ -137,12 +137,12 @@ class Inference:
         default = _flag(request.parameters, _ALL_BINARY, False)
         self._binary = {each.name: _flag(each.parameters, _BINARY, default) for each in request.outputs}
         self._default = default
-        self._model = ""
+        self._opened = Opened("")
 
     def emit(self, event: LanguageOutput, now_ns: int) -> Step:
         match event:
             case Opened():
-                self._model = event.model
+                self._opened = event
             case Inferred():
                 return self._answer(event)
             case Failed():
@@ -171,8 +171,8 @@ class Inference:
             shape = list(tensor.shape)
             outputs.append(wire.OutputTensor(tensor.name, tensor.datatype, shape, parameters or UNSET, data))
         told = dict(inferred.parameters) or UNSET
-        text = wire.encode(wire.InferResponse(self._model, outputs, inferred.version or UNSET, self._id, told))
-        headers = wire.headers(self._opening, wire.BINARY if rest else wire.JSON)
+        text = wire.encode(wire.InferResponse(self._opened.model, outputs, inferred.version or UNSET, self._id, told))
+        headers = wire.headers(self._opening, wire.BINARY if rest else wire.JSON) + lifecycle(self._opened)
         if rest:
             headers += ((wire.JSON_LENGTH, str(len(text))),)
         return Step(sends=(Head(200, headers), b"".join([text, *rest])), close=Close())

@@ -2,15 +2,14 @@
 how an error looks. What a caller did not ask for is left out of an answer, never sent as null.
 """
 
-from email.utils import formatdate
 from typing import Any, Literal
 
 import msgspec
 from msgspec import UNSET, Struct, UnsetType
 
 from antiphon.core.errors import AntiphonError, BadMedia, CapacityError, Unauthenticated
-from antiphon.core.events import Opened
 from antiphon.core.wire import Opening, Response
+from antiphon.core.wire import lifecycle as lifecycle
 
 JSON = "application/json"
 TEXT = "text/plain; charset=utf-8"
@@ -277,16 +276,6 @@ def json_response(opening: Opening, status: int, body: Any, extra: tuple[tuple[s
 
 def headers(opening: Opening, content_type: str) -> tuple[tuple[str, str], ...]:
     return (("content-type", content_type), ("x-request-id", opening.request_id))
-
-
-def lifecycle(opened: Opened) -> tuple[tuple[str, str], ...]:
-    """Headers that say from when on a model is deprecated (RFC 9745) and when it will be gone (RFC 8594)."""
-    told: tuple[tuple[str, str], ...] = ()
-    if opened.deprecated_unix_s is not None:
-        told += (("deprecation", f"@{opened.deprecated_unix_s}"),)
-    if opened.sunset_unix_s is not None:
-        told += (("sunset", formatdate(opened.sunset_unix_s, usegmt=True)),)
-    return told
 
 
 class Endpoint:
