@@ -94,7 +94,8 @@ class Generation:
         self._feature = _FEATURES.get(type(spec), "stream" if self._streams else "whole")
         self._timer = TokenTimer(services.clock.now_ns())
         self._error: AntiphonError | None = None
-        self._waiting: asyncio.Timeout | None = None  # for the engine
+        self._waiting: asyncio.Task[object] | None = None  # for the engine
+        self._interrupted = False  # it was cancelled by `fail`
         self._counted: TokenUsage | None = None  # by the engine
         self._seen = self._seen_reasoning = 0  # tokens that passed, by our own count
         self._sent: TokenUsage | None = None  # what the caller has certainly been given, so far as it is charged for
@@ -115,8 +116,9 @@ class Generation:
     def fail(self, error: AntiphonError) -> None:
         """End the call with an error; the first one counts."""
         self._error = self._error or error
-        if self._waiting and not self._waiting.expired():
-            self._waiting.reschedule(0)
+        if self._waiting and not self._interrupted:
+            self._interrupted = True
+            self._waiting.cancel()
 
     def drain(self) -> None:
         """The server is stopping. A generation ends by itself."""
@@ -204,23 +206,29 @@ class Generation:
         yield (inferred, Completed(TokenUsage(0, 0)))
 
     async def _wait(self, work: Callable[[], Awaitable[Given]]) -> Given:
-        """What the engine gives. Raises what `fail` was told before, and ends where it is told meanwhile."""
+        """What the engine gives. Raises what `fail` was told before or meanwhile. It keeps `asyncio.timeout`'s books
+        itself, because one for every token would cost as much as the whole surface.
+        """
         if self._error:
             raise self._error
+        self._waiting = task = asyncio.current_task()
+        assert task is not None
         try:
-            async with asyncio.timeout(None) as self._waiting:
-                return await work()
+            return await work()
         except StopAsyncIteration:
             raise EngineError("The engine ended without an end.") from None
         except TimeoutError:
             raise EngineTimeout("The model took too long.") from None
         except asyncio.CancelledError:
-            task = asyncio.current_task()
-            if task and task.cancelling():
+            if task.cancelling() > self._interrupted:
                 raise
-            raise EngineError("The engine was stopped.") from None  # its own work was cancelled, not this
+            # By `fail`, or its own work was cancelled, not this.
+            raise self._error or EngineError("The engine was stopped.") from None
         finally:
             self._waiting = None
+            if self._interrupted:
+                self._interrupted = False
+                task.uncancel()
 
     async def _release(self, produced: AsyncGenerator[Batch, None]) -> None:
         """Ends the engine's work; what goes wrong with that concerns nobody else. One that has said everything comes to
