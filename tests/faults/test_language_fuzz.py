@@ -23,7 +23,6 @@ from starlette.applications import Starlette
 
 from antiphon import __version__
 from antiphon.app import vendors
-from antiphon.core.errors import AntiphonError
 from antiphon.surfaces.openai import response_wire, wire
 from antiphon.surfaces.openai.document import document
 from antiphon.surfaces.openai.embeddings import EmbeddingList
@@ -335,14 +334,3 @@ def test_the_bodies_are_valid(door, path, body):
     answer = door.ask("POST", path, encoded(body), headers=[("authorization", "Bearer secret")])
     assert answer[0] == 200, answer
     check(f"POST {path}", path, answer)
-
-
-def errors(kind=AntiphonError):
-    for each in kind.__subclasses__():
-        yield each
-        yield from errors(each)
-
-
-def test_every_error_has_a_documented_status():
-    documented = OPERATIONS["POST /v1/chat/completions"].definition.raw["responses"]
-    assert {str(error.status) for error in errors()} <= set(documented)
