@@ -111,8 +111,8 @@ def _feeds(rows: list[Row]) -> dict[str, Array]:
     positions = numbers - np.repeat(np.cumsum(lengths) - lengths, lengths)
     sources = np.zeros((len(rows), lengths.max()), np.int64)
     sources[row_of, positions] = numbers
-    means = np.zeros((len(rows), len(tokens)), np.float32)
-    means[row_of, numbers] = 1 / lengths[row_of]
+    members = np.zeros((len(rows), len(tokens)), np.float32)
+    members[row_of, numbers] = 1
     cells = np.stack([row_of, positions], axis=1)
     return {
         "tokens": tokens,
@@ -120,7 +120,7 @@ def _feeds(rows: list[Row]) -> dict[str, Array]:
         "cells": cells,
         "sources": sources,
         "lengths": lengths,
-        "means": means,
+        "members": members,
     }
 
 

@@ -4,7 +4,8 @@ Rules:
 - Exact: the published float weights, no quantisation, the exact GELU.
 - Linear layers see the tokens packed, without padding; only attention sees them as (rows, widest), and there every row
   looks at as many keys as it has.
-- The mean over a row's tokens is a matrix product, so that it needs no padding either.
+- The mean over a row's tokens, made of length 1, is their sum, made of length 1; and that is a matrix product, so that
+  it needs no padding either.
 """
 
 from collections.abc import Mapping
@@ -84,7 +85,7 @@ def encoder(weights: Weights) -> bytes:
 
     Inputs, int64: `tokens` (N,); `positions` (N,), each token's place in its row; `cells` (N, 2), its place in (B, S);
     `sources` (B, S), the token in each cell, any for an empty one; `lengths` (B,).
-    Input, float: `means` (B, N), one over the row's length at each of its tokens, else 0.
+    Input, float: `members` (B, N), 1 at each of a row's tokens, else 0.
     Output: `vectors` float (B, WIDTH), of length 1. Raises `KeyError` where a weight is missing.
     """
     from onnx import helper
@@ -101,8 +102,8 @@ def encoder(weights: Weights) -> bytes:
         x = g.norm(g.node("Add", x, change), f"{layer}.attention.output")
         wide = g.node("Gelu", g.linear(x, f"{layer}.intermediate.dense"), domain=_MS)
         x = g.norm(g.node("Add", x, g.linear(wide, f"{layer}.output.dense")), f"{layer}.output")
-    mean = g.node("MatMul", "means", x)
-    g.node("LpNormalization", mean, out="vectors", axis=-1, p=2)
+    total = g.node("MatMul", "members", x)
+    g.node("LpNormalization", total, out="vectors", axis=-1, p=2)
 
     def value(name: str, kind: int, *shape: str | int) -> Any:
         return helper.make_tensor_value_info(name, kind, shape)
@@ -113,7 +114,7 @@ def encoder(weights: Weights) -> bytes:
         value("cells", _INT64, "tokens", 2),
         value("sources", _INT64, "rows", "widest"),
         value("lengths", _INT64, "rows"),
-        value("means", _FLOAT, "rows", "tokens"),
+        value("members", _FLOAT, "rows", "tokens"),
     ]
     graph = helper.make_graph(g.nodes, "minilm", inputs, [value("vectors", _FLOAT, "rows", WIDTH)], g.constants)
     opsets = [helper.make_opsetid("", 24), helper.make_opsetid(_MS, 1)]
