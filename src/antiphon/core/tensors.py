@@ -6,7 +6,7 @@ one byte. Nobody here computes with tensors: they are passed on as they are, but
 
 import struct
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import chain
 from math import prod
 from typing import Any
@@ -38,12 +38,12 @@ Parameters = tuple[tuple[str, Parameter], ...]
 
 @dataclass(frozen=True, slots=True)
 class Tensor:
-    """`data` is as the module says. What `parameters` mean is between the caller and the model."""
+    """`data` is as the module says, and shown nowhere. What `parameters` mean is between the caller and the model."""
 
     name: str
     datatype: str
     shape: tuple[int, ...]
-    data: bytes
+    data: bytes = field(repr=False)
     parameters: Parameters = ()
 
 

@@ -99,6 +99,10 @@ def test_what_does_not_fill_its_shape_is_refused(datatype, shape, data, why):
         check(Tensor("t", datatype, shape, data))
 
 
+def test_data_is_not_shown():
+    assert "secret" not in repr(whole("BYTES", ["secret"]))
+
+
 def test_a_scalar_and_nothing_have_shapes_too():
     check(Tensor("t", "INT8", (), b"\1"))
     check(Tensor("t", "INT8", (3, 0), b""))
