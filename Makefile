@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: serve test compiler check format kills mutations requirements clean
+.PHONY: serve test compiler check format kills mutations test-engines requirements clean
 
 serve: $(VENV)/.serve
 	$(BIN)/antiphon serve
@@ -34,6 +34,14 @@ kills: $(VENV)/.develop compiler
 
 mutations: $(VENV)/.develop
 	ANTIPHON_MUTATIONS=20000 $(BIN)/python -m pytest tests/faults -k mutations
+
+# The engines that teams run, each in an environment of its own, one after the other: gigabytes and minutes.
+ENGINES ?= vllm litserve bentoml ray-serve kserve pytriton mlserver
+ENGINES_FOLDER ?= .cache/engines
+test-engines: $(VENV)/.develop
+	for name in model $(ENGINES); do \
+	  test -d $(ENGINES_FOLDER)/$$name || $(BIN)/python tests/engines/install.py $$name $(ENGINES_FOLDER)/$$name || exit 1; done
+	ANTIPHON_ENGINES=$(ENGINES_FOLDER) $(BIN)/python -m pytest tests/engines
 
 # The exact versions that the tests ran with, each file of each by its hash.
 requirements: $(VENV)/.develop
