@@ -7,6 +7,7 @@ import socket
 import subprocess
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -43,12 +44,22 @@ class Running:
     log: Path
 
     def kill(self) -> None:
-        """The server and everything it started, at once."""
-        try:
-            os.killpg(self.process.pid, signal.SIGKILL)
-        except ProcessLookupError:
+        """The server and everything it started, at once; some put what they start into groups of their own."""
+        if self.process.poll() is not None:
             return
+        for pid in (self.process.pid, *_descendants(self.process.pid)):
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
         self.process.wait()
+
+
+def _descendants(of: int) -> list[int]:
+    told = subprocess.run(("ps", "-e", "-o", "pid=,ppid="), capture_output=True, check=True, text=True).stdout
+    parents = {int(pid): int(parent) for pid, parent in (line.split() for line in told.splitlines())}
+    found = [of]
+    for known in found:
+        found += [pid for pid, parent in parents.items() if parent == known]
+    return found[1:]
 
 
 class SystemClock:
