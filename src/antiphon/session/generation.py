@@ -383,6 +383,7 @@ class Generation:
             self._report(delivered, completed)
 
     def _report(self, delivered: bool, completed: bool) -> None:
+        tokens = sum(amount for dimension, amount in self._charged.items() if dimension.endswith("tokens"))
         outcome = "completed" if completed and delivered else self._error.code if self._error else "abandoned"
         self._services.observer.ended(self.surface, outcome)
         log.info(
@@ -394,7 +395,7 @@ class Generation:
                 "surface": self.surface,
                 "model": self._served.version,
                 "outcome": outcome,
-                "tokens": 0 if self._replays else sum(self._charged.values()),
+                "tokens": 0 if self._replays else tokens,
             },
         )
 
