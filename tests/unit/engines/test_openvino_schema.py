@@ -1,6 +1,7 @@
 """What is enforced of a JSON schema, and what is refused."""
 
 import json
+import re
 from typing import Any
 
 import pytest
@@ -151,6 +152,8 @@ def test_schemas_are_bounded() -> None:
         enforceable("[" * 30_000, True, "response_format")
 
 
-def test_a_length_keeps_control_characters_out() -> None:
-    pattern = form({"type": "string", "minLength": 1, "maxLength": 3})["pattern"]
-    assert pattern == r'^[^"\\\x00-\x1f\x7f]{1,3}$'
+def test_a_format_is_a_pattern() -> None:
+    dates = re.compile(form({"type": "string", "format": "date"})["pattern"])
+    assert dates.fullmatch("2024-02-28")
+    assert not dates.fullmatch("2023-02-30")
+    assert not dates.fullmatch("2023-13-01")

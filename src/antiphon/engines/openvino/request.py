@@ -10,6 +10,7 @@ from typing import Any
 
 from antiphon.core.errors import CallerError, ContextLengthExceeded, UnsupportedParameter
 from antiphon.core.specs import Format, GenerateSpec, Message, Role, Sampling, Shape, Tool, ToolMode
+from antiphon.engines.openvino.ebnf import grammar
 from antiphon.engines.openvino.messages import Generate, Model
 from antiphon.engines.openvino.schema import enforceable
 
@@ -174,7 +175,7 @@ def _grammar(spec: GenerateSpec, tools: tuple[Tool, ...]) -> str:
         {
             "type": "tag",
             "begin": call_head(tool),
-            "content": {"type": "json_schema", "json_schema": enforceable(tool.parameters, tool.strict, "tools")},
+            "content": _kept_to(tool.parameters, tool.strict, "tools"),
             "end": CALL_END,
         }
         for tool in callable_
@@ -199,7 +200,15 @@ def _shape(format: Format) -> dict[str, Any] | None:
         case Shape.TEXT:
             return None
         case Shape.JSON:
-            return {"type": "json_schema", "json_schema": {"type": "object"}}
+            return _kept_to("{}", True, "response_format")
         case Shape.SCHEMA:
-            schema = enforceable(format.schema, format.strict, "response_format")
-            return {"type": "json_schema", "json_schema": schema}
+            return _kept_to(format.schema, format.strict, "response_format")
+
+
+def _kept_to(schema: str, strict: bool, param: str) -> dict[str, Any]:
+    """Part of a structural tag. Raises `CallerError` with `param`."""
+    form = enforceable(schema, strict, param)
+    try:
+        return {"type": "grammar", "grammar": grammar(form)}
+    except ValueError as error:
+        raise CallerError(f"The schema is not valid: {error}.", param=param) from None

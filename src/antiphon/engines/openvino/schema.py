@@ -1,9 +1,8 @@
 """What the grammar can enforce of a JSON schema.
 
-The grammar's own compiler passes over keywords it does not know, and over some that stand beside others. So a schema is
-first brought into a form that it enforces wholly: what comes out of the grammar then keeps to the schema. The form may
-be narrower than the schema (an object with `properties` gets no others), never wider. What has no such form is refused
-where the schema is `strict`; elsewhere that part of it is left to the model.
+A schema is brought into a form that a grammar (`ebnf`) enforces wholly: what comes out of the grammar then keeps to the
+schema. The form may be narrower than the schema (an object with `properties` gets no others), never wider. What has no
+such form is refused where the schema is `strict`; elsewhere that part of it is left to the model.
 
 Everything is bounded, as compiling takes time that all requests wait for.
 """
@@ -22,9 +21,20 @@ MAX_REPEATS = 1000  # of a character or an item that is counted
 _MAX_EXACT = 2**53
 
 _TYPES = ("object", "array", "string", "integer", "number", "boolean", "null")
-_FORMATS = {name: {"format": name} for name in ("date", "time", "date-time", "duration", "ipv4", "ipv6", "uuid")} | {
-    "email": {"pattern": r"^[A-Za-z0-9_+-]+(\.[A-Za-z0-9_+-]+)*@[A-Za-z0-9]+(-[A-Za-z0-9]+)*(\.[A-Za-z]+)+$"},
-    "hostname": {"pattern": r"^[A-Za-z0-9]+(-[A-Za-z0-9]+)*(\.[A-Za-z0-9]+(-[A-Za-z0-9]+)*)*$"},
+_DATE = r"[12]\d{3}-((0[13578]|1[02])-(0[1-9]|[12]\d|3[01])|(0[469]|11)-(0[1-9]|[12]\d|30)|02-(0[1-9]|1\d|2[0-8]))"
+_TIME = r"([01]\d|2[0-3]):[0-5]\d:[0-5]\d(\.\d{1,6})?(Z|[+-]([01]\d|2[0-3]):[0-5]\d)"
+_BYTE = r"(25[0-5]|2[0-4]\d|1\d\d|[1-9]\d|\d)"
+_LABEL = r"[A-Za-z0-9]{1,20}(-[A-Za-z0-9]{1,20})?"
+_FORMATS = {  # as patterns, each narrower than its format may be
+    "date": _DATE,
+    "time": _TIME,
+    "date-time": f"{_DATE}T{_TIME}",
+    "duration": r"P(\d{1,5}[YMWD]|T\d{1,5}[HMS])",
+    "email": rf"[A-Za-z0-9_+-]{{1,30}}(\.[A-Za-z0-9_+-]{{1,20}})?@({_LABEL}\.)+[A-Za-z]{{2,10}}",
+    "hostname": rf"{_LABEL}(\.{_LABEL}){{0,5}}",
+    "ipv4": rf"({_BYTE}\.){{3}}{_BYTE}",
+    "ipv6": r"([0-9a-f]{1,4}:){7}[0-9a-f]{1,4}",
+    "uuid": r"[0-9a-f]{8}-[0-9a-f]{4}-[1-5][0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}",
 }
 
 # What an assertion says is enforced, or refused. Any other keyword is an annotation, and asserts nothing.
@@ -314,21 +324,20 @@ def _count(value: Any, keyword: str) -> int:
 
 
 def _string(node: dict[str, Any]) -> dict[str, Any]:
-    lengths = {key: _count(node[key], key) for key in ("minLength", "maxLength") if key in node}
+    lengths: dict[str, Any] = {key: _count(node[key], key) for key in ("minLength", "maxLength") if key in node}
     if sum((bool(lengths), "pattern" in node, "format" in node)) > 1:
         raise _Unenforceable("only one of pattern, format and a length is supported")
     if lengths:
         least, most = lengths.get("minLength", 0), lengths.get("maxLength")
         if most is not None and least > most:
             raise ValueError("minLength is greater than maxLength")
-        counts = f"{least}," if most is None else f"{least},{most}"
-        return {"pattern": rf'^[^"\\\x00-\x1f\x7f]{{{counts}}}$'}  # its own way lets control characters through
+        return lengths
     if "pattern" in node:
         return {"pattern": _pattern(node["pattern"])}
     if "format" in node:
         if node["format"] not in _FORMATS:
             raise _Unenforceable(f"no format but {', '.join(_FORMATS)} is supported")
-        return _FORMATS[node["format"]]
+        return {"pattern": _FORMATS[node["format"]]}
     return {}
 
 
