@@ -31,6 +31,7 @@ _SIZES = {"BOOL": 1, "UINT8": 1, "INT8": 1, "UINT16": 2, "INT16": 2, "FP16": 2, 
     name: int(name[-2:]) // 8 for name in ("UINT32", "INT32", "FP32", "UINT64", "INT64")
 }
 _LENGTH_BYTES = 4
+MOST_TEXTS = 100_000  # elements of one tensor: each is looked at, and nobody else is served meanwhile
 
 Parameter = bool | int | float | str
 Parameters = tuple[tuple[str, Parameter], ...]
@@ -72,9 +73,11 @@ def check(tensor: Tensor) -> None:
         raise ValueError("a dimension is negative")
     count = prod(tensor.shape)
     if tensor.datatype == BYTES:
-        held = len(_split(tensor.data))
+        if count > MOST_TEXTS:
+            raise ValueError(f"a tensor has at most {MOST_TEXTS} elements of {BYTES}")
+        held = len(_split(tensor.data, count))
         if held != count:
-            raise ValueError(f"{held} elements do not fill its shape, which has {count}")
+            raise ValueError(f"its elements do not fill its shape, which has {count}")
         return
     size = _SIZES.get(tensor.datatype)
     if size is None:
@@ -102,6 +105,8 @@ def from_elements(datatype: str, elements: Sequence[Any]) -> bytes:
     hold, and for BF16, of which there are only bytes.
     """
     if datatype == BYTES:
+        if len(elements) > MOST_TEXTS:
+            raise ValueError(f"a tensor has at most {MOST_TEXTS} elements of {BYTES}")
         return b"".join(len(element).to_bytes(_LENGTH_BYTES, "little") + element for element in elements)
     code = _CODES.get(datatype)
     if code is None:
@@ -118,7 +123,7 @@ def from_elements(datatype: str, elements: Sequence[Any]) -> bytes:
 def to_json(tensor: Tensor) -> Sequence[Any]:
     """The elements, flat, of a tensor that `check` found right. Raises `ValueError` for bytes that are no text."""
     if tensor.datatype == BYTES:
-        return [element.decode() for element in _split(tensor.data)]
+        return [element.decode() for element in _split(tensor.data, prod(tensor.shape))]
     if tensor.datatype == BF16:
         wide = bytearray(2 * len(tensor.data))
         wide[2::4], wide[3::4] = tensor.data[::2], tensor.data[1::2]
@@ -126,11 +131,13 @@ def to_json(tensor: Tensor) -> Sequence[Any]:
     return struct.unpack(f"<{prod(tensor.shape)}{_CODES[tensor.datatype]}", tensor.data)
 
 
-def _split(data: bytes) -> list[bytes]:
-    """The elements of a `BYTES` tensor. Raises `ValueError` for data that ends in the middle of one."""
-    elements = []
+def _split(data: bytes, count: int) -> list[bytes]:
+    """The elements of a `BYTES` tensor, no more than one over `count`. Raises `ValueError` for data that ends in the
+    middle of one.
+    """
+    elements: list[bytes] = []
     at = 0
-    while at < len(data):
+    while at < len(data) and len(elements) <= count:
         end = at + _LENGTH_BYTES
         length = int.from_bytes(data[at:end], "little")
         if end + length > len(data):

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from antiphon.core.tensors import Tensor, check, from_elements, from_json, to_json
+from antiphon.core.tensors import MOST_TEXTS, Tensor, check, from_elements, from_json, to_json
 
 INTEGERS = {f"{sign}INT{bits}": (sign, bits) for sign in ("", "U") for bits in (8, 16, 32, 64)}
 
@@ -97,6 +97,16 @@ def test_nesting_is_even_or_refused():
 def test_what_does_not_fill_its_shape_is_refused(datatype, shape, data, why):
     with pytest.raises(ValueError, match=why):
         check(Tensor("t", datatype, shape, data))
+
+
+def test_texts_are_bounded_before_they_are_looked_at():
+    data = bytes(4) * (MOST_TEXTS + 1)
+    check(Tensor("t", "BYTES", (MOST_TEXTS,), data[4:]))
+    for count, why in ((MOST_TEXTS, "do not fill"), (MOST_TEXTS + 1, "at most"), (1, "do not fill")):
+        with pytest.raises(ValueError, match=why):
+            check(Tensor("t", "BYTES", (count,), data))
+    with pytest.raises(ValueError, match="at most"):
+        from_json("BYTES", [""] * (MOST_TEXTS + 1))
 
 
 def test_data_is_not_shown():

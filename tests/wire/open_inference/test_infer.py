@@ -130,6 +130,14 @@ def test_bytes_that_nobody_names():
         asks(X, rest=b"abc")
 
 
+def test_texts_are_bounded_together():
+    data = bytes(4) * 60_000
+    each = {"shape": [60_000], "datatype": "BYTES", "parameters": {"binary_data_size": len(data)}}
+    assert len(asks(each | {"name": "a"}, rest=data).spec.inputs) == 1
+    with pytest.raises(CallerError, match="at most 100000"):
+        asks(each | {"name": "a"}, each | {"name": "b"}, rest=data * 2)
+
+
 def test_the_json_is_bounded():
     with pytest.raises(TooLarge, match="binary data"):
         ENDPOINT.negotiate(opening(), b" " * (MAX_JSON_BYTES + 1))

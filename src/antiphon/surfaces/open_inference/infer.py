@@ -7,6 +7,7 @@ caller's to name.
 """
 
 from collections.abc import Sequence
+from math import prod
 from typing import Any
 
 import msgspec
@@ -85,6 +86,9 @@ def _decoded(text: bytes) -> wire.InferRequest:
 
 
 def _inputs(given: Sequence[wire.InputTensor], rest: bytes) -> tuple[Tensor, ...]:
+    texts = sum(prod(each.shape) for each in given if each.datatype == tensors.BYTES)
+    if texts > tensors.MOST_TEXTS:
+        raise CallerError(f"A request has at most {tensors.MOST_TEXTS} elements of BYTES.")
     inputs = []
     at = 0
     for place, each in enumerate(given):
