@@ -204,7 +204,8 @@ async def test_what_is_deleted_or_past_its_end_is_gone(house, client, keeps):
         await client.responses.retrieve(second.id)
 
 
-async def test_a_policy_that_ends_while_a_response_is_made_keeps_it_from_the_store(house, client, keeps):
+async def test_a_policy_that_ends_while_a_response_is_made_keeps_it_from_the_store(house, client, keeps, monkeypatch):
+    monkeypatch.setattr(house.kept, "put", None)  # would fail
     house.generator.gate.clear()
     asking = asyncio.create_task(ask(client))
     await until(lambda: house.generator.held)
@@ -228,6 +229,7 @@ async def test_the_background_answers_at_once_and_runs_to_its_end(house, client,
     response = await ended(client, begun.id)
     assert (response.status, response.output_text) == ("completed", "one two three four five")
     assert sum(entry.quantity.amount for entry in house.ledger.entries) == response.usage.total_tokens
+    await until(lambda: not house.keeper._runs)
     assert await ask(client, "go on", previous_response_id=begun.id)
 
 

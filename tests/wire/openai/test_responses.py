@@ -421,6 +421,13 @@ def test_the_end_of_one_in_the_background(last: LanguageOutput, status: str, err
     assert answer["output"][0]["content"][0]["text"] == "Ho"
 
 
+def test_only_the_last_item_is_cut() -> None:
+    calls = [ToolCallStarted(0, index, f"call_{index}", "f") for index in (0, 1)]
+    ends = (ChoiceEnded(0, FinishReason.LENGTH), Completed(USAGE))
+    answer = shown(kept(TextDelta(0, "Ho", 1), *calls, *ends))
+    assert [item["status"] for item in answer["output"]] == ["completed", "completed", "incomplete"]
+
+
 def test_one_that_does_not_run_and_has_no_end_was_interrupted() -> None:
     body = kept(background=True)
     assert shown(body, running=True)["status"] == "in_progress"
