@@ -86,7 +86,7 @@ def _decoded(text: bytes) -> wire.InferRequest:
 
 
 def _inputs(given: Sequence[wire.InputTensor], rest: bytes) -> tuple[Tensor, ...]:
-    texts = sum(prod(each.shape) for each in given if each.datatype == tensors.BYTES)
+    texts = sum(max(0, prod(each.shape)) for each in given if each.datatype == tensors.BYTES)
     if texts > tensors.MOST_TEXTS:
         raise CallerError(f"A request has at most {tensors.MOST_TEXTS} elements of BYTES.")
     inputs = []
