@@ -320,6 +320,7 @@ async def test_a_conversation_that_is_too_long(server: tuple[Server, str], engin
     with pytest.raises(ContextLengthExceeded) as failed:
         await events(engine)
     assert failed.value.message == message
+    assert failed.value.param is None  # no parameter that was sent is called so
 
 
 async def test_an_error_without_an_end_is_bounded(server: tuple[Server, str], engine: OpenAICompatible) -> None:

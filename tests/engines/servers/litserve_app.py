@@ -29,5 +29,5 @@ class Chat(litserve.LitAPI):
 
 
 if __name__ == "__main__":
-    server = litserve.LitServer(Chat(spec=litserve.OpenAISpec()), accelerator="cpu")
+    server = litserve.LitServer(Chat(spec=litserve.OpenAISpec()), accelerator="cpu", timeout=300)
     server.run(host="127.0.0.1", port=int(os.environ["PORT"]), generate_client_file=False)

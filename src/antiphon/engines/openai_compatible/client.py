@@ -3,7 +3,8 @@
 Connections are pooled, kept alive for less time than servers keep them, and bounded: a call over `outstanding` is
 refused at once, for waiting is a queue's business. Compressed answers are not asked for, redirects not followed, the
 environment's proxies not used. Whoever stops reading an answer closes its connection, and so the server learns that
-nobody wants the rest.
+nobody wants the rest; a deadline is told in the same way, for none of these servers takes one (llama.cpp has a bound of
+time that cuts an answer without saying so, which is worse).
 
 Errors are told apart by blame. 400, 413 and 422 are the caller's; 429 and 503 are a full server's, 408 and 504 a late
 one's; all else is the engine's, 401, 403 and 404 too, because the credential, the address and the model's name are
