@@ -32,6 +32,8 @@ from antiphon.core.events import (
 from antiphon.core.specs import Message, Role, Tool, ToolChoice, ToolMode
 from antiphon.core.usage import Dimension
 from antiphon.metering.entry import Kind
+from antiphon.metering.ledger import Ledger
+from antiphon.metering.usage import By, summary
 from antiphon.session import generation as module
 from antiphon.session.generation import UNCHARGED_TOKENS
 from antiphon.testing import FakeGenerator
@@ -195,6 +197,18 @@ async def test_a_second_correction_refers_to_what_was_charged_too(house):
     assert house.tokens() == {IN: 10, OUT: 128}
     assert kinds(house).count(Kind.CORRECTION) == 2
     check_corrections(house)
+
+
+async def test_the_ledger_on_disk_takes_corrections_and_totals_include_them(house, tmp_path):
+    ledger = Ledger(tmp_path / "ledger.db")
+    house.ledger.append = ledger.append
+    script(house, (ReasoningDelta(0, "hm", 10),), *words(120), STOP, (TokenUsage(3, 90, cached=2),))
+    generation = house.generate()
+    await told(generation)
+    await generation.close(delivered=True)
+    await ledger.close()
+    totals = {total.dimension: total.amount for total in summary(tmp_path / "ledger.db", by=[By.PROJECT])}
+    assert {dimension: amount for dimension, amount in totals.items() if amount} == {IN: 1, CACHED: 2, OUT: 90}
 
 
 async def test_an_engine_that_counts_more_than_passed_is_paid(house):
