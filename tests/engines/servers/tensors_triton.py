@@ -21,7 +21,9 @@ def tensor(name, kind):
 
 if __name__ == "__main__":
     http, grpc, metrics = map(int, sys.argv[1:])
-    with Triton(config=TritonConfig(http_port=http, grpc_port=grpc, metrics_port=metrics)) as triton:
+    here = dict.fromkeys(("http_address", "grpc_address", "metrics_address"), "127.0.0.1")
+    config = TritonConfig(http_port=http, grpc_port=grpc, metrics_port=metrics, **here)
+    with Triton(config=config, workspace="workspace") as triton:
         triton.bind(
             "double",
             double,
