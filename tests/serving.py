@@ -10,7 +10,7 @@ from pathlib import Path
 from antiphon.models import Store
 
 API_KEY = "conformance-test-key"
-START_S = 60
+START_S = 120
 
 
 @dataclass(frozen=True, slots=True)
