@@ -259,6 +259,7 @@ async def serve(config: Config, ready: Callable[[House, int], None]) -> None:
                 lifespan="off",
                 timeout_graceful_shutdown=2,
                 server_header=False,
+                proxy_headers=False,
             )
             await _Server(settings, house, config.limits.drain_s, ready).serve([listening])
 

@@ -11,8 +11,10 @@ from antiphon import config as settings
 from antiphon.config import Config, Invalid
 from antiphon.core.ports import Clock, Embedder, Generator, Inferrer
 from antiphon.engines.minilm import MiniLM
+from antiphon.engines.open_inference import Limits as TensorLimits
 from antiphon.engines.open_inference import OpenInferenceGrpc, OpenInferenceHttp
 from antiphon.engines.openai_compatible import PRESETS, OpenAICompatible, OpenAICompatibleEmbedder
+from antiphon.engines.openai_compatible import Limits as UpstreamLimits
 from antiphon.engines.openvino import OpenVinoGenerator, OpenVinoSettings
 from antiphon.models import CATALOG, Store
 from antiphon.scheduler.queue import Limits
@@ -92,10 +94,11 @@ async def _engine(
             if engine.api_key_env and not key:
                 raise Invalid(f"setting engines.{name}.api_key_env: {engine.api_key_env} is not set")
             made = OpenAICompatibleEmbedder if engine.embeds else OpenAICompatible
-            return made(engine.url, engine.model, engine.server, clock, key)
+            limits = UpstreamLimits(outstanding=engine.outstanding)
+            return made(engine.url, engine.model, engine.server, clock, key, limits)
         case settings.OpenInference():
             reached = OpenInferenceGrpc if engine.grpc else OpenInferenceHttp
-            return reached(engine.url, engine.model, clock)
+            return reached(engine.url, engine.model, clock, TensorLimits(outstanding=engine.outstanding))
     raise Invalid(f"setting engines.{name}: no such engine")
 
 

@@ -1,9 +1,10 @@
 """Structured logs: one JSON object a line, with a closed set of fields, so that content and keys have no way in."""
 
-import json
 import logging
 import sys
 from datetime import UTC, datetime
+
+import msgspec
 
 FIELDS = ("session", "project", "key", "surface", "model", "outcome", "audio_ms", "tokens")
 
@@ -31,7 +32,7 @@ class JsonLines(logging.Formatter):
                 frames.append(f"{trace.tb_frame.f_code.co_name}:{trace.tb_lineno}")
                 trace = trace.tb_next
             line["where"] = " > ".join(frames[-8:])
-        return json.dumps(line)
+        return msgspec.json.encode(line).decode()
 
 
 def configure(level: str) -> None:
