@@ -17,7 +17,8 @@ from antiphon.core.errors import CallerError
 
 MAX_BYTES = 64 * 1024
 MAX_DEPTH = 32
-MAX_REPEATS = 1000  # of a character or an item that is counted
+MAX_REPEATS = 1000  # of an item, or of a character in a pattern
+MAX_LENGTH = 128  # of a text whose length is bounded: with 1000, each of its tokens takes half a second
 _MAX_EXACT = 2**53
 
 _TYPES = ("object", "array", "string", "integer", "number", "boolean", "null")
@@ -315,16 +316,18 @@ def _exact(value: Any) -> Any:
     return value
 
 
-def _count(value: Any, keyword: str) -> int:
+def _count(value: Any, keyword: str, most: int = MAX_REPEATS) -> int:
     if not isinstance(value, int) or isinstance(value, bool) or value < 0:
         raise ValueError(f"{keyword} is not a count")
-    if value > MAX_REPEATS:
-        raise _Unenforceable(f"{keyword} is over {MAX_REPEATS}")
+    if value > most:
+        raise _Unenforceable(f"{keyword} is over {most}")
     return value
 
 
 def _string(node: dict[str, Any]) -> dict[str, Any]:
-    lengths: dict[str, Any] = {key: _count(node[key], key) for key in ("minLength", "maxLength") if key in node}
+    lengths: dict[str, Any] = {
+        key: _count(node[key], key, MAX_LENGTH) for key in ("minLength", "maxLength") if key in node
+    }
     if sum((bool(lengths), "pattern" in node, "format" in node)) > 1:
         raise _Unenforceable("only one of pattern, format and a length is supported")
     if lengths:
