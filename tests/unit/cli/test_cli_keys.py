@@ -49,9 +49,9 @@ def test_a_key_is_printed_alone_works_and_is_revoked(run, tmp_path):
     assert "revoked" in run("keys", "list").stdout
 
 
-def test_a_key_may_transcribe_unless_more_is_asked_for(run, tmp_path):
+def test_a_key_may_transcribe_and_generate_unless_something_else_is_asked_for(run, tmp_path):
     secret = run("keys", "create").stdout.strip()
-    assert ring(tmp_path).authenticate(secret, Scope.TRANSCRIBE).scopes == {Scope.TRANSCRIBE}
+    assert ring(tmp_path).authenticate(secret, Scope.TRANSCRIBE).scopes == {Scope.TRANSCRIBE, Scope.GENERATE}
 
 
 def test_projects_own_keys(run):
