@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import re
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from pathlib import Path
@@ -222,7 +223,9 @@ async def test_any_json_is_an_object(engine: OpenVinoGenerator) -> None:
         answer = await ask(engine, chat(text, sampling, format=Format(Shape.JSON)))
         assert answer.text.startswith("{")
         if answer.reasons[0] is FinishReason.STOP:
-            assert isinstance(json.loads(answer.text + "}"), dict)
+            # Stopped at the first brace that closes, as many are missing as are open outside of strings.
+            opened = re.sub(r'"(\\.|[^"\\])*"', "", answer.text).count("{")
+            assert isinstance(json.loads(answer.text + "}" * opened), dict)
 
 
 @pytest.mark.parametrize("schema", ['{"type": "nonsense"}', '{"not": {}}', "{", "[]", '{"$ref": "#/$defs/a"}'])
