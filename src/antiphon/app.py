@@ -5,10 +5,11 @@ import resource
 import signal
 import socket
 import time
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass
 from ipaddress import ip_network
+from typing import Any
 
 import uvicorn
 from starlette.applications import Starlette
@@ -21,9 +22,8 @@ from antiphon import backends
 from antiphon.admin import create_admin
 from antiphon.audio.decode import DecodeLimits, Decoder
 from antiphon.config import DEFAULT_MODEL, Config, Invalid
-from antiphon.core.ports import Clock
-from antiphon.engines.moonshine import Moonshine
-from antiphon.engines.silero import SileroVad
+from antiphon.core.errors import EngineError
+from antiphon.core.ports import Clock, Hypothesis, Recogniser, Utterance, VoiceDetector
 from antiphon.metering.ledger import Ledger
 from antiphon.models import Store
 from antiphon.routes import ROUTES, Document, Inquiring, Json, Kept, Live, Unary
@@ -52,7 +52,7 @@ RECOGNISER, DETECTOR = "moonshine-tiny-en", "silero-vad"
 
 def needed(config: Config) -> tuple[str, ...]:
     """The models of the catalog that must have been pulled before `assemble`."""
-    return (RECOGNISER, DETECTOR, *backends.catalogued(config))
+    return (*((RECOGNISER, DETECTOR) if config.speech else ()), *backends.catalogued(config))
 
 
 class SystemClock:
@@ -63,6 +63,19 @@ class SystemClock:
 
     def unix_ms(self) -> int:
         return time.time_ns() // 1_000_000
+
+
+class _Deaf:
+    """Stands where the configuration names no speech model, so that nothing opens a stream."""
+
+    def recognise(self, batch: Sequence[Utterance]) -> list[Hypothesis]:
+        raise EngineError("There is no speech model here.")
+
+    def initial_state(self) -> None:
+        raise EngineError("There is no speech model here.")
+
+    def probabilities(self, frames: Sequence[bytes], states: Sequence[None]) -> tuple[list[float], list[None]]:
+        raise EngineError("There is no speech model here.")
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +97,8 @@ async def assemble(config: Config) -> AsyncIterator[House]:
         stack.push_async_callback(ledger.close)
         decoder = Decoder(_decode_limits(config))
         stack.push_async_callback(decoder.close)
-        await decoder.start()
+        if config.speech:
+            await decoder.start()
         runner = await _runner(config, clock, lambda report: observer.batch(report))
         thresholds = config.objectives
         objectives = Objectives(
@@ -96,7 +110,8 @@ async def assemble(config: Config) -> AsyncIterator[House]:
         )
         observer = Observer(objectives, runner.load, clock)
         stack.push_async_callback(runner.stop)
-        await runner.start()
+        if config.speech:
+            await runner.start()
         languages = await backends.build(config, clock, observer, stack)
         # The key is made when nothing else can fail: it is shown once.
         control = Control(directory / "control.db")
@@ -120,10 +135,15 @@ async def assemble(config: Config) -> AsyncIterator[House]:
 
 async def _runner(config: Config, clock: SystemClock, report: Callable[..., None]) -> Runner:
     """Loads the models, off the event loop."""
-    store = Store(config.directory / "models", offline=True)
     engine = config.recognition
 
-    def load() -> tuple[Moonshine, SileroVad]:
+    def load() -> tuple[Recogniser, VoiceDetector[Any]]:
+        if not config.speech:
+            return _Deaf(), _Deaf()
+        from antiphon.engines.moonshine import Moonshine
+        from antiphon.engines.silero import SileroVad
+
+        store = Store(config.directory / "models", offline=True)
         recogniser = Moonshine(store.path(RECOGNISER), speculative=engine.speculative, batched=engine.batched)
         return recogniser, SileroVad(store.path(DETECTOR) / "silero_vad.onnx")
 

@@ -177,6 +177,11 @@ class Config(Table, frozen=True, kw_only=True):
         return Path(self.data_dir).expanduser()
 
     @property
+    def speech(self) -> bool:
+        """Whether any name is answered by a speech model."""
+        return DEFAULT_MODEL in self.models.values()
+
+    @property
     def workers(self) -> int:
         return self.recognition.workers or min(4, os.cpu_count() or 1)
 

@@ -41,8 +41,7 @@ def serve(
         raise Invalid(f"setting data_dir: {settings.data_dir}: {error.strerror}") from None
     store = Store(settings.directory / "models", settings.offline)
     with progress_bars() as report:
-        store.pull((*house.needed(settings), SAMPLES), report)
-    speech = store.path(SAMPLES) / "two_cities.wav"
+        store.pull((*house.needed(settings), *([SAMPLES] if settings.speech else [])), report)
 
     def announce(ready: house.House, bound: int) -> None:
         host = f"[{settings.host}]" if ":" in settings.host else settings.host
@@ -51,7 +50,8 @@ def serve(
         key = ready.first_key
         if key:
             print(f"\nYour API key, shown this once:\n\n    {key}\n", flush=True)
-        if key or settings.api_key:
+        if settings.speech and (key or settings.api_key):
+            speech = store.path(SAMPLES) / "two_cities.wav"
             print(_examples(url, key or "$ANTIPHON_API_KEY", speech), flush=True)
 
     uvloop.run(house.serve(settings, announce))
