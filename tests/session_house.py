@@ -201,3 +201,10 @@ async def until(condition):
     async with asyncio.timeout(10):
         while not condition():  # noqa: ASYNC110
             await asyncio.sleep(0)
+
+
+async def closed():
+    """When every session that has ended has told the ledger so; an answer does not wait for that."""
+    closing = [task for task in asyncio.all_tasks() if task.get_name().startswith("close ")]
+    if closing:
+        await asyncio.wait(closing)

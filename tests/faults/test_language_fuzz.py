@@ -26,7 +26,7 @@ from antiphon.surfaces.openai import response_wire, wire
 from antiphon.surfaces.openai.document import document
 from antiphon.surfaces.openai.embeddings import EmbeddingList
 from antiphon.transports.http import Uploads
-from session_house import House
+from session_house import House, closed
 
 MUTATIONS = int(os.environ.get("ANTIPHON_MUTATIONS", "2000"))
 GENERATED = max(100, MUTATIONS // 10)  # they take ten times as long to make
@@ -71,6 +71,7 @@ class Door:
         }
         async with asyncio.timeout(20):
             await self.app(scope, says.get, send)
+            await closed()
         assert sent[-1].get("more_body", False) is False, "the answer has no end"
         self._forget()
         kind = dict(sent[0]["headers"]).get(b"content-type", b"").decode()
@@ -87,6 +88,7 @@ class Door:
 def door():
     door = Door()
     yield door
+    door.loop.run_until_complete(door.house.sessions.settle())
     # None at all where every body that this process tried was refused.
     opened = [line for line in door.house.metrics().splitlines() if line.startswith("antiphon_sessions_open{")]
     assert all(line.endswith(" 0.0") for line in opened)

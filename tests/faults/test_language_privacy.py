@@ -27,7 +27,7 @@ from antiphon.logs import JsonLines
 from antiphon.metering.ledger import Ledger
 from antiphon.surfaces.openai import wire
 from antiphon.transports.http import Uploads
-from session_house import House
+from session_house import House, closed
 
 MARK = "xylophone"  # in everything that somebody said
 TAG = "label"  # callers ask for these to be kept with the usage
@@ -138,6 +138,7 @@ async def ask(house, path, body, leaves=False):
         await asyncio.sleep(0)
 
     await app(scope, says.get, send)
+    await closed()
     return (sent[0]["status"] if sent else 0), b"".join(message.get("body", b"") for message in sent).decode()
 
 

@@ -361,8 +361,15 @@ class Generation:
         """Free everything. `delivered` says whether all that `events` yielded was sent; the ledger is told. Goes on to
         its end where the caller of this is cancelled.
         """
-        self._closing = asyncio.create_task(self._close(delivered), name=f"close {self.id}")
+        self.end(delivered)
+        assert self._closing is not None
         await asyncio.shield(self._closing)
+
+    def end(self, delivered: bool) -> None:
+        """Begins to close, and does not wait: the next request of the same connection need not wait for what the ledger
+        is told about the end of this one.
+        """
+        self._closing = asyncio.create_task(self._close(delivered), name=f"close {self.id}")
 
     async def _close(self, delivered: bool) -> None:
         completed = self._outcome is EntryKind.COMPLETED

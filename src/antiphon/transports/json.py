@@ -135,7 +135,10 @@ class JsonRoute:
             if not leash.expired():
                 raise
         finally:
-            await generation.close(delivered=reply.ended)
+            if reply.ended:
+                generation.end(delivered=True)
+            else:
+                await generation.close(delivered=False)
 
     async def _tell(self, generation: Generation, surface: LanguageSurface, reply: "_Reply") -> None:
         """Raises `TimeoutError` where the caller does not read."""

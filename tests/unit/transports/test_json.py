@@ -24,7 +24,7 @@ from antiphon.session.generation import Generation
 from antiphon.transports import json as module
 from antiphon.transports.http import Uploads
 from antiphon.transports.json import JsonRoute
-from session_house import until
+from session_house import closed, until
 
 OUT = Dimension.LLM_OUTPUT_TOKENS
 COUNTED = b"one two three four five"
@@ -52,6 +52,7 @@ def caller():
 
 async def call(app, caller, **given):
     await app(scope(**given), caller.receive, caller.send)
+    await closed()
 
 
 def nobody_is_left(house):
