@@ -86,7 +86,7 @@ class OpenVino(Backend, frozen=True, kw_only=True, forbid_unknown_fields=True, t
 
     model: str
     kv_cache_gb: Positive = 1
-    kv_cache_precision: Literal["u8", "f16", "bf16"] = "u8"
+    kv_cache_precision: Literal["u8", "f16", "bf16"] = "f16"
     prefix_caching: bool = True
     eviction_tokens: NotNegative = 0
     prompt_lookup_tokens: NotNegative = 0

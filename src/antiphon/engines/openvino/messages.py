@@ -32,7 +32,7 @@ class OpenVinoSettings:
     """
 
     kv_cache_gb: int = 1
-    kv_cache_precision: str = "u8"
+    kv_cache_precision: str = "f16"
     prefix_caching: bool = True
     eviction_tokens: int = 0
     prompt_lookup_tokens: int = 0
