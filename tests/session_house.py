@@ -112,9 +112,9 @@ class House:
         self.embedder = FakeEmbedder()
         self.inferrer = FakeInferrer()
         self.served = {
-            "counter-2026": Served("counter-2026", self.generator, "fp_1", successor="counter-2027"),
-            "vectors-2026": Served("vectors-2026", self.embedder),
-            "tensors-2026": Served("tensors-2026", self.inferrer),
+            "counter-2026": Served("counter-2026", self.generator, GenerateSpec, "fp_1", successor="counter-2027"),
+            "vectors-2026": Served("vectors-2026", self.embedder, EmbedSpec),
+            "tensors-2026": Served("tensors-2026", self.inferrer, InferSpec),
         }
         aliases = {"counter": "counter-2026", "vectors": "vectors-2026", "tensors": "tensors-2026"}
         languages = Languages(self.served, aliases, self.clock, 1_700_000_000)

@@ -37,10 +37,11 @@ from antiphon.session.session import Services
 from antiphon.session.sessions import Bounds, Sessions
 from antiphon.slo.objectives import Objectives
 from antiphon.transports.bounds import HttpProtocol, WebSocketProtocol
-from antiphon.transports.http import ListRoute, UnaryRoute, Uploads
+from antiphon.transports.http import ListRoute, UnaryRoute
 from antiphon.transports.inquiry import InquiryRoute
 from antiphon.transports.json import JsonRoute
 from antiphon.transports.kept import KeptRoute
+from antiphon.transports.uploads import Uploads
 from antiphon.transports.websocket import LiveRoute
 from antiphon.trust.auth import KeyRing
 from antiphon.trust.control import Control

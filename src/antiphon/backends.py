@@ -10,6 +10,7 @@ from pathlib import Path
 from antiphon import config as settings
 from antiphon.config import Config, Invalid
 from antiphon.core.ports import Clock, Embedder, Generator, Inferrer
+from antiphon.core.specs import EmbedSpec, GenerateSpec, InferSpec, Spec
 from antiphon.engines.minilm import MiniLM
 from antiphon.engines.open_inference import Limits as TensorLimits
 from antiphon.engines.open_inference import OpenInferenceGrpc, OpenInferenceHttp
@@ -42,6 +43,8 @@ async def build(config: Config, clock: Clock, observer: Observer, stack: AsyncEx
     aliases: dict[str, str] = {}
     for name, answer in config.models.items():
         if isinstance(answer, settings.Version):
+            if len({_serves(config.engines[engine]) for engine in answer.engines}) > 1:
+                raise Invalid(f"setting models.{name}.engines: they serve different kinds of calls")
             pool = Pool(
                 [
                     Backend(engine, engines[engine], config.engines[engine].weight, config.engines[engine].outstanding)
@@ -64,11 +67,21 @@ def _served(name: str, version: settings.Version, pool: Pool, config: Config) ->
     return Served(
         version=name,
         engine=pool,
+        serves=_serves(first),
         fingerprint=f"fp_{CATALOG[model].fingerprint}" if model in CATALOG else "",
         deprecated_unix_s=_unix_s(version.deprecated),
         sunset_unix_s=_unix_s(version.sunset),
         successor=version.successor,
     )
+
+
+def _serves(engine: settings.Engine) -> type[Spec]:
+    match engine:
+        case settings.OpenInference():
+            return InferSpec
+        case settings.Embedding() | settings.OpenAI(embeds=True):
+            return EmbedSpec
+    return GenerateSpec
 
 
 def _unix_s(day: date | None) -> int | None:
@@ -82,7 +95,6 @@ async def _engine(
         case settings.OpenVino():
             chosen = {field.name: getattr(engine, field.name) for field in fields(OpenVinoSettings)}
             path = _path(f"engines.{name}.model", engine.model, store)
-            path = next(path.glob("*.gguf"), path)  # the one file of a folder, or a folder of OpenVINO's own
             return await OpenVinoGenerator.start(path, OpenVinoSettings(**chosen))
         case settings.Embedding():
             path = _path(f"engines.{name}.model", engine.model, store)

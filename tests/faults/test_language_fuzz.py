@@ -25,7 +25,7 @@ from antiphon.app import vendors
 from antiphon.surfaces.openai import response_wire, wire
 from antiphon.surfaces.openai.document import document
 from antiphon.surfaces.openai.embeddings import EmbeddingList
-from antiphon.transports.http import Uploads
+from antiphon.transports.uploads import Uploads
 from session_house import House, closed
 
 MUTATIONS = int(os.environ.get("ANTIPHON_MUTATIONS", "2000"))

@@ -26,7 +26,7 @@ from antiphon.core.events import (
 from antiphon.logs import JsonLines
 from antiphon.metering.ledger import Ledger
 from antiphon.surfaces.openai import wire
-from antiphon.transports.http import Uploads
+from antiphon.transports.uploads import Uploads
 from session_house import House, closed
 
 MARK = "xylophone"  # in everything that somebody said

@@ -10,47 +10,48 @@ from typing import cast
 
 from antiphon.core.errors import CallerError, UnknownModel
 from antiphon.core.ports import Clock, Embedder, Generator, Inferrer
-from antiphon.core.specs import EmbedSpec, GenerateSpec, Spec
+from antiphon.core.specs import EmbedSpec, GenerateSpec, InferSpec, Spec
 from antiphon.core.wire import ModelCard
+
+_KINDS: dict[type[Spec], str] = {
+    GenerateSpec: "a language model",
+    EmbedSpec: "an embedding model",
+    InferSpec: "a model of tensors",
+}
 
 
 @dataclass(frozen=True, slots=True)
 class Served:
-    """What answers: one version of a model. `fingerprint` tells sets of weights apart, where they are known."""
+    """What answers: one version of a model, and which kind of call it serves. `fingerprint` tells sets of weights
+    apart, where they are known.
+    """
 
     version: str
     engine: Generator | Embedder | Inferrer
+    serves: type[Spec]
     fingerprint: str = ""
     deprecated_unix_s: int | None = None
     sunset_unix_s: int | None = None
     successor: str = ""
 
-    def check(self, spec: Spec) -> None:
+    def check(self, asked: type[Spec]) -> None:
         """Raises `CallerError` if it is a model of another kind."""
-        match spec:
-            case GenerateSpec():
-                self.generator()
-            case EmbedSpec():
-                self.embedder()
-            case _:
-                self.inferrer()
+        if asked is not self.serves:
+            raise CallerError(f"{self.version!r} is not {_KINDS[asked]}.", param="model")
 
     def generator(self) -> Generator:
         """Raises `CallerError` if it is no language model."""
-        if not hasattr(self.engine, "generate"):
-            raise CallerError(f"{self.version!r} is not a language model.", param="model")
+        self.check(GenerateSpec)
         return cast(Generator, self.engine)
 
     def embedder(self) -> Embedder:
         """Raises `CallerError` if it is no embedding model."""
-        if not hasattr(self.engine, "embed"):
-            raise CallerError(f"{self.version!r} is not an embedding model.", param="model")
+        self.check(EmbedSpec)
         return cast(Embedder, self.engine)
 
     def inferrer(self) -> Inferrer:
         """Raises `CallerError` if it is no model of tensors."""
-        if not hasattr(self.engine, "infer"):
-            raise CallerError(f"{self.version!r} is not a model of tensors.", param="model")
+        self.check(InferSpec)
         return cast(Inferrer, self.engine)
 
 

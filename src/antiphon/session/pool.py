@@ -101,7 +101,7 @@ class _Place:
 
 
 class Pool:
-    """Implements `Generator` and `Embedder`, as far as its backends do. `watch` must run beside it."""
+    """Implements the ports that its backends implement, which are all of one kind. `watch` must run beside it."""
 
     def __init__(self, backends: Sequence[Backend], clock: Clock, limits: Limits) -> None:
         now_ns = clock.now_ns()
@@ -117,8 +117,6 @@ class Pool:
         self, spec: GenerateSpec, call: Call
     ) -> AsyncGenerator[tuple[Generated | TokenUsage, ...], None]:
         """See `Generator`. Raises `CapacityError` where it would have to wait too long."""
-        if not hasattr(self._backends[0].engine, "generate"):
-            raise CallerError("This is not a language model.", param="model")
         attempt = await self._attempt(prefix_key(spec.prompt) if len(self._backends) > 1 else None, call)
         while True:
             with attempt as engine:
@@ -137,8 +135,6 @@ class Pool:
 
     async def embed(self, texts: Sequence[str | tuple[int, ...]], call: Call) -> Embedded:
         """See `Embedder`. Raises `CapacityError` where it would have to wait too long."""
-        if not hasattr(self._backends[0].engine, "embed"):
-            raise CallerError("This is not an embedding model.", param="model")
         attempt = await self._attempt(None, call)
         while True:
             with attempt as engine:
@@ -148,8 +144,6 @@ class Pool:
 
     async def infer(self, spec: InferSpec, call: Call) -> Inferred:
         """See `Inferrer`. Raises `CapacityError` where it would have to wait too long."""
-        if not hasattr(self._backends[0].engine, "infer"):
-            raise CallerError("This is not a model of tensors.", param="model")
         attempt = await self._attempt(None, call)
         while True:
             with attempt as engine:
@@ -159,8 +153,6 @@ class Pool:
 
     async def describe(self, version: str) -> ModelForm:
         """See `Inferrer`: the first backend's."""
-        if not hasattr(self._backends[0].engine, "describe"):
-            raise CallerError("This is not a model of tensors.", param="model")
         return await cast(Inferrer, self._backends[0].engine).describe(version)
 
     async def check(self) -> None:

@@ -118,7 +118,7 @@ class Sessions:
         `CapacityError` if one more would be too many.
         """
         served = self.languages.resolve(spec.model)
-        served.check(spec)
+        served.check(type(spec))
         self._make_sure_it_may_begin()
         if self._generating >= self._bounds.generations:
             raise CapacityError("Too many generations are running.", retry_after_s=RETRY_AFTER_S)

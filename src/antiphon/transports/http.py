@@ -5,12 +5,11 @@ import hashlib
 import logging
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
-from dataclasses import dataclass
 
 from python_multipart.multipart import parse_options_header
 from starlette.datastructures import Headers, UploadFile
 from starlette.formparsers import MultiPartException, MultiPartParser
-from starlette.requests import ClientDisconnect, Request
+from starlette.requests import ClientDisconnect
 from starlette.responses import Response as HttpResponse
 from starlette.types import Message, Receive, Scope, Send
 
@@ -18,10 +17,7 @@ from antiphon.core.errors import (
     AntiphonError,
     BadMedia,
     CallerError,
-    CapacityError,
     InternalError,
-    RequestTimeout,
-    TooLarge,
 )
 from antiphon.core.identity import Scope as Permission
 from antiphon.core.ports import Clock, ListEndpoint, Surface, UnaryEndpoint
@@ -29,9 +25,8 @@ from antiphon.core.wire import Body, Head, Opening, Response, Url, Wire
 from antiphon.session.session import Session
 from antiphon.session.sessions import Sessions
 from antiphon.transports.opening import opening_of
+from antiphon.transports.uploads import Uploads
 
-BODY_PATIENCE_S = 20.0  # how far a sender may fall behind the slowest pace that is waited for
-SLOWEST_BYTES_PER_S = 4_000
 SEND_TIMEOUT_S = 30.0  # how long a caller may read nothing
 PIECE_BYTES = 256 * 1024  # parsed at once
 MAX_FIELDS = 64
@@ -74,15 +69,6 @@ class ListRoute:
         await answer(response)(scope, receive, send)
 
 
-@dataclass(slots=True)
-class Uploads:
-    """The bodies held in memory, of all routes together: at most `each_bytes` for one, `all_bytes` for all."""
-
-    each_bytes: int
-    all_bytes: int
-    held: int = 0
-
-
 class UnaryRoute:
     """An ASGI app: a vendor's endpoint that takes a whole recording."""
 
@@ -94,16 +80,15 @@ class UnaryRoute:
         self._sessions = sessions
         self._clock = clock
         self._uploads = uploads
-        self._max_bytes = min(endpoint.max_body_bytes, uploads.each_bytes)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         opening = opening_of(scope)
-        data = bytearray()
+        size = 0
         try:
             principal = self._sessions.authenticate(self._endpoint.credential(opening), Permission.TRANSCRIBE)
-            request = Request(scope, receive)
-            await self._read(request, data)
-            body = await _body(request.headers, data)
+            data = await self._uploads.read(opening, receive, self._endpoint.max_body_bytes, MULTIPART_SLACK)
+            size = len(data)
+            body = await _body(Headers(scope=scope), data)
             accepted = self._endpoint.negotiate(opening, body)
             fingerprint = await asyncio.to_thread(_fingerprint, opening, body)
             claim = await self._sessions.claim(principal, opening, fingerprint)
@@ -118,31 +103,7 @@ class UnaryRoute:
             media = body.data if accepted.media is None else accepted.media
             await self._converse(session, accepted.surface, media, receive, send)
         finally:
-            self._uploads.held -= len(data)
-
-    async def _read(self, request: Request, data: bytearray) -> None:
-        """The body into `data`, and `data` into what is held."""
-        limit = self._max_bytes + MULTIPART_SLACK
-        too_large = TooLarge(f"The body is larger than {self._max_bytes} bytes.")
-        declared = request.headers.get("content-length", "0")
-        if declared.isdecimal() and int(declared) > limit:
-            raise too_large
-        begun = asyncio.get_running_loop().time()
-        chunks = aiter(request.stream())
-        try:
-            while True:
-                async with asyncio.timeout_at(begun + BODY_PATIENCE_S + len(data) / SLOWEST_BYTES_PER_S):
-                    chunk = await anext(chunks)
-                data += chunk
-                self._uploads.held += len(chunk)
-                if len(data) > limit:
-                    raise too_large
-                if self._uploads.held > self._uploads.all_bytes:
-                    raise CapacityError("Too much is being uploaded at once.", retry_after_s=5)
-        except StopAsyncIteration:
-            return
-        except TimeoutError:
-            raise RequestTimeout("The body arrives too slowly.") from None
+            self._uploads.held -= size
 
     async def _converse(
         self, session: Session, surface: Surface, media: bytes | Url, receive: Receive, send: Send
@@ -196,15 +157,15 @@ async def disconnected(receive: Receive) -> None:
         pass
 
 
-async def _body(headers: Headers, raw: bytearray) -> Body:
+async def _body(headers: Headers, raw: bytes) -> Body:
     """The body as its content type says. Nothing of it touches the disk."""
     kind, parameters = parse_options_header(headers.get("content-type", ""))
     if kind != b"multipart/form-data":
-        return Body(data=bytes(raw), has_file=bool(raw))
+        return Body(data=raw, has_file=bool(raw))
 
     async def pieces() -> AsyncGenerator[bytes, None]:
         for at in range(0, len(raw), PIECE_BYTES):
-            yield bytes(raw[at : at + PIECE_BYTES])
+            yield raw[at : at + PIECE_BYTES]
             await asyncio.sleep(0)  # a big form must not hold every live stream up
 
     parser = MultiPartParser(headers, pieces(), max_files=1, max_fields=MAX_FIELDS, max_part_size=MULTIPART_SLACK)

@@ -12,7 +12,7 @@ from contextlib import aclosing
 from starlette.requests import ClientDisconnect
 from starlette.types import Message, Receive, Scope, Send
 
-from antiphon.core.errors import AntiphonError, CapacityError, InternalError, RequestTimeout, TooLarge
+from antiphon.core.errors import AntiphonError, InternalError
 from antiphon.core.events import Failed
 from antiphon.core.identity import Principal
 from antiphon.core.identity import Scope as Permission
@@ -22,16 +22,9 @@ from antiphon.metering.ledger import Claim
 from antiphon.session.generation import Generation
 from antiphon.session.retries import TRY
 from antiphon.session.sessions import Sessions
-from antiphon.transports.http import (
-    BODY_PATIENCE_S,
-    SEND_TIMEOUT_S,
-    SLOWEST_BYTES_PER_S,
-    Uploads,
-    answer,
-    defect,
-    disconnected,
-)
+from antiphon.transports.http import SEND_TIMEOUT_S, answer, defect, disconnected
 from antiphon.transports.opening import opening_of
+from antiphon.transports.uploads import Uploads
 
 
 class JsonRoute:
@@ -45,14 +38,13 @@ class JsonRoute:
         self._sessions = sessions
         self._clock = clock
         self._uploads = uploads
-        self._max_bytes = min(endpoint.max_body_bytes, uploads.each_bytes)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         opening = opening_of(scope)
         size = 0
         try:
             principal = self._sessions.authenticate(self._endpoint.credential(opening), Permission.GENERATE)
-            body = await self._read(opening, receive)
+            body = await self._uploads.read(opening, receive, self._endpoint.max_body_bytes)
             size = len(body)
             asked = self._endpoint.negotiate(opening, body)
             spec, keeping = await self._sessions.keeper.begin(principal.project, asked)
@@ -82,36 +74,6 @@ class JsonRoute:
                     await answer(self._endpoint.refuse(opening, failure))(scope, receive, send)
         finally:
             self._uploads.held -= size
-
-    async def _read(self, opening: Opening, receive: Receive) -> bytes:
-        """The body, which counts as held where this returns."""
-        too_large = TooLarge(f"The body is larger than {self._max_bytes} bytes.")
-        declared = opening.headers.get("content-length", "0")
-        if declared.isdecimal() and int(declared) > self._max_bytes:
-            raise too_large
-        begun = asyncio.get_running_loop().time()
-        body = bytearray()
-        try:
-            more = True
-            while more:
-                async with asyncio.timeout_at(begun + BODY_PATIENCE_S + len(body) / SLOWEST_BYTES_PER_S):
-                    message = await receive()
-                if message["type"] == "http.disconnect":
-                    raise ClientDisconnect
-                chunk = message.get("body", b"")
-                more = message.get("more_body", False)
-                body += chunk
-                self._uploads.held += len(chunk)
-                if len(body) > self._max_bytes:
-                    raise too_large
-                if self._uploads.held > self._uploads.all_bytes:
-                    raise CapacityError("Too much is being uploaded at once.", retry_after_s=5)
-            return bytes(body)
-        except BaseException as error:
-            self._uploads.held -= len(body)
-            if isinstance(error, TimeoutError):
-                raise RequestTimeout("The body arrives too slowly.") from None
-            raise
 
     async def _claim(self, principal: Principal, opening: Opening, body: bytes) -> Claim | None:
         if "idempotency-key" not in opening.headers and TRY not in opening.headers:

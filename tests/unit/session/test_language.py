@@ -1,6 +1,7 @@
 import pytest
 
 from antiphon.core.errors import CallerError, UnknownModel
+from antiphon.core.specs import EmbedSpec, GenerateSpec
 from antiphon.session.language import Languages, Served
 from antiphon.testing import FakeClock, FakeEmbedder, FakeGenerator
 
@@ -17,10 +18,10 @@ def languages(clock):
     now_s = clock.unix_ms() // 1000
     generator = FakeGenerator()
     served = {
-        "small-2025": Served("small-2025", generator, "fp_1", now_s - DAY_S, now_s + DAY_S, "small-2026"),
-        "small-2026": Served("small-2026", generator, "fp_2"),
-        "vectors": Served("vectors", FakeEmbedder()),
-        "old": Served("old", generator, sunset_unix_s=now_s),
+        "small-2025": Served("small-2025", generator, GenerateSpec, "fp_1", now_s - DAY_S, now_s + DAY_S, "small-2026"),
+        "small-2026": Served("small-2026", generator, GenerateSpec, "fp_2"),
+        "vectors": Served("vectors", FakeEmbedder(), EmbedSpec),
+        "old": Served("old", generator, GenerateSpec, sunset_unix_s=now_s),
     }
     return Languages(served, {"small": "small-2025", "older": "old"}, clock, 1_700_000_000)
 

@@ -160,14 +160,6 @@ async def test_a_busy_backend_is_left_for_another():
     assert house.idle()
 
 
-async def test_without_backends_that_generate_it_is_the_callers_mistake():
-    pool = Pool([Backend("a", EmbeddingEngine())], FakeClock(), Limits())
-    with pytest.raises(CallerError):
-        await anext(pool.generate(GenerateSpec("m", "Once"), Call("id")))
-    with pytest.raises(CallerError):
-        await House("a").pool.embed(["text"], Call("id"))
-
-
 # -- what is tried again -----------------------------------------------------------------------------------------------
 
 

@@ -7,7 +7,9 @@ from vendor import Caller, Endpoint, Whole, scope
 from antiphon.core.errors import AntiphonError, CallerError, UnsupportedParameter
 from antiphon.core.wire import Url
 from antiphon.transports import http
-from antiphon.transports.http import ListRoute, UnaryRoute, Uploads
+from antiphon.transports import uploads as module
+from antiphon.transports.http import ListRoute, UnaryRoute
+from antiphon.transports.uploads import Uploads
 from session_house import audio, until
 
 SPEECH = audio(900, 700)
@@ -77,7 +79,7 @@ async def test_bodies_are_bounded_together_while_they_arrive(route, uploads):
 
 
 async def test_a_body_that_stops_arriving_is_given_up(route, uploads, monkeypatch):
-    monkeypatch.setattr(http, "BODY_PATIENCE_S", 0.01)
+    monkeypatch.setattr(module, "PATIENCE_S", 0.01)
     caller = Caller()
     caller.says.put_nowait({"type": "http.request", "body": b"x", "more_body": True})
     await route()(scope(), caller.receive, caller.send)
@@ -86,8 +88,8 @@ async def test_a_body_that_stops_arriving_is_given_up(route, uploads, monkeypatc
 
 
 async def test_a_sender_may_take_its_time_in_proportion(route, monkeypatch):
-    monkeypatch.setattr(http, "BODY_PATIENCE_S", 0.05)
-    monkeypatch.setattr(http, "SLOWEST_BYTES_PER_S", 10)
+    monkeypatch.setattr(module, "PATIENCE_S", 0.05)
+    monkeypatch.setattr(module, "SLOWEST_BYTES_PER_S", 10)
     caller = Caller()
     answering = asyncio.create_task(route()(scope(), caller.receive, caller.send))
     caller.says.put_nowait({"type": "http.request", "body": SPEECH, "more_body": True})
@@ -195,7 +197,7 @@ FORM = (
 
 
 async def read(raw, headers=HEAD):
-    return await http._body(Headers(headers), bytearray(raw))
+    return await http._body(Headers(headers), bytes(raw))
 
 
 async def test_a_form():

@@ -10,9 +10,9 @@ from antiphon.core.usage import Dimension
 from antiphon.surfaces.open_inference.about import About
 from antiphon.surfaces.open_inference.infer import Infer
 from antiphon.transports import inquiry
-from antiphon.transports.http import Uploads
 from antiphon.transports.inquiry import InquiryRoute
 from antiphon.transports.json import JsonRoute
+from antiphon.transports.uploads import Uploads
 
 X = {"name": "x", "shape": [2], "datatype": "UINT8", "data": [1, 2]}
 KEY = {"authorization": "Bearer secret"}

@@ -22,8 +22,9 @@ from antiphon.core.wire import Keep
 from antiphon.metering.entry import Kind
 from antiphon.session.generation import Generation
 from antiphon.transports import json as module
-from antiphon.transports.http import Uploads
+from antiphon.transports import uploads as reading
 from antiphon.transports.json import JsonRoute
+from antiphon.transports.uploads import Uploads
 from session_house import closed, until
 
 OUT = Dimension.LLM_OUTPUT_TOKENS
@@ -128,7 +129,7 @@ async def test_bodies_are_bounded_together_until_they_are_answered(house, route,
 
 
 async def test_a_body_that_stops_arriving_is_given_up(route, uploads, monkeypatch):
-    monkeypatch.setattr(module, "BODY_PATIENCE_S", 0.01)
+    monkeypatch.setattr(reading, "PATIENCE_S", 0.01)
     caller = Caller()
     caller.says.put_nowait({"type": "http.request", "body": b"x", "more_body": True})
     await call(route(), caller)

@@ -15,9 +15,9 @@ from antiphon.core.specs import Message, Role
 from antiphon.session import keeping
 from antiphon.surfaces.openai.kept_responses import CancelResponse, DeleteResponse, InputItems, RetrieveResponse
 from antiphon.surfaces.openai.responses import Responses
-from antiphon.transports.http import Uploads
 from antiphon.transports.json import JsonRoute
 from antiphon.transports.kept import KeptRoute
+from antiphon.transports.uploads import Uploads
 from session_house import until
 
 HOUR_S = 3600

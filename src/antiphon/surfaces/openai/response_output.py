@@ -4,6 +4,7 @@ Items stand in the order in which they began. Text and reasoning are one item ea
 functions stay open until the end, since their arguments may come side by side.
 """
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from itertools import count
 
@@ -15,7 +16,7 @@ from antiphon.surfaces.openai.answers import BROKEN, logprob
 CUT = (FinishReason.LENGTH, FinishReason.FILTERED)
 
 
-class Written:
+class Written(ABC):
     """An item, as far as it has come. `part` is what its only content part is made of."""
 
     prefix: str
@@ -43,11 +44,11 @@ class Written:
             self.text = "".join(self._pieces)
             self.status = "incomplete"
 
-    def item(self) -> wire.Item:
-        raise NotImplementedError
+    @abstractmethod
+    def item(self) -> wire.Item: ...
 
-    def _done(self) -> list[wire.Event]:
-        raise NotImplementedError
+    @abstractmethod
+    def _done(self) -> list[wire.Event]: ...
 
 
 class Said(Written):

@@ -1,0 +1,47 @@
+"""Engines from the configuration; none of these connects before it is called."""
+
+from contextlib import AsyncExitStack
+
+import pytest
+
+from antiphon import backends
+from antiphon.config import Config, Invalid, OpenAI, OpenInference, Version
+from antiphon.core.specs import EmbedSpec, GenerateSpec, InferSpec
+from antiphon.session.observe import Observer
+from antiphon.slo.objectives import Objectives
+from antiphon.testing import FakeClock
+
+URL = "http://127.0.0.1:9"
+ENGINES = {
+    "chat": OpenAI(server="vllm", url=URL, model="m"),
+    "vectors": OpenAI(server="vllm", url=URL, model="m", embeds=True),
+    "tensors": OpenInference(url=URL, model="m"),
+}
+
+
+async def build(models, tmp_path, engines=ENGINES):
+    config = Config(data_dir=str(tmp_path), models=models, engines=engines)
+    observer = Observer(Objectives(), lambda: None, FakeClock())
+    async with AsyncExitStack() as stack:
+        return await backends.build(config, FakeClock(), observer, stack)
+
+
+async def test_a_version_serves_what_its_engines_do(tmp_path):
+    models = await build({name: Version(engines=(name,)) for name in ENGINES} | {"alias": "chat"}, tmp_path)
+    served = {name: models.resolve(name).serves for name in (*ENGINES, "alias")}
+    assert served == {"chat": GenerateSpec, "vectors": EmbedSpec, "tensors": InferSpec, "alias": GenerateSpec}
+
+
+async def test_engines_of_two_kinds_are_no_version(tmp_path):
+    with pytest.raises(Invalid, match=r"models\.both\.engines"):
+        await build({"both": Version(engines=("chat", "vectors"))}, tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "setting"),
+    [({"server": "nobody"}, "server"), ({"api_key_env": "ANTIPHON_NO_SUCH_VARIABLE"}, "api_key_env")],
+)
+async def test_what_is_wrong_with_an_engine_is_named(tmp_path, wrong, setting):
+    engine = OpenAI(**{"server": "vllm", "url": URL, "model": "m"} | wrong)
+    with pytest.raises(Invalid, match=rf"engines\.one\.{setting}"):
+        await build({"one": Version(engines=("one",))}, tmp_path, {"one": engine})
