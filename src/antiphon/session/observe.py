@@ -21,6 +21,7 @@ from antiphon.slo.objectives import Objectives
 SECONDS = (0.05, 0.1, 0.15, 0.2, 0.25, 0.3, 0.4, 0.5, 0.6, 0.8, 1.0, 1.5, 2.5, 5.0, 10.0)
 BATCH_SECONDS = (0.002, 0.005, 0.01, 0.02, 0.04, 0.06, 0.08, 0.12, 0.2, 0.5, 1.0)
 TOKEN_SECONDS = (0.001, 0.002, 0.004, 0.006, 0.008, 0.01, 0.015, 0.02, 0.03, 0.05, 0.1, 0.25, 1.0)
+RTFS = (0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0)
 RECENT = 200  # utterances that admission looks back on, if they are not older than
 RECENT_NS = 10_000_000_000
 ENOUGH = 50  # utterances to judge by
@@ -115,83 +116,48 @@ class Observer:
         self.registry.register(self._backends)
         self._recent: deque[tuple[int, bool]] = deque(maxlen=RECENT)
         registry = self.registry
-        self._ttfb = Histogram(
-            "antiphon_stt_ttfb_seconds", "Speech arrived to first interim", buckets=SECONDS, registry=registry
-        )
-        self._first_word = Histogram(
-            "antiphon_stt_first_word_seconds",
-            "Speech arrived to the right first word",
-            buckets=SECONDS,
-            registry=registry,
-        )
-        self._final = Histogram(
-            "antiphon_stt_final_seconds", "End of speech arrived to final", buckets=SECONDS, registry=registry
-        )
-        self._rtf = Histogram(
-            "antiphon_stt_recording_rtf",
-            "Processing time over audio time of recordings",
-            buckets=(0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0),
-            registry=registry,
-        )
-        self._utterances = Counter(
-            "antiphon_stt_utterances",
-            "Live utterances, by whether they met every objective",
-            ["good"],
-            registry=registry,
-        )
-        self._sessions = Counter("antiphon_sessions", "Sessions that ended", ["surface", "outcome"], registry=registry)
-        self._open = Gauge("antiphon_sessions_open", "Sessions open now", ["surface"], registry=registry)
-        self._refused = Counter(
-            "antiphon_refused", "Calls refused before a session", ["surface", "code"], registry=registry
-        )
-        self._audio = Counter("antiphon_audio_seconds", "Audio metered", ["surface", "model"], registry=registry)
-        self._ledger = Histogram(
-            "antiphon_ledger_append_seconds", "Until entries are durable", buckets=BATCH_SECONDS, registry=registry
-        )
-        self._ttft = Histogram(
-            "antiphon_llm_ttft_seconds", "Request received to first token sent", buckets=SECONDS, registry=registry
-        )
-        self._tpot = Histogram(
-            "antiphon_llm_tpot_seconds", "Mean gap between tokens", buckets=TOKEN_SECONDS, registry=registry
-        )
-        self._total = Histogram(
-            "antiphon_llm_total_seconds", "Request received to last token sent", buckets=SECONDS, registry=registry
-        )
-        self._generations = Counter(
-            "antiphon_llm_generations",
-            "Generations that completed, by whether they met every objective",
-            ["good"],
-            registry=registry,
-        )
-        self._metered_tokens = Counter(
-            "antiphon_llm_tokens", "Tokens metered", ["surface", "model", "dimension"], registry=registry
-        )
-        self._drift = Counter(
-            "antiphon_llm_token_drift", "Output tokens that the engine's count and ours differ by", registry=registry
-        )
-        self._rows = Histogram(
-            "antiphon_batch_rows", "Rows in an engine call", buckets=(1, 2, 4, 8, 12, 16, 32), registry=registry
-        )
-        self._batch = Histogram("antiphon_batch_seconds", "Engine call", buckets=BATCH_SECONDS, registry=registry)
-        self._batch_error = Histogram(
-            "antiphon_batch_prediction_error_seconds",
-            "Predicted minus taken, absolute",
-            buckets=BATCH_SECONDS,
-            registry=registry,
-        )
-        self._work = Counter("antiphon_work", "Pieces of decoding done", ["kind"], registry=registry)
-        self._tokens = Counter("antiphon_draft_tokens", "Draft tokens", ["accepted"], registry=registry)
-        self._steps = Counter("antiphon_decoder_passes", "Decoder passes, rows summed", registry=registry)
-        waiting = Gauge("antiphon_work_waiting", "Pieces of decoding that wait", ["kind"], registry=registry)
+        counter, gauge = partial(Counter, registry=registry), partial(Gauge, registry=registry)
+        histogram = partial(Histogram, registry=registry)
+        seconds = partial(histogram, buckets=SECONDS)
+        batch_seconds = partial(histogram, buckets=BATCH_SECONDS)
+
+        self._ttfb = seconds("antiphon_stt_ttfb_seconds", "Speech arrived to first interim")
+        self._first_word = seconds("antiphon_stt_first_word_seconds", "Speech arrived to the right first word")
+        self._final = seconds("antiphon_stt_final_seconds", "End of speech arrived to final")
+        rtf = "Processing time over audio time of recordings"
+        self._rtf = histogram("antiphon_stt_recording_rtf", rtf, buckets=RTFS)
+        met = "by whether they met every objective"
+        self._utterances = counter("antiphon_stt_utterances", f"Live utterances, {met}", ["good"])
+
+        self._ttft = seconds("antiphon_llm_ttft_seconds", "Request received to first token sent")
+        self._tpot = histogram("antiphon_llm_tpot_seconds", "Mean gap between tokens", buckets=TOKEN_SECONDS)
+        self._total = seconds("antiphon_llm_total_seconds", "Request received to last token sent")
+        self._generations = counter("antiphon_llm_generations", f"Generations that completed, {met}", ["good"])
+        drift = "Output tokens that the engine's count and ours differ by"
+        self._drift = counter("antiphon_llm_token_drift", drift)
+
+        self._sessions = counter("antiphon_sessions", "Sessions that ended", ["surface", "outcome"])
+        self._open = gauge("antiphon_sessions_open", "Sessions open now", ["surface"])
+        self._refused = counter("antiphon_refused", "Calls refused before a session", ["surface", "code"])
+        self._audio = counter("antiphon_audio_seconds", "Audio metered", ["surface", "model"])
+        self._metered_tokens = counter("antiphon_llm_tokens", "Tokens metered", ["surface", "model", "dimension"])
+        self._ledger = batch_seconds("antiphon_ledger_append_seconds", "Until entries are durable")
+
+        self._rows = histogram("antiphon_batch_rows", "Rows in an engine call", buckets=(1, 2, 4, 8, 12, 16, 32))
+        self._batch = batch_seconds("antiphon_batch_seconds", "Engine call")
+        error = "Predicted minus taken, absolute"
+        self._batch_error = batch_seconds("antiphon_batch_prediction_error_seconds", error)
+        self._work = counter("antiphon_work", "Pieces of decoding done", ["kind"])
+        self._tokens = counter("antiphon_draft_tokens", "Draft tokens", ["accepted"])
+        self._steps = counter("antiphon_decoder_passes", "Decoder passes, rows summed")
+        waiting = gauge("antiphon_work_waiting", "Pieces of decoding that wait", ["kind"])
         for kind in Kind:
             waiting.labels(kind.name.lower()).set_function(partial(_waiting, load, kind))
-        Gauge("antiphon_streams_live", "Live channels open", registry=registry).set_function(lambda: load().live)
-        Gauge("antiphon_stream_share", "Part of one worker a live channel takes", registry=registry).set_function(
-            lambda: load().stream_share
-        )
-        Gauge("antiphon_goodput_recent", "Good share of the last utterances", registry=registry).set_function(
-            lambda: 1.0 - self.late()
-        )
+        gauge("antiphon_streams_live", "Live channels open").set_function(lambda: load().live)
+        share = gauge("antiphon_stream_share", "Part of one worker a live channel takes")
+        share.set_function(lambda: load().stream_share)
+        recent = gauge("antiphon_goodput_recent", "Good share of the last utterances")
+        recent.set_function(lambda: 1.0 - self.late())
 
     def late(self) -> float:
         """Share of the recent utterances that missed an objective; 0 while there are too few to say."""
