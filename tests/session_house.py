@@ -17,7 +17,7 @@ from antiphon.session.keeping import Keeper
 from antiphon.session.language import Languages, Served
 from antiphon.session.observe import Observer
 from antiphon.session.route import Models
-from antiphon.session.session import Services
+from antiphon.session.services import Services
 from antiphon.session.sessions import Bounds, Sessions
 from antiphon.slo.objectives import Objectives
 from antiphon.testing import (

@@ -33,7 +33,7 @@ from antiphon.scheduler.stream import Timing
 from antiphon.session.keeping import Keeper
 from antiphon.session.observe import Observer
 from antiphon.session.route import Models
-from antiphon.session.session import Services
+from antiphon.session.services import Services
 from antiphon.session.sessions import Bounds, Sessions
 from antiphon.slo.objectives import Objectives
 from antiphon.transports.bounds import HttpProtocol, WebSocketProtocol

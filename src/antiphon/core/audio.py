@@ -37,6 +37,38 @@ class AudioFormat:
     channels: int = 1
 
 
+class Codec(StrEnum):
+    """How speech that leaves is coded."""
+
+    LINEAR16 = "linear16"  # little-endian
+    MULAW = "mulaw"
+    ALAW = "alaw"
+    MP3 = "mp3"
+    OPUS = "opus"
+    AAC = "aac"  # in ADTS frames
+    FLAC = "flac"
+
+
+class Container(StrEnum):
+    """What is around it. MP3, AAC and FLAC frame themselves."""
+
+    NONE = "none"
+    WAV = "wav"
+    OGG = "ogg"
+
+
+@dataclass(frozen=True, slots=True)
+class SpeechFormat:
+    """How speech leaves: one channel, `sample_rate` in Hz, `bit_rate` in bits a second where the codec has one (`None`:
+    the codec's usual one).
+    """
+
+    codec: Codec = Codec.LINEAR16
+    container: Container = Container.NONE
+    sample_rate: int = 24_000
+    bit_rate: int | None = None
+
+
 def samples_to_ms(samples: int) -> int:
     """Whole milliseconds in that many 16 kHz samples, rounded down."""
     return samples * 1000 // SAMPLE_RATE

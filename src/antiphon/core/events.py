@@ -22,7 +22,9 @@ class Audio:
 
 @dataclass(frozen=True, slots=True)
 class Flush:
-    """Finalise what has been heard so far, keep the stream open."""
+    """Finalise what has been heard so far, or say what has been written; keep the stream open."""
+
+    context: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +32,38 @@ class End:
     """No more input; finalise, then close."""
 
 
-Input = Audio | Flush | End
+@dataclass(frozen=True, slots=True)
+class Begin:
+    """A context of a live text, with its own way of speaking. One that is not begun has the spec's."""
+
+    context: str
+    speed: float = 1.0
+    schedule: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Say:
+    """More text. Contexts are independent texts of one connection, each spoken in its own order."""
+
+    text: str
+    context: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Clear:
+    """Forget what has been written and not yet been spoken."""
+
+    context: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Finish:
+    """No more text for that context; say what has been written, then end it."""
+
+    context: str = ""
+
+
+Input = Audio | Flush | End | Begin | Say | Clear | Finish
 
 # -- outputs -----------------------------------------------------------------------------------------------------------
 
@@ -252,6 +285,63 @@ class Inferred:
 
 Generated = TextDelta | ReasoningDelta | ToolCallStarted | ToolCallDelta | ChoiceEnded
 
+# -- speech ------------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class CharacterTime:
+    """When a character is said, from the start of its context's speech."""
+
+    text: str
+    start_ms: int
+    end_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class Spoken:
+    """More speech of one context: bytes of the spec's format, which stand for `start_ms..end_ms` of it.
+
+    Where timings were asked for, `characters` are the caller's that are said here, in order, and `spelled` those of the
+    same text as it was read aloud ("3" is "three").
+    """
+
+    audio: bytes
+    start_ms: int
+    end_ms: int
+    characters: tuple[CharacterTime, ...] = ()
+    spelled: tuple[CharacterTime, ...] = ()
+    context: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Flushed:
+    """Everything written in that context before a `Flush` has been spoken."""
+
+    context: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Cleared:
+    """What was still to be spoken in that context will not be."""
+
+    context: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class ContextEnded:
+    """Nothing more comes of that context."""
+
+    context: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class AllSpoken:
+    """The last event of a session of speech that ended well: what it is charged."""
+
+    characters: int
+    audio_ms: int
+
+
 # -- the end of any session --------------------------------------------------------------------------------------------
 
 
@@ -264,3 +354,4 @@ class Failed:
 
 Output = Opened | SpeechStarted | Interim | Final | UtteranceEnded | Closed | Failed
 LanguageOutput = Opened | Generated | Completed | Embedded | Inferred | Failed
+SpeechOutput = Opened | Spoken | Flushed | Cleared | ContextEnded | AllSpoken | Failed

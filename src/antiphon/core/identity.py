@@ -9,11 +9,12 @@ class Scope(StrEnum):
 
     TRANSCRIBE = "transcribe"
     GENERATE = "generate"  # language models, embeddings, general inference
+    SPEAK = "speak"
     USAGE = "usage"  # read its own project's usage
     ADMIN = "admin"  # the management API, every project
 
 
-USUAL_SCOPES = frozenset({Scope.TRANSCRIBE, Scope.GENERATE})  # of a key that nobody said anything about
+USUAL_SCOPES = frozenset({Scope.TRANSCRIBE, Scope.GENERATE, Scope.SPEAK})  # of a key that nobody said anything about
 
 
 @dataclass(frozen=True, slots=True)

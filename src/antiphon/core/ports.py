@@ -3,21 +3,24 @@
 from collections.abc import AsyncGenerator, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Protocol, TypeVar
+from typing import Any, Generic, Protocol, TypeVar
 
 from antiphon.core.errors import AntiphonError
-from antiphon.core.events import Embedded, Generated, Inferred, LanguageOutput, Output, TokenUsage, Word
-from antiphon.core.specs import GenerateSpec, InferSpec, Spec, TranscribeSpec
+from antiphon.core.events import Embedded, Generated, Inferred, TokenUsage, Word
+from antiphon.core.specs import GenerateSpec, InferSpec, SpeakSpec, Spec, TranscribeSpec
 from antiphon.core.tensors import ModelForm
 from antiphon.core.wire import Body, ModelCard, Opening, Response, Step, Url
 
 State = TypeVar("State")
+Event = TypeVar("Event", contravariant=True)
+Asks = TypeVar("Asks", bound=TranscribeSpec | SpeakSpec, covariant=True)
 
 # -- surfaces ----------------------------------------------------------------------------------------------------------
 
 
-class Surface(Protocol):
+class Surface(Protocol[Event]):
     """One connection's translation between a vendor's wire and our vocabulary. It never blocks and holds no socket.
+    `Event` is what its kind of session says: `Output`, or `SpeechOutput`.
 
     `now_ns` is monotonic. On HTTP, `receive` is not called: the body came with `negotiate`, the answer is what `emit`
     sends, a `Head` first.
@@ -25,7 +28,7 @@ class Surface(Protocol):
 
     def receive(self, message: str | bytes, now_ns: int) -> Step: ...
 
-    def emit(self, event: Output, now_ns: int) -> Step: ...
+    def emit(self, event: Event, now_ns: int) -> Step: ...
 
     def deadline_ns(self) -> int | None:
         """When `expire` wants to be called, if nothing happens before."""
@@ -34,29 +37,31 @@ class Surface(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Accepted:
+class Accepted(Generic[Asks]):
     """A call that makes sense: what it asks for, and who translates.
 
     `media` is the audio of a call that brings it whole; `None` where it will be streamed. `headers` go on the answer
     to a WebSocket's opening; `subprotocol` is the one chosen.
     """
 
-    spec: TranscribeSpec
-    surface: Surface
+    spec: Asks
+    surface: Surface[Any]
     media: bytes | Url | None = None
     headers: tuple[tuple[str, str], ...] = ()
     subprotocol: str | None = None
 
 
-class LanguageSurface(Protocol):
-    """One call's translation of a language or embedding model's events to a vendor's wire; a `Head` first."""
+class AnswerSurface(Protocol[Event]):
+    """One call's translation of a model's events (`LanguageOutput` or `SpeechOutput`) to a vendor's wire; a `Head`
+    first.
+    """
 
-    def emit(self, event: LanguageOutput, now_ns: int) -> Step: ...
+    def emit(self, event: Event, now_ns: int) -> Step: ...
 
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """A call of a language or embedding model that makes sense: what it asks for, and who translates.
+    """A call of a model with a text that makes sense: what it asks for, and who translates.
 
     `previous` is the id of a kept answer that this one goes on from: its conversation belongs after the first `lead`
     messages of the prompt. `keep` says that the caller wants this one kept (`None`: as the project's policy has it).
@@ -64,8 +69,8 @@ class Asked:
     An error about one of these has its name as `param`.
     """
 
-    spec: Spec
-    surface: LanguageSurface
+    spec: Spec | SpeakSpec
+    surface: AnswerSurface[Any]
     previous: str = ""
     lead: int = 0
     keep: bool | None = False
@@ -85,7 +90,7 @@ class Endpoint(Protocol):
 class LiveEndpoint(Endpoint, Protocol):
     """A WebSocket route."""
 
-    def negotiate(self, opening: Opening) -> Accepted:
+    def negotiate(self, opening: Opening) -> Accepted[TranscribeSpec] | Accepted[SpeakSpec]:
         """Raises `AntiphonError` for a call that does not make sense."""
 
 
@@ -94,12 +99,12 @@ class UnaryEndpoint(Endpoint, Protocol):
 
     max_body_bytes: int
 
-    def negotiate(self, opening: Opening, body: Body) -> Accepted:
+    def negotiate(self, opening: Opening, body: Body) -> Accepted[TranscribeSpec]:
         """Raises `AntiphonError` for a call that does not make sense."""
 
 
 class JsonEndpoint(Endpoint, Protocol):
-    """An HTTP route whose body is a JSON object that asks a language or embedding model for something."""
+    """An HTTP route whose body is a JSON object that asks a model for something."""
 
     max_body_bytes: int
 
@@ -259,6 +264,41 @@ class Inferrer(Protocol):
         """Whether the model can work now. Raises `EngineError` if not."""
 
     async def close(self) -> None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Clause:
+    """What a voice says in one go: words as they are read aloud, with their punctuation, without markup. `speed` is 1 for
+    the voice's own.
+    """
+
+    text: str
+    speed: float = 1.0
+
+
+class Synthesiser(Protocol):
+    """One engine that serves one voice."""
+
+    sample_rate: int
+
+    def synthesise(self, clause: Clause) -> AsyncGenerator[bytes, None]:
+        """The speech, 16-bit little-endian mono at `sample_rate` Hz, in pieces.
+
+        Each `anext` is a step of work of its own, so that more urgent work can go in between; none is begun before
+        it is asked for. Closing the generator drops what is left. Raises `EngineError`.
+        """
+
+    async def check(self) -> None:
+        """Whether the voice can speak now. Raises `EngineError` if not."""
+
+    async def close(self) -> None: ...
+
+
+class Aligner(Protocol):
+    """Finds words that are known in the audio that says them. Blocking, safe to call from several threads."""
+
+    def align(self, pcm: bytes, words: Sequence[str]) -> list[tuple[int, int]]:
+        """`pcm` is 16 kHz mono int16 little-endian. The (start, end) of each word in milliseconds, in order."""
 
 
 # -- time --------------------------------------------------------------------------------------------------------------

@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 from enum import StrEnum
 
-from antiphon.core.audio import AudioFormat
+from antiphon.core.audio import AudioFormat, SpeechFormat
 from antiphon.core.tensors import Parameters, Tensor
 
 # Nobody waits for the end of an utterance in a recording, and words are heard better in context: on read speech, half
@@ -183,4 +183,31 @@ class InferSpec:
     tags: tuple[str, ...] = ()
 
 
-Spec = GenerateSpec | EmbedSpec | InferSpec  # of one call that is no audio
+Spec = GenerateSpec | EmbedSpec | InferSpec  # of one call without audio
+
+
+# -- speech ------------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class SpeakSpec:
+    """Speech from a text that comes whole, or from the pieces of a `live` conversation.
+
+    `model` and `voice` are the public names the caller used; without a voice it is the model's first. `markup` says
+    that the text is SSML. `speed` is 1 for the voice's own. `timings` asks when each character is said. `stream` says
+    that speech is delivered as it comes; otherwise everything is one result at the end. `schedule` is how many
+    characters wait, at least, before the first, second, ... piece of a live text is spoken (the last counts for all
+    that follow); without one every clause is spoken as soon as it is whole.
+    """
+
+    model: str
+    voice: str = ""
+    text: str = ""
+    format: SpeechFormat = field(default_factory=SpeechFormat)
+    markup: bool = False
+    speed: float = 1.0
+    timings: bool = False
+    stream: bool = True
+    live: bool = False
+    schedule: tuple[int, ...] = ()
+    tags: tuple[str, ...] = ()

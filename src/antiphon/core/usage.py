@@ -13,6 +13,8 @@ class Dimension(StrEnum):
     LLM_OUTPUT_TOKENS = "llm.output_tokens"  # without those of reasoning
     LLM_REASONING_TOKENS = "llm.reasoning_tokens"
     EMBEDDING_TOKENS = "embedding.input_tokens"
+    TTS_CHARACTERS = "tts.characters"
+    TTS_AUDIO_MS = "tts.audio_ms"
     INFERENCES = "inference.requests"
     INFERENCE_BYTES = "inference.bytes"  # of the tensors, in and out
 

@@ -9,14 +9,13 @@ so does one whose stream failed; a whole answer that failed is free. `events` en
 
 import asyncio
 import logging
-from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import aclosing
 from functools import cached_property
 from typing import TypeVar
 
 from antiphon.core.errors import (
     AntiphonError,
-    Conflict,
     EngineError,
     EngineTimeout,
     InternalError,
@@ -38,14 +37,14 @@ from antiphon.core.events import (
 from antiphon.core.identity import Principal
 from antiphon.core.ports import Call
 from antiphon.core.specs import EmbedSpec, GenerateSpec, InferSpec, Spec
-from antiphon.core.usage import Dimension, Quantity
+from antiphon.core.usage import Dimension
 from antiphon.core.wire import Keep
-from antiphon.metering.entry import Entry, Reference
 from antiphon.metering.entry import Kind as EntryKind
 from antiphon.metering.ledger import Claim
+from antiphon.session.account import Account, Meter
 from antiphon.session.language import Served
-from antiphon.session.session import Services
-from antiphon.slo.measure import NS_PER_MS, TokenTimer
+from antiphon.session.services import Services
+from antiphon.slo.measure import TokenTimer
 
 UNCHARGED_TOKENS = 64  # of a stream; so many are in the ledger before the last of them is sent
 BYTES_PER_TOKEN = 4  # of an input that no engine counted, because the caller left before it could
@@ -55,6 +54,8 @@ Given = TypeVar("Given")
 Batch = tuple[Generated | TokenUsage, ...]
 Keeping = Callable[[Keep], Awaitable[None]]
 
+_OUTPUT = (Dimension.LLM_OUTPUT_TOKENS, Dimension.LLM_REASONING_TOKENS)
+_TOKENS = (*_OUTPUT, Dimension.LLM_INPUT_TOKENS, Dimension.LLM_CACHED_TOKENS, Dimension.EMBEDDING_TOKENS)
 _FEATURES = {EmbedSpec: "embedding", InferSpec: "inference"}
 
 log = logging.getLogger(__name__)
@@ -88,10 +89,10 @@ class Generation:
         self._spec = spec
         self._deadline_ns = deadline_ns
         self._on_close = on_close
-        self._claim = claim
         self._keeping = keeping
         self._streams = isinstance(spec, GenerateSpec) and spec.stream
-        self._feature = _FEATURES.get(type(spec), "stream" if self._streams else "whole")
+        feature = _FEATURES.get(type(spec), "stream" if self._streams else "whole")
+        self._account = Account(services, id, principal, surface, served.version, feature, spec.tags, claim)
         self._timer = TokenTimer(services.clock.now_ns())
         self._error: AntiphonError | None = None
         self._waiting: asyncio.Task[object] | None = None  # for the engine
@@ -101,17 +102,13 @@ class Generation:
         self._sent: TokenUsage | None = None  # what the caller has certainly been given, so far as it is charged for
         self._left = 0  # choices that have not ended
         self._final = False  # all have, and the engine has said what they took
-        self._charged: dict[Dimension, int] = {}
-        self._last: dict[Dimension, int] = {}  # the sequence of the latest entry that charges for it
-        self._sequence = 0
-        self._unsettled: list[Entry] = []
         self._outcome = EntryKind.ABANDONED
         self._closing: asyncio.Task[None] | None = None
 
     @property
     def charged_whole(self) -> bool:
         """Whether it was charged for an answer that is delivered whole."""
-        return not (self._streams or self._replays) and any(self._charged.values())
+        return not self._streams and self._account.any
 
     def fail(self, error: AntiphonError) -> None:
         """End the call with an error; the first one counts."""
@@ -173,13 +170,13 @@ class Generation:
                 if not events:
                     continue
                 so_far = self._so_far()
-                if self._streams and so_far.output - self._charged_output() >= UNCHARGED_TOKENS:
-                    await self._charge(so_far)
+                if self._streams and so_far.output - self._account.total(*_OUTPUT) >= UNCHARGED_TOKENS:
+                    await self._account.charge(_amounts(so_far))
                 yield events
                 self._sent = so_far
                 self._measure(events)
             usage = self._so_far()
-            await self._charge(usage)
+            await self._account.charge(_amounts(usage))
             self._outcome = EntryKind.COMPLETED
             yield (*events, Completed(usage))
             self._measure(events)
@@ -193,7 +190,7 @@ class Generation:
         size = len(embedded.vectors[0])
         if spec.dimensions not in (None, size):
             raise UnsupportedParameter(f"This model's vectors have {size} dimensions.", param="dimensions")
-        await self._write(self._owed({Dimension.EMBEDDING_TOKENS: embedded.input_tokens}))
+        await self._account.charge({Meter(Dimension.EMBEDDING_TOKENS): embedded.input_tokens})
         self._outcome = EntryKind.COMPLETED
         yield (embedded, Completed(TokenUsage(embedded.input_tokens, 0)))
 
@@ -201,7 +198,7 @@ class Generation:
         call = Call(self.id, self._deadline_ns)
         inferred = await self._wait(lambda: self._served.inferrer().infer(spec, call))
         moved = sum(len(tensor.data) for tensor in (*spec.inputs, *inferred.outputs))
-        await self._write(self._owed({Dimension.INFERENCES: 1, Dimension.INFERENCE_BYTES: moved}))
+        await self._account.charge({Meter(Dimension.INFERENCES): 1, Meter(Dimension.INFERENCE_BYTES): moved})
         self._outcome = EntryKind.COMPLETED
         yield (inferred, Completed(TokenUsage(0, 0)))
 
@@ -269,7 +266,7 @@ class Generation:
         if any(isinstance(e, TextDelta | ReasoningDelta | ToolCallStarted | ToolCallDelta) for e in events):
             self._timer.sent(self._services.clock.now_ns())
 
-    # -- the ledger ----------------------------------------------------------------------------------------------------
+    # -- counting ------------------------------------------------------------------------------------------------------
 
     def _so_far(self) -> TokenUsage:
         """The engine's count where there is one; until the end, of the output what was seen to pass if that is more."""
@@ -288,72 +285,6 @@ class Generation:
         prompt = self._spec.prompt
         texts = [prompt] if isinstance(prompt, str) else [message.text for message in prompt]
         return sum(-(-len(text.encode()) // BYTES_PER_TOKEN) for text in texts)
-
-    def _charged_output(self) -> int:
-        charged = self._charged
-        return charged.get(Dimension.LLM_OUTPUT_TOKENS, 0) + charged.get(Dimension.LLM_REASONING_TOKENS, 0)
-
-    async def _charge(self, usage: TokenUsage) -> None:
-        """Durable on return."""
-        await self._write(self._owed(_amounts(usage)))
-
-    def _owed(self, amounts: Mapping[Dimension, int], correct: bool = True) -> list[Entry]:
-        """Entries for what is not charged yet. What was charged too much, because we counted more than the engine did
-        in the end, is corrected, unless `correct` says not.
-        """
-        entries = []
-        for dimension, amount in amounts.items():
-            more = amount - self._charged.get(dimension, 0)
-            if more > 0:
-                entries.append(self._entry(EntryKind.USAGE, dimension, more))
-                self._last[dimension] = entries[-1].sequence
-            elif more < 0 and correct:
-                corrects = Reference(self.id, self._last[dimension])
-                entries.append(self._entry(EntryKind.CORRECTION, dimension, more, corrects))
-            else:
-                continue
-            self._charged[dimension] = amount
-        return entries
-
-    def _entry(self, kind: EntryKind, dimension: Dimension, amount: int, corrects: Reference | None = None) -> Entry:
-        number, self._sequence = self._sequence, self._sequence + 1
-        return Entry(
-            project=self.principal.project,
-            session=self.id,
-            sequence=number,
-            kind=kind,
-            key_id=self.principal.key_id,
-            at_unix_ms=self._services.clock.unix_ms(),
-            surface=self.surface,
-            model=self._served.version,
-            quantity=Quantity(dimension, amount),
-            feature=self._feature,
-            corrects=corrects,
-            tags=self._spec.tags,
-        )
-
-    async def _write(self, entries: list[Entry]) -> None:
-        """Durable on return. Where it was cancelled nobody knows; the same entries are then written again with the
-        next ones, and the ledger takes each once.
-        """
-        self._unsettled += entries
-        if not self._unsettled:
-            return
-        begun_ns = self._services.clock.now_ns()
-        try:
-            await self._services.ledger.append(self._unsettled, self._claim)
-        except AntiphonError as error:
-            for entry in self._unsettled:  # refused, so not in the ledger
-                if entry.quantity.dimension in self._charged:
-                    self._charged[entry.quantity.dimension] -= entry.quantity.amount
-            self._unsettled = []
-            if isinstance(error, Conflict):
-                self._claim = None  # another request's; what of this one was sent is paid for without
-            raise
-        took_ms = (self._services.clock.now_ns() - begun_ns) / NS_PER_MS
-        if not self._replays:
-            self._services.observer.tokens_metered(self.surface, self._served.version, self._unsettled, took_ms)
-        self._unsettled = []
 
     # -- the end -------------------------------------------------------------------------------------------------------
 
@@ -374,13 +305,8 @@ class Generation:
     async def _close(self, delivered: bool) -> None:
         completed = self._outcome is EntryKind.COMPLETED
         try:
-            entries = []
-            if self._streams and self._sent and not completed:
-                entries = self._owed(_amounts(self._sent), correct=False)
-            if any(self._charged.values()):
-                outcome = self._outcome if delivered else EntryKind.ABANDONED
-                entries.append(self._entry(outcome, next(iter(self._charged)), 0))
-            await self._write(entries)
+            sent = _amounts(self._sent) if self._streams and self._sent and not completed else {}
+            await self._account.close(self._outcome if delivered else EntryKind.ABANDONED, sent)
         except AntiphonError:
             pass  # nothing more is delivered; the ledger's own recovery marks the session as abandoned
         except Exception as error:
@@ -390,7 +316,6 @@ class Generation:
             self._report(delivered, completed)
 
     def _report(self, delivered: bool, completed: bool) -> None:
-        tokens = sum(amount for dimension, amount in self._charged.items() if dimension.endswith("tokens"))
         outcome = "completed" if completed and delivered else self._error.code if self._error else "abandoned"
         self._services.observer.ended(self.surface, outcome)
         log.info(
@@ -402,20 +327,15 @@ class Generation:
                 "surface": self.surface,
                 "model": self._served.version,
                 "outcome": outcome,
-                "tokens": 0 if self._replays else tokens,
+                "tokens": 0 if self._account.replays else self._account.total(*_TOKENS),
             },
         )
 
-    @property
-    def _replays(self) -> bool:
-        """Whether the caller has been charged for this before."""
-        return self._claim is not None and self._claim.replay_of is not None
 
-
-def _amounts(usage: TokenUsage) -> dict[Dimension, int]:
+def _amounts(usage: TokenUsage) -> dict[Meter, int]:
     return {
-        Dimension.LLM_INPUT_TOKENS: usage.input - usage.cached,
-        Dimension.LLM_CACHED_TOKENS: usage.cached,
-        Dimension.LLM_OUTPUT_TOKENS: usage.output - usage.reasoning,
-        Dimension.LLM_REASONING_TOKENS: usage.reasoning,
+        Meter(Dimension.LLM_INPUT_TOKENS): usage.input - usage.cached,
+        Meter(Dimension.LLM_CACHED_TOKENS): usage.cached,
+        Meter(Dimension.LLM_OUTPUT_TOKENS): usage.output - usage.reasoning,
+        Meter(Dimension.LLM_REASONING_TOKENS): usage.reasoning,
     }

@@ -12,10 +12,11 @@ from collections.abc import Callable
 from contextlib import aclosing
 from dataclasses import dataclass, replace
 from functools import partial
+from typing import Any
 
 from antiphon.core.errors import AntiphonError, CallerError, Cancelled, InternalError, NotFound
-from antiphon.core.ports import Asked, Clock, LanguageSurface
-from antiphon.core.specs import GenerateSpec, Message, Role, Spec
+from antiphon.core.ports import AnswerSurface, Asked, Clock
+from antiphon.core.specs import GenerateSpec, Message, Role, SpeakSpec, Spec
 from antiphon.core.wire import Keep, Wire
 from antiphon.session.generation import Generation, Keeping
 from antiphon.trust.kept import KeptAnswers
@@ -40,7 +41,7 @@ class Keeper:
         self._clock = clock
         self._runs: dict[tuple[str, str], _Run] = {}
 
-    async def begin(self, project: str, asked: Asked) -> tuple[Spec, Keeping | None]:
+    async def begin(self, project: str, asked: Asked) -> tuple[Spec | SpeakSpec, Keeping | None]:
         """What is asked for, with the turns that it goes on from; and what keeps its answer, if it is kept.
 
         Raises `CallerError` for what the policy does not allow and for a previous answer that there is not.
@@ -104,7 +105,7 @@ class Keeper:
 
     # -- in the background ---------------------------------------------------------------------------------------------
 
-    async def detach(self, generation: Generation, surface: LanguageSurface) -> tuple[Wire, ...]:
+    async def detach(self, generation: Generation, surface: AnswerSurface[Any]) -> tuple[Wire, ...]:
         """Runs a generation apart from its caller. What that one is told, once it is kept. Raises `InternalError`."""
         told: asyncio.Future[tuple[Wire, ...]] = asyncio.get_running_loop().create_future()
         running = asyncio.create_task(self._run(generation, surface, told), name=f"background {generation.id}")
@@ -114,7 +115,7 @@ class Keeper:
         return told.result()
 
     async def _run(
-        self, generation: Generation, surface: LanguageSurface, told: "asyncio.Future[tuple[Wire, ...]]"
+        self, generation: Generation, surface: AnswerSurface[Any], told: "asyncio.Future[tuple[Wire, ...]]"
     ) -> None:
         key: tuple[str, str] | None = None
         task = asyncio.current_task()

@@ -139,8 +139,8 @@ class Observer:
         self._sessions = counter("antiphon_sessions", "Sessions that ended", ["surface", "outcome"])
         self._open = gauge("antiphon_sessions_open", "Sessions open now", ["surface"])
         self._refused = counter("antiphon_refused", "Calls refused before a session", ["surface", "code"])
-        self._audio = counter("antiphon_audio_seconds", "Audio metered", ["surface", "model"])
-        self._metered_tokens = counter("antiphon_llm_tokens", "Tokens metered", ["surface", "model", "dimension"])
+        what = "Metered, in the unit of the dimension"
+        self._metered = counter("antiphon_metered", what, ["surface", "model", "dimension"])
         self._ledger = batch_seconds("antiphon_ledger_append_seconds", "Until entries are durable")
 
         self._rows = histogram("antiphon_batch_rows", "Rows in an engine call", buckets=(1, 2, 4, 8, 12, 16, 32))
@@ -201,10 +201,6 @@ class Observer:
     def refused(self, surface: str, code: str) -> None:
         self._refused.labels(surface, code).inc()
 
-    def metered(self, surface: str, model: str, audio_ms: int, took_ms: float) -> None:
-        self._audio.labels(surface, model).inc(audio_ms / 1000)
-        self._ledger.observe(took_ms / 1000)
-
     def generation(self, measured: MeasuredTokens) -> None:
         good = self._objectives.generation_met(measured.ttft_ms, measured.tpot_ms, measured.total_ms)
         self._generations.labels(str(good).lower()).inc()
@@ -213,10 +209,10 @@ class Observer:
         if measured.tpot_ms is not None:
             self._tpot.observe(measured.tpot_ms / 1000)
 
-    def tokens_metered(self, surface: str, model: str, entries: Sequence[Entry], took_ms: float) -> None:
+    def metered(self, surface: str, model: str, entries: Sequence[Entry], took_ms: float) -> None:
         for entry in entries:
             if entry.quantity.amount > 0:
-                self._metered_tokens.labels(surface, model, entry.quantity.dimension).inc(entry.quantity.amount)
+                self._metered.labels(surface, model, entry.quantity.dimension).inc(entry.quantity.amount)
         self._ledger.observe(took_ms / 1000)
 
     def token_drift(self, tokens: int) -> None:

@@ -13,26 +13,21 @@ from collections import deque
 from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Protocol
 
-from antiphon.audio.decode import Decoder
 from antiphon.audio.live import LiveDecoder
 from antiphon.core.audio import BYTES_PER_MS, Encoding, samples_to_ms
 from antiphon.core.errors import AntiphonError, CallerError, CapacityError, InternalError, PolicyError
 from antiphon.core.events import Audio, Closed, End, Failed, Final, Flush, Input, Interim, Opened, Output
 from antiphon.core.identity import Principal
-from antiphon.core.ports import Clock
 from antiphon.core.specs import TranscribeSpec
-from antiphon.core.usage import Dimension, Quantity
+from antiphon.core.usage import Dimension
 from antiphon.core.wire import Url
-from antiphon.metering.entry import Entry
 from antiphon.metering.entry import Kind as EntryKind
 from antiphon.metering.ledger import Claim
-from antiphon.scheduler.runner import Runner
 from antiphon.scheduler.stream import NS_PER_MS, Drained, Heard, Stream, StreamSpec
-from antiphon.session.observe import Observer
+from antiphon.session.account import Account, Meter
+from antiphon.session.services import Services
 from antiphon.slo.measure import UtteranceTimer
-from antiphon.trust.fetch import Fetcher
 
 MAX_UNREAD_EVENTS = 256  # a caller who reads slower than this loses the session, not the server its memory
 PIECE_BYTES = 10_000 * BYTES_PER_MS  # of a recording, given to its stream at once
@@ -40,34 +35,10 @@ PIECE_BYTES = 10_000 * BYTES_PER_MS  # of a recording, given to its stream at on
 log = logging.getLogger(__name__)
 
 
-class Ledger(Protocol):
-    """`metering.ledger.Ledger`, or the fake."""
-
-    @property
-    def healthy(self) -> bool: ...
-
-    async def append(self, new: Sequence[Entry], claim: Claim | None = None) -> None: ...
-
-    async def claim(self, project: str, key: str, fingerprint: str, session: str, now_unix_ms: int) -> Claim: ...
-
-
-@dataclass(frozen=True, slots=True)
-class Services:
-    """What all sessions share."""
-
-    clock: Clock
-    ledger: Ledger
-    runner: Runner
-    decoder: Decoder
-    fetcher: Fetcher
-    observer: Observer
-
-
 @dataclass(slots=True)
 class _Channel:
     stream: Stream
     timer: UtteranceTimer = field(default_factory=UtteranceTimer)
-    charged_ms: int = 0
     drained: bool = False
 
 
@@ -92,7 +63,8 @@ class Session:
         self.live = spec.live
         self._services = services
         self._spec = spec
-        self._claim = claim
+        feature = "live" if spec.live else "recording"
+        self._account = Account(services, id, principal, surface, model, feature, spec.tags, claim)
         self._on_close = on_close
         self._decoder: LiveDecoder | None = None
         self._channels: list[_Channel] = []
@@ -105,9 +77,6 @@ class Session:
         self._fed = False  # all input is with the streams
         self._draining: asyncio.Task[None] | None = None
         self._closing: asyncio.Task[None] | None = None
-        self._sequence = 0
-        self._unsettled: list[Entry] = []
-        self._charged_ms = 0
         self._outcome = EntryKind.ABANDONED
         self._sha256 = hashlib.sha256()
         self._opened_ns = services.clock.now_ns()
@@ -115,7 +84,7 @@ class Session:
     @property
     def charged_whole(self) -> bool:
         """Whether it was charged for an answer that is delivered whole."""
-        return not self._spec.incremental and self._charged_ms > 0
+        return not self._spec.incremental and self._account.any
 
     # -- in ------------------------------------------------------------------------------------------------------------
 
@@ -265,7 +234,8 @@ class Session:
             channel = self._channels[event.channel]
             if isinstance(event, Final) and self._spec.incremental:
                 # A recording's price is known, so it is paid whole: one who leaves after the first result got it all.
-                await self._charge([(event.channel, event.end_ms)] if self.live else self._lengths())
+                heard_ms = {Meter(Dimension.STT_AUDIO_MS, event.channel): event.end_ms}
+                await self._account.charge(heard_ms if self.live else self._lengths())
             yield event
             self._measure(channel, heard)
 
@@ -286,70 +256,22 @@ class Session:
     async def _closed(self) -> Closed:
         """Charge what no result has covered yet, and sum up."""
         lengths = self._lengths()
-        await self._charge(lengths)
+        await self._account.charge(lengths)
         if not self.live:
             took_ms = (self._services.clock.now_ns() - self._opened_ns) / NS_PER_MS
-            self._services.observer.recording(took_ms, sum(ms for _, ms in lengths))
+            self._services.observer.recording(took_ms, sum(lengths.values()))
         self._outcome = EntryKind.COMPLETED
-        return Closed(max((ms for _, ms in lengths), default=0), max(1, len(lengths)), self._sha256.hexdigest())
+        return Closed(max(lengths.values(), default=0), max(1, len(lengths)), self._sha256.hexdigest())
 
-    # -- the ledger ----------------------------------------------------------------------------------------------------
-
-    def _lengths(self) -> list[tuple[int, int]]:
-        """Each channel and the milliseconds of its audio."""
-        if self._recording_ms is not None:
-            return [(n, self._recording_ms) for n in range(len(self._channels))]
-        return [(n, samples_to_ms(c.stream.received)) for n, c in enumerate(self._channels)]
-
-    async def _charge(self, upto: list[tuple[int, int]]) -> None:
-        """Entries for each (channel, milliseconds of its audio), less what was charged before; durable on return."""
-        await self._write(self._owed(upto))
-
-    def _owed(self, upto: list[tuple[int, int]]) -> list[Entry]:
-        entries = []
-        for number, end_ms in upto:
-            channel = self._channels[number]
-            if end_ms > channel.charged_ms:
-                entries.append(self._entry(EntryKind.USAGE, number, end_ms - channel.charged_ms))
-                channel.charged_ms = end_ms
-        return entries
-
-    async def _write(self, entries: list[Entry]) -> None:
-        """Durable on return. Where it was cancelled nobody knows; the same entries are then written again with the
-        next ones, and the ledger takes each once.
-        """
-        self._unsettled += entries
-        if not self._unsettled:
-            return
-        begun_ns = self._services.clock.now_ns()
-        try:
-            await self._services.ledger.append(self._unsettled, self._claim)
-        except AntiphonError:
-            self._unsettled = []  # refused, so not in the ledger
-            raise
-        took_ms = (self._services.clock.now_ns() - begun_ns) / NS_PER_MS
-        audio_ms = sum(entry.quantity.amount for entry in self._unsettled)
-        self._unsettled = []
-        if self._claim is None or self._claim.replay_of is None:
-            self._charged_ms += audio_ms
-            self._services.observer.metered(self.surface, self.model, audio_ms, took_ms)
-
-    def _entry(self, kind: EntryKind, channel: int, amount: int) -> Entry:
-        self._sequence += 1
-        return Entry(
-            project=self.principal.project,
-            session=self.id,
-            sequence=self._sequence - 1,
-            kind=kind,
-            key_id=self.principal.key_id,
-            at_unix_ms=self._services.clock.unix_ms(),
-            surface=self.surface,
-            model=self.model,
-            quantity=Quantity(Dimension.STT_AUDIO_MS, amount),
-            channel=channel,
-            feature="live" if self.live else "recording",
-            tags=self._spec.tags,
-        )
+    def _lengths(self) -> dict[Meter, int]:
+        """The milliseconds of each channel's audio."""
+        recorded_ms = self._recording_ms
+        return {
+            Meter(Dimension.STT_AUDIO_MS, number): (
+                samples_to_ms(channel.stream.received) if recorded_ms is None else recorded_ms
+            )
+            for number, channel in enumerate(self._channels)
+        }
 
     # -- the end -------------------------------------------------------------------------------------------------------
 
@@ -365,12 +287,9 @@ class Session:
     async def _close(self, delivered: bool) -> None:
         try:
             await self._free()
-            entries = []
-            if self.live and (self._error is None or isinstance(self._error, CallerError | PolicyError)):
-                entries = self._owed(self._lengths())
-            if self._charged_ms or self._unsettled or entries:
-                entries.append(self._entry(self._outcome if delivered else EntryKind.ABANDONED, 0, 0))
-            await self._write(entries)
+            theirs = self._error is None or isinstance(self._error, CallerError | PolicyError)
+            heard = self._lengths() if self.live and theirs else {}
+            await self._account.close(self._outcome if delivered else EntryKind.ABANDONED, heard)
         except AntiphonError:
             pass  # nothing more is delivered; the ledger's own recovery marks the session as abandoned
         finally:
@@ -386,7 +305,7 @@ class Session:
                     "surface": self.surface,
                     "model": self.model,
                     "outcome": outcome,
-                    "audio_ms": self._charged_ms,
+                    "audio_ms": 0 if self._account.replays else self._account.total(Dimension.STT_AUDIO_MS),
                 },
             )
 

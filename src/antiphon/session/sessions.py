@@ -22,7 +22,8 @@ from antiphon.session.keeping import Keeper
 from antiphon.session.language import Languages
 from antiphon.session.retries import Retries
 from antiphon.session.route import Models
-from antiphon.session.session import Services, Session
+from antiphon.session.services import Services
+from antiphon.session.session import Session
 from antiphon.slo.admission import Capacity, admit
 from antiphon.trust.auth import KeyRing
 

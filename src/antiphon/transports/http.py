@@ -19,6 +19,7 @@ from antiphon.core.errors import (
     CallerError,
     InternalError,
 )
+from antiphon.core.events import Output
 from antiphon.core.identity import Scope as Permission
 from antiphon.core.ports import Clock, ListEndpoint, Surface, UnaryEndpoint
 from antiphon.core.wire import Body, Head, Opening, Response, Url, Wire
@@ -106,7 +107,7 @@ class UnaryRoute:
             self._uploads.held -= size
 
     async def _converse(
-        self, session: Session, surface: Surface, media: bytes | Url, receive: Receive, send: Send
+        self, session: Session, surface: Surface[Output], media: bytes | Url, receive: Receive, send: Send
     ) -> None:
         """Send what the session says. A caller who hangs up ends it."""
         work = asyncio.create_task(session.play(media), name=f"play {session.id}")
@@ -126,7 +127,7 @@ class UnaryRoute:
             finally:
                 await session.close(delivered)
 
-    async def _tell(self, session: Session, surface: Surface, send: Send) -> None:
+    async def _tell(self, session: Session, surface: Surface[Output], send: Send) -> None:
         """Raises `TimeoutError` where the caller does not read."""
         async with aclosing(session.events()) as events:
             async for event in events:

@@ -8,6 +8,7 @@ import asyncio
 import hashlib
 from collections.abc import Iterable
 from contextlib import aclosing
+from typing import Any
 
 from starlette.requests import ClientDisconnect
 from starlette.types import Message, Receive, Scope, Send
@@ -16,7 +17,7 @@ from antiphon.core.errors import AntiphonError, InternalError
 from antiphon.core.events import Failed
 from antiphon.core.identity import Principal
 from antiphon.core.identity import Scope as Permission
-from antiphon.core.ports import Clock, JsonEndpoint, LanguageSurface
+from antiphon.core.ports import AnswerSurface, Clock, JsonEndpoint
 from antiphon.core.wire import Head, Keep, Opening, Step, Wire
 from antiphon.metering.ledger import Claim
 from antiphon.session.generation import Generation
@@ -83,7 +84,7 @@ class JsonRoute:
         return await self._sessions.claim(principal, opening, hashed.hexdigest())
 
     async def _converse(
-        self, generation: Generation, surface: LanguageSurface, receive: Receive, reply: "_Reply"
+        self, generation: Generation, surface: AnswerSurface[Any], receive: Receive, reply: "_Reply"
     ) -> None:
         """Send what the generation says. A caller who hangs up ends it. Raises what goes wrong in the surface."""
         try:
@@ -102,7 +103,7 @@ class JsonRoute:
             else:
                 await generation.close(delivered=False)
 
-    async def _tell(self, generation: Generation, surface: LanguageSurface, reply: "_Reply") -> None:
+    async def _tell(self, generation: Generation, surface: AnswerSurface[Any], reply: "_Reply") -> None:
         """Raises `TimeoutError` where the caller does not read."""
         async with aclosing(generation.events()) as produced:
             async for events in produced:
@@ -124,7 +125,7 @@ class JsonRoute:
         if not reply.ended:
             raise InternalError("A surface did not end its answer.")
 
-    async def _kept(self, generation: Generation, surface: LanguageSurface, step: Step, keep: Keep) -> Step:
+    async def _kept(self, generation: Generation, surface: AnswerSurface[Any], step: Step, keep: Keep) -> Step:
         """The step, once what it wants kept is kept; where that fails, what the surface says to that."""
         try:
             await generation.keep(keep)

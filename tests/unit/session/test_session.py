@@ -419,7 +419,7 @@ async def test_the_same_request_again_is_charged_once(house):
     assert isinstance(events_again[-1], Closed)
     assert house.charged() == {0: 1600}
     assert house.charged(again) == {}
-    assert 'antiphon_audio_seconds_total{model="tiny",surface="deepgram"} 1.6' in house.metrics()
+    assert 'antiphon_metered_total{dimension="stt.audio_ms",model="tiny",surface="deepgram"} 1600.0' in house.metrics()
     with pytest.raises(Conflict):
         await house.claim("retry", "another body")
 

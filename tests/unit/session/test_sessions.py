@@ -208,6 +208,6 @@ async def test_metrics_count_sessions_refusals_and_audio(house):
     assert 'antiphon_sessions_total{outcome="completed",surface="deepgram"} 1.0' in metrics
     assert 'antiphon_sessions_total{outcome="bad_media",surface="deepgram"} 1.0' in metrics
     assert 'antiphon_refused_total{code="over_capacity",surface="deepgram"} 1.0' in metrics
-    assert 'antiphon_audio_seconds_total{model="tiny",surface="deepgram"} 1.6' in metrics
+    assert 'antiphon_metered_total{dimension="stt.audio_ms",model="tiny",surface="deepgram"} 1600.0' in metrics
     assert 'antiphon_stt_utterances_total{good="true"} 1.0' in metrics
     assert "antiphon_streams_live 0.0" in metrics

@@ -58,7 +58,7 @@ _TRANSITIONS: dict[type, tuple[tuple[Input, ...], _State]] = {
 class LiveListenEndpoint(ListenEndpoint):
     """`GET /v1/listen` as a WebSocket."""
 
-    def negotiate(self, opening: Opening) -> Accepted:
+    def negotiate(self, opening: Opening) -> Accepted[TranscribeSpec]:
         asked = parameters.read(opening.query, live=True)
         spec = TranscribeSpec(
             model=asked.model,

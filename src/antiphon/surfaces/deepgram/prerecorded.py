@@ -23,7 +23,7 @@ class PrerecordedListenEndpoint(ListenEndpoint):
     def __init__(self, max_body_bytes: int = MAX_BODY_BYTES) -> None:
         self.max_body_bytes = max_body_bytes
 
-    def negotiate(self, opening: Opening, body: Body) -> Accepted:
+    def negotiate(self, opening: Opening, body: Body) -> Accepted[TranscribeSpec]:
         asked = parameters.read(opening.query, live=False)
         spec = TranscribeSpec(
             model=asked.model,

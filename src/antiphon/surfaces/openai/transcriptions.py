@@ -14,6 +14,7 @@ from msgspec import UNSET, UnsetType
 from antiphon.core.errors import CallerError, TooLarge
 from antiphon.core.events import Closed, Failed, Final, Output, Token
 from antiphon.core.ports import Accepted
+from antiphon.core.specs import TranscribeSpec
 from antiphon.core.subtitles import srt, vtt
 from antiphon.core.wire import NOTHING, Body, Close, Head, Opening, Step, Wire
 from antiphon.surfaces.openai import wire
@@ -30,7 +31,7 @@ class Transcriptions(wire.Endpoint):
 
     max_body_bytes = MAX_FILE_BYTES
 
-    def negotiate(self, opening: Opening, body: Body) -> Accepted:
+    def negotiate(self, opening: Opening, body: Body) -> Accepted[TranscribeSpec]:
         """The form as a spec. Raises some `CallerError`, whose `param` is the field's name."""
         deployed = deployment(opening)
         content_type = opening.headers.get("content-type", "").partition(";")[0].strip().lower()
