@@ -1,0 +1,104 @@
+"""Secrets for one call: made for a key, used once, soon over.
+
+A browser or a device is given one in place of the key. What the caller settled when it was made goes with it, and the
+call is the key's: charged to it, ended when it is revoked. They live in memory only, as a SHA-256 of at least 160
+random bits, compared in constant time; a restart forgets them, which the clients of a stopped server notice anyway.
+Their number and what they hold are bounded, for each project and in all.
+"""
+
+import hmac
+import secrets
+from collections import Counter
+from dataclasses import dataclass
+
+from antiphon.core.errors import CapacityError, Unauthenticated
+from antiphon.core.identity import Principal
+from antiphon.core.ports import Clock
+from antiphon.trust import keys as form
+
+PREFIX = "ek_"
+MAX_SECRETS = 10_000
+MAX_OF_PROJECT = 1_000
+MAX_HELD_BYTES = 64 << 20
+RETRY_AFTER_S = 10
+
+_ID_BYTES, _SECRET_BYTES = 8, 24
+_ID_END = len(PREFIX) + 2 * _ID_BYTES
+_NO_DIGEST = bytes(32)
+_NS_PER_S = 1_000_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class Minted:
+    """A new secret, to be shown once. `expires_unix_s` is when it can no longer be used."""
+
+    secret: str
+    expires_unix_s: int
+
+
+@dataclass(frozen=True, slots=True)
+class _Held:
+    digest: bytes
+    principal: Principal
+    surface: str
+    settled: bytes
+    expires_ns: int
+
+
+class EphemeralSecrets:
+    """Those that were made and not used yet. For one thread."""
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._held: dict[str, _Held] = {}  # in the order in which they were made
+        self._of_project: Counter[str] = Counter()
+        self._bytes = 0
+
+    def mint(self, principal: Principal, surface: str, settled: bytes, lifetime_s: int) -> Minted:
+        """A secret for one call of that surface. Raises `CapacityError` where too many wait to be used."""
+        self._sweep()
+        if (
+            len(self._held) >= MAX_SECRETS
+            or self._of_project[principal.project] >= MAX_OF_PROJECT
+            or self._bytes + len(settled) > MAX_HELD_BYTES
+        ):
+            raise CapacityError("Too many client secrets wait to be used.", retry_after_s=RETRY_AFTER_S)
+        identity = secrets.token_hex(_ID_BYTES)
+        secret = f"{PREFIX}{identity}{secrets.token_hex(_SECRET_BYTES)}"
+        expires_ns = self._clock.now_ns() + lifetime_s * _NS_PER_S
+        self._held[identity] = _Held(form.digest(secret), principal, surface, settled, expires_ns)
+        self._of_project[principal.project] += 1
+        self._bytes += len(settled)
+        return Minted(secret, self._clock.unix_ms() // 1000 + lifetime_s)
+
+    def redeem(self, surface: str, secret: str) -> tuple[Principal, bytes]:
+        """Whose call it is, and what was settled for it; the secret is used up. Whether the key it was made for still
+        holds is for the caller to ask. Raises `Unauthenticated`.
+        """
+        if len(secret) > form.MAX_LENGTH:
+            raise _invalid()
+        identity = secret[len(PREFIX) : _ID_END]
+        held = self._held.get(identity)
+        right = hmac.compare_digest(form.digest(secret), held.digest if held else _NO_DIGEST)
+        if held is None or not right or held.surface != surface:
+            raise _invalid()
+        self._drop(identity)
+        if held.expires_ns <= self._clock.now_ns():
+            raise _invalid()
+        return held.principal, held.settled
+
+    def _sweep(self) -> None:
+        now_ns = self._clock.now_ns()
+        for identity in [each for each, held in self._held.items() if held.expires_ns <= now_ns]:
+            self._drop(identity)
+
+    def _drop(self, identity: str) -> None:
+        held = self._held.pop(identity)
+        self._bytes -= len(held.settled)
+        self._of_project[held.principal.project] -= 1
+        if not self._of_project[held.principal.project]:
+            del self._of_project[held.principal.project]
+
+
+def _invalid() -> Unauthenticated:
+    return Unauthenticated("the client secret is not valid: it was used, or its time is over")
