@@ -45,6 +45,8 @@ async def build(config: Config, clock: Clock, observer: Observer, stack: AsyncEx
         if isinstance(answer, settings.Version):
             if len({_serves(config.engines[engine]) for engine in answer.engines}) > 1:
                 raise Invalid(f"setting models.{name}.engines: they serve different kinds of calls")
+            if answer.hedge_after_ms and _serves(config.engines[answer.engines[0]]) is not GenerateSpec:
+                raise Invalid(f"setting models.{name}.hedge_after_ms: only language models are hedged")
             pool = Pool(
                 [
                     Backend(engine, engines[engine], config.engines[engine].weight, config.engines[engine].outstanding)
@@ -52,6 +54,7 @@ async def build(config: Config, clock: Clock, observer: Observer, stack: AsyncEx
                 ],
                 clock,
                 Limits(ttft_ms=config.objectives.ttft_ms),
+                answer.hedge_after_ms,
             )
             stack.callback(asyncio.create_task(pool.watch(), name=f"watch {name}").cancel)
             observer.watch_pool(name, pool.stats)

@@ -47,6 +47,7 @@ class Objectives(Table, frozen=True, kw_only=True):
     ttft_ms: Positive = 500
     tpot_ms: Positive = 15
     llm_total_ms: Positive = 2000
+    tts_ttfb_ms: Positive = 75
 
 
 class Limits(Table, frozen=True, kw_only=True):
@@ -56,6 +57,7 @@ class Limits(Table, frozen=True, kw_only=True):
     recordings: Positive = 32
     generations: Positive = 2000
     generation_s: Positive = 600
+    speeches: Positive = 256
     upload_mb: Positive = 200
     uploads_mb: Positive = 1024
     audio_hours: Positive = 4
@@ -126,9 +128,12 @@ class OpenInference(
 
 
 class Version(Table, frozen=True, kw_only=True):
-    """A language, embedding or general model: one or more engines that serve it, and how long it is there."""
+    """A language, embedding or general model: one or more engines that serve it, and how long it is there. A second
+    engine is asked too where the first has said nothing for `hedge_after_ms`; 0 is never.
+    """
 
     engines: tuple[str, ...]
+    hedge_after_ms: NotNegative = 0
     deprecated: datetime.date | None = None
     sunset: datetime.date | None = None
     successor: str = ""
@@ -248,6 +253,8 @@ def _check(config: Config) -> None:
                     raise Invalid(f"setting models.{name}.engines: there is no [engines.{engine}]")
             if not answer.engines:
                 raise Invalid(f"setting models.{name}.engines: expected one or more")
+            if answer.hedge_after_ms and len(answer.engines) < 2:
+                raise Invalid(f"setting models.{name}.hedge_after_ms: there is no second engine")
         elif answer != DEFAULT_MODEL and not isinstance(config.models.get(answer), Version):
             raise Invalid(f"setting models: {name!r} is answered by {answer!r}, but there is no such model")
     for name, table in config.engines.items():

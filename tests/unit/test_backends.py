@@ -37,6 +37,12 @@ async def test_engines_of_two_kinds_are_no_version(tmp_path):
         await build({"both": Version(engines=("chat", "vectors"))}, tmp_path)
 
 
+async def test_only_language_models_are_hedged(tmp_path):
+    await build({"m": Version(engines=("chat", "chat"), hedge_after_ms=9)}, tmp_path)
+    with pytest.raises(Invalid, match=r"models\.m\.hedge_after_ms"):
+        await build({"m": Version(engines=("vectors", "vectors"), hedge_after_ms=9)}, tmp_path)
+
+
 @pytest.mark.parametrize(
     ("wrong", "setting"),
     [({"server": "nobody"}, "server"), ({"api_key_env": "ANTIPHON_NO_SUCH_VARIABLE"}, "api_key_env")],

@@ -53,6 +53,11 @@ def test_empty_in_the_environment_is_not_said(name):
         ('api_key = "short"', "api_key"),
         ('api_key = "sixteen chars or möre"', "api_key"),
         ('[models]\n"nova-3" = "whisper-large"', "models"),
+        (
+            '[models]\nm = { engines = ["all-minilm-l6-v2"], hedge_after_ms = 9 }\n'
+            '[engines.all-minilm-l6-v2]\nkind = "embedding"\nmodel = "m"',
+            "models.m.hedge_after_ms",
+        ),
         ("models = 3", "models"),
         ("nonsense", "--config"),
     ],

@@ -21,6 +21,7 @@ from antiphon.slo.objectives import Objectives
 SECONDS = (0.05, 0.1, 0.15, 0.2, 0.25, 0.3, 0.4, 0.5, 0.6, 0.8, 1.0, 1.5, 2.5, 5.0, 10.0)
 BATCH_SECONDS = (0.002, 0.005, 0.01, 0.02, 0.04, 0.06, 0.08, 0.12, 0.2, 0.5, 1.0)
 TOKEN_SECONDS = (0.001, 0.002, 0.004, 0.006, 0.008, 0.01, 0.015, 0.02, 0.03, 0.05, 0.1, 0.25, 1.0)
+SOUND_SECONDS = (0.01, 0.02, 0.03, 0.04, 0.05, 0.06, 0.075, 0.1, 0.15, 0.25, 0.5, 1.0, 2.5)
 RTFS = (0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0)
 RECENT = 200  # utterances that admission looks back on, if they are not older than
 RECENT_NS = 10_000_000_000
@@ -89,11 +90,13 @@ class Backends(Collector):
         waiting = GaugeMetricFamily("antiphon_queue_length", "Requests that wait for a backend", labels=["model"])
         shed = CounterMetricFamily("antiphon_queue_shed", "Requests refused for want of one", labels=["model"])
         retried = CounterMetricFamily("antiphon_retries", "Requests tried at another backend", labels=["model"])
+        hedged = CounterMetricFamily("antiphon_hedges", "Requests sent to a second backend too", labels=["model"])
         for model, stats in self.pools.items():
             now = stats()
             waiting.add_metric([model], now.waiting)
             shed.add_metric([model], now.shed)
             retried.add_metric([model], now.retried)
+            hedged.add_metric([model], now.hedged)
             for one in now.backends:
                 labels = [model, one.name]
                 outstanding.add_metric(labels, one.outstanding)
@@ -102,7 +105,7 @@ class Backends(Collector):
                 failed.add_metric(labels, one.failed)
                 for each in State:
                     state.add_metric([*labels, each.value], one.state is each)
-        yield from (outstanding, state, chosen, sticky, failed, waiting, shed, retried)
+        yield from (outstanding, state, chosen, sticky, failed, waiting, shed, retried, hedged)
 
 
 class Observer:
@@ -110,7 +113,7 @@ class Observer:
 
     def __init__(self, objectives: Objectives, load: Callable[[], Load], clock: Clock) -> None:
         self.registry = CollectorRegistry()
-        self._objectives = objectives
+        self.objectives = objectives
         self._clock = clock
         self._backends = Backends()
         self.registry.register(self._backends)
@@ -135,6 +138,10 @@ class Observer:
         self._generations = counter("antiphon_llm_generations", f"Generations that completed, {met}", ["good"])
         drift = "Output tokens that the engine's count and ours differ by"
         self._drift = counter("antiphon_llm_token_drift", drift)
+
+        self._first_sound = histogram("antiphon_tts_ttfb_seconds", "Text received to first sound sent", buckets=SOUND_SECONDS)
+        self._speeches = counter("antiphon_tts_speeches", "Speeches begun, by whether their first sound was in time", ["good"])
+        self._dry = counter("antiphon_tts_underruns", "Sound that was sent after what came before it had been played")
 
         self._sessions = counter("antiphon_sessions", "Sessions that ended", ["surface", "outcome"])
         self._open = gauge("antiphon_sessions_open", "Sessions open now", ["surface"])
@@ -168,7 +175,7 @@ class Observer:
         return late / len(self._recent) if len(self._recent) >= ENOUGH else 0.0
 
     def utterance(self, measured: Measured) -> None:
-        good = self._objectives.met(measured.ttfb_ms, measured.final_ms)
+        good = self.objectives.met(measured.ttfb_ms, measured.final_ms)
         self._recent.append((self._clock.now_ns(), good))
         self._utterances.labels(str(good).lower()).inc()
         self._final.observe(measured.final_ms / 1000)
@@ -202,7 +209,7 @@ class Observer:
         self._refused.labels(surface, code).inc()
 
     def generation(self, measured: MeasuredTokens) -> None:
-        good = self._objectives.generation_met(measured.ttft_ms, measured.tpot_ms, measured.total_ms)
+        good = self.objectives.generation_met(measured.ttft_ms, measured.tpot_ms, measured.total_ms)
         self._generations.labels(str(good).lower()).inc()
         self._ttft.observe(measured.ttft_ms / 1000)
         self._total.observe(measured.total_ms / 1000)
@@ -214,6 +221,15 @@ class Observer:
             if entry.quantity.amount > 0:
                 self._metered.labels(surface, model, entry.quantity.dimension).inc(entry.quantity.amount)
         self._ledger.observe(took_ms / 1000)
+
+    def first_sound(self, ttfb_ms: float) -> None:
+        """From text to sound, where nothing was playing."""
+        self._first_sound.observe(ttfb_ms / 1000)
+        self._speeches.labels(str(ttfb_ms <= self.objectives.tts_ttfb_ms).lower()).inc()
+
+    def ran_dry(self) -> None:
+        """A speech had a hole in it that its text has not."""
+        self._dry.inc()
 
     def token_drift(self, tokens: int) -> None:
         """By how many output tokens the engine's count and ours differ, for one generation."""

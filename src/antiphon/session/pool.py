@@ -4,7 +4,8 @@
    says. Once it runs, nothing stands between it and its backend but plain iteration.
 2. It is tried again only where nothing has been yielded, at a backend that it was not at, while there is one with room,
    the call's deadline has not passed and the budget allows: retries are a tenth of all requests, and a few on top. What
-   the caller did wrong is never tried again.
+   the caller did wrong is never tried again. Where a pool hedges (`session/hedge.py`), the second backend of a request
+   that is kept waiting is chosen by the same rules and on the same budget.
 3. Health is judged by outcome and by probe (`scheduler/breaker.py`). Output is a good sign, whatever ends it later but
    an error; who leaves before any came gives none, unless the deadline had passed.
 4. A backend that says it is full is not ill: it is left alone for as long as it asks, within a bound.
@@ -12,14 +13,14 @@
 
 import asyncio
 import logging
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
 from types import TracebackType
 from typing import cast
 
 from antiphon.core.errors import CallerError, CapacityError, EngineError, PolicyError
-from antiphon.core.events import Embedded, Generated, Inferred, TokenUsage
+from antiphon.core.events import Embedded, Inferred, TokenUsage
 from antiphon.core.ports import Call, Clock, Embedder, Generator, Inferrer
 from antiphon.core.specs import GenerateSpec, InferSpec
 from antiphon.core.tensors import ModelForm
@@ -27,6 +28,7 @@ from antiphon.scheduler.breaker import Breaker, Sign, State
 from antiphon.scheduler.gate import Gate
 from antiphon.scheduler.queue import Limits
 from antiphon.scheduler.routing import choose, has_room, prefix_key
+from antiphon.session.hedge import Answer, hedged
 
 RETRY_SHARE = 0.1  # of requests
 RETRY_BURST = 10.0
@@ -70,6 +72,7 @@ class PoolStats:
     waiting: int
     shed: int
     retried: int
+    hedged: int
 
 
 class _Place:
@@ -101,23 +104,44 @@ class _Place:
 
 
 class Pool:
-    """Implements the ports that its backends implement, which are all of one kind. `watch` must run beside it."""
+    """Implements the ports that its backends implement, which are all of one kind. `watch` must run beside it.
 
-    def __init__(self, backends: Sequence[Backend], clock: Clock, limits: Limits) -> None:
+    `hedge_after_ms` is how long a backend may keep a generation waiting before another is asked too; 0 is for ever.
+    """
+
+    def __init__(self, backends: Sequence[Backend], clock: Clock, limits: Limits, hedge_after_ms: int = 0) -> None:
         now_ns = clock.now_ns()
         self._backends = [_Place(backend, now_ns) for backend in backends]
         self.clock = clock
         self._gate: Gate[_Hold] = Gate(self, clock, limits)
+        self._hedge_after_s = hedge_after_ms / 1000
         self._budget = RETRY_BURST
-        self._retried = 0
+        self.retried = self.hedged = 0
 
     # -- for sessions --------------------------------------------------------------------------------------------------
 
-    async def generate(
-        self, spec: GenerateSpec, call: Call
-    ) -> AsyncGenerator[tuple[Generated | TokenUsage, ...], None]:
+    def generate(self, spec: GenerateSpec, call: Call) -> Answer:
         """See `Generator`. Raises `CapacityError` where it would have to wait too long."""
-        attempt = await self._attempt(prefix_key(spec.prompt) if len(self._backends) > 1 else None, call)
+        return self._hedging(spec, call) if self._hedge_after_s else self._generate(spec, call)
+
+    async def _hedging(self, spec: GenerateSpec, call: Call) -> Answer:
+        attempt = await self._attempt(prefix_key(spec.prompt), call)
+
+        def second() -> Answer | None:
+            another = attempt.another()
+            if another is None:
+                return None
+            self.hedged += 1
+            return self._generate(spec, call, another)
+
+        # Both run in tasks of their own, whose first step comes before anything can end this one: no place is lost.
+        async with aclosing(hedged(self._generate(spec, call, attempt), second, self._hedge_after_s)) as produced:
+            async for batch in produced:
+                yield batch
+
+    async def _generate(self, spec: GenerateSpec, call: Call, attempt: "_Attempt | None" = None) -> Answer:
+        if attempt is None:
+            attempt = await self._attempt(prefix_key(spec.prompt) if len(self._backends) > 1 else None, call)
         while True:
             with attempt as engine:
                 async with aclosing(cast(Generator, engine).generate(spec, call)) as produced:
@@ -170,7 +194,7 @@ class Pool:
         backends = tuple(
             BackendStats(p.name, p.state, p.outstanding, p.chosen, p.sticky, p.failed) for p in self._backends
         )
-        return PoolStats(backends, len(self._gate), self._gate.shed, self._retried)
+        return PoolStats(backends, len(self._gate), self._gate.shed, self.retried, self.hedged)
 
     # -- health --------------------------------------------------------------------------------------------------------
 
@@ -232,7 +256,7 @@ class Pool:
 
     async def _attempt(self, key: bytes | None, call: Call) -> "_Attempt":
         self._budget = min(RETRY_BURST, self._budget + RETRY_SHARE)
-        return _Attempt(self, key, call, await self._gate.enter(key, call.deadline_ns))
+        return _Attempt(self, key, call, await self._gate.enter(key, call.deadline_ns), [])
 
     def left(self, place: _Place, sign: Sign | None, begun_ns: int, first_ns: int | None) -> None:
         """A request has left a backend, with a sign of the backend's health or none."""
@@ -245,14 +269,13 @@ class Pool:
         self._gate.let_in()
 
     def elsewhere(self, tried: Sequence[_Place], key: bytes | None, call: Call) -> "_Hold | None":
-        """Another backend for a request that failed at those, if it may be tried again."""
+        """Another backend for a request that was at those, if one may be asked."""
         now_ns = self.clock.now_ns()
         others = [place for place in self._backends if place not in tried]
         choice = choose(others, key, now_ns)
         if choice is None or self._budget < 1 or (call.deadline_ns is not None and now_ns >= call.deadline_ns):
             return None
         self._budget -= 1
-        self._retried += 1
         return _Hold(choice[0])
 
 
@@ -274,17 +297,18 @@ class _Hold:
 
 class _Attempt:
     """A request at a backend. As a context manager it gives the engine, and leaves the place at the end; where another
-    try is right it swallows the error and has another place.
+    try is right it swallows the error and has another place. `tried` are all the backends that the request was at.
     """
 
     __slots__ = ("_begun_ns", "_call", "_first_ns", "_hold", "_key", "_pool", "_tried")
 
-    def __init__(self, pool: Pool, key: bytes | None, call: Call, hold: _Hold) -> None:
+    def __init__(self, pool: Pool, key: bytes | None, call: Call, hold: _Hold, tried: list[_Place]) -> None:
         self._pool = pool
         self._key = key
         self._call = call
         self._hold = hold
-        self._tried: list[_Place] = []
+        self._tried = tried
+        tried.append(hold.place)
         self._begun_ns = 0
         self._first_ns: int | None = None
 
@@ -307,14 +331,20 @@ class _Attempt:
             hold.place.rest(min(LONGEST_REST_S, error.retry_after_s or 1), now_ns)
         elsewhere = None
         if self._first_ns is None and isinstance(error, Exception) and not isinstance(error, CallerError | PolicyError):
-            self._tried.append(hold.place)
             elsewhere = self._pool.elsewhere(self._tried, self._key, self._call)
         self._pool.left(hold.place, self._sign(error, now_ns), self._begun_ns, self._first_ns)
         if elsewhere is None:
             return False
+        self._pool.retried += 1
         log.warning("tried elsewhere", extra={"backend": hold.place.name, "error": type(error).__name__})
         self._hold = elsewhere
+        self._tried.append(elsewhere.place)
         return True
+
+    def another(self) -> "_Attempt | None":
+        """The same request at another backend besides, if one may be asked."""
+        hold = self._pool.elsewhere(self._tried, self._key, self._call)
+        return None if hold is None else _Attempt(self._pool, self._key, self._call, hold, self._tried)
 
     def _sign(self, error: BaseException | None, now_ns: int) -> Sign | None:
         """Of the backend's health."""

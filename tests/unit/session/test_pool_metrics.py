@@ -11,10 +11,10 @@ from antiphon.testing import FakeClock
 
 def test_pools_are_asked_when_metrics_are_read():
     observer = Observer(Objectives(), lambda: None, FakeClock())
-    stats = PoolStats((), 0, 0, 0)
+    stats = PoolStats((), 0, 0, 0, 0)
     observer.watch_pool("m", lambda: stats)
     backends = (BackendStats("a", State.CLOSED, 3, 10, 8, 2), BackendStats("b", State.HALF_OPEN, 1, 5, 4, 3))
-    stats = PoolStats(backends, waiting=7, shed=9, retried=11)
+    stats = PoolStats(backends, waiting=7, shed=9, retried=11, hedged=13)
 
     def value(name, **labels):
         return observer.registry.get_sample_value(name, {"model": "m", **labels})
@@ -27,6 +27,7 @@ def test_pools_are_asked_when_metrics_are_read():
     assert states == {State.CLOSED: 0, State.OPEN: 0, State.HALF_OPEN: 1}
     assert (value("antiphon_queue_length"), value("antiphon_queue_shed_total")) == (7, 9)
     assert value("antiphon_retries_total") == 11
+    assert value("antiphon_hedges_total") == 13
 
 
 @dataclass(frozen=True)
