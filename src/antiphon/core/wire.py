@@ -61,10 +61,15 @@ class Head:
 
 @dataclass(frozen=True, slots=True)
 class Close:
-    """End of the connection. On a WebSocket, a close code and a reason of at most 123 bytes."""
+    """End of the connection. On a WebSocket, a close code and a reason of at most 123 bytes; over HTTP, `BROKEN_OFF` of
+    an answer that has begun and has no place for an error.
+    """
 
     code: int = 1000
     reason: str = ""
+
+
+BROKEN_OFF = Close(1011)  # the caller shall not take what came for the whole
 
 
 Wire = str | bytes | Head
@@ -101,7 +106,20 @@ class ModelCard:
     created_unix_s: int
 
 
+@dataclass(frozen=True, slots=True)
+class VoiceCard:
+    """One public name of a voice and whose own name answers to it. `language` is a BCP 47 tag."""
+
+    name: str
+    voice: str
+    language: str
+    sample_rate: int
+
+
 NOTHING = Step()
+
+# On every answer that is speech (Regulation (EU) 2024/1689, article 50(2)), in the words of draft-abaris-aicdh.
+SYNTHETIC: tuple[tuple[str, str], ...] = (("ai-disclosure", "mode=ai-originated"),)
 
 
 def lifecycle(opened: Opened) -> tuple[tuple[str, str], ...]:
