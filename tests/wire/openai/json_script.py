@@ -19,11 +19,12 @@ import pytest
 
 from antiphon.core import errors, events
 from antiphon.core.ports import JsonEndpoint
-from antiphon.core.wire import Close, Head, Opening, Step
+from antiphon.core.wire import BROKEN_OFF, Close, Head, Opening, Step
 
 HERE = Path(__file__).parent
 REQUEST_ID = "00000000-0000-4000-8000-000000000001"
 AT_UNIX_MS = 1_767_225_600_999
+CLOSES = {None: [], Close(): ["CLOSE"], BROKEN_OFF: ["BROKEN OFF"]}
 
 
 @dataclass
@@ -81,7 +82,7 @@ def scripts(name: str, path: str) -> list[Any]:
     return [pytest.param(script, id=script.title) for script in found]
 
 
-def event(line: str) -> events.LanguageOutput:
+def event(line: str) -> events.LanguageOutput | events.SpeechOutput:
     kind, _, text = line.partition(" ")
     if kind == "Failed":
         about = json.loads(text)
@@ -101,7 +102,7 @@ def dump(step: Step) -> list[str]:
             body += sent
     if body:
         lines += body.decode().split("\n")
-    return lines + (["CLOSE"] if step.close == Close() else [])
+    return lines + CLOSES[step.close]
 
 
 def play(endpoint: JsonEndpoint, script: Script) -> None:

@@ -11,12 +11,16 @@ from antiphon.surfaces.openai.chat import ChatCompletions
 from antiphon.surfaces.openai.completions import Completions
 from antiphon.surfaces.openai.embeddings import Embeddings
 from antiphon.surfaces.openai.models import Models
+from antiphon.surfaces.openai.speech import Speech
 from antiphon.surfaces.openai.transcriptions import Transcriptions
 
 CHAT = ("chat/completions", ChatCompletions(), {"messages": [{"role": "user", "content": "Hi"}]})
 COMPLETION = ("completions", Completions(), {"prompt": "It"})
 EMBEDDING = ("embeddings", Embeddings(), {"input": "It"})
-ENDPOINTS = pytest.mark.parametrize(("path", "endpoint", "body"), [CHAT, COMPLETION, EMBEDDING], ids=lambda each: "")
+SPEECH = ("audio/speech", Speech(), {"input": "It", "voice": "v"})
+ENDPOINTS = pytest.mark.parametrize(
+    ("path", "endpoint", "body"), [CHAT, COMPLETION, EMBEDDING, SPEECH], ids=lambda each: ""
+)
 
 
 def model(endpoint: JsonEndpoint, path: str, body: object, *query: tuple[str, str]) -> str:

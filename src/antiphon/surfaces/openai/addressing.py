@@ -11,7 +11,9 @@ from antiphon.core.errors import CallerError, UnsupportedParameter
 from antiphon.core.wire import Opening
 
 PREFIX = "/openai/"
-_DEPLOYMENT = re.compile(r"/openai/deployments/(.+?)/(?:chat/completions|completions|embeddings|audio/transcriptions)")
+_DEPLOYMENT = re.compile(
+    r"/openai/deployments/(.+?)/(?:chat/completions|completions|embeddings|audio/transcriptions|audio/speech)"
+)
 _VERSION = re.compile(r"\d{4}-\d{2}-\d{2}(-preview)?|v1|latest|preview")
 
 

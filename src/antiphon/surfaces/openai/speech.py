@@ -1,0 +1,169 @@
+"""`POST /v1/audio/speech`: a text in, its speech out as it is made, as bytes or as server-sent events.
+
+Nothing is sent before there is sound, so a failure until then has its own status. After that it is an event in a
+stream of events; a stream of bytes has no place for it, so the connection is broken off, and what came is not taken for
+the whole. The voices cannot be directed, so `instructions` are refused unless they ask for what is done anyway.
+"""
+
+from binascii import b2a_base64
+from typing import Annotated
+
+from msgspec import Meta, Struct
+from msgspec.json import Decoder, Encoder
+
+from antiphon.core.audio import Codec, Container, SpeechFormat
+from antiphon.core.errors import AntiphonError, CallerError, UnsupportedParameter
+from antiphon.core.events import AllSpoken, Failed, Opened, SpeechOutput, Spoken
+from antiphon.core.ports import Asked
+from antiphon.core.specs import SpeakSpec
+from antiphon.core.wire import BROKEN_OFF, NOTHING, SYNTHETIC, Close, Head, Opening, Step
+from antiphon.surfaces.openai import wire
+from antiphon.surfaces.openai.addressing import model_of
+from antiphon.surfaces.openai.generation import decode, one_of
+
+MAX_CHARACTERS = 4096  # OpenAI's own limit
+MAX_BODY_BYTES = 1 << 20
+SAMPLE_RATE = 24_000  # in Hz, of every format: OpenAI's own
+
+# Each `response_format`, and the type under which OpenAI sends it.
+FORMATS: dict[str, tuple[SpeechFormat, str]] = {
+    "mp3": (SpeechFormat(Codec.MP3, Container.NONE, SAMPLE_RATE), "audio/mpeg"),
+    "opus": (SpeechFormat(Codec.OPUS, Container.OGG, SAMPLE_RATE), "audio/opus"),
+    "aac": (SpeechFormat(Codec.AAC, Container.NONE, SAMPLE_RATE), "audio/aac"),
+    "flac": (SpeechFormat(Codec.FLAC, Container.NONE, SAMPLE_RATE), "audio/flac"),
+    "wav": (SpeechFormat(Codec.LINEAR16, Container.WAV, SAMPLE_RATE), "audio/wav"),
+    "pcm": (SpeechFormat(Codec.LINEAR16, Container.NONE, SAMPLE_RATE), "audio/pcm"),
+}
+DEFAULT_FORMAT = "mp3"
+
+# What OpenAI's Agents SDK sends unless it is told otherwise: to read out the text, and nothing else.
+READ_OUT = frozenset(
+    f"You will receive partial sentences. Do not complete the sentence{comma} just read out the text."
+    for comma in ("", ",")
+)
+
+# OpenAI's own measures: a token is 50 ms of audio that goes out, and four characters of text, roughly.
+OUTPUT_TOKEN_MS = 50
+TOKEN_CHARACTERS = 4
+
+
+class Voice(Struct, frozen=True, forbid_unknown_fields=True):
+    """A voice that is named by its id."""
+
+    id: str
+
+
+class SpeechRequest(Struct, frozen=True, forbid_unknown_fields=True):
+    """The body. `None` is absent, as null is."""
+
+    input: Annotated[str, Meta(max_length=MAX_CHARACTERS)]
+    voice: str | Voice
+    model: str | None = None
+    instructions: str | None = None
+    response_format: str | None = None
+    speed: Annotated[float, Meta(ge=0.25, le=4)] | None = None
+    stream_format: str | None = None
+
+
+class SpeechDelta(Struct, frozen=True, tag="speech.audio.delta"):
+    """More speech, in base64."""
+
+    audio: str
+
+
+class SpeechUsage(Struct, frozen=True):
+    input_tokens: int
+    output_tokens: int
+    total_tokens: int
+
+
+class SpeechDone(Struct, frozen=True, tag="speech.audio.done"):
+    """The end of the speech."""
+
+    usage: SpeechUsage
+
+
+_decoder = Decoder(SpeechRequest)
+_encode = Encoder().encode
+
+
+class Speech(wire.Endpoint):
+    """The endpoint."""
+
+    max_body_bytes = MAX_BODY_BYTES
+
+    def negotiate(self, opening: Opening, body: bytes) -> Asked:
+        """The body as a spec. Raises some `CallerError`, whose `param` is the field's name."""
+        asked = decode(_decoder, body)
+        model = model_of(opening, asked.model)
+        voice = asked.voice.id if isinstance(asked.voice, Voice) else asked.voice
+        if not voice:
+            raise CallerError("you must provide a voice parameter", param="voice")
+        if not asked.input.strip():
+            raise CallerError("'input' holds nothing that can be said.", param="input")
+        if asked.instructions and asked.instructions not in READ_OUT:
+            raise UnsupportedParameter(
+                "'instructions' is not supported: the voices here cannot be directed.", param="instructions"
+            )
+        one_of(asked.response_format, tuple(FORMATS), "response_format")
+        one_of(asked.stream_format, ("audio", "sse"), "stream_format")
+        form, content_type = FORMATS[asked.response_format or DEFAULT_FORMAT]
+        spec = SpeakSpec(
+            model, voice, asked.input, form, speed=1.0 if asked.speed is None else asked.speed, stream=True
+        )
+        events = asked.stream_format == "sse"
+        return Asked(spec, SpeechCall(self, opening, wire.EVENTS if events else content_type, events))
+
+
+class SpeechCall:
+    """One call: sends its speech, as `events` or as it is."""
+
+    def __init__(self, endpoint: Speech, opening: Opening, content_type: str, events: bool) -> None:
+        self._endpoint = endpoint
+        self._opening = opening
+        self._content_type = content_type
+        self._events = events
+        self._opened = Opened("")
+        self._headed = False
+
+    def emit(self, event: SpeechOutput, now_ns: int) -> Step:
+        match event:
+            case Opened():
+                self._opened = event
+            case Spoken() if event.audio:
+                return self._send(_event(SpeechDelta(_base64(event.audio))) if self._events else event.audio)
+            case AllSpoken():
+                return self._send(_event(_done(event)) if self._events else b"", Close())
+            case Failed():
+                return self._fail(event.error)
+        return NOTHING
+
+    def _send(self, body: bytes, close: Close | None = None) -> Step:
+        if self._headed:
+            return Step((), (body,) if body else (), close)
+        self._headed = True
+        headers = wire.headers(self._opening, self._content_type) + SYNTHETIC + wire.lifecycle(self._opened)
+        return Step((), (Head(200, headers), body), close)
+
+    def _fail(self, error: AntiphonError) -> Step:
+        if not self._headed:
+            refusal = self._endpoint.refuse(self._opening, error)
+            return Step((), (Head(refusal.status, refusal.headers), refusal.body), Close())
+        if self._events:
+            return Step((), (b"event: error\n" + _event(wire.error_body(error)),), Close())
+        return Step(close=BROKEN_OFF)
+
+
+def _event(message: Struct) -> bytes:
+    return b"data: " + _encode(message) + b"\n\n"
+
+
+def _base64(audio: bytes) -> str:
+    return b2a_base64(audio, newline=False).decode()
+
+
+def _done(spoken: AllSpoken) -> SpeechDone:
+    """Tokens that were begun count."""
+    read = -(-spoken.characters // TOKEN_CHARACTERS)
+    said = -(-spoken.audio_ms // OUTPUT_TOKEN_MS)
+    return SpeechDone(SpeechUsage(read, said, read + said))
