@@ -189,22 +189,30 @@ Spec = GenerateSpec | EmbedSpec | InferSpec  # of one call without audio
 # -- speech ------------------------------------------------------------------------------------------------------------
 
 
+class Markup(StrEnum):
+    """What a text to speak is written in."""
+
+    NONE = "none"
+    SSML = "ssml"
+    BREAKS = "breaks"  # plain text, in which `<break time="1.5s"/>` is a pause and every other tag is text
+
+
 @dataclass(frozen=True, slots=True)
 class SpeakSpec:
     """Speech from a text that comes whole, or from the pieces of a `live` conversation.
 
-    `model` and `voice` are the public names the caller used; without a voice it is the model's first. `markup` says
-    that the text is SSML. `speed` is 1 for the voice's own. `timings` asks when each character is said. `stream` says
-    that speech is delivered as it comes; otherwise everything is one result at the end. `schedule` is how many
-    characters wait, at least, before the first, second, ... piece of a live text is spoken (the last counts for all
-    that follow); without one every clause is spoken as soon as it is whole.
+    `model` and `voice` are the public names the caller used; without a voice it is the model's first. `speed` is 1 for
+    the voice's own. `timings` asks when each character is said. `stream` says that speech is delivered as it comes;
+    otherwise everything is one result at the end. `schedule` is how many characters wait, at least, before the first,
+    second, ... piece of a live text is spoken (the last counts for all that follow); without one every clause is
+    spoken as soon as it is whole.
     """
 
     model: str
     voice: str = ""
     text: str = ""
     format: SpeechFormat = field(default_factory=SpeechFormat)
-    markup: bool = False
+    markup: Markup = Markup.NONE
     speed: float = 1.0
     timings: bool = False
     stream: bool = True
