@@ -67,7 +67,6 @@ class Endpointer:
     """
 
     def __init__(self, silence_ms: int | None, longest: int = LONGEST) -> None:
-        self._silence = None if silence_ms is None else ms_to_samples(silence_ms)
         self._longest = longest
         self._run = 0  # frames in a row that speak against the present state
         self._evidence = 0.0  # for speech, in those frames
@@ -78,6 +77,16 @@ class Endpointer:
         self.onset = 0  # of its speech
         self.clear = 0  # from where on it is no mere breath; ahead of `position` for as long as that is open
         self.speech_end = 0  # end of the last frame of speech, in any utterance
+        self.tune(silence_ms, PRE_ROLL)
+
+    def tune(self, silence_ms: int | None, pre_roll: int) -> None:
+        """From now on that silence ends an utterance, and so many samples before its speech belong to it."""
+        self._silence = self._patience = None if silence_ms is None else ms_to_samples(silence_ms)
+        self.pre_roll = pre_roll
+
+    def wait(self, silence_ms: int) -> None:
+        """That silence ends the utterance, if it is the present one's."""
+        self._patience = ms_to_samples(silence_ms)
 
     def push(self, probability: float) -> Change | None:
         """One more frame, by its speech probability."""
@@ -124,8 +133,9 @@ class Endpointer:
         if resumed is not None:
             self.state = State.SPEECH
             self.speech_end = self.position
+            self._patience = self._silence
             return Change(Turn.RESUME, resumed)
-        if self._silence is None or self.position - self.speech_end < self._silence:
+        if self._patience is None or self.position - self.speech_end < self._patience:
             return None
         run, evidence = self._run, self._evidence
         self.reset(self.speech_end + TAIL)
@@ -138,7 +148,8 @@ class Endpointer:
             return None
         self.state = State.SPEECH
         self.onset = max(self._floor, started)
-        self.start = max(self._floor, self.onset - PRE_ROLL)
+        self.start = max(self._floor, self.onset - self.pre_roll)
+        self._patience = self._silence
         self.clear = begin if probability >= CLEAR else self.onset + DOUBT
         self.speech_end = self.position
         return Change(Turn.START, self.onset)

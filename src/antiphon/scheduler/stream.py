@@ -8,6 +8,7 @@ has no clock: `now_ns` is an argument. Finals leave in the order of their uttera
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from math import exp, log
 from typing import Any
 
 from antiphon.core.audio import ms_to_samples, samples_to_ms
@@ -53,6 +54,19 @@ class StreamSpec:
     speech_events: bool = False
     timed: bool = False
     tokens: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Tuning:
+    """How a stream listens from now on. `silence_ms` ends an utterance, `None` for never, unless `Stream.wait` says
+    otherwise in the pause itself: then `soonest_ms` is the least it may say. From `threshold` on (0..1) sound is as
+    likely speech as not; 0.5 is what the detector itself thinks. `padding_ms` before the speech belong to an utterance.
+    """
+
+    silence_ms: int | None
+    soonest_ms: int | None = None
+    threshold: float = 0.5
+    padding_ms: int = samples_to_ms(PRE_ROLL)
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,6 +128,7 @@ class Stream:
         self._unsaid: Heard | None = None  # an interim that waits until earlier finals are said
         self._gap_from: int | None = None  # last word's end, while `UtteranceEnded` is still to be said
         self._ended = False
+        self._bias = 0.0  # log-odds against speech
         self.closed = False
 
     # -- what the session does -----------------------------------------------------------------------------------------
@@ -137,6 +152,21 @@ class Stream:
     def pending(self) -> int:
         """Finals that wait to be said."""
         return len(self._segments)
+
+    @property
+    def pause_ms(self) -> int | None:
+        """Where the speech before the present pause ended; `None` while there is no pause in an utterance."""
+        return samples_to_ms(self._ends.speech_end) if self._ends.state is State.PAUSE else None
+
+    def tune(self, tuning: Tuning) -> None:
+        self._silence_ms = tuning.silence_ms if tuning.soonest_ms is None else tuning.soonest_ms
+        self._bias = log(tuning.threshold / (1 - tuning.threshold))
+        self._ends.tune(tuning.silence_ms, ms_to_samples(tuning.padding_ms))
+
+    def wait(self, silence_ms: int) -> None:
+        """In a pause: that silence ends the utterance, unless the speaker goes on before."""
+        if self._ends.state is State.PAUSE:
+            self._ends.wait(silence_ms)
 
     def feed(self, pcm: bytes, now_ns: int) -> None:
         """More audio, whole samples; nothing is taken after `end`."""
@@ -180,7 +210,7 @@ class Stream:
     def hear(self, probabilities: list[float], now_ns: int) -> None:
         """What the voice detector said of the frames that `frames` gave."""
         for probability in probabilities:
-            change = self._ends.push(probability)
+            change = self._ends.push(_biased(probability, self._bias) if self._bias else probability)
             if change:
                 self._turn(change, now_ns)
             if self._gap_from is not None:
@@ -417,7 +447,14 @@ class Stream:
 
     def _forget(self) -> None:
         """Audio that no utterance can need again."""
-        before = self._ends.position - PRE_ROLL - 2 * FRAME
+        before = self._ends.position - self._ends.pre_roll - 2 * FRAME
         if self._ends.state is not State.SILENCE:
             before = min(before, self._ends.start)
         self._tape.forget(before)
+
+
+def _biased(probability: float, bias: float) -> float:
+    """A probability with so many log-odds taken off."""
+    if not 0.0 < probability < 1.0:
+        return probability
+    return 1 / (1 + exp(bias - log(probability / (1 - probability))))

@@ -3,7 +3,8 @@
 What it is charged is what the engine counted, reconciled with what was seen to pass. A result that is delivered whole
 is durable in the ledger before it leaves. Of a stream fewer than `UNCHARGED_TOKENS` of output have been sent that are
 not in the ledger yet, and everything is there before `Completed`. Who leaves a stream early pays for what was sent, and
-so does one whose stream failed; a whole answer that failed is free. `events` ends with `Completed` or `Failed`, always;
+so does one whose stream failed; a whole answer that failed is free. One that is held costs nothing until it is
+confirmed, and says no more than the first of its tokens until then. `events` ends with `Completed` or `Failed`, always;
 `close` must be called after it, whatever happened.
 """
 
@@ -80,6 +81,7 @@ class Generation:
         on_close: Callable[["Generation"], None],
         claim: Claim | None = None,
         keeping: Keeping | None = None,
+        held: bool = False,
     ) -> None:
         self.id = id
         self.principal = principal
@@ -96,6 +98,9 @@ class Generation:
         self._timer = TokenTimer(services.clock.now_ns())
         self._error: AntiphonError | None = None
         self._waiting: asyncio.Task[object] | None = None  # for the engine
+        self._confirmed = asyncio.Event()
+        if not held:
+            self._confirmed.set()
         self._interrupted = False  # it was cancelled by `fail`
         self._counted: TokenUsage | None = None  # by the engine
         self._seen = self._seen_reasoning = 0  # tokens that passed, by our own count
@@ -116,6 +121,15 @@ class Generation:
         if self._waiting and not self._interrupted:
             self._interrupted = True
             self._waiting.cancel()
+
+    def confirm(self) -> None:
+        """The caller wants it after all: from now on it is charged."""
+        self._confirmed.set()
+
+    @property
+    def sent(self) -> TokenUsage:
+        """What the caller has certainly been given."""
+        return self._sent or TokenUsage(0, 0)
 
     def drain(self) -> None:
         """The server is stopping. A generation ends by itself."""
@@ -171,10 +185,12 @@ class Generation:
                     continue
                 so_far = self._so_far()
                 if self._streams and so_far.output - self._account.total(*_OUTPUT) >= UNCHARGED_TOKENS:
+                    await self._wanted()
                     await self._account.charge(_amounts(so_far))
                 yield events
                 self._sent = so_far
                 self._measure(events)
+            await self._wanted()
             usage = self._so_far()
             await self._account.charge(_amounts(usage))
             self._outcome = EntryKind.COMPLETED
@@ -226,6 +242,11 @@ class Generation:
             if self._interrupted:
                 self._interrupted = False
                 task.uncancel()
+
+    async def _wanted(self) -> None:
+        """Waits until what is held is confirmed."""
+        if not self._confirmed.is_set():
+            await self._wait(self._confirmed.wait)
 
     async def _release(self, produced: AsyncGenerator[Batch, None]) -> None:
         """Ends the engine's work; what goes wrong with that concerns nobody else. One that has said everything comes to
@@ -305,7 +326,8 @@ class Generation:
     async def _close(self, delivered: bool) -> None:
         completed = self._outcome is EntryKind.COMPLETED
         try:
-            sent = _amounts(self._sent) if self._streams and self._sent and not completed else {}
+            theirs = self._streams and self._confirmed.is_set() and not completed
+            sent = _amounts(self._sent) if theirs and self._sent else {}
             await self._account.close(self._outcome if delivered else EntryKind.ABANDONED, sent)
         except AntiphonError:
             pass  # nothing more is delivered; the ledger's own recovery marks the session as abandoned
