@@ -8,19 +8,22 @@ from antiphon.audio.decode import Decoder
 from antiphon.core.audio import AudioFormat, Encoding
 from antiphon.core.errors import Unauthenticated
 from antiphon.core.events import Audio, Final
-from antiphon.core.identity import Principal, Scope
-from antiphon.core.specs import EmbedSpec, GenerateSpec, InferSpec, TranscribeSpec
+from antiphon.core.identity import USUAL_SCOPES, Principal, Scope
+from antiphon.core.specs import EmbedSpec, GenerateSpec, InferSpec, SpeakSpec, TranscribeSpec
 from antiphon.core.usage import Dimension
 from antiphon.core.wire import Opening
 from antiphon.scheduler.runner import Runner, Settings
+from antiphon.scheduler.steps import Steps
 from antiphon.session.keeping import Keeper
 from antiphon.session.language import Languages, Served
 from antiphon.session.observe import Observer
 from antiphon.session.route import Models
 from antiphon.session.services import Services
 from antiphon.session.sessions import Bounds, Sessions
+from antiphon.session.voices import Voice, Voices
 from antiphon.slo.objectives import Objectives
 from antiphon.testing import (
+    FakeAligner,
     FakeClock,
     FakeDetector,
     FakeEmbedder,
@@ -28,6 +31,7 @@ from antiphon.testing import (
     FakeInferrer,
     FakeLedger,
     FakeRecogniser,
+    FakeSynthesiser,
 )
 from antiphon.trust.kept import KeptAnswers
 
@@ -72,7 +76,7 @@ class FakeKeys:
     def authenticate(self, secret, scope):
         if secret != "secret" or self.revoked:
             raise Unauthenticated("the API key is not valid")
-        return Principal("acme", "k1", frozenset({Scope.TRANSCRIBE, Scope.GENERATE}))
+        return Principal("acme", "k1", USUAL_SCOPES)
 
     def holds(self, key_id):
         return not self.revoked
@@ -118,18 +122,24 @@ class House:
         }
         aliases = {"counter": "counter-2026", "vectors": "vectors-2026", "tensors": "tensors-2026"}
         languages = Languages(self.served, aliases, self.clock, 1_700_000_000)
+        self.synthesiser = FakeSynthesiser(self.clock)
+        self.aligner = FakeAligner()
+        voice = Voice("buzz", self.synthesiser, Steps(2, self.clock))
+        self.voices = Voices(
+            {"tone-2026": [voice]}, {"tone": "tone-2026"}, {"alloy": "buzz"}, 1_700_000_000, self.aligner
+        )
         bounds = Bounds(live=4, recordings=2, generations=4)
         self.keep_s = {}  # of each project
         self.kept = KeptAnswers(Path(":memory:"), self.clock)
         keeper = self.keeper = Keeper(self.kept, lambda project: self.keep_s.get(project, 0), self.clock)
-        self.sessions = Sessions(services, self.keys, models, languages, keeper, bounds)
+        self.sessions = Sessions(services, self.keys, models, languages, self.voices, keeper, bounds)
 
     def open(self, claim=None, id=None, **spec):
         form = AudioFormat(Encoding.LINEAR16, 16_000, spec.pop("channels", 1))
         asked = TranscribeSpec(
             **{"model": "nova-3", "format": form, "live": True, "incremental": True, "endpointing_ms": 300} | spec
         )
-        return self.sessions.open(self.principal, "deepgram", id or str(uuid.uuid4()), asked, claim)
+        return self.sessions.transcribe(self.principal, "deepgram", id or str(uuid.uuid4()), asked, claim)
 
     def generate(self, claim=None, id=None, **spec):
         asked = GenerateSpec(**{"model": "counter", "prompt": "please count for me", "stream": True} | spec)
@@ -138,6 +148,10 @@ class House:
     def embed(self, *texts, claim=None, **spec):
         asked = EmbedSpec("vectors", texts, **spec)
         return self.sessions.generate(self.principal, "openai", str(uuid.uuid4()), asked, claim)
+
+    def speak(self, claim=None, id=None, **spec):
+        asked = SpeakSpec(**{"model": "tone", "voice": "alloy"} | spec)
+        return self.sessions.speak(self.principal, "openai", id or str(uuid.uuid4()), asked, claim)
 
     def infer(self, *inputs, **spec):
         asked = InferSpec("tensors", inputs, **spec)
@@ -174,20 +188,21 @@ class House:
 
 async def said(session):
     """Every event."""
-    return [event async for event in session.events()]
+    return [event async for batch in session.events() for event in batch]
 
 
 async def listen(session, events):
     """Every event, as it comes."""
-    async for event in session.events():
-        events.append(event)
+    async for batch in session.events():
+        events += batch
 
 
 async def first_final(session):
     """Up to the first final, as a caller who leaves then."""
-    async for event in session.events():
-        if isinstance(event, Final):
-            return event
+    async for batch in session.events():
+        for event in batch:
+            if isinstance(event, Final):
+                return event
     raise AssertionError("no final")
 
 

@@ -23,7 +23,7 @@ from antiphon.admin import create_admin
 from antiphon.audio.decode import DecodeLimits, Decoder
 from antiphon.config import DEFAULT_MODEL, Config, Invalid
 from antiphon.core.errors import EngineError
-from antiphon.core.ports import Clock, Hypothesis, Recogniser, Utterance, VoiceDetector
+from antiphon.core.ports import Aligner, Clock, Hypothesis, Recogniser, Utterance, VoiceDetector
 from antiphon.metering.ledger import Ledger
 from antiphon.models import Store
 from antiphon.routes import ROUTES, Document, Inquiring, Json, Kept, Live, Unary
@@ -100,7 +100,8 @@ async def assemble(config: Config) -> AsyncIterator[House]:
         stack.push_async_callback(decoder.close)
         if config.speech:
             await decoder.start()
-        runner = await _runner(config, clock, lambda report: observer.batch(report))
+        recogniser, detector, aligner = await asyncio.to_thread(_models, config)
+        runner = _runner(config, clock, recogniser, detector, lambda report: observer.batch(report))
         thresholds = config.objectives
         objectives = Objectives(
             thresholds.stt_ttfb_ms,
@@ -108,12 +109,13 @@ async def assemble(config: Config) -> AsyncIterator[House]:
             thresholds.ttft_ms,
             thresholds.tpot_ms,
             thresholds.llm_total_ms,
+            thresholds.tts_ttfb_ms,
         )
         observer = Observer(objectives, runner.load, clock)
         stack.push_async_callback(runner.stop)
         if config.speech:
             await runner.start()
-        languages = await backends.build(config, clock, observer, stack)
+        languages, voices = await backends.build(config, clock, observer, stack, aligner)
         # The key is made when nothing else can fail: it is shown once.
         control = Control(directory / "control.db")
         first_key = control.prepare(config.api_key, clock.unix_ms())
@@ -124,31 +126,39 @@ async def assemble(config: Config) -> AsyncIterator[House]:
         recognised = {name: answer for name, answer in config.models.items() if answer == DEFAULT_MODEL}
         models = Models(recognised, clock.unix_ms() // 1000)
         limits = config.limits
-        bounds = Bounds(limits.live_streams, limits.recordings, limits.generations, limits.generation_s)
+        bounds = Bounds(
+            limits.live_streams, limits.recordings, limits.generations, limits.generation_s, limits.speeches
+        )
         keeper = Keeper(KeptAnswers(directory / "answers.db", clock), keys.keep_answers_s, clock)
         stack.push_async_callback(keeper.close)
-        sessions = Sessions(services, keys, models, languages, keeper, bounds)
+        sessions = Sessions(services, keys, models, languages, voices, keeper, bounds)
         stack.push_async_callback(sessions.settle)
         for watch in (sessions.watch, keeper.watch):
             stack.callback(asyncio.create_task(watch(), name=watch.__qualname__).cancel)
         yield House(_asgi(config, clock, sessions, observer, control, keys), sessions, first_key)
 
 
-async def _runner(config: Config, clock: SystemClock, report: Callable[..., None]) -> Runner:
-    """Loads the models, off the event loop."""
+def _models(config: Config) -> tuple[Recogniser, VoiceDetector[Any], Aligner | None]:
+    """Loads them; blocking."""
+    if not config.speech:
+        return _Deaf(), _Deaf(), None
+    from antiphon.engines.moonshine import Moonshine
+    from antiphon.engines.silero import SileroVad
+
     engine = config.recognition
+    store = Store(config.directory / "models", offline=True)
+    moonshine = Moonshine(store.path(RECOGNISER), speculative=engine.speculative, batched=engine.batched)
+    return moonshine, SileroVad(store.path(DETECTOR) / "silero_vad.onnx"), moonshine
 
-    def load() -> tuple[Recogniser, VoiceDetector[Any]]:
-        if not config.speech:
-            return _Deaf(), _Deaf()
-        from antiphon.engines.moonshine import Moonshine
-        from antiphon.engines.silero import SileroVad
 
-        store = Store(config.directory / "models", offline=True)
-        recogniser = Moonshine(store.path(RECOGNISER), speculative=engine.speculative, batched=engine.batched)
-        return recogniser, SileroVad(store.path(DETECTOR) / "silero_vad.onnx")
-
-    recogniser, detector = await asyncio.to_thread(load)
+def _runner(
+    config: Config,
+    clock: SystemClock,
+    recogniser: Recogniser,
+    detector: VoiceDetector[Any],
+    report: Callable[..., None],
+) -> Runner:
+    engine = config.recognition
     settings = Settings(
         workers=config.workers,
         tick_ms=engine.tick_ms,
@@ -200,12 +210,13 @@ def vendors(sessions: Sessions, clock: Clock, uploads: Uploads) -> list[BaseRout
     routes: list[BaseRoute] = []
     for route in ROUTES:
         if isinstance(route, Live):
-            routes.append(WebSocketRoute(route.path, LiveRoute(route.surface, route.endpoint, sessions, clock)))
+            live = LiveRoute(route.surface, route.endpoint, sessions, clock, route.scope)
+            routes.append(WebSocketRoute(route.path, live))
         elif isinstance(route, Unary):
             app = UnaryRoute(route.surface, route.endpoint, sessions, clock, uploads)
             routes.append(Route(route.path, app, methods=["POST"]))
         elif isinstance(route, Json):
-            asking = JsonRoute(route.surface, route.endpoint, sessions, clock, uploads)
+            asking = JsonRoute(route.surface, route.endpoint, sessions, clock, uploads, route.scope)
             routes.append(Route(route.path, asking, methods=["POST"]))
         elif isinstance(route, Kept):
             kept = KeptRoute(route.surface, route.endpoint, sessions)

@@ -9,8 +9,8 @@ from pathlib import Path
 
 from antiphon import config as settings
 from antiphon.config import Config, Invalid
-from antiphon.core.ports import Clock, Embedder, Generator, Inferrer
-from antiphon.core.specs import EmbedSpec, GenerateSpec, InferSpec, Spec
+from antiphon.core.ports import Aligner, Clock, Embedder, Generator, Inferrer
+from antiphon.core.specs import EmbedSpec, GenerateSpec, InferSpec, SpeakSpec, Spec
 from antiphon.engines.minilm import MiniLM
 from antiphon.engines.open_inference import Limits as TensorLimits
 from antiphon.engines.open_inference import OpenInferenceGrpc, OpenInferenceHttp
@@ -19,9 +19,11 @@ from antiphon.engines.openai_compatible import Limits as UpstreamLimits
 from antiphon.engines.openvino import OpenVinoGenerator, OpenVinoSettings
 from antiphon.models import CATALOG, Store
 from antiphon.scheduler.queue import Limits
+from antiphon.scheduler.steps import Steps
 from antiphon.session.language import Languages, Served
 from antiphon.session.observe import Observer
 from antiphon.session.pool import Backend, Pool
+from antiphon.session.voices import Voice, Voices
 
 
 def catalogued(config: Config) -> tuple[str, ...]:
@@ -30,8 +32,10 @@ def catalogued(config: Config) -> tuple[str, ...]:
     return tuple(name for name in named if name in CATALOG)
 
 
-async def build(config: Config, clock: Clock, observer: Observer, stack: AsyncExitStack) -> Languages:
-    """Every version with its pool, open until `stack` unwinds. Raises `Invalid`."""
+async def build(
+    config: Config, clock: Clock, observer: Observer, stack: AsyncExitStack, aligner: Aligner | None
+) -> tuple[Languages, Voices]:
+    """Every version with its pool or its voices, open until `stack` unwinds. Raises `Invalid`."""
     store = Store(config.directory / "models", offline=True)
     engines: dict[str, Generator | Embedder | Inferrer] = {}
     for name, engine in config.engines.items():
@@ -40,6 +44,7 @@ async def build(config: Config, clock: Clock, observer: Observer, stack: AsyncEx
         if isinstance(built, OpenVinoGenerator):
             observer.watch_engine(name, built.stats)
     served: dict[str, Served] = {}
+    speaking: dict[str, list[Voice]] = {}
     aliases: dict[str, str] = {}
     for name, answer in config.models.items():
         if isinstance(answer, settings.Version):
@@ -47,6 +52,9 @@ async def build(config: Config, clock: Clock, observer: Observer, stack: AsyncEx
                 raise Invalid(f"setting models.{name}.engines: they serve different kinds of calls")
             if answer.hedge_after_ms and _serves(config.engines[answer.engines[0]]) is not GenerateSpec:
                 raise Invalid(f"setting models.{name}.hedge_after_ms: only language models are hedged")
+            if _serves(config.engines[answer.engines[0]]) is SpeakSpec:
+                speaking[name] = [_voice(engine, engines[engine], clock) for engine in answer.engines]
+                continue
             pool = Pool(
                 [
                     Backend(engine, engines[engine], config.engines[engine].weight, config.engines[engine].outstanding)
@@ -61,7 +69,16 @@ async def build(config: Config, clock: Clock, observer: Observer, stack: AsyncEx
             served[name] = _served(name, answer, pool, config)
         elif answer != settings.DEFAULT_MODEL:
             aliases[name] = answer
-    return Languages(served, aliases, clock, clock.unix_ms() // 1000)
+    now_s = clock.unix_ms() // 1000
+    spoken = {alias: version for alias, version in aliases.items() if version in speaking}
+    written = {alias: version for alias, version in aliases.items() if version in served}
+    voices = Voices(speaking, spoken, config.voices, now_s, aligner)
+    return Languages(served, written, clock, now_s), voices
+
+
+def _voice(name: str, engine: object, clock: Clock) -> Voice:
+    assert isinstance(engine, PiperVoice)
+    return Voice(name, engine, Steps(engine.workers, clock), language=engine.language)
 
 
 def _served(name: str, version: settings.Version, pool: Pool, config: Config) -> Served:
@@ -78,12 +95,14 @@ def _served(name: str, version: settings.Version, pool: Pool, config: Config) ->
     )
 
 
-def _serves(engine: settings.Engine) -> type[Spec]:
+def _serves(engine: settings.Engine) -> type[Spec | SpeakSpec]:
     match engine:
         case settings.OpenInference():
             return InferSpec
         case settings.Embedding() | settings.OpenAI(embeds=True):
             return EmbedSpec
+        case settings.Piper():
+            return SpeakSpec
     return GenerateSpec
 
 

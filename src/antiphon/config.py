@@ -27,6 +27,23 @@ VENDOR_NAMES = (
     *("whisper-1", "gpt-4o-transcribe", "gpt-4o-mini-transcribe"),
 )
 DEFAULT_MODEL = "moonshine-tiny-en"
+VENDOR_SPEECH_NAMES = (
+    *("tts-1", "tts-1-hd", "gpt-4o-mini-tts"),
+    *(
+        "eleven_multilingual_v2",
+        "eleven_turbo_v2",
+        "eleven_turbo_v2_5",
+        "eleven_flash_v2",
+        "eleven_flash_v2_5",
+        "eleven_v3",
+    ),
+)
+VENDOR_VOICE_NAMES = (
+    *("alloy", "ash", "ballad", "cedar", "coral", "echo", "fable", "marin", "nova", "onyx", "sage", "shimmer", "verse"),
+    *("aura-asteria-en", "aura-2-thalia-en", "aura-2-andromeda-en", "aura-2-apollo-en", "aura-2-helena-en"),
+    # Voices that the vendor's own examples name: Rachel, George, Sarah.
+    *("21m00Tcm4TlvDq8ikWAM", "JBFqnCBsd6RMkjVDRZzb", "EXAVITQu4vr4xnSDxMaL"),
+)
 
 
 class Invalid(CallerError):
@@ -127,6 +144,14 @@ class OpenInference(
     grpc: bool = False
 
 
+class Piper(Backend, frozen=True, kw_only=True, forbid_unknown_fields=True, tag_field="kind", tag="piper"):
+    """A voice on this machine: a name of the catalog, or a Piper voice's file."""
+
+    model: str
+    speaker: NotNegative = 0
+    threads: NotNegative = 0
+
+
 class Version(Table, frozen=True, kw_only=True):
     """A language, embedding or general model: one or more engines that serve it, and how long it is there. A second
     engine is asked too where the first has said nothing for `hedge_after_ms`; 0 is never.
@@ -147,10 +172,11 @@ class Fetch(Table, frozen=True, kw_only=True):
     timeout_s: Positive = 60
 
 
-Engine = OpenVino | Embedding | OpenAI | OpenInference
+Engine = OpenVino | Embedding | OpenAI | OpenInference | Piper
 ENGINES: dict[str, Engine] = {
     "smollm2-135m-instruct": OpenVino(model="smollm2-135m-instruct"),
     "all-minilm-l6-v2": Embedding(model="all-minilm-l6-v2"),
+    "joe": Piper(model="en-us-joe-medium"),
 }
 MODELS: dict[str, str | Version] = {
     **dict.fromkeys(VENDOR_NAMES, DEFAULT_MODEL),
@@ -158,7 +184,10 @@ MODELS: dict[str, str | Version] = {
     "gpt-4o-mini": "smollm2-135m-instruct",
     "gpt-4.1-nano": "smollm2-135m-instruct",
     "all-minilm-l6-v2": Version(engines=("all-minilm-l6-v2",)),
+    "piper": Version(engines=("joe",)),
+    **dict.fromkeys(VENDOR_SPEECH_NAMES, "piper"),
 }
+VOICES: dict[str, str] = dict.fromkeys(VENDOR_VOICE_NAMES, "joe")
 
 
 class Config(Table, frozen=True, kw_only=True):
@@ -172,6 +201,7 @@ class Config(Table, frozen=True, kw_only=True):
     log_level: str = "info"
     models: dict[str, str | Version] = msgspec.field(default_factory=lambda: dict(MODELS))
     engines: dict[str, Engine] = msgspec.field(default_factory=lambda: dict(ENGINES))
+    voices: dict[str, str] = msgspec.field(default_factory=lambda: dict(VOICES))
     objectives: Objectives = Objectives()
     limits: Limits = Limits()
     recognition: Recognition = Recognition()
@@ -257,6 +287,9 @@ def _check(config: Config) -> None:
                 raise Invalid(f"setting models.{name}.hedge_after_ms: there is no second engine")
         elif answer != DEFAULT_MODEL and not isinstance(config.models.get(answer), Version):
             raise Invalid(f"setting models: {name!r} is answered by {answer!r}, but there is no such model")
+    for name, own in config.voices.items():
+        if not isinstance(config.engines.get(own), Piper):
+            raise Invalid(f"setting voices: {name!r} is spoken by {own!r}, but no engine of that name speaks")
     for name, table in config.engines.items():
         if isinstance(table, OpenAI | OpenInference) and not table.url.startswith(("http://", "https://", "grpc://")):
             raise Invalid(f"setting engines.{name}.url: expected http://HOST:PORT")

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from antiphon import __version__
+from antiphon.core.identity import Scope
 from antiphon.core.ports import InquiryEndpoint, JsonEndpoint, KeptEndpoint, ListEndpoint, LiveEndpoint, UnaryEndpoint
 from antiphon.surfaces.deepgram.live import LiveListenEndpoint
 from antiphon.surfaces.deepgram.prerecorded import PrerecordedListenEndpoint
@@ -21,11 +22,12 @@ from antiphon.surfaces.openai.transcriptions import Transcriptions
 
 @dataclass(frozen=True, slots=True)
 class Live:
-    """A WebSocket."""
+    """A WebSocket. `scope` is what a key must be allowed to open it."""
 
     path: str
     surface: str
     endpoint: LiveEndpoint
+    scope: Scope = Scope.TRANSCRIBE
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,11 +41,12 @@ class Unary:
 
 @dataclass(frozen=True, slots=True)
 class Json:
-    """`POST` of a JSON object to a language or embedding model."""
+    """`POST` of a JSON object to a model. `scope` is what a key must be allowed to call it."""
 
     path: str
     surface: str
     endpoint: JsonEndpoint
+    scope: Scope = Scope.GENERATE
 
 
 @dataclass(frozen=True, slots=True)

@@ -151,6 +151,13 @@ def test_words_are_said_when_the_times_say(engine: Moonshine, clips: list[np.nda
     assert errors(heard, said) <= 1
 
 
+def test_known_words_are_found_where_they_were_heard(engine: Moonshine, clips: list[np.ndarray]) -> None:
+    for clip in clips:
+        heard = engine.recognise([Utterance(clip.tobytes(), timed=True)])[0]
+        found = engine.align(clip.tobytes(), [word.text for word in heard.words])
+        assert found == [(word.start_ms, word.end_ms) for word in heard.words]
+
+
 def test_times_are_zero_unless_asked_for(engine: Moonshine, clips: list[np.ndarray]) -> None:
     row = engine.recognise([Utterance(clips[0].tobytes())])[0]
     assert {(word.start_ms, word.end_ms) for word in row.words} == {(0, 0)}

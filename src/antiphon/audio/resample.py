@@ -21,6 +21,12 @@ def check_shape(rate: int, channels: int) -> None:
         raise BadMedia(f"The audio has {channels} channels; 1 to {MAX_CHANNELS} can be decoded.")
 
 
+def to_house_rate(pcm: bytes, rate: int) -> bytes:
+    """16-bit mono at `rate` Hz, whole, at the house's rate."""
+    resampler = Resampler(sample_format="s16", layout="mono", rate=rate, channels=1, split=False)
+    return b"".join((*resampler.push_bytes(pcm), *resampler.finish()))
+
+
 class Resampler:
     """One stream's conversion. Frames must keep the shape of the first; `accepts` tells.
 

@@ -44,6 +44,13 @@ class UnknownModel(CallerError):
     code = "model_not_found"
 
 
+class UnknownVoice(CallerError):
+    """No voice of that name is offered. The message lists those that are."""
+
+    status = 404
+    code = "voice_not_found"
+
+
 class NotFound(CallerError):
     """No such thing, or not this project's."""
 

@@ -86,7 +86,7 @@ class _Row:
 
 
 class Moonshine:
-    """Implements `core.ports.Recogniser`. The folder holds the published `encoder_model.ort`,
+    """Implements `core.ports.Recogniser` and `Aligner`. The folder holds the published `encoder_model.ort`,
     `decoder_model_merged.ort` and `tokenizer.bin`.
 
     Without `speculative` drafts are ignored; without `batched` rows run one by one. Both give the same text, slower.
@@ -96,6 +96,8 @@ class Moonshine:
         signed = multiplies_int8()
         try:
             self._vocabulary = transcript.read_vocabulary(folder / "tokenizer.bin")
+            # Of a letter that is there as a byte, too, the later place is the letter's.
+            self._ids = {piece: token for token, piece in enumerate(self._vocabulary) if piece}
             encoder, decoder = (
                 read_weights(folder / f"{part}.ort") for part in ("encoder_model", "decoder_model_merged")
             )
@@ -127,6 +129,24 @@ class Moonshine:
         except Exception as error:  # onnxruntime raises RuntimeError and its own plain exceptions
             raise EngineError("the model failed on these utterances") from error
         return [self._hypothesis(row, utterance) for row, utterance in zip(rows, batch, strict=True)]
+
+    def align(self, pcm: bytes, words: Sequence[str]) -> list[tuple[int, int]]:
+        """When each of these words is said, in milliseconds: see `core.ports.Aligner`. Raises `EngineError`."""
+        if len(pcm) % 2 or len(pcm) // 2 > MOST_SAMPLES:
+            raise EngineError(f"an utterance holds whole samples, at most {MOST_SAMPLES}")
+        spans: list[tuple[int, int]] = []
+        tokens: list[int] = []
+        for word in words:
+            spelled = transcript.to_tokens(f" {word}", self._ids)
+            spans.append((len(tokens), len(tokens) + len(spelled)))
+            tokens += spelled
+        try:
+            frames = self._encode(pcm)
+            caches = _Caches(self._memory, self._decoder, [frames], len(tokens) + 2)
+            queries = caches.run([0], [0], [(transcript.START, *tokens)])[2]
+        except Exception as error:  # onnxruntime raises RuntimeError and its own plain exceptions
+            raise EngineError("the model failed on this utterance") from error
+        return _placed(queries[1:], caches.keys(0), spans, pcm)
 
     def _encode(self, pcm: bytes) -> Array:
         samples = np.frombuffer(pcm, "<i2")
@@ -182,8 +202,13 @@ class Moonshine:
 def _times(row: _Row, spans: list[tuple[int, int]], pcm: bytes) -> list[tuple[int, int]]:
     if row.keys is None:
         raise EngineError("times are known only of a finished row")
-    weights = alignment.attention(row.queries[1 : len(row.tokens) + 1], row.keys)
-    silent = alignment.quiet_frames(np.frombuffer(pcm, "<i2"), len(row.keys))
+    return _placed(row.queries[1 : len(row.tokens) + 1], row.keys, spans, pcm)
+
+
+def _placed(queries: Array, keys: Array, spans: list[tuple[int, int]], pcm: bytes) -> list[tuple[int, int]]:
+    """Each span's (start, end) in milliseconds; `queries` has a row for each token."""
+    weights = alignment.attention(queries, keys)
+    silent = alignment.quiet_frames(np.frombuffer(pcm, "<i2"), len(keys))
     end_ms = len(pcm) // 32
     return [(min(a, end_ms), min(b, end_ms)) for a, b in alignment.word_times(weights, spans, silent)]
 

@@ -6,7 +6,8 @@ join to its text: a character that spans several byte tokens belongs to the last
 
 import codecs
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import pairwise
 from math import exp
 from pathlib import Path
 
@@ -71,6 +72,25 @@ def _is_latin(piece: bytes) -> bool:
     return all(
         " " <= char <= "~" or char in "£€°’‘“”–—…" or unicodedata.name(char, "").startswith("LATIN") for char in text
     )
+
+
+def to_tokens(text: str, ids: Mapping[bytes, int]) -> list[int]:
+    """The text in the model's own tokens: byte-pair encoding, where of two pieces that could be joined those go first
+    whose joint piece is the earlier in the vocabulary. `ids` are the pieces' places in it.
+    """
+    pieces = [character.encode() for character in text]
+    while True:
+        joints = [(ids[a + b], i) for i, (a, b) in enumerate(pairwise(pieces)) if a + b in ids]
+        if not joints:
+            break
+        i = min(joints)[1]
+        pieces[i : i + 2] = [pieces[i] + pieces[i + 1]]
+    return [ids[part] for piece in pieces for part in _known(piece, ids)]
+
+
+def _known(piece: bytes, ids: Mapping[bytes, int]) -> Iterable[bytes]:
+    """A character that the vocabulary does not have goes by its bytes, as far as it has those."""
+    return (piece,) if piece in ids else (byte for byte in (bytes([n]) for n in piece) if byte in ids)
 
 
 def to_pieces(tokens: Sequence[int], vocabulary: Sequence[bytes]) -> tuple[str, ...]:

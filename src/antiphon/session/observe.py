@@ -139,8 +139,12 @@ class Observer:
         drift = "Output tokens that the engine's count and ours differ by"
         self._drift = counter("antiphon_llm_token_drift", drift)
 
-        self._first_sound = histogram("antiphon_tts_ttfb_seconds", "Text received to first sound sent", buckets=SOUND_SECONDS)
-        self._speeches = counter("antiphon_tts_speeches", "Speeches begun, by whether their first sound was in time", ["good"])
+        self._first_sound = histogram(
+            "antiphon_tts_ttfb_seconds", "Text received to first sound sent", buckets=SOUND_SECONDS
+        )
+        self._speeches = counter(
+            "antiphon_tts_speeches", "Speeches begun, by whether their first sound was in time", ["good"]
+        )
         self._dry = counter("antiphon_tts_underruns", "Sound that was sent after what came before it had been played")
 
         self._sessions = counter("antiphon_sessions", "Sessions that ended", ["surface", "outcome"])

@@ -24,7 +24,7 @@ from antiphon.core.usage import Dimension
 from antiphon.core.wire import Url
 from antiphon.metering.entry import Kind as EntryKind
 from antiphon.metering.ledger import Claim
-from antiphon.scheduler.stream import NS_PER_MS, Drained, Heard, Stream, StreamSpec
+from antiphon.scheduler.stream import NS_PER_MS, Drained, Heard, Stream, StreamSpec, Tuning
 from antiphon.session.account import Account, Meter
 from antiphon.session.services import Services
 from antiphon.slo.measure import UtteranceTimer
@@ -68,6 +68,7 @@ class Session:
         self._on_close = on_close
         self._decoder: LiveDecoder | None = None
         self._channels: list[_Channel] = []
+        self._tuning: Tuning | None = None
         self._recording_ms: int | None = None  # once it is decoded
         self._unread: deque[Heard] = deque()
         self._error: AntiphonError | None = None
@@ -162,7 +163,26 @@ class Session:
             timed=self._spec.word_times,
             tokens=self._spec.tokens,
         )
-        return self._services.runner.open(spec, self._emit)
+        stream = self._services.runner.open(spec, self._emit)
+        if self._tuning:
+            stream.tune(self._tuning)
+        return stream
+
+    def tune(self, tuning: Tuning) -> None:
+        """From now on the streams listen so, in place of what the spec says."""
+        self._tuning = tuning
+        for channel in self._channels:
+            channel.stream.tune(tuning)
+
+    def wait(self, silence_ms: int) -> None:
+        """In a pause: that silence ends the utterance, unless the speaker goes on before."""
+        for channel in self._channels:
+            channel.stream.wait(silence_ms)
+
+    def hears_all(self, heard: Interim) -> bool:
+        """Whether the speaker has paused, and that is everything that was said before."""
+        pause_ms = self._channels[heard.channel].stream.pause_ms
+        return pause_ms is not None and heard.end_ms > pause_ms
 
     async def _end(self) -> None:
         self._ended = True
@@ -200,19 +220,21 @@ class Session:
         self._unread.append(heard)
         self._something.set()
 
-    async def events(self) -> AsyncGenerator[Output, None]:
-        """Everything the caller is told, each result durable in the ledger before it is yielded."""
-        yield Opened(self.model)
+    async def events(self) -> AsyncGenerator[tuple[Output, ...], None]:
+        """Everything the caller is told, as many at a time as came at once; each result is durable in the ledger before
+        it is yielded.
+        """
+        yield (Opened(self.model),)
         try:
             async for event in self._results():
-                yield event
+                yield (event,)
         except AntiphonError as error:
             self.fail(error)
-            yield Failed(error)
+            yield (Failed(error),)
         except Exception as error:
             failure = self._defect(error)
             self.fail(failure)
-            yield Failed(failure)
+            yield (Failed(failure),)
 
     async def _results(self) -> AsyncGenerator[Output, None]:
         while True:

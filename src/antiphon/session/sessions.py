@@ -12,9 +12,10 @@ from antiphon.core.errors import (
     InternalError,
     LedgerUnavailable,
     Unauthenticated,
+    UnsupportedParameter,
 )
 from antiphon.core.identity import Principal, Scope
-from antiphon.core.specs import Spec, TranscribeSpec
+from antiphon.core.specs import SpeakSpec, Spec, TranscribeSpec
 from antiphon.core.wire import Opening
 from antiphon.metering.ledger import Claim
 from antiphon.session.generation import Generation, Keeping
@@ -24,6 +25,8 @@ from antiphon.session.retries import Retries
 from antiphon.session.route import Models
 from antiphon.session.services import Services
 from antiphon.session.session import Session
+from antiphon.session.speaking import Speaking
+from antiphon.session.voices import Voices
 from antiphon.slo.admission import Capacity, admit
 from antiphon.trust.auth import KeyRing
 
@@ -31,6 +34,11 @@ CHECK_S = 0.25
 RETRY_AFTER_S = 5
 LAST_WORDS_S = 2.0  # for what sessions that were failed still have to say and to write
 MAX_IDEMPOTENCY_KEY = 255
+
+MOST_WAIT_MS = 1000.0  # of a step of synthesis, before more is refused
+
+Live = Session | Speaking
+Answering = Generation | Speaking
 
 log = logging.getLogger(__name__)
 
@@ -43,6 +51,7 @@ class Bounds:
     recordings: int = 32
     generations: int = 2000
     generation_s: int = 600
+    speeches: int = 256
 
 
 class Sessions:
@@ -54,17 +63,19 @@ class Sessions:
         keys: KeyRing,
         models: Models,
         languages: Languages,
+        voices: Voices,
         keeper: Keeper,
         bounds: Bounds,
     ) -> None:
         self.models = models
         self.languages = languages
+        self.voices = voices
         self.keeper = keeper
         self._services = services
         self._keys = keys
         self._bounds = bounds
         self._retries = Retries(services.clock)
-        self._open: set[Session | Generation] = set()
+        self._open: set[Session | Generation | Speaking] = set()
         self._generating = 0  # of those; counted, because there are many
         self._empty = asyncio.Event()
         self._empty.set()
@@ -94,7 +105,27 @@ class Sessions:
         """A call ended before there was a session."""
         self._services.observer.refused(surface, error.code)
 
-    def open(
+    def open(self, principal: Principal, surface: str, id: str, spec: TranscribeSpec | SpeakSpec) -> Live:
+        """A call over a connection of its own. Raises as what it opens does."""
+        if isinstance(spec, SpeakSpec):
+            return self.speak(principal, surface, id, spec)
+        return self.transcribe(principal, surface, id, spec)
+
+    def answer(
+        self,
+        principal: Principal,
+        surface: str,
+        id: str,
+        spec: Spec | SpeakSpec,
+        claim: Claim | None = None,
+        keeping: Keeping | None = None,
+    ) -> Answering:
+        """A call that brought all it had to say. Raises as what it opens does."""
+        if isinstance(spec, SpeakSpec):
+            return self.speak(principal, surface, id, spec, claim)
+        return self.generate(principal, surface, id, spec, claim, keeping)
+
+    def transcribe(
         self, principal: Principal, surface: str, id: str, spec: TranscribeSpec, claim: Claim | None = None
     ) -> Session:
         """Raises `UnknownModel`, `Draining`, `LedgerUnavailable`, or `CapacityError` if one more would be too many."""
@@ -132,6 +163,27 @@ class Sessions:
         self._empty.clear()
         self._services.observer.opened(surface)
         return generation
+
+    def speak(
+        self, principal: Principal, surface: str, id: str, spec: SpeakSpec, claim: Claim | None = None
+    ) -> Speaking:
+        """Raises `UnknownModel`, `UnknownVoice`, `UnsupportedParameter`, `Draining`, `LedgerUnavailable`, or
+        `CapacityError` if one more would be too many.
+        """
+        model, voice = self.voices.resolve(spec.model, spec.voice)
+        if spec.timings and self.voices.aligner is None:
+            raise UnsupportedParameter("Times need the speech recognition model, which is not served here.")
+        self._make_sure_it_may_begin()
+        speaking = sum(isinstance(s, Speaking) for s in self._open)
+        if speaking >= self._bounds.speeches or voice.steps.wait_ms() > MOST_WAIT_MS:
+            raise CapacityError("Too much is being spoken.", retry_after_s=RETRY_AFTER_S)
+        session = Speaking(
+            self._services, id, principal, surface, model, voice, spec, self._closed, claim, None, self.voices.aligner
+        )
+        self._open.add(session)
+        self._empty.clear()
+        self._services.observer.opened(surface)
+        return session
 
     def _make_sure_it_may_begin(self) -> None:
         if self._draining:
@@ -195,7 +247,7 @@ class Sessions:
             return False
         return True
 
-    def _closed(self, session: Session | Generation) -> None:
+    def _closed(self, session: Session | Generation | Speaking) -> None:
         if session in self._open:
             self._open.remove(session)
             self._generating -= isinstance(session, Generation)

@@ -5,13 +5,14 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Objectives:
-    """Thresholds in milliseconds, for each live utterance and each generation."""
+    """Thresholds in milliseconds, for each live utterance, each generation and each speech."""
 
     stt_ttfb_ms: int = 300
     stt_final_ms: int = 800
     ttft_ms: int = 500
     tpot_ms: int = 15
     llm_total_ms: int = 2000
+    tts_ttfb_ms: int = 75
 
     def met(self, ttfb_ms: float | None, final_ms: float) -> bool:
         """Whether one utterance was good. `ttfb_ms` is `None` where no interims were asked for."""

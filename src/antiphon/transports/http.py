@@ -93,7 +93,7 @@ class UnaryRoute:
             accepted = self._endpoint.negotiate(opening, body)
             fingerprint = await asyncio.to_thread(_fingerprint, opening, body)
             claim = await self._sessions.claim(principal, opening, fingerprint)
-            session = self._sessions.open(principal, self._surface, opening.request_id, accepted.spec, claim)
+            session = self._sessions.transcribe(principal, self._surface, opening.request_id, accepted.spec, claim)
         except ClientDisconnect:
             return
         except Exception as error:
@@ -129,9 +129,9 @@ class UnaryRoute:
 
     async def _tell(self, session: Session, surface: Surface[Output], send: Send) -> None:
         """Raises `TimeoutError` where the caller does not read."""
-        async with aclosing(session.events()) as events:
-            async for event in events:
-                for message in surface.emit(event, self._clock.now_ns()).sends:
+        async with aclosing(session.events()) as produced:
+            async for events in produced:
+                for message in (m for event in events for m in surface.emit(event, self._clock.now_ns()).sends):
                     async with asyncio.timeout(SEND_TIMEOUT_S):
                         await send(_asgi(message))
         async with asyncio.timeout(SEND_TIMEOUT_S):

@@ -22,7 +22,7 @@ from antiphon.core.wire import Head, Keep, Opening, Step, Wire
 from antiphon.metering.ledger import Claim
 from antiphon.session.generation import Generation
 from antiphon.session.retries import TRY
-from antiphon.session.sessions import Sessions
+from antiphon.session.sessions import Answering, Sessions
 from antiphon.transports.http import SEND_TIMEOUT_S, answer, defect, disconnected
 from antiphon.transports.opening import opening_of
 from antiphon.transports.uploads import Uploads
@@ -32,9 +32,16 @@ class JsonRoute:
     """An ASGI app: a vendor's endpoint that takes a JSON object."""
 
     def __init__(
-        self, surface: str, endpoint: JsonEndpoint, sessions: Sessions, clock: Clock, uploads: Uploads
+        self,
+        surface: str,
+        endpoint: JsonEndpoint,
+        sessions: Sessions,
+        clock: Clock,
+        uploads: Uploads,
+        permission: Permission,
     ) -> None:
         self._surface = surface
+        self._permission = permission
         self._endpoint = endpoint
         self._sessions = sessions
         self._clock = clock
@@ -44,15 +51,15 @@ class JsonRoute:
         opening = opening_of(scope)
         size = 0
         try:
-            principal = self._sessions.authenticate(self._endpoint.credential(opening), Permission.GENERATE)
+            principal = self._sessions.authenticate(self._endpoint.credential(opening), self._permission)
             body = await self._uploads.read(opening, receive, self._endpoint.max_body_bytes)
             size = len(body)
             asked = self._endpoint.negotiate(opening, body)
             spec, keeping = await self._sessions.keeper.begin(principal.project, asked)
             claim = await self._claim(principal, opening, body)
             del body  # for as long as the answer takes, what was asked for is held once
-            generation = self._sessions.generate(principal, self._surface, opening.request_id, spec, claim, keeping)
-            if asked.background:
+            generation = self._sessions.answer(principal, self._surface, opening.request_id, spec, claim, keeping)
+            if asked.background and isinstance(generation, Generation):
                 told = await self._sessions.keeper.detach(generation, asked.surface)
         except ClientDisconnect:
             return
@@ -84,7 +91,7 @@ class JsonRoute:
         return await self._sessions.claim(principal, opening, hashed.hexdigest())
 
     async def _converse(
-        self, generation: Generation, surface: AnswerSurface[Any], receive: Receive, reply: "_Reply"
+        self, generation: Answering, surface: AnswerSurface[Any], receive: Receive, reply: "_Reply"
     ) -> None:
         """Send what the generation says. A caller who hangs up ends it. Raises what goes wrong in the surface."""
         try:
@@ -103,7 +110,7 @@ class JsonRoute:
             else:
                 await generation.close(delivered=False)
 
-    async def _tell(self, generation: Generation, surface: AnswerSurface[Any], reply: "_Reply") -> None:
+    async def _tell(self, generation: Answering, surface: AnswerSurface[Any], reply: "_Reply") -> None:
         """Raises `TimeoutError` where the caller does not read."""
         async with aclosing(generation.events()) as produced:
             async for events in produced:
@@ -125,7 +132,7 @@ class JsonRoute:
         if not reply.ended:
             raise InternalError("A surface did not end its answer.")
 
-    async def _kept(self, generation: Generation, surface: AnswerSurface[Any], step: Step, keep: Keep) -> Step:
+    async def _kept(self, generation: Answering, surface: AnswerSurface[Any], step: Step, keep: Keep) -> Step:
         """The step, once what it wants kept is kept; where that fails, what the surface says to that."""
         try:
             await generation.keep(keep)

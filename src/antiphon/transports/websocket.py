@@ -16,12 +16,11 @@ from starlette.types import Receive, Scope, Send
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from antiphon.core.errors import AntiphonError, InternalError
-from antiphon.core.events import Closed, Failed
+from antiphon.core.events import AllSpoken, Closed, Failed
 from antiphon.core.identity import Scope as Permission
 from antiphon.core.ports import Clock, LiveEndpoint, Surface
 from antiphon.core.wire import Head, Step
-from antiphon.session.session import Session
-from antiphon.session.sessions import Sessions
+from antiphon.session.sessions import Live, Sessions
 from antiphon.transports.opening import opening_of
 
 SEND_TIMEOUT_S = 10.0
@@ -33,8 +32,11 @@ log = logging.getLogger(__name__)
 class LiveRoute:
     """An ASGI app: a vendor's WebSocket endpoint."""
 
-    def __init__(self, surface: str, endpoint: LiveEndpoint, sessions: Sessions, clock: Clock) -> None:
+    def __init__(
+        self, surface: str, endpoint: LiveEndpoint, sessions: Sessions, clock: Clock, permission: Permission
+    ) -> None:
         self._surface = surface
+        self._permission = permission
         self._endpoint = endpoint
         self._sessions = sessions
         self._clock = clock
@@ -43,7 +45,7 @@ class LiveRoute:
         websocket = WebSocket(scope, receive, send)
         opening = opening_of(scope)
         try:
-            principal = self._sessions.authenticate(self._endpoint.credential(opening), Permission.TRANSCRIBE)
+            principal = self._sessions.authenticate(self._endpoint.credential(opening), self._permission)
             accepted = self._endpoint.negotiate(opening)
             session = self._sessions.open(principal, self._surface, opening.request_id, accepted.spec)
         except Exception as error:
@@ -74,7 +76,7 @@ class _Over(Exception):
 class Connection:
     """An accepted WebSocket. `delivered` is true once everything the session said was sent."""
 
-    def __init__(self, websocket: WebSocket, surface: Surface, session: Session, clock: Clock) -> None:
+    def __init__(self, websocket: WebSocket, surface: Surface[Any], session: Live, clock: Clock) -> None:
         self.delivered = False
         self._websocket = websocket
         self._surface = surface
@@ -111,10 +113,11 @@ class Connection:
             await self._take(self._surface.receive(payload, self._clock.now_ns()))
 
     async def _tell(self) -> None:
-        async with aclosing(self._session.events()) as events:
-            async for event in events:
-                await self._send(self._surface.emit(event, self._clock.now_ns()))
-                self.delivered = isinstance(event, Closed)
+        async with aclosing(self._session.events()) as produced:
+            async for events in produced:
+                for event in events:
+                    await self._send(self._surface.emit(event, self._clock.now_ns()))
+                    self.delivered = isinstance(event, Closed | AllSpoken)
         raise _Over
 
     async def _keep_time(self) -> None:

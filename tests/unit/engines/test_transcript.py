@@ -91,3 +91,29 @@ def test_only_latin_tokens_and_the_end_are_kept_filled_up_with_control_tokens():
     vocabulary = (b"", b"", b"", b" the", "é".encode(), "的".encode(), "ж".encode(), b"\xe7", "’".encode(), b"", b"")
     assert transcript.latin(vocabulary) == [2, 3, 4, 8]
     assert transcript.latin(vocabulary, 3) == [2, 3, 4, 8, 0, 1]
+
+
+MERGES = {
+    piece: token for token, piece in enumerate((b" ", b"a", b"b", b"c", b"ab", b" a", b"bc", b" ab", b"\xc3", b"\xa9"))
+}
+
+
+@pytest.mark.parametrize(
+    ("text", "pieces"),
+    [
+        ("", []),
+        (" ab", [b" ", b"ab"]),  # "ab" is the earlier of the two, and then nothing joins
+        ("abc", [b"ab", b"c"]),
+        ("bca", [b"bc", b"a"]),
+        (" aab", [b" a", b"ab"]),
+        ("a\u00e9a", [b"a", b"\xc3", b"\xa9", b"a"]),
+        ("a\u4e2da", [b"a", b"a"]),  # a character of which the vocabulary has nothing
+    ],
+)
+def test_text_becomes_the_models_own_tokens(text, pieces):
+    ids = {piece: token for piece, token in MERGES.items() if piece != b" ab"}
+    assert transcript.to_tokens(text, ids) == [ids[piece] for piece in pieces]
+
+
+def test_joints_go_on_until_nothing_joins():
+    assert transcript.to_tokens(" ab", MERGES) == [MERGES[b" ab"]]

@@ -172,7 +172,7 @@ async def test_unread_interims_are_replaced_channel_by_channel(house):
         await session.feed(Audio(both * 500))
         await until(lambda before=before: len(house.recogniser.calls) > before)
     await session.feed(End())
-    heard = [event async for event in events]
+    heard = [event async for batch in events for event in batch]
     await session.close(delivered=True)
     for channel in (0, 1):
         # One that waited, and those that came while it was read.
@@ -461,14 +461,14 @@ async def test_an_utterance_of_nothing_does_not_age_the_next_ones_first_interim(
     events = session.events()
     await anext(events)
     await session.feed(Audio(audio(200)))
-    assert isinstance(await anext(events), Interim)
+    assert isinstance((await anext(events))[0], Interim)
     await session.feed(Audio(audio(0, 700)))
-    assert (await anext(events)).transcript.text == ""
+    assert (await anext(events))[0].transcript.text == ""
     house.clock.advance_ms(5000)
     house.recogniser.hear = lambda utterance: "one two"
     await session.feed(Audio(audio(0, 100, 600, 700)))
     await session.feed(End())
-    rest = [event async for event in events]
+    rest = [event async for batch in events for event in batch]
     await session.close(delivered=True)
     assert finals(rest)[0].transcript.text == "one two"
     assert len(measured) == 1  # nothing was said in the first one, so there was nothing to be late with

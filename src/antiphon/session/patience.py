@@ -1,0 +1,117 @@
+"""Whether a speaker has finished, by what was said: punctuation and syntax of the hypothesis at a pause.
+
+A recogniser ends nearly every pause with a full stop, so the last words are looked at first: a sentence that ends in
+"and", "the" or "um" goes on, whatever stands behind it. The answer is how long to wait in silence before the turn is
+taken to be over.
+
+| what was said                                               | its kind  |
+|-------------------------------------------------------------|-----------|
+| ends in a filler, or in a word that something must follow   | `HANGING` |
+| ends in a comma, dash, ellipsis or colon                    | `HANGING` |
+| ends in the middle of a number that is being told           | `HANGING` |
+| a short answer ("yes", "no thanks"), or ends in `?` or `!`  | `WHOLE`   |
+| ends in a full stop, with a clause of three words or more   | `WHOLE`   |
+| anything else                                               | `OPEN`    |
+"""
+
+import re
+from enum import Enum, auto
+
+from antiphon.core.conversation import Eagerness
+from antiphon.core.text import plain
+
+
+class Said(Enum):
+    """What a hypothesis at a pause looks like."""
+
+    WHOLE = auto()
+    OPEN = auto()
+    HANGING = auto()
+
+
+# Milliseconds of silence that end a turn.
+PATIENCE_MS: dict[Eagerness, dict[Said, int]] = {
+    Eagerness.HIGH: {Said.WHOLE: 250, Said.OPEN: 600, Said.HANGING: 2000},
+    Eagerness.MEDIUM: {Said.WHOLE: 400, Said.OPEN: 1200, Said.HANGING: 4000},
+    Eagerness.LOW: {Said.WHOLE: 900, Said.OPEN: 2500, Said.HANGING: 8000},
+}
+
+_FILLERS = "um uh umm uhh uhm hmm hm er erm ah mm like well so anyway basically actually"
+_CONJUNCTIONS = "and or but nor because since although though unless until while whereas if whether than that as when"
+_DETERMINERS = "a an the my your his her its our their this these those every each some any no another which whose"
+_PREPOSITIONS = "of to for with from into onto at by about between among through during under over without against per"
+_PRONOUNS = "i we they he she who what where"
+_AUXILIARIES = (
+    "am is are was were be been being have has had do does did will would shall should can could may might must"
+)
+_CONTRACTIONS = "i'm i'll i'd i've we're we'll we've they're they'll you're you'll he's she's it's that's there's let's"
+_LEADING = "please maybe perhaps very really just also gonna wanna want need"
+
+# Of those, what may well end a sentence that has a full stop or a question mark: "Yes, I do."
+_PARTICLES = "like well so anyway actually over through about under by please really no that each some any this"
+_SHORT_VERBS = "am is are was were have has had do does did will would should can could may might must be been"
+_OBJECTS = "these those her his what where who"
+_DIGITS = "zero oh one two three four five six seven eight nine"
+_SHORT = "yes yeah yep no nope okay ok sure right correct exactly thanks hello hi hey bye stop wait never always"
+
+
+def _words(*lists: str) -> frozenset[str]:
+    return frozenset(word for words in lists for word in words.split())
+
+
+FOLLOWED = _words(
+    _FILLERS, _CONJUNCTIONS, _DETERMINERS, _PREPOSITIONS, _PRONOUNS, _AUXILIARIES, _CONTRACTIONS, _LEADING
+)
+MAY_END = _words(_PARTICLES, _SHORT_VERBS, _OBJECTS)
+DIGITS = _words(_DIGITS)
+SHORT = _words(_SHORT)
+TOLD = 2  # digits in a row, from which on a number is being told ...
+WHOLE_NUMBER = (3, 4, 7, 10, 11)  # ... and as many that it may be over
+CLAUSE = 3  # words, from which on what ends in a full stop is a sentence
+
+_UNENDED = re.compile(r"(?:[,:;–—-]|\.\.\.|…)[\"')\]]*$")
+_ENDED = re.compile(r"[.?!][\"')\]]*$")
+_ASKED = re.compile(r"[?!][\"')\]]*$")
+
+
+def said(text: str) -> Said:
+    """What kind of end that is."""
+    text = text.strip()
+    words = plain(text).split()
+    if not words or _UNENDED.search(text):
+        return Said.HANGING
+    last = words[-1]
+    ended = _ENDED.search(text) is not None
+    if last in FOLLOWED and not (ended and last in MAY_END and len(words) >= CLAUSE):
+        return Said.HANGING
+    if _mid_number(words):
+        return Said.HANGING
+    if _ASKED.search(text) or (words[0] in SHORT and len(words) < CLAUSE):
+        return Said.WHOLE
+    return Said.WHOLE if ended and len(words) >= CLAUSE else Said.OPEN
+
+
+def patience_ms(text: str, eagerness: Eagerness) -> int:
+    """How much silence after `text` ends the turn."""
+    return PATIENCE_MS[eagerness][said(text)]
+
+
+def longest_ms(eagerness: Eagerness) -> int:
+    """How much ends it whatever was said."""
+    return max(PATIENCE_MS[eagerness].values())
+
+
+def soonest_ms(eagerness: Eagerness) -> int:
+    """How much is the least."""
+    return min(PATIENCE_MS[eagerness].values())
+
+
+def _mid_number(words: list[str]) -> bool:
+    """Whether digits are being told one by one, and not as many as a usual number has."""
+    told = 0
+    for word in reversed(words):
+        digits = len(re.sub(r"[^0-9]", "", word)) if re.fullmatch(r"[0-9-]+", word) else int(word in DIGITS)
+        if not digits:
+            break
+        told += digits
+    return told >= TOLD and told not in WHOLE_NUMBER

@@ -1,0 +1,408 @@
+"""One caller's text, spoken: cut into clauses, synthesised step by step, metered, measured, closed.
+
+1. Work is done when somebody wants its result: one step at a time for each session, those of all sessions in the order
+   of their deadlines (`scheduler/steps.py`). Who does not read is not synthesised for.
+2. A live text has contexts, each spoken in its own order and beside the others.
+3. Characters are charged when the first sound of their clause leaves, milliseconds with the sound that they are of, and
+   both are durable before it leaves. Who does not hear everything is charged for what was heard (`played`). An answer
+   that is delivered whole is charged whole, or not at all.
+
+`events` ends with `AllSpoken` or `Failed`, always; `close` must be called after it, whatever happened.
+"""
+
+import asyncio
+import logging
+from collections import deque
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
+
+from antiphon.audio.encode import SpeechEncoder
+from antiphon.audio.resample import to_house_rate
+from antiphon.audio.speech import ClauseShaper
+from antiphon.core.errors import AntiphonError, CallerError, CapacityError, InternalError
+from antiphon.core.events import (
+    AllSpoken,
+    Begin,
+    CharacterTime,
+    Clear,
+    Cleared,
+    ContextEnded,
+    End,
+    Failed,
+    Finish,
+    Flush,
+    Flushed,
+    Input,
+    Opened,
+    Say,
+    SpeechOutput,
+    Spoken,
+)
+from antiphon.core.identity import Principal
+from antiphon.core.ports import Aligner, Clause
+from antiphon.core.specs import SpeakSpec
+from antiphon.core.usage import Dimension
+from antiphon.core.wire import Keep
+from antiphon.metering.entry import Kind as EntryKind
+from antiphon.metering.ledger import Claim
+from antiphon.session.account import NS_PER_MS, Account, Meter
+from antiphon.session.context import Context, Work, silence
+from antiphon.session.services import Services
+from antiphon.session.voices import Voice
+from antiphon.text.clauses import Phrase
+from antiphon.text.timing import read_times, written_times
+
+MAX_WAITING_CHARACTERS = 100_000  # of a live session, written and not yet spoken
+MAX_CONTEXTS = 16
+MAX_SENT = 4096  # pieces that `played` looks back on
+SLACK_MS = 30  # of a deadline: for coding, metering and sending
+
+CHARACTERS, AUDIO_MS = Meter(Dimension.TTS_CHARACTERS), Meter(Dimension.TTS_AUDIO_MS)
+
+log = logging.getLogger(__name__)
+
+Sign = Callable[[bytes], Awaitable[bytes]]
+Times = tuple[CharacterTime, ...]
+
+
+class Speaking:
+    """One call. `id` is a UUID; `sign` marks an answer that is delivered whole; `align` is for timings."""
+
+    def __init__(
+        self,
+        services: Services,
+        id: str,
+        principal: Principal,
+        surface: str,
+        model: str,
+        voice: Voice,
+        spec: SpeakSpec,
+        on_close: Callable[["Speaking"], None],
+        claim: Claim | None = None,
+        sign: Sign | None = None,
+        align: Aligner | None = None,
+    ) -> None:
+        self.id = id
+        self.principal = principal
+        self.surface = surface
+        self.live = spec.live
+        self._services = services
+        self._model = model
+        self._voice = voice
+        self._spec = spec
+        self._on_close = on_close
+        self._sign = sign
+        self._align = align
+        feature = "live" if spec.live else "stream" if spec.stream else "whole"
+        self._account = Account(services, id, principal, surface, model, feature, spec.tags, claim)
+        self._contexts: dict[str, Context] = {}
+        self._now: deque[SpeechOutput] = deque()  # said before anything else
+        self._something = asyncio.Event()
+        self._ended = False  # no more input is taken
+        self._error: AntiphonError | None = None
+        self._characters = self._samples = 0  # of all contexts
+        self._sent: deque[tuple[int, int]] = deque(maxlen=MAX_SENT)  # after each piece: milliseconds, characters
+        self._outcome = EntryKind.ABANDONED
+        self._closing: asyncio.Task[None] | None = None
+
+    @property
+    def charged_whole(self) -> bool:
+        """Whether it was charged for an answer that is delivered whole."""
+        return not self._spec.stream and self._account.any
+
+    # -- in ------------------------------------------------------------------------------------------------------------
+
+    async def feed(self, given: Input) -> None:
+        """One thing the caller did. Errors in it end the session through `events`."""
+        if self._ended or self._error:
+            return
+        try:
+            self._take(given)
+        except AntiphonError as error:
+            self.fail(error)
+        except Exception as error:
+            self.fail(self._defect(error))
+        self._something.set()
+
+    def _take(self, given: Input) -> None:
+        match given:
+            case Begin(name, speed, schedule):
+                if name in self._contexts:
+                    raise CallerError("This context has begun already.", param="context")
+                self._open(name, speed, schedule)
+            case Say(text, name):
+                self._write(self._contexts.get(name) or self._open(name, 1.0, self._spec.schedule), text)
+            case Flush(name):
+                self._end_of(name, Flushed(name))
+            case Finish(name):
+                self._end_of(name, ContextEnded(name))
+            case Clear(name):
+                self._clear(name)
+            case End():
+                for name in tuple(self._contexts):
+                    self._end_of(name, ContextEnded(name))
+                self._ended = True
+
+    def _open(self, name: str, speed: float, schedule: tuple[int, ...]) -> Context:
+        if len(self._contexts) >= MAX_CONTEXTS:
+            raise CallerError(f"A connection has at most {MAX_CONTEXTS} contexts at once.", param="context")
+        rate = self._voice.engine.sample_rate
+        context = self._contexts[name] = Context(name, self._spec, speed * self._spec.speed, schedule, rate)
+        return context
+
+    def _write(self, context: Context, text: str) -> None:
+        if sum(len(c.text) for c in self._contexts.values()) + len(text) > MAX_WAITING_CHARACTERS:
+            raise CapacityError("Text comes faster than it is spoken.")
+        context.text += text
+        self._enqueue(context, context.clauses.push(text))
+
+    def _enqueue(self, context: Context, more: Sequence[Phrase | Flushed | ContextEnded]) -> None:
+        if more and not context.busy:
+            context.received_ns = self._services.clock.now_ns()
+        context.waiting += more
+
+    def _end_of(self, name: str, mark: Flushed | ContextEnded) -> None:
+        context = self._contexts.get(name)
+        if context is None:
+            self._now.append(mark)
+        else:
+            self._enqueue(context, (*context.clauses.flush(), mark))
+
+    def _clear(self, name: str) -> None:
+        """What was not spoken is not charged for; a step that runs is thrown away when it returns."""
+        context = self._contexts.pop(name, None)
+        if context is not None:
+            anew = self._open(name, context.speed / self._spec.speed, context.schedule)
+            anew.waiting += (mark for mark in context.waiting if not isinstance(mark, Phrase))
+        self._now.append(Cleared(name))
+
+    def fail(self, error: AntiphonError) -> None:
+        """End the session with an error; the first one counts."""
+        self._error = self._error or error
+        self._something.set()
+
+    def drain(self) -> None:
+        """The server is stopping: what was written is spoken. One text ends by itself."""
+        if self.live and not self._ended:
+            self._take(End())
+            self._something.set()
+
+    async def keep(self, keep: Keep) -> None:
+        """Speech is not kept."""
+
+    def _defect(self, error: Exception) -> AntiphonError:
+        log.error("speech failed", exc_info=error, extra={"session": self.id})
+        return InternalError("The server failed; this has been logged.")
+
+    # -- out -----------------------------------------------------------------------------------------------------------
+
+    async def events(self) -> AsyncGenerator[tuple[SpeechOutput, ...], None]:
+        """Everything the caller is told, as many at a time as came at once; what is heard is durable in the ledger
+        before it is yielded.
+        """
+        yield (Opened(self._model),)
+        try:
+            if not self.live:
+                await self.feed(Say(self._spec.text))
+                await self.feed(End())
+            if self._spec.stream:
+                async for told in self._spoken():
+                    if any(isinstance(event, Spoken) for event in told):
+                        await self._account.charge(self._amounts())
+                    yield told
+                    self._measure(told)
+            else:
+                whole = await self._whole()
+                await self._account.charge(self._amounts())
+                yield (whole,)
+            await self._account.charge(self._amounts())
+            self._outcome = EntryKind.COMPLETED
+            yield (AllSpoken(self._characters, self._ms(self._samples)),)
+        except AntiphonError as error:
+            self.fail(error)
+            yield (Failed(self._error or error),)
+        except Exception as error:
+            failure = self._defect(error)
+            self.fail(failure)
+            yield (Failed(failure),)
+
+    async def _whole(self) -> Spoken:
+        audio = bytearray()
+        written: list[CharacterTime] = []
+        spelled: list[CharacterTime] = []
+        async for told in self._spoken():
+            for event in told:
+                if isinstance(event, Spoken):
+                    audio += event.audio
+                    written += event.characters
+                    spelled += event.spelled
+        signed = await self._sign(bytes(audio)) if self._sign else bytes(audio)
+        return Spoken(signed, 0, self._ms(self._samples), tuple(written), tuple(spelled))
+
+    async def _spoken(self) -> AsyncGenerator[tuple[SpeechOutput, ...], None]:
+        """Every step's outcome, until there is no more to say."""
+        while True:
+            if self._error:
+                raise self._error
+            if self._now:
+                yield (self._now.popleft(),)
+                continue
+            busy = [context for context in self._contexts.values() if context.busy]
+            if busy:
+                told = await self._advance(min(busy, key=self._deadline_ns))
+                if told:
+                    yield told
+            elif self._ended:
+                return
+            else:
+                self._something.clear()
+                await self._something.wait()
+
+    def _deadline_ns(self, context: Context) -> int:
+        """When its next sound is needed: as soon as can be, or when what was sent has been played."""
+        first_ns = context.received_ns + self._services.observer.objectives.tts_ttfb_ms * NS_PER_MS
+        return max(first_ns, context.plays_until_ns) - SLACK_MS * NS_PER_MS
+
+    async def _advance(self, context: Context) -> tuple[SpeechOutput, ...]:
+        """One step of a context: a piece of the clause it is in, or what comes after it."""
+        if context.work is None:
+            following = context.waiting.popleft()
+            if not isinstance(following, Phrase):
+                return self._mark(context, following)
+            context.work = self._begin(context, following)
+        work = context.work
+        async with self._voice.steps.place(self._deadline_ns(context)):
+            piece = await anext(work.pieces, None)
+        if self._contexts.get(context.name) is not context:
+            await work.pieces.aclose()
+            return ()  # cleared meanwhile
+        work.pcm += work.shaper.finish(work.phrase.pause_ms) if piece is None else work.shaper.push(piece)
+        if piece is None:
+            context.work = None
+        elif self._spec.timings:
+            return ()
+        return await self._sound(context, work)
+
+    def _begin(self, context: Context, phrase: Phrase) -> Work:
+        engine, offset = self._voice.engine, context.spoken
+        shaper = ClauseShaper(engine.sample_rate, self._voice.gain)
+        if not phrase.words:
+            return Work(phrase, "", offset, silence(), shaper)
+        text = context.take(phrase.words[-1].end)
+        self._characters += len(text)
+        pieces = engine.synthesise(Clause(phrase.text, context.speed * phrase.speed))
+        return Work(phrase, text, offset, pieces, shaper)
+
+    async def _sound(self, context: Context, work: Work) -> tuple[SpeechOutput, ...]:
+        """What has been made of a clause, coded."""
+        pcm = bytes(work.pcm)
+        work.pcm.clear()
+        written, spelled = await self._times(context, work, pcm) if self._spec.timings else ((), ())
+        context.samples += len(pcm) // 2
+        self._samples += len(pcm) // 2
+        audio = context.encoder.push(pcm)
+        if not audio and not written:
+            return ()
+        return (self._said(context, audio, written, spelled),)
+
+    def _said(self, context: Context, audio: bytes, written: Times = (), spelled: Times = ()) -> Spoken:
+        start_ms, context.sent_ms = context.sent_ms, self._ms(context.samples)
+        return Spoken(audio, start_ms, context.sent_ms, written, spelled, context.name)
+
+    async def _times(self, context: Context, work: Work, pcm: bytes) -> tuple[Times, Times]:
+        """When each character of a clause is said."""
+        words = work.phrase.words
+        if not words or self._align is None:
+            return (), ()
+        heard = to_house_rate(pcm, self._voice.engine.sample_rate)
+        times = await asyncio.to_thread(self._align.align, heard, [word.read for word in words])
+        begun_ms = self._ms(context.samples)
+        times = [(begun_ms + start_ms, begun_ms + end_ms) for start_ms, end_ms in times]
+        end_ms = begun_ms + self._ms(len(pcm) // 2)
+        return written_times(work.text, work.offset, words, times, begun_ms, end_ms), read_times(words, times)
+
+    def _mark(self, context: Context, mark: Flushed | ContextEnded) -> tuple[SpeechOutput, ...]:
+        """Everything before it has been said, to the last sample."""
+        audio = context.encoder.finish()
+        if isinstance(mark, ContextEnded):
+            self._characters += len(context.text)  # what has no sound of its own
+            del self._contexts[context.name]
+        else:
+            context.encoder = SpeechEncoder(self._spec.format, self._voice.engine.sample_rate)
+        return (self._said(context, audio), mark) if audio else (mark,)
+
+    def _ms(self, samples: int) -> int:
+        return samples * 1000 // self._voice.engine.sample_rate
+
+    # -- what it comes to ----------------------------------------------------------------------------------------------
+
+    def _amounts(self) -> dict[Meter, int]:
+        return {CHARACTERS: self._characters, AUDIO_MS: self._ms(self._samples)}
+
+    async def played(self, heard_ms: int) -> None:
+        """So much was heard and no more: what was charged beyond that is corrected. Durable on return."""
+        characters = next((characters for end_ms, characters in self._sent if end_ms >= heard_ms), self._characters)
+        charged = self._account.charged
+        heard = {CHARACTERS: characters, AUDIO_MS: heard_ms}
+        await self._account.charge({meter: min(amount, charged.get(meter, 0)) for meter, amount in heard.items()})
+
+    def _measure(self, told: tuple[SpeechOutput, ...]) -> None:
+        """After the transport took them: how late the sound was, and until when it plays."""
+        now_ns = self._services.clock.now_ns()
+        for event in told:
+            context = self._contexts.get(event.context) if isinstance(event, Spoken) else None
+            if context is None or not isinstance(event, Spoken):
+                continue
+            self._sent.append((self._ms(self._samples), self._characters))
+            if context.plays_until_ns < context.received_ns:
+                self._services.observer.first_sound((now_ns - context.received_ns) / NS_PER_MS)
+            elif context.plays_until_ns < now_ns:
+                self._services.observer.ran_dry()
+            length_ns = (event.end_ms - event.start_ms) * NS_PER_MS
+            context.plays_until_ns = max(now_ns, context.plays_until_ns) + length_ns
+
+    # -- the end -------------------------------------------------------------------------------------------------------
+
+    async def close(self, delivered: bool) -> None:
+        """Free everything. `delivered` says whether all that `events` yielded was sent; the ledger is told. Goes on to
+        its end where the caller of this is cancelled.
+        """
+        self.end(delivered)
+        assert self._closing is not None
+        await asyncio.shield(self._closing)
+
+    def end(self, delivered: bool) -> None:
+        """Begins to close, and does not wait."""
+        self._closing = asyncio.create_task(self._close(delivered), name=f"close {self.id}")
+
+    async def _close(self, delivered: bool) -> None:
+        self._ended = True
+        try:
+            for context in self._contexts.values():
+                if context.work is not None:
+                    await context.work.pieces.aclose()
+            await self._account.close(self._outcome if delivered else EntryKind.ABANDONED, {})
+        except AntiphonError:
+            pass  # nothing more is delivered; the ledger's own recovery marks the session as abandoned
+        except Exception as error:
+            log.error("speech failed", exc_info=error, extra={"session": self.id})
+        finally:
+            self._on_close(self)
+            self._report(delivered)
+
+    def _report(self, delivered: bool) -> None:
+        completed = delivered and self._outcome is EntryKind.COMPLETED
+        outcome = "completed" if completed else self._error.code if self._error else "abandoned"
+        self._services.observer.ended(self.surface, outcome)
+        log.info(
+            "session ended",
+            extra={
+                "session": self.id,
+                "project": self.principal.project,
+                "key": self.principal.key_id,
+                "surface": self.surface,
+                "model": self._model,
+                "outcome": outcome,
+                "characters": self._account.total(Dimension.TTS_CHARACTERS),
+                "audio_ms": self._account.total(Dimension.TTS_AUDIO_MS),
+            },
+        )

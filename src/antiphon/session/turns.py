@@ -1,0 +1,129 @@
+"""Who speaks when: what follows from the caller's speech and from the reply's, as a pure state machine.
+
+Time is an argument, in nanoseconds. What each state does with what happens, and what it asks for (`Act`):
+
+| state    | speech starts                     | speech ends              | reply begins | reply ends or was cut |
+|----------|-----------------------------------|--------------------------|--------------|-----------------------|
+| QUIET    | HEARING                           |                          | REPLYING     |                       |
+| HEARING  |                                   | QUIET: RESPOND           | BOTH         |                       |
+| REPLYING | HEARING: INTERRUPT, else BOTH     |                          |              | QUIET                 |
+| BOTH     |                                   | REPLYING, owes RESPOND   |              | HEARING               |
+
+A reply lasts until it has been played out, though it was sent long before: speech until then interrupts it, where it
+may. What is owed is asked for when the reply was made. RESPOND needs words, and is left out where the caller asks for
+responses itself. The caller's own wishes (to commit, to respond, to cancel) go past this table; it is told of what
+came of them.
+
+When a reply has been played out and nobody has spoken for `idle_ms` since, PROMPT; once for each reply.
+"""
+
+from dataclasses import dataclass
+from enum import Enum, auto
+
+from antiphon.core.conversation import Turns
+
+NS_PER_MS = 1_000_000
+
+
+class Act(Enum):
+    """What the conversation shall do."""
+
+    INTERRUPT = auto()  # stop the reply
+    RESPOND = auto()
+    PROMPT = auto()  # respond although nobody spoke
+
+
+@dataclass(slots=True)
+class Playback:
+    """How far a reply has been heard by one who plays it as it comes. Positions are milliseconds of its speech."""
+
+    sent_ms: int = 0
+    until_ns: int = 0  # when all that was sent will have been played
+
+    def sent(self, end_ms: int, now_ns: int) -> None:
+        """Speech up to there has left."""
+        self.until_ns = max(self.until_ns, now_ns) + (end_ms - self.sent_ms) * NS_PER_MS
+        self.sent_ms = end_ms
+
+    def heard_ms(self, now_ns: int) -> int:
+        left_ms = max(0, self.until_ns - now_ns) // NS_PER_MS
+        return max(0, self.sent_ms - left_ms)
+
+
+class TurnTaking:
+    """One conversation's. `turns` is `None` where the caller does all of it."""
+
+    def __init__(self, turns: Turns | None) -> None:
+        self.turns = turns
+        self._hearing = False
+        self._replying = False  # it is being made
+        self._until_ns: int | None = None  # when it will have been played
+        self._owed = False
+        self._idle_from_ns: int | None = None
+
+    def configure(self, turns: Turns | None) -> None:
+        """From now on like that."""
+        self.turns = turns
+        self._owed = False
+        if turns is None:
+            self._hearing = False
+        if turns is None or turns.idle_ms is None:
+            self._idle_from_ns = None
+
+    # -- what happens --------------------------------------------------------------------------------------------------
+
+    def speech_started(self, now_ns: int) -> tuple[Act, ...]:
+        self._hearing = True
+        self._idle_from_ns = None
+        if self.turns is not None and self.turns.interrupt and self._audible(now_ns):
+            return (Act.INTERRUPT,)
+        return ()
+
+    def speech_stopped(self, words: bool, now_ns: int) -> tuple[Act, ...]:
+        self._hearing = False
+        if self.turns is None or not self.turns.respond or not words:
+            return ()
+        if self._replying:
+            self._owed = True
+            return ()
+        return (Act.RESPOND,)
+
+    def reply_started(self) -> None:
+        self._replying = True
+        self._owed = False
+        self._until_ns = None
+        self._idle_from_ns = None
+
+    def reply_ended(self, until_ns: int, now_ns: int) -> tuple[Act, ...]:
+        """It was made; what was sent of it will have been played at `until_ns`."""
+        self._replying = False
+        self._until_ns = until_ns
+        if self._owed:
+            self._owed = False
+            return (Act.RESPOND,)
+        if not self._hearing:
+            self._idle_from_ns = max(until_ns, now_ns)
+        return ()
+
+    def reply_cut(self) -> None:
+        """It was stopped, and is played no further."""
+        self._replying = False
+        self._until_ns = None
+
+    # -- time ----------------------------------------------------------------------------------------------------------
+
+    def deadline_ns(self) -> int | None:
+        """When `expire` wants to be called."""
+        if self.turns is None or self.turns.idle_ms is None or self._idle_from_ns is None:
+            return None
+        return self._idle_from_ns + self.turns.idle_ms * NS_PER_MS
+
+    def expire(self, now_ns: int) -> tuple[Act, ...]:
+        deadline_ns = self.deadline_ns()
+        if deadline_ns is None or now_ns < deadline_ns:
+            return ()
+        self._idle_from_ns = None
+        return (Act.PROMPT,)
+
+    def _audible(self, now_ns: int) -> bool:
+        return self._replying or (self._until_ns is not None and now_ns < self._until_ns)

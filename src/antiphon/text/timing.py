@@ -1,0 +1,74 @@
+"""From when each word was said to when each character was."""
+
+from collections.abc import Sequence
+from typing import Protocol
+
+from antiphon.core.events import CharacterTime
+
+
+class Placed(Protocol):
+    """A word as it is read aloud, and the half-open range of the written text that it stands for."""
+
+    @property
+    def read(self) -> str: ...
+
+    @property
+    def start(self) -> int: ...
+
+    @property
+    def end(self) -> int: ...
+
+
+def written_times(
+    text: str,
+    offset: int,
+    words: Sequence[Placed],
+    times: Sequence[tuple[int, int]],
+    start_ms: int,
+    end_ms: int,
+) -> tuple[CharacterTime, ...]:
+    """Every character of `text`, which begins at `offset` of what the words' ranges count in, in order.
+
+    `times` are the words' (start, end) in milliseconds, `start_ms` and `end_ms` those of the speech. The
+    characters of a word share its time evenly; those between words stand in the pause between them.
+    """
+    found: list[CharacterTime] = []
+    at, at_ms = offset, start_ms
+    for start, end, begun_ms, stop_ms in _ranges(words, times):
+        found += _spread(text[at - offset : start - offset], at_ms, begun_ms)
+        found += _spread(text[start - offset : end - offset], begun_ms, stop_ms)
+        at, at_ms = end, stop_ms
+    found += _spread(text[at - offset :], at_ms, max(at_ms, end_ms))
+    return tuple(found)
+
+
+def read_times(words: Sequence[Placed], times: Sequence[tuple[int, int]]) -> tuple[CharacterTime, ...]:
+    """Every character of the words as they are read aloud, with a space between two."""
+    found: list[CharacterTime] = []
+    at_ms = 0
+    for number, (word, (start_ms, stop_ms)) in enumerate(zip(words, times, strict=True)):
+        if number:
+            found += _spread(" ", at_ms, start_ms)
+        found += _spread(word.read, start_ms, stop_ms)
+        at_ms = stop_ms
+    return tuple(found)
+
+
+def _ranges(words: Sequence[Placed], times: Sequence[tuple[int, int]]) -> list[tuple[int, int, int, int]]:
+    """(start, end, start_ms, end_ms): words that stand for the same characters are one."""
+    ranges: list[tuple[int, int, int, int]] = []
+    for word, (start_ms, stop_ms) in zip(words, times, strict=True):
+        if ranges and word.start < ranges[-1][1]:
+            start, end, begun_ms, _ = ranges[-1]
+            ranges[-1] = (start, max(end, word.end), begun_ms, stop_ms)
+        else:
+            ranges.append((word.start, word.end, start_ms, stop_ms))
+    return ranges
+
+
+def _spread(text: str, start_ms: int, end_ms: int) -> list[CharacterTime]:
+    length = end_ms - start_ms
+    return [
+        CharacterTime(c, start_ms + length * n // len(text), start_ms + length * (n + 1) // len(text))
+        for n, c in enumerate(text)
+    ]

@@ -1,0 +1,330 @@
+"""Text in, speech out: order, contexts, charges, timings, deadlines, ends."""
+
+import asyncio
+from contextlib import aclosing
+
+import pytest
+
+from antiphon.core.audio import Codec, SpeechFormat
+from antiphon.core.errors import (
+    CallerError,
+    CapacityError,
+    Draining,
+    EngineError,
+    LedgerUnavailable,
+    UnknownModel,
+    UnknownVoice,
+    UnsupportedParameter,
+)
+from antiphon.core.events import (
+    AllSpoken,
+    Begin,
+    Clear,
+    Cleared,
+    ContextEnded,
+    End,
+    Failed,
+    Finish,
+    Flush,
+    Flushed,
+    Opened,
+    Say,
+    Spoken,
+)
+from antiphon.core.usage import Dimension
+from antiphon.metering.entry import Kind
+from antiphon.session.speaking import MAX_CONTEXTS, MAX_WAITING_CHARACTERS
+from tests.session_house import said, until
+
+RAW = SpeechFormat(Codec.LINEAR16, sample_rate=16_000)
+
+
+def spoken(events):
+    return [event for event in events if isinstance(event, Spoken)]
+
+
+def charged(house, session):
+    sums = {}
+    for entry in house.ledger.entries:
+        if entry.session == session.id and entry.quantity.amount:
+            sums[entry.quantity.dimension] = sums.get(entry.quantity.dimension, 0) + entry.quantity.amount
+    return sums
+
+
+async def speak(house, text, **spec):
+    session = house.speak(text=text, format=RAW, **spec)
+    events = await said(session)
+    await session.close(delivered=True)
+    return session, events
+
+
+# -- a whole text ------------------------------------------------------------------------------------------------------
+
+
+async def test_a_text_is_spoken_clause_by_clause_and_ends(house):
+    session, events = await speak(house, "one two. three four.")
+    assert isinstance(events[0], Opened)
+    assert events[0].model == "tone-2026"
+    assert [clause.text for clause in house.synthesiser.clauses] == ["one two.", "three four."]
+    assert isinstance(events[-1], AllSpoken)
+    assert events[-1].characters == len("one two. three four.")
+
+
+async def test_pieces_follow_each_other_without_a_gap_and_hold_what_they_say(house):
+    _, events = await speak(house, "one two. three four.")
+    pieces = spoken(events)
+    assert pieces[0].start_ms == 0
+    assert all(a.end_ms == b.start_ms for a, b in zip(pieces, pieces[1:], strict=False))
+    assert pieces[-1].end_ms == events[-1].audio_ms
+    assert sum(len(piece.audio) for piece in pieces) // 32 == events[-1].audio_ms
+
+
+async def test_it_is_charged_in_characters_and_milliseconds(house):
+    session, events = await speak(house, "one two. three four.")
+    assert charged(house, session) == {
+        Dimension.TTS_CHARACTERS: events[-1].characters,
+        Dimension.TTS_AUDIO_MS: events[-1].audio_ms,
+    }
+    assert house.ledger.entries[-1].kind is Kind.COMPLETED
+
+
+async def test_what_leaves_is_in_the_ledger_before(house):
+    session = house.speak(text="one two. three four.", format=RAW)
+    async for batch in session.events():
+        for event in batch:
+            if isinstance(event, Spoken):
+                assert charged(house, session)[Dimension.TTS_AUDIO_MS] >= event.end_ms
+    await session.close(delivered=True)
+
+
+async def test_speed_reaches_the_engine(house):
+    await speak(house, "one.", speed=1.5)
+    assert house.synthesiser.clauses[0].speed == 1.5
+
+
+async def test_an_answer_that_comes_whole_is_one_piece_charged_once(house):
+    session, events = await speak(house, "one two. three four.", stream=False)
+    assert len(spoken(events)) == 1
+    assert spoken(events)[0].end_ms == events[-1].audio_ms
+    assert len([e for e in house.ledger.entries if e.session == session.id and e.kind is Kind.USAGE]) == 2
+    assert session.charged_whole
+
+
+async def test_an_answer_that_comes_whole_is_free_if_it_fails(house):
+    session = house.speak(text="one two. three four.", format=RAW, stream=False)
+    house.synthesiser.error = EngineError("It fell silent.")
+    events = await said(session)
+    await session.close(delivered=True)
+    assert isinstance(events[-1], Failed)
+    assert charged(house, session) == {}
+
+
+async def test_a_stream_that_fails_is_charged_for_what_was_delivered(house):
+    session = house.speak(text="one two. three four.", format=RAW)
+    events = []
+    async for batch in session.events():
+        events += batch
+        if len(spoken(events)) == 1:
+            house.synthesiser.error = EngineError("It fell silent.")
+    await session.close(delivered=True)
+    assert isinstance(events[-1], Failed)
+    assert charged(house, session)[Dimension.TTS_AUDIO_MS] == spoken(events)[-1].end_ms
+    assert house.ledger.entries[-1].kind is Kind.ABANDONED
+
+
+async def test_who_leaves_stops_the_work(house):
+    session = house.speak(text="one two three four five six.", format=RAW)
+    async with aclosing(session.events()) as produced:
+        await anext(produced)
+        await anext(produced)
+    await session.close(delivered=False)
+    assert house.synthesiser.dropped > 0
+
+
+async def test_nothing_leaves_where_the_ledger_fails(house):
+    house.ledger.error = LedgerUnavailable("The disk is full.")
+    session = None
+    with pytest.raises(LedgerUnavailable):
+        session = house.speak(text="one.", format=RAW)
+    house.ledger.error = None
+    session = house.speak(text="one.", format=RAW)
+    house.ledger.error = LedgerUnavailable("The disk is full.")
+    events = await said(session)
+    await session.close(delivered=True)
+    assert spoken(events) == []
+    assert isinstance(events[-1], Failed)
+
+
+async def test_only_what_was_heard_is_charged_for(house):
+    session, events = await speak(house, "one two. three four.")
+    heard_ms = spoken(events)[0].end_ms
+    await session.played(heard_ms)
+    assert charged(house, session)[Dimension.TTS_AUDIO_MS] == heard_ms
+    assert charged(house, session)[Dimension.TTS_CHARACTERS] < events[-1].characters
+    corrections = [e for e in house.ledger.entries if e.kind is Kind.CORRECTION]
+    assert {e.quantity.dimension for e in corrections} == {Dimension.TTS_CHARACTERS, Dimension.TTS_AUDIO_MS}
+
+
+async def test_nobody_is_charged_more_because_more_was_heard_than_there_was(house):
+    session, events = await speak(house, "one two.")
+    await session.played(10_000_000)
+    assert charged(house, session)[Dimension.TTS_AUDIO_MS] == events[-1].audio_ms
+
+
+# -- timings -----------------------------------------------------------------------------------------------------------
+
+
+async def test_every_character_has_its_time(house):
+    text = "one two. three four!"
+    _, events = await speak(house, text, timings=True)
+    times = [time for piece in spoken(events) for time in piece.characters]
+    assert "".join(time.text for time in times) == text
+    assert all(a.end_ms <= b.start_ms or a.end_ms == b.start_ms for a, b in zip(times, times[1:], strict=False))
+    assert times[-1].end_ms <= events[-1].audio_ms
+
+
+async def test_what_is_read_differs_from_what_is_written(house):
+    _, events = await speak(house, "I have 3.", timings=True)
+    (piece,) = (piece for piece in spoken(events) if piece.characters)
+    assert "".join(time.text for time in piece.characters) == "I have 3."
+    assert "three" in "".join(time.text for time in piece.spelled)
+
+
+async def test_times_need_an_aligner(house):
+    house.voices.aligner = None
+    with pytest.raises(UnsupportedParameter):
+        house.speak(text="one.", timings=True)
+
+
+# -- a live text -------------------------------------------------------------------------------------------------------
+
+
+async def live(house, *given, **spec):
+    session = house.speak(live=True, format=RAW, **spec)
+    for each in given:
+        await session.feed(each)
+    events = await said(session)
+    await session.close(delivered=True)
+    return session, events
+
+
+async def test_pieces_of_text_become_one_speech(house):
+    _, events = await live(house, Say("one t"), Say("wo. thr"), Say("ee four"), Flush(), End())
+    assert [clause.text for clause in house.synthesiser.clauses] == ["one two.", "three four"]
+    assert [type(event) for event in events if not isinstance(event, Spoken)] == [
+        *(Opened, Flushed, ContextEnded, AllSpoken)
+    ]
+
+
+async def test_a_flush_is_answered_where_there_is_nothing_to_say(house):
+    _, events = await live(house, Flush(), End())
+    assert [type(event) for event in events] == [Opened, Flushed, AllSpoken]
+
+
+async def test_a_clear_forgets_what_was_written_and_charges_nothing_for_it(house):
+    session, events = await live(house, Say("one two three. "), Clear(), Say("four."), End())
+    assert [clause.text for clause in house.synthesiser.clauses] == ["four."]
+    assert any(isinstance(event, Cleared) for event in events)
+    assert charged(house, session)[Dimension.TTS_CHARACTERS] == len("four.")
+
+
+async def test_a_clear_throws_away_the_step_that_runs(house):
+    session = house.speak(live=True, format=RAW)
+    house.synthesiser.gate.clear()
+    await session.feed(Say("one two three."))
+    await session.feed(Flush())
+    events = []
+    telling = asyncio.create_task(_collect(session, events))
+    await until(lambda: house.synthesiser.clauses)
+    await session.feed(Clear())
+    house.synthesiser.gate.set()
+    await session.feed(End())
+    await telling
+    await session.close(delivered=True)
+    assert spoken(events) == []
+    assert [type(e) for e in events if not isinstance(e, Opened)][-1] is AllSpoken
+
+
+async def _collect(session, events):
+    async for batch in session.events():
+        events += batch
+
+
+async def test_contexts_speak_beside_each_other_each_in_its_order(house):
+    _, events = await live(
+        house,
+        Begin("a", speed=2.0),
+        Say("one two. three.", "a"),
+        Say("four five. six.", "b"),
+        Finish("a"),
+        Finish("b"),
+        End(),
+    )
+    assert {event.context for event in spoken(events)} == {"a", "b"}
+    for name in "ab":
+        pieces = [event for event in spoken(events) if event.context == name]
+        assert pieces[0].start_ms == 0
+        assert all(a.end_ms == b.start_ms for a, b in zip(pieces, pieces[1:], strict=False))
+    assert {clause.speed for clause in house.synthesiser.clauses if "one" in clause.text} == {2.0}
+    assert [e.context for e in events if isinstance(e, ContextEnded)] == ["a", "b"]
+
+
+async def test_a_context_that_has_begun_cannot_begin_again(house):
+    _, events = await live(house, Begin("a"), Begin("a"))
+    assert isinstance(events[-1], Failed)
+    assert isinstance(events[-1].error, CallerError)
+
+
+async def test_contexts_and_waiting_text_are_bounded(house):
+    _, events = await live(house, *(Say("one", str(n)) for n in range(MAX_CONTEXTS + 1)))
+    assert isinstance(events[-1].error, CallerError)
+    _, events = await live(house, Say("a " * MAX_WAITING_CHARACTERS))
+    assert isinstance(events[-1].error, CapacityError)
+
+
+async def test_the_server_stops_with_what_was_written_said(house):
+    session = house.speak(live=True, format=RAW)
+    await session.feed(Say("one two"))
+    session.drain()
+    events = await said(session)
+    await session.close(delivered=True)
+    assert [clause.text for clause in house.synthesiser.clauses] == ["one two"]
+    assert isinstance(events[-1], AllSpoken)
+
+
+async def test_an_error_from_outside_ends_it(house):
+    session = house.speak(live=True, format=RAW)
+    events = []
+    telling = asyncio.create_task(_collect(session, events))
+    await until(lambda: events)
+    session.fail(Draining("The server is stopping."))
+    await telling
+    await session.close(delivered=True)
+    assert isinstance(events[-1].error, Draining)
+
+
+# -- who may speak, and when -------------------------------------------------------------------------------------------
+
+
+async def test_names_that_nobody_has(house):
+    with pytest.raises(UnknownVoice) as voice:
+        house.speak(text="one.", voice="nobody")
+    assert voice.value.param == "voice"
+    with pytest.raises(UnknownModel):
+        house.speak(text="one.", model="nothing")
+
+
+async def test_a_voice_stands_for_its_model_and_a_model_for_its_first_voice(house):
+    for model, voice in (("alloy", "alloy"), ("buzz", ""), ("tone", ""), ("tone-2026", "buzz")):
+        _, events = await speak(house, "one.", model=model, voice=voice)
+        assert events[0].model == "tone-2026"
+
+
+async def test_first_sounds_are_measured_from_the_text_on(house):
+    house.synthesiser.step_ms = 60
+    await speak(house, "one two. three four.")
+    metrics = house.metrics()
+    assert 'antiphon_tts_speeches_total{good="true"} 1.0' in metrics
+    house.synthesiser.step_ms = 80
+    await speak(house, "one two. three four.")
+    assert 'antiphon_tts_speeches_total{good="false"} 1.0' in house.metrics()
