@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from email.utils import formatdate
 
+from antiphon.core.conversation import ConversationInput
 from antiphon.core.events import Input, Opened
 from antiphon.core.specs import Message
 
@@ -11,7 +12,8 @@ from antiphon.core.specs import Message
 @dataclass(frozen=True, slots=True)
 class Opening:
     """How a call began. Header names are lower case. `request_id` is a UUID the transport made; `received_unix_ms` is
-    the wall clock at arrival, for vendors that say when.
+    the wall clock at arrival, for vendors that say when. `settled` is what was settled when the caller's secret was
+    made, where that is one for this call only; `None` for a key.
     """
 
     method: str
@@ -21,6 +23,7 @@ class Opening:
     subprotocols: tuple[str, ...] = ()
     request_id: str = ""
     received_unix_ms: int = 0
+    settled: bytes | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +94,7 @@ class Keep:
 class Step:
     """What one thing that happened leads to: inputs for the session, messages for the caller, perhaps the close."""
 
-    inputs: tuple[Input, ...] = ()
+    inputs: tuple[Input | ConversationInput, ...] = ()
     sends: tuple[Wire, ...] = ()
     close: Close | None = None
     keep: Keep | None = None
