@@ -10,13 +10,14 @@ from pathlib import Path
 from antiphon import config as settings
 from antiphon.config import Config, Invalid
 from antiphon.core.ports import Aligner, Clock, Embedder, Generator, Inferrer
-from antiphon.core.specs import EmbedSpec, GenerateSpec, InferSpec, SpeakSpec, Spec
+from antiphon.core.specs import EmbedSpec, GenerateSpec, InferSpec, Spec
 from antiphon.engines.minilm import MiniLM
 from antiphon.engines.open_inference import Limits as TensorLimits
 from antiphon.engines.open_inference import OpenInferenceGrpc, OpenInferenceHttp
 from antiphon.engines.openai_compatible import PRESETS, OpenAICompatible, OpenAICompatibleEmbedder
 from antiphon.engines.openai_compatible import Limits as UpstreamLimits
 from antiphon.engines.openvino import OpenVinoGenerator, OpenVinoSettings
+from antiphon.engines.piper import PiperSettings, PiperVoice
 from antiphon.models import CATALOG, Store
 from antiphon.scheduler.queue import Limits
 from antiphon.scheduler.steps import Steps
@@ -28,7 +29,11 @@ from antiphon.session.voices import Voice, Voices
 
 def catalogued(config: Config) -> tuple[str, ...]:
     """The models of the catalog that the configured engines run."""
-    named = (e.model for e in config.engines.values() if isinstance(e, settings.OpenVino | settings.Embedding))
+    named = (
+        e.model
+        for e in config.engines.values()
+        if isinstance(e, settings.OpenVino | settings.Embedding | settings.Piper)
+    )
     return tuple(name for name in named if name in CATALOG)
 
 
@@ -38,10 +43,15 @@ async def build(
     """Every version with its pool or its voices, open until `stack` unwinds. Raises `Invalid`."""
     store = Store(config.directory / "models", offline=True)
     engines: dict[str, Generator | Embedder | Inferrer] = {}
+    speakers: dict[str, PiperVoice] = {}
     for name, engine in config.engines.items():
-        engines[name] = built = await _engine(name, engine, config, store, clock)
+        built = await _engine(name, engine, config, store, clock)
         stack.push_async_callback(built.close)
-        if isinstance(built, OpenVinoGenerator):
+        if isinstance(built, PiperVoice):
+            speakers[name] = built
+        else:
+            engines[name] = built
+        if isinstance(built, OpenVinoGenerator | PiperVoice):
             observer.watch_engine(name, built.stats)
     served: dict[str, Served] = {}
     speaking: dict[str, list[Voice]] = {}
@@ -50,10 +60,11 @@ async def build(
         if isinstance(answer, settings.Version):
             if len({_serves(config.engines[engine]) for engine in answer.engines}) > 1:
                 raise Invalid(f"setting models.{name}.engines: they serve different kinds of calls")
-            if answer.hedge_after_ms and _serves(config.engines[answer.engines[0]]) is not GenerateSpec:
+            serves = _serves(config.engines[answer.engines[0]])
+            if answer.hedge_after_ms and serves is not GenerateSpec:
                 raise Invalid(f"setting models.{name}.hedge_after_ms: only language models are hedged")
-            if _serves(config.engines[answer.engines[0]]) is SpeakSpec:
-                speaking[name] = [_voice(engine, engines[engine], clock) for engine in answer.engines]
+            if serves is None:
+                speaking[name] = [_voice(engine, speakers[engine], clock) for engine in answer.engines]
                 continue
             pool = Pool(
                 [
@@ -66,7 +77,7 @@ async def build(
             )
             stack.callback(asyncio.create_task(pool.watch(), name=f"watch {name}").cancel)
             observer.watch_pool(name, pool.stats)
-            served[name] = _served(name, answer, pool, config)
+            served[name] = _served(name, answer, pool, serves, config)
         elif answer != settings.DEFAULT_MODEL:
             aliases[name] = answer
     now_s = clock.unix_ms() // 1000
@@ -76,18 +87,17 @@ async def build(
     return Languages(served, written, clock, now_s), voices
 
 
-def _voice(name: str, engine: object, clock: Clock) -> Voice:
-    assert isinstance(engine, PiperVoice)
+def _voice(name: str, engine: PiperVoice, clock: Clock) -> Voice:
     return Voice(name, engine, Steps(engine.workers, clock), language=engine.language)
 
 
-def _served(name: str, version: settings.Version, pool: Pool, config: Config) -> Served:
+def _served(name: str, version: settings.Version, pool: Pool, serves: type[Spec], config: Config) -> Served:
     first = config.engines[version.engines[0]]
     model = first.model if isinstance(first, settings.OpenVino | settings.Embedding) else ""
     return Served(
         version=name,
         engine=pool,
-        serves=_serves(first),
+        serves=serves,
         fingerprint=f"fp_{CATALOG[model].fingerprint}" if model in CATALOG else "",
         deprecated_unix_s=_unix_s(version.deprecated),
         sunset_unix_s=_unix_s(version.sunset),
@@ -95,14 +105,15 @@ def _served(name: str, version: settings.Version, pool: Pool, config: Config) ->
     )
 
 
-def _serves(engine: settings.Engine) -> type[Spec | SpeakSpec]:
+def _serves(engine: settings.Engine) -> type[Spec] | None:
+    """`None` is an engine that speaks."""
     match engine:
         case settings.OpenInference():
             return InferSpec
         case settings.Embedding() | settings.OpenAI(embeds=True):
             return EmbedSpec
         case settings.Piper():
-            return SpeakSpec
+            return None
     return GenerateSpec
 
 
@@ -112,7 +123,7 @@ def _unix_s(day: date | None) -> int | None:
 
 async def _engine(
     name: str, engine: object, config: Config, store: Store, clock: Clock
-) -> Generator | Embedder | Inferrer:
+) -> Generator | Embedder | Inferrer | PiperVoice:
     match engine:
         case settings.OpenVino():
             chosen = {field.name: getattr(engine, field.name) for field in fields(OpenVinoSettings)}
@@ -121,6 +132,9 @@ async def _engine(
         case settings.Embedding():
             path = _path(f"engines.{name}.model", engine.model, store)
             return await asyncio.to_thread(MiniLM, path, threads=config.workers)
+        case settings.Piper():
+            path = _path(f"engines.{name}.model", engine.model, store)
+            return await PiperVoice.start(path, PiperSettings(speaker=engine.speaker, threads=engine.threads))
         case settings.OpenAI():
             if engine.server not in PRESETS:
                 raise Invalid(f"setting engines.{name}.server: expected one of {', '.join(PRESETS)}")

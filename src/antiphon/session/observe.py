@@ -3,7 +3,7 @@
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
@@ -33,7 +33,7 @@ def _waiting(load: Callable[[], Load], kind: Kind) -> int:
 
 
 class EngineStats(Protocol):
-    """What an embedded language model takes; `cache_used_bytes` is what running requests hold."""
+    """What an embedded engine takes."""
 
     @property
     def running(self) -> int: ...
@@ -42,13 +42,18 @@ class EngineStats(Protocol):
     def rss_bytes(self) -> int: ...
 
     @property
+    def restarts(self) -> int: ...
+
+
+@runtime_checkable
+class CacheStats(Protocol):
+    """Of one that has a cache; `cache_used_bytes` is what running requests hold."""
+
+    @property
     def cache_bytes(self) -> int: ...
 
     @property
     def cache_used_bytes(self) -> int: ...
-
-    @property
-    def restarts(self) -> int: ...
 
 
 class Backends(Collector):
@@ -73,8 +78,9 @@ class Backends(Collector):
             now = stats()
             running.add_metric([name], now.running)
             memory.add_metric([name], now.rss_bytes)
-            cache.add_metric([name], now.cache_bytes)
-            used.add_metric([name], now.cache_used_bytes)
+            if isinstance(now, CacheStats):
+                cache.add_metric([name], now.cache_bytes)
+                used.add_metric([name], now.cache_used_bytes)
             restarts.add_metric([name], now.restarts)
         yield from (running, memory, cache, used, restarts)
 
@@ -244,7 +250,7 @@ class Observer:
         self._backends.pools[name] = stats
 
     def watch_engine(self, name: str, stats: Callable[[], EngineStats]) -> None:
-        """An embedded language model."""
+        """An engine on this machine, in a process of its own."""
         self._backends.engines[name] = stats
 
     def render(self) -> bytes:
