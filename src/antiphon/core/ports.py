@@ -5,22 +5,24 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, Generic, Protocol, TypeVar
 
+from antiphon.core.conversation import ConverseSpec
 from antiphon.core.errors import AntiphonError
 from antiphon.core.events import Embedded, Generated, Inferred, TokenUsage, Word
 from antiphon.core.specs import GenerateSpec, InferSpec, SpeakSpec, Spec, TranscribeSpec
 from antiphon.core.tensors import ModelForm
-from antiphon.core.wire import Body, ModelCard, Opening, Response, Step, Url
+from antiphon.core.usage import Dimension
+from antiphon.core.wire import Body, ModelCard, Opening, Response, Step, Url, VoiceCard
 
 State = TypeVar("State")
 Event = TypeVar("Event", contravariant=True)
-Asks = TypeVar("Asks", bound=TranscribeSpec | SpeakSpec, covariant=True)
+Asks = TypeVar("Asks", bound=TranscribeSpec | SpeakSpec | ConverseSpec, covariant=True)
 
 # -- surfaces ----------------------------------------------------------------------------------------------------------
 
 
 class Surface(Protocol[Event]):
     """One connection's translation between a vendor's wire and our vocabulary. It never blocks and holds no socket.
-    `Event` is what its kind of session says: `Output`, or `SpeechOutput`.
+    `Event` is what its kind of session says: `Output`, `SpeechOutput` or `ConversationOutput`.
 
     `now_ns` is monotonic. On HTTP, `receive` is not called: the body came with `negotiate`, the answer is what `emit`
     sends, a `Head` first.
@@ -90,7 +92,7 @@ class Endpoint(Protocol):
 class LiveEndpoint(Endpoint, Protocol):
     """A WebSocket route."""
 
-    def negotiate(self, opening: Opening) -> Accepted[TranscribeSpec] | Accepted[SpeakSpec]:
+    def negotiate(self, opening: Opening) -> Accepted[TranscribeSpec] | Accepted[SpeakSpec] | Accepted[ConverseSpec]:
         """Raises `AntiphonError` for a call that does not make sense."""
 
 
@@ -110,6 +112,25 @@ class JsonEndpoint(Endpoint, Protocol):
 
     def negotiate(self, opening: Opening, body: bytes) -> Asked:
         """Raises `AntiphonError` for a call that does not make sense."""
+
+
+@dataclass(frozen=True, slots=True)
+class SecretAsked:
+    """A secret for one call: what is settled for that, in the surface's own form, and how long it may wait."""
+
+    settled: bytes
+    lifetime_s: int
+
+
+class SecretEndpoint(Endpoint, Protocol):
+    """An HTTP route that makes secrets for one call each."""
+
+    max_body_bytes: int
+
+    def negotiate(self, opening: Opening, body: bytes) -> SecretAsked:
+        """Raises `AntiphonError` for a call that does not make sense."""
+
+    def grant(self, opening: Opening, asked: SecretAsked, secret: str, expires_unix_s: int) -> Response: ...
 
 
 class KeptAct(StrEnum):
@@ -156,6 +177,32 @@ class ListEndpoint(Endpoint, Protocol):
     """An HTTP route that tells which models there are."""
 
     def answer(self, opening: Opening, models: Sequence[ModelCard]) -> Response: ...
+
+
+class VoicesEndpoint(Endpoint, Protocol):
+    """An HTTP route that tells who can speak: every name of a voice, and of a model that speaks."""
+
+    def answer(self, opening: Opening, voices: Sequence[VoiceCard], models: Sequence[ModelCard]) -> Response:
+        """Raises `AntiphonError`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Spent:
+    """How much of something a project was charged for."""
+
+    project: str
+    amount: int
+
+
+class SpentEndpoint(Endpoint, Protocol):
+    """An HTTP route that tells a project what it was charged for of one `dimension`."""
+
+    dimension: Dimension
+
+    def since_unix_ms(self, opening: Opening) -> int:
+        """From when on. Raises `AntiphonError` for a call that does not make sense."""
+
+    def answer(self, opening: Opening, spent: Spent) -> Response: ...
 
 
 # -- engines -----------------------------------------------------------------------------------------------------------
@@ -268,8 +315,8 @@ class Inferrer(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Clause:
-    """What a voice says in one go: words as they are read aloud, with their punctuation, without markup. `speed` is 1 for
-    the voice's own.
+    """What a voice says in one go: words as they are read aloud, with their punctuation, without markup. `speed` is 1
+    for the voice's own.
     """
 
     text: str

@@ -1,0 +1,1 @@
+"""OpenAI's Realtime API, in the shapes of its general availability, over WebSocket."""

@@ -1,0 +1,243 @@
+"""OpenAI's Realtime API: the WebSocket at `/v1/realtime`.
+
+Every message is a JSON event, either way. An event that makes no sense, or that the conversation refuses, is answered
+by an `error` event, which has the `event_id` of the event it is about, and the session goes on. The address says what
+kind of session it is: `?model=` one that answers, `?intent=transcription` one that only transcribes; or what was
+settled when a client secret was made says so.
+"""
+
+from typing import Any
+
+import msgspec
+
+from antiphon.core import conversation as said
+from antiphon.core.conversation import ConversationInput, ConversationOutput, ConverseSpec
+from antiphon.core.errors import (
+    AntiphonError,
+    CallerError,
+    CapacityError,
+    PolicyError,
+    TooLarge,
+    UnsupportedParameter,
+)
+from antiphon.core.events import Failed
+from antiphon.core.ports import Accepted
+from antiphon.core.wire import NOTHING, Close, Opening, Step
+from antiphon.surfaces.openai.addressing import PREFIX
+from antiphon.surfaces.openai.realtime import events, items, settings, shown, wire
+from antiphon.surfaces.openai.realtime.rendering import Rendering
+from antiphon.surfaces.openai.wire import Endpoint, error_body
+
+SUBPROTOCOL, KEY_SUBPROTOCOL, BETA_SUBPROTOCOL = "realtime", "openai-insecure-api-key.", "openai-beta.realtime-v1"
+MAX_MESSAGE_CHARS = 21 << 20  # 15 MiB of audio, in base64, in an event
+TRANSCRIBING = "transcription"
+
+# RFC 6455, section 7.4.1, and the codes that IANA has for more of them.
+POLICY_VIOLATION, INTERNAL_ERROR, TRY_AGAIN_LATER = 1008, 1011, 1013
+MAX_REASON_BYTES = 123
+
+# OpenAI's words for what a conversation refuses, by the event and our code.
+_CODES = {
+    ("input_audio_buffer.commit", "invalid_request"): "input_audio_buffer_commit_empty",
+    ("response.create", "conflict"): "conversation_already_has_active_response",
+    ("response.cancel", "not_found"): "response_cancel_not_active",
+    ("conversation.item.retrieve", "not_found"): "item_retrieve_invalid_item_id",
+    ("conversation.item.delete", "not_found"): "item_delete_invalid_item_id",
+    ("conversation.item.truncate", "not_found"): "item_truncate_invalid_item_id",
+}
+# Where our fields stand in OpenAI's events.
+_PARAMS = {
+    ("session.update", "voice"): "session.audio.output.voice",
+    ("session.update", "model"): "session.audio.input.transcription.model",
+    ("conversation.item.create", "after"): "previous_item_id",
+    ("conversation.item.create", "id"): "item.id",
+    ("conversation.item.create", "call_id"): "item.call_id",
+    ("conversation.item.truncate", "part"): "content_index",
+    ("conversation.item.truncate", "heard_ms"): "audio_end_ms",
+    ("response.create", "items"): "response.input",
+    ("response.create", "voice"): "response.audio.output.voice",
+}
+_encoder = msgspec.json.Encoder()
+
+
+class RealtimeEndpoint(Endpoint):
+    """`GET /v1/realtime` as a WebSocket."""
+
+    def credential(self, opening: Opening) -> str | None:
+        """Where browsers cannot set a header, the key is one of the subprotocols they offer."""
+        offered = (each for each in opening.subprotocols if each.startswith(KEY_SUBPROTOCOL))
+        key = next(offered, "").removeprefix(KEY_SUBPROTOCOL)
+        return super().credential(opening) or key or None
+
+    def negotiate(self, opening: Opening) -> Accepted[ConverseSpec]:
+        beta = BETA_SUBPROTOCOL in opening.subprotocols or "realtime=v1" in opening.headers.get("openai-beta", "")
+        if beta:
+            raise UnsupportedParameter("The beta of the Realtime API is over; leave out 'OpenAI-Beta'.")
+        spec = _session(opening)
+        stem = opening.request_id.replace("-", "")
+        chosen = SUBPROTOCOL if SUBPROTOCOL in opening.subprotocols else None
+        return Accepted(spec, Realtime(spec, stem), subprotocol=chosen)
+
+
+def _session(opening: Opening) -> ConverseSpec:
+    """What the address and the secret ask for. Raises some `CallerError`."""
+    model, intent = _addressed(opening)
+    if intent is not None and intent != TRANSCRIBING:
+        raise UnsupportedParameter(f"Supported values for 'intent': '{TRANSCRIBING}'.", param="intent")
+    if opening.settled is None:
+        if model is None and intent is None:
+            raise CallerError("you must provide a model parameter", param="model")
+        return settings.initial(intent or "realtime", model or "")
+    given = settings.settled(opening.settled)
+    kind = given.type or "realtime"
+    if intent is not None and kind != intent:
+        raise CallerError("The client secret is for another type of session.", param="intent")
+    if model is not None and given.model not in (None, model):
+        raise CallerError("The client secret is for another model.", param="model")
+    return settings.updated(settings.initial(kind, model or given.model or ""), given)
+
+
+def _addressed(opening: Opening) -> tuple[str | None, str | None]:
+    """The model and the intent in the query."""
+    asked: dict[str, str] = {}
+    for name, value in opening.query:
+        known = ("model", "intent", *(("api-version", "deployment") if opening.path.startswith(PREFIX) else ()))
+        if name not in known:
+            raise UnsupportedParameter("This parameter is unknown or not supported by this server.", param=name)
+        if name in asked:
+            raise CallerError(f"'{name}' was given more than once.", param=name)
+        asked[name] = value
+    return asked.get("model") or asked.get("deployment") or None, asked.get("intent")
+
+
+class Realtime:
+    """One session."""
+
+    def __init__(self, spec: ConverseSpec, stem: str) -> None:
+        self._id = f"sess_{stem}"
+        self._rendering = Rendering(stem)
+        self._spec = spec  # what holds
+        self._asked = spec  # what will hold once the conversation has taken what it was given
+        self._expires_unix_s: int | None = None
+        self._closed = False
+
+    # -- from the caller -----------------------------------------------------------------------------------------------
+
+    def receive(self, message: str | bytes, now_ns: int) -> Step:
+        if self._closed:
+            return NOTHING
+        try:
+            if isinstance(message, bytes):
+                raise events.Malformed(CallerError("Events are JSON, in messages of text."), "")
+            if len(message) > MAX_MESSAGE_CHARS:
+                raise events.Malformed(TooLarge(f"An event has at most {MAX_MESSAGE_CHARS} characters."), "")
+            event = events.read(message)
+        except events.Malformed as malformed:
+            return self._error(malformed.error, malformed.event_id)
+        try:
+            return Step(inputs=(self._input(event),))
+        except CallerError as error:
+            return self._error(error, event.event_id or "")
+
+    def deadline_ns(self) -> int | None:
+        return None
+
+    def expire(self, now_ns: int) -> Step:
+        return NOTHING
+
+    def _input(self, event: Any) -> ConversationInput:
+        """What the event asks of the conversation. The id goes with the type, for the words of a refusal."""
+        id = f"{event.type} {event.event_id or ''}"
+        match event:
+            case events.Append():
+                return said.AppendAudio(items.audio(event.audio, "audio"), id)
+            case events.Update():
+                self._asked = settings.updated(self._asked, event.session)
+                return said.Configure(self._asked, id)
+            case events.Commit():
+                return said.CommitAudio(id)
+            case events.ClearInput():
+                return said.ClearAudio(id)
+            case events.CreateItem():
+                after = said.FIRST if event.previous_item_id == "root" else event.previous_item_id
+                return said.AddItem(items.read(event.item, "item"), after, id)
+            case events.RetrieveItem():
+                return said.ReadItem(event.item_id, id)
+            case events.DeleteItem():
+                return said.RemoveItem(event.item_id, id)
+            case events.TruncateItem():
+                return said.TruncateItem(event.item_id, event.audio_end_ms, event.content_index, id)
+            case events.CreateResponse():
+                return self._respond(event.response or settings.ResponseIn(), id)
+            case events.CancelResponse():
+                return said.CancelResponse(event.response_id or "", id)
+        raise UnsupportedParameter("Only over WebRTC is there an output buffer to clear.", param="type")
+
+    def _respond(self, given: settings.ResponseIn, id: str) -> ConversationInput:
+        if not self._asked.answers:
+            raise CallerError("A session that transcribes makes no responses.", param="type")
+        spec = settings.response(self._asked, given)
+        settings.check_conversation(given)
+        return said.Respond(
+            spec=spec if spec != self._asked else None,
+            items=None if given.input is None else items.read_all(given.input, "response.input"),
+            keep=given.conversation != "none",
+            metadata=settings.metadata(given),
+            event_id=id,
+        )
+
+    # -- from the session ----------------------------------------------------------------------------------------------
+
+    def emit(self, event: ConversationOutput, now_ns: int) -> Step:
+        if self._closed:
+            return NOTHING
+        match event:
+            case said.Began():
+                self._rendering.conversation = event.id
+                self._expires_unix_s = event.expires_unix_s
+                self._spec = event.spec
+                return self._send(wire.SessionCreated(self._rendering.next_id(), self._shown()))
+            case said.Configured():
+                self._spec = event.spec
+                return self._send(wire.SessionUpdated(self._rendering.next_id(), self._shown()))
+            case said.Refused():
+                return self._refused(event)
+            case Failed():
+                return self._fail(event.error)
+        return self._send(*self._rendering.events(event))
+
+    def _shown(self) -> settings.Object:
+        return shown.session(self._spec, self._id, self._expires_unix_s)
+
+    def _refused(self, event: said.Refused) -> Step:
+        kind, _, event_id = event.event_id.partition(" ")
+        if kind == "session.update":
+            self._asked = self._spec
+        return self._error(event.error, event_id, kind)
+
+    def _error(self, error: AntiphonError, event_id: str, kind: str = "") -> Step:
+        return self._send(self._error_event(error, event_id, kind))
+
+    def _error_event(self, error: AntiphonError, event_id: str = "", kind: str = "") -> wire.Error:
+        told = error_body(error).error
+        code = _CODES.get((kind, error.code), told.code)
+        param = _PARAMS.get((kind, told.param or ""), told.param)
+        details = wire.ErrorDetails(told.type, code, told.message, param, event_id or None)
+        return wire.Error(self._rendering.next_id(), details)
+
+    def _fail(self, error: AntiphonError) -> Step:
+        """An `error` event, then the close."""
+        self._closed = True
+        if isinstance(error, CapacityError):
+            code = TRY_AGAIN_LATER
+        else:
+            code = POLICY_VIOLATION if isinstance(error, (CallerError, PolicyError)) else INTERNAL_ERROR
+        reason = error.message.encode()[:MAX_REASON_BYTES].decode(errors="ignore")
+        return Step(sends=(_write(self._error_event(error)),), close=Close(code, reason))
+
+    def _send(self, *told: wire.Event) -> Step:
+        return Step(sends=tuple(_write(event) for event in told))
+
+
+def _write(event: wire.Event) -> str:
+    return _encoder.encode(event).decode()

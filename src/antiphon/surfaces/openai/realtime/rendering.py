@@ -1,0 +1,207 @@
+"""What a conversation says, as the events of the Realtime API.
+
+Of a running response is held what its last event repeats of its first, and which of its messages have begun to be told.
+"""
+
+from base64 import b64encode
+from collections.abc import Iterator
+from itertools import count
+from typing import Any
+
+from msgspec import UNSET
+
+from antiphon.core import conversation as said
+from antiphon.core.conversation import Ending
+from antiphon.core.errors import AntiphonError
+from antiphon.core.events import Token
+from antiphon.surfaces.openai.answers import logprob
+from antiphon.surfaces.openai.realtime import items, shown, wire
+from antiphon.surfaces.openai.wire import DurationUsage, Logprob, error_body
+
+# OpenAI's own measures of audio: a token for each 100 ms that comes in, for each 50 ms that leaves, part ones counted.
+INPUT_TOKEN_MS, OUTPUT_TOKEN_MS = 100, 50
+MAX_DELTA_BYTES = 48_000  # of speech in one event, a second in the largest format
+
+_STATUSES: dict[Ending, tuple[Any, str | None]] = {
+    Ending.COMPLETED: ("completed", None),
+    Ending.INTERRUPTED: ("cancelled", "turn_detected"),
+    Ending.CANCELLED: ("cancelled", "client_cancelled"),
+    Ending.LENGTH: ("incomplete", "max_output_tokens"),
+    Ending.FILTERED: ("incomplete", "content_filter"),
+    Ending.FAILED: ("failed", None),
+}
+
+
+class Rendering:
+    """One session's. `stem` is what ids are made of; `conversation` is known once it has begun."""
+
+    def __init__(self, stem: str) -> None:
+        self.conversation = ""
+        self._ids = (f"event_{stem}{number}" for number in count())
+        self._responses: dict[str, wire.Response] = {}
+        self._begun: set[tuple[str, str]] = set()  # (response, item) of messages whose part was told of
+
+    def next_id(self) -> str:
+        return next(self._ids)
+
+    def events(self, output: said.ConversationOutput) -> Iterator[wire.Event]:
+        """Of everything but what concerns the session itself."""
+        match output:
+            case said.ResponseStarted():
+                yield self._started(output)
+            case said.OutputStarted():
+                item = items.shown(output.item)
+                yield wire.OutputItemAdded(self.next_id(), output.response_id, output.index, item)
+            case said.OutputText():
+                yield from self._begin(output, output.spoken)
+                kind = wire.TranscriptDelta if output.spoken else wire.TextDelta
+                yield kind(self.next_id(), output.response_id, output.item_id, output.index, 0, output.text)
+            case said.OutputSpeech():
+                yield from self._begin(output, True)
+                yield from self._speech(output)
+            case said.OutputArguments():
+                place = output.response_id, output.item_id, output.index
+                yield wire.ArgumentsDelta(self.next_id(), *place, output.call_id, output.arguments)
+            case said.OutputEnded():
+                yield from self._ended(output)
+            case said.ResponseEnded():
+                yield self._done(output)
+            case said.ItemAdded():
+                yield wire.ItemAdded(self.next_id(), output.after or None, items.shown(output.item))
+            case said.ItemDone():
+                yield wire.ItemDone(self.next_id(), output.after or None, items.shown(output.item))
+            case said.ItemRead():
+                yield wire.ItemRetrieved(self.next_id(), items.shown(output.item))
+            case said.ItemRemoved():
+                yield wire.ItemDeleted(self.next_id(), output.item_id)
+            case said.ItemTruncated():
+                yield wire.ItemTruncated(self.next_id(), output.item_id, output.part, output.heard_ms)
+            case _:
+                yield from self._turn(output)
+
+    # -- the caller's turn ---------------------------------------------------------------------------------------------
+
+    def _turn(self, output: said.ConversationOutput) -> Iterator[wire.Event]:
+        match output:
+            case said.TurnStarted():
+                yield wire.SpeechStarted(self.next_id(), output.item_id, output.at_ms)
+            case said.TurnStopped():
+                yield wire.SpeechStopped(self.next_id(), output.item_id, output.at_ms)
+            case said.AudioCommitted():
+                yield wire.Committed(self.next_id(), output.item_id, output.after or None)
+            case said.AudioCleared():
+                yield wire.BufferCleared(self.next_id())
+            case said.IdleReached():
+                yield wire.TimeoutTriggered(self.next_id(), output.item_id, output.start_ms, output.end_ms)
+            case said.HeardDelta():
+                yield wire.TranscriptionDelta(self.next_id(), output.item_id, output.text, content_index=output.part)
+            case said.HeardDone():
+                heard = output.transcript
+                usage = DurationUsage(output.audio_ms / 1000)
+                logprobs = [_logprob(token) for token in heard.tokens] if heard.tokens else UNSET
+                place = output.item_id, heard.text.strip(), usage, logprobs, output.part
+                yield wire.TranscriptionCompleted(self.next_id(), *place)
+            case said.HeardFailed():
+                yield wire.TranscriptionFailed(self.next_id(), output.item_id, _failure(output.error), output.part)
+            case said.Limits():
+                limits: list[Any] = [
+                    wire.RateLimit(each.name, each.limit, each.remaining, each.reset_ms / 1000)  # type: ignore[arg-type]
+                    for each in output.limits
+                ]
+                yield wire.RateLimitsUpdated(self.next_id(), limits)
+
+    # -- responses -----------------------------------------------------------------------------------------------------
+
+    def _started(self, output: said.ResponseStarted) -> wire.Event:
+        spec = output.spec
+        response = wire.Response(
+            id=output.response_id,
+            conversation_id=self.conversation if output.keep else None,
+            output_modalities=shown.modalities(spec),
+            audio=wire.ResponseAudio(wire.VoiceOutput(shown.format_out(spec.output_format), spec.voice or None)),
+            max_output_tokens=shown.most_tokens(spec),
+            metadata=dict(output.metadata) or None,
+        )
+        self._responses[output.response_id] = response
+        return wire.ResponseCreated(self.next_id(), response)
+
+    def _begin(self, output: said.OutputText | said.OutputSpeech, spoken: bool) -> Iterator[wire.Event]:
+        """The message's part, before the first of its deltas."""
+        key = output.response_id, output.item_id
+        if key not in self._begun:
+            self._begun.add(key)
+            part = wire.AudioPart("") if spoken else wire.TextPart("")
+            yield wire.PartAdded(self.next_id(), output.response_id, output.item_id, output.index, 0, part)
+
+    def _speech(self, output: said.OutputSpeech) -> Iterator[wire.Event]:
+        place = output.response_id, output.item_id, output.index, 0
+        for start in range(0, len(output.audio), MAX_DELTA_BYTES):
+            delta = b64encode(output.audio[start : start + MAX_DELTA_BYTES]).decode()
+            yield wire.AudioDelta(self.next_id(), *place, delta)
+
+    def _ended(self, output: said.OutputEnded) -> Iterator[wire.Event]:
+        item = output.item
+        if isinstance(item, said.CallItem):
+            place = output.response_id, item.id, output.index
+            yield wire.ArgumentsDone(self.next_id(), *place, item.call_id, item.name, item.arguments)
+        elif isinstance(item, said.MessageItem):
+            yield from self._message_ended(output, item)
+        yield wire.OutputItemDone(self.next_id(), output.response_id, output.index, items.shown(item))
+
+    def _message_ended(self, output: said.OutputEnded, item: said.MessageItem) -> Iterator[wire.Event]:
+        """Each of its parts is done; of a message that had nothing to tell there was none."""
+        key = output.response_id, item.id
+        if key not in self._begun:
+            return
+        self._begun.remove(key)
+        place = output.response_id, item.id, output.index, 0
+        (part,) = item.parts
+        if isinstance(part, said.TextPart):
+            yield wire.TextDone(self.next_id(), *place, part.text)
+            yield wire.PartDone(self.next_id(), *place, wire.TextPart(part.text))
+            return
+        transcript = part.transcript or ""
+        yield wire.AudioDone(self.next_id(), *place)
+        yield wire.TranscriptDone(self.next_id(), *place, transcript)
+        yield wire.PartDone(self.next_id(), *place, wire.AudioPart(transcript))
+
+    def _done(self, output: said.ResponseEnded) -> wire.Event:
+        began = self._responses.pop(output.response_id)
+        status, reason = _STATUSES[output.ending]
+        details = None
+        if output.error is not None:
+            details = wire.StatusDetails(status, error=_failure(output.error))
+        elif reason is not None:
+            details = wire.StatusDetails(status, reason)
+        response = wire.Response(
+            began.id,
+            began.conversation_id,
+            began.output_modalities,
+            began.audio,
+            began.max_output_tokens,
+            began.metadata,
+            [items.shown(item) for item in output.items],
+            status,
+            details,
+            _usage(output.spent),
+        )
+        return wire.ResponseDone(self.next_id(), response)
+
+
+def _usage(spent: said.Spent) -> wire.Usage:
+    heard = -(-spent.heard_ms // INPUT_TOKEN_MS)
+    spoken = -(-spent.spoken_ms // OUTPUT_TOKEN_MS)
+    tokens = spent.tokens
+    read = wire.InputTokens(tokens.input, heard, tokens.cached, wire.CachedTokens(tokens.cached))
+    written = wire.OutputTokens(tokens.output, spoken)
+    inputs, outputs = tokens.input + heard, tokens.output + spoken
+    return wire.Usage(inputs + outputs, inputs, outputs, read, written)
+
+
+def _logprob(token: Token) -> Logprob:
+    return Logprob(token.text, logprob(token.logprob), list(token.text.encode()))
+
+
+def _failure(error: AntiphonError) -> wire.Failure:
+    told = error_body(error).error
+    return wire.Failure(told.type, told.code, told.message)

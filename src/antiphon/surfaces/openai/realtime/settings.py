@@ -1,0 +1,378 @@
+"""The settings of a Realtime session and of a single response, to and from a `ConverseSpec`.
+
+An update says what changes: what it leaves out stays as it is, and what it sets to null is cleared where null means
+something (`turn_detection`, `transcription`, `noise_reduction`, `tracing`, `prompt`), else it counts as left out.
+Errors name the field as OpenAI does: `session.audio.input.format`.
+"""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Annotated, Any
+
+import msgspec
+from msgspec import UNSET, Meta, Raw, Struct, UnsetType
+
+from antiphon.core.conversation import ConverseSpec, Eagerness, Transcription, Turns
+from antiphon.core.errors import CallerError, UnsupportedParameter
+from antiphon.core.specs import Tool, ToolChoice, ToolMode
+from antiphon.surfaces.openai import generation as shared
+from antiphon.surfaces.openai.realtime.shown import G711_RATE, INPUTS, LOGPROBS, OUTPUTS, PCM_RATE, UNLIMITED, kind_of
+
+MAX_OUTPUT_TOKENS = 4096
+MAX_MS = 600_000
+MAX_METADATA_KEY, MAX_METADATA_VALUE = 64, 512
+LANGUAGE = "en"
+
+Object = dict[str, Any]
+Milliseconds = Annotated[int, Meta(ge=0, le=MAX_MS)]
+Share = Annotated[float, Meta(ge=0, le=1)]
+OutputTokens = Annotated[int, Meta(ge=1, le=MAX_OUTPUT_TOKENS)] | str
+
+
+# -- what callers send -------------------------------------------------------------------------------------------------
+
+
+class FormatIn(Struct, frozen=True, forbid_unknown_fields=True):
+    type: str
+    rate: int | None = None
+
+
+class TranscriptionIn(Struct, frozen=True, forbid_unknown_fields=True):
+    model: str | None = None
+    language: str | None = None
+    languages: list[str] | None = None
+    prompt: str | None = None
+    keywords: list[str] | None = None
+    delay: Any = None
+
+
+class TurnsIn(Struct, frozen=True, forbid_unknown_fields=True):
+    type: str | None = None
+    create_response: bool | None = None
+    interrupt_response: bool | None = None
+    eagerness: str | None = None
+    threshold: Share | None = None
+    prefix_padding_ms: Milliseconds | None = None
+    silence_duration_ms: Milliseconds | None = None
+    idle_timeout_ms: Milliseconds | UnsetType | None = UNSET
+
+
+class InputIn(Struct, frozen=True, forbid_unknown_fields=True):
+    format: FormatIn | None = None
+    transcription: TranscriptionIn | UnsetType | None = UNSET
+    turn_detection: TurnsIn | UnsetType | None = UNSET
+    noise_reduction: Any = None
+
+
+class VoiceIn(Struct, frozen=True, forbid_unknown_fields=True):
+    id: str
+
+
+class OutputIn(Struct, frozen=True, forbid_unknown_fields=True):
+    format: FormatIn | None = None
+    voice: str | VoiceIn | None = None
+    speed: Annotated[float, Meta(ge=0.25, le=1.5)] | None = None
+
+
+class AudioIn(Struct, frozen=True, forbid_unknown_fields=True):
+    input: InputIn | None = None
+    output: OutputIn | None = None
+
+
+class NamedFunction(Struct, frozen=True, forbid_unknown_fields=True):
+    type: str
+    name: str | None = None
+    server_label: str | None = None
+
+
+class FunctionTool(Struct, frozen=True, forbid_unknown_fields=True):
+    type: str
+    name: str
+    description: str | None = None
+    parameters: Object | None = None
+
+
+class _Kind(Struct, frozen=True):
+    type: str | None = None
+
+
+class RetentionRatio(Struct, frozen=True, forbid_unknown_fields=True):
+    type: str
+    retention_ratio: Share
+    token_limits: Any = None
+
+
+class ReasoningIn(Struct, frozen=True, forbid_unknown_fields=True):
+    effort: str | None = None
+
+
+class Common(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """What a session and a response have both."""
+
+    instructions: str | None = None
+    tools: list[Raw] | None = None
+    tool_choice: str | NamedFunction | None = None
+    parallel_tool_calls: bool | None = None
+    max_output_tokens: OutputTokens | None = None
+    output_modalities: list[str] | None = None
+    audio: AudioIn | None = None
+    reasoning: ReasoningIn | None = None
+    prompt: Any = None
+
+
+class SessionIn(Common, frozen=True, kw_only=True):
+    type: str | None = None
+    model: str | None = None
+    include: list[str] | None = None
+    truncation: str | RetentionRatio | None = None
+    tracing: Any = None
+
+
+class ResponseIn(Common, frozen=True, kw_only=True):
+    conversation: str | None = None
+    input: list[Raw] | None = None
+    metadata: shared.Metadata | None = None
+
+
+_TOOL = msgspec.json.Decoder(FunctionTool)
+_KIND = msgspec.json.Decoder(_Kind)
+_SESSION = msgspec.json.Decoder(SessionIn)
+
+_EAGERNESS = {"auto": Eagerness.MEDIUM} | {each.value: each for each in Eagerness}
+# Of a session that only transcribes; what else there is belongs to answers.
+_OF_TRANSCRIPTION = ("type", "audio", "include")
+
+
+# -- sessions ----------------------------------------------------------------------------------------------------------
+
+
+def initial(kind: str, model: str) -> ConverseSpec:
+    """How a session begins. `model` is the language model's name, or for a transcription the recogniser's."""
+    if kind == "transcription":
+        return ConverseSpec(answers=False, transcription=Transcription(model))
+    return ConverseSpec(model)
+
+
+def settled(data: bytes) -> SessionIn:
+    """A `session` object, from its JSON."""
+    return shared.decode(_SESSION, data, "session")
+
+
+def updated(spec: ConverseSpec, given: SessionIn) -> ConverseSpec:
+    """Raises some `CallerError`, whose `param` is the path of the field."""
+    kind = kind_of(spec)
+    if given.type is not None and given.type != kind:
+        raise CallerError(f"This session is of type '{kind}', which cannot be changed.", param="session.type")
+    if not spec.answers:
+        for name in given.__struct_fields__:
+            if name not in _OF_TRANSCRIPTION and getattr(given, name) is not None:
+                said = "A session that transcribes has no such parameter."
+                raise UnsupportedParameter(said, param=f"session.{name}")
+        if given.audio is not None and given.audio.output is not None:
+            raise UnsupportedParameter("A session that transcribes says nothing.", param="session.audio.output")
+    if given.model is not None and given.model != spec.model:
+        raise CallerError("The model of a session cannot be changed.", param="session.model")
+    if given.tracing is not None and given.tracing != "auto":
+        # What is traced by default is nothing, and `session.updated` says so.
+        raise UnsupportedParameter("Sessions are not traced here.", param="session.tracing")
+    if given.truncation is not None:
+        spec = replace(spec, retain=_retained(given.truncation))
+    spec = _common(spec, given, "session")
+    if given.audio is not None and given.audio.input is not None:
+        spec = _heard(spec, given.audio.input)
+    return _including(spec, given.include)
+
+
+def response(spec: ConverseSpec, given: ResponseIn) -> ConverseSpec:
+    """How one response is made, in a session that is as `spec` says. Raises as `updated`."""
+    if given.audio is not None and given.audio.input is not None:
+        raise UnsupportedParameter("The input is the session's.", param="response.audio.input")
+    if given.audio is not None and given.audio.output is not None and given.audio.output.speed is not None:
+        raise UnsupportedParameter("The speed is the session's.", param="response.audio.output.speed")
+    return _common(spec, given, "response")
+
+
+def check_conversation(given: ResponseIn) -> None:
+    shared.one_of(given.conversation, ("auto", "none"), "response.conversation")
+
+
+def metadata(given: ResponseIn) -> tuple[tuple[str, str], ...]:
+    """Labels that come back with the response, as long as OpenAI allows them."""
+    pairs = tuple((given.metadata or {}).items())
+    if any(len(key) > MAX_METADATA_KEY or len(value) > MAX_METADATA_VALUE for key, value in pairs):
+        said = f"A key has at most {MAX_METADATA_KEY} characters, a value {MAX_METADATA_VALUE}."
+        raise CallerError(said, param="response.metadata")
+    return pairs
+
+
+# -- what both have ----------------------------------------------------------------------------------------------------
+
+
+def _common(spec: ConverseSpec, given: Common, path: str) -> ConverseSpec:
+    if given.prompt is not None:
+        raise UnsupportedParameter("There are no prompt templates here.", param=f"{path}.prompt")
+    if given.reasoning is not None:
+        shared.one_of(given.reasoning.effort, ("none",), f"{path}.reasoning.effort")
+    if given.instructions is not None:
+        spec = replace(spec, instructions=given.instructions)
+    if given.parallel_tool_calls is not None:
+        spec = replace(spec, parallel_tool_calls=given.parallel_tool_calls)
+    if given.max_output_tokens is not None:
+        most = _most(given.max_output_tokens, f"{path}.max_output_tokens")
+        spec = replace(spec, sampling=replace(spec.sampling, max_tokens=most))
+    if given.output_modalities is not None:
+        if given.output_modalities not in (["audio"], ["text"]):
+            said = f"Supported values for '{path}.output_modalities': ['audio'], which has a transcript, or ['text']."
+            raise UnsupportedParameter(said, param=f"{path}.output_modalities")
+        spec = replace(spec, speak=given.output_modalities == ["audio"])
+    if given.tools is not None:
+        spec = replace(spec, tools=_tools(given.tools, f"{path}.tools"))
+    if given.tool_choice is not None:
+        spec = replace(spec, tool_choice=_choice(given.tool_choice, f"{path}.tool_choice"))
+    if given.tools is not None or given.tool_choice is not None:
+        _check_choice(spec, f"{path}.tool_choice")
+    if given.audio is not None and given.audio.output is not None:
+        spec = _said(spec, given.audio.output, f"{path}.audio.output")
+    return spec
+
+
+def _most(given: int | str, path: str) -> int | None:
+    if isinstance(given, int):
+        return given
+    if given != UNLIMITED:
+        raise CallerError(f"'{path}' is a number up to {MAX_OUTPUT_TOKENS}, or '{UNLIMITED}'.", param=path)
+    return None
+
+
+def _tools(given: list[Raw], path: str) -> tuple[Tool, ...]:
+    if len(given) > shared.MAX_TOOLS:
+        raise CallerError(f"'{path}' has at most {shared.MAX_TOOLS} items.", param=path)
+    tools = []
+    for place, raw in enumerate(given):
+        here = f"{path}[{place}]"
+        shared.one_of(shared.decode(_KIND, raw, here).type, ("function",), f"{here}.type")
+        one = shared.decode(_TOOL, raw, here)
+        tools.append(shared.tool(one.name, one.description, one.parameters, False, here))
+    return tuple(tools)
+
+
+def _choice(given: str | NamedFunction, path: str) -> ToolChoice:
+    if isinstance(given, str):
+        shared.one_of(given, tuple(ToolMode), path)
+        return ToolChoice(ToolMode(given))
+    shared.one_of(given.type, ("function",), f"{path}.type")
+    if given.name is None:
+        raise CallerError(f"Missing required parameter: '{path}.name'.", param=f"{path}.name")
+    return ToolChoice(ToolMode.REQUIRED, given.name)
+
+
+def _check_choice(spec: ConverseSpec, path: str) -> None:
+    choice = spec.tool_choice
+    if choice.mode is ToolMode.REQUIRED and not spec.tools:
+        raise CallerError("A choice that requires a tool needs tools.", param=path)
+    if choice.name and all(tool.name != choice.name for tool in spec.tools):
+        raise CallerError("The function chosen is not one of the tools.", param=path)
+
+
+def _said(spec: ConverseSpec, given: OutputIn, path: str) -> ConverseSpec:
+    if given.format is not None:
+        spec = replace(spec, output_format=OUTPUTS[_format(given.format, f"{path}.format")])
+    if given.voice is not None:
+        spec = replace(spec, voice=given.voice.id if isinstance(given.voice, VoiceIn) else given.voice)
+    if given.speed is not None:
+        spec = replace(spec, speed=given.speed)
+    return spec
+
+
+def _format(given: FormatIn, path: str) -> str:
+    shared.one_of(given.type, tuple(INPUTS), f"{path}.type")
+    rate = PCM_RATE if given.type == "audio/pcm" else G711_RATE
+    if given.rate not in (None, rate):
+        raise UnsupportedParameter(f"The rate of this format is {rate}.", param=f"{path}.rate")
+    return given.type
+
+
+# -- what only a session has -------------------------------------------------------------------------------------------
+
+
+def _heard(spec: ConverseSpec, given: InputIn) -> ConverseSpec:
+    path = "session.audio.input"
+    if given.noise_reduction is not None:
+        raise UnsupportedParameter("Noise is not reduced here.", param=f"{path}.noise_reduction")
+    if given.format is not None:
+        spec = replace(spec, input_format=INPUTS[_format(given.format, f"{path}.format")])
+    if given.transcription is None:
+        if not spec.answers:
+            raise CallerError("This session is there to transcribe.", param=f"{path}.transcription")
+        spec = replace(spec, transcription=None)
+    elif given.transcription is not UNSET:
+        transcription = _transcription(spec.transcription, given.transcription, f"{path}.transcription")
+        spec = replace(spec, transcription=transcription)
+    if given.turn_detection is None:
+        spec = replace(spec, turns=None)
+    elif given.turn_detection is not UNSET:
+        spec = replace(spec, turns=_turns(spec.turns, given.turn_detection, f"{path}.turn_detection"))
+    return spec
+
+
+def _transcription(now: Transcription | None, given: TranscriptionIn, path: str) -> Transcription:
+    shared.one_of(given.language, (LANGUAGE,), f"{path}.language")
+    for place, language in enumerate(given.languages or ()):
+        shared.one_of(language, (LANGUAGE,), f"{path}.languages[{place}]")
+    for name, value in (("prompt", given.prompt), ("keywords", given.keywords), ("delay", given.delay)):
+        if value:
+            raise UnsupportedParameter("The models here cannot be guided.", param=f"{path}.{name}")
+    asked = now or Transcription()
+    if given.model is not None:
+        asked = replace(asked, model=given.model)
+    return replace(asked, language=given.language or asked.language)
+
+
+def _turns(now: Turns | None, given: TurnsIn, path: str) -> Turns:
+    """What is not said stays as it is, in a turn detection of the same type."""
+    shared.one_of(given.type, ("server_vad", "semantic_vad"), f"{path}.type")
+    semantic = given.type == "semantic_vad" if given.type else now is not None and now.eagerness is not None
+    foreign = (
+        ("threshold", "prefix_padding_ms", "silence_duration_ms", "idle_timeout_ms") if semantic else ("eagerness",)
+    )
+    for name in foreign:
+        if getattr(given, name) not in (None, UNSET):
+            kind = "server_vad" if semantic else "semantic_vad"
+            raise UnsupportedParameter(f"Only turn detection of type '{kind}' has this.", param=f"{path}.{name}")
+    if now is None or (now.eagerness is not None) != semantic:
+        now = Turns(eagerness=Eagerness.MEDIUM if semantic else None)
+    if given.eagerness is not None:
+        shared.one_of(given.eagerness, tuple(_EAGERNESS), f"{path}.eagerness")
+        now = replace(now, eagerness=_EAGERNESS[given.eagerness])
+    changes: Object = {
+        "threshold": given.threshold,
+        "padding_ms": given.prefix_padding_ms,
+        "silence_ms": given.silence_duration_ms,
+        "respond": given.create_response,
+        "interrupt": given.interrupt_response,
+    }
+    now = replace(now, **{name: value for name, value in changes.items() if value is not None})
+    return now if isinstance(given.idle_timeout_ms, UnsetType) else replace(now, idle_ms=given.idle_timeout_ms)
+
+
+def _retained(given: str | RetentionRatio) -> float | None:
+    if isinstance(given, str):
+        shared.one_of(given, ("auto", "disabled"), "session.truncation")
+        return 1.0 if given == "auto" else None
+    shared.one_of(given.type, ("retention_ratio",), "session.truncation.type")
+    if given.token_limits is not None:
+        said = "A conversation may become as long as the model reads."
+        raise UnsupportedParameter(said, param="session.truncation.token_limits")
+    return given.retention_ratio
+
+
+def _including(spec: ConverseSpec, given: Sequence[str] | None) -> ConverseSpec:
+    if given is None:
+        return spec
+    for place, name in enumerate(given):
+        shared.one_of(name, (LOGPROBS,), f"session.include[{place}]")
+    if spec.transcription is not None:
+        return replace(spec, transcription=replace(spec.transcription, tokens=bool(given)))
+    if given:
+        raise CallerError("Log-probabilities need 'audio.input.transcription'.", param="session.include")
+    return spec
