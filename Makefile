@@ -7,6 +7,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .PHONY: serve test compiler check format kills mutations test-engines requirements clean
 
+# With voices: `piper-tts` among the requirements is GPL-3.0, and runs in a process of its own.
 serve: $(VENV)/.serve
 	$(BIN)/antiphon serve
 
@@ -46,7 +47,7 @@ test-engines: $(VENV)/.develop
 # The exact versions that the tests ran with, each file of each by its hash.
 requirements: $(VENV)/.develop
 	$(COMPILE) --extra test --extra check -o requirements/develop.txt
-	$(COMPILE) --extra local -c requirements/develop.txt -o requirements/serve.txt
+	$(COMPILE) --extra local --extra piper -c requirements/develop.txt -o requirements/serve.txt
 
 COMPILE = $(BIN)/uv pip compile pyproject.toml --upgrade --generate-hashes --universal --python-version 3.11 \
 	--quiet --no-annotate --no-header --no-emit-index-url
