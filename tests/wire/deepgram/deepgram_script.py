@@ -1,4 +1,4 @@
-"""Wire scripts for Deepgram's surface: small text files that say what comes in, and exactly what must go out.
+"""Wire scripts for Deepgram's surfaces: small text files that say what comes in, and exactly what must go out.
 
 What comes in:
     ? NAME=VALUE&...        a new opening (a request, for files), with that query
@@ -9,7 +9,7 @@ What comes in:
     ! EVENT                 an event of the session, see `_event`
 What must go out, and is compared character by character:
     < LINE                  a message to the caller, or the status line, a header, the body
-    = INPUTS                inputs to the session
+    = INPUTS                inputs to the session, the media of a request, or what shall be spoken and how
     x CODE REASON           the close
 Lines that begin with `#`, and empty ones, are for the reader.
 """
@@ -17,28 +17,40 @@ Lines that begin with `#`, and empty ones, are for the reader.
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from typing import Any
 from urllib.parse import parse_qsl
 
 from antiphon.core import errors
 from antiphon.core.events import (
+    AllSpoken,
     Audio,
     Cause,
+    Cleared,
     Closed,
+    ContextEnded,
     Failed,
     Final,
+    Flushed,
     Input,
     Interim,
     Opened,
     Output,
+    Say,
+    SpeechOutput,
     SpeechStarted,
+    Spoken,
     Transcript,
     UtteranceEnded,
     Word,
 )
-from antiphon.core.ports import Accepted, Surface
+from antiphon.core.ports import Accepted, AnswerSurface, Surface
+from antiphon.core.specs import SpeakSpec
 from antiphon.core.wire import Body, Head, Opening, Step
-from antiphon.surfaces.deepgram.live import LiveListenEndpoint
+from antiphon.surfaces.deepgram.endpoint import Endpoint
+from antiphon.surfaces.deepgram.live import LiveListen, LiveListenEndpoint
 from antiphon.surfaces.deepgram.prerecorded import PrerecordedListenEndpoint
+from antiphon.surfaces.deepgram.speak import SpeakEndpoint
+from antiphon.surfaces.deepgram.speak_live import LiveSpeakEndpoint, LiveSpeech
 
 REQUEST_ID = "8c8ebea9-dbec-45fa-a035-e4632cb05b5f"
 RECEIVED_UNIX_MS = 1_724_974_675_202
@@ -49,11 +61,14 @@ _WORD = re.compile(r"(\S+)@(\d+)-(\d+)(?:/([\d.]+))?")
 
 @dataclass
 class Player:
-    """Plays the lines of a script that come in; `play` gives the whole script back, with what went out."""
+    """Plays the lines of a script that come in; `play` gives the whole script back, with what went out. `sent` is the
+    text of it.
+    """
 
     live: bool
+    speak: bool = False
     now_ns: int = 0
-    surface: Surface | None = None
+    surface: Surface[Any] | AnswerSurface[Any] | None = None
     headers: dict[str, str] = field(default_factory=dict)
     pending: Opening | None = None
     sent: list[str] = field(default_factory=list)
@@ -78,30 +93,31 @@ class Player:
             case ">" | ">>":
                 message = rest if mark == ">" else bytes(int(rest))
                 if self.live:
-                    yield from self._step(self._surface().receive(message, self.now_ns))
+                    yield from self._step(self._live().receive(message, self.now_ns))
                 else:
                     yield from self._request(message if isinstance(message, bytes) else message.encode())
             case "@":
                 self.now_ns += int(rest) * 1_000_000
-                deadline_ns = self._surface().deadline_ns()
+                deadline_ns = self._live().deadline_ns()
                 if deadline_ns is not None and self.now_ns >= deadline_ns:
-                    yield from self._step(self._surface().expire(self.now_ns))
+                    yield from self._step(self._live().expire(self.now_ns))
             case "!":
-                yield from self._step(self._surface().emit(_event(rest), self.now_ns))
+                assert self.surface is not None, "no opening was accepted"
+                yield from self._step(self.surface.emit(_event(rest), self.now_ns))
             case "" | "#":
                 pass
             case _:
                 raise ValueError(line)
 
-    def _surface(self) -> Surface:
-        assert self.surface is not None, "no opening was accepted"
+    def _live(self) -> Surface[Any]:
+        assert isinstance(self.surface, LiveListen | LiveSpeech), "no opening was accepted"
         return self.surface
 
     def _open(self, query: str) -> Iterator[str]:
         offered = tuple(filter(None, self.headers.pop("sec-websocket-protocol", "").split(", ")))
         self.pending = Opening(
             "GET" if self.live else "POST",
-            "/v1/listen",
+            "/v1/speak" if self.speak else "/v1/listen",
             tuple(parse_qsl(query, keep_blank_values=True)),
             dict(self.headers),
             offered,
@@ -111,7 +127,7 @@ class Player:
         self.headers.clear()
         self.surface = None
         if self.live:
-            endpoint = LiveListenEndpoint()
+            endpoint = LiveSpeakEndpoint() if self.speak else LiveListenEndpoint()
             try:
                 accepted = endpoint.negotiate(self.pending)
             except errors.AntiphonError as error:
@@ -120,27 +136,32 @@ class Player:
                 yield from self._accepted(accepted)
 
     def _request(self, body: bytes) -> Iterator[str]:
-        endpoint = PrerecordedListenEndpoint()
+        endpoint = SpeakEndpoint() if self.speak else PrerecordedListenEndpoint()
         assert self.pending is not None
         try:
-            accepted = endpoint.negotiate(self.pending, Body(body))
+            if isinstance(endpoint, SpeakEndpoint):
+                asked = endpoint.negotiate(self.pending, body)
+                assert isinstance(asked.spec, SpeakSpec)
+                self.surface, wanted = asked.surface, _speech(asked.spec)
+            else:
+                accepted = endpoint.negotiate(self.pending, Body(body))
+                self.surface, wanted = accepted.surface, repr(accepted.media)
         except errors.AntiphonError as error:
             yield from self._refused(endpoint, error)
         else:
-            self.surface = accepted.surface
-            yield f"= {accepted.media!r}"
+            yield f"= {wanted}"
 
-    def _accepted(self, accepted: Accepted) -> Iterator[str]:
+    def _accepted(self, accepted: Accepted[Any]) -> Iterator[str]:
         self.surface = accepted.surface
         yield "< 101"
         for name, value in accepted.headers:
             yield f"< {name}: {value}"
         if accepted.subprotocol is not None:
             yield f"< sec-websocket-protocol: {accepted.subprotocol}"
+        if isinstance(accepted.spec, SpeakSpec):
+            yield f"= {_speech(accepted.spec)}"
 
-    def _refused(
-        self, endpoint: LiveListenEndpoint | PrerecordedListenEndpoint, error: errors.AntiphonError
-    ) -> Iterator[str]:
+    def _refused(self, endpoint: Endpoint, error: errors.AntiphonError) -> Iterator[str]:
         assert self.pending is not None
         answer = endpoint.refuse(self.pending, error)
         yield f"< {answer.status}"
@@ -156,7 +177,8 @@ class Player:
                     yield f"< {send.status}"
                     yield from (f"< {name}: {value}" for name, value in send.headers)
                 case bytes():
-                    self.sent.append(send.decode())
+                    if not self.speak:
+                        self.sent.append(send.decode())
                     yield f"< {send.decode()}"
                 case str():
                     self.sent.append(send)
@@ -166,14 +188,29 @@ class Player:
 
 
 def _input(value: Input) -> str:
-    return f"Audio({len(value.data)})" if isinstance(value, Audio) else type(value).__name__
+    match value:
+        case Audio():
+            return f"Audio({len(value.data)})"
+        case Say():
+            return f"Say({value.text!r})"
+    return type(value).__name__
 
 
-def _event(text: str) -> Output:
+def _speech(spec: SpeakSpec) -> str:
+    assert spec.model == spec.voice
+    assert spec.stream
+    form = spec.format
+    rate = f"{form.sample_rate} Hz" if form.bit_rate is None else f"{form.sample_rate} Hz {form.bit_rate} bit/s"
+    text = "live" if spec.live else repr(spec.text)
+    return " ".join((text, spec.voice, form.codec, form.container, rate, f"x{spec.speed}", *spec.tags))
+
+
+def _event(text: str) -> Output | SpeechOutput:
     """An event from its line; a word is `text@from-to/confidence`, a time milliseconds, CH a channel:
 
     `opened MODEL`, `started CH AT`, `interim CH FROM TO CONFIDENCE WORDS`, `final CH FROM TO CAUSE CONFIDENCE WORDS`,
-    `utterance-ended CH AT`, `closed LENGTH CHANNELS`, `failed CLASS [retry=SECONDS] MESSAGE`.
+    `utterance-ended CH AT`, `closed LENGTH CHANNELS`, `failed CLASS [retry=SECONDS] MESSAGE`; of speech that leaves
+    `spoken SOUND`, `flushed`, `cleared`, `ended`, `all-spoken CHARACTERS LENGTH`.
     """
     name, *rest = text.split(" ")
     match name:
@@ -190,6 +227,16 @@ def _event(text: str) -> Output:
             return UtteranceEnded(int(rest[0]), int(rest[1]))
         case "closed":
             return Closed(int(rest[0]), int(rest[1]), SHA256)
+        case "spoken":
+            return Spoken(" ".join(rest).encode(), 0, 100)
+        case "flushed":
+            return Flushed()
+        case "cleared":
+            return Cleared()
+        case "ended":
+            return ContextEnded()
+        case "all-spoken":
+            return AllSpoken(int(rest[0]), int(rest[1]))
         case "failed":
             kind: type[errors.AntiphonError] = getattr(errors, rest[0])
             retry = int(rest.pop(1).removeprefix("retry=")) if rest[1].startswith("retry=") else None

@@ -1,20 +1,26 @@
 """What Deepgram's parameters ask of a session, where credentials stand, and that the documentation says the same."""
 
 import inspect
+from collections.abc import Callable
 from pathlib import Path
 from urllib.parse import parse_qsl
 
 import pytest
 from deepgram.listen.v1.client import V1Client
 from deepgram.listen.v1.media.client import MediaClient
+from deepgram.speak.v1.audio.client import AudioClient
+from deepgram.speak.v1.client import V1Client as SpeakClient
 
-from antiphon.core.audio import AudioFormat, Encoding
+from antiphon.core.audio import AudioFormat, Codec, Container, Encoding, SpeechFormat
 from antiphon.core.errors import Unauthenticated
-from antiphon.core.specs import TranscribeSpec
+from antiphon.core.specs import SpeakSpec, TranscribeSpec
 from antiphon.core.wire import Body, Opening
+from antiphon.surfaces.deepgram import speak_parameters
 from antiphon.surfaces.deepgram.live import LiveListenEndpoint
-from antiphon.surfaces.deepgram.parameters import DEFAULT_ENDPOINTING_MS, DEFAULT_MODEL, TABLE, Use
+from antiphon.surfaces.deepgram.parameters import DEFAULT_ENDPOINTING_MS, DEFAULT_MODEL, TABLE
 from antiphon.surfaces.deepgram.prerecorded import PrerecordedListenEndpoint
+from antiphon.surfaces.deepgram.query import Parameter, Use
+from antiphon.surfaces.deepgram.speak_parameters import TABLE as SPEAK_TABLE
 
 DOCUMENTATION = Path(__file__).parents[3] / "docs" / "surfaces" / "deepgram.md"
 
@@ -134,15 +140,69 @@ def test_a_message_cannot_break_out_of_its_header() -> None:
 
 
 def test_the_documentation_shows_the_table() -> None:
-    rows = [f"| `{row.name}` | {row.use} | {row.how} |" for row in TABLE]
     documented = [line for line in DOCUMENTATION.read_text().splitlines() if line.startswith("| `")]
-    assert documented[: len(rows)] == rows
+    for table in (TABLE, SPEAK_TABLE):
+        rows = [f"| `{row.name}` | {row.use} | {row.how} |" for row in table]
+        first = documented.index(rows[0])
+        assert documented[first : first + len(rows)] == rows
 
 
-def test_the_table_knows_every_parameter_of_the_sdk() -> None:
-    ours = {row.name for row in TABLE}
-    beside = {"self", "request", "url", "authorization", "request_options"}
-    for method in (V1Client.connect, MediaClient.transcribe_file, MediaClient.transcribe_url):
+@pytest.mark.parametrize(
+    ("table", "methods"),
+    [
+        (TABLE, (V1Client.connect, MediaClient.transcribe_file, MediaClient.transcribe_url)),
+        (SPEAK_TABLE, (SpeakClient.connect, AudioClient.generate)),
+    ],
+)
+def test_the_table_knows_every_parameter_of_the_sdk(
+    table: tuple[Parameter, ...], methods: tuple[Callable[..., object], ...]
+) -> None:
+    ours = {row.name for row in table}
+    beside = {"self", "request", "url", "text", "authorization", "request_options"}
+    for method in methods:
         assert set(inspect.signature(method).parameters) - beside <= ours
-    assert len(ours) == len(TABLE)
+    assert len(ours) == len(table)
+
+
+def test_every_use_is_used() -> None:
     assert {row.use for row in TABLE} == set(Use)
+
+
+@pytest.mark.parametrize(
+    ("query", "expected", "content_type"),
+    [
+        ("", SpeechFormat(Codec.MP3, Container.NONE, 22_050, 48_000), "audio/mpeg"),
+        ("bit_rate=32000", SpeechFormat(Codec.MP3, Container.NONE, 22_050, 32_000), "audio/mpeg"),
+        ("encoding=linear16", SpeechFormat(Codec.LINEAR16, Container.WAV, 24_000), "audio/wav"),
+        (
+            "encoding=linear16&container=none&sample_rate=48000",
+            SpeechFormat(Codec.LINEAR16, Container.NONE, 48_000),
+            "audio/l16;rate=48000",
+        ),
+        ("encoding=mulaw", SpeechFormat(Codec.MULAW, Container.WAV, 8_000), "audio/wav"),
+        ("encoding=mulaw&container=none", SpeechFormat(Codec.MULAW, Container.NONE, 8_000), "audio/mulaw;rate=8000"),
+        (
+            "encoding=alaw&container=none&sample_rate=16000",
+            SpeechFormat(Codec.ALAW, Container.NONE, 16_000),
+            "audio/alaw;rate=16000",
+        ),
+        ("encoding=opus", SpeechFormat(Codec.OPUS, Container.OGG, 48_000, 12_000), "audio/ogg;codecs=opus"),
+        (
+            "encoding=opus&container=ogg&bit_rate=650000",
+            SpeechFormat(Codec.OPUS, Container.OGG, 48_000, 650_000),
+            "audio/ogg;codecs=opus",
+        ),
+        ("encoding=flac&sample_rate=32000", SpeechFormat(Codec.FLAC, Container.NONE, 32_000), "audio/flac"),
+        ("encoding=aac&sample_rate=22050", SpeechFormat(Codec.AAC, Container.NONE, 22_050, 48_000), "audio/aac"),
+    ],
+)
+def test_formats_of_speech(query: str, expected: SpeechFormat, content_type: str) -> None:
+    form = speak_parameters.read(opening(query).query, "Hi").format
+    assert form == expected
+    assert speak_parameters.content_type(form) == content_type
+
+
+def test_live_speech_is_raw() -> None:
+    assert speak_parameters.read(()) == SpeakSpec(
+        "aura-asteria-en", "aura-asteria-en", format=SpeechFormat(), live=True
+    )

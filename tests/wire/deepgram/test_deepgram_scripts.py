@@ -13,11 +13,18 @@ from deepgram.listen.v1.types import (
     ListenV1SpeechStarted,
     ListenV1UtteranceEnd,
 )
+from deepgram.speak.v1.types import SpeakV1Cleared, SpeakV1Flushed, SpeakV1Metadata, SpeakV1Warning
 from deepgram.types.listen_v1response import ListenV1Response
 from deepgram_script import Player
 from pydantic import BaseModel
 
 SCRIPTS = sorted((Path(__file__).parent / "scripts").glob("*.wire"))
+SPEECH_TYPES: dict[str, type[BaseModel]] = {
+    "Cleared": SpeakV1Cleared,
+    "Flushed": SpeakV1Flushed,
+    "Metadata": SpeakV1Metadata,
+    "Warning": SpeakV1Warning,
+}
 LIVE_TYPES: dict[str, type[BaseModel]] = {
     "ConfigureFailure": ListenV1ConfigureFailure,
     "ConfigureSuccess": ListenV1ConfigureSuccess,
@@ -34,23 +41,29 @@ UNTYPED = {"models", "model_info", "warnings", "extra", "tags", "punctuated_word
 @pytest.mark.parametrize("path", SCRIPTS, ids=lambda path: path.stem)
 def test_script(path: Path) -> None:
     script = path.read_text()
-    assert Player(live=path.stem.startswith("live")).play(script) == script
+    assert player_of(path).play(script) == script
+
+
+def player_of(path: Path) -> Player:
+    """`live_...` and `files_...` are of the listen API, `speak_live_...` and `speak_...` of the speak API."""
+    return Player(live="live" in path.stem.split("_")[:2], speak=path.stem.startswith("speak"))
 
 
 def test_every_message_is_one_of_the_sdks_types() -> None:
     seen = set()
     for path in SCRIPTS:
-        player = Player(live=path.stem.startswith("live"))
+        player = player_of(path)
         player.play(path.read_text())
         for text in player.sent:
             message = json.loads(text)
             if "err_code" in message:
                 assert set(message) == {"err_code", "err_msg", "request_id"}
                 continue
-            kind = LIVE_TYPES[message["type"]] if player.live else ListenV1Response
+            types = SPEECH_TYPES if player.speak else LIVE_TYPES
+            kind = types[message["type"]] if player.live else ListenV1Response
             assert_no_unknown_field(kind.model_validate_json(text))
             seen.add(kind)
-    assert seen == {*LIVE_TYPES.values(), ListenV1Response}
+    assert seen == {*LIVE_TYPES.values(), *SPEECH_TYPES.values(), ListenV1Response}
 
 
 def assert_no_unknown_field(model: BaseModel) -> None:

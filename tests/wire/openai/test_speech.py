@@ -42,7 +42,6 @@ def test_everything_that_can_be_asked_for() -> None:
     assert spec == SpeakSpec("m", "w", "Hi", SpeechFormat(Codec.LINEAR16, Container.WAV, 24_000), speed=0.25)
     assert spec.stream
     assert not spec.live
-    assert not spec.markup
 
 
 def test_what_changes_nothing() -> None:

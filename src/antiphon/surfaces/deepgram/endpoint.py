@@ -1,4 +1,4 @@
-"""What every call to Deepgram's listen API has in common: where its credential stands, and how it is refused.
+"""What every call to Deepgram's APIs has in common: where its credential stands, and how it is refused.
 
 An error's body is `{"err_code", "err_msg", "request_id"}`; the message is also in the header `dg-error`, because a
 WebSocket client sees no body when its opening is refused, and `dg-request-id` is in every answer.
@@ -17,13 +17,28 @@ from antiphon.core.errors import (
     TooLarge,
     Unauthenticated,
     UnknownModel,
+    UnknownVoice,
     UnsupportedParameter,
 )
-from antiphon.core.wire import Opening, Response
+from antiphon.core.wire import Close, Opening, Response
 from antiphon.surfaces.deepgram.wire import ErrorBody, write_body
 
 SCHEMES = ("token", "bearer")
 MAX_HEADER_CHARS = 512
+
+# RFC 6455, section 7.4.1, and what Deepgram's close frames say where the server failed.
+NORMAL, POLICY_VIOLATION, INTERNAL_ERROR = 1000, 1008, 1011
+SILENT_SERVER = "NET-0000"
+MAX_REASON_BYTES = 123
+
+
+class PayloadError(CallerError):
+    """The body is not a text to be spoken."""
+
+
+class UnsupportedContentType(CallerError):
+    """The body is of a kind that is not taken."""
+
 
 # The first class that fits says Deepgram's `err_code`; the order is from the narrow to the wide.
 _CODES: tuple[tuple[type[AntiphonError], str], ...] = (
@@ -33,15 +48,19 @@ _CODES: tuple[tuple[type[AntiphonError], str], ...] = (
     (TooLarge, "PAYLOAD_TOO_LARGE"),
     (RequestTimeout, "SLOW_UPLOAD"),
     (Conflict, "UNPROCESSABLE_ENTITY"),
+    (PayloadError, "PAYLOAD_ERROR"),
+    (UnsupportedContentType, "UNSUPPORTED_MEDIA_TYPE"),
     (CallerError, "Bad Request"),
     (Draining, "SERVICE_UNAVAILABLE"),
     (CapacityError, "TOO_MANY_REQUESTS"),
     (EngineError, "BAD_GATEWAY"),
     (AntiphonError, "INTERNAL_SERVER_ERROR"),
 )
+# Where Deepgram has another status than the tree. An unknown model is to it a wrong parameter, not a missing page.
+_STATUSES: dict[type[AntiphonError], int] = {UnknownModel: 400, UnknownVoice: 400, UnsupportedContentType: 415}
 
 
-class ListenEndpoint:
+class Endpoint:
     """The half of an endpoint that is the same on HTTP and on a WebSocket."""
 
     def credential(self, opening: Opening) -> str | None:
@@ -58,6 +77,17 @@ class ListenEndpoint:
         return Response(status, headers, body)
 
 
+def chosen_subprotocol(opening: Opening) -> str | None:
+    """That under which a browser sends its key."""
+    offered = opening.subprotocols[0] if opening.subprotocols else ""
+    return offered if offered.lower() in SCHEMES else None
+
+
+def closing(code: int, reason: str) -> Close:
+    """As much of the reason as a close frame holds."""
+    return Close(code, reason.encode()[:MAX_REASON_BYTES].decode(errors="ignore"))
+
+
 def error_code(error: AntiphonError) -> str:
     """The `err_code` under which Deepgram would report it."""
     return next(code for kind, code in _CODES if isinstance(error, kind))
@@ -68,12 +98,14 @@ def refusal(request_id: str, error: AntiphonError) -> tuple[int, tuple[tuple[str
     code = error_code(error)
     if type(error) in (CallerError, UnsupportedParameter) and error.param is not None:
         code = "INVALID_QUERY_PARAMETER"
-    # To Deepgram an unknown model is a wrong parameter, not a missing page.
-    status = CallerError.status if isinstance(error, UnknownModel) else error.status
     headers = [*answer_headers(request_id), ("dg-error", _header_value(error.message))]
     if error.retry_after_s is not None:
         headers.append(("retry-after", str(error.retry_after_s)))
-    return status, tuple(headers), write_body(ErrorBody(code, error.message, request_id))
+    return (
+        _STATUSES.get(type(error), error.status),
+        tuple(headers),
+        write_body(ErrorBody(code, error.message, request_id)),
+    )
 
 
 def answer_headers(request_id: str) -> tuple[tuple[str, str], ...]:

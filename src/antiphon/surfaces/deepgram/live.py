@@ -27,18 +27,25 @@ from antiphon.core.events import (
 )
 from antiphon.core.ports import Accepted
 from antiphon.core.specs import TranscribeSpec
-from antiphon.core.wire import NOTHING, Close, Opening, Step
+from antiphon.core.wire import NOTHING, Opening, Step
 from antiphon.surfaces.deepgram import parameters, results, wire
-from antiphon.surfaces.deepgram.endpoint import SCHEMES, ListenEndpoint, error_code
+from antiphon.surfaces.deepgram.endpoint import (
+    INTERNAL_ERROR,
+    NORMAL,
+    POLICY_VIOLATION,
+    SILENT_SERVER,
+    Endpoint,
+    chosen_subprotocol,
+    closing,
+    error_code,
+)
 
 # https://developers.deepgram.com/docs/keep-alive
 IDLE_TIMEOUT_MS = 10_000
 IDLE_TIMEOUT_NS = IDLE_TIMEOUT_MS * 1_000_000
 
-# RFC 6455, section 7.4.1, and the payloads that Deepgram documents for its close frames.
-NORMAL, POLICY_VIOLATION, INTERNAL_ERROR = 1000, 1008, 1011
-UNDECODABLE, SILENT_SERVER, SILENT_CALLER = "DATA-0000", "NET-0000", "NET-0001"
-MAX_REASON_BYTES = 123
+# The payloads that Deepgram documents for its close frames.
+UNDECODABLE, SILENT_CALLER = "DATA-0000", "NET-0001"
 
 
 class _State(Enum):
@@ -55,7 +62,7 @@ _TRANSITIONS: dict[type, tuple[tuple[Input, ...], _State]] = {
 }
 
 
-class LiveListenEndpoint(ListenEndpoint):
+class LiveListenEndpoint(Endpoint):
     """`GET /v1/listen` as a WebSocket."""
 
     def negotiate(self, opening: Opening) -> Accepted[TranscribeSpec]:
@@ -73,12 +80,11 @@ class LiveListenEndpoint(ListenEndpoint):
             word_times=True,
             tags=asked.tags,
         )
-        offered = opening.subprotocols[0] if opening.subprotocols else None
         return Accepted(
             spec=spec,
             surface=LiveListen(asked, opening.request_id, opening.received_unix_ms),
             headers=(("dg-request-id", opening.request_id),),
-            subprotocol=offered if offered is not None and offered.lower() in SCHEMES else None,
+            subprotocol=chosen_subprotocol(opening),
         )
 
 
@@ -200,5 +206,4 @@ class LiveListen:
 
     def _close(self, sends: tuple[str, ...], code: int, reason: str) -> Step:
         self._state = _State.CLOSED
-        short = reason.encode()[:MAX_REASON_BYTES].decode(errors="ignore")
-        return Step(sends=sends, close=Close(code, short))
+        return Step(sends=sends, close=closing(code, reason))

@@ -1,17 +1,16 @@
 """The query parameters of Deepgram's listen API: a table of all of them, and what a query asks for.
 
-A parameter is honoured or refused, never dropped: refused ones pass only when they say "false", unknown names never.
-What is accepted and cannot be honoured wholly is reported as a warning in the metadata. The table is what
-`docs/surfaces/deepgram.md` shows.
+What is accepted and cannot be honoured wholly is reported as a warning in the metadata.
 """
 
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from enum import StrEnum
 
 from antiphon.core.audio import MAX_CHANNELS, MAX_RATE, MIN_RATE, AudioFormat, Encoding
 from antiphon.core.errors import CallerError, UnsupportedParameter
+from antiphon.surfaces.deepgram import query as q
+from antiphon.surfaces.deepgram.query import MAX_TAG_CHARS, MAX_TAGS, Parameter, Use, Values
 from antiphon.surfaces.deepgram.wire import ParameterWarning
 
 DEFAULT_MODEL = "base-general"
@@ -20,31 +19,10 @@ DEFAULT_ENDPOINTING_MS = 500
 DEFAULT_UTT_SPLIT_MS = 800
 MIN_UTTERANCE_END_MS = 1_000
 MAX_SILENCE_MS = 60_000
-MAX_TAG_CHARS = 128
-MAX_TAGS = 32  # what an entry of the ledger holds
 MAX_EXTRA_CHARS = 2_048
-MAX_VALUES = 100
 
 TELEPHONE_RATE = 8_000
 OPUS_RATES = (8_000, 12_000, 16_000, 24_000, 48_000)
-
-
-class Use(StrEnum):
-    """Which endpoints honour a parameter."""
-
-    BOTH = "both"
-    LIVE = "live"
-    FILE = "file"
-    NEITHER = "refused"
-
-
-@dataclass(frozen=True, slots=True)
-class Parameter:
-    """One row of the table. `how` says what it does, or, where it is refused, why."""
-
-    name: str
-    use: Use
-    how: str
 
 
 _NO_EXTRACTION = "No model here extracts that from text."
@@ -150,9 +128,7 @@ TABLE: tuple[Parameter, ...] = (
 )
 
 _BY_NAME = {row.name: row for row in TABLE}
-_REPEATABLE = frozenset(("tag", "extra"))
 
-_WHOLE = re.compile(r"[0-9]{1,9}")
 _SECONDS = re.compile(r"([0-9]{1,4})(?:\.([0-9]{1,9}))?")
 _ENGLISH = re.compile(r"en([-_][a-z0-9]{2,8})*", re.IGNORECASE)
 
@@ -188,115 +164,51 @@ class Request:
 
 def read(query: Sequence[tuple[str, str]], *, live: bool) -> Request:
     """Raises `CallerError` for a value that makes no sense, `UnsupportedParameter` for what is not honoured."""
-    values = _sorted_by_name(query, Use.LIVE if live else Use.FILE)
-    _require_one_of(values, "version", "latest")
-    _require_one_of(values, "alternatives", "1")
-    _flag(values, "mip_opt_out")
-    _flag(values, "no_delay")
-    language = _one(values, "language")
+    values = q.sorted_by_name(query, _BY_NAME, Use.LIVE if live else Use.FILE)
+    q.require_one_of(values, "version", "latest")
+    q.require_one_of(values, "alternatives", "1")
+    q.flag(values, "mip_opt_out")
+    q.flag(values, "no_delay")
+    language = q.one(values, "language")
     if language is not None and not _ENGLISH.fullmatch(language):
         raise UnsupportedParameter("The models here know one language, English (`en`).", param="language")
 
-    multichannel = _flag(values, "multichannel")
+    multichannel = q.flag(values, "multichannel")
     warnings: list[ParameterWarning] = []
     audio = _format(values, live=live, multichannel=multichannel, warnings=warnings)
-    smart = _flag(values, "smart_format")
+    smart = q.flag(values, "smart_format")
     if smart:
         message = "Numbers, dates and the like are written as the model writes them."
         warnings.append(ParameterWarning("smart_format", "partly_supported", message))
-    if _flag(values, "filler_words"):
+    if q.flag(values, "filler_words"):
         message = "Whether filler words are written is the model's choice."
         warnings.append(ParameterWarning("filler_words", "unsupported", message))
-    paragraphs = _flag(values, "paragraphs") or (smart and not live)
-    interims = _flag(values, "interim_results")
+    paragraphs = q.flag(values, "paragraphs") or (smart and not live)
+    interims = q.flag(values, "interim_results")
     return Request(
-        model=_model(values),
+        model=q.model(values, DEFAULT_MODEL),
         format=audio,
         multichannel=multichannel,
-        punctuate=_flag(values, "punctuate") or smart or paragraphs,
-        tags=_tags(values),
+        punctuate=q.flag(values, "punctuate") or smart or paragraphs,
+        tags=q.tags(values),
         extra=_extra(values),
         warnings=tuple(warnings),
         interims=interims,
         endpointing_ms=_endpointing(values),
         utterance_end_ms=_utterance_end(values, interims),
-        speech_events=_flag(values, "vad_events"),
+        speech_events=q.flag(values, "vad_events"),
         paragraphs=paragraphs,
         utt_split_ms=_utt_split(values),
     )
 
 
-def _sorted_by_name(query: Sequence[tuple[str, str]], use: Use) -> dict[str, list[str]]:
-    """Every value by its name, with what this endpoint does not honour refused, or left out where it says "false"."""
-    values: dict[str, list[str]] = {}
-    for name, value in query:
-        row = _BY_NAME.get(name)
-        if row is None:
-            shown = name[:64]
-            raise UnsupportedParameter(f"There is no parameter {shown!r} here.", param=shown)
-        if row.use not in (Use.BOTH, use):
-            if value.lower() == "false":
-                continue
-            if row.use is Use.NEITHER:
-                raise UnsupportedParameter(f"`{name}` is not honoured: {row.how}", param=name)
-            only = "live streams" if row.use is Use.LIVE else "files"
-            raise UnsupportedParameter(f"`{name}` is for {only} only.", param=name)
-        held = values.setdefault(name, [])
-        held.append(value)
-        if len(held) > (MAX_VALUES if name in _REPEATABLE else 1):
-            raise CallerError(f"`{name}` was given too often.", param=name)
-    return values
-
-
-# -- single values -----------------------------------------------------------------------------------------------------
-
-
-def _one(values: Mapping[str, Sequence[str]], name: str) -> str | None:
-    held = values.get(name)
-    return held[0] if held else None
-
-
-def _flag(values: Mapping[str, Sequence[str]], name: str) -> bool:
-    """Absent is false. The case is free: older clients write `True`."""
-    value = _one(values, name)
-    if value is None:
-        return False
-    if value.lower() not in ("true", "false"):
-        raise CallerError(f"`{name}` must be true or false.", param=name)
-    return value.lower() == "true"
-
-
-def _whole(values: Mapping[str, Sequence[str]], name: str, low: int, high: int) -> int | None:
-    value = _one(values, name)
-    if value is None:
-        return None
-    if not _WHOLE.fullmatch(value) or not low <= int(value) <= high:
-        raise CallerError(f"`{name}` must be a whole number from {low} to {high}.", param=name)
-    return int(value)
-
-
-def _require_one_of(values: Mapping[str, Sequence[str]], name: str, *honoured: str) -> None:
-    value = _one(values, name)
-    if value is not None and value not in honoured:
-        raise UnsupportedParameter(f"`{name}` can only be {' or '.join(honoured)}.", param=name)
-
-
 # -- one parameter each ------------------------------------------------------------------------------------------------
 
 
-def _model(values: Mapping[str, Sequence[str]]) -> str:
-    model = _one(values, "model")
-    if model == "":
-        raise CallerError("`model` is empty.", param="model")
-    return model or DEFAULT_MODEL
-
-
-def _format(
-    values: Mapping[str, Sequence[str]], *, live: bool, multichannel: bool, warnings: list[ParameterWarning]
-) -> AudioFormat:
-    name = _one(values, "encoding")
-    rate = _whole(values, "sample_rate", MIN_RATE, MAX_RATE)
-    channels = _whole(values, "channels", 1, MAX_CHANNELS)
+def _format(values: Values, *, live: bool, multichannel: bool, warnings: list[ParameterWarning]) -> AudioFormat:
+    name = q.one(values, "encoding")
+    rate = q.whole(values, "sample_rate", MIN_RATE, MAX_RATE)
+    channels = q.whole(values, "channels", 1, MAX_CHANNELS)
     encoding = _RAW.get(name or "")
     if encoding is None:
         if name is not None and name not in _SELF_DESCRIBING:
@@ -330,26 +242,26 @@ def _check_opus(rate: int, channels: int, *, live: bool) -> None:
         raise CallerError("Opus packets hold one or two channels.", param="channels")
 
 
-def _endpointing(values: Mapping[str, Sequence[str]]) -> int | None:
-    value = _one(values, "endpointing")
+def _endpointing(values: Values) -> int | None:
+    value = q.one(values, "endpointing")
     if value is None or value.lower() == "true":
         return DEFAULT_ENDPOINTING_MS
     if value.lower() == "false":
         return None
-    return _whole(values, "endpointing", 0, MAX_SILENCE_MS)
+    return q.whole(values, "endpointing", 0, MAX_SILENCE_MS)
 
 
-def _utterance_end(values: Mapping[str, Sequence[str]], interims: bool) -> int | None:
-    silence_ms = _whole(values, "utterance_end_ms", MIN_UTTERANCE_END_MS, MAX_SILENCE_MS)
+def _utterance_end(values: Values, interims: bool) -> int | None:
+    silence_ms = q.whole(values, "utterance_end_ms", MIN_UTTERANCE_END_MS, MAX_SILENCE_MS)
     if silence_ms is not None and not interims:
         raise CallerError("`utterance_end_ms` needs `interim_results=true`.", param="utterance_end_ms")
     return silence_ms
 
 
-def _utt_split(values: Mapping[str, Sequence[str]]) -> int | None:
+def _utt_split(values: Values) -> int | None:
     """Milliseconds, or `None` where no utterances are wanted."""
-    wanted = _flag(values, "utterances")
-    value = _one(values, "utt_split")
+    wanted = q.flag(values, "utterances")
+    value = q.one(values, "utt_split")
     if value is None:
         return DEFAULT_UTT_SPLIT_MS if wanted else None
     if not wanted:
@@ -361,16 +273,7 @@ def _utt_split(values: Mapping[str, Sequence[str]]) -> int | None:
     return int(seconds) * 1000 + int(fraction.ljust(3, "0")[:3])
 
 
-def _tags(values: Mapping[str, Sequence[str]]) -> tuple[str, ...]:
-    tags = tuple(values.get("tag", ()))
-    if any(not 0 < len(tag) <= MAX_TAG_CHARS for tag in tags):
-        raise CallerError(f"A `tag` has 1 to {MAX_TAG_CHARS} characters.", param="tag")
-    if len(tags) > MAX_TAGS:
-        raise CallerError(f"There may be {MAX_TAGS} `tag` parameters at most.", param="tag")
-    return tags
-
-
-def _extra(values: Mapping[str, Sequence[str]]) -> dict[str, str]:
+def _extra(values: Values) -> dict[str, str]:
     extra: dict[str, str] = {}
     for value in values.get("extra", ()):
         key, colon, held = value.partition(":")

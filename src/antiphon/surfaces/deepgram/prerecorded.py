@@ -11,13 +11,13 @@ from antiphon.core.ports import Accepted
 from antiphon.core.specs import TranscribeSpec
 from antiphon.core.wire import NOTHING, Body, Close, Head, Opening, Step, Url
 from antiphon.surfaces.deepgram import parameters, results, wire
-from antiphon.surfaces.deepgram.endpoint import ListenEndpoint, answer_headers, refusal
+from antiphon.surfaces.deepgram.endpoint import Endpoint, answer_headers, refusal
 
 # Deepgram takes 2 GB; here a body is held in memory.
 MAX_BODY_BYTES = 256 * 1024 * 1024
 
 
-class PrerecordedListenEndpoint(ListenEndpoint):
+class PrerecordedListenEndpoint(Endpoint):
     """`POST /v1/listen`."""
 
     def __init__(self, max_body_bytes: int = MAX_BODY_BYTES) -> None:

@@ -1,4 +1,4 @@
-"""The messages of Deepgram's listen API, as its own SDK types them (`ListenV1*` of deepgram-sdk 7).
+"""The messages of Deepgram's APIs, as its own SDK types them (`ListenV1*` and `SpeakV1*` of deepgram-sdk 7).
 
 Fields stand in the order in which Deepgram writes them. Times are seconds.
 """
@@ -37,6 +37,34 @@ class UrlRequest(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
     """The JSON body of a request whose audio stands elsewhere."""
 
     url: str
+
+
+class Speak(msgspec.Struct, tag="Speak", forbid_unknown_fields=True, frozen=True):
+    """More text to be spoken."""
+
+    text: str
+
+
+class SpeakFlush(msgspec.Struct, tag="Flush", forbid_unknown_fields=True, frozen=True):
+    """Asks for the speech of what was written so far."""
+
+
+class SpeakClear(msgspec.Struct, tag="Clear", forbid_unknown_fields=True, frozen=True):
+    """What was written and not yet spoken shall not be."""
+
+
+class SpeakClose(msgspec.Struct, tag="Close", forbid_unknown_fields=True, frozen=True):
+    """Asks for the rest of the speech and the close."""
+
+
+SpeakMessage = Speak | SpeakFlush | SpeakClear | SpeakClose
+
+
+class TextRequest(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
+    """The JSON body of a request whose text is to be spoken, or stands elsewhere."""
+
+    text: str | None = None
+    url: str | None = None
 
 
 # -- to the caller -----------------------------------------------------------------------------------------------------
@@ -160,6 +188,34 @@ class Error(msgspec.Struct, tag="Error", frozen=True):
     description: str
 
 
+class SpeakMetadata(msgspec.Struct, tag="Metadata", frozen=True):
+    """The first message of live speech."""
+
+    request_id: str
+    model_name: str
+    model_version: str
+    model_uuid: str
+
+
+class SpeakFlushed(msgspec.Struct, tag="Flushed", frozen=True):
+    """All that was written before a `Flush` has been spoken. `sequence_id` counts these and `Cleared`."""
+
+    sequence_id: int
+
+
+class SpeakCleared(msgspec.Struct, tag="Cleared", frozen=True):
+    """No more is said of what was written before a `Clear`."""
+
+    sequence_id: int
+
+
+class SpeakWarning(msgspec.Struct, tag="Warning", frozen=True):
+    """Something that was asked for was not done; the stream goes on."""
+
+    description: str
+    code: str
+
+
 class Utterance(msgspec.Struct, frozen=True):
     start: float
     end: float
@@ -191,9 +247,12 @@ class ErrorBody(msgspec.Struct, frozen=True):
 
 
 ServerMessage = Results | SpeechStarted | UtteranceEnd | Metadata | ConfigureSuccess | ConfigureFailure | Error
+SpeakServerMessage = SpeakMetadata | SpeakFlushed | SpeakCleared | SpeakWarning
 
 _client_messages: msgspec.json.Decoder[ClientMessage] = msgspec.json.Decoder(ClientMessage)
 _url_requests = msgspec.json.Decoder(UrlRequest)
+_speak_messages: msgspec.json.Decoder[SpeakMessage] = msgspec.json.Decoder(SpeakMessage)
+_text_requests = msgspec.json.Decoder(TextRequest)
 _encoder = msgspec.json.Encoder()
 
 
@@ -207,7 +266,17 @@ def read_url_request(data: bytes) -> UrlRequest:
     return _url_requests.decode(data)
 
 
-def write(message: ServerMessage) -> str:
+def read_speak_message(text: str) -> SpeakMessage:
+    """Raises `msgspec.MsgspecError` for what is not one of the four, and `UnicodeError` for what is not text."""
+    return _speak_messages.decode(text)
+
+
+def read_text_request(data: bytes) -> TextRequest:
+    """Raises `msgspec.MsgspecError`, or `UnicodeError` for what is not text."""
+    return _text_requests.decode(data)
+
+
+def write(message: ServerMessage | SpeakServerMessage) -> str:
     return _encoder.encode(message).decode()
 
 

@@ -1,0 +1,168 @@
+"""Deepgram's live speech: the WebSocket at `/v1/speak`.
+
+The caller's messages are JSON with a `type`, the server's are sound (binary) and JSON. A clause is spoken as soon as it
+is whole; `Flush` asks for what is not. `Close` means that there is no more to come: what was written is spoken, then
+the connection is closed. Errors are told by the close alone, its code and the payload that Deepgram documents for it
+(https://developers.deepgram.com/docs/tts-troubleshooting-websocket-net-and-data-errors).
+"""
+
+from collections import deque
+from enum import Enum, auto
+
+import msgspec
+
+from antiphon.core.errors import AntiphonError, CallerError, CapacityError, PolicyError
+from antiphon.core.events import (
+    AllSpoken,
+    Clear,
+    Cleared,
+    ContextEnded,
+    End,
+    Failed,
+    Flush,
+    Flushed,
+    Opened,
+    Say,
+    SpeechOutput,
+    Spoken,
+)
+from antiphon.core.ports import Accepted
+from antiphon.core.specs import SpeakSpec
+from antiphon.core.wire import NOTHING, SYNTHETIC, Opening, Step
+from antiphon.surfaces.deepgram import results, speak_parameters, wire
+from antiphon.surfaces.deepgram.endpoint import (
+    INTERNAL_ERROR,
+    NORMAL,
+    POLICY_VIOLATION,
+    SILENT_SERVER,
+    Endpoint,
+    chosen_subprotocol,
+    closing,
+    error_code,
+)
+
+# Deepgram's own limits (https://developers.deepgram.com/docs/streaming-text-to-speech).
+MAX_CHARACTERS = 2_000  # of one message
+MAX_FLUSHES, FLUSH_WINDOW_NS = 20, 60_000_000_000
+MAX_CONNECTION_NS = 60 * 60_000_000_000
+
+# RFC 6455, section 7.4.1, and Deepgram's payloads.
+UNSUPPORTED_DATA, TOO_BIG = 1003, 1009
+NO_TEXT, NO_COMMAND, TOO_MUCH_TEXT = "MESSAGE-0000", "DATA-0000", "DATA-0001"
+LONG_TEXT, OVER_TIME = "BIG-0001", "NET-0003"
+
+
+class _State(Enum):
+    OPEN = auto()
+    ENDING = auto()  # the caller said that it is done; speech still comes
+    CLOSED = auto()
+
+
+class LiveSpeakEndpoint(Endpoint):
+    """`GET /v1/speak` as a WebSocket."""
+
+    def negotiate(self, opening: Opening) -> Accepted[SpeakSpec]:
+        spec = speak_parameters.read(opening.query)
+        return Accepted(
+            spec=spec,
+            surface=LiveSpeech(opening.request_id),
+            headers=(("dg-request-id", opening.request_id), *SYNTHETIC),
+            subprotocol=chosen_subprotocol(opening),
+        )
+
+
+class LiveSpeech:
+    """One connection."""
+
+    def __init__(self, request_id: str) -> None:
+        self._request_id = request_id
+        self._state = _State.OPEN
+        self._opened_ns: int | None = None
+        self._flushed_ns: deque[int] = deque(maxlen=MAX_FLUSHES)
+        self._sequence = 0
+
+    # -- from the caller -----------------------------------------------------------------------------------------------
+
+    def receive(self, message: str | bytes, now_ns: int) -> Step:
+        if self._state is not _State.OPEN:
+            return NOTHING
+        if isinstance(message, bytes):
+            return self._close(UNSUPPORTED_DATA, f"{NO_TEXT}: a message is text, not binary")
+        try:
+            said = wire.read_speak_message(message)
+        except (msgspec.MsgspecError, UnicodeError, RecursionError):
+            return self._close(
+                POLICY_VIOLATION, f"{NO_COMMAND}: a message is JSON, of type Speak, Flush, Clear or Close"
+            )
+        match said:
+            case wire.Speak(text):
+                if len(text) > MAX_CHARACTERS:
+                    return self._close(TOO_BIG, f"{LONG_TEXT}: a text has at most {MAX_CHARACTERS} characters")
+                return Step((Say(text),)) if text else NOTHING
+            case wire.SpeakFlush():
+                return self._flush(now_ns)
+            case wire.SpeakClear():
+                return Step((Clear(),))
+            case wire.SpeakClose():
+                self._state = _State.ENDING
+                return Step((End(),))
+
+    def _flush(self, now_ns: int) -> Step:
+        """One too many within the window is not done, and the caller is told so."""
+        if len(self._flushed_ns) == MAX_FLUSHES and now_ns - self._flushed_ns[0] < FLUSH_WINDOW_NS:
+            description = f"There may be {MAX_FLUSHES} Flush messages in {FLUSH_WINDOW_NS // 10**9} seconds at most."
+            return Step(sends=(wire.write(wire.SpeakWarning(description, "EXCESSIVE_FLUSH")),))
+        self._flushed_ns.append(now_ns)
+        return Step((Flush(),))
+
+    def deadline_ns(self) -> int | None:
+        """An hour after the opening."""
+        if self._state is _State.CLOSED or self._opened_ns is None:
+            return None
+        return self._opened_ns + MAX_CONNECTION_NS
+
+    def expire(self, now_ns: int) -> Step:
+        deadline_ns = self.deadline_ns()
+        if deadline_ns is None or now_ns < deadline_ns:
+            return NOTHING
+        return self._close(INTERNAL_ERROR, f"{OVER_TIME}: a connection lasts an hour at most")
+
+    # -- from the session ----------------------------------------------------------------------------------------------
+
+    def emit(self, event: SpeechOutput, now_ns: int) -> Step:
+        if self._state is _State.CLOSED:
+            return NOTHING
+        match event:
+            case Opened(model):
+                self._opened_ns = now_ns
+                info = results.model_info(model)
+                told = wire.SpeakMetadata(self._request_id, info.name, info.version, results.model_uuid(model))
+                return Step(sends=(wire.write(told),))
+            case Spoken():
+                return Step(sends=(event.audio,)) if event.audio else NOTHING
+            case Flushed():
+                return Step(sends=(wire.write(wire.SpeakFlushed(self._next())),))
+            case Cleared():
+                return Step(sends=(wire.write(wire.SpeakCleared(self._next())),))
+            case ContextEnded():
+                return NOTHING
+            case AllSpoken():
+                return self._close(NORMAL, "")
+            case Failed():
+                return self._fail(event.error)
+
+    def _next(self) -> int:
+        sequence, self._sequence = self._sequence, self._sequence + 1
+        return sequence
+
+    def _fail(self, error: AntiphonError) -> Step:
+        """1008 where the caller can mend it, else 1011. That there is no room can only mean: for more of its text."""
+        if isinstance(error, CapacityError):
+            return self._close(POLICY_VIOLATION, f"{TOO_MUCH_TEXT}: {error.message}")
+        if isinstance(error, (CallerError, PolicyError)):
+            return self._close(POLICY_VIOLATION, f"{error_code(error)}: {error.message}")
+        return self._close(INTERNAL_ERROR, f"{SILENT_SERVER}: {error.message}")
+
+    def _close(self, code: int, reason: str) -> Step:
+        self._state = _State.CLOSED
+        return Step(close=closing(code, reason))
