@@ -8,6 +8,7 @@ import time
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass
+from importlib import import_module
 from ipaddress import ip_network
 from typing import Any
 
@@ -16,10 +17,9 @@ from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.routing import BaseRoute, Mount, Route, WebSocketRoute
-from starlette.types import ASGIApp
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from antiphon import backends
-from antiphon.admin import create_admin
 from antiphon.audio.decode import DecodeLimits, Decoder
 from antiphon.config import DEFAULT_MODEL, Config, Invalid
 from antiphon.core.errors import EngineError
@@ -140,6 +140,9 @@ async def assemble(config: Config) -> AsyncIterator[House]:
 
 def _models(config: Config) -> tuple[Recogniser, VoiceDetector[Any], Aligner | None]:
     """Loads them; blocking."""
+    if config.speech or config.speaks:
+        for room in ("live", "encode", "speech"):
+            import_module(f"antiphon.audio.{room}")  # or the first session would wait for it
     if not config.speech:
         return _Deaf(), _Deaf(), None
     from antiphon.engines.moonshine import Moonshine
@@ -201,8 +204,28 @@ def _asgi(
         return Response(observer.render(), media_type="text/plain; version=0.0.4; charset=utf-8")
 
     routes += [Route("/healthz", healthz), Route("/readyz", readyz), Route("/metrics", metrics)]
-    routes.append(Mount("/admin/v1", create_admin(control, keys, config.directory / "ledger.db", clock)))
+
+    def administration() -> ASGIApp:
+        from antiphon.admin import create_admin
+
+        return create_admin(control, keys, config.directory / "ledger.db", clock)
+
+    routes.append(Mount("/admin/v1", _Later(administration)))
     return Starlette(routes=routes)
+
+
+class _Later:
+    """An application that is made when it is first asked for, off the event loop."""
+
+    def __init__(self, make: Callable[[], ASGIApp]) -> None:
+        self._make = make
+        self._making: asyncio.Task[ASGIApp] | None = None
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if self._making is None:
+            self._making = asyncio.create_task(asyncio.to_thread(self._make))
+        app = await asyncio.shield(self._making)
+        await app(scope, receive, send)
 
 
 def vendors(sessions: Sessions, clock: Clock, uploads: Uploads) -> list[BaseRoute]:

@@ -11,7 +11,6 @@ from antiphon import config as settings
 from antiphon.config import Config, Invalid
 from antiphon.core.ports import Aligner, Clock, Embedder, Generator, Inferrer
 from antiphon.core.specs import EmbedSpec, GenerateSpec, InferSpec, Spec
-from antiphon.engines.minilm import MiniLM
 from antiphon.engines.open_inference import Limits as TensorLimits
 from antiphon.engines.open_inference import OpenInferenceGrpc, OpenInferenceHttp
 from antiphon.engines.openai_compatible import PRESETS, OpenAICompatible, OpenAICompatibleEmbedder
@@ -130,6 +129,8 @@ async def _engine(
             path = _path(f"engines.{name}.model", engine.model, store)
             return await OpenVinoGenerator.start(path, OpenVinoSettings(**chosen))
         case settings.Embedding():
+            from antiphon.engines.minilm import MiniLM  # it computes in this process, and a gateway need not hold that
+
             path = _path(f"engines.{name}.model", engine.model, store)
             return await asyncio.to_thread(MiniLM, path, threads=config.workers)
         case settings.Piper():

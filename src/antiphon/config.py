@@ -217,6 +217,11 @@ class Config(Table, frozen=True, kw_only=True):
         return DEFAULT_MODEL in self.models.values()
 
     @property
+    def speaks(self) -> bool:
+        """Whether any engine is a voice."""
+        return any(isinstance(engine, Piper) for engine in self.engines.values())
+
+    @property
     def workers(self) -> int:
         return self.recognition.workers or min(4, os.cpu_count() or 1)
 

@@ -15,9 +15,7 @@ import sys
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 
-from antiphon.audio.demux import Job
-from antiphon.audio.frames import HEADER, Kind, Verdict, header
-from antiphon.audio.worker import READY, SPAWN
+from antiphon.audio.frames import HEADER, READY, SPAWN, Job, Kind, Verdict, header
 from antiphon.core.audio import BYTES_PER_MS
 from antiphon.core.errors import AntiphonError, BadMedia, CapacityError, EngineError, InternalError, TooLarge
 

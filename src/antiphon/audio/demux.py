@@ -6,12 +6,10 @@ or codec outside these lists is reachable, so neither are playlists, concatenati
 
 import contextlib
 import io
-import json
 import resource
 import socket
 import wave
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from typing import Any
 
 import av
@@ -20,7 +18,7 @@ import av.subtitles.stream
 import av.video.codeccontext
 import av.video.stream  # PyAV imports these four when it meets such a stream; inside the limits it no longer could
 
-from antiphon.audio.frames import HEADER, Kind, Verdict, header
+from antiphon.audio.frames import HEADER, Job, Kind, Verdict, header
 from antiphon.audio.resample import Resampler, check_shape
 from antiphon.core.audio import BYTES_PER_MS
 from antiphon.core.errors import AntiphonError, BadMedia, TooLarge
@@ -47,26 +45,6 @@ _OGG_MAGIC = b"OggS"
 _MP4_MAGIC = b"ftyp"  # behind four bytes of length
 _PART_BYTES = 65_536
 _BAD_PACKETS_IN_A_ROW = 64
-
-
-@dataclass(frozen=True, slots=True)
-class Job:
-    """What the server asks of a decoder. `max_audio_ms` counts decoded audio of all output channels: of the whole
-    recording, or when `live` of one message. `opus_channels` is set for bare Opus packets, one a message.
-    """
-
-    live: bool
-    split: bool
-    max_audio_ms: int
-    cpu_s: int
-    opus_channels: int = 0
-
-    def encode(self) -> bytes:
-        return json.dumps([self.live, self.split, self.max_audio_ms, self.cpu_s, self.opus_channels]).encode()
-
-    @classmethod
-    def decode(cls, payload: bytes | bytearray) -> "Job":
-        return cls(*json.loads(payload))
 
 
 class Gone(Exception):

@@ -5,10 +5,16 @@ The two sides keep step. The server sends one `JOB`, and then only after a `MORE
 other's buffers, and a slow reader slows its writer.
 """
 
+import json
 import struct
+from dataclasses import dataclass
 from enum import IntEnum
 
 HEADER = struct.Struct("<BBI")
+
+# To the process that decoders are forked from: the bytes beyond its own size that one may allocate, with its socket.
+SPAWN = struct.Struct("<Q")
+READY = b"R"  # from it, once
 
 
 class Kind(IntEnum):
@@ -28,6 +34,26 @@ class Verdict(IntEnum):
     BAD_MEDIA = 1
     TOO_LARGE = 2
     DEFECT = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """What the server asks of a decoder. `max_audio_ms` counts decoded audio of all output channels: of the whole
+    recording, or when `live` of one message. `opus_channels` is set for bare Opus packets, one a message.
+    """
+
+    live: bool
+    split: bool
+    max_audio_ms: int
+    cpu_s: int
+    opus_channels: int = 0
+
+    def encode(self) -> bytes:
+        return json.dumps([self.live, self.split, self.max_audio_ms, self.cpu_s, self.opus_channels]).encode()
+
+    @classmethod
+    def decode(cls, payload: bytes | bytearray) -> "Job":
+        return cls(*json.loads(payload))
 
 
 def header(kind: Kind, length: int = 0, channels: int = 0) -> bytes:

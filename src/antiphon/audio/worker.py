@@ -13,14 +13,9 @@ import resource
 import select
 import signal
 import socket
-import struct
 
 from antiphon.audio.demux import Decoding, Gone, Link, warm_up
-from antiphon.audio.frames import Kind, header
-
-# The bytes beyond its own size that a decoder may allocate: one a job message.
-SPAWN = struct.Struct("<Q")
-READY = b"R"
+from antiphon.audio.frames import READY, SPAWN, Kind, header
 
 
 def _confine(memory_bytes: int) -> None:

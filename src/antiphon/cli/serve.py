@@ -28,7 +28,6 @@ def serve(
 
     from antiphon import app as house
     from antiphon import logs
-    from antiphon.cli.models import progress_bars
     from antiphon.config import Invalid, load
     from antiphon.models import Store
 
@@ -40,8 +39,11 @@ def serve(
     except OSError as error:
         raise Invalid(f"setting data_dir: {settings.data_dir}: {error.strerror}") from None
     store = Store(settings.directory / "models", settings.offline)
-    with progress_bars() as report:
-        store.pull((*house.needed(settings), *([SAMPLES] if settings.speech else [])), report)
+    if wanted := (*house.needed(settings), *([SAMPLES] if settings.speech else [])):
+        from antiphon.cli.models import progress_bars
+
+        with progress_bars() as report:
+            store.pull(wanted, report)
 
     def announce(ready: house.House, bound: int) -> None:
         host = f"[{settings.host}]" if ":" in settings.host else settings.host

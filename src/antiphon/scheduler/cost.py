@@ -15,8 +15,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-import numpy as np
-
 FORGET = 0.995
 PRIOR = (6.0, 6.0, 10.0)  # ms: per batch, per second of audio, per second of not yet drafted audio
 FLOOR = 0.1  # of information, in batches
@@ -51,8 +49,8 @@ class CostModel:
     """Predicts and learns a batch's wall time in milliseconds."""
 
     def __init__(self, prior: tuple[float, float, float] = PRIOR) -> None:
-        self._fit = np.array(prior, dtype=float)  # a weight may be below zero in here: the fit needs that to find back
-        self._information = FLOOR * np.eye(3)
+        self._fit = list(prior)  # a weight may be below zero in here: the fit needs that to find back
+        self._information = [[FLOOR * (i == j) for j in range(3)] for i in range(3)]
         self.weights = prior
 
     def predict_ms(self, batch: Sequence[Load]) -> float:
@@ -60,10 +58,24 @@ class CostModel:
 
     def learn(self, batch: Sequence[Load], took_ms: float) -> None:
         believed = min(took_ms, SURPRISE * self.predict_ms(batch) + STALL_MS)
-        x = np.array(features(batch))
-        size = x.sum()  # a large batch is off by more milliseconds than a small one, and tells as much
-        x /= size
-        self._information = FORGET * self._information + (1 - FORGET) * FLOOR * np.eye(3) + np.outer(x, x)
-        self._fit += np.linalg.solve(self._information, x) * (believed / size - self._fit @ x)
-        a, b, c = np.maximum(self._fit, 0.0).tolist()
+        seen = features(batch)
+        size = sum(seen)  # a large batch is off by more milliseconds than a small one, and tells as much
+        x = [feature / size for feature in seen]
+        for i, row in enumerate(self._information):
+            for j in range(3):
+                row[j] = FORGET * row[j] + (1 - FORGET) * FLOOR * (i == j) + x[i] * x[j]
+        off = believed / size - sum(w * f for w, f in zip(self._fit, x, strict=True))
+        self._fit = [w + gain * off for w, gain in zip(self._fit, _solved(self._information, x), strict=True)]
+        a, b, c = (max(weight, 0.0) for weight in self._fit)
         self.weights = a, b, c
+
+
+def _solved(matrix: list[list[float]], x: list[float]) -> list[float]:
+    """The y for which `matrix` times y is x, by elimination. A positive definite matrix needs no other pivots."""
+    rows = [[*row, value] for row, value in zip(matrix, x, strict=True)]
+    for i, pivot in enumerate(rows):
+        for row in rows:
+            if row is not pivot:
+                factor = row[i] / pivot[i]
+                row[:] = [a - factor * b for a, b in zip(row, pivot, strict=True)]
+    return [row[-1] / row[i] for i, row in enumerate(rows)]

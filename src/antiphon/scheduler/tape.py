@@ -5,8 +5,6 @@ Positions are samples from the start of the stream. The stream says what may be 
 
 from collections import deque
 
-import numpy as np
-
 from antiphon.core.audio import BYTES_PER_SAMPLE, SAMPLE_RATE
 from antiphon.scheduler.endpoint import FRAME
 
@@ -57,6 +55,8 @@ class Tape:
 
     def quietest(self, begin: int, end: int) -> int:
         """The middle of the quietest stretch of `QUIET_BLOCKS` frames in `begin..end`."""
+        import numpy as np  # here, as servers without speech need none
+
         samples = np.frombuffer(self.cut(begin, end), dtype="<i2").astype(np.float64)
         blocks = np.square(samples[: len(samples) // FRAME * FRAME]).reshape(-1, FRAME).sum(axis=1)
         loudness = np.convolve(blocks, np.ones(QUIET_BLOCKS), mode="valid")

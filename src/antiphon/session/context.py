@@ -3,12 +3,14 @@
 from collections import deque
 from collections.abc import AsyncGenerator
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
-from antiphon.audio.encode import SpeechEncoder
-from antiphon.audio.speech import ClauseShaper
 from antiphon.core.events import ContextEnded, Flushed
 from antiphon.core.specs import SpeakSpec
 from antiphon.text.clauses import Clauses, Phrase
+
+if TYPE_CHECKING:
+    from antiphon.audio.speech import ClauseShaper
 
 
 @dataclass(slots=True)
@@ -21,7 +23,7 @@ class Work:
     text: str
     offset: int
     pieces: AsyncGenerator[bytes, None]
-    shaper: ClauseShaper
+    shaper: "ClauseShaper"
     pcm: bytearray = field(default_factory=bytearray)
 
 
@@ -29,6 +31,8 @@ class Context:
     """One text. Positions are milliseconds of its speech, and characters of what was written."""
 
     def __init__(self, name: str, spec: SpeakSpec, speed: float, schedule: tuple[int, ...], rate: int) -> None:
+        from antiphon.audio.encode import SpeechEncoder
+
         self.name = name
         self.speed = speed
         self.schedule = schedule

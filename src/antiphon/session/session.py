@@ -13,8 +13,8 @@ from collections import deque
 from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
-from antiphon.audio.live import LiveDecoder
 from antiphon.core.audio import BYTES_PER_MS, Encoding, samples_to_ms
 from antiphon.core.errors import AntiphonError, CallerError, CapacityError, InternalError, PolicyError
 from antiphon.core.events import Audio, Closed, End, Failed, Final, Flush, Input, Interim, Opened, Output
@@ -28,6 +28,9 @@ from antiphon.scheduler.stream import NS_PER_MS, Drained, Heard, Stream, StreamS
 from antiphon.session.account import Account, Meter
 from antiphon.session.services import Services
 from antiphon.slo.measure import UtteranceTimer
+
+if TYPE_CHECKING:
+    from antiphon.audio.live import LiveDecoder
 
 MAX_UNREAD_EVENTS = 256  # a caller who reads slower than this loses the session, not the server its memory
 PIECE_BYTES = 10_000 * BYTES_PER_MS  # of a recording, given to its stream at once
@@ -141,7 +144,9 @@ class Session:
         log.error("session failed", exc_info=error, extra={"session": self.id})
         return InternalError("The server failed; this has been logged.")
 
-    def _live_decoder(self) -> LiveDecoder:
+    def _live_decoder(self) -> "LiveDecoder":
+        from antiphon.audio.live import LiveDecoder
+
         return LiveDecoder(self._services.decoder, self._spec.format, multichannel=self._spec.multichannel)
 
     async def _hear(self, pcm: list[bytes]) -> None:

@@ -15,9 +15,6 @@ import logging
 from collections import deque
 from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 
-from antiphon.audio.encode import SpeechEncoder
-from antiphon.audio.resample import to_house_rate
-from antiphon.audio.speech import ClauseShaper
 from antiphon.core.errors import AntiphonError, CallerError, CapacityError, InternalError
 from antiphon.core.events import (
     AllSpoken,
@@ -283,6 +280,8 @@ class Speaking:
         return await self._sound(context, work)
 
     def _begin(self, context: Context, phrase: Phrase) -> Work:
+        from antiphon.audio.speech import ClauseShaper
+
         engine, offset = self._voice.engine, context.spoken
         shaper = ClauseShaper(engine.sample_rate, self._voice.gain)
         if not phrase.words:
@@ -313,6 +312,8 @@ class Speaking:
         words = work.phrase.words
         if not words or self._align is None:
             return (), ()
+        from antiphon.audio.resample import to_house_rate
+
         heard = to_house_rate(pcm, self._voice.engine.sample_rate)
         times = await asyncio.to_thread(self._align.align, heard, [word.read for word in words])
         begun_ms = self._ms(context.samples)
@@ -322,6 +323,8 @@ class Speaking:
 
     def _mark(self, context: Context, mark: Flushed | ContextEnded) -> tuple[SpeechOutput, ...]:
         """Everything before it has been said, to the last sample."""
+        from antiphon.audio.encode import SpeechEncoder
+
         audio = context.encoder.finish()
         if isinstance(mark, ContextEnded):
             self._characters += len(context.text)  # what has no sound of its own

@@ -1,0 +1,12 @@
+"""What a server without speech and without engines of its own does not hold in memory."""
+
+import subprocess
+import sys
+
+HEAVY = ("av", "fastapi", "grpc", "numpy", "onnxruntime", "openvino", "pydantic", "rich", "typer")
+
+
+def test_the_house_is_built_from_light_rooms():
+    asks = f"import sys, antiphon.app; print(*(name for name in {HEAVY} if name in sys.modules))"
+    said = subprocess.run([sys.executable, "-c", asks], check=True, capture_output=True, text=True).stdout
+    assert said.split() == []
