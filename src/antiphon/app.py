@@ -26,7 +26,19 @@ from antiphon.core.errors import EngineError
 from antiphon.core.ports import Aligner, Clock, Hypothesis, Recogniser, Utterance, VoiceDetector
 from antiphon.metering.ledger import Ledger
 from antiphon.models import Store
-from antiphon.routes import ROUTES, Document, Inquiring, Json, Kept, Live, Unary
+from antiphon.routes import (
+    ROUTES,
+    Document,
+    Inquiring,
+    Json,
+    Kept,
+    Listing,
+    Live,
+    Shared,
+    Spending,
+    Unary,
+    VoiceListing,
+)
 from antiphon.scheduler.policy import Limits
 from antiphon.scheduler.runner import Runner, Settings
 from antiphon.scheduler.stream import Timing
@@ -37,10 +49,11 @@ from antiphon.session.services import Services
 from antiphon.session.sessions import Bounds, Sessions
 from antiphon.slo.objectives import Objectives
 from antiphon.transports.bounds import HttpProtocol, WebSocketProtocol
-from antiphon.transports.http import ListRoute, UnaryRoute
+from antiphon.transports.http import UnaryRoute
 from antiphon.transports.inquiry import InquiryRoute
 from antiphon.transports.json import JsonRoute
 from antiphon.transports.kept import KeptRoute
+from antiphon.transports.telling import ByHeader, ListRoute, SpentRoute, VoicesRoute
 from antiphon.transports.uploads import Uploads
 from antiphon.transports.websocket import LiveRoute
 from antiphon.trust.auth import KeyRing
@@ -249,10 +262,20 @@ def vendors(sessions: Sessions, clock: Clock, uploads: Uploads) -> list[BaseRout
             routes.append(Route(route.path, inquiring, methods=["GET"]))
         elif isinstance(route, Document):
             routes.append(Route(route.path, Response(route.body, media_type="application/json"), methods=["GET"]))
+        elif isinstance(route, Shared):
+            shared = ByHeader(route.header, _telling(route.theirs, sessions), _telling(route.ours, sessions))
+            routes.append(Route(route.ours.path, shared, methods=["GET"]))
         else:
-            listing = ListRoute(route.surface, route.endpoint, sessions)
-            routes.append(Route(route.path, listing, methods=["GET"]))
+            routes.append(Route(route.path, _telling(route, sessions), methods=["GET"]))
     return routes
+
+
+def _telling(route: Listing | VoiceListing | Spending, sessions: Sessions) -> ASGIApp:
+    if isinstance(route, Listing):
+        return ListRoute(route.surface, route.endpoint, sessions)
+    if isinstance(route, VoiceListing):
+        return VoicesRoute(route.surface, route.endpoint, sessions)
+    return SpentRoute(route.surface, route.endpoint, sessions)
 
 
 class _Server(uvicorn.Server):

@@ -5,9 +5,22 @@ from dataclasses import dataclass
 
 from antiphon import __version__
 from antiphon.core.identity import Scope
-from antiphon.core.ports import InquiryEndpoint, JsonEndpoint, KeptEndpoint, ListEndpoint, LiveEndpoint, UnaryEndpoint
+from antiphon.core.ports import (
+    InquiryEndpoint,
+    JsonEndpoint,
+    KeptEndpoint,
+    ListEndpoint,
+    LiveEndpoint,
+    SpentEndpoint,
+    UnaryEndpoint,
+    VoicesEndpoint,
+)
 from antiphon.surfaces.deepgram.live import LiveListenEndpoint
 from antiphon.surfaces.deepgram.prerecorded import PrerecordedListenEndpoint
+from antiphon.surfaces.elevenlabs import voices
+from antiphon.surfaces.elevenlabs.account import Account
+from antiphon.surfaces.elevenlabs.live import LiveSpeechEndpoint
+from antiphon.surfaces.elevenlabs.speech import TextToSpeech
 from antiphon.surfaces.open_inference.about import About
 from antiphon.surfaces.open_inference.infer import Infer
 from antiphon.surfaces.openai.chat import ChatCompletions
@@ -59,6 +72,33 @@ class Listing:
 
 
 @dataclass(frozen=True, slots=True)
+class VoiceListing:
+    """`GET` who can speak."""
+
+    path: str
+    surface: str
+    endpoint: VoicesEndpoint
+
+
+@dataclass(frozen=True, slots=True)
+class Spending:
+    """`GET` what a project was charged for."""
+
+    path: str
+    surface: str
+    endpoint: SpentEndpoint
+
+
+@dataclass(frozen=True, slots=True)
+class Shared:
+    """One path of two vendors: `theirs` is who sends `header`."""
+
+    header: str
+    theirs: VoiceListing
+    ours: Listing
+
+
+@dataclass(frozen=True, slots=True)
 class Kept:
     """About one kept answer."""
 
@@ -99,17 +139,36 @@ def _responses(prefix: str) -> Iterator[Json | Kept]:
     yield Kept("GET", f"{prefix}/responses/{{id}}/input_items", "openai", InputItems())
 
 
-def _openai(prefix: str) -> Iterator[Unary | Json | Listing]:
+def _openai(prefix: str) -> Iterator[Unary | Json | Listing | Shared]:
     yield Unary(f"{prefix}/audio/transcriptions", "openai", Transcriptions())
     yield Json(f"{prefix}/chat/completions", "openai", ChatCompletions())
     yield Json(f"{prefix}/completions", "openai", Completions())
     yield Json(f"{prefix}/embeddings", "openai", Embeddings())
     if not prefix.endswith("}"):
-        yield Listing(f"{prefix}/models", "openai", Models())
+        models = Listing(f"{prefix}/models", "openai", Models())
+        speaking = VoiceListing(models.path, "elevenlabs", voices.Models())
+        yield Shared("xi-api-key", speaking, models) if prefix == "/v1" else models
         yield Listing(f"{prefix}/models/{{id:path}}", "openai", Models())
 
 
-ROUTES: tuple[Live | Unary | Json | Listing | Kept | Inquiring | Document, ...] = (
+def _elevenlabs() -> Iterator[Live | Json | VoiceListing | Spending]:
+    voice = "/v1/text-to-speech/{voice_id}"
+    yield Json(voice, "elevenlabs", TextToSpeech(stream=False, timed=False), Scope.SPEAK)
+    yield Json(f"{voice}/stream", "elevenlabs", TextToSpeech(stream=True, timed=False), Scope.SPEAK)
+    yield Json(f"{voice}/with-timestamps", "elevenlabs", TextToSpeech(stream=False, timed=True), Scope.SPEAK)
+    yield Json(f"{voice}/stream/with-timestamps", "elevenlabs", TextToSpeech(stream=True, timed=True), Scope.SPEAK)
+    yield Live(f"{voice}/stream-input", "elevenlabs", LiveSpeechEndpoint(many=False), Scope.SPEAK)
+    yield Live(f"{voice}/multi-stream-input", "elevenlabs", LiveSpeechEndpoint(many=True), Scope.SPEAK)
+    yield VoiceListing("/v1/voices", "elevenlabs", voices.AllVoices())
+    yield VoiceListing("/v1/voices/{voice_id}", "elevenlabs", voices.OneVoice())
+    yield VoiceListing("/v2/voices", "elevenlabs", voices.SearchVoices())
+    yield Spending("/v1/user", "elevenlabs", Account(user=True))
+    yield Spending("/v1/user/subscription", "elevenlabs", Account(user=False))
+
+
+Route = Live | Unary | Json | Listing | VoiceListing | Spending | Shared | Kept | Inquiring | Document
+
+ROUTES: tuple[Route, ...] = (
     Live("/v1/listen", "deepgram", LiveListenEndpoint()),
     Unary("/v1/listen", "deepgram", PrerecordedListenEndpoint()),
     *_openai("/v1"),
@@ -121,6 +180,7 @@ ROUTES: tuple[Live | Unary | Json | Listing | Kept | Inquiring | Document, ...] 
     *_openai("/openai/deployments/{deployment:path}"),
     Listing("/openai/models", "openai", Models()),
     Listing("/openai/models/{id:path}", "openai", Models()),
+    *_elevenlabs(),
     *_open_inference(),
     Document("/openapi.json", document(__version__)),
 )

@@ -26,6 +26,7 @@ from antiphon.core.events import (
 from antiphon.core.ports import Call, Clause, Hypothesis, Utterance
 from antiphon.core.specs import GenerateSpec, InferSpec, ToolMode
 from antiphon.core.tensors import ModelForm, Tensor, TensorForm
+from antiphon.core.usage import Dimension
 from antiphon.metering.entry import Entry
 from antiphon.metering.ledger import Claim
 
@@ -75,6 +76,11 @@ class FakeLedger:
         self._check()
         owner = self._owner(Claim(project, key, fingerprint, session, now_unix_ms))
         return Claim(project, key, fingerprint, session, now_unix_ms, None if owner == session else owner)
+
+    async def charged(self, project: str, dimension: Dimension, since_unix_ms: int) -> int:
+        self._check()
+        ours = (e for e in self.entries if e.project == project and e.at_unix_ms >= since_unix_ms)
+        return sum(e.quantity.amount for e in ours if e.quantity.dimension is dimension)
 
     async def flush(self) -> None:
         self._check()

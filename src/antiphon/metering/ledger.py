@@ -23,7 +23,8 @@ from sqlalchemy.dialects import sqlite
 from sqlalchemy.exc import DBAPIError
 
 from antiphon.core.errors import AntiphonError, CallerError, Conflict, LedgerUnavailable
-from antiphon.metering import database
+from antiphon.core.usage import Dimension
+from antiphon.metering import database, usage
 from antiphon.metering.entry import CLOSING, Entry, Kind
 from antiphon.metering.tables import COLUMNS, SCHEMA_VERSION, entries, idempotency, to_row
 
@@ -105,6 +106,7 @@ class Ledger:
         Raises `LedgerUnavailable` if another server has it open or it cannot be written, `InternalError` if it is of
         another version.
         """
+        self._path = path
         self._waiting: list[_Work] = []
         self._waiting_entries = 0
         self._wake = threading.Condition()
@@ -156,6 +158,10 @@ class Ledger:
         owner = await self._submit((), wanted)
         replay_of = None if owner == session else owner
         return Claim(project, key, fingerprint, session, now_unix_ms, replay_of)
+
+    async def charged(self, project: str, dimension: Dimension, since_unix_ms: int) -> int:
+        """What a project was charged for of one dimension since then. Raises `InternalError` if it cannot be read."""
+        return await asyncio.to_thread(usage.charged, self._path, project, dimension, since_unix_ms)
 
     async def flush(self) -> None:
         """Returns when every append that was called before has been settled."""

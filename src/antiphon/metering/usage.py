@@ -17,6 +17,7 @@ from sqlalchemy import ColumnElement, case, distinct, func, select
 from sqlalchemy.exc import DBAPIError
 
 from antiphon.core.errors import CallerError, InternalError
+from antiphon.core.usage import Dimension
 from antiphon.metering import database
 from antiphon.metering.entry import Kind
 from antiphon.metering.tables import entries
@@ -103,6 +104,21 @@ def summary(
         group = (_day(value) if each is By.DAY else str(value) for each, value in zip(wanted, values, strict=True))
         totals.append(Total(tuple(group), dimension, amount, sessions, abandoned))
     return totals
+
+
+def charged(path: Path, project: str, dimension: Dimension, since_unix_ms: int) -> int:
+    """What a project was charged for of one dimension since then, corrections included. Blocking.
+
+    Raises `InternalError` if there is no ledger at `path` or it cannot be read.
+    """
+    query = select(func.coalesce(func.sum(entries.c.amount), 0)).where(
+        entries.c.project == project, entries.c.at_unix_ms >= since_unix_ms, entries.c.dimension == dimension
+    )
+    try:
+        with database.reader(path).connect() as connection:
+            return int(connection.execute(query).scalar_one())
+    except (sqlite3.Error, DBAPIError) as error:
+        raise InternalError(f"the ledger {path} cannot be read") from error
 
 
 def parse_by(text: str) -> tuple[By, ...]:

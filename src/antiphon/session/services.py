@@ -6,6 +6,7 @@ from typing import Protocol
 
 from antiphon.audio.decode import Decoder
 from antiphon.core.ports import Clock
+from antiphon.core.usage import Dimension
 from antiphon.metering.entry import Entry
 from antiphon.metering.ledger import Claim
 from antiphon.scheduler.runner import Runner
@@ -22,6 +23,8 @@ class Ledger(Protocol):
     async def append(self, new: Sequence[Entry], claim: Claim | None = None) -> None: ...
 
     async def claim(self, project: str, key: str, fingerprint: str, session: str, now_unix_ms: int) -> Claim: ...
+
+    async def charged(self, project: str, dimension: Dimension, since_unix_ms: int) -> int: ...
 
 
 @dataclass(frozen=True, slots=True)

@@ -26,6 +26,7 @@ from antiphon.session.route import Models
 from antiphon.session.services import Services
 from antiphon.session.session import Session
 from antiphon.session.speaking import Speaking
+from antiphon.session.spending import Spending
 from antiphon.session.voices import Voices
 from antiphon.slo.admission import Capacity, admit
 from antiphon.trust.auth import KeyRing
@@ -71,6 +72,7 @@ class Sessions:
         self.languages = languages
         self.voices = voices
         self.keeper = keeper
+        self.spending = Spending(services)
         self._services = services
         self._keys = keys
         self._bounds = bounds

@@ -21,7 +21,7 @@ from antiphon.core.errors import (
 )
 from antiphon.core.events import Output
 from antiphon.core.identity import Scope as Permission
-from antiphon.core.ports import Clock, ListEndpoint, Surface, UnaryEndpoint
+from antiphon.core.ports import Clock, Surface, UnaryEndpoint
 from antiphon.core.wire import Body, Head, Opening, Response, Url, Wire
 from antiphon.session.session import Session
 from antiphon.session.sessions import Sessions
@@ -48,26 +48,6 @@ def answer(response: Response) -> HttpResponse:
 def defect(error: Exception, opening: Opening) -> InternalError:
     log.error("request failed", exc_info=error, extra={"session": opening.request_id})
     return InternalError("The server failed; this has been logged.")
-
-
-class ListRoute:
-    """An ASGI app: a vendor's list of models."""
-
-    def __init__(self, surface: str, endpoint: ListEndpoint, sessions: Sessions) -> None:
-        self._surface = surface
-        self._endpoint = endpoint
-        self._sessions = sessions
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        opening = opening_of(scope)
-        try:
-            self._sessions.authenticate(self._endpoint.credential(opening), None)
-            cards = self._sessions.models.cards() + self._sessions.languages.cards()
-            response = self._endpoint.answer(opening, cards)
-        except AntiphonError as error:
-            self._sessions.refused(self._surface, error)
-            response = self._endpoint.refuse(opening, error)
-        await answer(response)(scope, receive, send)
 
 
 class UnaryRoute:

@@ -8,7 +8,7 @@ from antiphon.core.errors import AntiphonError, CallerError, UnsupportedParamete
 from antiphon.core.wire import Url
 from antiphon.transports import http
 from antiphon.transports import uploads as module
-from antiphon.transports.http import ListRoute, UnaryRoute
+from antiphon.transports.http import UnaryRoute
 from antiphon.transports.uploads import Uploads
 from session_house import audio, until
 
@@ -176,15 +176,6 @@ async def test_an_idempotent_retry_is_charged_once_and_another_body_refused(hous
     assert await ask(SPEECH) == first
     assert house.charged() == {0: 1600}
     assert await ask(SPEECH[:-2]) == (422, b"conflict")
-
-
-async def test_the_list_of_models(house):
-    endpoint = Endpoint(Whole())
-    offered = b" ".join(card.name.encode() for card in house.sessions.languages.cards())
-    for key, answer in (("secret", (200, b"nova-3 tiny " + offered)), ("other", (401, b"unauthenticated"))):
-        caller = Caller()
-        await ListRoute("openai", endpoint, house.sessions)(scope(key=key), caller.receive, caller.send)
-        assert caller.answer == answer
 
 
 # -- forms -------------------------------------------------------------------------------------------------------------

@@ -1,0 +1,43 @@
+"""What projects were charged for, for callers who ask.
+
+The sum of a month's entries takes time, so only one is made at once, and it holds for `HOLDS_S`.
+"""
+
+import asyncio
+from dataclasses import dataclass
+
+from antiphon.core.ports import Spent
+from antiphon.core.usage import Dimension
+from antiphon.session.services import Services
+
+HOLDS_S = 5
+MAX_KEPT = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class _Sum:
+    spent: Spent
+    at_ns: int
+
+
+class Spending:
+    """The sums of late, by project, dimension and start."""
+
+    def __init__(self, services: Services) -> None:
+        self._services = services
+        self._kept: dict[tuple[str, Dimension, int], _Sum] = {}
+        self._reading = asyncio.Lock()
+
+    async def since(self, project: str, dimension: Dimension, since_unix_ms: int) -> Spent:
+        """Raises `InternalError` if the ledger cannot be read."""
+        key = project, dimension, since_unix_ms
+        async with self._reading:
+            now_ns = self._services.clock.now_ns()
+            kept = self._kept.pop(key, None)
+            if kept is None or now_ns - kept.at_ns >= HOLDS_S * 1_000_000_000:
+                amount = await self._services.ledger.charged(project, dimension, since_unix_ms)
+                kept = _Sum(Spent(project, amount), now_ns)
+            self._kept[key] = kept
+            if len(self._kept) > MAX_KEPT:
+                del self._kept[next(iter(self._kept))]
+            return kept.spent

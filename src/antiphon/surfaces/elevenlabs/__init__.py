@@ -1,0 +1,1 @@
+"""ElevenLabs: text to speech, its voices and models, and what an account has used."""

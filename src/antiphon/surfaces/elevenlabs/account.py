@@ -1,0 +1,96 @@
+"""`GET /v1/user` and `/v1/user/subscription`: what a project has had spoken this month.
+
+Characters are the ledger's, of the calendar month in UTC. There are no quotas here and no prices in these answers: the
+limit is the largest number that every client can hold, or what was spoken, if that is more.
+"""
+
+from datetime import UTC, datetime
+
+from msgspec import Struct
+
+from antiphon.core.ports import Spent
+from antiphon.core.usage import Dimension
+from antiphon.core.wire import Opening, Response
+from antiphon.surfaces.elevenlabs import wire
+from antiphon.surfaces.elevenlabs.parameters import read_query
+from antiphon.surfaces.elevenlabs.voices import NoQuery
+
+NO_LIMIT = 2**31 - 1
+
+
+class Price(Struct, frozen=True):
+    amount: str = "0"
+    currency: str = "usd"
+
+
+class Subscription(Struct, frozen=True):
+    """Fields that say what may be bought or cloned: nothing."""
+
+    character_count: int
+    character_limit: int
+    next_character_count_reset_unix: int
+    tier: str = "self_hosted"
+    status: str = "active"
+    max_character_limit_extension: int | None = None
+    max_credit_limit_extension: int = 0
+    can_extend_character_limit: bool = False
+    allowed_to_extend_character_limit: bool = False
+    voice_slots_used: int = 0
+    professional_voice_slots_used: int = 0
+    professional_voice_slots_used_in_workspace: int = 0
+    voice_limit: int = 0
+    max_voice_add_edits: int | None = None
+    voice_add_edit_counter: int = 0
+    professional_voice_limit: int = 0
+    can_extend_voice_limit: bool = False
+    can_use_instant_voice_cloning: bool = False
+    can_use_professional_voice_cloning: bool = False
+    currency: str | None = None
+    current_overage: Price = Price()
+    billing_period: str | None = None
+    character_refresh_period: str = "monthly_period"
+    next_invoice: None = None
+    open_invoices: tuple[str, ...] = ()
+    has_open_invoices: bool = False
+
+
+class User(Struct, frozen=True):
+    """A user is a project."""
+
+    user_id: str
+    workspace_id: str
+    subscription: Subscription
+    is_new_user: bool = False
+    can_use_delayed_payment_methods: bool = False
+    is_onboarding_completed: bool = True
+    is_onboarding_checklist_completed: bool = True
+    is_api_key_hashed: bool = True
+    created_at: int = 0
+    seat_type: str = "workspace_member"
+
+
+class Account(wire.Endpoint):
+    """Either: the subscription alone, or the `user` who has it."""
+
+    dimension = Dimension.TTS_CHARACTERS
+
+    def __init__(self, user: bool) -> None:
+        self._user = user
+
+    def since_unix_ms(self, opening: Opening) -> int:
+        """The start of the month. Raises `CallerError` for a call that does not make sense."""
+        read_query(opening, NoQuery)
+        return int(_month(opening).timestamp()) * 1000
+
+    def answer(self, opening: Opening, spent: Spent) -> Response:
+        month = _month(opening)
+        following = month.replace(year=month.year + month.month // 12, month=month.month % 12 + 1)
+        subscription = Subscription(spent.amount, max(NO_LIMIT, spent.amount), int(following.timestamp()))
+        body = User(spent.project, spent.project, subscription) if self._user else subscription
+        return wire.json_response(opening, 200, body)
+
+
+def _month(opening: Opening) -> datetime:
+    """When the month of this call began."""
+    now = datetime.fromtimestamp(opening.received_unix_ms / 1000, UTC)
+    return now.replace(day=1, hour=0, minute=0, second=0, microsecond=0)

@@ -1,0 +1,395 @@
+"""ElevenLabs' WebSockets: `/v1/text-to-speech/{voice_id}/stream-input`, one text that comes in pieces, and
+`/multi-stream-input`, several beside each other.
+
+Every message is JSON with a `text`. A text's first may say how it shall be spoken, and a single space in it is only a
+beginning. Of one text, an empty message is the end; of several, it keeps its context alive. What came for a text waits
+until it is as long as its schedule says, unless it is flushed. Silence for `inactivity_timeout` ends a context, or a
+connection that has none, which is an error and 1008. A connection that ended well is closed with 1000.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from enum import Enum, auto
+from typing import Annotated
+
+import msgspec
+from msgspec import UNSET, Meta, Struct
+
+from antiphon.core.errors import AntiphonError, CallerError
+from antiphon.core.events import (
+    AllSpoken,
+    Begin,
+    Clear,
+    ContextEnded,
+    End,
+    Failed,
+    Finish,
+    Flush,
+    Flushed,
+    Input,
+    Opened,
+    Say,
+    SpeechOutput,
+    Spoken,
+)
+from antiphon.core.ports import Accepted
+from antiphon.core.specs import Markup, SpeakSpec
+from antiphon.core.wire import NOTHING, SYNTHETIC, Close, Opening, Step
+from antiphon.surfaces.elevenlabs import parameters, wire
+from antiphon.surfaces.elevenlabs.parameters import LiveQuery
+from antiphon.surfaces.elevenlabs.speech import voice_of
+
+NS_PER_S = 1_000_000_000
+
+# ElevenLabs' own; `auto_mode` speaks every clause as soon as it is whole.
+DEFAULT_SCHEDULE = (120, 160, 250, 290)
+# `try_trigger_generation` does nothing for less than this, nor in the middle of a clause: ElevenLabs knows how the
+# sentence went on, the voices here do not.
+MIN_TRIGGER_CHARACTERS = 50
+CLAUSE_ENDS = (".", ",", ";", ":", "!", "?", "…", "—")
+
+MAX_CONTEXTS = 16  # that have not ended; ElevenLabs has 5
+MAX_CONTEXT_ID = 256
+DEFAULT_CONTEXT = "default"
+
+# -- messages ----------------------------------------------------------------------------------------------------------
+
+
+class GenerationConfig(Struct, frozen=True, forbid_unknown_fields=True):
+    """ElevenLabs says 50 to 500; less only means that speech begins earlier."""
+
+    chunk_length_schedule: (
+        Annotated[list[Annotated[float, Meta(ge=1, le=500)]], Meta(min_length=1, max_length=64)] | None
+    ) = None
+
+
+class TextMessage(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """What a caller says about a text. ElevenLabs' documents write the two of some fields, and so do callers."""
+
+    text: str | None = None
+    voice_settings: wire.VoiceSettings | None = None
+    generation_config: GenerationConfig | None = None
+    generator_config: GenerationConfig | None = None
+    pronunciation_dictionary_locators: list[object] | None = None
+    try_trigger_generation: bool | None = None
+    flush: bool | None = None
+    xi_api_key: str | None = None
+    dashed_key: str | None = msgspec.field(default=None, name="xi-api-key")
+    authorization: str | None = None
+
+
+class ContextMessage(TextMessage, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """The same, about one of several."""
+
+    context_id: Annotated[str, Meta(max_length=MAX_CONTEXT_ID)] | None = None
+    camel_id: Annotated[str, Meta(max_length=MAX_CONTEXT_ID)] | None = msgspec.field(default=None, name="contextId")
+    close_context: bool | None = None
+    close_socket: bool | None = None
+
+    @property
+    def context(self) -> str:
+        return self.context_id or self.camel_id or DEFAULT_CONTEXT
+
+
+_texts = msgspec.json.Decoder(TextMessage)
+_contexts = msgspec.json.Decoder(ContextMessage)
+
+
+class LiveSpeechEndpoint(wire.Endpoint):
+    """`GET` of a WebSocket: of one text, or of `many`."""
+
+    def __init__(self, many: bool) -> None:
+        self._many = many
+
+    def negotiate(self, opening: Opening) -> Accepted[SpeakSpec]:
+        """Raises some `CallerError`, whose `param` is the parameter's name."""
+        query = parameters.read_query(opening, LiveQuery)
+        parameters.check_language(query.language_code)
+        parameters.check_normalisation(query.apply_text_normalization)
+        spec = SpeakSpec(
+            model=query.model_id or parameters.DEFAULT_MODEL,
+            voice=voice_of(opening),
+            format=parameters.speech_format(query.output_format, streamed=True),
+            markup=Markup.SSML if query.enable_ssml_parsing else Markup.NONE,
+            timings=query.sync_alignment,
+            live=True,
+        )
+        unused = parameters.idle_parameters(
+            optimize_streaming_latency=query.optimize_streaming_latency == parameters.NO_NORMALISER,
+            apply_language_text_normalization=query.apply_language_text_normalization,
+            seed=query.seed is not None,
+        )
+        headers = (("request-id", opening.request_id), *SYNTHETIC, *wire.no_effect(unused))
+        return Accepted(spec, ManyTexts(query) if self._many else OneText(query), headers=headers)
+
+    def credential_in(self, message: str | bytes) -> str | None:
+        """The secret in a connection's first message, where the opening had none."""
+        try:
+            said = wire.read(lambda: _contexts.decode(message))
+        except CallerError:
+            return None
+        return (said.xi_api_key or said.dashed_key or "").strip() or wire.bearer(said.authorization or "")
+
+
+# -- a text ------------------------------------------------------------------------------------------------------------
+
+
+@dataclass(slots=True)
+class _Text:
+    """One text, as far as its messages have come. `key` names it to the session, for ever; `id` is the caller's, who
+    may use it again. `waiting` are the characters since the last flush, `flushing` how many flushes are not done.
+    """
+
+    key: str
+    id: str
+    heard_ns: int
+    settings: wire.VoiceSettings | None
+    config: GenerationConfig | None
+    warnings: tuple[str, ...]
+    begun: bool = False
+    waiting: int = 0
+    flushing: int = 0
+
+    def take(self, said: TextMessage) -> Iterator[Input]:
+        """What a message adds to it."""
+        if said.text and (self.begun or not said.text.isspace()):
+            self.begun = True
+            self.waiting += len(said.text)
+            yield Say(said.text, self.key)
+        if said.flush or (said.try_trigger_generation and self._may_be_triggered(said.text or "")):
+            self.waiting = 0
+            self.flushing += 1
+            yield Flush(self.key)
+
+    def _may_be_triggered(self, last: str) -> bool:
+        return self.waiting >= MIN_TRIGGER_CHARACTERS and last.rstrip().endswith(CLAUSE_ENDS)
+
+    def close(self) -> tuple[Input, ...]:
+        """What was flushed is still said; of what was not, nothing more."""
+        return (Finish(self.key),) if self.flushing else (Clear(self.key), Finish(self.key))
+
+    def still(self, said: TextMessage) -> None:
+        """Raises `CallerError` where a later message wants it spoken otherwise."""
+        if said.voice_settings not in (None, self.settings):
+            raise CallerError("A text's settings stand in its first message.", param="voice_settings")
+        if (said.generation_config or said.generator_config) not in (None, self.config):
+            raise CallerError("A text's settings stand in its first message.", param="generation_config")
+
+
+class _State(Enum):
+    OPEN = auto()
+    ENDING = auto()  # the caller is done; speech still comes
+    CLOSED = auto()
+
+
+class _Connection:
+    """What the two have in common."""
+
+    decoder: msgspec.json.Decoder[TextMessage] | msgspec.json.Decoder[ContextMessage]
+
+    def __init__(self, query: LiveQuery) -> None:
+        self._schedule = () if query.auto_mode else DEFAULT_SCHEDULE
+        self._timeout_s = query.inactivity_timeout
+        self._state = _State.OPEN
+        self._heard_ns: int | None = None
+        self._texts: dict[str, _Text] = {}  # by key, until they have ended
+        self._keys = 0
+
+    # -- from the caller -----------------------------------------------------------------------------------------------
+
+    def receive(self, message: str | bytes, now_ns: int) -> Step:
+        if self._state is not _State.OPEN:
+            return NOTHING
+        self._heard_ns = now_ns
+        try:
+            said = wire.read(lambda: self.decoder.decode(message))
+            parameters.check_dictionaries(said.pronunciation_dictionary_locators)
+            return Step(inputs=tuple(self._hear(said, now_ns)))
+        except AntiphonError as error:
+            return self._fail(error)
+
+    def _hear(self, said: TextMessage, now_ns: int) -> Iterator[Input]:
+        raise NotImplementedError
+
+    def _end(self) -> Input:
+        self._state = _State.ENDING
+        return End()
+
+    def _begin(self, said: TextMessage, id: str, now_ns: int) -> Iterator[Input]:
+        """A text's first message."""
+        if len(self._texts) >= MAX_CONTEXTS:
+            raise CallerError(f"A connection has at most {MAX_CONTEXTS} contexts at once.", param="context_id")
+        config = said.generation_config or said.generator_config
+        asked = config.chunk_length_schedule if config else None
+        schedule = self._schedule if asked is None else tuple(int(length) for length in asked)
+        warnings = tuple(f"{name} has no effect" for name in wire.without_effect(said.voice_settings))
+        self._keys += 1
+        text = _Text(str(self._keys), id, now_ns, said.voice_settings, config, warnings)
+        begin = Begin(text.key, wire.speed(said.voice_settings), schedule)
+        self._texts[text.key] = text
+        yield begin
+        yield from text.take(said)
+
+    def _silent(self) -> Step:
+        message = f"No text came for {self._timeout_s} seconds; send some in time, or an empty one when done."
+        return self._break(wire.LiveError(message, "input_timeout_exceeded", wire.POLICY_VIOLATION))
+
+    # -- from the session ----------------------------------------------------------------------------------------------
+
+    def emit(self, event: SpeechOutput, now_ns: int) -> Step:
+        if self._state is _State.CLOSED:
+            return NOTHING
+        match event:
+            case Opened():
+                self._heard_ns = now_ns if self._heard_ns is None else self._heard_ns
+            case Spoken():
+                return Step(sends=(self._render(event),))
+            case Flushed():
+                if text := self._texts.get(event.context):
+                    text.flushing -= 1
+            case ContextEnded():
+                if text := self._texts.pop(event.context, None):
+                    self._heard_ns = now_ns
+                    return Step(sends=self._ended(text))
+            case AllSpoken():
+                self._state = _State.CLOSED
+                return Step(sends=self._goodbye(), close=Close(wire.NORMAL))
+            case Failed():
+                return self._fail(event.error)
+        return NOTHING
+
+    def _render(self, spoken: Spoken) -> str:
+        text = self._texts.get(spoken.context)
+        warnings: tuple[str, ...] = ()
+        if text is not None:
+            warnings, text.warnings = text.warnings, ()
+        return _write(
+            wire.LiveAudio(
+                audio=wire.base64(spoken.audio),
+                is_final=False,
+                normalized_alignment=wire.live_alignment(spoken.spelled, spoken.start_ms),
+                alignment=wire.live_alignment(spoken.characters, spoken.start_ms),
+                context_id=self._named(text),
+                warnings=warnings,
+            )
+        )
+
+    def _named(self, text: _Text | None) -> str | msgspec.UnsetType:
+        """How a message says which text it is about."""
+        return UNSET
+
+    def _ended(self, text: _Text) -> tuple[str, ...]:
+        """What is said when nothing more comes of a text."""
+        return ()
+
+    def _goodbye(self) -> tuple[str, ...]:
+        """What is said last."""
+        return ()
+
+    def _fail(self, error: AntiphonError) -> Step:
+        return self._break(wire.live_error(error))
+
+    def _break(self, said: wire.LiveError) -> Step:
+        self._state = _State.CLOSED
+        reason = said.message.encode()[: wire.MAX_REASON_BYTES].decode(errors="ignore")
+        return Step(sends=(wire.encode(said).decode(),), close=Close(said.code, reason))
+
+
+class OneText(_Connection):
+    """`stream-input`."""
+
+    decoder = _texts
+
+    def _hear(self, said: TextMessage, now_ns: int) -> Iterator[Input]:
+        if said.text is None:
+            raise CallerError("Field required", param="text")
+        if text := next(iter(self._texts.values()), None):
+            text.still(said)
+            yield from text.take(said)
+        elif said.text:
+            yield from self._begin(said, "", now_ns)
+        if not said.text:
+            yield self._end()
+
+    def deadline_ns(self) -> int | None:
+        if self._state is not _State.OPEN or self._heard_ns is None:
+            return None
+        return self._heard_ns + self._timeout_s * NS_PER_S
+
+    def expire(self, now_ns: int) -> Step:
+        deadline_ns = self.deadline_ns()
+        return NOTHING if deadline_ns is None or now_ns < deadline_ns else self._silent()
+
+    def _goodbye(self) -> tuple[str, ...]:
+        return (_write(wire.LiveAudio(audio=None, is_final=True, normalized_alignment=None, alignment=None)),)
+
+
+class ManyTexts(_Connection):
+    """`multi-stream-input`. A context that the caller closed may still speak, beside one that has its id anew."""
+
+    decoder = _contexts
+
+    def __init__(self, query: LiveQuery) -> None:
+        super().__init__(query)
+        self._open: dict[str, _Text] = {}  # by the caller's id, until closed
+
+    def _hear(self, said: TextMessage, now_ns: int) -> Iterator[Input]:
+        assert isinstance(said, ContextMessage)
+        text = self._open.get(said.context)
+        if said.close_socket:
+            yield self._end()
+        elif said.close_context:
+            if text is not None:
+                yield from self._close(text)
+        elif text is not None:
+            text.heard_ns = now_ns
+            text.still(said)
+            yield from text.take(said)
+        elif said.text:  # else it keeps alive, or flushes, what has ended
+            yield from self._begin(said, said.context, now_ns)
+            text = next(reversed(self._texts.values()))
+            self._open[text.id] = text
+
+    def _close(self, text: _Text) -> tuple[Input, ...]:
+        del self._open[text.id]
+        return text.close()
+
+    def deadline_ns(self) -> int | None:
+        """Of the context that was silent longest; of the connection, while there is none."""
+        if self._state is not _State.OPEN or self._heard_ns is None:
+            return None
+        heard_ns = min((text.heard_ns for text in self._open.values()), default=None)
+        if heard_ns is None:
+            if self._texts:
+                return None
+            heard_ns = self._heard_ns
+        return heard_ns + self._timeout_s * NS_PER_S
+
+    def expire(self, now_ns: int) -> Step:
+        deadline_ns = self.deadline_ns()
+        if deadline_ns is None or now_ns < deadline_ns:
+            return NOTHING
+        since_ns = now_ns - self._timeout_s * NS_PER_S
+        silent = [text for text in self._open.values() if text.heard_ns <= since_ns]
+        if not silent:
+            return self._silent()
+        return Step(inputs=tuple(given for text in silent for given in self._close(text)))
+
+    def emit(self, event: SpeechOutput, now_ns: int) -> Step:
+        step = super().emit(event, now_ns)
+        if isinstance(event, ContextEnded):  # also when the session ends them all
+            self._open = {id: text for id, text in self._open.items() if text.key in self._texts}
+        return step
+
+    def _named(self, text: _Text | None) -> str | msgspec.UnsetType:
+        return UNSET if text is None else text.id
+
+    def _ended(self, text: _Text) -> tuple[str, ...]:
+        end = wire.LiveAudio(
+            audio=None, is_final=True, final=True, normalized_alignment=None, alignment=None, context_id=text.id
+        )
+        return (_write(end),)
+
+
+def _write(message: wire.LiveAudio) -> str:
+    return wire.encode(message).decode()

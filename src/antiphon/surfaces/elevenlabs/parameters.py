@@ -1,0 +1,126 @@
+"""The parameters that ElevenLabs' speech endpoints have in common: the query, the formats, and what is refused.
+
+A parameter is honoured or refused, never dropped. Those that ask a model for what only ElevenLabs' own can do, and that
+SDKs and examples send as a matter of course, are taken, and the answer lists them under `antiphon-no-effect`.
+"""
+
+from typing import Annotated, TypeVar
+
+import msgspec
+from msgspec import Meta, Struct
+
+from antiphon.core.audio import Codec, Container, SpeechFormat
+from antiphon.core.errors import CallerError, UnsupportedParameter
+from antiphon.core.wire import Opening
+from antiphon.surfaces.elevenlabs.wire import MAX_SHOWN, read
+
+Q = TypeVar("Q")
+
+DEFAULT_MODEL = "eleven_multilingual_v2"
+DEFAULT_FORMAT = "mp3_44100_128"
+MAX_INACTIVITY_S = 180
+
+Seed = Annotated[int, Meta(ge=0, le=2**32 - 1)]
+Latency = Annotated[int, Meta(ge=0, le=4)]
+NO_NORMALISER = 4  # of the levels of `optimize_streaming_latency`, the one that also reads numbers as they are written
+
+# -- formats -----------------------------------------------------------------------------------------------------------
+
+_PCM_RATES = (8000, 16000, 22050, 24000, 32000, 44100, 48000)
+_KILOBITS = (32, 64, 96, 128, 192)
+
+# As ElevenLabs names them: codec, rate in Hz, kilobits a second.
+FORMATS: dict[str, SpeechFormat] = {
+    "mp3_22050_32": SpeechFormat(Codec.MP3, Container.NONE, 22050, 32_000),
+    "mp3_24000_48": SpeechFormat(Codec.MP3, Container.NONE, 24000, 48_000),
+    **{f"mp3_44100_{kbps}": SpeechFormat(Codec.MP3, Container.NONE, 44100, kbps * 1000) for kbps in _KILOBITS},
+    **{f"pcm_{rate}": SpeechFormat(Codec.LINEAR16, Container.NONE, rate) for rate in _PCM_RATES},
+    **{f"wav_{rate}": SpeechFormat(Codec.LINEAR16, Container.WAV, rate) for rate in _PCM_RATES},
+    "ulaw_8000": SpeechFormat(Codec.MULAW, Container.NONE, 8000),
+    "alaw_8000": SpeechFormat(Codec.ALAW, Container.NONE, 8000),
+    **{f"opus_48000_{kbps}": SpeechFormat(Codec.OPUS, Container.OGG, 48000, kbps * 1000) for kbps in _KILOBITS},
+}
+
+_MEDIA_TYPES = {
+    "mp3": "audio/mpeg",
+    "pcm": "audio/pcm",
+    "wav": "audio/wav",
+    "ulaw": "audio/basic",
+    "alaw": "audio/x-alaw-basic",
+    "opus": "audio/ogg",
+}
+
+
+def speech_format(name: str, streamed: bool) -> SpeechFormat:
+    """Raises `CallerError`. WAV says its length first, so it is not streamed."""
+    format = FORMATS.get(name)
+    if format is None or (streamed and format.container is Container.WAV):
+        raise CallerError(f"There is no output format {name[:MAX_SHOWN]!r} here.", param="output_format")
+    return format
+
+
+def media_type(name: str) -> str:
+    return _MEDIA_TYPES[name.partition("_")[0]]
+
+
+# -- the query ---------------------------------------------------------------------------------------------------------
+
+
+class SpeechQuery(Struct, frozen=True, forbid_unknown_fields=True):
+    """Of the HTTP endpoints. Nothing is logged or kept, whatever `enable_logging` says."""
+
+    output_format: str = DEFAULT_FORMAT
+    optimize_streaming_latency: Latency | None = None
+    enable_logging: bool | None = None
+    model_id: str | None = None
+
+
+class LiveQuery(SpeechQuery, frozen=True, forbid_unknown_fields=True):
+    """Of the WebSockets. `authorization` is a credential."""
+
+    authorization: str | None = None
+    language_code: str | None = None
+    enable_ssml_parsing: bool = False
+    inactivity_timeout: Annotated[int, Meta(ge=1, le=MAX_INACTIVITY_S)] = 20
+    sync_alignment: bool = False
+    auto_mode: bool = False
+    apply_text_normalization: str | None = None
+    apply_language_text_normalization: bool | None = None
+    seed: Seed | None = None
+
+
+def read_query(opening: Opening, kind: type[Q]) -> Q:
+    """Raises `UnsupportedParameter` for an unknown name, `CallerError` for a value that makes no sense."""
+    given = dict(opening.query)
+    if len(given) < len(opening.query):
+        raise CallerError("A parameter stands twice in the query.")
+    return read(lambda: msgspec.convert(given, kind, strict=False))
+
+
+# -- what is refused ---------------------------------------------------------------------------------------------------
+
+
+def check_language(code: str | None) -> None:
+    if code is not None and code.lower().partition("-")[0] != "en":
+        raise UnsupportedParameter("The voices here speak English.", param="language_code")
+
+
+def check_normalisation(mode: str | None) -> None:
+    if mode == "off":
+        raise UnsupportedParameter(
+            "Numbers, dates and abbreviations are always read out.", param="apply_text_normalization"
+        )
+    if mode not in (None, "auto", "on"):
+        raise CallerError("One of 'auto', 'on' and 'off'.", param="apply_text_normalization")
+
+
+def check_dictionaries(locators: list[object] | None) -> None:
+    if locators:
+        raise UnsupportedParameter(
+            "There are no pronunciation dictionaries here.", param="pronunciation_dictionary_locators"
+        )
+
+
+def idle_parameters(**given: object) -> tuple[str, ...]:
+    """The names of those that were given and ask for something: what has no effect here."""
+    return tuple(name for name, value in given.items() if value not in (None, False, "", []))

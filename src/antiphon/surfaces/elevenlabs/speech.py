@@ -1,0 +1,171 @@
+"""`POST /v1/text-to-speech/{voice_id}`, `/stream`, `/with-timestamps` and `/stream/with-timestamps`.
+
+The answer is the audio itself, whole or as it comes; with timestamps it is a JSON object, or one on each line as the
+SDKs read it, with times from the start of the answer. What fails after the answer has begun breaks it off.
+"""
+
+import msgspec
+from msgspec import Struct
+
+from antiphon.core.errors import CallerError, TooLarge, UnsupportedParameter
+from antiphon.core.events import AllSpoken, Failed, Opened, SpeechOutput, Spoken
+from antiphon.core.ports import Asked
+from antiphon.core.specs import Markup, SpeakSpec
+from antiphon.core.wire import BROKEN_OFF, NOTHING, SYNTHETIC, Close, Head, Opening, Step
+from antiphon.surfaces.elevenlabs import parameters, wire
+from antiphon.surfaces.elevenlabs.parameters import Seed, SpeechQuery
+
+MAX_CHARACTERS = 40_000  # ElevenLabs' own limit, of the models that take most
+MAX_BODY_BYTES = 1 << 20
+MAX_NEIGHBOURS = 3  # request ids before or after, ElevenLabs' own limit
+
+LINES = "application/x-ndjson"
+
+
+class SpeechRequest(Struct, frozen=True, forbid_unknown_fields=True):
+    """The body. `None` is absent, as null is."""
+
+    text: str
+    model_id: str | None = None
+    language_code: str | None = None
+    voice_settings: wire.VoiceSettings | None = None
+    pronunciation_dictionary_locators: list[object] | None = None
+    seed: Seed | None = None
+    previous_text: str | None = None
+    next_text: str | None = None
+    previous_request_ids: list[str] | None = None
+    next_request_ids: list[str] | None = None
+    use_pvc_as_ivc: bool | None = None
+    apply_text_normalization: str | None = None
+    apply_language_text_normalization: bool | None = None
+    audio_effects: dict[str, object] | None = None
+
+
+_decoder = msgspec.json.Decoder(SpeechRequest)
+
+
+class TextToSpeech(wire.Endpoint):
+    """One of the four, by whether speech comes as it is spoken, and with times."""
+
+    max_body_bytes = MAX_BODY_BYTES
+
+    def __init__(self, stream: bool, timed: bool) -> None:
+        self._stream = stream
+        self._timed = timed
+
+    def negotiate(self, opening: Opening, body: bytes) -> Asked:
+        """The request as a spec. Raises some `CallerError`, whose `param` is the field's name."""
+        query = parameters.read_query(opening, SpeechQuery)
+        asked = wire.read(lambda: _decoder.decode(body))
+        _refuse(asked)
+        spec = SpeakSpec(
+            model=asked.model_id or query.model_id or parameters.DEFAULT_MODEL,
+            voice=voice_of(opening),
+            text=asked.text,
+            format=parameters.speech_format(query.output_format, self._stream),
+            markup=Markup.BREAKS,
+            speed=wire.speed(asked.voice_settings),
+            timings=self._timed,
+            stream=self._stream,
+        )
+        headers = wire.no_effect(_without_effect(query, asked))
+        media_type = parameters.media_type(query.output_format)
+        if self._timed:
+            return Asked(spec, TimedAnswer(self, opening, headers, self._stream))
+        return Asked(spec, AudioAnswer(self, opening, headers, self._stream, media_type))
+
+
+def voice_of(opening: Opening) -> str:
+    """`/v1/text-to-speech/{voice_id}/...`"""
+    return opening.path.split("/")[3]
+
+
+def _refuse(asked: SpeechRequest) -> None:
+    if not asked.text.strip():
+        raise CallerError("There is nothing to say.", param="text")
+    if len(asked.text) > MAX_CHARACTERS:
+        raise TooLarge(f"A text has at most {MAX_CHARACTERS} characters.", param="text")
+    for name in ("previous_request_ids", "next_request_ids"):
+        if len(getattr(asked, name) or ()) > MAX_NEIGHBOURS:
+            raise CallerError(f"At most {MAX_NEIGHBOURS} ids.", param=name)
+    parameters.check_language(asked.language_code)
+    parameters.check_normalisation(asked.apply_text_normalization)
+    parameters.check_dictionaries(asked.pronunciation_dictionary_locators)
+    if any(value is not None for value in (asked.audio_effects or {}).values()):
+        raise UnsupportedParameter("There are no audio effects here.", param="audio_effects")
+
+
+def _without_effect(query: SpeechQuery, asked: SpeechRequest) -> tuple[str, ...]:
+    return wire.without_effect(asked.voice_settings) + parameters.idle_parameters(
+        optimize_streaming_latency=query.optimize_streaming_latency == parameters.NO_NORMALISER,
+        seed=asked.seed is not None,
+        previous_text=asked.previous_text,
+        next_text=asked.next_text,
+        previous_request_ids=asked.previous_request_ids,
+        next_request_ids=asked.next_request_ids,
+        use_pvc_as_ivc=asked.use_pvc_as_ivc,
+        apply_language_text_normalization=asked.apply_language_text_normalization,
+    )
+
+
+class _Answer:
+    """One call. A whole answer is sent at its end, with what it cost; a streamed one as it comes."""
+
+    def __init__(
+        self, endpoint: TextToSpeech, opening: Opening, headers: tuple[tuple[str, str], ...], stream: bool, kind: str
+    ) -> None:
+        self._endpoint = endpoint
+        self._opening = opening
+        self._headers = wire.headers(opening, kind) + SYNTHETIC + headers
+        self._stream = stream
+        self._begun = False
+        self._whole = b""
+
+    def emit(self, event: SpeechOutput, now_ns: int) -> Step:
+        match event:
+            case Opened():
+                self._headers += wire.lifecycle(event)
+            case Spoken() if self._stream:
+                return Step(sends=(*self._head(), self.piece(event)))
+            case Spoken():
+                self._whole = self.piece(event)
+            case AllSpoken() if self._stream:
+                return Step(sends=self._head(), close=Close())
+            case AllSpoken():
+                cost = (("character-cost", str(event.characters)),)
+                return Step(sends=(Head(200, self._headers + cost), self._whole), close=Close())
+            case Failed() if self._begun:
+                return Step(close=BROKEN_OFF)
+            case Failed():
+                refusal = self._endpoint.refuse(self._opening, event.error)
+                return Step(sends=(Head(refusal.status, refusal.headers), refusal.body), close=Close())
+        return NOTHING
+
+    def _head(self) -> tuple[Head, ...]:
+        begun, self._begun = self._begun, True
+        return () if begun else (Head(200, self._headers),)
+
+    def piece(self, spoken: Spoken) -> bytes:
+        """The body's bytes for it."""
+        raise NotImplementedError
+
+
+class AudioAnswer(_Answer):
+    """Audio."""
+
+    def piece(self, spoken: Spoken) -> bytes:
+        return spoken.audio
+
+
+class TimedAnswer(_Answer):
+    """JSON: one object, or one a line."""
+
+    def __init__(
+        self, endpoint: TextToSpeech, opening: Opening, headers: tuple[tuple[str, str], ...], stream: bool
+    ) -> None:
+        super().__init__(endpoint, opening, headers, stream, LINES if stream else wire.JSON)
+
+    def piece(self, spoken: Spoken) -> bytes:
+        written, read = wire.alignment(spoken.characters), wire.alignment(spoken.spelled)
+        line = wire.encode(wire.TimedAudio(wire.base64(spoken.audio), written, read))
+        return line + b"\n" if self._stream else line

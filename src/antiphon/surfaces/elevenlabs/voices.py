@@ -1,0 +1,227 @@
+"""`GET /v1/voices`, `/v1/voices/{voice_id}`, `/v2/voices` and `/v1/models`: who can speak here.
+
+A voice's id is a public name of it, its name what answers to that. All of them come with the server: they are nobody's
+own, and were not cloned, shared or rated, which is what most filters of the search ask about.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import Annotated
+
+import msgspec
+from msgspec import Meta, Struct
+
+from antiphon.core.errors import CallerError, UnknownVoice, UnsupportedParameter
+from antiphon.core.wire import ModelCard, Opening, Response, VoiceCard
+from antiphon.surfaces.elevenlabs import wire
+from antiphon.surfaces.elevenlabs.parameters import read_query
+from antiphon.surfaces.elevenlabs.speech import MAX_CHARACTERS
+
+CATEGORY = "premade"
+
+# -- shapes ------------------------------------------------------------------------------------------------------------
+
+
+class Voice(Struct, frozen=True):
+    """Fields that are null are required by older SDKs."""
+
+    voice_id: str
+    name: str
+    category: str
+    labels: dict[str, str]
+    description: str
+    samples: None = None
+    preview_url: None = None
+    available_for_tiers: tuple[str, ...] = ()
+    settings: wire.VoiceSettings | None = None
+    sharing: None = None
+    high_quality_base_model_ids: tuple[str, ...] = ()
+    is_owner: bool = False
+    is_legacy: bool = False
+    is_mixed: bool = False
+
+
+class VoiceList(Struct, frozen=True):
+    voices: list[Voice]
+
+
+class VoicePage(Struct, frozen=True):
+    voices: list[Voice]
+    has_more: bool
+    total_count: int
+    next_page_token: str | None
+
+
+class Language(Struct, frozen=True):
+    language_id: str
+    name: str
+
+
+class ModelRates(Struct, frozen=True):
+    character_cost_multiplier: float = 1.0
+
+
+class Model(Struct, frozen=True):
+    """`name` is what answers. Every model here speaks, and does nothing else."""
+
+    model_id: str
+    name: str
+    description: str
+    languages: list[Language]
+    can_be_finetuned: bool = False
+    can_do_text_to_speech: bool = True
+    can_do_voice_conversion: bool = False
+    can_use_style: bool = False
+    can_use_speaker_boost: bool = False
+    serves_pro_voices: bool = False
+    token_cost_factor: float = 1.0
+    requires_alpha_access: bool = False
+    max_characters_request_free_user: int = MAX_CHARACTERS
+    max_characters_request_subscribed_user: int = MAX_CHARACTERS
+    maximum_text_length_per_request: int = MAX_CHARACTERS
+    model_rates: ModelRates = ModelRates()
+    concurrency_group: str = "standard"
+
+
+def _voice(card: VoiceCard) -> Voice:
+    said = f"Synthetic speech, {card.language}, {card.sample_rate} Hz."
+    return Voice(card.name, card.voice, CATEGORY, {"language": card.language}, said)
+
+
+# -- lists -------------------------------------------------------------------------------------------------------------
+
+
+class AllVoicesQuery(Struct, frozen=True, forbid_unknown_fields=True):
+    """There are no legacy voices."""
+
+    show_legacy: bool | None = None
+
+
+class OneVoiceQuery(Struct, frozen=True, forbid_unknown_fields=True):
+    """Deprecated; at ElevenLabs, too, it does nothing."""
+
+    with_settings: bool | None = None
+
+
+class AllVoices(wire.Endpoint):
+    """`/v1/voices`."""
+
+    def answer(self, opening: Opening, voices: Sequence[VoiceCard], models: Sequence[ModelCard]) -> Response:
+        read_query(opening, AllVoicesQuery)
+        return wire.json_response(opening, 200, VoiceList([_voice(card) for card in voices]))
+
+
+class OneVoice(wire.Endpoint):
+    """`/v1/voices/{voice_id}`."""
+
+    def answer(self, opening: Opening, voices: Sequence[VoiceCard], models: Sequence[ModelCard]) -> Response:
+        read_query(opening, OneVoiceQuery)
+        id = opening.path.partition("/voices/")[2]
+        for card in voices:
+            if card.name == id:
+                return wire.json_response(opening, 200, _voice(card))
+        raise UnknownVoice(f"A voice with the voice_id {id[: wire.MAX_SHOWN]!r} was not found.", param="voice_id")
+
+
+class NoQuery(Struct, frozen=True, forbid_unknown_fields=True):
+    """Of an endpoint that knows no parameter."""
+
+
+class Models(wire.Endpoint):
+    """`/v1/models`."""
+
+    def answer(self, opening: Opening, voices: Sequence[VoiceCard], models: Sequence[ModelCard]) -> Response:
+        read_query(opening, NoQuery)
+        tags = sorted({card.language.partition("-")[0] for card in voices})
+        languages = [Language(tag, "English" if tag == "en" else tag) for tag in tags]
+        return wire.json_response(opening, 200, [_model(card, languages) for card in models])
+
+
+def _model(card: ModelCard, languages: list[Language]) -> Model:
+    return Model(card.name, card.local, f"Answered by {card.local}.", languages)
+
+
+# -- the search --------------------------------------------------------------------------------------------------------
+
+Several = list[str]
+_REPEATED = ("language", "use_cases", "voice_ids")
+
+
+class SearchQuery(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
+    """Null, as absent, filters nothing."""
+
+    next_page_token: Annotated[str, Meta(pattern=r"^[0-9]{1,9}$")] = "0"
+    page_size: Annotated[int, Meta(ge=1, le=100)] = 10
+    include_total_count: bool = True
+    sort: str | None = None
+    sort_direction: str | None = None
+    search: str | None = None
+    voice_ids: Several | None = None
+    language: Several | None = None
+    category: str | None = None
+    voice_type: str | None = None
+    high_quality: bool | None = None
+    gender: str | None = None
+    age: str | None = None
+    accent: str | None = None
+    use_cases: Several | None = None
+    fine_tuning_state: str | None = None
+    collection_id: str | None = None
+    min_notice_period_days: int | None = None
+    include_custom_rates: bool | None = None
+    include_live_moderated: bool | None = None
+
+
+def _mentions(voice: Voice, text: str) -> bool:
+    searched = (voice.name, voice.description, voice.category, *voice.labels.values())
+    return any(text.lower() in each.lower() for each in searched)
+
+
+# What a voice must be for each filter. A filter for what no voice here has finds none; `include_...` only adds.
+_FILTERS: dict[str, Callable[[Voice, SearchQuery], bool]] = {
+    "search": lambda voice, asked: _mentions(voice, asked.search or ""),
+    "voice_ids": lambda voice, asked: voice.voice_id in (asked.voice_ids or ()),
+    "language": lambda voice, asked: voice.labels["language"].partition("-")[0] in (asked.language or ()),
+    "category": lambda voice, asked: voice.category == asked.category,
+    "voice_type": lambda voice, asked: asked.voice_type == "default",
+    "high_quality": lambda voice, asked: not asked.high_quality,
+    **dict.fromkeys(
+        ("gender", "age", "accent", "use_cases", "fine_tuning_state", "collection_id", "min_notice_period_days"),
+        lambda voice, asked: False,
+    ),
+}
+
+
+class SearchVoices(wire.Endpoint):
+    """`/v2/voices`. A page's token is how many voices stand before it."""
+
+    def answer(self, opening: Opening, voices: Sequence[VoiceCard], models: Sequence[ModelCard]) -> Response:
+        asked = _read_search(opening)
+        given = [name for name in _FILTERS if getattr(asked, name) is not None]
+        found = [voice for voice in map(_voice, voices) if all(_FILTERS[name](voice, asked) for name in given)]
+        if asked.sort is not None or asked.sort_direction is not None:
+            found.sort(key=lambda voice: voice.name.lower(), reverse=asked.sort_direction == "desc")
+        start = int(asked.next_page_token)
+        end = start + asked.page_size
+        more = end < len(found)
+        count = len(found) if asked.include_total_count else 0
+        page = VoicePage(found[start:end], more, count, str(end) if more else None)
+        return wire.json_response(opening, 200, page)
+
+
+def _read_search(opening: Opening) -> SearchQuery:
+    given: dict[str, str | list[str]] = {}
+    for name, value in opening.query:
+        if name in _REPEATED:
+            given[name] = [*given.get(name, ()), value]
+        elif name in given:
+            raise CallerError("This parameter stands twice in the query.", param=name)
+        else:
+            given[name] = value
+    asked = wire.read(lambda: msgspec.convert(given, SearchQuery, strict=False))
+    if asked.sort == "created_at_unix":
+        raise UnsupportedParameter("When a voice was made is not known here.", param="sort")
+    if asked.sort not in (None, "name"):
+        raise CallerError("One of 'name' and 'created_at_unix'.", param="sort")
+    if asked.sort_direction not in (None, "asc", "desc"):
+        raise CallerError("One of 'asc' and 'desc'.", param="sort_direction")
+    return asked

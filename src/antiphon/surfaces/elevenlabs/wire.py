@@ -1,0 +1,284 @@
+"""ElevenLabs' message shapes, as its official SDK types them, and what all its endpoints share: where the key stands
+and how an error looks.
+
+An error is `{"detail": {...}}`; a request that is not of the right form is a 422, whose `detail` is a list of what is
+wrong and where. On a WebSocket an error is `{"message", "error", "code"}`, then the close.
+"""
+
+from base64 import b64encode
+from collections.abc import Callable, Iterable
+from typing import Any, TypeVar
+
+import msgspec
+from msgspec import Struct
+
+from antiphon.core.errors import (
+    AntiphonError,
+    CallerError,
+    CapacityError,
+    Conflict,
+    Draining,
+    NotFound,
+    PolicyError,
+    TooLarge,
+    Unauthenticated,
+    UnknownModel,
+    UnknownVoice,
+    UnsupportedParameter,
+)
+from antiphon.core.events import CharacterTime
+from antiphon.core.wire import Opening, Response
+from antiphon.core.wire import lifecycle as lifecycle
+
+T = TypeVar("T")
+
+JSON = "application/json"
+MAX_SHOWN = 64  # of a name that the caller made up
+MAX_REASON_BYTES = 123
+
+# RFC 6455, section 7.4.1.
+NORMAL, POLICY_VIOLATION, INTERNAL_ERROR = 1000, 1008, 1011
+
+# What was accepted, and did nothing. ElevenLabs has no word for that.
+NO_EFFECT = "antiphon-no-effect"
+
+encode = msgspec.json.encode
+
+# -- when characters are said ------------------------------------------------------------------------------------------
+
+
+class Alignment(Struct, frozen=True):
+    """On HTTP: from the start of the answer."""
+
+    characters: list[str]
+    character_start_times_seconds: list[float]
+    character_end_times_seconds: list[float]
+
+
+class LiveAlignment(Struct, frozen=True, rename="camel"):
+    """On a WebSocket: from the start of the message's own audio."""
+
+    char_start_times_ms: list[int]
+    char_durations_ms: list[int]
+    chars: list[str]
+
+
+def alignment(times: tuple[CharacterTime, ...]) -> Alignment | None:
+    if not times:
+        return None
+    return Alignment(
+        [each.text for each in times],
+        [each.start_ms / 1000 for each in times],
+        [each.end_ms / 1000 for each in times],
+    )
+
+
+def live_alignment(times: tuple[CharacterTime, ...], from_ms: int) -> LiveAlignment | None:
+    if not times:
+        return None
+    return LiveAlignment(
+        [max(0, each.start_ms - from_ms) for each in times],
+        [each.end_ms - each.start_ms for each in times],
+        [each.text for each in times],
+    )
+
+
+def base64(audio: bytes) -> str:
+    return b64encode(audio).decode()
+
+
+class TimedAudio(Struct, frozen=True):
+    """The answer of `with-timestamps`, or a line of the stream's."""
+
+    audio_base64: str
+    alignment: Alignment | None
+    normalized_alignment: Alignment | None
+
+
+# -- on a WebSocket ----------------------------------------------------------------------------------------------------
+
+
+class LiveAudio(Struct, frozen=True, rename="camel", omit_defaults=True, kw_only=True):
+    """A piece of speech, or, without any, the end. `is_final`, `alignment` and the like are there even if null:
+    clients look them up without asking. Both spellings of the end stand in ElevenLabs' own documents.
+    """
+
+    audio: str | None
+    is_final: bool
+    normalized_alignment: LiveAlignment | None
+    alignment: LiveAlignment | None
+    final: bool | msgspec.UnsetType = msgspec.field(default=msgspec.UNSET, name="is_final")
+    context_id: str | msgspec.UnsetType = msgspec.UNSET
+    warnings: tuple[str, ...] = ()
+
+
+class LiveError(Struct, frozen=True, rename="camel"):
+    message: str
+    error: str
+    code: int
+    context_id: str | msgspec.UnsetType = msgspec.UNSET
+
+
+# -- what was asked for, and did nothing -------------------------------------------------------------------------------
+
+
+class VoiceSettings(Struct, frozen=True, forbid_unknown_fields=True):
+    """How a voice shall speak. Only its speed is ours to change."""
+
+    stability: float | None = None
+    similarity_boost: float | None = None
+    style: float | None = None
+    use_speaker_boost: bool | None = None
+    speed: float | None = None
+    clone_strength: float | None = None
+
+
+# ElevenLabs' own values, which SDKs and examples send as they are.
+_USUAL = {"stability": 0.5, "similarity_boost": 0.75, "style": 0.0, "use_speaker_boost": True, "clone_strength": 0.0}
+MIN_SPEED, MAX_SPEED = 0.7, 1.2
+
+
+def speed(settings: VoiceSettings | None) -> float:
+    """1 for the voice's own. Raises `CallerError` outside of what ElevenLabs takes."""
+    asked = 1.0 if settings is None or settings.speed is None else settings.speed
+    if not MIN_SPEED <= asked <= MAX_SPEED:
+        raise CallerError(f"The speed is between {MIN_SPEED} and {MAX_SPEED}.", param="voice_settings.speed")
+    return asked
+
+
+def without_effect(settings: VoiceSettings | None) -> tuple[str, ...]:
+    """The settings that ask a voice to be other than it is: names, as in the request."""
+    if settings is None:
+        return ()
+    asked = ((name, getattr(settings, name), usual) for name, usual in _USUAL.items())
+    return tuple(f"voice_settings.{name}" for name, value, usual in asked if value is not None and value != usual)
+
+
+# -- errors ------------------------------------------------------------------------------------------------------------
+
+
+class Detail(Struct, frozen=True):
+    """`status` is what `code` was called before, and where older clients look."""
+
+    type: str
+    code: str
+    message: str
+    status: str
+    request_id: str
+    param: str | None
+
+
+class Invalid(Struct, frozen=True):
+    """One thing that is wrong with a request's form, and where."""
+
+    type: str
+    loc: list[str]
+    msg: str
+
+
+class ErrorBody(Struct, frozen=True):
+    detail: Detail | list[Invalid]
+
+
+# The first class that fits says ElevenLabs' type and code (empty: ours); the order is from the narrow to the wide.
+_WORDS: tuple[tuple[type[AntiphonError], str, str], ...] = (
+    (Unauthenticated, "authentication_error", "invalid_api_key"),
+    (PolicyError, "authorization_error", "missing_permissions"),
+    (UnknownVoice, "not_found", "voice_not_found"),
+    (UnknownModel, "not_found", "model_not_found"),
+    (NotFound, "not_found", ""),
+    (Conflict, "conflict", ""),
+    (TooLarge, "validation_error", "max_character_limit_exceeded"),
+    (CallerError, "validation_error", ""),
+    (Draining, "service_unavailable", "system_busy"),
+    (CapacityError, "rate_limit_error", "too_many_concurrent_requests"),
+    (AntiphonError, "internal_error", ""),
+)
+
+
+def words(error: AntiphonError) -> tuple[str, str]:
+    """ElevenLabs' type and code of an error."""
+    kind, code = next((kind, code) for fits, kind, code in _WORDS if isinstance(error, fits))
+    return kind, code or error.code
+
+
+def live_error(error: AntiphonError) -> LiveError:
+    ours = not isinstance(error, CallerError | PolicyError | CapacityError)
+    return LiveError(error.message, words(error)[1], INTERNAL_ERROR if ours else POLICY_VIOLATION)
+
+
+def headers(opening: Opening, content_type: str) -> tuple[tuple[str, str], ...]:
+    return (("content-type", content_type), ("request-id", opening.request_id))
+
+
+def no_effect(names: Iterable[str]) -> tuple[tuple[str, str], ...]:
+    """The header that lists what was accepted and did nothing; none where that is nothing."""
+    listed = ", ".join(names)
+    return ((NO_EFFECT, listed),) if listed else ()
+
+
+def json_response(opening: Opening, status: int, body: Any) -> Response:
+    return Response(status, headers(opening, JSON), encode(body))
+
+
+class Endpoint:
+    """What ElevenLabs' endpoints share."""
+
+    def credential(self, opening: Opening) -> str | None:
+        """`xi-api-key: KEY`, or `Authorization: Bearer KEY`, which may stand in the query where a browser opens a
+        WebSocket.
+        """
+        if key := opening.headers.get("xi-api-key", "").strip():
+            return key
+        said = opening.headers.get("authorization") or dict(opening.query).get("authorization", "")
+        return bearer(said)
+
+    def refuse(self, opening: Opening, error: AntiphonError) -> Response:
+        extra = () if error.retry_after_s is None else (("retry-after", str(error.retry_after_s)),)
+        if type(error) is CallerError:
+            body = ErrorBody([Invalid("value_error", _place(opening, error.param), error.message)])
+            return Response(422, headers(opening, JSON) + extra, encode(body))
+        kind, code = words(error)
+        detail = Detail(kind, code, error.message, code, opening.request_id, error.param)
+        return Response(error.status, headers(opening, JSON) + extra, encode(ErrorBody(detail)))
+
+
+def bearer(said: str) -> str | None:
+    """The key in `Bearer KEY`, the scheme in any case (RFC 9110, section 11.1), or in `KEY`."""
+    scheme, _, key = said.strip().partition(" ")
+    if key and scheme.lower() != "bearer":
+        return None
+    return (key or scheme).strip() or None
+
+
+def _place(opening: Opening, param: str | None) -> list[str]:
+    where = "query" if param in dict(opening.query) else "body"
+    return [where, *(param or "").split(".")] if param else [where]
+
+
+# -- what the caller sent ----------------------------------------------------------------------------------------------
+
+
+def read(decode: Callable[[], T]) -> T:
+    """What `decode` gives. Raises `UnsupportedParameter` for a field that it does not know, `CallerError` for any other
+    fault of the caller's. Messages quote no value: it may be part of a text.
+    """
+    try:
+        return decode()
+    except msgspec.ValidationError as error:
+        raise _misshapen(str(error)) from None
+    except (msgspec.DecodeError, UnicodeError, RecursionError):
+        raise CallerError("This is not a JSON object that can be read.") from None
+
+
+def _misshapen(said: str) -> CallerError:
+    """The decoder's error as ours, with its path as `param`."""
+    what, _, place = said.partition(" - at ")
+    path = place.strip("`").removeprefix("$").removeprefix(".").partition("[")[0]
+    kind, _, name = what.partition(" field `")
+    if not name:
+        return CallerError(f"{what}.", param=path or None)
+    param = f"{path}.{name.rstrip('`')}".removeprefix(".")
+    if kind.startswith("Object contains unknown"):
+        return UnsupportedParameter("This parameter is unknown or not supported here.", param=param[:MAX_SHOWN])
+    return CallerError("Field required", param=param)
