@@ -17,6 +17,8 @@ from antiphon.core.ports import (
 )
 from antiphon.surfaces.deepgram.live import LiveListenEndpoint
 from antiphon.surfaces.deepgram.prerecorded import PrerecordedListenEndpoint
+from antiphon.surfaces.deepgram.speak import SpeakEndpoint
+from antiphon.surfaces.deepgram.speak_live import LiveSpeakEndpoint
 from antiphon.surfaces.elevenlabs import voices
 from antiphon.surfaces.elevenlabs.account import Account
 from antiphon.surfaces.elevenlabs.live import LiveSpeechEndpoint
@@ -30,6 +32,7 @@ from antiphon.surfaces.openai.embeddings import Embeddings
 from antiphon.surfaces.openai.kept_responses import CancelResponse, DeleteResponse, InputItems, RetrieveResponse
 from antiphon.surfaces.openai.models import Models
 from antiphon.surfaces.openai.responses import Responses
+from antiphon.surfaces.openai.speech import Speech
 from antiphon.surfaces.openai.transcriptions import Transcriptions
 
 
@@ -141,6 +144,7 @@ def _responses(prefix: str) -> Iterator[Json | Kept]:
 
 def _openai(prefix: str) -> Iterator[Unary | Json | Listing | Shared]:
     yield Unary(f"{prefix}/audio/transcriptions", "openai", Transcriptions())
+    yield Json(f"{prefix}/audio/speech", "openai", Speech(), Scope.SPEAK)
     yield Json(f"{prefix}/chat/completions", "openai", ChatCompletions())
     yield Json(f"{prefix}/completions", "openai", Completions())
     yield Json(f"{prefix}/embeddings", "openai", Embeddings())
@@ -171,6 +175,8 @@ Route = Live | Unary | Json | Listing | VoiceListing | Spending | Shared | Kept 
 ROUTES: tuple[Route, ...] = (
     Live("/v1/listen", "deepgram", LiveListenEndpoint()),
     Unary("/v1/listen", "deepgram", PrerecordedListenEndpoint()),
+    Live("/v1/speak", "deepgram", LiveSpeakEndpoint(), Scope.SPEAK),
+    Json("/v1/speak", "deepgram", SpeakEndpoint(), Scope.SPEAK),
     *_openai("/v1"),
     *_responses("/v1"),
     # Azure's addresses of the same API.

@@ -1,4 +1,4 @@
-"""The OpenAPI document of the language endpoints, made from the very types that their bodies are decoded into.
+"""The OpenAPI document of the endpoints that take JSON, made from the very types that their bodies are decoded into.
 
 It says less than is checked: what depends on two fields at once, or on the model, is refused with a 400 though a body
 keeps to its schema. Azure's addresses are the same operations below other prefixes.
@@ -12,6 +12,7 @@ from antiphon.surfaces.openai import response_items, response_wire, responses, w
 from antiphon.surfaces.openai.chat import ChatRequest
 from antiphon.surfaces.openai.completions import CompletionRequest
 from antiphon.surfaces.openai.embeddings import EmbeddingList, EmbeddingRequest
+from antiphon.surfaces.openai.speech import FORMATS, SpeechRequest
 
 Object = dict[str, Any]
 
@@ -35,10 +36,11 @@ _PAGE = (
     {"name": "order", "in": "query", "schema": {"enum": ["asc", "desc"]}},
     {"name": "after", "in": "query", "schema": {"type": "string"}},
 )
-# Method, path, what it does, the body, what it answers with, whether it streams, and further parameters.
+# Method, path, what it does, the body, what it answers with (`None` is speech), whether it streams, more parameters.
 _OPERATIONS: tuple[tuple[str, str, str, Any, Any, bool, tuple[Object, ...]], ...] = (
     ("post", "/v1/chat/completions", "Continue a conversation", ChatRequest, wire.ChatCompletion, True, ()),
     ("post", "/v1/completions", "Continue a text", CompletionRequest, wire.TextCompletion, True, ()),
+    ("post", "/v1/audio/speech", "Say a text", SpeechRequest, None, True, ()),
     ("post", "/v1/embeddings", "A vector for each text", EmbeddingRequest, EmbeddingList, False, ()),
     ("post", "/v1/responses", "Answer", responses.ResponseRequest, response_wire.Response, True, ()),
     ("get", "/v1/responses/{id}", "A kept response", None, response_wire.Response, False, (_ID,)),
@@ -60,7 +62,7 @@ _ITEMS = (
 def document(version: str) -> bytes:
     """OpenAPI 3.1, as JSON."""
     bodies = [body for _, _, _, body, _, _, _ in _OPERATIONS if body]
-    answers = [answer for _, _, _, _, answer, _, _ in _OPERATIONS]
+    answers = [answer for _, _, _, _, answer, _, _ in _OPERATIONS if answer]
     types = list(dict.fromkeys([*bodies, *answers, wire.ErrorBody, *_ITEMS, responses.FunctionTool]))
     schemas, components = msgspec.json.schema_components(types, ref_template="#/components/schemas/{name}")
     schema = dict(zip(types, schemas, strict=True))
@@ -72,7 +74,9 @@ def document(version: str) -> bytes:
         operation: Object = {"summary": summary, "parameters": list(parameters), "responses": {}}
         if body:
             operation["requestBody"] = {"required": True, "content": {wire.JSON: {"schema": schema[body]}}}
-        content: Object = {wire.JSON: {"schema": schema[answer]}}
+        content: Object = (
+            {wire.JSON: {"schema": schema[answer]}} if answer else {each: {} for _, each in FORMATS.values()}
+        )
         if streams:
             content["text/event-stream"] = {"schema": {"type": "string"}}
         refused = {wire.JSON: {"schema": schema[wire.ErrorBody]}}
@@ -83,7 +87,7 @@ def document(version: str) -> bytes:
     whole = msgspec.json.encode(
         {
             "openapi": "3.1.0",
-            "info": {"title": "Antiphon, the language endpoints", "version": version},
+            "info": {"title": "Antiphon, the language and speech endpoints", "version": version},
             "security": [{"bearer": []}, {"key": []}],
             "paths": paths,
             "components": {
