@@ -106,6 +106,11 @@ class Speaking:
         """Whether it was charged for an answer that is delivered whole."""
         return not self._spec.stream and self._account.any
 
+    @property
+    def characters(self) -> int:
+        """Of all its texts, those whose clause has begun to be spoken."""
+        return self._characters
+
     # -- in ------------------------------------------------------------------------------------------------------------
 
     async def feed(self, given: Input) -> None:
@@ -356,7 +361,7 @@ class Speaking:
             if context is None or not isinstance(event, Spoken):
                 continue
             self._sent.append((self._ms(self._samples), self._characters))
-            if context.plays_until_ns < context.received_ns:
+            if context.plays_until_ns <= context.received_ns:
                 self._services.observer.first_sound((now_ns - context.received_ns) / NS_PER_MS)
             elif context.plays_until_ns < now_ns:
                 self._services.observer.ran_dry()
