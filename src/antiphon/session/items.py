@@ -33,7 +33,9 @@ MAX_AUDIO_BYTES = 32 * 1024 * 1024
 
 @dataclass(frozen=True, slots=True)
 class Aloud:
-    """How a reply was said: its whole text, and for positions in its speech (ms) how many characters were said."""
+    """How a reply was said: its whole text, and for ever later positions (ms) in its speech, how many characters had
+    been said. None of the text beyond the last of them was.
+    """
 
     text: str
     marks: tuple[tuple[int, int], ...]
@@ -41,20 +43,22 @@ class Aloud:
 
     def until(self, heard_ms: int) -> str:
         """The words that were heard, where the speech was heard up to there: those that were said to their end."""
-        characters = self._characters(heard_ms)
-        if characters >= len(self.text.rstrip()):
+        end = self._characters(heard_ms)
+        if end >= len(self.text.rstrip()):
             return self.text
-        upto = self.text[:characters]
-        if characters and self.text[characters - 1].isspace() or self.text[characters].isspace():
-            return upto.rstrip()
-        return upto[: max(upto.rfind(" "), upto.rfind("\n"), 0)].rstrip()
+        if self.text[end - 1 : end].isalnum() and self.text[end].isalnum():
+            while end and not self.text[end - 1].isspace():
+                end -= 1
+        while end < len(self.text) and not (self.text[end].isalnum() or self.text[end].isspace()):
+            end += 1  # punctuation of the last word
+        return self.text[:end].rstrip()
 
     def _characters(self, heard_ms: int) -> int:
         """Between two marks the characters take equal time."""
         if heard_ms >= self.total_ms:
-            return self.marks[-1][1] if self.marks else len(self.text)
+            return self.marks[-1][1] if self.marks else 0
         begin_ms, before = 0, 0
-        for end_ms, characters in (*self.marks, (self.total_ms, len(self.text))):
+        for end_ms, characters in self.marks:
             if heard_ms < end_ms:
                 return before + (characters - before) * (heard_ms - begin_ms) // (end_ms - begin_ms)
             begin_ms, before = end_ms, characters
@@ -158,9 +162,11 @@ class Items:
     def heard(self, id: str, part: int, transcript: str) -> None:
         """What the audio of an item says, if that is still there."""
         item = self._items.get(id)
-        if isinstance(item, MessageItem) and isinstance(item.parts[part], AudioPart):
+        if isinstance(item, MessageItem):
             parts = list(item.parts)
-            parts[part] = replace(parts[part], transcript=transcript)
+            audio = parts[part]
+            assert isinstance(audio, AudioPart)
+            parts[part] = replace(audio, transcript=transcript)
             self.change(replace(item, parts=tuple(parts)))
 
     def _calls(self) -> set[str]:
@@ -248,7 +254,7 @@ def silent(item: Item) -> Item:
 
 
 def shown(item: Item, transcripts: bool) -> Item:
-    """As the caller is told of it: without audio, and what it said itself only in words where it wants `transcripts`."""
+    """As the caller is told of it: without audio, and of what it said itself without words unless it wants them."""
     item = silent(item)
     if transcripts or not isinstance(item, MessageItem) or item.role is not Role.USER:
         return item
