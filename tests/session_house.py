@@ -186,9 +186,14 @@ class House:
         return self.observer.render().decode()
 
 
+async def batches_of(session):
+    """Every event, as many at a time as came at once."""
+    return [batch async for batch in session.events()]
+
+
 async def said(session):
-    """Every event."""
-    return [event async for batch in session.events() for event in batch]
+    """Every event, one by one."""
+    return [event for batch in await batches_of(session) for event in batch]
 
 
 async def listen(session, events):

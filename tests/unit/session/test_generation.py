@@ -37,7 +37,7 @@ from antiphon.metering.usage import By, summary
 from antiphon.session import generation as module
 from antiphon.session.generation import UNCHARGED_TOKENS
 from antiphon.testing import FakeGenerator
-from session_house import said, until
+from session_house import batches_of, said, until
 
 STOP = (ChoiceEnded(0, FinishReason.STOP),)
 IN, CACHED = Dimension.LLM_INPUT_TOKENS, Dimension.LLM_CACHED_TOKENS
@@ -48,11 +48,6 @@ ESTIMATED = 5  # its tokens, as long as no engine has counted them
 
 def kinds(house):
     return [entry.kind for entry in house.ledger.entries]
-
-
-async def told(generation):
-    """Every event, one by one."""
-    return [event for events in await said(generation) for event in events]
 
 
 def text(events):
@@ -82,7 +77,7 @@ def check_corrections(house):
 @pytest.mark.parametrize("stream", [True, False])
 async def test_a_generation_from_open_to_close(house, stream):
     generation = house.generate(stream=stream)
-    events = await told(generation)
+    events = await said(generation)
     await generation.close(delivered=True)
     assert events[0] == Opened("counter-2026", "fp_1")
     assert text(events) == "one two three four five"
@@ -96,7 +91,7 @@ async def test_a_generation_from_open_to_close(house, stream):
 
 async def test_what_came_at_once_leaves_at_once(house):
     generation = house.generate(choices=3)
-    batches = await said(generation)
+    batches = await batches_of(generation)
     assert [len(batch) for batch in batches] == [1, 3, 3, 3, 3, 3, 3, 1]
     assert batches[-1] == (Completed(TokenUsage(INPUT, 15)),)
     await generation.close(delivered=True)
@@ -105,7 +100,7 @@ async def test_what_came_at_once_leaves_at_once(house):
 async def test_cached_and_reasoning_tokens_are_apart(house):
     script(house, (ReasoningDelta(0, "hm", 2),), *words(3), STOP, (TokenUsage(10, 5, cached=4, reasoning=2),))
     generation = house.generate()
-    await told(generation)
+    await said(generation)
     await generation.close(delivered=True)
     assert house.tokens() == {IN: 6, CACHED: 4, OUT: 3, THOUGHT: 2}
 
@@ -125,7 +120,7 @@ async def test_tool_calls_count(house):
 
 async def test_tags_and_key_are_in_every_entry(house):
     generation = house.generate(tags=("a", "b"))
-    await told(generation)
+    await said(generation)
     await generation.close(delivered=True)
     assert {(entry.tags, entry.key_id, entry.project) for entry in house.ledger.entries} == {(("a", "b"), "k1", "acme")}
 
@@ -136,7 +131,7 @@ async def test_tags_and_key_are_in_every_entry(house):
 async def test_a_whole_answer_is_durable_before_it_leaves(house):
     house.ledger.gate.clear()
     generation = house.generate(stream=False)
-    hearing = asyncio.create_task(told(generation))
+    hearing = asyncio.create_task(said(generation))
     await house.ledger.entered.wait()
     assert not hearing.done()
     house.ledger.gate.set()
@@ -181,7 +176,7 @@ async def test_each_choice_of_a_stream_counts(house):
 async def test_what_was_charged_too_much_is_corrected(house):
     script(house, (ReasoningDelta(0, "hm", 10),), *words(120), STOP, (TokenUsage(3, 90, cached=2),))
     generation = house.generate()
-    await told(generation)
+    await said(generation)
     await generation.close(delivered=True)
     assert house.tokens() == {IN: 1, CACHED: 2, OUT: 90}
     assert kinds(house).count(Kind.CORRECTION) == 3  # of the input's estimate, of the output, of what was thought
@@ -192,7 +187,7 @@ async def test_a_second_correction_refers_to_what_was_charged_too(house):
     early = (TokenUsage(30, 0), TokenUsage(20, 0))
     script(house, early[:1], *words(64), early[1:], *words(64), STOP, (TokenUsage(10, 128),))
     generation = house.generate()
-    await told(generation)
+    await said(generation)
     await generation.close(delivered=True)
     assert house.tokens() == {IN: 10, OUT: 128}
     assert kinds(house).count(Kind.CORRECTION) == 2
@@ -204,7 +199,7 @@ async def test_the_ledger_on_disk_takes_corrections_and_totals_include_them(hous
     house.ledger.append = ledger.append
     script(house, (ReasoningDelta(0, "hm", 10),), *words(120), STOP, (TokenUsage(3, 90, cached=2),))
     generation = house.generate()
-    await told(generation)
+    await said(generation)
     await generation.close(delivered=True)
     await ledger.close()
     totals = {total.dimension: total.amount for total in summary(tmp_path / "ledger.db", by=[By.PROJECT])}
@@ -214,7 +209,7 @@ async def test_the_ledger_on_disk_takes_corrections_and_totals_include_them(hous
 async def test_an_engine_that_counts_more_than_passed_is_paid(house):
     script(house, *words(3), STOP, (TokenUsage(INPUT, 9),))
     generation = house.generate()
-    await told(generation)
+    await said(generation)
     await generation.close(delivered=True)
     assert house.tokens() == {IN: INPUT, OUT: 9}
     assert "antiphon_llm_token_drift_total 6.0" in house.metrics()
@@ -226,7 +221,7 @@ async def test_an_engine_that_counts_more_than_passed_is_paid(house):
 async def test_a_count_that_makes_no_sense_is_the_engines_failure(house, count):
     script(house, *words(5), STOP, (count,))
     generation = house.generate()
-    assert isinstance((await told(generation))[-1].error, EngineError)
+    assert isinstance((await said(generation))[-1].error, EngineError)
     await generation.close(delivered=True)
     assert house.tokens() == {IN: ESTIMATED, OUT: 5}
 
@@ -307,7 +302,7 @@ async def test_the_input_is_estimated_from_all_messages(house):
 async def test_an_engine_that_refuses(house, stream, error):
     house.generator.error = error
     generation = house.generate(stream=stream)
-    assert await said(generation) == [(Opened("counter-2026", "fp_1"),), (Failed(error),)]
+    assert await batches_of(generation) == [(Opened("counter-2026", "fp_1"),), (Failed(error),)]
     await generation.close(delivered=True)
     assert house.ledger.entries == []
     assert f'antiphon_sessions_total{{outcome="{error.code}",surface="openai"}} 1.0' in house.metrics()
@@ -318,7 +313,7 @@ async def test_a_failed_stream_is_paid_as_far_as_it_came_and_a_failed_answer_not
     house.generator.error = EngineError("died")
     house.generator.fails_at = 3
     generation = house.generate(stream=stream)
-    events = await told(generation)
+    events = await said(generation)
     await generation.close(delivered=True)
     assert text(events) == "one two three"
     assert events[-1] == Failed(house.generator.error)
@@ -329,7 +324,7 @@ async def test_a_failed_stream_is_paid_as_far_as_it_came_and_a_failed_answer_not
 async def test_a_defect_is_logged_without_what_it_says_and_told_as_one(house, caplog):
     house.generator.error = ValueError("the caller's words")
     generation = house.generate()
-    events = await told(generation)
+    events = await said(generation)
     await generation.close(delivered=True)
     assert isinstance(events[-1].error, InternalError)
     assert "words" not in events[-1].error.message
@@ -343,7 +338,7 @@ async def test_a_defect_is_logged_without_what_it_says_and_told_as_one(house, ca
 async def test_an_engine_that_ends_without_an_end_has_failed(house, batches):
     script(house, *batches)
     generation = house.generate()
-    events = await told(generation)
+    events = await said(generation)
     await generation.close(delivered=True)
     assert isinstance(events[-1].error, EngineError)
     assert not any(isinstance(event, Completed) for event in events)
@@ -353,7 +348,7 @@ async def test_an_engine_that_ends_without_an_end_has_failed(house, batches):
 async def test_the_last_choice_and_the_count_may_come_together(house):
     script(house, (TextDelta(0, "hi", 1), *STOP, TokenUsage(INPUT, 1)))
     generation = house.generate()
-    batches = await said(generation)
+    batches = await batches_of(generation)
     assert batches[-1] == (TextDelta(0, "hi", 1), *STOP, Completed(TokenUsage(INPUT, 1)))
     await generation.close(delivered=True)
 
@@ -362,7 +357,7 @@ async def test_a_count_before_the_last_choice_has_ended_is_not_the_last(house):
     second = (ChoiceEnded(1, FinishReason.LENGTH),)
     script(house, (*STOP, TokenUsage(INPUT, 1)), (TextDelta(1, "hi", 1),), second, (TokenUsage(INPUT, 2),))
     generation = house.generate(choices=2)
-    assert (await told(generation))[-1] == Completed(TokenUsage(INPUT, 2))
+    assert (await said(generation))[-1] == Completed(TokenUsage(INPUT, 2))
     await generation.close(delivered=True)
 
 
@@ -405,7 +400,7 @@ async def test_how_an_engine_ends_its_work_does_not_change_the_answer(house, mon
     if leaves:
         await take(generation, 3)
     else:
-        events = await told(generation)
+        events = await said(generation)
         assert isinstance(events[-1], Completed)
         assert not any(isinstance(event, Failed) for event in events)
         await generation.close(delivered=True)
@@ -416,7 +411,7 @@ async def test_how_an_engine_ends_its_work_does_not_change_the_answer(house, mon
 async def test_an_engine_whose_own_work_is_cancelled_has_failed_and_nobody_else_is_cancelled(house):
     serve(house, Stubborn(cancelled_inside=True))
     generation = house.generate()
-    events = await told(generation)
+    events = await said(generation)
     assert isinstance(events[-1].error, EngineError)
     assert asyncio.current_task().cancelling() == 0
     await generation.close(delivered=True)
@@ -443,7 +438,7 @@ async def test_fail_before_the_start(house, stream):
     generation = house.generate(stream=stream)
     generation.fail(GONE)
     generation.fail(EngineError("another"))
-    assert (await told(generation))[1:] == [Failed(GONE)]
+    assert (await said(generation))[1:] == [Failed(GONE)]
     await generation.close(delivered=True)
     assert house.generator.running == []
     assert house.ledger.entries == []
@@ -453,7 +448,7 @@ async def test_fail_while_the_engine_works(house):
     house.generator.holds_at = 2
     house.generator.gate.clear()
     generation = house.generate()
-    hearing = asyncio.create_task(told(generation))
+    hearing = asyncio.create_task(said(generation))
     await until(lambda: house.generator.held)
     generation.fail(GONE)
     generation.fail(EngineError("another"))
@@ -484,7 +479,7 @@ async def test_fail_while_it_is_sent(house):
 async def test_fail_while_the_last_charge_is_written_comes_too_late(house):
     house.ledger.gate.clear()
     generation = house.generate(stream=False)
-    hearing = asyncio.create_task(told(generation))
+    hearing = asyncio.create_task(said(generation))
     await house.ledger.entered.wait()
     generation.fail(GONE)
     house.ledger.gate.set()
@@ -500,7 +495,7 @@ async def test_fail_and_the_engines_answer_at_the_same_time(house, steps):
     house.generator.holds_at = 2
     house.generator.gate.clear()
     generation = house.generate()
-    hearing = asyncio.create_task(told(generation))
+    hearing = asyncio.create_task(said(generation))
     await until(lambda: house.generator.held)
     asyncio.get_running_loop().call_soon(house.generator.gate.set)
     for _ in range(steps):
@@ -520,7 +515,7 @@ async def test_fail_and_the_engines_answer_at_the_same_time(house, steps):
 async def test_a_cancellation_beside_a_failure_is_not_swallowed(house, steps, fail_first):
     house.generator.gate.clear()
     generation = house.generate()
-    hearing = asyncio.create_task(told(generation))
+    hearing = asyncio.create_task(said(generation))
     await until(lambda: house.generator.held)
     first, second = (lambda: generation.fail(GONE), hearing.cancel)[:: 1 if fail_first else -1]
     first()
@@ -563,7 +558,7 @@ class Swallowing(FakeGenerator):
 async def test_a_failure_is_said_whatever_the_engine_makes_of_it(house, error):
     serve(house, Swallowing(error))
     generation = house.generate()
-    hearing = asyncio.create_task(told(generation))
+    hearing = asyncio.create_task(said(generation))
     await until(lambda: house.generator.held)
     generation.fail(GONE)
     assert (await hearing)[-1] == Failed(GONE)
@@ -584,7 +579,7 @@ async def test_a_failure_while_the_engine_is_being_ended(house):
     serve(house, Slow())
     house.generator.gate.clear()
     generation = house.generate()
-    hearing = asyncio.create_task(told(generation))
+    hearing = asyncio.create_task(said(generation))
     await until(lambda: house.generator.held)
     for error in (GONE, EngineError("another"), EngineError("a third")):
         generation.fail(error)
@@ -597,7 +592,7 @@ async def test_a_failure_while_the_engine_is_being_ended(house):
 
 async def test_nothing_holds_on_to_a_generation_that_is_closed(house):
     generation = house.generate()
-    await told(generation)
+    await said(generation)
     await generation.close(delivered=True)
     gone = weakref.ref(generation)
     del generation
@@ -612,7 +607,7 @@ async def test_a_deadline(house, stream):
     house.generator.gate.clear()
     generation = house.generate(stream=stream)
     generation._deadline_ns = house.clock.now_ns() + 5_000_000
-    assert isinstance((await told(generation))[-1].error, EngineTimeout)
+    assert isinstance((await said(generation))[-1].error, EngineTimeout)
     await generation.close(delivered=True)
     assert house.generator.cancelled == [generation.id]
 
@@ -631,7 +626,7 @@ async def test_the_deadline_is_of_the_whole_generation(house):
 
 async def test_the_engine_is_told_the_deadline_and_the_id(house):
     generation = house.generate()
-    await told(generation)
+    await said(generation)
     await generation.close(delivered=True)
     ((_, call),) = house.generator.calls
     assert call.id == generation.id
@@ -641,7 +636,7 @@ async def test_the_engine_is_told_the_deadline_and_the_id(house):
 async def test_an_engines_own_time_is_up(house):
     house.generator.error = TimeoutError("the caller's words")
     generation = house.generate()
-    assert isinstance((await told(generation))[-1].error, EngineTimeout)
+    assert isinstance((await said(generation))[-1].error, EngineTimeout)
     await generation.close(delivered=True)
 
 
@@ -649,7 +644,7 @@ async def test_a_revoked_key_a_drain_and_a_failed_ledger_end_it(house):
     house.generator.gate.clear()
     for error in (Unauthenticated("x"), Draining("x"), LedgerUnavailable("x")):
         generation = house.generate()
-        hearing = asyncio.create_task(told(generation))
+        hearing = asyncio.create_task(said(generation))
         await until(lambda: house.generator.held)
         generation.drain()
         assert not hearing.done()
@@ -691,7 +686,7 @@ async def test_what_was_sent_is_paid_when_the_ledger_is_well_again(house):
 
 async def test_a_ledger_that_breaks_does_not_break_the_close(house, caplog):
     generation = house.generate()
-    await told(generation)
+    await said(generation)
     house.ledger.append = None
     await generation.close(delivered=True)
     assert 'antiphon_sessions_open{surface="openai"} 0.0' in house.metrics()
@@ -706,7 +701,7 @@ async def test_cancelled_during_an_append(house, write_first, stream, tokens, pa
     house.ledger.gate.clear()
     house.ledger.write_first = write_first
     generation = house.generate(stream=stream)
-    hearing = asyncio.create_task(told(generation))
+    hearing = asyncio.create_task(said(generation))
     await house.ledger.entered.wait()
     hearing.cancel()
     await asyncio.wait((hearing,))
@@ -756,7 +751,7 @@ async def test_cancelled_at_every_await(house):
 
 async def test_a_close_goes_on_when_its_caller_is_cancelled(house):
     generation = house.generate()
-    await told(generation)
+    await said(generation)
     house.ledger.gate.clear()
     closing = asyncio.create_task(generation.close(delivered=True))
     await until(lambda: house.ledger.appends == 2)
@@ -777,7 +772,7 @@ async def test_a_replay_is_not_charged(house, stream, caplog):
         claim = await house.claim("key", "body")
         assert (claim.replay_of is not None) == replayed
         generation = house.generate(claim, stream=stream)
-        assert isinstance((await told(generation))[-1], Completed)
+        assert isinstance((await said(generation))[-1], Completed)
         await generation.close(delivered=True)
     assert house.tokens() == {IN: INPUT, OUT: 5}
     assert kinds(house) == [Kind.USAGE, Kind.USAGE, Kind.COMPLETED]
@@ -788,7 +783,7 @@ async def test_a_replay_is_not_charged(house, stream, caplog):
 async def test_two_at_once_with_one_key_are_charged_once(house):
     claims = [await house.claim("key", "body") for _ in range(2)]
     generations = [house.generate(claim, claim.session) for claim in claims]
-    await asyncio.gather(*(told(generation) for generation in generations))
+    await asyncio.gather(*(said(generation) for generation in generations))
     for generation in generations:
         await generation.close(delivered=True)
     assert house.tokens() == {IN: INPUT, OUT: 5}
@@ -799,11 +794,11 @@ async def test_what_was_sent_under_anothers_key_is_paid(house):
     house.generator.tokens = 100
     mine, other = await house.claim("key", "one body"), await house.claim("key", "another body")
     first = house.generate(other, other.session, stream=False)
-    await told(first)
+    await said(first)
     await first.close(delivered=True)
     house.ledger.entries.clear()
     generation = house.generate(mine, mine.session)
-    events = await told(generation)
+    events = await said(generation)
     assert isinstance(events[-1].error, Conflict)
     await generation.close(delivered=True)
     assert house.tokens() == {IN: ESTIMATED, OUT: UNCHARGED_TOKENS - 1}
@@ -829,7 +824,7 @@ async def test_it_is_measured_from_the_request_to_the_sending(house):
 async def test_a_slow_one_is_not_good(house):
     generation = house.generate()
     house.clock.advance_ms(600)
-    await told(generation)
+    await said(generation)
     await generation.close(delivered=True)
     assert 'antiphon_llm_generations_total{good="false"} 1.0' in house.metrics()
 
@@ -837,7 +832,7 @@ async def test_a_slow_one_is_not_good(house):
 async def test_one_that_failed_is_not_measured(house):
     house.generator.error, house.generator.fails_at = EngineError("died"), 2
     generation = house.generate()
-    await told(generation)
+    await said(generation)
     await generation.close(delivered=True)
     assert "antiphon_llm_ttft_seconds_count 0.0" in house.metrics()
 
@@ -847,7 +842,7 @@ async def test_one_that_failed_is_not_measured(house):
 
 async def test_embeddings(house):
     generation = house.embed("two words", (1, 2, 3))
-    events = await told(generation)
+    events = await said(generation)
     await generation.close(delivered=True)
     assert events[0] == Opened("vectors-2026")
     assert isinstance(events[1], Embedded)
@@ -865,7 +860,7 @@ async def test_embeddings_that_fail_are_free(house, error):
         house.ledger.error = error
     else:
         house.embedder.error = error
-    assert (await told(generation))[1:] == [Failed(error)]
+    assert (await said(generation))[1:] == [Failed(error)]
     house.ledger.error = None
     await generation.close(delivered=True)
     assert house.ledger.entries == []
@@ -879,7 +874,7 @@ async def test_embeddings_are_ended_inside_the_engine(house, how):
         generation._deadline_ns = house.clock.now_ns() + 5_000_000
     if how == "before":
         generation.fail(GONE)
-    hearing = asyncio.create_task(told(generation))
+    hearing = asyncio.create_task(said(generation))
     if how != "before":
         await until(lambda: house.embedder.calls)
     if how == "fail":
@@ -898,7 +893,7 @@ async def test_embeddings_are_ended_inside_the_engine(house, how):
 async def test_embeddings_that_nobody_waited_for_any_more_are_charged_once_they_were_counted(house):
     house.ledger.gate.clear()
     generation = house.embed("text")
-    hearing = asyncio.create_task(told(generation))
+    hearing = asyncio.create_task(said(generation))
     await house.ledger.entered.wait()
     hearing.cancel()
     await asyncio.wait((hearing,))

@@ -14,13 +14,9 @@ from session_house import said, until
 X = Tensor("x", "UINT8", (3,), b"\1\2\3")
 
 
-async def told(inference):
-    return [event for events in await said(inference) for event in events]
-
-
 async def test_an_inference_is_charged_once_and_for_its_bytes(house):
     inference = house.infer(X, version="7", parameters=(("k", 1),), tags=("a=b",))
-    opened, inferred, completed = await told(inference)
+    opened, inferred, completed = await said(inference)
     await inference.close(delivered=True)
     assert (opened, type(completed)) == (Opened("tensors-2026"), Completed)
     assert inferred == Inferred((Tensor("outx", "UINT8", (2, 3), X.data * 2),), "7", (("k", 1),))
@@ -34,7 +30,7 @@ async def test_an_inference_is_charged_once_and_for_its_bytes(house):
 async def test_it_is_in_the_ledger_before_it_leaves(house):
     house.ledger.gate.clear()
     inference = house.infer(X)
-    waiting = asyncio.create_task(told(inference))
+    waiting = asyncio.create_task(said(inference))
     await house.ledger.entered.wait()
     assert not waiting.done()
     house.ledger.gate.set()
@@ -49,7 +45,7 @@ async def test_one_that_failed_is_free(house, error):
         house.ledger.error = error
     else:
         house.inferrer.error = error
-    assert (await told(inference))[-1] == Failed(error)
+    assert (await said(inference))[-1] == Failed(error)
     house.ledger.error = None
     await inference.close(delivered=True)
     assert not house.tokens()
@@ -58,7 +54,7 @@ async def test_one_that_failed_is_free(house, error):
 async def test_who_leaves_ends_it_and_pays_nothing(house):
     house.inferrer.gate.clear()
     inference = house.infer(X)
-    leaving = asyncio.create_task(told(inference))
+    leaving = asyncio.create_task(said(inference))
     await until(lambda: house.inferrer.calls)
     leaving.cancel()
     await asyncio.wait([leaving])
@@ -76,7 +72,7 @@ async def test_a_model_of_another_kind_is_refused(house):
 async def test_dimensions_that_are_not_the_models_own_are_refused_and_free(house):
     for dimensions, right in ((8, True), (4, False)):
         generation = house.embed("a", dimensions=dimensions)
-        last = (await told(generation))[-1]
+        last = (await said(generation))[-1]
         await generation.close(delivered=True)
         assert isinstance(last, Completed) is right
         if not right:

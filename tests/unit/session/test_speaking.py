@@ -34,7 +34,7 @@ from antiphon.core.events import (
 from antiphon.core.usage import Dimension
 from antiphon.metering.entry import Kind
 from antiphon.session.speaking import MAX_CONTEXTS, MAX_WAITING_CHARACTERS
-from tests.session_house import said, until
+from session_house import said, until
 
 RAW = SpeechFormat(Codec.LINEAR16, sample_rate=16_000)
 
