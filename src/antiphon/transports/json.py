@@ -1,7 +1,8 @@
 """HTTP for language and embedding models: a JSON object in, an answer or an event stream out.
 
 The key is checked before the body is read, and the body is bounded while it is. What came at once from the engine
-leaves at once. A caller who hangs up ends the work inside the engine.
+leaves at once. A caller who hangs up ends the work inside the engine. An answer that breaks off is left without its
+end, on which a server closes the connection.
 """
 
 import asyncio
@@ -18,7 +19,7 @@ from antiphon.core.events import Failed
 from antiphon.core.identity import Principal
 from antiphon.core.identity import Scope as Permission
 from antiphon.core.ports import AnswerSurface, Clock, JsonEndpoint
-from antiphon.core.wire import Head, Keep, Opening, Step, Wire
+from antiphon.core.wire import BROKEN_OFF, Close, Head, Keep, Opening, Step, Wire
 from antiphon.metering.ledger import Claim
 from antiphon.session.generation import Generation
 from antiphon.session.retries import TRY
@@ -118,17 +119,20 @@ class JsonRoute:
                     continue  # as with what follows on an answer that could not be kept
                 now_ns = self._clock.now_ns()
                 sends: list[Wire] = []
-                closed = False
+                close: Close | None = None
                 for event in events:
                     step = surface.emit(event, now_ns)
                     if step.keep is not None:
                         step = await self._kept(generation, surface, step, step.keep)
                     sends += step.sends
-                    closed = step.close is not None
-                    if closed:
+                    close = step.close
+                    if close is not None:
                         break
-                if sends or closed:
-                    await reply.say(sends, closed)
+                last = close is not None and close != BROKEN_OFF
+                if sends or last:
+                    await reply.say(sends, last)
+                if close == BROKEN_OFF:
+                    return
         if not reply.ended:
             raise InternalError("A surface did not end its answer.")
 

@@ -18,7 +18,7 @@ from antiphon.core.errors import (
 )
 from antiphon.core.events import ChoiceEnded, Completed, Failed, FinishReason, Opened, TextDelta, TokenUsage
 from antiphon.core.usage import Dimension
-from antiphon.core.wire import Keep
+from antiphon.core.wire import BROKEN_OFF, Keep, Step
 from antiphon.metering.entry import Kind
 from antiphon.session.generation import Generation
 from antiphon.transports import json as module
@@ -225,7 +225,7 @@ async def test_what_came_at_once_leaves_at_once(house, route, caller):
     end = ChoiceEnded(0, FinishReason.STOP)
     house.generator.script = lambda spec: [together, (TextDelta(0, " three", 1), end), (TokenUsage(1, 3),)]
     await call(route(stream=True), caller)
-    assert caller.types == ["start", "body", "body", "body"]
+    assert caller.types == ["start", "body", "body"]
     assert [m["body"] for m in caller.sent[1:]] == [b"one two", b" three", b"|"]
     assert [m["more_body"] for m in caller.sent[1:]] == [True, True, False]
     assert b"content-length" not in dict(caller.sent[0]["headers"])
@@ -276,6 +276,21 @@ async def test_a_surface_that_does_not_end_its_answer_is_defective(house, route,
     assert [record.getMessage() for record in caplog.records] == ["request failed"]
     assert caller.sent[-1]["more_body"]
     assert kinds(house)[-1] is Kind.ABANDONED
+
+
+async def test_an_answer_that_breaks_off_has_no_end(house, route, caller, caplog):
+    class Breaking(Plain):
+        def emit(self, event, now_ns):
+            return Step(close=BROKEN_OFF) if isinstance(event, Failed) else super().emit(event, now_ns)
+
+    house.generator.error, house.generator.fails_at = EngineError("died"), 2
+    await call(route(surface=Breaking(True), stream=True), caller)
+    assert caller.types == ["start", "body", "body"]
+    assert all(m["more_body"] for m in caller.sent[1:])
+    assert b"".join(m["body"] for m in caller.sent[1:]) == b"one two"
+    assert kinds(house)[-1] is Kind.ABANDONED
+    assert "request failed" not in [record.getMessage() for record in caplog.records]
+    assert nobody_is_left(house)
 
 
 async def test_what_cannot_be_kept_is_said_once(house, route, caller, monkeypatch):
