@@ -1,0 +1,119 @@
+"""Wire scripts of the Realtime API: small text files that say what comes in, and exactly what must go out.
+
+What comes in:
+    ? PATH?QUERY            a new opening
+    : NAME: VALUE           a header of the next opening
+    $ TEXT                  what was settled when the secret of the next opening was made
+    > TEXT                  a text message
+    >> N                    a binary message of N bytes
+    ! EVENT                 an event of the conversation, in the words of core/conversation.py
+What must go out, and is compared character by character:
+    < LINE                  a message to the caller, or the status line, a header, the body
+    = INPUT                 an input of the conversation; of its spec, what differs from the usual one
+    x CODE REASON           the close
+Lines that begin with `#`, and empty ones, are for the reader.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field, fields
+from typing import Any
+from urllib.parse import parse_qsl
+
+from antiphon.core import audio, conversation, errors, events, specs
+from antiphon.core.conversation import AppendAudio, ConversationOutput, ConverseSpec
+from antiphon.core.wire import Opening, Step
+from antiphon.surfaces.openai.realtime.live import Realtime, RealtimeEndpoint
+
+REQUEST_ID = "00000000-0000-4000-8000-000000000001"
+WORDS = {**vars(audio), **vars(specs), **vars(events), **vars(errors), **vars(conversation)}
+
+
+@dataclass
+class Player:
+    """Plays the lines of a script that come in; `play` gives the whole script back, with what went out."""
+
+    surface: Realtime | None = None
+    headers: dict[str, str] = field(default_factory=dict)
+    settled: bytes | None = None
+    sent: list[str] = field(default_factory=list)
+
+    def play(self, script: str) -> str:
+        out: list[str] = []
+        for line in script.splitlines():
+            if line[:1] in ("<", "=", "x"):
+                continue
+            out.append(line)
+            out.extend(self._one(line))
+        return "\n".join(out) + "\n"
+
+    def _one(self, line: str) -> Iterator[str]:
+        mark, _, rest = line.partition(" ")
+        match mark:
+            case "?":
+                yield from self._open(*rest.partition("?")[::2])
+            case ":":
+                name, _, value = rest.partition(": ")
+                self.headers[name] = value
+            case "$":
+                self.settled = rest.encode()
+            case ">" | ">>":
+                yield from self._step(self._surface().receive(rest if mark == ">" else bytes(int(rest)), 0))
+            case "!":
+                yield from self._step(self._surface().emit(event(rest), 0))
+            case "" | "#":
+                pass
+            case _:
+                raise ValueError(line)
+
+    def _surface(self) -> Realtime:
+        assert self.surface is not None, "no opening was accepted"
+        return self.surface
+
+    def _open(self, path: str, query: str) -> Iterator[str]:
+        offered = tuple(filter(None, self.headers.pop("sec-websocket-protocol", "").split(", ")))
+        asked = tuple(parse_qsl(query, keep_blank_values=True))
+        opening = Opening("GET", path, asked, dict(self.headers), offered, REQUEST_ID, settled=self.settled)
+        self.headers.clear()
+        self.settled = self.surface = None
+        endpoint = RealtimeEndpoint()
+        try:
+            accepted = endpoint.negotiate(opening)
+        except errors.AntiphonError as error:
+            answer = endpoint.refuse(opening, error)
+            yield f"< {answer.status}"
+            yield f"< {answer.body.decode()}"
+            return
+        self.surface = accepted.surface
+        yield "< 101"
+        if accepted.subprotocol is not None:
+            yield f"< sec-websocket-protocol: {accepted.subprotocol}"
+        yield f"= {spec(accepted.spec)}"
+
+    def _step(self, step: Step) -> Iterator[str]:
+        yield from (f"= {given(each)}" for each in step.inputs)
+        for send in step.sends:
+            assert isinstance(send, str)
+            self.sent.append(send)
+            yield f"< {send}"
+        if step.close is not None:
+            yield f"x {step.close.code} {step.close.reason}"
+
+
+def event(text: str) -> ConversationOutput:
+    said: ConversationOutput = eval(text, WORDS)
+    return said
+
+
+def spec(asked: ConverseSpec) -> str:
+    usual = ConverseSpec()
+    told = (each.name for each in fields(asked) if getattr(asked, each.name) != getattr(usual, each.name))
+    return f"ConverseSpec({', '.join(f'{name}={getattr(asked, name)!r}' for name in told)})"
+
+
+def given(value: Any) -> str:
+    told = [len(value.data)] if isinstance(value, AppendAudio) else []
+    for each in fields(value):
+        found = getattr(value, each.name)
+        if each.repr and found != each.default:
+            told.append(f"{each.name}={spec(found) if isinstance(found, ConverseSpec) else repr(found)}")
+    return f"{type(value).__name__}({', '.join(map(str, told))})"
