@@ -1,21 +1,22 @@
-"""Every order and every mutation of what a caller may say leads to one input or to one error, and the session goes on."""
+"""Every order and every mutation of what a caller may say is one input or one error, and the session goes on."""
 
 import copy
 import json
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import msgspec
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from realtime_script import REQUEST_ID
 
 from antiphon.core.conversation import Began, Configure, Configured, ConverseSpec, Refused, Transcription
 from antiphon.core.errors import CallerError
 from antiphon.core.wire import Opening, Step
 from antiphon.surfaces.openai.realtime.live import Realtime, RealtimeEndpoint
-from realtime_script import REQUEST_ID
 
-SCRIPTS = sorted((Path(__file__).parent / "scripts").glob("*.txt"))
+SCRIPTS = sorted((Path(__file__).parent / "realtime").glob("*.txt"))
 SAID = [line[2:] for path in SCRIPTS for line in path.read_text().splitlines() if line.startswith("> {")]
 EVENTS = [json.loads(line) for line in SAID]
 JSON = st.recursive(
@@ -69,7 +70,8 @@ def check(step: Step) -> None:
         told = msgspec.json.decode(sent)
         assert told["type"] == "error"
         assert told["error"]["type"] == "invalid_request_error"
-        assert told["error"]["message"] and told["error"]["code"]
+        assert told["error"]["message"]
+        assert told["error"]["code"]
 
 
 @settings(max_examples=400, deadline=None)
@@ -120,7 +122,5 @@ def test_every_event_of_the_scripts_is_reached():
 @given(JSON.map(json.dumps) | mutated())
 def test_what_a_secret_settles_is_taken_or_refused(settled: str):
     opening = Opening("GET", "/v1/realtime", (("model", "m"),), request_id=REQUEST_ID, settled=settled.encode())
-    try:
-        RealtimeEndpoint().negotiate(opening)
-    except CallerError as error:
-        assert RealtimeEndpoint().refuse(opening, error).status in (400, 413)
+    with suppress(CallerError):
+        assert RealtimeEndpoint().negotiate(opening).spec.model in ("m", "")

@@ -7,10 +7,9 @@ from typing import Any
 import pytest
 from openai.types.realtime import RealtimeServerEvent
 from pydantic import BaseModel, TypeAdapter
-
 from realtime_script import Player
 
-SCRIPTS = sorted((Path(__file__).parent / "scripts").glob("*.txt"))
+SCRIPTS = sorted((Path(__file__).parent / "realtime").glob("*.txt"))
 ADAPTER: TypeAdapter[Any] = TypeAdapter(RealtimeServerEvent)
 
 
