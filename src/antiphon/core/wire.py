@@ -121,6 +121,10 @@ class VoiceCard:
 
 NOTHING = Step()
 
+# On the head of every answer with synthetic speech in it, whatever its form: draft-abaris-aicdh-01, AI Content
+# Disclosure Header. No standard has been agreed on yet; this is the one that was proposed.
+SYNTHETIC: tuple[tuple[str, str], ...] = (("ai-disclosure", "mode=machine-generated"),)
+
 # On every answer that is speech (Regulation (EU) 2024/1689, article 50(2)), in the words of draft-abaris-aicdh.
 SYNTHETIC: tuple[tuple[str, str], ...] = (("ai-disclosure", "mode=ai-originated"),)
 
