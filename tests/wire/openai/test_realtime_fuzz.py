@@ -32,7 +32,7 @@ def opened(answers: bool = True) -> Realtime:
     surface = RealtimeEndpoint().negotiate(Opening("GET", "/v1/realtime", query, request_id=REQUEST_ID)).surface
     assert isinstance(surface, Realtime)
     spec = ConverseSpec("m") if answers else ConverseSpec(answers=False, transcription=Transcription())
-    surface.emit(Began("conv_1", spec, 1), 0)
+    surface.emit(Began("00000000-0000-4000-8000-000000000001", spec, 1), 0)
     return surface
 
 

@@ -11,6 +11,7 @@ from typing import Annotated, Any, Literal
 import msgspec
 from msgspec import UNSET, Meta, Raw, Struct
 
+from antiphon.core.audio import AudioFormat, Encoding
 from antiphon.core.conversation import (
     AudioPart,
     CallItem,
@@ -90,8 +91,10 @@ _PARTS = {"system": ("input_text",), "user": ("input_text", "input_audio"), "ass
 # -- from the caller ---------------------------------------------------------------------------------------------------
 
 
-def read(raw: Raw, path: str) -> Item:
-    """Raises some `CallerError`, whose `param` is the path of the field; `path` is the item's own."""
+def read(raw: Raw, path: str, format: AudioFormat) -> Item:
+    """Raises some `CallerError`, whose `param` is the path of the field; `path` is the item's own. `format` is that of
+    audio in it.
+    """
     kind = shared.decode(_KIND, raw, path).type
     if kind is None:
         raise _missing(f"{path}.type")
@@ -105,10 +108,10 @@ def read(raw: Raw, path: str) -> Item:
         case ResultIn() as result:
             return ResultItem(result.call_id, result.output, result.id or "")
         case message:
-            return _message(message, path)
+            return _message(message, path, format)
 
 
-def read_all(given: list[Raw], path: str) -> tuple[Item | Known, ...]:
+def read_all(given: list[Raw], path: str, format: AudioFormat) -> tuple[Item | Known, ...]:
     """The input of one response, in which items of the conversation may stand by their id."""
     if len(given) > MAX_ITEMS:
         raise CallerError(f"'{path}' has at most {MAX_ITEMS} items.", param=path)
@@ -118,19 +121,20 @@ def read_all(given: list[Raw], path: str) -> tuple[Item | Known, ...]:
         if shared.decode(_KIND, raw, here).type == "item_reference":
             items.append(Known(shared.decode(_REFERENCE, raw, here).id))
         else:
-            items.append(read(raw, here))
+            items.append(read(raw, here, format))
     return tuple(items)
 
 
-def _message(given: MessageIn, path: str) -> MessageItem:
+def _message(given: MessageIn, path: str, format: AudioFormat) -> MessageItem:
     shared.one_of(given.role, tuple(_PARTS), f"{path}.role")
     if not given.content:
         raise CallerError("A message has something to say.", param=f"{path}.content")
-    parts = tuple(_part(raw, _PARTS[given.role], f"{path}.content[{n}]") for n, raw in enumerate(given.content))
-    return MessageItem(Role(given.role), parts, given.id or "")
+    kinds = _PARTS[given.role]
+    parts = [_part(raw, kinds, f"{path}.content[{n}]", format) for n, raw in enumerate(given.content)]
+    return MessageItem(Role(given.role), tuple(parts), given.id or "")
 
 
-def _part(raw: Raw, kinds: tuple[str, ...], path: str) -> Part:
+def _part(raw: Raw, kinds: tuple[str, ...], path: str, format: AudioFormat) -> Part:
     kind = shared.decode(_KIND, raw, path).type
     if kind is None:
         raise _missing(f"{path}.type")
@@ -145,7 +149,9 @@ def _part(raw: Raw, kinds: tuple[str, ...], path: str) -> Part:
         if field == "text":
             raise UnsupportedParameter("A part that is text has no audio.", param=f"{path}.audio")
         # What the caller takes it to say is not believed: it is recognised.
-        return AudioPart(audio(part.audio, f"{path}.audio"))
+        data = audio(part.audio, f"{path}.audio")
+        bytes_per_s = format.sample_rate * (2 if format.encoding is Encoding.LINEAR16 else 1)
+        return AudioPart(data, audio_ms=len(data) * 1000 // bytes_per_s)
     if part.transcript is not None:
         raise UnsupportedParameter("A part that is text has no transcript.", param=f"{path}.transcript")
     return TextPart(part.text or "")

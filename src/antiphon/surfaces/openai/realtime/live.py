@@ -160,7 +160,7 @@ class Realtime:
                 return said.ClearAudio(id)
             case events.CreateItem():
                 after = said.FIRST if event.previous_item_id == "root" else event.previous_item_id
-                return said.AddItem(items.read(event.item, "item"), after, id)
+                return said.AddItem(items.read(event.item, "item", self._asked.input_format), after, id)
             case events.RetrieveItem():
                 return said.ReadItem(event.item_id, id)
             case events.DeleteItem():
@@ -178,9 +178,12 @@ class Realtime:
             raise CallerError("A session that transcribes makes no responses.", param="type")
         spec = settings.response(self._asked, given)
         settings.check_conversation(given)
+        read = None
+        if given.input is not None:
+            read = items.read_all(given.input, "response.input", self._asked.input_format)
         return said.Respond(
             spec=spec if spec != self._asked else None,
-            items=None if given.input is None else items.read_all(given.input, "response.input"),
+            items=read,
             keep=given.conversation != "none",
             metadata=settings.metadata(given),
             event_id=id,
@@ -193,7 +196,7 @@ class Realtime:
             return NOTHING
         match event:
             case said.Began():
-                self._rendering.conversation = event.id
+                self._rendering.conversation = f"conv_{event.id.replace('-', '')}"
                 self._expires_unix_s = event.expires_unix_s
                 self._spec = event.spec
                 return self._send(wire.SessionCreated(self._rendering.next_id(), self._shown()))

@@ -19,12 +19,12 @@ from antiphon.surfaces.openai import generation as shared
 from antiphon.surfaces.openai.realtime.shown import G711_RATE, INPUTS, LOGPROBS, OUTPUTS, PCM_RATE, UNLIMITED, kind_of
 
 MAX_OUTPUT_TOKENS = 4096
-MAX_MS = 600_000
+MAX_PADDING_MS, MAX_SILENCE_MS, MAX_IDLE_MS = 5_000, 60_000, 3_600_000
 MAX_METADATA_KEY, MAX_METADATA_VALUE = 64, 512
 LANGUAGE = "en"
 
 Object = dict[str, Any]
-Milliseconds = Annotated[int, Meta(ge=0, le=MAX_MS)]
+Idle = Annotated[int, Meta(ge=1, le=MAX_IDLE_MS)]
 Share = Annotated[float, Meta(ge=0, le=1)]
 OutputTokens = Annotated[int, Meta(ge=1, le=MAX_OUTPUT_TOKENS)] | str
 
@@ -52,9 +52,9 @@ class TurnsIn(Struct, frozen=True, forbid_unknown_fields=True):
     interrupt_response: bool | None = None
     eagerness: str | None = None
     threshold: Share | None = None
-    prefix_padding_ms: Milliseconds | None = None
-    silence_duration_ms: Milliseconds | None = None
-    idle_timeout_ms: Milliseconds | UnsetType | None = UNSET
+    prefix_padding_ms: Annotated[int, Meta(ge=0, le=MAX_PADDING_MS)] | None = None
+    silence_duration_ms: Annotated[int, Meta(ge=0, le=MAX_SILENCE_MS)] | None = None
+    idle_timeout_ms: Idle | UnsetType | None = UNSET
 
 
 class InputIn(Struct, frozen=True, forbid_unknown_fields=True):
