@@ -14,7 +14,7 @@ LONG = {"instructions": "Be brief.", "input": "Say hello.", "temperature": 0, "m
 
 @pytest.mark.parametrize("kill", [True, False])
 def test_what_was_answered_is_kept_and_what_ran_in_the_background_is_failed(tmp_path, models: Store, kill):
-    Control(tmp_path / FILE_NAME).keep_answers(DEFAULT_PROJECT, 3600, now_unix_ms=0)
+    Control(tmp_path / FILE_NAME).change_project(DEFAULT_PROJECT, 0, keep_answers_s=3600)
     process, url = start(tmp_path, models)
     try:
         with OpenAI(base_url=f"{url}/v1", api_key=API_KEY, max_retries=0, timeout=60) as client:

@@ -82,13 +82,18 @@ def _add_projects(app: FastAPI, control: Control, clock: Clock, administrator: C
 
     @app.post("/projects", dependencies=allowed, operation_id="create_project", status_code=201)
     def create_project(new: messages.NewProject) -> messages.ProjectAnswer:
-        project = control.create_project(new.id, new.name, clock.unix_ms(), new.keep_answers_s)
+        project = control.create_project(new.id, new.name, clock.unix_ms(), new.keep_answers_s, new.marking)
         return messages.project_answer(project)
 
     @app.patch("/projects/{project_id}", dependencies=allowed, operation_id="change_project")
     def change_project(project_id: str, change: messages.ProjectChange) -> messages.ProjectAnswer:
-        """Sets what a project keeps. What is older than that is gone within a second."""
-        return messages.project_answer(control.keep_answers(project_id, change.keep_answers_s, clock.unix_ms()))
+        """Sets what a project keeps, and how its synthetic speech is marked. A running server follows within a second;
+        what was kept for longer is gone.
+        """
+        project = control.change_project(
+            project_id, clock.unix_ms(), keep_answers_s=change.keep_answers_s, marking=change.marking
+        )
+        return messages.project_answer(project)
 
 
 def _add_keys(app: FastAPI, control: Control, clock: Clock, administrator: Check) -> None:

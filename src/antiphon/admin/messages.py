@@ -7,10 +7,17 @@ from pydantic import BaseModel, ConfigDict, Field
 from antiphon.core.identity import USUAL_SCOPES, Scope
 from antiphon.metering.entry import MAX_INTEGER
 from antiphon.metering.usage import By
-from antiphon.trust.control import DEFAULT_PROJECT, MAX_KEEP_S, MAX_NAME, Key, Project
+from antiphon.trust.control import DEFAULT_PROJECT, MAX_KEEP_S, MAX_NAME, Key, Marking, Project
 
 KeepAnswers = Annotated[
     int, Field(ge=0, le=MAX_KEEP_S, description="For how many seconds models' answers are kept; 0 keeps none.")
+]
+Marked = Annotated[
+    Marking,
+    Field(
+        strict=False,
+        description="What synthetic speech must have: a mark, or a signed manifest in every answer ('signed').",
+    ),
 ]
 Name = Annotated[str, Field(max_length=MAX_NAME)]
 
@@ -27,10 +34,14 @@ class NewProject(_Request):
     id: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]{0,62}$")]
     name: Name = ""
     keep_answers_s: KeepAnswers = 0
+    marking: Marked = Marking.MARKED
 
 
 class ProjectChange(_Request):
-    keep_answers_s: KeepAnswers
+    """What is left out stays as it is."""
+
+    keep_answers_s: KeepAnswers | None = None
+    marking: Marked | None = None
 
 
 class NewKey(_Request):
@@ -45,6 +56,7 @@ class ProjectAnswer(_Answer):
     name: str
     created_unix_ms: int
     keep_answers_s: int
+    marking: Marking
 
 
 class KeyAnswer(_Answer):

@@ -16,7 +16,7 @@ from antiphon.core.errors import InternalError, PolicyError, Unauthenticated
 from antiphon.core.identity import Principal, Scope
 from antiphon.core.ports import Clock
 from antiphon.trust import keys as form
-from antiphon.trust.control import ENVIRONMENT_KEY_ID, Key, Project, open_engine, read_keys, read_projects
+from antiphon.trust.control import ENVIRONMENT_KEY_ID, Key, Marking, Project, open_engine, read_keys, read_projects
 
 POLL_INTERVAL_NS = 250_000_000
 _NO_DIGEST = bytes(32)
@@ -65,6 +65,11 @@ class KeyRing:
         """For how long that project's answers are kept; 0 is not at all."""
         found = self._projects.get(project)
         return found.keep_answers_s if found else 0
+
+    def marking(self, project: str) -> Marking:
+        """What that project requires of synthetic speech."""
+        found = self._projects.get(project)
+        return found.marking if found else Marking.MARKED
 
     def refresh(self) -> None:
         """Follows the database. Cheap enough to be called on every tick. Raises `InternalError`."""

@@ -9,7 +9,8 @@ import re
 import sqlite3
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
@@ -38,7 +39,7 @@ from antiphon.core.identity import Scope
 from antiphon.trust import keys as form
 
 FILE_NAME = "control.db"  # in the data directory
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 BUSY_TIMEOUT_S = 5.0
 DEFAULT_PROJECT = "default"
 ENVIRONMENT_KEY_ID = "environment"
@@ -48,6 +49,14 @@ MAX_KEEP_S = 10 * 366 * 86_400
 
 _PROJECT_ID = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}")
 
+
+class Marking(StrEnum):
+    """What a project requires of synthetic speech. There is no less than the first."""
+
+    MARKED = "marked"  # in the answer's head and its container's tags, and signed where it can be
+    SIGNED = "signed"  # a signed manifest in every answer, so whole ones only, in containers that carry it
+
+
 metadata = MetaData()
 projects = Table(
     "projects",
@@ -56,10 +65,14 @@ projects = Table(
     Column("name", Text, nullable=False),
     Column("created_unix_ms", Integer, nullable=False),
     Column("keep_answers_s", Integer, nullable=False, server_default=text("0")),
+    Column("marking", Text, nullable=False, server_default=text(f"'{Marking.MARKED}'")),
     sqlite_strict=True,
 )
 # What makes a database of each version one of the next.
-_MIGRATIONS = {1: "ALTER TABLE projects ADD COLUMN keep_answers_s INTEGER NOT NULL DEFAULT 0"}
+_MIGRATIONS = {
+    1: "ALTER TABLE projects ADD COLUMN keep_answers_s INTEGER NOT NULL DEFAULT 0",
+    2: "ALTER TABLE projects ADD COLUMN marking TEXT NOT NULL DEFAULT 'marked'",
+}
 keys = Table(
     "keys",
     metadata,
@@ -84,6 +97,7 @@ class Project:
     name: str
     created_unix_ms: int
     keep_answers_s: int = 0
+    marking: Marking = Marking.MARKED
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,13 +147,20 @@ class Control:
                 return None
             return _insert_key(transaction, DEFAULT_PROJECT, "first key", frozenset(Scope), now_unix_ms, None)[1]
 
-    def create_project(self, project_id: str, name: str, now_unix_ms: int, keep_answers_s: int = 0) -> Project:
+    def create_project(
+        self,
+        project_id: str,
+        name: str,
+        now_unix_ms: int,
+        keep_answers_s: int = 0,
+        marking: Marking = Marking.MARKED,
+    ) -> Project:
         """Raises `CallerError` for an id that is not one or a retention out of bounds, `Conflict` for an id taken."""
         if not _PROJECT_ID.fullmatch(project_id):
             raise CallerError("a project's id is 1 to 63 of a-z, 0-9, '-' and '_', a letter or digit first", param="id")
         _check_name(name)
         _check_keep(keep_answers_s)
-        project = Project(project_id, name or project_id, now_unix_ms, keep_answers_s)
+        project = Project(project_id, name or project_id, now_unix_ms, keep_answers_s, marking)
         with self._writing() as transaction:
             if _find(transaction, projects, project_id) is not None:
                 raise Conflict(f"there is a project {project_id} already", param="id")
@@ -150,19 +171,30 @@ class Control:
         with self._engine.connect() as connection:
             return list(read_projects(connection).values())
 
-    def keep_answers(self, project_id: str, seconds: int, now_unix_ms: int) -> Project:
-        """Sets for how long a project's answers are kept; 0 keeps none, and what was kept is gone. A running server
-        follows within a second. Raises `NotFound`, `CallerError` for a time out of bounds.
+    def change_project(
+        self,
+        project_id: str,
+        now_unix_ms: int,
+        *,
+        keep_answers_s: int | None = None,
+        marking: Marking | None = None,
+    ) -> Project:
+        """Sets what is given. What was kept for longer than `keep_answers_s` is gone. A running server follows within
+        a second. Raises `NotFound`, `CallerError` for a time out of bounds.
         """
-        _check_keep(seconds)
         with self._writing() as transaction:
             if project_id == DEFAULT_PROJECT:
                 _ensure_default_project(transaction, now_unix_ms)
-            transaction.execute(update(projects).where(projects.c.id == project_id).values(keep_answers_s=seconds))
             row = _find(transaction, projects, project_id)
             if row is None:
                 raise NotFound(f"there is no project {project_id}", param="id")
-            return _project(row)
+            project = _project(row)
+            keep_s = project.keep_answers_s if keep_answers_s is None else keep_answers_s
+            _check_keep(keep_s)
+            changed = replace(project, keep_answers_s=keep_s, marking=marking or project.marking)
+            which = update(projects).where(projects.c.id == project_id)
+            transaction.execute(which.values(keep_answers_s=changed.keep_answers_s, marking=changed.marking))
+            return changed
 
     def create_key(
         self,
@@ -279,6 +311,7 @@ def _insert_project(connection: Connection, project: Project) -> None:
             name=project.name,
             created_unix_ms=project.created_unix_ms,
             keep_answers_s=project.keep_answers_s,
+            marking=project.marking,
         )
     )
 
@@ -344,7 +377,7 @@ def _revoke(connection: Connection, key_id: str, now_unix_ms: int) -> None:
 
 
 def _project(row: Row[Any]) -> Project:
-    return Project(row.id, row.name, row.created_unix_ms, row.keep_answers_s)
+    return Project(row.id, row.name, row.created_unix_ms, row.keep_answers_s, Marking(row.marking))
 
 
 def _key(row: Row[Any]) -> Key:

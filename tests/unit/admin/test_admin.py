@@ -101,11 +101,20 @@ def test_every_call_needs_the_scope(admin, method, path):
 def test_projects_are_made_and_listed(admin):
     made = admin.call("POST", "/projects", json={"id": "new", "name": "New"})
     assert made.status_code == 201
-    known = {"id": "new", "name": "New", "created_unix_ms": admin.clock.unix_ms(), "keep_answers_s": 0}
+    known = {
+        "id": "new",
+        "name": "New",
+        "created_unix_ms": admin.clock.unix_ms(),
+        "keep_answers_s": 0,
+        "marking": "marked",
+    }
     assert made.json() == known
     changed = admin.call("PATCH", "/projects/new", json={"keep_answers_s": 86_400})
     assert (changed.status_code, changed.json()) == (200, known | {"keep_answers_s": 86_400})
     assert admin.call("GET", "/projects").json()["data"][2] == changed.json()
+    signed = admin.call("PATCH", "/projects/new", json={"marking": "signed"})
+    assert signed.json() == changed.json() | {"marking": "signed"}
+    assert error(admin.call("PATCH", "/projects/new", json={"marking": "none"}))[::2] == (400, "marking")
     assert error(admin.call("PATCH", "/projects/none", json={"keep_answers_s": 1})) == (404, "not_found", "id")
     assert error(admin.call("PATCH", "/projects/new", json={"keep_answers_s": -1}))[2] == "keep_answers_s"
     assert [project["id"] for project in admin.call("GET", "/projects").json()["data"]] == ["acme", "default", "new"]

@@ -12,6 +12,7 @@ from antiphon.metering.entry import Entry
 from antiphon.metering.ledger import Ledger
 from antiphon.testing import FakeClock
 from antiphon.trust.auth import KeyRing
+from antiphon.trust.control import Marking
 
 
 @pytest.fixture
@@ -71,6 +72,15 @@ def test_a_project_is_told_what_to_keep(run, tmp_path):
     assert "none" in run("projects", "set", "acme", "--keep-answers", "none").stdout
     assert ring(tmp_path).keep_answers_s("acme") == 0
     assert isinstance(run("projects", "set", "acme", "--keep-answers", "some", catch=True).exception, CallerError)
+
+
+def test_a_project_is_told_how_to_mark_speech(run, tmp_path):
+    run("projects", "create", "acme", "--keep-answers", "90m")
+    assert "marked" in run("projects", "list").stdout
+    assert "signed" in run("projects", "set", "acme", "--marking", "signed").stdout
+    assert ring(tmp_path).marking("acme") is Marking.SIGNED
+    assert ring(tmp_path).keep_answers_s("acme") == 5_400
+    assert run("projects", "set", "acme", "--marking", "none").exit_code == 2
 
 
 def test_mistakes_are_errors(run):

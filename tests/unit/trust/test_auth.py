@@ -7,7 +7,7 @@ from antiphon.core.identity import Principal, Scope
 from antiphon.testing import FakeClock
 from antiphon.trust import keys
 from antiphon.trust.auth import KeyRing
-from antiphon.trust.control import Control
+from antiphon.trust.control import Control, Marking
 
 
 @pytest.fixture
@@ -129,8 +129,16 @@ def test_keys_that_cannot_be_read_are_an_error(tmp_path, clock):
 
 def test_a_projects_retention_is_followed(control, ring, clock):
     assert ring.keep_answers_s("acme") == ring.keep_answers_s("nobody") == 0
-    control.keep_answers("acme", 60, clock.unix_ms())
+    control.change_project("acme", clock.unix_ms(), keep_answers_s=60)
     assert ring.keep_answers_s("acme") == 0
     clock.advance_ms(250)
     ring.refresh()
     assert ring.keep_answers_s("acme") == 60
+
+
+def test_how_a_projects_speech_is_marked_is_followed(control, ring, clock):
+    assert ring.marking("acme") is ring.marking("nobody") is Marking.MARKED
+    control.change_project("acme", clock.unix_ms(), marking=Marking.SIGNED)
+    clock.advance_ms(250)
+    ring.refresh()
+    assert ring.marking("acme") is Marking.SIGNED

@@ -4,7 +4,7 @@ import pytest
 
 from antiphon.core.errors import CallerError, Conflict, InternalError, NotFound
 from antiphon.core.identity import Scope
-from antiphon.trust.control import ENVIRONMENT_KEY_ID, Control
+from antiphon.trust.control import ENVIRONMENT_KEY_ID, Control, Marking
 
 NOW = 1_767_225_600_000
 
@@ -128,15 +128,27 @@ def test_a_database_of_another_version_is_refused(control):
 def test_a_project_keeps_nothing_until_it_is_told(control):
     control.create_project("acme", "", NOW)
     assert control.list_projects()[0].keep_answers_s == 0
-    assert control.keep_answers("acme", 86_400, NOW).keep_answers_s == 86_400
+    assert control.change_project("acme", NOW, keep_answers_s=86_400).keep_answers_s == 86_400
     control.create_project("other", "", NOW, keep_answers_s=60)
     assert {project.id: project.keep_answers_s for project in control.list_projects()} == {"acme": 86_400, "other": 60}
     with pytest.raises(NotFound):
-        control.keep_answers("nobody", 60, NOW)
+        control.change_project("nobody", NOW, keep_answers_s=60)
+
+
+def test_a_project_says_how_its_speech_is_marked(control):
+    control.create_project("acme", "", NOW, keep_answers_s=60)
+    assert control.list_projects()[0].marking is Marking.MARKED
+    assert control.change_project("acme", NOW, marking=Marking.SIGNED).marking is Marking.SIGNED
+    assert control.change_project("acme", NOW, keep_answers_s=0).marking is Marking.SIGNED
+    assert control.change_project("acme", NOW).keep_answers_s == 0
+    assert control.list_projects()[0].marking is Marking.SIGNED
+    control.create_project("other", "", NOW, marking=Marking.SIGNED)
+    assert control.list_projects()[1].marking is Marking.SIGNED
+    assert control.change_project("other", NOW, marking=Marking.MARKED).marking is Marking.MARKED
 
 
 def test_the_default_project_is_there_when_its_retention_is_set(control):
-    assert control.keep_answers("default", 60, NOW).keep_answers_s == 60
+    assert control.change_project("default", NOW, keep_answers_s=60).keep_answers_s == 60
     control.prepare(None, NOW)
     assert [project.keep_answers_s for project in control.list_projects()] == [60]
 
@@ -145,7 +157,7 @@ def test_the_default_project_is_there_when_its_retention_is_set(control):
 def test_a_retention_out_of_bounds_is_refused(control, seconds):
     control.create_project("acme", "", NOW)
     with pytest.raises(CallerError):
-        control.keep_answers("acme", seconds, NOW)
+        control.change_project("acme", NOW, keep_answers_s=seconds)
     with pytest.raises(CallerError):
         control.create_project("other", "", NOW, keep_answers_s=seconds)
 
@@ -169,4 +181,5 @@ def test_a_database_from_before_retention_is_brought_up_to_date(tmp_path):
         control = Control(path)
         assert [(p.id, p.name, p.created_unix_ms) for p in control.list_projects()] == [("acme", "Acme", 1)]
     assert control.list_projects()[0].keep_answers_s == 0
-    assert control.keep_answers("acme", 60, NOW).keep_answers_s == 60
+    assert control.list_projects()[0].marking is Marking.MARKED
+    assert control.change_project("acme", NOW, keep_answers_s=60).keep_answers_s == 60

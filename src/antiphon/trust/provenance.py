@@ -1,0 +1,219 @@
+"""Synthetic speech is marked: Regulation (EU) 2024/1689, article 50(2).
+
+Every answer with synthetic speech says so in its head (`core.wire.SYNTHETIC`) and in the tags of its container
+(`core.audio.SYNTHETIC_TAGS`). One that is delivered whole, in a container that can hold it, carries a signed C2PA
+manifest besides, which says what made the speech and never what is said. Nothing switches any of this off; a project
+can only require more (`Marking.SIGNED`). The key that signs is the operator's, or made at the first start: then the
+signature shows that nothing was changed since, and only who is told to trust its certificate knows whose it is.
+"""
+
+import inspect
+import io
+import json
+import os
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from antiphon import __version__
+from antiphon.core.audio import SYNTHETIC_SOURCE, Codec, Container, SpeechFormat
+from antiphon.core.errors import CallerError, InternalError, PolicyError
+from antiphon.trust.control import Marking
+
+if TYPE_CHECKING:
+    from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePrivateKey, EllipticCurvePublicKey
+    from cryptography.x509 import Certificate, Name
+
+CHAIN_NAME, KEY_NAME = "provenance-chain.pem", "provenance-key.pem"  # in the data directory
+VALID_DAYS = 20 * 365  # without a time stamp, speech can be verified for as long as its certificate is valid
+
+_MEDIA_TYPES = {
+    (Codec.LINEAR16, Container.WAV): "audio/wav",
+    (Codec.MULAW, Container.WAV): "audio/wav",
+    (Codec.ALAW, Container.WAV): "audio/wav",
+    (Codec.MP3, Container.NONE): "audio/mpeg",
+    (Codec.FLAC, Container.NONE): "audio/flac",
+}
+# C2PA specification 2.2, 14.5.1: what a certificate must be for. Validators of before it knew the second look for the
+# first.
+_PURPOSES = ("1.3.6.1.5.5.7.3.4", "1.3.6.1.4.1.62558.2.1")
+# The algorithms of the specification, 13.2, by the type of the key, and the curve's name where there is a choice.
+_ALGORITHMS = {
+    "secp256r1": "es256",
+    "secp384r1": "es384",
+    "secp521r1": "es512",
+    "RSAPrivateKey": "ps256",
+    "Ed25519PrivateKey": "ed25519",
+}
+_SAMPLE = (  # of nothing: a WAV of one sample
+    b"RIFF\x26\0\0\0WAVEfmt \x10\0\0\0\x01\0\x01\0\x40\x1f\0\0\x80\x3e\0\0\x02\0\x10\0data\x02\0\0\0\0\0"
+)
+
+
+def carries(format: SpeechFormat) -> bool:
+    """Whether a manifest can be put into it, once it is whole."""
+    return (format.codec, format.container) in _MEDIA_TYPES
+
+
+def signs(marking: Marking, format: SpeechFormat, streams: bool) -> bool:
+    """Whether an answer is delivered whole and signed; `streams` says that the caller asked for it piece by piece.
+
+    Raises `PolicyError` where the project requires a signature and the format cannot carry one.
+    """
+    if carries(format):
+        return marking is Marking.SIGNED or not streams
+    if marking is Marking.SIGNED:
+        raise PolicyError("this project's speech must be signed: it can be had as wav, mp3 or flac", param="format")
+    return False
+
+
+class Provenance:
+    """Signs with one key. Every method blocks, for some milliseconds; safe in several threads."""
+
+    def __init__(self, chain: bytes, key: bytes) -> None:
+        """`chain` is PEM certificates, the signer's first, `key` its private key in PEM, not encrypted.
+
+        Raises `CallerError` if the two cannot sign what a validator would accept.
+        """
+        self._chain, self._key = chain, key
+        self._algorithm = _algorithm(key)
+        try:
+            self._sign(_SAMPLE, "audio/wav", "")
+        except InternalError as error:
+            raise CallerError(f"speech cannot be signed with the provenance key: {error.__cause__}") from None
+
+    def sign(self, data: bytes, format: SpeechFormat, model: str) -> bytes:
+        """A whole recording with a manifest in it. `model` is the public name of what spoke.
+
+        Raises `InternalError` for what cannot be signed, a format that does not carry manifests included.
+        """
+        if not carries(format):
+            raise InternalError("A format that cannot carry a manifest was to be signed.")
+        return self._sign(data, _MEDIA_TYPES[format.codec, format.container], model)
+
+    def _sign(self, data: bytes, media_type: str, model: str) -> bytes:
+        import c2pa
+
+        signed = io.BytesIO()
+        try:
+            info = c2pa.C2paSignerInfo(self._algorithm.encode(), self._chain, self._key, None)
+            with c2pa.Signer.from_info(info) as signer, c2pa.Builder(_manifest(model)) as builder:
+                builder.sign(signer, media_type, io.BytesIO(data), signed)
+        except c2pa.C2paError as error:
+            raise InternalError("Synthetic speech could not be signed.") from error
+        return signed.getvalue()
+
+
+def open_provenance(data_dir: Path, chain: Path | None = None, key: Path | None = None) -> Provenance:
+    """With the operator's certificates and key, or with those in the data directory, made now if there are none.
+
+    Raises `CallerError` for files that cannot be read or will not do.
+    """
+    try:
+        if chain is not None and key is not None:
+            return Provenance(chain.read_bytes(), key.read_bytes())
+        chain, key = data_dir / CHAIN_NAME, data_dir / KEY_NAME
+        if not key.exists():
+            made_chain, made_key = _made(datetime.now(UTC))
+            _write(chain, made_chain, 0o644)
+            _write(key, made_key, 0o600)
+        return Provenance(chain.read_bytes(), key.read_bytes())
+    except OSError as error:
+        raise CallerError(f"{error.filename} cannot be read or written: {error.strerror}") from None
+
+
+def _manifest(model: str) -> str:
+    agent = {"name": "Antiphon", "version": __version__}
+    created = {
+        "action": "c2pa.created",
+        "digitalSourceType": SYNTHETIC_SOURCE,
+        "softwareAgent": agent,
+        "parameters": {"model": model},
+    }
+    return json.dumps(
+        {
+            "claim_generator_info": [agent],
+            "title": "Synthetic speech",
+            "assertions": [{"label": "c2pa.actions.v2", "data": {"actions": [created]}}],
+        }
+    )
+
+
+def _algorithm(key: bytes) -> str:
+    from cryptography.exceptions import UnsupportedAlgorithm
+    from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePrivateKey
+    from cryptography.hazmat.primitives.serialization import load_pem_private_key
+
+    try:
+        private = load_pem_private_key(key, None)
+    except (ValueError, TypeError, UnsupportedAlgorithm):
+        raise CallerError("the provenance key is not a private key in PEM, or is encrypted") from None
+    kind = private.curve.name if isinstance(private, EllipticCurvePrivateKey) else type(private).__name__
+    if kind not in _ALGORITHMS:
+        raise CallerError(f"the provenance key is of a kind that C2PA does not know: {kind}")
+    return _ALGORITHMS[kind]
+
+
+def _made(now: datetime) -> tuple[bytes, bytes]:
+    """Certificates and a key, both in PEM. The authority's own key is forgotten at once: it certifies nothing else.
+
+    They follow the specification's profile (14.5.1), by which a signer does not certify itself.
+    """
+    from cryptography.hazmat.primitives.asymmetric import ec
+    from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+
+    authority, signer = ec.generate_private_key(ec.SECP256R1()), ec.generate_private_key(ec.SECP256R1())
+    leaf = _certificate(signer.public_key(), authority, now, signs_speech=True)
+    root = _certificate(authority.public_key(), authority, now, signs_speech=False)
+    chain = leaf.public_bytes(Encoding.PEM) + root.public_bytes(Encoding.PEM)
+    return chain, signer.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+
+
+def _certificate(
+    public: "EllipticCurvePublicKey", authority: "EllipticCurvePrivateKey", now: datetime, *, signs_speech: bool
+) -> "Certificate":
+    """A signer's certificate, or the authority's own."""
+    from cryptography import x509
+    from cryptography.hazmat.primitives.hashes import SHA256
+
+    uses = dict.fromkeys(inspect.signature(x509.KeyUsage).parameters, False)
+    uses |= {"digital_signature": True} if signs_speech else {"key_cert_sign": True}
+    builder = (
+        x509.CertificateBuilder()
+        .subject_name(_name("synthetic speech" if signs_speech else "own authority"))
+        .issuer_name(_name("own authority"))
+        .public_key(public)
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now - timedelta(days=1))  # clocks differ
+        .not_valid_after(now + timedelta(days=VALID_DAYS))
+        .add_extension(x509.BasicConstraints(ca=not signs_speech, path_length=None if signs_speech else 0), True)
+        .add_extension(x509.KeyUsage(**uses), True)
+        .add_extension(x509.SubjectKeyIdentifier.from_public_key(public), False)
+        .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(authority.public_key()), False)
+    )
+    if signs_speech:
+        builder = builder.add_extension(x509.ExtendedKeyUsage(map(x509.ObjectIdentifier, _PURPOSES)), False)
+    return builder.sign(authority, SHA256())
+
+
+def _name(common: str) -> "Name":
+    from cryptography.x509 import Name, NameAttribute
+    from cryptography.x509.oid import NameOID
+
+    return Name(
+        [
+            NameAttribute(NameOID.ORGANIZATION_NAME, "Antiphon"),
+            NameAttribute(NameOID.COMMON_NAME, f"Antiphon, {common}"),
+        ]
+    )
+
+
+def _write(path: Path, data: bytes, mode: int) -> None:
+    """Whole or not at all, and never readable by more than `mode` says."""
+    written = path.with_suffix(".new")
+    written.unlink(missing_ok=True)
+    with open(os.open(written, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode), "wb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+    written.replace(path)
