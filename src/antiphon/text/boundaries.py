@@ -1,0 +1,120 @@
+"""Where a text may be cut, so that it is spoken as its clauses come.
+
+A cut depends on nothing but the characters in front of it and a few behind, never on how the text arrived: the same text in
+other pieces is cut at the same places. White space in the text is single.
+"""
+
+import re
+
+from antiphon.text.tables import CLOSERS, CONNECTIVES, TITLES
+
+LONGEST = 200  # characters of a phrase
+FIRST_WORDS = 3  # of the first phrase, which a comma may end
+FIRST_LONGEST_WORDS = 12  # after which it ends even without a comma
+LONG_ENOUGH = 120  # characters of a later phrase, which a comma may end
+
+_CLOSING = r"[\"'”’)\]}*_`»]*"
+_PLACE = re.compile(
+    rf"(?P<strong>[.!?…;:]+{_CLOSING}(?=\s)|[。！？；]+{_CLOSING}|(?=\n))"
+    rf"|(?P<weak>[,،]{_CLOSING}(?=\s)|[、，]|(?<=\s)[–—-](?=\s)|—(?=\w))"
+    r"|(?P<space>\s(?=\S))"
+)
+_TOKEN = re.compile(r"[^\s(\[{\"“‘'*_]+$")
+# A phrase that ends with one of these hangs in the air.
+_LEADING_ON = frozenset(
+    "a an the of to in on at by for from with and or but as is are was were be been that which this my your our their".split()
+)
+_NUMBERED = frozenset("No Nos no Fig fig Figs Sec Ch ch pp p Eq eq Art Vol vol".split())
+
+
+def next_cut(text: str, first: bool, final: bool) -> int | None:
+    """Where the first phrase of the text ends, `None` as long as more text must come to know. `first` asks for a short
+    one; with `final` nothing more comes.
+    """
+    begin = next((place for place, char in enumerate(text[:2]) if not char.isspace()), len(text))
+    words = 0
+    for place in _PLACE.finditer(text, begin):
+        end = place.end()
+        if end - begin > LONGEST:
+            break
+        verdict: bool | None = False
+        if place.lastgroup == "strong":
+            verdict = _ends_sentence(text, begin, place, final)
+        elif place.lastgroup == "weak":
+            if (first and words + 1 >= FIRST_WORDS) or end - begin >= LONG_ENOUGH:
+                verdict = _ends_clause(text, place, final)
+        else:
+            words += 1
+            verdict = first and words >= FIRST_LONGEST_WORDS and _may_part(text, place)
+        if verdict is None:
+            return None
+        if verdict:
+            return end
+    if len(text) - begin > LONGEST:
+        return begin + best_cut(text[begin : begin + LONGEST])
+    return len(text) if final and begin < len(text) else None
+
+
+def best_cut(text: str) -> int:
+    """The best place to part a text that is too long: after a sentence, a clause, a word; never nowhere."""
+    found = {"strong": 0, "weak": 0, "space": 0}
+    for place in _PLACE.finditer(text):
+        if place.lastgroup == "space" and not _may_part(text, place):
+            continue
+        if place.lastgroup == "strong" and not _ends_sentence(text, 0, place, True):
+            continue
+        if place.lastgroup == "weak" and not _ends_clause(text, place, True):
+            continue
+        found[place.lastgroup or "space"] = place.end()
+    third = len(text) // 3
+    for kind in ("strong", "weak", "space"):
+        if found[kind] > third:
+            return found[kind]
+    return max(found.values()) or (text.rfind(" ") + 1) or len(text)
+
+
+def _ends_sentence(text: str, begin: int, place: re.Match[str], final: bool) -> bool | None:
+    start, end = place.span()
+    if text[start : start + 1] != "." or text[start + 1 : start + 2] == ".":
+        return True
+    if text[begin:start].isdecimal() and start - begin <= 3:
+        return False  # the number of an item
+    token = _TOKEN.search(text, max(begin, start - 24), start)
+    word = token[0] if token else ""
+    opens = word in TITLES or word in CONNECTIVES or word in _NUMBERED
+    if not (opens or word in CLOSERS or "." in word or (len(word) == 1 and word.isupper())):
+        return True
+    if text[end : end + 1] == "\n":
+        return True
+    follows = text[end + 1 : end + 2]
+    if not follows:
+        return True if final else None
+    if word in _NUMBERED:
+        return not follows.isdecimal()
+    if opens or word == "St" or (word.isupper() and word not in ("A.M", "P.M")):
+        return False  # "Dr. Who", "U.S. Army", "J. Smith"
+    return not (follows.islower() or follows.isdecimal() or follows in ",;:)")
+
+
+def _ends_clause(text: str, place: re.Match[str], final: bool) -> bool | None:
+    start, end = place.span()
+    if not text[start - 1 : start].isdecimal():
+        return True
+    follows = text[end + 1 : end + 2] if text[start] in ",،" else text[end : end + 1]
+    if not follows:
+        return True if final else None
+    return not follows.isdecimal()  # "March 5, 2024"
+
+
+def _may_part(text: str, space: re.Match[str]) -> bool:
+    """Whether two words have nothing to do with each other, as "5" and "p.m." have."""
+    token = _TOKEN.search(text, max(0, space.start() - 24), space.start())
+    word = token[0] if token else ""
+    follows = text[space.end() : space.end() + 1]
+    return (
+        bool(word)
+        and word.lower() not in _LEADING_ON
+        and not any(char.isdecimal() for char in word)
+        and not word.endswith(".")
+        and (follows.isalpha() or follows in '(“"')
+    )

@@ -1,0 +1,159 @@
+"""Text that comes in pieces, as phrases to be spoken, each as soon as it is certainly whole.
+
+The phrases do not depend on how the text was parted into pieces. The first one of a text, and of what follows a flush, is short,
+so that speech begins soon. Phrases are bounded, and so is everything that waits.
+"""
+
+import re
+from dataclasses import dataclass, replace
+
+from antiphon.core.specs import Markup
+from antiphon.text.boundaries import best_cut, next_cut
+from antiphon.text.markup import Event, Pause, Said, Speed, Text, reader
+from antiphon.text.reading import READ, ReadWord, read
+
+_PIECE = 512  # characters looked at in one go, so that a long text costs no more than many short ones
+_RUNS = re.compile(r"\s+|\S+")
+
+
+@dataclass(frozen=True, slots=True)
+class Phrase:
+    """Words to be spoken in one go, `speed` times as fast as the voice would, and the silence after them. Without words
+    it is only a pause.
+    """
+
+    words: tuple[ReadWord, ...]
+    speed: float = 1.0
+    pause_ms: int = 0
+
+    @property
+    def text(self) -> str:
+        """What an engine is given."""
+        return " ".join(word.read for word in self.words)
+
+
+class Clauses:
+    """One text. Places are characters of everything pushed so far, tags counted.
+
+    `schedule` is how many characters wait, at least, before the first, second, ... cut is made (the last counts for all that
+    follow). Raises `CallerError` for markup that is malformed or not supported, and is of no use afterwards.
+    """
+
+    def __init__(self, markup: Markup, schedule: tuple[int, ...] = ()) -> None:
+        self._reader = reader(markup)
+        self._schedule = schedule
+        self._made = 0  # cuts of the schedule
+        self._text = ""  # white space in it is single
+        self._starts: list[int] = []
+        self._ends: list[int] = []
+        self._known: list[tuple[str, ...]] = []  # the words of each placeholder in it
+        self._speed = 1.0
+        self._first = True
+        self._lead: int | None = None  # where characters begin that no phrase took, because nothing of them is said
+
+    def push(self, text: str) -> list[Phrase]:
+        return self._take(self._reader.feed(text))
+
+    def flush(self) -> list[Phrase]:
+        """The rest, whole or not."""
+        phrases = self._take(self._reader.flush())
+        phrases += self._rest()
+        self._first, self._lead = True, None
+        return phrases
+
+    def _take(self, events: list[Event]) -> list[Phrase]:
+        phrases: list[Phrase] = []
+        for event in events:
+            match event:
+                case Text(text, start, end) if end - start == len(text):
+                    for place in range(0, len(text), _PIECE):
+                        phrases += self._append(text[place : place + _PIECE], start + place)
+                case Text(text, start, end):
+                    self._put(text, [start] * len(text), [end] * len(text))
+                    phrases += self._cut()
+                case Said(words, start, end):
+                    self._known.append(words)
+                    self._put(READ, [start], [end])
+                    phrases += self._cut()
+                case Pause(ms):
+                    phrases += self._pause(ms)
+                case Speed(factor):
+                    phrases += self._rest()
+                    self._speed = factor
+        return phrases
+
+    def _append(self, text: str, start: int) -> list[Phrase]:
+        looked_at = len(self._text)
+        for run in _RUNS.finditer(text):
+            place = start + run.start()
+            if not run[0].isspace():
+                self._put(run[0], range(place, place + len(run[0])), range(place + 1, place + len(run[0]) + 1))
+                continue
+            kind = "\n" if "\n" in run[0] else " "
+            if not self._text[-1:].isspace():
+                self._put(kind, [place], [place + 1])
+            elif kind == "\n":
+                self._text = self._text[:-1] + kind
+                looked_at -= 1
+        if self._schedule or len(self._text) - looked_at > 1 or text.isspace() or self._text[looked_at - 1 :].strip():
+            return self._cut()
+        return []
+
+    def _put(self, text: str, starts: "range | list[int]", ends: "range | list[int]") -> None:
+        self._text += text
+        self._starts.extend(starts)
+        self._ends.extend(ends)
+
+    def _cut(self) -> list[Phrase]:
+        """The phrases that are whole."""
+        phrases: list[Phrase] = []
+        if not self._schedule:
+            while (end := next_cut(self._text, self._first, final=False)) is not None:
+                phrases += self._phrase(end)
+            return phrases
+        while len(self._text) > (wanted := self._schedule[min(self._made, len(self._schedule) - 1)]):
+            self._made += 1
+            phrases += self._phrases(best_cut(self._text[: max(wanted, 1)]))
+        return phrases
+
+    def _rest(self) -> list[Phrase]:
+        return self._phrases(len(self._text))
+
+    def _phrases(self, upto: int) -> list[Phrase]:
+        """Everything in front of that place."""
+        phrases: list[Phrase] = []
+        while upto and (end := next_cut(self._text[:upto], self._first, final=True)) is not None:
+            phrases += self._phrase(end)
+            upto -= end
+        self._drop(upto)
+        return phrases
+
+    def _phrase(self, end: int) -> list[Phrase]:
+        text, starts, ends = self._text[:end], self._starts[:end], self._ends[:end]
+        known = self._known[: text.count(READ)]
+        self._drop(end)
+        words = read(text, starts, ends, known)
+        if not words:
+            if self._lead is None:
+                self._lead = starts[len(text) - len(text.lstrip())] if text.strip() else None
+            return []
+        if self._lead is not None:
+            begun = words[0].start
+            words = [replace(word, start=self._lead) if word.start == begun else word for word in words]
+            self._lead = None
+        self._first = False
+        return [Phrase(tuple(words), self._speed)]
+
+    def _drop(self, end: int) -> None:
+        self._known = self._known[self._text[:end].count(READ) :]
+        self._text = self._text[end:]
+        del self._starts[:end], self._ends[:end]
+
+    def _pause(self, ms: int) -> list[Phrase]:
+        phrases = self._rest()
+        self._lead = None
+        if not ms:
+            return phrases
+        if phrases:
+            return [*phrases[:-1], replace(phrases[-1], pause_ms=ms)]
+        return [Phrase((), self._speed, ms)]

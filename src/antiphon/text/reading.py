@@ -1,0 +1,317 @@
+"""What a reader says for a text: the table of written forms, and the walk through them.
+
+The walk goes from one written form to the next, the first row of the table that fits and is accepted by its function; what no row
+takes is a word, a run of digits or a sign. Each word knows which of the caller's characters it stands for. Punctuation
+belongs to the word in front; what is silent (Markdown, brackets, emoji) to a word beside it. Nothing looks further than the
+text it is given, so the time is linear in it.
+"""
+
+import re
+import unicodedata
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from antiphon.text import spoken
+from antiphon.text.numbers import cardinal
+from antiphon.text.tables import (
+    CLOSERS, CONNECTIVES, CURRENCIES, DAYS, MAGNITUDES, MONTH_NUMBERS, PER, SIGNS, TITLES, UNITS,
+)  # fmt: skip
+
+READ = "\ue000"  # stands in a text for something whose words are known already
+
+
+@dataclass(frozen=True, slots=True)
+class ReadWord:
+    """A word as it is read aloud, with its punctuation, and the half-open range of the caller's characters that it
+    stands for. Words that stand for the same characters have the same range.
+    """
+
+    read: str
+    start: int
+    end: int
+
+
+def _any(words: Sequence[str] | dict[str, str] | dict[str, tuple[str, str]] | dict[str, int]) -> str:
+    return "(?:" + "|".join(re.escape(word) for word in sorted(words, key=len, reverse=True)) + ")"
+
+
+_NUMBER = r"(?:[0-9]{1,3}(?:,[0-9]{3})+(?![0-9])|[0-9]+)(?:\.[0-9]+)?"
+_SIGNED = rf"(?:(?<![\w)\].%])[-+−])?{_NUMBER}"
+_RANGE = rf"(?P<low>{_SIGNED})(?:(?:-|\s?[–—]\s?)(?P<high>{_NUMBER}))?(?!-?[0-9])"
+_MONTH = f"(?P<month>{_any(MONTH_NUMBERS)})"
+_YEAR = r"(?P<year>1[0-9]{3}|20[0-9]{2})(?![0-9])"
+_HALF = r"(?:[ap]m|[AP]M|[ap]\.m\.|[AP]\.M\.)(?!\w)"
+_SIGNS = _any([sign for sign in CURRENCIES if not sign.isalpha()])
+_CODES = _any([sign for sign in CURRENCIES if sign.isalpha()])
+_SIZES = r"(?:[kKmMbBT]|[bmt]n|\s(?:hundred|thousand|million|billion|trillion))(?!\w)"
+_PER = rf"(?:\s?/\s?(?P<per>{_any(PER)})(?!\w))?"
+_UNITS = _any(UNITS)
+_TOP_DOMAINS = "(?:com|org|net|io|dev|ai|edu|gov|co|uk|de|fr|eu|app|info|me|tv|ca|us|au|jp|cn|in|ch|nl|se|es|it|py|js|ts|md|txt|json|csv|html|css|pdf|toml|yaml|yml|xml|png|jpg|mp3|wav|zip|exe|sh)"
+_END = r"[^\s<>\"“”.,!?;:)\]}'’*_`]"
+
+# form -> what it is said as. The first that fits is taken.
+_FORMS: tuple[tuple[str, Callable[[re.Match[str]], spoken.Parts]], ...] = (
+    # addresses
+    (r"[\w.+-]{1,64}@[\w-]+(?:\.[\w-]+)+", spoken.address),
+    (rf"(?:[a-z][a-z0-9+.-]{{1,9}}://|www\.|mailto:)[^\s<>\"“”]*{_END}", spoken.address),
+    (rf"(?:[A-Za-z0-9][\w-]*\.)+{_TOP_DOMAINS}(?![\w@])(?:/(?:[^\s<>\"“”]*{_END})?)?", spoken.address),
+    (r"(?<!\w)~?(?:/[\w.-]*\w){2,}/?", spoken.address),
+    # numbers that nobody counts
+    (r"(?:\+?[0-9]{1,3}[\s.-])?(?:\([0-9]{3}\)\s?|[0-9]{3}[\s.-])[0-9]{3}[\s.-][0-9]{4}(?!\w)", spoken.called),
+    (r"\+[0-9][0-9().-]*(?:\s[0-9().-]+){0,6}(?!\w)", spoken.called),
+    (r"[0-9]{4}(?:[ -][0-9]{4}){2,4}(?!\w)", spoken.called),
+    (r"[0-9]{3}-[0-9]{4}(?![\w-])", spoken.called),
+    (r"(?:[0-9]{1,3}\.){3}[0-9]{1,3}(?::[0-9]+)?(?![\w.])", spoken.internet_address),
+    # dates and times
+    (
+        r"([0-9]{4})-([0-9]{2})-([0-9]{2})(?:[T ](?P<hour>[0-2][0-9]):(?P<minute>[0-5][0-9])(?::[0-9]{2}(?:\.[0-9]+)?)?"
+        r"(?P<zone>Z|[+-][0-9]{2}:?[0-9]{2})?)?(?![\w-])",
+        spoken.iso_date,
+    ),
+    (r"([0-9]{1,2})([/.])([0-9]{1,2})\2([0-9]{4})(?!\w)", spoken.numeric_date),
+    (
+        rf"{_MONTH}\s+(?P<day>[0-9]{{1,2}})(?P<th>st|nd|rd|th|(?=\W|$))(?![:.,]?[0-9])(?!\w)(?:,?\s+{_YEAR})?",
+        spoken.month_day,
+    ),
+    (
+        rf"(?P<day>[0-9]{{1,2}})(?:st|nd|rd|th)?\s+(?:of\s+)?{_MONTH}(?<![a-z]\.)(?!\w)(?:,?\s+{_YEAR})?",
+        spoken.day_month,
+    ),
+    (rf"{_MONTH}\s+{_YEAR}(?!\w)", spoken.month_year),
+    (rf"({_any(DAYS)})\.?\s?[-–]\s?({_any(DAYS)})\b", spoken.days),
+    (
+        r"(?P<hour>[01]?[0-9]|2[0-4]):(?P<minute>[0-5][0-9])(?::(?P<second>[0-5][0-9]))?(?![0-9:])"
+        rf"(?:\s?(?P<half>{_HALF}))?",
+        spoken.time,
+    ),
+    (rf"(1[0-2]|0?[1-9])\s?({_HALF})", spoken.hour),
+    # money and measures
+    (r"['’‘]?((?:1[0-9]|20)[0-9]0|[2-9]0)['’]?s(?!\w)", spoken.decade),
+    (
+        rf"(?P<minus>[-−]?)(?P<sign>{_SIGNS})\s?(?P<low>{_NUMBER})(?:\s?[-–]\s?(?P=sign)?(?P<high>{_NUMBER}))?"
+        rf"(?P<size>{_SIZES})?(?![0-9]){_PER}",
+        spoken.money,
+    ),
+    (
+        rf"(?P<minus>)(?P<sign>{_CODES})\s?(?P<low>{_NUMBER})(?:[-–](?P<high>{_NUMBER}))?(?P<size>{_SIZES})?(?!\w){_PER}",
+        spoken.money,
+    ),
+    (rf"{_RANGE}\s?(?P<sign>[€£¥₹₩₽₺₪]|{_CODES}(?!\w))", spoken.price),
+    (r"([0-9]+)\s?¢", spoken.cents),
+    (rf"{_RANGE}\s?%", spoken.percent),
+    (r"([0-9]+)['′]\s?([0-9]{1,2})(?:[\"″”]|'')", spoken.feet),
+    (rf"{_RANGE}(?P<tied>[\s-]?)(?P<unit>{_UNITS})(?![\w'’]|\.\w){_PER}", spoken.measure),
+    (rf"(?P<low>{_NUMBER})(?P<size>[kKMB]|bn)(?!\w)", spoken.magnitude),
+    # numbers
+    (r"[vV]?[0-9]+(?:\.[0-9]+){2,}(?:-[a-z]+\.?[0-9]*)?(?!\w)|[vV][0-9]+(?:\.[0-9]+)?(?![\w.])", spoken.version),
+    (r"([0-9]+(?:,[0-9]{3})*)(?:st|nd|rd|th|ST|ND|RD|TH)(?!\w)", spoken.ordinal),
+    (r"(?:(?P<count>[0-9]+)\s)?(?P<over>[0-9]+)[/⁄](?P<under>[0-9]+)(?P<vulgar>)(?![\w/])", spoken.fraction),
+    (r"(?:(?P<count>[0-9]+)\s?)?(?P<vulgar>[½⅓⅔¼¾⅛⅜⅝⅞])(?P<over>)(?P<under>)", spoken.fraction),
+    (r"([0-9]+):([0-9]+)(?![0-9:])", spoken.ratio),
+    (rf"({_NUMBER})\s?[x×]\s?({_NUMBER})(?!\w)", spoken.product),
+    (rf"({_NUMBER})[xX×](?!\w)", spoken.times),
+    (rf"({_NUMBER})\^(-?[0-9]+)", spoken.power),
+    (rf"({_NUMBER})[eE]([+-]?[0-9]+)(?!\w)", spoken.exponent),
+    (r"[0-9]+(?:-[0-9]+){2,}(?!\w)", spoken.called),
+    (rf"{_RANGE}(?![^\W_])", spoken.number),
+    (r"#\s?(?=[0-9])|Nos?\.\s?(?=[0-9])|no\.\s?(?=[0-9])", spoken.numbered),
+    (r"#([^\W\d_]\w*)", spoken.hashtag),
+    # letters
+    (r"(?=[^\W_]*[0-9])(?=[0-9]*[^\W\d_])(?:[0-9]+(?:\.[0-9]+)?|[^\W\d_]+)+", spoken.mixed),
+    (r"[A-Z]{1,3}&[A-Z]{1,3}\b", spoken.joined_initials),
+    (rf"({_any(list({**TITLES, **CONNECTIVES, **CLOSERS}))})(?!\w)(\.(?!\w))?", spoken.abbreviation),
+    (r"(?:[^\W\d_]\.){2,}", spoken.dotted_initials),
+    (r"[A-HJ-Z]\.(?=\s+[A-Z])", spoken.initial),
+    (r"[IVXLC]+\b", spoken.roman),
+    (r"([A-Z]{2,6})((?:[’']?s)?)\b(?!['’]\w)", spoken.capitals),
+    (r"iOS\b", spoken.said("I.O.S")),
+    (r"macOS\b", spoken.said("Mac", "O.S")),
+    (r"w/o\b", spoken.said("without")),
+    (r"w/(?=\s)", spoken.said("with")),
+    # signs
+    (r"(?<=[0-9])[-–—](?=[0-9])|(?<=[ap]m)[-–—](?=[0-9])", spoken.said("to")),
+    (r"(?<=[0-9]\s)[-*](?=\s[0-9])", lambda match: spoken.whole(match, ["minus" if match[0] == "-" else "times"])),
+    (r"~(?=[0-9])", spoken.said("about")),
+    (r"->|=>|→", spoken.said("to")),
+    (r"[<>]=", lambda match: spoken.whole(match, SIGNS["≤" if match[0] == "<=" else "≥"].split())),
+    (r"[!=]=", lambda match: spoken.whole(match, (SIGNS["≠"] if match[0] == "!=" else SIGNS["="]).split())),
+    ("[" + re.escape("".join(SIGNS)) + "]", spoken.sign),
+)  # fmt: skip
+
+
+def _marks() -> str:
+    """Signs that belong to the letter in front (accents, vowels of Indian scripts, joiners), as a class of characters."""
+    found = (chr(point) for point in (*range(0x300, 0x3100), 0xFE20, 0xFE2F))
+    return "".join(char for char in found if unicodedata.category(char)[0] == "M") + "\u200c\u200d"
+
+
+class _Forms:
+    """The table, compiled when the first text is read: one expression that says which row to try at a character."""
+
+    def __init__(self) -> None:
+        self.rows = [(re.compile(pattern), say) for pattern, say in _FORMS]
+        self.word = re.compile(rf"[^\W\d_](?:[^\W\d_]|[{_marks()}])*(?:['’][^\W\d_]+)*")
+
+
+_SILENT = re.compile(
+    r"""
+      (?m:^)[^\S\n]*(?:[-*+•◦▪‣·]\s+(?:\[[ xX]\]\s)?|\#{1,6}\s+|>+\s)      # items, headings, quotations
+    | (?m:^)[^\S\n]*(?:(?:[-*_=]\s?){3,}|[`~]{3,}[\w+-]*|\|?[\s:|-]*-{3,}[\s:|-]*)(?m:$)    # rules, fences, heads of tables
+    | \]\((?:[^()\s]|\([^()\s]*\))*(?:\s+"[^"]*")?\)                        # the address behind a link's text
+    | \]\[[^\]\s]*\] | !?\[(?=[^\[\]]*\][(\[]) | \[\^?[0-9]+\]               # the rest of a link, a footnote
+    | </?[a-zA-Z][^<>]{0,80}> | &(?:nbsp|lt|gt|quot|\#39);                 # what is left of HTML
+    """,
+    re.VERBOSE,
+)
+_PUNCTUATION = {
+    **dict.fromkeys(".!?,;:", ""), "…": "...", "。": ".", "．": ".", "！": "!", "？": "?", "，": ",", "、": ",", "；": ";",
+    "：": ":", "؟": "?", "،": ",", "।": ".",
+}  # fmt: skip
+_ENDS = tuple(".!?,;:")
+_ASIDE = frozenset("()—–{}|")  # heard as a short pause
+_OPENING = frozenset("([{“‘«¿¡<\"'*_`~#")
+
+
+class _Line:
+    """The words so far; `groups` are (start, end, words) in characters of the text."""
+
+    def __init__(self, text: str) -> None:
+        self.text = text
+        self.groups: list[tuple[int, int, list[str]]] = []
+        self._waiting: int | None = None  # silent characters from here on go to the next word
+        self._pause = False
+
+    def add(self, start: int, end: int, words: list[str]) -> None:
+        if not words:
+            self.silent(start, end)
+            return
+        if self._waiting is not None:
+            start, self._waiting = self._waiting, None
+        if self._pause:
+            self.mark(",")
+        self._pause = False
+        self.groups.append((start, end, words))
+
+    def silent(self, start: int, end: int, opening: bool = False) -> None:
+        if self._waiting is not None:
+            return
+        if opening or not self.groups:
+            self._waiting = start
+        else:
+            self._stretch(end)
+
+    def aside(self) -> None:
+        self._pause = bool(self.groups)
+
+    def punctuate(self, start: int, end: int, mark: str) -> None:
+        if self._waiting is None:
+            self.silent(start, end)
+        self.mark(mark)
+
+    def mark(self, mark: str) -> None:
+        """One mark after a word; a comma gives way to a stronger one."""
+        if not self.groups:
+            return
+        words = self.groups[-1][2]
+        last = words[-1]
+        if last.endswith(",") and mark != ",":
+            words[-1] = last[:-1] + mark
+        elif not last.endswith(_ENDS):
+            words[-1] = last + mark
+
+    def finish(self) -> None:
+        bare = self.text.rstrip()
+        if self.groups and self.groups[-1][1] < len(bare):
+            self._stretch(len(bare))
+        if bare.rstrip("\"'”’)]*_`»").endswith("."):
+            self.mark(".")
+
+    def _stretch(self, end: int) -> None:
+        start, _, words = self.groups[-1]
+        self.groups[-1] = (start, end, words)
+
+
+_forms: _Forms | None = None
+
+
+def read(text: str, starts: Sequence[int], ends: Sequence[int], known: Sequence[Sequence[str]] = ()) -> list[ReadWord]:
+    """The words of a text whose characters begin and end at `starts` and `ends` of what the caller wrote. `known` are the
+    words of each `READ` in it, in order. Empty where nothing of it is said.
+    """
+    line = _walk(text, known)
+    return [ReadWord(word, starts[start], ends[end - 1]) for start, end, words in line.groups for word in words if word]
+
+
+def _walk(text: str, known: Sequence[Sequence[str]]) -> _Line:
+    global _forms
+    if _forms is None:
+        _forms = _Forms()
+    line, given = _Line(text), iter(known)
+    silent = {found.start(): found.end() for found in _SILENT.finditer(text)}
+    place = 0
+    while place < len(text):
+        char = text[place]
+        if place in silent and silent[place] > place:
+            line.silent(place, silent[place], opening=not char.isspace() and char != "]")
+            place = silent[place]
+        elif char.isspace():
+            place += 1
+        elif char == READ:
+            line.add(place, place + 1, list(next(given)))
+            place += 1
+        elif char in _PUNCTUATION:
+            place = _punctuation(line, text, place)
+        else:
+            place = _form(line, text, place, _forms)
+    line.finish()
+    return line
+
+
+def _punctuation(line: _Line, text: str, start: int) -> int:
+    end = start + 1
+    while end < len(text) and text[end] in ".!?" and text[start] in ".!?":
+        end += 1
+    mark = _PUNCTUATION[text[start]] or text[start]
+    line.punctuate(start, end, "..." if text[start:end].startswith("..") else mark)
+    return end
+
+
+def _form(line: _Line, text: str, place: int, forms: _Forms) -> int:
+    for row, say in forms.rows:
+        found = row.match(text, place)
+        parts = say(found) if found is not None and found.end() > place else None
+        if found is not None and parts is not None:
+            for start, end, words in parts:
+                if start > place:
+                    line.silent(place, start)
+                line.add(start, end, words)
+                place = end
+            if place < found.end():
+                line.silent(place, found.end())
+            return found.end()
+    if (word := forms.word.match(text, place)) is not None:
+        line.add(place, word.end(), [word[0]])
+        return word.end()
+    if text[place].isdecimal():
+        end = place + 1
+        while end < len(text) and text[end].isdecimal():
+            end += 1
+        line.add(place, end, cardinal(text[place:end]))
+        return end
+    return _other(line, text, place)
+
+
+def _other(line: _Line, text: str, place: int) -> int:
+    """Quotes, brackets, dashes, emoji: nothing is said."""
+    char = text[place]
+    alone = text[place - 1 : place].isspace() and text[place + 1 : place + 2].isspace()
+    if char in _ASIDE or (char == "-" and alone):
+        line.aside()
+    follows = text[place + 1 : place + 2]
+    line.silent(place, place + 1, opening=char in _OPENING and bool(follows.strip()) and not _inside(text, place))
+    return place + 1
+
+
+def _inside(text: str, place: int) -> bool:
+    """Whether a word ends right in front, so that a quote or an asterisk closes it."""
+    return place > 0 and not text[place - 1].isspace() and text[place - 1] not in _OPENING
