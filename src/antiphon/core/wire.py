@@ -125,9 +125,6 @@ NOTHING = Step()
 # Disclosure Header. No standard has been agreed on yet; this is the one that was proposed.
 SYNTHETIC: tuple[tuple[str, str], ...] = (("ai-disclosure", "mode=machine-generated"),)
 
-# On every answer that is speech (Regulation (EU) 2024/1689, article 50(2)), in the words of draft-abaris-aicdh.
-SYNTHETIC: tuple[tuple[str, str], ...] = (("ai-disclosure", "mode=ai-originated"),)
-
 
 def lifecycle(opened: Opened) -> tuple[tuple[str, str], ...]:
     """Headers that say from when on a model is deprecated (RFC 9745) and when it will be gone (RFC 8594)."""
