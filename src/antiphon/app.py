@@ -34,6 +34,7 @@ from antiphon.routes import (
     Kept,
     Listing,
     Live,
+    Secret,
     Shared,
     Spending,
     Unary,
@@ -53,6 +54,7 @@ from antiphon.transports.http import UnaryRoute
 from antiphon.transports.inquiry import InquiryRoute
 from antiphon.transports.json import JsonRoute
 from antiphon.transports.kept import KeptRoute
+from antiphon.transports.secrets import SecretRoute
 from antiphon.transports.telling import ByHeader, ListRoute, SpentRoute, VoicesRoute
 from antiphon.transports.uploads import Uploads
 from antiphon.transports.websocket import LiveRoute
@@ -254,6 +256,9 @@ def vendors(sessions: Sessions, clock: Clock, uploads: Uploads) -> list[BaseRout
         elif isinstance(route, Json):
             asking = JsonRoute(route.surface, route.endpoint, sessions, clock, uploads, route.scope)
             routes.append(Route(route.path, asking, methods=["POST"]))
+        elif isinstance(route, Secret):
+            making = SecretRoute(route.surface, route.endpoint, sessions, uploads, route.scope)
+            routes.append(Route(route.path, making, methods=["POST"]))
         elif isinstance(route, Kept):
             kept = KeptRoute(route.surface, route.endpoint, sessions)
             routes.append(Route(route.path, kept, methods=[route.method]))

@@ -11,6 +11,7 @@ from antiphon.core.ports import (
     KeptEndpoint,
     ListEndpoint,
     LiveEndpoint,
+    SecretEndpoint,
     SpentEndpoint,
     UnaryEndpoint,
     VoicesEndpoint,
@@ -31,6 +32,8 @@ from antiphon.surfaces.openai.document import document
 from antiphon.surfaces.openai.embeddings import Embeddings
 from antiphon.surfaces.openai.kept_responses import CancelResponse, DeleteResponse, InputItems, RetrieveResponse
 from antiphon.surfaces.openai.models import Models
+from antiphon.surfaces.openai.realtime.live import RealtimeEndpoint
+from antiphon.surfaces.openai.realtime.secrets import ClientSecrets
 from antiphon.surfaces.openai.responses import Responses
 from antiphon.surfaces.openai.speech import Speech
 from antiphon.surfaces.openai.transcriptions import Transcriptions
@@ -102,6 +105,16 @@ class Shared:
 
 
 @dataclass(frozen=True, slots=True)
+class Secret:
+    """`POST` for a secret that opens one call. `scope` is what a key must be allowed to make one."""
+
+    path: str
+    surface: str
+    endpoint: SecretEndpoint
+    scope: Scope
+
+
+@dataclass(frozen=True, slots=True)
 class Kept:
     """About one kept answer."""
 
@@ -155,6 +168,12 @@ def _openai(prefix: str) -> Iterator[Unary | Json | Listing | Shared]:
         yield Listing(f"{prefix}/models/{{id:path}}", "openai", Models())
 
 
+def _realtime(prefix: str) -> Iterator[Live | Secret]:
+    """What else than recognition a session asks for, its key must be allowed, too; that is seen when it opens."""
+    yield Live(f"{prefix}/realtime", "openai", RealtimeEndpoint())
+    yield Secret(f"{prefix}/realtime/client_secrets", "openai", ClientSecrets(), Scope.TRANSCRIBE)
+
+
 def _elevenlabs() -> Iterator[Live | Json | VoiceListing | Spending]:
     voice = "/v1/text-to-speech/{voice_id}"
     yield Json(voice, "elevenlabs", TextToSpeech(stream=False, timed=False), Scope.SPEAK)
@@ -170,7 +189,7 @@ def _elevenlabs() -> Iterator[Live | Json | VoiceListing | Spending]:
     yield Spending("/v1/user/subscription", "elevenlabs", Account(user=False))
 
 
-Route = Live | Unary | Json | Listing | VoiceListing | Spending | Shared | Kept | Inquiring | Document
+Route = Live | Secret | Unary | Json | Listing | VoiceListing | Spending | Shared | Kept | Inquiring | Document
 
 ROUTES: tuple[Route, ...] = (
     Live("/v1/listen", "deepgram", LiveListenEndpoint()),
@@ -179,10 +198,13 @@ ROUTES: tuple[Route, ...] = (
     Json("/v1/speak", "deepgram", SpeakEndpoint(), Scope.SPEAK),
     *_openai("/v1"),
     *_responses("/v1"),
+    *_realtime("/v1"),
     # Azure's addresses of the same API.
     *_openai("/openai/v1"),
     *_responses("/openai/v1"),
     *_responses("/openai"),
+    *_realtime("/openai/v1"),
+    Live("/openai/realtime", "openai", RealtimeEndpoint()),
     *_openai("/openai/deployments/{deployment:path}"),
     Listing("/openai/models", "openai", Models()),
     Listing("/openai/models/{id:path}", "openai", Models()),
