@@ -125,9 +125,8 @@ async def _engine(
 ) -> Generator | Embedder | Inferrer | PiperVoice:
     match engine:
         case settings.OpenVino():
-            chosen = {field.name: getattr(engine, field.name) for field in fields(OpenVinoSettings)}
             path = _path(f"engines.{name}.model", engine.model, store)
-            return await OpenVinoGenerator.start(path, OpenVinoSettings(**chosen))
+            return await OpenVinoGenerator.start(path, openvino_settings(engine))
         case settings.Embedding():
             from antiphon.engines.minilm import MiniLM  # it computes in this process, and a gateway need not hold that
 
@@ -149,6 +148,15 @@ async def _engine(
             reached = OpenInferenceGrpc if engine.grpc else OpenInferenceHttp
             return reached(engine.url, engine.model, clock, TensorLimits(outstanding=engine.outstanding))
     raise Invalid(f"setting engines.{name}: no such engine")
+
+
+def openvino_settings(engine: settings.OpenVino) -> OpenVinoSettings:
+    """As configured; how to sample, where nothing is set, as the makers of a model of the catalog advise."""
+    chosen = {field.name: getattr(engine, field.name) for field in fields(OpenVinoSettings)}
+    if advice := CATALOG.get(engine.model):
+        unset = {name for name in ("temperature", "top_p") if chosen[name] is None}
+        chosen |= {name: getattr(advice, name) for name in unset}
+    return OpenVinoSettings(**chosen)
 
 
 def _path(setting: str, model: str, store: Store) -> Path:

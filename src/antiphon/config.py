@@ -116,6 +116,8 @@ class OpenVino(Backend, frozen=True, kw_only=True, forbid_unknown_fields=True, t
     split_fuse: bool = True
     threads: NotNegative = 0
     default_max_tokens: Positive = 2048
+    temperature: Annotated[float, Meta(ge=0, le=2)] | None = None
+    top_p: Annotated[float, Meta(ge=0, le=1)] | None = None
 
 
 class Embedding(Backend, frozen=True, kw_only=True, forbid_unknown_fields=True, tag_field="kind", tag="embedding"):

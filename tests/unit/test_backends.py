@@ -5,7 +5,7 @@ from contextlib import AsyncExitStack
 import pytest
 
 from antiphon import backends
-from antiphon.config import Config, Invalid, OpenAI, OpenInference, Version
+from antiphon.config import Config, Invalid, OpenAI, OpenInference, OpenVino, Version
 from antiphon.core.specs import EmbedSpec, GenerateSpec, InferSpec
 from antiphon.session.observe import Observer
 from antiphon.slo.objectives import Objectives
@@ -23,7 +23,8 @@ async def build(models, tmp_path, engines=ENGINES):
     config = Config(data_dir=str(tmp_path), models=models, engines=engines)
     observer = Observer(Objectives(), lambda: None, FakeClock())
     async with AsyncExitStack() as stack:
-        return await backends.build(config, FakeClock(), observer, stack)
+        languages, _ = await backends.build(config, FakeClock(), observer, stack, None)
+        return languages
 
 
 async def test_a_version_serves_what_its_engines_do(tmp_path):
@@ -51,3 +52,17 @@ async def test_what_is_wrong_with_an_engine_is_named(tmp_path, wrong, setting):
     engine = OpenAI(**{"server": "vllm", "url": URL, "model": "m"} | wrong)
     with pytest.raises(Invalid, match=rf"engines\.one\.{setting}"):
         await build({"one": Version(engines=("one",))}, tmp_path, {"one": engine})
+
+
+@pytest.mark.parametrize(
+    ("given", "used"),
+    [
+        (OpenVino(model="smollm2-135m-instruct"), (0.2, 0.9)),
+        (OpenVino(model="smollm2-135m-instruct", temperature=0.0), (0.0, 0.9)),
+        (OpenVino(model="model.gguf"), (None, None)),
+        (OpenVino(model="model.gguf", top_p=0.5), (None, 0.5)),
+    ],
+)
+def test_a_model_of_the_catalog_is_sampled_as_its_makers_advise(given, used):
+    settings = backends.openvino_settings(given)
+    assert (settings.temperature, settings.top_p) == used

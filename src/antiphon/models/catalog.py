@@ -82,13 +82,15 @@ class Source:
 
 @dataclass(frozen=True, slots=True)
 class ModelEntry:
-    """One model of the catalog."""
+    """One model of the catalog. `temperature` and `top_p` are what its makers advise, where its files do not say."""
 
     name: str
     kind: Kind
     licence: str
     sources: tuple[Source, ...]
     files: tuple[ModelFile, ...]
+    temperature: float | None = None
+    top_p: float | None = None
 
     @property
     def size_bytes(self) -> int:
@@ -214,6 +216,8 @@ CATALOG: Catalog = {
                     "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53",
                 ),
             ),
+            temperature=0.2,  # so its card
+            top_p=0.9,
         ),
         ModelEntry(
             "all-minilm-l6-v2",

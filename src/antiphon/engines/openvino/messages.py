@@ -28,7 +28,8 @@ class OpenVinoSettings:
     step computes, `max_sequences` the most requests a step advances, `max_requests` the most that are let in, waiting
     ones included. `split_fuse` lets a long prompt be computed in parts beside running requests; without it, none may be
     over `max_batched_tokens`. `threads` is 0 for as many as there are cores. `default_max_tokens` bounds an output for
-    which the caller gave no bound.
+    which the caller gave no bound; `temperature` and `top_p` are for callers who give none, `None` is what the model's
+    files say, or 1.
     """
 
     kv_cache_gb: int = 1
@@ -43,6 +44,8 @@ class OpenVinoSettings:
     split_fuse: bool = True
     threads: int = 0
     default_max_tokens: int = 2048
+    temperature: float | None = None
+    top_p: float | None = None
 
     def __post_init__(self) -> None:
         """Raises `CallerError` for what the pipeline would break on."""
@@ -58,6 +61,8 @@ class OpenVinoSettings:
             ("max_requests", self.max_requests >= 1),
             ("threads", self.threads >= 0),
             ("default_max_tokens", self.default_max_tokens >= 1),
+            ("temperature", self.temperature is None or 0 <= self.temperature <= 2),
+            ("top_p", self.top_p is None or 0 <= self.top_p <= 1),
         ):
             if not right:
                 raise CallerError(f"{setting} is out of its bounds, or does not go with other settings", param=setting)
@@ -101,7 +106,7 @@ Command = Load | Generate | Cancel
 
 class Model(msgspec.Struct, array_like=True, frozen=True):
     """What was loaded. `vocabulary` is each token's bytes, none for a special token, and `longest_bytes` the most that
-    one has; `temperature` and `top_p` are what the model's makers recommend, `None` where they do not say.
+    one has; `temperature` and `top_p` are for callers who give none, `None` where neither settings nor files say.
     """
 
     vocabulary: list[bytes]

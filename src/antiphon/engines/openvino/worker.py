@@ -82,8 +82,8 @@ class Pipeline:
             min(self._longest(context_tokens(path)), self._warm_up()),
             max(map(len, table)),
             "tools" in template and "<tool_call>" in template,
-            defaults.temperature if defaults.do_sample else None,
-            defaults.top_p if defaults.do_sample else None,
+            _chosen(settings.temperature, defaults.temperature if defaults.do_sample else None),
+            _chosen(settings.top_p, defaults.top_p if defaults.do_sample else None),
         )
         self._grammars = Grammars(self._tokenizer, len(self.model.vocabulary))
 
@@ -212,6 +212,10 @@ class Pipeline:
     def _follow(self, request: Generate, tokens: Any) -> None:
         for choice in range(1, len(request.seeds)):
             self._add(request, choice, tokens)
+
+
+def _chosen(setting: float | None, advice: float | None) -> float | None:
+    return advice if setting is None else setting
 
 
 def _scheduling(settings: OpenVinoSettings) -> genai.SchedulerConfig:
