@@ -91,9 +91,11 @@ class LiveQuery(SpeechQuery, frozen=True, forbid_unknown_fields=True):
 
 def read_query(opening: Opening, kind: type[Q]) -> Q:
     """Raises `UnsupportedParameter` for an unknown name, `CallerError` for a value that makes no sense."""
-    given = dict(opening.query)
-    if len(given) < len(opening.query):
-        raise CallerError("A parameter stands twice in the query.")
+    given: dict[str, str] = {}
+    for name, value in opening.query:
+        if name in given:
+            raise CallerError("This parameter stands twice in the query.", param=name)
+        given[name] = value
     return read(lambda: msgspec.convert(given, kind, strict=False))
 
 

@@ -112,11 +112,12 @@ class LiveAudio(Struct, frozen=True, rename="camel", omit_defaults=True, kw_only
     warnings: tuple[str, ...] = ()
 
 
-class LiveError(Struct, frozen=True, rename="camel"):
+class LiveError(Struct, frozen=True):
+    """What went wrong; the close follows, with the same `code`."""
+
     message: str
     error: str
     code: int
-    context_id: str | msgspec.UnsetType = msgspec.UNSET
 
 
 # -- what was asked for, and did nothing -------------------------------------------------------------------------------
@@ -204,7 +205,8 @@ def words(error: AntiphonError) -> tuple[str, str]:
 
 def live_error(error: AntiphonError) -> LiveError:
     ours = not isinstance(error, CallerError | PolicyError | CapacityError)
-    return LiveError(error.message, words(error)[1], INTERNAL_ERROR if ours else POLICY_VIOLATION)
+    message = f"{error.param}: {error.message}" if error.param else error.message
+    return LiveError(message, words(error)[1], INTERNAL_ERROR if ours else POLICY_VIOLATION)
 
 
 def headers(opening: Opening, content_type: str) -> tuple[tuple[str, str], ...]:

@@ -1,0 +1,203 @@
+"""Wire scripts for ElevenLabs' surfaces: small text files that say what comes in, and exactly what must go out.
+
+What comes in:
+    ? METHOD PATH           a call; `WS` is the opening of a WebSocket
+    : NAME: VALUE           a header of the next call
+    > TEXT                  a message, or the body of the request, which is then read
+    @ MS                    so much time passes; if a deadline was reached, it expires
+    ! EVENT                 an event of the session, or an error, as Python writes it; `said(...)` are characters
+What must go out, and is compared character by character:
+    < LINE                  a message to the caller, or the status line, a header, the body
+    = VALUE                 what is asked for, or an input to the session
+    x CODE REASON           the close
+Lines that begin with `#`, and empty ones, are for the reader.
+"""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field, fields
+from typing import Any
+from urllib.parse import parse_qsl
+
+from antiphon.core import errors, events
+from antiphon.core.errors import AntiphonError
+from antiphon.core.events import CharacterTime
+from antiphon.core.ports import Spent
+from antiphon.core.specs import SpeakSpec
+from antiphon.core.wire import Head, ModelCard, Opening, Response, Step, VoiceCard
+from antiphon.surfaces.elevenlabs.account import Account
+from antiphon.surfaces.elevenlabs.live import LiveSpeechEndpoint
+from antiphon.surfaces.elevenlabs.speech import TextToSpeech
+from antiphon.surfaces.elevenlabs.voices import AllVoices, Models, OneVoice, SearchVoices
+
+REQUEST_ID = "8c8ebea9-dbec-45fa-a035-e4632cb05b5f"
+RECEIVED_UNIX_MS = 1_796_083_200_000  # 1 December 2026
+NS_PER_MS = 1_000_000
+
+VOICES = [
+    VoiceCard("21m00Tcm4TlvDq8ikWAM", "joe", "en-US", 22_050),
+    VoiceCard("amy", "amy", "en-GB", 16_000),
+    VoiceCard("joe", "joe", "en-US", 22_050),
+]
+MODELS = [ModelCard("eleven_multilingual_v2", "piper-2026", 0), ModelCard("piper-2026", "piper-2026", 0)]
+SPENT = Spent("default", 1234)
+
+
+def said(text: str, start_ms: int, each_ms: int) -> tuple[CharacterTime, ...]:
+    """Its characters, one after the other."""
+    starts = range(start_ms, start_ms + len(text) * each_ms, each_ms)
+    return tuple(CharacterTime(char, start, start + each_ms) for char, start in zip(text, starts, strict=True))
+
+
+NAMES: dict[str, Any] = {**vars(events), **vars(errors), "said": said}
+
+
+@dataclass
+class Player:
+    """Plays the lines of a script that come in; `play` gives the whole script back, with what went out."""
+
+    now_ns: int = 0
+    surface: Any = None
+    waiting: tuple[Any, Opening] | None = None
+    headers: dict[str, str] = field(default_factory=dict)
+    sent: list[tuple[str, str]] = field(default_factory=list)  # the pattern of the path, and what was said there
+    path: str = ""
+
+    def play(self, script: str) -> str:
+        out: list[str] = []
+        for line in script.splitlines():
+            if line[:1] in ("<", "=", "x"):
+                continue
+            out.append(line)
+            out.extend(self._one(line))
+        return "\n".join(out) + "\n"
+
+    def _one(self, line: str) -> Iterator[str]:
+        mark, _, rest = line.partition(" ")
+        match mark:
+            case "?":
+                yield from self._call(rest)
+            case ":":
+                name, _, value = rest.partition(": ")
+                self.headers[name] = value
+            case ">" if self.waiting is not None:
+                endpoint, opening = self.waiting
+                self.waiting = None
+                yield from self._open(endpoint, opening, lambda: endpoint.negotiate(opening, rest.encode()))
+            case ">":
+                yield from self._step(self.surface.receive(rest, self.now_ns))
+            case "@":
+                self.now_ns += int(rest) * NS_PER_MS
+                deadline_ns = self.surface.deadline_ns()
+                if deadline_ns is not None and deadline_ns <= self.now_ns:
+                    yield from self._step(self.surface.expire(self.now_ns))
+            case "!":
+                event = eval(rest, dict(NAMES))
+                event = events.Failed(event) if isinstance(event, AntiphonError) else event
+                yield from self._step(self.surface.emit(event, self.now_ns))
+
+    def _call(self, rest: str) -> Iterator[str]:
+        method, _, url = rest.partition(" ")
+        path, _, query = url.partition("?")
+        headers, self.headers = self.headers, {}
+        pairs = tuple(parse_qsl(query, keep_blank_values=True))
+        opening = Opening(method, path, pairs, headers, (), REQUEST_ID, RECEIVED_UNIX_MS)
+        self.path, endpoint = route_of(opening)
+        if (secret := endpoint.credential(opening)) is not None:
+            yield f"= credential {secret}"
+        if method == "POST":
+            self.waiting = endpoint, opening
+        elif method == "WS":
+            yield from self._open(endpoint, opening, lambda: endpoint.negotiate(opening))
+        else:
+            answer = tell(endpoint, opening)
+            self.sent.append((self.path, answer.body.decode()))
+            yield from _response(answer)
+
+    def _open(self, endpoint: Any, opening: Opening, negotiate: Callable[[], Any]) -> Iterator[str]:
+        try:
+            call = negotiate()
+        except AntiphonError as error:
+            yield from _response(endpoint.refuse(opening, error))
+            return
+        self.surface = call.surface
+        yield f"= {_changed(call.spec)}"
+        for name, value in getattr(call, "headers", ()):
+            yield f"< {name}: {value}"
+
+    def _step(self, step: Step) -> Iterator[str]:
+        yield from (f"= {given}" for given in step.inputs)
+        for message in step.sends:
+            if isinstance(message, Head):
+                yield from _head(message)
+            else:
+                text = message if isinstance(message, str) else message.decode()
+                self.sent.append((self.path, text))
+                yield "< " + text.replace("\n", "\\n")
+        if step.close:
+            yield f"x {step.close.code} {step.close.reason}".rstrip()
+
+
+def _changed(spec: SpeakSpec) -> str:
+    """The spec, without what is as usual."""
+    usual = SpeakSpec(spec.model)
+    told = {each.name: getattr(spec, each.name) for each in fields(spec)}
+    changed = {name: value for name, value in told.items() if name == "model" or value != getattr(usual, name)}
+    form = spec.format
+    changed["format"] = f"{form.codec}/{form.container}/{form.sample_rate}/{form.bit_rate}"
+    return "SpeakSpec " + " ".join(f"{name}={value}" for name, value in changed.items())
+
+
+def _response(response: Response) -> Iterator[str]:
+    yield from _head(Head(response.status, response.headers))
+    yield f"< {response.body.decode()}"
+
+
+def _head(head: Head) -> Iterator[str]:
+    yield f"< HTTP {head.status}"
+    for name, value in head.headers:
+        yield f"< {name}: {value}"
+
+
+SPEECH = "/v1/text-to-speech/{voice_id}"
+ENDPOINTS: dict[tuple[str, str], Any] = {
+    ("POST", SPEECH): TextToSpeech(stream=False, timed=False),
+    ("POST", f"{SPEECH}/stream"): TextToSpeech(stream=True, timed=False),
+    ("POST", f"{SPEECH}/with-timestamps"): TextToSpeech(stream=False, timed=True),
+    ("POST", f"{SPEECH}/stream/with-timestamps"): TextToSpeech(stream=True, timed=True),
+    ("WS", f"{SPEECH}/stream-input"): LiveSpeechEndpoint(many=False),
+    ("WS", f"{SPEECH}/multi-stream-input"): LiveSpeechEndpoint(many=True),
+    ("GET", "/v1/voices"): AllVoices(),
+    ("GET", "/v1/voices/{voice_id}"): OneVoice(),
+    ("GET", "/v2/voices"): SearchVoices(),
+    ("GET", "/v1/models"): Models(),
+    ("GET", "/v1/user"): Account(user=True),
+    ("GET", "/v1/user/subscription"): Account(user=False),
+}
+
+
+def route_of(opening: Opening) -> tuple[str, Any]:
+    """The pattern of that path, and the endpoint."""
+    return next(
+        (pattern, endpoint)
+        for (method, pattern), endpoint in ENDPOINTS.items()
+        if method == opening.method and _fits(pattern, opening.path)
+    )
+
+
+def _fits(pattern: str, path: str) -> bool:
+    wanted, found = pattern.split("/"), path.split("/")
+    return len(wanted) == len(found) and all(
+        each.startswith("{") or each == there for each, there in zip(wanted, found, strict=True)
+    )
+
+
+def tell(endpoint: Any, opening: Opening) -> Response:
+    """The answer to a `GET`, or its refusal."""
+    try:
+        if isinstance(endpoint, Account):
+            assert 0 < endpoint.since_unix_ms(opening) <= opening.received_unix_ms
+            return endpoint.answer(opening, SPENT)
+        answer: Response = endpoint.answer(opening, VOICES, MODELS)
+        return answer
+    except AntiphonError as error:
+        return endpoint.refuse(opening, error)
