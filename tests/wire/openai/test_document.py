@@ -5,11 +5,12 @@ import msgspec
 import pytest
 
 from antiphon.core.errors import AntiphonError
-from antiphon.routes import ROUTES, Document, Json, Kept, Listing, Shared
+from antiphon.routes import ROUTES, Document, Json, Kept, Listing, Secret, Shared
 from antiphon.surfaces.openai.chat import ChatRequest
 from antiphon.surfaces.openai.completions import CompletionRequest
 from antiphon.surfaces.openai.document import STATUSES, document
 from antiphon.surfaces.openai.embeddings import EmbeddingRequest
+from antiphon.surfaces.openai.realtime.secrets import ClientSecretRequest
 from antiphon.surfaces.openai.responses import ResponseRequest
 from antiphon.surfaces.openai.speech import SpeechRequest
 
@@ -21,7 +22,11 @@ def test_it_holds_every_route_that_takes_json_and_no_other():
     routed = set()
     for each in ROUTES:
         route = each.ours if isinstance(each, Shared) else each
-        if isinstance(route, Json | Kept | Listing) and route.surface == "openai" and route.path.startswith("/v1/"):
+        if (
+            isinstance(route, Json | Kept | Listing | Secret)
+            and route.surface == "openai"
+            and route.path.startswith("/v1/")
+        ):
             method = route.method if isinstance(route, Kept) else "GET" if isinstance(route, Listing) else "POST"
             routed.add((method.lower(), route.path.replace(":path}", "}")))
     documented = {(method, path) for path, methods in DOCUMENT["paths"].items() for method in methods}
@@ -35,7 +40,8 @@ def test_it_is_served():
 
 
 @pytest.mark.parametrize(
-    "request_type", [ChatRequest, CompletionRequest, EmbeddingRequest, ResponseRequest, SpeechRequest]
+    "request_type",
+    [ChatRequest, ClientSecretRequest, CompletionRequest, EmbeddingRequest, ResponseRequest, SpeechRequest],
 )
 def test_bodies_are_what_is_decoded(request_type):
     schema = SCHEMAS[request_type.__name__]
@@ -47,6 +53,11 @@ def test_the_items_of_a_response_are_said():
     asked = SCHEMAS["ResponseRequest"]["properties"]
     assert '"$ref": "#/components/schemas/MessageIn"' in json.dumps(asked["input"])
     assert '"$ref": "#/components/schemas/responses.FunctionTool"' in json.dumps(asked["tools"])
+
+
+def test_what_a_client_secret_settles_is_said():
+    assert '"$ref": "#/components/schemas/SessionIn"' in json.dumps(SCHEMAS["ClientSecretRequest"])
+    assert '"$ref": "#/components/schemas/realtime.settings.FunctionTool"' in json.dumps(SCHEMAS["SessionIn"])
 
 
 def test_every_reference_leads_somewhere_and_names_no_module():

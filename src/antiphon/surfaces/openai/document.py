@@ -12,6 +12,9 @@ from antiphon.surfaces.openai import response_items, response_wire, responses, w
 from antiphon.surfaces.openai.chat import ChatRequest
 from antiphon.surfaces.openai.completions import CompletionRequest
 from antiphon.surfaces.openai.embeddings import EmbeddingList, EmbeddingRequest
+from antiphon.surfaces.openai.realtime import settings
+from antiphon.surfaces.openai.realtime import wire as realtime_wire
+from antiphon.surfaces.openai.realtime.secrets import ClientSecretRequest
 from antiphon.surfaces.openai.speech import FORMATS, SpeechRequest
 
 Object = dict[str, Any]
@@ -36,6 +39,7 @@ _PAGE = (
     {"name": "order", "in": "query", "schema": {"enum": ["asc", "desc"]}},
     {"name": "after", "in": "query", "schema": {"type": "string"}},
 )
+_SECRETS = "/v1/realtime/client_secrets"
 # Method, path, what it does, the body, what it answers with (`None` is speech), whether it streams, more parameters.
 _OPERATIONS: tuple[tuple[str, str, str, Any, Any, bool, tuple[Object, ...]], ...] = (
     ("post", "/v1/chat/completions", "Continue a conversation", ChatRequest, wire.ChatCompletion, True, ()),
@@ -47,6 +51,7 @@ _OPERATIONS: tuple[tuple[str, str, str, Any, Any, bool, tuple[Object, ...]], ...
     ("delete", "/v1/responses/{id}", "Forget a kept response", None, response_wire.Deleted, False, (_ID,)),
     ("post", "/v1/responses/{id}/cancel", "Cancel a response", None, response_wire.Response, False, (_ID,)),
     ("get", "/v1/responses/{id}/input_items", "Its input", None, response_wire.InputItems, False, (_ID, *_PAGE)),
+    ("post", _SECRETS, "A secret for one Realtime session", ClientSecretRequest, realtime_wire.ClientSecret, False, ()),
     ("get", "/v1/models", "The models there are", None, wire.ModelList, False, ()),
     ("get", "/v1/models/{id}", "One model", None, wire.Model, False, (_ID,)),
 )
@@ -63,12 +68,20 @@ def document(version: str) -> bytes:
     """OpenAPI 3.1, as JSON."""
     bodies = [body for _, _, _, body, _, _, _ in _OPERATIONS if body]
     answers = [answer for _, _, _, _, answer, _, _ in _OPERATIONS if answer]
-    types = list(dict.fromkeys([*bodies, *answers, wire.ErrorBody, *_ITEMS, responses.FunctionTool]))
+    parts = [*_ITEMS, responses.FunctionTool, settings.SessionIn, settings.FunctionTool]
+    types = list(dict.fromkeys([*bodies, *answers, wire.ErrorBody, *parts]))
     schemas, components = msgspec.json.schema_components(types, ref_template="#/components/schemas/{name}")
     schema = dict(zip(types, schemas, strict=True))
-    asked = components[schema[responses.ResponseRequest]["$ref"].rpartition("/")[2]]["properties"]
+
+    def fields(kind: type[msgspec.Struct]) -> Object:
+        found: Object = components[schema[kind]["$ref"].rpartition("/")[2]]["properties"]
+        return found
+
+    asked = fields(responses.ResponseRequest)
     _list_of(asked["input"])["items"] = {"anyOf": [schema[item] for item in _ITEMS]}
     _list_of(asked["tools"])["items"] = schema[responses.FunctionTool]
+    fields(ClientSecretRequest)["session"] = {"anyOf": [schema[settings.SessionIn], {"type": "null"}]}
+    _list_of(fields(settings.SessionIn)["tools"])["items"] = schema[settings.FunctionTool]
     paths: dict[str, Object] = {}
     for method, path, summary, body, answer, streams, parameters in _OPERATIONS:
         operation: Object = {"summary": summary, "parameters": list(parameters), "responses": {}}

@@ -29,7 +29,7 @@ class ClientSecretRequest(Struct, frozen=True, forbid_unknown_fields=True):
     """The body. `None` is absent, as null is."""
 
     expires_after: ExpiresAfter | None = None
-    session: Raw | None = None
+    session: Raw = Raw(b"null")
 
 
 _DECODER = msgspec.json.Decoder(ClientSecretRequest)
@@ -44,7 +44,9 @@ class ClientSecrets(Endpoint):
         """Raises some `CallerError`, whose `param` is the path of the field."""
         deployment(opening)
         asked = shared.decode(_DECODER, body or b"{}")
-        settled = bytes(asked.session) if asked.session not in (None, Raw(b"null")) else b"{}"
+        settled = bytes(asked.session)
+        if settled == b"null":
+            settled = b"{}"
         _agreed(settled)
         return SecretAsked(settled, (asked.expires_after or ExpiresAfter()).seconds)
 
