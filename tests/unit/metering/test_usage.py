@@ -6,6 +6,7 @@ import uuid
 import pytest
 
 from antiphon.core.errors import CallerError, InternalError
+from antiphon.core.usage import Dimension
 from antiphon.metering import usage
 from antiphon.metering.entry import Kind, Reference
 from antiphon.metering.usage import By, Total, parse_by, parse_time, summary
@@ -73,6 +74,18 @@ async def test_totals_of_a_time_and_a_project(filled):
     assert summary(filled, by=[], since_unix_ms=START + 1, until_unix_ms=START + DAY - 1) == [total(amount=50)]
     assert summary(filled, by=[], project="acme") == [total(amount=5)]
     assert summary(filled, by=[By.DAY], project="nobody") == []
+
+
+async def test_what_one_project_was_charged_for(filled, ledger, path):
+    def charged(project, since):
+        return usage.charged(path, project, Dimension.STT_AUDIO_MS, since)
+
+    ours = next(each.group[0] for each in summary(filled, by=[By.PROJECT]) if each.group[0] != "acme")
+    assert charged("acme", START) == await ledger.charged("acme", Dimension.STT_AUDIO_MS, START) == 5
+    assert (charged(ours, START), charged(ours, START + 1), charged(ours, START + DAY)) == (157, 57, 0)
+    assert usage.charged(path, ours, Dimension.TTS_CHARACTERS, START) == 0
+    with pytest.raises(InternalError):
+        usage.charged(path.with_name("none.db"), ours, Dimension.STT_AUDIO_MS, START)
 
 
 async def test_reading_works_without_a_server_and_changes_nothing(filled, ledger):

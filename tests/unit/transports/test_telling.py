@@ -60,7 +60,7 @@ async def test_what_was_charged_holds_for_a_while(house):
     assert await ask(route) == (200, project + b" 0")
     await said(house.speak(text="Hello."))
     assert await ask(route) == (200, project + b" 0")
-    house.clock.advance(spending.HOLDS_S * 1000)
+    house.clock.advance_ms(spending.HOLDS_S * 1000)
     assert await ask(route) == (200, project + b" 6")
 
 

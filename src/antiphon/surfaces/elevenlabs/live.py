@@ -110,7 +110,7 @@ class LiveSpeechEndpoint(wire.Endpoint):
             model=query.model_id or parameters.DEFAULT_MODEL,
             voice=voice_of(opening),
             format=parameters.speech_format(query.output_format, streamed=True),
-            markup=Markup.SSML if query.enable_ssml_parsing else Markup.NONE,
+            markup=Markup.BREAKS if query.enable_ssml_parsing else Markup.NONE,
             timings=query.sync_alignment,
             live=True,
         )
