@@ -3,10 +3,10 @@
 What is settled here holds when the session is opened, which may then change what it could change anyway.
 """
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import msgspec
-from msgspec import Meta, Raw, Struct
+from msgspec import Meta, Struct
 
 from antiphon.core.conversation import ConverseSpec
 from antiphon.core.ports import SecretAsked
@@ -29,7 +29,7 @@ class ClientSecretRequest(Struct, frozen=True, forbid_unknown_fields=True):
     """The body. `None` is absent, as null is."""
 
     expires_after: ExpiresAfter | None = None
-    session: Raw = Raw(b"null")
+    session: dict[str, Any] | None = None
 
 
 _DECODER = msgspec.json.Decoder(ClientSecretRequest)
@@ -44,9 +44,7 @@ class ClientSecrets(Endpoint):
         """Raises some `CallerError`, whose `param` is the path of the field."""
         deployment(opening)
         asked = shared.decode(_DECODER, body or b"{}")
-        settled = bytes(asked.session)
-        if settled == b"null":
-            settled = b"{}"
+        settled = msgspec.json.encode(asked.session or {})
         _agreed(settled)
         return SecretAsked(settled, (asked.expires_after or ExpiresAfter()).seconds)
 
