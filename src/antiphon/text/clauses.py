@@ -5,14 +5,16 @@ so that speech begins soon. Phrases are bounded, and so is everything that waits
 """
 
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
 from antiphon.core.specs import Markup
-from antiphon.text.boundaries import best_cut, next_cut
+from antiphon.text.boundaries import LONGEST, best_cut, next_cut
 from antiphon.text.markup import Event, Pause, Said, Speed, Text, reader
 from antiphon.text.reading import READ, ReadWord, read
 
 _PIECE = 512  # characters looked at in one go, so that a long text costs no more than many short ones
+_DECIDES = re.compile(r"[\s。！？；、，—]")  # what a cut may depend on; without it only the length does
 _RUNS = re.compile(r"\s+|\S+")
 
 
@@ -83,7 +85,7 @@ class Clauses:
         return phrases
 
     def _append(self, text: str, start: int) -> list[Phrase]:
-        looked_at = len(self._text)
+        changed = self._text[-1:].isspace() or self._text[-1:] == "—" or _DECIDES.search(text) is not None
         for run in _RUNS.finditer(text):
             place = start + run.start()
             if not run[0].isspace():
@@ -94,12 +96,9 @@ class Clauses:
                 self._put(kind, [place], [place + 1])
             elif kind == "\n":
                 self._text = self._text[:-1] + kind
-                looked_at -= 1
-        if self._schedule or len(self._text) - looked_at > 1 or text.isspace() or self._text[looked_at - 1 :].strip():
-            return self._cut()
-        return []
+        return self._cut() if changed or len(self._text) > LONGEST else []
 
-    def _put(self, text: str, starts: "range | list[int]", ends: "range | list[int]") -> None:
+    def _put(self, text: str, starts: Iterable[int], ends: Iterable[int]) -> None:
         self._text += text
         self._starts.extend(starts)
         self._ends.extend(ends)
