@@ -132,7 +132,7 @@ class House:
         self.keep_s = {}  # of each project
         self.kept = KeptAnswers(Path(":memory:"), self.clock)
         keeper = self.keeper = Keeper(self.kept, lambda project: self.keep_s.get(project, 0), self.clock)
-        self.sessions = Sessions(services, self.keys, models, languages, self.voices, keeper, bounds)
+        self.sessions = Sessions(services, self.keys, models, languages, self.voices, keeper, None, bounds)
 
     def open(self, claim=None, id=None, **spec):
         form = AudioFormat(Encoding.LINEAR16, 16_000, spec.pop("channels", 1))

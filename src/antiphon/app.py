@@ -10,6 +10,7 @@ from contextlib import AsyncExitStack, asynccontextmanager, contextmanager, supp
 from dataclasses import dataclass
 from importlib import import_module
 from ipaddress import ip_network
+from pathlib import Path
 from typing import Any
 
 import uvicorn
@@ -22,7 +23,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from antiphon import backends
 from antiphon.audio.decode import DecodeLimits, Decoder
 from antiphon.config import DEFAULT_MODEL, Config, Invalid
-from antiphon.core.errors import EngineError
+from antiphon.core.errors import CallerError, EngineError
 from antiphon.core.ports import Aligner, Clock, Hypothesis, Recogniser, Utterance, VoiceDetector
 from antiphon.metering.ledger import Ledger
 from antiphon.models import Store
@@ -62,6 +63,7 @@ from antiphon.trust.auth import KeyRing
 from antiphon.trust.control import Control
 from antiphon.trust.fetch import Fetcher, FetchLimits
 from antiphon.trust.kept import KeptAnswers
+from antiphon.trust.provenance import Provenance, open_provenance
 
 RECOGNISER, DETECTOR = "moonshine-tiny-en", "silero-vad"
 
@@ -146,7 +148,8 @@ async def assemble(config: Config) -> AsyncIterator[House]:
         )
         keeper = Keeper(KeptAnswers(directory / "answers.db", clock), keys.keep_answers_s, clock)
         stack.push_async_callback(keeper.close)
-        sessions = Sessions(services, keys, models, languages, voices, keeper, bounds)
+        provenance = await asyncio.to_thread(_provenance, config) if config.speaks else None
+        sessions = Sessions(services, keys, models, languages, voices, keeper, provenance, bounds)
         stack.push_async_callback(sessions.settle)
         for watch in (sessions.watch, keeper.watch):
             stack.callback(asyncio.create_task(watch(), name=watch.__qualname__).cancel)
@@ -184,6 +187,15 @@ def _runner(
         limits=Limits(rows=engine.batch_rows if engine.batched else 1),
     )
     return Runner(recogniser, detector, clock, settings, report)
+
+
+def _provenance(config: Config) -> Provenance:
+    """Blocking. Raises `Invalid`."""
+    chain, key = (Path(p).expanduser() if p else None for p in (config.provenance.chain, config.provenance.key))
+    try:
+        return open_provenance(config.directory, chain, key)
+    except CallerError as error:
+        raise Invalid(f"setting provenance: {error.message}") from None
 
 
 def _timing(ttfb_ms: int, final_ms: int) -> Timing:

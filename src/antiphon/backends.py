@@ -9,7 +9,7 @@ from pathlib import Path
 
 from antiphon import config as settings
 from antiphon.config import Config, Invalid
-from antiphon.core.ports import Aligner, Clock, Embedder, Generator, Inferrer
+from antiphon.core.ports import Aligner, Clause, Clock, Embedder, Generator, Inferrer
 from antiphon.core.specs import EmbedSpec, GenerateSpec, InferSpec, Spec
 from antiphon.engines.open_inference import Limits as TensorLimits
 from antiphon.engines.open_inference import OpenInferenceGrpc, OpenInferenceHttp
@@ -24,6 +24,8 @@ from antiphon.session.language import Languages, Served
 from antiphon.session.observe import Observer
 from antiphon.session.pool import Backend, Pool
 from antiphon.session.voices import Voice, Voices
+
+PANGRAM = "The quick brown fox jumps over the lazy dog, and nobody on the whole farm seems to mind it very much."
 
 
 def catalogued(config: Config) -> tuple[str, ...]:
@@ -42,12 +44,12 @@ async def build(
     """Every version with its pool or its voices, open until `stack` unwinds. Raises `Invalid`."""
     store = Store(config.directory / "models", offline=True)
     engines: dict[str, Generator | Embedder | Inferrer] = {}
-    speakers: dict[str, PiperVoice] = {}
+    speakers: dict[str, Voice] = {}
     for name, engine in config.engines.items():
         built = await _engine(name, engine, config, store, clock)
         stack.push_async_callback(built.close)
         if isinstance(built, PiperVoice):
-            speakers[name] = built
+            speakers[name] = await _voice(name, built, clock)
         else:
             engines[name] = built
         if isinstance(built, OpenVinoGenerator | PiperVoice):
@@ -63,7 +65,7 @@ async def build(
             if answer.hedge_after_ms and serves is not GenerateSpec:
                 raise Invalid(f"setting models.{name}.hedge_after_ms: only language models are hedged")
             if serves is None:
-                speaking[name] = [_voice(engine, speakers[engine], clock) for engine in answer.engines]
+                speaking[name] = [speakers[engine] for engine in answer.engines]
                 continue
             pool = Pool(
                 [
@@ -86,8 +88,13 @@ async def build(
     return Languages(served, written, clock, now_s), voices
 
 
-def _voice(name: str, engine: PiperVoice, clock: Clock) -> Voice:
-    return Voice(name, engine, Steps(engine.workers, clock), language=engine.language)
+async def _voice(name: str, engine: PiperVoice, clock: Clock) -> Voice:
+    """As loud as all others: how loud it is by itself is heard once."""
+    from antiphon.audio.speech import gain_for  # arrays, which a mere gateway does without
+
+    heard = b"".join([pcm async for pcm in engine.synthesise(Clause(PANGRAM))])
+    gain = await asyncio.to_thread(gain_for, heard, engine.sample_rate)
+    return Voice(name, engine, Steps(engine.workers, clock), gain, engine.language)
 
 
 def _served(name: str, version: settings.Version, pool: Pool, serves: type[Spec], config: Config) -> Served:

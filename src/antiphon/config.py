@@ -166,6 +166,13 @@ class Version(Table, frozen=True, kw_only=True):
     successor: str = ""
 
 
+class Provenance(Table, frozen=True, kw_only=True):
+    """What signs synthetic speech: files of PEM certificates and of their key. Without, one made at the first start."""
+
+    chain: str = ""
+    key: str = ""
+
+
 class Fetch(Table, frozen=True, kw_only=True):
     """URLs that callers give. `allow` lists networks that may be reached although they are not public."""
 
@@ -208,6 +215,7 @@ class Config(Table, frozen=True, kw_only=True):
     limits: Limits = Limits()
     recognition: Recognition = Recognition()
     fetch: Fetch = Fetch()
+    provenance: Provenance = Provenance()
 
     @property
     def directory(self) -> Path:
@@ -300,6 +308,8 @@ def _check(config: Config) -> None:
     for name, table in config.engines.items():
         if isinstance(table, OpenAI | OpenInference) and not table.url.startswith(("http://", "https://", "grpc://")):
             raise Invalid(f"setting engines.{name}.url: expected http://HOST:PORT")
+    if bool(config.provenance.chain) != bool(config.provenance.key):
+        raise Invalid("setting provenance: chain and key belong together")
     for network in config.fetch.allow:
         try:
             ipaddress.ip_network(network)

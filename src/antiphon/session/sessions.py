@@ -2,8 +2,10 @@
 
 import asyncio
 import logging
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 
+from antiphon.core.conversation import ConverseSpec, Limit
 from antiphon.core.errors import (
     AntiphonError,
     CallerError,
@@ -11,6 +13,7 @@ from antiphon.core.errors import (
     Draining,
     InternalError,
     LedgerUnavailable,
+    PolicyError,
     Unauthenticated,
     UnsupportedParameter,
 )
@@ -18,9 +21,11 @@ from antiphon.core.identity import Principal, Scope
 from antiphon.core.specs import SpeakSpec, Spec, TranscribeSpec
 from antiphon.core.wire import Opening
 from antiphon.metering.ledger import Claim
+from antiphon.session.converse import Conversation
 from antiphon.session.generation import Generation, Keeping
 from antiphon.session.keeping import Keeper
 from antiphon.session.language import Languages
+from antiphon.session.parts import OpenParts
 from antiphon.session.retries import Retries
 from antiphon.session.route import Models
 from antiphon.session.services import Services
@@ -30,6 +35,8 @@ from antiphon.session.spending import Spending
 from antiphon.session.voices import Voices
 from antiphon.slo.admission import Capacity, admit
 from antiphon.trust.auth import KeyRing
+from antiphon.trust.ephemeral import PREFIX, EphemeralSecrets
+from antiphon.trust.provenance import Provenance, signs
 
 CHECK_S = 0.25
 RETRY_AFTER_S = 5
@@ -53,6 +60,7 @@ class Bounds:
     generations: int = 2000
     generation_s: int = 600
     speeches: int = 256
+    conversation_s: int = 3600
 
 
 class Sessions:
@@ -66,18 +74,22 @@ class Sessions:
         languages: Languages,
         voices: Voices,
         keeper: Keeper,
+        provenance: Provenance | None,
         bounds: Bounds,
     ) -> None:
+        """`provenance` is there where anything speaks."""
         self.models = models
         self.languages = languages
         self.voices = voices
         self.keeper = keeper
+        self.secrets = EphemeralSecrets(services.clock)
         self.spending = Spending(services)
         self._services = services
         self._keys = keys
+        self._provenance = provenance
         self._bounds = bounds
         self._retries = Retries(services.clock)
-        self._open: set[Session | Generation | Speaking] = set()
+        self._open: set[Session | Generation | Speaking | Conversation] = set()
         self._generating = 0  # of those; counted, because there are many
         self._empty = asyncio.Event()
         self._empty.set()
@@ -92,6 +104,19 @@ class Sessions:
         a scope, any key may.
         """
         return self._keys.authenticate(secret, scope)
+
+    def admit(self, surface: str, secret: str | None, scope: Scope) -> tuple[Principal, bytes | None]:
+        """As `authenticate`, for a call that a secret made for it may open, too; with what was settled when that was
+        made. The secret is used up, whatever comes of the call.
+        """
+        if not secret or not secret.startswith(PREFIX):
+            return self._keys.authenticate(secret, scope), None
+        principal, settled = self.secrets.redeem(surface, secret)
+        if not self._keys.holds(principal.key_id):
+            raise Unauthenticated("the API key that the client secret was made for is no longer valid")
+        if scope not in principal.scopes:
+            raise PolicyError(f"the API key does not have the scope '{scope}'")
+        return principal, settled
 
     async def claim(self, principal: Principal, opening: Opening, fingerprint: str) -> Claim | None:
         """For a request with an `Idempotency-Key`, or an SDK's retry: whether it has been charged before."""
@@ -147,9 +172,10 @@ class Sessions:
         spec: Spec,
         claim: Claim | None = None,
         keeping: Keeping | None = None,
+        held: bool = False,
     ) -> Generation:
-        """Raises `UnknownModel`, `CallerError` for a model of another kind, `Draining`, `LedgerUnavailable`, or
-        `CapacityError` if one more would be too many.
+        """One that is `held` waits to be confirmed. Raises `UnknownModel`, `CallerError` for a model of another kind,
+        `Draining`, `LedgerUnavailable`, or `CapacityError` if one more would be too many.
         """
         served = self.languages.resolve(spec.model)
         served.check(type(spec))
@@ -158,7 +184,7 @@ class Sessions:
             raise CapacityError("Too many generations are running.", retry_after_s=RETRY_AFTER_S)
         deadline_ns = self._services.clock.now_ns() + self._bounds.generation_s * 1_000_000_000
         generation = Generation(
-            self._services, id, principal, surface, served, spec, deadline_ns, self._closed, claim, keeping
+            self._services, id, principal, surface, served, spec, deadline_ns, self._closed, claim, keeping, held
         )
         self._open.add(generation)
         self._generating += 1
@@ -169,23 +195,48 @@ class Sessions:
     def speak(
         self, principal: Principal, surface: str, id: str, spec: SpeakSpec, claim: Claim | None = None
     ) -> Speaking:
-        """Raises `UnknownModel`, `UnknownVoice`, `UnsupportedParameter`, `Draining`, `LedgerUnavailable`, or
-        `CapacityError` if one more would be too many.
+        """Raises `UnknownModel`, `UnknownVoice`, `UnsupportedParameter`, `Draining`, `LedgerUnavailable`,
+        `CapacityError` if one more would be too many, or `PolicyError` where the speech could not be marked as the
+        project requires.
         """
         model, voice = self.voices.resolve(spec.model, spec.voice)
         if spec.timings and self.voices.aligner is None:
             raise UnsupportedParameter("Times need the speech recognition model, which is not served here.")
         self._make_sure_it_may_begin()
+        sign = None
+        if self._provenance and signs(self._keys.marking(principal.project), spec.format, spec.stream):
+            if spec.live:
+                raise PolicyError("This project's speech must be signed, which speech that is live cannot be.")
+            spec = replace(spec, stream=False)
+            sign = partial(asyncio.to_thread, self._provenance.sign, format=spec.format, model=model)
         speaking = sum(isinstance(s, Speaking) for s in self._open)
         if speaking >= self._bounds.speeches or voice.steps.wait_ms() > MOST_WAIT_MS:
             raise CapacityError("Too much is being spoken.", retry_after_s=RETRY_AFTER_S)
         session = Speaking(
-            self._services, id, principal, surface, model, voice, spec, self._closed, claim, None, self.voices.aligner
+            self._services, id, principal, surface, model, voice, spec, self._closed, claim, sign, self.voices.aligner
         )
         self._open.add(session)
         self._empty.clear()
         self._services.observer.opened(surface)
         return session
+
+    def converse(self, principal: Principal, surface: str, id: str, spec: ConverseSpec) -> Conversation:
+        """Raises as `transcribe` does, with which it begins; `UnknownModel`, `UnknownVoice` or `CallerError` for what
+        it cannot be.
+        """
+        parts = OpenParts(self, principal, surface)
+        conversation = Conversation(
+            self._services, id, principal, surface, parts, spec, self._bounds.conversation_s, self._closed
+        )
+        self._open.add(conversation)
+        self._empty.clear()
+        self._services.observer.opened(surface)
+        return conversation
+
+    def limits(self) -> tuple[Limit, ...]:
+        """How many generations may run at once, and how many more could begin now."""
+        most = self._bounds.generations
+        return (Limit("requests", most, max(0, most - self._generating), 0),)
 
     def _make_sure_it_may_begin(self) -> None:
         if self._draining:
@@ -195,7 +246,7 @@ class Sessions:
 
     def _make_sure_of_room(self, spec: TranscribeSpec) -> None:
         self._make_sure_it_may_begin()
-        live = sum(s.live for s in self._open)
+        live = sum(isinstance(s, Session) and s.live for s in self._open)
         if not spec.live:
             if sum(isinstance(s, Session) for s in self._open) - live >= self._bounds.recordings:
                 raise CapacityError("Too many recordings are being transcribed.", retry_after_s=RETRY_AFTER_S)
@@ -249,7 +300,7 @@ class Sessions:
             return False
         return True
 
-    def _closed(self, session: Session | Generation | Speaking) -> None:
+    def _closed(self, session: Session | Generation | Speaking | Conversation) -> None:
         if session in self._open:
             self._open.remove(session)
             self._generating -= isinstance(session, Generation)
