@@ -27,7 +27,7 @@ from antiphon.core.errors import CallerError, Conflict, NotFound, TooLarge
 from antiphon.core.specs import Message, Role, ToolCall
 
 MAX_ITEMS = 2000
-MAX_CHARACTERS = 1_000_000  # of an item
+MAX_CHARACTERS = 1_000_000
 MAX_AUDIO_BYTES = 32 * 1024 * 1024
 
 
@@ -101,6 +101,10 @@ class Items:
         """The id of the last item, or `FIRST`."""
         return self._order[-1] if self._order else FIRST
 
+    @property
+    def full(self) -> bool:
+        return len(self._order) >= MAX_ITEMS
+
     # -- changes -------------------------------------------------------------------------------------------------------
 
     def add(self, item: Item, after: str | None = None) -> Item:
@@ -109,10 +113,8 @@ class Items:
         """
         if item.id in self._items:
             raise Conflict("There is an item of that id already.", param="id")
-        if len(self._order) >= MAX_ITEMS:
-            raise TooLarge(f"A conversation has at most {MAX_ITEMS} items.")
-        if length(item) > MAX_CHARACTERS:
-            raise TooLarge(f"An item has at most {MAX_CHARACTERS} characters.")
+        if sum(map(length, self)) + length(item) > MAX_CHARACTERS:
+            raise TooLarge(f"A conversation has at most {MAX_CHARACTERS} characters.")
         if isinstance(item, ResultItem) and item.call_id not in self._calls():
             raise CallerError("There is no call of that id in the conversation.", param="call_id")
         at = len(self._order)

@@ -111,15 +111,16 @@ class Reply:
         self._said = 0  # characters that the voice has
         self._marks: dict[int, int] = {}  # characters -> milliseconds
         self._made_ms = 0
-        self._heard_ms = 0  # of the caller's audio that the model read
+        self._heard_ms = 0  # of the caller's audio that the model read ...
+        self._turn_ms = 0  # ... and of the turn that it answers, where that was not over yet
         self._reason = FinishReason.STOP
         self._tokens: TokenUsage | None = None
         self._settled = False
 
     @property
-    def speaks(self) -> bool:
-        """Whether any of it was spoken, and it may still be heard."""
-        return self._speaking is not None and not self._settled
+    def made_ms(self) -> int:
+        """Of its speech."""
+        return self._made_ms
 
     # -- the work ------------------------------------------------------------------------------------------------------
 
@@ -127,7 +128,7 @@ class Reply:
         """To its end, whatever that is."""
         try:
             items = await self._read()
-            while not await self._written(items):
+            while not self.over and not await self._written(items):
                 items = shortened(items, self.spec.retain or 0.0)
             await self._say()
             if self._speaking is not None and self._speech is not None:
@@ -271,9 +272,12 @@ class Reply:
 
     # -- what it says --------------------------------------------------------------------------------------------------
 
-    def confirm(self) -> None:
-        """It is wanted: what was said so far is told and spoken, and everything is charged from now on."""
+    def confirm(self, heard_ms: int) -> None:
+        """It is wanted: what was said so far is told and spoken, and everything is charged from now on. `heard_ms` is
+        how long the turn took that it answers.
+        """
         self._held = False
+        self._turn_ms = heard_ms
         if self._generation is not None:
             self._generation.confirm()
         untold, self._untold = self._untold, []
@@ -316,7 +320,7 @@ class Reply:
         for index in sorted(self._open):
             self._end(index, ItemStatus.COMPLETED if whole else ItemStatus.INCOMPLETE)
         tokens = self._tokens or (self._generation.sent if self._generation else TokenUsage(0, 0))
-        spent = Spent(tokens, self._heard_ms, self._made_ms)
+        spent = Spent(tokens, self._heard_ms + self._turn_ms, self._made_ms)
         self._tell(ResponseEnded(self.id, ending, tuple(self._output), spent, error))
         self.over = True
         given_up = error or Cancelled("The response was ended.")

@@ -79,7 +79,7 @@ class TurnTaking:
             return (Act.INTERRUPT,)
         return ()
 
-    def speech_stopped(self, words: bool, now_ns: int) -> tuple[Act, ...]:
+    def speech_stopped(self, words: bool) -> tuple[Act, ...]:
         self._hearing = False
         if self.turns is None or not self.turns.respond or not words:
             return ()
@@ -94,20 +94,22 @@ class TurnTaking:
         self._until_ns = None
         self._idle_from_ns = None
 
-    def reply_ended(self, until_ns: int, now_ns: int) -> tuple[Act, ...]:
-        """It was made; what was sent of it will have been played at `until_ns`."""
-        self._replying = False
+    def plays_until(self, until_ns: int) -> None:
+        """When what has been sent of the reply will have been played; it may still be made, or not any more."""
         self._until_ns = until_ns
+
+    def reply_ended(self, now_ns: int) -> tuple[Act, ...]:
+        """It was made, and has perhaps not been played."""
+        self._replying = False
         if self._owed:
             self._owed = False
             return (Act.RESPOND,)
         if not self._hearing:
-            self._idle_from_ns = max(until_ns, now_ns)
+            self._idle_from_ns = now_ns
         return ()
 
     def reply_cut(self) -> None:
-        """It was stopped, and is played no further."""
-        self._replying = False
+        """It is played no further."""
         self._until_ns = None
 
     # -- time ----------------------------------------------------------------------------------------------------------
@@ -116,7 +118,7 @@ class TurnTaking:
         """When `expire` wants to be called."""
         if self.turns is None or self.turns.idle_ms is None or self._idle_from_ns is None:
             return None
-        return self._idle_from_ns + self.turns.idle_ms * NS_PER_MS
+        return max(self._idle_from_ns, self._until_ns or 0) + self.turns.idle_ms * NS_PER_MS
 
     def expire(self, now_ns: int) -> tuple[Act, ...]:
         deadline_ns = self.deadline_ns()

@@ -1,0 +1,59 @@
+"""What a conversation is composed of, opened for its caller as if the caller had asked for each itself."""
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from antiphon.core.conversation import ConverseSpec, Limit
+from antiphon.core.errors import UnknownModel
+from antiphon.core.identity import Principal
+from antiphon.core.specs import GenerateSpec, SpeakSpec, TranscribeSpec
+from antiphon.session.generation import Generation
+from antiphon.session.session import Session
+from antiphon.session.speaking import Speaking
+
+if TYPE_CHECKING:
+    from antiphon.session.sessions import Sessions
+
+
+class OpenParts:
+    """`converse.Parts`. A name that is empty stands for the first there is."""
+
+    def __init__(self, sessions: "Sessions", principal: Principal, surface: str) -> None:
+        self._sessions = sessions
+        self._principal = principal
+        self._surface = surface
+
+    def check(self, spec: ConverseSpec) -> None:
+        """Raises `UnknownModel`, `UnknownVoice`, or `CallerError` for a model of another kind."""
+        self._sessions.models.resolve(self._recogniser(spec.transcription.model if spec.transcription else ""))
+        if spec.answers:
+            self._sessions.languages.resolve(spec.model).check(GenerateSpec)
+            if spec.speak:
+                self._sessions.voices.resolve(self._speaker(spec.speech_model, spec.voice), spec.voice)
+
+    def transcribe(self, id: str, spec: TranscribeSpec) -> Session:
+        asked = replace(spec, model=self._recogniser(spec.model))
+        return self._sessions.transcribe(self._principal, self._surface, id, asked)
+
+    def generate(self, id: str, spec: GenerateSpec, held: bool) -> Generation:
+        return self._sessions.generate(self._principal, self._surface, id, spec, held=held)
+
+    def speak(self, id: str, spec: SpeakSpec) -> Speaking:
+        asked = replace(spec, model=self._speaker(spec.model, spec.voice))
+        return self._sessions.speak(self._principal, self._surface, id, asked)
+
+    def limits(self) -> tuple[Limit, ...]:
+        return self._sessions.limits()
+
+    def _recogniser(self, model: str) -> str:
+        cards = self._sessions.models.cards()
+        if not model and not cards:
+            raise UnknownModel("No model that recognises speech is served here.", param="model")
+        return model or cards[0].name
+
+    def _speaker(self, model: str, voice: str) -> str:
+        """Without a model, the one that has the voice."""
+        cards = self._sessions.voices.models()
+        if not cards:
+            raise UnknownModel("No model that speaks is served here.", param="model")
+        return model or voice or cards[0].name
