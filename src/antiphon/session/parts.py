@@ -4,8 +4,8 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from antiphon.core.conversation import ConverseSpec, Limit
-from antiphon.core.errors import UnknownModel
-from antiphon.core.identity import Principal
+from antiphon.core.errors import PolicyError, UnknownModel
+from antiphon.core.identity import Principal, Scope
 from antiphon.core.specs import GenerateSpec, SpeakSpec, TranscribeSpec
 from antiphon.session.generation import Generation
 from antiphon.session.session import Session
@@ -24,7 +24,12 @@ class OpenParts:
         self._surface = surface
 
     def check(self, spec: ConverseSpec) -> None:
-        """Raises `UnknownModel`, `UnknownVoice`, or `CallerError` for a model of another kind."""
+        """Raises `PolicyError` for what the caller may not do, `UnknownModel`, `UnknownVoice`, or `CallerError` for a
+        model of another kind.
+        """
+        for scope in _scopes(spec):
+            if scope not in self._principal.scopes:
+                raise PolicyError(f"This needs a key that has the scope '{scope}'.")
         self._sessions.models.resolve(self._recogniser(spec.transcription.model if spec.transcription else ""))
         if spec.answers:
             self._sessions.languages.resolve(spec.model).check(GenerateSpec)
@@ -57,3 +62,9 @@ class OpenParts:
         if not cards:
             raise UnknownModel("No model that speaks is served here.", param="model")
         return model or voice or cards[0].name
+
+
+def _scopes(spec: ConverseSpec) -> list[Scope]:
+    """What a conversation takes."""
+    answering = [Scope.GENERATE, *([Scope.SPEAK] if spec.speak else [])] if spec.answers else []
+    return [Scope.TRANSCRIBE, *answering]

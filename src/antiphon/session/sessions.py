@@ -45,7 +45,7 @@ MAX_IDEMPOTENCY_KEY = 255
 
 MOST_WAIT_MS = 1000.0  # of a step of synthesis, before more is refused
 
-Live = Session | Speaking
+Live = Session | Speaking | Conversation
 Answering = Generation | Speaking
 
 log = logging.getLogger(__name__)
@@ -132,11 +132,17 @@ class Sessions:
         """A call ended before there was a session."""
         self._services.observer.refused(surface, error.code)
 
-    def open(self, principal: Principal, surface: str, id: str, spec: TranscribeSpec | SpeakSpec) -> Live:
+    def open(
+        self, principal: Principal, surface: str, id: str, spec: TranscribeSpec | SpeakSpec | ConverseSpec
+    ) -> Live:
         """A call over a connection of its own. Raises as what it opens does."""
-        if isinstance(spec, SpeakSpec):
-            return self.speak(principal, surface, id, spec)
-        return self.transcribe(principal, surface, id, spec)
+        match spec:
+            case TranscribeSpec():
+                return self.transcribe(principal, surface, id, spec)
+            case SpeakSpec():
+                return self.speak(principal, surface, id, spec)
+            case ConverseSpec():
+                return self.converse(principal, surface, id, spec)
 
     def answer(
         self,
@@ -221,8 +227,8 @@ class Sessions:
         return session
 
     def converse(self, principal: Principal, surface: str, id: str, spec: ConverseSpec) -> Conversation:
-        """Raises as `transcribe` does, with which it begins; `UnknownModel`, `UnknownVoice` or `CallerError` for what
-        it cannot be.
+        """Raises as `transcribe` does, with which it begins; `PolicyError`, `UnknownModel`, `UnknownVoice` or
+        `CallerError` for what it may not or cannot be.
         """
         parts = OpenParts(self, principal, surface)
         conversation = Conversation(
