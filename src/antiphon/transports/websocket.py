@@ -9,6 +9,7 @@ import asyncio
 import logging
 from collections.abc import Coroutine
 from contextlib import aclosing, suppress
+from dataclasses import replace
 from typing import Any
 
 from starlette.responses import Response as HttpResponse
@@ -45,8 +46,9 @@ class LiveRoute:
         websocket = WebSocket(scope, receive, send)
         opening = opening_of(scope)
         try:
-            principal = self._sessions.authenticate(self._endpoint.credential(opening), self._permission)
-            accepted = self._endpoint.negotiate(opening)
+            secret = self._endpoint.credential(opening)
+            principal, settled = self._sessions.admit(self._surface, secret, self._permission)
+            accepted = self._endpoint.negotiate(replace(opening, settled=settled))
             session = self._sessions.open(principal, self._surface, opening.request_id, accepted.spec)
         except Exception as error:
             refused = error if isinstance(error, AntiphonError) else _defect(error, opening.request_id)

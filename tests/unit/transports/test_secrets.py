@@ -1,0 +1,113 @@
+"""Secrets for one call: made over HTTP, used for a WebSocket, once."""
+
+import asyncio
+
+import pytest
+from vendor import Caller, Endpoint, Live, scope
+
+from antiphon.core.errors import UnsupportedParameter
+from antiphon.core.identity import Scope
+from antiphon.core.ports import SecretAsked
+from antiphon.core.wire import Response
+from antiphon.transports.secrets import SecretRoute
+from antiphon.transports.uploads import Uploads
+from antiphon.transports.websocket import LiveRoute
+
+
+class Secrets(Endpoint):
+    """Settles the body, for a minute."""
+
+    def negotiate(self, opening, body):
+        self.on_negotiate()
+        return SecretAsked(body, 60)
+
+    def grant(self, opening, asked, secret, expires_unix_s):
+        return Response(200, (), f"{secret} {expires_unix_s}".encode())
+
+
+class Listening(Endpoint):
+    """Keeps what was settled."""
+
+    def negotiate(self, opening, body=None):
+        self.settled = opening.settled
+        return super().negotiate(opening, body)
+
+
+@pytest.fixture
+def uploads():
+    return Uploads(1_000, 1_000)
+
+
+async def asked(house, uploads, body=b"settled", key="secret", surface="openai", **given):
+    caller = Caller()
+    caller.body(body)
+    route = SecretRoute(surface, Secrets(None, **given), house.sessions, uploads, Scope.TRANSCRIBE)
+    await route(scope(key=key), caller.receive, caller.send)
+    assert uploads.held == 0
+    return caller.answer
+
+
+async def opened(house, secret, surface="openai"):
+    """The first thing the server says to a WebSocket, and the endpoint."""
+    caller, endpoint = Caller(), Listening(Live(), live=True, incremental=True)
+    caller.says.put_nowait({"type": "websocket.connect"})
+    caller.hear("end")
+    route = LiveRoute(surface, endpoint, house.sessions, house.clock, Scope.TRANSCRIBE)
+    await route(scope("websocket", key=secret), caller.receive, caller.send)
+    return caller.types[0], endpoint
+
+
+async def test_a_secret_opens_one_call_of_its_key_with_what_was_settled(house, uploads):
+    status, body = await asked(house, uploads)
+    secret, expires = body.decode().split()
+    assert (status, int(expires)) == (200, house.clock.unix_ms() // 1000 + 60)
+    first, endpoint = await opened(house, secret)
+    assert (first, endpoint.settled) == ("accept", b"settled")
+    first, _ = await opened(house, secret)
+    assert first == "start"
+
+
+async def test_a_key_settles_nothing(house):
+    _, endpoint = await opened(house, "secret")
+    assert endpoint.settled is None
+
+
+async def test_a_secret_dies_with_its_key(house, uploads):
+    _, body = await asked(house, uploads)
+    house.keys.revoked = True
+    first, _ = await opened(house, body.decode().split()[0])
+    assert first == "start"
+
+
+async def test_a_secret_is_for_its_surface_and_no_other(house, uploads):
+    _, body = await asked(house, uploads)
+    first, _ = await opened(house, body.decode().split()[0], "deepgram")
+    assert first == "start"
+
+
+async def test_a_secret_is_not_a_key(house, uploads):
+    _, body = await asked(house, uploads)
+    status, _ = await asked(house, uploads, key=body.decode().split()[0])
+    assert status == 401
+
+
+async def test_what_is_refused_is_refused_in_the_vendors_shape(house, uploads):
+    def no():
+        raise UnsupportedParameter("no")
+
+    def defect():
+        raise ValueError("the caller's words")
+
+    assert (await asked(house, uploads, key=None))[0] == 401
+    assert await asked(house, uploads, on_negotiate=no) == (400, b"unsupported_parameter")
+    assert await asked(house, uploads, on_negotiate=defect) == (500, b"internal_error")
+    assert (await asked(house, uploads, body=bytes(1001)))[0] == 413
+
+
+async def test_a_caller_who_leaves_is_answered_nothing(house, uploads):
+    caller = Caller()
+    caller.says.put_nowait({"type": "http.disconnect"})
+    route = SecretRoute("openai", Secrets(None), house.sessions, uploads, Scope.TRANSCRIBE)
+    async with asyncio.timeout(5):
+        await route(scope(), caller.receive, caller.send)
+    assert caller.sent == []
