@@ -1,12 +1,12 @@
 """Where a text may be cut, so that it is spoken as its clauses come.
 
-A cut depends on nothing but the characters in front of it and a few behind, never on how the text arrived: the same text in
-other pieces is cut at the same places. White space in the text is single.
+A cut depends on nothing but the characters in front of it and a few behind, never on how the text arrived: the same
+text in other pieces is cut at the same places. White space in the text is single.
 """
 
 import re
 
-from antiphon.text.tables import CLOSERS, CONNECTIVES, TITLES
+from antiphon.text.tables import CLOSERS, CONNECTIVES, TITLES, set_of
 
 LONGEST = 200  # characters of a phrase
 FIRST_WORDS = 3  # of the first phrase, which a comma may end
@@ -21,10 +21,10 @@ _PLACE = re.compile(
 )
 _TOKEN = re.compile(r"[^\s(\[{\"“‘'*_]+$")
 # A phrase that ends with one of these hangs in the air.
-_LEADING_ON = frozenset(
-    "a an the of to in on at by for from with and or but as is are was were be been that which this my your our their".split()
+_LEADING_ON = set_of(
+    "a an the of to in on at by for from with and or but as is are was were be been that which this my your our their"
 )
-_NUMBERED = frozenset("No Nos no Fig fig Figs Sec Ch ch pp p Eq eq Art Vol vol".split())
+_NUMBERED = set_of("No Nos no Fig fig Figs Sec Ch ch pp p Eq eq Art Vol vol")
 
 
 def next_cut(text: str, first: bool, final: bool) -> int | None:

@@ -1,7 +1,7 @@
 """Text that comes in pieces, as phrases to be spoken, each as soon as it is certainly whole.
 
-The phrases do not depend on how the text was parted into pieces. The first one of a text, and of what follows a flush, is short,
-so that speech begins soon. Phrases are bounded, and so is everything that waits.
+The phrases do not depend on how the text was parted into pieces. The first one of a text, and of what follows a flush,
+is short, so that speech begins soon. Phrases are bounded, and so is everything that waits.
 """
 
 import re
@@ -37,8 +37,8 @@ class Phrase:
 class Clauses:
     """One text. Places are characters of everything pushed so far, tags counted.
 
-    `schedule` is how many characters wait, at least, before the first, second, ... cut is made (the last counts for all that
-    follow). Raises `CallerError` for markup that is malformed or not supported, and is of no use afterwards.
+    `schedule` is how many characters wait, at least, before the first, second, ... cut is made (the last counts for all
+    that follow). Raises `CallerError` for markup that is malformed or not supported, and is of no use afterwards.
     """
 
     def __init__(self, markup: Markup, schedule: tuple[int, ...] = ()) -> None:

@@ -1,15 +1,16 @@
 """What is text, and what is markup about it. Pieces come in any size; an event leaves as soon as it is certain.
 
-SSML is parsed by expat, fed as the text comes, inside an element of our own, so that neither a document type nor an entity can be
-declared. What is not honoured is refused by its name: unknown elements and attributes, and values that mean nothing. A text
-with breaks is plain but for `<break/>`. Every event knows the caller's characters it is about, tags counted.
+SSML is parsed by expat, fed as the text comes, inside an element of our own, so that neither a document type nor an
+entity can be declared. What is not honoured is refused by its name: unknown elements and attributes, and values that
+mean nothing. A text with breaks is plain but for `<break/>`. Every event knows the caller's characters it is about,
+tags counted.
 """
 
 import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Protocol
+from typing import ClassVar, Protocol
 from xml.parsers import expat
 
 from antiphon.core.errors import CallerError, TooLarge, UnsupportedParameter
@@ -192,7 +193,7 @@ def _named(name: str) -> str:
 
 
 class Ssml:
-    _ATTRIBUTES = {
+    _ATTRIBUTES: ClassVar = {
         "speak": {"version", "xmlns", "xml:lang", "xmlns:xsi", "xsi:schemaLocation", "xml:base"},
         "p": {"xml:lang"},
         "s": {"xml:lang"},

@@ -14,7 +14,7 @@ _LETTER_O = "oh"
 
 @lru_cache(maxsize=2048)
 def _words(number: int, kind: Literal["cardinal", "ordinal", "year"]) -> tuple[str, ...]:
-    from num2words import num2words  # type: ignore[import-untyped]  # nothing that speaks no number pays for it
+    from num2words import num2words  # type: ignore[import-untyped]
 
     read: str = num2words(number, lang="en", to=kind)
     return tuple(read.replace("-", " ").replace(",", "").split())

@@ -1,21 +1,30 @@
 """What a reader says for a text: the table of written forms, and the walk through them.
 
-The walk goes from one written form to the next, the first row of the table that fits and is accepted by its function; what no row
-takes is a word, a run of digits or a sign. Each word knows which of the caller's characters it stands for. Punctuation
-belongs to the word in front; what is silent (Markdown, brackets, emoji) to a word beside it. Nothing looks further than the
-text it is given, so the time is linear in it.
+The walk goes from one written form to the next, the first row of the table that fits and is accepted by its function;
+what no row takes is a word, a run of digits or a sign. Each word knows which of the caller's characters it stands for.
+Punctuation belongs to the word in front; what is silent (Markdown, brackets, emoji) to a word beside it.
 """
 
 import re
 import unicodedata
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 from antiphon.text import spoken
 from antiphon.text.numbers import cardinal
 from antiphon.text.tables import (
-    CLOSERS, CONNECTIVES, CURRENCIES, DAYS, MAGNITUDES, MONTH_NUMBERS, PER, SIGNS, TITLES, UNITS,
-)  # fmt: skip
+    CLOSERS,
+    CONNECTIVES,
+    CURRENCIES,
+    DAYS,
+    MONTH_NUMBERS,
+    PER,
+    POINTLESS,
+    SIGNS,
+    TITLES,
+    UNITS,
+    set_of,
+)
 
 READ = "\ue000"  # stands in a text for something whose words are known already
 
@@ -31,7 +40,7 @@ class ReadWord:
     end: int
 
 
-def _any(words: Sequence[str] | dict[str, str] | dict[str, tuple[str, str]] | dict[str, int]) -> str:
+def _any(words: Iterable[str]) -> str:
     return "(?:" + "|".join(re.escape(word) for word in sorted(words, key=len, reverse=True)) + ")"
 
 
@@ -46,7 +55,15 @@ _CODES = _any([sign for sign in CURRENCIES if sign.isalpha()])
 _SIZES = r"(?:[kKmMbBT]|[bmt]n|\s(?:hundred|thousand|million|billion|trillion))(?!\w)"
 _PER = rf"(?:\s?/\s?(?P<per>{_any(PER)})(?!\w))?"
 _UNITS = _any(UNITS)
-_TOP_DOMAINS = "(?:com|org|net|io|dev|ai|edu|gov|co|uk|de|fr|eu|app|info|me|tv|ca|us|au|jp|cn|in|ch|nl|se|es|it|py|js|ts|md|txt|json|csv|html|css|pdf|toml|yaml|yml|xml|png|jpg|mp3|wav|zip|exe|sh)"
+# What a name of a site or a file ends with.
+_SUFFIXES = _any(
+    set_of(
+        """
+        com org net io dev ai edu gov co uk de fr eu app info me tv ca us au jp cn in ch nl se es it py js ts md txt json csv
+        html css pdf toml yaml yml xml png jpg mp3 wav zip exe sh
+        """
+    )
+)
 _END = r"[^\s<>\"“”.,!?;:)\]}'’*_`]"
 
 # form -> what it is said as. The first that fits is taken.
@@ -54,7 +71,7 @@ _FORMS: tuple[tuple[str, Callable[[re.Match[str]], spoken.Parts]], ...] = (
     # addresses
     (r"[\w.+-]{1,64}@[\w-]+(?:\.[\w-]+)+", spoken.address),
     (rf"(?:[a-z][a-z0-9+.-]{{1,9}}://|www\.|mailto:)[^\s<>\"“”]*{_END}", spoken.address),
-    (rf"(?:[A-Za-z0-9][\w-]*\.)+{_TOP_DOMAINS}(?![\w@])(?:/(?:[^\s<>\"“”]*{_END})?)?", spoken.address),
+    (rf"(?:[A-Za-z0-9][\w-]*\.)+{_SUFFIXES}(?![\w@])(?:/(?:[^\s<>\"“”]*{_END})?)?", spoken.address),
     (r"(?<!\w)~?(?:/[\w.-]*\w){2,}/?", spoken.address),
     # numbers that nobody counts
     (r"(?:\+?[0-9]{1,3}[\s.-])?(?:\([0-9]{3}\)\s?|[0-9]{3}[\s.-])[0-9]{3}[\s.-][0-9]{4}(?!\w)", spoken.called),
@@ -140,7 +157,7 @@ _FORMS: tuple[tuple[str, Callable[[re.Match[str]], spoken.Parts]], ...] = (
 
 
 def _marks() -> str:
-    """Signs that belong to the letter in front (accents, vowels of Indian scripts, joiners), as a class of characters."""
+    """Signs that belong to the letter in front: accents, vowels of Indian scripts, joiners."""
     found = (chr(point) for point in (*range(0x300, 0x3100), 0xFE20, 0xFE2F))
     return "".join(char for char in found if unicodedata.category(char)[0] == "M") + "\u200c\u200d"
 
@@ -156,16 +173,17 @@ class _Forms:
 _SILENT = re.compile(
     r"""
       (?m:^)[^\S\n]*(?:[-*+•◦▪‣·]\s+(?:\[[ xX]\]\s)?|\#{1,6}\s+|>+\s)      # items, headings, quotations
-    | (?m:^)[^\S\n]*(?:(?:[-*_=]\s?){3,}|[`~]{3,}[\w+-]*|\|?[\s:|-]*-{3,}[\s:|-]*)(?m:$)    # rules, fences, heads of tables
+    | (?m:^)[^\S\n]*(?:(?:[-*_=]\s?){3,}|[`~]{3,}[\w+-]*|\|?[\s:|-]*-{3,}[\s:|-]*)(?m:$)  # rules, fences
     | \]\((?:[^()\s]|\([^()\s]*\))*(?:\s+"[^"]*")?\)                        # the address behind a link's text
     | \]\[[^\]\s]*\] | !?\[(?=[^\[\]]*\][(\[]) | \[\^?[0-9]+\]               # the rest of a link, a footnote
     | </?[a-zA-Z][^<>]{0,80}> | &(?:nbsp|lt|gt|quot|\#39);                 # what is left of HTML
     """,
     re.VERBOSE,
 )
+_PLAIN = re.compile(r"[a-z]+(?=[\s,!?;])")  # most of every text; no row takes it
 _PUNCTUATION = {
-    **dict.fromkeys(".!?,;:", ""), "…": "...", "。": ".", "．": ".", "！": "!", "？": "?", "，": ",", "、": ",", "；": ";",
-    "：": ":", "؟": "?", "،": ",", "।": ".",
+    **dict.fromkeys(".!?,;:", ""), "…": "...", "。": ".", "．": ".", "！": "!", "？": "?", "，": ",", "、": ",",
+    "；": ";", "：": ":", "؟": "?", "،": ",", "।": ".",
 }  # fmt: skip
 _ENDS = tuple(".!?,;:")
 _ASIDE = frozenset("()—–{}|")  # heard as a short pause
@@ -235,8 +253,8 @@ _forms: _Forms | None = None
 
 
 def read(text: str, starts: Sequence[int], ends: Sequence[int], known: Sequence[Sequence[str]] = ()) -> list[ReadWord]:
-    """The words of a text whose characters begin and end at `starts` and `ends` of what the caller wrote. `known` are the
-    words of each `READ` in it, in order. Empty where nothing of it is said.
+    """The words of a text whose characters begin and end at `starts` and `ends` of what the caller wrote. `known` are
+    the words of each `READ` in it, in order. Empty where nothing of it is said.
     """
     line = _walk(text, known)
     return [ReadWord(word, starts[start], ends[end - 1]) for start, end, words in line.groups for word in words if word]
@@ -261,6 +279,9 @@ def _walk(text: str, known: Sequence[Sequence[str]]) -> _Line:
             place += 1
         elif char in _PUNCTUATION:
             place = _punctuation(line, text, place)
+        elif (word := _PLAIN.match(text, place)) is not None and word[0] not in POINTLESS:
+            line.add(place, word.end(), [word[0]])
+            place = word.end()
         else:
             place = _form(line, text, place, _forms)
     line.finish()

@@ -1,4 +1,4 @@
-"""`say-as`: text that says itself how it is read. One function for each way; a text that is not of its kind is refused."""
+"""`say-as`: text that says itself how it is read. One function for each way; what is not of its kind is refused."""
 
 import re
 from collections.abc import Callable
@@ -10,7 +10,7 @@ from antiphon.text.spoken import clock, date_words, fraction_words
 from antiphon.text.tables import SPELLED_SIGNS
 
 _NUMBER = re.compile(r"[+−-]?[0-9]{1,3}(?:,[0-9]{3})+(?:\.[0-9]+)?|[+−-]?[0-9]+(?:\.[0-9]+)?")
-_MONTH_FIRST = {"mdy": "mdy", "dmy": "dmy", "ymd": "ymd", "ydm": "ydm", "md": "md", "dm": "dm", "ym": "ym", "my": "my", "y": "y", "m": "m", "d": "d"}  # fmt: skip
+_DATE_FORMS = frozenset(("mdy", "dmy", "ymd", "ydm", "md", "dm", "ym", "my", "y", "m", "d"))
 
 
 def say_as(kind: str, form: str, text: str) -> list[str]:
@@ -63,7 +63,7 @@ def _date(text: str, form: str) -> list[str] | None:
     form = re.sub(r"(.)\1+", r"\1", form)
     if not form:
         return _free(text)
-    if form not in _MONTH_FIRST:
+    if form not in _DATE_FORMS:
         raise UnsupportedParameter("That format of <say-as> is not supported.", param="text")
     if text.isdecimal() and len(text) == 8 and len(form) == 3:
         sizes = {"y": 4, "m": 2, "d": 2}

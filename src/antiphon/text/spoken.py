@@ -1,7 +1,7 @@
 """How a written form is said: one function for each kind of form, from its match to the words.
 
-A function gets the match and returns parts: which characters (of the matched text), and the words that stand for them. `None`
-means that the form is not what it looked like, and is read like any other text. Nothing here knows where the text came from.
+A function gets the match and returns parts: which characters (of the matched text), and the words that stand for them.
+`None` means that the form is not what it looked like, and is read like any other text.
 """
 
 import re
@@ -26,6 +26,7 @@ from antiphon.text.tables import (
     TITLES,
     UNITS,
     WORDS_OF_CAPITALS,
+    set_of,
 )
 
 Part = tuple[int, int, list[str]]
@@ -33,10 +34,12 @@ Parts = list[Part] | None
 
 _WORD_BEFORE = re.compile(r"([^\W\d_]+)\.?[\s(]*$")
 _WORD_AFTER = re.compile(r"[\s]*([^\W\d_]+)")
-_VERSIONED = frozenset(
-    "version release python ios android macos windows node java ubuntu debian firefox chrome section chapter figure table".split()
+_VERSIONED = set_of(
+    """
+    version release python ios android macos windows node java ubuntu debian firefox chrome section chapter figure table
+    """
 )
-_CALLED = frozenset("call dial ring called dialed dialled calling dialing".split())
+_CALLED = set_of("call dial ring called dialed dialled calling dialing")
 _VULGAR = {"½": "1/2", "⅓": "1/3", "⅔": "2/3", "¼": "1/4", "¾": "3/4", "⅛": "1/8", "⅜": "3/8", "⅝": "5/8", "⅞": "7/8"}
 _RATIOS = {("24", "7"): "twenty four seven", ("50", "50"): "fifty fifty", ("9", "11"): "nine eleven"}
 
@@ -133,7 +136,7 @@ def percent(match: re.Match[str]) -> Parts:
 def measure(match: re.Match[str]) -> Parts:
     low, high, unit, per = match["low"], match["high"], match["unit"], match["per"]
     one, many = UNITS[re.sub(r"\s+", " ", unit)]
-    words = amount(low, high) + (one if high is None and low == "1" or match["tied"] == "-" else many).split()
+    words = amount(low, high) + (one if (high is None and low == "1") or match["tied"] == "-" else many).split()
     return whole(match, words + (["per", *PER[per].split()] if per else []))
 
 
@@ -226,7 +229,7 @@ def date_words(year: str | None, month: int | None, day: int | None) -> list[str
     if day is not None:
         words += numbers.ordinal(str(day))
     if year:
-        words = words[:-1] + [words[-1] + ","] if words and day is not None else words
+        words = [*words[:-1], words[-1] + ","] if words and day is not None else words
         words += numbers.year(year)
     return words
 
@@ -380,8 +383,8 @@ def initial(match: re.Match[str]) -> Parts:
     return whole(match, [match[0][0]])
 
 
-_BEFORE_NUMBER = frozenset("Vol vol Fig fig Figs Sec Ch ch pp Eq eq Art".split())
-_BEFORE_NAME = frozenset("Gen Col Maj Gov Sen Rep Pres Hon Rev Mt Ft Fr Lt Capt".split())
+_BEFORE_NUMBER = set_of("Vol vol Fig fig Figs Sec Ch ch pp Eq eq Art")
+_BEFORE_NAME = set_of("Gen Col Maj Gov Sen Rep Pres Hon Rev Mt Ft Fr Lt Capt")
 
 
 def abbreviation(match: re.Match[str]) -> Parts:
@@ -414,7 +417,7 @@ def _capital_before(match: re.Match[str]) -> bool:
 
 _ROMAN = {"I": 1, "V": 5, "X": 10, "L": 50, "C": 100}
 _VALID_ROMAN = re.compile(r"(?:C{0,3})(?:XC|XL|L?X{0,3})(?:IX|IV|V?I{0,3})$")
-_CLEARLY_ROMAN = frozenset("II III VII VIII IX XII XIII XIV XVI XVII XVIII XIX XXI".split())
+_CLEARLY_ROMAN = set_of("II III VII VIII IX XII XIII XIV XVI XVII XVIII XIX XXI")
 
 
 def roman(match: re.Match[str]) -> Parts:

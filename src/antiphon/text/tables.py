@@ -1,4 +1,10 @@
-"""What an English reader knows by heart: units, currencies, abbreviations, initials, symbols. Only tables."""
+"""What an English reader knows by heart: units, currencies, abbreviations, initials, signs. Only tables."""
+
+
+def set_of(text: str) -> frozenset[str]:
+    """The words of a text."""
+    return frozenset(text.split())
+
 
 MONTHS = (
     "January", "February", "March", "April", "May", "June",
@@ -57,8 +63,8 @@ CURRENCIES = {
 
 MAGNITUDES = {
     "k": "thousand", "K": "thousand", "m": "million", "M": "million", "mn": "million", "b": "billion", "B": "billion",
-    "bn": "billion", "T": "trillion", "tn": "trillion",
-    "hundred": "hundred", "thousand": "thousand", "million": "million", "billion": "billion", "trillion": "trillion",
+    "bn": "billion", "T": "trillion", "tn": "trillion", "hundred": "hundred", "thousand": "thousand",
+    "million": "million", "billion": "billion", "trillion": "trillion",
 }  # fmt: skip
 
 # symbol -> one, many
@@ -68,15 +74,15 @@ _PLAIN_UNITS = {
     "µg": "microgram", "lb": "pound", "lbs": "pound", "oz": "ounce", "ml": "milliliter", "mL": "milliliter",
     "cl": "centiliter", "l": "liter", "L": "liter", "gal": "gallon", "qt": "quart", "tsp": "teaspoon",
     "tbsp": "tablespoon", "s": "second", "sec": "second", "secs": "second", "ms": "millisecond", "μs": "microsecond",
-    "µs": "microsecond", "ns": "nanosecond", "min": "minute", "mins": "minute", "h": "hour", "hr": "hour", "hrs": "hour",
-    "yr": "year", "yrs": "year", "B": "byte", "KB": "kilobyte", "kB": "kilobyte", "MB": "megabyte", "GB": "gigabyte",
-    "TB": "terabyte", "PB": "petabyte", "KiB": "kibibyte", "MiB": "mebibyte", "GiB": "gibibyte", "TiB": "tebibyte",
-    "kb": "kilobit", "Kb": "kilobit", "Mb": "megabit", "Gb": "gigabit", "px": "pixel", "V": "volt", "mV": "millivolt",
-    "kV": "kilovolt", "W": "watt", "mW": "milliwatt", "kW": "kilowatt", "MW": "megawatt", "GW": "gigawatt",
-    "Wh": "watt hour", "kWh": "kilowatt hour", "MWh": "megawatt hour", "mA": "milliamp", "mAh": "milliamp hour",
-    "Ah": "amp hour", "N": "newton", "J": "joule", "kJ": "kilojoule", "cal": "calorie", "kcal": "kilocalorie",
-    "Pa": "pascal", "kPa": "kilopascal", "MPa": "megapascal", "mol": "mole", "ha": "hectare", "Ω": "ohm",
-    "km²": "square kilometer", "m²": "square meter", "cm²": "square centimeter", "km2": "square kilometer",
+    "µs": "microsecond", "ns": "nanosecond", "min": "minute", "mins": "minute", "h": "hour", "hr": "hour",
+    "hrs": "hour", "yr": "year", "yrs": "year", "B": "byte", "KB": "kilobyte", "kB": "kilobyte", "MB": "megabyte",
+    "GB": "gigabyte", "TB": "terabyte", "PB": "petabyte", "KiB": "kibibyte", "MiB": "mebibyte", "GiB": "gibibyte",
+    "TiB": "tebibyte", "kb": "kilobit", "Kb": "kilobit", "Mb": "megabit", "Gb": "gigabit", "px": "pixel", "V": "volt",
+    "mV": "millivolt", "kV": "kilovolt", "W": "watt", "mW": "milliwatt", "kW": "kilowatt", "MW": "megawatt",
+    "GW": "gigawatt", "Wh": "watt hour", "kWh": "kilowatt hour", "MWh": "megawatt hour", "mA": "milliamp",
+    "mAh": "milliamp hour", "Ah": "amp hour", "N": "newton", "J": "joule", "kJ": "kilojoule", "cal": "calorie",
+    "kcal": "kilocalorie", "Pa": "pascal", "kPa": "kilopascal", "MPa": "megapascal", "mol": "mole", "ha": "hectare",
+    "Ω": "ohm", "km²": "square kilometer", "m²": "square meter", "cm²": "square centimeter", "km2": "square kilometer",
     "m2": "square meter", "cm2": "square centimeter", "m³": "cubic meter", "cm³": "cubic centimeter",
     "m3": "cubic meter", "cm3": "cubic centimeter", "°": "degree",
 }  # fmt: skip
@@ -112,83 +118,89 @@ UNITS: dict[str, tuple[str, str]] = {symbol: (name, name + "s") for symbol, name
 }
 # After a stroke: "$5/mo".
 PER = {
-    "s": "second", "sec": "second", "min": "minute", "h": "hour", "hr": "hour", "hour": "hour", "day": "day", "d": "day",
-    "week": "week", "wk": "week", "mo": "month", "month": "month", "yr": "year", "year": "year", "y": "year", "kg": "kilogram",
-    "g": "gram", "lb": "pound", "oz": "ounce", "km": "kilometer", "mile": "mile", "person": "person", "user": "user", "kWh": "kilowatt hour", "GB": "gigabyte",
+    "s": "second", "sec": "second", "min": "minute", "h": "hour", "hr": "hour", "hour": "hour", "day": "day",
+    "d": "day", "week": "week", "wk": "week", "mo": "month", "month": "month", "yr": "year", "year": "year",
+    "y": "year", "kg": "kilogram", "g": "gram", "lb": "pound", "oz": "ounce", "km": "kilometer", "mile": "mile",
+    "person": "person", "user": "user", "kWh": "kilowatt hour", "GB": "gigabyte",
 }  # fmt: skip
 
 # Written with a point that ends no sentence: a word follows.
 TITLES = {
-    "Mr": "Mister", "Mrs": "Missus", "Ms": "Miz", "Dr": "Doctor", "Prof": "Professor", "Rev": "Reverend", "Hon": "Honorable",
-    "Gen": "General", "Col": "Colonel", "Maj": "Major", "Capt": "Captain", "Cpt": "Captain", "Lt": "Lieutenant",
-    "Sgt": "Sergeant", "Cmdr": "Commander", "Gov": "Governor", "Sen": "Senator", "Rep": "Representative", "Pres": "President",
-    "Mt": "Mount", "Ft": "Fort", "Fr": "Father", "Mme": "Madame", "Mlle": "Mademoiselle",
+    "Mr": "Mister", "Mrs": "Missus", "Ms": "Miz", "Dr": "Doctor", "Prof": "Professor", "Rev": "Reverend",
+    "Hon": "Honorable", "Gen": "General", "Col": "Colonel", "Maj": "Major", "Capt": "Captain", "Cpt": "Captain",
+    "Lt": "Lieutenant", "Sgt": "Sergeant", "Cmdr": "Commander", "Gov": "Governor", "Sen": "Senator",
+    "Rep": "Representative", "Pres": "President", "Mt": "Mount", "Ft": "Fort", "Fr": "Father", "Mme": "Madame",
+    "Mlle": "Mademoiselle",
 }  # fmt: skip
 CONNECTIVES = {
     "e.g": "for example", "i.e": "that is", "vs": "versus", "cf": "compare", "viz": "namely", "approx": "approximately",
     "incl": "including", "excl": "excluding", "resp": "respectively", "aka": "also known as", "a.k.a": "also known as",
-    "esp": "especially", "Vol": "Volume", "vol": "volume", "Fig": "Figure", "fig": "figure", "Figs": "Figures", "Sec": "Section",
-    "Ch": "Chapter", "ch": "chapter", "pp": "pages", "Eq": "Equation", "eq": "equation", "Art": "Article", "ca": "circa",
+    "esp": "especially", "Vol": "Volume", "vol": "volume", "Fig": "Figure", "fig": "figure", "Figs": "Figures",
+    "Sec": "Section", "Ch": "Chapter", "ch": "chapter", "pp": "pages", "Eq": "Equation", "eq": "equation",
+    "Art": "Article", "ca": "circa",
 }  # fmt: skip
 # Written with a point that may end a sentence too.
 CLOSERS = {
-    "etc": "et cetera", "Inc": "Incorporated", "Ltd": "Limited", "Corp": "Corporation", "Co": "Company", "Bros": "Brothers",
-    "Jr": "Junior", "Sr": "Senior", "Esq": "Esquire", "Ave": "Avenue", "Blvd": "Boulevard", "Rd": "Road", "Ln": "Lane", "Hwy": "Highway",
-    "Dept": "Department", "dept": "department", "Univ": "University", "Assn": "Association", "Ph.D": "P.H.D", "PhD": "P.H.D",
-    "M.D": "M.D", "B.A": "B.A", "B.Sc": "B.S.C", "M.Sc": "M.S.C", "al": "al", "ext": "extension", "min": "minutes", "max": "maximum",
-    "hr": "hours", "hrs": "hours", "mins": "minutes", "secs": "seconds", "a.m": "A.M", "p.m": "P.M", "A.M": "A.M", "P.M": "P.M",
-    "B.C": "B.C", "A.D": "A.D", "C.E": "C.E", "B.C.E": "B.C.E", "St": "Street", "govt": "government", "Govt": "Government",
-} | {spelling[:-1]: MONTHS[number - 1] for spelling, number in MONTH_NUMBERS.items() if spelling.endswith(".") and spelling != "May."} | {
-    day: name for day, name in DAYS.items() if day not in ("Sun", "Sat", "Wed", "Mon")
+    "etc": "et cetera", "Inc": "Incorporated", "Ltd": "Limited", "Corp": "Corporation", "Co": "Company",
+    "Bros": "Brothers", "Jr": "Junior", "Sr": "Senior", "Esq": "Esquire", "Ave": "Avenue", "Blvd": "Boulevard",
+    "Rd": "Road", "Ln": "Lane", "Hwy": "Highway", "Dept": "Department", "dept": "department", "Univ": "University",
+    "Assn": "Association", "Ph.D": "P.H.D", "PhD": "P.H.D", "M.D": "M.D", "B.A": "B.A", "B.Sc": "B.S.C",
+    "M.Sc": "M.S.C", "al": "al", "ext": "extension", "min": "minutes", "max": "maximum", "hr": "hours", "hrs": "hours",
+    "mins": "minutes", "secs": "seconds", "a.m": "A.M", "p.m": "P.M", "A.M": "A.M", "P.M": "P.M", "B.C": "B.C",
+    "A.D": "A.D", "C.E": "C.E", "B.C.E": "B.C.E", "St": "Street", "govt": "government", "Govt": "Government",
 }  # fmt: skip
+CLOSERS |= {written[:-1]: MONTHS[number - 1] for written, number in MONTH_NUMBERS.items() if written.endswith(".")}
+CLOSERS |= {day: name for day, name in DAYS.items() if day not in ("Sun", "Sat", "Wed", "Mon")}
+del CLOSERS["May"]
 # Without their point they are still what they are.
-POINTLESS = frozenset(
-    ("Mr", "Mrs", "Ms", "Dr", "Prof", "vs", "etc", "Jr", "Sr", "Ltd", "Blvd", "PhD", "aka", "approx", "Inc", "Corp")
-)
+POINTLESS = set_of("Mr Mrs Ms Dr Prof vs etc Jr Sr Ltd Blvd PhD aka approx Inc Corp")
 
 # Capitals that are said letter by letter although they could be a word; those without a vowel need no entry.
-INITIALS = frozenset(
+INITIALS = set_of(
     """
-    AC AI AM API APIs ATM AWS BA BBC BIOS CAPTCHA CEO CFO CIA CIO CLI COO CPU CPA CSI CTO DIY DNA DOI DOJ DUI EOD ER ESL ESPN
-    EST ET ETA EU EV EVP FAA FAQ FBI FDA FIFO FPGA GDPA GDPR GE GIS GOP GPA GPU GUI HIV HR HQ IBM ICU ID IDE IEEE IEP IMDB
-    IMF IO IOU IP IPA IPO IQ IRA IRC IRS ISBN ISO ISP ITN IUPAC IV IVF KPI LA LED LGA LIDL LLM MBA MIA MIDI MIT MLB MRI MVP NBA
-    NCAA NDA NGO NIH NLP NSA NYU OCR OECD OEM OK OPEC OS OTP PA PBS PIN PO POC PR QA RNA ROI RPM RSA SAT SDK SEC SEO SLA SOS SSO
-    STEM SUV TBA TED TIA TOEFL TTS TV UAE UAW UBS UDP UEFA UFC UFO UI UK UN UPS URI URL US USA USB USD USPS USSR UTC UTF UV UX
-    VIP VOIP VPN WHO XAI YMCA ASR STT GUID UUID CEO AGI IDs APA AKA EMT EKG ECG OCD ADHD ETF APR APY IOS EPA ESA EUR AUD
-    """.split()
-) - frozenset("CAPTCHA BIOS LIDL MIDI OPEC PIN SAT STEM TED TOEFL UEFA IMDB IUPAC IRA MIA SEC AM TIA AKA".split())
+    ABC AC ADHD AGI AI AKA AMA API APR APY ASR ATM AUD AWS BA BBC CEO CFO CIA CIO CLI CMO COO CPA CPU CSI CTA CTO
+    DIY DNA DOI DOJ DOS DUI EBITDA ECG EKG EMT EOD EPA ER ESA ESG ESL ESPN ETA ETF EU EUR EV FAA FAQ FBI FDA FIFO
+    GDPR GE GIF GIS GOP GPA GPU GUI GUID HIV HQ HR IBM ICU ID IDE IEEE IEP IMF IO IOU IP IPA IPO IQ IRC IRS ISBN ISO
+    ISP ITN IVF KPI LA LED LLM MBA MIT MLB MRI MVP NBA NCAA NDA NFL NGO NHL NIH NLP NSA NYU OCD OCR OECD OEM OK OS
+    OTP PA PBS PO POC POS PR QA RNA ROI RPM RSA RSI RSVP SDK SEO SIP SLA SOS SQL SSO STI STT SUV TSA TTS TV UAE UAW
+    UBS UDP UFC UFO UI UK UN UPS URI URL US USA USB USD USPS USSR UTC UTF UUID UV UX VA VIP VOIP VPN XAI YMCA
+    """
+)
 # Without a vowel, and still no initials.
-WORDS_OF_CAPITALS = frozenset(("HMM", "SHH", "BRR", "PSST", "TSK", "PFFT", "GRR", "NTH", "DR", "MR", "MRS", "ST"))
+WORDS_OF_CAPITALS = set_of("HMM SHH BRR PSST TSK PFFT GRR NTH DR MR MRS ST")
 
 # After these a Roman number counts, after those it is a ruler's.
-NUMBERED = frozenset(
+NUMBERED = set_of(
     """
-    war chapter part act volume vol section book phase type bowl class title article appendix level stage grade step episode
-    season scene mark table figure division schedule category tier unit module generation gen round lesson game
-    """.split()
+    war chapter part act volume vol section book phase type bowl class title article appendix level stage grade step
+    episode season scene mark table figure division schedule category tier unit module generation gen round lesson
+    game
+    """
 )
-RULERS = frozenset(
+RULERS = set_of(
     """
-    Henry Louis Elizabeth George Charles Edward Richard William James Napoleon Philip Frederick Catherine John Paul Pius Leo
-    Benedict Gregory Alexander Nicholas Peter Ivan Ferdinand Alfonso Francis Otto Rudolf Maximilian Ramesses Ptolemy Xerxes
-    Darius Cyrus Innocent Clement Urban Sixtus Julius Boniface Celestine Mary Margaret Carl Gustav Christian Harald Juan Felipe
-    Leopold Albert Baldwin Malcolm Robert Stephen Murad Mehmed Selim Wilhelm Haile
-    """.split()
+    Henry Louis Elizabeth George Charles Edward Richard William James Napoleon Philip Frederick Catherine John Paul
+    Pius Leo Benedict Gregory Alexander Nicholas Peter Ivan Ferdinand Alfonso Francis Otto Rudolf Maximilian
+    Ramesses Ptolemy Xerxes Darius Cyrus Innocent Clement Urban Sixtus Julius Boniface Celestine Mary Margaret Carl
+    Gustav Christian Harald Juan Felipe Leopold Albert Baldwin Malcolm Robert Stephen Murad Mehmed Selim Wilhelm
+    Haile
+    """
 )
 
 # Signs with a name of their own between words. "" is silent.
 SIGNS = {
-    "&": "and", "@": "at", "+": "plus", "=": "equals", "×": "times", "÷": "divided by", "%": "percent", "‰": "per mille",
-    "<": "less than", ">": "greater than", "≤": "at most", "≥": "at least", "≈": "about", "≠": "is not", "±": "plus or minus",
-    "°": "degrees", "§": "section", "√": "square root of", "∞": "infinity", "π": "pi", "∑": "sum of", "∆": "delta",
-    "$": "dollars", "€": "euros", "£": "pounds", "¥": "yen", "¢": "cents", "₹": "rupees", "²": "squared", "³": "cubed",
-    "½": "one half", "⅓": "one third", "⅔": "two thirds", "¼": "one quarter", "¾": "three quarters", "⅛": "one eighth",
-    "№": "number", "−": "minus",
+    "&": "and", "@": "at", "+": "plus", "=": "equals", "×": "times", "÷": "divided by", "%": "percent",
+    "‰": "per mille", "<": "less than", ">": "greater than", "≤": "at most", "≥": "at least", "≈": "about",
+    "≠": "is not", "±": "plus or minus", "°": "degrees", "§": "section", "√": "square root of", "∞": "infinity",
+    "π": "pi", "∑": "sum of", "∆": "delta", "$": "dollars", "€": "euros", "£": "pounds", "¥": "yen", "¢": "cents",
+    "₹": "rupees", "²": "squared", "³": "cubed", "½": "one half", "⅓": "one third", "⅔": "two thirds",
+    "¼": "one quarter", "¾": "three quarters", "⅛": "one eighth", "№": "number", "−": "minus",
 }  # fmt: skip
 # Every sign, where a text is spelled.
 SPELLED_SIGNS = SIGNS | {
-    ".": "dot", ",": "comma", "-": "dash", "–": "dash", "—": "dash", "_": "underscore", "/": "slash", "\\": "backslash", ":": "colon",
-    ";": "semicolon", "!": "exclamation mark", "?": "question mark", "#": "hash", "*": "asterisk", "(": "open parenthesis",
-    ")": "close parenthesis", "[": "open bracket", "]": "close bracket", "{": "open brace", "}": "close brace", "'": "apostrophe",
-    "’": "apostrophe", '"': "quote", "~": "tilde", "^": "caret", "`": "backtick", "|": "bar", " ": "",
+    ".": "dot", ",": "comma", "-": "dash", "–": "dash", "—": "dash", "_": "underscore", "/": "slash", "\\": "backslash",
+    ":": "colon", ";": "semicolon", "!": "exclamation mark", "?": "question mark", "#": "hash", "*": "asterisk",
+    "(": "open parenthesis", ")": "close parenthesis", "[": "open bracket", "]": "close bracket", "{": "open brace",
+    "}": "close brace", "'": "apostrophe", "’": "apostrophe", '"': "quote", "~": "tilde", "^": "caret", "`": "backtick",
+    "|": "bar", " ": "",
 }  # fmt: skip
