@@ -4,6 +4,7 @@ import pytest
 from vendor import Caller, Endpoint, Live, scope
 
 from antiphon.core.errors import AntiphonError, UnsupportedParameter
+from antiphon.core.identity import Scope
 from antiphon.transports import websocket
 from antiphon.transports.websocket import LiveRoute
 from session_house import audio, until
@@ -15,7 +16,7 @@ SPEECH = audio(900, 700)
 def route(house):
     def make(surface=None, **given):
         endpoint = Endpoint(surface or Live(), live=True, incremental=True, **given)
-        return LiveRoute("deepgram", endpoint, house.sessions, house.clock)
+        return LiveRoute("deepgram", endpoint, house.sessions, house.clock, Scope.TRANSCRIBE)
 
     return make
 
