@@ -167,15 +167,15 @@ def _one_processor() -> Iterator[None]:
     """FFmpeg gives the filters before an encoder a thread for each processor that it may use, up to sixteen a stream,
     and PyAV does not let a caller choose. They have nothing to do in parallel.
     """
-    if not hasattr(os, "sched_setaffinity"):
-        yield  # only Linux has it
-        return
-    allowed = os.sched_getaffinity(0)
-    os.sched_setaffinity(0, {min(allowed)})
+    allowed: set[int] = set()
+    with contextlib.suppress(AttributeError, OSError):  # only Linux has it, and a sandbox may forbid it
+        allowed = os.sched_getaffinity(0)
+        os.sched_setaffinity(0, {min(allowed)})
     try:
         yield
     finally:
-        os.sched_setaffinity(0, allowed)
+        with contextlib.suppress(AttributeError, OSError):
+            os.sched_setaffinity(0, allowed)
 
 
 def _bit_rates(format: SpeechFormat) -> range | tuple[int, ...]:

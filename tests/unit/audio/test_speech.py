@@ -67,6 +67,12 @@ def test_sound_leaves_with_the_piece_that_brings_it():
     assert len(shaper.push(sound.tobytes())) == 2 * (1_000 + len(sound))
 
 
+def test_a_soft_ending_is_kept():
+    soft = np.full(TAIL, 50, np.int16)
+    out = shaped(clause(0, np.concatenate((tone(0.1, 9_000), soft)), 500), 441, 0)
+    assert np.array_equal(out[-TAIL:], np.rint(soft * np.arange(TAIL - 1, -1, -1) / TAIL))
+
+
 def test_a_clause_without_sound_is_its_pause():
     assert ClauseShaper(RATE).finish(100) == silence(100, RATE) == bytes(2 * 2_205)
     assert not shaped(hush(10_000).tobytes(), 441, 100).any()
