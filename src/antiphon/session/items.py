@@ -8,6 +8,8 @@ which then follows it at once, whatever was said meanwhile; a result without its
 without words.
 """
 
+import re
+import string
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
@@ -31,6 +33,9 @@ MAX_CHARACTERS = 1_000_000
 MAX_AUDIO_BYTES = 32 * 1024 * 1024
 
 
+_PUNCTUATION = string.punctuation + "…—–“”‘’«»"
+
+
 @dataclass(frozen=True, slots=True)
 class Aloud:
     """How a reply was said: its whole text, and for ever later positions (ms) in its speech, how many characters had
@@ -43,15 +48,14 @@ class Aloud:
 
     def until(self, heard_ms: int) -> str:
         """The words that were heard, where the speech was heard up to there: those that were said to their end."""
-        end = self._characters(heard_ms)
-        if end >= len(self.text.rstrip()):
-            return self.text
-        if self.text[end - 1 : end].isalnum() and self.text[end].isalnum():
-            while end and not self.text[end - 1].isspace():
-                end -= 1
-        while end < len(self.text) and not (self.text[end].isalnum() or self.text[end].isspace()):
-            end += 1  # punctuation of the last word
-        return self.text[:end].rstrip()
+        said = self._characters(heard_ms)
+        end = 0
+        for word in re.finditer(r"\S+", self.text):
+            voiced = len(word.group().rstrip(_PUNCTUATION))
+            if voiced and word.start() + voiced > said:
+                return self.text[:end]
+            end = word.end()
+        return self.text
 
     def _characters(self, heard_ms: int) -> int:
         """Between two marks the characters take equal time."""

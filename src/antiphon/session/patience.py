@@ -48,7 +48,9 @@ _CONTRACTIONS = "i'm i'll i'd i've we're we'll we've they're they'll you're you'
 _LEADING = "please maybe perhaps very really just also gonna wanna want need"
 
 # Of those, what may well end a sentence that has a full stop or a question mark: "Yes, I do."
-_PARTICLES = "like well so anyway actually over through about under by please really no that each some any this"
+_PARTICLES = (
+    "like well so anyway actually over through about under by please really no want need maybe that each some any this"
+)
 _SHORT_VERBS = "am is are was were have has had do does did will would should can could may might must be been"
 _OBJECTS = "these those her his what where who"
 _DIGITS = "zero oh one two three four five six seven eight nine"

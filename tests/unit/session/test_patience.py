@@ -1,0 +1,60 @@
+"""What a hypothesis at a pause looks like."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from antiphon.core.conversation import Eagerness
+from antiphon.session.patience import PATIENCE_MS, Said, longest_ms, patience_ms, said, soonest_ms
+
+WHOLE = [
+    "What time is it?",
+    "I would like a table for two.",
+    "Stop!",
+    "Yes.",
+    "No thanks.",
+    "Yes, I do.",
+    "Please tell me where they are.",
+    "My number is 555 123 4567.",
+    "I have been there before.",
+    "Is that the one you want?",
+]
+HANGING = [
+    "",
+    "...",
+    "I want to go to the",
+    "I want to go to the.",
+    "So I was thinking, um.",
+    "Well, because",
+    "It costs, ",
+    "What I mean is —",
+    "I'm.",
+    "My number is five five.",
+    "It is one two three four five.",
+    "Let me think...",
+    "and",
+    "I met him and.",
+]
+OPEN = ["I would like a table for two", "Table two", "Seven.", "Blue car."]
+
+
+@pytest.mark.parametrize(
+    ("text", "kind"),
+    [(t, Said.WHOLE) for t in WHOLE] + [(t, Said.HANGING) for t in HANGING] + [(t, Said.OPEN) for t in OPEN],
+)
+def test_what_was_said(text, kind):
+    assert said(text) is kind
+
+
+def test_the_less_sure_the_more_patient():
+    for table in PATIENCE_MS.values():
+        assert table[Said.WHOLE] < table[Said.OPEN] < table[Said.HANGING]
+    for kind in Said:
+        assert (
+            PATIENCE_MS[Eagerness.HIGH][kind] < PATIENCE_MS[Eagerness.MEDIUM][kind] < PATIENCE_MS[Eagerness.LOW][kind]
+        )
+
+
+@given(st.text(max_size=200), st.sampled_from(Eagerness))
+def test_any_text_has_a_patience_within_bounds(text, eagerness):
+    assert soonest_ms(eagerness) <= patience_ms(text, eagerness) <= longest_ms(eagerness)
