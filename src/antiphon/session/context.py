@@ -39,7 +39,7 @@ class Context:
         self.clauses = Clauses(spec.markup, schedule)
         self.waiting: deque[Phrase | Flushed | ContextEnded] = deque()
         self.work: Work | None = None
-        self.encoder = SpeechEncoder(spec.format, rate)
+        self.encoder = SpeechEncoder(spec.format, rate, whole=not spec.stream)
         self.text = ""  # written, from `spoken` on
         self.spoken = 0
         self.samples = 0  # made
