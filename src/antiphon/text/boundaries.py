@@ -19,6 +19,7 @@ _PLACE = re.compile(
     rf"|(?P<weak>[,،]{_CLOSING}(?=\s)|[、，]|(?<=\s)[–—-](?=\s)|—(?=\w))"
     r"|(?P<space>\s(?=\S))"
 )
+_SPACE = re.compile(r"\s")
 _TOKEN = re.compile(r"[^\s(\[{\"“‘'*_]+$")
 # A phrase that ends with one of these hangs in the air.
 _LEADING_ON = set_of(
@@ -51,12 +52,24 @@ def next_cut(text: str, first: bool, final: bool) -> int | None:
         if verdict:
             return end
     if len(text) - begin > LONGEST:
-        return begin + best_cut(text[begin : begin + LONGEST])
+        return begin + (_best_cut(text[begin : begin + LONGEST]) or LONGEST)
     return len(text) if final and begin < len(text) else None
 
 
-def best_cut(text: str) -> int:
-    """The best place to part a text that is too long: after a sentence, a clause, a word; never nowhere."""
+def scheduled_cut(text: str, wanted: int) -> int | None:
+    """Where a text is parted once that many characters wait; `None` as long as they do not, or are one word."""
+    if len(text) <= wanted:
+        return None
+    if (cut := _best_cut(text[:wanted])) > 1:
+        return cut
+    space = _SPACE.search(text, max(wanted, 1), wanted + LONGEST)
+    if space is None:
+        return wanted + LONGEST if len(text) >= wanted + LONGEST else None
+    return space.start()
+
+
+def _best_cut(text: str) -> int:
+    """The best place to part a text that is too long: after a sentence, a clause, a word; 0 where there is none."""
     found = {"strong": 0, "weak": 0, "space": 0}
     for place in _PLACE.finditer(text):
         if place.lastgroup == "space" and not _may_part(text, place):
@@ -70,7 +83,7 @@ def best_cut(text: str) -> int:
     for kind in ("strong", "weak", "space"):
         if found[kind] > third:
             return found[kind]
-    return max(found.values()) or (text.rfind(" ") + 1) or len(text)
+    return max(found.values()) or (text.rfind(" ") + 1)
 
 
 def _ends_sentence(text: str, begin: int, place: re.Match[str], final: bool) -> bool | None:

@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
 from antiphon.core.specs import Markup
-from antiphon.text.boundaries import LONGEST, best_cut, next_cut
+from antiphon.text.boundaries import LONGEST, next_cut, scheduled_cut
 from antiphon.text.markup import Event, Pause, Said, Speed, Text, reader
 from antiphon.text.reading import READ, ReadWord, read
 
@@ -110,9 +110,9 @@ class Clauses:
             while (end := next_cut(self._text, self._first, final=False)) is not None:
                 phrases += self._phrase(end)
             return phrases
-        while len(self._text) > (wanted := self._schedule[min(self._made, len(self._schedule) - 1)]):
+        while (end := scheduled_cut(self._text, self._schedule[min(self._made, len(self._schedule) - 1)])) is not None:
             self._made += 1
-            phrases += self._phrases(best_cut(self._text[: max(wanted, 1)]))
+            phrases += self._phrases(end)
         return phrases
 
     def _rest(self) -> list[Phrase]:

@@ -6,7 +6,6 @@ mean nothing. A text with breaks is plain but for `<break/>`. Every event knows 
 tags counted.
 """
 
-import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -26,6 +25,7 @@ SPEEDS = (0.25, 4.0)
 PARAGRAPH_MS = 500
 
 _PIECE = 2048  # characters given to expat at a time
+_ROOT, _ROOT_END = b"<_>", b"</_>"
 # What XML cannot hold, and our own placeholder: one character for one, so that places stay.
 _UNFIT = re.compile("[\x00-\x08\x0b-\x1f\x7f\x80-\x9f]")
 _UNWRITABLE = re.compile(f"[\ud800-\udfff\ufffe\uffff{READ}]")
@@ -204,8 +204,14 @@ class Ssml:
     }
 
     def __init__(self) -> None:
+        self._events: list[Event] = []
+        self._total = 0  # characters fed
+        self._begin()
+
+    def _begin(self) -> None:
+        """A document of its own, behind everything that was fed."""
         parser = expat.ParserCreate("utf-8")
-        parser.Parse(b"<_>")
+        parser.Parse(_ROOT)
         parser.StartElementHandler = self._start
         parser.EndElementHandler = self._end
         parser.CharacterDataHandler = self._characters
@@ -213,15 +219,15 @@ class Ssml:
             parser.SetReparseDeferralEnabled(False)  # speech waits for it; the length of a tag is bounded here
         self._parser = parser
         self._opening: str | None = ""  # the first characters, as long as they may be an XML declaration
-        self._events: list[Event] = []
         self._open: list[tuple[str, dict[str, str]]] = []
         self._speeds = [1.0]
         self._held: list[Text] | None = None  # inside say-as or sub
         self._bytes = b""  # not yet known to be behind us, from `_at_byte`, which is the character `_at`
-        self._at_byte = self._fed = len(b"<_>")
-        self._at = 0
+        self._at_byte = self._fed = len(_ROOT)
+        self._at = self._total
 
     def feed(self, text: str) -> list[Event]:
+        self._total += len(text)
         text = clean(text).replace("\r", " ")
         if self._opening is not None:
             text = self._without_declaration(self._opening + text)
@@ -230,13 +236,17 @@ class Ssml:
         return self._taken()
 
     def flush(self) -> list[Event]:
+        """The end of the document; what is fed next begins another one."""
         if self._opening:
             text, self._opening = self._opening, None
             self._parse(text)
         if self._open:
             raise CallerError(f"<{self._open[-1][0]}> is not closed.", param="text")
-        if self._fed - self._parser.CurrentByteIndex > 0 and b"<" in self._bytes[self._last() :]:
-            raise CallerError("A tag is not closed.", param="text")
+        try:
+            self._parser.Parse(_ROOT_END, True)
+        except expat.ExpatError as error:
+            raise CallerError("The markup ends inside a tag.", param="text") from error
+        self._begin()
         return self._taken()
 
     def _taken(self) -> list[Event]:
@@ -329,16 +339,16 @@ class Ssml:
         for attribute in ("pitch", "volume"):
             if attributes.get(attribute, "default") not in _UNCHANGED:
                 raise _refused("prosody", attribute)
-        factor = self._speeds[-1] * rate(attributes.get("rate", "default"))
-        if not SPEEDS[0] <= factor <= SPEEDS[1] or not math.isfinite(factor):
+        factor = round(self._speeds[-1] * rate(attributes.get("rate", "default")), 4)
+        if not SPEEDS[0] <= factor <= SPEEDS[1]:
             raise CallerError("The rate of <prosody> is out of bounds.", param="text")
         self._speeds.append(factor)
         self._events.append(Speed(factor))
 
-    def _end(self, _: str) -> None:
+    def _end(self, tag: str) -> None:
+        if tag == "_" and not self._open:
+            return  # ours; expat refuses whatever comes behind it
         self._here()
-        if not self._open:
-            raise CallerError("An element is closed that was not open.", param="text")
         name, attributes = self._open.pop()
         if name == "prosody":
             self._speeds.pop()

@@ -26,6 +26,7 @@ from antiphon.text.tables import (
     set_of,
 )
 
+_LETTER = r"[^\W\d_¹²³⁰-⁹₀-₉½¼¾⅐-⅞]"
 READ = "\ue000"  # stands in a text for something whose words are known already
 
 
@@ -44,7 +45,7 @@ def _any(words: Iterable[str]) -> str:
     return "(?:" + "|".join(re.escape(word) for word in sorted(words, key=len, reverse=True)) + ")"
 
 
-_NUMBER = r"(?:[0-9]{1,3}(?:,[0-9]{3})+(?![0-9])|[0-9]+)(?:\.[0-9]+)?"
+_NUMBER = r"(?:(?:[0-9]{1,3}(?:,[0-9]{3})+(?![0-9])|[0-9]+)(?:\.[0-9]+)?|(?<![\w.])\.[0-9]+)"
 _SIGNED = rf"(?:(?<![\w)\].%])[-+−])?{_NUMBER}"
 _RANGE = rf"(?P<low>{_SIGNED})(?:(?:-|\s?[–—]\s?)(?P<high>{_NUMBER}))?(?!-?[0-9])"
 _MONTH = f"(?P<month>{_any(MONTH_NUMBERS)})"
@@ -55,6 +56,7 @@ _CODES = _any([sign for sign in CURRENCIES if sign.isalpha()])
 _SIZES = r"(?:[kKmMbBT]|[bmt]n|\s(?:hundred|thousand|million|billion|trillion))(?!\w)"
 _PER = rf"(?:\s?/\s?(?P<per>{_any(PER)})(?!\w))?"
 _UNITS = _any(UNITS)
+_PARTS = rf"(?:\s?(?P<unit>{_UNITS})(?![\w'’]))?"
 # What a name of a site or a file ends with.
 _SUFFIXES = _any(
     set_of(
@@ -77,7 +79,7 @@ _FORMS: tuple[tuple[str, Callable[[re.Match[str]], spoken.Parts]], ...] = (
     (r"(?:\+?[0-9]{1,3}[\s.-])?(?:\([0-9]{3}\)\s?|[0-9]{3}[\s.-])[0-9]{3}[\s.-][0-9]{4}(?!\w)", spoken.called),
     (r"\+[0-9][0-9().-]*(?:\s[0-9().-]+){0,6}(?!\w)", spoken.called),
     (r"[0-9]{4}(?:[ -][0-9]{4}){2,4}(?!\w)", spoken.called),
-    (r"[0-9]{3}-[0-9]{4}(?![\w-])", spoken.called),
+    (r"[0-9]{3}-[0-9]{4}(?![\w-])|0[0-9]{2,5}(?:[ -][0-9]{3,6}){1,3}(?!\w)", spoken.called),
     (r"(?:[0-9]{1,3}\.){3}[0-9]{1,3}(?::[0-9]+)?(?![\w.])", spoken.internet_address),
     # dates and times
     (
@@ -122,25 +124,29 @@ _FORMS: tuple[tuple[str, Callable[[re.Match[str]], spoken.Parts]], ...] = (
     # numbers
     (r"[vV]?[0-9]+(?:\.[0-9]+){2,}(?:-[a-z]+\.?[0-9]*)?(?!\w)|[vV][0-9]+(?:\.[0-9]+)?(?![\w.])", spoken.version),
     (r"([0-9]+(?:,[0-9]{3})*)(?:st|nd|rd|th|ST|ND|RD|TH)(?!\w)", spoken.ordinal),
-    (r"(?:(?P<count>[0-9]+)\s)?(?P<over>[0-9]+)[/⁄](?P<under>[0-9]+)(?P<vulgar>)(?![\w/])", spoken.fraction),
-    (r"(?:(?P<count>[0-9]+)\s?)?(?P<vulgar>[½⅓⅔¼¾⅛⅜⅝⅞])(?P<over>)(?P<under>)", spoken.fraction),
+    (r"(?:(?P<count>[0-9]+)\s)?(?P<over>[0-9]+)[/⁄](?P<under>[0-9]+)(?P<vulgar>)(?![\w/])" + _PARTS, spoken.fraction),
+    (r"(?:(?P<count>[0-9]+)\s?)?(?P<vulgar>[½⅓⅔¼¾⅛⅜⅝⅞])(?P<over>)(?P<under>)" + _PARTS, spoken.fraction),
     (r"([0-9]+):([0-9]+)(?![0-9:])", spoken.ratio),
     (rf"({_NUMBER})\s?[x×]\s?({_NUMBER})(?!\w)", spoken.product),
     (rf"({_NUMBER})[xX×](?!\w)", spoken.times),
     (rf"({_NUMBER})\^(-?[0-9]+)", spoken.power),
+    (r"\^2(?!\w)", spoken.said("squared")),
+    (r"\^3(?!\w)", spoken.said("cubed")),
     (rf"({_NUMBER})[eE]([+-]?[0-9]+)(?!\w)", spoken.exponent),
-    (r"[0-9]+(?:-[0-9]+){2,}(?!\w)", spoken.called),
+    (r"[0-9]+(?:-[0-9]+){2,}(?!\w)", spoken.sequence),
     (rf"{_RANGE}(?![^\W_])", spoken.number),
     (r"#\s?(?=[0-9])|Nos?\.\s?(?=[0-9])|no\.\s?(?=[0-9])", spoken.numbered),
     (r"#([^\W\d_]\w*)", spoken.hashtag),
     # letters
     (r"(?=[^\W_]*[0-9])(?=[0-9]*[^\W\d_])(?:[0-9]+(?:\.[0-9]+)?|[^\W\d_]+)+", spoken.mixed),
-    (r"[A-Z]{1,3}&[A-Z]{1,3}\b", spoken.joined_initials),
+    (r"[A-Z]{1,3}&[A-Z]{1,3}(?:['’]s)?\b", spoken.joined_initials),
     (rf"({_any(list({**TITLES, **CONNECTIVES, **CLOSERS}))})(?!\w)(\.(?!\w))?", spoken.abbreviation),
     (r"(?:[^\W\d_]\.){2,}", spoken.dotted_initials),
     (r"[A-HJ-Z]\.(?=\s+[A-Z])", spoken.initial),
     (r"[IVXLC]+\b", spoken.roman),
     (r"([A-Z]{2,6})((?:[’']?s)?)\b(?!['’]\w)", spoken.capitals),
+    (r"(?<=[a-z]\s)A(?=\s[a-z])", spoken.said("A-")),
+    (r"([A-Z])#(?!\w)", lambda match: spoken.whole(match, [match[1], "sharp"])),
     (r"iOS\b", spoken.said("I.O.S")),
     (r"macOS\b", spoken.said("Mac", "O.S")),
     (r"w/o\b", spoken.said("without")),
@@ -150,6 +156,9 @@ _FORMS: tuple[tuple[str, Callable[[re.Match[str]], spoken.Parts]], ...] = (
     (r"(?<=[0-9]\s)[-*](?=\s[0-9])", lambda match: spoken.whole(match, ["minus" if match[0] == "-" else "times"])),
     (r"~(?=[0-9])", spoken.said("about")),
     (r"->|=>|→", spoken.said("to")),
+    (r"(?<!\S)\.(?=\w)", spoken.said("dot")),
+    (r"&amp;", spoken.said("and")),
+    (r"[:;]['’]?-?[()DPp/|](?!\w)", spoken.said()),  # a face
     (r"[<>]=", lambda match: spoken.whole(match, SIGNS["≤" if match[0] == "<=" else "≥"].split())),
     (r"[!=]=", lambda match: spoken.whole(match, (SIGNS["≠"] if match[0] == "!=" else SIGNS["="]).split())),
     ("[" + re.escape("".join(SIGNS)) + "]", spoken.sign),
@@ -167,7 +176,7 @@ class _Forms:
 
     def __init__(self) -> None:
         self.rows = [(re.compile(pattern), say) for pattern, say in _FORMS]
-        self.word = re.compile(rf"[^\W\d_](?:[^\W\d_]|[{_marks()}])*(?:['’][^\W\d_]+)*")
+        self.word = re.compile(rf"{_LETTER}(?:{_LETTER}|[{_marks()}])*(?:['’]{_LETTER}+)*")
 
 
 _SILENT = re.compile(
@@ -277,8 +286,6 @@ def _walk(text: str, known: Sequence[Sequence[str]]) -> _Line:
         elif char == READ:
             line.add(place, place + 1, list(next(given)))
             place += 1
-        elif char in _PUNCTUATION:
-            place = _punctuation(line, text, place)
         elif (word := _PLAIN.match(text, place)) is not None and word[0] not in POINTLESS:
             line.add(place, word.end(), [word[0]])
             place = word.end()
@@ -310,14 +317,16 @@ def _form(line: _Line, text: str, place: int, forms: _Forms) -> int:
             if place < found.end():
                 line.silent(place, found.end())
             return found.end()
+    if text[place] in _PUNCTUATION:
+        return _punctuation(line, text, place)
     if (word := forms.word.match(text, place)) is not None:
         line.add(place, word.end(), [word[0]])
         return word.end()
-    if text[place].isdecimal():
+    if text[place].isdigit():  # of any script, or small and raised
         end = place + 1
-        while end < len(text) and text[end].isdecimal():
+        while end < len(text) and text[end].isdigit():
             end += 1
-        line.add(place, end, cardinal(text[place:end]))
+        line.add(place, end, cardinal("".join(str(unicodedata.digit(char)) for char in text[place:end])))
         return end
     return _other(line, text, place)
 
@@ -326,7 +335,7 @@ def _other(line: _Line, text: str, place: int) -> int:
     """Quotes, brackets, dashes, emoji: nothing is said."""
     char = text[place]
     alone = text[place - 1 : place].isspace() and text[place + 1 : place + 2].isspace()
-    if char in _ASIDE or (char == "-" and alone):
+    if char in _ASIDE or (char == "-" and (alone or "-" in (text[place - 1 : place], text[place + 1 : place + 2]))):
         line.aside()
     follows = text[place + 1 : place + 2]
     line.silent(place, place + 1, opening=char in _OPENING and bool(follows.strip()) and not _inside(text, place))

@@ -115,7 +115,11 @@ def fraction(match: re.Match[str]) -> Parts:
     if not count and (over, under) in _RATIOS:
         return whole(match, _RATIOS[over, under].split())
     words = [*numbers.cardinal(count), "and"] if count else []
-    return whole(match, words + fraction_words(over, under, alone=not count))
+    words += fraction_words(over, under, alone=not count)
+    if match["unit"]:
+        one, many = UNITS[match["unit"]]
+        words += (many if count else one).split()
+    return whole(match, words)
 
 
 def fraction_words(over: str, under: str, alone: bool = True) -> list[str]:
@@ -181,6 +185,11 @@ def called(match: re.Match[str]) -> Parts:
     return whole(match, numbers.grouped(match[0])) if sum(map(str.isdecimal, match[0])) >= 7 else None
 
 
+def sequence(match: re.Match[str]) -> Parts:
+    """`3-2-1`."""
+    return whole(match, numbers.grouped(match[0]))
+
+
 def version(match: re.Match[str]) -> Parts:
     written, _, rest = match[0].partition("-")
     words = ["version"] if written[0] in "vV" and before(match) != "version" else []
@@ -198,7 +207,8 @@ def ratio(match: re.Match[str]) -> Parts:
 
 
 def product(match: re.Match[str]) -> Parts:
-    return whole(match, [*numbers.cardinal(match[1]), "by", *numbers.cardinal(match[2])])
+    sides = [numbers.year(side) if _is_year(side) else numbers.cardinal(side) for side in match.groups()]
+    return whole(match, [*sides[0], "by", *sides[1]])
 
 
 def times(match: re.Match[str]) -> Parts:
@@ -293,7 +303,7 @@ def clock(hour: str, minute: str, second: str | None, half: str | None) -> list[
     half_words = [spelled(half)] if half else []
     if int(minute):
         words += numbers.minutes(minute)
-    elif not half and int(hour) <= 12:
+    elif not half and 1 <= int(hour) <= 12:
         words += ["o'clock"]
     elif not half:
         words += ["hundred"]
@@ -318,7 +328,7 @@ def _run(run: str) -> list[str]:
     if run.isdecimal():
         return numbers.cardinal(run) if len(run) <= 2 else numbers.digits(run)
     if len(run) == 1:
-        return [run.upper()]
+        return ["A-" if run in "aA" else run.upper()]  # alone it would be the article
     vowels = set("aeiouy" if run.islower() and len(run) > 3 else "aeiou").intersection(run.lower())
     is_initials = run.upper() in INITIALS or (len(run) <= 5 and not vowels) or (run.isupper() and len(run) <= 3)
     return [spelled(run) if is_initials and run.isascii() else run]
@@ -370,7 +380,8 @@ def capitals(match: re.Match[str]) -> Parts:
 
 def joined_initials(match: re.Match[str]) -> Parts:
     left, _, right = match[0].partition("&")
-    return whole(match, [spelled(left), "and", spelled(right)])
+    owned = "'s" * right.endswith("s")
+    return whole(match, [spelled(left), "and", spelled(right.rstrip("'’s")) + owned])
 
 
 def dotted_initials(match: re.Match[str]) -> Parts:

@@ -1,0 +1,172 @@
+"""What holds for every text: nothing is lost or invented, and how it came does not matter."""
+
+import time
+
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+
+from antiphon.core.errors import CallerError
+from antiphon.core.specs import Markup
+from antiphon.text.boundaries import LONGEST
+from antiphon.text.clauses import Clauses, Phrase
+
+WRITTEN = st.sampled_from(
+    [
+        "hello", "world", "Dr.", "St.", "e.g.", "etc.", "U.S.", "a.m.", "No.", "J.", "3", "3.14", "1,000", "5:30", "p.m.",
+        "$5.99", "50%", "10 km", "-5", "2024-03-15", "March", "5,", "https://a.io/b?c=1.", "a@b.co", "**", "*", "`", "_", "#", "-",
+        "- ", "1.", "[x](http://y.z)", "|", "---", "😀", "👩‍👩‍👧", "\ud83d", "\ude00", "\x00", "\x07", "\u200b", "é", "e\u0301",
+        "你好。", "नमस्ते", "مرحبا،", "NASA", "FBI", "CPUs", "VIII", "Henry", "(", ")", '"', "“", "”", "'", "’s", "—", "–", "...", "…", "!",
+        "?", ";", ":", ",", ".", "\n", "\n\n", " ", "  ", "\t", "\r\n", "&", "<", ">", "/", "½", "1/2", "x" * 90, "9" * 30, "\ue000",
+    ]
+)  # fmt: skip
+TEXTS = st.lists(st.one_of(WRITTEN, st.just(" "), st.text(max_size=4)), max_size=60).map("".join)
+CUTS = st.lists(st.integers(0, 400), max_size=12)
+
+
+def parted(text: str, cuts: list[int]) -> list[str]:
+    places = sorted({min(cut, len(text)) for cut in cuts} | {0, len(text)})
+    return [text[start:end] for start, end in zip(places, places[1:], strict=False)]
+
+
+def phrases(pieces: list[str], markup: Markup = Markup.NONE, schedule: tuple[int, ...] = ()) -> list[Phrase]:
+    clauses = Clauses(markup, schedule)
+    return [phrase for piece in pieces for phrase in clauses.push(piece)] + clauses.flush()
+
+
+@settings(max_examples=400, deadline=None)
+@given(TEXTS, CUTS)
+@example("etc. \n\n And", [5])
+def test_how_a_text_came_does_not_matter(text: str, cuts: list[int]) -> None:
+    assert phrases(parted(text, cuts)) == phrases([text]) == phrases(list(text))
+
+
+@settings(max_examples=100, deadline=None)
+@given(TEXTS, CUTS, st.lists(st.integers(0, 120), min_size=1, max_size=4).map(tuple))
+def test_nor_does_it_with_a_schedule(text: str, cuts: list[int], schedule: tuple[int, ...]) -> None:
+    assert phrases(parted(text, cuts), schedule=schedule) == phrases([text], schedule=schedule)
+
+
+@settings(max_examples=400, deadline=None)
+@given(TEXTS)
+def test_words_stand_for_the_characters_in_order(text: str) -> None:
+    said = phrases([text])
+    ranges = [(word.start, word.end) for phrase in said for word in phrase.words]
+    for (start, end), (after, after_end) in zip(ranges, ranges[1:], strict=False):
+        assert (start, end) == (after, after_end) or end <= after
+    covered = {place for start, end in ranges for place in range(start, end)}
+    assert covered <= set(range(len(text)))
+    lost = [char for place, char in enumerate(text) if place not in covered and char.isalnum()]
+    assert not lost
+    if said:  # what is not said belongs to a word beside it, if there is one after it or in its phrase
+        first, last = ranges[0][0], ranges[-1][1]
+        assert not [
+            char
+            for place, char in enumerate(text[first:last], first)
+            if place not in covered and char.isprintable() and not char.isspace()
+        ]
+
+
+@settings(max_examples=300, deadline=None)
+@given(TEXTS)
+def test_phrases_are_bounded_and_fit_to_be_spoken(text: str) -> None:
+    for phrase in phrases([text]):
+        assert phrase.words
+        assert phrase.words[-1].end - phrase.words[0].start <= len(text)
+        assert all(word.read and not any(char.isspace() for char in word.read) for word in phrase.words)
+        assert not set("*`#|\n\ue000") & set(phrase.text)
+        phrase.text.encode()
+        assert all(char.isprintable() for char in phrase.text)
+
+
+@settings(max_examples=200, deadline=None)
+@given(
+    st.lists(
+        st.from_regex(r"[a-z]{2,9}", fullmatch=True).filter(lambda word: word not in ("etc", "vs", "approx", "aka")),
+        max_size=80,
+    )
+)
+def test_plain_words_are_read_as_they_are(words: list[str]) -> None:
+    assert [word.read for phrase in phrases([" ".join(words)]) for word in phrase.words] == words
+
+
+TAGS = st.sampled_from(
+    [
+        "<speak>", "</speak>", "<p>", "</p>", "<s>", "</s>", "<break/>", "<break time='1s'/>", "<break time='", "<prosody rate='50%'>",
+        "<prosody rate='fast'>", "</prosody>", "<say-as interpret-as='characters'>", "<say-as interpret-as='date' format='mdy'>",
+        "</say-as>", "<sub alias='Doctor'>", "</sub>", "&amp;", "&lt;", "&#65;", "&unknown;", "<!-- a -->", "<![CDATA[a < b]]>", "<voice>",
+        "<!DOCTYPE a [<!ENTITY b 'c'>]>", "<?xml version='1.0'?>", "<?pi?>", "ABC 3.", "Hello, world. ", "5 km", "\r\n", "é😀", "\ud83d", "<", ">", "&",
+        '"', "</_>", "<_>",
+    ]
+)  # fmt: skip
+
+
+def outcome(pieces: list[str], markup: Markup) -> object:
+    try:
+        return phrases(pieces, markup)
+    except CallerError as error:
+        return type(error)
+
+
+@settings(max_examples=500, deadline=None)
+@given(st.lists(TAGS, max_size=14).map("".join), CUTS, st.sampled_from([Markup.SSML, Markup.BREAKS]))
+@example("<speak>Hello, <break time='1s'/>wor&amp;ld.</speak>", [3, 12, 40], Markup.SSML)
+def test_markup_yields_phrases_or_an_error_however_it_came(text: str, cuts: list[int], markup: Markup) -> None:
+    assert outcome(parted(text, cuts), markup) == outcome([text], markup)
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.lists(st.sampled_from(["Hello, ", "wor&amp;ld. ", "<break/>", "<s>", "</s>", "é", "5 km ", "&#x1F600;", "<sub alias='a b'>c</sub>", "\r\n"]), max_size=20).map("".join))  # fmt: skip
+def test_places_count_tags_and_entities(text: str) -> None:
+    said = outcome(["<speak>" + text + "</speak>"], Markup.SSML)
+    if isinstance(said, list):
+        full = "<speak>" + text + "</speak>"
+        for word in (word for phrase in said for word in phrase.words):
+            bare = word.read.strip(".,")
+            written = full[word.start : word.end]
+            assert bare.lower() in written.lower() or bare in ("and", "five", "kilometers", "a", "b"), (bare, written)
+
+
+def seconds(pieces: list[str], markup: Markup = Markup.NONE) -> float:
+    begun = time.perf_counter()
+    phrases(pieces, markup)
+    return time.perf_counter() - begun
+
+
+def test_no_text_takes_long() -> None:
+    for unit in (
+        "1",
+        ".",
+        "*",
+        "(",
+        "1-",
+        "a.",
+        "I",
+        "<",
+        "https://",
+        "[",
+        "](",
+        "-- ",
+        "|-",
+        "etc. ",
+        "1,",
+        "$",
+        "\n- ",
+        "@a.",
+        "a-",
+    ):
+        assert seconds([unit * (3_000 // len(unit))]) < 2, unit
+        assert seconds(list(unit * (600 // len(unit)))) < 2, unit
+
+
+def test_one_long_word_is_spoken_in_bounded_phrases() -> None:
+    begun = time.perf_counter()
+    said = phrases(["x" * 100_000])
+    assert time.perf_counter() - begun < 5
+    assert max(len(phrase.text) for phrase in said) <= LONGEST
+    assert "".join(phrase.text for phrase in said) == "x" * 100_000
+
+
+def test_long_markup_takes_time_in_proportion() -> None:
+    text = "<speak>" + "<s>Hello &amp; you.</s>" * 1500 + "</speak>"
+    assert seconds([text], Markup.SSML) < 5
+    assert seconds(list("<speak>" + "<s>Hello &amp; you.</s>" * 100 + "</speak>"), Markup.SSML) < 3
