@@ -8,7 +8,7 @@ It knows positions in samples, no clock and no audio. What each state does with 
 | SPEECH  | stays; too long -> Cut                  | `PAUSE_FRAMES` in a row -> PAUSE: Pause                    |
 | PAUSE   | `EVIDENCE` in a row -> SPEECH: Resume   | stays                                                      |
 
-In PAUSE, silence as long as the endpoint -> SILENCE: Stop; an utterance too long -> SILENCE: Part.
+In PAUSE, silence as long as the endpoint -> SILENCE: Stop; an utterance too long -> SILENCE: Part, if it may.
 
 A change of state comes before the check for length, which then follows with the next frame.
 
@@ -79,8 +79,11 @@ class Endpointer:
         self.speech_end = 0  # end of the last frame of speech, in any utterance
         self.tune(silence_ms, PRE_ROLL)
 
-    def tune(self, silence_ms: int | None, pre_roll: int) -> None:
-        """From now on that silence ends an utterance, and so many samples before its speech belong to it."""
+    def tune(self, silence_ms: int | None, pre_roll: int, parts: bool = True) -> None:
+        """From now on that silence ends an utterance, and so many samples before its speech belong to it. Without
+        `parts`, nothing but that silence ends it in a pause, however long it is.
+        """
+        self._parts = parts
         self._silence = self._patience = None if silence_ms is None else ms_to_samples(silence_ms)
         self.pre_roll = pre_roll
 
@@ -102,6 +105,8 @@ class Endpointer:
         if self.position - self.start < self._longest:
             return None
         if self.state is State.PAUSE:
+            if not self._parts:
+                return None
             self.reset(self.speech_end + TAIL)
             return Change(Turn.PART, self.speech_end)
         return Change(Turn.CUT, self.position)

@@ -58,9 +58,10 @@ class StreamSpec:
 
 @dataclass(frozen=True, slots=True)
 class Tuning:
-    """How a stream listens from now on. `silence_ms` ends an utterance, `None` for never, unless `Stream.wait` says
-    otherwise in the pause itself: then `soonest_ms` is the least it may say. From `threshold` on (0..1) sound is as
-    likely speech as not; 0.5 is what the detector itself thinks. `padding_ms` before the speech belong to an utterance.
+    """How a stream listens from now on. `silence_ms` ends an utterance, and nothing else does in a pause; `None` for
+    never. `Stream.wait` may say otherwise in the pause itself; `soonest_ms` is the least it will say. From `threshold`
+    on (0..1) sound is as likely speech as not; 0.5 is what the detector itself thinks. `padding_ms` before the speech
+    belong to an utterance.
     """
 
     silence_ms: int | None
@@ -161,7 +162,7 @@ class Stream:
     def tune(self, tuning: Tuning) -> None:
         self._silence_ms = tuning.silence_ms if tuning.soonest_ms is None else tuning.soonest_ms
         self._bias = log(tuning.threshold / (1 - tuning.threshold))
-        self._ends.tune(tuning.silence_ms, ms_to_samples(tuning.padding_ms))
+        self._ends.tune(tuning.silence_ms, ms_to_samples(tuning.padding_ms), parts=tuning.silence_ms is None)
 
     def wait(self, silence_ms: int) -> None:
         """In a pause: that silence ends the utterance, unless the speaker goes on before."""

@@ -169,3 +169,46 @@ def test_any_speech_gives_whole_bounded_utterances_in_order(frames, silence_ms, 
         if speaking:
             # A change of state at the bound defers the cut, by a frame each time.
             assert ends.position - ends.start < (longest + 4) * FRAME
+
+
+# -- patience ----------------------------------------------------------------------------------------------------------
+
+
+def frames(ms: int) -> int:
+    return -(-ms_to_samples(ms) // FRAME)
+
+
+def test_a_pause_can_be_given_another_patience_until_speech_resumes():
+    ends = Endpointer(2000)
+    play(ends, S, S, *[Q] * 5)
+    ends.wait(300)
+    assert turns(play(ends, *[Q] * (frames(300) - 5))) == [Turn.STOP]
+    play(ends, S, S, *[Q] * 5)
+    ends.wait(300)
+    play(ends, S, S)
+    changes = play(ends, *[Q] * frames(2100))
+    assert [(n, c.turn) for n, c in changes] == [(3, Turn.PAUSE), (frames(2000), Turn.STOP)]
+
+
+def test_patience_that_has_run_out_already_ends_the_utterance_with_the_next_frame():
+    ends = Endpointer(2000)
+    play(ends, S, S, *[Q] * frames(500))
+    ends.wait(300)
+    assert [(n, c.turn) for n, c in play(ends, Q)] == [(1, Turn.STOP)]
+
+
+def test_it_can_be_tuned_while_it_listens():
+    ends = Endpointer(None)
+    play(ends, *[Q] * 20)
+    ends.tune(300, 2 * FRAME)
+    play(ends, S, S)
+    assert ends.start == ends.onset - 2 * FRAME
+    assert turns(play(ends, *[Q] * frames(300))) == [Turn.PAUSE, Turn.STOP]
+
+
+def test_a_long_utterance_is_not_parted_in_a_pause_where_that_would_end_a_turn():
+    ends = Endpointer(300, longest=20 * FRAME)
+    ends.tune(2000, PRE_ROLL, parts=False)
+    play(ends, *[S] * 15)
+    assert turns(play(ends, *[Q] * 20)) == [Turn.PAUSE]
+    assert turns(play(ends, S, S, S)) == [Turn.RESUME, Turn.CUT]

@@ -15,6 +15,7 @@ from antiphon.scheduler.stream import (
     RETRY_AUDIO,
     Drained,
     StreamSpec,
+    Tuning,
 )
 
 FIRST, RETRY, REFRESH = (-(-samples // FRAME) for samples in (FIRST_AUDIO, RETRY_AUDIO, REFRESH_AUDIO))  # in frames
@@ -812,3 +813,30 @@ def test_events_carry_their_channel():
     rig.decode_all()
     assert rig.kinds() == ["start", "interim", "final", "end"]
     assert {e.channel for e in rig.events} == {2}
+
+
+# -- tuning ------------------------------------------------------------------------------------------------------------
+
+
+def test_in_a_pause_the_session_may_say_how_long_to_wait():
+    rig = Rig()
+    rig.stream.tune(Tuning(2000, soonest_ms=300))
+    rig.say("S" * 10)
+    rig.stream.wait(300)  # nobody is silent yet
+    assert rig.stream.pause_ms is None
+    rig.say("Q" * 12)
+    assert rig.stream.pause_ms == 320
+    (final,) = [work for work in rig.board.waiting if work.kind is Kind.FINAL]
+    assert final.deadline_ns <= 10 * FRAME_NS + 700 * MS  # as urgent as if it ended soonest
+    rig.finish(final, rig.start(final))
+    rig.stream.wait(300)
+    rig.say("Q")
+    assert [e.event.cause for e in rig.heard if isinstance(e.event, Final)] == [Cause.ENDPOINT]
+
+
+@pytest.mark.parametrize(("threshold", "starts"), [(0.5, True), (0.95, False)])
+def test_a_higher_threshold_takes_more_to_be_speech(threshold, starts):
+    rig = Rig(speech_events=True)
+    rig.stream.tune(Tuning(300, threshold=threshold))
+    rig.say("S" * 10)
+    assert bool(rig.heard) is starts

@@ -1,6 +1,7 @@
 import asyncio
 import gc
 import logging
+import uuid
 import weakref
 from contextlib import aclosing
 
@@ -8,6 +9,7 @@ import pytest
 
 from antiphon.core.errors import (
     CallerError,
+    Cancelled,
     CapacityError,
     Conflict,
     Draining,
@@ -29,7 +31,7 @@ from antiphon.core.events import (
     TokenUsage,
     ToolCallDelta,
 )
-from antiphon.core.specs import Message, Role, Tool, ToolChoice, ToolMode
+from antiphon.core.specs import GenerateSpec, Message, Role, Tool, ToolChoice, ToolMode
 from antiphon.core.usage import Dimension
 from antiphon.metering.entry import Kind
 from antiphon.metering.ledger import Ledger
@@ -37,7 +39,7 @@ from antiphon.metering.usage import By, summary
 from antiphon.session import generation as module
 from antiphon.session.generation import UNCHARGED_TOKENS
 from antiphon.testing import FakeGenerator
-from session_house import batches_of, said, until
+from session_house import batches_of, listen, said, until
 
 STOP = (ChoiceEnded(0, FinishReason.STOP),)
 IN, CACHED = Dimension.LLM_INPUT_TOKENS, Dimension.LLM_CACHED_TOKENS
@@ -900,3 +902,40 @@ async def test_embeddings_that_nobody_waited_for_any_more_are_charged_once_they_
     house.ledger.gate.set()
     await generation.close(delivered=False)
     assert kinds(house) == [Kind.USAGE, Kind.ABANDONED]
+
+
+# -- ahead of the caller's word ----------------------------------------------------------------------------------------
+
+
+def held(house):
+    asked = GenerateSpec(model="counter", prompt="please count for me", stream=True)
+    return house.sessions.generate(house.principal, "openai", str(uuid.uuid4()), asked, held=True)
+
+
+@pytest.mark.parametrize("tokens", [5, UNCHARGED_TOKENS + 5])
+async def test_what_is_held_says_little_and_is_not_charged_until_it_is_confirmed(house, tokens):
+    house.generator.tokens = tokens
+    generation, events = held(house), []
+    reading = asyncio.create_task(listen(generation, events))
+    await until(lambda: text(events).count(" ") == min(tokens, UNCHARGED_TOKENS - 1) - 1)
+    for _ in range(20):
+        await asyncio.sleep(0)
+    assert text(events).count(" ") == min(tokens, UNCHARGED_TOKENS - 1) - 1
+    assert house.ledger.entries == []
+    generation.confirm()
+    await reading
+    await generation.close(delivered=True)
+    assert events[-1] == Completed(TokenUsage(INPUT, tokens))
+    assert house.tokens() == {IN: INPUT, OUT: tokens}
+
+
+async def test_what_was_held_and_not_wanted_is_free(house):
+    generation, events = held(house), []
+    reading = asyncio.create_task(listen(generation, events))
+    await until(lambda: text(events))
+    generation.fail(Cancelled("the speaker goes on"))
+    await reading
+    assert isinstance(events[-1], Failed)
+    await generation.close(delivered=False)
+    assert house.ledger.entries == []
+    assert not house.generator.running
