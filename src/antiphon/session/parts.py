@@ -61,7 +61,8 @@ class OpenParts:
         cards = self._sessions.voices.models()
         if not cards:
             raise UnknownModel("No model that speaks is served here.", param="model")
-        return model or voice or cards[0].name
+        known = any(card.name == voice for card in self._sessions.voices.cards())
+        return model or (voice if known else cards[0].name)
 
 
 def _scopes(spec: ConverseSpec) -> list[Scope]:
