@@ -3,7 +3,6 @@ OpenAPI document knows, in OpenAI's own shape, and never a defect. Some come fro
 most are valid bodies, changed here and there.
 """
 
-import asyncio
 import copy
 import json
 import logging
@@ -15,19 +14,16 @@ from urllib.parse import unquote, urlsplit
 import msgspec
 import pytest
 import schemathesis
+from door import Door
 from hypothesis import HealthCheck, Phase, given, settings
 from requests import Request
 from schemathesis import GenerationMode
-from starlette.applications import Starlette
 
 from antiphon import __version__
-from antiphon.app import vendors
 from antiphon.surfaces.openai import response_wire, wire
 from antiphon.surfaces.openai.document import document
 from antiphon.surfaces.openai.embeddings import EmbeddingList
 from antiphon.surfaces.openai.speech import FORMATS
-from antiphon.transports.uploads import Uploads
-from session_house import House, closed
 
 MUTATIONS = int(os.environ.get("ANTIPHON_MUTATIONS", "2000"))
 GENERATED = max(100, MUTATIONS // 10)  # they take ten times as long to make
@@ -41,49 +37,6 @@ ANSWERS = {
     "/v1/embeddings": EmbeddingList,
     "/v1/responses": response_wire.Response,
 }
-
-
-class Door:
-    """The language endpoints on fakes, without a socket. `ask` gives status, type and body."""
-
-    def __init__(self):
-        self.loop = asyncio.new_event_loop()
-        self.house = House()
-        self.house.keep_s["acme"] = 60
-        uploads = Uploads(1 << 20, 1 << 24)
-        self.app = Starlette(routes=vendors(self.house.sessions, self.house.clock, uploads))
-
-    def ask(self, method, path, body=b"", query="", headers=()):
-        return self.loop.run_until_complete(self._ask(method, path, body, query, headers))
-
-    async def _ask(self, method, path, body, query, headers):
-        sent, says = [], asyncio.Queue()
-        says.put_nowait({"type": "http.request", "body": body, "more_body": False})
-
-        async def send(message):
-            sent.append(message)
-
-        named = {name.lower(): value for name, value in headers}
-        scope = {
-            "type": "http",
-            "method": method,
-            "path": path,
-            "query_string": query.encode(),
-            "headers": [(n.encode("latin-1"), v.encode("latin-1", "replace")) for n, v in named.items()],
-        }
-        async with asyncio.timeout(20):
-            await self.app(scope, says.get, send)
-            await closed()
-        assert sent[-1].get("more_body", False) is False, "the answer has no end"
-        self._forget()
-        kind = dict(sent[0]["headers"]).get(b"content-type", b"").decode()
-        return sent[0]["status"], kind, b"".join(message.get("body", b"") for message in sent)
-
-    def _forget(self):
-        """What the fakes remember, or tens of thousands of bodies would stay in memory."""
-        self.house.ledger.entries.clear()
-        self.house.generator.calls.clear()
-        self.house.embedder.calls.clear()
 
 
 @pytest.fixture(scope="module")
