@@ -1,35 +1,37 @@
 """A voice inside its own process: text to phonemes, phonemes to frames, frames to sound, piece by piece.
 
-The first piece is short, so that it comes soon; the next ones are longer, because each costs a little by itself. None
-is so long that more urgent work would wait for it for long. Noise is seeded by the phonemes: a text always sounds the
-same.
+The first piece is short, so that it comes soon; the next ones are longer, because windows overlap. None is so long that
+more urgent work would wait for it for long. Noise is seeded by the phonemes: a text always sounds the same.
 """
 
 import json
+import threading
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import onnxruntime
+import openvino
 from piper import PiperVoice as Phonemizer
 from piper.config import PhonemeType, PiperConfig
 
-from antiphon.engines.piper.streaming import LAST, Array
-from antiphon.engines.piper.vits import TIMING, cut
+from antiphon.engines.piper import vits
+from antiphon.engines.piper.streaming import LAST, Array, Streamed
+from antiphon.engines.piper.vocoder import FRAMES, Vocoder
 
-FIRST_FRAMES = (8, 16)  # what the first pieces of a clause bring; a frame is 12 ms
-FRAMES = 32  # each further one
+WINDOWS = (24, 64, 96)  # of a clause's first, second and further pieces; frames, 12 ms each
 MOST_PHONEMES = 300  # computed at once; a sentence of more is cut between words
-_FEW = 4  # frames that are no piece of their own
 _FULL = 32767
+
+Sound = Iterator[tuple[bytes, bool]]
 
 
 class Voice:
-    """One voice's graphs. `speak` may run in several threads at once."""
+    """One voice's graphs. `speak` may run in several threads at once, `workers` of them."""
 
-    def __init__(self, path: Path, speaker: int, threads: int) -> None:
+    def __init__(self, path: Path, speaker: int, workers: int, threads: int) -> None:
         """Raises `ValueError` for what is no voice, or has no such speaker."""
         weights = _weights(path)
         settings = json.loads(weights.with_name(weights.name + ".json").read_text(encoding="utf-8"))
@@ -38,49 +40,45 @@ class Voice:
             raise ValueError(f"voices with phonemes of the type {config.phoneme_type} are not supported")
         if speaker >= max(1, config.num_speakers):
             raise ValueError(f"the voice has {config.num_speakers} speakers, and none has the number {speaker}")
-        graphs = cut(weights)
+        parts = vits.cut(weights)
         self.sample_rate: int = config.sample_rate
         self.language = settings.get("language", {}).get("code", config.espeak_voice).replace("_", "-")
         self._config = config
-        self._encoder = _session(graphs.encoder, threads)
-        self._speaker = _session(graphs.speaker.model, threads)
-        self._streamed = graphs.speaker
+        self._speaker = {"sid": np.array([speaker], np.int64)}
+        self._encoder = _session(parts.encoder, threads)
         self._encoder_inputs = {value.name for value in self._encoder.get_inputs()}
-        self._speaker_id = np.array([speaker], np.int64)
+        self._flow = _Flow(parts.flow, threads, self._speaker)
+        self._vocoder = _Vocoder(parts.vocoder, workers, threads, self._speaker)
         self._phonemizer = Phonemizer(session=self._encoder, config=config)
 
-    def speak(self, text: str, speed: float) -> Iterator[tuple[bytes, bool]]:
+    def speak(self, text: str, speed: float) -> Sound:
         """Pieces of sound, and whether each is the last one. Every `next` is a step of bounded work."""
         spoken = text.replace("\0", " ").replace("[[", "[ [")  # brackets would be read as phonemes
         sentences = [part for phonemes in self._phonemizer.phonemize(spoken) for part in _parts(phonemes)]
-        sequences = [self._phonemizer.phonemes_to_ids(phonemes) for phonemes in sentences]
-        for i, sequence in enumerate(sequences):
-            for pcm, last in self._sentence(sequence, speed, FIRST_FRAMES if i == 0 else ()):
-                yield pcm, last and i == len(sequences) - 1
-        if not sequences:
+        if not sentences:
             yield b"", True
+        for i, phonemes in enumerate(sentences):
+            numbers = self._phonemizer.phonemes_to_ids(phonemes)
+            for pcm, last in self._sentence(numbers, speed, WINDOWS if i == 0 else WINDOWS[-1:]):
+                yield pcm, last and i == len(sentences) - 1
 
-    def _sentence(self, phonemes: list[int], speed: float, first: Sequence[int]) -> Iterator[tuple[bytes, bool]]:
+    def _sentence(self, phonemes: list[int], speed: float, windows: tuple[int, ...]) -> Sound:
         random = np.random.default_rng(zlib.crc32(np.array(phonemes, np.int32).tobytes()))
         means, deviations = self._encode(phonemes, speed, random)
-        streamed, total = self._streamed, means.shape[2]
-        fixed = {"sid": self._speaker_id} if "sid" in streamed.inputs else {}
-        states = streamed.states
-        ahead = -(-streamed.lag // streamed.hop)
-        sizes = [*first, FRAMES]
-        sizes[0] += ahead
-        done, step = 0, 0
-        while done < total:
-            until = _end(done + sizes[min(step, len(sizes) - 1)], total)
-            shape = (until - done, means.shape[1])  # frame by frame, so that it is the same however it is cut
-            noise = random.standard_normal(shape, np.float32).T[None]
-            frames = means[:, :, done:until] + noise * deviations[:, :, done:until] * self._config.noise_scale
-            last = until == total
-            given = {streamed.source: frames, LAST: np.array([last], np.int64), **fixed, **states}
-            sound, *after = self._speaker.run(None, given)
-            states = dict(zip(streamed.states, after, strict=True))
-            done, step = until, step + 1
-            yield _pcm(sound), last
+        total, halo = means.shape[2], self._vocoder.halo
+        frames = self._flow.frames(means, deviations * self._config.noise_scale, random)
+        sent = 0
+        for step in range(total):
+            start = max(0, sent - halo)
+            size = windows[min(step, len(windows) - 1)]
+            end = start + size
+            # Beyond the end, the last frame goes on: silence, by then.
+            until = total if end - halo >= total else end - halo
+            sound = self._vocoder.sound(frames.between(start, end))
+            yield self._vocoder.cut(sound, sent - start, until - start), until == total
+            sent = until
+            if sent == total:
+                return
 
     def _encode(self, phonemes: list[int], speed: float, random: np.random.Generator) -> tuple[Array, Array]:
         config = self._config
@@ -88,12 +86,93 @@ class Voice:
             "input": np.array([phonemes], np.int64),
             "input_lengths": np.array([len(phonemes)], np.int64),
             "scales": np.array([config.noise_scale, config.length_scale / speed, config.noise_w_scale], np.float32),
-            "sid": self._speaker_id,
-            TIMING: random.standard_normal((1, 2, len(phonemes)), np.float32),
+            vits.TIMING: random.standard_normal((1, 2, len(phonemes)), np.float32),
+            **self._speaker,
         }
         wanted = {name: value for name, value in given.items() if name in self._encoder_inputs}
         means, deviations = self._encoder.run(None, wanted)
         return means, deviations
+
+
+class _Flow:
+    def __init__(self, flow: Streamed, threads: int, speaker: dict[str, Any]) -> None:
+        self._flow = flow
+        self._session = _session(flow.model, threads)
+        self._fixed = {name: speaker[name] for name in flow.inputs}
+
+    def frames(self, means: Array, deviations: Array, random: np.random.Generator) -> "_Frames":
+        return _Frames(self, means, deviations, random)
+
+    @property
+    def first(self) -> dict[str, Array]:
+        return self._flow.states
+
+    @property
+    def lag(self) -> int:
+        return self._flow.lag
+
+    def run(self, source: Array, last: bool, states: dict[str, Array]) -> tuple[Array, dict[str, Array]]:
+        given = {self._flow.source: source, LAST: np.array([last], np.int64), **self._fixed, **states}
+        result, *after = self._session.run(None, given)
+        return result, dict(zip(states, after, strict=True))
+
+
+class _Frames:
+    """The frames of one sentence, computed as far as they are wanted."""
+
+    def __init__(self, flow: _Flow, means: Array, deviations: Array, random: np.random.Generator) -> None:
+        self._flow = flow
+        self._means = means
+        self._deviations = deviations
+        self._random = random
+        self._states = flow.first
+        self._given = 0
+        self._kept: Array = means[:, :, :0]
+
+    def between(self, start: int, end: int) -> Array:
+        """Beyond the last frame, that one again. What is before `start` is not asked for again."""
+        total = self._means.shape[2]
+        until = min(end + self._flow.lag, total)
+        if until > self._given:
+            part = slice(self._given, until)
+            shape = (until - self._given, self._means.shape[1])  # frame by frame: the same however it is cut
+            noise = self._random.standard_normal(shape, np.float32).T[None]
+            source = self._means[:, :, part] + noise * self._deviations[:, :, part]
+            more, self._states = self._flow.run(source, until == total, self._states)
+            self._kept = np.concatenate((self._kept, more), axis=2)
+            self._given = until
+        wanted = self._kept[:, :, start:end]
+        return np.pad(wanted, ((0, 0), (0, 0), (0, end - start - wanted.shape[2])), mode="edge")
+
+
+class _Vocoder:
+    def __init__(self, vocoder: Vocoder, workers: int, threads: int, speaker: dict[str, Any]) -> None:
+        core = openvino.Core()
+        settings = {"NUM_STREAMS": workers, "INFERENCE_NUM_THREADS": workers * threads}
+        self.halo = vocoder.halo
+        self._hop = vocoder.hop
+        self._fixed = {name: speaker[name] for name in vocoder.inputs}
+        self._models = {}
+        for size in WINDOWS:
+            model = core.read_model(vocoder.model)
+            model.reshape({FRAMES: [1, vocoder.channels, 1, size]})
+            self._models[size] = core.compile_model(model, "CPU", settings)
+        self._own = threading.local()  # an inference request serves one thread
+
+    def sound(self, frames: Array) -> Array:
+        size = frames.shape[2]
+        requests = self._own.__dict__
+        if str(size) not in requests:
+            requests[str(size)] = self._models[size].create_infer_request()
+        request = requests[str(size)]
+        request.infer({FRAMES: frames[:, :, None], **self._fixed})
+        sound: Array = request.get_output_tensor().data.reshape(-1)
+        return sound
+
+    def cut(self, sound: Array, start: int, end: int) -> bytes:
+        """16-bit, of the frames from `start` to `end`."""
+        part = np.clip(sound[start * self._hop : end * self._hop], -1, 1)
+        return (part * _FULL).astype("<i2").tobytes()
 
 
 def _weights(path: Path) -> Path:
@@ -123,14 +202,3 @@ def _parts(phonemes: list[str]) -> Iterator[list[str]]:
         phonemes = phonemes[end:]
     if any(not phoneme.isspace() for phoneme in phonemes):
         yield phonemes
-
-
-def _end(wanted: int, total: int) -> int:
-    """Where a piece ends. The last one also brings all that lags, so it takes little else."""
-    if wanted >= total:
-        return total
-    return total if total - wanted <= _FEW else wanted
-
-
-def _pcm(sound: Array) -> bytes:
-    return (np.clip(sound.reshape(-1), -1, 1) * _FULL).astype("<i2").tobytes()

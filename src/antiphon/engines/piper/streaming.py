@@ -20,56 +20,82 @@ Array = NDArray[np.float32]
 
 LAST = "last"
 _ALL = 1 << 40  # an end beyond every end
-_ALONG = {"LeakyRelu", "Tanh", "Sigmoid", "Relu", "Neg", "Exp", "Identity", "Unsqueeze"}
-_MEETING = {"Add", "Sub", "Mul", "Div", "Concat"}
-_AXES = {"Slice", "Split"}
+_ALONG = {"Tanh", "Sigmoid"}
+_MEETING = {"Add", "Sub", "Mul", "Neg", "Exp", "Concat"}
 
 
 @dataclass(frozen=True, slots=True)
 class Streamed:
     """A model with an input `source`, of shape (1, channels, frames); `LAST`, int64 (1,), 1 with the last piece and 0
     before; those `inputs` of the original that it also depends on; and `states`, by name, with their first values. Its
-    outputs are `result` and the states that the next piece wants, in order. A piece of n frames gives n * `hop`
-    samples; the first gives `lag` fewer, the last as many more.
+    outputs are the result and the states that the next piece wants, in order. A piece of n frames gives n; the first
+    gives `lag` fewer, the last as many more.
     """
 
     model: bytes
     source: str
-    result: str
     inputs: tuple[str, ...]
     states: dict[str, Array]
-    hop: int
     lag: int
 
 
 def streamed(model: onnx.ModelProto, source: str, result: str) -> Streamed:
-    """The part of `model` from the tensor `source` to its output `result`. What else goes into that part, and does not
-    come from the model's inputs of one value per call, is taken for a mask, which is 1 everywhere.
+    """The part of `model` from the tensor `source` to the tensor `result`. What else goes into that part is a constant,
+    comes from inputs that are one number each, or is taken for a mask, which is 1 everywhere.
     """
-    return _Rewriting(model, source).finished(result)
+    return _Rewriting(model, source).until(result)
+
+
+class Graph:
+    """What several rewritings need to know of a model."""
+
+    def __init__(self, model: onnx.ModelProto) -> None:
+        self.nodes: list[onnx.NodeProto] = list(model.graph.node)
+        self.inputs = {value.name: value for value in model.graph.input}
+        self.weights = {tensor.name: tensor for tensor in model.graph.initializer}
+        self.makers = {output: i for i, node in enumerate(self.nodes) for output in node.output}
+
+    def value(self, name: str) -> Any:
+        """A constant's."""
+        if name in self.weights:
+            return numpy_helper.to_array(self.weights[name])
+        return numpy_helper.to_array(attributes(self.nodes[self.makers[name]])["value"])
+
+    def sources(self, name: str) -> tuple[list[onnx.NodeProto], list[str]]:
+        """The nodes that a tensor comes from, in order, and the inputs and weights that those take."""
+        found, ends, nodes = [name], [], set()
+        for tensor in found:
+            if tensor in self.makers:
+                nodes.add(self.makers[tensor])
+                found += [each for each in self.nodes[self.makers[tensor]].input if each and each not in found]
+            else:
+                ends.append(tensor)
+        return [self.nodes[i] for i in sorted(nodes)], ends
+
+
+def attributes(node: onnx.NodeProto) -> dict[str, Any]:
+    return {attribute.name: helper.get_attribute_value(attribute) for attribute in node.attribute}
 
 
 class _Rewriting:
     def __init__(self, model: onnx.ModelProto, source: str) -> None:
         self._model = model
         self._source = source
-        self._weights = {tensor.name: tensor for tensor in model.graph.initializer}
-        self._makers = {output: node for node in model.graph.node for output in node.output}
-        self._inputs = {value.name: value for value in model.graph.input}
-        self._used: dict[str, None] = {}
+        self._graph = Graph(model)
+        self._used: dict[str, None] = {}  # inputs of the original
         self._kept: dict[str, onnx.TensorProto] = {}
         self._nodes: list[onnx.NodeProto] = []
-        self._lags = {source: 0}  # of the tensors that grow with time, in their own steps
-        self._rates = {source: 1}  # their steps to one of the source
+        self._lags = {source: 0}  # of the tensors that grow with time
         self._shapes: set[str] = set()
         self._still: dict[str, str] = {}  # tensors that do not, by what stands for them here
         self._states: dict[str, Array] = {}
         self._next: list[str] = []
         self._tails: dict[tuple[int, int], str] = {}
 
-    def finished(self, result: str) -> Streamed:
-        for node in self._model.graph.node:
-            if any(name in self._lags or name in self._shapes for name in node.input):
+    def until(self, result: str) -> Streamed:
+        for node in self._graph.nodes:
+            known = self._lags.keys() | self._shapes | self._still.keys()
+            if result not in self._lags and any(name in known for name in node.input):
                 self._take(node)
         if result not in self._lags:
             raise ValueError(f"{result} does not come from {self._source}")
@@ -77,14 +103,13 @@ class _Rewriting:
         inputs = [
             helper.make_tensor_value_info(self._source, floats, [1, None, None]),
             helper.make_tensor_value_info(LAST, onnx.TensorProto.INT64, [1]),
-            *(self._inputs[name] for name in self._used),
+            *(self._graph.inputs[name] for name in self._used),
             *(helper.make_tensor_value_info(name, floats, [1, x.shape[1], None]) for name, x in self._states.items()),
         ]
         outputs = [helper.make_tensor_value_info(name, floats, None) for name in (result, *self._next)]
         graph = helper.make_graph(self._nodes, "streamed", inputs, outputs, list(self._kept.values()))
         made = helper.make_model(graph, opset_imports=self._model.opset_import, ir_version=self._model.ir_version)
-        hop, lag = self._rates[result], self._lags[result]
-        return Streamed(made.SerializeToString(), self._source, result, tuple(self._used), self._states, hop, lag)
+        return Streamed(made.SerializeToString(), self._source, tuple(self._used), self._states, self._lags[result])
 
     # -- nodes ---------------------------------------------------------------------------------------------------------
 
@@ -93,113 +118,80 @@ class _Rewriting:
             case "Shape":
                 self._shapes.update(node.output)
             case "ConstantOfShape" if node.input[0] in self._shapes:
-                value = _attributes(node).get("value")
+                value = attributes(node).get("value")
                 filled = np.zeros(1, np.float32) if value is None else numpy_helper.to_array(value)
                 self._still[node.output[0]] = self._constant(filled.reshape(()))
-            case "Conv":
+            case "Conv" if node.input[0] in self._lags:
                 self._convolve(node)
-            case "ConvTranspose":
-                self._spread(node)
             case kind if kind in _MEETING:
                 self._meet(node)
-            case kind if kind in _ALONG or (kind in _AXES and self._axis(node) == 1):
-                self._copy(node, [node.input[0], *map(self._stand_in, node.input[1:])], node.input[0])
-            case kind:
+            case kind if kind in _ALONG or (kind in ("Slice", "Split") and self._axis(node) == 1):
+                self._copy(node, [node.input[0], *map(self._stand_in, node.input[1:])], self._lags[node.input[0]])
+            case kind if any(name in self._lags or name in self._shapes for name in node.input):
                 raise ValueError(f"{kind} cannot be run in pieces")
 
     def _axis(self, node: onnx.NodeProto) -> int:
         if node.op_type == "Split":
-            return int(_attributes(node).get("axis", 0))
-        axes = self._value(node.input[3]) if len(node.input) > 3 else np.array([0])
+            return int(attributes(node).get("axis", 0))
+        axes = self._graph.value(node.input[3])
         return int(axes[0]) if axes.size == 1 else -1
 
-    def _copy(self, node: onnx.NodeProto, inputs: list[str], like: str, lag: int | None = None) -> None:
+    def _copy(self, node: onnx.NodeProto, inputs: list[str], lag: int) -> None:
         copy = onnx.NodeProto()
         copy.CopyFrom(node)
         del copy.input[:]
         copy.input.extend(inputs)
         self._nodes.append(copy)
-        for output in node.output:
-            self._lags[output] = self._lags[like] if lag is None else lag
-            self._rates[output] = self._rates[like]
+        self._lags |= dict.fromkeys(node.output, lag)
 
     def _convolve(self, node: onnx.NodeProto) -> None:
         """Every output that its input so far allows."""
         x, *weights = node.input
-        given = _attributes(node)
-        weight = numpy_helper.to_array(self._weights[weights[0]])
-        dilation, group = (given.get("dilations") or [1])[0], given.get("group", 1)
-        reach, odd = divmod((weight.shape[2] - 1) * dilation, 2)
-        pads = list(given.get("pads") or [0, 0])
-        if odd or pads != [reach, reach] or (given.get("strides") or [1]) != [1]:
+        given = attributes(node)
+        _, channels, width = self._graph.weights[weights[0]].dims
+        dilation = given.get("dilations", [1])[0]
+        reach, odd = divmod((width - 1) * dilation, 2)
+        if odd or list(given.get("pads", [0, 0])) != [reach, reach] or list(given.get("strides", [1])) != [1]:
             raise ValueError("a convolution that is not symmetric cannot be run in pieces")
-        channels = weight.shape[1] * group
+        channels *= given.get("group", 1)
+        seen = x
         if reach:
             seen = self._node("Concat", self._state(channels, reach), x, self._tail(channels, reach), axis=2)
             self._hold(seen, 2 * reach)
-        else:
-            seen = x
-        names = [seen, *map(self._stand_in, weights)]
-        made = helper.make_node(
-            "Conv", names, node.output, kernel_shape=[weight.shape[2]], dilations=[dilation], group=group, pads=[0, 0]
-        )
-        self._nodes.append(made)
-        self._lags[node.output[0]] = self._lags[x] + reach
-        self._rates[node.output[0]] = self._rates[x]
-
-    def _spread(self, node: onnx.NodeProto) -> None:
-        """A step becomes `stride` steps, and reaches into those of the next one: each output wants two inputs."""
-        x, *weights = node.input
-        given = _attributes(node)
-        weight = numpy_helper.to_array(self._weights[weights[0]])
-        (stride,), width, pads = given["strides"], weight.shape[2], list(given.get("pads") or [0, 0])
-        pad = pads[0]
-        if width != 2 * stride or pads != [pad, pad] or 2 * pad != stride or given.get("group", 1) != 1:
-            raise ValueError("such a transposed convolution cannot be run in pieces")
-        before = self._state(weight.shape[0], 0)
-        seen = self._node("Concat", before, x, axis=2)
-        self._hold(seen, 1)
-        names = [seen, *map(self._stand_in, weights)]
-        whole = self._node("ConvTranspose", *names, kernel_shape=[width], strides=[stride], pads=[0, 0])
-        seen_before = self._node("Shape", before, start=2, end=3)  # 0 at the beginning, then 1
-        start = self._sum(pad, seen_before, stride - pad)
-        end = self._sum(-stride, LAST, stride - pad)
-        self._nodes.append(helper.make_node("Slice", [whole, start, end, self._axis_2()], node.output))
-        self._lags[node.output[0]] = self._lags[x] * stride + pad
-        self._rates[node.output[0]] = self._rates[x] * stride
+        self._copy(node, [seen, *map(self._stand_in, weights)], self._lags[x] + reach)
+        for attribute in self._nodes[-1].attribute:
+            if attribute.name == "pads":
+                attribute.ints[:] = [0, 0]
 
     def _meet(self, node: onnx.NodeProto) -> None:
-        if node.op_type == "Concat" and _attributes(node)["axis"] != 1:
-            raise ValueError("joining along time cannot be done in pieces")
+        """Of branches, each of which grows with time or is the same all the time."""
         moving = [name for name in node.input if name in self._lags]
-        if not moving:  # of constants that had the shape of something that moves
-            copied = self._node(node.op_type, *map(self._stand_in, node.input))
-            self._still[node.output[0]] = copied
+        if not moving:
+            inputs = map(self._stand_in, node.input)
+            self._still[node.output[0]] = self._node(node.op_type, *inputs)
             return
-        if len({self._rates[name] for name in moving}) > 1:
-            raise ValueError("branches of different rates meet")
+        if attributes(node).get("axis", 1) != 1:
+            raise ValueError("joining along time cannot be done in pieces")
         lag = max(self._lags[name] for name in moving)
-        inputs = [
-            self._held(name, lag - self._lags[name]) if name in self._lags else self._stand_in(name)
-            for name in node.input
-        ]
-        self._copy(node, inputs, moving[0], lag)
+        self._copy(node, [self._held(name, lag) for name in node.input], lag)
 
-    def _held(self, x: str, steps: int) -> str:
-        """x, `steps` later."""
+    def _held(self, x: str, lag: int) -> str:
+        """x, held back until it lags by so much."""
+        if x not in self._lags:
+            return self._stand_in(x)
+        steps = lag - self._lags[x]
         if not steps:
             return x
-        channels = self._channels(x)
-        seen = self._node("Concat", self._state(channels, 0), x, axis=2)
+        seen = self._node("Concat", self._state(self._channels(x), 0), x, axis=2)
         self._hold(seen, steps)
-        begin = self._constant(np.array([0], np.int64))
-        return self._node("Slice", seen, begin, self._sum(-steps, LAST, _ALL), self._axis_2())
+        end = self._node("Add", self._indices(-steps), self._node("Mul", LAST, self._indices(_ALL)))
+        return self._node("Slice", seen, self._indices(0), end, self._indices(2))
 
     # -- tensors -------------------------------------------------------------------------------------------------------
 
-    def _node(self, kind: str, *inputs: str, **attributes: Any) -> str:
+    def _node(self, kind: str, *inputs: str, **given: Any) -> str:
         name = f"streamed_{len(self._nodes)}"
-        self._nodes.append(helper.make_node(kind, inputs, [name], **attributes))
+        self._nodes.append(helper.make_node(kind, inputs, [name], **given))
         return name
 
     def _constant(self, value: Any) -> str:
@@ -207,13 +199,8 @@ class _Rewriting:
         self._kept[name] = numpy_helper.from_array(np.asarray(value), name)
         return name
 
-    def _axis_2(self) -> str:
-        return self._constant(np.array([2], np.int64))
-
-    def _sum(self, constant: int, x: str, factor: int) -> str:
-        """constant + factor * x, int64 (1,)."""
-        product = self._node("Mul", x, self._constant(np.array([factor], np.int64)))
-        return self._node("Add", product, self._constant(np.array([constant], np.int64)))
+    def _indices(self, *values: int) -> str:
+        return self._constant(np.array(values, np.int64))
 
     def _state(self, channels: int, steps: int) -> str:
         name = f"state_{len(self._states)}"
@@ -222,72 +209,44 @@ class _Rewriting:
 
     def _hold(self, seen: str, steps: int) -> None:
         """The end of it is the last state's next value."""
-        ends = (self._constant(np.array([at], np.int64)) for at in (-steps, _ALL))
-        self._next.append(self._node("Slice", seen, *ends, self._axis_2()))
+        self._next.append(self._node("Slice", seen, self._indices(-steps), self._indices(_ALL), self._indices(2)))
 
     def _tail(self, channels: int, steps: int) -> str:
         """The zeros after the end: none before the last piece."""
         if (channels, steps) not in self._tails:
-            sides = self._constant(np.array([1, channels], np.int64))
-            shape = self._node("Concat", sides, self._sum(0, LAST, steps), axis=0)
+            length = self._node("Mul", LAST, self._indices(steps))
+            shape = self._node("Concat", self._indices(1, channels), length, axis=0)
             self._tails[channels, steps] = self._node("ConstantOfShape", shape)
         return self._tails[channels, steps]
 
     def _channels(self, x: str) -> int:
         """How many channels a tensor of the original graph has."""
-        node = self._makers.get(x)
-        if node is None or x == self._source:
-            raise ValueError("the channels are not known")
+        if x == self._source:
+            raise ValueError("how many channels it has is not known")
+        node = self._graph.nodes[self._graph.makers[x]]
         match node.op_type:
             case "Conv":
-                return int(self._weights[node.input[1]].dims[0])
-            case "ConvTranspose":
-                return int(self._weights[node.input[1]].dims[1])
+                return int(self._graph.weights[node.input[1]].dims[0])
             case "Split":
-                return int(self._value(node.input[1])[list(node.output).index(x)])
+                return int(self._graph.value(node.input[1])[list(node.output).index(x)])
             case "Slice":
-                start, end, _, *step = (int(self._value(name)[0]) for name in node.input[1:])
-                return len(range(self._channels(node.input[0]))[start : end : step[0] if step else 1])
+                start, end, _, *step = (int(self._graph.value(name)[0]) for name in node.input[1:])
+                return len(range(self._channels(node.input[0]))[slice(start, end, *step)])
             case "Concat":
                 return sum(self._channels(name) for name in node.input)
-        moving = next(name for name in node.input if name in self._lags)
-        return self._channels(moving)
-
-    def _value(self, name: str) -> Any:
-        if name in self._weights:
-            return numpy_helper.to_array(self._weights[name])
-        return numpy_helper.to_array(_attributes(self._makers[name])["value"])
+        return self._channels(next(name for name in node.input if name in self._lags))
 
     def _stand_in(self, name: str) -> str:
         """What stands for a tensor that does not grow with time: itself, with all it comes from, or 1 for a mask."""
-        if not name:
-            return ""
         if name not in self._still:
-            self._still[name] = name if self._bring(name) else self._constant(np.float32(1))
+            nodes, ends = self._graph.sources(name)
+            taken = [each for each in ends if each in self._graph.inputs]
+            if all(len(self._graph.inputs[each].type.tensor_type.shape.dim) == 1 for each in taken):
+                made = {output for node in self._nodes for output in node.output}
+                self._nodes += [node for node in nodes if node.output[0] not in made]
+                self._used |= dict.fromkeys(taken)
+                self._kept |= {each: self._graph.weights[each] for each in ends if each in self._graph.weights}
+                self._still[name] = name
+            else:
+                self._still[name] = self._constant(np.float32(1))
         return self._still[name]
-
-    def _bring(self, name: str) -> bool:
-        """Copies what a tensor comes from. Returns false, and copies nothing, if it comes from a sequence."""
-        nodes, seen, found = [], {name}, [name]
-        for tensor in found:
-            if tensor in self._inputs:
-                shape = self._inputs[tensor].type.tensor_type.shape
-                if len(shape.dim) != 1:
-                    return False
-            elif tensor in self._makers:
-                node = self._makers[tensor]
-                nodes.append(node)
-                found += [each for each in node.input if each and each not in seen]
-                seen.update(node.input)
-        made = {output for node in self._nodes for output in node.output}
-        self._nodes += sorted((node for node in nodes if node.output[0] not in made), key=self._order)
-        self._used |= {each: None for each in found if each in self._inputs}
-        self._kept |= {each: self._weights[each] for each in found if each in self._weights}
-        return True
-
-    def _order(self, node: onnx.NodeProto) -> int:
-        return next(i for i, each in enumerate(self._model.graph.node) if each is node)
-
-
-def _attributes(node: onnx.NodeProto) -> dict[str, Any]:
-    return {attribute.name: helper.get_attribute_value(attribute) for attribute in node.attribute}

@@ -1,7 +1,7 @@
-"""A Piper voice's graph (VITS), cut in two so that speech comes out long before all of it is computed.
+"""A Piper voice's graph (VITS), cut in three so that speech comes out long before all of it is computed.
 
-`encoder` turns phonemes into what each frame of sound is drawn from: a mean and a deviation. The rest, the flow and the
-vocoder, is nine tenths of the work, and made of convolutions: it runs in pieces (`streaming`).
+The encoder turns phonemes into what each frame of sound is drawn from: a mean and a deviation. The flow, convolutions
+that reach far, runs in pieces (`streaming`). The vocoder, most of the work, runs over windows (`vocoder`).
 
 The graph draws its own random numbers. Here they are given to it, so that a text always sounds the same.
 """
@@ -13,35 +13,39 @@ import onnx
 from onnx import helper
 
 from antiphon.engines.piper.streaming import Streamed, streamed
+from antiphon.engines.piper.vocoder import Vocoder, vocoder
 
 TIMING = "timing_noise"  # float (1, 2, phonemes)
 
 
 @dataclass(frozen=True, slots=True)
-class Graphs:
+class Parts:
     """`encoder` takes what the voice's own graph takes, and `TIMING`; its outputs are means and deviations, float (1,
-    channels, frames). The source of `speaker` is means + noise * deviations.
+    channels, frames). The source of `flow` is means + noise * deviations; what it gives are the vocoder's frames.
     """
 
     encoder: bytes
-    speaker: Streamed
+    flow: Streamed
+    vocoder: Vocoder
 
 
-def cut(path: Path) -> Graphs:
+def cut(path: Path) -> Parts:
     """Raises `ValueError` for a graph that is not of this kind."""
     model = onnx.load(path)
     graph = model.graph
     noises = [node for node in graph.node if node.op_type == "RandomNormalLike"]
-    if len(noises) != 2:
+    entries = [node for node in graph.node if node.op_type == "Conv" and node.input[1] == "dec.conv_pre.weight"]
+    if len(noises) != 2 or len(entries) != 1:
         raise ValueError("the graph is not a Piper voice's")
     timing, sound = noises
-    # z = mean + noise * deviation * scale
+    # source = mean + noise * deviation * scale
     product = _after(graph, sound.output[0], "Mul")
     (deviations,) = (name for name in product.input if name != sound.output[0])
     scaled = _after(graph, product.output[0], "Mul")
     source = _after(graph, scaled.output[0], "Add").output[0]
-    speaker = streamed(model, source, graph.output[0].name)
-    return Graphs(_encoder(model, timing, (sound.input[0], deviations)), speaker)
+    frames = entries[0].input[0]
+    encoder = _encoder(model, timing, (sound.input[0], deviations))
+    return Parts(encoder, streamed(model, source, frames), vocoder(model, frames, graph.output[0].name))
 
 
 def _after(graph: onnx.GraphProto, name: str, kind: str) -> onnx.NodeProto:
@@ -52,23 +56,20 @@ def _after(graph: onnx.GraphProto, name: str, kind: str) -> onnx.NodeProto:
 
 
 def _encoder(model: onnx.ModelProto, timing: onnx.NodeProto, outputs: tuple[str, str]) -> bytes:
-    graph = model.graph
+    graph, floats = model.graph, onnx.TensorProto.FLOAT
     wanted, nodes = set(outputs), []
     for node in reversed(graph.node):
         if node is not timing and wanted.intersection(node.output):
             wanted.update(node.input)
             nodes.append(node)
-    renamed = helper.make_node("Identity", [TIMING], list(timing.output))
-    floats = onnx.TensorProto.FLOAT
+    given = helper.make_node("Identity", [TIMING], list(timing.output))
+    inputs = [value for value in graph.input if value.name in wanted]
     made = helper.make_graph(
-        [renamed, *reversed(nodes)],
+        [given, *reversed(nodes)],
         "encoder",
-        [
-            *(value for value in graph.input if value.name in wanted),
-            helper.make_tensor_value_info(TIMING, floats, [1, 2, None]),
-        ],
+        [*inputs, helper.make_tensor_value_info(TIMING, floats, [1, 2, None])],
         [helper.make_tensor_value_info(name, floats, None) for name in outputs],
         [tensor for tensor in graph.initializer if tensor.name in wanted],
     )
-    cut = helper.make_model(made, opset_imports=model.opset_import, ir_version=model.ir_version)
-    return bytes(cut.SerializeToString())
+    encoder = helper.make_model(made, opset_imports=model.opset_import, ir_version=model.ir_version)
+    return bytes(encoder.SerializeToString())

@@ -97,7 +97,7 @@ def serve(link: Link) -> None:
     try:
         from antiphon.engines.piper.speech import Voice
 
-        voice = Voice(Path(load.path), load.speaker, load.threads)
+        voice = Voice(Path(load.path), load.speaker, load.workers, load.threads)
         for _ in voice.speak("Ready.", 1.0):
             pass  # the first run allocates
     except ModuleNotFoundError as error:
