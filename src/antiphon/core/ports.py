@@ -3,7 +3,7 @@
 from collections.abc import AsyncGenerator, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any, Generic, Protocol, TypeVar
+from typing import Any, Generic, Protocol, TypeVar, runtime_checkable
 
 from antiphon.core.conversation import ConverseSpec
 from antiphon.core.errors import AntiphonError
@@ -94,6 +94,14 @@ class LiveEndpoint(Endpoint, Protocol):
 
     def negotiate(self, opening: Opening) -> Accepted[TranscribeSpec] | Accepted[SpeakSpec] | Accepted[ConverseSpec]:
         """Raises `AntiphonError` for a call that does not make sense."""
+
+
+@runtime_checkable
+class LateEndpoint(LiveEndpoint, Protocol):
+    """A WebSocket route whose caller may say who it is in its first message, as browsers cannot in a header."""
+
+    def credential_in(self, message: str | bytes) -> str | None:
+        """The secret in the first message, where the opening had none."""
 
 
 class UnaryEndpoint(Endpoint, Protocol):

@@ -16,15 +16,16 @@ from starlette.responses import Response as HttpResponse
 from starlette.types import Receive, Scope, Send
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
-from antiphon.core.errors import AntiphonError, InternalError
+from antiphon.core.errors import AntiphonError, InternalError, RequestTimeout
 from antiphon.core.events import AllSpoken, Closed, Failed
 from antiphon.core.identity import Scope as Permission
-from antiphon.core.ports import Clock, LiveEndpoint, Surface
-from antiphon.core.wire import Head, Step
+from antiphon.core.ports import Accepted, Clock, LateEndpoint, LiveEndpoint, Surface
+from antiphon.core.wire import Head, Opening, Step
 from antiphon.session.sessions import Live, Sessions
 from antiphon.transports.opening import opening_of
 
 SEND_TIMEOUT_S = 10.0
+FIRST_MESSAGE_S = 10.0  # of a caller who has not said who it is
 IDLE_CHECK_S = 1.0
 
 log = logging.getLogger(__name__)
@@ -45,25 +46,97 @@ class LiveRoute:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         websocket = WebSocket(scope, receive, send)
         opening = opening_of(scope)
+        secret = self._endpoint.credential(opening)
+        if secret is None and isinstance(self._endpoint, LateEndpoint):
+            await self._answer_late(self._endpoint, websocket, opening)
+            return
         try:
-            secret = self._endpoint.credential(opening)
             principal, settled = self._sessions.admit(self._surface, secret, self._permission)
             accepted = self._endpoint.negotiate(replace(opening, settled=settled))
             session = self._sessions.open(principal, self._surface, opening.request_id, accepted.spec)
         except Exception as error:
-            refused = error if isinstance(error, AntiphonError) else _defect(error, opening.request_id)
-            self._sessions.refused(self._surface, refused)
-            refusal = self._endpoint.refuse(opening, refused)
-            await websocket.receive()  # the connect message; ASGI wants it read before the answer
-            await websocket.send_denial_response(HttpResponse(refusal.body, refusal.status, dict(refusal.headers)))
+            await self._deny(websocket, opening, error)
             return
         connection = Connection(websocket, accepted.surface, session, self._clock)
         try:
-            headers = [(name.encode(), value.encode()) for name, value in accepted.headers]
-            await websocket.accept(accepted.subprotocol, headers)
+            await _accept(websocket, accepted)
             await connection.run()
         finally:
             await session.close(connection.delivered)
+
+    async def _answer_late(self, endpoint: LateEndpoint, websocket: WebSocket, opening: Opening) -> None:
+        """A caller who has not said yet who it is: nothing is opened until its first message, which must come soon."""
+        try:
+            accepted = endpoint.negotiate(opening)
+        except Exception as error:
+            await self._deny(websocket, opening, error)
+            return
+        await _accept(websocket, accepted)
+        try:
+            async with asyncio.timeout(FIRST_MESSAGE_S):
+                first = await _receive(websocket)
+            principal, _ = self._sessions.admit(self._surface, endpoint.credential_in(first), self._permission)
+            session = self._sessions.open(principal, self._surface, opening.request_id, accepted.spec)
+        except _Over:
+            return
+        except Exception as error:
+            failed = RequestTimeout("No message came.") if isinstance(error, TimeoutError) else error
+            refused = self._refused(failed, opening)
+            with suppress(_Over):
+                await _say(websocket, accepted.surface.emit(Failed(refused), self._clock.now_ns()))
+            return
+        connection = Connection(websocket, accepted.surface, session, self._clock)
+        try:
+            await connection.run(first)
+        finally:
+            await session.close(connection.delivered)
+
+    async def _deny(self, websocket: WebSocket, opening: Opening, error: Exception) -> None:
+        refusal = self._endpoint.refuse(opening, self._refused(error, opening))
+        await websocket.receive()  # the connect message; ASGI wants it read before the answer
+        await websocket.send_denial_response(HttpResponse(refusal.body, refusal.status, dict(refusal.headers)))
+
+    def _refused(self, error: Exception, opening: Opening) -> AntiphonError:
+        refused = error if isinstance(error, AntiphonError) else _defect(error, opening.request_id)
+        self._sessions.refused(self._surface, refused)
+        return refused
+
+
+async def _accept(websocket: WebSocket, accepted: Accepted[Any]) -> None:
+    headers = [(name.encode(), value.encode()) for name, value in accepted.headers]
+    await websocket.accept(accepted.subprotocol, headers)
+
+
+async def _receive(websocket: WebSocket) -> str | bytes:
+    """The caller's next message. Raises `_Over` where it has gone."""
+    try:
+        message = await websocket.receive()
+    except (WebSocketDisconnect, RuntimeError):
+        raise _Over from None
+    if message["type"] == "websocket.disconnect":
+        raise _Over
+    data: bytes | None = message.get("bytes")
+    if data is not None:
+        return data
+    text: str = message["text"]
+    return text
+
+
+async def _say(websocket: WebSocket, step: Step) -> None:
+    """Raises `_Over` where the caller has gone, or does not read."""
+    try:
+        async with asyncio.timeout(SEND_TIMEOUT_S):
+            for message in step.sends:
+                if isinstance(message, str):
+                    await websocket.send_text(message)
+                elif isinstance(message, Head):
+                    raise InternalError("an HTTP head on a WebSocket")
+                else:
+                    await websocket.send_bytes(message)
+            if step.close:
+                await websocket.close(step.close.code, step.close.reason)
+    except (TimeoutError, WebSocketDisconnect, RuntimeError, OSError):
+        raise _Over from None
 
 
 def _defect(error: BaseException, session: str) -> InternalError:
@@ -86,8 +159,9 @@ class Connection:
         self._clock = clock
         self._sending = asyncio.Lock()
 
-    async def run(self) -> None:
-        parts: tuple[Coroutine[Any, Any, None], ...] = (self._hear(), self._tell(), self._keep_time())
+    async def run(self, first: str | bytes | None = None) -> None:
+        """`first` is the message that was read already."""
+        parts: tuple[Coroutine[Any, Any, None], ...] = (self._hear(first), self._tell(), self._keep_time())
         tasks = [asyncio.create_task(part) for part in parts]
         try:
             done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
@@ -102,17 +176,12 @@ class Connection:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
 
-    async def _hear(self) -> None:
+    async def _hear(self, first: str | bytes | None) -> None:
+        payload = first
         while True:
-            try:
-                message = await self._websocket.receive()
-            except (WebSocketDisconnect, RuntimeError):
-                raise _Over from None
-            if message["type"] == "websocket.disconnect":
-                raise _Over
-            data = message.get("bytes")
-            payload: str | bytes = data if data is not None else message["text"]
-            await self._take(self._surface.receive(payload, self._clock.now_ns()))
+            if payload is not None:
+                await self._take(self._surface.receive(payload, self._clock.now_ns()))
+            payload = await _receive(self._websocket)
 
     async def _tell(self) -> None:
         async with aclosing(self._session.events()) as produced:
@@ -141,16 +210,5 @@ class Connection:
             raise _Over
 
     async def _send(self, step: Step) -> None:
-        try:
-            async with self._sending, asyncio.timeout(SEND_TIMEOUT_S):
-                for message in step.sends:
-                    if isinstance(message, str):
-                        await self._websocket.send_text(message)
-                    elif isinstance(message, Head):
-                        raise InternalError("an HTTP head on a WebSocket")
-                    else:
-                        await self._websocket.send_bytes(message)
-                if step.close:
-                    await self._websocket.close(step.close.code, step.close.reason)
-        except (TimeoutError, WebSocketDisconnect, RuntimeError, OSError):
-            raise _Over from None  # the caller has gone, or does not read
+        async with self._sending:
+            await _say(self._websocket, step)

@@ -66,6 +66,62 @@ async def test_a_refused_handshake_is_answered_in_the_vendors_shape(route, calle
     assert len(caplog.records) == (error is not None and not isinstance(error, AntiphonError))
 
 
+class Late(Endpoint):
+    """The first message is the key."""
+
+    def credential(self, opening):
+        return None
+
+    def credential_in(self, message):
+        return message if isinstance(message, str) else None
+
+
+@pytest.fixture
+def late(house):
+    def make(**given):
+        endpoint = Late(Live(), live=True, incremental=True, **given)
+        return LiveRoute("deepgram", endpoint, house.sessions, house.clock, Scope.TRANSCRIBE)
+
+    return make
+
+
+async def test_a_key_in_the_first_message(house, late, caller):
+    """The message is the surface's, too, like every other: here it ends the stream."""
+    caller.hear("secret", SPEECH)
+    await call(late(), caller)
+    assert caller.types == ["accept", "close"]
+    assert caller.sent[1]["code"] == 1000
+    assert not open_sessions(house)
+
+
+@pytest.mark.parametrize(
+    ("first", "code"), [(("other",), "unauthenticated"), ((b"secret",), "unauthenticated"), ((), "request_timeout")]
+)
+async def test_a_first_message_without_a_key_is_told_and_closes(house, late, caller, monkeypatch, first, code):
+    monkeypatch.setattr(websocket, "FIRST_MESSAGE_S", 0.01)
+    caller.hear(*first)
+    await call(late(), caller)
+    assert caller.types == ["accept", "send", "close"]
+    assert (caller.sent[1]["text"], caller.sent[2]["code"]) == (code, 1008)
+    assert not house.ledger.entries
+    assert f'code="{code}"' in house.metrics()
+
+
+async def test_who_leaves_before_the_first_message(house, late, caller):
+    caller.says.put_nowait({"type": "websocket.disconnect", "code": 1006})
+    await call(late(), caller)
+    assert caller.types == ["accept"]
+    assert not house.ledger.entries
+
+
+async def test_an_opening_that_makes_no_sense_is_refused_before_the_key(late, caller):
+    def fail():
+        raise UnsupportedParameter("no")
+
+    await call(late(on_negotiate=fail), caller)
+    assert caller.answer == (400, b"unsupported_parameter")
+
+
 async def test_a_caller_who_vanishes_pays_and_leaves_nothing(house, route, caller):
     caller.hear(audio(500))
     caller.says.put_nowait({"type": "websocket.disconnect", "code": 1006})
