@@ -59,9 +59,11 @@ _KINDS = {
     (Codec.FLAC, Container.NONE): _Kind("flac", "flac", muxer_options={"metadata_header_padding": "0"}),
 }
 
+_RESAMPLER_HOLDS_MS = 3
 _OPUS_BIT_RATES = range(500, 256_001)
 # Kilobits a second of a frame of layer III: ISO/IEC 11172-3, 2.4.2.3, and ISO/IEC 13818-3, 2.4.2.3, for the rates below
 # 32 kHz. Its extension to 8 kHz has no more than 64.
+_MPEG1_LEAST_RATE = 32_000
 _MPEG1_KBPS = (32, 40, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320)
 _MPEG2_KBPS = (8, 16, 24, 32, 40, 48, 56, 64, 80, 96, 112, 128, 144, 160)
 _AAC_LEAST_BIT_RATE = 16_000  # FFmpeg does not get below
@@ -92,6 +94,9 @@ class SpeechEncoder:
 
     A stream's header cannot know the length, and says so in its format's way; with `whole` everything is given at the
     end instead, and the header says how long it is.
+
+    `flush_ms` of silence push out all that was said before, without an end: a stream that ended and began anew would
+    have a second header in its middle, which not every player passes over.
     """
 
     def __init__(self, format: SpeechFormat, rate: int, whole: bool = False) -> None:
@@ -99,6 +104,9 @@ class SpeechEncoder:
         check(format)
         kind = _KINDS[format.codec, format.container]
         self._rate, self._whole = rate, whole
+        self.flush_ms = -(-_held_samples(format) * 1000 // format.sample_rate)
+        if rate != format.sample_rate:
+            self.flush_ms += _RESAMPLER_HOLDS_MS
         self._sink = io.BytesIO() if whole else _Sink()
         self._container = av.open(
             self._sink,
@@ -178,6 +186,21 @@ def _one_processor() -> Iterator[None]:
             os.sched_setaffinity(0, allowed)
 
 
+def _held_samples(format: SpeechFormat) -> int:
+    """What a codec holds back at most, with the silence that it puts before the first sample."""
+    match format.codec:
+        case Codec.MP3:
+            return 3 * 1_152 if format.sample_rate >= _MPEG1_LEAST_RATE else 4 * 576
+        case Codec.AAC:
+            return 3 * _AAC_FRAME_SAMPLES
+        case Codec.OPUS:
+            return format.sample_rate // 20  # its frame of 20 ms, the page before, and 6.5 ms that it looks ahead
+        case Codec.FLAC:
+            return format.sample_rate // _FLAC_FRAMES_A_SECOND
+        case _:
+            return 0
+
+
 def _bit_rates(format: SpeechFormat) -> range | tuple[int, ...]:
     """Those that a codec with a bit rate has at that sample rate."""
     if format.codec is Codec.OPUS:
@@ -185,7 +208,7 @@ def _bit_rates(format: SpeechFormat) -> range | tuple[int, ...]:
     if format.codec is Codec.AAC:
         most = format.sample_rate * _AAC_FRAME_BITS // _AAC_FRAME_SAMPLES
         return range(_AAC_LEAST_BIT_RATE, most + 1)
-    steps = _MPEG1_KBPS if format.sample_rate >= 32_000 else _MPEG2_KBPS
+    steps = _MPEG1_KBPS if format.sample_rate >= _MPEG1_LEAST_RATE else _MPEG2_KBPS
     return tuple(1000 * step for step in steps if format.sample_rate >= 16_000 or step <= 64)
 
 
