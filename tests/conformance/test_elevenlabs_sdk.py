@@ -336,6 +336,23 @@ async def test_a_text_that_is_cut_off(server: Any) -> None:
     assert len(pcm_of(heard)) / 32_000 < 200
 
 
+@pytest.mark.parametrize("asked", [{}, {"authorization": "Bearer%20{key}"}])
+async def test_a_browser_says_who_it_is_without_a_header(server: Any, asked: dict[str, str]) -> None:
+    query = {name: value.format(key=server.api_key) for name, value in asked.items()}
+    async with connect(url(server, "stream-input", **query)) as socket:
+        await socket.send(json.dumps({"text": " "} if query else {"text": " ", "xi_api_key": server.api_key}))
+        await socket.send(json.dumps({"text": "Hello. ", "flush": True}))
+        assert json.loads(await socket.recv())["audio"]
+
+
+async def test_a_browser_that_nobody_knows(server: Any) -> None:
+    async with connect(url(server, "multi-stream-input")) as socket:
+        await socket.send(json.dumps({"text": " ", "xi_api_key": "wrong"}))
+        assert json.loads(await socket.recv())["error"] == "invalid_api_key"
+        await socket.wait_closed()
+    assert socket.close_code == 1008
+
+
 async def test_silence_ends_a_connection(server: Any) -> None:
     headers = {"xi-api-key": server.api_key}
     async with connect(url(server, "stream-input", inactivity_timeout=1), additional_headers=headers) as socket:
