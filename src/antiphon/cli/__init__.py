@@ -20,6 +20,7 @@ COMMANDS = {
     "serve": "Serve the API.",
     "transcribe": "Transcribe recordings with a running server.",
     "chat": "Talk with a language model of a running server.",
+    "converse": "Talk with a language model of a running server, by voice.",
     "usage": "Show what was used.",
     "keys": "Create, list and revoke API keys.",
     "projects": "Create and list projects.",

@@ -1,0 +1,194 @@
+"""Spoken conversations with a running server: from the caller's last sound to the first of the reply, and from the
+caller's first sound during a reply to its end.
+
+    python bench/conversations.py --url http://127.0.0.1:8080 --callers 4 --turns 10
+
+Every caller speaks in real time, in pieces of 20 ms, over OpenAI's Realtime protocol, and hears each reply before the
+next turn; in every other turn it breaks into the reply. What callers say was made by the server's own voice beforehand.
+Voice to voice is measured at the client, from when the last sound of the speech was sent; the silence that ends a turn
+is part of it.
+"""
+
+import argparse
+import asyncio
+import os
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import aiohttp
+import msgspec
+import numpy as np
+import uvloop
+
+from antiphon.bench import process
+from antiphon.bench.realtime import BYTES_PER_MS, Connection, connect
+from serving import table
+
+CHUNK_MS = 20
+SOUND = 300  # a sample beyond this is speech
+QUESTIONS = (
+    "What is the capital of France?",
+    "How far away is the moon?",
+    "Please tell me something about the sea.",
+    "Why do the leaves fall in autumn?",
+    "What should I cook for dinner tonight?",
+    "Can you explain how a clock works?",
+)
+INTERRUPTION = "Wait a moment, please stop."
+INSTRUCTIONS = "You are a friendly assistant. Answer in two or three sentences."
+
+
+@dataclass(slots=True)
+class Heard:
+    """Milliseconds, of each turn."""
+
+    voice_to_voice: list[float] = field(default_factory=list)
+    barge_in: list[float] = field(default_factory=list)
+    lost: int = 0
+
+
+@dataclass(slots=True)
+class Caller:
+    """One conversation. `sound_s` is when its latest piece with sound in it was sent, `onset_s` when the first one of the
+    present speech was.
+    """
+
+    connection: Connection
+    heard: Heard
+    queue: list[bytes] = field(default_factory=list)
+    sound_s: float = 0.0
+    onset_s: float = 0.0
+    reply: asyncio.Event = field(default_factory=asyncio.Event)
+    started: asyncio.Event = field(default_factory=asyncio.Event)
+    ended: asyncio.Event = field(default_factory=asyncio.Event)
+    plays_until_s: float = 0.0
+
+    async def speak(self) -> None:
+        """The microphone: what is queued, and else silence."""
+        due = time.monotonic()
+        while True:
+            piece = self.queue.pop(0) if self.queue else bytes(CHUNK_MS * BYTES_PER_MS)
+            await self.connection.hear(piece)
+            if np.abs(np.frombuffer(piece, "<i2").astype(int)).max(initial=0) > SOUND:
+                self.sound_s = time.monotonic()
+                self.onset_s = self.onset_s or self.sound_s
+            due += CHUNK_MS / 1000
+            await asyncio.sleep(max(0.0, due - time.monotonic()))
+
+    async def listen(self) -> None:
+        while True:
+            event = await self.connection.receive()
+            now = time.monotonic()
+            if event.type == "response.output_audio.delta":
+                self.plays_until_s = max(now, self.plays_until_s) + len(event.audio) / BYTES_PER_MS / 1000
+                if not self.reply.is_set():
+                    self.heard.voice_to_voice.append((now - self.sound_s) * 1000)
+                    self.reply.set()
+            elif event.type == "input_audio_buffer.speech_started":
+                self.started.set()
+            elif event.type == "response.done":
+                self.ended.set()
+
+    def say(self, pcm: bytes) -> None:
+        size = CHUNK_MS * BYTES_PER_MS
+        self.onset_s = 0.0
+        for waiter in (self.reply, self.started, self.ended):
+            waiter.clear()
+        self.queue += [pcm[at : at + size].ljust(size, b"\0") for at in range(0, len(pcm), size)]
+
+    async def turn(self, question: bytes, interruption: bytes | None) -> None:
+        self.say(question)
+        async with asyncio.timeout(len(question) / BYTES_PER_MS / 1000 + 20):
+            await self.reply.wait()
+        if interruption is None:
+            await self.ended.wait()
+            await asyncio.sleep(max(0.0, self.plays_until_s - time.monotonic()) + 0.3)
+            return
+        await asyncio.sleep(0.7)
+        self.say(interruption)
+        async with asyncio.timeout(10):
+            await self.started.wait()
+        self.heard.barge_in.append((time.monotonic() - self.onset_s) * 1000)
+        self.plays_until_s = 0.0
+        async with asyncio.timeout(20):  # the interruption is answered, too
+            await self.reply.wait()
+            self.heard.voice_to_voice.pop()
+            await self.ended.wait()
+        await asyncio.sleep(max(0.0, self.plays_until_s - time.monotonic()) + 0.3)
+
+
+async def spoken(url: str, key: str, text: str) -> bytes:
+    """In the server's own voice, 24 kHz."""
+    asked = {"model": "tts-1", "voice": "alloy", "input": text, "response_format": "pcm"}
+    headers = {"authorization": f"Bearer {key}"}
+    async with (
+        aiohttp.ClientSession(headers=headers) as http,
+        http.post(f"{url}/v1/audio/speech", json=asked) as answer,
+    ):
+        answer.raise_for_status()
+        return await answer.read()
+
+
+async def converse(given: argparse.Namespace, key: str, number: int, questions: list[bytes], stop: bytes) -> Heard:
+    detection = {"type": "server_vad", "silence_duration_ms": given.endpointing_ms}
+    session = {
+        "instructions": INSTRUCTIONS,
+        "max_output_tokens": 80,
+        "audio": {"input": {"turn_detection": detection}, "output": {"voice": "alloy"}},
+    }
+    heard = Heard()
+    await asyncio.sleep(number * 0.7)
+    async with connect(given.url, key, given.model, session) as connection:
+        caller = Caller(connection, heard)
+        tasks = [asyncio.create_task(caller.speak()), asyncio.create_task(caller.listen())]
+        await asyncio.sleep(0.5)
+        for turn in range(given.turns):
+            try:
+                await caller.turn(questions[(number + turn) % len(questions)], stop if turn % 2 else None)
+            except TimeoutError:
+                heard.lost += 1
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+    return heard
+
+
+async def run(given: argparse.Namespace, key: str) -> list[Heard]:
+    questions = [await spoken(given.url, key, text) for text in QUESTIONS]
+    stop = await spoken(given.url, key, INTERRUPTION)
+    await converse(argparse.Namespace(**{**vars(given), "turns": 2}), key, 0, questions, stop)  # to warm up
+    return await asyncio.gather(*(converse(given, key, number, questions, stop) for number in range(given.callers)))
+
+
+def percentiles(values: list[float]) -> str:
+    found = sorted(values)
+    return " / ".join(f"{found[min(len(found) - 1, int(share * len(found)))]:.0f}" for share in (0.5, 0.95))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--url", default="http://127.0.0.1:8080")
+    parser.add_argument("--model", default="smollm2-135m-instruct")
+    parser.add_argument("--callers", type=int, default=4)
+    parser.add_argument("--turns", type=int, default=10)
+    parser.add_argument("--endpointing-ms", type=int, default=300)
+    parser.add_argument("--pid", type=int, help="the server's process, to say what it used")
+    parser.add_argument("--out", type=Path)
+    given = parser.parse_args()
+    before, begun = process.usage(given.pid) if given.pid else None, time.monotonic()
+    ended = uvloop.run(run(given, os.environ.get("ANTIPHON_API_KEY", "")))
+    used = process.usage(given.pid) if given.pid else None
+    cpu = f"{100 * (used.cpu_s - before.cpu_s) / (time.monotonic() - begun):.0f}" if used and before else "-"
+    voice = [value for heard in ended for value in heard.voice_to_voice]
+    barge = [value for heard in ended for value in heard.barge_in]
+    columns = ("at once", "turns", "voice to voice ms P50 / P95", "barge-in ms P50 / P95", "without an answer", "CPU %")
+    lost = str(sum(heard.lost for heard in ended))
+    turns = f"{len(voice)} and {len(barge)}"
+    print(table(columns, [[str(given.callers), turns, percentiles(voice), percentiles(barge), lost, cpu]]))
+    if given.out:
+        given.out.write_bytes(msgspec.json.format(msgspec.json.encode(ended)) + b"\n")
+
+
+if __name__ == "__main__":
+    main()
