@@ -6,6 +6,7 @@ from starlette.applications import Starlette
 from starlette.routing import Route
 
 from antiphon.core.errors import EngineError, LedgerUnavailable, NotFound
+from antiphon.core.identity import Scope
 from antiphon.core.usage import Dimension
 from antiphon.surfaces.open_inference.about import About
 from antiphon.surfaces.open_inference.infer import Infer
@@ -22,7 +23,7 @@ KEY = {"authorization": "Bearer secret"}
 async def client(house):
     sessions = house.sessions
     uploads = Uploads(each_bytes=100_000, all_bytes=1_000_000)
-    infer = JsonRoute("open-inference", Infer(), sessions, house.clock, uploads)
+    infer = JsonRoute("open-inference", Infer(), sessions, house.clock, uploads, Scope.GENERATE)
     about = InquiryRoute("open-inference", About("1.0"), sessions)
     routes = [Route("/v2/models/{model:path}/infer", infer, methods=["POST"])]
     routes += [Route(path, about) for path in ("/v2", "/v2/health/{what}", "/v2/models/{model:path}")]

@@ -17,6 +17,7 @@ from antiphon.core.errors import (
     UnsupportedParameter,
 )
 from antiphon.core.events import ChoiceEnded, Completed, Failed, FinishReason, Opened, TextDelta, TokenUsage
+from antiphon.core.identity import Scope
 from antiphon.core.usage import Dimension
 from antiphon.core.wire import BROKEN_OFF, Keep, Step
 from antiphon.metering.entry import Kind
@@ -39,7 +40,7 @@ def uploads():
 @pytest.fixture
 def route(house, uploads):
     def make(**given):
-        return JsonRoute("openai", Endpoint(**given), house.sessions, house.clock, uploads)
+        return JsonRoute("openai", Endpoint(**given), house.sessions, house.clock, uploads, Scope.GENERATE)
 
     return make
 
@@ -225,7 +226,7 @@ async def test_what_came_at_once_leaves_at_once(house, route, caller):
     end = ChoiceEnded(0, FinishReason.STOP)
     house.generator.script = lambda spec: [together, (TextDelta(0, " three", 1), end), (TokenUsage(1, 3),)]
     await call(route(stream=True), caller)
-    assert caller.types == ["start", "body", "body"]
+    assert caller.types == ["start", "body", "body", "body"]
     assert [m["body"] for m in caller.sent[1:]] == [b"one two", b" three", b"|"]
     assert [m["more_body"] for m in caller.sent[1:]] == [True, True, False]
     assert b"content-length" not in dict(caller.sent[0]["headers"])

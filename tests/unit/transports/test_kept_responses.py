@@ -29,7 +29,11 @@ async def client(house):
     uploads = Uploads(each_bytes=100_000, all_bytes=1_000_000)
     path = "/v1/responses/{id}"
     routes = [
-        Route("/v1/responses", JsonRoute("openai", Responses(), sessions, house.clock, uploads), methods=["POST"]),
+        Route(
+            "/v1/responses",
+            JsonRoute("openai", Responses(), sessions, house.clock, uploads, Scope.GENERATE),
+            methods=["POST"],
+        ),
         Route(path, KeptRoute("openai", RetrieveResponse(), sessions), methods=["GET"]),
         Route(path, KeptRoute("openai", DeleteResponse(), sessions), methods=["DELETE"]),
         Route(f"{path}/cancel", KeptRoute("openai", CancelResponse(), sessions), methods=["POST"]),
