@@ -80,7 +80,7 @@ _FORMS: tuple[tuple[str, Callable[[re.Match[str]], spoken.Parts]], ...] = (
     (r"\+[0-9][0-9().-]*(?:\s[0-9().-]+){0,6}(?!\w)", spoken.called),
     (r"[0-9]{4}(?:[ -][0-9]{4}){2,4}(?!\w)", spoken.called),
     (r"[0-9]{3}-[0-9]{4}(?![\w-])|0[0-9]{2,5}(?:[ -][0-9]{3,6}){1,3}(?!\w)", spoken.called),
-    (r"(?:[0-9]{1,3}\.){3}[0-9]{1,3}(?::[0-9]+)?(?![\w.])", spoken.internet_address),
+    (r"(?:[0-9]{1,3}\.){3}[0-9]{1,3}(?::[0-9]+)?(?!\w|\.\w)", spoken.internet_address),
     # dates and times
     (
         r"([0-9]{4})-([0-9]{2})-([0-9]{2})(?:[T ](?P<hour>[0-2][0-9]):(?P<minute>[0-5][0-9])(?::[0-9]{2}(?:\.[0-9]+)?)?"
@@ -122,7 +122,7 @@ _FORMS: tuple[tuple[str, Callable[[re.Match[str]], spoken.Parts]], ...] = (
     (rf"{_RANGE}(?P<tied>[\s-]?)(?P<unit>{_UNITS})(?![\w'’]|\.\w){_PER}", spoken.measure),
     (rf"(?P<low>{_NUMBER})(?P<size>[kKMB]|bn)(?!\w)", spoken.magnitude),
     # numbers
-    (r"[vV]?[0-9]+(?:\.[0-9]+){2,}(?:-[a-z]+\.?[0-9]*)?(?!\w)|[vV][0-9]+(?:\.[0-9]+)?(?![\w.])", spoken.version),
+    (r"[vV]?[0-9]+(?:\.[0-9]+){2,}(?:-[a-z]+\.?[0-9]*)?(?!\w)|[vV][0-9]+(?:\.[0-9]+)?(?!\w|\.\w)", spoken.version),
     (r"([0-9]+(?:,[0-9]{3})*)(?:st|nd|rd|th|ST|ND|RD|TH)(?!\w)", spoken.ordinal),
     (r"(?:(?P<count>[0-9]+)\s)?(?P<over>[0-9]+)[/⁄](?P<under>[0-9]+)(?P<vulgar>)(?![\w/])" + _PARTS, spoken.fraction),
     (r"(?:(?P<count>[0-9]+)\s?)?(?P<vulgar>[½⅓⅔¼¾⅛⅜⅝⅞])(?P<over>)(?P<under>)" + _PARTS, spoken.fraction),
@@ -214,14 +214,17 @@ class _Line:
             return
         if self._waiting is not None:
             start, self._waiting = self._waiting, None
+        end = start + len(self.text[start:end].rstrip())
         if self._pause:
             self.mark(",")
         self._pause = False
         self.groups.append((start, end, words))
 
     def silent(self, start: int, end: int, opening: bool = False) -> None:
-        if self._waiting is not None:
+        written = self.text[start:end]
+        if self._waiting is not None or not written.strip():
             return
+        end = start + len(written.rstrip())
         if opening or not self.groups:
             self._waiting = start
         else:
@@ -259,6 +262,11 @@ class _Line:
 
 
 _forms: _Forms | None = None
+
+
+def warm() -> None:
+    """Pays now what the first text would have to wait for: the table is compiled, the numbers are imported."""
+    read("1", (0,), (1,))
 
 
 def read(text: str, starts: Sequence[int], ends: Sequence[int], known: Sequence[Sequence[str]] = ()) -> list[ReadWord]:
