@@ -120,7 +120,7 @@ def test_containers_say_that_it_is_synthetic(format):
 
 
 @pytest.mark.parametrize("format", FORMATS, ids=str)
-@pytest.mark.parametrize("samples", [5_000, 5_111, 5_501, 5_899])
+@pytest.mark.parametrize("samples", [5_000, 5_111, 5_160, 5_899])
 def test_silence_pushes_out_what_was_said(format, samples):
     delay, _ = delay_and_likeness(*decoded(format, encoded(format, sweep())))
     encoder = SpeechEncoder(format, RATE)
