@@ -1,4 +1,4 @@
-"""What callers say and what models answer appears in no log, no metric, no ledger, no file, and no error of anybody.
+"""What callers say and what models answer or speak appears in no log, no metric, no ledger, no file, and no error of anybody.
 
 Calls that go well, are refused, fail or break, with unmistakable words in every place that a caller or a model fills.
 """
@@ -68,6 +68,14 @@ CALLS = {
         "metadata": {"kind": TAG},
     },
 }
+SPEECH = {
+    "/v1/audio/speech": {"model": "tone", "voice": "alloy", "input": f"A {MARK} text.", "response_format": "wav"},
+    "/v1/speak?model=alloy": {"text": f"A {MARK} text."},
+    "/v1/text-to-speech/alloy?output_format=pcm_16000": {"text": f"A {MARK} text.", "model_id": "tone"},
+    "/v1/text-to-speech/alloy/stream": {"text": f"A {MARK} text.", "model_id": "tone"},
+    "/v1/text-to-speech/alloy/with-timestamps": {"text": f"A {MARK} text.", "model_id": "tone"},
+}
+STREAMED = ("/v1/audio/speech", "/v1/speak?model=alloy", "/v1/text-to-speech/alloy/stream")
 WRONG = (
     {"model": "counter", "messages": [{"role": f"{MARK}", "content": "x"}]},
     {"model": "counter", "messages": [{"role": "user", "content": [{"type": "image_url", "image_url": MARK}]}]},
@@ -128,8 +136,14 @@ async def ask(house, path, body, leaves=False):
     sent, says = [], asyncio.Queue()
     data = body if isinstance(body, bytes) else json.dumps(body).encode()
     says.put_nowait({"type": "http.request", "body": data, "more_body": False})
-    headers = [(b"authorization", b"Bearer secret"), (b"idempotency-key", str(len(house.generator.calls)).encode())]
-    scope = {"type": "http", "method": "POST", "path": path, "query_string": b"", "headers": headers}
+    path, _, query = path.partition("?")
+    headers = [
+        (b"authorization", b"Bearer secret"),
+        (b"xi-api-key", b"secret"),
+        (b"content-type", b"application/json"),
+        (b"idempotency-key", str(len(house.generator.calls)).encode()),
+    ]
+    scope = {"type": "http", "method": "POST", "path": path, "query_string": query.encode(), "headers": headers}
 
     async def send(message):
         sent.append(message)
@@ -139,7 +153,9 @@ async def ask(house, path, body, leaves=False):
 
     await app(scope, says.get, send)
     await closed()
-    return (sent[0]["status"] if sent else 0), b"".join(message.get("body", b"") for message in sent).decode()
+    return (sent[0]["status"] if sent else 0), b"".join(message.get("body", b"") for message in sent).decode(
+        errors="replace"
+    )
 
 
 def kept(house, tmp_path, logged):
@@ -217,6 +233,51 @@ async def test_a_defect_in_a_surface(house, tmp_path, logged, path, monkeypatch)
     assert MARK not in body
     assert MARK not in kept(house, tmp_path, logged)
     assert "request failed" in logged.getvalue()
+
+
+@pytest.mark.parametrize("path", SPEECH)
+@pytest.mark.parametrize("leaves", [True, False])
+async def test_texts_that_are_spoken(house, tmp_path, logged, path, leaves):
+    status, _ = await ask(house, path, SPEECH[path], leaves)
+    assert status == 200
+    assert MARK in house.synthesiser.clauses[0].text
+    everything = kept(house, tmp_path, logged)
+    assert MARK not in everything
+    assert "session ended" in everything
+
+
+@pytest.mark.parametrize("path", SPEECH)
+@pytest.mark.parametrize("error", ERRORS, ids=lambda error: type(error).__name__)
+@pytest.mark.parametrize("after", [0, 1])
+async def test_texts_whose_voice_fails(house, tmp_path, logged, monkeypatch, path, error, after):
+    async def fail(clause):
+        for _ in range(after):
+            yield b"\x00\x20" * 48_000
+        raise error
+
+    monkeypatch.setattr(house.synthesiser, "synthesise", fail)
+    status, body = await ask(house, path, SPEECH[path])
+    assert (status == 200) == bool(after and path in STREAMED)
+    assert MARK not in body
+    assert MARK not in kept(house, tmp_path, logged)
+    defect = not isinstance(error, EngineError | CallerError)
+    assert ("speech failed" in logged.getvalue()) == defect
+
+
+@pytest.mark.parametrize("path", SPEECH)
+async def test_texts_that_make_no_sense(house, tmp_path, logged, path):
+    whole = json.dumps(SPEECH[path]).encode()
+    text = next(name for name, value in SPEECH[path].items() if MARK in value)
+    for body in (
+        whole[:-1],
+        f'"{MARK}"'.encode(),
+        SPEECH[path] | {text: [MARK]},
+        SPEECH[path] | {text: f"{MARK} " * 9_999},
+    ):
+        status, answered = await ask(house, path, body)
+        assert status in (400, 413, 422), answered
+        assert MARK not in answered
+    assert MARK not in kept(house, tmp_path, logged)
 
 
 async def test_tasks_that_are_never_asked_say_nothing(house, tmp_path, logged):
