@@ -1,4 +1,4 @@
-"""What callers say and what models answer or speak appears in no log, no metric, no ledger, no file, and no error of anybody.
+"""What callers say and what models answer appears in no log, no metric, no ledger, no file, and no error of anybody.
 
 Calls that go well, are refused, fail or break, with unmistakable words in every place that a caller or a model fills.
 """
