@@ -50,8 +50,8 @@ class Heard:
 
 @dataclass(slots=True)
 class Caller:
-    """One conversation. `sound_s` is when its latest piece with sound in it was sent, `onset_s` when the first one of the
-    present speech was.
+    """One conversation. `sound_s` is when its latest piece with sound in it was sent, `onset_s` when the first one of
+    the present speech was.
     """
 
     connection: Connection

@@ -259,11 +259,16 @@ class Conversation:
         audio = _audio_parts(item)
         if audio and not (isinstance(item, MessageItem) and item.role is Role.USER):
             raise CallerError("Only the caller's own messages may have audio.", param="item")
-        sessions = [
-            (n, part, self._parts.transcribe(self._derived(), replace(transcribing(self.spec), live=False)))
-            for n, part in audio
-        ]
-        item = self._join(item, after)
+        sessions: list[tuple[int, AudioPart, Session]] = []
+        try:
+            for number, part in audio:
+                asked = replace(transcribing(self.spec), live=False)
+                sessions.append((number, part, self._parts.transcribe(self._derived(), asked)))
+            item = self._join(item, after)
+        except AntiphonError:
+            for _, _, session in sessions:
+                self._start(session.close(delivered=False), f"close {session.id}")
+            raise
         for number, part, session in sessions:
             self._unheard[item.id, number] = _unheard(Caption())
             self._start(self._recognise(item.id, number, part, session), f"recognise {item.id}")
@@ -678,8 +683,9 @@ class Conversation:
             replies.append(self._ahead.reply)
         for reply in replies:
             reply.finish(Ending.CANCELLED)
+        await asyncio.sleep(0)  # what has only just been started begins, so that it can clear up behind itself
         for task in tuple(self._tasks):
-            if not task.get_name().startswith("settle"):
+            if not task.get_name().startswith(("settle", "close")):
                 task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
         for reply in replies:

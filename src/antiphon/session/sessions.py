@@ -2,8 +2,10 @@
 
 import asyncio
 import logging
+from collections.abc import AsyncGenerator
 from dataclasses import dataclass, replace
 from functools import partial
+from typing import Any, Protocol
 
 from antiphon.core.conversation import ConverseSpec, Limit
 from antiphon.core.errors import (
@@ -45,7 +47,21 @@ MAX_IDEMPOTENCY_KEY = 255
 
 MOST_WAIT_MS = 1000.0  # of a step of synthesis, before more is refused
 
-Live = Session | Speaking | Conversation
+
+class Live(Protocol):
+    """What a connection of its own opens."""
+
+    @property
+    def id(self) -> str: ...
+
+    async def feed(self, given: Any) -> None:
+        """One thing the caller did."""
+
+    def events(self) -> AsyncGenerator[tuple[Any, ...], None]: ...
+
+    async def close(self, delivered: bool) -> None: ...
+
+
 Answering = Generation | Speaking
 
 log = logging.getLogger(__name__)
@@ -165,9 +181,7 @@ class Sessions:
         model = self.models.resolve(spec.model)
         self._make_sure_of_room(spec)
         session = Session(self._services, id, principal, surface, model, spec, self._closed, claim)
-        self._open.add(session)
-        self._empty.clear()
-        self._services.observer.opened(surface)
+        self._opened(session)
         return session
 
     def generate(
@@ -192,10 +206,8 @@ class Sessions:
         generation = Generation(
             self._services, id, principal, surface, served, spec, deadline_ns, self._closed, claim, keeping, held
         )
-        self._open.add(generation)
         self._generating += 1
-        self._empty.clear()
-        self._services.observer.opened(surface)
+        self._opened(generation)
         return generation
 
     def speak(
@@ -214,16 +226,14 @@ class Sessions:
             if spec.live:
                 raise PolicyError("This project's speech must be signed, which speech that is live cannot be.")
             spec = replace(spec, stream=False)
-            sign = partial(asyncio.to_thread, self._provenance.sign, format=spec.format, model=model)
+            sign = partial(self._provenance.sign, format=spec.format, model=model)
         speaking = sum(isinstance(s, Speaking) for s in self._open)
         if speaking >= self._bounds.speeches or voice.steps.wait_ms() > MOST_WAIT_MS:
             raise CapacityError("Too much is being spoken.", retry_after_s=RETRY_AFTER_S)
         session = Speaking(
             self._services, id, principal, surface, model, voice, spec, self._closed, claim, sign, self.voices.aligner
         )
-        self._open.add(session)
-        self._empty.clear()
-        self._services.observer.opened(surface)
+        self._opened(session)
         return session
 
     def converse(self, principal: Principal, surface: str, id: str, spec: ConverseSpec) -> Conversation:
@@ -234,9 +244,7 @@ class Sessions:
         conversation = Conversation(
             self._services, id, principal, surface, parts, spec, self._bounds.conversation_s, self._closed
         )
-        self._open.add(conversation)
-        self._empty.clear()
-        self._services.observer.opened(surface)
+        self._opened(conversation)
         return conversation
 
     def limits(self) -> tuple[Limit, ...]:
@@ -305,6 +313,11 @@ class Sessions:
         except TimeoutError:
             return False
         return True
+
+    def _opened(self, session: Session | Generation | Speaking | Conversation) -> None:
+        self._open.add(session)
+        self._empty.clear()
+        self._services.observer.opened(session.surface)
 
     def _closed(self, session: Session | Generation | Speaking | Conversation) -> None:
         if session in self._open:

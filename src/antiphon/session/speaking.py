@@ -13,7 +13,7 @@
 import asyncio
 import logging
 from collections import deque
-from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
 
 from antiphon.core.errors import AntiphonError, CallerError, CapacityError, InternalError
 from antiphon.core.events import (
@@ -57,7 +57,7 @@ CHARACTERS, AUDIO_MS = Meter(Dimension.TTS_CHARACTERS), Meter(Dimension.TTS_AUDI
 
 log = logging.getLogger(__name__)
 
-Sign = Callable[[bytes], Awaitable[bytes]]
+Sign = Callable[[bytes], bytes]
 Times = tuple[CharacterTime, ...]
 
 
@@ -237,7 +237,7 @@ class Speaking:
                     audio += event.audio
                     written += event.characters
                     spelled += event.spelled
-        signed = await self._sign(bytes(audio)) if self._sign else bytes(audio)
+        signed = await asyncio.to_thread(self._sign, bytes(audio)) if self._sign else bytes(audio)
         return Spoken(signed, 0, self._ms(self._samples), tuple(written), tuple(spelled))
 
     async def _spoken(self) -> AsyncGenerator[tuple[SpeechOutput, ...], None]:
