@@ -96,7 +96,7 @@ class Clauses:
                 self._put(kind, [place], [place + 1])
             elif kind == "\n":
                 self._text = self._text[:-1] + kind
-        return self._cut() if changed or len(self._text) > LONGEST else []
+        return self._cut() if changed or self._schedule or len(self._text) > LONGEST else []
 
     def _put(self, text: str, starts: Iterable[int], ends: Iterable[int]) -> None:
         self._text += text

@@ -61,8 +61,8 @@ _PARTS = rf"(?:\s?(?P<unit>{_UNITS})(?![\w'’]))?"
 _SUFFIXES = _any(
     set_of(
         """
-        com org net io dev ai edu gov co uk de fr eu app info me tv ca us au jp cn in ch nl se es it py js ts md txt json csv
-        html css pdf toml yaml yml xml png jpg mp3 wav zip exe sh
+        com org net io dev ai edu gov co uk de fr eu app info me tv ca us au jp cn in ch nl se es it
+        py js ts md txt json csv html css pdf toml yaml yml xml png jpg mp3 wav zip exe sh
         """
     )
 )

@@ -39,6 +39,7 @@ def phrases(pieces: list[str], markup: Markup = Markup.NONE, schedule: tuple[int
 @settings(max_examples=400, deadline=None)
 @given(TEXTS, CUTS)
 @example("etc. \n\n And", [5])
+@example("你好。** 再", [])
 def test_how_a_text_came_does_not_matter(text: str, cuts: list[int]) -> None:
     assert phrases(parted(text, cuts)) == phrases([text]) == phrases(list(text))
 
