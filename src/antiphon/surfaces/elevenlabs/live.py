@@ -241,7 +241,7 @@ class _Connection:
             return NOTHING
         match event:
             case Opened():
-                self._heard_ns = now_ns if self._heard_ns is None else self._heard_ns
+                self._heard_ns = now_ns
             case Spoken():
                 return Step(sends=(self._render(event),))
             case Flushed():

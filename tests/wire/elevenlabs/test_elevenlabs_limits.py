@@ -1,0 +1,127 @@
+"""What ElevenLabs' callers may ask for, up to the limits; the SDK's own types say which formats there are."""
+
+import json
+from datetime import UTC, datetime
+from typing import Any, get_args
+
+import pytest
+from elevenlabs.text_to_speech.types.text_to_speech_convert_request_output_format import (
+    TextToSpeechConvertRequestOutputFormat,
+)
+from elevenlabs.text_to_speech.types.text_to_speech_stream_request_output_format import (
+    TextToSpeechStreamRequestOutputFormat,
+)
+from elevenlabs.types.text_to_speech_output_format_enum import TextToSpeechOutputFormatEnum
+from elevenlabs_script import SPENT
+
+from antiphon.core.errors import AntiphonError
+from antiphon.core.ports import Spent
+from antiphon.core.wire import Opening
+from antiphon.surfaces.elevenlabs.account import NO_LIMIT, Account
+from antiphon.surfaces.elevenlabs.live import LiveSpeechEndpoint
+from antiphon.surfaces.elevenlabs.parameters import FORMATS, media_type, speech_format
+from antiphon.surfaces.elevenlabs.speech import MAX_CHARACTERS, TextToSpeech
+
+
+def names(kind: Any) -> set[str]:
+    """Of an SDK's type that is some literals, or anything."""
+    return set(get_args(get_args(kind)[0]))
+
+
+def test_the_formats_are_those_of_the_sdk() -> None:
+    assert set(FORMATS) == names(TextToSpeechConvertRequestOutputFormat)
+    streamed = names(TextToSpeechStreamRequestOutputFormat)
+    assert streamed == {name for name in FORMATS if not name.startswith("wav")}
+    assert names(TextToSpeechOutputFormatEnum) < streamed
+
+
+@pytest.mark.parametrize("name", FORMATS)
+def test_a_format_is_what_its_name_says(name: str) -> None:
+    codec, rate, *kilobits = name.split("_")
+    format = speech_format(name, streamed=False)
+    assert format.sample_rate == int(rate)
+    assert format.bit_rate == (int(kilobits[0]) * 1000 if kilobits else None)
+    assert (format.codec, format.container) == {
+        "mp3": ("mp3", "none"),
+        "pcm": ("linear16", "none"),
+        "wav": ("linear16", "wav"),
+        "ulaw": ("mulaw", "none"),
+        "alaw": ("alaw", "none"),
+        "opus": ("opus", "ogg"),
+    }[codec]
+    assert media_type(name).startswith("audio/")
+
+
+@pytest.mark.parametrize(
+    ("body", "query", "taken"),
+    [
+        ({"text": "a" * MAX_CHARACTERS}, {}, True),
+        ({"text": "a" * (MAX_CHARACTERS + 1)}, {}, False),
+        ({"seed": 2**32 - 1}, {}, True),
+        ({"seed": 2**32}, {}, False),
+        ({"previous_request_ids": ["a"] * 3}, {}, True),
+        ({"next_request_ids": ["a"] * 4}, {}, False),
+        *(({"voice_settings": {"speed": speed}}, {}, True) for speed in (0.7, 1, 1.2)),
+        *(({"voice_settings": {"speed": speed}}, {}, False) for speed in (0, 0.69, 1.21, 1e9)),
+        *(({}, {"optimize_streaming_latency": str(level)}, 0 <= level <= 4) for level in range(-1, 6)),
+    ],
+)
+def test_limits(body: dict[str, Any], query: dict[str, str], taken: bool) -> None:
+    opening = Opening("POST", "/v1/text-to-speech/joe", tuple(query.items()))
+    sent = json.dumps({"text": "a"} | body).encode()
+    endpoint = TextToSpeech(stream=True, timed=False)
+    if taken:
+        assert endpoint.negotiate(opening, sent).spec
+        return
+    with pytest.raises(AntiphonError) as refused:
+        endpoint.negotiate(opening, sent)
+    assert refused.value.param in {*body, *query, "voice_settings.speed"}
+
+
+@pytest.mark.parametrize(
+    ("seconds", "taken"), [("0", False), ("1", True), ("180", True), ("181", False), ("1.5", False)]
+)
+def test_patience(seconds: str, taken: bool) -> None:
+    opening = Opening("WS", "/v1/text-to-speech/joe/stream-input", (("inactivity_timeout", seconds),))
+    endpoint = LiveSpeechEndpoint(many=False)
+    if taken:
+        assert endpoint.negotiate(opening).spec
+        return
+    with pytest.raises(AntiphonError) as refused:
+        endpoint.negotiate(opening)
+    assert refused.value.param == "inactivity_timeout"
+
+
+@pytest.mark.parametrize(
+    ("length", "taken"), [(0, False), (0.5, False), (1, True), (49, True), (500, True), (500.5, False)]
+)
+def test_schedules(length: float, taken: bool) -> None:
+    accepted = LiveSpeechEndpoint(many=False).negotiate(Opening("WS", "/v1/text-to-speech/joe/stream-input"))
+    message = {"text": "a", "generation_config": {"chunk_length_schedule": [length]}}
+    step = accepted.surface.receive(json.dumps(message), 0)
+    assert (step.close is None) == taken
+    assert bool(step.inputs) == taken
+
+
+@pytest.mark.parametrize(
+    ("at", "since", "until"),
+    [
+        ("2026-12-17T12:34:56.789", "2026-12-01", "2027-01-01"),
+        ("2026-01-01T00:00:00", "2026-01-01", "2026-02-01"),
+        ("2028-02-29T23:59:59.999", "2028-02-01", "2028-03-01"),
+    ],
+)
+def test_months(at: str, since: str, until: str) -> None:
+    def unix(text: str) -> float:
+        return datetime.fromisoformat(text).replace(tzinfo=UTC).timestamp()
+
+    account = Account(user=False)
+    opening = Opening("GET", "/v1/user/subscription", received_unix_ms=round(unix(at) * 1000))
+    assert account.since_unix_ms(opening) == unix(since) * 1000
+    assert json.loads(account.answer(opening, SPENT).body)["next_character_count_reset_unix"] == unix(until)
+
+
+def test_more_than_any_limit() -> None:
+    opening = Opening("GET", "/v1/user", received_unix_ms=1_796_083_200_000)
+    told = json.loads(Account(user=True).answer(opening, Spent("p", NO_LIMIT + 5)).body)["subscription"]
+    assert told["character_count"] == told["character_limit"] == NO_LIMIT + 5
