@@ -189,9 +189,11 @@ def test_every_use_is_used() -> None:
         ("encoding=opus", SpeechFormat(Codec.OPUS, Container.OGG, 48_000, 12_000), "audio/ogg;codecs=opus"),
         (
             "encoding=opus&container=ogg&bit_rate=650000",
-            SpeechFormat(Codec.OPUS, Container.OGG, 48_000, 650_000),
+            SpeechFormat(Codec.OPUS, Container.OGG, 48_000, 256_000),
             "audio/ogg;codecs=opus",
         ),
+        ("encoding=aac&bit_rate=4000", SpeechFormat(Codec.AAC, Container.NONE, 22_050, 16_000), "audio/aac"),
+        ("encoding=aac&bit_rate=192000", SpeechFormat(Codec.AAC, Container.NONE, 22_050, 132_300), "audio/aac"),
         ("encoding=flac&sample_rate=32000", SpeechFormat(Codec.FLAC, Container.NONE, 32_000), "audio/flac"),
         ("encoding=aac&sample_rate=22050", SpeechFormat(Codec.AAC, Container.NONE, 22_050, 48_000), "audio/aac"),
     ],

@@ -44,8 +44,8 @@ TABLE: tuple[Parameter, ...] = (
     Parameter(
         "bit_rate",
         Use.FILE,
-        "`mp3`: 32000, 48000 (without it). `opus`: 4000 to 650000, 12000 without it. `aac`: 4000 to 192000, 48000 "
-        "without it. As near to it as the codec comes for one voice.",
+        "`mp3`: 32000, 48000 (without it). `opus`: 4000 to 650000, 12000 without it; one channel has 256000 at most. "
+        "`aac`: 4000 to 192000, 48000 without it; one channel has 16000 to 132300.",
     ),
     Parameter("speed", Use.BOTH, f"{MIN_SPEED} to {MAX_SPEED}; 1 is the voice's own."),
     Parameter("tag", Use.BOTH, f"Kept with the usage; {MAX_TAGS} at most, of at most {MAX_TAG_CHARS} characters."),
@@ -61,7 +61,8 @@ _SPEED = re.compile(r"[0-9]{1,3}(\.[0-9]{1,9})?")
 @dataclass(frozen=True, slots=True)
 class _Encoding:
     """What goes with an encoding. The first container and rate are those of who names none; without `containers` it
-    has none to choose from, with one rate none either. `bit_rates` are the ones there are, or the bounds of a range.
+    has none to choose from, with one rate none either. `bit_rates` are what may be asked for, `reach` the least and the
+    most that one channel can have.
     """
 
     codec: Codec
@@ -69,6 +70,7 @@ class _Encoding:
     rates: tuple[int, ...] = ()
     bit_rate: int | None = None
     bit_rates: tuple[int, ...] | range = ()
+    reach: tuple[int, int] = (0, 999_999)
 
 
 _ENCODINGS = {
@@ -76,9 +78,9 @@ _ENCODINGS = {
     "mulaw": _Encoding(Codec.MULAW, ("wav", "none"), (8_000, 16_000)),
     "alaw": _Encoding(Codec.ALAW, ("wav", "none"), (8_000, 16_000)),
     "mp3": _Encoding(Codec.MP3, (), (22_050,), 48_000, (32_000, 48_000)),
-    "opus": _Encoding(Codec.OPUS, ("ogg",), (48_000,), 12_000, range(4_000, 650_001)),
+    "opus": _Encoding(Codec.OPUS, ("ogg",), (48_000,), 12_000, range(4_000, 650_001), (4_000, 256_000)),
     "flac": _Encoding(Codec.FLAC, (), (22_050, 8_000, 16_000, 32_000, 48_000)),
-    "aac": _Encoding(Codec.AAC, (), (22_050,), 48_000, range(4_000, 192_001)),
+    "aac": _Encoding(Codec.AAC, (), (22_050,), 48_000, range(4_000, 192_001), (16_000, 132_300)),
 }
 _LIVE = ("linear16", "mulaw", "alaw")
 
@@ -154,8 +156,11 @@ def _rate(values: Values, name: str, rates: tuple[int, ...]) -> int:
 
 def _bit_rate(values: Values, name: str, encoding: _Encoding) -> int | None:
     given = q.whole(values, "bit_rate", 1, 999_999)
-    if given is None or given in encoding.bit_rates:
-        return given or encoding.bit_rate
+    if given is None:
+        return encoding.bit_rate
+    if given in encoding.bit_rates:
+        least, most = encoding.reach
+        return min(max(given, least), most)
     if encoding.bit_rate is None:
         raise _unsupported(f"`bit_rate` is not applicable when `encoding={name}`", "bit_rate")
     rates = encoding.bit_rates
