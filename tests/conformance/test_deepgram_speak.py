@@ -198,6 +198,28 @@ def test_clauses_are_spoken_as_they_come(client: DeepgramClient) -> None:
         assert [message for message in ws if not isinstance(message, bytes)] == []
 
 
+def test_an_interruption(client: DeepgramClient) -> None:
+    """Nothing is heard after `Cleared` of what was written before `Clear`, though all of it was flushed."""
+    with client.speak.v1.connect(model=MODEL, encoding="linear16", sample_rate="8000") as ws:
+        assert isinstance(ws.recv(), SpeakV1Metadata)
+        ws.send_text(SpeakV1Text(text=" ".join([TEXT] * 25)))
+        ws.send_flush()
+        assert isinstance(ws.recv(), bytes)
+        ws.send_clear()
+        heard = b""
+        while isinstance(message := ws.recv(), bytes):
+            heard += message
+        assert message.type == "Cleared"
+        assert len(heard) / 2 / 8_000 < 30  # of two minutes
+        flushed = ws.recv()  # the flush before has its answer, too
+        assert isinstance(flushed, SpeakV1Flushed)
+        assert (flushed.type, flushed.sequence_id) == ("Flushed", 1)
+        ws.send_text(SpeakV1Text(text="Yes?"))
+        ws.send_flush()
+        sound, _ = until_flushed(ws)
+        assert 0.1 < len(sound) / 2 / 8_000 < 2
+
+
 @pytest.mark.parametrize(("encoding", "rate"), [("mulaw", 8_000), ("alaw", 8_000), ("mulaw", 16_000)])
 def test_telephones(client: DeepgramClient, encoding: str, rate: int) -> None:
     with client.speak.v1.connect(model=MODEL, encoding=encoding, sample_rate=str(rate)) as ws:
