@@ -43,6 +43,7 @@ class Context:
         self.text = ""  # written, from `spoken` on
         self.spoken = 0
         self.samples = 0  # made
+        self.flushed = 0  # of those, when a flush was last answered
         self.sent_ms = 0
         self.received_ns = 0  # when the text came that was not waited for by more
         self.plays_until_ns = 0

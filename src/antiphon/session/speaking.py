@@ -50,6 +50,7 @@ from antiphon.text.timing import read_times, written_times
 
 MAX_WAITING_CHARACTERS = 100_000  # of a live session, written and not yet spoken
 MAX_CONTEXTS = 16
+LONG_BYTES = 16_000  # of samples; so much is coded beside the event loop
 MAX_SENT = 4096  # pieces that `played` looks back on
 SLACK_MS = 30  # of a deadline: for coding, metering and sending
 
@@ -269,7 +270,7 @@ class Speaking:
         if context.work is None:
             following = context.waiting.popleft()
             if not isinstance(following, Phrase):
-                return self._mark(context, following)
+                return await self._mark(context, following)
             context.work = self._begin(context, following)
         work = context.work
         async with self._voice.steps.place(self._deadline_ns(context)):
@@ -301,12 +302,18 @@ class Speaking:
         pcm = bytes(work.pcm)
         work.pcm.clear()
         written, spelled = await self._times(context, work, pcm) if self._spec.timings else ((), ())
-        context.samples += len(pcm) // 2
-        self._samples += len(pcm) // 2
-        audio = context.encoder.push(pcm)
+        audio = await self._coded(context, pcm)
         if not audio and not written:
             return ()
         return (self._said(context, audio, written, spelled),)
+
+    async def _coded(self, context: Context, pcm: bytes) -> bytes:
+        """What can leave after these samples."""
+        context.samples += len(pcm) // 2
+        self._samples += len(pcm) // 2
+        if len(pcm) < LONG_BYTES:
+            return context.encoder.push(pcm)
+        return await asyncio.to_thread(context.encoder.push, pcm)
 
     def _said(self, context: Context, audio: bytes, written: Times = (), spelled: Times = ()) -> Spoken:
         start_ms, context.sent_ms = context.sent_ms, self._ms(context.samples)
@@ -326,16 +333,18 @@ class Speaking:
         end_ms = begun_ms + self._ms(len(pcm) // 2)
         return written_times(work.text, work.offset, words, times, begun_ms, end_ms), read_times(words, times)
 
-    def _mark(self, context: Context, mark: Flushed | ContextEnded) -> tuple[SpeechOutput, ...]:
+    async def _mark(self, context: Context, mark: Flushed | ContextEnded) -> tuple[SpeechOutput, ...]:
         """Everything before it has been said, to the last sample."""
-        from antiphon.audio.encode import SpeechEncoder
-
-        audio = context.encoder.finish()
         if isinstance(mark, ContextEnded):
             self._characters += len(context.text)  # what has no sound of its own
             del self._contexts[context.name]
+            audio = context.encoder.finish()
+        elif context.samples > context.flushed:
+            samples = context.encoder.flush_ms * self._voice.engine.sample_rate // 1000
+            audio = await self._coded(context, bytes(2 * samples))
+            context.flushed = context.samples
         else:
-            context.encoder = SpeechEncoder(self._spec.format, self._voice.engine.sample_rate)
+            audio = b""
         return (self._said(context, audio), mark) if audio else (mark,)
 
     def _ms(self, samples: int) -> int:
