@@ -43,14 +43,14 @@ def written_times(
 
 
 def read_times(words: Sequence[Placed], times: Sequence[tuple[int, int]]) -> tuple[CharacterTime, ...]:
-    """Every character of the words as they are read aloud, with a space between two."""
+    """Every character of the words as they are read aloud, with a space between two, and after the last: what follows
+    are the words of another phrase.
+    """
     found: list[CharacterTime] = []
-    at_ms = 0
-    for number, (word, (start_ms, stop_ms)) in enumerate(zip(words, times, strict=True)):
-        if number:
-            found += _spread(" ", at_ms, start_ms)
+    following_ms = [start_ms for start_ms, _ in times[1:]] + [stop_ms for _, stop_ms in times[-1:]]
+    for word, (start_ms, stop_ms), next_ms in zip(words, times, following_ms, strict=True):
         found += _spread(word.read, start_ms, stop_ms)
-        at_ms = stop_ms
+        found += _spread(" ", stop_ms, next_ms)
     return tuple(found)
 
 
