@@ -21,6 +21,11 @@ def test_a_sentence_leaves_with_the_first_character_behind_it() -> None:
     assert pushed("Hello", " there", ".", " How", " are you?") == [[], [], [], ["Hello there."], [], ["How are you?"]]
 
 
+def test_a_point_that_may_end_a_sentence_waits_for_what_follows() -> None:
+    assert pushed("Cats etc.", " ", "All") == [[], [], ["Cats et cetera."], ["All"]]
+    assert pushed("Cats etc.", "\n") == [[], ["Cats et cetera."], []]
+
+
 def test_the_first_phrase_ends_at_a_comma_and_later_ones_do_not() -> None:
     assert said("Well, if you ask me, I would go, and soon. If you ask them, they would not.") == [
         "Well, if you ask me,",
@@ -33,6 +38,12 @@ def test_the_first_phrase_ends_without_a_comma_too() -> None:
     first, *rest = said("one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen")
     assert first.split()[-1] == "twelve"
     assert rest == ["thirteen fourteen fifteen"]
+
+
+def test_the_first_phrase_does_not_end_between_words_that_belong_together() -> None:
+    for eleven, pair in (("so " * 11, "Dr. Smith"), ("so " * 11, "5 apples"), ("so " * 11, "the house")):
+        first, *_ = said(eleven + pair + " went home and more came " * 2)
+        assert len(first.split()) > 12, first
 
 
 def test_after_a_flush_the_first_phrase_is_short_again() -> None:

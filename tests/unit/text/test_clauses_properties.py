@@ -22,7 +22,8 @@ WRITTEN = st.sampled_from(
         "x" * 90, "9" * 30, "\ue000",
     ]
 )  # fmt: skip
-TEXTS = st.lists(st.one_of(WRITTEN, st.just(" "), st.text(max_size=4)), max_size=60).map("".join)
+_PARTS = st.one_of(WRITTEN, st.just(" "), st.text(max_size=4))
+TEXTS = st.one_of(st.lists(_PARTS, max_size=12), st.lists(_PARTS, min_size=20, max_size=60)).map("".join)
 CUTS = st.lists(st.integers(0, 400), max_size=12)
 
 
@@ -39,6 +40,7 @@ def phrases(pieces: list[str], markup: Markup = Markup.NONE, schedule: tuple[int
 @settings(max_examples=400, deadline=None)
 @given(TEXTS, CUTS)
 @example("etc. \n\n And", [5])
+@example("one \ntwo", [4])
 @example("你好。** 再", [])
 def test_how_a_text_came_does_not_matter(text: str, cuts: list[int]) -> None:
     assert phrases(parted(text, cuts)) == phrases([text]) == phrases(list(text))

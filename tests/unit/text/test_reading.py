@@ -174,6 +174,7 @@ CASES = [
     ("Great job 🎉🎉! I ❤️ it :)", "Great job! I it"),
     ("Naïve Łódź हिन्दी 日本語", "Naïve Łódź हिन्दी 日本語"),
     ("2) Second", "two, Second"),
+    ('Was it "no,"?', "Was it no?"),
     ("Vitamin A is good. Grade A.", "Vitamin A- is good. Grade A."),
     ("Ph.D. students", "P.H.D students"),
     ("3-2-1 go", "three, two, one go"),
