@@ -1,0 +1,265 @@
+"""The server's side of a voice, against a process that says what a test tells it to."""
+
+import asyncio
+import socket
+from collections.abc import AsyncGenerator, AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from antiphon.core.errors import CallerError, CapacityError, EngineError
+from antiphon.core.ports import Clause
+from antiphon.engines import process
+from antiphon.engines.piper.messages import (
+    Command,
+    Drop,
+    Failed,
+    Load,
+    More,
+    Piece,
+    Ready,
+    Report,
+    Speak,
+    command_decoder,
+)
+from antiphon.engines.piper.voice import MOST_CHARACTERS, PiperSettings, PiperVoice
+from antiphon.engines.process import HEADER, Unloadable, frame
+
+SETTINGS = PiperSettings(speaker=3, workers=2, threads=1, max_clauses=2)
+
+
+class Process:
+    """The other end of the socket."""
+
+    def __init__(self, sock: socket.socket) -> None:
+        sock.setblocking(False)
+        self._socket = sock
+        self._loop = asyncio.get_running_loop()
+
+    async def told(self) -> Command:
+        (size,) = HEADER.unpack(await self._exactly(HEADER.size))
+        return command_decoder.decode(await self._exactly(size))
+
+    async def _exactly(self, size: int) -> bytes:
+        data = b""
+        while len(data) < size:
+            data += await self._loop.sock_recv(self._socket, size - len(data))
+        return data
+
+    async def asked(self) -> Speak:
+        command = await self.told()
+        assert isinstance(command, Speak)
+        return command
+
+    async def say(self, *reports: Report) -> None:
+        await self._loop.sock_sendall(self._socket, b"".join(map(frame, reports)))
+
+    def die(self) -> None:
+        self._socket.close()
+
+
+class Voice(PiperVoice):
+    """Its processes are the test's."""
+
+    processes: "asyncio.Queue[Process]"
+
+    async def _spawn(self) -> socket.socket:
+        ours, theirs = socket.socketpair()
+        ours.setblocking(False)
+        self.processes.put_nowait(Process(theirs))
+        return ours
+
+
+House = tuple[Voice, Process]
+
+
+@pytest.fixture
+async def house() -> AsyncIterator[House]:
+    Voice.processes = asyncio.Queue()
+    starting = asyncio.create_task(Voice.start(Path("voice.onnx"), SETTINGS))
+    pipe = await Voice.processes.get()
+    assert await pipe.told() == Load("voice.onnx", 3, 2, 1)
+    await pipe.say(Ready(22_050, "en-US"))
+    voice = await starting
+    assert isinstance(voice, Voice)
+    yield voice, pipe
+    await voice.close()
+
+
+async def ready(voice: Voice) -> None:
+    async with asyncio.timeout(10):
+        while True:
+            try:
+                return await voice.check()
+            except EngineError:
+                await asyncio.sleep(0)
+
+
+def begin(voice: Voice, text: str = "Hello.") -> tuple[AsyncGenerator[bytes, None], "asyncio.Task[bytes]"]:
+    pieces = voice.synthesise(Clause(text, 1.5))
+    return pieces, asyncio.create_task(anext(pieces))  # type: ignore[arg-type]
+
+
+async def test_what_was_loaded_is_told(house: House) -> None:
+    voice, _ = house
+    assert (voice.sample_rate, voice.language, voice.workers) == (22_050, "en-US", 2)
+
+
+async def test_a_piece_is_asked_for_only_when_it_is_wanted(house: House) -> None:
+    voice, pipe = house
+    pieces, first = begin(voice)
+    asked = await pipe.asked()
+    assert (asked.text, asked.speed) == ("Hello.", 1.5)
+    await pipe.say(Piece(asked.number, b"ab", False))
+    assert await first == b"ab"
+    other, second = begin(voice)
+    assert isinstance(await pipe.told(), Speak)  # and no More of the first before it
+    await pipe.say(Piece(asked.number + 1, b"cd", True))
+    assert await second == b"cd"
+    assert [piece async for piece in other] == []
+    rest = asyncio.create_task(anext(pieces))  # type: ignore[arg-type]
+    assert await pipe.told() == More(asked.number)
+    await pipe.say(Piece(asked.number, b"", True))
+    with pytest.raises(StopAsyncIteration):
+        await rest
+    assert voice.stats().running == 0
+
+
+async def test_a_clause_that_cannot_be_said_yields_nothing(house: House) -> None:
+    voice, pipe = house
+    running = asyncio.create_task(_all(voice, "..."))
+    await pipe.say(Piece((await pipe.asked()).number, b"", True))
+    assert await running == []
+
+
+async def _all(voice: Voice, text: str) -> list[bytes]:
+    return [piece async for piece in voice.synthesise(Clause(text))]
+
+
+async def test_closing_drops_the_rest(house: House) -> None:
+    voice, pipe = house
+    pieces, first = begin(voice)
+    number = (await pipe.asked()).number
+    await pipe.say(Piece(number, b"ab", False))
+    await first
+    await pieces.aclose()
+    assert await pipe.told() == Drop(number)
+    assert voice.stats().running == 0
+
+
+async def test_cancelling_who_waits_drops_the_clause(house: House) -> None:
+    voice, pipe = house
+    _, first = begin(voice)
+    number = (await pipe.asked()).number
+    first.cancel()
+    assert await pipe.told() == Drop(number)
+    await pipe.say(Piece(number, b"ab", False))  # what was under way goes nowhere
+    running = asyncio.create_task(_all(voice, "On."))
+    await pipe.say(Piece((await pipe.asked()).number, b"cd", True))
+    assert await running == [b"cd"]
+
+
+async def test_one_clause_that_fails_leaves_the_others(house: House) -> None:
+    voice, pipe = house
+    _, bad = begin(voice)
+    _, good = begin(voice)
+    number, other = (await pipe.asked()).number, (await pipe.asked()).number
+    await pipe.say(Failed(number), Piece(other, b"ab", False))
+    with pytest.raises(EngineError, match="could not speak"):
+        await bad
+    assert await good == b"ab"
+
+
+@pytest.mark.parametrize(
+    "clause", [Clause("a" * (MOST_CHARACTERS + 1)), Clause("a", 0.2), Clause("a", 4.1), Clause("a", float("nan"))]
+)
+async def test_what_is_out_of_bounds_is_refused(house: House, clause: Clause) -> None:
+    with pytest.raises(CallerError):
+        await anext(house[0].synthesise(clause))
+
+
+async def test_clauses_are_bounded(house: House) -> None:
+    voice, pipe = house
+    begun = [begin(voice) for _ in range(2)]
+    first = await pipe.asked()
+    await pipe.asked()
+    with pytest.raises(CapacityError):
+        await anext(voice.synthesise(Clause("One more.")))
+    await pipe.say(Piece(first.number, b"ab", True))
+    await begun[0][1]
+    await begun[0][0].aclose()
+    begin(voice)
+    assert isinstance(await pipe.told(), Speak)
+
+
+async def test_a_lone_surrogate_does_not_stop_the_voice(house: House) -> None:
+    voice, pipe = house
+    _, first = begin(voice, "a\ud800b")
+    asked = await pipe.asked()
+    assert asked.text == "a?b"
+    await pipe.say(Piece(asked.number, b"ab", True))
+    assert await first == b"ab"
+
+
+async def test_a_process_that_dies_fails_what_runs_and_is_started_again(house: House) -> None:
+    voice, pipe = house
+    held, first = begin(voice)
+    number = (await pipe.asked()).number
+    await pipe.say(Piece(number, b"ab", False))
+    await first
+    _, waiting = begin(voice)
+    await pipe.asked()
+    pipe.die()
+    with pytest.raises(EngineError, match="ended"):
+        await waiting
+    with pytest.raises(EngineError):
+        await voice.check()
+    pipe = await voice.processes.get()
+    assert isinstance(await pipe.told(), Load)
+    await pipe.say(Ready(22_050, "en-US"))
+    await ready(voice)
+    with pytest.raises(EngineError):  # its new process knows nothing of it
+        await anext(held)
+    assert voice.stats().restarts == 1
+    assert voice.stats().running == 0
+    running = asyncio.create_task(_all(voice, "On."))
+    await pipe.say(Piece((await pipe.asked()).number, b"cd", True))
+    assert await running == [b"cd"]
+
+
+async def test_a_voice_that_does_not_load_again_is_tried_later_and_later(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    voice, pipe = house
+    pauses = []
+
+    async def pause(seconds: float) -> None:
+        pauses.append(seconds)
+
+    monkeypatch.setattr(process.asyncio, "sleep", pause)
+    pipe.die()
+    for _ in range(8):
+        pipe = await voice.processes.get()
+        await pipe.told()
+        await pipe.say(Unloadable("it is gone"))
+        pipe.die()
+    pipe = await voice.processes.get()
+    assert pauses == [1, 2, 4, 8, 16, 32, 60, 60]
+
+
+async def test_a_voice_that_cannot_be_loaded_says_why() -> None:
+    Voice.processes = asyncio.Queue()
+    starting = asyncio.create_task(Voice.start(Path("voice.onnx"), SETTINGS))
+    pipe = await Voice.processes.get()
+    await pipe.told()
+    await pipe.say(Unloadable("there is no such speaker"))
+    pipe.die()
+    with pytest.raises(EngineError, match="no such speaker"):
+        await starting
+
+
+@pytest.mark.parametrize("setting", ["speaker", "workers", "threads", "max_clauses"])
+def test_settings_have_bounds(setting: str) -> None:
+    with pytest.raises(CallerError) as caught:
+        PiperSettings(**{setting: -1})
+    assert caught.value.param == setting
