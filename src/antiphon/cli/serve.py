@@ -55,6 +55,8 @@ def serve(
         if settings.speech and (key or settings.api_key):
             speech = store.path(SAMPLES) / "two_cities.wav"
             print(_examples(url, key or "$ANTIPHON_API_KEY", speech), flush=True)
+            if settings.speaks:
+                print(_spoken_example(url), flush=True)
 
     uvloop.run(house.serve(settings, announce))
 
@@ -79,4 +81,15 @@ def _examples(url: str, key: str, speech: Path) -> str:
 import os, openai
 speech = open(os.environ['SPEECH'], 'rb')
 print(openai.OpenAI().audio.transcriptions.create(model='whisper-1', file=speech).text)"
+"""
+
+
+def _spoken_example(url: str) -> str:
+    """One more."""
+    command = os.path.relpath(sys.argv[0])
+    return f"""  # speech, and a spoken conversation
+  curl -s -H "Authorization: Bearer $ANTIPHON_API_KEY" -H "Content-Type: application/json" -o question.wav \\
+    -d '{{"model": "tts-1", "voice": "alloy", "input": "What is the capital of France?", "response_format": "wav"}}' \\
+    {url}/v1/audio/speech
+  {command} converse --url {url} question.wav
 """
