@@ -197,6 +197,15 @@ _WORDS: tuple[tuple[type[AntiphonError], str, str], ...] = (
 )
 
 
+# What the session calls otherwise.
+_PARAMS = {"voice": "voice_id", "model": "model_id", "format": "output_format", "context": "context_id"}
+
+
+def param_of(error: AntiphonError) -> str | None:
+    """The parameter that an error is about, in ElevenLabs' spelling."""
+    return _PARAMS.get(error.param, error.param) if error.param else None
+
+
 def words(error: AntiphonError) -> tuple[str, str]:
     """ElevenLabs' type and code of an error."""
     kind, code = next((kind, code) for fits, kind, code in _WORDS if isinstance(error, fits))
@@ -205,7 +214,8 @@ def words(error: AntiphonError) -> tuple[str, str]:
 
 def live_error(error: AntiphonError) -> LiveError:
     ours = not isinstance(error, CallerError | PolicyError | CapacityError)
-    message = f"{error.param}: {error.message}" if error.param else error.message
+    param = param_of(error)
+    message = f"{param}: {error.message}" if param else error.message
     return LiveError(message, words(error)[1], INTERNAL_ERROR if ours else POLICY_VIOLATION)
 
 
@@ -238,10 +248,10 @@ class Endpoint:
     def refuse(self, opening: Opening, error: AntiphonError) -> Response:
         extra = () if error.retry_after_s is None else (("retry-after", str(error.retry_after_s)),)
         if type(error) is CallerError:
-            body = ErrorBody([Invalid("value_error", _place(opening, error.param), error.message)])
+            body = ErrorBody([Invalid("value_error", _place(opening, param_of(error)), error.message)])
             return Response(422, headers(opening, JSON) + extra, encode(body))
         kind, code = words(error)
-        detail = Detail(kind, code, error.message, code, opening.request_id, error.param)
+        detail = Detail(kind, code, error.message, code, opening.request_id, param_of(error))
         return Response(error.status, headers(opening, JSON) + extra, encode(ErrorBody(detail)))
 
 
