@@ -94,7 +94,7 @@ def _ends_sentence(text: str, begin: int, place: re.Match[str], final: bool) -> 
         return False  # the number of an item
     token = _TOKEN.search(text, max(begin, start - 24), start)
     word = token[0] if token else ""
-    opens = word in TITLES or word in CONNECTIVES or word in _NUMBERED
+    opens = word in TITLES or word in CONNECTIVES or word in ("E.g", "I.e") or word in _NUMBERED
     if not (opens or word in CLOSERS or "." in word or (len(word) == 1 and word.isupper())):
         return True
     if text[end : end + 1] == "\n":

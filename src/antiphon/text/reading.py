@@ -20,6 +20,7 @@ from antiphon.text.tables import (
     MONTH_NUMBERS,
     PER,
     POINTLESS,
+    SAID,
     SIGNS,
     TITLES,
     UNITS,
@@ -66,14 +67,14 @@ _SUFFIXES = _any(
         """
     )
 )
-_END = r"[^\s<>\"“”.,!?;:)\]}'’*_`]"
+_END = r"[^\s<>\[\]\"“”.,!?;:)}'’*_`]"
 
 # form -> what it is said as. The first that fits is taken.
 _FORMS: tuple[tuple[str, Callable[[re.Match[str]], spoken.Parts]], ...] = (
     # addresses
     (r"[\w.+-]{1,64}@[\w-]+(?:\.[\w-]+)+", spoken.address),
-    (rf"(?:[a-z][a-z0-9+.-]{{1,9}}://|www\.|mailto:)[^\s<>\"“”]*{_END}", spoken.address),
-    (rf"(?:[A-Za-z0-9][\w-]*\.)+{_SUFFIXES}(?![\w@])(?:/(?:[^\s<>\"“”]*{_END})?)?", spoken.address),
+    (rf"(?:[a-z][a-z0-9+.-]{{1,9}}://|www\.|mailto:)[^\s<>\[\]\"“”]*{_END}", spoken.address),
+    (rf"(?:[A-Za-z0-9][\w-]*\.)+{_SUFFIXES}(?![\w@])(?:/(?:[^\s<>\[\]\"“”]*{_END})?)?", spoken.address),
     (r"(?<!\w)~?(?:/[\w.-]*\w){2,}/?", spoken.address),
     # numbers that nobody counts
     (r"(?:\+?[0-9]{1,3}[\s.-])?(?:\([0-9]{3}\)\s?|[0-9]{3}[\s.-])[0-9]{3}[\s.-][0-9]{4}(?!\w)", spoken.called),
@@ -140,15 +141,14 @@ _FORMS: tuple[tuple[str, Callable[[re.Match[str]], spoken.Parts]], ...] = (
     # letters
     (r"(?=[^\W_]*[0-9])(?=[0-9]*[^\W\d_])(?:[0-9]+(?:\.[0-9]+)?|[^\W\d_]+)+", spoken.mixed),
     (r"[A-Z]{1,3}&[A-Z]{1,3}(?:['’]s)?\b", spoken.joined_initials),
-    (rf"({_any(list({**TITLES, **CONNECTIVES, **CLOSERS}))})(?!\w)(\.(?!\w))?", spoken.abbreviation),
-    (r"(?:[^\W\d_]\.){2,}", spoken.dotted_initials),
+    (rf"({_any(list({**TITLES, **CONNECTIVES, **CLOSERS}))})(?!\w)(\.(?![a-z0-9_]))?", spoken.abbreviation),
+    (r"(?:[A-Z]\.)+[A-Z](?!\w)\.?|(?:[^\W\d_]\.){2,}(?!\w)", spoken.dotted_initials),
     (r"[A-HJ-Z]\.(?=\s+[A-Z])", spoken.initial),
+    (rf"{_any(SAID)}(?!\w)", spoken.said_so),
     (r"[IVXLC]+\b", spoken.roman),
     (r"([A-Z]{2,6})((?:[’']?s)?)\b(?!['’]\w)", spoken.capitals),
     (r"(?<=[a-z]\s)A(?=\s[a-z])", spoken.said("A-")),
     (r"([A-Z])#(?!\w)", lambda match: spoken.whole(match, [match[1], "sharp"])),
-    (r"iOS\b", spoken.said("I.O.S")),
-    (r"macOS\b", spoken.said("Mac", "O.S")),
     (r"w/o\b", spoken.said("without")),
     (r"w/(?=\s)", spoken.said("with")),
     # signs
@@ -156,8 +156,9 @@ _FORMS: tuple[tuple[str, Callable[[re.Match[str]], spoken.Parts]], ...] = (
     (r"(?<=[0-9]\s)[-*](?=\s[0-9])", lambda match: spoken.whole(match, ["minus" if match[0] == "-" else "times"])),
     (r"~(?=[0-9])", spoken.said("about")),
     (r"->|=>|→", spoken.said("to")),
-    (r"(?<!\S)\.(?=\w)", spoken.said("dot")),
+    (r"(?<![\w)\]’”])\.(?=\w)|(?<=[a-z0-9_])\.(?=[a-z_])", spoken.said("dot")),
     (r"&amp;", spoken.said("and")),
+    (r"\(\)", spoken.said()),
     (r"[:;]['’]?-?[()DPp/|](?!\w)", spoken.said()),  # a face
     (r"[<>]=", lambda match: spoken.whole(match, SIGNS["≤" if match[0] == "<=" else "≥"].split())),
     (r"[!=]=", lambda match: spoken.whole(match, (SIGNS["≠"] if match[0] == "!=" else SIGNS["="]).split())),

@@ -21,6 +21,7 @@ from antiphon.text.tables import (
     PER,
     POINTLESS,
     RULERS,
+    SAID,
     SIGNS,
     SPELLED_SIGNS,
     TITLES,
@@ -36,9 +37,11 @@ _WORD_BEFORE = re.compile(r"([^\W\d_]+)\.?[\s(]*$")
 _WORD_AFTER = re.compile(r"[\s]*([^\W\d_]+)")
 _VERSIONED = set_of(
     """
-    version release python ios android macos windows node java ubuntu debian firefox chrome section chapter figure table
+    version release python cpython ios android macos windows node java ubuntu debian firefox chrome
+    section chapter figure table
     """
 )
+_ERAS = set_of("AD BC CE BCE")
 _CALLED = set_of("call dial ring called dialed dialled calling dialing")
 _VULGAR = {"½": "1/2", "⅓": "1/3", "⅔": "2/3", "¼": "1/4", "¾": "3/4", "⅛": "1/8", "⅜": "3/8", "⅝": "5/8", "⅞": "7/8"}
 _RATIOS = {("24", "7"): "twenty four seven", ("50", "50"): "fifty fifty", ("9", "11"): "nine eleven"}
@@ -87,7 +90,7 @@ def number(match: re.Match[str]) -> Parts:
         return whole(match, _dotted(low, "point"))
     if high is None and word in _CALLED and low.isdecimal():
         return whole(match, numbers.digits(low))
-    if high is None and _is_year(low):
+    if high is None and (_is_year(low) or (low.isdecimal() and after(match) in _ERAS)):
         return whole(match, numbers.year(low))
     return whole(match, amount(low, high))
 
@@ -358,20 +361,24 @@ def address(match: re.Match[str]) -> Parts:
             words = _run(text)
         else:
             words = SPELLED_SIGNS.get(text, "").split()
-        parts.append((start + piece.start(), start + piece.end(), words))
+        parts.append((start + piece.start() if parts else match.start(), start + piece.end(), words))
     return parts
+
+
+# Begins as an English word may.
+_SAYABLE = re.compile(
+    "(?:[BCDFGHJKLMNPQRSTVWXZ]|[BCFGPS]L|[BCDFGPTW]R|[CPSTW]H|S[CKMNPTW]|TW|DW|KN|GN|PS|QU|S[CPT]R|SCH|SHR|THR|CHR|SPL)?"
+    "[AEIOUY]"
+)
 
 
 def capitals(match: re.Match[str]) -> Parts:
     """Initials, unless everything around is in capitals, or a word is."""
     letters, many = match[1], match[2]
     shouted = not any(char.islower() for char in match.string)
-    known = letters in INITIALS or (not set("AEIOUY").intersection(letters) and len(letters) <= 5)
-    if (
-        not known
-        or letters in WORDS_OF_CAPITALS
-        or (shouted and set("AEIOUY").intersection(letters) and len(letters) != 3)
-    ):
+    sayable = _SAYABLE.match(letters) is not None
+    known = letters in INITIALS or (len(letters) <= 5 and not sayable)
+    if not known or letters in WORDS_OF_CAPITALS or (shouted and sayable and len(letters) != 3):
         return None
     if not many:
         return whole(match, [spelled(letters)])
@@ -386,7 +393,7 @@ def joined_initials(match: re.Match[str]) -> Parts:
 
 def dotted_initials(match: re.Match[str]) -> Parts:
     key = match[0].rstrip(".")
-    known = CONNECTIVES.get(key) or CLOSERS.get(key)
+    known = CONNECTIVES.get(key) or CONNECTIVES.get(key.lower()) or CLOSERS.get(key)
     return whole(match, known.split() if known else [spelled(key)])
 
 
@@ -445,6 +452,10 @@ def roman(match: re.Match[str]) -> Parts:
     if word in NUMBERED or written in _CLEARLY_ROMAN:
         return whole(match, numbers.cardinal(str(value)))
     return None
+
+
+def said_so(match: re.Match[str]) -> Parts:
+    return whole(match, SAID[match[0]].split())
 
 
 def sign(match: re.Match[str]) -> Parts:
