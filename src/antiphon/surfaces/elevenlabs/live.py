@@ -215,8 +215,8 @@ class _Connection:
         self._state = _State.ENDING
         return End()
 
-    def _begin(self, said: TextMessage, id: str, now_ns: int) -> Iterator[Input]:
-        """A text's first message."""
+    def _begin(self, said: TextMessage, id: str, now_ns: int) -> tuple[_Text, Begin]:
+        """A new text, of which this is the first message."""
         if len(self._texts) >= MAX_CONTEXTS:
             raise CallerError(f"A connection has at most {MAX_CONTEXTS} contexts at once.", param="context_id")
         config = said.generation_config or said.generator_config
@@ -227,8 +227,7 @@ class _Connection:
         text = _Text(str(self._keys), id, now_ns, said.voice_settings, config, warnings)
         begin = Begin(text.key, wire.speed(said.voice_settings), schedule)
         self._texts[text.key] = text
-        yield begin
-        yield from text.take(said)
+        return text, begin
 
     def _silent(self) -> Step:
         message = f"No text came for {self._timeout_s} seconds; send some in time, or an empty one when done."
@@ -307,7 +306,9 @@ class OneText(_Connection):
             text.still(said)
             yield from text.take(said)
         elif said.text:
-            yield from self._begin(said, "", now_ns)
+            text, begin = self._begin(said, "", now_ns)
+            yield begin
+            yield from text.take(said)
         if not said.text:
             yield self._end()
 
@@ -346,9 +347,10 @@ class ManyTexts(_Connection):
             text.still(said)
             yield from text.take(said)
         elif said.text:  # else it keeps alive, or flushes, what has ended
-            yield from self._begin(said, said.context, now_ns)
-            text = next(reversed(self._texts.values()))
+            text, begin = self._begin(said, said.context, now_ns)
             self._open[text.id] = text
+            yield begin
+            yield from text.take(said)
 
     def _close(self, text: _Text) -> tuple[Input, ...]:
         del self._open[text.id]
