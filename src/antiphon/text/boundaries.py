@@ -15,7 +15,7 @@ LONG_ENOUGH = 120  # characters of a later phrase, which a comma may end
 
 _CLOSING = r"[\"'”’)\]}*_`»]*"
 _PLACE = re.compile(
-    rf"(?P<strong>[.!?…;:]+{_CLOSING}(?=\s)|[。！？；]++{_CLOSING}+(?=\S)|(?=\n))"
+    rf"(?P<strong>[.!?…;:]++{_CLOSING}+(?=\s)|[。！？；]++{_CLOSING}+(?=\S)|(?=\n))"
     rf"|(?P<weak>[,،]{_CLOSING}(?=\s)|[、，]|(?<=\s)[–—-](?=\s)|—(?=\w))"
     r"|(?P<space>\s(?=\S))"
 )

@@ -104,7 +104,7 @@ class Plain:
 class Breaks:
     """Plain text, in which `<break time="1.5s"/>` is a pause. Every other tag is text."""
 
-    _TAG = re.compile(r"<break(?:\s[^<>]*)?>")
+    _TAG = re.compile(r"<break(?:\s[^<>]{0,200})?/?>")
     _BEGUN = re.compile(r"<(?:b(?:r(?:e(?:a(?:k(?:\s[^<>]{0,200})?/?)?)?)?)?)?$")
 
     def __init__(self) -> None:
