@@ -85,7 +85,8 @@ class Voice:
         given = {
             "input": np.array([phonemes], np.int64),
             "input_lengths": np.array([len(phonemes)], np.int64),
-            "scales": np.array([config.noise_scale, config.length_scale / speed, config.noise_w_scale], np.float32),
+            "scales": np.array([config.noise_scale, config.length_scale, config.noise_w_scale], np.float32),
+            vits.PACE: np.array([1 / speed], np.float32),
             vits.TIMING: random.standard_normal((1, 2, len(phonemes)), np.float32),
             **self._speaker,
         }
