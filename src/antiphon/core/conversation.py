@@ -25,7 +25,7 @@ What comes back, in order:
 told of at once: a tool is called while the words before it are still being spoken.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields, replace
 from enum import StrEnum
 
 from antiphon.core.audio import AudioFormat, Encoding, SpeechFormat
@@ -102,6 +102,14 @@ class ConverseSpec:
     output_format: SpeechFormat = field(default_factory=SpeechFormat)
     speed: float = 1.0
     tags: tuple[str, ...] = ()
+
+
+def rebased(spec: ConverseSpec, base: ConverseSpec | None, now: ConverseSpec) -> ConverseSpec:
+    """`now` with what `spec` has otherwise than `base`; all of `spec` where there is no `base`."""
+    if base is None or base == now:
+        return spec
+    wanted = {each.name: getattr(spec, each.name) for each in fields(spec)}
+    return replace(now, **{name: it for name, it in wanted.items() if it != getattr(base, name)})
 
 
 # -- items -------------------------------------------------------------------------------------------------------------
@@ -182,10 +190,14 @@ FIRST = ""  # as the item that another one comes after: none, it is the first
 
 @dataclass(frozen=True, slots=True)
 class Configure:
-    """From now on the conversation is like that. A response that runs is not changed. Answered by `Configured`."""
+    """From now on the conversation is like that. A response that runs is not changed. Answered by `Configured`.
+
+    With a `base`, only what differs from it changes: what the caller took to hold may have been refused meanwhile.
+    """
 
     spec: ConverseSpec
     event_id: str = ""
+    base: ConverseSpec | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -250,9 +262,9 @@ class TruncateItem:
 @dataclass(frozen=True, slots=True)
 class Respond:
     """The model shall answer. `spec` is how, where that differs from the conversation's (of it count the instructions,
-    tools, sampling, and how the reply is given). `items` are read in place of the conversation's. With `keep` false
-    it is out of band: it may run beside another response, and its items do not join the conversation. `metadata` comes
-    back with the response.
+    tools, sampling, and how the reply is given); `base` is as for `Configure`. `items` are read in place of the
+    conversation's. With `keep` false it is out of band: it may run beside another response, and its items do not join
+    the conversation. `metadata` comes back with the response.
     """
 
     spec: ConverseSpec | None = None
@@ -260,6 +272,7 @@ class Respond:
     keep: bool = True
     metadata: tuple[tuple[str, str], ...] = ()
     event_id: str = ""
+    base: ConverseSpec | None = None
 
 
 @dataclass(frozen=True, slots=True)

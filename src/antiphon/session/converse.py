@@ -61,6 +61,7 @@ from antiphon.core.conversation import (
     TruncateItem,
     TurnStarted,
     TurnStopped,
+    rebased,
 )
 from antiphon.core.conversation import Began as ConversationBegan
 from antiphon.core.errors import (
@@ -202,7 +203,8 @@ class Conversation:
             case AppendAudio(data):
                 await self._hearing.append(data)
                 return
-            case Configure(spec):
+            case Configure():
+                spec = rebased(given.spec, given.base, self.spec)
                 await self._configure(spec)
                 self.emit(Configured(spec, given.event_id))
             case CommitAudio():
@@ -463,7 +465,7 @@ class Conversation:
             raise CapacityError(f"At most {MAX_BESIDE} responses may run beside the conversation's.")
         if len(asked.metadata) > MAX_METADATA:
             raise CallerError(f"At most {MAX_METADATA} pairs of metadata are kept.", param="metadata")
-        spec = asked.spec or self.spec
+        spec = rebased(asked.spec, asked.base, self.spec) if asked.spec else self.spec
         _check(spec)
         self._parts.check(spec)
         self._items.resolve(asked.items)

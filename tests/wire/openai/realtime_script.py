@@ -9,7 +9,7 @@ What comes in:
     ! EVENT                 an event of the conversation, in the words of core/conversation.py
 What must go out, and is compared character by character:
     < LINE                  a message to the caller, or the status line, a header, the body
-    = INPUT                 an input of the conversation; of its spec, what differs from the usual one
+    = INPUT                 an input of the conversation; of its spec, what is otherwise than it was
     x CODE REASON           the close
 Lines that begin with `#`, and empty ones, are for the reader.
 """
@@ -104,8 +104,9 @@ def event(text: str) -> ConversationOutput:
     return said
 
 
-def spec(asked: ConverseSpec) -> str:
-    usual = ConverseSpec()
+def spec(asked: ConverseSpec, base: ConverseSpec | None = None) -> str:
+    """What is otherwise than in `base`, or usually."""
+    usual = base or ConverseSpec()
     told = (each.name for each in fields(asked) if getattr(asked, each.name) != getattr(usual, each.name))
     return f"ConverseSpec({', '.join(f'{name}={getattr(asked, name)!r}' for name in told)})"
 
@@ -114,6 +115,7 @@ def given(value: Any) -> str:
     told = [len(value.data)] if isinstance(value, AppendAudio) else []
     for each in fields(value):
         found = getattr(value, each.name)
-        if each.repr and found != each.default:
-            told.append(f"{each.name}={spec(found) if isinstance(found, ConverseSpec) else repr(found)}")
+        if each.repr and found != each.default and each.name != "base":
+            shown = spec(found, value.base) if isinstance(found, ConverseSpec) else repr(found)
+            told.append(f"{each.name}={shown}")
     return f"{type(value).__name__}({', '.join(map(str, told))})"

@@ -6,6 +6,8 @@ kind of session it is: `?model=` one that answers, `?intent=transcription` one t
 settled when a client secret was made says so.
 """
 
+from collections import deque
+from contextlib import suppress
 from typing import Any
 
 import msgspec
@@ -117,8 +119,10 @@ class Realtime:
         self._id = f"sess_{stem}"
         self._rendering = Rendering(stem)
         self._spec = spec  # what holds
-        self._asked = spec  # what will hold once the conversation has taken what it was given
-        self._expires_unix_s: int | None = None
+        self._asked = spec  # what will hold, if the conversation takes what it was given
+        self._updates: deque[settings.SessionIn] = deque()  # that it was given, and has not answered yet
+        self._expires_unix_s: int | None = None  # from when it has begun
+        self._early: tuple[str, ...] = ()  # errors from before: the first that is told is that it has begun
         self._closed = False
 
     # -- from the caller -----------------------------------------------------------------------------------------------
@@ -152,8 +156,9 @@ class Realtime:
             case events.Append():
                 return said.AppendAudio(items.audio(event.audio, "audio"), id)
             case events.Update():
-                self._asked = settings.updated(self._asked, event.session)
-                return said.Configure(self._asked, id)
+                base, self._asked = self._asked, settings.updated(self._asked, event.session)
+                self._updates.append(event.session)
+                return said.Configure(self._asked, id, base)
             case events.Commit():
                 return said.CommitAudio(id)
             case events.ClearInput():
@@ -183,6 +188,7 @@ class Realtime:
             read = items.read_all(given.input, "response.input", self._asked.input_format)
         return said.Respond(
             spec=spec if spec != self._asked else None,
+            base=self._asked if spec != self._asked else None,
             items=read,
             keep=given.conversation != "none",
             metadata=settings.metadata(given),
@@ -199,9 +205,12 @@ class Realtime:
                 self._rendering.conversation = f"conv_{event.id.replace('-', '')}"
                 self._expires_unix_s = event.expires_unix_s
                 self._spec = event.spec
-                return self._send(wire.SessionCreated(self._rendering.next_id(), self._shown()))
+                early, self._early = self._early, ()
+                created = _write(wire.SessionCreated(self._rendering.next_id(), self._shown()))
+                return Step(sends=(created, *early))
             case said.Configured():
                 self._spec = event.spec
+                self._answered()
                 return self._send(wire.SessionUpdated(self._rendering.next_id(), self._shown()))
             case said.Refused():
                 return self._refused(event)
@@ -215,8 +224,16 @@ class Realtime:
     def _refused(self, event: said.Refused) -> Step:
         kind, _, event_id = event.event_id.partition(" ")
         if kind == "session.update":
-            self._asked = self._spec
+            self._answered()
         return self._error(event.error, event_id, kind)
+
+    def _answered(self) -> None:
+        """The first update that was not answered is; of the others is expected what they make of what holds now."""
+        self._updates.popleft()
+        self._asked = self._spec
+        for update in self._updates:
+            with suppress(CallerError):  # then it will be refused
+                self._asked = settings.updated(self._asked, update)
 
     def _error(self, error: AntiphonError, event_id: str, kind: str = "") -> Step:
         return self._send(self._error_event(error, event_id, kind))
@@ -239,7 +256,11 @@ class Realtime:
         return Step(sends=(_write(self._error_event(error)),), close=Close(code, reason))
 
     def _send(self, *told: wire.Event) -> Step:
-        return Step(sends=tuple(_write(event) for event in told))
+        sends = tuple(_write(event) for event in told)
+        if self._expires_unix_s is None:
+            self._early += sends
+            return NOTHING
+        return Step(sends=sends)
 
 
 def _write(event: wire.Event) -> str:
