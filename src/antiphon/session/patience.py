@@ -2,16 +2,18 @@
 
 A recogniser ends nearly every pause with a full stop, so the last words are looked at first: a sentence that ends in
 "and", "the" or "um" goes on, whatever stands behind it. The answer is how long to wait in silence before the turn is
-taken to be over.
+taken to be over. Only the last sentence counts.
 
-| what was said                                               | its kind  |
-|-------------------------------------------------------------|-----------|
-| ends in a filler, or in a word that something must follow   | `HANGING` |
-| ends in a comma, dash, ellipsis or colon                    | `HANGING` |
-| ends in the middle of a number that is being told           | `HANGING` |
-| a short answer ("yes", "no thanks"), or ends in `?` or `!`  | `WHOLE`   |
-| ends in a full stop, with a clause of three words or more   | `WHOLE`   |
-| anything else                                               | `OPEN`    |
+| what was said                                                                   | its kind  |
+|---------------------------------------------------------------------------------|-----------|
+| ends in a comma, dash, ellipsis or colon                                        | `HANGING` |
+| ends in a filler, or in a word that something must follow                       | `HANGING` |
+| ends in the middle of a number that is being told                               | `HANGING` |
+| ends in a word that something usually follows ("might be", "how", "not")        | `OPEN`    |
+| the same in a question, after "yes" or "no", or after "than", "what", "where"   | `WHOLE`   |
+| a short answer ("yes", "no thanks"), or ends in `?` or `!`                      | `WHOLE`   |
+| ends in a full stop, with three words or more                                   | `WHOLE`   |
+| anything else                                                                   | `OPEN`    |
 """
 
 import re
@@ -47,12 +49,13 @@ _AUXILIARIES = (
 _CONTRACTIONS = "i'm i'll i'd i've we're we'll we've they're they'll you're you'll he's she's it's that's there's let's"
 _LEADING = "please maybe perhaps very really just also gonna wanna want need"
 
-# Of those, what may well end a sentence that has a full stop or a question mark: "Yes, I do."
+# What usually goes on, and may yet end a sentence: "Yes, I do."
 _PARTICLES = (
-    "like well so anyway actually over through about under by please really no want need maybe that each some any this"
+    "like well so anyway actually over through about under by please really no want need maybe that each some any"
 )
-_SHORT_VERBS = "am is are was were have has had do does did will would should can could may might must be been"
-_OBJECTS = "these those her his what where who"
+_VERBS = "am is are was were have has had do does did will would should can could may might must be been ask say said"
+_OBJECTS = "this these those her his what where who how why when then there even still more most less much many not"
+_REFERRING = "than as what where who how"  # in front of the last words: "than he was", "where they are"
 _DIGITS = "zero oh one two three four five six seven eight nine"
 _SHORT = "yes yeah yep no nope okay ok sure right correct exactly thanks hello hi hey bye stop wait never always"
 
@@ -64,13 +67,17 @@ def _words(*lists: str) -> frozenset[str]:
 FOLLOWED = _words(
     _FILLERS, _CONJUNCTIONS, _DETERMINERS, _PREPOSITIONS, _PRONOUNS, _AUXILIARIES, _CONTRACTIONS, _LEADING
 )
-MAY_END = _words(_PARTICLES, _SHORT_VERBS, _OBJECTS)
+USUALLY_FOLLOWED = _words(_PARTICLES, _VERBS, _OBJECTS)
+REFERRING = _words(_REFERRING)
 DIGITS = _words(_DIGITS)
 SHORT = _words(_SHORT)
-TOLD = 2  # digits in a row, from which on a number is being told ...
-WHOLE_NUMBER = (3, 4, 7, 10, 11)  # ... and as many that it may be over
+TOLD = 2  # groups of digits in a row, from which on a number is being told ...
+WHOLE_NUMBER = (3, 4, 7, 10, 11)  # ... and as many digits that it may be over
 CLAUSE = 3  # words, from which on what ends in a full stop is a sentence
 
+REFERS = 4  # how many words from the end one of those that refer may stand
+
+_SENTENCE = re.compile(r"(?<=[.?!])\s+(?=\S)")
 _UNENDED = re.compile(r"(?:[,:;–—-]|\.\.\.|…)[\"')\]]*$")
 _ENDED = re.compile(r"[.?!][\"')\]]*$")
 _ASKED = re.compile(r"[?!][\"')\]]*$")
@@ -78,19 +85,24 @@ _ASKED = re.compile(r"[?!][\"')\]]*$")
 
 def said(text: str) -> Said:
     """What kind of end that is."""
-    text = text.strip()
+    text = _last_sentence(text)
     words = plain(text).split()
     if not words or _UNENDED.search(text):
         return Said.HANGING
-    last = words[-1]
-    ended = _ENDED.search(text) is not None
-    if last in FOLLOWED and not (ended and last in MAY_END and len(words) >= CLAUSE):
+    last, asked = words[-1], _ASKED.search(text) is not None
+    if last in USUALLY_FOLLOWED and len(words) > 1:
+        refers = asked or words[0] in SHORT or not REFERRING.isdisjoint(words[-REFERS:-1])
+        return Said.WHOLE if refers and _ENDED.search(text) else Said.OPEN
+    if last in FOLLOWED or _mid_number(words):
         return Said.HANGING
-    if _mid_number(words):
-        return Said.HANGING
-    if _ASKED.search(text) or (words[0] in SHORT and len(words) < CLAUSE):
+    if asked or (words[0] in SHORT and len(words) < CLAUSE):
         return Said.WHOLE
-    return Said.WHOLE if ended and len(words) >= CLAUSE else Said.OPEN
+    return Said.WHOLE if _ENDED.search(text) and len(words) >= CLAUSE else Said.OPEN
+
+
+def _last_sentence(text: str) -> str:
+    """Of a text that ends in a title ("Mr. John"), perhaps only a part, which is as good."""
+    return _SENTENCE.split(text.strip())[-1]
 
 
 def patience_ms(text: str, eagerness: Eagerness) -> int:
@@ -109,11 +121,11 @@ def soonest_ms(eagerness: Eagerness) -> int:
 
 
 def _mid_number(words: list[str]) -> bool:
-    """Whether digits are being told one by one, and not as many as a usual number has."""
-    told = 0
+    """Whether digits are being told, in groups or one by one, and not as many as a usual number has."""
+    groups = digits = 0
     for word in reversed(words):
-        digits = len(re.sub(r"[^0-9]", "", word)) if re.fullmatch(r"[0-9-]+", word) else int(word in DIGITS)
-        if not digits:
+        more = len(word.replace("-", "")) if re.fullmatch(r"[0-9-]*[0-9]", word) else int(word in DIGITS)
+        if not more:
             break
-        told += digits
-    return told >= TOLD and told not in WHOLE_NUMBER
+        groups, digits = groups + 1, digits + more
+    return groups >= TOLD and digits not in WHOLE_NUMBER

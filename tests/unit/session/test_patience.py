@@ -18,8 +18,13 @@ WHOLE = [
     "My number is 555 123 4567.",
     "I have been there before.",
     "Is that the one you want?",
+    "He was more respectable than he was.",
+    "I was there. I saw the ship.",
+    "I need 15.",
+    "It is about 15 degrees.",
 ]
 HANGING = [
+    "I asked him. He",
     "",
     "...",
     "I want to go to the",
@@ -35,7 +40,16 @@ HANGING = [
     "and",
     "I met him and.",
 ]
-OPEN = ["I would like a table for two", "Table two", "Seven.", "Blue car."]
+OPEN = [
+    "He might have been.",
+    "Tell me how.",
+    "It was.",
+    "It was the best of times. It.",
+    "I would like a table for two",
+    "Table two",
+    "Seven.",
+    "Blue car.",
+]
 
 
 @pytest.mark.parametrize(
