@@ -301,8 +301,8 @@ class CharacterTime:
 class Spoken:
     """More speech of one context: bytes of the spec's format, which stand for `start_ms..end_ms` of it.
 
-    Where timings were asked for, `characters` are the caller's that are said here, in order, and `spelled` those of the
-    same text as it was read aloud ("3" is "three").
+    Where times were asked for, `characters` are the caller's that are said here (or of the clause that ends here), in
+    order, and `spelled` those of the same text as it was read aloud ("3" is "three").
     """
 
     audio: bytes

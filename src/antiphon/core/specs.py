@@ -202,10 +202,11 @@ class SpeakSpec:
     """Speech from a text that comes whole, or from the pieces of a `live` conversation.
 
     `model` and `voice` are the public names the caller used; without a voice it is the model's first. `speed` is 1 for
-    the voice's own. `timings` asks when each character is said. `stream` says that speech is delivered as it comes;
-    otherwise everything is one result at the end. `schedule` is how many characters wait, at least, before the first,
-    second, ... piece of a live text is spoken (the last counts for all that follow); without one every clause is
-    spoken as soon as it is whole.
+    the voice's own. `timings` asks when each character is said, with the sound of it, which waits for that; with
+    `times_follow` sound does not wait, and the times of a clause come with its last sound, where they can be had.
+    `stream` says that speech is delivered as it comes; otherwise everything is one result at the end. `schedule` is how
+    many characters wait, at least, before the first, second, ... piece of a live text is spoken (the last counts for
+    all that follow); without one every clause is spoken as soon as it is whole.
     """
 
     model: str
@@ -215,6 +216,7 @@ class SpeakSpec:
     markup: Markup = Markup.NONE
     speed: float = 1.0
     timings: bool = False
+    times_follow: bool = False
     stream: bool = True
     live: bool = False
     schedule: tuple[int, ...] = ()

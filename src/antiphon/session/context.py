@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 @dataclass(slots=True)
 class Work:
     """A clause that is being synthesised, for the characters `text` that begin at `offset`. With timings its sound
-    waits in `pcm` until all of it is there.
+    waits in `pcm` until all of it is there. `heard` is all of its sound so far, where times are wanted.
     """
 
     phrase: Phrase
@@ -25,6 +25,7 @@ class Work:
     pieces: AsyncGenerator[bytes, None]
     shaper: "ClauseShaper"
     pcm: bytearray = field(default_factory=bytearray)
+    heard: bytearray = field(default_factory=bytearray)
 
 
 class Context:

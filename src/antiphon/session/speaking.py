@@ -283,7 +283,7 @@ class Speaking:
             context.work = None
         elif self._spec.timings:
             return ()
-        return await self._sound(context, work)
+        return await self._sound(context, work, last=piece is None)
 
     def _begin(self, context: Context, phrase: Phrase) -> Work:
         from antiphon.audio.speech import ClauseShaper
@@ -297,11 +297,11 @@ class Speaking:
         pieces = engine.synthesise(Clause(phrase.text, context.speed * phrase.speed))
         return Work(phrase, text, offset, pieces, shaper)
 
-    async def _sound(self, context: Context, work: Work) -> tuple[SpeechOutput, ...]:
+    async def _sound(self, context: Context, work: Work, last: bool) -> tuple[SpeechOutput, ...]:
         """What has been made of a clause, coded."""
         pcm = bytes(work.pcm)
         work.pcm.clear()
-        written, spelled = await self._times(context, work, pcm) if self._spec.timings else ((), ())
+        written, spelled = await self._times(context, work, pcm, last)
         audio = await self._coded(context, pcm)
         if not audio and not written:
             return ()
@@ -319,18 +319,21 @@ class Speaking:
         start_ms, context.sent_ms = context.sent_ms, self._ms(context.samples)
         return Spoken(audio, start_ms, context.sent_ms, written, spelled, context.name)
 
-    async def _times(self, context: Context, work: Work, pcm: bytes) -> tuple[Times, Times]:
-        """When each character of a clause is said."""
+    async def _times(self, context: Context, work: Work, pcm: bytes, last: bool) -> tuple[Times, Times]:
+        """When each character of a clause is said, with the last of its sound."""
         words = work.phrase.words
-        if not words or self._align is None:
+        if not words or self._align is None or not (self._spec.timings or self._spec.times_follow):
+            return (), ()
+        begun_ms = self._ms(context.samples - len(work.heard) // 2)
+        work.heard += pcm
+        if not last:
             return (), ()
         from antiphon.audio.resample import to_house_rate
 
-        heard = to_house_rate(pcm, self._voice.engine.sample_rate)
+        heard = to_house_rate(bytes(work.heard), self._voice.engine.sample_rate)
         times = await asyncio.to_thread(self._align.align, heard, [word.read for word in words])
-        begun_ms = self._ms(context.samples)
         times = [(begun_ms + start_ms, begun_ms + end_ms) for start_ms, end_ms in times]
-        end_ms = begun_ms + self._ms(len(pcm) // 2)
+        end_ms = begun_ms + self._ms(len(work.heard) // 2)
         return written_times(work.text, work.offset, words, times, begun_ms, end_ms), read_times(words, times)
 
     async def _mark(self, context: Context, mark: Flushed | ContextEnded) -> tuple[SpeechOutput, ...]:

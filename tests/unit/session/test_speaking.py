@@ -1,6 +1,7 @@
 """Text in, speech out: order, contexts, charges, timings, deadlines, ends."""
 
 import asyncio
+import itertools
 from contextlib import aclosing
 
 import pytest
@@ -62,7 +63,7 @@ async def speak(house, text, **spec):
 
 
 async def test_a_text_is_spoken_clause_by_clause_and_ends(house):
-    session, events = await speak(house, "one two. three four.")
+    _session, events = await speak(house, "one two. three four.")
     assert isinstance(events[0], Opened)
     assert events[0].model == "tone-2026"
     assert [clause.text for clause in house.synthesiser.clauses] == ["one two.", "three four."]
@@ -74,7 +75,7 @@ async def test_pieces_follow_each_other_without_a_gap_and_hold_what_they_say(hou
     _, events = await speak(house, "one two. three four.")
     pieces = spoken(events)
     assert pieces[0].start_ms == 0
-    assert all(a.end_ms == b.start_ms for a, b in zip(pieces, pieces[1:], strict=False))
+    assert all(a.end_ms == b.start_ms for a, b in itertools.pairwise(pieces))
     assert pieces[-1].end_ms == events[-1].audio_ms
     assert sum(len(piece.audio) for piece in pieces) // 32 == events[-1].audio_ms
 
@@ -179,7 +180,7 @@ async def test_every_character_has_its_time(house):
     _, events = await speak(house, text, timings=True)
     times = [time for piece in spoken(events) for time in piece.characters]
     assert "".join(time.text for time in times) == text
-    assert all(a.end_ms <= b.start_ms or a.end_ms == b.start_ms for a, b in zip(times, times[1:], strict=False))
+    assert all(a.end_ms <= b.start_ms or a.end_ms == b.start_ms for a, b in itertools.pairwise(times))
     assert times[-1].end_ms <= events[-1].audio_ms
 
 
@@ -188,6 +189,25 @@ async def test_what_is_read_differs_from_what_is_written(house):
     (piece,) = (piece for piece in spoken(events) if piece.characters)
     assert "".join(time.text for time in piece.characters) == "I have 3."
     assert "three" in "".join(time.text for time in piece.spelled)
+
+
+async def test_times_that_follow_make_no_sound_wait(house):
+    """They are the same, and come with the last sound of their clause."""
+    text = "one two. three four!"
+    _, waited = await speak(house, text, timings=True)
+    _, followed = await speak(house, text, times_follow=True)
+    _, untimed = await speak(house, text)
+    assert [piece.audio for piece in spoken(followed)] == [piece.audio for piece in spoken(untimed)]
+    assert not spoken(followed)[0].characters
+    for kind in ("characters", "spelled"):
+        assert [t for e in spoken(followed) for t in getattr(e, kind)] == [
+            t for e in spoken(waited) for t in getattr(e, kind)
+        ]
+    timed = [piece for piece in spoken(followed) if piece.characters]
+    assert [piece.characters[-1].end_ms for piece in timed] == [piece.end_ms for piece in timed]
+    house.voices.aligner = None
+    _, without = await speak(house, text, times_follow=True)
+    assert spoken(without) == spoken(untimed)
 
 
 async def test_times_need_an_aligner(house):
@@ -264,7 +284,7 @@ async def test_contexts_speak_beside_each_other_each_in_its_order(house):
     for name in "ab":
         pieces = [event for event in spoken(events) if event.context == name]
         assert pieces[0].start_ms == 0
-        assert all(a.end_ms == b.start_ms for a, b in zip(pieces, pieces[1:], strict=False))
+        assert all(a.end_ms == b.start_ms for a, b in itertools.pairwise(pieces))
     assert {clause.speed for clause in house.synthesiser.clauses if "one" in clause.text} == {2.0}
     assert [e.context for e in events if isinstance(e, ContextEnded)] == ["a", "b"]
 
