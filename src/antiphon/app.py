@@ -346,7 +346,7 @@ async def serve(config: Config, ready: Callable[[House, int], None]) -> None:
             settings = uvicorn.Config(
                 house.asgi,
                 http=HttpProtocol,
-                ws=WebSocketProtocol,
+                ws=_web_sockets(config.limits.frame_kb << 10),
                 log_config=None,
                 access_log=False,
                 ws_max_size=config.limits.frame_kb << 10,
@@ -357,6 +357,13 @@ async def serve(config: Config, ready: Callable[[House, int], None]) -> None:
                 proxy_headers=False,
             )
             await _Server(settings, house, config.limits.drain_s, ready).serve([listening])
+
+
+def _web_sockets(usual_bytes: int) -> type[WebSocketProtocol]:
+    """With larger messages where a vendor's protocol needs them."""
+    needed = ((route.path, route.message_bytes) for route in ROUTES if isinstance(route, Live))
+    larger = {path: most for path, most in needed if most > usual_bytes}
+    return type("Protocol", (WebSocketProtocol,), {"larger": larger})
 
 
 def _bind(config: Config) -> socket.socket:

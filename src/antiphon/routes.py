@@ -32,7 +32,7 @@ from antiphon.surfaces.openai.document import document
 from antiphon.surfaces.openai.embeddings import Embeddings
 from antiphon.surfaces.openai.kept_responses import CancelResponse, DeleteResponse, InputItems, RetrieveResponse
 from antiphon.surfaces.openai.models import Models
-from antiphon.surfaces.openai.realtime.live import RealtimeEndpoint
+from antiphon.surfaces.openai.realtime.live import MAX_MESSAGE_BYTES, RealtimeEndpoint
 from antiphon.surfaces.openai.realtime.secrets import ClientSecrets
 from antiphon.surfaces.openai.responses import Responses
 from antiphon.surfaces.openai.speech import Speech
@@ -41,12 +41,15 @@ from antiphon.surfaces.openai.transcriptions import Transcriptions
 
 @dataclass(frozen=True, slots=True)
 class Live:
-    """A WebSocket. `scope` is what a key must be allowed to open it."""
+    """A WebSocket. `scope` is what a key must be allowed to open it; `message_bytes` how large a message the vendor's
+    protocol lets be, where that is more than the configuration does.
+    """
 
     path: str
     surface: str
     endpoint: LiveEndpoint
     scope: Scope = Scope.TRANSCRIBE
+    message_bytes: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,7 +173,7 @@ def _openai(prefix: str) -> Iterator[Unary | Json | Listing | Shared]:
 
 def _realtime(prefix: str) -> Iterator[Live | Secret]:
     """What else than recognition a session asks for, its key must be allowed, too; that is seen when it opens."""
-    yield Live(f"{prefix}/realtime", "openai", RealtimeEndpoint())
+    yield Live(f"{prefix}/realtime", "openai", RealtimeEndpoint(), message_bytes=MAX_MESSAGE_BYTES)
     yield Secret(f"{prefix}/realtime/client_secrets", "openai", ClientSecrets(), Scope.TRANSCRIBE)
 
 
@@ -204,7 +207,7 @@ ROUTES: tuple[Route, ...] = (
     *_responses("/openai/v1"),
     *_responses("/openai"),
     *_realtime("/openai/v1"),
-    Live("/openai/realtime", "openai", RealtimeEndpoint()),
+    Live("/openai/realtime", "openai", RealtimeEndpoint(), message_bytes=MAX_MESSAGE_BYTES),
     *_openai("/openai/deployments/{deployment:path}"),
     Listing("/openai/models", "openai", Models()),
     Listing("/openai/models/{id:path}", "openai", Models()),

@@ -198,6 +198,16 @@ async def test_the_caller_commits_by_hand_and_truncates_what_was_not_heard(serve
         assert len(retrieved.item.content[0].transcript) < len(message.content[0].transcript)
 
 
+async def test_an_event_may_have_minutes_of_audio(server: Server, question: bytes):
+    async with connected(server) as connection:
+        none: Any = {"input": {"turn_detection": None, "transcription": {"model": "whisper-1"}}}
+        await connection.session.update(session={"type": "realtime", "audio": none})
+        await say(connection, bytes(5 << 20) + question, piece=6 << 20)
+        await connection.input_audio_buffer.commit()
+        events = await until(connection, "conversation.item.input_audio_transcription.completed")
+        assert "weather" in events[-1].transcript.lower()
+
+
 async def test_speech_breaks_in(server: Server, question: bytes):
     async with connected(server) as connection:
         await connection.session.update(session={"type": "realtime", "instructions": "Tell a very long story."})

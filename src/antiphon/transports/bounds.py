@@ -5,10 +5,13 @@ off, which closing alone would not do: it waits for the peer. The server calls `
 """
 
 import asyncio
+from collections.abc import Mapping
+from typing import ClassVar
 
 from uvicorn._types import ASGISendEvent
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
+from websockets.http11 import Request
 
 HEAD_S = 15
 MAX_HEAD_BYTES = 64 * 1024
@@ -78,11 +81,17 @@ class HttpProtocol(_Bounded, HttpToolsProtocol):
 
 
 class WebSocketProtocol(_Bounded, WebSocketsSansIOProtocol):
-    """WebSocket."""
+    """WebSocket. `larger` is how many bytes a message may have on a path where that is more than elsewhere."""
+
+    larger: ClassVar[Mapping[str, int]] = {}
 
     @property
     def headless(self) -> bool:
         return not self.handshake_initiated
+
+    def handle_connect(self, event: Request) -> None:
+        self.conn.max_message_size = self.larger.get(event.path.partition("?")[0], self.conn.max_message_size)
+        super().handle_connect(event)
 
     def data_received(self, data: bytes) -> None:
         if self.conn.parser_exc is None:

@@ -68,7 +68,9 @@ async def answer(scope, receive, send):
 @pytest.fixture
 async def peer():
     peer = Peer()
-    config = uvicorn.Config(answer, http=HttpProtocol, ws=WebSocketProtocol, log_config=None, lifespan="off")
+    config = uvicorn.Config(
+        answer, http=HttpProtocol, ws=WebSocketProtocol, ws_max_size=1 << 20, log_config=None, lifespan="off"
+    )
     config.load()
     peer.protocol = HttpProtocol(config, ServerState(), {})
     peer.protocol.connection_made(peer)
@@ -182,3 +184,12 @@ async def test_pongs_are_not_kept_for_one_who_does_not_read(peer):
     peer.protocol.data_received(PING)
     assert len(peer.written) == before + 4
     assert ticks(peer, 60) is None
+
+
+@pytest.mark.parametrize(("path", "taken"), [(b"/v1/listen?large", True), (b"/v1/other", False)])
+async def test_a_message_may_be_larger_where_its_protocol_needs_it(peer, monkeypatch, path, taken):
+    monkeypatch.setattr(WebSocketProtocol, "larger", {"/v1/listen": 1 << 22})
+    peer.protocol.data_received(HANDSHAKE.replace(b"/v1/listen", path))
+    await asyncio.sleep(0)
+    peer.protocol.data_received(b"\x82\xff" + (1 << 21).to_bytes(8, "big") + bytes(4) + bytes(1 << 21))
+    assert (peer.protocol.conn.close_sent is None) is taken

@@ -19,7 +19,6 @@ from antiphon.core.errors import (
     CallerError,
     CapacityError,
     PolicyError,
-    TooLarge,
     UnsupportedParameter,
 )
 from antiphon.core.events import Failed
@@ -31,7 +30,7 @@ from antiphon.surfaces.openai.realtime.rendering import Rendering
 from antiphon.surfaces.openai.wire import Endpoint, error_body
 
 SUBPROTOCOL, KEY_SUBPROTOCOL, BETA_SUBPROTOCOL = "realtime", "openai-insecure-api-key.", "openai-beta.realtime-v1"
-MAX_MESSAGE_CHARS = 21 << 20  # 15 MiB of audio, in base64, in an event
+MAX_MESSAGE_BYTES = 21 << 20  # 15 MiB of audio, in base64, in an event
 TRANSCRIBING = "transcription"
 
 # RFC 6455, section 7.4.1, and the codes that IANA has for more of them.
@@ -133,8 +132,6 @@ class Realtime:
         try:
             if isinstance(message, bytes):
                 raise events.Malformed(CallerError("Events are JSON, in messages of text."), "")
-            if len(message) > MAX_MESSAGE_CHARS:
-                raise events.Malformed(TooLarge(f"An event has at most {MAX_MESSAGE_CHARS} characters."), "")
             event = events.read(message)
         except events.Malformed as malformed:
             return self._error(malformed.error, malformed.event_id)
