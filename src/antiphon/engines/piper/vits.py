@@ -1,12 +1,14 @@
-"""A Piper voice's graph (VITS), cut in three so that speech comes out long before all of it is computed.
+"""A Piper voice's graph (VITS), cut so that speech comes out long before all of it is computed.
 
-The encoder turns phonemes into what each frame of sound is drawn from: a mean and a deviation. The flow, convolutions
-that reach far, runs in pieces (`streaming`). The vocoder, most of the work, runs over windows (`vocoder`).
+The reader sees each phoneme among the others. The pacer gives it a number of frames, each with a mean and a deviation
+that its sound is drawn from. The flow, convolutions that reach far, runs in pieces (`streaming`). The vocoder, most of
+the work, runs over windows (`vocoder`).
 
 The graph draws its own random numbers. Here they are given to it, so that a text always sounds the same. It rounds
 every phoneme up to whole frames, which makes fast speech slower than asked for; here the pace counts after that.
 """
 
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,11 +25,15 @@ PACE = "pace"  # float (1,): how long it takes, to how long it would
 
 @dataclass(frozen=True, slots=True)
 class Parts:
-    """`encoder` takes what the voice's own graph takes, `TIMING` and `PACE`; its outputs are means and deviations, float
-    (1, channels, frames). The source of `flow` is means + noise * deviations; what it gives are the vocoder's frames.
+    """`reader` takes the phonemes, which may be followed by padding; its output is the input `read` of `pacer`, float
+    (1, channels, phonemes). `pacer` also takes what the voice's own graph takes, `TIMING` and `PACE`; its outputs are
+    means and deviations, float (1, channels, frames). The source of `flow` is means + noise * deviations; what it gives
+    are the vocoder's frames.
     """
 
-    encoder: bytes
+    reader: bytes
+    read: str
+    pacer: bytes
     flow: Streamed
     vocoder: Vocoder
 
@@ -37,9 +43,10 @@ def cut(path: Path) -> Parts:
     model = onnx.load(path)
     graph = model.graph
     noises = [node for node in graph.node if node.op_type == "RandomNormalLike"]
-    entries = [node for node in graph.node if node.op_type == "Conv" and node.input[1] == "dec.conv_pre.weight"]
     roundings = [node for node in graph.node if node.op_type == "Ceil"]
-    if (len(noises), len(entries), len(roundings)) != (2, 1, 1):
+    taken = {node.input[1]: node.input[0] for node in graph.node if node.op_type == "Conv"}  # by a convolution's weight
+    read, frames = taken.get("enc_p.proj.weight"), taken.get("dec.conv_pre.weight")
+    if len(noises) != 2 or len(roundings) != 1 or read is None or frames is None:
         raise ValueError("the graph is not a Piper voice's")
     timing, sound = noises
     # source = mean + noise * deviation * scale
@@ -47,9 +54,20 @@ def cut(path: Path) -> Parts:
     (deviations,) = (name for name in product.input if name != sound.output[0])
     scaled = _after(graph, product.output[0], "Mul")
     source = _after(graph, scaled.output[0], "Add").output[0]
-    frames = entries[0].input[0]
-    encoder = _encoder(model, timing, roundings[0], (sound.input[0], deviations))
-    return Parts(encoder, streamed(model, source, frames), vocoder(model, frames, graph.output[0].name))
+
+    def instead(node: onnx.NodeProto) -> Sequence[onnx.NodeProto]:
+        if node is timing:
+            return [helper.make_node("Identity", [TIMING], node.output)]
+        return _paced(node) if node is roundings[0] else [node]
+
+    given = {read: (1, None, None), TIMING: (1, 2, None), PACE: (1,)}
+    return Parts(
+        _part(model, [read], {}),
+        read,
+        _part(model, [sound.input[0], deviations], given, instead),
+        streamed(model, source, frames),
+        vocoder(model, frames, graph.output[0].name),
+    )
 
 
 def _after(graph: onnx.GraphProto, name: str, kind: str) -> onnx.NodeProto:
@@ -59,25 +77,26 @@ def _after(graph: onnx.GraphProto, name: str, kind: str) -> onnx.NodeProto:
     return nodes[0]
 
 
-def _encoder(
-    model: onnx.ModelProto, timing: onnx.NodeProto, rounding: onnx.NodeProto, outputs: tuple[str, str]
+def _part(
+    model: onnx.ModelProto,
+    outputs: Sequence[str],
+    given: Mapping[str, Sequence[int | None]],
+    instead: Callable[[onnx.NodeProto], Sequence[onnx.NodeProto]] = lambda node: [node],
 ) -> bytes:
+    """What `outputs` are computed by. Float tensors that are `given`, by name and shape, are not computed."""
     graph, floats = model.graph, onnx.TensorProto.FLOAT
     wanted = set(outputs)
     nodes: list[onnx.NodeProto] = []
     for node in reversed(graph.node):
-        if node is not timing and wanted.intersection(node.output):
+        if wanted.intersection(node.output) and not set(given).intersection(node.output):
             wanted.update(node.input)
-            nodes += reversed(_paced(node)) if node is rounding else [node]
-    given = helper.make_node("Identity", [TIMING], list(timing.output))
-    inputs = [value for value in graph.input if value.name in wanted]
+            nodes += reversed(instead(node))
     made = helper.make_graph(
-        [given, *reversed(nodes)],
-        "encoder",
+        list(reversed(nodes)),
+        "part",
         [
-            *inputs,
-            helper.make_tensor_value_info(TIMING, floats, [1, 2, None]),
-            helper.make_tensor_value_info(PACE, floats, [1]),
+            *(value for value in graph.input if value.name in wanted),
+            *(helper.make_tensor_value_info(name, floats, shape) for name, shape in given.items()),
         ],
         [helper.make_tensor_value_info(name, floats, None) for name in outputs],
         [
@@ -85,15 +104,15 @@ def _encoder(
             *(numpy_helper.from_array(np.array(value, np.int64), name) for name, value in _NUMBERS.items()),
         ],
     )
-    encoder = helper.make_model(made, opset_imports=model.opset_import, ir_version=model.ir_version)
-    return bytes(encoder.SerializeToString())
+    part = helper.make_model(made, opset_imports=model.opset_import, ir_version=model.ir_version)
+    return bytes(part.SerializeToString())
 
 
 _NUMBERS = {"pace_axis": 2, "pace_axes": [2], "pace_first": [0, 0, 1, 0, 0, 0], "pace_start": [0], "pace_end": [-1]}
 
 
 def _paced(rounding: onnx.NodeProto) -> list[onnx.NodeProto]:
-    """Whole frames of each phoneme, float (1, 1, phonemes): where it ends, by the pace, less where the one before did."""
+    """Each phoneme's frames, float (1, 1, phonemes): where it ends, by the pace, less where the one before it ends."""
     return [
         helper.make_node("Ceil", rounding.input, ["pace_usual"]),
         helper.make_node("CumSum", ["pace_usual", "pace_axis"], ["pace_ends"]),
