@@ -139,3 +139,23 @@ def test_a_recording_too(line: Line, payer: Payer, beckett: Path) -> None:
     with payer.client(line) as client:
         client.audio.transcriptions.create(model="whisper-1", file=beckett)
     assert payer.charged() == {dimension: 2 * amount for dimension, amount in once.items()}
+
+
+def test_speech_too(line: Line, payer: Payer) -> None:
+    """Its SDK takes a stream as a whole, and asks again where it breaks off."""
+    line.cuts = 1
+    asked: dict[str, Any] = {
+        "model": "tts-1",
+        "voice": "alloy",
+        "input": "Once, and no more.",
+        "response_format": "pcm",
+    }
+    with payer.client(line) as client:
+        pcm = client.audio.speech.create(**asked).content
+    assert line.lost == 1
+    once = payer.charged()
+    assert once["tts.characters"] == len(asked["input"])
+    assert abs(once["tts.audio_ms"] - len(pcm) / 48) < 10
+    with payer.client(line) as client:
+        client.audio.speech.create(**asked)
+    assert payer.charged() == {dimension: 2 * amount for dimension, amount in once.items()}

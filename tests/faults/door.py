@@ -25,8 +25,9 @@ class Door:
     def ask(self, method, path, body=b"", query="", headers=()):
         return self.loop.run_until_complete(self._ask(method, path, body, query, headers))
 
-    def talk(self, path, messages, query="", headers=()):
-        return self.loop.run_until_complete(self._talk(path, messages, query, headers))
+    def talk(self, path, messages, query="", headers=(), stays=False):
+        """Who `stays` waits for the server to close."""
+        return self.loop.run_until_complete(self._talk(path, messages, query, headers, stays))
 
     async def _ask(self, method, path, body, query, headers):
         sent, says = [], asyncio.Queue()
@@ -40,13 +41,14 @@ class Door:
         kind = dict(sent[0]["headers"]).get(b"content-type", b"").decode()
         return sent[0]["status"], kind, b"".join(message.get("body", b"") for message in sent)
 
-    async def _talk(self, path, messages, query, headers):
+    async def _talk(self, path, messages, query, headers, stays):
         sent, says = [], asyncio.Queue()
         says.put_nowait({"type": "websocket.connect"})
         for message in messages:
             kind = "text" if isinstance(message, str) else "bytes"
             says.put_nowait({"type": "websocket.receive", kind: message})
-        says.put_nowait({"type": "websocket.disconnect", "code": 1005})
+        if not stays:
+            says.put_nowait({"type": "websocket.disconnect", "code": 1005})
 
         async def send(message):
             sent.append(message)

@@ -116,7 +116,7 @@ FLUSH, CLEAR, CLOSE = ('{"type":"Flush"}', '{"type":"Clear"}', '{"type":"Close"}
 
 
 def talk(door, messages):
-    told, code = door.talk("/v1/speak", messages, "model=alloy&encoding=linear16", [KEY])
+    told, code = door.talk("/v1/speak", messages, "model=alloy&encoding=linear16", [KEY], stays=CLOSE in messages)
     return [json.loads(each) if isinstance(each, str) else each for each in told], code
 
 

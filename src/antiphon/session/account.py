@@ -50,6 +50,7 @@ class Account:
         self._claim = claim
         self._last: dict[Meter, int] = {}  # the sequence of the latest entry that charges for it
         self._sequence = 0
+        self._written = False  # whether anything of it is in the ledger
         self._unsettled: list[Entry] = []
 
     @property
@@ -71,10 +72,10 @@ class Account:
 
     async def close(self, outcome: Kind, amounts: Mapping[Meter, int]) -> None:
         """The last entries: what is owed still, of which nothing is corrected any more, and how it ended. A session
-        that owed nothing leaves none.
+        that never owed anything leaves none.
         """
         entries = self._owed(amounts, correct=False)
-        if any(self.charged.values()):
+        if self._written or any(self.charged.values()):
             entries.append(self._entry(outcome, next(iter(self.charged)), 0))
         await self._write(entries)
 
@@ -130,6 +131,7 @@ class Account:
             if isinstance(error, Conflict):
                 self._claim = None  # another request's; what of this one was sent is paid for without
             raise
+        self._written = True
         took_ms = (self._services.clock.now_ns() - begun_ns) / NS_PER_MS
         if not self.replays:
             self._services.observer.metered(self._surface, self._model, self._unsettled, took_ms)

@@ -16,7 +16,8 @@ if TYPE_CHECKING:
 @dataclass(slots=True)
 class Work:
     """A clause that is being synthesised, for the characters `text` that begin at `offset`. With timings its sound
-    waits in `pcm` until all of it is there. `heard` is all of its sound so far, where times are wanted.
+    waits in `pcm` until all of it is there. `sounded` says that some of its sound was made and not thrown away.
+    `heard` is all of its sound so far, where times are wanted.
     """
 
     phrase: Phrase
@@ -25,6 +26,7 @@ class Work:
     pieces: AsyncGenerator[bytes, None]
     shaper: "ClauseShaper"
     pcm: bytearray = field(default_factory=bytearray)
+    sounded: bool = False
     heard: bytearray = field(default_factory=bytearray)
 
 

@@ -107,7 +107,8 @@ class Items:
 
     @property
     def full(self) -> bool:
-        return len(self._order) >= MAX_ITEMS
+        """What the conversation itself says may make it longer than what may be added to it."""
+        return len(self._order) >= MAX_ITEMS or sum(map(length, self)) > MAX_CHARACTERS
 
     # -- changes -------------------------------------------------------------------------------------------------------
 

@@ -45,7 +45,7 @@ class OpenParts:
 
     def speak(self, id: str, spec: SpeakSpec) -> Speaking:
         asked = replace(spec, model=self._speaker(spec.model, spec.voice))
-        return self._sessions.speak(self._principal, self._surface, id, asked)
+        return self._sessions.speak(self._principal, self._surface, id, asked, part=True)
 
     def limits(self) -> tuple[Limit, ...]:
         return self._sessions.limits()

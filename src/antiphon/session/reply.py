@@ -262,6 +262,9 @@ class Reply:
         if speaking is None or self._settled:
             return
         self._settled = True
+        if self._speech is not None and not self._speech.done():  # or what it still makes would be charged after all
+            self._speech.cancel()
+            await asyncio.wait((self._speech,))
         try:
             if heard_ms is not None:
                 await speaking.played(heard_ms)

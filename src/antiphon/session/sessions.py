@@ -211,11 +211,17 @@ class Sessions:
         return generation
 
     def speak(
-        self, principal: Principal, surface: str, id: str, spec: SpeakSpec, claim: Claim | None = None
+        self,
+        principal: Principal,
+        surface: str,
+        id: str,
+        spec: SpeakSpec,
+        claim: Claim | None = None,
+        part: bool = False,
     ) -> Speaking:
-        """Raises `UnknownModel`, `UnknownVoice`, `UnsupportedParameter`, `Draining`, `LedgerUnavailable`,
-        `CapacityError` if one more would be too many, or `PolicyError` where the speech could not be marked as the
-        project requires.
+        """`part` says that it is one of a conversation. Raises `UnknownModel`, `UnknownVoice`, `UnsupportedParameter`,
+        `Draining`, `LedgerUnavailable`, `CapacityError` if one more would be too many, or `PolicyError` where the
+        speech could not be marked as the project requires.
         """
         model, voice = self.voices.resolve(spec.model, spec.voice)
         if spec.timings and self.voices.aligner is None:
@@ -231,7 +237,8 @@ class Sessions:
         if speaking >= self._bounds.speeches or voice.steps.wait_ms() > MOST_WAIT_MS:
             raise CapacityError("Too much is being spoken.", retry_after_s=RETRY_AFTER_S)
         session = Speaking(
-            self._services, id, principal, surface, model, voice, spec, self._closed, claim, sign, self.voices.aligner
+            *(self._services, id, principal, surface, model, voice, spec, self._closed),
+            *(claim, sign, self.voices.aligner, part),
         )
         self._opened(session)
         return session

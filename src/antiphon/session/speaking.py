@@ -63,7 +63,9 @@ Times = tuple[CharacterTime, ...]
 
 
 class Speaking:
-    """One call. `id` is a UUID; `sign` marks an answer that is delivered whole; `align` is for timings."""
+    """One call. `id` is a UUID; `sign` marks an answer that is delivered whole; `align` is for timings. A `part` of a
+    conversation is ended by that alone.
+    """
 
     def __init__(
         self,
@@ -78,6 +80,7 @@ class Speaking:
         claim: Claim | None = None,
         sign: Sign | None = None,
         align: Aligner | None = None,
+        part: bool = False,
     ) -> None:
         self.id = id
         self.principal = principal
@@ -90,6 +93,7 @@ class Speaking:
         self._on_close = on_close
         self._sign = sign
         self._align = align
+        self._part = part
         feature = "live" if spec.live else "stream" if spec.stream else "whole"
         self._account = Account(services, id, principal, surface, model, feature, spec.tags, claim)
         self._contexts: dict[str, Context] = {}
@@ -104,12 +108,13 @@ class Speaking:
 
     @property
     def charged_whole(self) -> bool:
-        """Whether it was charged for an answer that is delivered whole."""
-        return not self._spec.stream and self._account.any
+        """Whether it was charged for a whole answer."""
+        whole = not self._spec.stream or self._outcome is EntryKind.COMPLETED
+        return whole and not self.live and self._account.any
 
     @property
     def characters(self) -> int:
-        """Of all its texts, those whose clause has begun to be spoken."""
+        """Of all its texts, those whose clause has begun to sound."""
         return self._characters
 
     # -- in ------------------------------------------------------------------------------------------------------------
@@ -185,7 +190,7 @@ class Speaking:
 
     def drain(self) -> None:
         """The server is stopping: what was written is spoken. One text ends by itself."""
-        if self.live and not self._ended:
+        if self.live and not self._part and not self._ended:
             self._take(End())
             self._something.set()
 
@@ -252,7 +257,7 @@ class Speaking:
             busy = [context for context in self._contexts.values() if context.busy]
             if busy:
                 told = await self._advance(min(busy, key=self._deadline_ns))
-                if told:
+                if told and not self._error:  # or it would be charged, and not delivered
                     yield told
             elif self._ended:
                 return
@@ -293,12 +298,13 @@ class Speaking:
         if not phrase.words:
             return Work(phrase, "", offset, silence(), shaper)
         text = context.take(phrase.words[-1].end)
-        self._characters += len(text)
         pieces = engine.synthesise(Clause(phrase.text, context.speed * phrase.speed))
         return Work(phrase, text, offset, pieces, shaper)
 
     async def _sound(self, context: Context, work: Work, last: bool) -> tuple[SpeechOutput, ...]:
         """What has been made of a clause, coded."""
+        if not work.sounded:
+            self._characters, work.sounded = self._characters + len(work.text), True
         pcm = bytes(work.pcm)
         work.pcm.clear()
         written, spelled = await self._times(context, work, pcm, last)
@@ -362,7 +368,7 @@ class Speaking:
         """So much was heard and no more: what was charged beyond that is corrected. Durable on return."""
         characters = next((characters for end_ms, characters in self._sent if end_ms >= heard_ms), self._characters)
         charged = self._account.charged
-        heard = {CHARACTERS: characters, AUDIO_MS: heard_ms}
+        heard = {CHARACTERS: characters if heard_ms > 0 else 0, AUDIO_MS: heard_ms}
         await self._account.charge({meter: min(amount, charged.get(meter, 0)) for meter, amount in heard.items()})
 
     def _measure(self, told: tuple[SpeechOutput, ...]) -> None:

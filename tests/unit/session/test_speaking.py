@@ -172,6 +172,58 @@ async def test_nobody_is_charged_more_because_more_was_heard_than_there_was(hous
     assert charged(house, session)[Dimension.TTS_AUDIO_MS] == events[-1].audio_ms
 
 
+async def test_of_what_was_not_heard_at_all_no_character_is_charged(house):
+    session, _ = await speak(house, "one two.")
+    await session.played(0)
+    assert not any(charged(house, session).values())
+
+
+async def test_what_is_corrected_to_nothing_has_an_end_all_the_same(house):
+    session = house.speak(text="one two.", format=RAW)
+    await said(session)
+    await session.played(0)
+    await session.close(delivered=False)
+    assert house.ledger.entries[-1].kind is Kind.ABANDONED
+
+
+async def test_what_a_failure_overtakes_is_not_charged(house):
+    session = house.speak(live=True, format=RAW)
+    house.synthesiser.gate.clear()
+    await session.feed(Say("one two. "))
+    await session.feed(Flush())
+    events = []
+    telling = asyncio.create_task(_collect(session, events))
+    await until(lambda: house.synthesiser.clauses)
+    session.fail(EngineError("It was given up."))
+    house.synthesiser.gate.set()
+    await telling
+    await session.close(delivered=True)
+    assert spoken(events) == []
+    assert charged(house, session) == {}
+
+
+@pytest.mark.parametrize(("stream", "live", "free"), [(True, False, True), (False, False, True), (True, True, False)])
+async def test_a_whole_answer_that_is_asked_for_again_is_charged_once(house, stream, live, free):
+    session = house.speak(text="one.", format=RAW, stream=stream, live=live)
+    if live:
+        await session.feed(Say("one."))
+        await session.feed(End())
+    assert not session.charged_whole
+    await said(session)
+    await session.close(delivered=False)
+    assert session.charged_whole == free
+
+
+async def test_a_stream_that_broke_off_is_paid_for_and_so_is_what_comes_after_it(house):
+    session = house.speak(text="one two. three four.", format=RAW)
+    async for batch in session.events():
+        if spoken(batch):
+            house.synthesiser.error = EngineError("It fell silent.")
+    await session.close(delivered=True)
+    assert charged(house, session)
+    assert not session.charged_whole
+
+
 # -- timings -----------------------------------------------------------------------------------------------------------
 
 
@@ -263,6 +315,7 @@ async def test_a_clear_throws_away_the_step_that_runs(house):
     await session.close(delivered=True)
     assert spoken(events) == []
     assert [type(e) for e in events if not isinstance(e, Opened)][-1] is AllSpoken
+    assert charged(house, session) == {}
 
 
 async def _collect(session, events):
