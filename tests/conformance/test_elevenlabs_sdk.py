@@ -294,6 +294,21 @@ async def test_times_of_a_text_that_comes_in_pieces(server: Any) -> None:
         assert times["charStartTimesMs"][-1] + times["charDurationsMs"][-1] <= length_ms + 50
 
 
+async def test_times_that_sound_does_not_wait_for(server: Any) -> None:
+    """Added up, as clients do, they are those of the whole."""
+    headers = {"xi-api-key": server.api_key}
+    asked = {"output_format": "pcm_16000", "auto_mode": "true"}
+    async with connect(url(server, "stream-input", **asked), additional_headers=headers) as socket:
+        for text in (TEXT, ""):
+            await socket.send(json.dumps({"text": text}))
+        messages = await said(socket)
+    timed = [message["alignment"] for message in messages if message["alignment"]]
+    assert messages[0]["alignment"] is None
+    assert "".join(char for each in timed for char in each["chars"]) == TEXT
+    spans_ms = [each["charStartTimesMs"][-1] + each["charDurationsMs"][-1] for each in timed]
+    assert abs(sum(spans_ms) - len(pcm_of(messages)) / 32) < 100
+
+
 async def test_several_texts_beside_each_other(server: Any) -> None:
     headers = {"xi-api-key": server.api_key}
     async with connect(

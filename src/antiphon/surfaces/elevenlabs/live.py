@@ -5,15 +5,17 @@ Every message is JSON with a `text`. A text's first may say how it shall be spok
 beginning. Of one text, an empty message is the end; of several, it keeps its context alive. What came for a text waits
 until it is as long as its schedule says, unless it is flushed. Silence for `inactivity_timeout` ends a context, or a
 connection that has none, which is an error and 1008. A connection that ended well is closed with 1000.
+
+Times count from the start of a message's own audio with `sync_alignment`. Without it they come when a clause has been
+said, and count from the end of those before: clients put them together by adding up.
 """
 
 from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import Enum, auto
-from typing import Annotated
 
 import msgspec
-from msgspec import UNSET, Meta, Struct
+from msgspec import UNSET
 
 from antiphon.core.errors import AntiphonError, CallerError
 from antiphon.core.events import (
@@ -36,6 +38,7 @@ from antiphon.core.ports import Accepted
 from antiphon.core.specs import Markup, SpeakSpec
 from antiphon.core.wire import NOTHING, SYNTHETIC, Close, Opening, Step
 from antiphon.surfaces.elevenlabs import parameters, wire
+from antiphon.surfaces.elevenlabs.messages import ContextMessage, GenerationConfig, TextMessage
 from antiphon.surfaces.elevenlabs.parameters import LiveQuery
 from antiphon.surfaces.elevenlabs.speech import voice_of
 
@@ -49,47 +52,6 @@ MIN_TRIGGER_CHARACTERS = 50
 CLAUSE_ENDS = (".", ",", ";", ":", "!", "?", "…", "—")
 
 MAX_CONTEXTS = 16  # that have not ended; ElevenLabs has 5
-MAX_CONTEXT_ID = 256
-DEFAULT_CONTEXT = "default"
-
-# -- messages ----------------------------------------------------------------------------------------------------------
-
-
-class GenerationConfig(Struct, frozen=True, forbid_unknown_fields=True):
-    """ElevenLabs says 50 to 500; less only means that speech begins earlier."""
-
-    chunk_length_schedule: (
-        Annotated[list[Annotated[float, Meta(ge=1, le=500)]], Meta(min_length=1, max_length=64)] | None
-    ) = None
-
-
-class TextMessage(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """What a caller says about a text. ElevenLabs' documents write the two of some fields, and so do callers."""
-
-    text: str | None = None
-    voice_settings: wire.VoiceSettings | None = None
-    generation_config: GenerationConfig | None = None
-    generator_config: GenerationConfig | None = None
-    pronunciation_dictionary_locators: list[object] | None = None
-    try_trigger_generation: bool | None = None
-    flush: bool | None = None
-    xi_api_key: str | None = None
-    dashed_key: str | None = msgspec.field(default=None, name="xi-api-key")
-    authorization: str | None = None
-
-
-class ContextMessage(TextMessage, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """The same, about one of several."""
-
-    context_id: Annotated[str, Meta(max_length=MAX_CONTEXT_ID)] | None = None
-    camel_id: Annotated[str, Meta(max_length=MAX_CONTEXT_ID)] | None = msgspec.field(default=None, name="contextId")
-    close_context: bool | None = None
-    close_socket: bool | None = None
-
-    @property
-    def context(self) -> str:
-        return self.context_id or self.camel_id or DEFAULT_CONTEXT
-
 
 _texts = msgspec.json.Decoder(TextMessage)
 _contexts = msgspec.json.Decoder(ContextMessage)
@@ -112,6 +74,7 @@ class LiveSpeechEndpoint(wire.Endpoint):
             format=parameters.speech_format(query.output_format, streamed=True),
             markup=Markup.BREAKS if query.enable_ssml_parsing else Markup.NONE,
             timings=query.sync_alignment,
+            times_follow=not query.sync_alignment,
             live=True,
         )
         unused = parameters.idle_parameters(
@@ -137,7 +100,8 @@ class LiveSpeechEndpoint(wire.Endpoint):
 @dataclass(slots=True)
 class _Text:
     """One text, as far as its messages have come. `key` names it to the session, for ever; `id` is the caller's, who
-    may use it again. `waiting` are the characters since the last flush, `flushing` how many flushes are not done.
+    may use it again. `waiting` are the characters since the last flush, `flushing` how many flushes are not done,
+    `timed_ms` is up to where its characters have been timed.
     """
 
     key: str
@@ -149,6 +113,7 @@ class _Text:
     begun: bool = False
     waiting: int = 0
     flushing: int = 0
+    timed_ms: int = 0
 
     def take(self, said: TextMessage) -> Iterator[Input]:
         """What a message adds to it."""
@@ -190,6 +155,7 @@ class _Connection:
     def __init__(self, query: LiveQuery) -> None:
         self._schedule = () if query.auto_mode else DEFAULT_SCHEDULE
         self._timeout_s = query.inactivity_timeout
+        self._synchronous = query.sync_alignment
         self._state = _State.OPEN
         self._heard_ns: int | None = None
         self._texts: dict[str, _Text] = {}  # by key, until they have ended
@@ -260,14 +226,19 @@ class _Connection:
     def _render(self, spoken: Spoken) -> str:
         text = self._texts.get(spoken.context)
         warnings: tuple[str, ...] = ()
+        from_ms = spoken.start_ms
         if text is not None:
             warnings, text.warnings = text.warnings, ()
+            if not self._synchronous:
+                from_ms = text.timed_ms
+            if spoken.characters:
+                text.timed_ms = spoken.characters[-1].end_ms
         return _write(
             wire.LiveAudio(
                 audio=wire.base64(spoken.audio),
                 is_final=False,
-                normalized_alignment=wire.live_alignment(spoken.spelled, spoken.start_ms),
-                alignment=wire.live_alignment(spoken.characters, spoken.start_ms),
+                normalized_alignment=wire.live_alignment(spoken.spelled, from_ms),
+                alignment=wire.live_alignment(spoken.characters, from_ms),
                 context_id=self._named(text),
                 warnings=warnings,
             )

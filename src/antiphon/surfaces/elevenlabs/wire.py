@@ -56,7 +56,7 @@ class Alignment(Struct, frozen=True):
 
 
 class LiveAlignment(Struct, frozen=True, rename="camel"):
-    """On a WebSocket: from the start of the message's own audio."""
+    """On a WebSocket: from the start of the message's own audio, or the end of the characters before."""
 
     char_start_times_ms: list[int]
     char_durations_ms: list[int]
