@@ -12,6 +12,7 @@ from antiphon.core.wire import Response
 from antiphon.transports.secrets import SecretRoute
 from antiphon.transports.uploads import Uploads
 from antiphon.transports.websocket import LiveRoute
+from session_house import audio
 
 
 class Secrets(Endpoint):
@@ -47,11 +48,11 @@ async def asked(house, uploads, body=b"settled", key="secret", surface="openai",
     return caller.answer
 
 
-async def opened(house, secret, surface="openai"):
+async def opened(house, secret, surface="openai", said=()):
     """The first thing the server says to a WebSocket, and the endpoint."""
     caller, endpoint = Caller(), Listening(Live(), live=True, incremental=True)
     caller.says.put_nowait({"type": "websocket.connect"})
-    caller.hear("end")
+    caller.hear(*said, "end")
     route = LiveRoute(surface, endpoint, house.sessions, house.clock, Scope.TRANSCRIBE)
     await route(scope("websocket", key=secret), caller.receive, caller.send)
     return caller.types[0], endpoint
@@ -65,6 +66,13 @@ async def test_a_secret_opens_one_call_of_its_key_with_what_was_settled(house, u
     assert (first, endpoint.settled) == ("accept", b"settled")
     first, _ = await opened(house, secret)
     assert first == "start"
+
+
+async def test_the_call_is_charged_to_the_key(house, uploads):
+    _, body = await asked(house, uploads)
+    await opened(house, body.decode().split()[0], said=[audio(900, 700)])
+    assert {(entry.project, entry.key_id) for entry in house.ledger.entries} == {("acme", "k1")}
+    assert house.charged() == {0: 1600}
 
 
 async def test_a_key_settles_nothing(house):
