@@ -329,7 +329,7 @@ def _form(line: _Line, text: str, place: int, forms: _Forms) -> int:
     if text[place] in _PUNCTUATION:
         return _punctuation(line, text, place)
     if (word := forms.word.match(text, place)) is not None:
-        line.add(place, word.end(), [word[0]])
+        line.add(place, word.end(), unicodedata.normalize("NFKC", word[0]).split())
         return word.end()
     if text[place].isdigit():  # of any script, or small and raised
         end = place + 1

@@ -92,6 +92,8 @@ def number(match: re.Match[str]) -> Parts:
         return whole(match, numbers.digits(low))
     if high is None and (_is_year(low) or (low.isdecimal() and after(match) in _ERAS)):
         return whole(match, numbers.year(low))
+    if high == low:
+        return whole(match, numbers.cardinal(low) * 2)  # "50-50"
     return whole(match, amount(low, high))
 
 
@@ -211,7 +213,8 @@ def ratio(match: re.Match[str]) -> Parts:
 
 def product(match: re.Match[str]) -> Parts:
     sides = [numbers.year(side) if _is_year(side) else numbers.cardinal(side) for side in match.groups()]
-    return whole(match, [*sides[0], "by", *sides[1]])
+    is_sum = match.string[match.end() :].lstrip()[:1] in ("=", "?")
+    return whole(match, [*sides[0], "times" if is_sum else "by", *sides[1]])
 
 
 def times(match: re.Match[str]) -> Parts:

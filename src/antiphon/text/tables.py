@@ -120,8 +120,8 @@ UNITS: dict[str, tuple[str, str]] = {symbol: (name, name + "s") for symbol, name
 PER = {
     "s": "second", "sec": "second", "min": "minute", "h": "hour", "hr": "hour", "hour": "hour", "day": "day",
     "d": "day", "week": "week", "wk": "week", "mo": "month", "month": "month", "yr": "year", "year": "year",
-    "y": "year", "kg": "kilogram", "g": "gram", "lb": "pound", "oz": "ounce", "km": "kilometer", "mile": "mile",
-    "person": "person", "user": "user", "kWh": "kilowatt hour", "GB": "gigabyte",
+    "y": "year", "kg": "kilogram", "g": "gram", "lb": "pound", "oz": "ounce", "gal": "gallon",
+    "km": "kilometer", "mile": "mile", "person": "person", "user": "user", "kWh": "kilowatt hour", "GB": "gigabyte",
 }  # fmt: skip
 
 # Written with a point that ends no sentence: a word follows.

@@ -174,6 +174,8 @@ CASES = [
     ("Great job 🎉🎉! I ❤️ it :)", "Great job! I it"),
     ("Naïve Łódź हिन्दी 日本語", "Naïve Łódź हिन्दी 日本語"),
     ("2) Second", "two, Second"),
+    ("7 x 8 = 56, a 50-50 chance", "seven times eight equals fifty six, a fifty fifty chance"),
+    ("𝐁𝐨𝐥𝐝 ﬁne cafe\u0301 Ⅷ", "Bold fine café VIII"),
     ("See [https://a.org/](https://a.org/) now.", "See A- dot org now."),
     ("The `.run()` method of a.b", "The dot run method of a dot b"),
     ("It ended.Another began", "It ended. Another began"),
