@@ -208,7 +208,7 @@ class Hearing:
         return Transcript(text, min((t.confidence for t in transcripts), default=0.0), (), tokens)
 
     def _ms(self, size: int) -> int:
-        return size * 1000 // (SAMPLE_BYTES[self._format.encoding] * self._format.sample_rate)
+        return length_ms(self._format, size)
 
     def _bytes(self, ms: int) -> int:
         return ms * self._format.sample_rate // 1000 * SAMPLE_BYTES[self._format.encoding]
@@ -238,6 +238,11 @@ class Caption:
             return ""
         self._said = words
         return (" " if said else "") + " ".join(words[said:])
+
+
+def length_ms(audio_format: AudioFormat, size: int) -> int:
+    """How long so many bytes are."""
+    return size * 1000 // (SAMPLE_BYTES[audio_format.encoding] * audio_format.sample_rate)
 
 
 def transcribing(spec: ConverseSpec) -> TranscribeSpec:

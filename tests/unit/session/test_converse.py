@@ -3,6 +3,7 @@
 import asyncio
 import uuid
 from contextlib import asynccontextmanager
+from dataclasses import replace
 
 import pytest
 
@@ -60,6 +61,7 @@ from antiphon.core.errors import (
     Draining,
     EngineError,
     NotFound,
+    TooLarge,
     Unauthenticated,
     UnsupportedParameter,
 )
@@ -74,7 +76,8 @@ from antiphon.core.events import (
 )
 from antiphon.core.specs import Role, Sampling, Tool, ToolChoice, ToolMode
 from antiphon.core.usage import Dimension
-from antiphon.session.converse import LEEWAY_MS
+from antiphon.session.items import MAX_CHARACTERS
+from antiphon.session.replies import LEEWAY_MS
 from session_house import audio, until
 
 FORMAT = AudioFormat(Encoding.LINEAR16, 16_000)
@@ -417,6 +420,19 @@ async def test_the_caller_cancels(house):
         await caller.sees(ResponseEnded, 2)
 
 
+async def test_what_a_voice_still_makes_of_a_cancelled_reply_is_not_charged(house, caplog):
+    house.synthesiser.gate.clear()
+    async with calling(house, replace(SPEC, turns=None)) as caller:
+        await caller.does(AddItem(typed("hi")), Respond())
+        await until(lambda: house.synthesiser.clauses)
+        await caller.does(CancelResponse())
+        await caller.sees(ResponseEnded)
+        house.synthesiser.gate.set()
+    assert not caller.all(OutputSpeech)
+    assert not {Dimension.TTS_AUDIO_MS, Dimension.TTS_CHARACTERS} & set(house.tokens())
+    assert [record for record in caplog.records if record.levelname == "ERROR"] == []
+
+
 # -- ahead of the end --------------------------------------------------------------------------------------------------
 
 
@@ -677,6 +693,35 @@ async def test_a_drain_lets_the_reply_end(house):
         assert isinstance(caller.told[-1].error, Draining)
 
 
+async def test_a_drain_lets_the_reply_be_spoken_to_its_end(house):
+    house.generator.holds_at = 2
+    house.generator.gate.clear()
+    async with calling(house, replace(SPEC, turns=None)) as caller:
+        await caller.does(AddItem(typed("hi")), Respond())
+        await caller.sees(OutputText)
+        await until(lambda: len(house.sessions._open) == 4)
+        draining = asyncio.create_task(house.sessions.drain(10))
+        await asyncio.sleep(0.01)
+        house.generator.gate.set()
+        await caller.task
+        assert [clause.text for clause in house.synthesiser.clauses] == ["one two three four five"]
+    await draining
+
+
+async def test_a_conversation_that_has_become_too_long_forgets_its_beginning(house):
+    house.generator.tokens = 20
+    async with calling(house) as caller:
+        long = "a" * (MAX_CHARACTERS - 1)
+        await caller.does(AddItem(typed(long, id="long")))
+        await caller.does(AddItem(typed("too much", id="more"), event_id="e1"))
+        assert isinstance((await caller.sees(Refused)).error, TooLarge)
+        for turn in range(2):
+            await caller.says()
+            await caller.sees(ResponseEnded, turn + 1)
+            house.clock.advance_ms(10_000)
+        assert [e.item_id for e in caller.all(ItemRemoved)] == ["long"]
+
+
 async def test_who_leaves_pays_for_what_was_heard_and_played(house):
     says_long(house)
     async with calling(house) as caller:
@@ -695,7 +740,7 @@ async def test_a_caller_who_does_not_read_holds_the_reply_up(house):
         caller.reading.clear()
         await caller.does(AddItem(typed("hi")), Respond())
         await asyncio.sleep(0.1)
-        assert len(caller.conversation._out) < 400
+        assert len(caller.conversation._stage._unread) < 400
         caller.reading.set()
         await caller.sees(ResponseEnded)
         assert len(caller.all(OutputText)) == 2000
