@@ -169,7 +169,10 @@ class KeptProcess:
 
     async def _spawn(self) -> socket.socket:
         """Starts the process. Returns our end of its socket."""
-        ours, theirs = socket.socketpair()
+        try:
+            ours, theirs = socket.socketpair()
+        except OSError as error:  # no descriptor is left; later there may be
+            raise EngineError(f"The {self.name}'s process cannot be started.") from error
         ours.setblocking(False)
         nothing = asyncio.subprocess.DEVNULL  # nor may a word of a caller get into a log by way of a vendor's library
         with theirs:
