@@ -37,8 +37,9 @@ TRANSCRIBING = "transcription"
 POLICY_VIOLATION, INTERNAL_ERROR, TRY_AGAIN_LATER = 1008, 1011, 1013
 MAX_REASON_BYTES = 123
 
-# OpenAI's words for what a conversation refuses, by the event and our code.
+# OpenAI's words for what a conversation refuses, by the event and our code; and for its end.
 _CODES = {
+    ("", "request_timeout"): "session_expired",
     ("input_audio_buffer.commit", "invalid_request"): "input_audio_buffer_commit_empty",
     ("response.create", "conflict"): "conversation_already_has_active_response",
     ("response.cancel", "not_found"): "response_cancel_not_active",
