@@ -256,6 +256,8 @@ def load(path: Path | None, environment: Mapping[str, str], overrides: Mapping[s
             raise Invalid(f"--config {path}: {error.strerror}") from None
         except (msgspec.DecodeError, UnicodeDecodeError) as error:
             raise Invalid(f"--config {path}: {error}") from None
+    if "engines" in settings:
+        settings.setdefault("voices", {})  # the default names are of voices that are no more
     settings |= {field: environment[name] for name, field in ENVIRONMENT.items() if environment.get(name)}
     settings |= {field: value for field, value in (overrides or {}).items() if value is not None}
     for field in ("port", "offline"):

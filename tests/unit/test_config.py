@@ -100,3 +100,9 @@ def test_a_file_that_cannot_be_read_is_named(tmp_path):
     (tmp_path / "bytes.toml").write_bytes(b"\xff\xfe")
     with pytest.raises(Invalid, match=r"--config .*bytes\.toml"):
         load(tmp_path / "bytes.toml", {})
+
+
+def test_engines_of_ones_own_need_no_default_voices(tmp_path):
+    text = '[models]\nm = { engines = ["e"] }\n[engines.e]\nkind = "embedding"\nmodel = "m"\n'
+    assert load(write(tmp_path, text), {}).voices == {}
+    assert load(write(tmp_path, "port = 1"), {}).voices == Config().voices
