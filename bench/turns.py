@@ -34,9 +34,19 @@ SILENCES_MS = (200, 300, 500, 800)
 BREATH = bytes(160 * BYTES_PER_MS)  # of silence, which a hypothesis at a pause has heard
 
 Policy = Callable[[str], int]
+
+
+def _silence(ms: int) -> Policy:
+    return lambda text: ms
+
+
+def _eager(eagerness: Eagerness) -> Policy:
+    return lambda text: patience_ms(text, eagerness)
+
+
 POLICIES: dict[str, Policy] = {
-    **{f"silence {ms} ms": lambda text, ms=ms: ms for ms in SILENCES_MS},
-    **{f"eagerness {each}": lambda text, each=each: patience_ms(text, each) for each in Eagerness},
+    **{f"silence {ms} ms": _silence(ms) for ms in SILENCES_MS},
+    **{f"eagerness {each}": _eager(each) for each in Eagerness},
 }
 
 

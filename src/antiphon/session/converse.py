@@ -82,6 +82,7 @@ class Conversation:
         self._error: AntiphonError | None = None
         self._draining = False
         self._alarm: asyncio.TimerHandle | None = None
+        self._due_ns: int | None = None  # what it is set for
         self._closing: asyncio.Task[None] | None = None
         self._stage = Stage(id, spec, parts, services.clock, self.fail, self._set_alarm)
         self._taking = TurnTaking(spec.turns)
@@ -236,16 +237,22 @@ class Conversation:
     # -- time ----------------------------------------------------------------------------------------------------------
 
     def _set_alarm(self) -> None:
+        """For what is due next, if it is not set for that already."""
+        due = [ns for ns in (self._taking.deadline_ns(), self._replies.deadline_ns()) if ns is not None]
+        due_ns = min(due) if due and not self._stage.over else None
+        if due_ns == self._due_ns:
+            return
+        self._due_ns = due_ns
         if self._alarm is not None:
             self._alarm.cancel()
             self._alarm = None
-        deadlines = [ns for ns in (self._taking.deadline_ns(), self._replies.deadline_ns()) if ns is not None]
-        if deadlines and not self._stage.over:
-            wait_s = max(0, min(deadlines) - self._stage.now_ns()) / 1e9
+        if due_ns is not None:
+            wait_s = max(0, due_ns - self._stage.now_ns()) / 1e9
             self._alarm = asyncio.get_running_loop().call_later(wait_s, self.expire)
 
     def expire(self) -> None:
         """What is due by now is done."""
+        self._due_ns = None
         now_ns = self._stage.now_ns()
         self._replies.expire(now_ns)
         self._do(self._taking.expire(now_ns))
