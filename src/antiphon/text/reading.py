@@ -7,10 +7,11 @@ Punctuation belongs to the word in front; what is silent (Markdown, brackets, em
 
 import re
 import unicodedata
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from antiphon.text import spoken
+from antiphon.text import counts, dates, letters
+from antiphon.text.forms import Say, said, whole
 from antiphon.text.numbers import cardinal
 from antiphon.text.tables import (
     CLOSERS,
@@ -70,99 +71,99 @@ _SUFFIXES = _any(
 _END = r"[^\s<>\[\]\"“”.,!?;:)}'’*_`]"
 
 # form -> what it is said as. The first that fits is taken.
-_FORMS: tuple[tuple[str, Callable[[re.Match[str]], spoken.Parts]], ...] = (
+_FORMS: tuple[tuple[str, Say], ...] = (
     # addresses
-    (r"[\w.+-]{1,64}@[\w-]+(?:\.[\w-]+)+", spoken.address),
-    (rf"(?:[a-z][a-z0-9+.-]{{1,9}}://|www\.|mailto:)[^\s<>\[\]\"“”]*{_END}", spoken.address),
-    (rf"(?:[A-Za-z0-9][\w-]*\.)+{_SUFFIXES}(?![\w@])(?:/(?:[^\s<>\[\]\"“”]*{_END})?)?", spoken.address),
-    (r"(?<!\w)~?(?:/[\w.-]*\w){2,}/?", spoken.address),
+    (r"[\w.+-]{1,64}@[\w-]+(?:\.[\w-]+)+", letters.address),
+    (rf"(?:[a-z][a-z0-9+.-]{{1,9}}://|www\.|mailto:)[^\s<>\[\]\"“”]*{_END}", letters.address),
+    (rf"(?:[A-Za-z0-9][\w-]*\.)+{_SUFFIXES}(?![\w@])(?:/(?:[^\s<>\[\]\"“”]*{_END})?)?", letters.address),
+    (r"(?<!\w)~?(?:/[\w.-]*\w){2,}/?", letters.address),
     # numbers that nobody counts
-    (r"(?:\+?[0-9]{1,3}[\s.-])?(?:\([0-9]{3}\)\s?|[0-9]{3}[\s.-])[0-9]{3}[\s.-][0-9]{4}(?!\w)", spoken.called),
-    (r"\+[0-9][0-9().-]*(?:\s[0-9().-]+){0,6}(?!\w)", spoken.called),
-    (r"[0-9]{4}(?:[ -][0-9]{4}){2,4}(?!\w)", spoken.called),
-    (r"[0-9]{3}-[0-9]{4}(?![\w-])|0[0-9]{2,5}(?:[ -][0-9]{3,6}){1,3}(?!\w)", spoken.called),
-    (r"(?:[0-9]{1,3}\.){3}[0-9]{1,3}(?::[0-9]+)?(?!\w|\.\w)", spoken.internet_address),
+    (r"(?:\+?[0-9]{1,3}[\s.-])?(?:\([0-9]{3}\)\s?|[0-9]{3}[\s.-])[0-9]{3}[\s.-][0-9]{4}(?!\w)", counts.called),
+    (r"\+[0-9][0-9().-]*(?:\s[0-9().-]+){0,6}(?!\w)", counts.called),
+    (r"[0-9]{4}(?:[ -][0-9]{4}){2,4}(?!\w)", counts.called),
+    (r"[0-9]{3}-[0-9]{4}(?![\w-])|0[0-9]{2,5}(?:[ -][0-9]{3,6}){1,3}(?!\w)", counts.called),
+    (r"(?:[0-9]{1,3}\.){3}[0-9]{1,3}(?::[0-9]+)?(?!\w|\.\w)", counts.internet_address),
     # dates and times
     (
         r"([0-9]{4})-([0-9]{2})-([0-9]{2})(?:[T ](?P<hour>[0-2][0-9]):(?P<minute>[0-5][0-9])(?::[0-9]{2}(?:\.[0-9]+)?)?"
         r"(?P<zone>Z|[+-][0-9]{2}:?[0-9]{2})?)?(?![\w-])",
-        spoken.iso_date,
+        dates.iso_date,
     ),
-    (r"([0-9]{1,2})([/.])([0-9]{1,2})\2([0-9]{4})(?!\w)", spoken.numeric_date),
+    (r"([0-9]{1,2})([/.])([0-9]{1,2})\2([0-9]{4})(?!\w)", dates.numeric_date),
     (
         rf"{_MONTH}\s+(?P<day>[0-9]{{1,2}})(?P<th>st|nd|rd|th|(?=\W|$))(?![:.,]?[0-9])(?!\w)(?:,?\s+{_YEAR})?",
-        spoken.month_day,
+        dates.month_day,
     ),
     (
         rf"(?P<day>[0-9]{{1,2}})(?:st|nd|rd|th)?\s+(?:of\s+)?{_MONTH}(?<![a-z]\.)(?!\w)(?:,?\s+{_YEAR})?",
-        spoken.day_month,
+        dates.day_month,
     ),
-    (rf"{_MONTH}\s+{_YEAR}(?!\w)", spoken.month_year),
-    (rf"({_any(DAYS)})\.?\s?[-–]\s?({_any(DAYS)})\b", spoken.days),
+    (rf"{_MONTH}\s+{_YEAR}(?!\w)", dates.month_year),
+    (rf"({_any(DAYS)})\.?\s?[-–]\s?({_any(DAYS)})\b", dates.days),
     (
         r"(?P<hour>[01]?[0-9]|2[0-4]):(?P<minute>[0-5][0-9])(?::(?P<second>[0-5][0-9]))?(?![0-9:])"
         rf"(?:\s?(?P<half>{_HALF}))?",
-        spoken.time,
+        dates.time,
     ),
-    (rf"(1[0-2]|0?[1-9])\s?({_HALF})", spoken.hour),
+    (rf"(1[0-2]|0?[1-9])\s?({_HALF})", dates.hour),
     # money and measures
-    (r"['’‘]?((?:1[0-9]|20)[0-9]0|[2-9]0)['’]?s(?!\w)", spoken.decade),
+    (r"['’‘]?((?:1[0-9]|20)[0-9]0|[2-9]0)['’]?s(?!\w)", counts.decade),
     (
         rf"(?P<minus>[-−]?)(?P<sign>{_SIGNS})\s?(?P<low>{_NUMBER})(?:\s?[-–]\s?(?P=sign)?(?P<high>{_NUMBER}))?"
         rf"(?P<size>{_SIZES})?(?![0-9]){_PER}",
-        spoken.money,
+        counts.money,
     ),
     (
         rf"(?P<minus>)(?P<sign>{_CODES})\s?(?P<low>{_NUMBER})(?:[-–](?P<high>{_NUMBER}))?(?P<size>{_SIZES})?(?!\w){_PER}",
-        spoken.money,
+        counts.money,
     ),
-    (rf"{_RANGE}\s?(?P<sign>[€£¥₹₩₽₺₪]|{_CODES}(?!\w))", spoken.price),
-    (r"([0-9]+)\s?¢", spoken.cents),
-    (rf"{_RANGE}\s?%", spoken.percent),
-    (r"([0-9]+)['′]\s?([0-9]{1,2})(?:[\"″”]|'')", spoken.feet),
-    (rf"{_RANGE}(?P<tied>[\s-]?)(?P<unit>{_UNITS})(?![\w'’]|\.\w){_PER}", spoken.measure),
-    (rf"(?P<low>{_NUMBER})(?P<size>[kKMB]|bn)(?!\w)", spoken.magnitude),
+    (rf"{_RANGE}\s?(?P<sign>[€£¥₹₩₽₺₪]|{_CODES}(?!\w))", counts.price),
+    (r"([0-9]+)\s?¢", counts.cents),
+    (rf"{_RANGE}\s?%", counts.percent),
+    (r"([0-9]+)['′]\s?([0-9]{1,2})(?:[\"″”]|'')", counts.feet),
+    (rf"{_RANGE}(?P<tied>[\s-]?)(?P<unit>{_UNITS})(?![\w'’]|\.\w){_PER}", counts.measure),
+    (rf"(?P<low>{_NUMBER})(?P<size>[kKMB]|bn)(?!\w)", counts.magnitude),
     # numbers
-    (r"[vV]?[0-9]+(?:\.[0-9]+){2,}(?:-[a-z]+\.?[0-9]*)?(?!\w)|[vV][0-9]+(?:\.[0-9]+)?(?!\w|\.\w)", spoken.version),
-    (r"([0-9]+(?:,[0-9]{3})*)(?:st|nd|rd|th|ST|ND|RD|TH)(?!\w)", spoken.ordinal),
-    (r"(?:(?P<count>[0-9]+)\s)?(?P<over>[0-9]+)[/⁄](?P<under>[0-9]+)(?P<vulgar>)(?![\w/])" + _PARTS, spoken.fraction),
-    (r"(?:(?P<count>[0-9]+)\s?)?(?P<vulgar>[½⅓⅔¼¾⅛⅜⅝⅞])(?P<over>)(?P<under>)" + _PARTS, spoken.fraction),
-    (r"([0-9]+):([0-9]+)(?![0-9:])", spoken.ratio),
-    (rf"({_NUMBER})\s?[x×]\s?({_NUMBER})(?!\w)", spoken.product),
-    (rf"({_NUMBER})[xX×](?!\w)", spoken.times),
-    (rf"({_NUMBER})\^(-?[0-9]+)", spoken.power),
-    (r"\^2(?!\w)", spoken.said("squared")),
-    (r"\^3(?!\w)", spoken.said("cubed")),
-    (rf"({_NUMBER})[eE]([+-]?[0-9]+)(?!\w)", spoken.exponent),
-    (r"[0-9]+(?:-[0-9]+){2,}(?!\w)", spoken.sequence),
-    (rf"{_RANGE}(?![^\W_])", spoken.number),
-    (r"#\s?(?=[0-9])|Nos?\.\s?(?=[0-9])|no\.\s?(?=[0-9])", spoken.numbered),
-    (r"#([^\W\d_]\w*)", spoken.hashtag),
+    (r"[vV]?[0-9]+(?:\.[0-9]+){2,}(?:-[a-z]+\.?[0-9]*)?(?!\w)|[vV][0-9]+(?:\.[0-9]+)?(?!\w|\.\w)", counts.version),
+    (r"([0-9]+(?:,[0-9]{3})*)(?:st|nd|rd|th|ST|ND|RD|TH)(?!\w)", counts.ordinal),
+    (r"(?:(?P<count>[0-9]+)\s)?(?P<over>[0-9]+)[/⁄](?P<under>[0-9]+)(?P<vulgar>)(?![\w/])" + _PARTS, counts.fraction),
+    (r"(?:(?P<count>[0-9]+)\s?)?(?P<vulgar>[½⅓⅔¼¾⅛⅜⅝⅞])(?P<over>)(?P<under>)" + _PARTS, counts.fraction),
+    (r"([0-9]+):([0-9]+)(?![0-9:])", counts.ratio),
+    (rf"({_NUMBER})\s?[x×]\s?({_NUMBER})(?!\w)", counts.product),
+    (rf"({_NUMBER})[xX×](?!\w)", counts.times),
+    (rf"({_NUMBER})\^(-?[0-9]+)", counts.power),
+    (r"\^2(?!\w)", said("squared")),
+    (r"\^3(?!\w)", said("cubed")),
+    (rf"({_NUMBER})[eE]([+-]?[0-9]+)(?!\w)", counts.exponent),
+    (r"[0-9]+(?:-[0-9]+){2,}(?!\w)", counts.sequence),
+    (rf"{_RANGE}(?![^\W_])", counts.number),
+    (r"#\s?(?=[0-9])|Nos?\.\s?(?=[0-9])|no\.\s?(?=[0-9])", counts.numbered),
+    (r"#([^\W\d_]\w*)", letters.hashtag),
     # letters
-    (r"(?=[^\W_]*[0-9])(?=[0-9]*[^\W\d_])(?:[0-9]+(?:\.[0-9]+)?|[^\W\d_]+)+", spoken.mixed),
-    (r"[A-Z]{1,3}&[A-Z]{1,3}(?:['’]s)?\b", spoken.joined_initials),
-    (rf"({_any(list({**TITLES, **CONNECTIVES, **CLOSERS}))})(?!\w)(\.(?![a-z0-9_]))?", spoken.abbreviation),
-    (r"(?:[A-Z]\.)+[A-Z](?!\w)\.?|(?:[^\W\d_]\.){2,}(?!\w)", spoken.dotted_initials),
-    (r"[A-HJ-Z]\.(?=\s+[A-Z])", spoken.initial),
-    (rf"{_any(SAID)}(?!\w)", spoken.said_so),
-    (r"[IVXLC]+\b", spoken.roman),
-    (r"([A-Z]{2,6})((?:[’']?s)?)\b(?!['’]\w)", spoken.capitals),
-    (r"(?<=[a-z]\s)A(?=\s[a-z])", spoken.said("A-")),
-    (r"([A-Z])#(?!\w)", lambda match: spoken.whole(match, [match[1], "sharp"])),
-    (r"w/o\b", spoken.said("without")),
-    (r"w/(?=\s)", spoken.said("with")),
+    (r"(?=[^\W_]*[0-9])(?=[0-9]*[^\W\d_])(?:[0-9]+(?:\.[0-9]+)?|[^\W\d_]+)+", letters.mixed),
+    (r"[A-Z]{1,3}&[A-Z]{1,3}(?:['’]s)?\b", letters.joined_initials),
+    (rf"({_any(list({**TITLES, **CONNECTIVES, **CLOSERS}))})(?!\w)(\.(?![a-z0-9_]))?", letters.abbreviation),
+    (r"(?:[A-Z]\.)+[A-Z](?!\w)\.?|(?:[^\W\d_]\.){2,}(?!\w)", letters.dotted_initials),
+    (r"[A-HJ-Z]\.(?=\s+[A-Z])", letters.initial),
+    (rf"{_any(SAID)}(?!\w)", letters.said_so),
+    (r"[IVXLC]+\b", letters.roman),
+    (r"([A-Z]{2,6})((?:[’']?s)?)\b(?!['’]\w)", letters.capitals),
+    (r"(?<=[a-z]\s)A(?=\s[a-z])", said("A-")),
+    (r"([A-Z])#(?!\w)", lambda match: whole(match, [match[1], "sharp"])),
+    (r"w/o\b", said("without")),
+    (r"w/(?=\s)", said("with")),
     # signs
-    (r"(?<=[0-9])[-–—](?=[0-9])|(?<=[ap]m)[-–—](?=[0-9])", spoken.said("to")),
-    (r"(?<=[0-9]\s)[-*](?=\s[0-9])", lambda match: spoken.whole(match, ["minus" if match[0] == "-" else "times"])),
-    (r"~(?=[0-9])", spoken.said("about")),
-    (r"->|=>|→", spoken.said("to")),
-    (r"(?<![\w)\]’”])\.(?=\w)|(?<=[a-z0-9_])\.(?=[a-z_])", spoken.said("dot")),
-    (r"&amp;", spoken.said("and")),
-    (r"\(\)", spoken.said()),
-    (r"[:;]['’]?-?[()DPp/|](?!\w)", spoken.said()),  # a face
-    (r"[<>]=", lambda match: spoken.whole(match, SIGNS["≤" if match[0] == "<=" else "≥"].split())),
-    (r"[!=]=", lambda match: spoken.whole(match, (SIGNS["≠"] if match[0] == "!=" else SIGNS["="]).split())),
-    ("[" + re.escape("".join(SIGNS)) + "]", spoken.sign),
+    (r"(?<=[0-9])[-–—](?=[0-9])|(?<=[ap]m)[-–—](?=[0-9])", said("to")),
+    (r"(?<=[0-9]\s)[-*](?=\s[0-9])", lambda match: whole(match, ["minus" if match[0] == "-" else "times"])),
+    (r"~(?=[0-9])", said("about")),
+    (r"->|=>|→", said("to")),
+    (r"(?<![\w)\]’”])\.(?=\w)|(?<=[a-z0-9_])\.(?=[a-z_])", said("dot")),
+    (r"&amp;", said("and")),
+    (r"\(\)", said()),
+    (r"[:;]['’]?-?[()DPp/|](?!\w)", said()),  # a face
+    (r"[<>]=", lambda match: whole(match, SIGNS["≤" if match[0] == "<=" else "≥"].split())),
+    (r"[!=]=", lambda match: whole(match, (SIGNS["≠"] if match[0] == "!=" else SIGNS["="]).split())),
+    ("[" + re.escape("".join(SIGNS)) + "]", letters.sign),
 )  # fmt: skip
 
 

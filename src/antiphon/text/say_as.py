@@ -5,8 +5,9 @@ from collections.abc import Callable
 
 from antiphon.core.errors import CallerError, UnsupportedParameter
 from antiphon.text import numbers
+from antiphon.text.counts import fraction_words
+from antiphon.text.dates import clock, date_words
 from antiphon.text.reading import read
-from antiphon.text.spoken import clock, date_words, fraction_words
 from antiphon.text.tables import SPELLED_SIGNS
 
 _NUMBER = re.compile(r"[+−-]?[0-9]{1,3}(?:,[0-9]{3})+(?:\.[0-9]+)?|[+−-]?[0-9]+(?:\.[0-9]+)?")

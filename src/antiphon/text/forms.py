@@ -1,0 +1,48 @@
+"""What every written form is said with.
+
+A function for a form gets the match and returns parts: which characters (of the matched text), and the words that stand
+for them. `None` means that the form is not what it looked like, and is read like any other text.
+"""
+
+import re
+from collections.abc import Callable
+
+Part = tuple[int, int, list[str]]
+Parts = list[Part] | None
+Say = Callable[[re.Match[str]], Parts]
+
+_WORD_BEFORE = re.compile(r"([^\W\d_]+)\.?[\s(]*$")
+_WORD_AFTER = re.compile(r"[\s]*([^\W\d_]+)")
+
+
+def before(match: re.Match[str]) -> str:
+    """The word in front, in lower case; empty where something else stands there."""
+    found = _WORD_BEFORE.search(match.string, max(0, match.start() - 40), match.start())
+    return found[1].lower() if found else ""
+
+
+def after(match: re.Match[str]) -> str:
+    """The word that follows, as written."""
+    found = _WORD_AFTER.match(match.string, match.end())
+    return found[1] if found else ""
+
+
+def whole(match: re.Match[str], words: list[str]) -> Parts:
+    return [(match.start(), match.end(), words)]
+
+
+def spelled(capitals: str) -> str:
+    """Letters that are named one by one, as one word: `"FBI"` is `"F.B.I"`, which no reader takes for a word."""
+    return ".".join(char for char in capitals.upper() if char.isalnum())
+
+
+def capital_before(match: re.Match[str]) -> bool:
+    found = _WORD_BEFORE.search(match.string, max(0, match.start() - 40), match.start())
+    return (
+        found is not None and found[1][0].isupper() and found[1].lower() not in ("the", "in", "at", "to", "from", "of")
+    )
+
+
+def said(*words: str) -> Say:
+    """A form that is always the same words."""
+    return lambda match: whole(match, list(words))
