@@ -37,6 +37,7 @@ def spelled(capitals: str) -> str:
 
 
 def capital_before(match: re.Match[str]) -> bool:
+    """Whether the word in front has a name's capital: "Elm St." but not "In St. Louis"."""
     found = _WORD_BEFORE.search(match.string, max(0, match.start() - 40), match.start())
     return (
         found is not None and found[1][0].isupper() and found[1].lower() not in ("the", "in", "at", "to", "from", "of")
