@@ -13,7 +13,6 @@ from antiphon.core.ports import Call
 from antiphon.core.specs import Format, GenerateSpec, Sampling, Shape
 from antiphon.engines.openvino.generator import Events, OpenVinoGenerator
 from antiphon.engines.openvino.messages import (
-    HEADER,
     LENGTH,
     OUT_OF_MEMORY,
     STOP,
@@ -29,11 +28,10 @@ from antiphon.engines.openvino.messages import (
     Refused,
     Report,
     Stepped,
-    Unloadable,
     Why,
     command_decoder,
-    frame,
 )
+from antiphon.engines.process import HEADER, Unloadable, frame
 
 MODEL = Model([b"a", b"b", b"STOP", b""], 100, 8, False, None, None)
 CALL = Call("call")

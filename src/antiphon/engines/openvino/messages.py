@@ -1,9 +1,8 @@
-"""What the server and the pipeline's process tell each other, each message with its length in front.
+"""What the server and the pipeline's process tell each other.
 
 Both sides are ours and of one version, so structures travel as arrays, without names.
 """
 
-import struct
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
@@ -11,8 +10,8 @@ from typing import Any
 import msgspec
 
 from antiphon.core.errors import CallerError
+from antiphon.engines.process import Unloadable
 
-HEADER = struct.Struct("<I")
 PRECISIONS = ("u8", "f16", "bf16", "f32")
 BLOCK_TOKENS = 32  # of the pipeline's paged attention on a CPU
 
@@ -121,10 +120,6 @@ class Ready(msgspec.Struct, tag=True, array_like=True, frozen=True):
     model: Model
 
 
-class Unloadable(msgspec.Struct, tag=True, array_like=True, frozen=True):
-    reason: str
-
-
 class Begun(msgspec.Struct, array_like=True, frozen=True):
     """A request was let in; `cached` of its `input` tokens were in the prefix cache."""
 
@@ -174,12 +169,5 @@ class Stepped(msgspec.Struct, tag=True, array_like=True, frozen=True):
 
 Report = Ready | Unloadable | Stepped
 
-_encoder = msgspec.msgpack.Encoder()
 command_decoder = msgspec.msgpack.Decoder(Command)
 report_decoder = msgspec.msgpack.Decoder(Report)
-
-
-def frame(message: Command | Report) -> bytes:
-    """A message as it travels."""
-    body = _encoder.encode(message)
-    return HEADER.pack(len(body)) + body

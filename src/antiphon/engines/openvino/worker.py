@@ -20,7 +20,6 @@ from antiphon.engines.openvino.gguf import context_tokens, model_path
 from antiphon.engines.openvino.grammars import Grammars
 from antiphon.engines.openvino.messages import (
     BLOCK_TOKENS,
-    HEADER,
     LENGTH,
     OUT_OF_MEMORY,
     STOP,
@@ -36,13 +35,12 @@ from antiphon.engines.openvino.messages import (
     Refused,
     Report,
     Stepped,
-    Unloadable,
     Why,
     command_decoder,
-    frame,
 )
 from antiphon.engines.openvino.prefixes import Prefixes
 from antiphon.engines.openvino.vocabulary import vocabulary
+from antiphon.engines.process import Frames, Unloadable, frame
 
 _ENDS = {"STOP": STOP, "LENGTH": LENGTH}
 
@@ -252,7 +250,7 @@ class Link:
 
     def __init__(self, sock: socket.socket) -> None:
         self._socket = sock
-        self._buffer = bytearray()
+        self._frames = Frames()
 
     def send(self, report: Report) -> None:
         self._socket.sendall(frame(report))
@@ -263,20 +261,9 @@ class Link:
             data = self._socket.recv(1 << 20)
             if not data:
                 raise EOFError
-            self._buffer += data
-            for command in self._whole():
+            for body in self._frames.bodies(data):
                 wait = False
-                yield command
-
-    def _whole(self) -> Iterator[Command]:
-        buffer = self._buffer
-        while len(buffer) >= HEADER.size:
-            end = HEADER.size + HEADER.unpack_from(buffer)[0]
-            if len(buffer) < end:
-                return
-            body = bytes(buffer[HEADER.size : end])
-            del buffer[:end]
-            yield command_decoder.decode(body)
+                yield command_decoder.decode(body)
 
 
 def serve(link: Link) -> None:

@@ -21,7 +21,7 @@ from antiphon.engines.piper import vits
 from antiphon.engines.piper.streaming import LAST, Array, Streamed
 from antiphon.engines.piper.vocoder import FRAMES, Vocoder
 
-WINDOWS = (24, 64, 96)  # of a clause's first, second and further pieces; frames, 12 ms each
+WINDOWS = (24, 64, 96)  # of a sentence's first, second and further pieces; frames, 12 ms each
 BLOCK = 32  # sequences are padded to so many phonemes, or a multiple
 USUAL_LENGTH = 256  # lengths up to this are made ready at the start
 MOST_PHONEMES = 300  # computed at once; a sentence of more is cut between words
@@ -64,10 +64,10 @@ class Voice:
             yield b"", True
         for i, phonemes in enumerate(sentences):
             numbers = self._phonemizer.phonemes_to_ids(phonemes)
-            for pcm, last in self._sentence(numbers, speed, WINDOWS if i == 0 else WINDOWS[-1:]):
+            for pcm, last in self._sentence(numbers, speed):
                 yield pcm, last and i == len(sentences) - 1
 
-    def _sentence(self, phonemes: list[int], speed: float, windows: tuple[int, ...]) -> Sound:
+    def _sentence(self, phonemes: list[int], speed: float) -> Sound:
         random = np.random.default_rng(zlib.crc32(np.array(phonemes, np.int32).tobytes()))
         means, deviations = self._encode(phonemes, speed, random)
         total, halo = means.shape[2], self._vocoder.halo
@@ -75,8 +75,7 @@ class Voice:
         sent = 0
         for step in range(total):
             start = max(0, sent - halo)
-            size = windows[min(step, len(windows) - 1)]
-            end = start + size
+            end = start + WINDOWS[min(step, len(WINDOWS) - 1)]
             # Beyond the end, the last frame goes on: silence, by then.
             until = total if end - halo >= total else end - halo
             yield self._vocoder.sound(frames.between(start, end), sent - start, until - start), until == total
