@@ -344,6 +344,27 @@ async def test_a_client_secret_dies_with_its_key(server: Server):
             pass
 
 
+async def test_a_key_must_be_allowed_what_the_session_does(server: Server):
+    bearer = {"authorization": f"Bearer {server.api_key}"}
+    asked = {"project": "default", "scopes": ["transcribe", "generate"]}
+    async with httpx.AsyncClient(base_url=server.base_url) as admin:
+        key = (await admin.post("/admin/v1/keys", headers=bearer, json=asked)).json()["key"]
+    async with connected(server, key, extra_query={"intent": "transcription"}) as connection:
+        await until(connection, "session.created")
+    with pytest.raises(InvalidStatus) as caught:
+        async with connected(server, key, model=MODEL):
+            pass
+    assert caught.value.response.status_code == 403
+    async with AsyncOpenAI(base_url=f"{server.base_url}/v1", api_key=key) as client:
+        written: Any = {"type": "realtime", "output_modalities": ["text"]}
+        made = await client.realtime.client_secrets.create(session=written)
+    async with connected(server, made.value, model=MODEL) as connection:
+        await until(connection, "session.created")
+        await connection.session.update(session={"type": "realtime", "output_modalities": ["audio"]})
+        (refused,) = await until(connection, "error")
+        assert refused.error.code == "forbidden"
+
+
 async def test_openings_that_are_refused(server: Server):
     for asked, status in (({"model": "nothing"}, 404), ({"model": MODEL, "extra_query": {"a": "b"}}, 400)):
         with pytest.raises(InvalidStatus) as caught:
