@@ -15,6 +15,7 @@ from typing import Any
 
 import uvicorn
 from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.routing import BaseRoute, Mount, Route, WebSocketRoute
@@ -29,6 +30,7 @@ from antiphon.metering.ledger import Ledger
 from antiphon.models import Store
 from antiphon.routes import (
     ROUTES,
+    STRAY_PREFIXES,
     Document,
     Inquiring,
     Json,
@@ -40,6 +42,7 @@ from antiphon.routes import (
     Spending,
     Unary,
     VoiceListing,
+    stray_body,
 )
 from antiphon.scheduler.policy import Limits
 from antiphon.scheduler.runner import Runner, Settings
@@ -146,7 +149,7 @@ async def assemble(config: Config) -> AsyncIterator[House]:
         bounds = Bounds(
             limits.live_streams, limits.recordings, limits.generations, limits.generation_s, limits.speeches
         )
-        keeper = Keeper(KeptAnswers(directory / "answers.db", clock), keys.keep_answers_s, clock)
+        keeper = Keeper(KeptAnswers(directory / "answers.db", clock, limits.kept_gb << 30), keys.keep_answers_s, clock)
         stack.push_async_callback(keeper.close)
         provenance = await asyncio.to_thread(_provenance, config) if config.speaks else None
         sessions = Sessions(services, keys, models, languages, voices, keeper, provenance, bounds)
@@ -238,7 +241,17 @@ def _asgi(
         return create_admin(control, keys, config.directory / "ledger.db", clock)
 
     routes.append(Mount("/admin/v1", _Later(administration)))
-    return Starlette(routes=routes)
+    return Starlette(routes=routes, exception_handlers={HTTPException: astray})
+
+
+async def astray(request: Request, error: Exception) -> Response:
+    """The answer to a path that is not there, or not by that method, in the words of the vendor whose it would be."""
+    assert isinstance(error, HTTPException)
+    path = request.url.path
+    if not path.startswith(STRAY_PREFIXES):
+        return PlainTextResponse(error.detail, error.status_code, error.headers)
+    body = stray_body(f"Invalid URL ({request.method} {path[:256]})")
+    return Response(body, error.status_code, error.headers, "application/json")
 
 
 class _Later:

@@ -29,18 +29,17 @@ VENDOR_NAMES = (
 DEFAULT_MODEL = "moonshine-tiny-en"
 VENDOR_SPEECH_NAMES = (
     *("tts-1", "tts-1-hd", "gpt-4o-mini-tts"),
-    *(
-        "eleven_multilingual_v2",
-        "eleven_turbo_v2",
-        "eleven_turbo_v2_5",
-        "eleven_flash_v2",
-        "eleven_flash_v2_5",
-        "eleven_v3",
-    ),
+    *(f"eleven_{name}" for name in ("multilingual_v2", "turbo_v2", "turbo_v2_5", "flash_v2", "flash_v2_5", "v3")),
 )
+_AURA = "angus arcas asteria athena helios hera luna orion orpheus perseus stella zeus"
+_AURA_2 = """
+amalthea andromeda apollo arcas aries asteria athena atlas aurora callista cora cordelia delia draco electra harmonia
+helena hera hermes hyperion iris janus juno jupiter luna mars minerva neptune odysseus ophelia orion orpheus pandora
+phoebe pluto saturn selene thalia theia vesta zeus"""
 VENDOR_VOICE_NAMES = (
     *("alloy", "ash", "ballad", "cedar", "coral", "echo", "fable", "marin", "nova", "onyx", "sage", "shimmer", "verse"),
-    *("aura-asteria-en", "aura-2-thalia-en", "aura-2-andromeda-en", "aura-2-apollo-en", "aura-2-helena-en"),
+    *(f"aura-{name}-en" for name in _AURA.split()),
+    *(f"aura-2-{name}-en" for name in _AURA_2.split()),
     # Voices that the vendor's own examples name: Rachel, George, Sarah.
     *("21m00Tcm4TlvDq8ikWAM", "JBFqnCBsd6RMkjVDRZzb", "EXAVITQu4vr4xnSDxMaL"),
 )
@@ -68,7 +67,9 @@ class Objectives(Table, frozen=True, kw_only=True):
 
 
 class Limits(Table, frozen=True, kw_only=True):
-    """How much at once. Memory follows from these. `uploads_mb` is of all bodies together."""
+    """How much at once. Memory follows from these. `uploads_mb` is of all bodies together, `kept_gb` of all answers
+    that are kept.
+    """
 
     live_streams: Positive = 1000
     recordings: Positive = 32
@@ -81,6 +82,7 @@ class Limits(Table, frozen=True, kw_only=True):
     live_decoders: Positive = 64
     frame_kb: Positive = 1024
     drain_s: Positive = 10
+    kept_gb: Positive = 16
 
 
 class Recognition(Table, frozen=True, kw_only=True):

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from antiphon import __version__
+from antiphon.core.errors import NotFound
 from antiphon.core.identity import Scope
 from antiphon.core.ports import (
     InquiryEndpoint,
@@ -37,6 +38,7 @@ from antiphon.surfaces.openai.realtime.secrets import ClientSecrets
 from antiphon.surfaces.openai.responses import Responses
 from antiphon.surfaces.openai.speech import Speech
 from antiphon.surfaces.openai.transcriptions import Transcriptions
+from antiphon.surfaces.openai.wire import encode, error_body
 
 
 @dataclass(frozen=True, slots=True)
@@ -194,6 +196,9 @@ def _elevenlabs() -> Iterator[Live | Json | VoiceListing | Spending]:
 
 Route = Live | Secret | Unary | Json | Listing | VoiceListing | Spending | Shared | Kept | Inquiring | Document
 
+# Below these, a path that is not in the table is answered in OpenAI's words, whose SDKs read the body of an error.
+STRAY_PREFIXES = ("/v1/", "/openai/")
+
 ROUTES: tuple[Route, ...] = (
     Live("/v1/listen", "deepgram", LiveListenEndpoint()),
     Unary("/v1/listen", "deepgram", PrerecordedListenEndpoint()),
@@ -215,3 +220,7 @@ ROUTES: tuple[Route, ...] = (
     *_open_inference(),
     Document("/openapi.json", document(__version__)),
 )
+
+
+def stray_body(message: str) -> bytes:
+    return encode(error_body(NotFound(message)))
