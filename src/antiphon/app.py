@@ -53,6 +53,7 @@ from antiphon.session.route import Models
 from antiphon.session.services import Services
 from antiphon.session.sessions import Bounds, Sessions
 from antiphon.slo.objectives import Objectives
+from antiphon.text.reading import warm
 from antiphon.transports.bounds import HttpProtocol, WebSocketProtocol
 from antiphon.transports.http import UnaryRoute
 from antiphon.transports.inquiry import InquiryRoute
@@ -164,6 +165,8 @@ def _models(config: Config) -> tuple[Recogniser, VoiceDetector[Any], Aligner | N
     if config.speech or config.speaks:
         for room in ("live", "encode", "speech"):
             import_module(f"antiphon.audio.{room}")  # or the first session would wait for it
+    if config.speaks:
+        warm()
     if not config.speech:
         return _Deaf(), _Deaf(), None
     from antiphon.engines.moonshine import Moonshine

@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 
 import msgspec
 
-FIELDS = ("session", "project", "key", "surface", "model", "outcome", "audio_ms", "tokens")
+FIELDS = ("session", "project", "key", "surface", "model", "outcome", "audio_ms", "tokens", "characters")
 
 
 class JsonLines(logging.Formatter):
