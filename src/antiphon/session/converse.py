@@ -47,7 +47,7 @@ from antiphon.session.patience import Said, said
 from antiphon.session.replies import Replies
 from antiphon.session.services import Services
 from antiphon.session.stage import Parts, Stage
-from antiphon.session.turns import Act, TurnTaking
+from antiphon.session.turns import NS_PER_MS, Act, TurnTaking
 
 MAX_METADATA = 16
 
@@ -165,8 +165,13 @@ class Conversation:
 
     # -- who speaks ----------------------------------------------------------------------------------------------------
 
-    def speech_started(self) -> None:
-        self._do(self._taking.speech_started(self._stage.now_ns()))
+    def speech_started(self, onset_ns: int) -> None:
+        """The caller speaks, since then."""
+        now_ns = self._stage.now_ns()
+        acts = self._taking.speech_started(now_ns)
+        self._do(acts)
+        if acts:
+            self._services.observer.interrupted((now_ns - onset_ns) / NS_PER_MS)
 
     def guessed(self, text: str, paused: bool) -> None:
         """What the turn says so far; if `paused`, it may be over."""
@@ -175,17 +180,17 @@ class Conversation:
         if paused and turns is not None and turns.respond and self._answers and said(text) is not Said.HANGING:
             self._replies.think_ahead(text)
 
-    def speech_stopped(self, text: str, heard_ms: int) -> None:
-        """The turn was over by itself, and says that."""
-        self._do(self._taking.speech_stopped(bool(text)), text, heard_ms)
+    def speech_stopped(self, text: str, heard_ms: int, spoken_ns: int) -> None:
+        """The turn was over by itself, says that, and its last word ended at that time."""
+        self._do(self._taking.speech_stopped(bool(text)), text, heard_ms, spoken_ns)
         self._replies.give_up_ahead()
 
     def speech_forgotten(self) -> None:
         """The turn was over because the caller said so."""
         self._taking.speech_stopped(words=False)
 
-    def _do(self, acts: Sequence[Act], text: str = "", heard_ms: int = 0) -> None:
-        """What follows from who speaks; `text` is what was said, `heard_ms` how long that took."""
+    def _do(self, acts: Sequence[Act], text: str = "", heard_ms: int = 0, spoken_ns: int | None = None) -> None:
+        """What follows from who speaks; `text` is what was said, `heard_ms` how long that took, and until when."""
         for act in acts if not self._stage.over else ():
             if act is Act.INTERRUPT:
                 self._replies.interrupt()
@@ -194,8 +199,8 @@ class Conversation:
             if act is Act.PROMPT and self.spec.turns is not None:
                 self._listening.idle(self.spec.turns.idle_ms or 0)
             if self._answers:
-                if not self._replies.adopt(text, heard_ms):
-                    self._replies.respond(self.spec)
+                if not self._replies.adopt(text, heard_ms, spoken_ns):
+                    self._replies.respond(self.spec, spoken_ns=spoken_ns)
                 self._taking.reply_started()
 
     @property
@@ -229,7 +234,7 @@ class Conversation:
 
     def _sent(self, batch: Sequence[ConversationOutput]) -> None:
         """After the transport took them."""
-        until_ns = self._replies.sent(batch)
+        until_ns = self._replies.sent(batch, self._services.observer.answered)
         if until_ns is not None:
             self._taking.plays_until(until_ns)
         self._set_alarm()

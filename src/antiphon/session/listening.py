@@ -10,6 +10,7 @@ from contextlib import aclosing
 from dataclasses import dataclass, replace
 from typing import Protocol
 
+from antiphon.core.audio import samples_to_ms
 from antiphon.core.conversation import (
     AudioCleared,
     AudioCommitted,
@@ -29,21 +30,24 @@ from antiphon.core.conversation import (
 from antiphon.core.errors import AntiphonError, CallerError, EngineError
 from antiphon.core.events import Closed, Failed, Final, Transcript
 from antiphon.core.specs import Role
+from antiphon.scheduler.endpoint import TAIL
 from antiphon.session.hearing import Began, Caption, Deaf, Guess, Heard, Hearing, length_ms, transcribing
 from antiphon.session.session import Session
 from antiphon.session.stage import Stage
+from antiphon.session.turns import NS_PER_MS
 
 
 class Floor(Protocol):
     """Who must know what the caller says."""
 
-    def speech_started(self) -> None: ...
+    def speech_started(self, onset_ns: int) -> None:
+        """At that time."""
 
     def guessed(self, text: str, paused: bool) -> None:
         """What the turn says so far; if `paused`, it may be over."""
 
-    def speech_stopped(self, text: str, heard_ms: int) -> None:
-        """The turn was over by itself, and says that."""
+    def speech_stopped(self, text: str, heard_ms: int, spoken_ns: int) -> None:
+        """The turn was over by itself, says that, and its last word ended at that time."""
 
     def speech_forgotten(self) -> None:
         """The turn was over because the caller said so."""
@@ -191,7 +195,8 @@ class Listening:
                     self._stage.say(TurnStopped(item, end_ms))
                     self._become(item, start_ms, end_ms)
                     self._words(item, 0, transcript, end_ms - start_ms)
-                    self._floor.speech_stopped(transcript.text, end_ms - start_ms)
+                    spoken_ns = self._arrived_ns(end_ms - samples_to_ms(TAIL))
+                    self._floor.speech_stopped(transcript.text, end_ms - start_ms, spoken_ns)
                 case Heard(str(item), transcript, start_ms, end_ms):
                     self._words(item, 0, transcript, end_ms - start_ms)
                 case Deaf(error, items):
@@ -206,7 +211,11 @@ class Listening:
             return
         self._turn = self._turn or self._stage.mint()
         self._stage.say(TurnStarted(self._turn, max(0, at_ms - turns.padding_ms)))
-        self._floor.speech_started()
+        self._floor.speech_started(self._arrived_ns(at_ms))
+
+    def _arrived_ns(self, at_ms: int) -> int:
+        """When that audio came, where it comes as it is spoken."""
+        return self._stage.now_ns() - (self._hearing.received_ms - at_ms) * NS_PER_MS
 
     def _guessed(self, text: str, paused: bool) -> None:
         if self._stage.spec.transcription is not None:

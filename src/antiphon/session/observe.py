@@ -151,6 +151,10 @@ class Observer:
         self._speeches = counter(
             "antiphon_tts_speeches", "Speeches begun, by whether their first sound was in time", ["good"]
         )
+        voice = "End of the caller's speech arrived to first sound of the reply sent"
+        self._voice_to_voice = seconds("antiphon_voice_to_voice_seconds", voice)
+        barge_in = "Caller's speech during a reply arrived to the reply's end"
+        self._barge_in = batch_seconds("antiphon_barge_in_seconds", barge_in)
         self._dry = counter("antiphon_tts_underruns", "Sound that was sent after what came before it had been played")
 
         self._sessions = counter("antiphon_sessions", "Sessions that ended", ["surface", "outcome"])
@@ -236,6 +240,14 @@ class Observer:
         """From text to sound, where nothing was playing."""
         self._first_sound.observe(ttfb_ms / 1000)
         self._speeches.labels(str(ttfb_ms <= self.objectives.tts_ttfb_ms).lower()).inc()
+
+    def answered(self, voice_to_voice_ms: float) -> None:
+        """A turn of a conversation, aloud."""
+        self._voice_to_voice.observe(voice_to_voice_ms / 1000)
+
+    def interrupted(self, took_ms: float) -> None:
+        """A reply, by the caller's speech."""
+        self._barge_in.observe(took_ms / 1000)
 
     def ran_dry(self) -> None:
         """A speech had a hole in it that its text has not."""

@@ -30,6 +30,7 @@ from antiphon.session.items import Aloud
 from antiphon.session.reply import Reply
 from antiphon.session.speaking import Speaking
 from antiphon.session.stage import Stage
+from antiphon.session.turns import NS_PER_MS
 
 MAX_BESIDE = 8  # responses that do not join the conversation
 LEEWAY_MS = 500  # by which what the caller says it heard may be less than the time that passed
@@ -86,8 +87,11 @@ class Replies:
         items: Sequence[Item | Known] | None = None,
         keep: bool = True,
         metadata: Metadata = (),
+        spoken_ns: int | None = None,
     ) -> None:
-        """Raises `Conflict` where there is one already, `CapacityError` where there are too many beside, `NotFound`."""
+        """`spoken_ns` is when the turn's last word ended, where it answers one. Raises `Conflict` where there is one
+        already, `CapacityError` where there are too many beside, `NotFound`.
+        """
         if keep and self._current is not None:
             raise Conflict("There is a response already; one at a time joins the conversation.")
         if not keep and len(self._beside) >= MAX_BESIDE:
@@ -101,7 +105,7 @@ class Replies:
             return self._stage.items.resolve(items)
 
         reply = Reply(self._stage.mint("resp"), spec, self, read, keep)
-        self._begin(reply, metadata)
+        self._begin(reply, metadata, spoken_ns)
         self._stage.start(reply.run(), f"reply {reply.id}")
 
     def cancel(self, id: str) -> None:
@@ -112,7 +116,8 @@ class Replies:
             raise NotFound("There is no such response to cancel.", param="response_id")
         reply.finish(Ending.CANCELLED)
 
-    def _begin(self, reply: Reply, metadata: Metadata = ()) -> None:
+    def _begin(self, reply: Reply, metadata: Metadata = (), spoken_ns: int | None = None) -> None:
+        reply.awaited_ns = spoken_ns
         if reply.keep:
             self._current = reply
         else:
@@ -135,7 +140,7 @@ class Replies:
         self._ahead = _Ahead(text, reply)
         self._stage.start(reply.run(), f"reply {reply.id}")
 
-    def adopt(self, text: str, heard_ms: int) -> bool:
+    def adopt(self, text: str, heard_ms: int, spoken_ns: int | None) -> bool:
         """The turn is over and says that: whether there was a reply to it, which now counts."""
         ahead, self._ahead = self._ahead, None
         if ahead is None:
@@ -143,7 +148,7 @@ class Replies:
         if ahead.text != text or ahead.reply.over:
             ahead.reply.finish(Ending.INTERRUPTED)
             return False
-        self._begin(ahead.reply)
+        self._begin(ahead.reply, spoken_ns=spoken_ns)
         ahead.reply.confirm(heard_ms)
         return True
 
@@ -180,14 +185,19 @@ class Replies:
         self._settle()
         return True
 
-    def sent(self, batch: Sequence[ConversationOutput]) -> int | None:
-        """After the transport took that: until when what may still be heard will have been played."""
+    def sent(self, batch: Sequence[ConversationOutput], answered: Callable[[float], None]) -> int | None:
+        """After the transport took that: until when what may still be heard will have been played. `answered` is told
+        how long a turn's reply was waited for (ms).
+        """
         heard, now_ns = self._heard, self._stage.now_ns()
         if heard is None:
             return None
         for output in batch:
             if isinstance(output, OutputSpeech) and output.response_id == heard.reply.id:
                 heard.reply.sent(output, now_ns)
+                if heard.reply.awaited_ns is not None:
+                    answered((now_ns - heard.reply.awaited_ns) / NS_PER_MS)
+                    heard.reply.awaited_ns = None
         return heard.reply.playback.until_ns if heard.cut_ms is None else None
 
     def deadline_ns(self) -> int | None:

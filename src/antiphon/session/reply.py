@@ -95,6 +95,7 @@ class Reply:
         self.keep = keep
         self.playback = Playback()
         self.over = False
+        self.awaited_ns: int | None = None  # since when the caller of the turn that it answers waits for a sound
         self.message: MessageItem | None = None  # what it says
         self._means = means
         self._read = items

@@ -188,6 +188,21 @@ async def test_a_turn_is_heard_answered_and_spoken(house):
         assert sum(len(e.audio) for e in speech) == ended.spent.spoken_ms * 32 > 0
 
 
+async def test_it_is_measured_how_long_the_caller_waited_and_how_soon_the_reply_stopped(house):
+    says_long(house)
+    async with calling(house) as caller:
+        await caller.says()
+        await caller.sees(ResponseEnded)
+        await caller.says(audio(400))
+        await caller.sees(ItemTruncated)
+    metrics = house.metrics()
+    assert "antiphon_voice_to_voice_seconds_count 1.0" in metrics
+    assert 'antiphon_voice_to_voice_seconds_bucket{le="0.25"} 0.0' in metrics  # the silence that ends a turn is in it
+    assert 'antiphon_voice_to_voice_seconds_bucket{le="0.8"} 1.0' in metrics
+    assert 'antiphon_barge_in_seconds_bucket{le="0.2"} 0.0' in metrics  # all of it came at once
+    assert 'antiphon_barge_in_seconds_bucket{le="0.5"} 1.0' in metrics
+
+
 async def test_the_events_of_a_turn_name_one_item(house):
     async with calling(house) as caller:
         await caller.says()
