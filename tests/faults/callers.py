@@ -90,6 +90,34 @@ def socket_of(server):
     return asyncio.open_connection(host, int(port))
 
 
+def children(pid):
+    """The processes that a server started."""
+    return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+
+
+def alive(pid):
+    with contextlib.suppress(OSError):
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    return False
+
+
+HELD = (
+    "antiphon_sessions_open",
+    "antiphon_backend_outstanding",
+    "antiphon_queue_length",
+    "antiphon_engine_running",
+    "antiphon_engine_cache_used_bytes",
+)
+
+
+async def held(session):
+    """What is held for callers, by name. Raises `AssertionError` for a metric that there is not."""
+    async with session.get("/metrics") as response:
+        text = await response.text()
+    assert all(f"\n{name}{{" in text for name in HELD[1:]), text
+    return {name: value for name in HELD if (value := await metric(session, name))}
+
+
 def descriptors(pid):
     return len(list(Path(f"/proc/{pid}/fd").iterdir()))
 

@@ -13,12 +13,11 @@ import random
 import sqlite3
 import uuid
 from collections import Counter
-from pathlib import Path
 
 import aiohttp
 import pytest
 from aiohttp import web
-from callers import descriptors, http, metric, resident_mb, socket_of, threads, until
+from callers import alive, children, descriptors, held, http, metric, resident_mb, socket_of, threads, until
 
 from serving import API_KEY, Server, start
 
@@ -52,34 +51,6 @@ def server(tmp_path_factory, models):
     assert "Count from" not in log
     lines = [json.loads(line) for line in log.splitlines() if line.startswith("{")]
     assert [line for line in lines if line["level"] == "error"] == []
-
-
-def children(pid):
-    """The processes that a server started."""
-    return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
-
-
-def alive(pid):
-    with contextlib.suppress(OSError):
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    return False
-
-
-HELD = (
-    "antiphon_sessions_open",
-    "antiphon_backend_outstanding",
-    "antiphon_queue_length",
-    "antiphon_engine_running",
-    "antiphon_engine_cache_used_bytes",
-)
-
-
-async def held(session):
-    """What is held for callers, by name. Raises `AssertionError` for a metric that there is not."""
-    async with session.get("/metrics") as response:
-        text = await response.text()
-    assert all(f"\n{name}{{" in text for name in HELD[1:]), text
-    return {name: value for name in HELD if (value := await metric(session, name))}
 
 
 @pytest.fixture
