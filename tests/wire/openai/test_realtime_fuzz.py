@@ -114,6 +114,24 @@ def test_what_the_conversation_refuses_comes_back_with_the_id(event_id: str):
     assert msgspec.json.decode(str(sent))["error"]["event_id"] == (event_id or None)
 
 
+def configured(surface: Realtime, **session: Any) -> Configure:
+    (asked,) = surface.receive(json.dumps({"type": "session.update", "session": session}), 0).inputs
+    assert isinstance(asked, Configure)
+    return asked
+
+
+def test_what_was_refused_is_expected_no_more():
+    surface = opened()
+    refused = configured(surface, audio={"output": {"voice": "nobody"}})
+    kept = configured(surface, instructions="Be brief.")
+    assert kept.base == refused.spec
+    surface.emit(Refused(CallerError("No."), refused.event_id), 0)
+    expected = configured(surface, output_modalities=["text"]).base
+    assert expected == ConverseSpec("m", instructions="Be brief.")
+    surface.emit(Configured(ConverseSpec("m", instructions="Be brief."), kept.event_id), 0)
+    assert configured(surface).base == ConverseSpec("m", instructions="Be brief.", speak=False)
+
+
 def test_every_event_of_the_scripts_is_reached():
     assert len({event.get("type") for event in EVENTS if isinstance(event.get("type"), str)}) >= 11
 
