@@ -25,8 +25,13 @@ VENDOR_NAMES = (
     *("nova-3", "nova-3-general", "nova-2", "nova-2-general", "nova", "nova-general"),
     *("enhanced", "enhanced-general", "base", "base-general", "general"),
     *("whisper-1", "gpt-4o-transcribe", "gpt-4o-mini-transcribe"),
+    *("gpt-transcribe", "gpt-live-transcribe", "gpt-realtime-whisper"),
 )
 DEFAULT_MODEL = "moonshine-tiny-en"
+VENDOR_LANGUAGE_NAMES = (
+    *("gpt-4o-mini", "gpt-4.1-nano"),
+    *("gpt-realtime", "gpt-realtime-mini", "gpt-realtime-1.5", "gpt-realtime-2", "gpt-realtime-2.1"),
+)
 VENDOR_SPEECH_NAMES = (
     *("tts-1", "tts-1-hd", "gpt-4o-mini-tts"),
     *(f"eleven_{name}" for name in ("multilingual_v2", "turbo_v2", "turbo_v2_5", "flash_v2", "flash_v2_5", "v3")),
@@ -192,8 +197,7 @@ ENGINES: dict[str, Engine] = {
 MODELS: dict[str, str | Version] = {
     **dict.fromkeys(VENDOR_NAMES, DEFAULT_MODEL),
     "smollm2-135m-instruct": Version(engines=("smollm2-135m-instruct",)),
-    "gpt-4o-mini": "smollm2-135m-instruct",
-    "gpt-4.1-nano": "smollm2-135m-instruct",
+    **dict.fromkeys(VENDOR_LANGUAGE_NAMES, "smollm2-135m-instruct"),
     "all-minilm-l6-v2": Version(engines=("all-minilm-l6-v2",)),
     "piper": Version(engines=("joe",)),
     **dict.fromkeys(VENDOR_SPEECH_NAMES, "piper"),
