@@ -37,8 +37,9 @@ class Process:
         self._loop = asyncio.get_running_loop()
 
     async def told(self) -> Command:
-        (size,) = HEADER.unpack(await self._exactly(HEADER.size))
-        return command_decoder.decode(await self._exactly(size))
+        async with asyncio.timeout(10):
+            (size,) = HEADER.unpack(await self._exactly(HEADER.size))
+            return command_decoder.decode(await self._exactly(size))
 
     async def _exactly(self, size: int) -> bytes:
         data = b""
