@@ -208,6 +208,7 @@ class Conversation:
         return self.spec.answers and not self._draining
 
     def _reply_ended(self) -> None:
+        self._plays_on()
         self._do(self._taking.reply_ended(self._stage.now_ns()))
         if self._draining and not self._replies.busy:
             self.fail(Draining("The server is stopping."))
@@ -234,10 +235,14 @@ class Conversation:
 
     def _sent(self, batch: Sequence[ConversationOutput]) -> None:
         """After the transport took them."""
-        until_ns = self._replies.sent(batch, self._services.observer.answered)
+        self._replies.sent(batch, self._services.observer.answered)
+        self._plays_on()
+        self._set_alarm()
+
+    def _plays_on(self) -> None:
+        until_ns = self._replies.plays_until_ns
         if until_ns is not None:
             self._taking.plays_until(until_ns)
-        self._set_alarm()
 
     # -- time ----------------------------------------------------------------------------------------------------------
 

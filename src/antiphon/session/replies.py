@@ -36,6 +36,8 @@ MAX_BESIDE = 8  # responses that do not join the conversation
 LEEWAY_MS = 500  # by which what the caller says it heard may be less than the time that passed
 GRACE_NS = 2_000_000_000  # for the caller to say how far it heard a reply that it cut
 
+NOT_SENT_NS = 1 << 62  # as a time: nobody knows when
+
 Metadata = tuple[tuple[str, str], ...]
 
 
@@ -185,20 +187,25 @@ class Replies:
         self._settle()
         return True
 
-    def sent(self, batch: Sequence[ConversationOutput], answered: Callable[[float], None]) -> int | None:
-        """After the transport took that: until when what may still be heard will have been played. `answered` is told
-        how long a turn's reply was waited for (ms).
-        """
+    def sent(self, batch: Sequence[ConversationOutput], answered: Callable[[float], None]) -> None:
+        """After the transport took that. `answered` is told how long a turn's reply was waited for (ms)."""
         heard, now_ns = self._heard, self._stage.now_ns()
         if heard is None:
-            return None
+            return
         for output in batch:
             if isinstance(output, OutputSpeech) and output.response_id == heard.reply.id:
                 heard.reply.sent(output, now_ns)
                 if heard.reply.awaited_ns is not None:
                     answered((now_ns - heard.reply.awaited_ns) / NS_PER_MS)
                     heard.reply.awaited_ns = None
-        return heard.reply.playback.until_ns if heard.cut_ms is None else None
+
+    @property
+    def plays_until_ns(self) -> int | None:
+        """When all that was made of the last one that was spoken will have been played, as far as that is known."""
+        if self._heard is None or self._heard.cut_ms is not None:
+            return None
+        playback = self._heard.reply.playback
+        return playback.until_ns if playback.sent_ms >= self._heard.reply.made_ms else NOT_SENT_NS
 
     def deadline_ns(self) -> int | None:
         """When nothing more will be heard of the last one that was spoken."""

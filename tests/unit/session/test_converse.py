@@ -361,6 +361,23 @@ async def test_of_a_reply_that_was_sent_counts_what_was_heard(house):
     assert house.tokens()[Dimension.TTS_AUDIO_MS] == cut.heard_ms
 
 
+async def test_speech_that_was_not_sent_yet_is_not_sent_after_all(house):
+    says_long(house)
+    async with calling(house) as caller:
+        await caller.sees(Began)
+        caller.reading.clear()
+        await caller.does(AddItem(typed("hi")), Respond())
+        stage = caller.conversation._stage
+        await until(lambda: any(isinstance(e, ResponseEnded) for e in stage._unread))
+        await caller.says(audio(400))
+        await until(lambda: any(isinstance(e, ItemTruncated) for e in stage._unread))
+        caller.reading.set()
+        cut = await caller.sees(ItemTruncated)
+        sent = caller.all(OutputSpeech)
+        assert sum(e.end_ms - e.start_ms for e in sent) < caller.all(ResponseEnded)[0].spent.spoken_ms
+        assert cut.heard_ms <= max((e.end_ms for e in sent), default=0)
+
+
 async def test_the_caller_says_better_how_far_it_heard(house):
     says_long(house)
     async with calling(house) as caller:
@@ -474,6 +491,28 @@ async def test_what_was_done_ahead_for_nothing_is_not_charged(house):
         assert asked(house)[0][1].count(" ") > 2
     assert house.tokens()[Dimension.LLM_OUTPUT_TOKENS] == 5
     assert len({e.session for e in house.ledger.entries if e.quantity.dimension is Dimension.LLM_OUTPUT_TOKENS}) == 1
+
+
+async def test_what_is_added_meanwhile_is_read_although_the_model_had_started(house):
+    async with calling(house) as caller:
+        await caller.says(audio(900, 200))
+        await until(lambda: house.generator.calls)
+        await caller.does(AddItem(typed("Answer in French.", Role.SYSTEM)))
+        await caller.says(audio(0, 500))
+        await caller.sees(ResponseEnded)
+        assert asked(house) == [("system", "Answer in French."), ("user", "one two three")]
+    assert house.tokens()[Dimension.LLM_OUTPUT_TOKENS] == 5
+
+
+async def test_nothing_is_done_ahead_of_the_end_of_a_sentence_that_hangs_in_the_air(house):
+    house.recogniser.hear = lambda utterance: "I would like to"
+    async with calling(house) as caller:
+        await caller.says(audio(900, 200))
+        await until(lambda: any(each.pcm.endswith(bytes(96)) for call in house.recogniser.calls for each in call))
+        await asyncio.sleep(0.01)
+        assert not house.generator.calls
+        await caller.says(audio(0, 500))
+        await caller.sees(ResponseEnded)
 
 
 async def test_a_sentence_that_hangs_in_the_air_is_waited_for(house):
