@@ -30,6 +30,7 @@ from antiphon.bench import chat, generations, plot, process
 from antiphon.bench.completions import Messages
 from antiphon.bench.generations import OBJECTIVES, Answer, ChatLevel
 from antiphon.bench.measure import Load
+from antiphon.engines.openvino import OpenVinoSettings
 from serving import HOST, KEY, System, start, start_antiphon, table
 
 TOKENS = 64
@@ -80,7 +81,8 @@ def direct(model: Path, callers: int, count: int, turn: int) -> ChatLevel:
     scheduling.enable_prefix_caching = True
     scheduling.max_num_batched_tokens = 512
     scheduling.max_num_seqs = 128
-    pipeline = genai.ContinuousBatchingPipeline(model, scheduling, "CPU", {"KV_CACHE_PRECISION": "u8"})
+    properties = {"KV_CACHE_PRECISION": OpenVinoSettings().kv_cache_precision}
+    pipeline = genai.ContinuousBatchingPipeline(model, scheduling, "CPU", properties)
     tokenizer = pipeline.get_tokenizer()
     config = genai.GenerationConfig(max_new_tokens=TOKENS, do_sample=False)
     config.eos_token_id = pipeline.get_config().eos_token_id
