@@ -141,7 +141,7 @@ async def _engine(
             return await asyncio.to_thread(MiniLM, path, threads=config.workers)
         case settings.Piper():
             path = _path(f"engines.{name}.model", engine.model, store)
-            return await PiperVoice.start(path, PiperSettings(speaker=engine.speaker, threads=engine.threads))
+            return await PiperVoice.start(path, PiperSettings(engine.speaker, engine.workers, engine.threads))
         case settings.OpenAI():
             if engine.server not in PRESETS:
                 raise Invalid(f"setting engines.{name}.server: expected one of {', '.join(PRESETS)}")

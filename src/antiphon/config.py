@@ -158,6 +158,7 @@ class Piper(Backend, frozen=True, kw_only=True, forbid_unknown_fields=True, tag_
 
     model: str
     speaker: NotNegative = 0
+    workers: NotNegative = 0
     threads: NotNegative = 0
 
 
