@@ -6,12 +6,12 @@ import json
 import uuid
 from base64 import b64decode, b64encode
 from collections import Counter
-from itertools import pairwise
+from pathlib import Path
 
 import aiohttp
 import h11
 import numpy as np
-from callers import socket_of
+from callers import children, socket_of
 from websockets.asyncio.client import connect
 from websockets.exceptions import WebSocketException
 
@@ -43,6 +43,12 @@ class Received:
 def parts(conversation):
     """The ids that a conversation's parts may have."""
     return [str(uuid.uuid5(uuid.UUID(conversation), str(n))) for n in range(1, 500)]
+
+
+def voice_of(server):
+    """Its process."""
+    named = {pid: Path(f"/proc/{pid}/cmdline").read_bytes() for pid in children(server.pid)}
+    return next((pid for pid, command in named.items() if b"engines.piper.worker" in command), None)
 
 
 # -- texts -------------------------------------------------------------------------------------------------------------
@@ -203,8 +209,3 @@ async def forever(call, *given):
             await call(*given)
             if asyncio.get_running_loop().time() - before < 0.01:
                 await asyncio.sleep(0.01)
-
-
-def steps(numbers):
-    """From each to the next."""
-    return [later - earlier for earlier, later in pairwise(numbers)]
