@@ -81,6 +81,7 @@ class Limits(Table, frozen=True, kw_only=True):
     generations: Positive = 2000
     generation_s: Positive = 600
     speeches: Positive = 256
+    conversation_s: Positive = 3600
     upload_mb: Positive = 200
     uploads_mb: Positive = 1024
     audio_hours: Positive = 4
@@ -159,7 +160,7 @@ class Piper(Backend, frozen=True, kw_only=True, forbid_unknown_fields=True, tag_
     model: str
     speaker: NotNegative = 0
     workers: NotNegative = 0
-    threads: NotNegative = 0
+    threads: Positive = 1
 
 
 class Version(Table, frozen=True, kw_only=True):

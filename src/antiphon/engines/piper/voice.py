@@ -24,17 +24,17 @@ SLOWEST, FASTEST = 0.25, 4.0
 @dataclass(frozen=True, slots=True)
 class PiperSettings:
     """`speaker` is the number of a voice's speaker, where it has several. `workers` pieces are computed at once, by
-    `threads` threads each; 0 threads are two, and 0 workers are as many as then use every core. `max_clauses` are open
-    at once, waiting ones included.
+    `threads` threads each; 0 workers are as many as use every core. One thread a piece wastes least, and waits for none
+    of the others where the machine is busy. `max_clauses` are open at once, waiting ones included.
     """
 
     speaker: int = 0
     workers: int = 0
-    threads: int = 0
+    threads: int = 1
     max_clauses: int = 256
 
     def __post_init__(self) -> None:
-        for setting, least in (("speaker", 0), ("workers", 0), ("threads", 0), ("max_clauses", 1)):
+        for setting, least in (("speaker", 0), ("workers", 0), ("threads", 1), ("max_clauses", 1)):
             if getattr(self, setting) < least:
                 raise CallerError(f"{setting} must be {least} or more", param=setting)
 
@@ -58,10 +58,8 @@ class PiperVoice(KeptProcess):
     name = "voice"
 
     def __init__(self, path: Path, settings: PiperSettings) -> None:
-        cores = os.cpu_count() or 1
-        threads = settings.threads or min(2, cores)
-        self.workers = settings.workers or max(1, cores // threads)
-        super().__init__(Load(str(path), settings.speaker, self.workers, threads))
+        self.workers = settings.workers or max(1, (os.cpu_count() or 1) // settings.threads)
+        super().__init__(Load(str(path), settings.speaker, self.workers, settings.threads))
         self.sample_rate = 0
         self.language = ""
         self._max_clauses = settings.max_clauses
