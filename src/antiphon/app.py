@@ -148,7 +148,12 @@ async def assemble(config: Config) -> AsyncIterator[House]:
         models = Models(recognised, clock.unix_ms() // 1000)
         limits = config.limits
         bounds = Bounds(
-            limits.live_streams, limits.recordings, limits.generations, limits.generation_s, limits.speeches
+            live=limits.live_streams,
+            recordings=limits.recordings,
+            generations=limits.generations,
+            generation_s=limits.generation_s,
+            speeches=limits.speeches,
+            conversation_s=limits.conversation_s,
         )
         keeper = Keeper(KeptAnswers(directory / "answers.db", clock, limits.kept_gb << 30), keys.keep_answers_s, clock)
         stack.push_async_callback(keeper.close)
