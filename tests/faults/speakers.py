@@ -196,7 +196,7 @@ async def conversation(server, received, speech, turns=2, tokens=40):
                 elif told["type"] == "conversation.item.input_audio_transcription.completed":
                     received.heard_ms[session] += round(told["usage"]["seconds"] * 1000)
                 elif told["type"] == "response.done":
-                    assert told["response"]["status"] in ("completed", "incomplete"), told
+                    assert told["response"]["status"] in ("completed", "incomplete"), told["response"]["status_details"]
                     break
     received.ended.add(session)
 
