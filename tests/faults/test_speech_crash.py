@@ -118,4 +118,5 @@ def check_conversations(received, path):
         assert sum(of_it) <= ms + PIECE_MS
     for session, ms in received.heard_ms.items():
         assert sum(heard.get(part, 0) for part in parts(session)) > ms - 5  # rounded, turn by turn
-        assert any(tokens.get(part) for part in parts(session)) or session not in received.spoken_ms
+    for session in received.ended:  # of a stream the last 64 tokens may be missing until its end
+        assert any(tokens.get(part) for part in parts(session))
