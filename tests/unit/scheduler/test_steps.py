@@ -66,7 +66,7 @@ async def test_a_place_that_comes_as_its_waiter_leaves_goes_to_the_next(clock):
     staying = asyncio.create_task(_run(steps, "staying", 2, ran, go))
     await _settle()
     go.set()
-    while not running.done():
+    while not running.done():  # noqa: ASYNC110
         await asyncio.sleep(0)
     leaving.cancel()  # its turn has come, and it has not seen it yet
     await asyncio.gather(staying, leaving, return_exceptions=True)
