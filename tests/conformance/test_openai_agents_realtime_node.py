@@ -16,7 +16,10 @@ CACHE = Path(__file__).parents[2] / ".cache" / "test-node"
 INSTALL_S, TALK_S = 300, 120
 NPM, NODE = shutil.which("npm"), shutil.which("node")
 
-pytestmark = pytest.mark.skipif(not (NPM and NODE), reason="needs node and npm")
+pytestmark = [
+    pytest.mark.skipif(not (NPM and NODE), reason="needs node and npm"),
+    pytest.mark.xdist_group("node"),  # the packages are installed once
+]
 
 
 @pytest.fixture(scope="module")
