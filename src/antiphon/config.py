@@ -160,7 +160,7 @@ class Piper(Backend, frozen=True, kw_only=True, forbid_unknown_fields=True, tag_
     model: str
     speaker: NotNegative = 0
     workers: NotNegative = 0
-    threads: Positive = 1
+    threads: Positive = 2
 
 
 class Version(Table, frozen=True, kw_only=True):
