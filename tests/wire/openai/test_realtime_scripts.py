@@ -9,6 +9,9 @@ from openai.types.realtime import RealtimeServerEvent
 from pydantic import BaseModel, TypeAdapter
 from realtime_script import Player
 
+from antiphon.core.wire import SYNTHETIC, Opening
+from antiphon.surfaces.openai.realtime.live import RealtimeEndpoint
+
 SCRIPTS = sorted((Path(__file__).parent / "realtime").glob("*.txt"))
 ADAPTER: TypeAdapter[Any] = TypeAdapter(RealtimeServerEvent)
 
@@ -55,3 +58,9 @@ def _strange(model: BaseModel) -> list[str]:
 # Of session objects, which the SDK types in events as callers write them, and nowhere as they are read; and the
 # argument's name that other events have.
 KNOWN = {"id", "object", "expires_at", "parallel_tool_calls"}
+
+
+@pytest.mark.parametrize(("intent", "headers"), [("", SYNTHETIC), ("transcription", ())])
+def test_who_will_be_spoken_to_is_told_that_the_speech_is_synthetic(intent, headers):
+    query = (("intent", intent),) if intent else (("model", "m"),)
+    assert RealtimeEndpoint().negotiate(Opening("GET", "/v1/realtime", query)).headers == headers

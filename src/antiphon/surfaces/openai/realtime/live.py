@@ -23,7 +23,7 @@ from antiphon.core.errors import (
 )
 from antiphon.core.events import Failed
 from antiphon.core.ports import Accepted
-from antiphon.core.wire import NOTHING, Close, Opening, Step
+from antiphon.core.wire import NOTHING, SYNTHETIC, Close, Opening, Step
 from antiphon.surfaces.openai.addressing import PREFIX
 from antiphon.surfaces.openai.realtime import events, items, settings, shown, wire
 from antiphon.surfaces.openai.realtime.rendering import Rendering
@@ -78,7 +78,8 @@ class RealtimeEndpoint(Endpoint):
         spec = _session(opening)
         stem = opening.request_id.replace("-", "")
         chosen = SUBPROTOCOL if SUBPROTOCOL in opening.subprotocols else None
-        return Accepted(spec, Realtime(spec, stem), subprotocol=chosen)
+        marks = SYNTHETIC if spec.answers else ()
+        return Accepted(spec, Realtime(spec, stem), headers=marks, subprotocol=chosen)
 
 
 def _session(opening: Opening) -> ConverseSpec:
