@@ -11,6 +11,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
+from functools import partial
 
 import pytest
 from aiohttp import web
@@ -158,7 +159,10 @@ def test_in_a_terminal_ctrl_c_stops_the_answer_and_ctrl_d_leaves(server: Server)
     terminal = Terminal(master)
     command = [sys.executable, "-m", "antiphon", "chat", "--url", server.url]
     server.hangs = True
-    with subprocess.Popen(command, stdin=slave, stdout=slave, stderr=slave, start_new_session=True) as process:
+    # Tests that run in the background ignore the signal, and so would what they start.
+    heeds = partial(signal.signal, signal.SIGINT, signal.SIG_DFL)
+    terminal_of = {"stdin": slave, "stdout": slave, "stderr": slave, "start_new_session": True}
+    with subprocess.Popen(command, **terminal_of, preexec_fn=heeds) as process:
         os.close(slave)
         try:
             terminal.wait_for(b"> ")
