@@ -9,12 +9,11 @@ from dataclasses import dataclass
 
 from antiphon.core.errors import AntiphonError, Conflict
 from antiphon.core.identity import Principal
+from antiphon.core.units import NS_PER_MS
 from antiphon.core.usage import Dimension, Quantity
 from antiphon.metering.entry import Entry, Kind, Reference
 from antiphon.metering.ledger import Claim
 from antiphon.session.services import Services
-
-NS_PER_MS = 1_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +61,10 @@ class Account:
     def any(self) -> bool:
         """Whether the caller was charged anything, and not before."""
         return any(self.charged.values()) and not self.replays
+
+    def paid(self, *dimensions: Dimension) -> int:
+        """Of these, what the caller was charged, and not before."""
+        return 0 if self.replays else self.total(*dimensions)
 
     def total(self, *dimensions: Dimension) -> int:
         return sum(amount for meter, amount in self.charged.items() if meter.dimension in dimensions)

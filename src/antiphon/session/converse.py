@@ -41,13 +41,14 @@ from antiphon.core.conversation import (
 from antiphon.core.errors import AntiphonError, CallerError, Draining, InternalError, RequestTimeout
 from antiphon.core.events import Failed
 from antiphon.core.identity import Principal
+from antiphon.core.units import NS_PER_MS
 from antiphon.session.hearing import check
 from antiphon.session.listening import Listening
 from antiphon.session.patience import Said, said
 from antiphon.session.replies import Replies
 from antiphon.session.services import Services
 from antiphon.session.stage import Parts, Stage
-from antiphon.session.turns import NS_PER_MS, Act, TurnTaking
+from antiphon.session.turns import Act, TurnTaking
 
 MAX_METADATA = 16
 
@@ -309,19 +310,7 @@ class Conversation:
             await reply.settle(until_ms)
         self._on_close(self)
         outcome = self._error.code if self._error else "completed"
-        self._services.observer.ended(self.surface, outcome)
-        log.info(
-            "session ended",
-            extra={
-                "session": self.id,
-                "project": self.principal.project,
-                "key": self.principal.key_id,
-                "surface": self.surface,
-                "model": self.spec.model,
-                "outcome": outcome,
-                "items": len(stage.items),
-            },
-        )
+        self._services.observer.ended(self, self.spec.model, outcome, {"items": len(stage.items)})
 
 
 def _check(spec: ConverseSpec) -> None:

@@ -30,11 +30,11 @@ from antiphon.core.conversation import (
 from antiphon.core.errors import AntiphonError, CallerError, EngineError
 from antiphon.core.events import Closed, Failed, Final, Transcript
 from antiphon.core.specs import Role
+from antiphon.core.units import NS_PER_MS
 from antiphon.scheduler.endpoint import TAIL
 from antiphon.session.hearing import Began, Caption, Deaf, Guess, Heard, Hearing, length_ms, transcribing
 from antiphon.session.session import Session
 from antiphon.session.stage import Stage
-from antiphon.session.turns import NS_PER_MS
 
 
 class Floor(Protocol):

@@ -24,6 +24,7 @@ from antiphon.core.events import Embedded, Inferred, TokenUsage
 from antiphon.core.ports import Call, Clock, Embedder, Generator, Inferrer
 from antiphon.core.specs import GenerateSpec, InferSpec
 from antiphon.core.tensors import ModelForm
+from antiphon.core.units import NS_PER_MS, NS_PER_S
 from antiphon.scheduler.breaker import Breaker, Sign, State
 from antiphon.scheduler.gate import Gate
 from antiphon.scheduler.queue import Limits
@@ -32,7 +33,6 @@ from antiphon.session.hedge import Answer, hedged
 
 RETRY_SHARE = 0.1  # of requests
 RETRY_BURST = 10.0
-NS_PER_MS = 1_000_000
 PROBE_S = 5.0  # for the answer to a probe
 LOOK_S = 0.5  # between looks at whether one is due
 LONGEST_REST_S = 10
@@ -100,7 +100,7 @@ class _Place:
 
     def rest(self, seconds: int, now_ns: int) -> None:
         """It is full."""
-        self.rests_until_ns = now_ns + seconds * 1_000_000_000
+        self.rests_until_ns = now_ns + seconds * NS_PER_S
 
 
 class Pool:

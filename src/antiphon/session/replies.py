@@ -25,12 +25,12 @@ from antiphon.core.conversation import (
 )
 from antiphon.core.errors import CapacityError, Conflict, NotFound
 from antiphon.core.specs import GenerateSpec, Role, SpeakSpec
+from antiphon.core.units import NS_PER_MS
 from antiphon.session.generation import Generation
 from antiphon.session.items import Aloud
 from antiphon.session.reply import Reply
 from antiphon.session.speaking import Speaking
 from antiphon.session.stage import Stage
-from antiphon.session.turns import NS_PER_MS
 
 MAX_BESIDE = 8  # responses that do not join the conversation
 LEEWAY_MS = 500  # by which what the caller says it heard may be less than the time that passed

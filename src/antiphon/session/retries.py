@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 from antiphon.core.identity import Principal
 from antiphon.core.ports import Clock
+from antiphon.core.units import NS_PER_S
 from antiphon.core.wire import Opening
 from antiphon.metering.ledger import Claim
 
@@ -67,4 +68,4 @@ class Retries:
             call.charged = charged
 
 
-_REMEMBERED_NS = REMEMBERED_S * 1_000_000_000
+_REMEMBERED_NS = REMEMBERED_S * NS_PER_S

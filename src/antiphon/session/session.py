@@ -8,7 +8,6 @@ always; `close` must be called after it, whatever happened, and says in the ledg
 
 import asyncio
 import hashlib
-import logging
 from collections import deque
 from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -20,12 +19,14 @@ from antiphon.core.errors import AntiphonError, CallerError, CapacityError, Inte
 from antiphon.core.events import Audio, Closed, End, Failed, Final, Flush, Input, Interim, Opened, Output
 from antiphon.core.identity import Principal
 from antiphon.core.specs import TranscribeSpec
+from antiphon.core.units import NS_PER_MS
 from antiphon.core.usage import Dimension
 from antiphon.core.wire import Url
 from antiphon.metering.entry import Kind as EntryKind
 from antiphon.metering.ledger import Claim
-from antiphon.scheduler.stream import NS_PER_MS, Drained, Heard, Stream, StreamSpec, Tuning
-from antiphon.session.account import Account, Meter
+from antiphon.scheduler.stream import Drained, Heard, Stream, StreamSpec, Tuning
+from antiphon.session.account import Meter
+from antiphon.session.metered import MeteredSession
 from antiphon.session.services import Services
 from antiphon.slo.measure import UtteranceTimer
 

@@ -21,6 +21,7 @@ from antiphon.core.errors import (
 )
 from antiphon.core.identity import Principal, Scope
 from antiphon.core.specs import SpeakSpec, Spec, TranscribeSpec
+from antiphon.core.units import NS_PER_S
 from antiphon.core.wire import Opening
 from antiphon.metering.ledger import Claim
 from antiphon.session.converse import Conversation
@@ -202,7 +203,7 @@ class Sessions:
         self._make_sure_it_may_begin()
         if self._generating >= self._bounds.generations:
             raise CapacityError("Too many generations are running.", retry_after_s=RETRY_AFTER_S)
-        deadline_ns = self._services.clock.now_ns() + self._bounds.generation_s * 1_000_000_000
+        deadline_ns = self._services.clock.now_ns() + self._bounds.generation_s * NS_PER_S
         generation = Generation(
             self._services, id, principal, surface, served, spec, deadline_ns, self._closed, claim, keeping, held
         )

@@ -6,16 +6,13 @@
 3. Characters are charged when the first sound of their clause leaves, milliseconds with the sound that they are of, and
    both are durable before it leaves. Who does not hear everything is charged for what was heard (`played`). An answer
    that is delivered whole is charged whole, or not at all.
-
-`events` ends with `AllSpoken` or `Failed`, always; `close` must be called after it, whatever happened.
 """
 
 import asyncio
-import logging
 from collections import deque
 from collections.abc import AsyncGenerator, Callable, Sequence
 
-from antiphon.core.errors import AntiphonError, CallerError, CapacityError, InternalError
+from antiphon.core.errors import AntiphonError, CallerError, CapacityError
 from antiphon.core.events import (
     AllSpoken,
     Begin,
@@ -24,7 +21,6 @@ from antiphon.core.events import (
     Cleared,
     ContextEnded,
     End,
-    Failed,
     Finish,
     Flush,
     Flushed,
@@ -37,12 +33,14 @@ from antiphon.core.events import (
 from antiphon.core.identity import Principal
 from antiphon.core.ports import Aligner, Clause
 from antiphon.core.specs import SpeakSpec
+from antiphon.core.units import NS_PER_MS
 from antiphon.core.usage import Dimension
 from antiphon.core.wire import Keep
 from antiphon.metering.entry import Kind as EntryKind
 from antiphon.metering.ledger import Claim
-from antiphon.session.account import NS_PER_MS, Account, Meter
+from antiphon.session.account import Meter
 from antiphon.session.context import Context, Work, silence
+from antiphon.session.metered import MeteredSession
 from antiphon.session.services import Services
 from antiphon.session.voices import Voice
 from antiphon.text.clauses import Phrase
@@ -56,16 +54,16 @@ SLACK_MS = 30  # of a deadline: for coding, metering and sending
 
 CHARACTERS, AUDIO_MS = Meter(Dimension.TTS_CHARACTERS), Meter(Dimension.TTS_AUDIO_MS)
 
-log = logging.getLogger(__name__)
-
 Sign = Callable[[bytes], bytes]
 Times = tuple[CharacterTime, ...]
 
 
-class Speaking:
-    """One call. `id` is a UUID; `sign` marks an answer that is delivered whole; `align` is for timings. A `part` of a
+class Speaking(MeteredSession[SpeechOutput]):
+    """One call. `sign` marks an answer that is delivered whole; `align` is for timings. A `part` of a
     conversation is ended by that alone.
     """
+
+    LOGGED = {"characters": (Dimension.TTS_CHARACTERS,), "audio_ms": (Dimension.TTS_AUDIO_MS,)}
 
     def __init__(
         self,
@@ -82,29 +80,20 @@ class Speaking:
         align: Aligner | None = None,
         part: bool = False,
     ) -> None:
-        self.id = id
-        self.principal = principal
-        self.surface = surface
+        feature = "live" if spec.live else "stream" if spec.stream else "whole"
+        super().__init__(services, id, principal, surface, model, feature, spec.tags, on_close, claim)
         self.live = spec.live
-        self._services = services
-        self._model = model
         self._voice = voice
         self._spec = spec
-        self._on_close = on_close
         self._sign = sign
         self._align = align
         self._part = part
-        feature = "live" if spec.live else "stream" if spec.stream else "whole"
-        self._account = Account(services, id, principal, surface, model, feature, spec.tags, claim)
         self._contexts: dict[str, Context] = {}
         self._now: deque[SpeechOutput] = deque()  # said before anything else
         self._something = asyncio.Event()
         self._ended = False  # no more input is taken
-        self._error: AntiphonError | None = None
         self._characters = self._samples = 0  # of all contexts
         self._sent: deque[tuple[int, int]] = deque(maxlen=MAX_SENT)  # after each piece: milliseconds, characters
-        self._outcome = EntryKind.ABANDONED
-        self._closing: asyncio.Task[None] | None = None
 
     @property
     def charged_whole(self) -> bool:
@@ -184,8 +173,7 @@ class Speaking:
         self._now.append(Cleared(name))
 
     def fail(self, error: AntiphonError) -> None:
-        """End the session with an error; the first one counts."""
-        self._error = self._error or error
+        super().fail(error)
         self._something.set()
 
     def drain(self) -> None:
@@ -197,41 +185,26 @@ class Speaking:
     async def keep(self, keep: Keep) -> None:
         """Speech is not kept."""
 
-    def _defect(self, error: Exception) -> AntiphonError:
-        log.error("speech failed", exc_info=error, extra={"session": self.id})
-        return InternalError("The server failed; this has been logged.")
-
     # -- out -----------------------------------------------------------------------------------------------------------
 
-    async def events(self) -> AsyncGenerator[tuple[SpeechOutput, ...], None]:
-        """Everything the caller is told, as many at a time as came at once; what is heard is durable in the ledger
-        before it is yielded.
-        """
-        yield (Opened(self._model),)
-        try:
-            if not self.live:
-                await self.feed(Say(self._spec.text))
-                await self.feed(End())
-            if self._spec.stream:
-                async for told in self._spoken():
-                    if any(isinstance(event, Spoken) for event in told):
-                        await self._account.charge(self._amounts())
-                    yield told
-                    self._measure(told)
-            else:
-                whole = await self._whole()
-                await self._account.charge(self._amounts())
-                yield (whole,)
+    async def _told(self) -> AsyncGenerator[tuple[SpeechOutput, ...], None]:
+        yield (Opened(self.model),)
+        if not self.live:
+            await self.feed(Say(self._spec.text))
+            await self.feed(End())
+        if self._spec.stream:
+            async for told in self._spoken():
+                if any(isinstance(event, Spoken) for event in told):
+                    await self._account.charge(self._amounts())
+                yield told
+                self._measure(told)
+        else:
+            whole = await self._whole()
             await self._account.charge(self._amounts())
-            self._outcome = EntryKind.COMPLETED
-            yield (AllSpoken(self._characters, self._ms(self._samples)),)
-        except AntiphonError as error:
-            self.fail(error)
-            yield (Failed(self._error or error),)
-        except Exception as error:
-            failure = self._defect(error)
-            self.fail(failure)
-            yield (Failed(failure),)
+            yield (whole,)
+        await self._account.charge(self._amounts())
+        self._outcome = EntryKind.COMPLETED
+        yield (AllSpoken(self._characters, self._ms(self._samples)),)
 
     async def _whole(self) -> Spoken:
         audio = bytearray()
@@ -386,49 +359,8 @@ class Speaking:
             length_ns = (event.end_ms - event.start_ms) * NS_PER_MS
             context.plays_until_ns = max(now_ns, context.plays_until_ns) + length_ns
 
-    # -- the end -------------------------------------------------------------------------------------------------------
-
-    async def close(self, delivered: bool) -> None:
-        """Free everything. `delivered` says whether all that `events` yielded was sent; the ledger is told. Goes on to
-        its end where the caller of this is cancelled.
-        """
-        self.end(delivered)
-        assert self._closing is not None
-        await asyncio.shield(self._closing)
-
-    def end(self, delivered: bool) -> None:
-        """Begins to close, and does not wait."""
-        self._closing = asyncio.create_task(self._close(delivered), name=f"close {self.id}")
-
-    async def _close(self, delivered: bool) -> None:
+    async def _free(self) -> None:
         self._ended = True
-        try:
-            for context in self._contexts.values():
-                if context.work is not None:
-                    await context.work.pieces.aclose()
-            await self._account.close(self._outcome if delivered else EntryKind.ABANDONED, {})
-        except AntiphonError:
-            pass  # nothing more is delivered; the ledger's own recovery marks the session as abandoned
-        except Exception as error:
-            log.error("speech failed", exc_info=error, extra={"session": self.id})
-        finally:
-            self._on_close(self)
-            self._report(delivered)
-
-    def _report(self, delivered: bool) -> None:
-        completed = delivered and self._outcome is EntryKind.COMPLETED
-        outcome = "completed" if completed else self._error.code if self._error else "abandoned"
-        self._services.observer.ended(self.surface, outcome)
-        log.info(
-            "session ended",
-            extra={
-                "session": self.id,
-                "project": self.principal.project,
-                "key": self.principal.key_id,
-                "surface": self.surface,
-                "model": self._model,
-                "outcome": outcome,
-                "characters": self._account.total(Dimension.TTS_CHARACTERS),
-                "audio_ms": self._account.total(Dimension.TTS_AUDIO_MS),
-            },
-        )
+        for context in self._contexts.values():
+            if context.work is not None:
+                await context.work.pieces.aclose()

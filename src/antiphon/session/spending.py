@@ -7,6 +7,7 @@ import asyncio
 from dataclasses import dataclass
 
 from antiphon.core.ports import Spent
+from antiphon.core.units import NS_PER_S
 from antiphon.core.usage import Dimension
 from antiphon.session.services import Services
 
@@ -34,7 +35,7 @@ class Spending:
         async with self._reading:
             now_ns = self._services.clock.now_ns()
             kept = self._kept.pop(key, None)
-            if kept is None or now_ns - kept.at_ns >= HOLDS_S * 1_000_000_000:
+            if kept is None or now_ns - kept.at_ns >= HOLDS_S * NS_PER_S:
                 amount = await self._services.ledger.charged(project, dimension, since_unix_ms)
                 kept = _Sum(Spent(project, amount), now_ns)
             self._kept[key] = kept

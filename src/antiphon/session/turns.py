@@ -21,8 +21,7 @@ from dataclasses import dataclass
 from enum import Enum, auto
 
 from antiphon.core.conversation import Turns
-
-NS_PER_MS = 1_000_000
+from antiphon.core.units import NS_PER_MS
 
 
 class Act(Enum):
