@@ -62,8 +62,8 @@ class Change:
 
 
 class Endpointer:
-    """One channel's state. `silence_ms` is the silence that ends an utterance, `None` for never; an utterance ends
-    with the frame after a pause at the soonest.
+    """One channel's state. `silence_ms` is the silence that ends an utterance, `None` for never; without `wait` an
+    utterance ends with the frame after a pause at the soonest.
     """
 
     def __init__(self, silence_ms: int | None, longest: int = LONGEST) -> None:
@@ -87,9 +87,14 @@ class Endpointer:
         self._silence = self._patience = None if silence_ms is None else ms_to_samples(silence_ms)
         self.pre_roll = pre_roll
 
-    def wait(self, silence_ms: int) -> None:
-        """That silence ends the utterance, if it is the present one's."""
+    def wait(self, silence_ms: int) -> Change | None:
+        """In a pause: that silence ends the utterance, unless speech resumes before. Silence that has been heard counts,
+        so it may end now: who sent all there is at once sends no other frame.
+        """
+        if self.state is not State.PAUSE:
+            return None
         self._patience = ms_to_samples(silence_ms)
+        return self._out_of_patience()
 
     def push(self, probability: float) -> Change | None:
         """One more frame, by its speech probability."""
@@ -140,6 +145,10 @@ class Endpointer:
             self.speech_end = self.position
             self._patience = self._silence
             return Change(Turn.RESUME, resumed)
+        return self._out_of_patience()
+
+    def _out_of_patience(self) -> Change | None:
+        """In a pause that has lasted long enough."""
         if self._patience is None or self.position - self.speech_end < self._patience:
             return None
         run, evidence = self._run, self._evidence

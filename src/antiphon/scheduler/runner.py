@@ -136,6 +136,12 @@ class Runner:
         stream.flush(self._clock.now_ns())
         self._freshen(stream)
 
+    def wait(self, stream: Stream, silence_ms: int) -> None:
+        """In a pause: that silence ends the stream's utterance, which it may have been long enough for already."""
+        if not stream.closed:
+            self._safely(stream, stream.wait, silence_ms, self._clock.now_ns())
+            self._dispatch()
+
     def end(self, stream: Stream) -> None:
         stream.end(self._clock.now_ns())
         self._freshen(stream)

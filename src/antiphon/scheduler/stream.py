@@ -164,10 +164,13 @@ class Stream:
         self._bias = log(tuning.threshold / (1 - tuning.threshold))
         self._ends.tune(tuning.silence_ms, ms_to_samples(tuning.padding_ms), parts=tuning.silence_ms is None)
 
-    def wait(self, silence_ms: int) -> None:
-        """In a pause: that silence ends the utterance, unless the speaker goes on before."""
-        if self._ends.state is State.PAUSE:
-            self._ends.wait(silence_ms)
+    def wait(self, silence_ms: int, now_ns: int) -> None:
+        """In a pause: that silence ends the utterance, unless the speaker goes on before; at once, where as much has
+        been heard.
+        """
+        change = self._ends.wait(silence_ms)
+        if change:
+            self._turn(change, now_ns)
 
     def feed(self, pcm: bytes, now_ns: int) -> None:
         """More audio, whole samples; nothing is taken after `end`."""

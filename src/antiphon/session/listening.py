@@ -11,22 +11,19 @@ from dataclasses import dataclass, replace
 from typing import Protocol
 
 from antiphon.core.audio import samples_to_ms
-from antiphon.core.conversation import (
+from antiphon.core.conversation.items import AudioPart, Item, MessageItem, Part
+from antiphon.core.conversation.outputs import (
     AudioCleared,
     AudioCommitted,
-    AudioPart,
-    ConverseSpec,
     HeardDelta,
     HeardDone,
     HeardFailed,
     IdleReached,
-    Item,
-    MessageItem,
-    Part,
     Refused,
     TurnStarted,
     TurnStopped,
 )
+from antiphon.core.conversation.spec import ConverseSpec
 from antiphon.core.errors import AntiphonError, CallerError, EngineError
 from antiphon.core.events import Closed, Failed, Final, Transcript
 from antiphon.core.specs import Role
@@ -95,7 +92,8 @@ class Listening:
         forgotten. Raises `AntiphonError`.
         """
         if transcribing(spec) == transcribing(self._stage.spec):
-            self._hearing.tune(spec.turns)
+            if spec.turns != self._stage.spec.turns:  # else a pause would lose what is known of its turn's end
+                self._hearing.tune(spec.turns)
             return
         await self._hearing.end()
         await asyncio.wait([self._running])

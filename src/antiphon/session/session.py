@@ -36,8 +36,6 @@ if TYPE_CHECKING:
 MAX_UNREAD_EVENTS = 256  # a caller who reads slower than this loses the session, not the server its memory
 PIECE_BYTES = 10_000 * BYTES_PER_MS  # of a recording, given to its stream at once
 
-log = logging.getLogger(__name__)
-
 
 @dataclass(slots=True)
 class _Channel:
@@ -46,8 +44,10 @@ class _Channel:
     drained: bool = False
 
 
-class Session:
-    """One call. `id` is a UUID; `model` the local model; `claim` an idempotency key's, if the caller sent one."""
+class Session(MeteredSession[Output]):
+    """One call."""
+
+    LOGGED = {"audio_ms": (Dimension.STT_AUDIO_MS,)}
 
     def __init__(
         self,
@@ -60,29 +60,20 @@ class Session:
         on_close: Callable[["Session"], None],
         claim: Claim | None = None,
     ) -> None:
-        self.id = id
-        self.principal = principal
-        self.surface = surface
-        self.model = model
-        self.live = spec.live
-        self._services = services
-        self._spec = spec
         feature = "live" if spec.live else "recording"
-        self._account = Account(services, id, principal, surface, model, feature, spec.tags, claim)
-        self._on_close = on_close
+        super().__init__(services, id, principal, surface, model, feature, spec.tags, on_close, claim)
+        self.live = spec.live
+        self._spec = spec
         self._decoder: LiveDecoder | None = None
         self._channels: list[_Channel] = []
         self._tuning: Tuning | None = None
         self._recording_ms: int | None = None  # once it is decoded
         self._unread: deque[Heard] = deque()
-        self._error: AntiphonError | None = None
         self._something = asyncio.Event()
         self._feeding = asyncio.Lock()  # a decoder's calls must not overlap, and a drain may come at any time
         self._ended = False  # no more input is taken
         self._fed = False  # all input is with the streams
         self._draining: asyncio.Task[None] | None = None
-        self._closing: asyncio.Task[None] | None = None
-        self._outcome = EntryKind.ABANDONED
         self._sha256 = hashlib.sha256()
         self._opened_ns = services.clock.now_ns()
 
@@ -141,10 +132,6 @@ class Session:
         except Exception as error:
             self.fail(self._defect(error))
 
-    def _defect(self, error: Exception) -> AntiphonError:
-        log.error("session failed", exc_info=error, extra={"session": self.id})
-        return InternalError("The server failed; this has been logged.")
-
     def _live_decoder(self) -> "LiveDecoder":
         from antiphon.audio.live import LiveDecoder
 
@@ -183,7 +170,7 @@ class Session:
     def wait(self, silence_ms: int) -> None:
         """In a pause: that silence ends the utterance, unless the speaker goes on before."""
         for channel in self._channels:
-            channel.stream.wait(silence_ms)
+            self._services.runner.wait(channel.stream, silence_ms)
 
     def hears_all(self, heard: Interim) -> bool:
         """Whether the speaker has paused, and that is everything that was said before."""
@@ -200,8 +187,7 @@ class Session:
         self._something.set()
 
     def fail(self, error: AntiphonError) -> None:
-        """End the session with an error; the first one counts."""
-        self._error = self._error or error
+        super().fail(error)
         self._something.set()
 
     def drain(self) -> None:
@@ -226,29 +212,14 @@ class Session:
         self._unread.append(heard)
         self._something.set()
 
-    async def events(self) -> AsyncGenerator[tuple[Output, ...], None]:
-        """Everything the caller is told, as many at a time as came at once; each result is durable in the ledger before
-        it is yielded.
-        """
+    async def _told(self) -> AsyncGenerator[tuple[Output, ...], None]:
         yield (Opened(self.model),)
-        try:
-            async for event in self._results():
-                yield (event,)
-        except AntiphonError as error:
-            self.fail(error)
-            yield (Failed(error),)
-        except Exception as error:
-            failure = self._defect(error)
-            self.fail(failure)
-            yield (Failed(failure),)
-
-    async def _results(self) -> AsyncGenerator[Output, None]:
         while True:
             while not self._unread:
                 if self._error:
                     raise self._error
                 if self._fed and all(c.drained for c in self._channels):
-                    yield await self._closed()
+                    yield (await self._closed(),)
                     return
                 self._something.clear()
                 await self._something.wait()
@@ -264,7 +235,7 @@ class Session:
                 # A recording's price is known, so it is paid whole: one who leaves after the first result got it all.
                 heard_ms = {Meter(Dimension.STT_AUDIO_MS, event.channel): event.end_ms}
                 await self._account.charge(heard_ms if self.live else self._lengths())
-            yield event
+            yield (event,)
             self._measure(channel, heard)
 
     def _measure(self, channel: _Channel, heard: Heard) -> None:
@@ -303,39 +274,12 @@ class Session:
 
     # -- the end -------------------------------------------------------------------------------------------------------
 
-    async def close(self, delivered: bool) -> None:
-        """Free everything. `delivered` says whether all that `events` yielded was sent; the ledger is told.
-
-        A live caller who left before the end pays for what was heard, as does one whose own error ended it; where the
-        fault is ours, only what was delivered is charged. Goes on to its end where the caller of this is cancelled.
+    def _owed(self) -> dict[Meter, int]:
+        """A live caller who left before the end pays for what was heard, as does one whose own error ended it; where the
+        fault is ours, only what was delivered is charged.
         """
-        self._closing = asyncio.create_task(self._close(delivered), name=f"close {self.id}")
-        await asyncio.shield(self._closing)
-
-    async def _close(self, delivered: bool) -> None:
-        try:
-            await self._free()
-            theirs = self._error is None or isinstance(self._error, CallerError | PolicyError)
-            heard = self._lengths() if self.live and theirs else {}
-            await self._account.close(self._outcome if delivered else EntryKind.ABANDONED, heard)
-        except AntiphonError:
-            pass  # nothing more is delivered; the ledger's own recovery marks the session as abandoned
-        finally:
-            self._on_close(self)
-            outcome = self._error.code if self._error else ("completed" if delivered else "abandoned")
-            self._services.observer.ended(self.surface, outcome)
-            log.info(
-                "session ended",
-                extra={
-                    "session": self.id,
-                    "project": self.principal.project,
-                    "key": self.principal.key_id,
-                    "surface": self.surface,
-                    "model": self.model,
-                    "outcome": outcome,
-                    "audio_ms": 0 if self._account.replays else self._account.total(Dimension.STT_AUDIO_MS),
-                },
-            )
+        theirs = self._error is None or isinstance(self._error, CallerError | PolicyError)
+        return self._lengths() if self.live and theirs else {}
 
     async def _free(self) -> None:
         self._ended = True

@@ -72,6 +72,10 @@ class Rig:
         assert len(heard) == len(frames), "the script is too short"
         self.stream.hear(heard, self.now_ns)
 
+    def wait(self, silence_ms: int) -> None:
+        """The session says how much silence ends this utterance."""
+        self.stream.wait(silence_ms, self.now_ns)
+
     # -- the engine ----------------------------------------------------------------------------------------------------
 
     def start(self, work: Work) -> Utterance:

@@ -190,11 +190,28 @@ def test_a_pause_can_be_given_another_patience_until_speech_resumes():
     assert [(n, c.turn) for n, c in changes] == [(3, Turn.PAUSE), (frames(2000), Turn.STOP)]
 
 
-def test_patience_that_has_run_out_already_ends_the_utterance_with_the_next_frame():
+def test_patience_that_has_run_out_already_ends_the_utterance_at_once():
     ends = Endpointer(2000)
     play(ends, S, S, *[Q] * frames(500))
-    ends.wait(300)
-    assert [(n, c.turn) for n, c in play(ends, Q)] == [(1, Turn.STOP)]
+    assert ends.wait(600) is None
+    assert ends.wait(300) == Change(Turn.STOP, 2 * FRAME)
+    assert ends.state is State.SILENCE
+    assert turns(play(ends, S, S)) == [Turn.START]
+
+
+def test_patience_counts_in_a_pause_only():
+    ends = Endpointer(2000)
+    assert ends.wait(300) is None
+    play(ends, S, S)
+    assert ends.wait(0) is None
+    assert turns(play(ends, *[Q] * frames(1900))) == [Turn.PAUSE]
+
+
+def test_what_may_be_the_first_frame_of_the_next_utterance_is_not_lost_by_patience_that_has_run_out():
+    ends = Endpointer(2000)
+    play(ends, S, S, *[Q] * frames(500), S)
+    assert ends.wait(300) == Change(Turn.STOP, 2 * FRAME)
+    assert play(ends, S) == [(1, Change(Turn.START, (2 + frames(500)) * FRAME))]
 
 
 def test_it_can_be_tuned_while_it_listens():

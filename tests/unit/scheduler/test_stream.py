@@ -822,16 +822,65 @@ def test_in_a_pause_the_session_may_say_how_long_to_wait():
     rig = Rig()
     rig.stream.tune(Tuning(2000, soonest_ms=300))
     rig.say("S" * 10)
-    rig.stream.wait(300)  # nobody is silent yet
+    rig.wait(300)  # nobody is silent yet
     assert rig.stream.pause_ms is None
-    rig.say("Q" * 12)
+    rig.say("Q" * 8)
     assert rig.stream.pause_ms == 320
     (final,) = [work for work in rig.board.waiting if work.kind is Kind.FINAL]
     assert final.deadline_ns <= 10 * FRAME_NS + 700 * MS  # as urgent as if it ended soonest
     rig.finish(final, rig.start(final))
-    rig.stream.wait(300)
+    rig.wait(300)
     rig.say("Q")
-    assert [e.event.cause for e in rig.heard if isinstance(e.event, Final)] == [Cause.ENDPOINT]
+    assert rig.finals == []
+    rig.say("Q")
+    assert [final.cause for final in rig.finals] == [Cause.ENDPOINT]
+
+
+def paused_for_long():
+    """Someone who has been silent for longer than it takes, where it is not known yet whether the turn is over."""
+    rig = Rig()
+    rig.stream.tune(Tuning(2000, soonest_ms=300))
+    rig.say("S" * 10 + "Q" * 12)
+    (work,) = rig.board.waiting
+    return rig, work
+
+
+def test_silence_that_has_been_heard_counts_so_that_no_more_audio_is_needed_for_the_final():
+    rig, work = paused_for_long()
+    rig.finish(work, rig.start(work), "done")
+    rig.wait(300)
+    assert rig.stream.pause_ms is None
+    (final,) = rig.finals
+    assert (final.end_ms, final.transcript.text, final.cause) == (13 * 32, "done", Cause.ENDPOINT)
+
+
+def test_what_runs_when_the_silence_turns_out_to_be_over_becomes_the_final():
+    rig, work = paused_for_long()
+    utterance = rig.start(work)
+    rig.wait(300)
+    assert rig.finals == []
+    rig.finish(work, utterance, "done")
+    assert [final.transcript.text for final in rig.finals] == ["done"]
+    assert rig.waiting == []
+
+
+def test_what_waits_when_the_silence_turns_out_to_be_over_is_asked_for_as_the_final():
+    rig, _ = paused_for_long()
+    rig.wait(300)
+    rig.decode("done")
+    assert [final.transcript.text for final in rig.finals] == ["done"]
+
+
+def test_after_it_was_ended_so_the_next_utterance_is_one_of_its_own():
+    rig, _ = paused_for_long()
+    rig.wait(300)
+    rig.decode_all()
+    rig.say("S" * 20)
+    rig.stream.end(rig.now_ns)
+    rig.listen()
+    rig.decode_all()
+    assert len(rig.finals) == 2
+    assert not overlaps(rig.finals)
 
 
 @pytest.mark.parametrize(("threshold", "starts"), [(0.5, True), (0.95, False)])

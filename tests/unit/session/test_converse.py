@@ -1,6 +1,7 @@
 """Conversations on fakes: the runner, its threads and the event loop are real, time stands still until told."""
 
 import asyncio
+import threading
 import uuid
 from contextlib import asynccontextmanager
 from dataclasses import replace
@@ -8,22 +9,33 @@ from dataclasses import replace
 import pytest
 
 from antiphon.core.audio import AudioFormat, Encoding, SpeechFormat
-from antiphon.core.conversation import (
-    FIRST,
+from antiphon.core.conversation.inputs import (
     AddItem,
     AppendAudio,
-    AudioCleared,
-    AudioCommitted,
-    AudioPart,
-    Began,
-    CallItem,
     CancelResponse,
     ClearAudio,
     CommitAudio,
     Configure,
+    ReadItem,
+    RemoveItem,
+    Respond,
+    TruncateItem,
+)
+from antiphon.core.conversation.items import (
+    FIRST,
+    AudioPart,
+    CallItem,
+    ItemStatus,
+    Known,
+    MessageItem,
+    ResultItem,
+    TextPart,
+)
+from antiphon.core.conversation.outputs import (
+    AudioCleared,
+    AudioCommitted,
+    Began,
     Configured,
-    ConverseSpec,
-    Eagerness,
     Ending,
     HeardDelta,
     HeardDone,
@@ -32,28 +44,18 @@ from antiphon.core.conversation import (
     ItemAdded,
     ItemRead,
     ItemRemoved,
-    ItemStatus,
     ItemTruncated,
-    Known,
-    MessageItem,
     OutputArguments,
     OutputEnded,
     OutputSpeech,
     OutputText,
-    ReadItem,
     Refused,
-    RemoveItem,
-    Respond,
     ResponseEnded,
     ResponseStarted,
-    ResultItem,
-    TextPart,
-    Transcription,
-    TruncateItem,
-    Turns,
     TurnStarted,
     TurnStopped,
 )
+from antiphon.core.conversation.spec import ConverseSpec, Eagerness, Transcription, Turns
 from antiphon.core.errors import (
     CallerError,
     Conflict,
@@ -76,6 +78,7 @@ from antiphon.core.events import (
 )
 from antiphon.core.specs import Role, Sampling, Tool, ToolChoice, ToolMode
 from antiphon.core.usage import Dimension
+from antiphon.scheduler.endpoint import FRAME
 from antiphon.session.items import MAX_CHARACTERS
 from antiphon.session.replies import LEEWAY_MS
 from session_house import audio, until
@@ -529,6 +532,34 @@ async def test_a_sentence_that_hangs_in_the_air_is_waited_for(house):
             await asyncio.sleep(0.001)
         await caller.sees(ResponseEnded)
         assert asked(house) == [("user", "I would like to go.")]
+
+
+async def test_who_sends_a_turn_and_its_silence_at_once_and_then_no_more_is_answered(house):
+    all_heard = threading.Event()
+    house.recogniser.hear = lambda utterance: "That is all." if all_heard.wait(10) else ""
+    spec = ConverseSpec(**{**_fields(SPEC), "turns": Turns(eagerness=Eagerness.MEDIUM)})
+    async with calling(house, spec) as caller:
+        await caller.does(AppendAudio(audio(900, 700)))
+        (stream,) = house.runner._streams
+        await until(lambda: stream.pause_ms and stream.backlog < FRAME)
+        assert not caller.all(TurnStopped)
+        all_heard.set()  # only now is it known what was said
+        ended = await caller.sees(ResponseEnded)
+        assert ended.ending is Ending.COMPLETED
+        assert asked(house) == [("user", "That is all.")]
+        assert len(caller.all(TurnStopped)) == 1
+        assert len(house.generator.calls) == 1
+
+
+async def test_settings_that_say_nothing_of_turns_do_not_make_the_end_of_one_wait(house):
+    house.recogniser.hear = lambda utterance: "That is all."
+    spec = ConverseSpec(**{**_fields(SPEC), "turns": Turns(eagerness=Eagerness.LOW)})
+    async with calling(house, spec) as caller:
+        await caller.does(AppendAudio(audio(900, 500)))
+        await until(lambda: house.generator.calls)  # so the end has been guessed
+        await caller.does(Configure(replace(spec, instructions="Be short.")), AppendAudio(audio(0, 600)))
+        await caller.sees(ResponseEnded)
+        assert asked(house) == [("system", "Be short."), ("user", "That is all.")]
 
 
 # -- idle --------------------------------------------------------------------------------------------------------------
