@@ -88,8 +88,8 @@ class Endpointer:
         self.pre_roll = pre_roll
 
     def wait(self, silence_ms: int) -> Change | None:
-        """In a pause: that silence ends the utterance, unless speech resumes before. Silence that has been heard counts,
-        so it may end now: who sent all there is at once sends no other frame.
+        """In a pause: that silence ends the utterance, unless speech resumes before. What has been heard of it counts,
+        so the utterance may end now: who sent everything at once sends no other frame.
         """
         if self.state is not State.PAUSE:
             return None
