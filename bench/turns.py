@@ -20,7 +20,7 @@ from statistics import mean, median
 
 from antiphon.bench.clips import decode
 from antiphon.core.audio import BYTES_PER_MS, BYTES_PER_SAMPLE, SAMPLE_RATE, samples_to_ms
-from antiphon.core.conversation import Eagerness
+from antiphon.core.conversation.spec import Eagerness
 from antiphon.core.ports import Utterance
 from antiphon.engines.moonshine import Moonshine
 from antiphon.engines.silero import SileroVad

@@ -15,12 +15,9 @@ from collections import Counter
 import pytest
 
 from antiphon.core.audio import AudioFormat, Encoding, SpeechFormat
-from antiphon.core.conversation import (
-    AddItem,
-    AppendAudio,
-    CallItem,
-    CancelResponse,
-    ConverseSpec,
+from antiphon.core.conversation.inputs import AddItem, AppendAudio, CancelResponse, Respond, TruncateItem
+from antiphon.core.conversation.items import CallItem, ResultItem
+from antiphon.core.conversation.outputs import (
     Ending,
     HeardDone,
     ItemAdded,
@@ -28,14 +25,10 @@ from antiphon.core.conversation import (
     ItemTruncated,
     OutputSpeech,
     Refused,
-    Respond,
     ResponseEnded,
     ResponseStarted,
-    ResultItem,
-    Transcription,
-    TruncateItem,
-    Turns,
 )
+from antiphon.core.conversation.spec import ConverseSpec, Transcription, Turns
 from antiphon.core.events import (
     ChoiceEnded,
     Failed,

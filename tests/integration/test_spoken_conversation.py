@@ -12,23 +12,19 @@ import pytest
 from antiphon.app import House, assemble
 from antiphon.config import load
 from antiphon.core.audio import AudioFormat, Encoding, SpeechFormat
-from antiphon.core.conversation import (
-    AppendAudio,
+from antiphon.core.conversation.inputs import AppendAudio, ReadItem
+from antiphon.core.conversation.outputs import (
     ConversationOutput,
-    ConverseSpec,
-    Eagerness,
     Ending,
     HeardDone,
     ItemRead,
     ItemTruncated,
     OutputSpeech,
     OutputText,
-    ReadItem,
     ResponseEnded,
-    Transcription,
-    Turns,
     TurnStarted,
 )
+from antiphon.core.conversation.spec import ConverseSpec, Eagerness, Transcription, Turns
 from antiphon.core.events import Failed, Spoken
 from antiphon.core.identity import Principal
 from antiphon.core.specs import Sampling, SpeakSpec

@@ -5,7 +5,9 @@ import gc
 from collections import Counter
 
 from antiphon.core.audio import AudioFormat, Encoding, SpeechFormat
-from antiphon.core.conversation import AppendAudio, ConverseSpec, ResponseEnded, Transcription, Turns
+from antiphon.core.conversation.inputs import AppendAudio
+from antiphon.core.conversation.outputs import ResponseEnded
+from antiphon.core.conversation.spec import ConverseSpec, Transcription, Turns
 from antiphon.core.events import Failed
 from antiphon.session.generation import Generation
 from antiphon.session.reply import Reply

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, Generic, Protocol, TypeVar, runtime_checkable
 
-from antiphon.core.conversation import ConverseSpec
+from antiphon.core.conversation.spec import ConverseSpec
 from antiphon.core.errors import AntiphonError
 from antiphon.core.events import Embedded, Generated, Inferred, TokenUsage, Word
 from antiphon.core.specs import GenerateSpec, InferSpec, SpeakSpec, Spec, TranscribeSpec

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from email.utils import formatdate
 
-from antiphon.core.conversation import ConversationInput
+from antiphon.core.conversation.inputs import ConversationInput
 from antiphon.core.events import Input, Opened
 from antiphon.core.specs import Message
 

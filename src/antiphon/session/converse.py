@@ -17,27 +17,21 @@ import asyncio
 import logging
 from collections.abc import AsyncGenerator, Callable, Sequence
 
-from antiphon.core.conversation import (
+from antiphon.core.conversation.inputs import (
     AddItem,
     AppendAudio,
-    Began,
     CancelResponse,
     ClearAudio,
     CommitAudio,
     Configure,
-    Configured,
     ConversationInput,
-    ConversationOutput,
-    ConverseSpec,
-    ItemRead,
-    ItemRemoved,
     ReadItem,
-    Refused,
     RemoveItem,
     Respond,
     TruncateItem,
-    rebased,
 )
+from antiphon.core.conversation.outputs import Began, Configured, ConversationOutput, ItemRead, ItemRemoved, Refused
+from antiphon.core.conversation.spec import ConverseSpec, rebased
 from antiphon.core.errors import AntiphonError, CallerError, Draining, InternalError, RequestTimeout
 from antiphon.core.events import Failed
 from antiphon.core.identity import Principal

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from itertools import takewhile
 
 from antiphon.core.audio import AudioFormat, Encoding
-from antiphon.core.conversation import ConverseSpec, Turns
+from antiphon.core.conversation.spec import ConverseSpec, Turns
 from antiphon.core.errors import AntiphonError, CallerError, CapacityError, UnsupportedParameter
 from antiphon.core.events import Audio, Cause, End, Failed, Final, Flush, Interim, SpeechStarted, Token, Transcript
 from antiphon.core.specs import TranscribeSpec

@@ -13,7 +13,7 @@ import string
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
-from antiphon.core.conversation import (
+from antiphon.core.conversation.items import (
     FIRST,
     AudioPart,
     CallItem,

@@ -3,7 +3,8 @@
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from antiphon.core.conversation import ConverseSpec, Limit
+from antiphon.core.conversation.outputs import Limit
+from antiphon.core.conversation.spec import ConverseSpec
 from antiphon.core.errors import PolicyError, UnknownModel
 from antiphon.core.identity import Principal, Scope
 from antiphon.core.specs import GenerateSpec, SpeakSpec, TranscribeSpec

@@ -19,7 +19,7 @@ taken to be over. Only the last sentence counts.
 import re
 from enum import Enum, auto
 
-from antiphon.core.conversation import Eagerness
+from antiphon.core.conversation.spec import Eagerness
 from antiphon.core.text import plain
 
 

@@ -6,23 +6,20 @@ import asyncio
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from antiphon.core.conversation import (
-    AudioPart,
+from antiphon.core.conversation.items import AudioPart, Item, Known, MessageItem
+from antiphon.core.conversation.outputs import (
     ConversationOutput,
-    ConverseSpec,
     Ending,
-    Item,
     ItemDone,
     ItemTruncated,
-    Known,
     Limits,
-    MessageItem,
     OutputEnded,
     OutputSpeech,
     OutputStarted,
     ResponseEnded,
     ResponseStarted,
 )
+from antiphon.core.conversation.spec import ConverseSpec
 from antiphon.core.errors import CapacityError, Conflict, NotFound
 from antiphon.core.specs import GenerateSpec, Role, SpeakSpec
 from antiphon.core.units import NS_PER_MS

@@ -15,15 +15,10 @@ from contextlib import aclosing
 from dataclasses import replace
 from typing import Protocol
 
-from antiphon.core.conversation import (
-    AudioPart,
-    CallItem,
+from antiphon.core.conversation.items import AudioPart, CallItem, Item, ItemStatus, MessageItem, TextPart
+from antiphon.core.conversation.outputs import (
     ConversationOutput,
-    ConverseSpec,
     Ending,
-    Item,
-    ItemStatus,
-    MessageItem,
     OutputArguments,
     OutputEnded,
     OutputSpeech,
@@ -31,8 +26,8 @@ from antiphon.core.conversation import (
     OutputText,
     ResponseEnded,
     Spent,
-    TextPart,
 )
+from antiphon.core.conversation.spec import ConverseSpec
 from antiphon.core.errors import AntiphonError, Cancelled, ContextLengthExceeded, InternalError
 from antiphon.core.events import (
     ChoiceEnded,

@@ -7,7 +7,8 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, Protocol
 
-from antiphon.core.conversation import ConverseSpec, Limit
+from antiphon.core.conversation.outputs import Limit
+from antiphon.core.conversation.spec import ConverseSpec
 from antiphon.core.errors import (
     AntiphonError,
     CallerError,

@@ -5,15 +5,9 @@ import uuid
 from collections.abc import Callable, Coroutine
 from typing import Any, Protocol
 
-from antiphon.core.conversation import (
-    ConversationOutput,
-    ConverseSpec,
-    Item,
-    ItemAdded,
-    ItemDone,
-    ItemRemoved,
-    Limit,
-)
+from antiphon.core.conversation.items import Item
+from antiphon.core.conversation.outputs import ConversationOutput, ItemAdded, ItemDone, ItemRemoved, Limit
+from antiphon.core.conversation.spec import ConverseSpec
 from antiphon.core.errors import AntiphonError, CapacityError
 from antiphon.core.ports import Clock
 from antiphon.core.specs import GenerateSpec, SpeakSpec, TranscribeSpec

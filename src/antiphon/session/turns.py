@@ -20,7 +20,7 @@ When a reply has been played out and nobody has spoken for `idle_ms` since, PROM
 from dataclasses import dataclass
 from enum import Enum, auto
 
-from antiphon.core.conversation import Turns
+from antiphon.core.conversation.spec import Turns
 from antiphon.core.units import NS_PER_MS
 
 

@@ -1,4 +1,4 @@
-from antiphon.core.conversation import ConverseSpec, Turns, rebased
+from antiphon.core.conversation.spec import ConverseSpec, Turns, rebased
 
 
 def test_what_changes_is_laid_over_what_holds():

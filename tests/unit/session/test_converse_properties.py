@@ -9,20 +9,22 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from antiphon.core.audio import AudioFormat, Encoding, SpeechFormat
-from antiphon.core.conversation import (
-    FIRST,
+from antiphon.core.conversation.inputs import (
     AddItem,
     AppendAudio,
-    AudioCommitted,
-    AudioPart,
-    CallItem,
     CancelResponse,
     ClearAudio,
     CommitAudio,
     Configure,
+    ReadItem,
+    RemoveItem,
+    Respond,
+    TruncateItem,
+)
+from antiphon.core.conversation.items import FIRST, AudioPart, CallItem, Known, MessageItem, ResultItem, TextPart
+from antiphon.core.conversation.outputs import (
+    AudioCommitted,
     Configured,
-    ConverseSpec,
-    Eagerness,
     HeardDone,
     HeardFailed,
     ItemAdded,
@@ -30,22 +32,13 @@ from antiphon.core.conversation import (
     ItemRead,
     ItemRemoved,
     ItemTruncated,
-    Known,
-    MessageItem,
     OutputEnded,
     OutputStarted,
-    ReadItem,
     Refused,
-    RemoveItem,
-    Respond,
     ResponseEnded,
     ResponseStarted,
-    ResultItem,
-    TextPart,
-    Transcription,
-    TruncateItem,
-    Turns,
 )
+from antiphon.core.conversation.spec import ConverseSpec, Eagerness, Transcription, Turns
 from antiphon.core.errors import EngineError, InternalError
 from antiphon.core.events import Failed
 from antiphon.core.specs import Role, Tool, ToolChoice, ToolMode

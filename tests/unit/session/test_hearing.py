@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from antiphon.core.conversation import ConverseSpec, Eagerness, Transcription, Turns
+from antiphon.core.conversation.spec import ConverseSpec, Eagerness, Transcription, Turns
 from antiphon.session.hearing import Caption, transcribing, tuning
 
 

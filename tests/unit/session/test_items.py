@@ -6,15 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from antiphon.core.conversation import (
-    FIRST,
-    AudioPart,
-    CallItem,
-    Known,
-    MessageItem,
-    ResultItem,
-    TextPart,
-)
+from antiphon.core.conversation.items import FIRST, AudioPart, CallItem, Known, MessageItem, ResultItem, TextPart
 from antiphon.core.errors import CallerError, Conflict, NotFound, TooLarge
 from antiphon.core.specs import Message, Role, ToolCall
 from antiphon.session import items as module

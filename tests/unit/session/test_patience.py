@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from antiphon.core.conversation import Eagerness
+from antiphon.core.conversation.spec import Eagerness
 from antiphon.session.patience import PATIENCE_MS, Said, longest_ms, patience_ms, said, soonest_ms
 
 WHOLE = [

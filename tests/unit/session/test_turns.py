@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from antiphon.core.conversation import Turns
+from antiphon.core.conversation.spec import Turns
 from antiphon.session.turns import Act, Playback, TurnTaking
 
 S = 1_000_000_000

@@ -6,7 +6,7 @@ What comes in:
     $ TEXT                  what was settled when the secret of the next opening was made
     > TEXT                  a text message
     >> N                    a binary message of N bytes
-    ! EVENT                 an event of the conversation, in the words of core/conversation.py
+    ! EVENT                 an event of the conversation, in the words of core/conversation/
 What must go out, and is compared character by character:
     < LINE                  a message to the caller, or the status line, a header, the body
     = INPUT                 an input of the conversation; of its spec, what is otherwise than it was
@@ -19,13 +19,17 @@ from dataclasses import dataclass, field, fields
 from typing import Any
 from urllib.parse import parse_qsl
 
-from antiphon.core import audio, conversation, errors, events, specs
-from antiphon.core.conversation import AppendAudio, ConversationOutput, ConverseSpec
+from antiphon.core import audio, errors, events, specs
+from antiphon.core.conversation import inputs, items, outputs, spec
+from antiphon.core.conversation.inputs import AppendAudio
+from antiphon.core.conversation.outputs import ConversationOutput
+from antiphon.core.conversation.spec import ConverseSpec
 from antiphon.core.wire import Opening, Step
 from antiphon.surfaces.openai.realtime.live import Realtime, RealtimeEndpoint
 
 REQUEST_ID = "00000000-0000-4000-8000-000000000001"
-WORDS = {**vars(audio), **vars(specs), **vars(events), **vars(errors), **vars(conversation)}
+VOCABULARY = audio, specs, events, errors, spec, items, inputs, outputs
+WORDS = {name: value for module in VOCABULARY for name, value in vars(module).items()}
 
 
 @dataclass

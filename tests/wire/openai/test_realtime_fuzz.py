@@ -11,7 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from realtime_script import REQUEST_ID
 
-from antiphon.core.conversation import Began, Configure, Configured, ConverseSpec, Refused, Transcription
+from antiphon.core.conversation.inputs import Configure
+from antiphon.core.conversation.outputs import Began, Configured, Refused
+from antiphon.core.conversation.spec import ConverseSpec, Transcription
 from antiphon.core.errors import CallerError
 from antiphon.core.wire import Opening, Step
 from antiphon.surfaces.openai.realtime.live import Realtime, RealtimeEndpoint

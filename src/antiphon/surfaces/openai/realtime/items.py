@@ -12,7 +12,7 @@ import msgspec
 from msgspec import UNSET, Meta, Raw, Struct
 
 from antiphon.core.audio import AudioFormat, Encoding
-from antiphon.core.conversation import (
+from antiphon.core.conversation.items import (
     AudioPart,
     CallItem,
     Item,

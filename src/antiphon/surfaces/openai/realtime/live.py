@@ -12,8 +12,9 @@ from typing import Any
 
 import msgspec
 
-from antiphon.core import conversation as said
-from antiphon.core.conversation import ConversationInput, ConversationOutput, ConverseSpec
+from antiphon.core.conversation import inputs, outputs
+from antiphon.core.conversation.items import FIRST
+from antiphon.core.conversation.spec import ConverseSpec
 from antiphon.core.errors import (
     AntiphonError,
     CallerError,
@@ -148,36 +149,36 @@ class Realtime:
     def expire(self, now_ns: int) -> Step:
         return NOTHING
 
-    def _input(self, event: Any) -> ConversationInput:
+    def _input(self, event: Any) -> inputs.ConversationInput:
         """What the event asks of the conversation. The id goes with the type, for the words of a refusal."""
         id = f"{event.type} {event.event_id or ''}"
         match event:
             case events.Append():
-                return said.AppendAudio(items.audio(event.audio, "audio"), id)
+                return inputs.AppendAudio(items.audio(event.audio, "audio"), id)
             case events.Update():
                 base, self._asked = self._asked, settings.updated(self._asked, event.session)
                 self._updates.append(event.session)
-                return said.Configure(self._asked, id, base)
+                return inputs.Configure(self._asked, id, base)
             case events.Commit():
-                return said.CommitAudio(id)
+                return inputs.CommitAudio(id)
             case events.ClearInput():
-                return said.ClearAudio(id)
+                return inputs.ClearAudio(id)
             case events.CreateItem():
-                after = said.FIRST if event.previous_item_id == "root" else event.previous_item_id
-                return said.AddItem(items.read(event.item, "item", self._asked.input_format), after, id)
+                after = FIRST if event.previous_item_id == "root" else event.previous_item_id
+                return inputs.AddItem(items.read(event.item, "item", self._asked.input_format), after, id)
             case events.RetrieveItem():
-                return said.ReadItem(event.item_id, id)
+                return inputs.ReadItem(event.item_id, id)
             case events.DeleteItem():
-                return said.RemoveItem(event.item_id, id)
+                return inputs.RemoveItem(event.item_id, id)
             case events.TruncateItem():
-                return said.TruncateItem(event.item_id, event.audio_end_ms, event.content_index, id)
+                return inputs.TruncateItem(event.item_id, event.audio_end_ms, event.content_index, id)
             case events.CreateResponse():
                 return self._respond(event.response or settings.ResponseIn(), id)
             case events.CancelResponse():
-                return said.CancelResponse(event.response_id or "", id)
+                return inputs.CancelResponse(event.response_id or "", id)
         raise UnsupportedParameter("Only over WebRTC is there an output buffer to clear.", param="type")
 
-    def _respond(self, given: settings.ResponseIn, id: str) -> ConversationInput:
+    def _respond(self, given: settings.ResponseIn, id: str) -> inputs.ConversationInput:
         if not self._asked.answers:
             raise CallerError("A session that transcribes makes no responses.", param="type")
         spec = settings.response(self._asked, given)
@@ -185,7 +186,7 @@ class Realtime:
         read = None
         if given.input is not None:
             read = items.read_all(given.input, "response.input", self._asked.input_format)
-        return said.Respond(
+        return inputs.Respond(
             spec=spec if spec != self._asked else None,
             base=self._asked if spec != self._asked else None,
             items=read,
@@ -196,22 +197,22 @@ class Realtime:
 
     # -- from the session ----------------------------------------------------------------------------------------------
 
-    def emit(self, event: ConversationOutput, now_ns: int) -> Step:
+    def emit(self, event: outputs.ConversationOutput, now_ns: int) -> Step:
         if self._closed:
             return NOTHING
         match event:
-            case said.Began():
+            case outputs.Began():
                 self._rendering.conversation = f"conv_{event.id.replace('-', '')}"
                 self._expires_unix_s = event.expires_unix_s
                 self._spec = event.spec
                 early, self._early = self._early, ()
                 created = _write(wire.SessionCreated(self._rendering.next_id(), self._shown()))
                 return Step(sends=(created, *early))
-            case said.Configured():
+            case outputs.Configured():
                 self._spec = event.spec
                 self._answered()
                 return self._send(wire.SessionUpdated(self._rendering.next_id(), self._shown()))
-            case said.Refused():
+            case outputs.Refused():
                 return self._refused(event)
             case Failed():
                 return self._fail(event.error)
@@ -220,7 +221,7 @@ class Realtime:
     def _shown(self) -> settings.Object:
         return shown.session(self._spec, self._id, self._expires_unix_s)
 
-    def _refused(self, event: said.Refused) -> Step:
+    def _refused(self, event: outputs.Refused) -> Step:
         kind, _, event_id = event.event_id.partition(" ")
         if kind == "session.update":
             self._answered()

@@ -10,8 +10,9 @@ from typing import Any
 
 from msgspec import UNSET
 
-from antiphon.core import conversation as said
-from antiphon.core.conversation import Ending
+from antiphon.core.conversation import outputs as said
+from antiphon.core.conversation.items import CallItem, MessageItem, TextPart
+from antiphon.core.conversation.outputs import Ending
 from antiphon.core.errors import AntiphonError
 from antiphon.core.events import Token
 from antiphon.surfaces.openai.answers import logprob
@@ -141,14 +142,14 @@ class Rendering:
 
     def _ended(self, output: said.OutputEnded) -> Iterator[wire.Event]:
         item = output.item
-        if isinstance(item, said.CallItem):
+        if isinstance(item, CallItem):
             place = output.response_id, item.id, output.index
             yield wire.ArgumentsDone(self.next_id(), *place, item.call_id, item.name, item.arguments)
-        elif isinstance(item, said.MessageItem):
+        elif isinstance(item, MessageItem):
             yield from self._message_ended(output, item)
         yield wire.OutputItemDone(self.next_id(), output.response_id, output.index, items.shown(item))
 
-    def _message_ended(self, output: said.OutputEnded, item: said.MessageItem) -> Iterator[wire.Event]:
+    def _message_ended(self, output: said.OutputEnded, item: MessageItem) -> Iterator[wire.Event]:
         """Each of its parts is done; of a message that had nothing to tell there was none."""
         key = output.response_id, item.id
         if key not in self._begun:
@@ -156,7 +157,7 @@ class Rendering:
         self._begun.remove(key)
         place = output.response_id, item.id, output.index, 0
         (part,) = item.parts
-        if isinstance(part, said.TextPart):
+        if isinstance(part, TextPart):
             yield wire.TextDone(self.next_id(), *place, part.text)
             yield wire.PartDone(self.next_id(), *place, wire.TextPart(part.text))
             return

@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 import msgspec
 from msgspec import Meta, Struct
 
-from antiphon.core.conversation import ConverseSpec
+from antiphon.core.conversation.spec import ConverseSpec
 from antiphon.core.ports import SecretAsked
 from antiphon.core.wire import Opening, Response
 from antiphon.surfaces.openai import generation as shared

@@ -12,7 +12,7 @@ from typing import Annotated, Any
 import msgspec
 from msgspec import UNSET, Meta, Raw, Struct, UnsetType
 
-from antiphon.core.conversation import ConverseSpec, Eagerness, Transcription, Turns
+from antiphon.core.conversation.spec import ConverseSpec, Eagerness, Transcription, Turns
 from antiphon.core.errors import CallerError, UnsupportedParameter
 from antiphon.core.specs import Tool, ToolChoice, ToolMode
 from antiphon.surfaces.openai import generation as shared

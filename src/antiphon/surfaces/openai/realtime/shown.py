@@ -5,7 +5,7 @@ from typing import Any
 import msgspec
 
 from antiphon.core.audio import AudioFormat, Codec, Encoding, SpeechFormat
-from antiphon.core.conversation import ConverseSpec, Transcription, Turns
+from antiphon.core.conversation.spec import ConverseSpec, Transcription, Turns
 from antiphon.core.specs import Tool, ToolChoice
 
 PCM_RATE, G711_RATE = 24_000, 8_000

@@ -1,0 +1,287 @@
+"""What a conversation tells the caller, in the order that the package's table shows."""
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+from antiphon.core.conversation.items import Item
+from antiphon.core.conversation.spec import ConverseSpec
+from antiphon.core.errors import AntiphonError
+from antiphon.core.events import Failed, TokenUsage, Transcript
+
+# -- the conversation --------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Began:
+    """The first event. `id` is the conversation's; `expires_unix_s` is when it ends at the latest."""
+
+    id: str
+    spec: ConverseSpec
+    expires_unix_s: int
+
+
+@dataclass(frozen=True, slots=True)
+class Configured:
+    spec: ConverseSpec
+    event_id: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """An input that changed nothing, and why; or, without an `event_id`, something that went wrong on the way. The
+    conversation goes on.
+    """
+
+    error: AntiphonError
+    event_id: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Limit:
+    """A bound on responses: how many in all, how many of them are left, and when all are again."""
+
+    name: str
+    limit: int
+    remaining: int
+    reset_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    limits: tuple[Limit, ...]
+
+
+# -- the caller's turn -------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class TurnStarted:
+    """The caller speaks. `at_ms` is where the turn's audio starts, padding included; `item_id` will be its item."""
+
+    item_id: str
+    at_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class TurnStopped:
+    """The caller's turn is over."""
+
+    item_id: str
+    at_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class AudioCommitted:
+    """The audio became the item `item_id`, which comes after `after` (`FIRST` if it is the first)."""
+
+    item_id: str
+    after: str
+
+
+@dataclass(frozen=True, slots=True)
+class AudioCleared:
+    event_id: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class IdleReached:
+    """Nobody spoke for as long as the spec says: `start_ms..end_ms` of the caller's audio."""
+
+    item_id: str
+    start_ms: int
+    end_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class HeardDelta:
+    """More of what an item's audio says, that will not change much any more."""
+
+    item_id: str
+    text: str
+    part: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class HeardDone:
+    """What an item's audio says, whole; `audio_ms` is what was recognised and is charged."""
+
+    item_id: str
+    transcript: Transcript
+    audio_ms: int
+    part: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class HeardFailed:
+    """An item's audio could not be recognised."""
+
+    item_id: str
+    error: AntiphonError
+    part: int = 0
+
+
+# -- items -------------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class ItemAdded:
+    """An item joined the conversation after `after` (`FIRST` if it is the first). Its audio is not shown."""
+
+    item: Item
+    after: str
+
+
+@dataclass(frozen=True, slots=True)
+class ItemDone:
+    """Nothing more is added to that item. Its audio is not shown."""
+
+    item: Item
+    after: str
+
+
+@dataclass(frozen=True, slots=True)
+class ItemRead:
+    item: Item
+
+
+@dataclass(frozen=True, slots=True)
+class ItemRemoved:
+    item_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class ItemTruncated:
+    """Of a spoken reply only so much was heard, as the caller said or, when it broke in, as the time that passed since
+    the speech was sent tells. The item's transcript is the words that were heard.
+    """
+
+    item_id: str
+    heard_ms: int
+    part: int = 0
+
+
+# -- responses ---------------------------------------------------------------------------------------------------------
+
+
+class Ending(StrEnum):
+    """How a response ended."""
+
+    COMPLETED = "completed"
+    INTERRUPTED = "interrupted"  # the caller spoke
+    CANCELLED = "cancelled"  # the caller said so
+    LENGTH = "length"  # the bound on tokens, or the model's context
+    FILTERED = "filtered"
+    FAILED = "failed"
+
+
+@dataclass(frozen=True, slots=True)
+class Spent:
+    """What a response took: the language model's tokens, the caller's audio among its input, the speech of its output
+    (what was sent of it).
+    """
+
+    tokens: TokenUsage = field(default_factory=lambda: TokenUsage(0, 0))
+    heard_ms: int = 0
+    spoken_ms: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class ResponseStarted:
+    """`spec` is how it is made; `keep` as it was asked for. A response that a turn's end led to has no metadata."""
+
+    response_id: str
+    spec: ConverseSpec
+    keep: bool = True
+    metadata: tuple[tuple[str, str], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class OutputStarted:
+    """The response's item number `index` begins; it is in progress and empty, a message with its one part."""
+
+    response_id: str
+    index: int
+    item: Item
+
+
+@dataclass(frozen=True, slots=True)
+class OutputText:
+    """More of a message: its text, or if `spoken` the transcript of its speech."""
+
+    response_id: str
+    index: int
+    item_id: str
+    text: str
+    spoken: bool
+
+
+@dataclass(frozen=True, slots=True)
+class OutputSpeech:
+    """More of a message's speech, in the spec's `output_format`, which stands for `start_ms..end_ms` of it."""
+
+    response_id: str
+    index: int
+    item_id: str
+    audio: bytes = field(repr=False)
+    start_ms: int = 0
+    end_ms: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class OutputArguments:
+    """More of a call's arguments."""
+
+    response_id: str
+    index: int
+    item_id: str
+    call_id: str
+    arguments: str
+
+
+@dataclass(frozen=True, slots=True)
+class OutputEnded:
+    """The response's item is whole, or all there will be of it. Its audio is not shown."""
+
+    response_id: str
+    index: int
+    item: Item
+
+
+@dataclass(frozen=True, slots=True)
+class ResponseEnded:
+    """The last of a response; `items` are all of its, `error` is why it failed."""
+
+    response_id: str
+    ending: Ending
+    items: tuple[Item, ...]
+    spent: Spent
+    error: AntiphonError | None = None
+
+
+ConversationOutput = (
+    Began
+    | Configured
+    | Refused
+    | Limits
+    | TurnStarted
+    | TurnStopped
+    | AudioCommitted
+    | AudioCleared
+    | IdleReached
+    | HeardDelta
+    | HeardDone
+    | HeardFailed
+    | ItemAdded
+    | ItemDone
+    | ItemRead
+    | ItemRemoved
+    | ItemTruncated
+    | ResponseStarted
+    | OutputStarted
+    | OutputText
+    | OutputSpeech
+    | OutputArguments
+    | OutputEnded
+    | ResponseEnded
+    | Failed
+)
