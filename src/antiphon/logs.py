@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 
 import msgspec
 
-FIELDS = ("session", "project", "key", "surface", "model", "outcome", "audio_ms", "tokens", "characters")
+FIELDS = ("session", "project", "key", "surface", "model", "outcome", "charged")
 
 
 class JsonLines(logging.Formatter):

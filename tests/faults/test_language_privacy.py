@@ -209,7 +209,7 @@ async def test_calls_that_fail(house, tmp_path, logged, path, error):
             assert MARK not in failed
     assert MARK not in kept(house, tmp_path, logged)
     defect = not isinstance(error, EngineError | CallerError)
-    assert ("generation failed" in logged.getvalue()) == defect
+    assert ("session failed" in logged.getvalue()) == defect
 
 
 @pytest.mark.parametrize("path", CALLS)
@@ -261,7 +261,7 @@ async def test_texts_whose_voice_fails(house, tmp_path, logged, monkeypatch, pat
     assert MARK not in body
     assert MARK not in kept(house, tmp_path, logged)
     defect = not isinstance(error, EngineError | CallerError)
-    assert ("speech failed" in logged.getvalue()) == defect
+    assert ("session failed" in logged.getvalue()) == defect
 
 
 @pytest.mark.parametrize("path", SPEECH)

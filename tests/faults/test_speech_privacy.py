@@ -114,7 +114,7 @@ async def test_connections_whose_voice_fails(house, tmp_path, logged, monkeypatc
     assert MARK not in errors
     assert MARK not in kept(house, tmp_path, logged)
     defect = not isinstance(error, EngineError | CallerError)
-    assert ("speech failed" in logged.getvalue()) == defect
+    assert ("session failed" in logged.getvalue()) == defect
 
 
 # -- what is spoken in a conversation ----------------------------------------------------------------------------------

@@ -51,14 +51,14 @@ def fail():
 
 def test_a_line_is_json_with_the_named_fields_alone(logs):
     with logs:
-        extra = {"session": "s1", "audio_ms": 5, "text": SECRET}
+        extra = {"session": "s1", "charged": {"stt.audio_ms": 5}, "text": SECRET}
         logging.getLogger("antiphon.session").info("session ended", extra=extra)
     (line,) = logs.lines
     assert {key: line[key] for key in line if key != "at"} == {
         "level": "info",
         "message": "session ended",
         "session": "s1",
-        "audio_ms": 5,
+        "charged": {"stt.audio_ms": 5},
     }
     assert line["at"].endswith("+00:00")
     assert "text" not in FIELDS

@@ -62,9 +62,10 @@ class Account:
         """Whether the caller was charged anything, and not before."""
         return any(self.charged.values()) and not self.replays
 
-    def paid(self, *dimensions: Dimension) -> int:
-        """Of these, what the caller was charged, and not before."""
-        return 0 if self.replays else self.total(*dimensions)
+    def paid(self) -> dict[Dimension, int]:
+        """What the caller was charged, and not before."""
+        dimensions = {meter.dimension for meter, amount in self.charged.items() if amount and not self.replays}
+        return {dimension: self.total(dimension) for dimension in sorted(dimensions)}
 
     def total(self, *dimensions: Dimension) -> int:
         return sum(amount for meter, amount in self.charged.items() if meter.dimension in dimensions)

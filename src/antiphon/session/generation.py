@@ -4,8 +4,7 @@ What it is charged is what the engine counted, reconciled with what was seen to 
 is durable in the ledger before it leaves. Of a stream fewer than `UNCHARGED_TOKENS` of output have been sent that are
 not in the ledger yet, and everything is there before `Completed`. Who leaves a stream early pays for what was sent, and
 so does one whose stream failed; a whole answer that failed is free. One that is held costs nothing until it is
-confirmed, and says no more than the first of its tokens until then. `events` ends with `Completed` or `Failed`, always;
-`close` must be called after it, whatever happened.
+confirmed, and says no more than the first of its tokens until then. `events` ends with `Completed` or `Failed`, always.
 """
 
 import asyncio
@@ -19,13 +18,11 @@ from antiphon.core.errors import (
     AntiphonError,
     EngineError,
     EngineTimeout,
-    InternalError,
     UnsupportedParameter,
 )
 from antiphon.core.events import (
     ChoiceEnded,
     Completed,
-    Failed,
     Generated,
     LanguageOutput,
     Opened,
@@ -42,8 +39,9 @@ from antiphon.core.usage import Dimension
 from antiphon.core.wire import Keep
 from antiphon.metering.entry import Kind as EntryKind
 from antiphon.metering.ledger import Claim
-from antiphon.session.account import Account, Meter
+from antiphon.session.account import Meter
 from antiphon.session.language import Served
+from antiphon.session.metered import MeteredSession
 from antiphon.session.services import Services
 from antiphon.slo.measure import TokenTimer
 
@@ -56,18 +54,13 @@ Batch = tuple[Generated | TokenUsage, ...]
 Keeping = Callable[[Keep], Awaitable[None]]
 
 _OUTPUT = (Dimension.LLM_OUTPUT_TOKENS, Dimension.LLM_REASONING_TOKENS)
-_TOKENS = (*_OUTPUT, Dimension.LLM_INPUT_TOKENS, Dimension.LLM_CACHED_TOKENS, Dimension.EMBEDDING_TOKENS)
 _FEATURES = {EmbedSpec: "embedding", InferSpec: "inference"}
 
 log = logging.getLogger(__name__)
 
 
-class Generation:
-    """One call. `id` is a UUID; `claim` an idempotency key's; `deadline_ns` when it is given up; `keeping` keeps its
-    answer, if it is kept.
-    """
-
-    live = False
+class Generation(MeteredSession[LanguageOutput]):
+    """One call. `deadline_ns` is when it is given up; `keeping` keeps its answer, if it is kept."""
 
     def __init__(
         self,
@@ -83,20 +76,14 @@ class Generation:
         keeping: Keeping | None = None,
         held: bool = False,
     ) -> None:
-        self.id = id
-        self.principal = principal
-        self.surface = surface
-        self._services = services
+        self._streams = isinstance(spec, GenerateSpec) and spec.stream
+        feature = _FEATURES.get(type(spec), "stream" if self._streams else "whole")
+        super().__init__(services, id, principal, surface, served.version, feature, spec.tags, on_close, claim)
         self._served = served
         self._spec = spec
         self._deadline_ns = deadline_ns
-        self._on_close = on_close
         self._keeping = keeping
-        self._streams = isinstance(spec, GenerateSpec) and spec.stream
-        feature = _FEATURES.get(type(spec), "stream" if self._streams else "whole")
-        self._account = Account(services, id, principal, surface, served.version, feature, spec.tags, claim)
         self._timer = TokenTimer(services.clock.now_ns())
-        self._error: AntiphonError | None = None
         self._waiting: asyncio.Task[object] | None = None  # for the engine
         self._confirmed = asyncio.Event()
         if not held:
@@ -107,8 +94,6 @@ class Generation:
         self._sent: TokenUsage | None = None  # what the caller has certainly been given, so far as it is charged for
         self._left = 0  # choices that have not ended
         self._final = False  # all have, and the engine has said what they took
-        self._outcome = EntryKind.ABANDONED
-        self._closing: asyncio.Task[None] | None = None
 
     @property
     def charged_whole(self) -> bool:
@@ -116,8 +101,7 @@ class Generation:
         return not self._streams and self._account.any
 
     def fail(self, error: AntiphonError) -> None:
-        """End the call with an error; the first one counts."""
-        self._error = self._error or error
+        super().fail(error)
         if self._waiting and not self._interrupted:
             self._interrupted = True
             self._waiting.cancel()
@@ -141,8 +125,7 @@ class Generation:
 
     # -- out -----------------------------------------------------------------------------------------------------------
 
-    async def events(self) -> AsyncGenerator[tuple[LanguageOutput, ...], None]:
-        """Everything the caller is told, as many at a time as came at once."""
+    async def _told(self) -> AsyncGenerator[tuple[LanguageOutput, ...], None]:
         served = self._served
         left_s = (self._deadline_ns - self._services.clock.now_ns()) / 1e9
         overdue = EngineTimeout("The model took too long.")
@@ -153,14 +136,6 @@ class Generation:
             async with aclosing(self._produced(self._spec)) as produced:
                 async for events in produced:
                     yield events
-        except AntiphonError as error:
-            self.fail(error)
-            yield (Failed(self._error or error),)
-        except Exception as error:
-            log.error("generation failed", exc_info=error, extra={"session": self.id})
-            failure = InternalError("The server failed; this has been logged.")
-            self.fail(failure)
-            yield (Failed(self._error or failure),)
         finally:
             giving_up.cancel()
 
@@ -307,51 +282,9 @@ class Generation:
         texts = [prompt] if isinstance(prompt, str) else [message.text for message in prompt]
         return sum(-(-len(text.encode()) // BYTES_PER_TOKEN) for text in texts)
 
-    # -- the end -------------------------------------------------------------------------------------------------------
-
-    async def close(self, delivered: bool) -> None:
-        """Free everything. `delivered` says whether all that `events` yielded was sent; the ledger is told. Goes on to
-        its end where the caller of this is cancelled.
-        """
-        self.end(delivered)
-        assert self._closing is not None
-        await asyncio.shield(self._closing)
-
-    def end(self, delivered: bool) -> None:
-        """Begins to close, and does not wait: the next request of the same connection need not wait for what the ledger
-        is told about the end of this one.
-        """
-        self._closing = asyncio.create_task(self._close(delivered), name=f"close {self.id}")
-
-    async def _close(self, delivered: bool) -> None:
-        completed = self._outcome is EntryKind.COMPLETED
-        try:
-            theirs = self._streams and self._confirmed.is_set() and not completed
-            sent = _amounts(self._sent) if theirs and self._sent else {}
-            await self._account.close(self._outcome if delivered else EntryKind.ABANDONED, sent)
-        except AntiphonError:
-            pass  # nothing more is delivered; the ledger's own recovery marks the session as abandoned
-        except Exception as error:
-            log.error("generation failed", exc_info=error, extra={"session": self.id})
-        finally:
-            self._on_close(self)
-            self._report(delivered, completed)
-
-    def _report(self, delivered: bool, completed: bool) -> None:
-        outcome = "completed" if completed and delivered else self._error.code if self._error else "abandoned"
-        self._services.observer.ended(self.surface, outcome)
-        log.info(
-            "session ended",
-            extra={
-                "session": self.id,
-                "project": self.principal.project,
-                "key": self.principal.key_id,
-                "surface": self.surface,
-                "model": self._served.version,
-                "outcome": outcome,
-                "tokens": 0 if self._account.replays else self._account.total(*_TOKENS),
-            },
-        )
+    def _owed(self) -> dict[Meter, int]:
+        theirs = self._streams and self._confirmed.is_set() and self._outcome is not EntryKind.COMPLETED
+        return _amounts(self._sent) if theirs and self._sent else {}
 
 
 def _amounts(usage: TokenUsage) -> dict[Meter, int]:

@@ -1,7 +1,10 @@
-"""What operators see: the objectives' indicators, the scheduler, the ledger, as Prometheus metrics. Never content."""
+"""What operators see: the objectives' indicators, the scheduler, the ledger, as Prometheus metrics; the end of each
+session in the log. Never content.
+"""
 
+import logging
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import Protocol, runtime_checkable
 
@@ -9,7 +12,9 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, gene
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
+from antiphon.core.identity import Principal
 from antiphon.core.ports import Clock
+from antiphon.core.usage import Dimension
 from antiphon.metering.entry import Entry
 from antiphon.scheduler.breaker import State
 from antiphon.scheduler.policy import Kind
@@ -26,6 +31,22 @@ RTFS = (0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0)
 RECENT = 200  # utterances that admission looks back on, if they are not older than
 RECENT_NS = 10_000_000_000
 ENOUGH = 50  # utterances to judge by
+
+
+log = logging.getLogger(__name__)
+
+
+class Ended(Protocol):
+    """A session that has ended."""
+
+    @property
+    def id(self) -> str: ...
+
+    @property
+    def principal(self) -> Principal: ...
+
+    @property
+    def surface(self) -> str: ...
 
 
 def _waiting(load: Callable[[], Load], kind: Kind) -> int:
@@ -215,9 +236,22 @@ class Observer:
     def opened(self, surface: str) -> None:
         self._open.labels(surface).inc()
 
-    def ended(self, surface: str, outcome: str) -> None:
-        self._open.labels(surface).dec()
-        self._sessions.labels(surface, outcome).inc()
+    def ended(self, session: Ended, model: str, outcome: str, charged: Mapping[Dimension, int]) -> None:
+        self._open.labels(session.surface).dec()
+        self._sessions.labels(session.surface, outcome).inc()
+        who = session.principal
+        log.info(
+            "session ended",
+            extra={
+                "session": session.id,
+                "project": who.project,
+                "key": who.key_id,
+                "surface": session.surface,
+                "model": model,
+                "outcome": outcome,
+                "charged": charged,
+            },
+        )
 
     def refused(self, surface: str, code: str) -> None:
         self._refused.labels(surface, code).inc()

@@ -15,8 +15,8 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from antiphon.core.audio import BYTES_PER_MS, Encoding, samples_to_ms
-from antiphon.core.errors import AntiphonError, CallerError, CapacityError, InternalError, PolicyError
-from antiphon.core.events import Audio, Closed, End, Failed, Final, Flush, Input, Interim, Opened, Output
+from antiphon.core.errors import AntiphonError, CallerError, CapacityError, PolicyError
+from antiphon.core.events import Audio, Closed, End, Final, Flush, Input, Interim, Opened, Output
 from antiphon.core.identity import Principal
 from antiphon.core.specs import TranscribeSpec
 from antiphon.core.units import NS_PER_MS
@@ -46,8 +46,6 @@ class _Channel:
 
 class Session(MeteredSession[Output]):
     """One call."""
-
-    LOGGED = {"audio_ms": (Dimension.STT_AUDIO_MS,)}
 
     def __init__(
         self,
@@ -275,8 +273,8 @@ class Session(MeteredSession[Output]):
     # -- the end -------------------------------------------------------------------------------------------------------
 
     def _owed(self) -> dict[Meter, int]:
-        """A live caller who left before the end pays for what was heard, as does one whose own error ended it; where the
-        fault is ours, only what was delivered is charged.
+        """A live caller who left before the end pays for what was heard, as does one whose own error ended it; where
+        the fault is ours, only what was delivered is charged.
         """
         theirs = self._error is None or isinstance(self._error, CallerError | PolicyError)
         return self._lengths() if self.live and theirs else {}

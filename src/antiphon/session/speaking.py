@@ -63,8 +63,6 @@ class Speaking(MeteredSession[SpeechOutput]):
     conversation is ended by that alone.
     """
 
-    LOGGED = {"characters": (Dimension.TTS_CHARACTERS,), "audio_ms": (Dimension.TTS_AUDIO_MS,)}
-
     def __init__(
         self,
         services: Services,

@@ -779,7 +779,7 @@ async def test_a_replay_is_not_charged(house, stream, caplog):
     assert house.tokens() == {IN: INPUT, OUT: 5}
     assert kinds(house) == [Kind.USAGE, Kind.USAGE, Kind.COMPLETED]
     assert 'dimension="llm.output_tokens",model="counter-2026",surface="openai"} 5.0' in house.metrics()
-    assert [record.tokens for record in caplog.records if hasattr(record, "tokens")] == [INPUT + 5, 0]
+    assert [record.charged for record in caplog.records if hasattr(record, "charged")] == [{IN: INPUT, OUT: 5}, {}]
 
 
 async def test_two_at_once_with_one_key_are_charged_once(house):

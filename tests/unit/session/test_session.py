@@ -438,13 +438,13 @@ async def test_the_log_names_the_session_and_nothing_of_what_was_said(house, cap
     caplog.set_level(logging.INFO, "antiphon")
     session, _ = await play(house)
     (record,) = [record for record in caplog.records if record.getMessage() == "session ended"]
-    told = {name: getattr(record, name) for name in ("session", "project", "key", "outcome", "audio_ms")}
+    told = {name: getattr(record, name) for name in ("session", "project", "key", "outcome", "charged")}
     assert told == {
         "session": session.id,
         "project": "acme",
         "key": "k1",
         "outcome": "completed",
-        "audio_ms": 1600,
+        "charged": {"stt.audio_ms": 1600},
     }
     assert not any("one two" in str(value) for value in vars(record).values())
 

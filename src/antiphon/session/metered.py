@@ -1,0 +1,117 @@
+"""What sessions that are charged have in common: an account, the error that ends them, and their end.
+
+The first error counts. `events` ends with the session's own last event or with `Failed`, always; `close` must be called
+after it, whatever happened, and says in the ledger how it ended.
+"""
+
+import asyncio
+import logging
+from abc import ABC, abstractmethod
+from collections.abc import AsyncGenerator, Callable, Mapping
+from contextlib import aclosing
+from typing import Any, Generic, TypeVar
+
+from antiphon.core.errors import AntiphonError, InternalError
+from antiphon.core.events import Failed
+from antiphon.core.identity import Principal
+from antiphon.metering.entry import Kind as EntryKind
+from antiphon.metering.ledger import Claim
+from antiphon.session.account import Account, Meter
+from antiphon.session.services import Services
+
+Event = TypeVar("Event")
+
+log = logging.getLogger(__name__)
+
+
+class MeteredSession(ABC, Generic[Event]):
+    """One call. `id` is a UUID; `model` what answers; `claim` an idempotency key's, if the caller sent one."""
+
+    live = False
+
+    def __init__(
+        self,
+        services: Services,
+        id: str,
+        principal: Principal,
+        surface: str,
+        model: str,
+        feature: str,
+        tags: tuple[str, ...],
+        on_close: Callable[[Any], None],
+        claim: Claim | None,
+    ) -> None:
+        self.id = id
+        self.principal = principal
+        self.surface = surface
+        self.model = model
+        self._services = services
+        self._on_close = on_close
+        self._account = Account(services, id, principal, surface, model, feature, tags, claim)
+        self._error: AntiphonError | None = None
+        self._outcome = EntryKind.ABANDONED
+        self._closing: asyncio.Task[None] | None = None
+
+    # -- for each kind of session --------------------------------------------------------------------------------------
+
+    @abstractmethod
+    def _told(self) -> AsyncGenerator[tuple[Event, ...], None]:
+        """What `events` yields where nothing fails. It sets the outcome before the last."""
+
+    async def _free(self) -> None:
+        """What it holds is freed. May raise."""
+
+    def _owed(self) -> Mapping[Meter, int]:
+        """What there is to pay in all, of a session that ends now."""
+        return {}
+
+    # -- the same for all ----------------------------------------------------------------------------------------------
+
+    def fail(self, error: AntiphonError) -> None:
+        """End the session with an error; the first one counts."""
+        self._error = self._error or error
+
+    def _defect(self, error: Exception) -> AntiphonError:
+        log.error("session failed", exc_info=error, extra={"session": self.id})
+        return InternalError("The server failed; this has been logged.")
+
+    async def events(self) -> AsyncGenerator[tuple[Event | Failed, ...], None]:
+        """Everything the caller is told, as many at a time as came at once; what is charged for a result is durable in
+        the ledger before it is yielded, or follows at a bounded distance where the session's own page says so.
+        """
+        try:
+            async with aclosing(self._told()) as told:
+                async for events in told:
+                    yield events
+        except Exception as error:
+            self.fail(error if isinstance(error, AntiphonError) else self._defect(error))
+            assert self._error is not None
+            yield (Failed(self._error),)
+
+    async def close(self, delivered: bool) -> None:
+        """Free everything. `delivered` says whether all that `events` yielded was sent; the ledger is told. Goes on to
+        its end where the caller of this is cancelled.
+        """
+        self.end(delivered)
+        assert self._closing is not None
+        await asyncio.shield(self._closing)
+
+    def end(self, delivered: bool) -> None:
+        """Begins to close, and does not wait: the next request of the same connection need not wait for what the ledger
+        is told about the end of this one.
+        """
+        self._closing = asyncio.create_task(self._close(delivered), name=f"close {self.id}")
+
+    async def _close(self, delivered: bool) -> None:
+        completed = self._outcome is EntryKind.COMPLETED
+        try:
+            await self._free()
+            await self._account.close(self._outcome if delivered else EntryKind.ABANDONED, self._owed())
+        except AntiphonError:
+            pass  # nothing more is delivered; the ledger's own recovery marks the session as abandoned
+        except Exception as error:
+            self._defect(error)
+        finally:
+            self._on_close(self)
+            outcome = "completed" if completed and delivered else self._error.code if self._error else "abandoned"
+            self._services.observer.ended(self, self.model, outcome, self._account.paid())
