@@ -304,7 +304,7 @@ class Conversation:
             await reply.settle(until_ms)
         self._on_close(self)
         outcome = self._error.code if self._error else "completed"
-        self._services.observer.ended(self, self.spec.model, outcome, {"items": len(stage.items)})
+        self._services.observer.ended(self, self.spec.model, outcome, {})
 
 
 def _check(spec: ConverseSpec) -> None:
