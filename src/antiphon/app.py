@@ -26,6 +26,7 @@ from antiphon.audio.decode import DecodeLimits, Decoder
 from antiphon.config import DEFAULT_MODEL, Config, Invalid
 from antiphon.core.errors import CallerError, EngineError
 from antiphon.core.ports import Aligner, Clock, Hypothesis, Recogniser, Utterance, VoiceDetector
+from antiphon.core.units import NS_PER_MS
 from antiphon.metering.ledger import Ledger
 from antiphon.models import Store
 from antiphon.routes import (
@@ -84,7 +85,7 @@ class SystemClock:
         return time.monotonic_ns()
 
     def unix_ms(self) -> int:
-        return time.time_ns() // 1_000_000
+        return time.time_ns() // NS_PER_MS
 
 
 class _Deaf:

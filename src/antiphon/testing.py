@@ -26,6 +26,7 @@ from antiphon.core.events import (
 from antiphon.core.ports import Call, Clause, Hypothesis, Utterance
 from antiphon.core.specs import GenerateSpec, InferSpec, ToolMode
 from antiphon.core.tensors import ModelForm, Tensor, TensorForm
+from antiphon.core.units import NS_PER_MS
 from antiphon.core.usage import Dimension
 from antiphon.metering.entry import Entry
 from antiphon.metering.ledger import Claim
@@ -42,10 +43,10 @@ class FakeClock:
         return self._elapsed_ns
 
     def unix_ms(self) -> int:
-        return self._start_unix_ms + self._elapsed_ns // 1_000_000
+        return self._start_unix_ms + self._elapsed_ns // NS_PER_MS
 
     def advance_ms(self, ms: int) -> None:
-        self._elapsed_ns += ms * 1_000_000
+        self._elapsed_ns += ms * NS_PER_MS
 
 
 class FakeLedger:

@@ -13,11 +13,12 @@ from antiphon.core.audio import BYTES_PER_MS, ms_to_samples
 from antiphon.core.errors import AntiphonError
 from antiphon.core.events import Final, Interim
 from antiphon.core.ports import Hypothesis
+from antiphon.core.units import NS_PER_MS
 from antiphon.scheduler.board import Batch, WaitingRoom
 from antiphon.scheduler.cost import CostModel, features
 from antiphon.scheduler.endpoint import FRAME
 from antiphon.scheduler.policy import Kind, Limits
-from antiphon.scheduler.stream import NS_PER_MS, Drained, Heard, Stream, StreamSpec, Timing
+from antiphon.scheduler.stream import Drained, Heard, Stream, StreamSpec, Timing
 from antiphon.slo.admission import Capacity, admit
 from antiphon.slo.measure import Measured, UtteranceTimer
 from antiphon.slo.objectives import Objectives

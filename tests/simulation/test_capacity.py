@@ -5,8 +5,8 @@ from itertools import pairwise
 import pytest
 from simulator import Law, Simulation, percentile
 
+from antiphon.core.units import NS_PER_MS
 from antiphon.scheduler.policy import Kind
-from antiphon.scheduler.stream import NS_PER_MS
 
 LAW = Law(5.0, 8.0, 6.0)
 SECOND = 1000 * NS_PER_MS

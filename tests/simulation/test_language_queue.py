@@ -12,7 +12,8 @@ from functools import cache
 
 import pytest
 
-from antiphon.scheduler.queue import EVERY, NS_PER_MS, Limits, Pace, Queue
+from antiphon.core.units import NS_PER_MS
+from antiphon.scheduler.queue import EVERY, Limits, Pace, Queue
 
 PLACES = 16
 HELD_MS = 200.0

@@ -15,8 +15,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from antiphon.bench.measure import Load, Percentiles, percentiles
-
-_NS_PER_MS = 1_000_000
+from antiphon.core.units import NS_PER_MS
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,17 +57,17 @@ class Answer:
 
     @property
     def ttft_ms(self) -> float | None:
-        return None if self.first_ns is None else (self.first_ns - self.due_ns) / _NS_PER_MS
+        return None if self.first_ns is None else (self.first_ns - self.due_ns) / NS_PER_MS
 
     @property
     def tpot_ms(self) -> float | None:
         if self.first_ns is None or self.tokens < 2:
             return None
-        return (self.last_ns - self.first_ns) / (self.tokens - 1) / _NS_PER_MS
+        return (self.last_ns - self.first_ns) / (self.tokens - 1) / NS_PER_MS
 
     @property
     def total_ms(self) -> float:
-        return (self.last_ns - self.due_ns) / _NS_PER_MS
+        return (self.last_ns - self.due_ns) / NS_PER_MS
 
     def good(self, objectives: Objectives) -> bool:
         """A time that there is not is an objective that does not apply."""
@@ -144,7 +143,7 @@ def level(
         reported=bool(whole) and all(answer.reported is not None for answer in whole),
         wall_s=round(load.wall_s, 3),
         client_cpu_percent=round(100 * load.client_cpu_s / load.wall_s, 1),
-        late_ms_p99=percentiles((answer.sent_ns - answer.due_ns) / _NS_PER_MS for answer in answers).p99,
+        late_ms_p99=percentiles((answer.sent_ns - answer.due_ns) / NS_PER_MS for answer in answers).p99,
         server_cpu_percent=None if load.server_cpu_s is None else round(100 * load.server_cpu_s / load.wall_s, 1),
         server_rss_mb=None if load.server_rss is None else round(load.server_rss / 1e6, 1),
         failures=dict(failures) or None,

@@ -21,13 +21,12 @@ from dataclasses import dataclass
 from antiphon.bench.schedule import Plan, Play
 from antiphon.bench.speech import Span
 from antiphon.core.text import plain
+from antiphon.core.units import NS_PER_MS
 
 TTFB_OBJECTIVE_MS = 300
 FINAL_OBJECTIVE_MS = 800
 # A final covers the end of the speech if it ends at most this much before: detectors differ on where a voice fades.
 COVER_TOLERANCE_SAMPLES = 4_000
-
-_NS_PER_MS = 1_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,7 +114,7 @@ def _covers(result: Heard, span: Span) -> bool:
 
 
 def _elapsed(since_ns: int, results: Sequence[Heard]) -> float | None:
-    return (results[0].at_ns - since_ns) / _NS_PER_MS if results else None
+    return (results[0].at_ns - since_ns) / NS_PER_MS if results else None
 
 
 def _first_word(text: str) -> str:

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from antiphon.bench.clips import Clip
 from antiphon.bench.speech import Span
 from antiphon.core.audio import BYTES_PER_SAMPLE, SAMPLE_RATE, ms_to_samples
+from antiphon.core.units import NS_PER_S
 
 GAP_SHARE = 0.25
 MIN_GAP_SAMPLES = ms_to_samples(600)
@@ -53,7 +54,7 @@ class Plan:
 
     @property
     def chunk_ns(self) -> int:
-        return self.chunk_samples * 1_000_000_000 // SAMPLE_RATE
+        return self.chunk_samples * NS_PER_S // SAMPLE_RATE
 
     @property
     def chunks(self) -> int:
@@ -76,7 +77,7 @@ def gap_samples(clip: Clip) -> int:
 def plan_streams(clips: Sequence[Clip], streams: int, *, samples: int, chunk_samples: int, seed: int = 0) -> list[Plan]:
     """A plan for each stream, of `samples` each. The same arguments give the same plans."""
     cycle = sum(clip.samples + gap_samples(clip) for clip in clips) // len(clips)
-    chunk_ns = chunk_samples * 1_000_000_000 // SAMPLE_RATE
+    chunk_ns = chunk_samples * NS_PER_S // SAMPLE_RATE
     # Neighbours in the cycle are strangers in the chunk, so a stream's load and its phase are independent.
     places = random.Random(seed).sample(range(streams), streams)
     return [

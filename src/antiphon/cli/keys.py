@@ -15,6 +15,7 @@ from rich.table import Table
 from antiphon.cli.options import DEFAULT_DATA_DIR, DataDir
 from antiphon.core.errors import CallerError
 from antiphon.core.identity import USUAL_SCOPES, Scope
+from antiphon.core.units import NS_PER_MS
 from antiphon.trust.control import DEFAULT_PROJECT, FILE_NAME, Control, Key
 
 app = typer.Typer(help="Make, list and revoke API keys.", no_args_is_help=True)
@@ -75,7 +76,7 @@ def open_control(data_dir: Path) -> Control:
 
 
 def now_unix_ms() -> int:
-    return time.time_ns() // 1_000_000
+    return time.time_ns() // NS_PER_MS
 
 
 def shown_time(unix_ms: int) -> str:

@@ -6,9 +6,10 @@ It joins the pure policy to streams and knows neither threads nor a clock, so th
 from dataclasses import dataclass
 from itertools import count
 
+from antiphon.core.units import NS_PER_MS
 from antiphon.scheduler.cost import CostModel, Row
 from antiphon.scheduler.policy import Kind, Limits, schedule
-from antiphon.scheduler.stream import NS_PER_MS, Stream
+from antiphon.scheduler.stream import Stream
 from antiphon.scheduler.work import Work
 
 MEMORY_MS = 3_600_000  # of live streams' time, after which what was measured weighs half

@@ -7,11 +7,13 @@ makes it half-open, where requests come one at a time, and the first of them dec
 
 from enum import Enum, auto
 
+from antiphon.core.units import NS_PER_S
+
 TOLERATED = 3  # failures in a row that open a closed breaker
-FIRST_WAIT_NS = 1_000_000_000  # from opening to the first probe; doubled each time it is in vain ...
-LONGEST_WAIT_NS = 30_000_000_000  # ... up to this
-IDLE_NS = 10_000_000_000  # after which a healthy backend that nobody uses is probed
-SOON_NS = 1_000_000_000  # to the next probe of one that is in doubt
+FIRST_WAIT_NS = NS_PER_S  # from opening to the first probe; doubled each time it is in vain ...
+LONGEST_WAIT_NS = 30 * NS_PER_S  # ... up to this
+IDLE_NS = 10 * NS_PER_S  # after which a healthy backend that nobody uses is probed
+SOON_NS = NS_PER_S  # to the next probe of one that is in doubt
 
 
 class State(Enum):

@@ -10,7 +10,8 @@ from typing import Generic, Protocol, TypeVar
 
 from antiphon.core.errors import AntiphonError, CapacityError, EngineError, EngineTimeout
 from antiphon.core.ports import Clock
-from antiphon.scheduler.queue import NS_PER_MS, Limits, Pace, Queue
+from antiphon.core.units import NS_PER_MS
+from antiphon.scheduler.queue import Limits, Pace, Queue
 
 Place = TypeVar("Place")
 

@@ -20,6 +20,8 @@ from enum import IntEnum
 from heapq import nsmallest
 from typing import Protocol, TypeVar
 
+from antiphon.core.units import NS_PER_MS
+
 
 class Kind(IntEnum):
     """What an item is for."""
@@ -71,8 +73,6 @@ class Limits:
     short_ms: int = 1000  # rows below this length are all alike
     look: int = 8  # times `rows`: how many of the most urgent items are looked at to fill a batch
 
-
-NS_PER_MS = 1_000_000
 
 Predict = Callable[[Sequence[Item]], float]
 

@@ -16,7 +16,8 @@ from dataclasses import dataclass
 from math import ceil
 from typing import Generic, Protocol, TypeVar
 
-NS_PER_MS = 1_000_000
+from antiphon.core.units import NS_PER_MS
+
 EVERY = 8
 LEARN = 0.1  # the share of the latest in a moving mean
 DOUBT = 2.0  # mean deviations on top of the mean, to be on the safe side

@@ -18,10 +18,11 @@ from typing import Any
 from antiphon.core.audio import SAMPLE_RATE
 from antiphon.core.errors import AntiphonError, EngineError, InternalError
 from antiphon.core.ports import Clock, Hypothesis, Recogniser, Utterance, VoiceDetector
+from antiphon.core.units import NS_PER_MS
 from antiphon.scheduler.board import Batch, WaitingRoom
 from antiphon.scheduler.cost import CostModel
 from antiphon.scheduler.policy import Kind, Limits
-from antiphon.scheduler.stream import NS_PER_MS, Heard, Stream, StreamSpec, Timing
+from antiphon.scheduler.stream import Heard, Stream, StreamSpec, Timing
 
 FRAMES_PER_ROUND = 32  # of one stream, so that a recording does not hold live streams up
 BACKLOG = 30 * SAMPLE_RATE  # samples a stream may be ahead of the voice detector before its sender must wait

@@ -10,8 +10,8 @@ from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 
 from antiphon.core.ports import Clock
+from antiphon.core.units import NS_PER_MS
 
-NS_PER_MS = 1_000_000
 SMOOTH = 0.1  # the share of the latest in the moving mean
 
 

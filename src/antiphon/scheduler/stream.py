@@ -15,12 +15,12 @@ from antiphon.core.audio import ms_to_samples, samples_to_ms
 from antiphon.core.errors import AntiphonError
 from antiphon.core.events import Cause, Final, Interim, SpeechStarted, Token, Transcript, UtteranceEnded, Word
 from antiphon.core.ports import Hypothesis
+from antiphon.core.units import NS_PER_MS
 from antiphon.scheduler.endpoint import CUT_SEARCH, FRAME, PRE_ROLL, TAIL, Change, Endpointer, State, Turn
 from antiphon.scheduler.policy import Kind
 from antiphon.scheduler.tape import Tape
 from antiphon.scheduler.work import Board, Segment, Work
 
-NS_PER_MS = 1_000_000
 FIRST_AUDIO = ms_to_samples(96)  # of speech, before a first interim is worth decoding
 SURE_AUDIO = ms_to_samples(64)  # of clear speech: an interim that heard less may have heard but a breath ...
 RETRY_AUDIO = ms_to_samples(160)  # ... and is followed, like an empty one, by another first when so much more came

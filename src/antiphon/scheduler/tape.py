@@ -6,10 +6,11 @@ Positions are samples from the start of the stream. The stream says what may be 
 from collections import deque
 
 from antiphon.core.audio import BYTES_PER_SAMPLE, SAMPLE_RATE
+from antiphon.core.units import NS_PER_S
 from antiphon.scheduler.endpoint import FRAME
 
 SLACK = 8 * FRAME  # forgetting less than this is not worth moving memory
-HEAD_START_NS = 5_000_000_000
+HEAD_START_NS = 5 * NS_PER_S
 QUIET_BLOCKS = 3  # of a frame each: how long the quietest point must be quiet
 
 
@@ -72,4 +73,4 @@ class Tape:
 
 
 def _duration_ns(samples: int) -> int:
-    return samples * 1_000_000_000 // SAMPLE_RATE
+    return samples * NS_PER_S // SAMPLE_RATE

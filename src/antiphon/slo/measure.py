@@ -3,8 +3,7 @@
 from dataclasses import dataclass
 
 from antiphon.core.text import plain
-
-NS_PER_MS = 1_000_000
+from antiphon.core.units import NS_PER_MS
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,6 +6,7 @@ from urllib.parse import parse_qsl
 
 from starlette.types import Scope
 
+from antiphon.core.units import NS_PER_MS
 from antiphon.core.wire import Opening
 
 
@@ -17,5 +18,5 @@ def opening_of(scope: Scope) -> Opening:
         headers={name.decode("latin-1").lower(): value.decode("latin-1") for name, value in scope["headers"]},
         subprotocols=tuple(scope.get("subprotocols", ())),
         request_id=str(uuid.uuid4()),
-        received_unix_ms=time.time_ns() // 1_000_000,
+        received_unix_ms=time.time_ns() // NS_PER_MS,
     )

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from antiphon.core.errors import CapacityError, Unauthenticated
 from antiphon.core.identity import Principal
 from antiphon.core.ports import Clock
+from antiphon.core.units import NS_PER_S
 from antiphon.trust import keys as form
 
 PREFIX = "ek_"
@@ -25,7 +26,6 @@ RETRY_AFTER_S = 10
 _ID_BYTES, _SECRET_BYTES = 8, 24
 _ID_END = len(PREFIX) + 2 * _ID_BYTES
 _NO_DIGEST = bytes(32)
-_NS_PER_S = 1_000_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +65,7 @@ class EphemeralSecrets:
             raise CapacityError("Too many client secrets wait to be used.", retry_after_s=RETRY_AFTER_S)
         identity = secrets.token_hex(_ID_BYTES)
         secret = f"{PREFIX}{identity}{secrets.token_hex(_SECRET_BYTES)}"
-        expires_ns = self._clock.now_ns() + lifetime_s * _NS_PER_S
+        expires_ns = self._clock.now_ns() + lifetime_s * NS_PER_S
         self._held[identity] = _Held(form.digest(secret), principal, surface, settled, expires_ns)
         self._of_project[principal.project] += 1
         self._bytes += len(settled)

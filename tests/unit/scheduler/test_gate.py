@@ -5,8 +5,9 @@ import asyncio
 import pytest
 
 from antiphon.core.errors import CapacityError, EngineError, EngineTimeout
+from antiphon.core.units import NS_PER_MS
 from antiphon.scheduler.gate import Gate
-from antiphon.scheduler.queue import NS_PER_MS, Limits
+from antiphon.scheduler.queue import Limits
 from antiphon.testing import FakeClock
 
 

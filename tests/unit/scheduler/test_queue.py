@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from antiphon.scheduler.queue import EVERY, NS_PER_MS, Limits, Pace, Queue
+from antiphon.core.units import NS_PER_MS
+from antiphon.scheduler.queue import EVERY, Limits, Pace, Queue
 
 
 @dataclass(frozen=True)

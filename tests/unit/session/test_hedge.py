@@ -9,6 +9,7 @@ from antiphon.core.errors import EngineError
 from antiphon.core.events import ChoiceEnded, FinishReason, TextDelta, TokenUsage
 from antiphon.core.ports import Call
 from antiphon.core.specs import GenerateSpec
+from antiphon.core.units import NS_PER_MS
 from antiphon.scheduler.breaker import TOLERATED, State
 from antiphon.scheduler.queue import Limits
 from antiphon.session.pool import RETRY_BURST, Backend, Pool
@@ -16,7 +17,6 @@ from antiphon.testing import FakeClock
 
 SPEC = GenerateSpec("m", "Once")
 NEVER_MS = 3_600_000
-NS_PER_MS = 1_000_000
 
 
 async def settle():

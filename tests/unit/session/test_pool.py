@@ -9,13 +9,13 @@ from antiphon.core.errors import CallerError, CapacityError, EngineError, Engine
 from antiphon.core.events import ChoiceEnded, Embedded, FinishReason, TextDelta, TokenUsage
 from antiphon.core.ports import Call
 from antiphon.core.specs import GenerateSpec, Message, Role
+from antiphon.core.units import NS_PER_MS
 from antiphon.scheduler.breaker import FIRST_WAIT_NS, TOLERATED, State
 from antiphon.scheduler.queue import Limits
 from antiphon.session.pool import RETRY_BURST, Backend, Pool
 from antiphon.testing import FakeClock
 
 END = (ChoiceEnded(0, FinishReason.STOP), TokenUsage(3, 2))
-NS_PER_MS = 1_000_000
 
 
 class Engine:

@@ -23,6 +23,7 @@ from antiphon.core.errors import AntiphonError
 from antiphon.core.events import CharacterTime
 from antiphon.core.ports import Spent
 from antiphon.core.specs import SpeakSpec
+from antiphon.core.units import NS_PER_MS
 from antiphon.core.wire import Head, ModelCard, Opening, Response, Step, VoiceCard
 from antiphon.surfaces.elevenlabs.account import Account
 from antiphon.surfaces.elevenlabs.live import LiveSpeechEndpoint
@@ -31,7 +32,6 @@ from antiphon.surfaces.elevenlabs.voices import AllVoices, Models, OneVoice, Sea
 
 REQUEST_ID = "8c8ebea9-dbec-45fa-a035-e4632cb05b5f"
 RECEIVED_UNIX_MS = 1_796_083_200_000  # 1 December 2026
-NS_PER_MS = 1_000_000
 
 VOICES = [
     VoiceCard("21m00Tcm4TlvDq8ikWAM", "joe", "en-US", 22_050),

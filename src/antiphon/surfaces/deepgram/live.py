@@ -27,6 +27,7 @@ from antiphon.core.events import (
 )
 from antiphon.core.ports import Accepted
 from antiphon.core.specs import TranscribeSpec
+from antiphon.core.units import NS_PER_MS
 from antiphon.core.wire import NOTHING, Opening, Step
 from antiphon.surfaces.deepgram import parameters, results, wire
 from antiphon.surfaces.deepgram.endpoint import (
@@ -42,7 +43,7 @@ from antiphon.surfaces.deepgram.endpoint import (
 
 # https://developers.deepgram.com/docs/keep-alive
 IDLE_TIMEOUT_MS = 10_000
-IDLE_TIMEOUT_NS = IDLE_TIMEOUT_MS * 1_000_000
+IDLE_TIMEOUT_NS = IDLE_TIMEOUT_MS * NS_PER_MS
 
 # The payloads that Deepgram documents for its close frames.
 UNDECODABLE, SILENT_CALLER = "DATA-0000", "NET-0001"

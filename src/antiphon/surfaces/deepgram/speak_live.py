@@ -28,6 +28,7 @@ from antiphon.core.events import (
 )
 from antiphon.core.ports import Accepted
 from antiphon.core.specs import SpeakSpec
+from antiphon.core.units import NS_PER_S
 from antiphon.core.wire import NOTHING, SYNTHETIC, Opening, Step
 from antiphon.surfaces.deepgram import results, speak_parameters, wire
 from antiphon.surfaces.deepgram.endpoint import (
@@ -43,8 +44,8 @@ from antiphon.surfaces.deepgram.endpoint import (
 
 # Deepgram's own limits (https://developers.deepgram.com/docs/streaming-text-to-speech).
 MAX_CHARACTERS = 2_000  # of one message
-MAX_FLUSHES, FLUSH_WINDOW_NS = 20, 60_000_000_000
-MAX_CONNECTION_NS = 60 * 60_000_000_000
+MAX_FLUSHES, FLUSH_WINDOW_NS = 20, 60 * NS_PER_S
+MAX_CONNECTION_NS = 60 * 60 * NS_PER_S
 
 # RFC 6455, section 7.4.1, and Deepgram's payloads.
 UNSUPPORTED_DATA, TOO_BIG = 1003, 1009
@@ -110,7 +111,7 @@ class LiveSpeech:
     def _flush(self, now_ns: int) -> Step:
         """One too many within the window is not done, and the caller is told so."""
         if len(self._flushed_ns) == MAX_FLUSHES and now_ns - self._flushed_ns[0] < FLUSH_WINDOW_NS:
-            description = f"There may be {MAX_FLUSHES} Flush messages in {FLUSH_WINDOW_NS // 10**9} seconds at most."
+            description = f"There may be {MAX_FLUSHES} Flush messages in {FLUSH_WINDOW_NS // NS_PER_S} seconds at most."
             return Step(sends=(wire.write(wire.SpeakWarning(description, "EXCESSIVE_FLUSH")),))
         self._flushed_ns.append(now_ns)
         return Step((Flush(),))

@@ -36,13 +36,12 @@ from antiphon.core.events import (
 )
 from antiphon.core.ports import Accepted
 from antiphon.core.specs import Markup, SpeakSpec
+from antiphon.core.units import NS_PER_S
 from antiphon.core.wire import NOTHING, SYNTHETIC, Close, Opening, Step
 from antiphon.surfaces.elevenlabs import parameters, wire
 from antiphon.surfaces.elevenlabs.messages import ContextMessage, GenerationConfig, TextMessage
 from antiphon.surfaces.elevenlabs.parameters import LiveQuery
 from antiphon.surfaces.elevenlabs.speech import voice_of
-
-NS_PER_S = 1_000_000_000
 
 # ElevenLabs' own; `auto_mode` speaks every clause as soon as it is whole.
 DEFAULT_SCHEDULE = (120, 160, 250, 290)

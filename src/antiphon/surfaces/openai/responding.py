@@ -26,6 +26,7 @@ from antiphon.core.events import (
     ToolCallStarted,
 )
 from antiphon.core.specs import Message
+from antiphon.core.units import NS_PER_S
 from antiphon.core.wire import NOTHING, Close, Keep, Opening, Step
 from antiphon.surfaces.openai import response_wire as wire
 from antiphon.surfaces.openai.answers import Answer, encode
@@ -33,7 +34,6 @@ from antiphon.surfaces.openai.response_output import Output
 from antiphon.surfaces.openai.wire import EVENTS, JSON, Endpoint, error_body
 
 ID_PREFIX = "resp_"
-NS_PER_S = 1_000_000_000
 
 _INCOMPLETE: dict[FinishReason, Literal["max_output_tokens", "content_filter"]] = {
     FinishReason.LENGTH: "max_output_tokens",
