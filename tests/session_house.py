@@ -33,6 +33,7 @@ from antiphon.testing import (
     FakeRecogniser,
     FakeSynthesiser,
 )
+from antiphon.trust.control import Marking
 from antiphon.trust.kept import KeptAnswers
 
 LOUD_MS = b"\x00\x20" * 16
@@ -67,10 +68,11 @@ class GatedLedger(FakeLedger):
 
 
 class FakeKeys:
-    """One key, 'secret', until `revoked`; `error` is what `refresh` raises."""
+    """One key, 'secret', until `revoked`; `error` is what `refresh` raises, `marks` what its project requires."""
 
     def __init__(self):
         self.revoked = False
+        self.marks = Marking.MARKED
         self.error = None
 
     def authenticate(self, secret, scope):
@@ -80,6 +82,9 @@ class FakeKeys:
 
     def holds(self, key_id):
         return not self.revoked
+
+    def marking(self, project):
+        return self.marks
 
     def refresh(self):
         if self.error:
@@ -167,6 +172,11 @@ class House:
     @property
     def principal(self):
         return self.keys.authenticate("secret", Scope.TRANSCRIBE)
+
+    def requires_signatures(self):
+        """From now on, of all speech. Nothing is there to sign with: what would be signed fails."""
+        self.keys.marks = Marking.SIGNED
+        self.sessions._provenance = object()
 
     async def claim(self, key, fingerprint):
         """As for a request of its own."""

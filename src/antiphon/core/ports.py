@@ -124,10 +124,13 @@ class JsonEndpoint(Endpoint, Protocol):
 
 @dataclass(frozen=True, slots=True)
 class SecretAsked:
-    """A secret for one call: what is settled for that, in the surface's own form, and how long it may wait."""
+    """A secret for one call: what is settled for that, in the surface's own form, how long it may wait, and the call
+    that it opens if nothing more is said.
+    """
 
     settled: bytes
     lifetime_s: int
+    spec: ConverseSpec
 
 
 class SecretEndpoint(Endpoint, Protocol):

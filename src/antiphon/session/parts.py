@@ -31,6 +31,7 @@ class OpenParts:
         for scope in _scopes(spec):
             if scope not in self._principal.scopes:
                 raise PolicyError(f"This needs a key that has the scope '{scope}'.")
+        self._sessions.check(self._principal, spec)
         self._sessions.models.resolve(self._recogniser(spec.transcription.model if spec.transcription else ""))
         if spec.answers:
             self._sessions.languages.resolve(spec.model).check(GenerateSpec)

@@ -223,11 +223,7 @@ class Reply:
         whole = part.transcript or ""
         text, self._said = whole[self._said :], len(whole)
         if self._speaking is None:
-            spec = self.spec
-            asked = SpeakSpec(
-                spec.speech_model, spec.voice, format=spec.output_format, speed=spec.speed, live=True, tags=spec.tags
-            )
-            self._speaking = self._means.speak(asked)
+            self._speaking = self._means.speak(speech(self.spec))
             self._speech = asyncio.create_task(self._spoken(self._speaking), name=f"speech {self.id}")
         if text:
             await self._speaking.feed(Say(text))
@@ -335,6 +331,13 @@ class Reply:
             self._untold.append((output, aloud))
         else:
             self._means.told(self, output, aloud)
+
+
+def speech(spec: ConverseSpec) -> SpeakSpec:
+    """How its replies are spoken."""
+    return SpeakSpec(
+        spec.speech_model, spec.voice, format=spec.output_format, speed=spec.speed, live=True, tags=spec.tags
+    )
 
 
 _RUNNING = ItemStatus.IN_PROGRESS

@@ -30,6 +30,7 @@ from antiphon.session.generation import Generation, Keeping
 from antiphon.session.keeping import Keeper
 from antiphon.session.language import Languages
 from antiphon.session.parts import OpenParts
+from antiphon.session.reply import speech
 from antiphon.session.retries import Retries
 from antiphon.session.route import Models
 from antiphon.session.services import Services
@@ -230,9 +231,7 @@ class Sessions:
             raise UnsupportedParameter("Times need the speech recognition model, which is not served here.")
         self._make_sure_it_may_begin()
         sign = None
-        if self._provenance and signs(self._keys.marking(principal.project), spec.format, spec.stream):
-            if spec.live:
-                raise PolicyError("This project's speech must be signed, which speech that is live cannot be.")
+        if self._provenance and self._signs(principal, spec):
             spec = replace(spec, stream=False)
             sign = partial(self._provenance.sign, format=spec.format, model=model)
         speaking = sum(isinstance(s, Speaking) for s in self._open)
@@ -255,6 +254,17 @@ class Sessions:
         )
         self._opened(conversation)
         return conversation
+
+    def check(self, principal: Principal, spec: ConverseSpec) -> None:
+        """Raises `PolicyError` where its replies are spoken and could not be marked as the project requires."""
+        if spec.answers and spec.speak:
+            self._signs(principal, speech(spec))
+
+    def _signs(self, principal: Principal, spec: SpeakSpec) -> bool:
+        """Whether it is delivered whole and signed. Raises `PolicyError` where it must be and cannot."""
+        if self._provenance is None:
+            return False
+        return signs(self._keys.marking(principal.project), spec.format, spec.stream, spec.live)
 
     def limits(self) -> tuple[Limit, ...]:
         """How many generations may run at once, and how many more could begin now."""

@@ -32,6 +32,7 @@ class SecretRoute:
             body = await self._uploads.read(opening, receive, self._endpoint.max_body_bytes)
             size = len(body)
             asked = self._endpoint.negotiate(opening, body)
+            self._sessions.check(principal, asked.spec)
             minted = self._sessions.secrets.mint(principal, self._surface, asked.settled, asked.lifetime_s)
             response = self._endpoint.grant(opening, asked, minted.secret, minted.expires_unix_s)
         except ClientDisconnect:

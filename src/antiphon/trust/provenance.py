@@ -55,11 +55,14 @@ def carries(format: SpeechFormat) -> bool:
     return (format.codec, format.container) in _MEDIA_TYPES
 
 
-def signs(marking: Marking, format: SpeechFormat, streams: bool) -> bool:
-    """Whether an answer is delivered whole and signed; `streams` says that the caller asked for it piece by piece.
+def signs(marking: Marking, format: SpeechFormat, streams: bool, live: bool = False) -> bool:
+    """Whether an answer is delivered whole and signed; `streams` says that the caller asked for it piece by piece,
+    `live` that it is never whole.
 
-    Raises `PolicyError` where the project requires a signature and the format cannot carry one.
+    Raises `PolicyError` where the project requires a signature, and it is live or the format cannot carry one.
     """
+    if live and marking is Marking.SIGNED:
+        raise PolicyError("this project's speech must be signed, which speech that is live cannot be")
     if carries(format):
         return marking is Marking.SIGNED or not streams
     if marking is Marking.SIGNED:

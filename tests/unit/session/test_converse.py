@@ -63,6 +63,7 @@ from antiphon.core.errors import (
     Draining,
     EngineError,
     NotFound,
+    PolicyError,
     TooLarge,
     Unauthenticated,
     UnsupportedParameter,
@@ -747,6 +748,27 @@ async def test_a_conversation_needs_what_it_names(house, change):
     with pytest.raises(CallerError):
         Caller(house, ConverseSpec(**{**_fields(SPEC), **change}))
     assert not house.sessions._open
+
+
+async def test_a_project_whose_speech_must_be_signed_is_answered_in_writing_only(house):
+    house.requires_signatures()
+    with pytest.raises(PolicyError, match="signed"):
+        Caller(house, SPEC)
+    assert not house.sessions._open
+    written = replace(SPEC, speak=False)
+    async with calling(house, written) as caller:
+        await caller.does(Configure(SPEC, event_id="aloud"), Respond(SPEC, event_id="once"))
+        await caller.sees(Refused, 2)
+        assert [(type(e.error), e.event_id) for e in caller.all(Refused)] == [
+            (PolicyError, "aloud"),
+            (PolicyError, "once"),
+        ]
+        assert caller.conversation.spec == written
+        await caller.says()
+        assert (await caller.sees(ResponseEnded)).ending is Ending.COMPLETED
+    async with calling(house, replace(SPEC, answers=False)) as caller:
+        await caller.says()
+        await caller.sees(TurnStopped)
 
 
 async def test_containers_are_refused(house):

@@ -5,6 +5,7 @@ import asyncio
 import pytest
 from vendor import Caller, Endpoint, Live, scope
 
+from antiphon.core.conversation.spec import ConverseSpec
 from antiphon.core.errors import UnsupportedParameter
 from antiphon.core.identity import Scope
 from antiphon.core.ports import SecretAsked
@@ -16,11 +17,11 @@ from session_house import audio
 
 
 class Secrets(Endpoint):
-    """Settles the body, for a minute."""
+    """Settles the body, for a minute; it opens a conversation, a written one where it says so."""
 
     def negotiate(self, opening, body):
         self.on_negotiate()
-        return SecretAsked(body, 60)
+        return SecretAsked(body, 60, ConverseSpec(speak=body != b"written"))
 
     def grant(self, opening, asked, secret, expires_unix_s):
         return Response(200, (), f"{secret} {expires_unix_s}".encode())
@@ -110,6 +111,12 @@ async def test_what_is_refused_is_refused_in_the_vendors_shape(house, uploads):
     assert await asked(house, uploads, on_negotiate=no) == (400, b"unsupported_parameter")
     assert await asked(house, uploads, on_negotiate=defect) == (500, b"internal_error")
     assert (await asked(house, uploads, body=bytes(1001)))[0] == 413
+
+
+async def test_a_secret_for_speech_that_could_not_be_signed_is_refused_at_once_where_it_must_be(house, uploads):
+    house.requires_signatures()
+    assert await asked(house, uploads) == (403, b"forbidden")
+    assert (await asked(house, uploads, body=b"written"))[0] == 200
 
 
 async def test_a_caller_who_leaves_is_answered_nothing(house, uploads):

@@ -123,6 +123,13 @@ def test_a_stream_is_signed_only_where_that_is_required():
     assert not signs(Marking.MARKED, WAV, streams=True)
 
 
+def test_what_is_never_whole_is_refused_where_it_must_be_signed():
+    assert not signs(Marking.MARKED, SpeechFormat(), streams=True, live=True)
+    for format in (WAV, SpeechFormat()):
+        with pytest.raises(PolicyError, match="live"):
+            signs(Marking.SIGNED, format, streams=True, live=True)
+
+
 def test_a_key_is_made_once_and_is_the_servers_alone(tmp_path):
     open_provenance(tmp_path)
     made = {path.name: path.read_bytes() for path in tmp_path.iterdir()}

@@ -45,12 +45,11 @@ class ClientSecrets(Endpoint):
         deployment(opening)
         asked = shared.decode(_DECODER, body or b"{}")
         settled = msgspec.json.encode(asked.session or {})
-        _agreed(settled)
-        return SecretAsked(settled, (asked.expires_after or ExpiresAfter()).seconds)
+        return SecretAsked(settled, (asked.expires_after or ExpiresAfter()).seconds, _agreed(settled))
 
     def grant(self, opening: Opening, asked: SecretAsked, secret: str, expires_unix_s: int) -> Response:
         id = f"sess_{opening.request_id.replace('-', '')}"
-        session = shown.session(_agreed(asked.settled), id, None)
+        session = shown.session(asked.spec, id, None)
         return json_response(opening, 200, wire.ClientSecret(secret, expires_unix_s, session))
 
 
