@@ -23,7 +23,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from antiphon import backends
 from antiphon.audio.decode import DecodeLimits, Decoder
-from antiphon.config import DEFAULT_MODEL, Config, Invalid
+from antiphon.config import DEFAULT_MODEL, DETECTOR, Config, Invalid
 from antiphon.core.errors import CallerError, EngineError
 from antiphon.core.ports import Aligner, Clock, Hypothesis, Recogniser, Utterance, VoiceDetector
 from antiphon.core.units import NS_PER_MS
@@ -69,13 +69,6 @@ from antiphon.trust.control import Control
 from antiphon.trust.fetch import Fetcher, FetchLimits
 from antiphon.trust.kept import KeptAnswers
 from antiphon.trust.provenance import Provenance, open_provenance
-
-RECOGNISER, DETECTOR = "moonshine-tiny-en", "silero-vad"
-
-
-def needed(config: Config) -> tuple[str, ...]:
-    """The models of the catalog that must have been pulled before `assemble`."""
-    return (*((RECOGNISER, DETECTOR) if config.speech else ()), *backends.catalogued(config))
 
 
 class SystemClock:
@@ -180,7 +173,7 @@ def _models(config: Config) -> tuple[Recogniser, VoiceDetector[Any], Aligner | N
 
     engine = config.recognition
     store = Store(config.directory / "models", offline=True)
-    moonshine = Moonshine(store.path(RECOGNISER), speculative=engine.speculative, batched=engine.batched)
+    moonshine = Moonshine(store.path(DEFAULT_MODEL), speculative=engine.speculative, batched=engine.batched)
     return moonshine, SileroVad(store.path(DETECTOR) / "silero_vad.onnx"), moonshine
 
 

@@ -28,16 +28,6 @@ from antiphon.session.voices import Voice, Voices
 PANGRAM = "The quick brown fox jumps over the lazy dog, and nobody on the whole farm seems to mind it very much."
 
 
-def catalogued(config: Config) -> tuple[str, ...]:
-    """The models of the catalog that the configured engines run."""
-    named = (
-        e.model
-        for e in config.engines.values()
-        if isinstance(e, settings.OpenVino | settings.Embedding | settings.Piper)
-    )
-    return tuple(name for name in named if name in CATALOG)
-
-
 async def build(
     config: Config, clock: Clock, observer: Observer, stack: AsyncExitStack, aligner: Aligner | None
 ) -> tuple[Languages, Voices]:

@@ -15,6 +15,7 @@ import msgspec
 from msgspec import Meta
 
 from antiphon.core.errors import CallerError
+from antiphon.models import CATALOG
 
 Port = Annotated[int, Meta(ge=0, le=65_535)]
 Positive = Annotated[int, Meta(ge=1)]
@@ -27,7 +28,8 @@ VENDOR_NAMES = (
     *("whisper-1", "gpt-4o-transcribe", "gpt-4o-mini-transcribe"),
     *("gpt-transcribe", "gpt-live-transcribe", "gpt-realtime-whisper"),
 )
-DEFAULT_MODEL = "moonshine-tiny-en"
+DEFAULT_MODEL, DETECTOR = "moonshine-tiny-en", "silero-vad"
+SPEECH_SAMPLES = "speech-samples"  # in the same wheel as the model, so they cost no download
 VENDOR_LANGUAGE_NAMES = (
     *("gpt-4o-mini", "gpt-4.1-nano"),
     *("gpt-realtime", "gpt-realtime-mini", "gpt-realtime-1.5", "gpt-realtime-2", "gpt-realtime-2.1"),
@@ -238,6 +240,12 @@ class Config(Table, frozen=True, kw_only=True):
     def speaks(self) -> bool:
         """Whether any engine is a voice."""
         return any(isinstance(engine, Piper) for engine in self.engines.values())
+
+    @property
+    def catalogued(self) -> tuple[str, ...]:
+        """The models of the catalog that must have been pulled before the server starts."""
+        here = (e.model for e in self.engines.values() if isinstance(e, OpenVino | Embedding | Piper))
+        return (*((DEFAULT_MODEL, DETECTOR) if self.speech else ()), *(name for name in here if name in CATALOG))
 
     @property
     def workers(self) -> int:
