@@ -172,7 +172,9 @@ class Conversation:
         """What the turn says so far; if `paused`, it may be over."""
         self._replies.give_up_ahead(unless=text if paused else None)
         turns = self.spec.turns
-        if paused and turns is not None and turns.respond and self._answers and said(text) is not Said.HANGING:
+        if turns is None or not turns.respond or not self._answers or not paused or not text:
+            return
+        if turns.eagerness is None or said(text) is not Said.HANGING:
             self._replies.think_ahead(text)
 
     def speech_stopped(self, text: str, heard_ms: int, spoken_ns: int) -> None:
@@ -182,7 +184,7 @@ class Conversation:
 
     def speech_forgotten(self) -> None:
         """The turn was over because the caller said so."""
-        self._taking.speech_stopped(words=False)
+        self._taking.speech_forgotten()
 
     def _do(self, acts: Sequence[Act], text: str = "", heard_ms: int = 0, spoken_ns: int | None = None) -> None:
         """What follows from who speaks; `text` is what was said, `heard_ms` how long that took, and until when."""

@@ -154,8 +154,8 @@ class Generation(MeteredSession[LanguageOutput]):
         try:
             while not self._final:
                 events = self._note(await self._wait(lambda: anext(produced)))
-                if self._final:
-                    break
+                if self._final and self._confirmed.is_set():
+                    break  # the last of it leaves with the end; held, it is wanted before, by a voice that goes ahead
                 if not events:
                     continue
                 so_far = self._so_far()
@@ -165,8 +165,10 @@ class Generation(MeteredSession[LanguageOutput]):
                 yield events
                 self._sent = so_far
                 self._measure(events)
+                events = ()
             await self._wanted()
             usage = self._so_far()
+            self._services.observer.token_drift(usage.output - self._seen)
             await self._account.charge(_amounts(usage))
             self._outcome = EntryKind.COMPLETED
             yield (*events, Completed(usage))
@@ -270,7 +272,6 @@ class Generation(MeteredSession[LanguageOutput]):
         if counted is None:
             return TokenUsage(self._estimated_input, self._seen, reasoning=self._seen_reasoning)
         if self._final:
-            self._services.observer.token_drift(counted.output - self._seen)
             return counted
         output = max(counted.output, self._seen)
         return TokenUsage(counted.input, output, counted.cached, max(counted.reasoning, self._seen_reasoning))

@@ -2,8 +2,8 @@
 
 1. Each piece of text goes to the voice as it comes; the voice begins with the first clause that is whole. Calls of
    tools are told of at once, beside the speech.
-2. A held reply is one to words of which nobody knows yet that they are the last. The language model works ahead;
-   nothing is told, spoken or charged before `confirm`.
+2. A held reply is one to words of which nobody knows yet that they are the last. The language model works ahead, and
+   the voice as far as its first piece; nothing is told, heard or charged before `confirm`.
 3. `finish` ends it at once, whatever still runs, and tells so; what still runs is given up behind it.
 4. Speech is made faster than it is heard, and charged when it leaves; `settle` tells the account how far it was heard.
 """
@@ -103,7 +103,6 @@ class Reply:
         self._generation: Generation | None = None
         self._speaking: Speaking | None = None
         self._speech: asyncio.Task[None] | None = None
-        self._catching_up: asyncio.Task[None] | None = None
         self._said = 0  # characters that the voice has
         self._marks: dict[int, int] = {}  # characters -> milliseconds
         self._made_ms = 0
@@ -126,9 +125,7 @@ class Reply:
             items = await self._read()
             while not self.over and not await self._written(items):
                 items = shortened(items, self.spec.retain or 0.0)
-            await self._say()
-            if self._speaking is not None and self._speech is not None:
-                await self._speaking.feed(End())
+            if self._speech is not None:
                 await self._speech
             self.finish(ENDINGS.get(self._reason, Ending.COMPLETED))
         except AntiphonError as error:
@@ -137,10 +134,11 @@ class Reply:
             log.error("reply failed", exc_info=error)
             self.finish(Ending.FAILED, InternalError("The server failed; this has been logged."))
         finally:
-            for task in (self._catching_up, self._speech):
-                if task is not None and not task.done():
-                    task.cancel()
-                    await asyncio.gather(task, return_exceptions=True)
+            if self._speech is not None and not self._speech.done():
+                self._speech.cancel()
+                await asyncio.gather(self._speech, return_exceptions=True)
+            if self._held:
+                await self.settle(0)
 
     async def _written(self, items: Sequence[Item]) -> bool:
         """What the model writes, to its end; whether it could read that much. Raises `AntiphonError`."""
@@ -192,6 +190,8 @@ class Reply:
                 for index in sorted(self._open):
                     if isinstance(self._output[index], CallItem) or not self.spec.speak:
                         self._end(index, status)
+                if self._speaking is not None:
+                    await self._speaking.feed(End())
             case Completed(usage):
                 self._tokens = usage
 
@@ -216,7 +216,7 @@ class Reply:
 
     async def _say(self) -> None:
         """The voice gets what it has not of the text."""
-        if self.message is None or not self.spec.speak or self._held or self.over:
+        if self.message is None or not self.spec.speak or self.over:
             return
         (part,) = self.message.parts
         assert isinstance(part, AudioPart)
@@ -224,6 +224,8 @@ class Reply:
         text, self._said = whole[self._said :], len(whole)
         if self._speaking is None:
             self._speaking = self._means.speak(speech(self.spec))
+            if not self._held:
+                self._speaking.confirm()
             self._speech = asyncio.create_task(self._spoken(self._speaking), name=f"speech {self.id}")
         if text:
             await self._speaking.feed(Say(text))
@@ -278,13 +280,8 @@ class Reply:
         untold, self._untold = self._untold, []
         for output, aloud in untold:
             self._means.told(self, output, aloud)
-        self._catching_up = asyncio.create_task(self._catch_up(), name=f"catch up {self.id}")
-
-    async def _catch_up(self) -> None:
-        try:
-            await self._say()
-        except AntiphonError as error:
-            self.finish(Ending.FAILED, error)
+        if self._speaking is not None:
+            self._speaking.confirm()
 
     def _begin(self, item: Item) -> int:
         index = len(self._output)

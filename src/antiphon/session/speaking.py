@@ -59,8 +59,8 @@ Times = tuple[CharacterTime, ...]
 
 
 class Speaking(MeteredSession[SpeechOutput]):
-    """One call. `sign` marks an answer that is delivered whole; `align` is for timings. A `part` of a
-    conversation is ended by that alone.
+    """One call. `sign` marks an answer that is delivered whole; `align` is for timings. A `part` of a conversation is
+    ended by that alone, and held: its first piece is made ahead, but nothing is said or charged before `confirm`.
     """
 
     def __init__(
@@ -90,6 +90,7 @@ class Speaking(MeteredSession[SpeechOutput]):
         self._now: deque[SpeechOutput] = deque()  # said before anything else
         self._something = asyncio.Event()
         self._ended = False  # no more input is taken
+        self._held = part
         self._characters = self._samples = 0  # of all contexts
         self._sent: deque[tuple[int, int]] = deque(maxlen=MAX_SENT)  # after each piece: milliseconds, characters
 
@@ -180,6 +181,13 @@ class Speaking(MeteredSession[SpeechOutput]):
             self._take(End())
             self._something.set()
 
+    def confirm(self) -> None:
+        """What was held is wanted: from now on it is awaited, and charged."""
+        self._held = False
+        for context in self._contexts.values():
+            context.received_ns = self._services.clock.now_ns()
+        self._something.set()
+
     async def keep(self, keep: Keep) -> None:
         """Speech is not kept."""
 
@@ -192,6 +200,7 @@ class Speaking(MeteredSession[SpeechOutput]):
             await self.feed(End())
         if self._spec.stream:
             async for told in self._spoken():
+                await self._wanted()
                 if any(isinstance(event, Spoken) for event in told):
                     await self._account.charge(self._amounts())
                 yield told
@@ -203,6 +212,14 @@ class Speaking(MeteredSession[SpeechOutput]):
         await self._account.charge(self._amounts())
         self._outcome = EntryKind.COMPLETED
         yield (AllSpoken(self._characters, self._ms(self._samples)),)
+
+    async def _wanted(self) -> None:
+        """Waits until what is held is confirmed. Raises what the session failed with meanwhile."""
+        while self._held:
+            if self._error:
+                raise self._error
+            self._something.clear()
+            await self._something.wait()
 
     async def _whole(self) -> Spoken:
         audio = bytearray()
