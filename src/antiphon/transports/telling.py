@@ -4,72 +4,35 @@ project was charged for. Any key may ask.
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from antiphon.core.errors import AntiphonError
-from antiphon.core.identity import Principal
-from antiphon.core.ports import Endpoint, ListEndpoint, SpentEndpoint, VoicesEndpoint
+from antiphon.core.ports import ListEndpoint, SpentEndpoint, VoicesEndpoint
 from antiphon.core.wire import Opening, Response
-from antiphon.session.sessions import Sessions
-from antiphon.transports.http import answer, defect
-from antiphon.transports.opening import opening_of
+from antiphon.transports.short import ShortRoute
 
 
-class _Telling:
-    """An ASGI app that answers at once."""
-
-    def __init__(self, surface: str, endpoint: Endpoint, sessions: Sessions) -> None:
-        self._surface = surface
-        self._vendor = endpoint
-        self._sessions = sessions
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        opening = opening_of(scope)
-        try:
-            principal = self._sessions.authenticate(self._vendor.credential(opening), None)
-            response = await self._tell(opening, principal)
-        except Exception as error:
-            refused = error if isinstance(error, AntiphonError) else defect(error, opening)
-            self._sessions.refused(self._surface, refused)
-            response = self._vendor.refuse(opening, refused)
-        await answer(response)(scope, receive, send)
-
-    async def _tell(self, opening: Opening, principal: Principal) -> Response:
-        raise NotImplementedError
-
-
-class ListRoute(_Telling):
+class ListRoute(ShortRoute[ListEndpoint]):
     """A vendor's list of models."""
 
-    def __init__(self, surface: str, endpoint: ListEndpoint, sessions: Sessions) -> None:
-        super().__init__(surface, endpoint, sessions)
-        self._endpoint = endpoint
-
-    async def _tell(self, opening: Opening, principal: Principal) -> Response:
+    async def _respond(self, opening: Opening, receive: Receive) -> Response:
         sessions = self._sessions
-        return self._endpoint.answer(
-            opening, sessions.models.cards() + sessions.languages.cards() + sessions.voices.models()
-        )
+        sessions.authenticate(self._endpoint.credential(opening), None)
+        cards = sessions.models.cards() + sessions.languages.cards() + sessions.voices.models()
+        return self._endpoint.answer(opening, cards)
 
 
-class VoicesRoute(_Telling):
+class VoicesRoute(ShortRoute[VoicesEndpoint]):
     """Who can speak."""
 
-    def __init__(self, surface: str, endpoint: VoicesEndpoint, sessions: Sessions) -> None:
-        super().__init__(surface, endpoint, sessions)
-        self._endpoint = endpoint
-
-    async def _tell(self, opening: Opening, principal: Principal) -> Response:
+    async def _respond(self, opening: Opening, receive: Receive) -> Response:
+        self._sessions.authenticate(self._endpoint.credential(opening), None)
         voices = self._sessions.voices
         return self._endpoint.answer(opening, voices.cards(), voices.models())
 
 
-class SpentRoute(_Telling):
+class SpentRoute(ShortRoute[SpentEndpoint]):
     """What a project was charged for."""
 
-    def __init__(self, surface: str, endpoint: SpentEndpoint, sessions: Sessions) -> None:
-        super().__init__(surface, endpoint, sessions)
-        self._endpoint = endpoint
-
-    async def _tell(self, opening: Opening, principal: Principal) -> Response:
+    async def _respond(self, opening: Opening, receive: Receive) -> Response:
+        principal = self._sessions.authenticate(self._endpoint.credential(opening), None)
         since = self._endpoint.since_unix_ms(opening)
         spent = await self._sessions.spending.since(principal.project, self._endpoint.dimension, since)
         return self._endpoint.answer(opening, spent)
