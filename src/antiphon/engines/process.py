@@ -10,6 +10,7 @@ import os
 import socket
 import struct
 import sys
+from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from typing import Any, Self
 
@@ -72,7 +73,7 @@ class _Link(asyncio.Protocol):
         self._kept.lost()
 
 
-class KeptProcess:
+class KeptProcess(ABC):
     """The server's side of one. A subclass says what is told to it first, and hears the rest.
 
     The process says that it has loaded its model, or `Unloadable`, and then whatever it is asked for.
@@ -102,16 +103,17 @@ class KeptProcess:
 
     # -- for the subclass ----------------------------------------------------------------------------------------------
 
+    @abstractmethod
     def heard(self, body: bytes) -> msgspec.Struct | None:
         """One message. Returns it if it ends the loading."""
-        raise NotImplementedError
 
+    @abstractmethod
     def ready(self, loaded: Any) -> None:
         """It has been loaded, for the first time or anew."""
 
+    @abstractmethod
     def forsaken(self, failure: EngineError) -> None:
         """The process has ended: what it ran fails."""
-        raise NotImplementedError
 
     # -- hearing -------------------------------------------------------------------------------------------------------
 

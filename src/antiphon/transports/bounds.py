@@ -5,6 +5,7 @@ off, which closing alone would not do: it waits for the peer. The server calls `
 """
 
 import asyncio
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from typing import ClassVar
 
@@ -21,7 +22,7 @@ LINGER_S = 2.0
 _TOO_LARGE = b"HTTP/1.1 431 Request Header Fields Too Large\r\ncontent-length: 0\r\nconnection: close\r\n\r\n"
 
 
-class _Bounded:
+class _Bounded(ABC):
     """What both have in common."""
 
     transport: asyncio.Transport
@@ -30,9 +31,9 @@ class _Bounded:
     _headless_s = 0
 
     @property
+    @abstractmethod
     def headless(self) -> bool:
         """Whether the head of a request is waited for."""
-        raise NotImplementedError
 
     def tick(self) -> None:
         unread_bytes = self.transport.get_write_buffer_size()

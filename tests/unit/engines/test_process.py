@@ -19,6 +19,12 @@ class Kept(KeptProcess):
     worker = "antiphon.engines.nothing"
     name = "thing"
 
+    def heard(self, body):
+        pass
+
+    def ready(self, loaded):
+        pass
+
     def forsaken(self, failure):
         pass
 

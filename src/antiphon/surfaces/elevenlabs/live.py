@@ -10,6 +10,7 @@ Times count from the start of a message's own audio with `sync_alignment`. Witho
 said, and count from the end of those before: clients put them together by adding up.
 """
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import Enum, auto
@@ -146,7 +147,7 @@ class _State(Enum):
     CLOSED = auto()
 
 
-class _Connection:
+class _Connection(ABC):
     """What the two have in common."""
 
     decoder: msgspec.json.Decoder[TextMessage] | msgspec.json.Decoder[ContextMessage]
@@ -173,8 +174,9 @@ class _Connection:
         except AntiphonError as error:
             return self._fail(error)
 
+    @abstractmethod
     def _hear(self, said: TextMessage, now_ns: int) -> Iterator[Input]:
-        raise NotImplementedError
+        """What a message asks of the session. Raises `AntiphonError`."""
 
     def _end(self) -> Input:
         self._state = _State.ENDING

@@ -50,8 +50,8 @@ class TextToSpeech(wire.Endpoint):
     max_body_bytes = MAX_BODY_BYTES
 
     def __init__(self, stream: bool, timed: bool) -> None:
-        self._stream = stream
-        self._timed = timed
+        self.stream = stream
+        self.timed = timed
 
     def negotiate(self, opening: Opening, body: bytes) -> Asked:
         """The request as a spec. Raises some `CallerError`, whose `param` is the field's name."""
@@ -62,17 +62,17 @@ class TextToSpeech(wire.Endpoint):
             model=asked.model_id or query.model_id or parameters.DEFAULT_MODEL,
             voice=voice_of(opening),
             text=asked.text,
-            format=parameters.speech_format(query.output_format, self._stream),
+            format=parameters.speech_format(query.output_format, self.stream),
             markup=Markup.BREAKS,
             speed=wire.speed(asked.voice_settings),
-            timings=self._timed,
-            stream=self._stream,
+            timings=self.timed,
+            stream=self.stream,
         )
         headers = wire.no_effect(_without_effect(query, asked))
         media_type = parameters.media_type(query.output_format)
-        if self._timed:
-            return Asked(spec, TimedAnswer(self, opening, headers, self._stream))
-        return Asked(spec, AudioAnswer(self, opening, headers, self._stream, media_type))
+        if self.timed:
+            media_type = LINES if self.stream else wire.JSON
+        return Asked(spec, Answer(self, opening, wire.headers(opening, media_type) + SYNTHETIC + headers))
 
 
 def voice_of(opening: Opening) -> str:
@@ -108,16 +108,13 @@ def _without_effect(query: SpeechQuery, asked: SpeechRequest) -> tuple[str, ...]
     )
 
 
-class _Answer:
+class Answer:
     """One call. A whole answer is sent at its end, with what it cost; a streamed one as it comes."""
 
-    def __init__(
-        self, endpoint: TextToSpeech, opening: Opening, headers: tuple[tuple[str, str], ...], stream: bool, kind: str
-    ) -> None:
+    def __init__(self, endpoint: TextToSpeech, opening: Opening, headers: tuple[tuple[str, str], ...]) -> None:
         self._endpoint = endpoint
         self._opening = opening
-        self._headers = wire.headers(opening, kind) + SYNTHETIC + headers
-        self._stream = stream
+        self._headers = headers
         self._begun = False
         self._whole = b""
 
@@ -125,11 +122,11 @@ class _Answer:
         match event:
             case Opened():
                 self._headers += wire.lifecycle(event)
-            case Spoken() if self._stream:
-                return Step(sends=(*self._head(), self.piece(event)))
+            case Spoken() if self._endpoint.stream:
+                return Step(sends=(*self._head(), self._piece(event)))
             case Spoken():
-                self._whole = self.piece(event)
-            case AllSpoken() if self._stream:
+                self._whole = self._piece(event)
+            case AllSpoken() if self._endpoint.stream:
                 return Step(sends=self._head(), close=Close())
             case AllSpoken():
                 cost = (("character-cost", str(event.characters)),)
@@ -145,27 +142,10 @@ class _Answer:
         begun, self._begun = self._begun, True
         return () if begun else (Head(200, self._headers),)
 
-    def piece(self, spoken: Spoken) -> bytes:
+    def _piece(self, spoken: Spoken) -> bytes:
         """The body's bytes for it."""
-        raise NotImplementedError
-
-
-class AudioAnswer(_Answer):
-    """Audio."""
-
-    def piece(self, spoken: Spoken) -> bytes:
-        return spoken.audio
-
-
-class TimedAnswer(_Answer):
-    """JSON: one object, or one a line."""
-
-    def __init__(
-        self, endpoint: TextToSpeech, opening: Opening, headers: tuple[tuple[str, str], ...], stream: bool
-    ) -> None:
-        super().__init__(endpoint, opening, headers, stream, LINES if stream else wire.JSON)
-
-    def piece(self, spoken: Spoken) -> bytes:
+        if not self._endpoint.timed:
+            return spoken.audio
         written, read = wire.alignment(spoken.characters), wire.alignment(spoken.spelled)
         line = wire.encode(wire.TimedAudio(wire.base64(spoken.audio), written, read))
-        return line + b"\n" if self._stream else line
+        return line + b"\n" if self._endpoint.stream else line
