@@ -16,7 +16,7 @@ from antiphon.core.conversation.spec import ConverseSpec, Turns
 from antiphon.core.errors import AntiphonError, CallerError, CapacityError, UnsupportedParameter
 from antiphon.core.events import Audio, Cause, End, Failed, Final, Flush, Interim, SpeechStarted, Token, Transcript
 from antiphon.core.specs import TranscribeSpec
-from antiphon.scheduler.stream import Tuning
+from antiphon.scheduler.specs import Tuning
 from antiphon.session.patience import longest_ms, patience_ms, soonest_ms
 from antiphon.session.session import Session
 
@@ -89,6 +89,7 @@ class Hearing:
         self._cut_ms = base_ms  # what is before belongs to a turn, or to none
         self._cuts: deque[_Cut] = deque()
         self._finals: list[Final] = []  # since the last cut that was answered
+        self._begun: deque[int] = deque()  # where utterances begin whose finals are to come; the first was told
         self._detects = spec.turns is not None
         self.tune(spec.turns)
 
@@ -98,6 +99,8 @@ class Hearing:
 
     def tune(self, turns: Turns | None) -> None:
         """From now on turns end so."""
+        if turns is None:
+            self._begun.clear()
         self._detects = turns is not None
         self._eagerness = turns.eagerness if turns else None
         self._session.tune(tuning(turns))
@@ -161,7 +164,7 @@ class Hearing:
                     for event in batch:
                         match event:
                             case SpeechStarted(at_ms=at_ms):
-                                self._tell(Began(self._base_ms + at_ms))
+                                self._begin(at_ms)
                             case Interim():
                                 self._guess(event)
                             case Final():
@@ -176,6 +179,25 @@ class Hearing:
     async def end(self) -> None:
         """Nothing more will be appended; `run` comes to its end."""
         await self._session.feed(End())
+
+    def _begin(self, at_ms: int) -> None:
+        """Speech is noticed at once, words are known later: who goes on after an end of a turn may be heard to before the
+        turn itself. It is told in the order of the audio, or that speech would count as what comes before the turn's end.
+        """
+        if self._detects:
+            self._begun.append(at_ms)
+        if len(self._begun) == 1:
+            self._tell(Began(self._base_ms + at_ms))
+
+    def _ended(self, final: Final) -> None:
+        """That utterance is over, unless it was only parted for its length."""
+        if final.cause is Cause.LENGTH or final.start_ms == final.end_ms:
+            return
+        if not self._begun or final.end_ms <= self._begun[0]:
+            return
+        self._begun.popleft()
+        if self._begun:
+            self._tell(Began(self._base_ms + self._begun[0]))
 
     def _guess(self, interim: Interim) -> None:
         text = " ".join([*(f.transcript.text for f in self._finals if f.transcript.text), interim.transcript.text])
@@ -196,6 +218,7 @@ class Hearing:
             start_ms, end_ms = self._base_ms + self._finals[0].start_ms, self._base_ms + final.end_ms
             self._cut_ms = max(self._cut_ms, end_ms)
             self._tell(Heard(None, self._taken(), start_ms, end_ms))
+        self._ended(final)
 
     def _taken(self) -> Transcript:
         """The finals in one."""

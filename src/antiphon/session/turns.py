@@ -10,9 +10,10 @@ Time is an argument, in nanoseconds. What each state does with what happens, and
 | BOTH     |                                   | REPLYING, owes RESPOND   |              | HEARING               |
 
 A reply lasts until it has been played out, though it was sent long before: speech until then interrupts it, where it
-may. What is owed is asked for when the reply was made. RESPOND needs words, and is left out where the caller asks for
-responses itself. The caller's own wishes (to commit, to respond, to cancel) go past this table; it is told of what
-came of them.
+may. What is owed is asked for when the reply was made and nobody speaks. RESPOND needs words, but for a reply that was
+interrupted: a cough, or the tail of a turn that is being answered, shall not end in silence. It is left out where the
+caller asks for responses itself. The caller's own wishes (to commit, to respond, to cancel) go past this table; it is
+told of what came of them.
 
 When a reply has been played out and nobody has spoken for `idle_ms` since, PROMPT; once for each reply.
 """
@@ -57,13 +58,14 @@ class TurnTaking:
         self._hearing = False
         self._replying = False  # it is being made
         self._until_ns: int | None = None  # when it will have been played
-        self._owed = False
+        self._owed = False  # an answer
         self._idle_from_ns: int | None = None
 
     def configure(self, turns: Turns | None) -> None:
         """From now on like that."""
         self.turns = turns
-        self._owed = False
+        if turns is None or not turns.respond:
+            self._owed = False
         if turns is None:
             self._hearing = False
         if turns is None or turns.idle_ms is None:
@@ -75,17 +77,22 @@ class TurnTaking:
         self._hearing = True
         self._idle_from_ns = None
         if self.turns is not None and self.turns.interrupt and self._audible(now_ns):
+            self._owed = self.turns.respond
             return (Act.INTERRUPT,)
         return ()
 
     def speech_stopped(self, words: bool) -> tuple[Act, ...]:
         self._hearing = False
-        if self.turns is None or not self.turns.respond or not words:
+        if self.turns is None or not self.turns.respond:
             return ()
-        if self._replying:
-            self._owed = True
-            return ()
-        return (Act.RESPOND,)
+        self._owed = self._owed or words
+        return self._due()
+
+    def speech_forgotten(self) -> None:
+        """The caller does the rest itself."""
+        self._hearing = False
+        if not self._replying:
+            self._owed = False
 
     def reply_started(self) -> None:
         self._replying = True
@@ -100,12 +107,9 @@ class TurnTaking:
     def reply_ended(self, now_ns: int) -> tuple[Act, ...]:
         """It was made, and has perhaps not been played."""
         self._replying = False
-        if self._owed:
-            self._owed = False
-            return (Act.RESPOND,)
-        if not self._hearing:
+        if not self._hearing and not self._owed:
             self._idle_from_ns = now_ns
-        return ()
+        return self._due()
 
     def reply_cut(self) -> None:
         """It is played no further."""
@@ -125,6 +129,12 @@ class TurnTaking:
             return ()
         self._idle_from_ns = None
         return (Act.PROMPT,)
+
+    def _due(self) -> tuple[Act, ...]:
+        if not self._owed or self._hearing or self._replying:
+            return ()
+        self._owed = False
+        return (Act.RESPOND,)
 
     def _audible(self, now_ns: int) -> bool:
         return self._replying or (self._until_ns is not None and now_ns < self._until_ns)

@@ -67,6 +67,57 @@ def test_what_is_said_over_a_reply_is_answered_after_it():
     assert who.reply_ended(2 * S) == ()
 
 
+def test_what_stopped_a_reply_is_answered_even_without_words():
+    who = taking()
+    who.reply_started()
+    assert who.speech_started(0) == (Act.INTERRUPT,)
+    assert who.reply_ended(0) == ()  # somebody speaks
+    assert who.speech_stopped(words=False) == (Act.RESPOND,)
+    who.reply_started()
+    who.reply_ended(1 * S)
+    who.speech_started(2 * S)
+    assert who.speech_stopped(words=False) == ()
+
+
+def test_it_is_left_to_a_caller_who_answers_by_itself_or_ends_that_turn_itself():
+    who = taking(respond=False)
+    who.reply_started()
+    assert who.speech_started(0) == (Act.INTERRUPT,)
+    who.reply_ended(0)
+    assert who.speech_stopped(words=False) == ()
+    who = taking()
+    who.reply_started()
+    who.speech_started(0)
+    who.reply_ended(0)
+    who.speech_forgotten()
+    who.speech_started(1 * S)
+    assert who.speech_stopped(words=False) == ()
+
+
+def test_nobody_is_answered_while_they_speak():
+    who = taking(interrupt=False)
+    who.reply_started()
+    who.speech_started(0)
+    who.speech_stopped(words=True)
+    who.speech_started(1 * S)
+    assert who.reply_ended(2 * S) == ()
+    assert who.speech_stopped(words=False) == (Act.RESPOND,)
+
+
+def test_settings_do_not_forget_an_answer_that_is_owed():
+    who = taking(interrupt=False)
+    who.reply_started()
+    who.speech_started(0)
+    who.speech_stopped(words=True)
+    who.configure(Turns(interrupt=False, silence_ms=800))
+    assert who.reply_ended(1 * S) == (Act.RESPOND,)
+    who.reply_started()
+    who.speech_started(2 * S)
+    who.speech_stopped(words=True)
+    who.configure(Turns(respond=False))
+    assert who.reply_ended(3 * S) == ()
+
+
 def test_the_idle_time_runs_from_the_end_of_the_playing():
     who = taking(idle_ms=3000)
     assert who.deadline_ns() is None  # nobody has replied yet
