@@ -47,7 +47,7 @@ from antiphon.routes import (
 )
 from antiphon.scheduler.policy import Limits
 from antiphon.scheduler.runner import Runner, Settings
-from antiphon.scheduler.stream import Timing
+from antiphon.scheduler.specs import Timing
 from antiphon.session.keeping import Keeper
 from antiphon.session.observe import Observer
 from antiphon.session.route import Models

@@ -17,8 +17,10 @@ from antiphon.core.units import NS_PER_MS
 from antiphon.scheduler.board import Batch, WaitingRoom
 from antiphon.scheduler.cost import CostModel, features
 from antiphon.scheduler.endpoint import FRAME
+from antiphon.scheduler.events import Drained, Heard
 from antiphon.scheduler.policy import Kind, Limits
-from antiphon.scheduler.stream import Drained, Heard, Stream, StreamSpec, Timing
+from antiphon.scheduler.specs import StreamSpec, Timing
+from antiphon.scheduler.stream import Stream
 from antiphon.slo.admission import Capacity, admit
 from antiphon.slo.measure import Measured, UtteranceTimer
 from antiphon.slo.objectives import Objectives

@@ -19,7 +19,7 @@ speech are enough, five of a breath are not.
 
 from dataclasses import dataclass
 from enum import Enum, auto
-from math import log
+from math import exp, log
 
 from antiphon.core.audio import ms_to_samples
 
@@ -79,10 +79,12 @@ class Endpointer:
         self.speech_end = 0  # end of the last frame of speech, in any utterance
         self.tune(silence_ms, PRE_ROLL)
 
-    def tune(self, silence_ms: int | None, pre_roll: int, parts: bool = True) -> None:
+    def tune(self, silence_ms: int | None, pre_roll: int, parts: bool = True, threshold: float = 0.5) -> None:
         """From now on that silence ends an utterance, and so many samples before its speech belong to it. Without
-        `parts`, nothing but that silence ends it in a pause, however long it is.
+        `parts`, nothing but that silence ends it in a pause, however long it is. From `threshold` on (0..1) a frame is
+        as likely speech as not.
         """
+        self._bias = log(threshold / (1 - threshold))  # log-odds against speech
         self._parts = parts
         self._silence = self._patience = None if silence_ms is None else ms_to_samples(silence_ms)
         self.pre_roll = pre_roll
@@ -98,6 +100,8 @@ class Endpointer:
 
     def push(self, probability: float) -> Change | None:
         """One more frame, by its speech probability."""
+        if self._bias:
+            probability = _biased(probability, self._bias)
         begin = self.position
         self.position += FRAME
         if self.state is State.SILENCE:
@@ -181,3 +185,10 @@ class Endpointer:
         began = begin - (self._run - 1) * FRAME
         self._run, self._evidence = 0, 0.0
         return began
+
+
+def _biased(probability: float, bias: float) -> float:
+    """A probability with so many log-odds taken off."""
+    if not 0.0 < probability < 1.0:
+        return probability
+    return 1 / (1 + exp(bias - log(probability / (1 - probability))))

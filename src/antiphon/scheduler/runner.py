@@ -21,8 +21,10 @@ from antiphon.core.ports import Clock, Hypothesis, Recogniser, Utterance, VoiceD
 from antiphon.core.units import NS_PER_MS
 from antiphon.scheduler.board import Batch, WaitingRoom
 from antiphon.scheduler.cost import CostModel
+from antiphon.scheduler.events import Heard
 from antiphon.scheduler.policy import Kind, Limits
-from antiphon.scheduler.stream import Heard, Stream, StreamSpec, Timing
+from antiphon.scheduler.specs import StreamSpec, Timing
+from antiphon.scheduler.stream import Stream
 
 FRAMES_PER_ROUND = 32  # of one stream, so that a recording does not hold live streams up
 BACKLOG = 30 * SAMPLE_RATE  # samples a stream may be ahead of the voice detector before its sender must wait

@@ -8,7 +8,6 @@ has no clock: `now_ns` is an argument. Finals leave in the order of their uttera
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from math import exp, log
 from typing import Any
 
 from antiphon.core.audio import ms_to_samples, samples_to_ms
@@ -16,8 +15,10 @@ from antiphon.core.errors import AntiphonError
 from antiphon.core.events import Cause, Final, Interim, SpeechStarted, Token, Transcript, UtteranceEnded, Word
 from antiphon.core.ports import Hypothesis
 from antiphon.core.units import NS_PER_MS
-from antiphon.scheduler.endpoint import CUT_SEARCH, FRAME, PRE_ROLL, TAIL, Change, Endpointer, State, Turn
+from antiphon.scheduler.endpoint import CUT_SEARCH, FRAME, TAIL, Change, Endpointer, State, Turn
+from antiphon.scheduler.events import Drained, Heard
 from antiphon.scheduler.policy import Kind
+from antiphon.scheduler.specs import StreamSpec, Timing, Tuning
 from antiphon.scheduler.tape import Tape
 from antiphon.scheduler.work import Board, Segment, Work
 
@@ -29,64 +30,6 @@ REFRESH_SHARE = 8  # ... and this part of the utterance, whose decoding takes th
 USUAL_SILENCE_MS = 300  # of silence before a final; what the caller wants beyond is a wish, not lateness
 MOST_PENDING = 8  # finals that may wait; with more the stream listens no further, so a fast sender must wait
 MOST_MARKS = 64  # flushes that may wait; more of them are one
-
-
-@dataclass(frozen=True, slots=True)
-class Timing:
-    """How soon things are due, in milliseconds after the audio they are about arrived."""
-
-    first_ms: int = 280
-    retry_ms: int = 150
-    final_ms: int = 560
-    refresh_ms: int = 900
-    recording_ms: int = 10_000
-
-
-@dataclass(frozen=True, slots=True)
-class StreamSpec:
-    """What a session wants of a stream."""
-
-    channel: int = 0
-    live: bool = True
-    interims: bool = True
-    endpointing_ms: int | None = 300
-    utterance_end_ms: int | None = None
-    speech_events: bool = False
-    timed: bool = False
-    tokens: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class Tuning:
-    """How a stream listens from now on. `silence_ms` ends an utterance, and nothing else does in a pause; `None` for
-    never. `Stream.wait` may say otherwise in the pause itself; `soonest_ms` is the least it will say. From `threshold`
-    on (0..1) sound is as likely speech as not; 0.5 is what the detector itself thinks. `padding_ms` before the speech
-    belong to an utterance.
-    """
-
-    silence_ms: int | None
-    soonest_ms: int | None = None
-    threshold: float = 0.5
-    padding_ms: int = samples_to_ms(PRE_ROLL)
-
-
-@dataclass(frozen=True, slots=True)
-class Drained:
-    """After `end`: everything was said."""
-
-    channel: int
-
-
-@dataclass(frozen=True, slots=True)
-class Heard:
-    """An event with the arrival times of the first and the last sample of the speech it is about, from which lateness
-    counts. Where something else than the speaker's silence ended an utterance (a flush, its length), `spoken_ns` is
-    when that was; silence that the caller wants beyond the usual does not count.
-    """
-
-    event: SpeechStarted | Interim | Final | UtteranceEnded | Drained
-    onset_ns: int = 0
-    spoken_ns: int = 0
 
 
 @dataclass(slots=True)
@@ -129,7 +72,6 @@ class Stream:
         self._unsaid: Heard | None = None  # an interim that waits until earlier finals are said
         self._gap_from: int | None = None  # last word's end, while `UtteranceEnded` is still to be said
         self._ended = False
-        self._bias = 0.0  # log-odds against speech
         self.closed = False
 
     # -- what the session does -----------------------------------------------------------------------------------------
@@ -161,8 +103,8 @@ class Stream:
 
     def tune(self, tuning: Tuning) -> None:
         self._silence_ms = tuning.silence_ms if tuning.soonest_ms is None else tuning.soonest_ms
-        self._bias = log(tuning.threshold / (1 - tuning.threshold))
-        self._ends.tune(tuning.silence_ms, ms_to_samples(tuning.padding_ms), parts=tuning.silence_ms is None)
+        pre_roll, parts = ms_to_samples(tuning.padding_ms), tuning.silence_ms is None
+        self._ends.tune(tuning.silence_ms, pre_roll, parts, tuning.threshold)
 
     def wait(self, silence_ms: int, now_ns: int) -> None:
         """In a pause: that silence ends the utterance, unless the speaker goes on before; at once, where as much has
@@ -214,7 +156,7 @@ class Stream:
     def hear(self, probabilities: list[float], now_ns: int) -> None:
         """What the voice detector said of the frames that `frames` gave."""
         for probability in probabilities:
-            change = self._ends.push(_biased(probability, self._bias) if self._bias else probability)
+            change = self._ends.push(probability)
             if change:
                 self._turn(change, now_ns)
             if self._gap_from is not None:
@@ -455,10 +397,3 @@ class Stream:
         if self._ends.state is not State.SILENCE:
             before = min(before, self._ends.start)
         self._tape.forget(before)
-
-
-def _biased(probability: float, bias: float) -> float:
-    """A probability with so many log-odds taken off."""
-    if not 0.0 < probability < 1.0:
-        return probability
-    return 1 / (1 + exp(bias - log(probability / (1 - probability))))

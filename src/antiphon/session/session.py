@@ -24,7 +24,9 @@ from antiphon.core.usage import Dimension
 from antiphon.core.wire import Url
 from antiphon.metering.entry import Kind as EntryKind
 from antiphon.metering.ledger import Claim
-from antiphon.scheduler.stream import Drained, Heard, Stream, StreamSpec, Tuning
+from antiphon.scheduler.events import Drained, Heard
+from antiphon.scheduler.specs import StreamSpec, Tuning
+from antiphon.scheduler.stream import Stream
 from antiphon.session.account import Meter
 from antiphon.session.metered import MeteredSession
 from antiphon.session.services import Services

@@ -9,8 +9,10 @@ from antiphon.core.errors import AntiphonError
 from antiphon.core.events import Final, Interim, SpeechStarted, UtteranceEnded
 from antiphon.core.ports import Hypothesis, Utterance
 from antiphon.scheduler.endpoint import FRAME
+from antiphon.scheduler.events import Drained, Heard
 from antiphon.scheduler.policy import Kind
-from antiphon.scheduler.stream import Drained, Heard, Stream, StreamSpec, Timing
+from antiphon.scheduler.specs import StreamSpec, Timing
+from antiphon.scheduler.stream import Stream
 from antiphon.scheduler.work import Work
 from antiphon.testing import FakeRecogniser
 

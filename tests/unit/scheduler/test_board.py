@@ -6,7 +6,8 @@ from rig import MS, TIMING
 from antiphon.scheduler.board import DOUBT_MS, MEMORY_MS, WaitingRoom
 from antiphon.scheduler.cost import CostModel
 from antiphon.scheduler.policy import Kind, Limits
-from antiphon.scheduler.stream import Stream, StreamSpec
+from antiphon.scheduler.specs import StreamSpec
+from antiphon.scheduler.stream import Stream
 from antiphon.scheduler.work import Work
 
 LIMITS = Limits(rows=4, urgent_ms=1000, elastic_ms=1000, brief_ms=0)

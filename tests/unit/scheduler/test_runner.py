@@ -11,9 +11,10 @@ from antiphon.core.errors import EngineError, InternalError
 from antiphon.core.events import Final, Interim
 from antiphon.core.ports import Hypothesis
 from antiphon.scheduler import runner as runner_module
+from antiphon.scheduler.events import Drained
 from antiphon.scheduler.policy import Kind
 from antiphon.scheduler.runner import BACKLOG, BatchReport, Runner, Settings
-from antiphon.scheduler.stream import Drained, StreamSpec
+from antiphon.scheduler.specs import StreamSpec
 from antiphon.testing import FakeClock, FakeDetector, FakeRecogniser
 
 SECONDS = 10  # until a test that hangs is a failure

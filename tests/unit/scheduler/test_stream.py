@@ -7,16 +7,10 @@ from antiphon.core.audio import samples_to_ms
 from antiphon.core.errors import EngineError
 from antiphon.core.events import Cause, Final, Interim, SpeechStarted, UtteranceEnded
 from antiphon.scheduler.endpoint import FRAME, LONGEST
+from antiphon.scheduler.events import Drained
 from antiphon.scheduler.policy import Kind
-from antiphon.scheduler.stream import (
-    FIRST_AUDIO,
-    REFRESH_AUDIO,
-    REFRESH_SHARE,
-    RETRY_AUDIO,
-    Drained,
-    StreamSpec,
-    Tuning,
-)
+from antiphon.scheduler.specs import StreamSpec, Tuning
+from antiphon.scheduler.stream import FIRST_AUDIO, REFRESH_AUDIO, REFRESH_SHARE, RETRY_AUDIO
 
 FIRST, RETRY, REFRESH = (-(-samples // FRAME) for samples in (FIRST_AUDIO, RETRY_AUDIO, REFRESH_AUDIO))  # in frames
 
