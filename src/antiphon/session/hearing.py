@@ -181,8 +181,8 @@ class Hearing:
         await self._session.feed(End())
 
     def _begin(self, at_ms: int) -> None:
-        """Speech is noticed at once, words are known later: who goes on after an end of a turn may be heard to before the
-        turn itself. It is told in the order of the audio, or that speech would count as what comes before the turn's end.
+        """Speech is noticed at once, words come later: the next turn may begin before the words of this one are there.
+        It is told in the order of the audio, or it would count as a part of this turn.
         """
         if self._detects:
             self._begun.append(at_ms)

@@ -468,6 +468,38 @@ async def test_what_a_voice_still_makes_of_a_cancelled_reply_is_not_charged(hous
     assert [record for record in caplog.records if record.levelname == "ERROR"] == []
 
 
+async def test_who_goes_on_before_the_words_of_the_turn_are_there_has_begun_another_turn(house):
+    known = threading.Event()
+    house.recogniser.hear = lambda utterance: "That is all." if known.wait(10) else ""
+    async with calling(house) as caller:
+        await caller.says(audio(900, 400))  # over by its silence
+        await caller.says(audio(600))
+        (stream,) = house.runner._streams
+        await until(lambda: stream.pending and not stream.pause_ms and stream.backlog < FRAME)
+        assert caller.kinds() == ["Began", "TurnStarted"]
+        known.set()
+        await caller.says(audio(0, 700))
+        await caller.sees(ResponseEnded, 2)
+        turns = [each for each in caller.told if isinstance(each, TurnStarted | TurnStopped | ResponseStarted)]
+        assert [type(each) for each in turns] == [TurnStarted, TurnStopped, ResponseStarted] * 2
+        assert turns[0].item_id == turns[1].item_id != turns[3].item_id == turns[4].item_id
+        assert [each.ending for each in caller.all(ResponseEnded)] == [Ending.INTERRUPTED, Ending.COMPLETED]
+
+
+async def test_a_cough_into_a_reply_does_not_leave_the_turn_without_an_answer(house):
+    house.recogniser.hear = lambda utterance: "" if len(utterance.pcm) < 32 * 700 else "That is all."
+    house.generator.holds_at = 2
+    house.generator.gate.clear()
+    async with calling(house) as caller:
+        await caller.says()
+        await caller.sees(OutputText)
+        await caller.says(audio(300, 700))
+        assert (await caller.sees(ResponseEnded)).ending is Ending.INTERRUPTED
+        house.generator.gate.set()
+        assert (await caller.sees(ResponseEnded, 2)).ending is Ending.COMPLETED
+        assert ("user", "That is all.") in asked(house)
+
+
 # -- ahead of the end --------------------------------------------------------------------------------------------------
 
 
