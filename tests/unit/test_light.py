@@ -3,7 +3,7 @@
 import subprocess
 import sys
 
-HEAVY = ("av", "fastapi", "grpc", "numpy", "onnxruntime", "openvino", "pydantic", "rich", "typer")
+HEAVY = ("av", "fastapi", "grpc", "numpy", "onnxruntime", "openvino", "pydantic", "rich", "sqlalchemy", "typer")
 
 
 def test_the_house_is_built_from_light_rooms():

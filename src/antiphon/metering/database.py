@@ -10,12 +10,8 @@ import os
 import sqlite3
 from pathlib import Path
 
-from sqlalchemy import create_engine, event
-from sqlalchemy.engine import Engine
-from sqlalchemy.pool import NullPool, StaticPool
-
 from antiphon.core.errors import InternalError, LedgerUnavailable
-from antiphon.metering.tables import SCHEMA_VERSION, metadata
+from antiphon.metering.tables import SCHEMA, SCHEMA_VERSION
 
 FILE_NAME = "ledger.db"  # in the data directory
 BUSY_TIMEOUT_S = 5.0
@@ -43,7 +39,7 @@ def connect_writer(path: Path) -> sqlite3.Connection:
         connection.execute("PRAGMA synchronous=FULL")
         connection.execute("PRAGMA wal_autocheckpoint=0")  # it would keep its errors to itself
         if _schema_version(connection) == 0:
-            _create(path, connection)
+            _create(connection)
         _check_schema(path, connection)
     except BaseException:
         connection.close()
@@ -51,23 +47,22 @@ def connect_writer(path: Path) -> sqlite3.Connection:
     return connection
 
 
-def reader(path: Path) -> Engine:
-    """An engine for queries only, for any process, while a server writes or not.
+def reader(path: Path) -> sqlite3.Connection:
+    """A connection for queries only, for any process, while a server writes or not. The caller closes it.
 
     Raises `InternalError` if there is no ledger at `path` or it is of another version.
     """
-
-    def connect() -> sqlite3.Connection:
-        uri = f"{path.absolute().as_uri()}?mode=ro"
-        connection = sqlite3.connect(uri, uri=True, timeout=BUSY_TIMEOUT_S, check_same_thread=False)
+    if not path.exists():
+        raise InternalError(f"there is no ledger at {path}")
+    connection = sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True, timeout=BUSY_TIMEOUT_S)
+    try:
         connection.execute("PRAGMA wal_autocheckpoint=0")
         connection.execute("PRAGMA query_only=ON")
         _check_schema(path, connection)
-        return connection
-
-    if not path.exists():
-        raise InternalError(f"there is no ledger at {path}")
-    return create_engine("sqlite://", creator=connect, poolclass=NullPool)
+    except BaseException:
+        connection.close()
+        raise
+    return connection
 
 
 def _schema_version(connection: sqlite3.Connection) -> int:
@@ -82,10 +77,9 @@ def _check_schema(path: Path, connection: sqlite3.Connection) -> None:
         )
 
 
-def _create(path: Path, connection: sqlite3.Connection) -> None:
+def _create(connection: sqlite3.Connection) -> None:
     """All tables and the version in one transaction, so that a crash leaves an empty database or a whole one."""
-    engine = create_engine("sqlite://", creator=lambda: connection, poolclass=StaticPool)
-    event.listen(engine, "begin", lambda started: started.exec_driver_sql("BEGIN IMMEDIATE"))
-    with engine.begin() as transaction:
-        metadata.create_all(transaction)
-        transaction.exec_driver_sql(f"PRAGMA user_version={SCHEMA_VERSION}")
+    with connection:
+        connection.execute("BEGIN IMMEDIATE")
+        for statement in SCHEMA:
+            connection.execute(statement)

@@ -18,15 +18,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from sqlalchemy import bindparam, delete, insert, select
-from sqlalchemy.dialects import sqlite
-from sqlalchemy.exc import DBAPIError
-
 from antiphon.core.errors import AntiphonError, CallerError, Conflict, LedgerUnavailable
 from antiphon.core.usage import Dimension
 from antiphon.metering import database, usage
 from antiphon.metering.entry import CLOSING, Entry, Kind
-from antiphon.metering.tables import COLUMNS, SCHEMA_VERSION, entries, idempotency, to_row
+from antiphon.metering.tables import COLUMNS, SCHEMA_VERSION, to_row
 
 MAX_WAITING_ENTRIES = 16_384
 PROBE_INTERVAL_S = 0.5
@@ -35,26 +31,11 @@ PAGES_PER_COMMIT = 4
 IDEMPOTENCY_RETENTION_MS = 24 * 3_600_000
 MAX_KEY_LENGTH = 255
 
-_DIALECT = sqlite.dialect(paramstyle="qmark")
-_INSERT = str(insert(entries).values({name: bindparam(name) for name in COLUMNS}).compile(dialect=_DIALECT))
-_FIND = str(
-    select(*(entries.c[name] for name in COLUMNS))
-    .where(*(entries.c[name] == bindparam(name) for name in ("project", "session", "sequence")))
-    .compile(dialect=_DIALECT)
-)
-_CLAIM = str(insert(idempotency).compile(dialect=_DIALECT))
-_FIND_CLAIM = str(
-    select(idempotency.c.fingerprint, idempotency.c.session)
-    .where(
-        idempotency.c.project == bindparam("project"),
-        idempotency.c.key == bindparam("key"),
-        idempotency.c.at_unix_ms > bindparam("since"),
-    )
-    .compile(dialect=_DIALECT)
-)
-_FORGET_CLAIMS = str(
-    delete(idempotency).where(idempotency.c.at_unix_ms <= bindparam("since")).compile(dialect=_DIALECT)
-)
+_INSERT = f"INSERT INTO entries ({', '.join(COLUMNS)}) VALUES ({', '.join('?' * len(COLUMNS))})"
+_FIND = f"SELECT {', '.join(COLUMNS)} FROM entries WHERE project = ? AND session = ? AND sequence = ?"
+_CLAIM = "INSERT INTO idempotency (project, key, fingerprint, session, at_unix_ms) VALUES (?, ?, ?, ?, ?)"
+_FIND_CLAIM = "SELECT fingerprint, session FROM idempotency WHERE project = ? AND key = ? AND at_unix_ms > ?"
+_FORGET_CLAIMS = "DELETE FROM idempotency WHERE at_unix_ms <= ?"
 
 # Sessions that a dead server left open: each gets the closing entry that says so. The bare columns are, by SQLite's
 # rule for a lone max(), those of the session's last entry; its time stands in for that of the death.
@@ -120,7 +101,7 @@ class Ledger:
                 self._connection = database.connect_writer(path)
                 undo.callback(self._connection.close)
                 self._prove(_ABANDON, _RECOVERED)
-            except (sqlite3.Error, DBAPIError) as error:
+            except sqlite3.Error as error:
                 raise LedgerUnavailable(f"the ledger {path} cannot be written: {error}") from error
             undo.pop_all()
         self._thread = threading.Thread(target=self._run, name="ledger", daemon=True)

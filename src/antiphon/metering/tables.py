@@ -7,81 +7,10 @@ meaning outside this database. `marks` remembers how far something has come alon
 import json
 from typing import Any
 
-from sqlalchemy import (
-    BigInteger,
-    Column,
-    Connection,
-    Index,
-    Integer,
-    MetaData,
-    PrimaryKeyConstraint,
-    Table,
-    Text,
-    UniqueConstraint,
-    event,
-)
-
 from antiphon.core.usage import Dimension, Quantity
 from antiphon.metering.entry import Entry, Kind, Reference
 
 SCHEMA_VERSION = 1
-
-metadata = MetaData()
-_Big = BigInteger().with_variant(Integer, "sqlite")  # in SQLite, INTEGER is 64 bits wide, and names the row id
-
-
-def _text(name: str) -> Column[str]:
-    return Column(name, Text, nullable=False)
-
-
-def _big(name: str) -> Column[int]:
-    return Column(name, _Big, nullable=False)
-
-
-entries = Table(
-    "entries",
-    metadata,
-    Column("position", _Big, primary_key=True),
-    _text("project"),
-    _text("session"),
-    _big("sequence"),
-    _text("key_id"),
-    _big("at_unix_ms"),
-    _text("surface"),
-    _text("model"),
-    _text("dimension"),
-    _big("amount"),
-    _big("channel"),
-    _text("feature"),
-    _text("kind"),
-    Column("corrects_session", Text),
-    Column("corrects_sequence", _Big),
-    _text("tags"),
-    UniqueConstraint("project", "session", "sequence"),
-    sqlite_strict=True,
-)
-Index("entries_by_time", entries.c.project, entries.c.at_unix_ms)
-
-idempotency = Table(
-    "idempotency",
-    metadata,
-    _text("project"),
-    _text("key"),
-    _text("fingerprint"),
-    _text("session"),
-    _big("at_unix_ms"),
-    PrimaryKeyConstraint("project", "key"),
-    sqlite_strict=True,
-)
-Index("idempotency_by_time", idempotency.c.at_unix_ms)
-
-marks = Table(
-    "marks",
-    metadata,
-    Column("name", Text, primary_key=True, nullable=False),
-    _big("position"),
-    sqlite_strict=True,
-)
 
 # The one on INSERT stops INSERT OR REPLACE, which removes the old row without asking the trigger on DELETE.
 _TRIGGERS = {
@@ -90,18 +19,50 @@ _TRIGGERS = {
     "entries_no_replace": "BEFORE INSERT ON entries WHEN EXISTS (SELECT 1 FROM entries WHERE position = NEW.position"
     " OR (project = NEW.project AND session = NEW.session AND sequence = NEW.sequence))",
 }
-
-
-@event.listens_for(entries, "after_create")
-def _enforce_append_only(_: Table, connection: Connection, **__: object) -> None:
-    for name, occasion in _TRIGGERS.items():
-        connection.exec_driver_sql(
-            f"CREATE TRIGGER {name} {occasion} BEGIN SELECT RAISE(ABORT, 'entries are append-only'); END"
-        )
-
-
+SCHEMA = (
+    """
+CREATE TABLE entries (
+    position INTEGER NOT NULL PRIMARY KEY,
+    project TEXT NOT NULL,
+    session TEXT NOT NULL,
+    sequence INTEGER NOT NULL,
+    key_id TEXT NOT NULL,
+    at_unix_ms INTEGER NOT NULL,
+    surface TEXT NOT NULL,
+    model TEXT NOT NULL,
+    dimension TEXT NOT NULL,
+    amount INTEGER NOT NULL,
+    channel INTEGER NOT NULL,
+    feature TEXT NOT NULL,
+    kind TEXT NOT NULL,
+    corrects_session TEXT,
+    corrects_sequence INTEGER,
+    tags TEXT NOT NULL,
+    UNIQUE (project, session, sequence)
+) STRICT""",
+    "CREATE INDEX entries_by_time ON entries (project, at_unix_ms)",
+    *(
+        f"CREATE TRIGGER {name} {occasion} BEGIN SELECT RAISE(ABORT, 'entries are append-only'); END"
+        for name, occasion in _TRIGGERS.items()
+    ),
+    """
+CREATE TABLE idempotency (
+    project TEXT NOT NULL,
+    key TEXT NOT NULL,
+    fingerprint TEXT NOT NULL,
+    session TEXT NOT NULL,
+    at_unix_ms INTEGER NOT NULL,
+    PRIMARY KEY (project, key)
+) STRICT""",
+    "CREATE INDEX idempotency_by_time ON idempotency (at_unix_ms)",
+    "CREATE TABLE marks (name TEXT NOT NULL PRIMARY KEY, position INTEGER NOT NULL) STRICT",
+    f"PRAGMA user_version = {SCHEMA_VERSION}",
+)
 # The columns of an entry in the order of `to_row`.
-COLUMNS = tuple(column.name for column in entries.columns if column.name != "position")
+COLUMNS = (
+    *("project", "session", "sequence", "key_id", "at_unix_ms", "surface", "model", "dimension", "amount", "channel"),
+    *("feature", "kind", "corrects_session", "corrects_sequence", "tags"),
+)
 
 
 def to_row(entry: Entry) -> tuple[Any, ...]:

@@ -8,19 +8,17 @@ import csv
 import io
 import sqlite3
 from collections.abc import Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from pathlib import Path
-
-from sqlalchemy import ColumnElement, case, distinct, func, select
-from sqlalchemy.exc import DBAPIError
+from typing import Any
 
 from antiphon.core.errors import CallerError, InternalError
 from antiphon.core.usage import Dimension
 from antiphon.metering import database
 from antiphon.metering.entry import Kind
-from antiphon.metering.tables import entries
 
 DAY_MS = 86_400_000
 MAX_ROWS = 50_000
@@ -39,14 +37,14 @@ class By(StrEnum):
     CHANNEL = "channel"
 
 
-_COLUMNS: dict[By, ColumnElement[int] | ColumnElement[str]] = {
-    By.DAY: entries.c.at_unix_ms // DAY_MS,
-    By.PROJECT: entries.c.project,
-    By.KEY: entries.c.key_id,
-    By.MODEL: entries.c.model,
-    By.FEATURE: entries.c.feature,
-    By.SURFACE: entries.c.surface,
-    By.CHANNEL: entries.c.channel,
+_COLUMNS = {
+    By.DAY: f"at_unix_ms / {DAY_MS}",
+    By.PROJECT: "project",
+    By.KEY: "key_id",
+    By.MODEL: "model",
+    By.FEATURE: "feature",
+    By.SURFACE: "surface",
+    By.CHANNEL: "channel",
 }
 
 
@@ -77,26 +75,15 @@ def summary(
     Raises `CallerError` if there are more than `MAX_ROWS`, `InternalError` if there is no ledger or it cannot be read.
     """
     wanted = tuple(dict.fromkeys(by))
-    groups = [_COLUMNS[each].label(each) for each in wanted]
-    query = select(
-        *groups,
-        entries.c.dimension,
-        func.sum(entries.c.amount),
-        func.count(distinct(case((entries.c.kind == Kind.USAGE, entries.c.session)))),
-        func.count(case((entries.c.kind == Kind.ABANDONED, 1))),
-    )
-    if since_unix_ms is not None:
-        query = query.where(entries.c.at_unix_ms >= since_unix_ms)
-    if until_unix_ms is not None:
-        query = query.where(entries.c.at_unix_ms < until_unix_ms)
-    if project is not None:
-        query = query.where(entries.c.project == project)
-    query = query.group_by(*groups, entries.c.dimension).order_by(*groups, entries.c.dimension).limit(MAX_ROWS + 1)
-    try:
-        with database.reader(path).connect() as connection:
-            rows = connection.execute(query).all()
-    except (sqlite3.Error, DBAPIError) as error:
-        raise InternalError(f"the ledger {path} cannot be read") from error
+    groups = ", ".join([*(_COLUMNS[each] for each in wanted), "dimension"])
+    limits = {"at_unix_ms >= ?": since_unix_ms, "at_unix_ms < ?": until_unix_ms, "project = ?": project}
+    asked = {condition: value for condition, value in limits.items() if value is not None}
+    query = f"""
+SELECT {groups}, sum(amount), count(DISTINCT CASE WHEN kind = '{Kind.USAGE}' THEN session END),
+       count(CASE WHEN kind = '{Kind.ABANDONED}' THEN 1 END)
+FROM entries WHERE {" AND ".join(["true", *asked])}
+GROUP BY {groups} ORDER BY {groups} LIMIT {MAX_ROWS + 1}"""
+    rows = _rows(path, query, tuple(asked.values()))
     if len(rows) > MAX_ROWS:
         raise CallerError(f"more than {MAX_ROWS} rows; ask for a shorter time or fewer groups", param="by")
     totals = []
@@ -111,13 +98,15 @@ def charged(path: Path, project: str, dimension: Dimension, since_unix_ms: int) 
 
     Raises `InternalError` if there is no ledger at `path` or it cannot be read.
     """
-    query = select(func.coalesce(func.sum(entries.c.amount), 0)).where(
-        entries.c.project == project, entries.c.at_unix_ms >= since_unix_ms, entries.c.dimension == dimension
-    )
+    query = "SELECT coalesce(sum(amount), 0) FROM entries WHERE project = ? AND at_unix_ms >= ? AND dimension = ?"
+    return int(_rows(path, query, (project, since_unix_ms, dimension))[0][0])
+
+
+def _rows(path: Path, query: str, values: Sequence[str | int]) -> list[tuple[Any, ...]]:
     try:
-        with database.reader(path).connect() as connection:
-            return int(connection.execute(query).scalar_one())
-    except (sqlite3.Error, DBAPIError) as error:
+        with closing(database.reader(path)) as connection:
+            return connection.execute(query, values).fetchall()
+    except sqlite3.Error as error:
         raise InternalError(f"the ledger {path} cannot be read") from error
 
 

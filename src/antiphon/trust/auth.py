@@ -9,14 +9,11 @@ import hmac
 import sqlite3
 from pathlib import Path
 
-from sqlalchemy.exc import DatabaseError
-from sqlalchemy.pool import StaticPool
-
 from antiphon.core.errors import InternalError, PolicyError, Unauthenticated
 from antiphon.core.identity import Principal, Scope
 from antiphon.core.ports import Clock
 from antiphon.trust import keys as form
-from antiphon.trust.control import ENVIRONMENT_KEY_ID, Key, Marking, Project, open_engine, read_keys, read_projects
+from antiphon.trust.control import ENVIRONMENT_KEY_ID, Key, Marking, Project, connect, read_keys, read_projects
 
 POLL_INTERVAL_NS = 250_000_000
 _NO_DIGEST = bytes(32)
@@ -27,7 +24,10 @@ class KeyRing:
 
     def __init__(self, path: Path, clock: Clock) -> None:
         self._clock = clock
-        self._engine = open_engine(path, timeout_s=0.0, pool=StaticPool)
+        try:
+            self._connection = connect(path, timeout_s=0.0)
+        except sqlite3.Error as error:
+            raise InternalError("the keys cannot be read") from error
         self._version: int | None = None
         self._polled_ns = 0
         self._keys: dict[str, tuple[Key, bytes]] = {}
@@ -77,7 +77,7 @@ class KeyRing:
             self._poll()
 
     def close(self) -> None:
-        self._engine.dispose()
+        self._connection.close()
 
     def _find(self, secret: str) -> Key | None:
         if len(secret) > form.MAX_LENGTH:
@@ -94,14 +94,13 @@ class KeyRing:
     def _poll(self) -> None:
         self._polled_ns = self._clock.now_ns()
         try:
-            with self._engine.connect() as connection:
-                # Read before the keys: a change between the two is then seen by the next poll.
-                version = connection.exec_driver_sql("PRAGMA data_version").scalar_one()
-                if version != self._version:
-                    self._keys = read_keys(connection)
-                    self._projects = read_projects(connection)
-                    self._version = version
-        except DatabaseError as error:
-            busy = isinstance(error.orig, sqlite3.Error) and error.orig.sqlite_errorcode == sqlite3.SQLITE_BUSY
+            # Read before the keys: a change between the two is then seen by the next poll.
+            version = self._connection.execute("PRAGMA data_version").fetchone()[0]
+            if version != self._version:
+                self._keys = read_keys(self._connection)
+                self._projects = read_projects(self._connection)
+                self._version = version
+        except sqlite3.Error as error:
+            busy = error.sqlite_errorcode == sqlite3.SQLITE_BUSY
             if not busy or self._version is None:
                 raise InternalError("the keys cannot be read") from error

@@ -8,31 +8,11 @@ each is one immediate transaction with a full sync. No secret is in it, only dig
 import re
 import sqlite3
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from pathlib import Path
-from typing import Any
-
-from sqlalchemy import (
-    Column,
-    Connection,
-    ForeignKey,
-    Integer,
-    LargeBinary,
-    MetaData,
-    Row,
-    Table,
-    Text,
-    create_engine,
-    insert,
-    select,
-    text,
-    update,
-)
-from sqlalchemy.engine import Engine
-from sqlalchemy.exc import DBAPIError
-from sqlalchemy.pool import NullPool, Pool
+from sqlite3 import Connection, Row
 
 from antiphon.core.errors import CallerError, Conflict, InternalError, NotFound
 from antiphon.core.identity import Scope
@@ -57,36 +37,33 @@ class Marking(StrEnum):
     SIGNED = "signed"  # a signed manifest in every answer, so whole ones only, in containers that carry it
 
 
-metadata = MetaData()
-projects = Table(
-    "projects",
-    metadata,
-    Column("id", Text, primary_key=True, nullable=False),
-    Column("name", Text, nullable=False),
-    Column("created_unix_ms", Integer, nullable=False),
-    Column("keep_answers_s", Integer, nullable=False, server_default=text("0")),
-    Column("marking", Text, nullable=False, server_default=text(f"'{Marking.MARKED}'")),
-    sqlite_strict=True,
+_SCHEMA = (
+    f"""
+CREATE TABLE projects (
+    id TEXT NOT NULL PRIMARY KEY,
+    name TEXT NOT NULL,
+    created_unix_ms INTEGER NOT NULL,
+    keep_answers_s INTEGER NOT NULL DEFAULT 0,
+    marking TEXT NOT NULL DEFAULT '{Marking.MARKED}'
+) STRICT""",
+    """
+CREATE TABLE keys (
+    id TEXT NOT NULL PRIMARY KEY,
+    project TEXT NOT NULL REFERENCES projects (id),
+    name TEXT NOT NULL,
+    scopes TEXT NOT NULL, -- separated by spaces, as in OAuth
+    prefix TEXT NOT NULL,
+    sha256 BLOB NOT NULL,
+    created_unix_ms INTEGER NOT NULL,
+    expires_unix_ms INTEGER,
+    revoked_unix_ms INTEGER
+) STRICT""",
 )
 # What makes a database of each version one of the next.
 _MIGRATIONS = {
     1: "ALTER TABLE projects ADD COLUMN keep_answers_s INTEGER NOT NULL DEFAULT 0",
     2: "ALTER TABLE projects ADD COLUMN marking TEXT NOT NULL DEFAULT 'marked'",
 }
-keys = Table(
-    "keys",
-    metadata,
-    Column("id", Text, primary_key=True, nullable=False),
-    Column("project", Text, ForeignKey("projects.id"), nullable=False),
-    Column("name", Text, nullable=False),
-    Column("scopes", Text, nullable=False),  # separated by spaces, as in OAuth
-    Column("prefix", Text, nullable=False),
-    Column("sha256", LargeBinary, nullable=False),
-    Column("created_unix_ms", Integer, nullable=False),
-    Column("expires_unix_ms", Integer),
-    Column("revoked_unix_ms", Integer),
-    sqlite_strict=True,
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,12 +100,11 @@ class Control:
     def __init__(self, path: Path) -> None:
         """Raises `InternalError` if the database cannot be opened or is of another version."""
         self.path = path
-        self._engine = open_engine(path, timeout_s=BUSY_TIMEOUT_S, pool=NullPool)
         try:
             with self._writing() as transaction:
                 _bring_up_to_date(path, transaction)
-        except DBAPIError as error:
-            raise InternalError(f"{path} cannot be opened: {error.orig}") from error
+        except sqlite3.Error as error:
+            raise InternalError(f"{path} cannot be opened: {error}") from error
 
     def prepare(self, environment_key: str | None, now_unix_ms: int) -> str | None:
         """What a server does at its start. Makes the key from the environment hold, and one from an earlier start no
@@ -137,7 +113,7 @@ class Control:
         Raises `CallerError` for a key from the environment that will not do.
         """
         with self._writing() as transaction:
-            minted = transaction.execute(select(keys.c.id).where(keys.c.id != ENVIRONMENT_KEY_ID).limit(1)).first()
+            minted = transaction.execute("SELECT id FROM keys WHERE id != ? LIMIT 1", (ENVIRONMENT_KEY_ID,)).fetchone()
             _ensure_default_project(transaction, now_unix_ms)
             if environment_key is not None:
                 _put_environment_key(transaction, environment_key, now_unix_ms)
@@ -162,13 +138,13 @@ class Control:
         _check_keep(keep_answers_s)
         project = Project(project_id, name or project_id, now_unix_ms, keep_answers_s, marking)
         with self._writing() as transaction:
-            if _find(transaction, projects, project_id) is not None:
+            if _find_project(transaction, project_id) is not None:
                 raise Conflict(f"there is a project {project_id} already", param="id")
             _insert_project(transaction, project)
         return project
 
     def list_projects(self) -> list[Project]:
-        with self._engine.connect() as connection:
+        with closing(connect(self.path, BUSY_TIMEOUT_S)) as connection:
             return list(read_projects(connection).values())
 
     def change_project(
@@ -185,15 +161,14 @@ class Control:
         with self._writing() as transaction:
             if project_id == DEFAULT_PROJECT:
                 _ensure_default_project(transaction, now_unix_ms)
-            row = _find(transaction, projects, project_id)
-            if row is None:
+            project = _find_project(transaction, project_id)
+            if project is None:
                 raise NotFound(f"there is no project {project_id}", param="id")
-            project = _project(row)
             keep_s = project.keep_answers_s if keep_answers_s is None else keep_answers_s
             _check_keep(keep_s)
             changed = replace(project, keep_answers_s=keep_s, marking=marking or project.marking)
-            which = update(projects).where(projects.c.id == project_id)
-            transaction.execute(which.values(keep_answers_s=changed.keep_answers_s, marking=changed.marking))
+            query = "UPDATE projects SET keep_answers_s = ?, marking = ? WHERE id = ?"
+            transaction.execute(query, (changed.keep_answers_s, changed.marking, project_id))
             return changed
 
     def create_key(
@@ -217,54 +192,49 @@ class Control:
         with self._writing() as transaction:
             if project == DEFAULT_PROJECT:
                 _ensure_default_project(transaction, now_unix_ms)
-            elif _find(transaction, projects, project) is None:
+            elif _find_project(transaction, project) is None:
                 raise NotFound(f"there is no project {project}", param="project")
             return _insert_key(transaction, project, name, granted, now_unix_ms, expires_unix_ms)
 
     def list_keys(self, project: str | None = None) -> list[Key]:
         """All keys, or one project's, the revoked ones too, oldest first."""
-        query = select(keys).order_by(keys.c.created_unix_ms, keys.c.id)
-        if project is not None:
-            query = query.where(keys.c.project == project)
-        with self._engine.connect() as connection:
-            return [_key(row) for row in connection.execute(query)]
+        query = "SELECT * FROM keys WHERE ?1 IS NULL OR project = ?1 ORDER BY created_unix_ms, id"
+        with closing(connect(self.path, BUSY_TIMEOUT_S)) as connection:
+            return [_key(row) for row in connection.execute(query, (project,))]
 
     def revoke_key(self, key_id: str, now_unix_ms: int) -> Key:
         """The key as it stands then; revoking it again changes nothing. Raises `NotFound`."""
         with self._writing() as transaction:
             _revoke(transaction, key_id, now_unix_ms)
-            row = _find(transaction, keys, key_id)
+            row = transaction.execute("SELECT * FROM keys WHERE id = ?", (key_id,)).fetchone()
             if row is None:
                 raise NotFound(f"there is no key {key_id}", param="id")
             return _key(row)
 
     @contextmanager
     def _writing(self) -> Iterator[Connection]:
-        with self._engine.begin() as transaction:
-            transaction.exec_driver_sql("BEGIN IMMEDIATE")
-            yield transaction
+        with closing(connect(self.path, BUSY_TIMEOUT_S)) as connection, connection:
+            connection.execute("BEGIN IMMEDIATE")
+            yield connection
 
 
-def open_engine(path: Path, timeout_s: float, pool: type[Pool]) -> Engine:
-    """Connections without transactions of their own, so that reads are short and writes say when they begin."""
-
-    def connect() -> sqlite3.Connection:
-        connection = sqlite3.connect(path, timeout=timeout_s, isolation_level=None, check_same_thread=False)
-        connection.execute("PRAGMA synchronous=FULL")
-        connection.execute("PRAGMA foreign_keys=ON")
-        return connection
-
-    return create_engine("sqlite://", creator=connect, poolclass=pool)
+def connect(path: Path, timeout_s: float) -> Connection:
+    """Without transactions of its own, so that reads are short and writes say when they begin. Rows have names."""
+    connection = sqlite3.connect(path, timeout=timeout_s, isolation_level=None, check_same_thread=False)
+    connection.row_factory = Row
+    connection.execute("PRAGMA synchronous=FULL")
+    connection.execute("PRAGMA foreign_keys=ON")
+    return connection
 
 
 def read_projects(connection: Connection) -> dict[str, Project]:
     """Every project, by id, in its order."""
-    return {row.id: _project(row) for row in connection.execute(select(projects).order_by(projects.c.id))}
+    return {row["id"]: _project(row) for row in connection.execute("SELECT * FROM projects ORDER BY id")}
 
 
 def read_keys(connection: Connection) -> dict[str, tuple[Key, bytes]]:
     """Every key and its digest, by id."""
-    return {row.id: (_key(row), row.sha256) for row in connection.execute(select(keys))}
+    return {row["id"]: (_key(row), row["sha256"]) for row in connection.execute("SELECT * FROM keys")}
 
 
 def check_environment_key(key: str) -> None:
@@ -278,16 +248,13 @@ def check_environment_key(key: str) -> None:
 
 def _bring_up_to_date(path: Path, transaction: Connection) -> None:
     """Creates the schema, or makes an older one today's. Raises `InternalError` for one of a later version."""
-    version = transaction.exec_driver_sql("PRAGMA user_version").scalar_one()
+    version = transaction.execute("PRAGMA user_version").fetchone()[0]
     if version > SCHEMA_VERSION:
         raise InternalError(f"{path} has schema version {version}, and this version of antiphon knows {SCHEMA_VERSION}")
-    if version == 0:
-        metadata.create_all(transaction)
-    else:
-        for old in range(version, SCHEMA_VERSION):
-            transaction.exec_driver_sql(_MIGRATIONS[old])
+    for statement in _SCHEMA if version == 0 else (_MIGRATIONS[old] for old in range(version, SCHEMA_VERSION)):
+        transaction.execute(statement)
     if version != SCHEMA_VERSION:
-        transaction.exec_driver_sql(f"PRAGMA user_version={SCHEMA_VERSION}")
+        transaction.execute(f"PRAGMA user_version={SCHEMA_VERSION}")
 
 
 def _check_keep(seconds: int) -> None:
@@ -300,24 +267,19 @@ def _check_name(name: str) -> None:
         raise CallerError(f"a name has at most {MAX_NAME} characters, printable ones", param="name")
 
 
-def _find(connection: Connection, table: Table, row_id: str) -> Row[Any] | None:
-    return connection.execute(select(table).where(table.c.id == row_id)).first()
+def _find_project(connection: Connection, project_id: str) -> Project | None:
+    row = connection.execute("SELECT * FROM projects WHERE id = ?", (project_id,)).fetchone()
+    return None if row is None else _project(row)
 
 
 def _insert_project(connection: Connection, project: Project) -> None:
-    connection.execute(
-        insert(projects).values(
-            id=project.id,
-            name=project.name,
-            created_unix_ms=project.created_unix_ms,
-            keep_answers_s=project.keep_answers_s,
-            marking=project.marking,
-        )
-    )
+    query = "INSERT INTO projects (id, name, created_unix_ms, keep_answers_s, marking) VALUES (?, ?, ?, ?, ?)"
+    values = (project.id, project.name, project.created_unix_ms, project.keep_answers_s, project.marking)
+    connection.execute(query, values)
 
 
 def _ensure_default_project(connection: Connection, now_unix_ms: int) -> None:
-    if _find(connection, projects, DEFAULT_PROJECT) is None:
+    if _find_project(connection, DEFAULT_PROJECT) is None:
         _insert_project(connection, Project(DEFAULT_PROJECT, "Default", now_unix_ms))
 
 
@@ -332,38 +294,23 @@ def _insert_key(
 ) -> tuple[Key, str]:
     key_id, secret = mint()
     key = Key(key_id, project, name, scopes, form.shown(key_id), now_unix_ms, expires_unix_ms, None)
-    connection.execute(
-        insert(keys).values(
-            id=key.id,
-            project=key.project,
-            name=key.name,
-            scopes=_stored(key.scopes),
-            prefix=key.prefix,
-            sha256=form.digest(secret),
-            created_unix_ms=key.created_unix_ms,
-            expires_unix_ms=key.expires_unix_ms,
-        )
-    )
+    query = """
+INSERT INTO keys (id, project, name, scopes, prefix, sha256, created_unix_ms, expires_unix_ms)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?)"""
+    scoped, hashed = _stored(key.scopes), form.digest(secret)
+    times = (key.created_unix_ms, key.expires_unix_ms)
+    connection.execute(query, (key.id, key.project, key.name, scoped, key.prefix, hashed, *times))
     return key, secret
 
 
 def _put_environment_key(connection: Connection, secret: str, now_unix_ms: int) -> None:
     check_environment_key(secret)
-    if _find(connection, keys, ENVIRONMENT_KEY_ID) is None:
-        _insert_key(
-            connection,
-            DEFAULT_PROJECT,
-            "ANTIPHON_API_KEY",
-            frozenset(Scope),
-            now_unix_ms,
-            None,
-            mint=lambda: (ENVIRONMENT_KEY_ID, secret),
-        )
-    connection.execute(
-        update(keys)
-        .where(keys.c.id == ENVIRONMENT_KEY_ID)
-        .values(sha256=form.digest(secret), prefix="", scopes=_stored(frozenset(Scope)), revoked_unix_ms=None)
-    )
+    scopes = frozenset(Scope)
+    if connection.execute("SELECT 1 FROM keys WHERE id = ?", (ENVIRONMENT_KEY_ID,)).fetchone() is None:
+        mine = (DEFAULT_PROJECT, "ANTIPHON_API_KEY", scopes, now_unix_ms, None)
+        _insert_key(connection, *mine, mint=lambda: (ENVIRONMENT_KEY_ID, secret))
+    query = "UPDATE keys SET sha256 = ?, prefix = '', scopes = ?, revoked_unix_ms = NULL WHERE id = ?"
+    connection.execute(query, (form.digest(secret), _stored(scopes), ENVIRONMENT_KEY_ID))
 
 
 def _stored(scopes: frozenset[Scope]) -> str:
@@ -371,23 +318,23 @@ def _stored(scopes: frozenset[Scope]) -> str:
 
 
 def _revoke(connection: Connection, key_id: str, now_unix_ms: int) -> None:
-    connection.execute(
-        update(keys).where(keys.c.id == key_id, keys.c.revoked_unix_ms.is_(None)).values(revoked_unix_ms=now_unix_ms)
-    )
+    query = "UPDATE keys SET revoked_unix_ms = ? WHERE id = ? AND revoked_unix_ms IS NULL"
+    connection.execute(query, (now_unix_ms, key_id))
 
 
-def _project(row: Row[Any]) -> Project:
-    return Project(row.id, row.name, row.created_unix_ms, row.keep_answers_s, Marking(row.marking))
+def _project(row: Row) -> Project:
+    marking = Marking(row["marking"])
+    return Project(row["id"], row["name"], row["created_unix_ms"], row["keep_answers_s"], marking)
 
 
-def _key(row: Row[Any]) -> Key:
+def _key(row: Row) -> Key:
     return Key(
-        id=row.id,
-        project=row.project,
-        name=row.name,
-        scopes=frozenset(map(Scope, row.scopes.split())),
-        prefix=row.prefix,
-        created_unix_ms=row.created_unix_ms,
-        expires_unix_ms=row.expires_unix_ms,
-        revoked_unix_ms=row.revoked_unix_ms,
+        id=row["id"],
+        project=row["project"],
+        name=row["name"],
+        scopes=frozenset(map(Scope, row["scopes"].split())),
+        prefix=row["prefix"],
+        created_unix_ms=row["created_unix_ms"],
+        expires_unix_ms=row["expires_unix_ms"],
+        revoked_unix_ms=row["revoked_unix_ms"],
     )

@@ -6,39 +6,22 @@ it gets free goes into one transaction and shares its syncs.
 """
 
 import asyncio
+import sqlite3
 from collections import deque
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from sqlite3 import Connection
 from typing import Any, TypeVar
 
 import msgspec
-from sqlalchemy import (
-    Column,
-    ColumnElement,
-    Connection,
-    Index,
-    Integer,
-    LargeBinary,
-    MetaData,
-    PrimaryKeyConstraint,
-    Table,
-    Text,
-    func,
-    select,
-    tuple_,
-)
-from sqlalchemy import delete as delete_from
-from sqlalchemy.dialects.sqlite import insert
-from sqlalchemy.exc import DBAPIError
-from sqlalchemy.pool import StaticPool
 
 from antiphon.core.errors import InternalError, NotFound
 from antiphon.core.ports import Clock
 from antiphon.core.specs import Message
 from antiphon.core.wire import Keep
-from antiphon.trust.control import BUSY_TIMEOUT_S, open_engine
+from antiphon.trust.control import BUSY_TIMEOUT_S, connect
 
 FILE_NAME = "answers.db"  # in the data directory
 SCHEMA_VERSION = 1
@@ -47,33 +30,33 @@ WIPED_AT_ONCE = 64
 
 T = TypeVar("T")
 
-metadata = MetaData()
-answers = Table(
-    "answers",
-    metadata,
-    Column("project", Text, nullable=False),
-    Column("id", Text, nullable=False),
-    Column("created_unix_ms", Integer, nullable=False),
-    Column("expires_unix_ms", Integer, nullable=False),
-    Column("body", LargeBinary, nullable=False),
-    Column("conversation", LargeBinary, nullable=False),
-    PrimaryKeyConstraint("project", "id"),
-    sqlite_strict=True,
+_SCHEMA = (
+    """
+CREATE TABLE answers (
+    project TEXT NOT NULL,
+    id TEXT NOT NULL,
+    created_unix_ms INTEGER NOT NULL,
+    expires_unix_ms INTEGER NOT NULL,
+    body BLOB NOT NULL,
+    conversation BLOB NOT NULL,
+    PRIMARY KEY (project, id)
+) STRICT""",
+    "CREATE INDEX answers_by_end ON answers (expires_unix_ms)",
+    "CREATE INDEX answers_by_age ON answers (project, created_unix_ms)",
+    f"PRAGMA user_version={SCHEMA_VERSION}",
 )
-Index("answers_by_end", answers.c.expires_unix_ms)
-Index("answers_by_age", answers.c.project, answers.c.created_unix_ms)
-
-_INSERT = insert(answers)
-_PUT = _INSERT.on_conflict_do_update(
-    index_elements=["project", "id"],
-    set_={"body": _INSERT.excluded.body, "conversation": _INSERT.excluded.conversation},
-)
+_PUT = """
+INSERT INTO answers (project, id, created_unix_ms, expires_unix_ms, body, conversation) VALUES (?, ?, ?, ?, ?, ?)
+ON CONFLICT (project, id) DO UPDATE SET body = excluded.body, conversation = excluded.conversation"""
+_GET = """
+SELECT body, conversation FROM answers
+WHERE project = ? AND id = ? AND expires_unix_ms > ? AND created_unix_ms > ?"""
 _conversation = msgspec.json.Decoder(tuple[Message, ...])
 
 
 @dataclass(slots=True)
 class _Put:
-    row: dict[str, Any]
+    row: tuple[Any, ...]
     error: BaseException | None = None
 
 
@@ -88,15 +71,14 @@ class KeptAnswers:
         self._clock = clock
         self._waiting: deque[_Put] = deque()
         self._thread = ThreadPoolExecutor(1, "answers")
-        self._engine = open_engine(path, BUSY_TIMEOUT_S, StaticPool)
         try:
-            with self._engine.connect() as connection:
-                connection.exec_driver_sql("PRAGMA secure_delete=ON")
-                page_bytes = connection.exec_driver_sql("PRAGMA page_size").scalar_one()
-                connection.exec_driver_sql(f"PRAGMA max_page_count={max_bytes // page_bytes}")
+            self._connection = connect(path, BUSY_TIMEOUT_S)
+            self._connection.execute("PRAGMA secure_delete=ON")
+            page_bytes = self._connection.execute("PRAGMA page_size").fetchone()[0]
+            self._connection.execute(f"PRAGMA max_page_count={max_bytes // page_bytes}")
             version = self._transact(_prepare)
-        except DBAPIError as error:
-            raise InternalError(f"{path} cannot be opened: {error.orig}") from error
+        except sqlite3.Error as error:
+            raise InternalError(f"{path} cannot be opened: {error}") from error
         if version != SCHEMA_VERSION:
             raise InternalError(
                 f"{path} has schema version {version}, and this version of antiphon knows {SCHEMA_VERSION}"
@@ -107,16 +89,8 @@ class KeptAnswers:
         kept or not.
         """
         now = self._clock.unix_ms()
-        put = _Put(
-            {
-                "project": project,
-                "id": keep.id,
-                "created_unix_ms": now,
-                "expires_unix_ms": now + keep_s * 1000,
-                "body": keep.body,
-                "conversation": msgspec.json.encode(keep.conversation),
-            }
-        )
+        conversation = msgspec.json.encode(keep.conversation)
+        put = _Put((project, keep.id, now, now + keep_s * 1000, keep.body, conversation))
         self._waiting.append(put)
         await self._run(self._write)
         if put.error is not None:
@@ -125,55 +99,51 @@ class KeptAnswers:
     async def get(self, project: str, id: str, keep_s: int) -> Keep:
         """`keep_s` is what the policy says now. Raises `NotFound`, also for another project's; `InternalError`."""
         now = self._clock.unix_ms()
-        query = select(answers.c.body, answers.c.conversation).where(
-            answers.c.project == project,
-            answers.c.id == id,
-            answers.c.expires_unix_ms > now,
-            answers.c.created_unix_ms > now - keep_s * 1000,
-        )
-        row = await self._run(lambda: self._transact(lambda t: t.execute(query).first()))
+        values = (project, id, now, now - keep_s * 1000)
+        row = await self._run(lambda: self._transact(lambda t: t.execute(_GET, values).fetchone()))
         if row is None:
             raise NotFound("No such answer is kept.")
-        return Keep(id, row.body, _conversation.decode(row.conversation))
+        return Keep(id, row["body"], _conversation.decode(row["conversation"]))
 
     async def delete(self, project: str, id: str) -> None:
         """Raises `InternalError`."""
-        query = delete_from(answers).where(answers.c.project == project, answers.c.id == id)
-        await self._run(lambda: self._transact(lambda t: t.execute(query)))
+        query = "DELETE FROM answers WHERE project = ? AND id = ?"
+        await self._run(lambda: self._transact(lambda t: t.execute(query, (project, id))))
 
     async def purge(self, keep_s: Callable[[str], int]) -> None:
         """Wipes what is past its end, or older than its project's policy now allows, a little at a time, so that who
         wants an answer kept does not wait for it. Raises `InternalError`.
         """
         now = self._clock.unix_ms()
-        await self._wipe(answers.c.expires_unix_ms <= now)
+        await self._wipe("expires_unix_ms <= ?", now)
         project = await self._next_project("")
         while project:
             oldest = now - keep_s(project) * 1000
-            await self._wipe((answers.c.project == project) & (answers.c.created_unix_ms <= oldest))
+            await self._wipe("project = ? AND created_unix_ms <= ?", project, oldest)
             project = await self._next_project(project)
 
     async def _next_project(self, after: str) -> str:
         """One that has answers; empty after the last."""
-        query = select(func.min(answers.c.project)).where(answers.c.project > after)
-        return await self._run(lambda: self._transact(lambda t: t.execute(query).scalar_one())) or ""
+        query = "SELECT coalesce(min(project), '') FROM answers WHERE project > ?"
+        found: tuple[str] = await self._run(lambda: self._transact(lambda t: t.execute(query, (after,)).fetchone()))
+        return found[0]
 
-    async def _wipe(self, which: ColumnElement[bool]) -> None:
-        some = select(answers.c.project, answers.c.id).where(which).limit(WIPED_AT_ONCE)
-        query = delete_from(answers).where(tuple_(answers.c.project, answers.c.id).in_(some))
-        while await self._run(lambda: self._transact(lambda t: t.execute(query).rowcount)):
+    async def _wipe(self, which: str, *values: str | int) -> None:
+        some = f"SELECT project, id FROM answers WHERE {which} LIMIT {WIPED_AT_ONCE}"
+        query = f"DELETE FROM answers WHERE (project, id) IN ({some})"
+        while await self._run(lambda: self._transact(lambda t: t.execute(query, values).rowcount)):
             pass
 
     async def close(self) -> None:
         """What was begun is finished first."""
         await asyncio.to_thread(self._thread.shutdown)
-        self._engine.dispose()
+        self._connection.close()
 
     async def _run(self, work: Callable[[], T]) -> T:
         try:
             return await asyncio.get_running_loop().run_in_executor(self._thread, work)
-        except DBAPIError as error:
-            raise InternalError("The kept answers cannot be read or written.") from error.orig
+        except sqlite3.Error as error:
+            raise InternalError("The kept answers cannot be read or written.") from error
 
     def _write(self) -> None:
         """Everything that waits; each put is told how it went."""
@@ -181,22 +151,22 @@ class KeptAnswers:
         if not puts:
             return
         try:
-            self._transact(lambda transaction: transaction.execute(_PUT, [put.row for put in puts]))
-        except DBAPIError as error:
+            self._transact(lambda transaction: transaction.executemany(_PUT, [put.row for put in puts]))
+        except sqlite3.Error as error:
             for put in puts:
-                put.error = error.orig  # without the row, which is in the other's text
+                put.error = error
 
     def _transact(self, work: Callable[[Connection], T]) -> T:
-        with self._engine.begin() as transaction:
-            transaction.exec_driver_sql("BEGIN IMMEDIATE")
-            return work(transaction)
+        with self._connection:
+            self._connection.execute("BEGIN IMMEDIATE")
+            return work(self._connection)
 
 
 def _prepare(transaction: Connection) -> int:
     """Creates the schema if there is none; its version."""
-    version: int = transaction.exec_driver_sql("PRAGMA user_version").scalar_one()
+    version: int = transaction.execute("PRAGMA user_version").fetchone()[0]
     if version == 0:
-        metadata.create_all(transaction)
-        transaction.exec_driver_sql(f"PRAGMA user_version={SCHEMA_VERSION}")
+        for statement in _SCHEMA:
+            transaction.execute(statement)
         return SCHEMA_VERSION
     return version

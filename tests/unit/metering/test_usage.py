@@ -2,6 +2,7 @@ import csv
 import io
 import sqlite3
 import uuid
+from contextlib import closing
 
 import pytest
 
@@ -96,8 +97,8 @@ async def test_reading_works_without_a_server_and_changes_nothing(filled, ledger
 
 
 async def test_readers_cannot_write(filled):
-    with usage.database.reader(filled).connect() as connection, pytest.raises(Exception, match="readonly"):
-        connection.exec_driver_sql("DELETE FROM marks")
+    with closing(usage.database.reader(filled)) as connection, pytest.raises(sqlite3.Error, match="readonly"):
+        connection.execute("DELETE FROM marks")
 
 
 async def test_the_number_of_rows_is_bounded(filled, monkeypatch):
