@@ -89,16 +89,23 @@ async def _voice(name: str, engine: PiperVoice, clock: Clock) -> Voice:
 
 def _served(name: str, version: settings.Version, pool: Pool, serves: type[Spec], config: Config) -> Served:
     first = config.engines[version.engines[0]]
-    model = first.model if isinstance(first, settings.OpenVino | settings.Embedding) else ""
     return Served(
         version=name,
         engine=pool,
         serves=serves,
-        fingerprint=f"fp_{CATALOG[model].fingerprint}" if model in CATALOG else "",
+        fingerprint=fingerprint(first),
         deprecated_unix_s=_unix_s(version.deprecated),
         sunset_unix_s=_unix_s(version.sunset),
         successor=version.successor,
     )
+
+
+def fingerprint(engine: settings.Engine) -> str:
+    """Tells sets of weights apart; empty where the model is not of the catalog."""
+    if not isinstance(engine, settings.OpenVino | settings.Embedding) or engine.model not in CATALOG:
+        return ""
+    weights = engine.weights if isinstance(engine, settings.OpenVino) else "file"
+    return f"fp_{CATALOG[engine.model].fingerprint}" + (f"_{weights}" if weights != "file" else "")
 
 
 def _serves(engine: settings.Engine) -> type[Spec] | None:
@@ -123,7 +130,8 @@ async def _engine(
     match engine:
         case settings.OpenVino():
             path = _path(f"engines.{name}.model", engine.model, store)
-            return await OpenVinoGenerator.start(path, openvino_settings(engine))
+            kept_in = config.directory / "converted"
+            return await OpenVinoGenerator.start(path, openvino_settings(engine), kept_in=kept_in)
         case settings.Embedding():
             from antiphon.engines.minilm import MiniLM  # it computes in this process, and a gateway need not hold that
 

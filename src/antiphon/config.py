@@ -114,6 +114,7 @@ class OpenVino(Backend, frozen=True, kw_only=True, forbid_unknown_fields=True, t
     """A language model on this machine: a name of the catalog, a GGUF file or an OpenVINO folder."""
 
     model: str
+    weights: Literal["file", "int8"] = "file"
     kv_cache_gb: Positive = 1
     kv_cache_precision: Literal["u8", "f16", "bf16"] = "f16"
     prefix_caching: bool = True
@@ -194,7 +195,7 @@ class Fetch(Table, frozen=True, kw_only=True):
 
 Engine = OpenVino | Embedding | OpenAI | OpenInference | Piper
 ENGINES: dict[str, Engine] = {
-    "smollm2-135m-instruct": OpenVino(model="smollm2-135m-instruct"),
+    "smollm2-135m-instruct": OpenVino(model="smollm2-135m-instruct", weights="int8"),
     "all-minilm-l6-v2": Embedding(model="all-minilm-l6-v2"),
     "joe": Piper(model="en-us-joe-medium"),
 }

@@ -85,8 +85,12 @@ class OpenVinoGenerator(KeptProcess):
     worker = "antiphon.engines.openvino.worker"
     name = "language model"
 
-    def __init__(self, path: Path, settings: OpenVinoSettings, fingerprint: str = "") -> None:
-        super().__init__(Load(str(path), settings))
+    def __init__(
+        self, path: Path, settings: OpenVinoSettings, fingerprint: str = "", kept_in: Path | None = None
+    ) -> None:
+        if kept_in is None and settings.weights != "file":
+            raise CallerError("Rewritten weights need a folder that they are kept in.", param="weights")
+        super().__init__(Load(str(path), settings, str(kept_in or "")))
         self.fingerprint = fingerprint
         self._settings = settings
         self._model: Model | None = None
@@ -96,9 +100,13 @@ class OpenVinoGenerator(KeptProcess):
         self._cache_share = 0.0
 
     @classmethod
-    async def start(cls, path: Path, settings: OpenVinoSettings, fingerprint: str = "") -> "OpenVinoGenerator":
-        """Loads the model. Raises `EngineError` if it cannot be loaded."""
-        return await cls(path, settings, fingerprint)._begin()
+    async def start(
+        cls, path: Path, settings: OpenVinoSettings, fingerprint: str = "", kept_in: Path | None = None
+    ) -> "OpenVinoGenerator":
+        """Loads the model. `kept_in` is the folder where rewritten models are kept: `settings.weights`. Raises
+        `EngineError` if it cannot be loaded.
+        """
+        return await cls(path, settings, fingerprint, kept_in)._begin()
 
     # -- asking --------------------------------------------------------------------------------------------------------
 

@@ -12,6 +12,7 @@ import msgspec
 from antiphon.core.errors import CallerError
 from antiphon.engines.process import Unloadable
 
+WEIGHTS = ("file", "int8")
 PRECISIONS = ("u8", "f16", "bf16", "f32")
 BLOCK_TOKENS = 32  # of the pipeline's paged attention on a CPU
 
@@ -20,8 +21,8 @@ BLOCK_TOKENS = 32  # of the pipeline's paged attention on a CPU
 class OpenVinoSettings:
     """How the pipeline works. Each was measured; see the results.
 
-    `kv_cache_gb` bounds the memory for keys and values, which is taken as it is used; `kv_cache_precision` is one of
-    `PRECISIONS`. `eviction_tokens` keeps at most that many tokens of each request in the cache, the least looked at
+    `weights` is one of `WEIGHTS`: as the file has them, or every matrix rewritten (`weights.to_int8`). `kv_cache_gb`
+    bounds the memory for keys and values, which is taken as it is used; `kv_cache_precision` is one of `PRECISIONS`. `eviction_tokens` keeps at most that many tokens of each request in the cache, the least looked at
     go first; 0 keeps all, and it does not go with `prefix_caching`. `prompt_lookup_tokens` guesses that many tokens
     from earlier text that ended in the same `prompt_lookup_ngram` tokens, 0 none. `max_batched_tokens` is the most a
     step computes, `max_sequences` the most requests a step advances, `max_requests` the most that are let in, waiting
@@ -31,6 +32,7 @@ class OpenVinoSettings:
     files say, or 1.
     """
 
+    weights: str = "file"
     kv_cache_gb: int = 1
     kv_cache_precision: str = "f16"
     prefix_caching: bool = True
@@ -50,6 +52,7 @@ class OpenVinoSettings:
         """Raises `CallerError` for what the pipeline would break on."""
         eviction = self.eviction_tokens
         for setting, right in (
+            ("weights", self.weights in WEIGHTS),
             ("kv_cache_gb", self.kv_cache_gb >= 1),
             ("kv_cache_precision", self.kv_cache_precision in PRECISIONS),
             ("eviction_tokens", eviction == 0 or (eviction >= 4 * BLOCK_TOKENS and eviction % BLOCK_TOKENS == 0)),
@@ -71,8 +74,11 @@ class OpenVinoSettings:
 
 
 class Load(msgspec.Struct, tag=True, array_like=True, frozen=True):
+    """`kept_in` is the folder of rewritten models, where `weights` asks for one."""
+
     path: str
     settings: OpenVinoSettings
+    kept_in: str = ""
 
 
 class Generate(msgspec.Struct, tag=True, array_like=True, frozen=True):

@@ -16,6 +16,7 @@ from typing import Any
 
 import openvino_genai as genai
 
+from antiphon.engines.openvino.converted import converted
 from antiphon.engines.openvino.gguf import context_tokens, model_path
 from antiphon.engines.openvino.grammars import Grammars
 from antiphon.engines.openvino.messages import (
@@ -65,7 +66,7 @@ class Pipeline:
     def __init__(self, load: Load) -> None:
         self._settings = settings = load.settings
         path = model_path(Path(load.path))
-        self._pipeline = genai.ContinuousBatchingPipeline(path, _scheduling(settings), "CPU", _properties(settings))
+        self._pipeline = _opened(path, load)
         self._tokenizer = self._pipeline.get_tokenizer()
         defaults = self._pipeline.get_config()
         self._running: list[Running] = []
@@ -210,6 +211,14 @@ class Pipeline:
     def _follow(self, request: Generate, tokens: Any) -> None:
         for choice in range(1, len(request.seeds)):
             self._add(request, choice, tokens)
+
+
+def _opened(path: Path, load: Load) -> genai.ContinuousBatchingPipeline:
+    scheduling, properties = _scheduling(load.settings), _properties(load.settings)
+    if load.settings.weights == "file":
+        return genai.ContinuousBatchingPipeline(path, scheduling, "CPU", properties)
+    folder = converted(path, Path(load.kept_in))
+    return genai.ContinuousBatchingPipeline(folder, genai.Tokenizer(path), scheduling, "CPU", **properties)
 
 
 def _chosen(setting: float | None, advice: float | None) -> float | None:
