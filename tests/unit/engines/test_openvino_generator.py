@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
+from far_end import FarEnd, ready
 
 from antiphon.core.errors import CallerError, CapacityError, ContextLengthExceeded, EngineError
 from antiphon.core.events import ChoiceEnded, FinishReason, TextDelta, TokenUsage
@@ -19,56 +20,33 @@ from antiphon.engines.openvino.messages import (
     Begun,
     Cancel,
     Chunk,
-    Command,
     Generate,
     Load,
     Model,
     OpenVinoSettings,
     Ready,
     Refused,
-    Report,
     Stepped,
     Why,
     command_decoder,
 )
-from antiphon.engines.process import HEADER, Unloadable, frame
+from antiphon.engines.process import Unloadable
 
 MODEL = Model([b"a", b"b", b"STOP", b""], 100, 8, False, None, None)
 CALL = Call("call")
 
 
-class Pipeline:
-    """The other end of the socket of one process."""
-
-    def __init__(self, sock: socket.socket) -> None:
-        sock.setblocking(False)
-        self._socket = sock
-        self._loop = asyncio.get_running_loop()
-
-    async def told(self) -> Command:
-        (size,) = HEADER.unpack(await self._exactly(HEADER.size))
-        return command_decoder.decode(await self._exactly(size))
-
-    async def _exactly(self, size: int) -> bytes:
-        data = b""
-        while len(data) < size:
-            data += await self._loop.sock_recv(self._socket, size - len(data))
-        return data
+class Pipeline(FarEnd):
+    decoder = command_decoder
 
     async def asked(self) -> Generate:
         command = await self.told()
         assert isinstance(command, Generate)
         return command
 
-    async def say(self, report: Report) -> None:
-        await self._loop.sock_sendall(self._socket, frame(report))
-
     async def step(self, *chunks: Chunk, begun: Begun | None = None, refused: Refused | None = None) -> None:
         begins, refuses = [begun] if begun else [], [refused] if refused else []
         await self.say(Stepped(begins, refuses, list(chunks), 1000, 0.25))
-
-    def die(self) -> None:
-        self._socket.close()
 
 
 class Engine(OpenVinoGenerator):
@@ -77,10 +55,7 @@ class Engine(OpenVinoGenerator):
     pipelines: "asyncio.Queue[Pipeline]"
 
     async def _spawn(self) -> socket.socket:
-        ours, theirs = socket.socketpair()
-        ours.setblocking(False)
-        self.pipelines.put_nowait(Pipeline(theirs))
-        return ours
+        return Pipeline.spawned(self.pipelines)
 
 
 async def begin(settings: OpenVinoSettings = OpenVinoSettings()) -> tuple[Engine, Pipeline]:  # noqa: B008
@@ -100,15 +75,6 @@ async def house() -> AsyncIterator[tuple[Engine, Pipeline]]:
     engine, pipeline = await begin()
     yield engine, pipeline
     await engine.close()
-
-
-async def ready(engine: Engine) -> None:
-    async with asyncio.timeout(10):
-        while True:
-            try:
-                return await engine.check()
-            except EngineError:
-                await asyncio.sleep(0)
 
 
 def spec(choices: int = 1, stop: tuple[str, ...] = ()) -> GenerateSpec:

@@ -6,57 +6,34 @@ from collections.abc import AsyncGenerator, AsyncIterator
 from pathlib import Path
 
 import pytest
+from far_end import FarEnd, ready
 
 from antiphon.core.errors import CallerError, CapacityError, EngineError
 from antiphon.core.ports import Clause
 from antiphon.engines import process
 from antiphon.engines.piper.messages import (
-    Command,
     Drop,
     Failed,
     Load,
     More,
     Piece,
     Ready,
-    Report,
     Speak,
     command_decoder,
 )
 from antiphon.engines.piper.voice import MOST_CHARACTERS, PiperSettings, PiperVoice
-from antiphon.engines.process import HEADER, Unloadable, frame
+from antiphon.engines.process import Unloadable
 
 SETTINGS = PiperSettings(speaker=3, workers=2, threads=1, max_clauses=2)
 
 
-class Process:
-    """The other end of the socket."""
-
-    def __init__(self, sock: socket.socket) -> None:
-        sock.setblocking(False)
-        self._socket = sock
-        self._loop = asyncio.get_running_loop()
-
-    async def told(self) -> Command:
-        async with asyncio.timeout(10):
-            (size,) = HEADER.unpack(await self._exactly(HEADER.size))
-            return command_decoder.decode(await self._exactly(size))
-
-    async def _exactly(self, size: int) -> bytes:
-        data = b""
-        while len(data) < size:
-            data += await self._loop.sock_recv(self._socket, size - len(data))
-        return data
+class Process(FarEnd):
+    decoder = command_decoder
 
     async def asked(self) -> Speak:
         command = await self.told()
         assert isinstance(command, Speak)
         return command
-
-    async def say(self, *reports: Report) -> None:
-        await self._loop.sock_sendall(self._socket, b"".join(map(frame, reports)))
-
-    def die(self) -> None:
-        self._socket.close()
 
 
 class Voice(PiperVoice):
@@ -65,10 +42,7 @@ class Voice(PiperVoice):
     processes: "asyncio.Queue[Process]"
 
     async def _spawn(self) -> socket.socket:
-        ours, theirs = socket.socketpair()
-        ours.setblocking(False)
-        self.processes.put_nowait(Process(theirs))
-        return ours
+        return Process.spawned(self.processes)
 
 
 House = tuple[Voice, Process]
@@ -85,15 +59,6 @@ async def house() -> AsyncIterator[House]:
     assert isinstance(voice, Voice)
     yield voice, pipe
     await voice.close()
-
-
-async def ready(voice: Voice) -> None:
-    async with asyncio.timeout(10):
-        while True:
-            try:
-                return await voice.check()
-            except EngineError:
-                await asyncio.sleep(0)
 
 
 def begin(voice: Voice, text: str = "Hello.") -> tuple[AsyncGenerator[bytes, None], "asyncio.Task[bytes]"]:
