@@ -11,7 +11,6 @@ What must go out, and is compared character by character:
     < LINE                  a message to the caller, or the status line, a header, the body
     = INPUTS                inputs to the session, the media of a request, or what shall be spoken and how
     x CODE REASON           the close
-Lines that begin with `#`, and empty ones, are for the reader.
 """
 
 import re
@@ -51,6 +50,7 @@ from antiphon.surfaces.deepgram.live import LiveListen, LiveListenEndpoint
 from antiphon.surfaces.deepgram.prerecorded import PrerecordedListenEndpoint
 from antiphon.surfaces.deepgram.speak import SpeakEndpoint
 from antiphon.surfaces.deepgram.speak_live import LiveSpeakEndpoint, LiveSpeech
+from wire_player import WirePlayer
 
 REQUEST_ID = "8c8ebea9-dbec-45fa-a035-e4632cb05b5f"
 RECEIVED_UNIX_MS = 1_724_974_675_202
@@ -60,10 +60,8 @@ _WORD = re.compile(r"(\S+)@(\d+)-(\d+)(?:/([\d.]+))?")
 
 
 @dataclass
-class Player:
-    """Plays the lines of a script that come in; `play` gives the whole script back, with what went out. `sent` is the
-    text of it.
-    """
+class Player(WirePlayer):
+    """`sent` is the text of what went out."""
 
     live: bool
     speak: bool = False
@@ -73,23 +71,10 @@ class Player:
     pending: Opening | None = None
     sent: list[str] = field(default_factory=list)
 
-    def play(self, script: str) -> str:
-        out: list[str] = []
-        for line in script.splitlines():
-            if line[:1] in ("<", "=", "x"):
-                continue
-            out.append(line)
-            out.extend(self._one(line))
-        return "\n".join(out) + "\n"
-
-    def _one(self, line: str) -> Iterator[str]:
-        mark, _, rest = line.partition(" ")
+    def _line(self, mark: str, rest: str) -> Iterator[str]:
         match mark:
             case "?":
                 yield from self._open(rest)
-            case ":":
-                name, _, value = rest.partition(": ")
-                self.headers[name] = value
             case ">" | ">>":
                 message = rest if mark == ">" else bytes(int(rest))
                 if self.live:
@@ -104,10 +89,8 @@ class Player:
             case "!":
                 assert self.surface is not None, "no opening was accepted"
                 yield from self._step(self.surface.emit(_event(rest), self.now_ns))
-            case "" | "#":
-                pass
             case _:
-                raise ValueError(line)
+                raise ValueError(mark)
 
     def _live(self) -> Surface[Any]:
         assert isinstance(self.surface, LiveListen | LiveSpeech), "no opening was accepted"

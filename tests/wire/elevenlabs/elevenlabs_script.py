@@ -10,7 +10,6 @@ What must go out, and is compared character by character:
     < LINE                  a message to the caller, or the status line, a header, the body
     = VALUE                 what is asked for, or an input to the session
     x CODE REASON           the close
-Lines that begin with `#`, and empty ones, are for the reader.
 """
 
 from collections.abc import Callable, Iterator
@@ -29,6 +28,7 @@ from antiphon.surfaces.elevenlabs.account import Account
 from antiphon.surfaces.elevenlabs.live import LiveSpeechEndpoint
 from antiphon.surfaces.elevenlabs.speech import TextToSpeech
 from antiphon.surfaces.elevenlabs.voices import AllVoices, Models, OneVoice, SearchVoices
+from wire_player import WirePlayer
 
 REQUEST_ID = "8c8ebea9-dbec-45fa-a035-e4632cb05b5f"
 RECEIVED_UNIX_MS = 1_796_083_200_000  # 1 December 2026
@@ -52,9 +52,7 @@ NAMES: dict[str, Any] = {**vars(events), **vars(errors), "said": said}
 
 
 @dataclass
-class Player:
-    """Plays the lines of a script that come in; `play` gives the whole script back, with what went out."""
-
+class Player(WirePlayer):
     now_ns: int = 0
     surface: Any = None
     waiting: tuple[Any, Opening] | None = None
@@ -62,23 +60,10 @@ class Player:
     sent: list[tuple[str, str]] = field(default_factory=list)  # the pattern of the path, and what was said there
     path: str = ""
 
-    def play(self, script: str) -> str:
-        out: list[str] = []
-        for line in script.splitlines():
-            if line[:1] in ("<", "=", "x"):
-                continue
-            out.append(line)
-            out.extend(self._one(line))
-        return "\n".join(out) + "\n"
-
-    def _one(self, line: str) -> Iterator[str]:
-        mark, _, rest = line.partition(" ")
+    def _line(self, mark: str, rest: str) -> Iterator[str]:
         match mark:
             case "?":
                 yield from self._call(rest)
-            case ":":
-                name, _, value = rest.partition(": ")
-                self.headers[name] = value
             case ">" if self.waiting is not None:
                 endpoint, opening = self.waiting
                 self.waiting = None
@@ -94,6 +79,8 @@ class Player:
                 event = eval(rest, dict(NAMES))
                 event = events.Failed(event) if isinstance(event, AntiphonError) else event
                 yield from self._step(self.surface.emit(event, self.now_ns))
+            case _:
+                raise ValueError(mark)
 
     def _call(self, rest: str) -> Iterator[str]:
         method, _, url = rest.partition(" ")

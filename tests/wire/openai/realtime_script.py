@@ -11,7 +11,6 @@ What must go out, and is compared character by character:
     < LINE                  a message to the caller, or the status line, a header, the body
     = INPUT                 an input of the conversation; of its spec, what is otherwise than it was
     x CODE REASON           the close
-Lines that begin with `#`, and empty ones, are for the reader.
 """
 
 from collections.abc import Iterator
@@ -26,6 +25,7 @@ from antiphon.core.conversation.outputs import ConversationOutput
 from antiphon.core.conversation.spec import ConverseSpec
 from antiphon.core.wire import Opening, Step
 from antiphon.surfaces.openai.realtime.live import Realtime, RealtimeEndpoint
+from wire_player import WirePlayer
 
 REQUEST_ID = "00000000-0000-4000-8000-000000000001"
 VOCABULARY = audio, specs, events, errors, spec, items, inputs, outputs
@@ -33,41 +33,24 @@ WORDS = {name: value for module in VOCABULARY for name, value in vars(module).it
 
 
 @dataclass
-class Player:
-    """Plays the lines of a script that come in; `play` gives the whole script back, with what went out."""
-
+class Player(WirePlayer):
     surface: Realtime | None = None
     headers: dict[str, str] = field(default_factory=dict)
     settled: bytes | None = None
     sent: list[str] = field(default_factory=list)
 
-    def play(self, script: str) -> str:
-        out: list[str] = []
-        for line in script.splitlines():
-            if line[:1] in ("<", "=", "x"):
-                continue
-            out.append(line)
-            out.extend(self._one(line))
-        return "\n".join(out) + "\n"
-
-    def _one(self, line: str) -> Iterator[str]:
-        mark, _, rest = line.partition(" ")
+    def _line(self, mark: str, rest: str) -> Iterator[str]:
         match mark:
             case "?":
                 yield from self._open(*rest.partition("?")[::2])
-            case ":":
-                name, _, value = rest.partition(": ")
-                self.headers[name] = value
             case "$":
                 self.settled = rest.encode()
             case ">" | ">>":
                 yield from self._step(self._surface().receive(rest if mark == ">" else bytes(int(rest)), 0))
             case "!":
                 yield from self._step(self._surface().emit(event(rest), 0))
-            case "" | "#":
-                pass
             case _:
-                raise ValueError(line)
+                raise ValueError(mark)
 
     def _surface(self) -> Realtime:
         assert self.surface is not None, "no opening was accepted"
@@ -91,7 +74,7 @@ class Player:
         yield "< 101"
         if accepted.subprotocol is not None:
             yield f"< sec-websocket-protocol: {accepted.subprotocol}"
-        yield f"= {spec(accepted.spec)}"
+        yield f"= {differing(accepted.spec)}"
 
     def _step(self, step: Step) -> Iterator[str]:
         yield from (f"= {given(each)}" for each in step.inputs)
@@ -108,7 +91,7 @@ def event(text: str) -> ConversationOutput:
     return said
 
 
-def spec(asked: ConverseSpec, base: ConverseSpec | None = None) -> str:
+def differing(asked: ConverseSpec, base: ConverseSpec | None = None) -> str:
     """What is otherwise than in `base`, or usually."""
     usual = base or ConverseSpec()
     told = (each.name for each in fields(asked) if getattr(asked, each.name) != getattr(usual, each.name))
@@ -120,6 +103,6 @@ def given(value: Any) -> str:
     for each in fields(value):
         found = getattr(value, each.name)
         if each.repr and found != each.default and each.name != "base":
-            shown = spec(found, value.base) if isinstance(found, ConverseSpec) else repr(found)
+            shown = differing(found, value.base) if isinstance(found, ConverseSpec) else repr(found)
             told.append(f"{each.name}={shown}")
     return f"{type(value).__name__}({', '.join(map(str, told))})"
