@@ -51,7 +51,8 @@ class Heard:
 @dataclass(slots=True)
 class Caller:
     """One conversation. `sound_s` is when its latest piece with sound in it was sent, `onset_s` when the first one of
-    the present speech was.
+    the present speech was. `answered` says that what comes is the reply to what was said last, and not the rest of the
+    one before.
     """
 
     connection: Connection
@@ -62,6 +63,7 @@ class Caller:
     reply: asyncio.Event = field(default_factory=asyncio.Event)
     started: asyncio.Event = field(default_factory=asyncio.Event)
     ended: asyncio.Event = field(default_factory=asyncio.Event)
+    answered: bool = False
     plays_until_s: float = 0.0
 
     async def speak(self) -> None:
@@ -82,17 +84,20 @@ class Caller:
             now = time.monotonic()
             if event.type == "response.output_audio.delta":
                 self.plays_until_s = max(now, self.plays_until_s) + len(event.audio) / BYTES_PER_MS / 1000
-                if not self.reply.is_set():
+                if self.answered and not self.reply.is_set():
                     self.heard.voice_to_voice.append((now - self.sound_s) * 1000)
                     self.reply.set()
             elif event.type == "input_audio_buffer.speech_started":
                 self.started.set()
-            elif event.type == "response.done":
+            elif event.type == "response.created":
+                self.answered = self.started.is_set()
+            elif event.type == "response.done" and self.answered and event.response["status"] != "cancelled":
                 self.ended.set()
 
     def say(self, pcm: bytes) -> None:
         size = CHUNK_MS * BYTES_PER_MS
         self.onset_s = 0.0
+        self.answered = False
         for waiter in (self.reply, self.started, self.ended):
             waiter.clear()
         self.queue += [pcm[at : at + size].ljust(size, b"\0") for at in range(0, len(pcm), size)]
