@@ -1,4 +1,7 @@
-"""The engines that the configuration names, and what they answer to: built here for the composition root."""
+"""The engines that the configuration names, and what they answer to: built here for the composition root.
+
+Each is imported where it is built, so that a server holds in memory only those that it has.
+"""
 
 import asyncio
 import os
@@ -6,17 +9,12 @@ from contextlib import AsyncExitStack
 from dataclasses import fields
 from datetime import UTC, date, datetime, time
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from antiphon import config as settings
 from antiphon.config import Config, Invalid
 from antiphon.core.ports import Aligner, Clause, Clock, Embedder, Generator, Inferrer
 from antiphon.core.specs import EmbedSpec, GenerateSpec, InferSpec, Spec
-from antiphon.engines.open_inference import Limits as TensorLimits
-from antiphon.engines.open_inference import OpenInferenceGrpc, OpenInferenceHttp
-from antiphon.engines.openai_compatible import PRESETS, OpenAICompatible, OpenAICompatibleEmbedder
-from antiphon.engines.openai_compatible import Limits as UpstreamLimits
-from antiphon.engines.openvino import OpenVinoGenerator, OpenVinoSettings
-from antiphon.engines.piper import PiperSettings, PiperVoice
 from antiphon.models import CATALOG, Store
 from antiphon.scheduler.queue import Limits
 from antiphon.scheduler.steps import Steps
@@ -24,6 +22,9 @@ from antiphon.session.language import Languages, Served
 from antiphon.session.observe import Observer
 from antiphon.session.pool import Backend, Pool
 from antiphon.session.voices import Voice, Voices
+
+if TYPE_CHECKING:
+    from antiphon.engines.openvino import OpenVinoSettings
 
 PANGRAM = "The quick brown fox jumps over the lazy dog, and nobody on the whole farm seems to mind it very much."
 
@@ -36,14 +37,11 @@ async def build(
     engines: dict[str, Generator | Embedder | Inferrer] = {}
     speakers: dict[str, Voice] = {}
     for name, engine in config.engines.items():
-        built = await _engine(name, engine, config, store, clock)
-        stack.push_async_callback(built.close)
-        if isinstance(built, PiperVoice):
-            speakers[name] = await _voice(name, built, clock)
+        if isinstance(engine, settings.Piper):
+            speakers[name] = await _voice(name, engine, store, clock, observer, stack)
         else:
-            engines[name] = built
-        if isinstance(built, OpenVinoGenerator | PiperVoice):
-            observer.watch_engine(name, built.stats)
+            engines[name] = await _engine(name, engine, config, store, clock, observer)
+            stack.push_async_callback(engines[name].close)
     served: dict[str, Served] = {}
     speaking: dict[str, list[Voice]] = {}
     aliases: dict[str, str] = {}
@@ -78,13 +76,20 @@ async def build(
     return Languages(served, written, clock, now_s), voices
 
 
-async def _voice(name: str, engine: PiperVoice, clock: Clock) -> Voice:
+async def _voice(
+    name: str, engine: settings.Piper, store: Store, clock: Clock, observer: Observer, stack: AsyncExitStack
+) -> Voice:
     """As loud as all others: how loud it is by itself is heard once."""
-    from antiphon.audio.speech import gain_for  # arrays, which a mere gateway does without
+    from antiphon.audio.speech import gain_for
+    from antiphon.engines.piper import PiperSettings, PiperVoice
 
-    heard = b"".join([pcm async for pcm in engine.synthesise(Clause(PANGRAM))])
-    gain = await asyncio.to_thread(gain_for, heard, engine.sample_rate)
-    return Voice(name, engine, Steps(engine.workers, clock), gain, engine.language)
+    path = _path(f"engines.{name}.model", engine.model, store)
+    voice = await PiperVoice.start(path, PiperSettings(engine.speaker, engine.workers, engine.threads))
+    stack.push_async_callback(voice.close)
+    observer.watch_engine(name, voice.stats)
+    heard = b"".join([pcm async for pcm in voice.synthesise(Clause(PANGRAM))])
+    gain = await asyncio.to_thread(gain_for, heard, voice.sample_rate)
+    return Voice(name, voice, Steps(voice.workers, clock), gain, voice.language)
 
 
 def _served(name: str, version: settings.Version, pool: Pool, serves: type[Spec], config: Config) -> Served:
@@ -125,38 +130,45 @@ def _unix_s(day: date | None) -> int | None:
 
 
 async def _engine(
-    name: str, engine: object, config: Config, store: Store, clock: Clock
-) -> Generator | Embedder | Inferrer | PiperVoice:
+    name: str, engine: settings.Engine, config: Config, store: Store, clock: Clock, observer: Observer
+) -> Generator | Embedder | Inferrer:
     match engine:
         case settings.OpenVino():
+            from antiphon.engines.openvino import OpenVinoGenerator
+
             path = _path(f"engines.{name}.model", engine.model, store)
             kept_in = config.directory / "converted"
-            return await OpenVinoGenerator.start(path, openvino_settings(engine), kept_in=kept_in)
+            generator = await OpenVinoGenerator.start(path, openvino_settings(engine), kept_in=kept_in)
+            observer.watch_engine(name, generator.stats)
+            return generator
         case settings.Embedding():
-            from antiphon.engines.minilm import MiniLM  # it computes in this process, and a gateway need not hold that
+            from antiphon.engines.minilm import MiniLM
 
             path = _path(f"engines.{name}.model", engine.model, store)
             return await asyncio.to_thread(MiniLM, path, threads=config.workers)
-        case settings.Piper():
-            path = _path(f"engines.{name}.model", engine.model, store)
-            return await PiperVoice.start(path, PiperSettings(engine.speaker, engine.workers, engine.threads))
         case settings.OpenAI():
-            if engine.server not in PRESETS:
-                raise Invalid(f"setting engines.{name}.server: expected one of {', '.join(PRESETS)}")
+            from antiphon.engines import openai_compatible as upstreams
+
+            if engine.server not in upstreams.PRESETS:
+                raise Invalid(f"setting engines.{name}.server: expected one of {', '.join(upstreams.PRESETS)}")
             key = os.environ.get(engine.api_key_env) if engine.api_key_env else None
             if engine.api_key_env and not key:
                 raise Invalid(f"setting engines.{name}.api_key_env: {engine.api_key_env} is not set")
-            made = OpenAICompatibleEmbedder if engine.embeds else OpenAICompatible
-            limits = UpstreamLimits(outstanding=engine.outstanding)
+            made = upstreams.OpenAICompatibleEmbedder if engine.embeds else upstreams.OpenAICompatible
+            limits = upstreams.Limits(outstanding=engine.outstanding)
             return made(engine.url, engine.model, engine.server, clock, key, limits)
         case settings.OpenInference():
-            reached = OpenInferenceGrpc if engine.grpc else OpenInferenceHttp
-            return reached(engine.url, engine.model, clock, TensorLimits(outstanding=engine.outstanding))
+            from antiphon.engines import open_inference as tensors
+
+            reached = tensors.OpenInferenceGrpc if engine.grpc else tensors.OpenInferenceHttp
+            return reached(engine.url, engine.model, clock, tensors.Limits(outstanding=engine.outstanding))
     raise Invalid(f"setting engines.{name}: no such engine")
 
 
-def openvino_settings(engine: settings.OpenVino) -> OpenVinoSettings:
+def openvino_settings(engine: settings.OpenVino) -> "OpenVinoSettings":
     """As configured; how to sample, where nothing is set, as the makers of a model of the catalog advise."""
+    from antiphon.engines.openvino import OpenVinoSettings
+
     chosen = {field.name: getattr(engine, field.name) for field in fields(OpenVinoSettings)}
     if advice := CATALOG.get(engine.model):
         unset = {name for name in ("temperature", "top_p") if chosen[name] is None}
