@@ -11,6 +11,7 @@ from itertools import pairwise
 from math import exp
 from pathlib import Path
 
+from antiphon.core.audio import SAMPLE_RATE
 from antiphon.core.errors import EngineError
 
 START = 1
@@ -119,10 +120,10 @@ def confidence(logprobs: Sequence[float]) -> float:
     return min(1.0, exp(sum(logprobs) / len(logprobs))) if logprobs else 0.0
 
 
-def most_tokens(samples: int, rate_hz: int = 16_000) -> int:
-    """How many tokens a sane transcript of so much audio may have."""
-    spare = min(SPARE_TOKENS, 1 + samples * SPARE_PER_SECOND // rate_hz)
-    return int(samples * TOKENS_PER_SECOND / rate_hz) + spare
+def most_tokens(samples: int) -> int:
+    """How many tokens a sane transcript of so much audio may have, at 16 kHz."""
+    spare = min(SPARE_TOKENS, 1 + samples * SPARE_PER_SECOND // SAMPLE_RATE)
+    return int(samples * TOKENS_PER_SECOND / SAMPLE_RATE) + spare
 
 
 def loop_start(tokens: Sequence[int], *, full: bool = False) -> int | None:

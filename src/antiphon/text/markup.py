@@ -55,6 +55,8 @@ class Said:
 
 @dataclass(frozen=True, slots=True)
 class Pause:
+    """So much silence, in milliseconds; 0 ends a clause and no more."""
+
     ms: int
 
 
@@ -69,13 +71,16 @@ Event = Text | Said | Pause | Speed
 
 
 class Reader(Protocol):
+    """Takes a text apart as it comes. `feed` and `flush` raise some `CallerError`, whose `param` is `text`."""
+
     def feed(self, text: str) -> list[Event]: ...
 
     def flush(self) -> list[Event]:
-        """What was held back. Raises `CallerError` for markup that is not whole."""
+        """What was held back; markup that is not whole is an error."""
 
 
 def reader(markup: Markup) -> Reader:
+    """A new one, for that kind of markup."""
     kinds: dict[Markup, type[Plain] | type[Breaks] | type[Ssml]] = {
         Markup.NONE: Plain,
         Markup.BREAKS: Breaks,
@@ -90,6 +95,8 @@ def clean(text: str) -> str:
 
 
 class Plain:
+    """Text without markup."""
+
     def __init__(self) -> None:
         self._at = 0
 
@@ -150,6 +157,7 @@ def _attributes(tag: str) -> dict[str, str]:
 
 
 def break_ms(attributes: Mapping[str, str]) -> int:
+    """How long `<break>` lasts. Raises some `CallerError`."""
     if unknown := attributes.keys() - {"time", "strength"}:
         raise _refused("break", min(unknown))
     written = attributes.get("time")
@@ -168,7 +176,7 @@ def break_ms(attributes: Mapping[str, str]) -> int:
 
 
 def rate(written: str) -> float:
-    """`"slow"`, `"80%"`, `"+10%"`, `"1.2"`: how much faster than without it."""
+    """`"slow"`, `"80%"`, `"+10%"`, `"1.2"`: how much faster than without it. Raises `CallerError`."""
     written = written.strip()
     if written in _RATES:
         return _RATES[written]
@@ -193,6 +201,8 @@ def _named(name: str) -> str:
 
 
 class Ssml:
+    """SSML 1.1, as far as `_ATTRIBUTES` says."""
+
     _ATTRIBUTES: ClassVar = {
         "speak": {"version", "xmlns", "xml:lang", "xmlns:xsi", "xsi:schemaLocation", "xml:base"},
         "p": {"xml:lang"},

@@ -37,6 +37,7 @@ log = logging.getLogger(__name__)
 
 
 def answer(response: Response) -> HttpResponse:
+    """As Starlette sends it, with its length."""
     answer = HttpResponse(response.body, response.status)
     del answer.headers["content-length"]
     for name, value in response.headers:
@@ -46,6 +47,7 @@ def answer(response: Response) -> HttpResponse:
 
 
 def defect(error: Exception, opening: Opening) -> InternalError:
+    """What the caller is told of an error of ours, which is logged."""
     log.error("request failed", exc_info=error, extra={"session": opening.request_id})
     return InternalError("The server failed; this has been logged.")
 
@@ -134,6 +136,7 @@ def _fingerprint(opening: Opening, body: Body) -> str:
 
 
 async def disconnected(receive: Receive) -> None:
+    """Returns when the caller has gone."""
     while (await receive())["type"] != "http.disconnect":
         pass
 

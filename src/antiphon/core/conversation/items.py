@@ -9,6 +9,8 @@ FIRST = ""  # as the item that another one comes after: none, it is the first
 
 
 class ItemStatus(StrEnum):
+    """How far an item is."""
+
     IN_PROGRESS = "in_progress"
     COMPLETED = "completed"
     INCOMPLETE = "incomplete"  # its response was cancelled, or came to a bound

@@ -22,6 +22,8 @@ class Began:
 
 @dataclass(frozen=True, slots=True)
 class Configured:
+    """What holds from now on."""
+
     spec: ConverseSpec
     event_id: str = ""
 
@@ -48,6 +50,8 @@ class Limit:
 
 @dataclass(frozen=True, slots=True)
 class Limits:
+    """How much room there is, told with each response."""
+
     limits: tuple[Limit, ...]
 
 
@@ -80,6 +84,8 @@ class AudioCommitted:
 
 @dataclass(frozen=True, slots=True)
 class AudioCleared:
+    """What had been appended is forgotten."""
+
     event_id: str = ""
 
 
@@ -141,11 +147,15 @@ class ItemDone:
 
 @dataclass(frozen=True, slots=True)
 class ItemRead:
+    """With the audio that is held."""
+
     item: Item
 
 
 @dataclass(frozen=True, slots=True)
 class ItemRemoved:
+    """It is no part of the conversation any more."""
+
     item_id: str
 
 

@@ -93,10 +93,6 @@ class _Calls:
         )  # its line break stands in no JSON string, so it is no part of the arguments
         self._head = ""
 
-    @property
-    def within(self) -> bool:
-        return self._state is not _State.TEXT
-
     def feed(self, text: str) -> Iterator[str | _Begun | _Arguments]:
         while text:
             match self._state:

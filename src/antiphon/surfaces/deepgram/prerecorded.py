@@ -20,8 +20,7 @@ MAX_BODY_BYTES = 256 * 1024 * 1024
 class PrerecordedListenEndpoint(Endpoint):
     """`POST /v1/listen`."""
 
-    def __init__(self, max_body_bytes: int = MAX_BODY_BYTES) -> None:
-        self.max_body_bytes = max_body_bytes
+    max_body_bytes = MAX_BODY_BYTES
 
     def negotiate(self, opening: Opening, body: Body) -> Accepted[TranscribeSpec]:
         asked = parameters.read(opening.query, live=False)

@@ -62,12 +62,13 @@ def sorted_by_name(query: Sequence[tuple[str, str]], table: Mapping[str, Paramet
 
 
 def one(values: Values, name: str) -> str | None:
+    """The value, `None` where it was not given."""
     held = values.get(name)
     return held[0] if held else None
 
 
 def flag(values: Values, name: str) -> bool:
-    """Absent is false. The case is free: older clients write `True`."""
+    """Absent is false. The case is free: older clients write `True`. Raises `CallerError`."""
     value = one(values, name)
     if value is None:
         return False
@@ -77,6 +78,7 @@ def flag(values: Values, name: str) -> bool:
 
 
 def whole(values: Values, name: str, low: int, high: int) -> int | None:
+    """A whole number within these bounds, `None` where it was not given. Raises `CallerError`."""
     value = one(values, name)
     if value is None:
         return None
@@ -87,12 +89,14 @@ def whole(values: Values, name: str, low: int, high: int) -> int | None:
 
 
 def require_one_of(values: Values, name: str, *honoured: str) -> None:
+    """Raises `UnsupportedParameter` for any other value; not to give one is fine."""
     value = one(values, name)
     if value is not None and value not in honoured:
         raise UnsupportedParameter(f"`{name}` can only be {' or '.join(honoured)}.", param=name)
 
 
 def model(values: Values, default: str) -> str:
+    """The name of the model. Raises `CallerError` for an empty one."""
     named = one(values, "model")
     if named == "":
         raise CallerError("`model` is empty.", param="model")
@@ -100,6 +104,7 @@ def model(values: Values, default: str) -> str:
 
 
 def tags(values: Values) -> tuple[str, ...]:
+    """What the entries of the ledger are to carry. Raises `CallerError`."""
     given = tuple(values.get("tag", ()))
     if any(not 0 < len(tag) <= MAX_TAG_CHARS for tag in given):
         raise CallerError(f"A `tag` has 1 to {MAX_TAG_CHARS} characters.", param="tag")

@@ -60,6 +60,7 @@ def speech_format(name: str, streamed: bool) -> SpeechFormat:
 
 
 def media_type(name: str) -> str:
+    """Of an output format."""
     return _MEDIA_TYPES[name.partition("_")[0]]
 
 
@@ -103,11 +104,13 @@ def read_query(opening: Opening, kind: type[Q]) -> Q:
 
 
 def check_language(code: str | None) -> None:
+    """Raises `UnsupportedParameter` for any but English."""
     if code is not None and code.lower().partition("-")[0] != "en":
         raise UnsupportedParameter("The voices here speak English.", param="language_code")
 
 
 def check_normalisation(mode: str | None) -> None:
+    """Raises some `CallerError` for what would leave it out."""
     if mode == "off":
         raise UnsupportedParameter(
             "Numbers, dates and abbreviations are always read out.", param="apply_text_normalization"
@@ -117,6 +120,7 @@ def check_normalisation(mode: str | None) -> None:
 
 
 def check_dictionaries(locators: list[object] | None) -> None:
+    """Raises `UnsupportedParameter` where any is named."""
     if locators:
         raise UnsupportedParameter(
             "There are no pronunciation dictionaries here.", param="pronunciation_dictionary_locators"
