@@ -408,6 +408,7 @@ async def test_who_says_that_nothing_was_heard_pays_for_the_time_that_passed(hou
         house.clock.advance_ms(60_000)
         await caller.does(TruncateItem(ended.items[0].id, 0))
         await caller.sees(ItemTruncated)
+    assert house.tokens()[Dimension.TTS_AUDIO_MS] == ended.spent.spoken_ms - LEEWAY_MS > 0
 
 
 async def test_what_has_been_played_cannot_be_interrupted(house):
@@ -421,6 +422,7 @@ async def test_what_has_been_played_cannot_be_interrupted(house):
         await caller.does(ReadItem(ended.items[0].id))
         await caller.sees(ItemRead)
         assert not caller.all(ItemTruncated)
+    assert house.tokens()[Dimension.TTS_AUDIO_MS] == ended.spent.spoken_ms
 
 
 async def test_a_reply_that_may_not_be_interrupted_goes_on_and_the_turn_is_answered_after_it(house):
@@ -566,6 +568,8 @@ async def test_a_sentence_that_hangs_in_the_air_is_answered_ahead_where_silence_
     async with calling(house, replace(SPEC, turns=Turns(eagerness=eagerness, silence_ms=300))) as caller:
         await caller.says(audio(900, 200))
         await until(lambda: any(each.pcm.endswith(bytes(96)) for call in house.recogniser.calls for each in call))
+        if eagerness is None:
+            await until(lambda: house.generator.calls)
         await asyncio.sleep(0.01)
         assert bool(house.generator.calls) == (eagerness is None)
         await caller.says(audio(0, 2000))
