@@ -4,6 +4,8 @@ import os
 import subprocess
 import sys
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -27,6 +29,15 @@ class Server:
         return self.base_url.replace("http", "ws", 1)
 
 
+@contextmanager
+def served(data_dir: Path, models: Store) -> Iterator[Server]:
+    """A server until the end of this, at which it ends itself when it is told to."""
+    process, url = start(data_dir, models)
+    yield Server(url, API_KEY, data_dir, process.pid)
+    process.terminate()
+    assert process.wait(20) == 0
+
+
 def start(data_dir: Path, models: Store, settings: str = "", **environment: str) -> tuple[subprocess.Popen[str], str]:
     """A server process and its URL, once it says that it serves. What it logs is in the data directory's `log`;
     `settings` are more of its configuration.
@@ -34,6 +45,8 @@ def start(data_dir: Path, models: Store, settings: str = "", **environment: str)
     data_dir.mkdir(parents=True, exist_ok=True)
     if not (data_dir / "models").exists():
         (data_dir / "models").symlink_to(models.root)
+        (models.root / "converted").mkdir(exist_ok=True)
+        (data_dir / "converted").symlink_to(models.root / "converted")  # rewriting them takes seconds
     config = data_dir / "test.toml"
     config.write_text('[fetch]\nallow = ["127.0.0.0/8"]\n' + settings)
     log = data_dir / "log"

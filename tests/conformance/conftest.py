@@ -1,22 +1,22 @@
-"""One server for all conformance tests of a worker."""
+"""One server for all conformance tests of a worker, and OpenAI's clients, which most of them use; tests of other
+vendors' have fixtures of these names themselves.
+"""
 
 import time
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 
 import httpx
 import pytest
+from openai import AsyncOpenAI, OpenAI
 
 from antiphon.models import Store
-from serving import API_KEY, Server, start
+from serving import Server, served
 
 
 @pytest.fixture(scope="session")
 def server(tmp_path_factory: pytest.TempPathFactory, models: Store) -> Iterator[Server]:
-    data_dir = tmp_path_factory.mktemp("data")
-    process, url = start(data_dir, models)
-    yield Server(url, API_KEY, data_dir, process.pid)
-    process.terminate()
-    assert process.wait(20) == 0
+    with served(tmp_path_factory.mktemp("data"), models) as server:
+        yield server
 
 
 @pytest.fixture(scope="session")
@@ -33,3 +33,17 @@ def keeping(server: Server) -> str:
         while not client.post("/v1/responses", headers={"authorization": f"Bearer {key}"}, json=asked).json()["store"]:
             assert time.monotonic() < deadline
         return key
+
+
+@pytest.fixture
+def client(server: Server) -> Iterator[OpenAI]:
+    with OpenAI(base_url=f"{server.base_url}/v1", api_key=server.api_key, max_retries=0, timeout=60) as client:
+        yield client
+
+
+@pytest.fixture
+async def async_client(server: Server) -> AsyncIterator[AsyncOpenAI]:
+    async with AsyncOpenAI(
+        base_url=f"{server.base_url}/v1", api_key=server.api_key, max_retries=0, timeout=60
+    ) as client:
+        yield client

@@ -17,7 +17,6 @@ import pytest
 import websockets.exceptions
 from deepgram import AsyncDeepgramClient, DeepgramClient
 from deepgram.core.api_error import ApiError
-from deepgram.environment import DeepgramClientEnvironment
 from deepgram.errors import BadRequestError
 from deepgram.listen.v1.types import (
     ListenV1Configure,
@@ -28,6 +27,7 @@ from deepgram.listen.v1.types import (
     ListenV1SpeechStarted,
     ListenV1UtteranceEnd,
 )
+from deepgram_environment import environment
 from websockets.sync.client import connect
 
 from antiphon.core.text import plain
@@ -72,12 +72,6 @@ def client(server: Any) -> DeepgramClient:
 @pytest.fixture
 def async_client(server: Any) -> AsyncDeepgramClient:
     return AsyncDeepgramClient(api_key=server.api_key, environment=environment(server))
-
-
-def environment(server: Any) -> DeepgramClientEnvironment:
-    return DeepgramClientEnvironment(
-        base=server.base_url, production=server.ws_url, agent=server.ws_url, agent_rest=server.base_url
-    )
 
 
 # -- audio and words ---------------------------------------------------------------------------------------------------

@@ -1,17 +1,14 @@
 """Deepgram's official SDK, unmodified, has texts spoken by the real server and its embedded voice."""
 
 import asyncio
-import io
 import threading
 from typing import Any
 
-import av
 import pytest
 import websockets.exceptions
 from deepgram import AsyncDeepgramClient, DeepgramClient
 from deepgram.core.api_error import ApiError
 from deepgram.core.events import EventType
-from deepgram.environment import DeepgramClientEnvironment
 from deepgram.errors import BadRequestError
 from deepgram.speak.v1.types import (
     SpeakV1Cleared,
@@ -20,6 +17,8 @@ from deepgram.speak.v1.types import (
     SpeakV1Text,
     SpeakV1Warning,
 )
+from deepgram_environment import environment
+from sound import assert_loud, length_s
 from websockets.sync.client import connect
 
 MODEL = "aura-2-thalia-en"
@@ -50,39 +49,12 @@ def async_client(server: Any) -> AsyncDeepgramClient:
     return AsyncDeepgramClient(api_key=server.api_key, environment=environment(server))
 
 
-def environment(server: Any) -> DeepgramClientEnvironment:
-    return DeepgramClientEnvironment(
-        base=server.base_url, production=server.ws_url, agent=server.ws_url, agent_rest=server.base_url
-    )
-
-
-def length_s(data: bytes, codec: str, rate: int) -> float:
-    """Of a file in that codec, whole and decodable; it holds speech, not silence."""
-    with av.open(io.BytesIO(data)) as container:
-        stream = container.streams.audio[0]
-        assert stream.codec_context.name.removesuffix("float") == codec
-        assert stream.codec_context.sample_rate == rate
-        resampler = av.AudioResampler("s16", "mono", rate)
-        pcm = b"".join(
-            bytes(piece.planes[0])[: piece.samples * 2]
-            for frame in [*container.decode(stream), None]
-            for piece in resampler.resample(frame)
-        )
-    assert_loud(pcm)
-    return len(pcm) / 2 / rate
-
-
 def assert_quiet(rest: list[Any]) -> None:
     """What may still come after the last `Flushed`: the end of the silence that pushed it out."""
     assert set(map(type, rest)) <= {bytes}
     pcm = b"".join(rest)
     assert len(pcm) < 48_000 * 2 / 10
     assert max(map(abs, memoryview(pcm).cast("h")), default=0) < 50
-
-
-def assert_loud(pcm: bytes) -> None:
-    peak = max(abs(sample) for sample in memoryview(pcm).cast("h"))
-    assert 2_000 < peak < 32_768
 
 
 # -- requests ----------------------------------------------------------------------------------------------------------

@@ -1,6 +1,5 @@
 """OpenAI's Agents SDK, unmodified, on the real server and its embedded model, over chat completions."""
 
-from collections.abc import AsyncIterator
 from typing import Any, Literal
 
 import pytest
@@ -38,11 +37,8 @@ def get_weather(city: Literal["Paris", "Rome"]) -> str:
 
 
 @pytest.fixture
-async def model(server: Any) -> AsyncIterator[OpenAIChatCompletionsModel]:
-    async with AsyncOpenAI(
-        base_url=f"{server.base_url}/v1", api_key=server.api_key, max_retries=0, timeout=60
-    ) as client:
-        yield OpenAIChatCompletionsModel(model=MODEL, openai_client=client)
+def model(async_client: AsyncOpenAI) -> OpenAIChatCompletionsModel:
+    return OpenAIChatCompletionsModel(model=MODEL, openai_client=async_client)
 
 
 async def test_an_answer(model: OpenAIChatCompletionsModel) -> None:

@@ -40,12 +40,9 @@ def get_weather(city: Literal["Paris", "Rome"]) -> str:
 
 
 @pytest.fixture
-async def model(server: Any) -> AsyncIterator[OpenAIResponsesModel]:
+def model(async_client: AsyncOpenAI) -> OpenAIResponsesModel:
     """Of a project that keeps nothing."""
-    async with AsyncOpenAI(
-        base_url=f"{server.base_url}/v1", api_key=server.api_key, max_retries=0, timeout=60
-    ) as client:
-        yield OpenAIResponsesModel(model=MODEL, openai_client=client)
+    return OpenAIResponsesModel(model=MODEL, openai_client=async_client)
 
 
 @pytest.fixture

@@ -1,7 +1,7 @@
 """OpenAI's official SDK, unmodified, chats with the real server and its embedded model over a real socket."""
 
 import json
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Literal
 
@@ -41,20 +41,6 @@ class GetWeather(BaseModel):
 
 
 WEATHER = openai.pydantic_function_tool(GetWeather, name="get_weather")
-
-
-@pytest.fixture
-def client(server: Any) -> Iterator[OpenAI]:
-    with OpenAI(base_url=f"{server.base_url}/v1", api_key=server.api_key, max_retries=0, timeout=60) as client:
-        yield client
-
-
-@pytest.fixture
-async def async_client(server: Any) -> AsyncIterator[AsyncOpenAI]:
-    async with AsyncOpenAI(
-        base_url=f"{server.base_url}/v1", api_key=server.api_key, max_retries=0, timeout=60
-    ) as client:
-        yield client
 
 
 @pytest.fixture

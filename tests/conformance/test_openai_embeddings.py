@@ -3,7 +3,6 @@
 import base64
 import json
 import struct
-from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,20 +13,6 @@ from openai import AsyncOpenAI, AzureOpenAI, OpenAI
 MODEL = "all-minilm-l6-v2"
 REFERENCE = json.loads((Path(__file__).parents[1] / "data" / "minilm.json").read_text())
 TEXTS = [each["text"] for each in REFERENCE]
-
-
-@pytest.fixture
-def client(server: Any) -> Iterator[OpenAI]:
-    with OpenAI(base_url=f"{server.base_url}/v1", api_key=server.api_key, max_retries=0, timeout=60) as client:
-        yield client
-
-
-@pytest.fixture
-async def async_client(server: Any) -> AsyncIterator[AsyncOpenAI]:
-    async with AsyncOpenAI(
-        base_url=f"{server.base_url}/v1", api_key=server.api_key, max_retries=0, timeout=60
-    ) as client:
-        yield client
 
 
 def close(a: list[float], b: list[float]) -> bool:

@@ -37,13 +37,6 @@ class Fruit(BaseModel):
 
 
 @pytest.fixture
-def client(server: Any) -> Iterator[OpenAI]:
-    """Of a project that keeps nothing."""
-    with OpenAI(base_url=f"{server.base_url}/v1", api_key=server.api_key, max_retries=0, timeout=60) as client:
-        yield client
-
-
-@pytest.fixture
 def keeper(server: Any, keeping: str) -> Iterator[OpenAI]:
     with OpenAI(base_url=f"{server.base_url}/v1", api_key=keeping, max_retries=0, timeout=60) as client:
         yield client

@@ -4,7 +4,6 @@ import difflib
 import io
 import re
 import wave
-from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -47,20 +46,6 @@ def clip(two_cities: Path) -> bytes:
         cut.setframerate(rate)
         cut.writeframes(frames)
     return buffer.getvalue()
-
-
-@pytest.fixture
-def client(server: Any) -> Iterator[OpenAI]:
-    with OpenAI(base_url=f"{server.base_url}/v1", api_key=server.api_key, max_retries=0, timeout=60) as client:
-        yield client
-
-
-@pytest.fixture
-async def async_client(server: Any) -> AsyncIterator[AsyncOpenAI]:
-    async with AsyncOpenAI(
-        base_url=f"{server.base_url}/v1", api_key=server.api_key, max_retries=0, timeout=60
-    ) as client:
-        yield client
 
 
 def encoded(clip: bytes, container: str, codec: str) -> bytes:

@@ -1,20 +1,18 @@
 """OpenAI's official SDK, unmodified, has texts spoken by the real server and its embedded voice."""
 
 import base64
-import io
 import json
 import time
-from collections.abc import AsyncIterator, Iterator
 from difflib import SequenceMatcher
 from pathlib import Path
 from typing import Any
 
-import av
 import openai
 import pytest
 from agents.voice.model import TTSModelSettings
 from agents.voice.models.openai_tts import OpenAITTSModel
 from openai import AsyncOpenAI, AzureOpenAI, OpenAI
+from sound import assert_loud, length_s
 
 from antiphon.core.text import plain
 
@@ -23,41 +21,6 @@ VOICE = "alloy"
 TEXT = "The sea was calm in the early morning, and nobody had seen the ship before. It carried wood, salt and wine."
 RATE = 24_000
 CODECS = {"mp3": "mp3", "opus": "opus", "aac": "aac", "flac": "flac", "wav": "pcm_s16le"}
-
-
-@pytest.fixture
-def client(server: Any) -> Iterator[OpenAI]:
-    with OpenAI(base_url=f"{server.base_url}/v1", api_key=server.api_key, max_retries=0, timeout=60) as client:
-        yield client
-
-
-@pytest.fixture
-async def async_client(server: Any) -> AsyncIterator[AsyncOpenAI]:
-    async with AsyncOpenAI(
-        base_url=f"{server.base_url}/v1", api_key=server.api_key, max_retries=0, timeout=60
-    ) as client:
-        yield client
-
-
-def length_s(data: bytes, codec: str) -> float:
-    """Of a file in that codec, whole and decodable; it holds speech, not silence."""
-    with av.open(io.BytesIO(data)) as container:
-        stream = container.streams.audio[0]
-        assert stream.codec_context.name.removesuffix("float") == codec
-        assert stream.codec_context.channels == 1
-        resampler = av.AudioResampler("s16", "mono", RATE)
-        pcm = b"".join(
-            bytes(piece.planes[0])[: piece.samples * 2]
-            for frame in [*container.decode(stream), None]
-            for piece in resampler.resample(frame)
-        )
-    assert_loud(pcm)
-    return len(pcm) / 2 / RATE
-
-
-def assert_loud(pcm: bytes) -> None:
-    peak = max(abs(sample) for sample in memoryview(pcm).cast("h"))
-    assert 2_000 < peak < 32_768
 
 
 @pytest.mark.parametrize("form", CODECS)
