@@ -103,6 +103,7 @@ def alive(pid):
 
 HELD = (
     "antiphon_sessions_open",
+    "antiphon_streams_live",
     "antiphon_backend_outstanding",
     "antiphon_queue_length",
     "antiphon_engine_running",
@@ -114,7 +115,7 @@ async def held(session):
     """What is held for callers, by name. Raises `AssertionError` for a metric that there is not."""
     async with session.get("/metrics") as response:
         text = await response.text()
-    assert all(f"\n{name}{{" in text for name in HELD[1:]), text
+    assert all(f"\n{name}{{" in text for name in HELD[2:]), text
     return {name: value for name in HELD if (value := await metric(session, name))}
 
 
@@ -137,3 +138,28 @@ async def until(condition, seconds):
             if value := await condition():
                 return value
             await asyncio.sleep(0.1)
+
+
+@contextlib.asynccontextmanager
+async def left_as_found(server, session, pool, seconds):
+    """So many seconds after the end of this nothing is held, and no descriptor is left, nor a thread beyond `pool`."""
+    before = descriptors(server.pid), threads(server.pid)
+    yield
+
+    async def settled():
+        fewer = descriptors(server.pid) <= before[0] and threads(server.pid) <= before[1] + pool
+        return fewer and not await held(session)
+
+    try:
+        await until(settled, seconds)
+    except TimeoutError:
+        after = descriptors(server.pid), threads(server.pid), await held(session)
+        raise AssertionError(f"{before} before, {after} after") from None
+
+
+def failures(server, *never):
+    """What the server logged as errors. Of `never` nothing stands in its log."""
+    log = (server.data_dir / "log").read_text()
+    assert not [text for text in never if text in log]
+    lines = [json.loads(line) for line in log.splitlines() if line.startswith("{")]
+    return {line["message"] for line in lines if line["level"] == "error"}

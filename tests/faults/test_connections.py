@@ -13,14 +13,15 @@ import pytest
 from callers import (
     chunks,
     converse,
-    descriptors,
+    failures,
+    held,
     http,
+    left_as_found,
     metric,
     pcm_of,
     resident_mb,
     socket_of,
     stream,
-    threads,
     transcribe,
     transcript,
     until,
@@ -29,7 +30,7 @@ from callers import (
 from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
-from serving import API_KEY, Server, start
+from serving import API_KEY, Server, served, start
 
 pytestmark = pytest.mark.xdist_group("faults")
 POOL = 8  # threads of asyncio's own, which come when they are needed and stay
@@ -38,16 +39,9 @@ RAW = "&encoding=linear16&sample_rate=16000"
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory, models):
-    data_dir = tmp_path_factory.mktemp("data")
-    process, url = start(data_dir, models)
-    yield Server(url, API_KEY, data_dir, process.pid)
-    process.terminate()
-    assert process.wait(20) == 0
-    log = (data_dir / "log").read_text()
-    assert API_KEY not in log
-    lines = [json.loads(line) for line in log.splitlines() if line.startswith("{")]
-    surprises = {line["message"] for line in lines if line["level"] == "error"}
-    assert surprises <= {"Invalid UTF-8 sequence received from client."}  # uvicorn's
+    with served(tmp_path_factory.mktemp("data"), models) as server:
+        yield server
+    assert failures(server, API_KEY) <= {"Invalid UTF-8 sequence received from client."}  # uvicorn's
 
 
 @pytest.fixture(scope="module")
@@ -66,19 +60,9 @@ def understood(messages):
 async def nothing_left(server):
     """Afterwards no session, descriptor or thread is left."""
     async with http(server) as session:
-        await metric(session, "antiphon_sessions_open")
-        before = descriptors(server.pid), threads(server.pid)
-        yield
-
-        async def settled():
-            opened = await metric(session, "antiphon_sessions_open") + await metric(session, "antiphon_streams_live")
-            return opened == 0 and descriptors(server.pid) <= before[0] and threads(server.pid) <= before[1] + POOL
-
-        try:
-            await until(settled, 30)
-        except TimeoutError:
-            after = descriptors(server.pid), threads(server.pid), await metric(session, "antiphon_sessions_open")
-            raise AssertionError(f"{before} before, {after} after") from None
+        await held(session)
+        async with left_as_found(server, session, POOL, 30):
+            yield
 
 
 # -- those who are slow ------------------------------------------------------------------------------------------------

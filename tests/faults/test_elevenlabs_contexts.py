@@ -6,25 +6,17 @@ import json
 from itertools import pairwise
 
 import pytest
-from door import Door
 from hypothesis import given
 from hypothesis import strategies as st
 from test_speech_fuzz import HURRIED, SPOKEN
 
 from antiphon.core.usage import Dimension
 
+pytestmark = pytest.mark.usefixtures("no_defects")
 KEY = ("xi-api-key", "secret")
 JSON = ("content-type", "application/json")
 VOICE = "/v1/text-to-speech/alloy"
 END = json.dumps({"close_socket": True})
-
-
-@pytest.fixture(scope="module")
-def door():
-    door = Door()
-    yield door
-    door.loop.run_until_complete(door.house.keeper.close())
-    door.loop.close()
 
 
 def ask(door, path, text, query="output_format=pcm_16000&model_id=tone"):

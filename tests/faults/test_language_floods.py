@@ -17,9 +17,19 @@ from collections import Counter
 import aiohttp
 import pytest
 from aiohttp import web
-from callers import alive, children, descriptors, held, http, metric, resident_mb, socket_of, threads, until
+from callers import (
+    alive,
+    children,
+    failures,
+    http,
+    left_as_found,
+    metric,
+    resident_mb,
+    socket_of,
+    until,
+)
 
-from serving import API_KEY, Server, start
+from serving import API_KEY, Server, served, start
 
 pytestmark = pytest.mark.xdist_group("faults")
 KILLS = max(2, int(os.environ.get("ANTIPHON_KILLS", "100")) // 5)
@@ -39,18 +49,11 @@ GONE = (OSError, EOFError, aiohttp.ClientError, asyncio.IncompleteReadError)  # 
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory, models):
-    data_dir = tmp_path_factory.mktemp("data")
-    process, url = start(data_dir, models)
-    yield Server(url, API_KEY, data_dir, process.pid)
-    workers = children(process.pid)
-    process.terminate()
-    assert process.wait(20) == 0
+    with served(tmp_path_factory.mktemp("data"), models) as server:
+        yield server
+        workers = children(server.pid)
     assert not [pid for pid in workers if alive(pid)]
-    log = (data_dir / "log").read_text()
-    assert API_KEY not in log
-    assert "Count from" not in log
-    lines = [json.loads(line) for line in log.splitlines() if line.startswith("{")]
-    assert [line for line in lines if line["level"] == "error"] == []
+    assert failures(server, API_KEY, "Count from") == set()
 
 
 @pytest.fixture
@@ -58,18 +61,8 @@ async def nothing_left(server):
     """Afterwards no session, place, request inside the engine, block of its cache, descriptor or thread is left."""
     async with http(server) as session:
         await whole(session)
-        before = descriptors(server.pid), threads(server.pid)
-        yield
-
-        async def settled():
-            fewer = descriptors(server.pid) <= before[0] and threads(server.pid) <= before[1] + POOL
-            return fewer and not await held(session)
-
-        try:
-            await until(settled, 30)
-        except TimeoutError:
-            after = descriptors(server.pid), threads(server.pid), await held(session)
-            raise AssertionError(f"{before} before, {after} after") from None
+        async with left_as_found(server, session, POOL, 30):
+            yield
 
 
 async def whole(session, tokens=8):

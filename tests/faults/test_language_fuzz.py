@@ -5,7 +5,6 @@ most are valid bodies, changed here and there.
 
 import copy
 import json
-import logging
 import math
 import os
 import random
@@ -14,7 +13,6 @@ from urllib.parse import unquote, urlsplit
 import msgspec
 import pytest
 import schemathesis
-from door import Door
 from hypothesis import HealthCheck, Phase, given, settings
 from requests import Request
 from schemathesis import GenerationMode
@@ -25,6 +23,7 @@ from antiphon.surfaces.openai.document import document
 from antiphon.surfaces.openai.embeddings import EmbeddingList
 from antiphon.surfaces.openai.speech import FORMATS
 
+pytestmark = pytest.mark.usefixtures("no_defects")
 MUTATIONS = int(os.environ.get("ANTIPHON_MUTATIONS", "2000"))
 GENERATED = max(100, MUTATIONS // 10)  # they take ten times as long to make
 SCHEMA = schemathesis.openapi.from_dict(json.loads(document(__version__)))
@@ -37,27 +36,6 @@ ANSWERS = {
     "/v1/embeddings": EmbeddingList,
     "/v1/responses": response_wire.Response,
 }
-
-
-@pytest.fixture(scope="module")
-def door():
-    door = Door()
-    yield door
-    door.loop.run_until_complete(door.house.sessions.settle())
-    # None at all where every body that this process tried was refused.
-    opened = [line for line in door.house.metrics().splitlines() if line.startswith("antiphon_sessions_open{")]
-    assert all(line.endswith(" 0.0") for line in opened)
-    assert door.house.generator.running == []
-    door.loop.run_until_complete(door.house.keeper.close())
-    door.loop.close()
-
-
-@pytest.fixture(autouse=True)
-def no_defects(caplog):
-    """Nothing is logged as a failure of ours."""
-    caplog.set_level(logging.ERROR)
-    yield
-    assert [record.getMessage() for record in caplog.records] == []
 
 
 def check(operation, path, answer):

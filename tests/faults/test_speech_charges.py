@@ -17,7 +17,7 @@ from callers import http, metric, until
 from speakers import BYTES_PER_MS, SENTENCES, TEXT, deepgram, event, parts, realtime, typed, voice_of
 
 from antiphon.session.retries import TRY
-from serving import API_KEY, Server, start
+from serving import API_KEY, served
 
 pytestmark = pytest.mark.xdist_group("faults")
 LONG = (TEXT * 19)[:4000]
@@ -25,11 +25,8 @@ LONG = (TEXT * 19)[:4000]
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory, models):
-    data_dir = tmp_path_factory.mktemp("data")
-    process, url = start(data_dir, models)
-    yield Server(url, API_KEY, data_dir, process.pid)
-    process.terminate()
-    assert process.wait(20) == 0
+    with served(tmp_path_factory.mktemp("data"), models) as server:
+        yield server
 
 
 @pytest.fixture

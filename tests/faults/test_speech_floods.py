@@ -17,7 +17,19 @@ import uuid
 from base64 import b64decode
 
 import pytest
-from callers import alive, children, descriptors, held, http, metric, resident_mb, socket_of, threads, until
+from callers import (
+    alive,
+    children,
+    descriptors,
+    failures,
+    held,
+    http,
+    left_as_found,
+    metric,
+    resident_mb,
+    socket_of,
+    until,
+)
 from speakers import (
     BYTES_PER_MS,
     SENTENCES,
@@ -35,7 +47,7 @@ from speakers import (
 )
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
-from serving import API_KEY, Server, start
+from serving import API_KEY, served
 
 pytestmark = pytest.mark.xdist_group("faults")
 KILLS = max(2, int(os.environ.get("ANTIPHON_KILLS", "100")) // 30)
@@ -51,17 +63,11 @@ EXPECTED = {
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory, models):
-    data_dir = tmp_path_factory.mktemp("data")
-    process, url = start(data_dir, models)
-    yield Server(url, API_KEY, data_dir, process.pid)
-    workers = children(process.pid)
-    process.terminate()
-    assert process.wait(20) == 0
+    with served(tmp_path_factory.mktemp("data"), models) as server:
+        yield server
+        workers = children(server.pid)
     assert not [pid for pid in workers if alive(pid)]
-    log = (data_dir / "log").read_text()
-    assert "harbour" not in log
-    lines = [json.loads(line) for line in log.splitlines() if line.startswith("{")]
-    assert {line["message"] for line in lines if line["level"] == "error"} <= EXPECTED
+    assert failures(server, API_KEY, "harbour") <= EXPECTED
 
 
 @pytest.fixture
@@ -70,18 +76,8 @@ async def nothing_left(server):
     async with http(server) as session:
         await spoken(server)
         await held(session)
-        before = descriptors(server.pid), threads(server.pid)
-        yield
-
-        async def settled():
-            fewer = descriptors(server.pid) <= before[0] and threads(server.pid) <= before[1] + POOL
-            return fewer and not await held(session)
-
-        try:
-            await until(settled, 40)
-        except TimeoutError:
-            after = descriptors(server.pid), threads(server.pid), await held(session)
-            raise AssertionError(f"{before} before, {after} after") from None
+        async with left_as_found(server, session, POOL, 40):
+            yield
 
 
 async def spoken(server, text=SENTENCES[0]):

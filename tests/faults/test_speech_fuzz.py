@@ -3,15 +3,14 @@ character, and whatever a caller of a live text does, every message has its answ
 """
 
 import json
-import logging
 
 import pytest
-from door import Door
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from antiphon.core.usage import Dimension
 
+pytestmark = pytest.mark.usefixtures("no_defects")
 KEY = ("authorization", "Bearer secret")
 JSON = ("content-type", "application/json")
 PLAIN = ("content-type", "text/plain")
@@ -70,22 +69,6 @@ TEXTS = st.lists(st.sampled_from(ODD) | st.text(st.characters(exclude_categories
     " ".join
 )
 SPOKEN = TEXTS.filter(lambda text: text.strip() and len(text) <= 2_000)
-
-
-@pytest.fixture(scope="module")
-def door():
-    door = Door()
-    yield door
-    door.loop.run_until_complete(door.house.keeper.close())
-    door.loop.close()
-
-
-@pytest.fixture(autouse=True)
-def no_defects(caplog):
-    """Nothing is logged as a failure of ours."""
-    caplog.set_level(logging.ERROR)
-    yield
-    assert [record.getMessage() for record in caplog.records] == []
 
 
 @HURRIED
