@@ -37,6 +37,12 @@ def smollm2(models: Store) -> Path:
 
 
 @pytest.fixture(scope="session")
+def kept_in(models: Store) -> Path:
+    """Where rewritten models are kept between runs."""
+    return models.root / "converted"
+
+
+@pytest.fixture(scope="session")
 def two_cities(models: Store) -> Path:
     """44 s of read speech, 48 kHz mono int16."""
     return models.path("speech-samples") / "two_cities.wav"

@@ -34,8 +34,9 @@ GREEDY = Sampling(max_tokens=24, temperature=0)
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def engine(smollm2: Path) -> AsyncIterator[OpenVinoGenerator]:
-    engine = await OpenVinoGenerator.start(smollm2, OpenVinoSettings(), "f1")
+async def engine(smollm2: Path, kept_in: Path) -> AsyncIterator[OpenVinoGenerator]:
+    """As configured by default."""
+    engine = await OpenVinoGenerator.start(smollm2, OpenVinoSettings(weights="int8"), "f1", kept_in)
     yield engine
     await engine.close()
 
@@ -145,7 +146,7 @@ async def test_each_token_has_its_probability(engine: OpenVinoGenerator) -> None
 
 
 async def test_a_repetition_can_be_punished(engine: OpenVinoGenerator) -> None:
-    text = "la la la la la la la la"
+    text = "Row, row, row, row, row, row,"
     plain = await ask(engine, GenerateSpec("m", text, sampling=GREEDY))
     punished = await ask(engine, GenerateSpec("m", text, sampling=replace(GREEDY, frequency_penalty=2.0)))
     assert most_repeated(punished.text) < most_repeated(plain.text)
@@ -353,10 +354,14 @@ async def test_figures(engine: OpenVinoGenerator) -> None:
     [
         OpenVinoSettings(prompt_lookup_tokens=3, kv_cache_precision="f16"),
         OpenVinoSettings(eviction_tokens=256, prefix_caching=False, split_fuse=False, max_batched_tokens=2048),
+        OpenVinoSettings(weights="int8", kv_cache_precision="u8", prompt_lookup_tokens=3),
+        OpenVinoSettings(weights="int8", eviction_tokens=256, prefix_caching=False),
     ],
 )
-async def test_settings_work_together_with_what_callers_ask(smollm2: Path, settings: OpenVinoSettings) -> None:
-    engine = await OpenVinoGenerator.start(smollm2, settings)
+async def test_settings_work_together_with_what_callers_ask(
+    smollm2: Path, kept_in: Path, settings: OpenVinoSettings
+) -> None:
+    engine = await OpenVinoGenerator.start(smollm2, settings, kept_in=kept_in)
     try:
         schema = json.dumps(SCHEMAS[0])
         shaped = chat("A person as JSON.", Sampling(max_tokens=200, temperature=0), format=Format(Shape.SCHEMA, schema))
@@ -382,3 +387,5 @@ async def test_a_file_that_is_no_model_is_an_error(tmp_path: Path) -> None:
     path.write_bytes(b"GGUF" + bytes(64))
     with pytest.raises(EngineError):
         await OpenVinoGenerator.start(path, OpenVinoSettings())
+    with pytest.raises(EngineError, match="cannot be rewritten"):
+        await OpenVinoGenerator.start(path, OpenVinoSettings(weights="int8"), kept_in=tmp_path / "kept")

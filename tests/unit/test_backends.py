@@ -66,3 +66,16 @@ async def test_what_is_wrong_with_an_engine_is_named(tmp_path, wrong, setting):
 def test_a_model_of_the_catalog_is_sampled_as_its_makers_advise(given, used):
     settings = backends.openvino_settings(given)
     assert (settings.temperature, settings.top_p) == used
+
+
+def test_rewritten_weights_have_a_fingerprint_of_their_own():
+    given = (
+        OpenVino(model="smollm2-135m-instruct"),
+        OpenVino(model="smollm2-135m-instruct", weights="int8"),
+        OpenVino(model="model.gguf", weights="int8"),
+        OpenAI(server="vllm", url=URL, model="smollm2-135m-instruct"),
+    )
+    plain, rewritten, unknown, elsewhere = map(backends.fingerprint, given)
+    assert rewritten == f"{plain}_int8"
+    assert plain.startswith("fp_")
+    assert unknown == elsewhere == ""

@@ -151,6 +151,7 @@ def test_without_a_cache_nothing_is_found() -> None:
 @pytest.mark.parametrize(
     ("fields", "param"),
     [
+        ({"weights": "int4"}, "weights"),
         ({"kv_cache_gb": 0}, "kv_cache_gb"),
         ({"kv_cache_precision": "u2"}, "kv_cache_precision"),
         ({"eviction_tokens": 100, "prefix_caching": False}, "eviction_tokens"),

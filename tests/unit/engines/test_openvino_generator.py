@@ -251,3 +251,17 @@ async def test_figures_are_the_last_steps(house: tuple[Engine, Pipeline]) -> Non
     await running
     stats = engine.stats()
     assert (stats.cache_bytes, stats.cache_used_bytes, stats.restarts) == (1000, 250, 0)
+
+
+async def test_rewritten_weights_are_kept_where_it_is_told(tmp_path: Path) -> None:
+    settings = OpenVinoSettings(weights="int8")
+    with pytest.raises(CallerError) as refused:
+        await Engine.start(Path("model.gguf"), settings)
+    assert refused.value.param == "weights"
+    Engine.pipelines = asyncio.Queue()
+    starting = asyncio.create_task(Engine.start(Path("model.gguf"), settings, kept_in=tmp_path))
+    pipeline = await Engine.pipelines.get()
+    assert await pipeline.told() == Load("model.gguf", settings, str(tmp_path))
+    pipeline.die()
+    with pytest.raises(EngineError):
+        await starting

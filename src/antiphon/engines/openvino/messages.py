@@ -22,14 +22,15 @@ class OpenVinoSettings:
     """How the pipeline works. Each was measured; see the results.
 
     `weights` is one of `WEIGHTS`: as the file has them, or every matrix rewritten (`weights.to_int8`). `kv_cache_gb`
-    bounds the memory for keys and values, which is taken as it is used; `kv_cache_precision` is one of `PRECISIONS`. `eviction_tokens` keeps at most that many tokens of each request in the cache, the least looked at
-    go first; 0 keeps all, and it does not go with `prefix_caching`. `prompt_lookup_tokens` guesses that many tokens
-    from earlier text that ended in the same `prompt_lookup_ngram` tokens, 0 none. `max_batched_tokens` is the most a
-    step computes, `max_sequences` the most requests a step advances, `max_requests` the most that are let in, waiting
-    ones included. `split_fuse` lets a long prompt be computed in parts beside running requests; without it, none may be
-    over `max_batched_tokens`. `threads` is 0 for as many as there are cores. `default_max_tokens` bounds an output for
-    which the caller gave no bound; `temperature` and `top_p` are for callers who give none, `None` is what the model's
-    files say, or 1.
+    bounds the memory for keys and values, which is taken as it is used; `kv_cache_precision` is one of `PRECISIONS`.
+    `eviction_tokens` keeps at most that many tokens of each request in the cache, the least looked at go first; 0 keeps
+    all, and it does not go with `prefix_caching`. `prompt_lookup_tokens` guesses that many tokens from earlier text
+    that ended in the same `prompt_lookup_ngram` tokens, 0 none. `max_batched_tokens` is the most a step computes,
+    `max_sequences` the most requests a step advances, `max_requests` the most that are let in, waiting ones included.
+    `split_fuse` lets a long prompt be computed in parts beside running requests; without it, none may be over
+    `max_batched_tokens`. `threads` is 0 for as many as there are cores. `default_max_tokens` bounds an output for which
+    the caller gave no bound; `temperature` and `top_p` are for callers who give none, `None` is what the model's files
+    say, or 1.
     """
 
     weights: str = "file"

@@ -1,9 +1,9 @@
 """Matrices as a processor's integer units take them: int8, with one scale for each row.
 
-Files hold weights in 4 bits, with a scale for every 32 of them, and so the inputs of a product can share a scale 32 at a
-time at most: with many requests in a step, keeping those apart is what takes the time. With one scale for a row, the
-inputs' groups may be longer. How long is written into the model, as OpenVINO's own tools do it (`runtime_options`), so
-whoever compiles it need not know.
+Files hold weights in 4 bits, with a scale for every 32 of them, and so at most 32 inputs of a product can share a scale
+too: with many requests in a step, keeping those apart is what takes the time. With one scale for a row, the inputs'
+groups may be longer. How long is written into the model, as OpenVINO's own tools do it (`runtime_options`), so whoever
+compiles it need not know.
 """
 
 import math
@@ -43,7 +43,7 @@ def to_int8(model: ov.Model) -> int:
                 user.set_attribute("transpose_b", True)
                 target.replace_source_output(rewritten)
         columns.append(rewritten.get_shape()[1])
-    if group := group_for(columns):
+    if columns and (group := group_for(columns)):
         model.set_rt_info(str(group), ["runtime_options", "DYNAMIC_QUANTIZATION_GROUP_SIZE"])
     return len(columns)
 
@@ -79,7 +79,8 @@ def _is_worth_it(product: ov.Node) -> bool:
 
 
 def _unpacked(source: ov.Output) -> NDArray[np.float32]:
-    alone = ov.Model([op.result(op.convert(source, "f32"))], [], "weights")
+    wide = source if source.get_element_type() == ov.Type.f32 else op.convert(source, "f32").output(0)  # memory counts
+    alone = ov.Model([op.result(wide)], [], "weights")
     matrix = ov.Tensor(ov.Type.f32, source.get_shape())
     if not alone.evaluate([matrix], []):
         raise ValueError("the model's weights cannot be unpacked")
