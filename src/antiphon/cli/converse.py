@@ -7,7 +7,7 @@ the other, each when the last was answered. What was said on both sides is print
 import asyncio
 import time
 import wave
-from collections.abc import AsyncGenerator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Annotated, Any, Protocol
@@ -86,7 +86,7 @@ class _Wav:
 
 
 @contextmanager
-def _kept(save: Path | None) -> Any:
+def _kept(save: Path | None) -> Iterator[Sink]:
     if save is None:
         yield _Nowhere()
         return

@@ -11,7 +11,7 @@ from antiphon.core.errors import CallerError, TooLarge, UnsupportedParameter
 from antiphon.core.events import AllSpoken, Failed, Opened, SpeechOutput, Spoken
 from antiphon.core.ports import Asked
 from antiphon.core.specs import Markup, SpeakSpec
-from antiphon.core.wire import BROKEN_OFF, NOTHING, SYNTHETIC, Close, Head, Opening, Step
+from antiphon.core.wire import BROKEN_OFF, NOTHING, SYNTHETIC, Close, Head, Opening, Step, lifecycle
 from antiphon.surfaces.elevenlabs import parameters, wire
 from antiphon.surfaces.elevenlabs.parameters import Seed, SpeechQuery
 
@@ -121,7 +121,7 @@ class Answer:
     def emit(self, event: SpeechOutput, now_ns: int) -> Step:
         match event:
             case Opened():
-                self._headers += wire.lifecycle(event)
+                self._headers += lifecycle(event)
             case Spoken() if self._endpoint.stream:
                 return Step(sends=(*self._head(), self._piece(event)))
             case Spoken():

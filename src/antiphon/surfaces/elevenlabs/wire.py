@@ -28,7 +28,6 @@ from antiphon.core.errors import (
 )
 from antiphon.core.events import CharacterTime
 from antiphon.core.wire import Opening, Response
-from antiphon.core.wire import lifecycle as lifecycle
 
 T = TypeVar("T")
 
@@ -64,6 +63,7 @@ class LiveAlignment(Struct, frozen=True, rename="camel"):
 
 
 def alignment(times: tuple[CharacterTime, ...]) -> Alignment | None:
+    """`None` for no characters."""
     if not times:
         return None
     return Alignment(
@@ -74,6 +74,7 @@ def alignment(times: tuple[CharacterTime, ...]) -> Alignment | None:
 
 
 def live_alignment(times: tuple[CharacterTime, ...], from_ms: int) -> LiveAlignment | None:
+    """Counted from `from_ms`; `None` for no characters."""
     if not times:
         return None
     return LiveAlignment(
@@ -84,6 +85,7 @@ def live_alignment(times: tuple[CharacterTime, ...], from_ms: int) -> LiveAlignm
 
 
 def base64(audio: bytes) -> str:
+    """As JSON carries audio."""
     return b64encode(audio).decode()
 
 
@@ -213,6 +215,7 @@ def words(error: AntiphonError) -> tuple[str, str]:
 
 
 def live_error(error: AntiphonError) -> LiveError:
+    """What is said before the close."""
     ours = not isinstance(error, CallerError | PolicyError | CapacityError)
     param = param_of(error)
     message = f"{param}: {error.message}" if param else error.message
@@ -220,6 +223,7 @@ def live_error(error: AntiphonError) -> LiveError:
 
 
 def headers(opening: Opening, content_type: str) -> tuple[tuple[str, str], ...]:
+    """What every answer has."""
     return (("content-type", content_type), ("request-id", opening.request_id))
 
 
@@ -230,6 +234,7 @@ def no_effect(names: Iterable[str]) -> tuple[tuple[str, str], ...]:
 
 
 def json_response(opening: Opening, status: int, body: Any) -> Response:
+    """`body` as JSON."""
     return Response(status, headers(opening, JSON), encode(body))
 
 

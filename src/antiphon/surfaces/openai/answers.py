@@ -26,7 +26,7 @@ from antiphon.core.events import (
     ToolCallDelta,
     ToolCallStarted,
 )
-from antiphon.core.wire import NOTHING, Close, Head, Opening, Step
+from antiphon.core.wire import NOTHING, Close, Head, Opening, Step, lifecycle
 from antiphon.surfaces.openai import wire
 
 LEAST_LOGPROB = -9999.0  # OpenAI's own word for one that is next to impossible
@@ -72,7 +72,7 @@ class Answer:
         if self._headed:
             return Step((), (body,), close)
         self._headed = True
-        headers = wire.headers(self._opening, self._content_type) + wire.lifecycle(self.opened)
+        headers = wire.headers(self._opening, self._content_type) + lifecycle(self.opened)
         return Step((), (Head(200, headers), body), close)
 
     def _fail(self, error: AntiphonError) -> Step:

@@ -17,7 +17,7 @@ from antiphon.core.errors import CallerError
 from antiphon.core.events import Embedded, Failed, LanguageOutput, Opened
 from antiphon.core.ports import Asked
 from antiphon.core.specs import EmbedSpec
-from antiphon.core.wire import NOTHING, Close, Head, Opening, Step
+from antiphon.core.wire import NOTHING, Close, Head, Opening, Step, lifecycle
 from antiphon.surfaces.openai import wire
 from antiphon.surfaces.openai.addressing import model_of
 from antiphon.surfaces.openai.generation import decode, one_of
@@ -101,7 +101,7 @@ class EmbeddingCall:
             case Opened():
                 self._opened = event
             case Embedded():
-                headers = wire.headers(self._opening, wire.JSON) + wire.lifecycle(self._opened)
+                headers = wire.headers(self._opening, wire.JSON) + lifecycle(self._opened)
                 return Step(sends=(Head(200, headers), self._body(event)), close=Close())
             case Failed():
                 refusal = self._endpoint.refuse(self._opening, event.error)

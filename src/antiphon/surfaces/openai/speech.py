@@ -16,7 +16,7 @@ from antiphon.core.errors import AntiphonError, CallerError, UnsupportedParamete
 from antiphon.core.events import AllSpoken, Failed, Opened, SpeechOutput, Spoken
 from antiphon.core.ports import Asked
 from antiphon.core.specs import SpeakSpec
-from antiphon.core.wire import BROKEN_OFF, NOTHING, SYNTHETIC, Close, Head, Opening, Step
+from antiphon.core.wire import BROKEN_OFF, NOTHING, SYNTHETIC, Close, Head, Opening, Step, lifecycle
 from antiphon.surfaces.openai import wire
 from antiphon.surfaces.openai.addressing import model_of
 from antiphon.surfaces.openai.generation import decode, one_of
@@ -142,7 +142,7 @@ class SpeechCall:
         if self._headed:
             return Step((), (body,) if body else (), close)
         self._headed = True
-        headers = wire.headers(self._opening, self._content_type) + SYNTHETIC + wire.lifecycle(self._opened)
+        headers = wire.headers(self._opening, self._content_type) + SYNTHETIC + lifecycle(self._opened)
         return Step((), (Head(200, headers), body), close)
 
     def _fail(self, error: AntiphonError) -> Step:

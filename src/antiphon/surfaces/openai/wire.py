@@ -9,7 +9,6 @@ from msgspec import UNSET, Struct, UnsetType
 
 from antiphon.core.errors import AntiphonError, BadMedia, CapacityError, Unauthenticated
 from antiphon.core.wire import Opening, Response
-from antiphon.core.wire import lifecycle as lifecycle
 
 JSON = "application/json"
 TEXT = "text/plain; charset=utf-8"
