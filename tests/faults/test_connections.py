@@ -303,7 +303,8 @@ async def test_a_crowd_that_comes_and_goes_leaves_nothing(server, nothing_left, 
     await crowd(server, speech, 1000, 40)  # so that what is kept for ever is there before it is measured
     before_mb = resident_mb(server.pid)
     good = asyncio.create_task(converse(server, speech))
-    await asyncio.sleep(0.2)
+    async with http(server) as session:
+        await until(lambda: metric(session, "antiphon_streams_live"), 20)
     await crowd(server, speech, 0, 200)
     assert understood(await good)
     assert resident_mb(server.pid) < before_mb + 60

@@ -110,7 +110,6 @@ async def test_a_whole_answer_that_fails_is_free(server, session):
         return await metric(session, "antiphon_engine_running")
 
     await until(begun, 20)
-    await asyncio.sleep(0.3)
     os.kill(voice_of(server), signal.SIGKILL)
     async with await asking as response:
         assert response.status == 502, await response.text()

@@ -181,7 +181,8 @@ async def test_hundreds_who_come_and_go_leave_nothing(server, nothing_left):
     await crowd(server, 5000, FLOOD // 5)  # so that what is kept for ever is there before it is measured
     before_mb = resident_mb(server.pid), sum(map(resident_mb, workers))
     flood = asyncio.create_task(crowd(server, 0, FLOOD))
-    await asyncio.sleep(2)
+    async with http(server) as session:
+        await until(lambda: metric(session, "antiphon_sessions_open"), 20)
     assert await spoken(server, TEXT) == alone  # who behaves notices nothing but the time it takes
     await flood
     assert children(server.pid) == workers  # nothing had to be started again

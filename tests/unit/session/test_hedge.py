@@ -112,7 +112,7 @@ async def test_one_that_answers_in_time_is_the_only_one_asked():
 async def test_where_hedging_is_off_a_slow_one_is_waited_for():
     async with House(hedge_after_ms=0) as house:
         saying = asyncio.create_task(house.say())
-        await asyncio.sleep(0.01)
+        await settle()
         house.first.gate.set()
         assert await saying == answer(house.first)
         assert house.others[0].asked == []
