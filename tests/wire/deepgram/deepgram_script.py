@@ -44,6 +44,7 @@ from antiphon.core.events import (
 )
 from antiphon.core.ports import Accepted, AnswerSurface, Surface
 from antiphon.core.specs import SpeakSpec
+from antiphon.core.units import NS_PER_MS
 from antiphon.core.wire import Body, Head, Opening, Step
 from antiphon.surfaces.deepgram.endpoint import Endpoint
 from antiphon.surfaces.deepgram.live import LiveListen, LiveListenEndpoint
@@ -82,7 +83,7 @@ class Player(WirePlayer):
                 else:
                     yield from self._request(message if isinstance(message, bytes) else message.encode())
             case "@":
-                self.now_ns += int(rest) * 1_000_000
+                self.now_ns += int(rest) * NS_PER_MS
                 deadline_ns = self._live().deadline_ns()
                 if deadline_ns is not None and self.now_ns >= deadline_ns:
                     yield from self._step(self._live().expire(self.now_ns))

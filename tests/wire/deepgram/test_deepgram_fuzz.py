@@ -1,6 +1,8 @@
 """Whatever comes in, Deepgram's surface answers with a step or an `AntiphonError`, and never sends after its close."""
 
 import json
+from collections.abc import Iterator, Sequence
+from typing import Any
 from urllib.parse import parse_qsl
 
 from hypothesis import given
@@ -26,14 +28,19 @@ from antiphon.core.events import (
     UtteranceEnded,
     Word,
 )
+from antiphon.core.ports import Surface
 from antiphon.core.specs import SpeakSpec
-from antiphon.core.wire import BROKEN_OFF, NOTHING, Body, Head, Opening, Step
+from antiphon.core.units import NS_PER_MS
+from antiphon.core.wire import BROKEN_OFF, NOTHING, Body, Head, Opening, Step, Wire
 from antiphon.surfaces.deepgram.live import LiveListenEndpoint
 from antiphon.surfaces.deepgram.parameters import TABLE
 from antiphon.surfaces.deepgram.prerecorded import PrerecordedListenEndpoint
 from antiphon.surfaces.deepgram.speak import SpeakEndpoint
 from antiphon.surfaces.deepgram.speak_live import LiveSpeakEndpoint
 from antiphon.surfaces.deepgram.speak_parameters import TABLE as SPEAK_TABLE
+
+# What comes, each so many milliseconds after the last.
+Happenings = Sequence[tuple[str | bytes | Output | SpeechOutput, int]]
 
 names = st.sampled_from([row.name for row in TABLE]) | st.text(max_size=20)
 values = (
@@ -123,7 +130,7 @@ messages = (
 
 
 @given(openings, st.lists(st.tuples(messages | events, st.integers(0, 12_000)), max_size=12))
-def test_live(opening: Opening, happenings: list[tuple[str | bytes | Output, int]]) -> None:
+def test_live(opening: Opening, happenings: Happenings) -> None:
     endpoint = LiveListenEndpoint()
     endpoint.credential(opening)
     try:
@@ -131,20 +138,25 @@ def test_live(opening: Opening, happenings: list[tuple[str | bytes | Output, int
     except AntiphonError as error:
         assert_refused(endpoint.refuse(opening, error).body)
         return
+    for _, send in played(surface, happenings, codes=(1000, 1008, 1011)):
+        assert isinstance(send, str)
+        assert json.loads(send)["type"]
+
+
+def played(surface: Surface[Any], happenings: Happenings, codes: Sequence[int]) -> Iterator[tuple[Any, Wire]]:
+    """What is sent, and at what; nothing once it has closed, which it does with one of the codes."""
     now_ns, closed = 0, False
     for happening, ms in happenings:
-        now_ns += ms * 1_000_000
+        now_ns += ms * NS_PER_MS
         deadline_ns = surface.deadline_ns()
         steps = [surface.expire(now_ns)] if deadline_ns is not None and deadline_ns <= now_ns else []
         given_text = isinstance(happening, (str, bytes))
         steps.append(surface.receive(happening, now_ns) if given_text else surface.emit(happening, now_ns))
         for step in steps:
             assert not closed or step == NOTHING
-            for send in step.sends:
-                assert isinstance(send, str)
-                assert json.loads(send)["type"]
+            yield from ((happening, send) for send in step.sends)
             if step.close is not None:
-                assert step.close.code in (1000, 1008, 1011)
+                assert step.close.code in codes
                 assert len(step.close.reason.encode()) <= 123
                 closed = True
     if closed:
@@ -201,38 +213,24 @@ speak_messages = (
 
 
 @given(speak_openings, st.lists(st.tuples(speak_messages | speech_events, st.integers(0, 2_000_000)), max_size=30))
-def test_live_speech(opening: Opening, happenings: list[tuple[str | bytes | SpeechOutput, int]]) -> None:
+def test_live_speech(opening: Opening, happenings: Happenings) -> None:
     endpoint = LiveSpeakEndpoint()
     try:
         surface = endpoint.negotiate(opening).surface
     except AntiphonError as error:
         assert_refused(endpoint.refuse(opening, error).body)
         return
-    now_ns, closed, sequence = 0, False, -1
-    for happening, ms in happenings:
-        now_ns += ms * 1_000_000
-        deadline_ns = surface.deadline_ns()
-        steps = [surface.expire(now_ns)] if deadline_ns is not None and deadline_ns <= now_ns else []
-        given_text = isinstance(happening, (str, bytes))
-        steps.append(surface.receive(happening, now_ns) if given_text else surface.emit(happening, now_ns))
-        for step in steps:
-            assert not closed or step == NOTHING
-            for send in step.sends:
-                if isinstance(send, bytes):
-                    assert isinstance(happening, Spoken)
-                    assert send == happening.audio != b""
-                    continue
-                assert isinstance(send, str)
-                message = json.loads(send)
-                if "sequence_id" in message:
-                    sequence += 1
-                    assert message == {"type": type(happening).__name__, "sequence_id": sequence}
-            if step.close is not None:
-                assert step.close.code in (1000, 1003, 1008, 1009, 1011)
-                assert len(step.close.reason.encode()) <= 123
-                closed = True
-    if closed:
-        assert surface.deadline_ns() is None
+    sequence = -1
+    for happening, send in played(surface, happenings, codes=(1000, 1003, 1008, 1009, 1011)):
+        if isinstance(send, bytes):
+            assert isinstance(happening, Spoken)
+            assert send == happening.audio != b""
+            continue
+        assert isinstance(send, str)
+        message = json.loads(send)
+        if "sequence_id" in message:
+            sequence += 1
+            assert message == {"type": type(happening).__name__, "sequence_id": sequence}
 
 
 bodies = (
