@@ -1,7 +1,8 @@
 """Every turn is answered, however late its words, its answers and its speech come, and whatever is said meanwhile.
 
-A caller speaks, pauses, coughs, goes on, breaks in; the engines take random times over everything. No clock is needed:
-what differs from run to run is the order in which things come. Each run is repeatable but for the threads of engines.
+A caller speaks, pauses, coughs, goes on, breaks in; the engines take random times over everything. Time passes as fast
+as can be, so that replies are played to their end: what differs from run to run is the order in which things come. Each
+run is repeatable but for the threads of engines.
 """
 
 import asyncio
@@ -158,6 +159,14 @@ def slow(house, chance):
     house.generator.generate, house.synthesiser.synthesise = generated, synthesised
 
 
+async def passing(house, callers):
+    while True:
+        await asyncio.sleep(0.0005)
+        house.clock.advance_ms(20)
+        for caller in callers:
+            caller.conversation.expire()
+
+
 @pytest.mark.parametrize("seed", range(24))
 async def test_every_turn_is_answered(seed):
     chance = random.Random(seed)
@@ -166,12 +175,14 @@ async def test_every_turn_is_answered(seed):
     slow(house, chance)
     house.generator.tokens = chance.choice([1, 5, 40])
     callers = [Caller(house, random.Random(seed * 100 + n), chance.choice(TURNS)) for n in range(CALLERS)]
+    time_passes = asyncio.create_task(passing(house, callers))
     try:
         await asyncio.gather(*(caller.speak() for caller in callers))
         for caller in callers:
             await until(caller.quiet)
             caller.check()
     finally:
+        time_passes.cancel()
         for caller in callers:
             await caller.conversation.close(delivered=False)
             caller.task.cancel()

@@ -31,6 +31,7 @@ from antiphon.session.stage import Stage
 
 MAX_BESIDE = 8  # responses that do not join the conversation
 LEEWAY_MS = 500  # by which what the caller says it heard may be less than the time that passed
+AHEAD_MS = 1500  # by which speech is made before it is heard; more may be cut, and others wait for theirs
 GRACE_NS = 2_000_000_000  # for the caller to say how far it heard a reply that it cut
 
 NOT_SENT_NS = 1 << 62  # as a time: nobody knows when
@@ -72,6 +73,8 @@ class Replies:
         self._heard: _Heard | None = None
         self._beside: dict[str, Reply] = {}
         self._ahead: _Ahead | None = None
+        self._scarce = asyncio.Event()  # more speech is needed soon
+        self._scarce.set()
 
     @property
     def busy(self) -> bool:
@@ -189,6 +192,7 @@ class Replies:
         heard, now_ns = self._heard, self._stage.now_ns()
         if heard is None:
             return
+        self._scarce.set()
         for output in batch:
             if isinstance(output, OutputSpeech) and output.response_id == heard.reply.id:
                 heard.reply.sent(output, now_ns)
@@ -205,15 +209,24 @@ class Replies:
         return playback.until_ns if playback.sent_ms >= self._heard.reply.made_ms else NOT_SENT_NS
 
     def deadline_ns(self) -> int | None:
-        """When nothing more will be heard of the last one that was spoken."""
-        if self._heard is None or not self._heard.reply.over:
+        """When more speech is needed of the last one that was spoken, or nothing more will be heard of it."""
+        if self._heard is None:
             return None
-        return self._heard.reply.playback.until_ns + GRACE_NS
+        reply, until_ns = self._heard.reply, self._heard.reply.playback.until_ns
+        if reply.over:
+            return until_ns + GRACE_NS
+        if self._scarce.is_set() or reply.playback.sent_ms < reply.made_ms:
+            return None
+        return until_ns - AHEAD_MS * NS_PER_MS
 
     def expire(self, now_ns: int) -> None:
         deadline_ns = self.deadline_ns()
-        if deadline_ns is not None and now_ns >= deadline_ns:
+        if self._heard is None or deadline_ns is None or now_ns < deadline_ns:
+            return
+        if self._heard.reply.over:
             self._settle()
+        else:
+            self._scarce.set()
 
     def _settle(self) -> None:
         """The last one that was spoken is heard no more."""
@@ -234,6 +247,12 @@ class Replies:
 
     async def room(self) -> None:
         await self._stage.room()
+
+    async def scarce(self, reply: Reply) -> None:
+        while not reply.over and reply.made_ms - reply.playback.heard_ms(self._stage.now_ns()) > AHEAD_MS:
+            self._scarce.clear()
+            self._stage.changed()
+            await self._scarce.wait()
 
     def told(self, reply: Reply, output: ConversationOutput, aloud: Aloud | None) -> None:
         stage = self._stage
@@ -257,6 +276,7 @@ class Replies:
             self._stage.start(reply.settle(0 if reply.keep else None), f"settle {reply.id}")
         if reply is self._current:
             self._current = None
+            self._scarce.set()
             self._ended()
         self._stage.changed()
 

@@ -5,7 +5,8 @@
 2. A held reply is one to words of which nobody knows yet that they are the last. The language model works ahead, and
    the voice as far as its first piece; nothing is told, heard or charged before `confirm`.
 3. `finish` ends it at once, whatever still runs, and tells so; what still runs is given up behind it.
-4. Speech is made faster than it is heard, and charged when it leaves; `settle` tells the account how far it was heard.
+4. Speech is made a little before it is heard, and charged when it leaves; `settle` tells the account how far it was
+   heard.
 """
 
 import asyncio
@@ -68,6 +69,9 @@ class Means(Protocol):
 
     async def room(self) -> None:
         """Waits until the caller has read enough for more to be said."""
+
+    async def scarce(self, reply: "Reply") -> None:
+        """Waits until more of its speech is needed soon, or it is over."""
 
     def told(self, reply: "Reply", output: ConversationOutput, aloud: Aloud | None) -> None:
         """The reply says something; `aloud` is how the item was said that ends."""
@@ -244,6 +248,8 @@ class Reply:
                         self._marks[speaking.characters] = event.end_ms
                         at, id = self._message_at, self.message.id
                         self._tell(OutputSpeech(self.id, at, id, event.audio, event.start_ms, event.end_ms))
+                        if self.keep:
+                            await self._means.scarce(self)
                 await self._means.room()
 
     def sent(self, speech: OutputSpeech, now_ns: int) -> None:

@@ -81,7 +81,7 @@ from antiphon.core.specs import Role, Sampling, Tool, ToolChoice, ToolMode
 from antiphon.core.usage import Dimension
 from antiphon.scheduler.endpoint import FRAME
 from antiphon.session.items import MAX_CHARACTERS
-from antiphon.session.replies import LEEWAY_MS
+from antiphon.session.replies import AHEAD_MS, LEEWAY_MS
 from antiphon.session.speaking import Speaking
 from session_house import audio, until
 
@@ -500,6 +500,26 @@ async def test_a_cough_into_a_reply_does_not_leave_the_turn_without_an_answer(ho
         house.generator.gate.set()
         assert (await caller.sees(ResponseEnded, 2)).ending is Ending.COMPLETED
         assert ("user", "That is all.") in asked(house)
+
+
+async def test_speech_is_made_a_little_before_it_is_heard_and_not_all_at_once(house):
+    house.generator.tokens = 200
+    async with calling(house, replace(SPEC, turns=None)) as caller:
+        await caller.does(AddItem(typed("hi")), Respond())
+        for played_ms in range(0, 3000, 500):
+            await until(lambda: made_ms(caller) > played_ms + AHEAD_MS)  # noqa: B023
+            for _ in range(20):
+                await asyncio.sleep(0)
+            assert made_ms(caller) < played_ms + AHEAD_MS + 500
+            assert not caller.all(ResponseEnded)
+            house.clock.advance_ms(500)
+            caller.conversation.expire()
+        await caller.does(CancelResponse())
+        assert (await caller.sees(ResponseEnded)).ending is Ending.CANCELLED
+
+
+def made_ms(caller):
+    return max((speech.end_ms for speech in caller.all(OutputSpeech)), default=0)
 
 
 # -- ahead of the end --------------------------------------------------------------------------------------------------
