@@ -98,6 +98,14 @@ async def test_a_conversation_that_goes_well(house, tmp_path, logged):
     assert "session ended" in everything
 
 
+async def fails(call):
+    """The response is told of as failed, and not in the caller's words."""
+    await until(lambda: call.of("response.done"))
+    (done,) = call.of("response.done")
+    assert done["response"]["status"] == "failed"
+    assert MARK not in json.dumps(done["response"]["status_details"])
+
+
 @pytest.mark.parametrize(
     "error", [EngineError("the model is down"), ValueError(f"{MARK} in an exception")], ids=["told", "defect"]
 )
@@ -106,10 +114,7 @@ async def test_a_response_that_fails(house, tmp_path, logged, error):
     call = Call(house)
     for event in RIGHT:
         call.say(json.dumps(event))
-    await until(lambda: call.of("response.done"))
-    (done,) = call.of("response.done")
-    assert done["response"]["status"] == "failed"
-    assert MARK not in json.dumps(done["response"]["status_details"])
+    await fails(call)
     await call.leave(house)
     assert MARK not in kept(house, tmp_path, logged)
 

@@ -44,13 +44,18 @@ async def test_the_earliest_deadline_goes_first_and_of_equals_who_came_first(clo
     assert ran == ["running", "soon", "soon too", "middle", "late"]
 
 
+async def _three(steps, ran, go):
+    """One that runs until `go`, and two that wait for its place, in this order."""
+    tasks = []
+    for deadline_ns, name in enumerate(("running", "leaving", "staying")):
+        tasks.append(asyncio.create_task(_run(steps, name, deadline_ns, ran, go)))
+        await _settle()
+    return tasks
+
+
 async def test_who_leaves_while_waiting_takes_no_place(clock):
     steps, ran, go = Steps(1, clock), [], asyncio.Event()
-    running = asyncio.create_task(_run(steps, "running", 0, ran, go))
-    await _settle()
-    leaving = asyncio.create_task(_run(steps, "leaving", 1, ran, go))
-    staying = asyncio.create_task(_run(steps, "staying", 2, ran, go))
-    await _settle()
+    running, leaving, staying = await _three(steps, ran, go)
     leaving.cancel()
     await _settle()
     go.set()
@@ -60,11 +65,7 @@ async def test_who_leaves_while_waiting_takes_no_place(clock):
 
 async def test_a_place_that_comes_as_its_waiter_leaves_goes_to_the_next(clock):
     steps, ran, go = Steps(1, clock), [], asyncio.Event()
-    running = asyncio.create_task(_run(steps, "running", 0, ran, go))
-    await _settle()
-    leaving = asyncio.create_task(_run(steps, "leaving", 1, ran, go))
-    staying = asyncio.create_task(_run(steps, "staying", 2, ran, go))
-    await _settle()
+    running, leaving, staying = await _three(steps, ran, go)
     go.set()
     while not running.done():  # noqa: ASYNC110
         await asyncio.sleep(0)
