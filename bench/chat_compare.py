@@ -16,6 +16,7 @@ import argparse
 import os
 import subprocess
 import sys
+import tempfile
 import time
 from contextlib import ExitStack
 from dataclasses import replace
@@ -31,6 +32,7 @@ from antiphon.bench.completions import Messages
 from antiphon.bench.generations import OBJECTIVES, Answer, ChatLevel
 from antiphon.bench.measure import Load
 from antiphon.engines.openvino import OpenVinoSettings
+from antiphon.engines.openvino.converted import converted
 from serving import HOST, KEY, System, start, start_antiphon, table
 
 TOKENS = 64
@@ -44,6 +46,7 @@ smollm2 = { engines = ["smollm2"] }
 [engines.smollm2]
 kind = "openvino"
 model = "MODEL"
+weights = "int8"
 """
 
 
@@ -73,7 +76,9 @@ def measure_direct(model: Path, callers: int, count: int, turn: int) -> ChatLeve
 
 
 def direct(model: Path, callers: int, count: int, turn: int) -> ChatLevel:
-    """The pipeline as it is, `callers` requests in it at a time. Its clock starts when it is loaded and warm."""
+    """The pipeline as it is, with the weights that Antiphon runs, `callers` requests in it at a time. Its clock starts
+    when it is loaded and warm.
+    """
     import openvino_genai as genai
 
     scheduling = genai.SchedulerConfig()
@@ -82,7 +87,8 @@ def direct(model: Path, callers: int, count: int, turn: int) -> ChatLevel:
     scheduling.max_num_batched_tokens = 512
     scheduling.max_num_seqs = 128
     properties = {"KV_CACHE_PRECISION": OpenVinoSettings().kv_cache_precision}
-    pipeline = genai.ContinuousBatchingPipeline(model, scheduling, "CPU", properties)
+    folder = converted(model, Path(tempfile.gettempdir()) / "antiphon-bench-converted")
+    pipeline = genai.ContinuousBatchingPipeline(folder, genai.Tokenizer(model), scheduling, "CPU", **properties)
     tokenizer = pipeline.get_tokenizer()
     config = genai.GenerationConfig(max_new_tokens=TOKENS, do_sample=False)
     config.eos_token_id = pipeline.get_config().eos_token_id
