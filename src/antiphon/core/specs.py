@@ -206,7 +206,8 @@ class SpeakSpec:
     `times_follow` sound does not wait, and the times of a clause come with its last sound, where they can be had.
     `stream` says that speech is delivered as it comes; otherwise everything is one result at the end. `schedule` is how
     many characters wait, at least, before the first, second, ... piece of a live text is spoken (the last counts for
-    all that follow); without one every clause is spoken as soon as it is whole.
+    all that follow); without one every clause is spoken as soon as it is whole, and the first ends after `first_words`
+    even where it is not.
     """
 
     model: str
@@ -220,4 +221,5 @@ class SpeakSpec:
     stream: bool = True
     live: bool = False
     schedule: tuple[int, ...] = ()
+    first_words: int = 12
     tags: tuple[str, ...] = ()

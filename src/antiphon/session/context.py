@@ -39,7 +39,7 @@ class Context:
         self.name = name
         self.speed = speed
         self.schedule = schedule
-        self.clauses = Clauses(spec.markup, schedule)
+        self.clauses = Clauses(spec.markup, schedule, spec.first_words)
         self.waiting: deque[Phrase | Flushed | ContextEnded] = deque()
         self.work: Work | None = None
         self.encoder = SpeechEncoder(spec.format, rate, whole=not spec.stream)

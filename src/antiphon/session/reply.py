@@ -52,6 +52,8 @@ from antiphon.session.turns import Playback
 
 ENDINGS = {FinishReason.LENGTH: Ending.LENGTH, FinishReason.FILTERED: Ending.FILTERED}
 
+FIRST_WORDS = 8  # of a reply, after which it is spoken even where no clause of it is whole
+
 log = logging.getLogger(__name__)
 
 
@@ -339,7 +341,13 @@ class Reply:
 def speech(spec: ConverseSpec) -> SpeakSpec:
     """How its replies are spoken."""
     return SpeakSpec(
-        spec.speech_model, spec.voice, format=spec.output_format, speed=spec.speed, live=True, tags=spec.tags
+        spec.speech_model,
+        spec.voice,
+        format=spec.output_format,
+        speed=spec.speed,
+        live=True,
+        first_words=FIRST_WORDS,
+        tags=spec.tags,
     )
 
 

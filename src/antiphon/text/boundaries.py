@@ -10,7 +10,7 @@ from antiphon.text.tables import CLOSERS, CONNECTIVES, TITLES, set_of
 
 LONGEST = 200  # characters of a phrase
 FIRST_WORDS = 3  # of the first phrase, which a comma may end
-FIRST_LONGEST_WORDS = 12  # after which it ends even without a comma
+OPENING_WORDS = 3  # before its longest, a first phrase may end in front of a word that opens another group of words
 LONG_ENOUGH = 120  # characters of a later phrase, which a comma may end
 
 _CLOSING = r"[\"'”’)\]}*_`»]*"
@@ -25,12 +25,18 @@ _TOKEN = re.compile(r"[^\s(\[{\"“‘'*_]+$")
 _LEADING_ON = set_of(
     "a an the of to in on at by for from with and or but as is are was were be been that which this my your our their"
 )
+# With one of these begins what can be said in one go.
+_OPENING = set_of(
+    "and or but because since when while where which who if in on at by for from with about as than like during after"
+    " before until between through over under into without against among"
+)
+_WORD = re.compile(r"\S+")
 _NUMBERED = set_of("No Nos no Fig fig Figs Sec Ch ch pp p Eq eq Art Vol vol")
 
 
-def next_cut(text: str, first: bool, final: bool) -> int | None:
-    """Where the first phrase of the text ends, `None` as long as more text must come to know. `first` asks for a short
-    one; with `final` nothing more comes.
+def next_cut(text: str, first_words: int | None, final: bool) -> int | None:
+    """Where the first phrase of the text ends, `None` as long as more text must come to know. `first_words` asks for a
+    short one: after so many words it ends even without a comma. With `final` nothing more comes.
     """
     begin = next((place for place, char in enumerate(text[:2]) if not char.isspace()), len(text))
     words = 0
@@ -42,11 +48,11 @@ def next_cut(text: str, first: bool, final: bool) -> int | None:
         if place.lastgroup == "strong":
             verdict = _ends_sentence(text, begin, place, final)
         elif place.lastgroup == "weak":
-            if (first and words + 1 >= FIRST_WORDS) or end - begin >= LONG_ENOUGH:
+            if (first_words and words + 1 >= FIRST_WORDS) or end - begin >= LONG_ENOUGH:
                 verdict = _ends_clause(text, place, final)
         else:
             words += 1
-            verdict = first and words >= FIRST_LONGEST_WORDS and _may_part(text, place)
+            verdict = first_words is not None and _ends_first(text, place, words - first_words, final)
         if verdict is None:
             return None
         if verdict:
@@ -117,6 +123,18 @@ def _ends_clause(text: str, place: re.Match[str], final: bool) -> bool | None:
     if not follows:
         return True if final else None
     return not follows.isdecimal()  # "March 5, 2024"
+
+
+def _ends_first(text: str, space: re.Match[str], words_over: int, final: bool) -> bool | None:
+    """Whether a first phrase ends there without a comma. It is longer than wanted by that many words."""
+    if words_over < -OPENING_WORDS or not _may_part(text, space):
+        return False
+    if words_over >= 0:
+        return True
+    word = _WORD.match(text, space.end())
+    if not final and (word is None or word.end() == len(text)):
+        return None  # it may go on
+    return word is not None and word[0] in _OPENING
 
 
 def _may_part(text: str, space: re.Match[str]) -> bool:

@@ -38,10 +38,11 @@ class Clauses:
     """One text. Places are characters of everything pushed so far, tags counted.
 
     `schedule` is how many characters wait, at least, before the first, second, ... cut is made (the last counts for all
-    that follow). Raises `CallerError` for markup that is malformed or not supported, and is of no use afterwards.
+    that follow). A first phrase ends after `first_words` even without a comma. Raises `CallerError` for markup that is
+    malformed or not supported, and is of no use afterwards.
     """
 
-    def __init__(self, markup: Markup, schedule: tuple[int, ...] = ()) -> None:
+    def __init__(self, markup: Markup, schedule: tuple[int, ...] = (), first_words: int = 12) -> None:
         self._reader = reader(markup)
         self._schedule = schedule
         self._made = 0  # cuts of the schedule
@@ -50,7 +51,8 @@ class Clauses:
         self._ends: list[int] = []
         self._known: list[tuple[str, ...]] = []  # the words of each placeholder in it
         self._speed = 1.0
-        self._first = True
+        self._first_words = first_words
+        self._short: int | None = first_words  # the next phrase ends so soon
         self._lead: int | None = None  # where characters begin that no phrase took, because nothing of them is said
 
     def push(self, text: str) -> list[Phrase]:
@@ -60,7 +62,7 @@ class Clauses:
         """The rest, whole or not."""
         phrases = self._take(self._reader.flush())
         phrases += self._rest()
-        self._first, self._lead = True, None
+        self._short, self._lead = self._first_words, None
         return phrases
 
     def _take(self, events: list[Event]) -> list[Phrase]:
@@ -107,7 +109,7 @@ class Clauses:
         """The phrases that are whole."""
         phrases: list[Phrase] = []
         if not self._schedule:
-            while (end := next_cut(self._text, self._first, final=False)) is not None:
+            while (end := next_cut(self._text, self._short, final=False)) is not None:
                 phrases += self._phrase(end)
             return phrases
         while (end := scheduled_cut(self._text, self._schedule[min(self._made, len(self._schedule) - 1)])) is not None:
@@ -121,7 +123,7 @@ class Clauses:
     def _phrases(self, upto: int) -> list[Phrase]:
         """Everything in front of that place."""
         phrases: list[Phrase] = []
-        while upto and (end := next_cut(self._text[:upto], self._first, final=True)) is not None:
+        while upto and (end := next_cut(self._text[:upto], self._short, final=True)) is not None:
             phrases += self._phrase(end)
             upto -= end
         self._drop(upto)
@@ -140,7 +142,7 @@ class Clauses:
             begun = words[0].start
             words = [replace(word, start=self._lead) if word.start == begun else word for word in words]
             self._lead = None
-        self._first = False
+        self._short = None
         return [Phrase(tuple(words), self._speed)]
 
     def _drop(self, end: int) -> None:

@@ -40,6 +40,21 @@ def test_the_first_phrase_ends_without_a_comma_too() -> None:
     assert rest == ["thirteen fourteen fifteen"]
 
 
+def test_the_first_phrase_ends_sooner_where_another_group_of_words_begins() -> None:
+    clauses = Clauses(Markup.NONE, first_words=8)
+    gone = [clauses.push(piece) for piece in ("The leaves fall down", " every", " year", " in", " autumn", " and")]
+    assert [[phrase.text for phrase in phrases] for phrases in gone] == [
+        [], [], [], [], ["The leaves fall down every year"], []
+    ]  # fmt: skip
+    assert [phrase.text for phrase in clauses.flush()] == ["in autumn and"]
+
+
+def test_a_word_that_only_begins_like_one_that_opens_a_group_does_not() -> None:
+    clauses = Clauses(Markup.NONE, first_words=8)
+    phrases = clauses.push("The leaves fall down every year invariably, or so")
+    assert [phrase.text for phrase in phrases] == ["The leaves fall down every year invariably,"]
+
+
 def test_the_first_phrase_does_not_end_between_words_that_belong_together() -> None:
     for eleven, pair in (("so " * 11, "Dr. Smith"), ("so " * 11, "5 apples"), ("so " * 11, "the house")):
         first, *_ = said(eleven + pair + " went home and more came " * 2)

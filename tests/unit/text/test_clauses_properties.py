@@ -32,18 +32,23 @@ def parted(text: str, cuts: list[int]) -> list[str]:
     return [text[start:end] for start, end in itertools.pairwise(places)]
 
 
-def phrases(pieces: list[str], markup: Markup = Markup.NONE, schedule: tuple[int, ...] = ()) -> list[Phrase]:
-    clauses = Clauses(markup, schedule)
+def phrases(
+    pieces: list[str], markup: Markup = Markup.NONE, schedule: tuple[int, ...] = (), first_words: int = 12
+) -> list[Phrase]:
+    clauses = Clauses(markup, schedule, first_words)
     return [phrase for piece in pieces for phrase in clauses.push(piece)] + clauses.flush()
 
 
 @settings(max_examples=400, deadline=None)
-@given(TEXTS, CUTS)
-@example("etc. \n\n And", [5])
-@example("one \ntwo", [4])
-@example("你好。** 再", [])
-def test_how_a_text_came_does_not_matter(text: str, cuts: list[int]) -> None:
-    assert phrases(parted(text, cuts)) == phrases([text]) == phrases(list(text))
+@given(TEXTS, CUTS, st.sampled_from((4, 12)))
+@example("etc. \n\n And", [5], 12)
+@example("one \ntwo", [4], 12)
+@example("你好。** 再", [], 12)
+@example("one in an inn in it", [8, 12, 15], 4)
+def test_how_a_text_came_does_not_matter(text: str, cuts: list[int], first_words: int) -> None:
+    whole = phrases([text], first_words=first_words)
+    assert phrases(parted(text, cuts), first_words=first_words) == whole
+    assert phrases(list(text), first_words=first_words) == whole
 
 
 @settings(max_examples=100, deadline=None)
