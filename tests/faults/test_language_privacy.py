@@ -25,7 +25,7 @@ from antiphon.core.events import (
 )
 from antiphon.logs import JsonLines
 from antiphon.metering.ledger import Ledger
-from antiphon.surfaces.openai import wire
+from antiphon.surfaces.openai import answers, embeddings
 from antiphon.transports.uploads import Uploads
 from session_house import House, closed
 
@@ -227,7 +227,8 @@ async def test_a_defect_in_a_surface(house, tmp_path, logged, path, monkeypatch)
     def broken(*given):
         raise ValueError(f"{MARK} in an exception")
 
-    monkeypatch.setattr(wire, "lifecycle", broken)
+    for surface in (answers, embeddings):
+        monkeypatch.setattr(surface, "lifecycle", broken)
     status, body = await ask(house, path, CALLS[path])
     assert status == 500
     assert MARK not in body
