@@ -3,6 +3,7 @@
 import json
 import shutil
 import subprocess
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -24,13 +25,16 @@ pytestmark = [
 
 @pytest.fixture(scope="module")
 def script() -> Path:
-    """The script, beside the packages that it needs; installed anew when they change."""
-    CACHE.mkdir(parents=True, exist_ok=True)
+    """The script, beside the packages that it needs; installed anew when they change, and there when all are."""
     wanted, had = (HERE / "package.json").read_text(), CACHE / "package.json"
-    if not (CACHE / "node_modules").exists() or had.read_text() != wanted:
-        had.write_text(wanted)
+    if not had.exists() or had.read_text() != wanted:
+        CACHE.parent.mkdir(exist_ok=True)
+        made = Path(tempfile.mkdtemp(dir=CACHE.parent))
+        (made / "package.json").write_text(wanted)
         flags = ("--no-package-lock", "--no-audit", "--no-fund", "--ignore-scripts")
-        subprocess.run([str(NPM), "install", *flags], cwd=CACHE, check=True, timeout=INSTALL_S, capture_output=True)
+        subprocess.run([str(NPM), "install", *flags], cwd=made, check=True, timeout=INSTALL_S, capture_output=True)
+        shutil.rmtree(CACHE, ignore_errors=True)
+        made.rename(CACHE)
     return Path(shutil.copy(HERE / "converse.js", CACHE))
 
 

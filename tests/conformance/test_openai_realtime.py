@@ -129,7 +129,9 @@ async def test_a_function_is_called_and_its_output_is_answered(server: Server, q
         assert "".join(deltas) == call.arguments
         output = {"type": "function_call_output", "call_id": call.call_id, "output": "It is sunny."}
         await connection.conversation.item.create(item=output)
-        await connection.response.create(response={"tool_choice": "none", "max_output_tokens": 48})
+        told = "Tell the user in one short sentence what the weather is like. Use plain words, and no tags."
+        asked: Any = {"tool_choice": "none", "max_output_tokens": 48, "instructions": told}
+        await connection.response.create(response=asked)
         events = await until(connection, "response.done")
         assert spoken(events)
         assert events[-1].response.output[0].type == "message"
