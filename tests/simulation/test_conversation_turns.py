@@ -7,7 +7,7 @@ run is repeatable but for the threads of engines.
 
 import asyncio
 import random
-import time
+import threading
 import uuid
 
 import pytest
@@ -137,12 +137,14 @@ async def yielding(chance):
         await asyncio.sleep(0)
 
 
-def slow(house, chance):
+def slow(house, chance, tick):
     """Engines that take their time, each time another one."""
     hear, generate, synthesise = house.recogniser._count, house.generator.generate, house.synthesiser.synthesise
 
     def heard(utterance):
-        time.sleep(chance.choice([0, 0, 0.0005, 0.003]))
+        with tick:
+            for _ in range(chance.choice([0, 0, 1, 6])):
+                tick.wait(1)
         return "" if len(utterance.pcm) < (COUGH_MS + 300) * 32 else f"{hear(utterance)} is it."
 
     async def generated(spec, call):
@@ -159,10 +161,12 @@ def slow(house, chance):
     house.generator.generate, house.synthesiser.synthesise = generated, synthesised
 
 
-async def passing(house, callers):
+async def passing(house, callers, tick):
     while True:
         await asyncio.sleep(0.0005)
         house.clock.advance_ms(20)
+        with tick:
+            tick.notify_all()
         for caller in callers:
             caller.conversation.expire()
 
@@ -172,10 +176,11 @@ async def test_every_turn_is_answered(seed):
     chance = random.Random(seed)
     house = House()
     await house.runner.start()
-    slow(house, chance)
+    tick = threading.Condition()
+    slow(house, chance, tick)
     house.generator.tokens = chance.choice([1, 5, 40])
     callers = [Caller(house, random.Random(seed * 100 + n), chance.choice(TURNS)) for n in range(CALLERS)]
-    time_passes = asyncio.create_task(passing(house, callers))
+    time_passes = asyncio.create_task(passing(house, callers, tick))
     try:
         await asyncio.gather(*(caller.speak() for caller in callers))
         for caller in callers:
