@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: serve test compiler check format kills mutations test-engines requirements clean
+.PHONY: serve test compiler check format docs kills fuzz mutations texts soak test-engines test-frameworks requirements clean
 
 # With voices: `piper-tts` among the requirements is GPL-3.0, and runs in a process of its own.
 serve: $(VENV)/.serve
@@ -14,10 +14,11 @@ serve: $(VENV)/.serve
 test: $(VENV)/.develop compiler
 	$(BIN)/python -m pytest -n 2 --dist loadgroup
 
-# Failing disks are simulated by a small C library; without a compiler those tests are skipped, and say so.
+# Failing disks are simulated by a small C library, and what goes out to the network is traced; without a compiler or
+# strace those tests are skipped, and say so.
 compiler:
-	@command -v cc >/dev/null || { [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null && \
-	  apt-get update -q && apt-get install -qy --no-install-recommends gcc libc6-dev; } || true
+	@{ command -v cc && command -v strace; } >/dev/null || { [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null && \
+	  apt-get update -q && apt-get install -qy --no-install-recommends gcc libc6-dev strace; } || true
 
 check: $(VENV)/.develop
 	$(BIN)/ruff format --check .
@@ -29,12 +30,27 @@ format: $(VENV)/.develop
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
+# The pages that are made from tables in the code.
+docs: $(VENV)/.develop
+	$(BIN)/python -c "from antiphon.session import metrics; print(metrics.reference(), end='')" > docs/metrics.md
+
 # The long forms of tests that `make test` runs in short.
 kills: $(VENV)/.develop compiler
 	ANTIPHON_KILLS=1000 $(BIN)/python -m pytest tests/faults -k crash
 
+# Property tests with examples that are new each time.
+fuzz: $(VENV)/.develop
+	ANTIPHON_EXAMPLES=2000 $(BIN)/python -m pytest -n 2 $$(grep -rl hypothesis tests/unit tests/wire tests/simulation --include='test_*.py')
+
 mutations: $(VENV)/.develop
 	ANTIPHON_MUTATIONS=20000 $(BIN)/python -m pytest tests/faults -k mutations
+
+texts: $(VENV)/.develop
+	ANTIPHON_TEXTS=200000 $(BIN)/python -m pytest tests/faults/test_texts.py
+
+# An hour of honest callers beside all attackers at once; the report is .cache/soak.json too.
+soak: $(VENV)/.develop
+	ANTIPHON_SOAK_S=$${ANTIPHON_SOAK_S:-3600} $(BIN)/python -m pytest -s tests/soak
 
 # The engines that teams run, each in an environment of its own, one after the other: gigabytes and minutes.
 ENGINES ?= vllm litserve bentoml ray-serve kserve pytriton mlserver
@@ -44,10 +60,14 @@ test-engines: $(VENV)/.develop
 	  test -d $(ENGINES_FOLDER)/$$name || $(BIN)/python tests/engines/install.py $$name $(ENGINES_FOLDER)/$$name || exit 1; done
 	ANTIPHON_ENGINES=$(ENGINES_FOLDER) $(BIN)/python -m pytest tests/engines
 
+# All frameworks of tests/frameworks, each in an environment of its own; `make test` runs the light ones of them.
+test-frameworks: $(VENV)/.develop
+	ANTIPHON_FRAMEWORKS=1 $(BIN)/python -m pytest tests/frameworks
+
 # The exact versions that the tests ran with, each file of each by its hash.
 requirements: $(VENV)/.develop
 	$(COMPILE) --extra test --extra check -o requirements/develop.txt
-	$(COMPILE) --extra local --extra piper -c requirements/develop.txt -o requirements/serve.txt
+	$(COMPILE) --extra local --extra piper --extra whisper -c requirements/develop.txt -o requirements/serve.txt
 
 COMPILE = $(BIN)/uv pip compile pyproject.toml --upgrade --generate-hashes --universal --python-version 3.11 \
 	--quiet --no-annotate --no-header --no-emit-index-url

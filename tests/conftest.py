@@ -1,12 +1,24 @@
-"""Real models and real speech for the tests that need them, pulled on first use and kept between runs."""
+"""Real models, real speech and a real server for the tests that need them; models are pulled on first use and kept
+between runs. And the profile of all property tests.
+"""
 
+import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from antiphon.models import CATALOG, Store
+from serving import Server, served
 
 _TESTS = Path(__file__).parent
+
+# No property test fails because the machine is busy; the same examples each time, and new ones for `make fuzz`.
+_EXAMPLES = int(os.environ.get("ANTIPHON_EXAMPLES", "0"))
+settings.register_profile("antiphon", deadline=None, suppress_health_check=[HealthCheck.too_slow], derandomize=True)
+settings.register_profile("fuzz", settings.get_profile("antiphon"), derandomize=False, max_examples=_EXAMPLES or 100)
+settings.load_profile("fuzz" if _EXAMPLES else "antiphon")
 
 
 @pytest.fixture(scope="session")
@@ -15,6 +27,13 @@ def models() -> Store:
     store = Store(_TESTS.parent / ".cache" / "test-models")
     store.pull(list(CATALOG))
     return store
+
+
+@pytest.fixture(scope="session")
+def server(tmp_path_factory: pytest.TempPathFactory, models: Store) -> Iterator[Server]:
+    """One server for all tests of a worker that leave it as they found it."""
+    with served(tmp_path_factory.mktemp("data"), models) as server:
+        yield server
 
 
 @pytest.fixture(scope="session")

@@ -13,6 +13,8 @@ FORMATS: dict[str, tuple[str, str, int, dict[str, str]]] = {
     "wav-24bit": ("wav", "pcm_s24le", 44_100, {}),
     "wav-float": ("wav", "pcm_f32le", 48_000, {}),
     "wav-alaw": ("wav", "pcm_alaw", 16_000, {}),
+    "wav-ima-adpcm": ("wav", "adpcm_ima_wav", 16_000, {}),
+    "wav-ms-adpcm": ("wav", "adpcm_ms", 16_000, {}),
     "mp3": ("mp3", "libmp3lame", 44_100, {}),
     "mp4": ("mp4", "aac", 48_000, {}),
     "mp4-fragmented": ("mp4", "aac", 48_000, {"movflags": "frag_keyframe+empty_moov", "frag_duration": "200000"}),
@@ -40,8 +42,10 @@ def murmur(seconds: float, seed: int = 1) -> bytes:
     return out.tobytes()
 
 
-def encode(pcm: bytes, name: str, *, channels: int = 1) -> bytes:
-    """`pcm` (16 kHz int16) as a file in format `name`; with two channels the second is silent."""
+def encode(pcm: bytes, name: str, *, channels: int = 1, opposed: bool = False) -> bytes:
+    """`pcm` (16 kHz int16) as a file in format `name`; with two channels the second is silent, or takes the first away
+    where both are added.
+    """
     container_name, codec, rate, options = FORMATS[name]
     layout = "stereo" if channels == 2 else "mono"
     file = io.BytesIO()
@@ -53,14 +57,14 @@ def encode(pcm: bytes, name: str, *, channels: int = 1) -> bytes:
         resampler = av.AudioResampler(context.format, context.layout, rate, frame_size=context.frame_size or 1_024)
         frame = av.AudioFrame(format="s16", layout=layout, samples=len(pcm) // 2)
         frame.sample_rate = 16_000
-        frame.planes[0].update(pcm if channels == 1 else _beside_silence(pcm))
+        frame.planes[0].update(pcm if channels == 1 else _stereo(pcm, opposed))
         for part in [*resampler.resample(frame), *resampler.resample(None)]:
             container.mux(stream.encode(part))
         container.mux(stream.encode(None))
     return file.getvalue()
 
 
-def opus_packets(pcm: bytes, *, channels: int = 1) -> list[bytes]:
+def opus_packets(pcm: bytes, *, channels: int = 1, opposed: bool = False) -> list[bytes]:
     """Bare Opus packets of 20 ms, as they stand in RTP."""
     codec = av.CodecContext.create("libopus", "w")
     codec.sample_rate, codec.layout, codec.format = 48_000, "stereo" if channels == 2 else "mono", "s16"
@@ -68,7 +72,7 @@ def opus_packets(pcm: bytes, *, channels: int = 1) -> list[bytes]:
     resampler = av.AudioResampler("s16", codec.layout, 48_000, frame_size=960)
     frame = av.AudioFrame(format="s16", layout=codec.layout.name, samples=len(pcm) // 2)
     frame.sample_rate = 16_000
-    frame.planes[0].update(pcm if channels == 1 else _beside_silence(pcm))
+    frame.planes[0].update(pcm if channels == 1 else _stereo(pcm, opposed))
     parts = [*resampler.resample(frame), *resampler.resample(None)]
     return [bytes(packet) for part in [*parts, None] for packet in codec.encode(part)]
 
@@ -84,7 +88,9 @@ def likeness(got: bytes, wanted: bytes, *, within: int = 1_600) -> float:
     return float(np.max(dots / np.sqrt(energies * np.sum(theirs**2) + 1)))
 
 
-def _beside_silence(pcm: bytes) -> bytes:
+def _stereo(pcm: bytes, opposed: bool) -> bytes:
     both = array("h", bytes(2 * len(pcm)))
     both[0::2] = array("h", pcm)
+    if opposed:
+        both[1::2] = array("h", (-sample for sample in array("h", pcm)))
     return both.tobytes()

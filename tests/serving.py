@@ -1,10 +1,11 @@
 """A real server over a real socket, on the real models."""
 
 import os
+import resource
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,18 +30,31 @@ class Server:
         return self.base_url.replace("http", "ws", 1)
 
 
+LIGHT = "[models]\n[engines]\n"  # settings of a server without any model, which starts in a moment
+
+
 @contextmanager
-def served(data_dir: Path, models: Store) -> Iterator[Server]:
-    """A server until the end of this, at which it ends itself when it is told to."""
-    process, url = start(data_dir, models)
+def served(data_dir: Path, models: Store, settings: str = "", descriptors: int = 0) -> Iterator[Server]:
+    """A server until the end of this, at which it ends itself when it is told to. It has so many `descriptors`."""
+    process, url = start(data_dir, models, settings, descriptors=descriptors)
     yield Server(url, API_KEY, data_dir, process.pid)
     process.terminate()
     assert process.wait(20) == 0
 
 
-def start(data_dir: Path, models: Store, settings: str = "", **environment: str) -> tuple[subprocess.Popen[str], str]:
+def start(
+    data_dir: Path,
+    models: Store,
+    settings: str = "",
+    *,
+    command: Sequence[str] = (sys.executable, "-m", "antiphon"),
+    flags: Sequence[str] = ("--offline",),
+    cwd: Path | None = None,
+    descriptors: int = 0,
+    **environment: str,
+) -> tuple[subprocess.Popen[str], str]:
     """A server process and its URL, once it says that it serves. What it logs is in the data directory's `log`;
-    `settings` are more of its configuration.
+    `settings` are more of its configuration. It is started as `command` in `cwd`.
     """
     data_dir.mkdir(parents=True, exist_ok=True)
     if not (data_dir / "models").exists():
@@ -52,11 +66,15 @@ def start(data_dir: Path, models: Store, settings: str = "", **environment: str)
     log = data_dir / "log"
     with log.open("a") as stderr:
         process = subprocess.Popen(
-            [sys.executable, "-m", "antiphon", "serve", "--port", "0", "--offline", "--config", str(config)],
+            [*command, "serve", "--port", "0", "--config", str(config), *flags],
+            cwd=cwd,
             env={**os.environ, "ANTIPHON_DATA_DIR": str(data_dir), "ANTIPHON_API_KEY": API_KEY, **environment},
             stdout=subprocess.PIPE,
             stderr=stderr,
             text=True,
+            preexec_fn=(lambda: resource.setrlimit(resource.RLIMIT_NOFILE, (descriptors,) * 2))
+            if descriptors
+            else None,
         )
     watchdog = threading.Timer(START_S, process.kill)
     watchdog.start()

@@ -1,27 +1,35 @@
 """Sessions on fakes: only the event loop, the runner and its threads are real."""
 
 import asyncio
+import time
 import uuid
 from pathlib import Path
 
 from antiphon.audio.decode import Decoder
 from antiphon.core.audio import AudioFormat, Encoding
-from antiphon.core.errors import Unauthenticated
+from antiphon.core.errors import KeysUnavailable, Unauthenticated
 from antiphon.core.events import Audio, Final
 from antiphon.core.identity import USUAL_SCOPES, Principal, Scope
+from antiphon.core.policy import Marking, Policy
 from antiphon.core.specs import EmbedSpec, GenerateSpec, InferSpec, SpeakSpec, TranscribeSpec
 from antiphon.core.usage import Dimension
 from antiphon.core.wire import Opening
 from antiphon.scheduler.runner import Runner, Settings
 from antiphon.scheduler.steps import Steps
+from antiphon.session.catalogue import Catalogue
+from antiphon.session.door import Door
+from antiphon.session.filters import no_filters
 from antiphon.session.keeping import Keeper
-from antiphon.session.language import Languages, Served
+from antiphon.session.language import Served
 from antiphon.session.observe import Observer
-from antiphon.session.route import Models
+from antiphon.session.places import CallKind
 from antiphon.session.services import Services
 from antiphon.session.sessions import Bounds, Sessions
 from antiphon.session.voices import Voice, Voices
 from antiphon.slo.objectives import Objectives
+from antiphon.slo.shares import Bound, Shares
+from antiphon.stores import ANSWERS_BYTES
+from antiphon.stores.sqlite.answers import SqliteAnswers
 from antiphon.testing import (
     FakeAligner,
     FakeClock,
@@ -33,8 +41,6 @@ from antiphon.testing import (
     FakeRecogniser,
     FakeSynthesiser,
 )
-from antiphon.trust.control import Marking
-from antiphon.trust.kept import KeptAnswers
 
 LOUD_MS = b"\x00\x20" * 16
 QUIET_MS = bytes(32)
@@ -53,6 +59,8 @@ class GatedLedger(FakeLedger):
         self.gate = asyncio.Event()
         self.gate.set()
         self.entered = asyncio.Event()
+        self.note_gate = asyncio.Event()  # and notes at this, before they are written
+        self.note_gate.set()
         self.write_first = False
         self.appends = 0
 
@@ -66,25 +74,43 @@ class GatedLedger(FakeLedger):
             await self.gate.wait()
             await super().append(list(new), claim)
 
+    async def note(self, owed):
+        await self.note_gate.wait()
+        await super().note(owed)
+
 
 class FakeKeys:
-    """One key, 'secret', until `revoked`; `error` is what `refresh` raises, `marks` what its project requires."""
+    """One key, 'secret', of `project`, until `revoked`; `error` is what `refresh` raises, `marks` what its project
+    requires. With `trouble`, none is let in.
+    """
 
-    def __init__(self):
+    def __init__(self, clock):
+        self.unix_ms = clock.unix_ms
+        self.trouble = None
+        self.unknown_for_long = False
         self.revoked = False
+        self.project = "acme"
         self.marks = Marking.MARKED
         self.error = None
 
     def authenticate(self, secret, scope):
+        self.check()
         if secret != "secret" or self.revoked:
             raise Unauthenticated("the API key is not valid")
-        return Principal("acme", "k1", USUAL_SCOPES)
+        return Principal(self.project, "k1" if self.project == "acme" else f"key of {self.project}", USUAL_SCOPES)
+
+    def check(self):
+        if self.trouble:
+            raise KeysUnavailable("API keys cannot be checked at the moment.")
 
     def holds(self, key_id):
         return not self.revoked
 
-    def marking(self, project):
-        return self.marks
+    def labels(self, project, tags):
+        return tags
+
+    def policy(self, project):
+        return Policy(marking=self.marks)
 
     def refresh(self):
         if self.error:
@@ -92,13 +118,15 @@ class FakeKeys:
 
 
 class FakeFetcher:
-    """Gives `media` once `gate` is open."""
+    """Gives `media` once `gate` is open. `urls` are what was asked for."""
 
     def __init__(self):
         self.media = b""
         self.gate = asyncio.Event()
+        self.urls = []
 
-    async def fetch(self, url):
+    async def fetch(self, url, max_bytes=None):
+        self.urls.append(url)
         await self.gate.wait()
         return self.media
 
@@ -109,46 +137,71 @@ class House:
     def __init__(self):
         self.clock = FakeClock()
         self.ledger = GatedLedger()
-        self.keys = FakeKeys()
+        self.keys = FakeKeys(self.clock)
         self.fetcher = FakeFetcher()
+        self.filters = no_filters  # that each call is given when it opens
         self.recogniser = FakeRecogniser()
         self.detector = FakeDetector()
         self.runner = Runner(self.recogniser, self.detector, self.clock, Settings(tick_ms=0), lambda report: None)
-        self.observer = Observer(Objectives(), self.runner.load, self.clock)
-        services = Services(self.clock, self.ledger, self.runner, Decoder(), self.fetcher, self.observer)
-        models = Models({"nova-3": "tiny"}, 1_700_000_000)
+        self.observer = Observer(Objectives(), self.clock)
+        self.observer.watch_recogniser("tiny", self.runner.load)
+        decoder = Decoder()
+        services = self.services = Services(
+            self.clock,
+            self.ledger,
+            decoder,
+            Steps(2, self.clock),
+            self.fetcher,
+            Shares(Bound(8)),
+            Shares(Bound(64)),
+            self.observer,
+            lambda project, tags: self.keys.labels(project, tags),
+            lambda principal: self.filters(principal),
+        )
         self.generator = FakeGenerator()
         self.embedder = FakeEmbedder()
         self.inferrer = FakeInferrer()
         self.served = {
+            "tiny": Served("tiny", self.runner, TranscribeSpec),
+            "tone-2026": Served("tone-2026", None, SpeakSpec),
             "counter-2026": Served("counter-2026", self.generator, GenerateSpec, "fp_1", successor="counter-2027"),
             "vectors-2026": Served("vectors-2026", self.embedder, EmbedSpec),
             "tensors-2026": Served("tensors-2026", self.inferrer, InferSpec),
         }
-        aliases = {"counter": "counter-2026", "vectors": "vectors-2026", "tensors": "tensors-2026"}
-        languages = Languages(self.served, aliases, self.clock, 1_700_000_000)
+        aliases = {
+            "nova-3": "tiny",
+            "tone": "tone-2026",
+            "counter": "counter-2026",
+            "vectors": "vectors-2026",
+            "tensors": "tensors-2026",
+        }
+        catalogue = self.catalogue = Catalogue(self.served, aliases, self.clock, 1_700_000_000)
         self.synthesiser = FakeSynthesiser(self.clock)
         self.aligner = FakeAligner()
         voice = Voice("buzz", self.synthesiser, Steps(2, self.clock))
-        self.voices = Voices(
-            {"tone-2026": [voice]}, {"tone": "tone-2026"}, {"alloy": "buzz"}, 1_700_000_000, self.aligner
-        )
-        bounds = Bounds(live=4, recordings=2, generations=4)
+        self.voices = Voices(catalogue, {"tone-2026": [voice]}, {"alloy": "buzz"}, self.aligner)
+        most = {CallKind.LIVE: 4, CallKind.RECORDING: 2, CallKind.GENERATION: 4}
+        bounds = Bounds({kind: Bound(most.get(kind, 256)) for kind in CallKind})
         self.keep_s = {}  # of each project
-        self.kept = KeptAnswers(Path(":memory:"), self.clock)
+        self.kept = SqliteAnswers(Path(":memory:"), self.clock, ANSWERS_BYTES)
         keeper = self.keeper = Keeper(self.kept, lambda project: self.keep_s.get(project, 0), self.clock)
-        self.sessions = Sessions(services, self.keys, models, languages, self.voices, keeper, None, bounds)
+        self.sessions = Sessions(services, self.keys, catalogue, self.voices, keeper, None, bounds)
+        self.door = Door(self.sessions, self.keys, self.clock)
+
+    @staticmethod
+    def _id(claim, id):
+        return id or (claim.session if claim else str(uuid.uuid4()))
 
     def open(self, claim=None, id=None, **spec):
-        form = AudioFormat(Encoding.LINEAR16, 16_000, spec.pop("channels", 1))
+        form = AudioFormat(spec.pop("encoding", Encoding.LINEAR16), 16_000, spec.pop("channels", 1))
         asked = TranscribeSpec(
             **{"model": "nova-3", "format": form, "live": True, "incremental": True, "endpointing_ms": 300} | spec
         )
-        return self.sessions.transcribe(self.principal, "deepgram", id or str(uuid.uuid4()), asked, claim)
+        return self.sessions.transcribe(self.principal, "deepgram", self._id(claim, id), asked, claim)
 
     def generate(self, claim=None, id=None, **spec):
         asked = GenerateSpec(**{"model": "counter", "prompt": "please count for me", "stream": True} | spec)
-        return self.sessions.generate(self.principal, "openai", id or str(uuid.uuid4()), asked, claim)
+        return self.sessions.generate(self.principal, "openai", self._id(claim, id), asked, claim)
 
     def embed(self, *texts, claim=None, **spec):
         asked = EmbedSpec("vectors", texts, **spec)
@@ -156,7 +209,7 @@ class House:
 
     def speak(self, claim=None, id=None, **spec):
         asked = SpeakSpec(**{"model": "tone", "voice": "alloy"} | spec)
-        return self.sessions.speak(self.principal, "openai", id or str(uuid.uuid4()), asked, claim)
+        return self.sessions.speak(self.principal, "openai", self._id(claim, id), asked, claim)
 
     def infer(self, *inputs, **spec):
         asked = InferSpec("tensors", inputs, **spec)
@@ -168,6 +221,14 @@ class House:
         for entry in self.ledger.entries:
             sums[entry.quantity.dimension] = sums.get(entry.quantity.dimension, 0) + entry.quantity.amount
         return {dimension: amount for dimension, amount in sums.items() if amount}
+
+    def durable(self):
+        """The same, with what is noted beyond the entries."""
+        sums = self.tokens()
+        for noted in self.ledger.notes.values():
+            for (dimension, _), amount in noted.items():
+                sums[dimension] = sums.get(dimension, 0) + amount
+        return sums
 
     @property
     def principal(self):
@@ -212,6 +273,11 @@ async def listen(session, events):
         events += batch
 
 
+def kinds(house):
+    """What kind the entries in the ledger are of, in order."""
+    return [entry.kind for entry in house.ledger.entries]
+
+
 async def first_final(session):
     """Up to the first final, as a caller who leaves then."""
     async for batch in session.events():
@@ -229,7 +295,8 @@ async def pour(session, pcm, piece_ms=100):
 async def until(condition):
     """Lets everything else run until then."""
     async with asyncio.timeout(10):
-        while not condition():  # noqa: ASYNC110
+        while not condition():
+            time.sleep(0)  # noqa: ASYNC251  # or threads would wait for the interpreter at each step of theirs
             await asyncio.sleep(0)
 
 

@@ -5,75 +5,139 @@ Each is imported where it is built, so that a server holds in memory only those 
 
 import asyncio
 import os
+from collections.abc import Mapping
 from contextlib import AsyncExitStack
-from dataclasses import fields
+from dataclasses import dataclass, fields
 from datetime import UTC, date, datetime, time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from antiphon import config as settings
 from antiphon.config import Config, Invalid
-from antiphon.core.ports import Aligner, Clause, Clock, Embedder, Generator, Inferrer
-from antiphon.core.specs import EmbedSpec, GenerateSpec, InferSpec, Spec
+from antiphon.core.ports import Aligner, Clause, Clock, Embedder, Generator, Inferrer, Recogniser
+from antiphon.core.specs import EmbedSpec, GenerateSpec, InferSpec, SpeakSpec, TranscribeSpec
+from antiphon.core.speech import SpeechEngine
 from antiphon.models import CATALOG, Store
 from antiphon.scheduler.queue import Limits
 from antiphon.scheduler.steps import Steps
-from antiphon.session.language import Languages, Served
+from antiphon.session.backend import Backend
+from antiphon.session.catalogue import Catalogue
+from antiphon.session.language import Served, Serves
 from antiphon.session.observe import Observer
-from antiphon.session.pool import Backend, Pool
+from antiphon.session.pool import Pool
 from antiphon.session.voices import Voice, Voices
+from antiphon.supervision import supervisor
 
 if TYPE_CHECKING:
     from antiphon.engines.openvino import OpenVinoSettings
+    from antiphon.scheduler.runner import Settings
 
 PANGRAM = "The quick brown fox jumps over the lazy dog, and nobody on the whole farm seems to mind it very much."
 
 
-async def build(
-    config: Config, clock: Clock, observer: Observer, stack: AsyncExitStack, aligner: Aligner | None
-) -> tuple[Languages, Voices]:
-    """Every version with its pool or its voices, open until `stack` unwinds. Raises `Invalid`."""
+async def build(config: Config, clock: Clock, observer: Observer, stack: AsyncExitStack) -> tuple[Catalogue, Voices]:
+    """Every version with what answers, open until `stack` unwinds. Raises `Invalid`."""
     store = Store(config.directory / "models", offline=True)
+    recognisers = await _recognisers(config, store, clock, observer, stack)
     engines: dict[str, Generator | Embedder | Inferrer] = {}
     speakers: dict[str, Voice] = {}
     for name, engine in config.engines.items():
         if isinstance(engine, settings.Piper):
             speakers[name] = await _voice(name, engine, store, clock, observer, stack)
-        else:
+        elif not isinstance(engine, settings.Recogniser):
             engines[name] = await _engine(name, engine, config, store, clock, observer)
             stack.push_async_callback(engines[name].close)
     served: dict[str, Served] = {}
     speaking: dict[str, list[Voice]] = {}
-    aliases: dict[str, str] = {}
-    for name, answer in config.models.items():
-        if isinstance(answer, settings.Version):
-            if len({_serves(config.engines[engine]) for engine in answer.engines}) > 1:
-                raise Invalid(f"setting models.{name}.engines: they serve different kinds of calls")
-            serves = _serves(config.engines[answer.engines[0]])
-            if answer.hedge_after_ms and serves is not GenerateSpec:
-                raise Invalid(f"setting models.{name}.hedge_after_ms: only language models are hedged")
-            if serves is None:
-                speaking[name] = [speakers[engine] for engine in answer.engines]
-                continue
-            pool = Pool(
-                [
-                    Backend(engine, engines[engine], config.engines[engine].weight, config.engines[engine].outstanding)
-                    for engine in answer.engines
-                ],
+    for name, version in config.versions.items():
+        serves = _serving(name, version, config)
+        behind: Pool | SpeechEngine | None = None
+        if serves is TranscribeSpec:
+            behind = recognisers.engines[version.engines[0]]
+        elif serves is SpeakSpec:
+            speaking[name] = [speakers[engine] for engine in version.engines]
+        else:
+            pool = behind = Pool(
+                [_backend(engine, engines[engine], _table(engine, config)) for engine in version.engines],
                 clock,
-                Limits(ttft_ms=config.objectives.ttft_ms),
-                answer.hedge_after_ms,
+                Limits(
+                    config.limits.waiting, config.limits.wait_ms, config.objectives.ttft_ms, config.objectives.tpot_ms
+                ),
+                version.hedge_after_ms,
             )
-            stack.callback(asyncio.create_task(pool.watch(), name=f"watch {name}").cancel)
+            stack.callback(supervisor.start(f"probe {name}", pool.watch).cancel)
             observer.watch_pool(name, pool.stats)
-            served[name] = _served(name, answer, pool, serves, config)
-        elif answer != settings.DEFAULT_MODEL:
-            aliases[name] = answer
-    now_s = clock.unix_ms() // 1000
-    spoken = {alias: version for alias, version in aliases.items() if version in speaking}
-    written = {alias: version for alias, version in aliases.items() if version in served}
-    voices = Voices(speaking, spoken, config.voices, now_s, aligner)
-    return Languages(served, written, clock, now_s), voices
+        served[name] = _served(name, version, behind, serves, config)
+    catalogue = Catalogue(served, config.aliases, clock, clock.unix_ms() // 1000)
+    return catalogue, Voices(catalogue, speaking, config.voices, recognisers.aligner)
+
+
+def _serving(name: str, version: settings.Version, config: Config) -> Serves:
+    """Which kind of call. Raises `Invalid`."""
+    if len({_serves(config.engines[engine]) for engine in version.engines}) > 1:
+        raise Invalid(f"setting models.{name}.engines: they serve different types of models")
+    serves = _serves(config.engines[version.engines[0]])
+    if version.hedge_after_ms and serves is not GenerateSpec:
+        raise Invalid(f"setting models.{name}.hedge_after_ms: only language models can be hedged")
+    return serves
+
+
+@dataclass(frozen=True, slots=True)
+class _Recognisers:
+    """By the names of their engines; `aligner` is one that finds when words are said, if there is one."""
+
+    engines: Mapping[str, SpeechEngine]
+    aligner: Aligner | None
+
+
+async def _recognisers(
+    config: Config, store: Store, clock: Clock, observer: Observer, stack: AsyncExitStack
+) -> _Recognisers:
+    """Each with a scheduler of its own."""
+    runners: dict[str, SpeechEngine] = {}
+    aligner: Aligner | None = None
+    for name, table in config.recognisers.items():
+        from antiphon.engines.silero import SileroVad
+        from antiphon.scheduler.runner import Runner
+
+        recogniser = await _recogniser(name, table, config, store, observer, stack)
+        if isinstance(recogniser, Aligner):
+            aligner = aligner or recogniser
+        detector = await asyncio.to_thread(SileroVad, store.path(settings.DETECTOR) / "silero_vad.onnx")
+        runner = Runner(recogniser, detector, clock, _scheduling(config), observer.batch)
+        stack.push_async_callback(runner.stop)
+        await runner.start()
+        observer.watch_recogniser(name, runner.load)
+        runners[name] = runner
+    return _Recognisers(runners, aligner)
+
+
+async def _recogniser(
+    name: str, table: settings.Recogniser, config: Config, store: Store, observer: Observer, stack: AsyncExitStack
+) -> Recogniser:
+    if isinstance(table, settings.Whisper):
+        from antiphon.engines.whisper import Whisper, WhisperSettings
+
+        folder = _path(f"engines.{name}.model", table.model, store)
+        whisper = await Whisper.start(folder, WhisperSettings(config.workers, table.language))
+        stack.push_async_callback(whisper.close)
+        observer.watch_engine(name, whisper.stats)
+        return whisper
+    from antiphon.engines.moonshine import Moonshine
+
+    path, how = _path(f"engines.{name}.model", table.model, store), config.recognition
+    return await asyncio.to_thread(Moonshine, path, speculative=how.speculative, batched=how.batched)
+
+
+def _scheduling(config: Config) -> "Settings":
+    """Sets deadlines inside the objectives: a voice's end is heard up to 0.2 s late, and results take time to send."""
+    from antiphon.scheduler.policy import Limits
+    from antiphon.scheduler.runner import Settings
+    from antiphon.scheduler.specs import Timing
+
+    how, objectives = config.recognition, config.objectives
+    timing = Timing(first_ms=max(50, objectives.stt_ttfb_ms - 20), final_ms=max(100, objectives.stt_final_ms - 240))
+    return Settings(config.workers, how.tick_ms, timing, Limits(rows=how.batch_rows if how.batched else 1))
 
 
 async def _voice(
@@ -92,11 +156,26 @@ async def _voice(
     return Voice(name, voice, Steps(voice.workers, clock), gain, voice.language)
 
 
-def _served(name: str, version: settings.Version, pool: Pool, serves: type[Spec], config: Config) -> Served:
+def _table(engine: str, config: Config) -> settings.Backend:
+    table = config.engines[engine]
+    assert isinstance(table, settings.Backend)
+    return table
+
+
+def _backend(name: str, engine: Generator | Embedder | Inferrer, table: settings.Backend) -> Backend:
+    """What waits inside an engine cannot be ordered, so it waits before one that says how much it runs at once."""
+    if isinstance(table, settings.OpenVino):
+        return Backend(name, engine, table.weight, min(table.outstanding, table.max_sequences), always_streams=True)
+    return Backend(name, engine, table.weight, table.outstanding)
+
+
+def _served(
+    name: str, version: settings.Version, behind: Pool | SpeechEngine | None, serves: Serves, config: Config
+) -> Served:
     first = config.engines[version.engines[0]]
     return Served(
         version=name,
-        engine=pool,
+        engine=behind,
         serves=serves,
         fingerprint=fingerprint(first),
         deprecated_unix_s=_unix_s(version.deprecated),
@@ -113,15 +192,16 @@ def fingerprint(engine: settings.Engine) -> str:
     return f"fp_{CATALOG[engine.model].fingerprint}" + (f"_{weights}" if weights != "file" else "")
 
 
-def _serves(engine: settings.Engine) -> type[Spec] | None:
-    """`None` is an engine that speaks."""
+def _serves(engine: settings.Engine) -> Serves:
     match engine:
+        case settings.Moonshine() | settings.Whisper():
+            return TranscribeSpec
         case settings.OpenInference():
             return InferSpec
         case settings.Embedding() | settings.OpenAI(embeds=True):
             return EmbedSpec
         case settings.Piper():
-            return None
+            return SpeakSpec
     return GenerateSpec
 
 
@@ -154,15 +234,17 @@ async def _engine(
             key = os.environ.get(engine.api_key_env) if engine.api_key_env else None
             if engine.api_key_env and not key:
                 raise Invalid(f"setting engines.{name}.api_key_env: {engine.api_key_env} is not set")
-            made = upstreams.OpenAICompatibleEmbedder if engine.embeds else upstreams.OpenAICompatible
             limits = upstreams.Limits(outstanding=engine.outstanding)
-            return made(engine.url, engine.model, engine.server, clock, key, limits)
+            server = (engine.url, engine.model, engine.server, clock, key, limits)
+            if engine.embeds:
+                return upstreams.OpenAICompatibleEmbedder(*server)
+            return upstreams.OpenAICompatible(*server, frozenset(engine.cannot))
         case settings.OpenInference():
             from antiphon.engines import open_inference as tensors
 
             reached = tensors.OpenInferenceGrpc if engine.grpc else tensors.OpenInferenceHttp
             return reached(engine.url, engine.model, clock, tensors.Limits(outstanding=engine.outstanding))
-    raise Invalid(f"setting engines.{name}: no such engine")
+    raise Invalid(f"setting engines.{name}: engine not found")
 
 
 def openvino_settings(engine: settings.OpenVino) -> "OpenVinoSettings":
@@ -171,7 +253,7 @@ def openvino_settings(engine: settings.OpenVino) -> "OpenVinoSettings":
 
     chosen = {field.name: getattr(engine, field.name) for field in fields(OpenVinoSettings)}
     if advice := CATALOG.get(engine.model):
-        unset = {name for name in ("temperature", "top_p") if chosen[name] is None}
+        unset = {name for name in ("temperature", "top_p", "frequency_penalty") if chosen[name] is None}
         chosen |= {name: getattr(advice, name) for name in unset}
     return OpenVinoSettings(**chosen)
 
@@ -180,7 +262,7 @@ def _path(setting: str, model: str, store: Store) -> Path:
     """Where a model of the catalog was pulled to, or the path that was given instead."""
     if model in CATALOG:
         return store.path(model)
-    path = Path(model).expanduser()
+    path = Path(model).expanduser().absolute()
     if not path.exists():
-        raise Invalid(f"setting {setting}: {model!r} is no model of the catalog, and no such file")
+        raise Invalid(f"setting {setting}: {model!r} is neither a model in the catalog nor a file")
     return path

@@ -1,7 +1,7 @@
 """The configuration: one frozen value, read and validated once, at the start.
 
 Sources, later ones win: the defaults here, a TOML file, the environment (`ANTIPHON_HOST`, `ANTIPHON_PORT`,
-`ANTIPHON_DATA_DIR`, `ANTIPHON_API_KEY`). Every error names the setting.
+`ANTIPHON_DATA_DIR`, `ANTIPHON_API_KEY` and those in `ENVIRONMENT`). Every error names the setting.
 """
 
 import datetime
@@ -14,6 +14,7 @@ from typing import Annotated, Any, Literal
 import msgspec
 from msgspec import Meta
 
+from antiphon.core.capabilities import Ability
 from antiphon.core.errors import CallerError
 from antiphon.models import CATALOG
 
@@ -22,33 +23,59 @@ Positive = Annotated[int, Meta(ge=1)]
 NotNegative = Annotated[int, Meta(ge=0)]
 
 # The names by which SDKs and their users know models, and what answers here.
+_CALLS = ("general", "meeting", "phonecall", "finance", "conversationalai", "voicemail", "video")
 VENDOR_NAMES = (
-    *("nova-3", "nova-3-general", "nova-2", "nova-2-general", "nova", "nova-general"),
-    *("enhanced", "enhanced-general", "base", "base-general", "general"),
+    *("flux-general-en", "flux-general-multi"),
+    *("nova-3", "nova-3-general", "nova-3-medical", "nova-3-multilingual", "nova-2", "nova", "enhanced", "base"),
+    *(f"nova-2-{use}" for use in (*_CALLS, "medical", "drivethru", "automotive", "atc")),
+    *(f"{tier}-{use}" for tier in ("nova", "enhanced", "base") for use in (*_CALLS, "medical")),
+    *_CALLS,
+    *("whisper", *(f"whisper-{size}" for size in ("tiny", "base", "small", "medium", "large"))),
     *("whisper-1", "gpt-4o-transcribe", "gpt-4o-mini-transcribe"),
     *("gpt-transcribe", "gpt-live-transcribe", "gpt-realtime-whisper"),
 )
-DEFAULT_MODEL, DETECTOR = "moonshine-tiny-en", "silero-vad"
+DETECTOR = "silero-vad"
 SPEECH_SAMPLES = "speech-samples"  # in the same wheel as the model, so they cost no download
 VENDOR_LANGUAGE_NAMES = (
-    *("gpt-4o-mini", "gpt-4.1-nano"),
+    *("gpt-4o-mini", "gpt-4o", "chatgpt-4o-latest", "gpt-4.1", "gpt-4.1-mini", "gpt-4.1-nano"),
+    *("gpt-4-turbo", "gpt-4", "gpt-3.5-turbo", "gpt-3.5-turbo-instruct", "o1", "o1-mini", "o3", "o3-mini", "o4-mini"),
+    *(f"gpt-5{name}" for name in ("", "-mini", "-nano", "-chat-latest", ".1", ".1-mini", ".1-chat-latest", ".2")),
+    *(f"gpt-5{name}" for name in (".2-chat-latest", ".3-chat-latest", ".4", ".4-mini", ".4-nano", ".5")),
+    *(f"gpt-{name}" for name in ("5.6-sol", "5.6-terra", "5.6-luna", "6-sol", "6-luna", "6-astra")),
+    *(f"gpt-{name}" for name in ("6.1-sol", "6.1-terra", "6.2-sol", "6.2-astra")),
     *("gpt-realtime", "gpt-realtime-mini", "gpt-realtime-1.5", "gpt-realtime-2", "gpt-realtime-2.1"),
 )
+VENDOR_EMBEDDING_NAMES = ("text-embedding-3-small", "text-embedding-3-large", "text-embedding-ada-002")
 VENDOR_SPEECH_NAMES = (
     *("tts-1", "tts-1-hd", "gpt-4o-mini-tts"),
-    *(f"eleven_{name}" for name in ("multilingual_v2", "turbo_v2", "turbo_v2_5", "flash_v2", "flash_v2_5", "v3")),
+    *(f"eleven_{name}" for name in ("monolingual_v1", "multilingual_v1", "multilingual_v2", "turbo_v2", "turbo_v2_5")),
+    *(f"eleven_{name}" for name in ("flash_v2", "flash_v2_5", "v3", "v3_conversational", "v4", "v4_turbo")),
 )
 _AURA = "angus arcas asteria athena helios hera luna orion orpheus perseus stella zeus"
 _AURA_2 = """
 amalthea andromeda apollo arcas aries asteria athena atlas aurora callista cora cordelia delia draco electra harmonia
 helena hera hermes hyperion iris janus juno jupiter luna mars minerva neptune odysseus ophelia orion orpheus pandora
 phoebe pluto saturn selene thalia theia vesta zeus"""
+# ElevenLabs' premade voices of all years, from Aria to Mimi: clients have their ids built in.
+_PREMADE = """
+9BWtsMINqrJLrRacOk9x 21m00Tcm4TlvDq8ikWAM 29vD33N1CtxCmqQRPOHJ 2EiwWnXFnvU5JabPnv8n 5Q0t7uMcjvnagumLfvZi
+AZnzlk1XvdvUeBnXmlld CYw3kZ02Hs0563khs1Fj CwhRBWXzGAHq8TQ4Fs17 D38z5RcWu1voky8WS1ja EXAVITQu4vr4xnSDxMaL
+ErXwobaYiN019PkySvjV FGY2WhTYpPnrIDTdsKH5 GBv7mTt0atIp3Br8iCZE IKne3meq5aSn9XLyUdCD JBFqnCBsd6RMkjVDRZzb
+LcfcDJNUP1GQjkzn1xUU MF3mGyEYCl7XYWbV9V6O N2lVS1w4EtoT3dr4eOWO ODq5zmih8GrVes37Dizd SAz9YHcvj6GT2YYXdXww
+SOYHLrjzK2X1ezoPC6cr TX3LPaxmHKxFdv7VOQHJ ThT5KcBeYPX3keUQqHPh TxGEqnHWrfWFTfGW9XjX VR6AewLTigWG4xSOukaG
+XB0fDUnXU5powFXDhCwa Xb7hH8MSUJpSbSDYk0k2 XrExE9yKIg1WjnnlVkGX Yko7PKHZNXotIFUBG7I9 ZQe5CZNOzWyzPSCn5a3c
+Zlb1dXrM653N07WRdFW3 bIHbv24MWmeRgasZH58o bVMeCyTHy58xNoL34h3p cgSgspJ2msm6clMCkdW9 cjVigY5qzO86Huf0OWal
+flq6f7yk4E4fJM5XTYuZ g5CIjZEefAph4nQFvHAz hpp4J3VqNfWAUOO0d1Us iP95p4xoKVk53GoZ742B jBpfuIE2acCO8z3wKNLl
+jsCqWAovK2LkecY7zXl4 knrPHWnBmmDHMoiMeP3l nPczCjzI2devNBz1zQrb oWAxZDx7w5VEj9dCyTzz onwK4e9ZLuTAKqWW03F9
+pFZP5JQG7iQjIQuC4Bku pMsXgVXv3BLzUgSXRplE pNInz6obpgDQGcFmaJgB piTKgcLEGmPE4e6mEKli pqHfZKP75CvOlQylNhV4
+t0jbNlBVZ17f02VDIeMI wViXBPUzp2ZZixB1xQuM yoZ06aMxZJJ28mfd3POQ z9fAnlkpzviPz146aGWa zcAOhNBS3c14rBihAFp1
+zrHiDhphv9ZnVXBqCLjz"""
 VENDOR_VOICE_NAMES = (
     *("alloy", "ash", "ballad", "cedar", "coral", "echo", "fable", "marin", "nova", "onyx", "sage", "shimmer", "verse"),
+    *(f"flux-{name}-en" for name in ("alexis", "haley", "heather")),
     *(f"aura-{name}-en" for name in _AURA.split()),
     *(f"aura-2-{name}-en" for name in _AURA_2.split()),
-    # Voices that the vendor's own examples name: Rachel, George, Sarah.
-    *("21m00Tcm4TlvDq8ikWAM", "JBFqnCBsd6RMkjVDRZzb", "EXAVITQu4vr4xnSDxMaL"),
+    *_PREMADE.split(),
 )
 
 
@@ -73,24 +100,47 @@ class Objectives(Table, frozen=True, kw_only=True):
     tts_ttfb_ms: Positive = 75
 
 
+class AtOnce(Table, frozen=True, kw_only=True):
+    """How much one project, or one key, may have open at once; 0 is as much as there is."""
+
+    live_streams: NotNegative = 0
+    live_decoders: NotNegative = 0
+    recordings: NotNegative = 0
+    generations: NotNegative = 0
+    speeches: NotNegative = 0
+    conversations: NotNegative = 0
+
+
 class Limits(Table, frozen=True, kw_only=True):
-    """How much at once. Memory follows from these. `uploads_mb` is of all bodies together, `kept_gb` of all answers
-    that are kept.
+    """How much at once. Memory follows from these: a tenth more of what is open is kept for projects that hold less
+    than their share. `uploads_mb` is of all bodies together, `uploads_per_key_mb` one key's share of it; `decoded_mb`
+    is of what all recordings decode to (one alone may be larger), `kept_gb` of all answers that are kept; 0
+    `connections` are as many as the system has descriptors for, less those kept back. Before the engines of each
+    model at most `waiting` calls wait, and none for longer than `wait_ms` by what is predicted.
     """
 
     live_streams: Positive = 1000
     recordings: Positive = 32
     generations: Positive = 2000
     generation_s: Positive = 600
+    waiting: Positive = 1000
+    wait_ms: Positive = 5000
     speeches: Positive = 256
+    conversations: Positive = 1000
     conversation_s: Positive = 3600
     upload_mb: Positive = 200
     uploads_mb: Positive = 1024
+    uploads_per_key_mb: Positive = 256
+    connections: NotNegative = 0
+    connections_per_address: Positive = 2000
     audio_hours: Positive = 4
+    decoded_mb: Positive = 1024
     live_decoders: Positive = 64
     frame_kb: Positive = 1024
     drain_s: Positive = 10
     kept_gb: Positive = 16
+    per_project: AtOnce = AtOnce()
+    per_key: AtOnce = AtOnce()
 
 
 class Recognition(Table, frozen=True, kw_only=True):
@@ -129,6 +179,7 @@ class OpenVino(Backend, frozen=True, kw_only=True, forbid_unknown_fields=True, t
     default_max_tokens: Positive = 2048
     temperature: Annotated[float, Meta(ge=0, le=2)] | None = None
     top_p: Annotated[float, Meta(ge=0, le=1)] | None = None
+    frequency_penalty: Annotated[float, Meta(ge=-2, le=2)] | None = None
 
 
 class Embedding(Backend, frozen=True, kw_only=True, forbid_unknown_fields=True, tag_field="kind", tag="embedding"):
@@ -138,13 +189,16 @@ class Embedding(Backend, frozen=True, kw_only=True, forbid_unknown_fields=True, 
 
 
 class OpenAI(Backend, frozen=True, kw_only=True, forbid_unknown_fields=True, tag_field="kind", tag="openai"):
-    """A server with OpenAI's API. `server` says whose; `api_key_env` names the variable that holds its key."""
+    """A server with OpenAI's API. `server` says whose; `api_key_env` names the variable that holds its key. `cannot` is
+    what its model cannot do, of what such servers can.
+    """
 
     server: str
     url: str
     model: str
     api_key_env: str = ""
     embeds: bool = False
+    cannot: tuple[Ability, ...] = ()
 
 
 class OpenInference(
@@ -166,9 +220,24 @@ class Piper(Backend, frozen=True, kw_only=True, forbid_unknown_fields=True, tag_
     threads: Positive = 2
 
 
+class Moonshine(Table, frozen=True, kw_only=True, forbid_unknown_fields=True, tag_field="kind", tag="moonshine"):
+    """A recogniser of speech on this machine: a name of the catalog, or a folder with the three published files."""
+
+    model: str = "moonshine-tiny-en"
+
+
+class Whisper(Table, frozen=True, kw_only=True, forbid_unknown_fields=True, tag_field="kind", tag="whisper"):
+    """A recogniser of speech on this machine, in a process of its own: a name of the catalog, or a folder with a
+    CTranslate2 model of Whisper. A multilingual one hears `language`; empty, it finds out which is spoken.
+    """
+
+    model: str
+    language: str = ""
+
+
 class Version(Table, frozen=True, kw_only=True):
-    """A language, embedding or general model: one or more engines that serve it, and how long it is there. A second
-    engine is asked too where the first has said nothing for `hedge_after_ms`; 0 is never.
+    """A model: one or more engines that serve it, and how long it is there. Speech is recognised by one engine. Of
+    language models a second one is asked too where the first has said nothing for `hedge_after_ms`; 0 is never.
     """
 
     engines: tuple[str, ...]
@@ -193,17 +262,28 @@ class Fetch(Table, frozen=True, kw_only=True):
     timeout_s: Positive = 60
 
 
-Engine = OpenVino | Embedding | OpenAI | OpenInference | Piper
+class Inspection(Table, frozen=True, kw_only=True):
+    """Metrics, and the document of the management API. `open_to` lists networks that read them without a key."""
+
+    open_to: tuple[str, ...] = ("127.0.0.0/8", "::1/128")
+
+
+Recogniser = Moonshine | Whisper
+Engine = OpenVino | Embedding | OpenAI | OpenInference | Piper | Recogniser
+# Models of the catalog that stand for an engine of that name where the configuration has none, by its kind.
+RECOGNISERS = {"moonshine-tiny-en": "moonshine", "whisper-tiny-en": "whisper"}
 ENGINES: dict[str, Engine] = {
+    "moonshine-tiny-en": Moonshine(),
     "smollm2-135m-instruct": OpenVino(model="smollm2-135m-instruct", weights="int8"),
     "all-minilm-l6-v2": Embedding(model="all-minilm-l6-v2"),
     "joe": Piper(model="en-us-joe-medium"),
 }
 MODELS: dict[str, str | Version] = {
-    **dict.fromkeys(VENDOR_NAMES, DEFAULT_MODEL),
+    **dict.fromkeys(VENDOR_NAMES, "moonshine-tiny-en"),
     "smollm2-135m-instruct": Version(engines=("smollm2-135m-instruct",)),
     **dict.fromkeys(VENDOR_LANGUAGE_NAMES, "smollm2-135m-instruct"),
     "all-minilm-l6-v2": Version(engines=("all-minilm-l6-v2",)),
+    **dict.fromkeys(VENDOR_EMBEDDING_NAMES, "all-minilm-l6-v2"),
     "piper": Version(engines=("joe",)),
     **dict.fromkeys(VENDOR_SPEECH_NAMES, "piper"),
 }
@@ -218,6 +298,9 @@ class Config(Table, frozen=True, kw_only=True):
     data_dir: str = "~/.local/share/antiphon"
     api_key: str | None = None
     offline: bool = False
+    tls_cert: str = ""
+    tls_key: str = ""
+    tls_self_signed: bool = False
     log_level: str = "info"
     models: dict[str, str | Version] = msgspec.field(default_factory=lambda: dict(MODELS))
     engines: dict[str, Engine] = msgspec.field(default_factory=lambda: dict(ENGINES))
@@ -226,16 +309,35 @@ class Config(Table, frozen=True, kw_only=True):
     limits: Limits = Limits()
     recognition: Recognition = Recognition()
     fetch: Fetch = Fetch()
+    inspection: Inspection = Inspection()
     provenance: Provenance = Provenance()
 
     @property
     def directory(self) -> Path:
-        return Path(self.data_dir).expanduser()
+        return Path(self.data_dir).expanduser().absolute()
 
     @property
-    def speech(self) -> bool:
-        """Whether any name is answered by a speech model."""
-        return DEFAULT_MODEL in self.models.values()
+    def tls(self) -> bool:
+        """Whether TLS is spoken at the port."""
+        return self.tls_self_signed or bool(self.tls_cert)
+
+    @property
+    def versions(self) -> dict[str, Version]:
+        """Every version; an engine that a name is answered by is one of its own name."""
+        alone = (answer for answer in self.models.values() if isinstance(answer, str) and answer in self.engines)
+        own = {name: answer for name, answer in self.models.items() if isinstance(answer, Version)}
+        return {name: Version(engines=(name,)) for name in alone} | own
+
+    @property
+    def aliases(self) -> dict[str, str]:
+        """Every other public name, and the version that answers to it."""
+        return {name: answer for name, answer in self.models.items() if isinstance(answer, str) and answer != name}
+
+    @property
+    def recognisers(self) -> dict[str, Recogniser]:
+        """The engines that recognise speech for any name."""
+        named = dict.fromkeys(engine for version in self.versions.values() for engine in version.engines)
+        return {name: table for name in named if isinstance(table := self.engines[name], Recogniser)}
 
     @property
     def speaks(self) -> bool:
@@ -245,8 +347,9 @@ class Config(Table, frozen=True, kw_only=True):
     @property
     def catalogued(self) -> tuple[str, ...]:
         """The models of the catalog that must have been pulled before the server starts."""
-        here = (e.model for e in self.engines.values() if isinstance(e, OpenVino | Embedding | Piper))
-        return (*((DEFAULT_MODEL, DETECTOR) if self.speech else ()), *(name for name in here if name in CATALOG))
+        others = (e for e in self.engines.values() if isinstance(e, OpenVino | Embedding | Piper))
+        here = dict.fromkeys(e.model for e in (*self.recognisers.values(), *others))
+        return (*((DETECTOR,) if self.recognisers else ()), *(name for name in here if name in CATALOG))
 
     @property
     def workers(self) -> int:
@@ -259,6 +362,9 @@ ENVIRONMENT = {
     "ANTIPHON_DATA_DIR": "data_dir",
     "ANTIPHON_API_KEY": "api_key",
     "ANTIPHON_OFFLINE": "offline",
+    "ANTIPHON_TLS_CERT": "tls_cert",
+    "ANTIPHON_TLS_KEY": "tls_key",
+    "ANTIPHON_TLS_SELF_SIGNED": "tls_self_signed",
 }
 _LEVELS = ("debug", "info", "warning", "error")
 
@@ -275,9 +381,10 @@ def load(path: Path | None, environment: Mapping[str, str], overrides: Mapping[s
             raise Invalid(f"--config {path}: {error}") from None
     if "engines" in settings:
         settings.setdefault("voices", {})  # the default names are of voices that are no more
+        _imply_recognisers(settings)
     settings |= {field: environment[name] for name, field in ENVIRONMENT.items() if environment.get(name)}
     settings |= {field: value for field, value in (overrides or {}).items() if value is not None}
-    for field in ("port", "offline"):
+    for field in ("port", "offline", "tls_self_signed"):
         settings[field] = (
             _from_text(field, settings[field])
             if isinstance(settings.get(field), str)
@@ -289,6 +396,15 @@ def load(path: Path | None, environment: Mapping[str, str], overrides: Mapping[s
         raise Invalid(_named(str(error))) from None
     _check(config)
     return config
+
+
+def _imply_recognisers(settings: dict[str, Any]) -> None:
+    """Adds an engine for each recogniser of the catalog that a name is answered by and no table describes."""
+    names, engines = settings.get("models", MODELS), settings["engines"]
+    if not isinstance(names, dict) or not isinstance(engines, dict):
+        return
+    implied = (answer for answer in names.values() if isinstance(answer, str) and answer in RECOGNISERS)
+    settings["engines"] = {name: {"kind": RECOGNISERS[name], "model": name} for name in implied} | engines
 
 
 def _from_text(field: str, text: str) -> Any:
@@ -314,26 +430,34 @@ def _check(config: Config) -> None:
         if isinstance(answer, Version):
             for engine in answer.engines:
                 if engine not in config.engines:
-                    raise Invalid(f"setting models.{name}.engines: there is no [engines.{engine}]")
+                    raise Invalid(f"setting models.{name}.engines: [engines.{engine}] not found")
             if not answer.engines:
                 raise Invalid(f"setting models.{name}.engines: expected one or more")
             if answer.hedge_after_ms and len(answer.engines) < 2:
-                raise Invalid(f"setting models.{name}.hedge_after_ms: there is no second engine")
-        elif answer != DEFAULT_MODEL and not isinstance(config.models.get(answer), Version):
-            raise Invalid(f"setting models: {name!r} is answered by {answer!r}, but there is no such model")
+                raise Invalid(f"setting models.{name}.hedge_after_ms: a second engine is needed")
+            kinds = {isinstance(config.engines[engine], Recogniser) for engine in answer.engines}
+            if kinds != {False} and len(answer.engines) > 1:
+                raise Invalid(f"setting models.{name}.engines: a speech recogniser must be the only engine")
+        elif answer not in config.engines and not isinstance(config.models.get(answer), Version):
+            raise Invalid(f"setting models: {name!r} refers to {answer!r}, but no such model or engine is defined")
     for name, own in config.voices.items():
         if not isinstance(config.engines.get(own), Piper):
-            raise Invalid(f"setting voices: {name!r} is spoken by {own!r}, but no engine of that name speaks")
+            raise Invalid(f"setting voices: {name!r} refers to {own!r}, but no speech engine has that name")
     for name, table in config.engines.items():
         if isinstance(table, OpenAI | OpenInference) and not table.url.startswith(("http://", "https://", "grpc://")):
             raise Invalid(f"setting engines.{name}.url: expected http://HOST:PORT")
+    if bool(config.tls_cert) != bool(config.tls_key):
+        raise Invalid("settings tls_cert and tls_key: set both or neither")
+    if config.tls_cert and config.tls_self_signed:
+        raise Invalid("setting tls_self_signed: tls_cert and tls_key are set, too")
     if bool(config.provenance.chain) != bool(config.provenance.key):
-        raise Invalid("setting provenance: chain and key belong together")
-    for network in config.fetch.allow:
+        raise Invalid("setting provenance: set both chain and key, or neither")
+    networks = {"fetch.allow": config.fetch.allow, "inspection.open_to": config.inspection.open_to}
+    for setting, network in ((setting, network) for setting, listed in networks.items() for network in listed):
         try:
             ipaddress.ip_network(network)
         except ValueError:
-            raise Invalid(f"setting fetch.allow: {network!r} is no network such as 10.0.0.0/8") from None
+            raise Invalid(f"setting {setting}: {network!r} is not a network such as 10.0.0.0/8") from None
 
 
 _DEFAULTS = Config()

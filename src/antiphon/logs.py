@@ -6,7 +6,10 @@ from datetime import UTC, datetime
 
 import msgspec
 
-FIELDS = ("session", "project", "key", "surface", "model", "outcome", "charged")
+FIELDS = (
+    *("session", "project", "key", "surface", "model", "outcome", "charged"),
+    *("backend", "state", "error", "reason", "restarts", "task"),
+)
 
 
 class JsonLines(logging.Formatter):
@@ -38,6 +41,9 @@ class JsonLines(logging.Formatter):
 def configure(level: str) -> None:
     """Everything to standard error; libraries only from warnings on."""
     logging.raiseExceptions = False  # else a line that cannot be written is dumped with its values
+    # What no line shows is not found out for each (logging HOWTO, "Optimization").
+    logging.logThreads = logging.logProcesses = logging.logMultiprocessing = False
+    setattr(logging, "_srcfile", None)  # noqa: B010
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(JsonLines())
     logging.basicConfig(level=logging.WARNING, handlers=[handler], force=True)

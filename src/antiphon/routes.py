@@ -1,209 +1,135 @@
-"""One table: which path is carried by which transport and spoken by which surface."""
+"""One table: which path has which shape, and which surface speaks there. A row is all that a new endpoint needs."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 
 from antiphon import __version__
-from antiphon.core.errors import NotFound
+from antiphon.core.endpoints import Endpoint
 from antiphon.core.identity import Scope
-from antiphon.core.ports import (
-    InquiryEndpoint,
-    JsonEndpoint,
-    KeptEndpoint,
-    ListEndpoint,
-    LiveEndpoint,
-    SecretEndpoint,
-    SpentEndpoint,
-    UnaryEndpoint,
-    VoicesEndpoint,
-)
+from antiphon.core.routing import Call, Dialogue, Lookup, Row
+from antiphon.core.wire import Opening
+from antiphon.surfaces.deepgram.endpoint import Endpoint as Deepgram
+from antiphon.surfaces.deepgram.flux import FluxEndpoint
+from antiphon.surfaces.deepgram.flux_speak import FluxSpeakEndpoint
+from antiphon.surfaces.deepgram.grant import MAX_BODY_BYTES as MAX_GRANT_BYTES
+from antiphon.surfaces.deepgram.grant import GrantEndpoint
 from antiphon.surfaces.deepgram.live import LiveListenEndpoint
+from antiphon.surfaces.deepgram.models import SpeechModels
 from antiphon.surfaces.deepgram.prerecorded import PrerecordedListenEndpoint
 from antiphon.surfaces.deepgram.speak import SpeakEndpoint
 from antiphon.surfaces.deepgram.speak_live import LiveSpeakEndpoint
 from antiphon.surfaces.elevenlabs import voices
 from antiphon.surfaces.elevenlabs.account import Account
+from antiphon.surfaces.elevenlabs.dialogue import TextToDialogue
+from antiphon.surfaces.elevenlabs.dialogue_live import LiveDialogueEndpoint
 from antiphon.surfaces.elevenlabs.live import LiveSpeechEndpoint
 from antiphon.surfaces.elevenlabs.speech import TextToSpeech
+from antiphon.surfaces.elevenlabs.wire import Endpoint as ElevenLabs
 from antiphon.surfaces.open_inference.about import About
 from antiphon.surfaces.open_inference.infer import Infer
+from antiphon.surfaces.open_inference.wire import Endpoint as OpenInference
+from antiphon.surfaces.openai.absent import Absent
 from antiphon.surfaces.openai.chat import ChatCompletions
 from antiphon.surfaces.openai.completions import Completions
-from antiphon.surfaces.openai.document import document
+from antiphon.surfaces.openai.document import Document, document
 from antiphon.surfaces.openai.embeddings import Embeddings
 from antiphon.surfaces.openai.kept_responses import CancelResponse, DeleteResponse, InputItems, RetrieveResponse
 from antiphon.surfaces.openai.models import Models
 from antiphon.surfaces.openai.realtime.live import MAX_MESSAGE_BYTES, RealtimeEndpoint
+from antiphon.surfaces.openai.realtime.secrets import MAX_BODY_BYTES as MAX_SECRET_BYTES
 from antiphon.surfaces.openai.realtime.secrets import ClientSecrets
+from antiphon.surfaces.openai.response_socket import ResponsesSocket
 from antiphon.surfaces.openai.responses import Responses
 from antiphon.surfaces.openai.speech import Speech
 from antiphon.surfaces.openai.transcriptions import Transcriptions
-from antiphon.surfaces.openai.wire import encode, error_body
+from antiphon.surfaces.openai.voices import SpeechModels as SpeakingModels
+from antiphon.surfaces.openai.voices import Voices
+from antiphon.surfaces.openai.wire import Endpoint as OpenAI
+from antiphon.trust.ephemeral import TOKEN_PREFIX
 
 
-@dataclass(frozen=True, slots=True)
-class Live:
-    """A WebSocket. `scope` is what a key must be allowed to open it; `message_bytes` how large a message the vendor's
-    protocol lets be, where that is more than the configuration does.
-    """
-
-    path: str
-    surface: str
-    endpoint: LiveEndpoint
-    scope: Scope = Scope.TRANSCRIBE
-    message_bytes: int = 0
+def _open_inference() -> Iterator[Row]:
+    about = About(__version__)
+    yield Call("/v2/models/{model:path}/infer", "open-inference", Infer())
+    for path in ("/v2", "/v2/health/live", "/v2/health/ready"):
+        yield Lookup(path, "open-inference", about, open=True)
+    yield Lookup("/v2/models/{model:path}", "open-inference", about)
 
 
-@dataclass(frozen=True, slots=True)
-class Unary:
-    """`POST` with a recording."""
-
-    path: str
-    surface: str
-    endpoint: UnaryEndpoint
-
-
-@dataclass(frozen=True, slots=True)
-class Json:
-    """`POST` of a JSON object to a model. `scope` is what a key must be allowed to call it."""
-
-    path: str
-    surface: str
-    endpoint: JsonEndpoint
-    scope: Scope = Scope.GENERATE
+def _responses(prefix: str) -> Iterator[Row]:
+    socket = ResponsesSocket()
+    yield Dialogue(f"{prefix}/responses", "openai", socket, Scope.GENERATE, socket.max_message_bytes)
+    yield Call(f"{prefix}/responses", "openai", Responses())
+    kept = f"{prefix}/responses/{{id}}"
+    yield Lookup(kept, "openai", RetrieveResponse(), scope=Scope.GENERATE)
+    yield Lookup(kept, "openai", DeleteResponse(), "DELETE", Scope.GENERATE)
+    yield Lookup(f"{kept}/cancel", "openai", CancelResponse(), "POST", Scope.GENERATE)
+    yield Lookup(f"{kept}/input_items", "openai", InputItems(), scope=Scope.GENERATE)
+    for name in ("compact", "input_tokens"):
+        yield Lookup(f"{prefix}/responses/{name}", "openai", Absent(), "POST", open=True)
 
 
-@dataclass(frozen=True, slots=True)
-class Listing:
-    """`GET` a list."""
-
-    path: str
-    surface: str
-    endpoint: ListEndpoint
-
-
-@dataclass(frozen=True, slots=True)
-class VoiceListing:
-    """`GET` who can speak."""
-
-    path: str
-    surface: str
-    endpoint: VoicesEndpoint
-
-
-@dataclass(frozen=True, slots=True)
-class Spending:
-    """`GET` what a project was charged for."""
-
-    path: str
-    surface: str
-    endpoint: SpentEndpoint
-
-
-@dataclass(frozen=True, slots=True)
-class Shared:
-    """One path of two vendors: `theirs` is who sends `header`."""
-
-    header: str
-    theirs: VoiceListing
-    ours: Listing
-
-
-@dataclass(frozen=True, slots=True)
-class Secret:
-    """`POST` for a secret that opens one call. `scope` is what a key must be allowed to make one."""
-
-    path: str
-    surface: str
-    endpoint: SecretEndpoint
-    scope: Scope
-
-
-@dataclass(frozen=True, slots=True)
-class Kept:
-    """About one kept answer."""
-
-    method: str
-    path: str
-    surface: str
-    endpoint: KeptEndpoint
-
-
-@dataclass(frozen=True, slots=True)
-class Inquiring:
-    """`GET` what the server, or a model of tensors, says of itself."""
-
-    path: str
-    surface: str
-    endpoint: InquiryEndpoint
-
-
-@dataclass(frozen=True, slots=True)
-class Document:
-    """`GET` what anybody may read, JSON."""
-
-    path: str
-    body: bytes
-
-
-def _open_inference() -> Iterator[Json | Inquiring]:
-    yield Json("/v2/models/{model:path}/infer", "open-inference", Infer())
-    for path in ("/v2", "/v2/health/live", "/v2/health/ready", "/v2/models/{model:path}"):
-        yield Inquiring(path, "open-inference", About(__version__))
-
-
-def _responses(prefix: str) -> Iterator[Json | Kept]:
-    yield Json(f"{prefix}/responses", "openai", Responses())
-    yield Kept("GET", f"{prefix}/responses/{{id}}", "openai", RetrieveResponse())
-    yield Kept("DELETE", f"{prefix}/responses/{{id}}", "openai", DeleteResponse())
-    yield Kept("POST", f"{prefix}/responses/{{id}}/cancel", "openai", CancelResponse())
-    yield Kept("GET", f"{prefix}/responses/{{id}}/input_items", "openai", InputItems())
-
-
-def _openai(prefix: str) -> Iterator[Unary | Json | Listing | Shared]:
-    yield Unary(f"{prefix}/audio/transcriptions", "openai", Transcriptions())
-    yield Json(f"{prefix}/audio/speech", "openai", Speech(), Scope.SPEAK)
-    yield Json(f"{prefix}/chat/completions", "openai", ChatCompletions())
-    yield Json(f"{prefix}/completions", "openai", Completions())
-    yield Json(f"{prefix}/embeddings", "openai", Embeddings())
+def _openai(prefix: str) -> Iterator[Row]:
+    yield Call(f"{prefix}/audio/transcriptions", "openai", Transcriptions(), Scope.TRANSCRIBE, form=True)
+    yield Call(f"{prefix}/audio/speech", "openai", Speech(), Scope.SPEAK)
+    yield Call(f"{prefix}/chat/completions", "openai", ChatCompletions())
+    yield Call(f"{prefix}/completions", "openai", Completions())
+    yield Call(f"{prefix}/embeddings", "openai", Embeddings())
     if not prefix.endswith("}"):
-        models = Listing(f"{prefix}/models", "openai", Models())
-        speaking = VoiceListing(models.path, "elevenlabs", voices.Models())
-        yield Shared("xi-api-key", speaking, models) if prefix == "/v1" else models
-        yield Listing(f"{prefix}/models/{{id:path}}", "openai", Models())
+        yield Lookup(f"{prefix}/models", "openai", Models())
+        yield Lookup(f"{prefix}/models/{{id:path}}", "openai", Models())
+        yield Lookup(f"{prefix}/audio/voices", "openai", Voices(), open=True)
+        yield Lookup(f"{prefix}/audio/models", "openai", SpeakingModels(), open=True)
 
 
-def _realtime(prefix: str) -> Iterator[Live | Secret]:
+def _realtime(prefix: str) -> Iterator[Row]:
     """What else than recognition a session asks for, its key must be allowed, too; that is seen when it opens."""
-    yield Live(f"{prefix}/realtime", "openai", RealtimeEndpoint(), message_bytes=MAX_MESSAGE_BYTES)
-    yield Secret(f"{prefix}/realtime/client_secrets", "openai", ClientSecrets(), Scope.TRANSCRIBE)
+    yield Dialogue(f"{prefix}/realtime", "openai", RealtimeEndpoint(), message_bytes=MAX_MESSAGE_BYTES)
+    secrets = f"{prefix}/realtime/client_secrets"
+    yield Lookup(secrets, "openai", ClientSecrets(), "POST", Scope.TRANSCRIBE, max_body_bytes=MAX_SECRET_BYTES)
 
 
-def _elevenlabs() -> Iterator[Live | Json | VoiceListing | Spending]:
-    voice = "/v1/text-to-speech/{voice_id}"
-    yield Json(voice, "elevenlabs", TextToSpeech(stream=False, timed=False), Scope.SPEAK)
-    yield Json(f"{voice}/stream", "elevenlabs", TextToSpeech(stream=True, timed=False), Scope.SPEAK)
-    yield Json(f"{voice}/with-timestamps", "elevenlabs", TextToSpeech(stream=False, timed=True), Scope.SPEAK)
-    yield Json(f"{voice}/stream/with-timestamps", "elevenlabs", TextToSpeech(stream=True, timed=True), Scope.SPEAK)
-    yield Live(f"{voice}/stream-input", "elevenlabs", LiveSpeechEndpoint(many=False), Scope.SPEAK)
-    yield Live(f"{voice}/multi-stream-input", "elevenlabs", LiveSpeechEndpoint(many=True), Scope.SPEAK)
-    yield VoiceListing("/v1/voices", "elevenlabs", voices.AllVoices())
-    yield VoiceListing("/v1/voices/{voice_id}", "elevenlabs", voices.OneVoice())
-    yield VoiceListing("/v2/voices", "elevenlabs", voices.SearchVoices())
-    yield Spending("/v1/user", "elevenlabs", Account(user=True))
-    yield Spending("/v1/user/subscription", "elevenlabs", Account(user=False))
+def _deepgram() -> Iterator[Row]:
+    yield Dialogue("/v1/listen", "deepgram", LiveListenEndpoint())
+    yield Call("/v1/listen", "deepgram", PrerecordedListenEndpoint(), Scope.TRANSCRIBE, form=True)
+    yield Dialogue("/v2/listen", "deepgram", FluxEndpoint())
+    yield Dialogue("/v1/speak", "deepgram", LiveSpeakEndpoint(), Scope.SPEAK)
+    yield Call("/v1/speak", "deepgram", SpeakEndpoint(), Scope.SPEAK)
+    yield Dialogue("/v2/speak", "deepgram", FluxSpeakEndpoint(), Scope.SPEAK)
+    yield Call("/v2/speak", "deepgram", SpeakEndpoint(), Scope.SPEAK)
+    yield Lookup("/v1/auth/grant", "deepgram", GrantEndpoint(), "POST", max_body_bytes=MAX_GRANT_BYTES)
+    # Of callers whose scheme is Deepgram's `Token`, or whose token is one of its own.
+    for path in ("/v1/models", "/v1/models/{id:path}"):
+        for begins in ("token ", f"bearer {TOKEN_PREFIX}"):
+            yield Lookup(path, "deepgram", SpeechModels(), header=("authorization", begins))
 
 
-Route = Live | Secret | Unary | Json | Listing | VoiceListing | Spending | Shared | Kept | Inquiring | Document
+def _elevenlabs() -> Iterator[Row]:
+    for path, stream, timed in (
+        ("", False, False),
+        ("/stream", True, False),
+        ("/with-timestamps", False, True),
+        ("/stream/with-timestamps", True, True),
+    ):
+        speech, dialogue = TextToSpeech(stream=stream, timed=timed), TextToDialogue(stream, timed)
+        yield Call(f"/v1/text-to-speech/{{voice_id}}{path}", "elevenlabs", speech, Scope.SPEAK)
+        yield Call(f"/v1/text-to-dialogue{path}", "elevenlabs", dialogue, Scope.SPEAK)
+    for path, live in (
+        ("/v1/text-to-speech/{voice_id}/stream-input", LiveSpeechEndpoint(many=False)),
+        ("/v1/text-to-speech/{voice_id}/multi-stream-input", LiveSpeechEndpoint(many=True)),
+        ("/v1/text-to-dialogue/multi-stream-input", LiveDialogueEndpoint()),
+    ):
+        yield Dialogue(path, "elevenlabs", live, Scope.SPEAK)
+    yield Lookup("/v1/models", "elevenlabs", voices.Models(), header=("xi-api-key", ""))
+    yield Lookup("/v1/voices", "elevenlabs", voices.AllVoices())
+    yield Lookup("/v1/voices/{voice_id}", "elevenlabs", voices.OneVoice())
+    yield Lookup("/v2/voices", "elevenlabs", voices.SearchVoices())
+    yield Lookup("/v1/user", "elevenlabs", Account(user=True))
+    yield Lookup("/v1/user/subscription", "elevenlabs", Account(user=False))
 
-# Below these, a path that is not in the table is answered in OpenAI's words, whose SDKs read the body of an error.
-STRAY_PREFIXES = ("/v1/", "/openai/")
 
-ROUTES: tuple[Route, ...] = (
-    Live("/v1/listen", "deepgram", LiveListenEndpoint()),
-    Unary("/v1/listen", "deepgram", PrerecordedListenEndpoint()),
-    Live("/v1/speak", "deepgram", LiveSpeakEndpoint(), Scope.SPEAK),
-    Json("/v1/speak", "deepgram", SpeakEndpoint(), Scope.SPEAK),
+ROUTES: tuple[Row, ...] = (
+    *_deepgram(),
+    *_elevenlabs(),
     *_openai("/v1"),
     *_responses("/v1"),
     *_realtime("/v1"),
@@ -212,15 +138,35 @@ ROUTES: tuple[Route, ...] = (
     *_responses("/openai/v1"),
     *_responses("/openai"),
     *_realtime("/openai/v1"),
-    Live("/openai/realtime", "openai", RealtimeEndpoint(), message_bytes=MAX_MESSAGE_BYTES),
+    Dialogue("/openai/realtime", "openai", RealtimeEndpoint(), message_bytes=MAX_MESSAGE_BYTES),
     *_openai("/openai/deployments/{deployment:path}"),
-    Listing("/openai/models", "openai", Models()),
-    Listing("/openai/models/{id:path}", "openai", Models()),
-    *_elevenlabs(),
+    Lookup("/openai/models", "openai", Models()),
+    Lookup("/openai/models/{id:path}", "openai", Models()),
     *_open_inference(),
-    Document("/openapi.json", document(__version__)),
+    Lookup("/openapi.json", "openai", Document(document(__version__)), open=True),
+)
+
+# Whose the other paths are: below these names (those of the vendors' SDKs), the first that fits.
+_DEEPGRAM = "agent auth listen projects read speak"
+_ELEVENLABS = """
+assets audio-effects audio-isolation audio-native convai dubbing flows forced-alignment history music productions
+pronunciation-dictionaries service-accounts shared-voices similar-voices single-use-token sound-generation
+speech-engine speech-to-speech speech-to-text studio text-to-dialogue text-to-speech text-to-voice usage user
+voice-changer voice-generation voices workspace workspaces"""
+STRAYS: tuple[tuple[tuple[str, ...], Endpoint], ...] = (
+    (("/v2/listen", "/v2/speak", *(f"/v1/{name}" for name in _DEEPGRAM.split())), Deepgram()),
+    (("/v2/voices", "/v2/phone-numbers", *(f"/v1/{name}" for name in _ELEVENLABS.split())), ElevenLabs()),
+    (("/v2",), OpenInference()),
+    (("/openai",), OpenAI()),
 )
 
 
-def stray_body(message: str) -> bytes:
-    return encode(error_body(NotFound(message)))
+def whose(opening: Opening) -> Endpoint:
+    """In whose words a path that is not in the table is refused: where it says nothing, the credential does."""
+    for names, endpoint in STRAYS:
+        if any(opening.path == name or opening.path.startswith(f"{name}/") for name in names):
+            return endpoint
+    if "xi-api-key" in opening.headers:
+        return ElevenLabs()
+    schemes = (opening.headers.get("authorization", "").strip().partition(" ")[0], *opening.subprotocols[:1])
+    return Deepgram() if "token" in map(str.lower, schemes) else OpenAI()

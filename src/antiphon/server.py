@@ -10,23 +10,35 @@ from pathlib import Path
 
 import uvloop
 
-from antiphon import app as house
-from antiphon import logs
+from antiphon import children, listener, logs
 from antiphon.config import SPEECH_SAMPLES, Config, load
 from antiphon.core.errors import AntiphonError
 from antiphon.models import Store
+from antiphon.storage import directory as storage
+from antiphon.trust.authority import AUTHORITY_NAME
 
 
 def main(arguments: list[str]) -> None:
     """Serves until a signal. Exits with 1 on an error of ours, said in one line."""
+    children.without_core_dumps()
     overrides = dict(argument.split("=", 1) for argument in arguments)
     command, config = overrides.pop("command"), overrides.pop("config", None)
+    accept_loss = bool(overrides.pop("accept_loss", ""))
+    os.umask(storage.OTHERS)  # of what anything here makes, nothing is for others
     try:
         settings = load(Path(config) if config is not None else None, os.environ, overrides)
         logs.configure(settings.log_level)
-        uvloop.run(house.serve(settings, lambda ready, port: announce(settings, command, ready.first_key, port)))
+        uvloop.run(
+            listener.serve(
+                settings, lambda ready, port: announce(settings, command, ready.first_key, port), accept_loss
+            )
+        )
     except AntiphonError as error:
         sys.exit(f"antiphon: {' '.join(error.message.split())}")
+    except OSError as error:
+        if error.filename is None:  # a defect rather than a file that cannot be had
+            raise
+        sys.exit(f"antiphon: {error.filename}: {error.strerror}")
     except KeyboardInterrupt:  # there is nothing to drain yet
         sys.exit("Aborted!")
 
@@ -34,15 +46,31 @@ def main(arguments: list[str]) -> None:
 def announce(settings: Config, command: str, first_key: str | None, port: int) -> None:
     """Says where it is, the key if one was made, and how to call it."""
     host = f"[{settings.host}]" if ":" in settings.host else settings.host
-    url = f"http://{host}:{port}"
+    url = f"{'https' if settings.tls else 'http'}://{host}:{port}"
     print(f"Antiphon serves on {url}", flush=True)
+    authority = settings.directory / AUTHORITY_NAME if settings.tls_self_signed else None
+    if authority:
+        print(_trusting(authority), flush=True)
     if first_key:
         print(f"\nYour API key, shown this once:\n\n    {first_key}\n", flush=True)
-    if settings.speech and (first_key or settings.api_key):
+    if settings.recognisers and (first_key or settings.api_key):
         speech = Store(settings.directory / "models", offline=True).path(SPEECH_SAMPLES) / "two_cities.wav"
         print(_examples(url, first_key or "$ANTIPHON_API_KEY", speech, command), flush=True)
         if settings.speaks:
             print(_spoken_example(url, command), flush=True)
+
+
+def _trusting(authority: Path) -> str:
+    path = shlex.quote(str(authority))
+    return f"""
+Clients must be told once to trust its authority, {authority}:
+
+  Python     SSL_CERT_FILE={path}
+  requests   REQUESTS_CA_BUNDLE={path}
+  Node.js    NODE_EXTRA_CA_CERTS={path}
+  curl       CURL_CA_BUNDLE={path}
+  browsers   import the file among the authorities in their settings, for websites
+"""
 
 
 def _examples(url: str, key: str, speech: Path, command: str) -> str:

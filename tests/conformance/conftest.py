@@ -1,5 +1,5 @@
-"""One server for all conformance tests of a worker, and OpenAI's clients, which most of them use; tests of other
-vendors' have fixtures of these names themselves.
+"""OpenAI's clients of the server, which most of these tests use; tests of other vendors have fixtures of the same names
+themselves.
 """
 
 import time
@@ -9,14 +9,16 @@ import httpx
 import pytest
 from openai import AsyncOpenAI, OpenAI
 
-from antiphon.models import Store
-from serving import Server, served
+from sdk_shapes import check_answers
+from serving import Server
 
 
-@pytest.fixture(scope="session")
-def server(tmp_path_factory: pytest.TempPathFactory, models: Store) -> Iterator[Server]:
-    with served(tmp_path_factory.mktemp("data"), models) as server:
-        yield server
+@pytest.fixture(scope="session", autouse=True)
+def strict() -> Iterator[None]:
+    """Whatever OpenAI's SDK gets is as it types it, and has no field that it does not know."""
+    with pytest.MonkeyPatch.context() as patch:
+        check_answers(patch)
+        yield
 
 
 @pytest.fixture(scope="session")

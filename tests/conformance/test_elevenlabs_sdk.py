@@ -14,7 +14,7 @@ import av
 import httpx
 import pytest
 import websockets
-from elevenlabs import VoiceSettings
+from elevenlabs import DialogueInput, VoiceSettings
 from elevenlabs.client import AsyncElevenLabs, ElevenLabs
 from elevenlabs.core.api_error import ApiError
 from elevenlabs.errors import UnprocessableEntityError
@@ -263,6 +263,31 @@ def test_a_text_that_nobody_can_speak(realtime: ElevenLabs) -> None:
     assert closed.value.status_code == 1008
 
 
+def test_a_dialogue(client: ElevenLabs) -> None:
+    """Its lines are said one after the other, whoever says them, and each is told whose it is."""
+    inputs = [
+        DialogueInput(text="Who has seen the ship?", voice_id=VOICE),
+        DialogueInput(text="Nobody has. ", voice_id="Xb7hH8MSUJpSbSDYk0k2"),
+    ]
+    whole = b"".join(client.text_to_dialogue.convert(inputs=inputs, output_format="pcm_16000"))
+    streamed = b"".join(client.text_to_dialogue.stream(inputs=inputs, output_format="pcm_16000", model_id="eleven_v3"))
+    for pcm in (whole, streamed):
+        assert 1.5 < pcm_s(pcm, 16_000) < 5
+    timed = client.text_to_dialogue.convert_with_timestamps(inputs=inputs, output_format="pcm_16000")
+    assert timed.alignment is not None
+    said = "".join(each.text for each in inputs)
+    assert "".join(timed.alignment.characters) == said
+    asked, answered = timed.voice_segments
+    assert [asked.voice_id, answered.voice_id] == [each.voice_id for each in inputs]
+    assert said[answered.character_start_index : answered.character_end_index] == inputs[1].text
+    assert asked.end_time_seconds <= answered.start_time_seconds < answered.end_time_seconds
+    pieces = list(client.text_to_dialogue.stream_with_timestamps(inputs=inputs, output_format="pcm_16000"))
+    assert {segment.dialogue_input_index for piece in pieces for segment in piece.voice_segments} == {0, 1}
+    with pytest.raises(ApiError) as refused:
+        list(client.text_to_dialogue.convert(inputs=[DialogueInput(text="Hi", voice_id="nobody")]))
+    assert refused.value.status_code == 404
+
+
 def url(server: Any, kind: str, **query: Any) -> str:
     asked = "&".join(f"{name}={value}" for name, value in query.items())
     return f"{server.ws_url}/v1/text-to-speech/{VOICE}/{kind}?{asked}"
@@ -290,7 +315,7 @@ async def test_times_of_a_text_that_comes_in_pieces(server: Any) -> None:
     assert socket.close_code == 1000
     assert messages[-1]["isFinal"]
     timed = [message for message in messages if message["alignment"]]
-    assert "".join("".join(message["alignment"]["chars"]) for message in timed) == "".join(words())
+    assert "".join("".join(message["alignment"]["chars"]) for message in timed) == "".join(words()) + " "
     for message in timed:
         length_ms = len(base64.b64decode(message["audio"])) / 32
         times = message["alignment"]
@@ -308,7 +333,7 @@ async def test_times_that_sound_does_not_wait_for(server: Any) -> None:
         messages = await said(socket)
     timed = [message["alignment"] for message in messages if message["alignment"]]
     assert messages[0]["alignment"] is None
-    assert "".join(char for each in timed for char in each["chars"]) == TEXT
+    assert "".join(char for each in timed for char in each["chars"]) == TEXT + " "  # the end of a text ends a word
     spans_ms = [each["charStartTimesMs"][-1] + each["charDurationsMs"][-1] for each in timed]
     assert abs(sum(spans_ms) - len(pcm_of(messages)) / 32) < 100
 
@@ -339,6 +364,43 @@ async def test_several_texts_beside_each_other(server: Any) -> None:
     assert 0.2 < pcm_s(pcm_of(again), 16_000) < 2
 
 
+async def words_heard(socket: Any, id: str) -> list[str]:
+    """As clients put them together: a word is over with the space behind it."""
+    characters = ""
+    while True:
+        message = json.loads(await socket.recv())
+        if message["contextId"] == id and message["isFinal"]:
+            return characters.split(" ")[:-1]
+        characters += "".join((message["alignment"] or {}).get("chars", []))
+
+
+@pytest.mark.parametrize(
+    ("auto", "texts"),
+    [
+        ("true", ("How are you today?", "This is the ship, and it is old.", "It costs five")),
+        ("true", ("How are you today? ", "It is old. ")),
+        ("false", ("How are ", "you today? ", "This is", " the ship")),
+    ],
+)
+async def test_no_word_is_lost_or_glued_to_the_next(server: Any, auto: str, texts: tuple[str, ...]) -> None:
+    """A framework sends sentences, then a flush and the end of the context. With `auto_mode` the first is heard before
+    the next comes.
+    """
+    headers = {"xi-api-key": server.api_key}
+    asked = {"model_id": "eleven_flash_v2_5", "output_format": "pcm_16000", "auto_mode": auto}
+    async with connect(url(server, "multi-stream-input", **asked), additional_headers=headers) as socket:
+        await socket.send(json.dumps({"text": " ", "context_id": "c"}))
+        for number, text in enumerate(texts):
+            await socket.send(json.dumps({"text": text, "context_id": "c"}))
+            if auto == "true" and number == 0:
+                assert json.loads(await socket.recv())["audio"]
+        await socket.send(json.dumps({"context_id": "c", "flush": True}))
+        await socket.send(json.dumps({"context_id": "c", "close_context": True}))
+        heard = await words_heard(socket, "c")
+    joined = (" " if auto == "true" else "").join(text.strip() if auto == "true" else text for text in texts)
+    assert [word for word in heard if word] == joined.split()
+
+
 async def test_a_text_that_is_cut_off(server: Any) -> None:
     """Closing a context stops it at once, long before its text is said."""
     headers = {"xi-api-key": server.api_key}
@@ -353,6 +415,25 @@ async def test_a_text_that_is_cut_off(server: Any) -> None:
             heard.append(json.loads(await socket.recv()))
         await socket.send(json.dumps({"close_socket": True}))
     assert len(pcm_of(heard)) / 32_000 < 200
+
+
+async def test_a_dialogue_that_comes_in_pieces(server: Any) -> None:
+    """As frameworks send `eleven_v3`: voices first, then sentences, each flushed, then the end of the context."""
+    headers = {"xi-api-key": server.api_key}
+    address = f"{server.ws_url}/v1/text-to-dialogue/multi-stream-input"
+    asked = "model_id=eleven_v3&output_format=pcm_16000&sync_alignment=true&enable_logging=true"
+    async with connect(f"{address}?{asked}", additional_headers=headers) as socket:
+        await socket.send(json.dumps({"context_id": "c", "voices": [VOICE]}))
+        for text in ("Who has seen the ship? ", "Nobody has. "):
+            line = {"text": text, "voice_id": VOICE}
+            await socket.send(json.dumps({"context_id": "c", "inputs": [line], "flush": True}))
+        await socket.send(json.dumps({"context_id": "c", "close_context": True}))
+        messages: list[dict[str, Any]] = []
+        while not (messages and messages[-1].get("is_final")):
+            messages.append(json.loads(await socket.recv()))
+    characters = "".join("".join((message.get("alignment") or {}).get("chars", [])) for message in messages)
+    assert characters == "Who has seen the ship? Nobody has. "
+    assert 1.5 < pcm_s(pcm_of([message for message in messages if "audio" in message]), 16_000) < 5
 
 
 @pytest.mark.parametrize("asked", [{}, {"authorization": "Bearer%20{key}"}])

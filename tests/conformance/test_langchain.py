@@ -8,26 +8,15 @@ from langchain_core.output_parsers import StrOutputParser
 from langchain_core.prompts import ChatPromptTemplate
 from langchain_core.tools import tool
 from langchain_openai import AzureChatOpenAI, ChatOpenAI, OpenAI, OpenAIEmbeddings
-from pydantic import BaseModel, SecretStr
+from model_tasks import Fruit, get_weather
+from pydantic import SecretStr
 
 MODEL = "gpt-4o-mini"
 VERSION = "smollm2-135m-instruct"
 # LangChain keeps one connection pool for all models of an address, and that belongs to one event loop.
 one_loop = pytest.mark.asyncio(loop_scope="module")
 QUESTION = [SystemMessage("You are a helpful assistant."), HumanMessage("Name three colours.")]
-
-
-class Fruit(BaseModel):
-    """A fruit."""
-
-    name: Literal["apple", "banana", "cherry"]
-    ripe: bool
-
-
-@tool
-def get_weather(city: Literal["Paris", "Rome"]) -> str:
-    """The weather in a city."""
-    return f"Rain in {city}."
+WEATHER = tool(get_weather)
 
 
 def chat(server: Any, **settings: Any) -> ChatOpenAI:
@@ -90,17 +79,17 @@ def test_structured_output(server: Any, method: Literal["json_schema", "function
 def test_a_tool_and_its_result(server: Any) -> None:
     question = HumanMessage("What is the weather in Rome?")
     model = chat(server, max_tokens=120)
-    answer = model.bind_tools([get_weather], tool_choice="get_weather").invoke([question])
+    answer = model.bind_tools([WEATHER], tool_choice="get_weather").invoke([question])
     assert isinstance(answer, AIMessage)
     (call,) = answer.tool_calls
     assert call["name"] == "get_weather"
-    result = get_weather.invoke(call)
+    result = WEATHER.invoke(call)
     assert isinstance(result, ToolMessage)
-    assert model.bind_tools([get_weather], tool_choice="none").invoke([question, answer, result]).text
+    assert model.bind_tools([WEATHER], tool_choice="none").invoke([question, answer, result]).text
 
 
 def test_a_tool_in_a_stream(server: Any) -> None:
-    model = chat(server, max_tokens=120).bind_tools([get_weather], tool_choice="any", parallel_tool_calls=False)
+    model = chat(server, max_tokens=120).bind_tools([WEATHER], tool_choice="any", parallel_tool_calls=False)
     chunks = list(model.stream("What is the weather in Paris?"))
     whole = chunks[0]
     for chunk in chunks[1:]:

@@ -1,6 +1,6 @@
 """OpenAI's Agents SDK, unmodified, on the real server and its embedded model, over chat completions."""
 
-from typing import Any, Literal
+from typing import Any
 
 import pytest
 from agents import (
@@ -14,26 +14,14 @@ from agents import (
     ToolCallOutputItem,
     function_tool,
 )
+from model_tasks import Fruit, get_weather
 from openai import AsyncOpenAI
 from openai.types.responses import ResponseTextDeltaEvent
-from pydantic import BaseModel
 
 MODEL = "gpt-4o-mini"
 UNTRACED = RunConfig(tracing_disabled=True)
 BRIEF = ModelSettings(temperature=0, max_tokens=60)
-
-
-class Fruit(BaseModel):
-    """What an agent with a type for its output answers."""
-
-    name: Literal["apple", "banana", "cherry"]
-    ripe: bool
-
-
-@function_tool
-def get_weather(city: Literal["Paris", "Rome"]) -> str:
-    """The weather in a city."""
-    return f"Rain in {city}."
+WEATHER = function_tool(get_weather)
 
 
 @pytest.fixture
@@ -69,7 +57,7 @@ async def test_a_tool_is_called_and_its_result_read(model: OpenAIChatCompletions
         name="forecaster",
         instructions="Tell the weather.",
         model=model,
-        tools=[get_weather],
+        tools=[WEATHER],
         model_settings=ModelSettings(
             temperature=0, max_tokens=120, tool_choice="get_weather", parallel_tool_calls=False
         ),

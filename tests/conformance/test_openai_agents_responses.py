@@ -1,7 +1,7 @@
 """OpenAI's Agents SDK, unmodified, on the real server and its embedded model, over responses, as it is by default."""
 
 from collections.abc import AsyncIterator
-from typing import Any, Literal
+from typing import Any
 
 import pytest
 from agents import (
@@ -15,28 +15,16 @@ from agents import (
     ToolCallOutputItem,
     function_tool,
 )
+from model_tasks import Fruit, get_weather
 from openai import AsyncOpenAI
 from openai.types.responses import ResponseTextDeltaEvent
-from pydantic import BaseModel
 
 MODEL = "gpt-4o-mini"
 UNTRACED = RunConfig(tracing_disabled=True)
 # No bound on tokens: this SDK takes a response that was cut for a failure. So what is asked for ends by itself.
 GREEDY = ModelSettings(temperature=0)
 HELLO = "Say hello."
-
-
-class Fruit(BaseModel):
-    """What an agent with a type for its output answers."""
-
-    name: Literal["apple", "banana", "cherry"]
-    ripe: bool
-
-
-@function_tool
-def get_weather(city: Literal["Paris", "Rome"]) -> str:
-    """The weather in a city."""
-    return f"Rain in {city}."
+WEATHER = function_tool(get_weather)
 
 
 @pytest.fixture
@@ -87,7 +75,7 @@ def forecaster(model: OpenAIResponsesModel) -> Agent:
         name="forecaster",
         instructions="Tell the weather.",
         model=model,
-        tools=[get_weather],
+        tools=[WEATHER],
         model_settings=ModelSettings(temperature=0, tool_choice="get_weather", parallel_tool_calls=False),
         tool_use_behavior="stop_on_first_tool",
     )

@@ -7,6 +7,7 @@ from typing import Any, Literal
 
 import openai
 import pytest
+from model_tasks import Fruit
 from openai import AsyncAzureOpenAI, AsyncOpenAI, AzureOpenAI, OpenAI
 from openai.types.chat import ChatCompletionChunk, ChatCompletionMessageParam
 from pydantic import BaseModel
@@ -24,13 +25,6 @@ COUNT: list[ChatCompletionMessageParam] = [
     {"role": "user", "content": "Again."},
 ]
 API_VERSION = "2024-10-21"
-
-
-class Fruit(BaseModel):
-    """What `parse` reads an answer as."""
-
-    name: Literal["apple", "banana", "cherry"]
-    ripe: bool
 
 
 class GetWeather(BaseModel):
@@ -328,14 +322,15 @@ def test_errors(client: OpenAI) -> None:
         client.chat.completions.create(model=MODEL, messages=[{"role": "robot", "content": "x"}])  # type: ignore[list-item]
     assert (wrong.value.param, wrong.value.code) == ("messages[0].role", "unsupported_parameter")
     with pytest.raises(openai.BadRequestError) as unknown:
-        client.chat.completions.create(model=MODEL, messages=QUESTION, extra_body={"top_k": 4}, stream=True)
-    assert (unknown.value.param, unknown.value.code) == ("top_k", "unsupported_parameter")
+        client.chat.completions.create(model=MODEL, messages=QUESTION, extra_body={"top_x": 4}, stream=True)
+    assert (unknown.value.param, unknown.value.code) == ("top_x", "unsupported_parameter")
     with pytest.raises(openai.NotFoundError) as absent:
         client.chat.completions.create(model="gpt-7", messages=QUESTION)
     assert (absent.value.param, absent.value.code) == ("model", "model_not_found")
     with pytest.raises(openai.BadRequestError) as long:
         client.chat.completions.create(model=MODEL, messages=[{"role": "user", "content": "far " * 20_000}])
     assert long.value.code == "context_length_exceeded"
+    assert "maximum context length" in long.value.message
     with pytest.raises(openai.AuthenticationError):
         client.with_options(api_key="wrong").chat.completions.create(model=MODEL, messages=QUESTION)
 

@@ -303,6 +303,49 @@ async def test_a_session_that_only_transcribes(server: Server, question: bytes):
         assert "conversation.item.input_audio_transcription.delta" in kinds(events)
 
 
+@pytest.mark.parametrize("model", ["gpt-realtime-whisper", "gpt-live-transcribe"])
+async def test_a_session_without_turn_detection_is_committed_by_its_client(server: Server, question: bytes, model: str):
+    """As LiveKit's and Pipecat's recognition services set it up, each with what it sends unasked."""
+    async with connected(server, extra_query={"intent": "transcription"}) as connection:
+        (created,) = await until(connection, "session.created")
+        assert created.session.audio.input.transcription.model
+        heard = {
+            "format": {"type": "audio/pcm", "rate": 24_000},
+            "transcription": {"model": model, "prompt": "Cities."},
+        }
+        heard["noise_reduction"] = {"type": "near_field"}
+        await connection.session.update(session={"type": "transcription", "audio": {"input": heard}})
+        (updated,) = await until(connection, "session.updated")
+        assert updated.session.audio.input.turn_detection is None
+        assert updated.session.audio.input.noise_reduction is None
+        await say(connection, question)
+        await connection.input_audio_buffer.commit()
+        events = await until(connection, "conversation.item.input_audio_transcription.completed")
+        assert "weather" in events[-1].transcript.lower()
+        assert not [each for each in events if "speech_" in each.type]
+
+
+async def test_answers_keep_the_order_of_what_they_answer(server: Server):
+    async with connected(server) as connection:
+        (created,) = await until(connection, "session.created")
+        assert created.session.audio.output.voice
+        said = {"type": "message", "role": "user", "content": [{"type": "input_text", "text": "Hi."}]}
+        for n in range(20):
+            item = {**said, "id": f"item_{n}"}
+            await connection.send({"type": "conversation.item.create", "event_id": f"a{n}", "item": item})
+            await connection.send({"type": "conversation.item.create", "event_id": f"b{n}", "item": {"type": "poem"}})
+            await connection.send({"type": "conversation.item.retrieve", "event_id": f"c{n}", "item_id": "nobody"})
+            await connection.send({"type": "conversation.item.delete", "event_id": f"d{n}", "item_id": f"item_{n}"})
+        told: list[str] = []
+        while len(told) < 80:
+            event = await connection.recv()
+            if event.type == "error":
+                told.append(event.error.event_id)
+            elif event.type in ("conversation.item.added", "conversation.item.deleted"):
+                told.append(event.item.id if event.type.endswith("added") else event.item_id)
+        assert told == [each for n in range(20) for each in (f"item_{n}", f"b{n}", f"c{n}", f"item_{n}")]
+
+
 async def test_a_client_secret_opens_one_session_as_it_was_settled(server: Server):
     async with AsyncOpenAI(base_url=f"{server.base_url}/v1", api_key=server.api_key) as client:
         session: Any = {"type": "realtime", "model": MODEL, "instructions": "Be brief.", "output_modalities": ["text"]}

@@ -3,13 +3,13 @@
 import json
 import time
 from collections.abc import AsyncIterator, Iterator
-from typing import Any, Literal
+from typing import Any
 
 import openai
 import pytest
+from model_tasks import Fruit
 from openai import AsyncOpenAI, AzureOpenAI, OpenAI
 from openai.types.responses import FunctionToolParam, ResponseFunctionToolCall
-from pydantic import BaseModel
 
 MODEL = "gpt-4o-mini"
 VERSION = "smollm2-135m-instruct"
@@ -27,13 +27,6 @@ WEATHER: FunctionToolParam = {
     },
     "strict": True,
 }
-
-
-class Fruit(BaseModel):
-    """What `parse` reads an answer as."""
-
-    name: Literal["apple", "banana", "cherry"]
-    ripe: bool
 
 
 @pytest.fixture
@@ -174,8 +167,10 @@ def test_a_calls_arguments_are_streamed(client: OpenAI) -> None:
 
 def test_a_project_that_keeps_nothing_says_so(client: OpenAI) -> None:
     answer = client.responses.create(model=MODEL, input="Hi", max_output_tokens=3)
+    assert answer.store is False
     with pytest.raises(openai.NotFoundError):
         client.responses.retrieve(answer.id)
+    answer = client.responses.create(model=MODEL, input="Hi", max_output_tokens=3, store=False)
     for given, param in (
         ({"store": True}, "store"),
         ({"previous_response_id": answer.id}, "previous_response_id"),

@@ -118,7 +118,6 @@ def test_azure(server: Any) -> None:
         ({"speed": 5.0}, openai.BadRequestError, "speed", "invalid_value"),
         ({"response_format": "ogg"}, openai.BadRequestError, "response_format", "unsupported_parameter"),
         ({"stream_format": "ws"}, openai.BadRequestError, "stream_format", "unsupported_parameter"),
-        ({"instructions": "Whisper."}, openai.BadRequestError, "instructions", "unsupported_parameter"),
         ({"extra_body": {"pitch": 1}}, openai.BadRequestError, "pitch", "unsupported_parameter"),
     ],
 )

@@ -8,8 +8,8 @@ import engine_behaviour as behaviour
 from real_engine import Engine, Running, client
 
 from antiphon.core.errors import CallerError, ContextLengthExceeded, EngineError
-from antiphon.core.events import ChoiceEnded, TextDelta, TokenUsage, ToolCallDelta, ToolCallStarted
-from antiphon.core.specs import Format, Sampling, Shape, Tool, ToolChoice, ToolMode
+from antiphon.core.events import ChoiceEnded, FinishReason, TextDelta, TokenUsage, ToolCallDelta, ToolCallStarted
+from antiphon.core.specs import Format, Image, Message, Role, Sampling, Shape, Tool, ToolChoice, ToolMode
 from antiphon.engines.openai_compatible import OpenAICompatible
 
 
@@ -47,6 +47,25 @@ async def test_a_raw_text(engine: OpenAICompatible) -> None:
         got = await behaviour.events(engine, replace(spec, sampling=Sampling(4, 0.0, logprobs=True, top_logprobs=1)))
         assert "four" in behaviour.text(got)
         assert sum(len(event.scored) for event in got if isinstance(event, TextDelta)) == 4
+
+
+async def test_a_bias_decides(engine: OpenAICompatible) -> None:
+    """Token 2 of SmolLM2's vocabulary is `<|im_end|>`: forbidden, nothing but the bound ends the output."""
+    short = replace(behaviour.WHOLE, prompt=(Message(Role.USER, "Say hi."),), sampling=Sampling(200, 0.0))
+    ended = (await behaviour.events(engine, short))[-2]
+    biased = replace(short, sampling=Sampling(200, 0.0, logit_bias=(("2", -100.0), ("0", -100.0))))
+    assert (await behaviour.events(engine, biased))[-2] == ChoiceEnded(0, FinishReason.LENGTH)
+    assert ended == ChoiceEnded(0, FinishReason.STOP)
+
+
+async def test_what_asks_how_to_reason_is_taken(engine: OpenAICompatible) -> None:
+    assert behaviour.text(await behaviour.events(engine, replace(behaviour.WHOLE, reasoning_effort="low")))
+
+
+async def test_a_model_that_sees_no_pictures_says_so(engine: OpenAICompatible) -> None:
+    parts = ("What is this?", Image("data:image/png;base64,iVBORw0KGgo="))
+    blind = replace(behaviour.WHOLE, prompt=(Message(Role.USER, "What is this?", parts=parts),))
+    await behaviour.refuses(engine, blind, CallerError)
 
 
 async def test_a_format_is_kept(engine: OpenAICompatible) -> None:

@@ -3,7 +3,9 @@
 import asyncio
 import contextlib
 import json
+import random
 import re
+import sqlite3
 import wave
 from pathlib import Path
 
@@ -155,6 +157,34 @@ async def left_as_found(server, session, pool, seconds):
     except TimeoutError:
         after = descriptors(server.pid), threads(server.pid), await held(session)
         raise AssertionError(f"{before} before, {after} after") from None
+
+
+@contextlib.asynccontextmanager
+async def closed_as_found(server, seconds=20):
+    """So many seconds after the end of this no descriptor is left, and no session; of servers without engines, too."""
+    async with http(server) as session:
+        await metric(session, "antiphon_connections_open")
+        before = descriptors(server.pid)
+        yield
+
+        async def settled():
+            return descriptors(server.pid) <= before and not await metric(session, "antiphon_sessions_open")
+
+        await until(settled, seconds)
+
+
+async def crowd(caller, server, seed, count):
+    """So many callers at once, each with chances of its own."""
+    async with asyncio.timeout(300), asyncio.TaskGroup() as group:
+        for n in range(count):
+            group.create_task(caller(server, random.Random(seed + n)))
+
+
+def rows(path, query):
+    """What a query finds in a ledger, which is whole."""
+    with contextlib.closing(sqlite3.connect(path)) as ledger:
+        assert ledger.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
+        return ledger.execute(query).fetchall()
 
 
 def failures(server, *never):

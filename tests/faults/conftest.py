@@ -1,9 +1,31 @@
-"""For the tests that fuzz the vendors' endpoints on fakes."""
+"""A real server for the tests of a module, where it needs no other, and the endpoints of the vendors on fakes."""
 
 import logging
 
 import pytest
+from callers import http, pcm_of
 from door import Door
+
+from serving import served
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory, models):
+    with served(tmp_path_factory.mktemp("data"), models) as server:
+        yield server
+
+
+@pytest.fixture
+async def session(server):
+    """HTTP to the server, with its key."""
+    async with http(server) as session:
+        yield session
+
+
+@pytest.fixture(scope="module")
+def speech(beckett):
+    """10 s of speech, 16 kHz mono int16."""
+    return pcm_of(beckett)
 
 
 @pytest.fixture(scope="module")

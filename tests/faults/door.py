@@ -4,7 +4,8 @@ import asyncio
 
 from starlette.applications import Starlette
 
-from antiphon.app import vendors
+from antiphon.routes import ROUTES
+from antiphon.transports import table
 from antiphon.transports.uploads import Uploads
 from session_house import House, closed
 
@@ -19,7 +20,7 @@ class Door:
         self.house = House()
         self.house.keep_s["acme"] = 60
         uploads = Uploads(1 << 20, 1 << 24)
-        self.app = Starlette(routes=vendors(self.house.sessions, self.house.clock, uploads))
+        self.app = Starlette(routes=table.routes(ROUTES, self.house.door, self.house.clock, uploads))
         self.charged = {}
 
     def ask(self, method, path, body=b"", query="", headers=()):

@@ -15,12 +15,12 @@ import time
 import uuid
 from pathlib import Path
 
+from antiphon.core.entry import Entry, Kind
 from antiphon.core.errors import LedgerUnavailable
 from antiphon.core.usage import Dimension, Quantity
-from antiphon.metering import database
-from antiphon.metering import ledger as ledger_module
-from antiphon.metering.entry import Entry, Kind
-from antiphon.metering.ledger import Ledger
+from antiphon.stores.sqlite import ledger as ledger_module
+from antiphon.stores.sqlite import ledger_files
+from antiphon.stores.sqlite.ledger import SqliteLedger
 
 LIMIT_S = 20.0  # for one child, should it hang
 
@@ -52,13 +52,13 @@ class Callers:
 
     def open(self):
         try:
-            return Ledger(Path(self.case["path"]))
+            return SqliteLedger(Path(self.case["path"]), "a")
         except LedgerUnavailable:
             if not self.fault:
                 raise
             self.say("unopened")
             self.mend()
-            return Ledger(Path(self.case["path"]))
+            return SqliteLedger(Path(self.case["path"]), "a")
 
     async def call(self, ledger):
         for _ in range(self.case["sessions"]):
@@ -97,14 +97,14 @@ class Callers:
             self.shim.fault_arm(b"ledger.db", 0, 0, 0, 0)
 
     def weaken(self, synchronous):
-        connect = database.connect_writer
+        connect = ledger_files.connect_writer
 
-        def connect_weakly(path):
-            connection = connect(path)
+        def connect_weakly(path, labels, owner):
+            connection = connect(path, labels, owner)
             connection.execute(f"PRAGMA synchronous={synchronous}")
             return connection
 
-        database.connect_writer = connect_weakly
+        ledger_files.connect_writer = connect_weakly
 
 
 def entry(session, sequence, kind=Kind.USAGE):

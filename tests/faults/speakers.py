@@ -209,3 +209,15 @@ async def forever(call, *given):
             await call(*given)
             if asyncio.get_running_loop().time() - before < 0.01:
                 await asyncio.sleep(0.01)
+
+
+@contextlib.contextmanager
+def voice_gone(server):
+    """Its model cannot be loaded meanwhile: what it was saying cannot go on."""
+    models = server.data_dir / "models"
+    target = models.readlink()
+    models.unlink()
+    try:
+        yield
+    finally:
+        models.symlink_to(target)

@@ -18,7 +18,6 @@ from callers import (
     http,
     left_as_found,
     metric,
-    pcm_of,
     resident_mb,
     socket_of,
     stream,
@@ -42,11 +41,6 @@ def server(tmp_path_factory, models):
     with served(tmp_path_factory.mktemp("data"), models) as server:
         yield server
     assert failures(server, API_KEY) <= {"Invalid UTF-8 sequence received from client."}  # uvicorn's
-
-
-@pytest.fixture(scope="module")
-def speech(beckett):
-    return pcm_of(beckett)
 
 
 def understood(messages):
@@ -80,6 +74,7 @@ async def cut_off(reader, writer):
 
 async def silent_stream(server):
     async with stream(server) as live:
+        assert json.loads(await live.recv())["variant"] == "NET-0001"
         with pytest.raises(ConnectionClosed):
             await live.recv()
         assert (live.close_code, live.close_reason[:8]) == (1011, "NET-0001")

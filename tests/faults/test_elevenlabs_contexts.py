@@ -8,7 +8,7 @@ from itertools import pairwise
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from test_speech_fuzz import HURRIED, SPOKEN
+from test_speech_fuzz import HURRIED, SPOKEN, billed, texts
 
 from antiphon.core.usage import Dimension
 
@@ -28,7 +28,7 @@ def ask(door, path, text, query="output_format=pcm_16000&model_id=tone"):
 def test_any_text(door, text, kind):
     status, media_type, pcm = ask(door, VOICE + kind, text)
     assert (status, media_type) == (200, "audio/pcm"), pcm
-    assert door.charged.get(Dimension.TTS_CHARACTERS) == len(text)
+    assert door.charged.get(Dimension.TTS_CHARACTERS, 0) == billed(text)
     assert door.charged.get(Dimension.TTS_AUDIO_MS, 0) == pytest.approx(len(pcm) / 32, abs=20)
 
 
@@ -102,6 +102,7 @@ def test_one_text_in_any_pieces(door, pieces, flushes):
     told, code = door.talk(f"{VOICE}/stream-input", [*messages, '{"text": ""}'], query, [KEY], stays=True)
     assert code == 1000, told[-1]
     assert [json.loads(each)["isFinal"] for each in told] == [False] * (len(told) - 1) + [True]
-    text = "".join(pieces[: pieces.index("")] if "" in pieces else pieces)
-    blank = next((n for n, piece in enumerate(pieces) if not piece.isspace()), len(pieces))
-    assert door.charged.get(Dimension.TTS_CHARACTERS, 0) == len(text) - len("".join(pieces[:blank]))
+    spoken = pieces[: pieces.index("")] if "" in pieces else pieces
+    blank = next((n for n, piece in enumerate(spoken) if not piece.isspace()), len(spoken))
+    parted = texts(spoken[blank:], flushes[blank:])
+    assert door.charged.get(Dimension.TTS_CHARACTERS, 0) == sum(map(billed, parted))

@@ -3,18 +3,26 @@
 import pytest
 from openai import BadRequestError, OpenAI
 
+from antiphon.core.identity import DEFAULT_PROJECT
 from antiphon.models import Store
-from antiphon.trust.control import DEFAULT_PROJECT, FILE_NAME, Control
+from antiphon.stores.sqlite.directory import SqliteDirectory
+from antiphon.trust.control import Control
 from serving import API_KEY, start
 
 MODEL = "gpt-4o-mini"
 # Greedily, the model does not come to an end with this.
-LONG = {"instructions": "Be brief.", "input": "Say hello.", "temperature": 0, "max_output_tokens": 4000}
+LONG = {
+    "instructions": "Be brief.",
+    "input": "Say hello.",
+    "temperature": 0,
+    "max_output_tokens": 4000,
+    "extra_body": {"ignore_eos": True},
+}
 
 
 @pytest.mark.parametrize("kill", [True, False])
 def test_what_was_answered_is_kept_and_what_ran_in_the_background_is_failed(tmp_path, models: Store, kill):
-    Control(tmp_path / FILE_NAME).change_project(DEFAULT_PROJECT, 0, keep_answers_s=3600)
+    Control(SqliteDirectory(tmp_path)).change_project(DEFAULT_PROJECT, 0, keep_answers_s=3600)
     process, url = start(tmp_path, models)
     try:
         with OpenAI(base_url=f"{url}/v1", api_key=API_KEY, max_retries=0, timeout=60) as client:

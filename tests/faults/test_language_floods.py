@@ -10,7 +10,6 @@ import contextlib
 import json
 import os
 import random
-import sqlite3
 import uuid
 from collections import Counter
 
@@ -20,11 +19,13 @@ from aiohttp import web
 from callers import (
     alive,
     children,
+    crowd,
     failures,
     http,
     left_as_found,
     metric,
     resident_mb,
+    rows,
     socket_of,
     until,
 )
@@ -34,7 +35,6 @@ from serving import API_KEY, Server, served, start
 pytestmark = pytest.mark.xdist_group("faults")
 KILLS = max(2, int(os.environ.get("ANTIPHON_KILLS", "100")) // 5)
 POOL = 8  # threads of asyncio's own, which come when they are needed and stay
-UNCHARGED_TOKENS = 64  # at most so many have been sent of a stream and are not in the ledger yet
 MODEL = "smollm2-135m-instruct"
 COUNT = [
     {"role": "user", "content": "Count from 1 to 9."},
@@ -79,6 +79,9 @@ async def streamed(session, tokens=40):
     body |= {"stream": True, "stream_options": {"include_usage": True}}
     text, usage, ended = "", None, False
     async with session.post("/v1/chat/completions", json=body) as response:
+        if response.status == 429:  # as often as it is told to, amid a flood of its own project
+            await asyncio.sleep(int(response.headers["Retry-After"]))
+            return await streamed(session, tokens)
         assert response.status == 200
         async for line in response.content:
             if line.startswith(b"data: [DONE]"):
@@ -119,19 +122,13 @@ async def passer_by(server, chance):
         writer.transport.abort()
 
 
-async def crowd(server, seed, count):
-    async with asyncio.timeout(300), asyncio.TaskGroup() as group:
-        for n in range(count):
-            group.create_task(passer_by(server, random.Random(seed + n)))
-
-
 async def test_a_thousand_streams_that_come_and_go_leave_nothing(server, nothing_left):
     workers = children(server.pid)
     async with http(server) as session:
         alone = await streamed(session)
-        await crowd(server, 5000, 150)  # so that what is kept for ever is there before it is measured
+        await crowd(passer_by, server, 5000, 150)  # so that what is kept for ever is there before it is measured
         before_mb = resident_mb(server.pid), sum(map(resident_mb, workers))
-        flood = asyncio.create_task(crowd(server, 0, 1000))
+        flood = asyncio.create_task(crowd(passer_by, server, 0, 1000))
         await asyncio.sleep(2)
         amid = [await streamed(session) for _ in range(3)]  # who behaves notices nothing but the time it takes
         await flood
@@ -232,6 +229,7 @@ class Callers:
         self.heard = Counter()  # tokens of each stream that were received
         self.ended = {}  # the usage of each stream that told it
         self.asked = Counter()  # how often each idempotency key was sent
+        self.asking = set()  # those that are under way
         self.answered = {}  # the usage it got
         self.server = None
 
@@ -260,7 +258,12 @@ class Callers:
 
     async def ask(self, session):
         """A request without an answer is sent again, with the same key, as soon as there is a server."""
-        await self.ask_once(session, next(iter(self.unanswered()), None) or str(uuid.uuid4()))
+        key = next((key for key in self.unanswered() if key not in self.asking), None) or str(uuid.uuid4())
+        self.asking.add(key)
+        try:
+            await self.ask_once(session, key)
+        finally:
+            self.asking.discard(key)
 
     def unanswered(self):
         return [key for key in self.asked if key not in self.answered]
@@ -276,12 +279,6 @@ class Callers:
 
 def spent(usage):
     return usage["prompt_tokens"] + usage["completion_tokens"]
-
-
-def rows(path, query):
-    with contextlib.closing(sqlite3.connect(path)) as ledger:
-        assert ledger.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
-        return ledger.execute(query).fetchall()
 
 
 async def killed_again_and_again(callers, data_dir, models, settings, kills, least_s):
@@ -321,7 +318,7 @@ def check(callers, path):
     assert {id: charged.get(id) for id in callers.ended} == callers.ended
     outputs = dict(rows(path, sums.replace("GROUP", "AND dimension = 'llm.output_tokens' GROUP")))
     behind = {id: heard - outputs.get(id, 0) for id, heard in callers.heard.items()}
-    assert max(behind.values()) < UNCHARGED_TOKENS
+    assert max(behind.values()) <= 0  # not one token that was received is missing
     whole = rows(path, "SELECT sum(amount) FROM entries WHERE feature = 'whole'")[0][0]
     assert whole == sum(callers.answered.values())  # however often each was asked for
     assert rows(path, "SELECT count(*) FROM entries GROUP BY project, session, sequence HAVING count(*) > 1") == []

@@ -28,7 +28,7 @@ MUTATIONS = int(os.environ.get("ANTIPHON_MUTATIONS", "2000"))
 GENERATED = max(100, MUTATIONS // 10)  # they take ten times as long to make
 SCHEMA = schemathesis.openapi.from_dict(json.loads(document(__version__)))
 OPERATIONS = {operation.ok().label: operation.ok() for operation in SCHEMA.get_all_operations()}
-HURRIED = settings(deadline=None, database=None, phases=[Phase.generate], suppress_health_check=list(HealthCheck))
+HURRIED = settings(database=None, phases=[Phase.generate], suppress_health_check=list(HealthCheck))
 SOUNDS = {kind for _, kind in FORMATS.values()}
 ANSWERS = {
     "/v1/chat/completions": wire.ChatCompletion,

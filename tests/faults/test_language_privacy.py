@@ -12,7 +12,6 @@ import logging
 import pytest
 from starlette.applications import Starlette
 
-from antiphon.app import vendors
 from antiphon.core.errors import CallerError, EngineError
 from antiphon.core.events import (
     ChoiceEnded,
@@ -24,8 +23,11 @@ from antiphon.core.events import (
     ToolCallStarted,
 )
 from antiphon.logs import JsonLines
-from antiphon.metering.ledger import Ledger
+from antiphon.routes import ROUTES
+from antiphon.stores.sqlite.ledger import SqliteLedger
 from antiphon.surfaces.openai import answers, embeddings
+from antiphon.transports import table
+from antiphon.transports.bounds import PRESENCE, Presence
 from antiphon.transports.uploads import Uploads
 from session_house import House, closed
 
@@ -120,7 +122,7 @@ class Messages(logging.Formatter):
 @pytest.fixture
 async def house(tmp_path):
     house = House()
-    ledger = Ledger(tmp_path / "ledger.db")
+    ledger = SqliteLedger(tmp_path / "ledger.db", "a")
     house.ledger.append, house.ledger.claim = ledger.append, ledger.claim
     house.generator.script = lambda spec: ANSWER
     await house.runner.start()
@@ -132,7 +134,7 @@ async def house(tmp_path):
 
 async def ask(house, path, body, leaves=False):
     """Status and body."""
-    app = Starlette(routes=vendors(house.sessions, house.clock, Uploads(1 << 20, 1 << 24)))
+    app = Starlette(routes=table.routes(ROUTES, house.door, house.clock, Uploads(1 << 20, 1 << 24)))
     sent, says = [], asyncio.Queue()
     data = body if isinstance(body, bytes) else json.dumps(body).encode()
     says.put_nowait({"type": "http.request", "body": data, "more_body": False})
@@ -143,12 +145,14 @@ async def ask(house, path, body, leaves=False):
         (b"content-type", b"application/json"),
         (b"idempotency-key", str(len(house.generator.calls)).encode()),
     ]
+    presence = Presence()
     scope = {"type": "http", "method": "POST", "path": path, "query_string": query.encode(), "headers": headers}
+    scope[PRESENCE] = presence
 
     async def send(message):
         sent.append(message)
         if leaves:
-            says.put_nowait({"type": "http.disconnect"})
+            presence.leave()
         await asyncio.sleep(0)
 
     await app(scope, says.get, send)

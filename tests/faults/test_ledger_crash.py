@@ -19,10 +19,10 @@ from pathlib import Path
 
 import pytest
 
+from antiphon.core.entry import Entry
 from antiphon.core.errors import LedgerUnavailable
 from antiphon.core.usage import Dimension, Quantity
-from antiphon.metering.entry import Entry
-from antiphon.metering.ledger import Ledger
+from antiphon.stores.sqlite.ledger import SqliteLedger
 
 HERE = Path(__file__).parent
 KILLS = int(os.environ.get("ANTIPHON_KILLS", "100"))
@@ -131,7 +131,7 @@ def check(path, acknowledged):
 
 async def reopen(path, unacknowledged):
     """The store opens clean, and says of every session what became of it."""
-    await Ledger(path).close()
+    await SqliteLedger(path, "a").close()
     entries, _ = read(path)
     closings = [session for session, _, kind in entries if kind in ("completed", "abandoned")]
     assert sorted(closings) == sorted({session for session, _, _ in entries})
@@ -243,7 +243,7 @@ def small_disk(tmp_path):
 
 
 async def test_a_full_disk_stops_billable_work_until_there_is_room(small_disk):
-    ledger = Ledger(small_disk / "ledger.db")
+    ledger = SqliteLedger(small_disk / "ledger.db", "a")
     (small_disk / "filler").write_bytes(bytes(600_000))
     acknowledged = 0
     while ledger.healthy:

@@ -7,8 +7,9 @@ import pytest
 from starlette.applications import Starlette
 from test_language_privacy import MARK, TOOL, house, kept, logged
 
-from antiphon.app import vendors
 from antiphon.core.errors import EngineError
+from antiphon.routes import ROUTES
+from antiphon.transports import table
 from antiphon.transports.uploads import Uploads
 from session_house import until
 
@@ -35,7 +36,7 @@ WRONG = (
     json.dumps({"type": "session.update", "session": {"tool_choice": MARK}}),
     json.dumps({"type": "session.update", "session": {"instructions": {MARK: MARK}}}),
     json.dumps({"type": "session.update", "session": {"output_modalities": [MARK]}}),
-    json.dumps({"type": "session.update", "session": {"audio": {"input": {"transcription": {"prompt": MARK}}}}}),
+    json.dumps({"type": "session.update", "session": {"audio": {"input": {"transcription": {"language": MARK}}}}}),
     json.dumps({"type": "session.update", "session": {"audio": {"input": {"format": {"type": MARK}}}}}),
     json.dumps({"type": "conversation.item.create", "item": {"type": MARK}}),
     json.dumps({"type": "conversation.item.create", "item": {**MESSAGE, "role": MARK}}),
@@ -55,7 +56,7 @@ class Call:
     """A WebSocket of the whole app, without a server."""
 
     def __init__(self, house):
-        app = Starlette(routes=vendors(house.sessions, house.clock, Uploads(1 << 20, 1 << 24)))
+        app = Starlette(routes=table.routes(ROUTES, house.door, house.clock, Uploads(1 << 20, 1 << 24)))
         self.says: asyncio.Queue = asyncio.Queue()
         self.told = []
         self.says.put_nowait({"type": "websocket.connect"})

@@ -10,14 +10,13 @@ import json
 import os
 import random
 import shutil
-import sqlite3
 import subprocess
 import uuid
 from collections import Counter
 
 import aiohttp
 import pytest
-from callers import chunks, http, pcm_of, rest_of, stream, transcribe, until
+from callers import chunks, http, rest_of, rows, stream, transcribe, until
 from websockets.exceptions import WebSocketException
 
 from serving import API_KEY, Server, start
@@ -28,11 +27,6 @@ RAW = "&encoding=linear16&sample_rate=16000"
 GONE = (OSError, EOFError, aiohttp.ClientError, WebSocketException)  # what a caller sees of a dead server
 
 
-@pytest.fixture(scope="module")
-def speech(beckett):
-    return pcm_of(beckett)
-
-
 class Callers:
     """A few live streams and recordings at a time, which remember what they were told."""
 
@@ -41,6 +35,7 @@ class Callers:
         self.recording = speech[: 3 * 32_000]
         self.heard_ms = {}  # of each live session, up to where finals were received
         self.asked = Counter()  # how often each idempotency key was sent
+        self.asking = set()  # those that are under way
         self.answered = set()
         self.server = None
 
@@ -71,7 +66,12 @@ class Callers:
         with contextlib.suppress(*GONE):
             async with http(self.server) as session:
                 while True:
-                    await self.ask(session, next(iter(self.unanswered()), None) or str(uuid.uuid4()))
+                    key = next((key for key in self.unanswered() if key not in self.asking), None) or str(uuid.uuid4())
+                    self.asking.add(key)
+                    try:
+                        await self.ask(session, key)
+                    finally:
+                        self.asking.discard(key)
 
     def unanswered(self):
         return [key for key in self.asked if key not in self.answered]
@@ -84,12 +84,6 @@ class Callers:
             assert response.status in (200, 429)
             if response.status == 200:
                 self.answered.add(key)
-
-
-def rows(path, query):
-    with contextlib.closing(sqlite3.connect(path)) as ledger:
-        assert ledger.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
-        return ledger.execute(query).fetchall()
 
 
 async def test_a_server_killed_under_load_loses_and_repeats_nothing(tmp_path, models, speech):

@@ -1,5 +1,5 @@
 """What speech costs, end to end on the real voice: what was heard of a reply that was broken into, nothing for a text
-that was cleared or a whole answer that failed, once what was asked for again.
+that was cleared or a whole answer that failed.
 """
 
 import asyncio
@@ -13,26 +13,25 @@ import uuid
 from base64 import b64decode
 
 import pytest
-from callers import http, metric, until
-from speakers import BYTES_PER_MS, SENTENCES, TEXT, deepgram, event, parts, realtime, typed, voice_of
+from callers import metric, until
+from speakers import (
+    BYTES_PER_MS,
+    SENTENCES,
+    TEXT,
+    deepgram,
+    elevenlabs,
+    event,
+    parts,
+    realtime,
+    typed,
+    voice_gone,
+    voice_of,
+)
 
-from antiphon.session.retries import TRY
-from serving import API_KEY, served
+from serving import API_KEY
 
 pytestmark = pytest.mark.xdist_group("faults")
 LONG = (TEXT * 19)[:4000]
-
-
-@pytest.fixture(scope="module")
-def server(tmp_path_factory, models):
-    with served(tmp_path_factory.mktemp("data"), models) as server:
-        yield server
-
-
-@pytest.fixture
-async def session(server):
-    async with http(server) as session:
-        yield session
 
 
 def charged(server, *sessions):
@@ -110,33 +109,17 @@ async def test_a_whole_answer_that_fails_is_free(server, session):
         return await metric(session, "antiphon_engine_running")
 
     await until(begun, 20)
-    os.kill(voice_of(server), signal.SIGKILL)
-    async with await asking as response:
-        assert response.status == 502, await response.text()
-        assert "detail" in await response.json()
+    with voice_gone(server):
+        os.kill(voice_of(server), signal.SIGKILL)
+        async with await asking as response:
+            assert response.status == 502, await response.text()
+            assert "detail" in await response.json()
     assert charged(server) == before
 
     async def back():
         return (await ask(session, "Back."))[0] == 200
 
     await until(back, 60)
-
-
-async def test_what_is_asked_for_again_is_charged_once(server, session):
-    first = await ask(session, headers={TRY: "0"})
-    await ended(session)  # SDKs wait half a second
-    again = await ask(session, headers={TRY: "1"})
-    anew = await ask(session, headers={TRY: "0"})
-    assert first[2] == again[2] == anew[2]
-    assert charged(server, again[1]) == {}
-    assert charged(server, first[1]) == charged(server, anew[1]) != {}
-
-
-async def test_a_call_with_an_idempotency_key_is_charged_once(server, session):
-    key = {"Idempotency-Key": str(uuid.uuid4())}
-    first, again = await ask(session, headers=key), await ask(session, headers=key)
-    assert first[2] == again[2]
-    assert charged(server, again[1]) == {}
 
 
 async def reply(live, text):
@@ -175,3 +158,39 @@ async def test_of_a_reply_that_is_not_heard_to_its_end_costs_what_was_heard(serv
     assert bill["tts.audio_ms"] < ms
     assert bill["tts.characters"] > 0
     assert bill["llm.output_tokens"] > 0
+
+
+@pytest.mark.parametrize("text", ["😀", "***", "... — (!)"])
+async def test_a_text_without_anything_to_say_is_free_on_every_wire(server, session, text):
+    """Whole, streamed and live."""
+    labs = {"xi-api-key": API_KEY}
+    token = {"Authorization": f"Token {API_KEY}"}
+    before = charged(server)
+    for more in ({}, {"stream_format": "sse"}, {"response_format": "mp3"}):
+        assert (await ask(session, text, **more))[0] == 200
+    for url, body, headers in (
+        ("/v1/speak?model=aura-2-thalia-en", {"text": text}, token),
+        ("/v1/text-to-speech/joe", {"text": text}, labs),
+        ("/v1/text-to-speech/joe/stream", {"text": text}, labs),
+        ("/v1/text-to-speech/joe/with-timestamps", {"text": text}, labs),
+    ):
+        async with session.post(url, json=body, headers=headers) as response:
+            assert response.status == 200, await response.text()
+            await response.read()
+    async with deepgram(server) as live:
+        await live.recv()
+        await live.send(json.dumps({"type": "Speak", "text": text}))
+        await live.send('{"type":"Flush"}')
+        assert json.loads(await live.recv())["type"] == "Flushed"
+        await live.send('{"type":"Close"}')
+        async for _ in live:
+            pass
+    async with elevenlabs(server) as live:
+        for piece in (" ", text, ""):
+            await live.send(json.dumps({"text": piece}))
+        async for _ in live:
+            pass
+    await ended(session)
+    assert charged(server) == before
+    _, id, _ = await ask(session, f"{text} Yes. {text}")
+    assert charged(server, id)["tts.characters"] == len(f"{text} Yes. {text}")

@@ -6,13 +6,11 @@ killed once for fifty of those.
 """
 
 import asyncio
-import contextlib
 import os
 import random
-import sqlite3
 
 import pytest
-from callers import pcm_of, until
+from callers import pcm_of, rows, until
 from speakers import (
     TEXT,
     Received,
@@ -30,12 +28,6 @@ from serving import API_KEY, Server, start
 pytestmark = pytest.mark.xdist_group("faults")
 KILLS = max(2, int(os.environ.get("ANTIPHON_KILLS", "100")) // 50)
 PIECE_MS = 2_500  # no piece of speech is longer, with the pause behind it
-
-
-def rows(path, query):
-    with contextlib.closing(sqlite3.connect(path)) as ledger:
-        assert ledger.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
-        return ledger.execute(query).fetchall()
 
 
 def charged(path, dimension):
@@ -99,7 +91,8 @@ async def test_a_server_killed_while_it_speaks_has_charged_what_was_received_and
 def check_texts(received, path):
     spoken, characters = charged(path, "tts.audio_ms"), charged(path, "tts.characters")
     beyond = {session: spoken.get(session, 0) - ms for session, ms in received.spoken_ms.items()}
-    assert min(beyond.values()) > -2, beyond  # milliseconds are cut off, sum by sum
+    # Milliseconds are cut off, sum by sum, and at the ends of some pieces the resampler is ahead of what went into it.
+    assert min(beyond.values()) > -3, beyond
     assert max(beyond.values()) <= PIECE_MS, beyond
     assert all(abs(beyond[session]) < 20 for session in received.ended), beyond
     unpaid = {session: length for session, length in received.characters.items() if characters[session] < length}
@@ -118,5 +111,5 @@ def check_conversations(received, path):
         assert sum(of_it) <= ms + PIECE_MS
     for session, ms in received.heard_ms.items():
         assert sum(heard.get(part, 0) for part in parts(session)) > ms - 5  # rounded, turn by turn
-    for session in received.ended:  # of a stream the last 64 tokens may be missing until its end
+    for session in received.ended:
         assert any(tokens.get(part) for part in parts(session))

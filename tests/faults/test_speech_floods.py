@@ -2,14 +2,13 @@
 again and again: nothing is left behind, errors are told in each vendor's words, and what was delivered is what is
 charged.
 
-`ANTIPHON_KILLS` sets how often the ledger's own tests kill; a voice is killed once for thirty of those.
+`ANTIPHON_KILLS` sets how often the ledger's own tests kill; a voice is killed once for a hundred of those.
 """
 
 import asyncio
 import contextlib
 import json
 import os
-import random
 import signal
 import socket
 import sqlite3
@@ -20,6 +19,7 @@ import pytest
 from callers import (
     alive,
     children,
+    crowd,
     descriptors,
     failures,
     held,
@@ -43,20 +43,23 @@ from speakers import (
     realtime,
     request,
     typed,
+    voice_gone,
     voice_of,
 )
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
+from antiphon.engines.piper.voice import RESTART_S
 from serving import API_KEY, served
 
 pytestmark = pytest.mark.xdist_group("faults")
-KILLS = max(2, int(os.environ.get("ANTIPHON_KILLS", "100")) // 30)
+KILLS = max(1, int(os.environ.get("ANTIPHON_KILLS", "100")) // 100)
 FLOOD = 300
 POOL = 16  # threads of asyncio's own, which come when they are needed and stay
 CUT_OFF_S = 90  # until what the network takes is full, and fifteen seconds more
 LONG = (TEXT * 19)[:4000]
 EXPECTED = {
     "the voice's process ended",
+    "the voice could not be started again",
     "ASGI callable returned without completing response.",  # uvicorn's, of a stream of bytes that is broken off
 }
 
@@ -169,18 +172,12 @@ async def passer_by(server, chance):
             await leaves_socket(server, chance, realtime(server), said_in_conversation(chance))
 
 
-async def crowd(server, seed, count):
-    async with asyncio.timeout(300), asyncio.TaskGroup() as group:
-        for n in range(count):
-            group.create_task(passer_by(server, random.Random(seed + n)))
-
-
 async def test_hundreds_who_come_and_go_leave_nothing(server, nothing_left):
     workers = children(server.pid)
     alone = await spoken(server, TEXT)
-    await crowd(server, 5000, FLOOD // 5)  # so that what is kept for ever is there before it is measured
+    await crowd(passer_by, server, 5000, FLOOD // 5)  # so that what is kept for ever is there before it is measured
     before_mb = resident_mb(server.pid), sum(map(resident_mb, workers))
-    flood = asyncio.create_task(crowd(server, 0, FLOOD))
+    flood = asyncio.create_task(crowd(passer_by, server, 0, FLOOD))
     async with http(server) as session:
         await until(lambda: metric(session, "antiphon_sessions_open"), 20)
     assert await spoken(server, TEXT) == alone  # who behaves notices nothing but the time it takes
@@ -251,7 +248,7 @@ async def test_who_does_not_read_is_cut_off(server, nothing_left):
     assert most_mb < before_mb + 80
 
 
-# -- a voice that dies -------------------------------------------------------------------------------------------------
+# -- a voice that dies, and does not come back -------------------------------------------------------------------------
 
 
 class Speech:
@@ -339,7 +336,18 @@ async def _told(live, end):
     return told
 
 
-async def test_a_voice_that_dies_ends_its_speeches_with_an_error_and_comes_back(server, nothing_left):
+async def _admitted(way, speech, server):
+    """Comes again while there is no room, as on a machine that does much else."""
+    while True:
+        try:
+            return await way(speech, server)
+        except InvalidStatus as refused:
+            if refused.response.status_code != 429:
+                raise
+            await asyncio.sleep(1)
+
+
+async def test_a_voice_that_stays_away_ends_its_speeches_with_an_error(server, nothing_left):
     restarts = []
     async with http(server) as session:
         for _ in range(KILLS):
@@ -347,19 +355,21 @@ async def test_a_voice_that_dies_ends_its_speeches_with_an_error_and_comes_back(
             ways = (Speech.raw, Speech.events, Speech.deepgram, Speech.elevenlabs)
             async with asyncio.timeout(120), asyncio.TaskGroup() as group:
                 for way, speech in zip(ways, speeches, strict=True):
-                    group.create_task(way(speech, server))
+                    group.create_task(_admitted(way, speech, server))
+
+                    async def speaking(speech=speech):
+                        return speech.bytes
+
+                    await until(speaking, 60)
                 group.create_task(conversation(server, begun))
                 await begun.wait()
-
-                async def speaking(speeches=speeches):
-                    return all(speech.bytes for speech in speeches)
-
-                await until(speaking, 60)
-                os.kill(voice_of(server), signal.SIGKILL)
+                with voice_gone(server):
+                    os.kill(voice_of(server), signal.SIGKILL)
+                    await asyncio.sleep(RESTART_S + 1)
             await spoken(server)  # it is back
             check(server, speeches)
             restarts.append(await metric(session, "antiphon_engine_restarts_total"))
-    assert restarts == [restarts[0] + n for n in range(KILLS)]
+    assert restarts == sorted(set(restarts))
 
 
 def check(server, speeches):

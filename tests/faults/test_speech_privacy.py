@@ -11,8 +11,9 @@ from starlette.applications import Starlette
 from test_language_privacy import ERRORS, MARK, ask, house, kept, logged
 from test_realtime_privacy import Call, fails
 
-from antiphon.app import vendors
 from antiphon.core.errors import CallerError, EngineError
+from antiphon.routes import ROUTES
+from antiphon.transports import table
 from antiphon.transports.uploads import Uploads
 from session_house import audio, until
 
@@ -27,7 +28,7 @@ DEEPGRAM, ELEVENLABS, MANY = (
 TEXT = f"A {MARK} text, spoken. "
 RIGHT = {
     DEEPGRAM: [{"type": "Speak", "text": TEXT}, {"type": "Flush"}, {"type": "Speak", "text": TEXT}, {"type": "Close"}],
-    ELEVENLABS: [{"text": " "}, {"text": TEXT, "flush": True}, {"text": TEXT}, {"text": ""}],
+    ELEVENLABS: [{"text": " "}, {"text": TEXT, "flush": True, MARK: MARK}, {"text": TEXT}, {"text": ""}],
     MANY: [
         {"text": TEXT, "context_id": MARK},
         {"text": TEXT, "context_id": "b", "flush": True},
@@ -39,7 +40,7 @@ CLEARED = [{"type": "Speak", "text": TEXT}, {"type": "Clear"}, {"type": "Speak",
 WRONG = {
     DEEPGRAM: (MARK, f'"{MARK}"', {"type": MARK}, {"type": "Speak", "text": [MARK]}, {"type": "Speak", MARK: MARK}),
     ELEVENLABS: (
-        *(MARK, f'"{MARK}"', {"text": {MARK: MARK}}, {"text": TEXT, MARK[:4]: MARK}, {"text": TEXT, "flush": MARK}),
+        *(MARK, f'"{MARK}"', {"text": {MARK: MARK}}, {"text": TEXT, "flush": MARK}),
         {"text": TEXT, "voice_settings": {"speed": MARK}},
         {"text": TEXT, "pronunciation_dictionary_locators": [{"pronunciation_dictionary_id": MARK}]},
     ),
@@ -49,7 +50,7 @@ WRONG = {
 
 async def talk(house, where, messages, leaves=False):
     """What was told on a connection, to its close."""
-    app = Starlette(routes=vendors(house.sessions, house.clock, Uploads(1 << 20, 1 << 24)))
+    app = Starlette(routes=table.routes(ROUTES, house.door, house.clock, Uploads(1 << 20, 1 << 24)))
     path, query = where
     says, told = asyncio.Queue(), []
     says.put_nowait({"type": "websocket.connect"})

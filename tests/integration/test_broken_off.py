@@ -15,9 +15,10 @@ from deepgram import DeepgramClient
 from deepgram.environment import DeepgramClientEnvironment
 from starlette.applications import Starlette
 
-from antiphon.app import vendors
 from antiphon.core.errors import EngineError
 from antiphon.core.ports import Clause
+from antiphon.routes import ROUTES
+from antiphon.transports import table
 from antiphon.transports.uploads import Uploads
 from session_house import House
 
@@ -34,7 +35,7 @@ def url() -> Iterator[str]:
     async def serve() -> None:
         house = House()
         house.synthesiser.synthesise = dying
-        app = Starlette(routes=vendors(house.sessions, house.clock, Uploads(1 << 20, 1 << 24)))
+        app = Starlette(routes=table.routes(ROUTES, house.door, house.clock, Uploads(1 << 20, 1 << 24)))
         server.append(uvicorn.Server(uvicorn.Config(app, log_level="critical", lifespan="off")))
         await server[0].serve(sockets=[listening])
         await house.keeper.close()

@@ -234,3 +234,41 @@ def test_a_short_frame_is_refused(silero_path: Path) -> None:
     detector = SileroVad(silero_path)
     with pytest.raises(EngineError):
         detector.probabilities([bytes(1022)], [detector.initial_state()])
+
+
+def test_two_words_cut_closely_are_not_heard_twice(engine: Moonshine, beckett: Path) -> None:
+    """ "No matter", 0.9 to 1.4 s with the silence before it."""
+    samples = read(beckett)
+    cuts = [samples[begin_ms * 16 : 4294 * 16] for begin_ms in range(3000, 3400, 32)]
+    for heard in engine.recognise([Utterance(cut.tobytes()) for cut in cuts]):
+        assert plain(heard.text) == ["no", "matter"]
+
+
+def test_what_follows_on_words_that_were_said_is_heard_as_their_rest(
+    engine: Moonshine, clips: list[np.ndarray]
+) -> None:
+    """Cut between two words, anywhere, the rest is that of the whole; with a draft, in company and without."""
+    clip = max(clips, key=len)
+    (whole,) = engine.recognise([Utterance(clip.tobytes(), timed=True)])
+    starts = [n for n, piece in enumerate(whole.pieces) if n and piece.startswith(" ")]
+    parts = [Utterance(clip.tobytes(), timed=True, prefix=whole.tokens[:n]) for n in starts]
+    rests = engine.recognise(parts)
+    for n, rest, part in zip(starts, rests, parts, strict=True):
+        assert rest.tokens == whole.tokens[n:]
+        assert rest.text == "".join(whole.pieces[n:]).strip()
+        same = whole.words[len(whole.words) - len(rest.words) :]
+        assert [(w.text, w.start_ms, w.end_ms) for w in rest.words] == [(w.text, w.start_ms, w.end_ms) for w in same]
+        drafted = Utterance(part.pcm, draft=rest.tokens[: len(rest.tokens) // 2], timed=True, prefix=part.prefix)
+        (again,) = engine.recognise([drafted])
+        assert (again.tokens, again.text) == (rest.tokens, rest.text)
+
+
+def test_behind_a_mark_that_was_not_said_no_mark_comes_first(engine: Moonshine, clips: list[np.ndarray]) -> None:
+    marks = 0
+    for clip in clips:
+        (whole,) = engine.recognise([Utterance(clip.tobytes())])
+        for n in (n for n, piece in enumerate(whole.pieces[:-3]) if piece in {",", "."}):
+            (rest,) = engine.recognise([Utterance(clip.tobytes(), prefix=whole.tokens[:n])])
+            assert rest.text.split() == "".join(whole.pieces[n + 1 :]).split()
+            marks += 1
+    assert marks > 3

@@ -84,5 +84,5 @@ async def test_files_that_are_not_the_model_are_said_so(tmp_path, folder):
         MiniLM(tmp_path, threads=1)
     (tmp_path / "model.safetensors").write_bytes((2).to_bytes(8, "little") + b"{}")
     (tmp_path / "tokenizer.json").write_bytes((folder / "tokenizer.json").read_bytes())
-    with pytest.raises(EngineError, match="do not hold"):
+    with pytest.raises(EngineError, match="belong to another model"):
         MiniLM(tmp_path, threads=1)

@@ -11,17 +11,19 @@ import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestServer
 
+from antiphon.core.capabilities import settle
 from antiphon.core.errors import (
     AntiphonError,
     CallerError,
     CapacityError,
     ContextLengthExceeded,
     EngineError,
+    EngineMisconfigured,
     EngineTimeout,
 )
 from antiphon.core.events import ChoiceEnded, FinishReason, Generated, TextDelta, TokenUsage
 from antiphon.core.ports import Call
-from antiphon.core.specs import GenerateSpec, Message, Role
+from antiphon.core.specs import GenerateSpec, Image, Message, Role, Sampling
 from antiphon.engines.openai_compatible import Limits, OpenAICompatible, OpenAICompatibleEmbedder
 from antiphon.testing import FakeClock
 
@@ -123,6 +125,34 @@ async def test_a_stream(server: tuple[Server, str], engine: OpenAICompatible) ->
     assert request.headers["X-Request-Id"] == CALL.id
     assert "gzip" not in request.headers["Accept-Encoding"]
     assert body["stream_options"] == {"include_usage": True}
+
+
+async def test_what_a_caller_asks_of_the_engine_crosses_the_wire(server: tuple[Server, str]) -> None:
+    server[0].streams(HELLO, STOP, USAGE, DONE)
+    picture = "data:image/png;base64,iVBORw0KGgo="
+    prompt = (Message(Role.USER, "What?", parts=("What?", Image(picture, param="messages[0].content[1].image_url"))),)
+    sampling = Sampling(logit_bias=(("50256", -100.0),), top_k=5, stop_token_ids=(7,), bad_words=("no",))
+    spec = replace(SPEC, prompt=prompt, sampling=sampling, reasoning_effort="high")
+    engine = OpenAICompatible(server[1], "served", "vllm", clock=FakeClock())
+    assert settle(spec, engine.abilities) == (spec, frozenset())
+    assert await events(engine, spec) == ALL
+    await engine.close()
+    _, body = server[0].requests[0]
+    shown = {"type": "image_url", "image_url": {"url": picture}}
+    assert body["messages"] == [{"role": "user", "content": [{"type": "text", "text": "What?"}, shown]}]
+    assert body["logit_bias"] == {"50256": -100.0}
+    assert (body["top_k"], body["stop_token_ids"], body["bad_words"]) == (5, [7], ["no"])
+    assert body["reasoning_effort"] == "high"
+
+
+async def test_a_picture_that_a_server_quotes_is_repeated_to_nobody(server: tuple[Server, str]) -> None:
+    picture = "data:image/png;base64,iVBORw0KGgo" + "A" * 64
+    server[0].answers({"error": {"message": f"cannot read {picture}", "param": "messages"}}, 400)
+    engine = OpenAICompatible(server[1], "served", "vllm", clock=FakeClock())
+    with pytest.raises(CallerError) as refused:
+        await events(engine, replace(SPEC, prompt=(Message(Role.USER, "", parts=(Image(picture),)),)))
+    await engine.close()
+    assert "iVBORw" not in refused.value.message
 
 
 async def test_a_whole_answer(server: tuple[Server, str], engine: OpenAICompatible) -> None:
@@ -251,9 +281,9 @@ async def test_cancelling_reaches_the_server(
         (400, CallerError, 400),
         (413, CallerError, 400),
         (422, CallerError, 400),
-        (401, EngineError, 502),
-        (403, EngineError, 502),
-        (404, EngineError, 502),
+        (401, EngineMisconfigured, 502),
+        (403, EngineMisconfigured, 502),
+        (404, EngineMisconfigured, 502),
         (302, EngineError, 502),
         (429, CapacityError, 429),
         (503, CapacityError, 429),
@@ -321,6 +351,25 @@ async def test_a_conversation_that_is_too_long(server: tuple[Server, str], engin
         await events(engine)
     assert failed.value.message == message
     assert failed.value.param is None  # no parameter that was sent is called so
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        {"message": "The input (4000 tokens) is longer than the model's context length (2048 tokens)."},
+        {"message": "the request exceeds the available context size", "type": "exceed_context_size_error"},
+        {"message": "Prompt length (4000) should not exceed max_seq_len (2048)"},
+        {"message": "Tell me of the albatross", "code": "context_length_exceeded"},
+        {"code": "context_length_exceeded"},
+    ],
+)
+async def test_too_long_is_said_in_words_that_clients_know(
+    server: tuple[Server, str], engine: OpenAICompatible, error: dict[str, str]
+) -> None:
+    server[0].answers({"error": error}, 400)
+    with pytest.raises(ContextLengthExceeded, match="maximum context length") as failed:
+        await events(engine)
+    assert "Tell me" not in failed.value.message
 
 
 async def test_an_error_without_an_end_is_bounded(server: tuple[Server, str], engine: OpenAICompatible) -> None:

@@ -4,6 +4,7 @@ import asyncio
 import os
 import re
 import signal
+import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -111,25 +112,17 @@ async def test_closing_leaves_room_for_others(voice: PiperVoice) -> None:
     assert voice.stats().running == 0
 
 
-async def test_it_dies_in_a_clause_and_speaks_again(folder: Path) -> None:
+async def test_it_dies_in_a_clause_and_goes_on(folder: Path) -> None:
     voice = await PiperVoice.start(folder)
     try:
-        before = await said(voice, "Yes.")
+        whole = await said(voice, SENTENCE)
         pieces = voice.synthesise(Clause(SENTENCE))
-        await anext(pieces)
+        heard = [await anext(pieces)]
         assert voice._process is not None
         os.kill(voice._process.pid, signal.SIGKILL)
-        with pytest.raises(EngineError):
-            async for _ in pieces:
-                pass
         async with asyncio.timeout(60):
-            while True:
-                try:
-                    await voice.check()
-                    break
-                except EngineError:
-                    await asyncio.sleep(0.05)
-        assert await said(voice, "Yes.") == before
+            heard += [piece async for piece in pieces]
+        assert b"".join(heard) == b"".join(whole)
         assert voice.stats().restarts == 1
     finally:
         await voice.close()
@@ -156,7 +149,7 @@ async def test_hundreds_of_clauses_leak_nothing(voice: PiperVoice) -> None:
 @pytest.mark.parametrize(
     ("name", "settings", "reason"),
     [
-        ("en_US-joe-medium.onnx", PiperSettings(speaker=1), "none has the number 1"),
+        ("en_US-joe-medium.onnx", PiperSettings(speaker=1), "speaker 1 not found"),
         ("MODEL_CARD", PiperSettings(), "No such file"),
     ],
 )
@@ -166,7 +159,7 @@ async def test_what_is_no_voice_is_refused(folder: Path, name: str, settings: Pi
 
 
 async def test_a_folder_with_no_voice_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(EngineError, match="0 files"):
+    with pytest.raises(EngineError, match="but has 0"):
         await PiperVoice.start(tmp_path)
 
 
@@ -174,7 +167,7 @@ async def test_without_the_package_it_says_how_to_get_it(
     folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "piper.py").write_text("raise ModuleNotFoundError('piper', name='piper')")
-    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    monkeypatch.setattr(sys, "path", [str(tmp_path), *sys.path])
     with pytest.raises(EngineError, match=r"pip install 'antiphon\[piper\]' .*GPL-3.0"):
         await PiperVoice.start(folder)
 

@@ -59,7 +59,7 @@ def test_a_second_server_leaves_the_first_ones_data_alone(data_dir, models):
     try:
         code, said, _ = serve(data_dir, "--port", "0")
         assert code == 1
-        assert "ledger" in said
+        assert "in use by another server" in said
     finally:
         process.send_signal(signal.SIGINT)
     assert process.wait(20) == 0

@@ -64,7 +64,7 @@ class Caller:
 
     def __init__(self, house: House, spec: ConverseSpec) -> None:
         self.house = house
-        self.principal: Principal = house.sessions.authenticate(KEY, None)
+        self.principal: Principal = house.sessions._keys.authenticate(KEY, None)
         self.conversation = house.sessions.converse(self.principal, "openai", str(uuid.uuid4()), spec)
         self.told: list[ConversationOutput] = []
         self._reading = asyncio.create_task(self._read())

@@ -4,26 +4,29 @@ that only takes time. Nothing here sleeps, and one seed gives one history.
 
 import heapq
 import random
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from itertools import count
 
-from antiphon.core.audio import BYTES_PER_MS, ms_to_samples
+from antiphon.core.arrivals import Arrivals
+from antiphon.core.audio import BYTES_PER_MS, BYTES_PER_SAMPLE, ms_to_samples
 from antiphon.core.errors import AntiphonError
-from antiphon.core.events import Final, Interim
-from antiphon.core.ports import Hypothesis
+from antiphon.core.events import Cause, Final, Interim
+from antiphon.core.identity import Principal
+from antiphon.core.ports import Call, Hypothesis
+from antiphon.core.speech import Drained, Heard, StreamSpec
 from antiphon.core.units import NS_PER_MS
 from antiphon.scheduler.board import Batch, WaitingRoom
 from antiphon.scheduler.cost import CostModel, features
 from antiphon.scheduler.endpoint import FRAME
-from antiphon.scheduler.events import Drained, Heard
 from antiphon.scheduler.policy import Kind, Limits
-from antiphon.scheduler.specs import StreamSpec, Timing
+from antiphon.scheduler.specs import Timing
 from antiphon.scheduler.stream import Stream
-from antiphon.slo.admission import Capacity, admit
+from antiphon.slo.admission import SILENT, Asker, Capacity, admit
 from antiphon.slo.measure import Measured, UtteranceTimer
 from antiphon.slo.objectives import Objectives
+from antiphon.slo.shares import Bound, Place, Shares
 
 TICK_MS = 10  # audio is heard in rounds, as the runner does it
 SPEECH, QUIET = 0.99, 0.01
@@ -59,6 +62,8 @@ class Caller:
 
     script: list[float]
     spec: StreamSpec
+    call: Call
+    arrivals: Arrivals = field(default_factory=Arrivals)
     stream: Stream = field(init=False)
     at: int = 0  # frames of the script that were heard
     timer: UtteranceTimer = field(default_factory=UtteranceTimer)
@@ -67,6 +72,8 @@ class Caller:
     interims_ns: list[int] = field(default_factory=list)
     most_pending: int = 0
     drained_ns: int | None = None
+    place: Place | None = None
+    opened_ns: int = 0
 
 
 class Simulation:
@@ -93,6 +100,7 @@ class Simulation:
         self._by_stream: dict[Stream, Caller] = {}
         self.most_live = 0
         self.refused = 0
+        self.refusals: Counter[str] = Counter()
         self.busy_ns = dict.fromkeys(Kind, 0)
         self.rows = dict.fromkeys(Kind, 0)
         self.most_waiting = 0
@@ -103,32 +111,45 @@ class Simulation:
         self._events: list[tuple[int, int, Callable[[], None]]] = []
         self._order = count()
         self._objectives = Objectives()
-        self._recent: deque[bool] = deque(maxlen=200)
+        self._recent: deque[tuple[bool, str]] = deque(maxlen=200)
+        self.shares = Shares(Bound(100_000))
+        self.weights: dict[str, int] = {}
 
     # -- who calls -----------------------------------------------------------------------------------------------------
 
-    def call(self, seconds: float, at_ns: int | None = None, admitted: bool = False) -> None:
-        """A live stream of that length, from then on; with `admitted`, only if there is room."""
-        script = conversation(self.chance, seconds)
+    def call(
+        self,
+        seconds: float,
+        at_ns: int | None = None,
+        admitted: bool = False,
+        project: str = "",
+        silent_s: float = 0.0,
+    ) -> None:
+        """A live stream of that length after that silence, from then on; with `admitted`, only if there is room."""
+        script = [QUIET] * int(silent_s * 31.25) + conversation(self.chance, seconds)
         at_ns = self.chance.randrange(1000 // TICK_MS) * TICK_MS * NS_PER_MS if at_ns is None else at_ns
 
         def start() -> None:
-            if admitted and not admit(self._capacity(), 1):
+            who = Principal(project, project, frozenset(), self.weights.get(project, 1))
+            if admitted and not self._fits(who):
                 self.refused += 1
+                self.refusals[project] += 1
                 return
-            caller = self._join(script, StreamSpec())
+            caller = self._join(script, StreamSpec(), Call("", project=project, weight=who.weight))
+            caller.opened_ns, caller.place = self.now_ns, self.shares.hold(who, 1, self.now_ns)
             self.board.live += 1
             self.most_live = max(self.most_live, self.board.live)
             self._speak(caller)
 
         self._at(at_ns, start)
 
-    def upload(self, seconds: float, at_ns: int = 0) -> None:
+    def upload(self, seconds: float, at_ns: int = 0, project: str = "") -> None:
         """A recording, which the server has all of."""
         script = conversation(self.chance, seconds)
 
         def start() -> None:
-            caller = self._join(script, StreamSpec(live=False, interims=False))
+            whose = Call("", project=project, weight=self.weights.get(project, 1))
+            caller = self._join(script, StreamSpec(live=False, interims=False), whose)
             for _ in range(len(script) * FRAME // ms_to_samples(self._chunk_ms)):
                 caller.stream.feed(self._chunk, self.now_ns)
             caller.stream.end(self.now_ns)
@@ -136,18 +157,28 @@ class Simulation:
 
         self._at(at_ns, start)
 
-    def _capacity(self) -> Capacity:
-        late = self._recent.count(False) / len(self._recent) if len(self._recent) >= 50 else 0.0
-        return Capacity(self.board.live, self.board.workers, self.board.stream_share(), late, most_streams=100_000)
+    def _late(self, project: str | None = None) -> float:
+        recent = [good for good, whose in self._recent if project in (None, whose)]
+        return recent.count(False) / len(recent) if len(recent) >= 50 else 0.0
 
-    def _join(self, script: list[float], spec: StreamSpec) -> Caller:
-        caller = Caller(script, spec)
+    def _fits(self, who: Principal) -> bool:
+        for caller in self.callers:
+            if caller.place:
+                fresh = self.now_ns - caller.opened_ns < 10_000 * NS_PER_MS
+                self.shares.mark(caller.place, not fresh and not self.board.speaking(caller.stream))
+        live, workers, share = self.shares.weighed(SILENT), self.board.workers, self.board.stream_share()
+        capacity = Capacity(live, workers, share, self._late(), most_streams=100_000)
+        asker = Asker(self.shares.own(who, SILENT), self._late(who.project), self.shares.others(who, 0.0))
+        return admit(capacity, 1, asker)
+
+    def _join(self, script: list[float], spec: StreamSpec, call: Call) -> Caller:
+        caller = Caller(script, spec, call)
 
         def emit(heard: Heard | AntiphonError) -> None:
             assert isinstance(heard, Heard), heard
             self._hear_back(caller, heard)
 
-        caller.stream = Stream(spec, self.board, emit, None, self.timing)
+        caller.stream = Stream(spec, self.board, emit, None, self.timing, call)
         self.callers.append(caller)
         self._by_stream[caller.stream] = caller
         return caller
@@ -156,9 +187,15 @@ class Simulation:
         """The next chunk arrives."""
         stream = caller.stream
         stream.feed(self._chunk, self.now_ns)
+        caller.arrivals.add(len(self._chunk) // BYTES_PER_SAMPLE, self.now_ns)
+        caller.arrivals.forget(stream.settled)
         if stream.received + ms_to_samples(self._chunk_ms) > len(caller.script) * FRAME:
             stream.end(self.now_ns)
+            caller.arrivals.mark(self.now_ns)
             self.board.live -= 1
+            assert caller.place is not None
+            self.shares.let_go(caller.place)
+            caller.place = None
         else:
             self._at(self.now_ns + self._chunk_ms * NS_PER_MS, lambda: self._speak(caller))
         self._listen(caller)
@@ -180,10 +217,15 @@ class Simulation:
                 caller.interims_ns.append(self.now_ns)
             case Final(transcript=transcript):
                 caller.finals.append(heard.event)
-                if caller.spec.live and heard.onset_ns:
-                    given = caller.timer.final(transcript.text, heard.onset_ns, heard.spoken_ns, self.now_ns, True)
-                    caller.measured.append((heard.spoken_ns, given))
-                    self._recent.append(self._objectives.met(given.ttfb_ms, given.final_ms))
+                if caller.spec.live and heard.onset:
+                    arrivals = caller.arrivals
+                    spoken_ns = arrivals.at_ns(heard.spoken) + heard.wished_ms * NS_PER_MS
+                    if heard.event.cause is Cause.END:
+                        spoken_ns = arrivals.marked_ns(heard.spoken)
+                    onset_ns = arrivals.at_ns(heard.onset)
+                    given = caller.timer.final(transcript.text, onset_ns, spoken_ns, self.now_ns, True)
+                    caller.measured.append((spoken_ns, given))
+                    self._recent.append((self._objectives.met(given.ttfb_ms, given.final_ms), caller.call.project))
             case Drained():
                 caller.drained_ns = self.now_ns
 
@@ -226,13 +268,14 @@ class Simulation:
 
     # -- how it went ---------------------------------------------------------------------------------------------------
 
-    def measured(self, since_ns: int = 0, until_ns: int | None = None) -> list[Measured]:
-        """All utterances of live streams whose speech ended in that time."""
+    def measured(self, since_ns: int = 0, until_ns: int | None = None, project: str | None = None) -> list[Measured]:
+        """All utterances of live streams, or of one project's, whose speech ended in that time."""
         until_ns = self.now_ns if until_ns is None else until_ns
-        return [m for c in self.callers for at_ns, m in c.measured if since_ns <= at_ns <= until_ns]
+        callers = [c for c in self.callers if project in (None, c.call.project)]
+        return [m for c in callers for at_ns, m in c.measured if since_ns <= at_ns <= until_ns]
 
-    def goodput(self, since_ns: int = 0) -> float:
-        measured = self.measured(since_ns)
+    def goodput(self, since_ns: int = 0, until_ns: int | None = None, project: str | None = None) -> float:
+        measured = self.measured(since_ns, until_ns, project)
         return sum(self._objectives.met(m.ttfb_ms, m.final_ms) for m in measured) / len(measured)
 
     def interims_an_utterance(self) -> float:

@@ -94,7 +94,7 @@ class Caller:
             and not listening.unknown()
             and not listening._hearing._begun
             and not self.conversation._replies.busy
-            and not any(stream.backlog >= 512 or stream.pause_ms for stream in self.house.runner._streams)
+            and not any(stream.backlog >= 512 or stream.pause for stream in self.house.runner._streams)
             and not any(stream.pending for stream in self.house.runner._streams)
         )
 

@@ -13,7 +13,7 @@ from functools import cache
 import pytest
 
 from antiphon.core.units import NS_PER_MS
-from antiphon.scheduler.queue import EVERY, Limits, Pace, Queue
+from antiphon.scheduler.queue import EVERY, Limits, Pace, Queues, Room
 
 PLACES = 16
 HELD_MS = 200.0
@@ -30,6 +30,8 @@ class Request:
     first_ms: float
     started_ns: int | None = None
     refused_ns: int | None = None
+    project: str = ""
+    weight: int = 1
 
     @property
     def deadline_ns(self) -> int:
@@ -43,16 +45,16 @@ class Request:
 class Ours:
     def __init__(self):
         self.pace = Pace()
-        self.queue = Queue(LIMITS, self.pace)
+        self.queue = Queues(LIMITS, self.pace)
 
     def __len__(self):
         return len(self.queue)
 
     def push(self, request, now_ns):
-        return self.queue.push(request, now_ns, PLACES)
+        return self.queue.push(request, now_ns, Room(PLACES))
 
     def take(self, now_ns):
-        return self.queue.take(now_ns)
+        return self.queue.take(now_ns, lambda project, weight: True)
 
     def learn(self, request):
         self.pace.learn(request.first_ms, request.held_ms)

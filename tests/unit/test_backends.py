@@ -6,7 +6,9 @@ import pytest
 
 from antiphon import backends
 from antiphon.config import Config, Invalid, OpenAI, OpenInference, OpenVino, Version
+from antiphon.core.capabilities import Ability
 from antiphon.core.specs import EmbedSpec, GenerateSpec, InferSpec
+from antiphon.session.catalogue import ANSWERS
 from antiphon.session.observe import Observer
 from antiphon.slo.objectives import Objectives
 from antiphon.testing import FakeClock
@@ -21,16 +23,25 @@ ENGINES = {
 
 async def build(models, tmp_path, engines=ENGINES):
     config = Config(data_dir=str(tmp_path), models=models, engines=engines)
-    observer = Observer(Objectives(), lambda: None, FakeClock())
+    observer = Observer(Objectives(), FakeClock())
     async with AsyncExitStack() as stack:
-        languages, _ = await backends.build(config, FakeClock(), observer, stack, None)
-        return languages
+        catalogue, _ = await backends.build(config, FakeClock(), observer, stack)
+        return catalogue
 
 
 async def test_a_version_serves_what_its_engines_do(tmp_path):
     models = await build({name: Version(engines=(name,)) for name in ENGINES} | {"alias": "chat"}, tmp_path)
-    served = {name: models.resolve(name).serves for name in (*ENGINES, "alias")}
+    served = {name: models.resolve(name, ANSWERS).serves for name in (*ENGINES, "alias")}
     assert served == {"chat": GenerateSpec, "vectors": EmbedSpec, "tensors": InferSpec, "alias": GenerateSpec}
+
+
+async def test_what_a_model_cannot_do_is_said_of_its_engine(tmp_path):
+    blind = OpenAI(server="vllm", url=URL, model="m", cannot=(Ability.IMAGES,))
+    engines = {"one": blind, "two": OpenAI(server="vllm", url=URL, model="m")}
+    models = await build({"a": Version(engines=("one", "two")), "b": Version(engines=("two",))}, tmp_path, engines)
+    assert models.resolve("b", ANSWERS).generator().abilities - models.resolve("a", ANSWERS).generator().abilities == {
+        Ability.IMAGES
+    }
 
 
 async def test_engines_of_two_kinds_are_no_version(tmp_path):

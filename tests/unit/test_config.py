@@ -1,6 +1,9 @@
 import pytest
 
-from antiphon.config import DEFAULT_MODEL, Config, Invalid, load
+from antiphon.app import places_of
+from antiphon.config import Config, Invalid, Whisper, load
+from antiphon.session.places import CallKind
+from antiphon.slo.shares import Bound
 
 
 def write(tmp_path, text):
@@ -12,7 +15,7 @@ def write(tmp_path, text):
 def test_nothing_said_is_the_default():
     assert load(None, {}) == Config()
     assert (Config().host, Config().port) == ("127.0.0.1", 8080)
-    named = {name for name, answer in Config().models.items() if answer == DEFAULT_MODEL}
+    named = {name for name, answer in Config().models.items() if answer == "moonshine-tiny-en"}
     assert {"nova-3", "whisper-1", "gpt-4o-transcribe"} <= named
 
 
@@ -106,3 +109,68 @@ def test_engines_of_ones_own_need_no_default_voices(tmp_path):
     text = '[models]\nm = { engines = ["e"] }\n[engines.e]\nkind = "embedding"\nmodel = "m"\n'
     assert load(write(tmp_path, text), {}).voices == {}
     assert load(write(tmp_path, "port = 1"), {}).voices == Config().voices
+
+
+def test_a_project_and_a_key_may_be_given_less_than_there_is(tmp_path):
+    path = tmp_path / "antiphon.toml"
+    path.write_text("[limits]\nspeeches = 50\n[limits.per_project]\nspeeches = 20\n[limits.per_key]\nspeeches = 5\n")
+    places = places_of(load(path, {}).limits)
+    assert places[CallKind.SPEECH] == Bound(50, 20, 5)
+    assert places[CallKind.LIVE] == Bound(1000, 0, 0)
+    assert set(places) == set(CallKind)
+    path.write_text("[limits.per_key]\nspeeches = -1\n")
+    with pytest.raises(Invalid, match=r"limits\.per_key\.speeches"):
+        load(path, {})
+
+
+ONE_LIVE_NAME = '[models]\n"nova-3" = "moonshine-tiny-en"\n[engines]\n'
+TWO = """
+[models]
+"nova-3" = "ears"
+"whisper-1" = "second"
+second = { engines = ["other-ears"] }
+
+[engines.ears]
+kind = "moonshine"
+
+[engines.other-ears]
+kind = "moonshine"
+model = "/a/folder"
+"""
+
+
+def test_recognisers_are_engines_and_a_name_maps_to_any_of_them(tmp_path):
+    config = load(write(tmp_path, TWO), {})
+    assert list(config.recognisers) == ["ears", "other-ears"]
+    assert {name: version.engines for name, version in config.versions.items()} == {
+        "ears": ("ears",),
+        "second": ("other-ears",),
+    }
+    assert config.aliases == {"nova-3": "ears", "whisper-1": "second"}
+    assert config.catalogued == ("silero-vad", "moonshine-tiny-en")
+
+
+def test_a_recogniser_of_the_catalog_needs_no_table(tmp_path):
+    config = load(write(tmp_path, ONE_LIVE_NAME), {})
+    assert list(config.recognisers) == ["moonshine-tiny-en"]
+    assert config.catalogued == ("silero-vad", "moonshine-tiny-en")
+
+
+def test_the_second_recogniser_of_the_catalog(tmp_path):
+    text = '[models]\n"nova-3" = "moonshine-tiny-en"\n"whisper-1" = "whisper-tiny-en"\n[engines]\n'
+    config = load(write(tmp_path, text), {})
+    assert config.catalogued == ("silero-vad", "moonshine-tiny-en", "whisper-tiny-en")
+    assert config.recognisers["whisper-tiny-en"] == Whisper(model="whisper-tiny-en")
+
+
+def test_a_recogniser_that_no_name_is_answered_by_is_not_loaded(tmp_path):
+    config = load(write(tmp_path, '[models]\n"all" = { engines = ["all-minilm-l6-v2"] }\n'), {})
+    assert config.recognisers == {}
+    assert "silero-vad" not in config.catalogued
+
+
+@pytest.mark.parametrize("engines", ['["ears", "other-ears"]', '["ears", "vectors"]'])
+def test_one_engine_recognises_speech(tmp_path, engines):
+    text = TWO + '[engines.vectors]\nkind = "embedding"\nmodel = "m"\n'
+    with pytest.raises(Invalid, match=r"models\.second\.engines"):
+        load(write(tmp_path, text.replace('["other-ears"]', engines)), {})

@@ -1,12 +1,15 @@
+import ast
 import asyncio
 import contextlib
 import gc
 import io
 import json
 import logging
+from pathlib import Path
 
 import pytest
 
+import antiphon
 from antiphon.logs import FIELDS, JsonLines, configure
 
 SECRET = "the caller's words"
@@ -114,3 +117,28 @@ def test_a_line_that_cannot_be_written_is_not_told_elsewhere(logs, capsys):
         logging.getLogger("antiphon").info("got %s", SECRET, "too many")
     assert SECRET not in logs.text
     assert SECRET not in capsys.readouterr().err
+
+
+def test_every_field_that_is_logged_is_one_of_the_set():
+    """Another would be dropped without a word."""
+    found = {}
+    for path in Path(antiphon.__file__).parent.rglob("*.py"):
+        for call in (node for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Call)):
+            logs = isinstance(call.func, ast.Attribute) and getattr(call.func.value, "id", "") == "log"
+            for given in (keyword.value for keyword in call.keywords if logs and keyword.arg == "extra"):
+                found |= dict.fromkeys(fields_of(given, path), path.name)
+    assert set(found) - set(FIELDS) == set()
+    assert set(found) >= {"backend", "state", "reason", "restarts", "session"}  # or the walk finds too little
+
+
+def fields_of(given, path):
+    """The literal keys of a dictionary, which may stand in a variable of that file."""
+    if isinstance(given, ast.Name):
+        named = [
+            node.value
+            for node in ast.walk(ast.parse(path.read_text()))
+            if isinstance(node, ast.Assign) and getattr(node.targets[0], "id", "") == given.id
+        ]
+        return [key for value in named for key in fields_of(value, path)]
+    assert isinstance(given, ast.Dict), f"{path.name}:{given.lineno}: a dictionary was expected"
+    return [key.value for key in given.keys]

@@ -1,9 +1,9 @@
 import pytest
 
-from antiphon.core.errors import Conflict, LedgerUnavailable
+from antiphon.core.entry import Entry
+from antiphon.core.errors import AlreadyAnswered, Conflict, LedgerUnavailable
+from antiphon.core.stores import Claim
 from antiphon.core.usage import Dimension, Quantity
-from antiphon.metering.entry import Entry
-from antiphon.metering.ledger import Claim
 from antiphon.testing import FakeClock, FakeLedger
 
 ONE, TWO = "00000000-0000-0000-0000-000000000001", "00000000-0000-0000-0000-000000000002"
@@ -35,7 +35,8 @@ async def test_the_fake_ledger_keeps_the_rules_of_the_real_one():
     late = await ledger.claim("p", "key", "body", TWO, 0)
     await ledger.append([entry()], claim)
     await ledger.append([entry()])
-    await ledger.append([entry(TWO)], late)
+    with pytest.raises(AlreadyAnswered):
+        await ledger.append([entry(TWO)], late)
     assert ledger.entries == [entry()]
     assert (await ledger.claim("p", "key", "body", TWO, 0)).replay_of == ONE
     with pytest.raises(Conflict):

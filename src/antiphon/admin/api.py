@@ -2,19 +2,21 @@
 
 Every call carries a bearer key. The scope `admin` may do everything in every project; `usage` may read the usage of its
 own project, and other projects do not exist for it. Keys are checked on the event loop, where the key ring lives;
-databases are read and written in worker threads.
+databases are read and written in worker threads. A body is read when its key is known, and for `BODY_S` at most.
 """
 
+import asyncio
 from collections.abc import Awaitable, Callable
 from enum import StrEnum
-from pathlib import Path
 from typing import Annotated, Any
 
 from fastapi import Depends, FastAPI, Header, HTTPException, Query, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
+from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException as StarletteHTTPException
+from starlette.routing import Match, Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from antiphon import __version__
@@ -23,11 +25,15 @@ from antiphon.core.errors import AntiphonError, InternalError, NotFound, PolicyE
 from antiphon.core.identity import Principal
 from antiphon.core.identity import Scope as Permission
 from antiphon.core.ports import Clock
+from antiphon.core.stores import Usage
+from antiphon.core.usage import By
 from antiphon.metering import usage
 from antiphon.trust.auth import KeyRing
 from antiphon.trust.control import Control
 
 MAX_BODY_BYTES = 64 * 1024
+BODY_S = 15.0
+DOCUMENT = "/openapi.json"
 
 _bearer = HTTPBearer(auto_error=False, description="An Antiphon API key")
 _Credentials = Annotated[HTTPAuthorizationCredentials | None, Depends(_bearer)]
@@ -38,16 +44,19 @@ class Format(StrEnum):
     CSV = "csv"
 
 
-def create_admin(control: Control, keys: KeyRing, ledger_path: Path, clock: Clock) -> FastAPI:
-    """The management API as an application of its own."""
+def create_admin(
+    control: Control, keys: KeyRing, ledger: Usage, clock: Clock, inspect: Callable[[Scope], None]
+) -> FastAPI:
+    """The management API as an application of its own. `inspect` raises for whoever may not read its document."""
     app = FastAPI(
         title="Antiphon management",
         version=__version__,
+        openapi_url=DOCUMENT,
         docs_url=None,
         redoc_url=None,
         responses={"default": {"model": messages.ErrorAnswer, "description": "What went wrong, and whose fault it is"}},
     )
-    app.add_middleware(_BoundedBody)
+    app.add_middleware(_Door, keys=keys, inspect=inspect)
     app.add_exception_handler(AntiphonError, _say_error)
     app.add_exception_handler(RequestValidationError, _say_invalid)
     app.add_exception_handler(StarletteHTTPException, _say_http)
@@ -66,7 +75,7 @@ def create_admin(control: Control, keys: KeyRing, ledger_path: Path, clock: Cloc
 
     _add_projects(app, control, clock, administrator)
     _add_keys(app, control, clock, administrator)
-    _add_usage(app, ledger_path, reader)
+    _add_usage(app, control, ledger, reader)
     return app
 
 
@@ -82,18 +91,22 @@ def _add_projects(app: FastAPI, control: Control, clock: Clock, administrator: C
 
     @app.post("/projects", dependencies=allowed, operation_id="create_project", status_code=201)
     def create_project(new: messages.NewProject) -> messages.ProjectAnswer:
-        project = control.create_project(new.id, new.name, clock.unix_ms(), new.keep_answers_s, new.marking)
+        project = control.create_project(new.id, new.name, clock.unix_ms(), **new.policy())
         return messages.project_answer(project)
 
     @app.patch("/projects/{project_id}", dependencies=allowed, operation_id="change_project")
     def change_project(project_id: str, change: messages.ProjectChange) -> messages.ProjectAnswer:
-        """Sets what a project keeps, and how its synthetic speech is marked. A running server follows within a second;
-        what was kept for longer is gone.
+        """Sets the fields of a project's policy that are given. A running server follows within a second; what was kept
+        for longer is gone.
         """
-        project = control.change_project(
-            project_id, clock.unix_ms(), keep_answers_s=change.keep_answers_s, marking=change.marking
-        )
-        return messages.project_answer(project)
+        return messages.project_answer(control.change_project(project_id, clock.unix_ms(), **change.policy()))
+
+    @app.post("/projects/{project_id}/forget_tags", dependencies=allowed, operation_id="forget_tags")
+    def forget_tags(project_id: str) -> messages.ProjectAnswer:
+        """Destroys the key that hashed the project's tags: nobody can find usage by them any more. What comes later is
+        hashed by another.
+        """
+        return messages.project_answer(control.forget_tags(project_id))
 
 
 def _add_keys(app: FastAPI, control: Control, clock: Clock, administrator: Check) -> None:
@@ -117,7 +130,7 @@ def _add_keys(app: FastAPI, control: Control, clock: Clock, administrator: Check
         return messages.KeyAnswer.model_validate(messages.key_fields(control.revoke_key(key_id, clock.unix_ms())))
 
 
-def _add_usage(app: FastAPI, ledger_path: Path, reader: Check) -> None:
+def _add_usage(app: FastAPI, control: Control, ledger: Usage, reader: Check) -> None:
     @app.get(
         "/usage",
         operation_id="read_usage",
@@ -125,28 +138,27 @@ def _add_usage(app: FastAPI, ledger_path: Path, reader: Check) -> None:
         response_model_exclude_none=True,
         responses={200: {"content": {"text/csv": {"schema": {"type": "string"}}}}},
     )
-    def read_usage(
+    async def read_usage(
         caller: Annotated[Principal, Depends(reader)],
-        by: Annotated[str, Query(description=f"Groups, separated by commas: {', '.join(usage.By)}")] = "day,project",
+        by: Annotated[str, Query(description=f"Groups, separated by commas: {', '.join(By)}")] = "day,project",
         since: Annotated[str | None, Query(description="ISO 8601, included; UTC unless it says otherwise")] = None,
         until: Annotated[str | None, Query(description="ISO 8601, excluded")] = None,
         project: str | None = None,
+        tag: Annotated[
+            str | None, Query(description="Of one project: only what carries this tag, as callers send it")
+        ] = None,
         format: Annotated[Format | None, Query(description="Otherwise the Accept header decides")] = None,
         accept: Annotated[str, Header()] = "",
     ) -> Any:
         """Usage as the server measured it, unrounded."""
         if Permission.ADMIN not in caller.scopes:
             if project not in (None, caller.project):
-                raise NotFound(f"there is no project {project}", param="project")
+                raise NotFound(f"project {project} not found", param="project")
             project = caller.project
-        groups = usage.parse_by(by)
-        totals = usage.summary(
-            ledger_path,
-            by=groups,
-            since_unix_ms=usage.parse_time(since, "since") if since is not None else None,
-            until_unix_ms=usage.parse_time(until, "until") if until is not None else None,
-            project=project,
-        )
+        query = usage.parse_query(by, since, until, project)
+        if tag is not None:
+            query = await asyncio.to_thread(usage.tagged, query, tag, control.labels)
+        groups, totals = query.by, await ledger.totals(query)
         if format is Format.CSV or (format is None and "text/csv" in accept):
             return Response(usage.to_csv(totals, groups), media_type="text/csv")
         return {"by": groups, "data": usage.records(totals, groups)}
@@ -172,11 +184,15 @@ async def _say_invalid(_: Request, error: Exception) -> Response:
     return _answer(400, "invalid_request", first["msg"], ".".join(where) or None)
 
 
-async def _say_http(_: Request, error: Exception) -> Response:
+async def _say_http(request: Request, error: Exception) -> Response:
     assert isinstance(error, StarletteHTTPException)
-    codes = {404: "not_found", 405: "method_not_allowed", 413: "too_large"}
+    codes = {404: "not_found", 405: "method_not_allowed", 408: "request_timeout", 413: "too_large"}
     answer = _answer(error.status_code, codes.get(error.status_code, "invalid_request"), str(error.detail))
     answer.headers.update(error.headers or {})
+    if error.status_code == 405:  # of the first route at the path alone, as the framework has it
+        routes = (each for each in request.app.routes if isinstance(each, Route))
+        matching = (route for route in routes if route.matches(request.scope)[0] is not Match.NONE)
+        answer.headers["allow"] = ", ".join(sorted({method for route in matching for method in route.methods or ()}))
     return answer
 
 
@@ -184,21 +200,50 @@ async def _say_defect(_: Request, __: Exception) -> Response:
     return _answer(InternalError.status, InternalError.code, "something went wrong on the server")
 
 
-class _BoundedBody:
-    """Stops reading a body at `MAX_BODY_BYTES`: it is read before the key is checked."""
+class _Door:
+    """Lets in who has a key, before a body is read; and of that `MAX_BODY_BYTES`, which must come soon."""
 
-    def __init__(self, app: ASGIApp) -> None:
+    def __init__(self, app: ASGIApp, keys: KeyRing, inspect: Callable[[Scope], None]) -> None:
         self._app = app
+        self._keys = keys
+        self._inspect = inspect
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        try:
+            self._check(scope)
+        except AntiphonError as error:
+            await _answer(error.status, error.code, error.message, error.param)(scope, receive, send)
+            return
         seen = 0
+        ends: float | None = asyncio.get_running_loop().time() + BODY_S
 
         async def bounded() -> Message:
-            nonlocal seen
-            message = await receive()
+            nonlocal seen, ends
+            try:
+                async with asyncio.timeout_at(ends):
+                    message = await receive()
+            except TimeoutError:
+                raise HTTPException(408, "the body arrives too slowly") from None
             seen += len(message.get("body", b""))
+            if not message.get("more_body", False):
+                ends = None  # what still comes is that the caller has gone
             if seen > MAX_BODY_BYTES:
                 raise HTTPException(413, f"the body is larger than {MAX_BODY_BYTES} bytes")
             return message
 
         await self._app(scope, bounded, send)
+
+    def _check(self, scope: Scope) -> None:
+        """Raises `Unauthenticated` or `PolicyError`. The routes say more exactly what a key must be allowed."""
+        if scope["path"].endswith(DOCUMENT):
+            self._inspect(scope)
+            return
+        kind, _, secret = Headers(scope=scope).get("authorization", "").partition(" ")
+        secret = secret.strip() if kind.lower() == "bearer" else ""
+        principal = self._keys.authenticate(secret, None)
+        reads = scope["method"] in ("GET", "HEAD") and Permission.USAGE in principal.scopes
+        if not reads:
+            self._keys.authenticate(secret, Permission.ADMIN)

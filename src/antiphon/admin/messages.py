@@ -1,13 +1,14 @@
 """What the management API says and is told, as its OpenAPI document shows it. Times are Unix milliseconds."""
 
+from dataclasses import fields
 from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from antiphon.core.identity import USUAL_SCOPES, Scope
-from antiphon.metering.entry import MAX_INTEGER
-from antiphon.metering.usage import By
-from antiphon.trust.control import DEFAULT_PROJECT, MAX_KEEP_S, MAX_NAME, Key, Marking, Project
+from antiphon.core.entry import MAX_INTEGER
+from antiphon.core.identity import DEFAULT_PROJECT, MAX_NAME, USUAL_SCOPES, Key, Project, Scope
+from antiphon.core.policy import MAX_KEEP_S, MAX_WEIGHT, Marking, Policy, TagPolicy
+from antiphon.core.usage import By
 
 KeepAnswers = Annotated[
     int, Field(ge=0, le=MAX_KEEP_S, description="For how many seconds models' answers are kept; 0 keeps none.")
@@ -19,7 +20,18 @@ Marked = Annotated[
         description="What synthetic speech must have: a mark, or a signed manifest in every answer ('signed').",
     ),
 ]
+Weight = Annotated[int, Field(ge=1, le=MAX_WEIGHT, description="The project's share where projects compete.")]
+Tags = Annotated[
+    TagPolicy,
+    Field(
+        strict=False,
+        description="What the ledger keeps of callers' tags and metadata, for ever: a hash of each by a key of the"
+        " project's ('hashed'), nothing ('none'), or all ('plain').",
+    ),
+]
 Name = Annotated[str, Field(max_length=MAX_NAME)]
+
+_POLICY = {each.name for each in fields(Policy)}
 
 
 class _Request(BaseModel):
@@ -30,18 +42,21 @@ class _Answer(BaseModel):
     model_config = ConfigDict(from_attributes=True)
 
 
-class NewProject(_Request):
-    id: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]{0,62}$")]
-    name: Name = ""
-    keep_answers_s: KeepAnswers = 0
-    marking: Marked = Marking.MARKED
-
-
 class ProjectChange(_Request):
-    """What is left out stays as it is."""
+    """The fields of a policy. One that is left out stays as it is, or as it usually is."""
 
     keep_answers_s: KeepAnswers | None = None
     marking: Marked | None = None
+    weight: Weight | None = None
+    tags: Tags | None = None
+
+    def policy(self) -> dict[str, object]:
+        return self.model_dump(include=_POLICY, exclude_none=True)
+
+
+class NewProject(ProjectChange):
+    id: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]{0,62}$")]
+    name: Name = ""
 
 
 class NewKey(_Request):
@@ -57,6 +72,8 @@ class ProjectAnswer(_Answer):
     created_unix_ms: int
     keep_answers_s: int
     marking: Marking
+    weight: int
+    tags: TagPolicy
 
 
 class KeyAnswer(_Answer):
@@ -119,7 +136,8 @@ class ErrorAnswer(BaseModel):
 
 
 def project_answer(project: Project) -> ProjectAnswer:
-    return ProjectAnswer.model_validate(project)
+    known = {"id": project.id, "name": project.name, "created_unix_ms": project.created_unix_ms}
+    return ProjectAnswer.model_validate(known | project.policy.values())
 
 
 def key_fields(key: Key) -> dict[str, object]:

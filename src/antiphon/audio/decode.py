@@ -1,28 +1,37 @@
 """Containers, decoded in processes of their own: the server's side.
 
 Every recording and every live container stream gets a fresh process, forked from one that has the decoder loaded (see
-`worker`), with bounds on memory, processor time, waiting time and decoded length, without files or network. Closing
-its socket kills it. At most `files_at_once` recordings decode at a time and `files_waiting` wait for their turn; at
-most `live_at_once` live streams are open; beyond, `CapacityError`.
+`worker`), with bounds on memory, processor time, waiting time and decoded length, without files or network. Closing its
+socket kills it; what waits for one that stands still fails (`Channel.awaited`). The process that forks is asked for
+signs of life, and replaced where it gives none.
+
+At most `files_at_once` recordings decode at a time and `files_waiting` wait for their turn; at most `live_at_once` live
+streams are open; what recordings decode to takes `held_bytes` of memory, all together; beyond, `CapacityError`.
 """
 
 import asyncio
 import contextlib
+import logging
 import os
 import signal
 import socket
-import sys
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 
-from antiphon.audio.frames import HEADER, READY, SPAWN, Job, Kind, Verdict, header
+from antiphon import children
+from antiphon.audio.budget import Budget, Hold
+from antiphon.audio.channel import Channel, Stuck, broken
+from antiphon.audio.frames import Job, Kind
+from antiphon.confined.forks import READY, SPAWN
 from antiphon.core.audio import BYTES_PER_MS
-from antiphon.core.errors import AntiphonError, BadMedia, CapacityError, EngineError, InternalError, TooLarge
+from antiphon.core.errors import CapacityError, EngineError, EngineTimeout, InternalError, TooLarge
+from antiphon.supervision import supervisor
 
 _START_S = 30
 _END_S = 5
-_SLACK_BYTES = 64 * 1024  # for what is no audio: verdicts and their words
-_NEVER_READ = (signal.SIGSEGV, signal.SIGBUS, signal.SIGABRT, signal.SIGFPE, signal.SIGILL)
+_TRIES = 3  # to fork a decoder: the process that forks may be gone, or stuck until it is replaced
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +40,7 @@ class DecodeLimits:
 
     `max_audio_ms` is decoded audio, all output channels together; `max_burst_ms` the same for one live message.
     `memory_bytes` is beyond the decoder's own size and the recording's. `cpu_s` and `wall_s` bound a recording,
-    `step_cpu_s` and `step_wall_s` one live message.
+    `step_cpu_s` and `step_wall_s` one live message. `held_bytes` is for all recordings together.
     """
 
     max_input_bytes: int = 512 * 1024 * 1024
@@ -45,99 +54,28 @@ class DecodeLimits:
     files_at_once: int = 2
     files_waiting: int = 64
     live_at_once: int = 256
+    held_bytes: int = 1 << 30
 
 
 @dataclass(frozen=True, slots=True)
 class Decoded:
     """A recording: int16 samples at 16 kHz of each channel, all of one length, and that length."""
 
-    channels: tuple[bytes, ...]
+    channels: tuple[bytes | bytearray, ...]
     duration_ms: int
 
 
-class Channel:
-    """The server's end of one job's socket, in lock-step with its decoder (see `frames`).
-
-    It takes nothing on trust: a decoder that was taken over by its input can give wrong samples, but neither more of
-    them than `max_audio_ms` for each `send`, nor anything else.
+@dataclass(frozen=True, slots=True)
+class DecoderStats:
+    """`running` are recordings that are being decoded and live streams; the others are of the process that forks: see
+    `session.observe.EngineStats`. `stuck` counts decoders, too.
     """
 
-    def __init__(self, sock: socket.socket, max_audio_ms: int) -> None:
-        self._sock, self._loop = sock, asyncio.get_running_loop()
-        self._max_bytes = self._left_bytes = max_audio_ms * BYTES_PER_MS
-
-    async def send(self, kind: Kind, payload: bytes = b"") -> None:
-        self._left_bytes = self._max_bytes
-        try:
-            await self._loop.sock_sendall(self._sock, header(kind, len(payload)))
-            if payload:
-                await self._loop.sock_sendall(self._sock, payload)
-        except ConnectionError:
-            pass  # it has ended: what it had to say, or that it said nothing, is still to be read
-
-    async def receive(self) -> tuple[Kind, list[memoryview]]:
-        """A kind, and for `PCM` each channel's samples. Raises what a failed decoder stands for."""
-        number, channels, length = HEADER.unpack(await self._exactly(HEADER.size))
-        try:
-            kind = Kind(number)
-            self._left_bytes -= length
-            if self._left_bytes < -_SLACK_BYTES or (kind is Kind.PCM) != bool(channels):
-                raise _broken()
-            payload = await self._exactly(length)
-            if kind is Kind.FAIL:
-                raise _failure(Verdict(payload[0]), payload[1:].decode())
-            if kind is Kind.DIED:
-                raise _death(payload[0])
-            return kind, _planes(payload, channels)
-        except (ValueError, LookupError):
-            raise _broken() from None
-
-    def close(self) -> None:
-        self._sock.close()
-
-    async def _exactly(self, length: int) -> bytearray:
-        data = bytearray(length)
-        view, done = memoryview(data), 0
-        while done < length:
-            try:
-                count = await self._loop.sock_recv_into(self._sock, view[done:])
-            except ConnectionError:
-                count = 0
-            if not count:
-                raise EngineError("The decoder process ended without an answer.")
-            done += count
-        return data
-
-
-def _planes(payload: bytearray, channels: int) -> list[memoryview]:
-    if not channels:
-        return []
-    view, length = memoryview(payload), len(payload) // channels
-    if length * channels != len(payload) or length % 2:
-        raise ValueError("channels of unequal length")
-    return [view[index * length : (index + 1) * length] for index in range(channels)]
-
-
-def _broken() -> InternalError:
-    return InternalError("A decoder process broke its protocol.")
-
-
-def _failure(verdict: Verdict, message: str) -> AntiphonError:
-    match verdict:
-        case Verdict.BAD_MEDIA:
-            return BadMedia(message)
-        case Verdict.TOO_LARGE:
-            return TooLarge(message)
-        case Verdict.DEFECT:
-            return InternalError(f"The decoder failed: {message}.")
-
-
-def _death(number: int) -> AntiphonError:
-    if number == signal.SIGXCPU:
-        return TooLarge("Decoding it takes more processor time than is allowed.")
-    if number in _NEVER_READ:
-        return BadMedia("It is damaged in a way that the decoder does not survive.")
-    return EngineError("The decoder process was killed.")
+    running: int
+    rss_bytes: int
+    restarts: int
+    stuck: int
+    up: bool
 
 
 class Decoder:
@@ -147,11 +85,15 @@ class Decoder:
 
     def __init__(self, limits: DecodeLimits | None = None) -> None:
         self.limits = limits or DecodeLimits()
+        self.budget = Budget(self.limits.held_bytes)
         self._process: asyncio.subprocess.Process | None = None
         self._control: socket.socket | None = None
+        self._watcher: asyncio.Task[None] | None = None
+        self._pulse = children.Pulse()
+        self._starts = self._stuck = 0
         self._starting = asyncio.Lock()
         self._files = asyncio.Semaphore(self.limits.files_at_once)
-        self._files_waiting = 0
+        self._files_waiting = self._files_open = 0
         self.live_open = 0
 
     @property
@@ -167,33 +109,48 @@ class Decoder:
             await self._end()
             ours, theirs = socket.socketpair()
             with theirs:
+                nothing = asyncio.subprocess.DEVNULL
                 self._process = await asyncio.create_subprocess_exec(
-                    *(sys.executable, "-P", "-m", "antiphon.audio.worker"),
+                    *children.command("antiphon.audio.worker"),
                     stdin=theirs.fileno(),
-                    stdout=asyncio.subprocess.DEVNULL,
-                    stderr=asyncio.subprocess.DEVNULL,
-                    env={"PYTHONPATH": os.pathsep.join(filter(None, sys.path)), "PYTHONDONTWRITEBYTECODE": "1"},
-                    cwd="/",
-                    start_new_session=True,
+                    stdout=nothing,
+                    stderr=nothing,
+                    **children.apart(),
                 )
             ours.setblocking(False)
-            self._control = ours
             try:
                 async with asyncio.timeout(_START_S):
                     ready = await asyncio.get_running_loop().sock_recv(ours, 1)
             except TimeoutError:
                 ready = b""
             if ready != READY:
+                ours.close()
                 await self._end()
-                raise InternalError("The decoder process does not start.")
+                raise InternalError("The decoder process could not be started.")
+            self._control = ours
+            self._starts += 1
+            if self._watcher is None:
+                self._watcher = supervisor.start("keep the decoder running", self._watch)
 
     async def close(self) -> None:
         """Ends every decoder process, whatever it is doing."""
+        if self._watcher is not None:
+            self._watcher.cancel()
+            await asyncio.gather(self._watcher, return_exceptions=True)
+            self._watcher = None
         async with self._starting:
             await self._end()
 
-    async def decode(self, data: bytes, *, multichannel: bool = False) -> Decoded:
-        """A whole recording. Raises `BadMedia`, `TooLarge`, `CapacityError`, `EngineError` or `InternalError`."""
+    def stats(self) -> DecoderStats:
+        up = self._process is not None and self._control is not None
+        running = self._files_open + self.live_open
+        rss_bytes = children.resident_bytes(self.pid)
+        return DecoderStats(running, rss_bytes, max(0, self._starts - 1), self._stuck, up)
+
+    async def decode(self, data: bytes, *, multichannel: bool = False, hold: Hold | None = None) -> Decoded:
+        """A whole recording. `hold` takes its memory from the budget; without, it counts only while it is decoded.
+        Raises `BadMedia`, `TooLarge`, `CapacityError`, `EngineError` or `InternalError`.
+        """
         limits = self.limits
         if len(data) > limits.max_input_bytes:
             raise TooLarge(f"The recording is larger than the {limits.max_input_bytes} bytes that are allowed.")
@@ -204,24 +161,30 @@ class Decoder:
             await self._files.acquire()
         finally:
             self._files_waiting -= 1
+        self._files_open += 1
+        own = self.budget.hold()
         try:
             job = Job(live=False, split=multichannel, max_audio_ms=limits.max_audio_ms, cpu_s=limits.cpu_s)
-            async with bounded(limits.wall_s), self._spawned(job, len(data)) as channel:
-                await channel.send(Kind.DATA, data)
-                await channel.send(Kind.END)
-                return await _collect(channel)
+            channel = await self._spawn(job, len(data), limits.wall_s)
+            with contextlib.closing(channel):
+                async with self.awaited(channel, limits.wall_s, limits.cpu_s):
+                    await channel.send(Kind.DATA, data)
+                    await channel.send(Kind.END)
+                    return await _collect(channel, hold or own)
         finally:
+            own.give_back()
+            self._files_open -= 1
             self._files.release()
 
     async def open_live(self, *, split: bool, opus_channels: int = 0) -> Channel:
         """A decoder for one live stream, to be given back with `close_live`. Raises `CapacityError`."""
         limits = self.limits
         if self.live_open >= limits.live_at_once:
-            raise CapacityError("Too many live streams that need decoding are open.", retry_after_s=5)
+            raise CapacityError("Too many live streams that need a decoder are open.", retry_after_s=5)
         self.live_open += 1
         try:
-            async with bounded(limits.step_wall_s):
-                return await self._spawn(Job(True, split, limits.max_burst_ms, limits.step_cpu_s, opus_channels), 0)
+            job = Job(True, split, limits.max_burst_ms, limits.step_cpu_s, opus_channels)
+            return await self._spawn(job, 0, limits.step_wall_s)
         except BaseException:
             self.live_open -= 1
             raise
@@ -233,18 +196,21 @@ class Decoder:
     # -- processes -----------------------------------------------------------------------------------------------------
 
     @contextlib.asynccontextmanager
-    async def _spawned(self, job: Job, input_bytes: int) -> AsyncIterator[Channel]:
-        channel = await self._spawn(job, input_bytes)
+    async def awaited(self, channel: Channel, wall_s: int, cpu_s: int) -> AsyncIterator[None]:
+        """See `Channel.awaited`."""
         try:
-            yield channel
-        finally:
-            channel.close()
+            async with channel.awaited(wall_s, cpu_s):
+                yield
+        except Stuck:
+            self._stuck += 1
+            log.error("a decoder is stuck")
+            raise
 
-    async def _spawn(self, job: Job, input_bytes: int) -> Channel:
-        """A decoder process, ready for input; tried again when the process that forks turns out to be gone."""
+    async def _spawn(self, job: Job, input_bytes: int, wall_s: int) -> Channel:
+        """A decoder process, ready for input within `wall_s`; tried again when there is none, or one that is stuck."""
         # The input is held up to three times over in the decoder while it arrives.
         memory = SPAWN.pack(self.limits.memory_bytes + 3 * input_bytes)
-        for _ in range(2):
+        for _ in range(_TRIES):
             await self.start()
             assert self._control is not None
             ours, theirs = socket.socketpair()
@@ -253,27 +219,66 @@ class Decoder:
             try:
                 with theirs:
                     socket.send_fds(self._control, [memory], [theirs.fileno()])
-                await channel.send(Kind.JOB, job.encode())
-                await channel.receive()  # MORE
-            except (OSError, EngineError):
+                async with channel.awaited(wall_s, 0):
+                    await channel.send(Kind.JOB, job.encode())
+                    await channel.receive()  # MORE
+            except (OSError, EngineError) as error:
                 channel.close()
+                if isinstance(error, EngineTimeout) and not isinstance(error, Stuck):
+                    raise
             except BaseException:
                 channel.close()
                 raise
             else:
                 return channel
-        raise InternalError("No decoder process can be started.")
+        raise InternalError("No decoder process could be started.")
+
+    async def _watch(self) -> None:
+        """For ever: the process that forks is replaced when it has ended, and killed when it is stuck."""
+        while True:
+            await asyncio.sleep(children.LOOK_S)
+            answered = not self._pulse.silent
+            self._pulse.look(children.processor_s(self.pid))
+            if self._alive() and not self._pulse.stuck:
+                if answered:
+                    self._ask()
+                continue
+            if self._pulse.stuck:
+                log.error("the decoder's process is stuck")
+                self._stuck += 1
+                self._kill()
+            try:
+                await self.start()
+            except Exception:
+                log.exception("the decoder's process cannot be started")
+
+    def _ask(self) -> None:
+        """For a sign of life."""
+        if self._control is not None:
+            with contextlib.suppress(OSError):
+                self._control.send(SPAWN.pack(0))
 
     def _alive(self) -> bool:
-        """Nothing comes from the process that forks once it has started, except its end."""
+        """Nothing comes from the process that forks once it has started, except signs of life and its end."""
         if self._control is None:
             return False
         try:
-            return bool(self._control.recv(1))
+            said = self._control.recv(64)
         except BlockingIOError:
             return True
         except ConnectionError:
             return False
+        self._pulse.heard()
+        return bool(said)
+
+    def _kill(self) -> None:
+        """With all that was forked."""
+        if self._process is not None:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(self._process.pid, signal.SIGKILL)
+        if self._control is not None:
+            self._control.close()
+            self._control = None
 
     async def _end(self) -> None:
         """Hanging up makes the process that forks kill its children and leave."""
@@ -285,30 +290,22 @@ class Decoder:
                 async with asyncio.timeout(_END_S):
                     await self._process.wait()
             except TimeoutError:
-                self._process.kill()
+                self._kill()
                 await self._process.wait()
             self._process = None
+            self._pulse = children.Pulse()
 
 
-@contextlib.asynccontextmanager
-async def bounded(wall_s: int) -> AsyncIterator[None]:
-    try:
-        async with asyncio.timeout(wall_s):
-            yield
-    except TimeoutError:
-        raise TooLarge(f"Decoding it takes longer than the {wall_s} s that are allowed.") from None
-
-
-async def _collect(channel: Channel) -> Decoded:
-    parts: list[list[memoryview]] = []
+async def _collect(channel: Channel, hold: Hold) -> Decoded:
+    parts: list[bytearray] = []
     while True:
         kind, pcm = await channel.receive()
         if kind is Kind.DONE and parts:
             break
         if kind is not Kind.PCM or len(pcm) != len(parts or pcm):
-            raise _broken()
-        parts = parts or [[] for _ in pcm]
+            raise broken()
+        hold.take(sum(map(len, pcm)))
+        parts = parts or [bytearray() for _ in pcm]
         for part, plane in zip(parts, pcm, strict=True):
-            part.append(plane)
-    whole = tuple(b"".join(part) for part in parts)
-    return Decoded(whole, len(whole[0]) // BYTES_PER_MS)
+            part += plane
+    return Decoded(tuple(parts), len(parts[0]) // BYTES_PER_MS)

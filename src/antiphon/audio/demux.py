@@ -6,6 +6,7 @@ or codec outside these lists is reachable, so neither are playlists, concatenati
 
 import contextlib
 import io
+import os
 import resource
 import socket
 import wave
@@ -18,7 +19,7 @@ import av.subtitles.stream
 import av.video.codeccontext
 import av.video.stream  # PyAV imports these four when it meets such a stream; inside the limits it no longer could
 
-from antiphon.audio.frames import HEADER, Job, Kind, Verdict, header
+from antiphon.audio.frames import HEADER, PID, Job, Kind, Verdict, header
 from antiphon.audio.resample import Resampler, check_shape
 from antiphon.core.audio import BYTES_PER_MS
 from antiphon.core.errors import AntiphonError, BadMedia, TooLarge
@@ -28,7 +29,11 @@ CODECS = (
     *("aac", "alac", "flac", "mp1float", "mp2", "mp2float", "mp3", "mp3float", "opus", "vorbis"),
     *("pcm_u8", "pcm_s8", "pcm_s16le", "pcm_s16be", "pcm_s24le", "pcm_s24be", "pcm_s32le", "pcm_s32be"),
     *("pcm_f32le", "pcm_f32be", "pcm_f64le", "pcm_f64be", "pcm_mulaw", "pcm_alaw"),
+    *("adpcm_ima_wav", "adpcm_ms", "gsm_ms"),  # of telephone recorders
 )
+# 24 bits in 32: FFmpeg takes them for an old editor's floating point, recorders write integers, the lowest bits 0
+# (Microsoft, WAVEFORMATEXTENSIBLE: valid bits are the highest of their container).
+_INTEGERS = {"pcm_f24le": "pcm_s32le"}
 _OPTIONS = {
     "format_whitelist": ",".join(DEMUXERS),
     "codec_whitelist": ",".join(CODECS),
@@ -137,7 +142,9 @@ class Output:
             split=self._job.split,
         )
         if self._parts and fresh.channels != len(self._parts):
-            raise BadMedia("The number of channels changes on the way, so they cannot be transcribed apart.")
+            raise BadMedia(
+                "The number of channels changes within the audio, so channels cannot be transcribed separately."
+            )
         self._resampler = fresh
         self._parts = self._parts or [bytearray() for _ in range(fresh.channels)]
 
@@ -168,12 +175,12 @@ class Decoding:
         self._job = Job.decode(payload)
         self._output = Output(self._link, self._job)
         self._allow_cpu()
-        self._link.send(Kind.MORE)
+        self._link.send(Kind.MORE, PID.pack(os.getpid()))
         try:
             self._decode()
             self._output.finish()
             if not self._output.heard:
-                raise BadMedia("There is no audio in it: not one sample could be decoded.")
+                raise BadMedia("No audio found: not one sample could be decoded.")
         except Gone:
             raise
         except AntiphonError as error:
@@ -235,16 +242,20 @@ class Decoding:
         except av.error.FFmpegError:
             if first[4:8] != _MP4_MAGIC:
                 raise
-            raise BadMedia("An mp4 or m4a can be streamed only if it is fragmented or its index comes first.") from None
+            raise BadMedia(
+                "MP4 and M4A can be streamed only if fragmented or with the index at the beginning."
+            ) from None
 
     def _decode_container(self, source: io.BytesIO | LiveSource, options: dict[str, str]) -> None:
         with av.open(source, mode="r", options=options, metadata_errors="replace") as container:
             if not container.streams.audio:
-                raise BadMedia("There is no audio in it that can be decoded.")
+                raise BadMedia("No audio found that can be decoded.")
             stream = container.streams.audio[0]
             codec = stream.codec_context
+            if codec is not None and codec.name in _INTEGERS:
+                codec = _as_integers(codec)
             if codec is None or codec.name not in CODECS:
-                raise BadMedia("Its audio is in a codec that is not decoded here.")
+                raise BadMedia("The audio codec is not supported.")
             if codec.sample_rate and codec.channels:
                 check_shape(codec.sample_rate, codec.channels)
             codec.thread_count = 1
@@ -271,7 +282,14 @@ class Decoding:
         except av.error.InvalidDataError:
             self._bad_packets += 1
             if self._bad_packets > _BAD_PACKETS_IN_A_ROW:
-                raise BadMedia("Its audio is damaged: packet after packet cannot be decoded.") from None
+                raise BadMedia("The audio is damaged: many packets in a row cannot be decoded.") from None
+
+
+def _as_integers(declared: av.AudioCodecContext) -> av.AudioCodecContext:
+    codec = av.CodecContext.create(_INTEGERS[declared.name], "r")
+    assert isinstance(codec, av.AudioCodecContext)
+    codec.sample_rate, codec.layout = declared.sample_rate, declared.layout
+    return codec
 
 
 def _frames(codec: av.AudioCodecContext, packet: "av.Packet[Any]") -> Iterator[av.AudioFrame]:

@@ -74,17 +74,17 @@ def check(format: SpeechFormat) -> None:
     """Raises `UnsupportedParameter`, `param` being the field of `SpeechFormat`, for what no encoder makes."""
     kind = _KINDS.get((format.codec, format.container))
     if kind is None:
-        raise UnsupportedParameter(f"{format.codec} cannot be had in {format.container}", param="container")
+        raise UnsupportedParameter(f"{format.codec} is not supported in {format.container}", param="container")
     if format.sample_rate not in kind.rates:
         offered = ", ".join(map(str, kind.rates))
-        raise UnsupportedParameter(f"{format.codec} can be had at {offered} Hz", param="sample_rate")
+        raise UnsupportedParameter(f"{format.codec} supports {offered} Hz", param="sample_rate")
     if format.bit_rate is None:
         return
     if kind.bit_rate is None:
-        raise UnsupportedParameter(f"{format.codec} has no bit rate to choose", param="bit_rate")
+        raise UnsupportedParameter(f"{format.codec} has no selectable bit rate", param="bit_rate")
     if format.bit_rate not in (offered_rates := _bit_rates(format)):
         raise UnsupportedParameter(
-            f"{format.codec} at {format.sample_rate} Hz can be had at {_shown(offered_rates)} bits a second",
+            f"{format.codec} at {format.sample_rate} Hz supports {_shown(offered_rates)} bits per second",
             param="bit_rate",
         )
 

@@ -12,9 +12,7 @@ from enum import IntEnum
 
 HEADER = struct.Struct("<BBI")
 
-# To the process that decoders are forked from: the bytes beyond its own size that one may allocate, with its socket.
-SPAWN = struct.Struct("<Q")
-READY = b"R"  # from it, once
+PID = struct.Struct("<i")
 
 
 class Kind(IntEnum):
@@ -22,7 +20,7 @@ class Kind(IntEnum):
     DATA = 2  # server: the caller's bytes
     END = 3  # server: no more of them
     PCM = 4  # decoder: 16 kHz int16, one channel's samples after the other's, of equal length
-    MORE = 5  # decoder: ready; everything given is used up, and what it yielded is sent
+    MORE = 5  # decoder: ready; everything given is used up, and what it yielded is sent. The first has its `PID`
     DONE = 6  # decoder: all decoded
     FAIL = 7  # decoder: a `Verdict` and a message
     DIED = 8  # the decoder's parent: the number of the signal that ended it, one byte

@@ -8,12 +8,13 @@ dropped.
 import asyncio
 from typing import Protocol
 
-from antiphon.audio.decode import Channel, Decoder, bounded
+from antiphon.audio.channel import Channel
+from antiphon.audio.decode import DecodeLimits, Decoder
 from antiphon.audio.frames import Kind
 from antiphon.audio.g711 import alaw_to_pcm, mulaw_to_pcm
 from antiphon.audio.resample import Resampler, check_shape
-from antiphon.audio.wav import PlainWav, plain_header
-from antiphon.core.audio import SAMPLE_RATE, AudioFormat, Encoding
+from antiphon.audio.wav import HEADER_BYTES, PlainWav, begins_wav, chunk_bytes, endless, plain_header
+from antiphon.core.audio import BYTES_PER_MS, BYTES_PER_SAMPLE, SAMPLE_RATE, AudioFormat, Encoding
 from antiphon.core.errors import BadMedia, InternalError, TooLarge
 
 _PIECE_BYTES = 256 * 1024
@@ -23,6 +24,16 @@ _SAMPLE_FORMATS = {
     Encoding.MULAW: ("s16", 1),
     Encoding.ALAW: ("s16", 1),
 }
+
+
+def most_pcm_bytes(data_bytes: int, audio_format: AudioFormat, multichannel: bool, limits: DecodeLimits) -> int:
+    """What so many bytes without a container become at most, all channels together."""
+    if audio_format.encoding not in _SAMPLE_FORMATS:
+        return limits.max_burst_ms * BYTES_PER_MS
+    frame_bytes = _SAMPLE_FORMATS[audio_format.encoding][1] * audio_format.channels
+    parts = audio_format.channels if multichannel else 1
+    pcm_bytes = data_bytes // frame_bytes * SAMPLE_RATE // audio_format.sample_rate * BYTES_PER_SAMPLE * parts
+    return min(pcm_bytes, limits.max_audio_ms * BYTES_PER_MS)
 
 
 class _Path(Protocol):
@@ -95,7 +106,7 @@ class _Raw:
         if len(data) <= _PIECE_BYTES:
             return self._convert(data)
         if len(data) > self._max_bytes:
-            raise TooLarge("The audio is longer than is allowed.")
+            raise TooLarge("The audio exceeds the maximum length.")
         parts = [bytearray() for _ in range(self.channels)]
         for start in range(0, len(data), _PIECE_BYTES):
             for part, new in zip(parts, self._convert(data[start : start + _PIECE_BYTES]), strict=True):
@@ -122,7 +133,9 @@ class _Raw:
 
 
 class _Container:
-    """A stream whose first bytes say what it is."""
+    """A stream whose first bytes say what it is. One that begins anew, as recorders that are started again make it, is
+    followed: by a header where a message begins.
+    """
 
     def __init__(self, decoder: Decoder, multichannel: bool) -> None:
         self._decoder, self._multichannel = decoder, multichannel
@@ -136,16 +149,25 @@ class _Container:
         if self._path is None:
             if not data:
                 return []
-            plain = plain_header(data)
-            if plain is None:
-                self._path = _Guarded(self._decoder, self._multichannel)
-            else:
-                self._path = _Wav(plain, self._multichannel, self._decoder.limits.max_audio_ms)
+            self._path, data = self._begin(data)
+        elif isinstance(self._path, _Guarded) and self._path.channels is not None and _begins(data):
+            last, channels = await self._path.finish(), self._path.channels
+            self._path.close()
+            self._path, data = self._begin(data)
+            more = await self._path.feed(data)
+            if self._path.channels not in (None, channels):
+                raise _changed()
+            return [a + b for a, b in zip(last, more or [b""] * channels, strict=True)]
         return await self._path.feed(data)
+
+    def _begin(self, data: bytes) -> tuple[_Path, bytes]:
+        if plain_header(data) is not None:
+            return _Wav(self._multichannel, self._decoder.limits.max_audio_ms), data
+        return _Guarded(self._decoder, self._multichannel), endless(data) if begins_wav(data) else data
 
     async def finish(self) -> list[bytes]:
         if self._path is None:
-            raise BadMedia("There is no audio in it: not one byte came.")
+            raise BadMedia("No audio was received.")
         return await self._path.finish()
 
     def close(self) -> None:
@@ -153,26 +175,99 @@ class _Container:
             self._path.close()
 
 
-class _Wav(_Raw):
-    """Plain samples behind a header, up to the length it tells."""
+def _begins(data: bytes) -> bool:
+    """Whether a message begins as a file does: WAV, Ogg (RFC 3533, 6: the flag of a first page), FLAC, WebM, MP4."""
+    first_page = data[:4] == b"OggS" and len(data) > 5 and bool(data[5] & 0x02)
+    return first_page or begins_wav(data) or data[:4] in (b"fLaC", b"\x1aE\xdf\xa3") or data[4:8] == b"ftyp"
 
-    def __init__(self, wav: PlainWav, multichannel: bool, max_audio_ms: int) -> None:
-        super().__init__(AudioFormat(Encoding.LINEAR16, wav.sample_rate, wav.channels), multichannel, max_audio_ms)
-        self._skip, self._left = wav.offset, wav.data_bytes
+
+def _changed() -> BadMedia:
+    return BadMedia("The number of channels changes within the audio, so channels cannot be transcribed separately.")
+
+
+class _Wav:
+    """Plain samples behind a header. The stream's length is the stream's, not the header's: behind as many samples as
+    that declared, chunks without sound are passed over, a new header is followed, and all else is samples that go on.
+    """
+
+    def __init__(self, multichannel: bool, max_audio_ms: int) -> None:
+        self._multichannel, self._max_audio_ms = multichannel, max_audio_ms
+        self._format: AudioFormat | None = None
+        self._raw: _Raw | None = None
+        self._held = b""  # what does not tell yet what it is
+        self._skip = 0  # bytes of a header or a chunk that are still to come
+        self._left: int | None = 0  # bytes of samples as declared, `None` without end
         self._heard = False
 
+    @property
+    def channels(self) -> int | None:
+        return None if self._raw is None else self._raw.channels
+
     async def feed(self, data: bytes) -> list[bytes]:
-        data, self._skip = data[self._skip :], 0
-        if self._left is not None:
-            data = data[: self._left]
-            self._left -= len(data)
-        self._heard = self._heard or len(data) >= self._frame_bytes
-        return await super().feed(data)
+        out: list[bytearray] = []
+        if self._left is None and begins_wav(data):
+            self._left = 0
+        data, self._held = self._held + data, b""
+        while data:
+            if self._skip:
+                data, self._skip = data[self._skip :], max(0, self._skip - len(data))
+            elif self._left == 0:
+                if not self._look(data):
+                    self._held = data
+                    break
+            else:
+                samples = data[: self._left]
+                data = data[len(samples) :]
+                self._left = None if self._left is None else self._left - len(samples)
+                out = _joined(out, await self._hear(samples))
+        return [bytes(part) for part in out] or [b""] * (self.channels or 0)
+
+    def _look(self, data: bytes) -> bool:
+        """Where no samples are declared: what comes now. False where more is needed to tell."""
+        if begins_wav(data):
+            header = plain_header(data)
+            if header is None:
+                if len(data) < HEADER_BYTES:
+                    return False
+                raise BadMedia("The stream starts again with an invalid WAV header.")
+            self._open(header)
+        elif chunk := chunk_bytes(data):
+            self._skip = chunk
+        elif len(data) < 12:
+            return False
+        else:
+            self._left = None
+        return True
+
+    def _open(self, wav: PlainWav) -> None:
+        audio_format = AudioFormat(Encoding.LINEAR16, wav.sample_rate, wav.channels)
+        if audio_format != self._format:
+            before, self._format = self.channels, audio_format
+            self._raw = _Raw(audio_format, self._multichannel, self._max_audio_ms)
+            if self._raw.channels != (before or self._raw.channels):
+                raise _changed()
+        self._skip, self._left = wav.offset, wav.data_bytes
+
+    async def _hear(self, samples: bytes) -> list[bytes]:
+        assert self._raw is not None
+        parts = await self._raw.feed(samples)
+        self._heard = self._heard or any(parts)
+        return parts
 
     async def finish(self) -> list[bytes]:
-        if not self._heard:
-            raise BadMedia("There is no audio in it: its header is followed by no samples.")
-        return await super().finish()
+        if self._raw is None or not self._heard:
+            raise BadMedia("No audio found: the header is followed by no samples.")
+        return await self._raw.finish()
+
+    def close(self) -> None:
+        """Nothing is held."""
+
+
+def _joined(parts: list[bytearray], more: list[bytes]) -> list[bytearray]:
+    parts = parts or [bytearray() for _ in more]
+    for part, new in zip(parts, more, strict=True):
+        part += new
+    return parts
 
 
 class _Guarded:
@@ -201,7 +296,8 @@ class _Guarded:
         if self._channel is None:
             self._channel = await self._decoder.open_live(split=self._split, opus_channels=self._opus_channels)
         parts: list[bytearray] = [bytearray() for _ in range(self.channels or 0)]
-        async with bounded(self._decoder.limits.step_wall_s):
+        limits = self._decoder.limits
+        async with self._decoder.awaited(self._channel, limits.step_wall_s, limits.step_cpu_s):
             await self._channel.send(kind, data)
             while True:
                 got, pcm = await self._channel.receive()

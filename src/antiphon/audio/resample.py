@@ -8,7 +8,9 @@ from fractions import Fraction
 
 import av
 from av.filter import Graph
+from av.filter.context import FilterContext
 
+from antiphon.audio.mix import Mixer
 from antiphon.core.audio import MAX_CHANNELS, MAX_RATE, MIN_RATE, SAMPLE_RATE
 from antiphon.core.errors import BadMedia
 
@@ -16,9 +18,9 @@ from antiphon.core.errors import BadMedia
 def check_shape(rate: int, channels: int) -> None:
     """Raises `BadMedia` for a rate or a channel count that no honest recording has."""
     if not MIN_RATE <= rate <= MAX_RATE:
-        raise BadMedia(f"The audio says its sample rate is {rate} Hz; {MIN_RATE} to {MAX_RATE} Hz can be decoded.")
+        raise BadMedia(f"The audio has a sample rate of {rate} Hz; {MIN_RATE} to {MAX_RATE} Hz are supported.")
     if not 1 <= channels <= MAX_CHANNELS:
-        raise BadMedia(f"The audio has {channels} channels; 1 to {MAX_CHANNELS} can be decoded.")
+        raise BadMedia(f"The audio has {channels} channels; 1 to {MAX_CHANNELS} are supported.")
 
 
 def to_house_rate(pcm: bytes, rate: int) -> bytes:
@@ -30,14 +32,14 @@ def to_house_rate(pcm: bytes, rate: int) -> bytes:
 class Resampler:
     """One stream's conversion. Frames must keep the shape of the first; `accepts` tells.
 
-    Output is one bytes object a channel: as many as came in when `split`, otherwise one, mixed down.
+    Output is one bytes object a channel: as many as came in when `split`, otherwise one, mixed down (see `mix`).
     """
 
     def __init__(self, *, sample_format: str, layout: str, rate: int, channels: int, split: bool) -> None:
         check_shape(rate, channels)
         self._shape = (sample_format, layout, rate)
         self._frame_bytes = av.AudioFormat(sample_format).bytes * channels
-        self.channels = channels if split else 1
+        self._count, self.channels = channels, channels if split else 1
         graph = Graph()
         graph.threads = 1
         source = graph.add(
@@ -47,18 +49,20 @@ class Resampler:
             channel_layout=layout,
             time_base=str(Fraction(1, rate)),
         )
-        wanted = graph.add(
-            "aformat",
-            sample_rates=str(SAMPLE_RATE),
-            sample_fmts="s16p",
-            channel_layouts=layout if split else "mono",
-        )
-        sink = graph.add("abuffersink")
-        source.link_to(wanted)
-        wanted.link_to(sink)
+        self._in_mix = _channels_in_mix(layout, channels)
+        self._mixer = None if split or channels == 1 else Mixer(len(self._in_mix))
+        if self._mixer is None:
+            self._sinks = [_sink(graph, source, 0, layout)]
+        else:
+            both = mono = graph.add("asplit")
+            source.link_to(both)
+            if _undeclared(layout, channels):  # FFmpeg would guess that the third of them is a subwoofer
+                mono = graph.add("pan", "mono|c0<" + "+".join(f"c{n}" for n in range(channels)))
+                both.link_to(mono, output_idx=0)
+            self._sinks = [_sink(graph, mono, 0, "mono"), _sink(graph, both, 1, layout)]
         graph.configure()
         # The filters refer to their graph weakly: it lives as long as this object holds it.
-        self._graph, self._source, self._sink = graph, source, sink
+        self._graph, self._source = graph, source
 
     def accepts(self, frame: av.AudioFrame) -> bool:
         return (frame.format.name, frame.layout.name, frame.sample_rate) == self._shape
@@ -80,16 +84,46 @@ class Resampler:
     def finish(self) -> list[bytes]:
         """The samples the filter still held. Nothing may be pushed after."""
         self._source.push(None)
-        return self._drain()
+        parts = self._drain()
+        return parts if self._mixer is None else [parts[0] + self._mixer.finish()]
 
     def _drain(self) -> list[bytes]:
-        parts: list[list[bytes]] = [[] for _ in range(self.channels)]
-        while True:
-            try:
-                frame = self._sink.pull()
-            except (av.error.BlockingIOError, av.error.EOFError):
-                return [b"".join(part) for part in parts]
-            assert isinstance(frame, av.AudioFrame)
-            length = frame.samples * 2
-            for part, plane in zip(parts, frame.planes, strict=False):
-                part.append(bytes(plane)[:length])
+        if self._mixer is None:
+            return _pulled(self._sinks[0], self.channels)
+        mix, channels = (_pulled(sink, count) for sink, count in zip(self._sinks, (1, self._count), strict=True))
+        return [self._mixer.push(mix[0], [channels[n] for n in self._in_mix])]
+
+
+def _undeclared(layout: str, channels: int) -> bool:
+    """Whether nothing says what each channel is."""
+    return layout in (f"{channels}c", f"{channels} channels")
+
+
+def _channels_in_mix(layout: str, channels: int) -> list[int]:
+    """Those that FFmpeg mixes down: all but the one for low frequencies."""
+    if _undeclared(layout, channels):
+        return list(range(channels))
+    return [n for n, channel in enumerate(av.AudioLayout(layout).channels) if channel.name not in ("LFE", "LFE2")]
+
+
+def _sink(graph: Graph, source: FilterContext, output: int, layout: str) -> FilterContext:
+    """Where that output of a filter comes out, in the house's form."""
+    wanted = graph.add("aformat", sample_rates=str(SAMPLE_RATE), sample_fmts="s16p", channel_layouts=layout)
+    sink = graph.add("abuffersink")
+    source.link_to(wanted, output_idx=output)
+    wanted.link_to(sink)
+    return sink
+
+
+def _pulled(sink: FilterContext, channels: int) -> list[bytes]:
+    """What is ready there, of each channel."""
+    parts: list[list[bytes]] = [[] for _ in range(channels)]
+    while True:
+        try:
+            frame = sink.pull()
+        except (av.error.BlockingIOError, av.error.EOFError):
+            return [b"".join(part) for part in parts]
+        assert isinstance(frame, av.AudioFrame)
+        length = frame.samples * 2
+        for part, plane in zip(parts, frame.planes, strict=False):
+            part.append(bytes(plane)[:length])

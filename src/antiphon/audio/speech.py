@@ -37,6 +37,11 @@ class ClauseShaper:
         self._held: Samples = np.zeros(self._lead, np.int16)
         self._begun = False
 
+    @property
+    def begun(self) -> bool:
+        """Whether there has been any sound."""
+        return self._begun
+
     def push(self, pcm: bytes) -> bytes:
         """The sound that is whole after these samples; may be empty."""
         new = _bent(np.frombuffer(pcm, "<i2").astype(np.float32) * self._gain)

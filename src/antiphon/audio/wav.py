@@ -7,7 +7,14 @@ A live stream cannot wait for that, and its samples need no decoder once the hea
 import struct
 from dataclasses import dataclass
 
+HEADER_BYTES = 4096  # a header that is longer is no plain one
 _PCM = 1
+_ENDLESS = 0xFFFF_FFFF
+# What writers put behind the samples.
+_NO_SOUND = (
+    *(b"LIST", b"id3 ", b"ID3 ", b"bext", b"iXML", b"axml", b"_PMX", b"fact", b"cue ", b"smpl", b"inst", b"PEAK"),
+    *(b"afsp", b"JUNK", b"junk", b"PAD ", b"FLLR"),
+)
 # Writers that cannot go back to fill the length in leave 0 or something near the largest number.
 _LENGTH_UNKNOWN = 0x7FFF_F000
 
@@ -24,7 +31,7 @@ class PlainWav:
 
 def plain_header(data: bytes) -> PlainWav | None:
     """The header, when `data` begins with all of it; `None` for anything else, which is a real decoder's work."""
-    if data[:4] != b"RIFF" or data[8:12] != b"WAVE":
+    if not begins_wav(data):
         return None
     shape: tuple[int, int] | None = None
     position = 12
@@ -43,3 +50,27 @@ def plain_header(data: bytes) -> PlainWav | None:
             shape = (rate, channels)
         position += size + (size & 1)
     return None
+
+
+def begins_wav(data: bytes) -> bool:
+    """Whether `data` begins as a WAV does."""
+    return data[:4] == b"RIFF" and data[8:12] == b"WAVE"
+
+
+def chunk_bytes(data: bytes) -> int:
+    """How many bytes `data` begins with that are no samples: a whole chunk of what stands behind them; 0 for none."""
+    if len(data) < 8 or data[:4] not in _NO_SOUND:
+        return 0
+    size = int.from_bytes(data[4:8], "little")
+    return 8 + size + (size & 1)
+
+
+def endless(data: bytes) -> bytes:
+    """The beginning of a WAV that is streamed, with an unknown length in its header, whichever that told."""
+    position = 12
+    while position + 8 <= len(data):
+        name, size = struct.unpack_from("<4sI", data, position)
+        if name == b"data":
+            return data[: position + 4] + _ENDLESS.to_bytes(4, "little") + data[position + 8 :]
+        position += 8 + size + (size & 1)
+    return data

@@ -42,7 +42,7 @@ def requests(target: Target, prompts: Sequence[Messages], count: int) -> list[by
     """That many whole HTTP requests, the prompts in turn. Raises `CallerError` for an address that is none."""
     address = urlsplit(completions.endpoint(target.url))
     if address.scheme not in ("http", "https") or not address.hostname:
-        raise CallerError(f"--url needs an address like http://127.0.0.1:8080, not {target.url!r}")
+        raise CallerError(f"--url must be an address like http://127.0.0.1:8080, not {target.url!r}")
     head = (
         f"POST {address.path} HTTP/1.1\r\nHost: {address.netloc}\r\nAuthorization: Bearer {target.api_key}\r\n"
         "Content-Type: application/json\r\nContent-Length: "

@@ -32,7 +32,7 @@ def load(path: Path, references: Mapping[str, str]) -> Clip:
     pcm = decode(path)
     spans = utterances(pcm)
     if not spans:
-        raise BadMedia(f"{path}: no speech was found in it")
+        raise BadMedia(f"{path}: no speech found")
     return Clip(path.name, pcm, spans, references.get(path.name))
 
 

@@ -25,7 +25,7 @@ def usage(pid: int) -> Usage:
     """Of that process and its descendants that live now. Raises `CallerError` where there is no such process."""
     stats = _stats()
     if pid not in stats:
-        raise CallerError(f"there is no process {pid}")
+        raise CallerError(f"process {pid} not found")
     family = {pid}
     while grown := {child for child, stat in stats.items() if int(stat[1]) in family} - family:
         family |= grown

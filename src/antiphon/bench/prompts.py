@@ -150,7 +150,7 @@ def read(path: Path) -> list[Messages]:
         raise CallerError(f"{path}: {error.strerror}") from error
     found = _shared(path, content) if content.lstrip().startswith(b"[") else _lines(path, content)
     if not found:
-        raise CallerError(f"{path}: holds no prompts")
+        raise CallerError(f"{path}: contains no prompts")
     return found
 
 

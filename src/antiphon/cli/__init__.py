@@ -49,7 +49,7 @@ def _show_version(wanted: bool) -> None:
 @app.callback()
 def antiphon(
     version: Annotated[
-        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version and leave.")
+        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version and exit.")
     ] = False,
 ) -> None:
     """A self-hosted, production inference API for speech and language, for the SDKs you already use."""
@@ -69,4 +69,9 @@ def main() -> None:
         app(prog_name="antiphon")
     except AntiphonError as error:
         print(f"antiphon: {' '.join(error.message.split())}", file=sys.stderr)
+        sys.exit(1)
+    except OSError as error:
+        if error.filename is None:  # a defect rather than a file that cannot be had
+            raise
+        print(f"antiphon: {error.filename}: {error.strerror}", file=sys.stderr)
         sys.exit(1)

@@ -5,14 +5,14 @@
 
 import re
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, TypeVar
 
 import msgspec
 import typer
 import uvloop
-from rich.console import Console
+from rich.console import Console, Group
 from rich.table import Table
 
 from antiphon.bench import chat as chats
@@ -24,6 +24,8 @@ from antiphon.core.audio import samples_to_ms
 from antiphon.core.errors import CallerError
 
 MAX_STREAMS = 4096
+WIDTH = 80  # of what is printed: terminals, mails and documents have so much
+BORDER = 3  # of a column
 
 app = typer.Typer(no_args_is_help=True, add_completion=False)
 
@@ -35,12 +37,12 @@ def bench() -> None:
 
 @app.command()
 def stt(
-    audio: Annotated[list[Path], typer.Option(help="A clip to play, in any format.")],
+    audio: Annotated[list[Path], typer.Option(help="A clip to send, in any format.")],
     more: Annotated[list[Path] | None, typer.Argument(help="More clips, so that `--audio *.wav` works.")] = None,
     url: Annotated[str, typer.Option(help="The server's origin.")] = "ws://127.0.0.1:8080",
     api_key: Annotated[str, typer.Option(envvar="ANTIPHON_API_KEY", help="The key to call with.")] = "",
-    streams: Annotated[str, typer.Option(help="Numbers of streams, each measured in turn.")] = "1,8,32,64",
-    seconds: Annotated[int, typer.Option(min=5, max=86_400, help="How long each number is held.")] = 60,
+    streams: Annotated[str, typer.Option(help="Numbers of streams, measured one after the other.")] = "1,8,32,64",
+    seconds: Annotated[int, typer.Option(min=5, max=86_400, help="How long each number is measured.")] = 60,
     references: Annotated[Path | None, typer.Option(help="Tab-separated `file` and `text`, for the WER.")] = None,
     chunk_ms: Annotated[int, typer.Option(min=10, max=1000, help="Audio in each message.")] = 100,
     endpointing: Annotated[int, typer.Option(min=10, max=500, help="Silence that ends an utterance, in ms.")] = 300,
@@ -103,7 +105,7 @@ def read_report(path: Path) -> dict[str, Sequence[Level]]:
     try:
         found = msgspec.json.decode(path.read_bytes(), type=_Report)
     except (OSError, msgspec.MsgspecError) as error:
-        raise CallerError(f"{path}: not a run that --json wrote ({error})") from error
+        raise CallerError(f"{path}: not a file written by --json ({error})") from error
     return {found.url: found.levels}
 
 
@@ -115,30 +117,61 @@ def _clips_table(loaded: Sequence[clips.Clip]) -> Table:
     return shown
 
 
-def table(levels: Sequence[Level]) -> Table:
-    """The run for people; a column of the server's own use only where its process was given."""
-    watched = any(level.server_cpu_percent is not None for level in levels)
-    shown = Table(title="Latencies in ms as P50 / P95 / P99", caption="utterances lost count as missed")
-    for heading in ("streams", "refused", "failed", "utterances", "lost", "TTFB", "first word", "final"):
-        shown.add_column(heading, justify="right")
-    for heading in ("goodput", "WER", "lag", "client CPU", "late P99"):
-        shown.add_column(heading, justify="right")
-    for heading in ("server CPU", "RTF", "RSS MB", "MB/stream") if watched else ():
-        shown.add_column(heading, justify="right")
+def table(levels: Sequence[Level]) -> Group:
+    """The run for people; rows of the server's own use only where its process was given."""
+    rows: dict[str, Callable[[Level], str]] = {
+        "refused / failed": lambda level: f"{level.refused} / {level.failed}",
+        "utterances": lambda level: str(level.utterances),
+        "lost": lambda level: str(level.lost),
+        "TTFB": lambda level: _percentiles(level.ttfb),
+        "first word": lambda level: _percentiles(level.first_word),
+        "final": lambda level: _percentiles(level.final),
+        "goodput": lambda level: _percent(level.goodput),
+        "WER": lambda level: _percent(level.wer),
+        "lag": lambda level: _plain(level.lag),
+        "client CPU": lambda level: f"{level.client_cpu_percent:.1f} %",
+        "sent late, P99": lambda level: _plain(level.late_ms_p99),
+    }
+    if any(level.server_cpu_percent is not None for level in levels):
+        rows["server CPU"] = lambda level: f"{_plain(level.server_cpu_percent)} %"
+        rows["server RTF"] = lambda level: _plain(level.server_rtf)
+        rows["server RSS, MB"] = lambda level: _plain(level.server_rss_mb)
+        rows["MB a stream"] = lambda level: _plain(level.server_mb_per_stream)
+    return _side_by_side(levels, lambda level: _count(level.streams, "stream"), rows, "utterances lost count as missed")
+
+
+def _count(number: int, what: str) -> str:
+    return f"{number} {what}" if number == 1 else f"{number} {what}s"
+
+
+L = TypeVar("L")
+
+
+def _side_by_side(
+    levels: Sequence[L], heading: Callable[[L], str], rows: Mapping[str, Callable[[L], str]], caption: str
+) -> Group:
+    """A column for each level, in as many tables as `WIDTH` needs."""
+    room = WIDTH - 1 - max(map(len, rows)) - BORDER
+    groups: list[list[tuple[str, list[str]]]] = []
+    left = 0
     for level in levels:
-        cells = [level.streams, level.refused, level.failed, level.utterances, level.lost]
-        own = (level.server_cpu_percent, level.server_rtf, level.server_rss_mb, level.server_mb_per_stream)
-        shown.add_row(
-            *(str(cell) for cell in cells),
-            *(_percentiles(value) for value in (level.ttfb, level.first_word, level.final)),
-            _percent(level.goodput),
-            _percent(level.wer),
-            _plain(level.lag),
-            f"{level.client_cpu_percent:.1f} %",
-            _plain(level.late_ms_p99),
-            *((_plain(value) for value in own) if watched else ()),
-        )
-    return shown
+        name, cells = heading(level), [cell(level) for cell in rows.values()]
+        needed = max(map(len, (name, *cells))) + BORDER
+        if needed > left:
+            groups.append([])
+            left = room
+        groups[-1].append((name, cells))
+        left -= needed
+    tables: list[Table] = []
+    for group in groups:
+        shown = Table("", title=None if tables else "Latencies in ms as P50 / P95 / P99")
+        for name, _ in group:
+            shown.add_column(name, justify="right", no_wrap=True)
+        for row, label in enumerate(rows):
+            shown.add_row(label, *(cells[row] for _, cells in group))
+        tables.append(shown)
+    tables[-1].caption = caption
+    return Group(*tables)
 
 
 def _percentiles(value: Percentiles) -> str:
@@ -161,19 +194,21 @@ def chat(
     url: Annotated[str, typer.Option(help="The server's origin, or a base that ends in /v1.")] = DEFAULT_URL,
     api_key: Annotated[str, typer.Option(envvar="ANTIPHON_API_KEY", help="The key to call with.")] = "",
     model: Annotated[str, typer.Option(help="The model to ask for.")] = DEFAULT_MODEL,
-    concurrency: Annotated[str, typer.Option(help="Numbers of requests at once, each measured in turn.")] = "1,8,32",
+    concurrency: Annotated[
+        str, typer.Option(help="Numbers of concurrent requests, measured one after the other.")
+    ] = "1,8,32",
     rate: Annotated[
-        str, typer.Option(help="Numbers of requests arriving a second, at random, instead of so many at once.")
+        str, typer.Option(help="Requests per second, arriving at random, instead of a fixed number at once.")
     ] = "",
-    requests: Annotated[int, typer.Option(min=1, max=1_000_000, help="How many for each number.")] = 100,
+    requests: Annotated[int, typer.Option(min=1, max=1_000_000, help="Requests for each number.")] = 100,
     dataset: Annotated[
         Path | None, typer.Option(help="Prompts: JSON lines with `prompt` or `messages`, or ShareGPT's JSON.")
     ] = None,
-    max_tokens: Annotated[int, typer.Option(min=1, help="The longest answer, in tokens.")] = 64,
+    max_tokens: Annotated[int, typer.Option(min=1, help="Maximum length of an answer, in tokens.")] = 64,
     stream: Annotated[bool, typer.Option(help="Ask for a stream, or for whole answers.")] = True,
     extra: Annotated[str, typer.Option(help='A JSON object for each body, like {"temperature": 0}.')] = "{}",
     ttft_ms: Annotated[int, typer.Option(min=1, help="Objective: time to the first token.")] = OBJECTIVES.ttft_ms,
-    tpot_ms: Annotated[int, typer.Option(min=1, help="Objective: time for each further one.")] = OBJECTIVES.tpot_ms,
+    tpot_ms: Annotated[int, typer.Option(min=1, help="Objective: time for each further token.")] = OBJECTIVES.tpot_ms,
     total_ms: Annotated[int, typer.Option(min=1, help="Objective: time to the last token.")] = OBJECTIVES.total_ms,
     pid: Annotated[int | None, typer.Option(help="The server's process, for its CPU and memory.")] = None,
     json: Annotated[Path | None, typer.Option(help="Write everything measured to this file.")] = None,
@@ -241,7 +276,7 @@ def chat_report(
     return msgspec.json.format(msgspec.json.encode(values)) + b"\n"
 
 
-def chat_table(levels: Sequence[ChatLevel], objectives: Objectives) -> Table:
+def chat_table(levels: Sequence[ChatLevel], objectives: Objectives) -> Group:
     """The run for people: a column for each level; rows of the server's own use only where its process was given."""
     caption = f"good: TTFT ≤ {objectives.ttft_ms}, TPOT ≤ {objectives.tpot_ms}, total ≤ {objectives.total_ms} ms"
     if not all(level.reported for level in levels):
@@ -261,13 +296,12 @@ def chat_table(levels: Sequence[ChatLevel], objectives: Objectives) -> Table:
     if any(level.server_cpu_percent is not None for level in levels):
         rows["server CPU"] = lambda level: f"{_plain(level.server_cpu_percent)} %"
         rows["server RSS, MB"] = lambda level: _plain(level.server_rss_mb)
-    shown = Table(title="Latencies in ms as P50 / P95 / P99", caption=caption)
-    shown.add_column("")
-    for level in levels:
-        shown.add_column(f"{level.rate:g} a second" if level.rate else f"{level.concurrency} at once", justify="right")
-    for heading, cell in rows.items():
-        shown.add_row(heading, *(cell(level) for level in levels))
-    return shown
+    return _side_by_side(
+        levels,
+        lambda level: f"{level.rate:g} a second" if level.rate else f"{level.concurrency} at once",
+        rows,
+        caption,
+    )
 
 
 def _fine(value: Percentiles) -> str:

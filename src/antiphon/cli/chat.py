@@ -30,15 +30,17 @@ app = typer.Typer(add_completion=False)
 
 @app.command()
 def chat(
-    prompt: Annotated[str | None, typer.Argument(help="Answered once; without it, a conversation.")] = None,
+    prompt: Annotated[
+        str | None, typer.Argument(help="A prompt to answer once; without it, a conversation starts.")
+    ] = None,
     url: Annotated[str, typer.Option(help="The server's origin, or a base that ends in /v1.")] = DEFAULT_URL,
     api_key: Annotated[str, typer.Option(envvar="ANTIPHON_API_KEY", help="The key to call with.")] = "",
     model: Annotated[str, typer.Option(help="The model to ask for.")] = DEFAULT_MODEL,
-    system: Annotated[str, typer.Option(help="What the model is told before the conversation.")] = "",
+    system: Annotated[str, typer.Option(help="Instructions for the model (system prompt).")] = "",
     temperature: Annotated[
-        float | None, typer.Option(min=0, max=2, help="How freely words are chosen; the model's own way if left out.")
+        float | None, typer.Option(min=0, max=2, help="Sampling temperature; the model's default if left out.")
     ] = None,
-    max_tokens: Annotated[int | None, typer.Option(min=1, help="The longest answer, in tokens.")] = None,
+    max_tokens: Annotated[int | None, typer.Option(min=1, help="Maximum length of an answer, in tokens.")] = None,
     verbose: Annotated[bool, typer.Option("--verbose", help="Show the tokens and times of each answer.")] = False,
 ) -> None:
     """Talk with a language model of a running server."""
@@ -132,7 +134,7 @@ class Conversation:
         except (aiohttp.ClientError, TimeoutError, OSError, ValueError) as error:
             raise EngineError(f"no answer from {self.url}: {error or type(error).__name__}") from error
         if not answer.ended:
-            raise EngineError("the answer broke off")
+            raise EngineError("the answer was interrupted")
 
 
 class _Answer:

@@ -28,15 +28,17 @@ app = typer.Typer(add_completion=False)
 
 @app.command()
 def converse(
-    files: Annotated[list[Path] | None, typer.Argument(help="Recordings to say; without them, the microphone.")] = None,
+    files: Annotated[
+        list[Path] | None, typer.Argument(help="Recordings to send; without them, the microphone is used.")
+    ] = None,
     url: Annotated[str, typer.Option(help="The server's origin.")] = DEFAULT_URL,
     api_key: Annotated[str, typer.Option(envvar="ANTIPHON_API_KEY", help="The key to call with.")] = "",
     model: Annotated[str, typer.Option(help="The language model that answers.")] = DEFAULT_MODEL,
-    voice: Annotated[str, typer.Option(help="The voice that it answers in.")] = "alloy",
-    instructions: Annotated[str, typer.Option(help="What the model is told before the conversation.")] = "",
-    max_tokens: Annotated[int, typer.Option(min=1, max=4096, help="The longest answer, in tokens.")] = 200,
+    voice: Annotated[str, typer.Option(help="The voice of the answers.")] = "alloy",
+    instructions: Annotated[str, typer.Option(help="Instructions for the model (system prompt).")] = "",
+    max_tokens: Annotated[int, typer.Option(min=1, max=4096, help="Maximum length of an answer, in tokens.")] = 200,
     silence_ms: Annotated[int, typer.Option(min=100, max=5000, help="Silence that ends a turn.")] = 500,
-    save: Annotated[Path | None, typer.Option(help="A WAV file for what is answered.")] = None,
+    save: Annotated[Path | None, typer.Option(help="Write the answers to this WAV file.")] = None,
 ) -> None:
     """Talk with a language model of a running server."""
     session = {
@@ -104,7 +106,7 @@ async def _with_files(connection: Connection, spoken: Sequence[bytes], kept: Sin
         try:
             await _hear_answer(connection, kept, len(pcm) / BYTES_PER_MS / 1000 + PATIENCE_S)
         except TimeoutError:
-            raise EngineError("no answer came") from None
+            raise EngineError("no answer was received") from None
         finally:
             speaking.cancel()
             await asyncio.gather(speaking, return_exceptions=True)
@@ -238,9 +240,9 @@ def _devices() -> Any:
 
         sounddevice.check_input_settings(samplerate=RATE, channels=1, dtype="int16")
     except ImportError:
-        raise CallerError("a microphone needs `pip install 'antiphon[microphone]'`; or give files to say") from None
+        raise CallerError("a microphone needs `pip install 'antiphon[microphone]'`; or pass audio files") from None
     except Exception as error:  # PortAudio is not there, or says its own
-        raise CallerError(f"there is no microphone ({error}); give files to say") from None
+        raise CallerError(f"no microphone found ({error}); pass audio files instead") from None
     return sounddevice
 
 

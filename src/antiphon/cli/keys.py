@@ -12,11 +12,11 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from antiphon.cli.options import DEFAULT_DATA_DIR, DataDir
+from antiphon.cli.options import ConfigFile, ConfiguredDataDir, configured_stores
 from antiphon.core.errors import CallerError
-from antiphon.core.identity import USUAL_SCOPES, Scope
+from antiphon.core.identity import DEFAULT_PROJECT, USUAL_SCOPES, Key, Scope
 from antiphon.core.units import NS_PER_MS
-from antiphon.trust.control import DEFAULT_PROJECT, FILE_NAME, Control, Key
+from antiphon.trust.control import Control
 
 app = typer.Typer(help="Make, list and revoke API keys.", no_args_is_help=True)
 
@@ -25,17 +25,16 @@ _UNITS_MS = {"m": 60_000, "h": 3_600_000, "d": 86_400_000, "w": 604_800_000}
 
 @app.command()
 def create(
-    project: Annotated[str, typer.Option(help="Whose usage it is.")] = DEFAULT_PROJECT,
-    name: Annotated[str, typer.Option(help="What it is for, to find it again.")] = "",
-    scope: Annotated[list[Scope] | None, typer.Option(help="What it may do; may be repeated.")] = None,
-    expires: Annotated[
-        str | None, typer.Option(help="After how long: 90m, 12h, 30d or 4w. Never, if left out.")
-    ] = None,
-    data_dir: DataDir = DEFAULT_DATA_DIR,
+    project: Annotated[str, typer.Option(help="The project that is charged.")] = DEFAULT_PROJECT,
+    name: Annotated[str, typer.Option(help="A name for the key, for the list.")] = "",
+    scope: Annotated[list[Scope] | None, typer.Option(help="What the key may do; can be repeated.")] = None,
+    expires: Annotated[str | None, typer.Option(help="Expires after: 90m, 12h, 30d or 4w. Never if left out.")] = None,
+    config: ConfigFile = None,
+    data_dir: ConfiguredDataDir = None,
 ) -> None:
     """Make a key and print it. It is shown this once."""
     now = now_unix_ms()
-    key, secret = open_control(data_dir).create_key(
+    key, secret = open_control(config, data_dir).create_key(
         project, name, scope or USUAL_SCOPES, now, now + parse_duration_ms(expires) if expires else None
     )
     print(secret)
@@ -46,13 +45,14 @@ def create(
 
 @app.command("list")
 def list_keys(
-    project: Annotated[str | None, typer.Option(help="One project's only.")] = None,
-    data_dir: DataDir = DEFAULT_DATA_DIR,
+    project: Annotated[str | None, typer.Option(help="Only this project's.")] = None,
+    config: ConfigFile = None,
+    data_dir: ConfiguredDataDir = None,
 ) -> None:
     """Show every key there is or was, without its secret."""
     table = Table("Id", "Project", "Name", "May", "Made", "State", box=rich.box.SIMPLE_HEAD)
     now = now_unix_ms()
-    for key in open_control(data_dir).list_keys(project):
+    for key in open_control(config, data_dir).list_keys(project):
         may = ", ".join(sorted(key.scopes))
         table.add_row(key.id, key.project, key.name, may, shown_time(key.created_unix_ms), _state(key, now))
     Console(markup=False, emoji=False).print(table)
@@ -61,18 +61,17 @@ def list_keys(
 @app.command()
 def revoke(
     key_id: Annotated[str, typer.Argument(metavar="ID", help="The key's id, as in the list.")],
-    data_dir: DataDir = DEFAULT_DATA_DIR,
+    config: ConfigFile = None,
+    data_dir: ConfiguredDataDir = None,
 ) -> None:
     """Revoke a key for good. A running server follows within a second, also for open streams."""
-    key = open_control(data_dir).revoke_key(key_id, now_unix_ms())
+    key = open_control(config, data_dir).revoke_key(key_id, now_unix_ms())
     print(f"Key {key.id} of project {key.project} is revoked.")
 
 
-def open_control(data_dir: Path) -> Control:
-    """The projects and keys in a data directory, both made if they are not there."""
-    folder = data_dir.expanduser()
-    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    return Control(folder / FILE_NAME)
+def open_control(config: Path | None, data_dir: str | None) -> Control:
+    """The projects and keys of the server with that configuration, made if they are not there."""
+    return Control(configured_stores(config, data_dir).open_directory())
 
 
 def now_unix_ms() -> int:

@@ -34,7 +34,7 @@ def list_models(data_dir: DataDir = DEFAULT_DATA_DIR) -> None:
 
 @app.command()
 def pull(
-    names: Annotated[list[str] | None, typer.Argument(help="Which models; all of them if none is named.")] = None,
+    names: Annotated[list[str] | None, typer.Argument(help="Models to pull; all if none is named.")] = None,
     offline: Offline = False,
     data_dir: DataDir = DEFAULT_DATA_DIR,
 ) -> None:
@@ -46,7 +46,7 @@ def pull(
 
 @app.command()
 def path(
-    name: Annotated[str, typer.Argument(help="Which model.")],
+    name: Annotated[str, typer.Argument(help="The model's name.")],
     data_dir: DataDir = DEFAULT_DATA_DIR,
 ) -> None:
     """Print the folder that holds a model's files."""

@@ -1,9 +1,12 @@
 """Options that several commands share, so that they are spelt and explained in one way."""
 
+import os
 from pathlib import Path
 from typing import Annotated
 
 import typer
+
+from antiphon.core.stores import Stores
 
 DEFAULT_DATA_DIR = Path("~/.local/share/antiphon")
 DEFAULT_URL = "http://127.0.0.1:8080"
@@ -15,9 +18,14 @@ DataDir = Annotated[
         "--data-dir",
         envvar="ANTIPHON_DATA_DIR",
         help="Where models, keys and usage are kept.",
-        file_okay=False,
     ),
 ]
+
+# For commands that read the configuration, where it may be set, too.
+ConfiguredDataDir = Annotated[
+    str | None, typer.Option("--data-dir", help="Models, keys and usage. [ANTIPHON_DATA_DIR, ~/.local/share/antiphon]")
+]
+ConfigFile = Annotated[Path | None, typer.Option("--config", help="The TOML file with the server's settings.")]
 
 Offline = Annotated[bool, typer.Option("--offline", help="Never fetch a model; fail if one is missing.")]
 
@@ -25,3 +33,11 @@ Offline = Annotated[bool, typer.Option("--offline", help="Never fetch a model; f
 def models_dir(data_dir: Path) -> Path:
     """The model store's folder inside a data directory."""
     return data_dir.expanduser() / "models"
+
+
+def configured_stores(config: Path | None, data_dir: str | None) -> Stores:
+    """Where the server with that configuration stores things. Raises `Invalid`."""
+    from antiphon.config import load  # slow to import
+    from antiphon.stores import open_stores
+
+    return open_stores(load(config, os.environ, {"data_dir": data_dir}).directory)

@@ -8,58 +8,103 @@ from rich.console import Console
 from rich.table import Table
 
 from antiphon.cli.keys import now_unix_ms, open_control, parse_duration_ms, shown_time
-from antiphon.cli.options import DEFAULT_DATA_DIR, DataDir
-from antiphon.trust.control import Marking
+from antiphon.cli.options import ConfigFile, ConfiguredDataDir
+from antiphon.core.policy import MAX_WEIGHT, Marking, Policy, TagPolicy
 
 app = typer.Typer(help="Make, change and list projects, which own keys and usage.", no_args_is_help=True)
 
 _NOTHING = "none"
-_KEEP_HELP = "For how long models' answers are kept: 90m, 12h, 30d or 4w; 'none' keeps none."
-_MARKING_HELP = "How synthetic speech is marked: always, and with 'signed' by a signed manifest in every answer."
 _UNITS_S = {"w": 604_800, "d": 86_400, "h": 3_600, "m": 60, "s": 1}
+
+# The fields of a policy, as options; what is left out is not set.
+Id = Annotated[str, typer.Argument(metavar="ID", help="Lower case letters, digits, '-' and '_'.")]
+KeepAnswers = Annotated[
+    str | None, typer.Option(help="For how long models' answers are kept: 90m, 12h, 30d or 4w; 'none' keeps none.")
+]
+Marked = Annotated[
+    Marking | None,
+    typer.Option(
+        help="How synthetic speech is marked: always, and with 'signed' by a signed manifest in every answer."
+    ),
+]
+Weight = Annotated[
+    int | None,
+    typer.Option(
+        help=f"Its share where projects compete, 1 to {MAX_WEIGHT}: with 3 it gets three times what one with 1 gets."
+    ),
+]
+Tags = Annotated[
+    TagPolicy | None,
+    typer.Option(help="What the ledger keeps of callers' tags and metadata, for ever: hashes, nothing, or all of it."),
+]
 
 
 @app.command()
 def create(
-    project_id: Annotated[str, typer.Argument(metavar="ID", help="Lower case letters, digits, '-' and '_'.")],
-    name: Annotated[str, typer.Option(help="What people call it.")] = "",
-    keep_answers: Annotated[str, typer.Option(help=_KEEP_HELP)] = _NOTHING,
-    marking: Annotated[Marking, typer.Option(help=_MARKING_HELP)] = Marking.MARKED,
-    data_dir: DataDir = DEFAULT_DATA_DIR,
+    project_id: Id,
+    name: Annotated[str, typer.Option(help="The name to show.")] = "",
+    keep_answers: KeepAnswers = None,
+    marking: Marked = None,
+    weight: Weight = None,
+    tags: Tags = None,
+    config: ConfigFile = None,
+    data_dir: ConfiguredDataDir = None,
 ) -> None:
     """Make a project."""
-    keep_s = _parse_keep_s(keep_answers)
-    project = open_control(data_dir).create_project(project_id, name, now_unix_ms(), keep_s, marking)
+    policy = _given(keep_answers_s=_parse_keep_s(keep_answers), marking=marking, weight=weight, tags=tags)
+    project = open_control(config, data_dir).create_project(project_id, name, now_unix_ms(), **policy)
     print(f"Project {project.id} is made. `antiphon keys create --project {project.id}` makes a key for it.")
 
 
 @app.command("set")
 def change(
-    project_id: Annotated[str, typer.Argument(metavar="ID", help="The project's id, as in the list.")],
-    keep_answers: Annotated[str | None, typer.Option(help=_KEEP_HELP)] = None,
-    marking: Annotated[Marking | None, typer.Option(help=_MARKING_HELP)] = None,
-    data_dir: DataDir = DEFAULT_DATA_DIR,
+    project_id: Id,
+    keep_answers: KeepAnswers = None,
+    marking: Marked = None,
+    weight: Weight = None,
+    tags: Tags = None,
+    config: ConfigFile = None,
+    data_dir: ConfiguredDataDir = None,
 ) -> None:
-    """Set what a project keeps, and how its speech is marked. A running server follows within a second; what was kept
-    for longer is gone.
-    """
-    keep_s = None if keep_answers is None else _parse_keep_s(keep_answers)
-    changed = open_control(data_dir).change_project(project_id, now_unix_ms(), keep_answers_s=keep_s, marking=marking)
-    print(f"Project {changed.id} keeps answers: {_shown_keep(changed.keep_answers_s)}.")
-    print(f"Its synthetic speech is {changed.marking}.")
+    """Set a project's policy. A running server follows within a second; what was kept for longer is gone."""
+    policy = _given(keep_answers_s=_parse_keep_s(keep_answers), marking=marking, weight=weight, tags=tags)
+    changed = open_control(config, data_dir).change_project(project_id, now_unix_ms(), **policy)
+    print(f"Project {changed.id}:")
+    for name, value in _shown(changed.policy).items():
+        print(f"  {name}: {value}")
+
+
+@app.command("forget-tags")
+def forget_tags(project_id: Id, config: ConfigFile = None, data_dir: ConfiguredDataDir = None) -> None:
+    """Destroy the key that hashed a project's tags, so that nobody can find usage by them any more."""
+    open_control(config, data_dir).forget_tags(project_id)
+    print(f"The tags of project {project_id} in the ledger mean nothing any more. New ones are hashed by another key.")
 
 
 @app.command("list")
-def list_projects(data_dir: DataDir = DEFAULT_DATA_DIR) -> None:
+def list_projects(config: ConfigFile = None, data_dir: ConfiguredDataDir = None) -> None:
     """Show every project."""
-    table = Table("Id", "Name", "Made", "Keeps answers", "Speech is", box=rich.box.SIMPLE_HEAD)
-    for project in open_control(data_dir).list_projects():
-        kept = _shown_keep(project.keep_answers_s)
-        table.add_row(project.id, project.name, shown_time(project.created_unix_ms), kept, project.marking)
+    table = Table("Id", "Name", "Made", *map(str.capitalize, _shown(Policy())), box=rich.box.SIMPLE_HEAD)
+    for project in open_control(config, data_dir).list_projects():
+        table.add_row(project.id, project.name, shown_time(project.created_unix_ms), *_shown(project.policy).values())
     Console(markup=False, emoji=False).print(table)
 
 
-def _parse_keep_s(text: str) -> int:
+def _given(**policy: object) -> dict[str, object]:
+    return {name: value for name, value in policy.items() if value is not None}
+
+
+def _shown(policy: Policy) -> dict[str, str]:
+    """Every field, in words."""
+    shown = {name.replace("_", " "): str(value) for name, value in policy.values().items()}
+    return {"keep answers": _shown_keep(policy.keep_answers_s)} | {
+        k: v for k, v in shown.items() if k != "keep answers s"
+    }
+
+
+def _parse_keep_s(text: str | None) -> int | None:
+    if text is None:
+        return None
     return 0 if text == _NOTHING else parse_duration_ms(text, "keep-answers") // 1000
 
 

@@ -11,8 +11,10 @@ from typing import Annotated
 
 import typer
 
-from antiphon.config import SPEECH_SAMPLES, Invalid, load
+from antiphon import children
+from antiphon.config import SPEECH_SAMPLES, load
 from antiphon.models import Store
+from antiphon.storage.directory import open_directory
 
 app = typer.Typer()
 
@@ -26,19 +28,32 @@ def serve(
         str | None, typer.Option(help="Models, keys and usage. [ANTIPHON_DATA_DIR, ~/.local/share/antiphon]")
     ] = None,
     offline: Annotated[bool | None, typer.Option("--offline", help="Never fetch a model.")] = None,
+    tls_cert: Annotated[
+        str | None, typer.Option(help="Serve https with this certificate and its chain, PEM. [ANTIPHON_TLS_CERT]")
+    ] = None,
+    tls_key: Annotated[str | None, typer.Option(help="The certificate's key, PEM. [ANTIPHON_TLS_KEY]")] = None,
+    tls_self_signed: Annotated[
+        bool | None,
+        typer.Option(
+            "--tls-self-signed",
+            help="Serve https with a certificate authority of the server's own. [ANTIPHON_TLS_SELF_SIGNED]",
+        ),
+    ] = None,
+    accept_loss: Annotated[
+        bool,
+        typer.Option("--accept-loss", help="Start with a new ledger or new keys where the old ones are lost."),
+    ] = False,
 ) -> None:
     """Serve the API. The first start prints an API key, once; ANTIPHON_API_KEY sets it instead."""
     overrides = {"host": host, "port": port, "data_dir": data_dir, "offline": offline}
+    overrides |= {"tls_cert": tls_cert, "tls_key": tls_key, "tls_self_signed": tls_self_signed}
     settings = load(config, os.environ, overrides)
-    try:
-        settings.directory.mkdir(parents=True, exist_ok=True, mode=0o700)
-    except OSError as error:
-        raise Invalid(f"setting data_dir: {settings.data_dir}: {error.strerror}") from None
-    if wanted := (*settings.catalogued, *([SPEECH_SAMPLES] if settings.speech else [])):
+    open_directory(settings.directory)
+    if wanted := (*settings.catalogued, *([SPEECH_SAMPLES] if settings.recognisers else [])):
         from antiphon.cli.models import progress_bars
 
         with progress_bars() as report:
             Store(settings.directory / "models", settings.offline).pull(wanted, report)
-    given = {"command": sys.argv[0], "config": config} | overrides
+    given = {"command": sys.argv[0], "config": config, "accept_loss": accept_loss or None} | overrides
     arguments = (f"{name}={value}" for name, value in given.items() if value is not None)
-    os.execv(sys.executable, (sys.executable, "-P", "-m", "antiphon.server", *arguments))
+    os.execv(sys.executable, children.command("antiphon.server", *arguments))

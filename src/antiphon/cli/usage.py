@@ -1,5 +1,6 @@
 """`antiphon usage`: what was used, from the ledger, whether a server runs or not."""
 
+import asyncio
 import json
 import sys
 from enum import StrEnum
@@ -10,9 +11,10 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from antiphon.cli.options import DEFAULT_DATA_DIR, DataDir
+from antiphon.cli.options import ConfigFile, ConfiguredDataDir, configured_stores
+from antiphon.core.usage import By, Total
 from antiphon.metering import usage as metering
-from antiphon.metering.database import FILE_NAME
+from antiphon.trust.control import Control
 
 app = typer.Typer()
 
@@ -25,22 +27,21 @@ class Format(StrEnum):
 
 @app.command()
 def usage(
-    by: Annotated[str, typer.Option(help=f"Groups, separated by commas: {', '.join(metering.By)}.")] = "day,project",
-    since: Annotated[str | None, typer.Option(help="From this date or time (ISO 8601, UTC) on.")] = None,
-    until: Annotated[str | None, typer.Option(help="To before this date or time.")] = None,
-    project: Annotated[str | None, typer.Option(help="One project's only.")] = None,
+    by: Annotated[str, typer.Option(help=f"Groups, separated by commas: {', '.join(By)}.")] = "day,project",
+    since: Annotated[str | None, typer.Option(help="From this date or time on (ISO 8601, UTC).")] = None,
+    until: Annotated[str | None, typer.Option(help="Up to this date or time, exclusive.")] = None,
+    project: Annotated[str | None, typer.Option(help="Only this project's.")] = None,
+    tag: Annotated[str | None, typer.Option(help="Of one project: only what carries this tag or `key=value`.")] = None,
     format: Annotated[Format, typer.Option(help="How to print it.")] = Format.TABLE,
-    data_dir: DataDir = DEFAULT_DATA_DIR,
+    config: ConfigFile = None,
+    data_dir: ConfiguredDataDir = None,
 ) -> None:
     """Show usage as the server measured it, unrounded, with the unit in its name."""
-    groups = metering.parse_by(by)
-    totals = metering.summary(
-        data_dir.expanduser() / FILE_NAME,
-        by=groups,
-        since_unix_ms=metering.parse_time(since, "since") if since is not None else None,
-        until_unix_ms=metering.parse_time(until, "until") if until is not None else None,
-        project=project,
-    )
+    query = metering.parse_query(by, since, until, project)
+    stores = configured_stores(config, data_dir)
+    if tag is not None:
+        query = metering.tagged(query, tag, Control(stores.open_directory()).labels)
+    groups, totals = query.by, asyncio.run(stores.usage.totals(query))
     match format:
         case Format.JSON:
             print(json.dumps(metering.records(totals, groups), indent=2))
@@ -50,7 +51,7 @@ def usage(
             Console(markup=False, emoji=False).print(_table(totals, groups))
 
 
-def _table(totals: list[metering.Total], groups: tuple[metering.By, ...]) -> Table:
+def _table(totals: list[Total], groups: tuple[By, ...]) -> Table:
     table = Table(*(group.capitalize() for group in groups), "Measured", box=rich.box.SIMPLE_HEAD)
     for column in ("Amount", "Sessions", "Abandoned"):
         table.add_column(column, justify="right", no_wrap=True)

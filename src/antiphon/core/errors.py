@@ -58,6 +58,13 @@ class NotFound(CallerError):
     code = "not_found"
 
 
+class MethodNotAllowed(CallerError):
+    """There is something at this path, and not by this method."""
+
+    status = 405
+    code = "method_not_allowed"
+
+
 class BadMedia(CallerError):
     """The bytes are not audio that can be decoded as declared."""
 
@@ -71,10 +78,32 @@ class TooLarge(CallerError):
     code = "too_large"
 
 
+class UnsupportedCoding(CallerError):
+    """The body is compressed, or otherwise not what it stands for (`Content-Encoding`)."""
+
+    status = 415
+    code = "unsupported_media_type"
+
+
+class UnspeakableText(CallerError):
+    """The voice does not survive this text, or makes nothing of it; nor will it another time."""
+
+    code = "unspeakable_text"
+
+
 class ContextLengthExceeded(CallerError):
-    """More tokens than the model reads at once."""
+    """More tokens than the model reads at once. Clients know it by its code or by `WORDS` in its message: they then
+    shorten what they send, or ask another model.
+    """
 
     code = "context_length_exceeded"
+    WORDS: ClassVar[str] = "maximum context length"
+
+    @classmethod
+    def by(cls, given: int, most: int, param: str) -> "ContextLengthExceeded":
+        """In OpenAI's own words. `given` is how many tokens there are, at least; `param` is what has them."""
+        said = f"This model's {cls.WORDS} is {most} tokens. However, your {param} resulted in {given} tokens"
+        return cls(f"{said}. Please reduce the length of the {param}.", param=param)
 
 
 class RequestTimeout(CallerError):
@@ -89,6 +118,23 @@ class Conflict(CallerError):
 
     status = 422  # not 409, which SDKs take as a reason to send the very same again
     code = "conflict"
+
+
+class StillRunning(CallerError):
+    """The request with this idempotency key is being answered; SDKs ask again after a 409, which is right here."""
+
+    status = 409
+    code = "still_running"
+
+
+class AlreadyAnswered(Conflict):
+    """The request with this idempotency key was answered, in `session`, and is not answered again."""
+
+    code = "already_answered"
+
+    def __init__(self, message: str, session: str = "", *, param: str | None = None) -> None:
+        super().__init__(message, param=param)
+        self.session = session
 
 
 class Cancelled(CallerError):
@@ -148,6 +194,12 @@ class EngineTimeout(EngineError):
     code = "engine_timeout"
 
 
+class EngineMisconfigured(EngineError):
+    """What runs the model does not take our credential, address or name of it: no caller's doing, and nothing that says
+    that it is down.
+    """
+
+
 # -- ours --------------------------------------------------------------------------------------------------------------
 
 
@@ -160,3 +212,18 @@ class LedgerUnavailable(InternalError):
 
     status = 503
     code = "ledger_unavailable"
+
+
+class OutcomeUnknown(LedgerUnavailable):
+    """Usage may have been made durable or not; it is to be recorded again, by the same keys."""
+
+
+class KeysUnavailable(InternalError):
+    """Keys, or what was revoked of them, cannot be read or written, so nobody new is let in."""
+
+    status = 503
+    code = "keys_unavailable"
+
+
+class Busy(KeysUnavailable):
+    """They are being written just now."""

@@ -7,7 +7,9 @@ replaces the one before it, a `Final` never repeats. Times are milliseconds from
 from dataclasses import dataclass
 from enum import StrEnum
 
+from antiphon.core.capabilities import Ability
 from antiphon.core.errors import AntiphonError
+from antiphon.core.specs import TurnRules
 from antiphon.core.tensors import Parameters, Tensor
 
 # -- inputs ------------------------------------------------------------------------------------------------------------
@@ -22,9 +24,12 @@ class Audio:
 
 @dataclass(frozen=True, slots=True)
 class Flush:
-    """Finalise what has been heard so far, or say what has been written; keep the stream open."""
+    """Finalise what has been heard so far, of one channel or of all, or say what has been written; keep the stream
+    open.
+    """
 
     context: str = ""
+    channel: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,10 +48,14 @@ class Begin:
 
 @dataclass(frozen=True, slots=True)
 class Say:
-    """More text. Contexts are independent texts of one connection, each spoken in its own order."""
+    """More text. Contexts are independent texts of one connection, each spoken in its own order. What is `whole` does
+    not wait for how the text goes on. `voice` is one of a dialogue's, who speaks from here on.
+    """
 
     text: str
     context: str = ""
+    whole: bool = False
+    voice: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +72,14 @@ class Finish:
     context: str = ""
 
 
-Input = Audio | Flush | End | Begin | Say | Clear | Finish
+@dataclass(frozen=True, slots=True)
+class Retune:
+    """From now on turns end so."""
+
+    turns: TurnRules
+
+
+Input = Audio | Flush | End | Begin | Say | Clear | Finish | Retune
 
 # -- outputs -----------------------------------------------------------------------------------------------------------
 
@@ -113,7 +129,8 @@ class Cause(StrEnum):
 class Opened:
     """The first event of a session. `model` is the name of what answers: a local model, or the version behind an
     alias; `fingerprint` tells sets of weights apart, where that is known. A model that will be no more says from when
-    on it is deprecated, and when it goes. `kept` says that what the surface wants kept will be.
+    on it is deprecated, and when it goes. `kept` says that what the surface wants kept will be; `remembered` that it
+    will be in memory, for a while. `unmet` is what of the call has no effect, because the engine cannot do it.
     """
 
     model: str
@@ -121,6 +138,8 @@ class Opened:
     deprecated_unix_s: int | None = None
     sunset_unix_s: int | None = None
     kept: bool = False
+    remembered: bool = False
+    unmet: frozenset[Ability] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,23 +150,47 @@ class SpeechStarted:
 
 @dataclass(frozen=True, slots=True)
 class Interim:
-    """A replaceable transcript of the utterance that is being spoken."""
+    """A replaceable transcript of the utterance that is being spoken. `turn_over` says how sure it is (0..1) that the
+    speaker has finished, where the spec has rules for turns. `paused` says that the speaker is silent now, and that
+    everything that was said is in it.
+    """
 
     channel: int
     start_ms: int
     end_ms: int
     transcript: Transcript
+    turn_over: float | None = None
+    paused: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Final:
-    """The transcript of `start_ms..end_ms`, said once. Its text is empty where a flush found no speech."""
+    """The transcript of `start_ms..end_ms`, said once. Its text is empty where a flush found no speech. `turn_over` is
+    as in `Interim`.
+    """
 
     channel: int
     start_ms: int
     end_ms: int
     transcript: Transcript
     cause: Cause
+    turn_over: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class TurnMayEnd:
+    """The speaker is silent since `at_ms`, and it is as sure as `early_confidence` that the turn is over."""
+
+    channel: int
+    at_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class SpeechResumed:
+    """After `TurnMayEnd`: the speaker goes on."""
+
+    channel: int
+    at_ms: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -302,7 +345,8 @@ class Spoken:
     """More speech of one context: bytes of the spec's format, which stand for `start_ms..end_ms` of it.
 
     Where times were asked for, `characters` are the caller's that are said here (or of the clause that ends here), in
-    order, and `spelled` those of the same text as it was read aloud ("3" is "three").
+    order, and `spelled` those of the same text as it was read aloud ("3" is "three"). In a live text what was flushed
+    ends with a space, written or not.
     """
 
     audio: bytes
@@ -352,6 +396,6 @@ class Failed:
     error: AntiphonError
 
 
-Output = Opened | SpeechStarted | Interim | Final | UtteranceEnded | Closed | Failed
-LanguageOutput = Opened | Generated | Completed | Embedded | Inferred | Failed
+Output = Opened | SpeechStarted | Interim | Final | TurnMayEnd | SpeechResumed | UtteranceEnded | Closed | Failed
+LanguageOutput = Opened | Generated | TokenUsage | Completed | Embedded | Inferred | Failed
 SpeechOutput = Opened | Spoken | Flushed | Cleared | ContextEnded | AllSpoken | Failed

@@ -1,7 +1,13 @@
-"""Who calls."""
+"""Who calls: projects, their keys, and the caller of one call."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
+
+from antiphon.core.policy import Policy
+
+DEFAULT_PROJECT = "default"
+ENVIRONMENT_KEY_ID = "environment"  # of the key that the server was started with
+MAX_NAME = 200  # characters of a project's or a key's name
 
 
 class Scope(StrEnum):
@@ -19,8 +25,36 @@ USUAL_SCOPES = frozenset({Scope.TRANSCRIBE, Scope.GENERATE, Scope.SPEAK})  # of 
 
 @dataclass(frozen=True, slots=True)
 class Principal:
-    """A caller whose key held when it was checked."""
+    """A caller whose key held when it was checked. `weight` is the project's share where projects compete."""
 
     project: str
     key_id: str
     scopes: frozenset[Scope]
+    weight: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Project:
+    """A tenant."""
+
+    id: str
+    name: str
+    created_unix_ms: int
+    policy: Policy = field(default_factory=Policy)
+
+
+@dataclass(frozen=True, slots=True)
+class Key:
+    """What is known about a key. `prefix` is the part that may be shown."""
+
+    id: str
+    project: str
+    name: str
+    scopes: frozenset[Scope]
+    prefix: str
+    created_unix_ms: int
+    expires_unix_ms: int | None = None
+    revoked_unix_ms: int | None = None
+
+    def holds(self, now_unix_ms: int) -> bool:
+        return self.revoked_unix_ms is None and (self.expires_unix_ms is None or now_unix_ms < self.expires_unix_ms)

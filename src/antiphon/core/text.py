@@ -18,12 +18,18 @@ def plain(text: str) -> str:
     return " ".join(word for word in words if word)
 
 
-def _bare(token: str) -> str:
+def word_span(token: str) -> tuple[int, int]:
+    """Where the word stands in what has no space in it, without the marks around it; empty where there is none."""
     start, end = 0, len(token)
     while start < end and _is_silent(token[start]):
         start += 1
     while end > start and _is_silent(token[end - 1]):
         end -= 1
+    return start, end
+
+
+def _bare(token: str) -> str:
+    start, end = word_span(token)
     return token[start:end].replace("’", "'").lower()
 
 

@@ -23,3 +23,42 @@ class Dimension(StrEnum):
 class Quantity:
     dimension: Dimension
     amount: int
+
+
+class By(StrEnum):
+    """What totals can be grouped by."""
+
+    DAY = "day"
+    PROJECT = "project"
+    KEY = "key"
+    MODEL = "model"
+    FEATURE = "feature"
+    SURFACE = "surface"
+    CHANNEL = "channel"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UsageQuery:
+    """Which entries to sum: from `since` (included) to `until` (excluded), of one project, with one of some `labels`
+    (the forms in which a tag may be in the ledger). `by` are the groups, in order.
+    """
+
+    by: tuple[By, ...] = (By.DAY, By.PROJECT)
+    since_unix_ms: int | None = None
+    until_unix_ms: int | None = None
+    project: str | None = None
+    labels: tuple[str, ...] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Total:
+    """One line. `group` holds a value for each `By` that was asked for, in that order; `amount` includes corrections.
+
+    `abandoned` counts the sessions whose last result may not have been delivered.
+    """
+
+    group: tuple[str, ...]
+    dimension: str
+    amount: int
+    sessions: int
+    abandoned: int

@@ -1,8 +1,9 @@
 """The seam between a transport and a surface: values that cross it, with no socket in them."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from email.utils import formatdate
+from enum import Enum
 
 from antiphon.core.conversation.inputs import ConversationInput
 from antiphon.core.events import Input, Opened
@@ -27,6 +28,40 @@ class Opening:
 
 
 @dataclass(frozen=True, slots=True)
+class Bearer:
+    """A secret that was sent as it is."""
+
+    secret: str = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Signed:
+    """A signature over the request as it came. `key_id` names the key, or is the key itself where the scheme sends it
+    along (Amazon's session token); `signed` are the bytes that `signature` was made of.
+    """
+
+    scheme: str
+    key_id: str = field(repr=False)
+    signed: bytes
+    signature: bytes
+
+
+Credential = Bearer | Signed
+
+
+def bearer(secret: str) -> Bearer | None:
+    """The secret without the spaces around it; none where nothing is left."""
+    secret = secret.strip()
+    return Bearer(secret) if secret else None
+
+
+class Pending(Enum):
+    """What a surface says of the credential where the opening has none, and the first message may have one."""
+
+    PENDING = "pending"
+
+
+@dataclass(frozen=True, slots=True)
 class Body:
     """A request's body, whole. For `multipart/form-data`, `fields` are the text parts in order and `data` is the one
     file part, else `data` is the raw body. `has_file` tells an empty file from none.
@@ -43,15 +78,6 @@ class Url:
     """Media that the server shall fetch, through the guarded fetcher."""
 
     url: str
-
-
-@dataclass(frozen=True, slots=True)
-class Response:
-    """A whole HTTP answer: to a refused call, or one that needs no session."""
-
-    status: int
-    headers: tuple[tuple[str, str], ...]
-    body: bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,6 +126,37 @@ class Step:
     keep: Keep | None = None
 
 
+class Response(Step):
+    """A whole HTTP answer, as a step: to a refused call, or one that needs no session. In place of an answer to the
+    opening of a connection it says that there will be none.
+    """
+
+    __slots__ = ()
+
+    def __init__(self, status: int, headers: tuple[tuple[str, str], ...], body: bytes) -> None:
+        super().__init__(sends=(Head(status, headers), body), close=Close())
+
+    @property
+    def head(self) -> Head:
+        head = self.sends[0]
+        assert isinstance(head, Head)
+        return head
+
+    @property
+    def status(self) -> int:
+        return self.head.status
+
+    @property
+    def headers(self) -> tuple[tuple[str, str], ...]:
+        return self.head.headers
+
+    @property
+    def body(self) -> bytes:
+        body = self.sends[1]
+        assert isinstance(body, bytes)
+        return body
+
+
 @dataclass(frozen=True, slots=True)
 class ModelCard:
     """One public model name and what answers to it."""
@@ -124,6 +181,12 @@ NOTHING = Step()
 # On the head of every answer with synthetic speech in it, whatever its form: draft-abaris-aicdh-01, AI Content
 # Disclosure Header. No standard has been agreed on yet; this is the one that was proposed.
 SYNTHETIC: tuple[tuple[str, str], ...] = (("ai-disclosure", "mode=machine-generated"),)
+
+
+def no_effect(names: Iterable[str]) -> tuple[tuple[str, str], ...]:
+    """The header that lists parameters that were accepted and have no effect here; none where there are none."""
+    listed = ", ".join(names)
+    return (("antiphon-no-effect", listed),) if listed else ()
 
 
 def lifecycle(opened: Opened) -> tuple[tuple[str, str], ...]:

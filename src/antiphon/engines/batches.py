@@ -9,7 +9,7 @@ Rules:
 """
 
 import asyncio
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -40,7 +40,7 @@ class _Job:
 
 class Batches:
     """`run` gives a vector for each row, in order, and blocks; it is called in `threads`. At once may wait
-    `most_tokens`.
+    `most_tokens`, and an eighth more of projects that have no more than a sixteenth.
     """
 
     def __init__(self, run: Run, *, threads: int, most_cells: int, most_tokens: int) -> None:
@@ -48,6 +48,7 @@ class Batches:
         self._most_cells = most_cells
         self._most_tokens = most_tokens
         self._tokens = 0
+        self._by_project: Counter[str] = Counter()
         self._jobs: deque[_Job] = deque()
         self._threads = threads
         self._working: set[asyncio.Task[None]] = set()
@@ -59,17 +60,20 @@ class Batches:
         if self._closed:
             raise EngineError("the model has been closed")
 
-    async def compute(self, rows: Sequence[Row]) -> tuple[Vector, ...]:
+    async def compute(self, rows: Sequence[Row], project: str = "") -> tuple[Vector, ...]:
         """A vector for each row. Raises `CapacityError` where too much waits, `EngineError`. Who is cancelled leaves
         nothing behind that would still be computed, but for what runs.
         """
         self.check()
         tokens = sum(map(len, rows))
-        if self._tokens + tokens > self._most_tokens:
+        own = self._by_project[project] + tokens
+        reserve = self._most_tokens // 8 if own <= self._most_tokens // 16 else 0
+        if self._tokens + tokens > self._most_tokens + reserve:
             raise CapacityError("Too many texts are waiting for this model.", retry_after_s=RETRY_AFTER_S)
         order = sorted(range(len(rows)), key=lambda number: len(rows[number]))
         job = _Job(rows, order, asyncio.get_running_loop().create_future(), len(rows))
         self._tokens += tokens
+        self._by_project[project] = own
         try:
             self._jobs.append(job)
             while len(self._working) < self._threads:  # those that find nothing to do end at once
@@ -80,6 +84,9 @@ class Batches:
                 await job.done
         finally:
             self._tokens -= tokens
+            self._by_project[project] -= tokens
+            if not self._by_project[project]:
+                del self._by_project[project]
         return tuple(job.vectors[number] for number in range(len(rows)))
 
     async def close(self) -> None:

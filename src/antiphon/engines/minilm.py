@@ -45,12 +45,12 @@ class MiniLM:
             weights = load_file(folder / "model.safetensors")
             text = (folder / "tokenizer.json").read_text()
         except (OSError, SafetensorError) as error:
-            raise EngineError("the model's files are not where they should be, or are damaged") from error
+            raise EngineError("the model's files are missing or damaged") from error
         try:
             self._session = _session(graph.encoder(weights))
             self._tokenizer: Any = Tokenizer.from_str(text)
         except Exception as error:  # a missing weight is a KeyError, but the libraries raise plain exceptions
-            raise EngineError("the model's files do not hold this model") from error
+            raise EngineError("the model's files belong to another model") from error
         # The published file cuts texts at 128 tokens and fills them up to as many.
         self._tokenizer.no_truncation()
         self._tokenizer.no_padding()
@@ -68,7 +68,7 @@ class MiniLM:
         if tokens > MOST_TOKENS:
             said = f"The inputs have {tokens} tokens together; a request has at most {MOST_TOKENS}."
             raise CallerError(said, param="input")
-        return Embedded(await self._batches.compute(rows), tokens)
+        return Embedded(await self._batches.compute(rows, call.project), tokens)
 
     async def check(self) -> None:
         self._batches.check()

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from antiphon.core.errors import EngineError
 from antiphon.core.events import Word
@@ -24,8 +25,9 @@ from antiphon.engines import alignment, transcript
 from antiphon.engines import moonshine_graphs as graphs
 from antiphon.engines.moonshine_weights import Array, multiplies_int8, read_weights
 
-# Anything shorter is followed by silence: the model was not trained on less.
-_LEAST_SAMPLES = graphs.EDGE_SAMPLES + 4 * graphs.HOP_SAMPLES
+# Shorter audio is heard between silences: of a word or two, cut closely, the model writes others, or the same twice.
+_SHORT_SAMPLES = 24_000
+_SILENCE_MS = 100
 # Longer audio belongs cut at its pauses; beyond this the positions end.
 MOST_SAMPLES = 40 * 16_000
 # How many draft tokens a mismatch may have skipped.
@@ -36,16 +38,18 @@ _REACH = 4
 class _Row:
     """One utterance on its way through the decoder.
 
-    `slot` is its place in the batch's buffers. `queries` (most + 2, HEAD_SIZE) are, by position, what the head that
-    follows the audio asked; `keys` (frames, HEAD_SIZE) what it asked it of.
+    `slot` is its place in the batch's buffers. `tokens` begin with the `prefix` that they follow on. `queries`
+    (most + 2, HEAD_SIZE) are, by position, what the head that follows the audio asked; `keys` (frames, HEAD_SIZE) what
+    it asked it of.
     """
 
     slot: int
+    prefix: tuple[int, ...]
     draft: tuple[int, ...]
     most: int
     queries: Array
     tokens: list[int] = field(default_factory=list)
-    logprobs: list[float] = field(default_factory=list)
+    logprobs: list[float] = field(default_factory=list)  # of those behind the prefix
     keys: Array | None = None
     anchor: int = 0
     accepted: int = 0
@@ -53,29 +57,39 @@ class _Row:
     looped: bool = False
     done: bool = False
 
+    @property
+    def past(self) -> int:
+        """How many of its tokens have been read."""
+        return len(self.tokens) if self.steps else 0
+
     def feed(self) -> tuple[int, ...]:
         """What the next pass reads: the last token, and what the draft says may follow it.
 
-        The first pass takes the whole draft. After a mismatch it is one token, from where the draft seems to go on.
+        The first pass takes the prefix and the whole draft. After a mismatch it is one token, from where the draft
+        seems to go on.
         """
         if not self.steps:
-            return (transcript.START, *self.draft)
+            return (transcript.START, *self.prefix, *self.draft)
         return (self.tokens[-1], *self.draft[self.anchor : self.anchor + 1])
 
     def take(self, feed: tuple[int, ...], best: list[int], logprobs: list[float]) -> None:
         """Keeps what the pass over `feed` gave: tokens while they agree with it, and the first that does not."""
+        begin = 0 if self.steps else len(self.prefix)
         self.steps += 1
-        for i, token in enumerate(best):
+        if begin:
+            self.tokens += self.prefix
+        for i, token in enumerate(best[begin:], begin):
             if token == transcript.END:
                 self.done = True
                 return
             self.tokens.append(token)
             self.logprobs.append(logprobs[i])
             full = len(self.tokens) == self.most
-            cut = transcript.loop_start(self.tokens, full=full)
+            own = self.tokens[len(self.prefix) :]
+            cut = transcript.loop_start(own, full=full)
             if full or cut is not None:
-                cut = self.most if cut is None else cut
-                del self.tokens[cut:], self.logprobs[cut:]
+                cut = len(own) if cut is None else cut
+                del self.tokens[len(self.prefix) + cut :], self.logprobs[cut:]
                 self.looped = self.done = True
                 return
             near = self.draft[self.anchor : self.anchor + _REACH]
@@ -102,7 +116,7 @@ class Moonshine:
                 read_weights(folder / f"{part}.ort") for part in ("encoder_model", "decoder_model_merged")
             )
         except OSError as error:
-            raise EngineError("the model's files are not where they should be") from error
+            raise EngineError("the model's files are missing") from error
         self._encoder = _session(graphs.encoder(encoder, signed=signed))
         self._memory = _session(graphs.memory(decoder, signed=signed))
         kept = np.array(transcript.latin(self._vocabulary, graphs.BLOCK))
@@ -121,9 +135,11 @@ class Moonshine:
             samples = len(utterance.pcm) // 2
             if len(utterance.pcm) % 2 or samples > MOST_SAMPLES:
                 raise EngineError(f"an utterance holds whole samples, at most {MOST_SAMPLES}")
-            most = transcript.most_tokens(samples)
+            prefix = utterance.prefix
+            most = max(transcript.most_tokens(samples), len(prefix) + transcript.SPARE_TOKENS)
             queries = np.zeros((most + 2, graphs.HEAD_SIZE), np.float32)
-            rows.append(_Row(slot, utterance.draft[: most - 1] if self._speculative else (), most, queries))
+            draft = utterance.draft[: most - len(prefix) - 1] if self._speculative else ()
+            rows.append(_Row(slot, prefix, draft, most, queries))
         try:
             self._decode(rows, [self._encode(utterance.pcm) for utterance in batch])
         except Exception as error:  # onnxruntime raises RuntimeError and its own plain exceptions
@@ -149,9 +165,7 @@ class Moonshine:
         return _placed(queries[1:], caches.keys(0), spans, pcm)
 
     def _encode(self, pcm: bytes) -> Array:
-        samples = np.frombuffer(pcm, "<i2")
-        if len(samples) < _LEAST_SAMPLES:
-            samples = np.pad(samples, (0, _LEAST_SAMPLES - len(samples)))
+        samples, _ = _surrounded(pcm)
         whole = (len(samples) - graphs.EDGE_SAMPLES) // graphs.HOP_SAMPLES * graphs.HOP_SAMPLES
         frames: Array = self._encoder.run(None, {"pcm": samples[: whole + graphs.EDGE_SAMPLES]})[0][0]
         return frames
@@ -162,7 +176,7 @@ class Moonshine:
         live = rows
         while live:
             feeds = [row.feed() for row in live]
-            past = [len(row.tokens) for row in live]
+            past = [row.past for row in live]
             best, logprobs, queries = caches.run([row.slot for row in live], past, feeds)
             at = 0
             for row, start, feed in zip(live, past, feeds, strict=True):
@@ -179,24 +193,35 @@ class Moonshine:
                     row.slot = slot
 
     def _hypothesis(self, row: _Row, utterance: Utterance) -> Hypothesis:
-        pieces = transcript.to_pieces(row.tokens, self._vocabulary)
-        spans = transcript.word_spans(pieces)
+        begin = len(row.prefix)
+        whole = transcript.to_pieces(row.tokens, self._vocabulary)
+        pieces = transcript.following(whole, begin)
+        spans = transcript.word_spans(whole)
         times = _times(row, spans, utterance.pcm) if utterance.timed else [(0, 0)] * len(spans)
         words = tuple(
-            Word("".join(pieces[start:end]).strip(), *time, transcript.confidence(row.logprobs[start:end]))
+            Word(text, *time, transcript.confidence(row.logprobs[own:][: end - begin - own]))
             for (start, end), time in zip(spans, times, strict=True)
+            if (text := "".join(pieces[(own := max(0, start - begin)) : max(0, end - begin)]).strip())
         )
         return Hypothesis(
             text="".join(pieces).strip(),
             words=words,
             confidence=transcript.confidence(row.logprobs),
-            tokens=tuple(row.tokens),
+            tokens=tuple(row.tokens[begin:]),
             pieces=pieces,
             logprobs=tuple(row.logprobs),
             accepted=row.accepted,
             steps=row.steps,
             looped=row.looped,
         )
+
+
+def _surrounded(pcm: bytes) -> tuple[NDArray[np.int16], int]:
+    """The samples that the model hears, and how many milliseconds of silence are before the utterance's first."""
+    samples = np.frombuffer(pcm, "<i2")
+    if len(samples) >= _SHORT_SAMPLES:
+        return samples, 0
+    return np.pad(samples, _SILENCE_MS * 16), _SILENCE_MS
 
 
 def _times(row: _Row, spans: list[tuple[int, int]], pcm: bytes) -> list[tuple[int, int]]:
@@ -208,9 +233,14 @@ def _times(row: _Row, spans: list[tuple[int, int]], pcm: bytes) -> list[tuple[in
 def _placed(queries: Array, keys: Array, spans: list[tuple[int, int]], pcm: bytes) -> list[tuple[int, int]]:
     """Each span's (start, end) in milliseconds; `queries` has a row for each token."""
     weights = alignment.attention(queries, keys)
-    silent = alignment.quiet_frames(np.frombuffer(pcm, "<i2"), len(keys))
-    end_ms = len(pcm) // 32
-    return [(min(a, end_ms), min(b, end_ms)) for a, b in alignment.word_times(weights, spans, silent)]
+    samples, lead_ms = _surrounded(pcm)
+    silent = alignment.quiet_frames(samples, len(keys))
+    last_ms = len(pcm) // 32
+
+    def inside(at_ms: int) -> int:
+        return min(max(0, at_ms - lead_ms), last_ms)
+
+    return [(inside(start), inside(end)) for start, end in alignment.word_times(weights, spans, silent)]
 
 
 class _Caches:

@@ -1,26 +1,35 @@
 """A process of ours that computes for the server: start it, tell it, hear it, and start it again when it dies.
 
-Both sides speak in messages over one socket, each with its length in front. A model that cannot be loaded is tried
-again later and later, up to `LONGEST_PAUSE_S`. The process ends with the server: its socket closes.
+Both sides speak in messages over one socket, each with its length in front. An empty one asks for a sign of life, and
+is answered by another, by the thread that takes the commands; a process that loads its model gives one by itself, every
+second. One that is stuck (`children.Pulse`) is killed within ten seconds, and started again.
+
+A model that cannot be loaded is tried again later and later, up to `LONGEST_PAUSE_S`. The process ends with the server:
+its socket closes.
 """
 
 import asyncio
 import logging
-import os
+import math
 import socket
 import struct
-import sys
+import threading
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager, suppress
 from typing import Any, Self
 
 import msgspec
 
-from antiphon.core.errors import EngineError
+from antiphon import children
+from antiphon.core.errors import EngineError, EngineTimeout
+from antiphon.supervision import supervisor
 
 HEADER = struct.Struct("<I")
+BEAT = HEADER.pack(0)  # a sign of life, or what asks for one
 FIRST_PAUSE_S = 1.0
 LONGEST_PAUSE_S = 60.0
+LOADING_LOOKS = 3600  # in a row without a word while it loads, which may keep its other threads from saying one
 _END_S = 5.0
 
 log = logging.getLogger(__name__)
@@ -39,8 +48,27 @@ def frame(message: msgspec.Struct) -> bytes:
     return HEADER.pack(len(body)) + body
 
 
+@contextmanager
+def beating(send: Callable[[bytes], None]) -> Iterator[None]:
+    """In a process that loads its model: says meanwhile, in a thread of its own, that it has not been stopped."""
+    loaded = threading.Event()
+
+    def beat() -> None:
+        with suppress(OSError):  # the server is gone
+            while not loaded.wait(children.LOOK_S):
+                send(BEAT)
+
+    thread = threading.Thread(target=beat, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        loaded.set()
+        thread.join()
+
+
 class Frames:
-    """Takes a stream of bytes apart."""
+    """Takes a stream of bytes apart. An empty message is a `BEAT`."""
 
     def __init__(self) -> None:
         self._buffer = bytearray()
@@ -66,8 +94,10 @@ class _Link(asyncio.Protocol):
         self._frames = Frames()
 
     def data_received(self, data: bytes) -> None:
+        self._kept.pulse.heard()
         for body in self._frames.bodies(data):
-            self._kept.received(body)
+            if body:
+                self._kept.received(body)
 
     def connection_lost(self, error: Exception | None) -> None:
         self._kept.lost()
@@ -89,7 +119,17 @@ class KeptProcess(ABC):
         self._loaded: asyncio.Future[Any] | None = None
         self._gone = asyncio.Event()
         self._keeper: asyncio.Task[None] | None = None
+        self._looking: asyncio.TimerHandle | None = None
         self._restarts = 0
+        self._stuck = 0  # times that it was killed for it
+        self._load_s = 0.0  # what the last load took
+        self._ready_s = 0.0  # the loop's time at which it should be ready again, while it is not
+        self.pulse = children.Pulse()
+        self._announce: list[Callable[[], object]] = []
+
+    def when_ready(self, callback: Callable[[], object]) -> None:
+        """See `core.ports.Announcing`."""
+        self._announce.append(callback)
 
     async def _begin(self) -> Self:
         """Loads the model. Raises `EngineError` if it cannot be loaded."""
@@ -98,7 +138,7 @@ class KeptProcess(ABC):
         except BaseException:
             await self.close()
             raise
-        self._keeper = asyncio.create_task(self._keep(), name=f"keep the {self.name} running")
+        self._keeper = supervisor.start(f"keep the {self.name} running", self._keep)
         return self
 
     # -- for the subclass ----------------------------------------------------------------------------------------------
@@ -127,17 +167,44 @@ class KeptProcess(ABC):
             self._loaded.set_result(message)
 
     def lost(self) -> None:
-        """The process has ended."""
+        """The process has ended, or is no longer waited for."""
+        if self._looking is not None:
+            self._looking.cancel()
         self._transport = None
+        self._ready_s = asyncio.get_running_loop().time() + self._load_s
+        kind, how = (EngineTimeout, "was stuck") if self.pulse.stuck else (EngineError, "has ended")
         if self._loaded is not None and not self._loaded.done():
-            self._loaded.set_exception(EngineError(f"The {self.name}'s process ended while it loaded."))
-        self.forsaken(EngineError(f"The {self.name}'s process has ended; it is started again.", retry_after_s=5))
+            self._loaded.set_exception(kind(f"The {self.name}'s process {how} while it loaded."))
+        said = f"The {self.name}'s process {how}; it is started again."
+        self.forsaken(kind(said, retry_after_s=self._retry_after_s()))
         self._gone.set()
+
+    def _retry_after_s(self) -> int:
+        """How long it still takes until it is ready, if it takes as long as the last time."""
+        return max(1, math.ceil(self._ready_s - asyncio.get_running_loop().time()))
 
     def _open(self) -> asyncio.Transport:
         if self._transport is None:
-            raise EngineError(f"The {self.name} is not loaded at the moment.", retry_after_s=5)
+            raise self._away()
         return self._transport
+
+    def _away(self) -> EngineError:
+        return EngineError(f"The {self.name} is not available at the moment.", retry_after_s=self._retry_after_s())
+
+    @asynccontextmanager
+    async def _owed(self, longest_s: float) -> AsyncIterator[None]:
+        """An answer is. A process that does not give it in time is stuck, however alive the rest of it is."""
+        try:
+            async with asyncio.timeout(longest_s):
+                yield
+        except TimeoutError:
+            self.pulse.most_looks = 0
+            raise EngineTimeout(f"The {self.name} did not answer.", retry_after_s=self._retry_after_s()) from None
+
+    @property
+    def up(self) -> bool:
+        """Whether it can be asked."""
+        return self._transport is not None
 
     async def check(self) -> None:
         self._open()
@@ -145,20 +212,20 @@ class KeptProcess(ABC):
     def _rss_bytes(self) -> int:
         if self._process is None or self._process.returncode is not None:
             return 0
-        try:
-            with open(f"/proc/{self._process.pid}/statm") as statm:
-                return int(statm.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
-        except OSError:
-            return 0
+        return children.resident_bytes(self._process.pid)
 
     # -- the process ---------------------------------------------------------------------------------------------------
 
     async def _load(self) -> None:
         loop = asyncio.get_running_loop()
+        begun_s = loop.time()
+        self._ready_s = begun_s + self._load_s
         sock = await self._spawn()
         self._gone.clear()
         self._loaded = loop.create_future()
+        self.pulse = children.Pulse(LOADING_LOOKS)
         transport, _ = await loop.create_connection(lambda: _Link(self), sock=sock)
+        self._looking = loop.call_later(children.LOOK_S, self._look, transport)
         transport.write(frame(self._load_message))
         try:
             loaded = await self._loaded
@@ -166,8 +233,13 @@ class KeptProcess(ABC):
             transport.close()
             await self._reap()
             raise
+        self._load_s = loop.time() - begun_s
+        self.pulse = children.Pulse()
         self.ready(loaded)
         self._transport = transport
+        log.info("the %s's process is ready", self.name)
+        for announce in self._announce:
+            announce()
 
     async def _spawn(self) -> socket.socket:
         """Starts the process. Returns our end of its socket."""
@@ -178,15 +250,39 @@ class KeptProcess(ABC):
         ours.setblocking(False)
         nothing = asyncio.subprocess.DEVNULL  # nor may a word of a caller get into a log by way of a vendor's library
         with theirs:
-            command = (sys.executable, "-m", self.worker, str(theirs.fileno()))
+            command = children.command(self.worker, str(theirs.fileno()))
             try:
                 self._process = await asyncio.create_subprocess_exec(
-                    *command, stdin=nothing, stdout=nothing, stderr=nothing, pass_fds=(theirs.fileno(),)
+                    *command,
+                    stdin=nothing,
+                    stdout=nothing,
+                    stderr=nothing,
+                    pass_fds=(theirs.fileno(),),
+                    **children.apart(),
                 )
             except OSError as error:
                 ours.close()
                 raise EngineError(f"The {self.name}'s process cannot be started.") from error
         return ours
+
+    def _look(self, transport: asyncio.Transport) -> None:
+        """Again and again, until the process is lost; one that is stuck is killed."""
+        answered = not self.pulse.silent
+        self.pulse.look(children.processor_s(None if self._process is None else self._process.pid))
+        if self.pulse.stuck:
+            log.error("the %s's process is stuck", self.name)
+            self._stuck += 1
+            self._kill()
+            transport.abort()
+            return
+        if answered and self._transport is not None:
+            transport.write(BEAT)
+        self._looking = asyncio.get_running_loop().call_later(children.LOOK_S, self._look, transport)
+
+    def _kill(self) -> None:
+        if self._process is not None and self._process.returncode is None:
+            with suppress(ProcessLookupError):
+                self._process.kill()
 
     async def _keep(self) -> None:
         """Starts the process again whenever it has died."""
@@ -201,6 +297,7 @@ class KeptProcess(ABC):
                 pause_s = FIRST_PAUSE_S
             except EngineError as error:
                 log.error("the %s could not be started again", self.name, extra={"reason": error.message})
+                self._ready_s = asyncio.get_running_loop().time() + pause_s + self._load_s
                 await asyncio.sleep(pause_s)
                 pause_s = min(2 * pause_s, LONGEST_PAUSE_S)
 
@@ -212,7 +309,7 @@ class KeptProcess(ABC):
             async with asyncio.timeout(_END_S):
                 await process.wait()
         except TimeoutError:
-            process.kill()
+            self._kill()
             await process.wait()
 
     async def close(self) -> None:
@@ -222,6 +319,5 @@ class KeptProcess(ABC):
             await asyncio.gather(self._keeper, return_exceptions=True)
         if self._transport is not None:
             self._transport.close()
-        if self._process is not None and self._process.returncode is None:
-            self._process.kill()
+        self._kill()
         await self._reap()

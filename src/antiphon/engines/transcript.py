@@ -23,6 +23,9 @@ SPARE_TOKENS = 4
 SPARE_PER_SECOND = 5
 # An n-gram at the end of the output, repeated this often in a row, is a loop: (longest n, repeats).
 _REPEATS = ((1, 8), (3, 5), (6, 4), (24, 3))
+_MARKS = frozenset(",;:.!?")
+_ELLIPSIS = "..."
+_BLANK = " " + "".join(sorted(_MARKS))
 _SPACE = "\u2581".encode()
 
 
@@ -95,14 +98,48 @@ def _known(piece: bytes, ids: Mapping[bytes, int]) -> Iterable[bytes]:
 
 
 def to_pieces(tokens: Sequence[int], vocabulary: Sequence[bytes]) -> tuple[str, ...]:
-    """The text of each token. Bytes that are no UTF-8 become U+FFFD; the text has no leading space."""
+    """The text of each token. Bytes that are no UTF-8 become U+FFFD; the text has no leading space. A mark that the
+    model wrote twice in a row stands once, and marks without a word are no text.
+    """
     decoder = codecs.getincrementaldecoder("utf-8")("replace")
     pieces = [decoder.decode(vocabulary[token], final=i == len(tokens) - 1) for i, token in enumerate(tokens)]
+    if not any(char.isalnum() for piece in pieces for char in piece):
+        return ("",) * len(pieces)
+    before = ""
+    for i, piece in enumerate(pieces):
+        pieces[i] = _single(piece, before)
+        before = pieces[i].rstrip(" ")[-1:] or before
     for i, piece in enumerate(pieces):
         pieces[i] = piece.lstrip(" ")
         if pieces[i]:
             break
     return tuple(pieces)
+
+
+def _single(piece: str, before: str) -> str:
+    """The piece without marks that repeat the one before, and without the space between them; some pieces are two marks
+    themselves. An ellipsis that is one piece stays.
+    """
+    if _MARKS.isdisjoint(piece) or (piece.strip(" ") == _ELLIPSIS and before != "."):
+        return piece
+    kept = ""
+    for char in piece:
+        last = kept.rstrip(" ")[-1:] or before
+        if char == last and char in _MARKS:
+            kept = kept.rstrip(" ")
+        else:
+            kept += char
+    return kept
+
+
+def following(pieces: Sequence[str], begin: int) -> tuple[str, ...]:
+    """The pieces from a token on, as a text of its own: without the marks that end what is before it."""
+    own = list(pieces[begin:])
+    for i, piece in enumerate(own if begin else ()):
+        own[i] = "" if not piece.strip(_BLANK) else piece.lstrip(" ")
+        if own[i]:
+            break
+    return tuple(own)
 
 
 def word_spans(pieces: Sequence[str]) -> list[tuple[int, int]]:

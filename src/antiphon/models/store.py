@@ -106,7 +106,7 @@ class Store:
 
     def _entry(self, name: str) -> ModelEntry:
         if name not in self.catalog:
-            raise UnknownModel(f"there is no model {name}; there are {', '.join(self.catalog)}", param="model")
+            raise UnknownModel(f"model {name} not found; available: {', '.join(self.catalog)}", param="model")
         return self.catalog[name]
 
     def _folder(self, entry: ModelEntry) -> Path:

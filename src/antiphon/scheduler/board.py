@@ -3,17 +3,24 @@
 It joins the pure policy to streams and knows neither threads nor a clock, so that a simulation runs the very same code.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import count
+from typing import TypeVar
 
 from antiphon.core.units import NS_PER_MS
 from antiphon.scheduler.cost import CostModel, Row
+from antiphon.scheduler.fair import Had
 from antiphon.scheduler.policy import Kind, Limits, schedule
 from antiphon.scheduler.stream import Stream
 from antiphon.scheduler.work import Work
 
 MEMORY_MS = 3_600_000  # of live streams' time, after which what was measured weighs half
 DOUBT_MS = 60_000  # of live streams' time, for which the typical stream stands in at first
+SPEAKING_NS = 10_000 * NS_PER_MS  # for so long after it wanted something a stream is one in which somebody speaks
+
+
+Key = TypeVar("Key")
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,8 +42,12 @@ class WaitingRoom:
         self._cost = cost
         self._waiting: dict[Work, None] = {}
         self._keys = count()
-        self._measured_ns = 0  # up to when
-        self._live_ms = 0.0  # live streams' time, summed
+        self._asked: dict[Stream, None] = {}  # that wanted something since it was last looked
+        self._speaking: dict[Stream, int] = {}  # when each live stream last wanted something, the latest last
+        self._projects: dict[str, int] = {}  # when each project last did
+        self._had = Had()
+        self._measured_ns: int | None = None  # up to when
+        self._live_ms = 0.0  # the time of live streams in which somebody speaks, summed
         self._urgent_ms = 0.0  # the engine's time for what was urgent in it
 
     def __len__(self) -> int:
@@ -45,12 +56,19 @@ class WaitingRoom:
     def put(self, work: Work) -> None:
         work.key = next(self._keys)
         self._waiting[work] = None
+        self._asked[work.stream] = None
+
+    def speaking(self, stream: Stream) -> bool:
+        """Whether somebody has spoken there lately."""
+        return stream in self._speaking or stream in self._asked
 
     def drop(self, work: Work) -> None:
         self._waiting.pop(work, None)
 
     def forget(self, stream: Stream) -> None:
         self._waiting = {work: None for work in self._waiting if work.stream is not stream}
+        self._speaking.pop(stream, None)
+        self._asked.pop(stream, None)
 
     def counts(self) -> dict[Kind, int]:
         counts = dict.fromkeys(Kind, 0)
@@ -65,9 +83,11 @@ class WaitingRoom:
             return None
         # One worker is kept for what is urgent, so that a first interim never finds all of them busy with refreshes.
         kept = 1 if self.live and self.workers > 1 else 0
-        works = schedule(now_ns, list(self._waiting), self.free, kept, self._cost.predict_ms, self._limits)
+        had = {project: self._had[project] for project in self._projects}
+        works = schedule(now_ns, list(self._waiting), self.free, kept, self._cost.predict_ms, self._limits, had)
         if not works:
             return None
+        self._had.took(works)
         for work in works:
             self.drop(work)
             work.stream.started(work)
@@ -78,12 +98,14 @@ class WaitingRoom:
         """That batch's worker is free again. `None` where the time taken says nothing, because the engine failed."""
         self.free += 1
         if took_ms is not None:
+            own_ms = self._cost.believed_ms(batch.works, took_ms)
             self._cost.learn(batch.works, took_ms)
             urgent = sum(work.kind in (Kind.FINAL, Kind.FIRST) for work in batch.works)
-            self._urgent_ms += took_ms * urgent / len(batch.works)
+            self._urgent_ms += own_ms * urgent / len(batch.works)
 
     def stream_share(self) -> float:
-        """The part of one worker that a live stream's urgent work takes: as measured, but no less than is typical.
+        """The part of one worker that the urgent work of a live stream takes in which somebody speaks: as measured, but
+        no less than is typical.
 
         How often people pause decides it as much as the engine does. Where the engine is overloaded it comes out as an
         equal part of all there is, so that no more streams fit.
@@ -95,8 +117,33 @@ class WaitingRoom:
         return max(typical, (self._urgent_ms + DOUBT_MS * typical) / (self._live_ms + DOUBT_MS))
 
     def _measure(self, now_ns: int) -> None:
-        self._live_ms += self.live * (now_ns - self._measured_ns) / NS_PER_MS
+        if self._measured_ns is not None:
+            self._live_ms += len(self._speaking) * (now_ns - self._measured_ns) / NS_PER_MS
         self._measured_ns = now_ns
         if self._live_ms > MEMORY_MS:
             self._live_ms /= 2
             self._urgent_ms /= 2
+        for stream in self._asked:
+            _put_last(self._projects, stream.call.project, now_ns)
+            if stream.spec.live:
+                _put_last(self._speaking, stream, now_ns)
+        self._asked.clear()
+        _forget_before(self._speaking, now_ns - SPEAKING_NS)
+        _forget_before(self._projects, now_ns - SPEAKING_NS, keep=lambda: {work.project for work in self._waiting})
+
+
+def _put_last(seen: dict[Key, int], key: Key, now_ns: int) -> None:
+    seen.pop(key, None)
+    seen[key] = now_ns
+
+
+def _forget_before(seen: dict[Key, int], before_ns: int, keep: Callable[[], set[Key]] = set) -> None:
+    """What was last seen before then is forgotten; `seen` has the latest last. What there is to `keep` counts as seen
+    then.
+    """
+    kept: set[Key] | None = None
+    while seen and seen[first := next(iter(seen))] < before_ns:
+        kept = keep() if kept is None else kept
+        del seen[first]
+        if first in kept:
+            seen[first] = before_ns

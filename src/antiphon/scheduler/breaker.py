@@ -11,7 +11,7 @@ from antiphon.core.units import NS_PER_S
 
 TOLERATED = 3  # failures in a row that open a closed breaker
 FIRST_WAIT_NS = NS_PER_S  # from opening to the first probe; doubled each time it is in vain ...
-LONGEST_WAIT_NS = 30 * NS_PER_S  # ... up to this
+LONGEST_WAIT_NS = 4 * NS_PER_S  # ... up to this, by which an outage is lengthened at most
 IDLE_NS = 10 * NS_PER_S  # after which a healthy backend that nobody uses is probed
 SOON_NS = NS_PER_S  # to the next probe of one that is in doubt
 

@@ -22,7 +22,7 @@ SURPRISE = 4.0  # a batch is believed to have taken at most this many times what
 STALL_MS = 50.0  # ... and this on top
 
 
-class Load(Protocol):
+class BatchLoad(Protocol):
     """What the model looks at in an item."""
 
     @property
@@ -40,7 +40,7 @@ class Row:
     new_audio_ms: int
 
 
-def features(batch: Sequence[Load]) -> tuple[float, float, float]:
+def features(batch: Sequence[BatchLoad]) -> tuple[float, float, float]:
     """(1, seconds of audio, the most seconds of new audio in one row)."""
     return (1.0, sum(i.audio_ms for i in batch) / 1000, max(i.new_audio_ms for i in batch) / 1000)
 
@@ -53,11 +53,15 @@ class CostModel:
         self._information = [[FLOOR * (i == j) for j in range(3)] for i in range(3)]
         self.weights = prior
 
-    def predict_ms(self, batch: Sequence[Load]) -> float:
+    def predict_ms(self, batch: Sequence[BatchLoad]) -> float:
         return max(1.0, sum(w * f for w, f in zip(self.weights, features(batch), strict=True)))
 
-    def learn(self, batch: Sequence[Load], took_ms: float) -> None:
-        believed = min(took_ms, SURPRISE * self.predict_ms(batch) + STALL_MS)
+    def believed_ms(self, batch: Sequence[BatchLoad], took_ms: float) -> float:
+        """How much of what a batch took was its own work: the engine may have been stopped, or started again."""
+        return min(took_ms, SURPRISE * self.predict_ms(batch) + STALL_MS)
+
+    def learn(self, batch: Sequence[BatchLoad], took_ms: float) -> None:
+        believed = self.believed_ms(batch, took_ms)
         seen = features(batch)
         size = sum(seen)  # a large batch is off by more milliseconds than a small one, and tells as much
         x = [feature / size for feature in seen]

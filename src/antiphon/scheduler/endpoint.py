@@ -36,7 +36,7 @@ LONGEST = ms_to_samples(15_000)
 CUT_SEARCH = ms_to_samples(5_000)  # how far back from the longest utterance its quietest point is looked for
 
 
-class State(Enum):
+class EndpointState(Enum):
     SILENCE = auto()
     SPEECH = auto()
     PAUSE = auto()
@@ -71,7 +71,7 @@ class Endpointer:
         self._run = 0  # frames in a row that speak against the present state
         self._evidence = 0.0  # for speech, in those frames
         self._floor = 0  # no utterance starts before this
-        self.state = State.SILENCE
+        self.state = EndpointState.SILENCE
         self.position = 0  # end of the last frame
         self.start = 0  # of the utterance, pre-roll included
         self.onset = 0  # of its speech
@@ -93,7 +93,7 @@ class Endpointer:
         """In a pause: that silence ends the utterance, unless speech resumes before. What has been heard of it counts,
         so the utterance may end now: who sent everything at once sends no other frame.
         """
-        if self.state is not State.PAUSE:
+        if self.state is not EndpointState.PAUSE:
             return None
         self._patience = ms_to_samples(silence_ms)
         return self._out_of_patience()
@@ -104,16 +104,18 @@ class Endpointer:
             probability = _biased(probability, self._bias)
         begin = self.position
         self.position += FRAME
-        if self.state is State.SILENCE:
+        if self.state is EndpointState.SILENCE:
             return self._in_silence(probability, begin)
-        change = self._in_speech(probability) if self.state is State.SPEECH else self._in_pause(probability, begin)
+        change = (
+            self._in_speech(probability) if self.state is EndpointState.SPEECH else self._in_pause(probability, begin)
+        )
         if probability >= CLEAR:
             self.clear = min(self.clear, begin)
         if change:
             return change
         if self.position - self.start < self._longest:
             return None
-        if self.state is State.PAUSE:
+        if self.state is EndpointState.PAUSE:
             if not self._parts:
                 return None
             self.reset(self.speech_end + TAIL)
@@ -122,7 +124,7 @@ class Endpointer:
 
     def reset(self, floor: int) -> None:
         """Back to silence, at a stop or when the caller ends the utterance; the next starts at `floor` or later."""
-        self.state = State.SILENCE
+        self.state = EndpointState.SILENCE
         self._run, self._evidence = 0, 0.0
         self._floor = floor
 
@@ -138,14 +140,14 @@ class Endpointer:
         self._run += 1
         if self._run < PAUSE_FRAMES:
             return None
-        self.state = State.PAUSE
+        self.state = EndpointState.PAUSE
         self._run, self._evidence = 0, 0.0
         return Change(Turn.PAUSE, self.speech_end)
 
     def _in_pause(self, probability: float, begin: int) -> Change | None:
         resumed = self._starts(probability, begin)
         if resumed is not None:
-            self.state = State.SPEECH
+            self.state = EndpointState.SPEECH
             self.speech_end = self.position
             self._patience = self._silence
             return Change(Turn.RESUME, resumed)
@@ -164,7 +166,7 @@ class Endpointer:
         started = self._starts(probability, begin)
         if started is None:
             return None
-        self.state = State.SPEECH
+        self.state = EndpointState.SPEECH
         self.onset = max(self._floor, started)
         self.start = max(self._floor, self.onset - self.pre_roll)
         self._patience = self._silence

@@ -9,18 +9,23 @@
    so no batch, once started, holds an urgent item up for longer than the bound. Nor does a row join that would make
    one late that is in it already and would have been in time. Where the most urgent final is late already, the bound
    is wider: rows together cost less than one by one, and only that catches up.
+4. Where several projects are at work, and not all deadlines can be kept, they take turns by weight (`fair.py`): among
+   what is urgent, and among what is elastic; with recordings always, whose deadlines are nobody's wish. No bound is
+   wider then, because nobody may be held up by what others are late with.
 
-Under overload this is first come, first served among finals, since all of them are due equally long after their speech:
-everybody waits, nobody starves, and interims are given up first. To keep overload out is admission's work.
+With one project, under overload this is first come, first served among finals, since all of them are due equally long
+after their speech: everybody waits, nobody starves, and interims are given up first. To keep overload out is the work
+of admission.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
 from heapq import nsmallest
 from typing import Protocol, TypeVar
 
 from antiphon.core.units import NS_PER_MS
+from antiphon.scheduler.fair import ShareClaim, by_share, in_turn
 
 
 class Kind(IntEnum):
@@ -32,7 +37,7 @@ class Kind(IntEnum):
     RECORDING = 3  # a final of a recording, for which nobody holds a telephone
 
 
-class Item(Protocol):
+class WaitingWork(ShareClaim, Protocol):
     """What the choice looks at in a piece of work that waits. `new_audio_ms` is what no hypothesis covers yet; `key`
     tells items apart and decides where all else is equal, the lower first.
     """
@@ -44,16 +49,13 @@ class Item(Protocol):
     def kind(self) -> Kind: ...
 
     @property
-    def deadline_ns(self) -> int: ...
-
-    @property
     def audio_ms(self) -> int: ...
 
     @property
     def new_audio_ms(self) -> int: ...
 
 
-Waiting = TypeVar("Waiting", bound=Item)
+Waiting = TypeVar("Waiting", bound=WaitingWork)
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,43 +76,65 @@ class Limits:
     look: int = 8  # times `rows`: how many of the most urgent items are looked at to fill a batch
 
 
-Predict = Callable[[Sequence[Item]], float]
+Predict = Callable[[Sequence[WaitingWork]], float]
 
 
 def schedule(
-    now_ns: int, waiting: Sequence[Waiting], free: int, kept: int, predict_ms: Predict, limits: Limits
+    now_ns: int,
+    waiting: Sequence[Waiting],
+    free: int,
+    kept: int,
+    predict_ms: Predict,
+    limits: Limits,
+    had: Mapping[str, float],
 ) -> list[Waiting]:
     """The batch that one of the `free` workers should run now, empty for none.
 
-    `kept` of them are for elastic work only where it is brief.
+    `kept` of them are for elastic work only where it is brief. `had` is what each project had that is at work, those
+    that wait among them, in virtual time.
     """
     if not waiting or free < 1:
         return []
     urgent = [i for i in waiting if i.kind is Kind.FINAL or (i.kind is Kind.FIRST and i.deadline_ns > now_ns)]
     if urgent:
-        late = min(i.deadline_ns for i in urgent) < now_ns
-        return _fill(now_ns, urgent, limits.late_ms if late else limits.urgent_ms, predict_ms, limits)
+        late = len(had) < 2 and min(i.deadline_ns for i in urgent) < now_ns
+        foremost = _foremost(now_ns, urgent, predict_ms, limits, had)
+        return _fill(now_ns, foremost, limits.late_ms if late else limits.urgent_ms, predict_ms, limits)
+    foremost = _foremost(now_ns, waiting, predict_ms, limits, had)
     if free > kept:
         unhurried = all(i.kind is Kind.RECORDING for i in waiting)
         bound_ms = limits.recording_ms if unhurried else limits.elastic_ms
-        return _fill(now_ns, waiting, bound_ms, predict_ms, limits)
-    brief = [i for i in _foremost(waiting, limits) if predict_ms([i]) <= limits.brief_ms]
+        return _fill(now_ns, foremost, bound_ms, predict_ms, limits)
+    brief = [i for i in foremost if predict_ms([i]) <= limits.brief_ms]
     return _fill(now_ns, brief, limits.brief_ms, predict_ms, limits) if brief else []
 
 
-def _order(item: Item) -> tuple[int, int, int]:
+def _order(item: WaitingWork) -> tuple[int, int, int]:
     return item.deadline_ns, item.kind, item.key
 
 
-def _foremost(items: Sequence[Waiting], limits: Limits) -> list[Waiting]:
-    return nsmallest(limits.rows * limits.look, items, key=_order)
+def _foremost(
+    now_ns: int, items: Sequence[Waiting], predict_ms: Predict, limits: Limits, had: Mapping[str, float]
+) -> list[Waiting]:
+    """Those that a batch is filled from, in their order. Recordings keep their places among the others."""
+    look = limits.rows * limits.look
+    if len(had) < 2:
+        return nsmallest(look, items, key=_order)
+    each_ns = predict_ms(items) / len(items) * NS_PER_MS
+    groups: dict[tuple[str, bool], list[Waiting]] = {}
+    for item in items:
+        groups.setdefault((item.project, item.kind is Kind.RECORDING), []).append(item)
+    ordered = sorted((i for group in groups.values() for i in nsmallest(look, group, key=_order)), key=_order)
+    live = iter(in_turn([i for i in ordered if i.kind is not Kind.RECORDING], now_ns, each_ns, had))
+    recorded = iter(by_share([i for i in ordered if i.kind is Kind.RECORDING], had))
+    return [next(recorded if item.kind is Kind.RECORDING else live) for item in ordered][:look]
 
 
 def _fill(now_ns: int, items: Sequence[Waiting], bound_ms: float, predict_ms: Predict, limits: Limits) -> list[Waiting]:
-    """The most urgent item always, then those after it that keep the batch within its bounds."""
+    """The first item always, then those after it that keep the batch within its bounds."""
     batch: list[Waiting] = []
     shortest = longest = 0
-    for item in _foremost(items, limits):
+    for item in items:
         length = max(limits.short_ms, item.audio_ms)
         low, high = (min(shortest, length), max(longest, length)) if batch else (length, length)
         took_ms = predict_ms([*batch, item])

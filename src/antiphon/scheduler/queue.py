@@ -1,31 +1,42 @@
 """Who is next among requests that wait for a place at a backend: the pure ordering. No I/O, no clock, bounded.
 
-1. A request that can still meet its objective goes before one that cannot: those in time by their deadlines, the late
+1. Between projects places are shared by weight (start-time fair queueing, Goyal et al., 1996): each has a `Queue` of
+   its own, and `Queues` says whose turn it is.
+2. A request that can still meet its objective goes before one that cannot: those in time by their deadlines, the late
    by when they came. In time is who would have a first token by its deadline if it got a place now; one that comes, if
    it got one when that is predicted.
-2. Nobody starves: where both wait, every `EVERY`th place goes to the late. So a late request is served after at most
-   `EVERY` times as many places as there are late ones that came before it.
-3. Both are bounded: by number, and the late by how long the last of them is predicted to wait. Whoever is over a bound
-   is refused at once: the last of the late, so the one that is in time is kept as long as there are any.
+3. Nobody starves: where both wait, every `EVERY`th place goes to the late. So a late request is served after at most
+   `EVERY` times as many places as there are late ones that came before it. While one of them waits for longer than was
+   predicted of anybody, no more of them are let in.
+4. Who comes and would be late is refused at once where it would wait too long. Who was let in to wait is served, unless
+   there are too many in all: then the last of the project that has most of them for its weight has to go, of the late
+   first.
 
-How long things take is learnt from how long they took (`Pace`).
+How long things take is learnt from how long they took (`Pace`). Where predictions turn out to be too good, those who
+come are held to a stricter one for a while.
 """
 
 from bisect import bisect_left, insort
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from math import ceil
 from typing import Generic, Protocol, TypeVar
 
-from antiphon.core.units import NS_PER_MS
+from antiphon.core.units import NS_PER_MS, NS_PER_S
 
 EVERY = 8
 LEARN = 0.1  # the share of the latest in a moving mean
+LEARN_TURNS = 0.3
 DOUBT = 2.0  # mean deviations on top of the mean, to be on the safe side
 LONGEST_RETRY_S = 60
+STRICTER, STRICTEST = 1.25, 8.0  # times the predicted wait, for each who was predicted to be in time and is not
+FORGIVEN_NS = 2 * NS_PER_S  # after which half of that is forgotten
 
 
-class Item(Protocol):
-    """What the ordering looks at. `number` counts requests as they come; `deadline_ns` is its objective's."""
+class WaitingRequest(Protocol):
+    """What the ordering looks at. `number` counts requests as they come; `deadline_ns` is its objective's; `project`
+    and its `weight` say whose it is.
+    """
 
     @property
     def number(self) -> int: ...
@@ -33,17 +44,38 @@ class Item(Protocol):
     @property
     def deadline_ns(self) -> int: ...
 
+    @property
+    def project(self) -> str: ...
 
-Waiting = TypeVar("Waiting", bound=Item)
+    @property
+    def weight(self) -> int: ...
+
+
+Waiting = TypeVar("Waiting", bound=WaitingRequest)
 
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """`waiting` bounds how many wait, `wait_ms` the predicted wait. `ttft_ms` is the objective that makes deadlines."""
+    """`waiting` bounds how many wait, `wait_ms` the predicted wait. `ttft_ms` is the objective that makes deadlines,
+    `tpot_ms` that for each further token.
+    """
 
     waiting: int = 1000
     wait_ms: int = 5000
     ttft_ms: int = 500
+    tpot_ms: int = 15
+
+
+@dataclass(frozen=True, slots=True)
+class Room:
+    """Places in all, and those of them that are `free`; whether it is `paced`: not all may start at once. Of all of it
+    the `share` is meant that those who ask have.
+    """
+
+    places: int
+    free: int = 0
+    paced: bool = False
+    share: float = 1.0
 
 
 class Pace:
@@ -51,33 +83,53 @@ class Pace:
     trips (1988), the latter with its mean deviation. Nothing is predicted before anything was learnt.
     """
 
-    __slots__ = ("_deviation_ms", "_first_ms", "_held_ms", "_known")
+    __slots__ = ("_deviation_ms", "_first_ms", "_gap_ms", "_held_ms")
 
     def __init__(self) -> None:
-        self._known = False
-        self._held_ms = self._first_ms = self._deviation_ms = 0.0
+        self._held_ms: float | None = None
+        self._first_ms: float | None = None
+        self._gap_ms: float | None = None  # between first outputs
+        self._deviation_ms = 0.0
 
     def learn(self, first_ms: float, held_ms: float) -> None:
         """One request has left. `first_ms` is from its start to its first output."""
-        if not self._known:
-            self._known, self._held_ms, self._first_ms, self._deviation_ms = True, held_ms, first_ms, first_ms / 2
+        self.learn_first(first_ms)
+        self.learn_held(held_ms)
+
+    def learn_first(self, first_ms: float) -> None:
+        """A first output has come."""
+        if self._first_ms is None:
+            self._first_ms, self._deviation_ms = first_ms, first_ms / 2
         error_ms = first_ms - self._first_ms
-        self._held_ms += LEARN * (held_ms - self._held_ms)
         self._first_ms += LEARN * error_ms
         self._deviation_ms += LEARN * (abs(error_ms) - self._deviation_ms)
+
+    def learn_start(self, gap_ms: float) -> None:
+        """Where many were before their first output, one had it every so many milliseconds."""
+        if self._gap_ms is None:
+            self._gap_ms = gap_ms
+        self._gap_ms += LEARN * (gap_ms - self._gap_ms)
+
+    def learn_held(self, held_ms: float) -> None:
+        """A place was given back."""
+        if self._held_ms is None:
+            self._held_ms = held_ms
+        self._held_ms += LEARN * (held_ms - self._held_ms)
 
     @property
     def first_ns(self) -> int:
         """From start to first token, on the safe side."""
-        return int((self._first_ms + DOUBT * self._deviation_ms) * NS_PER_MS)
+        return int(((self._first_ms or 0) + DOUBT * self._deviation_ms) * NS_PER_MS)
 
-    def wait_ns(self, leaves: float, places: int) -> int:
-        """Until so many have left, where all `places` are taken."""
-        return int(self._held_ms * leaves / max(1, places) * NS_PER_MS)
+    def wait_ns(self, entries: float, room: Room) -> int:
+        """Until the last of so many has a place."""
+        leave_ms = max(0.0, entries / room.share - room.free) * (self._held_ms or 0) / max(1, room.places)
+        start_ms = entries * (self._gap_ms or 0) / room.share if room.paced else 0.0
+        return int(max(leave_ms, start_ms) * NS_PER_MS)
 
 
 class Queue(Generic[Waiting]):
-    """Those who wait for one of `places`, which may change."""
+    """Those of one project who wait."""
 
     def __init__(self, limits: Limits, pace: Pace) -> None:
         self._limits = limits
@@ -85,36 +137,51 @@ class Queue(Generic[Waiting]):
         self._timely: list[tuple[int, int, Waiting]] = []  # by deadline and number
         self._late: list[tuple[int, Waiting]] = []  # by number
         self._passed = 0  # places that others got in a row while one of the late waited
+        self._turns = 1.0  # places until one went to the late, itself included, as a moving mean
+        self._strictness, self._strict_ns = 1.0, 0  # times the predicted wait, and since when
 
     def __len__(self) -> int:
         return len(self._timely) + len(self._late)
 
-    def push(self, item: Waiting, now_ns: int, places: int) -> list[Waiting]:
-        """One more waits. Returns those who do not any more and are to be refused: the new one, perhaps, or others."""
+    def push(self, item: Waiting, now_ns: int, room: Room) -> bool:
+        """One more waits, unless it would be late and wait too long."""
         self._sort_out(now_ns)
         entry = (item.deadline_ns, item.number, item)
         ahead = bisect_left(self._timely, entry)
-        leaves = (ahead + 1) * EVERY / (EVERY - 1) if self._late else ahead + 1
-        start_ns = now_ns + self._pace.wait_ns(leaves, places)
+        entries = (ahead + 1) * EVERY / (EVERY - 1) if self._late else ahead + 1
+        start_ns = now_ns + int(self._forgiven(now_ns) * self._pace.wait_ns(entries, room))
         if start_ns + self._pace.first_ns <= item.deadline_ns:
             self._timely.insert(ahead, entry)
+        elif self._overdue(now_ns) or self._too_long(room):
+            return False
         else:
             insort(self._late, (item.number, item))
-        refused = []
-        while self._late and self._too_many(places):
-            refused.append(self._late.pop()[-1])
-        if len(self) > self._limits.waiting:
-            refused.append(self._timely.pop()[-1])
-        return refused
+        return True
 
-    def take(self, now_ns: int) -> Waiting | None:
-        """Who gets the place that has become free."""
+    def take(self, now_ns: int, keeps: bool = False) -> Waiting | None:
+        """Who gets the place that has become free. With `keeps`, a place that is not the turn of the late is nobody's
+        until one comes who is in time.
+        """
         self._sort_out(now_ns)
-        if self._late and (not self._timely or self._passed >= EVERY - 1):
+        if not self._late:
             self._passed = 0
-            return self._late.pop(0)[-1]
-        self._passed = self._passed + 1 if self._late else 0
-        return self._timely.pop(0)[-1] if self._timely else None
+            return self._timely.pop(0)[-1] if self._timely else None
+        if (self._timely or keeps) and self._passed < EVERY - 1:
+            if not self._timely:
+                return None
+            self._passed += 1
+            return self._timely.pop(0)[-1]
+        self._turns += LEARN_TURNS * (self._passed + 1 - self._turns)
+        self._passed = 0
+        return self._late.pop(0)[-1]
+
+    def passed(self) -> None:
+        """Somebody got a place without waiting."""
+        self._passed += bool(self._late)
+
+    def last(self) -> Waiting:
+        """Takes out who would have to go first, of those who wait."""
+        return self._late.pop()[-1] if self._late else self._timely.pop()[-1]
 
     def remove(self, item: Waiting) -> None:
         """It has gone away. Nothing happens to one that does not wait."""
@@ -129,14 +196,24 @@ class Queue(Generic[Waiting]):
         self._timely, self._late, self._passed = [], [], 0
         return gone
 
-    def retry_after_s(self, places: int) -> int:
+    def retry_after_s(self, room: Room) -> int:
         """When there will be room for one who is refused now: when those who wait have got their places."""
-        return min(LONGEST_RETRY_S, max(1, ceil(self._pace.wait_ns(len(self) + 1, places) / 1e9)))
+        return min(LONGEST_RETRY_S, max(1, ceil(self._pace.wait_ns(len(self) + 1, room) / 1e9)))
 
-    def _too_many(self, places: int) -> bool:
-        leaves = len(self._late) * (EVERY if self._timely else 1)
-        predicted_ns = self._pace.wait_ns(leaves, places)
-        return len(self) > self._limits.waiting or predicted_ns > self._limits.wait_ms * NS_PER_MS
+    def _before_the_late(self, late: int) -> float:
+        """How many have got places when so many of the late have: those in time who wait now go first, and, to judge by
+        what was, those who will come.
+        """
+        return max(late + min(len(self._timely), late * (EVERY - 1)), late * max(self._turns, self._passed + 1))
+
+    def _too_long(self, room: Room) -> bool:
+        """Whether one more of the late would wait too long."""
+        wait_ns = self._pace.wait_ns(self._before_the_late(len(self._late) + 1), room)
+        return wait_ns > self._limits.wait_ms * NS_PER_MS
+
+    def _overdue(self, now_ns: int) -> bool:
+        """Whether one of the late has waited for longer than was predicted of anybody."""
+        return bool(self._late) and now_ns - self._late[0][-1].deadline_ns > self._limits.wait_ms * NS_PER_MS
 
     def _sort_out(self, now_ns: int) -> None:
         """Who can no longer be in time is late."""
@@ -144,3 +221,104 @@ class Queue(Generic[Waiting]):
         while self._timely and self._timely[0][0] < latest_ns:
             _, number, item = self._timely.pop(0)
             insort(self._late, (number, item))
+            self._strictness = min(STRICTEST, self._forgiven(now_ns) * STRICTER)
+
+    def _forgiven(self, now_ns: int) -> float:
+        """How strict it is now."""
+        self._strictness = 1 + (self._strictness - 1) * 0.5 ** ((now_ns - self._strict_ns) / FORGIVEN_NS)
+        self._strict_ns = now_ns
+        return self._strictness
+
+
+class _Line(Generic[Waiting]):
+    """One project's: `due` is its turn in virtual time, in places by weight."""
+
+    __slots__ = ("due", "queue", "weight")
+
+    def __init__(self, queue: Queue[Waiting], weight: int, due: float) -> None:
+        self.queue = queue
+        self.weight = weight
+        self.due = due
+
+
+class Queues(Generic[Waiting]):
+    """Those of all projects who wait."""
+
+    def __init__(self, limits: Limits, pace: Pace) -> None:
+        self._limits = limits
+        self._pace = pace
+        self._lines: dict[str, _Line[Waiting]] = {}
+        self._now = 0.0  # virtual: the turn of who was served last
+        self._length = 0
+
+    def __len__(self) -> int:
+        return self._length
+
+    def push(self, item: Waiting, now_ns: int, room: Room) -> list[Waiting]:
+        """One more waits. Returns those who do not any more and are to be refused: the new one, perhaps, or another."""
+        line = self._lines.get(item.project)
+        if line is None:
+            queue: Queue[Waiting] = Queue(self._limits, self._pace)
+            line = self._lines[item.project] = _Line(queue, item.weight, self._now)
+        line.weight = item.weight
+        line.due = line.due if line.queue else max(line.due, self._now)
+        if not line.queue.push(item, now_ns, self._share(item, room)):
+            return [item]
+        self._length += 1
+        if self._length <= self._limits.waiting:
+            return []
+        most = max(self._lines.values(), key=lambda line: len(line.queue) / line.weight)
+        self._length -= 1
+        return [most.queue.last()]
+
+    def take(self, now_ns: int, may: Callable[[str, int], bool], keeps: bool = False) -> Waiting | None:
+        """Who gets the place that has become free, of the projects that may have one by name and weight."""
+        turns = sorted((line.due, name) for name, line in self._lines.items() if line.queue and may(name, line.weight))
+        for due, name in turns:
+            line = self._lines[name]
+            taken = line.queue.take(now_ns, keeps)
+            if taken is not None:
+                self._now = due
+                line.due += 1 / line.weight
+                self._length -= 1
+                self._forget()
+                return taken
+        return None
+
+    def passed(self, project: str) -> None:
+        """Somebody of that project got a place without waiting."""
+        if project in self._lines:
+            self._lines[project].queue.passed()
+
+    def _forget(self) -> None:
+        """Projects without anybody who waits, whose turn is that of any newcomer; all of them where nobody waits."""
+        if not self._length:
+            self._lines.clear()
+        for idle in [name for name, line in self._lines.items() if not line.queue and line.due <= self._now]:
+            del self._lines[idle]
+
+    def remove(self, item: Waiting) -> None:
+        """It has gone away. Nothing happens to one that does not wait."""
+        line = self._lines.get(item.project)
+        if line is not None:
+            self._length -= len(line.queue)
+            line.queue.remove(item)
+            self._length += len(line.queue)
+
+    def clear(self) -> list[Waiting]:
+        """Nobody waits any more. Returns those who did."""
+        gone = [item for line in self._lines.values() for item in line.queue.clear()]
+        self._lines, self._length = {}, 0
+        return gone
+
+    def retry_after_s(self, item: Waiting, room: Room) -> int:
+        """When there will be room for one who is refused now: when those of its project have got their places."""
+        line = self._lines.get(item.project)
+        return line.queue.retry_after_s(self._share(item, room)) if line else 1
+
+    def _share(self, item: Waiting, room: Room) -> Room:
+        """What of the room is that project's, of those that wait."""
+        weights = sum(line.weight for line in self._lines.values() if line.queue)
+        line = self._lines[item.project]
+        share = item.weight / (weights + (0 if line.queue else item.weight))
+        return replace(room, share=share)

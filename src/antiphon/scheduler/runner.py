@@ -1,4 +1,5 @@
-"""The loop: hears all streams together, runs what the policy chooses, hands results back.
+"""The loop: hears all streams together, runs what the policy chooses, hands results back. A `SpeechEngine` of this
+process, made of a recogniser that works step by step and a voice detector.
 
 Everything but the engine's own work happens on the event loop's thread. Engine calls run on `workers` threads, voice
 activity on one of its own, so that speech is noticed while the workers are busy. Those threads run at a lower
@@ -9,26 +10,30 @@ import asyncio
 import logging
 import os
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
+from antiphon.children import NICENESS
 from antiphon.core.audio import SAMPLE_RATE
 from antiphon.core.errors import AntiphonError, EngineError, InternalError
-from antiphon.core.ports import Clock, Hypothesis, Recogniser, Utterance, VoiceDetector
+from antiphon.core.events import End, Flush
+from antiphon.core.ports import Call, Clock, Hypothesis, Recogniser, Utterance, VoiceDetector
+from antiphon.core.speech import Drained, Heard, Load, Mark, StreamSpec, Tuning, Wait
 from antiphon.core.units import NS_PER_MS
 from antiphon.scheduler.board import Batch, WaitingRoom
 from antiphon.scheduler.cost import CostModel
-from antiphon.scheduler.events import Heard
 from antiphon.scheduler.policy import Kind, Limits
-from antiphon.scheduler.specs import StreamSpec, Timing
+from antiphon.scheduler.specs import Timing
 from antiphon.scheduler.stream import Stream
+from antiphon.supervision import supervisor
 
-FRAMES_PER_ROUND = 32  # of one stream, so that a recording does not hold live streams up
+FRAMES_PER_ROUND = 32  # of one stream, so that a recording does not hold live streams up ...
+FRAMES_OF_ALL = 1024  # ... nor many that are behind together ...
+FRAMES_AT_LEAST = 4  # ... though each gets more than it receives in the meantime
 BACKLOG = 30 * SAMPLE_RATE  # samples a stream may be ahead of the voice detector before its sender must wait
-WORKER_NICENESS = 5
 
 log = logging.getLogger(__name__)
 
@@ -44,17 +49,6 @@ class BatchReport:
     drafted: int
     accepted: int
     steps: int
-
-
-@dataclass(frozen=True, slots=True)
-class Load:
-    """How busy the runner is. `stream_share` is the part of one worker that a live stream takes."""
-
-    live: int
-    recordings: int
-    waiting: dict[Kind, int]
-    workers: int
-    stream_share: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +79,7 @@ class Runner:
         self._report = report
         self.cost = CostModel()
         self._board = WaitingRoom(settings.workers, settings.limits, self.cost)
-        self._streams: set[Stream] = set()
+        self._streams: dict[Stream, LocalStream] = {}
         self._fresh: set[Stream] = set()  # streams with audio or marks the detector has not seen
         self._wake = asyncio.Event()
         self._heard = asyncio.Event()  # replaced by a new one whenever it is set: it means "since you looked"
@@ -98,35 +92,50 @@ class Runner:
         loop = asyncio.get_running_loop()
         silence = bytes(2 * SAMPLE_RATE)
         await loop.run_in_executor(self._workers, self._recogniser.recognise, [Utterance(silence)] * 2)
-        self._listening = asyncio.create_task(self._listen(), name="listen")
+        self._listening = supervisor.start("listen", self._listen, essential=True)
 
     async def stop(self) -> None:
-        """Closes every stream, without a word to it, and waits for what the engine is at."""
+        """Closes every stream, and waits for what the engine is at."""
         if self._listening:
             self._listening.cancel()
             await asyncio.gather(self._listening, return_exceptions=True)
         for stream in tuple(self._streams):
-            self.close(stream)
+            self._close(stream)
+        # In a thread: an engine in a process of its own needs this event loop to finish what it is at.
+        await asyncio.to_thread(self._shut_down)
+
+    def _shut_down(self) -> None:
         self._workers.shutdown(wait=True, cancel_futures=True)
         self._ears.shutdown(wait=True, cancel_futures=True)
 
     # -- for sessions --------------------------------------------------------------------------------------------------
 
-    def open(self, spec: StreamSpec, emit: Callable[[Heard | AntiphonError], None]) -> Stream:
-        stream = Stream(spec, self._board, emit, self._detector.initial_state(), self._settings.timing)
-        self._streams.add(stream)
+    async def open(self, spec: StreamSpec, call: Call) -> "LocalStream":
+        opened = LocalStream(self)
+        state = self._detector.initial_state()
+        stream = Stream(spec, self._board, opened.take, state, self._settings.timing, call)
+        opened.stream = stream
+        self._streams[stream] = opened
         self._board.live += spec.live
-        return stream
+        return opened
 
-    def close(self, stream: Stream) -> None:
-        if stream in self._streams:
-            self._streams.remove(stream)
+    def load(self) -> Load:
+        live = self._board.live
+        recordings = len(self._streams) - live
+        waiting = {kind.name.lower(): count for kind, count in self._board.counts().items()}
+        return Load(live, recordings, waiting, self._settings.workers, self._board.stream_share())
+
+    # -- for its streams -----------------------------------------------------------------------------------------------
+
+    def _close(self, stream: Stream) -> None:
+        if opened := self._streams.pop(stream, None):
             self._board.live -= stream.spec.live
             self._fresh.discard(stream)
             stream.abandon()
+            opened.wake()
             self._notify()
 
-    async def feed(self, stream: Stream, pcm: bytes) -> None:
+    async def _feed(self, stream: Stream, pcm: bytes) -> None:
         """Waits while the stream is more than `BACKLOG` ahead of what was heard. Closed streams take nothing."""
         if stream.closed:
             return
@@ -135,24 +144,21 @@ class Runner:
         while stream.backlog > BACKLOG and not stream.closed:
             await self._heard.wait()
 
-    def flush(self, stream: Stream) -> None:
-        stream.flush(self._clock.now_ns())
+    def _tell(self, stream: Stream, mark: Mark) -> None:
+        now_ns = self._clock.now_ns()
+        match mark:
+            case Flush():
+                stream.flush(now_ns)
+            case Tuning():
+                stream.tune(mark, now_ns)
+            case End():
+                stream.end(now_ns)
+            case Wait(pause, silence_ms, early_ms):
+                if not stream.closed and stream.pause == pause:
+                    self._safely(stream, stream.wait, silence_ms, now_ns, early_ms)
+                    self._dispatch()
+                return
         self._freshen(stream)
-
-    def wait(self, stream: Stream, silence_ms: int) -> None:
-        """In a pause: that silence ends the stream's utterance, which it may have been long enough for already."""
-        if not stream.closed:
-            self._safely(stream, stream.wait, silence_ms, self._clock.now_ns())
-            self._dispatch()
-
-    def end(self, stream: Stream) -> None:
-        stream.end(self._clock.now_ns())
-        self._freshen(stream)
-
-    def load(self) -> Load:
-        live = self._board.live
-        recordings = len(self._streams) - live
-        return Load(live, recordings, self._board.counts(), self._settings.workers, self._board.stream_share())
 
     # -- voice activity ------------------------------------------------------------------------------------------------
 
@@ -178,7 +184,8 @@ class Runner:
 
     async def _hear(self, streams: list[Stream]) -> None:
         """One round: what those streams have for the voice detector, in as few calls as it takes."""
-        rows = [(s, s.frames(FRAMES_PER_ROUND)) for s in streams]
+        most = min(FRAMES_PER_ROUND, max(FRAMES_AT_LEAST, FRAMES_OF_ALL // max(1, len(streams))))
+        rows = [(s, s.frames(most)) for s in streams]
         try:
             probabilities = await asyncio.get_running_loop().run_in_executor(self._ears, self._detect, rows)
         except Exception as error:
@@ -211,7 +218,7 @@ class Runner:
     def _dispatch(self) -> None:
         """Give free workers what the policy chooses, until it chooses nothing."""
         while batch := self._board.take(self._clock.now_ns()):
-            utterances = [Utterance(w.audio(), w.draft, w.stream.spec.timed) for w in batch.works]
+            utterances = [work.utterance() for work in batch.works]
             call = asyncio.get_running_loop().run_in_executor(self._workers, self._recognise, utterances)
             call.add_done_callback(lambda done, batch=batch: self._done(batch, done))  # type: ignore[misc]
 
@@ -276,7 +283,63 @@ class Runner:
         if not stream.closed:
             with suppress(Exception):
                 stream.emit(error)
-            self.close(stream)
+            self._close(stream)
+
+
+class LocalStream:
+    """A `SpeechStream` of the runner in this process. What was not read is bounded by who reads: all the time."""
+
+    stream: Stream
+
+    def __init__(self, runner: Runner) -> None:
+        self._runner = runner
+        self._unread: list[Heard] = []
+        self._error: AntiphonError | None = None
+        self._more = asyncio.Event()
+
+    @property
+    def speaking(self) -> bool:
+        return self._runner._board.speaking(self.stream)
+
+    @property
+    def settled(self) -> int:
+        return 0 if self._unread else self.stream.settled
+
+    async def feed(self, pcm: bytes) -> None:
+        await self._runner._feed(self.stream, pcm)
+
+    def tell(self, mark: Mark) -> None:
+        self._runner._tell(self.stream, mark)
+
+    async def events(self) -> AsyncGenerator[tuple[Heard, ...], None]:
+        while True:
+            while not self._unread:
+                if self._error:
+                    raise self._error
+                if self.stream.closed:
+                    return
+                self._more.clear()
+                await self._more.wait()
+            batch, self._unread = tuple(self._unread), []
+            yield batch
+            if isinstance(batch[-1].event, Drained):
+                return
+
+    async def close(self) -> None:
+        self._runner._close(self.stream)
+
+    # -- for the runner ------------------------------------------------------------------------------------------------
+
+    def take(self, heard: Heard | AntiphonError) -> None:
+        """What the stream says."""
+        if isinstance(heard, AntiphonError):
+            self._error = heard
+        else:
+            self._unread.append(heard)
+        self._more.set()
+
+    def wake(self) -> None:
+        self._more.set()
 
 
 def _be_nice() -> None:
@@ -285,5 +348,5 @@ def _be_nice() -> None:
         return
     with suppress(OSError):  # a system where it takes only whole processes; the engine works without
         thread = threading.get_native_id()
-        nicer = os.getpriority(os.PRIO_PROCESS, thread) + WORKER_NICENESS
+        nicer = os.getpriority(os.PRIO_PROCESS, thread) + NICENESS
         os.setpriority(os.PRIO_PROCESS, thread, nicer)

@@ -1,63 +1,177 @@
-"""Steps of synthesis: many voices on few workers. The step whose speech is needed first takes the next free place.
+"""Steps of a kind: many callers on few places, as voices on workers. The step whose outcome is needed first takes the
+next free place; where not all can be in time, projects take turns by weight (`fair.py`).
 
 A step that runs is not interrupted, because it is short; so an urgent one waits for less than one of them. First audio
 is urgent from the start, later audio when what was sent has been played: the caller says so by its deadline.
+
+Where steps take much longer than they have taken, the processors have other work, too. Then none begins that is needed
+later than `AHEAD_NS` from now: sound that will be played in a minute does not make somebody's first word late.
 """
 
 import asyncio
-import heapq
+from bisect import bisect_right, insort
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from operator import attrgetter
 
 from antiphon.core.ports import Clock
-from antiphon.core.units import NS_PER_MS
+from antiphon.core.units import NS_PER_MS, NS_PER_S
+from antiphon.scheduler.fair import Had, in_turn
 
 SMOOTH = 0.1  # the share of the latest in the moving mean
+FADE = 0.99  # of what was measured, with every step
+TYPICAL = 0.05  # of a place, to make sound as fast as it is played ...
+DOUBT_MS = 10_000  # ... for so much sound, before anything was measured: the first steps are short, and slow
+AHEAD_NS = 5 * NS_PER_S
+CONTENDED = 2.0  # times the least share, until what is not urgent waits
+FORGET = 1.0001  # of the least share, with every step
+LEARNT = 30  # steps, before anything is compared
+LOOK_S = 0.25
+MOST_STEP_MS = 1000.0  # a step that took longer has waited for its engine to be started again
+_DEADLINE = attrgetter("deadline_ns")
+
+
+@dataclass(eq=False, slots=True)
+class QueuedStep:
+    """One that wants a place: a `fair.ShareClaim`. `made_ms` is how much sound came of it."""
+
+    deadline_ns: int
+    project: str = ""
+    weight: int = 1
+    made_ms: int = 0
+    turn: "asyncio.Future[None] | None" = None
+    size: float = 1.0
+
+
+class StepQueue:
+    """Those that wait for one of `places`. Pure: it is told the time."""
+
+    def __init__(self, places: int) -> None:
+        self.places = self.free = places
+        self.step_ms = 0.0  # that a step takes, as of late
+        self._busy_ms, self._made_ms = TYPICAL * DOUBT_MS, float(DOUBT_MS)  # sums that fade
+        self._taken, self._least_share = 0, TYPICAL
+        self._waiting: list[QueuedStep] = []  # by deadline, of equals who came first
+        self._had = Had()
+
+    def enter(self, step: QueuedStep) -> bool:
+        """Whether it has a place at once; otherwise it waits until it is `following` or leaves."""
+        if self.free:
+            self.free -= 1
+            self._had.took([step])
+            return True
+        insort(self._waiting, step, key=_DEADLINE)
+        return False
+
+    def leave(self, step: QueuedStep) -> None:
+        """It waits no more."""
+        if step in self._waiting:
+            self._waiting.remove(step)
+
+    def following(self, now_ns: int) -> QueuedStep | None:
+        """A place has become free: who takes it."""
+        if not self._waiting:
+            self.free += 1
+            return None
+        step = self._order(self._waiting, now_ns)[0]
+        self._waiting.remove(step)
+        self._had.took([step])
+        return step
+
+    def took(self, step: QueuedStep, took_ms: float) -> None:
+        """That step has ended, and had an outcome."""
+        took_ms = min(took_ms, MOST_STEP_MS)
+        self.step_ms += SMOOTH * (took_ms - self.step_ms)
+        self._busy_ms = FADE * self._busy_ms + took_ms
+        self._made_ms = FADE * self._made_ms + step.made_ms
+        self._taken += 1
+        learnt = self._taken > LEARNT
+        self._least_share = min(FORGET * self._least_share, self.share) if learnt else self.share
+
+    @property
+    def contended(self) -> bool:
+        """Whether the processors have other work, too."""
+        return self.share > CONTENDED * self._least_share
+
+    @property
+    def idle(self) -> bool:
+        """Whether no step runs."""
+        return self.free == self.places
+
+    @property
+    def waits(self) -> bool:
+        """Whether any step waits for a place."""
+        return bool(self._waiting)
+
+    @property
+    def share(self) -> float:
+        """The part of one place that it takes to make sound as fast as it is played."""
+        return self._busy_ms / max(1.0, self._made_ms)
+
+    def first_ms(self, step: QueuedStep, now_ns: int) -> float:
+        """How long that step would take to its end if it came now, as steps have taken lately: those whose turn is
+        before it, a part of one that runs, and itself.
+        """
+        if self.free:
+            return self.step_ms
+        waiting = list(self._waiting)
+        insort(waiting, step, key=_DEADLINE)
+        before = self._order(waiting, now_ns).index(step)
+        return self.step_ms * ((before + 0.5) / self.places + 1)
+
+    def urgent(self, step: QueuedStep) -> bool:
+        """Whether another of its project waits that is at least as urgent."""
+        before = bisect_right(self._waiting, step.deadline_ns, key=_DEADLINE)
+        return any(other.project == step.project for other in self._waiting[:before])
+
+    def _order(self, waiting: list[QueuedStep], now_ns: int) -> list[QueuedStep]:
+        projects = {step.project for step in waiting}
+        if len(projects) < 2:
+            return waiting
+        had = {project: self._had[project] for project in projects}
+        return in_turn(waiting, now_ns, self.step_ms / self.places * NS_PER_MS, had)
 
 
 class Steps:
     """`places` steps run at once."""
 
     def __init__(self, places: int, clock: Clock) -> None:
-        self._places = self._free = places
+        self.line = StepQueue(places)
         self._clock = clock
-        self._waiting: list[tuple[int, int, asyncio.Future[None]]] = []  # a heap: deadline, arrival, who
-        self._came = 0
-        self._step_ms = 0.0
-
-    def wait_ms(self) -> float:
-        """How long all that waits will take, as steps have taken lately."""
-        return len(self._waiting) * self._step_ms / self._places
 
     @asynccontextmanager
-    async def place(self, deadline_ns: int) -> AsyncGenerator[None, None]:
-        """One step runs inside. `deadline_ns` is when its speech is needed."""
-        await self._enter(deadline_ns)
+    async def place(self, deadline_ns: int, project: str = "", weight: int = 1) -> AsyncGenerator[QueuedStep, None]:
+        """One step runs inside. `deadline_ns` is when its outcome is needed; `project` has that `weight`."""
+        step = QueuedStep(deadline_ns, project, weight)
+        await self._bide(deadline_ns - AHEAD_NS)
+        await self._enter(step)
         begun_ns = self._clock.now_ns()
         try:
-            yield
+            yield step
+            self.line.took(step, (self._clock.now_ns() - begun_ns) / NS_PER_MS)
         finally:
-            self._step_ms += SMOOTH * ((self._clock.now_ns() - begun_ns) / NS_PER_MS - self._step_ms)
             self._leave()
 
-    async def _enter(self, deadline_ns: int) -> None:
-        if self._free:
-            self._free -= 1
+    async def _bide(self, until_ns: int) -> None:
+        while self.line.contended and (early_ns := until_ns - self._clock.now_ns()) > 0:  # noqa: ASYNC110  (nobody tells)
+            await asyncio.sleep(min(LOOK_S, early_ns / NS_PER_S))
+
+    async def _enter(self, step: QueuedStep) -> None:
+        if self.line.enter(step):
             return
-        self._came += 1
-        turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        heapq.heappush(self._waiting, (deadline_ns, self._came, turn))
+        turn = step.turn = asyncio.get_running_loop().create_future()
         try:
             await turn
         except asyncio.CancelledError:
-            if not turn.cancelled():
+            if turn.cancelled():
+                self.line.leave(step)
+            else:
                 self._leave()  # it came at the very moment its waiter went
             raise
 
     def _leave(self) -> None:
-        while self._waiting:
-            turn = heapq.heappop(self._waiting)[2]
-            if not turn.done():
-                turn.set_result(None)
+        while (step := self.line.following(self._clock.now_ns())) and step.turn is not None:
+            if not step.turn.done():
+                step.turn.set_result(None)
                 return
-        self._free += 1

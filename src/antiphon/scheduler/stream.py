@@ -7,36 +7,46 @@ has no clock: `now_ns` is an argument. Finals leave in the order of their uttera
 
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from antiphon.core.audio import ms_to_samples, samples_to_ms
 from antiphon.core.errors import AntiphonError
-from antiphon.core.events import Cause, Final, Interim, SpeechStarted, Token, Transcript, UtteranceEnded, Word
-from antiphon.core.ports import Hypothesis
+from antiphon.core.events import (
+    Cause,
+    Final,
+    Interim,
+    SpeechResumed,
+    SpeechStarted,
+    TurnMayEnd,
+    UtteranceEnded,
+)
+from antiphon.core.ports import Call, Hypothesis
+from antiphon.core.speech import Drained, Heard, StreamSpec, Tuning
 from antiphon.core.units import NS_PER_MS
-from antiphon.scheduler.endpoint import CUT_SEARCH, FRAME, TAIL, Change, Endpointer, State, Turn
-from antiphon.scheduler.events import Drained, Heard
+from antiphon.scheduler.context import Context, astray, without
+from antiphon.scheduler.endpoint import CUT_SEARCH, FRAME, TAIL, Change, Endpointer, EndpointState, Turn
+from antiphon.scheduler.hypotheses import invented, transcript_of
 from antiphon.scheduler.policy import Kind
-from antiphon.scheduler.specs import StreamSpec, Timing, Tuning
+from antiphon.scheduler.specs import Timing
 from antiphon.scheduler.tape import Tape
 from antiphon.scheduler.work import Board, Segment, Work
 
 FIRST_AUDIO = ms_to_samples(96)  # of speech, before a first interim is worth decoding
 SURE_AUDIO = ms_to_samples(64)  # of clear speech: an interim that heard less may have heard but a breath ...
-RETRY_AUDIO = ms_to_samples(160)  # ... and is followed, like an empty one, by another first when so much more came
+RETRY_AUDIO = ms_to_samples(96)  # ... and is followed, like an empty one, by another first when so much more came
 REFRESH_AUDIO = ms_to_samples(320)  # new audio, before a better interim is worth decoding ...
 REFRESH_SHARE = 8  # ... and this part of the utterance, whose decoding takes the longer the longer it is
 USUAL_SILENCE_MS = 300  # of silence before a final; what the caller wants beyond is a wish, not lateness
 MOST_PENDING = 8  # finals that may wait; with more the stream listens no further, so a fast sender must wait
-MOST_MARKS = 64  # flushes that may wait; more of them are one
+MOST_MARKS = 64  # flushes and tunings that may wait; more of them are one
 
 
 @dataclass(slots=True)
 class _Utterance:
     """What is known of the utterance being spoken."""
 
-    onset_ns: int = 0
+    onset: int = 0
     first_due_ns: int = 0
     heard: Hypothesis | None = None
     heard_end: int = 0
@@ -46,13 +56,14 @@ class _Utterance:
     running: Work | None = None
 
 
+NOBODYS = Call("")
 _EMPTY = Hypothesis(text="", words=(), confidence=0.0, tokens=())
 
 
 @dataclass(eq=False)
 class Stream:
     """`emit` gets every `Heard`, or the error that ends the stream; `board` gets every piece of work; `state` is the
-    voice detector's own and opaque.
+    voice detector's own and opaque; `call` says whose the stream is.
     """
 
     spec: StreamSpec
@@ -60,16 +71,21 @@ class Stream:
     emit: Callable[[Heard | AntiphonError], None]
     state: Any
     timing: Timing = field(default_factory=Timing)
+    call: Call = NOBODYS
 
     def __post_init__(self) -> None:
         limits = [ms for ms in (self.spec.endpointing_ms, self.spec.utterance_end_ms) if ms is not None]
         self._silence_ms = min(limits, default=None)
         self._ends = Endpointer(self._silence_ms)
         self._tape = Tape()
-        self._marks: deque[tuple[int, Cause, int]] = deque()
+        self._marks: deque[tuple[int, Cause | Tuning, int]] = deque()
         self._segments: deque[Segment] = deque()
         self._now = _Utterance()
+        self._context = Context()
+        self._held: deque[Work] = deque()  # finals whose context is being decoded
         self._unsaid: Heard | None = None  # an interim that waits until earlier finals are said
+        self._early: int | None = None  # samples of silence after which `TurnMayEnd` is still to be said
+        self._early_said = False  # in this pause
         self._gap_from: int | None = None  # last word's end, while `UtteranceEnded` is still to be said
         self._ended = False
         self.closed = False
@@ -97,22 +113,39 @@ class Stream:
         return len(self._segments)
 
     @property
-    def pause_ms(self) -> int | None:
+    def pause(self) -> int | None:
         """Where the speech before the present pause ended; `None` while there is no pause in an utterance."""
-        return samples_to_ms(self._ends.speech_end) if self._ends.state is State.PAUSE else None
+        return self._ends.speech_end if self._ends.state is EndpointState.PAUSE else None
 
-    def tune(self, tuning: Tuning) -> None:
+    @property
+    def settled(self) -> int:
+        """The position before which nothing lies that is still to be said."""
+        return min([self._tape.begin, *(segment.onset for segment in self._segments if segment.onset)])
+
+    def tune(self, tuning: Tuning, now_ns: int) -> None:
+        """From what follows on, the stream listens so."""
+        if self._marks or self.backlog >= FRAME:
+            if self._marks and isinstance(self._marks[-1][1], Tuning) and self._marks[-1][0] == self.received:
+                self._marks.pop()
+            self._put_mark(tuning, now_ns)
+        else:
+            self._tune(tuning)
+
+    def _tune(self, tuning: Tuning) -> None:
         self._silence_ms = tuning.silence_ms if tuning.soonest_ms is None else tuning.soonest_ms
         pre_roll, parts = ms_to_samples(tuning.padding_ms), tuning.silence_ms is None
         self._ends.tune(tuning.silence_ms, pre_roll, parts, tuning.threshold)
 
-    def wait(self, silence_ms: int, now_ns: int) -> None:
+    def wait(self, silence_ms: int, now_ns: int, early_ms: int | None = None) -> None:
         """In a pause: that silence ends the utterance, unless the speaker goes on before; at once, where as much has
-        been heard.
+        been heard. After `early_ms` of it `TurnMayEnd` is said.
         """
         change = self._ends.wait(silence_ms)
+        self._early = None if change or early_ms is None else ms_to_samples(early_ms)
         if change:
             self._turn(change, now_ns)
+        elif self._early is not None:
+            self._maybe_early()
 
     def feed(self, pcm: bytes, now_ns: int) -> None:
         """More audio, whole samples; nothing is taken after `end`."""
@@ -120,12 +153,17 @@ class Stream:
             self._tape.append(pcm, now_ns)
 
     def flush(self, now_ns: int) -> None:
-        """Finalise what was received so far. Flushes with nothing between them are one."""
+        """Finalise what was received so far. Each is answered by a final of its own, which may be empty."""
+        self._put_mark(Cause.FLUSH, now_ns)
+
+    def _put_mark(self, mark: Cause | Tuning, now_ns: int) -> None:
         if self._ended:
             return
-        if self._marks and (self._marks[-1][0] == self.received or len(self._marks) >= MOST_MARKS):
-            self._marks.pop()
-        self._marks.append((self.received, Cause.FLUSH, now_ns))
+        if len(self._marks) >= MOST_MARKS:  # the latest of its kind gives way: a flush is not lost to a tuning
+            alike = (n for n, (_, other, _) in enumerate(reversed(self._marks)) if type(other) is type(mark))
+            if (back := next(alike, None)) is not None:
+                del self._marks[-1 - back]
+        self._marks.append((self.received, mark, now_ns))
 
     def end(self, now_ns: int) -> None:
         """Finalise everything; `Drained` is the last event."""
@@ -138,6 +176,7 @@ class Stream:
         self.closed = True
         self.board.forget(self)
         self._segments.clear()
+        self._held.clear()
 
     # -- voice activity ------------------------------------------------------------------------------------------------
 
@@ -161,6 +200,8 @@ class Stream:
                 self._turn(change, now_ns)
             if self._gap_from is not None:
                 self._maybe_utterance_end()
+            if self._early is not None:
+                self._maybe_early()
         while self._marks and self._marks[0][0] - self._ends.position < FRAME:
             self._mark(*self._marks.popleft(), now_ns)
         self._want_interim()
@@ -171,45 +212,51 @@ class Stream:
             case Turn.START:
                 self._begin(self._ends.onset + 1)
                 if self.spec.speech_events:
-                    self._say(Heard(SpeechStarted(self.spec.channel, samples_to_ms(change.at)), self._now.onset_ns))
+                    self._say(Heard(SpeechStarted(self.spec.channel, samples_to_ms(change.at)), self._now.onset))
             case Turn.PAUSE:
                 self._at_pause()
             case Turn.STOP:
-                self._finish(change.at + TAIL, self._spoken_ns(), Cause.ENDPOINT, now_ns)
+                self._finish(change.at + TAIL, change.at, Cause.ENDPOINT, now_ns, self._wished_ms)
             case Turn.PART:
-                parted_ns = self._tape.arrival_ns(self._ends.position)
-                self._finish(change.at + TAIL, parted_ns, Cause.LENGTH, now_ns)
+                self._finish(change.at + TAIL, self._ends.position, Cause.LENGTH, now_ns)
             case Turn.CUT:
                 at = self._tape.quietest(self._ends.position - CUT_SEARCH, self._ends.position)
-                self._finish(at, self._tape.arrival_ns(self._ends.position), Cause.LENGTH, now_ns)
+                self._finish(at, self._ends.position, Cause.LENGTH, now_ns)
                 self._ends.split(at)
                 # What follows the cut was heard long ago, but is an utterance of its own only from now on.
                 self._begin(self._ends.position)
             case Turn.RESUME:
+                if self._early_said:
+                    self._say(Heard(SpeechResumed(self.spec.channel, samples_to_ms(change.at)), self._now.onset))
+                self._early, self._early_said = None, False
                 if self._now.waiting and self._now.waiting.kind is Kind.FINAL:
                     self._drop_waiting()
 
     def _begin(self, onset: int) -> None:
-        onset_ns = self._tape.arrival_ns(onset)
-        due_ns = onset_ns + self.timing.first_ms * NS_PER_MS
+        due_ns = self._tape.arrival_ns(onset) + self.timing.first_ms * NS_PER_MS
         start = self._ends.start
-        self._now = _Utterance(onset_ns, due_ns, heard_end=start, tried_end=start)
+        self._context.expire(self._ends.onset)
+        self._now = _Utterance(onset, due_ns, heard_end=start, tried_end=start)
 
-    def _spoken_ns(self) -> int:
-        """At a pause: from when on a final counts as awaited."""
-        wished_ms = max(0, (self._silence_ms or 0) - USUAL_SILENCE_MS)
-        return self._tape.arrival_ns(self._ends.speech_end) + wished_ms * NS_PER_MS
+    @property
+    def _wished_ms(self) -> int:
+        """After the end of speech: for how long a final is not awaited."""
+        return max(0, (self._silence_ms or 0) - USUAL_SILENCE_MS)
 
-    def _mark(self, at: int, cause: Cause, asked_ns: int, now_ns: int) -> None:
-        if self._ends.state is not State.SILENCE:
+    def _mark(self, at: int, mark: Cause | Tuning, asked_ns: int, now_ns: int) -> None:
+        if isinstance(mark, Tuning):
+            self._tune(mark)
+            return
+        cause = mark
+        if self._ends.state is not EndpointState.SILENCE:
             # In a pause only silence follows what was decoded ahead.
-            end = at if self._ends.state is State.SPEECH else self._ends.speech_end + TAIL
-            self._finish(end, asked_ns, cause, now_ns)
+            end = at if self._ends.state is EndpointState.SPEECH else self._ends.speech_end + TAIL
+            self._finish(end, at, cause, now_ns, asked_ns=asked_ns)
             self._ends.reset(end)
         elif cause is Cause.FLUSH:
-            self._segments.append(Segment(at, at, cause, 0, 0, _EMPTY))
+            self._segments.append(Segment(at, at, cause, 0, at, hypothesis=_EMPTY))
         if cause is Cause.END:
-            self._segments.append(Segment(at, at, cause, 0, 0, _EMPTY, drained=True))
+            self._segments.append(Segment(at, at, cause, 0, at, hypothesis=_EMPTY, drained=True))
         self._say_finals()
 
     # -- work ----------------------------------------------------------------------------------------------------------
@@ -217,7 +264,7 @@ class Stream:
     def _want_interim(self) -> None:
         """In speech, ask for an interim where there is enough new audio."""
         now, end = self._now, self._ends.position
-        if not (self.spec.live and self.spec.interims) or self._ends.state is not State.SPEECH or now.running:
+        if not (self.spec.live and self.spec.interims) or self._ends.state is not EndpointState.SPEECH or now.running:
             return
         if now.tried_end <= self._ends.start:
             enough = end - self._ends.onset >= FIRST_AUDIO
@@ -255,29 +302,52 @@ class Stream:
                 self._ask_interim(end)
             return
         self._drop_waiting()
-        due_ns = self._spoken_ns() + self.timing.final_ms * NS_PER_MS
+        spoken_ns = self._tape.arrival_ns(self._ends.speech_end)
+        due_ns = spoken_ns + (self._wished_ms + self.timing.final_ms) * NS_PER_MS
         if self.spec.interims and not now.said and now.first_due_ns > self._tape.arrival_ns(end):
             due_ns = min(due_ns, now.first_due_ns)  # it is the first interim as well
         now.waiting = self._put(Kind.FINAL, end, due_ns)
 
     def _put(self, kind: Kind, end: int, deadline_ns: int) -> Work:
-        now = self._now
-        tokens = now.heard.tokens if now.heard else ()
-        work = Work(self, kind, self._ends.start, end, deadline_ns, tokens, now.heard_end)
+        work = self._work(kind, end, deadline_ns)
         self.board.put(work)
         return work
+
+    def _put_held(self) -> None:
+        """Finals are said in order, so those whose context is not known yet lose nothing by waiting for it."""
+        while self._held and (not self._held[0].context or self._held[0].context[-1].hypothesis is not None):
+            self.board.put(self._held.popleft())
+
+    def _work(self, kind: Kind, end: int, deadline_ns: int) -> Work:
+        now = self._now
+        tokens = now.heard.tokens if now.heard else ()
+        context = self._context.upto(end) if kind is Kind.FINAL else ()  # an interim shall be cheap, and is replaced
+        return Work(self, kind, self._ends.start, end, deadline_ns, tokens, now.heard_end, context=context)
+
+    def _put_alone(self, work: Work) -> None:
+        """Have it decoded again, without its context."""
+        work.alone()
+        if work is self._now.running:
+            self._now.waiting, self._now.running = work, None
+        if work.segment or work is self._now.waiting:
+            self.board.put(work)
 
     def _drop_waiting(self) -> None:
         if self._now.waiting:
             self.board.drop(self._now.waiting)
             self._now.waiting = None
 
-    def _finish(self, end: int, spoken_ns: int, cause: Cause, now_ns: int) -> None:
-        """The utterance is over: its final is what was decoded ahead, or what runs, or new work."""
+    def _finish(
+        self, end: int, spoken: int, cause: Cause, now_ns: int, wished_ms: int = 0, asked_ns: int | None = None
+    ) -> None:
+        """The utterance is over: its final is what was decoded ahead, or what runs, or new work. It is awaited since
+        `asked_ns`, or for `wished_ms` less than since its last sample arrived, which is the one at `spoken`.
+        """
         now = self._now
-        segment = Segment(self._ends.start, end, cause, now.onset_ns, spoken_ns)
+        segment = Segment(self._ends.start, end, cause, now.onset, spoken, wished_ms)
         self._segments.append(segment)
         self._unsaid = None
+        self._early, self._early_said = None, False
         self._drop_waiting()
         if now.heard and now.heard_end == end:
             segment.hypothesis = now.heard
@@ -287,13 +357,20 @@ class Stream:
         else:
             # The speaker who was cut short goes on, and those interims wait for this final.
             patience_ms = self.timing.first_ms if cause is Cause.LENGTH else self.timing.final_ms
-            due_ns = spoken_ns + patience_ms * NS_PER_MS
+            spoken_ns = self._tape.arrival_ns(spoken) if asked_ns is None else asked_ns
+            due_ns = spoken_ns + (wished_ms + patience_ms) * NS_PER_MS
             if not self.spec.live:
                 # Each puts the next one off, so that recordings take turns.
                 due_ns = now_ns + self.timing.recording_ms * len(self._segments) * NS_PER_MS
-            work = self._put(Kind.FINAL if self.spec.live else Kind.RECORDING, end, due_ns)
-            work.segment, work.pcm = segment, self._tape.cut(segment.start, end)
+            work = self._work(Kind.FINAL if self.spec.live else Kind.RECORDING, end, due_ns)
+            work.segment, work.pcm = segment, self._tape.cut(work.begin, end)
+            self._held.append(work)
+            self._put_held()
         self._now = _Utterance()
+        if cause is Cause.ENDPOINT and self._silence_ms is not None and self._silence_ms < USUAL_SILENCE_MS:
+            self._context.add(segment)
+        else:
+            self._context.clear()
 
     def started(self, work: Work) -> None:
         """The board gave that work to the engine."""
@@ -314,21 +391,30 @@ class Stream:
         """The engine's result for work that this stream put on the board."""
         if self.closed:
             return
+        if work.context:
+            if astray(hypothesis, work.context) and (work.segment or self._ends.state is EndpointState.PAUSE):
+                self._put_alone(work)
+                return
+            hypothesis = without(hypothesis, work.start - work.begin)
         if work.segment:
             work.segment.hypothesis = hypothesis
+            self._put_held()
             self._say_finals()
         now = self._now
         if work is not now.running:
             return
         now.running = None
-        now.heard, now.heard_end, now.tried_end = hypothesis, work.end, work.end
-        if hypothesis.text and self.spec.interims:
+        before, now.heard, now.heard_end, now.tried_end = now.heard, hypothesis, work.end, work.end
+        # By what has been heard since, not by what this is of: where engines are late, there is no time to look again.
+        elapsed = self._ends.position - self._ends.onset
+        sure = now.said or self._ends.state is EndpointState.PAUSE or not invented(hypothesis, before, elapsed)
+        if hypothesis.text and self.spec.interims and sure:
             now.said = True
-            transcript = self._transcript(hypothesis, work.start)
+            transcript = transcript_of(hypothesis, work.start, self.spec)
             interim = Interim(self.spec.channel, samples_to_ms(work.start), samples_to_ms(work.end), transcript)
-            self._unsaid = Heard(interim, now.onset_ns)
+            self._unsaid = Heard(interim, now.onset)
             self._say_interim()
-        if self._ends.state is State.PAUSE:
+        if self._ends.state is EndpointState.PAUSE:
             self._at_pause()
         else:
             self._want_interim()
@@ -348,10 +434,10 @@ class Stream:
                 self._say(Heard(Drained(self.spec.channel)))
                 return
             assert segment.hypothesis is not None
-            transcript = self._transcript(segment.hypothesis, segment.start)
+            transcript = transcript_of(segment.hypothesis, segment.start, self.spec)
             start_ms, end_ms = samples_to_ms(segment.start), samples_to_ms(segment.end)
             final = Final(self.spec.channel, start_ms, end_ms, transcript, segment.cause)
-            self._say(Heard(final, segment.onset_ns, segment.spoken_ns))
+            self._say(Heard(final, segment.onset, segment.spoken, segment.wished_ms))
             if transcript.text and self.spec.utterance_end_ms is not None:
                 timed = self.spec.timed and transcript.words
                 self._gap_from = (
@@ -364,36 +450,44 @@ class Stream:
     def _say_interim(self) -> None:
         """In the order of the audio: not before the finals of what was spoken earlier."""
         if self._unsaid and not self._segments:
-            self._say(self._unsaid)
+            self._say(self._paused(self._unsaid))
             self._unsaid = None
+
+    def _paused(self, heard: Heard) -> Heard:
+        """An interim that says whether the speaker has paused, and all that was said before is in it."""
+        pause = self.pause
+        if pause is None or not isinstance(heard.event, Interim) or heard.event.end_ms <= samples_to_ms(pause):
+            return heard
+        return replace(heard, event=replace(heard.event, paused=True), spoken=pause)
 
     def _maybe_utterance_end(self) -> None:
         """Silence has lasted since the last word; what is being spoken or decoded may yet hold a later one."""
         assert self._gap_from is not None
         gap = ms_to_samples(self.spec.utterance_end_ms or 0)
-        quiet = self._ends.state is State.SILENCE and not self._segments
+        quiet = self._ends.state is EndpointState.SILENCE and not self._segments
         if quiet and self._ends.position - self._gap_from >= gap:
             self._say(Heard(UtteranceEnded(self.spec.channel, samples_to_ms(self._gap_from))))
             self._gap_from = None
+
+    def _maybe_early(self) -> None:
+        """In a pause that has lasted so long."""
+        assert self._early is not None
+        if self._ends.state is EndpointState.PAUSE and self._ends.position - self._ends.speech_end >= self._early:
+            self._early, self._early_said = None, True
+            self._say(Heard(TurnMayEnd(self.spec.channel, samples_to_ms(self._ends.speech_end)), self._now.onset))
 
     def audio(self, start: int, end: int) -> bytes:
         """What a piece of work is to be decoded from; kept for as long as it waits."""
         return self._tape.cut(start, end)
 
-    def _transcript(self, hypothesis: Hypothesis, start: int) -> Transcript:
-        offset = samples_to_ms(start)
-        words = hypothesis.words
-        if self.spec.timed:
-            words = tuple(Word(w.text, offset + w.start_ms, offset + w.end_ms, w.confidence) for w in words)
-        tokens: tuple[Token, ...] = ()
-        if self.spec.tokens:
-            columns = zip(hypothesis.tokens, hypothesis.pieces, hypothesis.logprobs, strict=True)
-            tokens = tuple(Token(id=i, text=piece, logprob=logprob) for i, piece, logprob in columns)
-        return Transcript(hypothesis.text, hypothesis.confidence, words, tokens)
-
     def _forget(self) -> None:
         """Audio that no utterance can need again."""
         before = self._ends.position - self._ends.pre_roll - 2 * FRAME
-        if self._ends.state is not State.SILENCE:
+        if self._ends.state is not EndpointState.SILENCE:
             before = min(before, self._ends.start)
+        else:
+            self._context.expire(self._ends.position)
+        before = min(before, self._context.needed_from(self._ends.position))
+        if self._now.waiting:
+            before = min(before, self._now.waiting.begin)
         self._tape.forget(before)

@@ -1,34 +1,44 @@
 """What a stream asks of the engine, and where it asks."""
 
 from dataclasses import dataclass, field
+from itertools import chain, takewhile
 from typing import TYPE_CHECKING, Protocol
 
-from antiphon.core.audio import samples_to_ms
+from antiphon.core.audio import BYTES_PER_SAMPLE, samples_to_ms
 from antiphon.core.events import Cause
-from antiphon.core.ports import Hypothesis
+from antiphon.core.ports import Hypothesis, Utterance
 from antiphon.scheduler.policy import Kind
 
 if TYPE_CHECKING:
     from antiphon.scheduler.stream import Stream
 
 
+SENTENCE_WORDS = 3  # words said one by one are no sentence, and an engine loses count of them
+
+
 @dataclass(slots=True)
 class Segment:
-    """An utterance that ended, until its turn to be said."""
+    """An utterance that ended, until its turn to be said, and for as long as it is the context of the next."""
 
     start: int
     end: int
     cause: Cause
-    onset_ns: int
-    spoken_ns: int
+    onset: int
+    spoken: int
+    wished_ms: int = 0
     hypothesis: Hypothesis | None = None
     drained: bool = False
+
+    @property
+    def goes_on(self) -> bool:
+        """Whether it has been recognised, as the beginning of a sentence."""
+        return self.hypothesis is not None and len(self.hypothesis.words) >= SENTENCE_WORDS
 
 
 @dataclass(eq=False, slots=True)
 class Work:
-    """One piece of decoding, waiting or running: a `policy.Item`. `segment` is set where it makes a final; `key` is the
-    board's.
+    """One piece of decoding, waiting or running: a `policy.WaitingWork`. `segment` is set where it makes a final; `key`
+    is the board's. `context` is what was said just before; its audio is in front of that from `start` on.
     """
 
     stream: "Stream"
@@ -41,18 +51,47 @@ class Work:
     segment: Segment | None = None
     key: int = 0
     pcm: bytes = field(default=b"", repr=False)  # nobody's speech in a log
+    context: tuple[Segment, ...] = ()
 
     @property
     def audio_ms(self) -> int:
-        return samples_to_ms(self.end - self.start)
+        return samples_to_ms(self.end - self.begin)
+
+    @property
+    def begin(self) -> int:
+        """Where the audio begins that it is decoded from, at the earliest."""
+        return self.context[0].start if self.context else self.start
+
+    @property
+    def project(self) -> str:
+        return self.stream.call.project
+
+    @property
+    def weight(self) -> int:
+        return self.stream.call.weight
+
+    @property
+    def size(self) -> float:
+        """What it counts against its project: its audio, but a short one is hardly less work than one of a second."""
+        return max(1000.0, float(self.audio_ms))
 
     @property
     def new_audio_ms(self) -> int:
         """Of which no hypothesis tells yet."""
         return samples_to_ms(max(0, self.end - max(self.start, self.draft_end)))
 
-    def audio(self) -> bytes:
-        return self.pcm or self.stream.audio(self.start, self.end)
+    def utterance(self) -> Utterance:
+        """What the engine is given, in as much of the context as has been recognised by now: nobody waits for it."""
+        pcm = self.pcm or self.stream.audio(self.begin, self.end)
+        self.context = tuple(takewhile(lambda segment: segment.goes_on, reversed(self.context)))[::-1]
+        self.pcm = pcm[-(self.end - self.begin) * BYTES_PER_SAMPLE :]
+        said = [segment.hypothesis.tokens for segment in self.context if segment.hypothesis]
+        return Utterance(self.pcm, self.draft, self.stream.spec.timed, tuple(chain(*said)))
+
+    def alone(self) -> None:
+        """Once it has run: it shall again, without its context."""
+        self.pcm = self.pcm[(self.start - self.begin) * BYTES_PER_SAMPLE :]
+        self.context = ()
 
 
 class Board(Protocol):

@@ -1,24 +1,25 @@
 """What one session is charged: its entries in the ledger, from the first to the one that closes it.
 
 A session says how much there has been of something in all; the account writes what is not charged yet. An amount that
-turns out to be less is corrected by an entry of its own.
+turns out to be less is corrected by an entry of its own. What comes little by little is noted in between, which is as
+durable as an entry and leaves none: the next charge stands in its place.
 """
 
+import asyncio
 from collections.abc import Mapping
-from dataclasses import dataclass
+from typing import NamedTuple
 
-from antiphon.core.errors import AntiphonError, Conflict
+from antiphon.core.entry import Entry, Kind, Reference
+from antiphon.core.errors import AntiphonError, Conflict, OutcomeUnknown
 from antiphon.core.identity import Principal
+from antiphon.core.stores import Claim
 from antiphon.core.units import NS_PER_MS
 from antiphon.core.usage import Dimension, Quantity
-from antiphon.metering.entry import Entry, Kind, Reference
-from antiphon.metering.ledger import Claim
 from antiphon.session.services import Services
 
 
-@dataclass(frozen=True, slots=True)
-class Meter:
-    """What is counted, and of which audio channel."""
+class Meter(NamedTuple):
+    """What is counted, and of which audio channel. A tuple, because tokens are looked up by it one by one."""
 
     dimension: Dimension
     channel: int = 0
@@ -45,12 +46,15 @@ class Account:
         self._surface = surface
         self._model = model
         self._feature = feature
-        self._tags = tags
+        self._tags = services.labels(principal.project, tags)
         self._claim = claim
         self._last: dict[Meter, int] = {}  # the sequence of the latest entry that charges for it
         self._sequence = 0
         self._written = False  # whether anything of it is in the ledger
         self._unsettled: list[Entry] = []
+        self._noted: dict[Meter, int] = {}  # durable, beyond what is charged
+        self._notes: dict[Meter, Entry] = {}  # what the ledger may have notes of, and as what
+        self._writing = asyncio.Lock()  # what is noted and what is charged follow on one another
 
     @property
     def replays(self) -> bool:
@@ -58,9 +62,9 @@ class Account:
         return self._claim is not None and self._claim.replay_of is not None
 
     @property
-    def any(self) -> bool:
-        """Whether the caller was charged anything, and not before."""
-        return any(self.charged.values()) and not self.replays
+    def given(self) -> bool:
+        """Whether the caller was charged anything, now or before."""
+        return any(self.charged.values())
 
     def paid(self) -> dict[Dimension, int]:
         """What the caller was charged, and not before."""
@@ -72,16 +76,33 @@ class Account:
 
     async def charge(self, amounts: Mapping[Meter, int]) -> None:
         """So much in all; durable on return. Raises `LedgerUnavailable`, `Conflict`."""
-        await self._write(self._owed(amounts, correct=True))
+        async with self._writing:
+            await self._write(self._owed(amounts, correct=True))
+
+    async def note(self, amounts: Mapping[Meter, int]) -> None:
+        """As `charge`, without an entry yet. An amount that turns out to be less stays until there is one."""
+        async with self._writing:
+            owed = []
+            for meter, amount in amounts.items():
+                beyond = amount - self.charged.get(meter, 0)
+                if beyond > self._noted.get(meter, 0):
+                    if meter not in self._notes:
+                        self._notes[meter] = self._entry(Kind.USAGE, meter, 0, number=0)
+                    owed.append((self._notes[meter], beyond))
+            if owed and not self.replays:
+                await self._services.ledger.note(owed)
+                for entry, beyond in owed:
+                    self._noted[Meter(entry.quantity.dimension, entry.channel)] = beyond
 
     async def close(self, outcome: Kind, amounts: Mapping[Meter, int]) -> None:
         """The last entries: what is owed still, of which nothing is corrected any more, and how it ended. A session
         that never owed anything leaves none.
         """
-        entries = self._owed(amounts, correct=False)
-        if self._written or any(self.charged.values()):
-            entries.append(self._entry(outcome, next(iter(self.charged)), 0))
-        await self._write(entries)
+        async with self._writing:
+            entries = self._owed(amounts, correct=False)
+            if self._written or self._notes or any(self.charged.values()):
+                entries.append(self._entry(outcome, next(iter(self.charged or self._notes)), 0))
+            await self._write(entries)
 
     def _owed(self, amounts: Mapping[Meter, int], correct: bool) -> list[Entry]:
         entries = []
@@ -98,8 +119,11 @@ class Account:
             self.charged[meter] = amount
         return entries
 
-    def _entry(self, kind: Kind, meter: Meter, amount: int, corrects: Reference | None = None) -> Entry:
-        number, self._sequence = self._sequence, self._sequence + 1
+    def _entry(
+        self, kind: Kind, meter: Meter, amount: int, corrects: Reference | None = None, number: int | None = None
+    ) -> Entry:
+        if number is None:
+            number, self._sequence = self._sequence, self._sequence + 1
         return Entry(
             project=self._principal.project,
             session=self._session,
@@ -117,8 +141,8 @@ class Account:
         )
 
     async def _write(self, entries: list[Entry]) -> None:
-        """Durable on return. Where it was cancelled nobody knows; the same entries are then written again with the
-        next ones, and the ledger takes each once.
+        """Durable on return. Where it was cancelled, or the ledger does not know how it ended, the same entries are
+        written again with the next ones, and the ledger takes each once.
         """
         self._unsettled += entries
         if not self._unsettled:
@@ -126,6 +150,8 @@ class Account:
         begun_ns = self._services.clock.now_ns()
         try:
             await self._services.ledger.append(self._unsettled, self._claim)
+        except OutcomeUnknown:
+            raise  # as where it was cancelled
         except AntiphonError as error:
             for entry in self._unsettled:  # refused, so not in the ledger
                 meter = Meter(entry.quantity.dimension, entry.channel)
@@ -140,3 +166,5 @@ class Account:
         if not self.replays:
             self._services.observer.metered(self._surface, self._model, self._unsettled, took_ms)
         self._unsettled = []
+        self._noted.clear()
+        self._notes.clear()

@@ -26,6 +26,7 @@ from antiphon.core.conversation.inputs import (
     Configure,
     ConversationInput,
     ReadItem,
+    Reject,
     RemoveItem,
     Respond,
     TruncateItem,
@@ -53,7 +54,8 @@ class Conversation:
     """One call. `id` is a UUID; it ends after `lasts_s` at the latest. Raises as its parts do."""
 
     live = False  # the session that recognises is
-    charged_whole = False
+    claim = None
+    given = in_doubt = False
 
     def __init__(
         self,
@@ -68,6 +70,7 @@ class Conversation:
     ) -> None:
         _check(spec)
         parts.check(spec)
+        spec = parts.filled(spec)
         self.id = id
         self.principal = principal
         self.surface = surface
@@ -108,15 +111,14 @@ class Conversation:
 
     async def _take(self, given: ConversationInput) -> None:
         stage = self._stage
-        if not isinstance(given, AppendAudio):
+        if not isinstance(given, AppendAudio | Reject):
             self._replies.give_up_ahead()
         match given:
             case AppendAudio(data):
                 await self._listening.append(data)
             case Configure():
-                spec = rebased(given.spec, given.base, self.spec)
-                await self._configure(spec)
-                stage.say(Configured(spec, given.event_id))
+                await self._configure(rebased(given.spec, given.base, self.spec))
+                stage.say(Configured(self.spec, given.event_id))
             case CommitAudio():
                 await self._listening.commit()
             case ClearAudio(event_id):
@@ -135,22 +137,25 @@ class Conversation:
                 self._respond(given)
             case CancelResponse(id):
                 self._replies.cancel(id)
+            case Reject(error):
+                raise error
 
     async def _configure(self, spec: ConverseSpec) -> None:
         """Raises `AntiphonError` where it cannot be like that."""
         _check(spec)
         self._stage.parts.check(spec)
+        spec = self._stage.parts.filled(spec)
         await self._listening.configure(spec)
         self._taking.configure(spec.turns)
         self._stage.spec = spec
 
     def _respond(self, asked: Respond) -> None:
         if not self.spec.answers:
-            raise CallerError("This conversation only transcribes.")
+            raise CallerError("This session only transcribes.")
         if self._draining:
             raise Draining("The server is stopping.")
         if len(asked.metadata) > MAX_METADATA:
-            raise CallerError(f"At most {MAX_METADATA} pairs of metadata are kept.", param="metadata")
+            raise CallerError(f"'metadata' can have at most {MAX_METADATA} pairs.", param="metadata")
         spec = rebased(asked.spec, asked.base, self.spec) if asked.spec else self.spec
         _check(spec)
         self._stage.parts.check(spec)
@@ -214,7 +219,7 @@ class Conversation:
 
     async def events(self) -> AsyncGenerator[tuple[ConversationOutput, ...], None]:
         """Everything the caller is told, as many at a time as came at once."""
-        overdue = RequestTimeout("The conversation has lasted as long as it may.")
+        overdue = RequestTimeout("The conversation has reached its maximum duration.")
         ending = asyncio.get_running_loop().call_later(self._lasts_s, self.fail, overdue)
         try:
             yield (Began(self.id, self.spec, self._services.clock.unix_ms() // 1000 + self._lasts_s),)

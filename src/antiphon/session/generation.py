@@ -1,21 +1,26 @@
 """One caller's call of a language or embedding model: generate, meter, measure, close.
 
-What it is charged is what the engine counted, reconciled with what was seen to pass. A result that is delivered whole
-is durable in the ledger before it leaves. Of a stream fewer than `UNCHARGED_TOKENS` of output have been sent that are
-not in the ledger yet, and everything is there before `Completed`. Who leaves a stream early pays for what was sent, and
-so does one whose stream failed; a whole answer that failed is free. One that is held costs nothing until it is
-confirmed, and says no more than the first of its tokens until then. `events` ends with `Completed` or `Failed`, always.
+What it is charged is what the engine counted, reconciled with what was seen to pass. What is delivered is durable in
+the ledger before it leaves: a whole answer as an entry, of a stream every token, noted in between and an entry at least
+every `ENTRY_TOKENS`. Who leaves a stream early pays for what was sent, and so does one whose stream failed; a whole
+answer that failed is free. One that is held costs nothing until it is confirmed, and says no more than its first
+`HELD_TOKENS` until then, which must not go on to the caller before `confirm` returns. `events` ends with `Completed` or
+`Failed`, always.
 """
 
 import asyncio
 import logging
-from collections.abc import AsyncGenerator, Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from contextlib import aclosing
-from functools import cached_property
+from dataclasses import dataclass, replace
+from functools import cached_property, partial
 from typing import TypeVar
 
+from antiphon.core.capabilities import Ability
+from antiphon.core.entry import Kind as EntryKind
 from antiphon.core.errors import (
     AntiphonError,
+    CallerError,
     EngineError,
     EngineTimeout,
     UnsupportedParameter,
@@ -25,7 +30,6 @@ from antiphon.core.events import (
     Completed,
     Generated,
     LanguageOutput,
-    Opened,
     ReasoningDelta,
     TextDelta,
     TokenUsage,
@@ -35,32 +39,45 @@ from antiphon.core.events import (
 from antiphon.core.identity import Principal
 from antiphon.core.ports import Call
 from antiphon.core.specs import EmbedSpec, GenerateSpec, InferSpec, Spec
+from antiphon.core.stores import Claim
 from antiphon.core.usage import Dimension
 from antiphon.core.wire import Keep
-from antiphon.metering.entry import Kind as EntryKind
-from antiphon.metering.ledger import Claim
 from antiphon.session.account import Meter
 from antiphon.session.language import Served
 from antiphon.session.metered import MeteredSession
+from antiphon.session.pictures import Pictures, elsewhere
 from antiphon.session.services import Services
 from antiphon.slo.measure import TokenTimer
 
-UNCHARGED_TOKENS = 64  # of a stream; so many are in the ledger before the last of them is sent
+ENTRY_TOKENS = 64  # of a stream that goes on; what is more than its entries say is noted
+HELD_TOKENS = 64
 BYTES_PER_TOKEN = 4  # of an input that no engine counted, because the caller left before it could
 RELEASE_S = 10.0  # for an engine to end its work
 
 Given = TypeVar("Given")
 Batch = tuple[Generated | TokenUsage, ...]
-Keeping = Callable[[Keep], Awaitable[None]]
 
-_OUTPUT = (Dimension.LLM_OUTPUT_TOKENS, Dimension.LLM_REASONING_TOKENS)
+_INPUT, _CACHED = Meter(Dimension.LLM_INPUT_TOKENS), Meter(Dimension.LLM_CACHED_TOKENS)
+_OUTPUT, _REASONING = Meter(Dimension.LLM_OUTPUT_TOKENS), Meter(Dimension.LLM_REASONING_TOKENS)
 _FEATURES = {EmbedSpec: "embedding", InferSpec: "inference"}
 
 log = logging.getLogger(__name__)
 
 
+@dataclass(frozen=True, slots=True)
+class Keeping:
+    """What keeps an answer: `put` is given what the surface made of it. One that is not `stored` is kept in memory, for
+    a while.
+    """
+
+    put: Callable[[Keep], Awaitable[None]]
+    stored: bool = True
+
+
 class Generation(MeteredSession[LanguageOutput]):
-    """One call. `deadline_ns` is when it is given up; `keeping` keeps its answer, if it is kept."""
+    """One call. `deadline_ns` is when it is given up; `keeping` keeps its answer, if it is kept. `unmet` is what of the
+    call the engine cannot do, and is not asked for.
+    """
 
     def __init__(
         self,
@@ -75,13 +92,17 @@ class Generation(MeteredSession[LanguageOutput]):
         claim: Claim | None = None,
         keeping: Keeping | None = None,
         held: bool = False,
+        unmet: frozenset[Ability] = frozenset(),
     ) -> None:
         self._streams = isinstance(spec, GenerateSpec) and spec.stream
         feature = _FEATURES.get(type(spec), "stream" if self._streams else "whole")
         super().__init__(services, id, principal, surface, served.version, feature, spec.tags, on_close, claim)
         self._served = served
         self._spec = spec
+        self._unmet = unmet
+        self._pictures: Pictures | None = None  # that were fetched
         self._deadline_ns = deadline_ns
+        self._call = Call(id, deadline_ns, principal.project, principal.weight)
         self._keeping = keeping
         self._timer = TokenTimer(services.clock.now_ns())
         self._waiting: asyncio.Task[object] | None = None  # for the engine
@@ -92,13 +113,16 @@ class Generation(MeteredSession[LanguageOutput]):
         self._counted: TokenUsage | None = None  # by the engine
         self._seen = self._seen_reasoning = 0  # tokens that passed, by our own count
         self._sent: TokenUsage | None = None  # what the caller has certainly been given, so far as it is charged for
+        self._noted: TokenUsage | None = None  # as the account has it last
+        self._leaving: TokenUsage | None = None  # what has been sent once that is which leaves now
+        self._passed = self._passed_reasoning = 0  # tokens of what filters let pass
+        self._due: Mapping[Meter, int] | None = None  # for all of it, once that is known
         self._left = 0  # choices that have not ended
         self._final = False  # all have, and the engine has said what they took
 
     @property
-    def charged_whole(self) -> bool:
-        """Whether it was charged for an answer that is delivered whole."""
-        return not self._streams and self._account.any
+    def whole(self) -> bool:
+        return not self._streams
 
     def fail(self, error: AntiphonError) -> None:
         super().fail(error)
@@ -106,9 +130,13 @@ class Generation(MeteredSession[LanguageOutput]):
             self._interrupted = True
             self._waiting.cancel()
 
-    def confirm(self) -> None:
-        """The caller wants it after all: from now on it is charged."""
+    async def confirm(self) -> None:
+        """The caller wants it after all: from now on it is charged, and what it has said is durable on return. Raises
+        `LedgerUnavailable`.
+        """
         self._confirmed.set()
+        if self._sent:
+            await self._account.note(_amounts(self._sent))
 
     @property
     def sent(self) -> TokenUsage:
@@ -121,7 +149,11 @@ class Generation(MeteredSession[LanguageOutput]):
     async def keep(self, keep: Keep) -> None:
         """What the surface made of its events, durable on return. Raises `InternalError`."""
         if self._keeping is not None:
-            await self._keeping(keep)
+            try:
+                await self._keeping.put(keep)
+            except BaseException:
+                self._outcome = EntryKind.ABANDONED  # it does not leave
+                raise
 
     # -- out -----------------------------------------------------------------------------------------------------------
 
@@ -131,8 +163,9 @@ class Generation(MeteredSession[LanguageOutput]):
         overdue = EngineTimeout("The model took too long.")
         giving_up = asyncio.get_running_loop().call_later(left_s, self.fail, overdue)
         try:
-            kept = self._keeping is not None
-            yield (Opened(served.version, served.fingerprint, served.deprecated_unix_s, served.sunset_unix_s, kept),)
+            keeping = self._keeping
+            kept, remembered = keeping is not None and keeping.stored, keeping is not None
+            yield (served.opened(kept, self._unmet, remembered),)
             async with aclosing(self._produced(self._spec)) as produced:
                 async for events in produced:
                     yield events
@@ -150,7 +183,10 @@ class Generation(MeteredSession[LanguageOutput]):
 
     async def _generated(self, spec: GenerateSpec) -> AsyncGenerator[tuple[LanguageOutput, ...], None]:
         self._left = spec.choices
-        produced = self._served.generator().generate(spec, Call(self.id, self._deadline_ns))
+        if far := elsewhere(spec):
+            self._pictures = Pictures(self._services, self.principal)
+            spec = await self._wait(partial(self._pictures.fetch, spec, far))
+        produced = self._served.generator().generate(spec, self._call)
         try:
             while not self._final:
                 events = self._note(await self._wait(lambda: anext(produced)))
@@ -158,41 +194,46 @@ class Generation(MeteredSession[LanguageOutput]):
                     break  # the last of it leaves with the end; held, it is wanted before, by a voice that goes ahead
                 if not events:
                     continue
-                so_far = self._so_far()
-                if self._streams and so_far.output - self._account.total(*_OUTPUT) >= UNCHARGED_TOKENS:
-                    await self._wanted()
-                    await self._account.charge(_amounts(so_far))
-                yield events
-                self._sent = so_far
+                self._costs = self._streams
+                if spec.counts and not self._sent:
+                    so_far = self._so_far()
+                    yield (TokenUsage(so_far.input, 0, so_far.cached), *events)
+                else:
+                    yield events
+                self._sent = self._leaving
                 self._measure(events)
                 events = ()
             await self._wanted()
             usage = self._so_far()
             self._services.observer.token_drift(usage.output - self._seen)
-            await self._account.charge(_amounts(usage))
-            self._outcome = EntryKind.COMPLETED
+            self._costs, self._due = True, _amounts(usage)
             yield (*events, Completed(usage))
             self._measure(events)
             self._services.observer.generation(self._timer.measured(usage.output))
         finally:
             await self._release(produced)
 
+    async def _free(self) -> None:
+        if self._pictures:
+            self._pictures.let_go()
+
     async def _embedded(self, spec: EmbedSpec) -> AsyncGenerator[tuple[LanguageOutput, ...], None]:
-        call = Call(self.id, self._deadline_ns)
-        embedded = await self._wait(lambda: self._served.embedder().embed(spec.texts, call))
+        version = self._served.version
+        if spec.foreign_tokens and version != spec.model and any(isinstance(text, tuple) for text in spec.texts):
+            said = f"Here {version!r} answers, whose tokens are others than those of {spec.model!r}. Send texts."
+            raise CallerError(said, param="input")
+        embedded = await self._wait(lambda: self._served.embedder().embed(spec.texts, self._call))
         size = len(embedded.vectors[0])
         if spec.dimensions not in (None, size):
             raise UnsupportedParameter(f"This model's vectors have {size} dimensions.", param="dimensions")
-        await self._account.charge({Meter(Dimension.EMBEDDING_TOKENS): embedded.input_tokens})
-        self._outcome = EntryKind.COMPLETED
+        self._costs, self._due = True, {Meter(Dimension.EMBEDDING_TOKENS): embedded.input_tokens}
         yield (embedded, Completed(TokenUsage(embedded.input_tokens, 0)))
 
     async def _inferred(self, spec: InferSpec) -> AsyncGenerator[tuple[LanguageOutput, ...], None]:
-        call = Call(self.id, self._deadline_ns)
-        inferred = await self._wait(lambda: self._served.inferrer().infer(spec, call))
+        inferred = await self._wait(lambda: self._served.inferrer().infer(spec, self._call))
         moved = sum(len(tensor.data) for tensor in (*spec.inputs, *inferred.outputs))
-        await self._account.charge({Meter(Dimension.INFERENCES): 1, Meter(Dimension.INFERENCE_BYTES): moved})
-        self._outcome = EntryKind.COMPLETED
+        self._costs = True
+        self._due = {Meter(Dimension.INFERENCES): 1, Meter(Dimension.INFERENCE_BYTES): moved}
         yield (inferred, Completed(TokenUsage(0, 0)))
 
     async def _wait(self, work: Callable[[], Awaitable[Given]]) -> Given:
@@ -206,7 +247,7 @@ class Generation(MeteredSession[LanguageOutput]):
         try:
             return await work()
         except StopAsyncIteration:
-            raise EngineError("The engine ended without an end.") from None
+            raise EngineError("The engine stopped without finishing its answer.") from None
         except TimeoutError:
             raise EngineTimeout("The model took too long.") from None
         except asyncio.CancelledError:
@@ -219,6 +260,41 @@ class Generation(MeteredSession[LanguageOutput]):
             if self._interrupted:
                 self._interrupted = False
                 task.uncancel()
+
+    async def _pay(self, events: tuple[LanguageOutput, ...]) -> None:
+        if self._due is not None:
+            await self._account.charge(self._due)
+            self._outcome = EntryKind.COMPLETED
+            return
+        self._leaving = so_far = self._so_far() if self._chain is None else self._passing(events)
+        charged = self._account.charged
+        uncharged = so_far.output - charged.get(_OUTPUT, 0) - charged.get(_REASONING, 0)
+        if uncharged >= HELD_TOKENS:
+            await self._wanted()
+        if uncharged >= ENTRY_TOKENS:
+            await self._account.charge(_amounts(so_far))
+        elif self._confirmed.is_set():
+            noted = self._noted
+            grown = noted and (noted.input, noted.cached, noted.reasoning) == (
+                so_far.input,
+                so_far.cached,
+                so_far.reasoning,
+            )
+            await self._account.note({_OUTPUT: so_far.output - so_far.reasoning} if grown else _amounts(so_far))
+            self._noted = so_far
+
+    def _passing(self, events: tuple[LanguageOutput, ...]) -> TokenUsage:
+        """What has been sent with these, of which filters may hold back some."""
+        for event in events:
+            match event:
+                case TextDelta() | ToolCallDelta():
+                    self._passed += event.tokens
+                case ReasoningDelta():
+                    self._passed += event.tokens
+                    self._passed_reasoning += event.tokens
+        made = self._so_far()
+        output, reasoning = min(made.output, self._passed), min(made.reasoning, self._passed_reasoning)
+        return replace(made, output=output, reasoning=min(output, reasoning))
 
     async def _wanted(self) -> None:
         """Waits until what is held is confirmed."""
@@ -235,7 +311,7 @@ class Generation(MeteredSession[LanguageOutput]):
                     await anext(produced, None)
                 await produced.aclose()
         except Exception as error:
-            log.error("engine did not end", exc_info=error, extra={"session": self.id})
+            log.error("an engine could not be stopped", exc_info=error, extra={"session": self.id})
 
     def _note(self, batch: Batch) -> tuple[Generated, ...]:
         """Counts what passes; what is left of it is for the caller. Raises `EngineError` for a count of less than
@@ -253,7 +329,7 @@ class Generation(MeteredSession[LanguageOutput]):
                     self._left -= 1
                 case TokenUsage():
                     if not (0 <= event.cached <= event.input and 0 <= event.reasoning <= event.output):
-                        raise EngineError("The engine's count of tokens makes no sense.")
+                        raise EngineError("The engine reported an impossible number of tokens.")
                     self._counted = event
                     self._final = self._left == 0
                     counts = True
@@ -290,8 +366,8 @@ class Generation(MeteredSession[LanguageOutput]):
 
 def _amounts(usage: TokenUsage) -> dict[Meter, int]:
     return {
-        Meter(Dimension.LLM_INPUT_TOKENS): usage.input - usage.cached,
-        Meter(Dimension.LLM_CACHED_TOKENS): usage.cached,
-        Meter(Dimension.LLM_OUTPUT_TOKENS): usage.output - usage.reasoning,
-        Meter(Dimension.LLM_REASONING_TOKENS): usage.reasoning,
+        _INPUT: usage.input - usage.cached,
+        _CACHED: usage.cached,
+        _OUTPUT: usage.output - usage.reasoning,
+        _REASONING: usage.reasoning,
     }

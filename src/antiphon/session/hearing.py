@@ -5,6 +5,7 @@ stream is flushed, and everything it finalises up to there is the turn's. Cuts a
 appended is held for `HELD_MS`, so that an item can have its audio.
 """
 
+import asyncio
 from collections import deque
 from collections.abc import Callable
 from contextlib import aclosing
@@ -16,19 +17,20 @@ from antiphon.core.conversation.spec import ConverseSpec, Turns
 from antiphon.core.errors import AntiphonError, CallerError, CapacityError, UnsupportedParameter
 from antiphon.core.events import Audio, Cause, End, Failed, Final, Flush, Interim, SpeechStarted, Token, Transcript
 from antiphon.core.specs import TranscribeSpec
-from antiphon.scheduler.specs import Tuning
+from antiphon.core.speech import Tuning
 from antiphon.session.patience import longest_ms, patience_ms, soonest_ms
 from antiphon.session.session import Session
 
 MIN_MS = 100  # of audio, to be worth a commit
 HELD_MS = 120_000
+PIECE_BYTES = 64 * 1024  # converted in one go, before everybody else has a turn
 MAX_CUTS = 16  # that wait to be recognised
 
 SAMPLE_BYTES = {Encoding.LINEAR16: 2, Encoding.MULAW: 1, Encoding.ALAW: 1}
 
 
 @dataclass(frozen=True, slots=True)
-class Began:
+class SpeechBegan:
     """Speech, at that position."""
 
     at_ms: int
@@ -43,7 +45,7 @@ class Guess:
 
 
 @dataclass(frozen=True, slots=True)
-class Heard:
+class HeardTurn:
     """A turn. `item` is what the caller's cut said it was for, `None` where the stream ended the turn."""
 
     item: str | None
@@ -77,7 +79,7 @@ class Hearing:
         session: Session,
         spec: ConverseSpec,
         base_ms: int,
-        tell: Callable[[Began | Guess | Heard | Deaf], None],
+        tell: Callable[[SpeechBegan | Guess | HeardTurn | Deaf], None],
     ) -> None:
         self._session = session
         self._format = spec.input_format
@@ -109,6 +111,12 @@ class Hearing:
 
     async def append(self, data: bytes) -> None:
         """More audio; waits where it comes too fast."""
+        for at in range(0, len(data), PIECE_BYTES):
+            await self._append(data[at : at + PIECE_BYTES])
+            if len(data) > PIECE_BYTES:
+                await asyncio.sleep(0)
+
+    async def _append(self, data: bytes) -> None:
         self._tape += data
         over = len(self._tape) - self._bytes(HELD_MS)
         if over > 0:
@@ -121,7 +129,7 @@ class Hearing:
         Raises `CallerError` where there is too little.
         """
         if self.received_ms - self._cut_ms < MIN_MS:
-            raise CallerError(f"There are less than {MIN_MS} ms of audio to commit.")
+            raise CallerError(f"The audio to commit is shorter than {MIN_MS} ms.")
         return self._cut(item)
 
     def clear(self) -> bool:
@@ -139,7 +147,7 @@ class Hearing:
 
     def _cut(self, item: str | None) -> tuple[int, int]:
         if len(self._cuts) >= MAX_CUTS:
-            raise CapacityError("Too much audio waits to be recognised.")
+            raise CapacityError("Too much audio is waiting to be recognised.")
         start_ms, self._cut_ms = self._cut_ms, self.received_ms
         self._cuts.append(_Cut(item, start_ms, self._cut_ms))
         return start_ms, self._cut_ms
@@ -187,7 +195,7 @@ class Hearing:
         if self._detects:
             self._begun.append(at_ms)
         if len(self._begun) == 1:
-            self._tell(Began(self._base_ms + at_ms))
+            self._tell(SpeechBegan(self._base_ms + at_ms))
 
     def _ended(self, final: Final) -> None:
         """That utterance is over, unless it was only parted for its length."""
@@ -197,15 +205,14 @@ class Hearing:
             return
         self._begun.popleft()
         if self._begun:
-            self._tell(Began(self._base_ms + self._begun[0]))
+            self._tell(SpeechBegan(self._base_ms + self._begun[0]))
 
     def _guess(self, interim: Interim) -> None:
         text = " ".join([*(f.transcript.text for f in self._finals if f.transcript.text), interim.transcript.text])
-        paused = self._session.hears_all(interim)
-        if paused and self._eagerness is not None:
+        if interim.paused and self._eagerness is not None:
             self._session.wait(patience_ms(text, self._eagerness))
         if not self._cuts:
-            self._tell(Guess(text, paused))
+            self._tell(Guess(text, interim.paused))
 
     def _final(self, final: Final) -> None:
         self._finals.append(final)
@@ -213,11 +220,11 @@ class Hearing:
             cut = self._cuts.popleft()
             transcript = self._taken()
             if cut.item is not None:
-                self._tell(Heard(cut.item, transcript, cut.start_ms, cut.end_ms))
+                self._tell(HeardTurn(cut.item, transcript, cut.start_ms, cut.end_ms))
         elif final.cause is Cause.ENDPOINT and self._detects and not self._cuts:
             start_ms, end_ms = self._base_ms + self._finals[0].start_ms, self._base_ms + final.end_ms
             self._cut_ms = max(self._cut_ms, end_ms)
-            self._tell(Heard(None, self._taken(), start_ms, end_ms))
+            self._tell(HeardTurn(None, self._taken(), start_ms, end_ms))
         self._ended(final)
 
     def _taken(self) -> Transcript:

@@ -93,7 +93,7 @@ class Items:
         try:
             return self._items[id]
         except KeyError:
-            raise NotFound("There is no such item in the conversation.", param=param) from None
+            raise NotFound("Item not found in the conversation.", param=param) from None
 
     def before(self, id: str) -> str:
         """The id of the item it comes after, or `FIRST`."""
@@ -117,11 +117,11 @@ class Items:
         result of no call, `TooLarge`.
         """
         if item.id in self._items:
-            raise Conflict("There is an item of that id already.", param="id")
+            raise Conflict("An item with this id already exists.", param="id")
         if sum(map(length, self)) + length(item) > MAX_CHARACTERS:
             raise TooLarge(f"A conversation has at most {MAX_CHARACTERS} characters.")
         if isinstance(item, ResultItem) and item.call_id not in self._calls():
-            raise CallerError("There is no call of that id in the conversation.", param="call_id")
+            raise CallerError("No tool call with this id in the conversation.", param="call_id")
         at = len(self._order)
         if after is not None:
             at = 0 if after == FIRST else self._order.index(self.get(after, "after").id) + 1
@@ -158,9 +158,9 @@ class Items:
         if not isinstance(item, MessageItem) or aloud is None:
             raise CallerError("Only a spoken reply can be truncated.", param="item_id")
         if part != 0:
-            raise CallerError("There is no such part.", param="part")
+            raise CallerError("Content part not found.", param="part")
         if not 0 <= heard_ms <= aloud.total_ms:
-            raise CallerError(f"The speech of that item is {aloud.total_ms} ms long.", param="heard_ms")
+            raise CallerError(f"The speech of this item is only {aloud.total_ms} ms long.", param="heard_ms")
         heard = AudioPart(b"", aloud.until(heard_ms), heard_ms)
         truncated = replace(item, parts=(heard,))
         self.change(truncated)

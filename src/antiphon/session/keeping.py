@@ -8,20 +8,26 @@ that is kept as unfinished and does not run here was interrupted.
 
 import asyncio
 import logging
-from collections.abc import Callable
-from contextlib import aclosing
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
+from antiphon.core.endpoints import AnswerSurface, Asked, Referring
 from antiphon.core.errors import AntiphonError, CallerError, Cancelled, InternalError, NotFound
-from antiphon.core.ports import AnswerSurface, Asked, Clock
+from antiphon.core.events import LanguageOutput
+from antiphon.core.identity import Principal
+from antiphon.core.ports import Clock
 from antiphon.core.specs import GenerateSpec, Message, Role, SpeakSpec, Spec
-from antiphon.core.wire import Keep, Wire
+from antiphon.core.stores import Answers
+from antiphon.core.wire import Close, Keep, Step, Wire
 from antiphon.session.generation import Generation, Keeping
-from antiphon.trust.kept import KeptAnswers
+from antiphon.session.recent import Recent, Recents
+from antiphon.session.relay import relay
 
 PURGE_S = 30.0
+MAX_MESSAGES = 8192  # of a conversation, with the turns before that it goes on from
 
 log = logging.getLogger(__name__)
 
@@ -32,50 +38,133 @@ class _Run:
     task: asyncio.Task[None]
 
 
+class _Background:
+    """A generation that runs apart from its caller, who is `told` what is said first."""
+
+    def __init__(
+        self,
+        runs: dict[tuple[str, str], _Run],
+        generation: Generation,
+        surface: AnswerSurface[Any],
+        told: "asyncio.Future[tuple[Wire, ...]]",
+    ) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        self.events = generation.events
+        self.fail = generation.fail
+        self._runs = runs
+        self._run = _Run(generation, task)
+        self._surface = surface
+        self._told = told
+        self._key: tuple[str, str] | None = None
+
+    async def keep(self, keep: Keep) -> None:
+        self._key = self._run.generation.principal.project, keep.id
+        self._runs[self._key] = self._run
+        try:
+            await self._run.generation.keep(keep)
+        except AntiphonError as error:
+            if not self._told.done():
+                self._told.set_exception(error)
+            raise
+
+    def emit(self, event: LanguageOutput, now_ns: int) -> Step:
+        """What ends the answer to the caller does not end the run."""
+        return replace(self._surface.emit(event, now_ns), close=None)
+
+    async def send(self, sends: Sequence[Wire], close: Close | None) -> None:
+        if not self._told.done():
+            self._told.set_result(tuple(sends))
+
+    def over(self) -> None:
+        if self._key is not None:
+            del self._runs[self._key]
+
+
 class Keeper:
     """All kept answers, and those that are made in the background. `keep_s` is each project's policy, 0 for none."""
 
-    def __init__(self, store: KeptAnswers, keep_s: Callable[[str], int], clock: Clock) -> None:
+    def __init__(self, store: Answers, keep_s: Callable[[str], int], clock: Clock) -> None:
         self._store = store
         self._keep_s = keep_s
         self._clock = clock
+        self.recents = Recents()
         self._runs: dict[tuple[str, str], _Run] = {}
 
-    async def begin(self, project: str, asked: Asked) -> tuple[Spec | SpeakSpec, Keeping | None]:
-        """What is asked for, with the turns that it goes on from; and what keeps its answer, if it is kept.
+    async def resolve(self, principal: Principal, asked: Asked | Referring, recent: Recent | None = None) -> Asked:
+        """What is asked for, with the parts of earlier answers that it refers to. `recent` are those of the same
+        connection, where that remembers them. Raises as `Referring.resolve` does, and `InternalError`.
+        """
+        if isinstance(asked, Asked):
+            return asked
+        found: dict[str, bytes] = {}
+        for id in asked.answers:
+            with suppress(NotFound):
+                found[id] = (await self._get(principal, id, recent)).body
+        return await asyncio.to_thread(asked.resolve, found)
+
+    async def begin(
+        self, principal: Principal, asked: Asked, recent: Recent | None = None
+    ) -> tuple[Spec | SpeakSpec, Keeping | None]:
+        """What is asked for, with the turns that it goes on from; and what keeps its answer, if it is kept. `recent`
+        are the answers of the same connection, where that remembers them whatever the policy is.
 
         Raises `CallerError` for what the policy does not allow and for a previous answer that there is not.
         """
-        allowed = self._keep_s(project) > 0
+        allowed = self._keep_s(principal.project) > 0
         if asked.keep and not allowed:
-            raise CallerError("This project's policy is to keep no answers.", param="keep")
+            raise CallerError("This project's policy does not allow storing answers.", param="keep")
         keep = allowed if asked.keep is None else asked.keep
         if asked.background and not keep:
-            raise CallerError("Only an answer that is kept can be made in the background.", param="background")
-        before = await self._before(project, asked.previous) if asked.previous else ()
+            raise CallerError("A background response must be stored.", param="background")
+        before = await self._before(principal, asked.previous, recent) if asked.previous else ()
         spec = asked.spec
         if before and isinstance(spec, GenerateSpec) and not isinstance(spec.prompt, str):
             prompt = spec.prompt[: asked.lead] + before + spec.prompt[asked.lead :]
+            if len(prompt) > MAX_MESSAGES:
+                raise CallerError(f"A conversation has at most {MAX_MESSAGES} messages.", param="prompt")
             called = {call.id for message in prompt for call in message.tool_calls}
             if any(message.role is Role.TOOL and message.tool_call_id not in called for message in prompt):
                 raise CallerError("No tool call found for a tool's output.", param="prompt")
             spec = replace(spec, prompt=prompt)
-        return spec, partial(self._put, project, before) if keep else None
+        remember: Callable[[Keep], None] | None = None
+        if recent is not None:
+            remember = partial(recent.put, passing=asked.keep is False)
+        elif asked.keep is None and not keep:
+            remember = partial(self.recents.remember, principal)
+        if not keep and remember is None:
+            return spec, None
+        return spec, Keeping(partial(self._put, principal.project, before, keep, remember), keep)
 
-    async def _before(self, project: str, id: str) -> tuple[Message, ...]:
+    async def _get(self, principal: Principal, id: str, recent: Recent | None) -> Keep:
+        """Raises `NotFound`, `InternalError`."""
+        project = principal.project
+        found = recent.get(id) if recent is not None else self.recents.find(principal.key_id, id)
+        return found or await self._store.get(project, id, self._keep_s(project))
+
+    async def _before(self, principal: Principal, id: str, recent: Recent | None) -> tuple[Message, ...]:
         try:
-            conversation = (await self._store.get(project, id, self._keep_s(project))).conversation
+            conversation = (await self._get(principal, id, recent)).conversation
         except NotFound as error:
             raise CallerError(error.message, param="previous") from None
         if not conversation:
-            raise CallerError("That answer was not completed, so nothing can go on from it.", param="previous")
+            raise CallerError("The previous response was not completed, so it cannot be continued.", param="previous")
         return conversation
 
-    async def _put(self, project: str, before: tuple[Message, ...], keep: Keep) -> None:
+    async def _put(
+        self,
+        project: str,
+        before: tuple[Message, ...],
+        stored: bool,
+        remember: Callable[[Keep], None] | None,
+        keep: Keep,
+    ) -> None:
         keep_s = self._keep_s(project)
         if keep.conversation:
             keep = replace(keep, conversation=before + keep.conversation)
-        if keep_s:  # it may have changed since the answer was begun
+        if remember is not None:
+            remember(keep)
+        if stored and keep_s:  # it may have changed since the answer was begun
             await self._store.put(project, keep, keep_s)
 
     # -- by id ---------------------------------------------------------------------------------------------------------
@@ -91,9 +180,15 @@ class Keeper:
         return await self.read(project, id)
 
     async def delete(self, project: str, id: str) -> tuple[bytes, bool]:
-        """What was kept of it last. Raises `NotFound`, `InternalError`."""
+        """What was kept, or remembered, of it last. Raises `NotFound`, `InternalError`."""
         await self._stop(project, id)
-        found = await self.read(project, id)
+        remembered = self.recents.drop(project, id)
+        try:
+            found = await self.read(project, id)
+        except NotFound:
+            if remembered is None:
+                raise
+            return remembered.body, False
         await self._store.delete(project, id)
         return found
 
@@ -111,40 +206,24 @@ class Keeper:
         running = asyncio.create_task(self._run(generation, surface, told), name=f"background {generation.id}")
         await asyncio.wait((running, told), return_when=asyncio.FIRST_COMPLETED)
         if not told.done():
-            raise InternalError("The answer could not be begun.")
+            raise InternalError("The response could not be started.")
         return told.result()
 
     async def _run(
         self, generation: Generation, surface: AnswerSurface[Any], told: "asyncio.Future[tuple[Wire, ...]]"
     ) -> None:
-        key: tuple[str, str] | None = None
-        task = asyncio.current_task()
-        assert task is not None
+        run = _Background(self._runs, generation, surface, told)
         ended = False
         try:
-            async with aclosing(generation.events()) as produced:
-                async for events in produced:
-                    for event in events:
-                        step = surface.emit(event, self._clock.now_ns())
-                        if step.keep is not None:
-                            key = (generation.principal.project, step.keep.id)
-                            self._runs[key] = _Run(generation, task)
-                            await generation.keep(step.keep)
-                        if not told.done():
-                            told.set_result(step.sends)
+            await relay(run, run, self._clock, run.send)
             ended = True
-        except AntiphonError as error:
-            generation.fail(error)
-            if not told.done():
-                told.set_exception(error)
         except Exception as error:
             log.error("background run failed", exc_info=error, extra={"session": generation.id})
         finally:
             try:
                 await generation.close(delivered=ended)
             finally:
-                if key is not None:
-                    del self._runs[key]
+                run.over()
 
     # -- the end of keeping --------------------------------------------------------------------------------------------
 
@@ -154,7 +233,7 @@ class Keeper:
             try:
                 await self._store.purge(self._keep_s)
             except InternalError as error:
-                log.error("kept answers cannot be purged", exc_info=error)
+                log.error("stored answers cannot be deleted", exc_info=error)
             await asyncio.sleep(PURGE_S)
 
     async def close(self) -> None:

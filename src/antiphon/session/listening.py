@@ -29,7 +29,7 @@ from antiphon.core.events import Closed, Failed, Final, Transcript
 from antiphon.core.specs import Role
 from antiphon.core.units import NS_PER_MS
 from antiphon.scheduler.endpoint import TAIL
-from antiphon.session.hearing import Began, Caption, Deaf, Guess, Heard, Hearing, length_ms, transcribing
+from antiphon.session.hearing import Caption, Deaf, Guess, HeardTurn, Hearing, SpeechBegan, length_ms, transcribing
 from antiphon.session.session import Session
 from antiphon.session.stage import Stage
 
@@ -179,23 +179,23 @@ class Listening:
 
     # -- what is heard -------------------------------------------------------------------------------------------------
 
-    def _hear(self, event: Began | Guess | Heard | Deaf) -> None:
+    def _hear(self, event: SpeechBegan | Guess | HeardTurn | Deaf) -> None:
         if self._stage.over:
             return
         try:
             match event:
-                case Began(at_ms):
+                case SpeechBegan(at_ms):
                     self._begun(at_ms)
                 case Guess(text, paused):
                     self._guessed(text, paused)
-                case Heard(None, transcript, start_ms, end_ms):
+                case HeardTurn(None, transcript, start_ms, end_ms):
                     item = self._turn or self._stage.mint()
                     self._stage.say(TurnStopped(item, end_ms))
                     self._become(item, start_ms, end_ms)
                     self._words(item, 0, transcript, end_ms - start_ms)
                     spoken_ns = self._arrived_ns(end_ms - samples_to_ms(TAIL))
                     self._floor.speech_stopped(transcript.text, end_ms - start_ms, spoken_ns)
-                case Heard(str(item), transcript, start_ms, end_ms):
+                case HeardTurn(str(item), transcript, start_ms, end_ms):
                     self._words(item, 0, transcript, end_ms - start_ms)
                 case Deaf(error, items):
                     self._deaf(error, items)

@@ -1,5 +1,7 @@
 """What sessions that are charged have in common: an account, the error that ends them, and their end.
 
+Everything a caller hears passes `events`: there it is filtered, then charged for, then yielded.
+
 The first error counts. `events` ends with the session's own last event or with `Failed`, always; `close` must be called
 after it, whatever happened, and says in the ledger how it ended.
 """
@@ -11,12 +13,13 @@ from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import aclosing
 from typing import Any, Generic, TypeVar
 
+from antiphon.core.entry import Kind as EntryKind
 from antiphon.core.errors import AntiphonError, InternalError
 from antiphon.core.events import Failed
 from antiphon.core.identity import Principal
-from antiphon.metering.entry import Kind as EntryKind
-from antiphon.metering.ledger import Claim
+from antiphon.core.stores import Claim
 from antiphon.session.account import Account, Meter
+from antiphon.session.filters import Chain
 from antiphon.session.services import Services
 
 Event = TypeVar("Event")
@@ -28,6 +31,7 @@ class MeteredSession(ABC, Generic[Event]):
     """One call. `id` is a UUID; `model` what answers; `claim` an idempotency key's, if the caller sent one."""
 
     live = False
+    in_doubt = False  # once it has ended: whether it was charged for a whole answer that may not have arrived
 
     def __init__(
         self,
@@ -45,18 +49,37 @@ class MeteredSession(ABC, Generic[Event]):
         self.principal = principal
         self.surface = surface
         self.model = model
+        self.claim = claim
         self._services = services
         self._on_close = on_close
+        self.on_end: Callable[[], None] = _nothing
+        filters = services.filters(principal)
+        self._chain = Chain(filters) if filters else None
+        self._costs = False  # whether `_told` has yielded what is to be charged for, and was not
         self._account = Account(services, id, principal, surface, model, feature, tags, claim)
         self._error: AntiphonError | None = None
         self._outcome = EntryKind.ABANDONED
         self._closing: asyncio.Task[None] | None = None
 
+    @property
+    def given(self) -> bool:
+        """Whether it was charged for anything, now or before."""
+        return self._account.given
+
     # -- for each kind of session --------------------------------------------------------------------------------------
+
+    @property
+    @abstractmethod
+    def whole(self) -> bool:
+        """Whether it is charged for its answer as a whole; else for what was sent of it."""
 
     @abstractmethod
     def _told(self) -> AsyncGenerator[tuple[Event, ...], None]:
-        """What `events` yields where nothing fails. It sets the outcome before the last."""
+        """What `events` filters and yields where nothing fails. `_costs` is set before what is charged for."""
+
+    @abstractmethod
+    async def _pay(self, events: tuple[Event, ...]) -> None:
+        """What is charged for what leaves now is durable in the ledger on return. It sets the outcome with the last."""
 
     async def _free(self) -> None:
         """What it holds is freed. May raise."""
@@ -76,12 +99,19 @@ class MeteredSession(ABC, Generic[Event]):
         return InternalError("The server failed; this has been logged.")
 
     async def events(self) -> AsyncGenerator[tuple[Event | Failed, ...], None]:
-        """Everything the caller is told, as many at a time as came at once; what is charged for a result is durable in
-        the ledger before it is yielded, or follows at a bounded distance where the session's own page says so.
+        """Everything the caller is told, as many at a time as came at once, as the filters of the call leave it; what
+        is charged for a result is durable in the ledger before it is yielded. A filter that fails ends it.
         """
         try:
             async with aclosing(self._told()) as told:
                 async for events in told:
+                    if self._chain is not None:
+                        events = self._chain.push(events)
+                        if not events:
+                            continue  # held back
+                    if self._costs:
+                        await self._pay(events)
+                        self._costs = False
                     yield events
         except Exception as error:
             self.fail(error if isinstance(error, AntiphonError) else self._defect(error))
@@ -98,8 +128,9 @@ class MeteredSession(ABC, Generic[Event]):
 
     def end(self, delivered: bool) -> None:
         """Begins to close, and does not wait: the next request of the same connection need not wait for what the ledger
-        is told about the end of this one.
+        is told about the end of this one. Nor for the place that this one held: `on_end` is told first.
         """
+        self.on_end()
         self._closing = asyncio.create_task(self._close(delivered), name=f"close {self.id}")
 
     async def _close(self, delivered: bool) -> None:
@@ -112,6 +143,11 @@ class MeteredSession(ABC, Generic[Event]):
         except Exception as error:
             self._defect(error)
         finally:
+            self.in_doubt = self.whole and self.given and not (completed and delivered)
             self._on_close(self)
             outcome = "completed" if completed and delivered else self._error.code if self._error else "abandoned"
             self._services.observer.ended(self, self.model, outcome, self._account.paid())
+
+
+def _nothing() -> None:
+    """Nobody waits for the end."""

@@ -8,6 +8,7 @@ from antiphon.core.conversation.spec import ConverseSpec
 from antiphon.core.errors import PolicyError, UnknownModel
 from antiphon.core.identity import Principal, Scope
 from antiphon.core.specs import GenerateSpec, SpeakSpec, TranscribeSpec
+from antiphon.session.catalogue import ANSWERS, RECOGNISES
 from antiphon.session.generation import Generation
 from antiphon.session.session import Session
 from antiphon.session.speaking import Speaking
@@ -30,13 +31,24 @@ class OpenParts:
         """
         for scope in _scopes(spec):
             if scope not in self._principal.scopes:
-                raise PolicyError(f"This needs a key that has the scope '{scope}'.")
+                raise PolicyError(f"This needs an API key with the scope '{scope}'.")
         self._sessions.check(self._principal, spec)
-        self._sessions.models.resolve(self._recogniser(spec.transcription.model if spec.transcription else ""))
+        self._sessions.catalogue.resolve(
+            self._recogniser(spec.transcription.model if spec.transcription else ""), RECOGNISES
+        )
         if spec.answers:
-            self._sessions.languages.resolve(spec.model).check(GenerateSpec)
+            self._sessions.catalogue.resolve(spec.model, ANSWERS).check(GenerateSpec)
             if spec.speak:
                 self._sessions.voices.resolve(self._speaker(spec.speech_model, spec.voice), spec.voice)
+
+    def filled(self, spec: ConverseSpec) -> ConverseSpec:
+        """The spec, which was checked, with the names of who listens and who speaks in place of empty ones."""
+        if spec.transcription is not None and not spec.transcription.model:
+            spec = replace(spec, transcription=replace(spec.transcription, model=self._recogniser("")))
+        if spec.answers and not spec.voice and self._sessions.voices.models():
+            _, voice = self._sessions.voices.resolve(self._speaker(spec.speech_model, ""), "")
+            spec = replace(spec, voice=voice.name)
+        return spec
 
     def transcribe(self, id: str, spec: TranscribeSpec) -> Session:
         asked = replace(spec, model=self._recogniser(spec.model))
@@ -53,16 +65,16 @@ class OpenParts:
         return self._sessions.limits()
 
     def _recogniser(self, model: str) -> str:
-        cards = self._sessions.models.cards()
-        if not model and not cards:
-            raise UnknownModel("No model that recognises speech is served here.", param="model")
-        return model or cards[0].name
+        first = self._sessions.catalogue.first(RECOGNISES)
+        if not model and first is None:
+            raise UnknownModel("This server has no speech recognition model.", param="model")
+        return model or (first.version if first else "")
 
     def _speaker(self, model: str, voice: str) -> str:
         """Without a model, the one that has the voice."""
         cards = self._sessions.voices.models()
         if not cards:
-            raise UnknownModel("No model that speaks is served here.", param="model")
+            raise UnknownModel("This server has no speech synthesis model.", param="model")
         known = any(card.name == voice for card in self._sessions.voices.cards())
         return model or (voice if known else cards[0].name)
 

@@ -95,9 +95,9 @@ class Replies:
         already, `CapacityError` where there are too many beside, `NotFound`.
         """
         if keep and self._current is not None:
-            raise Conflict("There is a response already; one at a time joins the conversation.")
+            raise Conflict("The conversation already has an active response.")
         if not keep and len(self._beside) >= MAX_BESIDE:
-            raise CapacityError(f"At most {MAX_BESIDE} responses may run beside the conversation's.")
+            raise CapacityError(f"At most {MAX_BESIDE} responses outside the conversation may run at once.")
         self._stage.items.resolve(items)
         unknown = self._unknown()
 
@@ -115,7 +115,7 @@ class Replies:
         current = self._current if self._current and id in ("", self._current.id) else None
         reply = self._beside.get(id) or current
         if reply is None:
-            raise NotFound("There is no such response to cancel.", param="response_id")
+            raise NotFound("No active response with this id.", param="response_id")
         reply.finish(Ending.CANCELLED)
 
     def _begin(self, reply: Reply, metadata: Metadata = (), spoken_ns: int | None = None) -> None:
@@ -151,7 +151,7 @@ class Replies:
             ahead.reply.finish(Ending.INTERRUPTED)
             return False
         self._begin(ahead.reply, spoken_ns=spoken_ns)
-        ahead.reply.confirm(heard_ms)
+        self._stage.start(ahead.reply.confirm(heard_ms), f"confirm {ahead.reply.id}")
         return True
 
     def give_up_ahead(self, unless: str | None = None) -> None:

@@ -101,7 +101,8 @@ class Reply:
         self._means = means
         self._read = items
         self._held = held
-        self._untold: list[tuple[ConversationOutput, Aloud | None]] = []  # while it is held
+        self._recording = False  # what was said while it was held is being made durable
+        self._untold: list[tuple[ConversationOutput, Aloud | None]] = []  # until that is told
         self._output: list[Item] = []  # by index
         self._open: set[int] = set()  # of those, which have not ended
         self._message_at = 0
@@ -271,25 +272,35 @@ class Reply:
             if heard_ms is not None:
                 await speaking.played(heard_ms)
         except AntiphonError as error:
-            log.error("what was not heard could not be corrected", exc_info=error, extra={"session": speaking.id})
+            log.error(
+                "the charge for unheard speech could not be corrected", exc_info=error, extra={"session": speaking.id}
+            )
         finally:
             await speaking.close(delivered=heard_ms is None)
 
     # -- what it says --------------------------------------------------------------------------------------------------
 
-    def confirm(self, heard_ms: int) -> None:
-        """It is wanted: what was said so far is told and spoken, and everything is charged from now on. `heard_ms` is
-        how long the turn took that it answers.
+    async def confirm(self, heard_ms: int) -> None:
+        """It is wanted: what was said so far is charged, then told and spoken, and so is everything from now on.
+        `heard_ms` is how long the turn took that it answers.
         """
-        self._held = False
+        self._held, self._recording = False, True
         self._turn_ms = heard_ms
-        if self._generation is not None:
-            self._generation.confirm()
+        if self._speaking is not None:
+            self._speaking.confirm()
+        try:
+            if self._generation is not None:
+                await self._generation.confirm()
+        except AntiphonError as error:  # nothing of it may be told
+            self._output, self._open, self._untold, self.over = [], set(), [], False
+            self.finish(Ending.FAILED, error)
+        except asyncio.CancelledError:
+            await self.settle(0)
+            raise
+        self._recording = False
         untold, self._untold = self._untold, []
         for output, aloud in untold:
             self._means.told(self, output, aloud)
-        if self._speaking is not None:
-            self._speaking.confirm()
 
     def _begin(self, item: Item) -> int:
         index = len(self._output)
@@ -322,8 +333,10 @@ class Reply:
         tokens = self._tokens or (self._generation.sent if self._generation else TokenUsage(0, 0))
         spent = Spent(tokens, self._heard_ms + self._turn_ms, self._made_ms)
         self._tell(ResponseEnded(self.id, ending, tuple(self._output), spent, error))
+        if ending in (Ending.INTERRUPTED, Ending.CANCELLED):
+            self._untold = [told for told in self._untold if not isinstance(told[0], OutputSpeech)]
         self.over = True
-        given_up = error or Cancelled("The response was ended.")
+        given_up = error or Cancelled("The response was cancelled.")
         if self._generation is not None and self._tokens is None:
             self._generation.fail(given_up)
         if self._speaking is not None and ending not in (Ending.COMPLETED, Ending.LENGTH, Ending.FILTERED):
@@ -332,7 +345,7 @@ class Reply:
     def _tell(self, output: ConversationOutput, aloud: Aloud | None = None) -> None:
         if self.over:
             return
-        if self._held:
+        if self._held or self._recording:
             self._untold.append((output, aloud))
         else:
             self._means.told(self, output, aloud)

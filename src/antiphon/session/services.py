@@ -1,39 +1,33 @@
 """What all sessions share."""
 
-from collections.abc import Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Protocol
 
 from antiphon.audio.decode import Decoder
 from antiphon.core.ports import Clock
-from antiphon.core.usage import Dimension
-from antiphon.metering.entry import Entry
-from antiphon.metering.ledger import Claim
-from antiphon.scheduler.runner import Runner
+from antiphon.core.stores import Ledger
+from antiphon.scheduler.steps import Steps
+from antiphon.session.filters import Filters, no_filters
 from antiphon.session.observe import Observer
+from antiphon.slo.shares import Shares
 from antiphon.trust.fetch import Fetcher
-
-
-class Ledger(Protocol):
-    """`metering.ledger.Ledger`, or the fake."""
-
-    @property
-    def healthy(self) -> bool: ...
-
-    async def append(self, new: Sequence[Entry], claim: Claim | None = None) -> None: ...
-
-    async def claim(self, project: str, key: str, fingerprint: str, session: str, now_unix_ms: int) -> Claim: ...
-
-    async def charged(self, project: str, dimension: Dimension, since_unix_ms: int) -> int: ...
 
 
 @dataclass(frozen=True, slots=True)
 class Services:
-    """What all sessions share."""
+    """What all sessions share. A whole recording is decoded when it is its turn in `decoding`, and fetched where there
+    is a place for its project in `fetching`. Of pictures that were fetched for language models there are as many
+    mebibytes in memory as `pictures` has places. `labels` says what the ledger is to have of a project's tags;
+    `filters` makes what a call's events pass.
+    """
 
     clock: Clock
     ledger: Ledger
-    runner: Runner
     decoder: Decoder
+    decoding: Steps
     fetcher: Fetcher
+    fetching: Shares
+    pictures: Shares
     observer: Observer
+    labels: Callable[[str, tuple[str, ...]], tuple[str, ...]]
+    filters: Filters = no_filters

@@ -1,7 +1,7 @@
 """READ FIRST. One caller's call: open, feed, meter, measure, close.
 
 A transport feeds a session with what its surface made of the caller's messages, and sends what comes out of `events`.
-In between, the audio is decoded, each channel goes to a stream of the scheduler, and every result is charged to the
+In between, the audio is decoded, each channel goes to a stream of a speech engine, and every result is charged to the
 ledger *before* it is yielded: what a caller received is in the ledger. `events` ends with `Closed` or `Failed`,
 always; `close` must be called after it, whatever happened, and says in the ledger how it ended.
 """
@@ -10,23 +10,40 @@ import asyncio
 import hashlib
 from collections import deque
 from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, field
+from contextlib import aclosing, contextmanager
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
-from antiphon.core.audio import BYTES_PER_MS, Encoding, samples_to_ms
+from antiphon.core.arrivals import Arrivals
+from antiphon.core.audio import BYTES_PER_MS, BYTES_PER_SAMPLE, Encoding, samples_to_ms
+from antiphon.core.entry import Kind as EntryKind
 from antiphon.core.errors import AntiphonError, CallerError, CapacityError, PolicyError
-from antiphon.core.events import Audio, Closed, End, Final, Flush, Input, Interim, Opened, Output
+from antiphon.core.events import (
+    Audio,
+    Cause,
+    Closed,
+    End,
+    Final,
+    Flush,
+    Input,
+    Interim,
+    Opened,
+    Output,
+    Retune,
+    SpeechResumed,
+    SpeechStarted,
+    TurnMayEnd,
+    UtteranceEnded,
+)
 from antiphon.core.identity import Principal
-from antiphon.core.specs import TranscribeSpec
+from antiphon.core.ports import Call
+from antiphon.core.specs import TranscribeSpec, TurnRules
+from antiphon.core.speech import Drained, Heard, SpeechEngine, SpeechStream, StreamSpec, Tuning, Wait
+from antiphon.core.stores import Claim
 from antiphon.core.units import NS_PER_MS
 from antiphon.core.usage import Dimension
 from antiphon.core.wire import Url
-from antiphon.metering.entry import Kind as EntryKind
-from antiphon.metering.ledger import Claim
-from antiphon.scheduler.events import Drained, Heard
-from antiphon.scheduler.specs import StreamSpec, Tuning
-from antiphon.scheduler.stream import Stream
+from antiphon.session import endings
 from antiphon.session.account import Meter
 from antiphon.session.metered import MeteredSession
 from antiphon.session.services import Services
@@ -35,19 +52,35 @@ from antiphon.slo.measure import UtteranceTimer
 if TYPE_CHECKING:
     from antiphon.audio.live import LiveDecoder
 
+FRESH_NS = 10_000 * NS_PER_MS  # for so long a stream that was just opened counts as one in which somebody speaks
 MAX_UNREAD_EVENTS = 256  # a caller who reads slower than this loses the session, not the server its memory
 PIECE_BYTES = 10_000 * BYTES_PER_MS  # of a recording, given to its stream at once
 
 
 @dataclass(slots=True)
 class _Channel:
-    stream: Stream
+    """`pause` is where the speech before the present pause ended, as the last interim said."""
+
+    stream: SpeechStream
+    arrivals: Arrivals = field(default_factory=Arrivals)
+    pause: int | None = None
     timer: UtteranceTimer = field(default_factory=UtteranceTimer)
     drained: bool = False
+    ends_after_ms: int | None = None  # of silence, by what was said before the present pause
+
+
+@dataclass(frozen=True, slots=True)
+class _Unread:
+    """An event with when the speech that it is about began and ended to arrive."""
+
+    event: SpeechStarted | Interim | Final | TurnMayEnd | SpeechResumed | UtteranceEnded | Drained
+    onset_ns: int
+    spoken_ns: int
+    pause: int
 
 
 class Session(MeteredSession[Output]):
-    """One call."""
+    """One call, for which `engine` listens."""
 
     def __init__(
         self,
@@ -56,6 +89,7 @@ class Session(MeteredSession[Output]):
         principal: Principal,
         surface: str,
         model: str,
+        engine: SpeechEngine,
         spec: TranscribeSpec,
         on_close: Callable[["Session"], None],
         claim: Claim | None = None,
@@ -63,12 +97,17 @@ class Session(MeteredSession[Output]):
         feature = "live" if spec.live else "recording"
         super().__init__(services, id, principal, surface, model, feature, spec.tags, on_close, claim)
         self.live = spec.live
+        self._engine = engine
+        self._call = Call(id, project=principal.project, weight=principal.weight)
         self._spec = spec
         self._decoder: LiveDecoder | None = None
         self._channels: list[_Channel] = []
-        self._tuning: Tuning | None = None
+        self._turns = spec.turns
+        self._tuning = endings.tuning(spec.turns) if spec.turns else None
         self._recording_ms: int | None = None  # once it is decoded
-        self._unread: deque[Heard] = deque()
+        self._held = services.decoder.budget.hold()  # for what it decodes to
+        self._unread: deque[_Unread] = deque()
+        self._listeners: list[asyncio.Task[None]] = []  # one for each channel
         self._something = asyncio.Event()
         self._feeding = asyncio.Lock()  # a decoder's calls must not overlap, and a drain may come at any time
         self._ended = False  # no more input is taken
@@ -78,9 +117,16 @@ class Session(MeteredSession[Output]):
         self._opened_ns = services.clock.now_ns()
 
     @property
-    def charged_whole(self) -> bool:
-        """Whether it was charged for an answer that is delivered whole."""
-        return not self._spec.incremental and self._account.any
+    def silent(self) -> bool:
+        """Whether nobody has spoken for a while."""
+        if self._services.clock.now_ns() - self._opened_ns < FRESH_NS:
+            return False
+        return not any(channel.stream.speaking for channel in self._channels)
+
+    @property
+    def whole(self) -> bool:
+        """A recording is, to whom its results are told one by one, too: its first costs as much as all."""
+        return not self.live
 
     # -- in ------------------------------------------------------------------------------------------------------------
 
@@ -95,30 +141,58 @@ class Session(MeteredSession[Output]):
                         self._sha256.update(data)
                         self._decoder = self._decoder or self._live_decoder()
                         await self._hear(await self._decoder.feed(data))
-                    case Flush():
-                        for channel in self._channels:
-                            self._services.runner.flush(channel.stream)
+                    case Flush(channel=asked):
+                        if not self._channels:
+                            await self._expect_channels()
+                        for number, channel in enumerate(self._channels):
+                            if asked in (None, number):
+                                self._tell(channel, given)
+                    case Retune(turns):
+                        self._turns = turns
+                        self.tune(endings.tuning(turns))
                     case End():
                         await self._end()
 
     async def play(self, media: bytes | Url) -> None:
         """A whole recording in place of `feed`."""
         with self._failing():
-            data = await self._services.fetcher.fetch(media.url) if isinstance(media, Url) else media
+            data = await self._fetched(media.url) if isinstance(media, Url) else media
             await asyncio.to_thread(self._sha256.update, data)  # a big one would hold every live stream up
             channels = await self._decoded(data)
             self._recording_ms = len(channels[0]) // BYTES_PER_MS
             for at in range(0, len(channels[0]), PIECE_BYTES):
-                await self._hear([pcm[at : at + PIECE_BYTES] for pcm in channels])
+                await self._hear([bytes(pcm[at : at + PIECE_BYTES]) for pcm in channels])
             await self._end()
 
-    async def _decoded(self, data: bytes) -> Sequence[bytes]:
-        """A whole recording's channels, all of one length."""
-        if self._spec.format.encoding is Encoding.CONTAINER:
-            return (await self._services.decoder.decode(data, multichannel=self._spec.multichannel)).channels
-        raw = self._live_decoder()
+    async def _fetched(self, url: str) -> bytes:
+        """What is behind a URL. One that answers slowly holds a place, and no other project's."""
+        fetching, now_ns = self._services.fetching, self._services.clock.now_ns()
+        if not fetching.fits(self.principal):
+            wait_s = fetching.retry_after_s(self.principal, now_ns)
+            raise CapacityError("Too many recordings are being fetched.", retry_after_s=wait_s)
+        place = fetching.hold(self.principal, 1, now_ns)
         try:
-            return [most + rest for most, rest in zip(await raw.feed(data), await raw.finish(), strict=True)]
+            return await self._services.fetcher.fetch(url)
+        finally:
+            fetching.let_go(place)
+
+    async def _decoded(self, data: bytes) -> Sequence[memoryview]:
+        """A whole recording's channels, all of one length, which count as held until the session ends."""
+        form, multichannel, decoder = self._spec.format, self._spec.multichannel, self._services.decoder
+        if form.encoding is Encoding.CONTAINER:
+            who = self.principal
+            async with self._services.decoding.place(self._opened_ns, who.project, who.weight):
+                decoded = await decoder.decode(data, multichannel=multichannel, hold=self._held)
+            return [memoryview(pcm) for pcm in decoded.channels]
+        from antiphon.audio.live import most_pcm_bytes
+
+        raw = self._live_decoder()  # which says what is wrong with the format
+        self._held.take(most_pcm_bytes(len(data), form, multichannel, decoder.limits))
+        try:
+            return [
+                memoryview(most + rest if rest else most)
+                for most, rest in zip(await raw.feed(data), await raw.finish(), strict=True)
+            ]
         finally:
             raw.close()
 
@@ -140,12 +214,25 @@ class Session(MeteredSession[Output]):
     async def _hear(self, pcm: list[bytes]) -> None:
         """New 16 kHz audio, one piece per channel; the first says how many there are."""
         if not self._channels and pcm:
-            self._channels = [_Channel(self._open_stream(n)) for n in range(len(pcm))]
+            for number in range(len(pcm)):
+                await self._open_channel(number)
         for channel, piece in zip(self._channels, pcm, strict=True) if pcm else ():
             if piece:
-                await self._services.runner.feed(channel.stream, piece)
+                channel.arrivals.add(len(piece) // BYTES_PER_SAMPLE, self._services.clock.now_ns())
+                channel.arrivals.forget(channel.stream.settled)
+                await channel.stream.feed(piece)
 
-    def _open_stream(self, channel: int) -> Stream:
+    def _tell(self, channel: _Channel, mark: Flush | End) -> None:
+        channel.arrivals.mark(self._services.clock.now_ns())
+        channel.stream.tell(mark)
+
+    async def _expect_channels(self) -> None:
+        """Before any audio: as many as there will be, where that can be known."""
+        spec = self._spec
+        if not (spec.multichannel and spec.format.encoding is Encoding.CONTAINER):
+            await self._hear([b""] * (spec.format.channels if spec.multichannel else 1))
+
+    async def _open_channel(self, channel: int) -> None:
         spec = StreamSpec(
             channel=channel,
             live=self._spec.live,
@@ -156,33 +243,30 @@ class Session(MeteredSession[Output]):
             timed=self._spec.word_times,
             tokens=self._spec.tokens,
         )
-        stream = self._services.runner.open(spec, self._emit)
+        stream = await self._engine.open(spec, self._call)
+        self._channels.append(opened := _Channel(stream))
+        self._listeners.append(asyncio.create_task(self._listen(opened), name=f"listen {self.id}"))
         if self._tuning:
-            stream.tune(self._tuning)
-        return stream
+            stream.tell(self._tuning)
 
     def tune(self, tuning: Tuning) -> None:
         """From now on the streams listen so, in place of what the spec says."""
         self._tuning = tuning
         for channel in self._channels:
-            channel.stream.tune(tuning)
+            channel.stream.tell(tuning)
 
     def wait(self, silence_ms: int) -> None:
         """In a pause: that silence ends the utterance, unless the speaker goes on before."""
         for channel in self._channels:
-            self._services.runner.wait(channel.stream, silence_ms)
-
-    def hears_all(self, heard: Interim) -> bool:
-        """Whether the speaker has paused, and that is everything that was said before."""
-        pause_ms = self._channels[heard.channel].stream.pause_ms
-        return pause_ms is not None and heard.end_ms > pause_ms
+            if channel.pause is not None:
+                channel.stream.tell(Wait(channel.pause, silence_ms))
 
     async def _end(self) -> None:
         self._ended = True
         if self._decoder:
             await self._hear(await self._decoder.finish())
         for channel in self._channels:
-            self._services.runner.end(channel.stream)
+            self._tell(channel, End())
         self._fed = True
         self._something.set()
 
@@ -197,19 +281,29 @@ class Session(MeteredSession[Output]):
 
     # -- out -----------------------------------------------------------------------------------------------------------
 
-    def _emit(self, heard: Heard | AntiphonError) -> None:
-        """From the streams. An interim that was not read yet is replaced by the newer one of its channel."""
-        if isinstance(heard, AntiphonError):
-            self.fail(heard)
-            return
+    async def _listen(self, channel: _Channel) -> None:
+        """Takes what the channel's stream says, for as long as there is one."""
+        with self._failing():
+            async with aclosing(channel.stream.events()) as events:
+                async for batch in events:
+                    for heard in batch:
+                        self._take(channel, heard)
+
+    def _take(self, channel: _Channel, heard: Heard) -> None:
+        """An interim that was not read yet is replaced by the newer one of its channel."""
+        arrivals = channel.arrivals
+        if isinstance(heard.event, Final) and heard.event.cause in (Cause.FLUSH, Cause.END):
+            spoken_ns = arrivals.marked_ns(heard.spoken)
+        else:
+            spoken_ns = arrivals.at_ns(heard.spoken) + heard.wished_ms * NS_PER_MS
         if isinstance(heard.event, Interim):
             last = next((h for h in reversed(self._unread) if h.event.channel == heard.event.channel), None)
             if last and isinstance(last.event, Interim):
                 self._unread.remove(last)
         if len(self._unread) >= MAX_UNREAD_EVENTS and self.live:
-            self.fail(CapacityError("Results were not read fast enough."))
+            self.fail(CapacityError("The client did not read results fast enough."))
             return
-        self._unread.append(heard)
+        self._unread.append(_Unread(heard.event, arrivals.at_ns(heard.onset), spoken_ns, heard.spoken))
         self._something.set()
 
     async def _told(self) -> AsyncGenerator[tuple[Output, ...], None]:
@@ -219,7 +313,8 @@ class Session(MeteredSession[Output]):
                 if self._error:
                     raise self._error
                 if self._fed and all(c.drained for c in self._channels):
-                    yield (await self._closed(),)
+                    self._costs = True
+                    yield (self._closed(),)
                     return
                 self._something.clear()
                 await self._something.wait()
@@ -231,14 +326,32 @@ class Session(MeteredSession[Output]):
                 self._channels[event.channel].drained = True
                 continue
             channel = self._channels[event.channel]
-            if isinstance(event, Final) and self._spec.incremental:
-                # A recording's price is known, so it is paid whole: one who leaves after the first result got it all.
-                heard_ms = {Meter(Dimension.STT_AUDIO_MS, event.channel): event.end_ms}
-                await self._account.charge(heard_ms if self.live else self._lengths())
+            if isinstance(event, Interim):
+                channel.pause = heard.pause if event.paused else None
+            if self._turns and isinstance(event, Interim | Final):
+                event = self._judged(channel, event, self._turns)
+            # A final that filters held back may leave with any event.
+            if self._spec.incremental and (isinstance(event, Final) or self._chain is not None):
+                self._costs = True
             yield (event,)
             self._measure(channel, heard)
 
-    def _measure(self, channel: _Channel, heard: Heard) -> None:
+    def _judged(self, channel: _Channel, event: Interim | Final, turns: TurnRules) -> Interim | Final:
+        """With how sure it is that the turn is over. At a pause that decides how much silence ends it."""
+        text = event.transcript.text
+        if isinstance(event, Final):
+            silence_ms, channel.ends_after_ms = channel.ends_after_ms, None
+            ended = event.cause is not Cause.ENDPOINT
+            sure = 1.0 if ended else endings.sure_after(text, silence_ms or turns.timeout_ms)
+        elif channel.pause is not None:
+            sure = endings.sure_after(text, event.end_ms - samples_to_ms(channel.pause))
+            channel.ends_after_ms, early_ms = endings.silences_ms(text, turns)
+            channel.stream.tell(Wait(channel.pause, channel.ends_after_ms, early_ms))
+        else:
+            sure = 0.0
+        return replace(event, turn_over=sure)
+
+    def _measure(self, channel: _Channel, heard: _Unread) -> None:
         """After the transport took the event: how late it was."""
         if not self.live:
             return
@@ -250,16 +363,25 @@ class Session(MeteredSession[Output]):
                 interims = self._spec.interims
                 measured = channel.timer.final(transcript.text, heard.onset_ns, heard.spoken_ns, now_ns, interims)
                 if transcript.text:
-                    self._services.observer.utterance(measured)
+                    self._services.observer.utterance(measured, self.principal.project, self._engine)
 
-    async def _closed(self) -> Closed:
-        """Charge what no result has covered yet, and sum up."""
+    async def _pay(self, events: tuple[Output, ...]) -> None:
+        for event in events:
+            if isinstance(event, Final) and self._spec.incremental:
+                # A recording's price is known, so it is paid whole: one who leaves after the first result got it all.
+                heard_ms = {Meter(Dimension.STT_AUDIO_MS, event.channel): event.end_ms}
+                await self._account.charge(heard_ms if self.live else self._lengths())
+        if isinstance(events[-1], Closed):
+            lengths = self._lengths()  # of which no result may have covered all
+            await self._account.charge(lengths)
+            if not self.live:
+                took_ms = (self._services.clock.now_ns() - self._opened_ns) / NS_PER_MS
+                self._services.observer.recording(took_ms, sum(lengths.values()))
+            self._outcome = EntryKind.COMPLETED
+
+    def _closed(self) -> Closed:
+        """The sum."""
         lengths = self._lengths()
-        await self._account.charge(lengths)
-        if not self.live:
-            took_ms = (self._services.clock.now_ns() - self._opened_ns) / NS_PER_MS
-            self._services.observer.recording(took_ms, sum(lengths.values()))
-        self._outcome = EntryKind.COMPLETED
         return Closed(max(lengths.values(), default=0), max(1, len(lengths)), self._sha256.hexdigest())
 
     def _lengths(self) -> dict[Meter, int]:
@@ -267,7 +389,7 @@ class Session(MeteredSession[Output]):
         recorded_ms = self._recording_ms
         return {
             Meter(Dimension.STT_AUDIO_MS, number): (
-                samples_to_ms(channel.stream.received) if recorded_ms is None else recorded_ms
+                samples_to_ms(channel.arrivals.received) if recorded_ms is None else recorded_ms
             )
             for number, channel in enumerate(self._channels)
         }
@@ -286,7 +408,10 @@ class Session(MeteredSession[Output]):
         if self._draining:
             self._draining.cancel()
             await asyncio.gather(self._draining, return_exceptions=True)
+        for listener in self._listeners:
+            listener.cancel()
         for channel in self._channels:
-            self._services.runner.close(channel.stream)
+            await channel.stream.close()
         if self._decoder:
             self._decoder.close()
+        self._held.give_back()

@@ -2,53 +2,52 @@
 
 import asyncio
 import logging
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, Protocol
 
+from antiphon.core.audio import Encoding
 from antiphon.core.conversation.outputs import Limit
 from antiphon.core.conversation.spec import ConverseSpec
 from antiphon.core.errors import (
     AntiphonError,
     CallerError,
-    CapacityError,
     Draining,
-    InternalError,
+    KeysUnavailable,
     LedgerUnavailable,
-    PolicyError,
     Unauthenticated,
     UnsupportedParameter,
 )
-from antiphon.core.identity import Principal, Scope
-from antiphon.core.specs import SpeakSpec, Spec, TranscribeSpec
+from antiphon.core.identity import Principal
+from antiphon.core.specs import GenerateSpec, SpeakSpec, Spec, TranscribeSpec
+from antiphon.core.speech import SpeechEngine
+from antiphon.core.stores import Claim
 from antiphon.core.units import NS_PER_S
 from antiphon.core.wire import Opening
-from antiphon.metering.ledger import Claim
+from antiphon.session.catalogue import ANSWERS, RECOGNISES, Catalogue
 from antiphon.session.converse import Conversation
+from antiphon.session.dialogue import DialogueConnection
 from antiphon.session.generation import Generation, Keeping
 from antiphon.session.keeping import Keeper
-from antiphon.session.language import Languages
 from antiphon.session.parts import OpenParts
+from antiphon.session.places import CallKind, Holds, Places
 from antiphon.session.reply import speech
 from antiphon.session.retries import Retries
-from antiphon.session.route import Models
 from antiphon.session.services import Services
 from antiphon.session.session import Session
 from antiphon.session.speaking import Speaking
-from antiphon.session.spending import Spending
+from antiphon.session.spending import SpendingCache
 from antiphon.session.voices import Voices
-from antiphon.slo.admission import Capacity, admit
+from antiphon.slo.shares import Bound
 from antiphon.trust.auth import KeyRing
-from antiphon.trust.ephemeral import PREFIX, EphemeralSecrets
+from antiphon.trust.ephemeral import EphemeralSecrets
 from antiphon.trust.provenance import Provenance, signs
 
 CHECK_S = 0.25
 RETRY_AFTER_S = 5
 LAST_WORDS_S = 2.0  # for what sessions that were failed still have to say and to write
 MAX_IDEMPOTENCY_KEY = 255
-
-MOST_WAIT_MS = 1000.0  # of a step of synthesis, before more is refused
 
 
 class Live(Protocol):
@@ -66,19 +65,19 @@ class Live(Protocol):
 
 
 Answering = Generation | Speaking
+Open = Session | Generation | Speaking | Conversation | DialogueConnection
+
+SPEAKING, CONVERSING = ({kind: 1} for kind in (CallKind.SPEECH, CallKind.CONVERSATION))
 
 log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
 class Bounds:
-    """How much may be open at once."""
+    """How much may be open at once, and for how long."""
 
-    live: int = 1000
-    recordings: int = 32
-    generations: int = 2000
+    places: Mapping[CallKind, Bound]
     generation_s: int = 600
-    speeches: int = 256
     conversation_s: int = 3600
 
 
@@ -89,62 +88,52 @@ class Sessions:
         self,
         services: Services,
         keys: KeyRing,
-        models: Models,
-        languages: Languages,
+        catalogue: Catalogue,
         voices: Voices,
         keeper: Keeper,
         provenance: Provenance | None,
         bounds: Bounds,
     ) -> None:
         """`provenance` is there where anything speaks."""
-        self.models = models
-        self.languages = languages
+        self.catalogue = catalogue
         self.voices = voices
         self.keeper = keeper
         self.secrets = EphemeralSecrets(services.clock)
-        self.spending = Spending(services)
+        self.spending = SpendingCache(services)
         self._services = services
         self._keys = keys
         self._provenance = provenance
         self._bounds = bounds
         self._retries = Retries(services.clock)
-        self._open: set[Session | Generation | Speaking | Conversation] = set()
-        self._generating = 0  # of those; counted, because there are many
+        self._open: dict[Open, Holds] = {}
+        self._places = Places(services, bounds.places)
         self._empty = asyncio.Event()
         self._empty.set()
         self._draining = False
 
     @property
     def ready(self) -> bool:
-        return not self._draining and self._services.ledger.healthy
+        return self.trouble is None
 
-    def authenticate(self, secret: str | None, scope: Scope | None) -> Principal:
-        """Raises `Unauthenticated` for a key that does not hold, `PolicyError` for one that may not do this. Without
-        a scope, any key may.
-        """
-        return self._keys.authenticate(secret, scope)
-
-    def admit(self, surface: str, secret: str | None, scope: Scope) -> tuple[Principal, bytes | None]:
-        """As `authenticate`, for a call that a secret made for it may open, too; with what was settled when that was
-        made. The secret is used up, whatever comes of the call.
-        """
-        if not secret or not secret.startswith(PREFIX):
-            return self._keys.authenticate(secret, scope), None
-        principal, settled = self.secrets.redeem(surface, secret)
-        if not self._keys.holds(principal.key_id):
-            raise Unauthenticated("the API key that the client secret was made for is no longer valid")
-        if scope not in principal.scopes:
-            raise PolicyError(f"the API key does not have the scope '{scope}'")
-        return principal, settled
+    @property
+    def trouble(self) -> str | None:
+        """Why not everything is served, in words for whoever runs the server; `None` if it is."""
+        if self._draining:
+            return "the server is stopping"
+        services = self._services
+        return services.ledger.trouble or self._keys.trouble or services.observer.trouble()
 
     async def claim(self, principal: Principal, opening: Opening, fingerprint: str) -> Claim | None:
-        """For a request with an `Idempotency-Key`, or an SDK's retry: whether it has been charged before."""
+        """For a request with an `Idempotency-Key`, or an SDK's retry: whether it has been charged before. Raises
+        `StillRunning`, `AlreadyAnswered`, `Conflict`, `CallerError`, `LedgerUnavailable`.
+        """
         key = opening.headers.get("idempotency-key")
         if not key:
             return self._retries.claim(principal, opening, fingerprint)
         if len(key) > MAX_IDEMPOTENCY_KEY:
-            raise CallerError(f"An Idempotency-Key has at most {MAX_IDEMPOTENCY_KEY} characters.")
-        now = self._services.clock.unix_ms()
+            raise CallerError(f"An Idempotency-Key can have at most {MAX_IDEMPOTENCY_KEY} characters.")
+        self._retries.check(principal.project, key, fingerprint)
+        now = self._keys.unix_ms()  # which is not set back
         return await self._services.ledger.claim(principal.project, key, fingerprint, opening.request_id, now)
 
     def refused(self, surface: str, error: AntiphonError) -> None:
@@ -152,7 +141,11 @@ class Sessions:
         self._services.observer.refused(surface, error.code)
 
     def open(
-        self, principal: Principal, surface: str, id: str, spec: TranscribeSpec | SpeakSpec | ConverseSpec
+        self,
+        principal: Principal,
+        surface: str,
+        id: str,
+        spec: TranscribeSpec | SpeakSpec | ConverseSpec,
     ) -> Live:
         """A call over a connection of its own. Raises as what it opens does."""
         match spec:
@@ -181,10 +174,21 @@ class Sessions:
         self, principal: Principal, surface: str, id: str, spec: TranscribeSpec, claim: Claim | None = None
     ) -> Session:
         """Raises `UnknownModel`, `Draining`, `LedgerUnavailable`, or `CapacityError` if one more would be too many."""
-        model = self.models.resolve(spec.model)
-        self._make_sure_of_room(spec)
-        session = Session(self._services, id, principal, surface, model, spec, self._closed, claim)
-        self._opened(session)
+        served = self.catalogue.resolve(spec.model, RECOGNISES)
+        model, engine = served.version, served.recogniser()
+        self._make_sure_it_may_begin()
+        if spec.live:
+            # A caller who asks for channels of their own is let in as that many streams.
+            wanted = {CallKind.LIVE: spec.format.channels if spec.multichannel else 1}
+            if spec.format.encoding in (Encoding.CONTAINER, Encoding.OPUS):
+                wanted[CallKind.DECODER] = 1
+        else:
+            wanted = {CallKind.RECORDING: 1}
+        self._places.check(principal, wanted)
+        if spec.live:
+            self._places.check_streams(principal, wanted[CallKind.LIVE], engine)
+        session = Session(*(self._services, id, principal, surface, model, engine, spec, self._closed, claim))
+        self._opened(session, wanted, recogniser=engine)
         return session
 
     def generate(
@@ -198,19 +202,24 @@ class Sessions:
         held: bool = False,
     ) -> Generation:
         """One that is `held` waits to be confirmed. Raises `UnknownModel`, `CallerError` for a model of another kind,
-        `Draining`, `LedgerUnavailable`, or `CapacityError` if one more would be too many.
+        `Incapable` for what its engine cannot do, `Draining`, `LedgerUnavailable`, or `CapacityError` if one more would
+        be too many.
         """
-        served = self.languages.resolve(spec.model)
-        served.check(type(spec))
+        served = self.catalogue.resolve(spec.model, ANSWERS)
+        spec, unmet = served.settle(spec)
         self._make_sure_it_may_begin()
-        if self._generating >= self._bounds.generations:
-            raise CapacityError("Too many generations are running.", retry_after_s=RETRY_AFTER_S)
+        # Each choice is computed by itself. Who asks for more than there are places is let in where all are free.
+        choices = spec.choices if isinstance(spec, GenerateSpec) else 1
+        wanted = {
+            CallKind.GENERATION: choices if choices == 1 else min(choices, self._places.most(CallKind.GENERATION))
+        }
+        self._places.check(principal, wanted)
         deadline_ns = self._services.clock.now_ns() + self._bounds.generation_s * NS_PER_S
         generation = Generation(
-            self._services, id, principal, surface, served, spec, deadline_ns, self._closed, claim, keeping, held
+            *(self._services, id, principal, surface, served, spec, deadline_ns, self._closed),
+            *(claim, keeping, held, unmet),
         )
-        self._generating += 1
-        self._opened(generation)
+        self._opened(generation, wanted)
         return generation
 
     def speak(
@@ -226,34 +235,52 @@ class Sessions:
         `Draining`, `LedgerUnavailable`, `CapacityError` if one more would be too many, or `PolicyError` where the
         speech could not be marked as the project requires.
         """
-        model, voice = self.voices.resolve(spec.model, spec.voice)
+        model, voice = self.voices.resolve(spec.model, spec.voice or next((line.voice for line in spec.lines), ""))
+        beside = partial(self.voices.beside, spec.model, voice)
+        if spec.voice or not spec.live:  # else who speaks comes with the text
+            voice.check(spec.language)
+        for line in spec.lines:
+            beside(line.voice).check(spec.language)
         if spec.timings and self.voices.aligner is None:
-            raise UnsupportedParameter("Times need the speech recognition model, which is not served here.")
+            raise UnsupportedParameter("Timestamps need a speech recognition model, and this server has none.")
         self._make_sure_it_may_begin()
         sign = None
         if self._provenance and self._signs(principal, spec):
             spec = replace(spec, stream=False)
             sign = partial(self._provenance.sign, format=spec.format, model=model)
-        speaking = sum(isinstance(s, Speaking) for s in self._open)
-        if speaking >= self._bounds.speeches or voice.steps.wait_ms() > MOST_WAIT_MS:
-            raise CapacityError("Too much is being spoken.", retry_after_s=RETRY_AFTER_S)
+        self._places.check(principal, SPEAKING)
+        self._places.check_speech(principal, voice, part)
         session = Speaking(
             *(self._services, id, principal, surface, model, voice, spec, self._closed),
-            *(claim, sign, self.voices.aligner, part),
+            *(claim, sign, self.voices.aligner, part, beside),
         )
-        self._opened(session)
+        self._opened(session, SPEAKING)
         return session
 
     def converse(self, principal: Principal, surface: str, id: str, spec: ConverseSpec) -> Conversation:
         """Raises as `transcribe` does, with which it begins; `PolicyError`, `UnknownModel`, `UnknownVoice` or
         `CallerError` for what it may not or cannot be.
         """
+        self._places.check(principal, CONVERSING)
         parts = OpenParts(self, principal, surface)
         conversation = Conversation(
             self._services, id, principal, surface, parts, spec, self._bounds.conversation_s, self._closed
         )
-        self._opened(conversation)
+        self._opened(conversation, CONVERSING)
         return conversation
+
+    def dialogue(self, principal: Principal, surface: str, id: str) -> DialogueConnection:
+        """A connection for one call after the other, which holds the place of a conversation. Raises `Draining`,
+        `LedgerUnavailable`, or `CapacityError` if one more would be too many.
+        """
+        self._make_sure_it_may_begin()
+        self._places.check(principal, CONVERSING)
+        recent = self.keeper.recents.open(principal)
+        dialogue = DialogueConnection(
+            self._services, id, principal, surface, recent, self._bounds.conversation_s, self._closed
+        )
+        self._opened(dialogue, CONVERSING)
+        return dialogue
 
     def check(self, principal: Principal, spec: ConverseSpec) -> None:
         """Raises `PolicyError` where its replies are spoken and could not be marked as the project requires."""
@@ -264,12 +291,13 @@ class Sessions:
         """Whether it is delivered whole and signed. Raises `PolicyError` where it must be and cannot."""
         if self._provenance is None:
             return False
-        return signs(self._keys.marking(principal.project), spec.format, spec.stream, spec.live)
+        return signs(self._keys.policy(principal.project).marking, spec.format, spec.stream, spec.live)
 
     def limits(self) -> tuple[Limit, ...]:
         """How many generations may run at once, and how many more could begin now."""
-        most = self._bounds.generations
-        return (Limit("requests", most, max(0, most - self._generating), 0),)
+        generations = self._places.shares[CallKind.GENERATION]
+        most = generations.bound.most
+        return (Limit("requests", most, max(0, most - generations.held), 0),)
 
     def _make_sure_it_may_begin(self) -> None:
         if self._draining:
@@ -277,38 +305,40 @@ class Sessions:
         if not self._services.ledger.healthy:
             raise _unrecorded()
 
-    def _make_sure_of_room(self, spec: TranscribeSpec) -> None:
-        self._make_sure_it_may_begin()
-        live = sum(isinstance(s, Session) and s.live for s in self._open)
-        if not spec.live:
-            if sum(isinstance(s, Session) for s in self._open) - live >= self._bounds.recordings:
-                raise CapacityError("Too many recordings are being transcribed.", retry_after_s=RETRY_AFTER_S)
-            return
-        load = self._services.runner.load()
-        capacity = Capacity(
-            live=max(live, load.live),
-            workers=load.workers,
-            share=load.stream_share,
-            late=self._services.observer.late(),
-            most_streams=self._bounds.live,
-        )
-        # A caller who asks for channels of their own is let in as that many streams.
-        if not admit(capacity, spec.format.channels if spec.multichannel else 1):
-            raise CapacityError("There is no room for another live stream now.", retry_after_s=RETRY_AFTER_S)
-
     async def watch(self) -> None:
-        """Runs for ever: within a second, a revoked or expired key ends its open sessions, a failed ledger all."""
+        """Runs for ever: within a second, a revoked or expired key ends its open sessions, a failed ledger all; and
+        after `MAX_UNREAD_NS` so do keys that cannot be read.
+        """
+        trouble = None
         while True:
             await asyncio.sleep(CHECK_S)
             try:
                 self._keys.refresh()
-            except InternalError as error:  # what was read last holds until it can be read again
-                log.error("keys cannot be read", exc_info=error)
-            for session in tuple(self._open):
-                if not self._keys.holds(session.principal.key_id):
-                    session.fail(Unauthenticated("The API key is no longer valid."))
-                elif not self._services.ledger.healthy:
-                    session.fail(_unrecorded())
+            except Exception as error:
+                log.error("changes of API keys could not be read", exc_info=error)
+            if self._keys.trouble != trouble:
+                trouble = self._keys.trouble
+                log.error(
+                    "changes of API keys cannot be read" if trouble else "changes of API keys are read again",
+                    extra={"reason": trouble},
+                )
+            for session, holds in tuple(self._open.items()):
+                try:
+                    if isinstance(session, Session | Speaking):
+                        self._places.notice(session, holds)
+                    self._check(session)
+                except Exception as error:  # the others are looked at all the same
+                    whose = {"session": session.id, "key": session.principal.key_id}
+                    log.error("a session could not be checked", exc_info=error, extra=whose)
+
+    def _check(self, session: Open) -> None:
+        """Ends it where it must not go on."""
+        if not self._keys.holds(session.principal.key_id):
+            session.fail(Unauthenticated("The API key is no longer valid."))
+        elif self._keys.unknown_for_long:
+            session.fail(KeysUnavailable("API keys cannot be checked at the moment.", retry_after_s=RETRY_AFTER_S))
+        elif not self._services.ledger.healthy:
+            session.fail(_unrecorded())
 
     async def drain(self, bound_s: float) -> None:
         """No new sessions; open ones are finalised, and failed after `bound_s` seconds."""
@@ -333,19 +363,31 @@ class Sessions:
             return False
         return True
 
-    def _opened(self, session: Session | Generation | Speaking | Conversation) -> None:
-        self._open.add(session)
+    def _opened(self, session: Open, wanted: Mapping[CallKind, int], recogniser: SpeechEngine | None = None) -> None:
+        if session.claim:
+            self._retries.began(session.claim)  # raises where it must not
+        self._open[session] = self._places.hold(session.principal, wanted, recogniser)
+        if not isinstance(session, Conversation | DialogueConnection):
+            session.on_end = partial(self._ended, session)
         self._empty.clear()
         self._services.observer.opened(session.surface)
 
-    def _closed(self, session: Session | Generation | Speaking | Conversation) -> None:
-        if session in self._open:
-            self._open.remove(session)
-            self._generating -= isinstance(session, Generation)
-            self._retries.ended(session.id, session.charged_whole)
+    def _ended(self, session: Session | Generation | Speaking) -> None:
+        """Its caller has been served: what it held is free, though the ledger is still told of its end."""
+        if holds := self._open.get(session):
+            self._places.let_go(holds)
+            self._open[session] = {}
+
+    def _closed(self, session: Open) -> None:
+        holds = self._open.pop(session, None)
+        if holds is not None:
+            self._places.let_go(holds)
+            self._retries.ended(session.id, session.given, session.in_doubt)
         if not self._open:
             self._empty.set()
 
 
 def _unrecorded() -> LedgerUnavailable:
-    return LedgerUnavailable("Usage cannot be recorded now, so nothing is served.", retry_after_s=RETRY_AFTER_S)
+    return LedgerUnavailable(
+        "Usage cannot be recorded, so no calls are accepted at the moment.", retry_after_s=RETRY_AFTER_S
+    )

@@ -6,7 +6,7 @@ The sum of a month's entries takes time, so only one is made at once, and it hol
 import asyncio
 from dataclasses import dataclass
 
-from antiphon.core.ports import Spent
+from antiphon.core.endpoints import Spent
 from antiphon.core.units import NS_PER_S
 from antiphon.core.usage import Dimension
 from antiphon.session.services import Services
@@ -21,7 +21,7 @@ class _Sum:
     at_ns: int
 
 
-class Spending:
+class SpendingCache:
     """The sums of late, by project, dimension and start."""
 
     def __init__(self, services: Services) -> None:

@@ -28,6 +28,8 @@ class Parts(Protocol):
     def check(self, spec: ConverseSpec) -> None:
         """Whether there is all that it names."""
 
+    def filled(self, spec: ConverseSpec) -> ConverseSpec: ...
+
     def transcribe(self, id: str, spec: TranscribeSpec) -> Session: ...
 
     def generate(self, id: str, spec: GenerateSpec, held: bool) -> Generation: ...
@@ -94,7 +96,7 @@ class Stage:
         self._unread += outputs
         self._something.set()
         if len(self._unread) > MAX_UNREAD_EVER:
-            self.fail(CapacityError("Results were not read fast enough."))
+            self.fail(CapacityError("The client did not read results fast enough."))
 
     def unsay(self, unwanted: Callable[[ConversationOutput], bool]) -> None:
         """What of that has not been read will not be."""

@@ -6,12 +6,12 @@ is short, so that speech begins soon. Phrases are bounded, and so is everything 
 
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from antiphon.core.specs import Markup
 from antiphon.text.boundaries import LONGEST, next_cut, scheduled_cut
 from antiphon.text.markup import Event, Pause, Said, Speed, Text, reader
-from antiphon.text.reading import READ, ReadWord, read
+from antiphon.text.reading import READ, ReadWord, read_on
 
 _PIECE = 512  # characters looked at in one go, so that a long text costs no more than many short ones
 _DECIDES = re.compile(r"[\s。！？；、，—]")  # what a cut may depend on; without it only the length does
@@ -21,12 +21,13 @@ _RUNS = re.compile(r"\s+|\S+")
 @dataclass(frozen=True, slots=True)
 class Phrase:
     """Words to be spoken in one go, `speed` times as fast as the voice would, and the silence after them. Without words
-    it is only a pause.
+    it is only a pause. One that is `flushed` was the last of the text when it was cut.
     """
 
     words: tuple[ReadWord, ...]
     speed: float = 1.0
     pause_ms: int = 0
+    flushed: bool = field(default=False, compare=False)
 
     @property
     def text(self) -> str:
@@ -51,6 +52,7 @@ class Clauses:
         self._ends: list[int] = []
         self._known: list[tuple[str, ...]] = []  # the words of each placeholder in it
         self._speed = 1.0
+        self._signs = 0  # in a row, that the last phrase ended in
         self._first_words = first_words
         self._short: int | None = first_words  # the next phrase ends so soon
         self._lead: int | None = None  # where characters begin that no phrase took, because nothing of them is said
@@ -63,7 +65,7 @@ class Clauses:
         phrases = self._take(self._reader.flush())
         phrases += self._rest()
         self._short, self._lead = self._first_words, None
-        return phrases
+        return [*phrases[:-1], *(replace(phrase, flushed=True) for phrase in phrases[-1:])]
 
     def _take(self, events: list[Event]) -> list[Phrase]:
         phrases: list[Phrase] = []
@@ -133,7 +135,7 @@ class Clauses:
         text, starts, ends = self._text[:end], self._starts[:end], self._ends[:end]
         known = self._known[: text.count(READ)]
         self._drop(end)
-        words = read(text, starts, ends, known)
+        words, self._signs = read_on(text, starts, ends, known, self._signs)
         if not words:
             if self._lead is None:
                 self._lead = starts[len(text) - len(text.lstrip())] if text.strip() else None

@@ -171,7 +171,7 @@ def break_ms(attributes: Mapping[str, str]) -> int:
         raise _meaningless("break", "time")
     ms = round(float(found[1]) * (1000 if found[2] == "s" else 1))
     if ms > LONGEST_BREAK_MS:
-        raise CallerError(f"A break lasts {LONGEST_BREAK_MS // 1000} seconds at most.", param="text")
+        raise CallerError(f"A break can last at most {LONGEST_BREAK_MS // 1000} seconds.", param="text")
     return ms
 
 
@@ -192,7 +192,7 @@ def _refused(tag: str, attribute: str) -> UnsupportedParameter:
 
 
 def _meaningless(tag: str, attribute: str) -> CallerError:
-    return CallerError(f"The attribute {attribute} of <{tag}> has a value that means nothing.", param="text")
+    return CallerError(f"The attribute {attribute} of <{tag}> has an invalid value.", param="text")
 
 
 def _named(name: str) -> str:
@@ -316,7 +316,7 @@ class Ssml:
             return
         self._held.append(text)
         if sum(len(held.text) for held in self._held) > LONGEST_SAY_AS:
-            raise TooLarge(f"<{self._open[-1][0]}> holds too much text.", param="text")
+            raise TooLarge(f"<{self._open[-1][0]}> contains too much text.", param="text")
 
     def _start(self, tag: str, attributes: dict[str, str]) -> None:
         self._here()
@@ -326,11 +326,11 @@ class Ssml:
         if unknown := attributes.keys() - self._ATTRIBUTES[name]:
             raise _refused(name, min(unknown))
         if name == "speak" and self._open:
-            raise CallerError("<speak> stands inside another element.", param="text")
+            raise CallerError("<speak> must not be inside another element.", param="text")
         if self._held is not None:
-            raise CallerError(f"<{name}> stands inside <{self._open[-1][0]}>.", param="text")
+            raise CallerError(f"<{name}> must not be inside <{self._open[-1][0]}>.", param="text")
         if len(self._open) >= DEEPEST:
-            raise TooLarge(f"<{name}> is too deep inside other elements.", param="text")
+            raise TooLarge(f"<{name}> is nested too deeply.", param="text")
         if not attributes.get("xml:lang", "en").lower().startswith("en"):
             raise UnsupportedParameter(f"The language of <{name}> is not supported.", param="text")
         self._open.append((name, attributes))
@@ -342,7 +342,7 @@ class Ssml:
             self._faster(attributes)
         elif name in ("say-as", "sub"):
             if ("interpret-as" if name == "say-as" else "alias") not in attributes:
-                raise CallerError(f"<{name}> lacks its attribute.", param="text")
+                raise CallerError(f"<{name}> needs an attribute.", param="text")
             self._held = []
 
     def _faster(self, attributes: Mapping[str, str]) -> None:
@@ -351,7 +351,7 @@ class Ssml:
                 raise _refused("prosody", attribute)
         factor = round(self._speeds[-1] * rate(attributes.get("rate", "default")), 4)
         if not SPEEDS[0] <= factor <= SPEEDS[1]:
-            raise CallerError("The rate of <prosody> is out of bounds.", param="text")
+            raise CallerError("The rate of <prosody> is out of range.", param="text")
         self._speeds.append(factor)
         self._events.append(Speed(factor))
 

@@ -3,6 +3,9 @@
 The walk goes from one written form to the next, the first row of the table that fits and is accepted by its function;
 what no row takes is a word, a run of digits or a sign. Each word knows which of the caller's characters it stands for.
 Punctuation belongs to the word in front; what is silent (Markdown, brackets, emoji) to a word beside it.
+
+Nobody reads out a line of a hundred "<": of signs in a row `MOST_SIGNS` are said. What has no space is said in words of
+at most `LONGEST_WORD` characters and `MOST_DOTS` dotted letters, and what repeats itself in it `MOST_REPEATS` times.
 """
 
 import re
@@ -30,6 +33,10 @@ from antiphon.text.tables import (
 
 _LETTER = r"[^\W\d_¹²³⁰-⁹₀-₉½¼¾⅐-⅞]"
 READ = "\ue000"  # stands in a text for something whose words are known already
+MOST_SIGNS = 3
+LONGEST_WORD = 40
+MOST_DOTS = 8
+MOST_REPEATS = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -204,9 +211,10 @@ _OPENING = frozenset("([{“‘«¿¡<\"'*_`~#")
 class _Line:
     """The words so far; `groups` are (start, end, words) in characters of the text."""
 
-    def __init__(self, text: str) -> None:
+    def __init__(self, text: str, signs: int) -> None:
         self.text = text
         self.groups: list[tuple[int, int, list[str]]] = []
+        self.signs = signs  # in a row, up to here
         self._waiting: int | None = None  # silent characters from here on go to the next word
         self._pause = False
 
@@ -220,6 +228,7 @@ class _Line:
         if self._pause:
             self.mark(",")
         self._pause = False
+        self.signs = 0
         self.groups.append((start, end, words))
 
     def silent(self, start: int, end: int, opening: bool = False) -> None:
@@ -275,15 +284,42 @@ def read(text: str, starts: Sequence[int], ends: Sequence[int], known: Sequence[
     """The words of a text whose characters begin and end at `starts` and `ends` of what the caller wrote. `known` are
     the words of each `READ` in it, in order. Empty where nothing of it is said.
     """
-    line = _walk(text, known)
-    return [ReadWord(word, starts[start], ends[end - 1]) for start, end, words in line.groups for word in words if word]
+    return read_on(text, starts, ends, known, 0)[0]
 
 
-def _walk(text: str, known: Sequence[Sequence[str]]) -> _Line:
+def read_on(
+    text: str, starts: Sequence[int], ends: Sequence[int], known: Sequence[Sequence[str]], signs: int
+) -> tuple[list[ReadWord], int]:
+    """As `read`, of a text that follows on `signs` in a row. Also returns in how many this one ends."""
+    line = _walk(text, known, signs)
+    words = [
+        ReadWord(part, starts[start], ends[end - 1])
+        for start, end, words in line.groups
+        for word in words
+        if word
+        for part in ((word,) if len(word) <= 2 * MOST_DOTS else _parted(word))
+    ]
+    return words, line.signs
+
+
+_REPEATED = re.compile(rf"(?P<unit>.{{1,4}}?)(?P=unit){{{MOST_REPEATS},}}")
+_PARTS_OF_WORD = re.compile(rf"(?:[^.]{{0,{LONGEST_WORD}}}\.){{0,{MOST_DOTS - 1}}}[^.]{{1,{LONGEST_WORD}}}\.*")
+
+
+def _parted(word: str) -> list[str]:
+    """A word that may be too long, in parts."""
+    if len(word) <= LONGEST_WORD and word.count(".") <= MOST_DOTS:
+        return [word]
+    word = _REPEATED.sub(lambda found: found["unit"] * MOST_REPEATS, word)
+    *parts, last = _PARTS_OF_WORD.findall(word) or [word]
+    return [*(part.rstrip(".") for part in parts), last]
+
+
+def _walk(text: str, known: Sequence[Sequence[str]], signs: int) -> _Line:
     global _forms
     if _forms is None:
         _forms = _Forms()
-    line, given = _Line(text), iter(known)
+    line, given = _Line(text, signs), iter(known)
     silent = {found.start(): found.end() for found in _SILENT.finditer(text)}
     place = 0
     while place < len(text):
@@ -319,6 +355,10 @@ def _form(line: _Line, text: str, place: int, forms: _Forms) -> int:
         found = row.match(text, place)
         parts = say(found) if found is not None and found.end() > place else None
         if found is not None and parts is not None:
+            signs = line.signs + 1 if _is_sign(found[0]) else 0
+            if signs > MOST_SIGNS:
+                line.silent(place, found.end())
+                return found.end()
             for start, end, words in parts:
                 if start > place:
                     line.silent(place, start)
@@ -326,6 +366,8 @@ def _form(line: _Line, text: str, place: int, forms: _Forms) -> int:
                 place = end
             if place < found.end():
                 line.silent(place, found.end())
+            if signs and any(words for _, _, words in parts):
+                line.signs = signs
             return found.end()
     if text[place] in _PUNCTUATION:
         return _punctuation(line, text, place)
@@ -339,6 +381,10 @@ def _form(line: _Line, text: str, place: int, forms: _Forms) -> int:
         line.add(place, end, cardinal("".join(str(unicodedata.digit(char)) for char in text[place:end])))
         return end
     return _other(line, text, place)
+
+
+def _is_sign(written: str) -> bool:
+    return written in SIGNS or not any(char.isalpha() or char.isdecimal() for char in written)
 
 
 def _other(line: _Line, text: str, place: int) -> int:

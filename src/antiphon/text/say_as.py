@@ -23,7 +23,7 @@ def say_as(kind: str, form: str, text: str) -> list[str]:
         return []
     words = say(text, form.lower())
     if words is None:
-        raise CallerError(f"What <say-as> holds is no {kind}.", param="text")
+        raise CallerError(f"The content of <say-as> is not a valid {kind}.", param="text")
     return words
 
 

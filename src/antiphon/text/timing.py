@@ -30,11 +30,13 @@ def written_times(
     """Every character of `text`, which begins at `offset` of what the words' ranges count in, in order.
 
     `times` are the words' (start, end) in milliseconds, `start_ms` and `end_ms` those of the speech. The
-    characters of a word share its time evenly; those between words stand in the pause between them.
+    characters of a word share its time evenly; those between words stand in the pause between them. White space that
+    was given out with the text before, although it leads the first word, is not given out again.
     """
     found: list[CharacterTime] = []
     at, at_ms = offset, start_ms
     for start, end, begun_ms, stop_ms in _ranges(words, times):
+        start = max(start, at)
         found += _spread(text[at - offset : start - offset], at_ms, begun_ms)
         found += _spread(text[start - offset : end - offset], begun_ms, stop_ms)
         at, at_ms = end, stop_ms

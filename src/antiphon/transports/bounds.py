@@ -1,123 +1,120 @@
-"""uvicorn's protocols, with the bounds that it leaves open.
+"""What the protocols of both kinds of connection have in common: bounds that uvicorn leaves open.
 
-A request's head must come within `HEAD_S` and `MAX_HEAD_BYTES`; who does not read what is sent for `UNREAD_S` is cut
-off, which closing alone would not do: it waits for the peer. The server calls `tick` once a second.
+A request's head must come within `HEAD_S`; who does not read what is sent for `UNREAD_S` is cut off, which closing
+alone would not do: it waits for the peer. The server calls `tick` once a second. What has been received is parsed in
+pieces, for at most `TURN_S` before everybody else has a turn: one read may be full of tiny frames.
 """
 
 import asyncio
+import time
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
-from typing import ClassVar
-
-from uvicorn._types import ASGISendEvent
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
-from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
-from websockets.http11 import Request
+from collections.abc import Callable
 
 HEAD_S = 15
-MAX_HEAD_BYTES = 64 * 1024
 UNREAD_S = 15
-LINGER_S = 2.0
+TURN_S = 0.002
+PRESENCE = "antiphon.presence"  # in a request's scope
 
-_TOO_LARGE = b"HTTP/1.1 431 Request Header Fields Too Large\r\ncontent-length: 0\r\nconnection: close\r\n\r\n"
+
+class Presence:
+    """Whether a request's caller is still there: `gone` once they left before the answer was whole. Then `on_gone` is
+    called; a task that waits for that would cost each request more than its routing.
+    """
+
+    __slots__ = ("gone", "on_gone")
+
+    def __init__(self) -> None:
+        self.gone = False
+        self.on_gone: Callable[[], None] | None = None
+
+    def leave(self) -> None:
+        self.gone = True
+        if self.on_gone is not None:
+            self.on_gone()
 
 
-class _Bounded(ABC):
-    """What both have in common."""
+class Bounded(ABC):
+    """Mixed into a protocol of uvicorn's, before it. `piece_bytes` is how much is parsed without a look at the time."""
 
+    loop: asyncio.AbstractEventLoop
     transport: asyncio.Transport
+    piece_bytes: int
+    head_s = HEAD_S
     _unread_bytes = 0
     _unread_s = 0
     _headless_s = 0
+
+    def __init__(self, *arguments: object, **named: object) -> None:
+        super().__init__(*arguments, **named)
+        self._unparsed = bytearray()
+        self._next_turn: asyncio.Handle | None = None
 
     @property
     @abstractmethod
     def headless(self) -> bool:
         """Whether the head of a request is waited for."""
 
+    @property
+    @abstractmethod
+    def may_parse(self) -> bool:
+        """Whether more may be parsed now. Where not, `parse_soon` is called when it may."""
+
+    @abstractmethod
+    def parse(self, piece: bytes) -> None:
+        """Takes what has been received."""
+
+    @abstractmethod
+    def hold_reading(self) -> None:
+        """Reads nothing more before `go_on_reading`."""
+
+    @abstractmethod
+    def go_on_reading(self) -> None:
+        """Everything that was received is parsed."""
+
     def tick(self) -> None:
         unread_bytes = self.transport.get_write_buffer_size()
         self._unread_s = self._unread_s + 1 if unread_bytes and unread_bytes >= self._unread_bytes else 0
         self._unread_bytes = unread_bytes
         self._headless_s = self._headless_s + 1 if self.headless else 0
-        if self._unread_s >= UNREAD_S or self._headless_s >= HEAD_S:
+        if self._unread_s >= UNREAD_S or self._headless_s >= self.head_s:
             self.transport.abort()
 
-
-class HttpProtocol(_Bounded, HttpToolsProtocol):
-    """HTTP/1.1."""
-
-    _in_head = False
-    _head_bytes = 0
-
-    @property
-    def headless(self) -> bool:
-        """Also true while the rest of a body comes whose request was answered already."""
-        return self.cycle is None or self.cycle.response_complete
-
     def data_received(self, data: bytes) -> None:
-        continued = self._in_head
-        super().data_received(data)
-        if continued and self._in_head:
-            self._head_bytes += len(data)
-            if self._head_bytes > MAX_HEAD_BYTES:
-                self.transport.write(_TOO_LARGE)
-                self.transport.close()
+        if not self._unparsed and len(data) <= self.piece_bytes and self.may_parse:
+            self.parse(data)
+            return
+        self._unparsed += data
+        if self._next_turn is None and self.may_parse:
+            self._take_turn()
+        elif self._unparsed:
+            self.hold_reading()
 
-    def on_message_begin(self) -> None:
-        self._in_head, self._head_bytes = True, 0
-        super().on_message_begin()
+    def parse_soon(self) -> None:
+        """In a turn of its own, if anything is left to parse."""
+        if self._next_turn is None and self._unparsed:
+            self._next_turn = self.loop.call_soon(self._take_turn)
 
-    def on_headers_complete(self) -> None:
-        self._in_head = False
-        super().on_headers_complete()
+    def forget_unparsed(self) -> None:
+        """Nothing more is parsed: the connection has ended, or become another's."""
+        self._unparsed.clear()
+        if self._next_turn is not None:
+            self._next_turn.cancel()
+            self._next_turn = None
 
-    def handle_websocket_upgrade(self) -> None:
-        super().handle_websocket_upgrade()
-        protocol = self.transport.get_protocol()
-        # The WebSocket library, more strict about heads, says nothing of one that it does not take.
-        if isinstance(protocol, WebSocketProtocol) and protocol.headless:
-            self.transport.write(_TOO_LARGE)
-            self.transport.close()
-
-
-class WebSocketProtocol(_Bounded, WebSocketsSansIOProtocol):
-    """WebSocket. `larger` is how many bytes a message may have on a path where that is more than elsewhere."""
-
-    larger: ClassVar[Mapping[str, int]] = {}
-
-    @property
-    def headless(self) -> bool:
-        return not self.handshake_initiated
-
-    def handle_connect(self, event: Request) -> None:
-        self.conn.max_message_size = self.larger.get(event.path.partition("?")[0], self.conn.max_message_size)
-        super().handle_connect(event)
-
-    def data_received(self, data: bytes) -> None:
-        if self.conn.parser_exc is None:
-            super().data_received(data)
-
-    def handle_parser_exception(self) -> None:
-        """Of a message that is too large, or no WebSocket. What still comes of it is read and dropped for a while:
-        closing under it would take from the peer the frame that says why.
-        """
-        sent = self.conn.close_sent
-        assert sent is not None
-        self.queue.put_nowait({"type": "websocket.disconnect", "code": sent.code, "reason": sent.reason})
-        self.transport.write(b"".join(self.conn.data_to_send()))
-        self.close_sent = True
-        self.transport.resume_reading()
-        self.close_timer = self.loop.call_later(LINGER_S, self.transport.close)
-
-    async def send(self, message: ASGISendEvent) -> None:
-        await super().send(message)
-        if self.initial_response is not None and self.close_sent:
-            self.handshake_complete = True  # or a refusal would be logged as a defect
-
-    def handle_ping(self) -> None:
-        """A caller who sends pings and reads no pongs would fill the memory with them."""
-        if self.writable.is_set():
-            super().handle_ping()
+    def _take_turn(self) -> None:
+        self._next_turn = None
+        ends = time.monotonic() + TURN_S
+        while self._unparsed and self.may_parse:
+            if self.transport.is_closing():
+                self.forget_unparsed()
+                return
+            piece = bytes(self._unparsed[: self.piece_bytes])
+            del self._unparsed[: self.piece_bytes]
+            self.parse(piece)
+            if time.monotonic() >= ends:
+                self.parse_soon()
+                break
+        if self._unparsed:
+            self.hold_reading()
         else:
-            self.conn.data_to_send()
+            self.go_on_reading()

@@ -1,174 +1,206 @@
-"""HTTP: one request, one answer. The key is checked before the body is read, and the body is bounded while it is."""
+"""HTTP: one request, one answer or a stream of it.
+
+The credential is checked before the body is read, and the body is bounded while it is. What came at once from the
+engine leaves at once. A caller who hangs up ends the work. An answer that breaks off is left without its end, on which
+a server closes the connection.
+"""
 
 import asyncio
-import hashlib
-import logging
-from collections.abc import AsyncGenerator
-from contextlib import aclosing
+from collections.abc import Iterable
+from functools import partial
+from typing import Any
 
-from python_multipart.multipart import parse_options_header
-from starlette.datastructures import Headers, UploadFile
-from starlette.formparsers import MultiPartException, MultiPartParser
 from starlette.requests import ClientDisconnect
 from starlette.responses import Response as HttpResponse
 from starlette.types import Message, Receive, Scope, Send
 
-from antiphon.core.errors import (
-    AntiphonError,
-    BadMedia,
-    CallerError,
-    InternalError,
-)
-from antiphon.core.events import Output
-from antiphon.core.identity import Scope as Permission
-from antiphon.core.ports import Clock, Surface, UnaryEndpoint
-from antiphon.core.wire import Body, Head, Opening, Response, Url, Wire
+from antiphon.core.errors import InternalError
+from antiphon.core.identity import Principal
+from antiphon.core.ports import Clock
+from antiphon.core.routing import Call, Lookup
+from antiphon.core.wire import BROKEN_OFF, Body, Close, Head, Opening, Step, Wire
+from antiphon.session.door import Door, OpenCall, defect
+from antiphon.session.relay import relay
 from antiphon.session.session import Session
-from antiphon.session.sessions import Sessions
+from antiphon.transports.bounds import PRESENCE, Presence
+from antiphon.transports.forms import read_body
 from antiphon.transports.opening import opening_of
-from antiphon.transports.uploads import Uploads
+from antiphon.transports.uploads import Upload, Uploads
 
 SEND_TIMEOUT_S = 30.0  # how long a caller may read nothing
-PIECE_BYTES = 256 * 1024  # parsed at once
-MAX_FIELDS = 64
 MULTIPART_SLACK = 1 << 20  # boundaries and fields around the file
+LARGE_BYTES = 64 * 1024  # of an answer: more than the server takes without a caller who reads
 
-log = logging.getLogger(__name__)
 
-
-def answer(response: Response) -> HttpResponse:
-    """As Starlette sends it, with its length."""
-    answer = HttpResponse(response.body, response.status)
+def answer(step: Step) -> HttpResponse:
+    """A whole answer, as Starlette sends it, with its length."""
+    head, *body = step.sends
+    if not isinstance(head, Head):
+        raise InternalError("An answer over HTTP without a head.")
+    answer = HttpResponse(_joined(body), head.status)
     del answer.headers["content-length"]
-    for name, value in response.headers:
+    for name, value in head.headers:
         answer.headers.append(name, value)
-    answer.headers["content-length"] = str(len(response.body))
+    answer.headers["content-length"] = str(len(answer.body))
     return answer
 
 
-def defect(error: Exception, opening: Opening) -> InternalError:
-    """What the caller is told of an error of ours, which is logged."""
-    log.error("request failed", exc_info=error, extra={"session": opening.request_id})
-    return InternalError("The server failed; this has been logged.")
+class LookupRoute:
+    """An ASGI app: a question that is answered at once."""
+
+    def __init__(self, row: Lookup, door: Door, uploads: Uploads) -> None:
+        self._row = row
+        self._door = door
+        self._uploads = uploads
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        opening = opening_of(scope)
+
+        async def read(principal: Principal) -> tuple[Upload, bytes]:
+            upload = await self._uploads.read(principal, opening, receive, self._row.max_body_bytes)
+            return upload, upload.take()
+
+        try:
+            step = await self._door.look_up(self._row, opening, read)
+        except ClientDisconnect:
+            return
+        except Exception as error:
+            step = self._door.refuse(self._row, opening, error)
+        await answer(step)(scope, receive, send)
 
 
-class UnaryRoute:
-    """An ASGI app: a vendor's endpoint that takes a whole recording."""
+class CallRoute:
+    """An ASGI app: a vendor's endpoint that is sent one request."""
 
-    def __init__(
-        self, surface: str, endpoint: UnaryEndpoint, sessions: Sessions, clock: Clock, uploads: Uploads
-    ) -> None:
-        self._surface = surface
-        self._endpoint = endpoint
-        self._sessions = sessions
+    def __init__(self, row: Call, door: Door, clock: Clock, uploads: Uploads) -> None:
+        self._row = row
+        self._door = door
         self._clock = clock
         self._uploads = uploads
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         opening = opening_of(scope)
-        size = 0
+
         try:
-            principal = self._sessions.authenticate(self._endpoint.credential(opening), Permission.TRANSCRIBE)
-            data = await self._uploads.read(opening, receive, self._endpoint.max_body_bytes, MULTIPART_SLACK)
-            size = len(data)
-            body = await _body(Headers(scope=scope), data)
-            accepted = self._endpoint.negotiate(opening, body)
-            fingerprint = await asyncio.to_thread(_fingerprint, opening, body)
-            claim = await self._sessions.claim(principal, opening, fingerprint)
-            session = self._sessions.transcribe(principal, self._surface, opening.request_id, accepted.spec, claim)
+            opened = await self._door.call(self._row, opening, partial(self._read, opening, receive))
         except ClientDisconnect:
             return
         except Exception as error:
-            refused = error if isinstance(error, AntiphonError) else defect(error, opening)
-            self._sessions.refused(self._surface, refused)
-            await answer(self._endpoint.refuse(opening, refused))(scope, receive, send)
-        else:
-            media = body.data if accepted.media is None else accepted.media
-            await self._converse(session, accepted.surface, media, receive, send)
-        finally:
-            self._uploads.held -= size
-
-    async def _converse(
-        self, session: Session, surface: Surface[Output], media: bytes | Url, receive: Receive, send: Send
-    ) -> None:
-        """Send what the session says. A caller who hangs up ends it."""
-        work = asyncio.create_task(session.play(media), name=f"play {session.id}")
-        telling = asyncio.create_task(self._tell(session, surface, send), name=f"tell {session.id}")
-        leaving = asyncio.create_task(disconnected(receive), name=f"leave {session.id}")
-        tasks = (work, telling, leaving)
+            opened = self._door.refuse(self._row, opening, error)
+        if isinstance(opened, Step):
+            await answer(opened)(scope, receive, send)
+            return
+        reply = Reply(send, scope.get(PRESENCE) or Presence())
         try:
-            await asyncio.wait((telling, leaving), return_when=asyncio.FIRST_COMPLETED)
+            await self._converse(opened, reply)
+        except OSError:
+            return  # the caller does not read in time, or has gone
+        except Exception as error:
+            failure = defect(error, opening)
+            if not reply.begun:
+                await answer(self._row.endpoint.refuse(opening, failure))(scope, receive, send)
         finally:
-            delivered = telling.done() and not telling.cancelled() and telling.exception() is None
-            if telling.done() and not delivered and not isinstance(telling.exception(), TimeoutError):
-                log.error("request failed", exc_info=telling.exception(), extra={"session": session.id})
-            for task in tasks:
-                task.cancel()
+            opened.held.release()
+
+    async def _read(self, opening: Opening, receive: Receive, principal: Principal) -> tuple[Upload, bytes | Body]:
+        most_bytes = self._row.endpoint.max_body_bytes
+        if not self._row.form:
+            upload = await self._uploads.read(principal, opening, receive, most_bytes)
+            return upload, upload.take()
+        upload = await self._uploads.read(principal, opening, receive, most_bytes, MULTIPART_SLACK)
+        try:
+            return upload, await asyncio.to_thread(read_body, opening.headers.get("content-type", ""), upload.data)
+        except BaseException:
+            upload.release()
+            raise
+
+    async def _converse(self, opened: OpenCall, reply: "Reply") -> None:
+        """Send what the session says. A caller who hangs up ends it. Raises what goes wrong in the surface."""
+        session = opened.session
+        playing: asyncio.Task[None] | None = None
+        if opened.media is not None:
+            assert isinstance(session, Session)
+            playing = asyncio.create_task(session.play(opened.media), name=f"play {session.id}")
+        try:
+            async with asyncio.timeout(None) as leash:
+                try:
+                    reply.hold(leash)
+                    await relay(session, opened.surface, self._clock, reply.send)
+                finally:
+                    reply.let_go()
+            if not reply.ended and not reply.broken:
+                raise InternalError("A surface did not end its answer.")
+        except TimeoutError:
+            if not leash.expired():
+                raise
+        finally:
             try:
-                await asyncio.gather(*tasks, return_exceptions=True)
+                if playing is not None:
+                    playing.cancel()
+                    await asyncio.gather(playing, return_exceptions=True)
             finally:
-                await session.close(delivered)
+                if reply.ended:
+                    session.end(delivered=True)
+                else:
+                    await session.close(delivered=False)
 
-    async def _tell(self, session: Session, surface: Surface[Output], send: Send) -> None:
-        """Raises `TimeoutError` where the caller does not read."""
-        async with aclosing(session.events()) as produced:
-            async for events in produced:
-                for message in (m for event in events for m in surface.emit(event, self._clock.now_ns()).sends):
-                    async with asyncio.timeout(SEND_TIMEOUT_S):
-                        await send(_asgi(message))
+
+class Reply:
+    """An HTTP answer while it is sent. `begun`, `ended` and `broken` say how far it is."""
+
+    def __init__(self, send: Send, presence: Presence) -> None:
+        self._send = send
+        self._presence = presence
+        self.begun = False
+        self.ended = False
+        self.broken = False
+
+    def hold(self, leash: asyncio.Timeout) -> None:
+        """Ends what the leash holds when the caller goes. Once the answer is whole that is no matter: the engine may
+        still have to come to its end.
+        """
+        self._presence.on_gone = lambda: None if self.ended else leash.reschedule(0)
+        if self._presence.gone:
+            leash.reschedule(0)
+
+    def let_go(self) -> None:
+        self._presence.on_gone = None
+
+    async def send(self, messages: Iterable[Wire], close: Close | None) -> None:
+        """What came at once leaves at once; an answer that came whole says its length. Raises `TimeoutError` where the
+        caller does not read, `ConnectionResetError` where it left before all was taken.
+        """
+        head: Head | None = None
+        body = bytearray()
+        for message in messages:
+            if isinstance(message, Head):
+                head = message
+            else:
+                body += message.encode() if isinstance(message, str) else message
+        self.broken = close == BROKEN_OFF
+        last = close is not None and not self.broken
+        if not (head or body or last):
+            return
         async with asyncio.timeout(SEND_TIMEOUT_S):
-            await send({"type": "http.response.body", "body": b"", "more_body": False})
+            if head:
+                self.begun = True
+                length = (("content-length", str(len(body))),) if last else ()
+                await self._send(_start(head.status, head.headers + length))
+            large = len(body) > LARGE_BYTES
+            await self._send({"type": "http.response.body", "body": bytes(body), "more_body": large or not last})
+        if large and last:
+            # Waits until the caller has taken most of it; the server cuts off who does not. Only then has it left.
+            await asyncio.sleep(0)  # or the event loop has not begun to write, and does not know that it must wait
+            await self._send({"type": "http.response.body", "body": b"", "more_body": False})
+        if last and self._presence.gone:
+            raise ConnectionResetError
+        self.ended = last
 
 
-def _asgi(message: Wire) -> Message:
-    if isinstance(message, Head):
-        headers = [(name.encode(), value.encode()) for name, value in message.headers]
-        return {"type": "http.response.start", "status": message.status, "headers": headers}
-    data = message.encode() if isinstance(message, str) else message
-    return {"type": "http.response.body", "body": data, "more_body": True}
+def _start(status: int, headers: tuple[tuple[str, str], ...]) -> Message:
+    encoded = [(name.encode(), value.encode()) for name, value in headers]
+    return {"type": "http.response.start", "status": status, "headers": encoded}
 
 
-def _fingerprint(opening: Opening, body: Body) -> str:
-    """Tells requests with one idempotency key apart."""
-    hashed = hashlib.sha256(repr((opening.path, opening.query, body.fields)).encode())
-    hashed.update(body.data)
-    return hashed.hexdigest()
-
-
-async def disconnected(receive: Receive) -> None:
-    """Returns when the caller has gone."""
-    while (await receive())["type"] != "http.disconnect":
-        pass
-
-
-async def _body(headers: Headers, raw: bytes) -> Body:
-    """The body as its content type says. Nothing of it touches the disk."""
-    kind, parameters = parse_options_header(headers.get("content-type", ""))
-    if kind != b"multipart/form-data":
-        return Body(data=raw, has_file=bool(raw))
-
-    async def pieces() -> AsyncGenerator[bytes, None]:
-        for at in range(0, len(raw), PIECE_BYTES):
-            yield raw[at : at + PIECE_BYTES]
-            await asyncio.sleep(0)  # a big form must not hold every live stream up
-
-    parser = MultiPartParser(headers, pieces(), max_files=1, max_fields=MAX_FIELDS, max_part_size=MULTIPART_SLACK)
-    parser.spool_max_size = len(raw) + 1
-    try:
-        form = await parser.parse()
-    except MultiPartException as error:
-        raise CallerError(f"The multipart body is malformed: {error.message}") from None
-    try:
-        # The parser takes an end in the middle of a part for the end of the form, and forgets that part.
-        if b"--" + parameters[b"boundary"] + b"--" not in raw:
-            raise CallerError("The multipart body is malformed: it ends before its last boundary.")
-        fields = tuple((name, value) for name, value in form.multi_items() if isinstance(value, str))
-        files = [(name, value) for name, value in form.multi_items() if isinstance(value, UploadFile)]
-        if not files:
-            return Body(fields=fields)
-        name, file = files[0]
-        if name != "file":
-            raise BadMedia("The audio belongs in the part named 'file'.", param=name[:64])
-        return Body(await file.read(), fields, file.filename or "", has_file=True)
-    finally:
-        await form.close()
+def _joined(pieces: Iterable[Any]) -> bytes:
+    return b"".join(piece.encode() if isinstance(piece, str) else piece for piece in pieces)

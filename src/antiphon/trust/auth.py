@@ -1,49 +1,71 @@
 """Whether a key holds, and what its project's policy is: the same on every transport, from a view in memory.
 
-The view follows `control.db` within `POLL_INTERVAL_NS` of `refresh`, which the server calls from its ticker, so a
-revocation in any process reaches open streams (they ask `holds`) and new calls within a second. Digests are compared
-in constant time; what was wrong with a key is told only to whoever had the whole of it.
+The view follows the directory within `POLL_INTERVAL_NS` of `refresh`, which the server calls from its ticker, so a
+revocation in any process reaches open streams (they ask `holds`) and new calls within a second. Where it cannot be
+followed, because the database is gone, replaced or unreadable, no key is let in: what was revoked meanwhile is not
+known. Digests are compared in constant time; what was wrong with a key is told only to whoever had the whole of it.
 """
 
 import hmac
-import sqlite3
-from pathlib import Path
 
-from antiphon.core.errors import InternalError, PolicyError, Unauthenticated
-from antiphon.core.identity import Principal, Scope
+from antiphon.core.errors import Busy, InternalError, KeysUnavailable, PolicyError, Unauthenticated
+from antiphon.core.identity import ENVIRONMENT_KEY_ID, Key, Principal, Scope
+from antiphon.core.labels import labels_of
+from antiphon.core.policy import STRICTEST, Policy
 from antiphon.core.ports import Clock
+from antiphon.core.stores import Directory, DirectoryView
+from antiphon.core.units import NS_PER_S
 from antiphon.trust import keys as form
-from antiphon.trust.control import ENVIRONMENT_KEY_ID, Key, Marking, Project, connect, read_keys, read_projects
 
 POLL_INTERVAL_NS = 250_000_000
+MAX_BUSY_NS = 5 * NS_PER_S  # that a writer's lock may keep us from following
+MAX_UNREAD_NS = 60 * NS_PER_S  # that open calls go on with keys that cannot be followed
+RETRY_AFTER_S = 5
 _NO_DIGEST = bytes(32)
 
 
 class KeyRing:
-    """The server's view of the keys at `path`, which exists already. For one thread; nothing here waits for a lock."""
+    """The server's view of the directory. For one thread; nothing here waits for a lock."""
 
-    def __init__(self, path: Path, clock: Clock) -> None:
+    def __init__(self, directory: Directory, clock: Clock) -> None:
+        """Raises `InternalError` if it cannot be read."""
         self._clock = clock
-        try:
-            self._connection = connect(path, timeout_s=0.0)
-        except sqlite3.Error as error:
-            raise InternalError("the keys cannot be read") from error
-        self._version: int | None = None
+        self._follower = directory.follow()
         self._polled_ns = 0
-        self._keys: dict[str, tuple[Key, bytes]] = {}
-        self._projects: dict[str, Project] = {}
+        self._followed_ns = clock.now_ns()
+        self._trouble: str | None = None
+        self._view: DirectoryView | None = None
         self._poll()
+        if self._view is None:
+            raise InternalError("the keys cannot be read")
+
+    @property
+    def trouble(self) -> str | None:
+        """Why no key is let in, in words without a secret; `None` if the keys are known."""
+        return self._trouble
+
+    @property
+    def unknown_for_long(self) -> bool:
+        """Whether open calls must end, too, since a revocation would not have been seen."""
+        return self._trouble is not None and self._clock.now_ns() - self._followed_ns > MAX_UNREAD_NS
+
+    def unix_ms(self) -> int:
+        """The time by which keys expire."""
+        return self._clock.unix_ms()
 
     def authenticate(self, secret: str | None, scope: Scope | None) -> Principal:
         """Who calls, if the key they sent holds and may do that.
 
-        Raises `Unauthenticated` for no key or one that does not hold, `PolicyError` for one without the scope.
+        Raises `Unauthenticated` for no key or one that does not hold, `PolicyError` for one without the scope,
+        `KeysUnavailable` where neither is known.
         """
         if not secret:
             raise Unauthenticated("no API key was sent")
+        self.check()
         found = self._find(secret)
         if found is None:
             self._poll()  # it may have been made a moment ago
+            self.check()
             found = self._find(secret)
         if found is None:
             parsed = form.parse(secret)
@@ -51,33 +73,38 @@ class KeyRing:
                 raise Unauthenticated("the API key is mistyped: its checksum does not match")
             raise Unauthenticated("the API key is not valid")
         if not found.holds(self._clock.unix_ms()):
-            raise Unauthenticated("the API key was revoked" if found.revoked_unix_ms else "the API key has expired")
+            revoked = found.revoked_unix_ms is not None
+            raise Unauthenticated("the API key was revoked" if revoked else "the API key has expired")
         if scope is not None and scope not in found.scopes:
             raise PolicyError(f"the API key does not have the scope '{scope}'")
-        return Principal(found.project, found.id, found.scopes)
+        return Principal(found.project, found.id, found.scopes, self.policy(found.project).weight)
+
+    def check(self) -> None:
+        """Raises `KeysUnavailable` where it is not known which keys hold."""
+        if self._trouble is not None:
+            raise KeysUnavailable("API keys cannot be checked at the moment.", retry_after_s=RETRY_AFTER_S)
 
     def holds(self, key_id: str) -> bool:
         """Whether a key that was authenticated before still holds."""
-        found = self._keys.get(key_id)
+        found = self._known.keys.get(key_id)
         return found is not None and found[0].holds(self._clock.unix_ms())
 
-    def keep_answers_s(self, project: str) -> int:
-        """For how long that project's answers are kept; 0 is not at all."""
-        found = self._projects.get(project)
-        return found.keep_answers_s if found else 0
+    def policy(self, project: str) -> Policy:
+        """That project's; of one that is not known, the strictest."""
+        found = self._known.projects.get(project)
+        return found.policy if found else STRICTEST
 
-    def marking(self, project: str) -> Marking:
-        """What that project requires of synthetic speech."""
-        found = self._projects.get(project)
-        return found.marking if found else Marking.MARKED
+    def labels(self, project: str, tags: tuple[str, ...]) -> tuple[str, ...]:
+        """What the ledger is to have of a caller's tags."""
+        return labels_of(tags, self.policy(project).tags, self._known.tag_keys.get(project)) if tags else ()
 
     def refresh(self) -> None:
-        """Follows the database. Cheap enough to be called on every tick. Raises `InternalError`."""
+        """Follows the database; `trouble` says if it could not. Cheap enough to be called on every tick."""
         if self._clock.now_ns() - self._polled_ns >= POLL_INTERVAL_NS:
             self._poll()
 
     def close(self) -> None:
-        self._connection.close()
+        self._follower.close()
 
     def _find(self, secret: str) -> Key | None:
         if len(secret) > form.MAX_LENGTH:
@@ -86,21 +113,23 @@ class KeyRing:
         parsed = form.parse(secret)
         # A key from the environment may have any form, that of a minted one included.
         for key_id in (parsed.id if parsed else "", ENVIRONMENT_KEY_ID):
-            key, expected = self._keys.get(key_id, (None, _NO_DIGEST))
+            key, expected = self._known.keys.get(key_id, (None, _NO_DIGEST))
             if hmac.compare_digest(digest, expected) and key is not None:
                 return key
         return None
 
+    @property
+    def _known(self) -> DirectoryView:
+        assert self._view is not None  # or it would not have been made
+        return self._view
+
     def _poll(self) -> None:
-        self._polled_ns = self._clock.now_ns()
+        self._polled_ns = now_ns = self._clock.now_ns()
         try:
-            # Read before the keys: a change between the two is then seen by the next poll.
-            version = self._connection.execute("PRAGMA data_version").fetchone()[0]
-            if version != self._version:
-                self._keys = read_keys(self._connection)
-                self._projects = read_projects(self._connection)
-                self._version = version
-        except sqlite3.Error as error:
-            busy = error.sqlite_errorcode == sqlite3.SQLITE_BUSY
-            if not busy or self._version is None:
-                raise InternalError("the keys cannot be read") from error
+            self._view = self._follower.poll() or self._view
+        except Exception as error:
+            if not isinstance(error, Busy) or now_ns - self._followed_ns > MAX_BUSY_NS:
+                known = isinstance(error, KeysUnavailable)
+                self._trouble = str(error) if known else "the keys cannot be read: a defect"
+        else:
+            self._followed_ns, self._trouble = now_ns, None

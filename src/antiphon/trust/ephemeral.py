@@ -1,9 +1,9 @@
-"""Secrets for one call: made for a key, used once, soon over.
+"""Secrets that stand for a key for a short time: for one call, or, as a token, for every call until it expires.
 
 A browser or a device is given one in place of the key. What the caller settled when it was made goes with it, and the
-call is the key's: charged to it, ended when it is revoked. They live in memory only, as a SHA-256 of at least 160
-random bits, compared in constant time; a restart forgets them, which the clients of a stopped server notice anyway.
-Their number and what they hold are bounded, for each project and in all.
+call is the key's: charged to it, ended when it is revoked. They hold on one vendor's paths only. They live in memory
+only, as a SHA-256 of at least 160 random bits, compared in constant time; a restart forgets them, which the clients of
+a stopped server notice anyway. Their number and what they hold are bounded, for each project and in all.
 """
 
 import hmac
@@ -18,13 +18,14 @@ from antiphon.core.units import NS_PER_S
 from antiphon.trust import keys as form
 
 PREFIX = "ek_"
+TOKEN_PREFIX = "tk_"
 MAX_SECRETS = 10_000
 MAX_OF_PROJECT = 1_000
 MAX_HELD_BYTES = 64 << 20
 RETRY_AFTER_S = 10
 
 _ID_BYTES, _SECRET_BYTES = 8, 24
-_ID_END = len(PREFIX) + 2 * _ID_BYTES
+_ID_START, _ID_END = len(PREFIX), len(PREFIX) + 2 * _ID_BYTES
 _NO_DIGEST = bytes(32)
 
 
@@ -43,10 +44,16 @@ class _Held:
     surface: str
     settled: bytes
     expires_ns: int
+    once: bool
+
+
+def stands_for_a_key(secret: str | None) -> bool:
+    """Whether it has the form of one of these."""
+    return secret is not None and secret.startswith((PREFIX, TOKEN_PREFIX))
 
 
 class EphemeralSecrets:
-    """Those that were made and not used yet. For one thread."""
+    """Those that were made and can still be used. For one thread."""
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
@@ -54,38 +61,51 @@ class EphemeralSecrets:
         self._of_project: Counter[str] = Counter()
         self._bytes = 0
 
-    def mint(self, principal: Principal, surface: str, settled: bytes, lifetime_s: int) -> Minted:
-        """A secret for one call of that surface. Raises `CapacityError` where too many wait to be used."""
+    def mint(self, principal: Principal, surface: str, settled: bytes, lifetime_s: int, once: bool = True) -> Minted:
+        """A secret for one call of that surface, or for all. Raises `CapacityError` where too many wait to be used."""
         self._sweep()
         if (
             len(self._held) >= MAX_SECRETS
             or self._of_project[principal.project] >= MAX_OF_PROJECT
             or self._bytes + len(settled) > MAX_HELD_BYTES
         ):
-            raise CapacityError("Too many client secrets wait to be used.", retry_after_s=RETRY_AFTER_S)
+            raise CapacityError("Too many client secrets are unused.", retry_after_s=RETRY_AFTER_S)
         identity = secrets.token_hex(_ID_BYTES)
-        secret = f"{PREFIX}{identity}{secrets.token_hex(_SECRET_BYTES)}"
+        secret = f"{PREFIX if once else TOKEN_PREFIX}{identity}{secrets.token_hex(_SECRET_BYTES)}"
         expires_ns = self._clock.now_ns() + lifetime_s * NS_PER_S
-        self._held[identity] = _Held(form.digest(secret), principal, surface, settled, expires_ns)
+        self._held[identity] = _Held(form.digest(secret), principal, surface, settled, expires_ns, once)
         self._of_project[principal.project] += 1
         self._bytes += len(settled)
         return Minted(secret, self._clock.unix_ms() // 1000 + lifetime_s)
 
     def redeem(self, surface: str, secret: str) -> tuple[Principal, bytes]:
-        """Whose call it is, and what was settled for it; the secret is used up. Whether the key it was made for still
-        holds is for the caller to ask. Raises `Unauthenticated`.
+        """Whose call it is, and what was settled for it; a secret for one call is used up. Whether the key it was made
+        for still holds is for the caller to ask. Raises `Unauthenticated`.
         """
+        identity, held = self._find(surface, secret)
+        if held.once:
+            self._drop(identity)
+        if held.expires_ns <= self._clock.now_ns():
+            raise _invalid()
+        return held.principal, held.settled
+
+    def holder(self, surface: str, secret: str) -> Principal:
+        """Whose call it is that a token opens. Raises `Unauthenticated`, also for a secret for one call, which is not
+        used up.
+        """
+        if not secret.startswith(TOKEN_PREFIX):
+            raise _invalid()
+        return self.redeem(surface, secret)[0]
+
+    def _find(self, surface: str, secret: str) -> tuple[str, _Held]:
         if len(secret) > form.MAX_LENGTH:
             raise _invalid()
-        identity = secret[len(PREFIX) : _ID_END]
+        identity = secret[_ID_START:_ID_END]
         held = self._held.get(identity)
         right = hmac.compare_digest(form.digest(secret), held.digest if held else _NO_DIGEST)
         if held is None or not right or held.surface != surface:
             raise _invalid()
-        self._drop(identity)
-        if held.expires_ns <= self._clock.now_ns():
-            raise _invalid()
-        return held.principal, held.settled
+        return identity, held
 
     def _sweep(self) -> None:
         now_ns = self._clock.now_ns()
@@ -101,4 +121,4 @@ class EphemeralSecrets:
 
 
 def _invalid() -> Unauthenticated:
-    return Unauthenticated("the client secret is not valid: it was used, or its time is over")
+    return Unauthenticated("the client secret is not valid: it was already used, or it has expired")

@@ -9,17 +9,19 @@ which could swell. Messages never repeat the URL: it may hold a secret.
 import asyncio
 import ipaddress
 import socket
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
 
 import aiohttp
 from aiohttp.abc import AbstractResolver, ResolveResult
-from aiohttp.resolver import ThreadedResolver
 from yarl import URL
 
 from antiphon.core.errors import CallerError, CapacityError, TooLarge
 
 Network = IPv4Network | IPv6Network
+
+RESOLVE_S = 10.0  # a name of which nothing is known by then is not fetched from
 
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 # Public by their number, but not by their use (RFC 6890, RFC 7526), and the one cloud's metadata that sits among them.
@@ -55,17 +57,21 @@ class Fetcher:
 
     def __init__(self, limits: FetchLimits | None = None, *, allow_private: tuple[Network, ...] = ()) -> None:
         self._limits = limits or FetchLimits()
-        self._resolver = _CheckedResolver(allow_private)
+        self._resolver = _CheckedResolver(allow_private, self._limits.at_once)
         self._under_way = 0
 
-    async def fetch(self, url: str) -> bytes:
-        """The body behind `url`. Raises `CallerError`, `TooLarge` or `CapacityError`."""
+    async def fetch(self, url: str, max_bytes: int | None = None) -> bytes:
+        """The body behind `url`, of at most `max_bytes` where that is less than the limit. Raises `CallerError`,
+        `TooLarge` or `CapacityError`.
+        """
         if self._under_way >= self._limits.at_once:
-            raise CapacityError("Too many recordings are being fetched.", retry_after_s=5)
+            raise CapacityError("Too many URLs are being fetched.", retry_after_s=5)
         self._under_way += 1
         try:
             async with asyncio.timeout(self._limits.total_s):
-                return await self._follow(_parsed(url))
+                return await self._follow(
+                    _parsed(url), min(self._limits.max_bytes, max_bytes or self._limits.max_bytes)
+                )
         except TimeoutError:
             raise _refused(f"The URL took longer than {self._limits.total_s} s to fetch.") from None
         except CallerError:
@@ -77,7 +83,7 @@ class Fetcher:
         finally:
             self._under_way -= 1
 
-    async def _follow(self, url: URL) -> bytes:
+    async def _follow(self, url: URL, max_bytes: int) -> bytes:
         connector = aiohttp.TCPConnector(resolver=self._resolver, use_dns_cache=False, force_close=True)
         async with aiohttp.ClientSession(
             connector=connector,
@@ -89,40 +95,44 @@ class Fetcher:
                 self._resolver.check_literal(url)
                 async with session.get(url, allow_redirects=False) as response:
                     if response.status not in _REDIRECTS:
-                        return await self._body(response)
+                        return await self._body(response, max_bytes)
                     location = response.headers.get("Location", "")
                 url = _parsed(str(url.join(URL(location))))
         raise _refused(f"The URL redirects more than {self._limits.max_redirects} times.")
 
-    async def _body(self, response: aiohttp.ClientResponse) -> bytes:
+    async def _body(self, response: aiohttp.ClientResponse, max_bytes: int) -> bytes:
         if response.status != 200:
             raise _refused(f"The URL answers with status {response.status}.")
         if response.headers.get("Content-Encoding", "identity").lower() != "identity":
             raise _refused("The URL answers with compressed content, though it was asked not to.")
         body = bytearray()
-        if (response.content_length or 0) <= self._limits.max_bytes:
+        if (response.content_length or 0) <= max_bytes:
             async for part in response.content.iter_any():
                 body += part
-                if len(body) > self._limits.max_bytes:
+                if len(body) > max_bytes:
                     break
             else:
                 return bytes(body)
-        raise TooLarge(f"The URL holds more than the {self._limits.max_bytes} bytes that are allowed.", param="url")
+        raise TooLarge(f"The content of the URL is larger than the {max_bytes} bytes that are allowed.", param="url")
 
 
 class _CheckedResolver(AbstractResolver):
     """Resolves names to addresses that may be connected to, or raises `CallerError`.
 
-    One forbidden address among several is enough to refuse: no honest name has it.
+    One forbidden address among several is enough to refuse: no honest name has it. Whoever answers for a name may take
+    long, so it is waited for in threads that nothing else needs.
     """
 
-    def __init__(self, allow_private: tuple[Network, ...]) -> None:
+    def __init__(self, allow_private: tuple[Network, ...], threads: int) -> None:
         self._allow_private = allow_private
+        self._pool = ThreadPoolExecutor(threads, "names")
 
     async def resolve(
         self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_UNSPEC
     ) -> list[ResolveResult]:
-        found = await ThreadedResolver().resolve(host, port, family)
+        async with asyncio.timeout(RESOLVE_S):
+            loop = asyncio.get_running_loop()
+            found = await loop.run_in_executor(self._pool, _look_up, host, port, family)
         for result in found:
             self._check(result["host"])
         return found
@@ -145,6 +155,15 @@ class _CheckedResolver(AbstractResolver):
             raise _refused("The URL's host is neither a name nor an address in its usual form.") from None
         if not is_public(address) and not any(address in network for network in self._allow_private):
             raise _refused("The URL leads to an address that is not on the public internet.")
+
+
+def _look_up(host: str, port: int, family: socket.AddressFamily) -> list[ResolveResult]:
+    found = socket.getaddrinfo(host, port, family, socket.SOCK_STREAM, flags=socket.AI_ADDRCONFIG)
+    flags = socket.AI_NUMERICHOST | socket.AI_NUMERICSERV
+    return [
+        ResolveResult(hostname=host, host=str(address[0]), port=port, family=kind, proto=proto, flags=flags)
+        for kind, _, proto, _, address in found
+    ]
 
 
 def _parsed(text: str) -> URL:

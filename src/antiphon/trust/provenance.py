@@ -10,7 +10,7 @@ signature shows that nothing was changed since, and only who is told to trust it
 import inspect
 import io
 import json
-import os
+import logging
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -18,14 +18,18 @@ from typing import TYPE_CHECKING
 from antiphon import __version__
 from antiphon.core.audio import SYNTHETIC_SOURCE, Codec, Container, SpeechFormat
 from antiphon.core.errors import CallerError, InternalError, PolicyError
-from antiphon.trust.control import Marking
+from antiphon.core.policy import Marking
+from antiphon.storage.files import tighten, write_whole
 
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePrivateKey, EllipticCurvePublicKey
     from cryptography.x509 import Certificate, Name
 
 CHAIN_NAME, KEY_NAME = "provenance-chain.pem", "provenance-key.pem"  # in the data directory
+OLD_CHAIN_NAME = "provenance-chain-old.pem"  # what was there before the last renewal
 VALID_DAYS = 20 * 365  # without a time stamp, speech can be verified for as long as its certificate is valid
+# A clock may be wrong, as one is that lost its battery, when certificates are made or later; they hold all the same.
+EARLIEST_CLOCK, EARLIEST_TRUE = datetime(1970, 1, 1, tzinfo=UTC), datetime(2026, 1, 1, tzinfo=UTC)
 
 _MEDIA_TYPES = {
     (Codec.LINEAR16, Container.WAV): "audio/wav",
@@ -49,6 +53,8 @@ _SAMPLE = (  # of nothing: a WAV of one sample
     b"RIFF\x26\0\0\0WAVEfmt \x10\0\0\0\x01\0\x01\0\x40\x1f\0\0\x80\x3e\0\0\x02\0\x10\0data\x02\0\0\0\0\0"
 )
 
+log = logging.getLogger(__name__)
+
 
 def carries(format: SpeechFormat) -> bool:
     """Whether a manifest can be put into it, once it is whole."""
@@ -62,11 +68,13 @@ def signs(marking: Marking, format: SpeechFormat, streams: bool, live: bool = Fa
     Raises `PolicyError` where the project requires a signature, and it is live or the format cannot carry one.
     """
     if live and marking is Marking.SIGNED:
-        raise PolicyError("this project's speech must be signed, which speech that is live cannot be")
+        raise PolicyError("this project's speech must be signed, and live speech cannot be signed")
     if carries(format):
         return marking is Marking.SIGNED or not streams
     if marking is Marking.SIGNED:
-        raise PolicyError("this project's speech must be signed: it can be had as wav, mp3 or flac", param="format")
+        raise PolicyError(
+            "this project's speech must be signed; formats that can be signed are wav, mp3 and flac", param="format"
+        )
     return False
 
 
@@ -91,7 +99,7 @@ class Provenance:
         Raises `InternalError` for what cannot be signed, a format that does not carry manifests included.
         """
         if not carries(format):
-            raise InternalError("A format that cannot carry a manifest was to be signed.")
+            raise InternalError("This audio format cannot carry a signature.")
         return self._sign(data, _MEDIA_TYPES[format.codec, format.container], model)
 
     def _sign(self, data: bytes, media_type: str, model: str) -> bytes:
@@ -116,10 +124,20 @@ def open_provenance(data_dir: Path, chain: Path | None = None, key: Path | None 
         if chain is not None and key is not None:
             return Provenance(chain.read_bytes(), key.read_bytes())
         chain, key = data_dir / CHAIN_NAME, data_dir / KEY_NAME
+        now = datetime.now(UTC)
         if not key.exists():
-            made_chain, made_key = _made(datetime.now(UTC))
-            _write(chain, made_chain, 0o644)
-            _write(key, made_key, 0o600)
+            made = _key_made()
+            write_whole(chain, _certified(made, now))
+            write_whole(key, made)
+        elif not _holds(before := chain.read_bytes(), now):
+            renewed = _certified(key.read_bytes(), now)
+            write_whole(data_dir / OLD_CHAIN_NAME, before)
+            write_whole(chain, renewed)
+            log.warning(
+                "new certificates were made for the provenance key", extra={"reason": "the old ones do not hold now"}
+            )
+        for path in (chain, key):
+            tighten(path)
         return Provenance(chain.read_bytes(), key.read_bytes())
     except OSError as error:
         raise CallerError(f"{error.filename} cannot be read or written: {error.strerror}") from None
@@ -153,23 +171,48 @@ def _algorithm(key: bytes) -> str:
         raise CallerError("the provenance key is not a private key in PEM, or is encrypted") from None
     kind = private.curve.name if isinstance(private, EllipticCurvePrivateKey) else type(private).__name__
     if kind not in _ALGORITHMS:
-        raise CallerError(f"the provenance key is of a kind that C2PA does not know: {kind}")
+        raise CallerError(f"C2PA does not support this type of provenance key: {kind}")
     return _ALGORITHMS[kind]
 
 
-def _made(now: datetime) -> tuple[bytes, bytes]:
-    """Certificates and a key, both in PEM. The authority's own key is forgotten at once: it certifies nothing else.
+def _key_made() -> bytes:
+    """In PEM."""
+    from cryptography.hazmat.primitives.asymmetric import ec
+    from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+
+    signer = ec.generate_private_key(ec.SECP256R1())
+    return signer.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+
+
+def _certified(key: bytes, now: datetime) -> bytes:
+    """Certificates of a key that was made here, in PEM. The authority's own key is forgotten at once: it certifies
+    nothing else.
 
     They follow the specification's profile (14.5.1), by which a signer does not certify itself.
     """
     from cryptography.hazmat.primitives.asymmetric import ec
-    from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+    from cryptography.hazmat.primitives.serialization import Encoding, load_pem_private_key
 
-    authority, signer = ec.generate_private_key(ec.SECP256R1()), ec.generate_private_key(ec.SECP256R1())
+    try:
+        signer, authority = load_pem_private_key(key, None), ec.generate_private_key(ec.SECP256R1())
+    except (ValueError, TypeError) as error:
+        raise CallerError(f"{KEY_NAME} in the data directory is damaged") from error
+    if not isinstance(signer, ec.EllipticCurvePrivateKey):
+        raise CallerError(f"{KEY_NAME} in the data directory was not made by this server")
     leaf = _certificate(signer.public_key(), authority, now, signs_speech=True)
     root = _certificate(authority.public_key(), authority, now, signs_speech=False)
-    chain = leaf.public_bytes(Encoding.PEM) + root.public_bytes(Encoding.PEM)
-    return chain, signer.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+    return leaf.public_bytes(Encoding.PEM) + root.public_bytes(Encoding.PEM)
+
+
+def _holds(chain: bytes, now: datetime) -> bool:
+    """Whether the signer's certificate is valid then; one that cannot be read is left for signing to complain of."""
+    from cryptography.x509 import load_pem_x509_certificate
+
+    try:
+        leaf = load_pem_x509_certificate(chain)
+    except ValueError:
+        return True
+    return leaf.not_valid_before_utc <= now <= leaf.not_valid_after_utc
 
 
 def _certificate(
@@ -187,8 +230,8 @@ def _certificate(
         .issuer_name(_name("own authority"))
         .public_key(public)
         .serial_number(x509.random_serial_number())
-        .not_valid_before(now - timedelta(days=1))  # clocks differ
-        .not_valid_after(now + timedelta(days=VALID_DAYS))
+        .not_valid_before(EARLIEST_CLOCK)
+        .not_valid_after(max(now, EARLIEST_TRUE) + timedelta(days=VALID_DAYS))
         .add_extension(x509.BasicConstraints(ca=not signs_speech, path_length=None if signs_speech else 0), True)
         .add_extension(x509.KeyUsage(**uses), True)
         .add_extension(x509.SubjectKeyIdentifier.from_public_key(public), False)
@@ -209,14 +252,3 @@ def _name(common: str) -> "Name":
             NameAttribute(NameOID.COMMON_NAME, f"Antiphon, {common}"),
         ]
     )
-
-
-def _write(path: Path, data: bytes, mode: int) -> None:
-    """Whole or not at all, and never readable by more than `mode` says."""
-    written = path.with_suffix(".new")
-    written.unlink(missing_ok=True)
-    with open(os.open(written, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode), "wb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
-    written.replace(path)

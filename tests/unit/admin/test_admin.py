@@ -1,16 +1,21 @@
+import asyncio
 import csv
 import io
+import uuid
 
 import pytest
 from fastapi import FastAPI
 from fastapi.testclient import TestClient
 
-from antiphon.admin import create_admin
+from antiphon.admin import api, create_admin
+from antiphon.core.entry import Entry
 from antiphon.core.identity import Scope
 from antiphon.core.usage import Dimension, Quantity
-from antiphon.metering.entry import Entry
-from antiphon.metering.ledger import Ledger
+from antiphon.stores.sqlite.directory import SqliteDirectory
+from antiphon.stores.sqlite.ledger import SqliteLedger
+from antiphon.stores.sqlite.usage import SqliteUsage
 from antiphon.testing import FakeClock
+from antiphon.transports.inspecting import Inspectors
 from antiphon.trust.auth import KeyRing
 from antiphon.trust.control import Control
 
@@ -20,12 +25,15 @@ class Admin:
 
     def __init__(self, tmp_path):
         self.clock = FakeClock()
-        self.control = Control(tmp_path / "control.db")
+        directory = SqliteDirectory(tmp_path)
+        self.control = Control(directory)
         self.control.create_project("acme", "Acme", self.clock.unix_ms())
         self.secret = self.control.prepare(None, self.clock.unix_ms())
-        self.ring = KeyRing(self.control.path, self.clock)
-        server = FastAPI()
-        server.mount("/admin/v1", create_admin(self.control, self.ring, tmp_path / "ledger.db", self.clock))
+        self.ring = KeyRing(directory, self.clock)
+        self.server = server = FastAPI()
+        inspectors = Inspectors(self.ring.authenticate, ())
+        ledger = SqliteUsage(tmp_path / "ledger.db")
+        server.mount("/admin/v1", create_admin(self.control, self.ring, ledger, self.clock, inspectors.check))
         self.client = TestClient(server, base_url="http://test", raise_server_exceptions=False)
 
     def key(self, project, *scopes):
@@ -45,7 +53,7 @@ def admin(tmp_path):
 
 @pytest.fixture
 async def usage(tmp_path, admin):
-    ledger = Ledger(tmp_path / "ledger.db")
+    ledger = SqliteLedger(tmp_path / "ledger.db", "a")
     await ledger.append(
         [
             Entry(
@@ -107,6 +115,8 @@ def test_projects_are_made_and_listed(admin):
         "created_unix_ms": admin.clock.unix_ms(),
         "keep_answers_s": 0,
         "marking": "marked",
+        "weight": 1,
+        "tags": "hashed",
     }
     assert made.json() == known
     changed = admin.call("PATCH", "/projects/new", json={"keep_answers_s": 86_400})
@@ -115,9 +125,13 @@ def test_projects_are_made_and_listed(admin):
     signed = admin.call("PATCH", "/projects/new", json={"marking": "signed"})
     assert signed.json() == changed.json() | {"marking": "signed"}
     assert error(admin.call("PATCH", "/projects/new", json={"marking": "none"}))[::2] == (400, "marking")
+    assert admin.call("PATCH", "/projects/new", json={"weight": 3}).json() == signed.json() | {"weight": 3}
+    for weight in (0, 1001, "3"):
+        assert error(admin.call("PATCH", "/projects/new", json={"weight": weight}))[::2] == (400, "weight")
     assert error(admin.call("PATCH", "/projects/none", json={"keep_answers_s": 1})) == (404, "not_found", "id")
     assert error(admin.call("PATCH", "/projects/new", json={"keep_answers_s": -1}))[2] == "keep_answers_s"
     assert [project["id"] for project in admin.call("GET", "/projects").json()["data"]] == ["acme", "default", "new"]
+    assert admin.call("POST", "/projects", json={"id": "heavy", "weight": 1000}).json()["weight"] == 1000
     assert error(admin.call("POST", "/projects", json={"id": "new"})) == (422, "conflict", "id")
 
 
@@ -165,7 +179,9 @@ def test_what_is_not_there_is_said_in_the_same_shape(admin):
     assert error(admin.call("DELETE", "/keys/nobody")) == (404, "not_found", "id")
     assert error(admin.call("POST", "/keys", json={"project": "nobody"})) == (404, "not_found", "project")
     assert error(admin.call("GET", "/nothing"))[:2] == (404, "not_found")
-    assert error(admin.call("PUT", "/keys"))[:2] == (405, "method_not_allowed")
+    refused = admin.call("PUT", "/keys")
+    assert error(refused)[:2] == (405, "method_not_allowed")
+    assert refused.headers["allow"] == "GET, POST"
 
 
 @pytest.mark.parametrize("body", [b"{", b"[" * 60_000, b"\xff\xfe"])
@@ -175,11 +191,39 @@ def test_a_body_that_is_not_json_is_the_callers_fault(admin, body):
     error(answer)
 
 
-def test_a_body_is_bounded_even_without_a_key(admin):
-    answer = admin.client.post(
-        "/admin/v1/projects", content=b" " * 100_000, headers={"content-type": "application/json"}
-    )
+def test_a_body_is_bounded(admin):
+    answer = admin.call("POST", "/projects", content=b" " * 100_000, headers={"content-type": "application/json"})
     assert error(answer)[:2] == (413, "too_large")
+
+
+async def ask(admin, secret, *pieces):
+    """Status of a `POST` whose body comes in those pieces and then no more; whether anything of it was read."""
+    says, sent = asyncio.Queue(), []
+    for piece in pieces:
+        says.put_nowait({"type": "http.request", "body": piece, "more_body": True})
+
+    async def send(message):
+        sent.append(message)
+
+    headers = [
+        (b"content-type", b"application/json"),
+        *([(b"authorization", f"Bearer {secret}".encode())] * bool(secret)),
+    ]
+    scope = {"type": "http", "method": "POST", "path": "/admin/v1/projects", "query_string": b"", "headers": headers}
+    async with asyncio.timeout(10):
+        await admin.server(scope, says.get, send)
+    return sent[0]["status"], says.qsize() < len(pieces)
+
+
+@pytest.mark.parametrize(("scopes", "status"), [(None, 401), ((Scope.TRANSCRIBE,), 403), ((Scope.USAGE,), 403)])
+async def test_a_key_is_checked_before_a_body_is_read(admin, scopes, status):
+    secret = admin.key("acme", *scopes) if scopes else None
+    assert await ask(admin, secret, b"{") == (status, False)
+
+
+async def test_a_body_that_stops_arriving_is_given_up(admin, monkeypatch):
+    monkeypatch.setattr(api, "BODY_S", 0.01)
+    assert await ask(admin, admin.secret, b"{") == (408, True)
 
 
 def test_usage_of_every_project_for_an_administrator(admin, usage):
@@ -235,13 +279,14 @@ def test_a_defect_says_nothing_of_itself(admin, monkeypatch):
 
 
 def test_the_document_says_what_the_api_does(admin):
-    document = admin.client.get("/admin/v1/openapi.json").json()
+    document = admin.call("GET", "/openapi.json").json()
     assert document["servers"] == [{"url": "/admin/v1"}]
     operations = {
         operation["operationId"]: operation for path in document["paths"].values() for operation in path.values()
     }
     assert set(operations) == {
-        "list_projects", "create_project", "change_project", "list_keys", "create_key", "revoke_key", "read_usage"
+        "list_projects", "create_project", "change_project", "forget_tags",
+        "list_keys", "create_key", "revoke_key", "read_usage",
     }  # fmt: skip
     for operation in operations.values():
         assert operation["security"] == [{"HTTPBearer": []}]
@@ -250,3 +295,33 @@ def test_the_document_says_what_the_api_does(admin):
         schema = operation["responses"]["default"]["content"]["application/json"]["schema"]
         assert schema == {"$ref": "#/components/schemas/ErrorAnswer"}
     assert set(operations["read_usage"]["responses"]["200"]["content"]) == {"application/json", "text/csv"}
+
+
+def test_the_document_is_for_those_who_may_inspect(admin):
+    assert error(admin.client.get("/admin/v1/openapi.json"))[0] == 401
+    assert error(admin.call("GET", "/openapi.json", admin.key("acme", Scope.SPEAK)))[0] == 403
+    assert admin.call("GET", "/openapi.json", admin.key("acme", Scope.USAGE)).status_code == 200
+
+
+async def test_usage_is_found_by_a_tag_as_it_was_sent(admin, tmp_path):
+    label = admin.ring.labels("acme", ("patient=Jane Roe",))
+    ledger = SqliteLedger(tmp_path / "ledger.db", "a")
+    for number, tags in enumerate((label, (), ("patient=Jane Roe",))):
+        quantity = Quantity(Dimension.STT_AUDIO_MS, 10**number)
+        entry = Entry(
+            project="acme", key_id="k1", session=str(uuid.UUID(int=number)), sequence=0, at_unix_ms=1,
+            surface="deepgram", model="m", quantity=quantity, tags=tags,
+        )  # fmt: skip
+        await ledger.append([entry])
+    await ledger.close()
+
+    def amounts(secret=None, **query):
+        return [row["amount"] for row in admin.call("GET", "/usage", secret, params=query).json()["data"]]
+
+    tag = "patient=Jane Roe"
+    assert amounts(tag=tag, project="acme") == amounts(admin.key("acme", Scope.USAGE), tag=tag) == [101]
+    assert amounts(tag="patient=John Doe", project="acme") == []
+    assert error(admin.call("GET", "/usage", params={"tag": tag})) == (400, "invalid_request", "project")
+    assert admin.call("POST", "/projects/acme/forget_tags").json()["id"] == "acme"
+    assert amounts(tag=tag, project="acme") == [100]
+    assert error(admin.call("POST", "/projects/nobody/forget_tags")) == (404, "not_found", "id")

@@ -5,9 +5,10 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from antiphon.audio.decode import Channel
+from antiphon.audio import channel as channels
+from antiphon.audio.channel import Channel, Stuck
 from antiphon.audio.frames import HEADER, Kind, Verdict, header
-from antiphon.core.errors import BadMedia, EngineError, InternalError, TooLarge
+from antiphon.core.errors import BadMedia, EngineError, EngineTimeout, InternalError, TooLarge
 
 
 @pytest.fixture
@@ -87,3 +88,49 @@ async def test_an_end_in_the_middle(ends: tuple[Channel, socket.socket]) -> None
     theirs.close()
     with pytest.raises(EngineError):
         await channel.receive()
+
+
+# -- while an answer is due --------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def used(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """What the decoder has used of a processor at each further look, which come in milliseconds."""
+    used: list[float] = []
+    monkeypatch.setattr(channels, "LOOK_S", 0.002)
+    monkeypatch.setattr(channels, "processor_s", lambda pid: used.pop(0) if len(used) > 1 else used[0])
+    return used
+
+
+async def due(channel: Channel, wall_s: float, cpu_s: int) -> None:
+    async with channel.awaited(wall_s, cpu_s):  # type: ignore[arg-type]
+        await channel.receive()
+
+
+async def test_a_decoder_that_stands_still_is_not_the_media_s_fault(
+    ends: tuple[Channel, socket.socket], used: list[float]
+) -> None:
+    used += [0.0]
+    with pytest.raises(Stuck):
+        await due(ends[0], 60, 60)
+
+
+async def test_one_that_uses_what_it_may_is(ends: tuple[Channel, socket.socket], used: list[float]) -> None:
+    used += [0.1 * number for number in range(10_000)]
+    with pytest.raises(TooLarge):
+        await due(ends[0], 0.1, 1)
+
+
+async def test_one_that_does_not_get_to_is_not(ends: tuple[Channel, socket.socket], used: list[float]) -> None:
+    used += [0.1 * number for number in range(10_000)]
+    with pytest.raises(EngineTimeout) as late:
+        await due(ends[0], 0.1, 10_000)
+    assert not isinstance(late.value, Stuck)
+
+
+async def test_one_that_answers_in_time(ends: tuple[Channel, socket.socket], used: list[float]) -> None:
+    channel, theirs = ends
+    used += [0.0]
+    for _ in range(3):
+        theirs.sendall(header(Kind.MORE))
+        await due(channel, 60, 60)

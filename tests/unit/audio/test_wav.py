@@ -54,6 +54,49 @@ async def test_live_samples_end_where_the_header_says() -> None:
     assert await live.finish() == [b""]
 
 
+SAMPLES = bytes(range(200))
+
+
+@pytest.mark.parametrize(
+    "messages",
+    [
+        pytest.param(
+            [_header(size=20) + SAMPLES[:20], SAMPLES[20:90], SAMPLES[90:]], id="a header of the first message"
+        ),
+        pytest.param([_header(size=36), SAMPLES[:100], SAMPLES[100:]], id="a header that declares too little"),
+        pytest.param([_header(size=100) + part for part in (SAMPLES[:100], SAMPLES[100:])], id="each message a WAV"),
+        pytest.param(
+            [_header(size=0) + part for part in (SAMPLES[:100], SAMPLES[100:])], id="each a WAV, of no length"
+        ),
+        pytest.param([_header(size=100) + SAMPLES[:100] + _header(size=100) + SAMPLES[100:]], id="two in one message"),
+        pytest.param(
+            [
+                _header(size=100) + SAMPLES[:100] + _header(size=100)[:9],
+                _header(size=100)[9:30],
+                _header(size=100)[30:] + SAMPLES[100:],
+            ],
+            id="a header in pieces",
+        ),
+        pytest.param(
+            [_header(size=100) + SAMPLES[:100] + b"LIST\5\0\0\0odd..", b"\0" + _header(size=100) + SAMPLES[100:]],
+            id="a chunk without sound between",
+        ),
+        pytest.param([_header(size=200)[:44] + SAMPLES + b"id3 \6\0\0\0abcdef"], id="a chunk behind"),
+    ],
+)
+async def test_a_live_stream_goes_on_whatever_its_header_says(messages: list[bytes]) -> None:
+    live = LiveDecoder(Decoder(), AudioFormat())
+    heard = b"".join([part for message in messages for part in await live.feed(message)])
+    assert heard + b"".join(await live.finish()) == SAMPLES
+
+
+async def test_a_stream_that_begins_anew_with_what_cannot_be_read_is_refused() -> None:
+    live = LiveDecoder(Decoder(), AudioFormat())
+    await live.feed(_header(size=4) + SAMPLES[:4])
+    with pytest.raises(BadMedia, match="again"):
+        await live.feed(_header(bits=24, size=5_000) + bytes(5_000))
+
+
 @pytest.mark.parametrize("header", [_header(rate=1_092_676), _header(rate=0), _header(channels=9), _header(channels=0)])
 async def test_a_header_that_lies(header: bytes) -> None:
     with pytest.raises(BadMedia):

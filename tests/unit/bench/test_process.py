@@ -22,5 +22,5 @@ def test_a_process_is_counted_with_its_descendants() -> None:
 
 
 def test_a_process_that_is_not_there_is_an_error() -> None:
-    with pytest.raises(CallerError, match="no process"):
+    with pytest.raises(CallerError, match="not found"):
         usage(2**22 + 1)

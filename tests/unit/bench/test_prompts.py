@@ -38,8 +38,8 @@ def test_of_a_shared_conversation_the_first_human_turn_is_asked(tmp_path: Path) 
 @pytest.mark.parametrize(
     ("content", "said"),
     [
-        ("", "holds no prompts"),
-        ("[]", "holds no prompts"),
+        ("", "contains no prompts"),
+        ("[]", "contains no prompts"),
         ('{"prompt":"a"}\n{"text":"b"}', "line 2: needs either"),
         ('{"prompt":"a","messages":[]}', "line 1: needs either"),
         ("prompt", "line 1"),

@@ -1,18 +1,21 @@
+import asyncio
 import json
+from functools import partial
 
 import pytest
 from typer.testing import CliRunner
 
 from antiphon.cli import app
 from antiphon.cli.keys import parse_duration_ms
+from antiphon.core.entry import Entry
 from antiphon.core.errors import CallerError, NotFound
 from antiphon.core.identity import USUAL_SCOPES, Scope
+from antiphon.core.policy import Marking
 from antiphon.core.usage import Dimension, Quantity
-from antiphon.metering.entry import Entry
-from antiphon.metering.ledger import Ledger
+from antiphon.stores.sqlite.directory import SqliteDirectory
+from antiphon.stores.sqlite.ledger import SqliteLedger
 from antiphon.testing import FakeClock
 from antiphon.trust.auth import KeyRing
-from antiphon.trust.control import Marking
 
 
 @pytest.fixture
@@ -27,7 +30,7 @@ def run(tmp_path, monkeypatch):
 
 
 def ring(tmp_path):
-    return KeyRing(tmp_path / "data" / "control.db", FakeClock())
+    return KeyRing(SqliteDirectory(tmp_path / "data"), FakeClock())
 
 
 def test_a_key_is_printed_alone_works_and_is_revoked(run, tmp_path):
@@ -68,9 +71,9 @@ def test_a_project_is_told_what_to_keep(run, tmp_path):
     run("projects", "create", "acme", "--keep-answers", "90m")
     assert "90m" in run("projects", "list").stdout
     assert "30d" in run("projects", "set", "acme", "--keep-answers", "720h").stdout
-    assert ring(tmp_path).keep_answers_s("acme") == 30 * 86_400
+    assert ring(tmp_path).policy("acme").keep_answers_s == 30 * 86_400
     assert "none" in run("projects", "set", "acme", "--keep-answers", "none").stdout
-    assert ring(tmp_path).keep_answers_s("acme") == 0
+    assert ring(tmp_path).policy("acme").keep_answers_s == 0
     assert isinstance(run("projects", "set", "acme", "--keep-answers", "some", catch=True).exception, CallerError)
 
 
@@ -78,9 +81,17 @@ def test_a_project_is_told_how_to_mark_speech(run, tmp_path):
     run("projects", "create", "acme", "--keep-answers", "90m")
     assert "marked" in run("projects", "list").stdout
     assert "signed" in run("projects", "set", "acme", "--marking", "signed").stdout
-    assert ring(tmp_path).marking("acme") is Marking.SIGNED
-    assert ring(tmp_path).keep_answers_s("acme") == 5_400
+    assert ring(tmp_path).policy("acme").marking is Marking.SIGNED
+    assert ring(tmp_path).policy("acme").keep_answers_s == 5_400
     assert run("projects", "set", "acme", "--marking", "none").exit_code == 2
+
+
+def test_a_project_is_given_a_weight(run, tmp_path):
+    run("projects", "create", "acme", "--weight", "3")
+    assert ring(tmp_path).policy("acme").weight == 3
+    assert "5" in run("projects", "set", "acme", "--weight", "5").stdout
+    assert ring(tmp_path).policy("acme").weight == 5
+    assert isinstance(run("projects", "set", "acme", "--weight", "0", catch=True).exception, CallerError)
 
 
 def test_mistakes_are_errors(run):
@@ -105,7 +116,7 @@ def test_durations():
 @pytest.fixture
 async def used(tmp_path):
     (tmp_path / "data").mkdir()
-    ledger = Ledger(tmp_path / "data" / "ledger.db")
+    ledger = SqliteLedger(tmp_path / "data" / "ledger.db", "a")
     await ledger.append(
         [
             Entry(
@@ -126,19 +137,21 @@ async def used(tmp_path):
 
 
 async def test_usage_beside_a_running_server(run, used):
-    answer = json.loads(run("usage", "--by", "day,key", "--format", "json").stdout)
+    run = partial(asyncio.to_thread, run)
+    answer = json.loads((await run("usage", "--by", "day,key", "--format", "json")).stdout)
     assert [(row["day"], row["key"], row["amount"]) for row in answer] == [
         ("2026-01-01", "k1", 2_468),
         ("2026-01-01", "k2", 1_234),
     ]
-    assert "2,468" in run("usage", "--by", "key").stdout
-    assert json.loads(run("usage", "--until", "2026-01-01", "--format", "json").stdout) == []
-    assert json.loads(run("usage", "--project", "acme", "--format", "json").stdout) == []
+    assert "2,468" in (await run("usage", "--by", "key")).stdout
+    assert json.loads((await run("usage", "--until", "2026-01-01", "--format", "json")).stdout) == []
+    assert json.loads((await run("usage", "--project", "acme", "--format", "json")).stdout) == []
 
 
 async def test_usage_without_a_server(run, used):
     await used.close()
-    assert run("usage", "--by", "key", "--format", "csv").stdout.splitlines()[1] == "k1,stt.audio_ms,2468,1,0"
+    shown = await asyncio.to_thread(run, "usage", "--by", "key", "--format", "csv")
+    assert shown.stdout.splitlines()[1] == "k1,stt.audio_ms,2468,1,0"
 
 
 def test_usage_before_the_first_start_says_so(run):

@@ -1,14 +1,17 @@
 """The command line as its users see it."""
 
+import hashlib
+import os
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 
 import pytest
 
 from antiphon import __version__
 from antiphon.cli import COMMANDS, main
-from antiphon.models import CATALOG, Store
+from antiphon.models import CATALOG, ModelEntry, Store
 
 
 def run(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> int:
@@ -70,10 +73,14 @@ def test_an_absent_model_is_one_line_on_standard_error(
 
 
 def test_list_says_what_is_here(
-    tmp_path: Path, models: Store, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    (tmp_path / "models").mkdir()
-    (tmp_path / "models" / "silero-vad").symlink_to(models.root / "silero-vad")
+    entry = CATALOG["silero-vad"]
+    for file in entry.files:
+        path = tmp_path / "models" / entry.name / entry.fingerprint / file.name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
+        os.truncate(path, file.size_bytes)  # the list goes by sizes
     monkeypatch.setenv("ANTIPHON_DATA_DIR", str(tmp_path))
     assert run(monkeypatch, "models", "list") == 0
     rows = {line.split()[0]: line.split() for line in capsys.readouterr().out.splitlines() if line.split()}
@@ -83,12 +90,25 @@ def test_list_says_what_is_here(
 
 
 def test_pull_is_content_with_what_is_here(
-    tmp_path: Path, models: Store, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    (tmp_path / "models").symlink_to(models.root)
+    content = b"call and response\n"
+    file = {"bytes": len(content), "sha256": hashlib.sha256(content).hexdigest()}
+    facts = {
+        "kind": "speech-to-text",
+        "licence": "MIT",
+        "sources": ["hf:owner/voice@main"],
+        "files": {"words.txt": file},
+    }
+    entries = [ModelEntry.from_mapping(name, facts) for name in ("one", "two")]
+    for entry in entries:
+        folder = tmp_path / "models" / entry.name / entry.fingerprint
+        folder.mkdir(parents=True)
+        (folder / "words.txt").write_bytes(content)
+    monkeypatch.setattr("antiphon.cli.models.Store", partial(Store, catalog={entry.name: entry for entry in entries}))
     monkeypatch.setenv("ANTIPHON_DATA_DIR", str(tmp_path))
     assert run(monkeypatch, "models", "pull", "--offline") == 0
     shown = capsys.readouterr().err
-    assert all(name in shown for name in CATALOG)
-    assert run(monkeypatch, "models", "path", "moonshine-tiny-en") == 0
-    assert (Path(capsys.readouterr().out.strip()) / "tokenizer.bin").is_file()
+    assert all(entry.name in shown for entry in entries)
+    assert run(monkeypatch, "models", "path", "two") == 0
+    assert (Path(capsys.readouterr().out.strip()) / "words.txt").read_bytes() == content

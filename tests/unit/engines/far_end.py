@@ -30,7 +30,9 @@ class FarEnd:
 
     async def told(self) -> Any:
         async with asyncio.timeout(10):
-            (size,) = HEADER.unpack(await self._exactly(HEADER.size))
+            size = 0
+            while not size:  # the server asks for signs of life
+                (size,) = HEADER.unpack(await self._exactly(HEADER.size))
             return self.decoder.decode(await self._exactly(size))
 
     async def _exactly(self, size: int) -> bytes:

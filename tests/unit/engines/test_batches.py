@@ -138,3 +138,18 @@ async def test_closing_fails_what_waits_and_ends_what_runs(model, batches):
         await waiting
     with pytest.raises(EngineError):
         await batches.compute([(1,)])
+
+
+async def test_what_one_project_has_waiting_leaves_room_for_another(model, batches):
+    first = await held(model, batches)
+    waiting = asyncio.create_task(batches.compute([(1,)] * 99, "greedy"))
+    await asyncio.sleep(0)
+    with pytest.raises(CapacityError):
+        await batches.compute([(1,)], "greedy")
+    other = asyncio.create_task(batches.compute([(1,)] * 6, "modest"))
+    await asyncio.sleep(0)
+    with pytest.raises(CapacityError):
+        await batches.compute([(1,)], "modest")
+    model.gate.set()
+    assert len(await other) == 6
+    await asyncio.gather(first, waiting)

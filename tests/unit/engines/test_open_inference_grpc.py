@@ -170,8 +170,8 @@ async def test_an_answer_that_is_none_is_the_engines_fault(server, client, answe
         ("RESOURCE_EXHAUSTED", asks(), errors.CapacityError, "full"),
         ("DEADLINE_EXCEEDED", asks(), errors.EngineTimeout, "too long"),
         ("UNAVAILABLE", asks(), errors.EngineError, "cannot be reached"),
-        ("NOT_FOUND", asks(), errors.EngineError, "NOT_FOUND"),
-        ("NOT_FOUND", asks(version="7"), errors.NotFound, "no such version"),
+        ("NOT_FOUND", asks(), errors.EngineMisconfigured, "NOT_FOUND"),
+        ("NOT_FOUND", asks(version="7"), errors.NotFound, "version not found"),
         ("INTERNAL", asks(), errors.EngineError, "INTERNAL"),
     ],
 )

@@ -11,7 +11,6 @@ from antiphon.core.ports import Call
 from antiphon.core.specs import InferSpec, WantedTensor
 from antiphon.core.tensors import ModelForm, Tensor, TensorForm
 from antiphon.engines.open_inference import Limits, OpenInferenceHttp
-from antiphon.testing import FakeClock
 
 LENGTH = "Inference-Header-Content-Length"
 NUMBERS = Tensor("x", "FP32", (1, 2), tensors.from_json("FP32", [1, 2.5]), (("scale", 3),))
@@ -70,11 +69,6 @@ async def server():
     yield server
     server.gate.set()
     await runner.cleanup()
-
-
-@pytest.fixture
-async def clock():
-    return FakeClock()
 
 
 @pytest.fixture
@@ -152,9 +146,9 @@ async def test_a_version_is_asked_for(server, client):
         (400, asks(Tensor("t", "BYTES", (0,), b"")), errors.CallerError, "refused the request"),
         (429, asks(), errors.CapacityError, "full"),
         (503, asks(), errors.CapacityError, "full"),
-        (404, asks(), errors.EngineError, "answered 404"),
-        (404, asks(version="7"), errors.NotFound, "no such version"),
-        (401, asks(), errors.EngineError, "answered 401"),
+        (404, asks(), errors.EngineMisconfigured, "answered 404"),
+        (404, asks(version="7"), errors.NotFound, "version not found"),
+        (401, asks(), errors.EngineMisconfigured, "answered 401"),
         (500, asks(), errors.EngineError, "answered 500"),
         (302, asks(), errors.EngineError, "answered 302"),
     ],

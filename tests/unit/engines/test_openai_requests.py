@@ -5,10 +5,11 @@ from typing import Any
 
 import pytest
 
-from antiphon.core.errors import CallerError, UnsupportedParameter
+from antiphon.core.capabilities import Ability
 from antiphon.core.specs import (
     Format,
     GenerateSpec,
+    Image,
     Message,
     Role,
     Sampling,
@@ -148,23 +149,105 @@ def test_usage_is_asked_for_where_it_can_be(preset: str, told: object) -> None:
 
 
 @pytest.mark.parametrize(
-    ("preset", "spec", "param"),
+    ("preset", "cannot"),
     [
-        ("ollama", GenerateSpec("m", PROMPT, 2), "n"),
-        ("ollama", GenerateSpec("m", PROMPT, tools=(TOOL,), parallel_tool_calls=False), "parallel_tool_calls"),
-        ("ollama", GenerateSpec("m", PROMPT, tools=(TOOL,), tool_choice=ToolChoice(ToolMode.REQUIRED)), "tool_choice"),
-        ("litserve", GenerateSpec("m", PROMPT, sampling=Sampling(seed=1)), "seed"),
-        ("litserve", GenerateSpec("m", PROMPT, sampling=Sampling(logprobs=True)), "logprobs"),
-        ("triton", GenerateSpec("m", PROMPT, format=Format(Shape.JSON)), "response_format"),
+        ("ollama", {Ability.CHOICES, Ability.ONE_TOOL_CALL, Ability.TOOL_CHOICE, Ability.LOGIT_BIAS}),
+        ("litserve", {Ability.SEED, Ability.LOGPROBS, Ability.RAW_TEXT}),
+        ("triton", {Ability.JSON_OUTPUT, Ability.IMAGES}),
+        ("openai", {Ability.TOP_K, Ability.IGNORE_EOS, Ability.TEMPLATE_ARGUMENTS, Ability.REGEX_OUTPUT}),
     ],
 )
-def test_what_a_server_would_drop_is_refused(preset: str, spec: GenerateSpec, param: str) -> None:
-    with pytest.raises(UnsupportedParameter) as refused:
-        generation(spec, "served", PRESETS[preset])
-    assert refused.value.param == param
+def test_what_a_server_would_drop_it_says_that_it_cannot(preset: str, cannot: set[Ability]) -> None:
+    assert not cannot & PRESETS[preset].abilities
 
 
-def test_a_raw_text_where_there_is_chat_only() -> None:
-    with pytest.raises(CallerError) as refused:
-        generation(GenerateSpec("m", "Once"), "served", PRESETS["litserve"])
-    assert refused.value.param == "prompt"
+@pytest.mark.parametrize("preset", ["vllm", "sglang", "tensorrt-llm", "ollama", "llama.cpp", "kserve", "openai"])
+def test_pictures_and_efforts_are_passed_on(preset: str) -> None:
+    assert PRESETS[preset].abilities >= {Ability.IMAGES, Ability.REASONING_EFFORT}
+    parts = ("What is ", Image("data:image/png;base64,iVBORw0KGgo=", "low", "there"), "this?", Image("data:,"))
+    told = body(GenerateSpec("m", (Message(Role.USER, "What is this?", parts=parts),), reasoning_effort="low"), preset)
+    assert told["reasoning_effort"] == "low"
+    assert told["messages"] == [
+        {
+            "role": "user",
+            "content": [
+                {"type": "text", "text": "What is "},
+                {"type": "image_url", "image_url": {"url": "data:image/png;base64,iVBORw0KGgo=", "detail": "low"}},
+                {"type": "text", "text": "this?"},
+                {"type": "image_url", "image_url": {"url": "data:,"}},
+            ],
+        }
+    ]
+
+
+@pytest.mark.parametrize(
+    ("preset", "asked", "told"),
+    [
+        ("vllm", "minimal", "minimal"),
+        ("openai", "max", "xhigh"),
+        ("ollama", "minimal", "low"),
+        ("ollama", "xhigh", "high"),
+        ("tensorrt-llm", "minimal", "low"),
+        ("tensorrt-llm", "none", "none"),
+    ],
+)
+def test_an_effort_is_the_nearest_that_the_server_knows(preset: str, asked: str, told: str) -> None:
+    assert body(GenerateSpec("m", PROMPT, reasoning_effort=asked), preset)["reasoning_effort"] == told
+
+
+@pytest.mark.parametrize("preset", ["vllm", "sglang", "tensorrt-llm", "llama.cpp", "kserve", "openai"])
+@pytest.mark.parametrize("prompt", [PROMPT, "Once"])
+def test_biases_are_passed_on(preset: str, prompt: Any) -> None:
+    assert Ability.LOGIT_BIAS in PRESETS[preset].abilities
+    biased = Sampling(logit_bias=(("50256", -100.0), ("7", 2.5)))
+    assert body(GenerateSpec("m", prompt, sampling=biased), preset)["logit_bias"] == {"50256": -100, "7": 2.5}
+
+
+def test_a_verbosity_is_passed_on() -> None:
+    assert body(GenerateSpec("m", PROMPT, verbosity="low"), "openai")["verbosity"] == "low"
+
+
+def test_what_only_some_open_engines_know() -> None:
+    sampling = Sampling(
+        stop_token_ids=(1,), stop_in_output=True, special_tokens=True, bad_words=("x",), allowed_token_ids=(2, 3)
+    )
+    assert body(GenerateSpec("m", PROMPT, sampling=sampling)) == {
+        "model": "served",
+        "messages": [{"role": "user", "content": "Hello"}],
+        "stop_token_ids": [1],
+        "include_stop_str_in_output": True,
+        "skip_special_tokens": False,
+        "bad_words": ["x"],
+        "allowed_token_ids": [2, 3],
+    }
+
+
+OPEN = Sampling(top_k=5, min_p=0.1, repetition_penalty=1.1, min_tokens=3, ignore_eos=True)
+
+
+def test_what_open_engines_know_is_told_in_their_spelling() -> None:
+    told = body(GenerateSpec("m", PROMPT, sampling=OPEN, template_arguments='{"enable_thinking":false}'))
+    extras = {"top_k": 5, "min_p": 0.1, "repetition_penalty": 1.1, "min_tokens": 3, "ignore_eos": True}
+    assert told.items() >= (extras | {"chat_template_kwargs": {"enable_thinking": False}}).items()
+    renamed = body(GenerateSpec("m", PROMPT, sampling=Sampling(repetition_penalty=1.1)), "llama.cpp")
+    assert renamed["repeat_penalty"] == 1.1
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+def test_what_changes_nothing_is_told_to_nobody(preset: str) -> None:
+    neutral = Sampling(top_k=0, min_p=0.0, repetition_penalty=1.0, presence_penalty=0.0, frequency_penalty=0.0)
+    assert body(GenerateSpec("m", PROMPT, sampling=neutral), preset) == body(GenerateSpec("m", PROMPT), preset)
+
+
+@pytest.mark.parametrize(
+    ("format", "told"),
+    [
+        (Format(Shape.CHOICE, '["yes","no"]'), {"choice": ["yes", "no"]}),
+        (Format(Shape.REGEX, "a+"), {"regex": "a+"}),
+        (Format(Shape.GRAMMAR, "root ::= x"), {"grammar": "root ::= x"}),
+    ],
+)
+def test_forms_that_are_vllms_own(format: Format, told: dict[str, Any]) -> None:
+    asked = body(GenerateSpec("m", PROMPT, format=format))
+    assert asked["structured_outputs"] == told
+    assert "response_format" not in asked

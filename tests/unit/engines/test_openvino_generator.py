@@ -60,10 +60,10 @@ class Engine(OpenVinoGenerator):
 
 async def begin(settings: OpenVinoSettings = OpenVinoSettings()) -> tuple[Engine, Pipeline]:  # noqa: B008
     Engine.pipelines = asyncio.Queue()
-    starting = asyncio.create_task(Engine.start(Path("model.gguf"), settings, "f1"))
+    starting = asyncio.create_task(Engine.start(Path("/model.gguf"), settings, "f1"))
     pipeline = await Engine.pipelines.get()
     load = await pipeline.told()
-    assert load == Load("model.gguf", settings)
+    assert load == Load("/model.gguf", settings)
     await pipeline.say(Ready(MODEL))
     engine = await starting
     assert isinstance(engine, Engine)
@@ -203,6 +203,8 @@ async def test_so_many_requests_and_no_more() -> None:
 
 async def test_what_runs_fails_when_the_process_dies_and_another_is_started(house: tuple[Engine, Pipeline]) -> None:
     engine, pipeline = house
+    told: list[int] = []
+    engine.when_ready(lambda: told.append(1))
     running = asyncio.create_task(rest(engine.generate(spec(), CALL)))
     await pipeline.asked()
     pipeline.die()
@@ -214,6 +216,7 @@ async def test_what_runs_fails_when_the_process_dies_and_another_is_started(hous
         await anext(engine.generate(spec(), CALL))
     again = await engine.pipelines.get()
     await again.told()
+    assert not told
     await again.say(Ready(MODEL))
     await ready(engine)
     second = asyncio.create_task(rest(engine.generate(spec(), CALL)))
@@ -221,11 +224,12 @@ async def test_what_runs_fails_when_the_process_dies_and_another_is_started(hous
     await again.step(Chunk(number, 0, [0], None, STOP), begun=Begun(number, 1, 0))
     assert (await second)[-1][-1] == TokenUsage(1, 1)
     assert engine.stats().restarts == 1
+    assert told == [1]
 
 
 async def test_a_model_that_cannot_be_loaded_says_why() -> None:
     Engine.pipelines = asyncio.Queue()
-    starting = asyncio.create_task(Engine.start(Path("model.gguf"), OpenVinoSettings()))
+    starting = asyncio.create_task(Engine.start(Path("/model.gguf"), OpenVinoSettings()))
     pipeline = await Engine.pipelines.get()
     await pipeline.told()
     await pipeline.say(Unloadable("no such file"))
@@ -235,7 +239,7 @@ async def test_a_model_that_cannot_be_loaded_says_why() -> None:
 
 async def test_a_process_that_dies_while_it_loads_is_an_error() -> None:
     Engine.pipelines = asyncio.Queue()
-    starting = asyncio.create_task(Engine.start(Path("model.gguf"), OpenVinoSettings()))
+    starting = asyncio.create_task(Engine.start(Path("/model.gguf"), OpenVinoSettings()))
     pipeline = await Engine.pipelines.get()
     await pipeline.told()
     pipeline.die()
@@ -256,12 +260,28 @@ async def test_figures_are_the_last_steps(house: tuple[Engine, Pipeline]) -> Non
 async def test_rewritten_weights_are_kept_where_it_is_told(tmp_path: Path) -> None:
     settings = OpenVinoSettings(weights="int8")
     with pytest.raises(CallerError) as refused:
-        await Engine.start(Path("model.gguf"), settings)
+        await Engine.start(Path("/model.gguf"), settings)
     assert refused.value.param == "weights"
     Engine.pipelines = asyncio.Queue()
-    starting = asyncio.create_task(Engine.start(Path("model.gguf"), settings, kept_in=tmp_path))
+    starting = asyncio.create_task(Engine.start(Path("/model.gguf"), settings, kept_in=tmp_path))
     pipeline = await Engine.pipelines.get()
-    assert await pipeline.told() == Load("model.gguf", settings, str(tmp_path))
+    assert await pipeline.told() == Load("/model.gguf", settings, str(tmp_path))
     pipeline.die()
     with pytest.raises(EngineError):
         await starting
+
+
+async def test_what_no_message_can_hold_is_the_callers_fault(house: tuple[Engine, Pipeline]) -> None:
+    engine, _ = house
+    with pytest.raises(CallerError):
+        await anext(engine.generate(GenerateSpec("m", "half \ud800"), CALL))
+    assert engine.stats().running == 0
+
+
+async def test_what_the_pipeline_does_not_take_is_the_callers_fault(house: tuple[Engine, Pipeline]) -> None:
+    engine, pipeline = house
+    running = asyncio.create_task(rest(engine.generate(spec(), CALL)))
+    number = (await pipeline.asked()).number
+    await pipeline.step(refused=Refused(number, Why.REJECTED))
+    with pytest.raises(CallerError):
+        await running

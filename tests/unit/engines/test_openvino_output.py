@@ -7,9 +7,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from antiphon.core.events import ChoiceEnded, FinishReason, Generated, TextDelta, ToolCallDelta, ToolCallStarted
-from antiphon.core.specs import GenerateSpec, Sampling, Tool
+from antiphon.core.specs import GenerateSpec, Message, Role, Sampling, Tool, ToolChoice, ToolMode
 from antiphon.engines.openvino.messages import LENGTH, STOP, Chunk
-from antiphon.engines.openvino.output import Choice, Held
+from antiphon.engines.openvino.output import MAX_CALLS, Choice, Held
 
 WEATHER = Tool("weather", parameters='{"type": "object"}')
 TIME = Tool("time", parameters='{"type": "object"}')
@@ -212,3 +212,79 @@ def test_every_token_is_counted_once(whole: bytes, data: st.DataObject) -> None:
         rest = rest[max(size, 1) :]
     events, choice = said(pieces, stop=("\x00",))
     assert counted(events) == choice.tokens
+
+
+def call(arguments: str, name: str = "weather") -> str:
+    return f'<tool_call>\n{{"name": "{name}", "arguments": {arguments}}}\n</tool_call>'
+
+
+@pytest.mark.parametrize("size", [1, 5, 1000])
+def test_a_call_that_is_repeated_is_the_end(size: int) -> None:
+    whole = "\n".join([call('{"city": "Paris"}')] * 5)
+    pieces = [whole[at : at + size] for at in range(0, len(whole), size)]
+    events, choice = said(pieces, tools=[WEATHER], end=LENGTH)
+    assert calls(events) == [("weather", '{"city": "Paris"}')]
+    assert reason(events) is FinishReason.TOOL_CALLS
+    assert choice.stopped
+    assert counted(events) == choice.tokens
+    assert text(events) == ""
+
+
+def test_white_space_makes_no_other_call_but_a_value_does() -> None:
+    whole = [call('{"city": "New York"}'), call('{"city":\n  "New York"}')]
+    assert len(calls(said(["\n".join(whole)], tools=[WEATHER])[0])) == 1
+    whole = [call('{"city": "New York"}'), call('{"city": "NewYork"}'), call('{"city": "N\\" {"}'), call("{}", "time")]
+    events, _ = said(list("\n".join(whole)), tools=[WEATHER, TIME])
+    arguments = ['{"city": "New York"}', '{"city": "NewYork"}', '{"city": "N\\" {"}', "{}"]
+    assert [each for _, each in calls(events)] == arguments
+
+
+def test_a_call_may_begin_or_end_like_an_earlier_one() -> None:
+    whole = [call('{"n": 12}'), call('{"n": 1}'), call('{"n": 123}'), call('{"n": 12}'), call('{"n": 7}')]
+    events, _ = said(list("\n".join(whole)), tools=[WEATHER])
+    assert [arguments for _, arguments in calls(events)] == ['{"n": 12}', '{"n": 1}', '{"n": 123}']
+    assert reason(events) is FinishReason.TOOL_CALLS
+
+
+def test_calls_without_end_are_ended() -> None:
+    whole = "\n".join(call(f'{{"n": {n}}}') for n in range(MAX_CALLS + 9))
+    events, choice = said([whole], tools=[WEATHER], end=LENGTH)
+    assert len(calls(events)) == MAX_CALLS
+    assert choice.stopped
+    assert reason(events) is FinishReason.TOOL_CALLS
+
+
+def test_a_call_that_is_cut_off_anywhere_is_no_text() -> None:
+    whole = "Let me see. " + call('{"city": "Paris"}')
+    for length in range(len(whole)):
+        events, _ = said([*list(whole[:length]), ""], tools=[WEATHER], end=LENGTH)
+        assert text(events) in ("Let me see. "[:length], "Let me see. ")
+        assert reason(events) is FinishReason.LENGTH
+
+
+def test_a_repeat_that_is_cut_off_is_not_told() -> None:
+    whole = call('{"city": "Paris"}')
+    events, _ = said([whole, "\n", whole[:-20]], tools=[WEATHER], end=LENGTH)
+    assert calls(events) == [("weather", '{"city": "Paris"}')]
+    assert reason(events) is FinishReason.LENGTH
+
+
+def test_half_the_mark_of_a_call_at_the_end_is_no_text_but_less_than_is() -> None:
+    assert text(said(["so <tool", ""], tools=[WEATHER])[0]) == "so "
+    assert text(said(["so <", ""], tools=[WEATHER])[0]) == "so <"
+
+
+def test_who_may_not_call_writes_no_call() -> None:
+    spec = GenerateSpec("m", (Message(Role.USER, "Go"),), tools=(WEATHER,), tool_choice=ToolChoice(ToolMode.NONE))
+    choice = Choice(0, spec, (), [b"Well. ", call("{}").encode(), b"more"])
+    events = choice.take(Chunk(7, 0, [0, 1, 2], None, ""))
+    assert text(events) == "Well. "
+    assert choice.stopped
+    assert reason(events) is FinishReason.STOP
+
+
+def test_scores_are_those_of_the_text() -> None:
+    pieces = ["Well. ", call('{"n": 1}'), "\nDone."]
+    events, _ = said(pieces, tools=[WEATHER], logprobs=[-1.0, -2.0, -3.0])
+    told = [token.text for event in events if isinstance(event, TextDelta) for token in event.scored]
+    assert told == ["Well. ", "\nDone."]

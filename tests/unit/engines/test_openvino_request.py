@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from antiphon.core.capabilities import Ability
 from antiphon.core.errors import CallerError, ContextLengthExceeded, UnsupportedParameter
 from antiphon.core.specs import (
     Format,
@@ -19,7 +20,7 @@ from antiphon.core.specs import (
     ToolMode,
 )
 from antiphon.engines.openvino.messages import Generate, Model
-from antiphon.engines.openvino.request import translated
+from antiphon.engines.openvino.request import ABILITIES, translated
 
 PLAIN = Model([b"a"], 100, 8, False, None, None)
 KNOWING = Model([b"a"], 100, 8, True, 0.6, 0.9)
@@ -98,6 +99,7 @@ def test_a_text_that_cannot_fit_is_not_even_split(text: str) -> None:
     with pytest.raises(ContextLengthExceeded) as refused:
         asked(prompt=text)
     assert refused.value.param == "prompt"
+    assert "maximum context length is 100 tokens" in refused.value.message
     with pytest.raises(ContextLengthExceeded):
         asked(prompt=(*ASKED, Message(Role.USER, text)))
 
@@ -125,6 +127,37 @@ def test_what_is_not_said_is_as_the_makers_advise() -> None:
     assert sampled(KNOWING)["temperature"] == 0.6
     assert sampled(KNOWING)["top_p"] == 0.9
     assert sampled(KNOWING, temperature=0.3, top_p=0.5)["temperature"] == 0.3
+
+
+ADVISED = Model([b"a"], 100, 8, True, 0.6, 0.9, 0.2)
+
+
+def test_advice_against_repetition_is_for_callers_who_say_nothing() -> None:
+    assert sampled(ADVISED, max_tokens=5, seed=1, stop=("a",))["frequency_penalty"] == 0.2
+    for said in ("temperature", "top_p", "frequency_penalty", "presence_penalty", "min_p"):
+        assert sampled(ADVISED, **{said: 0.0})["frequency_penalty"] == 0.0
+    assert sampled(ADVISED, repetition_penalty=1.0)["frequency_penalty"] == 0.0
+    for form in ({"tools": (WEATHER,)}, {"format": Format(Shape.JSON)}, {"prompt": "Once"}):
+        assert asked(ADVISED, **form).sampling["frequency_penalty"] == 0.0
+    assert sampled(PLAIN)["frequency_penalty"] == 0.0
+
+
+def test_what_open_engines_know_is_passed_on() -> None:
+    fields = sampled(top_k=5, min_p=0.1, repetition_penalty=1.1, min_tokens=3, ignore_eos=True)
+    told = {"top_k": 5, "min_p": 0.1, "repetition_penalty": 1.1, "min_new_tokens": 3, "ignore_eos": True}
+    assert fields.items() >= told.items()
+    assert "top_k" not in sampled(top_k=0)
+
+
+def test_the_template_is_given_its_arguments_but_for_the_servers_own() -> None:
+    assert asked(template_arguments='{"enable_thinking":false}').template_arguments == {"enable_thinking": False}
+    with pytest.raises(UnsupportedParameter):
+        asked(template_arguments='{"messages":[]}')
+
+
+def test_a_choice_is_a_grammar_of_its_texts() -> None:
+    grammar = json.loads(asked(format=Format(Shape.CHOICE, '["yes","a \\"b\\""]')).grammar)
+    assert grammar["format"] == {"type": "grammar", "grammar": 'root ::= "yes" | "a \\"b\\""'}
 
 
 def test_penalties_and_scores_are_passed_on() -> None:
@@ -161,10 +194,10 @@ def test_what_is_out_of_bounds_is_refused(fields: dict[str, Any], param: str) ->
     assert refused.value.param == param
 
 
-def test_alternatives_are_refused() -> None:
-    with pytest.raises(UnsupportedParameter) as refused:
-        sampled(logprobs=True, top_logprobs=2)
-    assert refused.value.param == "top_logprobs"
+def test_what_the_pipeline_cannot_do_is_not_among_its_abilities() -> None:
+    cannot = {Ability.IMAGES, Ability.LOGIT_BIAS, Ability.TOP_LOGPROBS, Ability.REGEX_OUTPUT, Ability.GRAMMAR_OUTPUT}
+    assert not cannot & ABILITIES
+    assert not {Ability.REASONING_EFFORT, Ability.VERBOSITY} & ABILITIES
 
 
 @pytest.mark.parametrize("choices", [0, 129])
@@ -239,3 +272,25 @@ def test_a_tool_that_is_not_there_cannot_be_called(tools: tuple[Tool, ...], choi
     with pytest.raises(CallerError) as refused:
         asked(tools=tools, tool_choice=choice)
     assert refused.value.param == "tool_choice"
+
+
+# -- what no message or template can hold ------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("model", [PLAIN, KNOWING])
+@pytest.mark.parametrize(
+    "value", ["18446744073709551616", "-9223372036854775809", "1" + "0" * 5000, "1e999", "[" * 80 + "]" * 80]
+)
+def test_parameters_of_a_tool_that_cannot_be_told_are_the_callers_fault(model: Model, value: str) -> None:
+    tool = Tool("f", "", '{"type": "object", "properties": {"a": {"default": ' + value + "}}}")
+    with pytest.raises(CallerError) as refused:
+        asked(model, tools=(tool,))
+    assert refused.value.param == "tools"
+
+
+@pytest.mark.parametrize("value", ["18446744073709551616", "1" + "0" * 5000, "NaN", "-1e999", "[" * 3000, "{"])
+def test_arguments_that_cannot_be_told_stay_text(value: str) -> None:
+    called = Message(Role.ASSISTANT, "", tool_calls=(ToolCall("c", "f", value),))
+    messages = asked(KNOWING, prompt=(*ASKED, called)).prompt
+    assert isinstance(messages, list)
+    assert messages[1]["tool_calls"][0]["function"]["arguments"] == value

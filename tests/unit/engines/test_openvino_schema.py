@@ -7,7 +7,15 @@ from typing import Any
 import pytest
 
 from antiphon.core.errors import CallerError
-from antiphon.engines.openvino.schema import MAX_BYTES, enforceable
+from antiphon.engines.openvino.schema import (
+    MAX_ALL_REPEATS,
+    MAX_BYTES,
+    MAX_DEPTH,
+    MAX_LENGTH,
+    MAX_PARTS,
+    VALUES_A_PART,
+    enforceable,
+)
 
 
 def form(schema: Any, strict: bool = True) -> dict[str, Any]:
@@ -157,3 +165,32 @@ def test_a_format_is_a_pattern() -> None:
     assert dates.fullmatch("2024-02-28")
     assert not dates.fullmatch("2023-02-30")
     assert not dates.fullmatch("2023-13-01")
+
+
+def test_the_whole_of_a_schema_is_bounded_not_only_each_part() -> None:
+    def of(count: int, part: Any) -> Any:
+        return {"type": "object", "properties": {f"p{n}": part for n in range(count)}}
+
+    assert form(of(MAX_PARTS - 1, {"type": "string"}))
+    assert "parts" in refusal(of(MAX_PARTS, {"type": "string"}))
+    assert "parts" in refusal({"enum": list(range(VALUES_A_PART * MAX_PARTS))})
+    most = MAX_ALL_REPEATS // MAX_LENGTH
+    assert form(of(most, {"type": "string", "maxLength": MAX_LENGTH}))
+    assert "counts" in refusal(of(most + 1, {"type": "string", "maxLength": MAX_LENGTH}))
+    assert "counts" in refusal(of(3, {"type": "string", "pattern": "(a{30}){30}"}))
+    left = form(of(most + 1, {"type": "string", "maxLength": MAX_LENGTH}), strict=False)
+    assert left["properties"][f"p{most}"] == {}
+
+
+@pytest.mark.parametrize("text", ["1e999", "-1e999", "NaN", "1" + "0" * 5000, "18446744073709551616"])
+@pytest.mark.parametrize("keyword", ["const", "maximum"])
+def test_numbers_beyond_what_is_exact_are_refused_whatever_they_are(keyword: str, text: str) -> None:
+    with pytest.raises(CallerError):
+        enforceable('{"type": "number", "' + keyword + '": ' + text + "}", True, "response_format")
+
+
+def test_depth_is_bounded_in_constants_too() -> None:
+    deep: Any = []
+    for _ in range(MAX_DEPTH + 2):
+        deep = [deep]
+    assert "deeper" in refusal({"const": deep})

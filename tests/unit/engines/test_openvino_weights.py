@@ -13,13 +13,12 @@ from antiphon.engines.openvino import converted as keeping
 from antiphon.engines.openvino.converted import converted
 from antiphon.engines.openvino.weights import GROUP_STEP, LONGEST_GROUP, group_for, to_int8
 
-RANDOM = np.random.default_rng(7)
 CORE = ov.Core()
 EXACT = {"INFERENCE_PRECISION_HINT": "f32", "DYNAMIC_QUANTIZATION_GROUP_SIZE": 0}
 
 
 def numbers(*shape: int) -> np.ndarray:
-    return RANDOM.standard_normal(shape).astype(np.float32)
+    return np.random.default_rng(shape).standard_normal(shape).astype(np.float32)
 
 
 def inputs(columns: int) -> ov.Node:
@@ -30,9 +29,10 @@ def in_groups(rows: int, columns: int, group: int, kind: ov.Type) -> ov.Output:
     """A matrix in 4 or 8 bits with zero points, scales for groups, as the pipeline unpacks it from a file."""
     largest = 15 if kind == ov.Type.u4 else 255
     groups = columns // group
-    integers = RANDOM.integers(0, largest + 1, (rows, groups, group)).astype(np.uint8)
-    zeros = RANDOM.integers(largest // 2, largest // 2 + 2, (rows, groups, 1)).astype(np.uint8)
-    scales = RANDOM.uniform(0.001, 0.02, (rows, groups, 1)).astype(np.float16)
+    random = np.random.default_rng((rows, columns, group))
+    integers = random.integers(0, largest + 1, (rows, groups, group)).astype(np.uint8)
+    zeros = random.integers(largest // 2, largest // 2 + 2, (rows, groups, 1)).astype(np.uint8)
+    scales = random.uniform(0.001, 0.02, (rows, groups, 1)).astype(np.float16)
     shifted = op.subtract(
         op.convert(op.constant(integers, dtype=kind), "f16"), op.convert(op.constant(zeros, dtype=kind), "f16")
     )

@@ -134,7 +134,7 @@ def small() -> Small:
     return Small()
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(length=st.integers(1, 80), sizes=st.lists(st.integers(1, 20), max_size=12), speaker=st.integers(0, 2))
 def test_pieces_joined_are_the_whole(small: Small, length: int, sizes: list[int], speaker: int) -> None:
     x = np.random.default_rng(length).standard_normal((1, CHANNELS, length)).astype(np.float32)

@@ -98,6 +98,38 @@ MERGES = {
 }
 
 
+def test_a_mark_that_is_written_twice_stands_once():
+    assert transcript.to_pieces([6, 8, 8, 6, 8, 8, 8], VOCABULARY) == ("wor", ".", "", " wor", ".", "", "")
+    assert transcript.to_pieces([6, 7, 7], VOCABULARY) == ("wor", "ld", "ld")
+
+
+MARKED = (b"", b"", b"", b" in", b" short", b",,", b",", b" ,", b" the", b"...", b".", b"?", b"??", b',"', b" ")
+
+
+@pytest.mark.parametrize(
+    ("said", "text"),
+    [
+        ("in| short|,,| the", "in short, the"),
+        ("in| short|,|,,| the", "in short, the"),
+        ("in| short|,| ,| the", "in short, the"),
+        ("in| short|,| |,| the", "in short,  the"),
+        ("in|?|??", "in?"),
+        ('in|,|,"| the', 'in," the'),
+        ("in|...| the", "in... the"),
+        ("in|.|...| the", "in. the"),
+        ("in|,|.", "in,."),
+    ],
+)
+def test_a_mark_stands_once_in_whatever_pieces_it_is_written(said, text):
+    tokens = [MARKED.index(piece.encode(), 3) for piece in f" {said}".split("|")]
+    assert "".join(transcript.to_pieces(tokens, MARKED)) == text
+
+
+@pytest.mark.parametrize("tokens", [[5], [6, 6], [7], [9, 10], [14]])
+def test_marks_without_a_word_are_no_text(tokens):
+    assert transcript.to_pieces(tokens, MARKED) == ("",) * len(tokens)
+
+
 @pytest.mark.parametrize(
     ("text", "pieces"),
     [

@@ -187,7 +187,7 @@ def test_the_next_source_serves_what_the_first_could_not(tmp_path: Path, folder:
 def test_an_absent_model_is_named_with_the_command_that_pulls_it(tmp_path: Path) -> None:
     with pytest.raises(ModelAbsent, match="voice is not here: run `antiphon models pull voice`"):
         store_of(tmp_path, "file:/nowhere").path("voice")
-    with pytest.raises(UnknownModel, match="no model nova; there are voice"):
+    with pytest.raises(UnknownModel, match="model nova not found; available: voice"):
         store_of(tmp_path, "file:/nowhere").path("nova")
 
 

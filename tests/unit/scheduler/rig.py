@@ -3,23 +3,23 @@
 from collections.abc import Iterable
 from itertools import pairwise
 
-from hypothesis import HealthCheck, settings
+from hypothesis import settings
 
 from antiphon.core.errors import AntiphonError
 from antiphon.core.events import Final, Interim, SpeechStarted, UtteranceEnded
-from antiphon.core.ports import Hypothesis, Utterance
+from antiphon.core.ports import Call, Hypothesis, Utterance
+from antiphon.core.speech import Drained, Heard, StreamSpec
 from antiphon.scheduler.endpoint import FRAME
-from antiphon.scheduler.events import Drained, Heard
 from antiphon.scheduler.policy import Kind
-from antiphon.scheduler.specs import StreamSpec, Timing
-from antiphon.scheduler.stream import Stream
+from antiphon.scheduler.specs import Timing
+from antiphon.scheduler.stream import NOBODYS, Stream
 from antiphon.scheduler.work import Work
 from antiphon.testing import FakeRecogniser
 
 MS = 1_000_000
 FRAME_NS = 32 * MS
-# Property tests that give the same examples every time, however busy the machine is.
-steady = settings(derandomize=True, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+# Property tests that give the same examples every time.
+steady = settings(derandomize=True)
 
 TIMING = Timing(first_ms=280, final_ms=700, refresh_ms=900, recording_ms=10_000)
 
@@ -44,10 +44,10 @@ class Board:
 class Rig:
     """One stream. `say("SSQ.")` speaks a frame at a time: S speech, Q quiet, on a clock of 32 ms a frame."""
 
-    def __init__(self, spec: StreamSpec | None = None, **fields) -> None:
+    def __init__(self, spec: StreamSpec | None = None, call: Call = NOBODYS, **fields) -> None:
         self.board = Board()
         self.heard: list[Heard | AntiphonError] = []
-        self.stream = Stream(spec or StreamSpec(**fields), self.board, self.heard.append, None, TIMING)
+        self.stream = Stream(spec or StreamSpec(**fields), self.board, self.heard.append, None, TIMING, call)
         self.now_ns = 0
         self.recogniser = FakeRecogniser()
         self._script: list[float] = []
@@ -84,7 +84,7 @@ class Rig:
         """A worker takes it."""
         self.board.drop(work)
         self.stream.started(work)
-        return Utterance(work.audio(), work.draft, self.stream.spec.timed)
+        return work.utterance()
 
     def finish(self, work: Work, utterance: Utterance, text: str | None = None) -> Hypothesis:
         (result,) = self.recogniser.recognise([utterance])

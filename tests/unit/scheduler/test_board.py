@@ -3,10 +3,11 @@ from dataclasses import replace
 import pytest
 from rig import MS, TIMING
 
+from antiphon.core.ports import Call
+from antiphon.core.speech import StreamSpec
 from antiphon.scheduler.board import DOUBT_MS, MEMORY_MS, WaitingRoom
 from antiphon.scheduler.cost import CostModel
 from antiphon.scheduler.policy import Kind, Limits
-from antiphon.scheduler.specs import StreamSpec
 from antiphon.scheduler.stream import Stream
 from antiphon.scheduler.work import Work
 
@@ -102,16 +103,27 @@ def test_the_time_a_batch_took_is_learnt_unless_it_failed():
     assert board.free == 2
 
 
+def learn_nothing(board: WaitingRoom) -> None:
+    """What is typical stays as it is, and everything is believed."""
+    board._cost.learn = lambda *_: None
+    board._cost.believed_ms = lambda batch, took_ms: took_ms
+
+
 def run(board: WaitingRoom, seconds: int, ms_a_second: float, kind: Kind = Kind.FINAL, start: int = 0) -> None:
-    """Streams whose work of that kind takes that many milliseconds a second, all of them together."""
+    """Streams in which somebody speaks, whose work of that kind takes so many milliseconds a second, all together."""
+    streams = [Stream(StreamSpec(), board, lambda heard: None, None, TIMING) for _ in range(board.live)]
     for second in range(start, start + seconds):
-        put(board, kind)
+        for stream in streams:
+            board.drop(put(board, Kind.REFRESH, stream=stream))
+        put(board, kind, stream=streams[0])
         board.done(board.take((second + 1) * SECOND), ms_a_second)
+    for stream in streams:
+        board.forget(stream)
 
 
 def test_a_stream_s_share_is_typical_at_first_and_then_as_measured():
     board = room(prior=(10.0, 0.0, 0.0))
-    board._cost.learn = lambda *_: None  # what is typical stays as it is
+    learn_nothing(board)
     typical = (2.5 + 2.5 + 2.5) / 5000
     assert board.stream_share() == typical
     board.live = 10
@@ -119,17 +131,76 @@ def test_a_stream_s_share_is_typical_at_first_and_then_as_measured():
     assert board.stream_share() == pytest.approx(0.01, rel=0.05)
 
 
-def test_silent_streams_do_not_make_the_share_less_than_typical():
+def test_silent_streams_do_not_count_in_the_share():
     board = room()
-    board.live = 100
-    typical = board.stream_share()
-    board.take(3600 * SECOND)
-    assert board.stream_share() == typical
+    learn_nothing(board)
+    board.live = 10
+    run(board, 600, ms_a_second=10 * 100)
+    share = board.stream_share()
+    board.live = 1000
+    board.take(700 * SECOND)
+    assert board.stream_share() == share
+
+
+def test_who_wanted_nothing_for_a_while_is_silent():
+    board = room()
+    board.take(0)
+    work, recording = put(board, Kind.FIRST), put(board, Kind.RECORDING, stream=recorded(board))
+    assert board.speaking(work.stream)
+    board.take(0)
+    assert not board.speaking(recording.stream)
+    board.take(9 * SECOND)
+    assert board.speaking(work.stream)
+    board.take(11 * SECOND)
+    assert not board.speaking(work.stream)
+    board.drop(put(board, Kind.FIRST, stream=work.stream))
+    assert board.speaking(work.stream)
+    board.forget(work.stream)
+    assert not board.speaking(work.stream)
+
+
+def test_the_time_before_the_first_look_is_no_stream_s():
+    board = room()
+    learn_nothing(board)
+    board.live = 10
+    run(board, 60, ms_a_second=10 * 100, start=10_000_000)
+    assert board.stream_share() == pytest.approx(0.1, rel=0.15)
+
+
+def recorded(board: WaitingRoom, project: str = "") -> Stream:
+    return Stream(StreamSpec(live=False), board, lambda heard: None, None, TIMING, Call("", project=project))
+
+
+def test_projects_take_turns_where_not_all_can_be_in_time():
+    board = room(workers=1)
+    crowd = [put(board, Kind.RECORDING, stream=recorded(board, "many")) for _ in range(40)]
+    few = [put(board, Kind.RECORDING, stream=recorded(board, "few")) for _ in range(4)]
+    ran = []
+    for n in range(4):
+        batch = board.take((2000 + 10 * n) * MS)
+        ran += batch.works
+        board.done(batch, 10)
+    assert set(ran[:8]) == {*few, *crowd[:4]}
+    assert ran[8:] == crowd[4:12]
+
+
+def test_a_project_that_waits_is_not_forgotten_however_long():
+    board = room(workers=1)
+    board.take(0)
+    waiting = [put(board, Kind.RECORDING, stream=recorded(board, "one")) for _ in range(9)]
+    busy = board.take(0)
+    for second in range(1, 40):
+        board.drop(put(board, Kind.RECORDING, stream=recorded(board, "two")))
+        assert board.take(second * SECOND) is None
+    assert set(board._projects) == {"one", "two"}
+    board.done(busy, 10)
+    assert set(board.take(41 * SECOND).works) <= set(waiting)
+    assert set(board._projects) == {"one"} | ({"two"} & set(board._projects))
 
 
 def test_elastic_work_is_no_part_of_the_share():
     board = room()
-    board._cost.learn = lambda *_: None
+    learn_nothing(board)
     board.live = 1
     typical = board.stream_share()
     for kind in (Kind.REFRESH, Kind.RECORDING):
@@ -139,16 +210,27 @@ def test_elastic_work_is_no_part_of_the_share():
 
 def test_one_slow_first_call_does_not_make_the_share_the_whole_machine():
     board = room()
-    board._cost.learn = lambda *_: None
+    learn_nothing(board)
     board.live = 1
     put(board, Kind.FINAL)
     board.done(board.take(100 * MS), 300)
     assert board.stream_share() < 300 / DOUBT_MS + 0.01
 
 
+def test_what_waited_for_its_engine_to_start_again_does_not_count_in_the_share():
+    board = room()
+    board.live = 1
+    run(board, 60, ms_a_second=20)
+    before = board.stream_share()
+    for second in (60, 61):
+        put(board, Kind.FINAL)
+        board.done(board.take((second + 1) * SECOND), 15_000)
+    assert board.stream_share() < 2 * before
+
+
 def test_the_share_follows_a_change_after_a_while():
     board = room()
-    board._cost.learn = lambda *_: None
+    learn_nothing(board)
     board.live = 10
     run(board, 600, ms_a_second=10 * 100)
     assert board.stream_share() == pytest.approx(0.1, rel=0.05)
@@ -159,7 +241,7 @@ def test_the_share_follows_a_change_after_a_while():
 
 def test_at_saturation_no_more_streams_fit():
     board = room()
-    board._cost.learn = lambda *_: None
+    learn_nothing(board)
     board.live = 50
     run(board, 600, ms_a_second=2 * 1000)  # two workers, busy all the time
     assert 2 / board.stream_share() == pytest.approx(50, rel=0.05)

@@ -6,7 +6,17 @@ from hypothesis import strategies as st
 from rig import steady
 
 from antiphon.core.audio import ms_to_samples
-from antiphon.scheduler.endpoint import FRAME, PRE_ROLL, SPEECH_OFF, SPEECH_ON, TAIL, Change, Endpointer, State, Turn
+from antiphon.scheduler.endpoint import (
+    FRAME,
+    PRE_ROLL,
+    SPEECH_OFF,
+    SPEECH_ON,
+    TAIL,
+    Change,
+    Endpointer,
+    EndpointState,
+    Turn,
+)
 
 S, Q = 0.95, 0.1  # speech, quiet
 UNSURE = (SPEECH_ON + SPEECH_OFF) / 2  # keeps speech alive, and does not begin or resume it
@@ -30,7 +40,7 @@ def test_two_frames_in_a_row_start_speech_and_the_first_of_them_is_its_onset():
     ends = Endpointer(300)
     assert play(ends, Q, S, Q, S) == []
     assert play(ends, S) == [(1, Change(Turn.START, 3 * FRAME))]
-    assert ends.state is State.SPEECH
+    assert ends.state is EndpointState.SPEECH
 
 
 def test_the_pre_roll_comes_before_the_onset_but_not_before_the_stream():
@@ -46,7 +56,7 @@ def test_unsure_frames_keep_speech_alive_and_do_not_start_it():
     assert play(ends, *[UNSURE] * 50) == []
     play(ends, S, S)
     assert play(ends, *[UNSURE] * 50) == []
-    assert ends.state is State.SPEECH
+    assert ends.state is EndpointState.SPEECH
 
 
 def test_three_silent_frames_in_a_row_are_a_pause():
@@ -54,7 +64,7 @@ def test_three_silent_frames_in_a_row_are_a_pause():
     play(ends, S, S)
     assert play(ends, Q, Q, S, Q, Q) == []
     assert play(ends, Q) == [(1, Change(Turn.PAUSE, 5 * FRAME))]
-    assert ends.state is State.PAUSE
+    assert ends.state is EndpointState.PAUSE
 
 
 def test_as_much_speech_as_starts_an_utterance_ends_a_pause():
@@ -62,7 +72,7 @@ def test_as_much_speech_as_starts_an_utterance_ends_a_pause():
     play(ends, S, S, Q, Q, Q)
     assert play(ends, UNSURE, S, UNSURE, S) == []
     assert play(ends, S) == [(1, Change(Turn.RESUME, 8 * FRAME))]
-    assert ends.state is State.SPEECH
+    assert ends.state is EndpointState.SPEECH
 
 
 def test_a_click_at_the_end_of_a_pause_does_not_keep_the_final_back():
@@ -80,7 +90,7 @@ def test_silence_as_long_as_the_endpoint_ends_the_utterance():
         (5, Change(Turn.PAUSE, 2 * FRAME)),
         (12, Change(Turn.STOP, 2 * FRAME)),
     ]
-    assert ends.state is State.SILENCE
+    assert ends.state is EndpointState.SILENCE
 
 
 @pytest.mark.parametrize("silence_ms", [0, 10, 96])
@@ -100,7 +110,7 @@ def test_a_pause_in_an_utterance_that_is_too_long_parts_it():
     ends = Endpointer(None, longest=20 * FRAME)
     changes = play(ends, S, S, *[Q] * 40)
     assert changes[-1] == (20, Change(Turn.PART, 2 * FRAME))
-    assert ends.state is State.SILENCE
+    assert ends.state is EndpointState.SILENCE
 
 
 def test_speech_that_is_too_long_is_cut_at_every_frame_until_it_is_split():
@@ -108,7 +118,7 @@ def test_speech_that_is_too_long_is_cut_at_every_frame_until_it_is_split():
     changes = play(ends, *[S] * 12)
     assert changes[1:] == [(n, Change(Turn.CUT, n * FRAME)) for n in (10, 11, 12)]
     ends.split(9 * FRAME)
-    assert (ends.start, ends.onset, ends.state) == (9 * FRAME, 9 * FRAME, State.SPEECH)
+    assert (ends.start, ends.onset, ends.state) == (9 * FRAME, 9 * FRAME, EndpointState.SPEECH)
     assert turns(play(ends, *[S] * 7)) == [Turn.CUT]
 
 
@@ -165,7 +175,7 @@ def test_any_speech_gives_whole_bounded_utterances_in_order(frames, silence_ms, 
             ends.split(floor)
         elif turn is not None:
             assert speaking
-        assert speaking == (ends.state is not State.SILENCE)
+        assert speaking == (ends.state is not EndpointState.SILENCE)
         if speaking:
             # A change of state at the bound defers the cut, by a frame each time.
             assert ends.position - ends.start < (longest + 4) * FRAME
@@ -195,7 +205,7 @@ def test_patience_that_has_run_out_already_ends_the_utterance_at_once():
     play(ends, S, S, *[Q] * frames(500))
     assert ends.wait(600) is None
     assert ends.wait(300) == Change(Turn.STOP, 2 * FRAME)
-    assert ends.state is State.SILENCE
+    assert ends.state is EndpointState.SILENCE
     assert turns(play(ends, S, S)) == [Turn.START]
 
 

@@ -3,11 +3,13 @@
 import asyncio
 
 import pytest
+from event_loop import settle
 
 from antiphon.core.errors import CapacityError, EngineError, EngineTimeout
 from antiphon.core.units import NS_PER_MS
-from antiphon.scheduler.gate import Gate
-from antiphon.scheduler.queue import Limits
+from antiphon.scheduler.gate import Ask, Gate
+from antiphon.scheduler.limit import Pressure
+from antiphon.scheduler.queue import Limits, Room
 from antiphon.testing import FakeClock
 
 
@@ -20,19 +22,22 @@ class Places:
         self.gone = False
         self.keys = []
 
-    def count(self):
-        return self.most
+    def room(self):
+        return Room(self.most, self.most - self.taken)
+
+    def may(self, project, weight):
+        return True
 
     def any_free(self):
         return self.taken < self.most
 
-    def claim(self, key):
+    def claim(self, ask):
         if self.gone:
             raise EngineError("none")
         if not self.any_free():
             return None
         self.taken += 1
-        self.keys.append(key)
+        self.keys.append(ask.key)
         return self
 
     def give_back(self, place):
@@ -45,12 +50,12 @@ class Door:
     def __init__(self, most=1, **limits):
         self.clock = FakeClock()
         self.places = Places(most)
-        self.gate = Gate(self.places, self.clock, Limits(**limits))
+        self.gate = Gate(self.places, self.clock, Limits(**limits), Pressure())
         self.inside = []
 
     async def come(self, name, deadline_ns=None):
         async def enter():
-            await self.gate.enter(name, deadline_ns)
+            await self.gate.enter(Ask(name), deadline_ns)
             self.inside.append(name)
 
         task = asyncio.create_task(enter())
@@ -63,14 +68,9 @@ class Door:
         await settle()
 
 
-async def settle():
-    for _ in range(5):
-        await asyncio.sleep(0)
-
-
 async def test_while_there_is_a_place_nobody_waits():
     door = Door(2)
-    entering = door.gate.enter(b"a", None)
+    entering = door.gate.enter(Ask(b"a"), None)
     with pytest.raises(StopIteration):
         entering.send(None)  # it is done without ever giving way
     assert door.places.taken == 1
@@ -83,7 +83,7 @@ async def test_who_waits_gets_the_place_that_becomes_free_before_anybody_new():
     assert (door.inside, len(door.gate)) == ([b"a"], 2)
     door.places.taken -= 1
     door.gate.let_in()
-    newcomer = asyncio.create_task(door.gate.enter(b"d", None))
+    newcomer = asyncio.create_task(door.gate.enter(Ask(b"d"), None))
     await settle()
     assert door.inside == [b"a", b"b"]
     await door.leave()
@@ -110,12 +110,12 @@ async def test_who_can_still_be_in_time_goes_first():
 async def test_whoever_is_too_many_is_told_when_to_come_back():
     door = Door(1, waiting=2)
     for _ in range(50):
-        door.gate.learn(first_ms=10, held_ms=1500)
+        door.gate.pace.learn(first_ms=10, held_ms=1500)
     await door.come(b"a")
     for name in (b"b", b"c"):
         await door.come(name)
     with pytest.raises(CapacityError) as refused:
-        await door.gate.enter(b"d", None)
+        await door.gate.enter(Ask(b"d"), None)
     assert (refused.value.status, refused.value.retry_after_s) == (429, 5)  # three before it, at 1.5 s
     assert (door.gate.shed, len(door.gate)) == (1, 2)
 
@@ -173,7 +173,7 @@ async def test_where_the_deadline_has_passed_nobody_waits():
     await door.come(b"a")
     door.clock.advance_ms(1000)
     with pytest.raises(EngineTimeout):
-        await door.gate.enter(b"b", 999 * NS_PER_MS)
+        await door.gate.enter(Ask(b"b"), 999 * NS_PER_MS)
     assert len(door.gate) == 0
 
 
@@ -187,7 +187,7 @@ async def test_where_there_will_be_no_place_everybody_is_told():
             await task
     door.places.gone = True
     with pytest.raises(EngineError):
-        await door.gate.enter(b"d", None)
+        await door.gate.enter(Ask(b"d"), None)
     assert len(door.gate) == 0
 
 

@@ -10,6 +10,7 @@ from antiphon.scheduler.policy import Kind, Limits, schedule
 
 MS = 1_000_000
 NOW = 1_000_000 * MS
+ONE = {"acme": 0.0}
 LIMITS = Limits(rows=4, urgent_ms=80, late_ms=120, elastic_ms=40, brief_ms=9, length_ratio=3, short_ms=1000)
 
 
@@ -20,19 +21,25 @@ class Item:
     deadline_ns: int
     audio_ms: int
     new_audio_ms: int
+    project: str = "acme"
+    weight: int = 1
+
+    @property
+    def size(self) -> float:
+        return self.audio_ms
 
 
-def item(key: int, kind: Kind, due_ms: float, audio_ms: int = 1000) -> Item:
+def item(key: int, kind: Kind, due_ms: float, audio_ms: int = 1000, project: str = "acme", weight: int = 1) -> Item:
     """Due that long from now."""
-    return Item(key, kind, NOW + int(due_ms * MS), audio_ms, audio_ms)
+    return Item(key, kind, NOW + int(due_ms * MS), audio_ms, audio_ms, project, weight)
 
 
 def ten_a_second(batch) -> float:
     return 10 * sum(i.audio_ms for i in batch) / 1000
 
 
-def keys(waiting, free=2, kept=1, predict=ten_a_second, limits=LIMITS) -> list[int]:
-    return [i.key for i in schedule(NOW, waiting, free, kept, predict, limits)]
+def keys(waiting, free=2, kept=1, predict=ten_a_second, limits=LIMITS, had=ONE) -> list[int]:
+    return [i.key for i in schedule(NOW, waiting, free, kept, predict, limits, had)]
 
 
 def test_nothing_runs_where_nothing_waits_or_no_worker_is_free():
@@ -152,7 +159,7 @@ def learnt(batch) -> float:
 @given(items, st.integers(0, 3), st.integers(0, 2), st.integers(1, 16))
 def test_whatever_waits_the_choice_keeps_the_rules(waiting, free, kept, rows):
     limits = Limits(rows=rows)
-    batch = schedule(NOW, waiting, free, kept, learnt, limits)
+    batch = schedule(NOW, waiting, free, kept, learnt, limits, ONE)
     urgent = [i for i in waiting if i.kind is Kind.FINAL or (i.kind is Kind.FIRST and i.deadline_ns > NOW)]
     if not batch:
         brief = any(learnt([i]) <= limits.brief_ms for i in sorted(waiting, key=order)[: limits.look * rows])
@@ -166,6 +173,8 @@ def test_whatever_waits_the_choice_keeps_the_rules(waiting, free, kept, rows):
     bound_ms = limits.urgent_ms if urgent else limits.elastic_ms
     if any(i.deadline_ns < NOW for i in urgent):
         bound_ms = limits.late_ms
+    if not urgent and all(i.kind is Kind.RECORDING for i in waiting):
+        bound_ms = limits.recording_ms
     if not urgent and free <= kept:
         bound_ms = limits.brief_ms
         candidates = [i for i in waiting if learnt([i]) <= bound_ms]
@@ -196,3 +205,57 @@ def test_ten_thousand_that_wait_are_looked_through_in_bounded_work():
     assert time.process_time() - begun < 0.25
     assert asked <= LIMITS.rows * LIMITS.look
     assert batch == [0]
+
+
+# -- several projects --------------------------------------------------------------------------------------------------
+
+TWO = {"many": 0.0, "few": 0.0}
+
+
+def crowd(kind: Kind, due_ms: float, count: int = 12) -> list[Item]:
+    return [item(n, kind, due_ms, project="many") for n in range(count)]
+
+
+def test_while_all_can_be_in_time_projects_make_no_difference():
+    waiting = [*crowd(Kind.FINAL, 400), item(50, Kind.FINAL, 410, project="few")]
+    assert keys(waiting, had=TWO) == keys(waiting) == [0, 1, 2, 3]
+
+
+def test_a_crowd_that_cannot_be_in_time_holds_nobody_else_up():
+    waiting = [
+        *crowd(Kind.FINAL, 40),
+        item(50, Kind.FINAL, 400, project="few"),
+        item(51, Kind.FIRST, 90, project="few"),
+    ]
+    assert keys(waiting, had=TWO) == [0, 51, 1, 50]
+    assert keys(waiting, had={"many": 5000.0, "few": 0.0}) == [51, 50, 0, 1]
+
+
+@pytest.mark.parametrize("kind", [Kind.REFRESH, Kind.RECORDING])
+def test_elastic_work_takes_turns_too(kind):
+    waiting = [*crowd(kind, -40), item(50, kind, -30, project="few"), item(51, kind, -20, project="few")]
+    assert keys(waiting, had=TWO) == [0, 50, 1, 51]
+
+
+def test_recordings_take_turns_before_they_are_late():
+    waiting = [*crowd(Kind.RECORDING, 9000), item(50, Kind.RECORDING, 9900, project="few")]
+    assert keys(waiting, had=TWO) == [0, 50, 1, 2]
+
+
+def test_recordings_stay_behind_what_live_streams_want_sooner():
+    waiting = [*crowd(Kind.RECORDING, 9000), *(item(50 + n, Kind.REFRESH, 500, project="few") for n in range(3))]
+    assert keys(waiting, had=TWO) == [50, 51, 52, 0]
+
+
+def test_what_is_late_makes_no_batch_longer_where_others_may_come():
+    waiting = [item(n, Kind.FINAL, 5000 if n else -1, audio_ms=4000, project="many") for n in range(5)]
+    assert keys(waiting, had={"many": 0.0}) == [0, 1, 2]
+    assert keys(waiting, had=TWO) == [0, 1]
+
+
+@steady
+@given(items, st.integers(1, 3), st.integers(0, 2), st.integers(1, 16))
+def test_the_choice_of_one_project_is_the_same_whatever_it_had(waiting, free, kept, rows):
+    limits = Limits(rows=rows)
+    batches = [schedule(NOW, waiting, free, kept, learnt, limits, {"acme": had}) for had in (0.0, 1e9)]
+    assert batches[0] == batches[1]

@@ -7,14 +7,13 @@ from contextlib import asynccontextmanager
 import pytest
 
 from antiphon.core.audio import BYTES_PER_MS
-from antiphon.core.errors import EngineError, InternalError
-from antiphon.core.events import Final, Interim
-from antiphon.core.ports import Hypothesis
+from antiphon.core.errors import AntiphonError, EngineError, InternalError
+from antiphon.core.events import End, Final, Flush, Interim
+from antiphon.core.ports import Call, Hypothesis
+from antiphon.core.speech import Drained, StreamSpec
 from antiphon.scheduler import runner as runner_module
-from antiphon.scheduler.events import Drained
 from antiphon.scheduler.policy import Kind
 from antiphon.scheduler.runner import BACKLOG, BatchReport, Runner, Settings
-from antiphon.scheduler.specs import StreamSpec
 from antiphon.testing import FakeClock, FakeDetector, FakeRecogniser
 
 SECONDS = 10  # until a test that hangs is a failure
@@ -46,15 +45,25 @@ class GatedRecogniser(FakeRecogniser):
 class Caller:
     """One stream and what its session was told."""
 
-    def __init__(self, runner: Runner, **fields) -> None:
-        self.runner = runner
+    def __init__(self, handle) -> None:
+        self.handle = handle
+        self.stream = handle.stream
         self.heard = []
         self._more = asyncio.Event()
-        self.stream = runner.open(StreamSpec(**fields), self._emit)
+        self._listening = asyncio.create_task(self._listen())
 
-    def _emit(self, heard) -> None:
-        self.heard.append(heard if isinstance(heard, Exception) else heard.event)
-        self._more.set()
+    @classmethod
+    async def join(cls, runner: Runner, **fields) -> "Caller":
+        return cls(await runner.open(StreamSpec(**fields), Call("c1")))
+
+    async def _listen(self) -> None:
+        try:
+            async for batch in self.handle.events():
+                self.heard += [heard.event for heard in batch]
+                self._more.set()
+        except AntiphonError as error:
+            self.heard.append(error)
+            self._more.set()
 
     async def until(self, condition) -> None:
         async with asyncio.timeout(SECONDS):
@@ -63,7 +72,7 @@ class Caller:
                 await self._more.wait()
 
     async def until_drained(self) -> None:
-        self.runner.end(self.stream)
+        self.handle.tell(End())
         await self.until(lambda heard: isinstance(heard[-1], Drained) if heard else False)
 
     @property
@@ -99,11 +108,11 @@ async def reached(recogniser: GatedRecogniser, times: int = 1) -> None:
 async def test_a_stream_from_speech_to_drained():
     reports: list[BatchReport] = []
     async with running(report=reports.append) as runner:
-        caller = Caller(runner, timed=True)
-        await runner.feed(caller.stream, quiet(320) + speech(960) + quiet(640))
+        caller = await Caller.join(runner, timed=True)
+        await caller.handle.feed(quiet(320) + speech(960) + quiet(640))
         await caller.until(lambda heard: any(isinstance(e, Final) for e in heard))
         await caller.until_drained()
-        runner.close(caller.stream)
+        await caller.handle.close()
     assert caller.texts == ["one two three four"]  # 224 ms before, 96 ms after
     assert caller.errors == []
     assert any(Kind.FINAL in report.kinds for report in reports)
@@ -113,10 +122,10 @@ async def test_a_stream_from_speech_to_drained():
 async def test_a_report_counts_what_of_the_drafts_was_accepted():
     reports: list[BatchReport] = []
     async with running(report=reports.append) as runner:
-        caller = Caller(runner)
-        await runner.feed(caller.stream, speech(992))
+        caller = await Caller.join(runner)
+        await caller.handle.feed(speech(992))
         await caller.until(lambda heard: any(isinstance(e, Interim) for e in heard))
-        await runner.feed(caller.stream, speech(992))
+        await caller.handle.feed(speech(992))
         await caller.until(lambda heard: sum(isinstance(e, Interim) for e in heard) == 2)
         await caller.until_drained()
     assert (reports[0].drafted, reports[0].accepted, reports[0].steps) == (0, 0, 4)
@@ -126,9 +135,9 @@ async def test_a_report_counts_what_of_the_drafts_was_accepted():
 async def test_many_streams_are_heard_in_one_call_and_each_gets_its_own():
     detector, recogniser = FakeDetector(), FakeRecogniser()
     async with running(recogniser, detector) as runner:
-        callers = [Caller(runner, interims=False) for _ in range(100)]
+        callers = [await Caller.join(runner, interims=False) for _ in range(100)]
         for n, caller in enumerate(callers):
-            await runner.feed(caller.stream, speech(640 + n % 3 * 608) + quiet(640))
+            await caller.handle.feed(speech(640 + n % 3 * 608) + quiet(640))
         for caller in callers:
             await caller.until_drained()
     assert [len(c.texts) for c in callers] == [1] * 100
@@ -143,11 +152,11 @@ async def test_work_that_queues_up_behind_busy_workers_all_gets_done():
     async with running(recogniser) as runner:
         await reached(recogniser)  # the call at the start
         recogniser.gate.clear()
-        callers = [Caller(runner, interims=False) for _ in range(40)]
+        callers = [await Caller.join(runner, interims=False) for _ in range(40)]
         for caller in callers:
-            await runner.feed(caller.stream, speech(640) + quiet(640))
+            await caller.handle.feed(speech(640) + quiet(640))
         await reached(recogniser, 2)
-        assert runner.load().waiting[Kind.FINAL] > 0
+        assert runner.load().waiting["final"] > 0
         assert runner.load().live == 40
         recogniser.gate.set()
         for caller in callers:
@@ -163,10 +172,10 @@ async def test_one_bad_row_costs_its_neighbours_nothing(caplog):
     recogniser = GatedRecogniser(fails=loud)
     async with running(recogniser) as runner:
         recogniser.gate.clear()
-        callers = [Caller(runner, interims=False) for _ in range(12)]
+        callers = [await Caller.join(runner, interims=False) for _ in range(12)]
         for n, caller in enumerate(callers):
-            await runner.feed(caller.stream, speech(640, 9000 if n == 7 else 2000) + quiet(640))
-            runner.end(caller.stream)
+            await caller.handle.feed(speech(640, 9000 if n == 7 else 2000) + quiet(640))
+            caller.handle.tell(End())
         recogniser.gate.set()
         for n, caller in enumerate(callers):
             if n != 7:
@@ -183,8 +192,8 @@ async def test_an_engine_that_loses_a_row_is_an_engine_that_failed():
             return super().recognise(batch)[1:] if any(speech(1) in u.pcm for u in batch) else super().recognise(batch)
 
     async with running(Loses()) as runner:
-        caller = Caller(runner, interims=False)
-        await runner.feed(caller.stream, speech(640) + quiet(640))
+        caller = await Caller.join(runner, interims=False)
+        await caller.handle.feed(speech(640) + quiet(640))
         await caller.until(lambda heard: bool(heard))
     assert [type(e) for e in caller.errors] == [EngineError]
 
@@ -192,8 +201,8 @@ async def test_an_engine_that_loses_a_row_is_an_engine_that_failed():
 async def test_a_failed_call_teaches_the_cost_model_nothing():
     async with running(FakeRecogniser(fails=lambda utterance: speech(1) in utterance.pcm)) as runner:
         before = runner.cost.weights
-        caller = Caller(runner, interims=False)
-        await runner.feed(caller.stream, speech(640) + quiet(640))
+        caller = await Caller.join(runner, interims=False)
+        await caller.handle.feed(speech(640) + quiet(640))
         await caller.until(lambda heard: bool(heard))
         assert runner.cost.weights == before
 
@@ -201,37 +210,29 @@ async def test_a_failed_call_teaches_the_cost_model_nothing():
 async def test_a_failing_voice_detector_ends_the_streams_it_heard_and_no_later_ones():
     detector = FakeDetector()
     async with running(detector=detector) as runner:
-        unlucky, idle = Caller(runner), Caller(runner)
+        unlucky, idle = await Caller.join(runner), await Caller.join(runner)
         detector.error = RuntimeError("broken")
-        await runner.feed(unlucky.stream, speech(640))
+        await unlucky.handle.feed(speech(640))
         await unlucky.until(lambda heard: bool(heard))
         assert [type(e) for e in unlucky.errors] == [EngineError]
         assert unlucky.stream.closed
         detector.error = None
-        for caller in (idle, Caller(runner)):
-            await runner.feed(caller.stream, speech(640) + quiet(640))
+        for caller in (idle, await Caller.join(runner)):
+            await caller.handle.feed(speech(640) + quiet(640))
             await caller.until_drained()
             assert caller.texts == ["one two"]
 
 
-async def test_a_session_that_breaks_on_an_event_loses_its_stream_and_nobody_elses():
+async def test_a_stream_with_a_defect_ends_and_nobody_elses(monkeypatch):
     async with running() as runner:
-        said = []
-
-        def broken(heard) -> None:
-            said.append(heard)
-            if not isinstance(heard, InternalError):
-                raise ValueError("a defect")
-
-        stream = runner.open(StreamSpec(), broken)
-        other = Caller(runner)
-        await runner.feed(stream, speech(640) + quiet(640))
-        await runner.feed(other.stream, speech(640) + quiet(640))
+        broken, other = await Caller.join(runner), await Caller.join(runner)
+        monkeypatch.setattr(broken.stream, "_turn", lambda change, now_ns: 1 // 0)
+        await broken.handle.feed(speech(640) + quiet(640))
+        await other.handle.feed(speech(640) + quiet(640))
         await other.until_drained()
         assert other.texts == ["one two"]
-        assert stream.closed
-        assert isinstance(said[-1], InternalError)
-        assert len(said) == 2
+        assert broken.stream.closed
+        assert [type(e) for e in broken.heard] == [InternalError]
 
 
 async def test_a_session_closed_while_its_work_runs_hears_nothing_more_and_frees_the_worker():
@@ -239,12 +240,12 @@ async def test_a_session_closed_while_its_work_runs_hears_nothing_more_and_frees
     async with running(recogniser, workers=1) as runner:
         await reached(recogniser)
         recogniser.gate.clear()
-        gone, stays = Caller(runner, interims=False), Caller(runner, interims=False)
-        await runner.feed(gone.stream, speech(640) + quiet(640))
+        gone, stays = await Caller.join(runner, interims=False), await Caller.join(runner, interims=False)
+        await gone.handle.feed(speech(640) + quiet(640))
         await reached(recogniser)
-        await runner.feed(stays.stream, speech(640) + quiet(640))
-        runner.close(gone.stream)
-        runner.close(gone.stream)
+        await stays.handle.feed(speech(640) + quiet(640))
+        await gone.handle.close()
+        await gone.handle.close()
         recogniser.gate.set()
         await stays.until_drained()
         assert gone.heard == []
@@ -254,10 +255,10 @@ async def test_a_session_closed_while_its_work_runs_hears_nothing_more_and_frees
 
 async def test_a_closed_stream_takes_no_audio():
     async with running() as runner:
-        caller = Caller(runner)
-        runner.close(caller.stream)
+        caller = await Caller.join(runner)
+        await caller.handle.close()
         async with asyncio.timeout(SECONDS):
-            await runner.feed(caller.stream, bytes(4 * BACKLOG))
+            await caller.handle.feed(bytes(4 * BACKLOG))
         assert caller.stream.received == 0
 
 
@@ -278,9 +279,9 @@ class DeafDetector(FakeDetector):
 async def test_a_sender_too_far_ahead_waits_until_it_was_heard():
     detector = DeafDetector()
     async with running(detector=detector) as runner:
-        caller = Caller(runner)
-        await runner.feed(caller.stream, quiet(32))
-        ahead = asyncio.create_task(runner.feed(caller.stream, quiet(BACKLOG // 16 + 1000)))
+        caller = await Caller.join(runner)
+        await caller.handle.feed(quiet(32))
+        ahead = asyncio.create_task(caller.handle.feed(quiet(BACKLOG // 16 + 1000)))
         assert await asyncio.to_thread(detector.reached.acquire, timeout=SECONDS)
         assert not ahead.done()
         detector.gate.set()
@@ -292,10 +293,10 @@ async def test_a_sender_too_far_ahead_waits_until_it_was_heard():
 async def test_a_sender_that_waits_is_let_go_when_its_stream_is_closed():
     detector = DeafDetector()
     async with running(detector=detector) as runner:
-        caller = Caller(runner)
-        ahead = asyncio.create_task(runner.feed(caller.stream, quiet(BACKLOG // 16 + 1000)))
+        caller = await Caller.join(runner)
+        ahead = asyncio.create_task(caller.handle.feed(quiet(BACKLOG // 16 + 1000)))
         assert await asyncio.to_thread(detector.reached.acquire, timeout=SECONDS)
-        runner.close(caller.stream)
+        await caller.handle.close()
         async with asyncio.timeout(SECONDS):
             await ahead
         detector.gate.set()
@@ -304,9 +305,9 @@ async def test_a_sender_that_waits_is_let_go_when_its_stream_is_closed():
 async def test_a_recording_far_longer_than_the_bounds_gets_through_with_few_finals_waiting():
     recogniser = FakeRecogniser()
     async with running(recogniser) as runner:
-        caller = Caller(runner, live=False, interims=False)
+        caller = await Caller.join(runner, live=False, interims=False)
         async with asyncio.timeout(SECONDS):
-            await runner.feed(caller.stream, (speech(640) + quiet(640)) * 100)
+            await caller.handle.feed((speech(640) + quiet(640)) * 100)
         await caller.until_drained()
     assert len(caller.texts) == 100
 
@@ -316,16 +317,16 @@ async def test_a_recording_is_decoded_next_to_live_streams_and_holds_none_of_the
     async with running(recogniser) as runner:
         await reached(recogniser)
         recogniser.gate.clear()
-        live = Caller(runner, interims=False)
-        recording = Caller(runner, live=False, interims=False)
-        await runner.feed(recording.stream, (speech(8000) + quiet(640)) * 6)
+        live = await Caller.join(runner, interims=False)
+        recording = await Caller.join(runner, live=False, interims=False)
+        await recording.handle.feed((speech(8000) + quiet(640)) * 6)
         await reached(recogniser)
         # One worker has recordings, too long to be brief; the other is kept for the live stream.
-        await runner.feed(live.stream, speech(640) + quiet(640))
+        await live.handle.feed(speech(640) + quiet(640))
         await reached(recogniser)
         kinds = runner.load().waiting
-        assert kinds[Kind.FINAL] == 0
-        assert kinds[Kind.RECORDING] > 0
+        assert kinds["final"] == 0
+        assert kinds["recording"] > 0
         recogniser.gate.set()
         await live.until_drained()
         await recording.until_drained()
@@ -337,38 +338,69 @@ async def test_no_wake_up_is_lost_between_rounds():
     """Audio, flushes and ends that arrive at any moment of a round are heard without anything coming after them."""
     async with running() as runner:
         for turns in range(60):
-            caller = Caller(runner, interims=False)
-            await runner.feed(caller.stream, speech(320))
+            caller = await Caller.join(runner, interims=False)
+            await caller.handle.feed(speech(320))
             for _ in range(turns % 12):
                 await asyncio.sleep(0)
-            runner.flush(caller.stream)
+            caller.handle.tell(Flush())
             for _ in range(turns // 12):
                 await asyncio.sleep(0)
             await caller.until(lambda heard: any(isinstance(e, Final) for e in heard))
             assert caller.texts == ["one"]
             await caller.until_drained()
-            runner.close(caller.stream)
+            await caller.handle.close()
         assert runner.load().live == 0
 
 
 async def test_clients_that_vanish_at_random_moments_leave_nothing_behind():
     async with running() as runner:
         for n in range(100):
-            caller = Caller(runner, live=n % 3 != 0, interims=n % 2 == 0)
-            feeding = asyncio.create_task(runner.feed(caller.stream, speech(320 + n * 16) + quiet(320)))
+            caller = await Caller.join(runner, live=n % 3 != 0, interims=n % 2 == 0)
+            feeding = asyncio.create_task(caller.handle.feed(speech(320 + n * 16) + quiet(320)))
             for _ in range(n % 17):
                 await asyncio.sleep(0)
-            runner.close(caller.stream)
+            await caller.handle.close()
             async with asyncio.timeout(SECONDS):
                 await feeding
-        last = Caller(runner)
-        await runner.feed(last.stream, speech(640) + quiet(640))
+        last = await Caller.join(runner)
+        await last.handle.feed(speech(640) + quiet(640))
         await last.until_drained()
-        runner.close(last.stream)
-        assert (runner._streams, runner._fresh, len(runner._board)) == (set(), set(), 0)
+        await last.handle.close()
+        assert (runner._streams, runner._fresh, len(runner._board)) == ({}, set(), 0)
     for _ in range(9):
         await asyncio.sleep(0)  # until the results that came back are seen
     assert runner._board.free == 2
+
+
+class LoopRecogniser(FakeRecogniser):
+    """Finishes by way of the event loop, as an engine in a process of its own does."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.loop = asyncio.get_running_loop()
+        self.reached, self.timed_out = threading.Event(), False
+        self.leaving = asyncio.Event()
+        self.leaving.set()
+
+    def recognise(self, batch):
+        self.reached.set()
+        try:
+            asyncio.run_coroutine_threadsafe(self.leaving.wait(), self.loop).result(SECONDS)
+        except TimeoutError:
+            self.timed_out = True
+        return super().recognise(batch)
+
+
+async def test_stopping_leaves_the_event_loop_to_an_engine_that_needs_it():
+    recogniser = LoopRecogniser()
+    async with running(recogniser) as runner:
+        recogniser.reached.clear()
+        recogniser.leaving.clear()
+        caller = await Caller.join(runner)
+        await caller.handle.feed(speech(992))
+        assert await asyncio.to_thread(recogniser.reached.wait, SECONDS)
+        recogniser.leaving.set()  # which it hears of once the loop goes on
+    assert not recogniser.timed_out
 
 
 async def test_stopping_waits_for_the_engine_and_lets_waiting_senders_go():
@@ -376,8 +408,8 @@ async def test_stopping_waits_for_the_engine_and_lets_waiting_senders_go():
     async with running(recogniser) as runner:
         await reached(recogniser)
         recogniser.gate.clear()
-        caller = Caller(runner, live=False, interims=False)
-        feeding = asyncio.create_task(runner.feed(caller.stream, (speech(640) + quiet(640)) * 60))
+        caller = await Caller.join(runner, live=False, interims=False)
+        feeding = asyncio.create_task(caller.handle.feed((speech(640) + quiet(640)) * 60))
         await reached(recogniser)
         assert not feeding.done()
         recogniser.gate.set()
@@ -400,8 +432,8 @@ async def test_threads_that_may_not_lower_their_priority_work_all_the_same(monke
 
     monkeypatch.setattr(runner_module.os, "setpriority", refuse)
     async with running() as runner:
-        caller = Caller(runner)
-        await runner.feed(caller.stream, speech(640) + quiet(640))
+        caller = await Caller.join(runner)
+        await caller.handle.feed(speech(640) + quiet(640))
         await caller.until_drained()
     assert caller.texts == ["one two"]
 
@@ -409,8 +441,8 @@ async def test_threads_that_may_not_lower_their_priority_work_all_the_same(monke
 async def test_results_are_hypotheses_of_the_audio_that_was_sent():
     recogniser = FakeRecogniser()
     async with running(recogniser) as runner:
-        caller = Caller(runner, interims=False)
-        await runner.feed(caller.stream, quiet(320) + speech(640) + quiet(640))
+        caller = await Caller.join(runner, interims=False)
+        await caller.handle.feed(quiet(320) + speech(640) + quiet(640))
         await caller.until_drained()
     (call,) = [c for c in recogniser.calls if any(speech(1) in u.pcm for u in c)]
     (result,) = recogniser.recognise(call)

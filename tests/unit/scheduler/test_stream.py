@@ -5,11 +5,11 @@ from rig import FRAME_NS, MS, Rig, overlaps
 
 from antiphon.core.audio import samples_to_ms
 from antiphon.core.errors import EngineError
-from antiphon.core.events import Cause, Final, Interim, SpeechStarted, UtteranceEnded
+from antiphon.core.events import Cause, Final, Interim, SpeechResumed, SpeechStarted, TurnMayEnd, UtteranceEnded, Word
+from antiphon.core.ports import Hypothesis
+from antiphon.core.speech import Drained, StreamSpec, Tuning
 from antiphon.scheduler.endpoint import FRAME, LONGEST
-from antiphon.scheduler.events import Drained
 from antiphon.scheduler.policy import Kind
-from antiphon.scheduler.specs import StreamSpec, Tuning
 from antiphon.scheduler.stream import FIRST_AUDIO, REFRESH_AUDIO, REFRESH_SHARE, RETRY_AUDIO
 
 FIRST, RETRY, REFRESH = (-(-samples // FRAME) for samples in (FIRST_AUDIO, RETRY_AUDIO, REFRESH_AUDIO))  # in frames
@@ -29,12 +29,12 @@ def test_the_first_interim_is_asked_for_once_there_is_enough_speech_and_is_due_a
 
 def test_an_interim_that_waits_hears_up_to_now_instead_of_being_asked_for_again():
     rig = Rig()
-    rig.say("S" * 5)
+    rig.say("S" * 6)
     before = rig.board.waiting[0]
-    rig.say("S" * 5)
+    rig.say("S" * 4)
     assert rig.board.waiting == [before]
     assert before.end == 10 * FRAME
-    assert len(before.audio()) == 2 * before.end
+    assert len(before.utterance().pcm) == 2 * before.end
 
 
 def test_no_interim_is_asked_for_while_one_runs_and_the_next_is_a_refresh_with_the_last_as_its_draft():
@@ -76,13 +76,13 @@ def test_the_longer_the_utterance_the_more_new_audio_a_refresh_wants():
 
 def test_an_empty_interim_is_not_said_and_soon_tried_again_as_the_first():
     rig = Rig()
-    rig.say("S" * 5)
+    rig.say("S" * 6)
     rig.decode("")
     assert rig.events == []
     rig.say("S" * (RETRY - 1))
     assert rig.waiting == []
     rig.say("S")
-    assert rig.waiting == [(Kind.FIRST, 0, 5 + RETRY)]
+    assert rig.waiting == [(Kind.FIRST, 0, 6 + RETRY)]
     rig.decode("hello")
     assert rig.interims[0].transcript.text == "hello"
 
@@ -124,7 +124,7 @@ def test_at_a_pause_the_final_is_decoded_ahead_and_becomes_the_final_without_new
     final = rig.finals[0]
     assert (final.start_ms, final.end_ms, final.cause) == (0, 33 * 32, Cause.ENDPOINT)
     assert final.transcript.text == "one two three"
-    assert (rig.heard[-1].onset_ns, rig.heard[-1].spoken_ns) == (FRAME_NS, 30 * FRAME_NS)
+    assert (rig.heard[-1].onset, rig.heard[-1].spoken) == (1, 30 * FRAME)
 
 
 def test_what_still_runs_when_the_silence_is_over_becomes_the_final():
@@ -155,7 +155,7 @@ def test_what_still_waits_when_the_silence_is_over_is_replaced_by_the_final_with
 
 def test_a_first_interim_that_still_waits_at_the_pause_keeps_its_deadline():
     rig = Rig()
-    rig.say("SSSQQ")
+    rig.say("SSSSQQ")
     (first,) = rig.board.waiting
     assert first.kind is Kind.FIRST
     rig.say("Q")
@@ -320,7 +320,7 @@ def test_what_follows_a_cut_counts_from_the_cut_and_not_from_when_it_was_spoken(
     assert first.deadline_ns == cut_ns + 280 * MS
     rig.decode_all()
     assert isinstance(rig.heard[-1].event, Interim)
-    assert rig.heard[-1].onset_ns == cut_ns
+    assert rig.heard[-1].onset == rig.stream.received
 
 
 def test_a_draft_that_reaches_past_the_cut_is_no_negative_work():
@@ -351,7 +351,7 @@ def test_a_cut_counts_from_when_it_was_made_and_not_from_where():
     assert rig.stream.received - work.end > 2 * 16_000
     assert work.deadline_ns == rig.now_ns + 280 * MS  # what is said next waits for it
     rig.decode()
-    assert rig.heard[-1].spoken_ns == rig.now_ns
+    assert rig.heard[-1].spoken == rig.stream.received
 
 
 def test_a_parting_in_a_long_pause_counts_from_when_it_was_made():
@@ -360,10 +360,10 @@ def test_a_parting_in_a_long_pause_counts_from_when_it_was_made():
     rig.decode_all()
     while not rig.finals:
         rig.say("Q")
-    assert rig.heard[-1].spoken_ns == rig.now_ns
+    assert rig.heard[-1].spoken == rig.stream.received
 
 
-def test_a_flush_and_the_end_count_from_when_they_were_asked_for():
+def test_a_flush_and_the_end_count_from_where_they_were_asked_for():
     rig = Rig(endpointing_ms=None)
     for ask in (rig.stream.flush, rig.stream.end):
         rig.say("S" * 20 + "QQQ")
@@ -374,7 +374,7 @@ def test_a_flush_and_the_end_count_from_when_they_were_asked_for():
         rig.now_ns += 10 * MS
         rig.listen()
         (final,) = [h for h in rig.heard if isinstance(h.event, Final)]
-        assert final.spoken_ns == asked_ns
+        assert final.spoken == rig.stream.received
         rig.heard.clear()
 
 
@@ -386,7 +386,7 @@ def test_silence_that_the_caller_wants_beyond_the_usual_is_not_lateness(endpoint
     rig.decode_all()
     while not rig.finals:
         rig.say("Q")
-    assert rig.heard[-1].spoken_ns == 20 * FRAME_NS + wished_ms * MS
+    assert (rig.heard[-1].spoken, rig.heard[-1].wished_ms) == (20 * FRAME, wished_ms)
 
 
 # -- flush and end -----------------------------------------------------------------------------------------------------
@@ -448,14 +448,15 @@ def test_audio_after_a_flush_that_was_not_heard_yet_is_not_part_of_it():
     assert not overlaps(rig.finals)
 
 
-def test_flushes_with_nothing_between_them_are_one():
+def test_each_flush_is_answered_though_nothing_is_between_them():
     rig = Rig()
     rig.say("S" * 10)
     for _ in range(5):
         rig.stream.flush(rig.now_ns)
     rig.listen()
     rig.decode_all()
-    assert len(rig.finals) == 1
+    assert [bool(final.transcript.text) for final in rig.finals] == [True, False, False, False, False]
+    assert {final.cause for final in rig.finals} == {Cause.FLUSH}
 
 
 def test_a_flood_of_flushes_is_bounded_and_the_last_of_them_counts():
@@ -468,6 +469,23 @@ def test_a_flood_of_flushes_is_bounded_and_the_last_of_them_counts():
     while rig.stream._marks:
         rig.listen()
     assert rig.finals[-1].end_ms == samples_to_ms(10_000)
+
+
+def test_a_flood_of_flushes_takes_no_tuning_away_and_no_tuning_a_flush():
+    rig = Rig()
+    rig.feed(FRAME)
+    for _ in range(63):
+        rig.stream.flush(rig.now_ns)
+    rig.feed(FRAME)
+    rig.stream.tune(Tuning(2000), rig.now_ns)
+    for _ in range(10_000):
+        rig.feed(1)
+        rig.stream.flush(rig.now_ns)
+    marks = [mark for _, mark, _ in rig.stream._marks]
+    assert (marks.count(Tuning(2000)), marks.count(Cause.FLUSH)) == (1, 63)
+    rig.stream.tune(Tuning(500), rig.now_ns)
+    marks = [mark for _, mark, _ in rig.stream._marks]
+    assert (marks.count(Tuning(500)), marks.count(Cause.FLUSH)) == (1, 63)
 
 
 def test_the_end_finalises_what_is_spoken_then_says_so():
@@ -603,7 +621,7 @@ def test_speech_start_is_said_where_asked_for_with_the_arrival_of_its_first_samp
     rig = Rig(speech_events=True)
     rig.say("QQQQQ" + "SS")
     assert rig.events == [SpeechStarted(0, 5 * 32)]
-    assert rig.heard[0].onset_ns == 6 * FRAME_NS
+    assert rig.heard[0].onset == 5 * FRAME + 1
     silent = Rig()
     silent.say("QQSSS")
     assert silent.events == []
@@ -664,7 +682,7 @@ def feed_long(rig: Rig, letter: str, frames: int) -> int:
         rig.feed(32 * FRAME, letter * 32)
         rig.listen()
         rig.decode_all()
-        most = max(most, rig.held_bytes + 100 * len(rig.stream._tape._arrivals))
+        most = max(most, rig.held_bytes + 100 * len(rig.stream._tape._arrivals._times))
     return most
 
 
@@ -693,7 +711,7 @@ def test_audio_sample_by_sample_takes_no_more_memory_than_in_frames():
     for _ in range(20_000):
         rig.now_ns += MS // 16
         rig.stream.feed(b"\0\0", rig.now_ns)
-    assert len(rig.stream._tape._arrivals) <= 20_000 // FRAME + 2
+    assert len(rig.stream._tape._arrivals._times) <= 20_000 // FRAME + 2
 
 
 def test_a_stream_with_too_many_finals_pending_listens_no_further_until_one_is_said():
@@ -814,12 +832,12 @@ def test_events_carry_their_channel():
 
 def test_in_a_pause_the_session_may_say_how_long_to_wait():
     rig = Rig()
-    rig.stream.tune(Tuning(2000, soonest_ms=300))
+    rig.stream.tune(Tuning(2000, soonest_ms=300), rig.now_ns)
     rig.say("S" * 10)
     rig.wait(300)  # nobody is silent yet
-    assert rig.stream.pause_ms is None
+    assert rig.stream.pause is None
     rig.say("Q" * 8)
-    assert rig.stream.pause_ms == 320
+    assert rig.stream.pause == 10 * FRAME
     (final,) = [work for work in rig.board.waiting if work.kind is Kind.FINAL]
     assert final.deadline_ns <= 10 * FRAME_NS + 700 * MS  # as urgent as if it ended soonest
     rig.finish(final, rig.start(final))
@@ -833,7 +851,7 @@ def test_in_a_pause_the_session_may_say_how_long_to_wait():
 def paused_for_long():
     """Someone who has been silent for longer than it takes, where it is not known yet whether the turn is over."""
     rig = Rig()
-    rig.stream.tune(Tuning(2000, soonest_ms=300))
+    rig.stream.tune(Tuning(2000, soonest_ms=300), rig.now_ns)
     rig.say("S" * 10 + "Q" * 12)
     (work,) = rig.board.waiting
     return rig, work
@@ -843,7 +861,7 @@ def test_silence_that_has_been_heard_counts_so_that_no_more_audio_is_needed_for_
     rig, work = paused_for_long()
     rig.finish(work, rig.start(work), "done")
     rig.wait(300)
-    assert rig.stream.pause_ms is None
+    assert rig.stream.pause is None
     (final,) = rig.finals
     assert (final.end_ms, final.transcript.text, final.cause) == (13 * 32, "done", Cause.ENDPOINT)
 
@@ -877,9 +895,138 @@ def test_after_it_was_ended_so_the_next_utterance_is_one_of_its_own():
     assert not overlaps(rig.finals)
 
 
+def test_in_a_pause_it_may_say_before_the_end_that_the_turn_may_end_and_then_that_it_goes_on():
+    rig = Rig()
+    rig.stream.tune(Tuning(2000, soonest_ms=300), rig.now_ns)
+    rig.say("S" * 10 + "Q" * 4)
+    rig.decode_all()
+    rig.stream.wait(1000, rig.now_ns, early_ms=160)
+    assert TurnMayEnd not in map(type, rig.events)
+    rig.say("Q")
+    assert rig.events[-1] == TurnMayEnd(0, 320)
+    rig.say("QQQ")
+    assert [type(event) for event in rig.events].count(TurnMayEnd) == 1
+    rig.say("SSS")
+    resumed = [event for event in rig.events if isinstance(event, SpeechResumed)]
+    assert [event.at_ms for event in resumed] == [18 * 32]
+    rig.say("S" * 5 + "Q" * 40)
+    assert [type(event) for event in rig.events].count(TurnMayEnd) == 1  # nobody asked for another
+
+
+def test_speech_that_resumes_before_anything_was_told_is_not_told_either():
+    rig = Rig()
+    rig.stream.tune(Tuning(2000, soonest_ms=300), rig.now_ns)
+    rig.say("S" * 10 + "Q" * 4)
+    rig.decode_all()
+    rig.stream.wait(1000, rig.now_ns, early_ms=900)
+    rig.say("SSSSS" + "Q" * 40)
+    assert not {TurnMayEnd, SpeechResumed} & set(map(type, rig.events))
+
+
+def test_an_early_word_that_is_due_already_is_told_at_once():
+    rig = Rig()
+    rig.stream.tune(Tuning(2000, soonest_ms=300), rig.now_ns)
+    rig.say("S" * 10 + "Q" * 12)
+    rig.stream.wait(1000, rig.now_ns, early_ms=200)
+    assert rig.events[-1] == TurnMayEnd(0, 320)
+
+
 @pytest.mark.parametrize(("threshold", "starts"), [(0.5, True), (0.95, False)])
 def test_a_higher_threshold_takes_more_to_be_speech(threshold, starts):
     rig = Rig(speech_events=True)
-    rig.stream.tune(Tuning(300, threshold=threshold))
+    rig.stream.tune(Tuning(300, threshold=threshold), rig.now_ns)
     rig.say("S" * 10)
     assert bool(rig.heard) is starts
+
+
+# -- interims that were never said -------------------------------------------------------------------------------------
+
+
+def hears(rig, text, confidence):
+    """The engine, of what waits."""
+    (work,) = rig.board.waiting
+    rig.start(work)
+    words = text.split()
+    tokens = tuple(range(1, len(words) + 1))
+    rig.stream.complete(work, Hypothesis(text, tuple(Word(w, 0, 0, confidence) for w in words), confidence, tokens))
+
+
+def said(rig):
+    return [interim.transcript.text for interim in rig.interims]
+
+
+@pytest.mark.parametrize(
+    ("text", "confidence"),
+    [("Yeah.", 0.7), ("Mm-hmm.", 0.4), ("It was", 0.1), ("You, you", 0.38), ("you you are", 0.4)],
+)
+def test_an_early_interim_that_was_hardly_said_is_not_told_before_a_second_look(text, confidence):
+    for second, again in (("He was", 0.9), (text, confidence)):
+        rig = Rig()
+        rig.say("S" * 4)
+        hears(rig, text, confidence)
+        assert said(rig) == []
+        rig.say("S" * RETRY)
+        hears(rig, second, again)
+        assert said(rig) == [second]
+
+
+@pytest.mark.parametrize(("text", "confidence"), [("It was", 0.2), ("No, no", 0.6), ("Yet you", 0.3)])
+def test_what_is_likely_enough_is_told_at_once(text, confidence):
+    rig = Rig()
+    rig.say("S" * 4)
+    hears(rig, text, confidence)
+    assert said(rig) == [text]
+
+
+@pytest.mark.parametrize(("text", "told"), [("Yeah.", True), ("It was", True), ("You, you", False)])
+def test_only_a_word_twice_waits_for_a_second_look_when_that_would_come_late(text, told):
+    rig = Rig()
+    rig.say("S" * 4)
+    (work,) = rig.board.waiting
+    rig.start(work)
+    rig.say("S")  # the engine took so long
+    rig.stream.complete(work, Hypothesis(text, tuple(Word(w, 0, 0, 0.1) for w in text.split()), 0.1, (1, 2)))
+    assert bool(said(rig)) is told
+
+
+def test_at_a_pause_all_is_told_that_was_heard():
+    rig = Rig()
+    rig.say("SSSSQQQ")
+    hears(rig, "Yeah.", 0.1)
+    assert said(rig) == ["Yeah."]
+
+
+# -- what the session is told of where it is ---------------------------------------------------------------------------
+
+
+def test_a_tuning_holds_from_the_audio_on_that_follows_it():
+    rig = Rig(endpointing_ms=96)
+    rig.feed(20 * FRAME, "S" * 8 + "Q" * 12)  # sent at once, and heard only later
+    rig.stream.tune(Tuning(None), rig.now_ns)
+    rig.feed(20 * FRAME, "S" * 8 + "Q" * 12)
+    rig.listen()
+    rig.listen()
+    rig.decode_all()
+    assert [final.start_ms for final in rig.finals] == [0]  # the first pause was an end, the second is none
+
+
+def test_an_interim_says_that_the_speaker_has_paused_and_all_is_in_it():
+    rig = Rig(endpointing_ms=2000)
+    rig.say("S" * 10)
+    rig.decode_all()
+    rig.say("S" * 20 + "QQQ")
+    rig.decode_all()
+    assert [interim.paused for interim in rig.interims] == [False, True]
+    assert rig.heard[-1].spoken == 30 * FRAME
+    assert rig.stream.pause == 30 * FRAME
+
+
+def test_nothing_is_settled_that_a_final_to_come_is_about():
+    rig = Rig(interims=False)
+    rig.say("Q" * 30 + "S" * 30 + "Q" * 60)
+    onset = 30 * FRAME + 1
+    assert rig.stream.settled <= onset
+    rig.decode_all()
+    assert rig.heard[-1].onset == onset
+    rig.say("Q" * 30)
+    assert rig.stream.settled > 60 * FRAME

@@ -6,10 +6,9 @@ from rig import MS, Rig, overlaps, steady
 
 from antiphon.core.errors import EngineError
 from antiphon.core.events import Final, Interim, UtteranceEnded
+from antiphon.core.speech import Drained, StreamSpec
 from antiphon.scheduler.endpoint import FRAME
-from antiphon.scheduler.events import Drained
 from antiphon.scheduler.policy import Kind
-from antiphon.scheduler.specs import StreamSpec
 
 specs = st.builds(
     StreamSpec,

@@ -1,7 +1,8 @@
 """When audio counts as arrived, from senders of any speed."""
 
+from antiphon.core.arrivals import HEAD_START_NS
 from antiphon.core.audio import SAMPLE_RATE
-from antiphon.scheduler.tape import HEAD_START_NS, Tape
+from antiphon.scheduler.tape import Tape
 
 SECOND_NS = 1_000_000_000
 SECOND = bytes(2 * SAMPLE_RATE)

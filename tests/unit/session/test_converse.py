@@ -17,6 +17,7 @@ from antiphon.core.conversation.inputs import (
     CommitAudio,
     Configure,
     ReadItem,
+    Reject,
     RemoveItem,
     Respond,
     TruncateItem,
@@ -62,6 +63,7 @@ from antiphon.core.errors import (
     ContextLengthExceeded,
     Draining,
     EngineError,
+    LedgerUnavailable,
     NotFound,
     PolicyError,
     TooLarge,
@@ -244,6 +246,23 @@ async def test_each_part_has_an_account_of_its_own(house):
     sessions = {entry.session for entry in house.ledger.entries}
     assert len(sessions) == 3
     assert all(uuid.UUID(session) for session in sessions)
+
+
+@pytest.mark.parametrize("text", ["😀", "***", "..."])
+async def test_a_reply_without_anything_to_say_costs_no_speech(house, text):
+    house.generator.script = lambda spec: [
+        (TextDelta(0, text, 1),),
+        (ChoiceEnded(0, FinishReason.STOP),),
+        (TokenUsage(3, 1),),
+    ]
+    async with calling(house) as caller:
+        await caller.says()
+        ended = await caller.sees(ResponseEnded)
+        assert ended.ending is Ending.COMPLETED
+    tokens = house.tokens()
+    assert tokens[Dimension.LLM_OUTPUT_TOKENS] == 1
+    assert not tokens.get(Dimension.TTS_CHARACTERS)
+    assert not tokens.get(Dimension.TTS_AUDIO_MS)
 
 
 async def test_an_answer_in_writing(house):
@@ -477,7 +496,7 @@ async def test_who_goes_on_before_the_words_of_the_turn_are_there_has_begun_anot
         await caller.says(audio(900, 400))  # over by its silence
         await caller.says(audio(600))
         (stream,) = house.runner._streams
-        await until(lambda: stream.pending and not stream.pause_ms and stream.backlog < FRAME)
+        await until(lambda: stream.pending and not stream.pause and stream.backlog < FRAME)
         assert caller.kinds() == ["Began", "TurnStarted"]
         known.set()
         await caller.says(audio(0, 700))
@@ -559,6 +578,47 @@ async def test_the_voice_makes_one_piece_ahead_and_no_more(house):
     assert charged != speaking.id
 
 
+async def test_what_was_said_ahead_is_told_once_it_is_durable(house):
+    house.ledger.note_gate.clear()
+    async with calling(house) as caller:
+        await caller.says(audio(900, 200))
+        await until(lambda: house.generator.calls and house.synthesiser.clauses)
+        await caller.says(audio(0, 500))
+        await caller.sees(ResponseStarted)
+        for _ in range(20):
+            await asyncio.sleep(0)
+        assert not caller.all(OutputText)
+        house.ledger.note_gate.set()
+        ended = await caller.sees(ResponseEnded)
+        assert ended.ending is Ending.COMPLETED
+        assert "".join(output.text for output in caller.all(OutputText)) == "one two three four five"
+    assert house.tokens()[Dimension.LLM_OUTPUT_TOKENS] == 5
+
+
+async def test_what_was_said_ahead_is_not_told_where_it_cannot_be_recorded(house):
+    house.ledger.note_gate.clear()
+    async with calling(house) as caller:
+        await caller.says(audio(900, 200))
+        await until(lambda: house.generator.calls and house.synthesiser.clauses)
+        await caller.says(audio(0, 500))
+        await caller.sees(ResponseStarted)
+        house.ledger.error = LedgerUnavailable("full")
+        house.ledger.note_gate.set()
+        assert (await caller.sees(ResponseEnded)).ending is Ending.FAILED
+        assert not caller.all(OutputText)
+
+
+async def test_who_leaves_while_what_was_said_ahead_is_recorded_leaves_nothing_open(house):
+    house.ledger.note_gate.clear()
+    async with calling(house) as caller:
+        await caller.says(audio(900, 200))
+        await until(lambda: house.generator.calls and house.synthesiser.clauses)
+        await caller.says(audio(0, 500))
+        await caller.sees(ResponseStarted)
+    house.ledger.note_gate.set()
+    await until(lambda: not house.sessions._open)
+
+
 async def test_what_was_done_ahead_for_nothing_is_not_charged(house):
     async with calling(house) as caller:
         await caller.says(audio(900, 200))
@@ -619,7 +679,7 @@ async def test_who_sends_a_turn_and_its_silence_at_once_and_then_no_more_is_answ
     async with calling(house, spec) as caller:
         await caller.does(AppendAudio(audio(900, 700)))
         (stream,) = house.runner._streams
-        await until(lambda: stream.pause_ms and stream.backlog < FRAME)
+        await until(lambda: stream.pause and stream.backlog < FRAME)
         assert not caller.all(TurnStopped)
         all_heard.set()  # only now is it known what was said
         ended = await caller.sees(ResponseEnded)
@@ -800,9 +860,9 @@ async def test_a_spec_that_cannot_be_is_refused_and_the_old_one_stays(house):
         for change in ({"model": "nobody"}, {"speed": 9.0}, {"turns": Turns(threshold=2.0)}):
             await caller.does(Configure(ConverseSpec(**{**_fields(TYPED), **change}), event_id="bad"))
         await caller.sees(Refused, 3)
-        assert caller.conversation.spec == TYPED
+        assert caller.conversation.spec == replace(TYPED, voice="buzz")
         await caller.does(Configure(SPEC, event_id="good"))
-        assert await caller.sees(Configured) == Configured(SPEC, "good")
+        assert await caller.sees(Configured) == Configured(replace(SPEC, voice="buzz"), "good")
         await caller.says()
         await caller.sees(ResponseEnded)
 
@@ -840,7 +900,7 @@ async def test_a_project_whose_speech_must_be_signed_is_answered_in_writing_only
             (PolicyError, "aloud"),
             (PolicyError, "once"),
         ]
-        assert caller.conversation.spec == written
+        assert caller.conversation.spec == replace(written, voice="buzz")
         await caller.says()
         assert (await caller.sees(ResponseEnded)).ending is Ending.COMPLETED
     async with calling(house, replace(SPEC, answers=False)) as caller:
@@ -932,3 +992,41 @@ async def test_a_caller_who_does_not_read_holds_the_reply_up(house):
 
 def _fields(spec):
     return {name: getattr(spec, name) for name in ConverseSpec.__slots__}
+
+
+async def test_answers_keep_the_order_of_what_they_answer(house):
+    async with calling(house, TYPED) as caller:
+        item = MessageItem(Role.SYSTEM, (TextPart("Be brief."),), "s1")
+        no = CallerError("That makes no sense.")
+        await caller.does(
+            AddItem(item),
+            Reject(no, "e1"),
+            Configure(TYPED, "e2"),
+            Reject(no, "e3"),
+            ReadItem("nobody", "e4"),
+            ClearAudio(),
+        )
+        await caller.sees(AudioCleared)
+        answers = [each for each in caller.told if isinstance(each, ItemAdded | Refused | Configured | AudioCleared)]
+        assert [getattr(each, "event_id", "") for each in answers] == ["", "e1", "e2", "e3", "e4", ""]
+
+
+async def test_what_makes_no_sense_disturbs_nothing(house):
+    async with calling(house, SPEC) as caller:
+        await caller.says()
+        await caller.does(Reject(CallerError("That makes no sense."), "e1"))
+        assert (await caller.sees(ResponseEnded)).ending is Ending.COMPLETED
+
+
+async def test_who_listens_and_who_speaks_are_named(house):
+    spec = replace(TYPED, transcription=Transcription(), voice="")
+    async with calling(house, spec) as caller:
+        began = await caller.sees(Began)
+        assert (began.spec.voice, began.spec.transcription.model) == ("buzz", "tiny")
+        await caller.does(Configure(replace(spec, instructions="Hi"), base=spec))
+        configured = await caller.sees(Configured)
+        assert (configured.spec.voice, configured.spec.instructions) == ("buzz", "Hi")
+        await caller.does(Configure(replace(spec, voice="alloy"), base=spec), Respond())
+        assert (await caller.sees(ResponseStarted)).spec.voice == "alloy"
+    async with calling(house, ConverseSpec(answers=False)) as caller:
+        assert (await caller.sees(Began)).spec.voice == ""

@@ -5,7 +5,7 @@ the caller has gone nothing is left.
 import asyncio
 import uuid
 
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from antiphon.core.audio import AudioFormat, Encoding, SpeechFormat
@@ -209,7 +209,7 @@ async def live(spec, script):
         await house.runner.stop()
 
 
-@settings(max_examples=60, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=60, derandomize=True)
 @given(specs.filter(lambda spec: spec.model == "counter"), steps)
 def test_any_order_of_inputs_comes_to_an_end(spec, script):
     asyncio.run(live(spec, script))

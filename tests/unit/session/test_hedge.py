@@ -4,6 +4,7 @@ import asyncio
 from contextlib import aclosing
 
 import pytest
+from event_loop import settle
 
 from antiphon.core.errors import EngineError
 from antiphon.core.events import ChoiceEnded, FinishReason, TextDelta, TokenUsage
@@ -11,17 +12,14 @@ from antiphon.core.ports import Call
 from antiphon.core.specs import GenerateSpec
 from antiphon.core.units import NS_PER_MS
 from antiphon.scheduler.breaker import TOLERATED, State
+from antiphon.scheduler.gate import Ask
 from antiphon.scheduler.queue import Limits
-from antiphon.session.pool import RETRY_BURST, Backend, Pool
+from antiphon.session.backend import Backend
+from antiphon.session.pool import RETRY_BURST, Pool
 from antiphon.testing import FakeClock
 
 SPEC = GenerateSpec("m", "Once")
 NEVER_MS = 3_600_000
-
-
-async def settle():
-    for _ in range(10):
-        await asyncio.sleep(0)
 
 
 class Engine:
@@ -264,7 +262,7 @@ async def test_there_is_no_hedge_without_room():
     async with House(most=1) as house:
         saying = asyncio.create_task(house.say())
         await settle()
-        held = house.pool.claim(None)  # the other's only place
+        held = house.pool.claim(Ask())  # the other's only place
         await asyncio.sleep(0.02)
         assert house.others[0].asked == []
         house.first.gate.set()

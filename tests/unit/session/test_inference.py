@@ -4,11 +4,11 @@ import asyncio
 
 import pytest
 
+from antiphon.core.entry import Kind
 from antiphon.core.errors import CallerError, EngineError, LedgerUnavailable
 from antiphon.core.events import Completed, Failed, Inferred, Opened
 from antiphon.core.tensors import Tensor
 from antiphon.core.usage import Dimension
-from antiphon.metering.entry import Kind
 from session_house import said, until
 
 X = Tensor("x", "UINT8", (3,), b"\1\2\3")

@@ -31,7 +31,9 @@ HANGING = [
     "I want to go to the.",
     "So I was thinking, um.",
     "Well, because",
-    "It costs, ",
+    "It costs:",
+    "I met him, and,",
+    "five five,",
     "What I mean is —",
     "I'm.",
     "My number is five five.",
@@ -41,6 +43,11 @@ HANGING = [
     "I met him and.",
 ]
 OPEN = [
+    "It costs, ",
+    "He was not an ill-disposed young man,",
+    "I would like a table for two,",
+    "That is all;",
+    "Yes,",
     "He might have been.",
     "Tell me how.",
     "It was.",
@@ -67,6 +74,20 @@ def test_the_less_sure_the_more_patient():
         assert (
             PATIENCE_MS[Eagerness.HIGH][kind] < PATIENCE_MS[Eagerness.MEDIUM][kind] < PATIENCE_MS[Eagerness.LOW][kind]
         )
+
+
+# OpenAI's documented maximum timeouts
+MAXIMA_MS = {Eagerness.HIGH: 2_000, Eagerness.MEDIUM: 4_000, Eagerness.LOW: 8_000}
+
+
+@pytest.mark.parametrize("eagerness", Eagerness)
+def test_nobody_waits_for_as_long_as_may_be(eagerness):
+    """Silence of a second is long (Jefferson 1989), and twice that in the middle of a phrase."""
+    assert longest_ms(eagerness) < MAXIMA_MS[eagerness]
+    comma_ms = patience_ms("He was not an ill-disposed young man,", eagerness)
+    assert comma_ms == patience_ms("He was not an ill-disposed young man", eagerness)
+    assert comma_ms <= longest_ms(eagerness) // 2
+    assert patience_ms("He was not an,", eagerness) == longest_ms(eagerness)
 
 
 @given(st.text(max_size=200), st.sampled_from(Eagerness))

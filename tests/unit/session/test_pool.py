@@ -4,15 +4,18 @@ import asyncio
 from contextlib import aclosing
 
 import pytest
+from event_loop import settle
 
-from antiphon.core.errors import CallerError, CapacityError, EngineError, EngineTimeout
+from antiphon.core.errors import CallerError, CapacityError, EngineError, EngineMisconfigured, EngineTimeout
 from antiphon.core.events import ChoiceEnded, Embedded, FinishReason, TextDelta, TokenUsage
 from antiphon.core.ports import Call
 from antiphon.core.specs import GenerateSpec, Message, Role
 from antiphon.core.units import NS_PER_MS
 from antiphon.scheduler.breaker import FIRST_WAIT_NS, TOLERATED, State
+from antiphon.scheduler.limit import FIRST_STARTING, Limit
 from antiphon.scheduler.queue import Limits
-from antiphon.session.pool import RETRY_BURST, Backend, Pool
+from antiphon.session.backend import Backend
+from antiphon.session.pool import RETRY_BURST, Pool
 from antiphon.testing import FakeClock
 
 END = (ChoiceEnded(0, FinishReason.STOP), TokenUsage(3, 2))
@@ -93,9 +96,9 @@ class House:
         backends = [Backend(engine.name, engine, outstanding=most) for engine in self.engines]
         self.pool = Pool(backends, self.clock, Limits(**limits))
 
-    async def say(self, first="Hello", deadline_ns=None):
+    async def say(self, first="Hello", deadline_ns=None, stream=False):
         """What is said, and by whom."""
-        spec = GenerateSpec("m", (Message(Role.USER, first),))
+        spec = GenerateSpec("m", (Message(Role.USER, first),), stream=stream)
         text = ""
         async with asyncio.timeout(5), aclosing(self.pool.generate(spec, Call("id", deadline_ns))) as produced:
             async for batch in produced:
@@ -117,11 +120,6 @@ class House:
         stats = self.pool.stats()
         running = [engine.running for engine in self.engines]
         return stats.waiting == 0 and not any(running) and not any(b.outstanding for b in stats.backends)
-
-
-async def settle():
-    for _ in range(10):
-        await asyncio.sleep(0)
 
 
 # -- where it goes -----------------------------------------------------------------------------------------------------
@@ -570,3 +568,196 @@ async def test_closing_closes_all_although_one_fails():
     house.engines[0].close = broken
     await house.pool.close()
     assert house.engines[1].closed
+
+
+# -- whose fault it is -------------------------------------------------------------------------------------------------
+
+OURS = [OverflowError("can't serialize"), RecursionError(), UnicodeEncodeError("utf-8", "x", 0, 1, ""), KeyError("x")]
+
+
+@pytest.mark.parametrize("error", [*OURS, EngineMisconfigured("401")])
+async def test_what_says_nothing_of_a_backend_is_held_against_none(error):
+    house = House("a")
+    house.engines[0].before = error
+    for _ in range(2 * TOLERATED):
+        with pytest.raises(type(error)):
+            await house.say()
+    assert (house.stats("a").state, house.stats("a").failed) == (State.CLOSED, 0)
+    house.engines[0].before = None
+    assert await house.say() == "a."
+
+
+@pytest.mark.parametrize("error", OURS)
+async def test_a_defect_of_ours_is_not_tried_elsewhere(error):
+    house = House("a", "b")
+    for engine in house.engines:
+        engine.before = error
+    with pytest.raises(type(error)):
+        await house.say()
+    assert sum(len(engine.asked) for engine in house.engines) == 1
+
+
+async def test_one_that_does_not_take_what_we_are_is_left_for_another_for_a_while():
+    house = House("a", "b")
+    first = await house.belonging_to("a")
+    house.engines[0].before = EngineMisconfigured("403")
+    assert await house.say(first) == "b."
+    asked = len(house.engines[0].asked)
+    assert await house.say(first) == "b."
+    assert len(house.engines[0].asked) == asked
+    assert house.stats("a").state is State.CLOSED
+
+
+@pytest.mark.parametrize("error", [EngineError("died"), TimeoutError(), ConnectionError("cut")])
+async def test_what_comes_from_the_engine_counts(error):
+    house = House("a")
+    house.engines[0].before = error
+    for _ in range(TOLERATED):
+        with pytest.raises(type(error)):
+            await house.say()
+    assert house.stats("a").state is State.OPEN
+
+
+# -- when it is back ---------------------------------------------------------------------------------------------------
+
+
+class Announced(Engine):
+    """Says when it is ready."""
+
+    def when_ready(self, callback):
+        self.ready = callback
+
+
+async def test_one_that_says_that_it_is_ready_is_tried_at_once():
+    house = House()
+    engine, clock = Announced(), FakeClock()
+    house.engines, house.clock, house.pool = [engine], clock, Pool([Backend("a", engine)], clock, Limits())
+    engine.before = engine.ill = EngineError("not loaded", retry_after_s=8)
+    for _ in range(TOLERATED):
+        with pytest.raises(EngineError):
+            await house.say()
+    for _ in range(6):
+        clock.advance_ms(1000)
+        await house.pool.probe("a")
+    engine.before = engine.ill = None
+    engine.ready()
+    assert house.stats("a").state is State.HALF_OPEN
+    assert await house.say() == "a."
+    assert house.stats("a").state is State.CLOSED
+
+
+async def test_a_refusal_says_when_the_backend_will_be_well_or_is_asked_next():
+    house = House("a")
+    engine = house.engines[0]
+    engine.before = EngineError("not loaded", retry_after_s=8)
+    for _ in range(TOLERATED):
+        with pytest.raises(EngineError):
+            await house.say()
+
+    async def told():
+        with pytest.raises(EngineError, match="No backend") as refused:
+            await house.say()
+        return refused.value.retry_after_s
+
+    assert await told() == 8
+    house.clock.advance_ms(5000)
+    assert await told() == 3
+    engine.ill = EngineError("it takes longer", retry_after_s=6)
+    await house.pool.probe("a")
+    assert await told() == 6
+    engine.ill = EngineError("nobody knows")
+    house.clock.advance_ms(7000)
+    await house.pool.probe("a")
+    assert await told() == 4  # the next probe
+    engine.ill = EngineError("a day", retry_after_s=86_400)
+    house.clock.advance_ms(5000)
+    await house.pool.probe("a")
+    assert await told() == 60
+
+
+# -- shares ------------------------------------------------------------------------------------------------------------
+
+
+async def test_a_flood_of_one_project_leaves_places_for_others():
+    house = House("a", most=80)
+    house.engines[0].gate.clear()
+    house.pool._backends[0].starts = Limit(80)
+
+    def ask(project, choices=1):
+        spec = GenerateSpec("m", "Once", choices=choices)
+        return asyncio.create_task(anext(house.pool.generate(spec, Call("id", None, project))))
+
+    flood = [ask("flood") for _ in range(100)]
+    await settle()
+    assert (house.stats("a").outstanding, house.pool.stats().waiting) == (70, 30)
+    other = ask("other")
+    await settle()
+    assert (house.stats("a").outstanding, house.pool.stats().waiting) == (71, 30)
+    for task in (*flood, other):
+        task.cancel()
+    await asyncio.gather(*flood, other, return_exceptions=True)
+    await settle()
+    assert house.idle()
+
+
+async def test_several_outputs_of_one_request_hold_as_many_places():
+    house = House("a", most=80)
+    house.engines[0].gate.clear()
+    spec = GenerateSpec("m", "Once", choices=60)
+    asking = [asyncio.create_task(anext(house.pool.generate(spec, Call("id", None, "p")))) for _ in range(3)]
+    await settle()
+    assert (house.stats("a").outstanding, house.pool.stats().waiting) == (120, 1)
+    for task in asking:
+        task.cancel()
+    await asyncio.gather(*asking, return_exceptions=True)
+    await settle()
+    assert house.idle()
+
+
+async def test_not_all_start_at_once_where_what_comes_comes_bit_by_bit():
+    house = House("a", most=200)
+    house.engines[0].gate.clear()
+    asking = [asyncio.create_task(house.say(str(n), stream=True)) for n in range(150)]
+    await settle()
+    assert (house.engines[0].running, house.pool.stats().waiting) == (FIRST_STARTING, 150 - FIRST_STARTING)
+    house.engines[0].gate.set()
+    await asyncio.gather(*asking)
+    house.engines[0].gate.clear()
+    asking = [asyncio.create_task(house.say(str(n))) for n in range(50)]  # each of these comes whole
+    await settle()
+    assert (house.engines[0].running, house.pool.stats().waiting) == (50, 0)
+    house.engines[0].gate.set()
+    await asyncio.gather(*asking)
+    assert house.idle()
+
+
+async def test_what_has_no_pace_is_not_limited_by_one_where_projects_share():
+    house = House("a", most=200)
+    house.engines[0].gate.clear()
+    spec = GenerateSpec("m", "Once")
+    calls = [Call("id", None, project) for project in ("a", "b") for _ in range(60)]
+    asking = [asyncio.create_task(anext(house.pool.generate(spec, call))) for call in calls]
+    await settle()
+    assert (house.stats("a").outstanding, house.pool.stats().waiting) == (120, 0)
+    for task in asking:
+        task.cancel()
+    await asyncio.gather(*asking, return_exceptions=True)
+    await settle()
+    assert house.idle()
+
+
+@pytest.mark.parametrize(("slow_ms", "more"), [(5, True), (1000, False)])
+async def test_callers_slower_than_the_engine_do_not_keep_the_pace_from_being_learnt(slow_ms, more):
+    house = House("a", most=200)
+    spec = GenerateSpec("m", "Once", stream=True)
+    house.pool.pressure.came("other", house.clock.now_ns(), gradual=True)
+    place = house.pool._backends[0]
+    before = place.shared.now
+    for _ in range(20):
+        others = place.outstanding = before  # as many as may run, do
+        async with aclosing(house.pool.generate(spec, Call("id", None, "p"))) as produced:
+            async for _batch in produced:
+                house.clock.advance_ms(slow_ms)
+        place.outstanding -= others
+    assert (place.shared.now > before) is more
+    assert place.shared.now >= before

@@ -10,7 +10,7 @@ from antiphon.testing import FakeClock
 
 
 def test_pools_are_asked_when_metrics_are_read():
-    observer = Observer(Objectives(), lambda: None, FakeClock())
+    observer = Observer(Objectives(), FakeClock())
     stats = PoolStats((), 0, 0, 0, 0)
     observer.watch_pool("m", lambda: stats)
     backends = (BackendStats("a", State.CLOSED, 3, 10, 8, 2), BackendStats("b", State.HALF_OPEN, 1, 5, 4, 3))
@@ -37,11 +37,21 @@ class Engine:
     cache_bytes: int = 100
     cache_used_bytes: int = 40
     restarts: int = 2
+    stuck: int = 1
+    up: bool = True
 
 
 def test_engines_are_asked_too():
-    observer = Observer(Objectives(), lambda: None, FakeClock())
+    observer = Observer(Objectives(), FakeClock())
     observer.watch_engine("e", Engine)
-    names = ("running", "resident_bytes", "cache_bytes", "cache_used_bytes", "restarts_total")
+    names = ("running", "resident_bytes", "cache_bytes", "cache_used_bytes", "restarts_total", "stuck_total", "up")
     values = [observer.registry.get_sample_value(f"antiphon_engine_{name}", {"engine": "e"}) for name in names]
-    assert values == [3, 500, 100, 40, 2]
+    assert values == [3, 500, 100, 40, 2, 1, 1]
+
+
+def test_engines_that_cannot_be_asked_are_named():
+    observer = Observer(Objectives(), FakeClock())
+    observer.watch_engine("well", Engine)
+    assert observer.trouble() is None
+    observer.watch_engine("ill", lambda: Engine(up=False))
+    assert observer.trouble() == "being started again: ill"

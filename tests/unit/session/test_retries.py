@@ -1,14 +1,15 @@
 import asyncio
 import uuid
+from dataclasses import replace
 
 import pytest
 
-from antiphon.core.errors import EngineError
+from antiphon.core.errors import AlreadyAnswered, EngineError
 from antiphon.core.events import Failed
 from antiphon.core.usage import Dimension
 from antiphon.core.wire import Opening
 from antiphon.session import retries as module
-from antiphon.session.retries import MAX_FREE, REMEMBERED_S, TRY
+from antiphon.session.retries import REMEMBERED_S, TRY
 from session_house import audio, said
 
 OUT = Dimension.LLM_OUTPUT_TOKENS
@@ -25,7 +26,7 @@ class Sdk:
         opening = Opening("POST", "/", headers=named | headers, request_id=str(uuid.uuid4()))
         return await self.house.sessions.claim(self.house.principal, opening, body), opening.request_id
 
-    async def ask(self, number, body="body", delivered=True, stream=False, **headers):
+    async def ask(self, number, body="body", delivered=False, stream=False, **headers):
         claim, id = await self.claim(number, body, **headers)
         before = self.house.tokens().get(OUT, 0)
         generation = self.house.generate(claim, id, stream=stream)
@@ -39,16 +40,24 @@ def sdk(house):
     return Sdk(house)
 
 
-@pytest.mark.parametrize("delivered", [True, False])
-async def test_a_retry_is_charged_once(sdk, delivered):
-    """The server cannot know whether what it sent arrived."""
-    assert await sdk.ask(0, delivered=delivered) == 5
-    assert await sdk.ask(1, delivered=delivered) == 0
-    assert await sdk.ask(2) == 0
+async def test_a_retry_of_what_may_not_have_arrived_is_free_once(sdk):
+    assert await sdk.ask(0) == 5
+    assert await sdk.ask(1) == 0
+    assert await sdk.ask(2) == 5  # given again, it arrived or not
 
 
-async def test_only_so_many_tries_are_free(sdk):
-    assert [await sdk.ask(number) for number in range(MAX_FREE + 3)] == [5, 0, 0, 5, 0]
+async def test_a_retry_of_what_arrived_is_charged(sdk):
+    """Whatever the caller says: what was handed over is paid for."""
+    assert [await sdk.ask(number, delivered=True) for number in (0, 1, 2)] == [5, 5, 5]
+
+
+async def test_who_cycles_through_the_numbers_pays_for_everything_that_was_handed_over(sdk):
+    numbers = [0, 1, 2] * 5
+    assert sum([await sdk.ask(number, delivered=True) for number in numbers]) == 5 * len(numbers)
+
+
+async def test_each_charge_allows_one_free_retry(sdk):
+    assert [await sdk.ask(number) for number in range(6)] == [5, 0, 5, 0, 5, 0]
 
 
 @pytest.mark.parametrize("numbers", [(0, 0), (1, 1), (0, 2), (2, 1), (None, None), (None, 1), (0, None)])
@@ -92,6 +101,7 @@ async def test_a_retry_that_failed_leaves_the_next_one_free(sdk, house):
     await sdk.ask(1)
     house.generator.error = None
     assert await sdk.ask(2) == 0
+    assert await sdk.ask(3) == 5
 
 
 async def test_streams_are_charged_for_what_was_sent(sdk):
@@ -103,8 +113,9 @@ async def test_it_is_forgotten_after_a_while(sdk, house):
     await sdk.ask(0)
     house.clock.advance_ms(REMEMBERED_S * 1000)
     assert await sdk.ask(1) == 0
+    await sdk.ask(0)
     house.clock.advance_ms(REMEMBERED_S * 1000 + 1)
-    assert await sdk.ask(2) == 5
+    assert await sdk.ask(1) == 5
 
 
 async def test_no_more_is_remembered_than_the_bound(sdk, house, monkeypatch):
@@ -116,13 +127,25 @@ async def test_no_more_is_remembered_than_the_bound(sdk, house, monkeypatch):
         await sdk.claim(0, body=str(n % 5))  # that are refused, and never end
         await sdk.claim(0, body=str(n % 5))
     memory = house.sessions._retries
-    assert (len(memory._calls), len(memory._sessions)) == (3, 3)
+    assert (sum(map(len, memory._calls.values())), memory._remembered, len(memory._sessions)) == (3, 3, 3)
+
+
+async def test_the_calls_of_one_project_are_not_forgotten_for_those_of_another(sdk, house, monkeypatch):
+    monkeypatch.setattr(module, "MAX_REMEMBERED", 3)
+    assert await sdk.ask(0, body="mine") == 5
+    other = replace(house.principal, project="other", key_id="other")
+    for n in range(10):
+        opening = Opening("POST", "/", headers={TRY: "0"}, request_id=str(uuid.uuid4()))
+        await house.sessions.claim(other, opening, str(n))
+    assert await sdk.ask(1, body="mine") == 0
 
 
 async def test_what_is_remembered_is_not_held_by_sessions_that_ended(sdk, house):
     for number in (0, 1, 2, 0):
         await sdk.ask(number)
-    assert house.sessions._retries._sessions == {}
+    await sdk.ask(None, **{"idempotency-key": "k"})
+    memory = house.sessions._retries
+    assert (memory._sessions, memory._running, memory._claims) == ({}, {}, {})
 
 
 async def test_while_the_first_try_runs_a_second_is_charged_for_itself(sdk, house):
@@ -138,8 +161,9 @@ async def test_while_the_first_try_runs_a_second_is_charged_for_itself(sdk, hous
 async def test_an_idempotency_key_goes_before(sdk):
     key = {"idempotency-key": "k"}
     assert await sdk.ask(0, **key) == 5
-    assert await sdk.ask(0, **key) == 0
     assert await sdk.ask(5, **key) == 0
+    with pytest.raises(AlreadyAnswered):
+        await sdk.ask(1, **key)
 
 
 async def test_an_answer_charged_while_its_caller_left_is_charged_once(sdk, house):
@@ -156,12 +180,14 @@ async def test_an_answer_charged_while_its_caller_left_is_charged_once(sdk, hous
     assert await sdk.ask(1) == 0
 
 
-async def test_recordings_too(sdk, house):
-    for number, charged in ((0, 1600), (1, 1600)):
+@pytest.mark.parametrize("incremental", [False, True])
+async def test_recordings_too(sdk, house, incremental):
+    """Each is paid whole, with its first result where they are told one by one."""
+    for number, delivered, charged in ((0, False, 1600), (1, True, 1600), (2, True, 3200), (3, True, 4800)):
         claim, id = await sdk.claim(number)
-        session = house.open(claim, id, live=False, incremental=False)
+        session = house.open(claim, id, live=False, incremental=incremental)
         await session.play(audio(900, 700))
         events = await said(session)
         assert not isinstance(events[-1], Failed)
-        await session.close(delivered=True)
+        await session.close(delivered)
         assert house.charged() == {0: charged}

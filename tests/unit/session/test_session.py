@@ -5,17 +5,20 @@ import random
 
 import pytest
 
+from antiphon.core.audio import AudioFormat, Encoding
+from antiphon.core.entry import Kind
 from antiphon.core.errors import (
+    AlreadyAnswered,
     BadMedia,
     CapacityError,
     Conflict,
     EngineError,
     InternalError,
     LedgerUnavailable,
+    StillRunning,
 )
-from antiphon.core.events import Audio, Cause, Closed, End, Failed, Final, Flush, Interim, Opened
+from antiphon.core.events import Audio, Cause, Closed, End, Failed, Final, Flush, Interim, Opened, Transcript
 from antiphon.core.wire import Url
-from antiphon.metering.entry import Kind
 from antiphon.session.session import MAX_UNREAD_EVENTS
 from session_house import audio, first_final, listen, pour, said, until
 
@@ -50,7 +53,8 @@ async def test_a_stream_without_audio_is_free(house):
     session = house.open()
     await session.feed(Flush())
     await session.feed(End())
-    assert await said(session) == [Opened("tiny"), Closed(0, 1, hashlib.sha256().hexdigest())]
+    flushed = Final(0, 0, 0, Transcript("", 0.0), Cause.FLUSH)
+    assert await said(session) == [Opened("tiny"), flushed, Closed(0, 1, hashlib.sha256().hexdigest())]
     await session.close(delivered=True)
     assert house.ledger.entries == []
 
@@ -63,6 +67,15 @@ async def test_a_flush_finalises_and_the_stream_goes_on(house):
         await session.feed(Flush())
     await session.feed(End())
     assert [final.cause for final in finals(await hearing)] == [Cause.FLUSH, Cause.FLUSH]
+    await session.close(delivered=True)
+
+
+async def test_one_channel_is_flushed_or_all_before_any_audio_too(house):
+    session = house.open(format=AudioFormat(Encoding.LINEAR16, 16_000, 2), multichannel=True)
+    for channel in (1, None, 7):
+        await session.feed(Flush(channel=channel))
+    await session.feed(End())
+    assert sorted(final.channel for final in finals(await said(session))) == [0, 1, 1]
     await session.close(delivered=True)
 
 
@@ -357,11 +370,11 @@ async def test_closing_goes_on_where_its_caller_is_cancelled(house):
 # -- recordings --------------------------------------------------------------------------------------------------------
 
 
-async def play(house, pcm=SPEECH, claim=None, **spec):
+async def play(house, pcm=SPEECH, claim=None, delivered=True, **spec):
     session = house.open(claim, **{"live": False, "incremental": False} | spec)
     await session.play(pcm)
     events = await said(session)
-    await session.close(delivered=True)
+    await session.close(delivered)
     return session, events
 
 
@@ -391,6 +404,26 @@ async def test_a_recording_told_piece_by_piece_is_paid_whole_at_its_first_piece(
     assert house.charged() == {0: 10_000}
 
 
+async def test_what_a_recording_decodes_to_is_held_until_its_session_ends(house):
+    budget = house.sessions._services.decoder.budget
+    budget.total_bytes = 3 * len(SPEECH)
+    # 8 kHz, 8 bits: one byte becomes two samples of two bytes
+    mulaw = AudioFormat(Encoding.MULAW, 8_000, 1)
+    first = house.open(live=False, incremental=False, format=mulaw)
+    await first.play(bytes(len(SPEECH) // 2))
+    assert budget.taken_bytes == 2 * len(SPEECH)
+    second = house.open(live=False, incremental=False, format=mulaw)
+    await second.play(bytes(len(SPEECH) // 2))
+    (failed,) = [event for event in await said(second) if isinstance(event, Failed)]
+    assert (failed.error.status, failed.error.retry_after_s) == (429, 5)
+    await second.close(delivered=True)
+    assert budget.taken_bytes == 2 * len(SPEECH)
+    await first.close(delivered=False)
+    assert budget.taken_bytes == 0
+    _, events = await play(house)
+    assert isinstance(events[-1], Closed)
+
+
 async def test_a_recording_whose_caller_left_before_its_answer_is_free(house):
     session = house.open(live=False, incremental=False)
     await session.play(SPEECH)
@@ -413,7 +446,7 @@ async def test_a_long_recording_is_heard_whole(house):
 
 
 async def test_the_same_request_again_is_charged_once(house):
-    _, events = await play(house, claim=await house.claim("retry", "body"))
+    _, events = await play(house, claim=await house.claim("retry", "body"), delivered=False)
     again, events_again = await play(house, claim=await house.claim("retry", "body"))
     assert finals(events) == finals(events_again)
     assert isinstance(events_again[-1], Closed)
@@ -422,12 +455,15 @@ async def test_the_same_request_again_is_charged_once(house):
     assert 'antiphon_metered_total{dimension="stt.audio_ms",model="tiny",surface="deepgram"} 1600.0' in house.metrics()
     with pytest.raises(Conflict):
         await house.claim("retry", "another body")
+    with pytest.raises(AlreadyAnswered):
+        await house.claim("retry", "body")
 
 
-async def test_the_same_request_at_the_same_time_is_charged_once(house):
+async def test_of_the_same_request_at_the_same_time_one_is_answered(house):
     claims = [await house.claim("retry", "body") for _ in range(3)]
-    told = await asyncio.gather(*(play(house, claim=claim) for claim in claims[:2]))
-    assert all(isinstance(events[-1], Closed) for _, events in told)
+    told = await asyncio.gather(*(play(house, claim=claim) for claim in claims), return_exceptions=True)
+    refused = [each for each in told if isinstance(each, StillRunning)]
+    assert len(refused) == 2
     assert house.charged() == {0: 1600}
 
 
@@ -456,7 +492,7 @@ async def test_an_utterance_of_nothing_does_not_age_the_next_ones_first_interim(
     heard = iter(["noise", "", "", "", "", ""])
     house.recogniser.hear = lambda utterance: next(heard, "one two")
     measured = []
-    house.observer.utterance = measured.append
+    house.observer.utterance = lambda one, project, recogniser: measured.append(one)
     session = house.open(interims=True)
     events = session.events()
     await anext(events)

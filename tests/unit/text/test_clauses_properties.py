@@ -3,6 +3,7 @@
 import itertools
 import time
 
+import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
@@ -10,6 +11,8 @@ from antiphon.core.errors import CallerError
 from antiphon.core.specs import Markup
 from antiphon.text.boundaries import LONGEST
 from antiphon.text.clauses import Clauses, Phrase
+from antiphon.text.reading import LONGEST_WORD, MOST_DOTS, MOST_REPEATS
+from antiphon.text.tables import SPELLED_SIGNS
 
 WRITTEN = st.sampled_from(
     [
@@ -39,7 +42,7 @@ def phrases(
     return [phrase for piece in pieces for phrase in clauses.push(piece)] + clauses.flush()
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=400)
 @given(TEXTS, CUTS, st.sampled_from((4, 12)))
 @example("etc. \n\n And", [5], 12)
 @example("one \ntwo", [4], 12)
@@ -51,13 +54,13 @@ def test_how_a_text_came_does_not_matter(text: str, cuts: list[int], first_words
     assert phrases(list(text), first_words=first_words) == whole
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(TEXTS, CUTS, st.lists(st.integers(0, 120), min_size=1, max_size=4).map(tuple))
 def test_nor_does_it_with_a_schedule(text: str, cuts: list[int], schedule: tuple[int, ...]) -> None:
     assert phrases(parted(text, cuts), schedule=schedule) == phrases([text], schedule=schedule)
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=400)
 @given(TEXTS)
 def test_words_stand_for_the_characters_in_order(text: str) -> None:
     said = phrases([text])
@@ -77,7 +80,7 @@ def test_words_stand_for_the_characters_in_order(text: str) -> None:
         ]
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(TEXTS)
 def test_phrases_are_bounded_and_fit_to_be_spoken(text: str) -> None:
     for phrase in phrases([text]):
@@ -89,7 +92,7 @@ def test_phrases_are_bounded_and_fit_to_be_spoken(text: str) -> None:
         assert all(char.isprintable() for char in phrase.text)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(
     st.lists(
         st.from_regex(r"[a-z]{2,9}", fullmatch=True).filter(lambda word: word not in ("etc", "vs", "approx", "aka")),
@@ -119,7 +122,7 @@ def outcome(pieces: list[str], markup: Markup) -> object:
         return type(error)
 
 
-@settings(max_examples=500, deadline=None)
+@settings(max_examples=500)
 @given(st.lists(TAGS, max_size=14).map("".join), CUTS, st.sampled_from([Markup.SSML, Markup.BREAKS]))
 @example("<speak>Hello, <break time='1s'/>wor&amp;ld.</speak>", [3, 12, 40], Markup.SSML)
 def test_markup_yields_phrases_or_an_error_however_it_came(text: str, cuts: list[int], markup: Markup) -> None:
@@ -142,7 +145,7 @@ PIECES = st.sampled_from(
 )
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(st.lists(PIECES, max_size=20).map("".join))
 def test_places_count_tags_and_entities(text: str) -> None:
     said = outcome(["<speak>" + text + "</speak>"], Markup.SSML)
@@ -188,10 +191,33 @@ def test_no_text_takes_long() -> None:
 
 def test_one_long_word_is_spoken_in_bounded_phrases() -> None:
     begun = time.perf_counter()
-    said = phrases(["x" * 100_000])
+    said = phrases(["xy" * 50_000])
     assert time.perf_counter() - begun < 5
-    assert max(len(phrase.text) for phrase in said) <= LONGEST
-    assert "".join(phrase.text for phrase in said) == "x" * 100_000
+    assert {phrase.text for phrase in said} == {"xy" * MOST_REPEATS}  # and not a hundred thousand letters
+    assert [(phrase.words[0].start, phrase.words[-1].end) for phrase in said] == [
+        (start, start + LONGEST) for start in range(0, 100_000, LONGEST)
+    ]
+
+
+SIGNS = [sign + after for sign in SPELLED_SIGNS if sign.strip() for after in ("", " ", "\n")]
+
+
+@pytest.mark.parametrize("units", [SIGNS, ["<>", "<&", "->", "<=", "()", "< > ", "½", "½ ", "²", "π", "№ "]])
+def test_signs_in_rows_are_not_read_out_by_the_thousand(units: list[str]) -> None:
+    """A text takes about as long as one of words does: no more is said than is written."""
+    for unit in units:
+        text = (unit * 4000)[:4000]
+        said = phrases([text])
+        assert sum(len(phrase.text) for phrase in said) <= 0.2 * len(text), unit
+        assert all(phrase.words[0].start == 0 for phrase in said[:1])
+
+
+@given(st.text(st.sampled_from("aAñ日.é-'’1U\u0301"), min_size=1, max_size=8), st.integers(1, 200))
+def test_what_has_no_space_is_said_in_words_of_bounded_length(unit: str, times: int) -> None:
+    for phrase in phrases([(unit * times)[:2000]]):
+        assert all(len(word.read) <= MOST_DOTS * (LONGEST_WORD + 1) for word in phrase.words)
+        assert all(word.read.rstrip(".").count(".") < MOST_DOTS for word in phrase.words)
+        assert all(len(part) <= LONGEST_WORD + 3 for word in phrase.words for part in word.read.split("."))
 
 
 def test_long_markup_takes_time_in_proportion() -> None:

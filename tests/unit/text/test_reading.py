@@ -248,3 +248,21 @@ def test_numbers_of_any_length_are_read() -> None:
     assert len(words("9" * 190)) == 190
     assert [word.read for word in words("0." + "1" * 5)] == ["zero", "point", *["one"] * 5]
     assert words("1" + ",000" * 40)[0].read == "one"
+
+
+@pytest.mark.parametrize(
+    ("written", "read_aloud"),
+    [
+        ("a <<<<<<<< b", "a less than less than less than b"),
+        ("a < < < < b < c", "a less than less than less than b less than c"),
+        ("C++ and x && y", "C plus plus and x and and y"),
+        ("U.S." * 4, "U.S.U.S.U.S.U.S."),
+        ("U.S." * 6, "U.S.U.S.U.S.U.S U.S.U.S."),
+        ("A.B.C.D.E.F.G.H.I.J", "A.B.C.D.E.F.G.H I.J"),
+        ("日." * 33, "日.日.日.日.日.日.日.日."),
+        ("z" * 60 + "!", "z" * 8 + "!"),
+        ("Pneumonoultramicroscopicsilicovolcanoconiosis.", "Pneumonoultramicroscopicsilicovolcanocon iosis."),
+    ],
+)
+def test_what_nobody_would_read_out_is_not(written: str, read_aloud: str) -> None:
+    assert " ".join(word.read for word in words(written)) == read_aloud

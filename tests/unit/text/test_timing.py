@@ -29,6 +29,18 @@ def test_written_characters_share_their_words_time_or_stand_in_the_pause() -> No
     ]
 
 
+def test_white_space_that_was_given_out_before_is_not_given_out_again() -> None:
+    """The first word stands for a dash before it, too, and for the space before that."""
+    words = [Word("a", 7, 11), Word("b", 12, 13)]
+    assert shown(written_times("- A B", 8, words, [(10, 40), (40, 50)], 0, 50)) == [
+        ("-", 10, 20),
+        (" ", 20, 30),
+        ("A", 30, 40),
+        (" ", 40, 40),
+        ("B", 40, 50),
+    ]
+
+
 def test_what_follows_on_the_last_word_lasts_to_the_end() -> None:
     assert shown(written_times("A. ", 0, [Word("a", 0, 1)], [(10, 20)], 0, 60)) == [
         ("A", 10, 20),

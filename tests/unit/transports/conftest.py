@@ -1,13 +1,8 @@
 import pytest
 
-from session_house import House
+from antiphon.transports.uploads import Uploads
 
 
 @pytest.fixture
-async def house():
-    house = House()
-    await house.runner.start()
-    yield house
-    house.ledger.gate.set()
-    await house.keeper.close()
-    await house.runner.stop()
+def uploads():
+    return Uploads(each_bytes=10_000_000, all_bytes=20_000_000)

@@ -1,9 +1,9 @@
 """A vendor of language that says everything plainly."""
 
+from antiphon.core.endpoints import Asked
 from antiphon.core.events import ChoiceEnded, Completed, Embedded, Failed, Opened, TextDelta
-from antiphon.core.ports import Asked
 from antiphon.core.specs import EmbedSpec, GenerateSpec
-from antiphon.core.wire import NOTHING, Close, Head, Response, Step
+from antiphon.core.wire import NOTHING, Close, Head, Response, Step, bearer
 
 PLAIN = (("content-type", "text/vendor"),)
 
@@ -54,8 +54,8 @@ class Endpoint:
         self.error = error
         self.spec = spec
 
-    def credential(self, opening):
-        return opening.headers.get("authorization")
+    def credential(self, opening, first=None):
+        return bearer(opening.headers.get("authorization", ""))
 
     def refuse(self, opening, error):
         return Response(error.status, PLAIN, error.code.encode())

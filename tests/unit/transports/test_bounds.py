@@ -4,7 +4,9 @@ import pytest
 import uvicorn
 from uvicorn.server import ServerState
 
-from antiphon.transports.bounds import HEAD_S, MAX_HEAD_BYTES, UNREAD_S, HttpProtocol, WebSocketProtocol
+from antiphon.transports.bounds import HEAD_S, UNREAD_S
+from antiphon.transports.frames import MAX_CONTROL_FRAMES, WebSocketProtocol
+from antiphon.transports.http1 import MAX_HEAD_BYTES, HttpProtocol
 
 HANDSHAKE = (
     b"GET /v1/listen HTTP/1.1\r\nHost: h\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
@@ -20,7 +22,7 @@ class Peer(asyncio.Transport):
         super().__init__()
         self.written = b""
         self.unread = 0
-        self.aborted = self.closed = False
+        self.aborted = self.closed = self.paused = False
         self.protocol = None
 
     def write(self, data):
@@ -45,10 +47,10 @@ class Peer(asyncio.Transport):
         self.aborted = True
 
     def pause_reading(self):
-        pass
+        self.paused = True
 
     def resume_reading(self):
-        pass
+        self.paused = False
 
 
 async def answer(scope, receive, send):
@@ -101,12 +103,23 @@ async def test_one_who_drips_a_head_is_cut(peer):
 
 
 async def test_one_who_waits_for_an_answer_is_not_cut(peer):
-    peer.protocol.data_received(b"GET / HTTP/1.1\r\n\r\n")
+    peer.protocol.data_received(b"GET / HTTP/1.1\r\nHost: h\r\n\r\n")
     assert ticks(peer, 60) is None
 
 
+async def test_a_caller_whose_large_body_has_come_is_seen_to_leave(peer):
+    size = 1 << 20
+    peer.protocol.data_received(b"POST / HTTP/1.1\r\nHost: h\r\nContent-Length: %d\r\n\r\n" % size)
+    peer.protocol.data_received(bytes(size - 1))
+    while peer.protocol._unparsed:  # noqa: ASYNC110
+        await asyncio.sleep(0)
+    assert peer.paused  # nobody has taken any of it yet
+    peer.protocol.data_received(bytes(1))
+    assert not peer.paused
+
+
 async def test_the_rest_of_a_body_that_was_answered_is_not_waited_for(peer):
-    peer.protocol.data_received(b"POST / HTTP/1.1\r\nContent-Length: 100\r\n\r\nx")
+    peer.protocol.data_received(b"POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 100\r\n\r\nx")
     await asyncio.sleep(0)
     assert b"413" in peer.written
     assert ticks(peer, 60) == HEAD_S
@@ -122,14 +135,14 @@ async def test_a_head_without_end_is_refused(peer):
 
 
 async def test_a_long_body_is_not_a_long_head(peer):
-    peer.protocol.data_received(b"POST / HTTP/1.1\r\nContent-Length: 1000000\r\n\r\n")
+    peer.protocol.data_received(b"POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 1000000\r\n\r\n")
     for _ in range(10):
         peer.protocol.data_received(bytes(100_000))
     assert not peer.closed
 
 
 async def test_one_who_reads_nothing_is_cut_and_one_who_reads_slowly_not(peer):
-    peer.protocol.data_received(b"GET / HTTP/1.1\r\n\r\n")
+    peer.protocol.data_received(b"GET / HTTP/1.1\r\nHost: h\r\n\r\n")
     peer.unread = 100_000
     for _ in range(3 * UNREAD_S):
         peer.unread -= 1
@@ -178,7 +191,7 @@ async def test_pongs_are_not_kept_for_one_who_does_not_read(peer):
     peer.protocol.data_received(PING)
     assert len(peer.written) == before + 2
     peer.protocol.pause_writing()
-    peer.protocol.data_received(PING * 1000)
+    peer.protocol.data_received(PING * 50)
     assert len(peer.written) == before + 2
     peer.protocol.resume_writing()
     peer.protocol.data_received(PING)
@@ -193,3 +206,108 @@ async def test_a_message_may_be_larger_where_its_protocol_needs_it(peer, monkeyp
     await asyncio.sleep(0)
     peer.protocol.data_received(b"\x82\xff" + (1 << 21).to_bytes(8, "big") + bytes(4) + bytes(1 << 21))
     assert (peer.protocol.conn.close_sent is None) is taken
+
+
+# -- in turns ----------------------------------------------------------------------------------------------------------
+
+
+async def quiet(peer):
+    """Until nothing is left to parse."""
+    for _ in range(2000):
+        if not peer.protocol._unparsed:
+            return
+        await asyncio.sleep(0.005)
+    raise AssertionError("it is never parsed")
+
+
+async def test_one_read_full_of_tiny_frames_is_parsed_in_turns(peer):
+    peer.protocol.data_received(HANDSHAKE)
+    await asyncio.sleep(0)
+    peer.protocol.data_received(b"\x02\x80\0\0\0\0" + b"\x00\x80\0\0\0\0" * 40_000)
+    assert peer.protocol._unparsed  # not all in one go
+    assert peer.protocol.read_paused
+    await quiet(peer)
+    assert b"\x03\xf1A message has at most 1000 fragments." in peer.written
+
+
+@pytest.mark.parametrize("frame", [PING, b"\x8a\x80\0\0\0\0"])
+async def test_control_frames_are_counted_by_the_second(peer, frame):
+    peer.protocol.data_received(HANDSHAKE)
+    await asyncio.sleep(0)
+    for _ in range(5):
+        peer.protocol.data_received(frame * MAX_CONTROL_FRAMES)
+        peer.protocol.tick()
+    assert b"\x03\xf0" not in peer.written
+    peer.protocol.data_received(frame * (MAX_CONTROL_FRAMES + 1))
+    assert b"\x03\xf0More than 100 control frames came in a second." in peer.written
+    said = len(peer.written)
+    peer.protocol.data_received(frame)
+    assert len(peer.written) == said
+
+
+async def test_messages_are_not_read_further_than_some_ahead(peer):
+    over = asyncio.Event()
+
+    async def accept(scope, receive, send):
+        await receive()
+        await send({"type": "websocket.accept"})
+        await over.wait()
+
+    peer.protocol.config.loaded_app = accept
+    peer.protocol.data_received(HANDSHAKE)
+    for _ in range(3):
+        await asyncio.sleep(0)
+    messages = b"".join(b"\x82\x81\0\0\0\0%c" % (n % 256) for n in range(2000))
+    peer.protocol.data_received(messages)
+    assert peer.protocol.queue.qsize() < 300
+    told = b""
+    for _ in range(2000):
+        async with asyncio.timeout(5):
+            told += (await peer.protocol.receive())["bytes"]
+    assert told == bytes(n % 256 for n in range(2000))
+    assert not peer.protocol.read_paused
+    over.set()
+
+
+async def test_a_trailer_is_no_header(peer):
+    head = b"POST / HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n"
+    peer.protocol.data_received(head + b"1\r\nx\r\n0\r\nAuthorization: Bearer k\r\n\r\n")
+    assert [name for name, _ in peer.protocol.scope["headers"]] == [b"host", b"transfer-encoding"]
+
+
+CHUNKED = b"POST / HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n"
+
+
+@pytest.mark.parametrize("begin", [b"1\r\nx\r\n0\r\nX: ", b"1;x=", b"1\r\nx\r\n0\r\n"])
+async def test_what_frames_a_body_is_bounded(peer, begin):
+    peer.protocol.data_received(CHUNKED + begin)
+    piece = b"y" * 1000 if begin != b"1\r\nx\r\n0\r\n" else b"X: y\r\n" * 160
+    for _ in range(MAX_HEAD_BYTES // len(piece) + 1):
+        assert not peer.closed
+        peer.protocol.data_received(piece)
+    assert peer.closed
+
+
+async def test_a_body_of_many_small_chunks_is_not_its_framing(peer):
+    peer.protocol.data_received(CHUNKED)
+    for _ in range(50):
+        peer.protocol.data_received(b"1\r\nx\r\n" * 1000)
+        await quiet(peer)
+    assert not peer.closed
+
+
+async def test_one_who_leaves_is_missed_by_the_request_that_runs(peer):
+    gone = asyncio.Event()
+
+    async def wait(scope, receive, send):
+        while (await receive())["type"] != "http.disconnect":
+            pass
+        gone.set()
+
+    peer.protocol.app = wait
+    peer.protocol.data_received(b"POST / HTTP/1.1\r\nHost: h\r\n\r\n" * 3)
+    await asyncio.sleep(0)
+    peer.protocol.connection_lost(None)
+    async with asyncio.timeout(5):
+        await gone.wait()
+    peer.protocol.parser = None

@@ -1,18 +1,16 @@
 """The Open Inference Protocol through its routes, on a session's fakes."""
 
+import asyncio
+
 import httpx
 import pytest
 from starlette.applications import Starlette
-from starlette.routing import Route
 
 from antiphon.core.errors import EngineError, LedgerUnavailable, NotFound
-from antiphon.core.identity import Scope
 from antiphon.core.usage import Dimension
-from antiphon.surfaces.open_inference.about import About
-from antiphon.surfaces.open_inference.infer import Infer
-from antiphon.transports import inquiry
-from antiphon.transports.inquiry import InquiryRoute
-from antiphon.transports.json import JsonRoute
+from antiphon.routes import ROUTES
+from antiphon.session import lookups
+from antiphon.transports import table
 from antiphon.transports.uploads import Uploads
 
 X = {"name": "x", "shape": [2], "datatype": "UINT8", "data": [1, 2]}
@@ -21,12 +19,9 @@ KEY = {"authorization": "Bearer secret"}
 
 @pytest.fixture
 async def client(house):
-    sessions = house.sessions
     uploads = Uploads(each_bytes=100_000, all_bytes=1_000_000)
-    infer = JsonRoute("open-inference", Infer(), sessions, house.clock, uploads, Scope.GENERATE)
-    about = InquiryRoute("open-inference", About("1.0"), sessions)
-    routes = [Route("/v2/models/{model:path}/infer", infer, methods=["POST"])]
-    routes += [Route(path, about) for path in ("/v2", "/v2/health/{what}", "/v2/models/{model:path}")]
+    rows = [row for row in ROUTES if row.surface == "open-inference"]
+    routes = table.routes(rows, house.door, house.clock, uploads)
     transport = httpx.ASGITransport(Starlette(routes=routes))
     async with httpx.AsyncClient(transport=transport, base_url="http://test", headers=KEY) as client:
         yield client
@@ -92,7 +87,7 @@ async def test_a_model_that_cannot_tell(house, client, error, status):
 
 
 async def test_a_model_that_does_not_answer(house, client, monkeypatch):
-    monkeypatch.setattr(inquiry, "PATIENCE_S", 0.01)
+    monkeypatch.setattr(lookups, "PATIENCE_S", 0.01)
     house.inferrer.gate.clear()
     assert (await client.get("/v2/models/tensors")).status_code == 504
 
@@ -102,3 +97,23 @@ async def test_a_defect_is_said_without_its_cause(house, client):
     answer = await client.get("/v2/models/tensors")
     assert answer.status_code == 500
     assert "secret" not in answer.text
+
+
+async def test_how_many_one_project_may_ask_at_once_is_bounded(house, client, monkeypatch):
+    monkeypatch.setattr(lookups, "PATIENCE_S", 60)
+    asked, answered = 0, asyncio.Event()
+
+    async def check():
+        nonlocal asked
+        asked += 1
+        await answered.wait()
+
+    monkeypatch.setattr(house.inferrer, "check", check)
+    waiting = [asyncio.create_task(client.get("/v2/models/tensors/ready")) for _ in range(lookups.MOST_OF_A_PROJECT)]
+    while asked < len(waiting):  # noqa: ASYNC110
+        await asyncio.sleep(0)
+    refused = await client.get("/v2/models/tensors/ready")
+    assert (refused.status_code, refused.headers["retry-after"]) == (429, "1")
+    answered.set()
+    assert {(await each).status_code for each in waiting} == {200}
+    assert (await client.get("/v2/models/tensors/ready")).status_code == 200

@@ -5,8 +5,9 @@ from dataclasses import replace
 
 import pytest
 from json_vendor import Endpoint, Plain
-from vendor import Caller, scope
+from vendor import Caller, call
 
+from antiphon.core.entry import Kind
 from antiphon.core.errors import (
     CapacityError,
     Draining,
@@ -17,30 +18,24 @@ from antiphon.core.errors import (
     UnsupportedParameter,
 )
 from antiphon.core.events import ChoiceEnded, Completed, Failed, FinishReason, Opened, TextDelta, TokenUsage
-from antiphon.core.identity import Scope
+from antiphon.core.routing import Call
 from antiphon.core.usage import Dimension
 from antiphon.core.wire import BROKEN_OFF, Keep, Step
-from antiphon.metering.entry import Kind
 from antiphon.session.generation import Generation
-from antiphon.transports import json as module
+from antiphon.transports import http as module
 from antiphon.transports import uploads as reading
-from antiphon.transports.json import JsonRoute
+from antiphon.transports.http import CallRoute
 from antiphon.transports.uploads import Uploads
-from session_house import closed, until
+from session_house import kinds, until
 
 OUT = Dimension.LLM_OUTPUT_TOKENS
 COUNTED = b"one two three four five"
 
 
 @pytest.fixture
-def uploads():
-    return Uploads(each_bytes=10_000_000, all_bytes=20_000_000)
-
-
-@pytest.fixture
 def route(house, uploads):
     def make(**given):
-        return JsonRoute("openai", Endpoint(**given), house.sessions, house.clock, uploads, Scope.GENERATE)
+        return CallRoute(Call("/", "openai", Endpoint(**given)), house.door, house.clock, uploads)
 
     return make
 
@@ -52,17 +47,8 @@ def caller():
     return caller
 
 
-async def call(app, caller, **given):
-    await app(scope(**given), caller.receive, caller.send)
-    await closed()
-
-
 def nobody_is_left(house):
     return 'antiphon_sessions_open{surface="openai"} 1.0' not in house.metrics() and house.generator.running == []
-
-
-def kinds(house):
-    return [entry.kind for entry in house.ledger.entries]
 
 
 # -- bodies ------------------------------------------------------------------------------------------------------------
@@ -109,28 +95,30 @@ async def test_the_largest_body(house, route):
     assert caller.answer[0] == 200
 
 
-async def test_bodies_are_bounded_together_until_they_are_answered(house, route, uploads):
-    uploads.all_bytes = 1_000_000
+async def test_bodies_are_bounded_together_until_they_are_answered(house, monkeypatch):
+    monkeypatch.setattr(reading, "SMALL_BYTES", 1000)
+    uploads = Uploads(each_bytes=1_000_000, all_bytes=1_000_000)
+    made = CallRoute(Call("/", "openai", Endpoint()), house.door, house.clock, uploads)
     house.generator.gate.clear()
     first, second, third = Caller(), Caller(), Caller()
     first.body(b"x" * 600_000)
-    answering = asyncio.create_task(call(route(), first))
+    answering = asyncio.create_task(call(made, first))
     await until(lambda: house.generator.held)
     assert uploads.held == 600_000
     second.body(b"x" * 600_000)
-    await call(route(), second)
+    await call(made, second)
     assert second.answer == (429, b"over_capacity")
     house.generator.gate.set()
     await answering
     assert first.answer[0] == 200
     assert uploads.held == 0
     third.body(b"x" * 600_000)
-    await call(route(), third)
+    await call(made, third)
     assert third.answer[0] == 200
 
 
 async def test_a_body_that_stops_arriving_is_given_up(route, uploads, monkeypatch):
-    monkeypatch.setattr(reading, "PATIENCE_S", 0.01)
+    monkeypatch.setattr(reading, "PROGRESS_S", 0.01)
     caller = Caller()
     caller.says.put_nowait({"type": "http.request", "body": b"x", "more_body": True})
     await call(route(), caller)
@@ -141,7 +129,7 @@ async def test_a_body_that_stops_arriving_is_given_up(route, uploads, monkeypatc
 async def test_a_caller_who_leaves_while_sending(house, route, uploads):
     caller = Caller()
     caller.says.put_nowait({"type": "http.request", "body": b"x", "more_body": True})
-    caller.says.put_nowait({"type": "http.disconnect"})
+    caller.leave()
     await call(route(), caller)
     assert caller.sent == []
     assert uploads.held == 0
@@ -325,7 +313,7 @@ async def test_a_caller_who_leaves_ends_the_work_inside_the_engine(house, route,
     house.generator.gate.clear()
     answering = asyncio.create_task(call(route(stream=stream), caller))
     await until(lambda: house.generator.held)
-    caller.says.put_nowait({"type": "http.disconnect"})
+    caller.leave()
     await answering
     assert len(house.generator.cancelled) == 1
     sent = min(holds_at, 5) if stream else 0
@@ -339,7 +327,7 @@ async def test_a_caller_who_leaves_while_the_ledger_writes(house, route, caller)
     house.ledger.gate.clear()
     answering = asyncio.create_task(call(route(), caller))
     await house.ledger.entered.wait()
-    caller.says.put_nowait({"type": "http.disconnect"})
+    caller.leave()
     for _ in range(3):
         await asyncio.sleep(0)
     house.ledger.gate.set()
@@ -349,24 +337,16 @@ async def test_a_caller_who_leaves_while_the_ledger_writes(house, route, caller)
     assert kinds(house)[-1] is Kind.ABANDONED
 
 
-class Server(Caller):
-    """As servers do: `receive` says that the caller is gone as soon as the answer is complete."""
-
-    async def send(self, message):
-        await super().send(message)
-        if not message.get("more_body", True):
-            self.says.put_nowait({"type": "http.disconnect"})
-
-
 @pytest.mark.parametrize("stream", [True, False])
 async def test_an_answer_that_was_sent_whole_is_delivered_though_the_engine_still_ends(house, route, stream):
     house.generator.holds_at = 7  # after its last word
     house.generator.gate.clear()
-    server = Server()
-    server.body(b"count")
-    answering = asyncio.create_task(call(route(stream=stream), server))
+    caller = Caller()
+    caller.body(b"count")
+    answering = asyncio.create_task(call(route(stream=stream), caller))
     await until(lambda: house.generator.held)
-    assert server.answer[1].startswith(COUNTED)
+    assert caller.answer[1].startswith(COUNTED)
+    caller.presence.on_gone()
     for _ in range(5):
         await asyncio.sleep(0)
     house.generator.gate.set()
@@ -382,7 +362,8 @@ async def test_a_caller_who_does_not_read_is_given_up(house, route, caller, monk
     await call(route(stream=stream), caller)
     assert caller.sent == []
     assert house.generator.running == []
-    assert kinds(house)[-1:] == ([] if stream else [Kind.ABANDONED])
+    assert kinds(house)[-1] is Kind.ABANDONED
+    assert bool(house.tokens()) != stream
     assert nobody_is_left(house)
 
 
@@ -465,7 +446,7 @@ async def test_a_thousand_streams_leave_nothing_behind(house, route, uploads):
         answering = asyncio.create_task(call(route(surface=surface, stream=True), caller))
         for _ in range(n % 40):
             await asyncio.sleep(0)
-        caller.says.put_nowait({"type": "http.disconnect"})
+        caller.leave()
         await answering
         del surface, caller, answering
     await asyncio.sleep(0)
@@ -482,8 +463,7 @@ async def test_a_thousand_streams_leave_nothing_behind(house, route, uploads):
 @pytest.mark.parametrize(
     ("headers", "charged"),
     [
-        ([("idempotency-key", "k"), ("idempotency-key", "k")], 5),
-        ([("x-stainless-retry-count", "0"), ("x-stainless-retry-count", "1")], 5),
+        ([("x-stainless-retry-count", "0"), ("x-stainless-retry-count", "1")], 10),
         ([("x-stainless-retry-count", "0"), ("x-stainless-retry-count", "0")], 10),
         ([("x-other", "0"), ("x-other", "0")], 10),
     ],
@@ -497,9 +477,71 @@ async def test_the_same_request_again(house, route, headers, charged):
     assert house.tokens()[OUT] == charged
 
 
-async def test_another_body_under_the_same_key_is_refused(house, route):
-    for body, status in ((b"one", 200), (b"two", 422)):
+KEY = [(b"idempotency-key", b"k")]
+
+
+@pytest.mark.parametrize("headers", [KEY, [(b"x-stainless-retry-count", b"%d")]])
+async def test_an_answer_that_did_not_leave_is_given_again_uncharged(house, route, headers):
+    for number, reads in enumerate((False, True)):
+        caller = Caller()
+        caller.body(b"count")
+        if not reads:
+            house.ledger.gate.clear()
+        named = [(name, value.replace(b"%d", b"%d" % number)) for name, value in headers]
+        answering = asyncio.create_task(call(route(), caller, headers=named))
+        if not reads:
+            await house.ledger.entered.wait()
+            caller.leave()
+            await asyncio.sleep(0.01)
+            house.ledger.gate.set()
+        await answering
+        await house.sessions.settle()
+        assert caller.sent == [] or reads
+    assert caller.answer == (200, COUNTED)
+    assert house.tokens()[OUT] == 5
+
+
+async def test_the_same_key_again_is_refused(house, route):
+    for body, status in ((b"one", 200), (b"one", 422), (b"two", 422)):
         caller = Caller()
         caller.body(body)
-        await call(route(), caller, headers=[(b"idempotency-key", b"k")])
+        await call(route(), caller, headers=KEY)
+        await house.sessions.settle()
         assert caller.answer[0] == status
+    assert house.tokens()[OUT] == 5
+
+
+async def test_while_the_first_runs_the_same_key_is_told_to_come_again(house, route):
+    house.generator.holds_at = 3
+    house.generator.gate.clear()
+    first, second = Caller(), Caller()
+    for caller in (first, second):
+        caller.body(b"count")
+    answering = asyncio.create_task(call(route(), first, headers=KEY))
+    await until(lambda: house.generator.held)
+    await call(route(), second, headers=KEY)
+    assert second.answer == (409, b"still_running")
+    house.generator.gate.set()
+    await answering
+    assert first.answer == (200, COUNTED)
+    assert house.tokens()[OUT] == 5
+
+
+async def test_a_body_that_is_gone_is_not_counted(house):
+    """What was asked for is: here a word in half a megabyte of nothing."""
+
+    class Padded(Endpoint):
+        def negotiate(self, opening, body):
+            return super().negotiate(opening, body.strip())
+
+    uploads = Uploads(each_bytes=1_000_000, all_bytes=1_000_000)
+    made = CallRoute(Call("/", "openai", Padded()), house.door, house.clock, uploads)
+    house.generator.gate.clear()
+    caller = Caller()
+    caller.body(b"word" + b" " * 500_000)
+    answering = asyncio.create_task(call(made, caller))
+    await until(lambda: house.generator.held)
+    assert uploads.held == len("word")
+    house.generator.gate.set()
+    await answering
+    assert uploads.held == 0

@@ -7,16 +7,13 @@ import httpx
 import openai
 import pytest
 from starlette.applications import Starlette
-from starlette.routing import Route
 
 from antiphon.core.errors import CapacityError, EngineError, InternalError, LedgerUnavailable
 from antiphon.core.identity import Principal, Scope
 from antiphon.core.specs import Message, Role
-from antiphon.session import keeping
-from antiphon.surfaces.openai.kept_responses import CancelResponse, DeleteResponse, InputItems, RetrieveResponse
-from antiphon.surfaces.openai.responses import Responses
-from antiphon.transports.json import JsonRoute
-from antiphon.transports.kept import KeptRoute
+from antiphon.routes import ROUTES
+from antiphon.session import keeping, recent
+from antiphon.transports import table
 from antiphon.transports.uploads import Uploads
 from session_house import until
 
@@ -25,20 +22,9 @@ HOUR_S = 3600
 
 @pytest.fixture
 async def client(house):
-    sessions = house.sessions
     uploads = Uploads(each_bytes=100_000, all_bytes=1_000_000)
-    path = "/v1/responses/{id}"
-    routes = [
-        Route(
-            "/v1/responses",
-            JsonRoute("openai", Responses(), sessions, house.clock, uploads, Scope.GENERATE),
-            methods=["POST"],
-        ),
-        Route(path, KeptRoute("openai", RetrieveResponse(), sessions), methods=["GET"]),
-        Route(path, KeptRoute("openai", DeleteResponse(), sessions), methods=["DELETE"]),
-        Route(f"{path}/cancel", KeptRoute("openai", CancelResponse(), sessions), methods=["POST"]),
-        Route(f"{path}/input_items", KeptRoute("openai", InputItems(), sessions), methods=["GET"]),
-    ]
+    rows = [row for row in ROUTES if row.path.startswith("/v1/responses")]
+    routes = table.routes(rows, house.door, house.clock, uploads)
     transport = httpx.ASGITransport(Starlette(routes=routes))
     async with (
         httpx.AsyncClient(transport=transport) as http,
@@ -82,6 +68,47 @@ async def test_by_default_nothing_is_kept_and_the_response_says_so(house, client
         await client.responses.retrieve(response.id)
 
 
+async def test_by_default_the_next_turn_may_refer_to_the_last_one(house, client):
+    first = await ask(client, "first")
+    item = first.output[0].id
+    second = await ask(client, [{"role": "user", "content": "first"}, *refer(item), USER])
+    said = [message.text for message in house.generator.calls[-1][0].prompt]
+    assert said == ["first", "one two three four five", "and on"]
+    await ask(client, "third", previous_response_id=second.id)
+    assert len(house.generator.calls[-1][0].prompt) == 5
+    house.keys.project = "rival"
+    with pytest.raises(openai.NotFoundError):
+        await ask(client, [*refer(item), USER])
+
+
+async def test_that_is_forgotten_after_a_while(house, client, monkeypatch):
+    monkeypatch.setattr(recent, "CALL_S", 0.0)
+    first = await ask(client)
+    await until(lambda: house.keeper.recents.held_bytes == 0)
+    with pytest.raises(openai.NotFoundError):
+        await ask(client, [*refer(first.output[0].id), USER])
+
+
+async def test_that_is_forgotten_at_once_when_it_is_deleted(house, client):
+    first = await ask(client)
+    await client.responses.delete(first.id)
+    assert house.keeper.recents.held_bytes == 0
+    with pytest.raises(openai.NotFoundError):
+        await ask(client, [*refer(first.output[0].id), USER])
+    with pytest.raises(openai.NotFoundError):
+        await client.responses.delete(first.id)
+
+
+@pytest.mark.parametrize("keep_s", [0, HOUR_S])
+async def test_what_is_stored_or_must_not_be_is_not_remembered(house, client, keep_s):
+    house.keep_s["acme"] = keep_s
+    response = await ask(client, **({} if keep_s else {"store": False}))
+    assert house.keeper.recents.held_bytes == 0
+    house.keep_s.clear()
+    with pytest.raises(openai.NotFoundError):
+        await ask(client, [*refer(response.output[0].id), USER])
+
+
 @pytest.mark.parametrize(
     ("given", "said"),
     [
@@ -104,7 +131,47 @@ async def test_what_was_asked_not_to_be_stored_is_not(client, keeps):
         await client.responses.retrieve(response.id)
 
 
+async def test_what_is_not_kept_is_not_given_again(house, client):
+    key = {"extra_headers": {"Idempotency-Key": "k"}}
+    await ask(client, **key)
+    await house.sessions.settle()
+    with pytest.raises(openai.UnprocessableEntityError) as error:
+        await ask(client, **key)
+    assert about(error) == (422, "already_answered", None)
+
+
 # -- one that keeps ----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("background", [False, True])
+async def test_what_is_kept_is_given_again_as_it_was(house, client, keeps, background):
+    asked = {"extra_headers": {"Idempotency-Key": "k"}, "background": background}
+    first = await ask(client, **asked)
+    if background:
+        first = await ended(client, first.id)
+    await house.sessions.settle()
+    charged = house.tokens()
+    for _ in range(3):
+        again = await ask(client, **asked)
+        assert (again.id, again.output_text) == (first.id, "one two three four five")
+    assert house.tokens() == charged
+    assert len(house.generator.calls) == 1
+    with pytest.raises(openai.UnprocessableEntityError) as error:
+        await ask(client, "another", **asked)
+    assert about(error) == (422, "conflict", None)
+    await client.responses.delete(first.id)
+    with pytest.raises(openai.UnprocessableEntityError) as error:
+        await ask(client, **asked)
+    assert about(error) == (422, "already_answered", None)
+
+
+async def test_a_stream_of_what_is_kept_is_not_given_again(house, client, keeps):
+    asked = {"extra_headers": {"Idempotency-Key": "k"}, "stream": True}
+    assert [event async for event in await ask(client, **asked)]
+    await house.sessions.settle()
+    with pytest.raises(openai.UnprocessableEntityError) as error:
+        await ask(client, **asked)
+    assert about(error) == (422, "already_answered", None)
 
 
 @pytest.mark.parametrize("stream", [False, True])
@@ -141,7 +208,7 @@ async def test_it_is_durable_before_its_last_byte_leaves(house, client, keeps, m
 @pytest.mark.parametrize("stream", [False, True])
 async def test_one_that_cannot_be_kept_is_not_said_to_be(house, client, keeps, stream, monkeypatch, caplog):
     async def failing(*args):
-        raise InternalError("The answer could not be kept.")
+        raise InternalError("The answer could not be stored.")
 
     monkeypatch.setattr(house.kept, "put", failing)
     if stream:
@@ -306,7 +373,7 @@ async def test_one_that_there_is_no_room_for_is_refused(house, client, keeps):
 
 async def test_one_that_cannot_be_kept_does_not_begin(house, client, keeps, monkeypatch):
     async def failing(*args):
-        raise InternalError("The answer could not be kept.")
+        raise InternalError("The answer could not be stored.")
 
     monkeypatch.setattr(house.kept, "put", failing)
     with pytest.raises(openai.InternalServerError):
@@ -328,7 +395,7 @@ async def test_the_keeper_purges_while_it_watches_also_after_a_failure(house, mo
     watching = asyncio.create_task(house.keeper.watch())
     await until(lambda: len(purged) > 1)
     watching.cancel()
-    assert "cannot be purged" in caplog.text
+    assert "cannot be deleted" in caplog.text
 
 
 # -- the routes themselves ---------------------------------------------------------------------------------------------
@@ -373,3 +440,70 @@ async def test_no_words_are_logged(house, client, keeps, caplog):
     await ended(client, response.id)
     await until(lambda: caplog.records)
     assert "my-own-words" not in "".join(json.dumps(record.__dict__, default=str) for record in caplog.records)
+
+
+async def test_a_conversation_does_not_grow_for_ever(client, keeps, monkeypatch):
+    monkeypatch.setattr(keeping, "MAX_MESSAGES", 3)
+    first = await ask(client, "hello")
+    second = await ask(client, "go on", previous_response_id=first.id)
+    with pytest.raises(openai.BadRequestError) as error:
+        await ask(client, "and on", previous_response_id=second.id)
+    assert error.value.param == "input"
+
+
+# -- items that are referred to ----------------------------------------------------------------------------------------
+
+USER = {"role": "user", "content": "and on"}
+
+
+def refer(*ids, typed=True):
+    kind = {"type": "item_reference"} if typed else {}
+    return [kind | {"id": id} for id in ids]
+
+
+@pytest.mark.parametrize("typed", [True, False])
+async def test_items_of_kept_responses_stand_for_what_they_are(house, client, keeps, typed):
+    first = await ask(client, "first")
+    second = await ask(client, "second", previous_response_id=first.id)
+    asked = (await client.responses.input_items.list(second.id)).data
+    referred = refer(first.output[0].id, asked[0].id, second.output[0].id, typed=typed)
+    third = await ask(client, [{"role": "user", "content": "first"}, *referred, USER])
+    counted = Message(Role.ASSISTANT, "one two three four five")
+    said = [Message(Role.USER, text) for text in ("first", "second", "and on")]
+    assert house.generator.calls[-1][0].prompt == (said[0], counted, said[1], counted, said[2])
+    listed = (await client.responses.input_items.list(third.id, order="asc")).data
+    assert [item.id for item in listed[1:4]] == [each["id"] for each in referred]
+
+
+async def test_a_call_that_is_referred_to_is_answered(house, client, keeps):
+    tools = [{"type": "function", "name": "f", "parameters": {}}]
+    first = await ask(client, tools=tools, tool_choice="required")
+    called = first.output[0]
+    output = {"type": "function_call_output", "call_id": called.call_id, "output": "sunny"}
+    await ask(client, [USER, *refer(called.id), output], tools=tools)
+    prompt = house.generator.calls[-1][0].prompt
+    assert prompt[1].tool_calls[0].id == prompt[2].tool_call_id == called.call_id
+    assert prompt[2].text == "sunny"
+
+
+async def test_items_that_are_not_there(house, client, keeps):
+    first = await ask(client)
+    unkept = await ask(client, store=False)
+    item = first.output[0].id
+    for id in (unkept.output[0].id, item[:-1] + "9", "msg_1", "x", item.replace("msg", "rs"), ""):
+        with pytest.raises(openai.NotFoundError) as error:
+            await ask(client, [*refer(id), USER])
+        assert about(error) == (404, "not_found", "input")
+        assert id in error.value.message
+    house.keys.project = "rival"
+    house.keep_s["rival"] = HOUR_S
+    with pytest.raises(openai.NotFoundError):
+        await ask(client, [*refer(item), USER])
+    assert len(house.generator.calls) == 2
+
+
+async def test_what_surrounds_a_reference_is_checked_all_the_same(client, keeps):
+    first = await ask(client)
+    with pytest.raises(openai.BadRequestError) as error:
+        await ask(client, [*refer(first.output[0].id), {"role": "nobody", "content": ""}])
+    assert about(error) == (400, "unsupported_parameter", "input[1].role")

@@ -6,33 +6,38 @@ import pytest
 from vendor import Caller, Endpoint, Live, scope
 
 from antiphon.core.conversation.spec import ConverseSpec
+from antiphon.core.endpoints import OneCallSecret
 from antiphon.core.errors import UnsupportedParameter
 from antiphon.core.identity import Scope
-from antiphon.core.ports import SecretAsked
+from antiphon.core.routing import Dialogue, Lookup
 from antiphon.core.wire import Response
-from antiphon.transports.secrets import SecretRoute
+from antiphon.transports.http import LookupRoute
 from antiphon.transports.uploads import Uploads
-from antiphon.transports.websocket import LiveRoute
+from antiphon.transports.websocket import DialogueRoute
 from session_house import audio
 
 
 class Secrets(Endpoint):
     """Settles the body, for a minute; it opens a conversation, a written one where it says so."""
 
-    def negotiate(self, opening, body):
+    def ask(self, opening, body):
         self.on_negotiate()
-        return SecretAsked(body, 60, ConverseSpec(speak=body != b"written"))
+        return OneCallSecret(body, 60, ConverseSpec(speak=body != b"written"), self.grant)
 
-    def grant(self, opening, asked, secret, expires_unix_s):
+    def grant(self, spec, secret, expires_unix_s):
         return Response(200, (), f"{secret} {expires_unix_s}".encode())
 
 
 class Listening(Endpoint):
     """Keeps what was settled."""
 
-    def negotiate(self, opening, body=None):
+    def negotiate(self, opening, first=None):
         self.settled = opening.settled
-        return super().negotiate(opening, body)
+        return super().negotiate(opening)
+
+
+def row(surface, endpoint):
+    return Lookup("/", surface, endpoint, "POST", Scope.TRANSCRIBE, max_body_bytes=1_000_000)
 
 
 @pytest.fixture
@@ -43,7 +48,7 @@ def uploads():
 async def asked(house, uploads, body=b"settled", key="secret", surface="openai", **given):
     caller = Caller()
     caller.body(body)
-    route = SecretRoute(surface, Secrets(None, **given), house.sessions, uploads, Scope.TRANSCRIBE)
+    route = LookupRoute(row(surface, Secrets(None, **given)), house.door, uploads)
     await route(scope(key=key), caller.receive, caller.send)
     assert uploads.held == 0
     return caller.answer
@@ -54,7 +59,7 @@ async def opened(house, secret, surface="openai", said=()):
     caller, endpoint = Caller(), Listening(Live(), live=True, incremental=True)
     caller.says.put_nowait({"type": "websocket.connect"})
     caller.hear(*said, "end")
-    route = LiveRoute(surface, endpoint, house.sessions, house.clock, Scope.TRANSCRIBE)
+    route = DialogueRoute(Dialogue("/", surface, endpoint), house.door, house.clock, Uploads(1, 1))
     await route(scope("websocket", key=secret), caller.receive, caller.send)
     return caller.types[0], endpoint
 
@@ -122,7 +127,7 @@ async def test_a_secret_for_speech_that_could_not_be_signed_is_refused_at_once_w
 async def test_a_caller_who_leaves_is_answered_nothing(house, uploads):
     caller = Caller()
     caller.says.put_nowait({"type": "http.disconnect"})
-    route = SecretRoute("openai", Secrets(None), house.sessions, uploads, Scope.TRANSCRIBE)
+    route = LookupRoute(row("openai", Secrets(None)), house.door, uploads)
     async with asyncio.timeout(5):
         await route(scope(), caller.receive, caller.send)
     assert caller.sent == []

@@ -1,11 +1,16 @@
 import pytest
 from vendor import Caller, Endpoint, Whole, scope
 
+from antiphon.core.endpoints import Offer, Spending
 from antiphon.core.errors import CallerError
+from antiphon.core.routing import Lookup
 from antiphon.core.usage import Dimension
 from antiphon.core.wire import Response
 from antiphon.session import spending
-from antiphon.transports.telling import ByHeader, ListRoute, SpentRoute, VoicesRoute
+from antiphon.session.catalogue import ANSWERS
+from antiphon.transports.http import LookupRoute
+from antiphon.transports.table import ByHeader
+from antiphon.transports.uploads import Uploads
 from session_house import said
 
 
@@ -20,34 +25,35 @@ class Voices(Endpoint):
 
     broken = None
 
-    def answer(self, opening, voices, models):
+    def ask(self, opening, body):
+        return Offer(self.answer)
+
+    def answer(self, offered):
         if self.broken:
             raise self.broken
-        return Response(200, (), " ".join(card.name for card in (*voices, *models)).encode())
+        return Response(200, (), " ".join(card.name for card in (*offered.voices, *offered.speakers)).encode())
 
 
 class Spent(Endpoint):
     """Of all time."""
 
-    dimension = Dimension.TTS_CHARACTERS
+    def ask(self, opening, body):
+        return Spending(Dimension.TTS_CHARACTERS, 0, self.answer)
 
-    def since_unix_ms(self, opening):
-        return 0
-
-    def answer(self, opening, spent):
+    def answer(self, spent):
         return Response(200, (), f"{spent.project} {spent.amount}".encode())
 
 
 async def test_the_list_of_models(house):
-    route = ListRoute("openai", Endpoint(Whole()), house.sessions)
-    cards = house.sessions.languages.cards() + house.voices.models()
+    route = LookupRoute(Lookup("/", "openai", Endpoint(Whole())), house.door, Uploads(1, 1))
+    cards = house.catalogue.cards(ANSWERS) + house.voices.models()
     assert await ask(route) == (200, b" ".join([b"nova-3", b"tiny", *(card.name.encode() for card in cards)]))
     assert await ask(route, "other") == (401, b"unauthenticated")
 
 
 async def test_who_can_speak(house):
     endpoint = Voices(Whole())
-    route = VoicesRoute("elevenlabs", endpoint, house.sessions)
+    route = LookupRoute(Lookup("/", "elevenlabs", endpoint), house.door, Uploads(1, 1))
     assert await ask(route) == (200, b"alloy buzz tone tone-2026")
     assert await ask(route, "other") == (401, b"unauthenticated")
     endpoint.broken = CallerError("no")
@@ -55,7 +61,7 @@ async def test_who_can_speak(house):
 
 
 async def test_what_was_charged_holds_for_a_while(house):
-    route = SpentRoute("elevenlabs", Spent(Whole()), house.sessions)
+    route = LookupRoute(Lookup("/", "elevenlabs", Spent(Whole())), house.door, Uploads(1, 1))
     project = house.principal.project.encode()
     assert await ask(route) == (200, project + b" 0")
     await said(house.speak(text="Hello."))
@@ -71,7 +77,15 @@ async def test_sums_that_are_kept_are_few(house, monkeypatch):
     assert len(house.sessions.spending._kept) == 2
 
 
-@pytest.mark.parametrize(("headers", "answer"), [((), b"ours"), (((b"xi-api-key", b""),), b"theirs")])
+@pytest.mark.parametrize(
+    ("headers", "answer"),
+    [
+        ((), b"ours"),
+        (((b"xi-api-key", b""),), b"theirs"),
+        (((b"authorization", b"ToKen k"),), b"others"),
+        (((b"authorization", b"Bearer k"),), b"ours"),
+    ],
+)
 async def test_a_header_says_whose_a_path_is(headers, answer):
     def saying(text):
         async def app(scope, receive, send):
@@ -80,5 +94,16 @@ async def test_a_header_says_whose_a_path_is(headers, answer):
 
         return app
 
-    app = ByHeader("xi-api-key", saying(b"theirs"), saying(b"ours"))
+    app = ByHeader(
+        [("xi-api-key", "", saying(b"theirs")), ("authorization", "token ", saying(b"others"))], saying(b"ours")
+    )
     assert await ask(app, headers=list(headers)) == (200, answer)
+
+
+async def test_what_anybody_may_ask_takes_no_key(house):
+    assert await ask(
+        LookupRoute(Lookup("/", "openai", Voices(Whole()), open=True), house.door, Uploads(1, 1)), "other"
+    ) == (
+        200,
+        b"alloy buzz tone tone-2026",
+    )

@@ -1,12 +1,16 @@
 import asyncio
+import threading
 
 import pytest
-from vendor import Caller, Endpoint, Live, scope
+from vendor import Caller, Endpoint, Live, open_sessions, scope
 
 from antiphon.core.errors import AntiphonError, UnsupportedParameter
-from antiphon.core.identity import Scope
-from antiphon.transports import websocket
-from antiphon.transports.websocket import LiveRoute
+from antiphon.core.routing import Dialogue
+from antiphon.core.wire import Bearer, Pending
+from antiphon.session.door import BESIDE_BYTES
+from antiphon.transports import dialogues, websocket
+from antiphon.transports.uploads import Uploads
+from antiphon.transports.websocket import DialogueRoute, WebSocket
 from session_house import audio, until
 
 SPEECH = audio(900, 700)
@@ -16,7 +20,7 @@ SPEECH = audio(900, 700)
 def route(house):
     def make(surface=None, **given):
         endpoint = Endpoint(surface or Live(), live=True, incremental=True, **given)
-        return LiveRoute("deepgram", endpoint, house.sessions, house.clock, Scope.TRANSCRIBE)
+        return DialogueRoute(Dialogue("/v1/listen", "deepgram", endpoint), house.door, house.clock, Uploads(1, 1))
 
     return make
 
@@ -30,10 +34,6 @@ def caller():
 
 def call(route, caller, **given):
     return asyncio.create_task(route(scope("websocket", **given), caller.receive, caller.send))
-
-
-def open_sessions(house):
-    return 'antiphon_sessions_open{surface="deepgram"} 1.0' in house.metrics()
 
 
 async def test_a_stream_from_accept_to_close(house, route, caller):
@@ -69,18 +69,17 @@ async def test_a_refused_handshake_is_answered_in_the_vendors_shape(route, calle
 class Late(Endpoint):
     """The first message is the key."""
 
-    def credential(self, opening):
-        return None
-
-    def credential_in(self, message):
-        return message if isinstance(message, str) else None
+    def credential(self, opening, first=None):
+        if first is None:
+            return Pending.PENDING
+        return Bearer(first) if isinstance(first, str) else None
 
 
 @pytest.fixture
 def late(house):
     def make(**given):
         endpoint = Late(Live(), live=True, incremental=True, **given)
-        return LiveRoute("deepgram", endpoint, house.sessions, house.clock, Scope.TRANSCRIBE)
+        return DialogueRoute(Dialogue("/v1/listen", "deepgram", endpoint), house.door, house.clock, Uploads(1, 1))
 
     return make
 
@@ -98,7 +97,7 @@ async def test_a_key_in_the_first_message(house, late, caller):
     ("first", "code"), [(("other",), "unauthenticated"), ((b"secret",), "unauthenticated"), ((), "request_timeout")]
 )
 async def test_a_first_message_without_a_key_is_told_and_closes(house, late, caller, monkeypatch, first, code):
-    monkeypatch.setattr(websocket, "FIRST_MESSAGE_S", 0.01)
+    monkeypatch.setattr(dialogues, "FIRST_MESSAGE_S", 0.01)
     caller.hear(*first)
     await call(late(), caller)
     assert caller.types == ["accept", "send", "close"]
@@ -138,8 +137,7 @@ async def test_a_caller_who_leaves_in_the_handshake(house, route, caller):
     async def gone(message):
         raise ConnectionResetError
 
-    with pytest.raises(ConnectionResetError):
-        await route()(scope("websocket"), caller.receive, gone)
+    await route()(scope("websocket"), caller.receive, gone)
     assert not open_sessions(house)
 
 
@@ -175,6 +173,27 @@ async def test_a_caller_who_does_not_read_is_cut_off(house, route, caller, monke
     assert house.ledger.entries[-1].kind == "abandoned"
 
 
+async def test_a_caller_who_reads_slowly_takes_many_messages_that_came_at_once(monkeypatch):
+    loop, sent, later_s = asyncio.get_running_loop(), [], 0.0
+    now = loop.time
+    monkeypatch.setattr(loop, "time", lambda: now() + later_s)
+
+    async def receive():
+        return {"type": "websocket.connect"}
+
+    async def send(message):
+        nonlocal later_s
+        later_s += 0.6 * websocket.SEND_TIMEOUT_S
+        for _ in range(3):  # so that what is due is done
+            await asyncio.sleep(0)
+        sent.append(message.get("text"))
+
+    carrier = WebSocket(receive, send)
+    await carrier.accept((), None)
+    await carrier.send(("one", "two", "three"))
+    assert sent[1:] == ["one", "two", "three"]
+
+
 async def test_the_surfaces_deadline_is_kept(house, route, caller):
     surface = Live()
     surface.deadline = 0
@@ -195,3 +214,17 @@ async def test_a_server_that_is_stopped_in_the_middle_still_closes_the_session(h
     await house.sessions.settle()
     await asyncio.gather(answering, return_exceptions=True)
     assert house.charged() == {0: 500}
+
+
+async def test_a_large_message_is_read_beside_the_event_loop(house, route, caller):
+    threads = []
+
+    class Slow(Live):
+        def receive(self, message, now_ns):
+            threads.append(threading.current_thread() is threading.main_thread())
+            return super().receive(message, now_ns)
+
+    caller.hear(bytes(BESIDE_BYTES), bytes(BESIDE_BYTES + 2), "end")
+    await call(route(Slow()), caller)
+    assert threads == [True, False, True]
+    assert caller.types[-1] == "close"

@@ -3,11 +3,13 @@
 import asyncio
 
 from antiphon.core.audio import AudioFormat, Encoding
+from antiphon.core.endpoints import Accepted, Offer
 from antiphon.core.errors import InternalError
 from antiphon.core.events import Audio, Closed, End, Failed, Final
-from antiphon.core.ports import Accepted
 from antiphon.core.specs import TranscribeSpec
-from antiphon.core.wire import NOTHING, Close, Head, Response, Step
+from antiphon.core.wire import NOTHING, Close, Head, Response, Step, bearer
+from antiphon.transports.bounds import PRESENCE, Presence
+from session_house import closed
 
 RAW = AudioFormat(Encoding.LINEAR16, 16_000, 1)
 
@@ -23,8 +25,8 @@ class Endpoint:
         self.on_negotiate = on_negotiate
         self.spec = TranscribeSpec(**{"model": "nova-3", "format": RAW, "endpointing_ms": 300} | spec)
 
-    def credential(self, opening):
-        return opening.headers.get("authorization")
+    def credential(self, opening, first=None):
+        return bearer(opening.headers.get("authorization", ""))
 
     def refuse(self, opening, error):
         return Response(error.status, (("content-type", "text/vendor"),), error.code.encode())
@@ -33,7 +35,10 @@ class Endpoint:
         self.on_negotiate()
         return Accepted(self.spec, self.surface, self.media)
 
-    def answer(self, opening, models):
+    def ask(self, opening, body):
+        return Offer(lambda offered: self.answer(offered.models))
+
+    def answer(self, models):
         return Response(200, (("content-type", "text/vendor"),), " ".join(card.name for card in models).encode())
 
 
@@ -48,9 +53,10 @@ class Whole:
             case Final():
                 self.texts.append(event.transcript.text)
             case Closed():
-                return Step(sends=(Head(200, (("content-type", "text/vendor"),)), " ".join(self.texts)))
+                text = " ".join(self.texts)
+                return Step(sends=(Head(200, (("content-type", "text/vendor"),)), text), close=Close())
             case Failed():
-                return Step(sends=(Head(event.error.status, ()), event.error.code))
+                return Step(sends=(Head(event.error.status, ()), event.error.code), close=Close())
         return NOTHING
 
 
@@ -93,6 +99,7 @@ class Caller:
     def __init__(self):
         self.sent = []
         self.says = asyncio.Queue()
+        self.presence = Presence()
         self.reads = asyncio.Event()
         self.reads.set()
 
@@ -102,6 +109,10 @@ class Caller:
     async def send(self, message):
         await self.reads.wait()
         self.sent.append(message)
+
+    def leave(self):
+        self.says.put_nowait({"type": "http.disconnect"})
+        self.presence.leave()
 
     def body(self, *pieces):
         for n, piece in enumerate(pieces, 1):
@@ -134,3 +145,14 @@ def scope(kind="http", headers=(), key="secret"):
         "subprotocols": [],
         "extensions": {"websocket.http.response": {}},
     }
+
+
+async def call(app, caller, **given):
+    """One request of that caller, until the ledger knows its end."""
+    await app(scope(**given) | {PRESENCE: caller.presence}, caller.receive, caller.send)
+    await closed()
+
+
+def open_sessions(house):
+    """Whether a session of this vendor is open."""
+    return 'antiphon_sessions_open{surface="deepgram"} 1.0' in house.metrics()

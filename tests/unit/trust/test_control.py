@@ -1,17 +1,10 @@
-import sqlite3
-
 import pytest
 
-from antiphon.core.errors import CallerError, Conflict, InternalError, NotFound
-from antiphon.core.identity import Scope
-from antiphon.trust.control import ENVIRONMENT_KEY_ID, Control, Marking
+from antiphon.core.errors import CallerError, Conflict, NotFound
+from antiphon.core.identity import ENVIRONMENT_KEY_ID, Scope
+from antiphon.core.policy import Marking
 
 NOW = 1_767_225_600_000
-
-
-@pytest.fixture
-def control(tmp_path):
-    return Control(tmp_path / "control.db")
 
 
 def test_the_first_start_makes_one_key_and_says_it_once(control):
@@ -44,15 +37,6 @@ def test_a_key_from_the_environment_that_will_not_do_is_refused(control, secret)
     assert control.list_keys() == []
 
 
-def test_no_secret_is_in_the_file(control):
-    secret = control.prepare(None, NOW)
-    control.prepare("a-key-of-my-own-choice", NOW)
-    content = control.path.read_bytes()
-    assert secret.encode() not in content
-    assert secret.rpartition("_")[2].encode() not in content
-    assert b"a-key-of-my-own-choice" not in content
-
-
 def test_projects_have_an_id_and_a_name(control):
     control.create_project("acme", "Acme Inc.", NOW)
     assert [(project.id, project.name) for project in control.list_projects()] == [("acme", "Acme Inc.")]
@@ -78,11 +62,6 @@ def test_the_default_project_is_there_when_a_key_wants_it(control):
     key, _ = control.create_key("default", "", [Scope.USAGE], NOW)
     assert [project.id for project in control.list_projects()] == [key.project] == ["default"]
     assert control.prepare(None, NOW) is None
-
-
-def test_a_place_that_cannot_be_written_is_an_error_in_words(tmp_path):
-    with pytest.raises(InternalError, match="cannot be opened"):
-        Control(tmp_path / "nowhere" / "control.db")
 
 
 def test_keys_belong_to_a_project(control):
@@ -117,40 +96,49 @@ def test_a_key_is_revoked_once_and_stays_listed(control):
         control.revoke_key("nobody", NOW)
 
 
-def test_a_database_of_another_version_is_refused(control):
-    with sqlite3.connect(control.path) as connection:
-        connection.execute("PRAGMA user_version=99")
-    connection.close()
-    with pytest.raises(InternalError, match="version 99"):
-        Control(control.path)
-
-
 def test_a_project_keeps_nothing_until_it_is_told(control):
     control.create_project("acme", "", NOW)
-    assert control.list_projects()[0].keep_answers_s == 0
-    assert control.change_project("acme", NOW, keep_answers_s=86_400).keep_answers_s == 86_400
+    assert control.list_projects()[0].policy.keep_answers_s == 0
+    assert control.change_project("acme", NOW, keep_answers_s=86_400).policy.keep_answers_s == 86_400
     control.create_project("other", "", NOW, keep_answers_s=60)
-    assert {project.id: project.keep_answers_s for project in control.list_projects()} == {"acme": 86_400, "other": 60}
+    assert {project.id: project.policy.keep_answers_s for project in control.list_projects()} == {
+        "acme": 86_400,
+        "other": 60,
+    }
     with pytest.raises(NotFound):
         control.change_project("nobody", NOW, keep_answers_s=60)
 
 
 def test_a_project_says_how_its_speech_is_marked(control):
     control.create_project("acme", "", NOW, keep_answers_s=60)
-    assert control.list_projects()[0].marking is Marking.MARKED
-    assert control.change_project("acme", NOW, marking=Marking.SIGNED).marking is Marking.SIGNED
-    assert control.change_project("acme", NOW, keep_answers_s=0).marking is Marking.SIGNED
-    assert control.change_project("acme", NOW).keep_answers_s == 0
-    assert control.list_projects()[0].marking is Marking.SIGNED
+    assert control.list_projects()[0].policy.marking is Marking.MARKED
+    assert control.change_project("acme", NOW, marking=Marking.SIGNED).policy.marking is Marking.SIGNED
+    assert control.change_project("acme", NOW, keep_answers_s=0).policy.marking is Marking.SIGNED
+    assert control.change_project("acme", NOW).policy.keep_answers_s == 0
+    assert control.list_projects()[0].policy.marking is Marking.SIGNED
     control.create_project("other", "", NOW, marking=Marking.SIGNED)
-    assert control.list_projects()[1].marking is Marking.SIGNED
-    assert control.change_project("other", NOW, marking=Marking.MARKED).marking is Marking.MARKED
+    assert control.list_projects()[1].policy.marking is Marking.SIGNED
+    assert control.change_project("other", NOW, marking=Marking.MARKED).policy.marking is Marking.MARKED
+
+
+def test_a_project_has_a_weight(control):
+    control.create_project("acme", "", NOW)
+    assert control.list_projects()[0].policy.weight == 1
+    assert control.change_project("acme", NOW, weight=3).policy.weight == 3
+    assert control.change_project("acme", NOW, keep_answers_s=60).policy.weight == 3
+    assert control.create_project("other", "", NOW, weight=1000).policy.weight == 1000
+    for weight in (0, -1, 1001):
+        with pytest.raises(CallerError):
+            control.change_project("acme", NOW, weight=weight)
+        with pytest.raises(CallerError):
+            control.create_project("third", "", NOW, weight=weight)
+    assert {project.id: project.policy.weight for project in control.list_projects()} == {"acme": 3, "other": 1000}
 
 
 def test_the_default_project_is_there_when_its_retention_is_set(control):
-    assert control.change_project("default", NOW, keep_answers_s=60).keep_answers_s == 60
+    assert control.change_project("default", NOW, keep_answers_s=60).policy.keep_answers_s == 60
     control.prepare(None, NOW)
-    assert [project.keep_answers_s for project in control.list_projects()] == [60]
+    assert [project.policy.keep_answers_s for project in control.list_projects()] == [60]
 
 
 @pytest.mark.parametrize("seconds", [-1, 2**40])
@@ -160,26 +148,3 @@ def test_a_retention_out_of_bounds_is_refused(control, seconds):
         control.change_project("acme", NOW, keep_answers_s=seconds)
     with pytest.raises(CallerError):
         control.create_project("other", "", NOW, keep_answers_s=seconds)
-
-
-def test_a_database_from_before_retention_is_brought_up_to_date(tmp_path):
-    path = tmp_path / "control.db"
-    with sqlite3.connect(path) as connection:
-        connection.execute(
-            "CREATE TABLE projects (id TEXT NOT NULL, name TEXT NOT NULL, created_unix_ms INTEGER NOT NULL,"
-            " PRIMARY KEY (id)) STRICT"
-        )
-        connection.execute(
-            "CREATE TABLE keys (id TEXT NOT NULL, project TEXT NOT NULL, name TEXT NOT NULL, scopes TEXT NOT NULL,"
-            " prefix TEXT NOT NULL, sha256 BLOB NOT NULL, created_unix_ms INTEGER NOT NULL, expires_unix_ms INTEGER,"
-            " revoked_unix_ms INTEGER, PRIMARY KEY (id), FOREIGN KEY(project) REFERENCES projects (id)) STRICT"
-        )
-        connection.execute("INSERT INTO projects VALUES ('acme', 'Acme', 1)")
-        connection.execute("PRAGMA user_version=1")
-    connection.close()
-    for _ in range(2):
-        control = Control(path)
-        assert [(p.id, p.name, p.created_unix_ms) for p in control.list_projects()] == [("acme", "Acme", 1)]
-    assert control.list_projects()[0].keep_answers_s == 0
-    assert control.list_projects()[0].marking is Marking.MARKED
-    assert control.change_project("acme", NOW, keep_answers_s=60).keep_answers_s == 60

@@ -29,6 +29,29 @@ def test_it_is_used_once():
         held.redeem("openai", secret)
 
 
+def test_a_token_is_used_as_often_as_its_time_lets_and_only_on_its_vendors_paths():
+    clock = FakeClock()
+    held = made(clock)
+    token = held.mint(PARENT, "deepgram", b"", 30, once=False).secret
+    for _ in range(3):
+        assert held.redeem("deepgram", token) == (PARENT, b"")
+        assert held.holder("deepgram", token) == PARENT
+    for surface, wrong in (("openai", token), ("deepgram", token[:-1] + "x"), ("deepgram", "tk_")):
+        with pytest.raises(Unauthenticated):
+            held.holder(surface, wrong)
+    clock.advance_ms(30_000)
+    with pytest.raises(Unauthenticated):
+        held.holder("deepgram", token)
+
+
+def test_a_secret_for_one_call_is_no_token_and_is_not_used_up_by_being_taken_for_one():
+    held = made()
+    secret = held.mint(PARENT, "openai", b"", 600).secret
+    with pytest.raises(Unauthenticated):
+        held.holder("openai", secret)
+    assert held.redeem("openai", secret) == (PARENT, b"")
+
+
 def test_its_time_ends():
     clock = FakeClock()
     held = made(clock)

@@ -6,15 +6,17 @@ Names are resolved by a stand-in, so nothing leaves the machine.
 import asyncio
 import gzip
 import socket
+import threading
 from collections.abc import AsyncIterator
+from concurrent.futures import ThreadPoolExecutor
 from ipaddress import ip_address, ip_network
 
-import aiohttp.resolver
 import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestServer
 
 from antiphon.core.errors import CallerError, CapacityError, TooLarge
+from antiphon.trust import fetch
 from antiphon.trust.fetch import Fetcher, FetchLimits, is_public
 
 LOOPBACK = (ip_network("127.0.0.0/8"), ip_network("::1/128"))
@@ -54,7 +56,7 @@ class Site:
         app.router.add_get("/{path:.*}", self._handle)
         self.server = TestServer(app, host="127.0.0.1")
 
-        async def resolve(_: object, host: str, port: int = 0, family: int = 0) -> list[dict[str, object]]:
+        def look_up(host: str, port: int = 0, family: int = 0) -> list[dict[str, object]]:
             self.asked.append(host)
             addresses = self.names[host]
             kinds = [socket.AF_INET6 if ":" in address else socket.AF_INET for address in addresses]
@@ -63,7 +65,7 @@ class Site:
                 for address, kind in zip(addresses, kinds, strict=True)
             ]
 
-        monkeypatch.setattr(aiohttp.resolver.ThreadedResolver, "resolve", resolve)
+        monkeypatch.setattr(fetch, "_look_up", look_up)
 
     async def _handle(self, request: web.Request) -> web.StreamResponse:
         self.requests.append(request)
@@ -219,3 +221,23 @@ async def test_messages_keep_the_urls_secrets(site: Site) -> None:
     with pytest.raises(CallerError, match="reached") as gone:
         await Fetcher(allow_private=LOOPBACK).fetch(lost)
     assert "hush" not in str(gone.value)
+
+
+async def test_names_that_are_long_in_coming_keep_nobody_else_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
+    answered = threading.Event()
+
+    def getaddrinfo(*_: object, **__: object) -> list[object]:
+        answered.wait(5)
+        raise OSError
+
+    monkeypatch.setattr(socket, "getaddrinfo", getaddrinfo)
+    monkeypatch.setattr(fetch, "RESOLVE_S", 0.2)
+    asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(2))
+    fetcher = Fetcher()
+    slow = [asyncio.create_task(fetcher.fetch("http://slow.example/")) for _ in range(4)]
+    await asyncio.sleep(0.05)
+    async with asyncio.timeout(3):
+        await asyncio.to_thread(int)
+        errors = await asyncio.gather(*slow, return_exceptions=True)  # though none was answered
+    assert all(isinstance(error, CallerError) for error in errors)
+    answered.set()

@@ -2,7 +2,6 @@
 
 import io
 import json
-import stat
 from datetime import UTC, datetime, timedelta
 
 import av
@@ -13,12 +12,14 @@ from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import BestAvailableEncryption, Encoding, NoEncryption, PrivateFormat
+from files import mode
 
 from antiphon import __version__
 from antiphon.audio.encode import SpeechEncoder
 from antiphon.core.audio import SYNTHETIC_SOURCE, Codec, Container, SpeechFormat
 from antiphon.core.errors import CallerError, InternalError, PolicyError
-from antiphon.trust.control import Marking
+from antiphon.core.policy import Marking
+from antiphon.trust import provenance
 from antiphon.trust.provenance import CHAIN_NAME, KEY_NAME, Provenance, carries, open_provenance, signs
 
 CARRIED = {
@@ -134,7 +135,7 @@ def test_a_key_is_made_once_and_is_the_servers_alone(tmp_path):
     open_provenance(tmp_path)
     made = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
     assert set(made) == {CHAIN_NAME, KEY_NAME}
-    assert stat.S_IMODE((tmp_path / KEY_NAME).stat().st_mode) == 0o600
+    assert mode(tmp_path / KEY_NAME) == 0o600
     assert b"PRIVATE" not in made[CHAIN_NAME]
     open_provenance(tmp_path)
     assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == made
@@ -213,3 +214,56 @@ def test_a_key_that_will_not_do_is_told_at_the_start(tmp_path):
         assert "PRIVATE" not in refused.value.message
     with pytest.raises(CallerError, match="no-such"):
         open_provenance(tmp_path, tmp_path / "no-such-chain", tmp_path / "no-such-key")
+
+
+# -- a clock that is wrong ---------------------------------------------------------------------------------------------
+
+
+def signer_of(folder):
+    return x509.load_pem_x509_certificate((folder / CHAIN_NAME).read_bytes())
+
+
+@pytest.mark.parametrize("year", [1970, 1999, 2026, 2040])
+def test_certificates_made_by_a_wrong_clock_hold_all_the_same(tmp_path, monkeypatch, year):
+    monkeypatch.setattr(provenance, "datetime", clock_of(datetime(year, 1, 2, tzinfo=UTC)))
+    key = provenance._key_made()
+    (tmp_path / KEY_NAME).write_bytes(key)
+    (tmp_path / CHAIN_NAME).write_bytes(provenance._certified(key, provenance.datetime.now(UTC)))
+    leaf = signer_of(tmp_path)
+    assert leaf.not_valid_before_utc.year == 1970
+    assert leaf.not_valid_after_utc.year == max(2026, year) + 19
+    Provenance((tmp_path / CHAIN_NAME).read_bytes(), key).sign(recording(WAV), WAV, "voice-1")
+
+
+def clock_of(moment):
+    class Wrong(datetime):
+        @classmethod
+        def now(cls, tz=None):
+            return moment
+
+    return Wrong
+
+
+def test_a_key_made_here_whose_certificate_is_over_is_certified_again(tmp_path, monkeypatch):
+    open_provenance(tmp_path)
+    key, public = (tmp_path / KEY_NAME).read_bytes(), signer_of(tmp_path).public_key()
+    monkeypatch.setattr(provenance, "EARLIEST_TRUE", datetime(1970, 1, 1, tzinfo=UTC))
+    over = provenance._certified(key, datetime(1995, 1, 1, tzinfo=UTC))  # until 2014
+    monkeypatch.undo()
+    (tmp_path / CHAIN_NAME).write_bytes(over)
+    with pytest.raises(CallerError, match="not valid at time"):
+        Provenance(over, key)
+    open_provenance(tmp_path).sign(recording(WAV), WAV, "voice-1")
+    assert (tmp_path / KEY_NAME).read_bytes() == key
+    assert signer_of(tmp_path).public_key() == public
+    assert (tmp_path / provenance.OLD_CHAIN_NAME).read_bytes() == over
+    chain = (tmp_path / CHAIN_NAME).read_bytes()
+    open_provenance(tmp_path)
+    assert (tmp_path / CHAIN_NAME).read_bytes() == chain
+
+
+def test_an_existing_key_is_tightened(tmp_path):
+    open_provenance(tmp_path)
+    (tmp_path / KEY_NAME).chmod(0o644)
+    open_provenance(tmp_path)
+    assert mode(tmp_path / KEY_NAME) == 0o600

@@ -20,33 +20,40 @@ from typing import Any
 from urllib.parse import parse_qsl
 
 from antiphon.core import errors
+from antiphon.core.endpoints import Accepted, AnswerSurface, DialogueEndpoint, Surface
 from antiphon.core.events import (
     AllSpoken,
     Audio,
     Cause,
+    CharacterTime,
     Cleared,
     Closed,
     ContextEnded,
     Failed,
     Final,
+    Flush,
     Flushed,
     Input,
     Interim,
     Opened,
     Output,
+    Retune,
     Say,
     SpeechOutput,
+    SpeechResumed,
     SpeechStarted,
     Spoken,
     Transcript,
+    TurnMayEnd,
     UtteranceEnded,
     Word,
 )
-from antiphon.core.ports import Accepted, AnswerSurface, Surface
 from antiphon.core.specs import SpeakSpec
 from antiphon.core.units import NS_PER_MS
 from antiphon.core.wire import Body, Head, Opening, Step
 from antiphon.surfaces.deepgram.endpoint import Endpoint
+from antiphon.surfaces.deepgram.flux import Flux, FluxEndpoint
+from antiphon.surfaces.deepgram.flux_speak import FluxSpeakEndpoint, FluxSpeech
 from antiphon.surfaces.deepgram.live import LiveListen, LiveListenEndpoint
 from antiphon.surfaces.deepgram.prerecorded import PrerecordedListenEndpoint
 from antiphon.surfaces.deepgram.speak import SpeakEndpoint
@@ -66,6 +73,7 @@ class Player(WirePlayer):
 
     live: bool
     speak: bool = False
+    flux: bool = False
     now_ns: int = 0
     surface: Surface[Any] | AnswerSurface[Any] | None = None
     headers: dict[str, str] = field(default_factory=dict)
@@ -94,14 +102,14 @@ class Player(WirePlayer):
                 raise ValueError(mark)
 
     def _live(self) -> Surface[Any]:
-        assert isinstance(self.surface, LiveListen | LiveSpeech), "no opening was accepted"
+        assert isinstance(self.surface, LiveListen | LiveSpeech | Flux | FluxSpeech), "no opening was accepted"
         return self.surface
 
     def _open(self, query: str) -> Iterator[str]:
         offered = tuple(filter(None, self.headers.pop("sec-websocket-protocol", "").split(", ")))
         self.pending = Opening(
             "GET" if self.live else "POST",
-            "/v1/speak" if self.speak else "/v1/listen",
+            "/v2/listen" if self.flux else "/v1/speak" if self.speak else "/v1/listen",
             tuple(parse_qsl(query, keep_blank_values=True)),
             dict(self.headers),
             offered,
@@ -111,7 +119,10 @@ class Player(WirePlayer):
         self.headers.clear()
         self.surface = None
         if self.live:
-            endpoint = LiveSpeakEndpoint() if self.speak else LiveListenEndpoint()
+            endpoint: DialogueEndpoint = LiveListenEndpoint()
+            if self.speak or self.flux:
+                speaking = FluxSpeakEndpoint() if self.flux else LiveSpeakEndpoint()
+                endpoint = speaking if self.speak else FluxEndpoint()
             try:
                 accepted = endpoint.negotiate(self.pending)
             except errors.AntiphonError as error:
@@ -144,8 +155,10 @@ class Player(WirePlayer):
             yield f"< sec-websocket-protocol: {accepted.subprotocol}"
         if isinstance(accepted.spec, SpeakSpec):
             yield f"= {_speech(accepted.spec)}"
+        elif accepted.spec.turns is not None:
+            yield f"= {accepted.spec.turns}"
 
-    def _refused(self, endpoint: Endpoint, error: errors.AntiphonError) -> Iterator[str]:
+    def _refused(self, endpoint: DialogueEndpoint | Endpoint, error: errors.AntiphonError) -> Iterator[str]:
         assert self.pending is not None
         answer = endpoint.refuse(self.pending, error)
         yield f"< {answer.status}"
@@ -177,6 +190,10 @@ def _input(value: Input) -> str:
             return f"Audio({len(value.data)})"
         case Say():
             return f"Say({value.text!r})"
+        case Retune():
+            return str(value)
+    if isinstance(value, Flush) and value.channel is not None:
+        return f"Flush(channel={value.channel})"
     return type(value).__name__
 
 
@@ -190,29 +207,41 @@ def _speech(spec: SpeakSpec) -> str:
 
 
 def _event(text: str) -> Output | SpeechOutput:
-    """An event from its line; a word is `text@from-to/confidence`, a time milliseconds, CH a channel:
+    """An event from its line; a word is `text@from-to/confidence`, a time milliseconds, CH a channel; with `sure=...`
+    at its end it says how sure it is that the turn is over:
 
-    `opened MODEL`, `started CH AT`, `interim CH FROM TO CONFIDENCE WORDS`, `final CH FROM TO CAUSE CONFIDENCE WORDS`,
-    `utterance-ended CH AT`, `closed LENGTH CHANNELS`, `failed CLASS [retry=SECONDS] MESSAGE`; of speech that leaves
-    `spoken SOUND`, `flushed`, `cleared`, `ended`, `all-spoken CHARACTERS LENGTH`.
+    `opened MODEL`, `started CH AT`, `may-end CH AT`, `resumed CH AT`, `interim CH FROM TO CONFIDENCE WORDS`,
+    `final CH FROM TO CAUSE CONFIDENCE WORDS`, `utterance-ended CH AT`, `closed LENGTH CHANNELS`,
+    `failed CLASS [retry=SECONDS] MESSAGE`; of speech that leaves `spoken SOUND [FROM-TO [TEXT]]`, `flushed`,
+    `cleared`, `ended`, `all-spoken CHARACTERS LENGTH`.
     """
     name, *rest = text.split(" ")
+    sure = float(rest.pop().removeprefix("sure=")) if rest and rest[-1].startswith("sure=") else None
     match name:
         case "opened":
             return Opened(rest[0])
         case "started":
             return SpeechStarted(int(rest[0]), int(rest[1]))
         case "interim":
-            return Interim(int(rest[0]), int(rest[1]), int(rest[2]), _transcript(rest[3], rest[4:]))
+            return Interim(int(rest[0]), int(rest[1]), int(rest[2]), _transcript(rest[3], rest[4:]), sure)
         case "final":
             cause = Cause(rest[3])
-            return Final(int(rest[0]), int(rest[1]), int(rest[2]), _transcript(rest[4], rest[5:]), cause)
+            return Final(int(rest[0]), int(rest[1]), int(rest[2]), _transcript(rest[4], rest[5:]), cause, sure)
+        case "may-end":
+            return TurnMayEnd(int(rest[0]), int(rest[1]))
+        case "resumed":
+            return SpeechResumed(int(rest[0]), int(rest[1]))
         case "utterance-ended":
             return UtteranceEnded(int(rest[0]), int(rest[1]))
         case "closed":
             return Closed(int(rest[0]), int(rest[1]), SHA256)
         case "spoken":
-            return Spoken(" ".join(rest).encode(), 0, 100)
+            times = re.fullmatch(r"(.*) (\d+)-(\d+)(?: (.*))?", " ".join(rest))
+            if times is None:
+                return Spoken(" ".join(rest).encode(), 0, 100)
+            start_ms, end_ms = int(times[2]), int(times[3])
+            said = tuple(CharacterTime(char, start_ms, end_ms) for char in times[4] or "")
+            return Spoken(times[1].encode(), start_ms, end_ms, said)
         case "flushed":
             return Flushed()
         case "cleared":

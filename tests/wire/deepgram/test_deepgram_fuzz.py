@@ -8,6 +8,7 @@ from urllib.parse import parse_qsl
 from hypothesis import given
 from hypothesis import strategies as st
 
+from antiphon.core.endpoints import Surface
 from antiphon.core.errors import AntiphonError, BadMedia, CapacityError, EngineError
 from antiphon.core.events import (
     AllSpoken,
@@ -28,7 +29,6 @@ from antiphon.core.events import (
     UtteranceEnded,
     Word,
 )
-from antiphon.core.ports import Surface
 from antiphon.core.specs import SpeakSpec
 from antiphon.core.units import NS_PER_MS
 from antiphon.core.wire import BROKEN_OFF, NOTHING, Body, Head, Opening, Step, Wire

@@ -3,19 +3,26 @@
 import inspect
 from collections.abc import Callable
 from pathlib import Path
+from typing import get_args
 from urllib.parse import parse_qsl
 
 import pytest
 from deepgram.listen.v1.client import V1Client
 from deepgram.listen.v1.media.client import MediaClient
+from deepgram.listen.v2.client import V2Client as FluxClient
 from deepgram.speak.v1.audio.client import AudioClient
 from deepgram.speak.v1.client import V1Client as SpeakClient
+from deepgram.types.listen_v1model import ListenV1Model
+from deepgram.types.listen_v2model import ListenV2Model
+from deepgram.types.speak_v1model import SpeakV1Model
 
+from antiphon.config import MODELS, VOICES
 from antiphon.core.audio import AudioFormat, Codec, Container, Encoding, SpeechFormat
-from antiphon.core.errors import Unauthenticated
+from antiphon.core.errors import Unauthenticated, UnsupportedParameter
 from antiphon.core.specs import SpeakSpec, TranscribeSpec
-from antiphon.core.wire import Body, Opening
+from antiphon.core.wire import Bearer, Body, Opening
 from antiphon.surfaces.deepgram import speak_parameters
+from antiphon.surfaces.deepgram.flux_parameters import TABLE as FLUX_TABLE
 from antiphon.surfaces.deepgram.live import LiveListenEndpoint
 from antiphon.surfaces.deepgram.parameters import DEFAULT_ENDPOINTING_MS, DEFAULT_MODEL, TABLE
 from antiphon.surfaces.deepgram.prerecorded import PrerecordedListenEndpoint
@@ -120,8 +127,8 @@ def test_a_file() -> None:
 )
 def test_credential(headers: dict[str, str], subprotocols: tuple[str, ...], expected: str | None) -> None:
     asked = opening("", headers, subprotocols)
-    assert LiveListenEndpoint().credential(asked) == expected
-    assert PrerecordedListenEndpoint().credential(asked) == expected
+    assert LiveListenEndpoint().credential(asked) == (expected and Bearer(expected))
+    assert PrerecordedListenEndpoint().credential(asked) == (expected and Bearer(expected))
 
 
 @pytest.mark.parametrize(
@@ -141,7 +148,7 @@ def test_a_message_cannot_break_out_of_its_header() -> None:
 
 def test_the_documentation_shows_the_table() -> None:
     documented = [line for line in DOCUMENTATION.read_text().splitlines() if line.startswith("| `")]
-    for table in (TABLE, SPEAK_TABLE):
+    for table in (TABLE, FLUX_TABLE, SPEAK_TABLE):
         rows = [f"| `{row.name}` | {row.use} | {row.how} |" for row in table]
         first = documented.index(rows[0])
         assert documented[first : first + len(rows)] == rows
@@ -151,6 +158,7 @@ def test_the_documentation_shows_the_table() -> None:
     ("table", "methods"),
     [
         (TABLE, (V1Client.connect, MediaClient.transcribe_file, MediaClient.transcribe_url)),
+        (FLUX_TABLE, (FluxClient.connect,)),
         (SPEAK_TABLE, (SpeakClient.connect, AudioClient.generate)),
     ],
 )
@@ -162,6 +170,47 @@ def test_the_table_knows_every_parameter_of_the_sdk(
     for method in methods:
         assert set(inspect.signature(method).parameters) - beside <= ours
     assert len(ours) == len(table)
+
+
+# What the frameworks send without being asked: LiveKit Agents 1.8, Pipecat 1.14, LiteLLM, the AI SDK.
+LIVE_DEFAULTS = (
+    "model=nova-3&punctuate=true&smart_format=false&no_delay=true&interim_results=true&encoding=linear16"
+    "&vad_events=true&sample_rate=16000&channels=1&endpointing=25&filler_words=true&profanity_filter=false"
+    "&numerals=false&mip_opt_out=false&language=en-US",
+    "model=nova-3-general&language=en&encoding=linear16&channels=1&multichannel=false&sample_rate=16000"
+    "&detect_entities=false&diarize=false&dictation=false&interim_results=true&numerals=false&punctuate=true"
+    "&smart_format=false",
+    "model=nova-2-phonecall&language=multi&keywords=ship:1.5&keyterm=one&keyterm=two&diarize=true&numerals=true",
+)
+FILE_DEFAULTS = (
+    "model=nova-3&punctuate=true&detect_language=false&smart_format=false&keywords=ship:1.5&profanity_filter=false"
+    "&numerals=false&mip_opt_out=false&language=en-US",
+    "model=nova-2&punctuate=true&language=en",
+    "model=nova-3-medical&diarize=true",
+)
+
+
+@pytest.mark.parametrize("query", LIVE_DEFAULTS)
+def test_what_frameworks_send_opens_a_stream(query: str) -> None:
+    assert live(query).model in MODELS
+
+
+@pytest.mark.parametrize("query", FILE_DEFAULTS)
+def test_what_frameworks_send_is_taken_with_a_recording(query: str) -> None:
+    accepted = PrerecordedListenEndpoint().negotiate(opening(query), Body(b"RIFF"))
+    assert accepted.spec.model in MODELS
+
+
+def test_every_english_model_of_the_sdk_has_an_answer() -> None:
+    listen = {*get_args(get_args(ListenV1Model)[0]), *get_args(get_args(ListenV2Model)[0])} - {"custom"}
+    assert listen <= set(MODELS)
+    assert {name for name in get_args(get_args(SpeakV1Model)[0]) if name.endswith("-en")} <= set(VOICES)
+
+
+@pytest.mark.parametrize("query", ["language=de", "language_hint=es", "detect_language=true", "redact=pii"])
+def test_what_would_betray_the_caller_is_refused(query: str) -> None:
+    with pytest.raises(UnsupportedParameter):
+        live(query)
 
 
 def test_every_use_is_used() -> None:

@@ -18,13 +18,15 @@ from typing import Any
 from urllib.parse import parse_qsl
 
 from antiphon.core import errors, events
+from antiphon.core.endpoints import Spent
 from antiphon.core.errors import AntiphonError
 from antiphon.core.events import CharacterTime
-from antiphon.core.ports import Spent
 from antiphon.core.specs import SpeakSpec
 from antiphon.core.units import NS_PER_MS
-from antiphon.core.wire import Head, ModelCard, Opening, Response, Step, VoiceCard
+from antiphon.core.wire import Bearer, Head, ModelCard, Opening, Response, Step, VoiceCard
 from antiphon.surfaces.elevenlabs.account import Account
+from antiphon.surfaces.elevenlabs.dialogue import TextToDialogue
+from antiphon.surfaces.elevenlabs.dialogue_live import LiveDialogueEndpoint
 from antiphon.surfaces.elevenlabs.live import LiveSpeechEndpoint
 from antiphon.surfaces.elevenlabs.speech import TextToSpeech
 from antiphon.surfaces.elevenlabs.voices import AllVoices, Models, OneVoice, SearchVoices
@@ -89,8 +91,8 @@ class Player(WirePlayer):
         pairs = tuple(parse_qsl(query, keep_blank_values=True))
         opening = Opening(method, path, pairs, headers, (), REQUEST_ID, RECEIVED_UNIX_MS)
         self.path, endpoint = route_of(opening)
-        if (secret := endpoint.credential(opening)) is not None:
-            yield f"= credential {secret}"
+        if isinstance(credential := endpoint.credential(opening), Bearer):
+            yield f"= credential {credential.secret}"
         if method == "POST":
             self.waiting = endpoint, opening
         elif method == "WS":
@@ -146,6 +148,7 @@ def _head(head: Head) -> Iterator[str]:
 
 
 SPEECH = "/v1/text-to-speech/{voice_id}"
+DIALOGUE = "/v1/text-to-dialogue"
 ENDPOINTS: dict[tuple[str, str], Any] = {
     ("POST", SPEECH): TextToSpeech(stream=False, timed=False),
     ("POST", f"{SPEECH}/stream"): TextToSpeech(stream=True, timed=False),
@@ -153,6 +156,11 @@ ENDPOINTS: dict[tuple[str, str], Any] = {
     ("POST", f"{SPEECH}/stream/with-timestamps"): TextToSpeech(stream=True, timed=True),
     ("WS", f"{SPEECH}/stream-input"): LiveSpeechEndpoint(many=False),
     ("WS", f"{SPEECH}/multi-stream-input"): LiveSpeechEndpoint(many=True),
+    ("POST", DIALOGUE): TextToDialogue(stream=False, timed=False),
+    ("POST", f"{DIALOGUE}/stream"): TextToDialogue(stream=True, timed=False),
+    ("POST", f"{DIALOGUE}/with-timestamps"): TextToDialogue(stream=False, timed=True),
+    ("POST", f"{DIALOGUE}/stream/with-timestamps"): TextToDialogue(stream=True, timed=True),
+    ("WS", f"{DIALOGUE}/multi-stream-input"): LiveDialogueEndpoint(),
     ("GET", "/v1/voices"): AllVoices(),
     ("GET", "/v1/voices/{voice_id}"): OneVoice(),
     ("GET", "/v2/voices"): SearchVoices(),

@@ -14,8 +14,8 @@ from elevenlabs.text_to_speech.types.text_to_speech_stream_request_output_format
 from elevenlabs.types.text_to_speech_output_format_enum import TextToSpeechOutputFormatEnum
 from elevenlabs_script import SPENT
 
+from antiphon.core.endpoints import Spent
 from antiphon.core.errors import AntiphonError
-from antiphon.core.ports import Spent
 from antiphon.core.wire import Opening
 from antiphon.surfaces.elevenlabs.account import NO_LIMIT, Account
 from antiphon.surfaces.elevenlabs.live import LiveSpeechEndpoint

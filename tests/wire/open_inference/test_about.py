@@ -4,8 +4,8 @@ import json
 
 import pytest
 
+from antiphon.core.endpoints import Inquiry
 from antiphon.core.errors import NotFound, Unauthenticated, UnsupportedParameter
-from antiphon.core.ports import Inquiry
 from antiphon.core.tensors import ModelForm, TensorForm
 from antiphon.core.wire import Opening
 from antiphon.surfaces.open_inference.about import About
@@ -27,25 +27,29 @@ def told(path, ready=True, form=None):
 @pytest.mark.parametrize(
     ("path", "inquiry"),
     [
-        ("/v2", Inquiry()),
-        ("/v2/health/live", Inquiry()),
-        ("/v2/health/ready", Inquiry()),
-        ("/v2/models/m", Inquiry("m", "", described=True)),
-        ("/v2/models/m/versions/7", Inquiry("m", "7", described=True)),
-        ("/v2/models/m/ready", Inquiry("m")),
-        ("/v2/models/org/m/versions/7/ready", Inquiry("org/m", "7")),
+        ("/v2", Inquiry(tell=ENDPOINT.tell)),
+        ("/v2/health/live", Inquiry(tell=ENDPOINT.tell)),
+        ("/v2/health/ready", Inquiry(tell=ENDPOINT.tell)),
+        ("/v2/models/m", Inquiry("m", "", described=True, tell=ENDPOINT.tell)),
+        ("/v2/models/m/versions/7", Inquiry("m", "7", described=True, tell=ENDPOINT.tell)),
+        ("/v2/models/m/ready", Inquiry("m", tell=ENDPOINT.tell)),
+        ("/v2/models/org/m/versions/7/ready", Inquiry("org/m", "7", tell=ENDPOINT.tell)),
     ],
 )
 def test_what_a_path_asks(path, inquiry):
-    assert ENDPOINT.inquire(opening(path)) == inquiry
-    with pytest.raises(UnsupportedParameter):
-        ENDPOINT.inquire(opening(path, (("a", "b"),)))
+    assert ENDPOINT.ask(opening(path), b"") == inquiry
+    if inquiry.model:
+        with pytest.raises(UnsupportedParameter):
+            ENDPOINT.ask(opening(path, (("a", "b"),)), b"")
+    else:  # probes add to an URL
+        assert ENDPOINT.ask(opening(path, (("a", "b"),)), b"") == inquiry
 
 
 def test_paths_of_nothing():
-    for path in ("/v2/models", "/v2/models/", "/v2/health"):
+    others = ("/v2/models/m/config", "/v2/models/org/m/versions/7/config", "/v2/models/m/stats")
+    for path in ("/v2/models", "/v2/models/", "/v2/health", *others):
         with pytest.raises(NotFound):
-            ENDPOINT.inquire(opening(path))
+            ENDPOINT.ask(opening(path), b"")
 
 
 def test_the_server():

@@ -90,15 +90,17 @@ def test_the_path_names_the_model(path, model, version):
 @pytest.mark.parametrize(
     ("inputs", "why"),
     [
-        ([], "no inputs"),
-        ([X, X], "named twice"),
+        ([], "'inputs' is empty"),
+        ([X, X], "same name"),
         ([X | {"data": [1]}], "Input 0: 4 bytes do not fill"),
         ([X | {"data": [1, [2]]}], "Input 0: its data is nested unevenly"),
         ([X | {"data": [1, "2"]}], "Input 0: an element is no FP32"),
         ([X | {"datatype": "FP31"}], "Input 0: the datatype"),
         ([X | {"datatype": "BF16"}], "Input 0: the datatype"),
         ([X | {"shape": [-1, -2]}], "Input 0: a dimension is negative"),
-        ([X | {"shape": [1] * 33}], "Input 0: there are at most 32 dimensions"),
+        ([X | {"shape": [1] * 33}], "Input 0: at most 32 dimensions"),
+        ([X | {"shape": [9**18] * 200_000}], "Input 0: at most 32 dimensions"),
+        ([X | {"parameters": {str(n): 1 for n in range(1025)}}], "At most 1024 parameters"),
         ([{"name": "x", "shape": [0], "datatype": "FP32"}], "neither 'data' nor"),
         ([X | {"parameters": {"binary_data_size": 8}}], "in place of 'data'"),
         ([X | {"extra": 1}], "malformed"),
@@ -234,7 +236,7 @@ def test_how_the_model_sent_it_is_not_passed_on():
 def test_bytes_that_are_no_text_cannot_be_json():
     step = answers(asks(), Inferred((Tensor("t", "BYTES", (1,), b"\1\0\0\0\xff"),)))
     assert step.sends[0].status == 502
-    assert json.loads(step.sends[1]) == {"error": "An output is not text; ask for it as binary data."}
+    assert json.loads(step.sends[1]) == {"error": "An output is not valid UTF-8 text; request it as binary data."}
 
 
 def test_errors_have_the_protocols_shape():
@@ -248,7 +250,8 @@ def test_errors_have_the_protocols_shape():
 
 def test_the_credential():
     def held(value):
-        return ENDPOINT.credential(Opening("POST", PATH, headers={"authorization": value}))
+        found = ENDPOINT.credential(Opening("POST", PATH, headers={"authorization": value}))
+        return found and found.secret
 
     assert held("Bearer k") == held("bearer  k ") == "k"
     assert held("Basic k") is held("Bearer ") is held("") is None

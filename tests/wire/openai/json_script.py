@@ -18,7 +18,7 @@ import msgspec
 import pytest
 
 from antiphon.core import errors, events
-from antiphon.core.ports import JsonEndpoint
+from antiphon.core.endpoints import CallEndpoint
 from antiphon.core.wire import BROKEN_OFF, Close, Head, Opening, Step
 
 HERE = Path(__file__).parent
@@ -105,7 +105,7 @@ def dump(step: Step) -> list[str]:
     return lines + CLOSES[step.close]
 
 
-def play(endpoint: JsonEndpoint, script: Script) -> None:
+def play(endpoint: CallEndpoint[bytes], script: Script) -> None:
     """Asserts that what leaves is what the script says, or how the call is refused."""
     if script.refusal:
         with pytest.raises(errors.CallerError) as caught:
@@ -117,3 +117,8 @@ def play(endpoint: JsonEndpoint, script: Script) -> None:
     assert script.steps
     for happens, leaves in script.steps:
         assert dump(surface.emit(event(happens), 0)) == leaves
+
+
+def user(*parts: dict[str, Any]) -> dict[str, Any]:
+    """A message whose content is these parts."""
+    return {"role": "user", "content": parts}

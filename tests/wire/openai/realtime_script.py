@@ -77,7 +77,11 @@ class Player(WirePlayer):
         yield f"= {differing(accepted.spec)}"
 
     def _step(self, step: Step) -> Iterator[str]:
-        yield from (f"= {given(each)}" for each in step.inputs)
+        for each in step.inputs:
+            if isinstance(each, inputs.Reject):  # which the conversation answers in its turn
+                yield from self._step(self._surface().emit(outputs.Refused(each.error, each.event_id), 0))
+            else:
+                yield f"= {given(each)}"
         for send in step.sends:
             assert isinstance(send, str)
             self.sent.append(send)

@@ -4,9 +4,9 @@ import json
 
 import pytest
 
+from antiphon.core.endpoints import CallEndpoint
 from antiphon.core.errors import CallerError, UnsupportedParameter
-from antiphon.core.ports import JsonEndpoint
-from antiphon.core.wire import Body, ModelCard, Opening
+from antiphon.core.wire import Bearer, Body, ModelCard, Opening
 from antiphon.surfaces.openai.chat import ChatCompletions
 from antiphon.surfaces.openai.completions import Completions
 from antiphon.surfaces.openai.embeddings import Embeddings
@@ -23,12 +23,12 @@ ENDPOINTS = pytest.mark.parametrize(
 )
 
 
-def model(endpoint: JsonEndpoint, path: str, body: object, *query: tuple[str, str]) -> str:
+def model(endpoint: CallEndpoint[bytes], path: str, body: object, *query: tuple[str, str]) -> str:
     return endpoint.negotiate(Opening("POST", path, query), json.dumps(body).encode()).spec.model
 
 
 @ENDPOINTS
-def test_the_deployment_is_the_model(path: str, endpoint: JsonEndpoint, body: dict[str, object]) -> None:
+def test_the_deployment_is_the_model(path: str, endpoint: CallEndpoint[bytes], body: dict[str, object]) -> None:
     deployed = f"/openai/deployments/smollm2/{path}"
     assert model(endpoint, deployed, body) == "smollm2"
     assert model(endpoint, deployed, body | {"model": "gpt-4o"}, ("api-version", "2024-10-21")) == "smollm2"
@@ -36,7 +36,7 @@ def test_the_deployment_is_the_model(path: str, endpoint: JsonEndpoint, body: di
 
 
 @ENDPOINTS
-def test_under_another_prefix(path: str, endpoint: JsonEndpoint, body: dict[str, object]) -> None:
+def test_under_another_prefix(path: str, endpoint: CallEndpoint[bytes], body: dict[str, object]) -> None:
     for version in ("preview", "latest", "v1", "2025-04-01-preview"):
         assert model(endpoint, f"/openai/v1/{path}", body | {"model": "m"}, ("api-version", version)) == "m"
     with pytest.raises(CallerError) as caught:
@@ -57,7 +57,7 @@ def test_under_another_prefix(path: str, endpoint: JsonEndpoint, body: dict[str,
 )
 def test_what_does_not_belong_in_the_url(
     path: str,
-    endpoint: JsonEndpoint,
+    endpoint: CallEndpoint[bytes],
     body: dict[str, object],
     prefix: str,
     name: str,
@@ -95,4 +95,4 @@ def test_models(path: str) -> None:
     ],
 )
 def test_where_the_key_stands(headers: dict[str, str], key: str | None) -> None:
-    assert ChatCompletions().credential(Opening("POST", "/", headers=headers)) == key
+    assert ChatCompletions().credential(Opening("POST", "/", headers=headers)) == (key and Bearer(key))

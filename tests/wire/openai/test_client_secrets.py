@@ -15,8 +15,8 @@ OPENING = Opening("POST", "/v1/realtime/client_secrets", request_id=REQUEST_ID)
 
 
 def granted(body: dict[str, object] | None = None) -> tuple[int, ClientSecretCreateResponse, bytes]:
-    asked = ClientSecrets().negotiate(OPENING, json.dumps(body).encode() if body is not None else b"")
-    answer = ClientSecrets().grant(OPENING, asked, "ek_1", 1_767_226_200)
+    asked = ClientSecrets().ask(OPENING, json.dumps(body).encode() if body is not None else b"")
+    answer = asked.tell(asked.spec, "ek_1", 1_767_226_200)
     assert answer.status == 200
     return asked.lifetime_s, ClientSecretCreateResponse.model_validate_json(answer.body), asked.settled
 
@@ -72,10 +72,10 @@ def test_nothing_needs_to_be_settled(body):
 )
 def test_what_makes_no_sense_is_refused(body, param):
     with pytest.raises(CallerError) as caught:
-        ClientSecrets().negotiate(OPENING, json.dumps(body).encode())
+        ClientSecrets().ask(OPENING, json.dumps(body).encode())
     assert caught.value.param == param
 
 
 def test_only_what_azure_has_belongs_in_the_query():
     with pytest.raises(CallerError):
-        ClientSecrets().negotiate(Opening("POST", OPENING.path, (("model", "a"),)), b"{}")
+        ClientSecrets().ask(Opening("POST", OPENING.path, (("model", "a"),)), b"{}")

@@ -106,7 +106,8 @@ def test_choices_and_stream() -> None:
         ({"best_of": 3}, "best_of", UnsupportedParameter),
         ({"echo": True}, "echo", UnsupportedParameter),
         ({"suffix": "end"}, "suffix", UnsupportedParameter),
-        ({"logit_bias": {"1": 1}}, "logit_bias", UnsupportedParameter),
+        ({"logit_bias": {"the": 1}}, "logit_bias", CallerError),
+        ({"logit_bias": {"1": 101}}, "logit_bias", CallerError),
         ({"messages": []}, "messages", UnsupportedParameter),
     ],
 )

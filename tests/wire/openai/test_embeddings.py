@@ -17,7 +17,7 @@ from antiphon.core.events import Embedded, Opened
 from antiphon.core.specs import EmbedSpec
 from antiphon.core.wire import Opening
 from antiphon.surfaces.openai import wire
-from antiphon.surfaces.openai.embeddings import MAX_INPUTS, EmbeddingRequest, Embeddings
+from antiphon.surfaces.openai.embeddings import MAX_INPUTS, MAX_TOKENS, EmbeddingRequest, Embeddings
 
 PATH = "/v1/embeddings"
 ENDPOINT = Embeddings()
@@ -70,8 +70,15 @@ def test_inputs_refused(given: Any) -> None:
 
 
 def test_too_many_inputs() -> None:
-    with pytest.raises(CallerError, match="at most 2048") as caught:
+    with pytest.raises(CallerError, match="maximum length 2048, but got an array with length 2049") as caught:
         asked(input=["a"] * (MAX_INPUTS + 1))
+    assert caught.value.param == "input"
+
+
+@pytest.mark.parametrize("given", [[1] * (MAX_TOKENS + 1), [[1] * (MAX_TOKENS // 2)] * 2 + [[1]]])
+def test_too_many_tokens(given: Any) -> None:
+    with pytest.raises(CallerError, match="maximum length 300000") as caught:
+        asked(input=given)
     assert caught.value.param == "input"
 
 

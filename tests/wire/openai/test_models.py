@@ -36,6 +36,6 @@ def test_none_of_that_name() -> None:
     status, body = get("/v1/models/whisper-2")
     assert status == 404
     assert body == (
-        b'{"error":{"message":"There is no model \'whisper-2\' here; there is: whisper-1, acme/stt.",'
+        b'{"error":{"message":"Model \'whisper-2\' not found. Available: whisper-1, acme/stt.",'
         b'"type":"invalid_request_error","param":"model","code":"model_not_found"}}'
     )

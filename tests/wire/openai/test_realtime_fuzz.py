@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from realtime_script import REQUEST_ID
 
-from antiphon.core.conversation.inputs import Configure
+from antiphon.core.conversation.inputs import Configure, Reject
 from antiphon.core.conversation.outputs import Began, Configured, Refused
 from antiphon.core.conversation.spec import ConverseSpec, Transcription
 from antiphon.core.errors import CallerError
@@ -76,7 +76,7 @@ def check(step: Step) -> None:
         assert told["error"]["code"]
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=400)
 @given(st.lists(mutated(), max_size=6), st.booleans(), st.data())
 def test_every_mutation_is_an_input_or_an_error(messages: list[str], answers: bool, data: st.DataObject):
     surface = opened(answers)
@@ -92,7 +92,7 @@ def test_every_mutation_is_an_input_or_an_error(messages: list[str], answers: bo
                     check(surface.emit(Refused(CallerError("No."), each.event_id), 0))
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(TEXTS | st.binary(max_size=40) | JSON.map(json.dumps))
 def test_what_is_no_event_is_an_error(message: str | bytes):
     surface = opened()
@@ -103,7 +103,10 @@ def test_what_is_no_event_is_an_error(message: str | bytes):
 @given(st.text(max_size=600))
 def test_an_error_is_about_the_event_whose_id_it_has(event_id: str):
     message = json.dumps({"type": "response.cancel", "event_id": event_id, "strange": 1})
-    (sent,) = opened().receive(message, 0).sends
+    surface = opened()
+    (rejected,) = surface.receive(message, 0).inputs
+    assert isinstance(rejected, Reject)
+    (sent,) = surface.emit(Refused(rejected.error, rejected.event_id), 0).sends
     told = msgspec.json.decode(str(sent))["error"]["event_id"]
     assert told == (event_id if len(event_id) <= 512 and event_id else None)
 
@@ -138,7 +141,7 @@ def test_every_event_of_the_scripts_is_reached():
     assert len({event.get("type") for event in EVENTS if isinstance(event.get("type"), str)}) >= 11
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(JSON.map(json.dumps) | mutated())
 def test_what_a_secret_settles_is_taken_or_refused(settled: str):
     opening = Opening("GET", "/v1/realtime", (("model", "m"),), request_id=REQUEST_ID, settled=settled.encode())

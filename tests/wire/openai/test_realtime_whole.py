@@ -8,7 +8,7 @@ import uuid
 from base64 import b64encode
 from typing import Any
 
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from openai.types.realtime import RealtimeServerEvent
 from pydantic import TypeAdapter
@@ -128,7 +128,7 @@ async def live(script: list[str]) -> None:
         await house.runner.stop()
 
 
-@settings(max_examples=60, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=60, derandomize=True)
 @given(steps)
 def test_any_order_of_events_keeps_the_session(script: list[str]):
     asyncio.run(live(script))

@@ -7,10 +7,11 @@ import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from json_script import AT_UNIX_MS, REQUEST_ID, Script, dump, play, scripts
+from json_script import AT_UNIX_MS, REQUEST_ID, Script, dump, play, scripts, user
 from openai.types.responses import Response, ResponseItemList, ResponseStreamEvent
 from pydantic import TypeAdapter
 
+from antiphon.core.endpoints import Asked
 from antiphon.core.errors import (
     AntiphonError,
     CallerError,
@@ -34,7 +35,6 @@ from antiphon.core.events import (
     ToolCallDelta,
     ToolCallStarted,
 )
-from antiphon.core.ports import Asked
 from antiphon.core.specs import (
     Format,
     GenerateSpec,
@@ -49,6 +49,7 @@ from antiphon.core.specs import (
 )
 from antiphon.core.wire import Opening
 from antiphon.surfaces.openai import wire
+from antiphon.surfaces.openai.generation import MAX_ITEMS, MAX_PARTS
 from antiphon.surfaces.openai.kept_responses import CancelResponse, DeleteResponse, InputItems, RetrieveResponse
 from antiphon.surfaces.openai.responses import LOGPROBS, ResponseRequest, Responses
 
@@ -66,7 +67,9 @@ ID = f"resp_{REQUEST_ID.replace('-', '')}"
 
 
 def ask(**fields: Any) -> Asked:
-    return ENDPOINT.negotiate(OPENING, json.dumps({"model": "m", "input": "Hi", **fields}).encode())
+    asked = ENDPOINT.negotiate(OPENING, json.dumps({"model": "m", "input": "Hi", **fields}).encode())
+    assert isinstance(asked, Asked)
+    return asked
 
 
 def asked(**fields: Any) -> GenerateSpec:
@@ -79,10 +82,6 @@ def said(*items: dict[str, Any], **fields: Any) -> tuple[Message, ...]:
     prompt = asked(input=items, **fields).prompt
     assert not isinstance(prompt, str)
     return prompt
-
-
-def user(*parts: dict[str, Any]) -> dict[str, Any]:
-    return {"role": "user", "content": parts}
 
 
 @pytest.mark.parametrize("script", GOLDEN)
@@ -129,9 +128,9 @@ def test_sampling(fields: dict[str, Any], sampling: Sampling) -> None:
     "fields",
     [
         {"user": "u", "safety_identifier": "s", "prompt_cache_key": "k", "metadata": {}},
-        {"service_tier": "default", "truncation": "disabled", "text": {"verbosity": "medium"}, "instructions": ""},
+        {"service_tier": "default", "truncation": "disabled", "instructions": ""},
         {"reasoning": {}, "text": {"format": {"type": "text"}}, "include": [], "top_logprobs": 0},
-        {"reasoning": {"effort": "none", "summary": None}, "tools": [], "tool_choice": "auto"},
+        {"reasoning": {"effort": None, "summary": "auto"}, "tools": [], "tool_choice": "auto"},
         {"parallel_tool_calls": True, "stream": False, "background": False},
         dict.fromkeys(set(ResponseRequest.__struct_fields__) - {"input", "model"}),
     ],
@@ -291,14 +290,10 @@ def test_what_makes_no_sense(fields: dict[str, Any], param: str) -> None:
     ("fields", "param"),
     [
         *(({name: "x"}, name) for name in ("conversation", "prompt", "max_tool_calls", "context_management")),
-        *(({name: {}}, name) for name in ("moderation", "image", "background_options", "prompt_cache_options")),
+        *(({name: {}}, name) for name in ("moderation", "image", "background_options")),
         ({"truncation": "auto"}, "truncation"),
         ({"service_tier": "flex"}, "service_tier"),
-        ({"text": {"verbosity": "low"}}, "text.verbosity"),
         ({"text": {"format": {"type": "grammar"}}}, "text.format.type"),
-        ({"reasoning": {"effort": "low"}}, "reasoning.effort"),
-        ({"reasoning": {"summary": "auto"}}, "reasoning.summary"),
-        ({"include": ["reasoning.encrypted_content"]}, "include[0]"),
         ({"stream": True, "stream_options": {"include_obfuscation": True}}, "stream_options.include_obfuscation"),
         ({"stream": True, "background": True}, "stream"),
         ({"tools": [{"type": "web_search"}]}, "tools[0].type"),
@@ -306,14 +301,14 @@ def test_what_makes_no_sense(fields: dict[str, Any], param: str) -> None:
         ({"tools": [TOOL], "tool_choice": {"type": "allowed_tools", "mode": "auto", "tools": []}}, "tool_choice.type"),
         ({"tool_choice": {"type": "web_search_preview"}}, "tool_choice.type"),
         ({"tool_choice": "any"}, "tool_choice"),
-        ({"input": [{"type": "item_reference", "id": "msg_1"}]}, "input[0].type"),
         ({"input": [{"type": "computer_call_output", "call_id": "c"}]}, "input[0].type"),
-        ({"input": [user({"type": "input_image", "image_url": "data:"})]}, "input[0].content[0].type"),
+        ({"input": [user({"type": "input_image", "file_id": "f"})]}, "input[0].content[0].file_id"),
+        ({"reasoning": {"effort": "utmost"}}, "reasoning.effort"),
+        ({"text": {"verbosity": "loud"}}, "text.verbosity"),
         ({"input": [user({"type": "input_file", "file_id": "f"})]}, "input[0].content[0].type"),
         ({"input": [user({"type": "input_audio", "input_audio": {}})]}, "input[0].content[0].type"),
         ({"input": [user({"type": "output_text", "text": "a"})]}, "input[0].content[0].type"),
         ({"input": [{"role": "user", "content": "a", "name": "bob"}]}, "input[0].name"),
-        ({"frequency_penalty": 0}, "frequency_penalty"),
         ({"seed": 1}, "seed"),
     ],
 )
@@ -321,6 +316,19 @@ def test_what_is_not_supported(fields: dict[str, Any], param: str) -> None:
     with pytest.raises(UnsupportedParameter) as caught:
         ask(**fields)
     assert caught.value.param == param
+
+
+@pytest.mark.parametrize(
+    "items",
+    [
+        [{"role": "user", "content": "a"}] * (MAX_ITEMS + 1),
+        [{"role": "user", "content": [{"type": "input_text", "text": "a"}] * (MAX_PARTS // 2 + 1)}] * 2,
+    ],
+)
+def test_more_than_an_input_has(items: list[Any]) -> None:
+    with pytest.raises(CallerError, match=r"^Invalid 'input': array too long\. Expected") as caught:
+        asked(input=items)
+    assert caught.value.param == "input"
 
 
 def test_no_value_is_quoted() -> None:

@@ -21,7 +21,7 @@ from antiphon.core import errors, events
 from antiphon.core.errors import AntiphonError, CallerError, TooLarge
 from antiphon.core.events import Cause, Closed, Failed, Final, Transcript
 from antiphon.core.specs import TranscribeSpec
-from antiphon.core.wire import NOTHING, Body, Close, Head, Opening, Response, Step
+from antiphon.core.wire import NOTHING, Bearer, Body, Close, Head, Opening, Response, Step
 from antiphon.surfaces.openai import wire
 from antiphon.surfaces.openai.transcriptions import Transcriptions
 
@@ -175,7 +175,7 @@ def test_every_error_of_the_tree_is_rendered() -> None:
     ],
 )
 def test_where_the_key_stands(header: str, key: str | None) -> None:
-    assert ENDPOINT.credential(Opening("POST", "/", headers={"authorization": header})) == key
+    assert ENDPOINT.credential(Opening("POST", "/", headers={"authorization": header})) == (key and Bearer(key))
     assert ENDPOINT.credential(Opening("POST", "/")) is None
 
 

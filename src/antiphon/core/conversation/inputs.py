@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 
 from antiphon.core.conversation.items import Item, Known
 from antiphon.core.conversation.spec import ConverseSpec
+from antiphon.core.errors import AntiphonError
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,6 +102,14 @@ class CancelResponse:
     event_id: str = ""
 
 
+@dataclass(frozen=True, slots=True)
+class Reject:
+    """What the caller did makes no sense. Answered by `Refused`, in its turn among the other answers."""
+
+    error: AntiphonError
+    event_id: str = ""
+
+
 ConversationInput = (
     Configure
     | AppendAudio
@@ -112,4 +121,5 @@ ConversationInput = (
     | TruncateItem
     | Respond
     | CancelResponse
+    | Reject
 )

@@ -1,8 +1,8 @@
 """A model of tensors over gRPC, as an engine. Implements `core.ports.Inferrer`. Needs `grpcio` and `protobuf`.
 
 Tensors travel as bytes; a server may answer with bytes or with typed contents. Errors are told apart by blame:
-INVALID_ARGUMENT is the caller's, RESOURCE_EXHAUSTED a full server's, all else the engine's. Only a version that there
-is not is the caller's, too.
+INVALID_ARGUMENT is the caller's, RESOURCE_EXHAUSTED a full server's; what says that the credential, the address or the
+model's name is wrong is ours, all else the engine's. Only a version that there is not is the caller's, too.
 """
 
 from collections.abc import Iterable, Mapping
@@ -10,7 +10,15 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from antiphon.core import tensors
-from antiphon.core.errors import AntiphonError, CallerError, CapacityError, EngineError, EngineTimeout, NotFound
+from antiphon.core.errors import (
+    AntiphonError,
+    CallerError,
+    CapacityError,
+    EngineError,
+    EngineMisconfigured,
+    EngineTimeout,
+    NotFound,
+)
 from antiphon.core.events import Inferred
 from antiphon.core.ports import Call, Clock
 from antiphon.core.specs import InferSpec
@@ -117,14 +125,17 @@ class OpenInferenceGrpc:
 def _request(spec: InferSpec, model: str, call: Call) -> Any:
     from antiphon.engines.open_inference import grpc_predict_v2_pb2 as pb
 
-    request = pb.ModelInferRequest(model_name=model, model_version=spec.version, id=call.id)
-    _set(request.parameters, spec.parameters)
-    for tensor in spec.inputs:
-        asked = request.inputs.add(name=tensor.name, datatype=tensor.datatype, shape=tensor.shape)
-        _set(asked.parameters, tensor.parameters)
-        request.raw_input_contents.append(tensor.data)
-    for wanted in spec.outputs:
-        _set(request.outputs.add(name=wanted.name).parameters, wanted.parameters)
+    try:
+        request = pb.ModelInferRequest(model_name=model, model_version=spec.version, id=call.id)
+        _set(request.parameters, spec.parameters)
+        for tensor in spec.inputs:
+            asked = request.inputs.add(name=tensor.name, datatype=tensor.datatype, shape=tensor.shape)
+            _set(asked.parameters, tensor.parameters)
+            request.raw_input_contents.append(tensor.data)
+        for wanted in spec.outputs:
+            _set(request.outputs.add(name=wanted.name).parameters, wanted.parameters)
+    except (ValueError, TypeError):  # as a text with half a surrogate, or a dimension of more than 64 bits
+        raise CallerError("The request has a value that the protocol cannot represent.") from None
     return request
 
 
@@ -178,11 +189,15 @@ def _blamed(code: str, message: str, spec: InferSpec) -> AntiphonError:
         case "INVALID_ARGUMENT":
             return blames_caller(spec, message)
         case "NOT_FOUND" if spec.version:
-            return NotFound("The model has no such version.")
+            return NotFound("Model version not found.")
         case "RESOURCE_EXHAUSTED":
             return CapacityError("The model's server is full.", retry_after_s=1)
         case "DEADLINE_EXCEEDED":
             return EngineTimeout("The model took too long.")
         case "UNAVAILABLE":
             return EngineError("The model's server cannot be reached.")
+        case (
+            "UNAUTHENTICATED" | "PERMISSION_DENIED" | "NOT_FOUND" | "UNIMPLEMENTED"
+        ):  # the address and the name are ours
+            return EngineMisconfigured(f"The model's server answered {code}.")
     return EngineError(f"The model's server answered {code}.")

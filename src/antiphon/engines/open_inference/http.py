@@ -2,8 +2,8 @@
 
 Tensors travel as bytes after the JSON where the server says that it has the binary extension, and where JSON could not
 hold them; else as JSON. Connections are pooled, redirects not followed, the environment's proxies not used. Errors are
-told apart by blame: 400, 413 and 422 are the caller's; 429 and 503 are a full server's; all else is the engine's, 401,
-403 and 404 too, because the address and the model's name are ours. Only a version is the caller's.
+told apart by blame: 400, 413 and 422 are the caller's; 429 and 503 are a full server's; any other
+4xx is ours, as the address and the model's name are; all else is the engine's. Only a version is the caller's.
 """
 
 from typing import Any, TypeVar
@@ -15,7 +15,7 @@ from msgspec import UNSET, Struct, UnsetType
 from yarl import URL
 
 from antiphon.core import tensors
-from antiphon.core.errors import AntiphonError, CapacityError, EngineError, EngineTimeout, NotFound
+from antiphon.core.errors import AntiphonError, CapacityError, EngineError, EngineMisconfigured, EngineTimeout, NotFound
 from antiphon.core.events import Inferred
 from antiphon.core.ports import Call, Clock
 from antiphon.core.specs import InferSpec
@@ -102,7 +102,7 @@ class OpenInferenceHttp:
     async def describe(self, version: str) -> ModelForm:
         status, _, answer = await self._exchange("GET", self._versioned(version), self._timeout(CHECK_S))
         if version and status in _CALLERS | {404}:
-            raise NotFound("The model has no such version.")
+            raise NotFound("Model version not found.")
         if status != 200:
             raise EngineError(f"The model's server answered {status}.")
         told = _decode(answer, _Metadata)
@@ -264,9 +264,9 @@ def _refusal(status: int, spec: InferSpec, body: bytes) -> AntiphonError:
     if status in _FULL:
         return CapacityError("The model's server is full.", retry_after_s=1)
     if status == 404 and spec.version:
-        return NotFound("The model has no such version.")
+        return NotFound("Model version not found.")
     if status not in _CALLERS:
-        return EngineError(f"The model's server answered {status}.")
+        return (EngineMisconfigured if 400 <= status < 500 else EngineError)(f"The model's server answered {status}.")
     try:
         told = msgspec.json.decode(body, type=_Error)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):

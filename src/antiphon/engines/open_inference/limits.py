@@ -41,7 +41,7 @@ class Turnstile:
     def passing(self) -> Iterator[None]:
         """Raises `CapacityError` where there are as many as there may be."""
         if self.outstanding >= self._most:
-            raise CapacityError("The model's server has as many calls as it may.", retry_after_s=1)
+            raise CapacityError("The model's server has reached its maximum number of calls.", retry_after_s=1)
         self.outstanding += 1
         try:
             yield

@@ -6,14 +6,13 @@ environment's proxies not used. Whoever stops reading an answer closes its conne
 nobody wants the rest; a deadline is told in the same way, for none of these servers takes one (llama.cpp has a bound of
 time that cuts an answer without saying so, which is worse).
 
-Errors are told apart by blame. 400, 413 and 422 are the caller's; 429 and 503 are a full server's, 408 and 504 a late
-one's; all else is the engine's, 401, 403 and 404 too, because the credential, the address and the model's name are
-ours. A server's own words reach the caller only for the caller's errors, cut to `MESSAGE_CHARS` characters, and not if
-any `ECHO_CHARS` characters in a row of them stand in what the caller sent: messages must hold no content, and some
-servers quote their input.
+Errors are told apart by blame: `blame`. A server's own words reach the caller only for the caller's errors, cut to
+`MESSAGE_CHARS` characters, and not if any `ECHO_CHARS` characters in a row of them stand in what the caller sent:
+messages must hold no content, and some servers quote their input.
 """
 
 import asyncio
+import re
 from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass
@@ -29,6 +28,7 @@ from antiphon.core.errors import (
     CapacityError,
     ContextLengthExceeded,
     EngineError,
+    EngineMisconfigured,
     EngineTimeout,
 )
 from antiphon.core.ports import Call, Clock
@@ -46,12 +46,34 @@ FINISH_S = 0.25
 PARAMETERS = frozenset(
     {"messages", "prompt", "input", "n", "max_tokens", "max_completion_tokens", "temperature", "top_p", "stop", "seed"}
     | {"presence_penalty", "frequency_penalty", "logprobs", "top_logprobs", "response_format", "dimensions"}
-    | {"tools", "tool_choice", "parallel_tool_calls"}
+    | {"tools", "tool_choice", "parallel_tool_calls", "logit_bias", "reasoning_effort", "verbosity"}
 )
 
-_CALLERS = frozenset({400, 413, 422})
+# How servers say that a prompt is too long: OpenAI, vLLM, SGLang and Ollama of the context's length, llama.cpp of its
+# size, vLLM's older versions of the model's length, TensorRT-LLM of its own limits.
+_TOO_LONG_CODES = ("context_length_exceeded", "exceed_context_size_error")
+_TOO_LONG = re.compile(
+    r"context (length|size|window)|maximum (model|sequence|input) length|max_(seq|input)_len|max_num_tokens",
+    re.IGNORECASE,
+)
+
 _FULL = frozenset({429, 503})
 _LATE = frozenset({408, 504})  # Ray Serve says 408 for its own bound
+_CALLERS = frozenset({400, 413, 414, 415, 422, 431})
+
+
+def blame(status: int) -> type[AntiphonError]:
+    """Whose fault an answer is that is no answer. What is left of 4xx is ours: the credential (401), the address and
+    the model's name (404), or something in between that does not let us through (403); a caller's words may bring that
+    about, too, so it says nothing of the server's health.
+    """
+    if status in _FULL:
+        return CapacityError
+    if status in _LATE:
+        return EngineTimeout
+    if status in _CALLERS:
+        return CallerError
+    return EngineMisconfigured if 400 <= status < 500 else EngineError
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,7 +183,7 @@ class Exchange:
         """Sends the request; the answer has begun, and is a good one. Raises `AntiphonError` by blame."""
         upstream = self._upstream
         if upstream.outstanding >= upstream.limits.outstanding:
-            raise CapacityError("The model's server has as many calls as it may.", retry_after_s=1)
+            raise CapacityError("The model's server has reached its maximum number of calls.", retry_after_s=1)
         upstream.outstanding += 1
         try:
             self._response = response = await upstream.session().post(
@@ -215,23 +237,31 @@ class Exchange:
 
     async def _refusal(self, response: aiohttp.ClientResponse) -> AntiphonError:
         status = response.status
-        if status in _FULL:
+        blamed = blame(status)
+        if blamed is CapacityError:
             return CapacityError("The model's server is full.", retry_after_s=_retry_after(response))
-        if status in _LATE:
+        if blamed is EngineTimeout:
             return EngineTimeout("The model took too long.")
-        if status not in _CALLERS:
-            return EngineError(f"The model's server answered {status}.")
-        message, param = _told(await _bounded(response, MAX_ERROR_BYTES))
-        too_long = "context length" in message
-        if not message or _quotes(message, self._content):
-            message = "The model's server refused the request."
-        blamed = ContextLengthExceeded if too_long else CallerError
-        return blamed(message[:MESSAGE_CHARS], param=param if param in PARAMETERS else None)
+        if blamed is not CallerError:
+            return blamed(f"The model's server answered {status}.")
+        message, param, codes = _told(await _bounded(response, MAX_ERROR_BYTES))
+        too_long = any(code in codes for code in _TOO_LONG_CODES) or bool(_TOO_LONG.search(message))
+        if _quotes(message, self._content):
+            message = ""
+        kind: type[CallerError] = CallerError
+        if too_long:
+            kind = ContextLengthExceeded
+            if kind.WORDS not in message[:MESSAGE_CHARS]:
+                message = f"This model's {kind.WORDS} is exceeded. {message}".rstrip()
+        message = message or "The model's server refused the request."
+        return kind(message[:MESSAGE_CHARS], param=param if param in PARAMETERS else None)
 
 
 class _Error(msgspec.Struct):
     message: str | None = None
     param: str | None = None
+    code: object = None
+    type: object = None
 
 
 class _Refusal(msgspec.Struct):
@@ -240,21 +270,23 @@ class _Refusal(msgspec.Struct):
     error: _Error | str | None = None
     message: str | None = None
     param: str | None = None
+    code: object = None
+    type: object = None
     detail: object = None
 
 
-def _told(body: bytes) -> tuple[str, str | None]:
-    """The message and the parameter; empty where there is none in a form that is known."""
+def _told(body: bytes) -> tuple[str, str | None, tuple[object, ...]]:
+    """The message, the parameter and what the error is called; empty where there is none in a form that is known."""
     try:
         refusal = msgspec.json.decode(body, type=_Refusal)
     except (msgspec.DecodeError, UnicodeDecodeError):
-        return "", None
+        return "", None, ()
     error = refusal.error
     if isinstance(error, _Error):
-        return error.message or "", error.param
+        return error.message or "", error.param, (error.code, error.type)
     if error or refusal.message:
-        return error or refusal.message or "", refusal.param
-    return (refusal.detail, None) if isinstance(refusal.detail, str) else ("", None)
+        return error or refusal.message or "", refusal.param, (refusal.code, refusal.type)
+    return (refusal.detail, None, ()) if isinstance(refusal.detail, str) else ("", None, ())
 
 
 def _quotes(message: str, content: Iterable[str]) -> bool:

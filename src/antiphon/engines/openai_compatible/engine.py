@@ -9,6 +9,7 @@ from collections.abc import AsyncGenerator, Iterator, Sequence
 
 import msgspec
 
+from antiphon.core.capabilities import Ability, images
 from antiphon.core.errors import CallerError, EngineError
 from antiphon.core.events import Embedded, Generated, TokenUsage
 from antiphon.core.ports import Call, Clock
@@ -18,6 +19,8 @@ from antiphon.engines.openai_compatible.answer import Translation, decode
 from antiphon.engines.openai_compatible.client import Limits, Upstream
 from antiphon.engines.openai_compatible.presets import PRESETS, Counts
 from antiphon.engines.openai_compatible.sse import EventSplitter
+
+QUOTED_CHARS = 4096  # of a picture, whose beginning a server might quote
 
 _DONE = b"[DONE]"
 _LIMITS = Limits()
@@ -48,7 +51,20 @@ class _Server:
 
 
 class OpenAICompatible(_Server):
-    """A `core.ports.Generator`."""
+    """A `core.ports.Generator`, of which `cannot` is what the model behind the server cannot do, though that could."""
+
+    def __init__(
+        self,
+        url: str,
+        model: str,
+        preset: str,
+        clock: Clock,
+        api_key: str | None = None,
+        limits: Limits = _LIMITS,
+        cannot: frozenset[Ability] = frozenset(),
+    ) -> None:
+        super().__init__(url, model, preset, clock, api_key, limits)
+        self.abilities = self._preset.abilities - cannot
 
     async def generate(
         self, spec: GenerateSpec, call: Call
@@ -90,9 +106,12 @@ def _contents(spec: GenerateSpec) -> Iterator[str]:
     else:
         for message in spec.prompt:
             yield message.text
+            for image in images((message,)):
+                yield image.url[:QUOTED_CHARS]
             for called in message.tool_calls:
                 yield called.arguments
     yield from spec.sampling.stop
+    yield from spec.sampling.bad_words
     yield spec.format.schema
     for tool in spec.tools:
         yield tool.description
@@ -122,7 +141,7 @@ class OpenAICompatibleEmbedder(_Server):
     async def embed(self, texts: Sequence[str | tuple[int, ...]], call: Call) -> Embedded:
         """As the port has it."""
         if not self._preset.embeddings:
-            raise CallerError("This model's server does not embed.", param="model")
+            raise CallerError("This model's server has no embeddings.", param="model")
         if not self._preset.one_text:
             return await self._embed(list(texts), len(texts), texts, call)
         each = [await self._embed(text, 1, [text], call) for text in texts]
@@ -138,7 +157,7 @@ class OpenAICompatibleEmbedder(_Server):
         except (msgspec.DecodeError, UnicodeDecodeError):
             raise EngineError("The model's server answered in a form that is not OpenAI's.") from None
         if sorted(vector.index for vector in told.data) != list(range(count)):
-            raise EngineError("The model's server did not embed each text once.")
+            raise EngineError("The model's server did not return one embedding for each text.")
         vectors = sorted(told.data, key=lambda vector: vector.index)
         read = told.usage.prompt_tokens if told.usage else 0
         return Embedded(tuple(tuple(vector.embedding) for vector in vectors), read or _estimated(texts))

@@ -1,15 +1,27 @@
 """What an engine is asked: a body made of our spec alone, nothing of the caller's goes through as it came.
 
 A field stands in the body only where the spec says more than the default, so a server that does not know it is not
-bothered with it. What the preset says a server would drop or get wrong is refused here, by name.
+bothered with it. What the preset says that a server cannot do is not asked of it: the session sees to that.
 """
 
 from typing import Any
 
 import msgspec
 
-from antiphon.core.errors import CallerError, UnsupportedParameter
-from antiphon.core.specs import Format, GenerateSpec, Message, Sampling, Shape, Tool, ToolChoice, ToolMode
+from antiphon.core.capabilities import Ability
+from antiphon.core.errors import CallerError
+from antiphon.core.specs import (
+    EFFORTS,
+    Format,
+    GenerateSpec,
+    Image,
+    Message,
+    Sampling,
+    Shape,
+    Tool,
+    ToolChoice,
+    ToolMode,
+)
 from antiphon.engines.openai_compatible.presets import Counts, Preset
 
 CHAT = "/chat/completions"
@@ -19,19 +31,22 @@ EMBEDDINGS = "/embeddings"
 Body = dict[str, Any]
 
 _JSON = msgspec.json.Encoder()
+_STRUCTURED = frozenset({Shape.CHOICE, Shape.REGEX, Shape.GRAMMAR})  # vLLM's `structured_outputs`
 _MODES = {ToolMode.NONE: "none", ToolMode.AUTO: "auto", ToolMode.REQUIRED: "required"}
 
 
 def encode(body: Body) -> bytes:
-    return _JSON.encode(body)
+    """Raises `CallerError` for a value that JSON, as servers read it, cannot hold."""
+    try:
+        return _JSON.encode(body)
+    except (OverflowError, RecursionError, UnicodeError):
+        raise CallerError("The request has a value that cannot be passed to the model.") from None
 
 
 def generation(spec: GenerateSpec, model: str, preset: Preset) -> tuple[str, Body]:
-    """The path below the preset's base, and the body. Raises `UnsupportedParameter` and `CallerError`."""
+    """The path below the preset's base, and the body."""
     body: Body = {"model": model}
     if isinstance(spec.prompt, str):
-        if not preset.completions:
-            raise CallerError("This model takes chat messages only.", param="prompt")
         path = COMPLETIONS
         body["prompt"] = spec.prompt
     else:
@@ -42,23 +57,42 @@ def generation(spec: GenerateSpec, model: str, preset: Preset) -> tuple[str, Bod
         body["n"] = spec.choices
     _add_sampling(body, spec.sampling, preset, chat=path is CHAT)
     if spec.format.shape is not Shape.TEXT:
-        if spec.format.shape not in preset.shapes:
-            raise UnsupportedParameter("This model's server does not enforce a format.", param="response_format")
-        body["response_format"] = _format(spec.format)
+        if spec.format.shape in _STRUCTURED:
+            body["structured_outputs"] = _structured(spec.format)
+        else:
+            body["response_format"] = _format(spec.format)
+    if spec.template_arguments:
+        body["chat_template_kwargs"] = msgspec.Raw(spec.template_arguments.encode())
+    if spec.reasoning_effort:
+        body["reasoning_effort"] = nearest(spec.reasoning_effort, preset.efforts)
+    if spec.verbosity not in ("", "medium"):  # which is what everybody does
+        body["verbosity"] = spec.verbosity
     if spec.stream:
         body["stream"] = True
         if preset.counts is Counts.ALWAYS:
             body["stream_options"] = {"include_usage": True, "continuous_usage_stats": True}
         elif preset.counts is Counts.END:
             body["stream_options"] = {"include_usage": True}
-    for name in preset.refuses:
-        if name in body:
-            raise UnsupportedParameter(f"This model's server does not honour {name!r}.", param=name)
     return path, body
+
+
+def nearest(effort: str, known: tuple[str, ...]) -> str:
+    """The one of the known efforts that is least far from it, the greater of two."""
+    wanted = EFFORTS.index(effort)
+    return min(known, key=lambda each: (abs(EFFORTS.index(each) - wanted), -EFFORTS.index(each)))
+
+
+def _structured(format: Format) -> Body:
+    """vLLM's own parameter, for what OpenAI's has no word for."""
+    if format.shape is Shape.CHOICE:
+        return {"choice": msgspec.Raw(format.schema.encode())}
+    return {format.shape.value: format.schema}
 
 
 def _message(message: Message) -> Body:
     told: Body = {"role": message.role.value, "content": message.text}
+    if message.parts:
+        told["content"] = [_part(part) for part in message.parts]
     if message.name:
         told["name"] = message.name
     if message.tool_calls:
@@ -73,15 +107,23 @@ def _message(message: Message) -> Body:
     return told
 
 
+def _part(part: str | Image) -> Body:
+    if isinstance(part, str):
+        return {"type": "text", "text": part}
+    shown = {"url": part.url} | ({"detail": part.detail} if part.detail else {})
+    return {"type": "image_url", "image_url": shown}
+
+
 def _add_tools(body: Body, spec: GenerateSpec, preset: Preset) -> None:
     choice = spec.tool_choice
-    if not spec.tools or (choice.mode is ToolMode.NONE and "tool_choice" in preset.refuses):
+    told = Ability.TOOL_CHOICE not in preset.cannot
+    if not spec.tools or (choice.mode is ToolMode.NONE and not told):
         return  # a server that cannot be told to leave the tools alone is not told of them
     body["tools"] = [_tool(tool) for tool in spec.tools]
     if choice != ToolChoice():
         named = {"type": "function", "function": {"name": choice.name}}
         body["tool_choice"] = named if choice.name else _MODES[choice.mode]
-    elif "tool_choice" not in preset.refuses:
+    elif told:
         body["tool_choice"] = "auto"  # said, because some take silence for "none"
     if not spec.parallel_tool_calls:
         body["parallel_tool_calls"] = False
@@ -109,6 +151,10 @@ def _add_sampling(body: Body, sampling: Sampling, preset: Preset, *, chat: bool)
         body["stop"] = sampling.stop
     if sampling.seed is not None:
         body["seed"] = sampling.seed
+    if sampling.logit_bias:
+        body["logit_bias"] = dict(sampling.logit_bias)
+    for ability, value in _open_engines(sampling).items():
+        body[preset.spelled.get(ability, ability.value)] = value
     if sampling.presence_penalty:
         body["presence_penalty"] = sampling.presence_penalty
     if sampling.frequency_penalty:
@@ -120,6 +166,23 @@ def _add_sampling(body: Body, sampling: Sampling, preset: Preset, *, chat: bool)
                 body["top_logprobs"] = sampling.top_logprobs
         else:
             body["logprobs"] = max(1, sampling.top_logprobs)  # some take 0 for none at all
+
+
+def _open_engines(sampling: Sampling) -> dict[Ability, Any]:
+    """What open engines know beyond OpenAI's API, where it changes anything."""
+    said: dict[Ability, Any] = {
+        Ability.TOP_K: sampling.top_k,
+        Ability.MIN_P: sampling.min_p,
+        Ability.REPETITION_PENALTY: None if sampling.repetition_penalty == 1 else sampling.repetition_penalty,
+        Ability.MIN_TOKENS: sampling.min_tokens,
+        Ability.IGNORE_EOS: sampling.ignore_eos,
+        Ability.STOP_TOKENS: sampling.stop_token_ids,
+        Ability.STOP_IN_OUTPUT: sampling.stop_in_output,
+        Ability.BAD_WORDS: sampling.bad_words,
+        Ability.ALLOWED_TOKENS: sampling.allowed_token_ids,
+    }
+    told = {ability: value for ability, value in said.items() if value}
+    return told | {Ability.SPECIAL_TOKENS: False} if sampling.special_tokens else told
 
 
 def _format(format: Format) -> Body:

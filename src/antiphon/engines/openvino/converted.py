@@ -15,8 +15,10 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from antiphon import children
+
 LONGEST_S = 3600
-_RULES = 1  # another number whenever the same file would become another model
+_RULES = 2  # another number whenever the same file would become another model
 _MODEL = "openvino_model.xml"
 _WEIGHTS = "openvino_model.bin"
 _MADE_OF = "made_of.json"
@@ -28,7 +30,7 @@ def converted(source: Path, kept_in: Path) -> Path:
 
     Raises `ValueError` for a model that cannot be rewritten, and `OSError` where it cannot be kept.
     """
-    source = source.resolve()
+    source, kept_in = source.resolve(), kept_in.absolute()
     folder = kept_in / f"{source.stem}-{hashlib.sha256(str(source).encode()).hexdigest()[:12]}"
     origin = _origin(source)
     kept_in.mkdir(parents=True, exist_ok=True)
@@ -77,13 +79,14 @@ def _run(source: Path, target: Path, lock: int) -> None:
     nothing = subprocess.DEVNULL
     try:
         done = subprocess.run(
-            [sys.executable, "-m", __name__, str(source), str(target)],
+            children.command(__name__, str(source), str(target)),
             stdin=nothing,
             stdout=nothing,
             stderr=subprocess.PIPE,
             pass_fds=(lock,),
             timeout=LONGEST_S,
             check=False,
+            **children.apart(),
         )
     except subprocess.TimeoutExpired:
         raise ValueError(f"its weights were not rewritten within {LONGEST_S} s") from None
@@ -98,12 +101,14 @@ def _run(source: Path, target: Path, lock: int) -> None:
 def _make(source: Path, target: Path) -> None:
     import openvino as ov
 
+    from antiphon.engines.openvino.gguf_weights import ExactWeights
     from antiphon.engines.openvino.weights import to_int8
 
     saved = target / "saved"
     model = ov.Core().read_model((source if source.is_dir() else _saved(source, saved)) / _MODEL)
-    if not to_int8(model):
-        raise ValueError('no matrix is left to rewrite; set weights = "file"')
+    done = to_int8(model) if source.is_dir() else to_int8(model, ExactWeights(source).exact)
+    if not done:
+        raise ValueError('it has no matrix that can be rewritten; set weights = "file"')
     ov.save_model(model, target / _MODEL, compress_to_fp16=False)
     del model  # it reads what is deleted now
     shutil.rmtree(saved, ignore_errors=True)

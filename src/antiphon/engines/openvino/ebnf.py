@@ -9,7 +9,7 @@ A grammar is text: a rule a line, `name ::= expression`; the first is `root`.
 
 import json
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from decimal import ROUND_CEILING, ROUND_FLOOR, Decimal
 from typing import Any
 
@@ -40,6 +40,11 @@ _SHORTHANDS = {"d": "0-9", "w": "A-Za-z0-9_"}
 def grammar(form: dict[str, Any]) -> str:
     """`form` is what `schema.enforceable` returns."""
     return _Rules(form).text()
+
+
+def one_of(texts: Iterable[str]) -> str:
+    """A grammar for exactly these texts."""
+    return "root ::= " + " | ".join(map(_quoted, texts))
 
 
 class _Rules:

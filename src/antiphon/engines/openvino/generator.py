@@ -21,6 +21,7 @@ from antiphon.engines.openvino.messages import (
     Begun,
     Cancel,
     Chunk,
+    Generate,
     Load,
     Model,
     OpenVinoSettings,
@@ -31,7 +32,7 @@ from antiphon.engines.openvino.messages import (
     report_decoder,
 )
 from antiphon.engines.openvino.output import Choice
-from antiphon.engines.openvino.request import offered, translated
+from antiphon.engines.openvino.request import ABILITIES, offered, prompt_param, translated
 from antiphon.engines.process import KeptProcess, Unloadable, frame
 
 Events = tuple[Generated | TokenUsage, ...]
@@ -41,7 +42,8 @@ _Item = Begun | Refused | Chunk | AntiphonError
 @dataclass(frozen=True, slots=True)
 class OpenVinoStats:
     """What the engine takes. `cache_bytes` is the bound of the key and value cache, `cache_used_bytes` the part that
-    running requests hold; `rss_bytes` is all memory of the pipeline's process.
+    running requests hold; `rss_bytes` is all memory of the pipeline's process, which was started anew `restarts` times,
+    `stuck` of them because it was stuck, and can be asked now if it is `up`.
     """
 
     running: int
@@ -49,6 +51,8 @@ class OpenVinoStats:
     cache_bytes: int
     cache_used_bytes: int
     restarts: int
+    stuck: int
+    up: bool
 
 
 class Inbox:
@@ -84,13 +88,15 @@ class OpenVinoGenerator(KeptProcess):
 
     worker = "antiphon.engines.openvino.worker"
     name = "language model"
+    abilities = ABILITIES
 
     def __init__(
         self, path: Path, settings: OpenVinoSettings, fingerprint: str = "", kept_in: Path | None = None
     ) -> None:
         if kept_in is None and settings.weights != "file":
             raise CallerError("Rewritten weights need a folder that they are kept in.", param="weights")
-        super().__init__(Load(str(path), settings, str(kept_in or "")))
+        kept = str(kept_in.absolute()) if kept_in else ""
+        super().__init__(Load(str(path.absolute()), settings, kept))  # it runs elsewhere
         self.fingerprint = fingerprint
         self._settings = settings
         self._model: Model | None = None
@@ -115,14 +121,14 @@ class OpenVinoGenerator(KeptProcess):
         transport, model = self._open(), self._model
         assert model is not None
         if len(self._inboxes) >= self._settings.max_requests:
-            raise CapacityError("The model has as many requests as it can take.", retry_after_s=5)
+            raise CapacityError("The model has reached its maximum number of requests.", retry_after_s=5)
         number, self._next = self._next, self._next + 1
-        request = translated(spec, number, model, self._settings.default_max_tokens, secrets.randbits(32))
+        request = _framed(translated(spec, number, model, self._settings.default_max_tokens, secrets.randbits(32)))
         choices = [Choice(index, spec, offered(spec), model.vocabulary) for index in range(spec.choices)]
         inbox = self._inboxes[number] = Inbox()
         left = len(choices)
         try:
-            transport.write(frame(request))
+            transport.write(request)
             usage = TokenUsage(0, 0)
             while left:
                 events: list[Generated | TokenUsage] = []
@@ -164,6 +170,8 @@ class OpenVinoGenerator(KeptProcess):
             cache_bytes=self._cache_bytes,
             cache_used_bytes=round(self._cache_bytes * self._cache_share),
             restarts=self._restarts,
+            stuck=self._stuck,
+            up=self.up,
         )
 
     # -- hearing -------------------------------------------------------------------------------------------------------
@@ -195,16 +203,23 @@ class OpenVinoGenerator(KeptProcess):
             inbox.put(failure)
 
 
+def _framed(request: Generate) -> bytes:
+    """Raises `CallerError` for what no message can hold."""
+    try:
+        return frame(request)
+    except (OverflowError, RecursionError, UnicodeError):
+        raise CallerError("The request has a value that cannot be passed to the model.") from None
+
+
 def _refusal(refused: Refused, spec: GenerateSpec, model: Model) -> AntiphonError:
-    prompt = "prompt" if isinstance(spec.prompt, str) else "messages"
+    prompt = prompt_param(spec)
     match refused.why:
         case Why.EMPTY:
-            return CallerError("There is no text to go on from.", param=prompt)
+            return CallerError("The prompt is empty.", param=prompt)
         case Why.TOO_LONG:
-            return ContextLengthExceeded(
-                f"The prompt has {refused.input} tokens or more; with an answer, {model.context_tokens} fit.",
-                param=prompt,
-            )
+            return ContextLengthExceeded.by(refused.input, model.context_tokens, prompt)
         case Why.GRAMMAR:
             shaped = spec.format.shape is Shape.SCHEMA
             return CallerError("The schema cannot be enforced.", param="response_format" if shaped else "tools")
+        case Why.REJECTED:
+            return CallerError("The model cannot process this request: a value is out of range.")

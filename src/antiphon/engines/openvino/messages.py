@@ -30,7 +30,7 @@ class OpenVinoSettings:
     `split_fuse` lets a long prompt be computed in parts beside running requests; without it, none may be over
     `max_batched_tokens`. `threads` is 0 for as many as there are cores. `default_max_tokens` bounds an output for which
     the caller gave no bound; `temperature` and `top_p` are for callers who give none, `None` is what the model's files
-    say, or 1.
+    say, or 1. `frequency_penalty` is for conversations whose callers say nothing of sampling, tools or formats.
     """
 
     weights: str = "file"
@@ -48,6 +48,7 @@ class OpenVinoSettings:
     default_max_tokens: int = 2048
     temperature: float | None = None
     top_p: float | None = None
+    frequency_penalty: float | None = None
 
     def __post_init__(self) -> None:
         """Raises `CallerError` for what the pipeline would break on."""
@@ -66,9 +67,10 @@ class OpenVinoSettings:
             ("default_max_tokens", self.default_max_tokens >= 1),
             ("temperature", self.temperature is None or 0 <= self.temperature <= 2),
             ("top_p", self.top_p is None or 0 <= self.top_p <= 1),
+            ("frequency_penalty", self.frequency_penalty is None or -2 <= self.frequency_penalty <= 2),
         ):
             if not right:
-                raise CallerError(f"{setting} is out of its bounds, or does not go with other settings", param=setting)
+                raise CallerError(f"{setting} is out of range, or conflicts with other settings", param=setting)
 
 
 # -- to the pipeline ---------------------------------------------------------------------------------------------------
@@ -86,7 +88,7 @@ class Generate(msgspec.Struct, tag=True, array_like=True, frozen=True):
     """`prompt` is a raw text, or messages for the model's own template, which is given `tools` if it knows them.
 
     `sampling` are fields of the pipeline's own configuration; `seeds` has one for each choice. `grammar` is a
-    structural tag, as JSON.
+    structural tag, as JSON. `template_arguments` are given to the template, too.
     """
 
     number: int
@@ -96,6 +98,7 @@ class Generate(msgspec.Struct, tag=True, array_like=True, frozen=True):
     seeds: list[int]
     max_tokens: int
     grammar: str
+    template_arguments: dict[str, Any] = {}
 
 
 class Cancel(msgspec.Struct, tag=True, array_like=True, frozen=True):
@@ -112,7 +115,8 @@ Command = Load | Generate | Cancel
 
 class Model(msgspec.Struct, array_like=True, frozen=True):
     """What was loaded. `vocabulary` is each token's bytes, none for a special token, and `longest_bytes` the most that
-    one has; `temperature` and `top_p` are for callers who give none, `None` where neither settings nor files say.
+    one has; `temperature` and `top_p` are for callers who give none, `None` where neither settings nor files say, and
+    `frequency_penalty` for those who say nothing.
     """
 
     vocabulary: list[bytes]
@@ -121,6 +125,7 @@ class Model(msgspec.Struct, array_like=True, frozen=True):
     knows_tools: bool
     temperature: float | None
     top_p: float | None
+    frequency_penalty: float | None = None
 
 
 class Ready(msgspec.Struct, tag=True, array_like=True, frozen=True):
@@ -141,6 +146,7 @@ class Why(StrEnum):
     EMPTY = "empty"
     TOO_LONG = "too long"
     GRAMMAR = "grammar"
+    REJECTED = "rejected"  # by the pipeline itself
 
 
 class Refused(msgspec.Struct, array_like=True, frozen=True):

@@ -2,7 +2,8 @@
 
 Text is held back where it may be the beginning of a stop text, of a call, or of a character. A stop text is not given
 out, and nothing after it; it is looked for outside of calls. Each token is counted once, with the event that its text
-leaves in or with the next one, so that the sum over a choice's events is what the engine counted.
+leaves in or with the next one, so that the sum over a choice's events is what the engine counted. Of a call that is cut
+off before its arguments begin, nothing is text.
 """
 
 import codecs
@@ -23,6 +24,8 @@ from antiphon.core.events import (
 from antiphon.core.specs import GenerateSpec, Tool
 from antiphon.engines.openvino.messages import LENGTH, STOP, Chunk
 from antiphon.engines.openvino.request import CALL_BEGIN, CALL_END, call_head
+
+MAX_CALLS = 32  # of one answer
 
 _Utf8 = codecs.getincrementaldecoder("utf-8")
 
@@ -80,21 +83,55 @@ class _Arguments:
     text: str
 
 
+class _Compact:
+    """JSON without the white space around its values, so that two texts of one value compare equal."""
+
+    def __init__(self) -> None:
+        self.text = ""
+        self._quoted = self._escaped = False
+
+    def feed(self, text: str) -> str:
+        """What is added by the next piece of the text."""
+        kept = []
+        for char in text:
+            if self._escaped:
+                self._escaped = False
+            elif char == '"':
+                self._quoted = not self._quoted
+            elif self._quoted:
+                self._escaped = char == "\\"
+            elif char.isspace():
+                continue
+            kept.append(char)
+        added = "".join(kept)
+        self.text += added
+        return added
+
+
 class _Calls:
-    """Finds calls in text. The grammar sees to it that what begins like a call is one. `count` is of those begun."""
+    """Finds calls in text. The grammar sees to it that what begins like a call is one, where there are tools; without
+    any, no call is wanted. `count` is of those told; `ended` says that nothing more is wanted.
+
+    A small model repeats a call until its tokens end. So what is as yet the same as an earlier call is held back until
+    it differs; a call that is wholly the same is not told, and is the end, and so is the last of `MAX_CALLS`.
+    """
 
     def __init__(self, tools: Sequence[Tool]) -> None:
         self.count = 0
+        self.ended = False
         self._heads = {call_head(tool): tool.name for tool in tools}
         self._state = _State.TEXT
         self._text = Held((CALL_BEGIN,))
         self._arguments = Held(
             (CALL_END,)
         )  # its line break stands in no JSON string, so it is no part of the arguments
-        self._head = ""
+        self._head = self._name = self._held = ""
+        self._compact = _Compact()
+        self._earlier: list[tuple[str, str]] = []  # names and compact arguments
+        self._same: list[str] = []  # arguments of those calls that this one may yet be a repeat of
 
     def feed(self, text: str) -> Iterator[str | _Begun | _Arguments]:
-        while text:
+        while text and not self.ended:
             match self._state:
                 case _State.TEXT:
                     said, found, text = self._text.feed(text)
@@ -102,24 +139,61 @@ class _Calls:
                         yield said
                     if found:
                         self._state, self._head = _State.HEAD, CALL_BEGIN
+                        self.ended = not self._heads
                 case _State.HEAD:
                     self._head, text = self._head + text, ""
                     for head, name in self._heads.items():
                         if self._head.startswith(head):
-                            self.count += 1
-                            yield _Begun(name)
+                            yield from self._begin(name)
                             self._state, text = _State.ARGUMENTS, self._head[len(head) :]
                             break
                 case _State.ARGUMENTS:
                     said, found, text = self._arguments.feed(text)
                     if said:
-                        yield _Arguments(said)
+                        yield from self._argue(said)
                     if found:
                         self._state = _State.TEXT
+                        yield from self._complete()
 
-    def rest(self) -> str:
-        """Text that was kept. Of a call that was cut off, nothing."""
-        return self._text.rest() if self._state is _State.TEXT else ""
+    def _begin(self, name: str) -> Iterator[_Begun]:
+        self._name, self._compact = name, _Compact()
+        self._same = [arguments for earlier, arguments in self._earlier if earlier == name]
+        if not self._same:
+            yield self._begun()
+
+    def _begun(self) -> _Begun:
+        self.count += 1
+        return _Begun(self._name)
+
+    def _argue(self, said: str) -> Iterator[_Begun | _Arguments]:
+        place = len(self._compact.text)
+        added = self._compact.feed(said)
+        if self._same:
+            self._held += said
+            self._same = [arguments for arguments in self._same if arguments.startswith(added, place)]
+            if not self._same:
+                yield from self._release()
+        else:
+            yield _Arguments(said)
+
+    def _release(self) -> Iterator[_Begun | _Arguments]:
+        yield self._begun()
+        yield _Arguments(self._held)
+        self._held = ""
+
+    def _complete(self) -> Iterator[_Begun | _Arguments]:
+        if self._compact.text in self._same:
+            self.ended = True
+            return
+        if self._same:
+            yield from self._release()
+        self._earlier.append((self._name, self._compact.text))
+        self.ended = self.count == MAX_CALLS
+
+    def rest(self, cut: bool) -> str:
+        """Text that was kept. Of what may have become a call, had it not been `cut`, nothing: "<" at most is text."""
+        kept = self._text.rest() if self._state is _State.TEXT else ""
+        return "" if cut or len(kept) > 1 else kept
 
 
 # -- a choice ----------------------------------------------------------------------------------------------------------
@@ -127,17 +201,24 @@ class _Calls:
 
 class Choice:
     """One choice's output. `tokens` is how many it took; `ended` says that it has, `stopped` that it has by a stop
-    text, which the engine does not know of. `vocabulary` is each token's bytes.
+    text or by its calls, which the engine does not know of. `vocabulary` is each token's bytes.
     """
 
     def __init__(self, index: int, spec: GenerateSpec, tools: Sequence[Tool], vocabulary: Sequence[bytes]) -> None:
         self.tokens = 0
         self.ended = self.stopped = False
+        self._by_text = False  # it was a stop text
         self._index = index
         self._vocabulary = vocabulary
         self._utf8 = _Utf8("replace")
         self._stops = Held(spec.sampling.stop) if spec.sampling.stop else None
-        self._calls = _Calls(tools) if tools else None
+        # Without tools, who was told of some, or saw calls, may write one all the same.
+        told = (
+            tools
+            or spec.tools
+            or (not isinstance(spec.prompt, str) and any(message.tool_calls for message in spec.prompt))
+        )
+        self._calls = _Calls(tools) if told else None
         self._uncounted = 0
         self._scored: list[ScoredToken] = []
         self._events: list[Generated] = []
@@ -171,14 +252,20 @@ class Choice:
                 case str():
                     self._say(part)
                 case _Begun(name):
+                    self._scored.clear()
                     self._events.append(ToolCallStarted(self._index, number, f"call_{uuid4().hex[:24]}", name))
                 case _Arguments(arguments):
+                    self._scored.clear()
                     self._events.append(ToolCallDelta(self._index, number, arguments, self._counted()))
+            if self.stopped:
+                return
+        self.stopped = self._calls.ended
 
     def _say(self, text: str) -> None:
         """Outside of calls."""
         if self._stops is not None:
-            text, self.stopped, _ = self._stops.feed(text)
+            text, self._by_text, _ = self._stops.feed(text)
+            self.stopped = self._by_text
         if text:
             self._tell(text)
 
@@ -192,11 +279,11 @@ class Choice:
 
     def _end(self, end: str) -> None:
         called = self._calls is not None and self._calls.count > 0
-        if not self.stopped:
-            rest = self._calls.rest() if self._calls else ""
+        if not self._by_text:
+            rest = self._calls.rest(end == LENGTH) if self._calls and not self.stopped else ""
             if rest:
                 self._say(rest)
-            rest = self._stops.rest() if self._stops and not self.stopped else ""
+            rest = self._stops.rest() if self._stops and not self._by_text else ""
             if rest:
                 self._tell(rest)
         if self._uncounted:  # by tokens without text: the one that ends, a stop text's, a call's tags
@@ -205,5 +292,5 @@ class Choice:
             else:
                 self._events.append(TextDelta(self._index, "", self._counted()))
         self.ended = True
-        finished = FinishReason.TOOL_CALLS if called and not self.stopped else FinishReason.STOP
+        finished = FinishReason.TOOL_CALLS if called and not self._by_text else FinishReason.STOP
         self._events.append(ChoiceEnded(self._index, FinishReason.LENGTH if end == LENGTH else finished))

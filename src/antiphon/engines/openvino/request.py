@@ -6,16 +6,31 @@ begun, the grammar lets it be nothing else, whatever the model was trained on.
 """
 
 import json
+from math import isfinite
 from typing import Any
 
+from antiphon.core.capabilities import Ability
 from antiphon.core.errors import CallerError, ContextLengthExceeded, UnsupportedParameter
 from antiphon.core.specs import Format, GenerateSpec, Message, Role, Sampling, Shape, Tool, ToolMode
-from antiphon.engines.openvino.ebnf import grammar
+from antiphon.engines.openvino.ebnf import grammar, one_of
 from antiphon.engines.openvino.messages import Generate, Model
 from antiphon.engines.openvino.schema import enforceable
 
+# The pipeline tells no log-probabilities but those of the tokens it chose, and no bias of single tokens; its structural
+# tags have no regular expressions, and grammars of their own only. It runs models that read text.
+ABILITIES = frozenset(
+    {
+        *(Ability.RAW_TEXT, Ability.CHOICES, Ability.SEED, Ability.LOGPROBS, Ability.TEMPLATE_ARGUMENTS),
+        *(Ability.TOOL_CHOICE, Ability.ONE_TOOL_CALL, Ability.JSON_OUTPUT, Ability.CHOICE_OUTPUT),
+        *(Ability.TOP_K, Ability.MIN_P, Ability.REPETITION_PENALTY, Ability.MIN_TOKENS, Ability.IGNORE_EOS),
+    }
+)
+
 MAX_CHOICES = 128
+MAX_NESTING = 64  # of JSON that a template is given
 GREEDY_BELOW = 0.01  # a temperature under this is greedy, as what divides by it would overflow
+
+_TEMPLATES_OWN = frozenset({"messages", "tools", "add_generation_prompt", "bos_token", "eos_token"})
 
 CALL_BEGIN, CALL_END = "<tool_call>", "}\n</tool_call>"
 
@@ -35,7 +50,7 @@ def call_head(tool: Tool) -> str:
 def translated(spec: GenerateSpec, number: int, model: Model, default_max_tokens: int, seed: int) -> Generate:
     """Raises `CallerError` for what the pipeline cannot do. `seed` is used where the caller gave none."""
     if not 1 <= spec.choices <= MAX_CHOICES:
-        raise CallerError(f"There can be 1 to {MAX_CHOICES} choices.", param="n")
+        raise CallerError(f"The number of choices must be between 1 and {MAX_CHOICES}.", param="n")
     _check_length(spec, model)
     tools = offered(spec)
     first = (seed if spec.sampling.seed is None else spec.sampling.seed) % 2**32
@@ -44,10 +59,11 @@ def translated(spec: GenerateSpec, number: int, model: Model, default_max_tokens
         number=number,
         prompt=spec.prompt if isinstance(spec.prompt, str) else _conversation(spec.prompt, tools, model.knows_tools),
         tools=[_described(tool) for tool in tools],
-        sampling=_sampling(spec.sampling, model),
+        sampling=_sampling(spec, model),
         seeds=[(first + choice) % 2**32 for choice in range(spec.choices)],
         max_tokens=default_max_tokens if bound is None else bound,
         grammar=_grammar(spec, tools),
+        template_arguments=_template_arguments(spec),
     )
 
 
@@ -56,10 +72,12 @@ def _check_length(spec: GenerateSpec, model: Model) -> None:
     texts = [spec.prompt] if isinstance(spec.prompt, str) else [message.text for message in spec.prompt]
     least = sum(len(text.encode(errors="replace")) for text in texts) // model.longest_bytes
     if least >= model.context_tokens:
-        raise ContextLengthExceeded(
-            f"The prompt has {least} tokens or more; with an answer, {model.context_tokens} fit.",
-            param="prompt" if isinstance(spec.prompt, str) else "messages",
-        )
+        raise ContextLengthExceeded.by(least, model.context_tokens, prompt_param(spec))
+
+
+def prompt_param(spec: GenerateSpec) -> str:
+    """What callers know the prompt by."""
+    return "prompt" if isinstance(spec.prompt, str) else "messages"
 
 
 def offered(spec: GenerateSpec) -> tuple[Tool, ...]:
@@ -68,9 +86,9 @@ def offered(spec: GenerateSpec) -> tuple[Tool, ...]:
     if choice.mode is ToolMode.NONE:
         return ()
     if choice.mode is ToolMode.REQUIRED and not spec.tools:
-        raise CallerError("There is no tool that could be called.", param="tool_choice")
+        raise CallerError("A tool call is required, but no tools are given.", param="tool_choice")
     if choice.name and all(tool.name != choice.name for tool in spec.tools):
-        raise CallerError("There is no tool of the name that must be called.", param="tool_choice")
+        raise CallerError("The required tool is not one of the given tools.", param="tool_choice")
     return spec.tools
 
 
@@ -79,7 +97,7 @@ def offered(spec: GenerateSpec) -> tuple[Tool, ...]:
 
 def _conversation(messages: tuple[Message, ...], tools: tuple[Tool, ...], knows_tools: bool) -> list[dict[str, Any]]:
     if not messages:
-        raise CallerError("There must be a message.", param="messages")
+        raise CallerError("At least one message is required.", param="messages")
     said = [_native(message) if knows_tools else _plain(message) for message in messages]
     if tools and not knows_tools:
         text = _TOOLS_TEXT.format(tools="\n".join(json.dumps(_described(tool), ensure_ascii=False) for tool in tools))
@@ -90,8 +108,24 @@ def _conversation(messages: tuple[Message, ...], tools: tuple[Tool, ...], knows_
     return said
 
 
+def _template_arguments(spec: GenerateSpec) -> dict[str, Any]:
+    try:
+        given: dict[str, Any] = _parsed(spec.template_arguments or "{}")
+    except ValueError as error:
+        raise CallerError(f"The chat template cannot represent this: {error}.", param="chat_template_kwargs") from None
+    for name in _TEMPLATES_OWN & given.keys():
+        raise UnsupportedParameter(
+            f"The chat template argument {name!r} is set by the server.", param="chat_template_kwargs"
+        )
+    return given
+
+
 def _described(tool: Tool) -> dict[str, Any]:
-    function = {"name": tool.name, "description": tool.description, "parameters": json.loads(tool.parameters)}
+    try:
+        parameters = _parsed(tool.parameters)
+    except ValueError as error:
+        raise CallerError(f"The parameters of a tool cannot be passed to the model: {error}.", param="tools") from None
+    function = {"name": tool.name, "description": tool.description, "parameters": parameters}
     return {"type": "function", "function": function}
 
 
@@ -120,41 +154,76 @@ def _plain(message: Message) -> dict[str, Any]:
 def _arguments(text: str) -> Any:
     """As the caller gave them back; a model's arguments that were cut off are no JSON, and stay text."""
     try:
-        return json.loads(text)
+        return _parsed(text)
     except ValueError:
         return text
+
+
+def _parsed(text: str) -> Any:
+    """JSON that the pipeline can hold. Raises `ValueError`, which says why it cannot."""
+    try:
+        value = json.loads(text)
+    except (ValueError, RecursionError):
+        raise ValueError("it is not valid JSON") from None
+    level = [value]
+    for _ in range(MAX_NESTING):
+        deeper: list[Any] = []
+        for part in level:
+            match part:
+                case int() if not -(2**63) <= part < 2**63:
+                    raise ValueError("a number has more than 64 bits")
+                case float() if not isfinite(part):
+                    raise ValueError("a number is not finite")
+                case dict():
+                    deeper += part.values()
+                case list():
+                    deeper += part
+        if not deeper:
+            return value
+        level = deeper
+    raise ValueError(f"it is nested more than {MAX_NESTING} deep")
 
 
 # -- sampling ----------------------------------------------------------------------------------------------------------
 
 
-def _sampling(sampling: Sampling, model: Model) -> dict[str, Any]:
+def _sampling(spec: GenerateSpec, model: Model) -> dict[str, Any]:
     """Fields of the pipeline's configuration. Without any advice from the model's makers, the temperature is 1."""
+    sampling = spec.sampling
     _check(sampling)
     temperature = next(t for t in (sampling.temperature, model.temperature, 1.0) if t is not None)
     top_p = next(p for p in (sampling.top_p, model.top_p, 1.0) if p is not None)
+    frequency_penalty = sampling.frequency_penalty
+    free = not (isinstance(spec.prompt, str) or spec.tools) and spec.format.shape is Shape.TEXT
+    if sampling.left_to_the_model and free:  # what has a form must repeat its marks
+        frequency_penalty = model.frequency_penalty
     fields: dict[str, Any] = {
-        "presence_penalty": sampling.presence_penalty,
-        "frequency_penalty": sampling.frequency_penalty,
+        "presence_penalty": sampling.presence_penalty or 0.0,
+        "frequency_penalty": frequency_penalty or 0.0,
+        "repetition_penalty": 1.0 if sampling.repetition_penalty is None else sampling.repetition_penalty,
+        "min_new_tokens": sampling.min_tokens,
+        "ignore_eos": sampling.ignore_eos,
     }
     if temperature >= GREEDY_BELOW and top_p > 0:
-        fields |= {"do_sample": True, "temperature": temperature, "top_p": top_p}
+        fields |= {"do_sample": True, "temperature": temperature, "top_p": top_p, "min_p": sampling.min_p or 0.0}
+        if sampling.top_k:
+            fields["top_k"] = sampling.top_k
     if sampling.logprobs:
         fields["logprobs"] = 1
     return fields
 
 
 def _check(sampling: Sampling) -> None:
-    if sampling.top_logprobs > 0:
-        raise UnsupportedParameter(
-            "This model tells the log-probability of each chosen token, but not of others.", param="top_logprobs"
-        )
     bounds = {
         "temperature": (sampling.temperature, 0, 2),
         "top_p": (sampling.top_p, 0, 1),
         "presence_penalty": (sampling.presence_penalty, -2, 2),
         "frequency_penalty": (sampling.frequency_penalty, -2, 2),
         "max_tokens": (sampling.max_tokens, 1, 2**31),
+        "top_k": (sampling.top_k, 0, 2**31),
+        "min_p": (sampling.min_p, 0, 1),
+        "repetition_penalty": (sampling.repetition_penalty, GREEDY_BELOW, 2),
+        "min_tokens": (sampling.min_tokens, 0, sampling.max_tokens or 2**31),
     }
     for param, (value, least, most) in bounds.items():
         if value is not None and not least <= value <= most:
@@ -203,6 +272,10 @@ def _shape(format: Format) -> dict[str, Any] | None:
             return _kept_to("{}", True, "response_format")
         case Shape.SCHEMA:
             return _kept_to(format.schema, format.strict, "response_format")
+        case Shape.CHOICE:
+            return {"type": "grammar", "grammar": one_of(json.loads(format.schema))}
+        case Shape.REGEX | Shape.GRAMMAR:
+            raise ValueError("not among `ABILITIES`")
 
 
 def _kept_to(schema: str, strict: bool, param: str) -> dict[str, Any]:
@@ -212,3 +285,7 @@ def _kept_to(schema: str, strict: bool, param: str) -> dict[str, Any]:
         return {"type": "grammar", "grammar": grammar(form)}
     except ValueError as error:
         raise CallerError(f"The schema is not valid: {error}.", param=param) from None
+    except (ArithmeticError, RecursionError):
+        raise CallerError(
+            "The schema cannot be enforced: its numbers, or its parts, are too large.", param=param
+        ) from None

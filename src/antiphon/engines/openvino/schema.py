@@ -18,6 +18,9 @@ from antiphon.core.errors import CallerError
 MAX_BYTES = 64 * 1024
 MAX_DEPTH = 32
 MAX_REPEATS = 1000  # of an item, or of a character in a pattern
+MAX_PARTS = 500  # schemas within a schema, and eight values of an enum for one: about a second to compile
+MAX_ALL_REPEATS = 2000  # of the whole schema
+VALUES_A_PART = 8
 MAX_LENGTH = 128  # of a text whose length is bounded: with 1000, each of its tokens takes half a second
 _MAX_EXACT = 2**53
 
@@ -84,8 +87,9 @@ def enforceable(schema: str, strict: bool, param: str) -> dict[str, Any]:
         return _Root(parsed, strict).form()
     except _Unenforceable as error:
         raise CallerError(f"The schema cannot be enforced: {error}.", param=param) from None
-    except (ValueError, RecursionError) as error:
-        reason = "it is no JSON" if isinstance(error, json.JSONDecodeError | RecursionError) else str(error)
+    except (ValueError, ArithmeticError, RecursionError) as error:
+        known = isinstance(error, ValueError) and not isinstance(error, json.JSONDecodeError)
+        reason = str(error) if known else "it is no JSON, or its numbers or its depth are too large"
         raise CallerError(f"The schema is not valid: {reason}.", param=param) from None
 
 
@@ -95,6 +99,7 @@ class _Root:
     def __init__(self, schema: dict[str, Any], strict: bool) -> None:
         self._schema = schema
         self._strict = strict
+        self._parts = self._repeats = 0
         self._whole: Mapping[str, Callable[[dict[str, Any], int], Any]] = {
             "$ref": self._reference,
             "const": lambda node, depth: {"const": _exact(node["const"])},
@@ -122,11 +127,21 @@ class _Root:
         if depth > MAX_DEPTH:
             raise ValueError(f"it is deeper than {MAX_DEPTH}")
         try:
+            self._spend(parts=1)
             return self._asserted(node, depth)
         except _Unenforceable:
             if self._strict:
                 raise
             return {}
+
+    def _spend(self, parts: int = 0, repeats: int = 0) -> None:
+        """Raises `_Unenforceable` where the whole takes too long to compile."""
+        self._parts += parts
+        self._repeats += repeats
+        if self._parts > MAX_PARTS:
+            raise _Unenforceable(f"it has more than {MAX_PARTS} parts")
+        if self._repeats > MAX_ALL_REPEATS:
+            raise _Unenforceable(f"its lengths and counts come to over {MAX_ALL_REPEATS}")
 
     def _asserted(self, node: dict[str, Any], depth: int) -> dict[str, Any]:
         asserted = [key for key in node if key in _ASSERTIONS and not (key in _NEVER and node[key] is False)]
@@ -164,7 +179,9 @@ class _Root:
             case "array":
                 return form | self._array(node, depth)
             case "string":
-                return form | _string(node)
+                asserted = _string(node)
+                self._spend(repeats=_repeats(asserted))
+                return form | asserted
             case "integer" | "number":
                 return form | _number(name, node)
         return form
@@ -193,6 +210,7 @@ class _Root:
         form: dict[str, Any] = {key: _count(node[key], key) for key in ("minItems", "maxItems") if key in node}
         if form.get("minItems", 0) > form.get("maxItems", MAX_REPEATS):
             raise ValueError("minItems is greater than maxItems")
+        self._spend(repeats=max(form.get("minItems", 0), form.get("maxItems", 0)))
         first = node.get("prefixItems", [])
         if first:
             form["prefixItems"] = self._each(first, depth)
@@ -247,6 +265,7 @@ class _Root:
         values, types = node["enum"], _types(node)
         if not isinstance(values, list) or not values:
             raise ValueError("enum is not a list of values")
+        self._spend(parts=len(values) // VALUES_A_PART)
         fitting = [_exact(value) for value in values if not types or any(_is(value, name) for name in types)]
         if not fitting:
             raise ValueError("no value of enum is of its type")
@@ -307,12 +326,14 @@ def _is(value: Any, name: str) -> bool:
     return name == ("object" if isinstance(value, dict) else "array")
 
 
-def _exact(value: Any) -> Any:
+def _exact(value: Any, depth: int = 0) -> Any:
     """A constant, if it is written the same way by everyone."""
-    if isinstance(value, int | float) and abs(value) > _MAX_EXACT:
+    if isinstance(value, int | float) and not abs(value) <= _MAX_EXACT:  # NaN is not, either
         raise _Unenforceable("a constant is a number too large to be exact")
+    if depth > MAX_DEPTH:
+        raise ValueError(f"a constant is deeper than {MAX_DEPTH}")
     for part in value.values() if isinstance(value, dict) else value if isinstance(value, list) else ():
-        _exact(part)
+        _exact(part, depth + 1)
     return value
 
 
@@ -353,10 +374,21 @@ def _pattern(pattern: Any) -> str:
         raise ValueError("pattern is no regular expression") from None
     if not _PATTERN.fullmatch(pattern):
         raise _Unenforceable("pattern has something besides plain characters, classes of them, groups and counts")
-    counts = [max(int(least), int(more[1:] or 0) if more else 0) for least, more in _COUNTED.findall(pattern)]
-    if prod(max(count, 1) for count in counts) > MAX_REPEATS:
+    if prod(max(count, 1) for count in _counts(pattern)) > MAX_REPEATS:
         raise _Unenforceable(f"the counts of pattern come to over {MAX_REPEATS}")
     return pattern
+
+
+def _counts(pattern: str) -> list[int]:
+    return [max(int(least), int(more[1:] or 0) if more else 0) for least, more in _COUNTED.findall(pattern)]
+
+
+def _repeats(asserted: dict[str, Any]) -> int:
+    """How many characters are counted in what is asserted of a text."""
+    counts = _counts(str(asserted.get("pattern", "")))
+    nested = 0 if asserted.get("pattern") in _FORMATS.values() else prod(max(count, 1) for count in counts)
+    longest: int = max(asserted.get("minLength", 0), asserted.get("maxLength", 0), sum(counts), nested)
+    return longest
 
 
 def _number(name: str, node: dict[str, Any]) -> dict[str, Any]:
@@ -364,6 +396,6 @@ def _number(name: str, node: dict[str, Any]) -> dict[str, Any]:
     for key, value in form.items():
         if not isinstance(value, int | float) or isinstance(value, bool):
             raise ValueError(f"{key} is not a number")
-        if abs(value) > _MAX_EXACT or (name == "integer" and value != int(value)):
+        if not abs(value) <= _MAX_EXACT or (name == "integer" and value != int(value)):
             raise _Unenforceable(f"{key} is not supported for such a number")
     return form

@@ -7,12 +7,14 @@ compiles it need not know.
 """
 
 import math
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 import numpy as np
 import openvino as ov
 from numpy.typing import NDArray
 from openvino import opset13 as op
+
+Matrix = NDArray[np.float32]
 
 LONGEST_GROUP = 128  # inputs that share one scale: longer is faster, and less exact
 GROUP_STEP = 32
@@ -21,8 +23,9 @@ _ROWS_AT_ONCE = 1024
 _UNPACKING = {"Constant", "Convert", "Multiply", "Reshape", "Subtract", "Transpose"}
 
 
-def to_int8(model: ov.Model) -> int:
-    """Rewrites the matrices of a model in place. Returns how many were rewritten.
+def to_int8(model: ov.Model, exact: Callable[[Matrix], Matrix] = lambda matrix: matrix) -> int:
+    """Rewrites the matrices of a model in place. Returns how many were rewritten. `exact` gives for each the matrix
+    that it stands for, where the model has lost some of that.
 
     Left as they are: those that are int8 with a scale for each row already, those whose rows are no multiple of
     `GROUP_STEP` (their inputs would not become integers), and tables that are looked up, even where one is a matrix
@@ -34,7 +37,7 @@ def to_int8(model: ov.Model) -> int:
             continue
         source, transposed = product.input_value(1), product.get_attributes()["transpose_b"]
         matrix = _unpacked(source)
-        rewritten = _packed(matrix if transposed else matrix.T, source.get_element_type())
+        rewritten = _packed(exact(matrix if transposed else matrix.T), source.get_element_type())
         for target in source.get_target_inputs():
             user = target.get_node()
             if user.get_type_name() != "MatMul" or target.get_index() != 1:
@@ -78,7 +81,7 @@ def _is_worth_it(product: ov.Node) -> bool:
     return int(shape.to_shape()[1 if transposed else 0]) % GROUP_STEP == 0
 
 
-def _unpacked(source: ov.Output) -> NDArray[np.float32]:
+def _unpacked(source: ov.Output) -> Matrix:
     wide = source if source.get_element_type() == ov.Type.f32 else op.convert(source, "f32").output(0)  # memory counts
     alone = ov.Model([op.result(wide)], [], "weights")
     matrix = ov.Tensor(ov.Type.f32, source.get_shape())
@@ -87,7 +90,7 @@ def _unpacked(source: ov.Output) -> NDArray[np.float32]:
     return np.asarray(matrix.data, dtype=np.float32)
 
 
-def _packed(matrix: NDArray[np.float32], kind: ov.Type) -> ov.Output:
+def _packed(matrix: Matrix, kind: ov.Type) -> ov.Output:
     """The int8 nearest to a matrix, a scale for each row, and what multiplies them, of the element type `kind`."""
     scales = np.maximum(matrix.max(axis=1, keepdims=True), -matrix.min(axis=1, keepdims=True)) / _LARGEST
     scales[scales == 0] = 1

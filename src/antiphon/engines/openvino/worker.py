@@ -7,15 +7,14 @@ No text of a caller leaves through an exception or a log: a step that fails ends
 """
 
 import select
-import signal
 import socket
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import openvino_genai as genai
 
+from antiphon.children import NICENESS
 from antiphon.engines.openvino.converted import converted
 from antiphon.engines.openvino.gguf import context_tokens, model_path
 from antiphon.engines.openvino.grammars import Grammars
@@ -34,14 +33,14 @@ from antiphon.engines.openvino.messages import (
     OpenVinoSettings,
     Ready,
     Refused,
-    Report,
     Stepped,
     Why,
     command_decoder,
 )
 from antiphon.engines.openvino.prefixes import Prefixes
 from antiphon.engines.openvino.vocabulary import vocabulary
-from antiphon.engines.process import Frames, Unloadable, frame
+from antiphon.engines.process import Unloadable, beating
+from antiphon.engines.worker import Link, reason, run
 
 _ENDS = {"STOP": STOP, "LENGTH": LENGTH}
 
@@ -83,6 +82,7 @@ class Pipeline:
             "tools" in template and "<tool_call>" in template,
             _chosen(settings.temperature, defaults.temperature if defaults.do_sample else None),
             _chosen(settings.top_p, defaults.top_p if defaults.do_sample else None),
+            settings.frequency_penalty,
         )
         self._grammars = Grammars(self._tokenizer, len(self.model.vocabulary))
 
@@ -109,14 +109,22 @@ class Pipeline:
         return not self._running
 
     def generate(self, request: Generate) -> None:
+        """Lets it in, or refuses it: what the pipeline does not take of one request is no reason to fail the others."""
+        try:
+            self._let_in(request)
+        except (RuntimeError, ValueError, TypeError, OverflowError):
+            self._refused.append(Refused(request.number, Why.REJECTED))
+
+    def _let_in(self, request: Generate) -> None:
         tokens = self._tokens(request)
         count = tokens.get_size()
         why = self._objection(request, count)
         if why:
             self._refused.append(Refused(request.number, why, count))
             return
-        self._begun.append(Begun(request.number, count, self._prefixes.cached(tokens.data[0].tolist())))
+        cached = self._prefixes.cached(tokens.data[0].tolist())
         self._add(request, 0, tokens)
+        self._begun.append(Begun(request.number, count, cached))
         if len(request.seeds) > 1:
             self._followers[request.number] = (request, tokens)
 
@@ -132,7 +140,8 @@ class Pipeline:
         prompt, raw = request.prompt, isinstance(request.prompt, str)
         if not raw:
             tools = request.tools if self.model.knows_tools and request.tools else None
-            prompt = self._tokenizer.apply_chat_template(prompt, True, tools=tools)
+            given = request.template_arguments or None
+            prompt = self._tokenizer.apply_chat_template(prompt, True, tools=tools, extra_context=given)
         return self._tokenizer.encode(prompt, add_special_tokens=raw).input_ids
 
     def _add(self, request: Generate, choice: int, tokens: Any) -> None:
@@ -254,41 +263,38 @@ def _properties(settings: OpenVinoSettings) -> dict[str, Any]:
 # -- the process -------------------------------------------------------------------------------------------------------
 
 
-class Link:
+class PipelineLink(Link[Command]):
     """The pipeline's end of the socket."""
 
-    def __init__(self, sock: socket.socket) -> None:
-        self._socket = sock
-        self._frames = Frames()
-
-    def send(self, report: Report) -> None:
-        self._socket.sendall(frame(report))
-
-    def commands(self, wait: bool) -> Iterator[Command]:
-        """Those that have come; with `wait`, at least one. Raises `EOFError` when the server is gone."""
-        while wait or select.select([self._socket], [], [], 0)[0]:
-            data = self._socket.recv(1 << 20)
+    def waiting(self, wait: bool) -> Iterator[Command]:
+        """Those that have come, between two steps; with `wait`, at least one. Raises `EOFError` when the server is
+        gone.
+        """
+        while wait or select.select([self.socket], [], [], 0)[0]:
+            data = self.socket.recv(1 << 20)
             if not data:
                 raise EOFError
-            for body in self._frames.bodies(data):
+            for command in self.decoded(data):
                 wait = False
-                yield command_decoder.decode(body)
+                yield command
 
 
-def serve(link: Link) -> None:
+def serve(sock: socket.socket) -> None:
     """Until the server is gone. Raises `EOFError` then."""
-    load = next(iter(link.commands(wait=True)))
+    link = PipelineLink(sock, command_decoder.decode)
+    load = next(iter(link.waiting(wait=True)))
     assert isinstance(load, Load)
     try:
-        pipeline = Pipeline(load)
+        with beating(link.beat):
+            pipeline = Pipeline(load)
     except Exception as error:
-        link.send(Unloadable(str(error).strip().splitlines()[-1]))
+        link.send(Unloadable(reason(error)))
         return
     link.send(Ready(pipeline.model))
     link.send(pipeline.report())
     while True:
         told = False
-        for command in link.commands(wait=pipeline.idle):
+        for command in link.waiting(wait=pipeline.idle):
             told = True
             if isinstance(command, Generate):
                 pipeline.generate(command)
@@ -301,17 +307,5 @@ def serve(link: Link) -> None:
             link.send(pipeline.report())
 
 
-def main() -> None:
-    for number in (signal.SIGINT, signal.SIGTERM):  # a server that drains still needs its model; it will hang up
-        signal.signal(number, signal.SIG_IGN)
-    link = Link(socket.socket(fileno=int(sys.argv[1])))
-    try:
-        serve(link)
-    except (EOFError, ConnectionError):
-        pass
-    except Exception:
-        sys.exit(1)
-
-
 if __name__ == "__main__":
-    main()
+    run(serve, NICENESS)

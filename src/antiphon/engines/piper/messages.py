@@ -58,9 +58,10 @@ class Piece(msgspec.Struct, tag=True, array_like=True, frozen=True):
 
 
 class Failed(msgspec.Struct, tag=True, array_like=True, frozen=True):
-    """The clause could not be spoken."""
+    """The clause could not be spoken. `unspeakable` says that this is its text's doing."""
 
     number: int
+    unspeakable: bool
 
 
 Report = Ready | Unloadable | Piece | Failed

@@ -6,6 +6,7 @@ more urgent work would wait for it for long. Noise is seeded by the phonemes: a 
 
 import json
 import threading
+import unicodedata
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,9 +15,11 @@ from typing import Any
 import numpy as np
 import onnxruntime
 import openvino
-from piper import PiperVoice as Phonemizer
 from piper.config import PhonemeType, PiperConfig
+from piper.phoneme_ids import phonemes_to_ids
+from piper.tashkeel import TashkeelDiacritizer
 
+from antiphon.engines.espeak.phonemizer import Phonemizer
 from antiphon.engines.piper import vits
 from antiphon.engines.piper.streaming import LAST, Array, Streamed
 from antiphon.engines.piper.vocoder import FRAMES, Vocoder
@@ -26,6 +29,7 @@ BLOCK = 32  # sequences are padded to so many phonemes, or a multiple
 USUAL_LENGTH = 256  # lengths up to this are made ready at the start
 MOST_PHONEMES = 300  # computed at once; a sentence of more is cut between words
 _FULL = 32767
+_VOWELS_MISSING = 0.8  # of the letters of an Arabic text: then they are put in; as piper-tts does
 
 Sound = Iterator[tuple[bytes, bool]]
 
@@ -39,9 +43,10 @@ class Voice:
         settings = json.loads(weights.with_name(weights.name + ".json").read_text(encoding="utf-8"))
         config = PiperConfig.from_dict(settings)
         if config.phoneme_type not in (PhonemeType.ESPEAK, PhonemeType.TEXT):
-            raise ValueError(f"voices with phonemes of the type {config.phoneme_type} are not supported")
+            raise ValueError(f"voices with phoneme type {config.phoneme_type} are not supported")
         if speaker >= max(1, config.num_speakers):
-            raise ValueError(f"the voice has {config.num_speakers} speakers, and none has the number {speaker}")
+            raise ValueError(f"speaker {speaker} not found; the voice has {config.num_speakers} speakers")
+        self._phonemes = _Phonemes(config, workers)
         parts = vits.cut(weights)
         self.sample_rate: int = config.sample_rate
         self.language = settings.get("language", {}).get("code", config.espeak_voice).replace("_", "-")
@@ -54,16 +59,17 @@ class Voice:
         self._pacer_inputs = {value.name for value in self._pacer.get_inputs()}
         self._flow = _Flow(parts.flow, threads, self._speaker)
         self._vocoder = _Vocoder(parts.vocoder, engine, self._speaker)
-        self._phonemizer = Phonemizer(session=self._pacer, config=config)
 
     def speak(self, text: str, speed: float) -> Sound:
-        """Pieces of sound, and whether each is the last one. Every `next` is a step of bounded work."""
+        """Pieces of sound, and whether each is the last one. Every `next` is a step of bounded work, and may raise
+        `Unspeakable`.
+        """
         spoken = text.replace("\0", " ").replace("[[", "[ [")  # brackets would be read as phonemes
-        sentences = [part for phonemes in self._phonemizer.phonemize(spoken) for part in _parts(phonemes)]
+        sentences = [part for phonemes in self._phonemes.read(spoken) for part in _parts(phonemes)]
         if not sentences:
             yield b"", True
         for i, phonemes in enumerate(sentences):
-            numbers = self._phonemizer.phonemes_to_ids(phonemes)
+            numbers = phonemes_to_ids(phonemes, self._config.phoneme_id_map)
             for pcm, last in self._sentence(numbers, speed):
                 yield pcm, last and i == len(sentences) - 1
 
@@ -97,6 +103,28 @@ class Voice:
         wanted = {name: value for name, value in given.items() if name in self._pacer_inputs}
         means, deviations = self._pacer.run(None, wanted)
         return means, deviations
+
+
+class _Phonemes:
+    """What a text sounds like, in a voice's own signs."""
+
+    def __init__(self, config: PiperConfig, workers: int) -> None:
+        self._espeak: Phonemizer | None = None
+        self._vowels: TashkeelDiacritizer | None = None
+        if config.phoneme_type != PhonemeType.ESPEAK:
+            return
+        known, clusters = config.phoneme_id_map, config.vowel_clusters or ()
+        self._espeak = Phonemizer(config.espeak_voice, known, clusters, spare=workers)
+        if config.espeak_voice == "ar":
+            self._vowels = TashkeelDiacritizer()
+
+    def read(self, text: str) -> list[list[str]]:
+        """The phonemes of each sentence. Raises `Unspeakable`."""
+        if self._espeak is None:  # its phonemes are letters
+            return [list(unicodedata.normalize("NFD", text))]
+        if self._vowels is not None:
+            text = self._vowels(text, taskeen_threshold=_VOWELS_MISSING)
+        return self._espeak.read(text)
 
 
 class _Engine:
@@ -213,7 +241,7 @@ def _weights(path: Path) -> Path:
         return path
     found = sorted(path.glob("*.onnx"))
     if len(found) != 1:
-        raise ValueError(f"the folder has {len(found)} files that end in .onnx, not one")
+        raise ValueError(f"the folder must have exactly one .onnx file, but has {len(found)}")
     return found[0]
 
 

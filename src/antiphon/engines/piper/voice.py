@@ -1,24 +1,32 @@
 """The server's side of a voice's process: each piece of speech is asked for, and computed when it is asked for.
 
-A generator that is closed drops its clause inside the process. What runs when the process dies fails with
-`EngineError`, and a new process loads the voice.
+A generator that is closed drops its clause inside the process. When the process dies, a new one loads the voice, and
+clauses that are open then go on where they were: they are made again, and what was heard of them is skipped. Those that
+the process was at work on are under suspicion, and have one more try, one at a time. One that was alone at work when
+the process crashed by itself has none: its text is `UnspeakableText`.
 """
 
 import asyncio
 import os
+import signal
 from collections.abc import AsyncGenerator
+from contextlib import nullcontext, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 import msgspec
 
-from antiphon.core.errors import CallerError, CapacityError, EngineError
+from antiphon.core.errors import CallerError, CapacityError, EngineError, EngineTimeout, UnspeakableText
 from antiphon.core.ports import Clause
 from antiphon.engines.piper.messages import Drop, Failed, Load, More, Piece, Ready, Speak, report_decoder
 from antiphon.engines.process import KeptProcess, Unloadable, frame
 
 MOST_CHARACTERS = 2000  # of a clause
 SLOWEST, FASTEST = 0.25, 4.0
+LONGEST_PIECE_S = 30.0  # usually a fraction of a second
+RESTART_S = 15.0  # from the end of its process until its clauses are given up
+MOST_CRASHES = 2  # at work in so many, a clause is given up
+_CRASHES = (signal.SIGSEGV, signal.SIGBUS, signal.SIGABRT, signal.SIGFPE, signal.SIGILL, signal.SIGTRAP, signal.SIGSYS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,11 +49,31 @@ class PiperSettings:
 
 @dataclass(frozen=True, slots=True)
 class PiperStats:
-    """`running` clauses are begun and not ended; `rss_bytes` is all memory of the voice's process."""
+    """`running` clauses are begun and not ended; `rss_bytes` is all memory of the voice's process, which was started
+    anew `restarts` times, `stuck` of them because it was stuck, and can be asked now if it is `up`.
+    """
 
     running: int
     rss_bytes: int
     restarts: int
+    stuck: int
+    up: bool
+
+
+class _Speech:
+    """A clause that is open. `number` is its name in the process, which is another after a crash."""
+
+    __slots__ = ("alone", "awaited", "crashes", "number")
+
+    def __init__(self) -> None:
+        self.number = -1
+        self.awaited: asyncio.Future[Piece] | None = None  # `None` while nothing is asked for
+        self.crashes = 0  # of the process, while it was at work on this
+        self.alone = False  # at work, in the last of them
+
+
+class _Lost(Exception):
+    """The process is gone, and with it the rest of a clause."""
 
 
 class PiperVoice(KeptProcess):
@@ -59,12 +87,19 @@ class PiperVoice(KeptProcess):
 
     def __init__(self, path: Path, settings: PiperSettings) -> None:
         self.workers = settings.workers or max(1, (os.cpu_count() or 1) // settings.threads)
-        super().__init__(Load(str(path), settings.speaker, self.workers, settings.threads))
+        super().__init__(Load(str(path.absolute()), settings.speaker, self.workers, settings.threads))
         self.sample_rate = 0
         self.language = ""
         self._max_clauses = settings.max_clauses
-        self._awaited: dict[int, asyncio.Future[Piece] | None] = {}  # by clause; `None` while nothing is asked for
+        self._speeches: dict[int, _Speech] = {}  # the open ones by number; who asked last is last
+        self._open_count = 0
         self._next = 0
+        self._up = asyncio.Event()
+        self._back_by_s = 0.0  # of the loop's time: until then it is waited for, if it is not up
+        self._lost_by: EngineError | None = None
+        self._crashed = False  # the last process that ended, by its own doing
+        self._suspects = asyncio.Lock()
+        self._closed = False
 
     @classmethod
     async def start(cls, path: Path, settings: PiperSettings = PiperSettings()) -> "PiperVoice":
@@ -77,39 +112,82 @@ class PiperVoice(KeptProcess):
 
     async def synthesise(self, clause: Clause) -> AsyncGenerator[bytes, None]:
         """See `core.ports.Synthesiser`. The same clause always sounds the same. Raises `CallerError` for one that is
-        too long or too fast, `CapacityError` where too many are open.
+        too long or too fast, `UnspeakableText`, and `CapacityError` where too many are open.
         """
         if len(clause.text) > MOST_CHARACTERS:
             raise CallerError(f"A clause has at most {MOST_CHARACTERS} characters.")
         if not SLOWEST <= clause.speed <= FASTEST:
-            raise CallerError(f"The speed is between {SLOWEST} and {FASTEST}.", param="speed")
-        transport = self._open()
-        if len(self._awaited) >= self._max_clauses:
-            raise CapacityError("The voice has as many clauses as it can take.", retry_after_s=1)
-        number, self._next = self._next, self._next + 1
+            raise CallerError(f"The speed must be between {SLOWEST} and {FASTEST}.", param="speed")
+        if self._open_count >= self._max_clauses:
+            raise CapacityError("The voice has reached its maximum number of clauses.", retry_after_s=1)
         text = clause.text.encode("utf-8", "replace").decode()  # a lone surrogate cannot travel
-        ask: msgspec.Struct = Speak(number, text, clause.speed)
-        ended = False
-        self._awaited[number] = None
+        speech, heard = _Speech(), 0
+        self._open_count += 1
         try:
-            while not ended:
-                if transport is not self._transport:
-                    raise EngineError("The voice's process has ended; it is started again.", retry_after_s=5)
-                awaited = self._awaited[number] = asyncio.get_running_loop().create_future()
-                transport.write(frame(ask))
-                piece = await awaited
-                self._awaited[number] = None
-                ended = piece.last
-                ask = More(number)
-                if piece.pcm:
-                    yield piece.pcm
+            while True:
+                transport = await self._process_for(speech)
+                try:
+                    made, ended = 0, False
+                    ask: msgspec.Struct = Speak(speech.number, text, clause.speed)
+                    while not ended:
+                        piece = await self._piece(speech, transport, ask)
+                        ended, ask = piece.last, More(speech.number)
+                        fresh = piece.pcm[max(0, heard - made) :]
+                        made += len(piece.pcm)
+                        if fresh:
+                            heard = made
+                            yield fresh
+                    return
+                except _Lost:
+                    pass
+                finally:
+                    self._leave(speech, None if ended else transport)
         finally:
-            del self._awaited[number]
-            if not ended and transport is self._transport:
-                transport.write(frame(Drop(number)))
+            self._open_count -= 1
+
+    async def _process_for(self, speech: _Speech) -> asyncio.Transport:
+        """The process, which it has a number in from now on. Waits for one that is being started again. Raises what a
+        clause ends with that has no more tries.
+        """
+        loop = asyncio.get_running_loop()
+        if not self._up.is_set() and not self._closed and loop.time() < self._back_by_s:
+            with suppress(TimeoutError):
+                async with asyncio.timeout_at(self._back_by_s):
+                    await self._up.wait()
+        if speech.crashes and self._given_up(speech):
+            if isinstance(self._lost_by, EngineTimeout):
+                raise self._lost_by
+            raise UnspeakableText("This text crashes the voice.")
+        transport = self._open()
+        speech.number, self._next = self._next, self._next + 1
+        self._speeches[speech.number] = speech
+        return transport
+
+    def _given_up(self, speech: _Speech) -> bool:
+        by_itself = self._crashed or isinstance(self._lost_by, EngineTimeout)
+        return speech.crashes >= MOST_CRASHES or (speech.alone and by_itself)
+
+    async def _piece(self, speech: _Speech, transport: asyncio.Transport, ask: msgspec.Struct) -> Piece:
+        """Raises `_Lost`, and `UnspeakableText` or `EngineError` where the process could not speak it."""
+        async with self._suspects if speech.crashes else nullcontext():
+            if transport is not self._transport:
+                raise _Lost
+            self._speeches[speech.number] = self._speeches.pop(speech.number)  # the last to ask
+            speech.awaited = asyncio.get_running_loop().create_future()
+            transport.write(frame(ask))
+            try:
+                async with self._owed(LONGEST_PIECE_S):
+                    return await speech.awaited
+            finally:
+                speech.awaited = None
+
+    def _leave(self, speech: _Speech, dropped: asyncio.Transport | None) -> None:
+        del self._speeches[speech.number]
+        if dropped is not None and dropped is self._transport:
+            dropped.write(frame(Drop(speech.number)))
 
     def stats(self) -> PiperStats:
-        return PiperStats(running=len(self._awaited), rss_bytes=self._rss_bytes(), restarts=self._restarts)
+        return PiperStats(self._open_count, self._rss_bytes(), self._restarts, self._stuck, self.up)
 
     # -- hearing -------------------------------------------------------------------------------------------------------
 
@@ -117,18 +195,41 @@ class PiperVoice(KeptProcess):
         report = report_decoder.decode(body)
         if isinstance(report, Ready | Unloadable):
             return report
-        awaited = self._awaited.get(report.number)
+        speech = self._speeches.get(report.number)
+        awaited = None if speech is None else speech.awaited
         if awaited is not None and not awaited.done():
-            if isinstance(report, Failed):
-                awaited.set_exception(EngineError("The voice could not speak this."))
-            else:
+            if not isinstance(report, Failed):
                 awaited.set_result(report)
+            elif report.unspeakable:
+                awaited.set_exception(UnspeakableText("The voice cannot speak this text."))
+            else:
+                awaited.set_exception(EngineError("The voice failed to speak this text."))
         return None
 
     def ready(self, loaded: Ready) -> None:
         self.sample_rate, self.language = loaded.sample_rate, loaded.language
+        self._up.set()
 
     def forsaken(self, failure: EngineError) -> None:
-        for awaited in self._awaited.values():
-            if awaited is not None and not awaited.done():
-                awaited.set_exception(failure)
+        if self._up.is_set():
+            self._up.clear()
+            self._lost_by = failure
+            self._back_by_s = asyncio.get_running_loop().time() + RESTART_S
+        waiting = [speech for speech in self._speeches.values() if speech.awaited and not speech.awaited.done()]
+        at_work = waiting[: self.workers]  # it takes them in the order in which they ask
+        for speech in self._speeches.values():
+            suspected = speech in at_work
+            speech.crashes += suspected
+            speech.alone = suspected and len(at_work) == 1
+        for speech in waiting:
+            if speech.awaited is not None:
+                speech.awaited.set_exception(_Lost)
+
+    async def _reap(self) -> None:
+        await super()._reap()
+        self._crashed = self._process is not None and -(self._process.returncode or 0) in _CRASHES
+
+    async def close(self) -> None:
+        self._closed = True
+        self._up.set()  # nobody waits for it any more
+        await super().close()

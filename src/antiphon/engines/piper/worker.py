@@ -3,16 +3,13 @@
 No text of a caller leaves through an exception or a log.
 """
 
-import signal
 import socket
-import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
 from queue import SimpleQueue
 
-import msgspec
-
+from antiphon.engines.espeak.phonemizer import Unspeakable
 from antiphon.engines.piper.messages import (
     Command,
     Drop,
@@ -24,34 +21,17 @@ from antiphon.engines.piper.messages import (
     Speak,
     command_decoder,
 )
-from antiphon.engines.process import Frames, Unloadable, frame
+from antiphon.engines.process import Unloadable, beating
+from antiphon.engines.worker import Link, reason, run
 
 MISSING = "piper-tts is not installed: pip install 'antiphon[piper]' (its licence is GPL-3.0)"
 _Speech = Iterator[tuple[bytes, bool]]
 
 
-class Link:
-    """The process's end of the socket."""
-
-    def __init__(self, sock: socket.socket) -> None:
-        self._socket = sock
-        self._frames = Frames()
-        self._sending = threading.Lock()
-
-    def send(self, report: msgspec.Struct) -> None:
-        with self._sending:
-            self._socket.sendall(frame(report))
-
-    def commands(self) -> Iterator[Command]:
-        """Until the server is gone."""
-        while data := self._socket.recv(1 << 16):
-            yield from map(command_decoder.decode, self._frames.bodies(data))
-
-
 class Stage:
     """The clauses that are begun, and threads that compute their pieces in the order in which they are asked for."""
 
-    def __init__(self, link: Link, workers: int) -> None:
+    def __init__(self, link: Link[Command], workers: int) -> None:
         self._link = link
         self._speeches: dict[int, _Speech] = {}
         self._asked: SimpleQueue[int] = SimpleQueue()
@@ -77,8 +57,10 @@ class Stage:
             try:
                 pcm, last = next(speech)
                 report: Piece | Failed = Piece(number, pcm, last)
+            except Unspeakable:
+                report, last = Failed(number, True), True
             except Exception:  # of whatever the text has set off in a vendor's library
-                report, last = Failed(number), True
+                report, last = Failed(number, False), True
             if last:
                 self._speeches.pop(number, None)
             del speech
@@ -88,23 +70,25 @@ class Stage:
                 return  # the server is gone, and the process about to end
 
 
-def serve(link: Link) -> None:
+def serve(sock: socket.socket) -> None:
     """Until the server is gone."""
+    link = Link(sock, command_decoder.decode)
     commands = link.commands()
     load = next(commands, None)
     if not isinstance(load, Load):
         return
     try:
-        from antiphon.engines.piper.speech import Voice
+        with beating(link.beat):
+            from antiphon.engines.piper.speech import Voice
 
-        voice = Voice(Path(load.path), load.speaker, load.workers, load.threads)
-        for _ in voice.speak("Ready.", 1.0):
-            pass  # the first run allocates
+            voice = Voice(Path(load.path), load.speaker, load.workers, load.threads)
+            for _ in voice.speak("Ready.", 1.0):
+                pass  # the first run allocates
     except ModuleNotFoundError as error:
         link.send(Unloadable(MISSING if error.name == "piper" else str(error)))
         return
     except Exception as error:
-        link.send(Unloadable((str(error).strip().splitlines() or [type(error).__name__])[-1]))
+        link.send(Unloadable(reason(error)))
         return
     stage = Stage(link, load.workers)
     link.send(Ready(voice.sample_rate, voice.language))
@@ -118,16 +102,5 @@ def serve(link: Link) -> None:
                 stage.drop(command.number)
 
 
-def main() -> None:
-    for number in (signal.SIGINT, signal.SIGTERM):  # a server that drains still needs its voice; it will hang up
-        signal.signal(number, signal.SIG_IGN)
-    try:
-        serve(Link(socket.socket(fileno=int(sys.argv[1]))))
-    except OSError:
-        pass  # the server is gone
-    except Exception:
-        sys.exit(1)
-
-
 if __name__ == "__main__":
-    main()
+    run(serve)

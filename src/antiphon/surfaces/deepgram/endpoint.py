@@ -4,6 +4,8 @@ An error's body is `{"err_code", "err_msg", "request_id"}`; the message is also 
 WebSocket client sees no body when its opening is refused, and `dg-request-id` is in every answer.
 """
 
+from enum import Enum, auto
+
 from antiphon.core.errors import (
     AntiphonError,
     CallerError,
@@ -11,16 +13,19 @@ from antiphon.core.errors import (
     Conflict,
     Draining,
     EngineError,
+    MethodNotAllowed,
     NotFound,
     PolicyError,
     RequestTimeout,
+    StillRunning,
     TooLarge,
     Unauthenticated,
     UnknownModel,
     UnknownVoice,
+    UnsupportedCoding,
     UnsupportedParameter,
 )
-from antiphon.core.wire import Close, Opening, Response
+from antiphon.core.wire import Bearer, Close, Opening, Response, bearer
 from antiphon.surfaces.deepgram.wire import ErrorBody, write_body
 
 SCHEMES = ("token", "bearer")
@@ -30,6 +35,14 @@ MAX_HEADER_CHARS = 512
 NORMAL, POLICY_VIOLATION, INTERNAL_ERROR = 1000, 1008, 1011
 SILENT_SERVER = "NET-0000"
 MAX_REASON_BYTES = 123
+
+
+class State(Enum):
+    """Of a connection."""
+
+    OPEN = auto()
+    ENDING = auto()  # the caller is done; what was asked for still comes
+    CLOSED = auto()
 
 
 class PayloadError(CallerError):
@@ -45,11 +58,14 @@ _CODES: tuple[tuple[type[AntiphonError], str], ...] = (
     (Unauthenticated, "INVALID_AUTH"),
     (PolicyError, "INSUFFICIENT_PERMISSIONS"),
     (NotFound, "NOT_FOUND"),
+    (MethodNotAllowed, "METHOD_NOT_ALLOWED"),
     (TooLarge, "PAYLOAD_TOO_LARGE"),
     (RequestTimeout, "SLOW_UPLOAD"),
+    (StillRunning, "CONFLICT"),
     (Conflict, "UNPROCESSABLE_ENTITY"),
     (PayloadError, "PAYLOAD_ERROR"),
     (UnsupportedContentType, "UNSUPPORTED_MEDIA_TYPE"),
+    (UnsupportedCoding, "UNSUPPORTED_MEDIA_TYPE"),
     (CallerError, "Bad Request"),
     (Draining, "SERVICE_UNAVAILABLE"),
     (CapacityError, "TOO_MANY_REQUESTS"),
@@ -63,13 +79,13 @@ _STATUSES: dict[type[AntiphonError], int] = {UnknownModel: 400, UnknownVoice: 40
 class Endpoint:
     """The half of an endpoint that is the same on HTTP and on a WebSocket."""
 
-    def credential(self, opening: Opening) -> str | None:
+    def credential(self, opening: Opening, first: str | bytes | None = None) -> Bearer | None:
         """`Authorization: Token KEY` or `Bearer KEY`, else the subprotocols `token, KEY` that a browser can send."""
         scheme, _, secret = opening.headers.get("authorization", "").strip().partition(" ")
         if scheme.lower() in SCHEMES and secret.strip():
-            return secret.strip()
+            return bearer(secret)
         if len(opening.subprotocols) >= 2 and opening.subprotocols[0].lower() in SCHEMES:
-            return opening.subprotocols[1] or None
+            return bearer(opening.subprotocols[1])
         return None
 
     def refuse(self, opening: Opening, error: AntiphonError) -> Response:

@@ -5,10 +5,9 @@ seconds without any message end the stream with 1011 NET-0001, audio that cannot
 `CloseStream` the caller has no more to say: what still comes is not read, and the last results are sent.
 """
 
-from enum import Enum, auto
-
 import msgspec
 
+from antiphon.core.endpoints import Accepted
 from antiphon.core.errors import AntiphonError, BadMedia, CallerError, CapacityError, PolicyError
 from antiphon.core.events import (
     Audio,
@@ -22,13 +21,14 @@ from antiphon.core.events import (
     Interim,
     Opened,
     Output,
+    SpeechResumed,
     SpeechStarted,
+    TurnMayEnd,
     UtteranceEnded,
 )
-from antiphon.core.ports import Accepted
 from antiphon.core.specs import TranscribeSpec
 from antiphon.core.units import NS_PER_MS
-from antiphon.core.wire import NOTHING, Opening, Step
+from antiphon.core.wire import NOTHING, Opening, Step, no_effect
 from antiphon.surfaces.deepgram import parameters, results, wire
 from antiphon.surfaces.deepgram.endpoint import (
     INTERNAL_ERROR,
@@ -36,6 +36,7 @@ from antiphon.surfaces.deepgram.endpoint import (
     POLICY_VIOLATION,
     SILENT_SERVER,
     Endpoint,
+    State,
     chosen_subprotocol,
     closing,
     error_code,
@@ -49,24 +50,17 @@ IDLE_TIMEOUT_NS = IDLE_TIMEOUT_MS * NS_PER_MS
 UNDECODABLE, SILENT_CALLER = "DATA-0000", "NET-0001"
 
 
-class _State(Enum):
-    OPEN = auto()
-    ENDING = auto()  # the caller said that it is done; results still come
-    CLOSED = auto()
-
-
 # What a message without content leads to while the stream is open: inputs for the session, and the next state.
-_TRANSITIONS: dict[type, tuple[tuple[Input, ...], _State]] = {
-    wire.KeepAlive: ((), _State.OPEN),
-    wire.Finalize: ((Flush(),), _State.OPEN),
-    wire.CloseStream: ((End(),), _State.ENDING),
+_TRANSITIONS: dict[type, tuple[tuple[Input, ...], State]] = {
+    wire.KeepAlive: ((), State.OPEN),
+    wire.CloseStream: ((End(),), State.ENDING),
 }
 
 
 class LiveListenEndpoint(Endpoint):
     """`GET /v1/listen` as a WebSocket."""
 
-    def negotiate(self, opening: Opening) -> Accepted[TranscribeSpec]:
+    def negotiate(self, opening: Opening, first: str | bytes | None = None) -> Accepted[TranscribeSpec]:
         asked = parameters.read(opening.query, live=True)
         spec = TranscribeSpec(
             model=asked.model,
@@ -84,7 +78,7 @@ class LiveListenEndpoint(Endpoint):
         return Accepted(
             spec=spec,
             surface=LiveListen(asked, opening.request_id, opening.received_unix_ms),
-            headers=(("dg-request-id", opening.request_id),),
+            headers=(("dg-request-id", opening.request_id), *no_effect(asked.without_effect)),
             subprotocol=chosen_subprotocol(opening),
         )
 
@@ -98,13 +92,14 @@ class LiveListen:
         self._received_unix_ms = received_unix_ms
         self._channels = asked.format.channels if asked.multichannel else 1
         self._model = asked.model
-        self._state = _State.OPEN
+        self._rewriting = asked.rewriting
+        self._state = State.OPEN
         self._heard_ns: int | None = None
 
     # -- from the caller -----------------------------------------------------------------------------------------------
 
     def receive(self, message: str | bytes, now_ns: int) -> Step:
-        if self._state is not _State.OPEN:
+        if self._state is not State.OPEN:
             return NOTHING
         self._heard_ns = now_ns
         if isinstance(message, bytes):
@@ -115,11 +110,13 @@ class LiveListen:
             return self._fail_schema()
         if isinstance(said, wire.Configure):
             return Step(sends=(self._configure(said),))
+        if isinstance(said, wire.Finalize):
+            return Step(inputs=(Flush(channel=said.channel),))
         return self._follow(type(said))
 
     def deadline_ns(self) -> int | None:
         """Ten seconds after the last message, or after the opening; none once the caller is done."""
-        if self._state is not _State.OPEN or self._heard_ns is None:
+        if self._state is not State.OPEN or self._heard_ns is None:
             return None
         return self._heard_ns + IDLE_TIMEOUT_NS
 
@@ -127,8 +124,9 @@ class LiveListen:
         deadline_ns = self.deadline_ns()
         if deadline_ns is None or now_ns < deadline_ns:
             return NOTHING
-        reason = f"{SILENT_CALLER}: no audio and no text message within {IDLE_TIMEOUT_MS // 1000} seconds"
-        return self._close((), INTERNAL_ERROR, reason)
+        description = f"No audio and no text message came within {IDLE_TIMEOUT_MS // 1000} seconds."
+        told = wire.write(wire.Error(SILENT_CALLER, description))
+        return self._close((told,), INTERNAL_ERROR, f"{SILENT_CALLER}: {description}")
 
     def _follow(self, said: type) -> Step:
         inputs, self._state = _TRANSITIONS[said]
@@ -151,7 +149,7 @@ class LiveListen:
     # -- from the session ----------------------------------------------------------------------------------------------
 
     def emit(self, event: Output, now_ns: int) -> Step:
-        if self._state is _State.CLOSED:
+        if self._state is State.CLOSED:
             return NOTHING
         match event:
             case Opened():
@@ -167,6 +165,8 @@ class LiveListen:
             case UtteranceEnded():
                 ended = wire.UtteranceEnd(self._index(event.channel), results.seconds(event.last_word_end_ms))
                 return Step(sends=(wire.write(ended),))
+            case TurnMayEnd() | SpeechResumed():
+                return NOTHING  # not asked for here
             case Closed():
                 return self._close((wire.write(self._metadata(event)),), NORMAL, "")
             case Failed():
@@ -174,13 +174,14 @@ class LiveListen:
 
     def _results(self, event: Interim | Final) -> wire.Results:
         cause = event.cause if isinstance(event, Final) else None
+        transcript = self._rewriting.apply(event.transcript) if self._rewriting else event.transcript
         return wire.Results(
             channel_index=self._index(event.channel),
             duration=results.seconds(event.end_ms - event.start_ms),
             start=results.seconds(event.start_ms),
             is_final=cause is not None,
             speech_final=cause is Cause.ENDPOINT,
-            channel=wire.Channel([results.alternative(event.transcript, punctuate=self._asked.punctuate)]),
+            channel=wire.Channel([results.alternative(transcript, punctuate=self._asked.punctuate)]),
             metadata=wire.ResultsMetadata(
                 self._request_id, results.model_info(self._model), results.model_uuid(self._model)
             ),
@@ -206,5 +207,5 @@ class LiveListen:
         return self._close((wire.write(wire.Error(code, error.message)),), close_code, f"{payload}: {error.message}")
 
     def _close(self, sends: tuple[str, ...], code: int, reason: str) -> Step:
-        self._state = _State.CLOSED
+        self._state = State.CLOSED
         return Step(sends=sends, close=closing(code, reason))

@@ -1,6 +1,7 @@
 """The query parameters of Deepgram's listen API: a table of all of them, and what a query asks for.
 
-What is accepted and cannot be honoured wholly is reported as a warning in the metadata.
+What is accepted and cannot be honoured wholly is reported as a warning in the metadata, and in the answer's header
+`antiphon-no-effect`.
 """
 
 import re
@@ -10,7 +11,9 @@ from dataclasses import dataclass
 from antiphon.core.audio import MAX_CHANNELS, MAX_RATE, MIN_RATE, AudioFormat, Encoding
 from antiphon.core.errors import CallerError, UnsupportedParameter
 from antiphon.surfaces.deepgram import query as q
-from antiphon.surfaces.deepgram.query import MAX_TAG_CHARS, MAX_TAGS, Parameter, Use, Values
+from antiphon.surfaces.deepgram import rewriting
+from antiphon.surfaces.deepgram.query import MAX_TAG_CHARS, MAX_TAGS, MAX_VALUES, Parameter, Use, Values
+from antiphon.surfaces.deepgram.rewriting import MASK, Rewriting
 from antiphon.surfaces.deepgram.wire import ParameterWarning
 
 DEFAULT_MODEL = "base-general"
@@ -27,7 +30,8 @@ OPUS_RATES = (8_000, 12_000, 16_000, 24_000, 48_000)
 
 _NO_EXTRACTION = "No model here extracts that from text."
 _NO_BIAS = "The models here cannot be biased towards words."
-_NO_REWRITE = "The text is given as the model writes it."
+PROFANITY = "the words of a short English list, and no others."
+_NO_REWRITE = "Formatting of the text cannot be changed."
 
 TABLE: tuple[Parameter, ...] = (
     Parameter(
@@ -36,7 +40,12 @@ TABLE: tuple[Parameter, ...] = (
         f"Any name that the server's table of models knows. Without it: `{DEFAULT_MODEL}`, as at Deepgram.",
     ),
     Parameter("version", Use.BOTH, "`latest` only: the server has one version of each model."),
-    Parameter("language", Use.BOTH, "`en` and its regions (`en-US`, ...). Without it: `en`."),
+    Parameter(
+        "language",
+        Use.BOTH,
+        "`en` and its regions (`en-US`, ...). Without it: `en`. `multi` has a warning: only English is heard.",
+    ),
+    Parameter("language_hint", Use.BOTH, "`en` and its regions; all of several."),
     Parameter(
         "encoding",
         Use.BOTH,
@@ -64,6 +73,13 @@ TABLE: tuple[Parameter, ...] = (
         "`punctuate`, and for files `paragraphs`. A warning says that numbers, dates and the like are written as the "
         "model writes them.",
     ),
+    Parameter(
+        "replace",
+        Use.BOTH,
+        f"`FIND:REPLACEMENT`, words or phrases, {MAX_VALUES} at most; without a replacement what is found is left out. "
+        "Lower case finds any case, a capital only its own. Within an utterance, interims and words too.",
+    ),
+    Parameter("profanity_filter", Use.BOTH, f"`true` writes `{MASK}` for it: {PROFANITY} A warning says so."),
     Parameter("filler_words", Use.BOTH, "A warning: whether they are written is the model's choice."),
     Parameter(
         "tag",
@@ -78,7 +94,8 @@ TABLE: tuple[Parameter, ...] = (
         "endpointing",
         Use.LIVE,
         f"Milliseconds of silence that end an utterance, or `false`. Without it: {DEFAULT_ENDPOINTING_MS} ms, where "
-        "Deepgram has 10. The server may have a longer minimum.",
+        "Deepgram has 10. Below 300 ms an utterance goes on where the last one ended: its words are heard in one with "
+        "those before. The server may have a longer minimum.",
     ),
     Parameter(
         "utterance_end_ms",
@@ -103,22 +120,25 @@ TABLE: tuple[Parameter, ...] = (
     Parameter("detect_entities", Use.NEITHER, _NO_EXTRACTION),
     Parameter("detect_language", Use.NEITHER, "The models here know one language, English."),
     Parameter("detect_topics", Use.NEITHER, _NO_EXTRACTION),
-    Parameter("diarize", Use.NEITHER, "No model here tells speakers apart; `multichannel` keeps channels apart."),
-    Parameter("diarize_model", Use.NEITHER, "No model here tells speakers apart; `multichannel` keeps channels apart."),
-    Parameter("diarize_version", Use.NEITHER, "No model here tells speakers apart; `multichannel` keeps them apart."),
-    Parameter("dictation", Use.NEITHER, _NO_REWRITE),
+    Parameter(
+        "diarize", Use.WITHOUT_EFFECT, "No model here tells speakers apart; `multichannel` keeps channels apart."
+    ),
+    Parameter(
+        "diarize_model", Use.WITHOUT_EFFECT, "No model here tells speakers apart; `multichannel` keeps channels apart."
+    ),
+    Parameter(
+        "diarize_version", Use.WITHOUT_EFFECT, "No model here tells speakers apart; `multichannel` keeps them apart."
+    ),
+    Parameter("dictation", Use.WITHOUT_EFFECT, _NO_REWRITE),
     Parameter("intents", Use.NEITHER, _NO_EXTRACTION),
-    Parameter("keyterm", Use.NEITHER, _NO_BIAS),
-    Parameter("keywords", Use.NEITHER, _NO_BIAS),
-    Parameter("keyword_boost", Use.NEITHER, _NO_BIAS),
-    Parameter("language_hint", Use.NEITHER, "The models here know one language, English."),
-    Parameter("measurements", Use.NEITHER, _NO_REWRITE),
+    Parameter("keyterm", Use.WITHOUT_EFFECT, _NO_BIAS),
+    Parameter("keywords", Use.WITHOUT_EFFECT, _NO_BIAS),
+    Parameter("keyword_boost", Use.WITHOUT_EFFECT, _NO_BIAS),
+    Parameter("measurements", Use.WITHOUT_EFFECT, _NO_REWRITE),
     Parameter("ner", Use.NEITHER, _NO_EXTRACTION),
-    Parameter("numbers", Use.NEITHER, _NO_REWRITE),
-    Parameter("numerals", Use.NEITHER, _NO_REWRITE),
-    Parameter("profanity_filter", Use.NEITHER, _NO_REWRITE),
+    Parameter("numbers", Use.WITHOUT_EFFECT, _NO_REWRITE),
+    Parameter("numerals", Use.WITHOUT_EFFECT, _NO_REWRITE),
     Parameter("redact", Use.NEITHER, "Redaction is not offered by request."),
-    Parameter("replace", Use.NEITHER, _NO_REWRITE),
     Parameter("search", Use.NEITHER, "The audio is not searched for terms; search the transcript."),
     Parameter("sentiment", Use.NEITHER, _NO_EXTRACTION),
     Parameter("summarize", Use.NEITHER, _NO_EXTRACTION),
@@ -151,6 +171,7 @@ class Request:
     format: AudioFormat
     multichannel: bool
     punctuate: bool
+    rewriting: Rewriting | None
     tags: tuple[str, ...]
     extra: Mapping[str, str]
     warnings: tuple[ParameterWarning, ...]
@@ -161,6 +182,11 @@ class Request:
     paragraphs: bool
     utt_split_ms: int | None
 
+    @property
+    def without_effect(self) -> tuple[str, ...]:
+        """The names of the parameters that did nothing, not even in part."""
+        return tuple(warning.parameter for warning in self.warnings if warning.type != "partly_supported")
+
 
 def read(query: Sequence[tuple[str, str]], *, live: bool) -> Request:
     """Raises `CallerError` for a value that makes no sense, `UnsupportedParameter` for what is not honoured."""
@@ -169,13 +195,10 @@ def read(query: Sequence[tuple[str, str]], *, live: bool) -> Request:
     q.require_one_of(values, "alternatives", "1")
     q.flag(values, "mip_opt_out")
     q.flag(values, "no_delay")
-    language = q.one(values, "language")
-    if language is not None and not _ENGLISH.fullmatch(language):
-        raise UnsupportedParameter("The models here know one language, English (`en`).", param="language")
-
+    warnings = [ParameterWarning(row.name, "unsupported", row.how) for row in q.without_effect(values, _BY_NAME)]
+    _check_language(values, warnings)
     multichannel = q.flag(values, "multichannel")
-    warnings: list[ParameterWarning] = []
-    audio = _format(values, live=live, multichannel=multichannel, warnings=warnings)
+    audio = audio_format(values, live=live, multichannel=multichannel, warnings=warnings)
     smart = q.flag(values, "smart_format")
     if smart:
         message = "Numbers, dates and the like are written as the model writes them."
@@ -183,6 +206,9 @@ def read(query: Sequence[tuple[str, str]], *, live: bool) -> Request:
     if q.flag(values, "filler_words"):
         message = "Whether filler words are written is the model's choice."
         warnings.append(ParameterWarning("filler_words", "unsupported", message))
+    masks = q.flag(values, "profanity_filter")
+    if masks:
+        warnings.append(ParameterWarning("profanity_filter", "partly_supported", f"Masked are {PROFANITY}"))
     paragraphs = q.flag(values, "paragraphs") or (smart and not live)
     interims = q.flag(values, "interim_results")
     return Request(
@@ -190,6 +216,7 @@ def read(query: Sequence[tuple[str, str]], *, live: bool) -> Request:
         format=audio,
         multichannel=multichannel,
         punctuate=q.flag(values, "punctuate") or smart or paragraphs,
+        rewriting=rewriting.read(values.get("replace", ()), masks),
         tags=q.tags(values),
         extra=_extra(values),
         warnings=tuple(warnings),
@@ -205,7 +232,24 @@ def read(query: Sequence[tuple[str, str]], *, live: bool) -> Request:
 # -- one parameter each ------------------------------------------------------------------------------------------------
 
 
-def _format(values: Values, *, live: bool, multichannel: bool, warnings: list[ParameterWarning]) -> AudioFormat:
+def check_english(name: str, language: str) -> None:
+    """Raises `UnsupportedParameter` for a language that cannot be heard here."""
+    if not _ENGLISH.fullmatch(language):
+        raise UnsupportedParameter("Only English (`en`) is supported.", param=name)
+
+
+def _check_language(values: Values, warnings: list[ParameterWarning]) -> None:
+    """`multi` means whichever of several languages is spoken, and English is one of them."""
+    language = q.one(values, "language")
+    if language == "multi":
+        warnings.append(ParameterWarning("language", "partly_supported", "The models here hear English only."))
+    elif language is not None:
+        check_english("language", language)
+    for hint in values.get("language_hint", ()):
+        check_english("language_hint", hint)
+
+
+def audio_format(values: Values, *, live: bool, multichannel: bool, warnings: list[ParameterWarning]) -> AudioFormat:
     name = q.one(values, "encoding")
     rate = q.whole(values, "sample_rate", MIN_RATE, MAX_RATE)
     channels = q.whole(values, "channels", 1, MAX_CHANNELS)
@@ -213,7 +257,7 @@ def _format(values: Values, *, live: bool, multichannel: bool, warnings: list[Pa
     if encoding is None:
         if name is not None and name not in _SELF_DESCRIBING:
             known = ", ".join((*_RAW, *sorted(_SELF_DESCRIBING)))
-            raise UnsupportedParameter(f"`encoding` can be one of {known}.", param="encoding")
+            raise UnsupportedParameter(f"`encoding` must be one of {known}.", param="encoding")
         if live and multichannel and channels is None:
             raise CallerError("`multichannel` needs `channels` on a live stream.", param="channels")
         for given, parameter in ((rate, "sample_rate"), (channels, "channels")):
@@ -234,12 +278,12 @@ def _check_opus(rate: int, channels: int, *, live: bool) -> None:
     """RFC 6716, section 2: five rates, mono or stereo."""
     if not live:
         raise UnsupportedParameter(
-            "Raw Opus packets cannot be told apart in a body; send them in Ogg or WebM.", param="encoding"
+            "Raw Opus packets have no boundaries in a body; send them in Ogg or WebM.", param="encoding"
         )
     if rate not in OPUS_RATES:
         raise CallerError(f"`sample_rate` for Opus is one of {', '.join(map(str, OPUS_RATES))}.", param="sample_rate")
     if channels > 2:
-        raise CallerError("Opus packets hold one or two channels.", param="channels")
+        raise CallerError("Opus packets have one or two channels.", param="channels")
 
 
 def _endpointing(values: Values) -> int | None:

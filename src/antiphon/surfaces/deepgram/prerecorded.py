@@ -5,11 +5,11 @@ The answer is written once, when the session has ended: its finals as one transc
 
 import msgspec
 
+from antiphon.core.endpoints import Accepted
 from antiphon.core.errors import BadMedia, CallerError
 from antiphon.core.events import Closed, Failed, Final, Opened, Output, Transcript
-from antiphon.core.ports import Accepted
 from antiphon.core.specs import TranscribeSpec
-from antiphon.core.wire import NOTHING, Body, Close, Head, Opening, Step, Url
+from antiphon.core.wire import NOTHING, Body, Close, Head, Opening, Step, Url, no_effect
 from antiphon.surfaces.deepgram import parameters, results, wire
 from antiphon.surfaces.deepgram.endpoint import Endpoint, answer_headers, refusal
 
@@ -68,7 +68,8 @@ class PrerecordedListen:
             case Final():
                 self._finals.append(event)
             case Closed():
-                return self._answer(200, answer_headers(self._request_id), wire.write_body(self._response(event)))
+                headers = answer_headers(self._request_id) + no_effect(self._asked.without_effect)
+                return self._answer(200, headers, wire.write_body(self._response(event)))
             case Failed():
                 return self._answer(*refusal(self._request_id, event.error))
             case _:
@@ -96,7 +97,8 @@ class PrerecordedListen:
 
     def _transcripts(self, channel: int) -> list[Transcript]:
         finals = sorted((final for final in self._finals if final.channel == channel), key=lambda final: final.start_ms)
-        return [final.transcript for final in finals]
+        rewriting = self._asked.rewriting
+        return [rewriting.apply(final.transcript) if rewriting else final.transcript for final in finals]
 
     def _utterances(self, channels: list[list[Transcript]], split_ms: int) -> list[wire.Utterance]:
         """Those of all channels, in the order in which they began."""

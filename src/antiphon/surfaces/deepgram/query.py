@@ -1,7 +1,8 @@
 """Query parameters of Deepgram's APIs, and the values that more than one API has.
 
-Each API has a table of all its parameters. One is honoured or refused, never dropped: what an endpoint does not honour
-passes only when it says "false", and unknown names never. The tables are what `docs/surfaces/deepgram.md` shows.
+Each API has a table of all its parameters. One is honoured, or without effect and reported, or refused; never dropped.
+What an endpoint refuses passes only when it says "false", and unknown names never. The tables are what
+`docs/surfaces/deepgram.md` shows.
 """
 
 import re
@@ -13,26 +14,27 @@ from antiphon.core.errors import CallerError, UnsupportedParameter
 
 MAX_TAG_CHARS = 128
 MAX_TAGS = 32  # what an entry of the ledger holds
-MAX_VALUES = 100
+MAX_VALUES = 200
 
-_REPEATABLE = frozenset(("tag", "extra"))
+_REPEATABLE = frozenset(("tag", "extra", "language_hint", "replace"))
 _WHOLE = re.compile(r"([0-9]{1,9})(?:\.0{1,9})?")  # SDKs have some of them as floats
 
 Values = Mapping[str, Sequence[str]]
 
 
 class Use(StrEnum):
-    """Which endpoints honour a parameter."""
+    """Which endpoints honour a parameter. One without effect is accepted by all, and reported."""
 
     BOTH = "both"
     LIVE = "live"
     FILE = "file"
+    WITHOUT_EFFECT = "no effect"
     NEITHER = "refused"
 
 
 @dataclass(frozen=True, slots=True)
 class Parameter:
-    """One row of a table. `how` says what it does, or, where it is refused, why."""
+    """One row of a table. `how` says what it does, or why it is refused or has no effect."""
 
     name: str
     use: Use
@@ -46,19 +48,27 @@ def sorted_by_name(query: Sequence[tuple[str, str]], table: Mapping[str, Paramet
         row = table.get(name)
         if row is None:
             shown = name[:64]
-            raise UnsupportedParameter(f"There is no parameter {shown!r} here.", param=shown)
-        if row.use not in (Use.BOTH, use):
+            raise UnsupportedParameter(f"Unknown parameter {shown!r}.", param=shown)
+        if row.use not in (Use.BOTH, Use.WITHOUT_EFFECT, use):
             if value.lower() == "false":
                 continue
             if row.use is Use.NEITHER:
-                raise UnsupportedParameter(f"`{name}` is not honoured: {row.how}", param=name)
+                raise UnsupportedParameter(f"`{name}` is not supported: {row.how}", param=name)
             only = "live streams" if row.use is Use.LIVE else "files"
             raise UnsupportedParameter(f"`{name}` is for {only} only.", param=name)
         held = values.setdefault(name, [])
         held.append(value)
-        if len(held) > (MAX_VALUES if name in _REPEATABLE else 1):
-            raise CallerError(f"`{name}` was given too often.", param=name)
+        if len(held) > (MAX_VALUES if name in _REPEATABLE or row.use is Use.WITHOUT_EFFECT else 1):
+            raise CallerError(f"`{name}` was given more than once.", param=name)
     return values
+
+
+def without_effect(values: Values, table: Mapping[str, Parameter]) -> list[Parameter]:
+    """The rows of the parameters that were given, ask for something, and have no effect here."""
+    given = (
+        table[name] for name, held in values.items() if any(value.lower() not in ("false", "0", "") for value in held)
+    )
+    return [row for row in given if row.use is Use.WITHOUT_EFFECT]
 
 
 def one(values: Values, name: str) -> str | None:
@@ -107,7 +117,7 @@ def tags(values: Values) -> tuple[str, ...]:
     """What the entries of the ledger are to carry. Raises `CallerError`."""
     given = tuple(values.get("tag", ()))
     if any(not 0 < len(tag) <= MAX_TAG_CHARS for tag in given):
-        raise CallerError(f"A `tag` has 1 to {MAX_TAG_CHARS} characters.", param="tag")
+        raise CallerError(f"A `tag` must have 1 to {MAX_TAG_CHARS} characters.", param="tag")
     if len(given) > MAX_TAGS:
-        raise CallerError(f"There may be {MAX_TAGS} `tag` parameters at most.", param="tag")
+        raise CallerError(f"At most {MAX_TAGS} `tag` parameters are allowed.", param="tag")
     return given

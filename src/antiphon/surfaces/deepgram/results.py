@@ -13,6 +13,7 @@ from antiphon.core.events import Closed, Transcript, Word
 from antiphon.core.text import plain
 from antiphon.surfaces.deepgram import wire
 from antiphon.surfaces.deepgram.parameters import Request
+from antiphon.surfaces.deepgram.rewriting import bare
 
 CONFIDENCE_DIGITS = 6
 # A paragraph ends where the speaker rests, or after so many sentences.
@@ -46,24 +47,29 @@ def model_info(model: str) -> wire.ModelInfo:
 def words(heard: Sequence[Word], *, punctuate: bool) -> list[wire.Word]:
     return [
         wire.Word(
-            word=bare,
+            word=written,
             start=seconds(word.start_ms),
             end=seconds(word.end_ms),
             confidence=round(word.confidence, CONFIDENCE_DIGITS),
             punctuated_word=word.text if punctuate else None,
         )
         for word in heard
-        if (bare := plain(word.text))
+        if (written := bare(word))
     ]
 
 
 def alternative(transcript: Transcript, *, punctuate: bool) -> wire.Alternative:
-    text = transcript.text if punctuate else plain(transcript.text)
+    text = transcript.text if punctuate else _bare_text(transcript)
     return wire.Alternative(
         transcript=text,
         confidence=round(transcript.confidence, CONFIDENCE_DIGITS) if text else 0.0,
         words=words(transcript.words, punctuate=punctuate),
     )
+
+
+def _bare_text(transcript: Transcript) -> str:
+    """Of its words, which have been rewritten, where it has any."""
+    return " ".join(filter(None, map(bare, transcript.words))) if transcript.words else plain(transcript.text)
 
 
 def summary(asked: Request, request_id: str, received_unix_ms: int, model: str, closed: Closed) -> wire.Summary:
@@ -89,9 +95,9 @@ def summary(asked: Request, request_id: str, received_unix_ms: int, model: str, 
 def whole(transcripts: Sequence[Transcript], *, punctuate: bool, paragraphs: bool) -> wire.Alternative:
     """One channel's finals, in order, as one alternative. Its confidence is the mean of its words'."""
     heard = [word for transcript in transcripts for word in transcript.words]
-    text = " ".join(transcript.text for transcript in transcripts if transcript.text)
+    texts = (transcript.text if punctuate else _bare_text(transcript) for transcript in transcripts)
     return wire.Alternative(
-        transcript=text if punctuate else plain(text),
+        transcript=" ".join(text for text in texts if text),
         confidence=_mean_confidence(heard),
         words=words(heard, punctuate=punctuate),
         paragraphs=_paragraphs(heard) if paragraphs else None,
@@ -108,7 +114,7 @@ def utterances(
             end=seconds(run[-1].end_ms),
             confidence=_mean_confidence(run),
             channel=channel,
-            transcript=_text(run) if punctuate else plain(_text(run)),
+            transcript=_text(run) if punctuate else " ".join(filter(None, map(bare, run))),
             words=words(run, punctuate=punctuate),
             id=str(uuid5(NAMESPACE_URL, f"urn:antiphon:utterance:{request_id}:{channel}:{index}")),
         )

@@ -6,11 +6,11 @@ the connection is broken off, and what came is not taken for the whole. A text t
 
 import msgspec
 
+from antiphon.core.endpoints import Asked
 from antiphon.core.errors import AntiphonError, CallerError, TooLarge
 from antiphon.core.events import AllSpoken, Failed, Opened, SpeechOutput, Spoken
-from antiphon.core.ports import Asked
 from antiphon.core.specs import SpeakSpec
-from antiphon.core.wire import BROKEN_OFF, NOTHING, SYNTHETIC, Close, Head, Opening, Step, lifecycle
+from antiphon.core.wire import BROKEN_OFF, NOTHING, SYNTHETIC, Close, Head, Opening, Step, lifecycle, no_effect
 from antiphon.surfaces.deepgram import results, speak_parameters, wire
 from antiphon.surfaces.deepgram.endpoint import Endpoint, PayloadError, UnsupportedContentType, refusal
 
@@ -34,13 +34,15 @@ class SpeakEndpoint(Endpoint):
         if not text.strip():
             raise CallerError("Input text contains no characters.")
         spec = speak_parameters.read(opening.query, text)
-        return Asked(spec, SpokenText(opening.request_id, spec))
+        unused = no_effect(speak_parameters.unused(opening.query))
+        return Asked(spec, SpokenText(opening.request_id, spec, unused))
 
 
 class SpokenText:
     """One text's answer: its speech, as it is made."""
 
-    def __init__(self, request_id: str, spec: SpeakSpec) -> None:
+    def __init__(self, request_id: str, spec: SpeakSpec, unused: tuple[tuple[str, str], ...] = ()) -> None:
+        self._unused = unused
         self._request_id = request_id
         self._spec = spec
         self._opened = Opened(spec.model)
@@ -75,6 +77,7 @@ class SpokenText:
             ("dg-request-id", self._request_id),
             *SYNTHETIC,
             *lifecycle(self._opened),
+            *self._unused,
         )
 
     def _fail(self, error: AntiphonError) -> Step:
@@ -101,7 +104,7 @@ def _text(content_type: str, body: bytes) -> str:
     except (msgspec.MsgspecError, UnicodeError, RecursionError):
         raise PayloadError(NOT_ONE_TEXT) from None
     if asked.text is None and asked.url is not None:
-        raise PayloadError("A text is not fetched from a `url`; send it as `text`.")
+        raise PayloadError("Fetching text from a `url` is not supported; send it as `text`.")
     if asked.text is None or asked.url is not None:
         raise PayloadError(NOT_ONE_TEXT)
     return asked.text

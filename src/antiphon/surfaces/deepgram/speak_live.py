@@ -7,10 +7,10 @@ the connection is closed. Errors are told by the close alone, its code and the p
 """
 
 from collections import deque
-from enum import Enum, auto
 
 import msgspec
 
+from antiphon.core.endpoints import Accepted
 from antiphon.core.errors import AntiphonError, CallerError, CapacityError, PolicyError
 from antiphon.core.events import (
     AllSpoken,
@@ -26,10 +26,9 @@ from antiphon.core.events import (
     SpeechOutput,
     Spoken,
 )
-from antiphon.core.ports import Accepted
 from antiphon.core.specs import SpeakSpec
 from antiphon.core.units import NS_PER_S
-from antiphon.core.wire import NOTHING, SYNTHETIC, Opening, Step
+from antiphon.core.wire import NOTHING, SYNTHETIC, Opening, Step, no_effect
 from antiphon.surfaces.deepgram import results, speak_parameters, wire
 from antiphon.surfaces.deepgram.endpoint import (
     INTERNAL_ERROR,
@@ -37,6 +36,7 @@ from antiphon.surfaces.deepgram.endpoint import (
     POLICY_VIOLATION,
     SILENT_SERVER,
     Endpoint,
+    State,
     chosen_subprotocol,
     closing,
     error_code,
@@ -53,21 +53,19 @@ NO_TEXT, NO_COMMAND, TOO_MUCH_TEXT = "MESSAGE-0000", "DATA-0000", "DATA-0001"
 LONG_TEXT, OVER_TIME = "BIG-0001", "NET-0003"
 
 
-class _State(Enum):
-    OPEN = auto()
-    ENDING = auto()  # the caller said that it is done; speech still comes
-    CLOSED = auto()
-
-
 class LiveSpeakEndpoint(Endpoint):
     """`GET /v1/speak` as a WebSocket."""
 
-    def negotiate(self, opening: Opening) -> Accepted[SpeakSpec]:
+    def negotiate(self, opening: Opening, first: str | bytes | None = None) -> Accepted[SpeakSpec]:
         spec = speak_parameters.read(opening.query)
         return Accepted(
             spec=spec,
             surface=LiveSpeech(opening.request_id),
-            headers=(("dg-request-id", opening.request_id), *SYNTHETIC),
+            headers=(
+                ("dg-request-id", opening.request_id),
+                *SYNTHETIC,
+                *no_effect(speak_parameters.unused(opening.query)),
+            ),
             subprotocol=chosen_subprotocol(opening),
         )
 
@@ -77,7 +75,7 @@ class LiveSpeech:
 
     def __init__(self, request_id: str) -> None:
         self._request_id = request_id
-        self._state = _State.OPEN
+        self._state = State.OPEN
         self._opened_ns: int | None = None
         self._flushed_ns: deque[int] = deque(maxlen=MAX_FLUSHES)
         self._sequence = 0
@@ -85,7 +83,7 @@ class LiveSpeech:
     # -- from the caller -----------------------------------------------------------------------------------------------
 
     def receive(self, message: str | bytes, now_ns: int) -> Step:
-        if self._state is not _State.OPEN:
+        if self._state is not State.OPEN:
             return NOTHING
         if isinstance(message, bytes):
             return self._close(UNSUPPORTED_DATA, f"{NO_TEXT}: a message is text, not binary")
@@ -105,7 +103,7 @@ class LiveSpeech:
             case wire.SpeakClear():
                 return Step((Clear(),))
             case wire.SpeakClose():
-                self._state = _State.ENDING
+                self._state = State.ENDING
                 return Step((End(),))
 
     def _flush(self, now_ns: int) -> Step:
@@ -118,7 +116,7 @@ class LiveSpeech:
 
     def deadline_ns(self) -> int | None:
         """An hour after the opening."""
-        if self._state is _State.CLOSED or self._opened_ns is None:
+        if self._state is State.CLOSED or self._opened_ns is None:
             return None
         return self._opened_ns + MAX_CONNECTION_NS
 
@@ -131,7 +129,7 @@ class LiveSpeech:
     # -- from the session ----------------------------------------------------------------------------------------------
 
     def emit(self, event: SpeechOutput, now_ns: int) -> Step:
-        if self._state is _State.CLOSED:
+        if self._state is State.CLOSED:
             return NOTHING
         match event:
             case Opened(model):
@@ -165,5 +163,5 @@ class LiveSpeech:
         return self._close(INTERNAL_ERROR, f"{SILENT_SERVER}: {error.message}")
 
     def _close(self, code: int, reason: str) -> Step:
-        self._state = _State.CLOSED
+        self._state = State.CLOSED
         return Step(close=closing(code, reason))

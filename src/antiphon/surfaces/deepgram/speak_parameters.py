@@ -38,8 +38,8 @@ TABLE: tuple[Parameter, ...] = (
     Parameter(
         "sample_rate",
         Use.BOTH,
-        "`linear16`: 8000, 16000, 24000 (without it), 32000, 48000. `mulaw`, `alaw`: 8000 (without it), 16000. `flac`: "
-        "8000, 16000, 22050 (without it), 32000, 48000. `mp3` and `aac` have 22050, `opus` has 48000.",
+        "`linear16`: 8000, 16000, 24000 (without it), 32000, 44100, 48000. `mulaw`, `alaw`: 8000 (without it), 16000. "
+        "`flac`: 8000, 16000, 22050 (without it), 32000, 48000. `mp3` and `aac` have 22050, `opus` has 48000.",
     ),
     Parameter(
         "bit_rate",
@@ -48,6 +48,7 @@ TABLE: tuple[Parameter, ...] = (
         "`aac`: 4000 to 192000, 48000 without it; one channel has 16000 to 132300.",
     ),
     Parameter("speed", Use.BOTH, f"{MIN_SPEED} to {MAX_SPEED}; 1 is the voice's own."),
+    Parameter("expressivity", Use.WITHOUT_EFFECT, "The voices here have one way of speaking."),
     Parameter("tag", Use.BOTH, f"Kept with the usage; {MAX_TAGS} at most, of at most {MAX_TAG_CHARS} characters."),
     Parameter("mip_opt_out", Use.BOTH, "Always so: nothing is kept and no model is trained on what is sent."),
     Parameter("callback", Use.NEITHER, "Speech is given in the answer; nothing is posted elsewhere."),
@@ -74,7 +75,7 @@ class _Encoding:
 
 
 _ENCODINGS = {
-    "linear16": _Encoding(Codec.LINEAR16, ("wav", "none"), (24_000, 8_000, 16_000, 32_000, 48_000)),
+    "linear16": _Encoding(Codec.LINEAR16, ("wav", "none"), (24_000, 8_000, 16_000, 32_000, 44_100, 48_000)),
     "mulaw": _Encoding(Codec.MULAW, ("wav", "none"), (8_000, 16_000)),
     "alaw": _Encoding(Codec.ALAW, ("wav", "none"), (8_000, 16_000)),
     "mp3": _Encoding(Codec.MP3, (), (22_050,), 48_000, (32_000, 48_000)),
@@ -111,6 +112,14 @@ def read(query: Sequence[tuple[str, str]], text: str | None = None) -> SpeakSpec
         live=live,
         tags=q.tags(values),
     )
+
+
+def unused(query: Sequence[tuple[str, str]]) -> tuple[str, ...]:
+    """The names of the parameters that were given and have no effect."""
+    values: dict[str, list[str]] = {}
+    for name, value in query:
+        values.setdefault(name, []).append(value)
+    return tuple(row.name for row in q.without_effect(values, _BY_NAME))
 
 
 def content_type(form: SpeechFormat) -> str:

@@ -11,19 +11,21 @@ TRANSACTION_KEY = "deprecated"
 # -- from the caller ---------------------------------------------------------------------------------------------------
 
 
-class KeepAlive(msgspec.Struct, tag="KeepAlive", forbid_unknown_fields=True, frozen=True):
+class KeepAlive(msgspec.Struct, tag="KeepAlive", frozen=True):
     """Postpones the idle timeout; carries no audio and gets no answer."""
 
 
-class Finalize(msgspec.Struct, tag="Finalize", forbid_unknown_fields=True, frozen=True):
-    """Asks for the final results of what was sent so far."""
+class Finalize(msgspec.Struct, tag="Finalize", frozen=True):
+    """Asks for the final results of what was sent so far, of one channel or of all."""
+
+    channel: int | None = None
 
 
-class CloseStream(msgspec.Struct, tag="CloseStream", forbid_unknown_fields=True, frozen=True):
+class CloseStream(msgspec.Struct, tag="CloseStream", frozen=True):
     """Asks for the last results, the metadata and the close."""
 
 
-class Configure(msgspec.Struct, tag="Configure", forbid_unknown_fields=True, frozen=True):
+class Configure(msgspec.Struct, tag="Configure", frozen=True):
     """Asks for other key terms or formatting in mid-stream."""
 
     keyterms: list[str] | None = None
@@ -39,21 +41,21 @@ class UrlRequest(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
     url: str
 
 
-class Speak(msgspec.Struct, tag="Speak", forbid_unknown_fields=True, frozen=True):
+class Speak(msgspec.Struct, tag="Speak", frozen=True):
     """More text to be spoken."""
 
     text: str
 
 
-class SpeakFlush(msgspec.Struct, tag="Flush", forbid_unknown_fields=True, frozen=True):
+class SpeakFlush(msgspec.Struct, tag="Flush", frozen=True):
     """Asks for the speech of what was written so far."""
 
 
-class SpeakClear(msgspec.Struct, tag="Clear", forbid_unknown_fields=True, frozen=True):
+class SpeakClear(msgspec.Struct, tag="Clear", frozen=True):
     """What was written and not yet spoken shall not be."""
 
 
-class SpeakClose(msgspec.Struct, tag="Close", forbid_unknown_fields=True, frozen=True):
+class SpeakClose(msgspec.Struct, tag="Close", frozen=True):
     """Asks for the rest of the speech and the close."""
 
 
@@ -238,6 +240,44 @@ class Response(msgspec.Struct, frozen=True):
     results: FileResults
 
 
+class Granted(msgspec.Struct, frozen=True):
+    """A token that stands for a key; `expires_in` is in seconds."""
+
+    access_token: str
+    expires_in: int
+
+
+class HearingModel(msgspec.Struct, frozen=True):
+    name: str
+    canonical_name: str
+    architecture: str
+    languages: list[str]
+    version: str
+    uuid: str
+    batch: bool = True
+    streaming: bool = True
+    formatted_output: bool = False
+
+
+class VoiceMetadata(msgspec.Struct, frozen=True):
+    tags: list[str]
+
+
+class SpeakingModel(msgspec.Struct, frozen=True):
+    name: str
+    canonical_name: str
+    architecture: str
+    languages: list[str]
+    version: str
+    uuid: str
+    metadata: VoiceMetadata
+
+
+class ModelList(msgspec.Struct, frozen=True):
+    stt: list[HearingModel]
+    tts: list[SpeakingModel]
+
+
 class ErrorBody(msgspec.Struct, frozen=True):
     """The body of every refused HTTP request and WebSocket opening."""
 
@@ -280,5 +320,5 @@ def write(message: ServerMessage | SpeakServerMessage) -> str:
     return _encoder.encode(message).decode()
 
 
-def write_body(body: Response | ErrorBody) -> bytes:
+def write_body(body: Response | ErrorBody | Granted | ModelList | HearingModel | SpeakingModel) -> bytes:
     return _encoder.encode(body)

@@ -5,10 +5,11 @@ limit is the largest number that every client can hold, or what was spoken, if t
 """
 
 from datetime import UTC, datetime
+from functools import partial
 
 from msgspec import Struct
 
-from antiphon.core.ports import Spent
+from antiphon.core.endpoints import Spending, Spent
 from antiphon.core.usage import Dimension
 from antiphon.core.wire import Opening, Response
 from antiphon.surfaces.elevenlabs import wire
@@ -23,7 +24,7 @@ class Price(Struct, frozen=True):
     currency: str = "usd"
 
 
-class Subscription(Struct, frozen=True):
+class UserSubscription(Struct, frozen=True):
     """Fields that say what may be bought or cloned: nothing."""
 
     character_count: int
@@ -49,6 +50,11 @@ class Subscription(Struct, frozen=True):
     current_overage: Price = Price()
     billing_period: str | None = None
     character_refresh_period: str = "monthly_period"
+
+
+class Subscription(UserSubscription, frozen=True):
+    """The same by itself, with invoices: none."""
+
     next_invoice: None = None
     open_invoices: tuple[str, ...] = ()
     has_open_invoices: bool = False
@@ -59,7 +65,7 @@ class User(Struct, frozen=True):
 
     user_id: str
     workspace_id: str
-    subscription: Subscription
+    subscription: UserSubscription
     is_new_user: bool = False
     can_use_delayed_payment_methods: bool = False
     is_onboarding_completed: bool = True
@@ -72,10 +78,11 @@ class User(Struct, frozen=True):
 class Account(wire.Endpoint):
     """Either: the subscription alone, or the `user` who has it."""
 
-    dimension = Dimension.TTS_CHARACTERS
-
     def __init__(self, user: bool) -> None:
         self._user = user
+
+    def ask(self, opening: Opening, body: bytes) -> Spending:
+        return Spending(Dimension.TTS_CHARACTERS, self.since_unix_ms(opening), partial(self.answer, opening))
 
     def since_unix_ms(self, opening: Opening) -> int:
         """The start of the month. Raises `CallerError` for a call that does not make sense."""
@@ -85,9 +92,10 @@ class Account(wire.Endpoint):
     def answer(self, opening: Opening, spent: Spent) -> Response:
         month = _month(opening)
         following = month.replace(year=month.year + month.month // 12, month=month.month % 12 + 1)
-        subscription = Subscription(spent.amount, max(NO_LIMIT, spent.amount), int(following.timestamp()))
-        body = User(spent.project, spent.project, subscription) if self._user else subscription
-        return wire.json_response(opening, 200, body)
+        spending = spent.amount, max(NO_LIMIT, spent.amount), int(following.timestamp())
+        if self._user:
+            return wire.json_response(opening, 200, User(spent.project, spent.project, UserSubscription(*spending)))
+        return wire.json_response(opening, 200, Subscription(*spending))
 
 
 def _month(opening: Opening) -> datetime:

@@ -3,7 +3,8 @@
 
 Every message is JSON with a `text`. A text's first may say how it shall be spoken, and a single space in it is only a
 beginning. Of one text, an empty message is the end; of several, it keeps its context alive. What came for a text waits
-until it is as long as its schedule says, unless it is flushed. Silence for `inactivity_timeout` ends a context, or a
+until it is as long as its schedule says, unless it is flushed. With `auto_mode` every message is a whole sentence or
+phrase: it is spoken at once, and its end ends a word. Silence for `inactivity_timeout` ends a context, or a
 connection that has none, which is an error and 1008. A connection that ended well is closed with 1000.
 
 Times count from the start of a message's own audio with `sync_alignment`. Without it they come when a clause has been
@@ -14,10 +15,12 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import Enum, auto
+from typing import Any
 
 import msgspec
 from msgspec import UNSET
 
+from antiphon.core.endpoints import Accepted
 from antiphon.core.errors import AntiphonError, CallerError
 from antiphon.core.events import (
     AllSpoken,
@@ -35,16 +38,21 @@ from antiphon.core.events import (
     SpeechOutput,
     Spoken,
 )
-from antiphon.core.ports import Accepted
 from antiphon.core.specs import Markup, SpeakSpec
 from antiphon.core.units import NS_PER_S
-from antiphon.core.wire import NOTHING, SYNTHETIC, Close, Opening, Step
+from antiphon.core.wire import NOTHING, SYNTHETIC, Bearer, Close, Opening, Pending, Step, bearer, no_effect
 from antiphon.surfaces.elevenlabs import parameters, wire
-from antiphon.surfaces.elevenlabs.messages import ContextMessage, GenerationConfig, TextMessage
+from antiphon.surfaces.elevenlabs.messages import (
+    MAX_UNKNOWN,
+    ContextMessage,
+    GenerationConfig,
+    TextMessage,
+    read_message,
+)
 from antiphon.surfaces.elevenlabs.parameters import LiveQuery
 from antiphon.surfaces.elevenlabs.speech import voice_of
 
-# ElevenLabs' own; `auto_mode` speaks every clause as soon as it is whole.
+# ElevenLabs' own.
 DEFAULT_SCHEDULE = (120, 160, 250, 290)
 # `try_trigger_generation` does nothing for less than this, nor in the middle of a clause: ElevenLabs knows how the
 # sentence went on, the voices here do not.
@@ -57,16 +65,28 @@ _texts = msgspec.json.Decoder(TextMessage)
 _contexts = msgspec.json.Decoder(ContextMessage)
 
 
-class LiveSpeechEndpoint(wire.Endpoint):
+class LiveEndpoint(wire.Endpoint):
+    """What the WebSockets share: the key may stand in the first message, as browsers cannot set a header."""
+
+    def credential(self, opening: Opening, first: str | bytes | None = None) -> Bearer | Pending | None:
+        if first is None:
+            return super().credential(opening) or Pending.PENDING
+        try:
+            said, _ = read_message(_contexts, first)
+        except CallerError:
+            return None
+        return bearer(said.xi_api_key or said.dashed_key or "") or wire.bearer(said.authorization or "")
+
+
+class LiveSpeechEndpoint(LiveEndpoint):
     """`GET` of a WebSocket: of one text, or of `many`."""
 
     def __init__(self, many: bool) -> None:
         self._many = many
 
-    def negotiate(self, opening: Opening) -> Accepted[SpeakSpec]:
+    def negotiate(self, opening: Opening, first: str | bytes | None = None) -> Accepted[SpeakSpec]:
         """Raises some `CallerError`, whose `param` is the parameter's name."""
         query = parameters.read_query(opening, LiveQuery)
-        parameters.check_language(query.language_code)
         parameters.check_normalisation(query.apply_text_normalization)
         spec = SpeakSpec(
             model=query.model_id or parameters.DEFAULT_MODEL,
@@ -76,32 +96,25 @@ class LiveSpeechEndpoint(wire.Endpoint):
             timings=query.sync_alignment,
             times_follow=not query.sync_alignment,
             live=True,
+            language=query.language_code or "",
         )
         unused = parameters.idle_parameters(
             optimize_streaming_latency=query.optimize_streaming_latency == parameters.NO_NORMALISER,
             apply_language_text_normalization=query.apply_language_text_normalization,
             seed=query.seed is not None,
         )
-        headers = (("request-id", opening.request_id), *SYNTHETIC, *wire.no_effect(unused))
+        headers = (("request-id", opening.request_id), *SYNTHETIC, *no_effect(unused))
         return Accepted(spec, ManyTexts(query) if self._many else OneText(query), headers=headers)
-
-    def credential_in(self, message: str | bytes) -> str | None:
-        """The secret in a connection's first message, where the opening had none."""
-        try:
-            said = wire.read(lambda: _contexts.decode(message))
-        except CallerError:
-            return None
-        return (said.xi_api_key or said.dashed_key or "").strip() or wire.bearer(said.authorization or "")
 
 
 # -- a text ------------------------------------------------------------------------------------------------------------
 
 
 @dataclass(slots=True)
-class _Text:
+class Text:
     """One text, as far as its messages have come. `key` names it to the session, for ever; `id` is the caller's, who
-    may use it again. `waiting` are the characters since the last flush, `flushing` how many flushes are not done,
-    `timed_ms` is up to where its characters have been timed.
+    may use it again. With `whole` each of its messages is one sentence or phrase. `waiting` are the characters since
+    the last flush, `flushing` how many flushes are not done, `timed_ms` is up to where its characters have been timed.
     """
 
     key: str
@@ -110,6 +123,7 @@ class _Text:
     settings: wire.VoiceSettings | None
     config: GenerationConfig | None
     warnings: tuple[str, ...]
+    whole: bool
     begun: bool = False
     waiting: int = 0
     flushing: int = 0
@@ -120,7 +134,7 @@ class _Text:
         if said.text and (self.begun or not said.text.isspace()):
             self.begun = True
             self.waiting += len(said.text)
-            yield Say(said.text, self.key)
+            yield Say(said.text, self.key, self.whole)
         if said.flush or (said.try_trigger_generation and self._may_be_triggered(said.text or "")):
             self.waiting = 0
             self.flushing += 1
@@ -136,9 +150,9 @@ class _Text:
     def still(self, said: TextMessage) -> None:
         """Raises `CallerError` where a later message wants it spoken otherwise."""
         if said.voice_settings not in (None, self.settings):
-            raise CallerError("A text's settings stand in its first message.", param="voice_settings")
+            raise CallerError("Settings are allowed only in the first message of a text.", param="voice_settings")
         if (said.generation_config or said.generator_config) not in (None, self.config):
-            raise CallerError("A text's settings stand in its first message.", param="generation_config")
+            raise CallerError("Settings are allowed only in the first message of a text.", param="generation_config")
 
 
 class _State(Enum):
@@ -147,19 +161,22 @@ class _State(Enum):
     CLOSED = auto()
 
 
-class _Connection(ABC):
+class Connection(ABC):
     """What the two have in common."""
 
-    decoder: msgspec.json.Decoder[TextMessage] | msgspec.json.Decoder[ContextMessage]
+    decoder: msgspec.json.Decoder[Any]
 
     def __init__(self, query: LiveQuery) -> None:
+        self._auto = query.auto_mode
         self._schedule = () if query.auto_mode else DEFAULT_SCHEDULE
         self._timeout_s = query.inactivity_timeout
         self._synchronous = query.sync_alignment
         self._state = _State.OPEN
         self._heard_ns: int | None = None
-        self._texts: dict[str, _Text] = {}  # by key, until they have ended
+        self._texts: dict[str, Text] = {}  # by key, until they have ended
         self._keys = 0
+        self._unknown: set[str] = set()  # fields of messages that were reported
+        self._notes: tuple[str, ...] = ()
 
     # -- from the caller -----------------------------------------------------------------------------------------------
 
@@ -168,21 +185,29 @@ class _Connection(ABC):
             return NOTHING
         self._heard_ns = now_ns
         try:
-            said = wire.read(lambda: self.decoder.decode(message))
+            said, unknown = read_message(self.decoder, message)
+            self._note(unknown)
             parameters.check_dictionaries(said.pronunciation_dictionary_locators)
             return Step(inputs=tuple(self._hear(said, now_ns)))
         except AntiphonError as error:
             return self._fail(error)
 
     @abstractmethod
-    def _hear(self, said: TextMessage, now_ns: int) -> Iterator[Input]:
+    def _hear(self, said: Any, now_ns: int) -> Iterator[Input]:
         """What a message asks of the session. Raises `AntiphonError`."""
+
+    def _note(self, unknown: tuple[str, ...]) -> None:
+        """The next speech says which fields of messages have no effect, each once."""
+        for name in unknown:
+            if name not in self._unknown and len(self._unknown) < MAX_UNKNOWN:
+                self._unknown.add(name)
+                self._notes += (f"{name} has no effect",)
 
     def _end(self) -> Input:
         self._state = _State.ENDING
         return End()
 
-    def _begin(self, said: TextMessage, id: str, now_ns: int) -> tuple[_Text, Begin]:
+    def _begin(self, said: TextMessage, id: str, now_ns: int) -> tuple[Text, Begin]:
         """A new text, of which this is the first message."""
         if len(self._texts) >= MAX_CONTEXTS:
             raise CallerError(f"A connection has at most {MAX_CONTEXTS} contexts at once.", param="context_id")
@@ -191,7 +216,7 @@ class _Connection(ABC):
         schedule = self._schedule if asked is None else tuple(int(length) for length in asked)
         warnings = tuple(f"{name} has no effect" for name in wire.without_effect(said.voice_settings))
         self._keys += 1
-        text = _Text(str(self._keys), id, now_ns, said.voice_settings, config, warnings)
+        text = Text(str(self._keys), id, now_ns, said.voice_settings, config, warnings, self._auto)
         begin = Begin(text.key, wire.speed(said.voice_settings), schedule)
         self._texts[text.key] = text
         return text, begin
@@ -213,6 +238,7 @@ class _Connection(ABC):
             case Flushed():
                 if text := self._texts.get(event.context):
                     text.flushing -= 1
+                    return Step(sends=self._flushed(text))
             case ContextEnded():
                 if text := self._texts.pop(event.context, None):
                     self._heard_ns = now_ns
@@ -226,14 +252,18 @@ class _Connection(ABC):
 
     def _render(self, spoken: Spoken) -> str:
         text = self._texts.get(spoken.context)
-        warnings: tuple[str, ...] = ()
+        warnings, self._notes = self._notes, ()
         from_ms = spoken.start_ms
         if text is not None:
-            warnings, text.warnings = text.warnings, ()
+            warnings, text.warnings = text.warnings + warnings, ()
             if not self._synchronous:
                 from_ms = text.timed_ms
             if spoken.characters:
                 text.timed_ms = spoken.characters[-1].end_ms
+        return self._audio(spoken, text, from_ms, warnings)
+
+    def _audio(self, spoken: Spoken, text: Text | None, from_ms: int, warnings: tuple[str, ...]) -> str:
+        """The message; times count from `from_ms`."""
         return _write(
             wire.LiveAudio(
                 audio=wire.base64(spoken.audio),
@@ -245,11 +275,15 @@ class _Connection(ABC):
             )
         )
 
-    def _named(self, text: _Text | None) -> str | msgspec.UnsetType:
+    def _named(self, text: Text | None) -> str | msgspec.UnsetType:
         """How a message says which text it is about."""
         return UNSET
 
-    def _ended(self, text: _Text) -> tuple[str, ...]:
+    def _flushed(self, text: Text) -> tuple[str, ...]:
+        """What is said when all that was flushed has been sent."""
+        return ()
+
+    def _ended(self, text: Text) -> tuple[str, ...]:
         """What is said when nothing more comes of a text."""
         return ()
 
@@ -266,12 +300,13 @@ class _Connection(ABC):
         return Step(sends=(wire.encode(said).decode(),), close=Close(said.code, reason))
 
 
-class OneText(_Connection):
+class OneText(Connection):
     """`stream-input`."""
 
     decoder = _texts
 
-    def _hear(self, said: TextMessage, now_ns: int) -> Iterator[Input]:
+    def _hear(self, said: Any, now_ns: int) -> Iterator[Input]:
+        assert isinstance(said, TextMessage)
         if said.text is None:
             raise CallerError("Field required", param="text")
         if text := next(iter(self._texts.values()), None):
@@ -297,16 +332,16 @@ class OneText(_Connection):
         return (_write(wire.LiveAudio(audio=None, is_final=True, normalized_alignment=None, alignment=None)),)
 
 
-class ManyTexts(_Connection):
+class ManyTexts(Connection):
     """`multi-stream-input`. A context that the caller closed may still speak, beside one that has its id anew."""
 
-    decoder = _contexts
+    decoder: msgspec.json.Decoder[Any] = _contexts
 
     def __init__(self, query: LiveQuery) -> None:
         super().__init__(query)
-        self._open: dict[str, _Text] = {}  # by the caller's id, until closed
+        self._open: dict[str, Text] = {}  # by the caller's id, until closed
 
-    def _hear(self, said: TextMessage, now_ns: int) -> Iterator[Input]:
+    def _hear(self, said: Any, now_ns: int) -> Iterator[Input]:
         assert isinstance(said, ContextMessage)
         text = self._open.get(said.context)
         if said.close_socket:
@@ -324,7 +359,7 @@ class ManyTexts(_Connection):
             yield begin
             yield from text.take(said)
 
-    def _close(self, text: _Text) -> tuple[Input, ...]:
+    def _close(self, text: Text) -> tuple[Input, ...]:
         del self._open[text.id]
         return text.close()
 
@@ -355,10 +390,10 @@ class ManyTexts(_Connection):
             self._open = {id: text for id, text in self._open.items() if text.key in self._texts}
         return step
 
-    def _named(self, text: _Text | None) -> str | msgspec.UnsetType:
+    def _named(self, text: Text | None) -> str | msgspec.UnsetType:
         return UNSET if text is None else text.id
 
-    def _ended(self, text: _Text) -> tuple[str, ...]:
+    def _ended(self, text: Text) -> tuple[str, ...]:
         end = wire.LiveAudio(
             audio=None, is_final=True, final=True, normalized_alignment=None, alignment=None, context_id=text.id
         )

@@ -1,12 +1,19 @@
-"""What a caller says on ElevenLabs' WebSockets, as its documents and its SDK write it: both where they differ."""
+"""What a caller says on ElevenLabs' WebSockets, as its documents and its SDK write it: both where they differ.
 
-from typing import Annotated
+A field that is not known does not end a connection: SDKs of later versions send more than this server knows.
+"""
+
+from typing import Annotated, Any, TypeVar
 
 import msgspec
 from msgspec import Meta, Struct
 
+from antiphon.core.errors import UnsupportedParameter
 from antiphon.surfaces.elevenlabs import wire
 
+M = TypeVar("M")
+
+MAX_UNKNOWN = 16  # fields that are reported of one connection
 MAX_CONTEXT_ID = 256
 DEFAULT_CONTEXT = "default"
 
@@ -45,3 +52,55 @@ class ContextMessage(TextMessage, frozen=True, forbid_unknown_fields=True, kw_on
     @property
     def context(self) -> str:
         return self.context_id or self.camel_id or DEFAULT_CONTEXT
+
+
+class DialogueInput(Struct, frozen=True):
+    """One line, or a part of one: what follows of the same voice goes on from it."""
+
+    text: str
+    voice_id: str
+
+
+class DialogueMessage(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """What a caller says about one of several dialogues. `voices` are those of its lines, in its first message."""
+
+    context_id: Annotated[str, Meta(max_length=MAX_CONTEXT_ID)] | None = None
+    inputs: list[DialogueInput] | None = None
+    flush: bool | None = None
+    close_context: bool | None = None
+    close_socket: bool | None = None
+    keep_alive: bool | None = None
+    voices: list[str] | None = None
+    voice_settings: wire.VoiceSettings | None = None
+    pronunciation_dictionary_locators: list[object] | None = None
+    xi_api_key: str | None = None
+    authorization: str | None = None
+
+
+_STRUCTS = {
+    "voice_settings": wire.VoiceSettings,
+    "generation_config": GenerationConfig,
+    "generator_config": GenerationConfig,
+}
+
+
+def read_message(decoder: msgspec.json.Decoder[M], message: str | bytes) -> tuple[M, tuple[str, ...]]:
+    """The message, and the names of its fields that are not known, which are left out. Raises `CallerError`."""
+    try:
+        return wire.read(lambda: decoder.decode(message)), ()
+    except UnsupportedParameter:
+        sent = wire.read(lambda: msgspec.json.decode(message))
+    unknown = _leave_out_unknown(sent, decoder.type, "")
+    for name, kind in _STRUCTS.items():
+        if isinstance(sent.get(name), dict):
+            unknown += _leave_out_unknown(sent[name], kind, f"{name}.")
+    return wire.read(lambda: msgspec.convert(sent, decoder.type)), tuple(unknown)
+
+
+def _leave_out_unknown(sent: dict[str, Any], kind: type, path: str) -> list[str]:
+    """Takes the fields that `kind` does not have out of `sent`; their names."""
+    known = {field.encode_name for field in msgspec.structs.fields(kind)}
+    unknown = [name for name in sent if name not in known]
+    for name in unknown:
+        del sent[name]
+    return [f"{path}{name}"[: wire.MAX_SHOWN] for name in unknown]

@@ -55,7 +55,7 @@ def speech_format(name: str, streamed: bool) -> SpeechFormat:
     """Raises `CallerError`. WAV says its length first, so it is not streamed."""
     format = FORMATS.get(name)
     if format is None or (streamed and format.container is Container.WAV):
-        raise CallerError(f"There is no output format {name[:MAX_SHOWN]!r} here.", param="output_format")
+        raise CallerError(f"Unknown output format {name[:MAX_SHOWN]!r}.", param="output_format")
     return format
 
 
@@ -95,18 +95,12 @@ def read_query(opening: Opening, kind: type[Q]) -> Q:
     given: dict[str, str] = {}
     for name, value in opening.query:
         if name in given:
-            raise CallerError("This parameter stands twice in the query.", param=name)
+            raise CallerError("This parameter was given more than once.", param=name)
         given[name] = value
     return read(lambda: msgspec.convert(given, kind, strict=False))
 
 
 # -- what is refused ---------------------------------------------------------------------------------------------------
-
-
-def check_language(code: str | None) -> None:
-    """Raises `UnsupportedParameter` for any but English."""
-    if code is not None and code.lower().partition("-")[0] != "en":
-        raise UnsupportedParameter("The voices here speak English.", param="language_code")
 
 
 def check_normalisation(mode: str | None) -> None:
@@ -116,14 +110,14 @@ def check_normalisation(mode: str | None) -> None:
             "Numbers, dates and abbreviations are always read out.", param="apply_text_normalization"
         )
     if mode not in (None, "auto", "on"):
-        raise CallerError("One of 'auto', 'on' and 'off'.", param="apply_text_normalization")
+        raise CallerError("Supported values: 'auto', 'on' and 'off'.", param="apply_text_normalization")
 
 
 def check_dictionaries(locators: list[object] | None) -> None:
     """Raises `UnsupportedParameter` where any is named."""
     if locators:
         raise UnsupportedParameter(
-            "There are no pronunciation dictionaries here.", param="pronunciation_dictionary_locators"
+            "Pronunciation dictionaries are not supported.", param="pronunciation_dictionary_locators"
         )
 
 

@@ -4,14 +4,27 @@ The answer is the audio itself, whole or as it comes; with timestamps it is a JS
 SDKs read it, with times from the start of the answer. What fails after the answer has begun breaks it off.
 """
 
+from typing import Protocol
+
 import msgspec
 from msgspec import Struct
 
-from antiphon.core.errors import CallerError, TooLarge, UnsupportedParameter
-from antiphon.core.events import AllSpoken, Failed, Opened, SpeechOutput, Spoken
-from antiphon.core.ports import Asked
-from antiphon.core.specs import Markup, SpeakSpec
-from antiphon.core.wire import BROKEN_OFF, NOTHING, SYNTHETIC, Close, Head, Opening, Step, lifecycle
+from antiphon.core.endpoints import Asked
+from antiphon.core.errors import AntiphonError, CallerError, TooLarge, UnsupportedParameter
+from antiphon.core.events import AllSpoken, CharacterTime, Failed, Opened, SpeechOutput, Spoken
+from antiphon.core.specs import Line, Markup, SpeakSpec
+from antiphon.core.wire import (
+    BROKEN_OFF,
+    NOTHING,
+    SYNTHETIC,
+    Close,
+    Head,
+    Opening,
+    Response,
+    Step,
+    lifecycle,
+    no_effect,
+)
 from antiphon.surfaces.elevenlabs import parameters, wire
 from antiphon.surfaces.elevenlabs.parameters import Seed, SpeechQuery
 
@@ -67,8 +80,9 @@ class TextToSpeech(wire.Endpoint):
             speed=wire.speed(asked.voice_settings),
             timings=self.timed,
             stream=self.stream,
+            language=asked.language_code or "",
         )
-        headers = wire.no_effect(_without_effect(query, asked))
+        headers = no_effect(_without_effect(query, asked))
         media_type = parameters.media_type(query.output_format)
         if self.timed:
             media_type = LINES if self.stream else wire.JSON
@@ -82,17 +96,16 @@ def voice_of(opening: Opening) -> str:
 
 def _refuse(asked: SpeechRequest) -> None:
     if not asked.text.strip():
-        raise CallerError("There is nothing to say.", param="text")
+        raise CallerError("The text is empty.", param="text")
     if len(asked.text) > MAX_CHARACTERS:
-        raise TooLarge(f"A text has at most {MAX_CHARACTERS} characters.", param="text")
+        raise TooLarge(f"The text can have at most {MAX_CHARACTERS} characters.", param="text")
     for name in ("previous_request_ids", "next_request_ids"):
         if len(getattr(asked, name) or ()) > MAX_NEIGHBOURS:
-            raise CallerError(f"At most {MAX_NEIGHBOURS} ids.", param=name)
-    parameters.check_language(asked.language_code)
+            raise CallerError(f"At most {MAX_NEIGHBOURS} ids are allowed.", param=name)
     parameters.check_normalisation(asked.apply_text_normalization)
     parameters.check_dictionaries(asked.pronunciation_dictionary_locators)
     if any(value is not None for value in (asked.audio_effects or {}).values()):
-        raise UnsupportedParameter("There are no audio effects here.", param="audio_effects")
+        raise UnsupportedParameter("Audio effects are not supported.", param="audio_effects")
 
 
 def _without_effect(query: SpeechQuery, asked: SpeechRequest) -> tuple[str, ...]:
@@ -108,11 +121,47 @@ def _without_effect(query: SpeechQuery, asked: SpeechRequest) -> tuple[str, ...]
     )
 
 
+class SpeechEndpoint(Protocol):
+    """What an answer needs to know of its endpoint."""
+
+    stream: bool
+    timed: bool
+
+    def refuse(self, opening: Opening, error: AntiphonError) -> Response: ...
+
+
+class Segments:
+    """Which line of a dialogue characters are of, as they come. Their places count from the first of all."""
+
+    def __init__(self, lines: tuple[Line, ...]) -> None:
+        self._lines = [(index, line.voice, len(line.text)) for index, line in enumerate(lines)]
+        self._place = 0
+
+    def of(self, times: tuple[CharacterTime, ...]) -> list[wire.VoiceSegment]:
+        segments: list[wire.VoiceSegment] = []
+        while times and self._lines:
+            index, voice, left = self._lines.pop(0)
+            here, times = times[:left], times[left:]
+            if len(here) < left:
+                self._lines.insert(0, (index, voice, left - len(here)))
+            start, self._place = self._place, self._place + len(here)
+            span = here[0].start_ms / 1000, here[-1].end_ms / 1000
+            segments.append(wire.VoiceSegment(voice, *span, start, self._place, index))
+        return segments
+
+
 class Answer:
     """One call. A whole answer is sent at its end, with what it cost; a streamed one as it comes."""
 
-    def __init__(self, endpoint: TextToSpeech, opening: Opening, headers: tuple[tuple[str, str], ...]) -> None:
+    def __init__(
+        self,
+        endpoint: SpeechEndpoint,
+        opening: Opening,
+        headers: tuple[tuple[str, str], ...],
+        lines: tuple[Line, ...] = (),
+    ) -> None:
         self._endpoint = endpoint
+        self._segments = Segments(lines) if lines else None
         self._opening = opening
         self._headers = headers
         self._begun = False
@@ -148,4 +197,7 @@ class Answer:
             return spoken.audio
         written, read = wire.alignment(spoken.characters), wire.alignment(spoken.spelled)
         line = wire.encode(wire.TimedAudio(wire.base64(spoken.audio), written, read))
+        if self._segments is not None:
+            segments = self._segments.of(spoken.characters)
+            line = wire.encode(wire.TimedDialogue(wire.base64(spoken.audio), written, read, segments))
         return line + b"\n" if self._endpoint.stream else line

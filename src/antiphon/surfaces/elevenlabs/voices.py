@@ -4,12 +4,14 @@ A voice's id is a public name of it, its name what answers to that. All of them 
 own, and were not cloned, shared or rated, which is what most filters of the search ask about.
 """
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from typing import Annotated
 
 import msgspec
 from msgspec import Meta, Struct
 
+from antiphon.core.endpoints import Offer
 from antiphon.core.errors import CallerError, UnknownVoice, UnsupportedParameter
 from antiphon.core.wire import ModelCard, Opening, Response, VoiceCard
 from antiphon.surfaces.elevenlabs import wire
@@ -87,6 +89,17 @@ def _voice(card: VoiceCard) -> Voice:
     return Voice(card.name, card.voice, CATEGORY, {"language": card.language}, said)
 
 
+class Listing(wire.Endpoint, ABC):
+    """A list of voices, or of models that speak."""
+
+    def ask(self, opening: Opening, body: bytes) -> Offer:
+        return Offer(lambda offered: self.answer(opening, offered.voices, offered.speakers))
+
+    @abstractmethod
+    def answer(self, opening: Opening, voices: Sequence[VoiceCard], models: Sequence[ModelCard]) -> Response:
+        """Raises `AntiphonError`."""
+
+
 # -- lists -------------------------------------------------------------------------------------------------------------
 
 
@@ -102,7 +115,7 @@ class OneVoiceQuery(Struct, frozen=True, forbid_unknown_fields=True):
     with_settings: bool | None = None
 
 
-class AllVoices(wire.Endpoint):
+class AllVoices(Listing):
     """`/v1/voices`."""
 
     def answer(self, opening: Opening, voices: Sequence[VoiceCard], models: Sequence[ModelCard]) -> Response:
@@ -110,7 +123,7 @@ class AllVoices(wire.Endpoint):
         return wire.json_response(opening, 200, VoiceList([_voice(card) for card in voices]))
 
 
-class OneVoice(wire.Endpoint):
+class OneVoice(Listing):
     """`/v1/voices/{voice_id}`."""
 
     def answer(self, opening: Opening, voices: Sequence[VoiceCard], models: Sequence[ModelCard]) -> Response:
@@ -126,7 +139,7 @@ class NoQuery(Struct, frozen=True, forbid_unknown_fields=True):
     """Of an endpoint that knows no parameter."""
 
 
-class Models(wire.Endpoint):
+class Models(Listing):
     """`/v1/models`."""
 
     def answer(self, opening: Opening, voices: Sequence[VoiceCard], models: Sequence[ModelCard]) -> Response:
@@ -191,7 +204,7 @@ _FILTERS: dict[str, Callable[[Voice, SearchQuery], bool]] = {
 }
 
 
-class SearchVoices(wire.Endpoint):
+class SearchVoices(Listing):
     """`/v2/voices`. A page's token is how many voices stand before it."""
 
     def answer(self, opening: Opening, voices: Sequence[VoiceCard], models: Sequence[ModelCard]) -> Response:
@@ -214,14 +227,14 @@ def _read_search(opening: Opening) -> SearchQuery:
         if name in _REPEATED:
             given[name] = [*given.get(name, ()), value]
         elif name in given:
-            raise CallerError("This parameter stands twice in the query.", param=name)
+            raise CallerError("This parameter was given more than once.", param=name)
         else:
             given[name] = value
     asked = wire.read(lambda: msgspec.convert(given, SearchQuery, strict=False))
     if asked.sort == "created_at_unix":
-        raise UnsupportedParameter("When a voice was made is not known here.", param="sort")
+        raise UnsupportedParameter("Sorting by creation time is not supported.", param="sort")
     if asked.sort not in (None, "name"):
-        raise CallerError("One of 'name' and 'created_at_unix'.", param="sort")
+        raise CallerError("Supported values: 'name' and 'created_at_unix'.", param="sort")
     if asked.sort_direction not in (None, "asc", "desc"):
-        raise CallerError("One of 'asc' and 'desc'.", param="sort_direction")
+        raise CallerError("Supported values: 'asc' and 'desc'.", param="sort_direction")
     return asked

@@ -6,7 +6,7 @@ wrong and where. On a WebSocket an error is `{"message", "error", "code"}`, then
 """
 
 from base64 import b64encode
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from typing import Any, TypeVar
 
 import msgspec
@@ -20,6 +20,7 @@ from antiphon.core.errors import (
     Draining,
     NotFound,
     PolicyError,
+    StillRunning,
     TooLarge,
     Unauthenticated,
     UnknownModel,
@@ -27,7 +28,7 @@ from antiphon.core.errors import (
     UnsupportedParameter,
 )
 from antiphon.core.events import CharacterTime
-from antiphon.core.wire import Opening, Response
+from antiphon.core.wire import Bearer, Opening, Pending, Response
 
 T = TypeVar("T")
 
@@ -37,9 +38,6 @@ MAX_REASON_BYTES = 123
 
 # RFC 6455, section 7.4.1.
 NORMAL, POLICY_VIOLATION, INTERNAL_ERROR = 1000, 1008, 1011
-
-# What was accepted, and did nothing. ElevenLabs has no word for that.
-NO_EFFECT = "antiphon-no-effect"
 
 encode = msgspec.json.encode
 
@@ -97,6 +95,23 @@ class TimedAudio(Struct, frozen=True):
     normalized_alignment: Alignment | None
 
 
+class VoiceSegment(Struct, frozen=True):
+    """What one voice says of a dialogue here; indices are of characters, the end is exclusive."""
+
+    voice_id: str
+    start_time_seconds: float
+    end_time_seconds: float
+    character_start_index: int
+    character_end_index: int
+    dialogue_input_index: int
+
+
+class TimedDialogue(TimedAudio, frozen=True):
+    """The same of a dialogue."""
+
+    voice_segments: list[VoiceSegment]
+
+
 # -- on a WebSocket ----------------------------------------------------------------------------------------------------
 
 
@@ -112,6 +127,45 @@ class LiveAudio(Struct, frozen=True, rename="camel", omit_defaults=True, kw_only
     final: bool | msgspec.UnsetType = msgspec.field(default=msgspec.UNSET, name="is_final")
     context_id: str | msgspec.UnsetType = msgspec.UNSET
     warnings: tuple[str, ...] = ()
+
+
+class DialogueAlignment(Struct, frozen=True):
+    """As `LiveAlignment`."""
+
+    chars: list[str]
+    char_start_times_ms: list[int]
+    char_durations_ms: list[int]
+
+
+def dialogue_alignment(times: tuple[CharacterTime, ...], from_ms: int) -> DialogueAlignment | None:
+    """Counted from `from_ms`; `None` for no characters."""
+    found = live_alignment(times, from_ms)
+    if found is None:
+        return None
+    return DialogueAlignment(found.chars, found.char_start_times_ms, found.char_durations_ms)
+
+
+class DialogueAudio(Struct, frozen=True, omit_defaults=True):
+    """A piece of a dialogue."""
+
+    audio: str
+    alignment: DialogueAlignment | None
+    context_id: str | msgspec.UnsetType
+    warnings: tuple[str, ...] = ()
+
+
+class DialogueTurnEnd(Struct, frozen=True):
+    """All that was flushed has been sent."""
+
+    is_final_audio_for_turn: bool
+    context_id: str
+
+
+class DialogueEnd(Struct, frozen=True):
+    """Nothing more comes of that context."""
+
+    is_final: bool
+    context_id: str
 
 
 class LiveError(Struct, frozen=True):
@@ -145,7 +199,7 @@ def speed(settings: VoiceSettings | None) -> float:
     """1 for the voice's own. Raises `CallerError` outside of what ElevenLabs takes."""
     asked = 1.0 if settings is None or settings.speed is None else settings.speed
     if not MIN_SPEED <= asked <= MAX_SPEED:
-        raise CallerError(f"The speed is between {MIN_SPEED} and {MAX_SPEED}.", param="voice_settings.speed")
+        raise CallerError(f"The speed must be between {MIN_SPEED} and {MAX_SPEED}.", param="voice_settings.speed")
     return asked
 
 
@@ -191,6 +245,7 @@ _WORDS: tuple[tuple[type[AntiphonError], str, str], ...] = (
     (UnknownModel, "not_found", "model_not_found"),
     (NotFound, "not_found", ""),
     (Conflict, "conflict", ""),
+    (StillRunning, "conflict", ""),
     (TooLarge, "validation_error", "max_character_limit_exceeded"),
     (CallerError, "validation_error", ""),
     (Draining, "service_unavailable", "system_busy"),
@@ -200,7 +255,13 @@ _WORDS: tuple[tuple[type[AntiphonError], str, str], ...] = (
 
 
 # What the session calls otherwise.
-_PARAMS = {"voice": "voice_id", "model": "model_id", "format": "output_format", "context": "context_id"}
+_PARAMS = {
+    "voice": "voice_id",
+    "model": "model_id",
+    "format": "output_format",
+    "context": "context_id",
+    "language": "language_code",
+}
 
 
 def param_of(error: AntiphonError) -> str | None:
@@ -227,12 +288,6 @@ def headers(opening: Opening, content_type: str) -> tuple[tuple[str, str], ...]:
     return (("content-type", content_type), ("request-id", opening.request_id))
 
 
-def no_effect(names: Iterable[str]) -> tuple[tuple[str, str], ...]:
-    """The header that lists what was accepted and did nothing; none where that is nothing."""
-    listed = ", ".join(names)
-    return ((NO_EFFECT, listed),) if listed else ()
-
-
 def json_response(opening: Opening, status: int, body: Any) -> Response:
     """`body` as JSON."""
     return Response(status, headers(opening, JSON), encode(body))
@@ -241,12 +296,12 @@ def json_response(opening: Opening, status: int, body: Any) -> Response:
 class Endpoint:
     """What ElevenLabs' endpoints share."""
 
-    def credential(self, opening: Opening) -> str | None:
+    def credential(self, opening: Opening, first: str | bytes | None = None) -> Bearer | Pending | None:
         """`xi-api-key: KEY`, or `Authorization: Bearer KEY`, which may stand in the query where a browser opens a
         WebSocket.
         """
         if key := opening.headers.get("xi-api-key", "").strip():
-            return key
+            return Bearer(key)
         said = opening.headers.get("authorization") or dict(opening.query).get("authorization", "")
         return bearer(said)
 
@@ -260,12 +315,13 @@ class Endpoint:
         return Response(error.status, headers(opening, JSON) + extra, encode(ErrorBody(detail)))
 
 
-def bearer(said: str) -> str | None:
+def bearer(said: str) -> Bearer | None:
     """The key in `Bearer KEY`, the scheme in any case (RFC 9110, section 11.1), or in `KEY`."""
     scheme, _, key = said.strip().partition(" ")
     if key and scheme.lower() != "bearer":
         return None
-    return (key or scheme).strip() or None
+    secret = (key or scheme).strip()
+    return Bearer(secret) if secret else None
 
 
 def _place(opening: Opening, param: str | None) -> list[str]:
@@ -285,7 +341,7 @@ def read(decode: Callable[[], T]) -> T:
     except msgspec.ValidationError as error:
         raise _misshapen(str(error)) from None
     except (msgspec.DecodeError, UnicodeError, RecursionError):
-        raise CallerError("This is not a JSON object that can be read.") from None
+        raise CallerError("This is not a valid JSON object.") from None
 
 
 def _misshapen(said: str) -> CallerError:
@@ -297,5 +353,5 @@ def _misshapen(said: str) -> CallerError:
         return CallerError(f"{what}.", param=path or None)
     param = f"{path}.{name.rstrip('`')}".removeprefix(".")
     if kind.startswith("Object contains unknown"):
-        return UnsupportedParameter("This parameter is unknown or not supported here.", param=param[:MAX_SHOWN])
+        return UnsupportedParameter("This parameter is unknown or not supported.", param=param[:MAX_SHOWN])
     return CallerError("Field required", param=param)

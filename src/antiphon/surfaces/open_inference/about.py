@@ -4,10 +4,11 @@
 Health and the server's own name need no key: probes have none.
 """
 
+from functools import partial
+
 from msgspec import UNSET
 
-from antiphon.core.errors import UnsupportedParameter
-from antiphon.core.ports import Inquiry
+from antiphon.core.endpoints import Inquiry
 from antiphon.core.tensors import ModelForm, TensorForm
 from antiphon.core.wire import Opening, Response
 from antiphon.surfaces.open_inference import wire
@@ -22,13 +23,12 @@ class About(wire.Endpoint):
     def __init__(self, version: str) -> None:
         self._version = version
 
-    def inquire(self, opening: Opening) -> Inquiry:
+    def ask(self, opening: Opening, body: bytes) -> Inquiry:
+        tell = partial(self.tell, opening)
         if opening.path in (SERVER, LIVE, READY):
-            if opening.query:
-                raise UnsupportedParameter("There are no parameters in the URL.", param=opening.query[0][0])
-            return Inquiry()
+            return Inquiry(tell=tell)  # whatever the query: probes and balancers add to an URL
         address = address_of(opening)
-        return Inquiry(address.model, address.version, described=not address.act)
+        return Inquiry(address.model, address.version, described=not address.act, tell=tell)
 
     def tell(self, opening: Opening, ready: bool, form: ModelForm | None) -> Response:
         match opening.path:

@@ -15,9 +15,9 @@ from msgspec import UNSET
 from msgspec.json import Decoder
 
 from antiphon.core import tensors
+from antiphon.core.endpoints import Asked
 from antiphon.core.errors import AntiphonError, CallerError, EngineError, TooLarge, UnsupportedParameter
 from antiphon.core.events import Failed, Inferred, LanguageOutput, Opened
-from antiphon.core.ports import Asked
 from antiphon.core.specs import InferSpec, WantedTensor
 from antiphon.core.tensors import Tensor
 from antiphon.core.wire import NOTHING, Close, Head, Opening, Step, lifecycle
@@ -28,6 +28,7 @@ MAX_BODY_BYTES = 64 << 20
 MAX_JSON_BYTES = 4 << 20  # reading much more of it would hold everyone else up
 MAX_TENSORS = 256
 MAX_DIMENSIONS = 32
+MAX_PARAMETERS = 1024  # of a request, its inputs and outputs together
 MAX_ID_CHARS = 256
 
 _BINARY_SIZE, _BINARY, _ALL_BINARY = "binary_data_size", "binary_data", "binary_data_output"
@@ -71,17 +72,26 @@ def _decoded(text: bytes) -> wire.InferRequest:
     except msgspec.ValidationError as error:
         raise CallerError(f"The request is malformed: {error}.") from None
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        raise CallerError("The body is not a JSON object that can be read.") from None
+        raise CallerError("The body is not a valid JSON object.") from None
     if not request.inputs:
-        raise CallerError("There are no inputs.")
+        raise CallerError("'inputs' is empty.")
     if len(request.inputs) > MAX_TENSORS or len(request.outputs) > MAX_TENSORS:
-        raise CallerError(f"There are at most {MAX_TENSORS} inputs and as many outputs.")
+        raise CallerError(f"At most {MAX_TENSORS} inputs and {MAX_TENSORS} outputs are allowed.")
+    own = [request.parameters, *(each.parameters for each in request.inputs)]
+    own += [each.parameters for each in request.outputs]
+    if sum(map(len, own)) > MAX_PARAMETERS:
+        raise CallerError(f"At most {MAX_PARAMETERS} parameters in all are allowed.", param="parameters")
+    for place, each in enumerate(request.inputs):
+        if len(each.shape) > MAX_DIMENSIONS:  # or their product would take for ever
+            raise CallerError(
+                f"Input {place}: at most {MAX_DIMENSIONS} dimensions are allowed.", param=f"inputs[{place}]"
+            )
     if request.id is not UNSET and len(request.id) > MAX_ID_CHARS:
-        raise CallerError(f"An id has at most {MAX_ID_CHARS} characters.")
+        raise CallerError(f"An id can have at most {MAX_ID_CHARS} characters.")
     for named in (request.inputs, request.outputs):
         names = [each.name for each in named]
         if len(set(names)) < len(names):
-            raise CallerError("A tensor is named twice.")
+            raise CallerError("Two tensors have the same name.")
     return request
 
 
@@ -101,8 +111,6 @@ def _inputs(given: Sequence[wire.InputTensor], rest: bytes) -> tuple[Tensor, ...
             else:
                 data = rest[at : at + size]
                 at += size
-            if len(each.shape) > MAX_DIMENSIONS:
-                raise ValueError(f"there are at most {MAX_DIMENSIONS} dimensions")
             tensor = Tensor(each.name, each.datatype, tuple(each.shape), data, _others(each.parameters, _BINARY_SIZE))
             tensors.check(tensor)
         except ValueError as error:
@@ -171,7 +179,7 @@ class Inference:
                 try:
                     data = tensors.to_json(tensor)
                 except ValueError:
-                    return self._fail(EngineError("An output is not text; ask for it as binary data."))
+                    return self._fail(EngineError("An output is not valid UTF-8 text; request it as binary data."))
             shape = list(tensor.shape)
             outputs.append(wire.OutputTensor(tensor.name, tensor.datatype, shape, parameters or UNSET, data))
         told = dict(inferred.parameters) or UNSET

@@ -11,7 +11,7 @@ from msgspec.json import Encoder
 
 from antiphon.core.errors import AntiphonError, Unauthenticated
 from antiphon.core.tensors import Parameter
-from antiphon.core.wire import Opening, Response
+from antiphon.core.wire import Bearer, Opening, Response, bearer
 
 JSON = "application/json"
 BINARY = "application/octet-stream"
@@ -117,10 +117,10 @@ def headers(opening: Opening, content_type: str) -> tuple[tuple[str, str], ...]:
 class Endpoint:
     """What the protocol's endpoints share."""
 
-    def credential(self, opening: Opening) -> str | None:
+    def credential(self, opening: Opening, first: str | bytes | None = None) -> Bearer | None:
         """`Authorization: Bearer KEY`; the scheme in any case (RFC 9110, section 11.1)."""
         scheme, _, key = opening.headers.get("authorization", "").partition(" ")
-        return key.strip() or None if scheme.lower() == "bearer" else None
+        return bearer(key) if scheme.lower() == "bearer" else None
 
     def refuse(self, opening: Opening, error: AntiphonError) -> Response:
         extra: tuple[tuple[str, str], ...] = ()

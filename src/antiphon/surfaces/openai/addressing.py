@@ -23,7 +23,7 @@ def deployment(opening: Opening) -> str | None:
         if name != "api-version" or not opening.path.startswith(PREFIX):
             raise UnsupportedParameter("Parameters belong in the body, not in the URL.", param=name)
         if not _VERSION.fullmatch(value):
-            raise CallerError("'api-version' is a date, as 2024-10-21.", param=name)
+            raise CallerError("'api-version' must be a date such as 2024-10-21.", param=name)
     deployed = _DEPLOYMENT.fullmatch(opening.path)
     return deployed and deployed[1]
 

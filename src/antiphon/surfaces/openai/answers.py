@@ -5,9 +5,9 @@ Nothing is sent before there is output, so a failure until then has its own stat
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import ClassVar
+from typing import ClassVar, Self
 
 import msgspec
 
@@ -26,7 +26,7 @@ from antiphon.core.events import (
     ToolCallDelta,
     ToolCallStarted,
 )
-from antiphon.core.wire import NOTHING, Close, Head, Opening, Step, lifecycle
+from antiphon.core.wire import NOTHING, Close, Head, Opening, Step, lifecycle, no_effect
 from antiphon.surfaces.openai import wire
 
 LEAST_LOGPROB = -9999.0  # OpenAI's own word for one that is next to impossible
@@ -67,13 +67,24 @@ class Answer:
         self._opening = opening
         self._content_type = content_type
         self._headed = False
+        self._without_effect: tuple[str, ...] = ()
+
+    def names(self, without_effect: tuple[str, ...]) -> Self:
+        """With the parameters that have no effect here named in its head."""
+        self._without_effect = without_effect
+        return self
 
     def _send(self, body: bytes, close: Close | None = None) -> Step:
         if self._headed:
             return Step((), (body,), close)
         self._headed = True
         headers = wire.headers(self._opening, self._content_type) + lifecycle(self.opened)
+        headers += no_effect((*self._unmet(), *self._without_effect))
         return Step((), (Head(200, headers), body), close)
+
+    def _unmet(self) -> Sequence[str]:
+        """The parameters that have no effect on the engine that answers."""
+        return sorted(self.opened.unmet)
 
     def _fail(self, error: AntiphonError) -> Step:
         if self._headed:
@@ -124,7 +135,7 @@ class Streamed(Answer, ABC):
     """An answer that is sent as it comes, each event a chunk with the news of one choice.
 
     `fields` are what every chunk holds beside what all have; with `with_usage` each has a `usage`, null but in one
-    more, at the end. `BEFORE` and `AFTER` enclose a choice's news.
+    more, at the end; with `counts` that of its choice so far. `BEFORE` and `AFTER` enclose a choice's news.
     """
 
     BEFORE: ClassVar[bytes]
@@ -138,17 +149,22 @@ class Streamed(Answer, ABC):
         choices: int,
         fields: dict[str, str],
         with_usage: bool,
+        counts: bool,
     ) -> None:
         super().__init__(endpoint, opening, id_prefix, wire.EVENTS)
         self._choices = choices
+        self._counts = [0] * choices if counts else None  # the tokens of each choice so far
+        self._read = TokenUsage(0, 0)
         self._fields = fields
         self._with_usage = with_usage
         self._start = b""
         self._starts: list[bytes] = []  # of each choice's chunks
         self._end = b'}],"usage":null}\n\n' if with_usage else b"}]}\n\n"
-        self._running = self.AFTER + b',"finish_reason":null' + self._end
+        self._running = self._before = self.AFTER + b',"finish_reason":null' + self._end
 
     def emit(self, event: LanguageOutput, now_ns: int) -> Step:
+        if self._counts is not None:
+            self._count(event, self._counts)
         match event:
             case TextDelta():
                 return self._text(event) if event.text or event.scored else NOTHING
@@ -165,6 +181,26 @@ class Streamed(Answer, ABC):
             case Failed():
                 return self._fail(event.error)
         return NOTHING
+
+    def _count(self, event: LanguageOutput, counts: list[int]) -> None:
+        """What the chunk of an event says of its choice's usage."""
+        match event:
+            case TokenUsage():
+                self._read = event
+                self._end_with(event)
+                self._before = self._running
+                return
+            case TextDelta() | ReasoningDelta() | ToolCallDelta():
+                counts[event.choice] += event.tokens
+            case ToolCallStarted() | ChoiceEnded():
+                pass
+            case _:
+                return
+        self._end_with(TokenUsage(self._read.input, counts[event.choice], self._read.cached))
+
+    def _end_with(self, so_far: TokenUsage) -> None:
+        self._end = b'}],"usage":' + encode(usage(so_far)) + b"}\n\n"
+        self._running = self.AFTER + b',"finish_reason":null' + self._end
 
     @abstractmethod
     def _text(self, event: TextDelta) -> Step: ...

@@ -1,22 +1,23 @@
 """`POST /v1/chat/completions`: a conversation in, its next message out, whole or as server-sent events.
 
-Every parameter is honoured or refused. Those that only label or bucket a call for its sender (`user`,
-`safety_identifier`, `prompt_cache_key`) change no answer; `metadata` is kept with the usage.
+Every parameter is honoured, named in the answer's head as without effect here, or refused. Those that only label or
+bucket a call for its sender (`user`, `safety_identifier`, `prompt_cache_key`) change no answer; `metadata` is kept with
+the usage.
 """
 
 from collections.abc import Sequence
 from typing import Annotated, Any
 
 import msgspec
-from msgspec import UNSET, Meta, Struct
+from msgspec import UNSET, Meta
 
+from antiphon.core.endpoints import Asked
 from antiphon.core.errors import CallerError, UnsupportedParameter
 from antiphon.core.events import ChoiceEnded, ReasoningDelta, ScoredToken, TextDelta, ToolCallDelta, ToolCallStarted
-from antiphon.core.ports import Asked
 from antiphon.core.specs import GenerateSpec, Sampling
 from antiphon.core.wire import Close, Opening, Step
+from antiphon.surfaces.openai import extensions, wire
 from antiphon.surfaces.openai import generation as shared
-from antiphon.surfaces.openai import wire
 from antiphon.surfaces.openai.addressing import model_of
 from antiphon.surfaces.openai.answers import BROKEN, Choice, Render, Streamed, Whole, encode, logprob
 from antiphon.surfaces.openai.messages import Turn, conversation
@@ -24,7 +25,7 @@ from antiphon.surfaces.openai.messages import Turn, conversation
 ID_PREFIX = "chatcmpl-"
 
 
-class ChatRequest(Struct, frozen=True, forbid_unknown_fields=True):
+class ChatRequest(extensions.Extensions, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """The body. `None` is absent, as null is."""
 
     messages: Annotated[list[Turn], Meta(min_length=1)]
@@ -55,7 +56,7 @@ class ChatRequest(Struct, frozen=True, forbid_unknown_fields=True):
     reasoning_effort: str | None = None
     verbosity: str | None = None
     modalities: list[str] | None = None
-    logit_bias: dict[str, Any] | None = None
+    logit_bias: shared.LogitBias | None = None
     audio: Any = None
     function_call: Any = None
     functions: Any = None
@@ -64,18 +65,22 @@ class ChatRequest(Struct, frozen=True, forbid_unknown_fields=True):
     prompt_cache_options: Any = None
     prompt_cache_retention: Any = None
     web_search_options: Any = None
+    chat_template_kwargs: shared.Object | None = None
+    add_generation_prompt: bool | None = None
+    continue_final_message: bool | None = None
+    echo: bool | None = None
+    include_reasoning: bool | None = None
 
 
 _REFUSED = (
-    ("audio", "the models here do not speak"),
+    ("audio", "answers are text; speech is made of it at /v1/audio/speech"),
     ("function_call", "it has given way to 'tool_choice'"),
     ("functions", "they have given way to 'tools'"),
-    ("moderation", "there is no moderation here"),
-    ("prediction", "there are no predicted outputs here"),
-    ("prompt_cache_options", "prefixes are cached by themselves"),
-    ("prompt_cache_retention", "prefixes are cached by themselves"),
-    ("web_search_options", "there is no search here"),
+    ("moderation", "moderation is not supported"),
+    ("web_search_options", "web search is not supported"),
 )
+# What asks for convenience that is not offered here. Where the engine that answers cannot do more, the session says so.
+_WITHOUT_EFFECT = ("prediction", "prompt_cache_options", "prompt_cache_retention")
 _DECODER = msgspec.json.Decoder(ChatRequest)
 
 
@@ -91,42 +96,48 @@ class ChatCompletions(wire.Endpoint):
         _refuse(request)
         tools = shared.chat_tools(request.tools)
         stream = request.stream is True
-        with_usage = shared.includes_usage(request.stream_options, stream)
+        with_usage, counts = shared.usage_asked(request.stream_options, stream)
         spec = GenerateSpec(
             model=model,
             prompt=conversation(request.messages),
             choices=request.n or 1,
             sampling=_sampling(request),
-            format=shared.chat_format(request.response_format),
+            format=extensions.structured(request, shared.chat_format(request.response_format)),
             tools=tools,
             tool_choice=shared.chat_tool_choice(request.tool_choice, tools),
             parallel_tool_calls=request.parallel_tool_calls is not False,
             stream=stream,
             tags=shared.tags(request.metadata),
+            template_arguments=shared.json_text(request.chat_template_kwargs) if request.chat_template_kwargs else "",
+            counts=counts,
+            reasoning_effort=shared.effort(request.reasoning_effort, "reasoning_effort"),
+            verbosity=shared.verbosity(request.verbosity, "verbosity"),
         )
+        unused = tuple(name for name in _WITHOUT_EFFECT if getattr(request, name) is not None)
         tiered = request.service_tier is not None
         if not stream:
-            return Asked(spec, Whole(self, opening, ID_PREFIX, spec.choices, _renderer(tiered)))
-        return Asked(spec, ChatStream(self, opening, spec.choices, tiered, with_usage))
+            whole = Whole(self, opening, ID_PREFIX, spec.choices, _renderer(tiered))
+            return Asked(spec, whole.names(unused))
+        return Asked(spec, ChatStream(self, opening, spec.choices, tiered, with_usage, counts).names(unused))
 
 
 def _refuse(request: ChatRequest) -> None:
     """Parameters of which one value at most is honoured."""
     shared.refuse_given(request, _REFUSED)
     if request.store:
-        raise UnsupportedParameter("Chat completions are not stored here.", param="store")
-    if request.logit_bias:
-        raise UnsupportedParameter("Single tokens cannot be biased here.", param="logit_bias")
+        raise UnsupportedParameter("Storing chat completions is not supported.", param="store")
+    one_value = {"add_generation_prompt": True, "continue_final_message": False, "echo": False}
+    for name, neutral in one_value.items():
+        if getattr(request, name) not in (None, neutral):
+            raise UnsupportedParameter("Continuing the last message is not supported.", param=name)
     if request.modalities is not None and request.modalities != ["text"]:
-        raise UnsupportedParameter("The models here answer in text only.", param="modalities")
+        raise UnsupportedParameter("Only text output is supported.", param="modalities")
     shared.one_of(request.service_tier, ("auto", "default"), "service_tier")
-    shared.one_of(request.reasoning_effort, ("none",), "reasoning_effort")
-    shared.one_of(request.verbosity, ("medium",), "verbosity")
 
 
 def _sampling(request: ChatRequest) -> Sampling:
-    if request.max_tokens is not None and request.max_completion_tokens is not None:
-        raise CallerError("'max_completion_tokens' stands in place of 'max_tokens'.", param="max_tokens")
+    if None not in (request.max_tokens, bound := request.max_completion_tokens) and request.max_tokens != bound:
+        raise CallerError("'max_completion_tokens' replaces 'max_tokens'.", param="max_tokens")
     if request.top_logprobs is not None and not request.logprobs:
         raise CallerError("'top_logprobs' needs 'logprobs': true.", param="top_logprobs")
     return Sampling(
@@ -135,10 +146,12 @@ def _sampling(request: ChatRequest) -> Sampling:
         top_p=request.top_p,
         stop=shared.stops(request.stop),
         seed=request.seed,
-        presence_penalty=request.presence_penalty or 0.0,
-        frequency_penalty=request.frequency_penalty or 0.0,
+        presence_penalty=request.presence_penalty,
+        frequency_penalty=request.frequency_penalty,
         logprobs=request.logprobs is True,
         top_logprobs=request.top_logprobs or 0,
+        logit_bias=shared.logit_bias(request.logit_bias),
+        **extensions.sampling(request),
     )
 
 
@@ -206,13 +219,15 @@ class ChatStream(Streamed):
     BEFORE = b'{"index":%d,"delta":{'
     AFTER = b"}"
 
-    def __init__(self, endpoint: wire.Endpoint, opening: Opening, choices: int, tiered: bool, with_usage: bool) -> None:
+    def __init__(
+        self, endpoint: wire.Endpoint, opening: Opening, choices: int, tiered: bool, with_usage: bool, counts: bool
+    ) -> None:
         fields = {"object": "chat.completion.chunk"} | ({"service_tier": "default"} if tiered else {})
-        super().__init__(endpoint, opening, ID_PREFIX, choices, fields, with_usage)
+        super().__init__(endpoint, opening, ID_PREFIX, choices, fields, with_usage, counts)
 
     def _send(self, body: bytes, close: Close | None = None) -> Step:
         if not self._headed:
-            body = b"".join([start + b'"role":"assistant"' + self._running for start in self._starts]) + body
+            body = b"".join([start + b'"role":"assistant"' + self._before for start in self._starts]) + body
         return super()._send(body, close)
 
     def _text(self, event: TextDelta) -> Step:

@@ -7,15 +7,15 @@ from collections.abc import Sequence
 from typing import Annotated, Any
 
 import msgspec
-from msgspec import UNSET, Meta, Struct
+from msgspec import UNSET, Meta
 
+from antiphon.core.endpoints import Asked
 from antiphon.core.errors import CallerError, UnsupportedParameter
 from antiphon.core.events import ChoiceEnded, ReasoningDelta, ScoredToken, TextDelta, ToolCallDelta, ToolCallStarted
-from antiphon.core.ports import Asked
 from antiphon.core.specs import GenerateSpec, Sampling
 from antiphon.core.wire import NOTHING, Opening, Step
+from antiphon.surfaces.openai import extensions, wire
 from antiphon.surfaces.openai import generation as shared
-from antiphon.surfaces.openai import wire
 from antiphon.surfaces.openai.addressing import model_of
 from antiphon.surfaces.openai.answers import Choice, Streamed, Whole, encode, logprob
 
@@ -23,7 +23,7 @@ ID_PREFIX = "cmpl-"
 DEFAULT_MAX_TOKENS = 16  # OpenAI's own, for this endpoint only
 
 
-class CompletionRequest(Struct, frozen=True, forbid_unknown_fields=True):
+class CompletionRequest(extensions.Extensions, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """The body. `None` is absent, as null is."""
 
     prompt: str | list[Any] | None = None
@@ -40,10 +40,11 @@ class CompletionRequest(Struct, frozen=True, forbid_unknown_fields=True):
     presence_penalty: shared.Penalty | None = None
     frequency_penalty: shared.Penalty | None = None
     logprobs: Annotated[int, Meta(ge=0, le=5)] | None = None
-    logit_bias: dict[str, Any] | None = None
+    logit_bias: shared.LogitBias | None = None
     echo: bool | None = None
     suffix: str | None = None
     user: str | None = None
+    response_format: shared.ResponseFormat | None = None
 
 
 _DECODER = msgspec.json.Decoder(CompletionRequest)
@@ -61,44 +62,45 @@ class Completions(wire.Endpoint):
         choices = request.n or 1
         _refuse(request, choices)
         stream = request.stream is True
-        with_usage = shared.includes_usage(request.stream_options, stream)
+        with_usage, counts = shared.usage_asked(request.stream_options, stream)
         sampling = Sampling(
             max_tokens=request.max_tokens or DEFAULT_MAX_TOKENS,
             temperature=request.temperature,
             top_p=request.top_p,
             stop=shared.stops(request.stop),
             seed=request.seed,
-            presence_penalty=request.presence_penalty or 0.0,
-            frequency_penalty=request.frequency_penalty or 0.0,
+            presence_penalty=request.presence_penalty,
+            frequency_penalty=request.frequency_penalty,
             logprobs=request.logprobs is not None,
             top_logprobs=request.logprobs or 0,
+            logit_bias=shared.logit_bias(request.logit_bias),
+            **extensions.sampling(request),
         )
-        spec = GenerateSpec(model, _prompt(request.prompt), choices, sampling, stream=stream)
+        format = extensions.structured(request, shared.chat_format(request.response_format))
+        spec = GenerateSpec(model, _prompt(request.prompt), choices, sampling, format, stream=stream, counts=counts)
         if stream:
-            return Asked(spec, CompletionStream(self, opening, choices, with_usage))
+            return Asked(spec, CompletionStream(self, opening, choices, with_usage, counts))
         return Asked(spec, Whole(self, opening, ID_PREFIX, choices, _completion))
 
 
 def _refuse(request: CompletionRequest, choices: int) -> None:
     """Parameters of which one value at most is honoured."""
     if request.best_of not in (None, choices):
-        raise UnsupportedParameter("All outputs are given back: 'best_of' may only be 'n'.", param="best_of")
-    if request.logit_bias:
-        raise UnsupportedParameter("Single tokens cannot be biased here.", param="logit_bias")
+        raise UnsupportedParameter("All completions are returned, so 'best_of' must equal 'n'.", param="best_of")
     if request.echo:
-        raise UnsupportedParameter("The prompt is not given back here.", param="echo")
+        raise UnsupportedParameter("Echoing the prompt is not supported.", param="echo")
     if request.suffix:
-        raise UnsupportedParameter("Text cannot be inserted before a suffix here.", param="suffix")
+        raise UnsupportedParameter("Inserting text before a suffix is not supported.", param="suffix")
 
 
 def _prompt(given: str | list[Any] | None) -> str:
     """A text, or a list of one."""
     if isinstance(given, list):
         if len(given) != 1 or not isinstance(given[0], str):
-            raise UnsupportedParameter("One prompt at a time, as text.", param="prompt")
+            raise UnsupportedParameter("'prompt' must be a single text.", param="prompt")
         given = given[0]
     if not given:
-        raise CallerError("There is nothing to complete.", param="prompt")
+        raise CallerError("The prompt is empty.", param="prompt")
     return given
 
 
@@ -138,8 +140,8 @@ class CompletionStream(Streamed):
     BEFORE = b'{"index":%d,"text":'
     AFTER = b""
 
-    def __init__(self, endpoint: wire.Endpoint, opening: Opening, choices: int, with_usage: bool) -> None:
-        super().__init__(endpoint, opening, ID_PREFIX, choices, {"object": "text_completion"}, with_usage)
+    def __init__(self, endpoint: wire.Endpoint, opening: Opening, choices: int, with_usage: bool, counts: bool) -> None:
+        super().__init__(endpoint, opening, ID_PREFIX, choices, {"object": "text_completion"}, with_usage, counts)
         self._lengths = [0] * choices  # of the tokens so far, in characters
 
     def _text(self, event: TextDelta) -> Step:

@@ -8,6 +8,7 @@ from typing import Any
 
 import msgspec
 
+from antiphon.core.wire import Opening, Response
 from antiphon.surfaces.openai import response_items, response_wire, responses, wire
 from antiphon.surfaces.openai.chat import ChatRequest
 from antiphon.surfaces.openai.completions import CompletionRequest
@@ -25,8 +26,10 @@ STATUSES = {
     "403": "The key may not do this.",
     "404": "No such model, or nothing kept under this id.",
     "408": "The body came too slowly.",
+    "409": "The request with this idempotency key is still being answered.",
     "413": "The body is too large.",
-    "422": "The idempotency key was used for another request.",
+    "415": "The body is compressed.",
+    "422": "The idempotency key was used for another request, or for one whose answer is not given again.",
     "429": "There is no room now; `retry-after` says when to try again.",
     "500": "A defect, or a broken machine.",
     "502": "The model failed.",
@@ -55,13 +58,32 @@ _OPERATIONS: tuple[tuple[str, str, str, Any, Any, bool, tuple[Object, ...]], ...
     ("get", "/v1/models", "The models there are", None, wire.ModelList, False, ()),
     ("get", "/v1/models/{id}", "One model", None, wire.Model, False, (_ID,)),
 )
+# Null or absent in the type, because a deployment's address names the model, or for the sake of the error.
+_REQUIRED: dict[type[msgspec.Struct], tuple[str, ...]] = {
+    ChatRequest: ("model",),
+    CompletionRequest: ("model", "prompt"),
+    EmbeddingRequest: ("model",),
+    SpeechRequest: ("model",),
+    responses.ResponseRequest: ("model", "input"),
+}
 # Decoded one by one, for the sake of their errors, so the request's type does not tell.
 _ITEMS = (
     response_items.MessageIn,
     response_items.CallIn,
     response_items.OutputIn,
     response_items.ReasoningIn,
+    response_items.ReferenceIn,
 )
+
+
+class Document(wire.Endpoint):
+    """Shows it."""
+
+    def __init__(self, body: bytes) -> None:
+        self._body = body
+
+    def ask(self, opening: Opening, body: bytes) -> Response:
+        return Response(200, wire.headers(opening, wire.JSON), self._body)
 
 
 def document(version: str) -> bytes:
@@ -77,6 +99,11 @@ def document(version: str) -> bytes:
         found: Object = components[schema[kind]["$ref"].rpartition("/")[2]]["properties"]
         return found
 
+    for kind, names in _REQUIRED.items():
+        body_schema = components[schema[kind]["$ref"].rpartition("/")[2]]
+        for name in names:
+            _not_null(body_schema["properties"][name])
+        body_schema["required"] = [*names, *body_schema["required"]]
     asked = fields(responses.ResponseRequest)
     _list_of(asked["input"])["items"] = {"anyOf": [schema[item] for item in _ITEMS]}
     _list_of(asked["tools"])["items"] = schema[responses.FunctionTool]
@@ -113,6 +140,13 @@ def document(version: str) -> bytes:
         }
     )
     return whole.replace(__package__.encode() + b".", b"")  # before names that several modules have
+
+
+def _not_null(schema: Object) -> None:
+    """Takes null from the alternatives, and from being the default."""
+    del schema["default"]
+    others = [each for each in schema.pop("anyOf") if each != {"type": "null"}]
+    schema.update(others[0] if len(others) == 1 else {"anyOf": others})
 
 
 def _list_of(schema: Object) -> Object:

@@ -13,16 +13,18 @@ from typing import Annotated, Literal
 from msgspec import Meta, Struct
 from msgspec.json import Decoder, Encoder
 
+from antiphon.core.endpoints import Asked
 from antiphon.core.errors import CallerError
 from antiphon.core.events import Embedded, Failed, LanguageOutput, Opened
-from antiphon.core.ports import Asked
 from antiphon.core.specs import EmbedSpec
-from antiphon.core.wire import NOTHING, Close, Head, Opening, Step, lifecycle
+from antiphon.core.wire import NOTHING, Close, Head, Opening, Step, lifecycle, no_effect
 from antiphon.surfaces.openai import wire
 from antiphon.surfaces.openai.addressing import model_of
-from antiphon.surfaces.openai.generation import decode, one_of
+from antiphon.surfaces.openai.generation import check_count, decode, one_of
 
+OWN_MODELS = "text-embedding-"  # OpenAI's: lists of tokens for them are of its own tokenizer
 MAX_INPUTS = 2048  # OpenAI's own limit
+MAX_TOKENS = 300_000  # of all lists of tokens together: OpenAI's own limit
 MAX_BODY_BYTES = 4 << 20  # 300,000 tokens, OpenAI's own limit, are fewer
 
 
@@ -34,6 +36,7 @@ class EmbeddingRequest(Struct, frozen=True, forbid_unknown_fields=True):
     encoding_format: str | None = None
     dimensions: Annotated[int, Meta(ge=1)] | None = None
     user: str | None = None
+    truncate_prompt_tokens: Literal[-1] | None = None  # load tools send it; what is too long is refused all the same
 
 
 class Embedding(Struct, frozen=True):
@@ -67,12 +70,18 @@ class Embeddings(wire.Endpoint):
         """The body as a spec. Raises some `CallerError`, whose `param` is the field's name."""
         asked = decode(_decoder, body)
         one_of(asked.encoding_format, ("float", "base64"), "encoding_format")
-        spec = EmbedSpec(model_of(opening, asked.model), _texts(asked.input), asked.dimensions)
-        return Asked(spec, EmbeddingCall(self, opening, asked.encoding_format == "base64"))
+        model = model_of(opening, asked.model)
+        foreign = model.startswith(OWN_MODELS)
+        spec = EmbedSpec(model, _texts(asked.input), asked.dimensions, foreign_tokens=foreign)
+        unused = no_effect(("truncate_prompt_tokens",) if asked.truncate_prompt_tokens else ())
+        return Asked(spec, EmbeddingCall(self, opening, asked.encoding_format == "base64", unused))
 
 
 def _texts(given: str | list[str | int | list[int]]) -> tuple[str | tuple[int, ...], ...]:
     """One text, one list of tokens, or a list of either."""
+    if isinstance(given, list):
+        listed = sum(len(each) for each in given if isinstance(each, list))
+        check_count(max(listed, sum(isinstance(each, int) for each in given)), MAX_TOKENS, "input")
     items: Sequence[str | int | list[int]] = [given] if isinstance(given, str) else given
     tokens = [each for each in items if isinstance(each, int)]
     if tokens and len(tokens) == len(items):
@@ -80,8 +89,7 @@ def _texts(given: str | list[str | int | list[int]]) -> tuple[str | tuple[int, .
     texts = tuple(each if isinstance(each, str) else tuple(each) for each in items if not isinstance(each, int))
     if len(texts) < len(items) or len({type(text) for text in texts}) > 1:
         raise CallerError("'input' is a text, a list of texts, a list of tokens, or a list of such.", param="input")
-    if len(texts) > MAX_INPUTS:
-        raise CallerError(f"'input' has {len(texts)} items; a request has at most {MAX_INPUTS}.", param="input")
+    check_count(len(texts), MAX_INPUTS, "input")
     if not texts or not all(texts):
         raise CallerError("'input' may not be empty, nor may an item of it.", param="input")
     return texts
@@ -90,10 +98,13 @@ def _texts(given: str | list[str | int | list[int]]) -> tuple[str | tuple[int, .
 class EmbeddingCall:
     """One call: renders its vectors."""
 
-    def __init__(self, endpoint: Embeddings, opening: Opening, base64: bool) -> None:
+    def __init__(
+        self, endpoint: Embeddings, opening: Opening, base64: bool, unused: tuple[tuple[str, str], ...]
+    ) -> None:
         self._endpoint = endpoint
         self._opening = opening
         self._base64 = base64
+        self._unused = unused
         self._opened = Opened("")
 
     def emit(self, event: LanguageOutput, now_ns: int) -> Step:
@@ -101,7 +112,7 @@ class EmbeddingCall:
             case Opened():
                 self._opened = event
             case Embedded():
-                headers = wire.headers(self._opening, wire.JSON) + lifecycle(self._opened)
+                headers = wire.headers(self._opening, wire.JSON) + lifecycle(self._opened) + self._unused
                 return Step(sends=(Head(200, headers), self._body(event)), close=Close())
             case Failed():
                 refusal = self._endpoint.refuse(self._opening, event.error)

@@ -1,4 +1,4 @@
-"""The form of `POST /v1/audio/transcriptions`: every field is honoured or refused, none is dropped.
+"""The form of `POST /v1/audio/transcriptions`: every field is honoured, named as without effect, or refused.
 
 Lists come as repeated fields whose name ends in `[]`, objects as `name[key]`; that is how the official SDKs send them.
 """
@@ -28,13 +28,14 @@ class Format(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Shape:
-    """How the caller wants the answer to look."""
+    """How the caller wants the answer to look. `without_effect` are the fields that change nothing here."""
 
     format: Format = Format.JSON
     stream: bool = False
     logprobs: bool = False
     words: bool = False
     segments: bool = False
+    without_effect: tuple[str, ...] = ()
 
 
 _ONCE = frozenset(
@@ -50,9 +51,8 @@ _ONCE = frozenset(
         "chunking_strategy[silence_duration_ms]",
     }
 )
-_LISTS = frozenset({"include[]", "languages[]", "timestamp_granularities[]"})
+_LISTS = frozenset({"include[]", "keywords[]", "languages[]", "timestamp_granularities[]"})
 _REFUSED = {
-    "keywords[]": "the models here cannot be guided by keywords",
     "known_speaker_names[]": "speakers are not told apart here",
     "known_speaker_references[]": "speakers are not told apart here",
     "chunking_strategy[threshold]": "the voice detector's threshold is fixed",
@@ -99,17 +99,24 @@ def _check_constants(given: Fields) -> None:
     """Fields of which the server honours one value only."""
     for name in ("language", "languages[]"):
         if any(value != LANGUAGE for value in given.get(name, [])):
-            raise UnsupportedParameter(f"Only '{LANGUAGE}' is supported as a language.", param=name)
-    if _one(given, "prompt", ""):
-        raise UnsupportedParameter("The models here cannot be guided by a prompt; leave it out.", param="prompt")
-    if _number("temperature", _one(given, "temperature", "0"), float, 0, 1):
-        raise UnsupportedParameter("Decoding is greedy: only temperature 0 is supported.", param="temperature")
+            raise UnsupportedParameter(f"The only supported language is '{LANGUAGE}'.", param=name)
+
+
+def _without_effect(given: Fields, verbose: bool) -> tuple[str, ...]:
+    """The models cannot be guided and decode greedily; only a verbose answer has a place for times."""
+    asked = {
+        "prompt": bool(_one(given, "prompt", "")),
+        "keywords[]": "keywords[]" in given,
+        "temperature": _number("temperature", _one(given, "temperature", "0"), float, 0, 1) > 0,
+        "timestamp_granularities[]": "timestamp_granularities[]" in given and not verbose,
+    }
+    return tuple(name for name, said in asked.items() if said)
 
 
 def _shape(given: Fields) -> Shape:
     name = _one(given, "response_format", Format.JSON)
     if name == "diarized_json":
-        raise UnsupportedParameter("Speakers are not told apart here.", param="response_format")
+        raise UnsupportedParameter("Distinguishing speakers is not supported.", param="response_format")
     chosen = _chosen(name, "response_format", tuple(Format))
     stream = _chosen(_one(given, "stream", "false").lower(), "stream", ("true", "false")) == "true"
     include = _list(given, "include[]", ("logprobs",))
@@ -118,14 +125,13 @@ def _shape(given: Fields) -> Shape:
         raise UnsupportedParameter("Only response_format json and text can be streamed.", param="stream")
     if include and chosen != Format.JSON:
         raise CallerError("'logprobs' needs response_format json.", param="include[]")
-    if granularities and chosen != Format.VERBOSE:
-        raise CallerError("Timestamps need response_format verbose_json.", param="timestamp_granularities[]")
     return Shape(
         format=Format(chosen),
         stream=stream,
         logprobs=bool(include),
-        words="word" in granularities,
+        words=chosen == Format.VERBOSE and "word" in granularities,
         segments=chosen == Format.VERBOSE and granularities != {"word"},
+        without_effect=_without_effect(given, chosen == Format.VERBOSE),
     )
 
 
@@ -137,7 +143,7 @@ def _silence_ms(given: Fields) -> int | None:
     if kind in given:
         _chosen(_one(given, kind, ""), kind, ("server_vad",))
         if "chunking_strategy" in given:
-            raise CallerError("'chunking_strategy' is either 'auto' or an object.", param="chunking_strategy")
+            raise CallerError("'chunking_strategy' must be 'auto' or an object.", param="chunking_strategy")
     elif silence in given:
         raise CallerError(f"'{silence}' needs '{kind}'.", param=kind)
     return _number(silence, given[silence][0], int, 1, MAX_SILENCE_MS) if silence in given else None

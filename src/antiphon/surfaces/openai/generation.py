@@ -5,22 +5,28 @@ and `param` says where in OpenAI's own notation: `messages[0].role`. A field tha
 send it. Messages never quote a value: it may be part of a prompt.
 """
 
+import json
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Annotated, Any, TypeVar
 
 import msgspec
 from msgspec import Meta
 
+from antiphon.core import pictures
 from antiphon.core.errors import CallerError, UnsupportedParameter
-from antiphon.core.specs import Format, Shape, Tool, ToolChoice, ToolMode
+from antiphon.core.specs import EFFORTS, Format, Image, Shape, Tool, ToolChoice, ToolMode
 
 T = TypeVar("T")
 
 MAX_BODY_BYTES = 16 << 20
+MAX_ITEMS = 2048  # messages, or items of an input: OpenAI's own limit for a chat
+MAX_PARTS = 8192  # of contents, and calls of tools, in all messages together: ours, four for each
 MAX_CHOICES = 128
 MAX_STOPS = 4
 MAX_TOOLS = 128
+MAX_BIASES = 1024
 MAX_METADATA = 16
 MAX_TAG_CHARS = 256  # of `key=value` together, as the ledger keeps it
 MAX_SHOWN = 64  # of a name that the caller made up
@@ -31,11 +37,13 @@ Penalty = Annotated[float, Meta(ge=-2, le=2)]
 TopLogprobs = Annotated[int, Meta(ge=0, le=20)]
 Choices = Annotated[int, Meta(ge=1, le=MAX_CHOICES)]
 Tokens = Annotated[int, Meta(ge=1, le=2**31 - 1)]
+LogitBias = Annotated[dict[str, Annotated[float, Meta(ge=-100, le=100)]], Meta(max_length=MAX_BIASES)]
 Seed = Annotated[int, Meta(ge=-(2**63), le=2**63 - 1)]
 Stop = str | Annotated[list[str], Meta(max_length=MAX_STOPS)]
 Metadata = Annotated[dict[str, str], Meta(max_length=MAX_METADATA)]
 Object = dict[str, Any]
 
+_SURROGATE = re.compile("[\ud800-\udfff]")
 _NAME = re.compile(r"[a-zA-Z0-9_-]{1,64}")
 _PLACE = re.compile(r" - at (?:`key` in )?`\$\.?(.*)`$", re.DOTALL)
 _UNKNOWN = re.compile(r"Object contains unknown field `(.*?)`(?: - at `\$.*)?$", re.DOTALL)
@@ -54,7 +62,33 @@ def decode(decoder: msgspec.json.Decoder[T], body: bytes | msgspec.Raw, under: s
     except msgspec.ValidationError as error:
         raise _misshapen(str(error), under) from None
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        raise CallerError("The body is not a JSON object that can be read.") from None
+        path = _half_a_character(bytes(body), under)
+        if path is None:
+            raise CallerError("The body is not a valid JSON object.") from None
+        said = r"holds half of a surrogate pair, as '\ud83d' is without its other half, which is no character"
+        raise CallerError(f"Invalid '{path or 'body'}': the text {said}.", param=path or None) from None
+
+
+def _half_a_character(body: bytes, under: str) -> str | None:
+    """The path of the first text, or of the object, in which a surrogate stands alone. JSON's grammar allows that, and
+    clients that cut a text in the middle of a character send it. `None` where the body has another fault.
+    """
+    try:
+        waiting = [(under, json.loads(body))]
+    except (ValueError, RecursionError):
+        return None
+    while waiting:
+        path, value = waiting.pop()
+        match value:
+            case str() if _SURROGATE.search(value):
+                return path
+            case dict():
+                if any(map(_SURROGATE.search, value)):
+                    return path
+                waiting += [(_join(path, key[:MAX_SHOWN]), value[key]) for key in reversed(value)]
+            case list():
+                waiting += [(f"{path}[{place}]", value[place]) for place in reversed(range(len(value)))]
+    return None
 
 
 def _misshapen(said: str, under: str) -> CallerError:
@@ -73,6 +107,13 @@ def _misshapen(said: str, under: str) -> CallerError:
 
 def _join(path: str, name: str) -> str:
     return f"{path}.{name}" if path else name
+
+
+def check_count(count: int, most: int, param: str) -> None:
+    """Raises `CallerError` for an array that is too long."""
+    if count > most:
+        said = f"Expected an array with maximum length {most}, but got an array with length {count} instead"
+        raise CallerError(f"Invalid '{param}': array too long. {said}.", param=param)
 
 
 def refuse_given(given: object, reasons: Sequence[tuple[str, str]]) -> None:
@@ -95,32 +136,69 @@ def one_of(value: str | None, supported: tuple[str, ...], param: str) -> None:
 class StreamOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     include_usage: bool | None = None
     include_obfuscation: bool | None = None
+    continuous_usage_stats: bool | None = None
 
 
-def includes_usage(options: StreamOptions | None, stream: bool) -> bool:
-    """Whether a stream of a chat or a completion says its usage."""
+def usage_asked(options: StreamOptions | None, stream: bool) -> tuple[bool, bool]:
+    """Whether a stream of a chat or a completion says its usage at the end, and whether each chunk says it so far
+    (vLLM's `continuous_usage_stats`, which counts where the other is asked for).
+    """
     if options is None:
-        return False
+        return False, False
     if not stream:
         raise CallerError("'stream_options' needs 'stream': true.", param="stream_options")
     if options.include_obfuscation:
-        raise UnsupportedParameter("Streams are not obfuscated here.", param="stream_options.include_obfuscation")
-    return options.include_usage is True
+        raise UnsupportedParameter("Obfuscating streams is not supported.", param="stream_options.include_obfuscation")
+    wanted = options.include_usage is True
+    return wanted, wanted and options.continuous_usage_stats is True
 
 
 def tags(metadata: dict[str, str] | None) -> tuple[str, ...]:
     """`key=value` for each pair: labels that are kept with the usage."""
     labels = tuple(f"{key}={value}" for key, value in metadata.items()) if metadata else ()
     if any(len(label) > MAX_TAG_CHARS for label in labels):
-        raise CallerError(f"A key and its value have at most {MAX_TAG_CHARS - 1} characters.", param="metadata")
+        raise CallerError(
+            f"A key and its value together can have at most {MAX_TAG_CHARS - 1} characters.", param="metadata"
+        )
     return labels
 
 
 def stops(given: str | list[str] | None) -> tuple[str, ...]:
     texts = () if given is None else (given,) if isinstance(given, str) else tuple(given)
     if "" in texts:
-        raise CallerError("A stop text may not be empty.", param="stop")
+        raise CallerError("A stop sequence must not be empty.", param="stop")
     return texts
+
+
+def logit_bias(given: Mapping[str, float] | None) -> tuple[tuple[str, float], ...]:
+    """(token, bias) of each. Raises `CallerError` for a name that is no token's id."""
+    if not all(re.fullmatch(r"[0-9]{1,9}", token) for token in given or ()):
+        raise CallerError("The keys of 'logit_bias' are ids of tokens.", param="logit_bias")
+    return tuple((given or {}).items())
+
+
+def verbosity(given: str | None, param: str) -> str:
+    one_of(given, ("low", "medium", "high"), param)
+    return given or ""
+
+
+def effort(given: str | None, param: str) -> str:
+    one_of(given, EFFORTS, param)
+    return given or ""
+
+
+def image(url: str, detail: str | None, param: str, detail_param: str) -> Image:
+    """A picture in a message. Raises `CallerError` for one that cannot be one."""
+    one_of(detail, ("auto", "low", "high", "original"), detail_param)
+    if pictures.is_data(url):
+        try:
+            url = pictures.checked(url)
+        except ValueError:
+            said = f"'{param}' must hold a {pictures.KINDS} picture in base64."
+            raise CallerError(said, param=param) from None
+    elif not url.startswith(("http://", "https://")):
+        raise CallerError(f"'{param}' must be a URL that begins with 'https://', 'http://' or 'data:'.", param=param)
+    return Image(url, {None: "", "original": "high"}.get(detail, detail or ""), param)
 
 
 # -- tools and formats -------------------------------------------------------------------------------------------------
@@ -147,7 +225,7 @@ def tool_choice(mode: ToolMode | None, name: str, tools: Sequence[Tool], param: 
     if mode is ToolMode.REQUIRED and not tools:
         raise CallerError("'tool_choice' needs 'tools'.", param="tool_choice")
     if name and all(each.name != name for each in tools):
-        raise CallerError("The function chosen is not one of 'tools'.", param=param)
+        raise CallerError("The chosen function is not one of 'tools'.", param=param)
     return ToolChoice(mode, name)
 
 
@@ -220,13 +298,16 @@ def chat_tools(given: list[FunctionTool] | None) -> tuple[Tool, ...]:
     return tuple(tools)
 
 
+_MODES = tuple(ToolMode)
+
+
 def chat_tool_choice(given: str | NamedTool | None, tools: Sequence[Tool]) -> ToolChoice:
     if isinstance(given, NamedTool):
         one_of(given.type, ("function",), "tool_choice.type")
         if given.function is None:
             raise CallerError("Missing required parameter: 'tool_choice.function'.", param="tool_choice.function")
         return tool_choice(ToolMode.REQUIRED, given.function.name, tools, "tool_choice.function.name")
-    one_of(given, tuple(ToolMode), "tool_choice")
+    one_of(given, _MODES, "tool_choice")
     return tool_choice(ToolMode(given) if given is not None else None, "", tools, "tool_choice")
 
 
@@ -237,10 +318,11 @@ def chat_format(given: ResponseFormat | None) -> Format:
     if given.type != "json_schema":
         if given.json_schema is not None:
             raise CallerError("A schema needs the type 'json_schema'.", param="response_format.json_schema")
-        return Format(Shape.JSON if given.type == "json_object" else Shape.TEXT)
+        return Format(Shape.JSON if given.type == "json_object" else Shape.TEXT, param="response_format")
     asked = given.json_schema
     path = "response_format.json_schema"
     if asked is None or asked.schema is None:
         missing = path if asked is None else f"{path}.schema"
         raise CallerError(f"Missing required parameter: '{missing}'.", param=missing)
-    return schema_format(asked.name, asked.schema, asked.description, asked.strict is True, path)
+    form = schema_format(asked.name, asked.schema, asked.description, asked.strict is True, path)
+    return replace(form, param="response_format")

@@ -3,20 +3,24 @@
 A response that is kept as begun and does not run any more was interrupted, and is shown as failed.
 """
 
-from collections.abc import Mapping
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Mapping
+from functools import partial
 from typing import Any, ClassVar
 
 import msgspec
 from msgspec import Struct
 
+from antiphon.core.endpoints import KeptAct, KeptAnswer
 from antiphon.core.errors import AntiphonError, CallerError, NotFound, UnsupportedParameter
-from antiphon.core.ports import KeptAct
 from antiphon.core.wire import Opening, Response
 from antiphon.surfaces.openai import response_wire, wire
 from antiphon.surfaces.openai.addressing import PREFIX
+from antiphon.surfaces.openai.responding import ID_PREFIX
 
 MOST_LISTED = 100
 USUALLY_LISTED = 20
+DIGITS = 32  # of an UUID
 
 Object = dict[str, Any]
 
@@ -34,13 +38,20 @@ class _Stored(Struct, frozen=True):
 _DECODER = msgspec.json.Decoder(_Stored)
 
 
-class _Endpoint(wire.Endpoint):
+class _Endpoint(wire.Endpoint, ABC):
     """What these routes share. `queries` are the parameters that may stand in the URL, with their values if those are
     few. `api-version` is Azure's.
     """
 
     act = KeptAct.READ
     queries: ClassVar[Mapping[str, tuple[str, ...]]] = {}
+
+    def ask(self, opening: Opening, body: bytes) -> KeptAnswer:
+        return KeptAnswer(self.act, self.named(opening), partial(self.show, opening))
+
+    @abstractmethod
+    def show(self, opening: Opening, body: bytes, running: bool) -> Response:
+        """Raises `AntiphonError`."""
 
     def named(self, opening: Opening) -> str:
         """Raises `UnsupportedParameter` for a query that asks for something else."""
@@ -52,8 +63,13 @@ class _Endpoint(wire.Endpoint):
 
     def refuse(self, opening: Opening, error: AntiphonError) -> Response:
         if isinstance(error, NotFound):
-            error = NotFound("No response of this id is kept.", param="response_id")
+            error = NotFound("No stored response has this id.", param="response_id")
         return super().refuse(opening, error)
+
+
+def shown(opening: Opening, body: bytes, running: bool) -> Response:
+    """The response as it stands."""
+    return wire.json_response(opening, 200, _stored(body, running).response)
 
 
 class RetrieveResponse(_Endpoint):
@@ -62,7 +78,7 @@ class RetrieveResponse(_Endpoint):
     queries: ClassVar = {"stream": ("false",), "include_obfuscation": ("false",)}
 
     def show(self, opening: Opening, body: bytes, running: bool) -> Response:
-        return wire.json_response(opening, 200, _stored(body, running).response)
+        return shown(opening, body, running)
 
 
 class CancelResponse(_Endpoint):
@@ -74,7 +90,7 @@ class CancelResponse(_Endpoint):
         """Raises `CallerError` for one that ended by itself, or was never in the background."""
         response = _stored(body, running).response
         if not response["background"]:
-            raise CallerError("Only a response in the background can be cancelled.", param="response_id")
+            raise CallerError("Only a background response can be cancelled.", param="response_id")
         if response["status"] != "cancelled":
             raise CallerError("This response has ended and cannot be cancelled.", param="response_id")
         return wire.json_response(opening, 200, response)
@@ -99,18 +115,31 @@ class InputItems(_Endpoint):
         query = dict(opening.query)
         limit = query.get("limit", str(USUALLY_LISTED))
         if not (limit.isascii() and limit.isdigit() and len(limit) <= 3 and 1 <= int(limit) <= MOST_LISTED):
-            raise CallerError(f"'limit' is a number from 1 to {MOST_LISTED}.", param="limit")
+            raise CallerError(f"'limit' must be a number from 1 to {MOST_LISTED}.", param="limit")
         items = _stored(body, running).input
         if query.get("order") != "asc":
             items.reverse()
         if "after" in query:
             places = [place for place, item in enumerate(items) if item["id"] == query["after"]]
             if not places:
-                raise CallerError("There is no such item.", param="after")
+                raise CallerError("Item not found.", param="after")
             items = items[places[0] + 1 :]
         page = items[: int(limit)]
         first, last = (page[0]["id"], page[-1]["id"]) if page else (None, None)
         return wire.json_response(opening, 200, response_wire.InputItems(page, first, last, len(items) > len(page)))
+
+
+def answer_of(item: str) -> str:
+    """The id of the response that an item belongs to, by the item's own: `msg_` and the response's digits, then the
+    item's place in it.
+    """
+    return ID_PREFIX + item.partition("_")[2][:DIGITS]
+
+
+def items_of(bodies: Iterable[bytes]) -> dict[str, Object]:
+    """The items of kept responses, answered and asked, by id."""
+    stored = [_DECODER.decode(body) for body in bodies]
+    return {item["id"]: item for each in stored for item in (*each.input, *each.response["output"])}
 
 
 def _stored(body: bytes, running: bool) -> _Stored:

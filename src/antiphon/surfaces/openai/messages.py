@@ -1,8 +1,8 @@
 """The messages of a chat, as values of `core.specs`.
 
-A content of several text parts is one text, a line for each. What only some roles may carry is refused on the others.
-Of a message that an SDK gives back as it came, what the SDK or the model made of it for the caller (`parsed`,
-`annotations`, `reasoning_content`) is not shown to the model again.
+A content of several text parts is one text, a line for each; a user's may have pictures among them. What only some
+roles may carry is refused on the others. Of a message that an SDK gives back as it came, what the SDK or the model made
+of it for the caller (`parsed`, `annotations`, `reasoning_content`) is not shown to the model again.
 """
 
 from typing import Any
@@ -10,7 +10,13 @@ from typing import Any
 from msgspec import Struct
 
 from antiphon.core.errors import CallerError, UnsupportedParameter
-from antiphon.core.specs import Message, Role, ToolCall
+from antiphon.core.specs import Image, Message, Role, ToolCall
+from antiphon.surfaces.openai.generation import MAX_ITEMS, MAX_PARTS, check_count, image
+
+
+class ImageUrl(Struct, frozen=True, forbid_unknown_fields=True):
+    url: str
+    detail: str | None = None
 
 
 class Part(Struct, frozen=True, forbid_unknown_fields=True):
@@ -19,7 +25,7 @@ class Part(Struct, frozen=True, forbid_unknown_fields=True):
     type: str
     text: str | None = None
     refusal: str | None = None
-    image_url: Any = None
+    image_url: ImageUrl | None = None
     input_audio: Any = None
     file: Any = None
 
@@ -75,7 +81,13 @@ _FOREIGN = {
 
 def conversation(turns: list[Turn]) -> tuple[Message, ...]:
     """Raises `CallerError` for a message that makes no sense, `UnsupportedParameter` for what is not text."""
+    check_count(len(turns), MAX_ITEMS, "messages")
+    check_count(sum(map(_parts, turns)), MAX_PARTS, "messages")
     return tuple([_message(turn, place) for place, turn in enumerate(turns)])
+
+
+def _parts(turn: Turn) -> int:
+    return (len(turn.content) if isinstance(turn.content, list) else 0) + len(turn.tool_calls or ())
 
 
 def _message(turn: Turn, place: int) -> Message:
@@ -92,7 +104,24 @@ def _message(turn: Turn, place: int) -> Message:
         return _assistant(turn, place, name)
     if role is Role.TOOL and turn.tool_call_id is None:
         raise _missing(f"messages[{place}].tool_call_id")
+    if role is Role.USER and isinstance(turn.content, list):
+        return _seen(turn.content, f"messages[{place}].content", name)
     return Message(role, _text(turn.content, place), name, (), turn.tool_call_id or "")
+
+
+def _seen(content: list[Part], param: str, name: str) -> Message:
+    """A user's message, which may have pictures in it."""
+    parts = [_seen_part(part, f"{param}[{n}]") for n, part in enumerate(content)]
+    text = "\n".join([part for part in parts if isinstance(part, str)])
+    return Message(Role.USER, text, name, parts=tuple(parts) if any(isinstance(part, Image) for part in parts) else ())
+
+
+def _seen_part(part: Part, param: str) -> str | Image:
+    if part.type != "image_url":
+        return _part(part, ("text", "image_url"), param)
+    if part.image_url is None:
+        raise _missing(f"{param}.image_url")
+    return image(part.image_url.url, part.image_url.detail, f"{param}.image_url", f"{param}.image_url.detail")
 
 
 def _assistant(turn: Turn, place: int, name: str) -> Message:

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+from antiphon.core.endpoints import Offer
 from antiphon.core.errors import UnknownModel
 from antiphon.core.wire import ModelCard, Opening, Response
 from antiphon.surfaces.openai.wire import Endpoint, Model, ModelList, json_response
@@ -9,6 +10,9 @@ from antiphon.surfaces.openai.wire import Endpoint, Model, ModelList, json_respo
 
 class Models(Endpoint):
     """The list, or the one model whose id ends the path."""
+
+    def ask(self, opening: Opening, body: bytes) -> Offer:
+        return Offer(lambda offered: self.answer(opening, offered.models))
 
     def answer(self, opening: Opening, models: Sequence[ModelCard]) -> Response:
         name = opening.path.partition("/models")[2].removeprefix("/")
@@ -18,7 +22,7 @@ class Models(Endpoint):
             if card.name == name:
                 return json_response(opening, 200, _model(card))
         offered = ", ".join(card.name for card in models)
-        missing = UnknownModel(f"There is no model {name[:64]!r} here; there is: {offered}.", param="model")
+        missing = UnknownModel(f"Model {name[:64]!r} not found. Available: {offered}.", param="model")
         return self.refuse(opening, missing)
 
 

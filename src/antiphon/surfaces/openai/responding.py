@@ -11,6 +11,7 @@ from typing import Any, Literal
 
 from msgspec import Struct, structs
 
+from antiphon.core.capabilities import Ability
 from antiphon.core.errors import AntiphonError, CallerError, Cancelled, CapacityError
 from antiphon.core.events import (
     ChoiceEnded,
@@ -85,6 +86,11 @@ class Responding(Answer):
                 self.opened = event
                 self._opened_ns = now_ns
                 self._response = structs.replace(self._response, model=event.model, store=event.kept)
+                if Ability.REASONING_EFFORT in event.unmet:
+                    self._response = structs.replace(self._response, reasoning=wire.ReasoningConfig())
+                if Ability.VERBOSITY in event.unmet:
+                    text = wire.TextConfig(self._response.text.format)
+                    self._response = structs.replace(self._response, text=text)
                 return self._begun()
             case Completed():
                 return self._completed(event.usage, now_ns)
@@ -119,12 +125,21 @@ class Responding(Answer):
             ),
         )
         step = self._ended()
-        if not self.opened.kept:
+        if not self._kept:
             return step
-        return Step((), step.sends, step.close, self._keep((*self._turn.messages, self._output.message())))
+        answer = (self._output.message(),) if self._output.items() else ()
+        return Step((), step.sends, step.close, self._keep((*self._turn.messages, *answer)))
 
     def _keep(self, conversation: tuple[Message, ...] = ()) -> Keep:
         return Keep(self.id, encode(Kept(self._response, self._turn.listed)), conversation)
+
+    @property
+    def _kept(self) -> bool:
+        return self.opened.kept or self.opened.remembered
+
+    def _unmet(self) -> Sequence[str]:
+        """The response itself says what was done."""
+        return ()
 
     # What differs. ----------------------------------------------------------------------------------------------------
 

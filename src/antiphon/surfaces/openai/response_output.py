@@ -121,7 +121,7 @@ class Called(Written):
         return wire.FunctionCallItem(self.id, self.status, self.call.id, self.call.name, self.text)
 
     def _done(self) -> list[wire.Event]:
-        return [wire.ArgumentsDone(next(self._numbers), self.id, self.index, self.call.name, self.text)]
+        return [wire.ArgumentsDone(next(self._numbers), self.id, self.index, self.text)]
 
 
 class Output:

@@ -5,7 +5,7 @@ A response says null where OpenAI's own schema wants the key; what the caller ma
 
 from typing import Any, Literal
 
-from msgspec import UNSET, Struct, UnsetType
+from msgspec import UNSET, Raw, Struct, UnsetType
 
 Status = Literal["in_progress", "completed", "incomplete", "failed", "cancelled"]
 Object = dict[str, Any]
@@ -90,11 +90,11 @@ class Usage(Struct, frozen=True):
 
 class TextConfig(Struct, frozen=True):
     format: Object
-    verbosity: Literal["medium"] = "medium"
+    verbosity: str = "medium"
 
 
 class ReasoningConfig(Struct, frozen=True):
-    effort: None = None
+    effort: str | None = None
     summary: None = None
 
 
@@ -217,8 +217,44 @@ class ArgumentsDelta(WithinItem, frozen=True, tag="response.function_call_argume
 
 
 class ArgumentsDone(WithinItem, frozen=True, tag="response.function_call_arguments.done"):
-    name: str
     arguments: str
+
+
+# -- over a WebSocket --------------------------------------------------------------------------------------------------
+
+
+class SocketErrorObject(Struct, frozen=True):
+    message: str
+    type: str
+    param: str | None
+    code: str
+    headers: dict[str, str] | UnsetType = UNSET
+
+
+class SocketError(Struct, frozen=True, tag="error"):
+    """A request that is not answered. `status` is what it would have over HTTP."""
+
+    status: int
+    error: SocketErrorObject
+    stream_id: str | UnsetType = UNSET
+
+
+class SteerError(Struct, frozen=True):
+    code: Literal["steering_not_supported"]
+    message: str
+    type: Literal["invalid_request_error"] = "invalid_request_error"
+
+
+class Steer(Struct, frozen=True):
+    """What was to steer a response, as it came."""
+
+    input: Raw
+    previous_response_id: str
+
+
+class SteerFailed(Event, frozen=True, tag="response.steer.failed"):
+    error: SteerError
+    steer: Steer
 
 
 # -- what is kept ------------------------------------------------------------------------------------------------------

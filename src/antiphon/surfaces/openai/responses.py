@@ -1,26 +1,32 @@
 """`POST /v1/responses`: a conversation in, its answer out, whole, streamed as typed events, or in the background.
 
-Every parameter is honoured or refused. Those that only label or bucket a call for its sender (`user`,
-`safety_identifier`, `prompt_cache_key`) change no answer; `metadata` is kept with the usage. Whether a response may be
-kept is the project's policy; without a `store`, it is kept where it may be.
+Every parameter is honoured or refused, but for those that ask for quality or convenience and that not every model has
+(`reasoning`, `text.verbosity`): of these a response repeats what was done. Those that only label or bucket a call for
+its sender (`user`, `safety_identifier`, `prompt_cache_key`) change no answer; `metadata` is kept with the usage.
+Whether a response may be kept is the project's policy; without a `store`, it is kept where it may be.
 """
 
+from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import msgspec
 from msgspec import Raw, Struct
 
+from antiphon.core.capabilities import Ability, Incapable
+from antiphon.core.endpoints import Asked, Referring
 from antiphon.core.errors import AntiphonError, CallerError, UnsupportedParameter
-from antiphon.core.ports import Asked
 from antiphon.core.specs import Format, GenerateSpec, Message, Role, Sampling, Shape, Tool, ToolChoice, ToolMode
 from antiphon.core.wire import Opening, Response
+from antiphon.surfaces.openai import extensions, response_wire, wire
 from antiphon.surfaces.openai import generation as shared
-from antiphon.surfaces.openai import response_wire, wire
 from antiphon.surfaces.openai.addressing import model_of
-from antiphon.surfaces.openai.responding import InBackground, Responding, Streaming, Turn
-from antiphon.surfaces.openai.response_items import Conversation
+from antiphon.surfaces.openai.kept_responses import answer_of, items_of, shown
+from antiphon.surfaces.openai.responding import ID_PREFIX, InBackground, Responding, Streaming, Turn
+from antiphon.surfaces.openai.response_items import Conversation, references
 
 LOGPROBS = "message.output_text.logprobs"
+ENCRYPTED_REASONING = "reasoning.encrypted_content"  # of what is not reasoned there is none
 
 Object = dict[str, Any]
 
@@ -74,7 +80,7 @@ class StreamOptions(Struct, frozen=True, forbid_unknown_fields=True):
     include_obfuscation: bool | None = None
 
 
-class ResponseRequest(Struct, frozen=True, forbid_unknown_fields=True):
+class ResponseRequest(extensions.Extensions, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """The body. `None` is absent, as null is."""
 
     model: str | None = None
@@ -92,6 +98,9 @@ class ResponseRequest(Struct, frozen=True, forbid_unknown_fields=True):
     max_output_tokens: shared.Tokens | None = None
     temperature: shared.Temperature | None = None
     top_p: shared.TopP | None = None
+    stop: None = None  # load tools send it, as they send it to chat
+    presence_penalty: shared.Penalty | None = None  # as servers of open models have it
+    frequency_penalty: shared.Penalty | None = None
     top_logprobs: shared.TopLogprobs | None = None
     include: list[str] | None = None
     metadata: shared.Metadata | None = None
@@ -119,14 +128,22 @@ _REFUSED = (
     ("background_options", "what runs in the background runs at once"),
     ("context_management", "what was said is never shortened here"),
     ("conversation", "use 'previous_response_id'"),
-    ("image", "the models here read text only"),
+    ("image", "no pictures are made here"),
     ("max_tool_calls", "it bounds hosted tools, and there are none here"),
-    ("moderation", "there is no moderation here"),
-    ("moderation_policy", "there is no moderation here"),
+    ("moderation", "moderation is not supported"),
+    ("moderation_policy", "moderation is not supported"),
     ("prompt", "there are no prompt templates here"),
-    ("prompt_cache_options", "prefixes are cached by themselves"),
-    ("prompt_cache_retention", "prefixes are cached by themselves"),
 )
+_PARAMS = {Ability.LOGPROBS: "include"}  # by which a response is asked for what OpenAI spells otherwise elsewhere
+# What engines and their servers call otherwise in their errors.
+_SPELLED = {
+    "prompt": "input",
+    "messages": "input",
+    "max_tokens": "max_output_tokens",
+    "reasoning_effort": "reasoning.effort",
+    "response_format": "text.format",
+    "verbosity": "text.verbosity",
+}
 _DECODER = msgspec.json.Decoder(ResponseRequest)
 _TOOL = msgspec.json.Decoder(FunctionTool)
 _KIND = msgspec.json.Decoder(_Kind)
@@ -137,17 +154,60 @@ class Responses(wire.Endpoint):
 
     max_body_bytes = shared.MAX_BODY_BYTES
 
-    def negotiate(self, opening: Opening, body: bytes) -> Asked:
+    def negotiate(self, opening: Opening, body: bytes) -> Asked | Referring:
         """Raises some `CallerError`, whose `param` is the path of the field."""
         request = shared.decode(_DECODER, body)
-        model = model_of(opening, request.model)
-        _refuse(request)
-        if request.input is None:
-            raise CallerError("Missing required parameter: 'input'.", param="input")
-        tools = _tools(request.tools)
-        format = _format(request.text.format if request.text else None)
-        said = Conversation(request.input, opening.request_id.replace("-", ""), not request.previous_response_id)
-        lead = (Message(Role.SYSTEM, request.instructions),) if request.instructions else ()
+        kind = Streaming if request.stream else InBackground if request.background else Responding
+        return asked(self, opening, model_of(opening, request.model), request, kind)
+
+    def kept_as(self, session: str) -> str:
+        return ID_PREFIX + session.replace("-", "")
+
+    def show(self, opening: Opening, body: bytes, running: bool) -> Response:
+        return shown(opening, body, running)
+
+    def refuse(self, opening: Opening, error: AntiphonError) -> Response:
+        if error.param == "previous":
+            return wire.json_response(opening, error.status, wire.ErrorBody(error_object(error)))
+        return super().refuse(opening, _renamed(error))
+
+
+def error_object(error: AntiphonError) -> wire.ErrorObject:
+    """What the policy says is about one of `Asked`'s fields; here they have OpenAI's names."""
+    if error.param == "previous":
+        code = "previous_response_not_found"
+        return wire.ErrorObject(error.message, "invalid_request_error", "previous_response_id", code)
+    return wire.error_body(_renamed(error)).error
+
+
+def _renamed(error: AntiphonError) -> AntiphonError:
+    if isinstance(error, Incapable):
+        return Incapable(error.ability, _PARAMS.get(error.ability, error.param))
+    if error.param in _SPELLED and isinstance(error, CallerError):
+        return type(error)(error.message, param=_SPELLED[error.param])
+    if error.param == "keep":
+        return UnsupportedParameter(error.message, param="store")
+    return error
+
+
+def asked(
+    endpoint: wire.Endpoint,
+    opening: Opening,
+    model: str,
+    request: ResponseRequest,
+    respond: Callable[[wire.Endpoint, Opening, Object, Turn], Responding],
+    prepared: bool = False,
+) -> Asked | Referring:
+    """What a request asks `model` for; `respond` makes what answers it. Raises some `CallerError`."""
+    _refuse(request)
+    if request.input is None:
+        raise CallerError("Missing required parameter: 'input'.", param="input")
+    tools = _tools(request.tools)
+    format = extensions.structured(request, _format(request.text.format if request.text else None))
+    lead = (Message(Role.SYSTEM, request.instructions),) if request.instructions else ()
+    stem = opening.request_id.replace("-", "")
+
+    def of(said: Conversation) -> Asked:
         spec = GenerateSpec(
             model=model,
             prompt=(*lead, *said.messages),
@@ -158,79 +218,72 @@ class Responses(wire.Endpoint):
             parallel_tool_calls=request.parallel_tool_calls is not False,
             stream=request.stream is True,
             tags=shared.tags(request.metadata),
+            reasoning_effort=shared.effort(request.reasoning.effort if request.reasoning else None, "reasoning.effort"),
+            verbosity=shared.verbosity(request.text.verbosity if request.text else None, "text.verbosity"),
         )
-        kind = Streaming if request.stream else InBackground if request.background else Responding
-        surface = kind(self, opening, _repeated(request, spec), Turn(said.messages, said.listed))
         return Asked(
             spec,
-            surface,
+            respond(endpoint, opening, _repeated(request, spec), Turn(said.messages, said.listed)),
             previous=request.previous_response_id or "",
             lead=len(lead),
             keep=request.store,
             background=request.background is True,
+            prepared=prepared,
         )
 
-    def refuse(self, opening: Opening, error: AntiphonError) -> Response:
-        """What the policy says is about one of `Asked`'s fields; here they have OpenAI's names."""
-        if error.param == "previous":
-            code = "previous_response_not_found"
-            said = wire.ErrorObject(error.message, "invalid_request_error", "previous_response_id", code)
-            return wire.json_response(opening, error.status, wire.ErrorBody(said))
-        if error.param == "prompt":
-            error = CallerError(error.message, param="input")
-        if error.param == "keep":
-            error = UnsupportedParameter(error.message, param="store")
-        return super().refuse(opening, error)
+    answers = not request.previous_response_id
+    referred = references(request.input)
+    if not referred:
+        return of(Conversation(request.input, stem, answers))
+    ids = tuple(dict.fromkeys(answer_of(item) for item in referred))
+    return Referring(ids, lambda kept: of(Conversation(request.input or "", stem, answers, items_of(kept.values()))))
 
 
 def _refuse(request: ResponseRequest) -> None:
     """Parameters of which one value at most is honoured, and those that exclude each other."""
     shared.refuse_given(request, _REFUSED)
     for place, name in enumerate(request.include or ()):
-        shared.one_of(name, (LOGPROBS,), f"include[{place}]")
-    if request.text is not None:
-        shared.one_of(request.text.verbosity, ("medium",), "text.verbosity")
-    if request.reasoning is not None:
-        shared.one_of(request.reasoning.effort, ("none",), "reasoning.effort")
-        for name in Reasoning.__struct_fields__[1:]:
-            if getattr(request.reasoning, name) is not None:
-                raise UnsupportedParameter("The models here take no such option.", param=f"reasoning.{name}")
+        shared.one_of(name, (LOGPROBS, ENCRYPTED_REASONING), f"include[{place}]")
     shared.one_of(request.service_tier, ("auto", "default"), "service_tier")
     shared.one_of(request.truncation, ("disabled",), "truncation")
     if request.stream_options is not None:
         if not request.stream:
             raise CallerError("'stream_options' needs 'stream': true.", param="stream_options")
         if request.stream_options.include_obfuscation:
-            raise UnsupportedParameter("Streams are not obfuscated here.", param="stream_options.include_obfuscation")
+            raise UnsupportedParameter(
+                "Obfuscating streams is not supported.", param="stream_options.include_obfuscation"
+            )
     if request.background and request.stream:
-        raise UnsupportedParameter("A response in the background is not streamed.", param="stream")
+        raise UnsupportedParameter("A background response cannot be streamed.", param="stream")
     if request.background and request.store is False:
-        raise CallerError("A response in the background must be stored.", param="background")
+        raise CallerError("A background response must be stored.", param="background")
 
 
 def _sampling(request: ResponseRequest) -> Sampling:
-    scored = bool(request.include)
+    scored = LOGPROBS in (request.include or ())
     if request.top_logprobs and not scored:
         raise CallerError(f"'top_logprobs' needs '{LOGPROBS}' in 'include'.", param="top_logprobs")
     return Sampling(
         max_tokens=request.max_output_tokens,
         temperature=request.temperature,
         top_p=request.top_p,
+        presence_penalty=request.presence_penalty,
+        frequency_penalty=request.frequency_penalty,
+        **extensions.sampling(request),
         logprobs=scored,
         top_logprobs=request.top_logprobs or 0,
     )
 
 
 def _tools(given: list[Raw] | None) -> tuple[Tool, ...]:
-    if given is not None and len(given) > shared.MAX_TOOLS:
-        raise CallerError(f"There may be at most {shared.MAX_TOOLS} tools.", param="tools")
+    shared.check_count(len(given or ()), shared.MAX_TOOLS, "tools")
     tools = []
     for place, raw in enumerate(given or ()):
         path = f"tools[{place}]"
         kind = shared.decode(_KIND, raw, path).type
         if kind != "function":
             shown = kind[: shared.MAX_SHOWN]
-            raise UnsupportedParameter(f"'{shown}' is not offered here, only 'function' is.", param=f"{path}.type")
+            raise UnsupportedParameter(f"'{shown}' is not supported, only 'function' is.", param=f"{path}.type")
         one = shared.decode(_TOOL, raw, path)
         tools.append(shared.tool(one.name, one.description, one.parameters, one.strict is True, path))
     return tuple(tools)
@@ -257,11 +310,12 @@ def _format(given: TextFormat | None) -> Format:
                 raise CallerError(f"Missing required parameter: '{path}.{name}'.", param=f"{path}.{name}")
         assert given.name is not None
         assert given.schema is not None
-        return shared.schema_format(given.name, given.schema, given.description, given.strict is True, path)
+        form = shared.schema_format(given.name, given.schema, given.description, given.strict is True, path)
+        return replace(form, param=path)
     for name in ("name", "schema", "description", "strict"):
         if getattr(given, name) is not None:
             raise CallerError("This needs the type 'json_schema'.", param=f"{path}.{name}")
-    return Format(Shape.JSON if given.type == "json_object" else Shape.TEXT)
+    return Format(Shape.JSON if given.type == "json_object" else Shape.TEXT, param=path)
 
 
 def _repeated(request: ResponseRequest, spec: GenerateSpec) -> Object:
@@ -283,7 +337,8 @@ def _repeated(request: ResponseRequest, spec: GenerateSpec) -> Object:
         "previous_response_id": request.previous_response_id,
         "service_tier": msgspec.UNSET if request.service_tier is None else "default",
         "temperature": request.temperature,
-        "text": response_wire.TextConfig(_repeated_format(spec.format)),
+        "reasoning": response_wire.ReasoningConfig(spec.reasoning_effort or None),
+        "text": response_wire.TextConfig(_repeated_format(spec.format), spec.verbosity or "medium"),
         "tool_choice": named if isinstance(choice, NamedFunction) else choice or "auto",
         "tools": [_repeated_tool(tool) for tool in spec.tools],
         "top_logprobs": request.top_logprobs or 0,

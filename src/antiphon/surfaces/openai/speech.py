@@ -2,7 +2,8 @@
 
 Nothing is sent before there is sound, so a failure until then has its own status. After that it is an event in a
 stream of events; a stream of bytes has no place for it, so the connection is broken off, and what came is not taken for
-the whole. The voices cannot be directed, so `instructions` are refused unless they ask for what is done anyway.
+the whole. The voices cannot be directed: of `instructions` the answer's head says that they have no effect, unless they
+ask for what is done anyway.
 """
 
 from binascii import b2a_base64
@@ -12,11 +13,11 @@ from msgspec import Meta, Struct
 from msgspec.json import Decoder, Encoder
 
 from antiphon.core.audio import Codec, Container, SpeechFormat
-from antiphon.core.errors import AntiphonError, CallerError, UnsupportedParameter
+from antiphon.core.endpoints import Asked
+from antiphon.core.errors import AntiphonError, CallerError
 from antiphon.core.events import AllSpoken, Failed, Opened, SpeechOutput, Spoken
-from antiphon.core.ports import Asked
 from antiphon.core.specs import SpeakSpec
-from antiphon.core.wire import BROKEN_OFF, NOTHING, SYNTHETIC, Close, Head, Opening, Step, lifecycle
+from antiphon.core.wire import BROKEN_OFF, NOTHING, SYNTHETIC, Close, Head, Opening, Step, lifecycle, no_effect
 from antiphon.surfaces.openai import wire
 from antiphon.surfaces.openai.addressing import model_of
 from antiphon.surfaces.openai.generation import decode, one_of
@@ -100,11 +101,8 @@ class Speech(wire.Endpoint):
         if not voice:
             raise CallerError("you must provide a voice parameter", param="voice")
         if not asked.input.strip():
-            raise CallerError("'input' holds nothing that can be said.", param="input")
-        if asked.instructions and asked.instructions not in READ_OUT:
-            raise UnsupportedParameter(
-                "'instructions' is not supported: the voices here cannot be directed.", param="instructions"
-            )
+            raise CallerError("'input' contains nothing that can be spoken.", param="input")
+        directed = bool(asked.instructions) and asked.instructions not in READ_OUT
         one_of(asked.response_format, tuple(FORMATS), "response_format")
         one_of(asked.stream_format, ("audio", "sse"), "stream_format")
         form, content_type = FORMATS[asked.response_format or DEFAULT_FORMAT]
@@ -112,17 +110,18 @@ class Speech(wire.Endpoint):
             model, voice, asked.input, form, speed=1.0 if asked.speed is None else asked.speed, stream=True
         )
         events = asked.stream_format == "sse"
-        return Asked(spec, SpeechCall(self, opening, wire.EVENTS if events else content_type, events))
+        return Asked(spec, SpeechCall(self, opening, wire.EVENTS if events else content_type, events, directed))
 
 
 class SpeechCall:
-    """One call: sends its speech, as `events` or as it is."""
+    """One call: sends its speech, as `events` or as it is. `directed` says that the caller gave instructions."""
 
-    def __init__(self, endpoint: Speech, opening: Opening, content_type: str, events: bool) -> None:
+    def __init__(self, endpoint: Speech, opening: Opening, content_type: str, events: bool, directed: bool) -> None:
         self._endpoint = endpoint
         self._opening = opening
         self._content_type = content_type
         self._events = events
+        self._unused = no_effect(("instructions",) if directed else ())
         self._opened = Opened("")
         self._headed = False
 
@@ -143,6 +142,7 @@ class SpeechCall:
             return Step((), (body,) if body else (), close)
         self._headed = True
         headers = wire.headers(self._opening, self._content_type) + SYNTHETIC + lifecycle(self._opened)
+        headers += self._unused
         return Step((), (Head(200, headers), body), close)
 
     def _fail(self, error: AntiphonError) -> Step:

@@ -11,12 +11,12 @@ from collections.abc import Iterable
 import msgspec
 from msgspec import UNSET, UnsetType
 
+from antiphon.core.endpoints import Accepted
 from antiphon.core.errors import CallerError, TooLarge
 from antiphon.core.events import Closed, Failed, Final, Output, Token
-from antiphon.core.ports import Accepted
 from antiphon.core.specs import TranscribeSpec
 from antiphon.core.subtitles import srt, vtt
-from antiphon.core.wire import NOTHING, Body, Close, Head, Opening, Step, Wire
+from antiphon.core.wire import NOTHING, Body, Close, Head, Opening, Step, Wire, no_effect
 from antiphon.surfaces.openai import wire
 from antiphon.surfaces.openai.addressing import deployment
 from antiphon.surfaces.openai.form import Format, Shape, read
@@ -100,7 +100,8 @@ class Transcribing:
         if self._headed:
             return (body,)
         self._headed = True
-        return Head(200, wire.headers(self._opening, self._content_type())), body
+        headers = wire.headers(self._opening, self._content_type()) + no_effect(self._shape.without_effect)
+        return Head(200, headers), body
 
     def _content_type(self) -> str:
         if self._shape.stream:

@@ -7,8 +7,9 @@ from typing import Any, Literal
 import msgspec
 from msgspec import UNSET, Struct, UnsetType
 
+from antiphon.core.capabilities import Ability, Incapable
 from antiphon.core.errors import AntiphonError, BadMedia, CapacityError, Unauthenticated
-from antiphon.core.wire import Opening, Response
+from antiphon.core.wire import Bearer, Opening, Response, bearer
 
 JSON = "application/json"
 TEXT = "text/plain; charset=utf-8"
@@ -266,7 +267,18 @@ def error_body(error: AntiphonError) -> ErrorBody:
         kind = "invalid_request_error"
     # The decoder does not know how the caller named the bytes; here it is always `file`.
     param = "file" if error.param is None and isinstance(error, BadMedia) else error.param
-    return ErrorBody(ErrorObject(error.message, kind, param, _CODES.get(error.code, error.code)))
+    message = _incapable(error) if isinstance(error, Incapable) else error.message
+    return ErrorBody(ErrorObject(message, kind, param, _CODES.get(error.code, error.code)))
+
+
+def _incapable(error: Incapable) -> str:
+    """What a model cannot do, as OpenAI says it of its own."""
+    match error.ability:
+        case Ability.RAW_TEXT:
+            return "This is a chat model and not supported in the v1/completions endpoint. Use v1/chat/completions."
+        case Ability.IMAGES:
+            return "This model does not take images."
+    return f"Unsupported parameter: '{error.param}' is not supported with this model."
 
 
 def json_response(opening: Opening, status: int, body: Any, extra: tuple[tuple[str, str], ...] = ()) -> Response:
@@ -280,12 +292,12 @@ def headers(opening: Opening, content_type: str) -> tuple[tuple[str, str], ...]:
 class Endpoint:
     """What OpenAI's endpoints share."""
 
-    def credential(self, opening: Opening) -> str | None:
+    def credential(self, opening: Opening, first: str | bytes | None = None) -> Bearer | None:
         """`Authorization: Bearer KEY`, the scheme in any case (RFC 9110, section 11.1), or Azure's `api-key: KEY`."""
         scheme, _, key = opening.headers.get("authorization", "").partition(" ")
         if scheme.lower() != "bearer":
             key = opening.headers.get("api-key", "")
-        return key.strip() or None
+        return bearer(key)
 
     def refuse(self, opening: Opening, error: AntiphonError) -> Response:
         extra: tuple[tuple[str, str], ...] = ()

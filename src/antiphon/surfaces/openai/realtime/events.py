@@ -107,7 +107,7 @@ def read(message: str) -> Any:
             event_id = named.event_id
         return shared.decode(_decoder(named.type), data)
     except UnicodeEncodeError:
-        raise Malformed(CallerError("The event is not text."), "") from None
+        raise Malformed(CallerError("Events must be text messages."), "") from None
     except CallerError as error:
         raise Malformed(error, event_id) from None
 

@@ -128,7 +128,7 @@ def read_all(given: list[Raw], path: str, format: AudioFormat) -> tuple[Item | K
 def _message(given: MessageIn, path: str, format: AudioFormat) -> MessageItem:
     shared.one_of(given.role, tuple(_PARTS), f"{path}.role")
     if not given.content:
-        raise CallerError("A message has something to say.", param=f"{path}.content")
+        raise CallerError("A message must have content.", param=f"{path}.content")
     kinds = _PARTS[given.role]
     parts = [_part(raw, kinds, f"{path}.content[{n}]", format) for n, raw in enumerate(given.content)]
     return MessageItem(Role(given.role), tuple(parts), given.id or "")
@@ -144,29 +144,29 @@ def _part(raw: Raw, kinds: tuple[str, ...], path: str, format: AudioFormat) -> P
     if getattr(part, field) is None:
         raise _missing(f"{path}.{field}")
     if part.text is not None and field == "audio":
-        raise UnsupportedParameter("A part that is audio has no text.", param=f"{path}.text")
+        raise UnsupportedParameter("An audio part must not have text.", param=f"{path}.text")
     if part.audio is not None:
         if field == "text":
-            raise UnsupportedParameter("A part that is text has no audio.", param=f"{path}.audio")
+            raise UnsupportedParameter("A text part must not have audio.", param=f"{path}.audio")
         # What the caller takes it to say is not believed: it is recognised.
         data = audio(part.audio, f"{path}.audio")
         bytes_per_s = format.sample_rate * (2 if format.encoding is Encoding.LINEAR16 else 1)
         return AudioPart(data, audio_ms=len(data) * 1000 // bytes_per_s)
     if part.transcript is not None:
-        raise UnsupportedParameter("A part that is text has no transcript.", param=f"{path}.transcript")
+        raise UnsupportedParameter("A text part must not have a transcript.", param=f"{path}.transcript")
     return TextPart(part.text or "")
 
 
 def audio(given: str, path: str) -> bytes:
     """Raises `CallerError` for what is not base64, `TooLarge`."""
     if len(given) > MAX_AUDIO_BYTES * 4 // 3 + 4:
-        raise TooLarge(f"Audio of one event has at most {MAX_AUDIO_BYTES} bytes.", param=path)
+        raise TooLarge(f"The audio of one event can have at most {MAX_AUDIO_BYTES} bytes.", param=path)
     try:
         data = b64decode(given, validate=True)
     except (Base64Error, ValueError):
         raise CallerError(f"Invalid '{path}'. Expected base64-encoded audio.", param=path) from None
     if len(data) > MAX_AUDIO_BYTES:
-        raise TooLarge(f"Audio of one event has at most {MAX_AUDIO_BYTES} bytes.", param=path)
+        raise TooLarge(f"The audio of one event can have at most {MAX_AUDIO_BYTES} bytes.", param=path)
     return data
 
 

@@ -15,6 +15,7 @@ import msgspec
 from antiphon.core.conversation import inputs, outputs
 from antiphon.core.conversation.items import FIRST
 from antiphon.core.conversation.spec import ConverseSpec
+from antiphon.core.endpoints import Accepted
 from antiphon.core.errors import (
     AntiphonError,
     CallerError,
@@ -23,8 +24,7 @@ from antiphon.core.errors import (
     UnsupportedParameter,
 )
 from antiphon.core.events import Failed
-from antiphon.core.ports import Accepted
-from antiphon.core.wire import NOTHING, SYNTHETIC, Close, Opening, Step
+from antiphon.core.wire import NOTHING, SYNTHETIC, Bearer, Close, Opening, Step, bearer
 from antiphon.surfaces.openai.addressing import PREFIX
 from antiphon.surfaces.openai.realtime import events, items, settings, shown, wire
 from antiphon.surfaces.openai.realtime.rendering import Rendering
@@ -66,16 +66,16 @@ _encoder = msgspec.json.Encoder()
 class RealtimeEndpoint(Endpoint):
     """`GET /v1/realtime` as a WebSocket."""
 
-    def credential(self, opening: Opening) -> str | None:
+    def credential(self, opening: Opening, first: str | bytes | None = None) -> Bearer | None:
         """Where browsers cannot set a header, the key is one of the subprotocols they offer."""
         offered = (each for each in opening.subprotocols if each.startswith(KEY_SUBPROTOCOL))
         key = next(offered, "").removeprefix(KEY_SUBPROTOCOL)
-        return super().credential(opening) or key or None
+        return super().credential(opening) or bearer(key)
 
-    def negotiate(self, opening: Opening) -> Accepted[ConverseSpec]:
+    def negotiate(self, opening: Opening, first: str | bytes | None = None) -> Accepted[ConverseSpec]:
         beta = BETA_SUBPROTOCOL in opening.subprotocols or "realtime=v1" in opening.headers.get("openai-beta", "")
         if beta:
-            raise UnsupportedParameter("The beta of the Realtime API is over; leave out 'OpenAI-Beta'.")
+            raise UnsupportedParameter("The beta of the Realtime API is not supported; leave out 'OpenAI-Beta'.")
         spec = _session(opening)
         stem = opening.request_id.replace("-", "")
         chosen = SUBPROTOCOL if SUBPROTOCOL in opening.subprotocols else None
@@ -124,7 +124,6 @@ class Realtime:
         self._asked = spec  # what will hold, if the conversation takes what it was given
         self._updates: deque[settings.SessionIn] = deque()  # that it was given, and has not answered yet
         self._expires_unix_s: int | None = None  # from when it has begun
-        self._early: tuple[str, ...] = ()  # errors from before: the first that is told is that it has begun
         self._closed = False
 
     # -- from the caller -----------------------------------------------------------------------------------------------
@@ -134,14 +133,14 @@ class Realtime:
             return NOTHING
         try:
             if isinstance(message, bytes):
-                raise events.Malformed(CallerError("Events are JSON, in messages of text."), "")
+                raise events.Malformed(CallerError("Events must be JSON, in text messages."), "")
             event = events.read(message)
         except events.Malformed as malformed:
-            return self._error(malformed.error, malformed.event_id)
+            return _reject(malformed.error, malformed.event_id)
         try:
             return Step(inputs=(self._input(event),))
         except CallerError as error:
-            return self._error(error, event.event_id or "")
+            return _reject(error, event.event_id or "")
 
     def deadline_ns(self) -> int | None:
         return None
@@ -176,11 +175,11 @@ class Realtime:
                 return self._respond(event.response or settings.ResponseIn(), id)
             case events.CancelResponse():
                 return inputs.CancelResponse(event.response_id or "", id)
-        raise UnsupportedParameter("Only over WebRTC is there an output buffer to clear.", param="type")
+        raise UnsupportedParameter("Only WebRTC has an output buffer to clear.", param="type")
 
     def _respond(self, given: settings.ResponseIn, id: str) -> inputs.ConversationInput:
         if not self._asked.answers:
-            raise CallerError("A session that transcribes makes no responses.", param="type")
+            raise CallerError("A transcription session creates no responses.", param="type")
         spec = settings.response(self._asked, given)
         settings.check_conversation(given)
         read = None
@@ -205,9 +204,7 @@ class Realtime:
                 self._rendering.conversation = f"conv_{event.id.replace('-', '')}"
                 self._expires_unix_s = event.expires_unix_s
                 self._spec = event.spec
-                early, self._early = self._early, ()
-                created = _write(wire.SessionCreated(self._rendering.next_id(), self._shown()))
-                return Step(sends=(created, *early))
+                return self._send(wire.SessionCreated(self._rendering.next_id(), self._shown()))
             case outputs.Configured():
                 self._spec = event.spec
                 self._answered()
@@ -256,11 +253,12 @@ class Realtime:
         return Step(sends=(_write(self._error_event(error)),), close=Close(code, reason))
 
     def _send(self, *told: wire.Event) -> Step:
-        sends = tuple(_write(event) for event in told)
-        if self._expires_unix_s is None:
-            self._early += sends
-            return NOTHING
-        return Step(sends=sends)
+        return Step(sends=tuple(_write(event) for event in told))
+
+
+def _reject(error: CallerError, event_id: str) -> Step:
+    """The conversation answers what makes no sense, too, so that answers keep the order of what they answer."""
+    return Step(inputs=(inputs.Reject(error, f" {event_id}"),))
 
 
 def _write(event: wire.Event) -> str:

@@ -3,13 +3,14 @@
 What is settled here holds when the session is opened, which may then change what it could change anyway.
 """
 
+from functools import partial
 from typing import Annotated, Any, Literal
 
 import msgspec
 from msgspec import Meta, Struct
 
 from antiphon.core.conversation.spec import ConverseSpec
-from antiphon.core.ports import SecretAsked
+from antiphon.core.endpoints import OneCallSecret
 from antiphon.core.wire import Opening, Response
 from antiphon.surfaces.openai import generation as shared
 from antiphon.surfaces.openai.addressing import deployment
@@ -38,18 +39,18 @@ _DECODER = msgspec.json.Decoder(ClientSecretRequest)
 class ClientSecrets(Endpoint):
     """The endpoint."""
 
-    max_body_bytes = MAX_BODY_BYTES
-
-    def negotiate(self, opening: Opening, body: bytes) -> SecretAsked:
+    def ask(self, opening: Opening, body: bytes) -> OneCallSecret:
         """Raises some `CallerError`, whose `param` is the path of the field."""
         deployment(opening)
         asked = shared.decode(_DECODER, body or b"{}")
         settled = msgspec.json.encode(asked.session or {})
-        return SecretAsked(settled, (asked.expires_after or ExpiresAfter()).seconds, _agreed(settled))
+        lifetime_s = (asked.expires_after or ExpiresAfter()).seconds
+        return OneCallSecret(settled, lifetime_s, _agreed(settled), partial(self._grant, opening))
 
-    def grant(self, opening: Opening, asked: SecretAsked, secret: str, expires_unix_s: int) -> Response:
+    def _grant(self, opening: Opening, spec: ConverseSpec, secret: str, expires_unix_s: int) -> Response:
         id = f"sess_{opening.request_id.replace('-', '')}"
-        session = shown.session(asked.spec, id, None)
+        session = shown.session(spec, id, None)
+        session.pop("parallel_tool_calls", None)  # which OpenAI's SDK types in a session's events, and not here
         return json_response(opening, 200, wire.ClientSecret(secret, expires_unix_s, session))
 
 

@@ -2,6 +2,8 @@
 
 An update says what changes: what it leaves out stays as it is, and what it sets to null is cleared where null means
 something (`turn_detection`, `transcription`, `noise_reduction`, `tracing`, `prompt`), else it counts as left out.
+What only tunes or watches a session, and is not done here, is taken, and the session is told without it:
+`noise_reduction`, `tracing`, `reasoning`, and what guides a transcription (`prompt`, `keywords`, `delay`).
 Errors name the field as OpenAI does: `session.audio.input.format`.
 """
 
@@ -139,8 +141,10 @@ _KIND = msgspec.json.Decoder(_Kind)
 _SESSION = msgspec.json.Decoder(SessionIn)
 
 _EAGERNESS = {"auto": Eagerness.MEDIUM} | {each.value: each for each in Eagerness}
-# Of a session that only transcribes; what else there is belongs to answers.
-_OF_TRANSCRIPTION = ("type", "audio", "include")
+# Of a session that only transcribes; what else there is belongs to answers. The last two cannot guide the models here.
+_OF_TRANSCRIPTION = ("type", "audio", "include", "instructions", "prompt")
+# Models whose sessions have no turn detection with OpenAI: their clients commit what was said.
+_COMMITTED = ("gpt-realtime-whisper", "gpt-live-transcribe")
 
 
 # -- sessions ----------------------------------------------------------------------------------------------------------
@@ -149,7 +153,7 @@ _OF_TRANSCRIPTION = ("type", "audio", "include")
 def initial(kind: str, model: str) -> ConverseSpec:
     """How a session begins. `model` is the language model's name, or for a transcription the recogniser's."""
     if kind == "transcription":
-        return ConverseSpec(answers=False, transcription=Transcription(model))
+        return ConverseSpec(answers=False, transcription=Transcription(model), turns=_usual_turns(model))
     return ConverseSpec(model)
 
 
@@ -169,12 +173,9 @@ def updated(spec: ConverseSpec, given: SessionIn) -> ConverseSpec:
                 said = "A session that transcribes has no such parameter."
                 raise UnsupportedParameter(said, param=f"session.{name}")
         if given.audio is not None and given.audio.output is not None:
-            raise UnsupportedParameter("A session that transcribes says nothing.", param="session.audio.output")
+            raise UnsupportedParameter("A transcription session produces no output.", param="session.audio.output")
     if given.model is not None and given.model != spec.model:
         raise CallerError("The model of a session cannot be changed.", param="session.model")
-    if given.tracing is not None and given.tracing != "auto":
-        # What is traced by default is nothing, and `session.updated` says so.
-        raise UnsupportedParameter("Sessions are not traced here.", param="session.tracing")
     if given.truncation is not None:
         spec = replace(spec, retain=_retained(given.truncation))
     spec = _common(spec, given, "session")
@@ -186,9 +187,9 @@ def updated(spec: ConverseSpec, given: SessionIn) -> ConverseSpec:
 def response(spec: ConverseSpec, given: ResponseIn) -> ConverseSpec:
     """How one response is made, in a session that is as `spec` says. Raises as `updated`."""
     if given.audio is not None and given.audio.input is not None:
-        raise UnsupportedParameter("The input is the session's.", param="response.audio.input")
+        raise UnsupportedParameter("The audio input can be set only for the session.", param="response.audio.input")
     if given.audio is not None and given.audio.output is not None and given.audio.output.speed is not None:
-        raise UnsupportedParameter("The speed is the session's.", param="response.audio.output.speed")
+        raise UnsupportedParameter("The speed can be set only for the session.", param="response.audio.output.speed")
     return _common(spec, given, "response")
 
 
@@ -209,10 +210,8 @@ def metadata(given: ResponseIn) -> tuple[tuple[str, str], ...]:
 
 
 def _common(spec: ConverseSpec, given: Common, path: str) -> ConverseSpec:
-    if given.prompt is not None:
-        raise UnsupportedParameter("There are no prompt templates here.", param=f"{path}.prompt")
-    if given.reasoning is not None:
-        shared.one_of(given.reasoning.effort, ("none",), f"{path}.reasoning.effort")
+    if given.prompt is not None and spec.answers:
+        raise UnsupportedParameter("Prompt templates are not supported.", param=f"{path}.prompt")
     if given.instructions is not None:
         spec = replace(spec, instructions=given.instructions)
     if given.parallel_tool_calls is not None:
@@ -240,7 +239,7 @@ def _most(given: int | str, path: str) -> int | None:
     if isinstance(given, int):
         return given
     if given != UNLIMITED:
-        raise CallerError(f"'{path}' is a number up to {MAX_OUTPUT_TOKENS}, or '{UNLIMITED}'.", param=path)
+        raise CallerError(f"'{path}' must be a number up to {MAX_OUTPUT_TOKENS}, or '{UNLIMITED}'.", param=path)
     return None
 
 
@@ -269,9 +268,9 @@ def _choice(given: str | NamedFunction, path: str) -> ToolChoice:
 def _check_choice(spec: ConverseSpec, path: str) -> None:
     choice = spec.tool_choice
     if choice.mode is ToolMode.REQUIRED and not spec.tools:
-        raise CallerError("A choice that requires a tool needs tools.", param=path)
+        raise CallerError("This choice requires tools, but none are given.", param=path)
     if choice.name and all(tool.name != choice.name for tool in spec.tools):
-        raise CallerError("The function chosen is not one of the tools.", param=path)
+        raise CallerError("The chosen function is not one of the tools.", param=path)
 
 
 def _said(spec: ConverseSpec, given: OutputIn, path: str) -> ConverseSpec:
@@ -288,7 +287,7 @@ def _format(given: FormatIn, path: str) -> str:
     shared.one_of(given.type, tuple(INPUTS), f"{path}.type")
     rate = PCM_RATE if given.type == "audio/pcm" else G711_RATE
     if given.rate not in (None, rate):
-        raise UnsupportedParameter(f"The rate of this format is {rate}.", param=f"{path}.rate")
+        raise UnsupportedParameter(f"The rate of this format must be {rate}.", param=f"{path}.rate")
     return given.type
 
 
@@ -297,16 +296,18 @@ def _format(given: FormatIn, path: str) -> str:
 
 def _heard(spec: ConverseSpec, given: InputIn) -> ConverseSpec:
     path = "session.audio.input"
-    if given.noise_reduction is not None:
-        raise UnsupportedParameter("Noise is not reduced here.", param=f"{path}.noise_reduction")
     if given.format is not None:
         spec = replace(spec, input_format=INPUTS[_format(given.format, f"{path}.format")])
     if given.transcription is None:
         if not spec.answers:
-            raise CallerError("This session is there to transcribe.", param=f"{path}.transcription")
+            raise CallerError("This is a transcription session.", param=f"{path}.transcription")
         spec = replace(spec, transcription=None)
     elif given.transcription is not UNSET:
-        transcription = _transcription(spec.transcription, given.transcription, f"{path}.transcription")
+        now = spec.transcription
+        transcription = _transcription(now, given.transcription, f"{path}.transcription")
+        usual = _usual_turns(transcription.model)
+        if not spec.answers and usual != _usual_turns(now.model if now else ""):
+            spec = replace(spec, turns=usual)
         spec = replace(spec, transcription=transcription)
     if given.turn_detection is None:
         spec = replace(spec, turns=None)
@@ -319,13 +320,15 @@ def _transcription(now: Transcription | None, given: TranscriptionIn, path: str)
     shared.one_of(given.language, (LANGUAGE,), f"{path}.language")
     for place, language in enumerate(given.languages or ()):
         shared.one_of(language, (LANGUAGE,), f"{path}.languages[{place}]")
-    for name, value in (("prompt", given.prompt), ("keywords", given.keywords), ("delay", given.delay)):
-        if value:
-            raise UnsupportedParameter("The models here cannot be guided.", param=f"{path}.{name}")
     asked = now or Transcription()
     if given.model is not None:
         asked = replace(asked, model=given.model)
     return replace(asked, language=given.language or asked.language)
+
+
+def _usual_turns(model: str) -> Turns | None:
+    """How turns are found in a session that transcribes by that model, where the caller says nothing of it."""
+    return None if model.startswith(_COMMITTED) else Turns()
 
 
 def _turns(now: Turns | None, given: TurnsIn, path: str) -> Turns:

@@ -36,7 +36,7 @@ def session(spec: ConverseSpec, id: str, expires_unix_s: int | None) -> Object:
         "format": format_in(spec.input_format),
         "noise_reduction": None,
         "transcription": _transcription_shown(spec.transcription),
-        "turn_detection": _turns_shown(spec.turns),
+        "turn_detection": _turns_shown(spec.turns, spec.answers),
     }
     include = [LOGPROBS] if spec.transcription and spec.transcription.tokens else None
     if not spec.answers:
@@ -97,20 +97,20 @@ def _transcription_shown(asked: Transcription | None) -> Object | None:
     return {"model": asked.model or None, "language": asked.language or None, "prompt": None}
 
 
-def _turns_shown(turns: Turns | None) -> Object | None:
+def _turns_shown(turns: Turns | None, answered: bool) -> Object | None:
+    """What concerns answers only where turns are answered."""
     if turns is None:
         return None
-    answers = {"create_response": turns.respond, "interrupt_response": turns.interrupt}
+    answers = {"create_response": turns.respond, "interrupt_response": turns.interrupt} if answered else {}
     if turns.eagerness is not None:
         return {"type": "semantic_vad", "eagerness": turns.eagerness.value, **answers}
-    return {
+    found = {
         "type": "server_vad",
         "threshold": turns.threshold,
         "prefix_padding_ms": turns.padding_ms,
         "silence_duration_ms": turns.silence_ms,
-        "idle_timeout_ms": turns.idle_ms,
-        **answers,
     }
+    return {**found, "idle_timeout_ms": turns.idle_ms, **answers} if answered else found
 
 
 def _tool_shown(tool: Tool) -> Object:

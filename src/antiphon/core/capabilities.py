@@ -1,0 +1,144 @@
+"""What engines can do, as they say it themselves, and what a call needs of the one that answers it.
+
+The session compares the two once, before it opens. A call that needs what its engine cannot do is refused, with the
+name of the ability: the surface that spoke to the caller knows by which parameter it was asked for. What asks only for
+quality or convenience is left out instead, and the answer says so.
+"""
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
+from enum import StrEnum
+from typing import Any
+
+from antiphon.core.errors import UnsupportedParameter
+from antiphon.core.specs import GenerateSpec, Image, Message, Sampling, Shape, ToolChoice, ToolMode
+
+# -- language ----------------------------------------------------------------------------------------------------------
+
+
+class Ability(StrEnum):
+    """What not every engine of a language model can do. Each has the name of the parameter that asks for it, as OpenAI
+    spells that, or vLLM where OpenAI has none.
+    """
+
+    RAW_TEXT = "prompt"  # continues a text that is not a conversation
+    CHOICES = "n"  # several outputs
+    IMAGES = "image_url"  # sees pictures in messages
+    TOOL_CHOICE = "tool_choice"  # calls a tool, or a certain one, because it must
+    ONE_TOOL_CALL = "parallel_tool_calls"  # calls one tool at a time
+    JSON_OUTPUT = "response_format"  # keeps to JSON, or to a schema
+    CHOICE_OUTPUT = "choice"  # and these three to what `structured_outputs` says under their names
+    REGEX_OUTPUT = "regex"
+    GRAMMAR_OUTPUT = "grammar"
+    REASONING_EFFORT = "reasoning_effort"
+    VERBOSITY = "verbosity"
+    SEED = "seed"
+    LOGPROBS = "logprobs"
+    TOP_LOGPROBS = "top_logprobs"
+    LOGIT_BIAS = "logit_bias"
+    TOP_K = "top_k"
+    MIN_P = "min_p"
+    REPETITION_PENALTY = "repetition_penalty"
+    MIN_TOKENS = "min_tokens"
+    IGNORE_EOS = "ignore_eos"
+    STOP_TOKENS = "stop_token_ids"
+    STOP_IN_OUTPUT = "include_stop_str_in_output"
+    SPECIAL_TOKENS = "skip_special_tokens"
+    BAD_WORDS = "bad_words"
+    ALLOWED_TOKENS = "allowed_token_ids"
+    TEMPLATE_ARGUMENTS = "chat_template_kwargs"
+
+
+EVERYTHING = frozenset(Ability)
+
+_FORMS = {
+    Shape.JSON: Ability.JSON_OUTPUT,
+    Shape.SCHEMA: Ability.JSON_OUTPUT,
+    Shape.CHOICE: Ability.CHOICE_OUTPUT,
+    Shape.REGEX: Ability.REGEX_OUTPUT,
+    Shape.GRAMMAR: Ability.GRAMMAR_OUTPUT,
+}
+# What of the sampling needs an ability, where it changes anything.
+_SAMPLING: tuple[tuple[Ability, Callable[[Sampling], object]], ...] = (
+    (Ability.SEED, lambda sampling: sampling.seed is not None),
+    (Ability.LOGPROBS, lambda sampling: sampling.logprobs),
+    (Ability.TOP_LOGPROBS, lambda sampling: sampling.top_logprobs),
+    (Ability.LOGIT_BIAS, lambda sampling: sampling.logit_bias),
+    (Ability.TOP_K, lambda sampling: sampling.top_k),
+    (Ability.MIN_P, lambda sampling: sampling.min_p),
+    (Ability.REPETITION_PENALTY, lambda sampling: sampling.repetition_penalty not in (None, 1)),
+    (Ability.MIN_TOKENS, lambda sampling: sampling.min_tokens),
+    (Ability.IGNORE_EOS, lambda sampling: sampling.ignore_eos),
+    (Ability.STOP_TOKENS, lambda sampling: sampling.stop_token_ids),
+    (Ability.STOP_IN_OUTPUT, lambda sampling: sampling.stop_in_output),
+    (Ability.SPECIAL_TOKENS, lambda sampling: sampling.special_tokens),
+    (Ability.BAD_WORDS, lambda sampling: sampling.bad_words),
+    (Ability.ALLOWED_TOKENS, lambda sampling: sampling.allowed_token_ids),
+)
+_PLAIN = Sampling()
+# What asks for quality or convenience: its field of the spec, and the values that any engine fulfils.
+_DISPENSABLE: Mapping[Ability, tuple[str, tuple[str, ...]]] = {
+    Ability.REASONING_EFFORT: ("reasoning_effort", ("", "none")),
+    Ability.VERBOSITY: ("verbosity", ("", "medium")),
+}
+
+
+class Incapable(UnsupportedParameter):
+    """The engine that would answer does not have `ability`, which the call needs. `param` is where the caller asked
+    for it, or the ability's own name where nobody kept that.
+    """
+
+    def __init__(self, ability: Ability, param: str | None = None) -> None:
+        super().__init__(f"This model does not support '{param or ability}'.", param=param or ability)
+        self.ability = ability
+
+
+def settle(spec: GenerateSpec, abilities: frozenset[Ability]) -> tuple[GenerateSpec, frozenset[Ability]]:
+    """What an engine of these abilities is asked, and what of the call has no effect on it. Raises `Incapable`."""
+    for needed in _needed(spec):
+        if needed not in abilities:
+            raise Incapable(needed, _place(needed, spec))
+    unmet = []
+    for ability, (field, fulfilled) in _DISPENSABLE.items():
+        asked = getattr(spec, field)
+        if asked and ability not in abilities:
+            left_out: dict[str, Any] = {field: ""}
+            spec = replace(spec, **left_out)
+            if asked not in fulfilled:
+                unmet.append(ability)
+    return spec, frozenset(unmet)
+
+
+def _needed(spec: GenerateSpec) -> Iterable[Ability]:
+    if isinstance(spec.prompt, str):
+        yield Ability.RAW_TEXT
+    elif any(message.parts for message in spec.prompt):
+        yield Ability.IMAGES
+    if spec.choices > 1:
+        yield Ability.CHOICES
+    if spec.tools:
+        # A tool that must not be called can always be kept from the engine.
+        if spec.tool_choice != ToolChoice() and spec.tool_choice.mode is not ToolMode.NONE:
+            yield Ability.TOOL_CHOICE
+        if not spec.parallel_tool_calls:
+            yield Ability.ONE_TOOL_CALL
+    if spec.format.shape in _FORMS:
+        yield _FORMS[spec.format.shape]
+    if spec.template_arguments:
+        yield Ability.TEMPLATE_ARGUMENTS
+    if spec.sampling != _PLAIN:
+        for ability, wanted in _SAMPLING:
+            if wanted(spec.sampling):
+                yield ability
+
+
+def images(messages: Iterable[Message]) -> Iterable[Image]:
+    """All pictures, in order."""
+    return (part for message in messages for part in message.parts if isinstance(part, Image))
+
+
+def _place(ability: Ability, spec: GenerateSpec) -> str | None:
+    """Where the caller asked for it, if that is known."""
+    if ability is Ability.IMAGES and not isinstance(spec.prompt, str):
+        return next(iter(images(spec.prompt))).param or None
+    return spec.format.param or None if ability in _FORMS.values() else None

@@ -1,0 +1,36 @@
+"""Labels: what the ledger has of a caller's tags. Its entries stay for ever, so by default it has only hashes.
+
+A tag is text, or `name=value`. The name stays, if it is one word, so that people can read what was counted; the rest
+becomes an HMAC-SHA256 by a random key of the project's. Whoever knows the tag and the key finds it again; once the key
+is destroyed nobody does.
+"""
+
+import hmac
+import re
+from collections.abc import Iterable
+
+from antiphon.core.policy import TagPolicy
+
+HASH_DIGITS = 16
+
+_NAMED = re.compile(r"([A-Za-z0-9_.-]{1,64}=).*", re.DOTALL)
+
+
+def labels_of(tags: Iterable[str], policy: TagPolicy, key: bytes | None) -> tuple[str, ...]:
+    """What is written of some tags. Without a key nothing is that should be hashed."""
+    if policy is TagPolicy.PLAIN:
+        return tuple(tags)
+    if policy is TagPolicy.NONE or key is None:
+        return ()
+    return tuple(hashed(tag, key) for tag in tags)
+
+
+def forms_of(tag: str, key: bytes | None) -> tuple[str, ...]:
+    """Every label that a tag may have, whatever the policy was when it was written."""
+    return (tag,) if key is None else (tag, hashed(tag, key))
+
+
+def hashed(tag: str, key: bytes) -> str:
+    named = _NAMED.fullmatch(tag)
+    digest = hmac.digest(key, tag.encode("utf-8", "surrogatepass"), "sha256").hex()
+    return f"{named[1] if named else ''}{digest[:HASH_DIGITS]}"

@@ -1,0 +1,42 @@
+"""Pictures in messages: which kinds there are, and `data:` URLs of them. Nothing here decodes a picture."""
+
+import re
+from base64 import b64decode, b64encode
+
+_KINDS = (  # by what a file of the kind begins with
+    ("png", re.compile(rb"\x89PNG\r\n\x1a\n")),
+    ("jpeg", re.compile(rb"\xff\xd8\xff")),
+    ("gif", re.compile(rb"GIF8[79]a")),
+    ("webp", re.compile(rb"RIFF.{4}WEBP", re.DOTALL)),
+)
+_HEAD_BYTES = 12  # at most, that tell the kind
+_HEAD_CHARS = _HEAD_BYTES // 3 * 4
+_DATA = re.compile(r"data:image/[a-z0-9.+-]+;base64,", re.IGNORECASE)
+_BASE64 = re.compile(r"(?:[A-Za-z0-9+/]{4})*(?:[A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{3}=)?")
+KINDS = "PNG, JPEG, WebP or GIF"
+
+
+def is_data(url: str) -> bool:
+    """Whether the URL holds what it stands for."""
+    return url[:5].lower() == "data:"
+
+
+def from_bytes(data: bytes) -> str:
+    """The `data:` URL of a picture. Raises `ValueError` where it is of no known kind."""
+    return f"data:image/{_kind(data)};base64,{b64encode(data).decode()}"
+
+
+def checked(url: str) -> str:
+    """A `data:` URL, with the kind that its data is of. Raises `ValueError` where that is not known, or no base64."""
+    head = _DATA.match(url)
+    if head is None or not _BASE64.fullmatch(url, head.end()):
+        raise ValueError("no picture in base64")
+    kind = _kind(b64decode(url[head.end() : head.end() + _HEAD_CHARS]))
+    return f"data:image/{kind};base64,{url[head.end() :]}"
+
+
+def _kind(data: bytes) -> str:
+    for kind, magic in _KINDS:
+        if magic.match(data):
+            return kind
+    raise ValueError("no picture of a known kind")

@@ -1,0 +1,105 @@
+"""A project's policy: one frozen value, its one parser, and what each field may be.
+
+To add a field, add it to `Policy`: it is then parsed, stored and read like the others. What is stored may have been
+written by a later version or by hand: a field that is not known here grants nothing, and a value that makes no sense is
+read as the strictest that is known.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, fields
+from enum import StrEnum
+from typing import Any
+
+from antiphon.core.errors import CallerError
+
+MAX_KEEP_S = 10 * 366 * 86_400
+MAX_WEIGHT = 1000
+
+
+class Marking(StrEnum):
+    """What a project requires of synthetic speech. There is no less than the first."""
+
+    MARKED = "marked"  # in the answer's head and its container's tags, and signed where it can be
+    SIGNED = "signed"  # a signed manifest in every answer, so whole ones only, in containers that carry it
+
+
+class TagPolicy(StrEnum):
+    """What the ledger keeps of the tags and the metadata that callers send. Its entries can never be deleted."""
+
+    HASHED = "hashed"  # a hash by a key of the project's, which can be destroyed
+    NONE = "none"
+    PLAIN = "plain"  # as they were sent, for ever
+
+
+@dataclass(frozen=True, slots=True)
+class _Rule:
+    """What the values of a field are, in words; what makes one of a value of JSON, or raises `ValueError`; and what
+    stands in for one that makes no sense.
+    """
+
+    said: str
+    parse: Callable[[Any], str | int]
+    strictest: str | int
+
+
+def _integer(lowest: int, highest: int, strictest: int) -> dict[str, _Rule]:
+    def parse(value: object) -> int:
+        if type(value) is not int or not lowest <= value <= highest:
+            raise ValueError
+        return value
+
+    return {"rule": _Rule(f"{lowest} to {highest}", parse, strictest)}
+
+
+def _word(words: type[StrEnum], strictest: StrEnum) -> dict[str, _Rule]:
+    return {"rule": _Rule(f"one of {', '.join(words)}", words, strictest)}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Policy:
+    """`keep_answers_s` is how long models' answers are kept, at most; 0 keeps none. `weight` is the project's share
+    where projects compete.
+    """
+
+    keep_answers_s: int = field(default=0, metadata=_integer(0, MAX_KEEP_S, strictest=0))
+    marking: Marking = field(default=Marking.MARKED, metadata=_word(Marking, Marking.SIGNED))
+    weight: int = field(default=1, metadata=_integer(1, MAX_WEIGHT, strictest=1))
+    tags: TagPolicy = field(default=TagPolicy.HASHED, metadata=_word(TagPolicy, TagPolicy.NONE))
+
+    def values(self) -> dict[str, str | int]:
+        """Every field as it is stored and shown, in JSON's types."""
+        return {each.name: getattr(self, each.name) for each in fields(self)}
+
+
+_RULES: dict[str, _Rule] = {each.name: each.metadata["rule"] for each in fields(Policy)}
+_STRICTEST: dict[str, Any] = {name: rule.strictest for name, rule in _RULES.items()}
+STRICTEST = Policy(**_STRICTEST)  # of a project that is not known
+
+
+def parse_policy(given: Mapping[str, object]) -> dict[str, str | int]:
+    """The fields that are to be set, checked. Raises `CallerError`, which names the field."""
+    parsed = {}
+    for name, value in given.items():
+        if name not in _RULES:
+            raise CallerError(f"a policy has no field {name}", param=name)
+        try:
+            parsed[name] = _RULES[name].parse(value)
+        except ValueError:
+            raise CallerError(f"{name} is {_RULES[name].said}", param=name) from None
+    return parsed
+
+
+def read_policy(stored: object) -> tuple[Policy, tuple[str, ...]]:
+    """A policy from JSON, and the names in it that are not known or whose values make no sense. Never fails."""
+    if not isinstance(stored, dict):
+        return STRICTEST, ("policy",)
+    odd = [str(name) for name in stored if name not in _RULES]
+    values: dict[str, Any] = {}
+    for name, rule in _RULES.items():
+        if name in stored:
+            try:
+                values[name] = rule.parse(stored[name])
+            except (ValueError, TypeError):
+                values[name] = rule.strictest
+                odd.append(name)
+    return Policy(**values), tuple(odd)

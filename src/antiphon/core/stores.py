@@ -1,0 +1,250 @@
+"""The ports of what is stored: the ledger, the directory of projects and keys, and kept answers.
+
+`antiphon.stores` implements them; `antiphon.testing` has fakes that keep the same rules, and one suite of tests runs
+over all.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from antiphon.core.entry import Entry, Kind
+from antiphon.core.errors import AlreadyAnswered, CallerError, Conflict
+from antiphon.core.identity import Key, Project
+from antiphon.core.usage import Dimension, Total, UsageQuery
+from antiphon.core.wire import Keep
+
+IDEMPOTENCY_RETENTION_MS = 24 * 3_600_000
+MAX_KEY_LENGTH = 255  # of an idempotency key
+MAX_TOTALS = 50_000  # rows of one answer
+MAX_READ = 1000  # entries of one read
+STREAMED = "stream"  # the feature of entries that charge for what was sent, piece by piece
+FROM_THE_START = ""  # the cursor before the first entry
+
+
+# -- the ledger --------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """That `session` answers the request with this idempotency key. `replay_of` is the session that was charged for it
+    before; then nothing more is charged: the first append with this claim records that the answer was given again, and
+    writes no entry. A retry without a key has an empty one, and leaves no record.
+    """
+
+    project: str
+    key: str
+    fingerprint: str
+    session: str
+    at_unix_ms: int
+    replay_of: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Recorded:
+    """An entry as it stands in the ledger. `cursor` is its place there, to read on from; `server` is the id of the
+    server that wrote it, empty where that was a version which did not say.
+    """
+
+    cursor: str
+    server: str
+    entry: Entry
+
+
+class Usage(Protocol):
+    """Reads the ledger, beside a running server and without one."""
+
+    async def totals(self, query: UsageQuery) -> list[Total]:
+        """Sorted by group. Raises `CallerError` if there are more than `MAX_TOTALS`, `InternalError` if the ledger is
+        not there or cannot be read.
+        """
+
+    async def charged(self, project: str, dimension: Dimension, since_unix_ms: int) -> int:
+        """What a project was charged for of one dimension since then, corrections included. Raises `InternalError`."""
+
+    async def read(self, after: str = FROM_THE_START, limit: int = MAX_READ) -> list[Recorded]:
+        """The next entries after a cursor, at most `limit`, in an order in which no entry ever appears before one that
+        was read already: whoever remembers the last cursor misses none. Raises `CallerError` for what is no cursor,
+        `InternalError`.
+        """
+
+
+class Ledger(Usage, Protocol):
+    """What was used, by whom, durably: an entry is on the disk when `append` returns.
+
+    A server opens one, under its id, and closes the sessions that the same server left open before.
+    """
+
+    @property
+    def healthy(self) -> bool:
+        """Whether appends are taken."""
+
+    @property
+    def trouble(self) -> str | None:
+        """Why appends are not taken; `None` if they are."""
+
+    async def append(self, new: Sequence[Entry], claim: Claim | None = None) -> None:
+        """Returns when the entries are durable, all of them, in order. An entry that is there already, with the same
+        contents, is not written again.
+
+        With a `claim`, the first append records it in the same transaction. Raises `Conflict` if an entry's key is
+        taken by a different entry, or the idempotency key by a different request; `AlreadyAnswered` if another session
+        has answered it meanwhile. After `LedgerUnavailable` the entries are not in the ledger, and will not be. After
+        `OutcomeUnknown` they may be there, or come: nothing that they charge for may be delivered, and they are to be
+        appended again as they are. The same holds after an append that was cancelled.
+        """
+
+    async def note(self, owed: Sequence[tuple[Entry, int]]) -> None:
+        """Returns when it is durable that a session owes so much beyond its entries, as an entry like that would say;
+        until its next append, which stands in place of what was noted. One after the other for each session. Raises
+        `LedgerUnavailable`. A cancelled note may be written or not.
+        """
+
+    async def claim(self, project: str, key: str, fingerprint: str, session: str, now_unix_ms: int) -> Claim:
+        """Looks an idempotency key up at the start of a request; the append with the claim is what records it.
+
+        Raises `AlreadyAnswered` if the request was answered in the last `IDEMPOTENCY_RETENTION_MS`, unless it is in
+        doubt whether its answer arrived (`standing`); `Conflict` if the key came with another fingerprint,
+        `CallerError` if it is not 1 to `MAX_KEY_LENGTH` printable characters, `LedgerUnavailable`.
+        """
+
+    async def flush(self) -> None:
+        """Returns when every append that was called before has been settled."""
+
+    async def close(self) -> None:
+        """Settles what waits, and lets go of the ledger."""
+
+
+def check_idempotency_key(key: str) -> None:
+    """Raises `CallerError` if it is not 1 to `MAX_KEY_LENGTH` printable characters."""
+    if not 0 < len(key) <= MAX_KEY_LENGTH or not key.isprintable():
+        raise CallerError(f"an idempotency key has 1 to {MAX_KEY_LENGTH} printable characters", param="Idempotency-Key")
+
+
+def standing(claim: Claim, known: tuple[str, str] | None, last: tuple[str, str] | None) -> str | None:
+    """How it stands with a claim's key. `known` are the fingerprint and the session that are recorded for it, `last`
+    are kind and feature of that session's latest entry. Returns the session whose answer may be given again, uncharged:
+    it was charged, and may not have arrived. A stream is charged for what was sent of it, so one that broke off is
+    answered, and charged, anew.
+
+    Raises `Conflict` for another request, `AlreadyAnswered` if the answer arrived, or was given again.
+    """
+    if known is None:
+        return None
+    fingerprint, session = known
+    if fingerprint != claim.fingerprint:
+        raise Conflict("This idempotency key was used for another request.")
+    if session == claim.session:
+        return None
+    if last is None or last[0] == Kind.COMPLETED:  # a session without entries is one that gave an answer again
+        raise answered(session)
+    return None if last[1] == STREAMED else session
+
+
+def answered(session: str) -> AlreadyAnswered:
+    return AlreadyAnswered(
+        "The request with this idempotency key was answered and charged, and its answer cannot be given again. Send it"
+        " with another key to have it answered, and charged, anew.",
+        session,
+    )
+
+
+# -- the directory -----------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class DirectoryView:
+    """Everything in the directory at one moment, by id. A key comes with the SHA-256 of its secret; a project has a
+    random key that hashes its tags.
+    """
+
+    projects: Mapping[str, Project] = field(default_factory=dict)
+    keys: Mapping[str, tuple[Key, bytes]] = field(default_factory=dict)
+    tag_keys: Mapping[str, bytes] = field(default_factory=dict)
+
+
+class Follower(Protocol):
+    """Follows the directory from one thread, without ever waiting for it."""
+
+    def poll(self) -> DirectoryView | None:
+        """What it is now, if it changed since the last poll. Raises `Busy` where that cannot be known for the moment,
+        `KeysUnavailable` where it cannot be known.
+        """
+
+    def close(self) -> None: ...
+
+
+class Directory(Protocol):
+    """Projects with their policies, and keys. Blocking; for any thread. Everything raises `KeysUnavailable` where it
+    cannot be read or written. What a project or a key must be like is checked by `trust.control`, not here.
+    """
+
+    def view(self) -> DirectoryView: ...
+
+    def add_project(self, project: Project) -> None:
+        """Also makes the key that hashes its tags. Raises `Conflict` where its id is taken."""
+
+    def set_policy(self, project: str, values: Mapping[str, str | int]) -> Project:
+        """Sets the named fields; the others stay as they stand there, known or not. Raises `NotFound`."""
+
+    def add_key(self, key: Key, digest: bytes) -> None:
+        """Raises `NotFound` without its project, `Conflict` where its id is taken."""
+
+    def add_first_key(self, key: Key, digest: bytes) -> bool:
+        """Adds a key unless there is one, or was; whether it did. A key from the environment does not count."""
+
+    def put_key(self, key: Key, digest: bytes) -> None:
+        """Adds a key, or makes the one with its id hold again, with this secret and these scopes."""
+
+    def revoke_key(self, key_id: str, now_unix_ms: int) -> Key:
+        """The key as it stands then; revoking it again changes nothing. Raises `NotFound`."""
+
+    def replace_tag_key(self, project: str) -> None:
+        """Destroys the key that hashes the project's tags, and makes another. Raises `NotFound`."""
+
+    def follow(self) -> Follower: ...
+
+
+# -- kept answers ------------------------------------------------------------------------------------------------------
+
+
+class Answers(Protocol):
+    """Models' answers that are kept for a time, by project and id. Everything raises `InternalError`."""
+
+    async def put(self, project: str, keep: Keep, keep_s: int) -> None:
+        """Durable on return. What is kept again keeps the end it had. If cancelled, it may be kept or not."""
+
+    async def get(self, project: str, id: str, keep_s: int) -> Keep:
+        """`keep_s` is what the policy says now. Raises `NotFound`, also for another project's."""
+
+    async def delete(self, project: str, id: str) -> None: ...
+
+    async def purge(self, keep_s: Callable[[str], int]) -> None:
+        """Wipes what is past its end, or older than its project's policy now allows."""
+
+    async def close(self) -> None:
+        """What was begun is finished first. To close again does nothing."""
+
+    @property
+    def trouble(self) -> str | None:
+        """Why nothing can be kept; `None` if it can."""
+
+
+# -- all of them -------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Stores:
+    """What commands work on, whether a server runs or not. To read usage needs no directory, and makes none."""
+
+    usage: Usage
+    open_directory: Callable[[], Directory]
+
+
+@dataclass(frozen=True, slots=True)
+class ServerStores:
+    """What a server works on, and its management API. To be closed: `answers`, then `ledger`."""
+
+    directory: Directory
+    ledger: Ledger
+    answers: Answers

@@ -1,0 +1,176 @@
+"""Text to phonemes, from inside a voice's process: the other end of the confined children. Blocking.
+
+A child is forked before there is a text for it, so that a text waits for its reading only. What a child answers is
+taken for what it is, the word of a process whose memory a stranger's text may have overwritten: it is bounded and
+checked, and names no sound that the voice does not know.
+"""
+
+import signal
+import socket
+import subprocess
+import threading
+from collections import deque
+from collections.abc import Container, Iterable, Sequence
+from contextlib import suppress
+
+import msgspec
+
+from antiphon import children
+from antiphon.confined.forks import READY, SPAWN
+from antiphon.engines.espeak.wire import DIED, HEADER, PHONEMES, TEXT, message
+
+MEMORY_BYTES = 64 * 1024 * 1024  # of one child, beyond what it inherits
+MOST_ANSWER_BYTES = 512 * 1024  # a clause of the longest makes a tenth of it
+WALL_S = 8.0  # for one text, on a machine that is busy
+START_S = 30.0
+_ENDING_S = 0.2
+# Has all memory handed out filled with zeros (mallopt(3), M_PERTURB): the library reads what it has not written, and
+# some texts would be read or not by what was there before.
+_ZEROED = "glibc.malloc.perturb=255"
+# What a text does to the library, and not what somebody else does to the child.
+_BY_THE_TEXT = (signal.SIGSEGV, signal.SIGBUS, signal.SIGABRT, signal.SIGFPE, signal.SIGILL, signal.SIGXCPU)
+
+_decoder = msgspec.json.Decoder(list[list[str]])
+
+
+class Unspeakable(Exception):
+    """The library does not survive this text, or makes nothing of it."""
+
+
+class Phonemizer:
+    """One language. `read` may be called by several threads. Raises `OSError` where its processes cannot be started.
+
+    `known` are the voice's phonemes, `clusters` those of them that are several signs, `spare` children wait for texts.
+    """
+
+    def __init__(
+        self, voice: str, known: Container[str], clusters: Iterable[Sequence[str]] = (), spare: int = 1
+    ) -> None:
+        self._command = (voice, msgspec.json.encode([list(cluster) for cluster in clusters]).decode())
+        self._known = known
+        self._spare = spare
+        self._lock = threading.Lock()
+        self._control: socket.socket | None = None
+        self._process: subprocess.Popen[bytes] | None = None
+        self._waiting: deque[socket.socket] = deque()
+        with self._lock:
+            self._start()
+
+    @property
+    def pid(self) -> int:
+        """The process that children are forked from."""
+        return self._process.pid if self._process else 0
+
+    def read(self, text: str) -> list[list[str]]:
+        """The phonemes of each sentence; those that the voice does not know are left out. Raises `Unspeakable`; and
+        `OSError` where no child can be had, or one does not answer.
+        """
+        try:
+            try:
+                answer = self._ask(self._child(), text)
+            except (EOFError, ConnectionError):  # that child is gone, or there was no room for one
+                answer = self._ask(self._child(fresh=True), text)
+        except EOFError:
+            raise OSError("The child process ended without a result.") from None
+        except TimeoutError:  # it, or the process that forks, stands still: the next text has both started anew
+            self.close()
+            raise
+        finally:
+            self._provide()
+        try:
+            sentences = _decoder.decode(answer)
+        except ValueError:  # msgspec's errors are
+            raise Unspeakable from None
+        return [[phoneme for phoneme in sentence if phoneme in self._known] for sentence in sentences]
+
+    def close(self) -> None:
+        """Ends every process, whatever it is doing."""
+        with self._lock:
+            self._end()
+
+    # -- one text ------------------------------------------------------------------------------------------------------
+
+    def _ask(self, job: socket.socket, text: str) -> bytes:
+        with job:
+            job.settimeout(WALL_S)
+            job.sendall(message(TEXT, text.encode()))
+            kind, length = HEADER.unpack(_exactly(job, HEADER.size))
+            if kind == DIED:
+                number = _exactly(job, 1)[0]
+                raise Unspeakable if number in _BY_THE_TEXT else OSError("The child process was killed.")
+            if kind != PHONEMES or length > MOST_ANSWER_BYTES:
+                raise Unspeakable
+            return _exactly(job, length)
+
+    # -- processes -----------------------------------------------------------------------------------------------------
+
+    def _child(self, fresh: bool = False) -> socket.socket:
+        """The socket of one, and of no spare one if it must be `fresh`."""
+        with self._lock:
+            if fresh and self._process is not None:
+                with suppress(subprocess.TimeoutExpired):
+                    self._process.wait(_ENDING_S)  # it may be gone, or about to be
+                    self._start()
+            return self._waiting.popleft() if self._waiting and not fresh else self._order()
+
+    def _provide(self) -> None:
+        """Children for the texts to come."""
+        with self._lock, suppress(OSError):  # the next text finds out, and has it started anew
+            while len(self._waiting) < self._spare:
+                self._waiting.append(self._order())
+
+    def _order(self) -> socket.socket:
+        """The socket of a child that is about to be forked."""
+        if self._control is None:
+            self._start()
+        assert self._control is not None
+        ours, theirs = socket.socketpair()
+        try:
+            with theirs:
+                socket.send_fds(self._control, [SPAWN.pack(MEMORY_BYTES)], [theirs.fileno()])
+        except OSError:
+            ours.close()
+            raise
+        return ours
+
+    def _start(self) -> None:
+        self._end()
+        ours, theirs = socket.socketpair()
+        apart = children.apart()
+        tunables = (apart["env"].get("GLIBC_TUNABLES"), _ZEROED)
+        apart["env"]["GLIBC_TUNABLES"] = ":".join(filter(None, tunables))
+        with theirs:
+            self._process = subprocess.Popen(
+                children.command("antiphon.engines.espeak.worker", *self._command),
+                stdin=theirs.fileno(),
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.DEVNULL,
+                **apart,
+            )
+        ours.settimeout(START_S)
+        if ours.recv(1) != READY:
+            ours.close()
+            raise OSError("The text reader process could not be started.")
+        self._control = ours
+
+    def _end(self) -> None:
+        for job in self._waiting:
+            job.close()
+        self._waiting.clear()
+        if self._control is not None:
+            self._control.close()
+            self._control = None
+        if self._process is not None:
+            self._process.kill()
+            self._process.wait()
+            self._process = None
+
+
+def _exactly(job: socket.socket, length: int) -> bytes:
+    data = bytearray()
+    while len(data) < length:
+        part = job.recv(length - len(data))
+        if not part:
+            raise EOFError
+        data += part
+    return bytes(data)

@@ -1,0 +1,58 @@
+"""What the server and Whisper's process tell each other. Both are of one version, so structures travel as arrays."""
+
+import msgspec
+
+from antiphon.engines.process import Unloadable
+
+
+class Load(msgspec.Struct, tag=True, array_like=True, frozen=True):
+    """`path` is a folder with a CTranslate2 model. `workers` batches are computed at once."""
+
+    path: str
+    workers: int
+    language: str
+
+
+class Row(msgspec.Struct, array_like=True, frozen=True):
+    """An utterance; see `core.ports.Utterance`."""
+
+    pcm: bytes
+    prefix: tuple[int, ...]
+
+
+class Recognise(msgspec.Struct, tag=True, array_like=True, frozen=True):
+    number: int
+    rows: tuple[Row, ...]
+
+
+Command = Load | Recognise
+
+
+class Ready(msgspec.Struct, tag=True, array_like=True, frozen=True):
+    """It has loaded its model."""
+
+
+class Result(msgspec.Struct, array_like=True, frozen=True):
+    """Tokens with their texts, natural log-probabilities, and where each begins; `ends_ms` has where each ends."""
+
+    tokens: tuple[int, ...]
+    pieces: tuple[str, ...]
+    logprobs: tuple[float, ...]
+    starts_ms: tuple[int, ...]
+    ends_ms: tuple[int, ...]
+    looped: bool
+
+
+class Recognised(msgspec.Struct, tag=True, array_like=True, frozen=True):
+    number: int
+    results: tuple[Result, ...]
+
+
+class Failed(msgspec.Struct, tag=True, array_like=True, frozen=True):
+    number: int
+
+
+Report = Ready | Unloadable | Recognised | Failed
+
+command_decoder = msgspec.msgpack.Decoder(Command)
+report_decoder = msgspec.msgpack.Decoder(Report)

@@ -1,0 +1,158 @@
+"""The server's side of Whisper's process: batches in, hypotheses out. A batch whose process died is asked once more."""
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass
+from math import exp
+from pathlib import Path
+
+from antiphon.core.errors import CapacityError, EngineError
+from antiphon.core.events import Word
+from antiphon.core.ports import Hypothesis, Utterance
+from antiphon.engines.process import KeptProcess, Unloadable, frame
+from antiphon.engines.whisper.messages import (
+    Failed,
+    Load,
+    Ready,
+    Recognise,
+    Recognised,
+    Result,
+    Row,
+    report_decoder,
+)
+
+LONGEST_BATCH_S = 120.0
+RESTART_S = 15.0  # since its process ended, until which a batch waits for it to be started again
+MOST_OPEN = 64  # batches
+
+
+@dataclass(frozen=True, slots=True)
+class WhisperSettings:
+    """`workers` batches are computed at once. `language` is what a multilingual model hears; empty, it finds out."""
+
+    workers: int = 2
+    language: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class WhisperStats:
+    running: int
+    rss_bytes: int
+    restarts: int
+    stuck: int
+    up: bool
+
+
+class _Lost(Exception):
+    """The process is gone."""
+
+
+class Whisper(KeptProcess):
+    """Implements `core.ports.Recogniser`. Use `start`, in the event loop; `recognise` is called from other threads."""
+
+    worker = "antiphon.engines.whisper.worker"
+    name = "speech model"
+
+    def __init__(self, path: Path, settings: WhisperSettings) -> None:
+        super().__init__(Load(str(path.absolute()), settings.workers, settings.language))
+        self._loop = asyncio.get_running_loop()
+        self._open_batches: dict[int, asyncio.Future[Recognised]] = {}
+        self._next = 0
+        self._up = asyncio.Event()
+        self._down_s = 0.0  # the loop's time at which the process ended
+
+    @classmethod
+    async def start(cls, path: Path, settings: WhisperSettings = WhisperSettings()) -> "Whisper":
+        """`path` is a folder with a CTranslate2 model. Raises `EngineError` if it cannot be loaded."""
+        return await cls(path, settings)._begin()
+
+    def recognise(self, batch: Sequence[Utterance]) -> list[Hypothesis]:
+        """See `core.ports.Recogniser`. Drafts have no effect: the library verifies none."""
+        recognised = asyncio.run_coroutine_threadsafe(self._recognise(batch), self._loop).result()
+        return [_hypothesis(result, row.timed) for result, row in zip(recognised.results, batch, strict=True)]
+
+    async def _recognise(self, batch: Sequence[Utterance]) -> Recognised:
+        rows = tuple(Row(utterance.pcm, utterance.prefix) for utterance in batch)
+        try:
+            return await self._ask(rows)
+        except _Lost:
+            try:
+                async with asyncio.timeout_at(self._down_s + RESTART_S):
+                    await self._up.wait()
+                return await self._ask(rows)
+            except (TimeoutError, _Lost):
+                raise self._away() from None
+
+    async def _ask(self, rows: tuple[Row, ...]) -> Recognised:
+        if len(self._open_batches) >= MOST_OPEN:
+            raise CapacityError("The speech model has as many batches as it can take.", retry_after_s=1)
+        transport = self._transport
+        if transport is None:
+            raise _Lost
+        number, self._next = self._next, self._next + 1
+        awaited = self._open_batches[number] = self._loop.create_future()
+        try:
+            transport.write(frame(Recognise(number, rows)))
+            async with self._owed(LONGEST_BATCH_S):
+                recognised: Recognised = await awaited
+                return recognised
+        finally:
+            del self._open_batches[number]
+
+    def stats(self) -> WhisperStats:
+        return WhisperStats(len(self._open_batches), self._rss_bytes(), self._restarts, self._stuck, self.up)
+
+    # -- hearing -------------------------------------------------------------------------------------------------------
+
+    def heard(self, body: bytes) -> Ready | Unloadable | None:
+        report = report_decoder.decode(body)
+        if isinstance(report, Ready | Unloadable):
+            return report
+        awaited = self._open_batches.get(report.number)
+        if awaited is not None and not awaited.done():
+            if isinstance(report, Failed):
+                awaited.set_exception(EngineError("The speech model could not recognise this."))
+            else:
+                awaited.set_result(report)
+        return None
+
+    def ready(self, loaded: Ready) -> None:
+        self._up.set()
+
+    def forsaken(self, failure: EngineError) -> None:
+        if self._up.is_set():  # it is told of each start that fails, too
+            self._down_s = self._loop.time()
+            self._up.clear()
+        for awaited in self._open_batches.values():
+            if not awaited.done():
+                awaited.set_exception(_Lost)
+
+
+def _hypothesis(result: Result, timed: bool) -> Hypothesis:
+    words: list[Word] = []
+    begun: list[int] = []
+    for at, piece in enumerate(result.pieces):
+        if begun and piece.startswith(" "):
+            words.append(_word(result, begun, timed))
+            begun = []
+        begun.append(at)
+    if begun:
+        words.append(_word(result, begun, timed))
+    confidence = exp(sum(result.logprobs) / len(result.logprobs)) if result.logprobs else 0.0
+    return Hypothesis(
+        text="".join(result.pieces).strip(),
+        words=tuple(word for word in words if word.text),
+        confidence=confidence,
+        tokens=result.tokens,
+        pieces=result.pieces,
+        logprobs=result.logprobs,
+        steps=len(result.tokens) + 1,
+        looped=result.looped,
+    )
+
+
+def _word(result: Result, tokens: Sequence[int], timed: bool) -> Word:
+    text = "".join(result.pieces[at] for at in tokens).strip()
+    confidence = exp(sum(result.logprobs[at] for at in tokens) / len(tokens))
+    times = (result.starts_ms[tokens[0]], result.ends_ms[tokens[-1]]) if timed else (0, 0)
+    return Word(text, *times, confidence)

@@ -1,0 +1,202 @@
+"""The port, and uvicorn on it: connections within their bounds, and sessions drained before the sockets close."""
+
+import asyncio
+import gc
+import logging
+import resource
+import signal
+import socket
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from pathlib import Path
+
+import uvicorn
+
+from antiphon.app import House, assemble
+from antiphon.config import Config, Invalid
+from antiphon.core.errors import CallerError
+from antiphon.core.routing import Dialogue
+from antiphon.routes import ROUTES
+from antiphon.supervision import supervisor
+from antiphon.transports.connections import Connections, most_connections
+from antiphon.transports.frames import WebSocketProtocol
+from antiphon.transports.http1 import HttpProtocol
+from antiphon.transports.listening import Listener
+from antiphon.transports.tls import Certificates, HttpsProtocol, TlsProtocol
+from antiphon.trust.authority import certify
+
+MOST_DESCRIPTORS = 1 << 20  # that are counted on
+COLLECT_AFTER = 10_000  # objects more than there were
+GRACE_S = 2  # for answers that are whole to leave, once the sessions have ended
+
+RENEWAL_S = 3600  # between looks at whether the server's own certificate still holds
+
+log = logging.getLogger(__name__)
+
+
+class _Tls:
+    """What is spoken before HTTP. `tick` is called once a second."""
+
+    def __init__(self, config: Config) -> None:
+        """Raises `Invalid`."""
+        self._config = config
+        self._ticks = 0
+        setting = "tls_self_signed" if config.tls_self_signed else "tls_cert and tls_key"
+        try:
+            self.certificates = Certificates(*self._files())
+        except CallerError as error:
+            raise Invalid(f"setting {setting}: {error.message}") from None
+
+    async def tick(self) -> None:
+        self._ticks += 1
+        if self._config.tls_self_signed and self._ticks % RENEWAL_S == 0:
+            try:
+                await asyncio.to_thread(self._files)
+            except CallerError as error:
+                log.error("the server's own TLS certificate cannot be renewed", extra={"reason": error.message})
+        self.certificates.follow()
+
+    def _files(self) -> tuple[Path, Path]:
+        if self._config.tls_self_signed:
+            return certify(self._config.directory, self._config.host)
+        return Path(self._config.tls_cert).expanduser(), Path(self._config.tls_key).expanduser()
+
+
+class HttpListener(uvicorn.Server):
+    """Implements `transports.listening.Listener`: HTTP and WebSockets, by uvicorn, on a socket that is bound."""
+
+    def __init__(self, config: uvicorn.Config, listening: socket.socket, tls: _Tls | None) -> None:
+        super().__init__(config)
+        self._listening = listening
+        self._tls = tls
+        self._ticking: asyncio.Task[None] | None = None
+
+    async def start(self) -> None:
+        self.config.load()
+        self.lifespan = self.config.lifespan_class(self.config)
+        await self.startup([self._listening])
+        self._ticking = supervisor.start("tick connections", self.main_loop, essential=True)
+
+    def stop_accepting(self) -> None:
+        for server in self.servers:
+            server.close()
+
+    async def finish(self, grace_s: float) -> None:
+        if self._ticking is not None:
+            self._ticking.cancel()
+        self.config.timeout_graceful_shutdown = grace_s  # type: ignore[assignment]  # which takes any number
+        await self.shutdown([self._listening])
+
+    async def on_tick(self, counter: int) -> bool:
+        """Ten times a second."""
+        if counter % 10 == 0:
+            for connection in tuple(self.server_state.connections):
+                connection.tick()  # type: ignore[union-attr]  # one of ours, by the settings below
+            if self._tls is not None:
+                await self._tls.tick()
+        return await super().on_tick(counter)
+
+
+async def serve(config: Config, ready: Callable[[House, int], None], accept_loss: bool = False) -> None:
+    """Serves until a signal; `ready` is told when the port (given or chosen) is open. `accept_loss` as in `assemble`.
+
+    Raises `Invalid` for an address or a data directory that cannot be had.
+    """
+    descriptors = _raise_descriptor_limit()
+    with _bind(config) as listening:
+        async with assemble(config, accept_loss) as house:
+            most = config.limits.connections or most_connections(descriptors)
+            places = Connections(most, config.limits.connections_per_address)
+            house.observer.watch_connections(places)
+            _spare_the_collector()
+            http = _http_listener(config, house, listening, places)
+            stopped = _stopped(http)
+            await http.start()
+            ready(house, listening.getsockname()[1])
+            await stopped.wait()
+            await _drain([http], house, config.limits.drain_s)
+
+
+def _http_listener(config: Config, house: House, listening: socket.socket, places: Connections) -> HttpListener:
+    tls = _Tls(config) if config.tls else None
+    settings = uvicorn.Config(
+        house.asgi,
+        http=_http(places, tls),
+        ws=_web_sockets(config.limits.frame_kb << 10, places),
+        log_config=None,
+        access_log=False,
+        ws_max_size=config.limits.frame_kb << 10,
+        ws_per_message_deflate=False,
+        lifespan="off",
+        server_header=False,
+        proxy_headers=False,
+    )
+    return HttpListener(settings, listening, tls)
+
+
+def _stopped(http: HttpListener) -> asyncio.Event:
+    """Set by Ctrl-C or SIGTERM, which drain and leave with 0. Another Ctrl-C does not wait for who is still served."""
+    loop, stopped = asyncio.get_running_loop(), asyncio.Event()
+
+    def stop(number: int) -> None:
+        http.force_exit = stopped.is_set() and number == signal.SIGINT
+        stopped.set()
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, stop, number)
+    return stopped
+
+
+async def _drain(listeners: Sequence[Listener], house: House, drain_s: int) -> None:
+    """The sessions end before their connections are closed under them."""
+    for listener in listeners:
+        listener.stop_accepting()
+    await house.sessions.drain(drain_s)
+    await asyncio.gather(*(listener.finish(GRACE_S) for listener in listeners))
+
+
+def _spare_the_collector() -> None:
+    """What stands now stays: the collector of cycles need not look through it again and again. What calls leave behind
+    has hardly any cycles, so it may look less often than after every 700 objects more.
+    """
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(COLLECT_AFTER, 10, 10)
+
+
+def _http(places: Connections, tls: _Tls | None) -> type[asyncio.Protocol]:
+    """What a connection begins with."""
+    if tls is None:
+        return type("Protocol", (HttpProtocol,), {"places": places})
+    https = type("Protocol", (HttpsProtocol,), {"places": places})
+    return type("Protocol", (TlsProtocol,), {"places": places, "https": https, "certificates": tls.certificates})
+
+
+def _web_sockets(usual_bytes: int, places: Connections) -> type[WebSocketProtocol]:
+    """With larger messages where a vendor's protocol needs them."""
+    needed = ((route.path, route.message_bytes) for route in ROUTES if isinstance(route, Dialogue))
+    larger = {path: most for path, most in needed if most > usual_bytes}
+    return type("Protocol", (WebSocketProtocol,), {"larger": larger, "places": places})
+
+
+def _bind(config: Config) -> socket.socket:
+    """The port, taken before anything slow is done; nobody can connect yet."""
+    try:
+        family, kind, number, _, address = socket.getaddrinfo(
+            config.host, config.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )[0]
+        listening = socket.socket(family, kind, number)
+        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listening.bind(address)
+    except OSError as error:
+        raise Invalid(f"settings host and port: {config.host} port {config.port}: {error.strerror}") from None
+    return listening
+
+
+def _raise_descriptor_limit() -> int:
+    """To what the system allows: each stream holds one, those with a decoder two. How many there are then."""
+    with suppress(ValueError, OSError):
+        _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+    allowed, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return MOST_DESCRIPTORS if allowed == resource.RLIM_INFINITY else min(allowed, MOST_DESCRIPTORS)

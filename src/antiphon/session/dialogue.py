@@ -1,0 +1,63 @@
+"""A connection over which calls of a language model come one after the other. Each of them is a session of its own;
+this says when the connection ends, and holds what it remembers.
+"""
+
+import asyncio
+from collections.abc import Callable
+
+from antiphon.core.errors import AntiphonError, Draining, RequestTimeout
+from antiphon.core.identity import Principal
+from antiphon.session.recent import Recent
+from antiphon.session.services import Services
+
+
+class DialogueConnection:
+    """One connection. `id` is a UUID. After `lasts_s`, and when the server stops, it ends as soon as nothing is being
+    answered; when it fails, at once.
+    """
+
+    claim = None
+    given = in_doubt = False
+
+    def __init__(
+        self,
+        services: Services,
+        id: str,
+        principal: Principal,
+        surface: str,
+        recent: Recent,
+        lasts_s: int,
+        on_close: Callable[["DialogueConnection"], None],
+    ) -> None:
+        self.id = id
+        self.principal = principal
+        self.surface = surface
+        self.recent = recent
+        self.failed = asyncio.Event()
+        self.ending = asyncio.Event()  # set when it fails, too
+        self.error: AntiphonError | None = None
+        self._services = services
+        self._on_close = on_close
+        overdue = RequestTimeout("The connection has reached its maximum duration; open a new one.")
+        self._alarm = asyncio.get_running_loop().call_later(lasts_s, self._end, overdue)
+
+    def fail(self, error: AntiphonError) -> None:
+        """The first error counts."""
+        self._end(error)
+        self.failed.set()
+
+    def drain(self) -> None:
+        """The server is stopping."""
+        self._end(Draining("The server is stopping."))
+
+    def _end(self, error: AntiphonError) -> None:
+        self.error = self.error or error
+        self.ending.set()
+
+    def close(self) -> None:
+        """Frees everything. To be called once."""
+        self._alarm.cancel()
+        self.recent.close()
+        self._on_close(self)
+        outcome = self.error.code if self.error else "completed"
+        self._services.observer.ended(self, "", outcome, {})

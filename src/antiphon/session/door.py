@@ -1,0 +1,335 @@
+"""The one door: who is let in to what.
+
+A transport brings what a caller sent: an opening, and a body, a question or a first message. The vendor's endpoint says
+where the credential stands and what is asked for; the door says whether the credential holds and allows that, which
+requests are one and the same, what an answer goes on from, and opens what was asked for. Nothing else lets anybody in.
+"""
+
+import asyncio
+import hashlib
+import logging
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, replace
+from typing import Any, Protocol
+
+from antiphon.core.endpoints import (
+    Accepted,
+    AnswerSurface,
+    Asked,
+    KeepingEndpoint,
+    NeedsFirst,
+    Succession,
+    SuccessiveCalls,
+)
+from antiphon.core.errors import AlreadyAnswered, AntiphonError, InternalError, NotFound, PolicyError, Unauthenticated
+from antiphon.core.events import Completed, TokenUsage
+from antiphon.core.identity import Principal, Scope
+from antiphon.core.ports import Clock
+from antiphon.core.routing import Call, Dialogue, Lookup, Row
+from antiphon.core.specs import GenerateSpec, content_bytes
+from antiphon.core.stores import Claim
+from antiphon.core.wire import Bearer, Body, Close, Credential, Opening, Pending, Signed, Step, Url, Wire
+from antiphon.session.catalogue import ANSWERS
+from antiphon.session.dialogue import DialogueConnection
+from antiphon.session.generation import Generation, Keeping
+from antiphon.session.lookups import Lookups
+from antiphon.session.retries import TRY
+from antiphon.session.session import Session
+from antiphon.session.sessions import Answering, Live, Sessions
+from antiphon.trust.auth import KeyRing
+from antiphon.trust.ephemeral import stands_for_a_key
+from antiphon.trust.signatures import holds
+
+BESIDE_BYTES = 128 * 1024  # a body of more is hashed and read beside the event loop
+IDEMPOTENCY_KEY = "idempotency-key"
+
+log = logging.getLogger(__name__)
+
+
+class Held(Protocol):
+    """A body in memory, which counts as held until it is released."""
+
+    def keep(self, most_bytes: int) -> None:
+        """The body is dropped; what is left of it has at most so many."""
+
+    def release(self) -> None: ...
+
+
+Sent = bytes | Body
+Read = Callable[[Principal], Awaitable[tuple[Held, Sent]]]
+
+
+@dataclass(frozen=True, slots=True)
+class OpenCall:
+    """A call that was let in. `media` is the recording it brought, to be played; `held` is to be released."""
+
+    session: Session | Answering
+    surface: AnswerSurface[Any]
+    held: Held
+    media: bytes | Url | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class OpenStream:
+    """A dialogue that was let in, between one surface and one session."""
+
+    session: Live
+    accepted: Accepted[Any]
+
+
+@dataclass(frozen=True, slots=True)
+class OpenSuccession:
+    """A dialogue of one call after the other that was let in."""
+
+    session: DialogueConnection
+    accepted: Succession
+
+
+OpenDialogue = OpenStream | OpenSuccession
+
+
+class Door:
+    """Lets callers in."""
+
+    def __init__(self, sessions: Sessions, keys: KeyRing, clock: Clock) -> None:
+        self._sessions = sessions
+        self._keys = keys
+        self._clock = clock
+        self._lookups = Lookups(sessions)
+
+    # -- who -----------------------------------------------------------------------------------------------------------
+
+    def authenticate(
+        self, row: Row, opening: Opening, credential: Credential | Pending | None, scope: Scope | None
+    ) -> tuple[Principal, Opening]:
+        """Who calls, and the opening with what was settled for this call. Without a scope, any key may.
+
+        A secret that was made for one call opens a dialogue of its vendor, and is used up, whatever comes of that; a
+        token stands for its key on all paths of its vendor. Raises `Unauthenticated` for a credential that does not
+        hold, `PolicyError` for one that may not do this, `KeysUnavailable`.
+        """
+        if isinstance(credential, Bearer):
+            secret = credential.secret
+            if not stands_for_a_key(secret):
+                return self._keys.authenticate(secret, scope), opening
+            self._keys.check()
+            if isinstance(row, Dialogue):
+                principal, settled = self._sessions.secrets.redeem(row.surface, secret)
+                return self._allowed(principal, scope), replace(opening, settled=settled)
+            return self._allowed(self._sessions.secrets.holder(row.surface, secret), scope), opening
+        if isinstance(credential, Signed):
+            principal = self._keys.authenticate(credential.key_id, scope)
+            if not holds(credential, credential.key_id):
+                raise Unauthenticated("the request's signature is not valid")
+            return principal, opening
+        return self._keys.authenticate(None, scope), opening
+
+    def _allowed(self, principal: Principal, scope: Scope | None) -> Principal:
+        """Who calls with a secret that stands for a key. Raises `Unauthenticated`, `PolicyError`."""
+        if not self._keys.holds(principal.key_id):
+            raise Unauthenticated("the API key that the client secret was made for is no longer valid")
+        if scope is not None and scope not in principal.scopes:
+            raise PolicyError(f"the API key does not have the scope '{scope}'")
+        return principal
+
+    def refuse(self, row: Row, opening: Opening, error: Exception) -> Step:
+        """What a caller is told who is not let in, or whose request fails. A defect of ours is logged."""
+        return row.endpoint.refuse(opening, self.refused(row.surface, opening, error))
+
+    def refused(self, surface: str, opening: Opening, error: Exception) -> AntiphonError:
+        """What is counted and told of an error that ends a call before there is a session."""
+        refused = error if isinstance(error, AntiphonError) else defect(error, opening)
+        self._sessions.refused(surface, refused)
+        return refused
+
+    # -- dialogues -----------------------------------------------------------------------------------------------------
+
+    def arrive(self, row: Dialogue, opening: Opening) -> "Arrival":
+        """A caller of a dialogue, who is not let in yet."""
+        return Arrival(self, self._sessions, row, opening)
+
+    # -- calls ---------------------------------------------------------------------------------------------------------
+
+    async def call(self, row: Call, opening: Opening, read: Read) -> OpenCall | Step:
+        """What was opened, or the answer where that is known already. `read` reads the body, once it is known whose it
+        is. Raises `AntiphonError`, and what `read` does.
+        """
+        principal, opening = self.authenticate(row, opening, row.endpoint.credential(opening), row.scope)
+        held, sent = await read(principal)
+        try:
+            opened = await self._open(row, opening, principal, sent, held)
+        except BaseException:
+            held.release()
+            raise
+        if isinstance(opened, Step):
+            held.release()
+        return opened
+
+    async def _open(self, row: Call, opening: Opening, principal: Principal, sent: Sent, held: Held) -> OpenCall | Step:
+        sessions, keeper, id = self._sessions, self._sessions.keeper, opening.request_id
+        if _size(sent) <= BESIDE_BYTES:
+            negotiated = row.endpoint.negotiate(opening, sent)
+        else:  # it may say a million small things, which must not keep everybody else waiting
+            negotiated = await asyncio.to_thread(row.endpoint.negotiate, opening, sent)
+        if isinstance(negotiated, Accepted):
+            claim = await self._claim(opening, principal, sent) if _may_be_again(opening) else None
+            session = sessions.transcribe(principal, row.surface, id, negotiated.spec, claim)
+            media = _data(sent) if negotiated.media is None else negotiated.media
+            return OpenCall(session, negotiated.surface, held, media)
+        asked = negotiated
+        if not isinstance(asked, Asked):
+            asked = await keeper.resolve(principal, asked)
+        spec, keeping = await keeper.begin(principal, asked)
+        try:
+            claim = await self._claim(opening, principal, sent) if _may_be_again(opening) else None
+            held.keep(content_bytes(spec))  # what was asked for is held for as long as the answer takes
+            answering = sessions.answer(principal, row.surface, id, spec, claim, keeping)
+        except AlreadyAnswered as error:
+            return await self._again(row, principal.project, opening, asked, error)
+        if asked.background and isinstance(answering, Generation):
+            return Step(sends=await keeper.detach(answering, asked.surface), close=Close())
+        return OpenCall(answering, asked.surface, held)
+
+    async def _claim(self, opening: Opening, principal: Principal, sent: Sent) -> Claim | None:
+        """Whether this was asked before."""
+        fields = (sent.fields,) if isinstance(sent, Body) else ()
+        hashed = hashlib.sha256(repr((opening.path, opening.query, *fields)).encode())
+        if _size(sent) <= BESIDE_BYTES:
+            hashed.update(_data(sent))
+        else:
+            await asyncio.to_thread(hashed.update, _data(sent))
+        return await self._sessions.claim(principal, opening, hashed.hexdigest())
+
+    async def _again(self, row: Call, project: str, opening: Opening, asked: Asked, error: AlreadyAnswered) -> Step:
+        """The same answer, where it is kept, and was asked for whole; a refusal where not."""
+        refused: AntiphonError = error
+        whole = isinstance(asked.spec, GenerateSpec) and not asked.spec.stream
+        if whole and isinstance(row.endpoint, KeepingEndpoint):
+            try:
+                kept = await self._sessions.keeper.read(project, row.endpoint.kept_as(error.session))
+                return row.endpoint.show(opening, *kept)
+            except NotFound:
+                pass  # it was not to be kept, or is not any more
+            except AntiphonError as failure:
+                refused = failure
+        raise refused
+
+    async def succeed(
+        self,
+        row: Dialogue,
+        opening: Opening,
+        dialogue: DialogueConnection,
+        calls: SuccessiveCalls,
+        message: str | bytes,
+        held: Held,
+    ) -> OpenCall | Step:
+        """A call on a connection of such calls: what was opened, or what there is to say of an answer of which nothing
+        is generated. Raises `AntiphonError`.
+        """
+        # What the key may do may have changed since the connection was opened.
+        principal, opening = self.authenticate(row, opening, row.endpoint.credential(opening), row.scope)
+        keeper, recent = self._sessions.keeper, dialogue.recent
+        if len(message) <= BESIDE_BYTES:
+            asked = calls.ask(opening, message)
+        else:
+            asked = await asyncio.to_thread(calls.ask, opening, message)
+        if not isinstance(asked, Asked):
+            asked = await keeper.resolve(principal, asked, recent)
+        spec, keeping = await keeper.begin(principal, asked, recent)
+        assert isinstance(spec, GenerateSpec)
+        assert keeping is not None
+        held.keep(content_bytes(spec))
+        if asked.prepared:
+            return await self._prepared(spec, asked.surface, keeping)
+        generation = self._sessions.generate(principal, row.surface, opening.request_id, spec, keeping=keeping)
+        return OpenCall(generation, asked.surface, held)
+
+    async def _prepared(self, spec: GenerateSpec, surface: AnswerSurface[Any], keeping: Keeping) -> Step:
+        served = self._sessions.catalogue.resolve(spec.model, ANSWERS)
+        _, unmet = served.settle(spec)
+        sends: list[Wire] = []
+        for event in (served.opened(keeping.stored, unmet), Completed(TokenUsage(0, 0))):
+            step = surface.emit(event, self._clock.now_ns())
+            if step.keep is not None:
+                await keeping.put(step.keep)
+            sends += step.sends
+        return Step(sends=tuple(sends))
+
+    # -- lookups -------------------------------------------------------------------------------------------------------
+
+    async def look_up(self, row: Lookup, opening: Opening, read: Read) -> Step:
+        """The answer to a question. Raises as `call` does."""
+        credential = row.endpoint.credential(opening)
+        principal: Principal | None = None
+        body: Sent = b""
+        if not row.open:
+            principal, opening = self.authenticate(row, opening, credential, row.scope)
+            if row.max_body_bytes:
+                held, body = await read(principal)
+                held.release()  # small, and gone before anything else is waited for
+        question = row.endpoint.ask(opening, _data(body))
+        if isinstance(question, Step):
+            return question
+        if isinstance(question, Lookups.MAKES_SECRETS):
+            principal = self._by_key(credential, row.scope)
+        return await self._lookups.answer(question, principal, row.surface)
+
+    def _by_key(self, credential: Credential | Pending | None, scope: Scope | None) -> Principal:
+        """Who calls with the key itself. Raises `Unauthenticated`."""
+        return self._keys.authenticate(credential.secret if isinstance(credential, Bearer) else None, scope)
+
+
+class Arrival:
+    """One caller of a dialogue, until it is let in."""
+
+    def __init__(self, door: Door, sessions: Sessions, row: Dialogue, opening: Opening) -> None:
+        self._door = door
+        self._sessions = sessions
+        self._row = row
+        self._opening = opening
+        self._principal: Principal | None = None
+
+    @property
+    def known(self) -> bool:
+        """Whether it is known who calls."""
+        return self._principal is not None
+
+    def enter(self, first: str | bytes | None = None) -> OpenDialogue | NeedsFirst:
+        """To be called again with the first message where that is needed. Raises `AntiphonError`."""
+        row = self._row
+        if self._principal is None:
+            credential = row.endpoint.credential(self._opening, first)
+            if first is not None or credential is not Pending.PENDING:
+                self._principal, self._opening = self._door.authenticate(row, self._opening, credential, row.scope)
+        accepted = row.endpoint.negotiate(self._opening, first)
+        if isinstance(accepted, NeedsFirst):
+            if first is not None:
+                raise InternalError("A surface needs more than the first message.")
+            return accepted
+        id = self._opening.request_id
+        if isinstance(accepted, Succession):
+            if self._principal is None:
+                raise Unauthenticated("the API key belongs in the connection's opening")
+            return OpenSuccession(self._sessions.dialogue(self._principal, row.surface, id), accepted)
+        if self._principal is None:
+            return NeedsFirst(accepted.surface, accepted.headers, accepted.subprotocol)
+        return OpenStream(self._sessions.open(self._principal, row.surface, id, accepted.spec), accepted)
+
+
+def defect(error: BaseException, opening: Opening) -> InternalError:
+    """What the caller is told of an error of ours, which is logged."""
+    log.error("request failed", exc_info=error, extra={"session": opening.request_id})
+    return InternalError("The server failed; this has been logged.")
+
+
+def _may_be_again(opening: Opening) -> bool:
+    """Whether the caller says that this may have been asked before."""
+    return IDEMPOTENCY_KEY in opening.headers or TRY in opening.headers
+
+
+def _data(sent: Sent) -> bytes:
+    return sent.data if isinstance(sent, Body) else sent
+
+
+def _size(sent: Sent) -> int:
+    return len(sent.data if isinstance(sent, Body) else sent)

@@ -1,0 +1,48 @@
+"""What stands between a session and everything that hears it: a chain of filters, one for each call.
+
+A session's events pass the chain before they are charged for and yielded, so there is no way around it: clients, items
+of a conversation and what is prompted with them, captions, kept answers and those that are made in the background all
+get what came through. A filter that raises ends the call: nothing of what it was given leaves.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from antiphon.core.events import AllSpoken, Closed, Completed
+from antiphon.core.identity import Principal
+from antiphon.core.ports import EventFilter
+
+Filters = Callable[[Principal], Sequence[EventFilter]]
+
+_LAST = (Closed, Completed, AllSpoken)
+
+
+class FilterError(Exception):
+    """A filter raised something. What that was may quote what it filtered, so only its kind is told."""
+
+
+class Chain:
+    """One call's."""
+
+    def __init__(self, filters: Sequence[EventFilter]) -> None:
+        self._filters = filters
+
+    def push(self, events: tuple[Any, ...]) -> tuple[Any, ...]:
+        """What of these, and of what was held back, goes on now. The session's own last event goes on in any case, and
+        what the filters still hold goes before it. Raises `FilterError`.
+        """
+        ends = isinstance(events[-1], _LAST)
+        last, events = (events[-1:], events[:-1]) if ends else ((), events)
+        try:
+            for each in self._filters:
+                events = tuple(each.push(events)) if events else ()
+                if ends:
+                    events += tuple(each.finish())
+        except Exception as error:
+            raise FilterError(type(error).__name__) from None
+        return events + last
+
+
+def no_filters(principal: Principal) -> Sequence[EventFilter]:
+    """For everybody: what engines say is heard as they say it."""
+    return ()

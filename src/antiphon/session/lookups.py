@@ -1,0 +1,93 @@
+"""Questions that are answered at once: no session is opened and nothing is charged."""
+
+import asyncio
+
+from antiphon.core.endpoints import (
+    Inquiry,
+    KeptAct,
+    KeptAnswer,
+    Offer,
+    Offered,
+    OneCallSecret,
+    Question,
+    ShortToken,
+    Spending,
+)
+from antiphon.core.errors import CapacityError, EngineError, EngineTimeout
+from antiphon.core.identity import Principal
+from antiphon.core.ports import Inferrer
+from antiphon.core.tensors import ModelForm
+from antiphon.core.wire import Step
+from antiphon.session.catalogue import ANSWERS, RECOGNISES
+from antiphon.session.parts import OpenParts
+from antiphon.session.sessions import Sessions
+from antiphon.slo.shares import Bound, Shares
+
+PATIENCE_S = 10.0  # for an engine to tell of its model
+MOST_AT_ONCE, MOST_OF_A_PROJECT = 32, 8  # that are asked of engines
+RETRY_AFTER_S = 1
+
+
+class Lookups:
+    """Answers them."""
+
+    MAKES_SECRETS = OneCallSecret | ShortToken
+
+    def __init__(self, sessions: Sessions) -> None:
+        self._sessions = sessions
+        self._asking = Shares(Bound(MOST_AT_ONCE, per_project=MOST_OF_A_PROJECT))
+
+    async def answer(self, question: Question, principal: Principal | None, surface: str) -> Step:
+        """`principal` is there where it is known who asks. Raises `AntiphonError`."""
+        sessions = self._sessions
+        match question:
+            case Offer():
+                voices = sessions.voices
+                recognisers, languages = sessions.catalogue.cards(RECOGNISES), sessions.catalogue.cards(ANSWERS)
+                return question.tell(Offered(recognisers, languages, voices.models(), voices.cards()))
+            case Inquiry(model=""):
+                return question.tell(sessions.ready, None)
+        assert principal is not None, "a row that is open to all asks for what is a project's"
+        match question:
+            case Inquiry():
+                return question.tell(*await self._inquire(question, principal))
+            case Spending():
+                since = question.since_unix_ms
+                return question.tell(await sessions.spending.since(principal.project, question.dimension, since))
+            case KeptAnswer():
+                keeper = sessions.keeper
+                acts = {KeptAct.READ: keeper.read, KeptAct.CANCEL: keeper.cancel, KeptAct.DELETE: keeper.delete}
+                return question.tell(*await acts[question.act](principal.project, question.id))
+            case OneCallSecret():
+                sessions.check(principal, question.spec)
+                minted = sessions.secrets.mint(principal, surface, question.settled, question.lifetime_s)
+                spec = OpenParts(sessions, principal, surface).filled(question.spec)
+                return question.tell(spec, minted.secret, minted.expires_unix_s)
+            case ShortToken():
+                minted = sessions.secrets.mint(principal, surface, b"", question.lifetime_s, once=False)
+                return question.tell(minted.secret)
+
+    async def _inquire(self, asked: Inquiry, principal: Principal) -> tuple[bool, ModelForm | None]:
+        """Whether the model is ready, or what it is like."""
+        model = self._sessions.catalogue.resolve(asked.model, ANSWERS).inferrer()
+        if not self._asking.fits(principal, 1):
+            raise CapacityError("Too many requests for information about models.", retry_after_s=RETRY_AFTER_S)
+        place = self._asking.hold(principal, 1, 0)
+        try:
+            return await _told(model, asked.version, asked.described)
+        finally:
+            self._asking.let_go(place)
+
+
+async def _told(model: Inferrer, version: str, described: bool) -> tuple[bool, ModelForm | None]:
+    try:
+        async with asyncio.timeout(PATIENCE_S):
+            if described:
+                return True, await model.describe(version)
+            try:
+                await model.check()
+            except EngineError:
+                return False, None
+            return True, None
+    except TimeoutError:
+        raise EngineTimeout("The model does not answer.") from None

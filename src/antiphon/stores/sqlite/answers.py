@@ -1,0 +1,166 @@
+"""What is kept of models' answers, in `answers.db`: rows by project and id, each with its end.
+
+What is past its end, or older than its project's policy now allows, is there for no reader, and wiped by the next
+purge: `secure_delete` overwrites it in the file. One thread owns the one connection; whatever waits to be written when
+it gets free goes into one transaction and shares its syncs.
+"""
+
+import asyncio
+import sqlite3
+from collections import deque
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from sqlite3 import Connection
+from typing import Any, TypeVar
+
+import msgspec
+
+from antiphon.core.errors import InternalError, NotFound
+from antiphon.core.ports import Clock
+from antiphon.core.specs import Message
+from antiphon.core.wire import Keep
+from antiphon.storage.files import WatchedFile, private_file
+from antiphon.stores.sqlite.connection import MEMORY, connect
+from antiphon.stores.sqlite.schema import migrate
+
+FILE_NAME = "answers.db"  # in the data directory
+WIPED_AT_ONCE = 64
+
+T = TypeVar("T")
+
+MIGRATIONS = (
+    (
+        """
+CREATE TABLE answers (
+    project TEXT NOT NULL,
+    id TEXT NOT NULL,
+    created_unix_ms INTEGER NOT NULL,
+    expires_unix_ms INTEGER NOT NULL,
+    body BLOB NOT NULL,
+    conversation BLOB NOT NULL,
+    PRIMARY KEY (project, id)
+) STRICT""",
+        "CREATE INDEX answers_by_end ON answers (expires_unix_ms)",
+        "CREATE INDEX answers_by_age ON answers (project, created_unix_ms)",
+    ),
+)
+_PUT = """
+INSERT INTO answers (project, id, created_unix_ms, expires_unix_ms, body, conversation) VALUES (?, ?, ?, ?, ?, ?)
+ON CONFLICT (project, id) DO UPDATE SET body = excluded.body, conversation = excluded.conversation"""
+_GET = """
+SELECT body, conversation FROM answers
+WHERE project = ? AND id = ? AND expires_unix_ms > ? AND created_unix_ms > ?"""
+_conversation = msgspec.json.Decoder(tuple[Message, ...])
+
+
+@dataclass(slots=True)
+class _Put:
+    row: tuple[Any, ...]
+    error: BaseException | None = None
+
+
+class SqliteAnswers:
+    """Implements `core.stores.Answers` at `path`, which is created if it is not there. For one event loop."""
+
+    def __init__(self, path: Path, clock: Clock, max_bytes: int) -> None:
+        """Blocking. A file of `max_bytes` takes no more answers.
+
+        Raises `InternalError` if the database cannot be opened or is of a later version.
+        """
+        self._clock = clock
+        self._waiting: deque[_Put] = deque()
+        self._thread = ThreadPoolExecutor(1, "answers")
+        try:
+            if path != MEMORY:
+                private_file(path)
+            self._connection = connect(path)
+            self._connection.execute("PRAGMA secure_delete=ON")
+            page_bytes = self._connection.execute("PRAGMA page_size").fetchone()[0]
+            self._connection.execute(f"PRAGMA max_page_count={max_bytes // page_bytes}")
+            self._transact(lambda transaction: migrate(path, transaction, MIGRATIONS))
+            self._file = WatchedFile(path) if path != MEMORY else None
+        except (sqlite3.Error, OSError) as error:
+            raise InternalError(f"{path} cannot be opened: {error}") from error
+
+    @property
+    def trouble(self) -> str | None:
+        return self._file.trouble() if self._file is not None else None
+
+    async def put(self, project: str, keep: Keep, keep_s: int) -> None:
+        """Durable on return. What is kept again keeps the end it had. Raises `InternalError`; if cancelled, it may be
+        kept or not.
+        """
+        now = self._clock.unix_ms()
+        conversation = msgspec.json.encode(keep.conversation)
+        put = _Put((project, keep.id, now, now + keep_s * 1000, keep.body, conversation))
+        self._waiting.append(put)
+        await self._run(self._write)
+        if put.error is not None:
+            raise InternalError("The answer could not be stored.") from put.error
+
+    async def get(self, project: str, id: str, keep_s: int) -> Keep:
+        """`keep_s` is what the policy says now. Raises `NotFound`, also for another project's; `InternalError`."""
+        now = self._clock.unix_ms()
+        values = (project, id, now, now - keep_s * 1000)
+        row = await self._run(lambda: self._transact(lambda t: t.execute(_GET, values).fetchone()))
+        if row is None:
+            raise NotFound("Stored answer not found.")
+        return Keep(id, row["body"], _conversation.decode(row["conversation"]))
+
+    async def delete(self, project: str, id: str) -> None:
+        """Raises `InternalError`."""
+        query = "DELETE FROM answers WHERE project = ? AND id = ?"
+        await self._run(lambda: self._transact(lambda t: t.execute(query, (project, id))))
+
+    async def purge(self, keep_s: Callable[[str], int]) -> None:
+        """Wipes what is past its end, or older than its project's policy now allows, a little at a time, so that who
+        wants an answer kept does not wait for it. Raises `InternalError`.
+        """
+        now = self._clock.unix_ms()
+        await self._wipe("expires_unix_ms <= ?", now)
+        project = await self._next_project("")
+        while project:
+            oldest = now - keep_s(project) * 1000
+            await self._wipe("project = ? AND created_unix_ms <= ?", project, oldest)
+            project = await self._next_project(project)
+
+    async def _next_project(self, after: str) -> str:
+        """One that has answers; empty after the last."""
+        query = "SELECT coalesce(min(project), '') FROM answers WHERE project > ?"
+        found: tuple[str] = await self._run(lambda: self._transact(lambda t: t.execute(query, (after,)).fetchone()))
+        return found[0]
+
+    async def _wipe(self, which: str, *values: str | int) -> None:
+        some = f"SELECT project, id FROM answers WHERE {which} LIMIT {WIPED_AT_ONCE}"
+        query = f"DELETE FROM answers WHERE (project, id) IN ({some})"
+        while await self._run(lambda: self._transact(lambda t: t.execute(query, values).rowcount)):
+            pass
+
+    async def close(self) -> None:
+        """What was begun is finished first."""
+        await asyncio.to_thread(self._thread.shutdown)
+        self._connection.close()
+
+    async def _run(self, work: Callable[[], T]) -> T:
+        try:
+            return await asyncio.get_running_loop().run_in_executor(self._thread, work)
+        except sqlite3.Error as error:
+            raise InternalError("Stored answers cannot be read or written.") from error
+
+    def _write(self) -> None:
+        """Everything that waits; each put is told how it went."""
+        puts = [self._waiting.popleft() for _ in range(len(self._waiting))]
+        if not puts:
+            return
+        try:
+            self._transact(lambda transaction: transaction.executemany(_PUT, [put.row for put in puts]))
+        except sqlite3.Error as error:
+            for put in puts:
+                put.error = error
+
+    def _transact(self, work: Callable[[Connection], T]) -> T:
+        with self._connection:
+            self._connection.execute("BEGIN IMMEDIATE")
+            return work(self._connection)

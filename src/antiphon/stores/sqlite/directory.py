@@ -1,0 +1,204 @@
+"""Projects and keys, in `control.db`, and the keys that hash projects' tags, in `keys.db`.
+
+Several processes write them: the server's management API and the command line, at the same time. Writes are rare, and
+each is one immediate transaction with a full sync. No secret of a caller's is in them, only digests.
+"""
+
+import json
+import secrets
+import sqlite3
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from sqlite3 import Connection, Row
+
+from antiphon.core.errors import Busy, Conflict, InternalError, KeysUnavailable, NotFound
+from antiphon.core.identity import ENVIRONMENT_KEY_ID, Key, Project
+from antiphon.core.stores import DirectoryView, Follower
+from antiphon.storage.files import WatchedFile, private_file
+from antiphon.stores.sqlite.connection import connect, transaction
+from antiphon.stores.sqlite.directory_schema import (
+    MIGRATIONS,
+    SECRETS_MIGRATIONS,
+    merged_policy,
+    read_view,
+    to_key,
+    to_project,
+)
+from antiphon.stores.sqlite.schema import migrate
+
+FILE_NAME, SECRETS_NAME = "control.db", "keys.db"  # in the data directory
+TAG_KEY_BYTES = 32
+
+_ADD_KEY = """
+INSERT INTO keys (id, project, name, scopes, prefix, sha256, created_unix_ms, expires_unix_ms)
+SELECT ?, ?, ?, ?, ?, ?, ?, ?"""
+_ADD_FIRST_KEY = f"{_ADD_KEY} WHERE NOT EXISTS (SELECT 1 FROM keys WHERE id != '{ENVIRONMENT_KEY_ID}')"
+_PUT_KEY = f"""{_ADD_KEY} WHERE true
+ON CONFLICT (id) DO UPDATE
+SET sha256 = excluded.sha256, prefix = excluded.prefix, scopes = excluded.scopes, revoked_unix_ms = NULL"""
+_REVOKE = "UPDATE keys SET revoked_unix_ms = ? WHERE id = ? AND revoked_unix_ms IS NULL"
+_PUT_TAG_KEY = "INSERT INTO tag_keys VALUES (?, ?) ON CONFLICT (project) DO UPDATE SET key = excluded.key"
+_ADD_TAG_KEY = "INSERT INTO tag_keys VALUES (?, ?) ON CONFLICT (project) DO NOTHING"
+
+
+class SqliteDirectory:
+    """Implements `core.stores.Directory` in a data directory, whose files are made if they are not there."""
+
+    def __init__(self, directory: Path) -> None:
+        """Raises `InternalError` if a database cannot be opened or is of a later version."""
+        self.path, self.secrets_path = directory / FILE_NAME, directory / SECRETS_NAME
+        for path, migrations in ((self.path, MIGRATIONS), (self.secrets_path, SECRETS_MIGRATIONS)):
+            try:
+                private_file(path)
+                with transaction(path) as opened:
+                    migrate(path, opened, migrations)
+            except (sqlite3.Error, OSError) as error:
+                raise InternalError(f"{path} cannot be opened: {error}") from error
+        view = self.view()
+        for project in view.projects.keys() - view.tag_keys.keys():  # of before there were such keys
+            self._put_tag_key(_ADD_TAG_KEY, project)
+
+    def directory(self) -> tuple[int, bool]:
+        """The random number of this data directory, made when it is first asked for, and whether it had a ledger."""
+        with self._writing() as opened:
+            made = (secrets.randbits(62),)
+            opened.execute("INSERT INTO directory SELECT ?, 0 WHERE NOT EXISTS (SELECT 1 FROM directory)", made)
+            number, had_ledger = opened.execute("SELECT number, had_ledger FROM directory").fetchone()
+            return number, bool(had_ledger)
+
+    def has_ledger(self) -> None:
+        """From now on a directory without its ledger has lost it. To be said once the ledger knows its directory."""
+        with self._writing() as opened:
+            opened.execute("UPDATE directory SET had_ledger = 1")
+
+    def view(self) -> DirectoryView:
+        try:
+            control, keys = connect(self.path), connect(self.secrets_path)
+            try:
+                return read_view(control, keys)
+            finally:
+                control.close()
+                keys.close()
+        except sqlite3.Error as error:
+            raise KeysUnavailable(f"{self.path.name} cannot be read: {error}") from error
+
+    def add_project(self, project: Project) -> None:
+        self._put_tag_key(_ADD_TAG_KEY, project.id)  # first, so that none is ever without
+        with self._writing() as opened:
+            if _find(opened, "projects", project.id) is not None:
+                raise Conflict(f"project {project.id} already exists", param="id")
+            query = "INSERT INTO projects (id, name, created_unix_ms, policy) VALUES (?, ?, ?, ?)"
+            policy = json.dumps(project.policy.values())
+            opened.execute(query, (project.id, project.name, project.created_unix_ms, policy))
+
+    def set_policy(self, project: str, values: Mapping[str, str | int]) -> Project:
+        with self._writing() as opened:
+            row = _find(opened, "projects", project)
+            if row is None:
+                raise _no_project(project, "id")
+            policy = merged_policy(row["policy"], dict(values))
+            opened.execute("UPDATE projects SET policy = ? WHERE id = ?", (policy, project))
+            return to_project(_found(opened, "projects", project))
+
+    def add_key(self, key: Key, digest: bytes) -> None:
+        with self._writing() as opened:
+            if _find(opened, "projects", key.project) is None:
+                raise _no_project(key.project, "project")
+            if _find(opened, "keys", key.id) is not None:
+                raise Conflict(f"there is a key {key.id} already", param="id")
+            opened.execute(_ADD_KEY, _key_row(key, digest))
+
+    def add_first_key(self, key: Key, digest: bytes) -> bool:
+        with self._writing() as opened:
+            return opened.execute(_ADD_FIRST_KEY, _key_row(key, digest)).rowcount > 0
+
+    def put_key(self, key: Key, digest: bytes) -> None:
+        with self._writing() as opened:
+            opened.execute(_PUT_KEY, _key_row(key, digest))
+
+    def revoke_key(self, key_id: str, now_unix_ms: int) -> Key:
+        with self._writing() as opened:
+            if _find(opened, "keys", key_id) is None:
+                raise NotFound(f"key {key_id} not found", param="id")
+            opened.execute(_REVOKE, (now_unix_ms, key_id))
+            return to_key(_found(opened, "keys", key_id))
+
+    def replace_tag_key(self, project: str) -> None:
+        with self._writing() as opened:
+            if _find(opened, "projects", project) is None:
+                raise _no_project(project, "id")
+        self._put_tag_key(_PUT_TAG_KEY, project)
+
+    def follow(self) -> Follower:
+        """Raises `KeysUnavailable`."""
+        return SqliteFollower(self.path, self.secrets_path)
+
+    def _put_tag_key(self, query: str, project: str) -> None:
+        try:
+            with transaction(self.secrets_path) as opened:
+                opened.execute("PRAGMA secure_delete=ON")  # a key that is replaced is overwritten in the file
+                opened.execute(query, (project, secrets.token_bytes(TAG_KEY_BYTES)))
+        except sqlite3.Error as error:
+            raise KeysUnavailable(f"{self.secrets_path.name} cannot be written: {error}") from error
+
+    @contextmanager
+    def _writing(self) -> Iterator[Connection]:
+        try:
+            with transaction(self.path) as opened:
+                yield opened
+        except sqlite3.Error as error:
+            raise KeysUnavailable(f"{self.path.name} cannot be written: {error}") from error
+
+
+class SqliteFollower:
+    """Implements `core.stores.Follower`. Nothing here waits for a lock."""
+
+    def __init__(self, *paths: Path) -> None:
+        """Raises `KeysUnavailable` if they cannot be read."""
+        self._versions: list[int] | None = None
+        try:
+            self._files = [WatchedFile(path) for path in paths]
+            self._connections = [connect(path, timeout_s=0.0) for path in paths]
+        except (sqlite3.Error, OSError) as error:
+            raise KeysUnavailable("the keys cannot be read") from error
+
+    def poll(self) -> DirectoryView | None:
+        for file in self._files:
+            if trouble := file.trouble():
+                raise KeysUnavailable(trouble)
+        try:
+            # Read before the keys: a change between the two is then seen by the next poll.
+            versions = [each.execute("PRAGMA data_version").fetchone()[0] for each in self._connections]
+            if versions == self._versions:
+                return None
+            view = read_view(*self._connections)
+        except sqlite3.Error as error:
+            busy = getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_BUSY
+            raise (Busy if busy else KeysUnavailable)(f"the keys cannot be read: {error}") from error
+        self._versions = versions
+        return view
+
+    def close(self) -> None:
+        for connection in self._connections:
+            connection.close()
+
+
+def _find(opened: Connection, table: str, id: str) -> Row | None:
+    row: Row | None = opened.execute(f"SELECT * FROM {table} WHERE id = ?", (id,)).fetchone()
+    return row
+
+
+def _found(opened: Connection, table: str, id: str) -> Row:
+    row: Row = opened.execute(f"SELECT * FROM {table} WHERE id = ?", (id,)).fetchone()
+    return row
+
+
+def _key_row(key: Key, digest: bytes) -> tuple[str | bytes | int | None, ...]:
+    scopes = " ".join(sorted(key.scopes))
+    times = (key.created_unix_ms, key.expires_unix_ms)
+    return (key.id, key.project, key.name, scopes, key.prefix, digest, *times)
+
+
+def _no_project(project: str, param: str) -> NotFound:
+    return NotFound(f"project {project} not found", param=param)

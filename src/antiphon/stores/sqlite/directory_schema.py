@@ -1,0 +1,115 @@
+"""The tables of `control.db` and of `keys.db`, and how rows become projects and keys.
+
+What is read may have been written by a later version, or by hand: a row that makes no sense is left out, alone.
+`keys.db` holds what must be destroyed to erase what it hashed, so that it can be backed up apart, and for less long.
+"""
+
+import json
+import logging
+from collections.abc import Callable, Iterable
+from sqlite3 import Connection, Row
+from typing import TypeVar
+
+from antiphon.core.identity import Key, Project, Scope
+from antiphon.core.policy import STRICTEST, read_policy
+from antiphon.core.stores import DirectoryView
+
+_SCOPES = frozenset(scope.value for scope in Scope)
+
+T = TypeVar("T")
+
+log = logging.getLogger(__name__)
+
+MIGRATIONS = (
+    (
+        """
+CREATE TABLE projects (
+    id TEXT NOT NULL PRIMARY KEY,
+    name TEXT NOT NULL,
+    created_unix_ms INTEGER NOT NULL
+) STRICT""",
+        """
+CREATE TABLE keys (
+    id TEXT NOT NULL PRIMARY KEY,
+    project TEXT NOT NULL REFERENCES projects (id),
+    name TEXT NOT NULL,
+    scopes TEXT NOT NULL, -- separated by spaces, as in OAuth
+    prefix TEXT NOT NULL,
+    sha256 BLOB NOT NULL,
+    created_unix_ms INTEGER NOT NULL,
+    expires_unix_ms INTEGER,
+    revoked_unix_ms INTEGER
+) STRICT""",
+    ),
+    ("ALTER TABLE projects ADD COLUMN keep_answers_s INTEGER NOT NULL DEFAULT 0",),
+    ("ALTER TABLE projects ADD COLUMN marking TEXT NOT NULL DEFAULT 'marked'",),
+    ("ALTER TABLE projects ADD COLUMN weight INTEGER NOT NULL DEFAULT 1",),
+    (
+        # What ties the ledger beside it to this database. Some databases of version 4 have it, some have not.
+        "CREATE TABLE IF NOT EXISTS directory (number INTEGER NOT NULL, had_ledger INTEGER NOT NULL) STRICT",
+        "ALTER TABLE projects ADD COLUMN policy TEXT NOT NULL DEFAULT '{}'",
+        "UPDATE projects SET policy ="
+        " json_object('keep_answers_s', keep_answers_s, 'marking', marking, 'weight', weight)",
+        *(f"ALTER TABLE projects DROP COLUMN {name}" for name in ("keep_answers_s", "marking", "weight")),
+    ),
+)
+SECRETS_MIGRATIONS = (("CREATE TABLE tag_keys (project TEXT NOT NULL PRIMARY KEY, key BLOB NOT NULL) STRICT",),)
+
+
+def read_view(control: Connection, keys: Connection) -> DirectoryView:
+    return DirectoryView(
+        _sound(to_project, control.execute("SELECT * FROM projects ORDER BY id")),
+        _sound(
+            lambda row: (to_key(row), bytes(row["sha256"])),
+            control.execute("SELECT * FROM keys ORDER BY created_unix_ms, id"),
+        ),
+        {row["project"]: bytes(row["key"]) for row in keys.execute("SELECT project, key FROM tag_keys")},
+    )
+
+
+def to_project(row: Row) -> Project:
+    policy, odd = read_policy(_loaded(row["policy"]))
+    if odd:
+        names = ", ".join(sorted(odd))
+        log.warning("a project's policy has fields that are not known here", extra={"key": row["id"], "reason": names})
+    return Project(row["id"], row["name"], row["created_unix_ms"], policy)
+
+
+def to_key(row: Row) -> Key:
+    return Key(
+        id=row["id"],
+        project=row["project"],
+        name=row["name"],
+        scopes=frozenset(map(Scope, _SCOPES.intersection(row["scopes"].split()))),
+        prefix=row["prefix"],
+        created_unix_ms=row["created_unix_ms"],
+        expires_unix_ms=row["expires_unix_ms"],
+        revoked_unix_ms=row["revoked_unix_ms"],
+    )
+
+
+def merged_policy(stored: str, values: dict[str, str | int]) -> str:
+    """A policy as it is stored, with other values. What it says beside them stays, known or not; one that makes no
+    sense is the strictest, as it was read until now.
+    """
+    before = _loaded(stored)
+    return json.dumps((before if isinstance(before, dict) else STRICTEST.values()) | values)
+
+
+def _loaded(text: str) -> object:
+    try:
+        return json.loads(text)
+    except ValueError:
+        return None
+
+
+def _sound(read: Callable[[Row], T], rows: Iterable[Row]) -> dict[str, T]:
+    """What each row says, by its id, without those that make no sense."""
+    found: dict[str, T] = {}
+    for row in rows:
+        id = str(row["id"])
+        try:
+            found[id] = read(row)
+        except Exception as error:
+            log.error("a row of control.db is invalid", exc_info=error, extra={"key": id})
+    return found

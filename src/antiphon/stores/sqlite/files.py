@@ -1,0 +1,44 @@
+"""Which files of a data directory hold what, and how they are opened together."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+from antiphon.core.labels import labels_of
+from antiphon.core.policy import TagPolicy
+from antiphon.core.ports import Clock
+from antiphon.core.stores import ServerStores, Stores
+from antiphon.storage.directory import open_directory
+from antiphon.stores.sqlite.answers import FILE_NAME as ANSWERS_NAME
+from antiphon.stores.sqlite.answers import SqliteAnswers
+from antiphon.stores.sqlite.directory import SqliteDirectory
+from antiphon.stores.sqlite.ledger import SqliteLedger
+from antiphon.stores.sqlite.ledger_files import FILE_NAME as LEDGER_NAME
+from antiphon.stores.sqlite.ledger_files import Owner
+from antiphon.stores.sqlite.usage import SqliteUsage
+
+
+def open_stores(data_dir: Path) -> Stores:
+    return Stores(SqliteUsage(data_dir / LEDGER_NAME), lambda: SqliteDirectory(open_directory(data_dir)))
+
+
+def open_server_stores(
+    data_dir: Path, server: str, clock: Clock, answers_bytes: int, accept_loss: bool
+) -> ServerStores:
+    """The directory and the ledger belong together: each knows the other."""
+    directory = SqliteDirectory(data_dir)
+    number, had_ledger = directory.directory()
+    owner = Owner(number, had_ledger, accept_loss)
+    ledger = SqliteLedger(data_dir / LEDGER_NAME, server, owner, _labels(directory))
+    try:
+        directory.has_ledger()
+        answers = SqliteAnswers(data_dir / ANSWERS_NAME, clock, answers_bytes)
+    except BaseException:
+        ledger.stop()
+        raise
+    return ServerStores(directory, ledger, answers)
+
+
+def _labels(directory: SqliteDirectory) -> Callable[[str, tuple[str, ...]], tuple[str, ...]]:
+    """What stays of tags of before there were policies for them."""
+    keys = directory.view().tag_keys
+    return lambda project, tags: labels_of(tags, TagPolicy.HASHED, keys.get(project))

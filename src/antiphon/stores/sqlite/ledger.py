@@ -1,0 +1,388 @@
+"""The usage ledger: when `append` returns, the entries are on the disk.
+
+One thread owns the one connection that writes. Whatever waits when it gets free goes into one transaction and shares
+one sync (group commit). Nothing is acknowledged that was not committed: after any failure the transaction is rolled
+back, and every append refused until the log has been folded into the database and emptied, and a new commit has
+succeeded. What a failed sync left in the log is thereby thrown away: it looks written, and might not be there after a
+power failure. An append that was refused is not in the ledger, unless the process dies before that; its session must
+deliver nothing, and is then closed as abandoned by the next server.
+
+What a session gives little by little is noted before each little leaves, in the same transactions, at the cost of a row
+that changes in place; the session's next append stands in its place. Where the process dies before that, the next
+server makes an entry of it.
+"""
+
+import asyncio
+import contextlib
+import logging
+import os
+import sqlite3
+import threading
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from antiphon.core.entry import CLOSING, Entry, Kind
+from antiphon.core.errors import AntiphonError, Conflict, LedgerUnavailable
+from antiphon.core.stores import IDEMPOTENCY_RETENTION_MS, Claim, answered, check_idempotency_key, standing
+from antiphon.storage.directory import lock_directory
+from antiphon.stores.sqlite import ledger_files as files
+from antiphon.stores.sqlite.ledger_schema import (
+    COLUMNS,
+    RUNNING_COLUMNS,
+    SCHEMA_VERSION,
+    WRITTEN,
+    to_row,
+    to_running_row,
+)
+from antiphon.stores.sqlite.usage import SqliteUsage
+
+MAX_WAITING_ENTRIES = 16_384
+PROBE_INTERVAL_S = 0.5  # between two looks at the files, and between two tries after a failure
+FOLD_AFTER_PAGES = 2_000  # of 4 KiB; bounds the log between two checkpoints
+PAGES_PER_COMMIT = 4
+NOTES_PER_PAGE = 16
+LOOK_S = 0.1  # between two looks at the files, while entries come
+
+_INSERT = f"INSERT INTO entries ({', '.join(WRITTEN)}) VALUES ({', '.join('?' * len(WRITTEN))})"
+_FIND = f"SELECT {', '.join(COLUMNS)} FROM entries WHERE project = ? AND session = ? AND sequence = ?"
+_CLAIM = "INSERT INTO idempotency (project, key, fingerprint, session, at_unix_ms) VALUES (?, ?, ?, ?, ?)"
+_FIND_CLAIM = "SELECT fingerprint, session FROM idempotency WHERE project = ? AND key = ? AND at_unix_ms > ?"
+_MOVE_CLAIM = "UPDATE idempotency SET session = ? WHERE project = ? AND key = ?"
+_FORGET_CLAIMS = "DELETE FROM idempotency WHERE at_unix_ms <= ?"
+_LAST = "SELECT kind, feature FROM entries WHERE project = ? AND session = ? ORDER BY sequence DESC LIMIT 1"
+_NOTE = f"""
+INSERT INTO running ({", ".join(RUNNING_COLUMNS)}) VALUES ({", ".join("?" * len(RUNNING_COLUMNS))})
+ON CONFLICT DO UPDATE SET amount = excluded.amount"""
+_FORGET_NOTES = "DELETE FROM running WHERE project = ? AND session = ?"
+
+# Of whom a server settles what was left open: of itself, and of those of before servers had ids, since it alone has the
+# directory's lock.
+_OURS = "server IN (:server, '')"
+
+# What the sessions of a server that died owed beyond their entries becomes entries.
+_ENTER = f"""
+INSERT INTO entries ({", ".join(WRITTEN)})
+SELECT project, session,
+       coalesce((SELECT max(sequence) + 1 FROM entries e WHERE e.project = r.project AND e.session = r.session), 0)
+       + row_number() OVER (PARTITION BY project, session ORDER BY dimension, channel) - 1,
+       key_id, at_unix_ms, surface, model, dimension, amount, channel, feature, '{Kind.USAGE}', NULL, NULL, tags, server
+FROM running r WHERE amount > 0 AND {_OURS}"""
+_ENTERED = f"DELETE FROM running WHERE {_OURS}"
+
+# Sessions that it left open: each gets the closing entry that says so. The bare columns are, by SQLite's rule for a
+# lone max(), those of the session's last entry; its time stands in for that of the death. The mark is a server's own,
+# as what one has settled says nothing about another; the one without an id is that of before.
+_ABANDON = f"""
+INSERT INTO entries ({", ".join(WRITTEN)})
+SELECT project, session, max(sequence) + 1, key_id, at_unix_ms, surface, model, dimension, 0, channel, feature,
+       '{Kind.ABANDONED}', NULL, NULL, tags, :server
+FROM entries
+WHERE position > coalesce((SELECT max(position) FROM marks WHERE name IN ('recovered', 'recovered ' || :server)), 0)
+GROUP BY project, session
+HAVING sum(kind = '{Kind.USAGE}' AND {_OURS}) > 0
+AND sum(kind IN ({", ".join(f"'{kind}'" for kind in sorted(CLOSING))})) = 0
+ORDER BY position"""
+_RECOVERED = """
+INSERT INTO marks SELECT 'recovered ' || :server, coalesce(max(position), 0) FROM entries WHERE true
+ON CONFLICT (name) DO UPDATE SET position = excluded.position WHERE position != excluded.position"""
+
+log = logging.getLogger(__name__)
+
+
+_Result = str | AntiphonError | None  # the session that was charged before, if there was one, or what went wrong
+
+
+def _no_labels(project: str, tags: tuple[str, ...]) -> tuple[str, ...]:
+    return ()
+
+
+@dataclass(slots=True)
+class _Work:
+    """What one caller waits for. Without rows, `claim` is looked up; without anything, it is a barrier."""
+
+    rows: tuple[tuple[Any, ...], ...]
+    claim: Claim | None
+    notes: tuple[tuple[Any, ...], ...]
+    done: asyncio.Future[str | None]
+
+
+class SqliteLedger(SqliteUsage):
+    """Implements `core.stores.Ledger`: the writer of the ledger at `path`. Made where blocking is allowed; its
+    coroutines run on any event loop.
+    """
+
+    def __init__(
+        self, path: Path, server: str, owner: files.Owner | None = None, labels: files.Labels = _no_labels
+    ) -> None:
+        """Opens or creates the ledger, and closes the sessions that the server with this id left open when it died.
+        From then on it is its `owner`'s. `labels` says what stays of the tags in a ledger of an earlier version.
+
+        Raises `LedgerUnavailable` if another server has it open or it cannot be written, `InternalError` if it is of
+        a later version or another owner's.
+        """
+        super().__init__(path)
+        self._server = server
+        self._waiting: list[_Work] = []
+        self._waiting_entries = 0
+        self._wake = threading.Condition()
+        self._closing = False
+        self._broken = False
+        self._trouble = ""
+        self._files: files.Files | None = None
+        self._looked_s = 0.0
+        self._noted: set[tuple[str, str]] = set()  # project and session, of the notes that are there
+        self._unfolded_pages = 0.0
+        with contextlib.ExitStack() as undo:
+            self._lock = lock_directory(path.parent)
+            undo.callback(os.close, self._lock)
+            try:
+                if owner is not None:
+                    files.check_owner(path, owner)
+                self._connection = files.connect_writer(path, labels, owner)
+                undo.callback(self._connection.close)
+                owned = [files.own(owner)] if owner is not None else []
+                self._prove(_ENTER, _ENTERED, _ABANDON, _RECOVERED, *owned)
+                self._files = files.Files(path)
+            except (sqlite3.Error, OSError) as error:
+                raise LedgerUnavailable(f"the ledger {path} cannot be written: {error}") from error
+            undo.pop_all()
+        self._thread = threading.Thread(target=self._run, name="ledger", daemon=True)
+        self._thread.start()
+
+    @property
+    def healthy(self) -> bool:
+        """Whether appends are taken."""
+        return not (self._broken or self._closing)
+
+    @property
+    def trouble(self) -> str | None:
+        """Why appends are not taken; `None` if they are."""
+        if self._broken:
+            return self._trouble
+        return "the ledger is closed" if self._closing else None
+
+    async def append(self, new: Sequence[Entry], claim: Claim | None = None) -> None:
+        if len({entry.key for entry in new}) != len(new):
+            raise Conflict("two entries have one key")
+        if new and (claim is None or claim.key):
+            await self._submit(tuple([to_row(entry, self._server) for entry in new]), claim)
+
+    async def note(self, owed: Sequence[tuple[Entry, int]]) -> None:
+        await self._submit((), None, tuple([to_running_row(entry, amount, self._server) for entry, amount in owed]))
+
+    async def claim(self, project: str, key: str, fingerprint: str, session: str, now_unix_ms: int) -> Claim:
+        check_idempotency_key(key)
+        replay_of = await self._submit((), Claim(project, key, fingerprint, session, now_unix_ms))
+        return Claim(project, key, fingerprint, session, now_unix_ms, replay_of)
+
+    async def flush(self) -> None:
+        """Returns when every append that was called before has been settled."""
+        await self._submit((), None)
+
+    async def close(self) -> None:
+        """Settles what waits, folds the log into the database, and lets another server have the ledger."""
+        await asyncio.to_thread(self.stop)
+
+    def stop(self) -> None:
+        """The same, blocking."""
+        with self._wake:
+            self._closing = True
+            self._wake.notify()
+        self._thread.join()
+
+    async def _submit(
+        self, rows: tuple[tuple[Any, ...], ...], claim: Claim | None, notes: tuple[tuple[Any, ...], ...] = ()
+    ) -> str | None:
+        done: asyncio.Future[str | None] = asyncio.get_running_loop().create_future()
+        with self._wake:
+            if not self.healthy:
+                raise LedgerUnavailable("usage cannot be recorded at the moment", retry_after_s=1)
+            size = max(1, len(rows) + len(notes))
+            if self._waiting_entries + size > MAX_WAITING_ENTRIES:
+                raise LedgerUnavailable("too much usage is waiting to be recorded", retry_after_s=1)
+            self._waiting.append(_Work(rows, claim, notes, done))
+            self._waiting_entries += size
+            self._wake.notify()
+        return await done
+
+    # -- everything below runs in the writer's thread ------------------------------------------------------------------
+
+    def _run(self) -> None:
+        while True:
+            with self._wake:
+                self._wake.wait_for(lambda: self._closing or (self._waiting and not self._broken), PROBE_INTERVAL_S)
+                group, self._waiting, self._waiting_entries = self._waiting, [], 0
+            if group:
+                self._serve(group)
+            elif self._closing:
+                break
+            elif self._broken:
+                self._recover()
+            else:
+                self._look()
+        if not self._broken:
+            with contextlib.suppress(sqlite3.Error):  # everything is durable in the log already
+                self._fold("TRUNCATE")
+        self._connection.close()
+        os.close(self._lock)
+
+    def _serve(self, group: list[_Work]) -> None:
+        try:
+            # Not at each commit: this thread would wait for the interpreter at each look.
+            looks = time.monotonic() - self._looked_s >= LOOK_S
+            if looks:
+                self._check_files()
+            results = _commit(self._connection, group, self._noted)
+        except Exception as error:
+            group += self._refuse(error)
+            _settle(group, [LedgerUnavailable("usage could not be recorded", retry_after_s=1) for _ in group])
+            return
+        if looks and self._files is not None:
+            self._files.settle()
+        _settle(group, results)
+        self._unfolded_pages += PAGES_PER_COMMIT + sum(
+            len(work.rows) + len(work.notes) / NOTES_PER_PAGE for work in group
+        )
+        if self._unfolded_pages >= FOLD_AFTER_PAGES:
+            try:
+                self._fold("PASSIVE")  # what a reader still needs is left for the next time
+            except sqlite3.Error as error:
+                self._refuse_all(error)
+
+    def _look(self) -> None:
+        """Nothing waits: whether the files are still there is asked all the same."""
+        try:
+            self._check_files()
+        except sqlite3.Error as error:
+            self._refuse_all(error)
+
+    def _recover(self) -> None:
+        with contextlib.suppress(Exception):
+            self._prove()
+            self._broken = False
+            log.warning("the ledger stores entries again")
+
+    def _check_files(self) -> None:
+        """Raises `sqlite3.OperationalError` where what is written would not be found again."""
+        self._looked_s = time.monotonic()
+        if self._files is not None and (trouble := self._files.trouble()):
+            raise sqlite3.OperationalError(trouble)
+
+    def _refuse(self, error: Exception) -> list[_Work]:
+        """From now on every append is refused; returns those that wait already."""
+        reason = str(error) if isinstance(error, sqlite3.Error) else type(error).__name__
+        log.error("the ledger cannot store entries", extra={"reason": reason})
+        with self._wake:
+            self._broken, self._trouble = True, reason
+            waiting, self._waiting, self._waiting_entries = self._waiting, [], 0
+        return waiting
+
+    def _refuse_all(self, error: Exception) -> None:
+        waiting = self._refuse(error)
+        _settle(
+            waiting, [LedgerUnavailable("usage cannot be recorded at the moment", retry_after_s=1) for _ in waiting]
+        )
+
+    def _prove(self, *statements: str) -> None:
+        """Shows that the ledger can be written: empties the log, then commits, and `statements` with it."""
+        self._check_files()
+        self._connection.rollback()  # a commit that failed may have left its transaction open
+        if self._fold("TRUNCATE"):
+            raise sqlite3.OperationalError("a reader holds the log")
+        self._connection.execute("BEGIN IMMEDIATE")
+        for statement in statements:
+            self._connection.execute(statement, {"server": self._server})
+        self._connection.execute(f"PRAGMA user_version={SCHEMA_VERSION}")  # so that there is always something to write
+        self._connection.execute("COMMIT")
+        if self._files is not None:
+            self._files.settle()
+
+    def _fold(self, mode: Literal["PASSIVE", "TRUNCATE"]) -> bool:
+        """Checkpoints: copies the log into the database and syncs it. Returns whether a reader was in the way."""
+        try:
+            busy, _, _ = self._connection.execute(f"PRAGMA wal_checkpoint({mode})").fetchone()
+        finally:
+            if self._files is not None:
+                self._files.settle()
+        self._unfolded_pages = 0.0
+        return bool(busy)
+
+
+def _commit(connection: sqlite3.Connection, group: list[_Work], noted: set[tuple[str, str]]) -> list[_Result]:
+    """One transaction for all. A conflict is its own work's result; any other exception is everybody's failure. `noted`
+    are the sessions that have notes, before and after.
+    """
+    results: list[_Result] = []
+    connection.execute("BEGIN IMMEDIATE")
+    # Before the entries: an append stands in place of what its session noted, and nobody notes after it in one group.
+    if notes := [note for work in group for note in work.notes]:
+        connection.executemany(_NOTE, notes)
+        noted.update(note[:2] for note in notes)
+    replaced: set[tuple[str, str]] = set()
+    for work in group:
+        try:
+            results.append(None if work.notes else _write(connection, work, noted, replaced))
+        except Conflict as conflict:
+            results.append(conflict)
+    connection.execute("COMMIT")
+    noted -= replaced
+    return results
+
+
+def _write(
+    connection: sqlite3.Connection, work: _Work, noted: set[tuple[str, str]], replaced: set[tuple[str, str]]
+) -> str | None:
+    """Decides before it writes, so that a conflict leaves nothing behind. Returns the session that was charged before
+    for the request of the claim. Adds those whose notes it has `replaced`.
+    """
+    missing = []
+    for row in work.rows:
+        found = connection.execute(_FIND, row[:3]).fetchone()
+        if found is None:
+            missing.append(row)
+        elif found != row[: len(COLUMNS)]:  # whoever wrote it
+            raise Conflict("this entry has been written before, with other contents")
+    if (claim := work.claim) is not None:
+        since = claim.at_unix_ms - IDEMPOTENCY_RETENTION_MS
+        known = connection.execute(_FIND_CLAIM, (claim.project, claim.key, since)).fetchone()
+        last = connection.execute(_LAST, (claim.project, known[1])).fetchone() if known is not None else None
+        replay_of = standing(claim, known, last)
+        if not work.rows or claim.replay_of is not None:
+            if work.rows and replay_of is not None:
+                connection.execute(_MOVE_CLAIM, (claim.session, claim.project, claim.key))
+            return replay_of
+        if known is None:
+            connection.execute(_FORGET_CLAIMS, (since,))
+            connection.execute(_CLAIM, (claim.project, claim.key, claim.fingerprint, claim.session, claim.at_unix_ms))
+        elif replay_of is not None:
+            raise answered(replay_of)
+        elif known[1] != claim.session:
+            connection.execute(_MOVE_CLAIM, (claim.session, claim.project, claim.key))
+    if noted and (over := noted.intersection(row[:2] for row in work.rows)):
+        connection.executemany(_FORGET_NOTES, over)
+        replaced |= over
+    connection.executemany(_INSERT, missing)
+    return None
+
+
+def _settle(group: Sequence[_Work], results: Sequence[_Result]) -> None:
+    """Tells each caller on its own event loop; one wake-up per loop."""
+    loops: dict[asyncio.AbstractEventLoop, list[tuple[asyncio.Future[str | None], _Result]]] = {}
+    for work, result in zip(group, results, strict=True):
+        loops.setdefault(work.done.get_loop(), []).append((work.done, result))
+    for loop, settled in loops.items():
+        with contextlib.suppress(RuntimeError):  # the loop is closed: nobody waits any more
+            loop.call_soon_threadsafe(_resolve, settled)
+
+
+def _resolve(settled: Sequence[tuple[asyncio.Future[str | None], _Result]]) -> None:
+    for done, result in settled:
+        if done.done():  # cancelled meanwhile
+            continue
+        if isinstance(result, AntiphonError):
+            done.set_exception(result)
+        else:
+            done.set_result(result)

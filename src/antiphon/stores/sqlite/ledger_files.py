@@ -1,0 +1,123 @@
+"""Opening the ledger's database file: once to write, any number of times to read.
+
+WAL with `synchronous=FULL`: a commit is one sync, and is on the disk when it returns. SQLite before 3.51.3 can corrupt
+a WAL database when two connections write or checkpoint at once, so exactly one connection in one process does either
+(a lock on the data directory sees to that), and readers are opened read-only, which makes them unable to.
+"""
+
+import sqlite3
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from antiphon.core.errors import InternalError
+from antiphon.storage.files import WatchedFile, private_file
+from antiphon.stores.sqlite.ledger_schema import MIGRATIONS, relabelled
+from antiphon.stores.sqlite.schema import check_version, migrate
+
+FILE_NAME = "ledger.db"  # in the data directory
+BUSY_TIMEOUT_S = 5.0
+Labels = Callable[[str, tuple[str, ...]], tuple[str, ...]]  # what stays of a project's tags
+
+_FIND_OWNER = "SELECT position FROM marks WHERE name = 'directory'"
+
+
+@dataclass(frozen=True, slots=True)
+class Owner:
+    """The data directory that a ledger belongs to, as its other database knows it: a random number, and whether there
+    has been a ledger. `accept_loss` says that whoever runs the server knows that one of the two was lost.
+    """
+
+    number: int
+    had_ledger: bool
+    accept_loss: bool = False
+
+
+class Files:
+    """The database and its log, while the one connection that writes is open."""
+
+    def __init__(self, path: Path) -> None:
+        """Raises `OSError` if one of them is not there."""
+        self._database, self._log = WatchedFile(path), WatchedFile(Path(f"{path}-wal"))
+
+    def trouble(self) -> str | None:
+        """What somebody else did to them; `None` if nothing."""
+        return self._database.trouble() or self._log.trouble()
+
+    def settle(self) -> None:
+        """After a commit or a fold: neither has a reason to become shorter than it is now."""
+        self._database.settle()
+        self._log.settle()
+
+
+def check_owner(path: Path, owner: Owner) -> None:
+    """Before a ledger is opened or made. Raises `InternalError` where there was one and is none, or an empty one."""
+    if owner.had_ledger and not owner.accept_loss and not (path.exists() and path.stat().st_size):
+        raise InternalError(
+            f"{path} is missing or empty, so the usage recorded so far is lost: restore it,"
+            " or start once with --accept-loss"
+        )
+
+
+def connect_writer(path: Path, labels: Labels, owner: Owner | None = None) -> sqlite3.Connection:
+    """The one connection that writes, for the holder of the lock only. Creates the tables if there are none, and brings
+    those of an earlier version up to date; `labels` says what stays of the tags in them.
+
+    Raises `InternalError` for a ledger of a later version or another `owner`.
+    """
+    connection = sqlite3.connect(
+        private_file(path), timeout=BUSY_TIMEOUT_S, isolation_level=None, check_same_thread=False
+    )
+    try:
+        connection.execute("PRAGMA journal_mode=WAL")
+        connection.execute("PRAGMA synchronous=FULL")
+        connection.execute("PRAGMA wal_autocheckpoint=0")  # it would keep its errors to itself
+        connection.create_function("labels", 2, relabelled(labels))
+        connection.execute("PRAGMA secure_delete=ON")  # what a migration takes away is overwritten
+        with connection:
+            connection.execute("BEGIN IMMEDIATE")
+            migrate(path, connection, MIGRATIONS)
+            if owner is not None and not owner.accept_loss:
+                _check_pair(path, connection, owner)
+        connection.execute("PRAGMA secure_delete=OFF")
+    except BaseException:
+        connection.close()
+        raise
+    return connection
+
+
+def own(owner: Owner) -> str:
+    """The statement that makes a ledger that owner's."""
+    return (
+        f"INSERT INTO marks VALUES ('directory', {owner.number})"
+        " ON CONFLICT (name) DO UPDATE SET position = excluded.position WHERE position != excluded.position"
+    )
+
+
+def reader(path: Path) -> sqlite3.Connection:
+    """A connection for queries only, for any process, while a server writes or not. The caller closes it.
+
+    Raises `InternalError` if there is no ledger at `path` or it is of a later version. One of an earlier version is
+    read as it is.
+    """
+    if not path.exists():
+        raise InternalError(f"no ledger found at {path}")
+    connection = sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True, timeout=BUSY_TIMEOUT_S)
+    try:
+        connection.execute("PRAGMA wal_autocheckpoint=0")
+        connection.execute("PRAGMA query_only=ON")
+        if not check_version(path, connection, MIGRATIONS):
+            raise InternalError(f"no ledger found at {path}")
+    except BaseException:
+        connection.close()
+        raise
+    return connection
+
+
+def _check_pair(path: Path, connection: sqlite3.Connection, owner: Owner) -> None:
+    marked = connection.execute(_FIND_OWNER).fetchone()
+    if (marked is None and owner.had_ledger) or (marked is not None and marked[0] != owner.number):
+        raise InternalError(
+            f"{path} and the control.db beside it do not belong together, so one of them was lost or replaced:"
+            " put the right one back, or start once with --accept-loss"
+        )

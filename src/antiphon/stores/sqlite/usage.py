@@ -1,0 +1,100 @@
+"""Totals and entries read from the ledger: projections, computed when asked for and kept nowhere.
+
+Reading goes through a read-only connection, so it works beside a running server and without one, and never disturbs
+either.
+"""
+
+import asyncio
+import sqlite3
+from collections.abc import Sequence
+from contextlib import closing
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+from antiphon.core.entry import Kind
+from antiphon.core.errors import CallerError, InternalError
+from antiphon.core.stores import FROM_THE_START, MAX_READ, MAX_TOTALS, Recorded
+from antiphon.core.usage import By, Dimension, Total, UsageQuery
+from antiphon.stores.sqlite import ledger_files
+from antiphon.stores.sqlite.ledger_schema import COLUMNS, from_row
+
+_DAY_MS = 86_400_000
+_EPOCH = datetime.fromtimestamp(0, UTC)
+_COLUMNS = {
+    By.DAY: f"at_unix_ms / {_DAY_MS}",
+    By.PROJECT: "project",
+    By.KEY: "key_id",
+    By.MODEL: "model",
+    By.FEATURE: "feature",
+    By.SURFACE: "surface",
+    By.CHANNEL: "channel",
+}
+_CHARGED = "SELECT coalesce(sum(amount), 0) FROM entries WHERE project = ? AND at_unix_ms >= ? AND dimension = ?"
+# One connection writes, so positions appear in their order.
+_ENTRIES = f"SELECT {', '.join(COLUMNS)}, server, position FROM entries WHERE position > ? ORDER BY position LIMIT ?"
+
+
+class SqliteUsage:
+    """Implements `core.stores.Usage`: reads the ledger at `path`, which need not be there yet."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    async def totals(self, query: UsageQuery) -> list[Total]:
+        wanted = tuple(dict.fromkeys(query.by))
+        groups = ", ".join([*(_COLUMNS[each] for each in wanted), "dimension"])
+        conditions, values = _conditions(query)
+        statement = f"""
+SELECT {groups}, sum(amount), count(DISTINCT CASE WHEN kind = '{Kind.USAGE}' THEN session END),
+       count(CASE WHEN kind = '{Kind.ABANDONED}' THEN 1 END)
+FROM entries WHERE {" AND ".join(["true", *conditions])}
+GROUP BY {groups} ORDER BY {groups} LIMIT {MAX_TOTALS + 1}"""
+        rows = await self._rows(statement, values)
+        if len(rows) > MAX_TOTALS:
+            raise CallerError(f"more than {MAX_TOTALS} rows; ask for a shorter time or fewer groups", param="by")
+        return [_total(wanted, row) for row in rows]
+
+    async def charged(self, project: str, dimension: Dimension, since_unix_ms: int) -> int:
+        return int((await self._rows(_CHARGED, (project, since_unix_ms, dimension)))[0][0])
+
+    async def read(self, after: str = FROM_THE_START, limit: int = MAX_READ) -> list[Recorded]:
+        if after and not (after.isascii() and after.isdigit() and len(after) <= 18):
+            raise CallerError("this is no cursor of the ledger", param="after")
+        rows = await self._rows(_ENTRIES, (int(after or 0), limit))
+        return [Recorded(str(row[-1]), row[-2], from_row(row[:-2])) for row in rows]
+
+    async def _rows(self, query: str, values: Sequence[str | int]) -> list[tuple[Any, ...]]:
+        return await asyncio.to_thread(self._read, query, values)
+
+    def _read(self, query: str, values: Sequence[str | int]) -> list[tuple[Any, ...]]:
+        try:
+            with closing(ledger_files.reader(self._path)) as connection:
+                return connection.execute(query, values).fetchall()
+        except sqlite3.Error as error:
+            raise InternalError(f"the ledger {self._path} cannot be read") from error
+
+
+def _conditions(query: UsageQuery) -> tuple[list[str], list[str | int]]:
+    limits = {
+        "at_unix_ms >= ?": query.since_unix_ms,
+        "at_unix_ms < ?": query.until_unix_ms,
+        "project = ?": query.project,
+    }
+    asked = {condition: value for condition, value in limits.items() if value is not None}
+    conditions, values = list(asked), list(asked.values())
+    if query.labels is not None:
+        marks = ", ".join("?" * len(query.labels))
+        conditions.append(f"EXISTS (SELECT 1 FROM json_each(entries.tags) WHERE value IN ({marks}))")
+        values += query.labels
+    return conditions, values
+
+
+def _total(by: Sequence[By], row: tuple[Any, ...]) -> Total:
+    *values, dimension, amount, sessions, abandoned = row
+    group = (_day(value) if each is By.DAY else str(value) for each, value in zip(by, values, strict=True))
+    return Total(tuple(group), dimension, amount, sessions, abandoned)
+
+
+def _day(index: int) -> str:
+    return (_EPOCH + timedelta(days=index)).date().isoformat()

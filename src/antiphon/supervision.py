@@ -1,0 +1,58 @@
+"""Tasks that run for as long as the server does: watchers, probes, what keeps an engine's process running.
+
+One that fails is started again after a pause that grows, with the error in the log and counted. While one that
+correctness rests on does not run, the server is not ready.
+"""
+
+import asyncio
+import logging
+from collections import Counter
+from collections.abc import Awaitable, Callable
+
+FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.1, 30.0
+LASTING_S = 60.0  # one that ran for so long has the first pause again
+
+log = logging.getLogger(__name__)
+
+
+class Supervisor:
+    """Counts the `failures` of each task, by its name."""
+
+    def __init__(self, sleep: Callable[[float], Awaitable[None]] = asyncio.sleep) -> None:
+        self.failures: Counter[str] = Counter()
+        self._sleep = sleep
+        self._down: set[str] = set()
+
+    def start(self, name: str, work: Callable[[], Awaitable[None]], essential: bool = False) -> asyncio.Task[None]:
+        """Runs `work` until the task is cancelled. `essential` says that correctness rests on it."""
+        return asyncio.create_task(self._run(name, work, essential), name=name)
+
+    @property
+    def trouble(self) -> str | None:
+        """Which essential tasks do not run now; `None` if all do."""
+        return f"not running: {', '.join(sorted(self._down))}" if self._down else None
+
+    async def _run(self, name: str, work: Callable[[], Awaitable[None]], essential: bool) -> None:
+        now, pause_s = asyncio.get_running_loop().time, FIRST_PAUSE_S
+        try:
+            while True:
+                begun_s = now()
+                error: Exception | None = None
+                try:
+                    await work()
+                except Exception as failure:
+                    error = failure
+                log.error("a permanent task ended and will be restarted", exc_info=error, extra={"task": name})
+                self.failures[name] += 1
+                if now() - begun_s >= LASTING_S:
+                    pause_s = FIRST_PAUSE_S
+                if essential:
+                    self._down.add(name)
+                await self._sleep(pause_s)
+                self._down.discard(name)
+                pause_s = min(2 * pause_s, LONGEST_PAUSE_S)
+        finally:
+            self._down.discard(name)
+
+
+supervisor = Supervisor()  # of this process

@@ -1,0 +1,284 @@
+"""Deepgram's Flux: the WebSocket at `/v2/listen`, which tells the turns of one speaker.
+
+A turn begins with its first words (`StartOfTurn`); `Update` follows with what is said. In silence `EagerEndOfTurn`,
+where it is asked for, says that the turn is probably over, `TurnResumed` that it is not, `EndOfTurn` that it is: its
+transcript is that of an `EagerEndOfTurn` right before it (https://developers.deepgram.com/docs/flux/state). Every
+message to the caller is counted.
+"""
+
+from dataclasses import replace
+
+import msgspec
+
+from antiphon.core.endpoints import Accepted
+from antiphon.core.errors import AntiphonError, BadMedia, CallerError, CapacityError, PolicyError
+from antiphon.core.events import (
+    Audio,
+    Cause,
+    Closed,
+    End,
+    Failed,
+    Final,
+    Flush,
+    Interim,
+    Opened,
+    Output,
+    Retune,
+    SpeechResumed,
+    SpeechStarted,
+    TurnMayEnd,
+    UtteranceEnded,
+    Word,
+)
+from antiphon.core.specs import TranscribeSpec, TurnRules
+from antiphon.core.wire import NOTHING, Opening, Step, no_effect
+from antiphon.surfaces.deepgram import flux_parameters, flux_wire, results, wire
+from antiphon.surfaces.deepgram.endpoint import (
+    INTERNAL_ERROR,
+    NORMAL,
+    POLICY_VIOLATION,
+    SILENT_SERVER,
+    Endpoint,
+    State,
+    chosen_subprotocol,
+    closing,
+    error_code,
+)
+from antiphon.surfaces.deepgram.live import IDLE_TIMEOUT_MS, IDLE_TIMEOUT_NS, SILENT_CALLER, UNDECODABLE
+from antiphon.surfaces.deepgram.parameters import check_english
+from antiphon.surfaces.deepgram.query import Parameter
+from antiphon.surfaces.deepgram.rewriting import MASKING
+
+CONFIDENCE_DIGITS = 4
+
+
+class FluxEndpoint(Endpoint):
+    """`GET /v2/listen` as a WebSocket."""
+
+    def negotiate(self, opening: Opening, first: str | bytes | None = None) -> Accepted[TranscribeSpec]:
+        asked = flux_parameters.read(opening.query)
+        spec = TranscribeSpec(
+            model=asked.model,
+            format=asked.format,
+            live=True,
+            incremental=True,
+            interims=True,
+            endpointing_ms=asked.turns.timeout_ms,
+            word_times=True,
+            turns=asked.turns,
+            tags=asked.tags,
+        )
+        unused = no_effect(row.name for row in asked.without_effect)
+        return Accepted(
+            spec=spec,
+            surface=Flux(asked, opening.request_id),
+            headers=(("dg-request-id", opening.request_id), *unused),
+            subprotocol=chosen_subprotocol(opening),
+        )
+
+
+class Flux:
+    """One stream. Of the turn: `_said` are the finals that its length parted from it, `_last` is what was told of it,
+    with `_eager` as `EagerEndOfTurn`.
+    """
+
+    def __init__(self, asked: flux_parameters.Request, request_id: str) -> None:
+        self._request_id = request_id
+        self._turns = asked.turns
+        self._masks = asked.masks
+        self._unused = asked.without_effect
+        self._state = State.OPEN
+        self._heard_ns: int | None = None
+        self._sequence = 0
+        self._turn = 0
+        self._said: list[Final] = []
+        self._last: flux_wire.TurnInfo | None = None
+        self._eager = False
+
+    # -- from the caller -----------------------------------------------------------------------------------------------
+
+    def receive(self, message: str | bytes, now_ns: int) -> Step:
+        if self._state is not State.OPEN:
+            return NOTHING
+        self._heard_ns = now_ns
+        if isinstance(message, bytes):
+            return Step(inputs=(Audio(message),)) if message else self._end()
+        try:
+            said = flux_wire.read_message(message)
+        except (msgspec.MsgspecError, UnicodeError, RecursionError):
+            description = "A text message must be JSON, of type Configure, ForceEndTurn or CloseStream."
+            return self._break("UNPARSABLE_CLIENT_MESSAGE", description, POLICY_VIOLATION)
+        match said:
+            case flux_wire.Configure():
+                return self._configure(said)
+            case flux_wire.ForceEndTurn():
+                return Step(inputs=(Flush(),))
+            case wire.CloseStream():
+                return self._end()
+            case wire.KeepAlive():
+                return NOTHING
+
+    def _end(self) -> Step:
+        self._state = State.ENDING
+        return Step(inputs=(End(),))
+
+    def _configure(self, said: flux_wire.Configure) -> Step:
+        """All of it holds from now on, or none."""
+        try:
+            given = flux_wire.read_thresholds(said.thresholds)
+            turns = TurnRules(
+                self._turns.confidence if given.eot_threshold is None else given.eot_threshold,
+                self._turns.timeout_ms if given.eot_timeout_ms is None else int(given.eot_timeout_ms),
+                self._turns.early_confidence if given.eager_eot_threshold is None else given.eager_eot_threshold,
+            )
+            flux_parameters.check_order(turns)
+            for hint in said.language_hints or ():
+                check_english("language_hints", hint)
+        except (msgspec.MsgspecError, CallerError) as error:
+            description = error.message if isinstance(error, CallerError) else str(error)
+            failure = flux_wire.ConfigureFailure(self._request_id, self._next(), "INVALID_CONFIGURATION", description)
+            return Step(sends=(flux_wire.write(failure),))
+        self._turns = turns
+        if said.profanity_filter is not None:
+            self._masks = said.profanity_filter
+        keyterms = [said.keyterms] if isinstance(said.keyterms, str) else said.keyterms or []
+        thresholds = flux_wire.Thresholds(turns.early_confidence, turns.confidence, turns.timeout_ms)
+        success = flux_wire.ConfigureSuccess(self._request_id, thresholds, keyterms, self._next())
+        unused = [name for name, asked in (("keyterm", keyterms), ("numerals", said.numerals)) if asked]
+        rows = [row for row in flux_parameters.TABLE if row.name in unused]
+        warnings = [self._warning(row) for row in rows]
+        return Step(inputs=(Retune(turns),), sends=(flux_wire.write(success), *warnings))
+
+    def _warning(self, row: Parameter) -> str:
+        description = f"`{row.name}` has no effect: {row.how}"
+        return flux_wire.write(flux_wire.Warning(self._request_id, self._next(), "NO_EFFECT", description))
+
+    def deadline_ns(self) -> int | None:
+        """Ten seconds after the last message, or after the opening; none once the caller is done."""
+        if self._state is not State.OPEN or self._heard_ns is None:
+            return None
+        return self._heard_ns + IDLE_TIMEOUT_NS
+
+    def expire(self, now_ns: int) -> Step:
+        deadline_ns = self.deadline_ns()
+        if deadline_ns is None or now_ns < deadline_ns:
+            return NOTHING
+        description = f"No audio and no text message came within {IDLE_TIMEOUT_MS // 1000} seconds."
+        return self._break("INACTIVE_CLIENT", description, INTERNAL_ERROR, SILENT_CALLER)
+
+    # -- from the session ----------------------------------------------------------------------------------------------
+
+    def emit(self, event: Output, now_ns: int) -> Step:
+        if self._state is State.CLOSED:
+            return NOTHING
+        match event:
+            case Opened():
+                if self._heard_ns is None:
+                    self._heard_ns = now_ns
+                connected = flux_wire.write(flux_wire.Connected(self._request_id, self._next()))
+                return Step(sends=(connected, *map(self._warning, self._unused)))
+            case Interim():
+                return self._update(event)
+            case Final():
+                return self._final(event)
+            case TurnMayEnd():
+                return self._may_end()
+            case SpeechResumed():
+                return self._resume()
+            case Closed():
+                self._state = State.CLOSED
+                return Step(close=closing(NORMAL, ""))
+            case Failed():
+                return self._fail(event.error)
+            case SpeechStarted() | UtteranceEnded():
+                return NOTHING
+
+    def _update(self, heard: Interim | Final) -> Step:
+        info = self._info(heard)
+        if not info.transcript or (self._eager and self._last and info.transcript == self._last.transcript):
+            return NOTHING
+        if self._eager:
+            return Step(sends=(self._told("TurnResumed", info),))
+        return Step(sends=(self._told("Update" if self._last else "StartOfTurn", info),))
+
+    def _may_end(self) -> Step:
+        if self._last is None or self._eager or self._turns.early_confidence is None:
+            return NOTHING
+        info = msgspec.structs.replace(self._last, end_of_turn_confidence=self._turns.early_confidence)
+        return Step(sends=(self._told("EagerEndOfTurn", info),))
+
+    def _resume(self) -> Step:
+        if self._last is None or not self._eager:
+            return NOTHING
+        info = msgspec.structs.replace(self._last, end_of_turn_confidence=0.0)
+        return Step(sends=(self._told("TurnResumed", info),))
+
+    def _final(self, final: Final) -> Step:
+        """The end of a turn, or of a part of a long one. A turn without words is none."""
+        info = self._info(final)
+        if final.cause is Cause.LENGTH:
+            step = self._update(replace(final, turn_over=0.0))
+            if final.transcript.text:
+                self._said.append(final)
+            return step
+        if not info.transcript:
+            return NOTHING
+        sends = []
+        if self._last is None:
+            sends.append(self._told("StartOfTurn", info))
+        elif self._eager and info.transcript != self._last.transcript:
+            sends.append(self._told("TurnResumed", info))
+        sends.append(self._told("EndOfTurn", info, self._trigger(final)))
+        self._turn += 1
+        self._said, self._last, self._eager = [], None, False
+        return Step(sends=tuple(sends))
+
+    def _trigger(self, final: Final) -> str:
+        if final.cause is not Cause.ENDPOINT:
+            return "manual"
+        # What the silence was reckoned from, but for its rounding to milliseconds.
+        return "model" if (final.turn_over or 0.0) >= self._turns.confidence - 0.005 else "timeout"
+
+    def _info(self, heard: Interim | Final) -> flux_wire.TurnInfo:
+        """The turn so far, of which this is the latest; its event and its number are still to be said."""
+        parts = [*self._said, heard]
+        said = [MASKING.apply(part.transcript) if self._masks else part.transcript for part in parts]
+        return flux_wire.TurnInfo(
+            self._request_id,
+            0,
+            "",
+            self._turn,
+            results.seconds(parts[0].start_ms),
+            results.seconds(heard.end_ms),
+            " ".join(each.text for each in said if each.text),
+            [_word(word) for each in said for word in each.words],
+            round(heard.turn_over or 0.0, CONFIDENCE_DIGITS),
+        )
+
+    def _told(self, event: str, info: flux_wire.TurnInfo, trigger: str | None = None) -> str:
+        told = msgspec.structs.replace(info, event=event, sequence_id=self._next(), trigger=trigger)
+        self._last, self._eager = told, event == "EagerEndOfTurn"
+        return flux_wire.write(told)
+
+    def _next(self) -> int:
+        sequence, self._sequence = self._sequence, self._sequence + 1
+        return sequence
+
+    def _fail(self, error: AntiphonError) -> Step:
+        """1008 where the caller can mend it, else 1011."""
+        code = error_code(error)
+        if isinstance(error, BadMedia):
+            return self._break(code, error.message, POLICY_VIOLATION, UNDECODABLE)
+        if isinstance(error, (CallerError, PolicyError, CapacityError)):
+            return self._break(code, error.message, POLICY_VIOLATION, code)
+        return self._break(code, error.message, INTERNAL_ERROR, SILENT_SERVER)
+
+    def _break(self, code: str, description: str, close_code: int, payload: str = "") -> Step:
+        self._state = State.CLOSED
+        told = flux_wire.write(flux_wire.FatalError(self._next(), code, description))
+        return Step(sends=(told,), close=closing(close_code, f"{payload or code}: {description}"))
+
+
+def _word(word: Word) -> flux_wire.Word:
+    confidence = round(word.confidence, results.CONFIDENCE_DIGITS)
+    return flux_wire.Word(word.text, confidence, results.seconds(word.start_ms), results.seconds(word.end_ms))

@@ -1,0 +1,123 @@
+"""The messages of Deepgram's Flux, as its own SDK types them (`ListenV2*` of deepgram-sdk 7). Times are seconds."""
+
+from typing import Annotated
+
+import msgspec
+from msgspec import Meta
+
+from antiphon.surfaces.deepgram.wire import CloseStream, KeepAlive
+
+# Deepgram's own bounds.
+MIN_EOT, MAX_EOT = 0.5, 1.0
+MIN_EAGER, MAX_EAGER = 0.3, 0.9
+MIN_TIMEOUT_MS, MAX_TIMEOUT_MS = 500, 60_000
+
+# -- from the caller ---------------------------------------------------------------------------------------------------
+
+
+class Thresholds(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What is absent stays as it is."""
+
+    eager_eot_threshold: Annotated[float, Meta(ge=MIN_EAGER, le=MAX_EAGER)] | None = None
+    eot_threshold: Annotated[float, Meta(ge=MIN_EOT, le=MAX_EOT)] | None = None
+    eot_timeout_ms: Annotated[float, Meta(ge=MIN_TIMEOUT_MS, le=MAX_TIMEOUT_MS)] | None = None
+
+
+class Configure(msgspec.Struct, tag="Configure", frozen=True):
+    """Asks for turns to end otherwise, or words to be expected, in mid-stream."""
+
+    thresholds: msgspec.Raw = msgspec.Raw(b"{}")
+    keyterms: str | list[str] | None = None
+    language_hints: list[str] | None = None
+    numerals: bool | None = None
+    profanity_filter: bool | None = None
+
+
+class ForceEndTurn(msgspec.Struct, tag="ForceEndTurn", frozen=True):
+    """Ends the turn now."""
+
+
+Message = Configure | ForceEndTurn | CloseStream | KeepAlive
+
+# -- to the caller -----------------------------------------------------------------------------------------------------
+
+
+class Connected(msgspec.Struct, tag="Connected", frozen=True):
+    """The first message. `sequence_id` counts all messages to the caller."""
+
+    request_id: str
+    sequence_id: int
+
+
+class Word(msgspec.Struct, frozen=True):
+    word: str
+    confidence: float
+    start: float
+    end: float
+
+
+class TurnInfo(msgspec.Struct, tag="TurnInfo", frozen=True, omit_defaults=True):
+    """What has been said in a turn so far. `trigger` says why it ended, with `EndOfTurn` only."""
+
+    request_id: str
+    sequence_id: int
+    event: str
+    turn_index: int
+    audio_window_start: float
+    audio_window_end: float
+    transcript: str
+    words: list[Word]
+    end_of_turn_confidence: float
+    trigger: str | None = None
+
+
+class ConfigureSuccess(msgspec.Struct, tag="ConfigureSuccess", frozen=True):
+    request_id: str
+    thresholds: Thresholds
+    keyterms: list[str]
+    sequence_id: int
+
+
+class ConfigureFailure(msgspec.Struct, tag="ConfigureFailure", frozen=True):
+    request_id: str
+    sequence_id: int
+    code: str
+    description: str
+
+
+class Warning(msgspec.Struct, tag="Warning", frozen=True):
+    """Something that was asked for has no effect; the stream goes on."""
+
+    request_id: str
+    sequence_id: int
+    code: str
+    description: str
+
+
+class FatalError(msgspec.Struct, tag="Error", frozen=True):
+    """What went wrong; the close follows."""
+
+    sequence_id: int
+    code: str
+    description: str
+
+
+ServerMessage = Connected | TurnInfo | ConfigureSuccess | ConfigureFailure | Warning | FatalError
+
+_messages: msgspec.json.Decoder[Message] = msgspec.json.Decoder(Message)
+_thresholds = msgspec.json.Decoder(Thresholds | None)
+_encoder = msgspec.json.Encoder()
+
+
+def read_message(text: str) -> Message:
+    """Raises `msgspec.MsgspecError` for what is none of these, and `UnicodeError` for what is not text."""
+    return _messages.decode(text)
+
+
+def read_thresholds(data: msgspec.Raw) -> Thresholds:
+    """Raises `msgspec.ValidationError` for one that is out of its bounds."""
+    return _thresholds.decode(data) or Thresholds()
+
+
+def write(message: ServerMessage) -> str:
+    return _encoder.encode(message).decode()

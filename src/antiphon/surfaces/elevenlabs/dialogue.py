@@ -1,0 +1,119 @@
+"""`POST /v1/text-to-dialogue`, `/stream`, `/with-timestamps` and `/stream/with-timestamps`: lines of several voices,
+each said after the one before. The answers are those of text to speech; with timestamps they also say whose each part
+is.
+"""
+
+from typing import Annotated
+
+import msgspec
+from msgspec import Meta, Struct
+
+from antiphon.core.endpoints import Asked
+from antiphon.core.errors import CallerError, TooLarge
+from antiphon.core.specs import Line, Markup, SpeakSpec
+from antiphon.core.wire import SYNTHETIC, Opening, no_effect
+from antiphon.surfaces.elevenlabs import parameters, wire
+from antiphon.surfaces.elevenlabs.parameters import Seed
+from antiphon.surfaces.elevenlabs.speech import LINES, MAX_BODY_BYTES, MAX_CHARACTERS, Answer
+
+DEFAULT_MODEL = "eleven_v3"
+MAX_VOICES = 10  # ElevenLabs' own limit
+
+
+class DialogueQuery(Struct, frozen=True, forbid_unknown_fields=True):
+    """Nothing is logged or kept, whatever `enable_logging` says."""
+
+    output_format: str = parameters.DEFAULT_FORMAT
+    enable_logging: bool | None = None
+
+
+class DialogueInput(Struct, frozen=True):
+    """One line."""
+
+    text: str
+    voice_id: str
+
+
+class DialogueSettings(Struct, frozen=True):
+    """How the voices shall speak: none of it is ours to change."""
+
+    stability: float | None = None
+    similarity: float | None = None
+    clone_strength: float | None = None
+
+
+class DialogueRequest(Struct, frozen=True, forbid_unknown_fields=True):
+    """The body. `None` is absent, as null is."""
+
+    inputs: Annotated[list[DialogueInput], Meta(min_length=1)]
+    model_id: str | None = None
+    language_code: str | None = None
+    settings: DialogueSettings | None = None
+    previous_text: str | None = None
+    future_text: str | None = None
+    pronunciation_dictionary_locators: list[object] | None = None
+    seed: Seed | None = None
+    apply_text_normalization: str | None = None
+    use_pvc_as_ivc: bool | None = None
+    previous_request_ids: list[str] | None = None
+    next_request_ids: list[str] | None = None
+
+
+_decoder = msgspec.json.Decoder(DialogueRequest)
+
+
+class TextToDialogue(wire.Endpoint):
+    """One of the four, by whether speech comes as it is spoken, and with times."""
+
+    max_body_bytes = MAX_BODY_BYTES
+
+    def __init__(self, stream: bool, timed: bool) -> None:
+        self.stream = stream
+        self.timed = timed
+
+    def negotiate(self, opening: Opening, body: bytes) -> Asked:
+        """The request as a spec. Raises some `CallerError`, whose `param` is the field's name."""
+        query = parameters.read_query(opening, DialogueQuery)
+        asked = wire.read(lambda: _decoder.decode(body))
+        _refuse(asked)
+        lines = tuple(Line(each.voice_id, each.text) for each in asked.inputs)
+        spec = SpeakSpec(
+            model=asked.model_id or DEFAULT_MODEL,
+            lines=lines,
+            format=parameters.speech_format(query.output_format, self.stream),
+            markup=Markup.BREAKS,
+            timings=self.timed,
+            stream=self.stream,
+            language=asked.language_code or "",
+        )
+        media_type = parameters.media_type(query.output_format)
+        if self.timed:
+            media_type = LINES if self.stream else wire.JSON
+        headers = wire.headers(opening, media_type) + SYNTHETIC + no_effect(_without_effect(asked))
+        return Asked(spec, Answer(self, opening, headers, lines))
+
+
+def _refuse(asked: DialogueRequest) -> None:
+    if not any(each.text.strip() for each in asked.inputs):
+        raise CallerError("The text is empty.", param="inputs")
+    if sum(len(each.text) for each in asked.inputs) > MAX_CHARACTERS:
+        raise TooLarge(f"A dialogue has at most {MAX_CHARACTERS} characters.", param="inputs")
+    if len({each.voice_id for each in asked.inputs}) > MAX_VOICES:
+        raise CallerError(f"A dialogue has at most {MAX_VOICES} voices.", param="inputs")
+    parameters.check_normalisation(asked.apply_text_normalization)
+    parameters.check_dictionaries(asked.pronunciation_dictionary_locators)
+
+
+def _without_effect(asked: DialogueRequest) -> tuple[str, ...]:
+    settings = asked.settings or DialogueSettings()
+    usual = {"stability": 0.5, "similarity": 0.75, "clone_strength": 0.0}
+    given = ((name, getattr(settings, name)) for name in usual)
+    unlike = tuple(f"settings.{name}" for name, value in given if value is not None and value != usual[name])
+    return unlike + parameters.idle_parameters(
+        previous_text=asked.previous_text,
+        future_text=asked.future_text,
+        seed=asked.seed is not None,
+        use_pvc_as_ivc=asked.use_pvc_as_ivc,
+        previous_request_ids=asked.previous_request_ids,
+        next_request_ids=asked.next_request_ids,
+    )

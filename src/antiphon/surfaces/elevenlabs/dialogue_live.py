@@ -1,0 +1,129 @@
+"""ElevenLabs' WebSocket `/v1/text-to-dialogue/multi-stream-input`: several dialogues beside each other.
+
+Every message is JSON with a `context_id`. A context's first message names its voices, the others bring lines; a clause
+is spoken as soon as it is whole, `flush` speaks what is not, and `close_context` what is left. A context that is silent
+for 20 seconds is closed so; `keep_alive` keeps it. Messages to the caller are in snake case, and with `sync_alignment`
+each has the times of its own audio.
+"""
+
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import Any
+
+import msgspec
+from msgspec import Struct
+
+from antiphon.core.endpoints import Accepted
+from antiphon.core.errors import CallerError
+from antiphon.core.events import Finish, Flush, Input, Say, Spoken
+from antiphon.core.specs import Markup, SpeakSpec
+from antiphon.core.wire import SYNTHETIC, Opening, no_effect
+from antiphon.surfaces.elevenlabs import parameters, wire
+from antiphon.surfaces.elevenlabs.dialogue import DEFAULT_MODEL, MAX_VOICES, DialogueQuery
+from antiphon.surfaces.elevenlabs.live import LiveEndpoint, ManyTexts, Text
+from antiphon.surfaces.elevenlabs.messages import DialogueMessage, TextMessage
+from antiphon.surfaces.elevenlabs.parameters import LiveQuery, Seed
+
+_messages = msgspec.json.Decoder(DialogueMessage)
+
+
+class LiveDialogueQuery(DialogueQuery, frozen=True, forbid_unknown_fields=True):
+    """`authorization` is a credential."""
+
+    authorization: str | None = None
+    model_id: str | None = None
+    language_code: str | None = None
+    apply_text_normalization: str | None = None
+    sync_alignment: bool = False
+    seed: Seed | None = None
+
+
+class LiveDialogueEndpoint(LiveEndpoint):
+    """The endpoint."""
+
+    def negotiate(self, opening: Opening, first: str | bytes | None = None) -> Accepted[SpeakSpec]:
+        """Raises some `CallerError`, whose `param` is the parameter's name."""
+        query = parameters.read_query(opening, LiveDialogueQuery)
+        parameters.check_normalisation(query.apply_text_normalization)
+        spec = SpeakSpec(
+            model=query.model_id or DEFAULT_MODEL,
+            format=parameters.speech_format(query.output_format, streamed=True),
+            markup=Markup.BREAKS,
+            timings=query.sync_alignment,
+            live=True,
+            language=query.language_code or "",
+        )
+        unused = no_effect(parameters.idle_parameters(seed=query.seed is not None))
+        headers = (("request-id", opening.request_id), *SYNTHETIC, *unused)
+        return Accepted(spec, Dialogues(LiveQuery(sync_alignment=query.sync_alignment)), headers=headers)
+
+
+class Dialogues(ManyTexts):
+    """One connection."""
+
+    decoder = _messages
+
+    def __init__(self, query: LiveQuery) -> None:
+        super().__init__(query)
+        self._casts: dict[str, frozenset[str]] = {}  # of each text, by its key
+
+    def _hear(self, said: Any, now_ns: int) -> Iterator[Input]:
+        assert isinstance(said, DialogueMessage)
+        if said.close_socket:
+            yield self._end()
+            return
+        if said.context_id is None:
+            raise CallerError("Field required", param="context_id")
+        text = self._open.get(said.context_id)
+        if text is None:
+            if not (said.voices or said.inputs):
+                return  # it keeps alive, flushes or closes what has ended
+            text, begin = self._register(said, said.context_id, now_ns)
+            yield begin
+        text.heard_ns = now_ns
+        yield from self._lines(text, said)
+        if said.flush:
+            text.flushing += 1
+            yield Flush(text.key)
+        if said.close_context:
+            yield from self._close(text)
+
+    def _register(self, said: DialogueMessage, id: str, now_ns: int) -> tuple[Text, Input]:
+        if not said.voices or len(said.voices) > MAX_VOICES:
+            raise CallerError(
+                f"The first message of a context must name its voices, at most {MAX_VOICES}.", param="voices"
+            )
+        text, begin = self._begin(TextMessage(voice_settings=said.voice_settings), id, now_ns)
+        self._open[id] = text
+        self._casts[text.key] = frozenset(said.voices)
+        return text, replace(begin, schedule=())
+
+    def _lines(self, text: Text, said: DialogueMessage) -> Iterator[Input]:
+        for line in said.inputs or ():
+            if line.voice_id not in self._casts[text.key]:
+                raise CallerError("This voice is not one of the context's.", param="voice_id")
+            if line.text:
+                text.begun = True
+                yield Say(line.text, text.key, voice=line.voice_id)
+
+    def _close(self, text: Text) -> tuple[Input, ...]:
+        del self._open[text.id]
+        return (Finish(text.key),)
+
+    # -- to the caller -------------------------------------------------------------------------------------------------
+
+    def _audio(self, spoken: Spoken, text: Text | None, from_ms: int, warnings: tuple[str, ...]) -> str:
+        alignment = wire.dialogue_alignment(spoken.characters, from_ms)
+        named = text.id if text is not None else msgspec.UNSET
+        return _write(wire.DialogueAudio(wire.base64(spoken.audio), alignment, named, warnings))
+
+    def _flushed(self, text: Text) -> tuple[str, ...]:
+        return (_write(wire.DialogueTurnEnd(True, text.id)),)
+
+    def _ended(self, text: Text) -> tuple[str, ...]:
+        self._casts.pop(text.key, None)
+        return (_write(wire.DialogueEnd(True, text.id)),)
+
+
+def _write(message: Struct) -> str:
+    return wire.encode(message).decode()

@@ -1,0 +1,132 @@
+"""What open engines take beyond OpenAI's API, by the names that vLLM has given it: load tools and clients of open
+models send it. What an engine has goes to it; an engine that has it not refuses it. A value that changes nothing is
+always taken, and so is null.
+"""
+
+from typing import Annotated, Any
+
+from msgspec import Meta, Struct, json
+
+from antiphon.core.errors import CallerError, UnsupportedParameter
+from antiphon.core.specs import Format, Shape
+from antiphon.surfaces.openai.generation import Object, json_text, refuse_given
+
+MAX_CHOICES = 512
+MAX_WORDS = 256
+MAX_TOKENS = 4096
+MAX_CHOICE_CHARS = 1024
+
+
+class StructuredOutputs(Struct, frozen=True, forbid_unknown_fields=True):
+    """One of them says what the output must be."""
+
+    json: str | Object | None = None
+    json_object: bool | None = None
+    choice: list[str] | None = None
+    regex: str | None = None
+    grammar: str | None = None
+    structural_tag: Any = None
+    disable_any_whitespace: bool | None = None
+    disable_additional_properties: bool | None = None
+    disable_fallback: bool | None = None
+    whitespace_pattern: str | None = None
+
+
+_Token = Annotated[int, Meta(ge=0, le=2**31 - 1)]
+Tokens = Annotated[list[_Token], Meta(max_length=MAX_TOKENS)]
+
+
+class Extensions(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """Fields of a request. The second half is taken where its value changes nothing: `_NEUTRAL`."""
+
+    top_k: Annotated[int, Meta(ge=-1, le=2**31 - 1)] | None = None
+    min_p: Annotated[float, Meta(ge=0, le=1)] | None = None
+    repetition_penalty: Annotated[float, Meta(gt=0, le=2)] | None = None
+    min_tokens: Annotated[int, Meta(ge=0, le=2**31 - 1)] | None = None
+    ignore_eos: bool | None = None
+    structured_outputs: StructuredOutputs | None = None
+    guided_json: str | Object | None = None
+    guided_choice: list[str] | None = None
+    guided_regex: str | None = None
+    guided_grammar: str | None = None
+    request_id: str | None = None
+    allowed_token_ids: Tokens | None = None
+    bad_words: Annotated[list[Annotated[str, Meta(min_length=1)]], Meta(max_length=MAX_WORDS)] | None = None
+    include_stop_str_in_output: bool | None = None
+    skip_special_tokens: bool | None = None
+    stop_token_ids: Tokens | None = None
+
+    add_special_tokens: Any = None
+    guided_decoding_backend: Any = None
+    guided_whitespace_pattern: Any = None
+    length_penalty: Any = None
+    priority: Any = None
+    prompt_logprobs: Any = None
+    return_token_ids: Any = None
+    return_tokens_as_token_ids: Any = None
+    spaces_between_special_tokens: Any = None
+    truncate_prompt_tokens: Any = None
+    use_beam_search: Any = None
+
+
+_NEUTRAL: dict[str, tuple[Any, ...]] = {
+    "add_special_tokens": (True, False),  # the prompt has what its model's template says, or a raw text its own
+    "guided_decoding_backend": ("auto",),
+    "guided_whitespace_pattern": (),
+    "length_penalty": (1,),
+    "priority": (0,),
+    "prompt_logprobs": (),
+    "return_token_ids": (False,),
+    "return_tokens_as_token_ids": (False,),
+    "spaces_between_special_tokens": (True, False),
+    "truncate_prompt_tokens": (),
+    "use_beam_search": (False,),
+}
+_PLAIN = ("json", "json_object", "choice", "regex", "grammar")
+_REFUSED = (("structural_tag", "use 'json', 'choice', 'regex' or 'grammar'"),)
+
+
+def sampling(asked: Extensions) -> dict[str, Any]:
+    """Fields of `core.specs.Sampling`. Raises `UnsupportedParameter`."""
+    for name, neutral in _NEUTRAL.items():
+        value = getattr(asked, name)
+        if value is not None and value not in neutral:
+            raise UnsupportedParameter(f"'{name}' is not supported with this value.", param=name)
+    return {
+        "top_k": None if asked.top_k is None else max(asked.top_k, 0),
+        "min_p": asked.min_p,
+        "repetition_penalty": asked.repetition_penalty,
+        "min_tokens": asked.min_tokens or 0,
+        "ignore_eos": asked.ignore_eos is True,
+        "stop_token_ids": tuple(asked.stop_token_ids or ()),
+        "stop_in_output": asked.include_stop_str_in_output is True,
+        "special_tokens": asked.skip_special_tokens is False,
+        "bad_words": tuple(asked.bad_words or ()),
+        "allowed_token_ids": tuple(asked.allowed_token_ids or ()),
+    }
+
+
+def structured(asked: Extensions, format: Format) -> Format:
+    """What the output must be; `format` is what OpenAI's own parameter says. Raises `CallerError`."""
+    given = asked.structured_outputs or StructuredOutputs()
+    refuse_given(given, _REFUSED)
+    said = [(name, value) for name in _PLAIN if (value := getattr(given, name)) not in (None, False)]
+    said += [(name, value) for name in _PLAIN if (value := getattr(asked, f"guided_{name}", None)) is not None]
+    if not said:
+        return format
+    param = "structured_outputs" if asked.structured_outputs else f"guided_{said[0][0]}"
+    if len(said) > 1 or format.shape is not Shape.TEXT:
+        raise CallerError("Only one output constraint is allowed.", param=param)
+    name, value = said[0]
+    match name:
+        case "json":
+            schema = value if isinstance(value, str) else json_text(value)
+            return Format(Shape.SCHEMA, schema, "output", param=param)
+        case "json_object":
+            return Format(Shape.JSON, param=param)
+        case "choice":
+            if not 0 < len(value) <= MAX_CHOICES or not all(0 < len(each) <= MAX_CHOICE_CHARS for each in value):
+                bounds = f"1 to {MAX_CHOICES} texts of 1 to {MAX_CHOICE_CHARS} characters"
+                raise CallerError(f"A choice has {bounds}.", param=param)
+            return Format(Shape.CHOICE, json.encode(value).decode(), param=param)
+    return Format(Shape(name), value, param=param)

@@ -1,0 +1,26 @@
+"""Fakes for users' and our own tests: time that moves when told, a ledger in memory,
+an ear that hears what is loud, an engine that hears numbers, one that counts, one that embeds, one that echoes,
+and one that hums.
+"""
+
+from antiphon.testing.clock import FakeClock
+from antiphon.testing.language import FakeEmbedder, FakeGenerator, FakeInferrer
+from antiphon.testing.speech import FakeDetector, FakeRecogniser, FakeSpeechEngine, FakeSpeechStream
+from antiphon.testing.stores import FakeAnswers, FakeDirectory, FakeLedger
+from antiphon.testing.voice import FakeAligner, FakeSynthesiser
+
+__all__ = [
+    "FakeAligner",
+    "FakeAnswers",
+    "FakeClock",
+    "FakeDetector",
+    "FakeDirectory",
+    "FakeEmbedder",
+    "FakeGenerator",
+    "FakeInferrer",
+    "FakeLedger",
+    "FakeRecogniser",
+    "FakeSpeechEngine",
+    "FakeSpeechStream",
+    "FakeSynthesiser",
+]

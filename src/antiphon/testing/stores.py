@@ -1,0 +1,279 @@
+"""A ledger, a directory and answers, in memory."""
+
+import secrets
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from datetime import UTC, datetime
+from functools import partial
+from typing import TYPE_CHECKING
+
+from antiphon.core import stores
+from antiphon.core.entry import Entry, Kind
+from antiphon.core.errors import (
+    AlreadyAnswered,
+    AntiphonError,
+    CallerError,
+    Conflict,
+    NotFound,
+    OutcomeUnknown,
+)
+from antiphon.core.identity import ENVIRONMENT_KEY_ID, Key, Project
+from antiphon.core.policy import read_policy
+from antiphon.core.ports import Clock
+from antiphon.core.stores import (
+    FROM_THE_START,
+    MAX_READ,
+    Claim,
+    DirectoryView,
+    Recorded,
+    check_idempotency_key,
+    standing,
+)
+from antiphon.core.usage import By, Dimension, Total, UsageQuery
+from antiphon.core.wire import Keep
+
+
+class FakeLedger:
+    """Keeps the rules of `core.stores.Ledger` in memory. While `error` is set, every call raises it; while `outcome` is
+    set, an append writes, or does not, and says that it does not know.
+    """
+
+    def __init__(self) -> None:
+        self.entries: list[Entry] = []
+        self.server = "fake"
+        self.error: AntiphonError | None = None
+        self.outcome: bool | None = None
+        self.closed = False
+        self.notes: dict[tuple[str, str], dict[tuple[Dimension, int], int]] = {}  # by project and session
+        self._claims: dict[tuple[str, str], Claim] = {}
+
+    @property
+    def healthy(self) -> bool:
+        return self.error is None and not self.closed
+
+    @property
+    def trouble(self) -> str | None:
+        return None if self.healthy else "the ledger fails"
+
+    async def append(self, new: Sequence[Entry], claim: Claim | None = None) -> None:
+        self._check()
+        written = {entry.key: entry for entry in self.entries}
+        if any(written.get(entry.key, entry) != entry for entry in new):
+            raise Conflict("this entry has been written before, with other contents")
+        if claim is not None and new and (claim.key or claim.replay_of is None):
+            replay_of = self._standing(claim)
+            if replay_of is not None and claim.replay_of is None:
+                raise AlreadyAnswered("another session answered it meanwhile", replay_of)
+            self._claims[claim.project, claim.key] = claim
+        if claim is not None and claim.replay_of is not None:
+            return
+        if self.outcome is not False:
+            self._write(new, written)
+        if self.outcome is not None:
+            raise OutcomeUnknown("it is not known whether usage was recorded", retry_after_s=1)
+
+    def _write(self, new: Sequence[Entry], written: Mapping[tuple[str, str, int], Entry]) -> None:
+        for entry in new:
+            self.notes.pop((entry.project, entry.session), None)
+        self.entries += [entry for entry in new if entry.key not in written]
+
+    async def note(self, owed: Sequence[tuple[Entry, int]]) -> None:
+        self._check()
+        for entry, amount in owed:
+            self.notes.setdefault((entry.project, entry.session), {})[entry.quantity.dimension, entry.channel] = amount
+
+    async def claim(self, project: str, key: str, fingerprint: str, session: str, now_unix_ms: int) -> Claim:
+        self._check()
+        check_idempotency_key(key)
+        replay_of = self._standing(Claim(project, key, fingerprint, session, now_unix_ms))
+        return Claim(project, key, fingerprint, session, now_unix_ms, replay_of)
+
+    async def charged(self, project: str, dimension: Dimension, since_unix_ms: int) -> int:
+        self._check()
+        ours = (e for e in self.entries if e.project == project and e.at_unix_ms >= since_unix_ms)
+        return sum(e.quantity.amount for e in ours if e.quantity.dimension is dimension)
+
+    async def totals(self, query: UsageQuery) -> list[Total]:
+        self._check()
+        found: dict[tuple[str, ...], list[Entry]] = {}
+        for entry in filter(partial(_asked, query), self.entries):
+            group = (*(_group(by, entry) for by in dict.fromkeys(query.by)), entry.quantity.dimension.value)
+            found.setdefault(group, []).append(entry)
+        return [
+            Total(
+                group[:-1],
+                group[-1],
+                sum(entry.quantity.amount for entry in entries),
+                len({entry.session for entry in entries if entry.kind is Kind.USAGE}),
+                sum(entry.kind is Kind.ABANDONED for entry in entries),
+            )
+            for group, entries in sorted(found.items())
+        ]
+
+    async def read(self, after: str = FROM_THE_START, limit: int = MAX_READ) -> list[Recorded]:
+        self._check()
+        if after and not after.isdigit():
+            raise CallerError("this is no cursor of the ledger", param="after")
+        start = int(after or 0)
+        several = enumerate(self.entries[start : start + limit], start + 1)
+        return [Recorded(str(number), self.server, entry) for number, entry in several]
+
+    async def flush(self) -> None:
+        self._check()
+
+    async def close(self) -> None:
+        self.closed = True
+
+    def _check(self) -> None:
+        if self.error is not None:
+            raise self.error
+
+    def _standing(self, claim: Claim) -> str | None:
+        known = self._claims.get((claim.project, claim.key))
+        if known is None:
+            return None
+        entries = [e for e in self.entries if (e.project, e.session) == (known.project, known.session)]
+        last = (entries[-1].kind, entries[-1].feature) if entries else None
+        return standing(claim, (known.fingerprint, known.session), last)
+
+
+def _asked(query: UsageQuery, entry: Entry) -> bool:
+    return (
+        (query.since_unix_ms is None or entry.at_unix_ms >= query.since_unix_ms)
+        and (query.until_unix_ms is None or entry.at_unix_ms < query.until_unix_ms)
+        and query.project in (None, entry.project)
+        and (query.labels is None or not set(query.labels).isdisjoint(entry.tags))
+    )
+
+
+def _group(by: By, entry: Entry) -> str:
+    if by is By.DAY:
+        return datetime.fromtimestamp(entry.at_unix_ms // 1000, UTC).date().isoformat()
+    return str(entry.key_id if by is By.KEY else getattr(entry, by))
+
+
+class FakeDirectory:
+    """Keeps the rules of `core.stores.Directory` in memory."""
+
+    def __init__(self) -> None:
+        self._view = DirectoryView()
+
+    def view(self) -> DirectoryView:
+        return self._view
+
+    def add_project(self, project: Project) -> None:
+        if project.id in self._view.projects:
+            raise Conflict(f"project {project.id} already exists", param="id")
+        tag_keys = {**self._view.tag_keys, project.id: secrets.token_bytes(32)}
+        self._view = replace(self._view, tag_keys=tag_keys)
+        self._put_project(project)
+
+    def set_policy(self, project: str, values: Mapping[str, str | int]) -> Project:
+        known = self._project(project, "id")
+        changed = replace(known, policy=read_policy(known.policy.values() | dict(values))[0])
+        self._put_project(changed)
+        return changed
+
+    def add_key(self, key: Key, digest: bytes) -> None:
+        self._project(key.project, "project")
+        if key.id in self._view.keys:
+            raise Conflict(f"there is a key {key.id} already", param="id")
+        self._put_key(key, digest)
+
+    def add_first_key(self, key: Key, digest: bytes) -> bool:
+        if self._view.keys.keys() - {ENVIRONMENT_KEY_ID}:
+            return False
+        self._put_key(key, digest)
+        return True
+
+    def put_key(self, key: Key, digest: bytes) -> None:
+        known = self._view.keys.get(key.id, (key, digest))[0]
+        changed = replace(known, scopes=key.scopes, prefix=key.prefix, revoked_unix_ms=None)
+        self._put_key(changed, digest)
+
+    def revoke_key(self, key_id: str, now_unix_ms: int) -> Key:
+        if key_id not in self._view.keys:
+            raise NotFound(f"key {key_id} not found", param="id")
+        key, digest = self._view.keys[key_id]
+        if key.revoked_unix_ms is None:
+            key = replace(key, revoked_unix_ms=now_unix_ms)
+            self._put_key(key, digest)
+        return key
+
+    def replace_tag_key(self, project: str) -> None:
+        self._project(project, "id")
+        tag_keys = {**self._view.tag_keys, project: secrets.token_bytes(32)}
+        self._view = replace(self._view, tag_keys=tag_keys)
+
+    def follow(self) -> "_Following":
+        return _Following(self)
+
+    def _project(self, project: str, param: str) -> Project:
+        if project not in self._view.projects:
+            raise NotFound(f"project {project} not found", param=param)
+        return self._view.projects[project]
+
+    def _put_project(self, project: Project) -> None:
+        projects = {**self._view.projects, project.id: project}
+        self._view = replace(self._view, projects=dict(sorted(projects.items())))
+
+    def _put_key(self, key: Key, digest: bytes) -> None:
+        keys = {**self._view.keys, key.id: (key, digest)}
+        ordered = sorted(keys.items(), key=lambda item: (item[1][0].created_unix_ms, item[0]))
+        self._view = replace(self._view, keys=dict(ordered))
+
+
+class _Following:
+    """Implements `core.stores.Follower`."""
+
+    def __init__(self, directory: FakeDirectory) -> None:
+        self._directory = directory
+        self._seen: DirectoryView | None = None
+
+    def poll(self) -> DirectoryView | None:
+        before, self._seen = self._seen, self._directory.view()
+        return None if self._seen is before else self._seen
+
+    def close(self) -> None:
+        pass
+
+
+class FakeAnswers:
+    """Keeps the rules of `core.stores.Answers` in memory."""
+
+    trouble: str | None = None
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._kept: dict[tuple[str, str], tuple[int, int, Keep]] = {}  # when it was made, and when it ends
+
+    async def put(self, project: str, keep: Keep, keep_s: int) -> None:
+        now = self._clock.unix_ms()
+        made, ends, _ = self._kept.get((project, keep.id), (now, now + keep_s * 1000, keep))
+        self._kept[project, keep.id] = made, ends, keep
+
+    async def get(self, project: str, id: str, keep_s: int) -> Keep:
+        now = self._clock.unix_ms()
+        made, ends, keep = self._kept.get((project, id), (0, 0, Keep(id, b"")))
+        if ends <= now or made <= now - keep_s * 1000:
+            raise NotFound("Stored answer not found.")
+        return keep
+
+    async def delete(self, project: str, id: str) -> None:
+        self._kept.pop((project, id), None)
+
+    async def purge(self, keep_s: Callable[[str], int]) -> None:
+        now = self._clock.unix_ms()
+        for (project, id), (made, ends, _) in list(self._kept.items()):
+            if ends <= now or made <= now - keep_s(project) * 1000:
+                del self._kept[project, id]
+
+    async def close(self) -> None:
+        pass
+
+
+if TYPE_CHECKING:  # mypy says here which fake no longer keeps to its port
+    _LEDGER: type[stores.Ledger] = FakeLedger
+    _DIRECTORY: type[stores.Directory] = FakeDirectory
+    _FOLLOWER: type[stores.Follower] = _Following
+    _ANSWERS: type[stores.Answers] = FakeAnswers

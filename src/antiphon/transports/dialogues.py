@@ -1,0 +1,110 @@
+"""Dialogues, from the opening of a connection to its end, whatever carries it.
+
+The door lets the caller in, with its first message where the credential or what is asked for stands there. Such a
+caller must say it soon, and those of whom nobody knows who they are, are few.
+"""
+
+import asyncio
+from contextlib import suppress
+
+from antiphon.core.endpoints import NeedsFirst
+from antiphon.core.errors import RequestTimeout
+from antiphon.core.events import Failed
+from antiphon.core.ports import Clock
+from antiphon.core.routing import Dialogue
+from antiphon.core.wire import Head, Opening, Step
+from antiphon.session.door import Arrival, Door, OpenDialogue, OpenSuccession
+from antiphon.transports.connection import Carrier, Connection, Gone, Stream, Talk
+from antiphon.transports.succession import Calls
+from antiphon.transports.uploads import Uploads
+
+FIRST_MESSAGE_S = 10.0
+MAX_UNNAMED = 256  # callers who have not said who they are; of more, who has waited the longest is given up
+
+
+class Dialogues:
+    """Serves those of one row of the table."""
+
+    def __init__(self, row: Dialogue, door: Door, clock: Clock, uploads: Uploads) -> None:
+        self._row = row
+        self._door = door
+        self._clock = clock
+        self._uploads = uploads
+        self._unnamed: dict[asyncio.Timeout, None] = {}
+
+    async def serve(self, carrier: Carrier, opening: Opening) -> None:
+        """One connection."""
+        with suppress(Gone):
+            arrival = self._door.arrive(self._row, opening)
+            try:
+                entered = arrival.enter()
+            except Exception as error:
+                await _refuse(carrier, self._door.refuse(self._row, opening, error))
+            else:
+                if isinstance(entered, NeedsFirst):
+                    await self._wait(carrier, opening, arrival, entered)
+                else:
+                    await self._talk(carrier, opening, entered, None)
+
+    async def _wait(self, carrier: Carrier, opening: Opening, arrival: Arrival, needs: NeedsFirst) -> None:
+        """Nothing is opened until the first message. Raises `Gone`."""
+        await carrier.accept(needs.headers, needs.subprotocol)
+        try:
+            first = await self._first(carrier, arrival)
+            opened = arrival.enter(first)
+            assert not isinstance(opened, NeedsFirst)
+        except Gone:
+            return
+        except Exception as error:
+            failed = Failed(self._door.refused(self._row.surface, opening, error))
+            step = needs.surface.emit(failed, self._clock.now_ns())
+            await Connection(carrier, opening.request_id).say(step.sends, step.close)
+        else:
+            await self._talk(carrier, opening, opened, first)
+
+    async def _first(self, carrier: Carrier, arrival: Arrival) -> str | bytes:
+        """Raises `RequestTimeout`, `Gone`."""
+        try:
+            async with asyncio.timeout(FIRST_MESSAGE_S) as patience:
+                try:
+                    if not arrival.known:
+                        self._make_room()
+                        self._unnamed[patience] = None
+                    return await carrier.receive()
+                finally:
+                    self._unnamed.pop(patience, None)
+        except TimeoutError:
+            raise RequestTimeout("No message was received in time.") from None
+
+    def _make_room(self) -> None:
+        if len(self._unnamed) >= MAX_UNNAMED:
+            longest = next(iter(self._unnamed))
+            del self._unnamed[longest]
+            if not longest.expired():
+                longest.reschedule(0)
+
+    async def _talk(self, carrier: Carrier, opening: Opening, opened: OpenDialogue, first: str | bytes | None) -> None:
+        """Raises `Gone`. `first` is the message that was read already, where the opening is answered."""
+        connection = Connection(carrier, opened.session.id)
+        talk = self._talk_of(connection, opening, opened)
+        try:
+            if first is None:
+                await carrier.accept(opened.accepted.headers, opened.accepted.subprotocol)
+            await connection.run(talk, first)
+        finally:
+            await talk.end()
+
+    def _talk_of(self, connection: Connection, opening: Opening, opened: OpenDialogue) -> Talk:
+        if isinstance(opened, OpenSuccession):
+            row, door, uploads = self._row, self._door, self._uploads
+            return Calls(connection, opened, row, opening, door, uploads, self._clock)
+        return Stream(connection, opened.accepted.surface, opened.session, self._clock)
+
+
+async def _refuse(carrier: Carrier, step: Step) -> None:
+    """There will be no connection; or one that is told why, and closed, where the vendor's clients want it so."""
+    if not (step.sends and isinstance(step.sends[0], Head)):
+        await carrier.accept((), None)
+    await carrier.send(step.sends)
+    if step.close is not None:
+        await carrier.close(step.close)

@@ -1,0 +1,114 @@
+"""What is the same for every request, whoever answers it: an id, a path without slashes at its end, and an answer also
+where there is none.
+"""
+
+import uuid
+from collections.abc import Awaitable, Callable, Iterable
+
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response as HttpResponse
+from starlette.routing import BaseRoute, Route, WebSocketRoute
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from antiphon.core.endpoints import Endpoint
+from antiphon.core.errors import AntiphonError, MethodNotAllowed, NotFound
+from antiphon.core.wire import Opening, Step
+from antiphon.transports.http import CallRoute, answer
+from antiphon.transports.opening import REQUEST_ID, opening_of
+
+MAX_SHOWN = 256  # of a path that the caller made up
+_HEADS = frozenset(("http.response.start", "websocket.accept", "websocket.http.response.start"))
+_ID_HEADER = b"x-request-id"
+
+
+class Entrance:
+    """An ASGI app around another. The id is in `x-request-id` of every answer. `/v1/models/` is taken for `/v1/models`:
+    a redirect would lose the body with some clients, and the scheme behind a proxy that ends TLS.
+    """
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        request_id = str(uuid.uuid4())
+        scope[REQUEST_ID] = request_id
+        if scope["path"].endswith("/"):
+            scope["path"] = scope["path"].rstrip("/") or "/"
+
+        def identified(message: Message) -> Awaitable[None]:
+            if message["type"] in _HEADS:
+                headers = message.get("headers", ())
+                if all(name.lower() != _ID_HEADER for name, _ in headers):
+                    message = {**message, "headers": [*headers, (_ID_HEADER, request_id.encode())]}
+            return send(message)
+
+        await self._app(scope, receive, identified)
+
+
+class Direct:
+    """In front of a router: what a route names by its whole path and method goes there at once. The router tries one
+    route after the other, and wraps each answer twice, which costs a forwarded request a thirtieth.
+    """
+
+    def __init__(self, router: Starlette) -> None:
+        self._router = router
+        self._apps: dict[tuple[str, str], ASGIApp] = {
+            (route.path, method): route.endpoint
+            for route in router.routes
+            if isinstance(route, Route) and isinstance(route.endpoint, CallRoute) and not route.param_convertors
+            for method in route.methods or ()
+        }
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        app: ASGIApp | None = None
+        if scope["type"] == "http":
+            app = self._apps.get((scope["path"], scope["method"]))
+        await (app or self._router)(scope, receive, send)
+
+
+class Stray:
+    """An ASGI app: a path that is not among `routes`, or not by that method, in the words of the vendor whose it would
+    be, as `whose` says.
+    """
+
+    def __init__(self, routes: Iterable[BaseRoute], whose: Callable[[Opening], Endpoint]) -> None:
+        self._routes = tuple(routes)
+        self._whose = whose
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "websocket":
+            await receive()  # the connect message; ASGI wants it read before the answer
+        await self._answer(scope)(scope, receive, send)
+
+    async def handle(self, request: Request, error: Exception) -> HttpResponse:
+        """As `__call__`, for Starlette, whose routes refuse a method by an exception."""
+        assert isinstance(error, HTTPException)
+        return self._answer(request.scope)
+
+    def _answer(self, scope: Scope) -> HttpResponse:
+        opening = opening_of(scope)
+        methods = self._methods(opening.path)
+        if not methods or scope["type"] == "websocket":
+            return answer(self._refuse(opening, NotFound(self._said(opening, "URL"))))
+        allow = ", ".join(sorted(methods | {"OPTIONS"}))
+        if opening.method == "OPTIONS":
+            return HttpResponse(status_code=204, headers={"allow": allow})
+        refused = self._refuse(opening, MethodNotAllowed(self._said(opening, "method for URL")))
+        response = answer(refused)
+        response.headers.append("allow", allow)
+        return response
+
+    def _methods(self, path: str) -> set[str]:
+        """Those by which something is at the path."""
+        matching = (each for each in self._routes if isinstance(each, Route) and each.path_regex.match(path))
+        return {method for route in matching for method in route.methods or ()}
+
+    def _said(self, opening: Opening, what: str) -> str:
+        said = f"Invalid {what} ({opening.method} {opening.path[:MAX_SHOWN]})"
+        live = any(isinstance(each, WebSocketRoute) and each.path_regex.match(opening.path) for each in self._routes)
+        return f"{said}: it is opened as a WebSocket" if live else said
+
+    def _refuse(self, opening: Opening, error: AntiphonError) -> Step:
+        return self._whose(opening).refuse(opening, error)

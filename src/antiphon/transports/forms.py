@@ -1,0 +1,103 @@
+"""A body as its content type says: a form of one file and some fields (RFC 7578), or itself.
+
+The body is cut where it lies: a file of hundreds of megabytes is held once, and copied once at the end.
+"""
+
+from python_multipart.multipart import parse_options_header
+
+from antiphon.core.errors import BadMedia, CallerError
+from antiphon.core.wire import Body
+
+FILE = "file"
+MAX_FIELDS = 64
+MAX_FIELD_BYTES = 1 << 20
+MAX_PART_HEAD_BYTES = 16 * 1024
+MAX_BOUNDARY_BYTES = 256  # RFC 2046 has 70
+
+
+def read_body(content_type: str, raw: bytearray) -> Body:
+    """The body, for which `raw` is used up. Takes a while where it is large. Raises `CallerError`."""
+    kind, parameters = parse_options_header(content_type)
+    if kind != b"multipart/form-data":
+        return Body(data=_copied(raw), has_file=bool(raw))
+    boundary = parameters.get(b"boundary", b"")
+    if not 0 < len(boundary) <= MAX_BOUNDARY_BYTES:
+        raise _malformed("it has no boundary, or one that is too long")
+    fields: list[tuple[str, str]] = []
+    file: tuple[str, str, int, int] | None = None
+    for head, begin, end in _parts(raw, boundary):
+        name, filename = _disposition(head)
+        if filename is not None or name == FILE:  # a file's name is recommended, not required: RFC 7578, section 4.2
+            if file:
+                raise _malformed("it has more than one file")
+            file = (name, filename or "", begin, end)
+        elif end - begin > MAX_FIELD_BYTES:
+            raise _malformed(f"a field is larger than {MAX_FIELD_BYTES} bytes")
+        elif len(fields) >= MAX_FIELDS:
+            raise _malformed(f"it has more than {MAX_FIELDS} fields")
+        else:
+            fields.append((name, _text(bytes(raw[begin:end]))))
+    if file is None:
+        return Body(fields=tuple(fields))
+    name, filename, begin, end = file
+    if name != FILE:
+        raise BadMedia("The audio belongs in the part named 'file'.", param=name[:64])
+    del raw[end:]
+    del raw[:begin]
+    return Body(_copied(raw), tuple(fields), filename, has_file=True)
+
+
+def _parts(raw: bytearray, boundary: bytes) -> list[tuple[bytes, int, int]]:
+    """The head of each part, and where its content begins and ends (RFC 2046 section 5.1.1)."""
+    dashed = b"--" + boundary
+    delimiter = b"\r\n" + dashed
+    at = 0 if raw.startswith(dashed) else raw.find(delimiter)
+    if at < 0:
+        raise _malformed("it has no part")
+    at += len(dashed) if at == 0 and raw.startswith(dashed) else len(delimiter)
+    parts: list[tuple[bytes, int, int]] = []
+    while raw[at : at + 2] != b"--":
+        line_end = raw.find(b"\r\n", at, at + MAX_PART_HEAD_BYTES)
+        if line_end < 0 or raw[at:line_end].strip(b" \t"):
+            raise _malformed("what follows on a boundary is no part")
+        head_end = raw.find(b"\r\n\r\n", line_end, line_end + MAX_PART_HEAD_BYTES)
+        if head_end < 0:
+            raise _malformed("a part has no end of its head")
+        end = raw.find(delimiter, head_end + 4)
+        if end < 0:
+            raise _malformed("it ends before its last boundary")
+        if len(parts) > MAX_FIELDS:
+            raise _malformed("it has too many parts")
+        parts.append((bytes(raw[line_end + 2 : head_end]), head_end + 4, end))
+        at = end + len(delimiter)
+    return parts
+
+
+def _disposition(head: bytes) -> tuple[str, str | None]:
+    """A part's name, and the name of its file if it has one."""
+    for line in head.split(b"\r\n"):
+        name, _, value = line.partition(b":")
+        if name.strip().lower() == b"content-disposition":
+            kind, parameters = parse_options_header(value.strip())
+            if kind == b"form-data" and b"name" in parameters:
+                filename = parameters.get(b"filename")
+                return _text(parameters[b"name"]), None if filename is None else _text(filename)
+    raise _malformed("a part has no name")
+
+
+def _text(raw: bytes) -> str:
+    try:
+        return raw.decode()
+    except UnicodeDecodeError:
+        return raw.decode("latin-1")
+
+
+def _copied(raw: bytearray) -> bytes:
+    """Other threads run meanwhile, which `bytes` would not let them."""
+    copied = b"".join((raw,))
+    raw.clear()
+    return copied
+
+
+def _malformed(why: str) -> CallerError:
+    return CallerError(f"The multipart body is malformed: {why}.")

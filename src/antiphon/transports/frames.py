@@ -1,0 +1,223 @@
+"""uvicorn's WebSockets, with the bounds that it leaves open.
+
+A message comes in at most `MAX_FRAGMENTS` frames, and at most `MAX_CONTROL_FRAMES` pings and pongs come in a second;
+who sends more is told why and closed. After `FRAMES_AT_ONCE`, a connection is read at `FRAMES_PER_S`, and nobody's
+messages are read further than `MAX_WAITING` ahead of what becomes of them.
+"""
+
+import asyncio
+import codecs
+import select
+import socket
+import time
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+from uvicorn._types import ASGIReceiveEvent, ASGISendEvent
+from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
+from websockets.frames import CloseCode, Frame, Opcode
+from websockets.http11 import Request
+from websockets.server import ServerProtocol
+
+from antiphon.transports.bounds import Bounded
+from antiphon.transports.connections import Connections
+
+MAX_FRAGMENTS = 1000
+MAX_CONTROL_FRAMES = 100
+FRAMES_AT_ONCE = 1000
+FRAMES_PER_S = 500  # audio in pieces of 20 ms comes at ten times its speed
+MAX_WAITING = 32
+RECEIVE_BYTES = 128 * 1024  # of the system's, for what is on its way to one connection
+PAUSE_S = 0.05  # of one that has sent too much
+LINGER_S = 2.0
+
+_TextDecoder = codecs.getincrementaldecoder("utf-8")
+
+
+class FrameParser(ServerProtocol):
+    """The parser of frames, with what RFC 6455 asks for beyond it."""
+
+    _decoder: codecs.IncrementalDecoder | None = None  # of the text message under way
+
+    def recv_frame(self, frame: Frame) -> None:
+        """Checks each frame of a text as it comes (section 8.1), rather than the message at its end. Raises
+        `ProtocolError` and `UnicodeDecodeError`.
+        """
+        if frame.opcode is Opcode.CLOSE:
+            self.current_size = None  # a peer may close within a message (sections 5.4 and 5.5.1)
+        super().recv_frame(frame)
+        if frame.opcode is Opcode.TEXT:
+            self._decoder = _TextDecoder()
+        elif frame.opcode is not Opcode.CONT:
+            return
+        if self._decoder is not None:
+            try:
+                self._decoder.decode(frame.data, frame.fin)
+            except UnicodeDecodeError:
+                self.events.pop()
+                raise
+            if frame.fin:
+                self._decoder = None
+
+
+class WebSocketProtocol(Bounded, WebSocketsSansIOProtocol):
+    """WebSocket. `larger` is how many bytes a message may have on a path where that is more than elsewhere; `places`
+    are of the server that has this connection.
+    """
+
+    larger: ClassVar[Mapping[str, int]] = {}
+    places: ClassVar[Connections] = Connections(most=1 << 20, per_address=1 << 20)
+    piece_bytes = 1024
+    _control_frames = 0  # in this second
+    _refused = False
+
+    def __init__(self, *arguments: Any, **named: Any) -> None:
+        super().__init__(*arguments, **named)
+        self.conn = FrameParser(max_size=self.config.ws_max_size, logger=self.logger)
+
+    def connection_made(self, transport: Any) -> None:
+        super().connection_made(transport)
+        # Where it may grow, minutes of tiny frames wait there, and an end behind them is not seen.
+        if receiving := transport.get_extra_info("socket"):
+            receiving.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, RECEIVE_BYTES)
+        self._frames_left = float(FRAMES_AT_ONCE)
+        self._counted_s = time.monotonic()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self.places.leave(self.transport)
+        self.forget_unparsed()
+        super().connection_lost(exc)
+
+    @property
+    def headless(self) -> bool:
+        return not self.handshake_initiated
+
+    def handle_connect(self, event: Request) -> None:
+        self.conn.max_message_size = self.larger.get(
+            event.path.partition("?")[0].rstrip("/"), self.conn.max_message_size
+        )
+        super().handle_connect(event)
+
+    def tick(self) -> None:
+        """One who has left is not seen while nothing of it is read."""
+        self._control_frames = 0
+        if self._unparsed and _has_left(self.transport):
+            self.transport.abort()
+        super().tick()
+
+    # -- in turns ------------------------------------------------------------------------------------------------------
+
+    @property
+    def may_parse(self) -> bool:
+        """Not before the connection is accepted; while it is closing, to its end."""
+        if self._frames_left <= 0:
+            now_s = time.monotonic()
+            self._frames_left += min(FRAMES_AT_ONCE, (now_s - self._counted_s) * FRAMES_PER_S)
+            self._counted_s = now_s
+        if self.close_sent:
+            return True
+        return self.handshake_complete and self.queue.qsize() <= MAX_WAITING and self._frames_left > 0
+
+    def hold_reading(self) -> None:
+        if not self.read_paused:
+            self.read_paused = True
+            self.transport.pause_reading()
+        if self._frames_left <= 0 and self._next_turn is None:
+            self._next_turn = self.loop.call_later(PAUSE_S, self._take_turn)
+
+    def go_on_reading(self) -> None:
+        if self.read_paused and (self.close_sent or self.queue.empty()):
+            self.read_paused = False
+            self.transport.resume_reading()
+
+    def data_received(self, data: bytes) -> None:
+        if self.handshake_initiated:
+            super().data_received(data)
+        else:
+            self.parse(data)  # the head, which was received already
+
+    def parse(self, piece: bytes) -> None:
+        """What came before a frame that is wrong is still taken."""
+        if self.conn.parser_exc is not None or self._refused:
+            return
+        self.conn.receive_data(piece)
+        self.handle_events()
+        if self.conn.parser_exc is not None:
+            self.handle_parser_exception()
+
+    async def receive(self) -> ASGIReceiveEvent:
+        message = await self.queue.get()
+        if self.queue.empty():
+            self._go_on()
+        return message
+
+    async def send(self, message: ASGISendEvent) -> None:
+        before = self.handshake_complete, self.close_sent
+        await super().send(message)
+        if self.initial_response is not None and self.close_sent:
+            self.handshake_complete = True  # or a refusal would be logged as a defect
+        if (self.handshake_complete, self.close_sent) != before:
+            self._go_on()
+
+    def _go_on(self) -> None:
+        if self._unparsed:
+            self.parse_soon()
+        else:
+            self.go_on_reading()
+
+    # -- what the parser finds -----------------------------------------------------------------------------------------
+
+    def handle_events(self) -> None:
+        self._frames_left -= len(self.conn.events)
+        super().handle_events()
+
+    def handle_cont(self, event: Frame) -> None:
+        if len(self.frames) >= MAX_FRAGMENTS:
+            self._refuse(CloseCode.MESSAGE_TOO_BIG, f"A message has at most {MAX_FRAGMENTS} fragments.")
+        elif not self._refused:
+            super().handle_cont(event)
+
+    def handle_ping(self) -> None:
+        """A caller who sends pings and reads no pongs would fill the memory with them."""
+        if self._is_control_taken():
+            if self.writable.is_set():
+                super().handle_ping()
+            else:
+                self.conn.data_to_send()
+
+    def handle_pong(self, event: Frame) -> None:
+        if self._is_control_taken():
+            super().handle_pong(event)
+
+    def handle_parser_exception(self) -> None:
+        """Of a message that is too large, or no WebSocket. What still comes of it is read and dropped for a while:
+        closing under it would take from the peer the frame that says why.
+        """
+        sent = self.conn.close_sent
+        assert sent is not None
+        self.queue.put_nowait({"type": "websocket.disconnect", "code": sent.code, "reason": sent.reason})
+        self.transport.write(b"".join(self.conn.data_to_send()))
+        self.close_sent = True
+        self.read_paused = False
+        self.transport.resume_reading()
+        self.close_timer = self.loop.call_later(LINGER_S, self.transport.close)
+
+    def _is_control_taken(self) -> bool:
+        """Counts one, and ends the connection after too many."""
+        self._control_frames += 1
+        if self._control_frames > MAX_CONTROL_FRAMES:
+            self._refuse(CloseCode.POLICY_VIOLATION, f"More than {MAX_CONTROL_FRAMES} control frames came in a second.")
+        return not self._refused
+
+    def _refuse(self, code: CloseCode, reason: str) -> None:
+        if not self._refused and not self.close_sent:
+            self._refused = True
+            self.conn.fail(code, reason)
+            self.handle_parser_exception()
+
+
+def _has_left(transport: asyncio.Transport) -> bool:
+    """Whether the peer has ended the connection, behind what it sent before."""
+    asked = select.poll()
+    asked.register(transport.get_extra_info("socket").fileno(), select.POLLRDHUP)
+    return bool(asked.poll(0))

@@ -1,0 +1,255 @@
+"""uvicorn's HTTP/1.1, with the bounds and the refusals that it leaves out.
+
+A request's head has at most `MAX_HEAD_BYTES`, and so has whatever stands between two parts of a chunked body, or after
+it: sizes, extensions, trailers. Trailers are dropped: they are no headers of the request (RFC 9110 section 6.5.1).
+"""
+
+import json
+import re
+import uuid
+from typing import Any, ClassVar
+
+import httptools
+from uvicorn.protocols.http.flow_control import HIGH_WATER_LIMIT, FlowControl
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
+
+from antiphon.transports.bounds import HEAD_S, PRESENCE, Bounded, Presence
+from antiphon.transports.connections import FULL, Connections, always_served, full
+from antiphon.transports.frames import WebSocketProtocol
+
+MAX_HEAD_BYTES = 64 * 1024
+MAX_TARGET_BYTES = 16 * 1024
+MAX_FIELDS = 256
+MAX_PARAMETERS = 256  # in a query: whoever asks is not known yet
+MAX_PIPELINED = 50  # requests in a second that came before the last was answered, which hardly any client sends
+SURPLUS_HEAD_S = 3  # as `HEAD_S`, of a connection for which there is no room
+
+# Fields that say one thing; of two, each reader could believe another (RFC 9110 section 5.3).
+_ONCE = frozenset((b"host", b"authorization", b"api-key", b"xi-api-key", b"content-type", b"idempotency-key"))
+_HOST = re.compile(rb"[A-Za-z0-9._~!$&'()*+,;=:%\[\]-]*")  # RFC 9110 section 7.2
+_OF_HANDSHAKE = (b"connection", b"upgrade", b"origin", b"sec-websocket-")
+
+_HEAD_TOO_LARGE = (431, "The head of the request is too large.")
+_FRAMING_TOO_LARGE = (400, "What stands between the parts of the body, or after it, is too large.")
+_TARGET_TOO_LONG = (414, f"The request target is longer than {MAX_TARGET_BYTES} bytes.")
+_INVALID = (400, "Invalid HTTP request received.")
+
+
+class _Flow(FlowControl):
+    """Does not go on reading while it is `held`."""
+
+    held = False
+
+    def resume_reading(self) -> None:
+        if not self.held:
+            super().resume_reading()
+
+
+class HttpProtocol(Bounded, HttpToolsProtocol):
+    """HTTP/1.1. `places` are of the server that has this connection."""
+
+    places: ClassVar[Connections] = Connections(most=1 << 20, per_address=1 << 20)
+    piece_bytes = 4 * 1024
+    flow: _Flow
+    _in_head = False
+    _framing_bytes = 0  # since the head began, or since the last byte of a body
+    _running: RequestResponseCycle | None = None
+    _refusal: tuple[int, str] | None = None
+    _surplus = False
+    _pipelined = 0  # in this second
+
+    def connection_made(self, transport: Any) -> None:
+        super().connection_made(transport)
+        self.flow = _Flow(transport)
+        self._surplus = not self.places.enter(transport, self.client[0] if self.client else "")
+        self.head_s = SURPLUS_HEAD_S if self._surplus else HEAD_S
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """uvicorn tells the last request alone."""
+        self.places.leave(self.transport)
+        self.forget_unparsed()
+        for cycle in (self._running, *(waiting for waiting, _ in self.pipeline)):
+            if cycle is not None and not cycle.response_complete:
+                cycle.disconnected = True
+                cycle.message_event.set()
+                presence = cycle.scope.get(PRESENCE)
+                if isinstance(presence, Presence):  # it has begun
+                    presence.leave()
+        super().connection_lost(exc)
+
+    # -- in turns ------------------------------------------------------------------------------------------------------
+
+    @property
+    def headless(self) -> bool:
+        """Also true while the rest of a body comes whose request was answered already."""
+        return self.cycle is None or self.cycle.response_complete
+
+    @property
+    def may_parse(self) -> bool:
+        """Requests that were sent before the last was answered wait unread, after many of them for the next second."""
+        return not self.pipeline and self._pipelined <= MAX_PIPELINED
+
+    def tick(self) -> None:
+        if self._pipelined:
+            self._pipelined = 0
+            self.parse_soon()
+        super().tick()
+
+    def hold_reading(self) -> None:
+        self.flow.held = True
+        self.flow.pause_reading()
+
+    def go_on_reading(self) -> None:
+        self.flow.held = False
+        cycle = self.cycle
+        if cycle is None or (not self.pipeline and (len(cycle.body) <= HIGH_WATER_LIMIT or not cycle.more_body)):
+            self.flow.resume_reading()
+
+    def on_response_complete(self) -> None:
+        self.places.idle(self.transport)
+        super().on_response_complete()
+        self._pipelined += bool(self._unparsed)
+        self.parse_soon()
+
+    def parse(self, piece: bytes) -> None:
+        """As uvicorn's `data_received`, which logs each request that is refused."""
+        self._unset_keepalive_if_required()
+        self._framing_bytes += len(piece)
+        try:
+            self.parser.feed_data(piece)
+        except httptools.HttpParserUpgrade:
+            self._upgrade()
+        except httptools.HttpParserError:
+            self._refuse(self._refusal or _INVALID)
+        else:
+            if self._framing_bytes > MAX_HEAD_BYTES:
+                self._refuse(_HEAD_TOO_LARGE if self._in_head else _FRAMING_TOO_LARGE)
+
+    # -- what the parser finds -----------------------------------------------------------------------------------------
+
+    def on_message_begin(self) -> None:
+        self._in_head, self._framing_bytes = True, 0
+        super().on_message_begin()
+
+    def on_url(self, url: bytes) -> None:
+        super().on_url(url)
+        if len(self.url) > MAX_TARGET_BYTES:
+            self._give_up(_TARGET_TOO_LONG)
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """As uvicorn's, of a head."""
+        if not self._in_head:
+            return
+        if len(self.headers) >= MAX_FIELDS:
+            self._give_up(_HEAD_TOO_LARGE)
+        name = name.lower()
+        if name == b"expect" and value.lower() == b"100-continue":
+            self.expect_100_continue = True
+        self.headers.append((name, value))
+
+    def on_headers_complete(self) -> None:
+        if wrong := self._wrong():
+            self._give_up((400, wrong))
+        self._in_head, self._framing_bytes = False, 0
+        if self._surplus:
+            self.app = self.config.loaded_app if always_served(self.url.decode()) else full
+        super().on_headers_complete()
+
+    def on_body(self, body: bytes) -> None:
+        self._framing_bytes = 0
+        super().on_body(body)
+
+    def on_message_complete(self) -> None:
+        """No more of a body is to come, however much of it waits: that a caller leaves is seen by reading on."""
+        self._framing_bytes = 0
+        super().on_message_complete()
+        self.flow.resume_reading()
+
+    def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
+        """A body that was announced may never come where the answer needs none (RFC 9110 section 10.1.1), and what
+        follows on the request to become another protocol is not HTTP: such a connection is not used again.
+        """
+        if self._surplus or cycle.waiting_for_100_continue or self.parser.should_upgrade():
+            cycle.keep_alive = False
+        cycle.scope[PRESENCE] = Presence()  # type: ignore[literal-required]
+        self._running = cycle
+        self.places.busy(self.transport)
+        super()._start_asgi_task(cycle, app)
+
+    def _wrong(self) -> str | None:
+        """Why the head is refused, if it is."""
+        version = self.parser.get_http_version()
+        if self.url.count(b"&") >= MAX_PARAMETERS:
+            return f"The query has more than {MAX_PARAMETERS} parameters."
+        given: dict[bytes, bytes] = dict(self.headers)
+        if len(given) < len(self.headers):
+            names = [name for name, _ in self.headers]
+            if twice := next((name for name in _ONCE if names.count(name) > 1), None):
+                return f"There is more than one {twice.decode()} field."
+        host = given.get(b"host")
+        if host is None and version == "1.1":
+            return "There is no Host field."  # RFC 9112 section 3.2
+        if host and not _HOST.fullmatch(host):
+            return "The Host field is invalid."
+        if not self.url.isascii():
+            return "The request target has other characters than ASCII."
+        if not self.parser.should_upgrade():
+            return None
+        has_body = b"transfer-encoding" in given or given.get(b"content-length", b"0").strip(b"0") != b""
+        if has_body:
+            return "A request to change the protocol has no body here."
+        if not self._should_upgrade():
+            return None
+        if self.parser.get_method() != b"GET" or version != "1.1":
+            return "A WebSocket is opened by GET and HTTP/1.1."
+        if any(name.startswith(_OF_HANDSHAKE) and not value.isascii() for name, value in self.headers):
+            return "A field of the handshake has other characters than ASCII."
+        if self.cycle is not None and not self.cycle.response_complete:
+            return "A WebSocket is opened when all answers before it are complete."
+        return None
+
+    # -- refusals ------------------------------------------------------------------------------------------------------
+
+    def _give_up(self, refusal: tuple[int, str]) -> None:
+        """Out of the parser, which then takes nothing more."""
+        self._refusal = refusal
+        raise ValueError(refusal[1])
+
+    def _refuse(self, refusal: tuple[int, str]) -> None:
+        """Ends the connection, saying why where an answer to an earlier request is not amid."""
+        self.forget_unparsed()
+        if self.cycle is None or self.cycle.response_complete or self._may_answer(self.cycle):
+            self._say(*refusal)
+        self.transport.close()
+
+    def _may_answer(self, cycle: RequestResponseCycle) -> bool:
+        return cycle is self._running and not cycle.response_started and not self._in_head
+
+    def _say(self, status: int, why: str) -> None:
+        """Whose the request would have been is not known here; most clients look for a message at this place."""
+        error = {"message": why, "type": "invalid_request_error", "param": None, "code": "invalid_http"}
+        body = json.dumps({"error": error}).encode()
+        head = b"content-type: application/json\r\ncontent-length: %d\r\nx-request-id: %b\r\nconnection: close\r\n\r\n"
+        self.transport.write(STATUS_LINE[status] + head % (len(body), str(uuid.uuid4()).encode()) + body)
+
+    # -- WebSocket -----------------------------------------------------------------------------------------------------
+
+    def _upgrade(self) -> None:
+        if not self._should_upgrade():
+            return  # a server may answer as if nothing had been asked (RFC 9110 section 7.8)
+        if self._surplus:
+            self.forget_unparsed()
+            self.transport.write(FULL)
+            self.transport.close()
+            return
+        self.places.busy(self.transport)
+        self.handle_websocket_upgrade()
+
+    def handle_websocket_upgrade(self) -> None:
+        self.forget_unparsed()
+        super().handle_websocket_upgrade()
+        protocol = self.transport.get_protocol()
+        # The WebSocket library, more strict about heads, says nothing of one that it does not take.
+        if isinstance(protocol, WebSocketProtocol) and protocol.headless:
+            self._say(*_HEAD_TOO_LARGE)
+            self.transport.close()

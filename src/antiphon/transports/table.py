@@ -1,0 +1,58 @@
+"""From the rows of the table of routes to an ASGI router's: a carrier for each shape."""
+
+from collections.abc import Iterable, Sequence
+
+from starlette.routing import BaseRoute, Route, WebSocketRoute
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from antiphon.core.ports import Clock
+from antiphon.core.routing import Call, Dialogue, Lookup, Row
+from antiphon.session.door import Door
+from antiphon.transports.http import CallRoute, LookupRoute
+from antiphon.transports.uploads import Uploads
+from antiphon.transports.websocket import DialogueRoute
+
+
+def routes(rows: Sequence[Row], door: Door, clock: Clock, uploads: Uploads) -> list[BaseRoute]:
+    """Those of one path and method that differ by a header share one."""
+    made: list[BaseRoute] = []
+    shared: set[tuple[str, str]] = set()
+    for row in rows:
+        match row:
+            case Dialogue():
+                made.append(WebSocketRoute(row.path, DialogueRoute(row, door, clock, uploads)))
+            case Call():
+                made.append(Route(row.path, CallRoute(row, door, clock, uploads), methods=["POST"]))
+            case Lookup():
+                place = row.path, row.method
+                if place not in shared:
+                    shared.add(place)
+                    same = [each for each in rows if isinstance(each, Lookup) and (each.path, each.method) == place]
+                    app = LookupRoute(row, door, uploads) if len(same) == 1 else _by_header(same, door, uploads)
+                    made.append(Route(row.path, app, methods=[row.method]))
+    return made
+
+
+def _by_header(rows: Iterable[Lookup], door: Door, uploads: Uploads) -> "ByHeader":
+    named = [(*row.header, LookupRoute(row, door, uploads)) for row in rows if row.header]
+    (other,) = (LookupRoute(row, door, uploads) for row in rows if not row.header)
+    return ByHeader(named, other)
+
+
+class ByHeader:
+    """An ASGI app: one path of several vendors. Each of `named` is who sends a header of that name whose value begins
+    so, in lower case; anybody else is `other`.
+    """
+
+    def __init__(self, named: Sequence[tuple[str, str, ASGIApp]], other: ASGIApp) -> None:
+        self._named = [(header.encode(), begins.encode(), app) for header, begins, app in named]
+        self._other = other
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        await self._whose(scope)(scope, receive, send)
+
+    def _whose(self, scope: Scope) -> ASGIApp:
+        for name, begins, app in self._named:
+            if any(name == given and value.lstrip().lower().startswith(begins) for given, value in scope["headers"]):
+                return app
+        return self._other

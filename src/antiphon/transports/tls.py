@@ -1,0 +1,136 @@
+"""TLS before HTTP: certificates that may change under a running server, and a handshake within the bounds of plain
+connections. One that is in its handshake counts as a connection, gives way where there are too many, and ends it
+within the time that the head of a request has.
+"""
+
+import asyncio
+import logging
+import os
+import socket
+import ssl
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, ClassVar
+
+from antiphon.core.errors import CallerError
+from antiphon.transports.bounds import HEAD_S
+from antiphon.transports.connections import Connections
+from antiphon.transports.http1 import SURPLUS_HEAD_S, HttpProtocol
+
+SHUTDOWN_S = 5.0  # for the peer to end TLS as well
+
+log = logging.getLogger(__name__)
+
+
+class Certificates:
+    """A certificate with its chain and its key, both PEM, as the two files have them. `context` is for handshakes from
+    now on; connections keep the one they began with.
+    """
+
+    def __init__(self, certificate: Path, key: Path) -> None:
+        """Raises `CallerError` for files that cannot be read or do not belong together."""
+        self._files = certificate, key
+        self._tried = self._seen = self._look()
+        try:
+            self.context = self._load()
+        except (OSError, ValueError) as error:
+            raise CallerError(_reason(error)) from None
+
+    def follow(self) -> None:
+        """Loads the files again where they have changed, once they stay as they are between two calls: both are not
+        replaced at the same moment. What will not do is logged, and what was there before stays.
+        """
+        before, self._seen = self._seen, self._look()
+        if self._seen == self._tried or self._seen != before:
+            return
+        self._tried = self._seen
+        try:
+            self.context = self._load()
+        except (OSError, ValueError) as error:
+            log.error("the new TLS certificate is invalid; the old one stays in use", extra={"reason": _reason(error)})
+        else:
+            log.info("the TLS certificate was reloaded")
+
+    def _load(self) -> ssl.SSLContext:
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        certificate, key = self._files
+        context.load_cert_chain(certificate, key, password="")  # or OpenSSL would ask the terminal for one
+        context.set_alpn_protocols(["http/1.1"])
+        return context
+
+    def _look(self) -> tuple[object, ...]:
+        looks: list[object] = []
+        for path in self._files:
+            found: os.stat_result | None = None
+            with suppress(OSError):
+                found = path.stat()
+            looks.append(found and (found.st_ino, found.st_size, found.st_mtime_ns))
+        return tuple(looks)
+
+
+def _reason(error: Exception) -> str:
+    """In words that quote nothing of the files."""
+    if isinstance(error, ssl.SSLError):
+        return f"the certificate or the key is not PEM, is encrypted, or they do not belong together ({error.reason})"
+    return f"a file cannot be read: {error.strerror}" if isinstance(error, OSError) else "a file cannot be read"
+
+
+class HttpsProtocol(HttpProtocol):
+    """HTTP/1.1 after a handshake."""
+
+    handshake: "TlsProtocol"
+
+    def connection_made(self, transport: Any) -> None:
+        self.places.leave(self.handshake)  # before this enters, or one connection would be counted twice
+        super().connection_made(transport)
+
+
+class TlsProtocol(asyncio.Protocol):
+    """A connection in its handshake; after it, `https` has it. Made as uvicorn makes a protocol.
+
+    The event loop would tell of a connection only when its handshake is complete. So it is accepted as a plain one, and
+    its socket is given to the loop once more.
+    """
+
+    places: ClassVar[Connections]
+    https: ClassVar[type[HttpsProtocol]]
+    certificates: ClassVar[Certificates]
+
+    def __init__(self, **named: Any) -> None:
+        self._named = named
+        self._socket: socket.socket | None = None
+        self._shaking: asyncio.Task[None] | None = None
+
+    def connection_made(self, transport: Any) -> None:
+        address = transport.get_extra_info("peername") or ("",)
+        self._socket = socket.socket(fileno=os.dup(transport.get_extra_info("socket").fileno()))
+        transport.abort()  # has read nothing yet
+        self._socket.setblocking(False)
+        most_s = HEAD_S if self.places.enter(self, str(address[0])) else SURPLUS_HEAD_S
+        self._shaking = asyncio.get_running_loop().create_task(self._shake(self._socket, most_s))
+
+    def abort(self) -> None:
+        """Gives way to another connection."""
+        if self._socket is not None:
+            with suppress(OSError):
+                self._socket.shutdown(socket.SHUT_RDWR)
+
+    def _protocol(self) -> HttpsProtocol:
+        protocol = self.https(**self._named)
+        protocol.handshake = self
+        return protocol
+
+    async def _shake(self, accepted: socket.socket, most_s: float) -> None:
+        try:
+            await asyncio.get_running_loop().connect_accepted_socket(
+                self._protocol,
+                accepted,
+                ssl=self.certificates.context,
+                ssl_handshake_timeout=most_s,
+                ssl_shutdown_timeout=SHUTDOWN_S,
+            )
+        except OSError:  # what came is no TLS, or nothing came, or the peer has left
+            accepted.close()
+        finally:
+            self._socket = None
+            self.places.leave(self)

@@ -1,0 +1,43 @@
+"""A policy's fields are the same wherever it is parsed, stored and shown."""
+
+import inspect
+from dataclasses import fields
+
+import pytest
+
+from antiphon.admin.messages import ProjectAnswer, ProjectChange
+from antiphon.cli import projects
+from antiphon.core.errors import CallerError
+from antiphon.core.policy import STRICTEST, Marking, Policy, TagPolicy, parse_policy, read_policy
+
+NAMES = {each.name for each in fields(Policy)}
+
+
+def test_every_field_can_be_set_and_is_shown_everywhere():
+    assert set(ProjectChange.model_fields) == NAMES
+    assert set(ProjectAnswer.model_fields) == NAMES | {"id", "name", "created_unix_ms"}
+    for command in (projects.create, projects.change):
+        options = {name.replace("keep_answers", "keep_answers_s") for name in inspect.signature(command).parameters}
+        assert options >= NAMES
+    assert len(projects._shown(Policy())) == len(NAMES)
+
+
+def test_what_is_stored_is_read_as_it_was():
+    policy = Policy(keep_answers_s=60, marking=Marking.SIGNED, weight=7, tags=TagPolicy.PLAIN)
+    assert read_policy(parse_policy(policy.values())) == (policy, ())
+    assert read_policy({}) == (Policy(), ())
+
+
+@pytest.mark.parametrize("value", [None, [], {}, 1.0, True, "teleport", 2**70, -1])
+def test_a_value_without_sense_is_the_strictest_and_cannot_be_set(value):
+    for name in NAMES:
+        assert getattr(read_policy({name: value})[0], name) == getattr(STRICTEST, name)
+        with pytest.raises(CallerError) as refused:
+            parse_policy({name: value})
+        assert refused.value.param == name
+
+
+def test_a_field_that_is_not_known_grants_nothing_breaks_nothing_and_cannot_be_set():
+    assert read_policy({"weight": 3, "mood": {"may": "all"}}) == (Policy(weight=3), ("mood",))
+    with pytest.raises(CallerError):
+        parse_policy({"mood": 1})

@@ -1,0 +1,141 @@
+"""Dialogues over a carrier that is neither a WebSocket nor any other: what the loop asks of one."""
+
+import asyncio
+import hmac
+import uuid
+
+import pytest
+from vendor import Endpoint, Live
+
+from antiphon.core.endpoints import NeedsFirst
+from antiphon.core.routing import Dialogue
+from antiphon.core.wire import Bearer, Close, Opening, Pending, Signed, Step
+from antiphon.transports.connection import Gone
+from antiphon.transports.dialogues import Dialogues
+from antiphon.transports.uploads import Uploads
+from session_house import audio
+
+SPEECH = audio(900, 700)
+
+
+class Carrier:
+    """Notes what is done with it; a caller who has said all it has to say stays."""
+
+    def __init__(self, *messages):
+        self.messages = list(messages)
+        self.done = []
+
+    async def accept(self, headers, subprotocol):
+        self.done.append("accept")
+
+    async def receive(self):
+        await asyncio.sleep(0)
+        if not self.messages:
+            await asyncio.Event().wait()
+        if self.messages[0] is Gone:
+            raise Gone
+        return self.messages.pop(0)
+
+    async def send(self, sends):
+        self.done += sends
+
+    async def close(self, close):
+        self.done.append(close)
+
+
+class Told(Endpoint):
+    """Its clients want to be let in, told, and closed."""
+
+    def refuse(self, opening, error):
+        return Step(sends=(f"no: {error.code}",), close=Close(4001))
+
+
+class Late(Endpoint):
+    """The first message says how much is asked for."""
+
+    def negotiate(self, opening, first=None):
+        if first is None:
+            return NeedsFirst(Live(), (("x", "y"),))
+        self.settled = opening.settled
+        return super().negotiate(opening)
+
+
+class Later(Late):
+    """And who asks."""
+
+    def credential(self, opening, first=None):
+        return Bearer(first) if first else Pending.PENDING
+
+
+class Signing(Endpoint):
+    """As a scheme does that sends the key along with what it signed."""
+
+    def credential(self, opening, first=None):
+        return Signed("AWS4-HMAC-SHA256", "secret", STRING, bytes.fromhex(opening.headers["signature"]))
+
+
+STRING = b"AWS4-HMAC-SHA256\n20260101T000000Z\n20260101/r/s/aws4_request\nhash"
+
+
+def signature(secret):
+    key = b"AWS4" + secret
+    for part in (b"20260101", b"r", b"s", b"aws4_request", STRING):
+        key = hmac.digest(key, part, "sha256")
+    return key.hex()
+
+
+@pytest.fixture
+def serve(house):
+    async def serve(endpoint, carrier, **headers):
+        row = Dialogue("/", "deepgram", endpoint)
+        opening = Opening("GET", "/", headers={"authorization": "secret"} | headers, request_id=str(uuid.uuid4()))
+        async with asyncio.timeout(10):
+            await Dialogues(row, house.door, house.clock, Uploads(1, 1)).serve(carrier, opening)
+        return carrier.done
+
+    return serve
+
+
+def made(kind, **given):
+    return kind(Live(), live=True, incremental=True, **given)
+
+
+async def test_a_stream(house, serve):
+    accepted, text, close = await serve(made(Endpoint), Carrier(SPEECH, "end"))
+    assert (accepted, text.split()[0], close) == ("accept", "one", Close(1000))
+    assert house.ledger.entries[-1].kind == "completed"
+
+
+async def test_a_refusal_without_a_head_is_let_in_told_and_closed(house, serve):
+    assert await serve(made(Told), Carrier(), authorization="other") == ["accept", "no: unauthenticated", Close(4001)]
+
+
+async def test_what_is_asked_for_may_stand_in_the_first_message(house, serve):
+    """It is the surface's, too, like every other: here it is audio."""
+    done = await serve(made(Late), Carrier(SPEECH, "end"))
+    assert (done[0], done[1].split()[0]) == ("accept", "one")
+    assert house.charged() == {0: 1600}
+
+
+async def test_so_may_the_credential(house, serve):
+    assert await serve(made(Later), Carrier("secret")) == ["accept", Close(1000)]
+    assert await serve(made(Later), Carrier("other")) == ["accept", "unauthenticated", Close(1008, "unauthenticated")]
+
+
+async def test_a_secret_for_one_call_is_used_once_though_the_surface_is_asked_twice(house, serve):
+    minted = house.sessions.secrets.mint(house.principal, "deepgram", b"settled", 60)
+    endpoint = made(Late)
+    done = await serve(endpoint, Carrier("end"), authorization=minted.secret)
+    assert (done, endpoint.settled) == (["accept", Close(1000)], b"settled")
+    assert "accept" not in await serve(made(Late), Carrier("end"), authorization=minted.secret)
+
+
+async def test_who_leaves_before_the_first_message(house, serve):
+    assert await serve(made(Late), Carrier(Gone)) == ["accept"]
+    assert not house.ledger.entries
+
+
+async def test_a_signature_lets_in_like_the_key_that_made_it(house, serve):
+    assert (await serve(made(Signing), Carrier("end"), signature=signature(b"secret")))[0] == "accept"
+    refused = await serve(made(Signing), Carrier("end"), signature=signature(b"another"))
+    assert refused[0].status == 401
