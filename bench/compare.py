@@ -7,24 +7,18 @@ servers idle meanwhile. Writes what `antiphon bench stt` measured as JSON, a pic
 """
 
 import argparse
-import os
 import subprocess
 import sys
 import tempfile
-import time
-import urllib.error
-import urllib.request
 from contextlib import ExitStack
-from dataclasses import dataclass
 from pathlib import Path
 
 import msgspec
 
 from antiphon.bench import plot
 from antiphon.bench.measure import Level
+from serving import KEY, System, start, start_antiphon
 
-KEY = "bench-key-0123456789"
-START_S = 60
 PEER = Path(__file__).parent / "peer_moonshine_voice.py"
 VARIANTS = {
     "antiphon": "",
@@ -33,55 +27,22 @@ VARIANTS = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class System:
-    """A running server."""
-
-    name: str
-    port: int
-    pid: int
-
-
-def start(stack: ExitStack, name: str, port: int, command: list[str], environment: dict[str, str]) -> System:
-    process = subprocess.Popen(command, env={**os.environ, **environment}, stdout=subprocess.DEVNULL)
-    stack.callback(process.wait, 30)
-    stack.callback(process.terminate)
-    deadline = time.monotonic() + START_S
-    while time.monotonic() < deadline:
-        try:
-            urllib.request.urlopen(f"http://127.0.0.1:{port}/healthz", timeout=1)
-        except urllib.error.HTTPError:
-            break  # it answers, in its own way
-        except OSError:
-            time.sleep(0.2)
-        else:
-            break
-    return System(name, port, process.pid)
-
-
 def start_all(stack: ExitStack, names: list[str], peer: Path | None, models: Path) -> list[System]:
-    systems = []
-    for number, name in enumerate(names):
-        folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
-        (folder / "models").symlink_to(models)
-        (folder / "config.toml").write_text(VARIANTS[name])
-        port = 8200 + number
-        command = [sys.executable, "-m", "antiphon", "serve", "--offline", "--port", str(port)]
-        command += ["--data-dir", str(folder), "--config", str(folder / "config.toml")]
-        systems.append(start(stack, name, port, command, {"ANTIPHON_API_KEY": KEY}))
+    systems = [
+        start_antiphon(stack, "", 8200 + number, VARIANTS[name], models, name=name) for number, name in enumerate(names)
+    ]
     if peer:
-        command = [str(peer), str(PEER), "--port", "8290"]
-        systems.append(start(stack, "moonshine-voice", 8290, command, {}))
+        systems.append(start(stack, "moonshine-voice", "", 8290, [str(peer), str(PEER), "--port", "8290"]))
     return systems
 
 
-def measure(system: System, streams: int, given: argparse.Namespace) -> Level:
+def measure(system: System, streams: int, seconds: int, clips: list[Path], references: Path | None) -> Level:
     with tempfile.NamedTemporaryFile(suffix=".json") as report:
-        command = [sys.executable, "-m", "antiphon", "bench", "stt", "--url", f"ws://127.0.0.1:{system.port}"]
-        command += ["--api-key", KEY, "--streams", str(streams), "--seconds", str(given.seconds)]
+        command = [sys.executable, "-m", "antiphon", "bench", "stt", "--url", system.url.replace("http", "ws", 1)]
+        command += ["--api-key", KEY, "--streams", str(streams), "--seconds", str(seconds)]
         command += ["--pid", str(system.pid), "--json", report.name]
-        command += ["--references", str(given.references)] if given.references else []
-        command += ["--audio", *map(str, given.clips)]
+        command += ["--references", str(references)] if references else []
+        command += ["--audio", *map(str, clips)]
         subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
         levels = msgspec.json.decode(Path(report.name).read_bytes())["levels"]
     return msgspec.convert(levels[0], Level)
@@ -128,7 +89,7 @@ def main() -> None:
         for count in sorted({*counts, *(peer_counts if given.peer else ())}):
             for system in systems:
                 if count in (peer_counts if system.name == "moonshine-voice" else counts):
-                    level = measure(system, count, given)
+                    level = measure(system, count, given.seconds, given.clips, given.references)
                     runs.setdefault(system.name, []).append(level)
                     print(row(system.name, level), flush=True)
     given.out.mkdir(parents=True, exist_ok=True)

@@ -51,15 +51,26 @@ def start(
     return System(name, url, process.pid, model)
 
 
-def start_antiphon(stack: ExitStack, model: str, port: int, config: str, models: Path | None = None) -> System:
-    """As a user would start it, with a ledger in a folder of its own; `models` is a folder of pulled ones."""
+def start_antiphon(
+    stack: ExitStack,
+    model: str,
+    port: int,
+    config: str,
+    models: Path | None = None,
+    *,
+    name: str = "Antiphon",
+    python: str = sys.executable,
+) -> System:
+    """Start it as a user would, with a ledger in a folder of its own. `models` is a folder of pulled ones, `python` the
+    interpreter of the environment that Antiphon is installed in.
+    """
     folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
     if models:
         (folder / "models").symlink_to(models.resolve())
     (folder / "config.toml").write_text(config)
-    command = [sys.executable, "-m", "antiphon", "serve", "--port", str(port), "--data-dir", str(folder)]
+    command = [python, "-m", "antiphon", "serve", "--port", str(port), "--data-dir", str(folder)]
     command += ["--config", str(folder / "config.toml")] + (["--offline"] if models else [])
-    return start(stack, "Antiphon", model, port, command, {"ANTIPHON_API_KEY": KEY}, ready="/readyz")
+    return start(stack, name, model, port, command, {"ANTIPHON_API_KEY": KEY}, ready="/readyz")
 
 
 def _answers(url: str) -> bool:

@@ -27,7 +27,8 @@ from antiphon.core.specs import GenerateSpec, Message, Role, Sampling
 from antiphon.engines.openvino import OpenVinoGenerator, OpenVinoSettings
 from antiphon.scheduler.queue import Limits
 from antiphon.scheduler.routing import prefix_key
-from antiphon.session.pool import Backend, Pool
+from antiphon.session.backend import Backend
+from antiphon.session.pool import Pool
 
 WORDS = Path(__file__).read_text().split()
 

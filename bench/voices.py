@@ -32,7 +32,8 @@ from serving import KEY, System, start, start_antiphon, table
 OBJECTIVE_MS = 75.0
 DIRECT = "piper library"
 SENTENCES = (Path(__file__).parent / "sentences.txt").read_text().splitlines()
-RATE = {"Antiphon": 24_000, "FastAPI": 22_050, DIRECT: 22_050}
+RATE = {"FastAPI": 22_050, DIRECT: 22_050}  # Hz; Antiphon's is OpenAI's
+OPENAI_RATE = 24_000
 ANTIPHON = """
 [models]
 "tts-1" = { engines = ["joe"] }
@@ -58,12 +59,14 @@ class Sentence(msgspec.Struct, frozen=True):
 
 
 class Level(msgspec.Struct, frozen=True):
-    """So many callers at once, for a while."""
+    """So many callers at once, for a while. `refused` is how many milliseconds each refusal took."""
 
     callers: int
     sentences: list[Sentence]
     cpu_percent: float
     rss_mb: float
+    seconds: float
+    refused: list[float] = []
 
     def first_ms(self, share: float) -> float:
         found = sorted(sentence.first_ms for sentence in self.sentences)
@@ -72,6 +75,16 @@ class Level(msgspec.Struct, frozen=True):
     @property
     def good(self) -> float:
         return sum(sentence.good for sentence in self.sentences) / len(self.sentences)
+
+    @property
+    def good_a_second(self) -> float:
+        return sum(sentence.good for sentence in self.sentences) / self.seconds
+
+    @property
+    def refused_ms(self) -> float:
+        """P95 of what a refusal took; 0 without one."""
+        found = sorted(self.refused)
+        return found[int(0.95 * len(found))] if found else 0.0
 
     @property
     def rtf(self) -> float:
@@ -107,8 +120,10 @@ class _Ear:
         return max(0.0, self._plays_until - time.monotonic())
 
 
-async def _call(system: System, callers: int, seconds: float) -> list[Sentence]:
+async def _call(system: System, callers: int, seconds: float) -> tuple[list[Sentence], list[float]]:
+    """What was spoken, and what each refusal took; who is refused comes again when they are told to."""
     ended: list[Sentence] = []
+    refused: list[float] = []
     texts = (SENTENCES[n % len(SENTENCES)] for n in count(random.randrange(100)))
     until = time.monotonic() + seconds
 
@@ -116,8 +131,12 @@ async def _call(system: System, callers: int, seconds: float) -> list[Sentence]:
         await asyncio.sleep(number * 3.0 / callers)  # a sentence takes about as long
         while time.monotonic() < until:
             asked = {"model": "tts-1", "voice": "alloy", "input": next(texts), "response_format": "pcm"}
-            ear = _Ear(RATE[system.name])
+            ear = _Ear(RATE.get(system.name, OPENAI_RATE))
             async with client.post(f"{system.url}/v1/audio/speech", json=asked) as answer:
+                if answer.status == 429:
+                    refused.append(ear.end().last_ms)
+                    await asyncio.sleep(int(answer.headers.get("retry-after", 1)))
+                    continue
                 answer.raise_for_status()
                 async for piece in answer.content.iter_any():
                     ear.hear(len(piece))
@@ -127,15 +146,15 @@ async def _call(system: System, callers: int, seconds: float) -> list[Sentence]:
     headers = {"authorization": f"Bearer {KEY}"}
     async with aiohttp.ClientSession(headers=headers, connector=aiohttp.TCPConnector(limit=0)) as client:
         await asyncio.gather(*(caller(client, number) for number in range(callers)))
-    return ended
+    return ended, refused
 
 
 def measure(system: System, callers: int, seconds: float) -> Level:
     before, begun = process.usage(system.pid), time.monotonic()
-    ended = uvloop.run(_call(system, callers, seconds))
+    ended, refused = uvloop.run(_call(system, callers, seconds))
     used = process.usage(system.pid)
     cpu = (used.cpu_s - before.cpu_s) / (time.monotonic() - begun) * 100
-    return Level(callers, ended, cpu, used.rss_bytes / 1e6)
+    return Level(callers, ended, cpu, used.rss_bytes / 1e6, seconds, refused)
 
 
 def direct(voice: Path, callers: int, seconds: float) -> Level:
@@ -167,7 +186,7 @@ def direct(voice: Path, callers: int, seconds: float) -> Level:
     for thread in threads:
         thread.join()
     percent = (process.own_cpu_s() - cpu) / (time.monotonic() - begun) * 100
-    return Level(callers, ended, percent, process.usage(os.getpid()).rss_bytes / 1e6)
+    return Level(callers, ended, percent, process.usage(os.getpid()).rss_bytes / 1e6, seconds)
 
 
 def measure_direct(voice: Path, callers: int, seconds: float) -> Level:
@@ -177,13 +196,19 @@ def measure_direct(voice: Path, callers: int, seconds: float) -> Level:
     return msgspec.json.decode(said.splitlines()[-1], type=Level)
 
 
-COLUMNS = ("system", "voices", "sentences", "TTFB ms P50 / P95", "good %", "RTF", "CPU %", "RSS MB")
+COLUMNS = (
+    *("system", "voices", "sentences", "TTFB ms P50 / P95", "good %", "good/s", "refused (ms, P95)"),
+    *("RTF", "CPU %", "RSS MB"),
+)
 
 
 def row(name: str, rounds: list[Level]) -> list[str]:
     first = [f"{median(level.first_ms(share) for level in rounds):.0f}" for share in (0.5, 0.95)]
     cells = [name, str(rounds[0].callers), str(sum(len(level.sentences) for level in rounds)), " / ".join(first)]
-    cells += [f"{100 * median(level.good for level in rounds):.1f}", f"{median(level.rtf for level in rounds):.3f}"]
+    cells += [f"{100 * median(level.good for level in rounds):.1f}"]
+    cells += [f"{median(level.good_a_second for level in rounds):.2f}"]
+    cells += [f"{sum(len(level.refused) for level in rounds)} ({median(level.refused_ms for level in rounds):.0f})"]
+    cells += [f"{median(level.rtf for level in rounds):.3f}"]
     cells += [f"{median(level.cpu_percent for level in rounds):.0f}"]
     return [*cells, f"{median(level.rss_mb for level in rounds):.0f}"]
 

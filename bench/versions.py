@@ -1,0 +1,125 @@
+"""Two versions of Antiphon, before and after a change, in turns: streams, language, voices, and as a gateway.
+
+Each version runs from an environment of its own and idles while the other is measured, so that what else the machine
+does falls on both alike. Every row is the median over the rounds, and the last column the median of the ratios within
+a round, after to before. Above 1 is better where a row counts what was done, worse where it is a time.
+
+    python bench/versions.py --before before/.venv/bin/python --models models --rounds 5 \\
+        --references clips/transcripts.tsv clips/*.wav
+"""
+
+import argparse
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from statistics import median
+
+import msgspec
+import uvloop
+
+import chat_compare
+import compare
+import gateway
+import voices
+from serving import System, start, start_antiphon, table
+
+Figures = dict[str, float]  # by what they are of
+
+
+def streams(system: System, given: argparse.Namespace, turn: int) -> Iterator[tuple[str, float]]:
+    for count in given.streams:
+        level = compare.measure(system, count, given.seconds, given.clips, given.references)
+        yield f"{count} streams: goodput %", 100 * (level.goodput or 0.0)
+        for name, latency in (("TTFB", level.ttfb), ("final", level.final)):
+            if latency.p50 is not None and latency.p95 is not None:
+                yield f"{count} streams: {name} P50, ms", latency.p50
+                yield f"{count} streams: {name} P95, ms", latency.p95
+        if level.server_cpu_percent is not None:
+            yield f"{count} streams: server CPU %", level.server_cpu_percent
+
+
+def language(system: System, given: argparse.Namespace, turn: int) -> Iterator[tuple[str, float]]:
+    for callers, count in ((1, 6), (8, 40), (100, 100)):
+        level = chat_compare.measure(system, callers, count, turn)
+        yield f"{callers} callers: tokens/s", level.tokens_per_s
+        yield f"{callers} callers: TTFT P50, ms", level.ttft.p50 or 0.0
+        yield f"{callers} callers: TPOT P50, ms", level.tpot.p50 or 0.0
+
+
+def spoken(system: System, given: argparse.Namespace, turn: int) -> Iterator[tuple[str, float]]:
+    for callers in (1, 10):
+        level = voices.measure(system, callers, given.seconds)
+        yield f"{callers} voices: TTFB P50, ms", level.first_ms(0.5)
+        yield f"{callers} voices: TTFB P95, ms", level.first_ms(0.95)
+        yield f"{callers} voices: good %", 100 * level.good
+
+
+def forwarded(system: System, given: argparse.Namespace, turn: int) -> Iterator[tuple[str, float]]:
+    found = uvloop.run(gateway.measure(system, 4))
+    yield "gateway: requests/s", found.whole_per_s
+    yield "gateway: streams/s", found.streams_per_s
+    yield "gateway: alone P50, ms", found.whole_ms
+    yield "gateway: TTFT alone P50, ms", found.ttft_ms
+    yield "gateway: RSS, MB", found.rss_mb
+
+
+Measure = Callable[[System, argparse.Namespace, int], Iterator[tuple[str, float]]]
+KINDS: dict[str, tuple[str, str, Measure]] = {  # the model that is asked for, the configuration, what is measured
+    "streams": ("", "", streams),
+    "language": ("smollm2-135m-instruct", "", language),
+    "voices": ("tts-1", "", spoken),
+    "gateway": ("instant", gateway.ANTIPHON, forwarded),
+}
+
+
+def run(kind: str, given: argparse.Namespace) -> dict[str, list[Figures]]:
+    """Each version's figures, round by round."""
+    model, config, measure = KINDS[kind]
+    measured: dict[str, list[Figures]] = {"before": [], "after": []}
+    with ExitStack() as stack:
+        if kind == "gateway":
+            command = [sys.executable, str(gateway.UPSTREAM), "--port", "8600"]
+            config = config.format(url=start(stack, "upstream", "instant", 8600, command).url)
+        systems = [
+            start_antiphon(stack, model, port, config, given.models, name=name, python=python)
+            for port, name, python in ((8651, "before", given.before), (8652, "after", sys.executable))
+        ]
+        for turn in range(given.rounds + 1):
+            for system in systems if turn % 2 else reversed(systems):
+                figures = dict(measure(system, given, turn))
+                if turn:  # the first one only warms up
+                    measured[system.name].append(figures)
+    return measured
+
+
+def rows(measured: dict[str, list[Figures]]) -> Iterator[list[str]]:
+    before, after = measured["before"], measured["after"]
+    for name in before[0]:
+        pairs = [(b[name], a[name]) for b, a in zip(before, after, strict=True)]
+        ratio = median(a / b if b else 1.0 for b, a in pairs)
+        yield [name, f"{median(b for b, _ in pairs):.4g}", f"{median(a for _, a in pairs):.4g}", f"{ratio:.3f}"]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("clips", nargs="*", type=Path, help="recordings, for streams")
+    parser.add_argument("--references", type=Path)
+    parser.add_argument("--before", required=True, help="the Python of the environment of the version before")
+    parser.add_argument("--models", type=Path, required=True, help="a folder of pulled models")
+    parser.add_argument("--kinds", default=",".join(KINDS), help="with commas between")
+    parser.add_argument("--streams", type=lambda text: [int(n) for n in text.split(",")], default=[8, 64])
+    parser.add_argument("--seconds", type=int, default=20, help="for each level of streams and voices")
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--out", type=Path, help="write every round to this JSON file")
+    given = parser.parse_args()
+    measured = {}
+    for kind in given.kinds.split(","):
+        measured[kind] = run(kind, given)
+        print(table(("what", "before", "after", "ratio"), list(rows(measured[kind]))), "\n", flush=True)
+        if given.out:
+            given.out.write_bytes(msgspec.json.format(msgspec.json.encode(measured)) + b"\n")
+
+
+if __name__ == "__main__":
+    main()
