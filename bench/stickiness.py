@@ -25,10 +25,10 @@ from antiphon.core.events import TextDelta, TokenUsage
 from antiphon.core.ports import Call
 from antiphon.core.specs import GenerateSpec, Message, Role, Sampling
 from antiphon.engines.openvino import OpenVinoGenerator, OpenVinoSettings
-from antiphon.scheduler.queue import Limits
-from antiphon.scheduler.routing import prefix_key
-from antiphon.session.backend import Backend
-from antiphon.session.pool import Pool
+from antiphon.pools.backend import Backend
+from antiphon.pools.pool import Pool
+from antiphon.pools.queue import Limits
+from antiphon.pools.routing import prefix_key
 
 WORDS = Path(__file__).read_text().split()
 
@@ -77,7 +77,7 @@ async def measure(options: argparse.Namespace) -> dict[str, dict[str, float]]:
         for seed in range(options.rounds):
             for way, key in ways.items():
                 backends = Pool([Backend(str(n), engine) for n, engine in enumerate(engines)], SystemClock(), Limits())
-                with patch("antiphon.session.pool.prefix_key", key):
+                with patch("antiphon.pools.pool.prefix_key", key):
                     turns[way] += await converse(backends, f"{way} {seed}", options)
                 sticky[way] += [backend.sticky for backend in backends.stats().backends]
     return {way: summary(turns[way], sum(sticky[way])) for way in ways}

@@ -19,13 +19,13 @@ from pathlib import Path
 from statistics import mean, median
 
 from antiphon.bench.clips import decode
+from antiphon.calls.patience import patience_ms, said
 from antiphon.core.audio import BYTES_PER_MS, BYTES_PER_SAMPLE, SAMPLE_RATE, samples_to_ms
 from antiphon.core.conversation.spec import Eagerness
 from antiphon.core.ports import Utterance
 from antiphon.engines.moonshine import Moonshine
 from antiphon.engines.silero import SileroVad
 from antiphon.scheduler.endpoint import FRAME, Endpointer, Turn
-from antiphon.session.patience import patience_ms, said
 from serving import table
 
 LONGEST_MS = 12_000  # of a turn

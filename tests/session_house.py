@@ -6,6 +6,11 @@ import uuid
 from pathlib import Path
 
 from antiphon.audio.decode import Decoder
+from antiphon.calls.filters import no_filters
+from antiphon.calls.services import Services
+from antiphon.catalogue.catalogue import Catalogue
+from antiphon.catalogue.language import Served
+from antiphon.catalogue.voices import Voice, Voices
 from antiphon.core.audio import AudioFormat, Encoding
 from antiphon.core.errors import KeysUnavailable, Unauthenticated
 from antiphon.core.events import Audio, Final
@@ -14,18 +19,13 @@ from antiphon.core.policy import Marking, Policy
 from antiphon.core.specs import EmbedSpec, GenerateSpec, InferSpec, SpeakSpec, TranscribeSpec
 from antiphon.core.usage import Dimension
 from antiphon.core.wire import Opening
+from antiphon.observe.observer import Observer
 from antiphon.scheduler.runner import Runner, Settings
 from antiphon.scheduler.steps import Steps
-from antiphon.session.catalogue import Catalogue
 from antiphon.session.door import Door
-from antiphon.session.filters import no_filters
 from antiphon.session.keeping import Keeper
-from antiphon.session.language import Served
-from antiphon.session.observe import Observer
 from antiphon.session.places import CallKind
-from antiphon.session.services import Services
 from antiphon.session.sessions import Bounds, Sessions
-from antiphon.session.voices import Voice, Voices
 from antiphon.slo.objectives import Objectives
 from antiphon.slo.shares import Bound, Shares
 from antiphon.stores import ANSWERS_BYTES

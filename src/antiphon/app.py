@@ -21,18 +21,18 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from antiphon import backends
 from antiphon.audio.decode import DecodeLimits, Decoder
+from antiphon.calls.services import Services
 from antiphon.config import Config, Invalid
 from antiphon.config import Limits as Configured
 from antiphon.core.errors import AntiphonError, CallerError, InternalError
 from antiphon.core.stores import Answers, Usage
 from antiphon.core.units import NS_PER_MS
+from antiphon.observe.observer import Observer
 from antiphon.routes import ROUTES, whose
 from antiphon.scheduler.steps import Steps
 from antiphon.session.door import Door
 from antiphon.session.keeping import Keeper
-from antiphon.session.observe import Observer
 from antiphon.session.places import CallKind
-from antiphon.session.services import Services
 from antiphon.session.sessions import Bounds, Sessions
 from antiphon.slo.objectives import Objectives
 from antiphon.slo.shares import Bound, Shares

@@ -13,19 +13,19 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from antiphon import config as settings
+from antiphon.catalogue.catalogue import Catalogue
+from antiphon.catalogue.language import Served, Serves
+from antiphon.catalogue.voices import Voice, Voices
 from antiphon.config import Config, Invalid
 from antiphon.core.ports import Aligner, Clause, Clock, Embedder, Generator, Inferrer, Recogniser
 from antiphon.core.specs import EmbedSpec, GenerateSpec, InferSpec, SpeakSpec, TranscribeSpec
 from antiphon.core.speech import SpeechEngine
 from antiphon.models import CATALOG, Store
-from antiphon.scheduler.queue import Limits
+from antiphon.observe.observer import Observer
+from antiphon.pools.backend import Backend
+from antiphon.pools.pool import Pool
+from antiphon.pools.queue import Limits
 from antiphon.scheduler.steps import Steps
-from antiphon.session.backend import Backend
-from antiphon.session.catalogue import Catalogue
-from antiphon.session.language import Served, Serves
-from antiphon.session.observe import Observer
-from antiphon.session.pool import Pool
-from antiphon.session.voices import Voice, Voices
 from antiphon.supervision import supervisor
 
 if TYPE_CHECKING:

@@ -14,6 +14,7 @@ from collections import Counter
 
 import pytest
 
+from antiphon.conversation import hearing, items
 from antiphon.core.audio import AudioFormat, Encoding, SpeechFormat
 from antiphon.core.conversation.inputs import AddItem, AppendAudio, CancelResponse, Respond, TruncateItem
 from antiphon.core.conversation.items import CallItem, ResultItem
@@ -39,7 +40,6 @@ from antiphon.core.events import (
     ToolCallStarted,
 )
 from antiphon.core.specs import Tool
-from antiphon.session import hearing, items
 from session_house import House, audio, until
 
 TURNS = int(os.environ.get("ANTIPHON_TURNS", "200"))

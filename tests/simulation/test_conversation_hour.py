@@ -4,15 +4,15 @@ import asyncio
 import gc
 from collections import Counter
 
+from antiphon.calls.generation import Generation
+from antiphon.calls.recognition import Recognition
+from antiphon.calls.synthesis import Synthesis
+from antiphon.conversation.reply import Reply
 from antiphon.core.audio import AudioFormat, Encoding, SpeechFormat
 from antiphon.core.conversation.inputs import AppendAudio
 from antiphon.core.conversation.outputs import ResponseEnded
 from antiphon.core.conversation.spec import ConverseSpec, Transcription, Turns
 from antiphon.core.events import Failed
-from antiphon.session.generation import Generation
-from antiphon.session.reply import Reply
-from antiphon.session.session import Session
-from antiphon.session.speaking import Speaking
 from session_house import House, audio, until
 
 HOUR_MS = 3_600_000
@@ -30,7 +30,7 @@ SPEC = ConverseSpec(
 def alive():
     """How many there are of what a turn brings."""
     gc.collect()
-    kinds = (Reply, Generation, Speaking, Session, asyncio.Task, asyncio.Future, asyncio.TimerHandle)
+    kinds = (Reply, Generation, Synthesis, Recognition, asyncio.Task, asyncio.Future, asyncio.TimerHandle)
     found = [each for each in gc.get_objects() if isinstance(each, kinds)]
     # Timers that were cancelled are the event loop's to forget.
     return Counter(

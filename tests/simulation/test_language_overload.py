@@ -17,10 +17,10 @@ from antiphon.core.events import ChoiceEnded, FinishReason, TextDelta, TokenUsag
 from antiphon.core.ports import Call
 from antiphon.core.specs import GenerateSpec, Sampling
 from antiphon.core.units import NS_PER_MS
-from antiphon.scheduler.limit import Limit
-from antiphon.scheduler.queue import Limits
-from antiphon.session.backend import Backend
-from antiphon.session.pool import Pool
+from antiphon.pools.backend import Backend
+from antiphon.pools.limit import Limit
+from antiphon.pools.pool import Pool
+from antiphon.pools.queue import Limits
 
 STEP_MS, RUNNING_MS, PROMPT_MS = 11.0, 0.95, 0.6  # of a step, for each that runs, for each token of a prompt
 SEQUENCES, STEP_TOKENS = 128, 512

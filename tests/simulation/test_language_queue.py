@@ -13,7 +13,7 @@ from functools import cache
 import pytest
 
 from antiphon.core.units import NS_PER_MS
-from antiphon.scheduler.queue import EVERY, Limits, Pace, Queues, Room
+from antiphon.pools.queue import EVERY, Limits, Pace, Queues, Room
 
 PLACES = 16
 HELD_MS = 200.0

@@ -5,11 +5,11 @@ from contextlib import AsyncExitStack
 import pytest
 
 from antiphon import backends
+from antiphon.catalogue.catalogue import ANSWERS
 from antiphon.config import Config, Invalid, OpenAI, OpenInference, OpenVino, Version
 from antiphon.core.capabilities import Ability
 from antiphon.core.specs import EmbedSpec, GenerateSpec, InferSpec
-from antiphon.session.catalogue import ANSWERS
-from antiphon.session.observe import Observer
+from antiphon.observe.observer import Observer
 from antiphon.slo.objectives import Objectives
 from antiphon.testing import FakeClock
 

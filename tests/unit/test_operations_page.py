@@ -8,7 +8,7 @@ import pytest
 
 from antiphon.config import AtOnce, Limits
 from antiphon.logs import FIELDS
-from antiphon.session.metrics import METRICS
+from antiphon.observe.metrics import METRICS
 
 PAGE = (Path(__file__).parents[2] / "docs" / "operations.md").read_text()
 SERIES = {metric.series: metric for metric in METRICS.values()}

@@ -1,1 +1,1 @@
-"""One caller's call from open to close. Read `session.py` first."""
+"""The one door to all calls, and what is known of the calls that are open. Read `door.py` first."""

@@ -5,10 +5,10 @@ this says when the connection ends, and holds what it remembers.
 import asyncio
 from collections.abc import Callable
 
+from antiphon.calls.services import Services
 from antiphon.core.errors import AntiphonError, Draining, RequestTimeout
 from antiphon.core.identity import Principal
 from antiphon.session.recent import Recent
-from antiphon.session.services import Services
 
 
 class DialogueConnection:

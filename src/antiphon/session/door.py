@@ -12,6 +12,9 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
+from antiphon.calls.generation import Generation, Keeping
+from antiphon.calls.recognition import Recognition
+from antiphon.catalogue.catalogue import ANSWERS
 from antiphon.core.endpoints import (
     Accepted,
     AnswerSurface,
@@ -29,12 +32,9 @@ from antiphon.core.routing import Call, Dialogue, Lookup, Row
 from antiphon.core.specs import GenerateSpec, content_bytes
 from antiphon.core.stores import Claim
 from antiphon.core.wire import Bearer, Body, Close, Credential, Opening, Pending, Signed, Step, Url, Wire
-from antiphon.session.catalogue import ANSWERS
 from antiphon.session.dialogue import DialogueConnection
-from antiphon.session.generation import Generation, Keeping
 from antiphon.session.lookups import Lookups
 from antiphon.session.retries import TRY
-from antiphon.session.session import Session
 from antiphon.session.sessions import Answering, Live, Sessions
 from antiphon.trust.auth import KeyRing
 from antiphon.trust.ephemeral import stands_for_a_key
@@ -63,7 +63,7 @@ Read = Callable[[Principal], Awaitable[tuple[Held, Sent]]]
 class OpenCall:
     """A call that was let in. `media` is the recording it brought, to be played; `held` is to be released."""
 
-    session: Session | Answering
+    session: Recognition | Answering
     surface: AnswerSurface[Any]
     held: Held
     media: bytes | Url | None = None

@@ -14,6 +14,8 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
+from antiphon.calls.generation import Generation, Keeping
+from antiphon.calls.relay import relay
 from antiphon.core.endpoints import AnswerSurface, Asked, Referring
 from antiphon.core.errors import AntiphonError, CallerError, Cancelled, InternalError, NotFound
 from antiphon.core.events import LanguageOutput
@@ -22,9 +24,7 @@ from antiphon.core.ports import Clock
 from antiphon.core.specs import GenerateSpec, Message, Role, SpeakSpec, Spec
 from antiphon.core.stores import Answers
 from antiphon.core.wire import Close, Keep, Step, Wire
-from antiphon.session.generation import Generation, Keeping
 from antiphon.session.recent import Recent, Recents
-from antiphon.session.relay import relay
 
 PURGE_S = 30.0
 MAX_MESSAGES = 8192  # of a conversation, with the turns before that it goes on from

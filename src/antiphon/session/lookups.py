@@ -2,6 +2,7 @@
 
 import asyncio
 
+from antiphon.catalogue.catalogue import ANSWERS, RECOGNISES
 from antiphon.core.endpoints import (
     Inquiry,
     KeptAct,
@@ -18,7 +19,6 @@ from antiphon.core.identity import Principal
 from antiphon.core.ports import Inferrer
 from antiphon.core.tensors import ModelForm
 from antiphon.core.wire import Step
-from antiphon.session.catalogue import ANSWERS, RECOGNISES
 from antiphon.session.parts import OpenParts
 from antiphon.session.sessions import Sessions
 from antiphon.slo.shares import Bound, Shares

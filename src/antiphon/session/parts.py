@@ -3,15 +3,15 @@
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from antiphon.calls.generation import Generation
+from antiphon.calls.recognition import Recognition
+from antiphon.calls.synthesis import Synthesis
+from antiphon.catalogue.catalogue import ANSWERS, RECOGNISES
 from antiphon.core.conversation.outputs import Limit
 from antiphon.core.conversation.spec import ConverseSpec
 from antiphon.core.errors import PolicyError, UnknownModel
 from antiphon.core.identity import Principal, Scope
 from antiphon.core.specs import GenerateSpec, SpeakSpec, TranscribeSpec
-from antiphon.session.catalogue import ANSWERS, RECOGNISES
-from antiphon.session.generation import Generation
-from antiphon.session.session import Session
-from antiphon.session.speaking import Speaking
 
 if TYPE_CHECKING:
     from antiphon.session.sessions import Sessions
@@ -50,14 +50,14 @@ class OpenParts:
             spec = replace(spec, voice=voice.name)
         return spec
 
-    def transcribe(self, id: str, spec: TranscribeSpec) -> Session:
+    def transcribe(self, id: str, spec: TranscribeSpec) -> Recognition:
         asked = replace(spec, model=self._recogniser(spec.model))
         return self._sessions.transcribe(self._principal, self._surface, id, asked)
 
     def generate(self, id: str, spec: GenerateSpec, held: bool) -> Generation:
         return self._sessions.generate(self._principal, self._surface, id, spec, held=held)
 
-    def speak(self, id: str, spec: SpeakSpec) -> Speaking:
+    def speak(self, id: str, spec: SpeakSpec) -> Synthesis:
         asked = replace(spec, model=self._speaker(spec.model, spec.voice))
         return self._sessions.speak(self._principal, self._surface, id, asked, part=True)
 

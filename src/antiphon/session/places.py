@@ -9,14 +9,14 @@ from enum import StrEnum
 from functools import partial
 from typing import Protocol
 
+from antiphon.calls.services import Services
+from antiphon.calls.synthesis import SLACK_MS
+from antiphon.catalogue.voices import Voice
 from antiphon.core.errors import CapacityError
 from antiphon.core.identity import Principal
 from antiphon.core.speech import SpeechEngine
 from antiphon.core.units import NS_PER_MS
 from antiphon.scheduler.steps import QueuedStep
-from antiphon.session.services import Services
-from antiphon.session.speaking import SLACK_MS
-from antiphon.session.voices import Voice
 from antiphon.slo.admission import SILENT, Asker, Capacity, Queueing, admit, bearable
 from antiphon.slo.shares import Bound, Place, Shares
 

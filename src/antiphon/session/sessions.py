@@ -7,6 +7,14 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, Protocol
 
+from antiphon.calls.generation import Generation, Keeping
+from antiphon.calls.recognition import Recognition
+from antiphon.calls.services import Services
+from antiphon.calls.synthesis import Synthesis
+from antiphon.catalogue.catalogue import ANSWERS, RECOGNISES, Catalogue
+from antiphon.catalogue.voices import Voices
+from antiphon.conversation.conversation import Conversation
+from antiphon.conversation.reply import speech
 from antiphon.core.audio import Encoding
 from antiphon.core.conversation.outputs import Limit
 from antiphon.core.conversation.spec import ConverseSpec
@@ -25,20 +33,12 @@ from antiphon.core.speech import SpeechEngine
 from antiphon.core.stores import Claim
 from antiphon.core.units import NS_PER_S
 from antiphon.core.wire import Opening
-from antiphon.session.catalogue import ANSWERS, RECOGNISES, Catalogue
-from antiphon.session.converse import Conversation
 from antiphon.session.dialogue import DialogueConnection
-from antiphon.session.generation import Generation, Keeping
 from antiphon.session.keeping import Keeper
 from antiphon.session.parts import OpenParts
 from antiphon.session.places import CallKind, Holds, Places
-from antiphon.session.reply import speech
 from antiphon.session.retries import Retries
-from antiphon.session.services import Services
-from antiphon.session.session import Session
-from antiphon.session.speaking import Speaking
 from antiphon.session.spending import SpendingCache
-from antiphon.session.voices import Voices
 from antiphon.slo.shares import Bound
 from antiphon.trust.auth import KeyRing
 from antiphon.trust.ephemeral import EphemeralSecrets
@@ -64,8 +64,8 @@ class Live(Protocol):
     async def close(self, delivered: bool) -> None: ...
 
 
-Answering = Generation | Speaking
-Open = Session | Generation | Speaking | Conversation | DialogueConnection
+Answering = Generation | Synthesis
+Open = Recognition | Generation | Synthesis | Conversation | DialogueConnection
 
 SPEAKING, CONVERSING = ({kind: 1} for kind in (CallKind.SPEECH, CallKind.CONVERSATION))
 
@@ -172,7 +172,7 @@ class Sessions:
 
     def transcribe(
         self, principal: Principal, surface: str, id: str, spec: TranscribeSpec, claim: Claim | None = None
-    ) -> Session:
+    ) -> Recognition:
         """Raises `UnknownModel`, `Draining`, `LedgerUnavailable`, or `CapacityError` if one more would be too many."""
         served = self.catalogue.resolve(spec.model, RECOGNISES)
         model, engine = served.version, served.recogniser()
@@ -187,7 +187,7 @@ class Sessions:
         self._places.check(principal, wanted)
         if spec.live:
             self._places.check_streams(principal, wanted[CallKind.LIVE], engine)
-        session = Session(*(self._services, id, principal, surface, model, engine, spec, self._closed, claim))
+        session = Recognition(*(self._services, id, principal, surface, model, engine, spec, self._closed, claim))
         self._opened(session, wanted, recogniser=engine)
         return session
 
@@ -230,7 +230,7 @@ class Sessions:
         spec: SpeakSpec,
         claim: Claim | None = None,
         part: bool = False,
-    ) -> Speaking:
+    ) -> Synthesis:
         """`part` says that it is one of a conversation. Raises `UnknownModel`, `UnknownVoice`, `UnsupportedParameter`,
         `Draining`, `LedgerUnavailable`, `CapacityError` if one more would be too many, or `PolicyError` where the
         speech could not be marked as the project requires.
@@ -250,7 +250,7 @@ class Sessions:
             sign = partial(self._provenance.sign, format=spec.format, model=model)
         self._places.check(principal, SPEAKING)
         self._places.check_speech(principal, voice, part)
-        session = Speaking(
+        session = Synthesis(
             *(self._services, id, principal, surface, model, voice, spec, self._closed),
             *(claim, sign, self.voices.aligner, part, beside),
         )
@@ -324,7 +324,7 @@ class Sessions:
                 )
             for session, holds in tuple(self._open.items()):
                 try:
-                    if isinstance(session, Session | Speaking):
+                    if isinstance(session, Recognition | Synthesis):
                         self._places.notice(session, holds)
                     self._check(session)
                 except Exception as error:  # the others are looked at all the same
@@ -372,7 +372,7 @@ class Sessions:
         self._empty.clear()
         self._services.observer.opened(session.surface)
 
-    def _ended(self, session: Session | Generation | Speaking) -> None:
+    def _ended(self, session: Recognition | Generation | Synthesis) -> None:
         """Its caller has been served: what it held is free, though the ledger is still told of its end."""
         if holds := self._open.get(session):
             self._places.let_go(holds)

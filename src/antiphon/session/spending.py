@@ -6,10 +6,10 @@ The sum of a month's entries takes time, so only one is made at once, and it hol
 import asyncio
 from dataclasses import dataclass
 
+from antiphon.calls.services import Services
 from antiphon.core.endpoints import Spent
 from antiphon.core.units import NS_PER_S
 from antiphon.core.usage import Dimension
-from antiphon.session.services import Services
 
 HOLDS_S = 5
 MAX_KEPT = 1000

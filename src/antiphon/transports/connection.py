@@ -10,13 +10,13 @@ from collections.abc import Sequence
 from contextlib import suppress
 from typing import Any, Protocol
 
+from antiphon.calls.relay import relay
 from antiphon.core.endpoints import Surface
 from antiphon.core.errors import AntiphonError, InternalError
 from antiphon.core.events import Failed
 from antiphon.core.ports import Clock
 from antiphon.core.wire import Close, Step, Wire
 from antiphon.session.door import BESIDE_BYTES
-from antiphon.session.relay import relay
 from antiphon.session.sessions import Live
 
 IDLE_CHECK_S = 1.0

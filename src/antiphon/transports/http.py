@@ -14,14 +14,14 @@ from starlette.requests import ClientDisconnect
 from starlette.responses import Response as HttpResponse
 from starlette.types import Message, Receive, Scope, Send
 
+from antiphon.calls.recognition import Recognition
+from antiphon.calls.relay import relay
 from antiphon.core.errors import InternalError
 from antiphon.core.identity import Principal
 from antiphon.core.ports import Clock
 from antiphon.core.routing import Call, Lookup
 from antiphon.core.wire import BROKEN_OFF, Body, Close, Head, Opening, Step, Wire
 from antiphon.session.door import Door, OpenCall, defect
-from antiphon.session.relay import relay
-from antiphon.session.session import Session
 from antiphon.transports.bounds import PRESENCE, Presence
 from antiphon.transports.forms import read_body
 from antiphon.transports.opening import opening_of
@@ -119,7 +119,7 @@ class CallRoute:
         session = opened.session
         playing: asyncio.Task[None] | None = None
         if opened.media is not None:
-            assert isinstance(session, Session)
+            assert isinstance(session, Recognition)
             playing = asyncio.create_task(session.play(opened.media), name=f"play {session.id}")
         try:
             async with asyncio.timeout(None) as leash:

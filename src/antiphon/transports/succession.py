@@ -11,13 +11,13 @@ from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import replace
 
+from antiphon.calls.generation import Generation
+from antiphon.calls.relay import relay
 from antiphon.core.errors import AntiphonError, Cancelled, CapacityError, NotFound
 from antiphon.core.ports import Clock
 from antiphon.core.routing import Dialogue
 from antiphon.core.wire import Close, Opening, Step, Wire
 from antiphon.session.door import Door, OpenCall, OpenSuccession
-from antiphon.session.generation import Generation
-from antiphon.session.relay import relay
 from antiphon.transports.connection import Connection, Gone
 from antiphon.transports.uploads import Upload, Uploads
 

@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import pytest
 
+from antiphon.catalogue.language import Served
 from antiphon.core.audio import Encoding
 from antiphon.core.errors import (
     BadMedia,
@@ -24,7 +25,6 @@ from antiphon.core.specs import SpeakSpec, TranscribeSpec
 from antiphon.core.wire import Bearer, Opening, Url
 from antiphon.scheduler.steps import QueuedStep
 from antiphon.session import sessions as module
-from antiphon.session.language import Served
 from antiphon.session.places import CallKind
 from antiphon.slo.measure import Measured
 from antiphon.slo.shares import Bound, Shares

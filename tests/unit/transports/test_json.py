@@ -7,6 +7,7 @@ import pytest
 from json_vendor import Endpoint, Plain
 from vendor import Caller, call
 
+from antiphon.calls.generation import Generation
 from antiphon.core.entry import Kind
 from antiphon.core.errors import (
     CapacityError,
@@ -21,7 +22,6 @@ from antiphon.core.events import ChoiceEnded, Completed, Failed, FinishReason, O
 from antiphon.core.routing import Call
 from antiphon.core.usage import Dimension
 from antiphon.core.wire import BROKEN_OFF, Keep, Step
-from antiphon.session.generation import Generation
 from antiphon.transports import http as module
 from antiphon.transports import uploads as reading
 from antiphon.transports.http import CallRoute

@@ -1,13 +1,13 @@
 import pytest
 from vendor import Caller, Endpoint, Whole, scope
 
+from antiphon.catalogue.catalogue import ANSWERS
 from antiphon.core.endpoints import Offer, Spending
 from antiphon.core.errors import CallerError
 from antiphon.core.routing import Lookup
 from antiphon.core.usage import Dimension
 from antiphon.core.wire import Response
 from antiphon.session import spending
-from antiphon.session.catalogue import ANSWERS
 from antiphon.transports.http import LookupRoute
 from antiphon.transports.table import ByHeader
 from antiphon.transports.uploads import Uploads

@@ -1,0 +1,373 @@
+"""One caller's call of a language or embedding model: generate, meter, measure, close.
+
+What it is charged is what the engine counted, reconciled with what was seen to pass. What is delivered is durable in
+the ledger before it leaves: a whole answer as an entry, of a stream every token, noted in between and an entry at least
+every `ENTRY_TOKENS`. Who leaves a stream early pays for what was sent, and so does one whose stream failed; a whole
+answer that failed is free. One that is held costs nothing until it is confirmed, and says no more than its first
+`HELD_TOKENS` until then, which must not go on to the caller before `confirm` returns. `events` ends with `Completed` or
+`Failed`, always.
+"""
+
+import asyncio
+import logging
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
+from contextlib import aclosing
+from dataclasses import dataclass, replace
+from functools import cached_property, partial
+from typing import TypeVar
+
+from antiphon.calls.account import Meter
+from antiphon.calls.metered import MeteredSession
+from antiphon.calls.pictures import Pictures, elsewhere
+from antiphon.calls.services import Services
+from antiphon.catalogue.language import Served
+from antiphon.core.capabilities import Ability
+from antiphon.core.entry import Kind as EntryKind
+from antiphon.core.errors import (
+    AntiphonError,
+    CallerError,
+    EngineError,
+    EngineTimeout,
+    UnsupportedParameter,
+)
+from antiphon.core.events import (
+    ChoiceEnded,
+    Completed,
+    Generated,
+    LanguageOutput,
+    ReasoningDelta,
+    TextDelta,
+    TokenUsage,
+    ToolCallDelta,
+    ToolCallStarted,
+)
+from antiphon.core.identity import Principal
+from antiphon.core.ports import Call
+from antiphon.core.specs import EmbedSpec, GenerateSpec, InferSpec, Spec
+from antiphon.core.stores import Claim
+from antiphon.core.usage import Dimension
+from antiphon.core.wire import Keep
+from antiphon.slo.measure import TokenTimer
+
+ENTRY_TOKENS = 64  # of a stream that goes on; what is more than its entries say is noted
+HELD_TOKENS = 64
+BYTES_PER_TOKEN = 4  # of an input that no engine counted, because the caller left before it could
+RELEASE_S = 10.0  # for an engine to end its work
+
+Given = TypeVar("Given")
+Batch = tuple[Generated | TokenUsage, ...]
+
+_INPUT, _CACHED = Meter(Dimension.LLM_INPUT_TOKENS), Meter(Dimension.LLM_CACHED_TOKENS)
+_OUTPUT, _REASONING = Meter(Dimension.LLM_OUTPUT_TOKENS), Meter(Dimension.LLM_REASONING_TOKENS)
+_FEATURES = {EmbedSpec: "embedding", InferSpec: "inference"}
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Keeping:
+    """What keeps an answer: `put` is given what the surface made of it. One that is not `stored` is kept in memory, for
+    a while.
+    """
+
+    put: Callable[[Keep], Awaitable[None]]
+    stored: bool = True
+
+
+class Generation(MeteredSession[LanguageOutput]):
+    """One call. `deadline_ns` is when it is given up; `keeping` keeps its answer, if it is kept. `unmet` is what of the
+    call the engine cannot do, and is not asked for.
+    """
+
+    def __init__(
+        self,
+        services: Services,
+        id: str,
+        principal: Principal,
+        surface: str,
+        served: Served,
+        spec: Spec,
+        deadline_ns: int,
+        on_close: Callable[["Generation"], None],
+        claim: Claim | None = None,
+        keeping: Keeping | None = None,
+        held: bool = False,
+        unmet: frozenset[Ability] = frozenset(),
+    ) -> None:
+        self._streams = isinstance(spec, GenerateSpec) and spec.stream
+        feature = _FEATURES.get(type(spec), "stream" if self._streams else "whole")
+        super().__init__(services, id, principal, surface, served.version, feature, spec.tags, on_close, claim)
+        self._served = served
+        self._spec = spec
+        self._unmet = unmet
+        self._pictures: Pictures | None = None  # that were fetched
+        self._deadline_ns = deadline_ns
+        self._call = Call(id, deadline_ns, principal.project, principal.weight)
+        self._keeping = keeping
+        self._timer = TokenTimer(services.clock.now_ns())
+        self._waiting: asyncio.Task[object] | None = None  # for the engine
+        self._confirmed = asyncio.Event()
+        if not held:
+            self._confirmed.set()
+        self._interrupted = False  # it was cancelled by `fail`
+        self._counted: TokenUsage | None = None  # by the engine
+        self._seen = self._seen_reasoning = 0  # tokens that passed, by our own count
+        self._sent: TokenUsage | None = None  # what the caller has certainly been given, so far as it is charged for
+        self._noted: TokenUsage | None = None  # as the account has it last
+        self._leaving: TokenUsage | None = None  # what has been sent once that is which leaves now
+        self._passed = self._passed_reasoning = 0  # tokens of what filters let pass
+        self._due: Mapping[Meter, int] | None = None  # for all of it, once that is known
+        self._left = 0  # choices that have not ended
+        self._final = False  # all have, and the engine has said what they took
+
+    @property
+    def whole(self) -> bool:
+        return not self._streams
+
+    def fail(self, error: AntiphonError) -> None:
+        super().fail(error)
+        if self._waiting and not self._interrupted:
+            self._interrupted = True
+            self._waiting.cancel()
+
+    async def confirm(self) -> None:
+        """The caller wants it after all: from now on it is charged, and what it has said is durable on return. Raises
+        `LedgerUnavailable`.
+        """
+        self._confirmed.set()
+        if self._sent:
+            await self._account.note(_amounts(self._sent))
+
+    @property
+    def sent(self) -> TokenUsage:
+        """What the caller has certainly been given."""
+        return self._sent or TokenUsage(0, 0)
+
+    def drain(self) -> None:
+        """The server is stopping. A generation ends by itself."""
+
+    async def keep(self, keep: Keep) -> None:
+        """What the surface made of its events, durable on return. Raises `InternalError`."""
+        if self._keeping is not None:
+            try:
+                await self._keeping.put(keep)
+            except BaseException:
+                self._outcome = EntryKind.ABANDONED  # it does not leave
+                raise
+
+    # -- out -----------------------------------------------------------------------------------------------------------
+
+    async def _told(self) -> AsyncGenerator[tuple[LanguageOutput, ...], None]:
+        served = self._served
+        left_s = (self._deadline_ns - self._services.clock.now_ns()) / 1e9
+        overdue = EngineTimeout("The model took too long.")
+        giving_up = asyncio.get_running_loop().call_later(left_s, self.fail, overdue)
+        try:
+            keeping = self._keeping
+            kept, remembered = keeping is not None and keeping.stored, keeping is not None
+            yield (served.opened(kept, self._unmet, remembered),)
+            async with aclosing(self._produced(self._spec)) as produced:
+                async for events in produced:
+                    yield events
+        finally:
+            giving_up.cancel()
+
+    def _produced(self, spec: Spec) -> AsyncGenerator[tuple[LanguageOutput, ...], None]:
+        match spec:
+            case GenerateSpec():
+                return self._generated(spec)
+            case EmbedSpec():
+                return self._embedded(spec)
+            case InferSpec():
+                return self._inferred(spec)
+
+    async def _generated(self, spec: GenerateSpec) -> AsyncGenerator[tuple[LanguageOutput, ...], None]:
+        self._left = spec.choices
+        if far := elsewhere(spec):
+            self._pictures = Pictures(self._services, self.principal)
+            spec = await self._wait(partial(self._pictures.fetch, spec, far))
+        produced = self._served.generator().generate(spec, self._call)
+        try:
+            while not self._final:
+                events = self._note(await self._wait(lambda: anext(produced)))
+                if self._final and self._confirmed.is_set():
+                    break  # the last of it leaves with the end; held, it is wanted before, by a voice that goes ahead
+                if not events:
+                    continue
+                self._costs = self._streams
+                if spec.counts and not self._sent:
+                    so_far = self._so_far()
+                    yield (TokenUsage(so_far.input, 0, so_far.cached), *events)
+                else:
+                    yield events
+                self._sent = self._leaving
+                self._measure(events)
+                events = ()
+            await self._wanted()
+            usage = self._so_far()
+            self._services.observer.token_drift(usage.output - self._seen)
+            self._costs, self._due = True, _amounts(usage)
+            yield (*events, Completed(usage))
+            self._measure(events)
+            self._services.observer.generation(self._timer.measured(usage.output))
+        finally:
+            await self._release(produced)
+
+    async def _free(self) -> None:
+        if self._pictures:
+            self._pictures.let_go()
+
+    async def _embedded(self, spec: EmbedSpec) -> AsyncGenerator[tuple[LanguageOutput, ...], None]:
+        version = self._served.version
+        if spec.foreign_tokens and version != spec.model and any(isinstance(text, tuple) for text in spec.texts):
+            said = f"Here {version!r} answers, whose tokens are others than those of {spec.model!r}. Send texts."
+            raise CallerError(said, param="input")
+        embedded = await self._wait(lambda: self._served.embedder().embed(spec.texts, self._call))
+        size = len(embedded.vectors[0])
+        if spec.dimensions not in (None, size):
+            raise UnsupportedParameter(f"This model's vectors have {size} dimensions.", param="dimensions")
+        self._costs, self._due = True, {Meter(Dimension.EMBEDDING_TOKENS): embedded.input_tokens}
+        yield (embedded, Completed(TokenUsage(embedded.input_tokens, 0)))
+
+    async def _inferred(self, spec: InferSpec) -> AsyncGenerator[tuple[LanguageOutput, ...], None]:
+        inferred = await self._wait(lambda: self._served.inferrer().infer(spec, self._call))
+        moved = sum(len(tensor.data) for tensor in (*spec.inputs, *inferred.outputs))
+        self._costs = True
+        self._due = {Meter(Dimension.INFERENCES): 1, Meter(Dimension.INFERENCE_BYTES): moved}
+        yield (inferred, Completed(TokenUsage(0, 0)))
+
+    async def _wait(self, work: Callable[[], Awaitable[Given]]) -> Given:
+        """What the engine gives. Raises what `fail` was told before or meanwhile. It keeps `asyncio.timeout`'s books
+        itself, because one for every token would cost as much as the whole surface.
+        """
+        if self._error:
+            raise self._error
+        self._waiting = task = asyncio.current_task()
+        assert task is not None
+        try:
+            return await work()
+        except StopAsyncIteration:
+            raise EngineError("The engine stopped without finishing its answer.") from None
+        except TimeoutError:
+            raise EngineTimeout("The model took too long.") from None
+        except asyncio.CancelledError:
+            if task.cancelling() > self._interrupted:
+                raise
+            # By `fail`, or its own work was cancelled, not this.
+            raise self._error or EngineError("The engine was stopped.") from None
+        finally:
+            self._waiting = None
+            if self._interrupted:
+                self._interrupted = False
+                task.uncancel()
+
+    async def _pay(self, events: tuple[LanguageOutput, ...]) -> None:
+        if self._due is not None:
+            await self._account.charge(self._due)
+            self._outcome = EntryKind.COMPLETED
+            return
+        self._leaving = so_far = self._so_far() if self._chain is None else self._passing(events)
+        charged = self._account.charged
+        uncharged = so_far.output - charged.get(_OUTPUT, 0) - charged.get(_REASONING, 0)
+        if uncharged >= HELD_TOKENS:
+            await self._wanted()
+        if uncharged >= ENTRY_TOKENS:
+            await self._account.charge(_amounts(so_far))
+        elif self._confirmed.is_set():
+            noted = self._noted
+            grown = noted and (noted.input, noted.cached, noted.reasoning) == (
+                so_far.input,
+                so_far.cached,
+                so_far.reasoning,
+            )
+            await self._account.note({_OUTPUT: so_far.output - so_far.reasoning} if grown else _amounts(so_far))
+            self._noted = so_far
+
+    def _passing(self, events: tuple[LanguageOutput, ...]) -> TokenUsage:
+        """What has been sent with these, of which filters may hold back some."""
+        for event in events:
+            match event:
+                case TextDelta() | ToolCallDelta():
+                    self._passed += event.tokens
+                case ReasoningDelta():
+                    self._passed += event.tokens
+                    self._passed_reasoning += event.tokens
+        made = self._so_far()
+        output, reasoning = min(made.output, self._passed), min(made.reasoning, self._passed_reasoning)
+        return replace(made, output=output, reasoning=min(output, reasoning))
+
+    async def _wanted(self) -> None:
+        """Waits until what is held is confirmed."""
+        if not self._confirmed.is_set():
+            await self._wait(self._confirmed.wait)
+
+    async def _release(self, produced: AsyncGenerator[Batch, None]) -> None:
+        """Ends the engine's work; what goes wrong with that concerns nobody else. One that has said everything comes to
+        its own end, so that a connection to it is free for the next call.
+        """
+        try:
+            async with asyncio.timeout(RELEASE_S):
+                if self._final:
+                    await anext(produced, None)
+                await produced.aclose()
+        except Exception as error:
+            log.error("an engine could not be stopped", exc_info=error, extra={"session": self.id})
+
+    def _note(self, batch: Batch) -> tuple[Generated, ...]:
+        """Counts what passes; what is left of it is for the caller. Raises `EngineError` for a count of less than
+        nothing.
+        """
+        counts = False
+        for event in batch:
+            match event:
+                case TextDelta() | ToolCallDelta():
+                    self._seen += event.tokens
+                case ReasoningDelta():
+                    self._seen += event.tokens
+                    self._seen_reasoning += event.tokens
+                case ChoiceEnded():
+                    self._left -= 1
+                case TokenUsage():
+                    if not (0 <= event.cached <= event.input and 0 <= event.reasoning <= event.output):
+                        raise EngineError("The engine reported an impossible number of tokens.")
+                    self._counted = event
+                    self._final = self._left == 0
+                    counts = True
+        return tuple(e for e in batch if not isinstance(e, TokenUsage)) if counts else batch  # type: ignore[return-value]
+
+    def _measure(self, events: tuple[Generated, ...]) -> None:
+        """After the transport took them."""
+        if any(isinstance(e, TextDelta | ReasoningDelta | ToolCallStarted | ToolCallDelta) for e in events):
+            self._timer.sent(self._services.clock.now_ns())
+
+    # -- counting ------------------------------------------------------------------------------------------------------
+
+    def _so_far(self) -> TokenUsage:
+        """The engine's count where there is one; until the end, of the output what was seen to pass if that is more."""
+        counted = self._counted
+        if counted is None:
+            return TokenUsage(self._estimated_input, self._seen, reasoning=self._seen_reasoning)
+        if self._final:
+            return counted
+        output = max(counted.output, self._seen)
+        return TokenUsage(counted.input, output, counted.cached, max(counted.reasoning, self._seen_reasoning))
+
+    @cached_property
+    def _estimated_input(self) -> int:
+        assert isinstance(self._spec, GenerateSpec)
+        prompt = self._spec.prompt
+        texts = [prompt] if isinstance(prompt, str) else [message.text for message in prompt]
+        return sum(-(-len(text.encode()) // BYTES_PER_TOKEN) for text in texts)
+
+    def _owed(self) -> dict[Meter, int]:
+        theirs = self._streams and self._confirmed.is_set() and self._outcome is not EntryKind.COMPLETED
+        return _amounts(self._sent) if theirs and self._sent else {}
+
+
+def _amounts(usage: TokenUsage) -> dict[Meter, int]:
+    return {
+        _INPUT: usage.input - usage.cached,
+        _CACHED: usage.cached,
+        _OUTPUT: usage.output - usage.reasoning,
+        _REASONING: usage.reasoning,
+    }

@@ -1,0 +1,153 @@
+"""What sessions that are charged have in common: an account, the error that ends them, and their end.
+
+Everything a caller hears passes `events`: there it is filtered, then charged for, then yielded.
+
+The first error counts. `events` ends with the session's own last event or with `Failed`, always; `close` must be called
+after it, whatever happened, and says in the ledger how it ended.
+"""
+
+import asyncio
+import logging
+from abc import ABC, abstractmethod
+from collections.abc import AsyncGenerator, Callable, Mapping
+from contextlib import aclosing
+from typing import Any, Generic, TypeVar
+
+from antiphon.calls.account import Account, Meter
+from antiphon.calls.filters import Chain
+from antiphon.calls.services import Services
+from antiphon.core.entry import Kind as EntryKind
+from antiphon.core.errors import AntiphonError, InternalError
+from antiphon.core.events import Failed
+from antiphon.core.identity import Principal
+from antiphon.core.stores import Claim
+
+Event = TypeVar("Event")
+
+log = logging.getLogger(__name__)
+
+
+class MeteredSession(ABC, Generic[Event]):
+    """One call. `id` is a UUID; `model` what answers; `claim` an idempotency key's, if the caller sent one."""
+
+    live = False
+    in_doubt = False  # once it has ended: whether it was charged for a whole answer that may not have arrived
+
+    def __init__(
+        self,
+        services: Services,
+        id: str,
+        principal: Principal,
+        surface: str,
+        model: str,
+        feature: str,
+        tags: tuple[str, ...],
+        on_close: Callable[[Any], None],
+        claim: Claim | None,
+    ) -> None:
+        self.id = id
+        self.principal = principal
+        self.surface = surface
+        self.model = model
+        self.claim = claim
+        self._services = services
+        self._on_close = on_close
+        self.on_end: Callable[[], None] = _nothing
+        filters = services.filters(principal)
+        self._chain = Chain(filters) if filters else None
+        self._costs = False  # whether `_told` has yielded what is to be charged for, and was not
+        self._account = Account(services, id, principal, surface, model, feature, tags, claim)
+        self._error: AntiphonError | None = None
+        self._outcome = EntryKind.ABANDONED
+        self._closing: asyncio.Task[None] | None = None
+
+    @property
+    def given(self) -> bool:
+        """Whether it was charged for anything, now or before."""
+        return self._account.given
+
+    # -- for each kind of session --------------------------------------------------------------------------------------
+
+    @property
+    @abstractmethod
+    def whole(self) -> bool:
+        """Whether it is charged for its answer as a whole; else for what was sent of it."""
+
+    @abstractmethod
+    def _told(self) -> AsyncGenerator[tuple[Event, ...], None]:
+        """What `events` filters and yields where nothing fails. `_costs` is set before what is charged for."""
+
+    @abstractmethod
+    async def _pay(self, events: tuple[Event, ...]) -> None:
+        """What is charged for what leaves now is durable in the ledger on return. It sets the outcome with the last."""
+
+    async def _free(self) -> None:
+        """What it holds is freed. May raise."""
+
+    def _owed(self) -> Mapping[Meter, int]:
+        """What there is to pay in all, of a session that ends now."""
+        return {}
+
+    # -- the same for all ----------------------------------------------------------------------------------------------
+
+    def fail(self, error: AntiphonError) -> None:
+        """End the session with an error; the first one counts."""
+        self._error = self._error or error
+
+    def _defect(self, error: Exception) -> AntiphonError:
+        log.error("session failed", exc_info=error, extra={"session": self.id})
+        return InternalError("The server failed; this has been logged.")
+
+    async def events(self) -> AsyncGenerator[tuple[Event | Failed, ...], None]:
+        """Everything the caller is told, as many at a time as came at once, as the filters of the call leave it; what
+        is charged for a result is durable in the ledger before it is yielded. A filter that fails ends it.
+        """
+        try:
+            async with aclosing(self._told()) as told:
+                async for events in told:
+                    if self._chain is not None:
+                        events = self._chain.push(events)
+                        if not events:
+                            continue  # held back
+                    if self._costs:
+                        await self._pay(events)
+                        self._costs = False
+                    yield events
+        except Exception as error:
+            self.fail(error if isinstance(error, AntiphonError) else self._defect(error))
+            assert self._error is not None
+            yield (Failed(self._error),)
+
+    async def close(self, delivered: bool) -> None:
+        """Free everything. `delivered` says whether all that `events` yielded was sent; the ledger is told. Goes on to
+        its end where the caller of this is cancelled.
+        """
+        self.end(delivered)
+        assert self._closing is not None
+        await asyncio.shield(self._closing)
+
+    def end(self, delivered: bool) -> None:
+        """Begins to close, and does not wait: the next request of the same connection need not wait for what the ledger
+        is told about the end of this one. Nor for the place that this one held: `on_end` is told first.
+        """
+        self.on_end()
+        self._closing = asyncio.create_task(self._close(delivered), name=f"close {self.id}")
+
+    async def _close(self, delivered: bool) -> None:
+        completed = self._outcome is EntryKind.COMPLETED
+        try:
+            await self._free()
+            await self._account.close(self._outcome if delivered else EntryKind.ABANDONED, self._owed())
+        except AntiphonError:
+            pass  # nothing more is delivered; the ledger's own recovery marks the session as abandoned
+        except Exception as error:
+            self._defect(error)
+        finally:
+            self.in_doubt = self.whole and self.given and not (completed and delivered)
+            self._on_close(self)
+            outcome = "completed" if completed and delivered else self._error.code if self._error else "abandoned"
+            self._services.observer.ended(self, self.model, outcome, self._account.paid())
+
+
+def _nothing() -> None:
+    """Nobody waits for the end."""

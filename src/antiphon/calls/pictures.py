@@ -1,0 +1,95 @@
+"""The pictures of a call that are named by their URL: fetched before an engine is asked, which is given them as data.
+
+No engine gets a caller's URL, or it would fetch whatever that leads to, from inside the team's own network. Each call
+holds as many of the places in `Services.pictures` as its pictures have mebibytes, until it ends. One that is named
+several times is fetched once and counts as often as it is named, since the engine is sent it as often.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+
+from antiphon.calls.services import Services
+from antiphon.core import pictures
+from antiphon.core.capabilities import images
+from antiphon.core.errors import CallerError, CapacityError, TooLarge
+from antiphon.core.identity import Principal
+from antiphon.core.specs import GenerateSpec, Image, Message
+from antiphon.slo.shares import Place, Shares
+
+MOST_MB = 16  # of one call, as `data:` URLs, which are a third larger than what they hold
+MOST_BYTES = (MOST_MB << 20) * 3 // 4
+_MB = 1 << 20
+
+
+def elsewhere(spec: GenerateSpec) -> Sequence[Image]:
+    """The pictures that have to be fetched."""
+    if isinstance(spec.prompt, str):
+        return ()
+    return [image for image in images(spec.prompt) if not pictures.is_data(image.url)]
+
+
+class Pictures:
+    """One call's."""
+
+    def __init__(self, services: Services, principal: Principal) -> None:
+        self._services = services
+        self._principal = principal
+        self._held: Place | None = None
+
+    async def fetch(self, spec: GenerateSpec, far: Sequence[Image]) -> GenerateSpec:
+        """The spec, with those pictures in it as data. Raises `CallerError`, `TooLarge`, `CapacityError`."""
+        self._held = self._hold(self._services.pictures, MOST_MB)
+        place = self._hold(self._services.fetching, 1)
+        found: dict[str, str] = {}
+        left_bytes = MOST_BYTES
+        try:
+            for image in far:
+                if image.url not in found:
+                    found[image.url] = await self._fetch_one(image, left_bytes)
+                elif len(found[image.url]) * 3 // 4 > left_bytes:
+                    raise _too_large(image)
+                left_bytes -= len(found[image.url]) * 3 // 4
+        finally:
+            self._services.fetching.let_go(place)
+        self.let_go()
+        size = sum(len(found[image.url]) for image in far)
+        self._held = self._services.pictures.hold(self._principal, -(-size // _MB), self._services.clock.now_ns())
+        assert not isinstance(spec.prompt, str)
+        return replace(spec, prompt=tuple([_with(message, found) for message in spec.prompt]))
+
+    def let_go(self) -> None:
+        """They are held no more."""
+        if self._held is not None:
+            self._services.pictures.let_go(self._held)
+            self._held = None
+
+    def _hold(self, shares: Shares, places: int) -> Place:
+        now_ns = self._services.clock.now_ns()
+        if not shares.fits(self._principal, places):
+            wait_s = shares.retry_after_s(self._principal, now_ns)
+            raise CapacityError("Too many pictures are being fetched.", retry_after_s=wait_s)
+        return shares.hold(self._principal, places, now_ns)
+
+    async def _fetch_one(self, image: Image, left_bytes: int) -> str:
+        if left_bytes <= 0:
+            raise _too_large(image)
+        try:
+            return pictures.from_bytes(await self._services.fetcher.fetch(image.url, left_bytes))
+        except ValueError:
+            raise CallerError(f"The URL leads to no {pictures.KINDS} picture.", param=image.param or None) from None
+        except CallerError as error:  # the fetcher does not know where the caller put the URL
+            raise type(error)(error.message, param=image.param or None) from None
+
+
+def _too_large(image: Image) -> TooLarge:
+    return TooLarge(f"The pictures of a call have at most {MOST_BYTES} bytes together.", param=image.param or None)
+
+
+def _with(message: Message, found: Mapping[str, str]) -> Message:
+    if not message.parts:
+        return message
+    parts = (
+        replace(part, url=found[part.url]) if isinstance(part, Image) and part.url in found else part
+        for part in message.parts
+    )
+    return replace(message, parts=tuple(parts))

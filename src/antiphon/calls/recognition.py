@@ -1,0 +1,417 @@
+"""READ FIRST. One caller's call: open, feed, meter, measure, close.
+
+A transport feeds a session with what its surface made of the caller's messages, and sends what comes out of `events`.
+In between, the audio is decoded, each channel goes to a stream of a speech engine, and every result is charged to the
+ledger *before* it is yielded: what a caller received is in the ledger. `events` ends with `Closed` or `Failed`,
+always; `close` must be called after it, whatever happened, and says in the ledger how it ended.
+"""
+
+import asyncio
+import hashlib
+from collections import deque
+from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
+from contextlib import aclosing, contextmanager
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
+
+from antiphon.calls import endings
+from antiphon.calls.account import Meter
+from antiphon.calls.metered import MeteredSession
+from antiphon.calls.services import Services
+from antiphon.core.arrivals import Arrivals
+from antiphon.core.audio import BYTES_PER_MS, BYTES_PER_SAMPLE, Encoding, samples_to_ms
+from antiphon.core.entry import Kind as EntryKind
+from antiphon.core.errors import AntiphonError, CallerError, CapacityError, PolicyError
+from antiphon.core.events import (
+    Audio,
+    Cause,
+    Closed,
+    End,
+    Final,
+    Flush,
+    Input,
+    Interim,
+    Opened,
+    Output,
+    Retune,
+    SpeechResumed,
+    SpeechStarted,
+    TurnMayEnd,
+    UtteranceEnded,
+)
+from antiphon.core.identity import Principal
+from antiphon.core.ports import Call
+from antiphon.core.specs import TranscribeSpec, TurnRules
+from antiphon.core.speech import Drained, Heard, SpeechEngine, SpeechStream, StreamSpec, Tuning, Wait
+from antiphon.core.stores import Claim
+from antiphon.core.units import NS_PER_MS
+from antiphon.core.usage import Dimension
+from antiphon.core.wire import Url
+from antiphon.slo.measure import UtteranceTimer
+
+if TYPE_CHECKING:
+    from antiphon.audio.live import LiveDecoder
+
+FRESH_NS = 10_000 * NS_PER_MS  # for so long a stream that was just opened counts as one in which somebody speaks
+MAX_UNREAD_EVENTS = 256  # a caller who reads slower than this loses the session, not the server its memory
+PIECE_BYTES = 10_000 * BYTES_PER_MS  # of a recording, given to its stream at once
+
+
+@dataclass(slots=True)
+class _Channel:
+    """`pause` is where the speech before the present pause ended, as the last interim said."""
+
+    stream: SpeechStream
+    arrivals: Arrivals = field(default_factory=Arrivals)
+    pause: int | None = None
+    timer: UtteranceTimer = field(default_factory=UtteranceTimer)
+    drained: bool = False
+    ends_after_ms: int | None = None  # of silence, by what was said before the present pause
+
+
+@dataclass(frozen=True, slots=True)
+class _Unread:
+    """An event with when the speech that it is about began and ended to arrive."""
+
+    event: SpeechStarted | Interim | Final | TurnMayEnd | SpeechResumed | UtteranceEnded | Drained
+    onset_ns: int
+    spoken_ns: int
+    pause: int
+
+
+class Recognition(MeteredSession[Output]):
+    """One call, for which `engine` listens."""
+
+    def __init__(
+        self,
+        services: Services,
+        id: str,
+        principal: Principal,
+        surface: str,
+        model: str,
+        engine: SpeechEngine,
+        spec: TranscribeSpec,
+        on_close: Callable[["Recognition"], None],
+        claim: Claim | None = None,
+    ) -> None:
+        feature = "live" if spec.live else "recording"
+        super().__init__(services, id, principal, surface, model, feature, spec.tags, on_close, claim)
+        self.live = spec.live
+        self._engine = engine
+        self._call = Call(id, project=principal.project, weight=principal.weight)
+        self._spec = spec
+        self._decoder: LiveDecoder | None = None
+        self._channels: list[_Channel] = []
+        self._turns = spec.turns
+        self._tuning = endings.tuning(spec.turns) if spec.turns else None
+        self._recording_ms: int | None = None  # once it is decoded
+        self._held = services.decoder.budget.hold()  # for what it decodes to
+        self._unread: deque[_Unread] = deque()
+        self._listeners: list[asyncio.Task[None]] = []  # one for each channel
+        self._something = asyncio.Event()
+        self._feeding = asyncio.Lock()  # a decoder's calls must not overlap, and a drain may come at any time
+        self._ended = False  # no more input is taken
+        self._fed = False  # all input is with the streams
+        self._draining: asyncio.Task[None] | None = None
+        self._sha256 = hashlib.sha256()
+        self._opened_ns = services.clock.now_ns()
+
+    @property
+    def silent(self) -> bool:
+        """Whether nobody has spoken for a while."""
+        if self._services.clock.now_ns() - self._opened_ns < FRESH_NS:
+            return False
+        return not any(channel.stream.speaking for channel in self._channels)
+
+    @property
+    def whole(self) -> bool:
+        """A recording is, to whom its results are told one by one, too: its first costs as much as all."""
+        return not self.live
+
+    # -- in ------------------------------------------------------------------------------------------------------------
+
+    async def feed(self, given: Input) -> None:
+        """One thing the caller did. Errors in it end the session through `events`. Waits where audio comes too fast."""
+        async with self._feeding:
+            if self._ended or self._error:
+                return
+            with self._failing():
+                match given:
+                    case Audio(data):
+                        self._sha256.update(data)
+                        self._decoder = self._decoder or self._live_decoder()
+                        await self._hear(await self._decoder.feed(data))
+                    case Flush(channel=asked):
+                        if not self._channels:
+                            await self._expect_channels()
+                        for number, channel in enumerate(self._channels):
+                            if asked in (None, number):
+                                self._tell(channel, given)
+                    case Retune(turns):
+                        self._turns = turns
+                        self.tune(endings.tuning(turns))
+                    case End():
+                        await self._end()
+
+    async def play(self, media: bytes | Url) -> None:
+        """A whole recording in place of `feed`."""
+        with self._failing():
+            data = await self._fetched(media.url) if isinstance(media, Url) else media
+            await asyncio.to_thread(self._sha256.update, data)  # a big one would hold every live stream up
+            channels = await self._decoded(data)
+            self._recording_ms = len(channels[0]) // BYTES_PER_MS
+            for at in range(0, len(channels[0]), PIECE_BYTES):
+                await self._hear([bytes(pcm[at : at + PIECE_BYTES]) for pcm in channels])
+            await self._end()
+
+    async def _fetched(self, url: str) -> bytes:
+        """What is behind a URL. One that answers slowly holds a place, and no other project's."""
+        fetching, now_ns = self._services.fetching, self._services.clock.now_ns()
+        if not fetching.fits(self.principal):
+            wait_s = fetching.retry_after_s(self.principal, now_ns)
+            raise CapacityError("Too many recordings are being fetched.", retry_after_s=wait_s)
+        place = fetching.hold(self.principal, 1, now_ns)
+        try:
+            return await self._services.fetcher.fetch(url)
+        finally:
+            fetching.let_go(place)
+
+    async def _decoded(self, data: bytes) -> Sequence[memoryview]:
+        """A whole recording's channels, all of one length, which count as held until the session ends."""
+        form, multichannel, decoder = self._spec.format, self._spec.multichannel, self._services.decoder
+        if form.encoding is Encoding.CONTAINER:
+            who = self.principal
+            async with self._services.decoding.place(self._opened_ns, who.project, who.weight):
+                decoded = await decoder.decode(data, multichannel=multichannel, hold=self._held)
+            return [memoryview(pcm) for pcm in decoded.channels]
+        from antiphon.audio.live import most_pcm_bytes
+
+        raw = self._live_decoder()  # which says what is wrong with the format
+        self._held.take(most_pcm_bytes(len(data), form, multichannel, decoder.limits))
+        try:
+            return [
+                memoryview(most + rest if rest else most)
+                for most, rest in zip(await raw.feed(data), await raw.finish(), strict=True)
+            ]
+        finally:
+            raw.close()
+
+    @contextmanager
+    def _failing(self) -> Iterator[None]:
+        """What goes wrong with the input ends the session through `events`."""
+        try:
+            yield
+        except AntiphonError as error:
+            self.fail(error)
+        except Exception as error:
+            self.fail(self._defect(error))
+
+    def _live_decoder(self) -> "LiveDecoder":
+        from antiphon.audio.live import LiveDecoder
+
+        return LiveDecoder(self._services.decoder, self._spec.format, multichannel=self._spec.multichannel)
+
+    async def _hear(self, pcm: list[bytes]) -> None:
+        """New 16 kHz audio, one piece per channel; the first says how many there are."""
+        if not self._channels and pcm:
+            for number in range(len(pcm)):
+                await self._open_channel(number)
+        for channel, piece in zip(self._channels, pcm, strict=True) if pcm else ():
+            if piece:
+                channel.arrivals.add(len(piece) // BYTES_PER_SAMPLE, self._services.clock.now_ns())
+                channel.arrivals.forget(channel.stream.settled)
+                await channel.stream.feed(piece)
+
+    def _tell(self, channel: _Channel, mark: Flush | End) -> None:
+        channel.arrivals.mark(self._services.clock.now_ns())
+        channel.stream.tell(mark)
+
+    async def _expect_channels(self) -> None:
+        """Before any audio: as many as there will be, where that can be known."""
+        spec = self._spec
+        if not (spec.multichannel and spec.format.encoding is Encoding.CONTAINER):
+            await self._hear([b""] * (spec.format.channels if spec.multichannel else 1))
+
+    async def _open_channel(self, channel: int) -> None:
+        spec = StreamSpec(
+            channel=channel,
+            live=self._spec.live,
+            interims=self._spec.interims,
+            endpointing_ms=self._spec.endpointing_ms,
+            utterance_end_ms=self._spec.utterance_end_ms,
+            speech_events=self._spec.speech_events,
+            timed=self._spec.word_times,
+            tokens=self._spec.tokens,
+        )
+        stream = await self._engine.open(spec, self._call)
+        self._channels.append(opened := _Channel(stream))
+        self._listeners.append(asyncio.create_task(self._listen(opened), name=f"listen {self.id}"))
+        if self._tuning:
+            stream.tell(self._tuning)
+
+    def tune(self, tuning: Tuning) -> None:
+        """From now on the streams listen so, in place of what the spec says."""
+        self._tuning = tuning
+        for channel in self._channels:
+            channel.stream.tell(tuning)
+
+    def wait(self, silence_ms: int) -> None:
+        """In a pause: that silence ends the utterance, unless the speaker goes on before."""
+        for channel in self._channels:
+            if channel.pause is not None:
+                channel.stream.tell(Wait(channel.pause, silence_ms))
+
+    async def _end(self) -> None:
+        self._ended = True
+        if self._decoder:
+            await self._hear(await self._decoder.finish())
+        for channel in self._channels:
+            self._tell(channel, End())
+        self._fed = True
+        self._something.set()
+
+    def fail(self, error: AntiphonError) -> None:
+        super().fail(error)
+        self._something.set()
+
+    def drain(self) -> None:
+        """The server is stopping: finalise what was heard and close. A recording ends by itself."""
+        if self.live:
+            self._draining = asyncio.create_task(self.feed(End()), name=f"drain {self.id}")
+
+    # -- out -----------------------------------------------------------------------------------------------------------
+
+    async def _listen(self, channel: _Channel) -> None:
+        """Takes what the channel's stream says, for as long as there is one."""
+        with self._failing():
+            async with aclosing(channel.stream.events()) as events:
+                async for batch in events:
+                    for heard in batch:
+                        self._take(channel, heard)
+
+    def _take(self, channel: _Channel, heard: Heard) -> None:
+        """An interim that was not read yet is replaced by the newer one of its channel."""
+        arrivals = channel.arrivals
+        if isinstance(heard.event, Final) and heard.event.cause in (Cause.FLUSH, Cause.END):
+            spoken_ns = arrivals.marked_ns(heard.spoken)
+        else:
+            spoken_ns = arrivals.at_ns(heard.spoken) + heard.wished_ms * NS_PER_MS
+        if isinstance(heard.event, Interim):
+            last = next((h for h in reversed(self._unread) if h.event.channel == heard.event.channel), None)
+            if last and isinstance(last.event, Interim):
+                self._unread.remove(last)
+        if len(self._unread) >= MAX_UNREAD_EVENTS and self.live:
+            self.fail(CapacityError("The client did not read results fast enough."))
+            return
+        self._unread.append(_Unread(heard.event, arrivals.at_ns(heard.onset), spoken_ns, heard.spoken))
+        self._something.set()
+
+    async def _told(self) -> AsyncGenerator[tuple[Output, ...], None]:
+        yield (Opened(self.model),)
+        while True:
+            while not self._unread:
+                if self._error:
+                    raise self._error
+                if self._fed and all(c.drained for c in self._channels):
+                    self._costs = True
+                    yield (self._closed(),)
+                    return
+                self._something.clear()
+                await self._something.wait()
+            if self._error:
+                raise self._error
+            heard = self._unread.popleft()
+            event = heard.event
+            if isinstance(event, Drained):
+                self._channels[event.channel].drained = True
+                continue
+            channel = self._channels[event.channel]
+            if isinstance(event, Interim):
+                channel.pause = heard.pause if event.paused else None
+            if self._turns and isinstance(event, Interim | Final):
+                event = self._judged(channel, event, self._turns)
+            # A final that filters held back may leave with any event.
+            if self._spec.incremental and (isinstance(event, Final) or self._chain is not None):
+                self._costs = True
+            yield (event,)
+            self._measure(channel, heard)
+
+    def _judged(self, channel: _Channel, event: Interim | Final, turns: TurnRules) -> Interim | Final:
+        """With how sure it is that the turn is over. At a pause that decides how much silence ends it."""
+        text = event.transcript.text
+        if isinstance(event, Final):
+            silence_ms, channel.ends_after_ms = channel.ends_after_ms, None
+            ended = event.cause is not Cause.ENDPOINT
+            sure = 1.0 if ended else endings.sure_after(text, silence_ms or turns.timeout_ms)
+        elif channel.pause is not None:
+            sure = endings.sure_after(text, event.end_ms - samples_to_ms(channel.pause))
+            channel.ends_after_ms, early_ms = endings.silences_ms(text, turns)
+            channel.stream.tell(Wait(channel.pause, channel.ends_after_ms, early_ms))
+        else:
+            sure = 0.0
+        return replace(event, turn_over=sure)
+
+    def _measure(self, channel: _Channel, heard: _Unread) -> None:
+        """After the transport took the event: how late it was."""
+        if not self.live:
+            return
+        now_ns = self._services.clock.now_ns()
+        match heard.event:
+            case Interim(transcript=transcript):
+                channel.timer.interim(transcript.text, now_ns)
+            case Final(transcript=transcript):
+                interims = self._spec.interims
+                measured = channel.timer.final(transcript.text, heard.onset_ns, heard.spoken_ns, now_ns, interims)
+                if transcript.text:
+                    self._services.observer.utterance(measured, self.principal.project, self._engine)
+
+    async def _pay(self, events: tuple[Output, ...]) -> None:
+        for event in events:
+            if isinstance(event, Final) and self._spec.incremental:
+                # A recording's price is known, so it is paid whole: one who leaves after the first result got it all.
+                heard_ms = {Meter(Dimension.STT_AUDIO_MS, event.channel): event.end_ms}
+                await self._account.charge(heard_ms if self.live else self._lengths())
+        if isinstance(events[-1], Closed):
+            lengths = self._lengths()  # of which no result may have covered all
+            await self._account.charge(lengths)
+            if not self.live:
+                took_ms = (self._services.clock.now_ns() - self._opened_ns) / NS_PER_MS
+                self._services.observer.recording(took_ms, sum(lengths.values()))
+            self._outcome = EntryKind.COMPLETED
+
+    def _closed(self) -> Closed:
+        """The sum."""
+        lengths = self._lengths()
+        return Closed(max(lengths.values(), default=0), max(1, len(lengths)), self._sha256.hexdigest())
+
+    def _lengths(self) -> dict[Meter, int]:
+        """The milliseconds of each channel's audio."""
+        recorded_ms = self._recording_ms
+        return {
+            Meter(Dimension.STT_AUDIO_MS, number): (
+                samples_to_ms(channel.arrivals.received) if recorded_ms is None else recorded_ms
+            )
+            for number, channel in enumerate(self._channels)
+        }
+
+    # -- the end -------------------------------------------------------------------------------------------------------
+
+    def _owed(self) -> dict[Meter, int]:
+        """A live caller who left before the end pays for what was heard, as does one whose own error ended it; where
+        the fault is ours, only what was delivered is charged.
+        """
+        theirs = self._error is None or isinstance(self._error, CallerError | PolicyError)
+        return self._lengths() if self.live and theirs else {}
+
+    async def _free(self) -> None:
+        self._ended = True
+        if self._draining:
+            self._draining.cancel()
+            await asyncio.gather(self._draining, return_exceptions=True)
+        for listener in self._listeners:
+            listener.cancel()
+        for channel in self._channels:
+            await channel.stream.close()
+        if self._decoder:
+            self._decoder.close()
+        self._held.give_back()

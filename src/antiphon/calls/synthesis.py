@@ -1,0 +1,439 @@
+"""One caller's text, spoken: cut into clauses, synthesised step by step, metered, measured, closed.
+
+1. Work is done when somebody wants its result: one step at a time for each session, those of all sessions in the order
+   of their deadlines (`scheduler/steps.py`). Who does not read is not synthesised for.
+2. A live text has contexts, each spoken in its own order and beside the others.
+3. Characters are charged when the first sound of their clause leaves, milliseconds with the sound that they are of, and
+   both are durable before it leaves. Who does not hear everything is charged for what was heard (`played`). An answer
+   that is delivered whole is charged whole, or not at all. A text of which nothing becomes sound costs nothing; texts
+   of one context are parted by its flushes.
+"""
+
+import asyncio
+from collections import deque
+from collections.abc import AsyncGenerator, Callable, Sequence
+
+from antiphon.calls.account import Meter
+from antiphon.calls.context import Mark, SpeechContext, SpeechWork, silence
+from antiphon.calls.metered import MeteredSession
+from antiphon.calls.services import Services
+from antiphon.catalogue.voices import Voice
+from antiphon.core.entry import Kind as EntryKind
+from antiphon.core.errors import AntiphonError, CallerError, CapacityError
+from antiphon.core.events import (
+    AllSpoken,
+    Begin,
+    CharacterTime,
+    Clear,
+    Cleared,
+    ContextEnded,
+    End,
+    Finish,
+    Flush,
+    Flushed,
+    Input,
+    Opened,
+    Say,
+    SpeechOutput,
+    Spoken,
+)
+from antiphon.core.identity import Principal
+from antiphon.core.ports import Aligner, Clause
+from antiphon.core.specs import SpeakSpec
+from antiphon.core.stores import Claim
+from antiphon.core.units import NS_PER_MS
+from antiphon.core.usage import Dimension
+from antiphon.core.wire import Keep
+from antiphon.text.clauses import Phrase
+from antiphon.text.timing import read_times, written_times
+
+MAX_WAITING_CHARACTERS = 100_000  # of a live session, written and not yet spoken
+MAX_CONTEXTS = 16
+LONG_BYTES = 16_000  # of samples; so much is coded beside the event loop
+MAX_SENT = 4096  # pieces that `played` looks back on
+PIECE_CHARACTERS = 256  # cut into clauses in one go, before everybody else has a turn
+SLACK_MS = 30  # of a deadline: for coding, metering and sending
+
+CHARACTERS, AUDIO_MS = Meter(Dimension.TTS_CHARACTERS), Meter(Dimension.TTS_AUDIO_MS)
+
+Sign = Callable[[bytes], bytes]
+Times = tuple[CharacterTime, ...]
+
+
+class Synthesis(MeteredSession[SpeechOutput]):
+    """One call. `sign` marks an answer that is delivered whole; `align` is for timings. A `part` of a conversation is
+    ended by that alone, and held: its first piece is made ahead, but nothing is said or charged before `confirm`.
+    `beside` knows the other voices of a dialogue by their names.
+    """
+
+    def __init__(
+        self,
+        services: Services,
+        id: str,
+        principal: Principal,
+        surface: str,
+        model: str,
+        voice: Voice,
+        spec: SpeakSpec,
+        on_close: Callable[["Synthesis"], None],
+        claim: Claim | None = None,
+        sign: Sign | None = None,
+        align: Aligner | None = None,
+        part: bool = False,
+        beside: Callable[[str], Voice] | None = None,
+    ) -> None:
+        feature = "live" if spec.live else "stream" if spec.stream else "whole"
+        super().__init__(services, id, principal, surface, model, feature, spec.tags, on_close, claim)
+        self.live = spec.live
+        self._voice = voice
+        self._beside = beside
+        self._spec = spec
+        self._sign = sign
+        self._align = align
+        self._part = part
+        self._contexts: dict[str, SpeechContext] = {}
+        self._now: deque[SpeechOutput] = deque()  # said before anything else
+        self._something = asyncio.Event()
+        self._ended = False  # no more input is taken
+        self._reading = asyncio.Lock()
+        self._drained = False
+        self._held = part
+        self._characters = self._samples = 0  # of all contexts
+        self._sent: deque[tuple[int, int]] = deque(maxlen=MAX_SENT)  # after each piece: milliseconds, characters
+
+    @property
+    def whole(self) -> bool:
+        return not self._spec.stream
+
+    @property
+    def silent(self) -> bool:
+        """Whether there is nothing to speak."""
+        return not any(context.busy for context in self._contexts.values())
+
+    @property
+    def characters(self) -> int:
+        """Of all its texts, those whose clause has begun to sound."""
+        return self._characters
+
+    # -- in ------------------------------------------------------------------------------------------------------------
+
+    async def feed(self, given: Input) -> None:
+        """One thing the caller did. Errors in it end the session through `events`."""
+        async with self._reading:
+            if self._ended or self._error:
+                return
+            try:
+                if isinstance(given, Say):
+                    await self._say(given)
+                else:
+                    self._take(given)
+            except AntiphonError as error:
+                self.fail(error)
+            except Exception as error:
+                self.fail(self._defect(error))
+            if self._drained and not self._error:
+                self._take(End())
+            self._something.set()
+
+    def _take(self, given: Input) -> None:
+        match given:
+            case Begin(name, speed, schedule):
+                if name in self._contexts:
+                    raise CallerError("This context has already started.", param="context")
+                self._open(name, speed, schedule)
+            case Flush(name):
+                self._end_of(name, Flushed(name))
+            case Finish(name):
+                self._end_of(name, ContextEnded(name))
+            case Clear(name):
+                self._clear(name)
+            case End():
+                for name in tuple(self._contexts):
+                    self._end_of(name, ContextEnded(name))
+                self._ended = True
+
+    def _open(self, name: str, speed: float, schedule: tuple[int, ...]) -> SpeechContext:
+        if len(self._contexts) >= MAX_CONTEXTS:
+            raise CallerError(f"A connection has at most {MAX_CONTEXTS} contexts at once.", param="context")
+        context = self._contexts[name] = SpeechContext(
+            name, self._spec, speed * self._spec.speed, schedule, self._voice
+        )
+        return context
+
+    async def _say(self, said: Say) -> None:
+        text = said.text
+        context = self._contexts.get(said.context) or self._open(said.context, 1.0, self._spec.schedule)
+        if sum(len(c.text) for c in self._contexts.values()) + len(text) > MAX_WAITING_CHARACTERS:
+            raise CapacityError("Text arrives faster than it can be spoken.")
+        voice = context.writes_for
+        if said.voice and self._beside:
+            voice = self._beside(said.voice)
+            voice.check(self._spec.language)
+        if voice is not context.writes_for:
+            context.writes_for = voice
+            self._enqueue(context, (*context.clauses.flush(), voice))
+        context.text += text
+        self._enqueue(context, context.clauses.push(text[:PIECE_CHARACTERS]))
+        for place in range(PIECE_CHARACTERS, len(text), PIECE_CHARACTERS):
+            self._something.set()
+            await asyncio.sleep(0)
+            if self._error:
+                return
+            self._enqueue(context, context.clauses.push(text[place : place + PIECE_CHARACTERS]))
+        if said.whole:
+            self._enqueue(context, context.clauses.flush())
+
+    def _enqueue(self, context: SpeechContext, more: Sequence[Phrase | Voice | Mark]) -> None:
+        if more and not context.busy:
+            context.received_ns = self._services.clock.now_ns()
+        context.waiting += more
+
+    def _end_of(self, name: str, event: Flushed | ContextEnded) -> None:
+        context = self._contexts.get(name)
+        if context is None:
+            self._now.append(event)
+        else:
+            written = context.spoken + len(context.text)
+            self._enqueue(context, (*context.clauses.flush(), Mark(event, written)))
+
+    def _clear(self, name: str) -> None:
+        """What was not spoken is not charged for; a step that runs is thrown away when it returns. A flush of it is not
+        answered, because it was not done: a client takes `Flushed` for the end of what it had spoken since.
+        """
+        context = self._contexts.pop(name, None)
+        if context is not None:
+            anew = self._open(name, context.speed / self._spec.speed, context.schedule)
+            anew.voice = anew.writes_for = context.writes_for
+            marks = (each for each in context.waiting if isinstance(each, Mark))
+            anew.waiting += (Mark(mark.event) for mark in marks if isinstance(mark.event, ContextEnded))
+        self._now.append(Cleared(name))
+
+    def fail(self, error: AntiphonError) -> None:
+        super().fail(error)
+        self._something.set()
+
+    def drain(self) -> None:
+        """The server is stopping: what was written is spoken. One text ends by itself."""
+        if self.live and not self._part and not self._ended:
+            if self._reading.locked():
+                self._drained = True  # and ends once what is being read has been
+                return
+            self._take(End())
+            self._something.set()
+
+    def confirm(self) -> None:
+        """What was held is wanted: from now on it is awaited, and charged."""
+        self._held = False
+        for context in self._contexts.values():
+            context.received_ns = self._services.clock.now_ns()
+        self._something.set()
+
+    async def keep(self, keep: Keep) -> None:
+        """Speech is not kept."""
+
+    # -- out -----------------------------------------------------------------------------------------------------------
+
+    async def _told(self) -> AsyncGenerator[tuple[SpeechOutput, ...], None]:
+        yield (Opened(self.model),)
+        if not self.live:
+            for line in self._spec.lines:
+                await self.feed(Say(line.text, whole=True, voice=line.voice))
+            await self.feed(Say(self._spec.text))
+            await self.feed(End())
+        if self._spec.stream:
+            async for told in self._spoken():
+                await self._wanted()
+                if any(isinstance(event, Spoken) for event in told):
+                    self._costs = True
+                yield told
+                self._measure(told)
+        else:
+            whole = await self._whole()
+            self._costs = True
+            yield (whole,)
+        self._costs = True
+        yield (AllSpoken(self._characters, self._ms(self._samples)),)
+
+    async def _pay(self, events: tuple[SpeechOutput, ...]) -> None:
+        await self._account.charge(self._amounts())
+        if isinstance(events[-1], AllSpoken):
+            self._outcome = EntryKind.COMPLETED
+
+    async def _wanted(self) -> None:
+        """Waits until what is held is confirmed. Raises what the session failed with meanwhile."""
+        while self._held:
+            if self._error:
+                raise self._error
+            self._something.clear()
+            await self._something.wait()
+
+    async def _whole(self) -> Spoken:
+        audio = bytearray()
+        written: list[CharacterTime] = []
+        spelled: list[CharacterTime] = []
+        async for told in self._spoken():
+            for event in told:
+                if isinstance(event, Spoken):
+                    audio += event.audio
+                    written += event.characters
+                    spelled += event.spelled
+        signed = await asyncio.to_thread(self._sign, bytes(audio)) if self._sign else bytes(audio)
+        return Spoken(signed, 0, self._ms(self._samples), tuple(written), tuple(spelled))
+
+    async def _spoken(self) -> AsyncGenerator[tuple[SpeechOutput, ...], None]:
+        """Every step's outcome, until there is no more to say."""
+        while True:
+            if self._error:
+                raise self._error
+            if self._now:
+                yield (self._now.popleft(),)
+                continue
+            busy = [context for context in self._contexts.values() if context.busy]
+            if busy:
+                told = await self._advance(min(busy, key=self._deadline_ns))
+                if told and not self._error:  # or it would be charged, and not delivered
+                    yield told
+            elif self._ended:
+                return
+            else:
+                self._something.clear()
+                await self._something.wait()
+
+    def _deadline_ns(self, context: SpeechContext) -> int:
+        """When its next sound is needed: as soon as can be, or when what was sent has been played. What is sent whole
+        is no more urgent than if it were played as it is made.
+        """
+        first_ns = context.received_ns + self._services.observer.objectives.tts_ttfb_ms * NS_PER_MS
+        made_ms = 0 if self._spec.stream else self._ms(context.samples)
+        return max(first_ns + made_ms * NS_PER_MS, context.plays_until_ns) - SLACK_MS * NS_PER_MS
+
+    async def _advance(self, context: SpeechContext) -> tuple[SpeechOutput, ...]:
+        """One step of a context: a piece of the clause it is in, or what comes after it."""
+        if context.work is None:
+            following = context.waiting.popleft()
+            if isinstance(following, Voice):
+                context.voice = following
+                return ()
+            if isinstance(following, Mark):
+                return await self._mark(context, following)
+            context.work = self._begin(context, following)
+        work = context.work
+        who = self.principal
+        async with context.voice.steps.place(self._deadline_ns(context), who.project, who.weight) as step:
+            piece = await anext(work.pieces, None)
+            step.made_ms = self._ms(len(piece or b"") // 2)
+        if self._contexts.get(context.name) is not context:
+            await work.pieces.aclose()
+            return ()  # cleared meanwhile
+        work.pcm += work.shaper.finish(work.phrase.pause_ms) if piece is None else work.shaper.push(piece)
+        if piece is None:
+            context.work = None
+        elif self._spec.timings:
+            return ()
+        return await self._sound(context, work, last=piece is None)
+
+    def _begin(self, context: SpeechContext, phrase: Phrase) -> SpeechWork:
+        from antiphon.audio.speech import ClauseShaper
+
+        engine, offset = context.voice.engine, context.spoken
+        shaper = ClauseShaper(engine.sample_rate, context.voice.gain)
+        if not phrase.words:
+            return SpeechWork(phrase, "", offset, silence(), shaper)
+        text = context.take(phrase.words[-1].end)
+        pieces = engine.synthesise(Clause(phrase.text, context.speed * phrase.speed))
+        return SpeechWork(phrase, text, offset, pieces, shaper)
+
+    async def _sound(self, context: SpeechContext, work: SpeechWork, last: bool) -> tuple[SpeechOutput, ...]:
+        """What has been made of a clause, coded."""
+        if work.shaper.begun:
+            self._characters += context.bill()
+        pcm = bytes(work.pcm)
+        work.pcm.clear()
+        written, spelled = await self._times(context, work, pcm, last)
+        audio = await self._coded(context, pcm)
+        if not audio and not written:
+            return ()
+        return (self._said(context, audio, written, spelled),)
+
+    async def _coded(self, context: SpeechContext, pcm: bytes) -> bytes:
+        """What can leave after these samples."""
+        context.samples += len(pcm) // 2
+        self._samples += len(pcm) // 2
+        if len(pcm) < LONG_BYTES:
+            return context.encoder.push(pcm)
+        return await asyncio.to_thread(context.encoder.push, pcm)
+
+    def _said(self, context: SpeechContext, audio: bytes, written: Times = (), spelled: Times = ()) -> Spoken:
+        start_ms, context.sent_ms = context.sent_ms, self._ms(context.samples)
+        return Spoken(audio, start_ms, context.sent_ms, written, spelled, context.name)
+
+    async def _times(self, context: SpeechContext, work: SpeechWork, pcm: bytes, last: bool) -> tuple[Times, Times]:
+        """When each character of a clause is said, with the last of its sound."""
+        words = work.phrase.words
+        if not words or self._align is None or not (self._spec.timings or self._spec.times_follow):
+            return (), ()
+        begun_ms = self._ms(context.samples - len(work.heard) // 2)
+        work.heard += pcm
+        if not last:
+            return (), ()
+        from antiphon.audio.resample import to_house_rate
+
+        heard = to_house_rate(bytes(work.heard), self._voice.engine.sample_rate)
+        times = await asyncio.to_thread(self._align.align, heard, [word.read for word in words])
+        times = [(begun_ms + start_ms, begun_ms + end_ms) for start_ms, end_ms in times]
+        end_ms = begun_ms + self._ms(len(work.heard) // 2)
+        written = written_times(work.text, work.offset, words, times, begun_ms, end_ms)
+        if self.live and work.phrase.flushed and not work.text[-1:].isspace():
+            # Clients put words together from these characters, and hold the last one back until they see its end.
+            written += (CharacterTime(" ", end_ms, end_ms),)
+        return written, read_times(words, times)
+
+    async def _mark(self, context: SpeechContext, mark: Mark) -> tuple[SpeechOutput, ...]:
+        """Everything before it has been said, to the last sample."""
+        self._characters += context.bill_rest(mark)
+        if isinstance(mark.event, ContextEnded):
+            del self._contexts[context.name]
+            audio = context.encoder.finish()
+        elif context.samples > context.flushed:
+            samples = context.encoder.flush_ms * self._voice.engine.sample_rate // 1000
+            audio = await self._coded(context, bytes(2 * samples))
+            context.flushed = context.samples
+        else:
+            audio = b""
+        return (self._said(context, audio), mark.event) if audio else (mark.event,)
+
+    def _ms(self, samples: int) -> int:
+        return samples * 1000 // self._voice.engine.sample_rate
+
+    # -- what it comes to ----------------------------------------------------------------------------------------------
+
+    def _amounts(self) -> dict[Meter, int]:
+        return {CHARACTERS: self._characters, AUDIO_MS: self._ms(self._samples)}
+
+    async def played(self, heard_ms: int) -> None:
+        """So much was heard and no more: what was charged beyond that is corrected. Durable on return."""
+        characters = next((characters for end_ms, characters in self._sent if end_ms >= heard_ms), self._characters)
+        charged = self._account.charged
+        heard = {CHARACTERS: characters if heard_ms > 0 else 0, AUDIO_MS: heard_ms}
+        await self._account.charge({meter: min(amount, charged.get(meter, 0)) for meter, amount in heard.items()})
+
+    def _measure(self, told: tuple[SpeechOutput, ...]) -> None:
+        """After the transport took them: how late the sound was, and until when it plays."""
+        now_ns = self._services.clock.now_ns()
+        for event in told:
+            context = self._contexts.get(event.context) if isinstance(event, Spoken) else None
+            if context is None or not isinstance(event, Spoken):
+                continue
+            self._sent.append((self._ms(self._samples), self._characters))
+            if context.plays_until_ns <= context.received_ns:
+                self._services.observer.first_sound((now_ns - context.received_ns) / NS_PER_MS)
+            elif context.plays_until_ns < now_ns:
+                self._services.observer.ran_dry()
+            length_ns = (event.end_ms - event.start_ms) * NS_PER_MS
+            context.plays_until_ns = max(now_ns, context.plays_until_ns) + length_ns
+
+    async def _free(self) -> None:
+        self._ended = True
+        for context in self._contexts.values():
+            if context.work is not None:
+                await context.work.pieces.aclose()

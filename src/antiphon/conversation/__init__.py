@@ -1,0 +1,1 @@
+"""A spoken conversation: recognition, language and speech, overlapped."""

@@ -1,0 +1,1 @@
+"""What operators see: metrics, the log of calls, how long the loop is held."""

@@ -1,0 +1,161 @@
+"""Requests wait here where every place is taken, in the order of `pools/queue.py`.
+
+While there is a place a request passes without waiting for anything. One that leaves lets the next one in, and the
+place is that one's from then on, so nobody who comes later gets in between.
+"""
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Generic, Protocol, TypeVar
+
+from antiphon.core.errors import AntiphonError, CapacityError, EngineError, EngineTimeout
+from antiphon.core.ports import Clock
+from antiphon.core.units import NS_PER_MS, NS_PER_S
+from antiphon.pools.limit import Pressure
+from antiphon.pools.queue import Limits, Pace, Queues, Room
+
+KEPT_NS = NS_PER_S // 4  # after a refusal, places are kept for those in time ...
+FEWEST_KEPT = 8  # ... if there are so many that one of them may be empty for a moment
+
+Place = TypeVar("Place")
+
+
+@dataclass(frozen=True, slots=True)
+class Ask:
+    """What a place is wanted for: `key`, by which one is chosen, whose request it is, how many outputs it has, and
+    whether they come bit by bit.
+    """
+
+    key: bytes | None = None
+    project: str = ""
+    weight: int = 1
+    outputs: int = 1
+    gradual: bool = False
+
+
+class PlaceSource(Protocol[Place]):
+    """What is waited for."""
+
+    def room(self) -> Room: ...
+
+    def any_free(self) -> bool: ...
+
+    def may(self, project: str, weight: int) -> bool:
+        """Whether the project may have one more of those that are free; anybody where there will be none."""
+
+    def claim(self, ask: Ask) -> Place | None:
+        """One, taken from now on; `None` while all are. Raises `EngineError` where there will be none."""
+
+    def give_back(self, place: Place) -> None:
+        """It was not used."""
+
+
+class _Waiter(Generic[Place]):
+    """One request that waits."""
+
+    __slots__ = ("ask", "deadline_ns", "number", "place", "project", "weight")
+
+    def __init__(self, number: int, deadline_ns: int, ask: Ask, place: asyncio.Future[Place]) -> None:
+        self.number = number
+        self.deadline_ns = deadline_ns
+        self.ask = ask
+        self.project = ask.project
+        self.weight = ask.weight
+        self.place = place
+
+
+class Gate(Generic[Place]):
+    """In front of `places`. `shed` counts who was refused for want of one; `pace` is told how long things take."""
+
+    def __init__(self, places: PlaceSource[Place], clock: Clock, limits: Limits, pressure: Pressure) -> None:
+        self._places = places
+        self._clock = clock
+        self._limits = limits
+        self.pace = Pace()
+        self._queues: Queues[_Waiter[Place]] = Queues(limits, self.pace)
+        self._came = 0
+        self._pressure = pressure
+        self.shed = 0
+        self._later: asyncio.TimerHandle | None = None
+
+    def __len__(self) -> int:
+        """How many wait."""
+        return len(self._queues)
+
+    async def enter(self, ask: Ask, deadline_ns: int | None) -> Place:
+        """A place. `deadline_ns` is when nobody waits any more.
+
+        Raises `CapacityError` for who would wait too long, `EngineTimeout` where the deadline passes, `EngineError`.
+        """
+        self._pressure.came(ask.project, self._clock.now_ns(), ask.gradual)
+        place = self._places.claim(ask) if self._places.may(ask.project, ask.weight) else None
+        if place is None:
+            return await self._wait(ask, deadline_ns)
+        if len(self._queues):
+            self._queues.passed(ask.project)
+        return place
+
+    def let_in(self) -> None:
+        """Whoever there is a place for now. While many come, a place is kept for a moment for one who is in time,
+        rather than given to one of the late out of turn.
+        """
+        while len(self._queues) and self._places.any_free():
+            keeps = (
+                self._pressure.refused_within(self._clock.now_ns(), KEPT_NS)
+                and self._places.room().places >= FEWEST_KEPT
+            )
+            waiter = self._queues.take(self._clock.now_ns(), self._places.may, keeps)
+            if waiter is None:  # those who wait have their share, or it is not their turn
+                if keeps and self._later is None:
+                    self._later = asyncio.get_running_loop().call_later(KEPT_NS / NS_PER_S, self._look_again)
+                return
+            if not waiter.place.done():  # else it was cancelled and has not noticed yet
+                place = self._places.claim(waiter.ask)
+                assert place is not None
+                waiter.place.set_result(place)
+
+    def _look_again(self) -> None:
+        self._later = None
+        self.let_in()
+
+    def turn_away(self, why: Callable[[], EngineError]) -> None:
+        """Everybody who waits."""
+        for waiter in self._queues.clear():
+            _refuse(waiter, why())
+
+    async def _wait(self, ask: Ask, deadline_ns: int | None) -> Place:
+        now_ns = self._clock.now_ns()
+        self._came += 1
+        place: asyncio.Future[Place] = asyncio.get_running_loop().create_future()
+        waiter = _Waiter(self._came, now_ns + self._limits.ttft_ms * NS_PER_MS, ask, place)
+        room = self._room(ask)
+        for refused in self._queues.push(waiter, now_ns, room):
+            self.shed += 1
+            self._pressure.refused(now_ns)
+            _refuse(refused, self._full(refused, room))
+        try:
+            async with asyncio.timeout(None if deadline_ns is None else (deadline_ns - now_ns) / 1e9):
+                return await place
+        except BaseException as error:
+            self._queues.remove(waiter)
+            if place.done() and not place.cancelled() and place.exception() is None:
+                self._places.give_back(place.result())  # it came at the very moment its waiter went
+                self.let_in()
+            if isinstance(error, TimeoutError):
+                raise EngineTimeout("The model did not become available in time.") from None
+            raise
+
+    def _room(self, ask: Ask) -> Room:
+        """What there is for a project: what is free is not for one that has its share."""
+        room = self._places.room()
+        return room if self._places.may(ask.project, ask.weight) else replace(room, free=0)
+
+    def _full(self, waiter: _Waiter[Place], room: Room) -> CapacityError:
+        retry_after_s = self._queues.retry_after_s(waiter, room)
+        return CapacityError("The model is overloaded.", retry_after_s=retry_after_s)
+
+
+def _refuse(waiter: _Waiter[Place], error: AntiphonError) -> None:
+    if not waiter.place.done():
+        waiter.place.set_exception(error)

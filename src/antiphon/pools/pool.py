@@ -1,0 +1,433 @@
+"""Several backends that serve one model, as one engine.
+
+1. A request waits at the gate while every backend is full (`pools/gate.py`), then goes where `pools/routing.py`
+   says. Once it runs, nothing stands between it and its backend but plain iteration.
+2. It is tried again only where nothing has been yielded, at a backend that it was not at, while there is one with room,
+   the call's deadline has not passed and the budget allows: retries are a tenth of all requests, and a few on top. What
+   the caller did wrong is never tried again. Where a pool hedges (`pools/hedge.py`), the second backend of a request
+   that is kept waiting is chosen by the same rules and on the same budget.
+3. Health is judged by outcome and by probe (`pools/breaker.py`). Output is a good sign, whatever ends it later but
+   an error; who leaves before any came gives none, unless the deadline had passed. Of errors only those count that come
+   from the engine: `HEALTH`. One that says by itself when it is ready (`core.ports.Announcing`) is tried at once then.
+4. A backend that says it is full is not ill: it is left alone for as long as it asks, within a bound.
+5. No project gets all places (`pools/quota.py`), and no more generations are before their first output than come
+   to it in time (`pools/limit.py`). Several outputs of one request hold as many places.
+"""
+
+import asyncio
+import logging
+from collections.abc import Sequence
+from contextlib import aclosing
+from dataclasses import dataclass
+from functools import cached_property, partial
+from math import ceil
+from types import TracebackType
+from typing import cast
+
+from antiphon.core.capabilities import Ability
+from antiphon.core.errors import CallerError, CapacityError, EngineError, EngineMisconfigured, PolicyError
+from antiphon.core.events import Embedded, Inferred, TokenUsage
+from antiphon.core.ports import Announcing, Call, Clock, Embedder, Generator, Inferrer
+from antiphon.core.specs import GenerateSpec, InferSpec
+from antiphon.core.tensors import ModelForm
+from antiphon.core.units import NS_PER_MS, NS_PER_S
+from antiphon.pools.backend import Backend, Hold, Place
+from antiphon.pools.breaker import Sign, State
+from antiphon.pools.gate import Ask, Gate
+from antiphon.pools.hedge import Answer, hedged
+from antiphon.pools.limit import Pressure
+from antiphon.pools.queue import Limits, Room
+from antiphon.pools.quota import Quota
+from antiphon.pools.routing import choose, has_room, prefix_key
+
+RETRY_SHARE = 0.1  # of requests
+RETRY_BURST = 10.0
+PROBE_S = 5.0  # for the answer to a probe
+LOOK_S = 0.5  # between looks at whether one is due
+LONGEST_REST_S = 10
+LONGEST_RETRY_S = 60
+SMOOTH = 0.1  # the share of the latest in a moving mean
+
+# What an error says of its backend's health; the first row that it is of counts. Any other is a defect of ours, which
+# says nothing of a backend. Only the engine's, and that it is full, are reasons to try elsewhere.
+HEALTH: tuple[tuple[tuple[type[BaseException], ...], Sign | None], ...] = (
+    ((CallerError, PolicyError), None),  # the same request would fail anywhere
+    (
+        (CapacityError, EngineMisconfigured),
+        None,
+    ),  # it is there, and does its work for others, or will when we are right
+    ((EngineError, TimeoutError, OSError), Sign.FAILED),
+)
+ELSEWHERE = (CapacityError, EngineError, TimeoutError, OSError)
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class BackendStats:
+    """`chosen` counts requests, `sticky` those of them that went where their prefix belongs."""
+
+    name: str
+    state: State
+    outstanding: int
+    chosen: int
+    sticky: int
+    failed: int
+
+
+@dataclass(frozen=True, slots=True)
+class PoolStats:
+    """`waiting` is now; the others count since the start."""
+
+    backends: tuple[BackendStats, ...]
+    waiting: int
+    shed: int
+    retried: int
+    hedged: int
+
+
+class Pool:
+    """Implements the ports that its backends implement, which are all of one kind. `watch` must run beside it.
+
+    `hedge_after_ms` is how long a backend may keep a generation waiting before another is asked too; 0 is for ever.
+    """
+
+    def __init__(self, backends: Sequence[Backend], clock: Clock, limits: Limits, hedge_after_ms: int = 0) -> None:
+        now_ns = clock.now_ns()
+        self.pressure = Pressure()
+        self._backends = [Place(backend, self.pressure, now_ns) for backend in backends]
+        self.quota = Quota()
+        self._always_streams = all(backend.always_streams for backend in backends)
+        self.clock = clock
+        self._gate: Gate[Hold] = Gate(self, clock, limits, self.pressure)
+        self.pace = self._gate.pace
+        self.ttft_ms, self.tpot_ms = limits.ttft_ms, limits.tpot_ms
+        self._hedge_after_s = hedge_after_ms / 1000
+        self._budget = RETRY_BURST
+        self.retried = self.hedged = 0
+        for place in self._backends:
+            if isinstance(place.engine, Announcing):
+                place.engine.when_ready(partial(self.hear, place, Sign.PROBED_WELL))
+
+    # -- for sessions --------------------------------------------------------------------------------------------------
+
+    @cached_property
+    def abilities(self) -> frozenset[Ability]:
+        """Of language models: what all backends can do, since any of them may be the one that answers."""
+        each = [cast(Generator, place.engine).abilities for place in self._backends]
+        return each[0].intersection(*each[1:])
+
+    def generate(self, spec: GenerateSpec, call: Call) -> Answer:
+        """See `Generator`. Raises `CapacityError` where it would have to wait too long."""
+        return self._hedging(spec, call) if self._hedge_after_s else self._generate(spec, call)
+
+    async def _hedging(self, spec: GenerateSpec, call: Call) -> Answer:
+        attempt = await self._attempt(self._ask(prefix_key(spec.prompt), spec, call), call)
+
+        def second() -> Answer | None:
+            another = attempt.another()
+            if another is None:
+                return None
+            self.hedged += 1
+            return self._generate(spec, call, another)
+
+        # Both run in tasks of their own, whose first step comes before anything can end this one: no place is lost.
+        async with aclosing(hedged(self._generate(spec, call, attempt), second, self._hedge_after_s)) as produced:
+            async for batch in produced:
+                yield batch
+
+    async def _generate(self, spec: GenerateSpec, call: Call, attempt: "_Attempt | None" = None) -> Answer:
+        if attempt is None:
+            key = prefix_key(spec.prompt) if len(self._backends) > 1 else None
+            attempt = await self._attempt(self._ask(key, spec, call), call)
+        while True:
+            with attempt as engine:
+                async with aclosing(cast(Generator, engine).generate(spec, call)) as produced:
+                    async for batch in produced:
+                        attempt.answered(output=len(batch) > 1 or not isinstance(batch[0], TokenUsage))
+                        yield batch
+                        if attempt.started:
+                            break
+                    waited_ns, began_ns = 0, self.clock.now_ns()
+                    asked_ns = began_ns
+                    async for batch in produced:
+                        waited_ns += self.clock.now_ns() - asked_ns
+                        yield batch
+                        asked_ns = self.clock.now_ns()
+                if not attempt.started:
+                    raise EngineError("The engine stopped before it started to answer.")
+                if not isinstance(batch[-1], TokenUsage):
+                    raise EngineError("The engine stopped without finishing its answer.")
+                attempt.paced(batch[-1].output, waited_ns, asked_ns - began_ns)
+                return
+
+    async def embed(self, texts: Sequence[str | tuple[int, ...]], call: Call) -> Embedded:
+        """See `Embedder`. Raises `CapacityError` where it would have to wait too long."""
+        attempt = await self._attempt(Ask(None, call.project, call.weight), call)
+        while True:
+            with attempt as engine:
+                embedded = await cast(Embedder, engine).embed(texts, call)
+                attempt.answered()
+                return embedded
+
+    async def infer(self, spec: InferSpec, call: Call) -> Inferred:
+        """See `Inferrer`. Raises `CapacityError` where it would have to wait too long."""
+        attempt = await self._attempt(Ask(None, call.project, call.weight), call)
+        while True:
+            with attempt as engine:
+                inferred = await cast(Inferrer, engine).infer(spec, call)
+                attempt.answered()
+                return inferred
+
+    async def describe(self, version: str) -> ModelForm:
+        """See `Inferrer`: the first backend's."""
+        return await cast(Inferrer, self._backends[0].engine).describe(version)
+
+    async def check(self) -> None:
+        if self._none_trusted:
+            raise self._nobody()
+
+    async def close(self) -> None:
+        for outcome in await asyncio.gather(
+            *(place.engine.close() for place in self._backends), return_exceptions=True
+        ):
+            if isinstance(outcome, BaseException):
+                log.error("a backend could not be closed", extra={"error": type(outcome).__name__})
+
+    def stats(self) -> PoolStats:
+        backends = tuple(
+            BackendStats(p.name, p.state, p.outstanding, p.chosen, p.sticky, p.failed) for p in self._backends
+        )
+        return PoolStats(backends, len(self._gate), self._gate.shed, self.retried, self.hedged)
+
+    # -- health --------------------------------------------------------------------------------------------------------
+
+    async def watch(self) -> None:
+        """Runs for ever: probes each backend when it is due, none waiting for another."""
+        async with asyncio.TaskGroup() as group:
+            for place in self._backends:
+                group.create_task(self._watch(place), name=f"probe {place.name}")
+
+    async def _watch(self, place: Place) -> None:
+        while True:
+            await self.probe(place.name)
+            await asyncio.sleep(LOOK_S)
+
+    async def probe(self, name: str) -> None:
+        """One backend, if it is time to."""
+        place = next(place for place in self._backends if place.name == name)
+        if self.clock.now_ns() < place.breaker.probe_ns:
+            return
+        sign = Sign.PROBED_WELL
+        try:
+            async with asyncio.timeout(PROBE_S):
+                await place.engine.check()
+        except Exception as error:  # whatever it is, the backend cannot say that it is well
+            sign = Sign.PROBED_ILL
+            self.note(place, error)
+        self.hear(place, sign)
+
+    def note(self, place: Place, error: BaseException | None) -> None:
+        """When it will be well, where it says so."""
+        if isinstance(error, EngineError) and error.retry_after_s:
+            place.well_ns = self.clock.now_ns() + error.retry_after_s * NS_PER_S
+
+    def hear(self, place: Place, sign: Sign) -> None:
+        place.failed += sign is Sign.FAILED
+        if place.breaker.hear(sign, self.clock.now_ns()):
+            log.warning("backend", extra={"backend": place.name, "state": place.state.value})
+            if self._none_trusted:
+                self._gate.turn_away(self._nobody)
+            self._gate.let_in()
+
+    # -- places, for the gate ------------------------------------------------------------------------------------------
+
+    def room(self) -> Room:
+        trusted = self._trusted()
+        paced = bool(trusted) and all(place.starts.now < place.places for place in trusted)
+        return Room(self._places(), self._free(), paced)
+
+    def any_free(self) -> bool:
+        return any(has_room(place) for place in self._backends)
+
+    def may(self, project: str, weight: int) -> bool:
+        places = free = 0
+        for place in self._backends:  # once for all: every request passes here
+            if place.state is not State.OPEN:
+                places += place.places
+                free += place.places - place.outstanding
+        if free > 0:
+            return self.quota.may(project, weight, free)
+        # Fewer may be used than there are: who has less than a share need not wait for those who have more.
+        empty = any(place.empty for place in self._trusted())
+        return (empty and self.quota.lacks(project, weight, places)) or self._none_trusted
+
+    def _trusted(self) -> list[Place]:
+        return [place for place in self._backends if place.state is not State.OPEN]
+
+    def _places(self) -> int:
+        return sum(place.places for place in self._trusted())
+
+    def _free(self) -> int:
+        return max(0, self._places() - sum(place.outstanding for place in self._trusted()))
+
+    @property
+    def _none_trusted(self) -> bool:
+        return not self._trusted()
+
+    def claim(self, ask: Ask) -> Hold | None:
+        choice = choose(self._backends, ask.key, self.clock.now_ns())
+        if choice is None:
+            if self._none_trusted:
+                raise self._nobody()
+            return None
+        place, sticky = choice
+        place.chosen += 1
+        place.sticky += sticky
+        return Hold(place, self.quota, ask)
+
+    def give_back(self, hold: Hold) -> None:
+        hold.end()
+
+    # -- one request ---------------------------------------------------------------------------------------------------
+
+    def _ask(self, key: bytes | None, spec: GenerateSpec, call: Call) -> Ask:
+        return Ask(key, call.project, call.weight, spec.choices, gradual=spec.stream or self._always_streams)
+
+    async def _attempt(self, ask: Ask, call: Call) -> "_Attempt":
+        self._budget = min(RETRY_BURST, self._budget + RETRY_SHARE)
+        return _Attempt(self, ask, call, await self._gate.enter(ask, call.deadline_ns), [])
+
+    def started(self, place: Place, first_ms: float) -> None:
+        """The first output of a request has come."""
+        place.latency_ms += SMOOTH * (first_ms - place.latency_ms)
+        self.pace.learn_first(first_ms)
+        self._gate.let_in()
+
+    def left(self, place: Place, sign: Sign | None, held_ms: float | None) -> None:
+        """A request has left a backend, with a sign of the backend's health or none, after its time there, if anything
+        came of it.
+        """
+        self.pressure.left(self.clock.now_ns())
+        if sign:
+            self.hear(place, sign)
+        if held_ms is not None:
+            self.pace.learn_held(held_ms)
+        self._gate.let_in()
+
+    def elsewhere(self, tried: Sequence[Place], ask: Ask, call: Call) -> Hold | None:
+        """Another backend for a request that was at those, if one may be asked."""
+        now_ns = self.clock.now_ns()
+        others = [place for place in self._backends if place not in tried]
+        choice = choose(others, ask.key, now_ns)
+        if choice is None or self._budget < 1 or (call.deadline_ns is not None and now_ns >= call.deadline_ns):
+            return None
+        self._budget -= 1
+        return Hold(choice[0], self.quota, ask)
+
+    def _nobody(self) -> EngineError:
+        """No backend is trusted now. The next one to be is that which says so, or is probed, first."""
+        now_ns = self.clock.now_ns()
+        soonest_ns = min(p.well_ns if p.well_ns > now_ns else p.breaker.probe_ns for p in self._backends)
+        retry_after_s = min(LONGEST_RETRY_S, max(1, ceil((soonest_ns - now_ns) / NS_PER_S)))
+        return EngineError("No backend of this model is available.", retry_after_s=retry_after_s)
+
+
+class _Attempt:
+    """A request at a backend. As a context manager it gives the engine, and leaves the place at the end; where another
+    try is right it swallows the error and has another place. `tried` are all the backends that the request was at.
+    """
+
+    __slots__ = ("_ask", "_begun_ns", "_call", "_hold", "_output", "_pool", "_said", "_tried")
+
+    def __init__(self, pool: Pool, ask: Ask, call: Call, hold: Hold, tried: list[Place]) -> None:
+        self._pool = pool
+        self._ask = ask
+        self._call = call
+        self._hold = hold
+        self._tried = tried
+        tried.append(hold.place)
+        self._begun_ns = 0
+        self._said = self._output = False
+
+    def __enter__(self) -> Generator | Embedder | Inferrer:
+        self._begun_ns = self._pool.clock.now_ns()
+        return self._hold.place.engine
+
+    @property
+    def started(self) -> bool:
+        """Some of its output has come."""
+        return self._output
+
+    def answered(self, output: bool = True) -> None:
+        """Something came from the engine. To one on trial that is enough: the others need not wait for the end. Without
+        `output` it is but a count.
+        """
+        hold, pool = self._hold, self._pool
+        self._said = True
+        if hold.place.state is State.HALF_OPEN:
+            pool.hear(hold.place, Sign.SUCCEEDED)
+        if output:
+            self._output = True
+            first_ms = (pool.clock.now_ns() - self._begun_ns) / NS_PER_MS
+            if self._ask.gradual:
+                beside = max(hold.beside, hold.place.starting)
+                hold.place.learn(first_ms, beside, pool.ttft_ms)
+                pool.pace.learn_start(first_ms / beside)
+            hold.started()
+            pool.started(hold.place, first_ms)
+
+    def paced(self, tokens: int, waited_ns: int, took_ns: int) -> None:
+        """It has ended after so many tokens. Those after the first output took that long, for so much of which the
+        engine was waited for. A caller who was slow says only that the engine was no slower than that.
+        """
+        gaps = tokens / self._ask.outputs - 1
+        if not self._ask.gradual or gaps < 1:
+            return
+        slow = 2 * waited_ns <= took_ns
+        tpot_ms = (took_ns if slow else waited_ns) / gaps / NS_PER_MS
+        if not slow or tpot_ms <= self._pool.tpot_ms:
+            self._hold.place.learn_pace(tpot_ms, self._pool.tpot_ms)
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> bool:
+        hold, now_ns, pool = self._hold, self._pool.clock.now_ns(), self._pool
+        hold.end()
+        if isinstance(error, CapacityError):
+            hold.place.rest(min(LONGEST_REST_S, error.retry_after_s or 1), now_ns)
+        elif isinstance(error, EngineMisconfigured):
+            hold.place.rest(LONGEST_REST_S, now_ns)
+            log.error(
+                "a backend rejects the server's credential, address or model name",
+                extra={"backend": hold.place.name, "reason": error.message},
+            )
+        pool.note(hold.place, error)
+        elsewhere = None
+        if not self._said and isinstance(error, ELSEWHERE):
+            elsewhere = pool.elsewhere(self._tried, self._ask, self._call)
+        held_ms = (now_ns - self._begun_ns) / NS_PER_MS if self._output else None
+        pool.left(hold.place, self._sign(error, now_ns), held_ms)
+        if elsewhere is None:
+            return False
+        pool.retried += 1
+        log.warning(
+            "request retried at another backend", extra={"backend": hold.place.name, "error": type(error).__name__}
+        )
+        self._hold = elsewhere
+        self._tried.append(elsewhere.place)
+        return True
+
+    def another(self) -> "_Attempt | None":
+        """The same request at another backend besides, if one may be asked."""
+        hold = self._pool.elsewhere(self._tried, self._ask, self._call)
+        return None if hold is None else _Attempt(self._pool, self._ask, self._call, hold, self._tried)
+
+    def _sign(self, error: BaseException | None, now_ns: int) -> Sign | None:
+        """Of the backend's health."""
+        if isinstance(error, Exception):
+            return next((sign for kinds, sign in HEALTH if isinstance(error, kinds)), None)
+        if self._said:
+            return Sign.SUCCEEDED
+        late = self._call.deadline_ns is not None and now_ns >= self._call.deadline_ns
+        return Sign.FAILED if late else None  # the caller has gone

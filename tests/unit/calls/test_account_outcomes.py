@@ -1,0 +1,53 @@
+"""An append of which nobody knows how it ended is written again by the same keys, and charged once."""
+
+import uuid
+
+import pytest
+
+from antiphon.calls.account import Account, Meter
+from antiphon.core.entry import Kind
+from antiphon.core.errors import LedgerUnavailable, OutcomeUnknown
+from antiphon.core.identity import Principal
+from antiphon.core.usage import Dimension
+
+METER = Meter(Dimension.STT_AUDIO_MS)
+SESSION = str(uuid.UUID(int=5))
+
+
+@pytest.fixture
+def account(house):
+    principal = Principal("acme", "k1", frozenset())
+    return Account(house.services, SESSION, principal, "deepgram", "tiny", "live", ("a=1",))
+
+
+def written(house):
+    return [(entry.sequence, entry.kind, entry.quantity.amount) for entry in house.ledger.entries]
+
+
+@pytest.mark.parametrize("wrote", [True, False])
+async def test_what_may_be_written_is_written_again_and_once(house, account, wrote):
+    await account.charge({METER: 100})
+    house.ledger.outcome = wrote
+    with pytest.raises(OutcomeUnknown):
+        await account.charge({METER: 300})
+    house.ledger.outcome = None
+    await account.close(Kind.ABANDONED, {METER: 300})
+    assert written(house) == [(0, Kind.USAGE, 100), (1, Kind.USAGE, 200), (2, Kind.ABANDONED, 0)]
+
+
+async def test_what_was_refused_is_not_written(house, account):
+    await account.charge({METER: 100})
+    house.ledger.error = LedgerUnavailable("full")
+    with pytest.raises(LedgerUnavailable):
+        await account.charge({METER: 300})
+    house.ledger.error = None
+    await account.close(Kind.ABANDONED, {METER: 100})
+    assert [amount for _, _, amount in written(house)] == [100, 0]
+
+
+async def test_what_the_ledger_has_of_tags_is_what_the_policy_says(house):
+    house.keys.labels = lambda project, tags: tuple(f"{project} {tag}" for tag in tags)
+    principal = Principal("acme", "k1", frozenset())
+    account = Account(house.services, SESSION, principal, "deepgram", "tiny", "live", ("a=1",))
+    await account.charge({METER: 100})
+    assert [entry.tags for entry in house.ledger.entries] == [("acme a=1",)]
