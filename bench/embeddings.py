@@ -18,13 +18,13 @@ from itertools import cycle
 from pathlib import Path
 from statistics import median
 
-from antiphon.core.ports import Call
+from antiphon.core.ports import EngineCall
 from antiphon.engines.minilm import MiniLM
 
 PEER = Path(__file__).parent / "peer_sentence_transformers.py"
 LENGTHS = (5, 8, 12, 20, 9, 30, 15, 60, 25, 150)  # words
 BATCH = 32
-CALL = Call("bench")
+CALL = EngineCall("bench")
 
 Turn = tuple[float, float]  # texts a second, and milliseconds of processor time for each
 

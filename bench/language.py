@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from antiphon.core.events import TextDelta
-from antiphon.core.ports import Call
+from antiphon.core.ports import EngineCall
 from antiphon.core.specs import GenerateSpec, Message, Role, Sampling
 from antiphon.engines.openvino import OpenVinoGenerator, OpenVinoSettings
 from antiphon.engines.openvino.gguf import model_path
@@ -91,7 +91,7 @@ class Heard:
 async def ask(engine: OpenVinoGenerator, spec: GenerateSpec) -> Heard:
     begun = time.perf_counter()
     text, tokens, first_ms = [], 0, 0.0
-    async for batch in engine.generate(spec, Call("bench")):
+    async for batch in engine.generate(spec, EngineCall("bench")):
         for event in batch:
             if isinstance(event, TextDelta):
                 first_ms = first_ms or (time.perf_counter() - begun) * 1000

@@ -22,7 +22,7 @@ from unittest.mock import patch
 
 from antiphon.app import SystemClock
 from antiphon.core.events import TextDelta, TokenUsage
-from antiphon.core.ports import Call
+from antiphon.core.ports import EngineCall
 from antiphon.core.specs import GenerateSpec, Message, Role, Sampling
 from antiphon.engines.openvino import OpenVinoGenerator, OpenVinoSettings
 from antiphon.pools.backend import Backend
@@ -106,7 +106,7 @@ async def converse(backends: Pool, seed: str, options: argparse.Namespace) -> li
 async def ask(backends: Pool, said: tuple[Message, ...], number: int) -> tuple[str, Turn]:
     spec = GenerateSpec("m", said, sampling=Sampling(max_tokens=16, temperature=0.0))
     begun, first, text, usage = time.perf_counter(), 0.0, "", TokenUsage(0, 0)
-    async with aclosing(backends.generate(spec, Call(f"{number}"))) as produced:
+    async with aclosing(backends.generate(spec, EngineCall(f"{number}"))) as produced:
         async for batch in produced:
             for event in batch:
                 if isinstance(event, TextDelta):

@@ -11,7 +11,7 @@ from antiphon.core.endpoints import Accepted
 from antiphon.core.errors import AntiphonError, CallerError
 from antiphon.core.events import Audio, Closed, End, Failed, Final, Output
 from antiphon.core.identity import Scope
-from antiphon.core.routing import Call, Dialogue, Row
+from antiphon.core.routing import CallRow, DialogueRow, Row
 from antiphon.core.specs import TranscribeSpec
 from antiphon.core.wire import NOTHING, Bearer, Body, Close, Head, Opening, Response, Step, bearer
 
@@ -105,6 +105,6 @@ def said(error: AntiphonError) -> str:
 
 
 ROWS: tuple[Row, ...] = (
-    Dialogue("/plain/listen", "plain", LiveEndpoint()),
-    Call("/plain/listen", "plain", FileEndpoint(), Scope.TRANSCRIBE, form=True),
+    DialogueRow("/plain/listen", "plain", LiveEndpoint()),
+    CallRow("/plain/listen", "plain", FileEndpoint(), Scope.TRANSCRIBE, form=True),
 )

@@ -12,6 +12,7 @@ from antiphon.catalogue.catalogue import Catalogue
 from antiphon.catalogue.language import Served
 from antiphon.catalogue.voices import Voice, Voices
 from antiphon.core.audio import AudioFormat, Encoding
+from antiphon.core.call import Call
 from antiphon.core.errors import KeysUnavailable, Unauthenticated
 from antiphon.core.events import Audio, Final
 from antiphon.core.identity import USUAL_SCOPES, Principal, Scope
@@ -197,23 +198,23 @@ class House:
         asked = TranscribeSpec(
             **{"model": "nova-3", "format": form, "live": True, "incremental": True, "endpointing_ms": 300} | spec
         )
-        return self.sessions.transcribe(self.principal, "deepgram", self._id(claim, id), asked, claim)
+        return self.sessions.transcribe(Call(self._id(claim, id), self.principal, "deepgram", asked, claim))
 
     def generate(self, claim=None, id=None, **spec):
         asked = GenerateSpec(**{"model": "counter", "prompt": "please count for me", "stream": True} | spec)
-        return self.sessions.generate(self.principal, "openai", self._id(claim, id), asked, claim)
+        return self.sessions.generate(Call(self._id(claim, id), self.principal, "openai", asked, claim))
 
     def embed(self, *texts, claim=None, **spec):
         asked = EmbedSpec("vectors", texts, **spec)
-        return self.sessions.generate(self.principal, "openai", str(uuid.uuid4()), asked, claim)
+        return self.sessions.generate(Call(str(uuid.uuid4()), self.principal, "openai", asked, claim))
 
     def speak(self, claim=None, id=None, **spec):
         asked = SpeakSpec(**{"model": "tone", "voice": "alloy"} | spec)
-        return self.sessions.speak(self.principal, "openai", self._id(claim, id), asked, claim)
+        return self.sessions.speak(Call(self._id(claim, id), self.principal, "openai", asked, claim))
 
     def infer(self, *inputs, **spec):
         asked = InferSpec("tensors", inputs, **spec)
-        return self.sessions.generate(self.principal, "open-inference", str(uuid.uuid4()), asked)
+        return self.sessions.generate(Call(str(uuid.uuid4()), self.principal, "open-inference", asked))
 
     def tokens(self):
         """Of each dimension, as the ledger has them."""
@@ -248,7 +249,7 @@ class House:
         """Milliseconds of each channel."""
         sums = {}
         for entry in self.ledger.entries:
-            if session is None or entry.session == session.id:
+            if session is None or entry.session == session.call.id:
                 assert entry.quantity.dimension is Dimension.STT_AUDIO_MS
                 sums[entry.channel] = sums.get(entry.channel, 0) + entry.quantity.amount
         return sums

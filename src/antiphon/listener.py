@@ -15,7 +15,7 @@ import uvicorn
 from antiphon.app import House, assemble
 from antiphon.config import Config, Invalid
 from antiphon.core.errors import CallerError
-from antiphon.core.routing import Dialogue
+from antiphon.core.routing import DialogueRow
 from antiphon.routes import ROUTES
 from antiphon.supervision import supervisor
 from antiphon.transports.connections import Connections, most_connections
@@ -174,7 +174,7 @@ def _http(places: Connections, tls: _Tls | None) -> type[asyncio.Protocol]:
 
 def _web_sockets(usual_bytes: int, places: Connections) -> type[WebSocketProtocol]:
     """With larger messages where a vendor's protocol needs them."""
-    needed = ((route.path, route.message_bytes) for route in ROUTES if isinstance(route, Dialogue))
+    needed = ((route.path, route.message_bytes) for route in ROUTES if isinstance(route, DialogueRow))
     larger = {path: most for path, most in needed if most > usual_bytes}
     return type("Protocol", (WebSocketProtocol,), {"larger": larger, "places": places})
 

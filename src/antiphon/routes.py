@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from antiphon import __version__
 from antiphon.core.endpoints import Endpoint
 from antiphon.core.identity import Scope
-from antiphon.core.routing import Call, Dialogue, Lookup, Row
+from antiphon.core.routing import CallRow, DialogueRow, LookupRow, Row
 from antiphon.core.wire import Opening
 from antiphon.surfaces.deepgram.endpoint import Endpoint as Deepgram
 from antiphon.surfaces.deepgram.flux import FluxEndpoint
@@ -49,58 +49,58 @@ from antiphon.trust.ephemeral import TOKEN_PREFIX
 
 def _open_inference() -> Iterator[Row]:
     about = About(__version__)
-    yield Call("/v2/models/{model:path}/infer", "open-inference", Infer())
+    yield CallRow("/v2/models/{model:path}/infer", "open-inference", Infer())
     for path in ("/v2", "/v2/health/live", "/v2/health/ready"):
-        yield Lookup(path, "open-inference", about, open=True)
-    yield Lookup("/v2/models/{model:path}", "open-inference", about)
+        yield LookupRow(path, "open-inference", about, open=True)
+    yield LookupRow("/v2/models/{model:path}", "open-inference", about)
 
 
 def _responses(prefix: str) -> Iterator[Row]:
     socket = ResponsesSocket()
-    yield Dialogue(f"{prefix}/responses", "openai", socket, Scope.GENERATE, socket.max_message_bytes)
-    yield Call(f"{prefix}/responses", "openai", Responses())
+    yield DialogueRow(f"{prefix}/responses", "openai", socket, Scope.GENERATE, socket.max_message_bytes)
+    yield CallRow(f"{prefix}/responses", "openai", Responses())
     kept = f"{prefix}/responses/{{id}}"
-    yield Lookup(kept, "openai", RetrieveResponse(), scope=Scope.GENERATE)
-    yield Lookup(kept, "openai", DeleteResponse(), "DELETE", Scope.GENERATE)
-    yield Lookup(f"{kept}/cancel", "openai", CancelResponse(), "POST", Scope.GENERATE)
-    yield Lookup(f"{kept}/input_items", "openai", InputItems(), scope=Scope.GENERATE)
+    yield LookupRow(kept, "openai", RetrieveResponse(), scope=Scope.GENERATE)
+    yield LookupRow(kept, "openai", DeleteResponse(), "DELETE", Scope.GENERATE)
+    yield LookupRow(f"{kept}/cancel", "openai", CancelResponse(), "POST", Scope.GENERATE)
+    yield LookupRow(f"{kept}/input_items", "openai", InputItems(), scope=Scope.GENERATE)
     for name in ("compact", "input_tokens"):
-        yield Lookup(f"{prefix}/responses/{name}", "openai", Absent(), "POST", open=True)
+        yield LookupRow(f"{prefix}/responses/{name}", "openai", Absent(), "POST", open=True)
 
 
 def _openai(prefix: str) -> Iterator[Row]:
-    yield Call(f"{prefix}/audio/transcriptions", "openai", Transcriptions(), Scope.TRANSCRIBE, form=True)
-    yield Call(f"{prefix}/audio/speech", "openai", Speech(), Scope.SPEAK)
-    yield Call(f"{prefix}/chat/completions", "openai", ChatCompletions())
-    yield Call(f"{prefix}/completions", "openai", Completions())
-    yield Call(f"{prefix}/embeddings", "openai", Embeddings())
+    yield CallRow(f"{prefix}/audio/transcriptions", "openai", Transcriptions(), Scope.TRANSCRIBE, form=True)
+    yield CallRow(f"{prefix}/audio/speech", "openai", Speech(), Scope.SPEAK)
+    yield CallRow(f"{prefix}/chat/completions", "openai", ChatCompletions())
+    yield CallRow(f"{prefix}/completions", "openai", Completions())
+    yield CallRow(f"{prefix}/embeddings", "openai", Embeddings())
     if not prefix.endswith("}"):
-        yield Lookup(f"{prefix}/models", "openai", Models())
-        yield Lookup(f"{prefix}/models/{{id:path}}", "openai", Models())
-        yield Lookup(f"{prefix}/audio/voices", "openai", Voices(), open=True)
-        yield Lookup(f"{prefix}/audio/models", "openai", SpeakingModels(), open=True)
+        yield LookupRow(f"{prefix}/models", "openai", Models())
+        yield LookupRow(f"{prefix}/models/{{id:path}}", "openai", Models())
+        yield LookupRow(f"{prefix}/audio/voices", "openai", Voices(), open=True)
+        yield LookupRow(f"{prefix}/audio/models", "openai", SpeakingModels(), open=True)
 
 
 def _realtime(prefix: str) -> Iterator[Row]:
     """What else than recognition a session asks for, its key must be allowed, too; that is seen when it opens."""
-    yield Dialogue(f"{prefix}/realtime", "openai", RealtimeEndpoint(), message_bytes=MAX_MESSAGE_BYTES)
+    yield DialogueRow(f"{prefix}/realtime", "openai", RealtimeEndpoint(), message_bytes=MAX_MESSAGE_BYTES)
     secrets = f"{prefix}/realtime/client_secrets"
-    yield Lookup(secrets, "openai", ClientSecrets(), "POST", Scope.TRANSCRIBE, max_body_bytes=MAX_SECRET_BYTES)
+    yield LookupRow(secrets, "openai", ClientSecrets(), "POST", Scope.TRANSCRIBE, max_body_bytes=MAX_SECRET_BYTES)
 
 
 def _deepgram() -> Iterator[Row]:
-    yield Dialogue("/v1/listen", "deepgram", LiveListenEndpoint())
-    yield Call("/v1/listen", "deepgram", PrerecordedListenEndpoint(), Scope.TRANSCRIBE, form=True)
-    yield Dialogue("/v2/listen", "deepgram", FluxEndpoint())
-    yield Dialogue("/v1/speak", "deepgram", LiveSpeakEndpoint(), Scope.SPEAK)
-    yield Call("/v1/speak", "deepgram", SpeakEndpoint(), Scope.SPEAK)
-    yield Dialogue("/v2/speak", "deepgram", FluxSpeakEndpoint(), Scope.SPEAK)
-    yield Call("/v2/speak", "deepgram", SpeakEndpoint(), Scope.SPEAK)
-    yield Lookup("/v1/auth/grant", "deepgram", GrantEndpoint(), "POST", max_body_bytes=MAX_GRANT_BYTES)
+    yield DialogueRow("/v1/listen", "deepgram", LiveListenEndpoint())
+    yield CallRow("/v1/listen", "deepgram", PrerecordedListenEndpoint(), Scope.TRANSCRIBE, form=True)
+    yield DialogueRow("/v2/listen", "deepgram", FluxEndpoint())
+    yield DialogueRow("/v1/speak", "deepgram", LiveSpeakEndpoint(), Scope.SPEAK)
+    yield CallRow("/v1/speak", "deepgram", SpeakEndpoint(), Scope.SPEAK)
+    yield DialogueRow("/v2/speak", "deepgram", FluxSpeakEndpoint(), Scope.SPEAK)
+    yield CallRow("/v2/speak", "deepgram", SpeakEndpoint(), Scope.SPEAK)
+    yield LookupRow("/v1/auth/grant", "deepgram", GrantEndpoint(), "POST", max_body_bytes=MAX_GRANT_BYTES)
     # Of callers whose scheme is Deepgram's `Token`, or whose token is one of its own.
     for path in ("/v1/models", "/v1/models/{id:path}"):
         for begins in ("token ", f"bearer {TOKEN_PREFIX}"):
-            yield Lookup(path, "deepgram", SpeechModels(), header=("authorization", begins))
+            yield LookupRow(path, "deepgram", SpeechModels(), header=("authorization", begins))
 
 
 def _elevenlabs() -> Iterator[Row]:
@@ -111,20 +111,20 @@ def _elevenlabs() -> Iterator[Row]:
         ("/stream/with-timestamps", True, True),
     ):
         speech, dialogue = TextToSpeech(stream=stream, timed=timed), TextToDialogue(stream, timed)
-        yield Call(f"/v1/text-to-speech/{{voice_id}}{path}", "elevenlabs", speech, Scope.SPEAK)
-        yield Call(f"/v1/text-to-dialogue{path}", "elevenlabs", dialogue, Scope.SPEAK)
+        yield CallRow(f"/v1/text-to-speech/{{voice_id}}{path}", "elevenlabs", speech, Scope.SPEAK)
+        yield CallRow(f"/v1/text-to-dialogue{path}", "elevenlabs", dialogue, Scope.SPEAK)
     for path, live in (
         ("/v1/text-to-speech/{voice_id}/stream-input", LiveSpeechEndpoint(many=False)),
         ("/v1/text-to-speech/{voice_id}/multi-stream-input", LiveSpeechEndpoint(many=True)),
         ("/v1/text-to-dialogue/multi-stream-input", LiveDialogueEndpoint()),
     ):
-        yield Dialogue(path, "elevenlabs", live, Scope.SPEAK)
-    yield Lookup("/v1/models", "elevenlabs", voices.Models(), header=("xi-api-key", ""))
-    yield Lookup("/v1/voices", "elevenlabs", voices.AllVoices())
-    yield Lookup("/v1/voices/{voice_id}", "elevenlabs", voices.OneVoice())
-    yield Lookup("/v2/voices", "elevenlabs", voices.SearchVoices())
-    yield Lookup("/v1/user", "elevenlabs", Account(user=True))
-    yield Lookup("/v1/user/subscription", "elevenlabs", Account(user=False))
+        yield DialogueRow(path, "elevenlabs", live, Scope.SPEAK)
+    yield LookupRow("/v1/models", "elevenlabs", voices.Models(), header=("xi-api-key", ""))
+    yield LookupRow("/v1/voices", "elevenlabs", voices.AllVoices())
+    yield LookupRow("/v1/voices/{voice_id}", "elevenlabs", voices.OneVoice())
+    yield LookupRow("/v2/voices", "elevenlabs", voices.SearchVoices())
+    yield LookupRow("/v1/user", "elevenlabs", Account(user=True))
+    yield LookupRow("/v1/user/subscription", "elevenlabs", Account(user=False))
 
 
 ROUTES: tuple[Row, ...] = (
@@ -138,12 +138,12 @@ ROUTES: tuple[Row, ...] = (
     *_responses("/openai/v1"),
     *_responses("/openai"),
     *_realtime("/openai/v1"),
-    Dialogue("/openai/realtime", "openai", RealtimeEndpoint(), message_bytes=MAX_MESSAGE_BYTES),
+    DialogueRow("/openai/realtime", "openai", RealtimeEndpoint(), message_bytes=MAX_MESSAGE_BYTES),
     *_openai("/openai/deployments/{deployment:path}"),
-    Lookup("/openai/models", "openai", Models()),
-    Lookup("/openai/models/{id:path}", "openai", Models()),
+    LookupRow("/openai/models", "openai", Models()),
+    LookupRow("/openai/models/{id:path}", "openai", Models()),
     *_open_inference(),
-    Lookup("/openapi.json", "openai", Document(document(__version__)), open=True),
+    LookupRow("/openapi.json", "openai", Document(document(__version__)), open=True),
 )
 
 # Whose the other paths are: below these names (those of the vendors' SDKs), the first that fits.

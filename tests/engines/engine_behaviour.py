@@ -11,7 +11,7 @@ from real_engine import Running
 
 from antiphon.core.errors import AntiphonError, EngineError
 from antiphon.core.events import ChoiceEnded, FinishReason, Generated, TextDelta, TokenUsage
-from antiphon.core.ports import Call
+from antiphon.core.ports import EngineCall
 from antiphon.core.specs import GenerateSpec, Message, Role, Sampling
 from antiphon.engines.openai_compatible import OpenAICompatible
 
@@ -22,8 +22,8 @@ WHOLE = replace(STREAM, stream=False)
 LONG = replace(STREAM, sampling=replace(STREAM.sampling, max_tokens=200))
 
 
-def call() -> Call:
-    return Call(str(uuid.uuid4()))
+def call() -> EngineCall:
+    return EngineCall(str(uuid.uuid4()))
 
 
 async def events(engine: OpenAICompatible, spec: GenerateSpec) -> list[Generated | TokenUsage]:

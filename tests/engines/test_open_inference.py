@@ -17,7 +17,7 @@ from real_engine import Running, SystemClock, free_port
 
 from antiphon.core import tensors
 from antiphon.core.errors import AntiphonError, CallerError, EngineError, NotFound
-from antiphon.core.ports import Call
+from antiphon.core.ports import EngineCall
 from antiphon.core.specs import InferSpec, WantedTensor
 from antiphon.core.tensors import Tensor
 from antiphon.engines.open_inference import OpenInferenceGrpc, OpenInferenceHttp
@@ -124,7 +124,7 @@ async def infer(client: Client, *inputs: Tensor, version: str = "", wanted: str 
     outputs = (WantedTensor(wanted),) if wanted else ()
     spec = InferSpec("any", inputs, outputs, version)
     deadline_ns = time.monotonic_ns() + 30_000_000_000
-    inferred = await client.infer(spec, Call("00000000-0000-4000-8000-000000000001", deadline_ns))
+    inferred = await client.infer(spec, EngineCall("00000000-0000-4000-8000-000000000001", deadline_ns))
     return sorted(inferred.outputs, key=lambda tensor: tensor.name)
 
 

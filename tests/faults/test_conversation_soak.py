@@ -16,6 +16,7 @@ import pytest
 
 from antiphon.conversation import hearing, items
 from antiphon.core.audio import AudioFormat, Encoding, SpeechFormat
+from antiphon.core.call import Call
 from antiphon.core.conversation.inputs import AddItem, AppendAudio, CancelResponse, Respond, TruncateItem
 from antiphon.core.conversation.items import CallItem, ResultItem
 from antiphon.core.conversation.outputs import (
@@ -63,7 +64,7 @@ class Talk:
     def __init__(self, house, chance):
         self.house = house
         self.chance = chance
-        self.conversation = house.sessions.converse(house.principal, "openai", str(uuid.uuid4()), SPEC)
+        self.conversation = house.sessions.converse(Call(str(uuid.uuid4()), house.principal, "openai", SPEC))
         self.counts = Counter()
         self.endings = Counter()
         self.failures = []

@@ -12,14 +12,14 @@ import numpy as np
 import pytest
 
 from antiphon.core.errors import CallerError, ContextLengthExceeded, EngineError
-from antiphon.core.ports import Call
+from antiphon.core.ports import EngineCall
 from antiphon.engines.minilm import CONTEXT, MiniLM
 from antiphon.models import Store
 
 REFERENCE = json.loads((Path(__file__).parents[1] / "data" / "minilm.json").read_text())
 TEXTS = [each["text"] for each in REFERENCE]
 VECTORS = np.array([np.frombuffer(base64.b64decode(each["vector"]), "<f4") for each in REFERENCE])
-CALL = Call("test")
+CALL = EngineCall("test")
 
 
 @pytest.fixture(scope="module")

@@ -22,13 +22,13 @@ from antiphon.core.errors import (
     EngineTimeout,
 )
 from antiphon.core.events import ChoiceEnded, FinishReason, Generated, TextDelta, TokenUsage
-from antiphon.core.ports import Call
+from antiphon.core.ports import EngineCall
 from antiphon.core.specs import GenerateSpec, Image, Message, Role, Sampling
 from antiphon.engines.openai_compatible import Limits, OpenAICompatible, OpenAICompatibleEmbedder
 from antiphon.testing import FakeClock
 
 SPEC = GenerateSpec("public", (Message(Role.USER, "Tell me of the albatross, please."),), stream=True)
-CALL = Call("0c5f9f2c-6b0f-4c58-8f8b-6a4f4a3c0f11")
+CALL = EngineCall("0c5f9f2c-6b0f-4c58-8f8b-6a4f4a3c0f11")
 HELLO = b'data: {"choices":[{"index":0,"delta":{"content":"Hello"}}]}\n\n'
 STOP = b'data: {"choices":[{"index":0,"delta":{},"finish_reason":"stop"}]}\n\n'
 USAGE = b'data: {"choices":[],"usage":{"prompt_tokens":4,"completion_tokens":2}}\n\n'
@@ -106,7 +106,7 @@ async def engine(server: tuple[Server, str]) -> AsyncIterator[OpenAICompatible]:
 
 
 async def batches(
-    engine: OpenAICompatible, spec: GenerateSpec = SPEC, call: Call = CALL
+    engine: OpenAICompatible, spec: GenerateSpec = SPEC, call: EngineCall = CALL
 ) -> list[tuple[Generated | TokenUsage, ...]]:
     async with aclosing(engine.generate(spec, call)) as produced:
         return [batch async for batch in produced]
@@ -244,13 +244,13 @@ async def test_silence(server: tuple[Server, str], engine: OpenAICompatible) -> 
 async def test_the_deadline_travels(server: tuple[Server, str], engine: OpenAICompatible, stream: bool) -> None:
     server[0].streams(*(piece for _ in range(50) for piece in (HELLO, 0.1)))
     with pytest.raises(EngineTimeout):
-        await batches(engine, replace(SPEC, stream=stream), Call(CALL.id, deadline_ns=150_000_000))
+        await batches(engine, replace(SPEC, stream=stream), EngineCall(CALL.id, deadline_ns=150_000_000))
     await asyncio.wait_for(server[0].left.wait(), 2)
 
 
 async def test_a_deadline_that_has_passed(server: tuple[Server, str], engine: OpenAICompatible) -> None:
     with pytest.raises(EngineTimeout):
-        await batches(engine, call=Call(CALL.id, deadline_ns=0))
+        await batches(engine, call=EngineCall(CALL.id, deadline_ns=0))
     assert not server[0].requests
 
 

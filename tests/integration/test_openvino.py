@@ -24,7 +24,7 @@ from antiphon.core.events import (
     ToolCallDelta,
     ToolCallStarted,
 )
-from antiphon.core.ports import Call
+from antiphon.core.ports import EngineCall
 from antiphon.core.specs import Format, GenerateSpec, Message, Role, Sampling, Shape, Tool, ToolChoice, ToolMode
 from antiphon.engines.openvino import OpenVinoGenerator, OpenVinoSettings
 
@@ -79,7 +79,7 @@ class Answer:
 
 
 async def ask(engine: OpenVinoGenerator, spec: GenerateSpec) -> Answer:
-    return Answer([event async for batch in engine.generate(spec, Call("call")) for event in batch])
+    return Answer([event async for batch in engine.generate(spec, EngineCall("call")) for event in batch])
 
 
 async def idle(engine: OpenVinoGenerator) -> None:
@@ -327,7 +327,7 @@ async def test_a_hundred_at_once(engine: OpenVinoGenerator) -> None:
 
 async def test_who_leaves_frees_the_cache(engine: OpenVinoGenerator) -> None:
     running = [
-        engine.generate(chat(f"{n}: tell a long story.", Sampling(max_tokens=2000)), Call("c")) for n in range(8)
+        engine.generate(chat(f"{n}: tell a long story.", Sampling(max_tokens=2000)), EngineCall("c")) for n in range(8)
     ]
     for events in running:
         await anext(events)

@@ -12,6 +12,7 @@ import pytest
 from antiphon.app import House, assemble
 from antiphon.config import load
 from antiphon.core.audio import AudioFormat, Encoding, SpeechFormat
+from antiphon.core.call import Call
 from antiphon.core.conversation.inputs import AppendAudio, ReadItem
 from antiphon.core.conversation.outputs import (
     ConversationOutput,
@@ -65,7 +66,7 @@ class Caller:
     def __init__(self, house: House, spec: ConverseSpec) -> None:
         self.house = house
         self.principal: Principal = house.sessions._keys.authenticate(KEY, None)
-        self.conversation = house.sessions.converse(self.principal, "openai", str(uuid.uuid4()), spec)
+        self.conversation = house.sessions.converse(Call(str(uuid.uuid4()), self.principal, "openai", spec))
         self.told: list[ConversationOutput] = []
         self._reading = asyncio.create_task(self._read())
 
@@ -78,7 +79,7 @@ class Caller:
         spec = SpeakSpec(
             self.house.sessions.voices.models()[0].name, text=text, format=SpeechFormat(sample_rate=16_000)
         )
-        speaking = self.house.sessions.speak(self.principal, "openai", str(uuid.uuid4()), spec)
+        speaking = self.house.sessions.speak(Call(str(uuid.uuid4()), self.principal, "openai", spec))
         audio = b"".join([e.audio async for batch in speaking.events() for e in batch if isinstance(e, Spoken)])
         await speaking.close(delivered=True)
         return audio

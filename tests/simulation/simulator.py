@@ -14,7 +14,7 @@ from antiphon.core.audio import BYTES_PER_MS, BYTES_PER_SAMPLE, ms_to_samples
 from antiphon.core.errors import AntiphonError
 from antiphon.core.events import Cause, Final, Interim
 from antiphon.core.identity import Principal
-from antiphon.core.ports import Call, Hypothesis
+from antiphon.core.ports import EngineCall, Hypothesis
 from antiphon.core.speech import Drained, Heard, StreamSpec
 from antiphon.core.units import NS_PER_MS
 from antiphon.scheduler.board import Batch, WaitingRoom
@@ -62,7 +62,7 @@ class Caller:
 
     script: list[float]
     spec: StreamSpec
-    call: Call
+    call: EngineCall
     arrivals: Arrivals = field(default_factory=Arrivals)
     stream: Stream = field(init=False)
     at: int = 0  # frames of the script that were heard
@@ -135,7 +135,7 @@ class Simulation:
                 self.refused += 1
                 self.refusals[project] += 1
                 return
-            caller = self._join(script, StreamSpec(), Call("", project=project, weight=who.weight))
+            caller = self._join(script, StreamSpec(), EngineCall("", project=project, weight=who.weight))
             caller.opened_ns, caller.place = self.now_ns, self.shares.hold(who, 1, self.now_ns)
             self.board.live += 1
             self.most_live = max(self.most_live, self.board.live)
@@ -148,7 +148,7 @@ class Simulation:
         script = conversation(self.chance, seconds)
 
         def start() -> None:
-            whose = Call("", project=project, weight=self.weights.get(project, 1))
+            whose = EngineCall("", project=project, weight=self.weights.get(project, 1))
             caller = self._join(script, StreamSpec(live=False, interims=False), whose)
             for _ in range(len(script) * FRAME // ms_to_samples(self._chunk_ms)):
                 caller.stream.feed(self._chunk, self.now_ns)
@@ -171,7 +171,7 @@ class Simulation:
         asker = Asker(self.shares.own(who, SILENT), self._late(who.project), self.shares.others(who, 0.0))
         return admit(capacity, 1, asker)
 
-    def _join(self, script: list[float], spec: StreamSpec, call: Call) -> Caller:
+    def _join(self, script: list[float], spec: StreamSpec, call: EngineCall) -> Caller:
         caller = Caller(script, spec, call)
 
         def emit(heard: Heard | AntiphonError) -> None:

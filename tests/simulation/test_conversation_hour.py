@@ -9,6 +9,7 @@ from antiphon.calls.recognition import Recognition
 from antiphon.calls.synthesis import Synthesis
 from antiphon.conversation.reply import Reply
 from antiphon.core.audio import AudioFormat, Encoding, SpeechFormat
+from antiphon.core.call import Call
 from antiphon.core.conversation.inputs import AppendAudio
 from antiphon.core.conversation.outputs import ResponseEnded
 from antiphon.core.conversation.spec import ConverseSpec, Transcription, Turns
@@ -41,7 +42,9 @@ def alive():
 async def test_an_hour_of_conversation_leaves_nothing_behind():
     house = House()
     await house.runner.start()
-    conversation = house.sessions.converse(house.principal, "openai", "6f1fc0b5-5f0f-4a57-8a55-1f8a7d9f2a01", SPEC)
+    conversation = house.sessions.converse(
+        Call("6f1fc0b5-5f0f-4a57-8a55-1f8a7d9f2a01", house.principal, "openai", SPEC)
+    )
     ended, failed = [], []
 
     async def read():

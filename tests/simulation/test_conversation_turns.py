@@ -13,6 +13,7 @@ import uuid
 import pytest
 
 from antiphon.core.audio import AudioFormat, Encoding, SpeechFormat
+from antiphon.core.call import Call
 from antiphon.core.conversation.inputs import AppendAudio, Configure
 from antiphon.core.conversation.outputs import (
     AudioCommitted,
@@ -52,7 +53,7 @@ class Caller:
             turns=turns,
             speak=chance.random() < 0.8,
         )
-        self.conversation = house.sessions.converse(house.principal, "openai", str(uuid.uuid4()), self.spec)
+        self.conversation = house.sessions.converse(Call(str(uuid.uuid4()), house.principal, "openai", self.spec))
         self.told = []
         self.task = asyncio.create_task(self.read())
 

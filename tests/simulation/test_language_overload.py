@@ -14,7 +14,7 @@ import pytest
 
 from antiphon.core.errors import CapacityError
 from antiphon.core.events import ChoiceEnded, FinishReason, TextDelta, TokenUsage
-from antiphon.core.ports import Call
+from antiphon.core.ports import EngineCall
 from antiphon.core.specs import GenerateSpec, Sampling
 from antiphon.core.units import NS_PER_MS
 from antiphon.pools.backend import Backend
@@ -144,7 +144,7 @@ class House:
     async def ask(self, asked):
         spec = GenerateSpec("m", "Say something.", sampling=Sampling(max_tokens=asked.tokens))
         try:
-            async for batch in self.pool.generate(spec, Call("id", None, asked.project)):
+            async for batch in self.pool.generate(spec, EngineCall("id", None, asked.project)):
                 if asked.first_ms is None and isinstance(batch[0], TextDelta):
                     asked.first_ms = self.now_ms
         except CapacityError as error:

@@ -5,7 +5,7 @@ import pytest
 
 from antiphon.core.errors import EngineError
 from antiphon.core.events import ChoiceEnded, FinishReason, TextDelta, TokenUsage, ToolCallDelta, ToolCallStarted
-from antiphon.core.ports import Call
+from antiphon.core.ports import EngineCall
 from antiphon.core.specs import GenerateSpec, Sampling, Tool, ToolChoice, ToolMode
 from antiphon.testing import FakeEmbedder, FakeGenerator
 
@@ -15,7 +15,7 @@ def spec(**given):
 
 
 async def batches(generator, asked):
-    async with aclosing(generator.generate(asked, Call("a"))) as produced:
+    async with aclosing(generator.generate(asked, EngineCall("a"))) as produced:
         return [batch async for batch in produced]
 
 
@@ -66,7 +66,7 @@ async def test_it_calls_a_tool_where_it_must():
 @pytest.mark.parametrize(("fails_at", "heard"), [(0, 0), (2, 2), (7, 7)])
 async def test_it_fails_where_it_is_told(fails_at, heard):
     generator = FakeGenerator(error=EngineError("asked for"), fails_at=fails_at)
-    produced = generator.generate(spec(), Call("a"))
+    produced = generator.generate(spec(), EngineCall("a"))
     for _ in range(heard):
         await anext(produced)
     with pytest.raises(EngineError):
@@ -77,7 +77,7 @@ async def test_it_fails_where_it_is_told(fails_at, heard):
 async def test_it_waits_at_the_gate_and_knows_who_left():
     generator = FakeGenerator(holds_at=1)
     generator.gate.clear()
-    produced = generator.generate(spec(), Call("a"))
+    produced = generator.generate(spec(), EngineCall("a"))
     await anext(produced)
     waiting = asyncio.ensure_future(anext(produced))
     while not generator.held:  # noqa: ASYNC110
@@ -86,7 +86,7 @@ async def test_it_waits_at_the_gate_and_knows_who_left():
     with pytest.raises(asyncio.CancelledError):
         await waiting
     assert (generator.running, generator.held, generator.cancelled) == ([], [], ["a"])
-    left = generator.generate(spec(), Call("b"))
+    left = generator.generate(spec(), EngineCall("b"))
     await anext(left)
     assert generator.running == ["b"]
     await left.aclose()
@@ -102,14 +102,14 @@ async def test_it_says_what_it_is_told():
 
 async def test_it_embeds():
     embedder = FakeEmbedder(dimensions=2)
-    embedded = await embedder.embed(("two words", (4, 5, 6)), Call("a"))
+    embedded = await embedder.embed(("two words", (4, 5, 6)), EngineCall("a"))
     assert embedded.vectors == ((2.0, 0.0), (3.0, 0.0))
     assert embedded.input_tokens == 5
     embedder.error = EngineError("asked for")
     with pytest.raises(EngineError):
-        await embedder.embed(("x",), Call("b"))
+        await embedder.embed(("x",), EngineCall("b"))
     embedder.gate.clear()
-    embedding = asyncio.create_task(embedder.embed(("x",), Call("c")))
+    embedding = asyncio.create_task(embedder.embed(("x",), EngineCall("c")))
     await asyncio.sleep(0)
     embedding.cancel()
     await asyncio.gather(embedding, return_exceptions=True)

@@ -7,15 +7,21 @@ durable as an entry and leaves none: the next charge stands in its place.
 
 import asyncio
 from collections.abc import Mapping
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 from antiphon.calls.services import Services
+from antiphon.core.call import Call
 from antiphon.core.entry import Entry, Kind, Reference
 from antiphon.core.errors import AntiphonError, Conflict, OutcomeUnknown
-from antiphon.core.identity import Principal
-from antiphon.core.stores import Claim
 from antiphon.core.units import NS_PER_MS
 from antiphon.core.usage import Dimension, Quantity
+
+
+class Tagged(Protocol):
+    """A spec whose usage carries the caller's labels."""
+
+    @property
+    def tags(self) -> tuple[str, ...]: ...
 
 
 class Meter(NamedTuple):
@@ -26,28 +32,16 @@ class Meter(NamedTuple):
 
 
 class Account:
-    """One session's. `claim` is an idempotency key's, if the caller sent one."""
+    """One session's, of `model`; `feature` is how that is used."""
 
-    def __init__(
-        self,
-        services: Services,
-        session: str,
-        principal: Principal,
-        surface: str,
-        model: str,
-        feature: str,
-        tags: tuple[str, ...],
-        claim: Claim | None = None,
-    ) -> None:
+    def __init__(self, services: Services, call: Call[Tagged], model: str, feature: str) -> None:
         self.charged: dict[Meter, int] = {}
         self._services = services
-        self._session = session
-        self._principal = principal
-        self._surface = surface
+        self._call = call
+        self._claim = call.claim
         self._model = model
         self._feature = feature
-        self._tags = services.labels(principal.project, tags)
-        self._claim = claim
+        self._tags = services.labels(call.principal.project, call.spec.tags)
         self._last: dict[Meter, int] = {}  # the sequence of the latest entry that charges for it
         self._sequence = 0
         self._written = False  # whether anything of it is in the ledger
@@ -112,7 +106,7 @@ class Account:
                 entries.append(self._entry(Kind.USAGE, meter, more))
                 self._last[meter] = entries[-1].sequence
             elif more < 0 and correct:
-                corrects = Reference(self._session, self._last[meter])
+                corrects = Reference(self._call.id, self._last[meter])
                 entries.append(self._entry(Kind.CORRECTION, meter, more, corrects))
             else:
                 continue
@@ -125,13 +119,13 @@ class Account:
         if number is None:
             number, self._sequence = self._sequence, self._sequence + 1
         return Entry(
-            project=self._principal.project,
-            session=self._session,
+            project=self._call.principal.project,
+            session=self._call.id,
             sequence=number,
             kind=kind,
-            key_id=self._principal.key_id,
+            key_id=self._call.principal.key_id,
             at_unix_ms=self._services.clock.unix_ms(),
-            surface=self._surface,
+            surface=self._call.surface,
             model=self._model,
             quantity=Quantity(meter.dimension, amount),
             channel=meter.channel,
@@ -164,7 +158,7 @@ class Account:
         self._written = True
         took_ms = (self._services.clock.now_ns() - begun_ns) / NS_PER_MS
         if not self.replays:
-            self._services.observer.metered(self._surface, self._model, self._unsettled, took_ms)
+            self._services.observer.metered(self._call.surface, self._model, self._unsettled, took_ms)
         self._unsettled = []
         self._noted.clear()
         self._notes.clear()

@@ -21,6 +21,7 @@ from antiphon.calls.metered import MeteredSession
 from antiphon.calls.pictures import Pictures, elsewhere
 from antiphon.calls.services import Services
 from antiphon.catalogue.language import Served
+from antiphon.core.call import Call
 from antiphon.core.capabilities import Ability
 from antiphon.core.entry import Kind as EntryKind
 from antiphon.core.errors import (
@@ -41,10 +42,8 @@ from antiphon.core.events import (
     ToolCallDelta,
     ToolCallStarted,
 )
-from antiphon.core.identity import Principal
-from antiphon.core.ports import Call
+from antiphon.core.ports import EngineCall
 from antiphon.core.specs import EmbedSpec, GenerateSpec, InferSpec, Spec
-from antiphon.core.stores import Claim
 from antiphon.core.usage import Dimension
 from antiphon.core.wire import Keep
 from antiphon.slo.measure import TokenTimer
@@ -82,27 +81,24 @@ class Generation(MeteredSession[LanguageOutput]):
     def __init__(
         self,
         services: Services,
-        id: str,
-        principal: Principal,
-        surface: str,
+        call: Call[Spec],
         served: Served,
-        spec: Spec,
         deadline_ns: int,
         on_close: Callable[["Generation"], None],
-        claim: Claim | None = None,
         keeping: Keeping | None = None,
         held: bool = False,
         unmet: frozenset[Ability] = frozenset(),
     ) -> None:
+        spec, principal = call.spec, call.principal
         self._streams = isinstance(spec, GenerateSpec) and spec.stream
         feature = _FEATURES.get(type(spec), "stream" if self._streams else "whole")
-        super().__init__(services, id, principal, surface, served.version, feature, spec.tags, on_close, claim)
+        super().__init__(services, call, served.version, feature, on_close)
         self._served = served
         self._spec = spec
         self._unmet = unmet
         self._pictures: Pictures | None = None  # that were fetched
         self._deadline_ns = deadline_ns
-        self._call = Call(id, deadline_ns, principal.project, principal.weight)
+        self._asked = EngineCall(call.id, deadline_ns, principal.project, principal.weight)
         self._keeping = keeping
         self._timer = TokenTimer(services.clock.now_ns())
         self._waiting: asyncio.Task[object] | None = None  # for the engine
@@ -184,9 +180,9 @@ class Generation(MeteredSession[LanguageOutput]):
     async def _generated(self, spec: GenerateSpec) -> AsyncGenerator[tuple[LanguageOutput, ...], None]:
         self._left = spec.choices
         if far := elsewhere(spec):
-            self._pictures = Pictures(self._services, self.principal)
+            self._pictures = Pictures(self._services, self.call.principal)
             spec = await self._wait(partial(self._pictures.fetch, spec, far))
-        produced = self._served.generator().generate(spec, self._call)
+        produced = self._served.generator().generate(spec, self._asked)
         try:
             while not self._final:
                 events = self._note(await self._wait(lambda: anext(produced)))
@@ -222,7 +218,7 @@ class Generation(MeteredSession[LanguageOutput]):
         if spec.foreign_tokens and version != spec.model and any(isinstance(text, tuple) for text in spec.texts):
             said = f"Here {version!r} answers, whose tokens are others than those of {spec.model!r}. Send texts."
             raise CallerError(said, param="input")
-        embedded = await self._wait(lambda: self._served.embedder().embed(spec.texts, self._call))
+        embedded = await self._wait(lambda: self._served.embedder().embed(spec.texts, self._asked))
         size = len(embedded.vectors[0])
         if spec.dimensions not in (None, size):
             raise UnsupportedParameter(f"This model's vectors have {size} dimensions.", param="dimensions")
@@ -230,7 +226,7 @@ class Generation(MeteredSession[LanguageOutput]):
         yield (embedded, Completed(TokenUsage(embedded.input_tokens, 0)))
 
     async def _inferred(self, spec: InferSpec) -> AsyncGenerator[tuple[LanguageOutput, ...], None]:
-        inferred = await self._wait(lambda: self._served.inferrer().infer(spec, self._call))
+        inferred = await self._wait(lambda: self._served.inferrer().infer(spec, self._asked))
         moved = sum(len(tensor.data) for tensor in (*spec.inputs, *inferred.outputs))
         self._costs = True
         self._due = {Meter(Dimension.INFERENCES): 1, Meter(Dimension.INFERENCE_BYTES): moved}
@@ -311,7 +307,7 @@ class Generation(MeteredSession[LanguageOutput]):
                     await anext(produced, None)
                 await produced.aclose()
         except Exception as error:
-            log.error("an engine could not be stopped", exc_info=error, extra={"session": self.id})
+            log.error("an engine could not be stopped", exc_info=error, extra={"session": self.call.id})
 
     def _note(self, batch: Batch) -> tuple[Generated, ...]:
         """Counts what passes; what is left of it is for the caller. Raises `EngineError` for a count of less than

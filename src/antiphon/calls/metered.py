@@ -13,14 +13,13 @@ from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import aclosing
 from typing import Any, Generic, TypeVar
 
-from antiphon.calls.account import Account, Meter
+from antiphon.calls.account import Account, Meter, Tagged
 from antiphon.calls.filters import Chain
 from antiphon.calls.services import Services
+from antiphon.core.call import Call
 from antiphon.core.entry import Kind as EntryKind
 from antiphon.core.errors import AntiphonError, InternalError
 from antiphon.core.events import Failed
-from antiphon.core.identity import Principal
-from antiphon.core.stores import Claim
 
 Event = TypeVar("Event")
 
@@ -28,7 +27,7 @@ log = logging.getLogger(__name__)
 
 
 class MeteredSession(ABC, Generic[Event]):
-    """One call. `id` is a UUID; `model` what answers; `claim` an idempotency key's, if the caller sent one."""
+    """One call. `model` is what answers, `feature` how it is used."""
 
     live = False
     in_doubt = False  # once it has ended: whether it was charged for a whole answer that may not have arrived
@@ -36,27 +35,20 @@ class MeteredSession(ABC, Generic[Event]):
     def __init__(
         self,
         services: Services,
-        id: str,
-        principal: Principal,
-        surface: str,
+        call: Call[Tagged],
         model: str,
         feature: str,
-        tags: tuple[str, ...],
         on_close: Callable[[Any], None],
-        claim: Claim | None,
     ) -> None:
-        self.id = id
-        self.principal = principal
-        self.surface = surface
+        self.call = call
         self.model = model
-        self.claim = claim
         self._services = services
         self._on_close = on_close
         self.on_end: Callable[[], None] = _nothing
-        filters = services.filters(principal)
+        filters = services.filters(call.principal)
         self._chain = Chain(filters) if filters else None
         self._costs = False  # whether `_told` has yielded what is to be charged for, and was not
-        self._account = Account(services, id, principal, surface, model, feature, tags, claim)
+        self._account = Account(services, call, model, feature)
         self._error: AntiphonError | None = None
         self._outcome = EntryKind.ABANDONED
         self._closing: asyncio.Task[None] | None = None
@@ -95,7 +87,7 @@ class MeteredSession(ABC, Generic[Event]):
         self._error = self._error or error
 
     def _defect(self, error: Exception) -> AntiphonError:
-        log.error("session failed", exc_info=error, extra={"session": self.id})
+        log.error("session failed", exc_info=error, extra={"session": self.call.id})
         return InternalError("The server failed; this has been logged.")
 
     async def events(self) -> AsyncGenerator[tuple[Event | Failed, ...], None]:
@@ -131,7 +123,7 @@ class MeteredSession(ABC, Generic[Event]):
         is told about the end of this one. Nor for the place that this one held: `on_end` is told first.
         """
         self.on_end()
-        self._closing = asyncio.create_task(self._close(delivered), name=f"close {self.id}")
+        self._closing = asyncio.create_task(self._close(delivered), name=f"close {self.call.id}")
 
     async def _close(self, delivered: bool) -> None:
         completed = self._outcome is EntryKind.COMPLETED
@@ -146,7 +138,7 @@ class MeteredSession(ABC, Generic[Event]):
             self.in_doubt = self.whole and self.given and not (completed and delivered)
             self._on_close(self)
             outcome = "completed" if completed and delivered else self._error.code if self._error else "abandoned"
-            self._services.observer.ended(self, self.model, outcome, self._account.paid())
+            self._services.observer.ended(self.call, self.model, outcome, self._account.paid())
 
 
 def _nothing() -> None:

@@ -20,6 +20,7 @@ from antiphon.calls.metered import MeteredSession
 from antiphon.calls.services import Services
 from antiphon.core.arrivals import Arrivals
 from antiphon.core.audio import BYTES_PER_MS, BYTES_PER_SAMPLE, Encoding, samples_to_ms
+from antiphon.core.call import Call
 from antiphon.core.entry import Kind as EntryKind
 from antiphon.core.errors import AntiphonError, CallerError, CapacityError, PolicyError
 from antiphon.core.events import (
@@ -39,11 +40,9 @@ from antiphon.core.events import (
     TurnMayEnd,
     UtteranceEnded,
 )
-from antiphon.core.identity import Principal
-from antiphon.core.ports import Call
+from antiphon.core.ports import EngineCall
 from antiphon.core.specs import TranscribeSpec, TurnRules
 from antiphon.core.speech import Drained, Heard, SpeechEngine, SpeechStream, StreamSpec, Tuning, Wait
-from antiphon.core.stores import Claim
 from antiphon.core.units import NS_PER_MS
 from antiphon.core.usage import Dimension
 from antiphon.core.wire import Url
@@ -85,20 +84,17 @@ class Recognition(MeteredSession[Output]):
     def __init__(
         self,
         services: Services,
-        id: str,
-        principal: Principal,
-        surface: str,
+        call: Call[TranscribeSpec],
         model: str,
         engine: SpeechEngine,
-        spec: TranscribeSpec,
         on_close: Callable[["Recognition"], None],
-        claim: Claim | None = None,
     ) -> None:
+        spec, principal = call.spec, call.principal
         feature = "live" if spec.live else "recording"
-        super().__init__(services, id, principal, surface, model, feature, spec.tags, on_close, claim)
+        super().__init__(services, call, model, feature, on_close)
         self.live = spec.live
         self._engine = engine
-        self._call = Call(id, project=principal.project, weight=principal.weight)
+        self._asked = EngineCall(call.id, project=principal.project, weight=principal.weight)
         self._spec = spec
         self._decoder: LiveDecoder | None = None
         self._channels: list[_Channel] = []
@@ -167,10 +163,10 @@ class Recognition(MeteredSession[Output]):
     async def _fetched(self, url: str) -> bytes:
         """What is behind a URL. One that answers slowly holds a place, and no other project's."""
         fetching, now_ns = self._services.fetching, self._services.clock.now_ns()
-        if not fetching.fits(self.principal):
-            wait_s = fetching.retry_after_s(self.principal, now_ns)
+        if not fetching.fits(self.call.principal):
+            wait_s = fetching.retry_after_s(self.call.principal, now_ns)
             raise CapacityError("Too many recordings are being fetched.", retry_after_s=wait_s)
-        place = fetching.hold(self.principal, 1, now_ns)
+        place = fetching.hold(self.call.principal, 1, now_ns)
         try:
             return await self._services.fetcher.fetch(url)
         finally:
@@ -180,7 +176,7 @@ class Recognition(MeteredSession[Output]):
         """A whole recording's channels, all of one length, which count as held until the session ends."""
         form, multichannel, decoder = self._spec.format, self._spec.multichannel, self._services.decoder
         if form.encoding is Encoding.CONTAINER:
-            who = self.principal
+            who = self.call.principal
             async with self._services.decoding.place(self._opened_ns, who.project, who.weight):
                 decoded = await decoder.decode(data, multichannel=multichannel, hold=self._held)
             return [memoryview(pcm) for pcm in decoded.channels]
@@ -243,9 +239,9 @@ class Recognition(MeteredSession[Output]):
             timed=self._spec.word_times,
             tokens=self._spec.tokens,
         )
-        stream = await self._engine.open(spec, self._call)
+        stream = await self._engine.open(spec, self._asked)
         self._channels.append(opened := _Channel(stream))
-        self._listeners.append(asyncio.create_task(self._listen(opened), name=f"listen {self.id}"))
+        self._listeners.append(asyncio.create_task(self._listen(opened), name=f"listen {self.call.id}"))
         if self._tuning:
             stream.tell(self._tuning)
 
@@ -277,7 +273,7 @@ class Recognition(MeteredSession[Output]):
     def drain(self) -> None:
         """The server is stopping: finalise what was heard and close. A recording ends by itself."""
         if self.live:
-            self._draining = asyncio.create_task(self.feed(End()), name=f"drain {self.id}")
+            self._draining = asyncio.create_task(self.feed(End()), name=f"drain {self.call.id}")
 
     # -- out -----------------------------------------------------------------------------------------------------------
 
@@ -363,7 +359,7 @@ class Recognition(MeteredSession[Output]):
                 interims = self._spec.interims
                 measured = channel.timer.final(transcript.text, heard.onset_ns, heard.spoken_ns, now_ns, interims)
                 if transcript.text:
-                    self._services.observer.utterance(measured, self.principal.project, self._engine)
+                    self._services.observer.utterance(measured, self.call.principal.project, self._engine)
 
     async def _pay(self, events: tuple[Output, ...]) -> None:
         for event in events:

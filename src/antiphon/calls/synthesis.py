@@ -18,6 +18,7 @@ from antiphon.calls.context import Mark, SpeechContext, SpeechWork, silence
 from antiphon.calls.metered import MeteredSession
 from antiphon.calls.services import Services
 from antiphon.catalogue.voices import Voice
+from antiphon.core.call import Call
 from antiphon.core.entry import Kind as EntryKind
 from antiphon.core.errors import AntiphonError, CallerError, CapacityError
 from antiphon.core.events import (
@@ -37,10 +38,8 @@ from antiphon.core.events import (
     SpeechOutput,
     Spoken,
 )
-from antiphon.core.identity import Principal
 from antiphon.core.ports import Aligner, Clause
 from antiphon.core.specs import SpeakSpec
-from antiphon.core.stores import Claim
 from antiphon.core.units import NS_PER_MS
 from antiphon.core.usage import Dimension
 from antiphon.core.wire import Keep
@@ -69,21 +68,18 @@ class Synthesis(MeteredSession[SpeechOutput]):
     def __init__(
         self,
         services: Services,
-        id: str,
-        principal: Principal,
-        surface: str,
+        call: Call[SpeakSpec],
         model: str,
         voice: Voice,
-        spec: SpeakSpec,
         on_close: Callable[["Synthesis"], None],
-        claim: Claim | None = None,
         sign: Sign | None = None,
         align: Aligner | None = None,
         part: bool = False,
         beside: Callable[[str], Voice] | None = None,
     ) -> None:
+        spec = call.spec
         feature = "live" if spec.live else "stream" if spec.stream else "whole"
-        super().__init__(services, id, principal, surface, model, feature, spec.tags, on_close, claim)
+        super().__init__(services, call, model, feature, on_close)
         self.live = spec.live
         self._voice = voice
         self._beside = beside
@@ -318,7 +314,7 @@ class Synthesis(MeteredSession[SpeechOutput]):
                 return await self._mark(context, following)
             context.work = self._begin(context, following)
         work = context.work
-        who = self.principal
+        who = self.call.principal
         async with context.voice.steps.place(self._deadline_ns(context), who.project, who.weight) as step:
             piece = await anext(work.pieces, None)
             step.made_ms = self._ms(len(piece or b"") // 2)

@@ -24,6 +24,7 @@ from antiphon.conversation.listening import Listening
 from antiphon.conversation.replies import Replies
 from antiphon.conversation.stage import Parts, Stage
 from antiphon.conversation.turns import Act, TurnTaking
+from antiphon.core.call import Call
 from antiphon.core.conversation.inputs import (
     AddItem,
     AppendAudio,
@@ -42,7 +43,6 @@ from antiphon.core.conversation.outputs import Began, Configured, ConversationOu
 from antiphon.core.conversation.spec import ConverseSpec, rebased
 from antiphon.core.errors import AntiphonError, CallerError, Draining, InternalError, RequestTimeout
 from antiphon.core.events import Failed
-from antiphon.core.identity import Principal
 from antiphon.core.units import NS_PER_MS
 
 MAX_METADATA = 16
@@ -51,29 +51,24 @@ log = logging.getLogger(__name__)
 
 
 class Conversation:
-    """One call. `id` is a UUID; it ends after `lasts_s` at the latest. Raises as its parts do."""
+    """One call. It ends after `lasts_s` at the latest. Raises as its parts do."""
 
     live = False  # the session that recognises is
-    claim = None
     given = in_doubt = False
 
     def __init__(
         self,
         services: Services,
-        id: str,
-        principal: Principal,
-        surface: str,
+        call: Call[ConverseSpec],
         parts: Parts,
-        spec: ConverseSpec,
         lasts_s: int,
         on_close: Callable[["Conversation"], None],
     ) -> None:
+        spec = call.spec
         _check(spec)
         parts.check(spec)
         spec = parts.filled(spec)
-        self.id = id
-        self.principal = principal
-        self.surface = surface
+        self.call = call
         self._services = services
         self._lasts_s = lasts_s
         self._on_close = on_close
@@ -82,7 +77,7 @@ class Conversation:
         self._alarm: asyncio.TimerHandle | None = None
         self._due_ns: int | None = None  # what it is set for
         self._closing: asyncio.Task[None] | None = None
-        self._stage = Stage(id, spec, parts, services.clock, self.fail, self._set_alarm)
+        self._stage = Stage(call.id, spec, parts, services.clock, self.fail, self._set_alarm)
         self._taking = TurnTaking(spec.turns)
         self._listening = Listening(self._stage, self)
         self._replies = Replies(self._stage, self._listening.unknown, self._reply_ended)
@@ -222,7 +217,7 @@ class Conversation:
         overdue = RequestTimeout("The conversation has reached its maximum duration.")
         ending = asyncio.get_running_loop().call_later(self._lasts_s, self.fail, overdue)
         try:
-            yield (Began(self.id, self.spec, self._services.clock.unix_ms() // 1000 + self._lasts_s),)
+            yield (Began(self.call.id, self.spec, self._services.clock.unix_ms() // 1000 + self._lasts_s),)
             while True:
                 await self._stage.listen()
                 batch = self._stage.read()
@@ -278,7 +273,7 @@ class Conversation:
         self._stage.wake()
 
     def defect(self, error: Exception) -> None:
-        log.error("conversation failed", exc_info=error, extra={"session": self.id})
+        log.error("conversation failed", exc_info=error, extra={"session": self.call.id})
         self.fail(InternalError("The server failed; this has been logged."))
 
     def drain(self) -> None:
@@ -291,7 +286,7 @@ class Conversation:
         """Free everything. Who leaves pays for what was heard, read and played. Goes on to its end where the caller of
         this is cancelled.
         """
-        self._closing = asyncio.create_task(self._close(), name=f"close {self.id}")
+        self._closing = asyncio.create_task(self._close(), name=f"close {self.call.id}")
         await asyncio.shield(self._closing)
 
     async def _close(self) -> None:
@@ -311,7 +306,7 @@ class Conversation:
             await reply.settle(until_ms)
         self._on_close(self)
         outcome = self._error.code if self._error else "completed"
-        self._services.observer.ended(self, self.spec.model, outcome, {})
+        self._services.observer.ended(self.call, self.spec.model, outcome, {})
 
 
 def _check(spec: ConverseSpec) -> None:

@@ -74,7 +74,7 @@ class Listening:
     def _open(self, spec: ConverseSpec, base_ms: int) -> Hearing:
         session = self._stage.parts.transcribe(self._stage.derive(), transcribing(spec))
         hearing = Hearing(session, spec, base_ms, self._hear)
-        self._running = self._stage.start(hearing.run(), f"hear {session.id}")
+        self._running = self._stage.start(hearing.run(), f"hear {session.call.id}")
         return hearing
 
     def unknown(self) -> list[asyncio.Future[None]]:
@@ -144,11 +144,11 @@ class Listening:
             item = stage.join(item, after)
         except AntiphonError:
             for session in sessions:
-                stage.start(session.close(delivered=False), f"close {session.id}")
+                stage.start(session.close(delivered=False), f"close {session.call.id}")
             raise
         for (number, part), session in zip(audio, sessions, strict=True):
             self._unheard[item.id, number] = _unheard(Caption())
-            stage.start(self._recognise(item.id, number, part.audio, session), f"recognise {session.id}")
+            stage.start(self._recognise(item.id, number, part.audio, session), f"recognise {session.call.id}")
 
     def _measured(self, part: Part) -> Part:
         if not isinstance(part, AudioPart):

@@ -273,7 +273,9 @@ class Reply:
                 await speaking.played(heard_ms)
         except AntiphonError as error:
             log.error(
-                "the charge for unheard speech could not be corrected", exc_info=error, extra={"session": speaking.id}
+                "the charge for unheard speech could not be corrected",
+                exc_info=error,
+                extra={"session": speaking.call.id},
             )
         finally:
             await speaking.close(delivered=heard_ms is None)

@@ -68,7 +68,7 @@ class VoiceDetector(Protocol[State]):
 
 
 @dataclass(frozen=True, slots=True)
-class Call:
+class EngineCall:
     """What an engine is told of a call besides its spec. `id` is the session's; `deadline_ns` (monotonic) is when
     nobody waits any more, `None` for never. `project` and its `weight` share out what many wait for.
     """
@@ -86,7 +86,9 @@ class Generator(Protocol):
     def abilities(self) -> frozenset[Ability]:
         """What it can do beyond answering a conversation with text and calls of tools. It is asked for nothing else."""
 
-    def generate(self, spec: GenerateSpec, call: Call) -> AsyncGenerator[tuple[Generated | TokenUsage, ...], None]:
+    def generate(
+        self, spec: GenerateSpec, call: EngineCall
+    ) -> AsyncGenerator[tuple[Generated | TokenUsage, ...], None]:
         """Each choice's deltas and its end, as many at a time as came at once; never an empty tuple.
 
         `TokenUsage` is the engine's own count so far; it may come early, when the input is known, and comes in any case
@@ -112,7 +114,7 @@ class Announcing(Protocol):
 class Embedder(Protocol):
     """One engine that serves one embedding model."""
 
-    async def embed(self, texts: Sequence[str | tuple[int, ...]], call: Call) -> Embedded:
+    async def embed(self, texts: Sequence[str | tuple[int, ...]], call: EngineCall) -> Embedded:
         """A vector for each text, in order. Raises `CallerError` for a text that is too long, `EngineError`."""
 
     async def check(self) -> None: ...
@@ -123,7 +125,7 @@ class Embedder(Protocol):
 class Inferrer(Protocol):
     """One engine that serves one model of tensors."""
 
-    async def infer(self, spec: InferSpec, call: Call) -> Inferred:
+    async def infer(self, spec: InferSpec, call: EngineCall) -> Inferred:
         """Raises `CallerError` for what the model does not take, `CapacityError` where it is full, `EngineError`."""
 
     async def describe(self, version: str) -> ModelForm:

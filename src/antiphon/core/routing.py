@@ -8,7 +8,7 @@ from antiphon.core.identity import Scope
 
 
 @dataclass(frozen=True, slots=True)
-class Dialogue:
+class DialogueRow:
     """Both sides talk. `scope` is what a key must be allowed to open it; `message_bytes` how large a message the
     vendor's protocol lets be, where that is more than the configuration does.
     """
@@ -21,7 +21,7 @@ class Dialogue:
 
 
 @dataclass(frozen=True, slots=True)
-class Call:
+class CallRow:
     """`POST` of one request, answered once or by a stream. `scope` is what a key must be allowed to make it. Where it
     is a `form` or a file by itself (RFC 7578), the endpoint is given a `Body`, else `bytes`.
     """
@@ -34,7 +34,7 @@ class Call:
 
 
 @dataclass(frozen=True, slots=True)
-class Lookup:
+class LookupRow:
     """A question that is answered at once. Without a `scope` any key may ask, and where it is `open` anybody. A body is
     read where there may be one, up to `max_body_bytes`. Several vendors may have one path: `header` and how its value
     begins (in lower case) say whose callers these are; the row without is everybody else's.
@@ -50,4 +50,4 @@ class Lookup:
     header: tuple[str, str] | None = None
 
 
-Row = Dialogue | Call | Lookup
+Row = DialogueRow | CallRow | LookupRow

@@ -18,7 +18,7 @@ from antiphon.core.events import (
     TurnMayEnd,
     UtteranceEnded,
 )
-from antiphon.core.ports import Call
+from antiphon.core.ports import EngineCall
 
 PADDING_MS = 224  # before the first speech: quiet first consonants
 
@@ -133,7 +133,7 @@ class SpeechStream(Protocol):
 class SpeechEngine(Protocol):
     """One engine that recognises speech."""
 
-    async def open(self, spec: StreamSpec, call: Call) -> SpeechStream:
+    async def open(self, spec: StreamSpec, call: EngineCall) -> SpeechStream:
         """Raises `CapacityError`, `EngineError`."""
 
     def load(self) -> Load:

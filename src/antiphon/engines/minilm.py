@@ -18,7 +18,7 @@ import numpy as np
 
 from antiphon.core.errors import CallerError, ContextLengthExceeded, EngineError
 from antiphon.core.events import Embedded
-from antiphon.core.ports import Call
+from antiphon.core.ports import EngineCall
 from antiphon.engines import minilm_graph as graph
 from antiphon.engines.batches import Batches, Row, Vector
 from antiphon.engines.minilm_graph import Array
@@ -58,7 +58,7 @@ class MiniLM:
         self._start, self._end = self._tokenizer.encode("").ids
         self._batches = Batches(self._run, threads=threads, most_cells=MOST_CELLS, most_tokens=MOST_WAITING_TOKENS)
 
-    async def embed(self, texts: Sequence[str | tuple[int, ...]], call: Call) -> Embedded:
+    async def embed(self, texts: Sequence[str | tuple[int, ...]], call: EngineCall) -> Embedded:
         """A vector for each text, in order. Raises `ContextLengthExceeded` for a text that is too long, `CallerError`
         for tokens the model does not have, `CapacityError` where too much waits, `EngineError`.
         """

@@ -12,8 +12,8 @@ from prometheus_client import CollectorRegistry, Counter, generate_latest
 from prometheus_client.core import Metric
 from prometheus_client.registry import Collector
 
+from antiphon.core.call import Call
 from antiphon.core.entry import Entry
-from antiphon.core.identity import Principal
 from antiphon.core.ports import Clock
 from antiphon.core.speech import Load
 from antiphon.core.usage import Dimension
@@ -34,19 +34,6 @@ ENOUGH = 50  # utterances to judge by
 
 
 log = logging.getLogger(__name__)
-
-
-class Ended(Protocol):
-    """A session that has ended."""
-
-    @property
-    def id(self) -> str: ...
-
-    @property
-    def principal(self) -> Principal: ...
-
-    @property
-    def surface(self) -> str: ...
 
 
 def _waiting(loads: Mapping[str, Callable[[], Load]], kind: str) -> int:
@@ -271,17 +258,17 @@ class Observer:
     def opened(self, surface: str) -> None:
         self._open(surface).inc()
 
-    def ended(self, session: Ended, model: str, outcome: str, charged: Mapping[Dimension, int]) -> None:
-        self._open(session.surface).dec()
-        self._sessions(session.surface, outcome).inc()
-        who = session.principal
+    def ended(self, call: Call[object], model: str, outcome: str, charged: Mapping[Dimension, int]) -> None:
+        self._open(call.surface).dec()
+        self._sessions(call.surface, outcome).inc()
+        who = call.principal
         log.info(
             "session ended",
             extra={
-                "session": session.id,
+                "session": call.id,
                 "project": who.project,
                 "key": who.key_id,
-                "surface": session.surface,
+                "surface": call.surface,
                 "model": model,
                 "outcome": outcome,
                 "charged": charged,

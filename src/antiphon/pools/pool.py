@@ -27,7 +27,7 @@ from typing import cast
 from antiphon.core.capabilities import Ability
 from antiphon.core.errors import CallerError, CapacityError, EngineError, EngineMisconfigured, PolicyError
 from antiphon.core.events import Embedded, Inferred, TokenUsage
-from antiphon.core.ports import Announcing, Call, Clock, Embedder, Generator, Inferrer
+from antiphon.core.ports import Announcing, Clock, Embedder, EngineCall, Generator, Inferrer
 from antiphon.core.specs import GenerateSpec, InferSpec
 from antiphon.core.tensors import ModelForm
 from antiphon.core.units import NS_PER_MS, NS_PER_S
@@ -117,11 +117,11 @@ class Pool:
         each = [cast(Generator, place.engine).abilities for place in self._backends]
         return each[0].intersection(*each[1:])
 
-    def generate(self, spec: GenerateSpec, call: Call) -> Answer:
+    def generate(self, spec: GenerateSpec, call: EngineCall) -> Answer:
         """See `Generator`. Raises `CapacityError` where it would have to wait too long."""
         return self._hedging(spec, call) if self._hedge_after_s else self._generate(spec, call)
 
-    async def _hedging(self, spec: GenerateSpec, call: Call) -> Answer:
+    async def _hedging(self, spec: GenerateSpec, call: EngineCall) -> Answer:
         attempt = await self._attempt(self._ask(prefix_key(spec.prompt), spec, call), call)
 
         def second() -> Answer | None:
@@ -136,7 +136,7 @@ class Pool:
             async for batch in produced:
                 yield batch
 
-    async def _generate(self, spec: GenerateSpec, call: Call, attempt: "_Attempt | None" = None) -> Answer:
+    async def _generate(self, spec: GenerateSpec, call: EngineCall, attempt: "_Attempt | None" = None) -> Answer:
         if attempt is None:
             key = prefix_key(spec.prompt) if len(self._backends) > 1 else None
             attempt = await self._attempt(self._ask(key, spec, call), call)
@@ -161,7 +161,7 @@ class Pool:
                 attempt.paced(batch[-1].output, waited_ns, asked_ns - began_ns)
                 return
 
-    async def embed(self, texts: Sequence[str | tuple[int, ...]], call: Call) -> Embedded:
+    async def embed(self, texts: Sequence[str | tuple[int, ...]], call: EngineCall) -> Embedded:
         """See `Embedder`. Raises `CapacityError` where it would have to wait too long."""
         attempt = await self._attempt(Ask(None, call.project, call.weight), call)
         while True:
@@ -170,7 +170,7 @@ class Pool:
                 attempt.answered()
                 return embedded
 
-    async def infer(self, spec: InferSpec, call: Call) -> Inferred:
+    async def infer(self, spec: InferSpec, call: EngineCall) -> Inferred:
         """See `Inferrer`. Raises `CapacityError` where it would have to wait too long."""
         attempt = await self._attempt(Ask(None, call.project, call.weight), call)
         while True:
@@ -291,10 +291,10 @@ class Pool:
 
     # -- one request ---------------------------------------------------------------------------------------------------
 
-    def _ask(self, key: bytes | None, spec: GenerateSpec, call: Call) -> Ask:
+    def _ask(self, key: bytes | None, spec: GenerateSpec, call: EngineCall) -> Ask:
         return Ask(key, call.project, call.weight, spec.choices, gradual=spec.stream or self._always_streams)
 
-    async def _attempt(self, ask: Ask, call: Call) -> "_Attempt":
+    async def _attempt(self, ask: Ask, call: EngineCall) -> "_Attempt":
         self._budget = min(RETRY_BURST, self._budget + RETRY_SHARE)
         return _Attempt(self, ask, call, await self._gate.enter(ask, call.deadline_ns), [])
 
@@ -315,7 +315,7 @@ class Pool:
             self.pace.learn_held(held_ms)
         self._gate.let_in()
 
-    def elsewhere(self, tried: Sequence[Place], ask: Ask, call: Call) -> Hold | None:
+    def elsewhere(self, tried: Sequence[Place], ask: Ask, call: EngineCall) -> Hold | None:
         """Another backend for a request that was at those, if one may be asked."""
         now_ns = self.clock.now_ns()
         others = [place for place in self._backends if place not in tried]
@@ -340,7 +340,7 @@ class _Attempt:
 
     __slots__ = ("_ask", "_begun_ns", "_call", "_hold", "_output", "_pool", "_said", "_tried")
 
-    def __init__(self, pool: Pool, ask: Ask, call: Call, hold: Hold, tried: list[Place]) -> None:
+    def __init__(self, pool: Pool, ask: Ask, call: EngineCall, hold: Hold, tried: list[Place]) -> None:
         self._pool = pool
         self._ask = ask
         self._call = call

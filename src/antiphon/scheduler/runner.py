@@ -20,7 +20,7 @@ from antiphon.children import NICENESS
 from antiphon.core.audio import SAMPLE_RATE
 from antiphon.core.errors import AntiphonError, EngineError, InternalError
 from antiphon.core.events import End, Flush
-from antiphon.core.ports import Call, Clock, Hypothesis, Recogniser, Utterance, VoiceDetector
+from antiphon.core.ports import Clock, EngineCall, Hypothesis, Recogniser, Utterance, VoiceDetector
 from antiphon.core.speech import Drained, Heard, Load, Mark, StreamSpec, Tuning, Wait
 from antiphon.core.units import NS_PER_MS
 from antiphon.scheduler.board import Batch, WaitingRoom
@@ -110,7 +110,7 @@ class Runner:
 
     # -- for sessions --------------------------------------------------------------------------------------------------
 
-    async def open(self, spec: StreamSpec, call: Call) -> "LocalStream":
+    async def open(self, spec: StreamSpec, call: EngineCall) -> "LocalStream":
         opened = LocalStream(self)
         state = self._detector.initial_state()
         stream = Stream(spec, self._board, opened.take, state, self._settings.timing, call)

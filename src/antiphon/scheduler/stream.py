@@ -21,7 +21,7 @@ from antiphon.core.events import (
     TurnMayEnd,
     UtteranceEnded,
 )
-from antiphon.core.ports import Call, Hypothesis
+from antiphon.core.ports import EngineCall, Hypothesis
 from antiphon.core.speech import Drained, Heard, StreamSpec, Tuning
 from antiphon.core.units import NS_PER_MS
 from antiphon.scheduler.context import Context, astray, without
@@ -56,7 +56,7 @@ class _Utterance:
     running: Work | None = None
 
 
-NOBODYS = Call("")
+NOBODYS = EngineCall("")
 _EMPTY = Hypothesis(text="", words=(), confidence=0.0, tokens=())
 
 
@@ -71,7 +71,7 @@ class Stream:
     emit: Callable[[Heard | AntiphonError], None]
     state: Any
     timing: Timing = field(default_factory=Timing)
-    call: Call = NOBODYS
+    call: EngineCall = NOBODYS
 
     def __post_init__(self) -> None:
         limits = [ms for ms in (self.spec.endpointing_ms, self.spec.utterance_end_ms) if ms is not None]

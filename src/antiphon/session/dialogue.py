@@ -6,32 +6,27 @@ import asyncio
 from collections.abc import Callable
 
 from antiphon.calls.services import Services
+from antiphon.core.call import Call
 from antiphon.core.errors import AntiphonError, Draining, RequestTimeout
-from antiphon.core.identity import Principal
 from antiphon.session.recent import Recent
 
 
 class DialogueConnection:
-    """One connection. `id` is a UUID. After `lasts_s`, and when the server stops, it ends as soon as nothing is being
+    """One connection. After `lasts_s`, and when the server stops, it ends as soon as nothing is being
     answered; when it fails, at once.
     """
 
-    claim = None
     given = in_doubt = False
 
     def __init__(
         self,
         services: Services,
-        id: str,
-        principal: Principal,
-        surface: str,
+        call: Call[None],
         recent: Recent,
         lasts_s: int,
         on_close: Callable[["DialogueConnection"], None],
     ) -> None:
-        self.id = id
-        self.principal = principal
-        self.surface = surface
+        self.call = call
         self.recent = recent
         self.failed = asyncio.Event()
         self.ending = asyncio.Event()  # set when it fails, too
@@ -60,4 +55,4 @@ class DialogueConnection:
         self.recent.close()
         self._on_close(self)
         outcome = self.error.code if self.error else "completed"
-        self._services.observer.ended(self, "", outcome, {})
+        self._services.observer.ended(self.call, "", outcome, {})

@@ -15,6 +15,7 @@ from typing import Any, Protocol
 from antiphon.calls.generation import Generation, Keeping
 from antiphon.calls.recognition import Recognition
 from antiphon.catalogue.catalogue import ANSWERS
+from antiphon.core.call import Call
 from antiphon.core.endpoints import (
     Accepted,
     AnswerSurface,
@@ -28,7 +29,7 @@ from antiphon.core.errors import AlreadyAnswered, AntiphonError, InternalError, 
 from antiphon.core.events import Completed, TokenUsage
 from antiphon.core.identity import Principal, Scope
 from antiphon.core.ports import Clock
-from antiphon.core.routing import Call, Dialogue, Lookup, Row
+from antiphon.core.routing import CallRow, DialogueRow, LookupRow, Row
 from antiphon.core.specs import GenerateSpec, content_bytes
 from antiphon.core.stores import Claim
 from antiphon.core.wire import Bearer, Body, Close, Credential, Opening, Pending, Signed, Step, Url, Wire
@@ -113,7 +114,7 @@ class Door:
             if not stands_for_a_key(secret):
                 return self._keys.authenticate(secret, scope), opening
             self._keys.check()
-            if isinstance(row, Dialogue):
+            if isinstance(row, DialogueRow):
                 principal, settled = self._sessions.secrets.redeem(row.surface, secret)
                 return self._allowed(principal, scope), replace(opening, settled=settled)
             return self._allowed(self._sessions.secrets.holder(row.surface, secret), scope), opening
@@ -144,13 +145,13 @@ class Door:
 
     # -- dialogues -----------------------------------------------------------------------------------------------------
 
-    def arrive(self, row: Dialogue, opening: Opening) -> "Arrival":
+    def arrive(self, row: DialogueRow, opening: Opening) -> "Arrival":
         """A caller of a dialogue, who is not let in yet."""
         return Arrival(self, self._sessions, row, opening)
 
     # -- calls ---------------------------------------------------------------------------------------------------------
 
-    async def call(self, row: Call, opening: Opening, read: Read) -> OpenCall | Step:
+    async def call(self, row: CallRow, opening: Opening, read: Read) -> OpenCall | Step:
         """What was opened, or the answer where that is known already. `read` reads the body, once it is known whose it
         is. Raises `AntiphonError`, and what `read` does.
         """
@@ -165,7 +166,9 @@ class Door:
             held.release()
         return opened
 
-    async def _open(self, row: Call, opening: Opening, principal: Principal, sent: Sent, held: Held) -> OpenCall | Step:
+    async def _open(
+        self, row: CallRow, opening: Opening, principal: Principal, sent: Sent, held: Held
+    ) -> OpenCall | Step:
         sessions, keeper, id = self._sessions, self._sessions.keeper, opening.request_id
         if _size(sent) <= BESIDE_BYTES:
             negotiated = row.endpoint.negotiate(opening, sent)
@@ -173,7 +176,7 @@ class Door:
             negotiated = await asyncio.to_thread(row.endpoint.negotiate, opening, sent)
         if isinstance(negotiated, Accepted):
             claim = await self._claim(opening, principal, sent) if _may_be_again(opening) else None
-            session = sessions.transcribe(principal, row.surface, id, negotiated.spec, claim)
+            session = sessions.transcribe(Call(id, principal, row.surface, negotiated.spec, claim))
             media = _data(sent) if negotiated.media is None else negotiated.media
             return OpenCall(session, negotiated.surface, held, media)
         asked = negotiated
@@ -183,7 +186,7 @@ class Door:
         try:
             claim = await self._claim(opening, principal, sent) if _may_be_again(opening) else None
             held.keep(content_bytes(spec))  # what was asked for is held for as long as the answer takes
-            answering = sessions.answer(principal, row.surface, id, spec, claim, keeping)
+            answering = sessions.answer(Call(id, principal, row.surface, spec, claim), keeping)
         except AlreadyAnswered as error:
             return await self._again(row, principal.project, opening, asked, error)
         if asked.background and isinstance(answering, Generation):
@@ -200,7 +203,7 @@ class Door:
             await asyncio.to_thread(hashed.update, _data(sent))
         return await self._sessions.claim(principal, opening, hashed.hexdigest())
 
-    async def _again(self, row: Call, project: str, opening: Opening, asked: Asked, error: AlreadyAnswered) -> Step:
+    async def _again(self, row: CallRow, project: str, opening: Opening, asked: Asked, error: AlreadyAnswered) -> Step:
         """The same answer, where it is kept, and was asked for whole; a refusal where not."""
         refused: AntiphonError = error
         whole = isinstance(asked.spec, GenerateSpec) and not asked.spec.stream
@@ -216,7 +219,7 @@ class Door:
 
     async def succeed(
         self,
-        row: Dialogue,
+        row: DialogueRow,
         opening: Opening,
         dialogue: DialogueConnection,
         calls: SuccessiveCalls,
@@ -241,7 +244,7 @@ class Door:
         held.keep(content_bytes(spec))
         if asked.prepared:
             return await self._prepared(spec, asked.surface, keeping)
-        generation = self._sessions.generate(principal, row.surface, opening.request_id, spec, keeping=keeping)
+        generation = self._sessions.generate(Call(opening.request_id, principal, row.surface, spec), keeping)
         return OpenCall(generation, asked.surface, held)
 
     async def _prepared(self, spec: GenerateSpec, surface: AnswerSurface[Any], keeping: Keeping) -> Step:
@@ -257,7 +260,7 @@ class Door:
 
     # -- lookups -------------------------------------------------------------------------------------------------------
 
-    async def look_up(self, row: Lookup, opening: Opening, read: Read) -> Step:
+    async def look_up(self, row: LookupRow, opening: Opening, read: Read) -> Step:
         """The answer to a question. Raises as `call` does."""
         credential = row.endpoint.credential(opening)
         principal: Principal | None = None
@@ -282,7 +285,7 @@ class Door:
 class Arrival:
     """One caller of a dialogue, until it is let in."""
 
-    def __init__(self, door: Door, sessions: Sessions, row: Dialogue, opening: Opening) -> None:
+    def __init__(self, door: Door, sessions: Sessions, row: DialogueRow, opening: Opening) -> None:
         self._door = door
         self._sessions = sessions
         self._row = row
@@ -310,10 +313,10 @@ class Arrival:
         if isinstance(accepted, Succession):
             if self._principal is None:
                 raise Unauthenticated("the API key belongs in the connection's opening")
-            return OpenSuccession(self._sessions.dialogue(self._principal, row.surface, id), accepted)
+            return OpenSuccession(self._sessions.dialogue(Call(id, self._principal, row.surface, None)), accepted)
         if self._principal is None:
             return NeedsFirst(accepted.surface, accepted.headers, accepted.subprotocol)
-        return OpenStream(self._sessions.open(self._principal, row.surface, id, accepted.spec), accepted)
+        return OpenStream(self._sessions.open(Call(id, self._principal, row.surface, accepted.spec)), accepted)
 
 
 def defect(error: BaseException, opening: Opening) -> InternalError:

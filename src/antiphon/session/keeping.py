@@ -59,7 +59,7 @@ class _Background:
         self._key: tuple[str, str] | None = None
 
     async def keep(self, keep: Keep) -> None:
-        self._key = self._run.generation.principal.project, keep.id
+        self._key = self._run.generation.call.principal.project, keep.id
         self._runs[self._key] = self._run
         try:
             await self._run.generation.keep(keep)
@@ -203,7 +203,7 @@ class Keeper:
     async def detach(self, generation: Generation, surface: AnswerSurface[Any]) -> tuple[Wire, ...]:
         """Runs a generation apart from its caller. What that one is told, once it is kept. Raises `InternalError`."""
         told: asyncio.Future[tuple[Wire, ...]] = asyncio.get_running_loop().create_future()
-        running = asyncio.create_task(self._run(generation, surface, told), name=f"background {generation.id}")
+        running = asyncio.create_task(self._run(generation, surface, told), name=f"background {generation.call.id}")
         await asyncio.wait((running, told), return_when=asyncio.FIRST_COMPLETED)
         if not told.done():
             raise InternalError("The response could not be started.")
@@ -218,7 +218,7 @@ class Keeper:
             await relay(run, run, self._clock, run.send)
             ended = True
         except Exception as error:
-            log.error("background run failed", exc_info=error, extra={"session": generation.id})
+            log.error("background run failed", exc_info=error, extra={"session": generation.call.id})
         finally:
             try:
                 await generation.close(delivered=ended)

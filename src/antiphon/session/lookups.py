@@ -3,6 +3,7 @@
 import asyncio
 
 from antiphon.catalogue.catalogue import ANSWERS, RECOGNISES
+from antiphon.core.call import Call
 from antiphon.core.endpoints import (
     Inquiry,
     KeptAct,
@@ -61,7 +62,7 @@ class Lookups:
             case OneCallSecret():
                 sessions.check(principal, question.spec)
                 minted = sessions.secrets.mint(principal, surface, question.settled, question.lifetime_s)
-                spec = OpenParts(sessions, principal, surface).filled(question.spec)
+                spec = OpenParts(sessions, Call("", principal, surface, question.spec)).filled(question.spec)
                 return question.tell(spec, minted.secret, minted.expires_unix_s)
             case ShortToken():
                 minted = sessions.secrets.mint(principal, surface, b"", question.lifetime_s, once=False)

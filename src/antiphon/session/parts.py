@@ -1,38 +1,40 @@
 """What a conversation is composed of, opened for its caller as if the caller had asked for each itself."""
 
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from antiphon.calls.generation import Generation
 from antiphon.calls.recognition import Recognition
 from antiphon.calls.synthesis import Synthesis
 from antiphon.catalogue.catalogue import ANSWERS, RECOGNISES
+from antiphon.core.call import Call
 from antiphon.core.conversation.outputs import Limit
 from antiphon.core.conversation.spec import ConverseSpec
 from antiphon.core.errors import PolicyError, UnknownModel
-from antiphon.core.identity import Principal, Scope
+from antiphon.core.identity import Scope
 from antiphon.core.specs import GenerateSpec, SpeakSpec, TranscribeSpec
 
 if TYPE_CHECKING:
     from antiphon.session.sessions import Sessions
 
+P = TypeVar("P", TranscribeSpec, GenerateSpec, SpeakSpec)
+
 
 class OpenParts:
     """`converse.Parts`. A name that is empty stands for the first there is."""
 
-    def __init__(self, sessions: "Sessions", principal: Principal, surface: str) -> None:
+    def __init__(self, sessions: "Sessions", call: Call[ConverseSpec]) -> None:
         self._sessions = sessions
-        self._principal = principal
-        self._surface = surface
+        self._call = call
 
     def check(self, spec: ConverseSpec) -> None:
         """Raises `PolicyError` for what the caller may not do, `UnknownModel`, `UnknownVoice`, or `CallerError` for a
         model of another kind.
         """
         for scope in _scopes(spec):
-            if scope not in self._principal.scopes:
+            if scope not in self._call.principal.scopes:
                 raise PolicyError(f"This needs an API key with the scope '{scope}'.")
-        self._sessions.check(self._principal, spec)
+        self._sessions.check(self._call.principal, spec)
         self._sessions.catalogue.resolve(
             self._recogniser(spec.transcription.model if spec.transcription else ""), RECOGNISES
         )
@@ -52,14 +54,17 @@ class OpenParts:
 
     def transcribe(self, id: str, spec: TranscribeSpec) -> Recognition:
         asked = replace(spec, model=self._recogniser(spec.model))
-        return self._sessions.transcribe(self._principal, self._surface, id, asked)
+        return self._sessions.transcribe(self._part(id, asked))
 
     def generate(self, id: str, spec: GenerateSpec, held: bool) -> Generation:
-        return self._sessions.generate(self._principal, self._surface, id, spec, held=held)
+        return self._sessions.generate(self._part(id, spec), held=held)
 
     def speak(self, id: str, spec: SpeakSpec) -> Synthesis:
         asked = replace(spec, model=self._speaker(spec.model, spec.voice))
-        return self._sessions.speak(self._principal, self._surface, id, asked, part=True)
+        return self._sessions.speak(self._part(id, asked), part=True)
+
+    def _part(self, id: str, spec: P) -> Call[P]:
+        return Call(id, self._call.principal, self._call.surface, spec)
 
     def limits(self) -> tuple[Limit, ...]:
         return self._sessions.limits()

@@ -5,7 +5,7 @@ import logging
 from collections.abc import AsyncGenerator, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any, Protocol
+from typing import Any, Protocol, cast
 
 from antiphon.calls.generation import Generation, Keeping
 from antiphon.calls.recognition import Recognition
@@ -16,6 +16,7 @@ from antiphon.catalogue.voices import Voices
 from antiphon.conversation.conversation import Conversation
 from antiphon.conversation.reply import speech
 from antiphon.core.audio import Encoding
+from antiphon.core.call import Call
 from antiphon.core.conversation.outputs import Limit
 from antiphon.core.conversation.spec import ConverseSpec
 from antiphon.core.errors import (
@@ -54,7 +55,7 @@ class Live(Protocol):
     """What a connection of its own opens."""
 
     @property
-    def id(self) -> str: ...
+    def call(self) -> Call[Any]: ...
 
     async def feed(self, given: Any) -> None:
         """One thing the caller did."""
@@ -142,38 +143,30 @@ class Sessions:
 
     def open(
         self,
-        principal: Principal,
-        surface: str,
-        id: str,
-        spec: TranscribeSpec | SpeakSpec | ConverseSpec,
+        call: Call[TranscribeSpec | SpeakSpec | ConverseSpec],
     ) -> Live:
         """A call over a connection of its own. Raises as what it opens does."""
-        match spec:
+        match call.spec:
             case TranscribeSpec():
-                return self.transcribe(principal, surface, id, spec)
+                return self.transcribe(cast(Call[TranscribeSpec], call))
             case SpeakSpec():
-                return self.speak(principal, surface, id, spec)
+                return self.speak(cast(Call[SpeakSpec], call))
             case ConverseSpec():
-                return self.converse(principal, surface, id, spec)
+                return self.converse(cast(Call[ConverseSpec], call))
 
     def answer(
         self,
-        principal: Principal,
-        surface: str,
-        id: str,
-        spec: Spec | SpeakSpec,
-        claim: Claim | None = None,
+        call: Call[Spec | SpeakSpec],
         keeping: Keeping | None = None,
     ) -> Answering:
         """A call that brought all it had to say. Raises as what it opens does."""
-        if isinstance(spec, SpeakSpec):
-            return self.speak(principal, surface, id, spec, claim)
-        return self.generate(principal, surface, id, spec, claim, keeping)
+        if isinstance(call.spec, SpeakSpec):
+            return self.speak(cast(Call[SpeakSpec], call))
+        return self.generate(cast(Call[Spec], call), keeping)
 
-    def transcribe(
-        self, principal: Principal, surface: str, id: str, spec: TranscribeSpec, claim: Claim | None = None
-    ) -> Recognition:
+    def transcribe(self, call: Call[TranscribeSpec]) -> Recognition:
         """Raises `UnknownModel`, `Draining`, `LedgerUnavailable`, or `CapacityError` if one more would be too many."""
+        spec, principal = call.spec, call.principal
         served = self.catalogue.resolve(spec.model, RECOGNISES)
         model, engine = served.version, served.recogniser()
         self._make_sure_it_may_begin()
@@ -187,17 +180,13 @@ class Sessions:
         self._places.check(principal, wanted)
         if spec.live:
             self._places.check_streams(principal, wanted[CallKind.LIVE], engine)
-        session = Recognition(*(self._services, id, principal, surface, model, engine, spec, self._closed, claim))
+        session = Recognition(self._services, call, model, engine, self._closed)
         self._opened(session, wanted, recogniser=engine)
         return session
 
     def generate(
         self,
-        principal: Principal,
-        surface: str,
-        id: str,
-        spec: Spec,
-        claim: Claim | None = None,
+        call: Call[Spec],
         keeping: Keeping | None = None,
         held: bool = False,
     ) -> Generation:
@@ -205,36 +194,32 @@ class Sessions:
         `Incapable` for what its engine cannot do, `Draining`, `LedgerUnavailable`, or `CapacityError` if one more would
         be too many.
         """
-        served = self.catalogue.resolve(spec.model, ANSWERS)
-        spec, unmet = served.settle(spec)
+        served = self.catalogue.resolve(call.spec.model, ANSWERS)
+        spec, unmet = served.settle(call.spec)
         self._make_sure_it_may_begin()
         # Each choice is computed by itself. Who asks for more than there are places is let in where all are free.
         choices = spec.choices if isinstance(spec, GenerateSpec) else 1
         wanted = {
             CallKind.GENERATION: choices if choices == 1 else min(choices, self._places.most(CallKind.GENERATION))
         }
-        self._places.check(principal, wanted)
+        self._places.check(call.principal, wanted)
         deadline_ns = self._services.clock.now_ns() + self._bounds.generation_s * NS_PER_S
         generation = Generation(
-            *(self._services, id, principal, surface, served, spec, deadline_ns, self._closed),
-            *(claim, keeping, held, unmet),
+            self._services, replace(call, spec=spec), served, deadline_ns, self._closed, keeping, held, unmet
         )
         self._opened(generation, wanted)
         return generation
 
     def speak(
         self,
-        principal: Principal,
-        surface: str,
-        id: str,
-        spec: SpeakSpec,
-        claim: Claim | None = None,
+        call: Call[SpeakSpec],
         part: bool = False,
     ) -> Synthesis:
         """`part` says that it is one of a conversation. Raises `UnknownModel`, `UnknownVoice`, `UnsupportedParameter`,
         `Draining`, `LedgerUnavailable`, `CapacityError` if one more would be too many, or `PolicyError` where the
         speech could not be marked as the project requires.
         """
+        spec, principal = call.spec, call.principal
         model, voice = self.voices.resolve(spec.model, spec.voice or next((line.voice for line in spec.lines), ""))
         beside = partial(self.voices.beside, spec.model, voice)
         if spec.voice or not spec.live:  # else who speaks comes with the text
@@ -247,38 +232,32 @@ class Sessions:
         sign = None
         if self._provenance and self._signs(principal, spec):
             spec = replace(spec, stream=False)
+            call = replace(call, spec=spec)
             sign = partial(self._provenance.sign, format=spec.format, model=model)
         self._places.check(principal, SPEAKING)
         self._places.check_speech(principal, voice, part)
-        session = Synthesis(
-            *(self._services, id, principal, surface, model, voice, spec, self._closed),
-            *(claim, sign, self.voices.aligner, part, beside),
-        )
+        session = Synthesis(self._services, call, model, voice, self._closed, sign, self.voices.aligner, part, beside)
         self._opened(session, SPEAKING)
         return session
 
-    def converse(self, principal: Principal, surface: str, id: str, spec: ConverseSpec) -> Conversation:
+    def converse(self, call: Call[ConverseSpec]) -> Conversation:
         """Raises as `transcribe` does, with which it begins; `PolicyError`, `UnknownModel`, `UnknownVoice` or
         `CallerError` for what it may not or cannot be.
         """
-        self._places.check(principal, CONVERSING)
-        parts = OpenParts(self, principal, surface)
-        conversation = Conversation(
-            self._services, id, principal, surface, parts, spec, self._bounds.conversation_s, self._closed
-        )
+        self._places.check(call.principal, CONVERSING)
+        parts = OpenParts(self, call)
+        conversation = Conversation(self._services, call, parts, self._bounds.conversation_s, self._closed)
         self._opened(conversation, CONVERSING)
         return conversation
 
-    def dialogue(self, principal: Principal, surface: str, id: str) -> DialogueConnection:
+    def dialogue(self, call: Call[None]) -> DialogueConnection:
         """A connection for one call after the other, which holds the place of a conversation. Raises `Draining`,
         `LedgerUnavailable`, or `CapacityError` if one more would be too many.
         """
         self._make_sure_it_may_begin()
-        self._places.check(principal, CONVERSING)
-        recent = self.keeper.recents.open(principal)
-        dialogue = DialogueConnection(
-            self._services, id, principal, surface, recent, self._bounds.conversation_s, self._closed
-        )
+        self._places.check(call.principal, CONVERSING)
+        recent = self.keeper.recents.open(call.principal)
+        dialogue = DialogueConnection(self._services, call, recent, self._bounds.conversation_s, self._closed)
         self._opened(dialogue, CONVERSING)
         return dialogue
 
@@ -328,12 +307,12 @@ class Sessions:
                         self._places.notice(session, holds)
                     self._check(session)
                 except Exception as error:  # the others are looked at all the same
-                    whose = {"session": session.id, "key": session.principal.key_id}
+                    whose = {"session": session.call.id, "key": session.call.principal.key_id}
                     log.error("a session could not be checked", exc_info=error, extra=whose)
 
     def _check(self, session: Open) -> None:
         """Ends it where it must not go on."""
-        if not self._keys.holds(session.principal.key_id):
+        if not self._keys.holds(session.call.principal.key_id):
             session.fail(Unauthenticated("The API key is no longer valid."))
         elif self._keys.unknown_for_long:
             session.fail(KeysUnavailable("API keys cannot be checked at the moment.", retry_after_s=RETRY_AFTER_S))
@@ -364,13 +343,13 @@ class Sessions:
         return True
 
     def _opened(self, session: Open, wanted: Mapping[CallKind, int], recogniser: SpeechEngine | None = None) -> None:
-        if session.claim:
-            self._retries.began(session.claim)  # raises where it must not
-        self._open[session] = self._places.hold(session.principal, wanted, recogniser)
+        if session.call.claim:
+            self._retries.began(session.call.claim)  # raises where it must not
+        self._open[session] = self._places.hold(session.call.principal, wanted, recogniser)
         if not isinstance(session, Conversation | DialogueConnection):
             session.on_end = partial(self._ended, session)
         self._empty.clear()
-        self._services.observer.opened(session.surface)
+        self._services.observer.opened(session.call.surface)
 
     def _ended(self, session: Recognition | Generation | Synthesis) -> None:
         """Its caller has been served: what it held is free, though the ledger is still told of its end."""
@@ -382,7 +361,7 @@ class Sessions:
         holds = self._open.pop(session, None)
         if holds is not None:
             self._places.let_go(holds)
-            self._retries.ended(session.id, session.given, session.in_doubt)
+            self._retries.ended(session.call.id, session.given, session.in_doubt)
         if not self._open:
             self._empty.set()
 

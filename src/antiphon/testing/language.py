@@ -20,7 +20,7 @@ from antiphon.core.events import (
     ToolCallDelta,
     ToolCallStarted,
 )
-from antiphon.core.ports import Call
+from antiphon.core.ports import EngineCall
 from antiphon.core.specs import GenerateSpec, InferSpec, ToolMode
 from antiphon.core.tensors import ModelForm, Tensor, TensorForm
 
@@ -61,12 +61,12 @@ class FakeGenerator:
         self.gate.set()
         self.unwell: EngineError | None = None
         self.closed = False
-        self.calls: list[tuple[GenerateSpec, Call]] = []
+        self.calls: list[tuple[GenerateSpec, EngineCall]] = []
         self.running: list[str] = []
         self.held: list[str] = []
         self.cancelled: list[str] = []
 
-    async def generate(self, spec: GenerateSpec, call: Call) -> AsyncGenerator[Batch, None]:
+    async def generate(self, spec: GenerateSpec, call: EngineCall) -> AsyncGenerator[Batch, None]:
         self.calls.append((spec, call))
         self.running.append(call.id)
         ended = False
@@ -85,7 +85,7 @@ class FakeGenerator:
             if not ended:
                 self.cancelled.append(call.id)
 
-    async def _reach(self, number: int, call: Call) -> None:
+    async def _reach(self, number: int, call: EngineCall) -> None:
         if number >= self.holds_at and not self.gate.is_set():
             self.held.append(call.id)
             try:
@@ -149,10 +149,10 @@ class FakeEmbedder:
         self.gate.set()
         self.unwell: EngineError | None = None
         self.closed = False
-        self.calls: list[tuple[Sequence[str | tuple[int, ...]], Call]] = []
+        self.calls: list[tuple[Sequence[str | tuple[int, ...]], EngineCall]] = []
         self.cancelled: list[str] = []
 
-    async def embed(self, texts: Sequence[str | tuple[int, ...]], call: Call) -> Embedded:
+    async def embed(self, texts: Sequence[str | tuple[int, ...]], call: EngineCall) -> Embedded:
         self.calls.append((texts, call))
         try:
             await self.gate.wait()
@@ -187,9 +187,9 @@ class FakeInferrer:
         self.gate.set()
         self.unwell: EngineError | None = None
         self.closed = False
-        self.calls: list[tuple[InferSpec, Call]] = []
+        self.calls: list[tuple[InferSpec, EngineCall]] = []
 
-    async def infer(self, spec: InferSpec, call: Call) -> Inferred:
+    async def infer(self, spec: InferSpec, call: EngineCall) -> Inferred:
         self.calls.append((spec, call))
         await self.gate.wait()
         if self.error is not None:

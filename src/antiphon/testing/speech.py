@@ -9,7 +9,7 @@ from antiphon.core import ports, speech
 from antiphon.core.audio import BYTES_PER_MS, BYTES_PER_SAMPLE, samples_to_ms
 from antiphon.core.errors import AntiphonError, EngineError
 from antiphon.core.events import Cause, End, Final, Flush, Transcript, Word
-from antiphon.core.ports import Call, Hypothesis, Utterance
+from antiphon.core.ports import EngineCall, Hypothesis, Utterance
 from antiphon.core.speech import Drained, Heard, Load, Mark, StreamSpec
 
 _NUMBERS = ("one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten")
@@ -87,7 +87,7 @@ class FakeRecogniser:
 class FakeSpeechStream:
     """One of `FakeSpeechEngine`. `received` counts samples, `told` holds the marks; `say` is heard at once."""
 
-    def __init__(self, spec: StreamSpec, call: Call, load: Callable[[int], None]) -> None:
+    def __init__(self, spec: StreamSpec, call: EngineCall, load: Callable[[int], None]) -> None:
         self.spec = spec
         self.call = call
         self.received = 0
@@ -146,7 +146,7 @@ class FakeSpeechEngine:
         self.stream_share = 0.01
         self._live = 0
 
-    async def open(self, spec: StreamSpec, call: Call) -> FakeSpeechStream:
+    async def open(self, spec: StreamSpec, call: EngineCall) -> FakeSpeechStream:
         if self.error is not None:
             raise self.error
         stream = FakeSpeechStream(spec, call, self._count)

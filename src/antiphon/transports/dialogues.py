@@ -11,7 +11,7 @@ from antiphon.core.endpoints import NeedsFirst
 from antiphon.core.errors import RequestTimeout
 from antiphon.core.events import Failed
 from antiphon.core.ports import Clock
-from antiphon.core.routing import Dialogue
+from antiphon.core.routing import DialogueRow
 from antiphon.core.wire import Head, Opening, Step
 from antiphon.session.door import Arrival, Door, OpenDialogue, OpenSuccession
 from antiphon.transports.connection import Carrier, Connection, Gone, Stream, Talk
@@ -25,7 +25,7 @@ MAX_UNNAMED = 256  # callers who have not said who they are; of more, who has wa
 class Dialogues:
     """Serves those of one row of the table."""
 
-    def __init__(self, row: Dialogue, door: Door, clock: Clock, uploads: Uploads) -> None:
+    def __init__(self, row: DialogueRow, door: Door, clock: Clock, uploads: Uploads) -> None:
         self._row = row
         self._door = door
         self._clock = clock
@@ -85,7 +85,7 @@ class Dialogues:
 
     async def _talk(self, carrier: Carrier, opening: Opening, opened: OpenDialogue, first: str | bytes | None) -> None:
         """Raises `Gone`. `first` is the message that was read already, where the opening is answered."""
-        connection = Connection(carrier, opened.session.id)
+        connection = Connection(carrier, opened.session.call.id)
         talk = self._talk_of(connection, opening, opened)
         try:
             if first is None:

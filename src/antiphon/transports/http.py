@@ -19,7 +19,7 @@ from antiphon.calls.relay import relay
 from antiphon.core.errors import InternalError
 from antiphon.core.identity import Principal
 from antiphon.core.ports import Clock
-from antiphon.core.routing import Call, Lookup
+from antiphon.core.routing import CallRow, LookupRow
 from antiphon.core.wire import BROKEN_OFF, Body, Close, Head, Opening, Step, Wire
 from antiphon.session.door import Door, OpenCall, defect
 from antiphon.transports.bounds import PRESENCE, Presence
@@ -48,7 +48,7 @@ def answer(step: Step) -> HttpResponse:
 class LookupRoute:
     """An ASGI app: a question that is answered at once."""
 
-    def __init__(self, row: Lookup, door: Door, uploads: Uploads) -> None:
+    def __init__(self, row: LookupRow, door: Door, uploads: Uploads) -> None:
         self._row = row
         self._door = door
         self._uploads = uploads
@@ -72,7 +72,7 @@ class LookupRoute:
 class CallRoute:
     """An ASGI app: a vendor's endpoint that is sent one request."""
 
-    def __init__(self, row: Call, door: Door, clock: Clock, uploads: Uploads) -> None:
+    def __init__(self, row: CallRow, door: Door, clock: Clock, uploads: Uploads) -> None:
         self._row = row
         self._door = door
         self._clock = clock
@@ -120,7 +120,7 @@ class CallRoute:
         playing: asyncio.Task[None] | None = None
         if opened.media is not None:
             assert isinstance(session, Recognition)
-            playing = asyncio.create_task(session.play(opened.media), name=f"play {session.id}")
+            playing = asyncio.create_task(session.play(opened.media), name=f"play {session.call.id}")
         try:
             async with asyncio.timeout(None) as leash:
                 try:

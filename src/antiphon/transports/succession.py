@@ -15,7 +15,7 @@ from antiphon.calls.generation import Generation
 from antiphon.calls.relay import relay
 from antiphon.core.errors import AntiphonError, Cancelled, CapacityError, NotFound
 from antiphon.core.ports import Clock
-from antiphon.core.routing import Dialogue
+from antiphon.core.routing import DialogueRow
 from antiphon.core.wire import Close, Opening, Step, Wire
 from antiphon.session.door import Door, OpenCall, OpenSuccession
 from antiphon.transports.connection import Connection, Gone
@@ -33,7 +33,7 @@ class Calls:
         self,
         connection: Connection,
         opened: OpenSuccession,
-        row: Dialogue,
+        row: DialogueRow,
         opening: Opening,
         door: Door,
         uploads: Uploads,
@@ -70,7 +70,7 @@ class Calls:
         size = len(message)
         if len(self._waiting) >= MOST_WAITING or self._waiting_bytes + size > self._calls.max_message_bytes:
             raise CapacityError("Too many requests are waiting on this connection.", retry_after_s=RETRY_AFTER_S)
-        upload = self._uploads.hold(self._dialogue.principal, size)
+        upload = self._uploads.hold(self._dialogue.call.principal, size)
         self._waiting.append((message, upload))
         self._waiting_bytes += size
         self._came.set()

@@ -6,7 +6,7 @@ from starlette.routing import BaseRoute, Route, WebSocketRoute
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from antiphon.core.ports import Clock
-from antiphon.core.routing import Call, Dialogue, Lookup, Row
+from antiphon.core.routing import CallRow, DialogueRow, LookupRow, Row
 from antiphon.session.door import Door
 from antiphon.transports.http import CallRoute, LookupRoute
 from antiphon.transports.uploads import Uploads
@@ -19,21 +19,21 @@ def routes(rows: Sequence[Row], door: Door, clock: Clock, uploads: Uploads) -> l
     shared: set[tuple[str, str]] = set()
     for row in rows:
         match row:
-            case Dialogue():
+            case DialogueRow():
                 made.append(WebSocketRoute(row.path, DialogueRoute(row, door, clock, uploads)))
-            case Call():
+            case CallRow():
                 made.append(Route(row.path, CallRoute(row, door, clock, uploads), methods=["POST"]))
-            case Lookup():
+            case LookupRow():
                 place = row.path, row.method
                 if place not in shared:
                     shared.add(place)
-                    same = [each for each in rows if isinstance(each, Lookup) and (each.path, each.method) == place]
+                    same = [each for each in rows if isinstance(each, LookupRow) and (each.path, each.method) == place]
                     app = LookupRoute(row, door, uploads) if len(same) == 1 else _by_header(same, door, uploads)
                     made.append(Route(row.path, app, methods=[row.method]))
     return made
 
 
-def _by_header(rows: Iterable[Lookup], door: Door, uploads: Uploads) -> "ByHeader":
+def _by_header(rows: Iterable[LookupRow], door: Door, uploads: Uploads) -> "ByHeader":
     named = [(*row.header, LookupRoute(row, door, uploads)) for row in rows if row.header]
     (other,) = (LookupRoute(row, door, uploads) for row in rows if not row.header)
     return ByHeader(named, other)

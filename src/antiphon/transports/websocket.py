@@ -7,7 +7,7 @@ from starlette.types import Message, Receive, Scope, Send
 
 from antiphon.core.errors import InternalError
 from antiphon.core.ports import Clock
-from antiphon.core.routing import Dialogue
+from antiphon.core.routing import DialogueRow
 from antiphon.core.wire import Close, Head, Wire
 from antiphon.session.door import Door
 from antiphon.transports.connection import Gone
@@ -100,7 +100,7 @@ class WebSocket:
 class DialogueRoute:
     """An ASGI app: a vendor's dialogue over WebSockets."""
 
-    def __init__(self, row: Dialogue, door: Door, clock: Clock, uploads: Uploads) -> None:
+    def __init__(self, row: DialogueRow, door: Door, clock: Clock, uploads: Uploads) -> None:
         self._dialogues = Dialogues(row, door, clock, uploads)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:

@@ -5,19 +5,21 @@ import uuid
 import pytest
 
 from antiphon.calls.account import Account, Meter
+from antiphon.core.call import Call
 from antiphon.core.entry import Kind
 from antiphon.core.errors import LedgerUnavailable, OutcomeUnknown
 from antiphon.core.identity import Principal
+from antiphon.core.specs import TranscribeSpec
 from antiphon.core.usage import Dimension
 
 METER = Meter(Dimension.STT_AUDIO_MS)
 SESSION = str(uuid.UUID(int=5))
+CALL = Call(SESSION, Principal("acme", "k1", frozenset()), "deepgram", TranscribeSpec("tiny", tags=("a=1",)))
 
 
 @pytest.fixture
 def account(house):
-    principal = Principal("acme", "k1", frozenset())
-    return Account(house.services, SESSION, principal, "deepgram", "tiny", "live", ("a=1",))
+    return Account(house.services, CALL, "tiny", "live")
 
 
 def written(house):
@@ -47,7 +49,6 @@ async def test_what_was_refused_is_not_written(house, account):
 
 async def test_what_the_ledger_has_of_tags_is_what_the_policy_says(house):
     house.keys.labels = lambda project, tags: tuple(f"{project} {tag}" for tag in tags)
-    principal = Principal("acme", "k1", frozenset())
-    account = Account(house.services, SESSION, principal, "deepgram", "tiny", "live", ("a=1",))
+    account = Account(house.services, CALL, "tiny", "live")
     await account.charge({METER: 100})
     assert [entry.tags for entry in house.ledger.entries] == [("acme a=1",)]

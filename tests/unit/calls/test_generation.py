@@ -9,6 +9,7 @@ import pytest
 
 from antiphon.calls import generation as module
 from antiphon.calls.generation import ENTRY_TOKENS, HELD_TOKENS
+from antiphon.core.call import Call
 from antiphon.core.entry import Kind
 from antiphon.core.errors import (
     AlreadyAnswered,
@@ -273,7 +274,7 @@ async def test_who_leaves_a_stream_pays_for_what_was_sent(house, early, asked):
     await take(generation, 1 + 3)
     assert house.tokens() == {IN: asked, OUT: 3}
     assert kinds(house) == [Kind.USAGE, Kind.USAGE, Kind.ABANDONED]
-    assert house.generator.cancelled == [generation.id]
+    assert house.generator.cancelled == [generation.call.id]
 
 
 async def test_who_leaves_late_pays_what_was_not_charged_yet(house):
@@ -484,7 +485,7 @@ async def test_fail_while_the_engine_works(house):
     assert hearing.cancelling() == 0
     assert events[-1] == Failed(GONE)
     assert text(events) == "one two"
-    assert house.generator.cancelled == [generation.id]
+    assert house.generator.cancelled == [generation.call.id]
     await generation.close(delivered=True)
     assert house.tokens() == {IN: ESTIMATED, OUT: 2}
     assert 'outcome="unauthenticated"' in house.metrics()
@@ -637,7 +638,7 @@ async def test_a_deadline(house, stream):
     generation._deadline_ns = house.clock.now_ns() + 5_000_000
     assert isinstance((await said(generation))[-1].error, EngineTimeout)
     await generation.close(delivered=True)
-    assert house.generator.cancelled == [generation.id]
+    assert house.generator.cancelled == [generation.call.id]
 
 
 async def test_the_deadline_is_of_the_whole_generation(house):
@@ -657,7 +658,7 @@ async def test_the_engine_is_told_the_deadline_and_the_id(house):
     await said(generation)
     await generation.close(delivered=True)
     ((_, call),) = house.generator.calls
-    assert call.id == generation.id
+    assert call.id == generation.call.id
     assert call.deadline_ns == 600 * 1_000_000_000
 
 
@@ -818,7 +819,7 @@ async def test_an_answer_that_left_is_not_given_again(house, stream):
     await generation.close(delivered=True)
     with pytest.raises(AlreadyAnswered) as refused:
         await house.claim("key", "body")
-    assert refused.value.session == generation.id
+    assert refused.value.session == generation.call.id
     with pytest.raises(Conflict):
         await house.claim("key", "another body")
 
@@ -958,7 +959,7 @@ async def test_embeddings_are_ended_inside_the_engine(house, how):
     if how != "cancel":
         assert isinstance(hearing.result()[-1].error, EngineTimeout if how == "deadline" else Unauthenticated)
     await generation.close(delivered=how != "cancel")
-    assert house.embedder.cancelled == ([] if how == "before" else [generation.id])
+    assert house.embedder.cancelled == ([] if how == "before" else [generation.call.id])
     assert house.ledger.entries == []
 
 
@@ -979,7 +980,7 @@ async def test_embeddings_that_nobody_waited_for_any_more_are_charged_once_they_
 
 def held(house):
     asked = GenerateSpec(model="counter", prompt="please count for me", stream=True)
-    return house.sessions.generate(house.principal, "openai", str(uuid.uuid4()), asked, held=True)
+    return house.sessions.generate(Call(str(uuid.uuid4()), house.principal, "openai", asked), held=True)
 
 
 @pytest.mark.parametrize("tokens", [5, HELD_TOKENS + 5])

@@ -24,7 +24,7 @@ async def test_an_inference_is_charged_once_and_for_its_bytes(house):
     assert [entry.kind for entry in house.ledger.entries] == [Kind.USAGE, Kind.USAGE, Kind.COMPLETED]
     assert {(entry.feature, entry.tags) for entry in house.ledger.entries} == {("inference", ("a=b",))}
     ((spec, call),) = house.inferrer.calls
-    assert (spec.inputs, call.id) == ((X,), inference.id)
+    assert (spec.inputs, call.id) == ((X,), inference.call.id)
 
 
 async def test_it_is_in_the_ledger_before_it_leaves(house):

@@ -30,7 +30,7 @@ def finals(events):
 
 
 def kinds(house, session):
-    return [entry.kind for entry in house.ledger.entries if entry.session == session.id]
+    return [entry.kind for entry in house.ledger.entries if entry.session == session.call.id]
 
 
 # -- what is said ------------------------------------------------------------------------------------------------------
@@ -476,7 +476,7 @@ async def test_the_log_names_the_session_and_nothing_of_what_was_said(house, cap
     (record,) = [record for record in caplog.records if record.getMessage() == "session ended"]
     told = {name: getattr(record, name) for name in ("session", "project", "key", "outcome", "charged")}
     assert told == {
-        "session": session.id,
+        "session": session.call.id,
         "project": "acme",
         "key": "k1",
         "outcome": "completed",

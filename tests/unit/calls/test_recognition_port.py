@@ -6,6 +6,7 @@ import pytest
 
 from antiphon.calls.recognition import Recognition
 from antiphon.core.audio import AudioFormat, Encoding
+from antiphon.core.call import Call
 from antiphon.core.errors import EngineError
 from antiphon.core.events import Audio, Cause, Closed, End, Failed, Final, Flush, Interim, Transcript
 from antiphon.core.identity import Principal
@@ -28,7 +29,7 @@ def opened(house, engine, **spec) -> Recognition:
     asked = TranscribeSpec("nova-3", FORM, live=True, incremental=True, interims=True, **spec)
     who = Principal("acme", "k1", frozenset(), 3)
     house.observer.opened("deepgram")
-    return Recognition(house.services, SESSION, who, "deepgram", "tiny", engine, asked, lambda session: None)
+    return Recognition(house.services, Call(SESSION, who, "deepgram", asked), "tiny", engine, lambda session: None)
 
 
 async def test_a_call_is_charged_for_what_was_received_whatever_the_engine_counts(house, engine):

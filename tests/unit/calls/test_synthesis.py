@@ -51,7 +51,7 @@ def spoken(events):
 def charged(house, session):
     sums = {}
     for entry in house.ledger.entries:
-        if entry.session == session.id and entry.quantity.amount:
+        if entry.session == session.call.id and entry.quantity.amount:
             sums[entry.quantity.dimension] = sums.get(entry.quantity.dimension, 0) + entry.quantity.amount
     return sums
 
@@ -111,7 +111,7 @@ async def test_an_answer_that_comes_whole_is_one_piece_charged_once(house):
     session, events = await speak(house, "one two. three four.", stream=False)
     assert len(spoken(events)) == 1
     assert spoken(events)[0].end_ms == events[-1].audio_ms
-    assert len([e for e in house.ledger.entries if e.session == session.id and e.kind is Kind.USAGE]) == 2
+    assert len([e for e in house.ledger.entries if e.session == session.call.id and e.kind is Kind.USAGE]) == 2
     assert session.given
     assert not session.in_doubt
 

@@ -12,6 +12,7 @@ from antiphon.calls.synthesis import Synthesis
 from antiphon.conversation.items import MAX_CHARACTERS
 from antiphon.conversation.replies import AHEAD_MS, LEEWAY_MS
 from antiphon.core.audio import AudioFormat, Encoding, SpeechFormat
+from antiphon.core.call import Call
 from antiphon.core.conversation.inputs import (
     AddItem,
     AppendAudio,
@@ -104,7 +105,7 @@ class Caller:
 
     def __init__(self, house, spec=SPEC):
         self.house = house
-        self.conversation = house.sessions.converse(house.principal, "openai", str(uuid.uuid4()), spec)
+        self.conversation = house.sessions.converse(Call(str(uuid.uuid4()), house.principal, "openai", spec))
         self.told = []
         self.reading = asyncio.Event()
         self.reading.set()
@@ -575,7 +576,7 @@ async def test_the_voice_makes_one_piece_ahead_and_no_more(house):
         await caller.sees(ResponseEnded)
         assert caller.all(OutputSpeech)
     (charged,) = {e.session for e in house.ledger.entries if e.quantity.dimension is Dimension.TTS_AUDIO_MS}
-    assert charged != speaking.id
+    assert charged != speaking.call.id
 
 
 async def test_what_was_said_ahead_is_told_once_it_is_durable(house):

@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from antiphon.core.audio import AudioFormat, Encoding, SpeechFormat
+from antiphon.core.call import Call
 from antiphon.core.conversation.inputs import (
     AddItem,
     AppendAudio,
@@ -106,7 +107,7 @@ class Run:
 
     def __init__(self, house, spec):
         self.house = house
-        self.conversation = house.sessions.converse(house.principal, "openai", str(uuid.uuid4()), spec)
+        self.conversation = house.sessions.converse(Call(str(uuid.uuid4()), house.principal, "openai", spec))
         self.told = []
         self.reading = asyncio.create_task(self._read())
 

@@ -5,7 +5,7 @@ import asyncio
 import pytest
 
 from antiphon.core import errors, tensors
-from antiphon.core.ports import Call
+from antiphon.core.ports import EngineCall
 from antiphon.core.specs import InferSpec, WantedTensor
 from antiphon.core.tensors import ModelForm, Tensor, TensorForm
 from antiphon.engines.open_inference import Limits, OpenInferenceGrpc
@@ -16,7 +16,7 @@ pb = pytest.importorskip("antiphon.engines.open_inference.grpc_predict_v2_pb2")
 
 NUMBERS = Tensor("x", "FP32", (1, 2), tensors.from_json("FP32", [1, 2.5]), (("scale", 3),))
 TEXTS = Tensor("t", "BYTES", (2,), tensors.from_json("BYTES", ["é", ""]))
-CALL = Call("c0ffee")
+CALL = EngineCall("c0ffee")
 
 
 class Server:
@@ -207,7 +207,7 @@ async def test_calls_are_bounded_and_leaving_ends_them(server, client):
 async def test_a_deadline_travels(server, client):
     server.gate.clear()
     with pytest.raises(errors.EngineTimeout):
-        await client.infer(asks(), Call("c", deadline_ns=50_000_000))
+        await client.infer(asks(), EngineCall("c", deadline_ns=50_000_000))
 
 
 async def test_an_answer_over_the_bound(server):

@@ -7,14 +7,14 @@ import pytest
 from aiohttp import web
 
 from antiphon.core import errors, tensors
-from antiphon.core.ports import Call
+from antiphon.core.ports import EngineCall
 from antiphon.core.specs import InferSpec, WantedTensor
 from antiphon.core.tensors import ModelForm, Tensor, TensorForm
 from antiphon.engines.open_inference import Limits, OpenInferenceHttp
 
 LENGTH = "Inference-Header-Content-Length"
 NUMBERS = Tensor("x", "FP32", (1, 2), tensors.from_json("FP32", [1, 2.5]), (("scale", 3),))
-CALL = Call("c0ffee")
+CALL = EngineCall("c0ffee")
 
 
 class Server:
@@ -200,14 +200,14 @@ async def test_calls_are_bounded_and_leaving_ends_them(server, client):
 async def test_a_deadline_that_has_passed_is_said(server, client, clock):
     clock.advance_ms(2)
     with pytest.raises(errors.EngineTimeout):
-        await client.infer(asks(), Call("c", deadline_ns=1_000_000))
+        await client.infer(asks(), EngineCall("c", deadline_ns=1_000_000))
     assert not server.asked
 
 
 async def test_a_deadline_travels(server, client):
     server.gate.clear()
     with pytest.raises(errors.EngineTimeout):
-        await client.infer(asks(), Call("c", deadline_ns=50_000_000))
+        await client.infer(asks(), EngineCall("c", deadline_ns=50_000_000))
 
 
 async def test_a_server_that_is_not_there(clock):

@@ -10,7 +10,7 @@ from far_end import FarEnd, ready
 
 from antiphon.core.errors import CallerError, CapacityError, ContextLengthExceeded, EngineError
 from antiphon.core.events import ChoiceEnded, FinishReason, TextDelta, TokenUsage
-from antiphon.core.ports import Call
+from antiphon.core.ports import EngineCall
 from antiphon.core.specs import Format, GenerateSpec, Sampling, Shape
 from antiphon.engines.openvino.generator import Events, OpenVinoGenerator
 from antiphon.engines.openvino.messages import (
@@ -33,7 +33,7 @@ from antiphon.engines.openvino.messages import (
 from antiphon.engines.process import Unloadable
 
 MODEL = Model([b"a", b"b", b"STOP", b""], 100, 8, False, None, None)
-CALL = Call("call")
+CALL = EngineCall("call")
 
 
 class Pipeline(FarEnd):

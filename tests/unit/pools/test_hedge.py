@@ -8,7 +8,7 @@ from event_loop import settle
 
 from antiphon.core.errors import EngineError
 from antiphon.core.events import ChoiceEnded, FinishReason, TextDelta, TokenUsage
-from antiphon.core.ports import Call
+from antiphon.core.ports import EngineCall
 from antiphon.core.specs import GenerateSpec
 from antiphon.core.units import NS_PER_MS
 from antiphon.pools.backend import Backend
@@ -88,7 +88,7 @@ class House:
 
     async def say(self, deadline_ns=None):
         async with asyncio.timeout(5):
-            batches = [batch async for batch in self.pool.generate(SPEC, Call("id", deadline_ns))]
+            batches = [batch async for batch in self.pool.generate(SPEC, EngineCall("id", deadline_ns))]
         return [event for batch in batches for event in batch]
 
     def stats(self, engine):
@@ -149,7 +149,7 @@ async def test_the_first_may_still_win_and_the_other_is_cancelled():
 
 
 async def test_the_loser_is_gone_while_the_winner_still_speaks():
-    async with House() as house, aclosing(house.pool.generate(SPEC, Call("id"))) as produced:
+    async with House() as house, aclosing(house.pool.generate(SPEC, EngineCall("id"))) as produced:
         assert await anext(produced) == (TextDelta(0, house.others[0].name, 1),)
         await settle()
         assert (house.first.running, house.stats(house.first).outstanding) == (0, 0)

@@ -8,7 +8,7 @@ from event_loop import settle
 
 from antiphon.core.errors import CallerError, CapacityError, EngineError, EngineMisconfigured, EngineTimeout
 from antiphon.core.events import ChoiceEnded, Embedded, FinishReason, TextDelta, TokenUsage
-from antiphon.core.ports import Call
+from antiphon.core.ports import EngineCall
 from antiphon.core.specs import GenerateSpec, Message, Role
 from antiphon.core.units import NS_PER_MS
 from antiphon.pools.backend import Backend
@@ -100,7 +100,7 @@ class House:
         """What is said, and by whom."""
         spec = GenerateSpec("m", (Message(Role.USER, first),), stream=stream)
         text = ""
-        async with asyncio.timeout(5), aclosing(self.pool.generate(spec, Call("id", deadline_ns))) as produced:
+        async with asyncio.timeout(5), aclosing(self.pool.generate(spec, EngineCall("id", deadline_ns))) as produced:
             async for batch in produced:
                 text += "".join(event.text for event in batch if isinstance(event, TextDelta))
         return text
@@ -128,7 +128,7 @@ class House:
 async def test_one_backend_gets_everything_as_it_is():
     house = House("a")
     spec = GenerateSpec("m", "Once")
-    call = Call("id", 5)
+    call = EngineCall("id", 5)
     batches = [batch async for batch in house.pool.generate(spec, call)]
     assert batches == [(TextDelta(0, "a", 1),), (TextDelta(0, ".", 1),), END]
     assert house.engines[0].asked == [call]
@@ -215,7 +215,7 @@ async def test_a_backend_that_dies_amid_ends_the_stream_with_its_error():
     first = await house.belonging_to("a")
     asked = len(house.engines[1].asked)
     house.engines[0].amid = EngineError("died")
-    produced = house.pool.generate(GenerateSpec("m", (Message(Role.USER, first),)), Call("id"))
+    produced = house.pool.generate(GenerateSpec("m", (Message(Role.USER, first),)), EngineCall("id"))
     assert await anext(produced) == (TextDelta(0, "a", 1),)
     with pytest.raises(EngineError, match="died"):
         await anext(produced)
@@ -316,7 +316,7 @@ async def test_a_trial_is_over_with_its_first_token_and_those_who_wait_come_in()
     a.before = None
     house.clock.advance_ms(1000)
     await house.pool.probe("a")
-    async with aclosing(house.pool.generate(GenerateSpec("m", "Once"), Call("id"))) as trial:
+    async with aclosing(house.pool.generate(GenerateSpec("m", "Once"), EngineCall("id"))) as trial:
         a.gate.clear()
         first = asyncio.create_task(anext(trial))
         await settle()
@@ -409,7 +409,7 @@ async def test_who_leaves_amid_has_seen_it_work():
         with pytest.raises(EngineError):
             await house.say()
     house.engines[0].before = None
-    async with aclosing(house.pool.generate(GenerateSpec("m", "Once"), Call("id"))) as produced:
+    async with aclosing(house.pool.generate(GenerateSpec("m", "Once"), EngineCall("id"))) as produced:
         await anext(produced)
         assert house.stats("a").outstanding == 1
     assert house.idle()
@@ -551,12 +551,12 @@ async def test_embeddings_are_tried_elsewhere_too():
     pool = Pool([Backend(engine.name, engine) for engine in engines], FakeClock(), Limits())
     engines[0].before = EngineError("died")
     for _ in range(2):
-        assert await pool.embed(["one", (1, 2)], Call("id", 9)) == Embedded(((1.0,), (1.0,)), 7)
-    assert engines[1].asked == [Call("id", 9)] * 2
+        assert await pool.embed(["one", (1, 2)], EngineCall("id", 9)) == Embedded(((1.0,), (1.0,)), 7)
+    assert engines[1].asked == [EngineCall("id", 9)] * 2
     assert [backend.outstanding for backend in pool.stats().backends] == [0, 0]
     engines[1].before = CallerError("too long")
     with pytest.raises(CallerError):
-        await pool.embed(["one"], Call("id"))
+        await pool.embed(["one"], EngineCall("id"))
 
 
 async def test_closing_closes_all_although_one_fails():
@@ -685,7 +685,7 @@ async def test_a_flood_of_one_project_leaves_places_for_others():
 
     def ask(project, choices=1):
         spec = GenerateSpec("m", "Once", choices=choices)
-        return asyncio.create_task(anext(house.pool.generate(spec, Call("id", None, project))))
+        return asyncio.create_task(anext(house.pool.generate(spec, EngineCall("id", None, project))))
 
     flood = [ask("flood") for _ in range(100)]
     await settle()
@@ -704,7 +704,7 @@ async def test_several_outputs_of_one_request_hold_as_many_places():
     house = House("a", most=80)
     house.engines[0].gate.clear()
     spec = GenerateSpec("m", "Once", choices=60)
-    asking = [asyncio.create_task(anext(house.pool.generate(spec, Call("id", None, "p")))) for _ in range(3)]
+    asking = [asyncio.create_task(anext(house.pool.generate(spec, EngineCall("id", None, "p")))) for _ in range(3)]
     await settle()
     assert (house.stats("a").outstanding, house.pool.stats().waiting) == (120, 1)
     for task in asking:
@@ -735,7 +735,7 @@ async def test_what_has_no_pace_is_not_limited_by_one_where_projects_share():
     house = House("a", most=200)
     house.engines[0].gate.clear()
     spec = GenerateSpec("m", "Once")
-    calls = [Call("id", None, project) for project in ("a", "b") for _ in range(60)]
+    calls = [EngineCall("id", None, project) for project in ("a", "b") for _ in range(60)]
     asking = [asyncio.create_task(anext(house.pool.generate(spec, call))) for call in calls]
     await settle()
     assert (house.stats("a").outstanding, house.pool.stats().waiting) == (120, 0)
@@ -755,7 +755,7 @@ async def test_callers_slower_than_the_engine_do_not_keep_the_pace_from_being_le
     before = place.shared.now
     for _ in range(20):
         others = place.outstanding = before  # as many as may run, do
-        async with aclosing(house.pool.generate(spec, Call("id", None, "p"))) as produced:
+        async with aclosing(house.pool.generate(spec, EngineCall("id", None, "p"))) as produced:
             async for _batch in produced:
                 house.clock.advance_ms(slow_ms)
         place.outstanding -= others

@@ -7,7 +7,7 @@ from hypothesis import settings
 
 from antiphon.core.errors import AntiphonError
 from antiphon.core.events import Final, Interim, SpeechStarted, UtteranceEnded
-from antiphon.core.ports import Call, Hypothesis, Utterance
+from antiphon.core.ports import EngineCall, Hypothesis, Utterance
 from antiphon.core.speech import Drained, Heard, StreamSpec
 from antiphon.scheduler.endpoint import FRAME
 from antiphon.scheduler.policy import Kind
@@ -44,7 +44,7 @@ class Board:
 class Rig:
     """One stream. `say("SSQ.")` speaks a frame at a time: S speech, Q quiet, on a clock of 32 ms a frame."""
 
-    def __init__(self, spec: StreamSpec | None = None, call: Call = NOBODYS, **fields) -> None:
+    def __init__(self, spec: StreamSpec | None = None, call: EngineCall = NOBODYS, **fields) -> None:
         self.board = Board()
         self.heard: list[Heard | AntiphonError] = []
         self.stream = Stream(spec or StreamSpec(**fields), self.board, self.heard.append, None, TIMING, call)

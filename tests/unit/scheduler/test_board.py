@@ -3,7 +3,7 @@ from dataclasses import replace
 import pytest
 from rig import MS, TIMING
 
-from antiphon.core.ports import Call
+from antiphon.core.ports import EngineCall
 from antiphon.core.speech import StreamSpec
 from antiphon.scheduler.board import DOUBT_MS, MEMORY_MS, WaitingRoom
 from antiphon.scheduler.cost import CostModel
@@ -168,7 +168,7 @@ def test_the_time_before_the_first_look_is_no_stream_s():
 
 
 def recorded(board: WaitingRoom, project: str = "") -> Stream:
-    return Stream(StreamSpec(live=False), board, lambda heard: None, None, TIMING, Call("", project=project))
+    return Stream(StreamSpec(live=False), board, lambda heard: None, None, TIMING, EngineCall("", project=project))
 
 
 def test_projects_take_turns_where_not_all_can_be_in_time():

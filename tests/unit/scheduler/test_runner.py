@@ -9,7 +9,7 @@ import pytest
 from antiphon.core.audio import BYTES_PER_MS
 from antiphon.core.errors import AntiphonError, EngineError, InternalError
 from antiphon.core.events import End, Final, Flush, Interim
-from antiphon.core.ports import Call, Hypothesis
+from antiphon.core.ports import EngineCall, Hypothesis
 from antiphon.core.speech import Drained, StreamSpec
 from antiphon.scheduler import runner as runner_module
 from antiphon.scheduler.policy import Kind
@@ -54,7 +54,7 @@ class Caller:
 
     @classmethod
     async def join(cls, runner: Runner, **fields) -> "Caller":
-        return cls(await runner.open(StreamSpec(**fields), Call("c1")))
+        return cls(await runner.open(StreamSpec(**fields), EngineCall("c1")))
 
     async def _listen(self) -> None:
         try:

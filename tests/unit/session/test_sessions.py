@@ -6,6 +6,7 @@ import pytest
 
 from antiphon.catalogue.language import Served
 from antiphon.core.audio import Encoding
+from antiphon.core.call import Call
 from antiphon.core.errors import (
     BadMedia,
     CallerError,
@@ -20,7 +21,7 @@ from antiphon.core.errors import (
 )
 from antiphon.core.events import Audio, Closed, End, Failed, Final
 from antiphon.core.identity import Scope
-from antiphon.core.routing import Call, Dialogue, Lookup
+from antiphon.core.routing import CallRow, DialogueRow, LookupRow
 from antiphon.core.specs import SpeakSpec, TranscribeSpec
 from antiphon.core.wire import Bearer, Opening, Url
 from antiphon.scheduler.steps import QueuedStep
@@ -36,7 +37,7 @@ SPEECH = audio(900, 700)
 
 def admit(house, secret, row=None, scope=Scope.TRANSCRIBE):
     """Who is let in with that secret, at a row of the table."""
-    row = row or Dialogue("/", "openai", None)
+    row = row or DialogueRow("/", "openai", None)
     return house.door.authenticate(row, Opening("GET", "/"), Bearer(secret), scope)[0]
 
 
@@ -99,7 +100,7 @@ async def test_keys_that_are_lost_let_nobody_in_and_end_what_is_open_after_a_whi
 async def test_a_token_never_may_more_than_its_key_and_ends_with_it(house):
     principal = replace(house.principal, scopes=frozenset({Scope.TRANSCRIBE}))
     token = house.sessions.secrets.mint(principal, "deepgram", b"", 60, once=False).secret
-    rows = [shape("/", "deepgram", None) for shape in (Dialogue, Call, Lookup)]
+    rows = [shape("/", "deepgram", None) for shape in (DialogueRow, CallRow, LookupRow)]
     assert [admit(house, token, row) for row in rows] == [principal] * 3
     with pytest.raises(PolicyError):
         admit(house, token, rows[1], Scope.SPEAK)
@@ -115,7 +116,7 @@ async def test_a_session_that_cannot_be_checked_harms_no_other(house, watching, 
     house.keys.revoked = True
     assert isinstance(await ended(session), Unauthenticated)
     (said, *_) = [record for record in caplog.records if record.getMessage() == "a session could not be checked"]
-    assert (said.session, said.key) == (broken.id, broken.principal.key_id)
+    assert (said.session, said.key) == (broken.call.id, broken.call.principal.key_id)
     monkeypatch.undo()
 
 
@@ -346,7 +347,9 @@ async def test_a_voice_speaks_no_more_than_it_can_as_fast_as_it_is_heard(house):
 
 
 def speak(house, **asked):
-    return house.sessions.speak(house.principal, "deepgram", str(uuid.uuid4()), SpeakSpec("tone", "alloy"), **asked)
+    return house.sessions.speak(
+        Call(str(uuid.uuid4()), house.principal, "deepgram", SpeakSpec("tone", "alloy")), **asked
+    )
 
 
 async def test_a_lone_caller_may_speak_however_slow_the_voice_is_believed_to_be(house):
@@ -386,7 +389,7 @@ async def test_a_queue_that_stands_takes_nobody_more_and_that_of_another_project
     house.keys.project = "other"
     house.speak(text="one")
     house.keys.project = "acme"
-    house.sessions.speak(house.principal, "openai", str(uuid.uuid4()), SpeakSpec("tone", "alloy"), part=True)
+    house.sessions.speak(Call(str(uuid.uuid4()), house.principal, "openai", SpeakSpec("tone", "alloy")), part=True)
     while line.following(house.clock.now_ns()):
         pass
     house.speak(text="one")

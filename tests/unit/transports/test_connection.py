@@ -8,7 +8,7 @@ import pytest
 from vendor import Endpoint, Live
 
 from antiphon.core.endpoints import NeedsFirst
-from antiphon.core.routing import Dialogue
+from antiphon.core.routing import DialogueRow
 from antiphon.core.wire import Bearer, Close, Opening, Pending, Signed, Step
 from antiphon.transports.connection import Gone
 from antiphon.transports.dialogues import Dialogues
@@ -87,7 +87,7 @@ def signature(secret):
 @pytest.fixture
 def serve(house):
     async def serve(endpoint, carrier, **headers):
-        row = Dialogue("/", "deepgram", endpoint)
+        row = DialogueRow("/", "deepgram", endpoint)
         opening = Opening("GET", "/", headers={"authorization": "secret"} | headers, request_id=str(uuid.uuid4()))
         async with asyncio.timeout(10):
             await Dialogues(row, house.door, house.clock, Uploads(1, 1)).serve(carrier, opening)

@@ -9,7 +9,7 @@ from vendor import Caller, scope
 
 from antiphon.core.errors import EngineError, InternalError
 from antiphon.core.identity import Principal, Scope
-from antiphon.core.routing import Dialogue
+from antiphon.core.routing import DialogueRow
 from antiphon.core.specs import Message, Role
 from antiphon.core.usage import Dimension
 from antiphon.core.wire import Keep
@@ -31,7 +31,7 @@ class Client:
         self.caller = Caller()
         self.caller.says.put_nowait({"type": "websocket.connect"})
         self.uploads = Uploads(each_bytes=100_000, all_bytes=1_000_000)
-        row = Dialogue("/v1/responses", "openai", ResponsesSocket(), Scope.GENERATE)
+        row = DialogueRow("/v1/responses", "openai", ResponsesSocket(), Scope.GENERATE)
         route = DialogueRoute(row, house.door, house.clock, self.uploads)
         given = scope("websocket", key=f"Bearer {key}") | {"path": "/v1/responses", "query_string": query}
         self.task = asyncio.create_task(route(given, self.caller.receive, self.caller.send))

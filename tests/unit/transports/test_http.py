@@ -5,7 +5,7 @@ from vendor import Caller, Endpoint, Whole, call, open_sessions, scope
 
 from antiphon.core.errors import AntiphonError, UnsupportedParameter
 from antiphon.core.identity import Scope
-from antiphon.core.routing import Call
+from antiphon.core.routing import CallRow
 from antiphon.core.wire import Url
 from antiphon.transports import http
 from antiphon.transports import uploads as module
@@ -18,7 +18,7 @@ SPEECH = audio(900, 700)
 
 
 def row(endpoint):
-    return Call("/v1/listen", "deepgram", endpoint, Scope.TRANSCRIBE, form=True)
+    return CallRow("/v1/listen", "deepgram", endpoint, Scope.TRANSCRIBE, form=True)
 
 
 @pytest.fixture

@@ -19,7 +19,7 @@ from antiphon.core.errors import (
     UnsupportedParameter,
 )
 from antiphon.core.events import ChoiceEnded, Completed, Failed, FinishReason, Opened, TextDelta, TokenUsage
-from antiphon.core.routing import Call
+from antiphon.core.routing import CallRow
 from antiphon.core.usage import Dimension
 from antiphon.core.wire import BROKEN_OFF, Keep, Step
 from antiphon.transports import http as module
@@ -35,7 +35,7 @@ COUNTED = b"one two three four five"
 @pytest.fixture
 def route(house, uploads):
     def make(**given):
-        return CallRoute(Call("/", "openai", Endpoint(**given)), house.door, house.clock, uploads)
+        return CallRoute(CallRow("/", "openai", Endpoint(**given)), house.door, house.clock, uploads)
 
     return make
 
@@ -98,7 +98,7 @@ async def test_the_largest_body(house, route):
 async def test_bodies_are_bounded_together_until_they_are_answered(house, monkeypatch):
     monkeypatch.setattr(reading, "SMALL_BYTES", 1000)
     uploads = Uploads(each_bytes=1_000_000, all_bytes=1_000_000)
-    made = CallRoute(Call("/", "openai", Endpoint()), house.door, house.clock, uploads)
+    made = CallRoute(CallRow("/", "openai", Endpoint()), house.door, house.clock, uploads)
     house.generator.gate.clear()
     first, second, third = Caller(), Caller(), Caller()
     first.body(b"x" * 600_000)
@@ -535,7 +535,7 @@ async def test_a_body_that_is_gone_is_not_counted(house):
             return super().negotiate(opening, body.strip())
 
     uploads = Uploads(each_bytes=1_000_000, all_bytes=1_000_000)
-    made = CallRoute(Call("/", "openai", Padded()), house.door, house.clock, uploads)
+    made = CallRoute(CallRow("/", "openai", Padded()), house.door, house.clock, uploads)
     house.generator.gate.clear()
     caller = Caller()
     caller.body(b"word" + b" " * 500_000)

@@ -9,7 +9,7 @@ from antiphon.core.conversation.spec import ConverseSpec
 from antiphon.core.endpoints import OneCallSecret
 from antiphon.core.errors import UnsupportedParameter
 from antiphon.core.identity import Scope
-from antiphon.core.routing import Dialogue, Lookup
+from antiphon.core.routing import DialogueRow, LookupRow
 from antiphon.core.wire import Response
 from antiphon.transports.http import LookupRoute
 from antiphon.transports.uploads import Uploads
@@ -37,7 +37,7 @@ class Listening(Endpoint):
 
 
 def row(surface, endpoint):
-    return Lookup("/", surface, endpoint, "POST", Scope.TRANSCRIBE, max_body_bytes=1_000_000)
+    return LookupRow("/", surface, endpoint, "POST", Scope.TRANSCRIBE, max_body_bytes=1_000_000)
 
 
 @pytest.fixture
@@ -59,7 +59,7 @@ async def opened(house, secret, surface="openai", said=()):
     caller, endpoint = Caller(), Listening(Live(), live=True, incremental=True)
     caller.says.put_nowait({"type": "websocket.connect"})
     caller.hear(*said, "end")
-    route = DialogueRoute(Dialogue("/", surface, endpoint), house.door, house.clock, Uploads(1, 1))
+    route = DialogueRoute(DialogueRow("/", surface, endpoint), house.door, house.clock, Uploads(1, 1))
     await route(scope("websocket", key=secret), caller.receive, caller.send)
     return caller.types[0], endpoint
 

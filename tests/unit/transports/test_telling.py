@@ -4,7 +4,7 @@ from vendor import Caller, Endpoint, Whole, scope
 from antiphon.catalogue.catalogue import ANSWERS
 from antiphon.core.endpoints import Offer, Spending
 from antiphon.core.errors import CallerError
-from antiphon.core.routing import Lookup
+from antiphon.core.routing import LookupRow
 from antiphon.core.usage import Dimension
 from antiphon.core.wire import Response
 from antiphon.session import spending
@@ -45,7 +45,7 @@ class Spent(Endpoint):
 
 
 async def test_the_list_of_models(house):
-    route = LookupRoute(Lookup("/", "openai", Endpoint(Whole())), house.door, Uploads(1, 1))
+    route = LookupRoute(LookupRow("/", "openai", Endpoint(Whole())), house.door, Uploads(1, 1))
     cards = house.catalogue.cards(ANSWERS) + house.voices.models()
     assert await ask(route) == (200, b" ".join([b"nova-3", b"tiny", *(card.name.encode() for card in cards)]))
     assert await ask(route, "other") == (401, b"unauthenticated")
@@ -53,7 +53,7 @@ async def test_the_list_of_models(house):
 
 async def test_who_can_speak(house):
     endpoint = Voices(Whole())
-    route = LookupRoute(Lookup("/", "elevenlabs", endpoint), house.door, Uploads(1, 1))
+    route = LookupRoute(LookupRow("/", "elevenlabs", endpoint), house.door, Uploads(1, 1))
     assert await ask(route) == (200, b"alloy buzz tone tone-2026")
     assert await ask(route, "other") == (401, b"unauthenticated")
     endpoint.broken = CallerError("no")
@@ -61,7 +61,7 @@ async def test_who_can_speak(house):
 
 
 async def test_what_was_charged_holds_for_a_while(house):
-    route = LookupRoute(Lookup("/", "elevenlabs", Spent(Whole())), house.door, Uploads(1, 1))
+    route = LookupRoute(LookupRow("/", "elevenlabs", Spent(Whole())), house.door, Uploads(1, 1))
     project = house.principal.project.encode()
     assert await ask(route) == (200, project + b" 0")
     await said(house.speak(text="Hello."))
@@ -102,7 +102,7 @@ async def test_a_header_says_whose_a_path_is(headers, answer):
 
 async def test_what_anybody_may_ask_takes_no_key(house):
     assert await ask(
-        LookupRoute(Lookup("/", "openai", Voices(Whole()), open=True), house.door, Uploads(1, 1)), "other"
+        LookupRoute(LookupRow("/", "openai", Voices(Whole()), open=True), house.door, Uploads(1, 1)), "other"
     ) == (
         200,
         b"alloy buzz tone tone-2026",

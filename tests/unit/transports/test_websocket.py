@@ -5,7 +5,7 @@ import pytest
 from vendor import Caller, Endpoint, Live, open_sessions, scope
 
 from antiphon.core.errors import AntiphonError, UnsupportedParameter
-from antiphon.core.routing import Dialogue
+from antiphon.core.routing import DialogueRow
 from antiphon.core.wire import Bearer, Pending
 from antiphon.session.door import BESIDE_BYTES
 from antiphon.transports import dialogues, websocket
@@ -20,7 +20,7 @@ SPEECH = audio(900, 700)
 def route(house):
     def make(surface=None, **given):
         endpoint = Endpoint(surface or Live(), live=True, incremental=True, **given)
-        return DialogueRoute(Dialogue("/v1/listen", "deepgram", endpoint), house.door, house.clock, Uploads(1, 1))
+        return DialogueRoute(DialogueRow("/v1/listen", "deepgram", endpoint), house.door, house.clock, Uploads(1, 1))
 
     return make
 
@@ -79,7 +79,7 @@ class Late(Endpoint):
 def late(house):
     def make(**given):
         endpoint = Late(Live(), live=True, incremental=True, **given)
-        return DialogueRoute(Dialogue("/v1/listen", "deepgram", endpoint), house.door, house.clock, Uploads(1, 1))
+        return DialogueRoute(DialogueRow("/v1/listen", "deepgram", endpoint), house.door, house.clock, Uploads(1, 1))
 
     return make
 

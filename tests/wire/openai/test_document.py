@@ -5,7 +5,7 @@ import msgspec
 import pytest
 
 from antiphon.core.errors import AntiphonError
-from antiphon.core.routing import Call, Lookup
+from antiphon.core.routing import CallRow, LookupRow
 from antiphon.core.wire import Opening, Response
 from antiphon.routes import ROUTES
 from antiphon.surfaces.openai.absent import Absent
@@ -25,9 +25,9 @@ SCHEMAS = DOCUMENT["components"]["schemas"]
 
 def test_it_holds_every_route_that_takes_json_and_no_other():
     routed = {
-        ("post" if isinstance(row, Call) else row.method.lower(), row.path.replace(":path}", "}"))
+        ("post" if isinstance(row, CallRow) else row.method.lower(), row.path.replace(":path}", "}"))
         for row in ROUTES
-        if isinstance(row, Call | Lookup)
+        if isinstance(row, CallRow | LookupRow)
         and (row.surface, row.path[:4]) == ("openai", "/v1/")
         and not isinstance(row.endpoint, Transcriptions | Voices | SpeechModels | Absent)
     }
@@ -37,7 +37,7 @@ def test_it_holds_every_route_that_takes_json_and_no_other():
 
 def test_it_is_served():
     (served,) = [row for row in ROUTES if row.path == "/openapi.json"]
-    assert isinstance(served, Lookup)
+    assert isinstance(served, LookupRow)
     assert served.open
     answer = served.endpoint.ask(Opening("GET", served.path), b"")
     assert isinstance(answer, Response)

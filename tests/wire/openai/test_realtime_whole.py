@@ -14,6 +14,7 @@ from openai.types.realtime import RealtimeServerEvent
 from pydantic import TypeAdapter
 from test_realtime_fuzz import mutated
 
+from antiphon.core.call import Call
 from antiphon.core.wire import Opening, Step
 from antiphon.surfaces.openai.realtime.live import RealtimeEndpoint
 from session_house import House, audio, until
@@ -64,14 +65,14 @@ PLAIN = [
 steps = st.lists(st.sampled_from(PLAIN) | st.sampled_from(PLAIN) | mutated() | st.just("wait"), min_size=3, max_size=20)
 
 
-class Call:
+class Connection:
     """One connection: what a transport does."""
 
     def __init__(self, house: House) -> None:
         query = (("model", "counter"),)
         accepted = RealtimeEndpoint().negotiate(Opening("GET", "/v1/realtime", query, request_id=str(uuid.uuid4())))
         self.surface = accepted.surface
-        self.session = house.sessions.open(house.principal, "openai", str(uuid.uuid4()), accepted.spec)
+        self.session = house.sessions.open(Call(str(uuid.uuid4()), house.principal, "openai", accepted.spec))
         self.told: list[dict[str, Any]] = []
         self.closed = False
         self.reading = asyncio.create_task(self._read())
@@ -107,7 +108,7 @@ async def live(script: list[str]) -> None:
     house = House()
     await house.runner.start()
     try:
-        call = Call(house)
+        call = Connection(house)
         for step in script:
             await (asyncio.sleep(0.005) if step == "wait" else call.say(step))
         await call.say(SETTLED)

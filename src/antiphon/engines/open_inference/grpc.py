@@ -20,7 +20,7 @@ from antiphon.core.errors import (
     NotFound,
 )
 from antiphon.core.events import Inferred
-from antiphon.core.ports import Call, Clock
+from antiphon.core.ports import Clock, EngineCall
 from antiphon.core.specs import InferSpec
 from antiphon.core.tensors import BYTES, ModelForm, Parameter, Tensor, TensorForm
 from antiphon.engines.open_inference.limits import CHECK_S, Limits, Turnstile, blames_caller, checked, left_s
@@ -51,7 +51,7 @@ class OpenInferenceGrpc:
         self._channel: Any = None
         self._closed = False
 
-    async def infer(self, spec: InferSpec, call: Call) -> Inferred:
+    async def infer(self, spec: InferSpec, call: EngineCall) -> Inferred:
         from antiphon.engines.open_inference import grpc_predict_v2_pb2 as pb
 
         with self._turnstile.passing():
@@ -122,7 +122,7 @@ class OpenInferenceGrpc:
 # -- out ---------------------------------------------------------------------------------------------------------------
 
 
-def _request(spec: InferSpec, model: str, call: Call) -> Any:
+def _request(spec: InferSpec, model: str, call: EngineCall) -> Any:
     from antiphon.engines.open_inference import grpc_predict_v2_pb2 as pb
 
     try:

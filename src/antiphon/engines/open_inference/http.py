@@ -17,7 +17,7 @@ from yarl import URL
 from antiphon.core import tensors
 from antiphon.core.errors import AntiphonError, CapacityError, EngineError, EngineMisconfigured, EngineTimeout, NotFound
 from antiphon.core.events import Inferred
-from antiphon.core.ports import Call, Clock
+from antiphon.core.ports import Clock, EngineCall
 from antiphon.core.specs import InferSpec
 from antiphon.core.tensors import ModelForm, Parameter, Tensor, TensorForm
 from antiphon.engines.open_inference.limits import CHECK_S, Limits, Turnstile, blames_caller, checked, left_s
@@ -88,7 +88,7 @@ class OpenInferenceHttp:
         self._client: aiohttp.ClientSession | None = None
         self._closed = False
 
-    async def infer(self, spec: InferSpec, call: Call) -> Inferred:
+    async def infer(self, spec: InferSpec, call: EngineCall) -> Inferred:
         with self._turnstile.passing():
             timeout = self._timeout(left_s(call, self._clock))
             binary = await self._has_binary(timeout) or any(not _fits_json(tensor) for tensor in spec.inputs)
@@ -185,7 +185,7 @@ class OpenInferenceHttp:
 # -- out ---------------------------------------------------------------------------------------------------------------
 
 
-def _request(spec: InferSpec, call: Call, binary: bool) -> tuple[bytes, dict[str, str]]:
+def _request(spec: InferSpec, call: EngineCall, binary: bool) -> tuple[bytes, dict[str, str]]:
     inputs = []
     for tensor in spec.inputs:
         parameters: dict[str, Parameter] = dict(tensor.parameters)

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from antiphon.core import tensors
 from antiphon.core.errors import CallerError, CapacityError, EngineError, EngineTimeout
 from antiphon.core.events import Inferred
-from antiphon.core.ports import Call, Clock
+from antiphon.core.ports import Clock, EngineCall
 from antiphon.core.specs import InferSpec
 
 MESSAGE_CHARS = 300
@@ -49,7 +49,7 @@ class Turnstile:
             self.outstanding -= 1
 
 
-def left_s(call: Call, clock: Clock) -> float | None:
+def left_s(call: EngineCall, clock: Clock) -> float | None:
     """Until the deadline. Raises `EngineTimeout` where it has passed."""
     if call.deadline_ns is None:
         return None

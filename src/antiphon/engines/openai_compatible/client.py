@@ -31,7 +31,7 @@ from antiphon.core.errors import (
     EngineMisconfigured,
     EngineTimeout,
 )
-from antiphon.core.ports import Call, Clock
+from antiphon.core.ports import Clock, EngineCall
 from antiphon.engines.openai_compatible.presets import Preset
 
 MESSAGE_CHARS = 300
@@ -112,7 +112,7 @@ class Upstream:
         self._closed = False
         self.outstanding = 0
 
-    def post(self, path: str, body: bytes, call: Call, content: Iterable[str]) -> "Exchange":
+    def post(self, path: str, body: bytes, call: EngineCall, content: Iterable[str]) -> "Exchange":
         """An answer to come, to be used as a context. `content` is what no error's message may quote."""
         return Exchange(self, path, body, call, content)
 
@@ -156,7 +156,7 @@ class Upstream:
             known = self._urls[path] = URL(self._root + self._preset.base + path)
         return known
 
-    def timeout(self, call: Call) -> aiohttp.ClientTimeout:
+    def timeout(self, call: EngineCall) -> aiohttp.ClientTimeout:
         """Raises `EngineTimeout` where the deadline has passed."""
         left_s = None
         if call.deadline_ns is not None:
@@ -171,7 +171,7 @@ class Exchange:
 
     __slots__ = ("_body", "_call", "_content", "_path", "_response", "_upstream")
 
-    def __init__(self, upstream: Upstream, path: str, body: bytes, call: Call, content: Iterable[str]) -> None:
+    def __init__(self, upstream: Upstream, path: str, body: bytes, call: EngineCall, content: Iterable[str]) -> None:
         self._upstream = upstream
         self._path = path
         self._body = body

@@ -12,7 +12,7 @@ import msgspec
 from antiphon.core.capabilities import Ability, images
 from antiphon.core.errors import CallerError, EngineError
 from antiphon.core.events import Embedded, Generated, TokenUsage
-from antiphon.core.ports import Call, Clock
+from antiphon.core.ports import Clock, EngineCall
 from antiphon.core.specs import GenerateSpec
 from antiphon.engines.openai_compatible import request
 from antiphon.engines.openai_compatible.answer import Translation, decode
@@ -67,7 +67,7 @@ class OpenAICompatible(_Server):
         self.abilities = self._preset.abilities - cannot
 
     async def generate(
-        self, spec: GenerateSpec, call: Call
+        self, spec: GenerateSpec, call: EngineCall
     ) -> AsyncGenerator[tuple[Generated | TokenUsage, ...], None]:
         """As the port has it."""
         path, body = request.generation(spec, self._model, self._preset)
@@ -138,7 +138,7 @@ _VECTORS = msgspec.json.Decoder(_Vectors)
 class OpenAICompatibleEmbedder(_Server):
     """A `core.ports.Embedder`."""
 
-    async def embed(self, texts: Sequence[str | tuple[int, ...]], call: Call) -> Embedded:
+    async def embed(self, texts: Sequence[str | tuple[int, ...]], call: EngineCall) -> Embedded:
         """As the port has it."""
         if not self._preset.embeddings:
             raise CallerError("This model's server has no embeddings.", param="model")
@@ -147,7 +147,9 @@ class OpenAICompatibleEmbedder(_Server):
         each = [await self._embed(text, 1, [text], call) for text in texts]
         return Embedded(tuple(one.vectors[0] for one in each), sum(one.input_tokens for one in each))
 
-    async def _embed(self, given: object, count: int, texts: Sequence[str | tuple[int, ...]], call: Call) -> Embedded:
+    async def _embed(
+        self, given: object, count: int, texts: Sequence[str | tuple[int, ...]], call: EngineCall
+    ) -> Embedded:
         body = request.encode({"model": self._model, "input": given, "encoding_format": "float"})
         contents = [text for text in texts if isinstance(text, str)]
         async with self._upstream.post(request.EMBEDDINGS, body, call, contents) as exchange:

@@ -14,7 +14,7 @@ import msgspec
 
 from antiphon.core.errors import AntiphonError, CallerError, CapacityError, ContextLengthExceeded, EngineError
 from antiphon.core.events import Generated, TokenUsage
-from antiphon.core.ports import Call
+from antiphon.core.ports import EngineCall
 from antiphon.core.specs import GenerateSpec, Shape
 from antiphon.engines.openvino.messages import (
     OUT_OF_MEMORY,
@@ -116,7 +116,7 @@ class OpenVinoGenerator(KeptProcess):
 
     # -- asking --------------------------------------------------------------------------------------------------------
 
-    async def generate(self, spec: GenerateSpec, call: Call) -> AsyncGenerator[Events, None]:
+    async def generate(self, spec: GenerateSpec, call: EngineCall) -> AsyncGenerator[Events, None]:
         """See `core.ports.Generator`. Of several choices, the input is counted once."""
         transport, model = self._open(), self._model
         assert model is not None
