@@ -44,7 +44,7 @@ class MeteredSession(ABC, Generic[Event]):
         self.model = model
         self._services = services
         self._on_close = on_close
-        self.on_end: Callable[[], None] = _nothing
+        self.on_end: Callable[[Any], None] = _nothing
         filters = services.filters(call.principal)
         self._chain = Chain(filters) if filters else None
         self._costs = False  # whether `_told` has yielded what is to be charged for, and was not
@@ -122,7 +122,7 @@ class MeteredSession(ABC, Generic[Event]):
         """Begins to close, and does not wait: the next request of the same connection need not wait for what the ledger
         is told about the end of this one. Nor for the place that this one held: `on_end` is told first.
         """
-        self.on_end()
+        self.on_end(self)
         self._closing = asyncio.create_task(self._close(delivered), name=f"close {self.call.id}")
 
     async def _close(self, delivered: bool) -> None:
@@ -141,5 +141,5 @@ class MeteredSession(ABC, Generic[Event]):
             self._services.observer.ended(self.call, self.model, outcome, self._account.paid())
 
 
-def _nothing() -> None:
+def _nothing(session: object) -> None:
     """Nobody waits for the end."""

@@ -347,7 +347,7 @@ class Sessions:
             self._retries.began(session.call.claim)  # raises where it must not
         self._open[session] = self._places.hold(session.call.principal, wanted, recogniser)
         if not isinstance(session, Conversation | DialogueConnection):
-            session.on_end = partial(self._ended, session)
+            session.on_end = self._ended
         self._empty.clear()
         self._services.observer.opened(session.call.surface)
 
