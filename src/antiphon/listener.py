@@ -27,6 +27,9 @@ from antiphon.trust.authority import certify
 
 MOST_DESCRIPTORS = 1 << 20  # that are counted on
 COLLECT_AFTER = 10_000  # objects more than there were
+# libuv takes one new connection from a socket in each turn of the loop, however many wait. While turns are long, who
+# means well would wait for all who only knock; so the loop is given the same port several times.
+ACCEPTED_AT_ONCE = 16
 GRACE_S = 2  # for answers that are whole to leave, once the sessions have ended
 
 RENEWAL_S = 3600  # between looks at whether the server's own certificate still holds
@@ -68,13 +71,14 @@ class HttpListener(uvicorn.Server):
     def __init__(self, config: uvicorn.Config, listening: socket.socket, tls: _Tls | None) -> None:
         super().__init__(config)
         self._listening = listening
+        self._again = [listening.dup() for _ in range(ACCEPTED_AT_ONCE - 1)]
         self._tls = tls
         self._ticking: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
         self.config.load()
         self.lifespan = self.config.lifespan_class(self.config)
-        await self.startup([self._listening])
+        await self.startup([self._listening, *self._again])
         self._ticking = supervisor.start("tick connections", self.main_loop, essential=True)
 
     def stop_accepting(self) -> None:
@@ -85,7 +89,7 @@ class HttpListener(uvicorn.Server):
         if self._ticking is not None:
             self._ticking.cancel()
         self.config.timeout_graceful_shutdown = grace_s  # type: ignore[assignment]  # which takes any number
-        await self.shutdown([self._listening])
+        await self.shutdown([self._listening, *self._again])
 
     async def on_tick(self, counter: int) -> bool:
         """Ten times a second."""

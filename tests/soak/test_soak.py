@@ -66,6 +66,13 @@ SETTINGS = """
 [limits]
 upload_mb = 16
 uploads_mb = 64
+[limits.per_project]
+live_streams = 8
+live_decoders = 2
+recordings = 1
+generations = 2
+speeches = 2
+conversations = 2
 [objectives]
 stt_ttfb_ms = {stt_ttfb_ms}
 stt_final_ms = {stt_final_ms}
