@@ -23,6 +23,10 @@ from antiphon.surfaces.elevenlabs.dialogue import TextToDialogue
 from antiphon.surfaces.elevenlabs.dialogue_live import LiveDialogueEndpoint
 from antiphon.surfaces.elevenlabs.live import LiveSpeechEndpoint
 from antiphon.surfaces.elevenlabs.speech import TextToSpeech
+from antiphon.surfaces.elevenlabs.speech_to_text import KeptTranscripts, SpeechToText
+from antiphon.surfaces.elevenlabs.speech_to_text_live import RealtimeSpeechToText
+from antiphon.surfaces.elevenlabs.tokens import MAX_BODY_BYTES as MAX_TOKEN_BYTES
+from antiphon.surfaces.elevenlabs.tokens import SingleUseTokens
 from antiphon.surfaces.elevenlabs.wire import Endpoint as ElevenLabs
 from antiphon.surfaces.open_inference.about import About
 from antiphon.surfaces.open_inference.infer import Infer
@@ -127,9 +131,25 @@ def _elevenlabs() -> Iterator[Row]:
     yield LookupRow("/v1/user/subscription", "elevenlabs", Account(user=False))
 
 
+def _scribe() -> Iterator[Row]:
+    yield CallRow("/v1/speech-to-text", "elevenlabs", SpeechToText(), Scope.TRANSCRIBE, form=True, by_secret=True)
+    yield DialogueRow("/v1/speech-to-text/realtime", "elevenlabs", RealtimeSpeechToText())
+    for method in ("GET", "DELETE"):
+        path = "/v1/speech-to-text/transcripts/{transcription_id}"
+        yield LookupRow(path, "elevenlabs", KeptTranscripts(), method, Scope.TRANSCRIBE)
+    for token_type, scope in (
+        ("realtime_scribe", Scope.TRANSCRIBE),
+        ("batch_scribe", Scope.TRANSCRIBE),
+        ("tts_websocket", Scope.SPEAK),
+    ):
+        path, tokens = f"/v1/single-use-token/{token_type}", SingleUseTokens(token_type)
+        yield LookupRow(path, "elevenlabs", tokens, "POST", scope, max_body_bytes=MAX_TOKEN_BYTES)
+
+
 ROUTES: tuple[Row, ...] = (
     *_deepgram(),
     *_elevenlabs(),
+    *_scribe(),
     *_openai("/v1"),
     *_responses("/v1"),
     *_realtime("/v1"),

@@ -2,15 +2,18 @@
 end the cue, and can hold nothing that the format reads as markup or as a time line.
 """
 
+import textwrap
 from collections.abc import Iterable
 
 Cue = tuple[int, int, str]
 
 
-def srt(cues: Iterable[Cue]) -> str:
-    """SubRip: numbered from 1, `,` before the milliseconds, an empty line after each cue."""
+def srt(cues: Iterable[Cue], width: int | None = None) -> str:
+    """SubRip: numbered from 1, `,` before the milliseconds, an empty line after each cue. With a `width` a text is
+    put on lines of at most so many characters, longer words on their own.
+    """
     return "".join(
-        f"{number}\n{_time(start_ms, ',')} --> {_time(end_ms, ',')}\n{_line(text).replace('-->', '->')}\n\n"
+        f"{number}\n{clock_time(start_ms, ',')} --> {clock_time(end_ms, ',')}\n{_subrip(text, width)}\n\n"
         for number, (start_ms, end_ms, text) in enumerate(cues, start=1)
     )
 
@@ -18,16 +21,22 @@ def srt(cues: Iterable[Cue]) -> str:
 def vtt(cues: Iterable[Cue]) -> str:
     """WebVTT (W3C, section 4.1): the signature, then cues; `&`, `<` and `>` are escaped in cue text (section 4.2.2)."""
     return "WEBVTT\n\n" + "".join(
-        f"{_time(start_ms, '.')} --> {_time(end_ms, '.')}\n{_escaped(_line(text))}\n\n"
+        f"{clock_time(start_ms)} --> {clock_time(end_ms)}\n{_escaped(_line(text))}\n\n"
         for start_ms, end_ms, text in cues
     )
 
 
-def _time(ms: int, point: str) -> str:
+def clock_time(ms: int, point: str = ".") -> str:
+    """`01:02:03.004`."""
     seconds, ms = divmod(ms, 1000)
     minutes, seconds = divmod(seconds, 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours:02}:{minutes:02}:{seconds:02}{point}{ms:03}"
+
+
+def _subrip(text: str, width: int | None) -> str:
+    line = _line(text).replace("-->", "->")
+    return line if width is None else "\n".join(textwrap.wrap(line, width, break_long_words=False))
 
 
 def _line(text: str) -> str:

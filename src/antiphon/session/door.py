@@ -105,16 +105,16 @@ class Door:
     ) -> tuple[Principal, Opening]:
         """Who calls, and the opening with what was settled for this call. Without a scope, any key may.
 
-        A secret that was made for one call opens a dialogue of its vendor, and is used up, whatever comes of that; a
-        token stands for its key on all paths of its vendor. Raises `Unauthenticated` for a credential that does not
-        hold, `PolicyError` for one that may not do this, `KeysUnavailable`.
+        A secret that was made for one call opens a dialogue of its vendor, or makes a call that may be made so, and is
+        used up, whatever comes of that; a token stands for its key on all paths of its vendor. Raises `Unauthenticated`
+        for a credential that does not hold, `PolicyError` for one that may not do this, `KeysUnavailable`.
         """
         if isinstance(credential, Bearer):
             secret = credential.secret
             if not stands_for_a_key(secret):
                 return self._keys.authenticate(secret, scope), opening
             self._keys.check()
-            if isinstance(row, DialogueRow):
+            if isinstance(row, DialogueRow) or (isinstance(row, CallRow) and row.by_secret):
                 principal, settled = self._sessions.secrets.redeem(row.surface, secret)
                 return self._allowed(principal, scope), replace(opening, settled=settled)
             return self._allowed(self._sessions.secrets.holder(row.surface, secret), scope), opening

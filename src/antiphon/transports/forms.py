@@ -9,7 +9,7 @@ from antiphon.core.errors import BadMedia, CallerError
 from antiphon.core.wire import Body
 
 FILE = "file"
-MAX_FIELDS = 64
+MAX_FIELDS = 1_200  # ElevenLabs' SDKs send each of up to 1,000 words to listen for as a field
 MAX_FIELD_BYTES = 1 << 20
 MAX_PART_HEAD_BYTES = 16 * 1024
 MAX_BOUNDARY_BYTES = 256  # RFC 2046 has 70

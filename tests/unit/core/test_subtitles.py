@@ -11,6 +11,14 @@ def test_srt() -> None:
     )
 
 
+def test_srt_in_lines() -> None:
+    cues = [(0, 999, "One and two --> three"), (999, 2_000, "")]
+    assert srt(cues, 7) == (
+        "1\n00:00:00,000 --> 00:00:00,999\nOne and\ntwo ->\nthree\n\n2\n00:00:00,999 --> 00:00:02,000\n\n\n"
+    )
+    assert "Unbreakable\n" in srt([(0, 1, "Unbreakable")], 3)
+
+
 def test_vtt() -> None:
     assert vtt(CUES) == (
         "WEBVTT\n\n"

@@ -3,7 +3,8 @@
 What comes in:
     ? METHOD PATH           a call; `WS` is the opening of a WebSocket
     : NAME: VALUE           a header of the next call
-    > TEXT                  a message, or the body of the request, which is then read
+    + NAME=VALUE            a field of the form of the next request
+    > TEXT                  a message, or the body of the request, which is then read; of a form, its file
     @ MS                    so much time passes; if a deadline was reached, it expires
     ! EVENT                 an event of the session, or an error, as Python writes it; `said(...)` are characters
 What must go out, and is compared character by character:
@@ -21,14 +22,16 @@ from antiphon.core import errors, events
 from antiphon.core.endpoints import Spent
 from antiphon.core.errors import AntiphonError
 from antiphon.core.events import CharacterTime
-from antiphon.core.specs import SpeakSpec
+from antiphon.core.specs import SpeakSpec, TranscribeSpec
 from antiphon.core.units import NS_PER_MS
-from antiphon.core.wire import Bearer, Head, ModelCard, Opening, Response, Step, VoiceCard
+from antiphon.core.wire import Bearer, Body, Head, ModelCard, Opening, Response, Step, VoiceCard
 from antiphon.surfaces.elevenlabs.account import Account
 from antiphon.surfaces.elevenlabs.dialogue import TextToDialogue
 from antiphon.surfaces.elevenlabs.dialogue_live import LiveDialogueEndpoint
 from antiphon.surfaces.elevenlabs.live import LiveSpeechEndpoint
 from antiphon.surfaces.elevenlabs.speech import TextToSpeech
+from antiphon.surfaces.elevenlabs.speech_to_text import KeptTranscripts, SpeechToText
+from antiphon.surfaces.elevenlabs.speech_to_text_live import RealtimeSpeechToText
 from antiphon.surfaces.elevenlabs.voices import AllVoices, Models, OneVoice, SearchVoices
 from wire_player import WirePlayer
 
@@ -61,15 +64,22 @@ class Player(WirePlayer):
     headers: dict[str, str] = field(default_factory=dict)
     sent: list[tuple[str, str]] = field(default_factory=list)  # the pattern of the path, and what was said there
     path: str = ""
+    fields: list[tuple[str, str]] = field(default_factory=list)
 
     def _line(self, mark: str, rest: str) -> Iterator[str]:
         match mark:
             case "?":
                 yield from self._call(rest)
+            case "+":
+                name, _, value = rest.partition("=")
+                self.fields.append((name, value))
             case ">" if self.waiting is not None:
                 endpoint, opening = self.waiting
                 self.waiting = None
-                yield from self._open(endpoint, opening, lambda: endpoint.negotiate(opening, rest.encode()))
+                body: Any = rest.encode()
+                if isinstance(endpoint, SpeechToText):
+                    body, self.fields = Body(body, tuple(self.fields), has_file=bool(body)), []
+                yield from self._open(endpoint, opening, lambda: endpoint.negotiate(opening, body))
             case ">":
                 yield from self._step(self.surface.receive(rest, self.now_ns))
             case "@":
@@ -106,15 +116,18 @@ class Player(WirePlayer):
         try:
             call = negotiate()
         except AntiphonError as error:
-            yield from _response(endpoint.refuse(opening, error))
+            refused = endpoint.refuse(opening, error)
+            yield from _response(refused) if isinstance(refused, Response) else self._step(refused)
             return
         self.surface = call.surface
         yield f"= {_changed(call.spec)}"
+        if getattr(call, "media", None) is not None:
+            yield f"= {call.media}"
         for name, value in getattr(call, "headers", ()):
             yield f"< {name}: {value}"
 
     def _step(self, step: Step) -> Iterator[str]:
-        yield from (f"= {given}" for given in step.inputs)
+        yield from (f"= {_given(given)}" for given in step.inputs)
         for message in step.sends:
             if isinstance(message, Head):
                 yield from _head(message)
@@ -126,14 +139,21 @@ class Player(WirePlayer):
             yield f"x {step.close.code} {step.close.reason}".rstrip()
 
 
-def _changed(spec: SpeakSpec) -> str:
+def _given(given: Any) -> str:
+    return f"Audio of {len(given.data)} bytes" if isinstance(given, events.Audio) else str(given)
+
+
+def _changed(spec: SpeakSpec | TranscribeSpec) -> str:
     """The spec, without what is as usual."""
-    usual = SpeakSpec(spec.model)
+    usual = type(spec)(spec.model)
     told = {each.name: getattr(spec, each.name) for each in fields(spec)}
     changed = {name: value for name, value in told.items() if name == "model" or value != getattr(usual, name)}
-    form = spec.format
-    changed["format"] = f"{form.codec}/{form.container}/{form.sample_rate}/{form.bit_rate}"
-    return "SpeakSpec " + " ".join(f"{name}={value}" for name, value in changed.items())
+    if isinstance(spec, SpeakSpec):
+        form = spec.format
+        changed["format"] = f"{form.codec}/{form.container}/{form.sample_rate}/{form.bit_rate}"
+    else:
+        changed["format"] = f"{spec.format.encoding}/{spec.format.sample_rate}"
+    return f"{type(spec).__name__} " + " ".join(f"{name}={value}" for name, value in changed.items())
 
 
 def _response(response: Response) -> Iterator[str]:
@@ -161,6 +181,9 @@ ENDPOINTS: dict[tuple[str, str], Any] = {
     ("POST", f"{DIALOGUE}/with-timestamps"): TextToDialogue(stream=False, timed=True),
     ("POST", f"{DIALOGUE}/stream/with-timestamps"): TextToDialogue(stream=True, timed=True),
     ("WS", f"{DIALOGUE}/multi-stream-input"): LiveDialogueEndpoint(),
+    ("POST", "/v1/speech-to-text"): SpeechToText(),
+    ("WS", "/v1/speech-to-text/realtime"): RealtimeSpeechToText(),
+    ("GET", "/v1/speech-to-text/transcripts/{transcription_id}"): KeptTranscripts(),
     ("GET", "/v1/voices"): AllVoices(),
     ("GET", "/v1/voices/{voice_id}"): OneVoice(),
     ("GET", "/v2/voices"): SearchVoices(),
@@ -192,6 +215,8 @@ def tell(endpoint: Any, opening: Opening) -> Response:
         if isinstance(endpoint, Account):
             assert 0 < endpoint.since_unix_ms(opening) <= opening.received_unix_ms
             return endpoint.answer(opening, SPENT)
+        if isinstance(endpoint, KeptTranscripts):
+            return endpoint.ask(opening, b"")
         answer: Response = endpoint.answer(opening, VOICES, MODELS)
         return answer
     except AntiphonError as error:

@@ -20,7 +20,7 @@ from antiphon.core.specs import Markup, SpeakSpec
 from antiphon.core.wire import SYNTHETIC, Opening, no_effect
 from antiphon.surfaces.elevenlabs import parameters, wire
 from antiphon.surfaces.elevenlabs.dialogue import DEFAULT_MODEL, MAX_VOICES, DialogueQuery
-from antiphon.surfaces.elevenlabs.live import LiveEndpoint, ManyTexts, Text
+from antiphon.surfaces.elevenlabs.live import TOKEN_TYPE, LiveEndpoint, ManyTexts, Text
 from antiphon.surfaces.elevenlabs.messages import DialogueMessage, TextMessage
 from antiphon.surfaces.elevenlabs.parameters import LiveQuery, Seed
 
@@ -28,9 +28,10 @@ _messages = msgspec.json.Decoder(DialogueMessage)
 
 
 class LiveDialogueQuery(DialogueQuery, frozen=True, forbid_unknown_fields=True):
-    """`authorization` is a credential."""
+    """`authorization` and `single_use_token` are credentials."""
 
     authorization: str | None = None
+    single_use_token: str | None = None
     model_id: str | None = None
     language_code: str | None = None
     apply_text_normalization: str | None = None
@@ -43,6 +44,7 @@ class LiveDialogueEndpoint(LiveEndpoint):
 
     def negotiate(self, opening: Opening, first: str | bytes | None = None) -> Accepted[SpeakSpec]:
         """Raises some `CallerError`, whose `param` is the parameter's name."""
+        wire.check_token(opening, TOKEN_TYPE)
         query = parameters.read_query(opening, LiveDialogueQuery)
         parameters.check_normalisation(query.apply_text_normalization)
         spec = SpeakSpec(

@@ -59,6 +59,7 @@ DEFAULT_SCHEDULE = (120, 160, 250, 290)
 MIN_TRIGGER_CHARACTERS = 50
 CLAUSE_ENDS = (".", ",", ";", ":", "!", "?", "…", "—")
 
+TOKEN_TYPE = "tts_websocket"
 MAX_CONTEXTS = 16  # that have not ended; ElevenLabs has 5
 
 _texts = msgspec.json.Decoder(TextMessage)
@@ -66,11 +67,14 @@ _contexts = msgspec.json.Decoder(ContextMessage)
 
 
 class LiveEndpoint(wire.Endpoint):
-    """What the WebSockets share: the key may stand in the first message, as browsers cannot set a header."""
+    """What the WebSockets share: browsers cannot set a header, so a single-use token may stand in the query, or the key
+    in the first message.
+    """
 
     def credential(self, opening: Opening, first: str | bytes | None = None) -> Bearer | Pending | None:
         if first is None:
-            return super().credential(opening) or Pending.PENDING
+            token = dict(opening.query).get("single_use_token", "").strip()
+            return Bearer(token) if token else super().credential(opening) or Pending.PENDING
         try:
             said, _ = read_message(_contexts, first)
         except CallerError:
@@ -86,6 +90,7 @@ class LiveSpeechEndpoint(LiveEndpoint):
 
     def negotiate(self, opening: Opening, first: str | bytes | None = None) -> Accepted[SpeakSpec]:
         """Raises some `CallerError`, whose `param` is the parameter's name."""
+        wire.check_token(opening, TOKEN_TYPE)
         query = parameters.read_query(opening, LiveQuery)
         parameters.check_normalisation(query.apply_text_normalization)
         spec = SpeakSpec(

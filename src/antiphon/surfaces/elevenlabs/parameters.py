@@ -4,6 +4,7 @@ A parameter is honoured or refused, never dropped. Those that ask a model for wh
 SDKs and examples send as a matter of course, are taken, and the answer lists them under `antiphon-no-effect`.
 """
 
+from collections.abc import Collection
 from typing import Annotated, TypeVar
 
 import msgspec
@@ -77,9 +78,10 @@ class SpeechQuery(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class LiveQuery(SpeechQuery, frozen=True, forbid_unknown_fields=True):
-    """Of the WebSockets. `authorization` is a credential."""
+    """Of the WebSockets. `authorization` and `single_use_token` are credentials."""
 
     authorization: str | None = None
+    single_use_token: str | None = None
     language_code: str | None = None
     enable_ssml_parsing: bool = False
     inactivity_timeout: Annotated[int, Meta(ge=1, le=MAX_INACTIVITY_S)] = 20
@@ -90,10 +92,17 @@ class LiveQuery(SpeechQuery, frozen=True, forbid_unknown_fields=True):
     seed: Seed | None = None
 
 
-def read_query(opening: Opening, kind: type[Q]) -> Q:
-    """Raises `UnsupportedParameter` for an unknown name, `CallerError` for a value that makes no sense."""
-    given: dict[str, str] = {}
+def read_query(opening: Opening, kind: type[Q], lists: Collection[str] = ()) -> Q:
+    """Those in `lists` may be repeated. Raises `UnsupportedParameter` for an unknown name, `CallerError` for a value
+    that makes no sense.
+    """
+    repeated: dict[str, list[str]] = {}
+    given: dict[str, str | list[str]] = {}
     for name, value in opening.query:
+        if name in lists:
+            given[name] = repeated.setdefault(name, [])
+            repeated[name].append(value)
+            continue
         if name in given:
             raise CallerError("This parameter was given more than once.", param=name)
         given[name] = value

@@ -6,7 +6,7 @@ wrong and where. On a WebSocket an error is `{"message", "error", "code"}`, then
 """
 
 from base64 import b64encode
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
 import msgspec
@@ -293,8 +293,8 @@ def json_response(opening: Opening, status: int, body: Any) -> Response:
     return Response(status, headers(opening, JSON), encode(body))
 
 
-class Endpoint:
-    """What ElevenLabs' endpoints share."""
+class KeyPlace:
+    """Where the key stands."""
 
     def credential(self, opening: Opening, first: str | bytes | None = None) -> Bearer | Pending | None:
         """`xi-api-key: KEY`, or `Authorization: Bearer KEY`, which may stand in the query where a browser opens a
@@ -305,14 +305,28 @@ class Endpoint:
         said = opening.headers.get("authorization") or dict(opening.query).get("authorization", "")
         return bearer(said)
 
+
+class Endpoint(KeyPlace):
+    """What ElevenLabs' endpoints share."""
+
+    too_large = "max_character_limit_exceeded"  # what `TooLarge` is called
+
     def refuse(self, opening: Opening, error: AntiphonError) -> Response:
         extra = () if error.retry_after_s is None else (("retry-after", str(error.retry_after_s)),)
         if type(error) is CallerError:
             body = ErrorBody([Invalid("value_error", _place(opening, param_of(error)), error.message)])
             return Response(422, headers(opening, JSON) + extra, encode(body))
         kind, code = words(error)
+        if isinstance(error, TooLarge):
+            code = self.too_large
         detail = Detail(kind, code, error.message, code, opening.request_id, param_of(error))
         return Response(error.status, headers(opening, JSON) + extra, encode(ErrorBody(detail)))
+
+
+def check_token(opening: Opening, token_type: str) -> None:
+    """Raises `Unauthenticated` where the caller has a single-use token of another type. It is used up all the same."""
+    if opening.settled not in (None, token_type.encode()):
+        raise Unauthenticated(f"the token is not of the type '{token_type}'")
 
 
 def bearer(said: str) -> Bearer | None:
@@ -342,6 +356,12 @@ def read(decode: Callable[[], T]) -> T:
         raise _misshapen(str(error)) from None
     except (msgspec.DecodeError, UnicodeError, RecursionError):
         raise CallerError("This is not a valid JSON object.") from None
+
+
+def check_choice(param: str, value: str, supported: Sequence[str]) -> None:
+    """Raises `CallerError` for any other value."""
+    if value not in supported:
+        raise CallerError(f"Supported values: {', '.join(supported)}.", param=param)
 
 
 def _misshapen(said: str) -> CallerError:

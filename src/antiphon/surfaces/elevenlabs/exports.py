@@ -1,0 +1,159 @@
+"""`additional_formats` of a transcription: the same words once more, as subtitles, plain text or segments in JSON.
+
+A segment is an utterance; subtitles are also cut at pauses and where they would be too long to read, by ElevenLabs' own
+measures, and everything may be cut as the caller says. Documents (`docx`, `pdf`, `html`) are not made here.
+"""
+
+import textwrap
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from typing import Annotated
+
+import msgspec
+from msgspec import UNSET, Meta, Struct, UnsetType
+
+from antiphon.core.errors import CallerError, UnsupportedParameter
+from antiphon.core.events import Final, Word
+from antiphon.core.subtitles import clock_time, srt
+from antiphon.surfaces.elevenlabs import transcripts, wire
+
+NAME = "additional_formats"
+FORMATS = ("srt", "txt", "segmented_json")
+MAX_FORMATS = 10
+
+Length = Annotated[int, Meta(ge=1, le=10_000)]
+Seconds = Annotated[float, Meta(gt=0, le=100_000)]
+
+
+class Export(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True, tag_field="format"):
+    """One of them: where segments end, besides the end of an utterance, and what is written of them."""
+
+    include_speakers: bool | None = None
+    include_timestamps: bool | None = None
+    segment_on_silence_longer_than_s: Seconds | None = None
+    max_segment_duration_s: Seconds | None = None
+    max_segment_chars: Length | None = None
+
+
+class Srt(Export, frozen=True, forbid_unknown_fields=True, kw_only=True, tag="srt"):
+    """Subtitles, whose times are a part of the format. What is not given is ElevenLabs' own."""
+
+    max_characters_per_line: Length | None = 42
+    segment_on_silence_longer_than_s: Seconds | None = 0.8
+    max_segment_duration_s: Seconds | None = 4.0
+    max_segment_chars: Length | None = 84
+
+
+class Txt(Export, frozen=True, forbid_unknown_fields=True, kw_only=True, tag="txt"):
+    """A segment is a line where nothing says how long lines may be."""
+
+    max_characters_per_line: Length | None = None
+
+
+class SegmentedJson(Export, frozen=True, forbid_unknown_fields=True, kw_only=True, tag="segmented_json"):
+    """Words have their times unless the caller does not want them."""
+
+
+class _Named(Struct, frozen=True):
+    format: str
+
+
+class Exported(Struct, frozen=True):
+    """One more form of the answer."""
+
+    requested_format: str
+    file_extension: str
+    content_type: str
+    content: str
+    is_base64_encoded: bool = False
+
+
+class Segment(Struct, frozen=True):
+    text: str
+    start: float | UnsetType
+    end: float | UnsetType
+    words: list[transcripts.Word]
+
+
+class Segments(Struct, frozen=True):
+    language_code: str
+    segments: list[Segment]
+
+
+_names = msgspec.json.Decoder(list[_Named])
+_exports = msgspec.json.Decoder(list[Srt | Txt | SegmentedJson])
+
+
+def read_exports(text: str) -> tuple[Export, ...]:
+    """Raises `CallerError` for what is no list of formats, `UnsupportedParameter` for what is not made here."""
+    try:
+        names = wire.read(lambda: _names.decode(text))
+        if len(names) > MAX_FORMATS:
+            raise CallerError(f"At most {MAX_FORMATS} formats are allowed.")
+        if any(each.format not in FORMATS for each in names):
+            raise UnsupportedParameter(f"Supported formats: {', '.join(FORMATS)}.")
+        return tuple(wire.read(lambda: _exports.decode(text)))
+    except CallerError as error:
+        raise type(error)(error.message, param=NAME) from None
+
+
+def export(asked: Export, finals: Sequence[Final]) -> Exported:
+    """What was said, in that format. The words of `finals` have times."""
+    segments = [segment for final in finals for segment in _segments(asked, final)]
+    match asked:
+        case Srt():
+            cues = ((each.start_ms, each.end_ms, each.transcript.text) for each in segments)
+            return Exported("srt", "srt", "text/srt", srt(cues, asked.max_characters_per_line))
+        case Txt():
+            return Exported("txt", "txt", "text/plain", "".join(_lines(asked, each) for each in segments))
+    told = Segments(transcripts.LANGUAGE, [_segment(asked, each) for each in segments])
+    return Exported("segmented_json", "json", wire.JSON, wire.encode(told).decode())
+
+
+def _segments(cuts: Export, final: Final) -> Iterator[Final]:
+    """An utterance in parts, each from its first word to its last."""
+    words: list[Word] = []
+    for word in final.transcript.words:
+        if words and _ends(cuts, words, word):
+            yield _part(final, words)
+            words = []
+        words.append(word)
+    if words:
+        yield _part(final, words)
+
+
+def _ends(cuts: Export, words: Sequence[Word], word: Word) -> bool:
+    """Whether a segment of these words ends before that one."""
+    measures = (
+        (cuts.segment_on_silence_longer_than_s, (word.start_ms - words[-1].end_ms) / 1000),
+        (cuts.max_segment_duration_s, (word.end_ms - words[0].start_ms) / 1000),
+        (cuts.max_segment_chars, len(_text((*words, word)))),
+    )
+    return any(most is not None and would_be > most for most, would_be in measures)
+
+
+def _part(final: Final, words: Sequence[Word]) -> Final:
+    said = replace(final.transcript, text=_text(words), words=tuple(words))
+    return replace(final, start_ms=words[0].start_ms, end_ms=words[-1].end_ms, transcript=said)
+
+
+def _text(words: Sequence[Word]) -> str:
+    return transcripts.SPACE.join(word.text for word in words)
+
+
+def _lines(asked: Txt, segment: Final) -> str:
+    text = segment.transcript.text
+    if asked.include_timestamps:
+        text = f"[{clock_time(segment.start_ms)} --> {clock_time(segment.end_ms)}] {text}"
+    width = asked.max_characters_per_line
+    return "".join(f"{line}\n" for line in ([text] if width is None else textwrap.wrap(text, width)))
+
+
+def _segment(asked: Export, segment: Final) -> Segment:
+    timed = asked.include_timestamps is not False
+    return Segment(
+        segment.transcript.text,
+        segment.start_ms / 1000 if timed else UNSET,
+        segment.end_ms / 1000 if timed else UNSET,
+        transcripts.words_of([segment], transcripts.Granularity.WORD if timed else transcripts.Granularity.NONE),
+    )

@@ -1,0 +1,135 @@
+"""`POST /v1/speech-to-text`: a recording in, its words out, once all of them are known.
+
+Channels are transcribed on their own where the caller asks for it, each as a transcript or all in one. No transcript is
+kept: `/v1/speech-to-text/transcripts/{transcription_id}` never has one.
+"""
+
+from typing import Any
+
+from msgspec import UNSET, Struct, UnsetType
+
+from antiphon.core.endpoints import Accepted
+from antiphon.core.errors import CallerError, NotFound
+from antiphon.core.events import Closed, Failed, Final, Output
+from antiphon.core.specs import TranscribeSpec
+from antiphon.core.wire import NOTHING, Body, Close, Head, Opening, Response, Step, no_effect
+from antiphon.surfaces.elevenlabs import exports, transcripts, wire
+from antiphon.surfaces.elevenlabs.parameters import read_query
+from antiphon.surfaces.elevenlabs.speech_to_text_form import Request, read_form
+from antiphon.surfaces.elevenlabs.transcripts import Granularity, TokenPlace
+
+MAX_BODY_BYTES = 256 * 1024 * 1024  # ElevenLabs takes 3 GB; here a body is held in memory
+FORM = "multipart/form-data"
+TOKEN_TYPE = "batch_scribe"
+
+
+class FileQuery(Struct, frozen=True, forbid_unknown_fields=True):
+    """Nothing is kept, whatever `enable_logging` says; `token` is a credential."""
+
+    enable_logging: bool | None = None
+    token: str | None = None
+
+
+class Transcript(Struct, frozen=True, omit_defaults=True):
+    """What was said, by all or on one channel."""
+
+    language_code: str
+    language_probability: float
+    text: str
+    words: list[transcripts.Word]
+    channel_index: int | UnsetType = UNSET
+    additional_formats: list[exports.Exported] | UnsetType = UNSET
+    transcription_id: str | UnsetType = UNSET
+    audio_duration_secs: float | UnsetType = UNSET
+
+
+class Channels(Struct, frozen=True):
+    """What was said on each channel."""
+
+    transcripts: list[Transcript]
+    transcription_id: str
+    audio_duration_secs: float
+
+
+class SpeechToText(TokenPlace, wire.Endpoint):
+    """The endpoint."""
+
+    max_body_bytes = MAX_BODY_BYTES
+    too_large = "file_too_large"
+
+    def negotiate(self, opening: Opening, body: Body) -> Accepted[TranscribeSpec]:
+        """Raises some `CallerError`, whose `param` is the field's name, or `Unauthenticated`."""
+        wire.check_token(opening, TOKEN_TYPE)
+        read_query(opening, FileQuery)
+        kind = opening.headers.get("content-type", "").partition(";")[0].strip().lower()
+        if kind != FORM and body.data:
+            raise CallerError(f"The request must be {FORM}.")
+        asked = read_form(body)
+        return Accepted(asked.spec, FileTranscription(self, opening, asked), media=asked.media)
+
+
+class FileTranscription:
+    """One call: collects what became final, and answers at the end."""
+
+    def __init__(self, endpoint: SpeechToText, opening: Opening, asked: Request) -> None:
+        self._endpoint = endpoint
+        self._opening = opening
+        self._asked = asked
+        self._finals: list[Final] = []
+
+    def receive(self, message: str | bytes, now_ns: int) -> Step:
+        """Never called: the body came with the request."""
+        return NOTHING
+
+    def deadline_ns(self) -> int | None:
+        return None
+
+    def expire(self, now_ns: int) -> Step:
+        return NOTHING
+
+    def emit(self, event: Output, now_ns: int) -> Step:
+        match event:
+            case Final():
+                self._finals.append(event)
+            case Closed():
+                headers = wire.headers(self._opening, wire.JSON) + no_effect(self._asked.without_effect)
+                if self._asked.granularity is Granularity.CHARACTER:
+                    headers += transcripts.SPREAD_CHARACTERS
+                return _answer(200, headers, wire.encode(self._result(event)))
+            case Failed():
+                refusal = self._endpoint.refuse(self._opening, event.error)
+                return _answer(refusal.status, refusal.headers, refusal.body)
+        return NOTHING
+
+    def _result(self, closed: Closed) -> Transcript | Channels:
+        """Utterances stand in the order in which they began."""
+        id, duration_s = self._opening.request_id, closed.audio_ms / 1000
+        finals = sorted(self._finals, key=lambda final: final.start_ms)
+        if self._asked.spec.multichannel and not self._asked.combined:
+            channels = [[each for each in finals if each.channel == place] for place in range(closed.channels)]
+            told = [self._transcript(each, channel_index=place) for place, each in enumerate(channels)]
+            return Channels(told, id, duration_s)
+        return self._transcript(finals, transcription_id=id, audio_duration_secs=duration_s)
+
+    def _transcript(self, finals: list[Final], **more: Any) -> Transcript:
+        wanted = [exports.export(each, finals) for each in self._asked.exports]
+        return Transcript(
+            language_code=transcripts.LANGUAGE,
+            language_probability=1.0,
+            text=transcripts.text_of(finals),
+            words=transcripts.words_of(finals, self._asked.granularity, self._asked.spec.multichannel),
+            additional_formats=wanted or UNSET,
+            **more,
+        )
+
+
+def _answer(status: int, headers: tuple[tuple[str, str], ...], body: bytes) -> Step:
+    return Step(sends=(Head(status, headers), body), close=Close())
+
+
+class KeptTranscripts(wire.Endpoint):
+    """Any transcript of before: none is kept."""
+
+    def ask(self, opening: Opening, body: bytes) -> Response:
+        """Raises `NotFound`."""
+        raise NotFound("Transcripts are not kept; the answer to the request has it.", param="transcription_id")

@@ -1,0 +1,186 @@
+"""The form of `POST /v1/speech-to-text`: every field is honoured, named as without effect, or refused.
+
+The fields come in any order. The text `null` is no value: the Python SDK sends it for what its caller did not give.
+Lists are repeated fields.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Annotated, TypeVar
+
+import msgspec
+from msgspec import Meta, Struct
+
+from antiphon.core.audio import AudioFormat, Encoding
+from antiphon.core.errors import CallerError, UnsupportedParameter
+from antiphon.core.specs import TranscribeSpec
+from antiphon.core.wire import Body, Url
+from antiphon.surfaces.elevenlabs import exports, wire
+from antiphon.surfaces.elevenlabs.transcripts import Granularity, check_languages
+
+T = TypeVar("T")
+
+NULL = "null"
+PCM = "pcm_s16le_16"
+MAX_URL_CHARS = 8_192
+# A retry of the Python SDK sends what are files to it again, and leaves all fields out.
+FILES = frozenset({"additional_formats"})
+LOST_FIELDS = (
+    "Field required. If this is the SDK's retry of a request that failed before, the retry has lost all form fields: "
+    "look at the first error, or switch retries off with request_options={'max_retries': 0}."
+)
+
+_HONOURED = frozenset(
+    {
+        "model_id",
+        "language_code",
+        "secondary_language_codes",
+        "timestamps_granularity",
+        "additional_formats",
+        "file_format",
+        "source_url",
+        "cloud_storage_url",
+        "use_multi_channel",
+        "multichannel_output_style",
+        "webhook",
+    }
+)
+_REPEATABLE = frozenset({"secondary_language_codes", "keyterms", "entity_detection", "entity_redaction"})
+# What asks for nothing where its value is this, in lower case; any other value has no effect.
+_WITHOUT_EFFECT: Mapping[str, tuple[str, ...]] = {
+    "keyterms": (),
+    "diarize": ("false",),
+    "num_speakers": (),
+    "diarization_threshold": (),
+    "detect_speaker_roles": ("false",),
+    "use_speaker_library": ("false",),
+    "tag_audio_events": ("false",),
+    "temperature": ("0", "0.0"),
+    "seed": (),
+    "no_verbatim": ("false",),
+    "numbers_format": (),
+    "entity_redaction_mode": (),
+    "webhook_id": (),
+    "webhook_metadata": (),
+}
+_REFUSED = {
+    "entity_detection": "Entities are not detected.",
+    "entity_redaction": "Redaction is not offered by request.",
+    "transcript_edit": "Transcripts are not edited.",
+}
+
+
+class _Values(Struct, frozen=True):
+    """The fields that are honoured, and those whose values are checked only."""
+
+    language_code: str = ""
+    timestamps_granularity: str = Granularity.WORD
+    file_format: str = "other"
+    use_multi_channel: bool = False
+    multichannel_output_style: str = "separate"
+    webhook: bool = False
+    num_speakers: Annotated[int, Meta(ge=1, le=32)] | None = None
+    diarization_threshold: Annotated[float, Meta(ge=0, le=2)] | None = None
+    temperature: Annotated[float, Meta(ge=0, le=2)] = 0.0
+    seed: Annotated[int, Meta(ge=0, le=2**31 - 1)] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """What a form asks for. `combined` puts the channels into one transcript."""
+
+    spec: TranscribeSpec
+    media: bytes | Url
+    granularity: Granularity
+    combined: bool
+    exports: tuple[exports.Export, ...]
+    without_effect: tuple[str, ...]
+
+
+def read_form(body: Body) -> Request:
+    """Raises `CallerError` for a value that makes no sense, `UnsupportedParameter` for what is not honoured."""
+    given = _gather(body.fields)
+    values = wire.read(lambda: msgspec.convert(_singles(given), _Values, strict=False))
+    if "model_id" not in given:
+        raise CallerError(LOST_FIELDS if given.keys() <= FILES else "Field required", param="model_id")
+    if values.webhook:
+        raise UnsupportedParameter(
+            "Results are given in the answer; there are no webhooks. Leave it out, or send 'false'.", param="webhook"
+        )
+    if values.language_code:
+        check_languages("language_code", [values.language_code])
+    check_languages("secondary_language_codes", given.get("secondary_language_codes", ()))
+    wire.check_choice("timestamps_granularity", values.timestamps_granularity, tuple(Granularity))
+    wire.check_choice("multichannel_output_style", values.multichannel_output_style, ("separate", "combined"))
+    asked = given.get("additional_formats")
+    wanted = exports.read_exports(asked[0]) if asked else ()
+    spec = TranscribeSpec(
+        model=given["model_id"][0],
+        format=_format(values),
+        multichannel=values.use_multi_channel,
+        word_times=values.timestamps_granularity != Granularity.NONE or bool(wanted),
+    )
+    return Request(
+        spec=spec,
+        media=_media(body, given),
+        granularity=Granularity(values.timestamps_granularity),
+        combined=values.multichannel_output_style == "combined",
+        exports=wanted,
+        without_effect=_without_effect(given, wanted),
+    )
+
+
+def _gather(fields: Sequence[tuple[str, str]]) -> dict[str, list[str]]:
+    """The values that were given, by name."""
+    given: dict[str, list[str]] = {}
+    for name, value in fields:
+        if value.strip() in ("", NULL):
+            continue
+        if name in _REFUSED:
+            if value.strip() != "[]":
+                raise UnsupportedParameter(_REFUSED[name], param=name)
+            continue
+        if name not in _HONOURED and name not in _WITHOUT_EFFECT:
+            raise UnsupportedParameter("This parameter is unknown or not supported.", param=name[: wire.MAX_SHOWN])
+        if name in given and name not in _REPEATABLE:
+            raise CallerError("This parameter was given more than once.", param=name)
+        given.setdefault(name, []).append(value)
+    return given
+
+
+def _singles(given: Mapping[str, Sequence[str]]) -> dict[str, str]:
+    return {
+        name: held[0].lower() if held[0].lower() in ("true", "false") else held[0]
+        for name, held in given.items()
+        if name in _Values.__struct_fields__
+    }
+
+
+def _format(values: _Values) -> AudioFormat:
+    wire.check_choice("file_format", values.file_format, ("other", PCM))
+    return AudioFormat(Encoding.LINEAR16) if values.file_format == PCM else AudioFormat()
+
+
+def _media(body: Body, given: Mapping[str, Sequence[str]]) -> bytes | Url:
+    """The file, or where it stands: exactly one of the three."""
+    places = [given[name][0] for name in ("source_url", "cloud_storage_url") if name in given]
+    if len(places) + body.has_file != 1:
+        said = "Exactly one of 'file', 'source_url' and 'cloud_storage_url' must be given."
+        raise CallerError(said, param="file")
+    if not places:
+        if not body.data:
+            raise CallerError("The file is empty.", param="file")
+        return body.data
+    if len(places[0]) > MAX_URL_CHARS:
+        raise CallerError(f"A URL can have at most {MAX_URL_CHARS} characters.", param="source_url")
+    return Url(places[0])
+
+
+def _without_effect(given: Mapping[str, Sequence[str]], wanted: Sequence[exports.Export]) -> tuple[str, ...]:
+    """The names of what changes nothing. ElevenLabs tags audio events where nobody says not to; here none are."""
+    given = {"tag_audio_events": ["true"], **given}
+    idle = (
+        name for name, nothing in _WITHOUT_EFFECT.items() if any(v.lower() not in nothing for v in given.get(name, ()))
+    )
+    speakers = any(each.include_speakers for each in wanted)
+    return (*idle, *(("additional_formats.include_speakers",) if speakers else ()))

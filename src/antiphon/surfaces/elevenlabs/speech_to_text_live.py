@@ -1,0 +1,382 @@
+"""`GET /v1/speech-to-text/realtime`, a WebSocket: audio in, partial transcripts out, and committed ones.
+
+Every message is JSON in a text message; audio is in base64. With the `manual` strategy what was heard is committed when
+the caller says so, or by itself once it is long; with `vad` whenever the speaker pauses, too. There is no message that
+ends a stream: the caller closes the connection, and what was not committed is not told any more. An error has a type of
+its own, and after most the connection is closed; a wrong key is told so, too, and not by refusing the connection.
+"""
+
+from base64 import b64decode
+from typing import Annotated
+
+import msgspec
+from msgspec import UNSET, Meta, Struct, UnsetType
+
+from antiphon.core.audio import AudioFormat, Encoding
+from antiphon.core.endpoints import Accepted
+from antiphon.core.errors import (
+    AntiphonError,
+    BadMedia,
+    CallerError,
+    CapacityError,
+    Draining,
+    PolicyError,
+    TooLarge,
+    UnsupportedParameter,
+)
+from antiphon.core.events import Audio, Cause, Closed, Failed, Final, Flush, Input, Interim, Opened, Output
+from antiphon.core.specs import TranscribeSpec
+from antiphon.core.units import NS_PER_S
+from antiphon.core.wire import NOTHING, Close, Opening, Step, no_effect
+from antiphon.surfaces.elevenlabs import parameters, transcripts, wire
+from antiphon.surfaces.elevenlabs.messages import MAX_UNKNOWN, read_message
+from antiphon.surfaces.elevenlabs.transcripts import TokenPlace, check_languages
+
+DEFAULT_MODEL = "scribe_v2_realtime"
+TOKEN_TYPE = "realtime_scribe"
+MANUAL, VAD = "manual", "vad"
+CHUNK = "input_audio_chunk"  # the type of all messages of a caller
+# Within what a caller commits, an utterance ends where the speaker rests, so that a partial transcript is never long
+# to make.
+MANUAL_ENDPOINTING_MS = 800
+DEFAULT_SILENCE_S = 1.5
+MAX_UNCOMMITTED_MS = 90_000  # ElevenLabs' own
+MIN_COMMITTED_MS = 300  # ElevenLabs' own
+INACTIVITY_S = 180
+MAX_REASON_BYTES = 123
+TRY_AGAIN_LATER = 1013  # in IANA's list of close codes
+
+# Name, encoding, rate in Hz.
+FORMATS: dict[str, AudioFormat] = {
+    **{f"pcm_{rate}": AudioFormat(Encoding.LINEAR16, rate) for rate in (8000, 16000, 22050, 24000, 44100, 48000)},
+    "ulaw_8000": AudioFormat(Encoding.MULAW, 8000),
+}
+_REPEATABLE = ("secondary_languages", "keyterms", "entity_detection", "entity_redaction")
+
+Threshold = Annotated[float, Meta(ge=0.1, le=0.9)]
+Duration = Annotated[int, Meta(ge=50, le=2000)]
+
+# -- messages ----------------------------------------------------------------------------------------------------------
+
+
+class Chunk(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """What a caller says: more audio, the order to commit, or both."""
+
+    message_type: str = CHUNK
+    audio_base_64: str | None = None
+    commit: bool | None = None
+    sample_rate: int | None = None
+    previous_text: str | None = None
+
+
+class Config(Struct, frozen=True):
+    """What holds in the session."""
+
+    sample_rate: int
+    audio_format: str
+    language_code: str
+    commit_strategy: str
+    vad_silence_threshold_secs: float
+    model_id: str
+    enable_logging: bool
+    include_timestamps: bool
+    include_language_detection: bool
+
+
+class _Message(Struct, frozen=True, tag_field="message_type"):
+    """What a caller is told."""
+
+
+class SessionStarted(_Message, frozen=True, tag="session_started"):
+    session_id: str
+    config: Config
+
+
+class Partial(_Message, frozen=True, tag="partial_transcript"):
+    """All that is not committed yet."""
+
+    text: str
+
+
+class Committed(_Message, frozen=True, tag="committed_transcript"):
+    text: str
+
+
+class CommittedWithTimestamps(_Message, frozen=True, tag="committed_transcript_with_timestamps"):
+    """The same once more, after it. Without `include_timestamps` it has no words."""
+
+    text: str
+    language_code: str
+    words: list[transcripts.Word] | UnsetType
+
+
+class Warned(_Message, frozen=True, tag="warning"):
+    """What a caller said that has no effect."""
+
+    warning: str
+
+
+class Fault(Struct, frozen=True):
+    """An error; `message_type` is its name."""
+
+    message_type: str
+    error: str
+
+
+_chunks = msgspec.json.Decoder(Chunk)
+
+# The first class that fits says ElevenLabs' name of an error, and the code of the close; from the narrow to the wide.
+_FAULTS: tuple[tuple[type[AntiphonError], str, int], ...] = (
+    (PolicyError, "auth_error", wire.POLICY_VIOLATION),
+    (BadMedia, "input_error", wire.POLICY_VIOLATION),
+    (TooLarge, "chunk_size_exceeded", wire.POLICY_VIOLATION),
+    (CallerError, "invalid_request", wire.POLICY_VIOLATION),
+    (Draining, "resource_exhausted", TRY_AGAIN_LATER),
+    (CapacityError, "rate_limited", TRY_AGAIN_LATER),
+    (AntiphonError, "transcriber_error", wire.INTERNAL_ERROR),
+)
+
+
+def fault(error: AntiphonError) -> Step:
+    """The error, then the close."""
+    name, code = next((name, code) for kind, name, code in _FAULTS if isinstance(error, kind))
+    return _last(name, code, _told(error))
+
+
+def _told(error: AntiphonError) -> str:
+    param = wire.param_of(error)
+    return f"{param}: {error.message}" if param else error.message
+
+
+def _last(name: str, code: int, said: str) -> Step:
+    reason = said.encode()[:MAX_REASON_BYTES].decode(errors="ignore")
+    return Step(sends=(_write(Fault(name, said)),), close=Close(code, reason))
+
+
+def _write(message: Struct) -> str:
+    return wire.encode(message).decode()
+
+
+# -- the opening -------------------------------------------------------------------------------------------------------
+
+
+class ScribeQuery(Struct, frozen=True, forbid_unknown_fields=True):
+    """Nothing is kept, whatever `enable_logging` says; `token` and `authorization` are credentials."""
+
+    model_id: str = DEFAULT_MODEL
+    audio_format: str = "pcm_16000"
+    commit_strategy: str = MANUAL
+    language_code: str = ""
+    secondary_languages: tuple[str, ...] = ()
+    include_timestamps: bool = False
+    include_language_detection: bool = False
+    vad_silence_threshold_secs: Annotated[float, Meta(ge=0.3, le=3)] = DEFAULT_SILENCE_S
+    vad_threshold: Threshold | None = None
+    min_speech_duration_ms: Duration | None = None
+    min_silence_duration_ms: Duration | None = None
+    keyterms: tuple[str, ...] = ()
+    no_verbatim: bool = False
+    filter_background_audio: bool = False
+    entity_detection: tuple[str, ...] = ()
+    entity_redaction: tuple[str, ...] = ()
+    entity_redaction_mode: str | None = None
+    transcript_edit: str | None = None
+    enable_logging: bool = True
+    token: str | None = None
+    authorization: str | None = None
+
+
+class RealtimeSpeechToText(TokenPlace):
+    """The endpoint."""
+
+    def negotiate(self, opening: Opening, first: str | bytes | None = None) -> Accepted[TranscribeSpec]:
+        """Raises some `CallerError`, whose `param` is the parameter's name, or `Unauthenticated`."""
+        wire.check_token(opening, TOKEN_TYPE)
+        query = parameters.read_query(opening, ScribeQuery, _REPEATABLE)
+        _check(query)
+        by_voice = query.commit_strategy == VAD
+        spec = TranscribeSpec(
+            model=query.model_id,
+            format=FORMATS[query.audio_format],
+            live=True,
+            incremental=True,
+            interims=True,
+            endpointing_ms=round(query.vad_silence_threshold_secs * 1000) if by_voice else MANUAL_ENDPOINTING_MS,
+            word_times=query.include_timestamps,
+        )
+        unused = parameters.idle_parameters(
+            vad_threshold=query.vad_threshold,
+            min_speech_duration_ms=query.min_speech_duration_ms,
+            min_silence_duration_ms=query.min_silence_duration_ms,
+            keyterms=list(query.keyterms),
+            no_verbatim=query.no_verbatim,
+            filter_background_audio=query.filter_background_audio,
+            entity_redaction_mode=query.entity_redaction_mode,
+            include_language_detection=query.include_language_detection,
+        )
+        headers = (("request-id", opening.request_id), *no_effect(unused))
+        return Accepted(spec, LiveTranscription(query, opening.request_id), headers=headers)
+
+    def refuse(self, opening: Opening, error: AntiphonError) -> Step:
+        """ElevenLabs' clients show why only where they were let in before."""
+        return fault(error)
+
+
+def _check(query: ScribeQuery) -> None:
+    wire.check_choice("audio_format", query.audio_format, tuple(FORMATS))
+    wire.check_choice("commit_strategy", query.commit_strategy, (MANUAL, VAD))
+    if query.language_code:
+        check_languages("language_code", [query.language_code])
+    check_languages("secondary_languages", query.secondary_languages)
+    for name, said in (
+        ("entity_detection", "Entities are not detected."),
+        ("entity_redaction", "Redaction is not offered by request."),
+        ("transcript_edit", "Transcripts are not edited."),
+    ):
+        if getattr(query, name):
+            raise UnsupportedParameter(said, param=name)
+
+
+# -- the connection ----------------------------------------------------------------------------------------------------
+
+
+class LiveTranscription:
+    """One connection. What is final is held until it is committed."""
+
+    def __init__(self, query: ScribeQuery, session_id: str) -> None:
+        self._query = query
+        self._session_id = session_id
+        self._format = FORMATS[query.audio_format]
+        self._held: list[Final] = []
+        self._heard_ns: int | None = None
+        self._audio_bytes = 0  # since the last commit that was asked for
+        self._spoken = False  # whether any audio has come
+        self._unknown: set[str] = set()  # fields of messages that were reported
+        self._closed = False
+
+    # -- from the caller -----------------------------------------------------------------------------------------------
+
+    def receive(self, message: str | bytes, now_ns: int) -> Step:
+        if self._closed:
+            return NOTHING
+        self._heard_ns = now_ns
+        try:
+            said, unknown = read_message(_chunks, message)
+            audio = self._audio(said)
+        except CallerError as error:
+            return self._end(_last("input_error", wire.POLICY_VIOLATION, _told(error)))
+        sends = [*self._warnings(unknown), *self._context(said)]
+        inputs: list[Input] = []
+        if audio:
+            self._spoken = True
+            self._audio_bytes += len(audio)
+            inputs.append(Audio(audio))
+        if said.commit:
+            if self._new_ms() < MIN_COMMITTED_MS:
+                least = f"A commit needs at least {MIN_COMMITTED_MS} ms of audio since the last one."
+                sends.append(_write(Fault("commit_throttled", least)))
+            else:
+                self._audio_bytes = 0
+                inputs.append(Flush())
+        return Step(inputs=tuple(inputs), sends=tuple(sends))
+
+    def _audio(self, said: Chunk) -> bytes:
+        """Raises `CallerError` for what is no audio, or none of this session."""
+        wire.check_choice("message_type", said.message_type, (CHUNK,))
+        rate = self._format.sample_rate
+        if said.sample_rate not in (None, rate):
+            raise CallerError(f"It must be {rate}, as the 'audio_format' says.", param="sample_rate")
+        try:
+            return b64decode(said.audio_base_64 or "", validate=True)
+        except ValueError:
+            raise CallerError("This is not base64.", param="audio_base_64") from None
+
+    def _new_ms(self) -> int:
+        sample_bytes = 2 if self._format.encoding is Encoding.LINEAR16 else 1
+        return self._audio_bytes // sample_bytes * 1000 // self._format.sample_rate
+
+    def _context(self, said: Chunk) -> list[str]:
+        """What is said to a `previous_text`, which belongs to the first audio."""
+        if not said.previous_text:
+            return []
+        if self._spoken:
+            return [_write(Fault("input_error", "'previous_text' is allowed only with the first audio."))]
+        return [_write(Warned("previous_text has no effect"))]
+
+    def _warnings(self, unknown: tuple[str, ...]) -> list[str]:
+        """Each unknown field once, up to a bound."""
+        new = [name for name in unknown if name not in self._unknown][: MAX_UNKNOWN - len(self._unknown)]
+        self._unknown.update(new)
+        return [_write(Warned(f"{name} has no effect")) for name in new]
+
+    def deadline_ns(self) -> int | None:
+        if self._closed or self._heard_ns is None:
+            return None
+        return self._heard_ns + INACTIVITY_S * NS_PER_S
+
+    def expire(self, now_ns: int) -> Step:
+        deadline_ns = self.deadline_ns()
+        if deadline_ns is None or now_ns < deadline_ns:
+            return NOTHING
+        said = f"No message came for {INACTIVITY_S} seconds."
+        return self._end(_last("insufficient_audio_activity", wire.POLICY_VIOLATION, said))
+
+    # -- from the session ----------------------------------------------------------------------------------------------
+
+    def emit(self, event: Output, now_ns: int) -> Step:
+        if self._closed:
+            return NOTHING
+        match event:
+            case Opened():
+                self._heard_ns = now_ns if self._heard_ns is None else self._heard_ns
+                return Step(sends=(_write(SessionStarted(self._session_id, self._config())),))
+            case Interim():
+                text = " ".join(filter(None, (transcripts.text_of(self._held), event.transcript.text.strip())))
+                return Step(sends=(_write(Partial(text)),)) if text else NOTHING
+            case Final():
+                return Step(sends=self._final(event))
+            case Closed():
+                return self._end(Step(sends=self._commit() if self._held else (), close=Close(wire.NORMAL)))
+            case Failed():
+                return self._end(fault(event.error))
+        return NOTHING
+
+    def _config(self) -> Config:
+        query = self._query
+        return Config(
+            sample_rate=self._format.sample_rate,
+            audio_format=query.audio_format,
+            language_code=query.language_code or transcripts.LANGUAGE,
+            commit_strategy=query.commit_strategy,
+            vad_silence_threshold_secs=query.vad_silence_threshold_secs,
+            model_id=query.model_id,
+            enable_logging=query.enable_logging,
+            include_timestamps=query.include_timestamps,
+            include_language_detection=query.include_language_detection,
+        )
+
+    def _final(self, final: Final) -> tuple[str, ...]:
+        """A commit that was asked for is answered in any case, if there was nothing to hear; any other is of words."""
+        if final.transcript.text.strip():
+            self._held.append(final)
+        if final.cause is Cause.FLUSH:
+            return self._commit()
+        if not self._held:
+            return ()
+        held_ms = self._held[-1].end_ms - self._held[0].start_ms
+        if self._query.commit_strategy == VAD or held_ms >= MAX_UNCOMMITTED_MS:
+            return self._commit()
+        return (_write(Partial(transcripts.text_of(self._held))),)
+
+    def _commit(self) -> tuple[str, ...]:
+        held, self._held = self._held, []
+        text = transcripts.text_of(held)
+        sends = [_write(Committed(text))]
+        if self._query.include_timestamps or self._query.include_language_detection:
+            words = transcripts.words_of(held) if self._query.include_timestamps else UNSET
+            sends.append(_write(CommittedWithTimestamps(text, transcripts.LANGUAGE, words)))
+        return tuple(sends)
+
+    def _end(self, step: Step) -> Step:
+        self._closed = True
+        return step
