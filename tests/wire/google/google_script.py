@@ -168,8 +168,8 @@ def _input(value: Input) -> str:
 def _event(text: str) -> Output:
     """An event from its line; a word is `text@from-to`, a time milliseconds, CH a channel:
 
-    `opened MODEL`, `started CH AT`, `interim CH FROM TO WORDS`, `final CH FROM TO CAUSE WORDS`, `closed LENGTH CHANNELS`,
-    `failed CLASS [retry=SECONDS] MESSAGE`.
+    `opened MODEL`, `started CH AT`, `interim CH FROM TO WORDS`, `final CH FROM TO CAUSE WORDS`,
+    `closed LENGTH CHANNELS`, `failed CLASS [retry=SECONDS] MESSAGE`.
     """
     name, *rest = text.split(" ")
     match name:

@@ -2,6 +2,7 @@
 each field that a configuration may have is in a table.
 """
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -77,3 +78,10 @@ def paths(message: Any, table: dict[str, Any], prefix: str = "") -> list[str]:
 def test_every_field_is_in_a_table(name: str, table: dict[str, Any]) -> None:
     found = paths(messages.pool().FindMessageTypeByName(name), table)
     assert set(found) - {"config"} == set(table)
+
+
+def test_the_page_has_every_row() -> None:
+    page = (Path(__file__).parents[3] / "docs" / "surfaces" / "google.md").read_text()
+    for table in (v2.TABLE, v2.STREAMING, v1.TABLE, v1.STREAMING):
+        for row in table.values():
+            assert f"| `{row.path}` | {row.use.value} | {row.how} |" in page
