@@ -57,15 +57,19 @@ class GrpcCall:
 
     def __init__(self, context: Any) -> None:
         self._context = context
-        self._task = asyncio.current_task()
         self._half_closed = False
+        self._waiting: asyncio.Future[Any] | None = None
         self.over = False
+        self.dropped = False
         self.on_first: Callable[[], None] | None = None
 
     def abort(self) -> None:
-        """Gives way to another call."""
-        if self._task is not None:
-            self._task.cancel()
+        """Gives way to another call: what is waited for does not come. Its task is not cancelled, for then `grpc` would
+        tell the caller nothing.
+        """
+        self.dropped = True
+        if self._waiting is not None:
+            self._waiting.cancel()
 
     async def accept(self, headers: Sequence[tuple[str, str]], subprotocol: str | None) -> None:
         await self._in_time(self._context.send_initial_metadata(tuple(headers)))
@@ -73,8 +77,16 @@ class GrpcCall:
     async def receive(self) -> str | bytes:
         if self._half_closed:
             await asyncio.Event().wait()  # the call's end is told otherwise
+        if self.dropped:
+            raise Gone
         # Not to be cancelled: the message would be lost, and `grpc` has its memory.
-        message = await asyncio.shield(_started(self._context.read()))
+        self._waiting = asyncio.shield(_started(self._context.read()))
+        try:
+            message = await self._waiting
+        except asyncio.CancelledError:
+            if self.dropped:
+                raise Gone from None
+            raise
         if message is grpc.aio.EOF:
             self._half_closed = True
             return HALF_CLOSED
@@ -108,6 +120,8 @@ class GrpcCall:
 
 
 _CODES = {code.value[0]: code for code in grpc.StatusCode}
+_DROPPED = grpc.StatusCode.RESOURCE_EXHAUSTED, "The call gave way to another one: nothing was sent on it."
+_UNREAD = grpc.StatusCode.ABORTED, "The client did not read results in time."
 
 
 def _started(what: Awaitable[Any]) -> "asyncio.Future[Any]":
@@ -195,8 +209,9 @@ class GrpcService:
         finally:
             self._places.leave(call)
             if not call.over:
-                context.set_code(grpc.StatusCode.ABORTED)
-                context.set_details("The client did not read results in time.")
+                code, why = _DROPPED if call.dropped else _UNREAD
+                context.set_code(code)
+                context.set_details(why)
 
     def _serves(self, row: Row) -> Callable[[GrpcCall, Opening], Awaitable[None]]:
         match row:

@@ -68,7 +68,8 @@ async def test_a_stream_is_transcribed_and_charged(house):
     await closed()
     assert said[0].results[0].alternatives[0].transcript.startswith("one two")
     assert said[-1].metadata.total_billed_duration.ToMilliseconds() == 1600
-    assert {(entry.surface, entry.quantity.amount) for entry in house.ledger.entries} == {("google", 1600)}
+    assert {entry.surface for entry in house.ledger.entries} == {"google"}
+    assert sum(entry.quantity.amount for entry in house.ledger.entries) == 1600
 
 
 async def test_nothing_is_read_of_whom_nobody_knows(house):
@@ -117,7 +118,7 @@ async def test_who_says_nothing_gives_way(house):
         await until(lambda: len(served.places) == 2)
         third = channel.stream_stream(STREAM)(metadata=KEY)
         await third.wait_for_connection()
-        assert await code_of(silent.read()) is not grpc.StatusCode.OK
+        assert await code_of(silent.read()) is grpc.StatusCode.RESOURCE_EXHAUSTED
         assert served.places.dropped == 1
         await busy.done_writing()
         await busy.read()
@@ -134,7 +135,7 @@ async def test_a_caller_who_goes_is_charged_what_was_heard(house):
         call.cancel()
         await until(lambda: bool(house.ledger.entries))
     await closed()
-    assert {entry.quantity.amount for entry in house.ledger.entries} == {300}
+    assert sum(entry.quantity.amount for entry in house.ledger.entries) == 300
 
 
 async def test_health(house):
