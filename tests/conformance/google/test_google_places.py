@@ -3,11 +3,15 @@
 import json
 import os
 import shutil
+import socket
+import ssl
 import subprocess
 import sys
 import tempfile
 import threading
+import time
 from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -20,8 +24,8 @@ from google.cloud.speech_v2.services.speech.transports import SpeechGrpcTranspor
 from google_requests import GOOGLE_MODELS, NAME, config_v2, free_port, speech_v2_requests
 
 from antiphon.models import Store
-from antiphon.trust.authority import AUTHORITY_NAME
-from serving import API_KEY, start
+from antiphon.trust.authority import AUTHORITY_NAME, certify
+from serving import API_KEY, LIGHT, start
 
 ROOT = Path(__file__).parents[3]
 HERE = Path(__file__).parent / "node"
@@ -148,3 +152,33 @@ def test_an_old_client_that_is_refused(secure: tuple[int, Path]):
         request = speech_v2.RecognizeRequest(recognizer=NAME, config=config_v2(auto=True), content=b"1234")
         with pytest.raises(exceptions.GoogleAPICallError):
             client.recognize(request=request, timeout=3)
+
+
+def test_new_certificates_hold_for_new_connections(tmp_path: Path, models: Store):
+    made, data_dir, port = tmp_path / "made", tmp_path / "data", free_port()
+    made.mkdir()
+    files = made / "cert.pem", made / "key.pem"
+    for source, file in zip(certify(made, "127.0.0.1"), files, strict=True):
+        shutil.copy(source, file)
+    flags = ("--offline", "--tls-cert", str(files[0]), "--tls-key", str(files[1]), "--grpc-port", str(port))
+    process, _ = start(data_dir, models, LIGHT, flags=flags)
+    try:
+        before = served(port)
+        later = datetime.now(UTC) + timedelta(days=70)  # when it is renewed
+        for source, file in zip(certify(made, "127.0.0.1", later), files, strict=True):
+            shutil.copy(source, file)
+        deadline = time.monotonic() + 20
+        while served(port) == before:
+            assert time.monotonic() < deadline
+            time.sleep(0.2)
+    finally:
+        process.terminate()
+        assert process.wait(30) == 0
+
+
+def served(port: int) -> bytes:
+    """The certificate at a port of gRPC, which may be of another time."""
+    context = ssl._create_unverified_context()
+    context.set_alpn_protocols(["h2"])
+    with context.wrap_socket(socket.create_connection(("127.0.0.1", port), 10)) as connection:
+        return connection.getpeercert(binary_form=True) or b""
