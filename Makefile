@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: serve test compiler check format docs kills fuzz mutations texts soak test-engines test-frameworks requirements clean
+.PHONY: serve test compiler check format docs protos kills fuzz mutations texts soak test-engines test-frameworks requirements clean
 
 # With voices: `piper-tts` among the requirements is GPL-3.0, and runs in a process of its own.
 serve: $(VENV)/.serve
@@ -33,6 +33,12 @@ format: $(VENV)/.develop
 # The pages that are made from tables in the code.
 docs: $(VENV)/.develop
 	$(BIN)/python -c "from antiphon.session import metrics; print(metrics.reference(), end='')" > docs/metrics.md
+
+# The descriptors of Google's messages, from their definitions.
+GOOGLE := src/antiphon/surfaces/google
+protos: $(VENV)/.develop
+	cd $(GOOGLE)/protos && $(abspath $(BIN))/uv run --no-project --with grpcio-tools==1.85.1 python -m grpc_tools.protoc -I . \
+	  --include_imports --descriptor_set_out=../messages.binpb *.proto
 
 # The long forms of tests that `make test` runs in short.
 kills: $(VENV)/.develop compiler

@@ -10,6 +10,7 @@ from functools import partial
 from importlib import import_module
 from ipaddress import ip_network
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from msgspec import structs
 from starlette.applications import Starlette
@@ -28,7 +29,7 @@ from antiphon.core.errors import AntiphonError, CallerError, InternalError
 from antiphon.core.stores import Answers, Usage
 from antiphon.core.units import NS_PER_MS
 from antiphon.observe.observer import Observer
-from antiphon.routes import ROUTES, whose
+from antiphon.routes import GRPC_DESCRIPTORS, GRPC_ROUTES, ROUTES, whose
 from antiphon.scheduler.steps import Steps
 from antiphon.session.door import Door
 from antiphon.session.keeping import Keeper
@@ -52,6 +53,10 @@ from antiphon.trust.latest import FILE_NAME as LATEST_NAME
 from antiphon.trust.latest import LatestClock
 from antiphon.trust.provenance import Provenance, open_provenance
 
+if TYPE_CHECKING:
+    from antiphon.transports.connections import Connections
+    from antiphon.transports.grpc import GrpcService
+
 _NOT_MADE = {"code": InternalError.code, "message": "something went wrong on the server", "param": None}
 FETCHES = Bound(8)  # at once, of recordings and pictures that are named by their URL
 PICTURES = Bound(256)  # mebibytes of those pictures, in memory
@@ -71,9 +76,12 @@ class SystemClock:
 
 @dataclass(frozen=True, slots=True)
 class House:
-    """What stands. `first_key` is the API key made at the first start, to be shown once."""
+    """What stands. `grpc` makes what is served over gRPC, on which calls are counted among the connections. `first_key`
+    is the API key made at the first start, to be shown once.
+    """
 
     asgi: ASGIApp
+    grpc: Callable[["Connections"], "GrpcService"]
     sessions: Sessions
     observer: Observer
     first_key: str | None
@@ -141,9 +149,10 @@ async def assemble(config: Config, accept_loss: bool = False) -> AsyncIterator[H
         stack.callback(supervisor.start("keep the latest time", latest.keep, essential=True).cancel)
         stack.callback(supervisor.start("measure the event loop", observer.holds.watch).cancel)
         ready = partial(_trouble, sessions, stores.answers)
-        yield House(
-            _asgi(config, clock, sessions, observer, control, stores.ledger, keys, ready), sessions, observer, first_key
-        )
+        door = Door(sessions, keys, clock)
+        uploads = Uploads(limits.upload_mb << 20, limits.uploads_mb << 20, limits.uploads_per_key_mb << 20)
+        asgi = _asgi(config, clock, door, uploads, observer, control, stores.ledger, keys, ready)
+        yield House(asgi, partial(_grpc, door, clock, uploads, ready), sessions, observer, first_key)
 
 
 def _trouble(sessions: Sessions, answers: Answers) -> str | None:
@@ -190,20 +199,32 @@ def _fetch_limits(config: Config) -> FetchLimits:
     return FetchLimits(config.fetch.max_mb << 20, config.fetch.timeout_s, at_once=FETCHES.all)
 
 
+def _grpc(
+    door: Door, clock: SystemClock, uploads: Uploads, trouble: Callable[[], str | None], places: "Connections"
+) -> "GrpcService":
+    """Imports `grpc`. Raises `Invalid` where it is not there."""
+    try:
+        from antiphon.transports.grpc import GrpcService
+
+        descriptors = GRPC_DESCRIPTORS()
+    except ModuleNotFoundError:
+        raise Invalid("setting grpc.port: this needs `pip install 'antiphon[grpc]'`") from None
+    return GrpcService(GRPC_ROUTES, descriptors, door, clock, uploads, places, trouble)
+
+
 def _asgi(
     config: Config,
     clock: SystemClock,
-    sessions: Sessions,
+    door: Door,
+    uploads: Uploads,
     observer: Observer,
     control: Control,
     usage: Usage,
     keys: KeyRing,
     trouble: Callable[[], str | None],
 ) -> ASGIApp:
-    limits = config.limits
-    uploads = Uploads(limits.upload_mb << 20, limits.uploads_mb << 20, limits.uploads_per_key_mb << 20)
     inspectors = Inspectors(keys.authenticate, tuple(ip_network(n) for n in config.inspection.open_to))
-    routes = table.routes(ROUTES, Door(sessions, keys, clock), clock, uploads)
+    routes = table.routes(ROUTES, door, clock, uploads)
 
     async def healthz(request: Request) -> Response:
         return PlainTextResponse("ok\n")

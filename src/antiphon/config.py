@@ -34,6 +34,9 @@ VENDOR_NAMES = (
     *("whisper-1", "gpt-4o-transcribe", "gpt-4o-mini-transcribe"),
     *("gpt-transcribe", "gpt-live-transcribe", "gpt-realtime-whisper"),
     *("scribe_v1", "scribe_v2", "scribe_v2_realtime"),
+    *("long", "short", "telephony", "telephony_short", "medical_conversation", "medical_dictation"),
+    *("latest_long", "latest_short", "chirp", "chirp_2", "chirp_3", "chirp_telephony"),
+    *("default", "command_and_search", "phone_call"),
 )
 DETECTOR = "silero-vad"
 SPEECH_SAMPLES = "speech-samples"  # in the same wheel as the model, so they cost no download
@@ -248,6 +251,15 @@ class Version(Table, frozen=True, kw_only=True):
     successor: str = ""
 
 
+class Grpc(Table, frozen=True, kw_only=True):
+    """gRPC is spoken at a port of its own, with TLS where the other port has it. Without one, it is not spoken. With
+    `reflection` tools are told which methods and messages there are.
+    """
+
+    port: Port | None = None
+    reflection: bool = False
+
+
 class Provenance(Table, frozen=True, kw_only=True):
     """What signs synthetic speech: files of PEM certificates and of their key. Without, one made at the first start."""
 
@@ -312,6 +324,7 @@ class Config(Table, frozen=True, kw_only=True):
     fetch: Fetch = Fetch()
     inspection: Inspection = Inspection()
     provenance: Provenance = Provenance()
+    grpc: Grpc = Grpc()
 
     @property
     def directory(self) -> Path:
@@ -366,6 +379,7 @@ ENVIRONMENT = {
     "ANTIPHON_TLS_CERT": "tls_cert",
     "ANTIPHON_TLS_KEY": "tls_key",
     "ANTIPHON_TLS_SELF_SIGNED": "tls_self_signed",
+    "ANTIPHON_GRPC_PORT": "grpc_port",
 }
 _LEVELS = ("debug", "info", "warning", "error")
 
@@ -385,6 +399,12 @@ def load(path: Path | None, environment: Mapping[str, str], overrides: Mapping[s
         _imply_recognisers(settings)
     settings |= {field: environment[name] for name, field in ENVIRONMENT.items() if environment.get(name)}
     settings |= {field: value for field, value in (overrides or {}).items() if value is not None}
+    if "grpc_port" in settings:
+        port = settings.pop("grpc_port")
+        settings["grpc"] = {
+            **settings.get("grpc", {}),
+            "port": _from_text("port", port) if isinstance(port, str) else port,
+        }
     for field in ("port", "offline", "tls_self_signed"):
         settings[field] = (
             _from_text(field, settings[field])

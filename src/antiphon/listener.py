@@ -3,12 +3,14 @@
 import asyncio
 import gc
 import logging
+import os
 import resource
 import signal
 import socket
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import uvicorn
 
@@ -24,6 +26,9 @@ from antiphon.transports.http1 import HttpProtocol
 from antiphon.transports.listening import Listener
 from antiphon.transports.tls import Certificates, HttpsProtocol, TlsProtocol
 from antiphon.trust.authority import certify
+
+if TYPE_CHECKING:
+    from antiphon.transports.grpc import GrpcListener
 
 MOST_DESCRIPTORS = 1 << 20  # that are counted on
 COLLECT_AFTER = 10_000  # objects more than there were
@@ -101,8 +106,9 @@ class HttpListener(uvicorn.Server):
         return await super().on_tick(counter)
 
 
-async def serve(config: Config, ready: Callable[[House, int], None], accept_loss: bool = False) -> None:
-    """Serves until a signal; `ready` is told when the port (given or chosen) is open. `accept_loss` as in `assemble`.
+async def serve(config: Config, ready: Callable[[House, int, int | None], None], accept_loss: bool = False) -> None:
+    """Serves until a signal; `ready` is told when the port (given or chosen) is open, and that of gRPC, if that is
+    spoken. `accept_loss` as in `assemble`.
 
     Raises `Invalid` for an address or a data directory that cannot be had.
     """
@@ -113,16 +119,46 @@ async def serve(config: Config, ready: Callable[[House, int], None], accept_loss
             places = Connections(most, config.limits.connections_per_address)
             house.observer.watch_connections(places)
             _spare_the_collector()
-            http = _http_listener(config, house, listening, places)
+            tls = _Tls(config) if config.tls else None
+            http = _http_listener(config, house, listening, places, tls)
+            listeners: list[Listener] = [http]
             stopped = _stopped(http)
+            grpc_port = None
+            if config.grpc.port is not None:
+                grpc = _grpc_listener(config, house, places, tls)
+                await _start_grpc(grpc)
+                listeners.append(grpc)
+                grpc_port = grpc.port
             await http.start()
-            ready(house, listening.getsockname()[1])
+            ready(house, listening.getsockname()[1], grpc_port)
             await stopped.wait()
-            await _drain([http], house, config.limits.drain_s)
+            await _drain(listeners, house, config.limits.drain_s)
 
 
-def _http_listener(config: Config, house: House, listening: socket.socket, places: Connections) -> HttpListener:
-    tls = _Tls(config) if config.tls else None
+def _grpc_listener(config: Config, house: House, places: Connections, tls: _Tls | None) -> "GrpcListener":
+    """Raises `Invalid`."""
+    os.environ.setdefault("GRPC_VERBOSITY", "NONE")  # or what callers do wrong is written to stderr, past our logs
+    service = house.grpc(places)
+    from antiphon.transports.grpc import GrpcListener, Place
+
+    assert config.grpc.port is not None
+    certificates = tls.certificates if tls else None
+    place = Place(config.host, config.grpc.port, certificates, places.most, config.grpc.reflection)
+    return GrpcListener(service, place)
+
+
+async def _start_grpc(listener: "GrpcListener") -> None:
+    try:
+        await listener.start()
+    except OSError as error:
+        raise Invalid(f"setting grpc.port: {error}") from None
+    except ModuleNotFoundError:
+        raise Invalid("setting grpc.reflection: this needs `pip install 'antiphon[grpc]'`") from None
+
+
+def _http_listener(
+    config: Config, house: House, listening: socket.socket, places: Connections, tls: _Tls | None
+) -> HttpListener:
     settings = uvicorn.Config(
         house.asgi,
         http=_http(places, tls),

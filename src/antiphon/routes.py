@@ -28,6 +28,12 @@ from antiphon.surfaces.elevenlabs.speech_to_text_live import RealtimeSpeechToTex
 from antiphon.surfaces.elevenlabs.tokens import MAX_BODY_BYTES as MAX_TOKEN_BYTES
 from antiphon.surfaces.elevenlabs.tokens import SingleUseTokens
 from antiphon.surfaces.elevenlabs.wire import Endpoint as ElevenLabs
+from antiphon.surfaces.google.dialect import V1, V2
+from antiphon.surfaces.google.endpoint import Absent as AbsentAtGoogle
+from antiphon.surfaces.google.endpoint import Endpoint as Google
+from antiphon.surfaces.google.live import StreamingRecognize
+from antiphon.surfaces.google.messages import pool
+from antiphon.surfaces.google.recognise import Recognize
 from antiphon.surfaces.open_inference.about import About
 from antiphon.surfaces.open_inference.infer import Infer
 from antiphon.surfaces.open_inference.wire import Endpoint as OpenInference
@@ -146,6 +152,54 @@ def _scribe() -> Iterator[Row]:
         yield LookupRow(path, "elevenlabs", tokens, "POST", scope, max_body_bytes=MAX_TOKEN_BYTES)
 
 
+_NOT_STORED = "Recognizers and other resources are not stored here: use recognizers/_ and options in the request."
+_NO_OPERATIONS = "Long-running operations are not supported: use Recognize or StreamingRecognize."
+_RECOGNIZER = "/v2/projects/{project}/locations/{location}/recognizers/{recognizer}"
+
+
+def _google() -> Iterator[Row]:
+    """What of it is one request, over REST."""
+    yield CallRow(f"{_RECOGNIZER}:recognize", "google", Recognize(V2, rest=True), Scope.TRANSCRIBE)
+    yield CallRow("/v1/speech:recognize", "google", Recognize(V1, rest=True), Scope.TRANSCRIBE)
+    for path, method, first in (
+        (f"{_RECOGNIZER}:batchRecognize", "POST", False),
+        ("/v1/speech:longrunningrecognize", "POST", True),
+        ("/v2/projects/{project}/locations/{location}/operations", "GET", False),
+        ("/v2/projects/{project}/locations/{location}/operations/{operation}", "GET", False),
+        ("/v1/operations", "GET", True),
+        ("/v1/operations/{operation}", "GET", True),
+    ):
+        yield LookupRow(path, "google", AbsentAtGoogle(_NO_OPERATIONS, first=first), method, open=True)
+    resources = _RECOGNIZER.rpartition("/")[0]
+    for path, methods in (
+        (resources, ("GET", "POST")),
+        (_RECOGNIZER, ("GET", "PATCH", "DELETE")),
+        (f"{_RECOGNIZER}:undelete", ("POST",)),
+    ):
+        for method in methods:
+            yield LookupRow(path, "google", AbsentAtGoogle(_NOT_STORED), method, open=True)
+
+
+def _google_grpc() -> Iterator[Row]:
+    for dialect in (V2, V1):
+        service = f"/{dialect.package}.Speech"
+        yield DialogueRow(f"{service}/StreamingRecognize", "google", StreamingRecognize(dialect))
+        yield CallRow(f"{service}/Recognize", "google", Recognize(dialect, rest=False), Scope.TRANSCRIBE)
+    acts = ("Create", "Get", "Update", "Delete", "Undelete")
+    kept = [f"{act}{what}" for act in acts for what in ("Recognizer", "PhraseSet", "CustomClass")]
+    kept += ["ListRecognizers", "ListPhraseSets", "ListCustomClasses", "GetConfig", "UpdateConfig"]
+    operations = [f"{act}Operation" for act in ("Get", "Cancel", "Delete", "Wait")]
+    for service, first, why, names in (
+        (f"{V2.package}.Speech", False, _NOT_STORED, kept),
+        (f"{V2.package}.Speech", False, _NO_OPERATIONS, ["BatchRecognize"]),
+        (f"{V1.package}.Speech", True, _NO_OPERATIONS, ["LongRunningRecognize"]),
+        ("google.longrunning.Operations", False, _NO_OPERATIONS, [*operations, "ListOperations"]),
+    ):
+        absent = AbsentAtGoogle(why, first=first, rest=False)
+        for name in names:
+            yield LookupRow(f"/{service}/{name}", "google", absent, "POST", open=True)
+
+
 ROUTES: tuple[Row, ...] = (
     *_deepgram(),
     *_elevenlabs(),
@@ -162,9 +216,14 @@ ROUTES: tuple[Row, ...] = (
     *_openai("/openai/deployments/{deployment:path}"),
     LookupRow("/openai/models", "openai", Models()),
     LookupRow("/openai/models/{id:path}", "openai", Models()),
+    *_google(),
     *_open_inference(),
     LookupRow("/openapi.json", "openai", Document(document(__version__)), open=True),
 )
+
+# What there is over gRPC, by its methods, and what describes that to tools.
+GRPC_ROUTES: tuple[Row, ...] = tuple(_google_grpc())
+GRPC_DESCRIPTORS = pool
 
 # Whose the other paths are: below these names (those of the vendors' SDKs), the first that fits.
 _DEEPGRAM = "agent auth listen projects read speak"
@@ -176,6 +235,8 @@ voice-changer voice-generation voices workspace workspaces"""
 STRAYS: tuple[tuple[tuple[str, ...], Endpoint], ...] = (
     (("/v2/listen", "/v2/speak", *(f"/v1/{name}" for name in _DEEPGRAM.split())), Deepgram()),
     (("/v2/voices", "/v2/phone-numbers", *(f"/v1/{name}" for name in _ELEVENLABS.split())), ElevenLabs()),
+    (("/v2/projects", "/v2/operations"), Google()),
+    (("/v1/operations",), Google(first=True)),
     (("/v2",), OpenInference()),
     (("/openai",), OpenAI()),
 )
@@ -186,6 +247,8 @@ def whose(opening: Opening) -> Endpoint:
     for names, endpoint in STRAYS:
         if any(opening.path == name or opening.path.startswith(f"{name}/") for name in names):
             return endpoint
+    if "x-goog-api-key" in opening.headers:
+        return Google()
     if "xi-api-key" in opening.headers:
         return ElevenLabs()
     schemes = (opening.headers.get("authorization", "").strip().partition(" ")[0], *opening.subprotocols[:1])

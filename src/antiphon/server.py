@@ -30,7 +30,9 @@ def main(arguments: list[str]) -> None:
         logs.configure(settings.log_level)
         uvloop.run(
             listener.serve(
-                settings, lambda ready, port: announce(settings, command, ready.first_key, port), accept_loss
+                settings,
+                lambda ready, port, grpc_port: announce(settings, command, ready.first_key, port, grpc_port),
+                accept_loss,
             )
         )
     except AntiphonError as error:
@@ -43,10 +45,12 @@ def main(arguments: list[str]) -> None:
         sys.exit("Aborted!")
 
 
-def announce(settings: Config, command: str, first_key: str | None, port: int) -> None:
+def announce(settings: Config, command: str, first_key: str | None, port: int, grpc_port: int | None = None) -> None:
     """Says where it is, the key if one was made, and how to call it."""
     host = f"[{settings.host}]" if ":" in settings.host else settings.host
     url = f"{'https' if settings.tls else 'http'}://{host}:{port}"
+    if grpc_port is not None:
+        print(f"Antiphon serves gRPC on {host}:{grpc_port}{' with TLS' if settings.tls else ''}", flush=True)
     print(f"Antiphon serves on {url}", flush=True)
     authority = settings.directory / AUTHORITY_NAME if settings.tls_self_signed else None
     if authority:
@@ -69,6 +73,7 @@ Clients must be told once to trust its authority, {authority}:
   requests   REQUESTS_CA_BUNDLE={path}
   Node.js    NODE_EXTRA_CA_CERTS={path}
   curl       CURL_CA_BUNDLE={path}
+  gRPC       GRPC_DEFAULT_SSL_ROOTS_FILE_PATH={path}
   browsers   import the file among the authorities in their settings, for websites
 """
 

@@ -86,6 +86,18 @@ def test_an_error_in_the_environment_names_the_setting(environment, named):
     assert named in error.value.message
 
 
+def test_grpc_has_a_port_of_its_own(tmp_path):
+    file = write(tmp_path, "[grpc]\nport = 1\nreflection = true")
+    assert load(None, {}).grpc.port is None
+    assert load(file, {}).grpc.port == 1
+    assert load(file, {"ANTIPHON_GRPC_PORT": "2"}).grpc.port == 2
+    given = load(file, {"ANTIPHON_GRPC_PORT": "2"}, {"grpc_port": 3}).grpc
+    assert (given.port, given.reflection) == (3, True)
+    for wrong in ("x", "70000"):
+        with pytest.raises(Invalid, match=r"grpc\.port"):
+            load(None, {"ANTIPHON_GRPC_PORT": wrong})
+
+
 def test_an_error_on_the_command_line_names_the_setting():
     with pytest.raises(Invalid, match="port"):
         load(None, {}, {"port": 70_000})

@@ -3,7 +3,19 @@
 import subprocess
 import sys
 
-HEAVY = ("av", "fastapi", "grpc", "numpy", "onnxruntime", "openvino", "pydantic", "rich", "sqlalchemy", "typer")
+HEAVY = (
+    "av",
+    "fastapi",
+    "google.protobuf",
+    "grpc",
+    "numpy",
+    "onnxruntime",
+    "openvino",
+    "pydantic",
+    "rich",
+    "sqlalchemy",
+    "typer",
+)
 ENGINES = ("antiphon.engines.openvino", "antiphon.engines.piper", "antiphon.engines.open_inference")
 
 

@@ -39,6 +39,9 @@ def serve(
             help="Serve https with a certificate authority of the server's own. [ANTIPHON_TLS_SELF_SIGNED]",
         ),
     ] = None,
+    grpc_port: Annotated[
+        int | None, typer.Option(help="Port for gRPC, 0 for any; without it there is none. [ANTIPHON_GRPC_PORT]")
+    ] = None,
     accept_loss: Annotated[
         bool,
         typer.Option("--accept-loss", help="Start with a new ledger or new keys where the old ones are lost."),
@@ -47,6 +50,7 @@ def serve(
     """Serve the API. The first start prints an API key, once; ANTIPHON_API_KEY sets it instead."""
     overrides = {"host": host, "port": port, "data_dir": data_dir, "offline": offline}
     overrides |= {"tls_cert": tls_cert, "tls_key": tls_key, "tls_self_signed": tls_self_signed}
+    overrides |= {"grpc_port": grpc_port}
     settings = load(config, os.environ, overrides)
     open_directory(settings.directory)
     if wanted := (*settings.catalogued, *([SPEECH_SAMPLES] if settings.recognisers else [])):

@@ -90,16 +90,19 @@ class Head:
 
 @dataclass(frozen=True, slots=True)
 class Close:
-    """End of the connection. On a WebSocket, a close code and a reason of at most 123 bytes; over HTTP, `BROKEN_OFF` of
-    an answer that has begun and has no place for an error.
+    """End of the connection. On a WebSocket, a close code and a reason of at most 123 bytes; over gRPC, its status with
+    more `trailers`; over HTTP, `BROKEN_OFF` of an answer that has begun and has no place for an error.
     """
 
     code: int = 1000
     reason: str = ""
+    trailers: tuple[tuple[str, str | bytes], ...] = ()
 
 
 BROKEN_OFF = Close(1011)  # the caller shall not take what came for the whole
 
+# What a carrier gives in place of a message where the caller says no more and still listens. Messages are bytes there.
+HALF_CLOSED = ""
 
 Wire = str | bytes | Head
 

@@ -243,7 +243,7 @@ LABELS = {
     "model": "the version of a model that answered, as the configuration names it",
     "outcome": "`completed`, `abandoned` (the caller left), or the code of the error that ended the session",
     "state": "`closed` (healthy), `open` (excluded) or `half_open` (tried again)",
-    "surface": "the vendor whose API was called: `deepgram`, `elevenlabs`, `openai` or `open-inference`",
+    "surface": "the vendor whose API was called: `deepgram`, `elevenlabs`, `google`, `openai` or `open-inference`",
     "task": "the name of the task",
 }
 

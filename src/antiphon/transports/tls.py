@@ -24,13 +24,14 @@ log = logging.getLogger(__name__)
 
 class Certificates:
     """A certificate with its chain and its key, both PEM, as the two files have them. `context` is for handshakes from
-    now on; connections keep the one they began with.
+    now on; connections keep the one they began with. `pem` are the bytes of both, for what makes contexts of its own.
     """
 
     def __init__(self, certificate: Path, key: Path) -> None:
         """Raises `CallerError` for files that cannot be read or do not belong together."""
         self._files = certificate, key
         self._tried = self._seen = self._look()
+        self.pem: tuple[bytes, bytes]
         try:
             self.context = self._load()
         except (OSError, ValueError) as error:
@@ -56,6 +57,7 @@ class Certificates:
         certificate, key = self._files
         context.load_cert_chain(certificate, key, password="")  # or OpenSSL would ask the terminal for one
         context.set_alpn_protocols(["http/1.1"])
+        self.pem = certificate.read_bytes(), key.read_bytes()
         return context
 
     def _look(self) -> tuple[object, ...]:

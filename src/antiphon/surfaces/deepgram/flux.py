@@ -30,6 +30,7 @@ from antiphon.core.events import (
     UtteranceEnded,
     Word,
 )
+from antiphon.core.rewriting import MASKING
 from antiphon.core.specs import TranscribeSpec, TurnRules
 from antiphon.core.wire import NOTHING, Opening, Step, no_effect
 from antiphon.surfaces.deepgram import flux_parameters, flux_wire, results, wire
@@ -47,7 +48,6 @@ from antiphon.surfaces.deepgram.endpoint import (
 from antiphon.surfaces.deepgram.live import IDLE_TIMEOUT_MS, IDLE_TIMEOUT_NS, SILENT_CALLER, UNDECODABLE
 from antiphon.surfaces.deepgram.parameters import check_english
 from antiphon.surfaces.deepgram.query import Parameter
-from antiphon.surfaces.deepgram.rewriting import MASKING
 
 CONFIDENCE_DIGITS = 4
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from antiphon.core.audio import AudioFormat
 from antiphon.core.errors import CallerError
+from antiphon.core.rewriting import MASK
 from antiphon.core.specs import TurnRules
 from antiphon.surfaces.deepgram import query as q
 from antiphon.surfaces.deepgram.flux_wire import (
@@ -18,7 +19,6 @@ from antiphon.surfaces.deepgram.flux_wire import (
 )
 from antiphon.surfaces.deepgram.parameters import PROFANITY, audio_format, check_english
 from antiphon.surfaces.deepgram.query import MAX_TAG_CHARS, MAX_TAGS, Parameter, Use, Values
-from antiphon.surfaces.deepgram.rewriting import MASK
 from antiphon.surfaces.deepgram.wire import ParameterWarning
 
 USUAL = TurnRules()

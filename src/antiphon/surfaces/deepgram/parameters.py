@@ -10,10 +10,10 @@ from dataclasses import dataclass
 
 from antiphon.core.audio import MAX_CHANNELS, MAX_RATE, MIN_RATE, AudioFormat, Encoding
 from antiphon.core.errors import CallerError, UnsupportedParameter
+from antiphon.core.rewriting import MASK, Rewriting
 from antiphon.surfaces.deepgram import query as q
 from antiphon.surfaces.deepgram import rewriting
 from antiphon.surfaces.deepgram.query import MAX_TAG_CHARS, MAX_TAGS, MAX_VALUES, Parameter, Use, Values
-from antiphon.surfaces.deepgram.rewriting import MASK, Rewriting
 from antiphon.surfaces.deepgram.wire import ParameterWarning
 
 DEFAULT_MODEL = "base-general"

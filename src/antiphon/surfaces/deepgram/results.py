@@ -10,10 +10,10 @@ from itertools import pairwise
 from uuid import NAMESPACE_URL, uuid5
 
 from antiphon.core.events import Closed, Transcript, Word
+from antiphon.core.rewriting import bare
 from antiphon.core.text import plain
 from antiphon.surfaces.deepgram import wire
 from antiphon.surfaces.deepgram.parameters import Request
-from antiphon.surfaces.deepgram.rewriting import bare
 
 CONFIDENCE_DIGITS = 6
 # A paragraph ends where the speaker rests, or after so many sentences.

@@ -1,78 +1,11 @@
-"""What a caller wants written otherwise than the model wrote it: `replace` and `profanity_filter`.
+"""What Deepgram's `replace` and `profanity_filter` ask for."""
 
-An utterance at a time, so that a phrase with a pause in it is not found. What was put in is not looked at again, but
-for profanity. Pure.
-"""
-
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
 
 from antiphon.core.errors import CallerError
-from antiphon.core.events import Transcript, Word
-from antiphon.core.text import plain, word_span
+from antiphon.core.rewriting import Replacement, Rewriting, core
 
 MAX_REPLACEMENT_CHARS = 256
-MASK = "****"
-
-# Of each word all forms that end so; a few have forms that are other words, so these stand with their own ends.
-_STEMS = ("fuck", "motherfuck", "shit", "bullshit", "cocksuck", "asshole", "arsehole", "dickhead", "faggot", "nigger")
-_WHOLE = ("cunt", "bitch", "bastard", "wanker", "twat", "slut", "whore", "nigga", "prick")
-_ENDINGS = ("", "s", "es", "y", "ty", "ier", "er", "ers", "ed", "in", "in'", "ing", "s'", "'s")
-PROFANITIES = frozenset(
-    (
-        *(stem + ending for stem in _STEMS for ending in _ENDINGS),
-        *(word + ending for word in _WHOLE for ending in ("", "s", "es", "'s")),
-        *("shitting", "bitching", "bitchy", "bastardly"),
-    )
-)
-
-
-@dataclass(frozen=True, slots=True)
-class Rewritten(Word):
-    """A word that stands for others. `bare` is what it is without punctuation: in its own case."""
-
-    bare: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class Replacement:
-    """One `replace=FIND:PUT`. Each word that is found has its own case only where the caller wrote a capital."""
-
-    find: tuple[str, ...]
-    put: tuple[str, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Rewriting:
-    """All of it, for one call."""
-
-    replacements: tuple[Replacement, ...] = ()
-    masks: bool = False
-
-    def apply(self, transcript: Transcript) -> Transcript:
-        """The transcript as it is to be written; itself where there is nothing to change."""
-        words = list(self._replaced(transcript.words)) if self.replacements else list(transcript.words)
-        if self.masks:
-            words = [_masked(word) for word in words]
-        if words == list(transcript.words):
-            return transcript
-        return replace(transcript, text=" ".join(word.text for word in words), words=tuple(words))
-
-    def _replaced(self, words: Sequence[Word]) -> Iterator[Word]:
-        cores = [_core(word.text) for word in words]
-        at = 0
-        while at < len(words):
-            found = next((each for each in self.replacements if _stands_at(each.find, cores, at)), None)
-            if found is None:
-                yield words[at]
-                at += 1
-            else:
-                end = at + len(found.find)
-                yield from _put(found.put, words[at:end])
-                at = end
-
-
-MASKING = Rewriting(masks=True)
 
 
 def read(given: Sequence[str], masks: bool) -> Rewriting | None:
@@ -82,49 +15,10 @@ def read(given: Sequence[str], masks: bool) -> Rewriting | None:
         if value.lower() == "false":
             continue
         find, _, put = value.partition(":")
-        cores = tuple(core for word in find.split() if (core := _core(word)))
+        cores = tuple(filter(None, map(core, find.split())))
         if not cores or len(value) > MAX_REPLACEMENT_CHARS:
             raise CallerError(
                 f"`replace` must be FIND:REPLACEMENT, {MAX_REPLACEMENT_CHARS} characters at most.", param="replace"
             )
         replacements.append(Replacement(cores, tuple(put.split())))
     return Rewriting(tuple(replacements), masks) if replacements or masks else None
-
-
-def bare(word: Word) -> str:
-    """The word without punctuation; lower case but for what a caller put in. Empty for a mark that stands alone."""
-    return word.bare if isinstance(word, Rewritten) else plain(word.text)
-
-
-def _core(text: str) -> str:
-    start, end = word_span(text)
-    return text[start:end].replace("’", "'")
-
-
-def _stands_at(find: tuple[str, ...], cores: Sequence[str], at: int) -> bool:
-    return len(cores) - at >= len(find) and all(
-        core == wanted or core.lower() == wanted for wanted, core in zip(find, cores[at : at + len(find)], strict=True)
-    )
-
-
-def _put(put: tuple[str, ...], words: Sequence[Word]) -> Iterator[Word]:
-    """These in the place of those, with the marks around them: each in a part of their time."""
-    first, last = words[0], words[-1]
-    before, after = first.text[: word_span(first.text)[0]], last.text[word_span(last.text)[1] :]
-    confidence = sum(word.confidence for word in words) / len(words)
-    span_ms = last.end_ms - first.start_ms
-    for i, text in enumerate(put):
-        start_ms = first.start_ms + span_ms * i // len(put)
-        end_ms = first.start_ms + span_ms * (i + 1) // len(put)
-        if len(put) == len(words):
-            start_ms, end_ms = words[i].start_ms, words[i].end_ms
-        written = f"{before if i == 0 else ''}{text}{after if i == len(put) - 1 else ''}"
-        yield Rewritten(written, start_ms, end_ms, confidence, text)
-
-
-def _masked(word: Word) -> Word:
-    start, end = word_span(word.text)
-    if word.text[start:end].replace("’", "'").lower() not in PROFANITIES:
-        return word
-    written = f"{word.text[:start]}{MASK}{word.text[end:]}"
-    return Rewritten(written, word.start_ms, word.end_ms, word.confidence, MASK)

@@ -1,0 +1,169 @@
+"""Where the two versions of the API differ: one value each, so that what serves a call need not know which it is."""
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Any
+
+from antiphon.core.events import Final, Interim, Transcript, Word
+from antiphon.core.rewriting import Rewritten
+from antiphon.core.text import plain, word_span
+from antiphon.core.wire import Url
+from antiphon.surfaces.google import v1, v2
+from antiphon.surfaces.google.messages import duration, kind
+from antiphon.surfaces.google.request import Asked
+from antiphon.surfaces.google.status import Code
+
+MAX_RECORDING_BYTES = 10_485_760  # Google's own, as is all below
+REQUEST_ID_BITS = 63  # of an int64 that is not negative
+
+
+@dataclass(frozen=True, slots=True)
+class Names:
+    """Fields that the versions call differently."""
+
+    audio: str
+    result_end: str
+    word_start: str
+    word_end: str
+    event_at: str
+
+
+@dataclass(frozen=True, slots=True)
+class Dialect:
+    """One version. `first` says that it is the first. A stream ends after `stream_ms`, and where nothing comes for
+    `idle_ms`, in these codes and words. `spaced` transcripts begin with a space, but for the first.
+    """
+
+    package: str
+    first: bool
+    names: Names
+    audio_bytes: int
+    stream_ms: int
+    stream_over: tuple[Code, str]
+    idle_ms: int
+    idle_over: tuple[Code, str]
+    spaced: bool
+    streaming: Callable[[Any], Asked]
+    recognise: Callable[[Any, int], tuple[Asked, bytes | Url]]
+
+    def name(self, message: str) -> str:
+        return f"{self.package}.{message}"
+
+    # -- what is said --------------------------------------------------------------------------------------------------
+
+    def result(
+        self, asked: Asked, event: Interim | Final, stability: float | None = None, *, follows: bool, live: bool
+    ) -> Any:
+        """One result. `stability` is an interim's; `follows` says that there was one before it in its channel."""
+        features = asked.features
+        transcript = features.rewriting.apply(event.transcript) if features.rewriting else event.transcript
+        final = isinstance(event, Final)
+        alternative = {"transcript": written(transcript, features.punctuation)}
+        if self.spaced and follows:
+            alternative["transcript"] = f" {alternative['transcript']}"
+        made = kind(self.name("SpeechRecognitionAlternative"))(**alternative)
+        if final:
+            made.confidence = transcript.confidence
+            if features.words:
+                made.words.extend(self._words(asked, transcript))
+        told: dict[str, Any] = {
+            "alternatives": [made],
+            self.names.result_end: duration(event.end_ms),
+            "language_code": features.language,
+        }
+        if features.multichannel:
+            told["channel_tag"] = event.channel + 1
+        if live:
+            told |= {"is_final": final} if stability is None else {"stability": stability}
+        return kind(self.name("StreamingRecognitionResult" if live else "SpeechRecognitionResult"))(**told)
+
+    def _words(self, asked: Asked, transcript: Transcript) -> Iterable[Any]:
+        word_of, features, names = kind(self.name("WordInfo")), asked.features, self.names
+        for word in transcript.words:
+            text = written_word(word, features.punctuation)
+            if not text:
+                continue
+            made = word_of(word=text)
+            if features.word_times:
+                getattr(made, names.word_start).CopyFrom(duration(word.start_ms))
+                getattr(made, names.word_end).CopyFrom(duration(word.end_ms))
+            if features.word_confidence:
+                made.confidence = word.confidence
+            yield made
+
+    def event(self, type_: str, at_ms: int) -> Any:
+        """A message about speech."""
+        kind_ = kind(self.name("StreamingRecognizeResponse"))
+        number = kind_.SpeechEventType.Value(type_)
+        return kind_(**{"speech_event_type": number, self.names.event_at: duration(at_ms)})
+
+    def bill(self, request_id: str, audio_ms: int) -> dict[str, Any]:
+        """The fields of an answer that say what was charged: what the ledger has."""
+        if self.first:
+            number = int(request_id.replace("-", ""), 16) % (1 << REQUEST_ID_BITS)
+            return {"total_billed_time": duration(audio_ms), "request_id": number}
+        metadata = kind(self.name("RecognitionResponseMetadata"))
+        return {"metadata": metadata(request_id=request_id, total_billed_duration=duration(audio_ms))}
+
+
+def written(transcript: Transcript, punctuation: bool) -> str:
+    """The text as the model wrote it, or without marks."""
+    text = transcript.text.strip()
+    if punctuation:
+        return text
+    if any(isinstance(word, Rewritten) for word in transcript.words):
+        return " ".join(filter(None, (written_word(word, punctuation) for word in transcript.words)))
+    return " ".join(filter(None, map(_bare, text.split())))
+
+
+def written_word(word: Word, punctuation: bool) -> str:
+    """A word as the model wrote it, or without marks around it; empty for a mark that stands alone."""
+    if isinstance(word, Rewritten):
+        return word.text if punctuation else word.bare
+    bare = _bare(word.text)
+    return word.text if punctuation and bare else bare
+
+
+def _bare(word: str) -> str:
+    start, end = word_span(word)
+    return word[start:end]
+
+
+def stability(before: str, now: str) -> float:
+    """How sure it is that an interim stays, 0..1: the share of its words that the interim before it had, too."""
+    said, heard = plain(before).split(), plain(now).split()
+    same = 0
+    while same < min(len(said), len(heard)) and said[same] == heard[same]:
+        same += 1
+    return round(0.1 + 0.8 * same / max(1, len(heard)), 2)
+
+
+V2 = Dialect(
+    package=v2.PACKAGE,
+    first=False,
+    names=Names("audio", "result_end_offset", "start_offset", "end_offset", "speech_event_offset"),
+    audio_bytes=25_600,
+    stream_ms=300_000,
+    stream_over=(Code.ABORTED, "Max duration of 5 minutes reached for stream."),
+    idle_ms=10_000,
+    idle_over=(Code.ABORTED, "Stream timed out after receiving no more client requests."),
+    spaced=False,
+    streaming=v2.streaming,
+    recognise=v2.recognise,
+)
+V1 = Dialect(
+    package=v1.PACKAGE,
+    first=True,
+    names=Names("audio_content", "result_end_time", "start_time", "end_time", "speech_event_time"),
+    audio_bytes=MAX_RECORDING_BYTES,
+    stream_ms=305_000,
+    stream_over=(Code.OUT_OF_RANGE, "Exceeded maximum allowed stream duration of 305 seconds."),
+    idle_ms=10_000,
+    idle_over=(
+        Code.OUT_OF_RANGE,
+        "Audio Timeout Error: Long duration elapsed without audio. Audio should be sent close to real time.",
+    ),
+    spaced=True,
+    streaming=v1.streaming,
+    recognise=v1.recognise,
+)

@@ -1,0 +1,79 @@
+"""The messages of Google's API, and of its errors.
+
+They have the vendor's names and numbers (`protos/`), and stand in a pool of descriptors of their own: in the common one
+they would collide with the vendor's SDK in the same process. Loaded when they are first asked for.
+"""
+
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from antiphon.core.errors import CallerError
+
+_DESCRIPTORS = Path(__file__).parent / "messages.binpb"
+RPC = "google.rpc"
+TYPES = "type.googleapis.com/"
+
+
+@cache
+def pool() -> Any:
+    """The descriptors, services included. Needs `protobuf`."""
+    from google.protobuf import descriptor_pb2, descriptor_pool
+
+    made = descriptor_pool.DescriptorPool()
+    for file in descriptor_pb2.FileDescriptorSet.FromString(_DESCRIPTORS.read_bytes()).file:
+        made.Add(file)
+    return made
+
+
+@cache
+def kind(name: str) -> Any:
+    """The class of the messages of that full name."""
+    from google.protobuf import message_factory
+
+    return message_factory.GetMessageClass(pool().FindMessageTypeByName(name))
+
+
+def read(name: str, data: bytes) -> Any:
+    """The message in the wire format. Raises `CallerError`."""
+    from google.protobuf.message import DecodeError
+
+    try:
+        return kind(name).FromString(data)
+    except DecodeError:
+        raise CallerError("The message cannot be parsed.") from None
+
+
+def read_json(name: str, data: bytes) -> Any:
+    """The message in the JSON mapping; unknown fields are left out. Raises `CallerError`."""
+    from google.protobuf import json_format
+
+    try:
+        return json_format.Parse(data, kind(name)(), ignore_unknown_fields=True, descriptor_pool=pool())
+    except (json_format.ParseError, ValueError, RecursionError):
+        raise CallerError("Invalid JSON payload received.") from None
+
+
+def write_json(message: Any, *, numbers: bool = False) -> bytes:
+    """The message in the JSON mapping, with enums as numbers where the caller asks for that."""
+    from google.protobuf import json_format
+
+    text = json_format.MessageToJson(message, use_integers_for_enums=numbers, descriptor_pool=pool(), indent=None)
+    encoded: bytes = text.encode()
+    return encoded
+
+
+def duration(ms: int) -> Any:
+    seconds, rest = divmod(ms, 1000)
+    return kind("google.protobuf.Duration")(seconds=seconds, nanos=rest * 1_000_000)
+
+
+def milliseconds(duration: Any) -> int:
+    seconds: int = duration.seconds
+    nanos: int = duration.nanos
+    return seconds * 1000 + nanos // 1_000_000
+
+
+def packed(message: Any) -> Any:
+    """In an `Any`."""
+    return kind("google.protobuf.Any")(type_url=TYPES + message.DESCRIPTOR.full_name, value=message.SerializeToString())

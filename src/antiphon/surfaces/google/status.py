@@ -1,0 +1,159 @@
+"""How calls to Google's API end: with one of gRPC's codes, and with details that its clients read.
+
+The details are a `google.rpc.Status` in the trailer `grpc-status-details-bin`, over REST in the body. Python's client
+of v1 sends a call again for 83 minutes after UNAVAILABLE and DEADLINE_EXCEEDED, streams with audio that is used up
+included. So v1 is never told either.
+"""
+
+from enum import IntEnum
+from typing import Any
+
+from antiphon.core.errors import (
+    AntiphonError,
+    CallerError,
+    Cancelled,
+    CapacityError,
+    Conflict,
+    Draining,
+    EngineError,
+    EngineTimeout,
+    KeysUnavailable,
+    LedgerUnavailable,
+    MethodNotAllowed,
+    NotFound,
+    PolicyError,
+    RequestTimeout,
+    StillRunning,
+    TooLarge,
+    Unauthenticated,
+    UnknownModel,
+)
+from antiphon.core.wire import Close, Opening
+from antiphon.surfaces.google.messages import RPC, duration, kind, packed
+
+DETAILS = "grpc-status-details-bin"
+DOMAIN = "googleapis.com"
+SERVICE = "speech.googleapis.com"
+MAX_MESSAGE_CHARS = 1_024  # clients take 8 KiB of trailers, and the text is in two of them
+RETRY_AFTER_S = 1
+KEY_HEADER = "x-goog-api-key"
+
+
+class Code(IntEnum):
+    """https://github.com/grpc/grpc/blob/master/doc/statuscodes.md"""
+
+    OK = 0
+    CANCELLED = 1
+    UNKNOWN = 2
+    INVALID_ARGUMENT = 3
+    DEADLINE_EXCEEDED = 4
+    NOT_FOUND = 5
+    ALREADY_EXISTS = 6
+    PERMISSION_DENIED = 7
+    RESOURCE_EXHAUSTED = 8
+    FAILED_PRECONDITION = 9
+    ABORTED = 10
+    OUT_OF_RANGE = 11
+    UNIMPLEMENTED = 12
+    INTERNAL = 13
+    UNAVAILABLE = 14
+    DATA_LOSS = 15
+    UNAUTHENTICATED = 16
+
+
+# https://github.com/googleapis/googleapis/blob/master/google/rpc/code.proto
+HTTP = {
+    Code.OK: 200,
+    Code.CANCELLED: 499,
+    Code.INVALID_ARGUMENT: 400,
+    Code.DEADLINE_EXCEEDED: 504,
+    Code.NOT_FOUND: 404,
+    Code.PERMISSION_DENIED: 403,
+    Code.RESOURCE_EXHAUSTED: 429,
+    Code.ABORTED: 409,
+    Code.OUT_OF_RANGE: 400,
+    Code.UNIMPLEMENTED: 501,
+    Code.INTERNAL: 500,
+    Code.UNAVAILABLE: 503,
+    Code.UNAUTHENTICATED: 401,
+}
+
+
+class Unimplemented(CallerError):
+    """A method of Google's that is not served."""
+
+    status = 501
+    code = "unimplemented"
+
+
+class Ended(AntiphonError):
+    """The stream ends for the sake of a limit."""
+
+    code = "stream_limit"
+
+    def __init__(self, code: Code, message: str) -> None:
+        super().__init__(message)
+        self.grpc_code = code
+
+
+# The first class that fits, and the code for v2 and for v1; the order is from the narrow to the wide.
+_CODES: tuple[tuple[type[AntiphonError], Code, Code], ...] = (
+    (Unauthenticated, Code.UNAUTHENTICATED, Code.UNAUTHENTICATED),
+    (PolicyError, Code.PERMISSION_DENIED, Code.PERMISSION_DENIED),
+    (UnknownModel, Code.INVALID_ARGUMENT, Code.INVALID_ARGUMENT),
+    (NotFound, Code.NOT_FOUND, Code.NOT_FOUND),
+    (MethodNotAllowed, Code.UNIMPLEMENTED, Code.UNIMPLEMENTED),
+    (Unimplemented, Code.UNIMPLEMENTED, Code.UNIMPLEMENTED),
+    (TooLarge, Code.INVALID_ARGUMENT, Code.INVALID_ARGUMENT),
+    (RequestTimeout, Code.ABORTED, Code.OUT_OF_RANGE),
+    (StillRunning, Code.ABORTED, Code.ABORTED),
+    (Conflict, Code.ABORTED, Code.ABORTED),
+    (Cancelled, Code.CANCELLED, Code.CANCELLED),
+    (CallerError, Code.INVALID_ARGUMENT, Code.INVALID_ARGUMENT),
+    (Draining, Code.UNAVAILABLE, Code.ABORTED),
+    (CapacityError, Code.RESOURCE_EXHAUSTED, Code.RESOURCE_EXHAUSTED),
+    (EngineTimeout, Code.DEADLINE_EXCEEDED, Code.INTERNAL),
+    (EngineError, Code.UNAVAILABLE, Code.INTERNAL),
+    (LedgerUnavailable, Code.UNAVAILABLE, Code.INTERNAL),
+    (KeysUnavailable, Code.UNAVAILABLE, Code.INTERNAL),
+    (AntiphonError, Code.INTERNAL, Code.INTERNAL),
+)
+
+
+def code_of(error: AntiphonError, *, first: bool) -> Code:
+    """`first` is for the first version of the API."""
+    if isinstance(error, Ended):
+        return error.grpc_code
+    v2, v1 = next((v2, v1) for kind, v2, v1 in _CODES if isinstance(error, kind))
+    return v1 if first else v2
+
+
+def status(opening: Opening, error: AntiphonError, *, first: bool) -> Any:
+    """The error as a `google.rpc.Status`."""
+    code = code_of(error, first=first)
+    info = kind(f"{RPC}.ErrorInfo")(reason=_reason(opening, error), domain=DOMAIN, metadata={"service": SERVICE})
+    details = [packed(info)]
+    if error.param is not None and code is Code.INVALID_ARGUMENT:
+        violation = {"field": error.param, "description": _text(error)}
+        details.append(packed(kind(f"{RPC}.BadRequest")(field_violations=[violation])))
+    if isinstance(error, CapacityError):
+        delay_ms = (error.retry_after_s or RETRY_AFTER_S) * 1000
+        details.append(packed(kind(f"{RPC}.RetryInfo")(retry_delay=duration(delay_ms))))
+    return kind(f"{RPC}.Status")(code=code, message=_text(error), details=details)
+
+
+def closing(opening: Opening, error: AntiphonError, *, first: bool) -> Close:
+    """The end of a call over gRPC that fails."""
+    told = status(opening, error, first=first)
+    return Close(told.code, told.message, ((DETAILS, told.SerializeToString()),))
+
+
+def _reason(opening: Opening, error: AntiphonError) -> str:
+    if isinstance(error, Unauthenticated):
+        sent = KEY_HEADER in opening.headers or "authorization" in opening.headers
+        return "API_KEY_INVALID" if sent else "CREDENTIALS_MISSING"
+    return error.code.upper()
+
+
+def _text(error: AntiphonError) -> str:
+    return error.message[:MAX_MESSAGE_CHARS]

@@ -1,0 +1,111 @@
+"""The first version of the API: its fields, and what a request asks for."""
+
+from typing import Any
+
+from antiphon.core.audio import AudioFormat, Encoding
+from antiphon.core.errors import CallerError
+from antiphon.core.wire import Url
+from antiphon.surfaces.google import request as r
+from antiphon.surfaces.google.request import Asked, Features, Field, Use
+
+PACKAGE = "google.cloud.speech.v1"
+DEFAULT_MODEL = "default"
+
+_RAW = {"LINEAR16": Encoding.LINEAR16, "MULAW": Encoding.MULAW, "ALAW": Encoding.ALAW}
+_REFUSED_ENCODINGS = ("AMR", "AMR_WB", "SPEEX_WITH_HEADER_BYTE")
+
+_YES, _NO = Use.HONOURED, Use.NO_EFFECT
+
+TABLE = {
+    row.path: row
+    for row in (
+        Field(
+            "encoding",
+            _YES,
+            "`LINEAR16`, `MULAW`, `ALAW` with `sample_rate_hertz`; all others, and none, describe themselves. Refused: "
+            "`AMR`, `AMR_WB`, `SPEEX_WITH_HEADER_BYTE`.",
+        ),
+        Field("sample_rate_hertz", _YES, "For the raw encodings."),
+        Field("audio_channel_count", _YES, "For the raw encodings."),
+        Field("enable_separate_recognition_per_channel", _YES, "Without it the channels are mixed down."),
+        Field("language_code", _YES, "`en` and its regions. Anything else is refused."),
+        Field("alternative_language_codes", _YES, "The same."),
+        Field("max_alternatives", _YES, "0 to 30. There is one."),
+        Field("profanity_filter", _YES, "`f***` for the words of a short English list, and no others."),
+        Field("transcript_normalization", _YES, "Whole words and phrases within an utterance, interims too."),
+        Field("enable_word_time_offsets", _YES, "Of finals."),
+        Field("enable_word_confidence", _YES, "Of finals."),
+        Field("enable_automatic_punctuation", _YES, "As the model writes it. Without it: words alone."),
+        Field("model", _YES, f"Any name that the server's table of models knows. Without it: `{DEFAULT_MODEL}`."),
+        Field("use_enhanced", _NO, "There is one version of each model."),
+        Field("adaptation", _NO, "The models here cannot be biased towards phrases."),
+        Field("speech_contexts", _NO, "The models here cannot be biased towards phrases."),
+        Field("enable_spoken_punctuation", _NO, "Spoken marks are written as words."),
+        Field("enable_spoken_emojis", _NO, "Spoken emojis are written as words."),
+        Field("diarization_config", _NO, "No model here tells speakers apart."),
+        Field("metadata", _NO, "Where a recording comes from makes no difference."),
+    )
+}
+STREAMING = {
+    row.path: row
+    for row in (
+        Field("single_utterance", _YES, "The first utterance ends the stream."),
+        Field("interim_results", _YES, "With `stability`: how much of it was in the one before."),
+        Field("enable_voice_activity_events", _YES, "`SPEECH_ACTIVITY_BEGIN` and `SPEECH_ACTIVITY_END`."),
+        Field("voice_activity_timeout", _YES, "`SPEECH_ACTIVITY_TIMEOUT`, and the end of the stream."),
+    )
+}
+
+
+def streaming(message: Any) -> Asked:
+    """What the first message of a stream asks for. Raises `CallerError`."""
+    config = message.streaming_config
+    timeouts, path = config.voice_activity_timeout, "voice_activity_timeout."
+    return Asked(
+        features=_features(config.config),
+        without_effect=tuple(r.without_effect(config.config, TABLE)),
+        interims=config.interim_results,
+        activity_events=config.enable_voice_activity_events,
+        start_timeout_ms=r.timeout_ms(timeouts, "speech_start_timeout", path),
+        end_timeout_ms=r.timeout_ms(timeouts, "speech_end_timeout", path),
+        single_utterance=config.single_utterance,
+    )
+
+
+def recognise(message: Any, most_bytes: int) -> tuple[Asked, bytes | Url]:
+    """What a call with a recording asks for, and the recording. Raises `CallerError`."""
+    config, given = message.config, message.audio
+    content = given.content if given.WhichOneof("audio_source") == "content" else None
+    audio = r.media(content, given.uri, most_bytes)
+    return Asked(_features(config, audio), tuple(r.without_effect(config, TABLE))), audio
+
+
+def _features(config: Any, audio: bytes | Url | None = None) -> Features:
+    form = _format(config)
+    r.alternatives(config.max_alternatives, "max_alternatives")
+    return Features(
+        model=config.model or DEFAULT_MODEL,
+        format=form if audio is None else r.declared(form, audio),
+        multichannel=config.enable_separate_recognition_per_channel,
+        language=_language(config),
+        word_times=config.enable_word_time_offsets,
+        word_confidence=config.enable_word_confidence,
+        punctuation=config.enable_automatic_punctuation,
+        rewriting=r.rewriting(config, config.profanity_filter),
+    )
+
+
+def _language(config: Any) -> str:
+    if not config.language_code:
+        raise CallerError("`language_code` is required.", param="language_code")
+    others = r.language(config.alternative_language_codes, "alternative_language_codes")
+    return r.language([config.language_code, others], "language_code")
+
+
+def _format(config: Any) -> AudioFormat:
+    values = config.DESCRIPTOR.fields_by_name["encoding"].enum_type.values_by_number
+    named = values.get(config.encoding)
+    if named is None or named.name in _REFUSED_ENCODINGS:
+        known = ", ".join(value.name for value in values.values() if value.name not in _REFUSED_ENCODINGS)
+        raise CallerError(f"`encoding` must be one of {known}.", param="encoding")
+    return r.audio_format(named.name, config.sample_rate_hertz, config.audio_channel_count, _RAW, "")

@@ -1,0 +1,94 @@
+"""Whatever comes in, a call ends with a status or goes on; nothing else is raised."""
+
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from antiphon.core.endpoints import Accepted
+from antiphon.core.errors import AntiphonError
+from antiphon.core.events import Closed, Opened
+from antiphon.core.wire import HALF_CLOSED, Opening
+from antiphon.surfaces.google import messages
+from antiphon.surfaces.google.dialect import V1, V2, Dialect
+from antiphon.surfaces.google.live import StreamingRecognize
+from antiphon.surfaces.google.recognise import Recognize
+from antiphon.surfaces.google.status import Code
+
+NAME = "projects/p/locations/global/recognizers/_"
+CONFIGS: dict[str, dict[str, Any]] = {
+    "v2": {"recognizer": NAME, "streaming_config": {"config": {"auto_decoding_config": {}}}},
+    "v1": {"streaming_config": {"config": {"language_code": "en-US"}}},
+}
+OPENING = Opening("POST", f"/v2/{NAME}:recognize", request_id="8c8ebea9-dbec-45fa-a035-e4632cb05b5f")
+BOTH = pytest.mark.parametrize("dialect", [V1, V2], ids=["v1", "v2"])
+DAMAGE = st.lists(st.tuples(st.integers(0, 200), st.binary(max_size=4)), max_size=4)
+
+
+def damaged(data: bytes, damage: list[tuple[int, bytes]]) -> bytes:
+    for at, put in damage:
+        data = data[:at] + put + data[at + 1 :]
+    return data
+
+
+def first(dialect: Dialect) -> bytes:
+    fields = CONFIGS["v1" if dialect.first else "v2"]
+    data: bytes = messages.kind(dialect.name("StreamingRecognizeRequest"))(**fields).SerializeToString()
+    return data
+
+
+def asked(endpoint: Any, body: bytes) -> Accepted[Any] | None:
+    """What was accepted; a refusal can be told."""
+    refused: AntiphonError
+    try:
+        accepted: Accepted[Any] = endpoint.negotiate(OPENING, body)
+    except AntiphonError as error:
+        refused = error
+    else:
+        return accepted
+    assert endpoint.refuse(OPENING, refused).close is not None
+    return None
+
+
+@BOTH
+@given(DAMAGE, st.binary(max_size=64))
+def test_first_messages(dialect: Dialect, damage: list[tuple[int, bytes]], raw: bytes) -> None:
+    endpoint = StreamingRecognize(dialect)
+    for body in (raw, damaged(first(dialect), damage)):
+        accepted = asked(endpoint, body)
+        if accepted is not None:
+            assert accepted.surface.emit(Opened("m"), 0) is not None
+
+
+@BOTH
+@given(st.lists(st.one_of(st.binary(max_size=64), st.builds(lambda a: b"\x2a\x04abcd" + a, st.binary(max_size=3)))))
+def test_messages_of_a_stream(dialect: Dialect, sent: list[bytes]) -> None:
+    accepted = StreamingRecognize(dialect).negotiate(OPENING, first(dialect))
+    assert isinstance(accepted, Accepted)
+    surface: Any = accepted.surface
+    surface.receive(first(dialect), 0)
+    surface.emit(Opened("m"), 0)
+    for now_ns, message in enumerate((*sent, HALF_CLOSED)):
+        step = surface.receive(message, now_ns)
+        if step.close is not None:
+            assert step.close.code == Code.INVALID_ARGUMENT
+            return
+    end = surface.emit(Closed(1, 1, ""), 1).close
+    assert end is not None
+    assert end.code == Code.OK
+
+
+@BOTH
+@given(DAMAGE, st.binary(max_size=64))
+def test_recordings(dialect: Dialect, damage: list[tuple[int, bytes]], raw: bytes) -> None:
+    config = b'{"languageCode": "en-US", "autoDecodingConfig": {}}'
+    shown = b'{"config": ' + config + b', "content": "YWJj", "audio": {"content": "YWJj"}}'
+    for rest, body in ((True, shown), (False, first(dialect))):
+        asked(Recognize(dialect, rest=rest), damaged(body, damage))
+        asked(Recognize(dialect, rest=rest), raw)
+
+
+def test_what_is_nested_deeply_is_refused() -> None:
+    assert asked(Recognize(V2, rest=True), b'{"config":' * 100_000) is None
+    assert asked(Recognize(V2, rest=True), b"[" * 100_000) is None
