@@ -33,6 +33,8 @@ VENDOR_NAMES = (
     *("whisper", *(f"whisper-{size}" for size in ("tiny", "base", "small", "medium", "large"))),
     *("whisper-1", "gpt-4o-transcribe", "gpt-4o-mini-transcribe"),
     *("gpt-transcribe", "gpt-live-transcribe", "gpt-realtime-whisper"),
+    *("universal-streaming-english", "universal-streaming-multilingual", "whisper-rt"),
+    *("u3-pro", "u3-rt-pro", "u3-rt-pro-beta-1", "universal-3-5-pro", "universal-3-6", "universal-3-6-pro"),
 )
 DETECTOR = "silero-vad"
 SPEECH_SAMPLES = "speech-samples"  # in the same wheel as the model, so they cost no download

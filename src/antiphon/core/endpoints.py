@@ -261,11 +261,13 @@ class OneCallSecret:
 @dataclass(frozen=True, slots=True)
 class ShortToken:
     """A token that stands for the caller's key on the vendor's paths for a short time, and which `tell` is given. To
-    make one takes the key itself.
+    make one takes the key itself. One that is used up by its first dialogue (`once`) may have settled something for it.
     """
 
     lifetime_s: int
     tell: Callable[[str], Step]
+    once: bool = False
+    settled: bytes = b""
 
 
 Question = Offer | Spending | KeptAnswer | Inquiry | OneCallSecret | ShortToken

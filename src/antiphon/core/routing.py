@@ -23,7 +23,8 @@ class DialogueRow:
 @dataclass(frozen=True, slots=True)
 class CallRow:
     """`POST` of one request, answered once or by a stream. `scope` is what a key must be allowed to make it. Where it
-    is a `form` or a file by itself (RFC 7578), the endpoint is given a `Body`, else `bytes`.
+    is a `form` or a file by itself (RFC 7578), the endpoint is given a `Body`, else `bytes`; `file` is the name of the
+    form's part with the file.
     """
 
     path: str
@@ -31,6 +32,7 @@ class CallRow:
     endpoint: CallEndpoint[Any]
     scope: Scope = Scope.GENERATE
     form: bool = False
+    file: str = "file"
 
 
 @dataclass(frozen=True, slots=True)

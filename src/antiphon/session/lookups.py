@@ -65,7 +65,8 @@ class Lookups:
                 spec = OpenParts(sessions, Call("", principal, surface, question.spec)).filled(question.spec)
                 return question.tell(spec, minted.secret, minted.expires_unix_s)
             case ShortToken():
-                minted = sessions.secrets.mint(principal, surface, b"", question.lifetime_s, once=False)
+                settled, lifetime_s = question.settled, question.lifetime_s
+                minted = sessions.secrets.mint(principal, surface, settled, lifetime_s, question.once)
                 return question.tell(minted.secret)
 
     async def _inquire(self, asked: Inquiry, principal: Principal) -> tuple[bool, ModelForm | None]:

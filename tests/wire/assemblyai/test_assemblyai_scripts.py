@@ -1,0 +1,63 @@
+"""Golden wire scripts of AssemblyAI's surfaces, and its SDK's types for every message in them."""
+
+import json
+from pathlib import Path
+
+import pytest
+from assemblyai import types
+from assemblyai.dictation.v1 import DictationConfig, DictationResponse
+from assemblyai.streaming.v3 import models
+from assemblyai_script import Player, check_event
+
+from antiphon.config import VENDOR_NAMES
+from antiphon.surfaces.assemblyai import parameters, sync
+from antiphon.surfaces.assemblyai.parameters import Use
+from vendor_types import check
+
+SCRIPTS = sorted((Path(__file__).parent / "scripts").glob("*.wire"))
+SENT = {"Begin", "SpeechStarted", "Turn", "Termination", "Warning", "Error"}
+PAGE = Path(__file__).parents[3] / "docs" / "surfaces" / "assemblyai.md"
+
+
+def player_of(path: Path) -> Player:
+    return Player(path.stem.split("_")[0])
+
+
+@pytest.mark.parametrize("path", SCRIPTS, ids=lambda path: path.stem)
+def test_script(path: Path) -> None:
+    script = path.read_text()
+    assert player_of(path).play(script) == script
+
+
+def test_every_message_is_one_of_the_sdks_types() -> None:
+    seen = set()
+    for path in SCRIPTS:
+        player = player_of(path)
+        player.play(path.read_text())
+        for text in player.sent:
+            message = json.loads(text)
+            if player.kind == "stream":
+                check_event(message)
+                seen.add(message["type"])
+            elif player.kind == "sync" and "title" not in message:
+                types.SyncTranscriptResponse.parse_obj(message)
+                check(DictationResponse, {**message, "words": []})
+            else:
+                assert set(message) in ({"status", "title", "detail"}, {"error"}, {"token", "expires_in_seconds"})
+    assert seen == SENT
+
+
+def test_the_table_has_every_parameter_of_the_sdk() -> None:
+    named = {row.name for row in parameters.TABLE}
+    assert set(models.StreamingParameters.model_fields) <= named
+    updatable = {row.name for row in parameters.TABLE if row.use is Use.UPDATABLE}
+    assert updatable >= set(models.StreamingSessionParameters.model_fields) - {
+        row.name for row in parameters.TABLE if row.use is Use.NO_EFFECT
+    }
+    config = set(types.SyncTranscriptionConfig.__fields__) - {"model"} | set(DictationConfig.model_fields)
+    assert config == sync.HONOURED | sync.WITHOUT_EFFECT | {sync.REWRITES}
+
+
+def test_every_model_of_the_sdk_has_an_answer_by_default() -> None:
+    names = {model.value for model in models.SpeechModel} | {parameters.DEFAULT_MODEL, sync.DEFAULT_MODEL}
+    assert names <= set(VENDOR_NAMES)
