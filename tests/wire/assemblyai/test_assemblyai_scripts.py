@@ -58,6 +58,14 @@ def test_the_table_has_every_parameter_of_the_sdk() -> None:
     assert config == sync.HONOURED | sync.WITHOUT_EFFECT | {sync.REWRITES}
 
 
+def test_the_page_has_every_parameter() -> None:
+    page = PAGE.read_text()
+    for row in parameters.TABLE:
+        assert f"| `{row.name}` | {row.use} | {row.how} |" in page
+    for name in sync.HONOURED | sync.WITHOUT_EFFECT | {sync.REWRITES}:
+        assert f"`{name}`" in page
+
+
 def test_every_model_of_the_sdk_has_an_answer_by_default() -> None:
     names = {model.value for model in models.SpeechModel} | {parameters.DEFAULT_MODEL, sync.DEFAULT_MODEL}
     assert names <= set(VENDOR_NAMES)
