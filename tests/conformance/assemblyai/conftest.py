@@ -1,9 +1,9 @@
 """AssemblyAI's own clients of the server, sentences to say, and projects whose ledger can be read."""
 
 import contextlib
-import itertools
 import sqlite3
 import time
+import uuid
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,7 +13,6 @@ from assemblyai_speech import speak
 
 from serving import Server
 
-_numbers = itertools.count()
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +49,7 @@ class Payer:
 
 @pytest.fixture
 def payer(server: Server) -> Payer:
-    bearer, project = {"authorization": f"Bearer {server.api_key}"}, f"assemblyai-{next(_numbers)}"
+    bearer, project = {"authorization": f"Bearer {server.api_key}"}, f"assemblyai-{uuid.uuid4().hex[:12]}"
     with httpx.Client(base_url=server.base_url, headers=bearer, timeout=60) as client:
         assert client.post("/admin/v1/projects", json={"id": project}).status_code == 201
         made: dict[str, Any] = client.post("/admin/v1/keys", json={"project": project}).json()
@@ -59,5 +58,6 @@ def payer(server: Server) -> Payer:
 
 @pytest.fixture(scope="session")
 def sentence(server: Server) -> bytes:
-    """`The ship was painted blue.`, 16 kHz mono int16."""
-    return speak(server, encoding="linear16", sample_rate="16000")
+    """`The ship was painted blue.`, 16 kHz mono int16, in whole tenths of a second: a stream has no short pieces."""
+    spoken = speak(server, encoding="linear16", sample_rate="16000")
+    return spoken + bytes(-len(spoken) % 3_200)

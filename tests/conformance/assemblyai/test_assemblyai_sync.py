@@ -59,7 +59,10 @@ def test_raw_audio_as_it_is_spoken(sentence: bytes) -> None:
 
 def test_a_dictation(sentence: bytes) -> None:
     config = aai.DictationConfig(llm_instruction="Write it in capitals.")
-    answer = aai.DictationTranscriber().transcribe(in_wav(sentence), config)
+    with aai.DictationTranscriber() as transcriber, transcriber.open_live(config) as session:
+        assert transcriber.warm()
+        session.write(in_wav(sentence))
+    answer = session.result()
     assert answer.text.startswith("The ship was painted blue")
     assert answer.llm_response is None
     assert answer.llm_error

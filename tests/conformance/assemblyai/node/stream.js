@@ -25,7 +25,7 @@ const pcm = readFileSync(file);
 const sleep = (ms) => new Promise((resolve) => setTimeout(resolve, ms));
 
 const listen = async (credential) => {
-  const heard = { turns: [], warnings: [], errors: [], expiresAt: 0, closed: null };
+  const heard = { turns: [], warnings: [], errors: [], expiresAt: 0 };
   const transcriber = client.streaming.transcriber({
     websocketBaseUrl: wssUrl,
     sampleRate: 16_000,
@@ -37,7 +37,6 @@ const listen = async (credential) => {
   transcriber.on('turn', (turn) => heard.turns.push(turn));
   transcriber.on('warning', (warning) => heard.warnings.push(warning.warning));
   transcriber.on('error', (error) => heard.errors.push(String(error)));
-  transcriber.on('close', (code) => (heard.closed = code));
   const begin = await transcriber.connect();
   heard.expiresAt = begin.expires_at;
   for (let at = 0; at < pcm.length; at += PIECE_BYTES) {
