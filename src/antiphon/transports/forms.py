@@ -28,9 +28,8 @@ def read_body(content_type: str, raw: bytearray, file_name: str = "file") -> Bod
     file: tuple[str, str, int, int] | None = None
     for head, begin, end in _parts(raw, boundary):
         name, filename = _disposition(head)
-        if (
-            filename is not None or name == file_name
-        ):  # a file's name is recommended, not required: RFC 7578, section 4.2
+        # A file's own name is recommended, not required: RFC 7578, section 4.2.
+        if filename is not None or name == file_name:
             if file:
                 raise _malformed("it has more than one file")
             file = (name, filename or "", begin, end)

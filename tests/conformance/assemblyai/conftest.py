@@ -14,7 +14,6 @@ from assemblyai_speech import speak
 from serving import Server
 
 
-
 @dataclass(frozen=True, slots=True)
 class Payer:
     """A project of its own, with a key, and what stands in the ledger of it."""
