@@ -10,7 +10,10 @@ from assemblyai.streaming.v3 import models
 from assemblyai_script import Player, check_event
 
 from antiphon.config import VENDOR_NAMES
+from antiphon.core.events import Cause, Final, Transcript, Word
+from antiphon.core.wire import Opening
 from antiphon.surfaces.assemblyai import parameters, sync
+from antiphon.surfaces.assemblyai.live import MAX_TURN_WORDS, StreamEndpoint
 from antiphon.surfaces.assemblyai.parameters import Use
 from vendor_types import check
 
@@ -45,6 +48,15 @@ def test_every_message_is_one_of_the_sdks_types() -> None:
             else:
                 assert set(message) in ({"status", "title", "detail"}, {"error"}, {"token", "expires_in_seconds"})
     assert seen == SENT
+
+
+def test_a_turn_without_a_pause_ends_after_some_words() -> None:
+    surface = StreamEndpoint().negotiate(Opening("GET", "/v3/ws", (("sample_rate", "16000"),))).surface
+    words = tuple(Word("on", 0, 1, 1.0) for _ in range(MAX_TURN_WORDS // 2))
+    part = Final(0, 0, 1, Transcript("on", 1.0, words), Cause.LENGTH, turn_over=1.0)
+    told = [json.loads(send) for _ in range(3) for send in surface.emit(part, 0).sends]
+    ends = [(turn["turn_order"], turn["end_of_turn"], turn["end_of_turn_confidence"]) for turn in told]
+    assert ends == [(0, False, 0.0), (0, True, 0.0), (1, False, 0.0)]
 
 
 def test_the_table_has_every_parameter_of_the_sdk() -> None:

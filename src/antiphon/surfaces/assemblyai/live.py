@@ -47,6 +47,7 @@ from antiphon.surfaces.assemblyai.turns import CONFIDENCE_DIGITS, Turn, masked, 
 
 API_VERSION = "2025-05-12"
 MIN_CHUNK_MS, MAX_CHUNK_MS = 50, 1_000
+MAX_TURN_WORDS = 500  # some three minutes without a pause; each message about a turn has all of its words
 NO_EFFECT = 9_000  # a `warning_code` of our own
 
 
@@ -190,10 +191,11 @@ class Stream:
 
     def _close_utterance(self, final: Final) -> Step:
         """The end of a turn, or of a part of a long one. A turn without words is none."""
-        self._turn.close(final.transcript.words)
-        if final.cause is Cause.LENGTH:
+        turn, parted = self._turn, final.cause is Cause.LENGTH
+        turn.close(final.transcript.words)
+        if parted and len(turn.final) < MAX_TURN_WORDS:
             return self._tell(0.0)
-        turn, sure = self._turn, final.turn_over or 0.0
+        sure = 0.0 if parted else final.turn_over or 0.0
         if not turn.final:
             self._turn, self._told = Turn(turn.order), ([], [])
             return NOTHING
