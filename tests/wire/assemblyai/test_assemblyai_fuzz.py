@@ -4,6 +4,7 @@ keep AssemblyAI's promises: what was told as final stays, and turns are counted 
 
 import json
 from collections.abc import Sequence
+from itertools import product
 from typing import Any
 from urllib.parse import parse_qsl
 
@@ -94,7 +95,17 @@ messages = (
 happenings: st.SearchStrategy[Happenings] = st.lists(
     st.tuples(messages | events | ends, st.integers(0, 20_000)), max_size=12
 )
-talks: st.SearchStrategy[Happenings] = st.lists(st.tuples(events, st.integers(0, 400)), max_size=20)
+
+
+def saying(*texts: str) -> Transcript:
+    return Transcript("", 1.0, tuple(Word(text, 100 * i, 100 * i + 90, 1.0) for i, text in enumerate(texts)))
+
+
+# Of few words, so that hypotheses agree, and then do not.
+alike = st.lists(st.sampled_from(["Yes,", "no."]), min_size=2, max_size=4).map(lambda texts: saying(*texts))
+hypotheses = st.builds(Interim, st.just(0), small, small, alike, sure)
+finals = st.builds(Final, st.just(0), small, small, alike, st.sampled_from(Cause), sure)
+talks: st.SearchStrategy[Sequence[Output]] = st.lists(hypotheses | finals | events, min_size=8, max_size=20)
 
 
 @given(openings(wild | sensible), happenings)
@@ -143,11 +154,23 @@ def check_sends(step: Step) -> None:
 
 
 @given(openings(sensible), talks)
-def test_what_is_final_stays_and_turns_are_counted(opening: Opening, happening: Happenings) -> None:
+def test_what_is_final_stays_and_turns_are_counted(opening: Opening, talk: Sequence[Output]) -> None:
+    check_talk(opening, talk)
+
+
+def test_what_is_final_stays_whatever_is_heard_next() -> None:
+    """Every three hypotheses of two or three words, and an end."""
+    heard = [saying(*texts) for count in (2, 3) for texts in product(["Yes,", "no."], repeat=count)]
+    end = Final(0, 0, 0, saying("no."), Cause.ENDPOINT, 0.5)
+    for said in product(heard, repeat=3):
+        check_talk(Opening("GET", "/v3/ws", (("sample_rate", "16000"),)), [*(Interim(0, 0, 0, t) for t in said), end])
+
+
+def check_talk(opening: Opening, talk: Sequence[Output]) -> None:
     surface = StreamEndpoint().negotiate(opening).surface
     order, final, over = 0, [], False
-    for what, _ in happening:
-        for send in surface.emit(what, 0).sends:
+    for event in talk:
+        for send in surface.emit(event, 0).sends:
             message = json.loads(send)
             if message["type"] != "Turn":
                 continue
