@@ -37,6 +37,8 @@ VENDOR_NAMES = (
     *("long", "short", "telephony", "telephony_short", "medical_conversation", "medical_dictation"),
     *("latest_long", "latest_short", "chirp", "chirp_2", "chirp_3", "chirp_telephony"),
     *("default", "command_and_search", "phone_call"),
+    *("universal-streaming-english", "universal-streaming-multilingual", "whisper-rt"),
+    *("u3-pro", "u3-rt-pro", "u3-rt-pro-beta-1", "universal-3-5-pro", "universal-3-6", "universal-3-6-pro"),
 )
 DETECTOR = "silero-vad"
 SPEECH_SAMPLES = "speech-samples"  # in the same wheel as the model, so they cost no download

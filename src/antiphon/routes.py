@@ -7,6 +7,10 @@ from antiphon.core.endpoints import Endpoint
 from antiphon.core.identity import Scope
 from antiphon.core.routing import CallRow, DialogueRow, LookupRow, Row
 from antiphon.core.wire import Opening
+from antiphon.surfaces.assemblyai.endpoint import Endpoint as AssemblyAI
+from antiphon.surfaces.assemblyai.live import StreamEndpoint
+from antiphon.surfaces.assemblyai.sync import AUDIO, SyncEndpoint, Warm
+from antiphon.surfaces.assemblyai.tokens import TokenEndpoint
 from antiphon.surfaces.deepgram.endpoint import Endpoint as Deepgram
 from antiphon.surfaces.deepgram.flux import FluxEndpoint
 from antiphon.surfaces.deepgram.flux_speak import FluxSpeakEndpoint
@@ -200,7 +204,16 @@ def _google_grpc() -> Iterator[Row]:
             yield LookupRow(f"/{service}/{name}", "google", absent, "POST", open=True)
 
 
+def _assemblyai() -> Iterator[Row]:
+    yield DialogueRow("/v3/ws", "assemblyai", StreamEndpoint())
+    yield LookupRow("/v3/token", "assemblyai", TokenEndpoint(), scope=Scope.TRANSCRIBE)
+    yield LookupRow("/v1/warm", "assemblyai", Warm(), open=True)
+    for path in ("/v1/transcribe/live", "/v1/transcribe/stream", "/v1/transcribe"):  # and its older names
+        yield CallRow(path, "assemblyai", SyncEndpoint(), Scope.TRANSCRIBE, form=True, file=AUDIO)
+
+
 ROUTES: tuple[Row, ...] = (
+    *_assemblyai(),
     *_deepgram(),
     *_elevenlabs(),
     *_scribe(),
@@ -226,6 +239,7 @@ GRPC_ROUTES: tuple[Row, ...] = tuple(_google_grpc())
 GRPC_DESCRIPTORS = pool
 
 # Whose the other paths are: below these names (those of the vendors' SDKs), the first that fits.
+_ASSEMBLYAI = ("/v1/transcribe", "/v1/warm", "/v2/realtime", "/v2/transcript", "/v2/upload", "/v3")
 _DEEPGRAM = "agent auth listen projects read speak"
 _ELEVENLABS = """
 assets audio-effects audio-isolation audio-native convai dubbing flows forced-alignment history music productions
@@ -233,6 +247,7 @@ pronunciation-dictionaries service-accounts shared-voices similar-voices single-
 speech-engine speech-to-speech speech-to-text studio text-to-dialogue text-to-speech text-to-voice usage user
 voice-changer voice-generation voices workspace workspaces"""
 STRAYS: tuple[tuple[tuple[str, ...], Endpoint], ...] = (
+    (_ASSEMBLYAI, AssemblyAI()),
     (("/v2/listen", "/v2/speak", *(f"/v1/{name}" for name in _DEEPGRAM.split())), Deepgram()),
     (("/v2/voices", "/v2/phone-numbers", *(f"/v1/{name}" for name in _ELEVENLABS.split())), ElevenLabs()),
     (("/v2/projects", "/v2/operations"), Google()),

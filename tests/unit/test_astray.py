@@ -51,6 +51,7 @@ def open_inference(answer):
     return answer["error"], "not_found"
 
 
+assemblyai = open_inference  # they have the same shape
 ELEVENLABS, TOKEN = {"xi-api-key": "k"}, {"authorization": "Token k"}
 
 
@@ -68,6 +69,10 @@ ELEVENLABS, TOKEN = {"xi-api-key": "k"}, {"authorization": "Token k"}
         ("/v1/listens", {}, openai),
         ("/v1/projects/1/keys", TOKEN, deepgram),
         ("/v2/repository/index", {}, open_inference),
+        ("/v2/transcript", {}, assemblyai),
+        ("/v2/transcript/1/srt", ELEVENLABS, assemblyai),
+        ("/v3/token/1", {}, assemblyai),
+        ("/v1/transcribe/1", TOKEN, assemblyai),
         ("/v2/phone-numbers", {}, elevenlabs),
         ("/nowhere", {}, openai),
         ("/v1/" + "x" * 5000, {}, openai),

@@ -18,9 +18,9 @@ SUREST = 0.99
 
 def silences_ms(text: str, turns: TurnRules) -> tuple[int, int | None]:
     """How much silence after `text` ends the turn, and how much is told before; `None` where none is."""
-    ends = min(turns.timeout_ms, _silence_ms(_points(text), turns.confidence))
-    if turns.confidence > SUREST:
-        ends = turns.timeout_ms
+    ends = turns.timeout_ms
+    if turns.confidence <= SUREST:
+        ends = min(ends, max(turns.least_ms, _silence_ms(_points(text), turns.confidence)))
     if turns.early_confidence is None:
         return ends, None
     early = _silence_ms(_points(text), turns.early_confidence)
@@ -40,8 +40,10 @@ def sure_after(text: str, silence_ms: int) -> float:
 def tuning(turns: TurnRules) -> Tuning:
     """How the stream listens: `timeout_ms` ends a turn where nothing is known of what was said."""
     soonest = [(0.0, 0), *((sure, soonest_ms(eagerness)) for sure, eagerness in CONFIDENCES.items())]
-    least_ms = turns.timeout_ms if turns.confidence > SUREST else _silence_ms(soonest, turns.confidence)
-    return Tuning(turns.timeout_ms, min(turns.timeout_ms, least_ms))
+    least_ms = turns.timeout_ms
+    if turns.confidence <= SUREST:
+        least_ms = min(least_ms, max(turns.least_ms, _silence_ms(soonest, turns.confidence)))
+    return Tuning(turns.timeout_ms, least_ms, turns.voice_threshold)
 
 
 def _points(text: str) -> list[tuple[float, int]]:

@@ -260,14 +260,14 @@ class OneCallSecret:
 
 @dataclass(frozen=True, slots=True)
 class ShortToken:
-    """A token that stands for the caller's key on the vendor's paths for a short time, and which `tell` is given. Where
-    something is `settled`, in the surface's own form, it is for one call, which is told that. To make one takes the key
-    itself.
+    """A token that stands for the caller's key on the vendor's paths for a short time, and which `tell` is given. To
+    make one takes the key itself. One that is used up by its first dialogue (`once`) may have settled something for it.
     """
 
     lifetime_s: int
     tell: Callable[[str], Step]
-    settled: bytes | None = None
+    once: bool = False
+    settled: bytes = b""
 
 
 Question = Offer | Spending | KeptAnswer | Inquiry | OneCallSecret | ShortToken

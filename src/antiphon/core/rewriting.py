@@ -8,21 +8,10 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from antiphon.core.events import Transcript, Word
+from antiphon.core.profanity import is_profane
 from antiphon.core.text import plain, word_span
 
 MASK = "****"
-
-# Of each word all forms that end so; a few have forms that are other words, so these stand with their own ends.
-_STEMS = ("fuck", "motherfuck", "shit", "bullshit", "cocksuck", "asshole", "arsehole", "dickhead", "faggot", "nigger")
-_WHOLE = ("cunt", "bitch", "bastard", "wanker", "twat", "slut", "whore", "nigga", "prick")
-_ENDINGS = ("", "s", "es", "y", "ty", "ier", "er", "ers", "ed", "in", "in'", "ing", "s'", "'s")
-PROFANITIES = frozenset(
-    (
-        *(stem + ending for stem in _STEMS for ending in _ENDINGS),
-        *(word + ending for word in _WHOLE for ending in ("", "s", "es", "'s")),
-        *("shitting", "bitching", "bitchy", "bastardly"),
-    )
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,7 +101,7 @@ def _put(put: tuple[str, ...], words: Sequence[Word]) -> Iterator[Word]:
 
 def _masked(word: Word, initials: bool) -> Word:
     start, end = word_span(word.text)
-    if word.text[start:end].replace("’", "'").lower() not in PROFANITIES:
+    if not is_profane(word.text[start:end]):
         return word
     mask = word.text[start] + "*" * (end - start - 1) if initials else MASK
     written = f"{word.text[:start]}{mask}{word.text[end:]}"

@@ -24,7 +24,7 @@ class DialogueRow:
 class CallRow:
     """`POST` of one request, answered once or by a stream. `scope` is what a key must be allowed to make it. Where it
     is a `form` or a file by itself (RFC 7578), the endpoint is given a `Body`, else `bytes`. With `by_secret` a secret
-    that was made for one call may make it.
+    that was made for one call may make it. `file` is the name of the form's part with the file.
     """
 
     path: str
@@ -33,6 +33,7 @@ class CallRow:
     scope: Scope = Scope.GENERATE
     form: bool = False
     by_secret: bool = False
+    file: str = "file"
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,12 +15,16 @@ RECORDING_ENDPOINTING_MS = 800
 @dataclass(frozen=True, slots=True)
 class TurnRules:
     """When a speaker's turn ends: once it is as sure as `confidence` (0..1) that nothing more comes, by what was said
-    and the silence since, or after `timeout_ms` of silence. With `early_confidence` it is told before, at that.
+    and the silence since, but not before `least_ms` of it, or after `timeout_ms` of silence in any case. With
+    `early_confidence` it is told before, at that. From `voice_threshold` on (0..1) sound is as likely speech as not;
+    0.5 is what the detector itself thinks.
     """
 
     confidence: float = 0.7
     timeout_ms: int = 5_000
     early_confidence: float | None = None
+    least_ms: int = 0
+    voice_threshold: float = 0.5
 
 
 @dataclass(frozen=True, slots=True)

@@ -65,8 +65,8 @@ class Lookups:
                 spec = OpenParts(sessions, Call("", principal, surface, question.spec)).filled(question.spec)
                 return question.tell(spec, minted.secret, minted.expires_unix_s)
             case ShortToken():
-                settled, once = question.settled or b"", question.settled is not None
-                minted = sessions.secrets.mint(principal, surface, settled, question.lifetime_s, once)
+                settled, lifetime_s = question.settled, question.lifetime_s
+                minted = sessions.secrets.mint(principal, surface, settled, lifetime_s, question.once)
                 return question.tell(minted.secret)
 
     async def _inquire(self, asked: Inquiry, principal: Principal) -> tuple[bool, ModelForm | None]:

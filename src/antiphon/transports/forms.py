@@ -8,15 +8,16 @@ from python_multipart.multipart import parse_options_header
 from antiphon.core.errors import BadMedia, CallerError
 from antiphon.core.wire import Body
 
-FILE = "file"
 MAX_FIELDS = 1_200  # ElevenLabs' SDKs send each of up to 1,000 words to listen for as a field
 MAX_FIELD_BYTES = 1 << 20
 MAX_PART_HEAD_BYTES = 16 * 1024
 MAX_BOUNDARY_BYTES = 256  # RFC 2046 has 70
 
 
-def read_body(content_type: str, raw: bytearray) -> Body:
-    """The body, for which `raw` is used up. Takes a while where it is large. Raises `CallerError`."""
+def read_body(content_type: str, raw: bytearray, file_name: str = "file") -> Body:
+    """The body, for which `raw` is used up; `file_name` is that of a form's part with the file. Takes a while where it
+    is large. Raises `CallerError`.
+    """
     kind, parameters = parse_options_header(content_type)
     if kind != b"multipart/form-data":
         return Body(data=_copied(raw), has_file=bool(raw))
@@ -27,7 +28,8 @@ def read_body(content_type: str, raw: bytearray) -> Body:
     file: tuple[str, str, int, int] | None = None
     for head, begin, end in _parts(raw, boundary):
         name, filename = _disposition(head)
-        if filename is not None or name == FILE:  # a file's name is recommended, not required: RFC 7578, section 4.2
+        # A file's own name is recommended, not required: RFC 7578, section 4.2.
+        if filename is not None or name == file_name:
             if file:
                 raise _malformed("it has more than one file")
             file = (name, filename or "", begin, end)
@@ -40,8 +42,8 @@ def read_body(content_type: str, raw: bytearray) -> Body:
     if file is None:
         return Body(fields=tuple(fields))
     name, filename, begin, end = file
-    if name != FILE:
-        raise BadMedia("The audio belongs in the part named 'file'.", param=name[:64])
+    if name != file_name:
+        raise BadMedia(f"The audio belongs in the part named '{file_name}'.", param=name[:64])
     del raw[end:]
     del raw[:begin]
     return Body(_copied(raw), tuple(fields), filename, has_file=True)

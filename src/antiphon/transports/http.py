@@ -109,7 +109,9 @@ class CallRoute:
             return upload, upload.take()
         upload = await self._uploads.read(principal, opening, receive, most_bytes, MULTIPART_SLACK)
         try:
-            return upload, await asyncio.to_thread(read_body, opening.headers.get("content-type", ""), upload.data)
+            return upload, await asyncio.to_thread(
+                read_body, opening.headers.get("content-type", ""), upload.data, self._row.file
+            )
         except BaseException:
             upload.release()
             raise

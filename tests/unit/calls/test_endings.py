@@ -26,6 +26,14 @@ def test_no_turn_outlasts_its_timeout_and_full_confidence_leaves_it_to_that():
     assert tuning(TurnRules(1.0, timeout_ms=5_000)).soonest_ms == 5_000
 
 
+def test_a_turn_has_its_least_silence_and_its_timeout_goes_before_that():
+    rules = TurnRules(0.4, timeout_ms=1_280, least_ms=400, voice_threshold=0.3)
+    assert silences_ms(WHOLE, rules) == (400, None)
+    assert 400 < silences_ms(HANGING, rules)[0] < 1_280
+    assert (tuning(rules).soonest_ms, tuning(rules).silence_ms, tuning(rules).threshold) == (400, 1_280, 0.3)
+    assert silences_ms(WHOLE, TurnRules(0.4, timeout_ms=300, least_ms=400)) == (300, None)
+
+
 def test_the_early_word_comes_before_the_end_or_not_at_all():
     ends_ms, early_ms = silences_ms(WHOLE, TurnRules(0.7, early_confidence=0.4))
     assert early_ms is not None

@@ -94,3 +94,10 @@ def test_a_file_has_its_name():
 def test_a_form_without_a_boundary_is_refused(kind):
     with pytest.raises(CallerError):
         read(FORM, kind)
+
+
+def test_a_vendor_may_name_the_file_otherwise():
+    form = FORM.replace(b'name="file"', b'name="audio"')
+    assert read_body(HEAD, bytearray(form), "audio") == read(FORM)
+    with pytest.raises(BadMedia, match="'audio'"):
+        read_body(HEAD, bytearray(FORM), "audio")

@@ -2,8 +2,8 @@ import pytest
 from vendor import Caller, Endpoint, Whole, scope
 
 from antiphon.catalogue.catalogue import ANSWERS
-from antiphon.core.endpoints import Offer, Spending
-from antiphon.core.errors import CallerError
+from antiphon.core.endpoints import Offer, ShortToken, Spending
+from antiphon.core.errors import CallerError, Unauthenticated
 from antiphon.core.routing import LookupRow
 from antiphon.core.usage import Dimension
 from antiphon.core.wire import Response
@@ -42,6 +42,23 @@ class Spent(Endpoint):
 
     def answer(self, spent):
         return Response(200, (), f"{spent.project} {spent.amount}".encode())
+
+
+class Tokens(Endpoint):
+    """Makes one."""
+
+    def ask(self, opening, body):
+        return ShortToken(60, lambda token: Response(200, (), token.encode()), once=True, settled=b"one hour")
+
+
+async def test_a_token_for_one_dialogue_has_what_was_settled(house):
+    route = LookupRoute(LookupRow("/", "v", Tokens(Whole())), house.door, Uploads(1, 1))
+    status, token = await ask(route)
+    assert status == 200
+    assert await ask(route, token.decode()) == (401, b"unauthenticated")
+    assert house.sessions.secrets.redeem("v", token.decode())[1] == b"one hour"
+    with pytest.raises(Unauthenticated):
+        house.sessions.secrets.redeem("v", token.decode())
 
 
 async def test_the_list_of_models(house):

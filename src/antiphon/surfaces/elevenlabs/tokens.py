@@ -29,7 +29,7 @@ class SingleUseTokens(wire.Endpoint):
     def ask(self, opening: Opening, body: bytes) -> ShortToken:
         """Raises `UnsupportedParameter` for a query."""
         read_query(opening, NoQuery)
-        return ShortToken(LIFETIME_S, lambda token: _grant(opening, token), settled=self._type.encode())
+        return ShortToken(LIFETIME_S, lambda token: _grant(opening, token), once=True, settled=self._type.encode())
 
 
 def _grant(opening: Opening, token: str) -> Response:

@@ -1,0 +1,1 @@
+"""AssemblyAI's APIs: `live` is the WebSocket, `tokens` its temporary tokens, `sync` whole recordings in one call."""

@@ -1,0 +1,237 @@
+"""AssemblyAI's streaming API, version 3: the WebSocket at `/v3/ws`.
+
+Binary messages are audio, text messages JSON with a `type`. A turn is told whenever its words have changed, and at its
+end: once as it was told before (`end_of_turn`), and with `format_turns` once more as the model wrote it. `Terminate` is
+answered by what was said last and by `Termination`; only then is the connection closed.
+"""
+
+import msgspec
+
+from antiphon.core.endpoints import Accepted
+from antiphon.core.errors import AntiphonError, CallerError
+from antiphon.core.events import (
+    Audio,
+    Cause,
+    Closed,
+    End,
+    Failed,
+    Final,
+    Flush,
+    Interim,
+    Opened,
+    Output,
+    Retune,
+    SpeechResumed,
+    SpeechStarted,
+    TurnMayEnd,
+    UtteranceEnded,
+    Word,
+)
+from antiphon.core.specs import TranscribeSpec
+from antiphon.core.units import NS_PER_S
+from antiphon.core.wire import NOTHING, Close, Opening, Step, no_effect
+from antiphon.surfaces.assemblyai import parameters, wire
+from antiphon.surfaces.assemblyai.endpoint import (
+    BAD_SCHEMA,
+    CHUNK_DURATION,
+    IDLE,
+    INVALID_INPUT,
+    NORMAL,
+    SESSION_EXPIRED,
+    Endpoint,
+    close_code,
+    ending,
+)
+from antiphon.surfaces.assemblyai.tokens import longest_session_s
+from antiphon.surfaces.assemblyai.turns import CONFIDENCE_DIGITS, Turn, masked, rendered
+
+API_VERSION = "2025-05-12"
+MIN_CHUNK_MS, MAX_CHUNK_MS = 50, 1_000
+MAX_TURN_WORDS = 500  # some three minutes without a pause; each message about a turn has all of its words
+NO_EFFECT = 9_000  # a `warning_code` of our own
+
+
+class StreamEndpoint(Endpoint):
+    """`GET /v3/ws` as a WebSocket."""
+
+    def negotiate(self, opening: Opening, first: str | bytes | None = None) -> Accepted[TranscribeSpec]:
+        asked = parameters.read(opening.query)
+        spec = TranscribeSpec(
+            model=asked.model,
+            format=asked.format,
+            live=True,
+            incremental=True,
+            interims=True,
+            endpointing_ms=asked.settings.turns.timeout_ms,
+            speech_events=True,
+            word_times=True,
+            turns=asked.settings.turns,
+        )
+        return Accepted(spec, Stream(asked, opening), headers=no_effect(asked.without_effect))
+
+    def refuse(self, opening: Opening, error: AntiphonError) -> Step:
+        return ending(close_code(error, BAD_SCHEMA), error.message)
+
+
+class Stream:
+    """One stream."""
+
+    def __init__(self, asked: parameters.Request, opening: Opening) -> None:
+        self._asked = asked
+        self._settings = asked.settings
+        self._id = opening.request_id
+        self._longest_s = longest_session_s(opening)
+        self._received_unix_ms = opening.received_unix_ms
+        self._open = True  # more may come from the caller
+        self._closed = False
+        self._begun_ns: int | None = None
+        self._heard_ns = 0
+        self._short = False  # the last chunk was: only the very last may be
+        self._turn = Turn(0)
+        self._told: tuple[list[Word], list[Word]] = ([], [])  # the words of the turn, as they were told last
+
+    # -- from the caller -----------------------------------------------------------------------------------------------
+
+    def receive(self, message: str | bytes, now_ns: int) -> Step:
+        if not self._open:
+            return NOTHING
+        self._heard_ns = now_ns
+        if isinstance(message, bytes):
+            return self._hear(message) if message else NOTHING
+        try:
+            said = wire.read_message(message)
+            match said:
+                case wire.Terminate():
+                    self._open = False
+                    return Step(inputs=(End(),))
+                case wire.ForceEndpoint():
+                    self._short = False
+                    return Step(inputs=(Flush(),))
+                case wire.KeepAlive():
+                    return NOTHING
+                case wire.UpdateConfiguration():
+                    return self._update(wire.read_fields(message))
+        except (msgspec.MsgspecError, UnicodeError, RecursionError):
+            types = "Terminate, ForceEndpoint, KeepAlive or UpdateConfiguration"
+            return self._end(INVALID_INPUT, f"A text message must be JSON, of type {types}.")
+        except CallerError as error:
+            return self._end(INVALID_INPUT, error.message)
+
+    def _hear(self, audio: bytes) -> Step:
+        sample_bytes = parameters.SAMPLE_BYTES.get(self._asked.format.encoding)
+        if sample_bytes:
+            per_s = sample_bytes * self._asked.format.sample_rate
+            if self._short or len(audio) * 1000 > MAX_CHUNK_MS * per_s:
+                bounds = f"{MIN_CHUNK_MS} to {MAX_CHUNK_MS} ms of audio"
+                return self._end(CHUNK_DURATION, f"Each binary message but the last must have {bounds}.")
+            self._short = len(audio) * 1000 < MIN_CHUNK_MS * per_s
+        return Step(inputs=(Audio(audio),))
+
+    def _update(self, fields: dict[str, object]) -> Step:
+        """All of it holds from now on, or none."""
+        before = self._settings
+        self._settings, unused = parameters.update(before, fields)
+        retune = () if self._settings.turns == before.turns else (Retune(self._settings.turns),)
+        return Step(inputs=retune, sends=tuple(map(_warning, unused)))
+
+    def deadline_ns(self) -> int | None:
+        """The end of the session, or of the time without any message; none once the caller is done."""
+        if not self._open or self._begun_ns is None:
+            return None
+        ends_ns, idle_s = self._begun_ns + self._longest_s * NS_PER_S, self._asked.inactivity_s
+        return ends_ns if idle_s is None else min(ends_ns, self._heard_ns + idle_s * NS_PER_S)
+
+    def expire(self, now_ns: int) -> Step:
+        deadline_ns = self.deadline_ns()
+        if deadline_ns is None or self._begun_ns is None or now_ns < deadline_ns:
+            return NOTHING
+        if now_ns >= self._begun_ns + self._longest_s * NS_PER_S:
+            return self._end(SESSION_EXPIRED, f"The session has lasted {self._longest_s} seconds, its longest.")
+        return self._end(IDLE, f"No message came within {self._asked.inactivity_s} seconds.")
+
+    # -- from the session ----------------------------------------------------------------------------------------------
+
+    def emit(self, event: Output, now_ns: int) -> Step:
+        if self._closed:
+            return NOTHING
+        match event:
+            case Opened():
+                return self._begin(event, now_ns)
+            case SpeechStarted():
+                return _say(wire.SpeechStarted(event.at_ms))
+            case Interim():
+                self._turn.hear(event.transcript.words)
+                return self._tell(event.turn_over or 0.0)
+            case Final():
+                return self._close_utterance(event)
+            case Closed():
+                self._open, self._closed = False, True
+                lasted_ns = now_ns - (now_ns if self._begun_ns is None else self._begun_ns)
+                ended = wire.Termination(_rounded(event.audio_ms, 1000), _rounded(lasted_ns, NS_PER_S))
+                return Step(sends=(wire.write(ended),), close=Close(NORMAL))
+            case Failed():
+                return self._end(close_code(event.error, INVALID_INPUT), event.error.message)
+            case TurnMayEnd() | SpeechResumed() | UtteranceEnded():
+                return NOTHING  # not asked for here
+
+    def _begin(self, opened: Opened, now_ns: int) -> Step:
+        self._begun_ns = now_ns
+        self._heard_ns = max(self._heard_ns, now_ns)
+        expires_unix_s = self._received_unix_ms // 1000 + self._longest_s
+        begin = wire.Begin(self._id, expires_unix_s, wire.Configuration(opened.model, API_VERSION))
+        return Step(sends=(wire.write(begin), *map(_warning, self._asked.without_effect)))
+
+    def _tell(self, sure: float) -> Step:
+        """The turn so far, where that is anything new."""
+        words = self._turn.final, self._turn.tentative
+        if words == self._told or not any(words):
+            return NOTHING
+        self._told = words
+        return _say(self._rendered(sure))
+
+    def _close_utterance(self, final: Final) -> Step:
+        """The end of a turn, or of a part of a long one. A turn without words is none."""
+        turn, parted = self._turn, final.cause is Cause.LENGTH
+        turn.close(final.transcript.words)
+        if parted and len(turn.final) < MAX_TURN_WORDS:
+            return self._tell(0.0)
+        sure = 0.0 if parted else final.turn_over or 0.0
+        if not turn.final:
+            self._turn, self._told = Turn(turn.order), ([], [])
+            return NOTHING
+        sends = [wire.write(self._rendered(sure, over=True))]
+        if self._settings.formats:
+            sends.append(wire.write(self._rendered(sure, over=True, formatted=True)))
+        self._turn, self._told = Turn(turn.order + 1), ([], [])
+        return Step(sends=tuple(sends))
+
+    def _rendered(self, sure: float, *, over: bool = False, formatted: bool = False) -> wire.Turn:
+        final = self._turn.written if formatted else self._turn.final
+        tentative = [] if over else self._turn.tentative
+        if self._settings.masks:
+            final, tentative = list(map(masked, final)), list(map(masked, tentative))
+        return wire.Turn(
+            self._turn.order,
+            formatted,
+            over,
+            " ".join(word.text for word in final),
+            round(sure, CONFIDENCE_DIGITS),
+            rendered(final, final=True) + rendered(tentative, final=False),
+        )
+
+    def _end(self, code: int, message: str) -> Step:
+        self._open, self._closed = False, True
+        return ending(code, message)
+
+
+def _say(message: wire.ServerMessage) -> Step:
+    return Step(sends=(wire.write(message),))
+
+
+def _warning(name: str) -> str:
+    return wire.write(wire.Warning(NO_EFFECT, parameters.warning(name)))
+
+
+def _rounded(amount: int, unit: int) -> int:
+    """In whole units."""
+    return (amount + unit // 2) // unit

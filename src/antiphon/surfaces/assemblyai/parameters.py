@@ -1,0 +1,267 @@
+"""The parameters of AssemblyAI's streaming API: a table of all of them, and what a query or an update asks for.
+
+One is honoured, or without effect and named in a `Warning`, or refused; none is silently dropped. What is refused
+passes where it says "false". Names that are not in the table are refused in a query, in an update named in a `Warning`.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from enum import StrEnum
+
+from antiphon.core.audio import MAX_RATE, MIN_RATE, AudioFormat, Encoding
+from antiphon.core.errors import CallerError, UnsupportedParameter
+from antiphon.core.specs import TurnRules
+from antiphon.surfaces.assemblyai.values import Values, asks, flag, is_english, number, text, texts, whole
+
+DEFAULT_MODEL = "universal-streaming-english"
+# AssemblyAI's own defaults and bounds (https://www.assemblyai.com/docs/api-reference/streaming-api).
+USUAL = TurnRules(confidence=0.4, timeout_ms=1_280, least_ms=400)
+MAX_SILENCE_MS = 60_000
+MIN_INACTIVITY_S, MAX_INACTIVITY_S = 5, 3_600
+# The least and the most that the voice detector can be told.
+MIN_VOICE, MAX_VOICE = 0.01, 0.99
+MAX_SHOWN = 64
+
+_ENCODINGS = {
+    "pcm_s16le": Encoding.LINEAR16,
+    "pcm_mulaw": Encoding.MULAW,
+    "opus": Encoding.OPUS,
+    "ogg_opus": Encoding.CONTAINER,
+    "aac": Encoding.CONTAINER,
+}
+SAMPLE_BYTES = {Encoding.LINEAR16: 2, Encoding.MULAW: 1}  # of what does not describe itself
+
+_NO_BIAS = "The models here cannot be steered by a text."
+_NO_SPEAKERS = "No model here tells speakers apart."
+_NO_NOISE = "The audio is heard as it comes."
+_ENGLISH = "English only: `en` and its regions; all of several."
+_NOT_POSTED = "Results are given on the stream; nothing is posted elsewhere."
+_NO_REDACTION = "Redaction is not offered by request."
+
+
+class Use(StrEnum):
+    """What is done with a parameter; `UPDATABLE` is honoured, and can be changed in mid-stream."""
+
+    HONOURED = "at the opening"
+    UPDATABLE = "any time"
+    NO_EFFECT = "no effect"
+    REFUSED = "refused"
+
+
+@dataclass(frozen=True, slots=True)
+class Parameter:
+    """One row of the table. `how` says what it does, or why it is refused or has no effect."""
+
+    name: str
+    use: Use
+    how: str
+
+
+TABLE: tuple[Parameter, ...] = (
+    Parameter("token", Use.HONOURED, "A temporary token or a key, in place of the header `Authorization`."),
+    Parameter(
+        "speech_model",
+        Use.HONOURED,
+        f"Any name that the server's table of models knows. Without it: `{DEFAULT_MODEL}`.",
+    ),
+    Parameter(
+        "encoding",
+        Use.HONOURED,
+        "`pcm_s16le` (without it), `pcm_mulaw`, `opus` (one raw packet a message), `ogg_opus`, `aac` (in ADTS frames). "
+        "The last three describe themselves.",
+    ),
+    Parameter("sample_rate", Use.HONOURED, f"Hertz, {MIN_RATE} to {MAX_RATE}; required for the two `pcm` encodings."),
+    Parameter(
+        "inactivity_timeout",
+        Use.HONOURED,
+        f"{MIN_INACTIVITY_S} to {MAX_INACTIVITY_S} seconds without any message, after which the stream is closed. "
+        "Without it: none.",
+    ),
+    Parameter(
+        "format_turns",
+        Use.UPDATABLE,
+        "A second message at the end of a turn, with punctuation and case as the model wrote them.",
+    ),
+    Parameter("formatted_finals", Use.UPDATABLE, "An old name of `format_turns`."),
+    Parameter(
+        "end_of_turn_confidence_threshold",
+        Use.UPDATABLE,
+        f"0 to 1, {USUAL.confidence} without it: how sure it must be, by what was said and the silence since, that the "
+        "turn is over. With 1 only `max_turn_silence` and `ForceEndpoint` end one.",
+    ),
+    Parameter(
+        "min_turn_silence",
+        Use.UPDATABLE,
+        f"Milliseconds, {USUAL.least_ms} without it: the silence that there must be, however sure it is.",
+    ),
+    Parameter("min_end_of_turn_silence_when_confident", Use.UPDATABLE, "An old name of `min_turn_silence`."),
+    Parameter(
+        "max_turn_silence",
+        Use.UPDATABLE,
+        f"Milliseconds, {USUAL.timeout_ms} without it: silence that ends a turn in any case; it goes before "
+        "`min_turn_silence`.",
+    ),
+    Parameter(
+        "vad_threshold",
+        Use.UPDATABLE,
+        f"0 to 1: from which probability on sound is speech. Without it: {USUAL.voice_threshold}, what the detector "
+        "here thinks itself.",
+    ),
+    Parameter(
+        "filter_profanity",
+        Use.UPDATABLE,
+        "Asterisks behind the first letter: of the words of a short English list, and no others.",
+    ),
+    Parameter("language_code", Use.UPDATABLE, _ENGLISH),
+    Parameter("language_codes", Use.UPDATABLE, _ENGLISH),
+    Parameter("language_detection", Use.NO_EFFECT, "Only English is heard."),
+    Parameter("keyterms_prompt", Use.NO_EFFECT, _NO_BIAS),
+    Parameter("prompt", Use.NO_EFFECT, _NO_BIAS),
+    Parameter("agent_context", Use.NO_EFFECT, _NO_BIAS),
+    Parameter("domain", Use.NO_EFFECT, "There is one domain."),
+    Parameter("mode", Use.NO_EFFECT, "There is one mode."),
+    Parameter("speaker_labels", Use.NO_EFFECT, _NO_SPEAKERS),
+    Parameter("max_speakers", Use.NO_EFFECT, _NO_SPEAKERS),
+    Parameter("speaker_labels_revision_interval_ms", Use.NO_EFFECT, _NO_SPEAKERS),
+    Parameter("voice_focus", Use.NO_EFFECT, _NO_NOISE),
+    Parameter("voice_focus_threshold", Use.NO_EFFECT, _NO_NOISE),
+    Parameter("noise_suppression_model", Use.NO_EFFECT, _NO_NOISE),
+    Parameter("noise_suppression_threshold", Use.NO_EFFECT, _NO_NOISE),
+    Parameter("continuous_partials", Use.NO_EFFECT, "Turns are told whenever they have changed."),
+    Parameter("include_partial_turns", Use.NO_EFFECT, "Turns are told whenever they have changed."),
+    Parameter("interruption_delay", Use.NO_EFFECT, "`SpeechStarted` is told as soon as speech is heard."),
+    Parameter("turn_left_pad_ms", Use.NO_EFFECT, "A turn has the audio before its speech that the model needs."),
+    Parameter("word_finalization_max_wait_time", Use.NO_EFFECT, "A word is final once the model repeats it."),
+    Parameter("session_heartbeat", Use.NO_EFFECT, "There is no `Heartbeat`."),
+    Parameter("acknowledge_silence", Use.NO_EFFECT, "There is no `Silence`."),
+    Parameter("enable_extra_session_information", Use.NO_EFFECT, "There is none."),
+    Parameter("customer_support_audio_capture", Use.NO_EFFECT, "No audio is kept."),
+    Parameter("_customer_support_audio_capture", Use.NO_EFFECT, "No audio is kept."),
+    Parameter("redact_pii", Use.REFUSED, _NO_REDACTION),
+    Parameter("redact_pii_policies", Use.REFUSED, _NO_REDACTION),
+    Parameter("redact_pii_sub", Use.REFUSED, _NO_REDACTION),
+    Parameter("webhook_url", Use.REFUSED, _NOT_POSTED),
+    Parameter("webhook_auth_header_name", Use.REFUSED, _NOT_POSTED),
+    Parameter("webhook_auth_header_value", Use.REFUSED, _NOT_POSTED),
+    Parameter("llm_gateway", Use.REFUSED, "A turn is not handed to a language model; ask one with its text."),
+)
+
+_BY_NAME = {row.name: row for row in TABLE}
+_OLD_NAMES = {
+    "formatted_finals": "format_turns",
+    "min_end_of_turn_silence_when_confident": "min_turn_silence",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """What can be changed in mid-stream."""
+
+    turns: TurnRules = USUAL
+    formats: bool = False
+    masks: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """What a query asks for. `without_effect` are the names of the parameters that do nothing here."""
+
+    model: str
+    format: AudioFormat
+    settings: Settings
+    inactivity_s: int | None
+    without_effect: tuple[str, ...]
+
+
+def read(query: Sequence[tuple[str, str]]) -> Request:
+    """Raises `CallerError` for a value that makes no sense, `UnsupportedParameter` for what is not honoured."""
+    values: dict[str, object] = {}
+    for name, value in query:
+        row = _BY_NAME.get(name)
+        if row is None:
+            raise UnsupportedParameter(f"Unknown parameter {name[:MAX_SHOWN]!r}.", param=name[:MAX_SHOWN])
+        if name in values and row.use is not Use.NO_EFFECT:
+            raise CallerError(f"`{name}` was given more than once.", param=name)
+        values[name] = value
+    _check_refused(values)
+    return Request(
+        text(values, "speech_model") or DEFAULT_MODEL,
+        _audio_format(values),
+        _changed(Settings(), values),
+        whole(values, "inactivity_timeout", MIN_INACTIVITY_S, MAX_INACTIVITY_S),
+        tuple(name for name, value in values.items() if _BY_NAME[name].use is Use.NO_EFFECT and asks(value)),
+    )
+
+
+def update(settings: Settings, values: Values) -> tuple[Settings, list[str]]:
+    """The settings with these changes, and the names of what has no effect. Raises as `read` does."""
+    _check_refused(values)
+    unused = [name for name, value in values.items() if asks(value) and not _updatable(name)]
+    return _changed(settings, values), unused
+
+
+def warning(name: str) -> str:
+    """Why a parameter has no effect."""
+    row = _BY_NAME.get(name)
+    if row is None:
+        return f"{name[:MAX_SHOWN]!r} has no effect: it is unknown."
+    if row.use is Use.NO_EFFECT:
+        return f"`{name}` has no effect: {row.how}"
+    return f"`{name}` has no effect: it can only be set when the stream is opened."
+
+
+def _updatable(name: str) -> bool:
+    row = _BY_NAME.get(name)
+    return row is not None and row.use is Use.UPDATABLE
+
+
+def _check_refused(values: Values) -> None:
+    for name, value in values.items():
+        row = _BY_NAME.get(name)
+        if row is not None and row.use is Use.REFUSED and asks(value):
+            raise UnsupportedParameter(f"`{name}` is not supported: {row.how}", param=name)
+
+
+def _changed(settings: Settings, given: Values) -> Settings:
+    values = dict(_renamed(given))
+    for tag in (*texts(values, "language_codes"), text(values, "language_code")):
+        if tag and not is_english(tag):
+            raise UnsupportedParameter(f"Language {tag[:MAX_SHOWN]!r} is not supported: {_ENGLISH}", param="language")
+    turns = settings.turns
+    confidence = number(values, "end_of_turn_confidence_threshold", 0, 1)
+    timeout_ms = whole(values, "max_turn_silence", 0, MAX_SILENCE_MS)
+    least_ms = whole(values, "min_turn_silence", 0, MAX_SILENCE_MS)
+    voice = number(values, "vad_threshold", 0, 1)
+    return replace(
+        settings,
+        turns=replace(
+            turns,
+            confidence=turns.confidence if confidence is None else confidence,
+            timeout_ms=turns.timeout_ms if timeout_ms is None else timeout_ms,
+            least_ms=turns.least_ms if least_ms is None else least_ms,
+            voice_threshold=turns.voice_threshold if voice is None else min(MAX_VOICE, max(MIN_VOICE, voice)),
+        ),
+        formats=flag(values, "format_turns", settings.formats),
+        masks=flag(values, "filter_profanity", settings.masks),
+    )
+
+
+def _renamed(values: Mapping[str, object]) -> Iterator[tuple[str, object]]:
+    """A new name goes before its old one, where both are given."""
+    for name, value in values.items():
+        new = _OLD_NAMES.get(name, name)
+        if new == name or values.get(new) is None:
+            yield new, value
+
+
+def _audio_format(values: Values) -> AudioFormat:
+    named = text(values, "encoding") or "pcm_s16le"
+    encoding = _ENCODINGS.get(named)
+    if encoding is None:
+        raise UnsupportedParameter(f"`encoding` must be one of {', '.join(_ENCODINGS)}.", param="encoding")
+    if encoding not in SAMPLE_BYTES:
+        return AudioFormat(encoding)
+    rate = whole(values, "sample_rate", MIN_RATE, MAX_RATE)
+    if rate is None:
+        raise CallerError(f"`sample_rate` is required with `encoding={named}`.", param="sample_rate")
+    return AudioFormat(encoding, rate)

@@ -1,0 +1,183 @@
+"""AssemblyAI's synchronous and dictation APIs: a recording in, its transcript in the answer, at `/v1/transcribe/live`.
+
+The body is a form: `config`, a JSON object, and `audio`. Callers of the synchronous API name their model in the header
+`X-AAI-Model`; who sends none is one of the dictation API. The audio may be sent as it is spoken, and is transcribed
+once it is whole, which takes a hundredth of its length. Errors are problem details (RFC 9457).
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import msgspec
+
+from antiphon.core import errors
+from antiphon.core.audio import MAX_CHANNELS, MAX_RATE, MIN_RATE, AudioFormat, Encoding
+from antiphon.core.endpoints import Accepted
+from antiphon.core.errors import AntiphonError, BadMedia, CallerError, InternalError, UnsupportedParameter
+from antiphon.core.events import Closed, Failed, Final, Interim, Opened, Output, Word
+from antiphon.core.specs import TranscribeSpec
+from antiphon.core.units import NS_PER_MS
+from antiphon.core.wire import NOTHING, Body, Close, Head, Opening, Response, Step, no_effect
+from antiphon.surfaces.assemblyai import wire
+from antiphon.surfaces.assemblyai.endpoint import JSON, Endpoint, retry_after
+from antiphon.surfaces.assemblyai.turns import CONFIDENCE_DIGITS
+from antiphon.surfaces.assemblyai.values import asks, flag, is_english, texts, whole
+
+MODEL_HEADER = "x-aai-model"
+DEFAULT_MODEL = "universal-3-5-pro"
+MAX_BODY_BYTES = 48 << 20  # two minutes, AssemblyAI's longest, of stereo at 96 kHz
+AUDIO = "audio"
+PROBLEM = (("content-type", "application/problem+json"),)
+MAX_SHOWN = 64
+
+# Of the `config`. What is in none of these is refused.
+HONOURED = frozenset(("sample_rate", "channels", "language_codes", "timestamps"))
+WITHOUT_EFFECT = frozenset(("prompt", "stt_prompt", "keyterms_prompt", "conversation_context", "rewrite_mode"))
+REWRITES = "llm_instruction"  # whose failure the answer has a place for
+NOT_REWRITTEN = "No language model rewrites transcripts here; ask one with the text."
+
+# The first that fits is the title; the order is from the narrow to the wide.
+_TITLES: tuple[tuple[type[AntiphonError], str], ...] = (
+    (errors.Unauthenticated, "Unauthorized"),
+    (errors.PolicyError, "Forbidden"),
+    (errors.TooLarge, "Audio Too Large"),
+    (errors.BadMedia, "Bad Audio"),
+    (errors.UnknownModel, "Unknown Model"),
+    (errors.RequestTimeout, "Upload Timeout"),
+    (errors.CallerError, "Invalid Request"),
+    (errors.CapacityError, "Capacity Exceeded"),
+    (errors.EngineTimeout, "Inference Timeout"),
+    (errors.EngineError, "Inference Failed"),
+    (errors.AntiphonError, "Internal Error"),
+)
+_config = msgspec.json.Decoder(dict[str, object])
+
+
+class Warm(Endpoint):
+    """`GET /v1/warm`: whoever asks has a connection, which is all that is wanted."""
+
+    def ask(self, opening: Opening, body: bytes) -> Response:
+        return Response(200, JSON, b'{"status":"ok"}')
+
+
+@dataclass(frozen=True, slots=True)
+class _Config:
+    form: AudioFormat
+    timestamps: bool
+    rewrites: bool
+    without_effect: tuple[str, ...]
+
+
+class SyncEndpoint(Endpoint):
+    """`POST /v1/transcribe/live`."""
+
+    max_body_bytes = MAX_BODY_BYTES
+
+    def negotiate(self, opening: Opening, body: Body) -> Accepted[TranscribeSpec]:
+        if not body.has_file:
+            raise CallerError(f"The body must be a form with the recording as its part '{AUDIO}'.", param=AUDIO)
+        if not body.data:
+            raise BadMedia("The recording is empty.", param=AUDIO)
+        asked = _read(dict(body.fields).get("config", "{}"), body.data)
+        model = opening.headers.get(MODEL_HEADER, "").strip() or DEFAULT_MODEL
+        spec = TranscribeSpec(model, asked.form, word_times=asked.timestamps)
+        return Accepted(spec, Answer(self, opening, asked))
+
+    def refuse(self, opening: Opening, error: AntiphonError) -> Response:
+        title = next(title for kind, title in _TITLES if isinstance(error, kind))
+        problem = wire.Problem(error.status, title, error.message)
+        return Response(error.status, (*PROBLEM, *retry_after(error)), wire.write_body(problem))
+
+
+class Answer:
+    """One recording's answer."""
+
+    def __init__(self, endpoint: SyncEndpoint, opening: Opening, asked: _Config) -> None:
+        self._endpoint = endpoint
+        self._opening = opening
+        self._asked = asked
+        self._begun_ns = 0
+        self._finals: list[Final] = []
+
+    def receive(self, message: str | bytes, now_ns: int) -> Step:
+        raise InternalError("A recording's answer has no dialogue.")
+
+    def deadline_ns(self) -> int | None:
+        return None
+
+    def expire(self, now_ns: int) -> Step:
+        return NOTHING
+
+    def emit(self, event: Output, now_ns: int) -> Step:
+        match event:
+            case Opened():
+                self._begun_ns = now_ns
+            case Final() if event.transcript.text:
+                self._finals.append(event)
+            case Interim():
+                pass
+            case Closed():
+                head = Head(200, (*JSON, *no_effect(self._asked.without_effect)))
+                took_ms = (now_ns - self._begun_ns) // NS_PER_MS
+                return Step(sends=(head, wire.write_body(self._transcript(event, took_ms))), close=Close())
+            case Failed():
+                return self._endpoint.refuse(self._opening, event.error)
+        return NOTHING
+
+    def _transcript(self, closed: Closed, took_ms: int) -> wire.Transcript:
+        words = [word for final in self._finals for word in final.transcript.words]
+        return wire.Transcript(
+            " ".join(final.transcript.text for final in self._finals),
+            [self._word(word) for word in words],
+            _confidence(self._finals),
+            closed.audio_ms,
+            self._opening.request_id,
+            took_ms,
+            NOT_REWRITTEN if self._asked.rewrites else None,
+        )
+
+    def _word(self, word: Word) -> wire.SyncWord:
+        confidence = round(word.confidence, CONFIDENCE_DIGITS)
+        if not self._asked.timestamps:
+            return wire.SyncWord(word.text, confidence)
+        return wire.SyncWord(word.text, confidence, word.start_ms, word.end_ms)
+
+
+def _confidence(finals: Sequence[Final]) -> float:
+    """The mean of the utterances, by their length in words."""
+    weights = [max(1, len(final.transcript.text.split())) for final in finals]
+    total = sum(final.transcript.confidence * weight for final, weight in zip(finals, weights, strict=True))
+    return round(total / sum(weights), CONFIDENCE_DIGITS) if weights else 0.0
+
+
+def _read(config: str, audio: bytes) -> _Config:
+    """Raises `CallerError`."""
+    try:
+        values = _config.decode(config or "{}")
+    except (msgspec.MsgspecError, UnicodeError, RecursionError):
+        raise CallerError("`config` must be a JSON object.", param="config") from None
+    for name in values:
+        if name not in HONOURED and name not in WITHOUT_EFFECT and name != REWRITES:
+            raise UnsupportedParameter(f"Unknown parameter {name[:MAX_SHOWN]!r} in `config`.", param=name[:MAX_SHOWN])
+    for tag in texts(values, "language_codes"):
+        if not is_english(tag):
+            raise UnsupportedParameter(
+                f"Language {tag[:MAX_SHOWN]!r} is not supported: English only.", param="language_codes"
+            )
+    return _Config(
+        _audio_format(values, audio),
+        flag(values, "timestamps"),
+        asks(values.get(REWRITES)),
+        tuple(name for name, value in values.items() if name in WITHOUT_EFFECT and asks(value)),
+    )
+
+
+def _audio_format(values: dict[str, object], audio: bytes) -> AudioFormat:
+    """Raw samples where their rate and channels are told; WAV says both itself."""
+    rate = whole(values, "sample_rate", MIN_RATE, MAX_RATE)
+    channels = whole(values, "channels", 1, MAX_CHANNELS)
+    if audio[:4] == b"RIFF" or (rate is None and channels is None):
+        return AudioFormat(Encoding.CONTAINER)
+    if rate is None or channels is None:
+        raise CallerError("Raw audio needs both `sample_rate` and `channels`.", param="sample_rate")
+    return AudioFormat(Encoding.LINEAR16, rate, channels)

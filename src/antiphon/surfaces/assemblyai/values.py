@@ -1,0 +1,81 @@
+"""Values of parameters, as text (of a query) or as JSON has them (of a message). All raise `CallerError`."""
+
+import re
+from collections.abc import Mapping
+
+import msgspec
+
+from antiphon.core.errors import CallerError
+
+_WHOLE = re.compile(r"([0-9]{1,9})(?:\.0{1,9})?")
+_NUMBER = re.compile(r"[0-9]{1,9}(?:\.[0-9]{1,18})?(?:[eE]-[0-9]{1,2})?")
+_texts: msgspec.json.Decoder[list[str]] = msgspec.json.Decoder(list[str])
+
+Values = Mapping[str, object]
+
+
+def flag(values: Values, name: str, default: bool = False) -> bool:
+    """SDKs write `True` or `true`."""
+    value = values.get(name)
+    if value is None:
+        return default
+    if isinstance(value, bool):
+        return value
+    if isinstance(value, str) and value.lower() in ("true", "false"):
+        return value.lower() == "true"
+    raise CallerError(f"`{name}` must be true or false.", param=name)
+
+
+def whole(values: Values, name: str, low: int, high: int) -> int | None:
+    """A whole number within these bounds, `None` where it was not given."""
+    value = values.get(name)
+    if value is None:
+        return None
+    match = None if isinstance(value, bool) else _WHOLE.fullmatch(str(value))
+    if match is None or not low <= int(match[1]) <= high:
+        raise CallerError(f"`{name}` must be a whole number from {low} to {high}.", param=name)
+    return int(match[1])
+
+
+def number(values: Values, name: str, low: float, high: float) -> float | None:
+    """A number within these bounds, `None` where it was not given."""
+    value = values.get(name)
+    if value is None:
+        return None
+    match = None if isinstance(value, bool) else _NUMBER.fullmatch(str(value))
+    if match is None or not low <= float(match[0]) <= high:
+        raise CallerError(f"`{name}` must be a number from {low:g} to {high:g}.", param=name)
+    return float(match[0])
+
+
+def text(values: Values, name: str) -> str | None:
+    """`None` where it was not given."""
+    value = values.get(name)
+    if value is None or isinstance(value, str):
+        return value
+    raise CallerError(f"`{name}` must be a text.", param=name)
+
+
+def texts(values: Values, name: str) -> list[str]:
+    """A list of texts, in a query as JSON; empty where it was not given."""
+    value = values.get(name)
+    if value is None:
+        return []
+    try:
+        if isinstance(value, str):
+            return _texts.decode(value)
+        return msgspec.convert(value, list[str])
+    except (msgspec.MsgspecError, UnicodeError, RecursionError):
+        raise CallerError(f"`{name}` must be a JSON list of texts.", param=name) from None
+
+
+def asks(value: object) -> bool:
+    """Whether a value asks for something at all: not one that says no, or that says nothing."""
+    if isinstance(value, str):
+        return value.lower() not in ("", "0", "false", "[]", "{}", "null", "none")
+    return bool(value)
+
+
+def is_english(tag: str) -> bool:
+    """By a language's code, with a region or without."""
+    return re.fullmatch(r"en(?:[-_][A-Za-z]{2,4})?", tag, re.IGNORECASE) is not None
