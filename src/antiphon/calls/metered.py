@@ -74,7 +74,7 @@ class MeteredSession(ABC, Generic[Event]):
         """What is charged for what leaves now is durable in the ledger on return. It sets the outcome with the last."""
 
     async def _free(self) -> None:
-        """What it holds is freed. May raise."""
+        """Free what it holds. May raise: the caller is charged all the same."""
 
     def _owed(self) -> Mapping[Meter, int]:
         """What there is to pay in all, of a session that ends now."""
@@ -128,7 +128,10 @@ class MeteredSession(ABC, Generic[Event]):
     async def _close(self, delivered: bool) -> None:
         completed = self._outcome is EntryKind.COMPLETED
         try:
-            await self._free()
+            try:
+                await self._free()
+            except Exception as error:
+                self._defect(error)
             await self._account.close(self._outcome if delivered else EntryKind.ABANDONED, self._owed())
         except AntiphonError:
             pass  # nothing more is delivered; the ledger's own recovery marks the session as abandoned

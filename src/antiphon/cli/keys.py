@@ -52,7 +52,7 @@ def list_keys(
     """Show every key there is or was, without its secret."""
     table = Table("Id", "Project", "Name", "May", "Made", "State", box=rich.box.SIMPLE_HEAD)
     now = now_unix_ms()
-    for key in open_control(config, data_dir).list_keys(project):
+    for key in find_control(config, data_dir).list_keys(project):
         may = ", ".join(sorted(key.scopes))
         table.add_row(key.id, key.project, key.name, may, shown_time(key.created_unix_ms), _state(key, now))
     Console(markup=False, emoji=False).print(table)
@@ -72,6 +72,11 @@ def revoke(
 def open_control(config: Path | None, data_dir: str | None) -> Control:
     """The projects and keys of the server with that configuration, made if they are not there."""
     return Control(configured_stores(config, data_dir).open_directory())
+
+
+def find_control(config: Path | None, data_dir: str | None) -> Control:
+    """The same for what only reads. Raises `NotFound` where there are none."""
+    return Control(configured_stores(config, data_dir).find_directory())
 
 
 def now_unix_ms() -> int:

@@ -7,7 +7,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from antiphon.cli.keys import now_unix_ms, open_control, parse_duration_ms, shown_time
+from antiphon.cli.keys import find_control, now_unix_ms, open_control, parse_duration_ms, shown_time
 from antiphon.cli.options import ConfigFile, ConfiguredDataDir
 from antiphon.core.policy import MAX_WEIGHT, Marking, Policy, TagPolicy
 
@@ -85,7 +85,7 @@ def forget_tags(project_id: Id, config: ConfigFile = None, data_dir: ConfiguredD
 def list_projects(config: ConfigFile = None, data_dir: ConfiguredDataDir = None) -> None:
     """Show every project."""
     table = Table("Id", "Name", "Made", *map(str.capitalize, _shown(Policy())), box=rich.box.SIMPLE_HEAD)
-    for project in open_control(config, data_dir).list_projects():
+    for project in find_control(config, data_dir).list_projects():
         table.add_row(project.id, project.name, shown_time(project.created_unix_ms), *_shown(project.policy).values())
     Console(markup=False, emoji=False).print(table)
 

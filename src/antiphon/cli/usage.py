@@ -40,7 +40,7 @@ def usage(
     query = metering.parse_query(by, since, until, project)
     stores = configured_stores(config, data_dir)
     if tag is not None:
-        query = metering.tagged(query, tag, Control(stores.open_directory()).labels)
+        query = metering.tagged(query, tag, Control(stores.find_directory()).labels)
     groups, totals = query.by, asyncio.run(stores.usage.totals(query))
     match format:
         case Format.JSON:

@@ -152,7 +152,8 @@ class SpeechStarted:
 class Interim:
     """A replaceable transcript of the utterance that is being spoken. `turn_over` says how sure it is (0..1) that the
     speaker has finished, where the spec has rules for turns. `paused` says that the speaker is silent now, and that
-    everything that was said is in it.
+    everything that was said is in it. `stable_words` is how many words at its beginning will hardly change any more; it
+    never falls within an utterance, so it may exceed the words of an interim that turns out to be shorter.
     """
 
     channel: int
@@ -161,6 +162,7 @@ class Interim:
     transcript: Transcript
     turn_over: float | None = None
     paused: bool = False
+    stable_words: int = 0
 
 
 @dataclass(frozen=True, slots=True)

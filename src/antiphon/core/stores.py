@@ -235,10 +235,14 @@ class Answers(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Stores:
-    """What commands work on, whether a server runs or not. To read usage needs no directory, and makes none."""
+    """What commands work on, whether a server runs or not. To read usage needs no directory, and makes none.
+
+    `open_directory` makes the directory where there is none; `find_directory`, for what only reads, raises `NotFound`.
+    """
 
     usage: Usage
     open_directory: Callable[[], Directory]
+    find_directory: Callable[[], Directory]
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,6 +12,7 @@ from antiphon.pools.limit import (
     LEAST,
     LEAST_SHARE,
     PATIENT,
+    SHARED_NS,
     Limit,
     Pressure,
     pace_limit,
@@ -47,6 +48,7 @@ class Place:
             "latency_ms",
             "name",
             "outstanding",
+            "paced_ns",
         ),
         *("rests_until_ns", "shared", "starting", "starts", "sticky", "trials", "weight", "well_ns"),
     )
@@ -63,6 +65,7 @@ class Place:
         self.breaker = Breaker(now_ns)
         self.outstanding = self.trials = 0
         self.starting = 0  # of the generations, those before their first output
+        self.paced_ns: int | None = None  # when the pace of tokens was last measured
         self.rests_until_ns = now_ns
         self.well_ns = now_ns  # when it said that it would be well
         self.latency_ms = 0.0
@@ -86,6 +89,11 @@ class Place:
         return self._places if self.starting < self.starts.now else self.outstanding
 
     @property
+    def free(self) -> int:
+        """The places that may be taken now; none where more are taken than there are now."""
+        return max(0, self.places - self.outstanding)
+
+    @property
     def empty(self) -> int:
         return max(0, self._places - self.outstanding)
 
@@ -97,10 +105,19 @@ class Place:
         if first_ms <= HASTY * ttft_ms or (hasty and down):
             self.depth.learn(first_ms, self.outstanding, HASTY * ttft_ms)
 
-    def learn_pace(self, tpot_ms: float, tpot_objective_ms: float) -> None:
+    def learn_pace(self, tpot_ms: float, tpot_objective_ms: float, now_ns: int) -> None:
         """A generation's tokens came with such gaps."""
+        self.paced_ns = now_ns
         if self._pressure.shared and self.outstanding <= 2 * self.shared.now:  # else it is still coming down
             self.shared.learn(tpot_ms, self.outstanding, tpot_objective_ms)
+
+    def learn_no_pace(self, now_ns: int) -> None:
+        """A generation that might have had a pace ended with its first token. Where all do, nobody waits for a second
+        one, and there is no pace to keep; where others do not, those tell what it is.
+        """
+        unmeasured = self.paced_ns is None or now_ns - self.paced_ns >= SHARED_NS
+        if self._pressure.shared and unmeasured:
+            self.shared.rise(self.outstanding)
 
     def rest(self, seconds: int, now_ns: int) -> None:
         """It is full."""

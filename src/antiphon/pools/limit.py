@@ -67,7 +67,12 @@ class Limit:
         if first_ms > max(target_ms, self._slower * self._alone_ms):
             if beside > self._least:  # else it was not for the others
                 self._value = max(float(self._least), min(self._value, beside) * self._fall)
-        elif 2 * beside >= self._value:
+        else:
+            self.rise(beside)
+
+    def rise(self, beside: int) -> None:
+        """With so many at once nothing was late."""
+        if 2 * beside >= self._value:
             self._value = min(float(self._most), self._value * RISE)
 
 

@@ -255,7 +255,7 @@ class Pool:
         for place in self._backends:  # once for all: every request passes here
             if place.state is not State.OPEN:
                 places += place.places
-                free += place.places - place.outstanding
+                free += place.free  # of each by itself: one over its limit takes nothing from another
         if free > 0:
             return self.quota.may(project, weight, free)
         # Fewer may be used than there are: who has less than a share need not wait for those who have more.
@@ -269,7 +269,7 @@ class Pool:
         return sum(place.places for place in self._trusted())
 
     def _free(self) -> int:
-        return max(0, self._places() - sum(place.outstanding for place in self._trusted()))
+        return sum(place.free for place in self._trusted())
 
     @property
     def _none_trusted(self) -> bool:
@@ -382,12 +382,15 @@ class _Attempt:
         engine was waited for. A caller who was slow says only that the engine was no slower than that.
         """
         gaps = tokens / self._ask.outputs - 1
-        if not self._ask.gradual or gaps < 1:
+        if not self._ask.gradual:
+            return
+        if gaps < 1:
+            self._hold.place.learn_no_pace(self._pool.clock.now_ns())
             return
         slow = 2 * waited_ns <= took_ns
         tpot_ms = (took_ns if slow else waited_ns) / gaps / NS_PER_MS
         if not slow or tpot_ms <= self._pool.tpot_ms:
-            self._hold.place.learn_pace(tpot_ms, self._pool.tpot_ms)
+            self._hold.place.learn_pace(tpot_ms, self._pool.tpot_ms, self._pool.clock.now_ns())
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None

@@ -1,7 +1,8 @@
 """Which backend of a model takes a request: the pure choice. No I/O, no clock, bounded by the number of backends.
 
 1. Only a backend that is trusted and has room is chosen; one that is on trial takes one request at a time. One that
-   said itself that it is full is left alone for a while, unless all are.
+   said itself that it is full is left alone for a while, unless all are; and so is one that has no place within its
+   present limit, for as long as another has.
 2. A conversation stays where its prefix is, so that the backend's KV cache is used again: backends are ranked for each
    prefix by weighted rendezvous hashing (Schindelhauer and Schomaker, 2005), and the first in rank is taken. A backend
    that comes or goes moves no conversation but its own.
@@ -24,7 +25,8 @@ PREFIX_CHARACTERS = 1024  # of each message, to tell conversations apart by
 
 
 class Candidate(Protocol):
-    """What the choice looks at in a backend. `trials` are requests under way that test a half-open one; `latency_ms` is
+    """What the choice looks at in a backend. `most` is all it may ever run, `free` how many more its present limit lets
+    it have. `trials` are requests under way that test a half-open one; `latency_ms` is
     an estimate of its time to the first token.
     """
 
@@ -39,6 +41,9 @@ class Candidate(Protocol):
 
     @property
     def most(self) -> int: ...
+
+    @property
+    def free(self) -> int: ...
 
     @property
     def state(self) -> State: ...
@@ -82,7 +87,8 @@ def choose(candidates: Sequence[Chosen], key: bytes | None, now_ns: int) -> tupl
     there is none now.
     """
     roomy = [c for c in candidates if has_room(c)]
-    open_to = [c for c in roomy if c.rests_until_ns <= now_ns] or roomy
+    rested = [c for c in roomy if c.rests_until_ns <= now_ns] or roomy
+    open_to = [c for c in rested if c.free] or rested
     if not open_to:
         return None
     least = min(open_to, key=_burden)

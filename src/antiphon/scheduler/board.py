@@ -12,8 +12,7 @@ from antiphon.core.units import NS_PER_MS
 from antiphon.scheduler.cost import CostModel, Row
 from antiphon.scheduler.fair import Had
 from antiphon.scheduler.policy import Kind, Limits, schedule
-from antiphon.scheduler.stream import Stream
-from antiphon.scheduler.work import Work
+from antiphon.scheduler.work import Work, WorkOwner
 
 MEMORY_MS = 3_600_000  # of live streams' time, after which what was measured weighs half
 DOUBT_MS = 60_000  # of live streams' time, for which the typical stream stands in at first
@@ -42,8 +41,8 @@ class WaitingRoom:
         self._cost = cost
         self._waiting: dict[Work, None] = {}
         self._keys = count()
-        self._asked: dict[Stream, None] = {}  # that wanted something since it was last looked
-        self._speaking: dict[Stream, int] = {}  # when each live stream last wanted something, the latest last
+        self._asked: dict[WorkOwner, None] = {}  # that wanted something since it was last looked
+        self._speaking: dict[WorkOwner, int] = {}  # when each live stream last wanted something, the latest last
         self._projects: dict[str, int] = {}  # when each project last did
         self._had = Had()
         self._measured_ns: int | None = None  # up to when
@@ -58,14 +57,14 @@ class WaitingRoom:
         self._waiting[work] = None
         self._asked[work.stream] = None
 
-    def speaking(self, stream: Stream) -> bool:
+    def speaking(self, stream: WorkOwner) -> bool:
         """Whether somebody has spoken there lately."""
         return stream in self._speaking or stream in self._asked
 
     def drop(self, work: Work) -> None:
         self._waiting.pop(work, None)
 
-    def forget(self, stream: Stream) -> None:
+    def forget(self, stream: WorkOwner) -> None:
         self._waiting = {work: None for work in self._waiting if work.stream is not stream}
         self._speaking.pop(stream, None)
         self._asked.pop(stream, None)

@@ -79,6 +79,11 @@ class Endpointer:
         self.speech_end = 0  # end of the last frame of speech, in any utterance
         self.tune(silence_ms, PRE_ROLL)
 
+    @property
+    def pause(self) -> int | None:
+        """Where the speech before the present pause ended; `None` while there is no pause in an utterance."""
+        return self.speech_end if self.state is EndpointState.PAUSE else None
+
     def tune(self, silence_ms: int | None, pre_roll: int, parts: bool = True, threshold: float = 0.5) -> None:
         """From now on that silence ends an utterance, and so many samples before its speech belong to it. Without
         `parts`, nothing but that silence ends it in a pause, however long it is. From `threshold` on (0..1) a frame is

@@ -250,6 +250,7 @@ class Runner:
         self._board.done(batch, took_ms if len(good) == len(results) else None)
         for work, result in zip(batch.works, results, strict=True):
             stream = work.stream
+            assert isinstance(stream, Stream)  # only what `open` made has work here
             if isinstance(result, Hypothesis):
                 self._safely(stream, stream.complete, work, result)
             else:

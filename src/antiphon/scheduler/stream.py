@@ -2,58 +2,33 @@
 
 The stream owns all of that, the engine none of it. It is told of audio (`feed`), of voice activity (`hear`) and of
 results (`complete`), and answers with work for the board and with `Heard` events for its session. It never blocks and
-has no clock: `now_ns` is an argument. Finals leave in the order of their utterances, whatever order they finish in.
+has no clock: `now_ns` is an argument. In which order results leave it is in `delivery.py`.
 """
 
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 
 from antiphon.core.audio import ms_to_samples, samples_to_ms
 from antiphon.core.errors import AntiphonError
-from antiphon.core.events import (
-    Cause,
-    Final,
-    Interim,
-    SpeechResumed,
-    SpeechStarted,
-    TurnMayEnd,
-    UtteranceEnded,
-)
+from antiphon.core.events import Cause, Interim, SpeechResumed, SpeechStarted, TurnMayEnd
 from antiphon.core.ports import EngineCall, Hypothesis
-from antiphon.core.speech import Drained, Heard, StreamSpec, Tuning
+from antiphon.core.speech import Heard, StreamSpec, Tuning
 from antiphon.core.units import NS_PER_MS
 from antiphon.scheduler.context import Context, astray, without
+from antiphon.scheduler.delivery import Delivery
 from antiphon.scheduler.endpoint import CUT_SEARCH, FRAME, TAIL, Change, Endpointer, EndpointState, Turn
 from antiphon.scheduler.hypotheses import invented, transcript_of
+from antiphon.scheduler.interims import OpenUtterance
+from antiphon.scheduler.marks import Marks
 from antiphon.scheduler.policy import Kind
 from antiphon.scheduler.specs import Timing
 from antiphon.scheduler.tape import Tape
 from antiphon.scheduler.work import Board, Segment, Work
 
-FIRST_AUDIO = ms_to_samples(96)  # of speech, before a first interim is worth decoding
-SURE_AUDIO = ms_to_samples(64)  # of clear speech: an interim that heard less may have heard but a breath ...
-RETRY_AUDIO = ms_to_samples(96)  # ... and is followed, like an empty one, by another first when so much more came
-REFRESH_AUDIO = ms_to_samples(320)  # new audio, before a better interim is worth decoding ...
-REFRESH_SHARE = 8  # ... and this part of the utterance, whose decoding takes the longer the longer it is
 USUAL_SILENCE_MS = 300  # of silence before a final; what the caller wants beyond is a wish, not lateness
 MOST_PENDING = 8  # finals that may wait; with more the stream listens no further, so a fast sender must wait
-MOST_MARKS = 64  # flushes and tunings that may wait; more of them are one
-
-
-@dataclass(slots=True)
-class _Utterance:
-    """What is known of the utterance being spoken."""
-
-    onset: int = 0
-    first_due_ns: int = 0
-    heard: Hypothesis | None = None
-    heard_end: int = 0
-    tried_end: int = 0  # where the last decoding ended, whether or not it came to anything
-    said: bool = False  # an interim was emitted
-    waiting: Work | None = None  # at most one of these two
-    running: Work | None = None
 
 
 NOBODYS = EngineCall("")
@@ -78,15 +53,13 @@ class Stream:
         self._silence_ms = min(limits, default=None)
         self._ends = Endpointer(self._silence_ms)
         self._tape = Tape()
-        self._marks: deque[tuple[int, Cause | Tuning, int]] = deque()
-        self._segments: deque[Segment] = deque()
-        self._now = _Utterance()
+        self._marks = Marks()
+        self._delivery = Delivery(self.spec, self._ends, self.emit)
+        self._now = OpenUtterance()
         self._context = Context()
         self._held: deque[Work] = deque()  # finals whose context is being decoded
-        self._unsaid: Heard | None = None  # an interim that waits until earlier finals are said
         self._early: int | None = None  # samples of silence after which `TurnMayEnd` is still to be said
         self._early_said = False  # in this pause
-        self._gap_from: int | None = None  # last word's end, while `UtteranceEnded` is still to be said
         self._ended = False
         self.closed = False
 
@@ -109,24 +82,22 @@ class Stream:
 
     @property
     def pending(self) -> int:
-        """Finals that wait to be said."""
-        return len(self._segments)
+        """Finals that have not left."""
+        return len(self._delivery)
 
     @property
     def pause(self) -> int | None:
         """Where the speech before the present pause ended; `None` while there is no pause in an utterance."""
-        return self._ends.speech_end if self._ends.state is EndpointState.PAUSE else None
+        return self._ends.pause
 
     @property
     def settled(self) -> int:
         """The position before which nothing lies that is still to be said."""
-        return min([self._tape.begin, *(segment.onset for segment in self._segments if segment.onset)])
+        return min([self._tape.begin, *self._delivery.onsets])
 
     def tune(self, tuning: Tuning, now_ns: int) -> None:
         """From what follows on, the stream listens so."""
         if self._marks or self.backlog >= FRAME:
-            if self._marks and isinstance(self._marks[-1][1], Tuning) and self._marks[-1][0] == self.received:
-                self._marks.pop()
             self._put_mark(tuning, now_ns)
         else:
             self._tune(tuning)
@@ -157,35 +128,30 @@ class Stream:
         self._put_mark(Cause.FLUSH, now_ns)
 
     def _put_mark(self, mark: Cause | Tuning, now_ns: int) -> None:
-        if self._ended:
-            return
-        if len(self._marks) >= MOST_MARKS:  # the latest of its kind gives way: a flush is not lost to a tuning
-            alike = (n for n, (_, other, _) in enumerate(reversed(self._marks)) if type(other) is type(mark))
-            if (back := next(alike, None)) is not None:
-                del self._marks[-1 - back]
-        self._marks.append((self.received, mark, now_ns))
+        if not self._ended:
+            self._marks.put(self.received, mark, now_ns)
 
     def end(self, now_ns: int) -> None:
         """Finalise everything; `Drained` is the last event."""
         if not self._ended:
             self._ended = True
-            self._marks.append((self.received, Cause.END, now_ns))
+            self._marks.put_end(self.received, now_ns)
 
     def abandon(self) -> None:
         """The session is gone: no more work, no more events."""
         self.closed = True
         self.board.forget(self)
-        self._segments.clear()
+        self._delivery.close()
         self._held.clear()
 
     # -- voice activity ------------------------------------------------------------------------------------------------
 
     def _count(self) -> int:
         """How many frames the voice detector may be given: none crosses a mark, none while too many finals wait."""
-        if len(self._segments) >= MOST_PENDING:
+        if self.pending >= MOST_PENDING:
             return 0
-        upto = self._marks[0][0] if self._marks else self.received
-        return max(0, upto - self._ends.position) // FRAME
+        upto = self._marks.position
+        return max(0, (self.received if upto is None else upto) - self._ends.position) // FRAME
 
     def frames(self, most: int) -> list[bytes]:
         """Up to that many frames that wait for the voice detector."""
@@ -198,12 +164,11 @@ class Stream:
             change = self._ends.push(probability)
             if change:
                 self._turn(change, now_ns)
-            if self._gap_from is not None:
-                self._maybe_utterance_end()
+            self._delivery.end_utterance()
             if self._early is not None:
                 self._maybe_early()
-        while self._marks and self._marks[0][0] - self._ends.position < FRAME:
-            self._mark(*self._marks.popleft(), now_ns)
+        while (at := self._marks.position) is not None and at - self._ends.position < FRAME:
+            self._mark(*self._marks.take(), now_ns)
         self._want_interim()
         self._forget()
 
@@ -212,7 +177,9 @@ class Stream:
             case Turn.START:
                 self._begin(self._ends.onset + 1)
                 if self.spec.speech_events:
-                    self._say(Heard(SpeechStarted(self.spec.channel, samples_to_ms(change.at)), self._now.onset))
+                    self._delivery.send(
+                        Heard(SpeechStarted(self.spec.channel, samples_to_ms(change.at)), self._now.onset)
+                    )
             case Turn.PAUSE:
                 self._at_pause()
             case Turn.STOP:
@@ -227,7 +194,9 @@ class Stream:
                 self._begin(self._ends.position)
             case Turn.RESUME:
                 if self._early_said:
-                    self._say(Heard(SpeechResumed(self.spec.channel, samples_to_ms(change.at)), self._now.onset))
+                    self._delivery.send(
+                        Heard(SpeechResumed(self.spec.channel, samples_to_ms(change.at)), self._now.onset)
+                    )
                 self._early, self._early_said = None, False
                 if self._now.waiting and self._now.waiting.kind is Kind.FINAL:
                     self._drop_waiting()
@@ -236,7 +205,7 @@ class Stream:
         due_ns = self._tape.arrival_ns(onset) + self.timing.first_ms * NS_PER_MS
         start = self._ends.start
         self._context.expire(self._ends.onset)
-        self._now = _Utterance(onset, due_ns, heard_end=start, tried_end=start)
+        self._now = OpenUtterance(onset, due_ns, hypothesis_end=start, tried_end=start)
 
     @property
     def _wished_ms(self) -> int:
@@ -254,10 +223,19 @@ class Stream:
             self._finish(end, at, cause, now_ns, asked_ns=asked_ns)
             self._ends.reset(end)
         elif cause is Cause.FLUSH:
-            self._segments.append(Segment(at, at, cause, 0, at, hypothesis=_EMPTY))
+            self._delivery.put(Segment(at, at, cause, 0, at, hypothesis=_EMPTY))
         if cause is Cause.END:
-            self._segments.append(Segment(at, at, cause, 0, at, hypothesis=_EMPTY, drained=True))
-        self._say_finals()
+            self._delivery.put(Segment(at, at, cause, 0, at, hypothesis=_EMPTY, drained=True))
+        self._delivery.send_finals()
+
+    def _maybe_early(self) -> None:
+        """In a pause that has lasted so long."""
+        assert self._early is not None
+        if self._ends.state is EndpointState.PAUSE and self._ends.position - self._ends.speech_end >= self._early:
+            self._early, self._early_said = None, True
+            self._delivery.send(
+                Heard(TurnMayEnd(self.spec.channel, samples_to_ms(self._ends.speech_end)), self._now.onset)
+            )
 
     # -- work ----------------------------------------------------------------------------------------------------------
 
@@ -266,36 +244,27 @@ class Stream:
         now, end = self._now, self._ends.position
         if not (self.spec.live and self.spec.interims) or self._ends.state is not EndpointState.SPEECH or now.running:
             return
-        if now.tried_end <= self._ends.start:
-            enough = end - self._ends.onset >= FIRST_AUDIO
-        else:
-            refresh = max(REFRESH_AUDIO, (end - self._ends.start) // REFRESH_SHARE)
-            enough = end - now.tried_end >= (refresh if self._sure() else RETRY_AUDIO)
-        if enough or now.waiting:
+        if now.has_news(self._ends) or now.waiting:
             self._ask_interim(end)
-
-    def _sure(self) -> bool:
-        """Whether there was an interim that heard enough to be one."""
-        return self._now.said and self._now.heard_end - self._ends.clear >= SURE_AUDIO
 
     def _ask_interim(self, end: int) -> None:
         """An interim up to `end`; one that already waits hears up to there instead."""
         now = self._now
         if now.waiting:
             now.waiting.end = end
-        elif self._sure():
+        elif now.is_sure(self._ends.clear):
             due_ns = self._tape.arrival_ns(now.tried_end) + self.timing.refresh_ms * NS_PER_MS
             now.waiting = self._put(Kind.REFRESH, end, due_ns)
         else:
             retry_ns = self._tape.arrival_ns(end) + self.timing.retry_ms * NS_PER_MS
-            now.waiting = self._put(Kind.FIRST, end, retry_ns if now.said else now.first_due_ns)
+            now.waiting = self._put(Kind.FIRST, end, retry_ns if now.has_interim else now.first_due_ns)
 
     def _at_pause(self) -> None:
         """Decode what will be the final if the speaker does not go on, while the silence runs; or, where no silence
         ends an utterance, what will be the last interim for a while.
         """
         now, end = self._now, self._ends.speech_end + TAIL
-        if not self.spec.live or now.running or now.heard_end == end:
+        if not self.spec.live or now.running or now.hypothesis_end == end:
             return
         if self._silence_ms is None:
             if self.spec.interims:
@@ -304,7 +273,7 @@ class Stream:
         self._drop_waiting()
         spoken_ns = self._tape.arrival_ns(self._ends.speech_end)
         due_ns = spoken_ns + (self._wished_ms + self.timing.final_ms) * NS_PER_MS
-        if self.spec.interims and not now.said and now.first_due_ns > self._tape.arrival_ns(end):
+        if self.spec.interims and not now.has_interim and now.first_due_ns > self._tape.arrival_ns(end):
             due_ns = min(due_ns, now.first_due_ns)  # it is the first interim as well
         now.waiting = self._put(Kind.FINAL, end, due_ns)
 
@@ -320,9 +289,9 @@ class Stream:
 
     def _work(self, kind: Kind, end: int, deadline_ns: int) -> Work:
         now = self._now
-        tokens = now.heard.tokens if now.heard else ()
+        tokens = now.hypothesis.tokens if now.hypothesis else ()
         context = self._context.upto(end) if kind is Kind.FINAL else ()  # an interim shall be cheap, and is replaced
-        return Work(self, kind, self._ends.start, end, deadline_ns, tokens, now.heard_end, context=context)
+        return Work(self, kind, self._ends.start, end, deadline_ns, tokens, now.hypothesis_end, context=context)
 
     def _put_alone(self, work: Work) -> None:
         """Have it decoded again, without its context."""
@@ -345,13 +314,12 @@ class Stream:
         """
         now = self._now
         segment = Segment(self._ends.start, end, cause, now.onset, spoken, wished_ms)
-        self._segments.append(segment)
-        self._unsaid = None
+        self._delivery.put(segment)
         self._early, self._early_said = None, False
         self._drop_waiting()
-        if now.heard and now.heard_end == end:
-            segment.hypothesis = now.heard
-            self._say_finals()
+        if now.hypothesis and now.hypothesis_end == end:
+            segment.hypothesis = now.hypothesis
+            self._delivery.send_finals()
         elif now.running and now.running.end == end:
             now.running.segment = segment
         else:
@@ -361,12 +329,12 @@ class Stream:
             due_ns = spoken_ns + (wished_ms + patience_ms) * NS_PER_MS
             if not self.spec.live:
                 # Each puts the next one off, so that recordings take turns.
-                due_ns = now_ns + self.timing.recording_ms * len(self._segments) * NS_PER_MS
+                due_ns = now_ns + self.timing.recording_ms * self.pending * NS_PER_MS
             work = self._work(Kind.FINAL if self.spec.live else Kind.RECORDING, end, due_ns)
             work.segment, work.pcm = segment, self._tape.cut(work.begin, end)
             self._held.append(work)
             self._put_held()
-        self._now = _Utterance()
+        self._now = OpenUtterance()
         if cause is Cause.ENDPOINT and self._silence_ms is not None and self._silence_ms < USUAL_SILENCE_MS:
             self._context.add(segment)
         else:
@@ -399,82 +367,26 @@ class Stream:
         if work.segment:
             work.segment.hypothesis = hypothesis
             self._put_held()
-            self._say_finals()
+            self._delivery.send_finals()
         now = self._now
         if work is not now.running:
             return
         now.running = None
-        before, now.heard, now.heard_end, now.tried_end = now.heard, hypothesis, work.end, work.end
+        before, now.hypothesis, now.hypothesis_end, now.tried_end = now.hypothesis, hypothesis, work.end, work.end
+        stable = now.stable.push([word.text for word in hypothesis.words])
         # By what has been heard since, not by what this is of: where engines are late, there is no time to look again.
         elapsed = self._ends.position - self._ends.onset
-        sure = now.said or self._ends.state is EndpointState.PAUSE or not invented(hypothesis, before, elapsed)
+        sure = now.has_interim or self._ends.state is EndpointState.PAUSE or not invented(hypothesis, before, elapsed)
         if hypothesis.text and self.spec.interims and sure:
-            now.said = True
+            now.has_interim = True
             transcript = transcript_of(hypothesis, work.start, self.spec)
-            interim = Interim(self.spec.channel, samples_to_ms(work.start), samples_to_ms(work.end), transcript)
-            self._unsaid = Heard(interim, now.onset)
-            self._say_interim()
+            start_ms, end_ms = samples_to_ms(work.start), samples_to_ms(work.end)
+            interim = Interim(self.spec.channel, start_ms, end_ms, transcript, stable_words=stable)
+            self._delivery.put_interim(Heard(interim, now.onset))
         if self._ends.state is EndpointState.PAUSE:
             self._at_pause()
         else:
             self._want_interim()
-
-    # -- what is said --------------------------------------------------------------------------------------------------
-
-    def _say(self, heard: Heard) -> None:
-        if not self.closed:
-            self.emit(heard)
-
-    def _say_finals(self) -> None:
-        while self._segments and self._segments[0].hypothesis is not None:
-            segment = self._segments.popleft()
-            if segment.drained:
-                if self._gap_from is not None:
-                    self._maybe_utterance_end()
-                self._say(Heard(Drained(self.spec.channel)))
-                return
-            assert segment.hypothesis is not None
-            transcript = transcript_of(segment.hypothesis, segment.start, self.spec)
-            start_ms, end_ms = samples_to_ms(segment.start), samples_to_ms(segment.end)
-            final = Final(self.spec.channel, start_ms, end_ms, transcript, segment.cause)
-            self._say(Heard(final, segment.onset, segment.spoken, segment.wished_ms))
-            if transcript.text and self.spec.utterance_end_ms is not None:
-                timed = self.spec.timed and transcript.words
-                self._gap_from = (
-                    ms_to_samples(transcript.words[-1].end_ms) if timed else max(segment.start, segment.end - TAIL)
-                )
-        self._say_interim()
-        if self._gap_from is not None:
-            self._maybe_utterance_end()
-
-    def _say_interim(self) -> None:
-        """In the order of the audio: not before the finals of what was spoken earlier."""
-        if self._unsaid and not self._segments:
-            self._say(self._paused(self._unsaid))
-            self._unsaid = None
-
-    def _paused(self, heard: Heard) -> Heard:
-        """An interim that says whether the speaker has paused, and all that was said before is in it."""
-        pause = self.pause
-        if pause is None or not isinstance(heard.event, Interim) or heard.event.end_ms <= samples_to_ms(pause):
-            return heard
-        return replace(heard, event=replace(heard.event, paused=True), spoken=pause)
-
-    def _maybe_utterance_end(self) -> None:
-        """Silence has lasted since the last word; what is being spoken or decoded may yet hold a later one."""
-        assert self._gap_from is not None
-        gap = ms_to_samples(self.spec.utterance_end_ms or 0)
-        quiet = self._ends.state is EndpointState.SILENCE and not self._segments
-        if quiet and self._ends.position - self._gap_from >= gap:
-            self._say(Heard(UtteranceEnded(self.spec.channel, samples_to_ms(self._gap_from))))
-            self._gap_from = None
-
-    def _maybe_early(self) -> None:
-        """In a pause that has lasted so long."""
-        assert self._early is not None
-        if self._ends.state is EndpointState.PAUSE and self._ends.position - self._ends.speech_end >= self._early:
-            self._early, self._early_said = None, True
-            self._say(Heard(TurnMayEnd(self.spec.channel, samples_to_ms(self._ends.speech_end)), self._now.onset))
 
     def audio(self, start: int, end: int) -> bytes:
         """What a piece of work is to be decoded from; kept for as long as it waits."""

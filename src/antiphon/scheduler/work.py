@@ -1,17 +1,15 @@
-"""What a stream asks of the engine, and where it asks."""
+"""What is asked of the engine (`Work`), by whom (`WorkOwner`), and where it waits (`Board`)."""
 
 from dataclasses import dataclass, field
 from itertools import chain, takewhile
-from typing import TYPE_CHECKING, Protocol
+from typing import Protocol
 
 from antiphon.core.audio import BYTES_PER_SAMPLE, samples_to_ms
+from antiphon.core.errors import AntiphonError
 from antiphon.core.events import Cause
-from antiphon.core.ports import Hypothesis, Utterance
+from antiphon.core.ports import EngineCall, Hypothesis, Utterance
+from antiphon.core.speech import StreamSpec
 from antiphon.scheduler.policy import Kind
-
-if TYPE_CHECKING:
-    from antiphon.scheduler.stream import Stream
-
 
 SENTENCE_WORDS = 3  # words said one by one are no sentence, and an engine loses count of them
 
@@ -35,13 +33,34 @@ class Segment:
         return self.hypothesis is not None and len(self.hypothesis.words) >= SENTENCE_WORDS
 
 
+class WorkOwner(Protocol):
+    """Whoever has work done: a stream. It keeps the audio for as long as the work waits."""
+
+    @property
+    def spec(self) -> StreamSpec: ...
+
+    @property
+    def call(self) -> EngineCall: ...
+
+    def audio(self, start: int, end: int) -> bytes: ...
+
+    def started(self, work: "Work") -> None:
+        """The engine has been given the work."""
+
+    def complete(self, work: "Work", hypothesis: Hypothesis) -> None:
+        """The engine's result."""
+
+    def fail(self, work: "Work", error: AntiphonError) -> None:
+        """The engine could not do it."""
+
+
 @dataclass(eq=False, slots=True)
 class Work:
     """One piece of decoding, waiting or running: a `policy.WaitingWork`. `segment` is set where it makes a final; `key`
     is the board's. `context` is what was said just before; its audio is in front of that from `start` on.
     """
 
-    stream: "Stream"
+    stream: WorkOwner
     kind: Kind
     start: int
     end: int
@@ -101,4 +120,4 @@ class Board(Protocol):
 
     def drop(self, work: Work) -> None: ...
 
-    def forget(self, stream: "Stream") -> None: ...
+    def forget(self, stream: WorkOwner) -> None: ...

@@ -1,29 +1,49 @@
 """What a conversation is composed of, opened for its caller as if the caller had asked for each itself."""
 
 from dataclasses import replace
-from typing import TYPE_CHECKING, TypeVar
+from typing import Protocol, TypeVar
 
 from antiphon.calls.generation import Generation
 from antiphon.calls.recognition import Recognition
 from antiphon.calls.synthesis import Synthesis
-from antiphon.catalogue.catalogue import ANSWERS, RECOGNISES
+from antiphon.catalogue.catalogue import ANSWERS, RECOGNISES, Catalogue
+from antiphon.catalogue.voices import Voices
 from antiphon.core.call import Call
 from antiphon.core.conversation.outputs import Limit
 from antiphon.core.conversation.spec import ConverseSpec
 from antiphon.core.errors import PolicyError, UnknownModel
-from antiphon.core.identity import Scope
-from antiphon.core.specs import GenerateSpec, SpeakSpec, TranscribeSpec
-
-if TYPE_CHECKING:
-    from antiphon.session.sessions import Sessions
+from antiphon.core.identity import Principal, Scope
+from antiphon.core.specs import GenerateSpec, SpeakSpec, Spec, TranscribeSpec
 
 P = TypeVar("P", TranscribeSpec, GenerateSpec, SpeakSpec)
+
+
+class CallOpener(Protocol):
+    """What opens calls, by the public names of models and voices."""
+
+    @property
+    def catalogue(self) -> Catalogue: ...
+
+    @property
+    def voices(self) -> Voices: ...
+
+    def check(self, principal: Principal, spec: ConverseSpec) -> None:
+        """Raises `PolicyError` for a conversation that the project does not allow."""
+
+    def transcribe(self, call: Call[TranscribeSpec]) -> Recognition: ...
+
+    def generate(self, call: Call[Spec], *, held: bool = False) -> Generation: ...
+
+    def speak(self, call: Call[SpeakSpec], part: bool = False) -> Synthesis: ...
+
+    def limits(self) -> tuple[Limit, ...]:
+        """How many generations may run at once, and how many more could begin now."""
 
 
 class OpenParts:
     """`converse.Parts`. A name that is empty stands for the first there is."""
 
-    def __init__(self, sessions: "Sessions", call: Call[ConverseSpec]) -> None:
+    def __init__(self, sessions: CallOpener, call: Call[ConverseSpec]) -> None:
         self._sessions = sessions
         self._call = call
 

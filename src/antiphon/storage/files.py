@@ -6,6 +6,7 @@ file drops all POSIX locks that the process has on it, SQLite's among them.
 """
 
 import os
+import uuid
 from contextlib import suppress
 from pathlib import Path
 
@@ -39,11 +40,33 @@ def write_whole(path: Path, data: bytes) -> None:
     """Whole or not at all, durable on return, and its owner's only. Raises `OSError`."""
     written = path.with_suffix(".new")
     written.unlink(missing_ok=True)
-    with open(os.open(written, os.O_WRONLY | os.O_CREAT | os.O_EXCL, PRIVATE_MODE), "wb") as file:
+    _write_new(written, data)
+    written.replace(path)
+    _sync_parent(path)
+
+
+def write_once(path: Path, data: bytes) -> None:
+    """The same where there is no file yet, and nothing where there is: of several that write at once, one does. Raises
+    `OSError`.
+    """
+    written = path.with_name(f"{path.name}.{uuid.uuid4().hex}")
+    try:
+        _write_new(written, data)
+        with suppress(FileExistsError):
+            os.link(written, path)
+    finally:
+        written.unlink(missing_ok=True)
+    _sync_parent(path)
+
+
+def _write_new(path: Path, data: bytes) -> None:
+    with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, PRIVATE_MODE), "wb") as file:
         file.write(data)
         file.flush()
         os.fsync(file.fileno())
-    written.replace(path)
+
+
+def _sync_parent(path: Path) -> None:
     parent = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         os.fsync(parent)  # or the file may be gone after a power failure, and with it the server's id

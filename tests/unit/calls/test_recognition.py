@@ -509,3 +509,15 @@ async def test_an_utterance_of_nothing_does_not_age_the_next_ones_first_interim(
     assert finals(rest)[0].transcript.text == "one two"
     assert len(measured) == 1  # nothing was said in the first one, so there was nothing to be late with
     assert measured[0].ttfb_ms >= 0
+
+
+async def test_a_caller_is_charged_although_what_the_call_held_cannot_be_freed(house, monkeypatch):
+    async def fail():
+        raise EngineError("gone")
+
+    session = house.open()
+    await session.feed(Audio(audio(1000)))
+    monkeypatch.setattr(session, "_free", fail)
+    await session.close(delivered=False)
+    assert sum(house.charged().values()) == 1000
+    assert house.ledger.entries[-1].kind is Kind.ABANDONED

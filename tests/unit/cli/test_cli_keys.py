@@ -156,3 +156,13 @@ async def test_usage_without_a_server(run, used):
 
 def test_usage_before_the_first_start_says_so(run):
     assert "no ledger" in str(run("usage", catch=True).exception)
+
+
+@pytest.mark.parametrize(
+    "command", [("usage", "--project", "acme", "--tag", "a"), ("usage",), ("keys", "list"), ("projects", "list")]
+)
+def test_what_only_reads_makes_nothing(run, tmp_path, command):
+    shown = run(*command, catch=True)
+    assert shown.exit_code == 1
+    assert "found at" in shown.exception.message
+    assert not any(tmp_path.iterdir())

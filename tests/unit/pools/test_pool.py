@@ -13,7 +13,7 @@ from antiphon.core.specs import GenerateSpec, Message, Role
 from antiphon.core.units import NS_PER_MS
 from antiphon.pools.backend import Backend
 from antiphon.pools.breaker import FIRST_WAIT_NS, TOLERATED, State
-from antiphon.pools.limit import FIRST_STARTING, Limit
+from antiphon.pools.limit import FIRST_SHARED, FIRST_STARTING, SHARED_NS, Limit
 from antiphon.pools.pool import RETRY_BURST, Pool
 from antiphon.pools.queue import Limits
 from antiphon.testing import FakeClock
@@ -761,3 +761,48 @@ async def test_callers_slower_than_the_engine_do_not_keep_the_pace_from_being_le
         place.outstanding -= others
     assert (place.shared.now > before) is more
     assert place.shared.now >= before
+
+
+async def test_free_places_of_one_backend_count_although_another_is_over_its_limit():
+    house = House("a", "b", most=80)
+    over, other = house.pool._backends
+    over.depth = Limit(80, first=8)
+    house.pool.pressure.on = True
+    house.pool.quota.take("many", 1, 60)
+    house.pool.quota.take("few", 1, 39)
+    over.outstanding, other.outstanding = 79, 20
+    assert house.pool.room().free == other.free == 60
+    assert house.pool.may("many", 1)
+
+
+async def test_what_ends_with_its_first_token_is_not_held_to_a_pace_that_nobody_has():
+    house = House("a", most=200)
+    spec = GenerateSpec("m", "Yes or no?", stream=True)
+
+    async def generate(spec, call):
+        yield (TextDelta(0, "Yes", 1),)
+        yield (ChoiceEnded(0, FinishReason.STOP), TokenUsage(3, 1))
+
+    house.engines[0].generate = generate
+    house.pool.pressure.came("other", house.clock.now_ns(), gradual=True)
+    place = house.pool._backends[0]
+
+    async def ask(times):
+        for _ in range(times):
+            others = place.outstanding = place.shared.now - 1
+            async with aclosing(house.pool.generate(spec, EngineCall("id", None, "p"))) as produced:
+                async for _batch in produced:
+                    pass
+            place.outstanding -= others
+
+    assert place.shared.now == FIRST_SHARED
+    await ask(200)
+    assert place.places == 200
+    place.shared = Limit(200, first=FIRST_SHARED)
+    place.learn_pace(1.0, house.pool.tpot_ms, house.clock.now_ns())
+    await ask(20)
+    assert place.places == FIRST_SHARED  # where there is a pace, it alone says how many there may be
+    house.clock.advance_ms(SHARED_NS // NS_PER_MS)
+    house.pool.pressure.came("other", house.clock.now_ns(), gradual=True)
+    await ask(20)
+    assert place.places > FIRST_SHARED

@@ -24,6 +24,11 @@ class One:
     trials: int = 0
     rests_until_ns: int = 0
     latency_ms: float = 0.0
+    limit: int = 1 << 30
+
+    @property
+    def free(self):
+        return max(0, min(self.limit, self.most) - self.outstanding)
 
 
 A, B, C = One("a"), One("b"), One("c")
@@ -150,6 +155,13 @@ def test_what_overflows_stays_together():
     second = chosen([full, B, C], key)
     assert chosen([full, replace(B, outstanding=2), replace(C, outstanding=1)], key) == second
     assert chosen([full, replace(B, outstanding=1), replace(C, outstanding=2)], key) == second
+
+
+def test_one_over_its_present_limit_is_left_alone_while_another_is_not():
+    key = next(key for key in keys(50) if chosen([A, B], key) == "a")
+    over = replace(A, outstanding=4, limit=2)
+    assert chosen([over, replace(B, outstanding=3)], key) == "b"
+    assert chosen([over, replace(B, outstanding=9, limit=9)], key) == "a"  # no limit leaves room, so all that count
 
 
 candidates = st.lists(

@@ -9,8 +9,8 @@ from antiphon.core.events import Cause, Final, Interim, SpeechResumed, SpeechSta
 from antiphon.core.ports import Hypothesis
 from antiphon.core.speech import Drained, StreamSpec, Tuning
 from antiphon.scheduler.endpoint import FRAME, LONGEST
+from antiphon.scheduler.interims import FIRST_AUDIO, REFRESH_AUDIO, REFRESH_SHARE, RETRY_AUDIO
 from antiphon.scheduler.policy import Kind
-from antiphon.scheduler.stream import FIRST_AUDIO, REFRESH_AUDIO, REFRESH_SHARE, RETRY_AUDIO
 
 FIRST, RETRY, REFRESH = (-(-samples // FRAME) for samples in (FIRST_AUDIO, RETRY_AUDIO, REFRESH_AUDIO))  # in frames
 
@@ -481,10 +481,10 @@ def test_a_flood_of_flushes_takes_no_tuning_away_and_no_tuning_a_flush():
     for _ in range(10_000):
         rig.feed(1)
         rig.stream.flush(rig.now_ns)
-    marks = [mark for _, mark, _ in rig.stream._marks]
+    marks = list(rig.stream._marks)
     assert (marks.count(Tuning(2000)), marks.count(Cause.FLUSH)) == (1, 63)
     rig.stream.tune(Tuning(500), rig.now_ns)
-    marks = [mark for _, mark, _ in rig.stream._marks]
+    marks = list(rig.stream._marks)
     assert (marks.count(Tuning(500)), marks.count(Cause.FLUSH)) == (1, 63)
 
 
@@ -1030,3 +1030,16 @@ def test_nothing_is_settled_that_a_final_to_come_is_about():
     assert rig.heard[-1].onset == onset
     rig.say("Q" * 30)
     assert rig.stream.settled > 60 * FRAME
+
+
+def test_an_interim_says_how_many_of_its_words_are_stable_in_each_utterance_anew():
+    rig = Rig()
+    for _ in range(6):
+        rig.say("S" * 12)
+        rig.decode("we were all")
+    assert [interim.stable_words for interim in rig.interims] == [0, 0, 0, 2, 2, 2]
+    rig.say("Q" * 30)
+    rig.decode_all()
+    rig.say("S" * 12)
+    rig.decode("we were all")
+    assert rig.interims[-1].stable_words == 0

@@ -49,6 +49,9 @@ async def test_a_ledger_of_before_is_read_as_it_is(path, make_entry):
     first(path, make_entry(0))
     (total,) = await SqliteUsage(path).totals(UsageQuery(by=(By.PROJECT,)))
     assert total.amount == 1_000
+    assert await entries(path) == [("", make_entry(0))]
+    with closing(sqlite3.connect(path)) as connection:
+        assert connection.execute("PRAGMA user_version").fetchone() == (1,)
 
 
 async def test_whoever_has_the_lock_closes_what_was_left_open_before_servers_had_ids(path, make_entry):

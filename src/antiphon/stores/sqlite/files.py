@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from pathlib import Path
 
+from antiphon.core.errors import NotFound
 from antiphon.core.labels import labels_of
 from antiphon.core.policy import TagPolicy
 from antiphon.core.ports import Clock
@@ -10,6 +11,7 @@ from antiphon.core.stores import ServerStores, Stores
 from antiphon.storage.directory import open_directory
 from antiphon.stores.sqlite.answers import FILE_NAME as ANSWERS_NAME
 from antiphon.stores.sqlite.answers import SqliteAnswers
+from antiphon.stores.sqlite.directory import FILE_NAME as DIRECTORY_NAME
 from antiphon.stores.sqlite.directory import SqliteDirectory
 from antiphon.stores.sqlite.ledger import SqliteLedger
 from antiphon.stores.sqlite.ledger_files import FILE_NAME as LEDGER_NAME
@@ -18,7 +20,16 @@ from antiphon.stores.sqlite.usage import SqliteUsage
 
 
 def open_stores(data_dir: Path) -> Stores:
-    return Stores(SqliteUsage(data_dir / LEDGER_NAME), lambda: SqliteDirectory(open_directory(data_dir)))
+    def made() -> SqliteDirectory:
+        return SqliteDirectory(open_directory(data_dir))
+
+    def existing() -> SqliteDirectory:
+        path = data_dir / DIRECTORY_NAME
+        if not path.exists():
+            raise NotFound(f"no projects and keys found at {path}")
+        return made()
+
+    return Stores(SqliteUsage(data_dir / LEDGER_NAME), made, existing)
 
 
 def open_server_stores(

@@ -101,6 +101,11 @@ RUNNING_COLUMNS = (
 )
 
 
+def server_column(version: int) -> str:
+    """What says in SQL which server wrote an entry, in a ledger of that version, which need not be the latest."""
+    return "server" if version > MIGRATIONS.index(_SERVERS) else "''"
+
+
 def to_running_row(entry: Entry, amount: int, server: str) -> tuple[Any, ...]:
     """What will be an entry like that, of so much, in the order of `RUNNING_COLUMNS`."""
     return (

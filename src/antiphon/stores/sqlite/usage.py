@@ -6,8 +6,8 @@ either.
 
 import asyncio
 import sqlite3
-from collections.abc import Sequence
-from contextlib import closing
+from collections.abc import Iterator, Sequence
+from contextlib import closing, contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,8 @@ from antiphon.core.errors import CallerError, InternalError
 from antiphon.core.stores import FROM_THE_START, MAX_READ, MAX_TOTALS, Recorded
 from antiphon.core.usage import By, Dimension, Total, UsageQuery
 from antiphon.stores.sqlite import ledger_files
-from antiphon.stores.sqlite.ledger_schema import COLUMNS, from_row
+from antiphon.stores.sqlite.ledger_schema import COLUMNS, from_row, server_column
+from antiphon.stores.sqlite.schema import version_of
 
 _DAY_MS = 86_400_000
 _EPOCH = datetime.fromtimestamp(0, UTC)
@@ -32,7 +33,7 @@ _COLUMNS = {
 }
 _CHARGED = "SELECT coalesce(sum(amount), 0) FROM entries WHERE project = ? AND at_unix_ms >= ? AND dimension = ?"
 # One connection writes, so positions appear in their order.
-_ENTRIES = f"SELECT {', '.join(COLUMNS)}, server, position FROM entries WHERE position > ? ORDER BY position LIMIT ?"
+_ENTRIES = "SELECT {columns}, position FROM entries WHERE position > ? ORDER BY position LIMIT ?"
 
 
 class SqliteUsage:
@@ -61,16 +62,26 @@ GROUP BY {groups} ORDER BY {groups} LIMIT {MAX_TOTALS + 1}"""
     async def read(self, after: str = FROM_THE_START, limit: int = MAX_READ) -> list[Recorded]:
         if after and not (after.isascii() and after.isdigit() and len(after) <= 18):
             raise CallerError("this is no cursor of the ledger", param="after")
-        rows = await self._rows(_ENTRIES, (int(after or 0), limit))
+        rows = await asyncio.to_thread(self._entries, int(after or 0), limit)
         return [Recorded(str(row[-1]), row[-2], from_row(row[:-2])) for row in rows]
 
     async def _rows(self, query: str, values: Sequence[str | int]) -> list[tuple[Any, ...]]:
         return await asyncio.to_thread(self._read, query, values)
 
     def _read(self, query: str, values: Sequence[str | int]) -> list[tuple[Any, ...]]:
+        with self._reading() as connection:
+            return connection.execute(query, values).fetchall()
+
+    def _entries(self, after: int, limit: int) -> list[tuple[Any, ...]]:
+        with self._reading() as connection:
+            columns = ", ".join((*COLUMNS, server_column(version_of(connection))))
+            return connection.execute(_ENTRIES.format(columns=columns), (after, limit)).fetchall()
+
+    @contextmanager
+    def _reading(self) -> Iterator[sqlite3.Connection]:
         try:
             with closing(ledger_files.reader(self._path)) as connection:
-                return connection.execute(query, values).fetchall()
+                yield connection
         except sqlite3.Error as error:
             raise InternalError(f"the ledger {self._path} cannot be read") from error
 

@@ -1,0 +1,107 @@
+"""In which order a stream's results leave it.
+
+Finals leave in the order of their utterances, whatever order they are recognised in. An interim does not leave before
+the finals of what was spoken earlier, and a newer one replaces it while it waits.
+"""
+
+from collections import deque
+from collections.abc import Callable
+from dataclasses import replace
+
+from antiphon.core.audio import ms_to_samples, samples_to_ms
+from antiphon.core.errors import AntiphonError
+from antiphon.core.events import Final, Interim, UtteranceEnded
+from antiphon.core.speech import Drained, Heard, StreamSpec
+from antiphon.scheduler.endpoint import TAIL, Endpointer, EndpointState
+from antiphon.scheduler.hypotheses import transcript_of
+from antiphon.scheduler.work import Segment
+
+
+class Delivery:
+    """One stream's. `emit` gets what leaves; `ends` says where the speaker is now."""
+
+    def __init__(self, spec: StreamSpec, ends: Endpointer, emit: Callable[[Heard | AntiphonError], None]) -> None:
+        self._spec = spec
+        self._ends = ends
+        self._emit = emit
+        self._segments: deque[Segment] = deque()
+        self._interim: Heard | None = None
+        self._gap_from: int | None = None  # the last word's end, while `UtteranceEnded` is still to come
+        self._closed = False
+
+    def __len__(self) -> int:
+        """How many finals have not left."""
+        return len(self._segments)
+
+    @property
+    def onsets(self) -> list[int]:
+        """Where the speech began of the finals that have not left."""
+        return [segment.onset for segment in self._segments if segment.onset]
+
+    def put(self, segment: Segment) -> None:
+        """An utterance has ended: its final is next, and no interim of it leaves any more."""
+        self._segments.append(segment)
+        self._interim = None
+
+    def put_interim(self, heard: Heard) -> None:
+        """Send an interim as soon as it is its turn."""
+        self._interim = heard
+        self._send_interim()
+
+    def send(self, heard: Heard) -> None:
+        """Send an event that need not wait."""
+        if not self._closed:
+            self._emit(heard)
+
+    def send_finals(self) -> None:
+        """Send what has been recognised, up to the first final that has not."""
+        while self._segments and self._segments[0].hypothesis is not None:
+            segment = self._segments.popleft()
+            if segment.drained:
+                self.end_utterance()
+                self.send(Heard(Drained(self._spec.channel)))
+                return
+            self._send_final(segment)
+        self._send_interim()
+        self.end_utterance()
+
+    def end_utterance(self) -> None:
+        """Send `UtteranceEnded` where silence has lasted for long enough since the last word, and nothing that is being
+        spoken or decoded may yet hold a later one.
+        """
+        if self._gap_from is None:
+            return
+        gap = ms_to_samples(self._spec.utterance_end_ms or 0)
+        quiet = self._ends.state is EndpointState.SILENCE and not self._segments
+        if quiet and self._ends.position - self._gap_from >= gap:
+            self.send(Heard(UtteranceEnded(self._spec.channel, samples_to_ms(self._gap_from))))
+            self._gap_from = None
+
+    def close(self) -> None:
+        """Send nothing any more."""
+        self._closed = True
+        self._segments.clear()
+
+    def _send_final(self, segment: Segment) -> None:
+        assert segment.hypothesis is not None
+        transcript = transcript_of(segment.hypothesis, segment.start, self._spec)
+        start_ms, end_ms = samples_to_ms(segment.start), samples_to_ms(segment.end)
+        final = Final(self._spec.channel, start_ms, end_ms, transcript, segment.cause)
+        self.send(Heard(final, segment.onset, segment.spoken, segment.wished_ms))
+        if transcript.text and self._spec.utterance_end_ms is not None:
+            timed = self._spec.timed and transcript.words
+            self._gap_from = (
+                ms_to_samples(transcript.words[-1].end_ms) if timed else max(segment.start, segment.end - TAIL)
+            )
+
+    def _send_interim(self) -> None:
+        if self._interim and not self._segments:
+            self.send(self._with_pause(self._interim))
+            self._interim = None
+
+    def _with_pause(self, heard: Heard) -> Heard:
+        """An interim that says whether the speaker has paused, and all that was said before is in it."""
+        pause = self._ends.pause
+        if pause is None or not isinstance(heard.event, Interim) or heard.event.end_ms <= samples_to_ms(pause):
+            return heard
+        return replace(heard, event=replace(heard.event, paused=True), spoken=pause)

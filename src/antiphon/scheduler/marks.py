@@ -1,0 +1,49 @@
+"""What a session says to a stream between pieces of audio, kept at the position where it was said."""
+
+from collections import deque
+from collections.abc import Iterator
+
+from antiphon.core.events import Cause
+from antiphon.core.speech import Tuning
+
+MOST_MARKS = 64  # flushes and tunings that may wait; more of them are one
+
+
+class Marks:
+    """Flushes, tunings and the end, in order, until the voice detector has come as far."""
+
+    def __init__(self) -> None:
+        self._marks: deque[tuple[int, Cause | Tuning, int]] = deque()
+
+    def __len__(self) -> int:
+        return len(self._marks)
+
+    def __iter__(self) -> Iterator[Cause | Tuning]:
+        return (mark for _, mark, _ in self._marks)
+
+    @property
+    def position(self) -> int | None:
+        """Where the first one stands."""
+        return self._marks[0][0] if self._marks else None
+
+    def put(self, position: int, mark: Cause | Tuning, now_ns: int) -> None:
+        """Add a flush or a tuning. Where there are too many, the latest of its kind gives way: a flush is not lost to a
+        tuning.
+        """
+        if isinstance(mark, Tuning) and self._marks:
+            at, last, _ = self._marks[-1]
+            if at == position and isinstance(last, Tuning):
+                self._marks.pop()
+        if len(self._marks) >= MOST_MARKS:
+            alike = (n for n, (_, other, _) in enumerate(reversed(self._marks)) if type(other) is type(mark))
+            if (back := next(alike, None)) is not None:
+                del self._marks[-1 - back]
+        self._marks.append((position, mark, now_ns))
+
+    def put_end(self, position: int, now_ns: int) -> None:
+        """Add the end, after which nothing is put."""
+        self._marks.append((position, Cause.END, now_ns))
+
+    def take(self) -> tuple[int, Cause | Tuning, int]:
+        """Remove the first one: its position, what it is, and when it was put."""
+        return self._marks.popleft()
