@@ -33,6 +33,7 @@ VENDOR_NAMES = (
     *("whisper", *(f"whisper-{size}" for size in ("tiny", "base", "small", "medium", "large"))),
     *("whisper-1", "gpt-4o-transcribe", "gpt-4o-mini-transcribe"),
     *("gpt-transcribe", "gpt-live-transcribe", "gpt-realtime-whisper"),
+    "amazon-transcribe",  # which names no models
 )
 DETECTOR = "silero-vad"
 SPEECH_SAMPLES = "speech-samples"  # in the same wheel as the model, so they cost no download

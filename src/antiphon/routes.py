@@ -7,6 +7,8 @@ from antiphon.core.endpoints import Endpoint
 from antiphon.core.identity import Scope
 from antiphon.core.routing import CallRow, DialogueRow, LookupRow, Row
 from antiphon.core.wire import Opening
+from antiphon.surfaces.amazon.live import StreamEndpoint
+from antiphon.surfaces.amazon.wire import Endpoint as Amazon
 from antiphon.surfaces.deepgram.endpoint import Endpoint as Deepgram
 from antiphon.surfaces.deepgram.flux import FluxEndpoint
 from antiphon.surfaces.deepgram.flux_speak import FluxSpeakEndpoint
@@ -128,6 +130,8 @@ def _elevenlabs() -> Iterator[Row]:
 
 
 ROUTES: tuple[Row, ...] = (
+    DialogueRow("/stream-transcription", "amazon", StreamEndpoint(), duplex=True),
+    DialogueRow("/stream-transcription-websocket", "amazon", StreamEndpoint()),
     *_deepgram(),
     *_elevenlabs(),
     *_openai("/v1"),
@@ -156,6 +160,7 @@ voice-changer voice-generation voices workspace workspaces"""
 STRAYS: tuple[tuple[tuple[str, ...], Endpoint], ...] = (
     (("/v2/listen", "/v2/speak", *(f"/v1/{name}" for name in _DEEPGRAM.split())), Deepgram()),
     (("/v2/voices", "/v2/phone-numbers", *(f"/v1/{name}" for name in _ELEVENLABS.split())), ElevenLabs()),
+    (("/stream-transcription", "/stream-transcription-websocket"), Amazon()),
     (("/v2",), OpenInference()),
     (("/openai",), OpenAI()),
 )
