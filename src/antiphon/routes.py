@@ -7,7 +7,7 @@ from antiphon.core.endpoints import Endpoint
 from antiphon.core.identity import Scope
 from antiphon.core.routing import CallRow, DialogueRow, LookupRow, Row
 from antiphon.core.wire import Opening
-from antiphon.surfaces.amazon.live import StreamEndpoint
+from antiphon.surfaces.amazon.live import SocketEndpoint, StreamEndpoint
 from antiphon.surfaces.amazon.wire import Endpoint as Amazon
 from antiphon.surfaces.deepgram.endpoint import Endpoint as Deepgram
 from antiphon.surfaces.deepgram.flux import FluxEndpoint
@@ -131,7 +131,7 @@ def _elevenlabs() -> Iterator[Row]:
 
 ROUTES: tuple[Row, ...] = (
     DialogueRow("/stream-transcription", "amazon", StreamEndpoint(), duplex=True),
-    DialogueRow("/stream-transcription-websocket", "amazon", StreamEndpoint()),
+    DialogueRow("/stream-transcription-websocket", "amazon", SocketEndpoint()),
     *_deepgram(),
     *_elevenlabs(),
     *_openai("/v1"),

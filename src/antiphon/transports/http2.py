@@ -45,7 +45,7 @@ from antiphon.transports.http1 import (
     refusal_body,
     wrong_head,
 )
-from antiphon.transports.http2_frames import MAX_BLOCK_BYTES, MAX_FRAME_BYTES, PREFACE, Flood, Frames, Kind
+from antiphon.transports.http2_frames import MAX_BLOCK_BYTES, MAX_FRAME_BYTES, PREFACE, Flood, Frames, Kind, WrongSize
 from antiphon.transports.http2_stream import Fields, Http2Stream
 
 MAX_STREAMS = 128  # at once, of one connection
@@ -180,6 +180,9 @@ class Http2Protocol(asyncio.Protocol):
         except Flood as error:
             log.info("an HTTP/2 connection was ended", extra={"reason": str(error)})
             self._state.close_connection(ErrorCodes.ENHANCE_YOUR_CALM)
+            self._end()
+        except WrongSize:
+            self._state.close_connection(ErrorCodes.FRAME_SIZE_ERROR)
             self._end()
         except (H2Error, ValueError) as error:  # of fields that cannot be read
             if not isinstance(error, ProtocolError):

@@ -30,7 +30,8 @@ class Kind(IntEnum):
     CONTINUATION = 9
 
 
-END_STREAM, END_HEADERS = 0x1, 0x4
+END_STREAM = ACK = 0x1
+END_HEADERS = 0x4
 EMPTY_DATA, UNKNOWN = -1, -2
 # How many in a second; a second's worth of any honest client is far below.
 MAX_A_SECOND = {
@@ -47,6 +48,10 @@ _KINDS = frozenset(Kind)
 
 class Flood(Exception):
     """The peer sends too much of something (RFC 9113 section 10.5)."""
+
+
+class WrongSize(Exception):
+    """A frame that must be empty is not, which `h2` gives another code."""
 
 
 class Frames:
@@ -73,8 +78,8 @@ class Frames:
         self._counts.clear()
 
     def take(self) -> bytes | None:
-        """The next one, with its header; `None` until it is whole. Raises `Flood`. What is too large is given as it is:
-        its header is enough to refuse it.
+        """The next one, with its header; `None` until it is whole. What is too large is given as it is: its header is
+        enough to refuse it. Raises `Flood`, `WrongSize`.
         """
         if not self._prefaced:
             return self._preface()
@@ -100,8 +105,10 @@ class Frames:
 
     def _is_wanted(self, frame: bytes, length: int) -> bool:
         kind, flags = frame[3], frame[4]
-        if kind == Kind.GOAWAY and length >= 8 and int.from_bytes(frame[13:17]) == 0:
+        if kind == Kind.GOAWAY and length >= 8 and not any(frame[5:9]) and not any(frame[13:17]):
             return False
+        if kind == Kind.SETTINGS and flags & ACK and length:
+            raise WrongSize
         if kind in (Kind.HEADERS, Kind.CONTINUATION):
             self._count_block(kind, flags, length)
         counted = kind if kind in _KINDS else UNKNOWN

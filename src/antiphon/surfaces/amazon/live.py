@@ -54,7 +54,7 @@ class State(Enum):
 
 
 class StreamEndpoint(wire.Endpoint):
-    """Either of the two paths."""
+    """`POST /stream-transcription`."""
 
     def negotiate(self, opening: Opening, first: str | bytes | None = None) -> Accepted[TranscribeSpec]:
         asked = parameters.read(opening)
@@ -76,6 +76,14 @@ class StreamEndpoint(wire.Endpoint):
             *no_effect(asked.without_effect),
         )
         return Accepted(spec, Stream(asked, opening), headers=headers)
+
+
+class SocketEndpoint(StreamEndpoint):
+    """`GET /stream-transcription-websocket`."""
+
+    def refuse(self, opening: Opening, error: AntiphonError) -> Step:
+        """The client is let in, told and closed: it is shown nothing of an HTTP answer."""
+        return _failure(error)
 
 
 class Stream:
@@ -172,15 +180,18 @@ class Stream:
             case SpeechStarted() | UtteranceEnded() | TurnMayEnd() | SpeechResumed():
                 return NOTHING  # not asked for here
             case Closed():
-                return self._close((), NORMAL, "")
+                self._state = State.CLOSED
+                return Step(close=Close(NORMAL))
             case Failed():
                 return self._fail(event.error)
 
     def _fail(self, error: AntiphonError) -> Step:
-        blamed = isinstance(error, CallerError | PolicyError | CapacityError)
-        code = POLICY_VIOLATION if blamed else INTERNAL_ERROR
-        return self._close((wire.exception_event(error),), code, error.message)
-
-    def _close(self, sends: tuple[bytes, ...], code: int, reason: str) -> Step:
         self._state = State.CLOSED
-        return Step(sends=sends, close=Close(code, reason.encode()[:MAX_REASON_BYTES].decode(errors="ignore")))
+        return _failure(error)
+
+
+def _failure(error: AntiphonError) -> Step:
+    blamed = isinstance(error, CallerError | PolicyError | CapacityError)
+    reason = error.message.encode()[:MAX_REASON_BYTES].decode(errors="ignore")
+    close = Close(POLICY_VIOLATION if blamed else INTERNAL_ERROR, reason)
+    return Step(sends=(wire.exception_event(error),), close=close)

@@ -25,7 +25,7 @@ from antiphon.core.errors import (
     Unauthenticated,
     UnknownModel,
 )
-from antiphon.core.wire import Opening, Response, Signed
+from antiphon.core.wire import Opening, Response, Signed, Step
 from antiphon.surfaces.amazon import events, signing
 
 JSON = "application/json"
@@ -81,10 +81,8 @@ def transcript_event(results: list[Result]) -> bytes:
 
 
 def exception_event(error: AntiphonError) -> bytes:
-    """Its type is one of those that a stream can have, by which the SDKs raise it."""
+    """Its type is the name by which the SDKs raise it."""
     name = exception_of(error)[1]
-    if name not in _IN_STREAM:
-        name = "BadRequestException"
     headers = ((":message-type", "exception"), (":exception-type", name), (":content-type", JSON))
     return events.encode(headers, _encoder.encode(ExceptionBody(error.message)))
 
@@ -107,9 +105,6 @@ _EXCEPTIONS: tuple[tuple[type[AntiphonError], int, str], ...] = (
     (KeysUnavailable, 503, "ServiceUnavailableException"),
     (AntiphonError, 500, "InternalFailureException"),
 )
-_IN_STREAM = frozenset(
-    ("BadRequestException", "ConflictException", "InternalFailureException", "LimitExceededException")
-) | {"ServiceUnavailableException"}
 
 
 def exception_of(error: AntiphonError) -> tuple[int, str]:
@@ -123,7 +118,7 @@ class Endpoint:
     def credential(self, opening: Opening, first: str | bytes | None = None) -> Signed | None:
         return signing.credential(opening)
 
-    def refuse(self, opening: Opening, error: AntiphonError) -> Response:
+    def refuse(self, opening: Opening, error: AntiphonError) -> Step:
         status, name = exception_of(error)
         headers = [("content-type", JSON), ("x-amzn-request-id", opening.request_id), ("x-amzn-errortype", name)]
         if error.retry_after_s is not None:
