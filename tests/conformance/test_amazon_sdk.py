@@ -17,6 +17,7 @@ from amazon_transcribe.auth import StaticCredentialResolver
 from amazon_transcribe.signer import RequestSigner
 
 from antiphon.models import Store
+from antiphon.transports.bounds import UNREAD_S
 from antiphon.trust.authority import AUTHORITY_NAME
 from serving import API_KEY, start
 
@@ -124,6 +125,18 @@ async def test_an_event_that_somebody_else_signed(secure: Secure) -> None:
     with pytest.raises(exceptions.ServiceException, match="signature"):
         async for _ in stream.output_stream:
             pass
+
+
+async def test_a_stream_of_silence_goes_on(secure: Secure) -> None:
+    """Nothing is said to it for longer than an answer may wait to be taken."""
+    options = {"language_code": "en-US", "media_sample_rate_hz": 16_000, "media_encoding": "pcm"}
+    stream = await client(secure.url, API_KEY).start_stream_transcription(**options)
+    for _ in range(UNREAD_S + 3):
+        await stream.input_stream.send_audio_event(audio_chunk=bytes(32_000))
+        await asyncio.sleep(1)
+    await stream.input_stream.end_stream()
+    assert [event async for event in stream.output_stream] == []
+    assert ended(secure, stream.response.request_id)["outcome"] == "completed"
 
 
 async def test_one_who_vanishes(secure: Secure, beckett: Path) -> None:

@@ -143,8 +143,8 @@ class Http2Protocol(asyncio.Protocol):
             self.transport.abort()
             return
         for stream in tuple(self._streams.values()):
-            stream.stalled_s += 1
-            if not stream.may_send.is_set() and stream.stalled_s >= UNREAD_S:
+            stream.stalled_s = 0 if stream.may_send.is_set() else stream.stalled_s + 1
+            if stream.stalled_s >= UNREAD_S:
                 self._reset(stream, ErrorCodes.CANCEL)
         self._idle_s = 0 if self._streams else self._idle_s + 1
         if self._idle_s >= (IDLE_S if self._state.highest_inbound_stream_id else head_s):
@@ -222,8 +222,9 @@ class Http2Protocol(asyncio.Protocol):
 
     def _wake(self, id: int) -> None:
         """Those who wait for a window; without an id, all."""
-        for stream in (self._streams[id],) if id in self._streams else () if id else self._streams.values():
-            stream.may_send.set()
+        for stream in self._streams.values():
+            if id in (0, stream.id):
+                stream.may_send.set()
 
     def _open(self, id: int, fields: Fields) -> None:
         if self._leaving or len(self._tasks) >= MAX_TASKS:
@@ -267,8 +268,9 @@ class Http2Protocol(asyncio.Protocol):
             return scope, _refusal(*TARGET_TOO_LONG)
         if len(fields) > MAX_FIELDS:
             return scope, _refusal(*HEAD_TOO_LARGE)
-        if scope["method"] == "CONNECT" or (wrong := wrong_head(target, headers)):
-            return scope, _refusal(400, "There are no tunnels here." if scope["method"] == "CONNECT" else str(wrong))
+        wrong = "There are no tunnels here." if scope["method"] == "CONNECT" else wrong_head(target, headers)
+        if wrong:
+            return scope, _refusal(400, wrong)
         if self._surplus and not always_served(scope["path"]):
             return scope, full
         return scope, self._config.loaded_app
@@ -287,14 +289,14 @@ class Http2Protocol(asyncio.Protocol):
             if not self._sends(stream.id):
                 return
             room = min(self._state.local_flow_control_window(stream.id), self._state.max_outbound_frame_size)
-            piece, rest = (rest[:room], rest[room:]) if room > 0 else (rest[:0], rest)
-            if piece or (end and not rest):
+            if room > 0 or (room == 0 and not rest):
+                piece, rest = rest[:room], rest[room:]
                 stream.stalled_s = 0
                 self._state.send_data(stream.id, bytes(piece), end_stream=end and not rest)
                 self._flush()
-            if not rest:
-                return
-            if room <= 0:
+                if not rest:
+                    return
+            else:
                 stream.may_send.clear()
                 await stream.may_send.wait()
 

@@ -38,7 +38,9 @@ class Connection(Protocol):
 
 
 class Http2Stream:
-    """From its head to its end. `may_send` is set where the peer may have opened its window."""
+    """From its head to its end. `may_send` is clear while the answer waits for the peer to open a window, since
+    `stalled_s`.
+    """
 
     def __init__(self, connection: Connection, id: int, scope: Scope) -> None:
         self.id = id
@@ -47,6 +49,7 @@ class Http2Stream:
         self.answered = False  # all of the answer is sent
         self.stalled_s = 0
         self.may_send = asyncio.Event()
+        self.may_send.set()
         self._connection = connection
         self._scope = scope
         self._presence = scope[PRESENCE] = Presence()
