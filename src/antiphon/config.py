@@ -39,6 +39,7 @@ VENDOR_NAMES = (
     *("default", "command_and_search", "phone_call"),
     *("universal-streaming-english", "universal-streaming-multilingual", "whisper-rt"),
     *("u3-pro", "u3-rt-pro", "u3-rt-pro-beta-1", "universal-3-5-pro", "universal-3-6", "universal-3-6-pro"),
+    "amazon-transcribe",  # which names no models
 )
 DETECTOR = "silero-vad"
 SPEECH_SAMPLES = "speech-samples"  # in the same wheel as the model, so they cost no download

@@ -22,7 +22,7 @@ from antiphon.routes import ROUTES
 from antiphon.supervision import supervisor
 from antiphon.transports.connections import Connections, most_connections
 from antiphon.transports.frames import WebSocketProtocol
-from antiphon.transports.http1 import HttpProtocol
+from antiphon.transports.http2 import EitherProtocol, Http2Protocol
 from antiphon.transports.listening import Listener
 from antiphon.transports.tls import Certificates, HttpsProtocol, TlsProtocol
 from antiphon.trust.authority import certify
@@ -206,9 +206,10 @@ def _spare_the_collector() -> None:
 
 def _http(places: Connections, tls: _Tls | None) -> type[asyncio.Protocol]:
     """What a connection begins with."""
+    http2 = type("Protocol", (Http2Protocol,), {"places": places})
     if tls is None:
-        return type("Protocol", (HttpProtocol,), {"places": places})
-    https = type("Protocol", (HttpsProtocol,), {"places": places})
+        return type("Protocol", (EitherProtocol,), {"places": places, "http2": http2})
+    https = type("Protocol", (HttpsProtocol,), {"places": places, "http2": http2})
     return type("Protocol", (TlsProtocol,), {"places": places, "https": https, "certificates": tls.certificates})
 
 

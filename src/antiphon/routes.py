@@ -7,8 +7,11 @@ from antiphon.core.endpoints import Endpoint
 from antiphon.core.identity import Scope
 from antiphon.core.routing import CallRow, DialogueRow, LookupRow, Row
 from antiphon.core.wire import Opening
+from antiphon.surfaces.amazon.live import SocketEndpoint
+from antiphon.surfaces.amazon.live import StreamEndpoint as AmazonStream
+from antiphon.surfaces.amazon.wire import Endpoint as Amazon
 from antiphon.surfaces.assemblyai.endpoint import Endpoint as AssemblyAI
-from antiphon.surfaces.assemblyai.live import StreamEndpoint
+from antiphon.surfaces.assemblyai.live import StreamEndpoint as AssemblyAIStream
 from antiphon.surfaces.assemblyai.sync import AUDIO, SyncEndpoint, Warm
 from antiphon.surfaces.assemblyai.tokens import TokenEndpoint
 from antiphon.surfaces.deepgram.endpoint import Endpoint as Deepgram
@@ -205,7 +208,7 @@ def _google_grpc() -> Iterator[Row]:
 
 
 def _assemblyai() -> Iterator[Row]:
-    yield DialogueRow("/v3/ws", "assemblyai", StreamEndpoint())
+    yield DialogueRow("/v3/ws", "assemblyai", AssemblyAIStream())
     yield LookupRow("/v3/token", "assemblyai", TokenEndpoint(), scope=Scope.TRANSCRIBE)
     yield LookupRow("/v1/warm", "assemblyai", Warm(), open=True)
     for path in ("/v1/transcribe/live", "/v1/transcribe/stream", "/v1/transcribe"):  # and its older names
@@ -214,6 +217,8 @@ def _assemblyai() -> Iterator[Row]:
 
 ROUTES: tuple[Row, ...] = (
     *_assemblyai(),
+    DialogueRow("/stream-transcription", "amazon", AmazonStream(), duplex=True),
+    DialogueRow("/stream-transcription-websocket", "amazon", SocketEndpoint()),
     *_deepgram(),
     *_elevenlabs(),
     *_scribe(),
@@ -252,6 +257,7 @@ STRAYS: tuple[tuple[tuple[str, ...], Endpoint], ...] = (
     (("/v2/voices", "/v2/phone-numbers", *(f"/v1/{name}" for name in _ELEVENLABS.split())), ElevenLabs()),
     (("/v2/projects", "/v2/operations"), Google()),
     (("/v1/operations",), Google(first=True)),
+    (("/stream-transcription", "/stream-transcription-websocket"), Amazon()),
     (("/v2",), OpenInference()),
     (("/openai",), OpenAI()),
 )

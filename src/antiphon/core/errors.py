@@ -160,6 +160,12 @@ class Unauthenticated(PolicyError):
     code = "unauthenticated"
 
 
+class InvalidSignature(Unauthenticated):
+    """The request is signed, and not with the secret of its key, not lately, or not for the first time."""
+
+    code = "invalid_signature"
+
+
 # -- capacity ----------------------------------------------------------------------------------------------------------
 
 

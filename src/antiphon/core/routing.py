@@ -9,8 +9,9 @@ from antiphon.core.identity import Scope
 
 @dataclass(frozen=True, slots=True)
 class DialogueRow:
-    """Both sides talk. `scope` is what a key must be allowed to open it; `message_bytes` how large a message the
-    vendor's protocol lets be, where that is more than the configuration does.
+    """Both sides talk, on a WebSocket or, where it is `duplex`, in the two bodies of a `POST` over HTTP/2. `scope` is
+    what a key must be allowed to open it; `message_bytes` how large a message the vendor's protocol lets be, where that
+    is more than the configuration does.
     """
 
     path: str
@@ -18,6 +19,7 @@ class DialogueRow:
     endpoint: DialogueEndpoint
     scope: Scope = Scope.TRANSCRIBE
     message_bytes: int = 0
+    duplex: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -25,7 +25,15 @@ from antiphon.core.endpoints import (
     Succession,
     SuccessiveCalls,
 )
-from antiphon.core.errors import AlreadyAnswered, AntiphonError, InternalError, NotFound, PolicyError, Unauthenticated
+from antiphon.core.errors import (
+    AlreadyAnswered,
+    AntiphonError,
+    InternalError,
+    InvalidSignature,
+    NotFound,
+    PolicyError,
+    Unauthenticated,
+)
 from antiphon.core.events import Completed, TokenUsage
 from antiphon.core.identity import Principal, Scope
 from antiphon.core.ports import Clock
@@ -39,7 +47,7 @@ from antiphon.session.retries import TRY
 from antiphon.session.sessions import Answering, Live, Sessions
 from antiphon.trust.auth import KeyRing
 from antiphon.trust.ephemeral import stands_for_a_key
-from antiphon.trust.signatures import holds
+from antiphon.trust.signatures import Replays, holds
 
 BESIDE_BYTES = 128 * 1024  # a body of more is hashed and read beside the event loop
 IDEMPOTENCY_KEY = "idempotency-key"
@@ -97,6 +105,7 @@ class Door:
         self._keys = keys
         self._clock = clock
         self._lookups = Lookups(sessions)
+        self._replays = Replays(clock)
 
     # -- who -----------------------------------------------------------------------------------------------------------
 
@@ -121,7 +130,8 @@ class Door:
         if isinstance(credential, Signed):
             principal = self._keys.authenticate(credential.key_id, scope)
             if not holds(credential, credential.key_id):
-                raise Unauthenticated("the request's signature is not valid")
+                raise InvalidSignature("the request's signature is not valid")
+            self._replays.admit(principal.key_id, credential.signature)
             return principal, opening
         return self._keys.authenticate(None, scope), opening
 

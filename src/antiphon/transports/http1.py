@@ -7,6 +7,7 @@ it: sizes, extensions, trailers. Trailers are dropped: they are no headers of th
 import json
 import re
 import uuid
+from collections.abc import Sequence
 from typing import Any, ClassVar
 
 import httptools
@@ -29,10 +30,31 @@ _ONCE = frozenset((b"host", b"authorization", b"api-key", b"xi-api-key", b"conte
 _HOST = re.compile(rb"[A-Za-z0-9._~!$&'()*+,;=:%\[\]-]*")  # RFC 9110 section 7.2
 _OF_HANDSHAKE = (b"connection", b"upgrade", b"origin", b"sec-websocket-")
 
-_HEAD_TOO_LARGE = (431, "The head of the request is too large.")
+HEAD_TOO_LARGE = (431, "The head of the request is too large.")
 _FRAMING_TOO_LARGE = (400, "What stands between the parts of the body, or after it, is too large.")
-_TARGET_TOO_LONG = (414, f"The request target is longer than {MAX_TARGET_BYTES} bytes.")
+TARGET_TOO_LONG = (414, f"The request target is longer than {MAX_TARGET_BYTES} bytes.")
 _INVALID = (400, "Invalid HTTP request received.")
+
+
+def wrong_head(target: bytes, fields: Sequence[tuple[bytes, bytes]]) -> str | None:
+    """Why the head of a request is refused, in any version of HTTP, if it is."""
+    if target.count(b"&") >= MAX_PARAMETERS:
+        return f"The query has more than {MAX_PARAMETERS} parameters."
+    given = dict(fields)
+    if len(given) < len(fields):
+        names = [name for name, _ in fields]
+        if twice := next((name for name in _ONCE if names.count(name) > 1), None):
+            return f"There is more than one {twice.decode()} field."
+    host = given.get(b"host")
+    if host and not _HOST.fullmatch(host):
+        return "The Host field is invalid."
+    return None if target.isascii() else "The request target has other characters than ASCII."
+
+
+def refusal_body(why: str) -> bytes:
+    """Whose the request would have been is not known here; most clients look for a message at this place."""
+    error = {"message": why, "type": "invalid_request_error", "param": None, "code": "invalid_http"}
+    return json.dumps({"error": error}).encode()
 
 
 class _Flow(FlowControl):
@@ -123,7 +145,7 @@ class HttpProtocol(Bounded, HttpToolsProtocol):
             self._refuse(self._refusal or _INVALID)
         else:
             if self._framing_bytes > MAX_HEAD_BYTES:
-                self._refuse(_HEAD_TOO_LARGE if self._in_head else _FRAMING_TOO_LARGE)
+                self._refuse(HEAD_TOO_LARGE if self._in_head else _FRAMING_TOO_LARGE)
 
     # -- what the parser finds -----------------------------------------------------------------------------------------
 
@@ -134,14 +156,14 @@ class HttpProtocol(Bounded, HttpToolsProtocol):
     def on_url(self, url: bytes) -> None:
         super().on_url(url)
         if len(self.url) > MAX_TARGET_BYTES:
-            self._give_up(_TARGET_TOO_LONG)
+            self._give_up(TARGET_TOO_LONG)
 
     def on_header(self, name: bytes, value: bytes) -> None:
         """As uvicorn's, of a head."""
         if not self._in_head:
             return
         if len(self.headers) >= MAX_FIELDS:
-            self._give_up(_HEAD_TOO_LARGE)
+            self._give_up(HEAD_TOO_LARGE)
         name = name.lower()
         if name == b"expect" and value.lower() == b"100-continue":
             self.expect_100_continue = True
@@ -179,20 +201,11 @@ class HttpProtocol(Bounded, HttpToolsProtocol):
     def _wrong(self) -> str | None:
         """Why the head is refused, if it is."""
         version = self.parser.get_http_version()
-        if self.url.count(b"&") >= MAX_PARAMETERS:
-            return f"The query has more than {MAX_PARAMETERS} parameters."
+        if wrong := wrong_head(self.url, self.headers):
+            return wrong
         given: dict[bytes, bytes] = dict(self.headers)
-        if len(given) < len(self.headers):
-            names = [name for name, _ in self.headers]
-            if twice := next((name for name in _ONCE if names.count(name) > 1), None):
-                return f"There is more than one {twice.decode()} field."
-        host = given.get(b"host")
-        if host is None and version == "1.1":
+        if b"host" not in given and version == "1.1":
             return "There is no Host field."  # RFC 9112 section 3.2
-        if host and not _HOST.fullmatch(host):
-            return "The Host field is invalid."
-        if not self.url.isascii():
-            return "The request target has other characters than ASCII."
         if not self.parser.should_upgrade():
             return None
         has_body = b"transfer-encoding" in given or given.get(b"content-length", b"0").strip(b"0") != b""
@@ -226,9 +239,7 @@ class HttpProtocol(Bounded, HttpToolsProtocol):
         return cycle is self._running and not cycle.response_started and not self._in_head
 
     def _say(self, status: int, why: str) -> None:
-        """Whose the request would have been is not known here; most clients look for a message at this place."""
-        error = {"message": why, "type": "invalid_request_error", "param": None, "code": "invalid_http"}
-        body = json.dumps({"error": error}).encode()
+        body = refusal_body(why)
         head = b"content-type: application/json\r\ncontent-length: %d\r\nx-request-id: %b\r\nconnection: close\r\n\r\n"
         self.transport.write(STATUS_LINE[status] + head % (len(body), str(uuid.uuid4()).encode()) + body)
 
@@ -251,5 +262,5 @@ class HttpProtocol(Bounded, HttpToolsProtocol):
         protocol = self.transport.get_protocol()
         # The WebSocket library, more strict about heads, says nothing of one that it does not take.
         if isinstance(protocol, WebSocketProtocol) and protocol.headless:
-            self._say(*_HEAD_TOO_LARGE)
+            self._say(*HEAD_TOO_LARGE)
             self.transport.close()

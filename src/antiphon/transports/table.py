@@ -8,6 +8,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from antiphon.core.ports import Clock
 from antiphon.core.routing import CallRow, DialogueRow, LookupRow, Row
 from antiphon.session.door import Door
+from antiphon.transports.duplex import DuplexRoute
 from antiphon.transports.http import CallRoute, LookupRoute
 from antiphon.transports.uploads import Uploads
 from antiphon.transports.websocket import DialogueRoute
@@ -19,6 +20,8 @@ def routes(rows: Sequence[Row], door: Door, clock: Clock, uploads: Uploads) -> l
     shared: set[tuple[str, str]] = set()
     for row in rows:
         match row:
+            case DialogueRow(duplex=True):
+                made.append(Route(row.path, DuplexRoute(row, door, clock, uploads), methods=["POST"]))
             case DialogueRow():
                 made.append(WebSocketRoute(row.path, DialogueRoute(row, door, clock, uploads)))
             case CallRow():

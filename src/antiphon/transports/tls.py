@@ -16,7 +16,9 @@ from antiphon.core.errors import CallerError
 from antiphon.transports.bounds import HEAD_S
 from antiphon.transports.connections import Connections
 from antiphon.transports.http1 import SURPLUS_HEAD_S, HttpProtocol
+from antiphon.transports.http2 import Http2Protocol, switch
 
+HTTP2 = "h2"  # as ALPN names it
 SHUTDOWN_S = 5.0  # for the peer to end TLS as well
 
 log = logging.getLogger(__name__)
@@ -56,7 +58,7 @@ class Certificates:
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         certificate, key = self._files
         context.load_cert_chain(certificate, key, password="")  # or OpenSSL would ask the terminal for one
-        context.set_alpn_protocols(["http/1.1"])
+        context.set_alpn_protocols([HTTP2, "http/1.1"])
         self.pem = certificate.read_bytes(), key.read_bytes()
         return context
 
@@ -78,13 +80,17 @@ def _reason(error: Exception) -> str:
 
 
 class HttpsProtocol(HttpProtocol):
-    """HTTP/1.1 after a handshake."""
+    """HTTP/1.1 after a handshake, or what else that has chosen."""
 
+    http2: ClassVar[type[Http2Protocol]] = Http2Protocol
     handshake: "TlsProtocol"
 
     def connection_made(self, transport: Any) -> None:
         self.places.leave(self.handshake)  # before this enters, or one connection would be counted twice
-        super().connection_made(transport)
+        if transport.get_extra_info("ssl_object").selected_alpn_protocol() == HTTP2:
+            switch(self.http2(self.config, self.server_state, self.app_state, self.loop), transport)
+        else:
+            super().connection_made(transport)
 
 
 class TlsProtocol(asyncio.Protocol):

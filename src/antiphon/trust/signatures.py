@@ -1,19 +1,25 @@
-"""Signatures over a request, in place of a secret that is sent: whether one was made with the key's own secret.
+"""Signatures over a request, in place of a secret that is sent: whether one was made with the key's own secret, and for
+the first time.
 
 What is signed is the surface's to put together from the request as it came, and how old it may be is the surface's to
-say. Signature Version 4 (https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_sigv-create-signed-request.html):
-the third line of what is signed is `DATE/REGION/SERVICE/aws4_request`, and each of these makes a new secret of the one
-before it.
+say. Of Signature Version 4, the third line of what is signed is its scope.
 """
 
 import hmac
 from collections.abc import Callable, Mapping
+from itertools import islice
 
+from antiphon.core.errors import CapacityError, InvalidSignature
+from antiphon.core.ports import Clock
+from antiphon.core.signing import SCOPE_PARTS, TERMINATION, signing_key
+from antiphon.core.units import NS_PER_S
 from antiphon.core.wire import Signed
 
 SIGNATURE_VERSION_4 = "AWS4-HMAC-SHA256"
-
-_PARTS = 4
+REMEMBERED_NS = 600 * NS_PER_S  # no surface lets a signature hold for longer
+SAME_SECOND_NS = 3 * NS_PER_S
+MAX_REMEMBERED = 20_000  # of one key
+FORGOTTEN_AT_ONCE = 2  # of the oldest, as each new one comes: so their number falls to what is needed
 
 
 def holds(credential: Signed, secret: str) -> bool:
@@ -23,15 +29,38 @@ def holds(credential: Signed, secret: str) -> bool:
     return expected is not None and hmac.compare_digest(expected, credential.signature)
 
 
+class Replays:
+    """The signatures that have opened something, for as long as they could do it again. For one thread.
+
+    A signature has its time in whole seconds: two calls that a client opens in one second with the same options have
+    the same. So one may come again within `SAME_SECOND_NS` of the first time, and not later.
+    """
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._keys: dict[str, dict[bytes, int]] = {}  # by the key's id: when each came, in the order in which they did
+
+    def admit(self, key_id: str, signature: bytes) -> None:
+        """Raises `InvalidSignature` for a replay, `CapacityError` where a key signs more than can be remembered."""
+        now_ns = self._clock.now_ns()
+        came = self._keys.setdefault(key_id, {})
+        for old in [each for each, at_ns in islice(came.items(), FORGOTTEN_AT_ONCE) if now_ns - at_ns > REMEMBERED_NS]:
+            del came[old]
+        first_ns = came.get(signature)
+        if first_ns is None:
+            if len(came) >= MAX_REMEMBERED:
+                raise CapacityError("The API key has signed too many requests of late.", retry_after_s=60)
+            came[signature] = now_ns
+        elif now_ns - first_ns > SAME_SECOND_NS:
+            raise InvalidSignature("The request was sent before: each signature opens one call.")
+
+
 def _version_4(secret: str, signed: bytes) -> bytes | None:
     lines = signed.split(b"\n")
-    parts = lines[2].split(b"/") if len(lines) > 2 else []
-    if len(parts) != _PARTS or parts[-1] != b"aws4_request":
+    scope = lines[2].split(b"/") if len(lines) > 2 else []
+    if len(scope) != SCOPE_PARTS or scope[-1] != TERMINATION:
         return None
-    key = b"AWS4" + secret.encode()
-    for part in (*parts, signed):
-        key = hmac.digest(key, part, "sha256")
-    return key
+    return hmac.digest(signing_key(secret, scope), signed, "sha256")
 
 
 _SCHEMES: Mapping[str, Callable[[str, bytes], bytes | None]] = {SIGNATURE_VERSION_4: _version_4}

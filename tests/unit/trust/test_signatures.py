@@ -1,7 +1,10 @@
 import pytest
 
+from antiphon.core.errors import CapacityError, InvalidSignature
 from antiphon.core.wire import Signed
-from antiphon.trust.signatures import SIGNATURE_VERSION_4, holds
+from antiphon.testing import FakeClock
+from antiphon.trust import signatures
+from antiphon.trust.signatures import REMEMBERED_NS, SAME_SECOND_NS, SIGNATURE_VERSION_4, Replays, holds
 
 # The example of Amazon's own documentation of Signature Version 4.
 SECRET = "wJalrXUtnFEMI/K7MDENG+bPxRfiCYEXAMPLEKEY"
@@ -41,3 +44,33 @@ def test_nor_of_another_secret():
 
 def test_no_secret_is_shown():
     assert "id" not in repr(signed()).replace("signed", "").replace("Signed", "")
+
+
+# -- replays -----------------------------------------------------------------------------------------------------------
+
+
+def test_a_signature_opens_once_but_for_calls_of_the_same_second():
+    clock = FakeClock()
+    replays = Replays(clock)
+    replays.admit("a", SIGNATURE)
+    replays.admit("a", SIGNATURE)
+    replays.admit("b", SIGNATURE)
+    clock.advance_ms(SAME_SECOND_NS // 1_000_000 + 1)
+    for _ in range(2):
+        with pytest.raises(InvalidSignature):
+            replays.admit("a", SIGNATURE)
+    replays.admit("a", b"another")
+
+
+def test_so_many_are_remembered_of_each_key_and_then_forgotten(monkeypatch):
+    monkeypatch.setattr(signatures, "MAX_REMEMBERED", 3)
+    clock = FakeClock()
+    replays = Replays(clock)
+    for n in range(3):
+        replays.admit("a", bytes((n,)))
+    with pytest.raises(CapacityError):
+        replays.admit("a", b"more")
+    replays.admit("b", b"more")
+    clock.advance_ms(REMEMBERED_NS // 1_000_000 + 1)
+    for n in range(3):
+        replays.admit("a", bytes((n,)))

@@ -1,0 +1,197 @@
+"""Live transcription: `POST /stream-transcription` over HTTP/2, both ways at once, and the WebSocket at
+`/stream-transcription-websocket`.
+
+Over HTTP/2 each event comes in another, which signs it. On a WebSocket it may come alone: the URL was signed. An event
+without audio ends the stream, and so does a caller who says no more; fifteen seconds without audio do so with an error.
+"""
+
+from collections.abc import Sequence
+from enum import Enum, auto
+
+from antiphon.core.endpoints import Accepted
+from antiphon.core.errors import (
+    AntiphonError,
+    CallerError,
+    CapacityError,
+    InvalidSignature,
+    PolicyError,
+    RequestTimeout,
+)
+from antiphon.core.events import (
+    Audio,
+    Closed,
+    End,
+    Failed,
+    Final,
+    Input,
+    Interim,
+    Opened,
+    Output,
+    SpeechResumed,
+    SpeechStarted,
+    TurnMayEnd,
+    UtteranceEnded,
+)
+from antiphon.core.specs import TranscribeSpec
+from antiphon.core.units import NS_PER_MS
+from antiphon.core.wire import NOTHING, Close, Opening, Step, no_effect
+from antiphon.surfaces.amazon import events, parameters, wire
+from antiphon.surfaces.amazon.results import Utterances
+from antiphon.surfaces.amazon.signing import OPTION_PREFIX, SIGNATURE_HEADER, EventSignatures
+
+IDLE_TIMEOUT_MS = 15_000
+ENDPOINTING_MS = 500
+MAX_REASON_BYTES = 123
+
+# RFC 6455, section 7.4.1. Over HTTP/2 a close is the end of the stream, whatever its code.
+NORMAL, POLICY_VIOLATION, INTERNAL_ERROR = 1000, 1008, 1011
+
+
+class State(Enum):
+    OPEN = auto()
+    ENDING = auto()  # the caller is done; the last results still come
+    CLOSED = auto()
+
+
+class StreamEndpoint(wire.Endpoint):
+    """`POST /stream-transcription`."""
+
+    def negotiate(self, opening: Opening, first: str | bytes | None = None) -> Accepted[TranscribeSpec]:
+        asked = parameters.read(opening)
+        spec = TranscribeSpec(
+            model=asked.model,
+            format=asked.format,
+            live=True,
+            incremental=True,
+            multichannel=asked.multichannel,
+            interims=True,
+            endpointing_ms=ENDPOINTING_MS,
+            word_times=True,
+        )
+        options = ("session-id", asked.session_id), *asked.echoed
+        headers = (
+            ("content-type", "application/vnd.amazon.eventstream"),
+            ("x-amzn-request-id", opening.request_id),
+            *((f"{OPTION_PREFIX}{name}", value) for name, value in options),
+            *no_effect(asked.without_effect),
+        )
+        return Accepted(spec, Stream(asked, opening), headers=headers)
+
+
+class SocketEndpoint(StreamEndpoint):
+    """`GET /stream-transcription-websocket`."""
+
+    def refuse(self, opening: Opening, error: AntiphonError) -> Step:
+        """The client is let in, told and closed: it is shown nothing of an HTTP answer."""
+        return _failure(error)
+
+
+class Stream:
+    """One live stream."""
+
+    def __init__(self, asked: parameters.Request, opening: Opening) -> None:
+        self._asked = asked
+        self._request_id = opening.request_id
+        self._must_sign = opening.method == "POST"
+        self._signatures = EventSignatures(opening)
+        self._decoder = events.Decoder()
+        self._unix_ms = opening.received_unix_ms
+        self._opened_ns: int | None = None
+        self._heard_ns = 0
+        self._utterances: dict[int, Utterances] = {}
+        self._state = State.OPEN
+
+    # -- from the caller -----------------------------------------------------------------------------------------------
+
+    def receive(self, message: str | bytes, now_ns: int) -> Step:
+        """An empty message says that no more will come."""
+        if self._state is not State.OPEN:
+            return NOTHING
+        self._begin(now_ns)
+        if isinstance(message, str):
+            return self._fail(CallerError("Events come in binary messages."))
+        if not message:
+            return self._end(())
+        heard: list[Input] = []
+        try:
+            for frame in self._decoder.feed(message):
+                audio = self._audio(frame, now_ns)
+                if not audio:
+                    return self._end(heard)
+                heard.append(Audio(audio))
+                self._heard_ns = now_ns
+        except AntiphonError as error:
+            failed = self._fail(error)
+            return Step(tuple(heard), failed.sends, failed.close)
+        return Step(tuple(heard))
+
+    def _audio(self, frame: events.Frame, now_ns: int) -> bytes:
+        """What an event holds; nothing at the end. Raises `AntiphonError`."""
+        if SIGNATURE_HEADER in frame.headers:
+            self._signatures.verify(frame, self._unix_ms + (now_ns - self._begin(now_ns)) // NS_PER_MS)
+            if not frame.payload:
+                return b""
+            frame = events.decode(frame.payload)
+        elif self._must_sign:
+            raise InvalidSignature("Over HTTP/2 every event must be signed.")
+        kind = frame.headers.get(":message-type"), frame.headers.get(":event-type")
+        if kind != ("event", "AudioEvent"):
+            raise CallerError("Only events of the type AudioEvent are taken.")
+        return frame.payload
+
+    def deadline_ns(self) -> int | None:
+        """Fifteen seconds after the last audio, or after the opening; none once the caller is done."""
+        if self._state is not State.OPEN or self._opened_ns is None:
+            return None
+        return self._heard_ns + IDLE_TIMEOUT_MS * NS_PER_MS
+
+    def expire(self, now_ns: int) -> Step:
+        deadline_ns = self.deadline_ns()
+        if deadline_ns is None or now_ns < deadline_ns:
+            return NOTHING
+        return self._fail(RequestTimeout(f"No new audio was received for {IDLE_TIMEOUT_MS // 1000} seconds."))
+
+    def _begin(self, now_ns: int) -> int:
+        """When the stream was opened."""
+        if self._opened_ns is None:
+            self._opened_ns = self._heard_ns = now_ns
+        return self._opened_ns
+
+    def _end(self, heard: Sequence[Input]) -> Step:
+        self._state = State.ENDING
+        return Step((*heard, End()))
+
+    # -- from the session ----------------------------------------------------------------------------------------------
+
+    def emit(self, event: Output, now_ns: int) -> Step:
+        if self._state is State.CLOSED:
+            return NOTHING
+        match event:
+            case Opened():
+                self._begin(now_ns)
+                return NOTHING
+            case Interim() | Final():
+                utterances = self._utterances.get(event.channel)
+                if utterances is None:
+                    utterances = Utterances(self._asked, self._request_id, event.channel)
+                    self._utterances[event.channel] = utterances
+                result = utterances.result(event)
+                return Step(sends=(wire.transcript_event([result]),)) if result else NOTHING
+            case SpeechStarted() | UtteranceEnded() | TurnMayEnd() | SpeechResumed():
+                return NOTHING  # not asked for here
+            case Closed():
+                self._state = State.CLOSED
+                return Step(close=Close(NORMAL))
+            case Failed():
+                return self._fail(event.error)
+
+    def _fail(self, error: AntiphonError) -> Step:
+        self._state = State.CLOSED
+        return _failure(error)
+
+
+def _failure(error: AntiphonError) -> Step:
+    blamed = isinstance(error, CallerError | PolicyError | CapacityError)
+    reason = error.message.encode()[:MAX_REASON_BYTES].decode(errors="ignore")
+    close = Close(POLICY_VIOLATION if blamed else INTERNAL_ERROR, reason)
+    return Step(sends=(wire.exception_event(error),), close=close)

@@ -1,0 +1,185 @@
+"""The options of a stream: headers `x-amzn-transcribe-NAME` over HTTP/2, query parameters `NAME` on a WebSocket.
+
+An option is honoured, or without effect and named in `antiphon-no-effect`, or refused where going on would betray the
+caller. `false` and an option that is not there are the same. The table is what `docs/surfaces/amazon.md` shows.
+"""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+
+from antiphon.core.audio import MAX_CHANNELS, AudioFormat, Encoding
+from antiphon.core.errors import CallerError, UnsupportedParameter
+from antiphon.core.wire import Opening
+from antiphon.surfaces.amazon.signing import OPTION_PREFIX
+from antiphon.surfaces.amazon.stability import Stability
+
+DEFAULT_MODEL = "amazon-transcribe"
+MIN_RATE, MAX_RATE = 8_000, 48_000
+MAX_VALUE_CHARS = 256
+MAX_UNKNOWN = 16  # names that are listed as without effect
+
+
+class Use(StrEnum):
+    """What becomes of an option."""
+
+    HONOURED = "honoured"
+    WITHOUT_EFFECT = "no effect"
+    REFUSED = "refused"
+
+
+@dataclass(frozen=True, slots=True)
+class Option:
+    """One row of the table. `how` says what it does, or why it is refused or has no effect."""
+
+    name: str
+    use: Use
+    how: str
+
+
+_NO_BIAS = "The models here cannot be biased towards words."
+_NO_FILTER = "There are no vocabulary filters here; what one should hide would be shown."
+_ONE_LANGUAGE = "The models here know one language, English: name it in `language-code`."
+_NO_REDACTION = "Redaction is not offered by request."
+
+TABLE: tuple[Option, ...] = (
+    Option("language-code", Use.HONOURED, "Required: `en-US` or English of another region (`en-GB`, `en-AU`, ...)."),
+    Option("sample-rate", Use.HONOURED, f"Required, in hertz: {MIN_RATE} to {MAX_RATE}."),
+    Option("media-encoding", Use.HONOURED, "Required: `pcm` (signed 16-bit little-endian), `ogg-opus` or `flac`."),
+    Option("session-id", Use.HONOURED, "Given back; without one it is made here."),
+    Option("enable-channel-identification", Use.HONOURED, "Each channel on its own, with `number-of-channels`."),
+    Option("number-of-channels", Use.HONOURED, f"1 to {MAX_CHANNELS}, 1 without it. Mixed down unless identified."),
+    Option(
+        "enable-partial-results-stabilization", Use.HONOURED, "Items of partial results say whether they are `Stable`."
+    ),
+    Option(
+        "partial-results-stability",
+        Use.HONOURED,
+        "`high` (as without it), `medium` or `low`: how soon an item is stable.",
+    ),
+    Option(
+        "language-model-name", Use.HONOURED, f"A name of the server's table of models, `{DEFAULT_MODEL}` without it."
+    ),
+    Option("vocabulary-name", Use.WITHOUT_EFFECT, _NO_BIAS),
+    Option("vocabulary-names", Use.WITHOUT_EFFECT, _NO_BIAS),
+    Option("show-speaker-label", Use.WITHOUT_EFFECT, "No model here tells speakers apart; channels are kept apart."),
+    Option("vocabulary-filter-method", Use.WITHOUT_EFFECT, "It is about a filter, and there are none."),
+    Option("pii-entity-types", Use.WITHOUT_EFFECT, "It is about redaction, which is refused."),
+    Option("preferred-language", Use.WITHOUT_EFFECT, "It is about identification of languages, which is refused."),
+    Option("language-options", Use.WITHOUT_EFFECT, "It is about identification of languages, which is refused."),
+    Option("session-resume-window", Use.WITHOUT_EFFECT, "A stream that has ended is not resumed."),
+    Option("vocabulary-filter-name", Use.REFUSED, _NO_FILTER),
+    Option("vocabulary-filter-names", Use.REFUSED, _NO_FILTER),
+    Option("identify-language", Use.REFUSED, _ONE_LANGUAGE),
+    Option("identify-multiple-languages", Use.REFUSED, _ONE_LANGUAGE),
+    Option("content-redaction-type", Use.REFUSED, _NO_REDACTION),
+    Option("content-identification-type", Use.REFUSED, "No model here finds personal information in text."),
+)
+_OPTIONS = {option.name: option for option in TABLE}
+_NAME = re.compile(r"[a-z0-9-]{1,64}")
+_AGENT = "user-agent"  # of the SDK for browsers, in the query
+
+_ENGLISH = re.compile(r"en(-[A-Za-z]{2,8})*", re.IGNORECASE)
+_ENCODINGS = {"pcm": Encoding.LINEAR16, "ogg-opus": Encoding.CONTAINER, "flac": Encoding.CONTAINER}
+_SESSION_ID = re.compile(r"[A-Za-z0-9-]{1,64}")
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """What a stream is asked for. `echoed` are the options as they are given back, without their prefix."""
+
+    model: str
+    language: str
+    format: AudioFormat
+    multichannel: bool
+    stability: Stability | None
+    session_id: str
+    echoed: tuple[tuple[str, str], ...]
+    without_effect: tuple[str, ...]
+
+
+def read(opening: Opening) -> Request:
+    """Raises `CallerError` for a value that makes no sense, `UnsupportedParameter` for what is refused."""
+    values, unknown = _values(opening)
+    for name in values:
+        if _OPTIONS[name].use is Use.REFUSED:
+            raise UnsupportedParameter(f"{name} is not supported: {_OPTIONS[name].how}", param=name)
+    language = _required(values, "language-code")
+    if not _ENGLISH.fullmatch(language):
+        raise UnsupportedParameter(f"language-code is not supported: {_ONE_LANGUAGE}", param="language-code")
+    encoding = _required(values, "media-encoding")
+    if encoding not in _ENCODINGS:
+        raise CallerError(f"media-encoding must be one of {', '.join(_ENCODINGS)}.", param="media-encoding")
+    rate = _whole("sample-rate", _required(values, "sample-rate"), MIN_RATE, MAX_RATE)
+    channels = _whole("number-of-channels", values.get("number-of-channels", "1"), 1, MAX_CHANNELS)
+    multichannel = _flag(values, "enable-channel-identification")
+    if multichannel and "number-of-channels" not in values:
+        raise CallerError("number-of-channels is needed to identify channels.", param="number-of-channels")
+    if multichannel and _flag(values, "show-speaker-label"):
+        raise CallerError("show-speaker-label and enable-channel-identification exclude each other.")
+    session_id = values.get("session-id", opening.request_id)
+    if not _SESSION_ID.fullmatch(session_id):
+        raise CallerError("session-id must be a UUID.", param="session-id")
+    return Request(
+        model=values.get("language-model-name", DEFAULT_MODEL),
+        language=language,
+        format=AudioFormat(_ENCODINGS[encoding], rate, channels),
+        multichannel=multichannel,
+        stability=_stability(values),
+        session_id=session_id,
+        echoed=tuple((name, value) for name, value in values.items() if name != "session-id"),
+        without_effect=(*(name for name in values if _OPTIONS[name].use is Use.WITHOUT_EFFECT), *unknown),
+    )
+
+
+def _values(opening: Opening) -> tuple[Mapping[str, str], tuple[str, ...]]:
+    """Every option that says something, by its name, and the names of those that are not known."""
+    if opening.method == "POST":
+        given = [(name, value) for name, value in opening.headers.items() if name.startswith(OPTION_PREFIX)]
+    else:
+        given = [
+            (name, value) for name, value in opening.query if not name.lower().startswith("x-amz") and name != _AGENT
+        ]
+    values: dict[str, str] = {}
+    unknown: list[str] = []
+    for name, value in given:
+        name, value = name.removeprefix(OPTION_PREFIX), value.strip()
+        if name not in _OPTIONS:
+            unknown.append(name)
+            continue
+        if len(value) > MAX_VALUE_CHARS or not (value.isascii() and value.isprintable()):
+            raise CallerError(f"{name} has a value that is not possible.", param=name)
+        if name in values:
+            raise CallerError(f"{name} is there twice.", param=name)
+        if value and value.lower() != "false":
+            values[name] = value
+    return values, tuple(name for name in unknown if _NAME.fullmatch(name))[:MAX_UNKNOWN]
+
+
+def _required(values: Mapping[str, str], name: str) -> str:
+    if name not in values:
+        raise CallerError(f"{name} is missing.", param=name)
+    return values[name]
+
+
+def _whole(name: str, text: str, least: int, most: int) -> int:
+    if not (text.isdigit() and len(text) < 9 and least <= int(text) <= most):
+        raise CallerError(f"{name} must be {least} to {most}.", param=name)
+    return int(text)
+
+
+def _flag(values: Mapping[str, str], name: str) -> bool:
+    """`false` is not among the values."""
+    if name not in values:
+        return False
+    if values[name].lower() != "true":
+        raise CallerError(f"{name} must be true or false.", param=name)
+    return True
+
+
+def _stability(values: Mapping[str, str]) -> Stability | None:
+    level = values.get("partial-results-stability", Stability.HIGH)
+    if level not in list(Stability):
+        raise CallerError("partial-results-stability must be high, medium or low.", param="partial-results-stability")
+    return Stability(level) if _flag(values, "enable-partial-results-stabilization") else None

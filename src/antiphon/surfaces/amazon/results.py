@@ -1,0 +1,87 @@
+"""What was recognised, as results with their items: words, and the marks of punctuation behind them."""
+
+import re
+from collections.abc import Iterator
+from uuid import NAMESPACE_URL, uuid5
+
+from antiphon.core.events import Final, Interim, Word
+from antiphon.surfaces.amazon import wire
+from antiphon.surfaces.amazon.parameters import Request
+from antiphon.surfaces.amazon.stability import Agreement
+
+CONFIDENCE_DIGITS = 4
+
+_PARTS = re.compile(r"([^\w]*)(.*?)([^\w]*)", re.DOTALL)
+
+
+class Utterances:
+    """The results of one channel, one utterance after the other."""
+
+    def __init__(self, asked: Request, request_id: str, channel: int) -> None:
+        self._asked = asked
+        self._name = f"urn:antiphon:amazon:{request_id}:{channel}:"
+        self._channel = f"ch_{channel}" if asked.multichannel else None
+        self._said = 0
+        self._open = False
+        self._agreement = self._agree()
+
+    def result(self, event: Interim | Final) -> wire.Result | None:
+        """None where there was nothing, and is nothing."""
+        final = isinstance(event, Final)
+        if not event.transcript.text and not (final and self._open):
+            return None
+        words = event.transcript.words
+        stable = len(words) if final else 0
+        if self._agreement is not None and not final:
+            stable = self._agreement.stable_words([word.text for word in words])
+        id = str(uuid5(NAMESPACE_URL, f"{self._name}{self._said}"))
+        self._open = not final
+        if final:
+            self._said += 1
+            self._agreement = self._agree()
+        stabilised = self._asked.stability is not None
+        items = [item for n, word in enumerate(words) for item in _items(word, n < stable if stabilised else None)]
+        return wire.Result(
+            result_id=id,
+            start_time=_seconds(event.start_ms),
+            end_time=_seconds(event.end_ms),
+            is_partial=not final,
+            alternatives=[wire.Alternative(event.transcript.text, items)],
+            channel_id=self._channel,
+            language_code=self._asked.language,
+        )
+
+    def _agree(self) -> Agreement | None:
+        return Agreement(self._asked.stability) if self._asked.stability is not None else None
+
+
+def _items(word: Word, stable: bool | None) -> Iterator[wire.Item]:
+    """The word without the marks around it, and each of these."""
+    match = _PARTS.fullmatch(word.text)
+    assert match is not None  # as any text does
+    before, said, behind = match.groups()
+    start, end = _seconds(word.start_ms), _seconds(word.end_ms)
+    for mark in before:
+        yield _mark(mark, start, stable)
+    if said:
+        yield wire.Item(
+            start_time=start,
+            end_time=end,
+            type="pronunciation",
+            content=said,
+            vocabulary_filter_match=False,
+            confidence=round(word.confidence, CONFIDENCE_DIGITS),
+            stable=stable,
+        )
+    for mark in behind:
+        yield _mark(mark, end, stable)
+
+
+def _mark(mark: str, at: float, stable: bool | None) -> wire.Item:
+    return wire.Item(
+        start_time=at, end_time=at, type="punctuation", content=mark, vocabulary_filter_match=False, stable=stable
+    )
+
+
+def _seconds(ms: int) -> float:
+    return ms / 1000

@@ -1,0 +1,126 @@
+"""The messages of Amazon Transcribe's streams, as its SDKs type them, and what all its endpoints have in common.
+
+Times are seconds. Before the stream an error is an HTTP answer whose header `x-amzn-errortype` names it; in the stream
+it is an event of the type `exception`.
+"""
+
+from typing import Literal
+
+import msgspec
+
+from antiphon.core.errors import (
+    AntiphonError,
+    CallerError,
+    CapacityError,
+    Conflict,
+    Draining,
+    EngineError,
+    InvalidSignature,
+    KeysUnavailable,
+    LedgerUnavailable,
+    MethodNotAllowed,
+    NotFound,
+    PolicyError,
+    StillRunning,
+    Unauthenticated,
+    UnknownModel,
+)
+from antiphon.core.wire import Opening, Response, Signed, Step
+from antiphon.surfaces.amazon import events, signing
+
+JSON = "application/json"
+
+
+class Item(msgspec.Struct, rename="pascal", frozen=True, omit_defaults=True, kw_only=True):
+    """A word, or a mark of punctuation behind it."""
+
+    start_time: float
+    end_time: float
+    type: Literal["pronunciation", "punctuation"]
+    content: str
+    vocabulary_filter_match: bool
+    confidence: float | None = None
+    stable: bool | None = None
+
+
+class Alternative(msgspec.Struct, rename="pascal", frozen=True):
+    transcript: str
+    items: list[Item]
+
+
+class Result(msgspec.Struct, rename="pascal", frozen=True, omit_defaults=True, kw_only=True):
+    """What was said in one utterance; its id is the same from the first partial result to the final one."""
+
+    result_id: str
+    start_time: float
+    end_time: float
+    is_partial: bool
+    alternatives: list[Alternative]
+    channel_id: str | None = None
+    language_code: str | None = None
+
+
+class Transcript(msgspec.Struct, rename="pascal", frozen=True):
+    results: list[Result]
+
+
+class TranscriptEvent(msgspec.Struct, rename="pascal", frozen=True):
+    transcript: Transcript
+
+
+class ExceptionBody(msgspec.Struct, rename="pascal", frozen=True):
+    message: str
+
+
+_encoder = msgspec.json.Encoder()
+
+
+def transcript_event(results: list[Result]) -> bytes:
+    headers = ((":message-type", "event"), (":event-type", "TranscriptEvent"), (":content-type", JSON))
+    return events.encode(headers, _encoder.encode(TranscriptEvent(Transcript(results))))
+
+
+def exception_event(error: AntiphonError) -> bytes:
+    """Its type is the name by which the SDKs raise it."""
+    name = exception_of(error)[1]
+    headers = ((":message-type", "exception"), (":exception-type", name), (":content-type", JSON))
+    return events.encode(headers, _encoder.encode(ExceptionBody(error.message)))
+
+
+# The first class that fits; the order is from the narrow to the wide.
+_EXCEPTIONS: tuple[tuple[type[AntiphonError], int, str], ...] = (
+    (InvalidSignature, 403, "InvalidSignatureException"),
+    (Unauthenticated, 403, "UnrecognizedClientException"),
+    (PolicyError, 403, "AccessDeniedException"),
+    (UnknownModel, 400, "BadRequestException"),
+    (NotFound, 404, "UnknownOperationException"),
+    (MethodNotAllowed, 405, "UnknownOperationException"),
+    (StillRunning, 409, "ConflictException"),
+    (Conflict, 409, "ConflictException"),
+    (CallerError, 400, "BadRequestException"),
+    (Draining, 503, "ServiceUnavailableException"),
+    (CapacityError, 429, "LimitExceededException"),
+    (EngineError, 503, "ServiceUnavailableException"),
+    (LedgerUnavailable, 503, "ServiceUnavailableException"),
+    (KeysUnavailable, 503, "ServiceUnavailableException"),
+    (AntiphonError, 500, "InternalFailureException"),
+)
+
+
+def exception_of(error: AntiphonError) -> tuple[int, str]:
+    """The status and the name under which Amazon would report it."""
+    return next((status, name) for kind, status, name in _EXCEPTIONS if isinstance(error, kind))
+
+
+class Endpoint:
+    """Where the credential stands, and how a call is refused."""
+
+    def credential(self, opening: Opening, first: str | bytes | None = None) -> Signed | None:
+        return signing.credential(opening)
+
+    def refuse(self, opening: Opening, error: AntiphonError) -> Step:
+        status, name = exception_of(error)
+        headers = [("content-type", JSON), ("x-amzn-request-id", opening.request_id), ("x-amzn-errortype", name)]
+        if error.retry_after_s is not None:
+            headers.append(("retry-after", str(error.retry_after_s)))
+        return Response(status, tuple(headers), _encoder.encode(ExceptionBody(error.message)))

@@ -1,0 +1,132 @@
+"""What comes in over HTTP/2, cut into frames before anything reads it: floods end here, and cost nothing.
+
+Frames that ask for an answer or for memory without a request behind them are counted by the second, and by the block of
+headers. A GOAWAY without an error is left out: it says that the peer will open no more streams, while those that are
+open go on (RFC 9113 section 6.8); Node's clients send it as soon as their request is out, and `h2` would end the
+connection.
+"""
+
+from enum import IntEnum
+
+PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
+HEADER_BYTES = 9
+MAX_FRAME_BYTES = 16_384  # RFC 9113 section 4.2: what every peer may send, and no more is offered
+MAX_BLOCK_BYTES = 64 * 1024  # of one block of headers
+MAX_CONTINUATIONS = 8
+
+
+class Kind(IntEnum):
+    """RFC 9113 section 6."""
+
+    DATA = 0
+    HEADERS = 1
+    PRIORITY = 2
+    RST_STREAM = 3
+    SETTINGS = 4
+    PUSH_PROMISE = 5
+    PING = 6
+    GOAWAY = 7
+    WINDOW_UPDATE = 8
+    CONTINUATION = 9
+
+
+END_STREAM = ACK = 0x1
+END_HEADERS = 0x4
+EMPTY_DATA, UNKNOWN = -1, -2
+# How many in a second; a second's worth of any honest client is far below.
+MAX_A_SECOND = {
+    Kind.PING: 50,
+    Kind.SETTINGS: 20,
+    Kind.RST_STREAM: 100,
+    Kind.PRIORITY: 200,
+    Kind.WINDOW_UPDATE: 10_000,
+    EMPTY_DATA: 100,
+    UNKNOWN: 50,
+}
+_KINDS = frozenset(Kind)
+
+
+class Flood(Exception):
+    """The peer sends too much of something (RFC 9113 section 10.5)."""
+
+
+class WrongSize(Exception):
+    """A frame that must be empty is not, which `h2` gives another code."""
+
+
+class Frames:
+    """The frames of one connection, in order."""
+
+    def __init__(self) -> None:
+        self._buffer = bytearray()
+        self._prefaced = False
+        self._counts: dict[int, int] = {}
+        self._block_bytes = 0
+        self._continuations = 0
+        self._in_block = False
+
+    @property
+    def amid(self) -> bool:
+        """Whether the rest of something is to come: of a frame, or of a block of headers."""
+        return bool(self._buffer) or self._in_block
+
+    def feed(self, data: bytes) -> None:
+        self._buffer += data
+
+    def tick(self) -> None:
+        """To be called once a second."""
+        self._counts.clear()
+
+    def take(self) -> bytes | None:
+        """The next one, with its header; `None` until it is whole. What is too large is given as it is: its header is
+        enough to refuse it. Raises `Flood`, `WrongSize`.
+        """
+        if not self._prefaced:
+            return self._preface()
+        while len(self._buffer) >= HEADER_BYTES:
+            length = int.from_bytes(self._buffer[:3])
+            whole = HEADER_BYTES + length
+            if length <= MAX_FRAME_BYTES and len(self._buffer) < whole:
+                return None
+            frame = bytes(self._buffer[:whole])
+            del self._buffer[:whole]
+            if self._is_wanted(frame, length):
+                return frame
+        return None
+
+    def _preface(self) -> bytes | None:
+        """What does not begin as it must is given as it is."""
+        if len(self._buffer) < len(PREFACE) and PREFACE.startswith(self._buffer):
+            return None
+        self._prefaced = True
+        preface = bytes(self._buffer[: len(PREFACE)])
+        del self._buffer[: len(PREFACE)]
+        return preface
+
+    def _is_wanted(self, frame: bytes, length: int) -> bool:
+        kind, flags = frame[3], frame[4]
+        if kind == Kind.GOAWAY and length >= 8 and not any(frame[5:9]) and not any(frame[13:17]):
+            return False
+        if kind == Kind.SETTINGS and flags & ACK and length:
+            raise WrongSize
+        if kind in (Kind.HEADERS, Kind.CONTINUATION):
+            self._count_block(kind, flags, length)
+        counted = kind if kind in _KINDS else UNKNOWN
+        if kind == Kind.DATA and not length and not flags & END_STREAM:
+            counted = EMPTY_DATA
+        most = MAX_A_SECOND.get(counted)
+        if most is not None:
+            count = self._counts[counted] = self._counts.get(counted, 0) + 1
+            if count > most:
+                raise Flood(f"more than {most} frames of type {kind} in a second")
+        return True
+
+    def _count_block(self, kind: int, flags: int, length: int) -> None:
+        if kind == Kind.HEADERS:
+            self._block_bytes = self._continuations = 0
+        else:
+            self._continuations += 1
+        self._block_bytes += length
+        self._in_block = not flags & END_HEADERS
+        if self._continuations > MAX_CONTINUATIONS or self._block_bytes > MAX_BLOCK_BYTES:
+            raise Flood("a block of headers that is too large")
