@@ -202,8 +202,9 @@ def _asgi(
 ) -> ASGIApp:
     limits = config.limits
     uploads = Uploads(limits.upload_mb << 20, limits.uploads_mb << 20, limits.uploads_per_key_mb << 20)
-    inspectors = Inspectors(keys.authenticate, tuple(ip_network(n) for n in config.inspection.open_to))
-    routes = table.routes(ROUTES, Door(sessions, keys, clock), clock, uploads)
+    door = Door(sessions, keys, clock)
+    inspectors = Inspectors(door.administer, tuple(ip_network(n) for n in config.inspection.open_to))
+    routes = table.routes(ROUTES, door, clock, uploads)
 
     async def healthz(request: Request) -> Response:
         return PlainTextResponse("ok\n")
@@ -234,7 +235,7 @@ def _asgi(
     def administration() -> ASGIApp:
         from antiphon.admin import create_admin
 
-        return create_admin(control, keys, usage, clock, inspectors.check)
+        return create_admin(control, door.administer, usage, clock, inspectors.check)
 
     routes.append(Mount("/admin/v1", _Later(administration)))
     return entrance(routes)
