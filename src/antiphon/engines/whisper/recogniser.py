@@ -26,6 +26,7 @@ from antiphon.engines.whisper.messages import (
 LONGEST_BATCH_S = 120.0
 RESTART_S = 15.0  # since its process ended, until which a batch waits for it to be started again
 MOST_OPEN = 64  # batches
+MAX_PROMPT_CHARS = 4_096  # from its end, which is more than the decoder has places for
 UNSPACED = frozenset(("zh", "ja", "th", "lo", "my", "yue"))  # written without spaces: a word is a token
 
 
@@ -145,7 +146,14 @@ def _capabilities(languages: frozenset[str], language: str) -> SpeechCapabilitie
 
 def _row(utterance: Utterance) -> Row:
     asked = utterance.guidance
-    return Row(utterance.pcm, utterance.prefix, asked.languages, asked.translate, asked.prompt, asked.keyterms)
+    return Row(
+        utterance.pcm,
+        utterance.prefix,
+        asked.languages,
+        asked.translate,
+        asked.prompt[-MAX_PROMPT_CHARS:],
+        asked.keyterms,
+    )
 
 
 def _hypothesis(result: Result, timed: bool) -> Hypothesis:
