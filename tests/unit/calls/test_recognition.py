@@ -54,7 +54,11 @@ async def test_a_stream_without_audio_is_free(house):
     await session.feed(Flush())
     await session.feed(End())
     flushed = Final(0, 0, 0, Transcript("", 0.0), Cause.FLUSH)
-    assert await said(session) == [Opened("tiny", languages=("en",)), flushed, Closed(0, 1, hashlib.sha256().hexdigest())]
+    assert await said(session) == [
+        Opened("tiny", languages=("en",)),
+        flushed,
+        Closed(0, 1, hashlib.sha256().hexdigest()),
+    ]
     await session.close(delivered=True)
     assert house.ledger.entries == []
 
