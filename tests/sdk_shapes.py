@@ -16,6 +16,7 @@ from openai.types.audio import (
     TranscriptionDiarized,
     TranscriptionStreamEvent,
     TranscriptionVerbose,
+    TranslationVerbose,
 )
 from openai.types.chat import ChatCompletion, ChatCompletionChunk
 from openai.types.completion import Completion
@@ -35,6 +36,7 @@ from pydantic import BaseModel, TypeAdapter
 OURS = {
     "Response.store": "OpenAI's own answers say it; it tells whether the response is kept",
     "TranscriptionVerbose.task": "OpenAI's own answers say it",
+    "TranslationVerbose.task": "the same",
     "ChoiceDelta.reasoning_content": "where clients of open models look for what a model thought",
     "ChatCompletionMessage.reasoning_content": "the same",
 }
@@ -101,6 +103,8 @@ def check_any(told: Any) -> None:
         check(told, ResponsesServerEvent)
     elif "expires_at" in told and "value" in told:
         check(told, ClientSecretCreateResponse)
+    elif told.get("task") == "translate":
+        check(told, TranslationVerbose)
     elif "duration" in told and "task" in told:
         diarized = "speaker" in (told.get("segments") or [{}])[0]
         check(told, TranscriptionDiarized if diarized else TranscriptionVerbose)

@@ -223,7 +223,7 @@ def _asgi(
     keys: KeyRing,
     trouble: Callable[[], str | None],
 ) -> ASGIApp:
-    inspectors = Inspectors(keys.authenticate, tuple(ip_network(n) for n in config.inspection.open_to))
+    inspectors = Inspectors(door.administer, tuple(ip_network(n) for n in config.inspection.open_to))
     routes = table.routes(ROUTES, door, clock, uploads)
 
     async def healthz(request: Request) -> Response:
@@ -255,7 +255,7 @@ def _asgi(
     def administration() -> ASGIApp:
         from antiphon.admin import create_admin
 
-        return create_admin(control, keys, usage, clock, inspectors.check)
+        return create_admin(control, door.administer, usage, clock, inspectors.check)
 
     routes.append(Mount("/admin/v1", _Later(administration)))
     return entrance(routes)

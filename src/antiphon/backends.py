@@ -20,7 +20,7 @@ from antiphon.config import Config, Invalid
 from antiphon.core.ports import Aligner, Clause, Clock, Embedder, Generator, Inferrer, Recogniser
 from antiphon.core.specs import EmbedSpec, GenerateSpec, InferSpec, SpeakSpec, TranscribeSpec
 from antiphon.core.speech import SpeechEngine
-from antiphon.models import CATALOG, Store
+from antiphon.models import CATALOG, Store, is_hub_name
 from antiphon.observe.observer import Observer
 from antiphon.pools.backend import Backend
 from antiphon.pools.pool import Pool
@@ -118,7 +118,8 @@ async def _recogniser(
     if isinstance(table, settings.Whisper):
         from antiphon.engines.whisper import Whisper, WhisperSettings
 
-        folder = _path(f"engines.{name}.model", table.model, store)
+        hub = is_hub_name(table.model)
+        folder = store.path(table.model) if hub else _path(f"engines.{name}.model", table.model, store)
         whisper = await Whisper.start(folder, WhisperSettings(config.workers, table.language))
         stack.push_async_callback(whisper.close)
         observer.watch_engine(name, whisper.stats)

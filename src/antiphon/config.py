@@ -16,7 +16,7 @@ from msgspec import Meta
 
 from antiphon.core.capabilities import Ability
 from antiphon.core.errors import CallerError
-from antiphon.models import CATALOG
+from antiphon.models import CATALOG, is_hub_name
 
 Port = Annotated[int, Meta(ge=0, le=65_535)]
 Positive = Annotated[int, Meta(ge=1)]
@@ -234,8 +234,9 @@ class Moonshine(Table, frozen=True, kw_only=True, forbid_unknown_fields=True, ta
 
 
 class Whisper(Table, frozen=True, kw_only=True, forbid_unknown_fields=True, tag_field="kind", tag="whisper"):
-    """A recogniser of speech on this machine, in a process of its own: a name of the catalog, or a folder with a
-    CTranslate2 model of Whisper. A multilingual one hears `language`; empty, it finds out which is spoken.
+    """A recogniser of speech on this machine, in a process of its own: a name of the catalog, a folder with a
+    CTranslate2 model of Whisper, or the name of one on the Hugging Face hub. Where a call names no language, a
+    multilingual one hears `language`; empty, it finds out which is spoken.
     """
 
     model: str
@@ -287,7 +288,7 @@ class Inspection(Table, frozen=True, kw_only=True):
 Recogniser = Moonshine | Whisper
 Engine = OpenVino | Embedding | OpenAI | OpenInference | Piper | Recogniser
 # Models of the catalog that stand for an engine of that name where the configuration has none, by its kind.
-RECOGNISERS = {"moonshine-tiny-en": "moonshine", "whisper-tiny-en": "whisper"}
+RECOGNISERS = {"moonshine-tiny-en": "moonshine", "whisper-tiny-en": "whisper", "whisper-base": "whisper"}
 ENGINES: dict[str, Engine] = {
     "moonshine-tiny-en": Moonshine(),
     "smollm2-135m-instruct": OpenVino(model="smollm2-135m-instruct", weights="int8"),
@@ -363,10 +364,12 @@ class Config(Table, frozen=True, kw_only=True):
 
     @property
     def catalogued(self) -> tuple[str, ...]:
-        """The models of the catalog that must have been pulled before the server starts."""
+        """The models of the catalog, and of the hub, that must have been pulled before the server starts."""
         others = (e for e in self.engines.values() if isinstance(e, OpenVino | Embedding | Piper))
         here = dict.fromkeys(e.model for e in (*self.recognisers.values(), *others))
-        return (*((DETECTOR,) if self.recognisers else ()), *(name for name in here if name in CATALOG))
+        hub = {e.model for e in self.recognisers.values() if isinstance(e, Whisper) and is_hub_name(e.model)}
+        pulled = (name for name in here if name in CATALOG or name in hub)
+        return (*((DETECTOR,) if self.recognisers else ()), *pulled)
 
     @property
     def workers(self) -> int:

@@ -87,6 +87,7 @@ def _responses(prefix: str) -> Iterator[Row]:
 
 def _openai(prefix: str) -> Iterator[Row]:
     yield CallRow(f"{prefix}/audio/transcriptions", "openai", Transcriptions(), Scope.TRANSCRIBE, form=True)
+    yield CallRow(f"{prefix}/audio/translations", "openai", Transcriptions(True), Scope.TRANSCRIBE, form=True)
     yield CallRow(f"{prefix}/audio/speech", "openai", Speech(), Scope.SPEAK)
     yield CallRow(f"{prefix}/chat/completions", "openai", ChatCompletions())
     yield CallRow(f"{prefix}/completions", "openai", Completions())

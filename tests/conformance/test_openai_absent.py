@@ -16,7 +16,6 @@ CALLS: dict[str, Callable[[OpenAI], Any]] = {
     "realtime.calls.create": lambda client: client.realtime.calls.create(sdp="v=0"),
     "realtime.calls.accept": lambda client: client.realtime.calls.accept("call_1", type="realtime"),
     "realtime.calls.hangup": lambda client: client.realtime.calls.hangup("call_1"),
-    "audio.translations": lambda client: client.audio.translations.create(file=b"RIFF", model="whisper-1"),
     "batches.create": lambda client: client.batches.create(
         completion_window="24h", endpoint="/v1/responses", input_file_id="file-1"
     ),

@@ -1,8 +1,9 @@
 """The routes of the management API, mounted at `/admin/v1`.
 
-Every call carries a bearer key. The scope `admin` may do everything in every project; `usage` may read the usage of its
-own project, and other projects do not exist for it. Keys are checked on the event loop, where the key ring lives;
-databases are read and written in worker threads. A body is read when its key is known, and for `BODY_S` at most.
+Every call carries a bearer key, and is let in by the session room's door (`authenticate`). The scope `admin` may do
+everything in every project; `usage` may read the usage of its own project, and other projects do not exist for it. Keys
+are checked on the event loop, where the key ring lives; databases are read and written in worker threads. A body is
+read when its key is known, and for `BODY_S` at most.
 """
 
 import asyncio
@@ -28,12 +29,13 @@ from antiphon.core.ports import Clock
 from antiphon.core.stores import Usage
 from antiphon.core.usage import By
 from antiphon.metering import usage
-from antiphon.trust.auth import KeyRing
 from antiphon.trust.control import Control
 
 MAX_BODY_BYTES = 64 * 1024
 BODY_S = 15.0
 DOCUMENT = "/openapi.json"
+
+Authenticate = Callable[[str | None, Permission | None], Principal]
 
 _bearer = HTTPBearer(auto_error=False, description="An Antiphon API key")
 _Credentials = Annotated[HTTPAuthorizationCredentials | None, Depends(_bearer)]
@@ -45,7 +47,7 @@ class Format(StrEnum):
 
 
 def create_admin(
-    control: Control, keys: KeyRing, ledger: Usage, clock: Clock, inspect: Callable[[Scope], None]
+    control: Control, authenticate: Authenticate, ledger: Usage, clock: Clock, inspect: Callable[[Scope], None]
 ) -> FastAPI:
     """The management API as an application of its own. `inspect` raises for whoever may not read its document."""
     app = FastAPI(
@@ -56,18 +58,18 @@ def create_admin(
         redoc_url=None,
         responses={"default": {"model": messages.ErrorAnswer, "description": "What went wrong, and whose fault it is"}},
     )
-    app.add_middleware(_Door, keys=keys, inspect=inspect)
+    app.add_middleware(_Door, authenticate=authenticate, inspect=inspect)
     app.add_exception_handler(AntiphonError, _say_error)
     app.add_exception_handler(RequestValidationError, _say_invalid)
     app.add_exception_handler(StarletteHTTPException, _say_http)
     app.add_exception_handler(Exception, _say_defect)
 
     async def administrator(credentials: _Credentials) -> Principal:
-        return keys.authenticate(credentials.credentials if credentials else None, Permission.ADMIN)
+        return authenticate(credentials.credentials if credentials else None, Permission.ADMIN)
 
     async def reader(credentials: _Credentials) -> Principal:
         try:
-            return keys.authenticate(credentials.credentials if credentials else None, Permission.USAGE)
+            return authenticate(credentials.credentials if credentials else None, Permission.USAGE)
         except Unauthenticated:
             raise
         except PolicyError:
@@ -203,9 +205,9 @@ async def _say_defect(_: Request, __: Exception) -> Response:
 class _Door:
     """Lets in who has a key, before a body is read; and of that `MAX_BODY_BYTES`, which must come soon."""
 
-    def __init__(self, app: ASGIApp, keys: KeyRing, inspect: Callable[[Scope], None]) -> None:
+    def __init__(self, app: ASGIApp, authenticate: Authenticate, inspect: Callable[[Scope], None]) -> None:
         self._app = app
-        self._keys = keys
+        self._authenticate = authenticate
         self._inspect = inspect
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -243,7 +245,7 @@ class _Door:
             return
         kind, _, secret = Headers(scope=scope).get("authorization", "").partition(" ")
         secret = secret.strip() if kind.lower() == "bearer" else ""
-        principal = self._keys.authenticate(secret, None)
+        principal = self._authenticate(secret, None)
         reads = scope["method"] in ("GET", "HEAD") and Permission.USAGE in principal.scopes
         if not reads:
-            self._keys.authenticate(secret, Permission.ADMIN)
+            self._authenticate(secret, Permission.ADMIN)

@@ -21,6 +21,7 @@ from antiphon.calls.services import Services
 from antiphon.core.arrivals import Arrivals
 from antiphon.core.audio import BYTES_PER_MS, BYTES_PER_SAMPLE, Encoding, samples_to_ms
 from antiphon.core.call import Call
+from antiphon.core.capabilities import SpeechAbility
 from antiphon.core.entry import Kind as EntryKind
 from antiphon.core.errors import AntiphonError, CallerError, CapacityError, PolicyError
 from antiphon.core.events import (
@@ -40,7 +41,7 @@ from antiphon.core.events import (
     TurnMayEnd,
     UtteranceEnded,
 )
-from antiphon.core.ports import EngineCall
+from antiphon.core.ports import EngineCall, Guidance
 from antiphon.core.specs import TranscribeSpec, TurnRules
 from antiphon.core.speech import Drained, Heard, SpeechEngine, SpeechStream, StreamSpec, Tuning, Wait
 from antiphon.core.units import NS_PER_MS
@@ -88,11 +89,14 @@ class Recognition(MeteredSession[Output]):
         model: str,
         engine: SpeechEngine,
         on_close: Callable[["Recognition"], None],
+        unmet: frozenset[SpeechAbility] = frozenset(),
     ) -> None:
+        """The spec is settled with the engine; `unmet` is what of the call has no effect on it."""
         spec, principal = call.spec, call.principal
         feature = "live" if spec.live else "recording"
         super().__init__(services, call, model, feature, on_close)
         self.live = spec.live
+        self.unmet = unmet
         self._engine = engine
         self._asked = EngineCall(call.id, project=principal.project, weight=principal.weight)
         self._spec = spec
@@ -238,6 +242,7 @@ class Recognition(MeteredSession[Output]):
             speech_events=self._spec.speech_events,
             timed=self._spec.word_times,
             tokens=self._spec.tokens,
+            guidance=Guidance(self._spec.languages, self._spec.translate, self._spec.prompt, self._spec.keyterms),
         )
         stream = await self._engine.open(spec, self._asked)
         self._channels.append(opened := _Channel(stream))
@@ -303,7 +308,8 @@ class Recognition(MeteredSession[Output]):
         self._something.set()
 
     async def _told(self) -> AsyncGenerator[tuple[Output, ...], None]:
-        yield (Opened(self.model),)
+        languages = self._spec.languages or tuple(sorted(self._engine.capabilities.languages))
+        yield (Opened(self.model, unmet_speech=self.unmet, languages=languages),)
         while True:
             while not self._unread:
                 if self._error:

@@ -56,7 +56,7 @@ class Catalogue:
         """Every public name."""
         names = {version: version for version in self._served} | dict(self._aliases)
         return [
-            ModelCard(name, version, self._created_unix_s)
+            ModelCard(name, version, self._created_unix_s, self._served[version].languages)
             for name, version in sorted(names.items())
             if self._served[version].serves in kinds and not self._gone(self._served[version])
         ]

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import cast
 
-from antiphon.core.capabilities import Ability, settle
+from antiphon.core.capabilities import Ability, SpeechAbility, settle, settle_speech
 from antiphon.core.errors import CallerError
 from antiphon.core.events import Opened
 from antiphon.core.ports import Embedder, Generator, Inferrer
@@ -46,6 +46,15 @@ class Served:
         """
         self.check(type(spec))
         return settle(spec, self.generator().abilities) if isinstance(spec, GenerateSpec) else (spec, frozenset())
+
+    def settle_speech(self, spec: TranscribeSpec) -> tuple[TranscribeSpec, frozenset[SpeechAbility]]:
+        """The same, of speech that is to be recognised. Raises `UnsupportedLanguage`, too."""
+        return settle_speech(spec, self.recogniser().capabilities)
+
+    @property
+    def languages(self) -> tuple[str, ...]:
+        """What a model that recognises speech hears (BCP 47); empty for any other."""
+        return tuple(sorted(self.recogniser().capabilities.languages)) if self.serves is TranscribeSpec else ()
 
     def opened(self, kept: bool, unmet: frozenset[Ability] = frozenset(), remembered: bool = False) -> Opened:
         """The first event of a session that this answers."""

@@ -288,6 +288,8 @@ def transcribing(spec: ConverseSpec) -> TranscribeSpec:
         speech_events=True,
         tokens=wanted is not None and wanted.tokens,
         tags=spec.tags,
+        language=wanted.language if wanted else "",
+        languages=wanted.languages if wanted else (),
     )
 
 

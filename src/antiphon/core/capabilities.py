@@ -6,12 +6,22 @@ quality or convenience is left out instead, and the answer says so.
 """
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Any
 
 from antiphon.core.errors import UnsupportedParameter
-from antiphon.core.specs import GenerateSpec, Image, Message, Sampling, Shape, ToolChoice, ToolMode
+from antiphon.core.languages import spoken
+from antiphon.core.specs import (
+    GenerateSpec,
+    Image,
+    Message,
+    Sampling,
+    Shape,
+    ToolChoice,
+    ToolMode,
+    TranscribeSpec,
+)
 
 # -- language ----------------------------------------------------------------------------------------------------------
 
@@ -85,12 +95,13 @@ _DISPENSABLE: Mapping[Ability, tuple[str, tuple[str, ...]]] = {
 
 class Incapable(UnsupportedParameter):
     """The engine that would answer does not have `ability`, which the call needs. `param` is where the caller asked
-    for it, or the ability's own name where nobody kept that.
+    for it, or the ability's own name where nobody kept that. `model` is the caller's name of it, where that is kept.
     """
 
-    def __init__(self, ability: Ability, param: str | None = None) -> None:
+    def __init__(self, ability: "Ability | SpeechAbility", param: str | None = None, model: str = "") -> None:
         super().__init__(f"This model does not support '{param or ability}'.", param=param or ability)
         self.ability = ability
+        self.model = model
 
 
 def settle(spec: GenerateSpec, abilities: frozenset[Ability]) -> tuple[GenerateSpec, frozenset[Ability]]:
@@ -142,3 +153,64 @@ def _place(ability: Ability, spec: GenerateSpec) -> str | None:
     if ability is Ability.IMAGES and not isinstance(spec.prompt, str):
         return next(iter(images(spec.prompt))).param or None
     return spec.format.param or None if ability in _FORMS.values() else None
+
+
+# -- speech ------------------------------------------------------------------------------------------------------------
+
+
+class SpeechAbility(StrEnum):
+    """What not every engine that recognises speech can do."""
+
+    TRANSLATION = "translate"  # writes in English what is said in another language
+    DETECTION = "detect_language"  # finds out which language is spoken, and says it
+    GUIDANCE = "prompt"  # lets a text and key terms guide it
+
+
+@dataclass(frozen=True, slots=True)
+class SpeechCapabilities:
+    """What an engine that recognises speech can do. `languages` are the BCP 47 codes, without regions, of what it
+    hears; `language` is the one that it hears where a call names none, empty where it finds that out.
+    """
+
+    languages: frozenset[str] = frozenset(("en",))
+    language: str = "en"
+    abilities: frozenset[SpeechAbility] = frozenset()
+
+
+class UnsupportedLanguage(UnsupportedParameter):
+    """The engine that would answer does not hear `language`, as the caller wrote it; it hears `languages`. `param` is
+    `languages` where it is one of several that might be spoken.
+    """
+
+    def __init__(self, language: str, languages: Iterable[str], param: str = "language") -> None:
+        self.language, self.languages = language, tuple(sorted(languages))
+        heard = ", ".join(f"'{each}'" for each in self.languages)
+        super().__init__(f"This model does not support the language {language[:64]!r}, only {heard}.", param=param)
+
+
+def settle_speech(spec: TranscribeSpec, engine: SpeechCapabilities) -> tuple[TranscribeSpec, frozenset[SpeechAbility]]:
+    """What an engine that can do so much is asked, with languages as it knows them, and what of the call has no effect
+    on it. Raises `Incapable`, `UnsupportedLanguage`.
+    """
+    for wanted, ability in ((spec.translate, SpeechAbility.TRANSLATION), (spec.detect, SpeechAbility.DETECTION)):
+        if wanted and ability not in engine.abilities:
+            raise Incapable(ability, model=spec.model)
+    language = check_language(spec.language, engine.languages) if spec.language else ""
+    hints = dict.fromkeys(check_language(hint, engine.languages, "languages") for hint in spec.languages)
+    if not language and not spec.detect:
+        language = next(iter(hints)) if len(hints) == 1 else "" if hints else engine.language
+    if language:
+        hints = {language: None}
+    spec = replace(spec, language=language, languages=tuple(hints))
+    if (spec.prompt or spec.keyterms) and SpeechAbility.GUIDANCE not in engine.abilities:
+        return replace(spec, prompt="", keyterms=()), frozenset((SpeechAbility.GUIDANCE,))
+    return spec, frozenset()
+
+
+def check_language(tag: str, languages: Iterable[str], param: str = "language") -> str:
+    """Which of `languages` it is. Raises `UnsupportedLanguage`."""
+    languages = frozenset(languages)
+    language = spoken(tag, languages)
+    if language is None:
+        raise UnsupportedLanguage(tag, languages, param)
+    return language

@@ -1,16 +1,17 @@
 """What a surface is to the rest: endpoints in three shapes (`core/routing.py`), and what they say of a call."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, Generic, Protocol, TypeVar, runtime_checkable
 
+from antiphon.core.capabilities import SpeechAbility
 from antiphon.core.conversation.spec import ConverseSpec
 from antiphon.core.errors import AntiphonError
 from antiphon.core.specs import SpeakSpec, Spec, TranscribeSpec
 from antiphon.core.tensors import ModelForm
 from antiphon.core.usage import Dimension
-from antiphon.core.wire import Body, Credential, ModelCard, Opening, Pending, Step, Url, VoiceCard
+from antiphon.core.wire import Body, Credential, ModelCard, Opening, Pending, Step, Url, VoiceCard, no_effect
 
 Event = TypeVar("Event", contravariant=True)
 Asks = TypeVar("Asks", covariant=True)
@@ -40,7 +41,8 @@ class Accepted(Generic[Asks]):
     """A call that makes sense: what it asks for, and who translates.
 
     `media` is the audio of a call that brings it whole; `None` where it will be streamed. `headers` go on the answer
-    to a WebSocket's opening; `subprotocol` is the one chosen.
+    to a WebSocket's opening; `subprotocol` is the one chosen. That answer names the parameters that are
+    `without_effect`, and of `dispensable` ones those whose ability the engine has not.
     """
 
     spec: Asks
@@ -48,6 +50,17 @@ class Accepted(Generic[Asks]):
     media: bytes | Url | None = None
     headers: tuple[tuple[str, str], ...] = ()
     subprotocol: str | None = None
+    without_effect: tuple[str, ...] = ()
+    dispensable: tuple[tuple[SpeechAbility, str], ...] = ()
+
+    def headers_without(self, unmet: Collection[SpeechAbility]) -> tuple[tuple[str, str], ...]:
+        """The headers of the answer, where the engine cannot do those."""
+        return self.headers + no_effect((*self.without_effect, *lacking(self.dispensable, unmet)))
+
+
+def lacking(dispensable: Iterable[tuple[SpeechAbility, str]], unmet: Collection[SpeechAbility]) -> tuple[str, ...]:
+    """The names of the parameters that need what is `unmet`."""
+    return tuple(name for ability, name in dispensable if ability in unmet)
 
 
 class AnswerSurface(Protocol[Event]):

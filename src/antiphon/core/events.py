@@ -4,10 +4,11 @@
 replaces the one before it, a `Final` never repeats. Times are milliseconds from the start of the stream.
 """
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import StrEnum
 
-from antiphon.core.capabilities import Ability
+from antiphon.core.capabilities import Ability, SpeechAbility
 from antiphon.core.errors import AntiphonError
 from antiphon.core.specs import TurnRules
 from antiphon.core.tensors import Parameters, Tensor
@@ -108,12 +109,17 @@ class Token:
 
 @dataclass(frozen=True, slots=True)
 class Transcript:
-    """What was recognised. `words` holds times only where the spec asked for them; `tokens` only likewise."""
+    """What was recognised. `words` holds times only where the spec asked for them; `tokens` only likewise. `language`
+    (BCP 47) is what was heard, where that is known, and `language_confidence` (0..1) how likely that is, 1 where it was
+    told.
+    """
 
     text: str
     confidence: float
     words: tuple[Word, ...] = ()
     tokens: tuple[Token, ...] = ()
+    language: str = ""
+    language_confidence: float = 1.0
 
 
 class Cause(StrEnum):
@@ -130,7 +136,9 @@ class Opened:
     """The first event of a session. `model` is the name of what answers: a local model, or the version behind an
     alias; `fingerprint` tells sets of weights apart, where that is known. A model that will be no more says from when
     on it is deprecated, and when it goes. `kept` says that what the surface wants kept will be; `remembered` that it
-    will be in memory, for a while. `unmet` is what of the call has no effect, because the engine cannot do it.
+    will be in memory, for a while. `unmet` (of a recogniser of speech `unmet_speech`) is what of the call has no
+    effect, because the engine cannot do it. `languages` (BCP 47) are what a recogniser may hear: one, or more where it
+    finds out.
     """
 
     model: str
@@ -140,6 +148,8 @@ class Opened:
     kept: bool = False
     remembered: bool = False
     unmet: frozenset[Ability] = frozenset()
+    unmet_speech: frozenset[SpeechAbility] = frozenset()
+    languages: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,6 +187,20 @@ class Final:
     transcript: Transcript
     cause: Cause
     turn_over: float | None = None
+
+
+def main_language(finals: Iterable[Final]) -> tuple[str, float]:
+    """The language of most of what was said, and how likely it is there; an empty one where nothing was."""
+    said: dict[str, list[tuple[int, float]]] = {}
+    for final in finals:
+        if final.transcript.text and final.transcript.language:
+            length_ms = max(1, final.end_ms - final.start_ms)
+            said.setdefault(final.transcript.language, []).append((length_ms, final.transcript.language_confidence))
+    if not said:
+        return "", 0.0
+    language = max(said, key=lambda each: sum(length_ms for length_ms, _ in said[each]))
+    lengths_ms = sum(length_ms for length_ms, _ in said[language])
+    return language, sum(length_ms * sure for length_ms, sure in said[language]) / lengths_ms
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,7 +4,7 @@ from collections.abc import AsyncGenerator, Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol, TypeVar, runtime_checkable
 
-from antiphon.core.capabilities import Ability
+from antiphon.core.capabilities import Ability, SpeechCapabilities
 from antiphon.core.events import Embedded, Generated, Inferred, TokenUsage, Word
 from antiphon.core.specs import GenerateSpec, InferSpec
 from antiphon.core.tensors import ModelForm
@@ -12,6 +12,21 @@ from antiphon.core.tensors import ModelForm
 State = TypeVar("State")
 
 # -- engines -----------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Guidance:
+    """How speech is to be heard, as far as the engine can (`core.specs.TranscribeSpec`). `languages` is empty where the
+    engine is to find out which of all that it knows is spoken; of one it finds out nothing.
+    """
+
+    languages: tuple[str, ...] = ()
+    translate: bool = False
+    prompt: str = ""
+    keyterms: tuple[str, ...] = ()
+
+
+UNGUIDED = Guidance()
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,6 +40,7 @@ class Utterance:
     draft: tuple[int, ...] = ()
     timed: bool = False
     prefix: tuple[int, ...] = ()
+    guidance: Guidance = UNGUIDED
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +48,8 @@ class Hypothesis:
     """What an engine heard. Word times are relative to the first sample of `pcm`, zero unless `timed`.
 
     `pieces` and `logprobs` (natural) are one per token. `accepted` counts draft tokens kept, `steps` decoder passes;
-    `looped` says that the output ran in a circle and was cut.
+    `looped` says that the output ran in a circle and was cut. `language` (BCP 47) is what it heard, and
+    `language_confidence` (0..1) how likely that is, 1 where it was told.
     """
 
     text: str
@@ -44,10 +61,16 @@ class Hypothesis:
     accepted: int = 0
     steps: int = 0
     looped: bool = False
+    language: str = ""
+    language_confidence: float = 1.0
 
 
 class Recogniser(Protocol):
     """Turns utterances into text. Blocking, safe to call from several threads, without state between calls."""
+
+    @property
+    def capabilities(self) -> SpeechCapabilities:
+        """What it can do beyond hearing words. It is asked for nothing else."""
 
     def recognise(self, batch: Sequence[Utterance]) -> list[Hypothesis]:
         """One hypothesis per utterance, in order. A row's text does not depend on its neighbours.

@@ -36,6 +36,10 @@ class TranscribeSpec:
     silence after which `UtteranceEnded` is said, `None` for never. `incremental` says that finals are delivered as they
     come, each a result of its own; otherwise everything is one result at the end. With `turns`, an utterance of a live
     stream ends by these rules in place of `endpointing_ms`, and is a turn.
+
+    `language` (BCP 47) is what is spoken; empty: one of `languages`, and where there are none, what the engine hears by
+    itself. With `detect` the engine must find it out and say it. With `translate` the transcript is in English.
+    `prompt` is a text that may have come before, and `keyterms` words that may be said; they guide the engine.
     """
 
     model: str
@@ -51,6 +55,12 @@ class TranscribeSpec:
     tokens: bool = False
     turns: TurnRules | None = None
     tags: tuple[str, ...] = ()
+    language: str = ""
+    languages: tuple[str, ...] = ()
+    detect: bool = False
+    translate: bool = False
+    prompt: str = ""
+    keyterms: tuple[str, ...] = ()
 
 
 # -- language ----------------------------------------------------------------------------------------------------------

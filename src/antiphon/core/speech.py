@@ -8,6 +8,7 @@ from collections.abc import AsyncGenerator, Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
+from antiphon.core.capabilities import SpeechCapabilities
 from antiphon.core.events import (
     End,
     Final,
@@ -18,7 +19,7 @@ from antiphon.core.events import (
     TurnMayEnd,
     UtteranceEnded,
 )
-from antiphon.core.ports import EngineCall
+from antiphon.core.ports import UNGUIDED, EngineCall, Guidance
 
 PADDING_MS = 224  # before the first speech: quiet first consonants
 
@@ -35,6 +36,7 @@ class StreamSpec:
     speech_events: bool = False
     timed: bool = False
     tokens: bool = False
+    guidance: Guidance = UNGUIDED
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,6 +134,10 @@ class SpeechStream(Protocol):
 
 class SpeechEngine(Protocol):
     """One engine that recognises speech."""
+
+    @property
+    def capabilities(self) -> SpeechCapabilities:
+        """What it can do. It is asked for nothing else."""
 
     async def open(self, spec: StreamSpec, call: EngineCall) -> SpeechStream:
         """Raises `CapacityError`, `EngineError`."""

@@ -162,11 +162,12 @@ class Response(Step):
 
 @dataclass(frozen=True, slots=True)
 class ModelCard:
-    """One public model name and what answers to it."""
+    """One public model name and what answers to it. `languages` (BCP 47) are what a recogniser of speech hears."""
 
     name: str
     local: str
     created_unix_s: int
+    languages: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from antiphon.core.capabilities import SpeechCapabilities
 from antiphon.core.errors import EngineError
 from antiphon.core.events import Word
 from antiphon.core.ports import Hypothesis, Utterance
@@ -124,6 +125,11 @@ class Moonshine:
         self._speculative = speculative
         self._batched = batched
 
+    @property
+    def capabilities(self) -> SpeechCapabilities:
+        """English, and nothing else."""
+        return SpeechCapabilities()
+
     def recognise(self, batch: Sequence[Utterance]) -> list[Hypothesis]:
         """One hypothesis per utterance, in order. Raises `EngineError`."""
         if not self._batched and len(batch) > 1:
@@ -213,6 +219,7 @@ class Moonshine:
             accepted=row.accepted,
             steps=row.steps,
             looped=row.looped,
+            language="en",
         )
 
 

@@ -157,10 +157,10 @@ def confidence(logprobs: Sequence[float]) -> float:
     return min(1.0, exp(sum(logprobs) / len(logprobs))) if logprobs else 0.0
 
 
-def most_tokens(samples: int) -> int:
+def most_tokens(samples: int, per_second: float = TOKENS_PER_SECOND) -> int:
     """How many tokens a sane transcript of so much audio may have, at 16 kHz."""
     spare = min(SPARE_TOKENS, 1 + samples * SPARE_PER_SECOND // SAMPLE_RATE)
-    return int(samples * TOKENS_PER_SECOND / SAMPLE_RATE) + spare
+    return int(samples * per_second / SAMPLE_RATE) + spare
 
 
 def loop_start(tokens: Sequence[int], *, full: bool = False) -> int | None:

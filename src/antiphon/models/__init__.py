@@ -2,6 +2,7 @@
 
 from antiphon.models.catalog import CATALOG, Catalog, ModelEntry, ModelFile, Source
 from antiphon.models.fetch import Progress, PullFailed
+from antiphon.models.hub import is_hub_name
 from antiphon.models.store import ModelAbsent, ModelDamaged, ModelStatus, Store
 
 __all__ = [
@@ -16,4 +17,5 @@ __all__ = [
     "PullFailed",
     "Source",
     "Store",
+    "is_hub_name",
 ]

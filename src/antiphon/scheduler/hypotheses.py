@@ -35,4 +35,5 @@ def transcript_of(hypothesis: Hypothesis, start: int, spec: StreamSpec) -> Trans
     if spec.tokens:
         columns = zip(hypothesis.tokens, hypothesis.pieces, hypothesis.logprobs, strict=True)
         tokens = tuple(Token(id=i, text=piece, logprob=logprob) for i, piece, logprob in columns)
-    return Transcript(hypothesis.text, hypothesis.confidence, words, tokens)
+    language, sure = hypothesis.language, hypothesis.language_confidence
+    return Transcript(hypothesis.text, hypothesis.confidence, words, tokens, language, sure)

@@ -18,6 +18,7 @@ from typing import Any
 
 from antiphon.children import NICENESS
 from antiphon.core.audio import SAMPLE_RATE
+from antiphon.core.capabilities import SpeechCapabilities
 from antiphon.core.errors import AntiphonError, EngineError, InternalError
 from antiphon.core.events import End, Flush
 from antiphon.core.ports import Clock, EngineCall, Hypothesis, Recogniser, Utterance, VoiceDetector
@@ -109,6 +110,10 @@ class Runner:
         self._ears.shutdown(wait=True, cancel_futures=True)
 
     # -- for sessions --------------------------------------------------------------------------------------------------
+
+    @property
+    def capabilities(self) -> SpeechCapabilities:
+        return self._recogniser.capabilities
 
     async def open(self, spec: StreamSpec, call: EngineCall) -> "LocalStream":
         opened = LocalStream(self)

@@ -105,7 +105,8 @@ class Work:
         self.context = tuple(takewhile(lambda segment: segment.goes_on, reversed(self.context)))[::-1]
         self.pcm = pcm[-(self.end - self.begin) * BYTES_PER_SAMPLE :]
         said = [segment.hypothesis.tokens for segment in self.context if segment.hypothesis]
-        return Utterance(self.pcm, self.draft, self.stream.spec.timed, tuple(chain(*said)))
+        spec = self.stream.spec
+        return Utterance(self.pcm, self.draft, spec.timed, tuple(chain(*said)), spec.guidance)
 
     def alone(self) -> None:
         """Once it has run: it shall again, without its context."""

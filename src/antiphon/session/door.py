@@ -135,6 +135,12 @@ class Door:
             return principal, opening
         return self._keys.authenticate(None, scope), opening
 
+    def administer(self, secret: str | None, scope: Scope | None) -> Principal:
+        """Who manages the server or looks into it: with the key itself, for which no other secret stands there. Without
+        a scope, any key may. Raises `Unauthenticated`, `PolicyError`, `KeysUnavailable`.
+        """
+        return self._keys.authenticate(secret, scope)
+
     def _allowed(self, principal: Principal, scope: Scope | None) -> Principal:
         """Who calls with a secret that stands for a key. Raises `Unauthenticated`, `PolicyError`."""
         if not self._keys.holds(principal.key_id):
@@ -289,7 +295,7 @@ class Door:
 
     def _by_key(self, credential: Credential | Pending | None, scope: Scope | None) -> Principal:
         """Who calls with the key itself. Raises `Unauthenticated`."""
-        return self._keys.authenticate(credential.secret if isinstance(credential, Bearer) else None, scope)
+        return self.administer(credential.secret if isinstance(credential, Bearer) else None, scope)
 
 
 class Arrival:
@@ -326,7 +332,9 @@ class Arrival:
             return OpenSuccession(self._sessions.dialogue(Call(id, self._principal, row.surface, None)), accepted)
         if self._principal is None:
             return NeedsFirst(accepted.surface, accepted.headers, accepted.subprotocol)
-        return OpenStream(self._sessions.open(Call(id, self._principal, row.surface, accepted.spec)), accepted)
+        session = self._sessions.open(Call(id, self._principal, row.surface, accepted.spec))
+        unmet = session.unmet if isinstance(session, Recognition) else ()
+        return OpenStream(session, replace(accepted, headers=accepted.headers_without(unmet)))
 
 
 def defect(error: BaseException, opening: Opening) -> InternalError:

@@ -61,8 +61,14 @@ class Lookups:
                 return question.tell(*await acts[question.act](principal.project, question.id))
             case OneCallSecret():
                 sessions.check(principal, question.spec)
+                parts, heard = (
+                    OpenParts(sessions, Call("", principal, surface, question.spec)),
+                    question.spec.transcription,
+                )
+                if heard is not None and (heard.language or heard.languages):
+                    parts.check_listening(question.spec)
                 minted = sessions.secrets.mint(principal, surface, question.settled, question.lifetime_s)
-                spec = OpenParts(sessions, Call("", principal, surface, question.spec)).filled(question.spec)
+                spec = parts.filled(question.spec)
                 return question.tell(spec, minted.secret, minted.expires_unix_s)
             case ShortToken():
                 settled, lifetime_s = question.settled, question.lifetime_s

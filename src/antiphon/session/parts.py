@@ -8,6 +8,7 @@ from antiphon.calls.recognition import Recognition
 from antiphon.calls.synthesis import Synthesis
 from antiphon.catalogue.catalogue import ANSWERS, RECOGNISES, Catalogue
 from antiphon.catalogue.voices import Voices
+from antiphon.conversation.hearing import transcribing
 from antiphon.core.call import Call
 from antiphon.core.conversation.outputs import Limit
 from antiphon.core.conversation.spec import ConverseSpec
@@ -48,20 +49,23 @@ class OpenParts:
         self._call = call
 
     def check(self, spec: ConverseSpec) -> None:
-        """Raises `PolicyError` for what the caller may not do, `UnknownModel`, `UnknownVoice`, or `CallerError` for a
-        model of another kind.
+        """Raises `PolicyError` for what the caller may not do, `UnknownModel`, `UnknownVoice`, `UnsupportedLanguage`,
+        or `CallerError` for a model of another kind.
         """
         for scope in _scopes(spec):
             if scope not in self._call.principal.scopes:
                 raise PolicyError(f"This needs an API key with the scope '{scope}'.")
         self._sessions.check(self._call.principal, spec)
-        self._sessions.catalogue.resolve(
-            self._recogniser(spec.transcription.model if spec.transcription else ""), RECOGNISES
-        )
+        self.check_listening(spec)
         if spec.answers:
             self._sessions.catalogue.resolve(spec.model, ANSWERS).check(GenerateSpec)
             if spec.speak:
                 self._sessions.voices.resolve(self._speaker(spec.speech_model, spec.voice), spec.voice)
+
+    def check_listening(self, spec: ConverseSpec) -> None:
+        """Raises `UnknownModel`, `UnsupportedLanguage`."""
+        listening = transcribing(spec)
+        self._sessions.catalogue.resolve(self._recogniser(listening.model), RECOGNISES).settle_speech(listening)
 
     def filled(self, spec: ConverseSpec) -> ConverseSpec:
         """The spec, which was checked, with the names of who listens and who speaks in place of empty ones."""

@@ -165,9 +165,12 @@ class Sessions:
         return self.generate(cast(Call[Spec], call), keeping)
 
     def transcribe(self, call: Call[TranscribeSpec]) -> Recognition:
-        """Raises `UnknownModel`, `Draining`, `LedgerUnavailable`, or `CapacityError` if one more would be too many."""
-        spec, principal = call.spec, call.principal
-        served = self.catalogue.resolve(spec.model, RECOGNISES)
+        """Raises `UnknownModel`, `Incapable` or `UnsupportedLanguage` for what its engine cannot do, `Draining`,
+        `LedgerUnavailable`, or `CapacityError` if one more would be too many.
+        """
+        served = self.catalogue.resolve(call.spec.model, RECOGNISES)
+        spec, unmet = served.settle_speech(call.spec)
+        call, principal = replace(call, spec=spec), call.principal
         model, engine = served.version, served.recogniser()
         self._make_sure_it_may_begin()
         if spec.live:
@@ -180,7 +183,7 @@ class Sessions:
         self._places.check(principal, wanted)
         if spec.live:
             self._places.check_streams(principal, wanted[CallKind.LIVE], engine)
-        session = Recognition(self._services, call, model, engine, self._closed)
+        session = Recognition(self._services, call, model, engine, self._closed, unmet)
         self._opened(session, wanted, recogniser=engine)
         return session
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from antiphon.core import ports, speech
 from antiphon.core.audio import BYTES_PER_MS, BYTES_PER_SAMPLE, samples_to_ms
+from antiphon.core.capabilities import SpeechCapabilities
 from antiphon.core.errors import AntiphonError, EngineError
 from antiphon.core.events import Cause, End, Final, Flush, Transcript, Word
 from antiphon.core.ports import EngineCall, Hypothesis, Utterance
@@ -41,7 +42,8 @@ class FakeRecogniser:
     """Hears a word in each whole 300 ms: "one two three ...", or what `hear` makes of an utterance.
 
     `calls` holds the utterances of each call. A call with an utterance that `fails` raises `EngineError`.
-    A token is a word's number; what of the draft agrees is counted as accepted.
+    A token is a word's number; what of the draft agrees is counted as accepted. It can do what `capabilities` say, and
+    finds out that somebody speaks the first of the languages that may be spoken.
     """
 
     WORD_MS = 300
@@ -53,6 +55,7 @@ class FakeRecogniser:
     ) -> None:
         self.hear = hear or self._count
         self.fails = fails
+        self.capabilities = SpeechCapabilities()
         self.calls: list[tuple[Utterance, ...]] = []
 
     def recognise(self, batch: Sequence[Utterance]) -> list[Hypothesis]:
@@ -81,6 +84,8 @@ class FakeRecogniser:
             logprobs=(-0.1,) * len(texts),
             accepted=accepted,
             steps=len(tokens) - accepted + 1,
+            language=next(iter(utterance.guidance.languages or sorted(self.capabilities.languages)), ""),
+            language_confidence=1.0 if len(utterance.guidance.languages) == 1 else 0.75,
         )
 
 
@@ -144,6 +149,7 @@ class FakeSpeechEngine:
         self.streams: list[FakeSpeechStream] = []
         self.error: AntiphonError | None = None
         self.stream_share = 0.01
+        self.capabilities = SpeechCapabilities()
         self._live = 0
 
     async def open(self, spec: StreamSpec, call: EngineCall) -> FakeSpeechStream:

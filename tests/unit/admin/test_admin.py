@@ -33,7 +33,9 @@ class Admin:
         self.server = server = FastAPI()
         inspectors = Inspectors(self.ring.authenticate, ())
         ledger = SqliteUsage(tmp_path / "ledger.db")
-        server.mount("/admin/v1", create_admin(self.control, self.ring, ledger, self.clock, inspectors.check))
+        server.mount(
+            "/admin/v1", create_admin(self.control, self.ring.authenticate, ledger, self.clock, inspectors.check)
+        )
         self.client = TestClient(server, base_url="http://test", raise_server_exceptions=False)
 
     def key(self, project, *scopes):

@@ -43,7 +43,7 @@ async def test_a_live_stream_from_open_to_close(house):
     await session.feed(End())
     events = await hearing
     await session.close(delivered=True)
-    assert events[0] == Opened("tiny")
+    assert events[0] == Opened("tiny", languages=("en",))
     assert [final.cause for final in finals(events)] == [Cause.ENDPOINT]
     assert finals(events)[0].transcript.text.startswith("one two three")
     assert events[-1] == Closed(1600, 1, hashlib.sha256(SPEECH).hexdigest())
@@ -54,7 +54,11 @@ async def test_a_stream_without_audio_is_free(house):
     await session.feed(Flush())
     await session.feed(End())
     flushed = Final(0, 0, 0, Transcript("", 0.0), Cause.FLUSH)
-    assert await said(session) == [Opened("tiny"), flushed, Closed(0, 1, hashlib.sha256().hexdigest())]
+    assert await said(session) == [
+        Opened("tiny", languages=("en",)),
+        flushed,
+        Closed(0, 1, hashlib.sha256().hexdigest()),
+    ]
     await session.close(delivered=True)
     assert house.ledger.entries == []
 

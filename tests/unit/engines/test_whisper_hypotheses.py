@@ -38,3 +38,8 @@ def test_nothing_said_is_no_word():
 @pytest.mark.parametrize(("seconds", "given"), [(0, 10), (3, 10), (9, 10), (9.1, 15), (14.5, 20), (29.5, 30), (40, 30)])
 def test_audio_is_filled_with_silence_to_a_whole_step(seconds, given):
     assert _length(Row(bytes(2 * int(seconds * SAMPLE_RATE)), ())) == given * SAMPLE_RATE
+
+
+def test_without_blanks_a_word_is_a_token_with_a_letter():
+    result = Result((1, 2, 3), ("你", "好", "。"), (0.0,) * 3, (0, 20, 40), (20, 40, 60), False, "zh", 0.8)
+    assert [word.text for word in _hypothesis(result, timed=True).words] == ["你", "好。"]

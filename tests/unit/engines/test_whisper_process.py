@@ -9,9 +9,11 @@ from types import SimpleNamespace
 
 import pytest
 from far_end import FarEnd, ready
+from msgspec.structs import replace
 
+from antiphon.core.capabilities import SpeechAbility, SpeechCapabilities
 from antiphon.core.errors import EngineError
-from antiphon.core.ports import Hypothesis, Utterance
+from antiphon.core.ports import Guidance, Hypothesis, Utterance
 from antiphon.engines.whisper import Whisper, WhisperSettings, recogniser
 from antiphon.engines.whisper.messages import (
     Failed,
@@ -60,7 +62,7 @@ async def house() -> AsyncIterator[House]:
     starting = asyncio.create_task(Model.start(Path("/model"), WhisperSettings(2, "de")))
     pipe = await Model.processes.get()
     assert await pipe.told() == Load("/model", 2, "de")
-    await pipe.say(Ready())
+    await pipe.say(Ready(("de", "en")))
     model = await starting
     assert isinstance(model, Model)
     yield model, pipe
@@ -90,7 +92,7 @@ async def test_a_batch_whose_process_died_is_asked_once_more(house: House) -> No
     pipe.die()
     pipe = await model.processes.get()
     assert isinstance(await pipe.told(), Load)
-    await pipe.say(Ready())
+    await pipe.say(Ready(("de", "en")))
     await pipe.say(Recognised((await pipe.asked()).number, (HI,)))
     assert [each.text for each in await running] == ["Hi"]
 
@@ -110,8 +112,28 @@ async def test_while_it_cannot_be_started_nobody_waits_longer_than_since_it_ende
             await recognising(model)
     assert model._loop.time() - begun_s < 4.0
     assert isinstance(await pipe.told(), Load)
-    await pipe.say(Ready())
+    await pipe.say(Ready(("de", "en")))
     await ready(model)
     running = recognising(model)
     await pipe.say(Recognised((await pipe.asked()).number, (HI,)))
     assert [each.text for each in await running] == ["Hi"]
+
+
+async def test_it_can_what_its_model_can(house: House) -> None:
+    model, _ = house
+    assert model.capabilities == SpeechCapabilities(frozenset(("de", "en")), "de", frozenset(SpeechAbility))
+    assert recogniser._capabilities(frozenset(("en",)), "") == SpeechCapabilities(
+        frozenset(("en",)), "en", frozenset((SpeechAbility.GUIDANCE,))
+    )
+
+
+async def test_what_guides_it_reaches_its_process(house: House) -> None:
+    model, pipe = house
+    guided = Utterance(b"ab", guidance=Guidance(("de",), True, "Schiffe.", ("Antiphon",)))
+    running = asyncio.create_task(asyncio.to_thread(model.recognise, [guided]))
+    command = await pipe.told()
+    assert isinstance(command, Recognise)
+    assert command.rows == (Row(b"ab", (), ("de",), True, "Schiffe.", ("Antiphon",)),)
+    await pipe.say(Recognised(command.number, (replace(HI, language="de", language_confidence=0.9),)))
+    (heard,) = await running
+    assert (heard.language, heard.language_confidence) == ("de", 0.9)

@@ -20,6 +20,7 @@ from typing import Any
 from urllib.parse import parse_qsl
 
 from antiphon.core import errors
+from antiphon.core.capabilities import SpeechAbility, SpeechCapabilities, settle_speech
 from antiphon.core.endpoints import Accepted, AnswerSurface, DialogueEndpoint, Surface
 from antiphon.core.events import (
     AllSpoken,
@@ -48,7 +49,7 @@ from antiphon.core.events import (
     UtteranceEnded,
     Word,
 )
-from antiphon.core.specs import SpeakSpec
+from antiphon.core.specs import SpeakSpec, TranscribeSpec
 from antiphon.core.units import NS_PER_MS
 from antiphon.core.wire import Body, Head, Opening, Step
 from antiphon.surfaces.deepgram.endpoint import Endpoint
@@ -60,6 +61,8 @@ from antiphon.surfaces.deepgram.speak import SpeakEndpoint
 from antiphon.surfaces.deepgram.speak_live import LiveSpeakEndpoint, LiveSpeech
 from wire_player import WirePlayer
 
+ENGLISH = SpeechCapabilities()  # of what answers in the scripts
+LACKING = frozenset({SpeechAbility.GUIDANCE})
 REQUEST_ID = "8c8ebea9-dbec-45fa-a035-e4632cb05b5f"
 RECEIVED_UNIX_MS = 1_724_974_675_202
 SHA256 = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"
@@ -125,6 +128,8 @@ class Player(WirePlayer):
                 endpoint = speaking if self.speak else FluxEndpoint()
             try:
                 accepted = endpoint.negotiate(self.pending)
+                if isinstance(accepted.spec, TranscribeSpec):
+                    settle_speech(accepted.spec, ENGLISH)
             except errors.AntiphonError as error:
                 yield from self._refused(endpoint, error)
             else:
@@ -140,6 +145,7 @@ class Player(WirePlayer):
                 self.surface, wanted = asked.surface, _speech(asked.spec)
             else:
                 accepted = endpoint.negotiate(self.pending, Body(body))
+                settle_speech(accepted.spec, ENGLISH)
                 self.surface, wanted = accepted.surface, repr(accepted.media)
         except errors.AntiphonError as error:
             yield from self._refused(endpoint, error)
@@ -149,7 +155,7 @@ class Player(WirePlayer):
     def _accepted(self, accepted: Accepted[Any]) -> Iterator[str]:
         self.surface = accepted.surface
         yield "< 101"
-        for name, value in accepted.headers:
+        for name, value in accepted.headers_without(LACKING):
             yield f"< {name}: {value}"
         if accepted.subprotocol is not None:
             yield f"< sec-websocket-protocol: {accepted.subprotocol}"
@@ -219,7 +225,7 @@ def _event(text: str) -> Output | SpeechOutput:
     sure = float(rest.pop().removeprefix("sure=")) if rest and rest[-1].startswith("sure=") else None
     match name:
         case "opened":
-            return Opened(rest[0])
+            return Opened(rest[0], unmet_speech=LACKING, languages=("en",))
         case "started":
             return SpeechStarted(int(rest[0]), int(rest[1]))
         case "interim":

@@ -18,7 +18,8 @@ from deepgram.types.speak_v1model import SpeakV1Model
 
 from antiphon.config import MODELS, VOICES
 from antiphon.core.audio import AudioFormat, Codec, Container, Encoding, SpeechFormat
-from antiphon.core.errors import Unauthenticated, UnsupportedParameter
+from antiphon.core.capabilities import SpeechCapabilities, settle_speech
+from antiphon.core.errors import CallerError, Unauthenticated, UnsupportedParameter
 from antiphon.core.specs import SpeakSpec, TranscribeSpec
 from antiphon.core.wire import Bearer, Body, Opening
 from antiphon.surfaces.deepgram import speak_parameters
@@ -57,6 +58,7 @@ def test_a_live_stream_with_everything() -> None:
         speech_events=True,
         word_times=True,
         tags=("x", "y"),
+        language="en-GB",
     )
 
 
@@ -192,7 +194,7 @@ FILE_DEFAULTS = (
 
 @pytest.mark.parametrize("query", LIVE_DEFAULTS)
 def test_what_frameworks_send_opens_a_stream(query: str) -> None:
-    assert live(query).model in MODELS
+    assert settle_speech(live(query), SpeechCapabilities())[0].model in MODELS
 
 
 @pytest.mark.parametrize("query", FILE_DEFAULTS)
@@ -207,9 +209,33 @@ def test_every_english_model_of_the_sdk_has_an_answer() -> None:
     assert {name for name in get_args(get_args(SpeakV1Model)[0]) if name.endswith("-en")} <= set(VOICES)
 
 
-@pytest.mark.parametrize("query", ["language=de", "language_hint=es", "detect_language=true", "redact=pii"])
+@pytest.mark.parametrize(
+    "query", ["language=de", "language_hint=es", "detect_language=true", "detect_language=es", "redact=pii"]
+)
 def test_what_would_betray_the_caller_is_refused(query: str) -> None:
     with pytest.raises(UnsupportedParameter):
+        settle_speech(PrerecordedListenEndpoint().negotiate(opening(query), Body(b"RIFF")).spec, SpeechCapabilities())
+
+
+@pytest.mark.parametrize("query", ["", "language=en-US", "language=EN", "language=multi", "language_hint=en_GB"])
+def test_what_hears_english_is_asked_for_english(query: str) -> None:
+    spec, unmet = settle_speech(live(query), SpeechCapabilities())
+    assert (spec.language, spec.languages, unmet) == ("en", ("en",), frozenset())
+
+
+def test_how_it_is_to_be_heard() -> None:
+    query = "language=de&keyterm=Antiphon&keyterm=&keywords=ship:1.5&keywords=shop:-3&keywords=12:30&detect_language=fr"
+    spec = PrerecordedListenEndpoint().negotiate(opening(query), Body(b"RIFF")).spec
+    assert (spec.language, spec.detect, spec.keyterms) == ("de", True, ("Antiphon", "ship", "12"))
+    spec = live("language=multi&language_hint=de&language_hint=fr")
+    assert (spec.language, spec.languages, spec.detect) == ("", ("de", "fr"), False)
+
+
+@pytest.mark.parametrize(
+    "query", [f"keyterm={'a' * 129}", f"search={'a' * 129}", "&".join(f"search=a{n}" for n in range(26))]
+)
+def test_terms_are_bounded(query: str) -> None:
+    with pytest.raises(CallerError):
         live(query)
 
 

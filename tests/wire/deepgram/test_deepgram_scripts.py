@@ -61,7 +61,7 @@ FLUX_SPEECH_TYPES: dict[str, type[BaseModel]] = {
     )
 }
 # What Deepgram sends and its SDK's types do not name.
-UNTYPED = {"models", "model_info", "warnings", "extra", "tags", "punctuated_word"}
+UNTYPED = {"models", "model_info", "warnings", "extra", "tags", "punctuated_word", "search", "language_confidence"}
 
 
 @pytest.mark.parametrize("path", SCRIPTS, ids=lambda path: path.stem)

@@ -18,7 +18,7 @@ from dataclasses import dataclass, field, fields
 from typing import Any
 from urllib.parse import parse_qsl
 
-from antiphon.core import audio, errors, events, specs
+from antiphon.core import audio, capabilities, errors, events, specs
 from antiphon.core.conversation import inputs, items, outputs, spec
 from antiphon.core.conversation.inputs import AppendAudio
 from antiphon.core.conversation.outputs import ConversationOutput
@@ -28,7 +28,7 @@ from antiphon.surfaces.openai.realtime.live import Realtime, RealtimeEndpoint
 from wire_player import WirePlayer
 
 REQUEST_ID = "00000000-0000-4000-8000-000000000001"
-VOCABULARY = audio, specs, events, errors, spec, items, inputs, outputs
+VOCABULARY = audio, capabilities, specs, events, errors, spec, items, inputs, outputs
 WORDS = {name: value for module in VOCABULARY for name, value in vars(module).items()}
 
 

@@ -18,8 +18,9 @@ from openai.types.audio import (
 )
 
 from antiphon.core import errors, events
+from antiphon.core.capabilities import SpeechAbility, SpeechCapabilities, settle_speech
 from antiphon.core.errors import AntiphonError, CallerError, TooLarge
-from antiphon.core.events import Cause, Closed, Failed, Final, Transcript
+from antiphon.core.events import Cause, Closed, Failed, Final, Opened, Transcript
 from antiphon.core.specs import TranscribeSpec
 from antiphon.core.wire import NOTHING, Bearer, Body, Close, Head, Opening, Response, Step
 from antiphon.surfaces.openai import wire
@@ -29,6 +30,7 @@ HERE = Path(__file__).parent
 REQUEST_ID = "00000000-0000-4000-8000-000000000001"
 FORM = {"content-type": "multipart/form-data; boundary=x", "authorization": "Bearer k"}
 ENDPOINT = Transcriptions()
+OPENED = Opened("m", unmet_speech=frozenset({SpeechAbility.GUIDANCE}), languages=("en",))
 
 
 @dataclass
@@ -120,6 +122,7 @@ def test_golden(script: Script) -> None:
     assert accepted.media == b"RIFF"
     assert accepted.surface.deadline_ns() is None
     assert accepted.surface.expire(0) == NOTHING == accepted.surface.receive(b"", 0)
+    assert accepted.surface.emit(OPENED, 0) == NOTHING
     for happens, leaves in script.steps:
         assert dump(accepted.surface.emit(event(happens), 0)) == leaves
 
@@ -128,7 +131,7 @@ def test_golden(script: Script) -> None:
 def test_refused(script: Script) -> None:
     opening, body = script.negotiate()
     with pytest.raises(CallerError) as caught:
-        ENDPOINT.negotiate(opening, body)
+        settle_speech(ENDPOINT.negotiate(opening, body).spec, SpeechCapabilities())
     response = ENDPOINT.refuse(opening, caught.value)
     assert f"{response.status} {response.body.decode()}" == script.refusal
     assert response.headers == (("content-type", "application/json"), ("x-request-id", REQUEST_ID))

@@ -5,7 +5,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from antiphon.core.capabilities import Ability
+from antiphon.core.capabilities import Ability, SpeechAbility
 from antiphon.core.events import (
     AllSpoken,
     ChoiceEnded,
@@ -25,6 +25,7 @@ from antiphon.surfaces.openai.transcriptions import Transcriptions
 
 ID = "00000000-0000-4000-8000-000000000001"
 ANSWERED = Opened("m", unmet=frozenset({Ability.REASONING_EFFORT, Ability.VERBOSITY}))
+LACKING = Opened("m", unmet_speech=frozenset({SpeechAbility.GUIDANCE}), languages=("en",))
 ANSWER = (Opened("m"), TextDelta(0, "Hi", 1), ChoiceEnded(0, FinishReason.STOP), Completed(TokenUsage(1, 1)))
 
 
@@ -99,4 +100,4 @@ def test_of_a_transcription(fields: tuple[tuple[str, str], ...], names: str | No
     opening = Opening("POST", "/", headers={"content-type": "multipart/form-data"}, request_id=ID)
     accepted = Transcriptions().negotiate(opening, Body(b"RIFF", (("model", "m"), *fields), has_file=True))
     assert not accepted.spec.word_times
-    assert told([accepted.surface.emit(Closed(100, 1, ""), 0)]) == names
+    assert told([accepted.surface.emit(event, 0) for event in (LACKING, Closed(100, 1, ""))]) == names

@@ -38,12 +38,14 @@ class Turns:
 @dataclass(frozen=True, slots=True)
 class Transcription:
     """That the caller is told what was heard. `model` is a public name, empty for the server's own choice; `language`
-    is a hint (BCP 47), empty for none. `tokens` asks for the tokens of `HeardDone` with their log-probabilities.
+    (BCP 47) is what is spoken, empty for one of `languages`, or for what the model hears by itself. `tokens` asks for
+    the tokens of `HeardDone` with their log-probabilities.
     """
 
     model: str = ""
     language: str = ""
     tokens: bool = False
+    languages: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,10 +14,14 @@ class Load(msgspec.Struct, tag=True, array_like=True, frozen=True):
 
 
 class Row(msgspec.Struct, array_like=True, frozen=True):
-    """An utterance; see `core.ports.Utterance`."""
+    """An utterance; see `core.ports.Utterance` and `Guidance`."""
 
     pcm: bytes
-    prefix: tuple[int, ...]
+    prefix: tuple[int, ...] = ()
+    languages: tuple[str, ...] = ()
+    translate: bool = False
+    prompt: str = ""
+    keyterms: tuple[str, ...] = ()
 
 
 class Recognise(msgspec.Struct, tag=True, array_like=True, frozen=True):
@@ -29,11 +33,15 @@ Command = Load | Recognise
 
 
 class Ready(msgspec.Struct, tag=True, array_like=True, frozen=True):
-    """It has loaded its model."""
+    """It has loaded its model, which hears these languages (BCP 47). One of several can translate into English."""
+
+    languages: tuple[str, ...]
 
 
 class Result(msgspec.Struct, array_like=True, frozen=True):
-    """Tokens with their texts, natural log-probabilities, and where each begins; `ends_ms` has where each ends."""
+    """Tokens with their texts, natural log-probabilities, and where each begins; `ends_ms` has where each ends.
+    `language` was told or found out; `language_confidence` says how likely it is.
+    """
 
     tokens: tuple[int, ...]
     pieces: tuple[str, ...]
@@ -41,6 +49,8 @@ class Result(msgspec.Struct, array_like=True, frozen=True):
     starts_ms: tuple[int, ...]
     ends_ms: tuple[int, ...]
     looped: bool
+    language: str = "en"
+    language_confidence: float = 1.0
 
 
 class Recognised(msgspec.Struct, tag=True, array_like=True, frozen=True):

@@ -6,8 +6,10 @@ from dataclasses import dataclass
 from math import exp
 from pathlib import Path
 
+from antiphon.core.capabilities import SpeechAbility, SpeechCapabilities
 from antiphon.core.errors import CapacityError, EngineError
 from antiphon.core.events import Word
+from antiphon.core.languages import spoken
 from antiphon.core.ports import Hypothesis, Utterance
 from antiphon.engines.process import KeptProcess, Unloadable, frame
 from antiphon.engines.whisper.messages import (
@@ -24,11 +26,15 @@ from antiphon.engines.whisper.messages import (
 LONGEST_BATCH_S = 120.0
 RESTART_S = 15.0  # since its process ended, until which a batch waits for it to be started again
 MOST_OPEN = 64  # batches
+MAX_PROMPT_CHARS = 4_096  # from its end, which is more than the decoder has places for
+UNSPACED = frozenset(("zh", "ja", "th", "lo", "my", "yue"))  # written without spaces: a word is a token
 
 
 @dataclass(frozen=True, slots=True)
 class WhisperSettings:
-    """`workers` batches are computed at once. `language` is what a multilingual model hears; empty, it finds out."""
+    """`workers` batches are computed at once. `language` is what a multilingual model hears where a call names none;
+    empty, it finds out.
+    """
 
     workers: int = 2
     language: str = ""
@@ -55,6 +61,8 @@ class Whisper(KeptProcess):
 
     def __init__(self, path: Path, settings: WhisperSettings) -> None:
         super().__init__(Load(str(path.absolute()), settings.workers, settings.language))
+        self.capabilities = SpeechCapabilities()
+        self._language = settings.language
         self._loop = asyncio.get_running_loop()
         self._open_batches: dict[int, asyncio.Future[Recognised]] = {}
         self._next = 0
@@ -72,7 +80,7 @@ class Whisper(KeptProcess):
         return [_hypothesis(result, row.timed) for result, row in zip(recognised.results, batch, strict=True)]
 
     async def _recognise(self, batch: Sequence[Utterance]) -> Recognised:
-        rows = tuple(Row(utterance.pcm, utterance.prefix) for utterance in batch)
+        rows = tuple(_row(utterance) for utterance in batch)
         try:
             return await self._ask(rows)
         except _Lost:
@@ -117,6 +125,7 @@ class Whisper(KeptProcess):
         return None
 
     def ready(self, loaded: Ready) -> None:
+        self.capabilities = _capabilities(frozenset(loaded.languages), self._language)
         self._up.set()
 
     def forsaken(self, failure: EngineError) -> None:
@@ -128,11 +137,31 @@ class Whisper(KeptProcess):
                 awaited.set_exception(_Lost)
 
 
+def _capabilities(languages: frozenset[str], language: str) -> SpeechCapabilities:
+    """Of a model that hears those, and `language` where a call names none."""
+    if len(languages) == 1:
+        return SpeechCapabilities(languages, next(iter(languages)), frozenset((SpeechAbility.GUIDANCE,)))
+    return SpeechCapabilities(languages, spoken(language, languages) or "", frozenset(SpeechAbility))
+
+
+def _row(utterance: Utterance) -> Row:
+    asked = utterance.guidance
+    return Row(
+        utterance.pcm,
+        utterance.prefix,
+        asked.languages,
+        asked.translate,
+        asked.prompt[-MAX_PROMPT_CHARS:],
+        asked.keyterms,
+    )
+
+
 def _hypothesis(result: Result, timed: bool) -> Hypothesis:
     words: list[Word] = []
     begun: list[int] = []
+    spaces = result.language not in UNSPACED
     for at, piece in enumerate(result.pieces):
-        if begun and piece.startswith(" "):
+        if begun and (piece.startswith(" ") if spaces else any(map(str.isalnum, piece))):
             words.append(_word(result, begun, timed))
             begun = []
         begun.append(at)
@@ -148,6 +177,8 @@ def _hypothesis(result: Result, timed: bool) -> Hypothesis:
         logprobs=result.logprobs,
         steps=len(result.tokens) + 1,
         looped=result.looped,
+        language=result.language,
+        language_confidence=result.language_confidence,
     )
 
 

@@ -7,15 +7,18 @@ length, and only rows of one length run together, so that no row's text depends 
 
 import json
 import socket
+from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from itertools import groupby
 from math import log
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy as np
 
 from antiphon.children import NICENESS
+from antiphon.core import languages
 from antiphon.core.audio import SAMPLE_RATE
 from antiphon.engines import transcript
 from antiphon.engines.process import Unloadable, beating
@@ -38,6 +41,11 @@ SILENCE = SAMPLE_RATE  # behind the speech, at least
 MOST = 30 * SAMPLE_RATE
 TIME_MS = 20  # of a place in the encoder's output
 NO_SPEECH, UNLIKELY = 0.6, -1.0  # Whisper's own rule for what is no speech
+# Of what is not written in Latin letters a token is a letter, or less.
+TOKENS_PER_SECOND = 25.0
+MOST_TOKENS = 448  # that the decoder has places for, of which what comes before may take half
+MOST_BEFORE = 223
+OWN_CODES = {"jv": "jw"}  # where Whisper has another than BCP 47
 
 
 class Model:
@@ -57,24 +65,52 @@ class Model:
         self._multilingual = bool(self._model.is_multilingual)
         self._tokens = tokenizers.Tokenizer.from_file(str(folder / "tokenizer.json"))
         self._features = FeatureExtractor(feature_size=self._model.n_mels)
-        self._language = load.language
-        if load.language not in ("", "en") and not self._multilingual:
-            raise ValueError(f"it hears English only, and not {load.language!r}")
+        self._codes = self._known(languages.NAMES)
+        if load.language and languages.spoken(load.language, self._codes) is None:
+            raise ValueError(f"it does not hear {load.language!r}, only {', '.join(sorted(self._codes))}")
         self._make_tokenizer: Any = Tokenizer
+        self._end: Any = self._tokens.token_to_id("<|endoftext|>")
+        self._previous: Any = self._tokens.token_to_id("<|startofprev|>")
         suppressed = json.loads((folder / "config.json").read_text()).get("suppress_ids", [])
         self._suppressed = [-1, *suppressed]
 
+    @property
+    def languages(self) -> tuple[str, ...]:
+        """What it hears, in BCP 47."""
+        return tuple(sorted(self._codes))
+
+    def _known(self, names: Iterable[str]) -> dict[str, str]:
+        """Its own codes, by those of BCP 47."""
+        if not self._multilingual:
+            return {"en": "en"}
+        codes = {name: OWN_CODES.get(name, name) for name in names}
+        return {name: code for name, code in codes.items() if self._tokens.token_to_id(f"<|{code}|>") is not None}
+
     def recognise(self, rows: tuple[Row, ...]) -> tuple[Result, ...]:
+        """Rows run together that are of one length, and begin with equally many tokens."""
+        before = [self._before(row) for row in rows]
+        alike = [(_length(row), len(tokens)) for row, tokens in zip(rows, before, strict=True)]
         results: dict[int, Result] = {}
-        for length, group in groupby(
-            sorted(range(len(rows)), key=lambda n: _length(rows[n])), lambda n: _length(rows[n])
-        ):
+        for (length, _), group in groupby(sorted(range(len(rows)), key=alike.__getitem__), alike.__getitem__):
             numbers = list(group)
-            together = self._recognise([rows[n] for n in numbers], length)
+            together = self._recognise([rows[n] for n in numbers], [before[n] for n in numbers], length)
             results.update(zip(numbers, together, strict=True))
         return tuple(results[n] for n in range(len(rows)))
 
-    def _recognise(self, rows: list[Row], length: int) -> list[Result]:
+    def _before(self, row: Row) -> list[int]:
+        """The tokens of what may have come before: key terms, as if they had been spoken of, then the prompt's end."""
+        if not row.prompt and not row.keyterms:
+            return []
+        terms = self._encode(", ".join(row.keyterms))[: MOST_BEFORE // 2]
+        said = self._encode(row.prompt)
+        return [self._previous, *terms, *said[max(0, len(said) - (MOST_BEFORE - len(terms))) :]]
+
+    def _encode(self, text: str) -> list[int]:
+        text = text.strip()
+        tokens: list[int] = self._tokens.encode(f" {text}", add_special_tokens=False).ids if text else []
+        return [token for token in tokens if token < self._end]  # nobody smuggles in one that steers the decoder
+
+    def _recognise(self, rows: list[Row], before: list[list[int]], length: int) -> list[Result]:
         audio = np.zeros((len(rows), length), np.float32)
         for place, row in enumerate(rows):
             samples = np.frombuffer(row.pcm, "<i2")[:length]
@@ -83,43 +119,64 @@ class Model:
         features = np.stack([self._features(samples)[:, :frames] for samples in audio])
         encoded = self._model.encode(self._array(np.ascontiguousarray(features)))
         results = []
+        spoken = self._languages(encoded, rows)
         tokenizers = [
-            self._make_tokenizer(self._tokens, self._multilingual, "transcribe", language)
-            for language in self._languages(encoded, len(rows))
+            self._make_tokenizer(
+                self._tokens, self._multilingual, "translate" if row.translate else "transcribe", self._codes[language]
+            )
+            for row, (language, _) in zip(rows, spoken, strict=True)
         ]
-        starts = [[*each.sot_sequence, each.no_timestamps] for each in tokenizers]
+        starts = [
+            [*first, *each.sot_sequence, each.no_timestamps] for first, each in zip(before, tokenizers, strict=True)
+        ]
         prompts = [[*start, *row.prefix] for start, row in zip(starts, rows, strict=True)]
-        most = max(
-            transcript.most_tokens(len(row.pcm) // 2) + len(prompt) for row, prompt in zip(rows, prompts, strict=True)
-        )
+        mosts = [
+            transcript.most_tokens(len(row.pcm) // 2, *(() if language == "en" else (TOKENS_PER_SECOND,)))
+            for row, (language, _) in zip(rows, spoken, strict=True)
+        ]
+        most = max(most + len(prompt) for most, prompt in zip(mosts, prompts, strict=True))
         generated = self._model.generate(
             encoded,
             prompts,
             beam_size=1,
             return_scores=True,
             return_no_speech_prob=True,
-            max_length=most + transcript.SPARE_TOKENS,
+            max_length=min(MOST_TOKENS, most + transcript.SPARE_TOKENS),
             suppress_tokens=self._suppressed,
         )
         texts = []
-        for row, each, tokenizer in zip(rows, generated, tokenizers, strict=True):
-            tokens = [token for token in each.sequences_ids[0] if token < tokenizer.eot]
+        for row, each, row_most in zip(rows, generated, mosts, strict=True):
+            tokens = [token for token in each.sequences_ids[0] if token < self._end]
             silent = each.no_speech_prob > NO_SPEECH and each.scores[0] < UNLIKELY
-            full = len(tokens) >= transcript.most_tokens(len(row.pcm) // 2)
+            full = len(tokens) >= row_most
             begin = len(row.prefix)  # the library gives that back, too
             own = tokens[begin:]
             cut = transcript.loop_start(own, full=full)
             texts.append((tokens[:begin], [] if silent else own if cut is None else own[:cut], cut is not None))
         for place, (prefix, tokens, looped) in enumerate(texts):
-            results.append(self._result(encoded, place, tokenizers[place], prefix, tokens, looped, length))
+            result = self._result(encoded, place, tokenizers[place], prefix, tokens, looped, length)
+            language, sure = spoken[place]
+            results.append(msgspec.structs.replace(result, language=language, language_confidence=sure))
         return results
 
-    def _languages(self, encoded: Any, rows: int) -> list[str]:
+    def _languages(self, encoded: Any, rows: list[Row]) -> list[tuple[str, float]]:
+        """What each row is told, or what of those that it may be is likeliest, and how likely of them."""
         if not self._multilingual:
-            return ["en"] * rows
-        if self._language:
-            return [self._language] * rows
-        return [found[0][0].strip("<|>") for found in self._model.detect_language(encoded)]
+            return [("en", 1.0)] * len(rows)
+        found: list[list[tuple[str, float]]] = [[]] * len(rows)
+        if any(len(row.languages) != 1 for row in rows):
+            found = self._model.detect_language(encoded)
+        return [
+            (row.languages[0], 1.0) if len(row.languages) == 1 else self._likeliest(row.languages, each)
+            for row, each in zip(rows, found, strict=True)
+        ]
+
+    def _likeliest(self, languages: tuple[str, ...], found: list[tuple[str, float]]) -> tuple[str, float]:
+        """Of pairs of a language's token and its probability."""
+        by_token = dict(found)
+        likely = {each: by_token.get(f"<|{self._codes[each]}|>", 0.0) for each in languages or self._codes}
+        best = max(likely, key=likely.__getitem__)
+        return best, min(1.0, likely[best] / (sum(likely.values()) or 1.0))
 
     def _result(
         self, encoded: Any, place: int, tokenizer: Any, prefix: list[int], own: list[int], looped: bool, length: int
@@ -161,14 +218,14 @@ def serve(sock: socket.socket) -> None:
     try:
         with beating(link.beat):
             model = Model(load)
-            model.recognise((Row(bytes(2 * SAMPLE_RATE), ()),))  # the first run allocates
+            model.recognise((Row(bytes(2 * SAMPLE_RATE)),))  # the first run allocates
     except ModuleNotFoundError as error:
         link.send(Unloadable(MISSING if error.name in ("faster_whisper", "ctranslate2") else str(error)))
         return
     except Exception as error:
         link.send(Unloadable(reason(error)))
         return
-    link.send(Ready())
+    link.send(Ready(model.languages))
 
     def answer(command: Recognise) -> None:
         try:

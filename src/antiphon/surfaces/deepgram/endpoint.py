@@ -6,6 +6,7 @@ WebSocket client sees no body when its opening is refused, and `dg-request-id` i
 
 from enum import Enum, auto
 
+from antiphon.core.capabilities import Incapable, UnsupportedLanguage
 from antiphon.core.errors import (
     AntiphonError,
     CallerError,
@@ -30,6 +31,8 @@ from antiphon.surfaces.deepgram.wire import ErrorBody, write_body
 
 SCHEMES = ("token", "bearer")
 MAX_HEADER_CHARS = 512
+MAX_SHOWN = 64
+LANGUAGES = ("language", "language_hint", "detect_language")  # parameters that name some
 
 # RFC 6455, section 7.4.1, and what Deepgram's close frames say where the server failed.
 NORMAL, POLICY_VIOLATION, INTERNAL_ERROR = 1000, 1008, 1011
@@ -89,8 +92,23 @@ class Endpoint:
         return None
 
     def refuse(self, opening: Opening, error: AntiphonError) -> Response:
-        status, headers, body = refusal(opening.request_id, error)
+        status, headers, body = refusal(opening.request_id, phrased(error, opening))
         return Response(status, headers, body)
+
+
+def phrased(error: AntiphonError, opening: Opening | None = None) -> AntiphonError:
+    """What a model cannot do, in Deepgram's words."""
+    if isinstance(error, UnsupportedLanguage):
+        asked = () if opening is None else (name for name, value in opening.query if value == error.language)
+        name = next((name for name in asked if name in LANGUAGES), LANGUAGES[0])
+        if error.languages == ("en",):
+            return UnsupportedParameter("Only English (`en`) is supported.", param=name)
+        return UnsupportedParameter(
+            f"`{name}` {error.language[:MAX_SHOWN]!r} is not supported by this model.", param=name
+        )
+    if isinstance(error, Incapable):
+        return UnsupportedParameter(f"`{error.param}` is not supported by this model.", param=error.param)
+    return error
 
 
 def chosen_subprotocol(opening: Opening) -> str | None:

@@ -10,6 +10,7 @@ from dataclasses import replace
 
 import msgspec
 
+from antiphon.core.capabilities import SpeechAbility, check_language
 from antiphon.core.endpoints import Accepted
 from antiphon.core.errors import AntiphonError, BadMedia, CallerError, CapacityError, PolicyError
 from antiphon.core.events import (
@@ -32,7 +33,7 @@ from antiphon.core.events import (
 )
 from antiphon.core.rewriting import MASKING
 from antiphon.core.specs import TranscribeSpec, TurnRules
-from antiphon.core.wire import NOTHING, Opening, Step, no_effect
+from antiphon.core.wire import NOTHING, Opening, Step
 from antiphon.surfaces.deepgram import flux_parameters, flux_wire, results, wire
 from antiphon.surfaces.deepgram.endpoint import (
     INTERNAL_ERROR,
@@ -44,10 +45,10 @@ from antiphon.surfaces.deepgram.endpoint import (
     chosen_subprotocol,
     closing,
     error_code,
+    phrased,
 )
 from antiphon.surfaces.deepgram.live import IDLE_TIMEOUT_MS, IDLE_TIMEOUT_NS, SILENT_CALLER, UNDECODABLE
-from antiphon.surfaces.deepgram.parameters import check_english
-from antiphon.surfaces.deepgram.query import Parameter
+from antiphon.surfaces.deepgram.parameters import NO_GUIDANCE
 
 CONFIDENCE_DIGITS = 4
 
@@ -67,13 +68,16 @@ class FluxEndpoint(Endpoint):
             word_times=True,
             turns=asked.turns,
             tags=asked.tags,
+            languages=asked.languages,
+            keyterms=asked.keyterms,
         )
-        unused = no_effect(row.name for row in asked.without_effect)
         return Accepted(
             spec=spec,
             surface=Flux(asked, opening.request_id),
-            headers=(("dg-request-id", opening.request_id), *unused),
+            headers=(("dg-request-id", opening.request_id),),
             subprotocol=chosen_subprotocol(opening),
+            without_effect=tuple(row.name for row in asked.without_effect),
+            dispensable=((SpeechAbility.GUIDANCE, "keyterm"),) if asked.keyterms else (),
         )
 
 
@@ -86,7 +90,9 @@ class Flux:
         self._request_id = request_id
         self._turns = asked.turns
         self._masks = asked.masks
-        self._unused = asked.without_effect
+        self._unused = [(row.name, row.how) for row in asked.without_effect]
+        self._guided = bool(asked.keyterms)
+        self._languages: tuple[str, ...] = ()  # that may be heard
         self._state = State.OPEN
         self._heard_ns: int | None = None
         self._sequence = 0
@@ -133,9 +139,9 @@ class Flux:
             )
             flux_parameters.check_order(turns)
             for hint in said.language_hints or ():
-                check_english("language_hints", hint)
+                check_language(hint, self._languages)
         except (msgspec.MsgspecError, CallerError) as error:
-            description = error.message if isinstance(error, CallerError) else str(error)
+            description = phrased(error).message if isinstance(error, CallerError) else str(error)
             failure = flux_wire.ConfigureFailure(self._request_id, self._next(), "INVALID_CONFIGURATION", description)
             return Step(sends=(flux_wire.write(failure),))
         self._turns = turns
@@ -144,13 +150,15 @@ class Flux:
         keyterms = [said.keyterms] if isinstance(said.keyterms, str) else said.keyterms or []
         thresholds = flux_wire.Thresholds(turns.early_confidence, turns.confidence, turns.timeout_ms)
         success = flux_wire.ConfigureSuccess(self._request_id, thresholds, keyterms, self._next())
-        unused = [name for name, asked in (("keyterm", keyterms), ("numerals", said.numerals)) if asked]
-        rows = [row for row in flux_parameters.TABLE if row.name in unused]
-        warnings = [self._warning(row) for row in rows]
+        fixed = (("keyterm", keyterms), ("language_hint", said.language_hints and len(self._languages) > 1))
+        unused = [(name, "It is fixed for the stream.") for name, asked in fixed if asked]
+        if said.numerals:
+            unused += [(row.name, row.how) for row in flux_parameters.TABLE if row.name == "numerals"]
+        warnings = [self._warning(*each) for each in unused]
         return Step(inputs=(Retune(turns),), sends=(flux_wire.write(success), *warnings))
 
-    def _warning(self, row: Parameter) -> str:
-        description = f"`{row.name}` has no effect: {row.how}"
+    def _warning(self, name: str, why: str) -> str:
+        description = f"`{name}` has no effect: {why}"
         return flux_wire.write(flux_wire.Warning(self._request_id, self._next(), "NO_EFFECT", description))
 
     def deadline_ns(self) -> int | None:
@@ -175,8 +183,11 @@ class Flux:
             case Opened():
                 if self._heard_ns is None:
                     self._heard_ns = now_ns
+                self._languages = event.languages
+                if self._guided and SpeechAbility.GUIDANCE in event.unmet_speech:
+                    self._unused.append(("keyterm", NO_GUIDANCE))
                 connected = flux_wire.write(flux_wire.Connected(self._request_id, self._next()))
-                return Step(sends=(connected, *map(self._warning, self._unused)))
+                return Step(sends=(connected, *(self._warning(*each) for each in self._unused)))
             case Interim():
                 return self._update(event)
             case Final():

@@ -17,7 +17,7 @@ from antiphon.surfaces.deepgram.flux_wire import (
     MIN_EOT,
     MIN_TIMEOUT_MS,
 )
-from antiphon.surfaces.deepgram.parameters import PROFANITY, audio_format, check_english
+from antiphon.surfaces.deepgram.parameters import GUIDES, MAX_TERM_CHARS, PROFANITY, audio_format, terms
 from antiphon.surfaces.deepgram.query import MAX_TAG_CHARS, MAX_TAGS, Parameter, Use, Values
 from antiphon.surfaces.deepgram.wire import ParameterWarning
 
@@ -49,9 +49,11 @@ TABLE: tuple[Parameter, ...] = (
         Use.LIVE,
         f"{MIN_TIMEOUT_MS} to {MAX_TIMEOUT_MS}, {USUAL.timeout_ms} without it: silence that ends a turn in any case.",
     ),
-    Parameter("keyterm", Use.WITHOUT_EFFECT, "The models here cannot be biased towards words."),
+    Parameter("keyterm", Use.LIVE, f"{GUIDES} At most {MAX_TERM_CHARS} characters. Fixed for the stream."),
     Parameter("numerals", Use.WITHOUT_EFFECT, "Formatting of the text cannot be changed."),
-    Parameter("language_hint", Use.LIVE, "`en` and its regions; all of several."),
+    Parameter(
+        "language_hint", Use.LIVE, "Languages that the model hears, of which one is spoken. Fixed for the stream."
+    ),
     Parameter("mip_opt_out", Use.LIVE, "Always so: nothing is kept and no model is trained on what is sent."),
     Parameter("tag", Use.LIVE, f"Kept with the usage; {MAX_TAGS} at most, of at most {MAX_TAG_CHARS} characters."),
     Parameter("profanity_filter", Use.LIVE, f"`true` writes `{MASK}` for it: {PROFANITY}"),
@@ -71,6 +73,8 @@ class Request:
     turns: TurnRules
     tags: tuple[str, ...]
     masks: bool
+    languages: tuple[str, ...]
+    keyterms: tuple[str, ...]
     without_effect: tuple[Parameter, ...]
 
 
@@ -81,8 +85,6 @@ def read(query: Sequence[tuple[str, str]]) -> Request:
     model = q.one(values, "model")
     if not model:
         raise CallerError("`model` is required.", param="model")
-    for hint in values.get("language_hint", ()):
-        check_english("language_hint", hint)
     ignored: list[ParameterWarning] = []
     return Request(
         model=model,
@@ -90,6 +92,8 @@ def read(query: Sequence[tuple[str, str]]) -> Request:
         turns=_turns(values),
         tags=q.tags(values),
         masks=q.flag(values, "profanity_filter"),
+        languages=tuple(values.get("language_hint", ())),
+        keyterms=terms(values, "keyterm"),
         without_effect=tuple(q.without_effect(values, _BY_NAME)),
     )
 

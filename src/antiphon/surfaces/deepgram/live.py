@@ -28,7 +28,7 @@ from antiphon.core.events import (
 )
 from antiphon.core.specs import TranscribeSpec
 from antiphon.core.units import NS_PER_MS
-from antiphon.core.wire import NOTHING, Opening, Step, no_effect
+from antiphon.core.wire import NOTHING, Opening, Step
 from antiphon.surfaces.deepgram import parameters, results, wire
 from antiphon.surfaces.deepgram.endpoint import (
     INTERNAL_ERROR,
@@ -41,6 +41,7 @@ from antiphon.surfaces.deepgram.endpoint import (
     closing,
     error_code,
 )
+from antiphon.surfaces.deepgram.search import search
 
 # https://developers.deepgram.com/docs/keep-alive
 IDLE_TIMEOUT_MS = 10_000
@@ -74,12 +75,15 @@ class LiveListenEndpoint(Endpoint):
             speech_events=asked.speech_events,
             word_times=True,
             tags=asked.tags,
+            **parameters.hearing(asked),
         )
         return Accepted(
             spec=spec,
             surface=LiveListen(asked, opening.request_id, opening.received_unix_ms),
-            headers=(("dg-request-id", opening.request_id), *no_effect(asked.without_effect)),
+            headers=(("dg-request-id", opening.request_id),),
             subprotocol=chosen_subprotocol(opening),
+            without_effect=asked.without_effect,
+            dispensable=asked.dispensable,
         )
 
 
@@ -135,7 +139,7 @@ class LiveListen:
     def _configure(self, said: wire.Configure) -> str:
         """Taking away what is not there is done; adding is refused, as Deepgram refuses it."""
         if said.keyterms:
-            code, reason = "CONFIGURE_KEYTERMS_NOT_SUPPORTED", "The models here cannot be biased towards words."
+            code, reason = "CONFIGURE_KEYTERMS_NOT_SUPPORTED", "Key terms cannot be changed within a stream."
         elif said.features and any(said.features.values()):
             code, reason = "CONFIGURE_INTERNAL_ERROR", "Formatting cannot be switched on within a stream."
         else:
@@ -154,6 +158,7 @@ class LiveListen:
         match event:
             case Opened():
                 self._model = event.model
+                self._asked = self._asked.answered(event)
                 if self._heard_ns is None:
                     self._heard_ns = now_ns
                 return NOTHING
@@ -181,7 +186,10 @@ class LiveListen:
             start=results.seconds(event.start_ms),
             is_final=cause is not None,
             speech_final=cause is Cause.ENDPOINT,
-            channel=wire.Channel([results.alternative(transcript, punctuate=self._asked.punctuate)]),
+            channel=wire.Channel(
+                search(self._asked.searches, transcript.words),
+                [results.alternative(transcript, punctuate=self._asked.punctuate)],
+            ),
             metadata=wire.ResultsMetadata(
                 self._request_id, results.model_info(self._model), results.model_uuid(self._model)
             ),

@@ -41,7 +41,7 @@ class SpeechModels(Endpoint):
 
 
 def _hearing(card: ModelCard) -> HearingModel:
-    return HearingModel(card.name, card.name, card.local, ["en"], "latest", model_uuid(card.local))
+    return HearingModel(card.name, card.name, card.local, list(card.languages), "latest", model_uuid(card.local))
 
 
 def _speaking(card: VoiceCard) -> SpeakingModel:

@@ -5,15 +5,20 @@ What is accepted and cannot be honoured wholly is reported as a warning in the m
 """
 
 import re
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
 
 from antiphon.core.audio import MAX_CHANNELS, MAX_RATE, MIN_RATE, AudioFormat, Encoding
+from antiphon.core.capabilities import SpeechAbility
+from antiphon.core.endpoints import lacking
 from antiphon.core.errors import CallerError, UnsupportedParameter
+from antiphon.core.events import Opened
 from antiphon.core.rewriting import MASK, Rewriting
 from antiphon.surfaces.deepgram import query as q
 from antiphon.surfaces.deepgram import rewriting
 from antiphon.surfaces.deepgram.query import MAX_TAG_CHARS, MAX_TAGS, MAX_VALUES, Parameter, Use, Values
+from antiphon.surfaces.deepgram.search import MAX_SEARCHES, MOST_HITS
 from antiphon.surfaces.deepgram.wire import ParameterWarning
 
 DEFAULT_MODEL = "base-general"
@@ -23,13 +28,16 @@ DEFAULT_UTT_SPLIT_MS = 800
 MIN_UTTERANCE_END_MS = 1_000
 MAX_SILENCE_MS = 60_000
 MAX_EXTRA_CHARS = 2_048
+MAX_TERM_CHARS = 128
 
 TELEPHONE_RATE = 8_000
 OPUS_RATES = (8_000, 12_000, 16_000, 24_000, 48_000)
 
 
 _NO_EXTRACTION = "No model here extracts that from text."
-_NO_BIAS = "The models here cannot be biased towards words."
+NO_GUIDANCE = "This model cannot be guided towards words."
+ONE_LANGUAGE = "This model hears one language only."
+GUIDES = "Guides a model that can be guided, as Whisper. With another one it has a warning, and no effect."
 PROFANITY = "the words of a short English list, and no others."
 _NO_REWRITE = "Formatting of the text cannot be changed."
 
@@ -43,9 +51,10 @@ TABLE: tuple[Parameter, ...] = (
     Parameter(
         "language",
         Use.BOTH,
-        "`en` and its regions (`en-US`, ...). Without it: `en`. `multi` has a warning: only English is heard.",
+        "A language that the model hears, whatever its region: `en`, `en-US`, ... Without it: the model's own, or it "
+        "finds out, as with `multi`, which has a warning where the model hears one language only.",
     ),
-    Parameter("language_hint", Use.BOTH, "`en` and its regions; all of several."),
+    Parameter("language_hint", Use.BOTH, "Languages that the model hears, of which one is spoken."),
     Parameter(
         "encoding",
         Use.BOTH,
@@ -118,7 +127,12 @@ TABLE: tuple[Parameter, ...] = (
     Parameter("custom_topic", Use.NEITHER, _NO_EXTRACTION),
     Parameter("custom_topic_mode", Use.NEITHER, _NO_EXTRACTION),
     Parameter("detect_entities", Use.NEITHER, _NO_EXTRACTION),
-    Parameter("detect_language", Use.NEITHER, "The models here know one language, English."),
+    Parameter(
+        "detect_language",
+        Use.FILE,
+        "`true`, or languages of which one is spoken: each channel has `detected_language` and `language_confidence`. "
+        "Refused where the model cannot find out.",
+    ),
     Parameter("detect_topics", Use.NEITHER, _NO_EXTRACTION),
     Parameter(
         "diarize", Use.WITHOUT_EFFECT, "No model here tells speakers apart; `multichannel` keeps channels apart."
@@ -131,15 +145,20 @@ TABLE: tuple[Parameter, ...] = (
     ),
     Parameter("dictation", Use.WITHOUT_EFFECT, _NO_REWRITE),
     Parameter("intents", Use.NEITHER, _NO_EXTRACTION),
-    Parameter("keyterm", Use.WITHOUT_EFFECT, _NO_BIAS),
-    Parameter("keywords", Use.WITHOUT_EFFECT, _NO_BIAS),
-    Parameter("keyword_boost", Use.WITHOUT_EFFECT, _NO_BIAS),
+    Parameter("keyterm", Use.BOTH, f"{GUIDES} At most {MAX_TERM_CHARS} characters."),
+    Parameter("keywords", Use.BOTH, "`WORD:BOOST`; as `keyterm`, whatever the boost. One below zero is left out."),
+    Parameter("keyword_boost", Use.WITHOUT_EFFECT, "Key terms have one weight."),
     Parameter("measurements", Use.WITHOUT_EFFECT, _NO_REWRITE),
     Parameter("ner", Use.NEITHER, _NO_EXTRACTION),
     Parameter("numbers", Use.WITHOUT_EFFECT, _NO_REWRITE),
     Parameter("numerals", Use.WITHOUT_EFFECT, _NO_REWRITE),
     Parameter("redact", Use.NEITHER, "Redaction is not offered by request."),
-    Parameter("search", Use.NEITHER, "The audio is not searched for terms; search the transcript."),
+    Parameter(
+        "search",
+        Use.BOTH,
+        f"Where words like these are in the transcript: up to {MOST_HITS} `hits` for each, the best first. At most "
+        f"{MAX_SEARCHES}, of at most {MAX_TERM_CHARS} characters.",
+    ),
     Parameter("sentiment", Use.NEITHER, _NO_EXTRACTION),
     Parameter("summarize", Use.NEITHER, _NO_EXTRACTION),
     Parameter("tier", Use.NEITHER, "Name the whole model in `model`."),
@@ -150,7 +169,8 @@ TABLE: tuple[Parameter, ...] = (
 _BY_NAME = {row.name: row for row in TABLE}
 
 _SECONDS = re.compile(r"([0-9]{1,4})(?:\.([0-9]{1,9}))?")
-_ENGLISH = re.compile(r"en([-_][a-z0-9]{2,8})*", re.IGNORECASE)
+_BOOST = re.compile(r":(-?)[0-9.]{1,8}$")
+MULTI = "multi"  # whichever of several languages is spoken
 
 _RAW = {
     "linear16": Encoding.LINEAR16,
@@ -165,7 +185,9 @@ _DEFAULT_RATES = {Encoding.MULAW: TELEPHONE_RATE, Encoding.ALAW: TELEPHONE_RATE,
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """What a query asks for. `warnings` are about parameters that could not be honoured wholly."""
+    """What a query asks for. `warnings` are about parameters that could not be honoured wholly. `guiding` are the names
+    of those whose effect depends on the model.
+    """
 
     model: str
     format: AudioFormat
@@ -181,6 +203,25 @@ class Request:
     speech_events: bool
     paragraphs: bool
     utt_split_ms: int | None
+    language: str
+    languages: tuple[str, ...]
+    detect: bool
+    keyterms: tuple[str, ...]
+    guiding: tuple[str, ...]
+    searches: tuple[str, ...]
+
+    @property
+    def dispensable(self) -> tuple[tuple[SpeechAbility, str], ...]:
+        """Parameters that may have no effect, with the ability that they need."""
+        return tuple((SpeechAbility.GUIDANCE, name) for name in self.guiding)
+
+    def answered(self, opened: Opened) -> "Request":
+        """By a model that cannot do all of it: with the warnings about that."""
+        lacks = lacking(self.dispensable, opened.unmet_speech)
+        warnings = [ParameterWarning(name, "unsupported", NO_GUIDANCE) for name in lacks]
+        if self.language == MULTI and len(opened.languages) < 2:
+            warnings.append(ParameterWarning("language", "partly_supported", ONE_LANGUAGE))
+        return replace(self, warnings=(*self.warnings, *warnings))
 
     @property
     def without_effect(self) -> tuple[str, ...]:
@@ -196,7 +237,6 @@ def read(query: Sequence[tuple[str, str]], *, live: bool) -> Request:
     q.flag(values, "mip_opt_out")
     q.flag(values, "no_delay")
     warnings = [ParameterWarning(row.name, "unsupported", row.how) for row in q.without_effect(values, _BY_NAME)]
-    _check_language(values, warnings)
     multichannel = q.flag(values, "multichannel")
     audio = audio_format(values, live=live, multichannel=multichannel, warnings=warnings)
     smart = q.flag(values, "smart_format")
@@ -226,27 +266,66 @@ def read(query: Sequence[tuple[str, str]], *, live: bool) -> Request:
         speech_events=q.flag(values, "vad_events"),
         paragraphs=paragraphs,
         utt_split_ms=_utt_split(values),
+        language=_language(values),
+        languages=_languages(values),
+        detect=_detects(values),
+        keyterms=(*terms(values, "keyterm"), *_keywords(values)),
+        guiding=tuple(name for name in ("keyterm", "keywords") if any(terms(values, name))),
+        searches=_searches(values),
     )
 
 
 # -- one parameter each ------------------------------------------------------------------------------------------------
 
 
-def check_english(name: str, language: str) -> None:
-    """Raises `UnsupportedParameter` for a language that cannot be heard here."""
-    if not _ENGLISH.fullmatch(language):
-        raise UnsupportedParameter("Only English (`en`) is supported.", param=name)
+def hearing(asked: Request) -> dict[str, Any]:
+    """What a query says of how the model is to hear, as fields of a `TranscribeSpec`."""
+    language = "" if asked.language == MULTI else asked.language
+    return {
+        "language": language,
+        "languages": () if language else asked.languages,
+        "detect": asked.detect,
+        "keyterms": asked.keyterms,
+    }
 
 
-def _check_language(values: Values, warnings: list[ParameterWarning]) -> None:
-    """`multi` means whichever of several languages is spoken, and English is one of them."""
+def _language(values: Values) -> str:
     language = q.one(values, "language")
-    if language == "multi":
-        warnings.append(ParameterWarning("language", "partly_supported", "The models here hear English only."))
-    elif language is not None:
-        check_english("language", language)
-    for hint in values.get("language_hint", ()):
-        check_english("language_hint", hint)
+    if language == "":
+        raise CallerError("`language` is empty.", param="language")
+    return language or ""
+
+
+def _detects(values: Values) -> bool:
+    return any(value.lower() != "false" for value in values.get("detect_language", ()))
+
+
+def _languages(values: Values) -> tuple[str, ...]:
+    """Of which one is spoken."""
+    candidates = (value for value in values.get("detect_language", ()) if value.lower() not in ("true", "false"))
+    return (*values.get("language_hint", ()), *candidates)
+
+
+def terms(values: Values, name: str) -> tuple[str, ...]:
+    """Words or phrases. Raises `CallerError` for one that is too long."""
+    terms = tuple(term for value in values.get(name, ()) if (term := value.strip()) and term.lower() != "false")
+    if any(len(term) > MAX_TERM_CHARS for term in terms):
+        raise CallerError(f"A `{name}` has {MAX_TERM_CHARS} characters at most.", param=name)
+    return terms
+
+
+def _keywords(values: Values) -> Iterator[str]:
+    for keyword in terms(values, "keywords"):
+        boost = _BOOST.search(keyword)
+        if boost is None or not boost[1]:
+            yield keyword[: boost.start()] if boost else keyword
+
+
+def _searches(values: Values) -> tuple[str, ...]:
+    searches = tuple(dict.fromkeys(terms(values, "search")))
+    if len(searches) > MAX_SEARCHES:
+        raise CallerError(f"At most {MAX_SEARCHES} `search` parameters are allowed.", param="search")
+    return searches
 
 
 def audio_format(values: Values, *, live: bool, multichannel: bool, warnings: list[ParameterWarning]) -> AudioFormat:

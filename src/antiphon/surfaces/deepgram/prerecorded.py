@@ -7,11 +7,12 @@ import msgspec
 
 from antiphon.core.endpoints import Accepted
 from antiphon.core.errors import BadMedia, CallerError
-from antiphon.core.events import Closed, Failed, Final, Opened, Output, Transcript
+from antiphon.core.events import Closed, Failed, Final, Opened, Output, Transcript, main_language
 from antiphon.core.specs import TranscribeSpec
 from antiphon.core.wire import NOTHING, Body, Close, Head, Opening, Step, Url, no_effect
 from antiphon.surfaces.deepgram import parameters, results, wire
 from antiphon.surfaces.deepgram.endpoint import Endpoint, answer_headers, refusal
+from antiphon.surfaces.deepgram.search import search
 
 # Deepgram takes 2 GB; here a body is held in memory.
 MAX_BODY_BYTES = 256 * 1024 * 1024
@@ -30,6 +31,7 @@ class PrerecordedListenEndpoint(Endpoint):
             multichannel=asked.multichannel,
             word_times=True,
             tags=asked.tags,
+            **parameters.hearing(asked),
         )
         return Accepted(
             spec=spec,
@@ -65,6 +67,7 @@ class PrerecordedListen:
         match event:
             case Opened():
                 self._model = event.model
+                self._asked = self._asked.answered(event)
             case Final():
                 self._finals.append(event)
             case Closed():
@@ -83,16 +86,23 @@ class PrerecordedListen:
     def _response(self, closed: Closed) -> wire.Response:
         asked = self._asked
         channels = [self._transcripts(channel) for channel in range(closed.channels if asked.multichannel else 1)]
-        alternatives = [
-            results.whole(transcripts, punctuate=asked.punctuate, paragraphs=asked.paragraphs)
-            for transcripts in channels
-        ]
         return wire.Response(
             metadata=results.summary(asked, self._request_id, self._received_unix_ms, self._model, closed),
             results=wire.FileResults(
-                channels=[wire.Channel([alternative]) for alternative in alternatives],
+                channels=[self._channel(channel, transcripts) for channel, transcripts in enumerate(channels)],
                 utterances=self._utterances(channels, asked.utt_split_ms) if asked.utt_split_ms is not None else None,
             ),
+        )
+
+    def _channel(self, channel: int, transcripts: list[Transcript]) -> wire.Channel:
+        asked = self._asked
+        finals = [final for final in self._finals if final.channel == channel]
+        language, confidence = main_language(finals) if asked.detect else (None, None)
+        return wire.Channel(
+            search(asked.searches, [word for transcript in transcripts for word in transcript.words]),
+            [results.whole(transcripts, punctuate=asked.punctuate, paragraphs=asked.paragraphs)],
+            language or None,
+            None if confidence is None or not language else round(confidence, results.CONFIDENCE_DIGITS),
         )
 
     def _transcripts(self, channel: int) -> list[Transcript]:

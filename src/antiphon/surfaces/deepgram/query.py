@@ -16,7 +16,9 @@ MAX_TAG_CHARS = 128
 MAX_TAGS = 32  # what an entry of the ledger holds
 MAX_VALUES = 200
 
-_REPEATABLE = frozenset(("tag", "extra", "language_hint", "replace"))
+_REPEATABLE = frozenset(
+    ("tag", "extra", "language_hint", "detect_language", "replace", "keyterm", "keywords", "search")
+)
 _WHOLE = re.compile(r"([0-9]{1,9})(?:\.0{1,9})?")  # SDKs have some of them as floats
 
 Values = Mapping[str, Sequence[str]]

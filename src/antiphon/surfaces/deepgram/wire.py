@@ -119,8 +119,25 @@ class Alternative(msgspec.Struct, frozen=True, omit_defaults=True):
     paragraphs: Paragraphs | None = None
 
 
-class Channel(msgspec.Struct, frozen=True):
-    alternatives: list[Alternative]
+class Hit(msgspec.Struct, frozen=True):
+    confidence: float
+    start: float
+    end: float
+    snippet: str
+
+
+class Search(msgspec.Struct, frozen=True):
+    query: str
+    hits: list[Hit]
+
+
+class Channel(msgspec.Struct, frozen=True, omit_defaults=True):
+    """`language_confidence` is 0..1."""
+
+    search: list[Search] | None = None
+    alternatives: list[Alternative] = []
+    detected_language: str | None = None
+    language_confidence: float | None = None
 
 
 class ResultsMetadata(msgspec.Struct, frozen=True):

@@ -1,9 +1,10 @@
-"""The form of `POST /v1/audio/transcriptions`: every field is honoured, named as without effect, or refused.
+"""The forms of `POST /v1/audio/transcriptions` and `/v1/audio/translations`: every field is honoured, named as without
+effect, or refused.
 
 Lists come as repeated fields whose name ends in `[]`, objects as `name[key]`; that is how the official SDKs send them.
 """
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import TypeVar
@@ -14,8 +15,8 @@ from antiphon.core.specs import TranscribeSpec
 Number = TypeVar("Number", int, float)
 Fields = dict[str, list[str]]
 
-LANGUAGE = "en"
 MAX_SILENCE_MS = 10_000
+MAX_KEYWORDS, MAX_KEYWORD_CHARS = 200, 128
 
 
 class Format(StrEnum):
@@ -28,7 +29,9 @@ class Format(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Shape:
-    """How the caller wants the answer to look. `without_effect` are the fields that change nothing here."""
+    """How the caller wants the answer to look. `without_effect` are the fields that change nothing here, `guiding`
+    those that change nothing where the model cannot be guided.
+    """
 
     format: Format = Format.JSON
     stream: bool = False
@@ -36,6 +39,7 @@ class Shape:
     words: bool = False
     segments: bool = False
     without_effect: tuple[str, ...] = ()
+    guiding: tuple[str, ...] = ()
 
 
 _ONCE = frozenset(
@@ -51,6 +55,7 @@ _ONCE = frozenset(
         "chunking_strategy[silence_duration_ms]",
     }
 )
+_OF_TRANSLATIONS = frozenset({"model", "prompt", "response_format", "temperature"})
 _LISTS = frozenset({"include[]", "keywords[]", "languages[]", "timestamp_granularities[]"})
 _REFUSED = {
     "known_speaker_names[]": "speakers are not told apart here",
@@ -60,27 +65,31 @@ _REFUSED = {
 }
 
 
-def read(fields: Iterable[tuple[str, str]]) -> tuple[TranscribeSpec, Shape]:
+def read(fields: Iterable[tuple[str, str]], translate: bool = False) -> tuple[TranscribeSpec, Shape]:
     """Raises `CallerError` for a value that makes no sense, `UnsupportedParameter` for one not honoured here."""
-    given = _gather(fields)
-    _check_constants(given)
+    given = _gather(fields, _OF_TRANSLATIONS if translate else _ONCE | _LISTS)
     shape = _shape(given)
     spec = TranscribeSpec(
         model=_model(given),
         word_times=shape.words,
         # A verbose segment lists its tokens; the streamed `done` event counts them.
         tokens=shape.logprobs or shape.segments or shape.stream,
+        language=_one(given, "language", ""),
+        languages=() if _one(given, "language", "") else tuple(given.get("languages[]", ())),
+        translate=translate,
+        prompt=_one(given, "prompt", ""),
+        keyterms=_keywords(given),
     )
     silence_ms = _silence_ms(given)
     return (spec if silence_ms is None else replace(spec, endpointing_ms=silence_ms)), shape
 
 
-def _gather(fields: Iterable[tuple[str, str]]) -> Fields:
+def _gather(fields: Iterable[tuple[str, str]], known: Collection[str]) -> Fields:
     given: Fields = {}
     for name, value in fields:
         if name in _REFUSED:
             raise UnsupportedParameter(f"'{name}' is not supported: {_REFUSED[name]}.", param=name)
-        if name not in _ONCE | _LISTS:
+        if name not in known:
             raise UnsupportedParameter("This parameter is unknown or not supported by this server.", param=name)
         if name in _ONCE and name in given:
             raise CallerError(f"'{name}' was given more than once.", param=name)
@@ -95,18 +104,17 @@ def _model(given: Fields) -> str:
     return model
 
 
-def _check_constants(given: Fields) -> None:
-    """Fields of which the server honours one value only."""
-    for name in ("language", "languages[]"):
-        if any(value != LANGUAGE for value in given.get(name, [])):
-            raise UnsupportedParameter(f"The only supported language is '{LANGUAGE}'.", param=name)
+def _keywords(given: Fields) -> tuple[str, ...]:
+    keywords = tuple(word for value in given.get("keywords[]", []) if (word := value.strip()))
+    if len(keywords) > MAX_KEYWORDS or any(len(word) > MAX_KEYWORD_CHARS for word in keywords):
+        said = f"At most {MAX_KEYWORDS} keywords are allowed, of at most {MAX_KEYWORD_CHARS} characters."
+        raise CallerError(said, param="keywords[]")
+    return keywords
 
 
 def _without_effect(given: Fields, verbose: bool) -> tuple[str, ...]:
-    """The models cannot be guided and decode greedily; only a verbose answer has a place for times."""
+    """The models decode greedily; only a verbose answer has a place for times."""
     asked = {
-        "prompt": bool(_one(given, "prompt", "")),
-        "keywords[]": "keywords[]" in given,
         "temperature": _number("temperature", _one(given, "temperature", "0"), float, 0, 1) > 0,
         "timestamp_granularities[]": "timestamp_granularities[]" in given and not verbose,
     }
@@ -132,6 +140,7 @@ def _shape(given: Fields) -> Shape:
         words=chosen == Format.VERBOSE and "word" in granularities,
         segments=chosen == Format.VERBOSE and granularities != {"word"},
         without_effect=_without_effect(given, chosen == Format.VERBOSE),
+        guiding=tuple(name for name in ("prompt", "keywords[]") if any(given.get(name, ()))),
     )
 
 

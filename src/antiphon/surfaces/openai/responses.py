@@ -8,6 +8,7 @@ Whether a response may be kept is the project's policy; without a `store`, it is
 
 from collections.abc import Callable
 from dataclasses import replace
+from enum import StrEnum
 from typing import Any
 
 import msgspec
@@ -134,7 +135,9 @@ _REFUSED = (
     ("moderation_policy", "moderation is not supported"),
     ("prompt", "there are no prompt templates here"),
 )
-_PARAMS = {Ability.LOGPROBS: "include"}  # by which a response is asked for what OpenAI spells otherwise elsewhere
+_PARAMS: dict[StrEnum, str] = {
+    Ability.LOGPROBS: "include"
+}  # by which a response is asked for what OpenAI spells otherwise elsewhere
 # What engines and their servers call otherwise in their errors.
 _SPELLED = {
     "prompt": "input",
@@ -182,7 +185,7 @@ def error_object(error: AntiphonError) -> wire.ErrorObject:
 
 def _renamed(error: AntiphonError) -> AntiphonError:
     if isinstance(error, Incapable):
-        return Incapable(error.ability, _PARAMS.get(error.ability, error.param))
+        return Incapable(error.ability, _PARAMS.get(error.ability) or error.param)
     if error.param in _SPELLED and isinstance(error, CallerError):
         return type(error)(error.message, param=_SPELLED[error.param])
     if error.param == "keep":

@@ -1,4 +1,5 @@
-"""`POST /v1/audio/transcriptions`: a recording in, its text out, whole or as server-sent events.
+"""`POST /v1/audio/transcriptions`: a recording in, its text out, whole or as server-sent events; and
+`POST /v1/audio/translations`: its text in English.
 
 A segment is one utterance that became final; the full text is their texts with a space between. Nothing is sent before
 there is a result, so a failure still gets its own status; after that it is an event in the stream.
@@ -11,25 +12,30 @@ from collections.abc import Iterable
 import msgspec
 from msgspec import UNSET, UnsetType
 
+from antiphon.core import languages
+from antiphon.core.capabilities import Incapable, SpeechAbility, UnsupportedLanguage
 from antiphon.core.endpoints import Accepted
-from antiphon.core.errors import CallerError, TooLarge
-from antiphon.core.events import Closed, Failed, Final, Output, Token
+from antiphon.core.errors import AntiphonError, CallerError, TooLarge
+from antiphon.core.events import Closed, Failed, Final, Opened, Output, Token, main_language
 from antiphon.core.specs import TranscribeSpec
 from antiphon.core.subtitles import srt, vtt
-from antiphon.core.wire import NOTHING, Body, Close, Head, Opening, Step, Wire, no_effect
+from antiphon.core.wire import NOTHING, Body, Close, Head, Opening, Response, Step, Wire, no_effect
 from antiphon.surfaces.openai import wire
 from antiphon.surfaces.openai.addressing import deployment
 from antiphon.surfaces.openai.form import Format, Shape, read
 
 MAX_FILE_BYTES = 26_214_400  # OpenAI's own limit
-LANGUAGE_NAME = "english"
+UNKNOWN = "unknown"  # where nothing was said that a language could be found out of
 INPUT_TOKEN_MS = 100  # OpenAI's own measure of audio that comes in: one token for each 100 ms, part ones counted
 
 
 class Transcriptions(wire.Endpoint):
-    """The endpoint."""
+    """Both endpoints; one that `translates` has text in English."""
 
     max_body_bytes = MAX_FILE_BYTES
+
+    def __init__(self, translates: bool = False) -> None:
+        self._translates = translates
 
     def negotiate(self, opening: Opening, body: Body) -> Accepted[TranscribeSpec]:
         """The form as a spec. Raises some `CallerError`, whose `param` is the field's name."""
@@ -40,20 +46,31 @@ class Transcriptions(wire.Endpoint):
         fields = body.fields
         if deployed:
             fields = (("model", deployed), *(field for field in fields if field[0] != "model"))
-        spec, shape = read(fields)
+        spec, shape = read(fields, self._translates)
         if not body.data:
             raise CallerError("The audio file is empty." if body.has_file else "No file was sent.", param="file")
         if len(body.data) > MAX_FILE_BYTES:
             said = f"Maximum content size limit ({MAX_FILE_BYTES}) exceeded ({len(body.data)} bytes read)."
             raise TooLarge(said, param="file")
-        return Accepted(spec, Transcribing(self, opening, shape), media=body.data)
+        return Accepted(spec, Transcribing(self, opening, shape, self._translates), media=body.data)
+
+    def refuse(self, opening: Opening, error: AntiphonError) -> Response:
+        """What a model cannot do has the name of the field that asked for it."""
+        if isinstance(error, UnsupportedLanguage) and error.param == "languages":
+            error = UnsupportedLanguage(error.language, error.languages, "languages[]")
+        if isinstance(error, Incapable) and error.ability is SpeechAbility.TRANSLATION:
+            error = Incapable(error.ability, "model", error.model)
+        return super().refuse(opening, error)
 
 
 class Transcribing:
     """One call: collects what became final and renders it."""
 
-    def __init__(self, endpoint: Transcriptions, opening: Opening, shape: Shape) -> None:
+    def __init__(self, endpoint: Transcriptions, opening: Opening, shape: Shape, translates: bool = False) -> None:
         self._endpoint = endpoint
+        self._translates = translates
+        self._without_effect = shape.without_effect
+        self._languages: tuple[str, ...] = ()
         self._opening = opening
         self._shape = shape
         self._finals: list[Final] = []
@@ -71,6 +88,10 @@ class Transcribing:
 
     def emit(self, event: Output, now_ns: int) -> Step:
         match event:
+            case Opened():
+                self._languages = event.languages
+                if SpeechAbility.GUIDANCE in event.unmet_speech:
+                    self._without_effect = (*self._shape.guiding, *self._shape.without_effect)
             case Final() if event.transcript.text.strip():
                 return self._final(event)
             case Closed():
@@ -100,7 +121,7 @@ class Transcribing:
         if self._headed:
             return (body,)
         self._headed = True
-        headers = wire.headers(self._opening, self._content_type()) + no_effect(self._shape.without_effect)
+        headers = wire.headers(self._opening, self._content_type()) + no_effect(self._without_effect)
         return Head(200, headers), body
 
     def _content_type(self) -> str:
@@ -113,6 +134,8 @@ class Transcribing:
         if self._shape.stream:
             return _event(self._done(closed)) + b"data: [DONE]\n\n"
         match self._shape.format:
+            case Format.JSON if self._translates:
+                return wire.encode(wire.Translation(self._text()))
             case Format.JSON:
                 return wire.encode(wire.Transcription(self._text(), _duration(closed), self._logprobs))
             case Format.VERBOSE:
@@ -136,7 +159,17 @@ class Transcribing:
         usage = wire.TokenUsage(heard, said, heard + said, wire.InputTokenDetails(heard))
         return wire.TextDone(self._text(), usage, self._logprobs)
 
-    def _verbose(self, closed: Closed) -> wire.TranscriptionVerbose:
+    def _language(self) -> str:
+        """What was spoken."""
+        language, _ = main_language(self._finals)
+        only = self._languages[0] if len(self._languages) == 1 else ""
+        return languages.name(language or only) or UNKNOWN
+
+    def _verbose(self, closed: Closed) -> wire.TranscriptionVerbose | wire.TranslationVerbose:
+        segments = [_segment(*pair) for pair in enumerate(self._finals)]
+        if self._translates:
+            seconds = closed.audio_ms / 1000
+            return wire.TranslationVerbose("translate", languages.NAMES["en"], seconds, self._text(), segments)
         words = [
             wire.TimedWord(word.text, word.start_ms / 1000, word.end_ms / 1000)
             for final in self._finals
@@ -144,11 +177,11 @@ class Transcribing:
         ]
         return wire.TranscriptionVerbose(
             task="transcribe",
-            language=LANGUAGE_NAME,
+            language=self._language(),
             duration=closed.audio_ms / 1000,
             text=self._text(),
             usage=_duration(closed),
-            segments=[_segment(*pair) for pair in enumerate(self._finals)] if self._shape.segments else UNSET,
+            segments=segments if self._shape.segments else UNSET,
             words=words if self._shape.words else UNSET,
         )
 

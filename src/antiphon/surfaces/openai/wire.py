@@ -7,13 +7,15 @@ from typing import Any, Literal
 import msgspec
 from msgspec import UNSET, Struct, UnsetType
 
-from antiphon.core.capabilities import Ability, Incapable
+from antiphon.core.capabilities import Ability, Incapable, SpeechAbility, UnsupportedLanguage
 from antiphon.core.errors import AntiphonError, BadMedia, CapacityError, Unauthenticated
 from antiphon.core.wire import Bearer, Opening, Response, bearer
 
 JSON = "application/json"
 TEXT = "text/plain; charset=utf-8"
 EVENTS = "text/event-stream; charset=utf-8"
+
+MAX_SHOWN = 64
 
 encode = msgspec.json.encode
 
@@ -107,6 +109,22 @@ class TranscriptionVerbose(Struct, frozen=True):
     usage: DurationUsage
     segments: list[Segment] | UnsetType = UNSET
     words: list[TimedWord] | UnsetType = UNSET
+
+
+class Translation(Struct, frozen=True):
+    """`response_format=json` of a translation."""
+
+    text: str
+
+
+class TranslationVerbose(Struct, frozen=True):
+    """`response_format=verbose_json` of a translation; `language` is that of the text."""
+
+    task: Literal["translate"]
+    language: str
+    duration: float
+    text: str
+    segments: list[Segment]
 
 
 class TextDelta(Struct, frozen=True, tag="transcript.text.delta"):
@@ -267,8 +285,15 @@ def error_body(error: AntiphonError) -> ErrorBody:
         kind = "invalid_request_error"
     # The decoder does not know how the caller named the bytes; here it is always `file`.
     param = "file" if error.param is None and isinstance(error, BadMedia) else error.param
-    message = _incapable(error) if isinstance(error, Incapable) else error.message
-    return ErrorBody(ErrorObject(message, kind, param, _CODES.get(error.code, error.code)))
+    return ErrorBody(ErrorObject(_said(error), kind, param, _CODES.get(error.code, error.code)))
+
+
+def _said(error: AntiphonError) -> str:
+    if isinstance(error, UnsupportedLanguage):
+        if len(error.languages) == 1:
+            return f"The only supported language is '{error.languages[0]}'."
+        return f"The language {error.language[:MAX_SHOWN]!r} is not supported with this model."
+    return _incapable(error) if isinstance(error, Incapable) else error.message
 
 
 def _incapable(error: Incapable) -> str:
@@ -278,6 +303,8 @@ def _incapable(error: Incapable) -> str:
             return "This is a chat model and not supported in the v1/completions endpoint. Use v1/chat/completions."
         case Ability.IMAGES:
             return "This model does not take images."
+        case SpeechAbility.TRANSLATION:
+            return f"The model '{error.model[:MAX_SHOWN]}' does not support translation."
     return f"Unsupported parameter: '{error.param}' is not supported with this model."
 
 

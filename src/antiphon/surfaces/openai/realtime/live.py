@@ -52,6 +52,8 @@ _CODES = {
 _PARAMS = {
     ("session.update", "voice"): "session.audio.output.voice",
     ("session.update", "model"): "session.audio.input.transcription.model",
+    ("session.update", "language"): "session.audio.input.transcription.language",
+    ("session.update", "languages"): "session.audio.input.transcription.languages",
     ("conversation.item.create", "after"): "previous_item_id",
     ("conversation.item.create", "id"): "item.id",
     ("conversation.item.create", "call_id"): "item.call_id",

@@ -9,8 +9,10 @@ from typing import Annotated, Any, Literal
 import msgspec
 from msgspec import Meta, Struct
 
+from antiphon.core.capabilities import UnsupportedLanguage
 from antiphon.core.conversation.spec import ConverseSpec
 from antiphon.core.endpoints import OneCallSecret
+from antiphon.core.errors import AntiphonError
 from antiphon.core.wire import Opening, Response
 from antiphon.surfaces.openai import generation as shared
 from antiphon.surfaces.openai.addressing import deployment
@@ -46,6 +48,12 @@ class ClientSecrets(Endpoint):
         settled = msgspec.json.encode(asked.session or {})
         lifetime_s = (asked.expires_after or ExpiresAfter()).seconds
         return OneCallSecret(settled, lifetime_s, _agreed(settled), partial(self._grant, opening))
+
+    def refuse(self, opening: Opening, error: AntiphonError) -> Response:
+        if isinstance(error, UnsupportedLanguage):
+            path = f"session.audio.input.transcription.{error.param}"
+            error = UnsupportedLanguage(error.language, error.languages, path)
+        return super().refuse(opening, error)
 
     def _grant(self, opening: Opening, spec: ConverseSpec, secret: str, expires_unix_s: int) -> Response:
         id = f"sess_{opening.request_id.replace('-', '')}"

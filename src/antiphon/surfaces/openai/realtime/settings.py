@@ -23,7 +23,6 @@ from antiphon.surfaces.openai.realtime.shown import G711_RATE, INPUTS, LOGPROBS,
 MAX_OUTPUT_TOKENS = 4096
 MAX_PADDING_MS, MAX_SILENCE_MS, MAX_IDLE_MS = 5_000, 60_000, 3_600_000
 MAX_METADATA_KEY, MAX_METADATA_VALUE = 64, 512
-LANGUAGE = "en"
 
 Object = dict[str, Any]
 Idle = Annotated[int, Meta(ge=1, le=MAX_IDLE_MS)]
@@ -304,7 +303,7 @@ def _heard(spec: ConverseSpec, given: InputIn) -> ConverseSpec:
         spec = replace(spec, transcription=None)
     elif given.transcription is not UNSET:
         now = spec.transcription
-        transcription = _transcription(now, given.transcription, f"{path}.transcription")
+        transcription = _transcription(now, given.transcription)
         usual = _usual_turns(transcription.model)
         if not spec.answers and usual != _usual_turns(now.model if now else ""):
             spec = replace(spec, turns=usual)
@@ -316,14 +315,14 @@ def _heard(spec: ConverseSpec, given: InputIn) -> ConverseSpec:
     return spec
 
 
-def _transcription(now: Transcription | None, given: TranscriptionIn, path: str) -> Transcription:
-    shared.one_of(given.language, (LANGUAGE,), f"{path}.language")
-    for place, language in enumerate(given.languages or ()):
-        shared.one_of(language, (LANGUAGE,), f"{path}.languages[{place}]")
+def _transcription(now: Transcription | None, given: TranscriptionIn) -> Transcription:
+    """Whether the model hears the language is for the session to say."""
     asked = now or Transcription()
     if given.model is not None:
         asked = replace(asked, model=given.model)
-    return replace(asked, language=given.language or asked.language)
+    if given.languages:
+        asked = replace(asked, language="", languages=tuple(given.languages))
+    return replace(asked, language=given.language, languages=()) if given.language else asked
 
 
 def _usual_turns(model: str) -> Turns | None:

@@ -94,7 +94,8 @@ def _format_shown(name: str) -> Object:
 def _transcription_shown(asked: Transcription | None) -> Object | None:
     if asked is None:
         return None
-    return {"model": asked.model or None, "language": asked.language or None, "prompt": None}
+    several = {"languages": list(asked.languages)} if asked.languages else {}
+    return {"model": asked.model or None, "language": asked.language or None, **several, "prompt": None}
 
 
 def _turns_shown(turns: Turns | None, answered: bool) -> Object | None:
