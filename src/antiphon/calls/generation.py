@@ -205,7 +205,8 @@ class Generation(MeteredSession[LanguageOutput]):
             self._costs, self._due = True, _amounts(usage)
             yield (*events, Completed(usage))
             self._measure(events)
-            self._services.observer.generation(self._timer.measured(usage.output))
+            if not self.call.item:  # which nobody waits for
+                self._services.observer.generation(self._timer.measured(usage.output))
         finally:
             await self._release(produced)
 

@@ -39,6 +39,7 @@ from antiphon.pools.limit import Pressure
 from antiphon.pools.queue import Limits, Room
 from antiphon.pools.quota import Quota
 from antiphon.pools.routing import choose, has_room, prefix_key
+from antiphon.slo.filling import PRESSED_NS, Traffic
 
 RETRY_SHARE = 0.1  # of requests
 RETRY_BURST = 10.0
@@ -199,6 +200,12 @@ class Pool:
             BackendStats(p.name, p.state, p.outstanding, p.chosen, p.sticky, p.failed) for p in self._backends
         )
         return PoolStats(backends, len(self._gate), self._gate.shed, self.retried, self.hedged)
+
+    def traffic(self) -> Traffic:
+        """What happens here now, for work that can wait."""
+        taken = sum(place.outstanding for place in self._trusted())
+        pressed = self.pressure.refused_within(self.clock.now_ns(), PRESSED_NS)
+        return Traffic(self._places(), taken, len(self._gate), pressed)
 
     # -- health --------------------------------------------------------------------------------------------------------
 
