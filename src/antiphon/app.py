@@ -109,6 +109,8 @@ async def assemble(config: Config, accept_loss: bool = False) -> AsyncIterator[H
         )
         stack.push_async_callback(stores.answers.close)
         stack.push_async_callback(stores.ledger.close)
+        stack.push_async_callback(stores.jobs.close)
+        stack.push_async_callback(stores.passing.close)
         control = Control(stores.directory)
         stack.push_async_callback(latest.save)
         decoder = Decoder(_decode_limits(config))
@@ -144,7 +146,6 @@ async def assemble(config: Config, accept_loss: bool = False) -> AsyncIterator[H
         keeper = Keeper(stores.answers, lambda project: keys.policy(project).keep_answers_s, clock)
         stack.push_async_callback(keeper.close)
         shelves = Shelves(stores, lambda project: keys.policy(project).keep_answers_s)
-        stack.push_async_callback(shelves.close)
         provenance = await asyncio.to_thread(_provenance, config) if config.speaks else None
         sessions = Sessions(services, keys, catalogue, voices, keeper, provenance, bounds)
         stack.push_async_callback(sessions.settle)

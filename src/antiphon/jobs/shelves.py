@@ -54,7 +54,3 @@ class Shelves:
                 except InternalError as error:
                     log.error("files and jobs cannot be deleted", exc_info=error)
             await asyncio.sleep(PURGE_S)
-
-    async def close(self) -> None:
-        for shelf in self.all:
-            await shelf.jobs.close()

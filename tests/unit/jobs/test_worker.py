@@ -229,21 +229,24 @@ async def test_an_engine_that_fails_is_asked_again_and_not_for_ever(office):
 
 
 async def test_items_are_begun_and_stopped_as_interactive_work_leaves_room(office):
-    traffic = Traffic(8, 0)
-    office.sessions.traffic = lambda model: ("counter-2026", traffic)
+    others = waiting = 0
+    office.sessions.traffic = lambda model: (
+        "counter-2026",
+        Traffic(8, others + len(office.generator.running), waiting),
+    )
     office.generator.gate = asyncio.Event()
     job = await office.start(*[ASK] * 8)
     async with working(office):
         await until(lambda: office.filler.running == 4)
-        traffic = Traffic(8, 8, waiting=1)
+        others, waiting = 4, 1
         office.filler.look()
         await until(lambda: office.filler.running == 0)
         assert office.worker.gave_way == 4
         assert office.sessions_charged() == []
-        traffic = Traffic(8, 6)
+        others, waiting = 6, 0
         await asyncio.sleep(0.1)
         assert office.filler.running == 1  # one place stays free
-        traffic = Traffic(8, 0)
+        others = 0
         office.generator.gate.set()
         job = await office.over(job)
     assert (job.done, job.failed) == (8, 0)

@@ -10,19 +10,19 @@ import json
 import sqlite3
 from collections.abc import Callable, Collection, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import fields, replace
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from sqlite3 import Connection, Row
 from typing import Any, TypeVar
 
 from antiphon.core.errors import CapacityError, Conflict, InternalError, NotFound
-from antiphon.core.identity import Scope
 from antiphon.core.jobs import NEXT, OVER, Blob, Job, JobState, Outcome, Page
 from antiphon.core.ports import Clock
 from antiphon.core.stores import LEASE_MS, RECORD_BYTES, LeaseLost, StorageFull
 from antiphon.storage.files import WatchedFile, private_file
 from antiphon.stores.sqlite.connection import MEMORY, connect
+from antiphon.stores.sqlite.jobs_schema import BLOB, JOB, MIGRATIONS, stored, to_blob, to_job
 from antiphon.stores.sqlite.schema import migrate
 
 FILE_NAME = "jobs.db"  # in the data directory
@@ -32,79 +32,9 @@ WIPED_AT_ONCE = 16
 
 T = TypeVar("T")
 
-MIGRATIONS = (
-    (
-        """
-CREATE TABLE blobs (
-    project TEXT NOT NULL,
-    id TEXT NOT NULL,
-    name TEXT NOT NULL,
-    purpose TEXT NOT NULL,
-    created_unix_ms INTEGER NOT NULL,
-    ends_unix_ms INTEGER NOT NULL,
-    size_bytes INTEGER NOT NULL,
-    whole INTEGER NOT NULL,
-    PRIMARY KEY (project, id)
-) STRICT""",
-        """
-CREATE TABLE pieces (
-    project TEXT NOT NULL,
-    blob TEXT NOT NULL,
-    start INTEGER NOT NULL,
-    body BLOB NOT NULL,
-    PRIMARY KEY (project, blob, start),
-    FOREIGN KEY (project, blob) REFERENCES blobs (project, id) ON DELETE CASCADE
-) STRICT""",
-        """
-CREATE TABLE jobs (
-    project TEXT NOT NULL,
-    id TEXT NOT NULL,
-    kind TEXT NOT NULL,
-    key_id TEXT NOT NULL,
-    scopes TEXT NOT NULL,
-    request BLOB NOT NULL,
-    input TEXT NOT NULL,
-    output TEXT NOT NULL,
-    errors TEXT NOT NULL,
-    created_unix_ms INTEGER NOT NULL,
-    deadline_unix_ms INTEGER NOT NULL,
-    ends_unix_ms INTEGER NOT NULL,
-    output_s INTEGER NOT NULL,
-    state TEXT NOT NULL,
-    begun_unix_ms INTEGER NOT NULL,
-    cancel_unix_ms INTEGER NOT NULL,
-    over_unix_ms INTEGER NOT NULL,
-    total INTEGER NOT NULL,
-    done INTEGER NOT NULL,
-    failed INTEGER NOT NULL,
-    input_tokens INTEGER NOT NULL,
-    cached_tokens INTEGER NOT NULL,
-    output_tokens INTEGER NOT NULL,
-    reasoning_tokens INTEGER NOT NULL,
-    result BLOB NOT NULL,
-    attempt INTEGER NOT NULL,
-    owner TEXT NOT NULL DEFAULT '',
-    lease_unix_ms INTEGER NOT NULL DEFAULT 0,
-    PRIMARY KEY (project, id)
-) STRICT""",
-        """
-CREATE TABLE items (
-    project TEXT NOT NULL,
-    job TEXT NOT NULL,
-    number INTEGER NOT NULL,
-    PRIMARY KEY (project, job, number),
-    FOREIGN KEY (project, job) REFERENCES jobs (project, id) ON DELETE CASCADE
-) STRICT""",
-        "CREATE INDEX blobs_by_end ON blobs (ends_unix_ms)",
-        "CREATE INDEX jobs_by_end ON jobs (ends_unix_ms)",
-        "CREATE INDEX jobs_by_state ON jobs (state, created_unix_ms)",
-    ),
-)
-_BLOB = tuple(field.name for field in fields(Blob))
-_JOB = tuple(field.name for field in fields(Job))
 _IS_OVER = f"state IN {tuple(map(str, sorted(OVER)))}"
-_PUT_BLOB = f"INSERT INTO blobs (project, whole, {', '.join(_BLOB)}) VALUES (?, ?, {', '.join('?' * len(_BLOB))})"
-_PUT_JOB = f"INSERT INTO jobs ({', '.join(_JOB)}) VALUES ({', '.join('?' * len(_JOB))})"
+_PUT_BLOB = f"INSERT INTO blobs (project, whole, {', '.join(BLOB)}) VALUES (?, ?, {', '.join('?' * len(BLOB))})"
+_PUT_JOB = f"INSERT INTO jobs ({', '.join(JOB)}) VALUES ({', '.join('?' * len(JOB))})"
 _CLAIM = f"""
 SELECT * FROM jobs WHERE NOT {_IS_OVER} AND lease_unix_ms <= ? AND project NOT IN (SELECT value FROM json_each(?))
 ORDER BY created_unix_ms, id LIMIT 1"""
@@ -167,7 +97,7 @@ SELECT start, body FROM pieces WHERE project = ? AND blob = ? AND start < ? AND 
     async def blobs(self, project: str, purpose: str, page: Page, keep_s: int) -> tuple[list[Blob], bool]:
         where, values = "whole AND ? IN (purpose, '')", (purpose,)
         rows, more = await self._list("blobs", project, where, values, page, keep_s)
-        return [_to_blob(row) for row in rows], more
+        return [to_blob(row) for row in rows], more
 
     async def delete_blob(self, project: str, id: str) -> None:
         await self._run(lambda t: t.execute("DELETE FROM blobs WHERE project = ? AND id = ?", (project, id)))
@@ -179,11 +109,11 @@ SELECT * FROM blobs WHERE project = ? AND id = ? AND whole AND ends_unix_ms > ? 
         row = t.execute(query, (project, id, now, now - keep_s * 1000)).fetchone()
         if row is None:
             raise NotFound("File not found.")
-        return _to_blob(row)
+        return to_blob(row)
 
     def _add_blob(self, t: Connection, project: str, blob: Blob, whole: bool) -> None:
         self._check_room(t, project, RECORD_BYTES)
-        t.execute(_PUT_BLOB, (project, whole, *(getattr(replace(blob, size_bytes=0), name) for name in _BLOB)))
+        t.execute(_PUT_BLOB, (project, whole, *(getattr(replace(blob, size_bytes=0), name) for name in BLOB)))
 
     def _append(self, t: Connection, project: str, id: str, data: bytes) -> None:
         self._check_room(t, project, len(data))
@@ -219,7 +149,7 @@ SELECT * FROM blobs WHERE project = ? AND id = ? AND whole AND ends_unix_ms > ? 
                 said = f"A project can have at most {most_open} jobs that are not over."
                 raise CapacityError(said, retry_after_s=RETRY_AFTER_S)
             self._check_room(t, job.project, RECORD_BYTES + len(job.request))
-            t.execute(_PUT_JOB, [_stored(getattr(job, name)) for name in _JOB])
+            t.execute(_PUT_JOB, [stored(getattr(job, name)) for name in JOB])
 
         await self._run(create)
 
@@ -228,7 +158,7 @@ SELECT * FROM blobs WHERE project = ? AND id = ? AND whole AND ends_unix_ms > ? 
 
     async def jobs(self, project: str, kind: str, page: Page, keep_s: int) -> tuple[list[Job], bool]:
         rows, more = await self._list("jobs", project, "kind = ?", (kind,), page, keep_s)
-        return [_to_job(row) for row in rows], more
+        return [to_job(row) for row in rows], more
 
     async def cancel(self, project: str, id: str, keep_s: int) -> Job:
         def cancel(t: Connection) -> Job:
@@ -256,7 +186,7 @@ SELECT * FROM blobs WHERE project = ? AND id = ? AND whole AND ends_unix_ms > ? 
         row = t.execute(query, (project, id, now, now - keep_s * 1000)).fetchone()
         if row is None:
             raise NotFound("Job not found.")
-        return _to_job(row)
+        return to_job(row)
 
     # -- jobs, for workers ---------------------------------------------------------------------------------------------
 
@@ -270,7 +200,7 @@ SELECT * FROM blobs WHERE project = ? AND id = ? AND whole AND ends_unix_ms > ? 
                 "UPDATE jobs SET owner = ?, lease_unix_ms = ? WHERE project = ? AND id = ?",
                 (owner, now + LEASE_MS, row["project"], row["id"]),
             )
-            job = _to_job(row)
+            job = to_job(row)
             return self._set(t, job, state=JobState.RUNNING, attempt=job.attempt + 1)
 
         return await self._run(claim)
@@ -343,13 +273,13 @@ SELECT * FROM blobs WHERE project = ? AND id = ? AND whole AND ends_unix_ms > ? 
         key = (job.project, job.id)
         if not t.execute(query, (self._clock.unix_ms() + LEASE_MS, *key, owner)).rowcount:
             raise LeaseLost("The job is not this worker's any more.")
-        return _to_job(t.execute("SELECT * FROM jobs WHERE project = ? AND id = ?", key).fetchone())
+        return to_job(t.execute("SELECT * FROM jobs WHERE project = ? AND id = ?", key).fetchone())
 
     def _set(self, t: Connection, job: Job, **values: Any) -> Job:
         named = ", ".join(f"{name} = ?" for name in values)
         t.execute(
             f"UPDATE jobs SET {named} WHERE project = ? AND id = ?",
-            (*map(_stored, values.values()), job.project, job.id),
+            (*map(stored, values.values()), job.project, job.id),
         )
         return replace(job, **values)
 
@@ -412,19 +342,5 @@ SELECT * FROM blobs WHERE project = ? AND id = ? AND whole AND ends_unix_ms > ? 
             return work(self._connection)
 
 
-def _stored(value: Any) -> Any:
-    return " ".join(sorted(value)) if isinstance(value, frozenset) else value
-
-
 def _all(query: str, t: Connection) -> list[Row]:
     return t.execute(query).fetchall()
-
-
-def _to_job(row: Row) -> Job:
-    values = {name: row[name] for name in _JOB}
-    scopes = frozenset(Scope(each) for each in row["scopes"].split())
-    return Job(**{**values, "state": JobState(row["state"]), "scopes": scopes})
-
-
-def _to_blob(row: Row) -> Blob:
-    return Blob(**{name: row[name] for name in _BLOB})
