@@ -98,7 +98,7 @@ class Generation(MeteredSession[LanguageOutput]):
         self._unmet = unmet
         self._pictures: Pictures | None = None  # that were fetched
         self._deadline_ns = deadline_ns
-        self._asked = EngineCall(call.id, deadline_ns, principal.project, principal.weight)
+        self._asked = EngineCall(call.id, deadline_ns, principal.project, principal.weight, call.item)
         self._keeping = keeping
         self._timer = TokenTimer(services.clock.now_ns())
         self._waiting: asyncio.Task[object] | None = None  # for the engine

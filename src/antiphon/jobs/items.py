@@ -147,6 +147,7 @@ class Item:
             if error is None:
                 return
             if isinstance(error, GaveWay):
+                await asyncio.sleep(FIRST_PAUSE_S)  # or what gave way would come back at once
                 continue
             tries += not isinstance(error, NO_FAULT)
             await asyncio.sleep(max(pause_s, min(error.retry_after_s or 0, LONGEST_PAUSE_S)))

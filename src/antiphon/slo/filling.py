@@ -20,8 +20,8 @@ MOST_SLOW = 0.25  # of the recent generations
 
 @dataclass(frozen=True, slots=True)
 class Traffic:
-    """What happens at one model: how many `places` it has and how many are `taken`, by items too; how many calls wait,
-    and whether one was refused within `PRESSED_NS`.
+    """What happens at one model: how many `places` it has and how many are `taken`, by items too; how many
+    interactive calls wait, and whether one was refused within `PRESSED_NS`.
     """
 
     places: int

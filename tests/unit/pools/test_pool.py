@@ -16,6 +16,7 @@ from antiphon.pools.breaker import FIRST_WAIT_NS, TOLERATED, State
 from antiphon.pools.limit import FIRST_STARTING, Limit
 from antiphon.pools.pool import RETRY_BURST, Pool
 from antiphon.pools.queue import Limits
+from antiphon.slo.filling import Traffic
 from antiphon.testing import FakeClock
 
 END = (ChoiceEnded(0, FinishReason.STOP), TokenUsage(3, 2))
@@ -761,3 +762,27 @@ async def test_callers_slower_than_the_engine_do_not_keep_the_pace_from_being_le
         place.outstanding -= others
     assert (place.shared.now > before) is more
     assert place.shared.now >= before
+
+
+async def test_nobody_waits_for_items_and_their_refusal_is_no_pressure():
+    clock, engine = FakeClock(), Engine()
+    engine.gate.clear()
+    pool = Pool([Backend("a", engine, outstanding=1)], clock, Limits(waiting=1))
+    await pool.probe("a")
+
+    async def call(item):
+        async for _ in pool.generate(GenerateSpec("m", "one"), EngineCall("c", project="p", item=item)):
+            pass
+
+    calls = [asyncio.create_task(call(item=True)) for _ in range(3)]
+    await settle()
+    assert pool.traffic() == Traffic(1, 1, waiting=0, pressed=False)
+    assert sum(task.done() for task in calls) == 1  # which found the queue full
+    calls.append(asyncio.create_task(call(item=False)))
+    await settle()
+    traffic = pool.traffic()
+    assert traffic.waiting or traffic.pressed
+    for task in calls:
+        task.cancel()
+    await asyncio.gather(*calls, return_exceptions=True)
+    assert pool.traffic().waiting == 0
