@@ -32,7 +32,7 @@ format: $(VENV)/.develop
 
 # The pages that are made from tables in the code.
 docs: $(VENV)/.develop
-	$(BIN)/python -c "from antiphon.session import metrics; print(metrics.reference(), end='')" > docs/metrics.md
+	$(BIN)/python -c "from antiphon.observe import metrics; print(metrics.reference(), end='')" > docs/metrics.md
 
 # The descriptors of Google's messages, from their definitions.
 GOOGLE := src/antiphon/surfaces/google

@@ -18,9 +18,12 @@ from openai.types.audio import (
     TranscriptionVerbose,
     TranslationVerbose,
 )
+from openai.types.batch import Batch
 from openai.types.chat import ChatCompletion, ChatCompletionChunk
 from openai.types.completion import Completion
 from openai.types.create_embedding_response import CreateEmbeddingResponse
+from openai.types.file_deleted import FileDeleted
+from openai.types.file_object import FileObject
 from openai.types.model import Model
 from openai.types.realtime import RealtimeServerEvent
 from openai.types.realtime.client_secret_create_response import ClientSecretCreateResponse
@@ -44,6 +47,8 @@ SESSIONS = {"realtime": RealtimeSessionCreateResponse, "transcription": Realtime
 BY_OBJECT: dict[str, Any] = {
     "chat.completion": ChatCompletion,
     "chat.completion.chunk": ChatCompletionChunk,
+    "batch": Batch,
+    "file": FileObject,
     "response": Response,
     "model": Model,
     "realtime.session": RealtimeSessionCreateResponse,
@@ -83,8 +88,13 @@ def check_any(told: Any) -> None:
     """An answer or event of any HTTP endpoint, by what it says that it is."""
     if "error" in told and "object" not in told and "type" not in told:
         check_error(told)
+    elif "first_id" in told and all(each.get("object") in ("batch", "file") for each in told["data"]):
+        for each in told["data"]:
+            check_any(each)
     elif "first_id" in told:
         check(told, ResponseItemList)
+    elif told.get("deleted"):
+        check(told, FileDeleted)
     elif told.get("object") == "list":
         for each in told["data"]:
             if each.get("object") == "model":

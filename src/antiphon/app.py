@@ -10,7 +10,7 @@ from functools import partial
 from importlib import import_module
 from ipaddress import ip_network
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from msgspec import structs
 from starlette.applications import Starlette
@@ -26,10 +26,17 @@ from antiphon.calls.services import Services
 from antiphon.config import Config, Invalid
 from antiphon.config import Limits as Configured
 from antiphon.core.errors import AntiphonError, CallerError, InternalError
-from antiphon.core.stores import Answers, Usage
+from antiphon.core.ports import Clock
+from antiphon.core.routing import CallRow
+from antiphon.core.stores import Ledger, Usage
 from antiphon.core.units import NS_PER_MS
+from antiphon.jobs import items
+from antiphon.jobs.desk import Desk
+from antiphon.jobs.filler import Filler
+from antiphon.jobs.shelves import Shelves
+from antiphon.jobs.worker import Worker
 from antiphon.observe.observer import Observer
-from antiphon.routes import GRPC_DESCRIPTORS, GRPC_ROUTES, ROUTES, whose
+from antiphon.routes import GRPC_DESCRIPTORS, GRPC_ROUTES, JOB_KINDS, ROUTES, whose
 from antiphon.scheduler.steps import Steps
 from antiphon.session.door import Door
 from antiphon.session.keeping import Keeper
@@ -39,7 +46,7 @@ from antiphon.slo.objectives import Objectives
 from antiphon.slo.shares import Bound, Shares
 from antiphon.storage.directory import open_directory, warn_of_writable_models
 from antiphon.storage.identity import server_id
-from antiphon.stores import open_server_stores
+from antiphon.stores import JobBounds, open_server_stores
 from antiphon.supervision import supervisor
 from antiphon.text.reading import warm
 from antiphon.transports import table
@@ -98,15 +105,19 @@ async def assemble(config: Config, accept_loss: bool = False) -> AsyncIterator[H
     warn_of_writable_models(directory)
     async with AsyncExitStack() as stack:
         latest = LatestClock(clock, directory / LATEST_NAME)
+        server = server_id(directory)
         stores = open_server_stores(
             directory,
-            server_id(directory),
+            server,
             latest,
             answers_bytes=config.limits.kept_gb << 30,
+            jobs=_job_bounds(config),
             accept_loss=accept_loss,
         )
         stack.push_async_callback(stores.answers.close)
         stack.push_async_callback(stores.ledger.close)
+        stack.push_async_callback(stores.jobs.close)
+        stack.push_async_callback(stores.passing.close)
         control = Control(stores.directory)
         stack.push_async_callback(latest.save)
         decoder = Decoder(_decode_limits(config))
@@ -141,23 +152,59 @@ async def assemble(config: Config, accept_loss: bool = False) -> AsyncIterator[H
         )
         keeper = Keeper(stores.answers, lambda project: keys.policy(project).keep_answers_s, clock)
         stack.push_async_callback(keeper.close)
+        shelves = Shelves(stores, lambda project: keys.policy(project).keep_answers_s)
         provenance = await asyncio.to_thread(_provenance, config) if config.speaks else None
         sessions = Sessions(services, keys, catalogue, voices, keeper, provenance, bounds)
         stack.push_async_callback(sessions.settle)
+        desk = Desk(shelves, latest)
+        door = Door(sessions, keys, clock, desk)
+        worker = _worker(config, door, sessions, shelves, stores.ledger, latest, server)
+        desk.wake = worker.wake
+        observer.watch_jobs(worker)
+        stack.push_async_callback(worker.close)
+        stack.callback(supervisor.start("run jobs", worker.run, essential=True).cancel)
+        stack.callback(supervisor.start("fill with items", worker.watch_items, essential=True).cancel)
+        stack.callback(supervisor.start("wipe files and jobs", shelves.watch, essential=True).cancel)
         stack.callback(supervisor.start("watch sessions", sessions.watch, essential=True).cancel)
         stack.callback(supervisor.start("wipe kept answers", keeper.watch, essential=True).cancel)
         stack.callback(supervisor.start("keep the latest time", latest.keep, essential=True).cancel)
         stack.callback(supervisor.start("measure the event loop", observer.holds.watch).cancel)
-        ready = partial(_trouble, sessions, stores.answers)
-        door = Door(sessions, keys, clock)
+        ready = partial(_trouble, sessions, stores.answers, shelves)
         uploads = Uploads(limits.upload_mb << 20, limits.uploads_mb << 20, limits.uploads_per_key_mb << 20)
         asgi = _asgi(config, clock, door, uploads, observer, control, stores.ledger, keys, ready)
         yield House(asgi, partial(_grpc, door, clock, uploads, ready), sessions, observer, first_key)
 
 
-def _trouble(sessions: Sessions, answers: Answers) -> str | None:
+class _Stored(Protocol):
+    @property
+    def trouble(self) -> str | None: ...
+
+
+def _trouble(sessions: Sessions, *stored: _Stored) -> str | None:
     """Why the server is not ready; `None` if it is."""
-    return sessions.trouble or answers.trouble or supervisor.trouble
+    return sessions.trouble or next((each.trouble for each in stored if each.trouble), None) or supervisor.trouble
+
+
+def _worker(
+    config: Config,
+    door: Door,
+    sessions: Sessions,
+    shelves: Shelves,
+    ledger: Ledger,
+    clock: Clock,
+    server: str,
+) -> Worker:
+    """What runs jobs. `clock` is that of the stores."""
+    rows = {(row.surface, row.path): row for row in ROUTES if isinstance(row, CallRow)}
+    at_once = config.limits.items
+    services = items.Services(door, ledger, clock, Filler(sessions, clock, at_once), rows)
+    return Worker(services, shelves, JOB_KINDS, server, at_once)
+
+
+def _job_bounds(config: Config) -> JobBounds:
+    limits = config.limits
+    in_memory = limits.files_in_memory_mb << 20
+    return JobBounds(limits.files_per_project_mb << 20, limits.files_mb << 20, in_memory // 2, in_memory)
 
 
 def places_of(limits: Configured) -> dict[CallKind, Bound]:

@@ -116,6 +116,7 @@ class AtOnce(Table, frozen=True, kw_only=True):
     generations: NotNegative = 0
     speeches: NotNegative = 0
     conversations: NotNegative = 0
+    items: NotNegative = 0
 
 
 class Limits(Table, frozen=True, kw_only=True):
@@ -123,7 +124,9 @@ class Limits(Table, frozen=True, kw_only=True):
     than their share. `uploads_mb` is of all bodies together, `uploads_per_key_mb` one key's share of it; `decoded_mb`
     is of what all recordings decode to (one alone may be larger), `kept_gb` of all answers that are kept; 0
     `connections` are as many as the system has descriptors for, less those kept back. Before the engines of each
-    model at most `waiting` calls wait, and none for longer than `wait_ms` by what is predicted.
+    model at most `waiting` calls wait, and none for longer than `wait_ms` by what is predicted. `items` are of jobs;
+    `files_mb` bounds what they read and write, `files_in_memory_mb` what projects have of that whose answers are not
+    kept, each at most half of it.
     """
 
     live_streams: Positive = 1000
@@ -146,6 +149,10 @@ class Limits(Table, frozen=True, kw_only=True):
     frame_kb: Positive = 1024
     drain_s: Positive = 10
     kept_gb: Positive = 16
+    items: Positive = 8
+    files_mb: Positive = 16_384
+    files_per_project_mb: Positive = 1024
+    files_in_memory_mb: Positive = 256
     per_project: AtOnce = AtOnce()
     per_key: AtOnce = AtOnce()
 

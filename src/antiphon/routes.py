@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from antiphon import __version__
 from antiphon.core.endpoints import Endpoint
 from antiphon.core.identity import Scope
+from antiphon.core.jobs import JobKind
 from antiphon.core.routing import CallRow, DialogueRow, LookupRow, Row
 from antiphon.core.wire import Opening
 from antiphon.surfaces.amazon.live import SocketEndpoint
@@ -44,7 +45,10 @@ from antiphon.surfaces.google.recognise import Recognize
 from antiphon.surfaces.open_inference.about import About
 from antiphon.surfaces.open_inference.infer import Infer
 from antiphon.surfaces.open_inference.wire import Endpoint as OpenInference
+from antiphon.surfaces.openai import batches, files
 from antiphon.surfaces.openai.absent import Absent
+from antiphon.surfaces.openai.batch_lines import KIND as BATCH
+from antiphon.surfaces.openai.batch_lines import BatchKind
 from antiphon.surfaces.openai.chat import ChatCompletions
 from antiphon.surfaces.openai.completions import Completions
 from antiphon.surfaces.openai.document import Document, document
@@ -97,6 +101,24 @@ def _openai(prefix: str) -> Iterator[Row]:
         yield LookupRow(f"{prefix}/models/{{id:path}}", "openai", Models())
         yield LookupRow(f"{prefix}/audio/voices", "openai", Voices(), open=True)
         yield LookupRow(f"{prefix}/audio/models", "openai", SpeakingModels(), open=True)
+
+
+def _batches(prefix: str) -> Iterator[Row]:
+    generate, one = Scope.GENERATE, f"{prefix}/files/{{id}}"
+    most_bytes = files.MAX_FILE_BYTES
+    yield LookupRow(
+        f"{prefix}/files", "openai", files.CreateFile(), "POST", generate, max_body_bytes=most_bytes, form=True
+    )
+    yield LookupRow(f"{prefix}/files", "openai", files.ListFiles(), scope=generate)
+    yield LookupRow(one, "openai", files.RetrieveFile(), scope=generate)
+    yield LookupRow(one, "openai", files.DeleteFile(), "DELETE", generate)
+    yield LookupRow(f"{one}/content", "openai", files.FileContent(), scope=generate)
+    create, most_bytes = f"{prefix}/batches", batches.MAX_BODY_BYTES
+    yield LookupRow(create, "openai", batches.CreateBatch(), "POST", generate, max_body_bytes=most_bytes)
+    yield LookupRow(f"{prefix}/batches", "openai", batches.ListBatches(), scope=generate)
+    yield LookupRow(f"{prefix}/batches/{{id}}", "openai", batches.RetrieveBatch(), scope=generate)
+    cancel = f"{prefix}/batches/{{id}}/cancel"
+    yield LookupRow(cancel, "openai", batches.CancelBatch(), "POST", generate, max_body_bytes=most_bytes)
 
 
 def _realtime(prefix: str) -> Iterator[Row]:
@@ -226,11 +248,14 @@ ROUTES: tuple[Row, ...] = (
     *_openai("/v1"),
     *_responses("/v1"),
     *_realtime("/v1"),
+    *_batches("/v1"),
     # Azure's addresses of the same API.
     *_openai("/openai/v1"),
     *_responses("/openai/v1"),
     *_responses("/openai"),
     *_realtime("/openai/v1"),
+    *_batches("/openai/v1"),
+    *_batches("/openai"),
     DialogueRow("/openai/realtime", "openai", RealtimeEndpoint(), message_bytes=MAX_MESSAGE_BYTES),
     *_openai("/openai/deployments/{deployment:path}"),
     LookupRow("/openai/models", "openai", Models()),
@@ -243,6 +268,8 @@ ROUTES: tuple[Row, ...] = (
 # What there is over gRPC, by its methods, and what describes that to tools.
 GRPC_ROUTES: tuple[Row, ...] = tuple(_google_grpc())
 GRPC_DESCRIPTORS = pool
+# The kinds of jobs, by name.
+JOB_KINDS: dict[str, JobKind] = {BATCH: BatchKind()}
 
 # Whose the other paths are: below these names (those of the vendors' SDKs), the first that fits.
 _ASSEMBLYAI = ("/v1/transcribe", "/v1/warm", "/v2/realtime", "/v2/transcript", "/v2/upload", "/v3")

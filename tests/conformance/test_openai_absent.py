@@ -16,14 +16,10 @@ CALLS: dict[str, Callable[[OpenAI], Any]] = {
     "realtime.calls.create": lambda client: client.realtime.calls.create(sdp="v=0"),
     "realtime.calls.accept": lambda client: client.realtime.calls.accept("call_1", type="realtime"),
     "realtime.calls.hangup": lambda client: client.realtime.calls.hangup("call_1"),
-    "batches.create": lambda client: client.batches.create(
-        completion_window="24h", endpoint="/v1/responses", input_file_id="file-1"
-    ),
-    "batches.list": lambda client: client.batches.list(),
+    "batches.retrieve": lambda client: client.batches.retrieve("batch_1"),
     "chat.completions.retrieve": lambda client: client.chat.completions.retrieve("chatcmpl-1"),
     "conversations.create": lambda client: client.conversations.create(),
-    "files.list": lambda client: client.files.list(),
-    "files.create": lambda client: client.files.create(file=b"{}", purpose="batch"),
+    "files.retrieve": lambda client: client.files.retrieve("file-1"),
     "fine_tuning.jobs.list": lambda client: client.fine_tuning.jobs.list(),
     "images.generate": lambda client: client.images.generate(prompt="A cat."),
     "moderations.create": lambda client: client.moderations.create(input="Hi"),

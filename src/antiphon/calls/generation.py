@@ -98,7 +98,7 @@ class Generation(MeteredSession[LanguageOutput]):
         self._unmet = unmet
         self._pictures: Pictures | None = None  # that were fetched
         self._deadline_ns = deadline_ns
-        self._asked = EngineCall(call.id, deadline_ns, principal.project, principal.weight)
+        self._asked = EngineCall(call.id, deadline_ns, principal.project, principal.weight, call.item)
         self._keeping = keeping
         self._timer = TokenTimer(services.clock.now_ns())
         self._waiting: asyncio.Task[object] | None = None  # for the engine
@@ -205,7 +205,8 @@ class Generation(MeteredSession[LanguageOutput]):
             self._costs, self._due = True, _amounts(usage)
             yield (*events, Completed(usage))
             self._measure(events)
-            self._services.observer.generation(self._timer.measured(usage.output))
+            if not self.call.item:  # which nobody waits for
+                self._services.observer.generation(self._timer.measured(usage.output))
         finally:
             await self._release(produced)
 

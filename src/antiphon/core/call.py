@@ -12,7 +12,8 @@ S = TypeVar("S", covariant=True)
 @dataclass(frozen=True, slots=True)
 class Call(Generic[S]):
     """`id`, a UUID, names the session. `surface` is the vendor's protocol by which the caller came. `claim` is of an
-    idempotency key or an SDK's retry, where the caller sent one.
+    idempotency key or an SDK's retry, where the caller sent one. Nobody waits for one that is an `item` of a job: it
+    fills what the others leave.
     """
 
     id: str
@@ -20,3 +21,4 @@ class Call(Generic[S]):
     surface: str
     spec: S
     claim: Claim | None = None
+    item: bool = False

@@ -8,6 +8,7 @@ from typing import Any, Generic, Protocol, TypeVar, runtime_checkable
 from antiphon.core.capabilities import SpeechAbility
 from antiphon.core.conversation.spec import ConverseSpec
 from antiphon.core.errors import AntiphonError
+from antiphon.core.jobs import JobQuestion
 from antiphon.core.specs import SpeakSpec, Spec, TranscribeSpec
 from antiphon.core.tensors import ModelForm
 from antiphon.core.usage import Dimension
@@ -283,13 +284,15 @@ class ShortToken:
     settled: bytes = b""
 
 
-Question = Offer | Spending | KeptAnswer | Inquiry | OneCallSecret | ShortToken
+Question = Offer | Spending | KeptAnswer | Inquiry | OneCallSecret | ShortToken | JobQuestion
 
 
-class LookupEndpoint(Endpoint, Protocol):
-    """A route with a question that is answered at once, and charged nothing."""
+class LookupEndpoint(Endpoint, Protocol[Sent]):
+    """A route with a question that is answered at once, and charged nothing. What is sent is `bytes`, or a `Body` where
+    the route takes forms.
+    """
 
-    def ask(self, opening: Opening, body: bytes) -> Question | Step:
+    def ask(self, opening: Opening, body: Sent) -> Question | Step:
         """The question, or the answer where nothing has to be known. Raises `AntiphonError` for one that does not make
         sense; what `tell` raises is refused, too.
         """

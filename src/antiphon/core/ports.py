@@ -93,13 +93,15 @@ class VoiceDetector(Protocol[State]):
 @dataclass(frozen=True, slots=True)
 class EngineCall:
     """What an engine is told of a call besides its spec. `id` is the session's; `deadline_ns` (monotonic) is when
-    nobody waits any more, `None` for never. `project` and its `weight` share out what many wait for.
+    nobody waits any more, `None` for never. `project` and its `weight` share out what many wait for. Nobody waits for
+    an `item` of a job.
     """
 
     id: str
     deadline_ns: int | None = None
     project: str = ""
     weight: int = 1
+    item: bool = False
 
 
 class Generator(Protocol):

@@ -41,17 +41,19 @@ class CallRow:
 @dataclass(frozen=True, slots=True)
 class LookupRow:
     """A question that is answered at once. Without a `scope` any key may ask, and where it is `open` anybody. A body is
-    read where there may be one, up to `max_body_bytes`. Several vendors may have one path: `header` and how its value
-    begins (in lower case) say whose callers these are; the row without is everybody else's.
+    read where there may be one, up to `max_body_bytes`; one that is a `form` is given as a `Body`. Several vendors may
+    have one path: `header` and how its value begins (in lower case) say whose callers these are; the row without is
+    everybody else's.
     """
 
     path: str
     surface: str
-    endpoint: LookupEndpoint
+    endpoint: LookupEndpoint[Any]
     method: str = "GET"
     scope: Scope | None = None
     open: bool = False
     max_body_bytes: int = 0
+    form: bool = False
     header: tuple[str, str] | None = None
 
 

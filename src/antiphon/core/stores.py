@@ -1,16 +1,17 @@
-"""The ports of what is stored: the ledger, the directory of projects and keys, and kept answers.
+"""The ports of what is stored: the ledger, the directory of projects and keys, kept answers, jobs and their blobs.
 
 `antiphon.stores` implements them; `antiphon.testing` has fakes that keep the same rules, and one suite of tests runs
 over all.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
 from antiphon.core.entry import Entry, Kind
-from antiphon.core.errors import AlreadyAnswered, CallerError, Conflict
+from antiphon.core.errors import AlreadyAnswered, CallerError, CapacityError, Conflict, InternalError
 from antiphon.core.identity import Key, Project
+from antiphon.core.jobs import Blob, Job, JobState, Outcome, Page
 from antiphon.core.usage import Dimension, Total, UsageQuery
 from antiphon.core.wire import Keep
 
@@ -20,6 +21,8 @@ MAX_TOTALS = 50_000  # rows of one answer
 MAX_READ = 1000  # entries of one read
 STREAMED = "stream"  # the feature of entries that charge for what was sent, piece by piece
 FROM_THE_START = ""  # the cursor before the first entry
+LEASE_MS = 15_000  # that a job is its worker's after a sign of life
+RECORD_BYTES = 4096  # that a job or a blob counts for beside what is in it
 
 
 # -- the ledger --------------------------------------------------------------------------------------------------------
@@ -230,6 +233,98 @@ class Answers(Protocol):
         """Why nothing can be kept; `None` if it can."""
 
 
+# -- jobs --------------------------------------------------------------------------------------------------------------
+
+
+class LeaseLost(InternalError):
+    """The job is another worker's by now, or gone, or over."""
+
+
+class StorageFull(CapacityError):
+    """The project's files and jobs have the room that there is for one project, or all have that for all."""
+
+    code = "storage_full"
+
+
+class Jobs(Protocol):
+    """Jobs by project and id, and the blobs that they read and write. `keep_s` is what the project's policy says now:
+    what is past its end or older than that is there for no reader. What is another project's raises `NotFound`.
+    Everything raises `InternalError`; after an error of a store on another machine, what was asked for may have been
+    done, and may be asked for again: everything here can be said twice.
+
+    A worker has a job for `LEASE_MS` after it last said that it lives; `owner` is the server that it runs on. What it
+    says of one that is not its own any more raises `LeaseLost`.
+    """
+
+    @property
+    def trouble(self) -> str | None:
+        """Why nothing can be stored; `None` if it can."""
+
+    # -- blobs ---------------------------------------------------------------------------------------------------------
+
+    async def put_blob(self, project: str, blob: Blob, data: bytes) -> Blob:
+        """As it is kept, durable on return. Raises `StorageFull`."""
+
+    async def blob(self, project: str, id: str, keep_s: int) -> Blob: ...
+
+    async def read_blob(self, project: str, id: str, keep_s: int, start: int, size: int) -> bytes:
+        """At most `size` bytes of it from `start` on; fewer, or none, where it ends."""
+
+    async def blobs(self, project: str, purpose: str, page: Page, keep_s: int) -> tuple[list[Blob], bool]:
+        """A part of the list by age, and whether more follow."""
+
+    async def delete_blob(self, project: str, id: str) -> None: ...
+
+    # -- jobs, for callers ---------------------------------------------------------------------------------------------
+
+    async def create(self, job: Job, most_open: int) -> None:
+        """Raises `CapacityError` where the project has that many that are not over, `StorageFull`."""
+
+    async def job(self, project: str, id: str, keep_s: int) -> Job: ...
+
+    async def jobs(self, project: str, kind: str, page: Page, keep_s: int) -> tuple[list[Job], bool]:
+        """A part of the list by age, and whether more follow."""
+
+    async def cancel(self, project: str, id: str, keep_s: int) -> Job:
+        """One that is queued is over then; of one that runs it is noted, and its worker ends it."""
+
+    async def delete_job(self, project: str, id: str) -> None:
+        """Its outputs stay, with their own end. Raises `Conflict` for one that is not over."""
+
+    # -- jobs, for workers ---------------------------------------------------------------------------------------------
+
+    async def claim(self, owner: str, besides: Collection[str]) -> Job | None:
+        """The oldest that waits, or runs nowhere: of none of the projects `besides`. It runs from now on."""
+
+    async def beat(self, job: Job, owner: str) -> Job:
+        """The worker lives. The job as it stands: it may have been cancelled meanwhile."""
+
+    async def begin(self, job: Job, owner: str, total: int, result: bytes, outputs: tuple[Blob, Blob]) -> Job:
+        """Its input was checked. The outputs are made, and shown to nobody before the end."""
+
+    async def record(self, job: Job, owner: str, outcomes: Sequence[Outcome]) -> Job:
+        """What became of items, durable on return; of one that is known already nothing is changed. Raises
+        `StorageFull`.
+        """
+
+    async def recorded(self, job: Job) -> set[int]:
+        """The numbers of the items that are known."""
+
+    async def finish(
+        self, job: Job, owner: str, state: JobState, result: bytes | None, outputs_end_unix_ms: int
+    ) -> Job:
+        """It is over. Outputs that have anything in them can be read from now on; the others are gone."""
+
+    async def let_go(self, owner: str) -> None:
+        """None of the jobs of that server runs: they are to be claimed again."""
+
+    async def purge(self, keep_s: Callable[[str], int]) -> None:
+        """Wipes what is past its end, or older than its project's policy now allows."""
+
+    async def close(self) -> None:
+        """What was begun is finished first. To close again does nothing."""
+
+
 # -- all of them -------------------------------------------------------------------------------------------------------
 
 
@@ -247,8 +342,12 @@ class Stores:
 
 @dataclass(frozen=True, slots=True)
 class ServerStores:
-    """What a server works on, and its management API. To be closed: `answers`, then `ledger`."""
+    """What a server works on, and its management API. `jobs` are of projects that keep answers; `passing` is in memory,
+    for those that do not. To be closed: `jobs` and `passing`, `answers`, then `ledger`.
+    """
 
     directory: Directory
     ledger: Ledger
     answers: Answers
+    jobs: Jobs
+    passing: Jobs

@@ -190,6 +190,19 @@ TABLE: dict[str, tuple[Metric, ...]] = {
             BATCH_SECONDS,
         ),
     ),
+    "Jobs": (
+        Metric("antiphon_jobs_running", "gauge", "jobs", (), "Jobs that run on this server"),
+        Metric("antiphon_jobs", "counter", "jobs", ("job", "end"), "Jobs that have ended on this server"),
+        Metric("antiphon_items_running", "gauge", "items", (), "Items of jobs that are being answered"),
+        Metric(
+            *("antiphon_items", "counter", "items", ("job", "good")),
+            "Items of jobs whose outcome is recorded, by whether they were answered well",
+        ),
+        Metric(
+            *("antiphon_items_gave_way", "counter", "items", ()),
+            "Times an item was stopped, uncharged, because interactive calls needed its place",
+        ),
+    ),
     "Processes and connections": (
         Metric("antiphon_engine_up", "gauge", "0 or 1", ("engine",), "Whether the process of an engine answers"),
         Metric("antiphon_engine_running", "gauge", "requests", ("engine",), "Requests in progress in the process"),
@@ -238,7 +251,9 @@ LABELS = {
     "code": "the error's code, such as `unauthenticated`, `over_capacity` or `model_not_found`",
     "dimension": ", ".join(f"`{dimension}`" for dimension in Dimension),
     "engine": "the name of an `[engines]` table that runs in a process of its own, or `audio-decoder`",
+    "end": "`done`, `failed`, `cancelled` or `expired`",
     "good": "`true` or `false`",
+    "job": "the kind of job: `openai.batch`",
     "kind": "`final`, `first` (the first interim of an utterance), `refresh` (a later interim) or `recording`",
     "model": "the version of a model that answered, as the configuration names it",
     "outcome": "`completed`, `abandoned` (the caller left), or the code of the error that ended the session",

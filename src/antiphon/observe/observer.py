@@ -19,6 +19,7 @@ from antiphon.core.speech import Load
 from antiphon.core.usage import Dimension
 from antiphon.observe import metrics
 from antiphon.observe.holds import LoopHolds
+from antiphon.observe.jobs import Jobs, JobStats
 from antiphon.observe.metrics import family
 from antiphon.pools.breaker import State
 from antiphon.pools.pool import PoolStats
@@ -31,6 +32,7 @@ from antiphon.supervision import Supervisor, supervisor
 RECENT = 200  # utterances that admission looks back on, if they are not older than
 RECENT_NS = 10_000_000_000
 ENOUGH = 50  # utterances to judge by
+FEW = 4  # generations
 
 
 log = logging.getLogger(__name__)
@@ -172,6 +174,7 @@ class Observer:
         self.registry.register(self._backends)
         self.holds = LoopHolds(self.registry, clock)
         self._recent: deque[tuple[int, bool, str, object]] = deque(maxlen=RECENT)
+        self._generated: deque[tuple[int, bool]] = deque(maxlen=RECENT)
         loads = self._loads = dict[str, Callable[[], Load]]()
         registry = self.registry
         registry.register(Failures(supervisor))
@@ -231,6 +234,16 @@ class Observer:
         good = [good for _, good, whose, _ in recent if project in (None, whose)]
         return good.count(False) / len(good) if len(good) >= ENOUGH else 0.0
 
+    def slow(self) -> float:
+        """Share of the recent generations that missed an objective for their tokens; 0 while there are too few to
+        say.
+        """
+        since_ns = self._clock.now_ns() - RECENT_NS
+        while self._generated and self._generated[0][0] < since_ns:
+            self._generated.popleft()
+        missed = sum(not good for _, good in self._generated)
+        return missed / len(self._generated) if len(self._generated) >= FEW else 0.0
+
     def utterance(self, measured: Measured, project: str, recogniser: object) -> None:
         good = self.objectives.met(measured.ttfb_ms, measured.final_ms)
         self._recent.append((self._clock.now_ns(), good, project, recogniser))
@@ -281,6 +294,8 @@ class Observer:
     def generation(self, measured: MeasuredTokens) -> None:
         good = self.objectives.generation_met(measured.ttft_ms, measured.tpot_ms, measured.total_ms)
         self._generations(str(good).lower()).inc()
+        timely = self.objectives.generation_met(measured.ttft_ms, measured.tpot_ms, 0.0)
+        self._generated.append((self._clock.now_ns(), timely))
         self._ttft.observe(measured.ttft_ms / 1000)
         self._total.observe(measured.total_ms / 1000)
         if measured.tpot_ms is not None:
@@ -320,6 +335,10 @@ class Observer:
     def watch_pool(self, name: str, stats: Callable[[], PoolStats]) -> None:
         """The pool that serves the model `name`."""
         self._backends.pools[name] = stats
+
+    def watch_jobs(self, stats: JobStats) -> None:
+        """Those that run on this server."""
+        self.registry.register(Jobs(stats))
 
     def watch_recogniser(self, name: str, load: Callable[[], Load]) -> None:
         """One that streams are opened at; `load` is asked when metrics are read."""

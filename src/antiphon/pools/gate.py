@@ -23,8 +23,8 @@ Place = TypeVar("Place")
 
 @dataclass(frozen=True, slots=True)
 class Ask:
-    """What a place is wanted for: `key`, by which one is chosen, whose request it is, how many outputs it has, and
-    whether they come bit by bit.
+    """What a place is wanted for: `key`, by which one is chosen, whose request it is, how many outputs it has, whether
+    they come bit by bit, and whether it is an item of a job.
     """
 
     key: bytes | None = None
@@ -32,6 +32,7 @@ class Ask:
     weight: int = 1
     outputs: int = 1
     gradual: bool = False
+    item: bool = False
 
 
 class PlaceSource(Protocol[Place]):
@@ -77,11 +78,17 @@ class Gate(Generic[Place]):
         self._came = 0
         self._pressure = pressure
         self.shed = 0
+        self._items = 0  # of those that wait
         self._later: asyncio.TimerHandle | None = None
 
     def __len__(self) -> int:
         """How many wait."""
         return len(self._queues)
+
+    @property
+    def interactive(self) -> int:
+        """How many wait for whom somebody waits."""
+        return len(self._queues) - self._items
 
     async def enter(self, ask: Ask, deadline_ns: int | None) -> Place:
         """A place. `deadline_ns` is when nobody waits any more.
@@ -130,9 +137,11 @@ class Gate(Generic[Place]):
         place: asyncio.Future[Place] = asyncio.get_running_loop().create_future()
         waiter = _Waiter(self._came, now_ns + self._limits.ttft_ms * NS_PER_MS, ask, place)
         room = self._room(ask)
+        self._items += ask.item
         for refused in self._queues.push(waiter, now_ns, room):
             self.shed += 1
-            self._pressure.refused(now_ns)
+            if not refused.ask.item:
+                self._pressure.refused(now_ns)
             _refuse(refused, self._full(refused, room))
         try:
             async with asyncio.timeout(None if deadline_ns is None else (deadline_ns - now_ns) / 1e9):
@@ -145,6 +154,8 @@ class Gate(Generic[Place]):
             if isinstance(error, TimeoutError):
                 raise EngineTimeout("The model did not become available in time.") from None
             raise
+        finally:
+            self._items -= ask.item
 
     def _room(self, ask: Ask) -> Room:
         """What there is for a project: what is free is not for one that has its share."""

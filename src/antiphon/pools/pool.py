@@ -39,6 +39,7 @@ from antiphon.pools.limit import Pressure
 from antiphon.pools.queue import Limits, Room
 from antiphon.pools.quota import Quota
 from antiphon.pools.routing import choose, has_room, prefix_key
+from antiphon.slo.filling import PRESSED_NS, Traffic
 
 RETRY_SHARE = 0.1  # of requests
 RETRY_BURST = 10.0
@@ -163,7 +164,7 @@ class Pool:
 
     async def embed(self, texts: Sequence[str | tuple[int, ...]], call: EngineCall) -> Embedded:
         """See `Embedder`. Raises `CapacityError` where it would have to wait too long."""
-        attempt = await self._attempt(Ask(None, call.project, call.weight), call)
+        attempt = await self._attempt(Ask(None, call.project, call.weight, item=call.item), call)
         while True:
             with attempt as engine:
                 embedded = await cast(Embedder, engine).embed(texts, call)
@@ -172,7 +173,7 @@ class Pool:
 
     async def infer(self, spec: InferSpec, call: EngineCall) -> Inferred:
         """See `Inferrer`. Raises `CapacityError` where it would have to wait too long."""
-        attempt = await self._attempt(Ask(None, call.project, call.weight), call)
+        attempt = await self._attempt(Ask(None, call.project, call.weight, item=call.item), call)
         while True:
             with attempt as engine:
                 inferred = await cast(Inferrer, engine).infer(spec, call)
@@ -199,6 +200,12 @@ class Pool:
             BackendStats(p.name, p.state, p.outstanding, p.chosen, p.sticky, p.failed) for p in self._backends
         )
         return PoolStats(backends, len(self._gate), self._gate.shed, self.retried, self.hedged)
+
+    def traffic(self) -> Traffic:
+        """What happens here now, for work that can wait."""
+        taken = sum(place.outstanding for place in self._trusted())
+        pressed = self.pressure.refused_within(self.clock.now_ns(), PRESSED_NS)
+        return Traffic(self._places(), taken, self._gate.interactive, pressed)
 
     # -- health --------------------------------------------------------------------------------------------------------
 
@@ -292,7 +299,8 @@ class Pool:
     # -- one request ---------------------------------------------------------------------------------------------------
 
     def _ask(self, key: bytes | None, spec: GenerateSpec, call: EngineCall) -> Ask:
-        return Ask(key, call.project, call.weight, spec.choices, gradual=spec.stream or self._always_streams)
+        gradual = spec.stream or self._always_streams
+        return Ask(key, call.project, call.weight, spec.choices, gradual, call.item)
 
     async def _attempt(self, ask: Ask, call: EngineCall) -> "_Attempt":
         self._budget = min(RETRY_BURST, self._budget + RETRY_SHARE)

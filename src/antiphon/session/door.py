@@ -36,6 +36,7 @@ from antiphon.core.errors import (
 )
 from antiphon.core.events import Completed, TokenUsage
 from antiphon.core.identity import Principal, Scope
+from antiphon.core.jobs import JobDesk
 from antiphon.core.ports import Clock
 from antiphon.core.routing import CallRow, DialogueRow, LookupRow, Row
 from antiphon.core.specs import GenerateSpec, content_bytes
@@ -100,11 +101,12 @@ OpenDialogue = OpenStream | OpenSuccession
 class Door:
     """Lets callers in."""
 
-    def __init__(self, sessions: Sessions, keys: KeyRing, clock: Clock) -> None:
+    def __init__(self, sessions: Sessions, keys: KeyRing, clock: Clock, jobs: JobDesk | None = None) -> None:
+        """`jobs` answers what is asked about jobs."""
         self._sessions = sessions
         self._keys = keys
         self._clock = clock
-        self._lookups = Lookups(sessions)
+        self._lookups = Lookups(sessions, jobs)
         self._replays = Replays(clock)
 
     # -- who -----------------------------------------------------------------------------------------------------------
@@ -182,8 +184,24 @@ class Door:
             held.release()
         return opened
 
+    async def item(
+        self, row: CallRow, opening: Opening, principal: Principal, body: bytes, held: Held, claim: Claim
+    ) -> OpenCall | Step:
+        """A call that an item of a job makes for the caller who wanted the job, under the job's claim. Raises as `call`
+        does where that caller's key does not hold any more, or may not do this.
+        """
+        weight = self._keys.policy(principal.project).weight
+        principal = replace(self._allowed(principal, row.scope), weight=weight)
+        return await self._open(row, opening, principal, body, held, claim)
+
     async def _open(
-        self, row: CallRow, opening: Opening, principal: Principal, sent: Sent, held: Held
+        self,
+        row: CallRow,
+        opening: Opening,
+        principal: Principal,
+        sent: Sent,
+        held: Held,
+        of_item: Claim | None = None,
     ) -> OpenCall | Step:
         sessions, keeper, id = self._sessions, self._sessions.keeper, opening.request_id
         if _size(sent) <= BESIDE_BYTES:
@@ -191,7 +209,7 @@ class Door:
         else:  # it may say a million small things, which must not keep everybody else waiting
             negotiated = await asyncio.to_thread(row.endpoint.negotiate, opening, sent)
         if isinstance(negotiated, Accepted):
-            claim = await self._claim(opening, principal, sent) if _may_be_again(opening) else None
+            claim = of_item or await self._claim(opening, principal, sent)
             session = sessions.transcribe(Call(id, principal, row.surface, negotiated.spec, claim))
             media = _data(sent) if negotiated.media is None else negotiated.media
             return OpenCall(session, negotiated.surface, held, media)
@@ -200,9 +218,10 @@ class Door:
             asked = await keeper.resolve(principal, asked)
         spec, keeping = await keeper.begin(principal, asked)
         try:
-            claim = await self._claim(opening, principal, sent) if _may_be_again(opening) else None
+            claim = of_item or await self._claim(opening, principal, sent)
             held.keep(content_bytes(spec))  # what was asked for is held for as long as the answer takes
-            answering = sessions.answer(Call(id, principal, row.surface, spec, claim), keeping)
+            call = Call(id, principal, row.surface, spec, claim, item=of_item is not None)
+            answering = sessions.answer(call, keeping)
         except AlreadyAnswered as error:
             return await self._again(row, principal.project, opening, asked, error)
         if asked.background and isinstance(answering, Generation):
@@ -210,7 +229,9 @@ class Door:
         return OpenCall(answering, asked.surface, held)
 
     async def _claim(self, opening: Opening, principal: Principal, sent: Sent) -> Claim | None:
-        """Whether this was asked before."""
+        """Whether this was asked before, if the caller says that it may have been."""
+        if not _may_be_again(opening):
+            return None
         fields = (sent.fields,) if isinstance(sent, Body) else ()
         hashed = hashlib.sha256(repr((opening.path, opening.query, *fields)).encode())
         if _size(sent) <= BESIDE_BYTES:
@@ -281,17 +302,21 @@ class Door:
         credential = row.endpoint.credential(opening)
         principal: Principal | None = None
         body: Sent = b""
-        if not row.open:
-            principal, opening = self.authenticate(row, opening, credential, row.scope)
-            if row.max_body_bytes:
-                held, body = await read(principal)
-                held.release()  # small, and gone before anything else is waited for
-        question = row.endpoint.ask(opening, _data(body))
-        if isinstance(question, Step):
-            return question
-        if isinstance(question, Lookups.MAKES_SECRETS):
-            principal = self._by_key(credential, row.scope)
-        return await self._lookups.answer(question, principal, row.surface)
+        held: Held | None = None
+        try:
+            if not row.open:
+                principal, opening = self.authenticate(row, opening, credential, row.scope)
+                if row.max_body_bytes:
+                    held, body = await read(principal)
+            question = row.endpoint.ask(opening, body)
+            if isinstance(question, Step):
+                return question
+            if isinstance(question, Lookups.MAKES_SECRETS):
+                principal = self._by_key(credential, row.scope)
+            return await self._lookups.answer(question, principal, row.surface)
+        finally:
+            if held is not None:
+                held.release()
 
     def _by_key(self, credential: Credential | Pending | None, scope: Scope | None) -> Principal:
         """Who calls with the key itself. Raises `Unauthenticated`."""

@@ -17,6 +17,7 @@ from antiphon.core.endpoints import (
 )
 from antiphon.core.errors import CapacityError, EngineError, EngineTimeout
 from antiphon.core.identity import Principal
+from antiphon.core.jobs import JobDesk
 from antiphon.core.ports import Inferrer
 from antiphon.core.tensors import ModelForm
 from antiphon.core.wire import Step
@@ -34,8 +35,9 @@ class Lookups:
 
     MAKES_SECRETS = OneCallSecret | ShortToken
 
-    def __init__(self, sessions: Sessions) -> None:
+    def __init__(self, sessions: Sessions, jobs: JobDesk | None) -> None:
         self._sessions = sessions
+        self._jobs = jobs
         self._asking = Shares(Bound(MOST_AT_ONCE, per_project=MOST_OF_A_PROJECT))
 
     async def answer(self, question: Question, principal: Principal | None, surface: str) -> Step:
@@ -74,6 +76,9 @@ class Lookups:
                 settled, lifetime_s = question.settled, question.lifetime_s
                 minted = sessions.secrets.mint(principal, surface, settled, lifetime_s, question.once)
                 return question.tell(minted.secret)
+            case _:
+                assert self._jobs is not None, "a row asks for jobs where there is nobody to answer for them"
+                return await self._jobs.answer(question, principal)
 
     async def _inquire(self, asked: Inquiry, principal: Principal) -> tuple[bool, ModelForm | None]:
         """Whether the model is ready, or what it is like."""

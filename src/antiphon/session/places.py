@@ -30,6 +30,7 @@ class CallKind(StrEnum):
     GENERATION = "generations"
     SPEECH = "speeches"
     CONVERSATION = "conversations"
+    ITEM = "items"  # of jobs
 
 
 TOO_MANY = {
@@ -39,6 +40,7 @@ TOO_MANY = {
     CallKind.GENERATION: "Too many generations are running.",
     CallKind.SPEECH: "Too much is being spoken.",
     CallKind.CONVERSATION: "Too many conversations are held.",
+    CallKind.ITEM: "Too many items of jobs are running.",
 }
 
 Key = CallKind | tuple[CallKind, SpeechEngine]  # live streams are counted by recogniser, too
@@ -64,6 +66,11 @@ class Places:
         """As many as one caller may hold."""
         bound = self.shares[kind].bound
         return min(each for each in (bound.most, bound.per_project, bound.per_key) if each)
+
+    @property
+    def interactive(self) -> int:
+        """How many are held by calls for which somebody waits."""
+        return sum(self.shares[kind].held for kind in CallKind if kind is not CallKind.ITEM)
 
     def check(self, principal: Principal, wanted: Mapping[CallKind, int]) -> None:
         """Raises `CapacityError` where that many more would be too many."""

@@ -5,7 +5,7 @@ import logging
 from collections.abc import AsyncGenerator, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any, Protocol, cast
+from typing import Any, Protocol, cast, runtime_checkable
 
 from antiphon.calls.generation import Generation, Keeping
 from antiphon.calls.recognition import Recognition
@@ -40,6 +40,7 @@ from antiphon.session.parts import OpenParts
 from antiphon.session.places import CallKind, Holds, Places
 from antiphon.session.retries import Retries
 from antiphon.session.spending import SpendingCache
+from antiphon.slo.filling import Interactive, Traffic
 from antiphon.slo.shares import Bound
 from antiphon.trust.auth import KeyRing
 from antiphon.trust.ephemeral import EphemeralSecrets
@@ -49,6 +50,7 @@ CHECK_S = 0.25
 RETRY_AFTER_S = 5
 LAST_WORDS_S = 2.0  # for what sessions that were failed still have to say and to write
 MAX_IDEMPOTENCY_KEY = 255
+MANY = 1 << 16  # places of an engine that does not say
 
 
 class Live(Protocol):
@@ -63,6 +65,13 @@ class Live(Protocol):
     def events(self) -> AsyncGenerator[tuple[Any, ...], None]: ...
 
     async def close(self, delivered: bool) -> None: ...
+
+
+@runtime_checkable
+class Shared(Protocol):
+    """What answers for a model to interactive calls and to items."""
+
+    def traffic(self) -> Traffic: ...
 
 
 Answering = Generation | Synthesis
@@ -202,9 +211,8 @@ class Sessions:
         self._make_sure_it_may_begin()
         # Each choice is computed by itself. Who asks for more than there are places is let in where all are free.
         choices = spec.choices if isinstance(spec, GenerateSpec) else 1
-        wanted = {
-            CallKind.GENERATION: choices if choices == 1 else min(choices, self._places.most(CallKind.GENERATION))
-        }
+        kind = CallKind.ITEM if call.item else CallKind.GENERATION
+        wanted = {kind: choices if choices == 1 else min(choices, self._places.most(kind))}
         self._places.check(call.principal, wanted)
         deadline_ns = self._services.clock.now_ns() + self._bounds.generation_s * NS_PER_S
         generation = Generation(
@@ -280,6 +288,22 @@ class Sessions:
         generations = self._places.shares[CallKind.GENERATION]
         most = generations.bound.most
         return (Limit("requests", most, max(0, most - generations.held), 0),)
+
+    @property
+    def interactive(self) -> Interactive:
+        """What callers wait for now."""
+        observer = self._services.observer
+        return Interactive(self._places.interactive, observer.late(), observer.slow())
+
+    def traffic(self, model: str) -> tuple[str, Traffic]:
+        """Which version answers to a name, and what happens there. Where nothing may begin there are no places. Raises
+        `UnknownModel`.
+        """
+        served = self.catalogue.resolve(model, ANSWERS)
+        if self._draining or not self._services.ledger.healthy:
+            return served.version, Traffic(0, 0)
+        pool = served.engine
+        return served.version, pool.traffic() if isinstance(pool, Shared) else Traffic(MANY, 0)
 
     def _make_sure_it_may_begin(self) -> None:
         if self._draining:

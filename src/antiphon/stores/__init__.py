@@ -3,12 +3,23 @@
 There is one, in SQLite files in the data directory. Whoever needs a store gets it from here and knows it by its port.
 """
 
+from dataclasses import dataclass
 from pathlib import Path
 
 from antiphon.core.ports import Clock
 from antiphon.core.stores import ServerStores, Stores
 
 ANSWERS_BYTES = 16 << 30  # that kept answers take at most, unless it is set
+
+
+@dataclass(frozen=True, slots=True)
+class JobBounds:
+    """How many bytes files and jobs take at most: of one project, of all, and in memory of those that keep nothing."""
+
+    project: int = 1 << 30
+    all: int = 16 << 30
+    passing_project: int = 128 << 20
+    passing_all: int = 256 << 20
 
 
 def open_stores(data_dir: Path) -> Stores:
@@ -19,9 +30,15 @@ def open_stores(data_dir: Path) -> Stores:
 
 
 def open_server_stores(
-    data_dir: Path, server: str, clock: Clock, *, answers_bytes: int = ANSWERS_BYTES, accept_loss: bool = False
+    data_dir: Path,
+    server: str,
+    clock: Clock,
+    *,
+    answers_bytes: int = ANSWERS_BYTES,
+    jobs: JobBounds | None = None,
+    accept_loss: bool = False,
 ) -> ServerStores:
-    """What the server with this id works on; blocking, on an event loop. `clock` is that by which kept answers end.
+    """What the server with this id works on; blocking, on an event loop. `clock` is that by which what is kept ends.
     `accept_loss` lets it begin anew where a file is gone.
 
     Raises `LedgerUnavailable` where another server has the data directory, `InternalError` for files that cannot be
@@ -29,4 +46,4 @@ def open_server_stores(
     """
     from antiphon.stores.sqlite import files
 
-    return files.open_server_stores(data_dir, server, clock, answers_bytes, accept_loss)
+    return files.open_server_stores(data_dir, server, clock, answers_bytes, jobs or JobBounds(), accept_loss)

@@ -4,6 +4,7 @@ and one that hums.
 """
 
 from antiphon.testing.clock import FakeClock
+from antiphon.testing.jobs import FakeJobs
 from antiphon.testing.language import FakeEmbedder, FakeGenerator, FakeInferrer
 from antiphon.testing.speech import FakeDetector, FakeRecogniser, FakeSpeechEngine, FakeSpeechStream
 from antiphon.testing.stores import FakeAnswers, FakeDirectory, FakeLedger
@@ -18,6 +19,7 @@ __all__ = [
     "FakeEmbedder",
     "FakeGenerator",
     "FakeInferrer",
+    "FakeJobs",
     "FakeLedger",
     "FakeRecogniser",
     "FakeSpeechEngine",

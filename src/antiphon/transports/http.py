@@ -29,6 +29,7 @@ from antiphon.transports.uploads import Upload, Uploads
 
 SEND_TIMEOUT_S = 30.0  # how long a caller may read nothing
 MULTIPART_SLACK = 1 << 20  # boundaries and fields around the file
+FILE = "file"  # the part of a form that has it, where a row says nothing else
 LARGE_BYTES = 64 * 1024  # of an answer: more than the server takes without a caller who reads
 
 
@@ -45,6 +46,21 @@ def answer(step: Step) -> HttpResponse:
     return answer
 
 
+async def _read(
+    uploads: Uploads, most_bytes: int, form: str, opening: Opening, receive: Receive, principal: Principal
+) -> tuple[Upload, bytes | Body]:
+    """What was sent, read by the bounds of the route. `form` names the part of a form that has the file, if it is one."""
+    if not form:
+        upload = await uploads.read(principal, opening, receive, most_bytes)
+        return upload, upload.take()
+    upload = await uploads.read(principal, opening, receive, most_bytes, MULTIPART_SLACK)
+    try:
+        return upload, await asyncio.to_thread(read_body, opening.headers.get("content-type", ""), upload.data, form)
+    except BaseException:
+        upload.release()
+        raise
+
+
 class LookupRoute:
     """An ASGI app: a question that is answered at once."""
 
@@ -56,9 +72,9 @@ class LookupRoute:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         opening = opening_of(scope)
 
-        async def read(principal: Principal) -> tuple[Upload, bytes]:
-            upload = await self._uploads.read(principal, opening, receive, self._row.max_body_bytes)
-            return upload, upload.take()
+        async def read(principal: Principal) -> tuple[Upload, bytes | Body]:
+            form = FILE if self._row.form else ""
+            return await _read(self._uploads, self._row.max_body_bytes, form, opening, receive, principal)
 
         try:
             step = await self._door.look_up(self._row, opening, read)
@@ -82,7 +98,10 @@ class CallRoute:
         opening = opening_of(scope)
 
         try:
-            opened = await self._door.call(self._row, opening, partial(self._read, opening, receive))
+            most_bytes = self._row.endpoint.max_body_bytes
+            form = self._row.file if self._row.form else ""
+            read = partial(_read, self._uploads, most_bytes, form, opening, receive)
+            opened = await self._door.call(self._row, opening, read)
         except ClientDisconnect:
             return
         except Exception as error:
@@ -101,20 +120,6 @@ class CallRoute:
                 await answer(self._row.endpoint.refuse(opening, failure))(scope, receive, send)
         finally:
             opened.held.release()
-
-    async def _read(self, opening: Opening, receive: Receive, principal: Principal) -> tuple[Upload, bytes | Body]:
-        most_bytes = self._row.endpoint.max_body_bytes
-        if not self._row.form:
-            upload = await self._uploads.read(principal, opening, receive, most_bytes)
-            return upload, upload.take()
-        upload = await self._uploads.read(principal, opening, receive, most_bytes, MULTIPART_SLACK)
-        try:
-            return upload, await asyncio.to_thread(
-                read_body, opening.headers.get("content-type", ""), upload.data, self._row.file
-            )
-        except BaseException:
-            upload.release()
-            raise
 
     async def _converse(self, opened: OpenCall, reply: "Reply") -> None:
         """Send what the session says. A caller who hangs up ends it. Raises what goes wrong in the surface."""

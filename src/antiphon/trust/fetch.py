@@ -9,9 +9,11 @@ which could swell. Messages never repeat the URL: it may hold a secret.
 import asyncio
 import ipaddress
 import socket
+from collections.abc import Awaitable, Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
+from typing import TypeVar
 
 import aiohttp
 from aiohttp.abc import AbstractResolver, ResolveResult
@@ -20,7 +22,9 @@ from yarl import URL
 from antiphon.core.errors import CallerError, CapacityError, TooLarge
 
 Network = IPv4Network | IPv6Network
+T = TypeVar("T")
 
+POST_S = 10.0  # for the answer to what is posted
 RESOLVE_S = 10.0  # a name of which nothing is known by then is not fetched from
 
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
@@ -64,16 +68,31 @@ class Fetcher:
         """The body behind `url`, of at most `max_bytes` where that is less than the limit. Raises `CallerError`,
         `TooLarge` or `CapacityError`.
         """
+        most_bytes = min(self._limits.max_bytes, max_bytes or self._limits.max_bytes)
+        return await self._guarded(lambda: self._follow(_parsed(url), most_bytes), self._limits.total_s)
+
+    async def post(self, url: str, body: bytes, headers: Mapping[str, str]) -> int:
+        """Sends `body`; the status of the answer, whose body is not read. A redirect is not followed. Raises as
+        `fetch` does.
+        """
+        return await self._guarded(lambda: self._post(_parsed(url), body, headers), POST_S)
+
+    async def _post(self, url: URL, body: bytes, headers: Mapping[str, str]) -> int:
+        async with self._session() as session:
+            self._resolver.check_literal(url)
+            async with session.post(url, data=body, headers=headers, allow_redirects=False) as response:
+                return response.status
+
+    async def _guarded(self, work: Callable[[], Awaitable[T]], total_s: float) -> T:
+        """Raises `CallerError`, `TooLarge` or `CapacityError`."""
         if self._under_way >= self._limits.at_once:
             raise CapacityError("Too many URLs are being fetched.", retry_after_s=5)
         self._under_way += 1
         try:
-            async with asyncio.timeout(self._limits.total_s):
-                return await self._follow(
-                    _parsed(url), min(self._limits.max_bytes, max_bytes or self._limits.max_bytes)
-                )
+            async with asyncio.timeout(total_s):
+                return await work()
         except TimeoutError:
-            raise _refused(f"The URL took longer than {self._limits.total_s} s to fetch.") from None
+            raise _refused(f"The URL took longer than {total_s} s to fetch.") from None
         except CallerError:
             raise
         except aiohttp.ClientConnectorCertificateError:
@@ -83,14 +102,17 @@ class Fetcher:
         finally:
             self._under_way -= 1
 
-    async def _follow(self, url: URL, max_bytes: int) -> bytes:
+    def _session(self) -> aiohttp.ClientSession:
         connector = aiohttp.TCPConnector(resolver=self._resolver, use_dns_cache=False, force_close=True)
-        async with aiohttp.ClientSession(
+        return aiohttp.ClientSession(
             connector=connector,
             cookie_jar=aiohttp.DummyCookieJar(),
             auto_decompress=False,
             headers={"Accept-Encoding": "identity", "User-Agent": "antiphon"},
-        ) as session:
+        )
+
+    async def _follow(self, url: URL, max_bytes: int) -> bytes:
+        async with self._session() as session:
             for _ in range(self._limits.max_redirects + 1):
                 self._resolver.check_literal(url)
                 async with session.get(url, allow_redirects=False) as response:

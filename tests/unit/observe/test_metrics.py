@@ -39,6 +39,9 @@ def exported():
     observer.watch_pool("m", lambda: PoolStats((BackendStats("a", State.CLOSED, 1, 1, 1, 1),), 1, 1, 1, 1))
     observer.watch_engine("e", Engine)
     observer.watch_connections(Connections())
+    observer.watch_jobs(
+        SimpleNamespace(running=1, items=1, gave_way=1, ended={("b", "done"): 1}, outcomes={("b", True): 1})
+    )
     return {family.name: family for family in observer.registry.collect() if not family.name.endswith("_created")}
 
 

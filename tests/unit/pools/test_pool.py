@@ -16,6 +16,7 @@ from antiphon.pools.breaker import FIRST_WAIT_NS, TOLERATED, State
 from antiphon.pools.limit import FIRST_SHARED, FIRST_STARTING, SHARED_NS, Limit
 from antiphon.pools.pool import RETRY_BURST, Pool
 from antiphon.pools.queue import Limits
+from antiphon.slo.filling import Traffic
 from antiphon.testing import FakeClock
 
 END = (ChoiceEnded(0, FinishReason.STOP), TokenUsage(3, 2))
@@ -806,3 +807,27 @@ async def test_what_ends_with_its_first_token_is_not_held_to_a_pace_that_nobody_
     house.pool.pressure.came("other", house.clock.now_ns(), gradual=True)
     await ask(20)
     assert place.places > FIRST_SHARED
+
+
+async def test_nobody_waits_for_items_and_their_refusal_is_no_pressure():
+    clock, engine = FakeClock(), Engine()
+    engine.gate.clear()
+    pool = Pool([Backend("a", engine, outstanding=1)], clock, Limits(waiting=1))
+    await pool.probe("a")
+
+    async def call(item):
+        async for _ in pool.generate(GenerateSpec("m", "one"), EngineCall("c", project="p", item=item)):
+            pass
+
+    calls = [asyncio.create_task(call(item=True)) for _ in range(3)]
+    await settle()
+    assert pool.traffic() == Traffic(1, 1, waiting=0, pressed=False)
+    assert sum(task.done() for task in calls) == 1  # which found the queue full
+    calls.append(asyncio.create_task(call(item=False)))
+    await settle()
+    traffic = pool.traffic()
+    assert traffic.waiting or traffic.pressed
+    for task in calls:
+        task.cancel()
+    await asyncio.gather(*calls, return_exceptions=True)
+    assert pool.traffic().waiting == 0

@@ -9,10 +9,14 @@ from antiphon.core.policy import TagPolicy
 from antiphon.core.ports import Clock
 from antiphon.core.stores import ServerStores, Stores
 from antiphon.storage.directory import open_directory
+from antiphon.stores import JobBounds
 from antiphon.stores.sqlite.answers import FILE_NAME as ANSWERS_NAME
 from antiphon.stores.sqlite.answers import SqliteAnswers
+from antiphon.stores.sqlite.connection import MEMORY
 from antiphon.stores.sqlite.directory import FILE_NAME as DIRECTORY_NAME
 from antiphon.stores.sqlite.directory import SqliteDirectory
+from antiphon.stores.sqlite.jobs import FILE_NAME as JOBS_NAME
+from antiphon.stores.sqlite.jobs import SqliteJobs
 from antiphon.stores.sqlite.ledger import SqliteLedger
 from antiphon.stores.sqlite.ledger_files import FILE_NAME as LEDGER_NAME
 from antiphon.stores.sqlite.ledger_files import Owner
@@ -33,7 +37,7 @@ def open_stores(data_dir: Path) -> Stores:
 
 
 def open_server_stores(
-    data_dir: Path, server: str, clock: Clock, answers_bytes: int, accept_loss: bool
+    data_dir: Path, server: str, clock: Clock, answers_bytes: int, jobs: JobBounds, accept_loss: bool
 ) -> ServerStores:
     """The directory and the ledger belong together: each knows the other."""
     directory = SqliteDirectory(data_dir)
@@ -43,10 +47,12 @@ def open_server_stores(
     try:
         directory.has_ledger()
         answers = SqliteAnswers(data_dir / ANSWERS_NAME, clock, answers_bytes)
+        kept = SqliteJobs(data_dir / JOBS_NAME, clock, jobs.project, jobs.all)
+        passing = SqliteJobs(MEMORY, clock, jobs.passing_project, jobs.passing_all)
     except BaseException:
         ledger.stop()
         raise
-    return ServerStores(directory, ledger, answers)
+    return ServerStores(directory, ledger, answers, kept, passing)
 
 
 def _labels(directory: SqliteDirectory) -> Callable[[str, tuple[str, ...]], tuple[str, ...]]:

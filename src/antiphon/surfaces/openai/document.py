@@ -9,10 +9,12 @@ from typing import Any
 import msgspec
 
 from antiphon.core.wire import Opening, Response
-from antiphon.surfaces.openai import response_items, response_wire, responses, wire
+from antiphon.surfaces.openai import batch_wire, response_items, response_wire, responses, wire
+from antiphon.surfaces.openai.batches import BatchRequest
 from antiphon.surfaces.openai.chat import ChatRequest
 from antiphon.surfaces.openai.completions import CompletionRequest
 from antiphon.surfaces.openai.embeddings import EmbeddingList, EmbeddingRequest
+from antiphon.surfaces.openai.files import MAX_FILES_LISTED
 from antiphon.surfaces.openai.realtime import settings
 from antiphon.surfaces.openai.realtime import wire as realtime_wire
 from antiphon.surfaces.openai.realtime.secrets import ClientSecretRequest
@@ -42,6 +44,11 @@ _PAGE = (
     {"name": "order", "in": "query", "schema": {"enum": ["asc", "desc"]}},
     {"name": "after", "in": "query", "schema": {"type": "string"}},
 )
+_FILES = (
+    {"name": "limit", "in": "query", "schema": {"type": "integer", "minimum": 1, "maximum": MAX_FILES_LISTED}},
+    *_PAGE[1:],
+    {"name": "purpose", "in": "query", "schema": {"type": "string"}},
+)
 _SECRETS = "/v1/realtime/client_secrets"
 # Method, path, what it does, the body, what it answers with (`None` is speech), whether it streams, more parameters.
 _OPERATIONS: tuple[tuple[str, str, str, Any, Any, bool, tuple[Object, ...]], ...] = (
@@ -54,6 +61,13 @@ _OPERATIONS: tuple[tuple[str, str, str, Any, Any, bool, tuple[Object, ...]], ...
     ("delete", "/v1/responses/{id}", "Forget a kept response", None, response_wire.Deleted, False, (_ID,)),
     ("post", "/v1/responses/{id}/cancel", "Cancel a response", None, response_wire.Response, False, (_ID,)),
     ("get", "/v1/responses/{id}/input_items", "Its input", None, response_wire.InputItems, False, (_ID, *_PAGE)),
+    ("get", "/v1/files", "The files there are", None, batch_wire.FileList, False, _FILES),
+    ("get", "/v1/files/{id}", "One file", None, batch_wire.FileObject, False, (_ID,)),
+    ("delete", "/v1/files/{id}", "Delete a file", None, batch_wire.FileDeleted, False, (_ID,)),
+    ("post", "/v1/batches", "Answer the calls in a file", BatchRequest, batch_wire.Batch, False, ()),
+    ("get", "/v1/batches", "The batches there are", None, batch_wire.BatchList, False, (_PAGE[0], _PAGE[2])),
+    ("get", "/v1/batches/{id}", "One batch", None, batch_wire.Batch, False, (_ID,)),
+    ("post", "/v1/batches/{id}/cancel", "Cancel a batch", None, batch_wire.Batch, False, (_ID,)),
     ("post", _SECRETS, "A secret for one Realtime session", ClientSecretRequest, realtime_wire.ClientSecret, False, ()),
     ("get", "/v1/models", "The models there are", None, wire.ModelList, False, ()),
     ("get", "/v1/models/{id}", "One model", None, wire.Model, False, (_ID,)),

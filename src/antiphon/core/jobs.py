@@ -1,0 +1,264 @@
+"""Jobs: long-running work of a project that goes on when its caller has left, and the blobs that it reads and writes.
+
+A job has items, one for each line of its input; each is answered once, and its outcome is a line of the job's output or
+of its errors. What the lines say is a vendor's (`JobKind`); the room `jobs` runs them, and knows no vendor.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Protocol
+
+from antiphon.core.errors import AntiphonError
+from antiphon.core.events import TokenUsage
+from antiphon.core.identity import Principal, Scope
+from antiphon.core.wire import Step
+
+
+class JobState(StrEnum):
+    """How far a job is."""
+
+    QUEUED = "queued"
+    RUNNING = "running"  # also while it is being cancelled: its worker ends it
+    DONE = "done"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+    EXPIRED = "expired"
+
+
+# What may become of a job in each state. One that runs is begun again by another worker where its own has died.
+NEXT: Mapping[JobState, frozenset[JobState]] = {
+    JobState.QUEUED: frozenset({JobState.RUNNING, JobState.CANCELLED}),
+    JobState.RUNNING: frozenset(JobState) - {JobState.QUEUED},
+    **{state: frozenset() for state in (JobState.DONE, JobState.FAILED, JobState.CANCELLED, JobState.EXPIRED)},
+}
+OVER = frozenset(state for state, following in NEXT.items() if not following)
+
+
+NO_TOKENS = TokenUsage(0, 0)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Blob:
+    """Bytes of a project, under a name of the caller's; `purpose` is what they are for, in the vendor's words. It ends
+    at `ends_unix_ms`, or earlier where the project's policy says so.
+    """
+
+    id: str
+    name: str
+    purpose: str
+    created_unix_ms: int
+    ends_unix_ms: int
+    size_bytes: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Job:
+    """One job as it stands. `request` and `result` are its kind's own; `key_id` is the key that made it, with what that
+    might do then. `input`, `output` and `errors` name blobs; the latter two are empty where nothing was written. At
+    `deadline_unix_ms` it expires, at `ends_unix_ms` nothing of it is known any more; its outputs end after `output_s`
+    seconds at most, if that is not 0. Times are 0 where that has not
+    happened: when it was `begun`, when its caller wanted it cancelled, and when it was over. `attempt` counts the
+    workers that have had it.
+    """
+
+    project: str
+    id: str
+    kind: str
+    key_id: str
+    scopes: frozenset[Scope]
+    request: bytes
+    input: str
+    output: str
+    errors: str
+    created_unix_ms: int
+    deadline_unix_ms: int
+    ends_unix_ms: int
+    output_s: int = 0
+    state: JobState = JobState.QUEUED
+    begun_unix_ms: int = 0
+    cancel_unix_ms: int = 0
+    over_unix_ms: int = 0
+    total: int = 0
+    done: int = 0
+    failed: int = 0
+    input_tokens: int = 0
+    cached_tokens: int = 0
+    output_tokens: int = 0
+    reasoning_tokens: int = 0
+    result: bytes = b""
+    attempt: int = 0
+
+    @property
+    def over(self) -> bool:
+        return self.state in OVER
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What became of an item: a line of the output if it is `good`, of the errors if not. Lines end themselves."""
+
+    number: int
+    good: bool
+    line: bytes = field(repr=False)
+    usage: TokenUsage = NO_TOKENS
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """A part of a list: at most `limit` after the one with the id `after`, or from the beginning."""
+
+    after: str = ""
+    limit: int = 20
+    newest_first: bool = True
+
+
+# -- what a vendor says of its kind of job -----------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class ItemCall:
+    """The call that an item makes: which path of the vendor's, and the body; of which model, as far as it says. One
+    that has a `refusal` makes none.
+    """
+
+    path: str
+    body: bytes = field(repr=False)
+    model: str = ""
+    refusal: AntiphonError | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Checked:
+    """What was found in an input: how many items there are, whether it can be run, and what there is to say of it."""
+
+    total: int
+    sound: bool
+    result: bytes
+
+
+class Checker(Protocol):
+    """Reads the lines of one input, in order."""
+
+    def read(self, number: int, line: bytes) -> None:
+        """The line with that number, from 0. Lines without anything in them are left out."""
+
+    def finish(self) -> Checked: ...
+
+
+class JobKind(Protocol):
+    """A vendor's kind of job. Pure."""
+
+    surface: str
+    output_purpose: str
+    max_line_bytes: int
+
+    def checker(self, request: bytes) -> Checker: ...
+
+    def item(self, line: bytes) -> ItemCall:
+        """What a line that was checked asks for."""
+
+    def answered(self, line: bytes, session: str, status: int, body: bytes) -> bytes:
+        """The line that says how an item was answered."""
+
+    def unanswered(self, line: bytes, session: str, why: JobState) -> bytes:
+        """The line of an item that was not answered when its job was cancelled or expired."""
+
+    def failure(self, error: AntiphonError) -> bytes:
+        """The result of a job that failed as a whole."""
+
+
+# -- what callers ask for ----------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class NewFile:
+    """A file to keep under `id`, for `keep_s` seconds at most if that is said. `tell` is given it as it is kept."""
+
+    id: str
+    name: str
+    purpose: str
+    data: bytes = field(repr=False)
+    keep_s: int | None
+    tell: Callable[[Blob], Step]
+
+
+class FileAct(StrEnum):
+    """What is done with a file. What was deleted is shown as it was."""
+
+    SHOW = "show"
+    READ = "read"
+    DELETE = "delete"
+
+
+@dataclass(frozen=True, slots=True)
+class OneFile:
+    """`tell` is given the file and, where it is read, what is in it."""
+
+    act: FileAct
+    id: str
+    tell: Callable[[Blob, bytes], Step]
+
+
+@dataclass(frozen=True, slots=True)
+class ManyFiles:
+    """A part of the list of files, of one purpose if that is said. `tell` is told whether more follow."""
+
+    purpose: str
+    page: Page
+    tell: Callable[[Sequence[Blob], bool], Step]
+
+
+@dataclass(frozen=True, slots=True)
+class NewJob:
+    """A job to be done. Its input must be for `input_purpose`. It expires after `window_s`, and its outputs end after
+    `output_s` seconds, if that is said: each at the latest, as the policy allows.
+    """
+
+    kind: str
+    id: str
+    request: bytes
+    input: str
+    input_purpose: str
+    output: str
+    errors: str
+    window_s: int
+    output_s: int
+    tell: Callable[[Job], Step]
+
+
+class JobAct(StrEnum):
+    """What is done with a job. What was deleted is shown as it was."""
+
+    SHOW = "show"
+    CANCEL = "cancel"
+    DELETE = "delete"
+
+
+@dataclass(frozen=True, slots=True)
+class OneJob:
+    """`tell` is given the job as it stands then."""
+
+    act: JobAct
+    kind: str
+    id: str
+    tell: Callable[[Job], Step]
+
+
+@dataclass(frozen=True, slots=True)
+class ManyJobs:
+    """A part of the list of jobs of a kind. `tell` is told whether more follow."""
+
+    kind: str
+    page: Page
+    tell: Callable[[Sequence[Job], bool], Step]
+
+
+JobQuestion = NewFile | OneFile | ManyFiles | NewJob | OneJob | ManyJobs
+
+
+class JobDesk(Protocol):
+    """Answers questions about files and jobs."""
+
+    async def answer(self, question: JobQuestion, principal: Principal) -> Step:
+        """Raises `AntiphonError`: `NotFound` for what is not this project's, too."""

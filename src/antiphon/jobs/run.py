@@ -1,0 +1,212 @@
+"""One job from its claim to its end: its input is checked, its items are run, and its outputs are closed.
+
+While it lasts it says that it lives, and learns that it was cancelled. One that is cancelled or expires stops at once:
+what was answered until then stays, and of each of the other items a line says why it was not.
+"""
+
+import asyncio
+from collections.abc import AsyncGenerator
+from contextlib import aclosing, suppress
+
+from antiphon.core.errors import CallerError, InternalError, NotFound, TooLarge
+from antiphon.core.jobs import Blob, Checked, Job, JobKind, JobState, Outcome
+from antiphon.core.stores import LEASE_MS, LeaseLost, StorageFull
+from antiphon.jobs.desk import KEPT_S
+from antiphon.jobs.items import Item, Services, session_of
+from antiphon.jobs.shelves import Shelf
+
+BEAT_S = LEASE_MS / 3000
+CHUNK_BYTES = 1 << 20  # of the input that is held
+MAX_ATTEMPTS = 20  # also by restarts that were wanted
+MOST_AT_ONCE = 500  # lines that are written together
+BYTE_ORDER_MARK = b"\xef\xbb\xbf"
+
+Lines = list[tuple[int, bytes]]
+
+
+class Run:
+    """One job on one server, the `owner`."""
+
+    def __init__(self, services: Services, shelf: Shelf, job: Job, kind: JobKind, owner: str, at_once: int) -> None:
+        self.job = job
+        self.outcomes: list[bool] = []
+        self._services = services
+        self._shelf = shelf
+        self._jobs = shelf.jobs
+        self._kind = kind
+        self._owner = owner
+        self._room = asyncio.Semaphore(at_once)
+        self._items: dict[asyncio.Task[None], Item] = {}
+        self._why: JobState | None = None  # it ends before all items are answered
+        self._error: BaseException | None = None
+        self._looking = asyncio.Event()
+
+    def look(self) -> None:
+        """It may have been cancelled."""
+        self._looking.set()
+
+    async def go(self) -> None:
+        """Returns when it is over. Raises `LeaseLost`, and `AntiphonError` where it is to be begun again."""
+        beating = asyncio.create_task(self._beat(), name=f"beat {self.job.id}")
+        try:
+            await self._process()
+        finally:
+            beating.cancel()
+            for task in self._items:
+                task.cancel()
+            await asyncio.gather(beating, *self._items, return_exceptions=True)
+
+    # -- its end -------------------------------------------------------------------------------------------------------
+
+    async def _beat(self) -> None:
+        while self._why is None:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(BEAT_S):
+                    await self._looking.wait()
+            self._looking.clear()
+            try:
+                job = await self._jobs.beat(self.job, self._owner)
+            except LeaseLost as error:
+                self._end(JobState.FAILED, error)
+                return
+            except InternalError:
+                continue  # it is tried again before the lease ends
+            if job.cancel_unix_ms:
+                self._end(JobState.CANCELLED)
+            elif self._services.clock.unix_ms() >= job.deadline_unix_ms:
+                self._end(JobState.EXPIRED)
+
+    def _end(self, why: JobState, error: BaseException | None = None) -> None:
+        """No more items are begun, and those that wait or run are stopped. The first reason counts."""
+        if self._why is None:
+            self._why, self._error = why, error
+            for task, item in self._items.items():
+                item.stop()
+                if not item.called:
+                    task.cancel()
+
+    async def _finish(self, state: JobState, result: bytes | None = None) -> None:
+        keep_s = min(self._shelf.keep_s(self.job.project), self.job.output_s or KEPT_S)
+        ends = self._services.clock.unix_ms() + 1000 * keep_s
+        self.job = await self._jobs.finish(self.job, self._owner, state, result, ends)
+
+    # -- from the first line to the last -------------------------------------------------------------------------------
+
+    async def _process(self) -> None:
+        if self.job.attempt > MAX_ATTEMPTS:
+            gave_up = InternalError("The server failed while it ran this, several times.")
+            await self._finish(JobState.FAILED, self._kind.failure(gave_up))
+            return
+        try:
+            if not self.job.begun_unix_ms:
+                checked = await self._check()
+                if self._why is None and not checked.sound:
+                    await self._finish(JobState.FAILED, checked.result)
+                    return
+                self.job = await self._jobs.begin(self.job, self._owner, checked.total, checked.result, self._outputs())
+            known = await self._jobs.recorded(self.job)
+            await self._run_items(known)
+            if self._error is not None:
+                raise self._error
+            if self._why is not None:
+                await self._leave_unanswered(self._why)
+            await self._finish(self._why or JobState.DONE)
+        except (CallerError, StorageFull) as error:  # it would fail again
+            await self._finish(JobState.FAILED, self._kind.failure(error))
+
+    def _outputs(self) -> tuple[Blob, Blob]:
+        job = self.job
+
+        def blob(id: str, what: str) -> Blob:
+            return Blob(
+                id=id,
+                name=f"{job.id}_{what}.jsonl",
+                purpose=self._kind.output_purpose,
+                created_unix_ms=job.created_unix_ms,
+                ends_unix_ms=job.ends_unix_ms,
+            )
+
+        return blob(job.output, "output"), blob(job.errors, "error")
+
+    async def _check(self) -> Checked:
+        checker = self._kind.checker(self.job.request)
+
+        def read(lines: Lines) -> None:
+            for number, line in lines:
+                checker.read(number, line)
+
+        async with aclosing(self._lines()) as chunks:
+            async for lines in chunks:
+                if self._why is not None:
+                    break
+                await asyncio.to_thread(read, lines)  # or it would keep everybody else waiting
+        return checker.finish()
+
+    async def _run_items(self, known: set[int]) -> None:
+        async with aclosing(self._lines()) as chunks:
+            async for lines in chunks:
+                for number, line in lines:
+                    if number in known:
+                        continue
+                    await self._room.acquire()
+                    if self._why is not None:
+                        break
+                    item = Item(self._services, self.job, self._kind, number, line)
+                    task = asyncio.create_task(self._run_item(item), name=f"item {number} of {self.job.id}")
+                    self._items[task] = item
+                    task.add_done_callback(self._left)
+                if self._why is not None:
+                    break
+        while self._items:
+            await asyncio.wait(tuple(self._items))
+
+    async def _run_item(self, item: Item) -> None:
+        try:
+            await item.run(self._record)
+        except Exception as error:
+            self._end(JobState.FAILED, error)
+
+    def _left(self, task: asyncio.Task[None]) -> None:
+        del self._items[task]
+        self._room.release()
+
+    async def _record(self, outcome: Outcome) -> None:
+        await self._jobs.record(self.job, self._owner, [outcome])
+        self.outcomes.append(outcome.good)
+
+    async def _leave_unanswered(self, why: JobState) -> None:
+        known = await self._jobs.recorded(self.job)
+        unanswered: list[Outcome] = []
+        with suppress(NotFound):  # without its input nobody can say what there was
+            async for lines in self._lines():
+                for number, line in lines:
+                    if number not in known:
+                        told = self._kind.unanswered(line, session_of(self.job, number), why)
+                        unanswered.append(Outcome(number, False, told))
+                for at in range(0, len(unanswered), MOST_AT_ONCE):
+                    await self._jobs.record(self.job, self._owner, unanswered[at : at + MOST_AT_ONCE])
+                self.outcomes += [False] * len(unanswered)
+                unanswered.clear()
+
+    async def _lines(self) -> AsyncGenerator[Lines, None]:
+        """The lines of its input that have anything in them, with their numbers. Raises `NotFound`, `TooLarge`."""
+        job, most = self.job, self._kind.max_line_bytes
+        start, number, rest = 0, 0, b""
+        while True:
+            keep_s = self._shelf.keep_s(job.project)
+            try:
+                chunk = await self._jobs.read_blob(job.project, job.input, keep_s, start, CHUNK_BYTES)
+            except NotFound:
+                raise NotFound("The input file is gone.") from None
+            if not start:
+                rest = chunk.removeprefix(BYTE_ORDER_MARK)
+            else:
+                rest += chunk
+            start += len(chunk)
+            *whole, rest = rest.split(b"\n") if chunk else (rest, b"")
+            if any(len(line) > most for line in (*whole, rest)):
+                raise TooLarge(f"A line of the input file is longer than {most} bytes.")
+            yield [(number + place, line) for place, line in enumerate(whole) if line.strip()]
+            number += len(whole)
+            if not chunk:
+                return

@@ -1,0 +1,122 @@
+"""Takes jobs and runs them, a few at once and one of each project, so that nobody's many jobs keep another's waiting.
+
+What ran here when the server died is begun again at the next start: items whose outcome is known are not called again,
+and the others are charged once (`jobs/items.py`). What was in memory is gone with the server.
+"""
+
+import asyncio
+import logging
+from collections import Counter
+from collections.abc import Mapping
+from contextlib import suppress
+
+from antiphon.core.errors import AntiphonError
+from antiphon.core.jobs import Job, JobKind
+from antiphon.core.stores import LeaseLost
+from antiphon.jobs.items import Services
+from antiphon.jobs.run import Run
+from antiphon.jobs.shelves import Shelf, Shelves
+
+MAX_RUNNING = 8  # jobs, of all projects
+LOOK_S = 1.0  # between looks for jobs of servers that died
+
+log = logging.getLogger(__name__)
+
+
+class Worker:
+    """The server's, whose id is `owner`. `kinds` are the kinds of jobs by name; `at_once` items run at most.
+
+    `ended` counts jobs by kind and state, `outcomes` items by kind and whether they were answered well.
+    """
+
+    def __init__(
+        self, services: Services, shelves: Shelves, kinds: Mapping[str, JobKind], owner: str, at_once: int
+    ) -> None:
+        self.ended: Counter[tuple[str, str]] = Counter()
+        self.outcomes: Counter[tuple[str, bool]] = Counter()
+        self._services = services
+        self._shelves = shelves
+        self._kinds = kinds
+        self._owner = owner
+        self._at_once = at_once
+        self._runs: dict[asyncio.Task[None], Run] = {}
+        self._awake = asyncio.Event()
+        self._begun = False
+
+    @property
+    def running(self) -> int:
+        return len(self._runs)
+
+    @property
+    def items(self) -> int:
+        return self._services.filler.running
+
+    @property
+    def gave_way(self) -> int:
+        return self._services.filler.gave_way
+
+    def wake(self) -> None:
+        """There is something new to do, or not to do any more."""
+        self._awake.set()
+        for run in self._runs.values():
+            run.look()
+
+    async def run(self) -> None:
+        """Runs for ever. Raises `InternalError` where the stores fail."""
+        if not self._begun:  # a server that died has left its own behind
+            for shelf in self._shelves.all:
+                await shelf.jobs.let_go(self._owner)
+            self._begun = True
+        while True:
+            self._awake.clear()
+            for shelf in self._shelves.all:
+                await self._take(shelf)
+            with suppress(TimeoutError):
+                async with asyncio.timeout(LOOK_S):
+                    await self._awake.wait()
+
+    async def watch_items(self) -> None:
+        """Runs for ever: items give way to those who wait."""
+        await self._services.filler.watch()
+
+    async def _take(self, shelf: Shelf) -> None:
+        while len(self._runs) < MAX_RUNNING:
+            job = await shelf.jobs.claim(self._owner, {run.job.project for run in self._runs.values()})
+            if job is None:
+                return
+            run = Run(self._services, shelf, job, self._kinds[job.kind], self._owner, self._at_once)
+            task = asyncio.create_task(self._do(run), name=f"job {job.id}")
+            self._runs[task] = run
+            task.add_done_callback(self._left)
+
+    async def _do(self, run: Run) -> None:
+        try:
+            await run.go()
+        except LeaseLost:
+            _log(run.job, "a job was lost to another server", None)
+        except AntiphonError as error:
+            _log(run.job, "a job will be begun again", error)
+        except Exception as error:
+            _log(run.job, "a job failed by a defect and will be begun again", error)
+        for good in run.outcomes:
+            self.outcomes[run.job.kind, good] += 1
+        if run.job.over:
+            self.ended[run.job.kind, run.job.state] += 1
+
+    def _left(self, task: asyncio.Task[None]) -> None:
+        del self._runs[task]
+        self._awake.set()
+
+    async def close(self) -> None:
+        """What runs is given up, uncharged, and begun again at the next start."""
+        tasks = tuple(self._runs)
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        for shelf in self._shelves.all:
+            with suppress(AntiphonError):
+                await shelf.jobs.let_go(self._owner)
+
+
+def _log(job: Job, message: str, error: Exception | None) -> None:
+    log.log(logging.ERROR if error else logging.WARNING, message, exc_info=error, extra={"project": job.project})

@@ -1,0 +1,346 @@
+"""Jobs and the blobs that they read and write, in `jobs.db`, or in memory for projects that keep nothing.
+
+A blob is rows of pieces, each with its place; an output grows by one with each item that is known, in the transaction
+that says so, so that no item is in it twice and none is missing. What is deleted is overwritten in the file. One thread
+owns the one connection.
+"""
+
+import asyncio
+import json
+import sqlite3
+from collections.abc import Callable, Collection, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from sqlite3 import Connection, Row
+from typing import Any, TypeVar
+
+from antiphon.core.errors import CapacityError, Conflict, InternalError, NotFound
+from antiphon.core.jobs import NEXT, OVER, Blob, Job, JobState, Outcome, Page
+from antiphon.core.ports import Clock
+from antiphon.core.stores import LEASE_MS, RECORD_BYTES, LeaseLost, StorageFull
+from antiphon.storage.files import WatchedFile, private_file
+from antiphon.stores.sqlite.connection import MEMORY, connect
+from antiphon.stores.sqlite.jobs_schema import BLOB, JOB, MIGRATIONS, stored, to_blob, to_job
+from antiphon.stores.sqlite.schema import migrate
+
+FILE_NAME = "jobs.db"  # in the data directory
+PIECE_BYTES = 1 << 20
+RETRY_AFTER_S = 60
+WIPED_AT_ONCE = 16
+
+T = TypeVar("T")
+
+_IS_OVER = f"state IN {tuple(map(str, sorted(OVER)))}"
+_PUT_BLOB = f"INSERT INTO blobs (project, whole, {', '.join(BLOB)}) VALUES (?, ?, {', '.join('?' * len(BLOB))})"
+_PUT_JOB = f"INSERT INTO jobs ({', '.join(JOB)}) VALUES ({', '.join('?' * len(JOB))})"
+_CLAIM = f"""
+SELECT * FROM jobs WHERE NOT {_IS_OVER} AND lease_unix_ms <= ? AND project NOT IN (SELECT value FROM json_each(?))
+ORDER BY created_unix_ms, id LIMIT 1"""
+# What a project's files and jobs take, or all of them.
+_TAKEN = f"""
+SELECT (SELECT coalesce(sum(size_bytes + {RECORD_BYTES}), 0) FROM blobs WHERE ? IN (project, ''))
+     + (SELECT coalesce(sum({RECORD_BYTES} + length(request)), 0) FROM jobs WHERE ? IN (project, ''))"""
+
+
+class SqliteJobs:
+    """Implements `core.stores.Jobs` at `path`, which is created if it is not there, or in `MEMORY`. For one event
+    loop.
+    """
+
+    def __init__(self, path: Path, clock: Clock, project_bytes: int, all_bytes: int) -> None:
+        """Blocking. Raises `InternalError` if the database cannot be opened or is of a later version."""
+        self._clock = clock
+        self._project_bytes = project_bytes
+        self._all_bytes = all_bytes
+        self._thread = ThreadPoolExecutor(1, "jobs")
+        try:
+            if path != MEMORY:
+                private_file(path)
+            self._connection = connect(path)
+            self._connection.execute("PRAGMA secure_delete=ON")
+            self._transact(lambda transaction: migrate(path, transaction, MIGRATIONS))
+            self._file = WatchedFile(path) if path != MEMORY else None
+        except (sqlite3.Error, OSError) as error:
+            raise InternalError(f"{path} cannot be opened: {error}") from error
+
+    @property
+    def trouble(self) -> str | None:
+        return self._file.trouble() if self._file is not None else None
+
+    # -- blobs ---------------------------------------------------------------------------------------------------------
+
+    async def put_blob(self, project: str, blob: Blob, data: bytes) -> Blob:
+        def put(t: Connection) -> Blob:
+            if t.execute("SELECT 1 FROM blobs WHERE project = ? AND id = ?", (project, blob.id)).fetchone() is None:
+                self._add_blob(t, project, blob, whole=True)
+                self._append(t, project, blob.id, data)
+            return replace(blob, size_bytes=len(data))
+
+        return await self._run(put)
+
+    async def blob(self, project: str, id: str, keep_s: int) -> Blob:
+        return await self._run(lambda t: self._blob(t, project, id, keep_s))
+
+    async def read_blob(self, project: str, id: str, keep_s: int, start: int, size: int) -> bytes:
+        def read(t: Connection) -> bytes:
+            self._blob(t, project, id, keep_s)
+            query = """
+SELECT start, body FROM pieces WHERE project = ? AND blob = ? AND start < ? AND start >= coalesce(
+    (SELECT max(start) FROM pieces WHERE project = ? AND blob = ? AND start <= ?), 0) ORDER BY start"""
+            found = t.execute(query, (project, id, start + size, project, id, start))
+            return b"".join(body[max(0, start - at) : start + size - at] for at, body in found)
+
+        return await self._run(read)
+
+    async def blobs(self, project: str, purpose: str, page: Page, keep_s: int) -> tuple[list[Blob], bool]:
+        where, values = "whole AND ? IN (purpose, '')", (purpose,)
+        rows, more = await self._list("blobs", project, where, values, page, keep_s)
+        return [to_blob(row) for row in rows], more
+
+    async def delete_blob(self, project: str, id: str) -> None:
+        await self._run(lambda t: t.execute("DELETE FROM blobs WHERE project = ? AND id = ?", (project, id)))
+
+    def _blob(self, t: Connection, project: str, id: str, keep_s: int) -> Blob:
+        now = self._clock.unix_ms()
+        query = """
+SELECT * FROM blobs WHERE project = ? AND id = ? AND whole AND ends_unix_ms > ? AND created_unix_ms > ?"""
+        row = t.execute(query, (project, id, now, now - keep_s * 1000)).fetchone()
+        if row is None:
+            raise NotFound("File not found.")
+        return to_blob(row)
+
+    def _add_blob(self, t: Connection, project: str, blob: Blob, whole: bool) -> None:
+        self._check_room(t, project, RECORD_BYTES)
+        t.execute(_PUT_BLOB, (project, whole, *(getattr(replace(blob, size_bytes=0), name) for name in BLOB)))
+
+    def _append(self, t: Connection, project: str, id: str, data: bytes) -> None:
+        self._check_room(t, project, len(data))
+        query = "SELECT size_bytes FROM blobs WHERE project = ? AND id = ?"
+        row = t.execute(query, (project, id)).fetchone()
+        if row is None:
+            raise LeaseLost("What was to be written is gone.")
+        size = row["size_bytes"]
+        pieces = ((project, id, size + at, data[at : at + PIECE_BYTES]) for at in range(0, len(data), PIECE_BYTES))
+        t.executemany("INSERT INTO pieces VALUES (?, ?, ?, ?)", pieces)
+        t.execute("UPDATE blobs SET size_bytes = ? WHERE project = ? AND id = ?", (size + len(data), project, id))
+
+    def _check_room(self, t: Connection, project: str, more: int) -> None:
+        """Raises `StorageFull`."""
+        for whose, most, what in (
+            (project, self._project_bytes, "This project's files and jobs"),
+            ("", self._all_bytes, "All files and jobs"),
+        ):
+            if t.execute(_TAKEN, (whose, whose)).fetchone()[0] + more > most:
+                raise StorageFull(
+                    f"{what} would take more than {most} bytes. Delete files.", retry_after_s=RETRY_AFTER_S
+                )
+
+    # -- jobs, for callers ---------------------------------------------------------------------------------------------
+
+    async def create(self, job: Job, most_open: int) -> None:
+        def create(t: Connection) -> None:
+            key = (job.project, job.id)
+            if t.execute("SELECT 1 FROM jobs WHERE project = ? AND id = ?", key).fetchone() is not None:
+                return
+            query = f"SELECT count(*) FROM jobs WHERE project = ? AND NOT {_IS_OVER}"
+            if t.execute(query, (job.project,)).fetchone()[0] >= most_open:
+                said = f"A project can have at most {most_open} jobs that are not over."
+                raise CapacityError(said, retry_after_s=RETRY_AFTER_S)
+            self._check_room(t, job.project, RECORD_BYTES + len(job.request))
+            t.execute(_PUT_JOB, [stored(getattr(job, name)) for name in JOB])
+
+        await self._run(create)
+
+    async def job(self, project: str, id: str, keep_s: int) -> Job:
+        return await self._run(lambda t: self._job(t, project, id, keep_s))
+
+    async def jobs(self, project: str, kind: str, page: Page, keep_s: int) -> tuple[list[Job], bool]:
+        rows, more = await self._list("jobs", project, "kind = ?", (kind,), page, keep_s)
+        return [to_job(row) for row in rows], more
+
+    async def cancel(self, project: str, id: str, keep_s: int) -> Job:
+        def cancel(t: Connection) -> Job:
+            job, now = self._job(t, project, id, keep_s), self._clock.unix_ms()
+            if job.over or job.cancel_unix_ms:
+                return job
+            queued = job.state is JobState.QUEUED
+            state = JobState.CANCELLED if queued else job.state
+            return self._set(t, job, cancel_unix_ms=now, over_unix_ms=now if queued else 0, state=state)
+
+        return await self._run(cancel)
+
+    async def delete_job(self, project: str, id: str) -> None:
+        def delete(t: Connection) -> None:
+            row = t.execute("SELECT state FROM jobs WHERE project = ? AND id = ?", (project, id)).fetchone()
+            if row is not None and JobState(row["state"]) not in OVER:
+                raise Conflict("The job is not over: cancel it first.")
+            t.execute("DELETE FROM jobs WHERE project = ? AND id = ?", (project, id))
+
+        await self._run(delete)
+
+    def _job(self, t: Connection, project: str, id: str, keep_s: int) -> Job:
+        now = self._clock.unix_ms()
+        query = "SELECT * FROM jobs WHERE project = ? AND id = ? AND ends_unix_ms > ? AND created_unix_ms > ?"
+        row = t.execute(query, (project, id, now, now - keep_s * 1000)).fetchone()
+        if row is None:
+            raise NotFound("Job not found.")
+        return to_job(row)
+
+    # -- jobs, for workers ---------------------------------------------------------------------------------------------
+
+    async def claim(self, owner: str, besides: Collection[str]) -> Job | None:
+        def claim(t: Connection) -> Job | None:
+            now = self._clock.unix_ms()
+            row = t.execute(_CLAIM, (now, json.dumps(list(besides)))).fetchone()
+            if row is None:
+                return None
+            t.execute(
+                "UPDATE jobs SET owner = ?, lease_unix_ms = ? WHERE project = ? AND id = ?",
+                (owner, now + LEASE_MS, row["project"], row["id"]),
+            )
+            job = to_job(row)
+            return self._set(t, job, state=JobState.RUNNING, attempt=job.attempt + 1)
+
+        return await self._run(claim)
+
+    async def beat(self, job: Job, owner: str) -> Job:
+        return await self._run(lambda t: self._owned(t, job, owner))
+
+    async def begin(self, job: Job, owner: str, total: int, result: bytes, outputs: tuple[Blob, Blob]) -> Job:
+        def begin(t: Connection) -> Job:
+            now = self._owned(t, job, owner)
+            if now.begun_unix_ms:
+                return now
+            for blob in outputs:
+                self._add_blob(t, job.project, blob, whole=False)
+            return self._set(t, now, total=total, result=result, begun_unix_ms=self._clock.unix_ms())
+
+        return await self._run(begin)
+
+    async def record(self, job: Job, owner: str, outcomes: Sequence[Outcome]) -> Job:
+        def record(t: Connection) -> Job:
+            now = self._owned(t, job, owner)
+            known = "INSERT OR IGNORE INTO items VALUES (?, ?, ?)"
+            fresh = [one for one in outcomes if t.execute(known, (job.project, job.id, one.number)).rowcount]
+            for good, blob in ((True, job.output), (False, job.errors)):
+                lines = b"".join(one.line for one in fresh if one.good is good)
+                if lines:
+                    self._append(t, job.project, blob, lines)
+            return self._set(
+                t,
+                now,
+                done=now.done + sum(one.good for one in fresh),
+                failed=now.failed + sum(not one.good for one in fresh),
+                input_tokens=now.input_tokens + sum(one.usage.input for one in fresh),
+                cached_tokens=now.cached_tokens + sum(one.usage.cached for one in fresh),
+                output_tokens=now.output_tokens + sum(one.usage.output for one in fresh),
+                reasoning_tokens=now.reasoning_tokens + sum(one.usage.reasoning for one in fresh),
+            )
+
+        return await self._run(record)
+
+    async def recorded(self, job: Job) -> set[int]:
+        query = "SELECT number FROM items WHERE project = ? AND job = ?"
+        return await self._run(lambda t: {number for (number,) in t.execute(query, (job.project, job.id))})
+
+    async def finish(
+        self, job: Job, owner: str, state: JobState, result: bytes | None, outputs_end_unix_ms: int
+    ) -> Job:
+        def finish(t: Connection) -> Job:
+            now, at = self._owned(t, job, owner), self._clock.unix_ms()
+            assert state in NEXT[now.state]
+            written = []
+            for blob in (job.output, job.errors):
+                key = (job.project, blob)
+                t.execute("DELETE FROM blobs WHERE project = ? AND id = ? AND size_bytes = 0", key)
+                seal = "UPDATE blobs SET whole = 1, created_unix_ms = ?, ends_unix_ms = ? WHERE project = ? AND id = ?"
+                written.append(blob if t.execute(seal, (at, outputs_end_unix_ms, *key)).rowcount else "")
+            t.execute("DELETE FROM items WHERE project = ? AND job = ?", (job.project, job.id))
+            output, errors = written
+            said = now.result if result is None else result
+            return self._set(t, now, state=state, over_unix_ms=at, output=output, errors=errors, result=said)
+
+        return await self._run(finish)
+
+    async def let_go(self, owner: str) -> None:
+        await self._run(lambda t: t.execute("UPDATE jobs SET lease_unix_ms = 0 WHERE owner = ?", (owner,)))
+
+    def _owned(self, t: Connection, job: Job, owner: str) -> Job:
+        """The job as it stands, whose lease is longer then. Raises `LeaseLost`."""
+        query = f"UPDATE jobs SET lease_unix_ms = ? WHERE project = ? AND id = ? AND owner = ? AND NOT {_IS_OVER}"
+        key = (job.project, job.id)
+        if not t.execute(query, (self._clock.unix_ms() + LEASE_MS, *key, owner)).rowcount:
+            raise LeaseLost("The job is not this worker's any more.")
+        return to_job(t.execute("SELECT * FROM jobs WHERE project = ? AND id = ?", key).fetchone())
+
+    def _set(self, t: Connection, job: Job, **values: Any) -> Job:
+        named = ", ".join(f"{name} = ?" for name in values)
+        t.execute(
+            f"UPDATE jobs SET {named} WHERE project = ? AND id = ?",
+            (*map(stored, values.values()), job.project, job.id),
+        )
+        return replace(job, **values)
+
+    # -- the end of keeping --------------------------------------------------------------------------------------------
+
+    async def purge(self, keep_s: Callable[[str], int]) -> None:
+        """A little at a time, so that nobody waits for it for long."""
+        now = self._clock.unix_ms()
+        for table in ("jobs", "blobs"):
+            await self._wipe(table, "ends_unix_ms <= ?", now)
+            query = f"SELECT DISTINCT project FROM {table}"
+            for (project,) in await self._run(partial(_all, query)):
+                await self._wipe(table, "project = ? AND created_unix_ms <= ?", project, now - keep_s(project) * 1000)
+
+    async def _wipe(self, table: str, which: str, *values: str | int) -> None:
+        some = f"SELECT project, id FROM {table} WHERE {which} LIMIT {WIPED_AT_ONCE}"
+        query = f"DELETE FROM {table} WHERE (project, id) IN ({some})"
+        while await self._run(lambda t: t.execute(query, values).rowcount):
+            pass
+
+    async def close(self) -> None:
+        await asyncio.to_thread(self._thread.shutdown)
+        self._connection.close()
+
+    # -- the same for all ----------------------------------------------------------------------------------------------
+
+    async def _list(
+        self, table: str, project: str, where: str, values: tuple[str, ...], page: Page, keep_s: int
+    ) -> tuple[list[Row], bool]:
+        """Rows of one of the tables, by age, and whether more follow."""
+
+        def read(t: Connection) -> list[Row]:
+            now = self._clock.unix_ms()
+            readable = f"project = ? AND ends_unix_ms > ? AND created_unix_ms > ? AND {where}"
+            given: tuple[Any, ...] = (project, now, now - keep_s * 1000, *values)
+            order, beyond = ("DESC", "<") if page.newest_first else ("ASC", ">")
+            query = f"SELECT * FROM {table} WHERE {readable}"
+            if page.after:
+                place = f"SELECT created_unix_ms, id FROM {table} WHERE project = ? AND id = ?"
+                last = t.execute(place, (project, page.after)).fetchone()
+                if last is None:
+                    raise NotFound("Nothing in this list has the id 'after'.", param="after")
+                query, given = f"{query} AND (created_unix_ms, id) {beyond} (?, ?)", (*given, *last)
+            query = f"{query} ORDER BY created_unix_ms {order}, id {order} LIMIT ?"
+            return t.execute(query, (*given, page.limit + 1)).fetchall()
+
+        rows = await self._run(read)
+        return rows[: page.limit], len(rows) > page.limit
+
+    async def _run(self, work: Callable[[Connection], T]) -> T:
+        """Raises `InternalError`, and what `work` does."""
+        try:
+            return await asyncio.get_running_loop().run_in_executor(self._thread, self._transact, work)
+        except (sqlite3.Error, RuntimeError) as error:  # the thread takes no more work once it was shut down
+            raise InternalError("Files and jobs cannot be read or written.") from error
+
+    def _transact(self, work: Callable[[Connection], T]) -> T:
+        with self._connection:
+            self._connection.execute("BEGIN IMMEDIATE")
+            return work(self._connection)
+
+
+def _all(query: str, t: Connection) -> list[Row]:
+    return t.execute(query).fetchall()

@@ -1,0 +1,164 @@
+"""The lines of a batch: what is asked for in its input, and how its output and its errors say what became of that.
+
+An input is checked whole before anything of it runs: one line that is wrong fails the batch, and nothing is charged.
+What stands in a line's `body` is looked at when it runs, and concerns that line alone. A stream, or an answer in the
+background, has nobody to go to: such a line is refused.
+"""
+
+import msgspec
+from msgspec import Raw, Struct
+
+from antiphon.core.errors import AntiphonError, CallerError, UnsupportedParameter
+from antiphon.core.jobs import Checked, Checker, ItemCall, JobState
+from antiphon.surfaces.openai import generation as shared
+from antiphon.surfaces.openai import wire
+from antiphon.surfaces.openai.batch_wire import BatchError, LineError, LineResponse, ResultLine
+from antiphon.surfaces.openai.files import OUTPUT
+
+KIND = "openai.batch"
+MAX_LINES = 50_000  # OpenAI's own
+MAX_LINE_BYTES = 4 << 20
+MAX_CUSTOM_ID = 256
+MAX_ERRORS = 100  # that a batch tells of
+REQUEST_PREFIX = "batch_req_"
+
+_WHY = {
+    JobState.CANCELLED: LineError("batch_cancelled", "This request was not executed before the batch was cancelled."),
+    JobState.EXPIRED: LineError(
+        "batch_expired", "This request could not be executed before the completion window expired."
+    ),
+}
+
+
+class Settled(Struct, frozen=True):
+    """What a batch is, beside its input."""
+
+    endpoint: str
+    metadata: dict[str, str] | None = None
+
+
+class Remarks(Struct, frozen=True):
+    """What there is to say of a batch: the model, where all lines name the same one, and what is wrong with it."""
+
+    model: str = ""
+    errors: list[BatchError] = []
+
+
+class _Line(Struct, frozen=True):
+    custom_id: str
+    method: str
+    url: str
+    body: Raw
+
+
+class _Named(Struct, frozen=True):
+    custom_id: str
+
+
+class _Body(Struct, frozen=True):
+    """What is looked at before a call is made."""
+
+    model: str = ""
+    stream: bool | None = None
+    background: bool | None = None
+
+
+_LINE = msgspec.json.Decoder(_Line)
+_NAMED = msgspec.json.Decoder(_Named)
+_BODY = msgspec.json.Decoder(_Body)
+_SETTLED = msgspec.json.Decoder(Settled)
+
+
+class BatchKind:
+    """Implements `core.jobs.JobKind`."""
+
+    surface = "openai"
+    output_purpose = OUTPUT
+    max_line_bytes = MAX_LINE_BYTES
+
+    def checker(self, request: bytes) -> Checker:
+        return _Checker(_SETTLED.decode(request).endpoint)
+
+    def item(self, line: bytes) -> ItemCall:
+        asked = _LINE.decode(line)
+        try:
+            body = _BODY.decode(asked.body)
+        except msgspec.DecodeError:
+            return ItemCall(asked.url, bytes(asked.body))  # the endpoint says what is wrong
+        refusal = None
+        for name, given in (("stream", body.stream), ("background", body.background)):
+            if given:
+                refusal = UnsupportedParameter(f"'{name}' is not supported in a batch.", param=name)
+        return ItemCall(asked.url, bytes(asked.body), body.model, refusal)
+
+    def answered(self, line: bytes, session: str, status: int, body: bytes) -> bytes:
+        response = LineResponse(status, session, Raw(body or b"null"))
+        return _result(line, session, response, None)
+
+    def unanswered(self, line: bytes, session: str, why: JobState) -> bytes:
+        return _result(line, session, None, _WHY[why])
+
+    def failure(self, error: AntiphonError) -> bytes:
+        told = wire.error_body(error).error
+        return wire.encode(Remarks(errors=[BatchError(told.code or error.code, told.message, param=told.param)]))
+
+
+def _result(line: bytes, session: str, response: LineResponse | None, error: LineError | None) -> bytes:
+    id = REQUEST_PREFIX + session.replace("-", "")
+    return wire.encode(ResultLine(id, _NAMED.decode(line).custom_id, response, error)) + b"\n"
+
+
+class _Checker:
+    """Implements `core.jobs.Checker`."""
+
+    def __init__(self, endpoint: str) -> None:
+        self._endpoint = endpoint
+        self._total = 0
+        self._errors: list[BatchError] = []
+        self._seen: set[str] = set()
+        self._models: set[str] = set()
+
+    def read(self, number: int, line: bytes) -> None:
+        self._total += 1
+        if self._total > MAX_LINES or len(self._errors) >= MAX_ERRORS:
+            return
+        try:
+            self._check(line)
+        except CallerError as error:
+            code = error.code if error.param else "invalid_json_line"
+            self._errors.append(BatchError(code, error.message, number + 1, error.param))
+
+    def finish(self) -> Checked:
+        if not self._total:
+            self._errors.append(BatchError("empty_file", "The input file holds no requests."))
+        if self._total > MAX_LINES:
+            self._errors.append(BatchError("too_many_requests", f"A batch can have at most {MAX_LINES} requests."))
+        model = next(iter(self._models)) if len(self._models) == 1 else ""
+        return Checked(self._total, not self._errors, wire.encode(Remarks(model, self._errors)))
+
+    def _check(self, line: bytes) -> None:
+        """Raises `CallerError`."""
+        asked = shared.decode(_LINE, line)
+        if not 0 < len(asked.custom_id) <= MAX_CUSTOM_ID:
+            raise CallerError(f"'custom_id' must have 1 to {MAX_CUSTOM_ID} characters.", param="custom_id")
+        if asked.custom_id in self._seen:
+            raise _Duplicate("The custom_id of this line is that of another line.", param="custom_id")
+        if asked.method != "POST":
+            raise CallerError("'method' must be 'POST'.", param="method")
+        if asked.url != self._endpoint:
+            raise _Mismatch(f"'url' must be the batch's endpoint, '{self._endpoint}'.", param="url")
+        if not bytes(asked.body).startswith(b"{"):
+            raise CallerError("'body' must be an object.", param="body")
+        self._seen.add(asked.custom_id)
+        try:
+            self._models.add(_BODY.decode(asked.body).model)
+        except msgspec.DecodeError:
+            self._models.add("")
+
+
+class _Duplicate(CallerError):
+    code = "duplicate_custom_id"
+
+
+class _Mismatch(CallerError):
+    code = "mismatched_endpoint"

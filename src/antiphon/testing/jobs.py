@@ -1,0 +1,205 @@
+"""A fake of the store of jobs."""
+
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from antiphon.core import stores
+from antiphon.core.errors import CapacityError, Conflict, NotFound
+from antiphon.core.jobs import NEXT, Blob, Job, JobState, Outcome, Page
+from antiphon.core.ports import Clock
+from antiphon.core.stores import LEASE_MS, RECORD_BYTES, LeaseLost, StorageFull
+
+Record = TypeVar("Record", Blob, Job)
+
+
+class FakeJobs:
+    """Keeps the rules of `core.stores.Jobs` in memory."""
+
+    trouble: str | None = None
+
+    def __init__(self, clock: Clock, project_bytes: int = 1 << 30, all_bytes: int = 1 << 30) -> None:
+        self._clock = clock
+        self._bounds = project_bytes, all_bytes
+        self._blobs: dict[tuple[str, str], Blob] = {}
+        self._data: dict[tuple[str, str], bytes] = {}
+        self._open: set[tuple[str, str]] = set()  # blobs that are written still
+        self._jobs: dict[tuple[str, str], Job] = {}
+        self._leases: dict[tuple[str, str], tuple[str, int]] = {}
+        self._items: dict[tuple[str, str], set[int]] = {}
+
+    # -- blobs ---------------------------------------------------------------------------------------------------------
+
+    async def put_blob(self, project: str, blob: Blob, data: bytes) -> Blob:
+        if (project, blob.id) not in self._blobs:
+            self._check_room(project, RECORD_BYTES + len(data))
+            self._blobs[project, blob.id] = replace(blob, size_bytes=len(data))
+            self._data[project, blob.id] = data
+        return self._blobs[project, blob.id]
+
+    async def blob(self, project: str, id: str, keep_s: int) -> Blob:
+        blob = self._blobs.get((project, id))
+        if blob is None or (project, id) in self._open or not self._readable(blob, keep_s):
+            raise NotFound("File not found.")
+        return blob
+
+    async def read_blob(self, project: str, id: str, keep_s: int, start: int, size: int) -> bytes:
+        await self.blob(project, id, keep_s)
+        return self._data[project, id][start : start + size]
+
+    async def blobs(self, project: str, purpose: str, page: Page, keep_s: int) -> tuple[list[Blob], bool]:
+        found = [blob for key, blob in self._blobs.items() if key[0] == project and key not in self._open]
+        return self._page([blob for blob in found if purpose in ("", blob.purpose)], page, keep_s)
+
+    async def delete_blob(self, project: str, id: str) -> None:
+        self._blobs.pop((project, id), None)
+        self._data.pop((project, id), None)
+
+    def _check_room(self, project: str, more: int) -> None:
+        for whose, most in (((project,), self._bounds[0]), ({each for each, _ in self._blobs}, self._bounds[1])):
+            taken = sum(RECORD_BYTES + blob.size_bytes for key, blob in self._blobs.items() if key[0] in whose)
+            taken += sum(RECORD_BYTES + len(job.request) for key, job in self._jobs.items() if key[0] in whose)
+            if taken + more > most:
+                raise StorageFull("There is no room for more files.", retry_after_s=1)
+
+    # -- jobs, for callers ---------------------------------------------------------------------------------------------
+
+    async def create(self, job: Job, most_open: int) -> None:
+        if (job.project, job.id) in self._jobs:
+            return
+        if sum(not each.over for key, each in self._jobs.items() if key[0] == job.project) >= most_open:
+            raise CapacityError(f"A project can have at most {most_open} jobs that are not over.", retry_after_s=1)
+        self._check_room(job.project, RECORD_BYTES + len(job.request))
+        self._jobs[job.project, job.id] = job
+
+    async def job(self, project: str, id: str, keep_s: int) -> Job:
+        job = self._jobs.get((project, id))
+        if job is None or not self._readable(job, keep_s):
+            raise NotFound("Job not found.")
+        return job
+
+    async def jobs(self, project: str, kind: str, page: Page, keep_s: int) -> tuple[list[Job], bool]:
+        found = [job for job in self._jobs.values() if (job.project, job.kind) == (project, kind)]
+        return self._page(found, page, keep_s)
+
+    async def cancel(self, project: str, id: str, keep_s: int) -> Job:
+        job, now = await self.job(project, id, keep_s), self._clock.unix_ms()
+        if job.over or job.cancel_unix_ms:
+            return job
+        if job.state is JobState.QUEUED:
+            return self._set(job, cancel_unix_ms=now, over_unix_ms=now, state=JobState.CANCELLED)
+        return self._set(job, cancel_unix_ms=now)
+
+    async def delete_job(self, project: str, id: str) -> None:
+        job = self._jobs.get((project, id))
+        if job is not None and not job.over:
+            raise Conflict("The job is not over: cancel it first.")
+        self._jobs.pop((project, id), None)
+
+    # -- jobs, for workers ---------------------------------------------------------------------------------------------
+
+    async def claim(self, owner: str, besides: Collection[str]) -> Job | None:
+        now = self._clock.unix_ms()
+        for key, job in sorted(self._jobs.items(), key=lambda item: (item[1].created_unix_ms, item[1].id)):
+            if not job.over and key[0] not in besides and self._leases.get(key, ("", 0))[1] <= now:
+                self._leases[key] = owner, now + LEASE_MS
+                return self._set(job, state=JobState.RUNNING, attempt=job.attempt + 1)
+        return None
+
+    async def beat(self, job: Job, owner: str) -> Job:
+        key = job.project, job.id
+        if key not in self._jobs or self._jobs[key].over or self._leases.get(key, ("", 0))[0] != owner:
+            raise LeaseLost("The job is not this worker's any more.")
+        self._leases[key] = owner, self._clock.unix_ms() + LEASE_MS
+        return self._jobs[key]
+
+    async def begin(self, job: Job, owner: str, total: int, result: bytes, outputs: tuple[Blob, Blob]) -> Job:
+        job = await self.beat(job, owner)
+        if job.begun_unix_ms:
+            return job
+        for blob in outputs:
+            await self.put_blob(job.project, blob, b"")
+            self._open.add((job.project, blob.id))
+        return self._set(job, total=total, result=result, begun_unix_ms=self._clock.unix_ms())
+
+    async def record(self, job: Job, owner: str, outcomes: Sequence[Outcome]) -> Job:
+        job = await self.beat(job, owner)
+        known = self._items.get((job.project, job.id), set())
+        fresh = [one for one in outcomes if one.number not in known]
+        self._check_room(job.project, sum(len(one.line) for one in fresh))
+        self._items[job.project, job.id] = known | {one.number for one in fresh}
+        for one in fresh:
+            key = job.project, job.output if one.good else job.errors
+            self._data[key] += one.line
+            self._blobs[key] = replace(self._blobs[key], size_bytes=len(self._data[key]))
+        return self._set(
+            job,
+            done=job.done + sum(one.good for one in fresh),
+            failed=job.failed + sum(not one.good for one in fresh),
+            input_tokens=job.input_tokens + sum(one.usage.input for one in fresh),
+            cached_tokens=job.cached_tokens + sum(one.usage.cached for one in fresh),
+            output_tokens=job.output_tokens + sum(one.usage.output for one in fresh),
+            reasoning_tokens=job.reasoning_tokens + sum(one.usage.reasoning for one in fresh),
+        )
+
+    async def recorded(self, job: Job) -> set[int]:
+        return set(self._items.get((job.project, job.id), ()))
+
+    async def finish(
+        self, job: Job, owner: str, state: JobState, result: bytes | None, outputs_end_unix_ms: int
+    ) -> Job:
+        job, now = await self.beat(job, owner), self._clock.unix_ms()
+        assert state in NEXT[job.state]
+        written = []
+        for id in (job.output, job.errors):
+            key = job.project, id
+            if self._data.get(key):
+                ended = replace(self._blobs[key], created_unix_ms=now, ends_unix_ms=outputs_end_unix_ms)
+                self._blobs[key] = ended
+                written.append(id)
+            else:
+                await self.delete_blob(*key)
+                written.append("")
+            self._open.discard(key)
+        said = job.result if result is None else result
+        return self._set(job, state=state, over_unix_ms=now, output=written[0], errors=written[1], result=said)
+
+    async def let_go(self, owner: str) -> None:
+        for key, (whose, _) in self._leases.items():
+            if whose == owner:
+                self._leases[key] = whose, 0
+
+    # -- the end of keeping --------------------------------------------------------------------------------------------
+
+    async def purge(self, keep_s: Callable[[str], int]) -> None:
+        for key, job in list(self._jobs.items()):
+            if not self._readable(job, keep_s(key[0])):
+                del self._jobs[key]
+        for key, blob in list(self._blobs.items()):
+            if not self._readable(blob, keep_s(key[0])):
+                await self.delete_blob(*key)
+
+    async def close(self) -> None:
+        pass
+
+    def _readable(self, record: Blob | Job, keep_s: int) -> bool:
+        now = self._clock.unix_ms()
+        return record.ends_unix_ms > now and record.created_unix_ms > now - keep_s * 1000
+
+    def _page(self, found: list[Record], page: Page, keep_s: int) -> tuple[list[Record], bool]:
+        ordered = sorted(found, key=lambda one: (one.created_unix_ms, one.id), reverse=page.newest_first)
+        if page.after:
+            places = [place for place, one in enumerate(ordered) if one.id == page.after]
+            if not places:
+                raise NotFound("Nothing in this list has the id 'after'.", param="after")
+            ordered = ordered[places[0] + 1 :]
+        readable = [one for one in ordered if self._readable(one, keep_s)]
+        return readable[: page.limit], len(readable) > page.limit
+
+    def _set(self, job: Job, **values: Any) -> Job:
+        changed = self._jobs[job.project, job.id] = replace(job, **values)
+        return changed
+
+
+if TYPE_CHECKING:  # mypy says here which fake no longer keeps to its port
+    _JOBS: type[stores.Jobs] = FakeJobs

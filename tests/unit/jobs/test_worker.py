@@ -1,0 +1,288 @@
+"""The desk, the worker and the filler on fakes: only the event loop is real."""
+
+import asyncio
+import json
+import uuid
+from contextlib import asynccontextmanager
+
+import pytest
+
+from antiphon.core.errors import CallerError, CapacityError, EngineError, NotFound
+from antiphon.core.identity import USUAL_SCOPES, Principal
+from antiphon.core.jobs import FileAct, JobAct, JobState, ManyJobs, NewFile, NewJob, OneFile, OneJob, Page
+from antiphon.core.routing import CallRow
+from antiphon.core.stores import ServerStores
+from antiphon.core.usage import Dimension
+from antiphon.jobs import items, run, worker
+from antiphon.jobs.desk import Desk
+from antiphon.jobs.filler import Filler
+from antiphon.jobs.shelves import PASSING_S, Shelves
+from antiphon.jobs.worker import Worker
+from antiphon.routes import JOB_KINDS
+from antiphon.slo.filling import Traffic
+from antiphon.surfaces.openai.batch_lines import KIND
+from antiphon.surfaces.openai.chat import ChatCompletions
+from antiphon.testing import FakeJobs
+from session_house import House, until
+
+CHAT = "/v1/chat/completions"
+ASK = {"model": "counter", "messages": [{"role": "user", "content": "count"}]}
+ACME, OTHER = (Principal(project, "k1", USUAL_SCOPES) for project in ("acme", "other"))
+
+
+class Office(House):
+    """A house with a desk and a worker."""
+
+    def __init__(self):
+        super().__init__()
+        self.kept, self.passing = FakeJobs(self.clock), FakeJobs(self.clock)
+        stores = ServerStores(None, self.ledger, None, self.kept, self.passing)
+        self.shelves = Shelves(stores, lambda project: self.keep_s.get(project, 0))
+        self.desk = Desk(self.shelves, self.clock)
+        self.at_once = 4
+        self.hired()
+
+    def hired(self):
+        """A worker that has just started, as after a death."""
+        self.filler = Filler(self.sessions, self.clock, self.at_once)
+        rows = {("openai", CHAT): CallRow(CHAT, "openai", ChatCompletions())}
+        services = items.Services(self.door, self.ledger, self.clock, self.filler, rows)
+        self.worker = Worker(services, self.shelves, JOB_KINDS, "server", self.at_once)
+        self.desk.wake = self.worker.wake
+        self.clock.advance_ms(2000)  # in which nothing interactive was there
+
+    async def told(self, question, principal=ACME):
+        """What `tell` is given."""
+        found = []
+        await self.desk.answer(question(lambda *given: found.append(given)), principal)
+        return found[0] if len(found[0]) > 1 else found[0][0]
+
+    async def file(self, *bodies, principal=ACME, keep_s=None):
+        lines = [
+            json.dumps({"custom_id": f"r{n}", "method": "POST", "url": CHAT, "body": body})
+            for n, body in enumerate(bodies)
+        ]
+        data = "".join(f"{line}\n" for line in lines).encode()
+        id = f"file-{uuid.uuid4()}"
+        return await self.told(lambda tell: NewFile(id, "in.jsonl", "batch", data, keep_s, tell), principal)
+
+    async def start(self, *bodies, principal=ACME, file=None):
+        file = file or await self.file(*bodies, principal=principal)
+        id, request = f"batch_{uuid.uuid4()}", json.dumps({"endpoint": CHAT}).encode()
+        return await self.told(
+            lambda tell: NewJob(KIND, id, request, file.id, "batch", f"{id}o", f"{id}e", 86_400, 0, tell), principal
+        )
+
+    async def look(self, job, act=JobAct.SHOW, principal=ACME):
+        return await self.told(lambda tell: OneJob(act, KIND, job.id, tell), principal)
+
+    async def over(self, job, principal=ACME):
+        async with asyncio.timeout(10):
+            while not (found := await self.look(job, principal=principal)).over:  # noqa: ASYNC110
+                await asyncio.sleep(0.005)
+        return found
+
+    async def lines(self, id, principal=ACME):
+        _, data = await self.told(lambda tell: OneFile(FileAct.READ, id, tell), principal)
+        return {line["custom_id"]: line for line in map(json.loads, data.splitlines())}
+
+    def sessions_charged(self):
+        return [
+            entry.session
+            for entry in self.ledger.entries
+            if entry.quantity.dimension is Dimension.LLM_OUTPUT_TOKENS and entry.quantity.amount
+        ]
+
+
+@asynccontextmanager
+async def working(office):
+    """While its worker works, and then is killed."""
+    tasks = [asyncio.create_task(office.worker.run()), asyncio.create_task(office.worker.watch_items())]
+    try:
+        yield office
+    finally:
+        for task in (*tasks, *office.worker._runs):
+            task.cancel()
+        await asyncio.gather(*tasks, *office.worker._runs, return_exceptions=True)
+
+
+@pytest.fixture
+def office(monkeypatch):
+    monkeypatch.setattr(items, "FIRST_PAUSE_S", 0.01)
+    monkeypatch.setattr(run, "BEAT_S", 0.02)
+    monkeypatch.setattr(worker, "LOOK_S", 0.02)
+    return Office()
+
+
+async def test_every_item_is_answered_charged_and_recorded_once(office):
+    job = await office.start(ASK, {**ASK, "temperature": 9}, ASK)
+    async with working(office):
+        job = await office.over(job)
+    assert (job.state, job.total, job.done, job.failed) == (JobState.DONE, 3, 2, 1)
+    assert set(await office.lines(job.output)) == {"r0", "r2"}
+    assert (await office.lines(job.errors))["r1"]["response"]["status_code"] == 400
+    assert sorted(office.sessions_charged()) == sorted(items.session_of(job, number) for number in (0, 2))
+    assert office.sessions.interactive.open == 0
+
+
+async def test_what_keeps_nothing_is_in_memory_for_a_day_and_what_keeps_is_not(office):
+    passing = await office.start(ASK)
+    assert passing.ends_unix_ms == office.clock.unix_ms() + PASSING_S * 1000
+    office.keep_s["acme"] = 3600
+    kept = await office.start(ASK)
+    assert kept.ends_unix_ms == office.clock.unix_ms() + 3_600_000
+    assert kept.deadline_unix_ms < kept.ends_unix_ms
+    assert (await office.kept.job("acme", kept.id, 3600)).id == kept.id
+    assert (await office.passing.job("acme", passing.id, PASSING_S)).id == passing.id
+
+
+async def test_a_job_and_its_files_are_their_projects_alone(office):
+    async with working(office):
+        job = await office.over(await office.start(ASK))
+    for principal, question in (
+        (OTHER, lambda tell: OneJob(JobAct.SHOW, KIND, job.id, tell)),
+        (OTHER, lambda tell: OneJob(JobAct.CANCEL, KIND, job.id, tell)),
+        (OTHER, lambda tell: OneFile(FileAct.READ, job.output, tell)),
+        (ACME, lambda tell: OneJob(JobAct.SHOW, "another kind", job.id, tell)),
+    ):
+        with pytest.raises(NotFound):
+            await office.told(question, principal)
+    assert await office.told(lambda tell: ManyJobs(KIND, Page(), tell), OTHER) == ([], False)
+    with pytest.raises(CallerError):
+        await office.start(principal=OTHER, file=await office.file(ASK))
+
+
+@pytest.mark.parametrize("closed", [False, True])
+async def test_what_was_charged_and_not_recorded_when_the_server_died_is_answered_again_uncharged(office, closed):
+    job = await office.start(ASK, ASK)
+    lost = asyncio.Event()
+    record = office.passing.record
+
+    async def dies(*given):
+        lost.set()
+        await asyncio.Event().wait()
+
+    office.passing.record = dies
+    async with working(office):
+        await asyncio.wait_for(lost.wait(), 10)
+        await until(lambda: len(office.sessions_charged()) == 2)
+    charged, tokens = sorted(office.sessions_charged()), office.tokens()
+    office.passing.record = record
+    if not closed:
+        office.ledger.entries[:] = [entry for entry in office.ledger.entries if entry.quantity.amount]
+    office.hired()
+    async with working(office):
+        job = await office.over(job)
+    assert (job.state, job.done, job.attempt) == (JobState.DONE, 2, 2)
+    assert set(await office.lines(job.output)) == {"r0", "r1"}
+    assert (sorted(office.sessions_charged()), office.tokens()) == (charged, tokens)
+
+
+async def test_a_job_goes_on_from_what_is_recorded(office):
+    office.at_once = 1
+    office.hired()
+    job = await office.start(*[ASK] * 3)
+    async with working(office):
+        await until(lambda: len(office.sessions_charged()) == 1)
+    office.hired()
+    async with working(office):
+        job = await office.over(job)
+    assert (job.done, job.failed, len(office.sessions_charged())) == (3, 0, 3)
+    assert len(await office.lines(job.output)) == 3
+
+
+async def test_a_job_that_is_cancelled_or_expires_says_of_each_item_why_it_was_not_answered(office):
+    office.generator.gate = asyncio.Event()
+    for state, code in ((JobState.CANCELLED, "batch_cancelled"), (JobState.EXPIRED, "batch_expired")):
+        job = await office.start(*[ASK] * 6)
+        async with working(office):
+            await until(lambda: office.filler.running)
+            if state is JobState.CANCELLED:
+                await office.look(job, JobAct.CANCEL)
+            else:
+                office.clock.advance_ms(job.deadline_unix_ms - office.clock.unix_ms())
+            job = await office.over(job)
+        assert (job.state, job.total, job.failed) == (state, 6, 6)
+        errors = await office.lines(job.errors)
+        assert {line["error"]["code"] for line in errors.values()} == {code}
+    assert office.sessions_charged() == []
+
+
+async def test_an_input_that_is_wrong_or_gone_fails_the_job_and_costs_nothing(office):
+    wrong = await office.start(ASK, file=await office.told(lambda tell: NewFile("f", "x", "batch", b"{\n", None, tell)))
+    gone = await office.start(ASK)
+    await office.told(lambda tell: OneFile(FileAct.DELETE, gone.input, tell))
+    async with working(office):
+        wrong, gone = await office.over(wrong), await office.over(gone)
+    assert {wrong.state, gone.state} == {JobState.FAILED}
+    assert json.loads(wrong.result)["errors"][0]["line"] == 1
+    assert "gone" in json.loads(gone.result)["errors"][0]["message"]
+    assert office.sessions_charged() == []
+
+
+async def test_an_engine_that_fails_is_asked_again_and_not_for_ever(office):
+    office.generator.error = EngineError("down")
+    async with working(office):
+        job = await office.over(await office.start(ASK))
+    assert (job.state, job.failed) == (JobState.DONE, 1)
+    assert (await office.lines(job.errors))["r0"]["response"]["status_code"] == 502
+
+
+async def test_items_are_begun_and_stopped_as_interactive_work_leaves_room(office):
+    others = waiting = 0
+    office.sessions.traffic = lambda model: (
+        "counter-2026",
+        Traffic(8, others + len(office.generator.running), waiting),
+    )
+    office.generator.gate = asyncio.Event()
+    job = await office.start(*[ASK] * 8)
+    async with working(office):
+        await until(lambda: office.filler.running == 4)
+        others, waiting = 4, 1
+        office.filler.look()
+        await until(lambda: office.filler.running == 0)
+        assert office.worker.gave_way == 4
+        assert office.sessions_charged() == []
+        others, waiting = 6, 0
+        await asyncio.sleep(0.1)
+        assert office.filler.running == 1  # one place stays free
+        others = 0
+        office.generator.gate.set()
+        job = await office.over(job)
+    assert (job.done, job.failed) == (8, 0)
+    assert len(office.sessions_charged()) == 8
+
+
+async def test_a_few_run_beside_an_open_call(office):
+    async with office_call(office):
+        office.generator.gate = asyncio.Event()
+        await office.start(*[ASK] * 8)
+        async with working(office):
+            await until(lambda: office.filler.running)
+            await asyncio.sleep(0.1)
+            assert office.filler.running == 1
+
+
+async def test_a_project_has_a_bounded_number_of_open_jobs(office, monkeypatch):
+    monkeypatch.setattr("antiphon.jobs.desk.MAX_OPEN", 1)
+    await office.start(ASK)
+    with pytest.raises(CapacityError):
+        await office.start(ASK)
+
+
+async def test_one_job_of_each_project_runs_at_once(office):
+    office.generator.gate = asyncio.Event()
+    for principal in (ACME, ACME, OTHER):
+        await office.start(ASK, principal=principal)
+    async with working(office):
+        await until(lambda: office.worker.running == 2)
+        assert {run.job.project for run in office.worker._runs.values()} == {"acme", "other"}
+
+
+@asynccontextmanager
+async def office_call(office):
+    session = office.generate()
+    try:
+        yield session
+    finally:
+        await session.close(False)
