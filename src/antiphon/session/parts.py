@@ -21,7 +21,7 @@ P = TypeVar("P", TranscribeSpec, GenerateSpec, SpeakSpec)
 
 
 class OpenParts:
-    """`converse.Parts`. A name that is empty stands for the first there is."""
+    """`conversation.parts.Parts`. A name that is empty stands for the first there is."""
 
     def __init__(self, sessions: "Sessions", call: Call[ConverseSpec]) -> None:
         self._sessions = sessions
