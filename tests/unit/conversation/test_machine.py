@@ -310,6 +310,16 @@ def test_who_breaks_in_pays_for_what_was_heard():
     stage.leaves()
 
 
+def test_speech_of_which_nothing_left_costs_nothing():
+    stage = Stage()
+    stage.hears_a_turn()
+    stage.writes(stage.parts(GenerateSpec)[0])
+    (synthesis,) = stage.parts(SpeakSpec)
+    stage.step(CancelResponse())
+    assert stage.all(ResponseEnded)[0].ending is Ending.CANCELLED
+    assert closes(stage)[synthesis] == ClosePart(synthesis, delivered=False, played_ms=0)
+
+
 def test_what_was_not_sent_is_retracted_where_the_caller_breaks_in():
     stage = Stage()
     stage.hears_a_turn()
