@@ -91,7 +91,7 @@ class Talk:
             await self.conversation.feed(AppendAudio(pcm[at : at + 3200]))
 
     def quiet(self):
-        return self.counts[ResponseStarted] == self.counts[ResponseEnded] > 0 and not self.conversation._stage._unread
+        return self.counts[ResponseStarted] == self.counts[ResponseEnded] > 0 and not self.conversation._unread
 
     async def turn(self):
         heard = self.counts[HeardDone]

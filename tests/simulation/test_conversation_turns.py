@@ -89,12 +89,8 @@ class Caller:
 
     def quiet(self):
         """Whether everything that was said has been heard, and everything that began has ended."""
-        listening = self.conversation._listening
         return (
-            not self.conversation._stage._unread
-            and not listening.unknown()
-            and not listening._hearing._begun
-            and not self.conversation._replies.busy
+            self.conversation.quiet
             and not any(stream.backlog >= 512 or stream.pause for stream in self.house.runner._streams)
             and not any(stream.pending for stream in self.house.runner._streams)
         )
@@ -123,7 +119,7 @@ class Caller:
                     assert replying is None
                     owed, replying, replies = None, event.response_id, replies + 1
                 case ResponseEnded(ending=ending):
-                    assert ending in (Ending.COMPLETED, Ending.INTERRUPTED)
+                    assert ending in (Ending.COMPLETED, Ending.INTERRUPTED), event
                     assert (ending is Ending.COMPLETED) or self.turns.interrupt
                     replying = None
                 case Configured():

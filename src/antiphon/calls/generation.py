@@ -135,9 +135,9 @@ class Generation(MeteredSession[LanguageOutput]):
             await self._account.note(_amounts(self._sent))
 
     @property
-    def sent(self) -> TokenUsage:
-        """What the caller has certainly been given."""
-        return self._sent or TokenUsage(0, 0)
+    def leaving(self) -> TokenUsage:
+        """What the caller has been given once the events that were yielded last are sent."""
+        return self._leaving or TokenUsage(0, 0)
 
     def drain(self) -> None:
         """The server is stopping. A generation ends by itself."""

@@ -1,51 +1,67 @@
-"""One spoken conversation: recognition, language and speech, overlapped, in both directions. Read `turns.py` with it.
+"""One spoken conversation: recognition, language and speech, overlapped, in both directions. Read `machine.py` with it.
 
-1. It is composed: what the caller says goes to a recognition session, each response has a generation and a session of
-   speech. Each of them is metered by an account of its own, with an id that is derived from the conversation's.
-2. The language model starts at the end of a turn, or ahead of it, at a pause after words that may be the last. What was
-   done ahead costs the caller nothing unless it is used; if the speaker goes on, it is given up.
-3. Speech during a reply stops it. The conversation keeps the words that were heard, and so much is charged: as the
-   caller says (`TruncateItem`), but not less than the time that passed tells, give or take `LEEWAY_MS`. Without a word
-   from the caller it is the time that passed since the speech was sent.
-4. A response waits for the words of the audio it answers. One response at a time joins the conversation; beside it at
-   most `MAX_BESIDE` may run that do not.
-5. A refused input changes nothing, and the conversation goes on. It ends with `Failed`, always; `close` must be called
-   after it, whatever happened.
+The machine decides; this is what acts: it gives the machine what the caller and the parts do, opens and closes the
+parts, reads and feeds them, and queues what the caller is told. Each part is metered by an account of its own, with an
+id that is derived from the conversation's. The conversation ends with `Failed`, always; `close` must be called after
+it, whatever happened.
 """
 
 import asyncio
 import logging
-from collections.abc import AsyncGenerator, Callable, Sequence
+from collections.abc import AsyncGenerator, Callable, Coroutine, Sequence
+from contextlib import aclosing
+from typing import Any
 
-from antiphon.calls.patience import Said, said
+from antiphon.calls.generation import Generation
+from antiphon.calls.recognition import Recognition
 from antiphon.calls.services import Services
-from antiphon.conversation.hearing import check
-from antiphon.conversation.listening import Listening
-from antiphon.conversation.replies import Replies
-from antiphon.conversation.stage import Parts, Stage
-from antiphon.conversation.turns import Act, TurnTaking
-from antiphon.core.call import Call
-from antiphon.core.conversation.inputs import (
-    AddItem,
-    AppendAudio,
-    CancelResponse,
-    ClearAudio,
-    CommitAudio,
-    Configure,
-    ConversationInput,
-    ReadItem,
-    Reject,
-    RemoveItem,
-    Respond,
-    TruncateItem,
+from antiphon.calls.synthesis import Synthesis
+from antiphon.conversation.machine import Machine, check
+from antiphon.conversation.parts import Parts, Session, SessionPart
+from antiphon.conversation.steps import (
+    AbortPart,
+    Act,
+    Admission,
+    Alarm,
+    BargeIn,
+    ClosePart,
+    Confirm,
+    Confirmation,
+    Delivery,
+    Drain,
+    EndAfter,
+    EndPart,
+    Event,
+    Fail,
+    Failure,
+    FeedPart,
+    Leave,
+    OpenFailure,
+    OpenPart,
+    OpenRecordings,
+    PartEnd,
+    PausePart,
+    ResumePart,
+    Retract,
+    Tell,
+    TellLimits,
+    Tick,
+    TunePart,
+    VoiceToVoice,
 )
-from antiphon.core.conversation.outputs import Began, Configured, ConversationOutput, ItemRead, ItemRemoved, Refused
+from antiphon.core.call import Call
+from antiphon.core.conversation.inputs import AppendAudio, Configure, ConversationInput, Reject, Respond
+from antiphon.core.conversation.outputs import Began, ConversationOutput, Limits, OutputSpeech
 from antiphon.core.conversation.spec import ConverseSpec, rebased
-from antiphon.core.errors import AntiphonError, CallerError, Draining, InternalError, RequestTimeout
-from antiphon.core.events import Failed
-from antiphon.core.units import NS_PER_MS
+from antiphon.core.errors import AntiphonError, CapacityError, InternalError, RequestTimeout
+from antiphon.core.events import End, Failed
+from antiphon.core.specs import GenerateSpec, SpeakSpec, TranscribeSpec
 
-MAX_METADATA = 16
+MAX_UNREAD = 256  # outputs, before no more are made
+MAX_UNREAD_EVER = 4096  # what the speaker's own voice brings comes on top; a caller who reads slower loses the session
+PIECE_BYTES = 64 * 1024  # converted in one go, before everybody else has a turn
+
+Later = list[FeedPart | EndPart]  # acts that take their time
 
 log = logging.getLogger(__name__)
 
@@ -64,151 +80,244 @@ class Conversation:
         lasts_s: int,
         on_close: Callable[["Conversation"], None],
     ) -> None:
-        spec = call.spec
-        _check(spec)
-        parts.check(spec)
-        spec = parts.filled(spec)
         self.call = call
         self._services = services
+        self._parts = parts
         self._lasts_s = lasts_s
         self._on_close = on_close
-        self._error: AntiphonError | None = None
-        self._draining = False
+        self._open: dict[str, SessionPart] = {}
+        self._confirming: set[asyncio.Task[None]] = set()
+        self._closing: set[asyncio.Task[None]] = set()  # of parts
+        self._end: asyncio.Task[None] | None = None
         self._alarm: asyncio.TimerHandle | None = None
-        self._due_ns: int | None = None  # what it is set for
-        self._closing: asyncio.Task[None] | None = None
-        self._stage = Stage(call.id, spec, parts, services.clock, self.fail, self._set_alarm)
-        self._taking = TurnTaking(spec.turns)
-        self._listening = Listening(self._stage, self)
-        self._replies = Replies(self._stage, self._listening.unknown, self._reply_ended)
+        self._error: AntiphonError | None = None
+        self._over = False
+        self._unread: list[ConversationOutput] = []
+        self._something = asyncio.Event()
+        self._read = asyncio.Event()
+        self._machine = Machine(call.id, self._checked(call.spec))
+        self._carry_out(self._machine.start(services.clock.now_ns()))
+        if self._error:
+            raise self._error
 
     @property
     def spec(self) -> ConverseSpec:
         """How it is now."""
-        return self._stage.spec
+        return self._machine.spec
+
+    @property
+    def quiet(self) -> bool:
+        """Whether the caller has read everything, and nothing more is to come of what was said."""
+        return not self._unread and self._machine.quiet
 
     # -- in ------------------------------------------------------------------------------------------------------------
 
     async def feed(self, given: ConversationInput) -> None:
         """One thing the caller did. Waits where it comes too fast, or what it led to is not read."""
-        await self._stage.room()
-        if self._stage.over or self._error:
-            return
-        try:
+        if len(self._unread) >= MAX_UNREAD:
+            await self._room()
+        if isinstance(given, AppendAudio) and len(given.data) > PIECE_BYTES:
+            for at in range(0, len(given.data), PIECE_BYTES):
+                await self._take(AppendAudio(given.data[at : at + PIECE_BYTES], given.event_id))
+                await asyncio.sleep(0)
+        else:
             await self._take(given)
-        except InternalError as error:
-            self.fail(error)
-        except AntiphonError as error:
-            self._stage.say(Refused(error, given.event_id))
-        except Exception as error:
-            self.defect(error)
-        self._set_alarm()
 
     async def _take(self, given: ConversationInput) -> None:
-        stage = self._stage
-        if not isinstance(given, AppendAudio | Reject):
-            self._replies.give_up_ahead()
-        match given:
-            case AppendAudio(data):
-                await self._listening.append(data)
-            case Configure():
-                await self._configure(rebased(given.spec, given.base, self.spec))
-                stage.say(Configured(self.spec, given.event_id))
-            case CommitAudio():
-                await self._listening.commit()
-            case ClearAudio(event_id):
-                await self._listening.clear(event_id)
-            case AddItem(item, after):
-                self._listening.add(item, after)
-            case ReadItem(id):
-                stage.say(ItemRead(stage.items.get(id)))
-            case RemoveItem(id):
-                stage.items.remove(id)
-                stage.say(ItemRemoved(id))
-            case TruncateItem(id, heard_ms, part):
-                if self._replies.truncate(id, part, heard_ms):
-                    self._taking.reply_cut()
-            case Respond():
-                self._respond(given)
-            case CancelResponse(id):
-                self._replies.cancel(id)
-            case Reject(error):
-                raise error
-
-    async def _configure(self, spec: ConverseSpec) -> None:
-        """Raises `AntiphonError` where it cannot be like that."""
-        _check(spec)
-        self._stage.parts.check(spec)
-        spec = self._stage.parts.filled(spec)
-        await self._listening.configure(spec)
-        self._taking.configure(spec.turns)
-        self._stage.spec = spec
-
-    def _respond(self, asked: Respond) -> None:
-        if not self.spec.answers:
-            raise CallerError("This session only transcribes.")
-        if self._draining:
-            raise Draining("The server is stopping.")
-        if len(asked.metadata) > MAX_METADATA:
-            raise CallerError(f"'metadata' can have at most {MAX_METADATA} pairs.", param="metadata")
-        spec = rebased(asked.spec, asked.base, self.spec) if asked.spec else self.spec
-        _check(spec)
-        self._stage.parts.check(spec)
-        self._replies.respond(spec, asked.items, asked.keep, asked.metadata)
-        if asked.keep:
-            self._taking.reply_started()
-
-    # -- who speaks ----------------------------------------------------------------------------------------------------
-
-    def speech_started(self, onset_ns: int) -> None:
-        """The caller speaks, since then."""
-        now_ns = self._stage.now_ns()
-        acts = self._taking.speech_started(now_ns)
-        self._do(acts)
-        if acts:
-            self._services.observer.interrupted((now_ns - onset_ns) / NS_PER_MS)
-
-    def guessed(self, text: str, paused: bool) -> None:
-        """What the turn says so far; if `paused`, it may be over."""
-        self._replies.give_up_ahead(unless=text if paused else None)
-        turns = self.spec.turns
-        if turns is None or not turns.respond or not self._answers or not paused or not text:
+        if self._over or self._error:
             return
-        if turns.eagerness is None or said(text) is not Said.HANGING:
-            self._replies.think_ahead(text)
+        if isinstance(given, Configure | Respond):
+            given = self._resolved(given)
+        later = self._step(given)
+        if later:
+            await self._spend(later)
 
-    def speech_stopped(self, text: str, heard_ms: int, spoken_ns: int) -> None:
-        """The turn was over by itself, says that, and its last word ended at that time."""
-        self._do(self._taking.speech_stopped(bool(text)), text, heard_ms, spoken_ns)
-        self._replies.give_up_ahead()
+    def _resolved(self, given: Configure | Respond) -> ConversationInput:
+        """With the whole of its spec, or its refusal."""
+        try:
+            if isinstance(given, Configure):
+                return Configure(self._checked(rebased(given.spec, given.base, self.spec)), given.event_id)
+            spec = rebased(given.spec, given.base, self.spec) if given.spec else self.spec
+            check(spec)
+            self._parts.check(spec)
+            return Respond(spec, given.items, given.keep, given.metadata, given.event_id)
+        except Exception as error:
+            return Reject(error if isinstance(error, AntiphonError) else self._defect(error), given.event_id)
 
-    def speech_forgotten(self) -> None:
-        """The turn was over because the caller said so."""
-        self._taking.speech_forgotten()
+    def _checked(self, spec: ConverseSpec) -> ConverseSpec:
+        """With the names of who listens and speaks. Raises `AntiphonError` where it cannot be like that."""
+        check(spec)
+        self._parts.check(spec)
+        return self._parts.filled(spec)
 
-    def _do(self, acts: Sequence[Act], text: str = "", heard_ms: int = 0, spoken_ns: int | None = None) -> None:
-        """What follows from who speaks; `text` is what was said, `heard_ms` how long that took, and until when."""
-        for act in acts if not self._stage.over else ():
-            if act is Act.INTERRUPT:
-                self._replies.interrupt()
-                self._taking.reply_cut()
+    # -- the machine ---------------------------------------------------------------------------------------------------
+
+    def _step(self, event: Event) -> Later:
+        """What follows from that is done; what takes its time is left to be spent."""
+        try:
+            acts = self._machine.step(event, self._services.clock.now_ns())
+        except Exception as error:
+            self._fail(self._defect(error))
+            return []
+        return self._carry_out(acts)
+
+    def _carry_out(self, acts: Sequence[Act]) -> Later:
+        later: Later = []
+        answers: list[Event] = []
+        for act in acts:
+            match act:
+                case Tell(output):
+                    self._unread.append(output)
+                    self._something.set()
+                case FeedPart() | EndPart():
+                    later.append(act)
+                case Alarm(at_ns):
+                    self._set_alarm(at_ns)
+                case TellLimits():
+                    self._unread.append(Limits(self._parts.limits()))
+                case Retract(id):
+                    self._unread = [o for o in self._unread if not (isinstance(o, OutputSpeech) and o.item_id == id)]
+                case OpenPart(part):
+                    if error := self._open_part(act):
+                        answers.append(OpenFailure(part, error))
+                case OpenRecordings(_, recordings):
+                    answers.append(Admission(recordings[0].part, self._open_recordings(act)))
+                case Fail(error):
+                    self._fail(error)
+                case _:
+                    self._handle(act)
+        for answer in answers:
+            later += self._step(answer)
+        if len(self._unread) > MAX_UNREAD_EVER and not self._error:
+            later += self._step(Failure(CapacityError("The client did not read results fast enough.")))
+        return later
+
+    def _handle(self, act: Act) -> None:
+        """An act that concerns one open part, or is only measured."""
+        match act:
+            case ClosePart(id):
+                if part := self._open.pop(id, None):
+                    self._close_part(part, act)
+            case AbortPart(id, error):
+                if part := self._open.get(id):
+                    part.abort(error)
+            case PausePart(id):
+                if part := self._open.get(id):
+                    part.unpaused.clear()
+            case ResumePart(id):
+                if part := self._open.get(id):
+                    part.unpaused.set()
+            case TunePart(id, tuning):
+                if isinstance(session := self._session(id), Recognition):
+                    session.tune(tuning)
+            case EndAfter(id, silence_ms):
+                if isinstance(session := self._session(id), Recognition):
+                    session.wait(silence_ms)
+            case Confirm():
+                self._start(self._confirm(act), self._confirming)
+            case VoiceToVoice(ms):
+                self._services.observer.answered(ms)
+            case BargeIn(ms):
+                self._services.observer.interrupted(ms)
+
+    async def _spend(self, later: Later) -> None:
+        """Does what takes its time."""
+        for act in later:
+            part = self._open.get(act.part)
+            if part is None or isinstance(part.session, Generation):
                 continue
-            if act is Act.PROMPT and self.spec.turns is not None:
-                self._listening.idle(self.spec.turns.idle_ms or 0)
-            if self._answers:
-                if not self._replies.adopt(text, heard_ms, spoken_ns):
-                    self._replies.respond(self.spec, spoken_ns=spoken_ns)
-                self._taking.reply_started()
+            if isinstance(act, FeedPart):
+                await part.session.feed(act.input)
+            else:
+                await part.session.feed(End())
+                await asyncio.wait([part.reading])
 
-    @property
-    def _answers(self) -> bool:
-        return self.spec.answers and not self._draining
+    def _start(self, work: Coroutine[Any, Any, None], tasks: set[asyncio.Task[None]]) -> None:
+        task = asyncio.create_task(work)
+        tasks.add(task)
+        task.add_done_callback(tasks.discard)
 
-    def _reply_ended(self) -> None:
-        self._plays_on()
-        self._do(self._taking.reply_ended(self._stage.now_ns()))
-        if self._draining and not self._replies.busy:
-            self.fail(Draining("The server is stopping."))
+    def _defect(self, error: Exception) -> InternalError:
+        log.error("conversation failed", exc_info=error, extra={"session": self.call.id})
+        return InternalError("The server failed; this has been logged.")
+
+    # -- parts ---------------------------------------------------------------------------------------------------------
+
+    def _session(self, id: str) -> Session | None:
+        part = self._open.get(id)
+        return part.session if part else None
+
+    def _open_part(self, act: OpenPart) -> AntiphonError | None:
+        """Why it could not be opened."""
+        session: Session
+        try:
+            match act.spec:
+                case TranscribeSpec():
+                    session = self._parts.transcribe(act.part, act.spec)
+                case GenerateSpec():
+                    session = self._parts.generate(act.part, act.spec, act.held)
+                case SpeakSpec():
+                    session = self._parts.speak(act.part, act.spec)
+                    if not act.held:
+                        session.confirm()
+        except Exception as error:
+            return error if isinstance(error, AntiphonError) else self._defect(error)
+        self._read_part(act.part, session)
+        return None
+
+    def _open_recordings(self, act: OpenRecordings) -> AntiphonError | None:
+        """Why none could be opened."""
+        sessions: list[Recognition] = []
+        try:
+            sessions.extend(self._parts.transcribe(recording.part, act.spec) for recording in act.recordings)
+        except Exception as error:
+            for session in sessions:
+                session.end(delivered=False)
+            return error if isinstance(error, AntiphonError) else self._defect(error)
+        for recording, session in zip(act.recordings, sessions, strict=True):
+            self._read_part(recording.part, session, recording.audio)
+        return None
+
+    def _read_part(self, id: str, session: Session, audio: bytes | None = None) -> None:
+        part = self._open[id] = SessionPart(session)
+        part.unpaused.set()
+        part.reading = asyncio.create_task(self._events_of(id, part, audio), name=f"part {id}")
+
+    async def _events_of(self, id: str, part: SessionPart, audio: bytes | None) -> None:
+        """Gives the machine what a part says, to its end."""
+        session = part.session
+        try:
+            if audio is not None:
+                assert isinstance(session, Recognition)
+                await session.play(audio)
+            async with aclosing(session.events()) as batches:
+                async for batch in batches:
+                    await self._spend(self._step(part.output(id, batch)))
+                    if not isinstance(session, Recognition):
+                        await self._room()
+                        await part.unpaused.wait()
+            part.end = True
+            await self._spend(self._step(PartEnd(id)))
+        except Exception as error:
+            self._fail(self._defect(error))
+
+    async def _confirm(self, act: Confirm) -> None:
+        generation, synthesis = self._session(act.generation), self._session(act.synthesis)
+        if isinstance(synthesis, Synthesis):
+            synthesis.confirm()
+        error: AntiphonError | None = None
+        try:
+            if isinstance(generation, Generation):
+                await generation.confirm()
+        except AntiphonError as failure:
+            error = failure
+        await self._spend(self._step(Confirmation(act.response_id, error)))
+
+    def _close_part(self, part: SessionPart, act: ClosePart) -> None:
+        if part.end and act.played_ms is None:
+            part.session.end(act.delivered)
+        else:
+            self._start(part.close(act), self._closing)
 
     # -- out -----------------------------------------------------------------------------------------------------------
 
@@ -219,106 +328,77 @@ class Conversation:
         try:
             yield (Began(self.call.id, self.spec, self._services.clock.unix_ms() // 1000 + self._lasts_s),)
             while True:
-                await self._stage.listen()
-                batch = self._stage.read()
+                await self._something.wait()
+                self._something.clear()
+                batch, self._unread = tuple(self._unread), []
+                self._read.set()
                 if batch:
                     yield batch
-                    self._sent(batch)
+                    self._step(Delivery(batch))
                 if self._error:
                     yield (Failed(self._error),)
                     return
         finally:
             ending.cancel()
 
-    def _sent(self, batch: Sequence[ConversationOutput]) -> None:
-        """After the transport took them."""
-        self._replies.sent(batch, self._services.observer.answered)
-        self._plays_on()
-        self._set_alarm()
-
-    def _plays_on(self) -> None:
-        until_ns = self._replies.plays_until_ns
-        if until_ns is not None:
-            self._taking.plays_until(until_ns)
+    async def _room(self) -> None:
+        """Waits until the caller has read enough for more to be said."""
+        while len(self._unread) >= MAX_UNREAD and not self._over:
+            self._read.clear()
+            await self._read.wait()
 
     # -- time ----------------------------------------------------------------------------------------------------------
 
-    def _set_alarm(self) -> None:
-        """For what is due next, if it is not set for that already."""
-        due = [ns for ns in (self._taking.deadline_ns(), self._replies.deadline_ns()) if ns is not None]
-        due_ns = min(due) if due and not self._stage.over else None
-        if due_ns == self._due_ns:
-            return
-        self._due_ns = due_ns
+    def _set_alarm(self, at_ns: int | None) -> None:
         if self._alarm is not None:
             self._alarm.cancel()
             self._alarm = None
-        if due_ns is not None:
-            wait_s = max(0, due_ns - self._stage.now_ns()) / 1e9
+        if at_ns is not None:
+            wait_s = max(0, at_ns - self._services.clock.now_ns()) / 1e9
             self._alarm = asyncio.get_running_loop().call_later(wait_s, self.expire)
 
     def expire(self) -> None:
         """What is due by now is done."""
-        self._due_ns = None
-        now_ns = self._stage.now_ns()
-        self._replies.expire(now_ns)
-        self._do(self._taking.expire(now_ns))
-        self._set_alarm()
+        self._step(Tick())
 
     # -- the end -------------------------------------------------------------------------------------------------------
 
     def fail(self, error: AntiphonError) -> None:
         """End the conversation with an error; the first one counts."""
-        self._error = self._error or error
-        self._stage.wake()
+        self._step(Failure(error))
 
-    def defect(self, error: Exception) -> None:
-        log.error("conversation failed", exc_info=error, extra={"session": self.call.id})
-        self.fail(InternalError("The server failed; this has been logged."))
+    def _fail(self, error: AntiphonError) -> None:
+        self._error = self._error or error
+        self._wake()
+
+    def _wake(self) -> None:
+        """Nobody waits any more."""
+        self._something.set()
+        self._read.set()
 
     def drain(self) -> None:
         """The server is stopping: the reply that is being given is given to its end."""
-        self._draining = True
-        if not self._replies.busy:
-            self.fail(Draining("The server is stopping."))
+        self._step(Drain())
 
     async def close(self, delivered: bool) -> None:
         """Free everything. Who leaves pays for what was heard, read and played. Goes on to its end where the caller of
         this is cancelled.
         """
-        self._closing = asyncio.create_task(self._close(), name=f"close {self.call.id}")
-        await asyncio.shield(self._closing)
+        self._end = asyncio.create_task(self._close(), name=f"close {self.call.id}")
+        await asyncio.shield(self._end)
 
     async def _close(self) -> None:
-        stage = self._stage
-        stage.over = True
-        stage.wake()
-        heard = self._replies.finish()
+        self._over = True
+        self._wake()
+        self._step(Leave())
         if self._alarm is not None:
             self._alarm.cancel()
-        await asyncio.sleep(0)  # what has only just been started begins, so that it can clear up behind itself
-        for task in tuple(stage.tasks):
-            if not task.get_name().startswith(("settle", "close")):
-                task.cancel()
-        await asyncio.gather(*stage.tasks, return_exceptions=True)
-        if heard is not None:
-            reply, until_ms = heard
-            await reply.settle(until_ms)
+        for id, part in self._open.items():  # that a defect left behind
+            self._close_part(part, ClosePart(id, delivered=False))
+        self._open.clear()
+        for task in self._confirming:
+            task.cancel()
+        await asyncio.gather(*self._confirming, *self._closing, return_exceptions=True)
         self._on_close(self)
         outcome = self._error.code if self._error else "completed"
         self._services.observer.ended(self.call, self.spec.model, outcome, {})
-
-
-def _check(spec: ConverseSpec) -> None:
-    """Raises `CallerError` for a spec that makes no sense."""
-    check(spec.input_format)
-    turns = spec.turns
-    bounds = [("speed", spec.speed, 0.25, 4.0), ("retain", 0.0 if spec.retain is None else spec.retain, 0.0, 1.0)]
-    if turns is not None:
-        bounds.append(("threshold", turns.threshold, 0.0, 1.0))
-        bounds.append(("padding_ms", turns.padding_ms, 0, 5000))
-        bounds.append(("silence_ms", turns.silence_ms, 0, 60_000))
-        bounds.append(("idle_ms", 1 if turns.idle_ms is None else turns.idle_ms, 1, 3_600_000))
-    for param, value, least, most in bounds:
-        if not least <= value <= most:
-            raise CallerError(f"It must be from {least} to {most}.", param=param)

@@ -1,29 +1,24 @@
-"""What the caller says in a conversation: its audio goes to a recognition session, whose finals are cut into turns.
+"""What the caller says in a conversation, as a recognition's events tell: its finals are cut into turns.
 
-A turn ends where the stream says so (its endpointing is the turn detection), or where the caller commits: then the
-stream is flushed, and everything it finalises up to there is the turn's. Cuts are answered in their order. What was
-appended is held for `HELD_MS`, so that an item can have its audio.
+A turn ends where the recognition says so (its endpointing is the turn detection), or where the caller commits: then the
+recognition is flushed, and everything it finalises up to there is the turn's. Cuts are answered in their order. What
+was appended is held for `HELD_MS`, so that an item can have its audio.
 """
 
-import asyncio
 from collections import deque
-from collections.abc import Callable
-from contextlib import aclosing
 from dataclasses import dataclass
 from itertools import takewhile
 
 from antiphon.calls.patience import longest_ms, patience_ms, soonest_ms
-from antiphon.calls.recognition import Recognition
 from antiphon.core.audio import AudioFormat, Encoding
 from antiphon.core.conversation.spec import ConverseSpec, Turns
-from antiphon.core.errors import AntiphonError, CallerError, CapacityError, UnsupportedParameter
-from antiphon.core.events import Audio, Cause, End, Failed, Final, Flush, Interim, SpeechStarted, Token, Transcript
+from antiphon.core.errors import CallerError, CapacityError, UnsupportedParameter
+from antiphon.core.events import Cause, Final, Interim, SpeechStarted, Token, Transcript
 from antiphon.core.specs import TranscribeSpec
 from antiphon.core.speech import Tuning
 
 MIN_MS = 100  # of audio, to be worth a commit
 HELD_MS = 120_000
-PIECE_BYTES = 64 * 1024  # converted in one go, before everybody else has a turn
 MAX_CUTS = 16  # that wait to be recognised
 
 SAMPLE_BYTES = {Encoding.LINEAR16: 2, Encoding.MULAW: 1, Encoding.ALAW: 1}
@@ -37,6 +32,13 @@ class SpeechBegan:
 
 
 @dataclass(frozen=True, slots=True)
+class Patience:
+    """In the present pause, how much silence ends the turn, by what was said before it."""
+
+    silence_ms: int
+
+
+@dataclass(frozen=True, slots=True)
 class Guess:
     """What the turn says so far. `paused`: that is everything, and the speaker is silent now."""
 
@@ -46,7 +48,7 @@ class Guess:
 
 @dataclass(frozen=True, slots=True)
 class HeardTurn:
-    """A turn. `item` is what the caller's cut said it was for, `None` where the stream ended the turn."""
+    """A turn. `item` is what the caller's cut said it was for, `None` where the recognition ended the turn."""
 
     item: str | None
     transcript: Transcript
@@ -54,12 +56,7 @@ class HeardTurn:
     end_ms: int
 
 
-@dataclass(frozen=True, slots=True)
-class Deaf:
-    """Nothing more is heard. `items` are those whose cuts wait still. Without an error it was asked for."""
-
-    error: AntiphonError | None
-    items: tuple[str, ...]
+Notice = SpeechBegan | Patience | Guess | HeardTurn
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,60 +69,52 @@ class _Cut:
 
 
 class Hearing:
-    """One recognition session's. Positions start with `base_ms`. `tell` is called as things are heard."""
+    """Of one recognition. Positions start with `base_ms`."""
 
-    def __init__(
-        self,
-        session: Recognition,
-        spec: ConverseSpec,
-        base_ms: int,
-        tell: Callable[[SpeechBegan | Guess | HeardTurn | Deaf], None],
-    ) -> None:
-        self._session = session
+    def __init__(self, spec: ConverseSpec, base_ms: int) -> None:
         self._format = spec.input_format
         self._base_ms = base_ms
-        self._tell = tell
-        self._eagerness = spec.turns.eagerness if spec.turns else None
         self._tape = bytearray()
         self._forgotten = 0  # bytes
         self._cut_ms = base_ms  # what is before belongs to a turn, or to none
         self._cuts: deque[_Cut] = deque()
         self._finals: list[Final] = []  # since the last cut that was answered
         self._begun: deque[int] = deque()  # where utterances begin whose finals are to come; the first was told
-        self._detects = spec.turns is not None
-        self.tune(spec.turns)
+        self.take_turns(spec.turns)
 
     @property
     def received_ms(self) -> int:
         return self._base_ms + self._ms(self._forgotten + len(self._tape))
 
-    def tune(self, turns: Turns | None) -> None:
+    @property
+    def speaking(self) -> bool:
+        """Whether an utterance has begun whose final is to come."""
+        return bool(self._begun)
+
+    @property
+    def cut_items(self) -> tuple[str, ...]:
+        """The items whose cuts wait to be answered."""
+        return tuple(cut.item for cut in self._cuts if cut.item is not None)
+
+    def take_turns(self, turns: Turns | None) -> None:
         """From now on turns end so."""
         if turns is None:
             self._begun.clear()
         self._detects = turns is not None
         self._eagerness = turns.eagerness if turns else None
-        self._session.tune(tuning(turns))
 
-    # -- in ------------------------------------------------------------------------------------------------------------
+    # -- what the caller does ------------------------------------------------------------------------------------------
 
-    async def append(self, data: bytes) -> None:
-        """More audio; waits where it comes too fast."""
-        for at in range(0, len(data), PIECE_BYTES):
-            await self._append(data[at : at + PIECE_BYTES])
-            if len(data) > PIECE_BYTES:
-                await asyncio.sleep(0)
-
-    async def _append(self, data: bytes) -> None:
+    def append(self, data: bytes) -> None:
+        """More audio."""
         self._tape += data
         over = len(self._tape) - self._bytes(HELD_MS)
         if over > 0:
             del self._tape[:over]
             self._forgotten += over
-        await self._session.feed(Audio(data))
 
     def commit(self, item: str) -> tuple[int, int]:
-        """A cut here: what was appended since the last one is the turn `item`. Its start and end; `flush` must follow.
+        """A cut here: what was appended since the last one is the turn `item`. Its start and end; a flush must follow.
         Raises `CallerError` where there is too little.
         """
         if self.received_ms - self._cut_ms < MIN_MS:
@@ -133,7 +122,7 @@ class Hearing:
         return self._cut(item)
 
     def clear(self) -> bool:
-        """A cut here: what was appended since the last one is forgotten. Whether `flush` must follow."""
+        """A cut here: what was appended since the last one is forgotten. Whether a flush must follow."""
         if self.received_ms - self._cut_ms < MIN_MS:
             self._cut_ms = self.received_ms
             return False
@@ -152,83 +141,64 @@ class Hearing:
         self._cuts.append(_Cut(item, start_ms, self._cut_ms))
         return start_ms, self._cut_ms
 
-    async def flush(self) -> None:
-        await self._session.feed(Flush())
-
     def audio(self, start_ms: int, end_ms: int) -> bytes:
         """What was appended there, empty where it is not held any more."""
         start, end = (self._bytes(ms - self._base_ms) - self._forgotten for ms in (start_ms, end_ms))
         return bytes(self._tape[start:end]) if start >= 0 else b""
 
-    # -- out -----------------------------------------------------------------------------------------------------------
+    # -- what is recognised --------------------------------------------------------------------------------------------
 
-    async def run(self) -> None:
-        """Listens, until the session ends; closes it."""
-        error: AntiphonError | None = None
-        ended = False
-        try:
-            async with aclosing(self._session.events()) as events:
-                async for batch in events:
-                    for event in batch:
-                        match event:
-                            case SpeechStarted(at_ms=at_ms):
-                                self._begin(at_ms)
-                            case Interim():
-                                self._guess(event)
-                            case Final():
-                                self._final(event)
-                            case Failed(failure):
-                                error = failure
-            ended = error is None
-        finally:
-            await self._session.close(delivered=ended)
-        self._tell(Deaf(error, tuple(cut.item for cut in self._cuts if cut.item is not None)))
+    def take(self, event: object) -> list[Notice]:
+        """What an event of the recognition says of the turn, in the order of the audio."""
+        match event:
+            case SpeechStarted(at_ms=at_ms):
+                return self._begin(at_ms)
+            case Interim():
+                return self._guess(event)
+            case Final():
+                return [*self._final(event), *self._ended(event)]
+        return []
 
-    async def end(self) -> None:
-        """Nothing more will be appended; `run` comes to its end."""
-        await self._session.feed(End())
-
-    def _begin(self, at_ms: int) -> None:
+    def _begin(self, at_ms: int) -> list[Notice]:
         """Speech is noticed at once, words come later: the next turn may begin before the words of this one are there.
         It is told in the order of the audio, or it would count as a part of this turn.
         """
         if self._detects:
             self._begun.append(at_ms)
-        if len(self._begun) == 1:
-            self._tell(SpeechBegan(self._base_ms + at_ms))
+        return [SpeechBegan(self._base_ms + at_ms)] if len(self._begun) == 1 else []
 
-    def _ended(self, final: Final) -> None:
+    def _ended(self, final: Final) -> list[Notice]:
         """That utterance is over, unless it was only parted for its length."""
         if final.cause is Cause.LENGTH or final.start_ms == final.end_ms:
-            return
+            return []
         if not self._begun or final.end_ms <= self._begun[0]:
-            return
+            return []
         self._begun.popleft()
-        if self._begun:
-            self._tell(SpeechBegan(self._base_ms + self._begun[0]))
+        return [SpeechBegan(self._base_ms + self._begun[0])] if self._begun else []
 
-    def _guess(self, interim: Interim) -> None:
+    def _guess(self, interim: Interim) -> list[Notice]:
         text = " ".join([*(f.transcript.text for f in self._finals if f.transcript.text), interim.transcript.text])
+        notices: list[Notice] = []
         if interim.paused and self._eagerness is not None:
-            self._session.wait(patience_ms(text, self._eagerness))
+            notices.append(Patience(patience_ms(text, self._eagerness)))
         if not self._cuts:
-            self._tell(Guess(text, interim.paused))
+            notices.append(Guess(text, interim.paused))
+        return notices
 
-    def _final(self, final: Final) -> None:
+    def _final(self, final: Final) -> list[Notice]:
         self._finals.append(final)
         if final.cause is Cause.FLUSH and self._cuts:
             cut = self._cuts.popleft()
-            transcript = self._taken()
-            if cut.item is not None:
-                self._tell(HeardTurn(cut.item, transcript, cut.start_ms, cut.end_ms))
-        elif final.cause is Cause.ENDPOINT and self._detects and not self._cuts:
+            transcript = self._whole()
+            return [HeardTurn(cut.item, transcript, cut.start_ms, cut.end_ms)] if cut.item is not None else []
+        if final.cause is Cause.ENDPOINT and self._detects and not self._cuts:
             start_ms, end_ms = self._base_ms + self._finals[0].start_ms, self._base_ms + final.end_ms
             self._cut_ms = max(self._cut_ms, end_ms)
-            self._tell(HeardTurn(None, self._taken(), start_ms, end_ms))
-        self._ended(final)
+            return [HeardTurn(None, self._whole(), start_ms, end_ms)]
+        return []
 
-    def _taken(self) -> Transcript:
-        """The finals in one."""
+    def _whole(self) -> Transcript:
+        """The finals in one; the next turn begins without any."""
         transcripts = [final.transcript for final in self._finals if final.transcript.text]
         self._finals.clear()
         tokens: tuple[Token, ...] = ()
@@ -277,7 +247,7 @@ def length_ms(audio_format: AudioFormat, size: int) -> int:
 
 def transcribing(spec: ConverseSpec) -> TranscribeSpec:
     """How the conversation is listened to. Raises `UnsupportedParameter` for a format that it cannot be cut in."""
-    check(spec.input_format)
+    check_format(spec.input_format)
     wanted = spec.transcription
     return TranscribeSpec(
         model=wanted.model if wanted else "",
@@ -293,7 +263,7 @@ def transcribing(spec: ConverseSpec) -> TranscribeSpec:
     )
 
 
-def check(audio_format: AudioFormat) -> None:
+def check_format(audio_format: AudioFormat) -> None:
     if audio_format.encoding not in SAMPLE_BYTES or audio_format.channels != 1:
         raise UnsupportedParameter("The audio of a conversation is raw samples of one channel.", param="input_format")
 

@@ -10,7 +10,7 @@ without words.
 
 import re
 import string
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from antiphon.core.conversation.items import (
@@ -70,10 +70,9 @@ class Aloud:
 
 
 class Items:
-    """One conversation's. `mint` gives new ids."""
+    """One conversation's."""
 
-    def __init__(self, mint: Callable[[], str]) -> None:
-        self._mint = mint
+    def __init__(self) -> None:
         self._items: dict[str, Item] = {}
         self._order: list[str] = []
         self._aloud: dict[str, Aloud] = {}
@@ -112,9 +111,9 @@ class Items:
 
     # -- changes -------------------------------------------------------------------------------------------------------
 
-    def add(self, item: Item, after: str | None = None) -> Item:
-        """The item as it joined, with an id. Raises `NotFound`, `Conflict` for an id there is, `CallerError` for a
-        result of no call, `TooLarge`.
+    def add(self, item: Item, after: str | None = None) -> None:
+        """An item that has an id. Raises `NotFound`, `Conflict` for an id there is, `CallerError` for a result of no
+        call, `TooLarge`.
         """
         if item.id in self._items:
             raise Conflict("An item with this id already exists.", param="id")
@@ -125,13 +124,10 @@ class Items:
         at = len(self._order)
         if after is not None:
             at = 0 if after == FIRST else self._order.index(self.get(after, "after").id) + 1
-        if not item.id:
-            item = replace(item, id=self._mint())
         self._order.insert(at, item.id)
         self._items[item.id] = item
         self._audio_bytes += audio_bytes(item)
         self._let_go()
-        return item
 
     def change(self, item: Item, aloud: Aloud | None = None) -> None:
         """In place of the one of its id, if that is still there; `aloud` is how a reply was said."""

@@ -1,19 +1,26 @@
 """The caller's half of a conversation: its turns become items, and the words of these are told once they are known.
 
-What the caller says goes through a `Hearing`, which is opened anew where the caller wants to be heard otherwise, or an
+What the caller says is recognised by one part, which is opened anew where the caller wants to be heard otherwise, or an
 engine failed. Audio that comes in an item of its own is recognised beside that.
 """
 
-import asyncio
-from collections.abc import Sequence
-from contextlib import aclosing
-from dataclasses import dataclass, replace
-from typing import Protocol
+from collections.abc import Set as AbstractSet
+from dataclasses import dataclass, field, replace
 
-from antiphon.calls.recognition import Recognition
-from antiphon.conversation.hearing import Caption, Deaf, Guess, HeardTurn, Hearing, SpeechBegan, length_ms, transcribing
-from antiphon.conversation.stage import Stage
-from antiphon.core.audio import samples_to_ms
+from antiphon.conversation.hearing import (
+    Caption,
+    Guess,
+    HeardTurn,
+    Hearing,
+    Notice,
+    Patience,
+    SpeechBegan,
+    length_ms,
+    transcribing,
+    tuning,
+)
+from antiphon.conversation.stage import Owner, Stage
+from antiphon.conversation.steps import Admission, EndAfter, EndPart, OpenRecordings, PartOutput, Recording, TunePart
 from antiphon.core.conversation.items import AudioPart, Item, MessageItem, Part
 from antiphon.core.conversation.outputs import (
     AudioCleared,
@@ -28,252 +35,256 @@ from antiphon.core.conversation.outputs import (
 )
 from antiphon.core.conversation.spec import ConverseSpec
 from antiphon.core.errors import AntiphonError, CallerError, EngineError
-from antiphon.core.events import Closed, Failed, Final, Transcript
+from antiphon.core.events import Audio, Closed, Failed, Final, Flush, Transcript
 from antiphon.core.specs import Role
 from antiphon.core.units import NS_PER_MS
-from antiphon.scheduler.endpoint import TAIL
+
+SpokenPart = tuple[str, int]  # an item's id, and the number of its part
 
 
-class Floor(Protocol):
-    """Who must know what the caller says."""
+@dataclass(slots=True, eq=False)
+class Ear(Owner):
+    """Listens to the caller. `error` is why it stopped."""
 
-    def speech_started(self, onset_ns: int) -> None:
-        """At that time."""
-
-    def guessed(self, text: str, paused: bool) -> None:
-        """What the turn says so far; if `paused`, it may be over."""
-
-    def speech_stopped(self, text: str, heard_ms: int, spoken_ns: int) -> None:
-        """The turn was over by itself, says that, and its last word ended at that time."""
-
-    def speech_forgotten(self) -> None:
-        """The turn was over because the caller said so."""
-
-    def defect(self, error: Exception) -> None: ...
+    error: AntiphonError | None = None
 
 
-@dataclass(slots=True)
-class _Unheard:
-    """The audio of an item. `known` is done when its words are known, or never will be."""
+@dataclass(slots=True, eq=False)
+class ItemAudio(Owner):
+    """The recognition of audio that came in an item."""
 
-    known: asyncio.Future[None]
-    caption: Caption
+    key: SpokenPart
+    caption: Caption = field(default_factory=Caption)
+    transcripts: list[Transcript] = field(default_factory=list)
+    audio_ms: int = 0
+    delivered: bool = False
+    error: AntiphonError | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class _Arrival:
+    """An item that joins once its recordings are open."""
+
+    item: Item
+    after: str | None
+    event_id: str
+    recordings: tuple[tuple[int, str], ...]  # the numbers of its parts, and who recognises them
 
 
 class Listening:
-    """One conversation's. Raises `AntiphonError` where there is no room for another stream."""
+    """One conversation's."""
 
-    def __init__(self, stage: Stage, floor: Floor) -> None:
+    def __init__(self, stage: Stage) -> None:
         self._stage = stage
-        self._floor = floor
         self._turn = ""  # the item that the turn will be
         self._caption = Caption()  # of the turn
-        self._unheard: dict[tuple[str, int], _Unheard] = {}  # parts of items whose words are not known yet
-        self._hearing = self._open(stage.spec, 0)
+        self._unknown: dict[SpokenPart, Caption] = {}  # whose words are not known yet
+        self._arrivals: dict[str, _Arrival] = {}  # by their first part
+        self._open(stage.spec, 0)
 
-    def _open(self, spec: ConverseSpec, base_ms: int) -> Hearing:
-        session = self._stage.parts.transcribe(self._stage.derive(), transcribing(spec))
-        hearing = Hearing(session, spec, base_ms, self._hear)
-        self._running = self._stage.start(hearing.run(), f"hear {session.call.id}")
-        return hearing
+    def _open(self, spec: ConverseSpec, base_ms: int) -> None:
+        self._ear = Ear()
+        self._part = self._stage.open(self._ear, transcribing(spec))
+        self._hearing = Hearing(spec, base_ms)
+        self._stage.act(TunePart(self._part, tuning(spec.turns)))
 
-    def unknown(self) -> list[asyncio.Future[None]]:
-        """What must be waited for until all that was said is known."""
-        return [unheard.known for unheard in self._unheard.values()]
+    @property
+    def unknown(self) -> AbstractSet[SpokenPart]:
+        """What was said and is not known yet, at any time."""
+        return self._unknown.keys()
+
+    @property
+    def speaking(self) -> bool:
+        """Whether an utterance has begun that has not ended."""
+        return self._hearing.speaking
 
     # -- what the caller does ------------------------------------------------------------------------------------------
 
-    async def append(self, data: bytes) -> None:
-        """More audio; waits where it comes too fast."""
-        await self._hearing.append(data)
+    def append(self, data: bytes) -> None:
+        self._hearing.append(data)
+        self._stage.feed(self._part, Audio(data))
 
-    async def configure(self, spec: ConverseSpec) -> None:
-        """From now on the caller is heard so. Where it must be heard by another session, what was not committed is
-        forgotten. Raises `AntiphonError`.
-        """
-        if transcribing(spec) == transcribing(self._stage.spec):
-            if spec.turns != self._stage.spec.turns:  # else a pause would lose what is known of its turn's end
-                self._hearing.tune(spec.turns)
-            return
-        await self._hearing.end()
-        await asyncio.wait([self._running])
-        self._forget()
-        try:
-            self._hearing = self._open(spec, self._hearing.received_ms)
-        except AntiphonError as error:  # nobody listens any more
-            self._stage.fail(error)
-            raise
+    def configure(self, spec: ConverseSpec) -> bool:
+        """From now on the caller is heard so; else, with `False`, once `reopen` is called after the ear's end."""
+        if transcribing(spec) != transcribing(self._stage.spec):
+            if self._part in self._stage.parts:
+                self._stage.act(EndPart(self._part))
+                return False
+            self.reopen(spec)
+        elif spec.turns != self._stage.spec.turns:  # else a pause would lose what is known of its turn's end
+            self._hearing.take_turns(spec.turns)
+            if self._part in self._stage.parts:
+                self._stage.act(TunePart(self._part, tuning(spec.turns)))
+        return True
 
-    async def commit(self) -> None:
+    def reopen(self, spec: ConverseSpec) -> None:
+        """From now on another part listens. What was not committed is forgotten."""
+        self.forget()
+        self._open(spec, self._hearing.received_ms)
+
+    def commit(self) -> None:
         """Raises `CallerError` where there is too little, `CapacityError` where too much waits."""
         item = self._turn or self._stage.mint()
         start_ms, end_ms = self._hearing.commit(item)
-        self._floor.speech_forgotten()
         self._become(item, start_ms, end_ms)
-        await self._hearing.flush()
+        self._stage.feed(self._part, Flush())
 
-    async def clear(self, event_id: str) -> None:
+    def clear(self, event_id: str) -> None:
         flushes = self._hearing.clear()
-        self._forget()
-        self._stage.say(AudioCleared(event_id))
+        self.forget()
+        self._stage.tell(AudioCleared(event_id))
         if flushes:
-            await self._hearing.flush()
+            self._stage.feed(self._part, Flush())
+
+    def forget(self) -> None:
+        """Nothing comes of what was said since the last turn."""
+        self._turn, self._caption = "", Caption()
 
     def idle(self, idle_ms: int) -> None:
         """Nobody spoke for so long: that becomes an item, too."""
         item = self._turn or self._stage.mint()
         start_ms, end_ms = self._hearing.skip()
         start_ms = max(start_ms, end_ms - idle_ms)
-        self._stage.say(IdleReached(item, start_ms, end_ms))
+        self._stage.tell(IdleReached(item, start_ms, end_ms))
         self._become(item, start_ms, end_ms)
-        self._words(item, 0, Transcript("", 0.0), end_ms - start_ms)
+        self._know((item, 0), Transcript("", 0.0), end_ms - start_ms)
 
-    def add(self, item: Item, after: str | None) -> None:
+    def add(self, item: Item, after: str | None, event_id: str) -> None:
         """An item of the caller's; its audio is recognised. Raises `AntiphonError`."""
         audio = _audio_parts(item)
-        if isinstance(item, MessageItem) and audio:
-            if item.role is not Role.USER:
-                raise CallerError("Only the caller's own messages may have audio.", param="item")
-            item = replace(item, parts=tuple(self._measured(part) for part in item.parts))
-        stage = self._stage
-        sessions: list[Recognition] = []
-        try:
-            for _ in audio:
-                asked = replace(transcribing(stage.spec), live=False)
-                sessions.append(stage.parts.transcribe(stage.derive(), asked))
-            item = stage.join(item, after)
-        except AntiphonError:
-            for session in sessions:
-                stage.start(session.close(delivered=False), f"close {session.call.id}")
-            raise
-        for (number, part), session in zip(audio, sessions, strict=True):
-            self._unheard[item.id, number] = _unheard(Caption())
-            stage.start(self._recognise(item.id, number, part.audio, session), f"recognise {session.call.id}")
+        if not audio:
+            self._stage.join(item, after)
+            return
+        assert isinstance(item, MessageItem)
+        if item.role is not Role.USER:
+            raise CallerError("Only the caller's own messages may have audio.", param="item")
+        parts = tuple(self._measured(part) for part in item.parts)
+        item = replace(item, parts=parts, id=item.id or self._stage.mint())
+        recordings = tuple(Recording(self._stage.derive(), part.audio) for _, part in audio)
+        numbers = tuple((number, recording.part) for (number, _), recording in zip(audio, recordings, strict=True))
+        self._arrivals[recordings[0].part] = _Arrival(item, after, event_id, numbers)
+        self._stage.act(OpenRecordings(replace(transcribing(self._stage.spec), live=False), recordings))
+
+    def admit(self, admission: Admission) -> None:
+        """What was asked for with `OpenRecordings` is open, or is not."""
+        arrival = self._arrivals.pop(admission.part, None)
+        if arrival is None:
+            return
+        item, stage = arrival.item, self._stage
+        audios = {part: ItemAudio((item.id, number)) for number, part in arrival.recordings}
+        error = admission.error
+        if error is None:
+            stage.parts.update(audios)
+            try:
+                stage.join(item, arrival.after)
+            except AntiphonError as refusal:
+                error = refusal
+        if error is None:
+            self._unknown.update((audio.key, audio.caption) for audio in audios.values())
+            return
+        for part in audios:
+            stage.close(part, delivered=False)
+        stage.tell(Refused(error, arrival.event_id))
 
     def _measured(self, part: Part) -> Part:
         if not isinstance(part, AudioPart):
             return part
         return replace(part, audio_ms=length_ms(self._stage.spec.input_format, len(part.audio)))
 
-    async def _recognise(self, item: str, number: int, audio: bytes, session: Recognition) -> None:
-        """The words of audio that came in an item."""
-        error: AntiphonError | None = None
-        heard: list[Transcript] = []
-        audio_ms, delivered = 0, False
-        try:
-            await session.play(audio)
-            async with aclosing(session.events()) as events:
-                async for batch in events:
-                    for event in batch:
-                        match event:
-                            case Final(transcript=transcript) if transcript.text:
-                                heard.append(transcript)
-                            case Closed(audio_ms=audio_ms):
-                                delivered = True
-                            case Failed(error):
-                                pass
-        finally:
-            await session.close(delivered)
-        words = Transcript(" ".join(t.text for t in heard), min((t.confidence for t in heard), default=0.0))
-        self._words(item, number, words, audio_ms, error)
+    # -- what is heard of an item's audio ------------------------------------------------------------------------------
 
-    # -- what is heard -------------------------------------------------------------------------------------------------
-
-    def _hear(self, event: SpeechBegan | Guess | HeardTurn | Deaf) -> None:
-        if self._stage.over:
-            return
-        try:
+    def recognised(self, audio: ItemAudio, output: PartOutput) -> None:
+        for event in output.events:
             match event:
-                case SpeechBegan(at_ms):
-                    self._begun(at_ms)
-                case Guess(text, paused):
-                    self._guessed(text, paused)
-                case HeardTurn(None, transcript, start_ms, end_ms):
-                    item = self._turn or self._stage.mint()
-                    self._stage.say(TurnStopped(item, end_ms))
-                    self._become(item, start_ms, end_ms)
-                    self._words(item, 0, transcript, end_ms - start_ms)
-                    spoken_ns = self._arrived_ns(end_ms - samples_to_ms(TAIL))
-                    self._floor.speech_stopped(transcript.text, end_ms - start_ms, spoken_ns)
-                case HeardTurn(str(item), transcript, start_ms, end_ms):
-                    self._words(item, 0, transcript, end_ms - start_ms)
-                case Deaf(error, items):
-                    self._deaf(error, items)
-        except Exception as error:
-            self._floor.defect(error)
-        self._stage.changed()
+                case Final(transcript=transcript) if transcript.text:
+                    audio.transcripts.append(transcript)
+                case Closed(audio_ms=audio_ms):
+                    audio.audio_ms, audio.delivered = audio_ms, True
+                case Failed(error):
+                    audio.error = error
 
-    def _begun(self, at_ms: int) -> None:
-        turns = self._stage.spec.turns
-        if turns is None:
-            return
-        self._turn = self._turn or self._stage.mint()
-        self._stage.say(TurnStarted(self._turn, max(0, at_ms - turns.padding_ms)))
-        self._floor.speech_started(self._arrived_ns(at_ms))
+    def recording_ended(self, part: str, audio: ItemAudio) -> None:
+        self._stage.close(part, audio.delivered)
+        if self._unknown.get(audio.key) is not audio.caption:
+            return  # another item has taken the id of one that was removed
+        text = " ".join(transcript.text for transcript in audio.transcripts)
+        words = Transcript(text, min((transcript.confidence for transcript in audio.transcripts), default=0.0))
+        self._know(audio.key, words, audio.audio_ms, audio.error)
 
-    def _arrived_ns(self, at_ms: int) -> int:
+    # -- what is heard of the caller -----------------------------------------------------------------------------------
+
+    def notices(self, event: object) -> list[Notice]:
+        """What an event of the ear says of the turn; each must be told with `notice`, in that order."""
+        if isinstance(event, Failed):
+            self._ear.error = event.error
+        return self._hearing.take(event)
+
+    def notice(self, notice: Notice) -> None:
+        stage, turns = self._stage, self._stage.spec.turns
+        match notice:
+            case SpeechBegan(at_ms) if turns is not None:
+                self._turn = self._turn or stage.mint()
+                stage.tell(TurnStarted(self._turn, max(0, at_ms - turns.padding_ms)))
+            case Patience(silence_ms):
+                stage.act(EndAfter(self._part, silence_ms))
+            case Guess(text) if stage.spec.transcription is not None:
+                self._turn = self._turn or stage.mint()
+                self._caption_grows(self._turn, 0, self._caption.push(text))
+            case HeardTurn(None, transcript, start_ms, end_ms):
+                item = self._turn or stage.mint()
+                stage.tell(TurnStopped(item, end_ms))
+                self._become(item, start_ms, end_ms)
+                self._know((item, 0), transcript, end_ms - start_ms)
+            case HeardTurn(str(item), transcript, start_ms, end_ms):
+                self._know((item, 0), transcript, end_ms - start_ms)
+
+    def arrived_ns(self, at_ms: int) -> int:
         """When that audio came, where it comes as it is spoken."""
-        return self._stage.now_ns() - (self._hearing.received_ms - at_ms) * NS_PER_MS
+        return self._stage.now_ns - (self._hearing.received_ms - at_ms) * NS_PER_MS
 
-    def _guessed(self, text: str, paused: bool) -> None:
-        if self._stage.spec.transcription is not None:
-            self._turn = self._turn or self._stage.mint()
-            self._say_more(self._turn, 0, self._caption.push(text))
-        self._floor.guessed(text, paused)
-
-    def _deaf(self, error: AntiphonError | None, items: Sequence[str]) -> None:
-        """The recognition ended: for an engine's sake it begins anew, else the conversation ends with it."""
-        if error is None:
-            return
-        for item in items:
-            self._words(item, 0, Transcript("", 0.0), 0, error)
-        if not isinstance(error, EngineError):
-            self._stage.fail(error)
-            return
-        self._stage.say(Refused(error))
-        self._forget()
-        try:
-            self._hearing = self._open(self._stage.spec, self._hearing.received_ms)
-        except AntiphonError as refused:
-            self._stage.fail(refused)
-
-    def _forget(self) -> None:
-        """Nothing comes of what was said since the last turn."""
-        self._turn, self._caption = "", Caption()
-        self._floor.speech_forgotten()
+    def ear_ended(self, part: str, spec: ConverseSpec | None) -> bool:
+        """Nothing more is heard by that part. Whether another one listens: so as `spec` says, where that was asked for,
+        or as before, where an engine failed; with any other error the conversation ends.
+        """
+        error = self._ear.error
+        self._stage.close(part, delivered=error is None)
+        if error is not None:
+            for item in self._hearing.cut_items:
+                self._know((item, 0), Transcript("", 0.0), 0, error)
+            if not isinstance(error, EngineError):
+                self._stage.fail(error)
+                return False
+            self._stage.tell(Refused(error))
+        elif spec is None:
+            return False
+        self.reopen(spec or self._stage.spec)
+        return True
 
     def _become(self, item: str, start_ms: int, end_ms: int) -> None:
         """The turn becomes an item, whose words are not known yet."""
         part = AudioPart(self._hearing.audio(start_ms, end_ms), None, end_ms - start_ms)
-        self._stage.say(AudioCommitted(item, self._stage.items.last))
-        self._unheard[item, 0] = _unheard(self._caption)
-        self._turn, self._caption = "", Caption()
+        self._stage.tell(AudioCommitted(item, self._stage.items.last))
+        self._unknown[item, 0] = self._caption
+        self.forget()
         self._stage.join(MessageItem(Role.USER, (part,), item))
 
-    def _words(
-        self, item: str, part: int, transcript: Transcript, audio_ms: int, error: AntiphonError | None = None
-    ) -> None:
+    def _know(self, key: SpokenPart, transcript: Transcript, audio_ms: int, error: AntiphonError | None = None) -> None:
         """The words of an item's audio are known, or never will be."""
-        unheard = self._unheard.pop((item, part))
-        if not unheard.known.done():
-            unheard.known.set_result(None)
+        caption = self._unknown.pop(key)
+        item, part = key
         told = self._stage.spec.transcription is not None
         if error is not None:
             if told:
-                self._stage.say(HeardFailed(item, error, part))
+                self._stage.tell(HeardFailed(item, error, part))
             return
         self._stage.items.heard(item, part, transcript.text)
         if told:
-            self._say_more(item, part, unheard.caption.finish(transcript.text))
-            self._stage.say(HeardDone(item, transcript, audio_ms, part))
+            self._caption_grows(item, part, caption.finish(transcript.text))
+            self._stage.tell(HeardDone(item, transcript, audio_ms, part))
 
-    def _say_more(self, item: str, part: int, text: str) -> None:
+    def _caption_grows(self, item: str, part: int, text: str) -> None:
         if text:
-            self._stage.say(HeardDelta(item, text, part))
-
-
-def _unheard(caption: Caption) -> _Unheard:
-    return _Unheard(asyncio.get_running_loop().create_future(), caption)
+            self._stage.tell(HeardDelta(item, text, part))
 
 
 def _audio_parts(item: Item) -> list[tuple[int, AudioPart]]:

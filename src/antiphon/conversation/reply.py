@@ -1,24 +1,20 @@
-"""One response: a language model's answer, spoken while it is still being written.
+"""One response: a language model's answer, spoken while it is still being written. Pure state: what it asks for goes to
+the stage, what it says to `outputs`.
 
 1. Each piece of text goes to the voice as it comes; the voice begins with the first clause that is whole. Calls of
    tools are told of at once, beside the speech.
 2. A held reply is one to words of which nobody knows yet that they are the last. The language model works ahead, and
    the voice as far as its first piece; nothing is told, heard or charged before `confirm`.
-3. `finish` ends it at once, whatever still runs, and tells so; what still runs is given up behind it.
-4. Speech is made a little before it is heard, and charged when it leaves; `settle` tells the account how far it was
-   heard.
+3. `finish` ends it at once, whatever still runs; what still runs is given up behind it.
+4. Speech is made a little before it is heard, and charged when it leaves; `settle` says how far it was heard.
 """
 
-import asyncio
-import logging
-from collections.abc import Awaitable, Callable, Sequence
-from contextlib import aclosing
+from collections.abc import Sequence
 from dataclasses import replace
-from typing import Protocol
 
-from antiphon.calls.generation import Generation
-from antiphon.calls.synthesis import Synthesis
 from antiphon.conversation.items import Aloud, heard_ms, messages, shortened
+from antiphon.conversation.stage import Owner, Stage
+from antiphon.conversation.steps import NO_TOKENS, Confirm, PartOutput, PausePart, ResumePart
 from antiphon.conversation.turns import Playback
 from antiphon.core.conversation.items import AudioPart, CallItem, Item, ItemStatus, MessageItem, TextPart
 from antiphon.core.conversation.outputs import (
@@ -33,14 +29,13 @@ from antiphon.core.conversation.outputs import (
     Spent,
 )
 from antiphon.core.conversation.spec import ConverseSpec
-from antiphon.core.errors import AntiphonError, Cancelled, ContextLengthExceeded, InternalError
+from antiphon.core.errors import AntiphonError, Cancelled, ContextLengthExceeded
 from antiphon.core.events import (
     ChoiceEnded,
     Completed,
     End,
     Failed,
     FinishReason,
-    LanguageOutput,
     Say,
     Spoken,
     TextDelta,
@@ -49,126 +44,63 @@ from antiphon.core.events import (
     ToolCallStarted,
 )
 from antiphon.core.specs import GenerateSpec, Role, SpeakSpec
+from antiphon.core.units import NS_PER_MS
 
 ENDINGS = {FinishReason.LENGTH: Ending.LENGTH, FinishReason.FILTERED: Ending.FILTERED}
 
 FIRST_WORDS = 8  # of a reply, after which it is spoken even where no clause of it is whole
+AHEAD_MS = 1500  # by which speech is made before it is heard; more may be cut, and others wait for theirs
 
-log = logging.getLogger(__name__)
-
-
-class Means(Protocol):
-    """What a reply needs of its conversation."""
-
-    def generate(self, spec: GenerateSpec, held: bool) -> Generation:
-        """Raises `AntiphonError`."""
-
-    def speak(self, spec: SpeakSpec) -> Synthesis:
-        """Raises `AntiphonError`."""
-
-    def mint(self) -> str:
-        """A new item's id."""
-
-    async def room(self) -> None:
-        """Waits until the caller has read enough for more to be said."""
-
-    async def scarce(self, reply: "Reply") -> None:
-        """Waits until more of its speech is needed soon, or it is over."""
-
-    def told(self, reply: "Reply", output: ConversationOutput, aloud: Aloud | None) -> None:
-        """The reply says something; `aloud` is how the item was said that ends."""
+_RUNNING = ItemStatus.IN_PROGRESS
 
 
-class Reply:
-    """`items` gives what the model shall read, once it is known. `run` must be awaited, as a task of its own."""
+class Reply(Owner):
+    """One response. `outputs` is what it says, with how an item was said that ends; while it is `silent`, nobody may be
+    told of it.
+    """
 
-    def __init__(
-        self,
-        id: str,
-        spec: ConverseSpec,
-        means: Means,
-        items: Callable[[], Awaitable[Sequence[Item]]],
-        keep: bool = True,
-        held: bool = False,
-    ) -> None:
-        self.id = id
+    def __init__(self, stage: Stage, spec: ConverseSpec, keep: bool = True, held: bool = False) -> None:
+        self.id = stage.mint("resp")
         self.spec = spec
         self.keep = keep
         self.playback = Playback()
         self.over = False
         self.awaited_ns: int | None = None  # since when the caller of the turn that it answers waits for a sound
         self.message: MessageItem | None = None  # what it says
-        self._means = means
-        self._read = items
+        self.made_ms = 0  # of its speech
+        self.paused = False  # the voice, because so much was made ahead
+        self.outputs: list[tuple[ConversationOutput, Aloud | None]] = []
+        self._stage = stage
         self._held = held
         self._recording = False  # what was said while it was held is being made durable
-        self._untold: list[tuple[ConversationOutput, Aloud | None]] = []  # until that is told
+        self._items: Sequence[Item] = ()  # that the model reads
         self._output: list[Item] = []  # by index
         self._open: set[int] = set()  # of those, which have not ended
         self._message_at = 0
         self._calls: dict[int, int] = {}  # the model's number of a call -> its index
-        self._generation: Generation | None = None
-        self._speaking: Synthesis | None = None
-        self._speech: asyncio.Task[None] | None = None
+        self._generation = ""  # the part that generates, once there is one ...
+        self._synthesis = ""  # ... and the one that speaks
+        self._too_long = False  # for the model, which is to read less
+        self._written = False  # to its end
+        self._voiced = False
         self._said = 0  # characters that the voice has
         self._marks: dict[int, int] = {}  # characters -> milliseconds
-        self._made_ms = 0
         self._heard_ms = 0  # of the caller's audio that the model read ...
         self._turn_ms = 0  # ... and of the turn that it answers, where that was not over yet
         self._reason = FinishReason.STOP
-        self._tokens: TokenUsage | None = None
-        self._settled = False
+        self._sent = NO_TOKENS
+        self._tokens: TokenUsage | None = None  # of all of it
 
     @property
-    def made_ms(self) -> int:
-        """Of its speech."""
-        return self._made_ms
+    def silent(self) -> bool:
+        return self._held or self._recording
 
     # -- the work ------------------------------------------------------------------------------------------------------
 
-    async def run(self) -> None:
-        """To its end, whatever that is."""
-        try:
-            items = await self._read()
-            while not self.over and not await self._written(items):
-                items = shortened(items, self.spec.retain or 0.0)
-            if self._speech is not None:
-                await self._speech
-            self.finish(ENDINGS.get(self._reason, Ending.COMPLETED))
-        except AntiphonError as error:
-            self.finish(Ending.FAILED, error)
-        except Exception as error:
-            log.error("reply failed", exc_info=error)
-            self.finish(Ending.FAILED, InternalError("The server failed; this has been logged."))
-        finally:
-            if self._speech is not None and not self._speech.done():
-                self._speech.cancel()
-                await asyncio.gather(self._speech, return_exceptions=True)
-            if self._held:
-                await self.settle(0)
-
-    async def _written(self, items: Sequence[Item]) -> bool:
-        """What the model writes, to its end; whether it could read that much. Raises `AntiphonError`."""
-        self._heard_ms = heard_ms(items)
-        generation = self._generation = self._means.generate(self._generating(items), self._held)
-        delivered = False
-        try:
-            async with aclosing(generation.events()) as events:
-                async for batch in events:
-                    for event in batch:
-                        if self.over:
-                            return True
-                        if isinstance(event, Failed):
-                            longer = isinstance(event.error, ContextLengthExceeded) and not self._output
-                            if longer and self.spec.retain is not None and len(items) > 1:
-                                return False
-                            raise event.error
-                        await self._take(event)
-                        delivered = isinstance(event, Completed)
-                    await self._means.room()
-        finally:
-            generation.end(delivered)
-        return True
+    def read(self, items: Sequence[Item]) -> None:
+        """The model reads that, and answers."""
+        self._items, self._heard_ms = items, heard_ms(items)
+        self._generation = self._stage.open(self, self._generating(items), self._held)
 
     def _generating(self, items: Sequence[Item]) -> GenerateSpec:
         spec = self.spec
@@ -183,35 +115,70 @@ class Reply:
             tags=spec.tags,
         )
 
-    async def _take(self, event: LanguageOutput) -> None:
-        match event:
-            case TextDelta(text=text) if text:
-                await self._write(text)
-            case ToolCallStarted(index=number, id=call_id, name=name):
-                self._calls[number] = self._begin(CallItem(call_id, name, "", self._means.mint(), _RUNNING))
-            case ToolCallDelta(index=number, arguments=arguments):
-                self._argue(self._calls[number], arguments)
-            case ChoiceEnded(reason=reason):
-                self._reason = reason
-                status = ItemStatus.INCOMPLETE if reason in ENDINGS else ItemStatus.COMPLETED
-                for index in sorted(self._open):
-                    if isinstance(self._output[index], CallItem) or not self.spec.speak:
-                        self._end(index, status)
-                if self._speaking is not None:
-                    await self._speaking.feed(End())
-            case Completed(usage):
-                self._tokens = usage
+    def take(self, output: PartOutput) -> None:
+        """What its model wrote, or its voice said."""
+        if output.part == self._generation:
+            self._sent = output.sent
+        for event in output.events:
+            if self.over:
+                return
+            match event:
+                case TextDelta(text=text) if text:
+                    self._write(text)
+                case ToolCallStarted(index=number, id=call_id, name=name):
+                    self._calls[number] = self._start_item(CallItem(call_id, name, "", self._stage.mint(), _RUNNING))
+                case ToolCallDelta(index=number, arguments=arguments):
+                    self._argue(self._calls[number], arguments)
+                case ChoiceEnded(reason=reason):
+                    self._choice_ended(reason)
+                case Completed(usage):
+                    self._tokens = usage
+                case Spoken():
+                    self._sound(event, output.characters)
+                case Failed(error):
+                    self._failed(error)
 
-    async def _write(self, text: str) -> None:
+    def _failed(self, error: AntiphonError) -> None:
+        longer = isinstance(error, ContextLengthExceeded) and not self._output
+        self._too_long = longer and self.spec.retain is not None and len(self._items) > 1
+        if not self._too_long:
+            self.finish(Ending.FAILED, error)
+
+    def part_ended(self, part: str) -> None:
+        """One of its parts has said everything."""
+        if part == self._synthesis:
+            self._voiced = True
+        else:
+            self._stage.close(part, delivered=self._tokens is not None)
+            if self._too_long and not self.over:
+                self._too_long = False
+                self.read(shortened(self._items, self.spec.retain or 0.0))
+                return
+            self._written = True
+        if self._written and (self._voiced or not self._synthesis):
+            self.finish(ENDINGS.get(self._reason, Ending.COMPLETED))
+
+    def _choice_ended(self, reason: FinishReason) -> None:
+        self._reason = reason
+        status = ItemStatus.INCOMPLETE if reason in ENDINGS else ItemStatus.COMPLETED
+        for index in sorted(self._open):
+            if isinstance(self._output[index], CallItem) or not self.spec.speak:
+                self._end(index, status)
+        self._stage.feed(self._synthesis, End())
+
+    def _write(self, text: str) -> None:
         if self.message is None:
             part = AudioPart(transcript="") if self.spec.speak else TextPart("")
-            self.message = MessageItem(Role.ASSISTANT, (part,), self._means.mint(), _RUNNING)
-            self._message_at = self._begin(self.message)
+            self.message = MessageItem(Role.ASSISTANT, (part,), self._stage.mint(), _RUNNING)
+            self._message_at = self._start_item(self.message)
         (part,) = self.message.parts
         whole = TextPart(part.text + text) if isinstance(part, TextPart) else _more(part, text)
         self.message = self._output[self._message_at] = replace(self.message, parts=(whole,))
         self._tell(OutputText(self.id, self._message_at, self.message.id, text, self.spec.speak))
-        await self._say()
+        if self.spec.speak:
+            if not self._synthesis:
+                self._synthesis = self._stage.open(self, speech(self.spec), self._held)
+            self._stage.feed(self._synthesis, Say(text))
 
     def _argue(self, index: int, arguments: str) -> None:
         call = self._output[index]
@@ -221,90 +188,61 @@ class Reply:
 
     # -- speech --------------------------------------------------------------------------------------------------------
 
-    async def _say(self) -> None:
-        """The voice gets what it has not of the text."""
-        if self.message is None or not self.spec.speak or self.over:
-            return
-        (part,) = self.message.parts
-        assert isinstance(part, AudioPart)
-        whole = part.transcript or ""
-        text, self._said = whole[self._said :], len(whole)
-        if self._speaking is None:
-            self._speaking = self._means.speak(speech(self.spec))
-            if not self._held:
-                self._speaking.confirm()
-            self._speech = asyncio.create_task(self._spoken(self._speaking), name=f"speech {self.id}")
-        if text:
-            await self._speaking.feed(Say(text))
+    def _sound(self, spoken: Spoken, characters: int) -> None:
+        assert self.message is not None
+        self.made_ms = spoken.end_ms
+        self._marks[characters] = spoken.end_ms
+        at, id = self._message_at, self.message.id
+        self._tell(OutputSpeech(self.id, at, id, spoken.audio, spoken.start_ms, spoken.end_ms))
+        if self.keep and not self.paused and self._is_ahead():
+            self.paused = True
+            self._stage.act(PausePart(self._synthesis))
 
-    async def _spoken(self, speaking: Synthesis) -> None:
-        """Tells of the speech as it is made. Where it fails, so does the reply."""
-        async with aclosing(speaking.events()) as events:
-            async for batch in events:
-                for event in batch:
-                    if isinstance(event, Failed):
-                        self.finish(Ending.FAILED, event.error)
-                    if self.over:
-                        return
-                    if isinstance(event, Spoken) and self.message is not None:
-                        self._made_ms = event.end_ms
-                        self._marks[speaking.characters] = event.end_ms
-                        at, id = self._message_at, self.message.id
-                        self._tell(OutputSpeech(self.id, at, id, event.audio, event.start_ms, event.end_ms))
-                        if self.keep:
-                            await self._means.scarce(self)
-                await self._means.room()
+    def _is_ahead(self) -> bool:
+        """Whether there is enough speech for now."""
+        return self.made_ms - self.playback.heard_ms(self._stage.now_ns) > AHEAD_MS
 
-    def sent(self, speech: OutputSpeech, now_ns: int) -> None:
+    @property
+    def scarce_ns(self) -> int | None:
+        """When a voice that is paused must go on, as far as that is known."""
+        if not self.paused or self.playback.sent_ms < self.made_ms:
+            return None
+        return self.playback.until_ns - AHEAD_MS * NS_PER_MS
+
+    def go_on(self) -> None:
+        """A voice that is paused does, if more speech is needed soon."""
+        if self.paused and (self.over or not self._is_ahead()):
+            self.paused = False
+            self._stage.act(ResumePart(self._synthesis))
+
+    def sent(self, speech: OutputSpeech) -> None:
         """That has left."""
-        self.playback.sent(speech.end_ms, now_ns)
+        self.playback.sent(speech.end_ms, self._stage.now_ns)
 
-    async def settle(self, heard_ms: int | None = None) -> None:
+    def settle(self, heard_ms: int | None = None) -> None:
         """It is heard no more; `heard_ms` is how far it was, where that was not to its end. Once."""
-        speaking = self._speaking
-        if speaking is None or self._settled:
-            return
-        self._settled = True
-        if self._speech is not None and not self._speech.done():  # or what it still makes would be charged after all
-            self._speech.cancel()
-            await asyncio.wait((self._speech,))
-        try:
-            if heard_ms is not None:
-                await speaking.played(heard_ms)
-        except AntiphonError as error:
-            log.error(
-                "the charge for unheard speech could not be corrected",
-                exc_info=error,
-                extra={"session": speaking.call.id},
-            )
-        finally:
-            await speaking.close(delivered=heard_ms is None)
+        self._stage.close(self._synthesis, delivered=heard_ms is None, played_ms=heard_ms)
 
     # -- what it says --------------------------------------------------------------------------------------------------
 
-    async def confirm(self, heard_ms: int) -> None:
+    def confirm(self, turn_ms: int) -> None:
         """It is wanted: what was said so far is charged, then told and spoken, and so is everything from now on.
-        `heard_ms` is how long the turn took that it answers.
+        `turn_ms` is how long the turn took that it answers. `confirmed` must follow.
         """
         self._held, self._recording = False, True
-        self._turn_ms = heard_ms
-        if self._speaking is not None:
-            self._speaking.confirm()
-        try:
-            if self._generation is not None:
-                await self._generation.confirm()
-        except AntiphonError as error:  # nothing of it may be told
-            self._output, self._open, self._untold, self.over = [], set(), [], False
-            self.finish(Ending.FAILED, error)
-        except asyncio.CancelledError:
-            await self.settle(0)
-            raise
-        self._recording = False
-        untold, self._untold = self._untold, []
-        for output, aloud in untold:
-            self._means.told(self, output, aloud)
+        self._turn_ms = turn_ms
+        self._stage.act(Confirm(self.id, self._generation, self._synthesis))
 
-    def _begin(self, item: Item) -> int:
+    def confirmed(self, error: AntiphonError | None) -> None:
+        """What was said while it was held is durable, or cannot be, and then nothing of it may be told."""
+        if not self._recording:
+            return
+        self._recording = False
+        if error is not None:
+            self._output, self._open, self.outputs, self.over = [], set(), [], False
+            self.finish(Ending.FAILED, error)
+
+    def _start_item(self, item: Item) -> int:
         index = len(self._output)
         self._output.append(item)
         self._open.add(index)
@@ -319,9 +257,9 @@ class Reply:
             (part,) = item.parts
             assert isinstance(part, AudioPart)
             marks = tuple((ms, characters) for characters, ms in self._marks.items())
-            aloud = Aloud(part.transcript or "", marks, self._made_ms)
-            said = part.transcript if status is ItemStatus.COMPLETED else aloud.until(self._made_ms)
-            item = replace(item, parts=(AudioPart(transcript=said, audio_ms=self._made_ms),))
+            aloud = Aloud(part.transcript or "", marks, self.made_ms)
+            said = part.transcript if status is ItemStatus.COMPLETED else aloud.until(self.made_ms)
+            item = replace(item, parts=(AudioPart(transcript=said, audio_ms=self.made_ms),))
         item = self._output[index] = replace(item, status=status)
         self._tell(OutputEnded(self.id, index, item), aloud)
 
@@ -332,25 +270,25 @@ class Reply:
         whole = ending is Ending.COMPLETED
         for index in sorted(self._open):
             self._end(index, ItemStatus.COMPLETED if whole else ItemStatus.INCOMPLETE)
-        tokens = self._tokens or (self._generation.sent if self._generation else TokenUsage(0, 0))
-        spent = Spent(tokens, self._heard_ms + self._turn_ms, self._made_ms)
+        spent = Spent(self._tokens or self._sent, self._heard_ms + self._turn_ms, self.made_ms)
         self._tell(ResponseEnded(self.id, ending, tuple(self._output), spent, error))
         if ending in (Ending.INTERRUPTED, Ending.CANCELLED):
-            self._untold = [told for told in self._untold if not isinstance(told[0], OutputSpeech)]
+            self.outputs = [output for output in self.outputs if not isinstance(output[0], OutputSpeech)]
         self.over = True
-        given_up = error or Cancelled("The response was cancelled.")
-        if self._generation is not None and self._tokens is None:
-            self._generation.fail(given_up)
-        if self._speaking is not None and ending not in (Ending.COMPLETED, Ending.LENGTH, Ending.FILTERED):
-            self._speaking.fail(given_up)
+        self._give_up(ending, error or Cancelled("The response was cancelled."))
+
+    def _give_up(self, ending: Ending, error: AntiphonError) -> None:
+        """What still runs for it."""
+        if self._tokens is None:
+            self._stage.abort(self._generation, error)
+        if ending not in (Ending.COMPLETED, Ending.LENGTH, Ending.FILTERED):
+            self._stage.abort(self._synthesis, error)
+        self.go_on()
+        if self._held:
+            self.settle(0)
 
     def _tell(self, output: ConversationOutput, aloud: Aloud | None = None) -> None:
-        if self.over:
-            return
-        if self._held or self._recording:
-            self._untold.append((output, aloud))
-        else:
-            self._means.told(self, output, aloud)
+        self.outputs.append((output, aloud))
 
 
 def speech(spec: ConverseSpec) -> SpeakSpec:
@@ -364,9 +302,6 @@ def speech(spec: ConverseSpec) -> SpeakSpec:
         first_words=FIRST_WORDS,
         tags=spec.tags,
     )
-
-
-_RUNNING = ItemStatus.IN_PROGRESS
 
 
 def _more(part: AudioPart, text: str) -> AudioPart:

@@ -1,6 +1,6 @@
 """Who speaks when: what follows from the caller's speech and from the reply's, as a pure state machine.
 
-Time is an argument, in nanoseconds. What each state does with what happens, and what it asks for (`Act`):
+Time is an argument, in nanoseconds. What each state does with what happens, and what it asks for (`Move`):
 
 | state    | speech starts                     | speech ends              | reply begins | reply ends or was cut |
 |----------|-----------------------------------|--------------------------|--------------|-----------------------|
@@ -25,7 +25,7 @@ from antiphon.core.conversation.spec import Turns
 from antiphon.core.units import NS_PER_MS
 
 
-class Act(Enum):
+class Move(Enum):
     """What the conversation shall do."""
 
     INTERRUPT = auto()  # stop the reply
@@ -73,15 +73,15 @@ class TurnTaking:
 
     # -- what happens --------------------------------------------------------------------------------------------------
 
-    def speech_started(self, now_ns: int) -> tuple[Act, ...]:
+    def speech_started(self, now_ns: int) -> tuple[Move, ...]:
         self._hearing = True
         self._idle_from_ns = None
         if self.turns is not None and self.turns.interrupt and self._audible(now_ns):
             self._owed = self.turns.respond
-            return (Act.INTERRUPT,)
+            return (Move.INTERRUPT,)
         return ()
 
-    def speech_stopped(self, words: bool) -> tuple[Act, ...]:
+    def speech_stopped(self, words: bool) -> tuple[Move, ...]:
         self._hearing = False
         if self.turns is None or not self.turns.respond:
             return ()
@@ -104,7 +104,7 @@ class TurnTaking:
         """When what has been sent of the reply will have been played; it may still be made, or not any more."""
         self._until_ns = until_ns
 
-    def reply_ended(self, now_ns: int) -> tuple[Act, ...]:
+    def reply_ended(self, now_ns: int) -> tuple[Move, ...]:
         """It was made, and has perhaps not been played."""
         self._replying = False
         if not self._hearing and not self._owed:
@@ -123,18 +123,18 @@ class TurnTaking:
             return None
         return max(self._idle_from_ns, self._until_ns or 0) + self.turns.idle_ms * NS_PER_MS
 
-    def expire(self, now_ns: int) -> tuple[Act, ...]:
+    def expire(self, now_ns: int) -> tuple[Move, ...]:
         deadline_ns = self.deadline_ns()
         if deadline_ns is None or now_ns < deadline_ns:
             return ()
         self._idle_from_ns = None
-        return (Act.PROMPT,)
+        return (Move.PROMPT,)
 
-    def _due(self) -> tuple[Act, ...]:
+    def _due(self) -> tuple[Move, ...]:
         if not self._owed or self._hearing or self._replying:
             return ()
         self._owed = False
-        return (Act.RESPOND,)
+        return (Move.RESPOND,)
 
     def _audible(self, now_ns: int) -> bool:
         return self._replying or (self._until_ns is not None and now_ns < self._until_ns)

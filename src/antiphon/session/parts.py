@@ -42,7 +42,7 @@ class CallOpener(Protocol):
 
 
 class OpenParts:
-    """`converse.Parts`. A name that is empty stands for the first there is."""
+    """`conversation.parts.Parts`. A name that is empty stands for the first there is."""
 
     def __init__(self, sessions: CallOpener, call: Call[ConverseSpec]) -> None:
         self._sessions = sessions

@@ -49,7 +49,7 @@ def answer(step: Step) -> HttpResponse:
 async def _read(
     uploads: Uploads, most_bytes: int, form: str, opening: Opening, receive: Receive, principal: Principal
 ) -> tuple[Upload, bytes | Body]:
-    """What was sent, read by the bounds of the route. `form` names the part of a form that has the file, if it is one."""
+    """What was sent, read by the bounds of the route. `form` names the part with the file, where it is a form."""
     if not form:
         upload = await uploads.read(principal, opening, receive, most_bytes)
         return upload, upload.take()

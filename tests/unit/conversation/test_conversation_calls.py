@@ -9,8 +9,10 @@ from dataclasses import replace
 import pytest
 
 from antiphon.calls.synthesis import Synthesis
+from antiphon.conversation.conversation import PIECE_BYTES
 from antiphon.conversation.items import MAX_CHARACTERS
-from antiphon.conversation.replies import AHEAD_MS, LEEWAY_MS
+from antiphon.conversation.replies import LEEWAY_MS
+from antiphon.conversation.reply import AHEAD_MS
 from antiphon.core.audio import AudioFormat, Encoding, SpeechFormat
 from antiphon.core.call import Call
 from antiphon.core.conversation.inputs import (
@@ -292,6 +294,23 @@ async def test_a_commit_of_the_callers_own(house):
         assert (await caller.sees(Refused)).event_id == "again"
 
 
+async def test_much_audio_at_once_is_taken_in_turns_with_everybody_else(house):
+    turns = 0
+
+    async def others():
+        nonlocal turns
+        while True:
+            turns += 1
+            await asyncio.sleep(0)
+
+    async with calling(house, TYPED) as caller:
+        other = asyncio.create_task(others())
+        await caller.does(AppendAudio(bytes(PIECE_BYTES * 8)), CommitAudio())
+        other.cancel()
+        assert (await caller.sees(ItemAdded)).item.parts[0].audio_ms == PIECE_BYTES * 8 // 32
+        assert turns >= 7
+
+
 async def test_what_is_cleared_is_not_heard(house):
     async with calling(house, TYPED) as caller:
         await caller.says(audio(900))
@@ -392,10 +411,10 @@ async def test_speech_that_was_not_sent_yet_is_not_sent_after_all(house):
         await caller.sees(Began)
         caller.reading.clear()
         await caller.does(AddItem(typed("hi")), Respond())
-        stage = caller.conversation._stage
-        await until(lambda: any(isinstance(e, ResponseEnded) for e in stage._unread))
+        conversation = caller.conversation
+        await until(lambda: any(isinstance(e, ResponseEnded) for e in conversation._unread))
         await caller.says(audio(400))
-        await until(lambda: any(isinstance(e, ItemTruncated) for e in stage._unread))
+        await until(lambda: any(isinstance(e, ItemTruncated) for e in conversation._unread))
         caller.reading.set()
         cut = await caller.sees(ItemTruncated)
         sent = caller.all(OutputSpeech)
@@ -985,7 +1004,7 @@ async def test_a_caller_who_does_not_read_holds_the_reply_up(house):
         caller.reading.clear()
         await caller.does(AddItem(typed("hi")), Respond())
         await asyncio.sleep(0.1)
-        assert len(caller.conversation._stage._unread) < 400
+        assert len(caller.conversation._unread) < 400
         caller.reading.set()
         await caller.sees(ResponseEnded)
         assert len(caller.all(OutputText)) == 2000

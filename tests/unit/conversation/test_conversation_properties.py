@@ -154,7 +154,7 @@ class Run:
     def quiet(self):
         """Whether everything that began has ended."""
         begun, ended = self.ids(ResponseStarted, "response_id"), self.ids(ResponseEnded, "response_id")
-        return not self.conversation._stage._unread and len(begun) == len(ended)
+        return not self.conversation._unread and len(begun) == len(ended)
 
 
 def check(run, given):

@@ -1,12 +1,10 @@
 """Captions, and how a stream listens for a conversation."""
 
-import asyncio
-
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from antiphon.conversation.hearing import PIECE_BYTES, Caption, Hearing, transcribing, tuning
+from antiphon.conversation.hearing import Caption, transcribing, tuning
 from antiphon.core.conversation.spec import ConverseSpec, Eagerness, Transcription, Turns
 
 
@@ -48,32 +46,3 @@ def test_how_a_stream_listens():
 def test_what_it_is_told():
     spec = transcribing(ConverseSpec(transcription=Transcription("ear", tokens=True)))
     assert (spec.model, spec.tokens, spec.live, spec.interims, spec.speech_events) == ("ear", True, True, True, True)
-
-
-async def test_much_audio_at_once_is_taken_in_turns_with_everybody_else():
-    class Session:
-        def __init__(self):
-            self.fed = []
-
-        def tune(self, tuning):
-            pass
-
-        async def feed(self, given):
-            self.fed.append(given.data)
-
-    session, turns = Session(), 0
-    hearing = Hearing(session, ConverseSpec(), 0, lambda event: None)
-
-    async def others():
-        nonlocal turns
-        while True:
-            turns += 1
-            await asyncio.sleep(0)
-
-    other = asyncio.create_task(others())
-    data = bytes(range(256)) * (PIECE_BYTES // 32)
-    await hearing.append(data)
-    other.cancel()
-    assert b"".join(session.fed) == data
-    assert max(map(len, session.fed)) == PIECE_BYTES
-    assert turns >= len(data) // PIECE_BYTES - 1

@@ -15,8 +15,7 @@ from antiphon.core.specs import Message, Role, ToolCall
 
 @pytest.fixture
 def items():
-    numbers = iter(range(10_000))
-    return Items(lambda: f"i{next(numbers)}")
+    return Items()
 
 
 def typed(text, role=Role.USER, id=""):
@@ -66,7 +65,7 @@ def test_the_oldest_audio_is_let_go(items, monkeypatch):
     assert [len(item.parts[0].audio) for item in items] == [0, 4, 4]
     assert items.get("a0").parts[0].transcript == "word 0"
     items.remove("a1")
-    items.add(spoken("more", bytes(6), 1))
+    items.add(spoken("more", bytes(6), 1, "more"))
     assert [len(item.parts[0].audio) for item in items] == [0, 4, 6]
 
 
@@ -165,7 +164,8 @@ def test_more_hearing_is_never_fewer_words(text, steps, data):
 
 
 def test_a_reply_is_truncated_as_often_as_one_likes(items):
-    reply = items.add(spoken(TEXT, ms=2000, role=Role.ASSISTANT))
+    reply = spoken(TEXT, ms=2000, id="r", role=Role.ASSISTANT)
+    items.add(reply)
     with pytest.raises(CallerError):
         items.truncate(reply.id, 0, 10)  # nobody knows how it was said
     items.change(reply, ALOUD)

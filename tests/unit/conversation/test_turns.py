@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from antiphon.conversation.turns import Act, Playback, TurnTaking
+from antiphon.conversation.turns import Move, Playback, TurnTaking
 from antiphon.core.conversation.spec import Turns
 
 S = 1_000_000_000
@@ -17,7 +17,7 @@ def taking(**turns):
 def test_a_turn_is_answered():
     who = taking()
     assert who.speech_started(0) == ()
-    assert who.speech_stopped(words=True) == (Act.RESPOND,)
+    assert who.speech_stopped(words=True) == (Move.RESPOND,)
 
 
 def test_a_turn_without_words_is_not_answered():
@@ -38,12 +38,12 @@ def test_who_answers_by_itself_is_left_to_it():
 def test_speech_interrupts_a_reply_while_it_is_made_and_while_it_plays():
     who = taking()
     who.reply_started()
-    assert who.speech_started(0) == (Act.INTERRUPT,)
+    assert who.speech_started(0) == (Move.INTERRUPT,)
     who = taking()
     who.reply_started()
     who.plays_until(5 * S)
     who.reply_ended(1 * S)
-    assert who.speech_started(5 * S - 1) == (Act.INTERRUPT,)
+    assert who.speech_started(5 * S - 1) == (Move.INTERRUPT,)
     assert who.speech_started(5 * S) == ()
 
 
@@ -52,7 +52,7 @@ def test_a_reply_that_was_cut_is_not_interrupted_again():
     who.reply_started()
     who.plays_until(5 * S)
     who.reply_ended(1 * S)
-    assert who.speech_started(2 * S) == (Act.INTERRUPT,)
+    assert who.speech_started(2 * S) == (Move.INTERRUPT,)
     who.reply_cut()
     assert who.speech_started(3 * S) == ()
 
@@ -62,7 +62,7 @@ def test_what_is_said_over_a_reply_is_answered_after_it():
     who.reply_started()
     assert who.speech_started(0) == ()
     assert who.speech_stopped(words=True) == ()
-    assert who.reply_ended(1 * S) == (Act.RESPOND,)
+    assert who.reply_ended(1 * S) == (Move.RESPOND,)
     who.reply_started()
     assert who.reply_ended(2 * S) == ()
 
@@ -70,9 +70,9 @@ def test_what_is_said_over_a_reply_is_answered_after_it():
 def test_what_stopped_a_reply_is_answered_even_without_words():
     who = taking()
     who.reply_started()
-    assert who.speech_started(0) == (Act.INTERRUPT,)
+    assert who.speech_started(0) == (Move.INTERRUPT,)
     assert who.reply_ended(0) == ()  # somebody speaks
-    assert who.speech_stopped(words=False) == (Act.RESPOND,)
+    assert who.speech_stopped(words=False) == (Move.RESPOND,)
     who.reply_started()
     who.reply_ended(1 * S)
     who.speech_started(2 * S)
@@ -82,7 +82,7 @@ def test_what_stopped_a_reply_is_answered_even_without_words():
 def test_it_is_left_to_a_caller_who_answers_by_itself_or_ends_that_turn_itself():
     who = taking(respond=False)
     who.reply_started()
-    assert who.speech_started(0) == (Act.INTERRUPT,)
+    assert who.speech_started(0) == (Move.INTERRUPT,)
     who.reply_ended(0)
     assert who.speech_stopped(words=False) == ()
     who = taking()
@@ -101,7 +101,7 @@ def test_nobody_is_answered_while_they_speak():
     who.speech_stopped(words=True)
     who.speech_started(1 * S)
     assert who.reply_ended(2 * S) == ()
-    assert who.speech_stopped(words=False) == (Act.RESPOND,)
+    assert who.speech_stopped(words=False) == (Move.RESPOND,)
 
 
 def test_settings_do_not_forget_an_answer_that_is_owed():
@@ -110,7 +110,7 @@ def test_settings_do_not_forget_an_answer_that_is_owed():
     who.speech_started(0)
     who.speech_stopped(words=True)
     who.configure(Turns(interrupt=False, silence_ms=800))
-    assert who.reply_ended(1 * S) == (Act.RESPOND,)
+    assert who.reply_ended(1 * S) == (Move.RESPOND,)
     who.reply_started()
     who.speech_started(2 * S)
     who.speech_stopped(words=True)
@@ -128,7 +128,7 @@ def test_the_idle_time_runs_from_the_end_of_the_playing():
     who.plays_until(10 * S)  # what was made is still being sent
     assert who.deadline_ns() == 13 * S
     assert who.expire(13 * S - 1) == ()
-    assert who.expire(13 * S) == (Act.PROMPT,)
+    assert who.expire(13 * S) == (Move.PROMPT,)
     assert who.expire(99 * S) == ()
 
 
