@@ -28,7 +28,7 @@ from antiphon.config import Limits as Configured
 from antiphon.core.errors import AntiphonError, CallerError, InternalError
 from antiphon.core.ports import Clock
 from antiphon.core.routing import CallRow
-from antiphon.core.stores import Ledger, Usage
+from antiphon.core.stores import JobBounds, Ledger, Usage
 from antiphon.core.units import NS_PER_MS
 from antiphon.jobs import items
 from antiphon.jobs.desk import Desk
@@ -46,7 +46,7 @@ from antiphon.slo.objectives import Objectives
 from antiphon.slo.shares import Bound, Shares
 from antiphon.storage.directory import open_directory, warn_of_writable_models
 from antiphon.storage.identity import server_id
-from antiphon.stores import JobBounds, open_server_stores
+from antiphon.stores import open_server_stores
 from antiphon.supervision import supervisor
 from antiphon.text.reading import warm
 from antiphon.transports import table

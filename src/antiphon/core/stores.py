@@ -246,6 +246,16 @@ class StorageFull(CapacityError):
     code = "storage_full"
 
 
+@dataclass(frozen=True, slots=True)
+class JobBounds:
+    """How many bytes files and jobs take at most: of one project, of all, and in memory of those that keep nothing."""
+
+    project: int = 1 << 30
+    all: int = 16 << 30
+    passing_project: int = 128 << 20
+    passing_all: int = 256 << 20
+
+
 class Jobs(Protocol):
     """Jobs by project and id, and the blobs that they read and write. `keep_s` is what the project's policy says now:
     what is past its end or older than that is there for no reader. What is another project's raises `NotFound`.

@@ -3,23 +3,12 @@
 There is one, in SQLite files in the data directory. Whoever needs a store gets it from here and knows it by its port.
 """
 
-from dataclasses import dataclass
 from pathlib import Path
 
 from antiphon.core.ports import Clock
-from antiphon.core.stores import ServerStores, Stores
+from antiphon.core.stores import JobBounds, ServerStores, Stores
 
 ANSWERS_BYTES = 16 << 30  # that kept answers take at most, unless it is set
-
-
-@dataclass(frozen=True, slots=True)
-class JobBounds:
-    """How many bytes files and jobs take at most: of one project, of all, and in memory of those that keep nothing."""
-
-    project: int = 1 << 30
-    all: int = 16 << 30
-    passing_project: int = 128 << 20
-    passing_all: int = 256 << 20
 
 
 def open_stores(data_dir: Path) -> Stores:

@@ -7,9 +7,8 @@ from antiphon.core.errors import NotFound
 from antiphon.core.labels import labels_of
 from antiphon.core.policy import TagPolicy
 from antiphon.core.ports import Clock
-from antiphon.core.stores import ServerStores, Stores
+from antiphon.core.stores import JobBounds, ServerStores, Stores
 from antiphon.storage.directory import open_directory
-from antiphon.stores import JobBounds
 from antiphon.stores.sqlite.answers import FILE_NAME as ANSWERS_NAME
 from antiphon.stores.sqlite.answers import SqliteAnswers
 from antiphon.stores.sqlite.connection import MEMORY
