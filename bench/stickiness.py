@@ -27,7 +27,7 @@ from antiphon.core.specs import GenerateSpec, Message, Role, Sampling
 from antiphon.engines.openvino import OpenVinoGenerator, OpenVinoSettings
 from antiphon.pools.backend import Backend
 from antiphon.pools.pool import Pool
-from antiphon.pools.queue import Limits
+from antiphon.pools.queue import QueueLimits
 from antiphon.pools.routing import prefix_key
 
 WORDS = Path(__file__).read_text().split()
@@ -76,7 +76,9 @@ async def measure(options: argparse.Namespace) -> dict[str, dict[str, float]]:
             stack.push_async_callback(engines[-1].close)
         for seed in range(options.rounds):
             for way, key in ways.items():
-                backends = Pool([Backend(str(n), engine) for n, engine in enumerate(engines)], SystemClock(), Limits())
+                backends = Pool(
+                    [Backend(str(n), engine) for n, engine in enumerate(engines)], SystemClock(), QueueLimits()
+                )
                 with patch("antiphon.pools.pool.prefix_key", key):
                     turns[way] += await converse(backends, f"{way} {seed}", options)
                 sticky[way] += [backend.sticky for backend in backends.stats().backends]

@@ -24,7 +24,7 @@ from antiphon.models import CATALOG, Store, is_hub_name
 from antiphon.observe.observer import Observer
 from antiphon.pools.backend import Backend
 from antiphon.pools.pool import Pool
-from antiphon.pools.queue import Limits
+from antiphon.pools.queue import QueueLimits
 from antiphon.scheduler.steps import Steps
 from antiphon.supervision import supervisor
 
@@ -60,7 +60,7 @@ async def build(config: Config, clock: Clock, observer: Observer, stack: AsyncEx
             pool = behind = Pool(
                 [_backend(engine, engines[engine], _table(engine, config)) for engine in version.engines],
                 clock,
-                Limits(
+                QueueLimits(
                     config.limits.waiting, config.limits.wait_ms, config.objectives.ttft_ms, config.objectives.tpot_ms
                 ),
                 version.hedge_after_ms,
@@ -132,13 +132,13 @@ async def _recogniser(
 
 def _scheduling(config: Config) -> "Settings":
     """Sets deadlines inside the objectives: a voice's end is heard up to 0.2 s late, and results take time to send."""
-    from antiphon.scheduler.policy import Limits
+    from antiphon.scheduler.policy import BatchLimits
     from antiphon.scheduler.runner import Settings
     from antiphon.scheduler.specs import Timing
 
     how, objectives = config.recognition, config.objectives
     timing = Timing(first_ms=max(50, objectives.stt_ttfb_ms - 20), final_ms=max(100, objectives.stt_final_ms - 240))
-    return Settings(config.workers, how.tick_ms, timing, Limits(rows=how.batch_rows if how.batched else 1))
+    return Settings(config.workers, how.tick_ms, timing, BatchLimits(rows=how.batch_rows if how.batched else 1))
 
 
 async def _voice(

@@ -15,7 +15,7 @@ import time
 import uuid
 from pathlib import Path
 
-from antiphon.core.entry import Entry, Kind
+from antiphon.core.entry import Entry, EntryKind
 from antiphon.core.errors import LedgerUnavailable
 from antiphon.core.usage import Dimension, Quantity
 from antiphon.stores.sqlite import ledger as ledger_module
@@ -67,7 +67,7 @@ class Callers:
                 claim = await ledger.claim("default", session, "body", session, 1)
                 for sequence in range(self.case["results"]):
                     await self.append(ledger, entry(session, sequence), claim)
-                await self.append(ledger, entry(session, self.case["results"], Kind.COMPLETED), claim)
+                await self.append(ledger, entry(session, self.case["results"], EntryKind.COMPLETED), claim)
             except LedgerUnavailable:
                 await self.recover(ledger)
 
@@ -107,7 +107,7 @@ class Callers:
         ledger_files.connect_writer = connect_weakly
 
 
-def entry(session, sequence, kind=Kind.USAGE):
+def entry(session, sequence, kind=EntryKind.USAGE):
     return Entry(
         project="default",
         key_id="k1",
@@ -116,7 +116,7 @@ def entry(session, sequence, kind=Kind.USAGE):
         at_unix_ms=1_767_225_600_000,
         surface="deepgram",
         model="m",
-        quantity=Quantity(Dimension.STT_AUDIO_MS, 100 if kind is Kind.USAGE else 0),
+        quantity=Quantity(Dimension.STT_AUDIO_MS, 100 if kind is EntryKind.USAGE else 0),
         kind=kind,
     )
 

@@ -15,12 +15,12 @@ from antiphon.core.errors import AntiphonError
 from antiphon.core.events import Cause, Final, Interim
 from antiphon.core.identity import Principal
 from antiphon.core.ports import EngineCall, Hypothesis
-from antiphon.core.speech import Drained, Heard, StreamSpec
+from antiphon.core.speech import Drained, SpeechEvent, StreamSpec
 from antiphon.core.units import NS_PER_MS
 from antiphon.scheduler.board import Batch, WaitingRoom
 from antiphon.scheduler.cost import CostModel, features
 from antiphon.scheduler.endpoint import FRAME
-from antiphon.scheduler.policy import Kind, Limits
+from antiphon.scheduler.policy import BatchLimits, WorkKind
 from antiphon.scheduler.specs import Timing
 from antiphon.scheduler.stream import Stream
 from antiphon.slo.admission import SILENT, Asker, Capacity, admit
@@ -87,22 +87,22 @@ class Simulation:
         noise: float = 0.1,
         chunk_ms: int = 100,
         timing: Timing | None = None,
-        limits: Limits | None = None,
+        limits: BatchLimits | None = None,
         observe: Callable[[int, Batch], None] = lambda now_ns, batch: None,
     ) -> None:
         self.chance = random.Random(seed)
         self.now_ns = 0
         self.law = law
         self.cost = CostModel()
-        self.board = WaitingRoom(workers, limits or Limits(), self.cost)
+        self.board = WaitingRoom(workers, limits or BatchLimits(), self.cost)
         self.timing = timing or Timing()
         self.callers: list[Caller] = []
         self._by_stream: dict[Stream, Caller] = {}
         self.most_live = 0
         self.refused = 0
         self.refusals: Counter[str] = Counter()
-        self.busy_ns = dict.fromkeys(Kind, 0)
-        self.rows = dict.fromkeys(Kind, 0)
+        self.busy_ns = dict.fromkeys(WorkKind, 0)
+        self.rows = dict.fromkeys(WorkKind, 0)
         self.most_waiting = 0
         self._noise = noise
         self._chunk_ms = chunk_ms
@@ -174,8 +174,8 @@ class Simulation:
     def _join(self, script: list[float], spec: StreamSpec, call: EngineCall) -> Caller:
         caller = Caller(script, spec, call)
 
-        def emit(heard: Heard | AntiphonError) -> None:
-            assert isinstance(heard, Heard), heard
+        def emit(heard: SpeechEvent | AntiphonError) -> None:
+            assert isinstance(heard, SpeechEvent), heard
             self._hear_back(caller, heard)
 
         caller.stream = Stream(spec, self.board, emit, None, self.timing, call)
@@ -210,7 +210,7 @@ class Simulation:
             if not stream.ready:
                 return
 
-    def _hear_back(self, caller: Caller, heard: Heard) -> None:
+    def _hear_back(self, caller: Caller, heard: SpeechEvent) -> None:
         match heard.event:
             case Interim(transcript=transcript):
                 caller.timer.interim(transcript.text, self.now_ns)

@@ -6,7 +6,7 @@ import pytest
 from simulator import Law, Simulation, percentile
 
 from antiphon.core.units import NS_PER_MS
-from antiphon.scheduler.policy import Kind
+from antiphon.scheduler.policy import WorkKind
 
 LAW = Law(5.0, 8.0, 6.0)
 SECOND = 1000 * NS_PER_MS
@@ -58,8 +58,8 @@ def test_near_capacity_interims_come_less_often_and_finals_are_not_late(below):
     assert near.interims_an_utterance() < 0.7 * below.interims_an_utterance()
     assert near.goodput() >= 0.97
     assert percentile(finals_ms(near), 0.99) <= 800
-    urgent = near.busy_ns[Kind.FINAL] + near.busy_ns[Kind.FIRST]
-    assert near.busy_ns[Kind.REFRESH] < urgent
+    urgent = near.busy_ns[WorkKind.FINAL] + near.busy_ns[WorkKind.FIRST]
+    assert near.busy_ns[WorkKind.REFRESH] < urgent
 
 
 def test_two_thousand_streams_on_an_engine_that_can_do_it():
@@ -79,9 +79,9 @@ def overload() -> tuple[Simulation, list[str]]:
     broken: list[str] = []
 
     def observe(now_ns, batch) -> None:
-        finals = [w.deadline_ns for w in simulation.board._waiting if w.kind is Kind.FINAL]
+        finals = [w.deadline_ns for w in simulation.board._waiting if w.kind is WorkKind.FINAL]
         first = batch.works[0]
-        if finals and (first.kind in (Kind.REFRESH, Kind.RECORDING) or min(finals) < first.deadline_ns):
+        if finals and (first.kind in (WorkKind.REFRESH, WorkKind.RECORDING) or min(finals) < first.deadline_ns):
             broken.append(f"{first.kind} at {now_ns}")
 
     simulation = live(300, seconds=10, chunk_ms=200, observe=observe)
@@ -94,7 +94,7 @@ def test_at_twice_the_capacity_finals_are_served_in_the_order_of_their_deadlines
     check_that_all_was_said(simulation)
     assert broken == []
     assert percentile(finals_ms(simulation), 0.5) > 800  # it is overload indeed
-    assert simulation.rows[Kind.REFRESH] < 0.2 * simulation.rows[Kind.FINAL]
+    assert simulation.rows[WorkKind.REFRESH] < 0.2 * simulation.rows[WorkKind.FINAL]
 
 
 def test_at_twice_the_capacity_nobody_starves(overload):

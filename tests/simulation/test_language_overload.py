@@ -18,15 +18,15 @@ from antiphon.core.ports import EngineCall
 from antiphon.core.specs import GenerateSpec, Sampling
 from antiphon.core.units import NS_PER_MS
 from antiphon.pools.backend import Backend
-from antiphon.pools.limit import Limit
+from antiphon.pools.limit import AdaptiveLimit
 from antiphon.pools.pool import Pool
-from antiphon.pools.queue import Limits
+from antiphon.pools.queue import QueueLimits
 
 STEP_MS, RUNNING_MS, PROMPT_MS = 11.0, 0.95, 0.6  # of a step, for each that runs, for each token of a prompt
 SEQUENCES, STEP_TOKENS = 128, 512
 PROMPT_TOKENS, TOKENS = 40, 64
 CAPACITY = 8.0  # requests a second
-LIMITS = Limits()
+LIMITS = QueueLimits()
 TPOT_ALONE_MS = STEP_MS + RUNNING_MS
 FLOOD_TOKENS_PER_S = 150  # that a flood gets beside another
 
@@ -235,7 +235,7 @@ async def test_a_hundred_patient_callers_are_all_served_as_fast_as_without_limit
         assert not [each for each in everybody if each.refused_ms is not None]
         took_ms.append(house.now_ms - begun_ms)
     unlimited = House()
-    unlimited.pool._backends[0].starts = Limit(SEQUENCES)
+    unlimited.pool._backends[0].starts = AdaptiveLimit(SEQUENCES)
     await unlimited.serve([Asked(0) for _ in range(100)])
     assert max(took_ms) < 1.03 * unlimited.now_ms
 
@@ -269,7 +269,7 @@ async def test_a_flood_of_one_project_leaves_another_its_pace():
 
 
 async def test_where_one_project_floods_the_flood_is_refused_and_not_the_others():
-    house = House(Limits(waiting=50))
+    house = House(QueueLimits(waiting=50))
     flood = [Asked(n, "a", 100) for n in range(600)]
     others = [Asked(1000 + 1000 * n, "b", 16) for n in range(10)]
     await house.serve([*flood, *others])

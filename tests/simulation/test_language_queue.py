@@ -13,12 +13,12 @@ from functools import cache
 import pytest
 
 from antiphon.core.units import NS_PER_MS
-from antiphon.pools.queue import EVERY, Limits, Pace, Queues, Room
+from antiphon.pools.queue import EVERY, Pace, QueueLimits, Queues, Room
 
 PLACES = 16
 HELD_MS = 200.0
 CAPACITY = PLACES / HELD_MS * 1000  # requests a second
-LIMITS = Limits(waiting=400, wait_ms=4000, ttft_ms=500)
+LIMITS = QueueLimits(waiting=400, wait_ms=4000, ttft_ms=500)
 COUNT = 6000
 
 

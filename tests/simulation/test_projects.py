@@ -6,7 +6,7 @@ import pytest
 from simulator import Law, Simulation, percentile
 
 from antiphon.core.units import NS_PER_MS
-from antiphon.scheduler.policy import Kind
+from antiphon.scheduler.policy import WorkKind
 
 LAW = Law(5.0, 8.0, 6.0)
 SECOND = 1000 * NS_PER_MS
@@ -43,7 +43,7 @@ def test_two_that_flood_share_by_weight():
 
     def observe(now_ns, batch) -> None:
         for work in batch.works:
-            if 3 * SECOND < now_ns < 11 * SECOND and work.kind in (Kind.FINAL, Kind.FIRST):
+            if 3 * SECOND < now_ns < 11 * SECOND and work.kind in (WorkKind.FINAL, WorkKind.FIRST):
                 rows[work.project] += work.audio_ms
 
     simulation = Simulation(LAW, chunk_ms=200, observe=observe)

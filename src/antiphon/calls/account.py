@@ -11,7 +11,7 @@ from typing import NamedTuple, Protocol
 
 from antiphon.calls.services import Services
 from antiphon.core.call import Call
-from antiphon.core.entry import Entry, Kind, Reference
+from antiphon.core.entry import Entry, EntryKind, Reference
 from antiphon.core.errors import AntiphonError, Conflict, OutcomeUnknown
 from antiphon.core.units import NS_PER_MS
 from antiphon.core.usage import Dimension, Quantity
@@ -56,7 +56,7 @@ class Account:
         return self._claim is not None and self._claim.replay_of is not None
 
     @property
-    def given(self) -> bool:
+    def was_charged(self) -> bool:
         """Whether the caller was charged anything, now or before."""
         return any(self.charged.values())
 
@@ -81,14 +81,14 @@ class Account:
                 beyond = amount - self.charged.get(meter, 0)
                 if beyond > self._noted.get(meter, 0):
                     if meter not in self._notes:
-                        self._notes[meter] = self._entry(Kind.USAGE, meter, 0, number=0)
+                        self._notes[meter] = self._entry(EntryKind.USAGE, meter, 0, number=0)
                     owed.append((self._notes[meter], beyond))
             if owed and not self.replays:
                 await self._services.ledger.note(owed)
                 for entry, beyond in owed:
                     self._noted[Meter(entry.quantity.dimension, entry.channel)] = beyond
 
-    async def close(self, outcome: Kind, amounts: Mapping[Meter, int]) -> None:
+    async def close(self, outcome: EntryKind, amounts: Mapping[Meter, int]) -> None:
         """The last entries: what is owed still, of which nothing is corrected any more, and how it ended. A session
         that never owed anything leaves none.
         """
@@ -103,18 +103,18 @@ class Account:
         for meter, amount in amounts.items():
             more = amount - self.charged.get(meter, 0)
             if more > 0:
-                entries.append(self._entry(Kind.USAGE, meter, more))
+                entries.append(self._entry(EntryKind.USAGE, meter, more))
                 self._last[meter] = entries[-1].sequence
             elif more < 0 and correct:
                 corrects = Reference(self._call.id, self._last[meter])
-                entries.append(self._entry(Kind.CORRECTION, meter, more, corrects))
+                entries.append(self._entry(EntryKind.CORRECTION, meter, more, corrects))
             else:
                 continue
             self.charged[meter] = amount
         return entries
 
     def _entry(
-        self, kind: Kind, meter: Meter, amount: int, corrects: Reference | None = None, number: int | None = None
+        self, kind: EntryKind, meter: Meter, amount: int, corrects: Reference | None = None, number: int | None = None
     ) -> Entry:
         if number is None:
             number, self._sequence = self._sequence, self._sequence + 1

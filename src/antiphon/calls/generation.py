@@ -23,7 +23,7 @@ from antiphon.calls.services import Services
 from antiphon.catalogue.language import Served
 from antiphon.core.call import Call
 from antiphon.core.capabilities import Ability
-from antiphon.core.entry import Kind as EntryKind
+from antiphon.core.entry import EntryKind
 from antiphon.core.errors import (
     AntiphonError,
     CallerError,
@@ -153,7 +153,7 @@ class Generation(MeteredSession[LanguageOutput]):
 
     # -- out -----------------------------------------------------------------------------------------------------------
 
-    async def _told(self) -> AsyncGenerator[tuple[LanguageOutput, ...], None]:
+    async def _produce(self) -> AsyncGenerator[tuple[LanguageOutput, ...], None]:
         served = self._served
         left_s = (self._deadline_ns - self._services.clock.now_ns()) / 1e9
         overdue = EngineTimeout("The model took too long.")

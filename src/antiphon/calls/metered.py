@@ -17,7 +17,7 @@ from antiphon.calls.account import Account, Meter, Tagged
 from antiphon.calls.filters import Chain
 from antiphon.calls.services import Services
 from antiphon.core.call import Call
-from antiphon.core.entry import Kind as EntryKind
+from antiphon.core.entry import EntryKind
 from antiphon.core.errors import AntiphonError, InternalError
 from antiphon.core.events import Failed
 
@@ -54,9 +54,9 @@ class MeteredSession(ABC, Generic[Event]):
         self._closing: asyncio.Task[None] | None = None
 
     @property
-    def given(self) -> bool:
+    def was_charged(self) -> bool:
         """Whether it was charged for anything, now or before."""
-        return self._account.given
+        return self._account.was_charged
 
     # -- for each kind of session --------------------------------------------------------------------------------------
 
@@ -66,7 +66,7 @@ class MeteredSession(ABC, Generic[Event]):
         """Whether it is charged for its answer as a whole; else for what was sent of it."""
 
     @abstractmethod
-    def _told(self) -> AsyncGenerator[tuple[Event, ...], None]:
+    def _produce(self) -> AsyncGenerator[tuple[Event, ...], None]:
         """What `events` filters and yields where nothing fails. `_costs` is set before what is charged for."""
 
     @abstractmethod
@@ -95,7 +95,7 @@ class MeteredSession(ABC, Generic[Event]):
         is charged for a result is durable in the ledger before it is yielded. A filter that fails ends it.
         """
         try:
-            async with aclosing(self._told()) as told:
+            async with aclosing(self._produce()) as told:
                 async for events in told:
                     if self._chain is not None:
                         events = self._chain.push(events)
@@ -138,7 +138,7 @@ class MeteredSession(ABC, Generic[Event]):
         except Exception as error:
             self._defect(error)
         finally:
-            self.in_doubt = self.whole and self.given and not (completed and delivered)
+            self.in_doubt = self.whole and self.was_charged and not (completed and delivered)
             self._on_close(self)
             outcome = "completed" if completed and delivered else self._error.code if self._error else "abandoned"
             self._services.observer.ended(self.call, self.model, outcome, self._account.paid())

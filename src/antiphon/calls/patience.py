@@ -28,7 +28,7 @@ from antiphon.core.conversation.spec import Eagerness
 from antiphon.core.text import plain
 
 
-class Said(Enum):
+class Thought(Enum):
     """What a hypothesis at a pause looks like."""
 
     WHOLE = auto()
@@ -37,10 +37,10 @@ class Said(Enum):
 
 
 # Milliseconds of silence that end a turn.
-PATIENCE_MS: dict[Eagerness, dict[Said, int]] = {
-    Eagerness.HIGH: {Said.WHOLE: 250, Said.OPEN: 600, Said.HANGING: 1200},
-    Eagerness.MEDIUM: {Said.WHOLE: 400, Said.OPEN: 1200, Said.HANGING: 2400},
-    Eagerness.LOW: {Said.WHOLE: 900, Said.OPEN: 2500, Said.HANGING: 5000},
+PATIENCE_MS: dict[Eagerness, dict[Thought, int]] = {
+    Eagerness.HIGH: {Thought.WHOLE: 250, Thought.OPEN: 600, Thought.HANGING: 1200},
+    Eagerness.MEDIUM: {Thought.WHOLE: 400, Thought.OPEN: 1200, Thought.HANGING: 2400},
+    Eagerness.LOW: {Thought.WHOLE: 900, Thought.OPEN: 2500, Thought.HANGING: 5000},
 }
 
 _FILLERS = "um uh umm uhh uhm hmm hm er erm ah mm like well so anyway basically actually"
@@ -89,21 +89,21 @@ _ENDED = re.compile(r"[.?!][\"')\]]*$")
 _ASKED = re.compile(r"[?!][\"')\]]*$")
 
 
-def said(text: str) -> Said:
+def said(text: str) -> Thought:
     """What kind of end that is."""
     text = _last_sentence(text)
     words = plain(text).split()
     if not words or _UNENDED.search(text):
-        return Said.HANGING
+        return Thought.HANGING
     last, asked = words[-1], _ASKED.search(text) is not None
     if last in USUALLY_FOLLOWED and len(words) > 1:
         refers = asked or words[0] in SHORT or not REFERRING.isdisjoint(words[-REFERS:-1])
-        return Said.WHOLE if refers and _ENDED.search(text) else Said.OPEN
+        return Thought.WHOLE if refers and _ENDED.search(text) else Thought.OPEN
     if last in FOLLOWED or _mid_number(words):
-        return Said.HANGING
+        return Thought.HANGING
     if asked or (words[0] in SHORT and len(words) < CLAUSE and not _PAUSED.search(text)):
-        return Said.WHOLE
-    return Said.WHOLE if _ENDED.search(text) and len(words) >= CLAUSE else Said.OPEN
+        return Thought.WHOLE
+    return Thought.WHOLE if _ENDED.search(text) and len(words) >= CLAUSE else Thought.OPEN
 
 
 def _last_sentence(text: str) -> str:

@@ -22,7 +22,7 @@ from antiphon.core.arrivals import Arrivals
 from antiphon.core.audio import BYTES_PER_MS, BYTES_PER_SAMPLE, Encoding, samples_to_ms
 from antiphon.core.call import Call
 from antiphon.core.capabilities import SpeechAbility
-from antiphon.core.entry import Kind as EntryKind
+from antiphon.core.entry import EntryKind
 from antiphon.core.errors import AntiphonError, CallerError, CapacityError, PolicyError
 from antiphon.core.events import (
     Audio,
@@ -43,7 +43,7 @@ from antiphon.core.events import (
 )
 from antiphon.core.ports import EngineCall, Guidance
 from antiphon.core.specs import TranscribeSpec, TurnRules
-from antiphon.core.speech import Drained, Heard, SpeechEngine, SpeechStream, StreamSpec, Tuning, Wait
+from antiphon.core.speech import Drained, SpeechEngine, SpeechEvent, SpeechStream, StreamSpec, Tuning, Wait
 from antiphon.core.units import NS_PER_MS
 from antiphon.core.usage import Dimension
 from antiphon.core.wire import Url
@@ -290,7 +290,7 @@ class Recognition(MeteredSession[Output]):
                     for heard in batch:
                         self._take(channel, heard)
 
-    def _take(self, channel: _Channel, heard: Heard) -> None:
+    def _take(self, channel: _Channel, heard: SpeechEvent) -> None:
         """An interim that was not read yet is replaced by the newer one of its channel."""
         arrivals = channel.arrivals
         if isinstance(heard.event, Final) and heard.event.cause in (Cause.FLUSH, Cause.END):
@@ -307,7 +307,7 @@ class Recognition(MeteredSession[Output]):
         self._unread.append(_Unread(heard.event, arrivals.at_ns(heard.onset), spoken_ns, heard.spoken))
         self._something.set()
 
-    async def _told(self) -> AsyncGenerator[tuple[Output, ...], None]:
+    async def _produce(self) -> AsyncGenerator[tuple[Output, ...], None]:
         languages = self._spec.languages or tuple(sorted(self._engine.capabilities.languages))
         yield (Opened(self.model, unmet_speech=self.unmet, languages=languages),)
         while True:

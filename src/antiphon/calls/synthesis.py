@@ -19,7 +19,7 @@ from antiphon.calls.metered import MeteredSession
 from antiphon.calls.services import Services
 from antiphon.catalogue.voices import Voice
 from antiphon.core.call import Call
-from antiphon.core.entry import Kind as EntryKind
+from antiphon.core.entry import EntryKind
 from antiphon.core.errors import AntiphonError, CallerError, CapacityError
 from antiphon.core.events import (
     AllSpoken,
@@ -229,7 +229,7 @@ class Synthesis(MeteredSession[SpeechOutput]):
 
     # -- out -----------------------------------------------------------------------------------------------------------
 
-    async def _told(self) -> AsyncGenerator[tuple[SpeechOutput, ...], None]:
+    async def _produce(self) -> AsyncGenerator[tuple[SpeechOutput, ...], None]:
         yield (Opened(self.model),)
         if not self.live:
             for line in self._spec.lines:

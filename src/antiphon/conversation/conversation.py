@@ -51,7 +51,7 @@ from antiphon.conversation.steps import (
 )
 from antiphon.core.call import Call
 from antiphon.core.conversation.inputs import AppendAudio, Configure, ConversationInput, Reject, Respond
-from antiphon.core.conversation.outputs import Began, ConversationOutput, Limits, OutputSpeech
+from antiphon.core.conversation.outputs import Began, ConversationOutput, OutputSpeech, RateLimits
 from antiphon.core.conversation.spec import ConverseSpec, rebased
 from antiphon.core.errors import AntiphonError, CapacityError, InternalError, RequestTimeout
 from antiphon.core.events import End, Failed
@@ -70,7 +70,7 @@ class Conversation:
     """One call. It ends after `lasts_s` at the latest. Raises as its parts do."""
 
     live = False  # the session that recognises is
-    given = in_doubt = False
+    was_charged = in_doubt = False
 
     def __init__(
         self,
@@ -174,7 +174,7 @@ class Conversation:
                 case Alarm(at_ns):
                     self._set_alarm(at_ns)
                 case TellLimits():
-                    self._unread.append(Limits(self._parts.limits()))
+                    self._unread.append(RateLimits(self._parts.limits()))
                 case Retract(id):
                     self._unread = [o for o in self._unread if not (isinstance(o, OutputSpeech) and o.item_id == id)]
                 case OpenPart(part):

@@ -16,7 +16,7 @@ knows no clock (time is an argument, in nanoseconds), does no I/O, and is comple
 
 from collections.abc import Sequence
 
-from antiphon.calls.patience import Said, said
+from antiphon.calls.patience import Thought, said
 from antiphon.conversation.hearing import Guess, HeardTurn, SpeechBegan, check_format
 from antiphon.conversation.listening import Ear, ItemAudio, Listening
 from antiphon.conversation.replies import Replies
@@ -281,7 +281,7 @@ class Machine:
         turns = self.spec.turns
         if turns is None or not turns.respond or not self._answers or not paused or not text:
             return
-        if turns.eagerness is None or said(text) is not Said.HANGING:
+        if turns.eagerness is None or said(text) is not Thought.HANGING:
             self._replies.think_ahead(text, self._listening.unknown)
 
     def _move(self, moves: Sequence[Move], text: str = "", heard_ms: int = 0, spoken_ns: int | None = None) -> None:

@@ -26,7 +26,7 @@ from antiphon.core.conversation.outputs import (
     OutputStarted,
     OutputText,
     ResponseEnded,
-    Spent,
+    ResponseUsage,
 )
 from antiphon.core.conversation.spec import ConverseSpec
 from antiphon.core.errors import AntiphonError, Cancelled, ContextLengthExceeded
@@ -270,7 +270,7 @@ class Reply(Owner):
         whole = ending is Ending.COMPLETED
         for index in sorted(self._open):
             self._end(index, ItemStatus.COMPLETED if whole else ItemStatus.INCOMPLETE)
-        spent = Spent(self._tokens or self._sent, self._heard_ms + self._turn_ms, self.made_ms)
+        spent = ResponseUsage(self._tokens or self._sent, self._heard_ms + self._turn_ms, self.made_ms)
         self._tell(ResponseEnded(self.id, ending, tuple(self._output), spent, error))
         if ending in (Ending.INTERRUPTED, Ending.CANCELLED):
             self.outputs = [output for output in self.outputs if not isinstance(output[0], OutputSpeech)]

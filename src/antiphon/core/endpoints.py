@@ -73,7 +73,7 @@ class AnswerSurface(Protocol[Event]):
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
+class AnswerRequest:
     """A call of a model with a text that makes sense: what it asks for, and who translates.
 
     `previous` is the id of a kept answer that this one goes on from: its conversation belongs after the first `lead`
@@ -99,7 +99,7 @@ class Referring:
     """
 
     answers: tuple[str, ...]
-    resolve: Callable[[Mapping[str, bytes]], Asked]
+    resolve: Callable[[Mapping[str, bytes]], AnswerRequest]
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,7 +146,7 @@ class SuccessiveCalls(Protocol):
         other message.
         """
 
-    def ask(self, opening: Opening, message: str | bytes) -> Asked | Referring:
+    def ask(self, opening: Opening, message: str | bytes) -> AnswerRequest | Referring:
         """What the message asks for; `opening` is the connection's, with an id of this call's own. Raises
         `AntiphonError` for one that does not make sense.
         """
@@ -174,7 +174,7 @@ class CallEndpoint(Endpoint, Protocol[Sent]):
 
     max_body_bytes: int
 
-    def negotiate(self, opening: Opening, body: Sent) -> Asked | Referring | Accepted[TranscribeSpec]:
+    def negotiate(self, opening: Opening, body: Sent) -> AnswerRequest | Referring | Accepted[TranscribeSpec]:
         """Raises `AntiphonError` for a call that does not make sense."""
 
 
@@ -214,7 +214,7 @@ class Offer:
 
 
 @dataclass(frozen=True, slots=True)
-class Spent:
+class ProjectSpending:
     """How much of something a project was charged for."""
 
     project: str
@@ -227,7 +227,7 @@ class Spending:
 
     dimension: Dimension
     since_unix_ms: int
-    tell: Callable[[Spent], Step]
+    tell: Callable[[ProjectSpending], Step]
 
 
 class KeptAct(StrEnum):

@@ -19,7 +19,7 @@ MAX_TEXT = 256
 _UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 
 
-class Kind(StrEnum):
+class EntryKind(StrEnum):
     """What an entry says. `COMPLETED` and `ABANDONED` close a session and count nothing."""
 
     USAGE = "usage"  # charges for one result, before it leaves
@@ -28,7 +28,7 @@ class Kind(StrEnum):
     CORRECTION = "correction"  # changes the amount of an earlier entry
 
 
-CLOSING = frozenset({Kind.COMPLETED, Kind.ABANDONED})
+CLOSING = frozenset({EntryKind.COMPLETED, EntryKind.ABANDONED})
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +57,7 @@ class Entry:
     quantity: Quantity
     channel: int = 0
     feature: str = ""
-    kind: Kind = Kind.USAGE
+    kind: EntryKind = EntryKind.USAGE
     corrects: Reference | None = None
     tags: tuple[str, ...] = ()
 
@@ -66,10 +66,10 @@ class Entry:
             raise ValueError("session is not a UUID in canonical form")
         for name in ("sequence", "at_unix_ms", "channel"):
             _check_integer(name, getattr(self, name), lowest=0)
-        _check_integer("amount", self.quantity.amount, -MAX_INTEGER if self.kind is Kind.CORRECTION else 0)
+        _check_integer("amount", self.quantity.amount, -MAX_INTEGER if self.kind is EntryKind.CORRECTION else 0)
         if self.kind in CLOSING and self.quantity.amount:
             raise ValueError("a closing entry counts nothing")
-        if (self.kind is Kind.CORRECTION) != (self.corrects is not None):
+        if (self.kind is EntryKind.CORRECTION) != (self.corrects is not None):
             raise ValueError("a correction, and only that, refers to another entry")
         for text in (self.project, self.key_id, self.surface, self.model):
             _check_text(text, shortest=1)

@@ -76,7 +76,7 @@ class Drained:
 
 
 @dataclass(frozen=True, slots=True)
-class Heard:
+class SpeechEvent:
     """An event with the positions of the first and the last sample of the speech it is about, from whose arrival
     lateness counts. Where something else than the speaker's silence ended an utterance (a flush, its length), `spoken`
     is where that was; `wished_ms` of silence that the caller wants beyond the usual do not count. An interim that is
@@ -123,7 +123,7 @@ class SpeechStream(Protocol):
         after `Drained`, nothing comes.
         """
 
-    def events(self) -> AsyncGenerator[tuple[Heard, ...], None]:
+    def events(self) -> AsyncGenerator[tuple[SpeechEvent, ...], None]:
         """What is heard, as much as there is at a time, in the order of the audio; until `Drained`, or until the stream
         is closed. To be read once, and all the time. Raises `AntiphonError` where the engine failed.
         """

@@ -8,7 +8,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from antiphon.core.entry import Entry, Kind
+from antiphon.core.entry import Entry, EntryKind
 from antiphon.core.errors import AlreadyAnswered, CallerError, CapacityError, Conflict, InternalError
 from antiphon.core.identity import Key, Project
 from antiphon.core.jobs import Blob, Job, JobState, Outcome, Page
@@ -139,7 +139,7 @@ def standing(claim: Claim, known: tuple[str, str] | None, last: tuple[str, str] 
         raise Conflict("This idempotency key was used for another request.")
     if session == claim.session:
         return None
-    if last is None or last[0] == Kind.COMPLETED:  # a session without entries is one that gave an answer again
+    if last is None or last[0] == EntryKind.COMPLETED:  # a session without entries is one that gave an answer again
         raise answered(session)
     return None if last[1] == STREAMED else session
 

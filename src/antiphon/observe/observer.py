@@ -23,7 +23,7 @@ from antiphon.observe.jobs import Jobs, JobStats
 from antiphon.observe.metrics import family
 from antiphon.pools.breaker import State
 from antiphon.pools.pool import PoolStats
-from antiphon.scheduler.policy import Kind
+from antiphon.scheduler.policy import WorkKind
 from antiphon.scheduler.runner import BatchReport
 from antiphon.slo.measure import Measured, MeasuredTokens
 from antiphon.slo.objectives import Objectives
@@ -216,7 +216,7 @@ class Observer:
         self._tokens = counters("antiphon_draft_tokens")
         self._steps = counter("antiphon_decoder_passes")
         waiting = gauge("antiphon_work_waiting")
-        for kind in Kind:
+        for kind in WorkKind:
             waiting.labels(kind.name.lower()).set_function(partial(_waiting, loads, kind.name.lower()))
         gauge("antiphon_streams_live").set_function(lambda: sum(load().live for load in loads.values()))
         share = gauge("antiphon_stream_share")

@@ -13,7 +13,7 @@ from antiphon.pools.limit import (
     LEAST_SHARE,
     PATIENT,
     SHARED_NS,
-    Limit,
+    AdaptiveLimit,
     Pressure,
     pace_limit,
 )
@@ -33,7 +33,7 @@ class Backend:
     always_streams: bool = False
 
 
-class Place:
+class Member:
     """What the pool knows of a backend; implements `scheduler.routing.Candidate`."""
 
     __slots__ = (
@@ -59,8 +59,8 @@ class Place:
         self.weight = backend.weight
         self._places = backend.outstanding
         self._pressure = pressure
-        self.depth = Limit(backend.outstanding, max(LEAST, backend.outstanding // LEAST_SHARE))
-        self.starts = Limit(backend.outstanding, first=FIRST_STARTING)
+        self.depth = AdaptiveLimit(backend.outstanding, max(LEAST, backend.outstanding // LEAST_SHARE))
+        self.starts = AdaptiveLimit(backend.outstanding, first=FIRST_STARTING)
         self.shared = pace_limit(backend.outstanding)
         self.breaker = Breaker(now_ns)
         self.outstanding = self.trials = 0
@@ -131,7 +131,7 @@ class Hold:
 
     __slots__ = ("_ask", "_quota", "_starting", "_trial", "beside", "place")
 
-    def __init__(self, place: Place, quota: Quota, ask: Ask) -> None:
+    def __init__(self, place: Member, quota: Quota, ask: Ask) -> None:
         self.place = place
         self._quota = quota
         self._ask = ask

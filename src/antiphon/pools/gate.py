@@ -13,7 +13,7 @@ from antiphon.core.errors import AntiphonError, CapacityError, EngineError, Engi
 from antiphon.core.ports import Clock
 from antiphon.core.units import NS_PER_MS, NS_PER_S
 from antiphon.pools.limit import Pressure
-from antiphon.pools.queue import Limits, Pace, Queues, Room
+from antiphon.pools.queue import Pace, QueueLimits, Queues, Room
 
 KEPT_NS = NS_PER_S // 4  # after a refusal, places are kept for those in time ...
 FEWEST_KEPT = 8  # ... if there are so many that one of them may be empty for a moment
@@ -69,7 +69,7 @@ class _Waiter(Generic[Place]):
 class Gate(Generic[Place]):
     """In front of `places`. `shed` counts who was refused for want of one; `pace` is told how long things take."""
 
-    def __init__(self, places: PlaceSource[Place], clock: Clock, limits: Limits, pressure: Pressure) -> None:
+    def __init__(self, places: PlaceSource[Place], clock: Clock, limits: QueueLimits, pressure: Pressure) -> None:
         self._places = places
         self._clock = clock
         self._limits = limits
@@ -95,7 +95,7 @@ class Gate(Generic[Place]):
 
         Raises `CapacityError` for who would wait too long, `EngineTimeout` where the deadline passes, `EngineError`.
         """
-        self._pressure.came(ask.project, self._clock.now_ns(), ask.gradual)
+        self._pressure.note_arrival(ask.project, self._clock.now_ns(), ask.gradual)
         place = self._places.claim(ask) if self._places.may(ask.project, ask.weight) else None
         if place is None:
             return await self._wait(ask, deadline_ns)
@@ -141,7 +141,7 @@ class Gate(Generic[Place]):
         for refused in self._queues.push(waiter, now_ns, room):
             self.shed += 1
             if not refused.ask.item:
-                self._pressure.refused(now_ns)
+                self._pressure.note_refusal(now_ns)
             _refuse(refused, self._full(refused, room))
         try:
             async with asyncio.timeout(None if deadline_ns is None else (deadline_ns - now_ns) / 1e9):

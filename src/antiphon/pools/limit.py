@@ -31,12 +31,12 @@ SLOWER = 2.0
 DRIFT = 1.1
 
 
-def pace_limit(most: int) -> "Limit":
+def pace_limit(most: int) -> "AdaptiveLimit":
     """For the pace of tokens, which all that run have in common: one that is late says so for all."""
-    return Limit(most, ALONE, FIRST_SHARED, fall=0.8, slower=1.25)
+    return AdaptiveLimit(most, ALONE, FIRST_SHARED, fall=0.8, slower=1.25)
 
 
-class Limit:
+class AdaptiveLimit:
     """One backend's. `now` is how many there may be: `first`, then from `least` to `most`. With each that is late it
     falls to `fall` of what it was; late is also nothing that takes less than `slower` times what it takes alone.
     """
@@ -97,7 +97,7 @@ class Pressure:
         self._outpaced = False
         self._refused_ns: int | None = None
 
-    def came(self, project: str, now_ns: int, gradual: bool = False) -> None:
+    def note_arrival(self, project: str, now_ns: int, gradual: bool = False) -> None:
         if project != self._project:
             if self._project is not None:
                 self._other_ns = self._project_ns
@@ -108,11 +108,11 @@ class Pressure:
         self._look(now_ns)
         self._came += 1
 
-    def left(self, now_ns: int) -> None:
+    def note_departure(self, now_ns: int) -> None:
         self._look(now_ns)
         self._left += 1
 
-    def refused(self, now_ns: int) -> None:
+    def note_refusal(self, now_ns: int) -> None:
         self._refused_ns = now_ns
         self._look(now_ns)
 

@@ -31,12 +31,12 @@ from antiphon.core.ports import Announcing, Clock, Embedder, EngineCall, Generat
 from antiphon.core.specs import GenerateSpec, InferSpec
 from antiphon.core.tensors import ModelForm
 from antiphon.core.units import NS_PER_MS, NS_PER_S
-from antiphon.pools.backend import Backend, Hold, Place
+from antiphon.pools.backend import Backend, Hold, Member
 from antiphon.pools.breaker import Sign, State
 from antiphon.pools.gate import Ask, Gate
 from antiphon.pools.hedge import Answer, hedged
 from antiphon.pools.limit import Pressure
-from antiphon.pools.queue import Limits, Room
+from antiphon.pools.queue import QueueLimits, Room
 from antiphon.pools.quota import Quota
 from antiphon.pools.routing import choose, has_room, prefix_key
 from antiphon.slo.filling import PRESSED_NS, Traffic
@@ -93,10 +93,10 @@ class Pool:
     `hedge_after_ms` is how long a backend may keep a generation waiting before another is asked too; 0 is for ever.
     """
 
-    def __init__(self, backends: Sequence[Backend], clock: Clock, limits: Limits, hedge_after_ms: int = 0) -> None:
+    def __init__(self, backends: Sequence[Backend], clock: Clock, limits: QueueLimits, hedge_after_ms: int = 0) -> None:
         now_ns = clock.now_ns()
         self.pressure = Pressure()
-        self._backends = [Place(backend, self.pressure, now_ns) for backend in backends]
+        self._backends = [Member(backend, self.pressure, now_ns) for backend in backends]
         self.quota = Quota()
         self._always_streams = all(backend.always_streams for backend in backends)
         self.clock = clock
@@ -215,7 +215,7 @@ class Pool:
             for place in self._backends:
                 group.create_task(self._watch(place), name=f"probe {place.name}")
 
-    async def _watch(self, place: Place) -> None:
+    async def _watch(self, place: Member) -> None:
         while True:
             await self.probe(place.name)
             await asyncio.sleep(LOOK_S)
@@ -234,12 +234,12 @@ class Pool:
             self.note(place, error)
         self.hear(place, sign)
 
-    def note(self, place: Place, error: BaseException | None) -> None:
+    def note(self, place: Member, error: BaseException | None) -> None:
         """When it will be well, where it says so."""
         if isinstance(error, EngineError) and error.retry_after_s:
             place.well_ns = self.clock.now_ns() + error.retry_after_s * NS_PER_S
 
-    def hear(self, place: Place, sign: Sign) -> None:
+    def hear(self, place: Member, sign: Sign) -> None:
         place.failed += sign is Sign.FAILED
         if place.breaker.hear(sign, self.clock.now_ns()):
             log.warning("backend", extra={"backend": place.name, "state": place.state.value})
@@ -269,7 +269,7 @@ class Pool:
         empty = any(place.empty for place in self._trusted())
         return (empty and self.quota.lacks(project, weight, places)) or self._none_trusted
 
-    def _trusted(self) -> list[Place]:
+    def _trusted(self) -> list[Member]:
         return [place for place in self._backends if place.state is not State.OPEN]
 
     def _places(self) -> int:
@@ -306,24 +306,24 @@ class Pool:
         self._budget = min(RETRY_BURST, self._budget + RETRY_SHARE)
         return _Attempt(self, ask, call, await self._gate.enter(ask, call.deadline_ns), [])
 
-    def started(self, place: Place, first_ms: float) -> None:
+    def started(self, place: Member, first_ms: float) -> None:
         """The first output of a request has come."""
         place.latency_ms += SMOOTH * (first_ms - place.latency_ms)
         self.pace.learn_first(first_ms)
         self._gate.let_in()
 
-    def left(self, place: Place, sign: Sign | None, held_ms: float | None) -> None:
+    def note_departure(self, place: Member, sign: Sign | None, held_ms: float | None) -> None:
         """A request has left a backend, with a sign of the backend's health or none, after its time there, if anything
         came of it.
         """
-        self.pressure.left(self.clock.now_ns())
+        self.pressure.note_departure(self.clock.now_ns())
         if sign:
             self.hear(place, sign)
         if held_ms is not None:
             self.pace.learn_held(held_ms)
         self._gate.let_in()
 
-    def elsewhere(self, tried: Sequence[Place], ask: Ask, call: EngineCall) -> Hold | None:
+    def elsewhere(self, tried: Sequence[Member], ask: Ask, call: EngineCall) -> Hold | None:
         """Another backend for a request that was at those, if one may be asked."""
         now_ns = self.clock.now_ns()
         others = [place for place in self._backends if place not in tried]
@@ -348,7 +348,7 @@ class _Attempt:
 
     __slots__ = ("_ask", "_begun_ns", "_call", "_hold", "_output", "_pool", "_said", "_tried")
 
-    def __init__(self, pool: Pool, ask: Ask, call: EngineCall, hold: Hold, tried: list[Place]) -> None:
+    def __init__(self, pool: Pool, ask: Ask, call: EngineCall, hold: Hold, tried: list[Member]) -> None:
         self._pool = pool
         self._ask = ask
         self._call = call
@@ -418,7 +418,7 @@ class _Attempt:
         if not self._said and isinstance(error, ELSEWHERE):
             elsewhere = pool.elsewhere(self._tried, self._ask, self._call)
         held_ms = (now_ns - self._begun_ns) / NS_PER_MS if self._output else None
-        pool.left(hold.place, self._sign(error, now_ns), held_ms)
+        pool.note_departure(hold.place, self._sign(error, now_ns), held_ms)
         if elsewhere is None:
             return False
         pool.retried += 1

@@ -55,7 +55,7 @@ Waiting = TypeVar("Waiting", bound=WaitingRequest)
 
 
 @dataclass(frozen=True, slots=True)
-class Limits:
+class QueueLimits:
     """`waiting` bounds how many wait, `wait_ms` the predicted wait. `ttft_ms` is the objective that makes deadlines,
     `tpot_ms` that for each further token.
     """
@@ -131,7 +131,7 @@ class Pace:
 class Queue(Generic[Waiting]):
     """Those of one project who wait."""
 
-    def __init__(self, limits: Limits, pace: Pace) -> None:
+    def __init__(self, limits: QueueLimits, pace: Pace) -> None:
         self._limits = limits
         self._pace = pace
         self._timely: list[tuple[int, int, Waiting]] = []  # by deadline and number
@@ -244,7 +244,7 @@ class _Line(Generic[Waiting]):
 class Queues(Generic[Waiting]):
     """Those of all projects who wait."""
 
-    def __init__(self, limits: Limits, pace: Pace) -> None:
+    def __init__(self, limits: QueueLimits, pace: Pace) -> None:
         self._limits = limits
         self._pace = pace
         self._lines: dict[str, _Line[Waiting]] = {}

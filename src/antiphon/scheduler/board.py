@@ -11,7 +11,7 @@ from typing import TypeVar
 from antiphon.core.units import NS_PER_MS
 from antiphon.scheduler.cost import CostModel, Row
 from antiphon.scheduler.fair import Had
-from antiphon.scheduler.policy import Kind, Limits, schedule
+from antiphon.scheduler.policy import BatchLimits, WorkKind, schedule
 from antiphon.scheduler.work import Work, WorkOwner
 
 MEMORY_MS = 3_600_000  # of live streams' time, after which what was measured weighs half
@@ -33,7 +33,7 @@ class Batch:
 class WaitingRoom:
     """Implements `scheduler.work.Board`, for `workers` workers."""
 
-    def __init__(self, workers: int, limits: Limits, cost: CostModel) -> None:
+    def __init__(self, workers: int, limits: BatchLimits, cost: CostModel) -> None:
         self.workers = workers
         self.free = workers
         self.live = 0  # live streams that are open
@@ -69,8 +69,8 @@ class WaitingRoom:
         self._speaking.pop(stream, None)
         self._asked.pop(stream, None)
 
-    def counts(self) -> dict[Kind, int]:
-        counts = dict.fromkeys(Kind, 0)
+    def counts(self) -> dict[WorkKind, int]:
+        counts = dict.fromkeys(WorkKind, 0)
         for work in self._waiting:
             counts[work.kind] += 1
         return counts
@@ -99,7 +99,7 @@ class WaitingRoom:
         if took_ms is not None:
             own_ms = self._cost.believed_ms(batch.works, took_ms)
             self._cost.learn(batch.works, took_ms)
-            urgent = sum(work.kind in (Kind.FINAL, Kind.FIRST) for work in batch.works)
+            urgent = sum(work.kind in (WorkKind.FINAL, WorkKind.FIRST) for work in batch.works)
             self._urgent_ms += own_ms * urgent / len(batch.works)
 
     def stream_share(self) -> float:

@@ -11,7 +11,7 @@ from dataclasses import replace
 from antiphon.core.audio import ms_to_samples, samples_to_ms
 from antiphon.core.errors import AntiphonError
 from antiphon.core.events import Final, Interim, UtteranceEnded
-from antiphon.core.speech import Drained, Heard, StreamSpec
+from antiphon.core.speech import Drained, SpeechEvent, StreamSpec
 from antiphon.scheduler.endpoint import TAIL, Endpointer, EndpointState
 from antiphon.scheduler.hypotheses import transcript_of
 from antiphon.scheduler.work import Segment
@@ -20,12 +20,12 @@ from antiphon.scheduler.work import Segment
 class Delivery:
     """One stream's. `emit` gets what leaves; `ends` says where the speaker is now."""
 
-    def __init__(self, spec: StreamSpec, ends: Endpointer, emit: Callable[[Heard | AntiphonError], None]) -> None:
+    def __init__(self, spec: StreamSpec, ends: Endpointer, emit: Callable[[SpeechEvent | AntiphonError], None]) -> None:
         self._spec = spec
         self._ends = ends
         self._emit = emit
         self._segments: deque[Segment] = deque()
-        self._interim: Heard | None = None
+        self._interim: SpeechEvent | None = None
         self._gap_from: int | None = None  # the last word's end, while `UtteranceEnded` is still to come
         self._closed = False
 
@@ -43,12 +43,12 @@ class Delivery:
         self._segments.append(segment)
         self._interim = None
 
-    def put_interim(self, heard: Heard) -> None:
+    def put_interim(self, heard: SpeechEvent) -> None:
         """Send an interim as soon as it is its turn."""
         self._interim = heard
         self._send_interim()
 
-    def send(self, heard: Heard) -> None:
+    def send(self, heard: SpeechEvent) -> None:
         """Send an event that need not wait."""
         if not self._closed:
             self._emit(heard)
@@ -59,7 +59,7 @@ class Delivery:
             segment = self._segments.popleft()
             if segment.drained:
                 self.end_utterance()
-                self.send(Heard(Drained(self._spec.channel)))
+                self.send(SpeechEvent(Drained(self._spec.channel)))
                 return
             self._send_final(segment)
         self._send_interim()
@@ -74,7 +74,7 @@ class Delivery:
         gap = ms_to_samples(self._spec.utterance_end_ms or 0)
         quiet = self._ends.state is EndpointState.SILENCE and not self._segments
         if quiet and self._ends.position - self._gap_from >= gap:
-            self.send(Heard(UtteranceEnded(self._spec.channel, samples_to_ms(self._gap_from))))
+            self.send(SpeechEvent(UtteranceEnded(self._spec.channel, samples_to_ms(self._gap_from))))
             self._gap_from = None
 
     def close(self) -> None:
@@ -87,7 +87,7 @@ class Delivery:
         transcript = transcript_of(segment.hypothesis, segment.start, self._spec)
         start_ms, end_ms = samples_to_ms(segment.start), samples_to_ms(segment.end)
         final = Final(self._spec.channel, start_ms, end_ms, transcript, segment.cause)
-        self.send(Heard(final, segment.onset, segment.spoken, segment.wished_ms))
+        self.send(SpeechEvent(final, segment.onset, segment.spoken, segment.wished_ms))
         if transcript.text and self._spec.utterance_end_ms is not None:
             timed = self._spec.timed and transcript.words
             self._gap_from = (
@@ -99,7 +99,7 @@ class Delivery:
             self.send(self._with_pause(self._interim))
             self._interim = None
 
-    def _with_pause(self, heard: Heard) -> Heard:
+    def _with_pause(self, heard: SpeechEvent) -> SpeechEvent:
         """An interim that says whether the speaker has paused, and all that was said before is in it."""
         pause = self._ends.pause
         if pause is None or not isinstance(heard.event, Interim) or heard.event.end_ms <= samples_to_ms(pause):

@@ -28,7 +28,7 @@ from antiphon.core.units import NS_PER_MS
 from antiphon.scheduler.fair import ShareClaim, by_share, in_turn
 
 
-class Kind(IntEnum):
+class WorkKind(IntEnum):
     """What an item is for."""
 
     FINAL = 0  # the utterance ended, or pauses and may have ended
@@ -46,7 +46,7 @@ class WaitingWork(ShareClaim, Protocol):
     def key(self) -> int: ...
 
     @property
-    def kind(self) -> Kind: ...
+    def kind(self) -> WorkKind: ...
 
     @property
     def audio_ms(self) -> int: ...
@@ -59,7 +59,7 @@ Waiting = TypeVar("Waiting", bound=WaitingWork)
 
 
 @dataclass(frozen=True, slots=True)
-class Limits:
+class BatchLimits:
     """Bounds of a batch's predicted time: of urgent work, of urgent work that is late already, of elastic work, of
     elastic work on a worker that is kept for what is urgent, and of recordings where nothing else waits.
     `length_ratio` bounds the longest row over the shortest.
@@ -85,7 +85,7 @@ def schedule(
     free: int,
     kept: int,
     predict_ms: Predict,
-    limits: Limits,
+    limits: BatchLimits,
     had: Mapping[str, float],
 ) -> list[Waiting]:
     """The batch that one of the `free` workers should run now, empty for none.
@@ -95,14 +95,14 @@ def schedule(
     """
     if not waiting or free < 1:
         return []
-    urgent = [i for i in waiting if i.kind is Kind.FINAL or (i.kind is Kind.FIRST and i.deadline_ns > now_ns)]
+    urgent = [i for i in waiting if i.kind is WorkKind.FINAL or (i.kind is WorkKind.FIRST and i.deadline_ns > now_ns)]
     if urgent:
         late = len(had) < 2 and min(i.deadline_ns for i in urgent) < now_ns
         foremost = _foremost(now_ns, urgent, predict_ms, limits, had)
         return _fill(now_ns, foremost, limits.late_ms if late else limits.urgent_ms, predict_ms, limits)
     foremost = _foremost(now_ns, waiting, predict_ms, limits, had)
     if free > kept:
-        unhurried = all(i.kind is Kind.RECORDING for i in waiting)
+        unhurried = all(i.kind is WorkKind.RECORDING for i in waiting)
         bound_ms = limits.recording_ms if unhurried else limits.elastic_ms
         return _fill(now_ns, foremost, bound_ms, predict_ms, limits)
     brief = [i for i in foremost if predict_ms([i]) <= limits.brief_ms]
@@ -114,7 +114,7 @@ def _order(item: WaitingWork) -> tuple[int, int, int]:
 
 
 def _foremost(
-    now_ns: int, items: Sequence[Waiting], predict_ms: Predict, limits: Limits, had: Mapping[str, float]
+    now_ns: int, items: Sequence[Waiting], predict_ms: Predict, limits: BatchLimits, had: Mapping[str, float]
 ) -> list[Waiting]:
     """Those that a batch is filled from, in their order. Recordings keep their places among the others."""
     look = limits.rows * limits.look
@@ -123,14 +123,16 @@ def _foremost(
     each_ns = predict_ms(items) / len(items) * NS_PER_MS
     groups: dict[tuple[str, bool], list[Waiting]] = {}
     for item in items:
-        groups.setdefault((item.project, item.kind is Kind.RECORDING), []).append(item)
+        groups.setdefault((item.project, item.kind is WorkKind.RECORDING), []).append(item)
     ordered = sorted((i for group in groups.values() for i in nsmallest(look, group, key=_order)), key=_order)
-    live = iter(in_turn([i for i in ordered if i.kind is not Kind.RECORDING], now_ns, each_ns, had))
-    recorded = iter(by_share([i for i in ordered if i.kind is Kind.RECORDING], had))
-    return [next(recorded if item.kind is Kind.RECORDING else live) for item in ordered][:look]
+    live = iter(in_turn([i for i in ordered if i.kind is not WorkKind.RECORDING], now_ns, each_ns, had))
+    recorded = iter(by_share([i for i in ordered if i.kind is WorkKind.RECORDING], had))
+    return [next(recorded if item.kind is WorkKind.RECORDING else live) for item in ordered][:look]
 
 
-def _fill(now_ns: int, items: Sequence[Waiting], bound_ms: float, predict_ms: Predict, limits: Limits) -> list[Waiting]:
+def _fill(
+    now_ns: int, items: Sequence[Waiting], bound_ms: float, predict_ms: Predict, limits: BatchLimits
+) -> list[Waiting]:
     """The first item always, then those after it that keep the batch within its bounds."""
     batch: list[Waiting] = []
     shortest = longest = 0

@@ -22,11 +22,11 @@ from antiphon.core.capabilities import SpeechCapabilities
 from antiphon.core.errors import AntiphonError, EngineError, InternalError
 from antiphon.core.events import End, Flush
 from antiphon.core.ports import Clock, EngineCall, Hypothesis, Recogniser, Utterance, VoiceDetector
-from antiphon.core.speech import Drained, Heard, Load, Mark, StreamSpec, Tuning, Wait
+from antiphon.core.speech import Drained, Load, Mark, SpeechEvent, StreamSpec, Tuning, Wait
 from antiphon.core.units import NS_PER_MS
 from antiphon.scheduler.board import Batch, WaitingRoom
 from antiphon.scheduler.cost import CostModel
-from antiphon.scheduler.policy import Kind, Limits
+from antiphon.scheduler.policy import BatchLimits, WorkKind
 from antiphon.scheduler.specs import Timing
 from antiphon.scheduler.stream import Stream
 from antiphon.supervision import supervisor
@@ -43,7 +43,7 @@ log = logging.getLogger(__name__)
 class BatchReport:
     """One engine call, for whoever measures."""
 
-    kinds: tuple[Kind, ...]
+    kinds: tuple[WorkKind, ...]
     audio_ms: int
     took_ms: float
     predicted_ms: float
@@ -59,7 +59,7 @@ class Settings:
     workers: int = 2
     tick_ms: int = 10
     timing: Timing = field(default_factory=Timing)
-    limits: Limits = field(default_factory=Limits)
+    limits: BatchLimits = field(default_factory=BatchLimits)
 
 
 class Runner:
@@ -299,7 +299,7 @@ class LocalStream:
 
     def __init__(self, runner: Runner) -> None:
         self._runner = runner
-        self._unread: list[Heard] = []
+        self._unread: list[SpeechEvent] = []
         self._error: AntiphonError | None = None
         self._more = asyncio.Event()
 
@@ -317,7 +317,7 @@ class LocalStream:
     def tell(self, mark: Mark) -> None:
         self._runner._tell(self.stream, mark)
 
-    async def events(self) -> AsyncGenerator[tuple[Heard, ...], None]:
+    async def events(self) -> AsyncGenerator[tuple[SpeechEvent, ...], None]:
         while True:
             while not self._unread:
                 if self._error:
@@ -336,7 +336,7 @@ class LocalStream:
 
     # -- for the runner ------------------------------------------------------------------------------------------------
 
-    def take(self, heard: Heard | AntiphonError) -> None:
+    def take(self, heard: SpeechEvent | AntiphonError) -> None:
         """What the stream says."""
         if isinstance(heard, AntiphonError):
             self._error = heard

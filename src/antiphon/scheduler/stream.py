@@ -1,7 +1,7 @@
 """One channel's state: its audio, its voice activity, its utterance, its last hypothesis.
 
 The stream owns all of that, the engine none of it. It is told of audio (`feed`), of voice activity (`hear`) and of
-results (`complete`), and answers with work for the board and with `Heard` events for its session. It never blocks and
+results (`complete`), and answers with work for the board and with `SpeechEvent`s for its session. It never blocks and
 has no clock: `now_ns` is an argument. In which order results leave it is in `delivery.py`.
 """
 
@@ -14,7 +14,7 @@ from antiphon.core.audio import ms_to_samples, samples_to_ms
 from antiphon.core.errors import AntiphonError
 from antiphon.core.events import Cause, Interim, SpeechResumed, SpeechStarted, TurnMayEnd
 from antiphon.core.ports import EngineCall, Hypothesis
-from antiphon.core.speech import Heard, StreamSpec, Tuning
+from antiphon.core.speech import SpeechEvent, StreamSpec, Tuning
 from antiphon.core.units import NS_PER_MS
 from antiphon.scheduler.context import Context, astray, without
 from antiphon.scheduler.delivery import Delivery
@@ -22,7 +22,7 @@ from antiphon.scheduler.endpoint import CUT_SEARCH, FRAME, TAIL, Change, Endpoin
 from antiphon.scheduler.hypotheses import invented, transcript_of
 from antiphon.scheduler.interims import OpenUtterance
 from antiphon.scheduler.marks import Marks
-from antiphon.scheduler.policy import Kind
+from antiphon.scheduler.policy import WorkKind
 from antiphon.scheduler.specs import Timing
 from antiphon.scheduler.tape import Tape
 from antiphon.scheduler.work import Board, Segment, Work
@@ -37,13 +37,13 @@ _EMPTY = Hypothesis(text="", words=(), confidence=0.0, tokens=())
 
 @dataclass(eq=False)
 class Stream:
-    """`emit` gets every `Heard`, or the error that ends the stream; `board` gets every piece of work; `state` is the
-    voice detector's own and opaque; `call` says whose the stream is.
+    """`emit` gets every `SpeechEvent`, or the error that ends the stream; `board` gets every piece of work; `state` is
+    the voice detector's own and opaque; `call` says whose the stream is.
     """
 
     spec: StreamSpec
     board: Board
-    emit: Callable[[Heard | AntiphonError], None]
+    emit: Callable[[SpeechEvent | AntiphonError], None]
     state: Any
     timing: Timing = field(default_factory=Timing)
     call: EngineCall = NOBODYS
@@ -178,7 +178,7 @@ class Stream:
                 self._begin(self._ends.onset + 1)
                 if self.spec.speech_events:
                     self._delivery.send(
-                        Heard(SpeechStarted(self.spec.channel, samples_to_ms(change.at)), self._now.onset)
+                        SpeechEvent(SpeechStarted(self.spec.channel, samples_to_ms(change.at)), self._now.onset)
                     )
             case Turn.PAUSE:
                 self._at_pause()
@@ -195,10 +195,10 @@ class Stream:
             case Turn.RESUME:
                 if self._early_said:
                     self._delivery.send(
-                        Heard(SpeechResumed(self.spec.channel, samples_to_ms(change.at)), self._now.onset)
+                        SpeechEvent(SpeechResumed(self.spec.channel, samples_to_ms(change.at)), self._now.onset)
                     )
                 self._early, self._early_said = None, False
-                if self._now.waiting and self._now.waiting.kind is Kind.FINAL:
+                if self._now.waiting and self._now.waiting.kind is WorkKind.FINAL:
                     self._drop_waiting()
 
     def _begin(self, onset: int) -> None:
@@ -234,7 +234,7 @@ class Stream:
         if self._ends.state is EndpointState.PAUSE and self._ends.position - self._ends.speech_end >= self._early:
             self._early, self._early_said = None, True
             self._delivery.send(
-                Heard(TurnMayEnd(self.spec.channel, samples_to_ms(self._ends.speech_end)), self._now.onset)
+                SpeechEvent(TurnMayEnd(self.spec.channel, samples_to_ms(self._ends.speech_end)), self._now.onset)
             )
 
     # -- work ----------------------------------------------------------------------------------------------------------
@@ -254,10 +254,10 @@ class Stream:
             now.waiting.end = end
         elif now.is_sure(self._ends.clear):
             due_ns = self._tape.arrival_ns(now.tried_end) + self.timing.refresh_ms * NS_PER_MS
-            now.waiting = self._put(Kind.REFRESH, end, due_ns)
+            now.waiting = self._put(WorkKind.REFRESH, end, due_ns)
         else:
             retry_ns = self._tape.arrival_ns(end) + self.timing.retry_ms * NS_PER_MS
-            now.waiting = self._put(Kind.FIRST, end, retry_ns if now.has_interim else now.first_due_ns)
+            now.waiting = self._put(WorkKind.FIRST, end, retry_ns if now.has_interim else now.first_due_ns)
 
     def _at_pause(self) -> None:
         """Decode what will be the final if the speaker does not go on, while the silence runs; or, where no silence
@@ -275,9 +275,9 @@ class Stream:
         due_ns = spoken_ns + (self._wished_ms + self.timing.final_ms) * NS_PER_MS
         if self.spec.interims and not now.has_interim and now.first_due_ns > self._tape.arrival_ns(end):
             due_ns = min(due_ns, now.first_due_ns)  # it is the first interim as well
-        now.waiting = self._put(Kind.FINAL, end, due_ns)
+        now.waiting = self._put(WorkKind.FINAL, end, due_ns)
 
-    def _put(self, kind: Kind, end: int, deadline_ns: int) -> Work:
+    def _put(self, kind: WorkKind, end: int, deadline_ns: int) -> Work:
         work = self._work(kind, end, deadline_ns)
         self.board.put(work)
         return work
@@ -287,10 +287,12 @@ class Stream:
         while self._held and (not self._held[0].context or self._held[0].context[-1].hypothesis is not None):
             self.board.put(self._held.popleft())
 
-    def _work(self, kind: Kind, end: int, deadline_ns: int) -> Work:
+    def _work(self, kind: WorkKind, end: int, deadline_ns: int) -> Work:
         now = self._now
         tokens = now.hypothesis.tokens if now.hypothesis else ()
-        context = self._context.upto(end) if kind is Kind.FINAL else ()  # an interim shall be cheap, and is replaced
+        context = (
+            self._context.upto(end) if kind is WorkKind.FINAL else ()
+        )  # an interim shall be cheap, and is replaced
         return Work(self, kind, self._ends.start, end, deadline_ns, tokens, now.hypothesis_end, context=context)
 
     def _put_alone(self, work: Work) -> None:
@@ -330,7 +332,7 @@ class Stream:
             if not self.spec.live:
                 # Each puts the next one off, so that recordings take turns.
                 due_ns = now_ns + self.timing.recording_ms * self.pending * NS_PER_MS
-            work = self._work(Kind.FINAL if self.spec.live else Kind.RECORDING, end, due_ns)
+            work = self._work(WorkKind.FINAL if self.spec.live else WorkKind.RECORDING, end, due_ns)
             work.segment, work.pcm = segment, self._tape.cut(work.begin, end)
             self._held.append(work)
             self._put_held()
@@ -382,7 +384,7 @@ class Stream:
             transcript = transcript_of(hypothesis, work.start, self.spec)
             start_ms, end_ms = samples_to_ms(work.start), samples_to_ms(work.end)
             interim = Interim(self.spec.channel, start_ms, end_ms, transcript, stable_words=stable)
-            self._delivery.put_interim(Heard(interim, now.onset))
+            self._delivery.put_interim(SpeechEvent(interim, now.onset))
         if self._ends.state is EndpointState.PAUSE:
             self._at_pause()
         else:

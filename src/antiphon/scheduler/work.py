@@ -9,7 +9,7 @@ from antiphon.core.errors import AntiphonError
 from antiphon.core.events import Cause
 from antiphon.core.ports import EngineCall, Hypothesis, Utterance
 from antiphon.core.speech import StreamSpec
-from antiphon.scheduler.policy import Kind
+from antiphon.scheduler.policy import WorkKind
 
 SENTENCE_WORDS = 3  # words said one by one are no sentence, and an engine loses count of them
 
@@ -61,7 +61,7 @@ class Work:
     """
 
     stream: WorkOwner
-    kind: Kind
+    kind: WorkKind
     start: int
     end: int
     deadline_ns: int

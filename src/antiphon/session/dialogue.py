@@ -16,7 +16,7 @@ class DialogueConnection:
     answered; when it fails, at once.
     """
 
-    given = in_doubt = False
+    was_charged = in_doubt = False
 
     def __init__(
         self,

@@ -18,8 +18,8 @@ from antiphon.catalogue.catalogue import ANSWERS
 from antiphon.core.call import Call
 from antiphon.core.endpoints import (
     Accepted,
+    AnswerRequest,
     AnswerSurface,
-    Asked,
     KeepingEndpoint,
     NeedsFirst,
     Succession,
@@ -56,7 +56,7 @@ IDEMPOTENCY_KEY = "idempotency-key"
 log = logging.getLogger(__name__)
 
 
-class Held(Protocol):
+class HeldBody(Protocol):
     """A body in memory, which counts as held until it is released."""
 
     def keep(self, most_bytes: int) -> None:
@@ -66,7 +66,7 @@ class Held(Protocol):
 
 
 Sent = bytes | Body
-Read = Callable[[Principal], Awaitable[tuple[Held, Sent]]]
+Read = Callable[[Principal], Awaitable[tuple[HeldBody, Sent]]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +75,7 @@ class OpenCall:
 
     session: Recognition | Answering
     surface: AnswerSurface[Any]
-    held: Held
+    held: HeldBody
     media: bytes | Url | None = None
 
 
@@ -185,7 +185,7 @@ class Door:
         return opened
 
     async def item(
-        self, row: CallRow, opening: Opening, principal: Principal, body: bytes, held: Held, claim: Claim
+        self, row: CallRow, opening: Opening, principal: Principal, body: bytes, held: HeldBody, claim: Claim
     ) -> OpenCall | Step:
         """A call that an item of a job makes for the caller who wanted the job, under the job's claim. Raises as `call`
         does where that caller's key does not hold any more, or may not do this.
@@ -200,7 +200,7 @@ class Door:
         opening: Opening,
         principal: Principal,
         sent: Sent,
-        held: Held,
+        held: HeldBody,
         of_item: Claim | None = None,
     ) -> OpenCall | Step:
         sessions, keeper, id = self._sessions, self._sessions.keeper, opening.request_id
@@ -214,7 +214,7 @@ class Door:
             media = _data(sent) if negotiated.media is None else negotiated.media
             return OpenCall(session, negotiated.surface, held, media)
         asked = negotiated
-        if not isinstance(asked, Asked):
+        if not isinstance(asked, AnswerRequest):
             asked = await keeper.resolve(principal, asked)
         spec, keeping = await keeper.begin(principal, asked)
         try:
@@ -240,7 +240,9 @@ class Door:
             await asyncio.to_thread(hashed.update, _data(sent))
         return await self._sessions.claim(principal, opening, hashed.hexdigest())
 
-    async def _again(self, row: CallRow, project: str, opening: Opening, asked: Asked, error: AlreadyAnswered) -> Step:
+    async def _again(
+        self, row: CallRow, project: str, opening: Opening, asked: AnswerRequest, error: AlreadyAnswered
+    ) -> Step:
         """The same answer, where it is kept, and was asked for whole; a refusal where not."""
         refused: AntiphonError = error
         whole = isinstance(asked.spec, GenerateSpec) and not asked.spec.stream
@@ -261,7 +263,7 @@ class Door:
         dialogue: DialogueConnection,
         calls: SuccessiveCalls,
         message: str | bytes,
-        held: Held,
+        held: HeldBody,
     ) -> OpenCall | Step:
         """A call on a connection of such calls: what was opened, or what there is to say of an answer of which nothing
         is generated. Raises `AntiphonError`.
@@ -273,7 +275,7 @@ class Door:
             asked = calls.ask(opening, message)
         else:
             asked = await asyncio.to_thread(calls.ask, opening, message)
-        if not isinstance(asked, Asked):
+        if not isinstance(asked, AnswerRequest):
             asked = await keeper.resolve(principal, asked, recent)
         spec, keeping = await keeper.begin(principal, asked, recent)
         assert isinstance(spec, GenerateSpec)
@@ -302,7 +304,7 @@ class Door:
         credential = row.endpoint.credential(opening)
         principal: Principal | None = None
         body: Sent = b""
-        held: Held | None = None
+        held: HeldBody | None = None
         try:
             if not row.open:
                 principal, opening = self.authenticate(row, opening, credential, row.scope)

@@ -16,7 +16,7 @@ from typing import Any
 
 from antiphon.calls.generation import Generation, Keeping
 from antiphon.calls.relay import relay
-from antiphon.core.endpoints import AnswerSurface, Asked, Referring
+from antiphon.core.endpoints import AnswerRequest, AnswerSurface, Referring
 from antiphon.core.errors import AntiphonError, CallerError, Cancelled, InternalError, NotFound
 from antiphon.core.events import LanguageOutput
 from antiphon.core.identity import Principal
@@ -91,11 +91,13 @@ class Keeper:
         self.recents = Recents()
         self._runs: dict[tuple[str, str], _Run] = {}
 
-    async def resolve(self, principal: Principal, asked: Asked | Referring, recent: Recent | None = None) -> Asked:
+    async def resolve(
+        self, principal: Principal, asked: AnswerRequest | Referring, recent: Recent | None = None
+    ) -> AnswerRequest:
         """What is asked for, with the parts of earlier answers that it refers to. `recent` are those of the same
         connection, where that remembers them. Raises as `Referring.resolve` does, and `InternalError`.
         """
-        if isinstance(asked, Asked):
+        if isinstance(asked, AnswerRequest):
             return asked
         found: dict[str, bytes] = {}
         for id in asked.answers:
@@ -104,7 +106,7 @@ class Keeper:
         return await asyncio.to_thread(asked.resolve, found)
 
     async def begin(
-        self, principal: Principal, asked: Asked, recent: Recent | None = None
+        self, principal: Principal, asked: AnswerRequest, recent: Recent | None = None
     ) -> tuple[Spec | SpeakSpec, Keeping | None]:
         """What is asked for, with the turns that it goes on from; and what keeps its answer, if it is kept. `recent`
         are the answers of the same connection, where that remembers them whatever the policy is.

@@ -10,7 +10,7 @@ from antiphon.catalogue.catalogue import ANSWERS, RECOGNISES, Catalogue
 from antiphon.catalogue.voices import Voices
 from antiphon.conversation.hearing import transcribing
 from antiphon.core.call import Call
-from antiphon.core.conversation.outputs import Limit
+from antiphon.core.conversation.outputs import RateLimit
 from antiphon.core.conversation.spec import ConverseSpec
 from antiphon.core.errors import PolicyError, UnknownModel
 from antiphon.core.identity import Principal, Scope
@@ -37,7 +37,7 @@ class CallOpener(Protocol):
 
     def speak(self, call: Call[SpeakSpec], part: bool = False) -> Synthesis: ...
 
-    def limits(self) -> tuple[Limit, ...]:
+    def limits(self) -> tuple[RateLimit, ...]:
         """How many generations may run at once, and how many more could begin now."""
 
 
@@ -90,7 +90,7 @@ class OpenParts:
     def _part(self, id: str, spec: P) -> Call[P]:
         return Call(id, self._call.principal, self._call.surface, spec)
 
-    def limits(self) -> tuple[Limit, ...]:
+    def limits(self) -> tuple[RateLimit, ...]:
         return self._sessions.limits()
 
     def _recogniser(self, model: str) -> str:

@@ -17,7 +17,7 @@ from antiphon.conversation.conversation import Conversation
 from antiphon.conversation.reply import speech
 from antiphon.core.audio import Encoding
 from antiphon.core.call import Call
-from antiphon.core.conversation.outputs import Limit
+from antiphon.core.conversation.outputs import RateLimit
 from antiphon.core.conversation.spec import ConverseSpec
 from antiphon.core.errors import (
     AntiphonError,
@@ -283,11 +283,11 @@ class Sessions:
             return False
         return signs(self._keys.policy(principal.project).marking, spec.format, spec.stream, spec.live)
 
-    def limits(self) -> tuple[Limit, ...]:
+    def limits(self) -> tuple[RateLimit, ...]:
         """How many generations may run at once, and how many more could begin now."""
         generations = self._places.shares[CallKind.GENERATION]
         most = generations.bound.most
-        return (Limit("requests", most, max(0, most - generations.held), 0),)
+        return (RateLimit("requests", most, max(0, most - generations.held), 0),)
 
     @property
     def interactive(self) -> Interactive:
@@ -388,7 +388,7 @@ class Sessions:
         holds = self._open.pop(session, None)
         if holds is not None:
             self._places.let_go(holds)
-            self._retries.ended(session.call.id, session.given, session.in_doubt)
+            self._retries.ended(session.call.id, session.was_charged, session.in_doubt)
         if not self._open:
             self._empty.set()
 

@@ -7,7 +7,7 @@ import asyncio
 from dataclasses import dataclass
 
 from antiphon.calls.services import Services
-from antiphon.core.endpoints import Spent
+from antiphon.core.endpoints import ProjectSpending
 from antiphon.core.units import NS_PER_S
 from antiphon.core.usage import Dimension
 
@@ -17,7 +17,7 @@ MAX_KEPT = 1000
 
 @dataclass(frozen=True, slots=True)
 class _Sum:
-    spent: Spent
+    spent: ProjectSpending
     at_ns: int
 
 
@@ -29,7 +29,7 @@ class SpendingCache:
         self._kept: dict[tuple[str, Dimension, int], _Sum] = {}
         self._reading = asyncio.Lock()
 
-    async def since(self, project: str, dimension: Dimension, since_unix_ms: int) -> Spent:
+    async def since(self, project: str, dimension: Dimension, since_unix_ms: int) -> ProjectSpending:
         """Raises `InternalError` if the ledger cannot be read."""
         key = project, dimension, since_unix_ms
         async with self._reading:
@@ -37,7 +37,7 @@ class SpendingCache:
             kept = self._kept.pop(key, None)
             if kept is None or now_ns - kept.at_ns >= HOLDS_S * NS_PER_S:
                 amount = await self._services.ledger.charged(project, dimension, since_unix_ms)
-                kept = _Sum(Spent(project, amount), now_ns)
+                kept = _Sum(ProjectSpending(project, amount), now_ns)
             self._kept[key] = kept
             if len(self._kept) > MAX_KEPT:
                 del self._kept[next(iter(self._kept))]

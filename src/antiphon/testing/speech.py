@@ -11,7 +11,7 @@ from antiphon.core.capabilities import SpeechCapabilities
 from antiphon.core.errors import AntiphonError, EngineError
 from antiphon.core.events import Cause, End, Final, Flush, Transcript, Word
 from antiphon.core.ports import EngineCall, Hypothesis, Utterance
-from antiphon.core.speech import Drained, Heard, Load, Mark, StreamSpec
+from antiphon.core.speech import Drained, Load, Mark, SpeechEvent, StreamSpec
 
 _NUMBERS = ("one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten")
 
@@ -102,9 +102,9 @@ class FakeSpeechStream:
         self.closed = False
         self._final_from = 0
         self._load = load
-        self._unread: asyncio.Queue[Heard | AntiphonError | None] = asyncio.Queue()
+        self._unread: asyncio.Queue[SpeechEvent | AntiphonError | None] = asyncio.Queue()
 
-    def say(self, heard: Heard | AntiphonError) -> None:
+    def say(self, heard: SpeechEvent | AntiphonError) -> None:
         self._unread.put_nowait(heard)
 
     async def feed(self, pcm: bytes) -> None:
@@ -115,7 +115,7 @@ class FakeSpeechStream:
         if isinstance(mark, Flush | End):
             self._finish(Cause.FLUSH if isinstance(mark, Flush) else Cause.END)
         if isinstance(mark, End):
-            self.say(Heard(Drained(self.spec.channel)))
+            self.say(SpeechEvent(Drained(self.spec.channel)))
 
     def _finish(self, cause: Cause) -> None:
         start, end, self._final_from = self._final_from, self.received, self.received
@@ -123,9 +123,9 @@ class FakeSpeechStream:
         text = " ".join(_NUMBERS[n % len(_NUMBERS)] for n in range(words))
         transcript = Transcript(text, 0.9 if text else 0.0)
         final = Final(self.spec.channel, samples_to_ms(start), samples_to_ms(end), transcript, cause)
-        self.say(Heard(final, start + 1, end))
+        self.say(SpeechEvent(final, start + 1, end))
 
-    async def events(self) -> AsyncGenerator[tuple[Heard, ...], None]:
+    async def events(self) -> AsyncGenerator[tuple[SpeechEvent, ...], None]:
         while (heard := await self._unread.get()) is not None:
             if isinstance(heard, AntiphonError):
                 raise heard

@@ -8,7 +8,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from antiphon.core import stores
-from antiphon.core.entry import Entry, Kind
+from antiphon.core.entry import Entry, EntryKind
 from antiphon.core.errors import (
     AlreadyAnswered,
     AntiphonError,
@@ -104,8 +104,8 @@ class FakeLedger:
                 group[:-1],
                 group[-1],
                 sum(entry.quantity.amount for entry in entries),
-                len({entry.session for entry in entries if entry.kind is Kind.USAGE}),
-                sum(entry.kind is Kind.ABANDONED for entry in entries),
+                len({entry.session for entry in entries if entry.kind is EntryKind.USAGE}),
+                sum(entry.kind is EntryKind.ABANDONED for entry in entries),
             )
             for group, entries in sorted(found.items())
         ]

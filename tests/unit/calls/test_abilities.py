@@ -12,7 +12,7 @@ from antiphon.core.pictures import from_bytes
 from antiphon.core.specs import Image, Message, Role, Sampling
 from antiphon.pools.backend import Backend
 from antiphon.pools.pool import Pool
-from antiphon.pools.queue import Limits
+from antiphon.pools.queue import QueueLimits
 from antiphon.testing import FakeClock, FakeGenerator
 from session_house import batches_of, closed, said, until
 
@@ -56,7 +56,7 @@ async def test_what_only_asks_for_quality_is_told_to_have_no_effect(house):
 
 def test_a_pool_can_what_all_its_backends_can():
     engines = [FakeGenerator(abilities=frozenset(can)) for can in ([Ability.SEED, Ability.TOP_K], [Ability.TOP_K])]
-    pool = Pool([Backend(f"b{n}", engine) for n, engine in enumerate(engines)], FakeClock(), Limits())
+    pool = Pool([Backend(f"b{n}", engine) for n, engine in enumerate(engines)], FakeClock(), QueueLimits())
     assert pool.abilities == {Ability.TOP_K}
 
 

@@ -6,7 +6,7 @@ import pytest
 
 from antiphon.calls.account import Account, Meter
 from antiphon.core.call import Call
-from antiphon.core.entry import Kind
+from antiphon.core.entry import EntryKind
 from antiphon.core.errors import LedgerUnavailable, OutcomeUnknown
 from antiphon.core.identity import Principal
 from antiphon.core.specs import TranscribeSpec
@@ -33,8 +33,8 @@ async def test_what_may_be_written_is_written_again_and_once(house, account, wro
     with pytest.raises(OutcomeUnknown):
         await account.charge({METER: 300})
     house.ledger.outcome = None
-    await account.close(Kind.ABANDONED, {METER: 300})
-    assert written(house) == [(0, Kind.USAGE, 100), (1, Kind.USAGE, 200), (2, Kind.ABANDONED, 0)]
+    await account.close(EntryKind.ABANDONED, {METER: 300})
+    assert written(house) == [(0, EntryKind.USAGE, 100), (1, EntryKind.USAGE, 200), (2, EntryKind.ABANDONED, 0)]
 
 
 async def test_what_was_refused_is_not_written(house, account):
@@ -43,7 +43,7 @@ async def test_what_was_refused_is_not_written(house, account):
     with pytest.raises(LedgerUnavailable):
         await account.charge({METER: 300})
     house.ledger.error = None
-    await account.close(Kind.ABANDONED, {METER: 100})
+    await account.close(EntryKind.ABANDONED, {METER: 100})
     assert [amount for _, _, amount in written(house)] == [100, 0]
 
 

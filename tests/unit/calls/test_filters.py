@@ -246,14 +246,14 @@ async def test_without_filters_nothing_stands_between(house):
     generation = house.generate()
     assert generation._chain is None
     batches = []
-    told = generation._told
+    told = generation._produce
 
     async def noted():
         async for batch in told():
             batches.append(batch)
             yield batch
 
-    generation._told = noted
+    generation._produce = noted
     assert all(got is made for got, made in zip(await batches_of(generation), batches, strict=True))
     await generation.close(delivered=True)
     await closed()

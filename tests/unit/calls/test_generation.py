@@ -10,7 +10,7 @@ import pytest
 from antiphon.calls import generation as module
 from antiphon.calls.generation import ENTRY_TOKENS, HELD_TOKENS
 from antiphon.core.call import Call
-from antiphon.core.entry import Kind
+from antiphon.core.entry import EntryKind
 from antiphon.core.errors import (
     AlreadyAnswered,
     CallerError,
@@ -66,9 +66,9 @@ def check_corrections(house):
     """Each refers to a written entry that charges for the same."""
     written = {entry.sequence: entry for entry in house.ledger.entries}
     for entry in house.ledger.entries:
-        if entry.kind is Kind.CORRECTION:
+        if entry.kind is EntryKind.CORRECTION:
             corrected = written[entry.corrects.sequence]
-            assert (corrected.kind, corrected.quantity.dimension) == (Kind.USAGE, entry.quantity.dimension)
+            assert (corrected.kind, corrected.quantity.dimension) == (EntryKind.USAGE, entry.quantity.dimension)
 
 
 # -- what is said, and what is paid ------------------------------------------------------------------------------------
@@ -83,7 +83,7 @@ async def test_a_generation_from_open_to_close(house, stream):
     assert text(events) == "one two three four five"
     assert events[-2:] == [*STOP, Completed(TokenUsage(INPUT, 5))]
     assert house.tokens() == {IN: INPUT, OUT: 5}
-    assert kinds(house) == [Kind.USAGE, Kind.USAGE, Kind.COMPLETED]
+    assert kinds(house) == [EntryKind.USAGE, EntryKind.USAGE, EntryKind.COMPLETED]
     assert {entry.model for entry in house.ledger.entries} == {"counter-2026"}
     assert {entry.feature for entry in house.ledger.entries} == {"stream" if stream else "whole"}
     assert (house.generator.running, house.generator.cancelled) == ([], [])
@@ -136,9 +136,9 @@ async def test_a_whole_answer_is_durable_before_it_leaves(house):
     assert not hearing.done()
     house.ledger.gate.set()
     assert isinstance((await hearing)[-1], Completed)
-    assert kinds(house) == [Kind.USAGE, Kind.USAGE]
+    assert kinds(house) == [EntryKind.USAGE, EntryKind.USAGE]
     await generation.close(delivered=True)
-    assert kinds(house)[-1] is Kind.COMPLETED
+    assert kinds(house)[-1] is EntryKind.COMPLETED
 
 
 @pytest.mark.parametrize("at_once", [1, 7, 64, 200])
@@ -184,7 +184,7 @@ async def test_what_was_noted_and_not_sent_is_not_charged(house):
     house.ledger.note_gate.set()
     await generation.close(delivered=False)
     assert (house.tokens(), house.ledger.notes) == ({}, {})
-    assert kinds(house) == [Kind.ABANDONED]
+    assert kinds(house) == [EntryKind.ABANDONED]
 
 
 async def test_each_choice_of_a_stream_counts(house):
@@ -208,7 +208,7 @@ async def test_what_was_charged_too_much_is_corrected(house):
     await said(generation)
     await generation.close(delivered=True)
     assert house.tokens() == {IN: 1, CACHED: 2, OUT: 90}
-    assert kinds(house).count(Kind.CORRECTION) == 3  # of the input's estimate, of the output, of what was thought
+    assert kinds(house).count(EntryKind.CORRECTION) == 3  # of the input's estimate, of the output, of what was thought
     check_corrections(house)
 
 
@@ -219,7 +219,7 @@ async def test_a_second_correction_refers_to_what_was_charged_too(house):
     await said(generation)
     await generation.close(delivered=True)
     assert house.tokens() == {IN: 10, OUT: 128}
-    assert kinds(house).count(Kind.CORRECTION) == 2
+    assert kinds(house).count(EntryKind.CORRECTION) == 2
     check_corrections(house)
 
 
@@ -273,7 +273,7 @@ async def test_who_leaves_a_stream_pays_for_what_was_sent(house, early, asked):
     generation = house.generate()
     await take(generation, 1 + 3)
     assert house.tokens() == {IN: asked, OUT: 3}
-    assert kinds(house) == [Kind.USAGE, Kind.USAGE, Kind.ABANDONED]
+    assert kinds(house) == [EntryKind.USAGE, EntryKind.USAGE, EntryKind.ABANDONED]
     assert house.generator.cancelled == [generation.call.id]
 
 
@@ -282,7 +282,7 @@ async def test_who_leaves_late_pays_what_was_not_charged_yet(house):
     generation = house.generate()
     await take(generation, 1 + 100)
     assert house.tokens() == {IN: ESTIMATED, OUT: 100}
-    assert kinds(house)[-1] is Kind.ABANDONED
+    assert kinds(house)[-1] is EntryKind.ABANDONED
 
 
 async def test_a_result_that_was_charged_and_not_sent_is_said_to_be(house):
@@ -290,8 +290,8 @@ async def test_a_result_that_was_charged_and_not_sent_is_said_to_be(house):
     generation = house.generate()
     await take(generation, 1 + ENTRY_TOKENS - 1)
     assert house.tokens() == {IN: ESTIMATED, OUT: ENTRY_TOKENS}  # one more than was certainly sent
-    assert Kind.CORRECTION not in kinds(house)
-    assert kinds(house)[-1] is Kind.ABANDONED
+    assert EntryKind.CORRECTION not in kinds(house)
+    assert kinds(house)[-1] is EntryKind.ABANDONED
 
 
 @pytest.mark.parametrize("batches", [0, 1])
@@ -313,7 +313,7 @@ async def test_who_leaves_while_the_last_byte_is_sent_is_charged_and_it_is_said(
     generation = house.generate(stream=False)
     await take(generation, 7)
     assert house.tokens() == {IN: INPUT, OUT: 5}
-    assert kinds(house)[-1] is Kind.ABANDONED
+    assert kinds(house)[-1] is EntryKind.ABANDONED
 
 
 async def test_the_input_is_estimated_from_all_messages(house):
@@ -347,7 +347,7 @@ async def test_a_failed_stream_is_paid_as_far_as_it_came_and_a_failed_answer_not
     assert text(events) == "one two three"
     assert events[-1] == Failed(house.generator.error)
     assert house.tokens() == paid
-    assert kinds(house)[-1:] == ([Kind.ABANDONED] if stream else [])
+    assert kinds(house)[-1:] == ([EntryKind.ABANDONED] if stream else [])
 
 
 async def test_a_defect_is_logged_without_what_it_says_and_told_as_one(house, caplog):
@@ -433,7 +433,7 @@ async def test_how_an_engine_ends_its_work_does_not_change_the_answer(house, mon
         assert isinstance(events[-1], Completed)
         assert not any(isinstance(event, Failed) for event in events)
         await generation.close(delivered=True)
-        assert kinds(house)[-1] is Kind.COMPLETED
+        assert kinds(house)[-1] is EntryKind.COMPLETED
     assert any(record.getMessage() == "an engine could not be stopped" for record in caplog.records)
 
 
@@ -514,7 +514,7 @@ async def test_fail_while_the_last_charge_is_written_comes_too_late(house):
     house.ledger.gate.set()
     assert isinstance((await hearing)[-1], Completed)
     await generation.close(delivered=True)
-    assert kinds(house)[-1] is Kind.COMPLETED
+    assert kinds(house)[-1] is EntryKind.COMPLETED
     assert 'outcome="completed"' in house.metrics()
 
 
@@ -711,7 +711,7 @@ async def test_what_was_sent_is_paid_when_the_ledger_is_well_again(house):
     house.ledger.error = None
     await generation.close(delivered=True)
     assert house.tokens() == {IN: ESTIMATED, OUT: 1}
-    assert kinds(house)[-1] is Kind.ABANDONED
+    assert kinds(house)[-1] is EntryKind.ABANDONED
 
 
 async def test_a_ledger_that_breaks_does_not_break_the_close(house, caplog):
@@ -740,7 +740,7 @@ async def test_cancelled_during_an_append(house, write_first, stream, tokens, pa
     await generation.close(delivered=False)
     assert house.tokens()[OUT] == paid
     assert len({entry.key for entry in house.ledger.entries}) == len(house.ledger.entries)
-    assert kinds(house)[-1] is Kind.ABANDONED
+    assert kinds(house)[-1] is EntryKind.ABANDONED
     assert house.generator.running == []
 
 
@@ -773,7 +773,7 @@ async def test_cancelled_at_every_await(house):
             assert (got, charged) == (150, 150)
         else:
             assert got <= charged <= got + 1 or charged == 150
-            assert kinds(house)[-1:] in ([], [Kind.ABANDONED])
+            assert kinds(house)[-1:] in ([], [EntryKind.ABANDONED])
         assert house.generator.running == []
         outcomes.add((delivered, charged > 0))
     assert outcomes == {(False, False), (False, True), (True, True)}
@@ -789,7 +789,7 @@ async def test_a_close_goes_on_when_its_caller_is_cancelled(house):
     await asyncio.wait((closing,))
     house.ledger.gate.set()
     await house.sessions.settle()
-    assert kinds(house)[-1] is Kind.COMPLETED
+    assert kinds(house)[-1] is EntryKind.COMPLETED
 
 
 # -- idempotency keys --------------------------------------------------------------------------------------------------
@@ -806,7 +806,7 @@ async def test_an_answer_that_may_not_have_arrived_is_given_again_uncharged_and_
     with pytest.raises(AlreadyAnswered):
         await house.claim("key", "body")
     assert house.tokens() == {IN: INPUT, OUT: 5}
-    assert kinds(house) == [Kind.USAGE, Kind.USAGE, Kind.ABANDONED]
+    assert kinds(house) == [EntryKind.USAGE, EntryKind.USAGE, EntryKind.ABANDONED]
     assert 'dimension="llm.output_tokens",model="counter-2026",surface="openai"} 5.0' in house.metrics()
     assert [record.charged for record in caplog.records if hasattr(record, "charged")] == [{IN: INPUT, OUT: 5}, {}]
 
@@ -922,7 +922,7 @@ async def test_embeddings(house):
     assert [vector[0] for vector in events[1].vectors] == [2.0, 3.0]
     assert events[2] == Completed(TokenUsage(5, 0))
     assert house.tokens() == {Dimension.EMBEDDING_TOKENS: 5}
-    assert kinds(house) == [Kind.USAGE, Kind.COMPLETED]
+    assert kinds(house) == [EntryKind.USAGE, EntryKind.COMPLETED]
     assert house.ledger.entries[0].feature == "embedding"
 
 
@@ -972,7 +972,7 @@ async def test_embeddings_that_nobody_waited_for_any_more_are_charged_once_they_
     await asyncio.wait((hearing,))
     house.ledger.gate.set()
     await generation.close(delivered=False)
-    assert kinds(house) == [Kind.USAGE, Kind.ABANDONED]
+    assert kinds(house) == [EntryKind.USAGE, EntryKind.ABANDONED]
 
 
 # -- ahead of the caller's word ----------------------------------------------------------------------------------------

@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from antiphon.core.entry import Kind
+from antiphon.core.entry import EntryKind
 from antiphon.core.errors import CallerError, EngineError, LedgerUnavailable
 from antiphon.core.events import Completed, Failed, Inferred, Opened
 from antiphon.core.tensors import Tensor
@@ -21,7 +21,7 @@ async def test_an_inference_is_charged_once_and_for_its_bytes(house):
     assert (opened, type(completed)) == (Opened("tensors-2026"), Completed)
     assert inferred == Inferred((Tensor("outx", "UINT8", (2, 3), X.data * 2),), "7", (("k", 1),))
     assert house.tokens() == {Dimension.INFERENCES: 1, Dimension.INFERENCE_BYTES: 9}
-    assert [entry.kind for entry in house.ledger.entries] == [Kind.USAGE, Kind.USAGE, Kind.COMPLETED]
+    assert [entry.kind for entry in house.ledger.entries] == [EntryKind.USAGE, EntryKind.USAGE, EntryKind.COMPLETED]
     assert {(entry.feature, entry.tags) for entry in house.ledger.entries} == {("inference", ("a=b",))}
     ((spec, call),) = house.inferrer.calls
     assert (spec.inputs, call.id) == ((X,), inference.call.id)

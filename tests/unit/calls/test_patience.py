@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from antiphon.calls.patience import PATIENCE_MS, Said, longest_ms, patience_ms, said, soonest_ms
+from antiphon.calls.patience import PATIENCE_MS, Thought, longest_ms, patience_ms, said, soonest_ms
 from antiphon.core.conversation.spec import Eagerness
 
 WHOLE = [
@@ -61,7 +61,7 @@ OPEN = [
 
 @pytest.mark.parametrize(
     ("text", "kind"),
-    [(t, Said.WHOLE) for t in WHOLE] + [(t, Said.HANGING) for t in HANGING] + [(t, Said.OPEN) for t in OPEN],
+    [(t, Thought.WHOLE) for t in WHOLE] + [(t, Thought.HANGING) for t in HANGING] + [(t, Thought.OPEN) for t in OPEN],
 )
 def test_what_was_said(text, kind):
     assert said(text) is kind
@@ -69,8 +69,8 @@ def test_what_was_said(text, kind):
 
 def test_the_less_sure_the_more_patient():
     for table in PATIENCE_MS.values():
-        assert table[Said.WHOLE] < table[Said.OPEN] < table[Said.HANGING]
-    for kind in Said:
+        assert table[Thought.WHOLE] < table[Thought.OPEN] < table[Thought.HANGING]
+    for kind in Thought:
         assert (
             PATIENCE_MS[Eagerness.HIGH][kind] < PATIENCE_MS[Eagerness.MEDIUM][kind] < PATIENCE_MS[Eagerness.LOW][kind]
         )

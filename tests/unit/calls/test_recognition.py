@@ -7,7 +7,7 @@ import pytest
 
 from antiphon.calls.recognition import MAX_UNREAD_EVENTS
 from antiphon.core.audio import AudioFormat, Encoding
-from antiphon.core.entry import Kind
+from antiphon.core.entry import EntryKind
 from antiphon.core.errors import (
     AlreadyAnswered,
     BadMedia,
@@ -262,7 +262,7 @@ async def test_the_callers_own_error_does_not_make_free_what_was_heard(house):
     await session.close(delivered=True)
     assert isinstance(events[-1].error, BadMedia)
     assert house.charged() == {0: 1600}
-    assert kinds(house, session) == [Kind.USAGE, Kind.ABANDONED]
+    assert kinds(house, session) == [EntryKind.USAGE, EntryKind.ABANDONED]
 
 
 # -- the ledger --------------------------------------------------------------------------------------------------------
@@ -305,7 +305,7 @@ async def test_what_is_charged_is_what_was_received_on_each_channel(house, seed)
     await session.close(delivered=True)
     assert house.charged() == dict.fromkeys(range(channels), sent)
     assert (events[-1].audio_ms, events[-1].channels) == (sent, channels)
-    assert kinds(house, session)[-1] is Kind.COMPLETED
+    assert kinds(house, session)[-1] is EntryKind.COMPLETED
     assert [entry.sequence for entry in house.ledger.entries] == list(range(len(house.ledger.entries)))
 
 
@@ -316,7 +316,7 @@ async def test_each_final_is_charged_before_the_next_audio(house):
     assert house.charged() == {0: final.end_ms}
     await session.close(delivered=False)
     assert house.charged() == {0: 1600}
-    assert kinds(house, session) == [Kind.USAGE, Kind.USAGE, Kind.ABANDONED]
+    assert kinds(house, session) == [EntryKind.USAGE, EntryKind.USAGE, EntryKind.ABANDONED]
 
 
 async def test_a_live_caller_who_vanishes_pays_for_what_was_heard(house):
@@ -324,7 +324,7 @@ async def test_a_live_caller_who_vanishes_pays_for_what_was_heard(house):
     await session.feed(Audio(audio(500)))
     await session.close(delivered=False)
     assert house.charged() == {0: 500}
-    assert kinds(house, session) == [Kind.USAGE, Kind.ABANDONED]
+    assert kinds(house, session) == [EntryKind.USAGE, EntryKind.ABANDONED]
 
 
 @pytest.mark.parametrize("write_first", [True, False])
@@ -340,7 +340,7 @@ async def test_a_caller_who_vanishes_while_an_entry_is_written_is_charged_once(h
     house.ledger.gate.set()
     await session.close(delivered=False)
     assert house.charged() == {0: 1600}
-    assert kinds(house, session) == [Kind.USAGE, Kind.USAGE, Kind.ABANDONED]
+    assert kinds(house, session) == [EntryKind.USAGE, EntryKind.USAGE, EntryKind.ABANDONED]
 
 
 async def test_a_failed_ledger_delivers_nothing(house):
@@ -396,7 +396,7 @@ async def test_a_recording_is_charged_once_before_its_answer(house):
     assert house.ledger.appends == 1
     assert house.charged() == {0: 2500, 1: 2500}
     await session.close(delivered=True)
-    assert kinds(house, session) == [Kind.USAGE, Kind.USAGE, Kind.COMPLETED]
+    assert kinds(house, session) == [EntryKind.USAGE, EntryKind.USAGE, EntryKind.COMPLETED]
 
 
 async def test_a_recording_told_piece_by_piece_is_paid_whole_at_its_first_piece(house):
@@ -524,4 +524,4 @@ async def test_a_caller_is_charged_although_what_the_call_held_cannot_be_freed(h
     monkeypatch.setattr(session, "_free", fail)
     await session.close(delivered=False)
     assert sum(house.charged().values()) == 1000
-    assert house.ledger.entries[-1].kind is Kind.ABANDONED
+    assert house.ledger.entries[-1].kind is EntryKind.ABANDONED

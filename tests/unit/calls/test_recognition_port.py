@@ -11,7 +11,7 @@ from antiphon.core.errors import EngineError
 from antiphon.core.events import Audio, Cause, Closed, End, Failed, Final, Flush, Interim, Transcript
 from antiphon.core.identity import Principal
 from antiphon.core.specs import TranscribeSpec, TurnRules
-from antiphon.core.speech import Heard, Wait
+from antiphon.core.speech import SpeechEvent, Wait
 from antiphon.testing import FakeSpeechEngine
 from session_house import said, until
 
@@ -59,10 +59,10 @@ async def test_lateness_counts_from_when_samples_arrived_here(house, engine, mon
     stream = engine.streams[0]
     text = Transcript("one two", 0.9)
     house.clock.advance_ms(150)
-    stream.say(Heard(Interim(0, 1000, 2000, text), onset=16_001))
+    stream.say(SpeechEvent(Interim(0, 1000, 2000, text), onset=16_001))
     await until(lambda: session._channels[0].timer._first_sent_ns is not None)
     house.clock.advance_ms(350)
-    stream.say(Heard(Final(0, 1000, 3000, text, Cause.ENDPOINT), onset=16_001, spoken=48_000, wished_ms=200))
+    stream.say(SpeechEvent(Final(0, 1000, 3000, text, Cause.ENDPOINT), onset=16_001, spoken=48_000, wished_ms=200))
     await until(lambda: measured)
     assert (measured[0].ttfb_ms, measured[0].final_ms) == (2150, 1300)  # it was fed with 4 s; speech was over at 3 s
     house.clock.advance_ms(100)
@@ -81,13 +81,13 @@ async def test_a_wait_names_the_pause_that_it_is_about(house, engine):
     await session.feed(Audio(SECOND))
     stream = engine.streams[0]
     paused = Interim(0, 0, 1000, Transcript("That is all.", 0.9), paused=True)
-    stream.say(Heard(paused, onset=1, spoken=14_000))
+    stream.say(SpeechEvent(paused, onset=1, spoken=14_000))
     await until(lambda: any(isinstance(mark, Wait) for mark in stream.told))
     (wait,) = [mark for mark in stream.told if isinstance(mark, Wait)]
     assert wait.pause == 14_000
     session.wait(500)
     assert stream.told[-1] == Wait(14_000, 500)
-    stream.say(Heard(Interim(0, 0, 1000, Transcript("That is all. And", 0.9)), onset=1))
+    stream.say(SpeechEvent(Interim(0, 0, 1000, Transcript("That is all. And", 0.9)), onset=1))
     await until(lambda: session._channels[0].pause is None)
     session.wait(700)
     assert stream.told[-1] == Wait(14_000, 500)  # nobody is silent any more

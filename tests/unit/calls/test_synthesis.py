@@ -9,7 +9,7 @@ import pytest
 from antiphon.calls.synthesis import MAX_CONTEXTS, MAX_WAITING_CHARACTERS, PIECE_CHARACTERS
 from antiphon.catalogue.voices import Voice, Voices
 from antiphon.core.audio import Codec, SpeechFormat
-from antiphon.core.entry import Kind
+from antiphon.core.entry import EntryKind
 from antiphon.core.errors import (
     CallerError,
     CapacityError,
@@ -90,7 +90,7 @@ async def test_it_is_charged_in_characters_and_milliseconds(house):
         Dimension.TTS_CHARACTERS: events[-1].characters,
         Dimension.TTS_AUDIO_MS: events[-1].audio_ms,
     }
-    assert house.ledger.entries[-1].kind is Kind.COMPLETED
+    assert house.ledger.entries[-1].kind is EntryKind.COMPLETED
 
 
 async def test_what_leaves_is_in_the_ledger_before(house):
@@ -111,8 +111,8 @@ async def test_an_answer_that_comes_whole_is_one_piece_charged_once(house):
     session, events = await speak(house, "one two. three four.", stream=False)
     assert len(spoken(events)) == 1
     assert spoken(events)[0].end_ms == events[-1].audio_ms
-    assert len([e for e in house.ledger.entries if e.session == session.call.id and e.kind is Kind.USAGE]) == 2
-    assert session.given
+    assert len([e for e in house.ledger.entries if e.session == session.call.id and e.kind is EntryKind.USAGE]) == 2
+    assert session.was_charged
     assert not session.in_doubt
 
 
@@ -135,7 +135,7 @@ async def test_a_stream_that_fails_is_charged_for_what_was_delivered(house):
     await session.close(delivered=True)
     assert isinstance(events[-1], Failed)
     assert charged(house, session)[Dimension.TTS_AUDIO_MS] == spoken(events)[-1].end_ms
-    assert house.ledger.entries[-1].kind is Kind.ABANDONED
+    assert house.ledger.entries[-1].kind is EntryKind.ABANDONED
 
 
 async def test_who_leaves_stops_the_work(house):
@@ -167,7 +167,7 @@ async def test_only_what_was_heard_is_charged_for(house):
     await session.played(heard_ms)
     assert charged(house, session)[Dimension.TTS_AUDIO_MS] == heard_ms
     assert charged(house, session)[Dimension.TTS_CHARACTERS] < events[-1].characters
-    corrections = [e for e in house.ledger.entries if e.kind is Kind.CORRECTION]
+    corrections = [e for e in house.ledger.entries if e.kind is EntryKind.CORRECTION]
     assert {e.quantity.dimension for e in corrections} == {Dimension.TTS_CHARACTERS, Dimension.TTS_AUDIO_MS}
 
 
@@ -188,7 +188,7 @@ async def test_what_is_corrected_to_nothing_has_an_end_all_the_same(house):
     await said(session)
     await session.played(0)
     await session.close(delivered=False)
-    assert house.ledger.entries[-1].kind is Kind.ABANDONED
+    assert house.ledger.entries[-1].kind is EntryKind.ABANDONED
 
 
 async def test_what_a_failure_overtakes_is_not_charged(house):
@@ -242,7 +242,7 @@ async def test_a_text_without_anything_to_say_is_free(house, text, stream):
     assert house.synthesiser.clauses == []
     assert events[-1] == AllSpoken(0, 0)
     assert house.ledger.entries == []
-    assert not session.given
+    assert not session.was_charged
 
 
 @pytest.mark.parametrize("text", SILENT)

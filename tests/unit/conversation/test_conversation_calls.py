@@ -179,7 +179,7 @@ async def test_a_turn_is_heard_answered_and_spoken(house):
             "ItemAdded",
             "ItemDone",
             "ResponseStarted",
-            "Limits",
+            "RateLimits",
             "OutputStarted",
             "ItemAdded",
             "OutputEnded",

@@ -2,7 +2,7 @@ import uuid
 
 import pytest
 
-from antiphon.core.entry import MAX_INTEGER, MAX_TAGS, Kind, Reference
+from antiphon.core.entry import MAX_INTEGER, MAX_TAGS, EntryKind, Reference
 from antiphon.core.usage import Dimension, Quantity
 from antiphon.stores.sqlite.ledger_schema import COLUMNS, from_row, to_row
 
@@ -14,8 +14,8 @@ REFERENCE = Reference(str(uuid.UUID(int=9)), 3)
     [
         {},
         {"tags": ("a", 'ü"[]'), "channel": 7, "feature": ""},
-        {"kind": Kind.COMPLETED, "amount": 0},
-        {"kind": Kind.CORRECTION, "amount": -5, "corrects": REFERENCE},
+        {"kind": EntryKind.COMPLETED, "amount": 0},
+        {"kind": EntryKind.CORRECTION, "amount": -5, "corrects": REFERENCE},
         {"amount": MAX_INTEGER},
     ],
 )
@@ -36,9 +36,9 @@ def test_an_entry_survives_its_row(make_entry, fields):
         {"amount": -1},
         {"amount": 1.0},
         {"amount": MAX_INTEGER + 1},
-        {"kind": Kind.COMPLETED, "amount": 1},
-        {"kind": Kind.ABANDONED, "amount": 1},
-        {"kind": Kind.CORRECTION, "amount": -1},
+        {"kind": EntryKind.COMPLETED, "amount": 1},
+        {"kind": EntryKind.ABANDONED, "amount": 1},
+        {"kind": EntryKind.CORRECTION, "amount": -1},
         {"corrects": REFERENCE},
         {"project": ""},
         {"tags": ("x",) * (MAX_TAGS + 1)},

@@ -10,7 +10,7 @@ from antiphon.observe.metrics import LABELS, METRICS, reference
 from antiphon.observe.observer import Observer
 from antiphon.pools.breaker import State
 from antiphon.pools.pool import BackendStats, PoolStats
-from antiphon.scheduler.policy import Kind
+from antiphon.scheduler.policy import WorkKind
 from antiphon.slo.objectives import Objectives
 from antiphon.testing import FakeClock
 
@@ -33,7 +33,7 @@ class Connections(list):
 @pytest.fixture
 def exported():
     """What a server exports that has everything, by the names of the table."""
-    load = SimpleNamespace(waiting={kind.name.lower(): 0 for kind in Kind}, live=0, stream_share=0.0)
+    load = SimpleNamespace(waiting={kind.name.lower(): 0 for kind in WorkKind}, live=0, stream_share=0.0)
     observer = Observer(Objectives(), FakeClock())
     observer.watch_recogniser("a", lambda: load)
     observer.watch_pool("m", lambda: PoolStats((BackendStats("a", State.CLOSED, 1, 1, 1, 1),), 1, 1, 1, 1))

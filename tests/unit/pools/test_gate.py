@@ -9,7 +9,7 @@ from antiphon.core.errors import CapacityError, EngineError, EngineTimeout
 from antiphon.core.units import NS_PER_MS
 from antiphon.pools.gate import Ask, Gate
 from antiphon.pools.limit import Pressure
-from antiphon.pools.queue import Limits, Room
+from antiphon.pools.queue import QueueLimits, Room
 from antiphon.testing import FakeClock
 
 
@@ -50,7 +50,7 @@ class Door:
     def __init__(self, most=1, **limits):
         self.clock = FakeClock()
         self.places = Places(most)
-        self.gate = Gate(self.places, self.clock, Limits(**limits), Pressure())
+        self.gate = Gate(self.places, self.clock, QueueLimits(**limits), Pressure())
         self.inside = []
 
     async def come(self, name, deadline_ns=None):

@@ -15,7 +15,7 @@ from antiphon.pools.backend import Backend
 from antiphon.pools.breaker import TOLERATED, State
 from antiphon.pools.gate import Ask
 from antiphon.pools.pool import RETRY_BURST, Pool
-from antiphon.pools.queue import Limits
+from antiphon.pools.queue import QueueLimits
 from antiphon.testing import FakeClock
 
 SPEC = GenerateSpec("m", "Once")
@@ -61,7 +61,7 @@ class House:
         self.clock = FakeClock()
         self.engines = [Engine(name) for name in names]
         backends = [Backend(engine.name, engine, outstanding=most) for engine in self.engines]
-        self.pool = Pool(backends, self.clock, Limits(), hedge_after_ms)
+        self.pool = Pool(backends, self.clock, QueueLimits(), hedge_after_ms)
 
     async def __aenter__(self):
         name = (await self.say())[0].text

@@ -13,9 +13,9 @@ from antiphon.core.specs import GenerateSpec, Message, Role
 from antiphon.core.units import NS_PER_MS
 from antiphon.pools.backend import Backend
 from antiphon.pools.breaker import FIRST_WAIT_NS, TOLERATED, State
-from antiphon.pools.limit import FIRST_SHARED, FIRST_STARTING, SHARED_NS, Limit
+from antiphon.pools.limit import FIRST_SHARED, FIRST_STARTING, SHARED_NS, AdaptiveLimit
 from antiphon.pools.pool import RETRY_BURST, Pool
-from antiphon.pools.queue import Limits
+from antiphon.pools.queue import QueueLimits
 from antiphon.slo.filling import Traffic
 from antiphon.testing import FakeClock
 
@@ -95,7 +95,7 @@ class House:
         self.clock = FakeClock()
         self.engines = [Engine(name) for name in names]
         backends = [Backend(engine.name, engine, outstanding=most) for engine in self.engines]
-        self.pool = Pool(backends, self.clock, Limits(**limits))
+        self.pool = Pool(backends, self.clock, QueueLimits(**limits))
 
     async def say(self, first="Hello", deadline_ns=None, stream=False):
         """What is said, and by whom."""
@@ -549,7 +549,7 @@ async def test_who_waits_gets_a_backend_that_is_trusted_again():
 
 async def test_embeddings_are_tried_elsewhere_too():
     engines = [EmbeddingEngine("a"), EmbeddingEngine("b")]
-    pool = Pool([Backend(engine.name, engine) for engine in engines], FakeClock(), Limits())
+    pool = Pool([Backend(engine.name, engine) for engine in engines], FakeClock(), QueueLimits())
     engines[0].before = EngineError("died")
     for _ in range(2):
         assert await pool.embed(["one", (1, 2)], EngineCall("id", 9)) == Embedded(((1.0,), (1.0,)), 7)
@@ -632,7 +632,7 @@ class Announced(Engine):
 async def test_one_that_says_that_it_is_ready_is_tried_at_once():
     house = House()
     engine, clock = Announced(), FakeClock()
-    house.engines, house.clock, house.pool = [engine], clock, Pool([Backend("a", engine)], clock, Limits())
+    house.engines, house.clock, house.pool = [engine], clock, Pool([Backend("a", engine)], clock, QueueLimits())
     engine.before = engine.ill = EngineError("not loaded", retry_after_s=8)
     for _ in range(TOLERATED):
         with pytest.raises(EngineError):
@@ -682,7 +682,7 @@ async def test_a_refusal_says_when_the_backend_will_be_well_or_is_asked_next():
 async def test_a_flood_of_one_project_leaves_places_for_others():
     house = House("a", most=80)
     house.engines[0].gate.clear()
-    house.pool._backends[0].starts = Limit(80)
+    house.pool._backends[0].starts = AdaptiveLimit(80)
 
     def ask(project, choices=1):
         spec = GenerateSpec("m", "Once", choices=choices)
@@ -751,7 +751,7 @@ async def test_what_has_no_pace_is_not_limited_by_one_where_projects_share():
 async def test_callers_slower_than_the_engine_do_not_keep_the_pace_from_being_learnt(slow_ms, more):
     house = House("a", most=200)
     spec = GenerateSpec("m", "Once", stream=True)
-    house.pool.pressure.came("other", house.clock.now_ns(), gradual=True)
+    house.pool.pressure.note_arrival("other", house.clock.now_ns(), gradual=True)
     place = house.pool._backends[0]
     before = place.shared.now
     for _ in range(20):
@@ -767,7 +767,7 @@ async def test_callers_slower_than_the_engine_do_not_keep_the_pace_from_being_le
 async def test_free_places_of_one_backend_count_although_another_is_over_its_limit():
     house = House("a", "b", most=80)
     over, other = house.pool._backends
-    over.depth = Limit(80, first=8)
+    over.depth = AdaptiveLimit(80, first=8)
     house.pool.pressure.on = True
     house.pool.quota.take("many", 1, 60)
     house.pool.quota.take("few", 1, 39)
@@ -785,7 +785,7 @@ async def test_what_ends_with_its_first_token_is_not_held_to_a_pace_that_nobody_
         yield (ChoiceEnded(0, FinishReason.STOP), TokenUsage(3, 1))
 
     house.engines[0].generate = generate
-    house.pool.pressure.came("other", house.clock.now_ns(), gradual=True)
+    house.pool.pressure.note_arrival("other", house.clock.now_ns(), gradual=True)
     place = house.pool._backends[0]
 
     async def ask(times):
@@ -799,12 +799,12 @@ async def test_what_ends_with_its_first_token_is_not_held_to_a_pace_that_nobody_
     assert place.shared.now == FIRST_SHARED
     await ask(200)
     assert place.places == 200
-    place.shared = Limit(200, first=FIRST_SHARED)
+    place.shared = AdaptiveLimit(200, first=FIRST_SHARED)
     place.learn_pace(1.0, house.pool.tpot_ms, house.clock.now_ns())
     await ask(20)
     assert place.places == FIRST_SHARED  # where there is a pace, it alone says how many there may be
     house.clock.advance_ms(SHARED_NS // NS_PER_MS)
-    house.pool.pressure.came("other", house.clock.now_ns(), gradual=True)
+    house.pool.pressure.note_arrival("other", house.clock.now_ns(), gradual=True)
     await ask(20)
     assert place.places > FIRST_SHARED
 
@@ -812,7 +812,7 @@ async def test_what_ends_with_its_first_token_is_not_held_to_a_pace_that_nobody_
 async def test_nobody_waits_for_items_and_their_refusal_is_no_pressure():
     clock, engine = FakeClock(), Engine()
     engine.gate.clear()
-    pool = Pool([Backend("a", engine, outstanding=1)], clock, Limits(waiting=1))
+    pool = Pool([Backend("a", engine, outstanding=1)], clock, QueueLimits(waiting=1))
     await pool.probe("a")
 
     async def call(item):

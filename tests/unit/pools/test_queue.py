@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from antiphon.core.units import NS_PER_MS
-from antiphon.pools.queue import EVERY, Limits, Pace, Queues, Room
+from antiphon.pools.queue import EVERY, Pace, QueueLimits, Queues, Room
 
 
 @dataclass(frozen=True)
@@ -27,7 +27,7 @@ def queue(first_ms=0.0, held_ms=0.0, **limits):
     pace = Pace()
     for _ in range(200):
         pace.learn(first_ms, held_ms)
-    return Queues(Limits(**limits), pace)
+    return Queues(QueueLimits(**limits), pace)
 
 
 def push(waiting, number, deadline_ms, now_ms=0, places=1):
@@ -217,7 +217,7 @@ def test_when_to_come_back_is_when_those_who_wait_are_served():
 
 
 def test_before_anything_was_learnt_only_the_number_is_bounded():
-    waiting = Queues(Limits(waiting=50), Pace())
+    waiting = Queues(QueueLimits(waiting=50), Pace())
     assert [number for number in range(60) if push(waiting, number, 500)] == list(range(50, 60))
     assert waiting.retry_after_s(One(0, 0), Room(1)) == 1
 
@@ -255,7 +255,7 @@ steps = st.lists(
 @given(steps, st.integers(1, 8), st.integers(1, 4))
 def test_everybody_is_taken_refused_or_waits_once_and_all_is_bounded(steps, most, places):
     pace = Pace()
-    waiting = Queues(Limits(waiting=most, wait_ms=2000), pace)
+    waiting = Queues(QueueLimits(waiting=most, wait_ms=2000), pace)
     inside, now_ms = {}, 0
     for number, (what, passes_ms, amount) in enumerate(steps):
         now_ms += passes_ms

@@ -8,9 +8,9 @@ from hypothesis import settings
 from antiphon.core.errors import AntiphonError
 from antiphon.core.events import Final, Interim, SpeechStarted, UtteranceEnded
 from antiphon.core.ports import EngineCall, Hypothesis, Utterance
-from antiphon.core.speech import Drained, Heard, StreamSpec
+from antiphon.core.speech import Drained, SpeechEvent, StreamSpec
 from antiphon.scheduler.endpoint import FRAME
-from antiphon.scheduler.policy import Kind
+from antiphon.scheduler.policy import WorkKind
 from antiphon.scheduler.specs import Timing
 from antiphon.scheduler.stream import NOBODYS, Stream
 from antiphon.scheduler.work import Work
@@ -46,7 +46,7 @@ class Rig:
 
     def __init__(self, spec: StreamSpec | None = None, call: EngineCall = NOBODYS, **fields) -> None:
         self.board = Board()
-        self.heard: list[Heard | AntiphonError] = []
+        self.heard: list[SpeechEvent | AntiphonError] = []
         self.stream = Stream(spec or StreamSpec(**fields), self.board, self.heard.append, None, TIMING, call)
         self.now_ns = 0
         self.recogniser = FakeRecogniser()
@@ -120,7 +120,7 @@ class Rig:
         return [e for e in self.events if isinstance(e, Interim)]
 
     @property
-    def waiting(self) -> list[tuple[Kind, int, int]]:
+    def waiting(self) -> list[tuple[WorkKind, int, int]]:
         """Kind, start and end in frames of what waits."""
         return [(w.kind, w.start // FRAME, w.end // FRAME) for w in self.board.waiting]
 

@@ -7,11 +7,11 @@ from antiphon.core.ports import EngineCall
 from antiphon.core.speech import StreamSpec
 from antiphon.scheduler.board import DOUBT_MS, MEMORY_MS, WaitingRoom
 from antiphon.scheduler.cost import CostModel
-from antiphon.scheduler.policy import Kind, Limits
+from antiphon.scheduler.policy import BatchLimits, WorkKind
 from antiphon.scheduler.stream import Stream
 from antiphon.scheduler.work import Work
 
-LIMITS = Limits(rows=4, urgent_ms=1000, elastic_ms=1000, brief_ms=0)
+LIMITS = BatchLimits(rows=4, urgent_ms=1000, elastic_ms=1000, brief_ms=0)
 SECOND = 1000 * MS
 
 
@@ -19,7 +19,7 @@ def room(workers: int = 2, prior: tuple[float, float, float] = (10, 0, 0)) -> Wa
     return WaitingRoom(workers, LIMITS, CostModel(prior))
 
 
-def put(board: WaitingRoom, kind: Kind, due_ms: int = 1000, stream: Stream | None = None) -> Work:
+def put(board: WaitingRoom, kind: WorkKind, due_ms: int = 1000, stream: Stream | None = None) -> Work:
     stream = stream or Stream(StreamSpec(), board, lambda heard: None, None, TIMING)
     work = Work(stream, kind, 0, 16_000, due_ms * MS, (), 0)
     board.put(work)
@@ -28,7 +28,7 @@ def put(board: WaitingRoom, kind: Kind, due_ms: int = 1000, stream: Stream | Non
 
 def test_a_taken_batch_waits_no_more_and_keeps_its_worker_busy_until_it_is_done():
     board = room(workers=1)
-    works = [put(board, Kind.FINAL, n) for n in range(6)]
+    works = [put(board, WorkKind.FINAL, n) for n in range(6)]
     batch = board.take(0)
     assert batch.works == tuple(works[:4])
     assert batch.predicted_ms == 10
@@ -41,13 +41,13 @@ def test_a_taken_batch_waits_no_more_and_keeps_its_worker_busy_until_it_is_done(
 
 def test_what_was_put_first_goes_first_where_all_else_is_equal():
     board = room()
-    works = [put(board, Kind.FINAL) for _ in range(4)]
+    works = [put(board, WorkKind.FINAL) for _ in range(4)]
     assert board.take(0).works == tuple(works)
 
 
 def test_dropped_work_is_not_run_and_may_be_dropped_again():
     board = room()
-    first, second = put(board, Kind.FINAL), put(board, Kind.FINAL)
+    first, second = put(board, WorkKind.FINAL), put(board, WorkKind.FINAL)
     board.drop(first)
     board.drop(first)
     assert board.take(0).works == (second,)
@@ -55,9 +55,9 @@ def test_dropped_work_is_not_run_and_may_be_dropped_again():
 
 def test_a_stream_that_is_forgotten_takes_its_work_along():
     board = room()
-    gone = put(board, Kind.FINAL)
-    put(board, Kind.REFRESH, stream=gone.stream)
-    stays = put(board, Kind.FINAL)
+    gone = put(board, WorkKind.FINAL)
+    put(board, WorkKind.REFRESH, stream=gone.stream)
+    stays = put(board, WorkKind.FINAL)
     board.forget(gone.stream)
     assert board.take(0).works == (stays,)
 
@@ -66,10 +66,10 @@ def test_one_worker_is_kept_for_what_is_urgent_while_there_are_live_streams():
     board = room()
     board.live = 1
     for _ in range(8):
-        put(board, Kind.RECORDING)
+        put(board, WorkKind.RECORDING)
     assert len(board.take(0).works) == 4
     assert board.take(0) is None
-    urgent = put(board, Kind.FINAL)
+    urgent = put(board, WorkKind.FINAL)
     assert board.take(0).works == (urgent,)
 
 
@@ -78,7 +78,7 @@ def test_no_worker_is_kept_without_live_streams_or_where_there_is_only_one(worke
     board = room(workers=workers)
     board.live = live
     for _ in range(4 * workers):
-        put(board, Kind.RECORDING)
+        put(board, WorkKind.RECORDING)
     for _ in range(workers):
         assert board.take(0) is not None
     assert board.free == 0
@@ -86,18 +86,18 @@ def test_no_worker_is_kept_without_live_streams_or_where_there_is_only_one(worke
 
 def test_it_counts_what_waits_by_kind():
     board = room()
-    for kind in (Kind.FINAL, Kind.FINAL, Kind.REFRESH):
+    for kind in (WorkKind.FINAL, WorkKind.FINAL, WorkKind.REFRESH):
         put(board, kind)
-    assert board.counts() == {Kind.FINAL: 2, Kind.FIRST: 0, Kind.REFRESH: 1, Kind.RECORDING: 0}
+    assert board.counts() == {WorkKind.FINAL: 2, WorkKind.FIRST: 0, WorkKind.REFRESH: 1, WorkKind.RECORDING: 0}
 
 
 def test_the_time_a_batch_took_is_learnt_unless_it_failed():
     board = room()
     before = board._cost.weights
-    put(board, Kind.FINAL)
+    put(board, WorkKind.FINAL)
     board.done(board.take(0), None)
     assert board._cost.weights == before
-    put(board, Kind.FINAL)
+    put(board, WorkKind.FINAL)
     board.done(board.take(0), 50)
     assert board._cost.weights != before
     assert board.free == 2
@@ -109,12 +109,12 @@ def learn_nothing(board: WaitingRoom) -> None:
     board._cost.believed_ms = lambda batch, took_ms: took_ms
 
 
-def run(board: WaitingRoom, seconds: int, ms_a_second: float, kind: Kind = Kind.FINAL, start: int = 0) -> None:
+def run(board: WaitingRoom, seconds: int, ms_a_second: float, kind: WorkKind = WorkKind.FINAL, start: int = 0) -> None:
     """Streams in which somebody speaks, whose work of that kind takes so many milliseconds a second, all together."""
     streams = [Stream(StreamSpec(), board, lambda heard: None, None, TIMING) for _ in range(board.live)]
     for second in range(start, start + seconds):
         for stream in streams:
-            board.drop(put(board, Kind.REFRESH, stream=stream))
+            board.drop(put(board, WorkKind.REFRESH, stream=stream))
         put(board, kind, stream=streams[0])
         board.done(board.take((second + 1) * SECOND), ms_a_second)
     for stream in streams:
@@ -145,7 +145,7 @@ def test_silent_streams_do_not_count_in_the_share():
 def test_who_wanted_nothing_for_a_while_is_silent():
     board = room()
     board.take(0)
-    work, recording = put(board, Kind.FIRST), put(board, Kind.RECORDING, stream=recorded(board))
+    work, recording = put(board, WorkKind.FIRST), put(board, WorkKind.RECORDING, stream=recorded(board))
     assert board.speaking(work.stream)
     board.take(0)
     assert not board.speaking(recording.stream)
@@ -153,7 +153,7 @@ def test_who_wanted_nothing_for_a_while_is_silent():
     assert board.speaking(work.stream)
     board.take(11 * SECOND)
     assert not board.speaking(work.stream)
-    board.drop(put(board, Kind.FIRST, stream=work.stream))
+    board.drop(put(board, WorkKind.FIRST, stream=work.stream))
     assert board.speaking(work.stream)
     board.forget(work.stream)
     assert not board.speaking(work.stream)
@@ -173,8 +173,8 @@ def recorded(board: WaitingRoom, project: str = "") -> Stream:
 
 def test_projects_take_turns_where_not_all_can_be_in_time():
     board = room(workers=1)
-    crowd = [put(board, Kind.RECORDING, stream=recorded(board, "many")) for _ in range(40)]
-    few = [put(board, Kind.RECORDING, stream=recorded(board, "few")) for _ in range(4)]
+    crowd = [put(board, WorkKind.RECORDING, stream=recorded(board, "many")) for _ in range(40)]
+    few = [put(board, WorkKind.RECORDING, stream=recorded(board, "few")) for _ in range(4)]
     ran = []
     for n in range(4):
         batch = board.take((2000 + 10 * n) * MS)
@@ -187,10 +187,10 @@ def test_projects_take_turns_where_not_all_can_be_in_time():
 def test_a_project_that_waits_is_not_forgotten_however_long():
     board = room(workers=1)
     board.take(0)
-    waiting = [put(board, Kind.RECORDING, stream=recorded(board, "one")) for _ in range(9)]
+    waiting = [put(board, WorkKind.RECORDING, stream=recorded(board, "one")) for _ in range(9)]
     busy = board.take(0)
     for second in range(1, 40):
-        board.drop(put(board, Kind.RECORDING, stream=recorded(board, "two")))
+        board.drop(put(board, WorkKind.RECORDING, stream=recorded(board, "two")))
         assert board.take(second * SECOND) is None
     assert set(board._projects) == {"one", "two"}
     board.done(busy, 10)
@@ -203,7 +203,7 @@ def test_elastic_work_is_no_part_of_the_share():
     learn_nothing(board)
     board.live = 1
     typical = board.stream_share()
-    for kind in (Kind.REFRESH, Kind.RECORDING):
+    for kind in (WorkKind.REFRESH, WorkKind.RECORDING):
         run(board, 10, ms_a_second=500, kind=kind)
     assert board.stream_share() == typical
 
@@ -212,7 +212,7 @@ def test_one_slow_first_call_does_not_make_the_share_the_whole_machine():
     board = room()
     learn_nothing(board)
     board.live = 1
-    put(board, Kind.FINAL)
+    put(board, WorkKind.FINAL)
     board.done(board.take(100 * MS), 300)
     assert board.stream_share() < 300 / DOUBT_MS + 0.01
 
@@ -223,7 +223,7 @@ def test_what_waited_for_its_engine_to_start_again_does_not_count_in_the_share()
     run(board, 60, ms_a_second=20)
     before = board.stream_share()
     for second in (60, 61):
-        put(board, Kind.FINAL)
+        put(board, WorkKind.FINAL)
         board.done(board.take((second + 1) * SECOND), 15_000)
     assert board.stream_share() < 2 * before
 
@@ -250,5 +250,5 @@ def test_at_saturation_no_more_streams_fit():
 def test_limits_are_the_policy_s():
     board = WaitingRoom(2, replace(LIMITS, rows=1), CostModel())
     for _ in range(2):
-        put(board, Kind.FINAL)
+        put(board, WorkKind.FINAL)
     assert len(board.take(0).works) == 1

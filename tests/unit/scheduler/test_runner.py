@@ -12,7 +12,7 @@ from antiphon.core.events import End, Final, Flush, Interim
 from antiphon.core.ports import EngineCall, Hypothesis
 from antiphon.core.speech import Drained, StreamSpec
 from antiphon.scheduler import runner as runner_module
-from antiphon.scheduler.policy import Kind
+from antiphon.scheduler.policy import WorkKind
 from antiphon.scheduler.runner import BACKLOG, BatchReport, Runner, Settings
 from antiphon.testing import FakeClock, FakeDetector, FakeRecogniser
 
@@ -115,7 +115,7 @@ async def test_a_stream_from_speech_to_drained():
         await caller.handle.close()
     assert caller.texts == ["one two three four"]  # 224 ms before, 96 ms after
     assert caller.errors == []
-    assert any(Kind.FINAL in report.kinds for report in reports)
+    assert any(WorkKind.FINAL in report.kinds for report in reports)
     assert all(report.took_ms == 0 and report.audio_ms > 0 for report in reports)  # the clock stands still
 
 

@@ -10,7 +10,7 @@ from antiphon.core.ports import Hypothesis
 from antiphon.core.speech import Drained, StreamSpec, Tuning
 from antiphon.scheduler.endpoint import FRAME, LONGEST
 from antiphon.scheduler.interims import FIRST_AUDIO, REFRESH_AUDIO, REFRESH_SHARE, RETRY_AUDIO
-from antiphon.scheduler.policy import Kind
+from antiphon.scheduler.policy import WorkKind
 
 FIRST, RETRY, REFRESH = (-(-samples // FRAME) for samples in (FIRST_AUDIO, RETRY_AUDIO, REFRESH_AUDIO))  # in frames
 
@@ -22,7 +22,7 @@ def test_the_first_interim_is_asked_for_once_there_is_enough_speech_and_is_due_a
     rig.say("QQQQQQQQQQ" + "S" * (FIRST - 1))
     assert rig.waiting == []
     rig.say("S")
-    assert rig.waiting == [(Kind.FIRST, 3, 10 + FIRST)]
+    assert rig.waiting == [(WorkKind.FIRST, 3, 10 + FIRST)]
     (work,) = rig.board.waiting
     assert work.deadline_ns == 11 * FRAME_NS + 280 * MS  # the first frame of speech is the eleventh
 
@@ -45,7 +45,7 @@ def test_no_interim_is_asked_for_while_one_runs_and_the_next_is_a_refresh_with_t
     rig.say("S" * 20)
     assert rig.waiting == []
     result = rig.finish(first, utterance)
-    assert rig.waiting == [(Kind.REFRESH, 0, 40)]
+    assert rig.waiting == [(WorkKind.REFRESH, 0, 40)]
     (refresh,) = rig.board.waiting
     assert refresh.draft == result.tokens
     assert refresh.new_audio_ms == 20 * 32
@@ -59,7 +59,7 @@ def test_a_refresh_wants_some_new_audio():
     rig.say("S" * (REFRESH - 1))
     assert rig.waiting == []
     rig.say("S")
-    assert rig.waiting == [(Kind.REFRESH, 0, 20 + REFRESH)]
+    assert rig.waiting == [(WorkKind.REFRESH, 0, 20 + REFRESH)]
 
 
 def test_the_longer_the_utterance_the_more_new_audio_a_refresh_wants():
@@ -82,7 +82,7 @@ def test_an_empty_interim_is_not_said_and_soon_tried_again_as_the_first():
     rig.say("S" * (RETRY - 1))
     assert rig.waiting == []
     rig.say("S")
-    assert rig.waiting == [(Kind.FIRST, 0, 6 + RETRY)]
+    assert rig.waiting == [(WorkKind.FIRST, 0, 6 + RETRY)]
     rig.decode("hello")
     assert rig.interims[0].transcript.text == "hello"
 
@@ -114,7 +114,7 @@ def test_at_a_pause_the_final_is_decoded_ahead_and_becomes_the_final_without_new
     rig.say("S" * 30)
     rig.decode()
     rig.say("QQQ")
-    assert rig.waiting == [(Kind.FINAL, 0, 33)]
+    assert rig.waiting == [(WorkKind.FINAL, 0, 33)]
     assert rig.board.waiting[0].deadline_ns == 30 * FRAME_NS + 700 * MS
     rig.decode()
     assert rig.kinds() == ["interim", "interim"]
@@ -146,7 +146,7 @@ def test_what_still_waits_when_the_silence_is_over_is_replaced_by_the_final_with
     rig.say("S" * 30 + "QQQ")
     (ahead,) = rig.board.waiting
     rig.say("Q" * 7)
-    assert rig.waiting == [(Kind.FINAL, 0, 33)]
+    assert rig.waiting == [(WorkKind.FINAL, 0, 33)]
     assert rig.board.waiting[0] is not ahead
     assert rig.board.waiting[0].deadline_ns == ahead.deadline_ns
     rig.decode()
@@ -157,10 +157,10 @@ def test_a_first_interim_that_still_waits_at_the_pause_keeps_its_deadline():
     rig = Rig()
     rig.say("SSSSQQ")
     (first,) = rig.board.waiting
-    assert first.kind is Kind.FIRST
+    assert first.kind is WorkKind.FIRST
     rig.say("Q")
     (ahead,) = rig.board.waiting
-    assert ahead.kind is Kind.FINAL
+    assert ahead.kind is WorkKind.FINAL
     assert ahead.deadline_ns == first.deadline_ns
     rig.decode("yes")
     assert rig.interims[0].transcript.text == "yes"
@@ -174,7 +174,7 @@ def test_an_interim_that_runs_into_the_pause_is_followed_by_the_decoding_ahead()
     rig.say("SQQQ")
     assert rig.waiting == []
     rig.finish(interim, utterance)
-    assert rig.waiting == [(Kind.FINAL, 0, 24)]
+    assert rig.waiting == [(WorkKind.FINAL, 0, 24)]
 
 
 def test_an_interim_that_runs_past_the_end_is_forgotten_and_says_nothing():
@@ -195,11 +195,11 @@ def test_speech_that_goes_on_drops_the_decoding_ahead_and_goes_on_with_interims(
     rig.say("S" * 30)
     rig.decode()
     rig.say("QQQ")
-    assert rig.waiting == [(Kind.FINAL, 0, 33)]
+    assert rig.waiting == [(WorkKind.FINAL, 0, 33)]
     rig.say("SS")
     assert rig.waiting == []
     rig.say("S" * 9)
-    assert rig.waiting == [(Kind.REFRESH, 0, 44)]
+    assert rig.waiting == [(WorkKind.REFRESH, 0, 44)]
     rig.decode()
     rig.say("Q" * 10)
     rig.decode_all()
@@ -222,12 +222,12 @@ def test_what_was_decoded_ahead_of_speech_that_goes_on_is_an_interim_and_the_nex
 def test_without_an_endpoint_a_pause_brings_the_last_interim_and_no_final():
     rig = Rig(endpointing_ms=None)
     rig.say("S" * 10 + "QQQ")
-    assert rig.waiting == [(Kind.FIRST, 0, 13)]
+    assert rig.waiting == [(WorkKind.FIRST, 0, 13)]
     rig.decode("yes")
     rig.say("Q" * 100)
     assert rig.waiting == []
     rig.say("S" * 11)
-    assert [kind for kind, _, _ in rig.waiting] == [Kind.REFRESH]
+    assert [kind for kind, _, _ in rig.waiting] == [WorkKind.REFRESH]
     rig.stream.flush(rig.now_ns)
     rig.listen()
     rig.decode_all()
@@ -316,7 +316,7 @@ def test_what_follows_a_cut_counts_from_the_cut_and_not_from_when_it_was_spoken(
     rig.decode()
     rig.say("S" * (LONGEST // FRAME - 99), loudness=1000)
     cut_ns = rig.now_ns
-    (first,) = [w for w in rig.board.waiting if w.kind is Kind.FIRST]
+    (first,) = [w for w in rig.board.waiting if w.kind is WorkKind.FIRST]
     assert first.deadline_ns == cut_ns + 280 * MS
     rig.decode_all()
     assert isinstance(rig.heard[-1].event, Interim)
@@ -575,7 +575,7 @@ def test_the_last_word_does_not_end_before_its_utterance_began():
 def test_utterance_end_alone_also_ends_utterances_and_decodes_ahead():
     rig = Rig(endpointing_ms=None, utterance_end_ms=1000)
     rig.say("S" * 30 + "QQQ")
-    assert rig.waiting == [(Kind.FINAL, 0, 33)]
+    assert rig.waiting == [(WorkKind.FINAL, 0, 33)]
     rig.decode()
     rig.say("Q" * 40)
     assert rig.kinds() == ["interim", "final", "end"]
@@ -635,7 +635,7 @@ def test_a_recording_is_work_of_its_own_kind_and_only_of_finals():
     rig.say("S" * 50 + "QQQQQ")
     assert rig.waiting == []
     rig.say("Q" * 5)
-    assert [kind for kind, _, _ in rig.waiting] == [Kind.RECORDING]
+    assert [kind for kind, _, _ in rig.waiting] == [WorkKind.RECORDING]
     assert rig.board.waiting[0].deadline_ns == rig.now_ns + 10_000 * MS
     rig.stream.end(rig.now_ns)
     rig.listen()
@@ -755,7 +755,7 @@ def test_an_interim_that_failed_is_only_missed_and_tried_again_with_more_audio()
     rig.say("S" * (RETRY - 1))
     assert rig.waiting == []
     rig.say("S")
-    assert rig.waiting == [(Kind.FIRST, 0, 10 + RETRY)]
+    assert rig.waiting == [(WorkKind.FIRST, 0, 10 + RETRY)]
     rig.say("Q" * 12)
     rig.decode_all()
     assert rig.finals[0].transcript.text
@@ -838,7 +838,7 @@ def test_in_a_pause_the_session_may_say_how_long_to_wait():
     assert rig.stream.pause is None
     rig.say("Q" * 8)
     assert rig.stream.pause == 10 * FRAME
-    (final,) = [work for work in rig.board.waiting if work.kind is Kind.FINAL]
+    (final,) = [work for work in rig.board.waiting if work.kind is WorkKind.FINAL]
     assert final.deadline_ns <= 10 * FRAME_NS + 700 * MS  # as urgent as if it ended soonest
     rig.finish(final, rig.start(final))
     rig.wait(300)

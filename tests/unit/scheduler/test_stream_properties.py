@@ -8,7 +8,7 @@ from antiphon.core.errors import EngineError
 from antiphon.core.events import Final, Interim, UtteranceEnded
 from antiphon.core.speech import Drained, StreamSpec
 from antiphon.scheduler.endpoint import FRAME
-from antiphon.scheduler.policy import Kind
+from antiphon.scheduler.policy import WorkKind
 
 specs = st.builds(
     StreamSpec,
@@ -98,7 +98,7 @@ class Player:
         for work in rig.board.waiting:
             assert 0 <= work.start < work.end <= rig.stream.received
             assert 0 <= work.new_audio_ms <= work.audio_ms <= 15_200
-            assert (work.kind is Kind.RECORDING) == (not rig.stream.spec.live)
+            assert (work.kind is WorkKind.RECORDING) == (not rig.stream.spec.live)
         assert not overlaps(rig.finals)
 
 

@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import pytest
 
-from antiphon.core.entry import Kind
+from antiphon.core.entry import EntryKind
 from antiphon.core.errors import AlreadyAnswered, CallerError, Conflict, InternalError, LedgerUnavailable
 from antiphon.core.stores import IDEMPOTENCY_RETENTION_MS
 from antiphon.stores.sqlite import ledger as ledger_module
@@ -124,14 +124,14 @@ async def test_the_next_server_closes_what_a_dead_one_left_open(ledger, path, ma
     await ledger.append([make_entry(0), make_entry(1, at_unix_ms=1_767_225_600_500)])
     done = [
         make_entry(0, session=OTHER_SESSION),
-        make_entry(1, session=OTHER_SESSION, amount=0, kind=Kind.COMPLETED),
+        make_entry(1, session=OTHER_SESSION, amount=0, kind=EntryKind.COMPLETED),
     ]
     await ledger.append(done)
     await ledger.close()
     for _ in range(2):  # the second start finds nothing left to close
         again = SqliteLedger(path, "a")
         await again.close()
-        abandoned = make_entry(2, amount=0, at_unix_ms=1_767_225_600_500, kind=Kind.ABANDONED)
+        abandoned = make_entry(2, amount=0, at_unix_ms=1_767_225_600_500, kind=EntryKind.ABANDONED)
         assert read(path)[4:] == [abandoned]
 
 
@@ -145,12 +145,12 @@ async def test_a_server_closes_only_what_it_left_open_itself(path, make_entry):
         other = SqliteLedger(path, "b")
         await other.append([make_entry(0, session=str(uuid.uuid4()))])
         await other.close()
-    assert [entry.kind for entry in read(path) if entry.session == make_entry().session] == [Kind.USAGE]
+    assert [entry.kind for entry in read(path) if entry.session == make_entry().session] == [EntryKind.USAGE]
     for _ in range(2):
         await SqliteLedger(path, "a").close()
     ours = [(entry.kind, entry.quantity.amount) for entry in read(path) if entry.session == make_entry().session]
-    assert ours == [(Kind.USAGE, 1_000), (Kind.USAGE, 4), (Kind.ABANDONED, 0)]
-    assert sum(entry.kind is Kind.ABANDONED for entry in read(path)) == 2  # and the first of b's, by b
+    assert ours == [(EntryKind.USAGE, 1_000), (EntryKind.USAGE, 4), (EntryKind.ABANDONED, 0)]
+    assert sum(entry.kind is EntryKind.ABANDONED for entry in read(path)) == 2  # and the first of b's, by b
 
 
 async def test_a_failed_commit_acknowledges_nothing_and_the_ledger_recovers(ledger, path, make_entry, monkeypatch):
@@ -262,7 +262,7 @@ async def test_of_two_at_once_one_is_charged(ledger, path, make_entry):
 
 async def test_what_arrived_is_not_given_again(ledger, make_entry):
     claim = await ledger.claim("default", "retry", "body", make_entry().session, 1_000)
-    await ledger.append([make_entry(0), make_entry(1, 0, kind=Kind.COMPLETED)], claim)
+    await ledger.append([make_entry(0), make_entry(1, 0, kind=EntryKind.COMPLETED)], claim)
     with pytest.raises(AlreadyAnswered) as refused:
         await ledger.claim("default", "retry", "body", OTHER_SESSION, 2_000)
     assert refused.value.session == make_entry().session
@@ -275,7 +275,7 @@ async def test_what_may_not_have_arrived_is_given_again_once(path, make_entry, c
     claim = await ledger.claim("default", "retry", "body", make_entry().session, 1_000)
     await ledger.append([make_entry(0)], claim)
     if closed:
-        await ledger.append([make_entry(1, 0, kind=Kind.ABANDONED)], claim)
+        await ledger.append([make_entry(1, 0, kind=EntryKind.ABANDONED)], claim)
     await ledger.close()
     ledger = SqliteLedger(path, "a")
     ids = [str(uuid.UUID(int=n)) for n in (7, 8, 9)]
@@ -290,14 +290,14 @@ async def test_what_may_not_have_arrived_is_given_again_once(path, make_entry, c
     with pytest.raises(AlreadyAnswered):
         await ledger.claim("default", "retry", "body", OTHER_SESSION, 2_000)
     await ledger.close()
-    assert [entry.kind for entry in read(path)] == [Kind.USAGE, Kind.ABANDONED]
+    assert [entry.kind for entry in read(path)] == [EntryKind.USAGE, EntryKind.ABANDONED]
 
 
 async def test_a_stream_that_broke_off_gives_its_key_to_the_next(ledger, path, make_entry):
     for number, session in enumerate((make_entry().session, OTHER_SESSION)):
         claim = await ledger.claim("default", "retry", "body", session, 1_000 + number)
         assert claim.replay_of is None
-        end = Kind.COMPLETED if number else Kind.ABANDONED
+        end = EntryKind.COMPLETED if number else EntryKind.ABANDONED
         new = [make_entry(0, session=session), make_entry(1, 0, session=session, kind=end)]
         await ledger.append([replace(entry, feature="stream") for entry in new], claim)
     with pytest.raises(AlreadyAnswered) as refused:
@@ -321,12 +321,12 @@ async def test_what_was_noted_is_an_entry_when_its_server_has_died(path, make_en
     found = {entry.key: (entry.kind, entry.channel, entry.quantity.amount) for entry in read(path)}
     ours, theirs = make_entry().session, OTHER_SESSION
     assert found == {
-        ("default", ours, 0): (Kind.USAGE, 0, 1_000),
-        ("default", ours, 1): (Kind.USAGE, 1, 4),
-        ("default", ours, 2): (Kind.USAGE, 2, 5),
-        ("default", ours, 3): (Kind.ABANDONED, found["default", ours, 3][1], 0),
-        ("default", theirs, 0): (Kind.USAGE, 0, 7),
-        ("default", theirs, 1): (Kind.ABANDONED, 0, 0),
+        ("default", ours, 0): (EntryKind.USAGE, 0, 1_000),
+        ("default", ours, 1): (EntryKind.USAGE, 1, 4),
+        ("default", ours, 2): (EntryKind.USAGE, 2, 5),
+        ("default", ours, 3): (EntryKind.ABANDONED, found["default", ours, 3][1], 0),
+        ("default", theirs, 0): (EntryKind.USAGE, 0, 7),
+        ("default", theirs, 1): (EntryKind.ABANDONED, 0, 0),
     }
 
 
@@ -334,7 +334,7 @@ async def test_an_entry_stands_in_place_of_what_its_session_noted(path, make_ent
     ledger = SqliteLedger(path, "a")
     await ledger.note([(make_entry(), 3), (make_entry(session=OTHER_SESSION), 7)])
     await asyncio.gather(ledger.note([(make_entry(), 4)]), ledger.append([make_entry(0, 4)]))
-    await ledger.append([make_entry(1, 0, kind=Kind.COMPLETED)])
+    await ledger.append([make_entry(1, 0, kind=EntryKind.COMPLETED)])
     await ledger.close()
     await SqliteLedger(path, "a").close()
     assert [entry.quantity.amount for entry in read(path) if entry.session == make_entry().session] == [4, 0]

@@ -6,7 +6,7 @@ from contextlib import closing
 
 import pytest
 
-from antiphon.core.entry import Kind
+from antiphon.core.entry import EntryKind
 from antiphon.core.usage import By, UsageQuery
 from antiphon.stores import open_server_stores
 from antiphon.stores.sqlite.directory import SqliteDirectory
@@ -36,7 +36,7 @@ async def entries(path):
 
 @pytest.mark.parametrize("running", [True, False])
 async def test_a_ledger_of_before_is_taken_and_its_entries_have_no_server(path, make_entry, running):
-    done = [make_entry(0), make_entry(1, amount=0, kind=Kind.COMPLETED)]
+    done = [make_entry(0), make_entry(1, amount=0, kind=EntryKind.COMPLETED)]
     first(path, *done, running=running)
     ledger = SqliteLedger(path, "a")
     await ledger.note([(make_entry(session=IDS[1]), 4)])
@@ -55,10 +55,12 @@ async def test_a_ledger_of_before_is_read_as_it_is(path, make_entry):
 
 
 async def test_whoever_has_the_lock_closes_what_was_left_open_before_servers_had_ids(path, make_entry):
-    first(path, make_entry(0), make_entry(0, session=IDS[1]), make_entry(1, 0, session=IDS[1], kind=Kind.COMPLETED))
+    first(
+        path, make_entry(0), make_entry(0, session=IDS[1]), make_entry(1, 0, session=IDS[1], kind=EntryKind.COMPLETED)
+    )
     for server in ("a", "b"):
         await SqliteLedger(path, server).close()
-    assert (await entries(path))[3:] == [("a", make_entry(1, 0, kind=Kind.ABANDONED))]
+    assert (await entries(path))[3:] == [("a", make_entry(1, 0, kind=EntryKind.ABANDONED))]
 
 
 async def test_a_mark_of_before_is_kept_to(path, make_entry):

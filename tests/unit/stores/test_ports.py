@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import pytest
 
-from antiphon.core.entry import Kind, Reference
+from antiphon.core.entry import EntryKind, Reference
 from antiphon.core.errors import AlreadyAnswered, CallerError, Conflict, NotFound
 from antiphon.core.identity import Key, Project, Scope
 from antiphon.core.policy import Policy, TagPolicy
@@ -75,8 +75,8 @@ async def test_an_append_again_is_one_and_another_under_its_key_is_refused(ledge
 
 
 async def test_totals_and_what_was_charged(ledger, make_entry):
-    corrected = make_entry(2, -400, kind=Kind.CORRECTION, corrects=Reference(make_entry().session, 0))
-    await ledger.append([make_entry(0, tags=("a=1", "b=2")), make_entry(1, 0, kind=Kind.ABANDONED), corrected])
+    corrected = make_entry(2, -400, kind=EntryKind.CORRECTION, corrects=Reference(make_entry().session, 0))
+    await ledger.append([make_entry(0, tags=("a=1", "b=2")), make_entry(1, 0, kind=EntryKind.ABANDONED), corrected])
     await ledger.append([make_entry(0, 7, session=OTHER, project="acme", channel=1, at_unix_ms=NOW + 86_400_000)])
     name = "stt.audio_ms"
     ours, theirs = Total(("2026-01-01", "default"), name, 600, 1, 1), Total(("2026-01-02", "acme"), name, 7, 1, 0)

@@ -6,7 +6,7 @@ from contextlib import closing
 
 import pytest
 
-from antiphon.core.entry import Kind, Reference
+from antiphon.core.entry import EntryKind, Reference
 from antiphon.core.errors import CallerError, InternalError
 from antiphon.core.usage import By, Dimension, Total, UsageQuery
 from antiphon.metering import usage
@@ -26,10 +26,16 @@ async def filled(ledger, path, make_entry):
         [
             make_entry(0, 100, session=SESSIONS[0], at_unix_ms=START),
             make_entry(1, 50, session=SESSIONS[0], at_unix_ms=START + 1, channel=1),
-            make_entry(2, 0, session=SESSIONS[0], at_unix_ms=START + 2, kind=Kind.COMPLETED),
+            make_entry(2, 0, session=SESSIONS[0], at_unix_ms=START + 2, kind=EntryKind.COMPLETED),
             make_entry(0, 7, session=SESSIONS[1], at_unix_ms=START + DAY - 1, key_id="k2", model="other"),
             make_entry(
-                1, 0, session=SESSIONS[1], at_unix_ms=START + DAY - 1, key_id="k2", model="other", kind=Kind.ABANDONED
+                1,
+                0,
+                session=SESSIONS[1],
+                at_unix_ms=START + DAY - 1,
+                key_id="k2",
+                model="other",
+                kind=EntryKind.ABANDONED,
             ),
             make_entry(0, 9, session=SESSIONS[2], at_unix_ms=START + DAY, project="acme", feature="file"),
             make_entry(
@@ -39,7 +45,7 @@ async def filled(ledger, path, make_entry):
                 at_unix_ms=START + DAY,
                 project="acme",
                 feature="file",
-                kind=Kind.CORRECTION,
+                kind=EntryKind.CORRECTION,
                 corrects=Reference(SESSIONS[2], 0),
             ),
         ]

@@ -1,6 +1,6 @@
 """A vendor of language that says everything plainly."""
 
-from antiphon.core.endpoints import Asked
+from antiphon.core.endpoints import AnswerRequest
 from antiphon.core.events import ChoiceEnded, Completed, Embedded, Failed, Opened, TextDelta
 from antiphon.core.specs import EmbedSpec, GenerateSpec
 from antiphon.core.wire import NOTHING, Close, Head, Response, Step, bearer
@@ -64,5 +64,5 @@ class Endpoint:
         if self.error:
             raise self.error
         if self.spec.get("model") == "vectors":
-            return Asked(EmbedSpec("vectors", (body.decode(),)), self.surface)
-        return Asked(GenerateSpec(**{"model": "counter", "prompt": body.decode()} | self.spec), self.surface)
+            return AnswerRequest(EmbedSpec("vectors", (body.decode(),)), self.surface)
+        return AnswerRequest(GenerateSpec(**{"model": "counter", "prompt": body.decode()} | self.spec), self.surface)

@@ -8,7 +8,7 @@ from json_vendor import Endpoint, Plain
 from vendor import Caller, call
 
 from antiphon.calls.generation import Generation
-from antiphon.core.entry import Kind
+from antiphon.core.entry import EntryKind
 from antiphon.core.errors import (
     CapacityError,
     Draining,
@@ -62,7 +62,7 @@ async def test_a_whole_answer(house, route, uploads):
     assert [message.get("more_body") for message in caller.sent] == [None, False]
     assert (b"content-length", b"23") in caller.sent[0]["headers"]
     assert house.generator.calls[0][0].prompt == "please count"
-    assert kinds(house)[-1] is Kind.COMPLETED
+    assert kinds(house)[-1] is EntryKind.COMPLETED
     assert uploads.held == 0
     assert nobody_is_left(house)
 
@@ -247,7 +247,7 @@ async def test_a_stream_that_fails_says_so_at_its_end(house, route, caller):
 async def test_a_defect_in_a_surface_is_answered_before_anything_was_said(house, route, caller, caplog, breaks):
     await call(route(surface=Plain(False, breaks)), caller)
     assert caller.answer == (500, b"internal_error")
-    assert kinds(house)[-1:] == ([Kind.ABANDONED] if breaks is Completed else [])
+    assert kinds(house)[-1:] == ([EntryKind.ABANDONED] if breaks is Completed else [])
     assert [record.getMessage() for record in caplog.records] == ["request failed"]
     assert nobody_is_left(house)
 
@@ -257,14 +257,14 @@ async def test_a_defect_in_a_surface_cuts_what_was_begun(house, route, caller, c
     assert caller.types == ["start"] + ["body"] * 5
     assert all(m["more_body"] for m in caller.sent[1:])
     assert house.tokens()[OUT] == 5
-    assert kinds(house)[-1] is Kind.ABANDONED
+    assert kinds(house)[-1] is EntryKind.ABANDONED
 
 
 async def test_a_surface_that_does_not_end_its_answer_is_defective(house, route, caller, caplog):
     await call(route(surface=Plain(True, unending=True), stream=True), caller)
     assert [record.getMessage() for record in caplog.records] == ["request failed"]
     assert caller.sent[-1]["more_body"]
-    assert kinds(house)[-1] is Kind.ABANDONED
+    assert kinds(house)[-1] is EntryKind.ABANDONED
 
 
 async def test_an_answer_that_breaks_off_has_no_end(house, route, caller, caplog):
@@ -277,7 +277,7 @@ async def test_an_answer_that_breaks_off_has_no_end(house, route, caller, caplog
     assert caller.types == ["start", "body", "body"]
     assert all(m["more_body"] for m in caller.sent[1:])
     assert b"".join(m["body"] for m in caller.sent[1:]) == b"one two"
-    assert kinds(house)[-1] is Kind.ABANDONED
+    assert kinds(house)[-1] is EntryKind.ABANDONED
     assert "request failed" not in [record.getMessage() for record in caplog.records]
     assert nobody_is_left(house)
 
@@ -318,7 +318,7 @@ async def test_a_caller_who_leaves_ends_the_work_inside_the_engine(house, route,
     assert len(house.generator.cancelled) == 1
     sent = min(holds_at, 5) if stream else 0
     assert house.tokens().get(OUT, 0) == sent
-    assert kinds(house)[-1:] == ([Kind.ABANDONED] if sent else [])
+    assert kinds(house)[-1:] == ([EntryKind.ABANDONED] if sent else [])
     assert uploads.held == 0
     assert nobody_is_left(house)
 
@@ -334,7 +334,7 @@ async def test_a_caller_who_leaves_while_the_ledger_writes(house, route, caller)
     await answering
     assert caller.sent == []
     assert house.tokens()[OUT] == 5
-    assert kinds(house)[-1] is Kind.ABANDONED
+    assert kinds(house)[-1] is EntryKind.ABANDONED
 
 
 @pytest.mark.parametrize("stream", [True, False])
@@ -351,7 +351,7 @@ async def test_an_answer_that_was_sent_whole_is_delivered_though_the_engine_stil
         await asyncio.sleep(0)
     house.generator.gate.set()
     await answering
-    assert kinds(house)[-1] is Kind.COMPLETED
+    assert kinds(house)[-1] is EntryKind.COMPLETED
     assert house.generator.cancelled == []
 
 
@@ -362,7 +362,7 @@ async def test_a_caller_who_does_not_read_is_given_up(house, route, caller, monk
     await call(route(stream=stream), caller)
     assert caller.sent == []
     assert house.generator.running == []
-    assert kinds(house)[-1] is Kind.ABANDONED
+    assert kinds(house)[-1] is EntryKind.ABANDONED
     assert bool(house.tokens()) != stream
     assert nobody_is_left(house)
 

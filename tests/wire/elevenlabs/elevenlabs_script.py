@@ -19,7 +19,7 @@ from typing import Any
 from urllib.parse import parse_qsl
 
 from antiphon.core import errors, events
-from antiphon.core.endpoints import Spent
+from antiphon.core.endpoints import ProjectSpending
 from antiphon.core.errors import AntiphonError
 from antiphon.core.events import CharacterTime
 from antiphon.core.specs import SpeakSpec, TranscribeSpec
@@ -44,7 +44,7 @@ VOICES = [
     VoiceCard("joe", "joe", "en-US", 22_050),
 ]
 MODELS = [ModelCard("eleven_multilingual_v2", "piper-2026", 0), ModelCard("piper-2026", "piper-2026", 0)]
-SPENT = Spent("default", 1234)
+SPENT = ProjectSpending("default", 1234)
 
 
 def said(text: str, start_ms: int, each_ms: int) -> tuple[CharacterTime, ...]:

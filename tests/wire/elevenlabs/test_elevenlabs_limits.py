@@ -14,7 +14,7 @@ from elevenlabs.text_to_speech.types.text_to_speech_stream_request_output_format
 from elevenlabs.types.text_to_speech_output_format_enum import TextToSpeechOutputFormatEnum
 from elevenlabs_script import SPENT
 
-from antiphon.core.endpoints import Spent
+from antiphon.core.endpoints import ProjectSpending
 from antiphon.core.errors import AntiphonError
 from antiphon.core.wire import Opening
 from antiphon.surfaces.elevenlabs.account import NO_LIMIT, Account
@@ -123,5 +123,5 @@ def test_months(at: str, since: str, until: str) -> None:
 
 def test_more_than_any_limit() -> None:
     opening = Opening("GET", "/v1/user", received_unix_ms=1_796_083_200_000)
-    told = json.loads(Account(user=True).answer(opening, Spent("p", NO_LIMIT + 5)).body)["subscription"]
+    told = json.loads(Account(user=True).answer(opening, ProjectSpending("p", NO_LIMIT + 5)).body)["subscription"]
     assert told["character_count"] == told["character_limit"] == NO_LIMIT + 5

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from antiphon.core.endpoints import Asked
+from antiphon.core.endpoints import AnswerRequest
 from antiphon.core.errors import CallerError, UnsupportedParameter
 from antiphon.core.events import (
     ChoiceEnded,
@@ -30,7 +30,7 @@ ENDPOINTS = {
 PATHS = pytest.mark.parametrize("path", ENDPOINTS)
 
 
-def negotiated(path: str, fields: dict[str, Any]) -> Asked:
+def negotiated(path: str, fields: dict[str, Any]) -> AnswerRequest:
     endpoint, said = ENDPOINTS[path]
     body = json.dumps({"model": "m", **said, **fields}).encode()
     return endpoint.negotiate(Opening("POST", path, request_id="00000000-0000-4000-8000-000000000001"), body)

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from antiphon.core.capabilities import EVERYTHING, Ability, Incapable, settle
-from antiphon.core.endpoints import Asked
+from antiphon.core.endpoints import AnswerRequest
 from antiphon.core.errors import CallerError
 from antiphon.core.specs import GenerateSpec, Image, Message, Role
 from antiphon.core.wire import Opening
@@ -30,7 +30,7 @@ def opening() -> Opening:
 def asked(path: str, **fields: Any) -> GenerateSpec:
     endpoint, least = ENDPOINTS[path]
     call = endpoint.negotiate(opening(), json.dumps({"model": "m", **least, **fields}).encode())
-    assert isinstance(call, Asked)
+    assert isinstance(call, AnswerRequest)
     assert isinstance(call.spec, GenerateSpec)
     return call.spec
 

@@ -11,7 +11,7 @@ from json_script import AT_UNIX_MS, REQUEST_ID, Script, dump, play, scripts, use
 from openai.types.responses import Response, ResponseItemList, ResponseStreamEvent
 from pydantic import TypeAdapter
 
-from antiphon.core.endpoints import Asked
+from antiphon.core.endpoints import AnswerRequest
 from antiphon.core.errors import (
     AntiphonError,
     CallerError,
@@ -66,9 +66,9 @@ ANSWERED = (Opened("m", kept=True), TextDelta(0, "Ho", 1), ChoiceEnded(0, Finish
 ID = f"resp_{REQUEST_ID.replace('-', '')}"
 
 
-def ask(**fields: Any) -> Asked:
+def ask(**fields: Any) -> AnswerRequest:
     asked = ENDPOINT.negotiate(OPENING, json.dumps({"model": "m", "input": "Hi", **fields}).encode())
-    assert isinstance(asked, Asked)
+    assert isinstance(asked, AnswerRequest)
     return asked
 
 

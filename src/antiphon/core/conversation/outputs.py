@@ -39,7 +39,7 @@ class Refused:
 
 
 @dataclass(frozen=True, slots=True)
-class Limit:
+class RateLimit:
     """A bound on responses: how many in all, how many of them are left, and when all are again."""
 
     name: str
@@ -49,10 +49,10 @@ class Limit:
 
 
 @dataclass(frozen=True, slots=True)
-class Limits:
+class RateLimits:
     """How much room there is, told with each response."""
 
-    limits: tuple[Limit, ...]
+    limits: tuple[RateLimit, ...]
 
 
 # -- the caller's turn -------------------------------------------------------------------------------------------------
@@ -185,7 +185,7 @@ class Ending(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Spent:
+class ResponseUsage:
     """What a response took: the language model's tokens, the caller's audio among its input, the speech of its output
     (what was sent of it).
     """
@@ -264,7 +264,7 @@ class ResponseEnded:
     response_id: str
     ending: Ending
     items: tuple[Item, ...]
-    spent: Spent
+    spent: ResponseUsage
     error: AntiphonError | None = None
 
 
@@ -272,7 +272,7 @@ ConversationOutput = (
     Began
     | Configured
     | Refused
-    | Limits
+    | RateLimits
     | TurnStarted
     | TurnStopped
     | AudioCommitted

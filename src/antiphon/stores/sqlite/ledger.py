@@ -24,7 +24,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from antiphon.core.entry import CLOSING, Entry, Kind
+from antiphon.core.entry import CLOSING, Entry, EntryKind
 from antiphon.core.errors import AntiphonError, Conflict, LedgerUnavailable
 from antiphon.core.stores import IDEMPOTENCY_RETENTION_MS, Claim, answered, check_idempotency_key, standing
 from antiphon.storage.directory import lock_directory
@@ -68,7 +68,8 @@ INSERT INTO entries ({", ".join(WRITTEN)})
 SELECT project, session,
        coalesce((SELECT max(sequence) + 1 FROM entries e WHERE e.project = r.project AND e.session = r.session), 0)
        + row_number() OVER (PARTITION BY project, session ORDER BY dimension, channel) - 1,
-       key_id, at_unix_ms, surface, model, dimension, amount, channel, feature, '{Kind.USAGE}', NULL, NULL, tags, server
+       key_id, at_unix_ms, surface, model, dimension, amount, channel, feature, '{EntryKind.USAGE}', NULL, NULL,
+       tags, server
 FROM running r WHERE amount > 0 AND {_OURS}"""
 _ENTERED = f"DELETE FROM running WHERE {_OURS}"
 
@@ -78,11 +79,11 @@ _ENTERED = f"DELETE FROM running WHERE {_OURS}"
 _ABANDON = f"""
 INSERT INTO entries ({", ".join(WRITTEN)})
 SELECT project, session, max(sequence) + 1, key_id, at_unix_ms, surface, model, dimension, 0, channel, feature,
-       '{Kind.ABANDONED}', NULL, NULL, tags, :server
+       '{EntryKind.ABANDONED}', NULL, NULL, tags, :server
 FROM entries
 WHERE position > coalesce((SELECT max(position) FROM marks WHERE name IN ('recovered', 'recovered ' || :server)), 0)
 GROUP BY project, session
-HAVING sum(kind = '{Kind.USAGE}' AND {_OURS}) > 0
+HAVING sum(kind = '{EntryKind.USAGE}' AND {_OURS}) > 0
 AND sum(kind IN ({", ".join(f"'{kind}'" for kind in sorted(CLOSING))})) = 0
 ORDER BY position"""
 _RECOVERED = """

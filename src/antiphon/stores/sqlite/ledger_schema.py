@@ -11,7 +11,7 @@ import json
 from collections.abc import Callable
 from typing import Any
 
-from antiphon.core.entry import Entry, Kind, Reference
+from antiphon.core.entry import Entry, EntryKind, Reference
 from antiphon.core.usage import Dimension, Quantity
 
 # The one on INSERT stops INSERT OR REPLACE, which removes the old row without asking the trigger on DELETE.
@@ -155,7 +155,7 @@ def from_row(row: tuple[Any, ...]) -> Entry:
         **fields
         | {
             "quantity": quantity,
-            "kind": Kind(fields["kind"]),
+            "kind": EntryKind(fields["kind"]),
             "corrects": None if corrects_session is None else Reference(corrects_session, corrects_sequence),
             "tags": tuple(json.loads(fields["tags"])),
         }

@@ -12,7 +12,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from antiphon.core.entry import Kind
+from antiphon.core.entry import EntryKind
 from antiphon.core.errors import CallerError, InternalError
 from antiphon.core.stores import FROM_THE_START, MAX_READ, MAX_TOTALS, Recorded
 from antiphon.core.usage import By, Dimension, Total, UsageQuery
@@ -47,8 +47,8 @@ class SqliteUsage:
         groups = ", ".join([*(_COLUMNS[each] for each in wanted), "dimension"])
         conditions, values = _conditions(query)
         statement = f"""
-SELECT {groups}, sum(amount), count(DISTINCT CASE WHEN kind = '{Kind.USAGE}' THEN session END),
-       count(CASE WHEN kind = '{Kind.ABANDONED}' THEN 1 END)
+SELECT {groups}, sum(amount), count(DISTINCT CASE WHEN kind = '{EntryKind.USAGE}' THEN session END),
+       count(CASE WHEN kind = '{EntryKind.ABANDONED}' THEN 1 END)
 FROM entries WHERE {" AND ".join(["true", *conditions])}
 GROUP BY {groups} ORDER BY {groups} LIMIT {MAX_TOTALS + 1}"""
         rows = await self._rows(statement, values)

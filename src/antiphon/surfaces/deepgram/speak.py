@@ -6,7 +6,7 @@ the connection is broken off, and what came is not taken for the whole. A text t
 
 import msgspec
 
-from antiphon.core.endpoints import Asked
+from antiphon.core.endpoints import AnswerRequest
 from antiphon.core.errors import AntiphonError, CallerError, TooLarge
 from antiphon.core.events import AllSpoken, Failed, Opened, SpeechOutput, Spoken
 from antiphon.core.specs import SpeakSpec
@@ -27,7 +27,7 @@ class SpeakEndpoint(Endpoint):
 
     max_body_bytes = MAX_BODY_BYTES
 
-    def negotiate(self, opening: Opening, body: bytes) -> Asked:
+    def negotiate(self, opening: Opening, body: bytes) -> AnswerRequest:
         text = _text(opening.headers.get("content-type", ""), body)
         if len(text) > MAX_CHARACTERS:
             raise TooLarge(f"Input text exceeds maximum character limit of {MAX_CHARACTERS}.")
@@ -35,7 +35,7 @@ class SpeakEndpoint(Endpoint):
             raise CallerError("Input text contains no characters.")
         spec = speak_parameters.read(opening.query, text)
         unused = no_effect(speak_parameters.unused(opening.query))
-        return Asked(spec, SpokenText(opening.request_id, spec, unused))
+        return AnswerRequest(spec, SpokenText(opening.request_id, spec, unused))
 
 
 class SpokenText:

@@ -9,7 +9,7 @@ from functools import partial
 
 from msgspec import Struct
 
-from antiphon.core.endpoints import Spending, Spent
+from antiphon.core.endpoints import ProjectSpending, Spending
 from antiphon.core.usage import Dimension
 from antiphon.core.wire import Opening, Response
 from antiphon.surfaces.elevenlabs import wire
@@ -89,7 +89,7 @@ class Account(wire.Endpoint):
         read_query(opening, NoQuery)
         return int(_month(opening).timestamp()) * 1000
 
-    def answer(self, opening: Opening, spent: Spent) -> Response:
+    def answer(self, opening: Opening, spent: ProjectSpending) -> Response:
         month = _month(opening)
         following = month.replace(year=month.year + month.month // 12, month=month.month % 12 + 1)
         spending = spent.amount, max(NO_LIMIT, spent.amount), int(following.timestamp())

@@ -8,7 +8,7 @@ from typing import Annotated
 import msgspec
 from msgspec import Meta, Struct
 
-from antiphon.core.endpoints import Asked
+from antiphon.core.endpoints import AnswerRequest
 from antiphon.core.errors import CallerError, TooLarge
 from antiphon.core.specs import Line, Markup, SpeakSpec
 from antiphon.core.wire import SYNTHETIC, Opening, no_effect
@@ -71,7 +71,7 @@ class TextToDialogue(wire.Endpoint):
         self.stream = stream
         self.timed = timed
 
-    def negotiate(self, opening: Opening, body: bytes) -> Asked:
+    def negotiate(self, opening: Opening, body: bytes) -> AnswerRequest:
         """The request as a spec. Raises some `CallerError`, whose `param` is the field's name."""
         query = parameters.read_query(opening, DialogueQuery)
         asked = wire.read(lambda: _decoder.decode(body))
@@ -90,7 +90,7 @@ class TextToDialogue(wire.Endpoint):
         if self.timed:
             media_type = LINES if self.stream else wire.JSON
         headers = wire.headers(opening, media_type) + SYNTHETIC + no_effect(_without_effect(asked))
-        return Asked(spec, Answer(self, opening, headers, lines))
+        return AnswerRequest(spec, Answer(self, opening, headers, lines))
 
 
 def _refuse(asked: DialogueRequest) -> None:

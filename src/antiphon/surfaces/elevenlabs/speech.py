@@ -9,7 +9,7 @@ from typing import Protocol
 import msgspec
 from msgspec import Struct
 
-from antiphon.core.endpoints import Asked
+from antiphon.core.endpoints import AnswerRequest
 from antiphon.core.errors import AntiphonError, CallerError, TooLarge, UnsupportedParameter
 from antiphon.core.events import AllSpoken, CharacterTime, Failed, Opened, SpeechOutput, Spoken
 from antiphon.core.specs import Line, Markup, SpeakSpec
@@ -66,7 +66,7 @@ class TextToSpeech(wire.Endpoint):
         self.stream = stream
         self.timed = timed
 
-    def negotiate(self, opening: Opening, body: bytes) -> Asked:
+    def negotiate(self, opening: Opening, body: bytes) -> AnswerRequest:
         """The request as a spec. Raises some `CallerError`, whose `param` is the field's name."""
         query = parameters.read_query(opening, SpeechQuery)
         asked = wire.read(lambda: _decoder.decode(body))
@@ -86,7 +86,7 @@ class TextToSpeech(wire.Endpoint):
         media_type = parameters.media_type(query.output_format)
         if self.timed:
             media_type = LINES if self.stream else wire.JSON
-        return Asked(spec, Answer(self, opening, wire.headers(opening, media_type) + SYNTHETIC + headers))
+        return AnswerRequest(spec, Answer(self, opening, wire.headers(opening, media_type) + SYNTHETIC + headers))
 
 
 def voice_of(opening: Opening) -> str:

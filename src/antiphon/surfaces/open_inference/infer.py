@@ -15,7 +15,7 @@ from msgspec import UNSET
 from msgspec.json import Decoder
 
 from antiphon.core import tensors
-from antiphon.core.endpoints import Asked
+from antiphon.core.endpoints import AnswerRequest
 from antiphon.core.errors import AntiphonError, CallerError, EngineError, TooLarge, UnsupportedParameter
 from antiphon.core.events import Failed, Inferred, LanguageOutput, Opened
 from antiphon.core.specs import InferSpec, WantedTensor
@@ -41,7 +41,7 @@ class Infer(wire.Endpoint):
 
     max_body_bytes = MAX_BODY_BYTES
 
-    def negotiate(self, opening: Opening, body: bytes) -> Asked:
+    def negotiate(self, opening: Opening, body: bytes) -> AnswerRequest:
         """The body as a spec. Raises some `CallerError`."""
         address = address_of(opening)
         text, rest = _parts(opening, body)
@@ -49,7 +49,7 @@ class Infer(wire.Endpoint):
         inputs = _inputs(request.inputs, rest)
         outputs = tuple(WantedTensor(each.name, _others(each.parameters, _BINARY)) for each in request.outputs)
         spec = InferSpec(address.model, inputs, outputs, address.version, _others(request.parameters, _ALL_BINARY))
-        return Asked(spec, Inference(self, opening, request))
+        return AnswerRequest(spec, Inference(self, opening, request))
 
 
 # -- in ----------------------------------------------------------------------------------------------------------------

@@ -11,7 +11,7 @@ from typing import Annotated, Any
 import msgspec
 from msgspec import UNSET, Meta
 
-from antiphon.core.endpoints import Asked
+from antiphon.core.endpoints import AnswerRequest
 from antiphon.core.errors import CallerError, UnsupportedParameter
 from antiphon.core.events import ChoiceEnded, ReasoningDelta, ScoredToken, TextDelta, ToolCallDelta, ToolCallStarted
 from antiphon.core.specs import GenerateSpec, Sampling
@@ -89,7 +89,7 @@ class ChatCompletions(wire.Endpoint):
 
     max_body_bytes = shared.MAX_BODY_BYTES
 
-    def negotiate(self, opening: Opening, body: bytes) -> Asked:
+    def negotiate(self, opening: Opening, body: bytes) -> AnswerRequest:
         """Raises some `CallerError`, whose `param` is the path of the field."""
         request = shared.decode(_DECODER, body)
         model = model_of(opening, request.model)
@@ -117,8 +117,8 @@ class ChatCompletions(wire.Endpoint):
         tiered = request.service_tier is not None
         if not stream:
             whole = Whole(self, opening, ID_PREFIX, spec.choices, _renderer(tiered))
-            return Asked(spec, whole.names(unused))
-        return Asked(spec, ChatStream(self, opening, spec.choices, tiered, with_usage, counts).names(unused))
+            return AnswerRequest(spec, whole.names(unused))
+        return AnswerRequest(spec, ChatStream(self, opening, spec.choices, tiered, with_usage, counts).names(unused))
 
 
 def _refuse(request: ChatRequest) -> None:

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import msgspec
 from msgspec import UNSET, Meta
 
-from antiphon.core.endpoints import Asked
+from antiphon.core.endpoints import AnswerRequest
 from antiphon.core.errors import CallerError, UnsupportedParameter
 from antiphon.core.events import ChoiceEnded, ReasoningDelta, ScoredToken, TextDelta, ToolCallDelta, ToolCallStarted
 from antiphon.core.specs import GenerateSpec, Sampling
@@ -55,7 +55,7 @@ class Completions(wire.Endpoint):
 
     max_body_bytes = shared.MAX_BODY_BYTES
 
-    def negotiate(self, opening: Opening, body: bytes) -> Asked:
+    def negotiate(self, opening: Opening, body: bytes) -> AnswerRequest:
         """Raises some `CallerError`, whose `param` is the path of the field."""
         request = shared.decode(_DECODER, body)
         model = model_of(opening, request.model)
@@ -79,8 +79,8 @@ class Completions(wire.Endpoint):
         format = extensions.structured(request, shared.chat_format(request.response_format))
         spec = GenerateSpec(model, _prompt(request.prompt), choices, sampling, format, stream=stream, counts=counts)
         if stream:
-            return Asked(spec, CompletionStream(self, opening, choices, with_usage, counts))
-        return Asked(spec, Whole(self, opening, ID_PREFIX, choices, _completion))
+            return AnswerRequest(spec, CompletionStream(self, opening, choices, with_usage, counts))
+        return AnswerRequest(spec, Whole(self, opening, ID_PREFIX, choices, _completion))
 
 
 def _refuse(request: CompletionRequest, choices: int) -> None:

@@ -13,7 +13,7 @@ from typing import Annotated, Literal
 from msgspec import Meta, Struct
 from msgspec.json import Decoder, Encoder
 
-from antiphon.core.endpoints import Asked
+from antiphon.core.endpoints import AnswerRequest
 from antiphon.core.errors import CallerError
 from antiphon.core.events import Embedded, Failed, LanguageOutput, Opened
 from antiphon.core.specs import EmbedSpec
@@ -66,7 +66,7 @@ class Embeddings(wire.Endpoint):
 
     max_body_bytes = MAX_BODY_BYTES
 
-    def negotiate(self, opening: Opening, body: bytes) -> Asked:
+    def negotiate(self, opening: Opening, body: bytes) -> AnswerRequest:
         """The body as a spec. Raises some `CallerError`, whose `param` is the field's name."""
         asked = decode(_decoder, body)
         one_of(asked.encoding_format, ("float", "base64"), "encoding_format")
@@ -74,7 +74,7 @@ class Embeddings(wire.Endpoint):
         foreign = model.startswith(OWN_MODELS)
         spec = EmbedSpec(model, _texts(asked.input), asked.dimensions, foreign_tokens=foreign)
         unused = no_effect(("truncate_prompt_tokens",) if asked.truncate_prompt_tokens else ())
-        return Asked(spec, EmbeddingCall(self, opening, asked.encoding_format == "base64", unused))
+        return AnswerRequest(spec, EmbeddingCall(self, opening, asked.encoding_format == "base64", unused))
 
 
 def _texts(given: str | list[str | int | list[int]]) -> tuple[str | tuple[int, ...], ...]:

@@ -15,7 +15,7 @@ from typing import Any
 import msgspec
 from msgspec import Raw, Struct
 
-from antiphon.core.endpoints import Asked, Referring, Succession
+from antiphon.core.endpoints import AnswerRequest, Referring, Succession
 from antiphon.core.errors import (
     AntiphonError,
     CallerError,
@@ -84,7 +84,7 @@ class ResponsesSocket(wire.Endpoint):
             return None
         return event.response_id if isinstance(event.response_id, str) else ""
 
-    def ask(self, opening: Opening, message: str | bytes) -> Asked | Referring:
+    def ask(self, opening: Opening, message: str | bytes) -> AnswerRequest | Referring:
         """Raises some `CallerError`, whose `param` is the path of the field."""
         kind = _peek(message).type
         if kind == "response.steer":

@@ -15,7 +15,7 @@ import msgspec
 from msgspec import Raw, Struct
 
 from antiphon.core.capabilities import Ability, Incapable
-from antiphon.core.endpoints import Asked, Referring
+from antiphon.core.endpoints import AnswerRequest, Referring
 from antiphon.core.errors import AntiphonError, CallerError, UnsupportedParameter
 from antiphon.core.specs import Format, GenerateSpec, Message, Role, Sampling, Shape, Tool, ToolChoice, ToolMode
 from antiphon.core.wire import Opening, Response
@@ -157,7 +157,7 @@ class Responses(wire.Endpoint):
 
     max_body_bytes = shared.MAX_BODY_BYTES
 
-    def negotiate(self, opening: Opening, body: bytes) -> Asked | Referring:
+    def negotiate(self, opening: Opening, body: bytes) -> AnswerRequest | Referring:
         """Raises some `CallerError`, whose `param` is the path of the field."""
         request = shared.decode(_DECODER, body)
         kind = Streaming if request.stream else InBackground if request.background else Responding
@@ -176,7 +176,7 @@ class Responses(wire.Endpoint):
 
 
 def error_object(error: AntiphonError) -> wire.ErrorObject:
-    """What the policy says is about one of `Asked`'s fields; here they have OpenAI's names."""
+    """What the policy says is about one of `AnswerRequest`'s fields; here they have OpenAI's names."""
     if error.param == "previous":
         code = "previous_response_not_found"
         return wire.ErrorObject(error.message, "invalid_request_error", "previous_response_id", code)
@@ -200,7 +200,7 @@ def asked(
     request: ResponseRequest,
     respond: Callable[[wire.Endpoint, Opening, Object, Turn], Responding],
     prepared: bool = False,
-) -> Asked | Referring:
+) -> AnswerRequest | Referring:
     """What a request asks `model` for; `respond` makes what answers it. Raises some `CallerError`."""
     _refuse(request)
     if request.input is None:
@@ -210,7 +210,7 @@ def asked(
     lead = (Message(Role.SYSTEM, request.instructions),) if request.instructions else ()
     stem = opening.request_id.replace("-", "")
 
-    def of(said: Conversation) -> Asked:
+    def of(said: Conversation) -> AnswerRequest:
         spec = GenerateSpec(
             model=model,
             prompt=(*lead, *said.messages),
@@ -224,7 +224,7 @@ def asked(
             reasoning_effort=shared.effort(request.reasoning.effort if request.reasoning else None, "reasoning.effort"),
             verbosity=shared.verbosity(request.text.verbosity if request.text else None, "text.verbosity"),
         )
-        return Asked(
+        return AnswerRequest(
             spec,
             respond(endpoint, opening, _repeated(request, spec), Turn(said.messages, said.listed)),
             previous=request.previous_response_id or "",

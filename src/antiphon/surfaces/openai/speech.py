@@ -13,7 +13,7 @@ from msgspec import Meta, Struct
 from msgspec.json import Decoder, Encoder
 
 from antiphon.core.audio import Codec, Container, SpeechFormat
-from antiphon.core.endpoints import Asked
+from antiphon.core.endpoints import AnswerRequest
 from antiphon.core.errors import AntiphonError, CallerError
 from antiphon.core.events import AllSpoken, Failed, Opened, SpeechOutput, Spoken
 from antiphon.core.specs import SpeakSpec
@@ -93,7 +93,7 @@ class Speech(wire.Endpoint):
 
     max_body_bytes = MAX_BODY_BYTES
 
-    def negotiate(self, opening: Opening, body: bytes) -> Asked:
+    def negotiate(self, opening: Opening, body: bytes) -> AnswerRequest:
         """The body as a spec. Raises some `CallerError`, whose `param` is the field's name."""
         asked = decode(_decoder, body)
         model = model_of(opening, asked.model)
@@ -110,7 +110,7 @@ class Speech(wire.Endpoint):
             model, voice, asked.input, form, speed=1.0 if asked.speed is None else asked.speed, stream=True
         )
         events = asked.stream_format == "sse"
-        return Asked(spec, SpeechCall(self, opening, wire.EVENTS if events else content_type, events, directed))
+        return AnswerRequest(spec, SpeechCall(self, opening, wire.EVENTS if events else content_type, events, directed))
 
 
 class SpeechCall:

@@ -104,7 +104,7 @@ class Rendering:
                 yield wire.TranscriptionCompleted(self.next_id(), *place)
             case said.HeardFailed():
                 yield wire.TranscriptionFailed(self.next_id(), output.item_id, _failure(output.error), output.part)
-            case said.Limits():
+            case said.RateLimits():
                 limits: list[Any] = [
                     wire.RateLimit(each.name, each.limit, each.remaining, each.reset_ms / 1000)  # type: ignore[arg-type]
                     for each in output.limits
@@ -189,7 +189,7 @@ class Rendering:
         return wire.ResponseDone(self.next_id(), response)
 
 
-def _usage(spent: said.Spent) -> wire.Usage:
+def _usage(spent: said.ResponseUsage) -> wire.Usage:
     heard = -(-spent.heard_ms // INPUT_TOKEN_MS)
     spoken = -(-spent.spoken_ms // OUTPUT_TOKEN_MS)
     tokens = spent.tokens
