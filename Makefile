@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: serve test compiler check format docs protos kills fuzz mutations texts soak test-engines test-frameworks requirements clean
+.PHONY: serve test test-long compiler check format docs protos kills fuzz mutations texts soak test-engines test-frameworks requirements clean
 
 # With voices: `piper-tts` among the requirements is GPL-3.0, and runs in a process of its own.
 serve: $(VENV)/.serve
@@ -13,6 +13,10 @@ serve: $(VENV)/.serve
 
 test: $(VENV)/.develop compiler
 	$(BIN)/python -m pytest -n 2 --dist loadgroup
+
+# What would make `make test` too long: a second language of SDKs, models beyond the default ones, repeated deaths.
+test-long: $(VENV)/.develop compiler
+	$(BIN)/python -m pytest -n 2 --dist loadgroup -m long
 
 # Failing disks are simulated by a small C library, and what goes out to the network is traced; without a compiler or
 # strace those tests are skipped, and say so.

@@ -2,45 +2,29 @@
 
 import json
 import os
-import shutil
+import socket
 import subprocess
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 from amazon_client import SPEECH_ONLY, Secure
+from node_packages import CACHE, NODE, beside_packages, needs_node
 
 from antiphon.models import Store
 from antiphon.trust.authority import AUTHORITY_NAME
 from serving import API_KEY, start
 
-HERE = Path(__file__).parent / "node-amazon"
-CACHE = Path(__file__).parents[2] / ".cache" / "test-node-amazon"
-INSTALL_S, TALK_S = 300, 60
+TALK_S = 60
 BROWSERS_PORT = 8443  # which the SDK has built in
-NPM, NODE = shutil.which("npm"), shutil.which("node")
 
-pytestmark = [
-    pytest.mark.skipif(not (NPM and NODE), reason="needs node and npm"),
-    pytest.mark.xdist_group("node"),  # the packages are installed once, and the port is one
-]
+pytestmark = [*needs_node, pytest.mark.long]  # one worker, for the port is one
 
 
 @pytest.fixture(scope="module")
 def script() -> Path:
-    """The script, beside the packages that it needs; installed anew when they change, and there when all are."""
-    wanted, had = (HERE / "package.json").read_text(), CACHE / "package.json"
-    if not had.exists() or had.read_text() != wanted:
-        CACHE.parent.mkdir(exist_ok=True)
-        made = Path(tempfile.mkdtemp(dir=CACHE.parent))
-        (made / "package.json").write_text(wanted)
-        flags = ("--no-package-lock", "--no-audit", "--no-fund", "--ignore-scripts")
-        subprocess.run([str(NPM), "install", *flags], cwd=made, check=True, timeout=INSTALL_S, capture_output=True)
-        shutil.rmtree(CACHE, ignore_errors=True)
-        made.rename(CACHE)
-    return Path(shutil.copy(HERE / "transcribe.js", CACHE))
+    return beside_packages("transcribe.cjs")
 
 
 def serving(data_dir: Path, models: Store, *flags: str) -> Iterator[Secure]:
@@ -57,6 +41,9 @@ def plain(tmp_path_factory: pytest.TempPathFactory, models: Store) -> Iterator[S
 
 @pytest.fixture(scope="module")
 def secure(tmp_path_factory: pytest.TempPathFactory, models: Store) -> Iterator[Secure]:
+    with socket.socket() as knocking:
+        if knocking.connect_ex(("127.0.0.1", BROWSERS_PORT)) == 0:
+            pytest.skip(f"port {BROWSERS_PORT} is another's")
     flags = ("--tls-self-signed", "--port", str(BROWSERS_PORT))
     yield from serving(tmp_path_factory.mktemp("data"), models, *flags)
 

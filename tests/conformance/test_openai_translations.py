@@ -16,6 +16,8 @@ from antiphon.core.text import plain
 from antiphon.models import Store
 from serving import Server, served
 
+pytestmark = pytest.mark.long
+
 SETTINGS = """
 [models]
 "whisper-1" = "whisper-base"

@@ -5,6 +5,7 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
+import pytest
 from node_packages import CACHE, NODE, beside_packages, needs_node
 
 from antiphon.core.text import plain
@@ -12,7 +13,7 @@ from antiphon.core.text import plain
 SAID = "ever tried ever failed"
 TALK_S = 120
 
-pytestmark = needs_node
+pytestmark = [*needs_node, pytest.mark.long]
 
 
 def test_transcripts_in_node(server: Any, beckett: Path) -> None:

@@ -18,6 +18,8 @@ from antiphon.stores.sqlite.directory import SqliteDirectory
 from antiphon.trust.control import Control
 from serving import API_KEY, start
 
+pytestmark = pytest.mark.long
+
 LINES, KILLS = 24, 2
 CHAT = "/v1/chat/completions"
 SETTINGS = """

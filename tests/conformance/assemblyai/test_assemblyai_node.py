@@ -2,42 +2,25 @@
 
 import json
 import os
-import shutil
 import subprocess
-import tempfile
 import time
 from pathlib import Path
 from typing import Any
 
 import pytest
+from node_packages import CACHE, NODE, beside_packages, needs_node
 
 from serving import Server
 from tls import terminated
 
-HERE = Path(__file__).parent / "node"
-CACHE = Path(__file__).parents[3] / ".cache" / "test-node-assemblyai"
-INSTALL_S, TALK_S = 300, 90
-NPM, NODE = shutil.which("npm"), shutil.which("node")
+TALK_S = 90
 
-pytestmark = [
-    pytest.mark.skipif(not (NPM and NODE), reason="needs node and npm"),
-    pytest.mark.xdist_group("node-assemblyai"),  # the packages are installed once
-]
+pytestmark = [*needs_node, pytest.mark.long]
 
 
 @pytest.fixture(scope="module")
 def script() -> Path:
-    """The script, beside the packages that it needs; installed anew when they change, and there when all are."""
-    wanted, had = (HERE / "package.json").read_text(), CACHE / "package.json"
-    if not had.exists() or had.read_text() != wanted:
-        CACHE.parent.mkdir(exist_ok=True)
-        made = Path(tempfile.mkdtemp(dir=CACHE.parent))
-        (made / "package.json").write_text(wanted)
-        flags = ("--no-package-lock", "--no-audit", "--no-fund", "--ignore-scripts")
-        subprocess.run([str(NPM), "install", *flags], cwd=made, check=True, timeout=INSTALL_S, capture_output=True)
-        shutil.rmtree(CACHE, ignore_errors=True)
-        made.rename(CACHE)
-    return Path(shutil.copy(HERE / "stream.js", CACHE))
+    return beside_packages("stream.js")
 
 
 @pytest.fixture(scope="module")

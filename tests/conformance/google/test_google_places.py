@@ -7,7 +7,6 @@ import socket
 import ssl
 import subprocess
 import sys
-import tempfile
 import threading
 import time
 from collections.abc import Iterator
@@ -22,20 +21,16 @@ from google.api_core import exceptions
 from google.cloud import speech_v2
 from google.cloud.speech_v2.services.speech.transports import SpeechGrpcTransport
 from google_requests import GOOGLE_MODELS, NAME, config_v2, free_port, speech_v2_requests
+from node_packages import CACHE, NODE, beside_packages, needs_node
 
 from antiphon.models import Store
 from antiphon.trust.authority import AUTHORITY_NAME, certify
 from serving import API_KEY, LIGHT, start
 
+pytestmark = pytest.mark.long
+
 ROOT = Path(__file__).parents[3]
-HERE = Path(__file__).parent / "node"
-CACHE = ROOT / ".cache" / "test-node-google"
-INSTALL_S, TALK_S = 300, 120
-NPM, NODE = shutil.which("npm"), shutil.which("node")
-in_node = [
-    pytest.mark.skipif(not (NPM and NODE), reason="needs node and npm"),
-    pytest.mark.xdist_group("node-google"),  # the packages are installed once
-]
+TALK_S = 120
 
 
 @pytest.fixture(scope="module")
@@ -51,17 +46,7 @@ def secure(tmp_path_factory: pytest.TempPathFactory, models: Store) -> Iterator[
 
 @pytest.fixture(scope="module")
 def script() -> Path:
-    """The script, beside the packages that it needs; installed anew when they change, and there when all are."""
-    wanted, had = (HERE / "package.json").read_text(), CACHE / "package.json"
-    if not had.exists() or had.read_text() != wanted:
-        CACHE.parent.mkdir(exist_ok=True)
-        made = Path(tempfile.mkdtemp(dir=CACHE.parent))
-        (made / "package.json").write_text(wanted)
-        flags = ("--no-package-lock", "--no-audit", "--no-fund", "--ignore-scripts")
-        subprocess.run([str(NPM), "install", *flags], cwd=made, check=True, timeout=INSTALL_S, capture_output=True)
-        shutil.rmtree(CACHE, ignore_errors=True)
-        made.rename(CACHE)
-    return Path(shutil.copy(HERE / "recognise.js", CACHE))
+    return beside_packages("recognise.cjs")
 
 
 SECURE_CLIENT = """
@@ -86,7 +71,7 @@ def test_tls_and_an_api_key(secure: tuple[int, Path], beckett: Path):
 
 @pytest.mark.parametrize("how", ["plain", "tls"], scope="module")
 class TestNode:
-    pytestmark = in_node
+    pytestmark = needs_node
 
     def test_all(self, google: Any, secure: tuple[int, Path], script: Path, beckett: Path, how: str):
         port = google.grpc_port if how == "plain" else secure[0]

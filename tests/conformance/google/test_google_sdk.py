@@ -18,6 +18,8 @@ from google_requests import NAME, Key, chunks, config_v2, speech_v2_requests
 
 from serving import API_KEY
 
+pytestmark = pytest.mark.long
+
 SAID = ("ever tried", "fail better")
 
 
