@@ -67,6 +67,7 @@ async def test_a_folder_that_holds_no_model(tmp_path):
         await Whisper.start(tmp_path)
 
 
+@pytest.mark.long
 async def test_a_multilingual_model(models: Store, german: bytes):
     """The speech is espeak-ng's: "Guten Morgen. Ich möchte heute mit dem Zug nach Berlin fahren. ..." """
     guided = [
