@@ -16,6 +16,8 @@ from antiphon.core.usage import Dimension, UsageQuery
 from antiphon.stores import open_stores
 from serving import Server
 
+pytestmark = pytest.mark.long
+
 CHAT, RESPONSES = "/v1/chat/completions", "/v1/responses"
 EMBEDDINGS, COMPLETIONS = "/v1/embeddings", "/v1/completions"
 ASK = {"model": "gpt-4o-mini", "messages": [{"role": "user", "content": "Name a colour."}], "max_tokens": 5}

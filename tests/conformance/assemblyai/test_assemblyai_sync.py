@@ -10,6 +10,8 @@ import assemblyai as aai
 import httpx
 import pytest
 
+pytestmark = pytest.mark.long
+
 RATE = 16_000
 
 
