@@ -15,6 +15,7 @@ from antiphon.core.errors import AntiphonError
 from antiphon.core.events import Cause, Interim, SpeechResumed, SpeechStarted, TurnMayEnd
 from antiphon.core.ports import EngineCall, Hypothesis
 from antiphon.core.speech import SpeechEvent, StreamSpec, Tuning
+from antiphon.core.text import plain
 from antiphon.core.units import NS_PER_MS
 from antiphon.scheduler.context import Context, astray, without
 from antiphon.scheduler.delivery import Delivery
@@ -375,7 +376,7 @@ class Stream:
             return
         now.running = None
         before, now.hypothesis, now.hypothesis_end, now.tried_end = now.hypothesis, hypothesis, work.end, work.end
-        stable = now.stable.push([word.text for word in hypothesis.words])
+        stable = now.agreement.push([plain(word.text) for word in hypothesis.words])
         # By what has been heard since, not by what this is of: where engines are late, there is no time to look again.
         elapsed = self._ends.position - self._ends.onset
         sure = now.has_interim or self._ends.state is EndpointState.PAUSE or not invented(hypothesis, before, elapsed)

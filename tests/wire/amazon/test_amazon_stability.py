@@ -1,6 +1,7 @@
 import pytest
 
-from antiphon.surfaces.amazon.stability import Agreement, Stability
+from antiphon.core.agreement import Agreement
+from antiphon.surfaces.amazon.stability import AGREEMENT, Stability
 
 
 @pytest.mark.parametrize(
@@ -8,12 +9,12 @@ from antiphon.surfaces.amazon.stability import Agreement, Stability
     [(Stability.HIGH, [0, 2, 3, 4]), (Stability.MEDIUM, [0, 0, 2, 3]), (Stability.LOW, [0, 0, 0, 2])],
 )
 def test_words_that_go_on(level, counts):
-    agreement = Agreement(level)
+    agreement = Agreement(*AGREEMENT[level])
     said = ["a b", "a b c", "a b c d", "a b c d e"]
-    assert [agreement.stable_words(text.split()) for text in said] == counts
+    assert [agreement.push(text.split()) for text in said] == counts
 
 
 def test_what_was_stable_stays_so():
-    agreement = Agreement(Stability.HIGH)
-    for words, stable in (("a b c", 0), ("a b c", 2), ("a x c d", 2), ("a", 1), ("a x c d", 2)):
-        assert agreement.stable_words(words.split()) == stable
+    agreement = Agreement(*AGREEMENT[Stability.HIGH])
+    for words, stable in (("a b c", 0), ("a b c", 2), ("a x c d", 2), ("a", 2), ("a x c d", 2)):
+        assert agreement.push(words.split()) == stable

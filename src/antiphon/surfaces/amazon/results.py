@@ -4,10 +4,11 @@ import re
 from collections.abc import Iterator
 from uuid import NAMESPACE_URL, uuid5
 
+from antiphon.core.agreement import Agreement
 from antiphon.core.events import Final, Interim, Word
 from antiphon.surfaces.amazon import wire
 from antiphon.surfaces.amazon.parameters import Request
-from antiphon.surfaces.amazon.stability import Agreement
+from antiphon.surfaces.amazon.stability import AGREEMENT
 
 CONFIDENCE_DIGITS = 4
 
@@ -33,7 +34,7 @@ class Utterances:
         words = event.transcript.words
         stable = len(words) if final else 0
         if self._agreement is not None and not final:
-            stable = self._agreement.stable_words([word.text for word in words])
+            stable = min(self._agreement.push([word.text for word in words]), len(words))
         id = str(uuid5(NAMESPACE_URL, f"{self._name}{self._said}"))
         self._open = not final
         if final:
@@ -52,7 +53,7 @@ class Utterances:
         )
 
     def _agree(self) -> Agreement | None:
-        return Agreement(self._asked.stability) if self._asked.stability is not None else None
+        return Agreement(*AGREEMENT[self._asked.stability]) if self._asked.stability is not None else None
 
 
 def _items(word: Word, stable: bool | None) -> Iterator[wire.Item]:

@@ -8,6 +8,7 @@ then, without punctuation and case, which change with what follows.
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
+from antiphon.core.agreement import agreed
 from antiphon.core.events import Word
 from antiphon.core.profanity import is_profane
 from antiphon.core.text import plain, word_span
@@ -42,24 +43,14 @@ class Turn:
     def hear(self, words: Sequence[Word]) -> None:
         """A hypothesis of the utterance."""
         before, self._heard = self._heard, bare(words)
-        agreed = self._heard[: settled_words(before, self._heard)]
-        self._final += following(self._final, agreed)
+        texts = [[word.text for word in each] for each in (before, self._heard)]
+        self._final += following(self._final, self._heard[: agreed(texts, unsure=1)])
 
     def close(self, words: Sequence[Word]) -> None:
         """What was said in the utterance."""
         self._parts += [*self._final, *following(self._final, bare(words))]
         self._written += words
         self._final, self._heard = [], []
-
-
-def settled_words(before: Sequence[Word], now: Sequence[Word]) -> int:
-    """How many words at the start of a hypothesis are final: those that the one before has, too, but for its last."""
-    settled = 0
-    for old, new in zip(before, now[:-1], strict=False):
-        if old.text != new.text:
-            break
-        settled += 1
-    return settled
 
 
 def following(final: Sequence[Word], words: Sequence[Word]) -> list[Word]:

@@ -1,0 +1,33 @@
+"""What successive hypotheses of one utterance agree on: their first words, which will hardly change any more. Pure."""
+
+from collections.abc import Sequence
+
+
+def agreed(hypotheses: Sequence[Sequence[str]], unsure: int) -> int:
+    """How many words, from the first on, all of them have alike; of the latest one, `unsure` words at the end do not
+    count: their sound may go on.
+    """
+    alike = 0
+    for same in zip(*hypotheses, strict=False):
+        if len(set(same)) > 1:
+            break
+        alike += 1
+    return max(0, min(alike, len(hypotheses[-1]) - unsure))
+
+
+class Agreement:
+    """Of the hypotheses of one utterance, each of more audio than the one before; `needed` in a row must agree."""
+
+    def __init__(self, needed: int, unsure: int) -> None:
+        self._needed = needed
+        self._unsure = unsure
+        self._before: list[Sequence[str]] = []
+        self._count = 0
+
+    def push(self, words: Sequence[str]) -> int:
+        """Take the words of the next hypothesis, and return how many of the first will stay. The number never falls."""
+        compared = [*self._before, words]
+        if len(compared) == self._needed:
+            self._count = max(self._count, agreed(compared, self._unsure))
+        self._before = compared[1 - self._needed :]
+        return self._count
