@@ -23,7 +23,7 @@ from antiphon.core.audio import BYTES_PER_MS, BYTES_PER_SAMPLE, Encoding, sample
 from antiphon.core.call import Call
 from antiphon.core.capabilities import SpeechAbility
 from antiphon.core.entry import EntryKind
-from antiphon.core.errors import AntiphonError, CallerError, CapacityError, PolicyError
+from antiphon.core.errors import AntiphonError, BadMedia, CallerError, CapacityError, PolicyError
 from antiphon.core.events import (
     Audio,
     Cause,
@@ -214,6 +214,9 @@ class Recognition(MeteredSession[Output]):
     async def _hear(self, pcm: list[bytes]) -> None:
         """New 16 kHz audio, one piece per channel; the first says how many there are."""
         if not self._channels and pcm:
+            declared = self._spec.format.channels
+            if self.live and len(pcm) > declared:  # it was let in as so many streams
+                raise BadMedia(f"The audio has {len(pcm)} channels, and {declared} were declared.")
             for number in range(len(pcm)):
                 await self._open_channel(number)
         for channel, piece in zip(self._channels, pcm, strict=True) if pcm else ():

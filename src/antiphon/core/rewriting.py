@@ -44,7 +44,7 @@ class Rewriting:
         """The transcript as it is to be written; itself where there is nothing to change."""
         words = list(self._replaced(transcript.words)) if self.replacements else list(transcript.words)
         if self.masks:
-            words = [_masked(word, self.initials) for word in words]
+            words = [masked(word, self.initials) for word in words]
         if words == list(transcript.words):
             return transcript
         return replace(transcript, text=" ".join(word.text for word in words), words=tuple(words))
@@ -99,7 +99,8 @@ def _put(put: tuple[str, ...], words: Sequence[Word]) -> Iterator[Word]:
         yield Rewritten(written, start_ms, end_ms, confidence, text)
 
 
-def _masked(word: Word, initials: bool) -> Word:
+def masked(word: Word, initials: bool) -> Word:
+    """The word, where it is a profanity as a mask; with `initials` its first letter stays, and its length."""
     start, end = word_span(word.text)
     if not is_profane(word.text[start:end]):
         return word

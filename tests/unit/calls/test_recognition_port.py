@@ -7,7 +7,7 @@ import pytest
 from antiphon.calls.recognition import Recognition
 from antiphon.core.audio import AudioFormat, Encoding
 from antiphon.core.call import Call
-from antiphon.core.errors import EngineError
+from antiphon.core.errors import BadMedia, EngineError
 from antiphon.core.events import Audio, Cause, Closed, End, Failed, Final, Flush, Interim, Transcript
 from antiphon.core.identity import Principal
 from antiphon.core.specs import TranscribeSpec, TurnRules
@@ -116,3 +116,21 @@ async def test_an_engine_that_takes_no_stream_ends_the_call(house, engine):
     events = await hearing
     await session.close(delivered=True)
     assert isinstance(events[-1], Failed)
+
+
+async def test_a_container_with_more_channels_than_were_let_in_is_refused(house, engine):
+    session = opened(house, engine, multichannel=True)
+
+    class Decoder:
+        async def feed(self, data):
+            return [data, data]
+
+        def close(self):
+            pass
+
+    session._decoder = Decoder()
+    await session.feed(Audio(SECOND))
+    events = await said(session)
+    await session.close(delivered=True)
+    assert isinstance(events[-1].error, BadMedia)
+    assert engine.streams == []

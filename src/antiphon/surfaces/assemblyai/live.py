@@ -27,6 +27,7 @@ from antiphon.core.events import (
     UtteranceEnded,
     Word,
 )
+from antiphon.core.rewriting import masked
 from antiphon.core.specs import TranscribeSpec
 from antiphon.core.units import NS_PER_S
 from antiphon.core.wire import NOTHING, Close, Opening, Step, no_effect
@@ -43,7 +44,7 @@ from antiphon.surfaces.assemblyai.endpoint import (
     ending,
 )
 from antiphon.surfaces.assemblyai.tokens import longest_session_s
-from antiphon.surfaces.assemblyai.turns import CONFIDENCE_DIGITS, Turn, masked, rendered
+from antiphon.surfaces.assemblyai.turns import CONFIDENCE_DIGITS, Turn, rendered
 
 API_VERSION = "2025-05-12"
 MIN_CHUNK_MS, MAX_CHUNK_MS = 50, 1_000
@@ -209,7 +210,7 @@ class Stream:
         final = self._turn.written if formatted else self._turn.final
         tentative = [] if over else self._turn.tentative
         if self._settings.masks:
-            final, tentative = list(map(masked, final)), list(map(masked, tentative))
+            final, tentative = ([masked(word, initials=True) for word in words] for words in (final, tentative))
         return wire.Turn(
             self._turn.order,
             formatted,

@@ -14,7 +14,7 @@ from antiphon.core import errors
 from antiphon.core.audio import MAX_CHANNELS, MAX_RATE, MIN_RATE, AudioFormat, Encoding
 from antiphon.core.endpoints import Accepted
 from antiphon.core.errors import AntiphonError, BadMedia, CallerError, InternalError, UnsupportedParameter
-from antiphon.core.events import Closed, Failed, Final, Interim, Opened, Output, Word
+from antiphon.core.events import Closed, Failed, Final, Opened, Output, Word
 from antiphon.core.specs import TranscribeSpec
 from antiphon.core.units import NS_PER_MS
 from antiphon.core.wire import NOTHING, Body, Close, Head, Opening, Response, Step, no_effect
@@ -114,8 +114,6 @@ class Answer:
                 self._begun_ns = now_ns
             case Final() if event.transcript.text:
                 self._finals.append(event)
-            case Interim():
-                pass
             case Closed():
                 head = Head(200, (*JSON, *no_effect(self._asked.without_effect)))
                 took_ms = (now_ns - self._begun_ns) // NS_PER_MS

@@ -10,8 +10,7 @@ from dataclasses import replace
 
 from antiphon.core.agreement import agreed
 from antiphon.core.events import Word
-from antiphon.core.profanity import is_profane
-from antiphon.core.text import plain, word_span
+from antiphon.core.text import plain
 from antiphon.surfaces.assemblyai import wire
 
 CONFIDENCE_DIGITS = 4
@@ -64,14 +63,6 @@ def following(final: Sequence[Word], words: Sequence[Word]) -> list[Word]:
 def bare(words: Iterable[Word]) -> list[Word]:
     """Without punctuation and case; without marks that stand alone."""
     return [replace(word, text=text) for word in words if (text := plain(word.text))]
-
-
-def masked(word: Word) -> Word:
-    """A profanity with its first letter alone."""
-    start, end = word_span(word.text)
-    if not is_profane(word.text[start:end]):
-        return word
-    return replace(word, text=word.text[: start + 1] + "*" * (end - start - 1) + word.text[end:])
 
 
 def rendered(words: Iterable[Word], *, final: bool) -> list[wire.Word]:

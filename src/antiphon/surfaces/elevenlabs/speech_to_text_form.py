@@ -6,7 +6,7 @@ Lists are repeated fields.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Annotated, TypeVar
+from typing import Annotated
 
 import msgspec
 from msgspec import Meta, Struct
@@ -17,8 +17,6 @@ from antiphon.core.specs import TranscribeSpec
 from antiphon.core.wire import Body, Url
 from antiphon.surfaces.elevenlabs import exports, wire
 from antiphon.surfaces.elevenlabs.transcripts import Granularity, check_languages
-
-T = TypeVar("T")
 
 NULL = "null"
 PCM = "pcm_s16le_16"

@@ -22,7 +22,6 @@ MAX_ALTERNATIVES = 30
 MAX_ENTRIES = 1_000  # of a normalization
 MAX_ENTRY_CHARS = 100
 MAX_TIMEOUT_MS = 300_000  # a stream's longest
-TELEPHONE_RATE = 8_000
 
 _ENGLISH = re.compile(r"en([-_][a-z0-9]{2,8})*", re.IGNORECASE)
 AUTO = "auto"
@@ -111,14 +110,19 @@ def without_effect(config: Any, table: Mapping[str, Field], path: str = "") -> I
 def audio_format(encoding: str, rate: int, channels: int, raw: Mapping[str, Encoding], path: str) -> AudioFormat:
     """What is said of the audio. What is not raw describes itself. Raises `CallerError`."""
     if encoding not in raw:
-        return AudioFormat(channels=max(1, min(channels, MAX_CHANNELS)))
+        return AudioFormat(channels=_channels(channels, path))
     if not MIN_RATE <= rate <= MAX_RATE:
         said = f"`sample_rate_hertz` must be from {MIN_RATE} to {MAX_RATE} with {encoding}."
         raise CallerError(said, param=f"{path}sample_rate_hertz")
-    if not 0 <= channels <= MAX_CHANNELS:
+    return AudioFormat(raw[encoding], rate, _channels(channels, path))
+
+
+def _channels(count: int, path: str) -> int:
+    """0 is not to say. Raises `CallerError`."""
+    if not 0 <= count <= MAX_CHANNELS:
         said = f"`audio_channel_count` must be from 1 to {MAX_CHANNELS}."
         raise CallerError(said, param=f"{path}audio_channel_count")
-    return AudioFormat(raw[encoding], rate, channels or 1)
+    return count or 1
 
 
 def language(codes: Iterable[str], path: str) -> str:
