@@ -14,7 +14,7 @@ serve: $(VENV)/.serve
 test: $(VENV)/.develop compiler
 	$(BIN)/python -m pytest -n 2 --dist loadgroup
 
-# What would make `make test` too long: a second language of SDKs, models beyond the default ones, repeated deaths.
+# What would make `make test` too long: Google's and second SDKs, batches, models beyond the default ones, repeated deaths.
 test-long: $(VENV)/.develop compiler
 	$(BIN)/python -m pytest -n 2 --dist loadgroup -m long
 

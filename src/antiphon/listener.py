@@ -1,4 +1,4 @@
-"""The port, and uvicorn on it: connections within their bounds, and sessions drained before the sockets close."""
+"""The ports: uvicorn on one, gRPC on another; connections within bounds, and sessions drained before they close."""
 
 import asyncio
 import gc
@@ -35,6 +35,7 @@ COLLECT_AFTER = 10_000  # objects more than there were
 # libuv takes one new connection from a socket in each turn of the loop, however many wait. While turns are long, who
 # means well would wait for all who only knock; so the loop is given the same port several times.
 ACCEPTED_AT_ONCE = 16
+GRPC_CONNECTIONS = 1_000  # where that is less than a quarter of all
 GRACE_S = 2  # for answers that are whole to leave, once the sessions have ended
 
 RENEWAL_S = 3600  # between looks at whether the server's own certificate still holds
@@ -116,7 +117,8 @@ async def serve(config: Config, ready: Callable[[House, int, int | None], None],
     with _bind(config) as listening:
         async with assemble(config, accept_loss) as house:
             most = config.limits.connections or most_connections(descriptors)
-            places = Connections(most, config.limits.connections_per_address)
+            grpc_most = min(GRPC_CONNECTIONS, most // 4) if config.grpc.port is not None else 0
+            places = Connections(most - grpc_most, config.limits.connections_per_address)
             house.observer.watch_connections(places)
             _spare_the_collector()
             tls = _Tls(config) if config.tls else None
@@ -125,7 +127,7 @@ async def serve(config: Config, ready: Callable[[House, int, int | None], None],
             stopped = _stopped(http)
             grpc_port = None
             if config.grpc.port is not None:
-                grpc = _grpc_listener(config, house, places, tls)
+                grpc = _grpc_listener(config, house, places, tls, grpc_most)
                 await _start_grpc(grpc)
                 listeners.append(grpc)
                 grpc_port = grpc.port
@@ -135,7 +137,7 @@ async def serve(config: Config, ready: Callable[[House, int, int | None], None],
             await _drain(listeners, house, config.limits.drain_s)
 
 
-def _grpc_listener(config: Config, house: House, places: Connections, tls: _Tls | None) -> "GrpcListener":
+def _grpc_listener(config: Config, house: House, places: Connections, tls: _Tls | None, most: int) -> "GrpcListener":
     """Raises `Invalid`."""
     os.environ.setdefault("GRPC_VERBOSITY", "NONE")  # or what callers do wrong is written to stderr, past our logs
     service = house.grpc(places)
@@ -143,7 +145,7 @@ def _grpc_listener(config: Config, house: House, places: Connections, tls: _Tls 
 
     assert config.grpc.port is not None
     certificates = tls.certificates if tls else None
-    place = Place(config.host, config.grpc.port, certificates, places.most, config.grpc.reflection)
+    place = Place(config.host, config.grpc.port, certificates, most, config.grpc.reflection)
     return GrpcListener(service, place)
 
 

@@ -144,6 +144,7 @@ async def test_one_who_vanishes(secure: Secure, beckett: Path) -> None:
     options = {"language_code": "en-US", "media_sample_rate_hz": 16_000, "media_encoding": "pcm"}
     stream = await one.start_stream_transcription(**options)
     await stream.input_stream.send_audio_event(audio_chunk=bytes(32_000))
+    await asyncio.sleep(1)  # until it has arrived: nothing is said of silence
     (connection,) = one._session_manager._connections.values()
     connection.close()
     told = ended(secure, stream.response.request_id)

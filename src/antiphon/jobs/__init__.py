@@ -1,1 +1,1 @@
-"""Long-running work: what callers ask about it, the worker that does it, and what tells others that it is done."""
+"""Long-running work: what callers ask about it, and the worker that does it."""

@@ -29,6 +29,7 @@ class Turn:
     granted: asyncio.Future[None]
     version: str = ""
     stop: Callable[[GaveWay], None] | None = None
+    stopping: bool = False  # its place is free as soon as its call has ended
 
 
 class Filler:
@@ -73,11 +74,11 @@ class Filler:
 
     def look(self) -> None:
         """Lets in whom there is room for, and stops those whose room is needed, the latest first."""
-        if not (self._waiting or self._running):
-            return
         interactive, now_ns = self._sessions.interactive, self._clock.now_ns()
         if interactive.open:
-            self._busy_ns = now_ns
+            self._busy_ns = now_ns  # also while no item is there: the next one's turn depends on it
+        if not (self._waiting or self._running):
+            return
         quiet = now_ns - self._busy_ns >= QUIET_NS
         left: dict[str, int] = {}  # by version
 
@@ -85,13 +86,14 @@ class Filler:
             """How many more may run there; fewer than none, where some must give way."""
             if version not in left:
                 _, traffic = self._traffic(model)
-                running = sum(turn.version == version for turn in self._running)
-                left[version] = most_items(traffic, running, self._at_once, interactive, quiet) - running
+                running = [turn.stopping for turn in self._running if turn.version == version]
+                most = most_items(traffic, len(running), self._at_once, interactive, quiet)
+                left[version] = most - running.count(False)
             return left[version]
 
         for turn in reversed(tuple(self._running)):
             if turn.version and room(turn.version, turn.model) < 0 and turn.stop is not None:
-                stop, turn.stop = turn.stop, None
+                stop, turn.stop, turn.stopping = turn.stop, None, True
                 left[turn.version] += 1
                 self.gave_way += 1
                 stop(GaveWay("Others need the place."))
@@ -101,7 +103,8 @@ class Filler:
             if turn.granted.done():  # it was cancelled, and has not noticed yet
                 continue
             turn.version, _ = self._traffic(turn.model)
-            if not turn.version or room(turn.version, turn.model) > 0:
+            ending = sum(each.stopping for each in self._running if each.version == turn.version)
+            if not turn.version or room(turn.version, turn.model) > ending:
                 if turn.version:
                     left[turn.version] -= 1
                 self._waiting.remove(turn)

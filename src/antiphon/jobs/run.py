@@ -59,7 +59,7 @@ class Run:
     # -- its end -------------------------------------------------------------------------------------------------------
 
     async def _beat(self) -> None:
-        while self._why is None:
+        while True:  # what was called still ends under the lease
             with suppress(TimeoutError):
                 async with asyncio.timeout(BEAT_S):
                     await self._looking.wait()

@@ -84,7 +84,11 @@ class Worker:
             job = await shelf.jobs.claim(self._owner, {run.job.project for run in self._runs.values()})
             if job is None:
                 return
-            run = Run(self._services, shelf, job, self._kinds[job.kind], self._owner, self._at_once)
+            kind = self._kinds.get(job.kind)
+            if kind is None:  # a later version's; it has an end of its own
+                _log(job, "a job of an unknown kind is not run", None)
+                continue
+            run = Run(self._services, shelf, job, kind, self._owner, self._at_once)
             task = asyncio.create_task(self._do(run), name=f"job {job.id}")
             self._runs[task] = run
             task.add_done_callback(self._left)

@@ -1,1 +1,1 @@
-"""What was used, by whom, durably: the ledger, and the totals that are read from it."""
+"""Usage as callers ask for it and as it is shown; it is stored in stores."""

@@ -98,6 +98,8 @@ class Connections:
         """No request of it is under way any more."""
         if transport in self._addresses:
             self._idle[transport] = None
+        elif transport in self._surplus:
+            self._surplus[transport] = True
 
     def leave(self, transport: Droppable) -> None:
         """It has ended."""

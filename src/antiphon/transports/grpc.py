@@ -21,13 +21,13 @@ import grpc.aio
 
 from antiphon.calls.recognition import Recognition
 from antiphon.calls.relay import relay
-from antiphon.core.errors import CallerError, CapacityError
+from antiphon.core.errors import CallerError, CapacityError, InternalError
 from antiphon.core.identity import Principal
 from antiphon.core.ports import Clock
 from antiphon.core.routing import CallRow, DialogueRow, LookupRow, Row
 from antiphon.core.units import NS_PER_MS
 from antiphon.core.wire import HALF_CLOSED, Close, Head, Opening, Step, Wire
-from antiphon.session.door import Door, OpenCall
+from antiphon.session.door import Door, OpenCall, defect
 from antiphon.transports.connection import Gone
 from antiphon.transports.connections import RETRY_AFTER_S, Connections
 from antiphon.transports.dialogues import Dialogues
@@ -244,6 +244,12 @@ class GrpcService:
             return
         try:
             await self._converse(opened, call)
+            if not call.over:
+                raise InternalError("A surface did not end its answer.")
+        except Gone:
+            raise
+        except Exception as error:
+            await _answer(call, row.endpoint.refuse(opening, defect(error, opening)))
         finally:
             opened.held.release()
 

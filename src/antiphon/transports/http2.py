@@ -160,9 +160,6 @@ class Http2Protocol(asyncio.Protocol):
         if not self._streams:
             self.transport.close()
 
-    def abort(self) -> None:
-        self.transport.abort()
-
     # -- what the peer says --------------------------------------------------------------------------------------------
 
     def _take_turn(self) -> None:
@@ -222,9 +219,9 @@ class Http2Protocol(asyncio.Protocol):
 
     def _wake(self, id: int) -> None:
         """Those who wait for a window; without an id, all."""
-        for stream in self._streams.values():
-            if id in (0, stream.id):
-                stream.may_send.set()
+        waiting = self._streams.values() if not id else filter(None, (self._streams.get(id),))
+        for stream in waiting:
+            stream.may_send.set()
 
     def _open(self, id: int, fields: Fields) -> None:
         if self._leaving or len(self._tasks) >= MAX_TASKS:

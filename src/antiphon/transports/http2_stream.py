@@ -5,7 +5,6 @@ What was received is held until the application reads it, and only then the peer
 
 import asyncio
 import logging
-from collections import deque
 from collections.abc import Sequence
 from email.utils import formatdate
 from typing import Protocol
@@ -53,7 +52,8 @@ class Http2Stream:
         self._connection = connection
         self._scope = scope
         self._presence = scope[PRESENCE] = Presence()
-        self._pieces: deque[tuple[bytes, int]] = deque()
+        self._body = bytearray()  # that nobody has read
+        self._length = 0  # of its frames
         self._end_read = False
         self._arrived = asyncio.Event()
         self._begun = False
@@ -64,7 +64,8 @@ class Http2Stream:
         """More of the body, of `length` with its padding."""
         if self.answered:
             return  # nobody will read it
-        self._pieces.append((data, length))
+        self._body += data
+        self._length += length
         self._arrived.set()
 
     def end(self) -> None:
@@ -97,10 +98,11 @@ class Http2Stream:
 
     async def receive(self) -> Message:
         while True:
-            if self._pieces and not self.gone:
-                data, length = self._pieces.popleft()
+            if self._length and not self.gone:
+                data, length = bytes(self._body), self._length
+                self._forget_body()
                 self._connection.give_back(self.id, length)
-                self._end_read = self.ended and not self._pieces
+                self._end_read = self.ended
                 return {"type": "http.request", "body": data, "more_body": not self._end_read}
             if self.gone or self.answered:
                 return {"type": "http.disconnect"}
@@ -127,5 +129,9 @@ class Http2Stream:
             await self._connection.send_body(self, body, end)
         if end and not self.gone:
             self.answered = True
-            self._pieces.clear()
+            self._forget_body()
             self._arrived.set()
+
+    def _forget_body(self) -> None:
+        self._body.clear()
+        self._length = 0

@@ -9,11 +9,9 @@ which could swell. Messages never repeat the URL: it may hold a secret.
 import asyncio
 import ipaddress
 import socket
-from collections.abc import Awaitable, Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
-from typing import TypeVar
 
 import aiohttp
 from aiohttp.abc import AbstractResolver, ResolveResult
@@ -22,9 +20,7 @@ from yarl import URL
 from antiphon.core.errors import CallerError, CapacityError, TooLarge
 
 Network = IPv4Network | IPv6Network
-T = TypeVar("T")
 
-POST_S = 10.0  # for the answer to what is posted
 RESOLVE_S = 10.0  # a name of which nothing is known by then is not fetched from
 
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
@@ -69,30 +65,14 @@ class Fetcher:
         `TooLarge` or `CapacityError`.
         """
         most_bytes = min(self._limits.max_bytes, max_bytes or self._limits.max_bytes)
-        return await self._guarded(lambda: self._follow(_parsed(url), most_bytes), self._limits.total_s)
-
-    async def post(self, url: str, body: bytes, headers: Mapping[str, str]) -> int:
-        """Sends `body`; the status of the answer, whose body is not read. A redirect is not followed. Raises as
-        `fetch` does.
-        """
-        return await self._guarded(lambda: self._post(_parsed(url), body, headers), POST_S)
-
-    async def _post(self, url: URL, body: bytes, headers: Mapping[str, str]) -> int:
-        async with self._session() as session:
-            self._resolver.check_literal(url)
-            async with session.post(url, data=body, headers=headers, allow_redirects=False) as response:
-                return response.status
-
-    async def _guarded(self, work: Callable[[], Awaitable[T]], total_s: float) -> T:
-        """Raises `CallerError`, `TooLarge` or `CapacityError`."""
         if self._under_way >= self._limits.at_once:
             raise CapacityError("Too many URLs are being fetched.", retry_after_s=5)
         self._under_way += 1
         try:
-            async with asyncio.timeout(total_s):
-                return await work()
+            async with asyncio.timeout(self._limits.total_s):
+                return await self._follow(_parsed(url), most_bytes)
         except TimeoutError:
-            raise _refused(f"The URL took longer than {total_s} s to fetch.") from None
+            raise _refused(f"The URL took longer than {self._limits.total_s} s to fetch.") from None
         except CallerError:
             raise
         except aiohttp.ClientConnectorCertificateError:

@@ -54,7 +54,6 @@ class Site:
         self.answer: object = web.Response(body=b"sound")
         app = web.Application()
         app.router.add_get("/{path:.*}", self._handle)
-        app.router.add_post("/{path:.*}", self._handle)
         self.server = TestServer(app, host="127.0.0.1")
 
         def look_up(host: str, port: int = 0, family: int = 0) -> list[dict[str, object]]:
@@ -95,20 +94,6 @@ async def test_a_body_comes_back(site: Site) -> None:
     assert headers["Accept-Encoding"] == "identity"
     assert "Cookie" not in headers
     assert "Authorization" not in headers
-
-
-async def test_what_is_posted_arrives_and_a_redirect_is_not_followed(site: Site) -> None:
-    async def received(request: web.Request) -> web.Response:
-        assert await request.read() == b"{}"
-        return _redirect("/elsewhere")
-
-    site.answer = received
-    assert await Fetcher(allow_private=LOOPBACK).post(site.url("/hook"), b"{}", {"x-signature": "s"}) == 302
-    assert [request.path for request in site.requests] == ["/hook"]
-    assert site.requests[0].headers["x-signature"] == "s"
-    with pytest.raises(CallerError, match="public internet"):
-        await Fetcher().post(site.url("/hook"), b"{}", {})
-    assert len(site.requests) == 1
 
 
 async def test_the_loopback_is_refused_by_number_and_by_name(site: Site) -> None:

@@ -15,7 +15,7 @@ What comes back, in order:
 | it opens               | `Began`                                                                                  |
 | the caller speaks      | `TurnStarted`, `HeardDelta`..., `TurnStopped`, `AudioCommitted`, `ItemAdded`, `ItemDone`, |
 |                        | later `HeardDone` or `HeardFailed`                                                       |
-| a response             | `ResponseStarted`, `Limits`, for each of its items `OutputStarted` (and `ItemAdded`),    |
+| a response             | `ResponseStarted`, `RateLimits`, for each of its items `OutputStarted` (and `ItemAdded`), |
 |                        | its deltas, `OutputEnded` (and `ItemDone`), at last `ResponseEnded`                      |
 | the caller breaks in   | `TurnStarted`, the response ends as `INTERRUPTED`, `ItemTruncated` of what was not heard |
 | nobody speaks for long | `IdleReached`, then as if the caller had committed and asked for a response              |

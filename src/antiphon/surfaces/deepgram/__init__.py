@@ -1,1 +1,1 @@
-"""Deepgram's listen API: `live` is the WebSocket, `prerecorded` the HTTP request, `parameters` what both understand."""
+"""Deepgram's APIs: listen, speak, Flux both ways, tokens and models."""

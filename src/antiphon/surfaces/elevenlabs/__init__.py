@@ -1,1 +1,1 @@
-"""ElevenLabs: text to speech, its voices and models, and what an account has used."""
+"""ElevenLabs: text to speech and speech to text, tokens, voices, models, and what an account has used."""

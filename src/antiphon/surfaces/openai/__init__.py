@@ -1,1 +1,1 @@
-"""OpenAI's audio API: transcriptions and the list of models."""
+"""OpenAI's API: language, speech, conversations, embeddings, files and batches; also at Azure's addresses."""
