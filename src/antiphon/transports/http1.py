@@ -7,7 +7,7 @@ it: sizes, extensions, trailers. Trailers are dropped: they are no headers of th
 import json
 import re
 import uuid
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
 import httptools
@@ -36,11 +36,10 @@ TARGET_TOO_LONG = (414, f"The request target is longer than {MAX_TARGET_BYTES} b
 _INVALID = (400, "Invalid HTTP request received.")
 
 
-def wrong_head(target: bytes, fields: Sequence[tuple[bytes, bytes]]) -> str | None:
-    """Why the head of a request is refused, in any version of HTTP, if it is."""
+def wrong_head(target: bytes, fields: Sequence[tuple[bytes, bytes]], given: Mapping[bytes, bytes]) -> str | None:
+    """Why the head of a request is refused, in any version of HTTP, if it is. `given` are the fields by their names."""
     if target.count(b"&") >= MAX_PARAMETERS:
         return f"The query has more than {MAX_PARAMETERS} parameters."
-    given = dict(fields)
     if len(given) < len(fields):
         names = [name for name, _ in fields]
         if twice := next((name for name in _ONCE if names.count(name) > 1), None):
@@ -201,9 +200,9 @@ class HttpProtocol(Bounded, HttpToolsProtocol):
     def _wrong(self) -> str | None:
         """Why the head is refused, if it is."""
         version = self.parser.get_http_version()
-        if wrong := wrong_head(self.url, self.headers):
-            return wrong
         given: dict[bytes, bytes] = dict(self.headers)
+        if wrong := wrong_head(self.url, self.headers, given):
+            return wrong
         if b"host" not in given and version == "1.1":
             return "There is no Host field."  # RFC 9112 section 3.2
         if not self.parser.should_upgrade():

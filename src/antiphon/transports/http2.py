@@ -265,7 +265,9 @@ class Http2Protocol(asyncio.Protocol):
             return scope, _refusal(*TARGET_TOO_LONG)
         if len(fields) > MAX_FIELDS:
             return scope, _refusal(*HEAD_TOO_LARGE)
-        wrong = "There are no tunnels here." if scope["method"] == "CONNECT" else wrong_head(target, headers)
+        wrong = (
+            "There are no tunnels here." if scope["method"] == "CONNECT" else wrong_head(target, headers, dict(headers))
+        )
         if wrong:
             return scope, _refusal(400, wrong)
         if self._surplus and not always_served(scope["path"]):
