@@ -13,7 +13,7 @@ from serving import Server
 
 TALK_S = 120
 
-pytestmark = needs_node
+pytestmark = [*needs_node, pytest.mark.long]
 
 
 @pytest.fixture(scope="module")
