@@ -114,10 +114,8 @@ async def assemble(config: Config, accept_loss: bool = False) -> AsyncIterator[H
             jobs=_job_bounds(config),
             accept_loss=accept_loss,
         )
-        stack.push_async_callback(stores.answers.close)
-        stack.push_async_callback(stores.ledger.close)
-        stack.push_async_callback(stores.jobs.close)
-        stack.push_async_callback(stores.passing.close)
+        for store in (stores.ledger, stores.answers, stores.jobs, stores.passing):  # closed from the last on
+            stack.push_async_callback(store.close)
         control = Control(stores.directory)
         stack.push_async_callback(latest.save)
         decoder = Decoder(_decode_limits(config))
@@ -136,15 +134,8 @@ async def assemble(config: Config, accept_loss: bool = False) -> AsyncIterator[H
         fetcher = Fetcher(_fetch_limits(config), allow_private=tuple(ip_network(n) for n in config.fetch.allow))
         decoding = Steps(decoder.limits.files_at_once, clock)
         services = Services(
-            clock,
-            stores.ledger,
-            decoder,
-            decoding,
-            fetcher,
-            Shares(FETCHES),
-            Shares(PICTURES),
-            observer,
-            keys.labels,
+            *(clock, stores.ledger, decoder, decoding, fetcher),
+            *(Shares(FETCHES), Shares(PICTURES), observer, keys.labels),
         )
         limits = config.limits
         bounds = Bounds(
@@ -162,12 +153,15 @@ async def assemble(config: Config, accept_loss: bool = False) -> AsyncIterator[H
         desk.wake = worker.wake
         observer.watch_jobs(worker)
         stack.push_async_callback(worker.close)
-        stack.callback(supervisor.start("run jobs", worker.run, essential=True).cancel)
-        stack.callback(supervisor.start("fill with items", worker.watch_items, essential=True).cancel)
-        stack.callback(supervisor.start("wipe files and jobs", shelves.watch, essential=True).cancel)
-        stack.callback(supervisor.start("watch sessions", sessions.watch, essential=True).cancel)
-        stack.callback(supervisor.start("wipe kept answers", keeper.watch, essential=True).cancel)
-        stack.callback(supervisor.start("keep the latest time", latest.keep, essential=True).cancel)
+        for name, work in (
+            ("run jobs", worker.run),
+            ("fill with items", worker.watch_items),
+            ("wipe files and jobs", shelves.watch),
+            ("watch sessions", sessions.watch),
+            ("wipe kept answers", keeper.watch),
+            ("keep the latest time", latest.keep),
+        ):
+            stack.callback(supervisor.start(name, work, essential=True).cancel)
         stack.callback(supervisor.start("measure the event loop", observer.holds.watch).cancel)
         ready = partial(_trouble, sessions, stores.answers, shelves)
         uploads = Uploads(limits.upload_mb << 20, limits.uploads_mb << 20, limits.uploads_per_key_mb << 20)
