@@ -1,8 +1,8 @@
 """Where the two versions of the API differ: one value each, so that what serves a call need not know which it is."""
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, replace
+from typing import Any, TypeVar
 
 from antiphon.core.events import Final, Interim, Transcript, Word
 from antiphon.core.rewriting import Rewritten
@@ -15,6 +15,8 @@ from antiphon.surfaces.google.status import Code
 
 MAX_RECORDING_BYTES = 10_485_760  # Google's own, as is all below
 REQUEST_ID_BITS = 63  # of an int64 that is not negative
+
+T = TypeVar("T", Interim, Final)
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +58,7 @@ class Dialect:
     ) -> Any:
         """One result. `stability` is an interim's; `follows` says that there was one before it in its channel."""
         features = asked.features
-        transcript = features.rewriting.apply(event.transcript) if features.rewriting else event.transcript
+        transcript = event.transcript
         final = isinstance(event, Final)
         alternative = {"transcript": written(transcript, features.punctuation)}
         if self.spaced and follows:
@@ -104,6 +106,12 @@ class Dialect:
             return {"total_billed_time": duration(audio_ms), "request_id": number}
         metadata = kind(self.name("RecognitionResponseMetadata"))
         return {"metadata": metadata(request_id=request_id, total_billed_duration=duration(audio_ms))}
+
+
+def rewritten(asked: Asked, event: T) -> T:
+    """The event with its words as the caller wants them."""
+    rewriting = asked.features.rewriting
+    return replace(event, transcript=rewriting.apply(event.transcript)) if rewriting else event
 
 
 def written(transcript: Transcript, punctuation: bool) -> str:

@@ -14,7 +14,7 @@ from antiphon.core.specs import TranscribeSpec
 from antiphon.core.units import NS_PER_MS
 from antiphon.core.wire import HALF_CLOSED, NOTHING, Close, Opening, Step, no_effect
 from antiphon.surfaces.google import messages
-from antiphon.surfaces.google.dialect import Dialect, stability, written
+from antiphon.surfaces.google.dialect import Dialect, rewritten, stability, written
 from antiphon.surfaces.google.endpoint import Endpoint
 from antiphon.surfaces.google.request import Asked
 from antiphon.surfaces.google.status import Code, Ended, closing
@@ -194,6 +194,7 @@ class Live:
         return NOTHING
 
     def _interim(self, event: Interim) -> Step:
+        event = rewritten(self._asked, event)
         text = written(event.transcript, self._asked.features.punctuation)
         if not text:
             return NOTHING
@@ -202,6 +203,7 @@ class Live:
         return Step(sends=(self._result(event, sure),))
 
     def _final(self, event: Final, now_ns: int) -> list[bytes]:
+        event = rewritten(self._asked, event)
         self._interims.pop(event.channel, None)
         sends = []
         if event.cause in (Cause.ENDPOINT, Cause.END):

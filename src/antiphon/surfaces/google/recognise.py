@@ -9,7 +9,7 @@ from antiphon.core.events import Closed, Failed, Final, Output
 from antiphon.core.specs import TranscribeSpec
 from antiphon.core.wire import NOTHING, Close, Head, Opening, Step, no_effect
 from antiphon.surfaces.google import messages
-from antiphon.surfaces.google.dialect import MAX_RECORDING_BYTES, Dialect, written
+from antiphon.surfaces.google.dialect import MAX_RECORDING_BYTES, Dialect, rewritten, written
 from antiphon.surfaces.google.endpoint import JSON_HEADERS, NUMBERS, Endpoint
 from antiphon.surfaces.google.request import Asked
 from antiphon.surfaces.google.status import Code
@@ -62,8 +62,10 @@ class Recognizing:
 
     def emit(self, event: Output, now_ns: int) -> Step:
         match event:
-            case Final() if written(event.transcript, self._asked.features.punctuation):
-                self._finals.append(event)
+            case Final():
+                event = rewritten(self._asked, event)
+                if written(event.transcript, self._asked.features.punctuation):
+                    self._finals.append(event)
             case Closed():
                 return self._answer(event)
             case Failed():
