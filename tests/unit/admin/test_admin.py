@@ -11,10 +11,12 @@ from antiphon.admin import api, create_admin
 from antiphon.core.entry import Entry
 from antiphon.core.identity import Scope
 from antiphon.core.usage import Dimension, Quantity
+from antiphon.metering.pricing.library import Library
+from antiphon.metering.statements import Billing
 from antiphon.stores.sqlite.directory import SqliteDirectory
 from antiphon.stores.sqlite.ledger import SqliteLedger
 from antiphon.stores.sqlite.usage import SqliteUsage
-from antiphon.testing import FakeClock
+from antiphon.testing import FakeBills, FakeClock
 from antiphon.transports.inspecting import Inspectors
 from antiphon.trust.auth import KeyRing
 from antiphon.trust.control import Control
@@ -33,8 +35,10 @@ class Admin:
         self.server = server = FastAPI()
         inspectors = Inspectors(self.ring.authenticate, ())
         ledger = SqliteUsage(tmp_path / "ledger.db")
+        billing = Billing(ledger, FakeBills(), Library().of)
         server.mount(
-            "/admin/v1", create_admin(self.control, self.ring.authenticate, ledger, self.clock, inspectors.check)
+            "/admin/v1",
+            create_admin(self.control, self.ring.authenticate, ledger, self.clock, inspectors.check, billing),
         )
         self.client = TestClient(server, base_url="http://test", raise_server_exceptions=False)
 
@@ -90,6 +94,8 @@ CALLS = [
     ("POST", "/keys"),
     ("DELETE", "/keys/x"),
     ("GET", "/usage"),
+    ("GET", "/statement"),
+    ("POST", "/statements"),
 ]
 
 
