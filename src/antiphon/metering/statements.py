@@ -194,10 +194,7 @@ class Billing:
             yield from _changes(before, now, reopened, earlier)
 
     def _rate(self, scope: "_Scope", series: Series, closed: Period, known_unix_ms: int) -> Iterator[Line]:
-        sessions = self._sessions(scope.query(closed, known_unix_ms, series.by_entry))
-        if closed == scope.period and scope.ends.reopened:  # one that closed twice is billed where it first did
-            sessions = (session for session in sessions if session.session not in scope.ends.reopened)
-        return rate(sessions, series)
+        return rate(self._sessions(scope.query(closed, known_unix_ms, series.by_entry)), series)
 
     def _sessions(self, query: SessionQuery) -> Iterator[ClosedSession]:
         for session in self.ledger.sessions(query):

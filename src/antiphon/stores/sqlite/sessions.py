@@ -69,8 +69,22 @@ def sessions(connection: Connection, query: SessionQuery, position: Position) ->
             charges = own.get(session, [])
             if session in by_others:
                 charges += by_others[session]
-            if charges:
+            if not charges:
+                continue
+            before = charges[0].at_unix_ms < query.since_unix_ms
+            if not (before and _closed_before(connection, session, since, values)):
                 yield ClosedSession(query.project, session, closed, kind == EntryKind.ABANDONED, charges)
+
+
+def _closed_before(connection: Connection, session: str, since: str, values: dict[str, str | int]) -> bool:
+    """Whether a session had closed once before; asked only of those that began before."""
+    return bool(
+        connection.execute(
+            f"SELECT 1 FROM entries WHERE project = :project AND session = :session AND kind IN ({_CLOSING})"
+            f" AND {since} < :since",
+            values | {"session": session},
+        ).fetchone()
+    )
 
 
 def loose_ends(connection: Connection, query: SessionQuery, position: Position) -> LooseEnds:
