@@ -82,6 +82,7 @@ per = 1_000
 COSTS = f"""
 book = "costs"
 role = "costs"
+included = ["redact"]
 {HEAD}
 [[price]]
 id = "hour"

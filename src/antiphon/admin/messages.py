@@ -175,6 +175,7 @@ class StatementAnswer(BaseModel):
     cost_nano: int | None = None
     cost: str | None = None
     margin: str | None = None
+    uncosted_lines: int | None = None
     unrated_lines: int
     open_sessions: int
 

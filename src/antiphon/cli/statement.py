@@ -99,22 +99,24 @@ def open_billing(books: list[Path] | None, config: Path | None, data_dir: str | 
 def _print(console: Console, made: Statement) -> None:
     state = "issued" if made.issued else "not issued"
     console.print(f"{made.project}, {made.period.name}, {made.currency} ({state})")
-    table = Table(box=rich.box.SIMPLE_HEAD, show_footer=True)
-    table.add_column("Price", "Total", overflow="fold")
-    table.add_column("Model", overflow="fold")
+    table = Table(box=rich.box.SIMPLE_HEAD, show_footer=True, padding=(0, 1, 0, 0))
+    table.add_column("Price, model", "Total", overflow="fold")
     table.add_column("Sessions", justify="right", no_wrap=True)
     table.add_column("Billed", justify="right", overflow="fold")
     table.add_column("Amount", bills.decimal(made.total_nano), justify="right", no_wrap=True)
     if made.with_costs:
         table.add_column("Margin", bills.decimal(made.total_nano - made.costs_nano), justify="right", no_wrap=True)
     for item in made.items:
-        row = [_name(item), item.place.model, f"{item.sessions:,}", _billed(item), bills.decimal(item.nano)]
+        named = "\n".join(filter(None, (_name(item), item.place.model, item.place.feature)))
+        row = [named, f"{item.sessions:,}", _billed(item), bills.decimal(item.nano)]
         table.add_row(*row, *([bills.decimal(item.nano - (item.cost_nano or 0))] if made.with_costs else []))
     console.print(table)
     for book in made.books:
         console.print(f"book {book.name} {book.version}, SHA-256 {book.sha256[:16]}...")
     if made.unrated:
         console.print(f"{made.unrated} lines have no price and are not in the total: extend the price book.")
+    if made.uncosted:
+        console.print(f"{made.uncosted} lines have no cost: the margin is too high. Extend the book of costs.")
     if made.open:
         console.print(f"{made.open} sessions had not ended: they are of the month in which they end.")
 
@@ -126,6 +128,7 @@ def _name(item: Item) -> str:
 
 
 def _billed(item: Item) -> str:
-    whole = f"{int(item.billed):,}" if item.billed.lstrip("-").isdigit() else item.billed
-    unit = item.place.dimension.partition(".")[2] or item.place.dimension
-    return f"{whole if item.place.price else format(item.measured, ',')} {unit}".strip() if unit else ""
+    """The quantity, and its unit below it."""
+    billed = item.billed if item.place.price else str(item.measured)
+    whole = f"{int(billed):,}" if billed.lstrip("-").isdigit() else billed
+    return f"{whole}\n{item.place.dimension}" if item.place.dimension else ""

@@ -36,7 +36,7 @@ def record(statement: Statement) -> dict[str, Any]:
         "total": decimal(statement.total_nano),
     }
     if statement.with_costs:
-        said |= _margin(statement.total_nano, statement.costs_nano)
+        said |= _margin(statement.total_nano, statement.costs_nano) | {"uncosted_lines": statement.uncosted}
     return said | {"unrated_lines": statement.unrated, "open_sessions": statement.open}
 
 

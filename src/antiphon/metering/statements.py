@@ -78,6 +78,7 @@ class Statement:
     cursor: str
     issued: bool = False
     with_costs: bool = False
+    uncosted: int = 0  # lines of what the book of costs has no figure for
 
     @property
     def total_nano(self) -> int:
@@ -144,6 +145,7 @@ class Billing:
             cursor=scope.head,
             issued=scope.issued is not None,
             with_costs=with_costs and self.costs is not None,
+            uncosted=sums.uncosted,
         )
         if scope.issued is not None and not self.drafts and not with_costs and scope.issued.sha256 != digest(statement):
             raise Conflict(f"the statement of {period.name} is not the one that was issued: a price book has changed")
@@ -242,6 +244,7 @@ class _Sums:
     """The lines of sessions, as they are summed up."""
 
     unrated: int = 0
+    uncosted: int = 0
     _items: dict[Place, Item] = field(default_factory=dict)
     _billed: dict[Place, list[int]] = field(default_factory=dict)  # parts, and how many make a unit
     _costs: dict[tuple[bool, str, str, str, str], int] = field(default_factory=dict)
@@ -268,6 +271,7 @@ class _Sums:
         self.unrated += line.kind is LineKind.UNRATED
 
     def add_cost(self, line: Line) -> None:
+        self.uncosted += line.kind is LineKind.UNRATED
         used = line.kind is LineKind.CORRECTION, line.dimension, line.model, line.feature, line.surface
         self._costs[used] = self._costs.get(used, 0) + line.nano
 

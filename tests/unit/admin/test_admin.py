@@ -294,11 +294,11 @@ def test_the_document_says_what_the_api_does(admin):
     }
     assert set(operations) == {
         "list_projects", "create_project", "change_project", "forget_tags",
-        "list_keys", "create_key", "revoke_key", "read_usage",
+        "list_keys", "create_key", "revoke_key", "read_usage", "read_statement", "issue_statement",
     }  # fmt: skip
     for operation in operations.values():
         assert operation["security"] == [{"HTTPBearer": []}]
-        expected = "201" if operation["operationId"].startswith("create") else "200"
+        expected = "201" if operation["operationId"].startswith(("create", "issue")) else "200"
         assert set(operation["responses"]) == {expected, "default"}
         schema = operation["responses"]["default"]["content"]["application/json"]["schema"]
         assert schema == {"$ref": "#/components/schemas/ErrorAnswer"}

@@ -1,6 +1,8 @@
 """Price books are checked whole, with the line of each error; what fits best is chosen."""
 
+import re
 from fractions import Fraction
+from pathlib import Path
 from textwrap import dedent
 
 import pytest
@@ -191,3 +193,11 @@ def test_places_follow_tables_lists_and_long_texts():
     assert [places.line(p) for p in [("t", 0), ("t", 0, "x y", "z"), ("t", 0, "u", 0, "e"), ("t", 1, "v", "f")]] == [
         *(8, 9, 11, 14)
     ]
+
+
+def test_the_book_of_the_page_is_valid():
+    page = (Path(__file__).parents[3] / "docs" / "billing.md").read_text()
+    first, override = re.findall(r"```toml\n(.*?)```", page, re.DOTALL)
+    book = parse_book(f"{first}\n{override}".encode(), "billing.md")
+    assert len(book.prices) == 5
+    assert book.prices_of("acme") != book.prices

@@ -162,6 +162,11 @@ async def test_margin_is_what_is_left_of_an_amount(house):
     assert bills.record(statement)["margin"] == "0.050000000"
 
 
+async def test_what_has_no_cost_is_counted(house):
+    await house.call(FIRST, 5, OCTOBER.since_unix_ms, dimension=Dimension.TTS_CHARACTERS)
+    assert bills.record(house.statement(OCTOBER, with_costs=True))["uncosted_lines"] == 1
+
+
 async def test_costs_without_a_price_have_a_line(house):
     await house.call(FIRST, 60_000, OCTOBER.since_unix_ms)
     house.book = Series([parse_book(LIST.replace("stt.audio_ms", "tts.characters").replace("minute", "character")

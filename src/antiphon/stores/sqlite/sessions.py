@@ -33,7 +33,7 @@ def sessions(connection: Connection, query: SessionQuery, position: Position) ->
     since = _since(query, position)
     known = f"position <= {position(query.head)} AND at_unix_ms < :known AND {since} < :known"
     alike = f"{_ALIKE}, sequence" if query.by_entry else _ALIKE
-    values = {
+    values: dict[str, str | int] = {
         "project": query.project,
         "known": query.known_unix_ms,
         "since": query.since_unix_ms,
