@@ -155,7 +155,7 @@ def main() -> None:
         begun_s, cpu_s = time.perf_counter(), time.process_time()
         sessions = list(billing.sessions("acme", PERIOD))
         read_s, read_cpu_s = time.perf_counter() - begun_s, time.process_time() - cpu_s
-        entries = sum(len(session.charges) for session in sessions)
+        entries = sum(charge.entries for session in sessions for charge in session.charges)
         begun_s, cpu_s = time.perf_counter(), time.process_time()
         lines = sum(1 for _ in rate(sessions, prices))
         rate_s, rate_cpu_s = time.perf_counter() - begun_s, time.process_time() - cpu_s
