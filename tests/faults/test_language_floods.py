@@ -282,14 +282,20 @@ def spent(usage):
 
 
 async def killed_again_and_again(callers, data_dir, models, settings, kills, least_s):
-    """Afterwards what had no answer has one."""
+    """Each time at a random moment, but not before something was heard. Afterwards what had no answer has one."""
     chance = random.Random(11)
     for _ in range(kills):
         process, url = await asyncio.to_thread(start, data_dir, models, settings)
         callers.server = Server(url, API_KEY, data_dir, process.pid)
         workers = children(process.pid)
+        before = callers.heard.total()
         loading = asyncio.create_task(callers.load())
+
+        async def something_heard(before=before):
+            return callers.heard.total() > before
+
         await asyncio.sleep(chance.uniform(least_s, least_s + 1))
+        await until(something_heard, 60)
         process.kill()
         await asyncio.to_thread(process.wait)
         await loading
