@@ -16,7 +16,7 @@ import pytest
 from callers import http, metric, pcm_of, until
 
 from antiphon.session.retries import TRY
-from serving import API_KEY, Server, start
+from serving import API_KEY, LANGUAGE, Server, start
 
 pytestmark = pytest.mark.xdist_group("faults")
 MODEL = "smollm2-135m-instruct"
@@ -148,7 +148,7 @@ async def test_a_server_that_dies_before_its_answer_left_is_asked_again_and_char
     answered, key = {}, None
     body = CHAT | {"max_completion_tokens": 40, "temperature": 0}
     for life in range(3):
-        process, url = await asyncio.to_thread(start, tmp_path, models)
+        process, url = await asyncio.to_thread(start, tmp_path, models, LANGUAGE)
         with contextlib.suppress(*GONE):
             async with http(Server(url, API_KEY, tmp_path, process.pid)) as session:
                 for number in range(3):

@@ -30,10 +30,10 @@ from callers import (
     until,
 )
 
-from serving import API_KEY, Server, served, start
+from serving import API_KEY, LANGUAGE, Server, served, start
 
 pytestmark = pytest.mark.xdist_group("faults")
-KILLS = max(2, int(os.environ.get("ANTIPHON_KILLS", "100")) // 5)
+KILLS = max(2, int(os.environ.get("ANTIPHON_KILLS", "50")) // 5)
 POOL = 8  # threads of asyncio's own, which come when they are needed and stay
 MODEL = "smollm2-135m-instruct"
 COUNT = [
@@ -49,7 +49,7 @@ GONE = (OSError, EOFError, aiohttp.ClientError, asyncio.IncompleteReadError)  # 
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory, models):
-    with served(tmp_path_factory.mktemp("data"), models) as server:
+    with served(tmp_path_factory.mktemp("data"), models, LANGUAGE) as server:
         yield server
         workers = children(server.pid)
     assert not [pid for pid in workers if alive(pid)]
@@ -344,7 +344,7 @@ async def test_a_server_killed_before_another_loses_and_repeats_nothing(tmp_path
 
 async def test_a_server_killed_with_its_embedded_model_loses_and_repeats_nothing(tmp_path, models):
     callers = Callers(MODEL)
-    await killed_again_and_again(callers, tmp_path, models, "", max(1, KILLS // 10), 2)
+    await killed_again_and_again(callers, tmp_path, models, LANGUAGE, max(1, KILLS // 10), 2)
     assert callers.heard
     assert callers.answered
     check(callers, tmp_path / "ledger.db")

@@ -2,9 +2,9 @@
 
 A connection beyond the bound takes the place of the one that has been idle the longest: no request of it is under way.
 Where all are busy, or one address has too many, it is let in as a surplus one, which may only ask for what must always
-be answered (`always_served`); of those there are `SURPLUS`, and an idle one among them gives way in turn, or else the one
-that came first: who is answered at once is never that one, whatever the others wait for. Descriptors for them and for
-what the server itself opens are kept back by `most_connections`.
+be answered (`always_served`); of those there are `SURPLUS`, and an idle one among them gives way in turn, or else the
+one that came first: who is answered at once is never that one, whatever the others wait for. Descriptors for them and
+for what the server itself opens are kept back by `most_connections`.
 """
 
 from collections import Counter
