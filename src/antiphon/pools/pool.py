@@ -53,10 +53,8 @@ SMOOTH = 0.1  # share of the latest in a moving mean
 # server and says nothing about a backend. Only the engine's errors, and that it is full, are retried elsewhere.
 HEALTH: tuple[tuple[tuple[type[BaseException], ...], Sign | None], ...] = (
     ((CallerError, PolicyError), None),  # the same request would fail anywhere
-    (
-        (CapacityError, EngineMisconfigured),
-        None,
-    ),  # it is up and works for others, or will once our configuration is right
+    # It is up and works for others, or will once our configuration is right.
+    ((CapacityError, EngineMisconfigured), None),
     ((EngineError, TimeoutError, OSError), Sign.FAILED),
 )
 ELSEWHERE = (CapacityError, EngineError, TimeoutError, OSError)

@@ -291,9 +291,8 @@ class Stream:
     def _work(self, kind: WorkKind, end: int, deadline_ns: int) -> Work:
         now = self._now
         tokens = now.hypothesis.tokens if now.hypothesis else ()
-        context = (
-            self._context.upto(end) if kind is WorkKind.FINAL else ()
-        )  # an interim must be cheap, and will be replaced
+        # An interim must be cheap, and will be replaced.
+        context = self._context.upto(end) if kind is WorkKind.FINAL else ()
         return Work(self, kind, self._ends.start, end, deadline_ns, tokens, now.hypothesis_end, context=context)
 
     def _put_alone(self, work: Work) -> None:
