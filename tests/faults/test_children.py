@@ -75,9 +75,7 @@ def test_children_have_what_they_need(server):
         assert b"-P" in Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
         assert (Path(f"/proc/{pid}/cwd").readlink(), core_size(pid)) == (Path("/"), "1")
         assert os.getsid(pid) == pid
-        autogroup = Path(
-            f"/proc/{pid}/autogroup"
-        )  # as its session is one of many to the kernel, `nice` alone says little
+        autogroup = Path(f"/proc/{pid}/autogroup")  # where there are some, `nice` counts within one
         if name in NICE and autogroup.exists():
             assert autogroup.read_text().split()[-1] == str(os.getpriority(os.PRIO_PROCESS, pid)) == "5"
         files = {str(file.readlink()) for file in Path(f"/proc/{pid}/fd").iterdir()}
