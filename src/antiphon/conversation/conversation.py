@@ -57,7 +57,7 @@ from antiphon.core.events import End, Failed
 from antiphon.core.specs import GenerateSpec, SpeakSpec, TranscribeSpec
 
 MAX_UNREAD = 256  # outputs; beyond them `feed` and the parts wait
-MAX_UNREAD_EVER = 4096  # outputs, with speech that the machine still makes; beyond them the session fails
+MAX_UNREAD_EVER = 4096  # outputs, with those that the caller's own speech causes; beyond them the session fails
 PIECE_BYTES = 64 * 1024  # of audio, processed at once before other tasks run
 
 Later = list[FeedPart | EndPart]  # acts that may wait

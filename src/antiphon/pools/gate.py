@@ -49,7 +49,7 @@ class PlaceSource(Protocol[Place]):
         """Take a place; `None` if all are taken. Raises `EngineError` if no backend is trusted."""
 
     def give_back(self, place: Place) -> None:
-        """Return a place that was not used."""
+        """Give back a place that was not used."""
 
 
 class _Waiter(Generic[Place]):
@@ -127,7 +127,7 @@ class Gate(Generic[Place]):
         self.let_in()
 
     def turn_away(self, why: Callable[[], EngineError]) -> None:
-        """Refuse everybody who waits, with a new error each."""
+        """Refuse everybody who waits."""
         for waiter in self._queues.clear():
             _refuse(waiter, why())
 

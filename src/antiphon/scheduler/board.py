@@ -45,7 +45,7 @@ class WaitingRoom:
         self._speaking: dict[WorkOwner, int] = {}  # when each live stream last put work, the latest last
         self._projects: dict[str, int] = {}  # when each project last put work
         self._had = Had()
-        self._measured_ns: int | None = None  # the time up to which is measured
+        self._measured_ns: int | None = None  # end of the time measured so far
         self._live_ms = 0.0  # the time of live streams in which somebody speaks, summed
         self._urgent_ms = 0.0  # engine time for urgent work meanwhile
 

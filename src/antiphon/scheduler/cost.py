@@ -7,7 +7,7 @@ information matrix rather than its inverse. This makes three rules easy to keep:
 
 1. Information fades, but never below a floor: after a million equal batches, the model still follows the next change,
    and the first batch that differs does not upset it.
-2. One stall of the machine must not count as a rule: the time that a batch counts with is bounded.
+2. One stall of the machine must not teach much: the time that is learnt from a batch is bounded.
 3. No weight goes below zero, which would say that more work takes less time.
 """
 

@@ -17,7 +17,7 @@ from math import ceil
 from antiphon.core.identity import Principal
 from antiphon.core.units import NS_PER_S
 
-RESERVE = 10  # the reserve is this fraction of the places
+RESERVE = 10  # the reserve is one of so many places
 LONGEST_WAIT_S = 60  # the longest retry time
 
 

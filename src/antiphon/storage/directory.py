@@ -77,7 +77,7 @@ def warn_of_writable_models(path: Path) -> None:
 
 
 def _tighten(path: Path, found: os.stat_result) -> None:
-    """Restrict the directory, unless it may have another use too."""
+    """Restrict the directory. Raises `CallerError` if it may have another use too."""
     names = os.listdir(path)
     if found.st_uid != os.geteuid():
         raise _unusable(path, f"others can look inside, and it belongs to user {found.st_uid}: `chmod 700` it first")
