@@ -1,19 +1,20 @@
 """The routes of the management API that say what projects owe.
 
-One statement is made at a time, in a thread, with pauses: it reads all of a month, beside callers whose results are not
-to be late.
+One statement is made at a time, in a thread of its own, with pauses: it reads all of a month, beside callers whose
+results are not to be late. Few can wait.
 """
 
 import asyncio
 import time
 from collections.abc import Awaitable, Callable
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
 from typing import Annotated, Any
 
 from fastapi import Depends, FastAPI, Header, Query, Response
 
 from antiphon.admin import messages
-from antiphon.core.errors import NotFound, PolicyError
+from antiphon.core.errors import CapacityError, NotFound, PolicyError
 from antiphon.core.identity import Principal, Scope
 from antiphon.core.ports import Clock
 from antiphon.metering import bills
@@ -22,6 +23,7 @@ from antiphon.trust.control import Control
 
 SESSIONS_AT_ONCE = 20  # between two pauses
 PAUSE_S = 0.001
+MAX_WAITING = 8
 
 Check = Callable[[Any], Awaitable[Principal]]
 
@@ -53,11 +55,16 @@ def add_statements(
     app: FastAPI, control: Control, billing: Billing, clock: Clock, reader: Check, administrator: Check
 ) -> None:
     paced = replace(billing, pace=_Pace())
-    one = asyncio.Lock()
+    thread = ThreadPoolExecutor(1, thread_name_prefix="statements")
+    waiting: set[Future[Statement]] = set()
 
     async def made(make: Callable[[], Statement]) -> Statement:
-        async with one:
-            return await asyncio.to_thread(make)
+        if len(waiting) >= MAX_WAITING:
+            raise CapacityError("too many statements are asked for at once", retry_after_s=10)
+        making = thread.submit(make)
+        waiting.add(making)
+        making.add_done_callback(waiting.discard)
+        return await asyncio.wrap_future(making)
 
     @app.get(
         "/statement",

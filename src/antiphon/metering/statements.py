@@ -7,6 +7,7 @@ statements together always are what all usage costs as it is known.
 """
 
 import hashlib
+import json
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
@@ -230,13 +231,14 @@ class _Scope:
 
 
 def digest(statement: Statement) -> str:
-    """Of everything that it says."""
+    """Of what it says, but for words: another version of the server may have others."""
     said = [statement.project, statement.period.name, statement.currency, statement.open]
     books = [(book.name, book.version, book.sha256) for book in statement.books]
-    items = [
-        (*item.place, item.sessions, item.entries, item.measured, item.billed, item.nano) for item in statement.items
-    ]
-    return hashlib.sha256(repr((said, books, items)).encode()).hexdigest()
+    items = sorted(
+        (*item.place[:-1], item.sessions, item.entries, item.measured, item.billed, item.nano)
+        for item in statement.items
+    )
+    return hashlib.sha256(json.dumps([said, books, items]).encode()).hexdigest()
 
 
 @dataclass(slots=True)

@@ -122,3 +122,8 @@ def test_without_a_price_book_there_is_no_statement():
     bare = Admin(priced=False)
     assert error(bare.statement())[:2] == (404, "no_price_book")
     bare.ring.close()
+
+
+async def test_few_can_wait_for_a_statement(admin, monkeypatch):
+    monkeypatch.setattr("antiphon.admin.statements.MAX_WAITING", 0)
+    assert admin.statement().status_code in (429, 503)
