@@ -9,6 +9,7 @@ import typer
 from antiphon.core.errors import CallerError
 from antiphon.metering.pricing.library import EXAMPLES, load_book
 from antiphon.metering.pricing.litellm import convert
+from antiphon.metering.pricing.parse import InvalidBook
 
 app = typer.Typer(no_args_is_help=True)
 
@@ -21,11 +22,19 @@ def prices() -> None:
 @app.command()
 def check(files: Annotated[list[Path], typer.Argument(help="TOML files.")]) -> None:
     """Check price books whole, and say every error with its line."""
+    valid = True
     for file in files:
-        book = load_book(file)
-        print(
-            f"{file}: {book.name} {book.version}, {len(book.prices)} prices in {book.currency}, SHA-256 {book.sha256}"
-        )
+        try:
+            book = load_book(file)
+        except InvalidBook as error:
+            valid = False
+            for problem in error.problems:
+                print(f"{file}:{problem.line}: {problem.message}", file=sys.stderr)
+        else:
+            known = f"{book.name} {book.version}, {len(book.prices)} prices in {book.currency}"
+            print(f"{file}: {known}, SHA-256 {book.sha256}")
+    if not valid:
+        raise typer.Exit(1)
 
 
 @app.command("import")

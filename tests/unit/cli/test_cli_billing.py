@@ -124,8 +124,9 @@ def test_books_are_checked_shown_and_imported(run, tmp_path):
     good = run("prices", "check", str(tmp_path / "list.toml"))
     assert "list 1, 1 prices in EUR" in good.stdout
     (tmp_path / "bad.toml").write_text(BOOK.replace("EUR", "euro"))
-    bad = run("prices", "check", str(tmp_path / "bad.toml"))
-    assert "line 4: currency" in str(bad.exception)
+    bad = run("prices", "check", str(tmp_path / "bad.toml"), str(tmp_path / "list.toml"))
+    assert (bad.exit_code, bad.stdout) == (1, good.stdout)
+    assert f"{tmp_path}/bad.toml:4: currency" in bad.stderr
     table = tmp_path / "table.json"
     table.write_text('{"m": {"mode": "chat", "input_cost_per_token": 1e-6, "odd_cost": 1}}')
     imported = run("prices", "import", str(table), "--currency", "EUR")
