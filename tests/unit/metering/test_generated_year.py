@@ -67,7 +67,7 @@ def year(entries, chance):
             sequence += 1
         used.append(add(at, chance.choice((EntryKind.COMPLETED, EntryKind.ABANDONED)), dimensions[0], 0, sequence))
         made += [(entry, month_of(entry) + (late and entry.kind not in CLOSING)) for entry in used]
-        if chance.random() < 0.12:  # and one that somebody makes later
+        if not late and chance.random() < 0.12:  # and one that somebody makes later
             of = used[0]
             then = min(at + chance.randrange(90 * 86_400_000), MONTHS[-1].until_unix_ms - 1)
             left = sum(e.quantity.amount for e in used if e.corrects and e.corrects.sequence == of.sequence)
