@@ -381,8 +381,10 @@ class Exports(Protocol):
         it does not say what they were: each is a gap without events, once by its own identifier.
         """
 
-    async def purge(self, target: str, before_unix_ms: int) -> None:
-        """Forgets batches that were taken before, and where the target stood before, but for the latest."""
+    async def purge(self, target: str, before_unix_ms: int, most: int) -> None:
+        """Forgets batches that were taken before, and all that were taken but the last `most`; and where the target
+        stood before, but for the latest.
+        """
 
     # -- for people ----------------------------------------------------------------------------------------------------
 

@@ -110,10 +110,11 @@ class FakeExports:
                 gap = Batch(identifier=each.identifier, lane="", body=b"", events=(), reason=each.reason)
                 self._add(own, replace(gap, state=BatchState.REFUSED), now_unix_ms)
 
-    async def purge(self, target: str, before_unix_ms: int) -> None:
+    async def purge(self, target: str, before_unix_ms: int, most: int) -> None:
         own = self._of(target)
-        for number, at in list(own.changed.items()):
-            if own.batches[number].state is BatchState.TAKEN and at < before_unix_ms:
+        taken = [number for number, batch in sorted(own.batches.items()) if batch.state is BatchState.TAKEN]
+        for place, number in enumerate(taken, 1):
+            if own.changed[number] < before_unix_ms or place <= len(taken) - most:
                 del own.batches[number], own.changed[number]
         own.cuts = [*((cut, at) for cut, at in own.cuts[:-1] if at >= before_unix_ms), *own.cuts[-1:]]
 
@@ -155,7 +156,7 @@ class FakeExports:
         own = self._of(target)
         taken = [batch for batch in own.batches.values() if batch.state is BatchState.TAKEN]
         asked = [b for b in taken if max((event.last for event in b.events), default=0) >= position]
-        found = [batch for batch in asked if own.sent[batch.number] >= since_unix_ms]
+        found = [batch for batch in asked if own.sent.get(batch.number, 0) >= since_unix_ms]
         for batch in found:
             waiting = again(replace(batch, state=BatchState.UNKNOWN))  # as it is
             own.batches[batch.number] = replace(waiting, reason="replay", doubtful_unix_ms=own.sent[batch.number])

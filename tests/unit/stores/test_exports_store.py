@@ -170,10 +170,10 @@ async def test_what_was_taken_long_ago_is_forgotten(store):
     await store.mark("t", [Mark(one.number, TAKEN)], NOW + 10)
     await store.cut("t", cut(9), cut(10), [], NOW + 20)
     await store.cut("t", cut(10), cut(11), [], NOW + 30)
-    await store.purge("t", NOW + 10)
+    await store.purge("t", NOW + 10, 9)
     assert (await store.status())[0].taken == 1
     assert await store.cuts("t", 9) == [cut(11), cut(10)]
-    await store.purge("t", NOW + 99)
+    await store.purge("t", NOW + 99, 9)
     [status] = await store.status()
     assert (status.taken, status.waiting, status.refused) == (0, 1, 1)
     assert await store.cuts("t", 9) == [cut(11)]
@@ -196,3 +196,12 @@ async def test_what_was_written_is_there_after_a_restart_and_is_the_owners_only(
     await store.close()
     with pytest.raises(InternalError):
         await store.cuts("t")
+
+
+async def test_of_what_was_taken_the_last_are_kept(store):
+    await filled(store, *(batch(str(n), str(n), last=n) for n in range(5)))
+    await store.mark("t", [Mark(each.number, TAKEN) for each in await store.waiting("t", NOW, 9)], NOW)
+    await store.purge("t", 0, 2)
+    assert (await store.status())[0].taken == 2
+    assert await store.replay("t", 0, 2**60) == (0, 2)
+    assert await store.replay("t", 4, 2**60) == (0, 1)

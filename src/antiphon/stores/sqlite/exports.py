@@ -50,9 +50,9 @@ _REPLAY = f"""
 UPDATE batches SET state = '{BatchState.WAITING}', reason = 'replay', attempts = 0, next_unix_ms = 0,
     doubtful_unix_ms = sent_unix_ms
 WHERE target = ? AND {_IS_TAKEN} AND last >= ? AND sent_unix_ms >= ?"""
-_STATUS = f"""
-SELECT state, count(*) AS count, min(oldest_unix_ms) FILTER (WHERE {_IS_WAITING}) AS oldest
-FROM batches WHERE target = ? GROUP BY state"""
+_COUNTS = "SELECT state, count(*) FROM batches WHERE target = ? GROUP BY state"
+_OLDEST = f"SELECT min(oldest_unix_ms) FROM batches WHERE target = ? AND {_IS_WAITING}"
+_TARGETS = "SELECT target, position FROM cuts WHERE number IN (SELECT max(number) FROM cuts GROUP BY target)"
 
 
 class SqliteExports:
@@ -127,10 +127,13 @@ WHERE target = ? AND number = ? AND body = x'' AND {_IS_WAITING}"""
 
         await self._run(refuse)
 
-    async def purge(self, target: str, before_unix_ms: int) -> None:
+    async def purge(self, target: str, before_unix_ms: int, most: int) -> None:
         def purge(t: Connection) -> None:
-            which = f"target = ? AND {_IS_TAKEN} AND changed_unix_ms < ?"
-            t.execute(f"DELETE FROM batches WHERE {which}", (target, before_unix_ms))
+            beyond = (
+                f"SELECT number FROM batches WHERE target = ? AND {_IS_TAKEN} ORDER BY number DESC LIMIT 1 OFFSET ?"
+            )
+            which = f"target = ? AND {_IS_TAKEN} AND (changed_unix_ms < ? OR number <= ({beyond}))"
+            t.execute(f"DELETE FROM batches WHERE {which}", (target, before_unix_ms, target, most))
             latest = "SELECT max(number) FROM cuts WHERE target = ?"
             which = f"target = ? AND at_unix_ms < ? AND number != ({latest})"
             t.execute(f"DELETE FROM cuts WHERE {which}", (target, before_unix_ms, target))
@@ -141,15 +144,10 @@ WHERE target = ? AND number = ? AND body = x'' AND {_IS_WAITING}"""
 
     async def status(self) -> list[ExportStatus]:
         def status(t: Connection) -> list[ExportStatus]:
-            targets = t.execute(
-                "SELECT target, position FROM cuts WHERE number IN"
-                " (SELECT max(number) FROM cuts GROUP BY target) ORDER BY target"
-            ).fetchall()
             found = []
-            for target, position in targets:
-                rows = t.execute(_STATUS, (target,)).fetchall()
-                counts = {row["state"]: row["count"] for row in rows}
-                oldest = next((row["oldest"] for row in rows if row["state"] == BatchState.WAITING), None)
+            for target, position in t.execute(f"{_TARGETS} ORDER BY target").fetchall():
+                counts = dict(t.execute(_COUNTS, (target,)).fetchall())
+                oldest = t.execute(_OLDEST, (target,)).fetchone()[0]
                 found.append(ExportStatus(target=target, position=position, oldest_waiting_unix_ms=oldest, **counts))
             return found
 
