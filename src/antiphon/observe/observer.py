@@ -18,6 +18,7 @@ from antiphon.core.ports import Clock
 from antiphon.core.speech import Load
 from antiphon.core.usage import Dimension
 from antiphon.observe import metrics
+from antiphon.observe.exports import Exports, ExportStats
 from antiphon.observe.holds import LoopHolds
 from antiphon.observe.jobs import Jobs, JobStats
 from antiphon.observe.metrics import family
@@ -335,6 +336,9 @@ class Observer:
     def watch_pool(self, name: str, stats: Callable[[], PoolStats]) -> None:
         """The pool that serves the model `name`."""
         self._backends.pools[name] = stats
+
+    def watch_exports(self, stats: Sequence[ExportStats]) -> None:
+        self.registry.register(Exports(stats, self._clock))
 
     def watch_jobs(self, stats: JobStats) -> None:
         """Those that run on this server."""

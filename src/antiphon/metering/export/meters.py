@@ -6,7 +6,7 @@ are events of their own, as they may be negative. Amounts are what was measured.
 """
 
 import hashlib
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 
@@ -118,8 +118,3 @@ class Sums:
                     )
                 )
         return sorted(events, key=lambda event: (event.at_unix_ms, event.identifier))
-
-
-def missing(dimensions: Collection[Dimension], meters: Sequence[Meter]) -> list[Dimension]:
-    """Those that none of the meters counts any of."""
-    return [each for each in dimensions if all(meter.dimension is not each for meter in meters)]

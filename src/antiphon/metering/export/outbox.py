@@ -140,7 +140,7 @@ class Outbox:
         last: Recorded | None = None
         entries, more = 0, True
         while more and entries < MAX_ENTRIES and not sums.full:
-            read = await self._ledger.read(last.cursor if last is not None else _cursor(before.position))
+            read = await self._ledger.read(last.cursor if last is not None else cursor(before.position))
             more = len(read) == MAX_READ
             for recorded in read:
                 if sums.full:
@@ -179,12 +179,12 @@ class Outbox:
         if self._target.start is Start.BEGINNING:
             return 0
         end = 1
-        while await self._ledger.read(_cursor(end), 1):
+        while await self._ledger.read(cursor(end), 1):
             end *= 2
         begin = 0  # nothing comes after `end`; to be found is the first position after which nothing does
         while begin < end:
             middle = (begin + end) // 2
-            if await self._ledger.read(_cursor(middle), 1):
+            if await self._ledger.read(cursor(middle), 1):
                 begin = middle + 1
             else:
                 end = middle
@@ -213,7 +213,7 @@ class Outbox:
         """Of what stands there in the ledger; empty at the beginning, and where nothing does."""
         if not position:
             return ""
-        read = await self._ledger.read(_cursor(position - 1), 1)
+        read = await self._ledger.read(cursor(position - 1), 1)
         return anchor_of(read[0]) if read and int(read[0].cursor) == position else "nothing"
 
     def _batches(self, events: Sequence[UsageEvent]) -> list[Batch]:
@@ -337,7 +337,7 @@ def _lost(batch: Batch) -> BatchState:
     return BatchState.REFUSED if batch.doubtful_unix_ms is None else BatchState.UNKNOWN
 
 
-def _cursor(position: int) -> str:
+def cursor(position: int) -> str:
     return str(position) if position else ""
 
 
