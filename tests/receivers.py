@@ -72,10 +72,10 @@ class FakeStripe:
 
     def _event(self, form):
         now, name = self.clock.unix_ms(), form.get("identifier", "")
-        if not re.fullmatch(r"[A-Za-z0-9_/-]{1,100}", name):
+        if not re.fullmatch(r"[A-Za-z0-9_/-]{1,100}", name) or "event_name" not in form:
             return _error("Invalid identifier", "parameter_invalid_string")
         self.bodies.setdefault(name, set()).add(json.dumps(form, sort_keys=True))
-        stamp, value = form.get("timestamp", ""), form.get("payload[value]", "")
+        stamp, value = form.get("timestamp", str(now // 1000)), form.get("payload[value]", "")
         if not stamp.isdigit() or not -5 * MINUTE_MS <= now - int(stamp) * 1000 <= 35 * DAY_MS:
             return _error("The timestamp is out of range", "timestamp_too_far_in_past")
         if not re.fullmatch(r"-?\d{1,15}", value):
@@ -167,6 +167,8 @@ class FakeOpenMeter:
         headers = {name.lower(): value for name, value in headers.items()}
         if headers.get("authorization") != f"Bearer {self.token}":
             return _json({"title": "Unauthorized"}, 401)
+        if found := re.fullmatch(r"/api/v1/meters/(\w+)/query", urlsplit(path).path):
+            return self._query(found[1])
         if (method, path) != ("POST", "/api/v1/events"):
             return _json({"title": "Not Found"}, 404)
         several = headers["content-type"].startswith("application/cloudevents-batch+json")
@@ -183,6 +185,12 @@ class FakeOpenMeter:
                 self.sums[event["subject"], event["type"]] += int(event["data"]["value"])
                 self.times.append(event["time"])
         return Answer(204)
+
+    def _query(self, meter):
+        """All of it, by subject."""
+        window = {"windowStart": "2026-01-01T00:00:00Z", "windowEnd": "2027-01-01T00:00:00Z"}
+        sums = [(subject, total) for (subject, name), total in sorted(self.sums.items()) if name == meter]
+        return _json({"data": [{"value": total, "subject": s, "groupBy": {}} | window for s, total in sums]})
 
 
 class Network:
