@@ -52,7 +52,7 @@ def open_exporting(
     accounts = list(_accounts(config, environment, found))
     sender = Sender()
     exports = open_exports(directory, make=True) if found else _those_there(directory)
-    desk = ExportDesk(exports, ledger, memory_ms(config), clock)
+    desk = ExportDesk(exports, ledger, memory_ms(config), clock.unix_ms)
     if exports is None:
         return Exporting((), desk, None, None, sender)
     outboxes = tuple(Outbox(target, exports, ledger, sender.post, clock) for target in found)

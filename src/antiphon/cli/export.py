@@ -14,6 +14,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from antiphon.cli.keys import now_unix_ms
 from antiphon.cli.options import ConfigFile, ConfiguredDataDir
 from antiphon.core.errors import CallerError
 from antiphon.metering.export.desk import ExportDesk
@@ -132,8 +133,7 @@ def _wanted(numbers: list[int] | None, every: bool) -> list[int] | None:
 
 
 def _ask(config: Path | None, data_dir: str | None, ask: Callable[[ExportDesk], Awaitable[T]]) -> T:
-    from antiphon.app import SystemClock  # slow to import
-    from antiphon.config import load
+    from antiphon.config import load  # slow to import
     from antiphon.exporting import memory_ms
     from antiphon.stores import open_exports, open_stores
 
@@ -143,7 +143,7 @@ def _ask(config: Path | None, data_dir: str | None, ask: Callable[[ExportDesk], 
         exports = open_exports(settings.directory, make=False)
         try:
             ledger = open_stores(settings.directory).usage
-            return await ask(ExportDesk(exports, ledger, memory_ms(settings), SystemClock()))
+            return await ask(ExportDesk(exports, ledger, memory_ms(settings), now_unix_ms))
         finally:
             await exports.close()
 

@@ -35,7 +35,7 @@ class Admin:
         inspectors = Inspectors(self.ring.authenticate, ())
         ledger = SqliteUsage(tmp_path / "ledger.db")
         self.exports = FakeExports()
-        desk = ExportDesk(self.exports, ledger, {"out": 1000}, self.clock)
+        desk = ExportDesk(self.exports, ledger, {"out": 1000}, self.clock.unix_ms)
         app = create_admin(self.control, self.ring.authenticate, ledger, self.clock, inspectors.check, desk)
         server.mount("/admin/v1", app)
         self.client = TestClient(server, base_url="http://test", raise_server_exceptions=False)

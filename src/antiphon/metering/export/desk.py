@@ -2,12 +2,11 @@
 the management API.
 """
 
-from collections.abc import AsyncIterator, Collection, Mapping
+from collections.abc import AsyncIterator, Callable, Collection, Mapping
 from dataclasses import asdict
 
 from antiphon.core.errors import CallerError, NotFound
 from antiphon.core.exports import Batch
-from antiphon.core.ports import Clock
 from antiphon.core.stores import MAX_GAPS, MAX_READ, Exports, Usage
 from antiphon.metering.export.outbox import cursor
 
@@ -19,11 +18,13 @@ class ExportDesk:
     `exports` nothing was exported.
     """
 
-    def __init__(self, exports: Exports | None, ledger: Usage, memory_ms: Mapping[str, int], clock: Clock) -> None:
+    def __init__(
+        self, exports: Exports | None, ledger: Usage, memory_ms: Mapping[str, int], now_unix_ms: Callable[[], int]
+    ) -> None:
         self._exports = exports
         self._ledger = ledger
         self._memory_ms = memory_ms
-        self._clock = clock
+        self._now_unix_ms = now_unix_ms
 
     async def status(self) -> list[dict[str, object]]:
         """Every target that there is. `behind` are entries of the ledger that are in no batch yet, at most
@@ -47,7 +48,7 @@ class ExportDesk:
         if len(note) > MAX_NOTE or not note.isprintable():
             raise CallerError(f"a note has at most {MAX_NOTE} characters, all printable", param="note")
         exports = await self._known(target)
-        now = self._clock.unix_ms()
+        now = self._now_unix_ms()
         done = 0
         async for some in self._numbers(target, numbers):
             done += await exports.settle(target, some, note, now)
@@ -68,7 +69,7 @@ class ExportDesk:
         exports = await self._known(target)
         if target not in self._memory_ms:
             raise NotFound(f"[export.{target}] is not configured", param="target")
-        return await exports.replay(target, position, self._clock.unix_ms() - self._memory_ms[target])
+        return await exports.replay(target, position, self._now_unix_ms() - self._memory_ms[target])
 
     async def _numbers(self, target: str, numbers: Collection[int] | None) -> AsyncIterator[Collection[int]]:
         if numbers is not None:
