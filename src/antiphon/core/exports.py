@@ -117,6 +117,14 @@ class Refusal:
     reason: str
 
 
+def grown(gap: Batch, more: Batch) -> Batch:
+    """A gap of one event that was never sent, and what else of the same sum cannot be sent for the same reason."""
+    [before], [new] = gap.events, more.events
+    at_unix_ms = max(before.at_unix_ms, new.at_unix_ms)
+    event = replace(before, at_unix_ms=at_unix_ms, quantity=before.quantity + new.quantity, last=new.last)
+    return replace(gap, events=(event,))
+
+
 def again(batch: Batch) -> Batch:
     """A gap as it is sent again. One that was refused gets other identifiers, for the receiver may remember the old
     ones, and its body is made anew. One that may have been taken stays as it is: if the receiver remembers it after

@@ -358,8 +358,9 @@ class Exports(Protocol):
     async def cut(
         self, target: str, before: Cut | None, after: Cut, batches: Sequence[Batch], now_unix_ms: int
     ) -> None:
-        """Adds batches, and moves the target on to `after`, in one. Raises `Conflict` if it does not stand at `before`
-        any more, or an identifier is taken.
+        """Adds batches, and moves the target on to `after`, in one. Where there is a gap of the same lane and reason
+        that was never sent, one that is refused is added to that (`core.exports.grown`). Raises `Conflict` if the
+        target does not stand at `before` any more, or an identifier is taken.
         """
 
     async def waiting(self, target: str, now_unix_ms: int, limit: int) -> list[Batch]:

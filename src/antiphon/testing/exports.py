@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from antiphon.core import stores
 from antiphon.core.errors import Conflict
-from antiphon.core.exports import GAPS, Batch, BatchState, Cut, ExportStatus, Mark, Refusal, again
+from antiphon.core.exports import GAPS, Batch, BatchState, Cut, ExportStatus, Mark, Refusal, again, grown
 from antiphon.core.stores import MAX_GAPS
 
 
@@ -52,7 +52,11 @@ class FakeExports:
         if len(set(names)) != len(names):
             raise Conflict("an identifier of a batch is taken")
         for batch in batches:
-            self._add(own, batch, now_unix_ms)
+            gap = self._gap_of(own, batch)
+            if gap is None:
+                self._add(own, batch, now_unix_ms)
+            else:
+                own.batches[gap.number] = grown(gap, batch)
         own.cuts.append((after, now_unix_ms))
         self._at("after cut")
 
@@ -172,6 +176,16 @@ class FakeExports:
         self._numbers += 1
         own.batches[self._numbers] = replace(batch, number=self._numbers)
         own.changed[self._numbers] = now_unix_ms
+
+    @staticmethod
+    def _gap_of(own: _Target, batch: Batch) -> Batch | None:
+        """The one that grows by it."""
+        if batch.state is not BatchState.REFUSED:
+            return None
+        same = (
+            b for b in own.batches.values() if (b.state, b.lane, b.reason) == (batch.state, batch.lane, batch.reason)
+        )
+        return next((each for each in same if each.number not in own.sent), None)
 
     @staticmethod
     def _waiting(own: _Target, numbers: Sequence[int]) -> list[tuple[int, Batch]]:

@@ -205,6 +205,31 @@ async def test_while_too_many_wait_the_ledger_keeps_the_rest(monkeypatch):
     assert house.peer.sums == {("cus_acme", "input"): 6}
 
 
+async def test_the_next_step_comes_when_there_is_something_to_do():
+    pauses = []
+    house = House(mood=lambda: "429")
+
+    async def sleep(seconds):
+        pauses.append(seconds)
+        house.clock.advance_ms(round(seconds * 1000))
+        if len(pauses) == 40:
+            raise Killed
+
+    house.outbox._sleep = sleep
+    await house.use(5)
+    with pytest.raises(Killed):
+        await house.outbox.run()
+    assert all(0.1 <= pause <= 60 for pause in pauses)
+    assert len(house.network.requests) < 25
+    house.network.mood = lambda: "fine"
+    house.clock.advance_ms(HOUR_MS)
+    pauses[:] = range(38)
+    with pytest.raises(Killed):
+        await house.outbox.run()
+    assert pauses[38:] == [60, 60]
+    assert house.peer.sums == {("cus_acme", "input"): 5}
+
+
 # -- gaps --------------------------------------------------------------------------------------------------------------
 
 
@@ -233,6 +258,18 @@ async def test_what_cannot_be_sent_is_a_gap_until_it_is_settled():
     await house.go()
     assert house.peer.sums == {("cus_acme", "input"): 4, ("cus_other", "input"): 1}
     assert len(await gaps(house)) == 3
+
+
+async def test_a_project_without_a_customer_makes_one_gap_an_hour():
+    house = House()
+    for _ in range(20):
+        await house.use(2, "stranger")
+        await house.go()
+    assert await gaps(house) == [(BatchState.REFUSED, "no_customer", 40)]
+    house.customers["stranger"] = "cus_other"
+    await house.exports.send_again("out", [gap.number for gap in await house.exports.gaps("out")])
+    await house.settle()
+    assert house.peer.sums == {("cus_other", "input"): 40}
 
 
 async def test_a_refusal_parks_a_batch_and_what_follows_goes_on():

@@ -114,7 +114,7 @@ async def test_gaps_are_settled_or_sent_again(store):
     await filled(
         store,
         *(
-            batch(name, state=state)
+            batch(name, name if state is BatchState.REFUSED else "a", state=state)
             for name, state in (
                 ("1", BatchState.REFUSED),
                 ("2", BatchState.UNKNOWN),
@@ -128,11 +128,10 @@ async def test_gaps_are_settled_or_sent_again(store):
     assert await store.settle("t", [third.number, 99], "by hand", NOW) == 1
     assert await store.settle("t", [third.number], "again", NOW) == 0
     assert await store.send_again("t", [first.number, second.number, third.number, 99]) == 2
-    [one, *_] = waiting = await store.waiting("t", NOW, 9)
+    one, two = await store.waiting("t", NOW, 9)
     assert (one.identifier, one.events[0].identifier, one.body) == ("1/r2", "1/r2", b"")
+    assert (two.identifier, two.body) == ("2", b"2")
     await store.mark("t", [Mark(one.number, TAKEN)], NOW)
-    waiting += await store.waiting("t", NOW, 9)
-    assert [(w.identifier, w.body) for w in waiting] == [("1/r2", b""), ("2", b"2")]
     assert await store.gaps("t") == []
     [status] = await store.status()
     assert (status.waiting, status.taken, status.settled, status.gaps) == (1, 2, 1, 0)
@@ -205,3 +204,18 @@ async def test_of_what_was_taken_the_last_are_kept(store):
     assert (await store.status())[0].taken == 2
     assert await store.replay("t", 0, 2**60) == (0, 2)
     assert await store.replay("t", 4, 2**60) == (0, 1)
+
+
+async def test_a_gap_that_was_never_sent_grows_until_it_is_settled(store):
+    refused = {"state": BatchState.REFUSED, "reason": "no_customer", "body": b""}
+    await filled(store, batch("1", "gap", **refused))
+    await store.cut("t", cut(9), cut(12), [batch("2", "gap", last=12, at=NOW + 5, **refused)], NOW)
+    await store.cut("t", cut(12), cut(13), [batch("3", "other gap", **refused)], NOW)
+    await store.cut("t", cut(13), cut(14), [batch("4", "gap", **refused | {"reason": "too_old"})], NOW)
+    grown, _, _ = await store.gaps("t")
+    [event] = grown.events
+    assert (event.identifier, event.quantity, event.first, event.last) == ("1", 10, 1, 12)
+    assert event.at_unix_ms == NOW + 5
+    await store.settle("t", [grown.number], "", NOW)
+    await store.cut("t", cut(14), cut(15), [batch("5", "gap", **refused)], NOW)
+    assert [gap.identifier for gap in await store.gaps("t")] == ["3", "4", "5"]

@@ -29,7 +29,7 @@ MAX_KEPT = 500_000  # batches that were taken, of a target
 MAX_CUTS = 100_000  # that are looked through where the ledger is another one
 KEEP_MS = 40 * DAY_MS  # what was taken, to be sent again or taken back
 PURGE_MS = HOUR_MS  # between two purges
-LONGEST_SLEEP_MS = 60_000
+LEAST_SLEEP_MS, LONGEST_SLEEP_MS = 100, 60_000
 
 log = logging.getLogger(__name__)
 
@@ -110,15 +110,20 @@ class Outbox:
             more = await self._take_in()
             while await self._send_round():
                 pass
-        self.status = next((each for each in await self._exports.status() if each.target == self.name), None)
+        await self._look()
 
     def _pause_ms(self) -> int:
-        due_ms = (self._cut_at_ms or 0) + self._target.interval_ms
-        if self._resume_ms > self._clock.unix_ms():
-            due_ms = min(due_ms, self._resume_ms)
-        elif self.status is not None and self.status.waiting:
-            due_ms = min(due_ms, self._clock.unix_ms() + self._receiver.limits.first_pause_ms)
-        return max(100, min(due_ms - self._clock.unix_ms(), LONGEST_SLEEP_MS))
+        """Until the next cut, unless something waits that can be sent before; none is made while too much waits."""
+        now, waiting = self._clock.unix_ms(), self.status.waiting if self.status is not None else 0
+        due_ms = now + LONGEST_SLEEP_MS
+        if waiting < MAX_WAITING:
+            due_ms = min(due_ms, (self._cut_at_ms or 0) + self._target.interval_ms)
+        if waiting:
+            due_ms = min(due_ms, max(self._resume_ms, now + self._receiver.limits.first_pause_ms))
+        return max(LEAST_SLEEP_MS, due_ms - now)
+
+    async def _look(self) -> None:
+        self.status = next((each for each in await self._exports.status() if each.target == self.name), None)
 
     async def _purge(self) -> None:
         now = self._clock.unix_ms()
@@ -154,7 +159,7 @@ class Outbox:
             after = Cut(position, anchor_of(last), before.origin)
             await self._exports.cut(self.name, before, after, self._batches(events), now)
             self._cut = after
-            self.status = next(each for each in await self._exports.status() if each.target == self.name)
+            await self._look()
         if not more:
             self._cut_at_ms = now
         return more
@@ -230,7 +235,8 @@ class Outbox:
             for some in (waiting[at : at + size] for at in range(0, len(waiting), size))
         ]
         for event, reason in refused:
-            batch = Batch(identifier=event.identifier, lane="", body=b"", events=(event,))
+            lane = f"gap {event.identifier.rpartition('/')[2]}"  # of the same sum
+            batch = Batch(identifier=event.identifier, lane=lane, body=b"", events=(event,))
             batches.append(replace(batch, state=BatchState.REFUSED, reason=reason))
             self._alarm(batches[-1], reason)
         return batches
@@ -250,10 +256,13 @@ class Outbox:
         if now < self._resume_ms:
             return False
         waiting = await self._exports.waiting(self.name, now, self._receiver.limits.at_once)
-        waiting = [await self._made(batch) if not batch.body else batch for batch in waiting]
-        marks = [mark for batch in waiting if (mark := self._given_up(batch)) is not None]
+        whole = [batch for batch in waiting if batch.body]
+        for batch in waiting:
+            if not batch.body:  # it has a lane only then, and is sent in its turn
+                await self._make(batch)
+        marks = [mark for batch in whole if (mark := self._given_up(batch)) is not None]
         gone = {mark.number for mark in marks}
-        going = [each for each in waiting if each.number not in gone and each.state is BatchState.WAITING]
+        going = [batch for batch in whole if batch.number not in gone]
         if going:
             await self._exports.sending(self.name, [batch.number for batch in going], now)
             judged = await asyncio.gather(*map(self._send, going))
@@ -263,7 +272,7 @@ class Outbox:
             await self._exports.mark(self.name, marks, self._clock.unix_ms())
         return bool(waiting)
 
-    async def _made(self, batch: Batch) -> Batch:
+    async def _make(self, batch: Batch) -> None:
         """One that is sent again and must be made anew: its body, or why there is none."""
         reason = next((said for event in batch.events if (said := self._refusal(event))), None)
         if reason is None:
@@ -272,14 +281,13 @@ class Outbox:
             batch = replace(batch, state=BatchState.REFUSED, reason=reason)
             self._alarm(batch, reason)
         await self._exports.write(self.name, batch)
-        return batch
 
     def _given_up(self, batch: Batch) -> Mark | None:
         """What is too late to be sent."""
         now, limits = self._clock.unix_ms(), self._receiver.limits
         if batch.doubtful_unix_ms is not None and now - batch.doubtful_unix_ms >= limits.memory_ms:
             return self._gap(batch, BatchState.UNKNOWN, "unanswered")
-        if batch.state is BatchState.WAITING and batch.oldest_unix_ms < now - limits.past_ms:
+        if batch.oldest_unix_ms < now - limits.past_ms:
             return self._gap(batch, _lost(batch), "too_old")
         return None
 

@@ -14,7 +14,7 @@ from sqlite3 import Connection
 from typing import TypeVar
 
 from antiphon.core.errors import Conflict, InternalError
-from antiphon.core.exports import GAPS, Batch, BatchState, Cut, ExportStatus, Mark, Refusal, again
+from antiphon.core.exports import GAPS, Batch, BatchState, Cut, ExportStatus, Mark, Refusal, again, grown
 from antiphon.core.stores import MAX_GAPS
 from antiphon.storage.files import WatchedFile, private_file
 from antiphon.stores.sqlite.connection import connect
@@ -50,6 +50,10 @@ _REPLAY = f"""
 UPDATE batches SET state = '{BatchState.WAITING}', reason = 'replay', attempts = 0, next_unix_ms = 0,
     doubtful_unix_ms = sent_unix_ms
 WHERE target = ? AND {_IS_TAKEN} AND last >= ? AND sent_unix_ms >= ?"""
+_FIND_GAP = f"""
+SELECT * FROM batches
+WHERE target = ? AND state = '{BatchState.REFUSED}' AND lane = ? AND reason = ? AND sent_unix_ms IS NULL LIMIT 1"""
+_GROW = "UPDATE batches SET events = ?, last = ?, oldest_unix_ms = ? WHERE number = ?"
 _COUNTS = "SELECT state, count(*) FROM batches WHERE target = ? GROUP BY state"
 _OLDEST = f"SELECT min(oldest_unix_ms) FROM batches WHERE target = ? AND {_IS_WAITING}"
 _TARGETS = "SELECT target, position FROM cuts WHERE number IN (SELECT max(number) FROM cuts GROUP BY target)"
@@ -85,7 +89,8 @@ class SqliteExports:
             row = t.execute(_CUTS, (target, 1)).fetchone()
             if (None if row is None else Cut(*row)) != before:
                 raise Conflict(f"export {target} has moved on meanwhile")
-            t.executemany(_ADD, [(target, now_unix_ms, *to_row(batch)) for batch in batches])
+            added = [batch for batch in batches if not _grow(t, target, batch)]
+            t.executemany(_ADD, [(target, now_unix_ms, *to_row(batch)) for batch in added])
             t.execute(_ADD_CUT, (target, after.position, after.anchor, after.origin, now_unix_ms))
 
         await self._run(cut)
@@ -205,3 +210,15 @@ UPDATE batches SET state = ?, reason = '', identifier = ?, events = ?, body = ?,
         with self._connection:
             self._connection.execute("BEGIN IMMEDIATE")
             return work(self._connection)
+
+
+def _grow(t: Connection, target: str, batch: Batch) -> bool:
+    """Whether there was a gap to add it to."""
+    if batch.state is not BatchState.REFUSED:
+        return False
+    row = t.execute(_FIND_GAP, (target, batch.lane, batch.reason)).fetchone()
+    if row is None:
+        return False
+    gap = grown(from_row(row), batch)
+    t.execute(_GROW, (events_text(gap.events), gap.events[0].last, gap.oldest_unix_ms, gap.number))
+    return True
