@@ -131,6 +131,15 @@ async def assemble(config: Config, accept_loss: bool = False) -> AsyncIterator[H
         if config.recognisers:
             observer.watch_engine("audio-decoder", decoder.stats)
         catalogue, voices = await backends.build(config, clock, observer, stack)
+        exporting = open_exporting(
+            config,
+            os.environ,
+            directory,
+            stores.ledger,
+            lambda project: keys.policy(project).stripe_customer,
+            latest,
+        )
+        stack.push_async_callback(exporting.close)
         # The key is made when nothing else can fail: it is shown once.
         first_key = control.prepare(config.api_key, clock.unix_ms())
         keys = KeyRing(stores.directory, latest)
@@ -157,15 +166,6 @@ async def assemble(config: Config, accept_loss: bool = False) -> AsyncIterator[H
         desk.wake = worker.wake
         observer.watch_jobs(worker)
         stack.push_async_callback(worker.close)
-        exporting = open_exporting(
-            config,
-            os.environ,
-            directory,
-            stores.ledger,
-            lambda project: keys.policy(project).stripe_customer,
-            latest,
-        )
-        stack.push_async_callback(exporting.close)
         observer.watch_exports(exporting.outboxes)
         for outbox in exporting.outboxes:  # not essential: exports never stop serving
             stack.callback(supervisor.start(f"export to {outbox.name}", outbox.run).cancel)

@@ -1,12 +1,13 @@
 """The exports that the configuration names: their receivers, the outboxes, and what Stripe says later on."""
 
+import logging
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from antiphon.config import Config, Export, Invalid, OpenMeterExport, StripeExport, WebhookExport
-from antiphon.core.errors import AntiphonError, CallerError
+from antiphon.core.errors import AntiphonError, NotFound
 from antiphon.core.ports import Clock
 from antiphon.core.stores import Exports, Usage
 from antiphon.metering.export import cloudevents, stripe, webhook
@@ -24,6 +25,8 @@ from antiphon.stores import open_exports
 _NAME = re.compile(r"[a-z0-9](-?[a-z0-9]){0,23}")
 _METER = re.compile(r"[A-Za-z0-9_.:-]{1,100}")
 _URL = re.compile(r"https?://[^\s/?#]+\S*")
+
+log = logging.getLogger(__name__)
 
 Customer = Callable[[str], str]  # of a project
 
@@ -69,10 +72,12 @@ def _accounts(config: Config, environment: Mapping[str, str], found: Iterable[Ta
 
 
 def _those_there(directory: Path) -> Exports | None:
-    """What was exported before, to be shown."""
+    """What was exported before, to be shown; nothing rests on it."""
     try:
         return open_exports(directory, make=False)
-    except CallerError:
+    except AntiphonError as error:
+        if not isinstance(error, NotFound):
+            log.error("what was exported before cannot be shown", exc_info=error)
         return None
 
 

@@ -127,6 +127,13 @@ async def test_what_was_exported_is_shown_when_it_is_not_configured_any_more(tmp
     await exporting.close()
 
 
+async def test_an_outbox_that_nothing_rests_on_may_be_unreadable(tmp_path):
+    (tmp_path / "exports.db").write_bytes(b"x" * 5000)
+    exporting = open_exporting(Config(), {}, tmp_path, FakeLedger(), str, FakeClock())
+    assert await exporting.desk.status() == []
+    await exporting.close()
+
+
 async def test_reports_are_taken_where_there_is_a_secret(tmp_path):
     text = '[export.s]\nkind = "stripe"\nwebhook_secret_env = "REPORTS"\n[export.plain]\nkind = "stripe"'
     clock = FakeClock()

@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from antiphon.core.entry import Entry, EntryKind, Reference
+from antiphon.core.errors import InternalError
 from antiphon.core.exports import BatchState
 from antiphon.core.policy import NO_CUSTOMER
 from antiphon.core.usage import Dimension, Quantity
@@ -523,6 +524,16 @@ async def test_usage_that_an_export_without_a_store_cannot_keep_is_not_sent():
     with pytest.raises(Killed):
         await house.go()
     assert house.network.requests == []
+
+
+async def test_nothing_is_sent_that_the_store_would_forget(tmp_path):
+    house = House(exports=SqliteExports(tmp_path / "exports.db"))
+    await house.use(5)
+    (tmp_path / "exports.db").unlink()
+    with pytest.raises(InternalError, match="removed"):
+        await house.go()
+    assert house.network.requests == []
+    await house.exports.close()
 
 
 async def test_the_numbers_of_a_status_are_those_of_the_batches():

@@ -17,6 +17,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
 
+from antiphon.core.errors import InternalError
 from antiphon.core.exports import Batch, BatchState, Cut, ExportStatus, Mark, UsageEvent
 from antiphon.core.ports import Clock
 from antiphon.core.stores import MAX_READ, Exports, Recorded, Usage
@@ -103,7 +104,11 @@ class Outbox:
             await self._sleep(self._pause_ms() / 1000)
 
     async def step(self) -> None:
-        """What there is to do now: a cut, if it is time; then everything that can be sent."""
+        """What there is to do now: a cut, if it is time; then everything that can be sent. Raises `InternalError` where
+        a store fails, or would forget what is written.
+        """
+        if trouble := self._exports.trouble:
+            raise InternalError(trouble)
         await self._purge()
         more = True
         while more:
