@@ -23,6 +23,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from antiphon import __version__
 from antiphon.admin import messages
+from antiphon.admin.exports import add_exports
 from antiphon.admin.statements import Check, add_statements, readable_project
 from antiphon.core.errors import AntiphonError, InternalError, PolicyError, Unauthenticated
 from antiphon.core.identity import Principal
@@ -31,6 +32,7 @@ from antiphon.core.ports import Clock
 from antiphon.core.stores import Usage
 from antiphon.core.usage import By
 from antiphon.metering import usage
+from antiphon.metering.export.desk import ExportDesk
 from antiphon.metering.statements import Billing
 from antiphon.trust.control import Control
 
@@ -55,6 +57,7 @@ def create_admin(
     ledger: Usage,
     clock: Clock,
     inspect: Callable[[Scope], None],
+    exports: ExportDesk,
     billing: Billing,
 ) -> FastAPI:
     """The management API as an application of its own. `inspect` raises for whoever may not read its document."""
@@ -87,6 +90,7 @@ def create_admin(
     _add_keys(app, control, clock, administrator)
     _add_usage(app, control, ledger, reader)
     add_statements(app, control, billing, clock, reader, administrator)
+    add_exports(app, exports, administrator)
     return app
 
 

@@ -25,6 +25,8 @@ COMMANDS = {
     "statement": "Show what a project owes for a month.",
     "compare-plans": "Show what usage would have cost by other price books.",
     "prices": "Check and import price books.",
+    "export": "Show and settle what goes to billing systems outside.",
+    "stripe": "Prepare Stripe for usage.",
     "keys": "Create, list and revoke API keys.",
     "projects": "Create and list projects.",
     "models": "List, pull and find models.",

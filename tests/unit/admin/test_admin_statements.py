@@ -9,11 +9,12 @@ from antiphon.core.entry import Entry, EntryKind
 from antiphon.core.identity import Scope
 from antiphon.core.usage import Dimension, Quantity
 from antiphon.metering import bills
+from antiphon.metering.export.desk import ExportDesk
 from antiphon.metering.pricing.book import Series
 from antiphon.metering.pricing.library import Library
 from antiphon.metering.pricing.parse import parse_book
 from antiphon.metering.statements import Billing, month_of
-from antiphon.testing import FakeBills, FakeClock, FakeDirectory, FakeLedger
+from antiphon.testing import FakeBills, FakeClock, FakeDirectory, FakeExports, FakeLedger
 from antiphon.transports.inspecting import Inspectors
 from antiphon.trust.auth import KeyRing
 from antiphon.trust.control import Control
@@ -50,7 +51,9 @@ class Admin:
         self.billing = Billing(self.ledger, FakeBills(), library.of, library.costs)
         inspectors = Inspectors(self.ring.authenticate, ())
         server = FastAPI()
-        made = create_admin(control, self.ring.authenticate, self.ledger, self.clock, inspectors.check, self.billing)
+        desk = ExportDesk(FakeExports(), self.ledger, {}, self.clock.unix_ms)
+        inspect = inspectors.check
+        made = create_admin(control, self.ring.authenticate, self.ledger, self.clock, inspect, desk, self.billing)
         server.mount("/admin/v1", made)
         self.client = TestClient(server, raise_server_exceptions=False)
         self.period = month_of(self.clock.unix_ms())
