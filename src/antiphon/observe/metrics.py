@@ -252,7 +252,7 @@ LABELS = {
     "engine": "the name of an `[engines]` table that runs in a process of its own, or `audio-decoder`",
     "end": "`done`, `failed`, `cancelled` or `expired`",
     "good": "`true` or `false`",
-    "job": "the kind of job: `openai.batch`",
+    "job": "the kind of job: `openai.batch` or `assemblyai.transcript`",
     "kind": "`final`, `first` (the first interim of an utterance), `refresh` (a later interim) or `recording`",
     "model": "the version of a model that answered, as the configuration names it",
     "outcome": "`completed`, `abandoned` (the caller left), or the code of the error that ended the session",
