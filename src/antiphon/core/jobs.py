@@ -41,7 +41,8 @@ NO_TOKENS = TokenUsage(0, 0)
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Blob:
     """Bytes of a project, under a name of the caller's; `purpose` is what they are for, in the vendor's words. It ends
-    at `ends_unix_ms`, or earlier where the project's policy says so.
+    at `ends_unix_ms`, or earlier where the project's policy says so. One without a purpose is a job's own: callers
+    know it by the job alone, with which it is deleted; the input at the latest when the job is over.
     """
 
     id: str
@@ -202,7 +203,9 @@ class OneFile:
 
 @dataclass(frozen=True, slots=True)
 class ManyFiles:
-    """A part of the list of files, of one purpose if that is said. `tell` is told whether more follow."""
+    """A part of the list of files, of one purpose if that is said; never of what is a job's own. `tell` is told whether
+    more follow.
+    """
 
     purpose: str
     page: Page
@@ -211,8 +214,9 @@ class ManyFiles:
 
 @dataclass(frozen=True, slots=True)
 class NewJob:
-    """A job to be done. Its input must be for `input_purpose`. It expires after `window_s`, and its outputs end after
-    `output_s` seconds, if that is said: each at the latest, as the policy allows.
+    """A job to be done. Its input must be for `input_purpose`; without one, it is made of `data`, and is the job's own.
+    It expires after `window_s`, and its outputs end after `output_s` seconds, if that is said: each at the latest, as
+    the policy allows.
     """
 
     kind: str
@@ -225,6 +229,7 @@ class NewJob:
     window_s: int
     output_s: int
     tell: Callable[[Job], Step]
+    data: bytes = field(default=b"", repr=False)
 
 
 class JobAct(StrEnum):
@@ -246,6 +251,18 @@ class OneJob:
 
 
 @dataclass(frozen=True, slots=True)
+class JobOutcome:
+    """`tell` is given the job as it stands and, once it is over, what it has written: its output and its errors. For
+    its end it may be waited, `wait_ms` at most.
+    """
+
+    kind: str
+    id: str
+    wait_ms: int
+    tell: Callable[[Job, bytes, bytes], Step]
+
+
+@dataclass(frozen=True, slots=True)
 class ManyJobs:
     """A part of the list of jobs of a kind. `tell` is told whether more follow."""
 
@@ -254,7 +271,7 @@ class ManyJobs:
     tell: Callable[[Sequence[Job], bool], Step]
 
 
-JobQuestion = NewFile | OneFile | ManyFiles | NewJob | OneJob | ManyJobs
+JobQuestion = NewFile | OneFile | ManyFiles | NewJob | OneJob | JobOutcome | ManyJobs
 
 
 class JobDesk(Protocol):

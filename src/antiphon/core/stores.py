@@ -281,7 +281,9 @@ class Jobs(Protocol):
         """At most `size` bytes of it from `start` on; fewer, or none, where it ends."""
 
     async def blobs(self, project: str, purpose: str, page: Page, keep_s: int) -> tuple[list[Blob], bool]:
-        """A part of the list by age, and whether more follow."""
+        """A part of the list by age, of one purpose if that is said, and whether more follow. What is a job's own is
+        not in it.
+        """
 
     async def delete_blob(self, project: str, id: str) -> None: ...
 
@@ -299,7 +301,9 @@ class Jobs(Protocol):
         """One that is queued is over then; of one that runs it is noted, and its worker ends it."""
 
     async def delete_job(self, project: str, id: str) -> None:
-        """Its outputs stay, with their own end. Raises `Conflict` for one that is not over."""
+        """Its outputs stay, with their own end, unless they are the job's own. Raises `Conflict` for one that is not
+        over.
+        """
 
     # -- jobs, for workers ---------------------------------------------------------------------------------------------
 
@@ -323,7 +327,9 @@ class Jobs(Protocol):
     async def finish(
         self, job: Job, owner: str, state: JobState, result: bytes | None, outputs_end_unix_ms: int
     ) -> Job:
-        """It is over. Outputs that have anything in them can be read from now on; the others are gone."""
+        """It is over. Outputs that have anything in them can be read from now on; the others are gone, and so is an
+        input that is the job's own.
+        """
 
     async def let_go(self, owner: str) -> None:
         """None of the jobs of that server runs: they are to be claimed again."""

@@ -2,16 +2,19 @@
 is as if it were not.
 """
 
+import asyncio
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import replace
 
-from antiphon.core.errors import CallerError, CapacityError, NotFound
+from antiphon.core.errors import AntiphonError, CallerError, CapacityError, NotFound
 from antiphon.core.identity import Principal
 from antiphon.core.jobs import (
     Blob,
     FileAct,
     Job,
     JobAct,
+    JobOutcome,
     JobQuestion,
     ManyFiles,
     ManyJobs,
@@ -28,6 +31,8 @@ MAX_OPEN = 32  # jobs of a project that are not over
 KEPT_S = 30 * 86_400  # of what nobody wanted for longer, or for less: OpenAI's own for files of batches
 LAST_WORDS_MS = 60_000  # in which a job that expired says so, before its input ends
 MOST_READ = 4  # files at once, whole
+MOST_WAITING = 64  # for the end of a job
+LOOK_S = 0.2  # between looks at it
 RETRY_AFTER_S = 1
 
 
@@ -39,6 +44,8 @@ class Desk:
         self._shelves = shelves
         self._clock = clock
         self._reading = 0
+        self._waiting = 0
+        self._telling = asyncio.Semaphore(MOST_READ)
         self.wake: Callable[[], None] = _nothing
 
     async def answer(self, question: JobQuestion, principal: Principal) -> Step:
@@ -56,6 +63,8 @@ class Desk:
                 return question.tell(await self._create(question, principal, shelf))
             case OneJob():
                 return question.tell(await self._one_job(question, project, shelf))
+            case JobOutcome():
+                return question.tell(*await self._outcome(question, project, shelf))
             case ManyJobs():
                 return question.tell(*await jobs.jobs(project, question.kind, question.page, keep_s))
 
@@ -67,6 +76,8 @@ class Desk:
     async def _one_file(self, asked: OneFile, project: str, shelf: Shelf) -> Step:
         jobs, keep_s = shelf.jobs, shelf.keep_s(project)
         blob, data = _capped(await jobs.blob(project, asked.id, keep_s), keep_s), b""
+        if not blob.purpose:
+            raise NotFound("File not found.")
         if asked.act is FileAct.READ:
             if self._reading >= MOST_READ:
                 raise CapacityError("Too many files are being read.", retry_after_s=RETRY_AFTER_S)
@@ -82,13 +93,12 @@ class Desk:
     async def _create(self, new: NewJob, principal: Principal, shelf: Shelf) -> Job:
         now, project = self._clock.unix_ms(), principal.project
         keep_s = shelf.keep_s(project)
-        try:
-            given = await shelf.jobs.blob(project, new.input, keep_s)
-        except NotFound:
-            raise CallerError("No such File object.", param="input") from None
-        if given.purpose != new.input_purpose:
-            raise CallerError(f"The file must have the purpose '{new.input_purpose}'.", param="input")
         ends = now + 1000 * min(keep_s, KEPT_S)
+        if new.input_purpose:
+            given = await self._input(new, project, shelf)
+        else:
+            own = Blob(id=new.input, name="", purpose="", created_unix_ms=now, ends_unix_ms=ends)
+            given = await shelf.jobs.put_blob(project, own, new.data)
         job = Job(
             project=project,
             id=new.id,
@@ -104,15 +114,62 @@ class Desk:
             ends_unix_ms=ends,
             output_s=new.output_s,
         )
-        await shelf.jobs.create(job, MAX_OPEN)
+        try:
+            await shelf.jobs.create(job, MAX_OPEN)
+        except AntiphonError:
+            if not new.input_purpose:
+                await shelf.jobs.delete_blob(project, new.input)
+            raise
         self.wake()
+        return job
+
+    async def _input(self, new: NewJob, project: str, shelf: Shelf) -> Blob:
+        try:
+            given = await shelf.jobs.blob(project, new.input, shelf.keep_s(project))
+        except NotFound:
+            raise CallerError("No such File object.", param="input") from None
+        if given.purpose != new.input_purpose:
+            raise CallerError(f"The file must have the purpose '{new.input_purpose}'.", param="input")
+        return given
+
+    async def _found(self, kind: str, id: str, project: str, shelf: Shelf) -> Job:
+        job = await shelf.jobs.job(project, id, shelf.keep_s(project))
+        if job.kind != kind:
+            raise NotFound("Job not found.")
+        return job
+
+    async def _outcome(self, asked: JobOutcome, project: str, shelf: Shelf) -> tuple[Job, bytes, bytes]:
+        job = await self._found(asked.kind, asked.id, project, shelf)
+        if asked.wait_ms and not job.over:
+            job = await self._over(job, asked.wait_ms, shelf)
+        if not job.over:
+            return job, b"", b""
+        written, keep_s = [], shelf.keep_s(project)
+        async with self._telling:
+            for id in (job.output, job.errors):
+                size = (await shelf.jobs.blob(project, id, keep_s)).size_bytes if id else 0
+                written.append(await shelf.jobs.read_blob(project, id, keep_s, 0, size) if size else b"")
+        output, errors = written
+        return job, output, errors
+
+    async def _over(self, job: Job, wait_ms: int, shelf: Shelf) -> Job:
+        """The job once it is over, or as it stands after that time."""
+        if self._waiting >= MOST_WAITING:
+            raise CapacityError("Too many callers wait for the end of a job.", retry_after_s=RETRY_AFTER_S)
+        self._waiting += 1
+        try:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(wait_ms / 1000):
+                    while not job.over:
+                        await asyncio.sleep(LOOK_S)
+                        job = await self._found(job.kind, job.id, job.project, shelf)
+        finally:
+            self._waiting -= 1
         return job
 
     async def _one_job(self, asked: OneJob, project: str, shelf: Shelf) -> Job:
         jobs, keep_s = shelf.jobs, shelf.keep_s(project)
-        job = await jobs.job(project, asked.id, keep_s)
-        if job.kind != asked.kind:
-            raise NotFound("Job not found.")
+        job = await self._found(asked.kind, asked.id, project, shelf)
         if asked.act is JobAct.CANCEL:
             job = await jobs.cancel(project, asked.id, keep_s)
             self.wake()

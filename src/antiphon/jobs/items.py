@@ -13,6 +13,7 @@ from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
+from antiphon.calls.playing import playing
 from antiphon.calls.relay import relay
 from antiphon.core.errors import (
     AlreadyAnswered,
@@ -182,7 +183,8 @@ class Item:
             self.stop()
         heard, answer, recorded = _Heard(session), _Answer(), False
         try:
-            await relay(heard, opened.surface, self._services.clock, answer.send)
+            async with playing(session, opened.media):
+                await relay(heard, opened.surface, self._services.clock, answer.send)
             turn.stop = None
             error = heard.error
             if error is not None and self._stopped:

@@ -88,6 +88,8 @@ class Run:
     async def _finish(self, state: JobState, result: bytes | None = None) -> None:
         keep_s = min(self._shelf.keep_s(self.job.project), self.job.output_s or KEPT_S)
         ends = self._services.clock.unix_ms() + 1000 * keep_s
+        if not self._kind.output_purpose:  # the job's own
+            ends = min(ends, self.job.ends_unix_ms)
         self.job = await self._jobs.finish(self.job, self._owner, state, result, ends)
 
     # -- from the first line to the last -------------------------------------------------------------------------------

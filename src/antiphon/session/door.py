@@ -210,7 +210,8 @@ class Door:
             negotiated = await asyncio.to_thread(row.endpoint.negotiate, opening, sent)
         if isinstance(negotiated, Accepted):
             claim = of_item or await self._claim(opening, principal, sent)
-            session = sessions.transcribe(Call(id, principal, row.surface, negotiated.spec, claim))
+            hearing = Call(id, principal, row.surface, negotiated.spec, claim, item=of_item is not None)
+            session = sessions.transcribe(hearing)
             media = _data(sent) if negotiated.media is None else negotiated.media
             return OpenCall(session, negotiated.surface, held, media)
         asked = negotiated

@@ -49,7 +49,7 @@ class FakeJobs:
 
     async def blobs(self, project: str, purpose: str, page: Page, keep_s: int) -> tuple[list[Blob], bool]:
         found = [blob for key, blob in self._blobs.items() if key[0] == project and key not in self._open]
-        return self._page([blob for blob in found if purpose in ("", blob.purpose)], page, keep_s)
+        return self._page([blob for blob in found if blob.purpose and purpose in ("", blob.purpose)], page, keep_s)
 
     async def delete_blob(self, project: str, id: str) -> None:
         self._blobs.pop((project, id), None)
@@ -87,6 +87,7 @@ class FakeJobs:
         if job.over or job.cancel_unix_ms:
             return job
         if job.state is JobState.QUEUED:
+            await self._delete_own(project, job.input)
             return self._set(job, cancel_unix_ms=now, over_unix_ms=now, state=JobState.CANCELLED)
         return self._set(job, cancel_unix_ms=now)
 
@@ -95,6 +96,13 @@ class FakeJobs:
         if job is not None and not job.over:
             raise Conflict("The job is not over: cancel it first.")
         self._jobs.pop((project, id), None)
+        if job is not None:
+            await self._delete_own(project, job.input, job.output, job.errors)
+
+    async def _delete_own(self, project: str, *blobs: str) -> None:
+        for id in blobs:
+            if (project, id) in self._blobs and not self._blobs[project, id].purpose:
+                await self.delete_blob(project, id)
 
     # -- jobs, for workers ---------------------------------------------------------------------------------------------
 
@@ -161,6 +169,7 @@ class FakeJobs:
                 await self.delete_blob(*key)
                 written.append("")
             self._open.discard(key)
+        await self._delete_own(job.project, job.input)
         said = job.result if result is None else result
         return self._set(job, state=state, over_unix_ms=now, output=written[0], errors=written[1], result=said)
 

@@ -35,6 +35,7 @@ T = TypeVar("T")
 _IS_OVER = f"state IN {tuple(map(str, sorted(OVER)))}"
 _PUT_BLOB = f"INSERT INTO blobs (project, whole, {', '.join(BLOB)}) VALUES (?, ?, {', '.join('?' * len(BLOB))})"
 _PUT_JOB = f"INSERT INTO jobs ({', '.join(JOB)}) VALUES ({', '.join('?' * len(JOB))})"
+_DELETE_OWN = "DELETE FROM blobs WHERE project = ? AND id = ? AND purpose = ''"
 _CLAIM = f"""
 SELECT * FROM jobs WHERE NOT {_IS_OVER} AND lease_unix_ms <= ? AND project NOT IN (SELECT value FROM json_each(?))
 ORDER BY created_unix_ms, id LIMIT 1"""
@@ -95,7 +96,7 @@ SELECT start, body FROM pieces WHERE project = ? AND blob = ? AND start < ? AND 
         return await self._run(read)
 
     async def blobs(self, project: str, purpose: str, page: Page, keep_s: int) -> tuple[list[Blob], bool]:
-        where, values = "whole AND ? IN (purpose, '')", (purpose,)
+        where, values = "whole AND purpose <> '' AND ? IN (purpose, '')", (purpose,)
         rows, more = await self._list("blobs", project, where, values, page, keep_s)
         return [to_blob(row) for row in rows], more
 
@@ -167,15 +168,20 @@ SELECT * FROM blobs WHERE project = ? AND id = ? AND whole AND ends_unix_ms > ? 
                 return job
             queued = job.state is JobState.QUEUED
             state = JobState.CANCELLED if queued else job.state
+            if queued:
+                t.execute(_DELETE_OWN, (project, job.input))
             return self._set(t, job, cancel_unix_ms=now, over_unix_ms=now if queued else 0, state=state)
 
         return await self._run(cancel)
 
     async def delete_job(self, project: str, id: str) -> None:
         def delete(t: Connection) -> None:
-            row = t.execute("SELECT state FROM jobs WHERE project = ? AND id = ?", (project, id)).fetchone()
-            if row is not None and JobState(row["state"]) not in OVER:
+            row = t.execute("SELECT * FROM jobs WHERE project = ? AND id = ?", (project, id)).fetchone()
+            if row is None:
+                return
+            if JobState(row["state"]) not in OVER:
                 raise Conflict("The job is not over: cancel it first.")
+            t.executemany(_DELETE_OWN, ((project, row[blob]) for blob in ("input", "output", "errors")))
             t.execute("DELETE FROM jobs WHERE project = ? AND id = ?", (project, id))
 
         await self._run(delete)
@@ -258,6 +264,7 @@ SELECT * FROM blobs WHERE project = ? AND id = ? AND whole AND ends_unix_ms > ? 
                 seal = "UPDATE blobs SET whole = 1, created_unix_ms = ?, ends_unix_ms = ? WHERE project = ? AND id = ?"
                 written.append(blob if t.execute(seal, (at, outputs_end_unix_ms, *key)).rowcount else "")
             t.execute("DELETE FROM items WHERE project = ? AND job = ?", (job.project, job.id))
+            t.execute(_DELETE_OWN, (job.project, job.input))
             output, errors = written
             said = now.result if result is None else result
             return self._set(t, now, state=state, over_unix_ms=at, output=output, errors=errors, result=said)
