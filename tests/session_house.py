@@ -40,6 +40,7 @@ from antiphon.testing import (
     FakeInferrer,
     FakeLedger,
     FakeRecogniser,
+    FakeResources,
     FakeSynthesiser,
 )
 
@@ -187,7 +188,7 @@ class House:
         self.kept = SqliteAnswers(Path(":memory:"), self.clock, ANSWERS_BYTES)
         keeper = self.keeper = Keeper(self.kept, lambda project: self.keep_s.get(project, 0), self.clock)
         self.sessions = Sessions(services, self.keys, catalogue, self.voices, keeper, None, bounds)
-        self.door = Door(self.sessions, self.keys, self.clock)
+        self.door = Door(self.sessions, self.keys, self.clock, resources=FakeResources(self.clock))
 
     @staticmethod
     def _id(claim, id):

@@ -12,6 +12,7 @@ from antiphon.core.entry import Entry, EntryKind
 from antiphon.core.errors import AlreadyAnswered, CallerError, CapacityError, Conflict, InternalError
 from antiphon.core.identity import Key, Project
 from antiphon.core.jobs import Blob, Job, JobState, Outcome, Page
+from antiphon.core.resources import Change, Resource
 from antiphon.core.usage import Dimension, Total, UsageQuery
 from antiphon.core.wire import Keep
 
@@ -23,6 +24,7 @@ STREAMED = "stream"  # the feature of entries that charge for what was sent, pie
 FROM_THE_START = ""  # the cursor before the first entry
 LEASE_MS = 15_000  # that a job is its worker's after a sign of life
 RECORD_BYTES = 4096  # that a job or a blob counts for beside what is in it
+MAX_RESOURCES, MAX_RESOURCE_BYTES = 100, 256 << 10  # of a project, and of one of them
 
 
 # -- the ledger --------------------------------------------------------------------------------------------------------
@@ -341,6 +343,27 @@ class Jobs(Protocol):
         """What was begun is finished first. To close again does nothing."""
 
 
+# -- resources ---------------------------------------------------------------------------------------------------------
+
+
+class Resources(Protocol):
+    """Resources by project, kind and name. Everything raises `InternalError`. One that is past its end is not there."""
+
+    async def get(self, project: str, kind: str, name: str) -> Resource:
+        """Also one that is deleted. Raises `NotFound`, also for another project's."""
+
+    async def listed(
+        self, project: str, kind: str, prefix: str, after: str, limit: int, deleted: bool
+    ) -> tuple[list[Resource], bool]:
+        """A part of the list by name, with deleted ones or without, and whether more follow."""
+
+    async def change(self, project: str, kind: str, name: str, change: Change, preview: bool) -> Resource | None:
+        """What it is then, durable on return unless it is a `preview`; nobody else changes it meanwhile. `change` may
+        be called on any thread. Raises what that does, `CapacityError` where the project has `MAX_RESOURCES`,
+        `TooLarge`.
+        """
+
+
 # -- all of them -------------------------------------------------------------------------------------------------------
 
 
@@ -359,7 +382,7 @@ class Stores:
 @dataclass(frozen=True, slots=True)
 class ServerStores:
     """What a server works on, and its management API. `jobs` are of projects that keep answers; `passing` is in memory,
-    for those that do not. To be closed: `jobs` and `passing`, `answers`, then `ledger`.
+    for those that do not. `resources` are of both. To be closed: `jobs` and `passing`, `answers`, then `ledger`.
     """
 
     directory: Directory
@@ -367,3 +390,4 @@ class ServerStores:
     answers: Answers
     jobs: Jobs
     passing: Jobs
+    resources: Resources

@@ -22,6 +22,7 @@ from antiphon.core.endpoints import (
     AnswerSurface,
     KeepingEndpoint,
     NeedsFirst,
+    NeedsResource,
     Succession,
     SuccessiveCalls,
 )
@@ -40,7 +41,7 @@ from antiphon.core.jobs import JobDesk
 from antiphon.core.ports import Clock
 from antiphon.core.routing import CallRow, DialogueRow, LookupRow, Row
 from antiphon.core.specs import GenerateSpec, content_bytes
-from antiphon.core.stores import Claim
+from antiphon.core.stores import Claim, Resources
 from antiphon.core.wire import Bearer, Body, Close, Credential, Opening, Pending, Signed, Step, Url, Wire
 from antiphon.session.dialogue import DialogueConnection
 from antiphon.session.lookups import Lookups
@@ -101,12 +102,19 @@ OpenDialogue = OpenStream | OpenSuccession
 class Door:
     """Lets callers in."""
 
-    def __init__(self, sessions: Sessions, keys: KeyRing, clock: Clock, jobs: JobDesk | None = None) -> None:
-        """`jobs` answers what is asked about jobs."""
+    def __init__(
+        self,
+        sessions: Sessions,
+        keys: KeyRing,
+        clock: Clock,
+        jobs: JobDesk | None = None,
+        resources: Resources | None = None,
+    ) -> None:
+        """`jobs` answers what is asked about jobs; `resources` are what calls may refer to."""
         self._sessions = sessions
         self._keys = keys
         self._clock = clock
-        self._lookups = Lookups(sessions, jobs)
+        self.lookups = Lookups(sessions, jobs, resources)
         self._replays = Replays(clock)
 
     # -- who -----------------------------------------------------------------------------------------------------------
@@ -208,6 +216,8 @@ class Door:
             negotiated = row.endpoint.negotiate(opening, sent)
         else:  # it may say a million small things, which must not keep everybody else waiting
             negotiated = await asyncio.to_thread(row.endpoint.negotiate, opening, sent)
+        if isinstance(negotiated, NeedsResource):
+            negotiated = await self.lookups.resolve(negotiated, principal)
         if isinstance(negotiated, Accepted):
             claim = of_item or await self._claim(opening, principal, sent)
             hearing = Call(id, principal, row.surface, negotiated.spec, claim, item=of_item is not None)
@@ -316,7 +326,9 @@ class Door:
                 return question
             if isinstance(question, Lookups.MAKES_SECRETS):
                 principal = self._by_key(credential, row.scope)
-            return await self._lookups.answer(question, principal, row.surface)
+            if isinstance(question, NeedsResource):
+                question = await self.lookups.resolve(question, principal)
+            return await self.lookups.answer(question, principal, row.surface)
         finally:
             if held is not None:
                 held.release()
@@ -341,7 +353,7 @@ class Arrival:
         """Whether it is known who calls."""
         return self._principal is not None
 
-    def enter(self, first: str | bytes | None = None) -> OpenDialogue | NeedsFirst:
+    async def enter(self, first: str | bytes | None = None) -> OpenDialogue | NeedsFirst:
         """To be called again with the first message where that is needed. Raises `AntiphonError`."""
         row = self._row
         if self._principal is None:
@@ -353,6 +365,8 @@ class Arrival:
             if first is not None:
                 raise InternalError("A surface needs more than the first message.")
             return accepted
+        if isinstance(accepted, NeedsResource):
+            accepted = await self._door.lookups.resolve(accepted, self._principal)
         id = self._opening.request_id
         if isinstance(accepted, Succession):
             if self._principal is None:

@@ -1,6 +1,7 @@
 """Questions that are answered at once: no session is opened and nothing is charged."""
 
 import asyncio
+from typing import TypeVar
 
 from antiphon.catalogue.catalogue import ANSWERS, RECOGNISES
 from antiphon.core.call import Call
@@ -8,6 +9,7 @@ from antiphon.core.endpoints import (
     Inquiry,
     KeptAct,
     KeptAnswer,
+    NeedsResource,
     Offer,
     Offered,
     OneCallSecret,
@@ -15,10 +17,12 @@ from antiphon.core.endpoints import (
     ShortToken,
     Spending,
 )
-from antiphon.core.errors import CapacityError, EngineError, EngineTimeout
+from antiphon.core.errors import CapacityError, EngineError, EngineTimeout, Unauthenticated
 from antiphon.core.identity import Principal
 from antiphon.core.jobs import JobDesk
 from antiphon.core.ports import Inferrer
+from antiphon.core.resources import ManyResources, OneResource, ResourceChange
+from antiphon.core.stores import Resources
 from antiphon.core.tensors import ModelForm
 from antiphon.core.wire import Step
 from antiphon.session.parts import OpenParts
@@ -29,15 +33,18 @@ PATIENCE_S = 10.0  # for an engine to tell of its model
 MOST_AT_ONCE, MOST_OF_A_PROJECT = 32, 8  # that are asked of engines
 RETRY_AFTER_S = 1
 
+T = TypeVar("T")
+
 
 class Lookups:
     """Answers them."""
 
     MAKES_SECRETS = OneCallSecret | ShortToken
 
-    def __init__(self, sessions: Sessions, jobs: JobDesk | None) -> None:
+    def __init__(self, sessions: Sessions, jobs: JobDesk | None, resources: Resources | None) -> None:
         self._sessions = sessions
         self._jobs = jobs
+        self._resources = resources
         self._asking = Shares(Bound(MOST_AT_ONCE, per_project=MOST_OF_A_PROJECT))
 
     async def answer(self, question: Question, principal: Principal | None, surface: str) -> Step:
@@ -76,9 +83,30 @@ class Lookups:
                 settled, lifetime_s = question.settled, question.lifetime_s
                 minted = sessions.secrets.mint(principal, surface, settled, lifetime_s, question.once)
                 return question.tell(minted.secret)
+            case OneResource() | ManyResources() | ResourceChange():
+                return await self._of_resources(question, principal.project)
             case _:
                 assert self._jobs is not None, "a row asks for jobs where there is nobody to answer for them"
                 return await self._jobs.answer(question, principal)
+
+    async def resolve(self, needs: NeedsResource[T], principal: Principal | None) -> T:
+        """What is asked for, once the resource is known. Raises `NotFound`, and what the vendor's side does."""
+        if principal is None:
+            raise Unauthenticated("the API key belongs in the call's opening")
+        assert self._resources is not None, "a row refers to resources where there are none"
+        return needs.resolve(await self._resources.get(principal.project, needs.kind, needs.name))
+
+    async def _of_resources(self, asked: OneResource | ManyResources | ResourceChange, project: str) -> Step:
+        assert self._resources is not None, "a row asks for resources where there are none"
+        match asked:
+            case OneResource():
+                return asked.tell(await self._resources.get(project, asked.kind, asked.name))
+            case ManyResources():
+                which = asked.kind, asked.prefix, asked.after, asked.limit, asked.deleted
+                return asked.tell(*await self._resources.listed(project, *which))
+            case ResourceChange():
+                changed = await self._resources.change(project, asked.kind, asked.name, asked.change, asked.preview)
+                return asked.tell(changed)
 
     async def _inquire(self, asked: Inquiry, principal: Principal) -> tuple[bool, ModelForm | None]:
         """Whether the model is ready, or what it is like."""

@@ -6,6 +6,7 @@ and one that hums.
 from antiphon.testing.clock import FakeClock
 from antiphon.testing.jobs import FakeJobs
 from antiphon.testing.language import FakeEmbedder, FakeGenerator, FakeInferrer
+from antiphon.testing.resources import FakeResources
 from antiphon.testing.speech import FakeDetector, FakeRecogniser, FakeSpeechEngine, FakeSpeechStream
 from antiphon.testing.stores import FakeAnswers, FakeDirectory, FakeLedger
 from antiphon.testing.voice import FakeAligner, FakeSynthesiser
@@ -22,6 +23,7 @@ __all__ = [
     "FakeJobs",
     "FakeLedger",
     "FakeRecogniser",
+    "FakeResources",
     "FakeSpeechEngine",
     "FakeSpeechStream",
     "FakeSynthesiser",

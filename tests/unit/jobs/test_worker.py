@@ -36,7 +36,7 @@ class Office(House):
     def __init__(self):
         super().__init__()
         self.kept, self.passing = FakeJobs(self.clock), FakeJobs(self.clock)
-        stores = ServerStores(None, self.ledger, None, self.kept, self.passing)
+        stores = ServerStores(None, self.ledger, None, self.kept, self.passing, None)
         self.shelves = Shelves(stores, lambda project: self.keep_s.get(project, 0))
         self.desk = Desk(self.shelves, self.clock)
         self.at_once = 4

@@ -51,7 +51,7 @@ def open_server_stores(
     except BaseException:
         ledger.stop()
         raise
-    return ServerStores(directory, ledger, answers, kept, passing)
+    return ServerStores(directory, ledger, answers, kept, passing, kept.resources)
 
 
 def _labels(directory: SqliteDirectory) -> Callable[[str, tuple[str, ...]], tuple[str, ...]]:

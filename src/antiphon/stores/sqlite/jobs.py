@@ -23,6 +23,7 @@ from antiphon.core.stores import LEASE_MS, RECORD_BYTES, LeaseLost, StorageFull
 from antiphon.storage.files import WatchedFile, private_file
 from antiphon.stores.sqlite.connection import MEMORY, connect
 from antiphon.stores.sqlite.jobs_schema import BLOB, JOB, MIGRATIONS, stored, to_blob, to_job
+from antiphon.stores.sqlite.resources import SqliteResources
 from antiphon.stores.sqlite.schema import migrate
 
 FILE_NAME = "jobs.db"  # in the data directory
@@ -56,6 +57,7 @@ class SqliteJobs:
         self._project_bytes = project_bytes
         self._all_bytes = all_bytes
         self._thread = ThreadPoolExecutor(1, "jobs")
+        self.resources = SqliteResources(self._run, clock)
         try:
             if path != MEMORY:
                 private_file(path)
@@ -294,6 +296,7 @@ SELECT * FROM blobs WHERE project = ? AND id = ? AND whole AND ends_unix_ms > ? 
 
     async def purge(self, keep_s: Callable[[str], int]) -> None:
         """A little at a time, so that nobody waits for it for long."""
+        await self.resources.purge()
         now = self._clock.unix_ms()
         for table in ("jobs", "blobs"):
             await self._wipe(table, "ends_unix_ms <= ?", now)
