@@ -271,7 +271,18 @@ class ManyJobs:
     tell: Callable[[Sequence[Job], bool], Step]
 
 
-JobQuestion = NewFile | OneFile | ManyFiles | NewJob | OneJob | JobOutcome | ManyJobs
+@dataclass(frozen=True, slots=True)
+class JobOutcomes:
+    """A part of the list of jobs of a kind, each with what it has written; fewer than the page has where that is much.
+    `tell` is told whether more follow.
+    """
+
+    kind: str
+    page: Page
+    tell: Callable[[Sequence[tuple[Job, bytes, bytes]], bool], Step]
+
+
+JobQuestion = NewFile | OneFile | ManyFiles | NewJob | OneJob | JobOutcome | ManyJobs | JobOutcomes
 
 
 class JobDesk(Protocol):

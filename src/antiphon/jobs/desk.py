@@ -15,6 +15,7 @@ from antiphon.core.jobs import (
     Job,
     JobAct,
     JobOutcome,
+    JobOutcomes,
     JobQuestion,
     ManyFiles,
     ManyJobs,
@@ -32,6 +33,7 @@ KEPT_S = 30 * 86_400  # of what nobody wanted for longer, or for less: OpenAI's 
 LAST_WORDS_MS = 60_000  # in which a job that expired says so, before its input ends
 MOST_READ = 4  # files at once, whole
 MOST_WAITING = 64  # for the end of a job
+LISTED_BYTES = 8 << 20  # that jobs of one part of a list have written, after which it ends
 LOOK_S = 0.2  # between looks at it
 RETRY_AFTER_S = 1
 
@@ -65,6 +67,8 @@ class Desk:
                 return question.tell(await self._one_job(question, project, shelf))
             case JobOutcome():
                 return question.tell(*await self._outcome(question, project, shelf))
+            case JobOutcomes():
+                return question.tell(*await self._outcomes(question, project, shelf))
             case ManyJobs():
                 return question.tell(*await jobs.jobs(project, question.kind, question.page, keep_s))
 
@@ -142,15 +146,32 @@ class Desk:
         job = await self._found(asked.kind, asked.id, project, shelf)
         if asked.wait_ms and not job.over:
             job = await self._over(job, asked.wait_ms, shelf)
-        if not job.over:
-            return job, b"", b""
-        written, keep_s = [], shelf.keep_s(project)
         async with self._telling:
-            for id in (job.output, job.errors):
-                size = (await shelf.jobs.blob(project, id, keep_s)).size_bytes if id else 0
-                written.append(await shelf.jobs.read_blob(project, id, keep_s, 0, size) if size else b"")
-        output, errors = written
-        return job, output, errors
+            return await self._written(job, shelf)
+
+    async def _outcomes(
+        self, asked: JobOutcomes, project: str, shelf: Shelf
+    ) -> tuple[list[tuple[Job, bytes, bytes]], bool]:
+        jobs, more = await shelf.jobs.jobs(project, asked.kind, asked.page, shelf.keep_s(project))
+        told: list[tuple[Job, bytes, bytes]] = []
+        room = LISTED_BYTES
+        async with self._telling:
+            for job in jobs:
+                if room <= 0:
+                    return told, True
+                told.append(found := await self._written(job, shelf))
+                room -= len(found[1]) + len(found[2])
+        return told, more
+
+    async def _written(self, job: Job, shelf: Shelf) -> tuple[Job, bytes, bytes]:
+        """Its output and its errors, once it is over."""
+        written, keep_s = [b"", b""], shelf.keep_s(job.project)
+        wrote = job.over and job.begun_unix_ms
+        for place, id in enumerate((job.output, job.errors)):
+            if wrote and id:
+                size = (await shelf.jobs.blob(job.project, id, keep_s)).size_bytes
+                written[place] = await shelf.jobs.read_blob(job.project, id, keep_s, 0, size)
+        return job, written[0], written[1]
 
     async def _over(self, job: Job, wait_ms: int, shelf: Shelf) -> Job:
         """The job once it is over, or as it stands after that time."""

@@ -321,7 +321,10 @@ class Door:
                 principal, opening = self.authenticate(row, opening, credential, row.scope)
                 if row.max_body_bytes:
                     held, body = await read(principal)
-            question = row.endpoint.ask(opening, body)
+            if _size(body) <= BESIDE_BYTES:
+                question = row.endpoint.ask(opening, body)
+            else:
+                question = await asyncio.to_thread(row.endpoint.ask, opening, body)
             if isinstance(question, Step):
                 return question
             if isinstance(question, Lookups.MAKES_SECRETS):

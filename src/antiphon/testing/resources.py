@@ -19,7 +19,7 @@ class FakeResources:
     async def get(self, project: str, kind: str, name: str) -> Resource:
         found = self._get(project, kind, name)
         if found is None:
-            raise NotFound("Resource not found.")
+            raise NotFound(f"{name!r} not found.", param="name")
         return found
 
     async def listed(

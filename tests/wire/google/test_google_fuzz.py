@@ -13,7 +13,7 @@ from antiphon.core.wire import HALF_CLOSED, Opening
 from antiphon.surfaces.google import messages
 from antiphon.surfaces.google.dialect import V1, V2, Dialect
 from antiphon.surfaces.google.live import StreamingRecognize
-from antiphon.surfaces.google.recognise import Recognize
+from antiphon.surfaces.google.recognise import V1_REST, V2_REST, Recognize
 from antiphon.surfaces.google.status import Code
 
 NAME = "projects/p/locations/global/recognizers/_"
@@ -84,11 +84,11 @@ def test_messages_of_a_stream(dialect: Dialect, sent: list[bytes]) -> None:
 def test_recordings(dialect: Dialect, damage: list[tuple[int, bytes]], raw: bytes) -> None:
     config = b'{"languageCode": "en-US", "autoDecodingConfig": {}}'
     shown = b'{"config": ' + config + b', "content": "YWJj", "audio": {"content": "YWJj"}}'
-    for rest, body in ((True, shown), (False, first(dialect))):
+    for rest, body in ((V1_REST[1] if dialect.first else V2_REST[1], shown), (None, first(dialect))):
         asked(Recognize(dialect, rest=rest), damaged(body, damage))
         asked(Recognize(dialect, rest=rest), raw)
 
 
 def test_what_is_nested_deeply_is_refused() -> None:
-    assert asked(Recognize(V2, rest=True), b'{"config":' * 100_000) is None
-    assert asked(Recognize(V2, rest=True), b"[" * 100_000) is None
+    assert asked(Recognize(V2, rest=V2_REST[1]), b'{"config":' * 100_000) is None
+    assert asked(Recognize(V2, rest=V2_REST[1]), b"[" * 100_000) is None

@@ -38,7 +38,7 @@ class SqliteResources:
     async def get(self, project: str, kind: str, name: str) -> Resource:
         found = await self._run(lambda t: self._get(t, project, kind, name))
         if found is None:
-            raise _absent()
+            raise NotFound(f"{name!r} not found.", param="name")
         return found
 
     async def listed(
@@ -83,7 +83,3 @@ class SqliteResources:
 
 def _resource(row: Row) -> Resource:
     return Resource(row["name"], row["body"], bool(row["deleted"]), row["ends_unix_ms"])
-
-
-def _absent() -> NotFound:
-    return NotFound("Resource not found.")
