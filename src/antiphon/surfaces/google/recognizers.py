@@ -156,7 +156,7 @@ class DeleteRecognizer(_Changing):
 
 
 class UndeleteRecognizer(_Changing):
-    """It is as it was before it was deleted."""
+    """It can be used again."""
 
     request = f"{v2.PACKAGE}.UndeleteRecognizerRequest"
 
