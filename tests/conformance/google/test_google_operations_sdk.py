@@ -5,10 +5,7 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from threading import Thread
 from typing import Any
 
 import grpc
@@ -38,27 +35,6 @@ INLINE = speech_v2.RecognitionOutputConfig(
     inline_response_config={}, output_format_config={"native": {}, "vtt": {}, "srt": {}}
 )
 DONE_S = 60
-
-
-@pytest.fixture(scope="module")
-def recording(beckett: Path) -> Iterator[str]:
-    """Where a recording can be fetched."""
-    data = beckett.read_bytes()
-
-    class Handler(BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            self.send_response(200)
-            self.send_header("content-length", str(len(data)))
-            self.end_headers()
-            self.wfile.write(data)
-
-        def log_message(self, *_: object) -> None:
-            pass
-
-    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as web:
-        Thread(target=web.serve_forever, daemon=True).start()
-        yield f"http://127.0.0.1:{web.server_port}/beckett.wav"
-        web.shutdown()
 
 
 @pytest.fixture(params=["grpc", "rest"])
