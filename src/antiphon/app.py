@@ -36,7 +36,7 @@ from antiphon.jobs.filler import Filler
 from antiphon.jobs.shelves import Shelves
 from antiphon.jobs.worker import Worker
 from antiphon.observe.observer import Observer
-from antiphon.routes import GRPC_DESCRIPTORS, GRPC_ROUTES, ITEM_ROUTES, JOB_KINDS, ROUTES, whose
+from antiphon.routes import GRPC_DESCRIPTORS, GRPC_ROUTES, JOB_CALLS, JOB_KINDS, ROUTES, whose
 from antiphon.scheduler.steps import Steps
 from antiphon.session.door import Door
 from antiphon.session.keeping import Keeper
@@ -189,7 +189,7 @@ def _worker(
     server: str,
 ) -> Worker:
     """What runs jobs. `clock` is that of the stores."""
-    rows = {(row.surface, row.path): row for row in (*ROUTES, *ITEM_ROUTES) if isinstance(row, CallRow)}
+    rows = {(row.surface, row.path): row for row in (*ROUTES, *JOB_CALLS) if isinstance(row, CallRow)}
     at_once = config.limits.items
     services = items.Services(door, ledger, clock, Filler(sessions, clock, at_once), rows)
     return Worker(services, shelves, JOB_KINDS, server, at_once)

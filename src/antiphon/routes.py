@@ -283,7 +283,7 @@ JOB_KINDS: dict[str, JobKind] = {
     operation.KIND: batch.RecognitionKind(_OF_BATCH, first=False),
     operation.FIRST_KIND: batch.RecognitionKind(_OF_OPERATION, first=True),
 }
-ITEM_ROUTES = (
+JOB_CALLS = (
     CallRow(_OF_BATCH, "google", batch.FileOfBatch(), Scope.TRANSCRIBE),
     CallRow(_OF_OPERATION, "google", batch.RecordingOfOperation(), Scope.TRANSCRIBE),
 )

@@ -17,7 +17,7 @@ from antiphon.jobs.desk import Desk
 from antiphon.jobs.filler import Filler
 from antiphon.jobs.shelves import Shelves
 from antiphon.jobs.worker import Worker
-from antiphon.routes import GRPC_ROUTES, ITEM_ROUTES, JOB_KINDS, ROUTES
+from antiphon.routes import GRPC_ROUTES, JOB_CALLS, JOB_KINDS, ROUTES
 from antiphon.session.door import Door
 from antiphon.surfaces.google.messages import kind, read
 from antiphon.surfaces.google.status import DETAILS, Code
@@ -63,7 +63,7 @@ class GoogleOffice(House):  # type: ignore[misc]
     def hired(self) -> None:
         """A worker that has just started, as after a death."""
         self.filler = Filler(self.sessions, self.clock, 4)
-        rows = {(row.surface, row.path): row for row in ITEM_ROUTES}
+        rows = {(row.surface, row.path): row for row in JOB_CALLS}
         services = items.Services(self.door, self.ledger, self.clock, self.filler, rows)
         self.worker = Worker(services, self.shelves, JOB_KINDS, "server", 4)
         self.desk.wake = self.worker.wake
