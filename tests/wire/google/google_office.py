@@ -10,18 +10,13 @@ import msgspec
 
 from antiphon.core.errors import AntiphonError
 from antiphon.core.routing import LookupRow
-from antiphon.core.stores import ServerStores
 from antiphon.core.wire import Head, Opening, Step
 from antiphon.jobs import items
-from antiphon.jobs.desk import Desk
 from antiphon.jobs.filler import Filler
-from antiphon.jobs.shelves import Shelves
 from antiphon.jobs.worker import Worker
 from antiphon.routes import GRPC_ROUTES, JOB_CALLS, JOB_KINDS, ROUTES
-from antiphon.session.door import Door
 from antiphon.surfaces.google.messages import kind, read
 from antiphon.surfaces.google.status import DETAILS, Code
-from antiphon.testing import FakeJobs, FakeResources
 from session_house import House
 
 V2, V1, OPERATIONS = "google.cloud.speech.v2", "google.cloud.speech.v1", "google.longrunning"
@@ -48,16 +43,10 @@ class Held:
 
 
 class GoogleOffice(House):  # type: ignore[misc]
-    """The house, its desk and its worker."""
+    """The house, and a worker of its own."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.kept, self.passing = FakeJobs(self.clock), FakeJobs(self.clock)
-        self.resources = FakeResources(self.clock)
-        stores = ServerStores(None, self.ledger, None, self.kept, self.passing, self.resources)  # type: ignore[arg-type]
-        self.shelves = Shelves(stores, lambda project: self.keep_s.get(project, 0))
-        self.desk = Desk(self.shelves, self.clock)
-        self.door = Door(self.sessions, self.keys, self.clock, self.desk, self.resources)
         self.hired()
 
     def hired(self) -> None:

@@ -225,7 +225,7 @@ async def test_they_are_listed_in_parts(office: GoogleOffice) -> None:
 
 async def test_one_whose_server_died_is_finished_and_charged_once(office: GoogleOffice) -> None:
     """Where it died after the charge and before the record."""
-    office.keep_s["acme"], store = 3600, office.kept
+    office.keep_s["acme"], store = 3600, office.files
     operation, record, lost = await begun(office), store.record, asyncio.Event()
 
     async def dies(*given: Any) -> None:
@@ -255,9 +255,9 @@ async def test_what_a_policy_keeps_ends_by_it(office: GoogleOffice) -> None:
     with pytest.raises(Refused) as refused:
         await office.call(f"{OPERATIONS}/GetOperation", name=operation.name)
     assert refused.value.code is Code.NOT_FOUND
-    await office.kept.purge(lambda project: 3600)
-    assert not (office.kept._data)
-    assert not (office.kept._jobs)
+    await office.files.purge(lambda project: 3600)
+    assert not (office.files._data)
+    assert not (office.files._jobs)
 
 
 # -- v1 ----------------------------------------------------------------------------------------------------------------
