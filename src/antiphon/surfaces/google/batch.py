@@ -42,7 +42,14 @@ class Input(Struct, frozen=True):
     request: bytes
 
 
+class Named(Struct, frozen=True):
+    """What of it an outcome says."""
+
+    uri: str
+
+
 _INPUT = msgspec.json.Decoder(Input)
+_NAMED = msgspec.json.Decoder(Named)  # which does not decode the rest, and that may be large
 
 
 # -- the calls ---------------------------------------------------------------------------------------------------------
@@ -208,7 +215,7 @@ class RecognitionKind:
         return ItemCall(self._path, asked.request, asked.model)
 
     def answered(self, line: bytes, session: str, status: int, body: bytes) -> bytes:
-        return msgspec.json.encode(Line(_INPUT.decode(line).uri, body)) + b"\n"
+        return msgspec.json.encode(Line(_NAMED.decode(line).uri, body)) + b"\n"
 
     def unanswered(self, line: bytes, session: str, why: JobState) -> bytes:
         return self.answered(line, session, 0, b"")
