@@ -10,7 +10,7 @@ import hashlib
 import logging
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 from antiphon.calls.generation import Generation, Keeping
 from antiphon.calls.recognition import Recognition
@@ -53,6 +53,8 @@ from antiphon.trust.signatures import Replays, holds
 
 BESIDE_BYTES = 128 * 1024  # a body of more is hashed and read beside the event loop
 IDEMPOTENCY_KEY = "idempotency-key"
+
+T = TypeVar("T")
 
 log = logging.getLogger(__name__)
 
@@ -114,7 +116,7 @@ class Door:
         self._sessions = sessions
         self._keys = keys
         self._clock = clock
-        self.lookups = Lookups(sessions, jobs, resources)
+        self._lookups = Lookups(sessions, jobs, resources)
         self._replays = Replays(clock)
 
     # -- who -----------------------------------------------------------------------------------------------------------
@@ -217,7 +219,7 @@ class Door:
         else:  # it may say a million small things, which must not keep everybody else waiting
             negotiated = await asyncio.to_thread(row.endpoint.negotiate, opening, sent)
         if isinstance(negotiated, NeedsResource):
-            negotiated = await self.lookups.resolve(negotiated, principal)
+            negotiated = await self.resolve(negotiated, principal)
         if isinstance(negotiated, Accepted):
             claim = of_item or await self._claim(opening, principal, sent)
             hearing = Call(id, principal, row.surface, negotiated.spec, claim, item=of_item is not None)
@@ -308,6 +310,12 @@ class Door:
             sends += step.sends
         return Step(sends=tuple(sends))
 
+    async def resolve(self, needs: NeedsResource[T], principal: Principal | None) -> T:
+        """What is asked for, once the resource is known that it stands in. Raises `AntiphonError`."""
+        if principal is None:
+            raise Unauthenticated("the API key belongs in the call's opening")
+        return needs.resolve(await self._lookups.resource(needs.kind, needs.name, principal.project))
+
     # -- lookups -------------------------------------------------------------------------------------------------------
 
     async def look_up(self, row: LookupRow, opening: Opening, read: Read) -> Step:
@@ -330,8 +338,8 @@ class Door:
             if isinstance(question, Lookups.MAKES_SECRETS):
                 principal = self._by_key(credential, row.scope)
             if isinstance(question, NeedsResource):
-                question = await self.lookups.resolve(question, principal)
-            return await self.lookups.answer(question, principal, row.surface)
+                question = await self.resolve(question, principal)
+            return await self._lookups.answer(question, principal, row.surface)
         finally:
             if held is not None:
                 held.release()
@@ -369,7 +377,7 @@ class Arrival:
                 raise InternalError("A surface needs more than the first message.")
             return accepted
         if isinstance(accepted, NeedsResource):
-            accepted = await self._door.lookups.resolve(accepted, self._principal)
+            accepted = await self._door.resolve(accepted, self._principal)
         id = self._opening.request_id
         if isinstance(accepted, Succession):
             if self._principal is None:

@@ -1,7 +1,6 @@
 """Questions that are answered at once: no session is opened and nothing is charged."""
 
 import asyncio
-from typing import TypeVar
 
 from antiphon.catalogue.catalogue import ANSWERS, RECOGNISES
 from antiphon.core.call import Call
@@ -9,7 +8,6 @@ from antiphon.core.endpoints import (
     Inquiry,
     KeptAct,
     KeptAnswer,
-    NeedsResource,
     Offer,
     Offered,
     OneCallSecret,
@@ -17,11 +15,11 @@ from antiphon.core.endpoints import (
     ShortToken,
     Spending,
 )
-from antiphon.core.errors import CapacityError, EngineError, EngineTimeout, Unauthenticated
+from antiphon.core.errors import CapacityError, EngineError, EngineTimeout
 from antiphon.core.identity import Principal
 from antiphon.core.jobs import JobDesk
 from antiphon.core.ports import Inferrer
-from antiphon.core.resources import ManyResources, OneResource, ResourceChange
+from antiphon.core.resources import ManyResources, OneResource, Resource, ResourceChange
 from antiphon.core.stores import Resources
 from antiphon.core.tensors import ModelForm
 from antiphon.core.wire import Step
@@ -32,8 +30,6 @@ from antiphon.slo.shares import Bound, Shares
 PATIENCE_S = 10.0  # for an engine to tell of its model
 MOST_AT_ONCE, MOST_OF_A_PROJECT = 32, 8  # that are asked of engines
 RETRY_AFTER_S = 1
-
-T = TypeVar("T")
 
 
 class Lookups:
@@ -89,18 +85,16 @@ class Lookups:
                 assert self._jobs is not None, "a row asks for jobs where there is nobody to answer for them"
                 return await self._jobs.answer(question, principal)
 
-    async def resolve(self, needs: NeedsResource[T], principal: Principal | None) -> T:
-        """What is asked for, once the resource is known. Raises `NotFound`, and what the vendor's side does."""
-        if principal is None:
-            raise Unauthenticated("the API key belongs in the call's opening")
+    async def resource(self, kind: str, name: str, project: str) -> Resource:
+        """Raises `NotFound`."""
         assert self._resources is not None, "a row refers to resources where there are none"
-        return needs.resolve(await self._resources.get(principal.project, needs.kind, needs.name))
+        return await self._resources.get(project, kind, name)
 
     async def _of_resources(self, asked: OneResource | ManyResources | ResourceChange, project: str) -> Step:
         assert self._resources is not None, "a row asks for resources where there are none"
         match asked:
             case OneResource():
-                return asked.tell(await self._resources.get(project, asked.kind, asked.name))
+                return asked.tell(await self.resource(asked.kind, asked.name, project))
             case ManyResources():
                 which = asked.kind, asked.prefix, asked.after, asked.limit, asked.deleted
                 return asked.tell(*await self._resources.listed(project, *which))
