@@ -77,6 +77,7 @@ class GoogleOffice(House):  # type: ignore[misc]
         body = kind(f"{package}.{name}Request")(**fields).SerializeToString()
         step = await self._looked_up(row, self._opening("POST", row.path), body)
         assert step.close is not None
+        self.trailers = step.close.trailers
         if step.close.code:
             assert step.close.trailers[0][0] == DETAILS
             raise Refused(Code(step.close.code), step.close.reason)

@@ -109,6 +109,15 @@ async def test_what_makes_no_sense_is_refused_at_once(office: GoogleOffice, fiel
     assert refused.value.code is Code.INVALID_ARGUMENT
 
 
+async def test_what_has_no_effect_is_named_at_once(office: GoogleOffice) -> None:
+    features = {"enable_spoken_emojis": True}
+    await begun(office, config={**RAW, "features": features})
+    assert office.trailers == (("antiphon-no-effect", "features.enable_spoken_emojis"),)
+    audio = {"uri": URI}
+    await office.call(f"{V1}/LongRunningRecognize", config={**CONFIG_V1, "use_enhanced": True}, audio=audio)
+    assert office.trailers == (("antiphon-no-effect", "use_enhanced"),)
+
+
 async def test_a_stored_recognizers_configuration_is_used(office: GoogleOffice) -> None:
     recognizer = {"default_recognition_config": RAW}
     await office.call(f"{V2}/CreateRecognizer", parent=PARENT, recognizer_id="mine", recognizer=recognizer)

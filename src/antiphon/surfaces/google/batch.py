@@ -18,7 +18,7 @@ from antiphon.core.events import Closed, Final
 from antiphon.core.jobs import Checked, Checker, ItemCall, JobState, NewJob
 from antiphon.core.specs import TranscribeSpec
 from antiphon.core.subtitles import srt, vtt
-from antiphon.core.wire import Opening, Response, Step, Url
+from antiphon.core.wire import Opening, Response, Step, Url, no_effect
 from antiphon.surfaces.google import messages, names, v1, v2
 from antiphon.surfaces.google import request as r
 from antiphon.surfaces.google.dialect import MAX_RECORDING_BYTES, V1, V2, written
@@ -73,17 +73,18 @@ class BatchRecognize(LookupMethod):
             raise UnsupportedParameter(OUT_OF_REACH, param="recognition_output_config.gcs_output_config")
         parent = names.recognizer(message.recognizer)[0]
         base = v2.effective(base, message)
-        lines = []
+        lines: list[Input] = []
+        neglected: list[str] = []
         for file in message.files:
             config = v2.effective(base, file)
-            v2.asked(config, Url(file.uri))
+            neglected += v2.asked(config, Url(file.uri)).without_effect
             own = type(message)(recognizer=f"{parent}/recognizers/{names.IMPLICIT}", config=config)
             own.files.add(uri=file.uri)
             own.recognition_output_config.CopyFrom(message.recognition_output_config)
             lines.append(Input(file.uri, config.model or v2.DEFAULT_MODEL, own.SerializeToString()))
         name = f"{parent}/operations/{opening.request_id}"
-        begun = Begun(message.SerializeToString(), uris)
-        return _job(KIND, name, begun, lines, lambda job: self.answer(opening, operation(job)))
+        begun, told = Begun(message.SerializeToString(), uris), no_effect(dict.fromkeys(neglected))
+        return _job(KIND, name, begun, lines, lambda job: self.answer(opening, operation(job), told))
 
 
 class LongRunningRecognize(LookupMethod):
@@ -100,13 +101,14 @@ class LongRunningRecognize(LookupMethod):
         message = self.read(opening, body)
         if message.output_config.gcs_uri:
             raise UnsupportedParameter("Nothing is written to Cloud Storage.", param="output_config.gcs_uri")
-        V1.recognise(message, MAX_RECORDING_BYTES, None)
+        asked, _ = V1.recognise(message, MAX_RECORDING_BYTES, None)
+        told = no_effect(asked.without_effect)
         model, uri, sent = message.config.model or v1.DEFAULT_MODEL, message.audio.uri, message.SerializeToString()
         message.ClearField("audio")
         begun = Begun(message.SerializeToString(), [uri])
         name = str(int(opening.request_id.replace("-", ""), 16) % (1 << 63))
         lines = [Input(uri, model, sent)]
-        return _job(FIRST_KIND, name, begun, lines, lambda job: self.answer(opening, operation(job)))
+        return _job(FIRST_KIND, name, begun, lines, lambda job: self.answer(opening, operation(job), told))
 
 
 def _job(kind: str, name: str, begun: Begun, lines: Sequence[Input], tell: Any) -> NewJob:
