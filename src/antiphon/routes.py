@@ -11,10 +11,15 @@ from antiphon.core.wire import Opening
 from antiphon.surfaces.amazon.live import SocketEndpoint
 from antiphon.surfaces.amazon.live import StreamEndpoint as AmazonStream
 from antiphon.surfaces.amazon.wire import Endpoint as Amazon
+from antiphon.surfaces.assemblyai import transcripts
 from antiphon.surfaces.assemblyai.endpoint import Endpoint as AssemblyAI
 from antiphon.surfaces.assemblyai.live import StreamEndpoint as AssemblyAIStream
 from antiphon.surfaces.assemblyai.sync import AUDIO, SyncEndpoint, Warm
 from antiphon.surfaces.assemblyai.tokens import TokenEndpoint
+from antiphon.surfaces.assemblyai.transcript_call import KIND as ASSEMBLYAI_TRANSCRIPT
+from antiphon.surfaces.assemblyai.transcript_call import PATH as TRANSCRIPT
+from antiphon.surfaces.assemblyai.transcript_call import TranscribeCall, TranscriptKind
+from antiphon.surfaces.assemblyai.transcript_list import ListTranscripts
 from antiphon.surfaces.deepgram.endpoint import Endpoint as Deepgram
 from antiphon.surfaces.deepgram.flux import FluxEndpoint
 from antiphon.surfaces.deepgram.flux_speak import FluxSpeakEndpoint
@@ -244,6 +249,24 @@ def _assemblyai() -> Iterator[Row]:
     yield LookupRow("/v1/warm", "assemblyai", Warm(), open=True)
     for path in ("/v1/transcribe/live", "/v1/transcribe/stream", "/v1/transcribe"):  # and its older names
         yield CallRow(path, "assemblyai", SyncEndpoint(), Scope.TRANSCRIBE, form=True, file=AUDIO)
+    heard = Scope.TRANSCRIBE
+    most_bytes = transcripts.MAX_UPLOAD_BYTES
+    yield LookupRow("/v2/upload", "assemblyai", transcripts.Upload(), "POST", heard, max_body_bytes=most_bytes)
+    create, most_bytes = transcripts.CreateTranscript(), transcripts.MAX_BODY_BYTES
+    yield LookupRow(TRANSCRIPT, "assemblyai", create, "POST", heard, max_body_bytes=most_bytes)
+    yield LookupRow(TRANSCRIPT, "assemblyai", ListTranscripts(), scope=heard)
+    one = f"{TRANSCRIPT}/{{id}}"
+    yield LookupRow(one, "assemblyai", transcripts.RetrieveTranscript(), scope=heard)
+    yield LookupRow(one, "assemblyai", transcripts.DeleteTranscript(), "DELETE", heard)
+    for view, endpoint in (
+        ("sentences", transcripts.SentencesView()),
+        ("paragraphs", transcripts.ParagraphsView()),
+        ("srt", transcripts.Subtitles()),
+        ("vtt", transcripts.Subtitles()),
+        ("word-search", transcripts.WordSearch()),
+        ("redacted-audio", transcripts.RedactedAudio()),
+    ):
+        yield LookupRow(f"{one}/{view}", "assemblyai", endpoint, scope=heard)
 
 
 ROUTES: tuple[Row, ...] = (
@@ -276,14 +299,16 @@ ROUTES: tuple[Row, ...] = (
 # What there is over gRPC, by its methods, and what describes that to tools.
 GRPC_ROUTES: tuple[Row, ...] = tuple(_google_grpc())
 GRPC_DESCRIPTORS = pool
-# The kinds of jobs, by name, and what only their items call.
+# The kinds of jobs, by name, and calls that nothing but jobs can make.
 _OF_BATCH, _OF_OPERATION = f"/{V2.package}.Speech/BatchRecognize", f"/{V1.package}.Speech/LongRunningRecognize"
 JOB_KINDS: dict[str, JobKind] = {
     BATCH: BatchKind(),
+    ASSEMBLYAI_TRANSCRIPT: TranscriptKind(),
     operation.KIND: batch.RecognitionKind(_OF_BATCH, first=False),
     operation.FIRST_KIND: batch.RecognitionKind(_OF_OPERATION, first=True),
 }
-JOB_CALLS = (
+JOB_CALLS: tuple[Row, ...] = (
+    CallRow(TRANSCRIPT, "assemblyai", TranscribeCall(), Scope.TRANSCRIBE),
     CallRow(_OF_BATCH, "google", batch.FileOfBatch(), Scope.TRANSCRIBE),
     CallRow(_OF_OPERATION, "google", batch.RecordingOfOperation(), Scope.TRANSCRIBE),
 )

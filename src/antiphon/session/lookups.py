@@ -17,7 +17,7 @@ from antiphon.core.endpoints import (
 )
 from antiphon.core.errors import CapacityError, EngineError, EngineTimeout
 from antiphon.core.identity import Principal
-from antiphon.core.jobs import JobDesk
+from antiphon.core.jobs import JobDesk, NewJob
 from antiphon.core.ports import Inferrer
 from antiphon.core.resources import ManyResources, OneResource, Resource, ResourceChange
 from antiphon.core.stores import Resources
@@ -82,6 +82,8 @@ class Lookups:
             case OneResource() | ManyResources() | ResourceChange():
                 return await self._of_resources(question, principal.project)
             case _:
+                if isinstance(question, NewJob) and question.spec is not None:
+                    sessions.catalogue.resolve(question.spec.model, RECOGNISES).settle_speech(question.spec)
                 assert self._jobs is not None, "a row asks for jobs where there is nobody to answer for them"
                 return await self._jobs.answer(question, principal)
 

@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 
 from antiphon.core.errors import AntiphonError
-from antiphon.core.routing import LookupRow
+from antiphon.core.routing import CallRow, LookupRow
 from antiphon.core.wire import Head, Opening, Step
 from antiphon.jobs import items
 from antiphon.jobs.filler import Filler
@@ -52,8 +52,8 @@ class GoogleOffice(House):  # type: ignore[misc]
     def hired(self) -> None:
         """A worker that has just started, as after a death."""
         self.filler = Filler(self.sessions, self.clock, 4)
-        rows = {(row.surface, row.path): row for row in JOB_CALLS}
-        services = items.Services(self.door, self.ledger, self.clock, self.filler, rows)
+        rows = {(row.surface, row.path): row for row in JOB_CALLS if isinstance(row, CallRow)}
+        services = items.Services(self.door, self.ledger, self.clock, self.filler, rows, None)
         self.worker = Worker(services, self.shelves, JOB_KINDS, "server", 4)
         self.desk.wake = self.worker.wake
         self.clock.advance_ms(2000)  # in which nothing interactive was there

@@ -155,19 +155,27 @@ async def test_it_is_its_projects_alone(office: GoogleOffice) -> None:
 
 
 async def test_one_that_is_cancelled_says_so_and_costs_nothing(office: GoogleOffice) -> None:
-    queued, running = await begun(office), None
+    queued = await begun(office)
     await office.call(f"{OPERATIONS}/CancelOperation", EMPTY, name=queued.name)
     assert (await office.done(queued.name)).error.code == Code.CANCELLED
     office.fetcher.gate.clear()
     running = await begun(office)
     async with office.working():
         await until(lambda: office.fetcher.urls)
-        with pytest.raises(Refused) as refused:
-            await office.call(f"{OPERATIONS}/DeleteOperation", EMPTY, name=running.name)
-        assert refused.value.code is Code.ABORTED
         await office.call(f"{OPERATIONS}/CancelOperation", EMPTY, name=running.name)
         over = await office.done(running.name)
     assert (over.error.code, over.WhichOneof("result")) == (Code.CANCELLED, "error")
+    assert not office.charged()
+
+
+async def test_one_that_is_deleted_while_it_runs_is_gone_and_costs_nothing(office: GoogleOffice) -> None:
+    office.fetcher.gate.clear()
+    running = await begun(office)
+    async with office.working():
+        await until(lambda: office.fetcher.urls)
+        await office.call(f"{OPERATIONS}/DeleteOperation", EMPTY, name=running.name)
+        await until(lambda: not office.worker.running)
+    assert not office.passing._data
     assert not office.charged()
 
 

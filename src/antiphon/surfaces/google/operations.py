@@ -74,7 +74,7 @@ class CancelOperation(Operations):
 
 
 class DeleteOperation(CancelOperation):
-    """Its result is wanted no more, and deleted. One that is not done is to be cancelled first."""
+    """Its result is wanted no more, and deleted; one that is not done ends."""
 
     request = f"{PACKAGE}.DeleteOperationRequest"
     act = JobAct.DELETE
