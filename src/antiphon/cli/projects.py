@@ -10,6 +10,7 @@ from rich.table import Table
 from antiphon.cli.keys import find_control, now_unix_ms, open_control, parse_duration_ms, shown_time
 from antiphon.cli.options import ConfigFile, ConfiguredDataDir
 from antiphon.core.policy import MAX_WEIGHT, Marking, Policy, TagPolicy
+from antiphon.core.redaction import Substitution
 
 app = typer.Typer(help="Make, change and list projects, which own keys and usage.", no_args_is_help=True)
 
@@ -37,6 +38,18 @@ Tags = Annotated[
     TagPolicy | None,
     typer.Option(help="What the ledger keeps of callers' tags and metadata, for ever: hashes, nothing, or all of it."),
 ]
+Redact = Annotated[
+    str | None, typer.Option(help="Personal data hidden in every answer: 'all', or 'name,phone,...'; '' hides none.")
+]
+RedactAs = Annotated[
+    Substitution | None, typer.Option(help="What stands in its place: the name of its kind, or '####'.")
+]
+RedactWords = Annotated[
+    list[str] | None, typer.Option("--redact-word", help="A further word or phrase to hide; repeat it for several.")
+]
+RedactPatterns = Annotated[
+    list[str] | None, typer.Option("--redact-pattern", help="A regular expression whose matches are hidden; as above.")
+]
 
 
 @app.command()
@@ -47,11 +60,24 @@ def create(
     marking: Marked = None,
     weight: Weight = None,
     tags: Tags = None,
+    redact: Redact = None,
+    redact_as: RedactAs = None,
+    redact_words: RedactWords = None,
+    redact_patterns: RedactPatterns = None,
     config: ConfigFile = None,
     data_dir: ConfiguredDataDir = None,
 ) -> None:
     """Make a project."""
-    policy = _given(keep_answers_s=_parse_keep_s(keep_answers), marking=marking, weight=weight, tags=tags)
+    policy = _given(
+        keep_answers_s=_parse_keep_s(keep_answers),
+        marking=marking,
+        weight=weight,
+        tags=tags,
+        redact=redact,
+        redact_as=redact_as,
+        redact_words=redact_words,
+        redact_patterns=redact_patterns,
+    )
     project = open_control(config, data_dir).create_project(project_id, name, now_unix_ms(), **policy)
     print(f"Project {project.id} is made. `antiphon keys create --project {project.id}` makes a key for it.")
 
@@ -63,11 +89,24 @@ def change(
     marking: Marked = None,
     weight: Weight = None,
     tags: Tags = None,
+    redact: Redact = None,
+    redact_as: RedactAs = None,
+    redact_words: RedactWords = None,
+    redact_patterns: RedactPatterns = None,
     config: ConfigFile = None,
     data_dir: ConfiguredDataDir = None,
 ) -> None:
     """Set a project's policy. A running server follows within a second; what was kept for longer is gone."""
-    policy = _given(keep_answers_s=_parse_keep_s(keep_answers), marking=marking, weight=weight, tags=tags)
+    policy = _given(
+        keep_answers_s=_parse_keep_s(keep_answers),
+        marking=marking,
+        weight=weight,
+        tags=tags,
+        redact=redact,
+        redact_as=redact_as,
+        redact_words=redact_words,
+        redact_patterns=redact_patterns,
+    )
     changed = open_control(config, data_dir).change_project(project_id, now_unix_ms(), **policy)
     print(f"Project {changed.id}:")
     for name, value in _shown(changed.policy).items():

@@ -5,15 +5,20 @@ written by a later version or by hand: a field that is not known here grants not
 read as the strictest that is known.
 """
 
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
 from enum import StrEnum
 from typing import Any
 
 from antiphon.core.errors import CallerError
+from antiphon.core.redaction import ALL, Substitution, parse_entities
 
 MAX_KEEP_S = 10 * 366 * 86_400
 MAX_WEIGHT = 1000
+MAX_LINES = 64
+MAX_LINE_CHARS = 200
+_NESTED = re.compile(r"[*+}]\)[*+{]")
 
 
 class Marking(StrEnum):
@@ -55,16 +60,57 @@ def _word(words: type[StrEnum], strictest: StrEnum) -> dict[str, _Rule]:
     return {"rule": _Rule(f"one of {', '.join(words)}", words, strictest)}
 
 
+def _kinds() -> dict[str, _Rule]:
+    def parse(value: object) -> str:
+        if not isinstance(value, str):
+            raise ValueError
+        return ",".join(sorted(parse_entities(name.strip() for name in value.split(",") if name.strip())))
+
+    return {"rule": _Rule(f"'all', or any of {', '.join(sorted(ALL))}", parse, ",".join(sorted(ALL)))}
+
+
+def _lines(said: str, check: Callable[[str], object]) -> dict[str, _Rule]:
+    """Texts, one a line."""
+
+    def parse(value: object) -> str:
+        lines = value.splitlines() if isinstance(value, str) else value
+        if not isinstance(lines, list) or len(lines) > MAX_LINES or value == []:
+            raise ValueError
+        for line in lines:
+            if not isinstance(line, str) or len(line) > MAX_LINE_CHARS or "\n" in line:
+                raise ValueError
+            check(line)
+        return "\n".join(line.strip() for line in lines if line.strip())
+
+    return {"rule": _Rule(f"at most {MAX_LINES} {said}, of at most {MAX_LINE_CHARS} characters each", parse, "")}
+
+
+def _compile(pattern: str) -> None:
+    """Raises `ValueError` for what is no pattern, or one that could take for ever: with a repetition of repetitions."""
+    try:
+        re.compile(pattern)
+    except re.error:
+        raise ValueError from None
+    if _NESTED.search(pattern):
+        raise ValueError
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Policy:
     """`keep_answers_s` is how long models' answers are kept, at most; 0 keeps none. `weight` is the project's share
-    where projects compete.
+    where projects compete. `redact` are the kinds of personal data that are hidden from every answer, with commas
+    between, `redact_as` what stands in their place; `redact_words` and `redact_patterns` are further texts and regular
+    expressions to hide, one a line.
     """
 
     keep_answers_s: int = field(default=0, metadata=_integer(0, MAX_KEEP_S, strictest=0))
     marking: Marking = field(default=Marking.MARKED, metadata=_word(Marking, Marking.SIGNED))
     weight: int = field(default=1, metadata=_integer(1, MAX_WEIGHT, strictest=1))
     tags: TagPolicy = field(default=TagPolicy.HASHED, metadata=_word(TagPolicy, TagPolicy.NONE))
+    redact: str = field(default="", metadata=_kinds())
+    redact_as: Substitution = field(default=Substitution.ENTITY_NAME, metadata=_word(Substitution, Substitution.HASH))
+    redact_words: str = field(default="", metadata=_lines("words or phrases", str))
+    redact_patterns: str = field(default="", metadata=_lines("regular expressions", _compile))
 
     def values(self) -> dict[str, str | int]:
         """Every field as it is stored and shown, in JSON's types."""

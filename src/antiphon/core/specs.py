@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 
 from antiphon.core.audio import AudioFormat, SpeechFormat
+from antiphon.core.redaction import Redaction
 from antiphon.core.tensors import Parameters, Tensor
 
 # Nobody waits for the end of an utterance in a recording, and words are heard better in context: on read speech, half
@@ -40,6 +41,7 @@ class TranscribeSpec:
     `language` (BCP 47) is what is spoken; empty: one of `languages`, and where there are none, what the engine hears by
     itself. With `detect` the engine must find it out and say it. With `translate` the transcript is in English.
     `prompt` is a text that may have come before, and `keyterms` words that may be said; they guide the engine.
+    `redaction` is what the caller wants hidden, besides what the project's policy hides.
     """
 
     model: str
@@ -61,6 +63,7 @@ class TranscribeSpec:
     translate: bool = False
     prompt: str = ""
     keyterms: tuple[str, ...] = ()
+    redaction: Redaction | None = None
 
 
 # -- language ----------------------------------------------------------------------------------------------------------

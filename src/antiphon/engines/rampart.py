@@ -24,9 +24,11 @@ from antiphon.engines.batches import Batches, Row, Vector
 WINDOW, OVERLAP = 480, 64  # characters
 MOST_CELLS = 2048  # of a batch
 MOST_WAITING_TOKENS = 400_000  # of all calls together
-MIN_SCORE = 0.5
+MIN_SCORE = 0.35
 
-_ADDRESS = dict.fromkeys(("BUILDING_NUMBER", "STREET_NAME", "SECONDARY_ADDRESS", "ZIP_CODE"), (Entity.ADDRESS, Entity.PLACE))
+_ADDRESS = dict.fromkeys(
+    ("BUILDING_NUMBER", "STREET_NAME", "SECONDARY_ADDRESS", "ZIP_CODE"), (Entity.ADDRESS, Entity.PLACE)
+)
 KINDS: dict[str, tuple[Entity, ...]] = {
     "GIVEN_NAME": (Entity.NAME,),
     "SURNAME": (Entity.NAME,),
@@ -77,7 +79,7 @@ class Rampart:
         await self._batches.close()
 
     def _run(self, rows: list[Row]) -> list[Vector]:
-        """The likeliest label of each token, 0 where that is not likely."""
+        """The likeliest label of each token, 0 where it is likely to have none."""
         longest = max(map(len, rows))
         ids = np.zeros((len(rows), longest), np.int64)
         mask = np.zeros_like(ids)
@@ -86,9 +88,10 @@ class Rampart:
             mask[number, : len(row)] = 1
         feeds = {"input_ids": ids, "attention_mask": mask, "token_type_ids": np.zeros_like(ids)}
         logits = self._session.run(None, feeds)[0]
-        logits -= logits.max(axis=-1, keepdims=True)
-        best = 1 / np.exp(logits).sum(axis=-1)  # the probability of the likeliest
-        labels = np.where(best >= MIN_SCORE, logits.argmax(axis=-1), 0)
+        likelihoods = np.exp(logits - logits.max(axis=-1, keepdims=True))
+        likelihoods /= likelihoods.sum(axis=-1, keepdims=True)
+        something = 1 - likelihoods[..., 0] >= MIN_SCORE  # whatever it may be
+        labels = np.where(something, 1 + likelihoods[..., 1:].argmax(axis=-1), 0)
         return [tuple(labels[number, : len(row)].tolist()) for number, row in enumerate(rows)]
 
 

@@ -119,6 +119,10 @@ def test_projects_are_made_and_listed(admin):
         "marking": "marked",
         "weight": 1,
         "tags": "hashed",
+        "redact": "",
+        "redact_as": "entity_name",
+        "redact_words": "",
+        "redact_patterns": "",
     }
     assert made.json() == known
     changed = admin.call("PATCH", "/projects/new", json={"keep_answers_s": 86_400})

@@ -19,7 +19,7 @@ class Cue:
 # Single words and short phrases, in lower case. What recognisers of speech make of some of them is there, too.
 _TABLE: tuple[tuple[Entity | tuple[Entity, ...], int, str], ...] = (
     (Entity.CARD, 4, "card|visa|mastercard|amex|debit|credit|ends in|ending in|ending with|ends with|last four"),
-    (Entity.CARD_CODE, 3, "security code|cvv|cvc|c v v|c v c|code is|the back|verification code|three digits|the code"),
+    (Entity.CARD_CODE, 3, "security code|cvv|cvc|code is|the back|verification code|three digits|the code"),
     (Entity.CARD_EXPIRY, 3, "expires|expiry|expiration|expiring|exp|valid until|valid thru|valid through|good through"),
     (
         Entity.NATIONAL_ID,

@@ -17,7 +17,9 @@ _ORDINALS = frozenset(
 )
 _TEN_ORDINALS = frozenset(("twenty", "thirty"))
 _BIRTH = frozenset("born birth birthday birthdate dob birthdays".split())
-_STAYS = frozenset("admitted discharged appointment surgery visit home seen scheduled procedure hospital due died".split())
+_STAYS = frozenset(
+    "admitted discharged appointment surgery visit home seen scheduled procedure hospital due died".split()
+)
 _WRITTEN = re.compile(
     r"(?<![0-9/.-])(?:[0-3]?[0-9]([/.-])[0-3]?[0-9]\1(?:[12][0-9])?[0-9]{2}|(?:19|20)[0-9]{2}([/.-])[01]?[0-9]\2[0-3]?[0-9])"
     r"(?![0-9/-]|\.[0-9])"
@@ -126,13 +128,21 @@ def _year(tokens: Sequence[Token], at: int) -> tuple[int, bool]:
 def _days(tokens: Sequence[Token]) -> Iterator[Span]:
     """ "the sixteenth", where a whole date or a stay is told of."""
     for at, token in enumerate(tokens):
-        if token.word != "the" or at == 0 or tokens[at - 1].word not in ("on", "until", "till", "by", "since", "from", "to", "and"):
+        if (
+            token.word != "the"
+            or at == 0
+            or tokens[at - 1].word not in ("on", "until", "till", "by", "since", "from", "to", "and")
+        ):
             continue
         end = _ordinal(tokens, at + 1)
         if end is None:
             continue
         behind = tokens[end] if end < len(tokens) else None
-        if behind is None or behind.kind is Kind.MARK or behind.word in ("and", "or", "at", "but", "i", "he", "she", "we", "for", "to", "with"):
+        if (
+            behind is None
+            or behind.kind is Kind.MARK
+            or behind.word in ("and", "or", "at", "but", "i", "he", "she", "we", "for", "to", "with")
+        ):
             yield Span(token.start, tokens[end - 1].end, (Entity.DATE,))
 
 

@@ -9,18 +9,29 @@ from antiphon.trust.redaction.dates import dates
 from antiphon.trust.redaction.names import names
 from antiphon.trust.redaction.places import addresses
 from antiphon.trust.redaction.runs import MIN_CODE, kinds_of, runs_of
-from antiphon.trust.redaction.spoken import spoken
-from antiphon.trust.redaction.tokens import Token, tokens_of
+from antiphon.trust.redaction.spoken import open_mail, spoken
+from antiphon.trust.redaction.tokens import NUMERALS, Kind, Token, tokens_of
 from antiphon.trust.redaction.written import written
 
+# What the model takes for a place or a name now and then.
+_NEVER = frozenset(
+    "spring summer autumn fall winter today tomorrow yesterday monday tuesday wednesday thursday friday saturday sunday spelled spelt".split()
+)
 MAX_PATTERNS = 32
 MAX_PATTERN_CHARS = 200
 
 
 def find(
-    text: str, wanted: Redaction, tagged: Iterable[Span] = (), least: int = MIN_CODE, tokens: list[Token] | None = None
+    text: str,
+    wanted: Redaction,
+    tagged: Iterable[Span] = (),
+    least: int = MIN_CODE,
+    tokens: list[Token] | None = None,
+    goes_on: bool = False,
 ) -> list[Span]:
-    """What is to be hidden or told, in order. `tagged` is what a model found; `least` how many digits are enough."""
+    """What is to be hidden or told, in order. `tagged` is what a model found; `least` how many digits are enough. A
+    text that `goes_on` may end within something: fewer are enough at its end.
+    """
     tokens = tokens_of(text) if tokens is None else tokens
     sought = wanted.sought
     found = [*_custom(text, wanted)]
@@ -31,9 +42,11 @@ def find(
         found += addresses(tokens)
         if Entity.NAME in sought:
             found += names(tokens)
-        found += (span for span in tagged if text[span.start : span.end].strip())
+        found += (span for span in tagged if not _says_nothing(text[span.start : span.end]))
+        if goes_on:
+            found += open_mail(tokens)
         for run in runs_of(tokens):
-            kinds = kinds_of(tokens, run, least)
+            kinds = kinds_of(tokens, run, least, opens=goes_on and run.open)
             if kinds:
                 found.append(Span(tokens[run.start].start, tokens[run.end - 1].end, kinds))
     return merged([span for span in found if not sought.isdisjoint(span.kinds) or span.kinds == (Entity.CUSTOM,)])
@@ -54,6 +67,11 @@ def merged(spans: Sequence[Span]) -> list[Span]:
             out.append(span)
             lengths.append(length)
     return out
+
+
+def _says_nothing(tagged: str) -> bool:
+    words = tokens_of(tagged)
+    return all(token.word in _NEVER or (token.kind in NUMERALS and token.kind is not Kind.DIGITS) for token in words)
 
 
 def needs_model(wanted: Redaction) -> bool:

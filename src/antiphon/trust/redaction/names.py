@@ -27,7 +27,7 @@ _MAY = tuple(
     ).split("|")
 )
 _NOT_NAMES = STOPWORDS | frozenset(
-    "calling speaking sorry not going trying looking happy sure afraid about wrong right good great fine back new old still "
+    "spelled spelt calling speaking sorry not going trying looking happy sure afraid about wrong right good great fine back new old still "
     "really spelled spelt with regarding concerning interested ready available open closed important urgent "
     "what where because everything something nothing everyone someone anyone nobody monday tuesday wednesday thursday friday "
     "saturday sunday january february march april may june july august september october november december english "
@@ -41,7 +41,7 @@ GIVEN = frozenset(
     "chloe chris christina christine christopher cindy claire clara colin connor craig cynthia dan daniel daniela danielle "
     "dave david deborah denise dennis derek diana diane diego dmitri donald donna doris dorothy douglas duncan edgar edith "
     "eduardo edward eileen elaine eleanor elena eli elizabeth ella ellen elliot emily emma eric erica ernest esther ethan "
-    "eugene eva evelyn fatima felix fernando fiona francis francisco frank fred frederick gabriel gareth gary geoffrey "
+    "eugene eva evelyn fatima felix fernando fiona francis francisco fred frederick gabriel gareth gary geoffrey "
     "george gerald gina giovanni gloria gordon graham greg gregory gustavo hannah harold harriet harry hassan hector heather "
     "helen helena henry herbert howard hugh hugo ian ibrahim ingrid irene isaac isabel isabella ivan jack jacob jacqueline "
     "jaime james jamie jane janet janice jason javier jeff jeffrey jennifer jenny jeremy jerry jesse jessica jill jim joan "
@@ -52,7 +52,7 @@ GIVEN = frozenset(
     "martina mary mateo matthew maureen mei melissa meredith mia michael michelle miguel mike mohamed mohammed monica muhammad "
     "nadia nancy naomi natalie natasha nathan neil nicholas nicola nicole nina noah nora norman olga oliver olivia omar oscar "
     "owen pablo pamela patricia patrick paul paula pauline pedro peter phil philip philippa phyllis pierre priya rachel rafael "
-    "rahul raj ralph ramon raymond rebecca renee ricardo richard rita robert roberto robin rodrigo roger roland ron ronald "
+    "rahul raj ralph ramon raymond rebecca renee ricardo richard rita robert roberto rodrigo roger roland ron ronald "
     "rosa rosemary ross roy russell ruth ryan sally sam samantha samir samuel sandra sara sarah scott sean sebastian sergio "
     "shannon sharon sheila shirley siobhan simon sofia sonia sophia sophie stacy stanley stella stephanie stephen steve steven "
     "stuart susan suzanne svetlana sylvia tamara tanya teresa terry theodore theresa thomas tim timothy tina todd tom tony "
@@ -63,13 +63,14 @@ GIVEN = frozenset(
 
 def names(tokens: Sequence[Token]) -> Iterator[Span]:
     words = [token.word for token in tokens]
+    lower = not any(token.text[0].isupper() and token.text != "I" for token in tokens)  # nobody writes capitals here
     for at, token in enumerate(tokens):
         if token.word in _TITLES and at + 1 < len(tokens):
             start = at + 1 + (words[at + 1] == ".")
             end = _end(tokens, start, sure=token.word != "nurse" and token.word != "miss")
             if end > start:
                 yield Span(token.start, tokens[end - 1].end, (Entity.NAME,))
-        elif token.word in GIVEN and (token.text[0].isupper() or _introduced(words, at)):
+        elif token.word in GIVEN and (token.text[0].isupper() or lower or _introduced(words, at)):
             yield Span(token.start, tokens[_surname(tokens, at + 1) - 1].end, (Entity.NAME,))
         if _follows(words, at, _SAYS):
             start = at + (token.word in ("is", ":", "'s"))

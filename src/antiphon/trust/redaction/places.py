@@ -12,14 +12,29 @@ _STREETS = frozenset(
 )
 _WEAK = frozenset("way place pl square sq circle close drive dr court ct st row walk hill view loop path run".split())
 _BEFORE = frozenset("rue via calle avenida avenue plaza piazza rua impasse chemin".split())  # the name comes behind
-_LINKS = frozenset("de des du la le les lo los las del della di da saint st san santa north south east west n s e w old new".split())
+_LINKS = frozenset(
+    "de des du la le les lo los las del della di da saint st san santa north south east west n s e w old new".split()
+)
 _UNITS = frozenset("apartment apt suite ste unit flat floor room building bldg".split())
-_CUES = frozenset("live lives living address deliver delivered delivery located ship shipped mail send home house moved".split())
+_CUES = frozenset(
+    "live lives living address deliver delivered delivery located ship shipped mail send home house moved".split()
+)
 _AFTER_TOWN = STOPWORDS | frozenset(("zip", "postal", "postcode", "today", "tomorrow", "tonight", "yesterday"))
 STATES = frozenset(
     "alabama alaska arizona arkansas california colorado connecticut delaware florida georgia hawaii idaho illinois "
     "indiana iowa kansas kentucky louisiana maine maryland massachusetts michigan minnesota mississippi missouri montana "
     "nebraska nevada ohio oklahoma oregon pennsylvania tennessee texas utah vermont virginia washington wisconsin wyoming".split()
+)
+# Towns that are no other words, for texts without capitals.
+TOWNS = frozenset(
+    "london manchester birmingham liverpool glasgow edinburgh dublin belfast cardiff leeds sheffield chicago houston "
+    "philadelphia seattle denver boston atlanta dallas miami detroit portland baltimore cleveland pittsburgh cincinnati "
+    "minneapolis milwaukee nashville memphis toronto montreal vancouver ottawa calgary sydney melbourne brisbane perth "
+    "auckland paris lyon marseille toulouse berlin hamburg munich frankfurt cologne vienna zurich geneva brussels amsterdam "
+    "rotterdam copenhagen stockholm oslo helsinki madrid barcelona seville lisbon porto rome milan naples venice athens "
+    "istanbul moscow warsaw prague budapest bucharest sofia kyiv cairo lagos nairobi johannesburg mumbai delhi bangalore "
+    "chennai kolkata karachi lahore dhaka tokyo osaka kyoto seoul beijing shanghai singapore bangkok jakarta manila hanoi "
+    "dubai riyadh tehran baghdad jerusalem".split()
 )
 MAX_NAME_WORDS = 3
 MAX_TOWN_WORDS = 2
@@ -31,6 +46,8 @@ def addresses(tokens: Sequence[Token]) -> Iterator[Span]:
     while at < len(tokens):
         end = _address(tokens, at)
         if end is None:
+            if tokens[at].word in TOWNS:
+                yield Span(tokens[at].start, tokens[at].end, (Entity.PLACE, Entity.ADDRESS))
             at += 1
             continue
         yield Span(tokens[at].start, tokens[end - 1].end, (Entity.ADDRESS,))
@@ -67,7 +84,12 @@ def _house_number(tokens: Sequence[Token], at: int) -> tuple[int, str]:
         if number is None:
             break
         digits, end = digits + number.digits, number.end
-    if digits and end < len(tokens) and tokens[end].kind is Kind.LETTER and (tokens[end].glued or tokens[end].word not in "ai"):
+    if (
+        digits
+        and end < len(tokens)
+        and tokens[end].kind is Kind.LETTER
+        and (tokens[end].glued or tokens[end].word not in "ai")
+    ):
         following = tokens[end + 1] if end + 1 < len(tokens) else None
         if following is not None and following.kind is Kind.WORD:
             end += 1  # 12b
@@ -90,13 +112,22 @@ def _street(tokens: Sequence[Token], at: int, *, sure: bool) -> int | None:
         token = tokens[end]
         if token.word in _STREETS | _WEAK and named:
             strong = token.word in _STREETS - _WEAK
-            if (strong and (sure or capital)) or (sure and (capital or _near_cue(tokens, at))) or (capital and capital == named):
+            if (
+                (strong and (sure or capital))
+                or (sure and (capital or _near_cue(tokens, at)))
+                or (capital and capital == named)
+            ):
                 end += 1
                 return end + _is(tokens, end, ".")
         ordinal = token.kind is Kind.DIGITS and named == 0
         if token.kind is Kind.MARK or (token.word in STOPWORDS - _LINKS):
             return None
-        if token.kind is not Kind.WORD and token.kind is not Kind.LETTER and not ordinal and token.kind is not Kind.TENS:
+        if (
+            token.kind is not Kind.WORD
+            and token.kind is not Kind.LETTER
+            and not ordinal
+            and token.kind is not Kind.TENS
+        ):
             return None
         named += not token.glued or ordinal
         capital += token.text[0].isupper()

@@ -13,9 +13,11 @@ from antiphon.trust.redaction.cues import HARMLESS_BEFORE, UNITS_BEHIND, Cue, cu
 from antiphon.trust.redaction.tokens import JOINERS, NATO, NUMERALS, Kind, Number, Token, read_number
 
 MIN_CODE = 5  # digits and letters that nothing else says anything about
+MIN_OPEN = 3  # digits with which an utterance ends
 MIN_SINGLE = 4  # digits, said one by one
 MIN_SPELLED = 3  # letters
 MAX_GLUED = 4  # letters of a word that stands at digits, as in AB-1234
+YEAR = 4  # digits
 CARD_LENGTHS = range(13, 20)
 
 _MARKS = frozenset("-–.,/()+#*:")
@@ -90,7 +92,7 @@ def _read(tokens: Sequence[Token], start: int) -> Run | None:
     if run.end == start:
         return None
     _trim(tokens, run)
-    run.open = run.end > run.start and at >= len(tokens)
+    run.open = all(token.kind is Kind.MARK or token.word in JOINERS for token in tokens[run.end :])
     return run if run.end > run.start else None
 
 
@@ -115,7 +117,9 @@ def _sign(tokens: Sequence[Token], at: int, run: Run) -> int | None:
     # Letters that stand at digits without a space: AB1234, AB-1234, 12AB.
     short = token.kind is Kind.WORD and len(token.text) <= MAX_GLUED and token.text.isupper()
     after = behind if behind is None or behind.word != "-" else (tokens[at + 2] if at + 2 < len(tokens) else None)
-    if short and ((behind and behind.glued and after and after.glued and after.kind is Kind.DIGITS) or _glued(tokens, at)):
+    if short and (
+        (behind and behind.glued and after and after.glued and after.kind is Kind.DIGITS) or _glued(tokens, at)
+    ):
         part.letters += token.word
         return at + 1
     return None
@@ -126,7 +130,9 @@ def _glued(tokens: Sequence[Token], at: int) -> bool:
     if not tokens[at].glued or at == 0:
         return False
     before = tokens[at - 1]
-    return before.kind is Kind.DIGITS or (before.word == "-" and before.glued and at > 1 and tokens[at - 2].kind is Kind.DIGITS)
+    return before.kind is Kind.DIGITS or (
+        before.word == "-" and before.glued and at > 1 and tokens[at - 2].kind is Kind.DIGITS
+    )
 
 
 def _take(tokens: Sequence[Token], at: int, number: Number, run: Run) -> None:
@@ -161,7 +167,9 @@ def _joiner(tokens: Sequence[Token], at: int, run: Run) -> int | None:
     if end == at or end >= len(tokens):
         return None
     following = tokens[end]
-    belongs = following.kind in NUMERALS or following.kind is Kind.LETTER or (following.glued and following.text.isupper())
+    belongs = (
+        following.kind in NUMERALS or following.kind is Kind.LETTER or (following.glued and following.text.isupper())
+    )
     if not belongs or (following.kind in NUMERALS and read_number(tokens, end) is None):
         return None
     if cut:
@@ -198,9 +206,9 @@ def _trim(tokens: Sequence[Token], run: Run) -> None:
 # -- what a run is -----------------------------------------------------------------------------------------------------
 
 
-def kinds_of(tokens: list[Token], run: Run, least: int = MIN_CODE) -> tuple[Entity, ...]:
+def kinds_of(tokens: list[Token], run: Run, least: int = MIN_CODE, *, opens: bool = False) -> tuple[Entity, ...]:
     """What a run may be, the likeliest first; empty where it is nothing to hide. `least` is how many digits are enough
-    by themselves.
+    by themselves. One that `opens` is the beginning of what may go on.
     """
     digits, letters = run.digits, run.letters
     if len(digits) in CARD_LENGTHS and passes_luhn(digits):
@@ -208,6 +216,9 @@ def kinds_of(tokens: list[Token], run: Run, least: int = MIN_CODE) -> tuple[Enti
     found = cue_before(tokens, run.start)
     cue = found[0] if found else cue_behind(tokens, run.end)
     near = found is not None and found[1] <= 3
+    least = MIN_OPEN if opens else least
+    if opens and near and cue is not None and (run.size > 1 or Entity.PHONE not in cue.kinds) and run.digits:
+        return (*cue.kinds, *_by_shape(run))
     if cue is not None and _fits(cue, run) and (near or not _harmless(tokens, run)):
         return (*cue.kinds, *(_by_shape(run) if looks_like_a_code(run, least) else ()))
     if len(letters) >= MIN_SPELLED and len(letters) > len(digits) and run.size == len(letters):
@@ -241,7 +252,9 @@ def looks_like_a_code(run: Run, least: int) -> bool:
             return True
         if not part.written and part.numbers > 1 and len(part.digits) >= 7:
             return True
-        if least < MIN_CODE and (part.singles >= least or len(part.digits) >= least and part.numbers > 1):
+        if least < MIN_CODE and (part.singles >= least or (len(part.digits) >= least and part.numbers > 1)):
+            return True
+        if least < MIN_CODE and part.written == YEAR and part.digits[:2] not in ("18", "19", "20"):
             return True
     return False
 

@@ -16,7 +16,9 @@ MAIL_HOUSES = frozenset(
 )
 MAX_LOCAL_WORDS = 3  # that stand before "at" with nothing that joins them
 _SIGNS = frozenset("._-+/@")
-_CASES = frozenset(("capital", "uppercase", "upper", "lowercase", "lower", "case", "cap", "caps", "letter", "number", "small"))
+_CASES = frozenset(
+    ("capital", "uppercase", "upper", "lowercase", "lower", "case", "cap", "caps", "letter", "number", "small")
+)
 _SYMBOLS = frozenset(
     "exclamation mark point question hash hashtag pound dollar sign percent ampersand star asterisk at underscore dash "
     "hyphen dot period comma space bang".split()
@@ -43,13 +45,23 @@ def _addresses(tokens: Sequence[Token]) -> Iterator[Span]:
             end = _domain(tokens, at + 1, alone=False)
             if end is None:
                 continue
-            start = _local(tokens, at)
+            start = local_start(tokens, at)
             if start < at:
                 yield Span(tokens[start].start, tokens[end - 1].end, (Entity.EMAIL,))
             else:
                 yield Span(tokens[at + 1].start, tokens[end - 1].end, (Entity.URL, Entity.EMAIL))
         elif token.word not in STOPWORDS and (end := _domain(tokens, at, alone=True)) is not None:
             yield Span(token.start, tokens[_path(tokens, end) - 1].end, (Entity.URL, Entity.EMAIL))
+
+
+def open_mail(tokens: Sequence[Token]) -> Iterator[Span]:
+    """What a text ends with that may be the beginning of an address: "j o h n at", "maria dot"."""
+    if not tokens or tokens[-1].word not in ("at", "@", "dot", "underscore", "dash", "hyphen"):
+        return
+    start = local_start(tokens, len(tokens) - 1)
+    local = tokens[start:-1]
+    if local and (tokens[-1].word != "at" or any(_spelled(token) or token.word in JOINERS for token in local)):
+        yield Span(local[0].start, tokens[-1].end, (Entity.EMAIL, Entity.URL))
 
 
 def _domain(tokens: Sequence[Token], at: int, *, alone: bool) -> int | None:
@@ -88,7 +100,12 @@ def _label(tokens: Sequence[Token], at: int) -> int:
             number = read_number(tokens, end) if token.kind in NUMERALS else None
             end = number.end if number else end + 1
             continue
-        if token.kind is Kind.WORD and token.text.isascii() and (token.word not in STOPWORDS or end > at) and token.word not in JOINERS:
+        if (
+            token.kind is Kind.WORD
+            and token.text.isascii()
+            and (token.word not in STOPWORDS or end > at)
+            and token.word not in JOINERS
+        ):
             if end > at and tokens[end - 1].kind is Kind.WORD and not token.glued:
                 break
             if token.word in ("at", "and", "or") and not token.glued:
@@ -114,7 +131,7 @@ def _path(tokens: Sequence[Token], end: int) -> int:
     return end
 
 
-def _local(tokens: Sequence[Token], at: int) -> int:
+def local_start(tokens: Sequence[Token], at: int) -> int:
     """Where the part in front of "at" begins."""
     start, plain = at, 0  # `plain` counts words that nothing joins
     while start > 0:
@@ -123,12 +140,23 @@ def _local(tokens: Sequence[Token], at: int) -> int:
         if _joins(tokens, start - 1):
             start -= 1
         elif token.kind is Kind.LETTER or token.kind in NUMERALS or (token.kind is Kind.SCALE):
-            if token.text in ("a", "I") and not (start > 1 and _spelled(tokens[start - 2])) and not joined and start < at:
+            if (
+                token.text in ("a", "I")
+                and not (start > 1 and _spelled(tokens[start - 2]))
+                and not joined
+                and start < at
+            ):
                 break
             start -= 1
         elif start >= 3 and tokens[start - 2].word == "in" and tokens[start - 3].word == "as":
             start -= 3  # "b as in bravo"
-        elif token.word == "," and start > 1 and _spelled(tokens[start - 2]) and start < at and _spelled_or_as(tokens, start):
+        elif (
+            token.word == ","
+            and start > 1
+            and _spelled(tokens[start - 2])
+            and start < at
+            and _spelled_or_as(tokens, start)
+        ):
             start -= 1
         elif token.kind is Kind.WORD and (joined or token.word not in STOPWORDS):
             if not joined:
@@ -199,10 +227,24 @@ def _passwords(tokens: Sequence[Token]) -> Iterator[Span]:
         if token.word not in ("password", "passphrase", "passcode", "pwd", "passwords"):
             continue
         start = at + 1
-        while start < len(tokens) and tokens[start].word in ("is", "was", ":", "=", "to", "i", "use", "it's", "are", ","):
+        while start < len(tokens) and tokens[start].word in (
+            "is",
+            "was",
+            ":",
+            "=",
+            "to",
+            "i",
+            "use",
+            "it's",
+            "are",
+            ",",
+        ):
             start += 1
-        if start >= len(tokens) or tokens[start].word in _NOT_A_PASSWORD | STOPWORDS or start == at + 1 and (
-            tokens[start].kind is Kind.WORD and not _odd(tokens, start)
+        if (
+            start >= len(tokens)
+            or tokens[start].word in _NOT_A_PASSWORD | STOPWORDS
+            or start == at + 1
+            and (tokens[start].kind is Kind.WORD and not _odd(tokens, start))
         ):
             continue
         end = _secret(tokens, start)
@@ -233,7 +275,9 @@ def _secret(tokens: Sequence[Token], start: int) -> int:
 
 def _odd(tokens: Sequence[Token], at: int) -> bool:
     """Whether what stands there without a space is no word."""
-    return tokens[at].word in _CASES or (at + 1 < len(tokens) and tokens[at + 1].glued and tokens[at + 1].kind is Kind.DIGITS)
+    return tokens[at].word in _CASES or (
+        at + 1 < len(tokens) and tokens[at + 1].glued and tokens[at + 1].kind is Kind.DIGITS
+    )
 
 
 def _is(tokens: Sequence[Token], at: int, word: str) -> bool:

@@ -25,11 +25,11 @@ UNITS = {
 }
 TEENS = {
     word: str(10 + n)
-    for n, word in enumerate(
-        "ten eleven twelve thirteen fourteen fifteen sixteen seventeen eighteen nineteen".split()
-    )
+    for n, word in enumerate("ten eleven twelve thirteen fourteen fifteen sixteen seventeen eighteen nineteen".split())
 }
-TENS = {word: str(20 + 10 * n) for n, word in enumerate("twenty thirty forty fifty sixty seventy eighty ninety".split())}
+TENS = {
+    word: str(20 + 10 * n) for n, word in enumerate("twenty thirty forty fifty sixty seventy eighty ninety".split())
+}
 TENS["fourty"] = "40"
 SCALES = {"hundred": "00", "thousand": "000"}
 TIMES = {"double": 2, "triple": 3, "treble": 3, "quadruple": 4}

@@ -40,12 +40,19 @@ _FORMS: tuple[tuple[re.Pattern[str], tuple[Entity, ...], Callable[[str], bool]],
         _always,
     ),
     (
-        re.compile(r"\b(?:www\.)?(?:[A-Za-z0-9-]{1,63}\.){1,4}(?:com|org|net|edu|gov|io|co\.uk|co|uk|de|fr|info|biz|app|dev|ai)"
-                   r"(?:/[^\s<>\"',;!?)]{0,500}[^\s<>\"',;!?).])?(?![\w@.-]*@)\b", re.IGNORECASE),
+        re.compile(
+            r"\b(?:www\.)?(?:[A-Za-z0-9-]{1,63}\.){1,4}(?:com|org|net|edu|gov|io|co\.uk|co|uk|de|fr|info|biz|app|dev|ai)"
+            r"(?:/[^\s<>\"',;!?)]{0,500}[^\s<>\"',;!?).])?(?![\w@.-]*@)\b",
+            re.IGNORECASE,
+        ),
         (Entity.URL,),
         _always,
     ),
-    (re.compile(rf"(?<![0-9.]){_OCTET}(?:\.{_OCTET}){{3}}(?![0-9.]*[0-9])(?:[:/][0-9]{{1,5}})?"), (Entity.IP,), _always),
+    (
+        re.compile(rf"(?<![0-9.]){_OCTET}(?:\.{_OCTET}){{3}}(?![0-9.]*[0-9])(?:[:/][0-9]{{1,5}})?"),
+        (Entity.IP,),
+        _always,
+    ),
     (
         re.compile(r"(?<![0-9A-Za-z:])(?:[0-9a-fA-F]{1,4}:){2,7}(?::?[0-9a-fA-F]{1,4}){1,7}(?![0-9A-Za-z:])"),
         (Entity.IP,),
@@ -61,7 +68,11 @@ _FORMS: tuple[tuple[re.Pattern[str], tuple[Entity, ...], Callable[[str], bool]],
         (Entity.PASSWORD,),
         _always,
     ),
-    (re.compile(r"(?<![A-Za-z0-9/+_-])[A-Za-z0-9/+_-]{24,}={0,2}(?![A-Za-z0-9])"), (Entity.PASSWORD, Entity.ACCOUNT), _is_mixed),
+    (
+        re.compile(r"(?<![A-Za-z0-9/+_-])[A-Za-z0-9/+_-]{24,}={0,2}(?![A-Za-z0-9])"),
+        (Entity.PASSWORD, Entity.ACCOUNT),
+        _is_mixed,
+    ),
     (re.compile(r"\b[0-9]{3}-[0-9]{2}-[0-9]{4}\b"), (Entity.NATIONAL_ID,), _always),
     (re.compile(r"\b[A-CEGHJ-PR-TW-Z]{2} ?[0-9]{2} ?[0-9]{2} ?[0-9]{2} ?[A-D]\b"), (Entity.NATIONAL_ID,), _always),
     (re.compile(r"\b[A-Z]{1,2}[0-9][0-9A-Z]? [0-9][A-Z]{2}\b"), (Entity.ADDRESS,), _always),  # a British postcode
