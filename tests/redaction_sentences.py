@@ -1,28 +1,36 @@
 """Sentences with what must be hidden in them, made from parts of our own: written, spoken, and as recognisers of speech
-write what was spoken. The same ones each time.
+write what was spoken. The same ones each time. Those without are in `tests/data`.
 """
 
 import random
 from dataclasses import dataclass
+from pathlib import Path
 
-ONES = "zero one two three four five six seven eight nine".split()
-TEENS = "ten eleven twelve thirteen fourteen fifteen sixteen seventeen eighteen nineteen".split()
-TENS = "_ _ twenty thirty forty fifty sixty seventy eighty ninety".split()
-MONTHS = "january february march april may june july august september october november december".split()
-ORDINALS = (
+DATA = Path(__file__).parent / "data"
+
+
+def listed(text: str, by: str | None = None) -> list[str]:
+    return text.split(by)
+
+
+ONES = listed("zero one two three four five six seven eight nine")
+TEENS = listed("ten eleven twelve thirteen fourteen fifteen sixteen seventeen eighteen nineteen")
+TENS = listed("_ _ twenty thirty forty fifty sixty seventy eighty ninety")
+MONTHS = listed("january february march april may june july august september october november december")
+ORDINALS = listed(
     "first second third fourth fifth sixth seventh eighth ninth tenth eleventh twelfth thirteenth fourteenth fifteenth "
     "sixteenth seventeenth eighteenth nineteenth twentieth"
-).split()
-NAMES = (
-    "Olivia Hartwell|Mateo Fuentes|Aisha Rahman|Liam Gallagher|Chen Wei|Ingrid Solberg|Tobias Krause|Fatou Diallo|Rohan "
-    "Mehta|Sinead Byrne|Marcus Delacroix|Yuki Tanaka|Anya Petrova|Samuel Adeyemi|Beatriz Carvalho|Henrik Nystrom|Leila "
-    "Haddad|Dmitri Volkov|Grace Okonkwo|Javier Montoya|Freya Lindqvist|Nathan Whitfield|Zanele Dube|Patrick O'Rourke"
-).split("|")
-TOWNS = "Chicago Bristol Marseille Denver Hamburg Osaka Lisbon Phoenix Dublin Seattle Glasgow Toledo".split()
-STREETS = (
-    "Maple Street|Kingsway Avenue|Harbour Road|Willow Lane|Elm Court|Sunset Boulevard|Station Road|Cedar Drive".split(
-        "|"
-    )
+)
+NAMES = listed(
+    "Olivia Hartwell|Mateo Fuentes|Aisha Rahman|Liam Gallagher|Chen Wei|Ingrid Solberg|Tobias Krause|Fatou Diallo|"
+    "Rohan Mehta|Sinead Byrne|Marcus Delacroix|Yuki Tanaka|Anya Petrova|Samuel Adeyemi|Beatriz Carvalho|"
+    "Henrik Nystrom|Leila Haddad|Dmitri Volkov|Grace Okonkwo|Javier Montoya|Freya Lindqvist|Nathan Whitfield|"
+    "Zanele Dube|Patrick O'Rourke",
+    "|",
+)
+TOWNS = listed("Chicago Bristol Marseille Denver Hamburg Osaka Lisbon Phoenix Dublin Seattle Glasgow Toledo")
+STREETS = listed(
+    "Maple Street|Kingsway Avenue|Harbour Road|Willow Lane|Elm Court|Sunset Boulevard|Station Road|Cedar Drive", "|"
 )
 
 
@@ -277,8 +285,8 @@ def _spoken(dice: random.Random) -> list[tuple[str, list[str], str]]:
                     f"{first} dot {last} at gmail dot com",
                     f"{' '.join(first)} at {town} dot org",
                     f"{first} underscore {last} {pair(str(year)[2:])} at hotmail dot co dot uk",
-                    f"{first}{' '} {last} at outlook dot com".replace("  ", " "),
-                    f"{first[0]} dash {last} at my company dot net".replace("my company", "mycompany"),
+                    f"{first} {last} at outlook dot com",
+                    f"{first[0]} dash {last} at mycompany dot net",
                 )
             ),
         ),
@@ -358,7 +366,7 @@ def _spoken(dice: random.Random) -> list[tuple[str, list[str], str]]:
             ],
             name,
         ),
-        ("PERSON", ["last name is spelled {}", "that's {} with a {}"[:9], "you spell it {}"], " ".join(last)),
+        ("PERSON", ["last name is spelled {}", "you spell it {}"], " ".join(last)),
         ("LOCATION", ["i live in {} now", "we are flying to {} tomorrow"], town),
     ]
 
@@ -429,7 +437,7 @@ def _heard(dice: random.Random) -> list[tuple[str, list[str], str]]:
         ),
         (
             "PERSON",
-            ["This is {}, {}.".replace(", {}", ""), "The last name is {}."],
+            ["This is {}.", "The last name is {}."],
             dice.choice((last, "-".join(last.upper()))),
         ),
         ("PERSON", ["You're speaking with {} today.", "I need to talk to {} about it."], name),
@@ -464,75 +472,13 @@ def say4(digits: str) -> str:
     return doubled(digits)
 
 
-WITHOUT = """\
-I waited on hold for forty five minutes before anyone answered.
-The flight leaves at six thirty and lands at eleven fifteen.
-We ordered two hundred chairs and twelve tables for the hall.
-There were about three thousand people in the square that evening.
-He scored thirty points in the first half and twelve in the second.
-In nineteen forty five the war ended and the soldiers went home.
-Turn to page two hundred and twelve and read the first paragraph.
-The recipe needs two cups of flour, one egg and a pinch of salt.
-She ran the race in three hours and twenty two minutes.
-It costs nineteen dollars and ninety nine cents at the corner shop.
-The temperature fell to minus five degrees during the night.
-One or two of them may come, but not all three.
-I have told you a hundred times not to leave the door open.
-Our team won the game four to two after extra time.
-The population grew from 120,000 to 145,000 in ten years.
-Call me when you get home, and we can talk about the plan.
-The password has expired, so please reset it before you log in.
-My card was declined at the shop this morning.
-Please check the account and tell me what the balance is.
-I will email you the report when it is ready.
-The first and second floors are closed until the summer.
-Version two point five was released in the autumn.
-You can pay with a card or with cash at the counter.
-The meeting is at ten, and then again at half past two.
-Seventy percent of those we asked said yes.
-We need to order six more boxes of paper for the office.
-The house has four bedrooms, two bathrooms and a large garden.
-He is six feet tall and weighs about eighty kilos.
-Take the second street on the left and walk for five minutes.
-I may march with them in the spring, if the weather is good.
-They lost by one point in the last seconds of the game.
-The number of visitors has doubled since last year.
-Do not worry, one day you will see that it was for the best.
-Between two and three in the afternoon the streets were empty.
-The bus number nine goes to the station every ten minutes.
-A dozen eggs cost more than four dollars now.
-She asked a question, and nobody in the room knew the answer.
-The book has twenty chapters, of which the last is the longest.
-At the age of seven he could read and write.
-Both of us were right, and neither would say so.""".splitlines()
-
-PROSE = """\
-The old mill stood at the bend of the river where the water ran slow and deep, and on summer evenings the children of
-the village came down to swim there until it was dark. Nobody had ground corn in it for many years. The wheel was green
-with moss, two of its paddles were gone, and the door hung on one hinge, so that whoever wished to enter had only to
-push. It was said that a traveller had once spent a winter inside, living on fish and on the bread that the baker's wife
-left for him on the wall, and that in the spring he went away without a word to anyone. What became of him was never
-known. Some thought that he had gone to sea, others that he had been a soldier who was tired of the war. When I was
-nine or ten years old I believed all of these stories at once, and saw no contradiction in them. My grandmother, who had
-lived in the house beside the bridge for more than sixty years, smiled at such talk and went on with her sewing. She
-remembered the flood, when the water rose to the third step, and the long frost that came after it, when carts could
-drive over the ice from one bank to the other. People were poorer then, she would say, but they sang more. In the evening
-the lamps were lit at eight, and by half past nine the street was silent except for the dog at the inn. The road to the
-town was four miles long, and we walked it twice a week with baskets of apples, plums or eggs, according to the season.
-On the way home, with a few coins in my pocket and the sun going down behind the hill, I used to count the trees along
-the wall; there were a hundred and eleven of them, or a hundred and twelve if one was fair to the little one at the end.
-It was the best of times and the worst of times, as somebody wrote of other days. I did not know then how soon it would
-be over. The mill burned down in the first week of autumn, on a night without a moon, and though the whole village
-carried water until morning, nothing remained of it but the stones and the wheel, which turned once more, slowly, as if
-it wished to say something, and then stood still."""
-
-
 def sentences(rounds: int = 6, seed: int = 14) -> list[Sentence]:
-    dice = random.Random(seed)  # noqa: S311
+    dice = random.Random(seed)
     made: list[Sentence] = []
     for _ in range(rounds):
         for form, parts in (("written", _written), ("spoken", _spoken), ("heard", _heard)):
             for kind, carriers, value in parts(dice):
-                value = value.strip()
                 made.append(Sentence(dice.choice(carriers).replace("{}", value), form, ((kind, value),)))
-    return [*made, *(Sentence(text, "none") for text in WITHOUT), Sentence(" ".join(PROSE.split()), "prose")]
+    without = (DATA / "redaction_without.txt").read_text().splitlines()
+    prose = " ".join((DATA / "redaction_prose.txt").read_text().split())
+    return [*made, *(Sentence(text, "none") for text in without), Sentence(prose, "prose")]

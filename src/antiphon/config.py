@@ -263,8 +263,8 @@ class Version(Table, frozen=True, kw_only=True):
 
 
 class Redaction(Table, frozen=True, kw_only=True):
-    """What finds names and places: a model of the catalog, or a folder with its files. Without one, calls whose names are
-    to be hidden are refused.
+    """What finds names and places: a model of the catalog, or a folder with its files. Without one, calls whose names
+    are to be hidden are refused.
     """
 
     model: str = "rampart"

@@ -203,8 +203,8 @@ class Aligner(Protocol):
 
 class EventFilter(Protocol):
     """One call's view of what its caller hears, as tuples of the events of `core.events`. Pure: no I/O, no clock; one
-    that asks a model is a coroutine, and bounds how long it waits. One that raises ends the call, and nothing of what it
-    was given leaves.
+    that asks a model is a coroutine, and bounds how long it waits. One that raises ends the call, and nothing of what
+    it was given leaves.
 
     It may replace events, leave them out, or hold text back until it has seen what follows; but not sound, nor what
     begins and ends something (`Opened`, `ToolCallStarted`, `ChoiceEnded`). Events of text keep their count of tokens.

@@ -31,7 +31,7 @@ class Entity(StrEnum):
     DATE = "date"
     IP = "ip"
     URL = "url"
-    PASSWORD = "password"  # noqa: S105 - and keys
+    PASSWORD = "password"
     NUMBER = "number"  # that identifies something, of which it is not known what
     CUSTOM = "custom"  # what the project itself names
 

@@ -9,7 +9,6 @@ Rules:
 - Texts appear in no error.
 """
 
-import asyncio
 import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path

@@ -67,6 +67,7 @@ class StreamEndpoint(Endpoint):
             speech_events=True,
             word_times=True,
             turns=asked.settings.turns,
+            redaction=asked.redaction,
         )
         return Accepted(spec, Stream(asked, opening), headers=no_effect(asked.without_effect))
 

@@ -10,7 +10,9 @@ from enum import StrEnum
 
 from antiphon.core.audio import MAX_RATE, MIN_RATE, AudioFormat, Encoding
 from antiphon.core.errors import CallerError, UnsupportedParameter
+from antiphon.core.redaction import Redaction
 from antiphon.core.specs import TurnRules
+from antiphon.surfaces.assemblyai import redaction
 from antiphon.surfaces.assemblyai.values import Values, asks, flag, is_english, number, text, texts, whole
 
 DEFAULT_MODEL = "universal-streaming-english"
@@ -36,7 +38,6 @@ _NO_SPEAKERS = "No model here tells speakers apart."
 _NO_NOISE = "The audio is heard as it comes."
 _ENGLISH = "English only: `en` and its regions; all of several."
 _NOT_POSTED = "Results are given on the stream; nothing is posted elsewhere."
-_NO_REDACTION = "Redaction is not offered by request."
 
 
 class Use(StrEnum):
@@ -137,9 +138,13 @@ TABLE: tuple[Parameter, ...] = (
     Parameter("enable_extra_session_information", Use.NO_EFFECT, "There is none."),
     Parameter("customer_support_audio_capture", Use.NO_EFFECT, "No audio is kept."),
     Parameter("_customer_support_audio_capture", Use.NO_EFFECT, "No audio is kept."),
-    Parameter("redact_pii", Use.REFUSED, _NO_REDACTION),
-    Parameter("redact_pii_policies", Use.REFUSED, _NO_REDACTION),
-    Parameter("redact_pii_sub", Use.REFUSED, _NO_REDACTION),
+    Parameter("redact_pii", Use.HONOURED, "Personal data is hidden, in partial turns too."),
+    Parameter(
+        "redact_pii_policies",
+        Use.HONOURED,
+        "Which: all that can be found without it. One that nothing here finds (`drug`, `occupation`, ...) is refused.",
+    ),
+    Parameter("redact_pii_sub", Use.HONOURED, "`hash` (`####`, without it) or `entity_name` (`[PERSON_NAME]`)."),
     Parameter("webhook_url", Use.REFUSED, _NOT_POSTED),
     Parameter("webhook_auth_header_name", Use.REFUSED, _NOT_POSTED),
     Parameter("webhook_auth_header_value", Use.REFUSED, _NOT_POSTED),
@@ -147,6 +152,7 @@ TABLE: tuple[Parameter, ...] = (
 )
 
 _BY_NAME = {row.name: row for row in TABLE}
+_NEVER_LATER = ("redact_pii", "redact_pii_policies", "redact_pii_sub")  # what was said before would be known
 _OLD_NAMES = {
     "formatted_finals": "format_turns",
     "min_end_of_turn_silence_when_confident": "min_turn_silence",
@@ -171,6 +177,7 @@ class Request:
     settings: Settings
     inactivity_s: int | None
     without_effect: tuple[str, ...]
+    redaction: Redaction | None
 
 
 def read(query: Sequence[tuple[str, str]]) -> Request:
@@ -190,12 +197,16 @@ def read(query: Sequence[tuple[str, str]]) -> Request:
         _changed(Settings(), values),
         whole(values, "inactivity_timeout", MIN_INACTIVITY_S, MAX_INACTIVITY_S),
         tuple(name for name, value in values.items() if _BY_NAME[name].use is Use.NO_EFFECT and asks(value)),
+        redaction.read(values),
     )
 
 
 def update(settings: Settings, values: Values) -> tuple[Settings, list[str]]:
     """The settings with these changes, and the names of what has no effect. Raises as `read` does."""
     _check_refused(values)
+    for name in _NEVER_LATER:
+        if asks(values.get(name)):
+            raise UnsupportedParameter(f"`{name}` can only be set when the stream is opened.", param=name)
     unused = [name for name, value in values.items() if asks(value) and not _updatable(name)]
     return _changed(settings, values), unused
 

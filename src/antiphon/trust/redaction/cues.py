@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from antiphon.core.redaction import Entity
-from antiphon.trust.redaction.tokens import Kind, Token
+from antiphon.trust.redaction.tokens import Kind, Token, word_set
 
 REACH = 9  # words between a cue and what it is about
 
@@ -29,8 +29,8 @@ _TABLE: tuple[tuple[Entity | tuple[Entity, ...], int, str], ...] = (
     (
         Entity.PHONE,
         4,
-        "phone|telephone|call|calls|text|mobile|cell|cellphone|reach|dial|fax|landline|whatsapp|ring|my number|number is|"
-        "callback|number's|contact|hotline|best number",
+        "phone|telephone|call|calls|text|mobile|cell|cellphone|reach|dial|fax|landline|whatsapp|ring|my number|"
+        "number is|callback|number's|contact|hotline|best number",
     ),
     (Entity.PHONE, 2, "extension|ext"),
     ((Entity.BANK, Entity.ACCOUNT), 4, "account|acct|bank|checking|savings|iban|routing|sort code|aba|swift|bratting"),
@@ -63,31 +63,33 @@ CUES: dict[tuple[str, ...], Cue] = {
 LONGEST = max(map(len, CUES))
 
 # Words before a run that say it counts, names or measures something that is no secret.
-HARMLESS_BEFORE = frozenset(
-    "chapter chapters verse verses page pages version volume platform gate score scores scored won lost beat line lines "
-    "step act scene figure table question section paragraph article season episode series channel level round lap "
-    "route highway interstate $ £ € year years since in around about almost nearly over under psalm hymn row top "
-    "degrees degree dial between until till from than at by before after circa route boeing ratio bake".split()
+HARMLESS_BEFORE = word_set(
+    "chapter chapters verse verses page pages version volume platform gate score scores scored won lost beat line "
+    "lines step act scene figure table question section paragraph article season episode series channel level round "
+    "lap route highway interstate $ £ € year years since in around about almost nearly over under psalm hymn row "
+    "top degrees degree dial between until till from than at by before after circa route boeing ratio bake"
 )
 # Words behind it that do the same.
-UNITS_BEHIND = frozenset(
-    "minutes minute hours hour seconds second days day weeks week months month years year dollars dollar pounds pound "
-    "euros cents percent % people men women children times units miles mile kilometers kilometres meters metres feet "
-    "foot inches inch degrees degree grams kilograms kilos pounds tons tonnes liters litres gallons acres points votes "
-    "copies pages words soldiers members students employees items pieces cups cup tablespoons teaspoons thousand "
-    "million billion trillion hundred dozen percentage am pm a.m p.m o'clock bc ad b.c yards yard mph watts volts "
-    "megabytes gigabytes calories stars ships troops horses sheep francs louis shillings guineas rupees fold th st "
-    "barrels crowns leagues inhabitants souls customers orders passengers visitors homes houses cars tickets".split()
+UNITS_BEHIND = word_set(
+    "minutes minute hours hour seconds second days day weeks week months month years year dollars dollar pounds "
+    "pound euros cents percent % people men women children times units miles mile kilometers kilometres meters "
+    "metres feet foot inches inch degrees degree grams kilograms kilos pounds tons tonnes liters litres gallons "
+    "acres points votes copies pages words soldiers members students employees items pieces cups cup tablespoons "
+    "teaspoons thousand million billion trillion hundred dozen percentage am pm a.m p.m o'clock bc ad b.c yards "
+    "yard mph watts volts megabytes gigabytes calories stars ships troops horses sheep francs louis shillings "
+    "guineas rupees fold th st barrels crowns leagues inhabitants souls customers orders passengers visitors homes "
+    "houses cars tickets"
 )
-STOPWORDS = frozenset(
-    "a an the is it it's its that's that this these those to of in on at by for with from and or but as be am are was "
-    "were been i i'm you your my me we our they their he she his her him them us so if then than not no yes please "
-    "will would can could should shall may might do does did done have has had having just also there here when where "
-    "what which who whom how why now again about after before until while because into onto over under up down out off "
-    "near past next between behind beside across opposite around around through during since without within call text "
-    "write send email mail e-mail address contact reach get got go goes going look visit see use using try online "
-    "website site web page let's let make need want like know think say says said tell ask okay ok well right thanks "
-    "thank hello hi hey sorry one's too very more most some any all each every both either neither".split()
+STOPWORDS = word_set(
+    "a an the is it it's its that's that this these those to of in on at by for with from and or but as be am are "
+    "was were been i i'm you your my me we our they their he she his her him them us so if then than not no yes "
+    "please will would can could should shall may might do does did done have has had having just also there here "
+    "when where what which who whom how why now again about after before until while because into onto over under "
+    "up down out off near past next between behind beside across opposite around around through during since "
+    "without within call text write send email mail e-mail address contact reach get got go goes going look visit "
+    "see use using try online website site web page let's let make need want like know think say says said tell ask "
+    "okay ok well right thanks thank hello hi hey sorry one's too very more most some any all each every both "
+    "either neither"
 )
 
 

@@ -4,22 +4,20 @@ import re
 from collections.abc import Iterator, Sequence
 
 from antiphon.core.redaction import Entity, Span
-from antiphon.trust.redaction.tokens import NUMERALS, Kind, Token, read_number
+from antiphon.trust.redaction.tokens import NUMERALS, Kind, Token, read_number, word_set
 
-MONTHS = frozenset(
-    "january february march april may june july august september october november december jan feb mar apr jun jul aug "
-    "sep sept oct nov dec".split()
+MONTHS = word_set(
+    "january february march april may june july august september october november december jan feb mar apr jun jul "
+    "aug sep sept oct nov dec"
 )
 _WORDS_TOO = frozenset(("may", "march", "mar", "august", "sep", "dec", "jan", "jun"))  # that are other words as well
-_ORDINALS = frozenset(
-    "first second third fourth fifth sixth seventh eighth ninth tenth eleventh twelfth thirteenth fourteenth fifteenth "
-    "sixteenth seventeenth eighteenth nineteenth twentieth thirtieth".split()
+_ORDINALS = word_set(
+    "first second third fourth fifth sixth seventh eighth ninth tenth eleventh twelfth thirteenth fourteenth "
+    "fifteenth sixteenth seventeenth eighteenth nineteenth twentieth thirtieth"
 )
 _TEN_ORDINALS = frozenset(("twenty", "thirty"))
-_BIRTH = frozenset("born birth birthday birthdate dob birthdays".split())
-_STAYS = frozenset(
-    "admitted discharged appointment surgery visit home seen scheduled procedure hospital due died".split()
-)
+_BIRTH = word_set("born birth birthday birthdate dob birthdays")
+_STAYS = word_set("admitted discharged appointment surgery visit home seen scheduled procedure hospital due died")
 _WRITTEN = re.compile(
     r"(?<![0-9/.-])(?:[0-3]?[0-9]([/.-])[0-3]?[0-9]\1(?:[12][0-9])?[0-9]{2}|(?:19|20)[0-9]{2}([/.-])[01]?[0-9]\2[0-3]?[0-9])"
     r"(?![0-9/-]|\.[0-9])"

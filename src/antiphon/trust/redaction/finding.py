@@ -10,12 +10,13 @@ from antiphon.trust.redaction.names import names
 from antiphon.trust.redaction.places import addresses
 from antiphon.trust.redaction.runs import MIN_CODE, kinds_of, runs_of
 from antiphon.trust.redaction.spoken import open_mail, spoken
-from antiphon.trust.redaction.tokens import NUMERALS, Kind, Token, tokens_of
+from antiphon.trust.redaction.tokens import NUMERALS, Kind, Token, tokens_of, word_set
 from antiphon.trust.redaction.written import written
 
 # What the model takes for a place or a name now and then.
-_NEVER = frozenset(
-    "spring summer autumn fall winter today tomorrow yesterday monday tuesday wednesday thursday friday saturday sunday spelled spelt".split()
+_NEVER = word_set(
+    "spring summer autumn fall winter today tomorrow yesterday monday tuesday wednesday thursday friday saturday "
+    "sunday spelled spelt"
 )
 MAX_PATTERNS = 32
 MAX_PATTERN_CHARS = 200

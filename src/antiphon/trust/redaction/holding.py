@@ -4,11 +4,11 @@ from collections.abc import Sequence
 
 from antiphon.trust.redaction.places import REACH as NEAR
 from antiphon.trust.redaction.spoken import local_start
-from antiphon.trust.redaction.tokens import JOINERS, NUMERALS, Kind, Token
+from antiphon.trust.redaction.tokens import JOINERS, NUMERALS, Kind, Token, word_set
 
 MAX_STREET_WORDS = 4  # between a number and the word that makes it an address
 _LINKS = frozenset((*JOINERS, "at", "@", "and", "for", "to", "of", "as", "in", "the", "oh", "capital", "number"))
-_HOMES = frozenset("live lives living address deliver located ship moved".split())
+_HOMES = word_set("live lives living address deliver located ship moved")
 
 
 def open_from(tokens: Sequence[Token]) -> int:

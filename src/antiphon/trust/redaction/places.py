@@ -4,37 +4,36 @@ from collections.abc import Iterator, Sequence
 
 from antiphon.core.redaction import Entity, Span
 from antiphon.trust.redaction.cues import STOPWORDS
-from antiphon.trust.redaction.tokens import NUMERALS, Kind, Token, read_number
+from antiphon.trust.redaction.tokens import NUMERALS, Kind, Token, read_number, word_set
 
-_STREETS = frozenset(
+_STREETS = word_set(
     "street st avenue ave road rd lane ln boulevard blvd terrace parkway pkwy highway hwy crescent mews alley trail "
-    "gardens grove quay drive dr court ct".split()
+    "gardens grove quay drive dr court ct"
 )
-_WEAK = frozenset("way place pl square sq circle close drive dr court ct st row walk hill view loop path run".split())
-_BEFORE = frozenset("rue via calle avenida avenue plaza piazza rua impasse chemin".split())  # the name comes behind
-_LINKS = frozenset(
-    "de des du la le les lo los las del della di da saint st san santa north south east west n s e w old new".split()
+_WEAK = word_set("way place pl square sq circle close drive dr court ct st row walk hill view loop path run")
+_BEFORE = word_set("rue via calle avenida avenue plaza piazza rua impasse chemin")  # the name comes behind
+_LINKS = word_set(
+    "de des du la le les lo los las del della di da saint st san santa north south east west n s e w old new"
 )
-_UNITS = frozenset("apartment apt suite ste unit flat floor room building bldg".split())
-_CUES = frozenset(
-    "live lives living address deliver delivered delivery located ship shipped mail send home house moved".split()
-)
+_UNITS = word_set("apartment apt suite ste unit flat floor room building bldg")
+_CUES = word_set("live lives living address deliver delivered delivery located ship shipped mail send home house moved")
 _AFTER_TOWN = STOPWORDS | frozenset(("zip", "postal", "postcode", "today", "tomorrow", "tonight", "yesterday"))
-STATES = frozenset(
+STATES = word_set(
     "alabama alaska arizona arkansas california colorado connecticut delaware florida georgia hawaii idaho illinois "
-    "indiana iowa kansas kentucky louisiana maine maryland massachusetts michigan minnesota mississippi missouri montana "
-    "nebraska nevada ohio oklahoma oregon pennsylvania tennessee texas utah vermont virginia washington wisconsin wyoming".split()
+    "indiana iowa kansas kentucky louisiana maine maryland massachusetts michigan minnesota mississippi missouri "
+    "montana nebraska nevada ohio oklahoma oregon pennsylvania tennessee texas utah vermont virginia washington "
+    "wisconsin wyoming"
 )
 # Towns that are no other words, for texts without capitals.
-TOWNS = frozenset(
-    "london manchester birmingham liverpool glasgow edinburgh dublin belfast cardiff leeds sheffield chicago houston "
-    "philadelphia seattle denver boston atlanta dallas miami detroit portland baltimore cleveland pittsburgh cincinnati "
-    "minneapolis milwaukee nashville memphis toronto montreal vancouver ottawa calgary sydney melbourne brisbane perth "
-    "auckland paris lyon marseille toulouse berlin hamburg munich frankfurt cologne vienna zurich geneva brussels amsterdam "
-    "rotterdam copenhagen stockholm oslo helsinki madrid barcelona seville lisbon porto rome milan naples venice athens "
-    "istanbul moscow warsaw prague budapest bucharest sofia kyiv cairo lagos nairobi johannesburg mumbai delhi bangalore "
-    "chennai kolkata karachi lahore dhaka tokyo osaka kyoto seoul beijing shanghai singapore bangkok jakarta manila hanoi "
-    "dubai riyadh tehran baghdad jerusalem".split()
+TOWNS = word_set(
+    "london manchester birmingham liverpool glasgow edinburgh dublin belfast cardiff leeds sheffield chicago "
+    "houston philadelphia seattle denver boston atlanta dallas miami detroit portland baltimore cleveland "
+    "pittsburgh cincinnati minneapolis milwaukee nashville memphis toronto montreal vancouver ottawa calgary sydney "
+    "melbourne brisbane perth auckland paris lyon marseille toulouse berlin hamburg munich frankfurt cologne vienna "
+    "zurich geneva brussels amsterdam rotterdam copenhagen stockholm oslo helsinki madrid barcelona seville lisbon "
+    "porto rome milan naples venice athens istanbul moscow warsaw prague budapest bucharest sofia kyiv cairo lagos "
+    "nairobi johannesburg mumbai delhi bangalore chennai kolkata karachi lahore dhaka tokyo osaka kyoto seoul "
+    "beijing shanghai singapore bangkok jakarta manila hanoi dubai riyadh tehran baghdad jerusalem"
 )
 MAX_NAME_WORDS = 3
 MAX_TOWN_WORDS = 2

@@ -40,7 +40,7 @@ class Redactions:
         return asked.joined(least) if asked is not None else least
 
     def filters(self, call: Call[Any]) -> Sequence[EventFilter]:
-        """Raises `PolicyError` where names are to be hidden and nothing here finds them, `UnsupportedParameter` for what
+        """Raises `PolicyError` where names are to be hidden and nothing finds them, `UnsupportedParameter` for what
         would tell what is hidden.
         """
         wanted = self.of(call)

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 
 from antiphon.core.redaction import Entity
 from antiphon.trust.redaction.cues import HARMLESS_BEFORE, UNITS_BEHIND, Cue, cue_before, cue_behind
-from antiphon.trust.redaction.tokens import JOINERS, NATO, NUMERALS, Kind, Number, Token, read_number
+from antiphon.trust.redaction.tokens import JOINERS, NATO, NUMERALS, Kind, Number, Token, read_number, word_set
 
 MIN_CODE = 5  # digits and letters that nothing else says anything about
 MIN_OPEN = 3  # digits with which an utterance ends
@@ -22,9 +22,9 @@ CARD_LENGTHS = range(13, 20)
 
 _MARKS = frozenset("-–.,/()+#*:")
 _CUTS = frozenset(".,;:")
-_ACRONYMS = frozenset(
-    "usa uk fbi cia ibm pdf url abc nbc cbs bbc cnn gps atm hr it tv vip faq rsvp diy ceo cfo cto mba phd asap led lcd usb "
-    "dna eta ssn cvv cvc dob mrn pin nhs iban api sms gp er icu ups dhl irs dmv id ac dc bc ad am pm ok".split()
+_ACRONYMS = word_set(
+    "usa uk fbi cia ibm pdf url abc nbc cbs bbc cnn gps atm hr it tv vip faq rsvp diy ceo cfo cto mba phd asap led "
+    "lcd usb dna eta ssn cvv cvc dob mrn pin nhs iban api sms gp er icu ups dhl irs dmv id ac dc bc ad am pm ok"
 )
 
 

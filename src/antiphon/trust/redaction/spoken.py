@@ -4,29 +4,29 @@ from collections.abc import Iterator, Sequence
 
 from antiphon.core.redaction import Entity, Span
 from antiphon.trust.redaction.cues import STOPWORDS
-from antiphon.trust.redaction.tokens import JOINERS, NUMERALS, Kind, Token, read_number
+from antiphon.trust.redaction.tokens import JOINERS, NUMERALS, Kind, Token, read_number, word_set
 
-TOP_DOMAINS = frozenset(
-    "com org net edu gov mil io co uk de fr es it nl eu us ca au nz in ie ch at be se no dk fi pl pt info biz app dev ai "
-    "me tv ly example local".split()
+TOP_DOMAINS = word_set(
+    "com org net edu gov mil io co uk de fr es it nl eu us ca au nz in ie ch at be se no dk fi pl pt info biz app "
+    "dev ai me tv ly example local"
 )
-MAIL_HOUSES = frozenset(
+MAIL_HOUSES = word_set(
     "gmail googlemail yahoo hotmail outlook icloud aol protonmail proton gmx comcast verizon live msn fastmail zoho "
-    "mailbox ymail hey att sbcglobal btinternet".split()
+    "mailbox ymail hey att sbcglobal btinternet"
 )
 MAX_LOCAL_WORDS = 3  # that stand before "at" with nothing that joins them
 _SIGNS = frozenset("._-+/@")
 _CASES = frozenset(
     ("capital", "uppercase", "upper", "lowercase", "lower", "case", "cap", "caps", "letter", "number", "small")
 )
-_SYMBOLS = frozenset(
-    "exclamation mark point question hash hashtag pound dollar sign percent ampersand star asterisk at underscore dash "
-    "hyphen dot period comma space bang".split()
+_SYMBOLS = word_set(
+    "exclamation mark point question hash hashtag pound dollar sign percent ampersand star asterisk at underscore "
+    "dash hyphen dot period comma space bang"
 )
-_NOT_A_PASSWORD = frozenset(
+_NOT_A_PASSWORD = word_set(
     "wrong correct incorrect expired required reset invalid protected too strong weak secret changed different same "
     "needed saved stored hidden case sensitive there here working accepted rejected field box page manager long short "
-    "safe secure lost forgotten old new something someone locked blocked screen prompt which what when if".split()
+    "safe secure lost forgotten old new something someone locked blocked screen prompt which what when if"
 )
 
 
@@ -243,8 +243,8 @@ def _passwords(tokens: Sequence[Token]) -> Iterator[Span]:
         if (
             start >= len(tokens)
             or tokens[start].word in _NOT_A_PASSWORD | STOPWORDS
-            or start == at + 1
-            and (tokens[start].kind is Kind.WORD and not _odd(tokens, start))
+            or (start == at + 1
+            and (tokens[start].kind is Kind.WORD and not _odd(tokens, start)))
         ):
             continue
         end = _secret(tokens, start)

@@ -6,6 +6,15 @@ from dataclasses import dataclass
 from enum import Enum, auto
 
 
+def word_set(text: str) -> frozenset[str]:
+    """The words of a text: how long lists of them are written."""
+    return frozenset(text.split())
+
+
+def _listed(text: str) -> list[str]:
+    return text.split()
+
+
 class Kind(Enum):
     DIGITS = auto()
     UNIT = auto()  # zero to nine, and "oh"
@@ -19,16 +28,16 @@ class Kind(Enum):
 
 
 UNITS = {
-    **{word: str(n) for n, word in enumerate("zero one two three four five six seven eight nine".split())},
+    **{word: str(n) for n, word in enumerate(_listed("zero one two three four five six seven eight nine"))},
     **dict.fromkeys(("oh", "nought", "naught", "nil"), "0"),
     "niner": "9",
 }
 TEENS = {
     word: str(10 + n)
-    for n, word in enumerate("ten eleven twelve thirteen fourteen fifteen sixteen seventeen eighteen nineteen".split())
+    for n, word in enumerate(_listed("ten eleven twelve thirteen fourteen fifteen sixteen seventeen eighteen nineteen"))
 }
 TENS = {
-    word: str(20 + 10 * n) for n, word in enumerate("twenty thirty forty fifty sixty seventy eighty ninety".split())
+    word: str(20 + 10 * n) for n, word in enumerate(_listed("twenty thirty forty fifty sixty seventy eighty ninety"))
 }
 TENS["fourty"] = "40"
 SCALES = {"hundred": "00", "thousand": "000"}
@@ -40,9 +49,9 @@ JOINERS = {
     "slash": "/",
     "plus": "+",
 }
-NATO = frozenset(
+NATO = word_set(
     "alpha alfa bravo charlie delta echo foxtrot hotel india juliet juliett kilo lima mike november oscar papa quebec "
-    "romeo sierra tango uniform victor whiskey yankee zulu".split()
+    "romeo sierra tango uniform victor whiskey yankee zulu"
 )
 _KINDS = (
     *((UNITS, Kind.UNIT), (TEENS, Kind.TEEN), (TENS, Kind.TENS)),
