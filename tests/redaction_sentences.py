@@ -482,3 +482,48 @@ def sentences(rounds: int = 6, seed: int = 14) -> list[Sentence]:
     without = (DATA / "redaction_without.txt").read_text().splitlines()
     prose = " ".join((DATA / "redaction_prose.txt").read_text().split())
     return [*made, *(Sentence(text, "none") for text in without), Sentence(prose, "prose")]
+
+
+def by_hand() -> list[Sentence]:
+    """Sentences that nobody made from parts; what must be hidden stands in braces."""
+    made = []
+    for line in (DATA / "redaction_by_hand.txt").read_text().splitlines():
+        parts = line.replace("}", "{").split("{")
+        made.append(Sentence("".join(parts), "by hand", tuple(("ANY", part) for part in parts[1::2])))
+    return made
+
+
+@dataclass
+class Score:
+    """How much was hidden, of how many: `touched` at all, `whole` with every letter and digit."""
+
+    all: int = 0
+    whole: int = 0
+    touched: int = 0
+
+
+def score(sentences: list[Sentence], found: list[list[tuple[int, int]]]) -> tuple[dict[tuple[str, str], Score], float]:
+    """By (form, "names" or "structured"), and the share of the words that were hidden and need not be."""
+    scores: dict[tuple[str, str], Score] = {}
+    words = wrong = 0
+    for sentence, spans in zip(sentences, found, strict=True):
+        text = sentence.text
+        hidden = {at for start, end in spans for at in range(start, end)}
+        secret: set[int] = set()
+        for span in sentence.spans:
+            here = [at for at in range(span["start"], span["end"]) if text[at].isalnum()]
+            secret.update(here)
+            count = sum(at in hidden for at in here)
+            what = "names" if span["type"] in ("PERSON", "LOCATION") else "structured"
+            each = scores.setdefault((sentence.form, what), Score())
+            each.all += 1
+            each.whole += count == len(here)
+            each.touched += count > 0
+        at = 0
+        for word in text.split():
+            at = text.index(word, at)
+            own = {place for place in range(at, at + len(word)) if text[place].isalnum()}
+            words += 1
+            wrong += bool(own & hidden) and not own & secret
+            at += len(word)
+    return scores, wrong / words

@@ -23,6 +23,8 @@ from antiphon.core.events import Failed
 
 Event = TypeVar("Event")
 
+REDACT = "redact"  # the add-on of a filter that hides what must not be kept either
+
 log = logging.getLogger(__name__)
 
 
@@ -49,6 +51,7 @@ class MeteredSession(ABC, Generic[Event]):
         self._chain = Chain(filters) if filters else None
         self._costs = False  # whether `_told` has yielded what is to be charged for, and was not
         add_ons = sorted({getattr(each, "add_on", "") for each in filters} - {""})
+        self._redacts = REDACT in add_ons
         self._account = Account(services, call, model, "+".join((feature, *add_ons)))
         self._error: AntiphonError | None = None
         self._outcome = EntryKind.ABANDONED

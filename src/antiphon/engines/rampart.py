@@ -118,6 +118,10 @@ def grown(text: str, spans: Sequence[Span]) -> Iterator[Span]:
             start -= 1
         while end < len(text) and text[end].isalnum():
             end += 1
+        while end > start and not text[end - 1].isalnum():
+            end -= 1
+        if end == start:
+            continue
         if last is not None and (start < last.end or (span.kinds == last.kinds and _together(text[last.end : start]))):
             last = Span(last.start, max(end, last.end), last.kinds)
             continue

@@ -19,7 +19,7 @@ class Cue:
 # Single words and short phrases, in lower case. What recognisers of speech make of some of them is there, too.
 _TABLE: tuple[tuple[Entity | tuple[Entity, ...], int, str], ...] = (
     (Entity.CARD, 4, "card|visa|mastercard|amex|debit|credit|ends in|ending in|ending with|ends with|last four"),
-    (Entity.CARD_CODE, 3, "security code|cvv|cvc|code is|the back|verification code|three digits|the code"),
+    (Entity.CARD_CODE, 3, "security code|cvv|cvc|c v v|c v c|code is|the back|verification code|three digits|the code"),
     (Entity.CARD_EXPIRY, 3, "expires|expiry|expiration|expiring|exp|valid until|valid thru|valid through|good through"),
     (
         Entity.NATIONAL_ID,
@@ -93,23 +93,30 @@ STOPWORDS = word_set(
 )
 
 
+_GENERAL = frozenset({("number", "is"), ("my", "number"), ("number's",)})  # unless another says whose number
+
+
 def cue_before(tokens: list[Token], at: int) -> tuple[Cue, int] | None:
     """The nearest cue in front of a token, and how many words are between: the longest of those that end there."""
     words = 0
+    general: tuple[Cue, int] | None = None
     for end in range(at, max(0, at - 3 * REACH), -1):
         token = tokens[end - 1]
         if token.kind is Kind.MARK:
             if token.word in ".?!" and words and not token.glued:
-                return None
+                return general
             continue
         for length in range(min(LONGEST, end), 0, -1):
-            cue = CUES.get(tuple(each.word for each in tokens[end - length : end]))
-            if cue is not None:
+            phrase = tuple(each.word for each in tokens[end - length : end])
+            cue = CUES.get(phrase)
+            if cue is not None and phrase not in _GENERAL:
                 return cue, words
+            if cue is not None:
+                general = general or (cue, words)
         words += 1
         if words > REACH:
-            return None
-    return None
+            break
+    return general
 
 
 def cue_behind(tokens: list[Token], at: int) -> Cue | None:

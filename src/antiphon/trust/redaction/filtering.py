@@ -30,7 +30,7 @@ from antiphon.trust.redaction.transcripts import Transcripts
 INTERIM_S = 0.1  # that the model may take for an interim, which then shows nothing new
 FINAL_S = 5.0  # for anything else, before the call ends
 INTERIM_EVERY_MS = 1000  # of audio, where the model is asked
-MAX_DOCUMENT_CHARS = 1 << 20  # of a call's arguments, or of an answer that is JSON
+MAX_DOCUMENT_CHARS = 1 << 17  # of a call's arguments, or of an answer that is JSON
 
 _Key = tuple[type, int, int]
 

@@ -1,10 +1,11 @@
 """Everything to hide in one text, by all recognisers, as spans that do not overlap."""
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from functools import lru_cache
 
 from antiphon.core.redaction import OF_THE_MODEL, Entity, Redaction, Span
+from antiphon.trust.redaction.cues import STOPWORDS
 from antiphon.trust.redaction.dates import dates
 from antiphon.trust.redaction.names import names
 from antiphon.trust.redaction.places import addresses
@@ -18,8 +19,7 @@ _NEVER = word_set(
     "spring summer autumn fall winter today tomorrow yesterday monday tuesday wednesday thursday friday saturday "
     "sunday spelled spelt"
 )
-MAX_PATTERNS = 32
-MAX_PATTERN_CHARS = 200
+SURE_KINDS = 3  # what may be more than so many is not known
 
 
 def find(
@@ -35,44 +35,52 @@ def find(
     """
     tokens = tokens_of(text) if tokens is None else tokens
     sought = wanted.sought
+    tagged = [span for span in tagged if not _says_nothing(text[span.start : span.end])]
     found = [*_custom(text, wanted)]
+    unsure: list[Span] = []
     if sought:
-        found += written(text)
+        forms = list(written(text))
+        unsure = [*tagged, *(span for span in forms if len(span.kinds) > SURE_KINDS)]
+        found += forms
         found += spoken(tokens)
         found += dates(text, tokens)
         found += addresses(tokens)
         if Entity.NAME in sought:
             found += names(tokens)
-        found += (span for span in tagged if not _says_nothing(text[span.start : span.end]))
+        found += tagged
         if goes_on:
             found += open_mail(tokens)
         for run in runs_of(tokens):
             kinds = kinds_of(tokens, run, least, opens=goes_on and run.open)
             if kinds:
                 found.append(Span(tokens[run.start].start, tokens[run.end - 1].end, kinds))
-    return merged([span for span in found if not sought.isdisjoint(span.kinds) or span.kinds == (Entity.CUSTOM,)])
+    told = (span for span in found if not sought.isdisjoint(span.kinds) or span.kinds == (Entity.CUSTOM,))
+    return merged(list(told), unsure)
 
 
-def merged(spans: Sequence[Span]) -> list[Span]:
-    """Those that touch the same characters as one. It is what the longest of them is."""
+def merged(spans: Sequence[Span], unsure: Collection[Span] = ()) -> list[Span]:
+    """Those that touch the same characters as one. It is what the longest of them is, but for those that are `unsure`
+    of what they are.
+    """
     out: list[Span] = []
-    lengths: list[int] = []
+    ranks: list[tuple[bool, int]] = []
     for span in sorted(spans, key=lambda each: (each.start, -each.end)):
-        length = span.end - span.start
+        rank = span not in unsure, span.end - span.start
         if out and span.start < out[-1].end:
             last = out[-1]
-            first, second = (span.kinds, last.kinds) if length > lengths[-1] else (last.kinds, span.kinds)
+            first, second = (span.kinds, last.kinds) if rank > ranks[-1] else (last.kinds, span.kinds)
             out[-1] = Span(last.start, max(last.end, span.end), tuple(dict.fromkeys(first + second)))
-            lengths[-1] = max(lengths[-1], length)
+            ranks[-1] = max(ranks[-1], rank)
         else:
             out.append(span)
-            lengths.append(length)
+            ranks.append(rank)
     return out
 
 
 def _says_nothing(tagged: str) -> bool:
     words = tokens_of(tagged)
-    return all(token.word in _NEVER or (token.kind in NUMERALS and token.kind is not Kind.DIGITS) for token in words)
+    spoken = NUMERALS - {Kind.DIGITS} | {Kind.LETTER, Kind.MARK}
+    return all(token.word in _NEVER or token.word in STOPWORDS or token.kind in spoken for token in words)
 
 
 def needs_model(wanted: Redaction) -> bool:

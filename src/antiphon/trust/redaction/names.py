@@ -35,6 +35,10 @@ _NOT_NAMES = STOPWORDS | word_set(
     "november december english customer support billing sales claims service team department office company number "
     "account email phone"
 )
+# Behind these what has a capital is one.
+_WHO = _phrases(
+    "this is|speaking with|speaking to|speak to|speak with|talk to|talking to|talk with|spoke with|spoke to|ask for"
+)
 # Usual given names that are no other words.
 GIVEN = word_set(
     "aaron abigail adam adrian ahmed aisha alan albert alejandro alex alexander alexandra alfred ali alice alicia "
@@ -76,9 +80,10 @@ def names(tokens: Sequence[Token]) -> Iterator[Span]:
                 yield Span(token.start, tokens[end - 1].end, (Entity.NAME,))
         elif token.word in GIVEN and (token.text[0].isupper() or lower or _introduced(words, at)):
             yield Span(token.start, tokens[_surname(tokens, at + 1) - 1].end, (Entity.NAME,))
-        if _follows(words, at, _SAYS):
-            start = at + (token.word in ("is", ":", "'s"))
-            end = _end(tokens, start, sure=True)
+        says = _follows(words, at, _SAYS)
+        if says or (_follows(words, at, _WHO) and token.text[0].isupper()):
+            start = at + (says and token.word in ("is", ":", "'s"))
+            end = _end(tokens, start, sure=says)
             if end > start:
                 yield Span(tokens[start].start, tokens[end - 1].end, (Entity.NAME,))
 

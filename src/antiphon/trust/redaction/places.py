@@ -49,8 +49,18 @@ def addresses(tokens: Sequence[Token]) -> Iterator[Span]:
                 yield Span(tokens[at].start, tokens[at].end, (Entity.PLACE, Entity.ADDRESS))
             at += 1
             continue
-        yield Span(tokens[at].start, tokens[end - 1].end, (Entity.ADDRESS,))
+        yield Span(tokens[_flat_before(tokens, at)].start, tokens[end - 1].end, (Entity.ADDRESS,))
         at = end
+
+
+def _flat_before(tokens: Sequence[Token], at: int) -> int:
+    """Where "flat three," in front of an address begins."""
+    for start in range(at - 1, max(-1, at - 5), -1):
+        if tokens[start].word in _UNITS:
+            return start
+        if tokens[start].kind not in NUMERALS | {Kind.MARK, Kind.LETTER}:
+            break
+    return at
 
 
 def _address(tokens: Sequence[Token], at: int) -> int | None:

@@ -20,6 +20,7 @@ MAX_GLUED = 4  # letters of a word that stands at digits, as in AB-1234
 YEAR = 4  # digits
 CARD_LENGTHS = range(13, 20)
 
+_SPELLED_CUES = ("cvv", "cvc", "ssn", "mrn", "dob", "pin", "id", "ip", "nhs")
 _MARKS = frozenset("-–.,/()+#*:")
 _CUTS = frozenset(".,;:")
 _ACRONYMS = word_set(
@@ -153,7 +154,7 @@ def _take(tokens: Sequence[Token], at: int, number: Number, run: Run) -> None:
 def _joiner(tokens: Sequence[Token], at: int, run: Run) -> int | None:
     """Where what joins ends, if something that belongs to the run follows on it."""
     if run.end == run.start:
-        opens = tokens[at].word in ("(", "+") and at == run.start
+        opens = tokens[at].word in ("(", "+", "plus") and at == run.start
         return at + 1 if opens and at + 1 < len(tokens) and tokens[at + 1].kind in NUMERALS else None
     cut, end = False, at
     while end < len(tokens) and end - at < 3:
@@ -187,8 +188,18 @@ def _as_in(tokens: Sequence[Token], at: int) -> int | None:
     return None
 
 
+def _begins_with(tokens: Sequence[Token], run: Run, word: str) -> bool:
+    end = run.start + len(word)
+    letters = [token.word for token in tokens[run.start : end]]
+    return end < run.end and tokens[end].kind in NUMERALS and letters == list(word)
+
+
 def _trim(tokens: Sequence[Token], run: Run) -> None:
-    """Without an article or a pronoun at an end: "a five", "six I"."""
+    """Without an article or a pronoun at an end, or a word that is spelled in front: "a five", "six I", "c v v 123"."""
+    said = next((each for each in _SPELLED_CUES if _begins_with(tokens, run, each)), None)
+    if said is not None:
+        run.start += len(said)
+        run.parts[0].letters = run.parts[0].letters[len(said) :]
     first = tokens[run.start]
     if run.end - run.start > 1 and first.word in ("a", "i") and first.kind is Kind.LETTER:
         behind = tokens[run.start + 1]

@@ -8,12 +8,17 @@ from antiphon.trust.redaction.tokens import JOINERS, NUMERALS, Kind, Token, read
 
 TOP_DOMAINS = word_set(
     "com org net edu gov mil io co uk de fr es it nl eu us ca au nz in ie ch at be se no dk fi pl pt info biz app "
-    "dev ai me tv ly example local"
+    "dev ai me tv ly example local "
+    "cz sk hu ro bg gr hr si lt lv ee ru ua tr il za ng ke jp cn kr sg hk tw my th vn ph id br mx ar cl pe"
 )
 MAIL_HOUSES = word_set(
     "gmail googlemail yahoo hotmail outlook icloud aol protonmail proton gmx comcast verizon live msn fastmail zoho "
     "mailbox ymail hey att sbcglobal btinternet"
 )
+MAX_DOMAIN_WORDS = 3
+MAX_LABEL_TOKENS = 80  # of the parts of an address: more are no address
+MAX_DOTS = 8
+MAX_OCTET_TOKENS = 8
 MAX_LOCAL_WORDS = 3  # that stand before "at" with nothing that joins them
 _SIGNS = frozenset("._-+/@")
 _CASES = frozenset(
@@ -42,7 +47,7 @@ def spoken(tokens: Sequence[Token]) -> Iterator[Span]:
 def _addresses(tokens: Sequence[Token]) -> Iterator[Span]:
     for at, token in enumerate(tokens):
         if token.word in ("at", "@"):
-            end = _domain(tokens, at + 1, alone=False)
+            end = _long_domain(tokens, at + 1) or _domain(tokens, at + 1, alone=False)
             if end is None:
                 continue
             start = local_start(tokens, at)
@@ -80,6 +85,8 @@ def _domain(tokens: Sequence[Token], at: int, *, alone: bool) -> int | None:
         end = label
         if end < len(tokens) and _is_dot(tokens, end) and end + 1 < len(tokens):
             dots += 1
+            if dots > MAX_DOTS:
+                break
             if _label(tokens, end + 1) > end + 1:
                 end += 1
                 continue
@@ -90,12 +97,26 @@ def _domain(tokens: Sequence[Token], at: int, *, alone: bool) -> int | None:
     return at + 1 if not alone and house in MAIL_HOUSES else None
 
 
+def _long_domain(tokens: Sequence[Token], at: int) -> int | None:
+    """The end of "proton mail dot com", whose name is said in two or three words."""
+    for first in range(at + 1, min(at + MAX_DOMAIN_WORDS, len(tokens))):
+        if any(token.kind is not Kind.WORD or token.word in STOPWORDS for token in tokens[at:first]):
+            return None
+        end = _domain(tokens, first, alone=True)
+        if end is not None:
+            return end
+    return None
+
+
 def _label(tokens: Sequence[Token], at: int) -> int:
     """The end of one part of a domain: a word, or letters and digits that are spelled; with dashes in it."""
     end = at
-    while end < len(tokens):
+    while end < len(tokens) and end - at < MAX_LABEL_TOKENS:
         token = tokens[end]
         spelled = token.kind is Kind.LETTER or token.kind in NUMERALS
+        worded = end > at and tokens[end - 1].kind is Kind.WORD and tokens[end - 1].word not in JOINERS
+        if spelled and worded and not token.glued:
+            break
         if spelled:
             number = read_number(tokens, end) if token.kind in NUMERALS else None
             end = number.end if number else end + 1
@@ -106,7 +127,8 @@ def _label(tokens: Sequence[Token], at: int) -> int:
             and (token.word not in STOPWORDS or end > at)
             and token.word not in JOINERS
         ):
-            if end > at and tokens[end - 1].kind is Kind.WORD and not token.glued:
+            before = tokens[end - 1]
+            if end > at and before.kind is Kind.WORD and before.word not in JOINERS and not token.glued:
                 break
             if token.word in ("at", "and", "or") and not token.glued:
                 break
@@ -134,7 +156,7 @@ def _path(tokens: Sequence[Token], end: int) -> int:
 def local_start(tokens: Sequence[Token], at: int) -> int:
     """Where the part in front of "at" begins."""
     start, plain = at, 0  # `plain` counts words that nothing joins
-    while start > 0:
+    while start > 0 and at - start < MAX_LABEL_TOKENS:
         token = tokens[start - 1]
         joined = start < at and _joins(tokens, start)
         if _joins(tokens, start - 1):
@@ -158,7 +180,7 @@ def local_start(tokens: Sequence[Token], at: int) -> int:
             and _spelled_or_as(tokens, start)
         ):
             start -= 1
-        elif token.kind is Kind.WORD and (joined or token.word not in STOPWORDS):
+        elif token.kind is Kind.WORD and (joined or token.word.removesuffix("'s") not in STOPWORDS):
             if not joined:
                 plain += 1
             if plain > MAX_LOCAL_WORDS or (token.word in STOPWORDS and not joined):
@@ -205,7 +227,7 @@ def _octets(tokens: Sequence[Token], at: int) -> int | None:
     end = at
     for place in range(4):
         begun = end
-        while end < len(tokens) and tokens[end].kind in NUMERALS | {Kind.SCALE}:
+        while end < len(tokens) and end - begun < MAX_OCTET_TOKENS and tokens[end].kind in NUMERALS | {Kind.SCALE}:
             number = read_number(tokens, end)
             end = number.end if number else end + 1
             if number and _is(tokens, end, "and"):
@@ -243,8 +265,7 @@ def _passwords(tokens: Sequence[Token]) -> Iterator[Span]:
         if (
             start >= len(tokens)
             or tokens[start].word in _NOT_A_PASSWORD | STOPWORDS
-            or (start == at + 1
-            and (tokens[start].kind is Kind.WORD and not _odd(tokens, start)))
+            or (start == at + 1 and (tokens[start].kind is Kind.WORD and not _odd(tokens, start)))
         ):
             continue
         end = _secret(tokens, start)

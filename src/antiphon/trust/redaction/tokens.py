@@ -109,7 +109,7 @@ class Number:
     written: bool = False
 
 
-def read_number(tokens: Sequence[Token], at: int) -> Number | None:
+def read_number(tokens: Sequence[Token], at: int, *, joins: bool = True) -> Number | None:
     """The number that begins there."""
     if at >= len(tokens):
         return None
@@ -126,28 +126,28 @@ def read_number(tokens: Sequence[Token], at: int) -> Number | None:
                 return None
             return Number(at + 2, digit * TIMES[token.word], single=True)
         case Kind.UNIT:
-            return _scaled(tokens, at + 1, UNITS[token.word], single=True)
+            return _scaled(tokens, at + 1, UNITS[token.word], single=True, joins=joins)
         case Kind.TEEN:
-            return _scaled(tokens, at + 1, TEENS[token.word], single=False)
+            return _scaled(tokens, at + 1, TEENS[token.word], single=False, joins=joins)
         case Kind.TENS:
             value, end = TENS[token.word], at + 1
             unit = end + 1 if _is(tokens, end, "-") else end
             if unit < len(tokens) and UNITS.get(tokens[unit].word, "0") != "0":
                 value, end = str(int(value) + int(UNITS[tokens[unit].word])), unit + 1
-            return _scaled(tokens, end, value, single=False)
+            return _scaled(tokens, end, value, single=False, joins=joins)
     return None
 
 
-def _scaled(tokens: Sequence[Token], end: int, value: str, *, single: bool) -> Number:
-    """With the hundreds and thousands behind it, and what "and" adds to these."""
+def _scaled(tokens: Sequence[Token], end: int, value: str, *, single: bool, joins: bool) -> Number:
+    """With the hundreds and thousands behind it, and, where it `joins`, what "and" adds to these."""
     if end >= len(tokens) or tokens[end].word not in SCALES or value == "0":
         return Number(end, value, single=single)
     number = int(value) * (100 if tokens[end].word == "hundred" else 1000)
     thousands = tokens[end].word == "thousand"
     end += 1
     joined = _is(tokens, end, "and")
-    if joined or thousands:
-        more = read_number(tokens, end + joined)
+    if joins and (joined or thousands):
+        more = read_number(tokens, end + joined, joins=False)
         if more is not None and not more.written and int(more.digits) < number and not (more.single and not joined):
             number, end = number + int(more.digits), more.end
     return Number(end, str(number), scaled=True)

@@ -6,6 +6,8 @@ from collections.abc import Callable, Iterator
 from antiphon.core.redaction import Entity, Span
 
 _IBAN = re.compile(r"(?<![A-Za-z0-9])[A-Z]{2}[0-9]{2}(?:[ -]?[A-Z0-9]{2,4}){3,8}(?![A-Za-z0-9])")
+MIN_CODE_DIGITS = 3
+MIN_IPV6 = 6  # characters of a short one
 _IBAN_CHARS = range(15, 35)
 
 
@@ -21,6 +23,10 @@ def _is_mixed(text: str) -> bool:
     """Whether a long word looks like a key: letters and digits, neither rare."""
     digits, uppers = sum(map(str.isdigit, text)), sum(map(str.isupper, text))
     return digits >= 3 and (len(text) - digits) >= 3 and (digits + uppers) * 8 >= len(text)
+
+
+def _is_code(text: str) -> bool:
+    return sum(map(str.isdigit, text)) >= MIN_CODE_DIGITS and any(map(str.isalpha, text))
 
 
 def _always(text: str) -> bool:
@@ -54,9 +60,9 @@ _FORMS: tuple[tuple[re.Pattern[str], tuple[Entity, ...], Callable[[str], bool]],
         _always,
     ),
     (
-        re.compile(r"(?<![0-9A-Za-z:])(?:[0-9a-fA-F]{1,4}:){2,7}(?::?[0-9a-fA-F]{1,4}){1,7}(?![0-9A-Za-z:])"),
+        re.compile(r"(?<![0-9A-Za-z:])[0-9a-fA-F]{0,4}(?::[0-9a-fA-F]{0,4}){2,7}(?![0-9A-Za-z:])"),
         (Entity.IP,),
-        lambda text: ("::" in text and text.count(":") > 2) or text.count(":") == 7,
+        lambda text: text.count(":") == 7 or ("::" in text and text.count(":") > 2 and len(text) > MIN_IPV6),
     ),
     (re.compile(r"(?<![0-9A-Fa-f:-])(?:[0-9A-Fa-f]{2}[:-]){5}[0-9A-Fa-f]{2}(?![0-9A-Fa-f:-])"), (Entity.IP,), _always),
     (_IBAN, (Entity.BANK, Entity.ACCOUNT), _is_iban),
@@ -72,6 +78,11 @@ _FORMS: tuple[tuple[re.Pattern[str], tuple[Entity, ...], Callable[[str], bool]],
         re.compile(r"(?<![A-Za-z0-9/+_-])[A-Za-z0-9/+_-]{24,}={0,2}(?![A-Za-z0-9])"),
         (Entity.PASSWORD, Entity.ACCOUNT),
         _is_mixed,
+    ),
+    (
+        re.compile(r"(?<![A-Za-z0-9-])[A-Z0-9]{7,24}(?![A-Za-z0-9-])"),
+        (Entity.ACCOUNT, Entity.LICENCE, Entity.PASSPORT, Entity.HEALTH_RECORD, Entity.NUMBER),
+        _is_code,
     ),
     (re.compile(r"\b[0-9]{3}-[0-9]{2}-[0-9]{4}\b"), (Entity.NATIONAL_ID,), _always),
     (re.compile(r"\b[A-CEGHJ-PR-TW-Z]{2} ?[0-9]{2} ?[0-9]{2} ?[0-9]{2} ?[A-D]\b"), (Entity.NATIONAL_ID,), _always),
