@@ -3,7 +3,8 @@
     python bench/redaction.py [--sentences FILE.jsonl] [--rounds 6] [--presidio PYTHON]
 
 Sentences are those of the tests, or of a file whose lines have `text`, `form` and `spans`. With Presidio both are
-measured in one run; how it is installed says `peer_presidio.py`. "Whole" is every letter and digit of what must be hidden.
+measured in one run; how it is installed says `peer_presidio.py`.
+"Whole" is every letter and digit of what must be hidden.
 """
 
 import argparse
@@ -128,7 +129,8 @@ async def _delays(texts: list[str]) -> None:
     late.sort()
     print(
         f"interims: {100 * sum(map(bool, late)) / len(late):.1f} % of the words that are shown are late; "
-        f"mean {sum(late) / len(late):.0f} ms, P90 {late[len(late) * 9 // 10]} ms, P99 {late[len(late) * 99 // 100]} ms; "
+        f"mean {sum(late) / len(late):.0f} ms, P90 {late[len(late) * 9 // 10]} ms, "
+        f"P99 {late[len(late) * 99 // 100]} ms; "
         f"the first word {sum(first) / len(first):.0f} ms (a word each {WORD_MS} ms, an interim each {INTERIM_MS} ms)"
     )
 
