@@ -41,6 +41,9 @@ RedactWords = Annotated[str, Field(description="Further words and phrases to hid
 RedactPatterns = Annotated[
     str, Field(description="Further regular expressions, one a line: what they match is hidden.")
 ]
+StripeCustomer = Annotated[
+    str, Field(max_length=64, description="Whose usage it is at Stripe: 'cus_...', 'none', or empty if not said yet.")
+]
 Name = Annotated[str, Field(max_length=MAX_NAME)]
 
 _POLICY = {each.name for each in fields(Policy)}
@@ -65,6 +68,7 @@ class ProjectChange(_Request):
     redact_as: RedactAs | None = None
     redact_words: RedactWords | None = None
     redact_patterns: RedactPatterns | None = None
+    stripe_customer: StripeCustomer | None = None
 
     def policy(self) -> dict[str, object]:
         return self.model_dump(include=_POLICY, exclude_none=True)
@@ -94,6 +98,7 @@ class ProjectAnswer(_Answer):
     redact_as: Substitution
     redact_words: str
     redact_patterns: str
+    stripe_customer: str
 
 
 class KeyAnswer(_Answer):

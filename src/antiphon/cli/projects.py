@@ -51,6 +51,11 @@ RedactPatterns = Annotated[
     list[str] | None, typer.Option("--redact-pattern", help="A regular expression whose matches are hidden; as above.")
 ]
 
+StripeCustomer = Annotated[
+    str | None,
+    typer.Option(help="Whose usage it is at Stripe: 'cus_...', 'none' if it does not go there, or '' if not said yet."),
+]
+
 
 @app.command()
 def create(
@@ -64,6 +69,7 @@ def create(
     redact_as: RedactAs = None,
     redact_words: RedactWords = None,
     redact_patterns: RedactPatterns = None,
+    stripe_customer: StripeCustomer = None,
     config: ConfigFile = None,
     data_dir: ConfiguredDataDir = None,
 ) -> None:
@@ -77,6 +83,7 @@ def create(
         redact_as=redact_as,
         redact_words=redact_words,
         redact_patterns=redact_patterns,
+        stripe_customer=stripe_customer,
     )
     project = open_control(config, data_dir).create_project(project_id, name, now_unix_ms(), **policy)
     print(f"Project {project.id} is made. `antiphon keys create --project {project.id}` makes a key for it.")
@@ -93,6 +100,7 @@ def change(
     redact_as: RedactAs = None,
     redact_words: RedactWords = None,
     redact_patterns: RedactPatterns = None,
+    stripe_customer: StripeCustomer = None,
     config: ConfigFile = None,
     data_dir: ConfiguredDataDir = None,
 ) -> None:
@@ -106,6 +114,7 @@ def change(
         redact_as=redact_as,
         redact_words=redact_words,
         redact_patterns=redact_patterns,
+        stripe_customer=stripe_customer,
     )
     changed = open_control(config, data_dir).change_project(project_id, now_unix_ms(), **policy)
     print(f"Project {changed.id}:")

@@ -19,6 +19,7 @@ MAX_WEIGHT = 1000
 MAX_LINES = 64
 MAX_LINE_CHARS = 200
 _NESTED = re.compile(r"[*+}]\)[*+{]")
+NO_CUSTOMER = "none"  # of a project whose usage does not go to Stripe
 
 
 class Marking(StrEnum):
@@ -95,12 +96,27 @@ def _compile(pattern: str) -> None:
         raise ValueError
 
 
+def _text(said: str, pattern: str, strictest: str) -> dict[str, _Rule]:
+    def parse(value: object) -> str:
+        if not isinstance(value, str) or not re.fullmatch(pattern, value):
+            raise ValueError
+        return value
+
+    return {"rule": _Rule(said, parse, strictest)}
+
+
+_CUSTOMER = _text(
+    f"a customer's id at Stripe (cus_...), '{NO_CUSTOMER}', or empty", rf"cus_[A-Za-z0-9]{{1,60}}|{NO_CUSTOMER}|", ""
+)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Policy:
     """`keep_answers_s` is how long models' answers are kept, at most; 0 keeps none. `weight` is the project's share
     where projects compete. `redact` are the kinds of personal data that are hidden from every answer, with commas
     between, `redact_as` what stands in their place; `redact_words` and `redact_patterns` are further texts and regular
-    expressions to hide, one a line.
+    expressions to hide, one a line. `stripe_customer` is whose usage it is at Stripe, where that is exported: empty
+    until somebody says so, `NO_CUSTOMER` if it is nobody's.
     """
 
     keep_answers_s: int = field(default=0, metadata=_integer(0, MAX_KEEP_S, strictest=0))
@@ -111,6 +127,7 @@ class Policy:
     redact_as: Substitution = field(default=Substitution.ENTITY_NAME, metadata=_word(Substitution, Substitution.HASH))
     redact_words: str = field(default="", metadata=_lines("words or phrases", str))
     redact_patterns: str = field(default="", metadata=_lines("regular expressions", _compile))
+    stripe_customer: str = field(default="", metadata=_CUSTOMER)
 
     def values(self) -> dict[str, str | int]:
         """Every field as it is stored and shown, in JSON's types."""

@@ -33,6 +33,7 @@ def test_what_is_stored_is_read_as_it_was():
         redact_as=Substitution.HASH,
         redact_words="blue moon\nacme",
         redact_patterns=r"case \d+",
+        stripe_customer="cus_1",
     )
     assert read_policy(parse_policy(policy.values())) == (policy, ())
     assert read_policy({}) == (Policy(), ())

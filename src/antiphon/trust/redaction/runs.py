@@ -93,7 +93,7 @@ def _read(tokens: Sequence[Token], start: int) -> Run | None:
     if run.end == start:
         return None
     _trim(tokens, run)
-    run.open = all(token.kind is Kind.MARK or token.word in JOINERS for token in tokens[run.end :])
+    run.open = all(token.kind in (Kind.MARK, Kind.TIMES) or token.word in JOINERS for token in tokens[run.end :])
     return run if run.end > run.start else None
 
 

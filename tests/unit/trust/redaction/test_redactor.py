@@ -335,3 +335,10 @@ async def test_arguments_are_bounded(monkeypatch):
     monkeypatch.setattr(filtering, "MAX_DOCUMENT_CHARS", 10)
     with pytest.raises(ValueError, match="long"):
         await Redactor(WANTED, None).push((ToolCallDelta(0, 0, '{"a": "0123456789"}', 4),))
+
+
+@pytest.mark.parametrize("cut", ["5591, 8695, double", "5591, 8695,", "five five nine one, eight six nine five, triple"])
+async def test_an_utterance_that_ends_within_a_number(cut):
+    """Before the digit that is doubled."""
+    out = await one(Redactor(WANTED, None), final(f"Okay, it's {cut}"))
+    assert not any(digit in out.transcript.text for digit in ("5591", "8695", "five", "eight"))
