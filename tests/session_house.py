@@ -162,7 +162,7 @@ class House:
             Shares(Bound(64)),
             self.observer,
             lambda project, tags: self.keys.labels(project, tags),
-            lambda principal: self.filters(principal),
+            lambda call: self.filters(call),
         )
         self.generator = FakeGenerator()
         self.embedder = FakeEmbedder()

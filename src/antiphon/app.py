@@ -66,6 +66,7 @@ from antiphon.trust.fetch import Fetcher, FetchLimits
 from antiphon.trust.latest import FILE_NAME as LATEST_NAME
 from antiphon.trust.latest import LatestClock
 from antiphon.trust.provenance import Provenance, open_provenance
+from antiphon.trust.redaction.requirements import Redactions
 
 if TYPE_CHECKING:
     from antiphon.transports.connections import Connections
@@ -147,6 +148,7 @@ async def assemble(config: Config, accept_loss: bool = False) -> AsyncIterator[H
         first_key = control.prepare(config.api_key, clock.unix_ms())
         keys = KeyRing(stores.directory, latest)
         stack.callback(keys.close)
+        redactions = Redactions(keys.policy, await backends.tagger(config, stack))
         allowed = tuple(ip_network(n) for n in config.fetch.allow)
         fetcher = Fetcher(_fetch_limits(config), allow_private=allowed)
         posts = Fetcher(FetchLimits(total_s=POST_S, at_once=AT_ONCE), allow_private=allowed)
@@ -155,7 +157,7 @@ async def assemble(config: Config, accept_loss: bool = False) -> AsyncIterator[H
         decoding = Steps(decoder.limits.files_at_once, clock)
         services = Services(
             *(clock, stores.ledger, decoder, decoding, fetcher),
-            *(Shares(FETCHES), Shares(PICTURES), observer, keys.labels),
+            *(Shares(FETCHES), Shares(PICTURES), observer, keys.labels, redactions.filters),
         )
         limits = config.limits
         bounds = Bounds(

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, fields
 from datetime import UTC, date, datetime, time
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,6 +19,7 @@ from antiphon.catalogue.language import Served, Serves
 from antiphon.catalogue.voices import Voice, Voices
 from antiphon.config import Config, Invalid
 from antiphon.core.ports import Aligner, Clause, Clock, Embedder, Generator, Inferrer, Recogniser
+from antiphon.core.redaction import Tagger
 from antiphon.core.specs import EmbedSpec, GenerateSpec, InferSpec, SpeakSpec, TranscribeSpec
 from antiphon.core.speech import SpeechEngine
 from antiphon.models import CATALOG, Store, is_hub_name
@@ -27,6 +29,7 @@ from antiphon.pools.pool import Pool
 from antiphon.pools.queue import QueueLimits
 from antiphon.scheduler.steps import Steps
 from antiphon.supervision import supervisor
+from antiphon.trust.redaction.tagging import Closing, LazyTagger
 
 if TYPE_CHECKING:
     from antiphon.engines.openvino import OpenVinoSettings
@@ -70,6 +73,24 @@ async def build(config: Config, clock: Clock, observer: Observer, stack: AsyncEx
         served[name] = _served(name, version, behind, serves, config)
     catalogue = Catalogue(served, config.aliases, clock, clock.unix_ms() // 1000)
     return catalogue, Voices(catalogue, speaking, config.voices, recognisers.aligner)
+
+
+async def tagger(config: Config, stack: AsyncExitStack) -> Tagger | None:
+    """What finds names and places, loaded when it is first asked; `None` where there is none. Raises `Invalid`."""
+    if not config.redaction.model:
+        return None
+    store = Store(config.directory / "models", offline=True)
+    if config.redaction.model not in CATALOG:
+        _path("redaction.model", config.redaction.model, store)
+    lazy = LazyTagger(partial(_rampart, config.redaction.model, store))
+    stack.push_async_callback(lazy.close)
+    return lazy
+
+
+def _rampart(model: str, store: Store) -> Closing:
+    from antiphon.engines.rampart import Rampart
+
+    return Rampart(_path("redaction.model", model, store), threads=1)
 
 
 def _serving(name: str, version: settings.Version, config: Config) -> Serves:

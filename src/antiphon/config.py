@@ -264,6 +264,14 @@ class Version(Table, frozen=True, kw_only=True):
     successor: str = ""
 
 
+class Redaction(Table, frozen=True, kw_only=True):
+    """What finds names and places: a model of the catalog, or a folder with its files. Without one, calls whose names
+    are to be hidden are refused.
+    """
+
+    model: str = "rampart"
+
+
 class Grpc(Table, frozen=True, kw_only=True):
     """gRPC is spoken at a port of its own, with TLS where the other port has it. Without one, it is not spoken. With
     `reflection` tools are told which methods and messages there are.
@@ -403,6 +411,7 @@ class Config(Table, frozen=True, kw_only=True):
     pricing: Pricing = msgspec.field(default_factory=Pricing)
     provenance: Provenance = Provenance()
     grpc: Grpc = Grpc()
+    redaction: Redaction = Redaction()
     export: dict[str, StripeExport | OpenMeterExport | WebhookExport] = msgspec.field(default_factory=dict)
 
     @property
@@ -444,7 +453,8 @@ class Config(Table, frozen=True, kw_only=True):
         here = dict.fromkeys(e.model for e in (*self.recognisers.values(), *others))
         hub = {e.model for e in self.recognisers.values() if isinstance(e, Whisper) and is_hub_name(e.model)}
         pulled = (name for name in here if name in CATALOG or name in hub)
-        return (*((DETECTOR,) if self.recognisers else ()), *pulled)
+        names = self.redaction.model
+        return (*((DETECTOR,) if self.recognisers else ()), *pulled, *((names,) if names in CATALOG else ()))
 
     @property
     def workers(self) -> int:

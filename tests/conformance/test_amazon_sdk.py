@@ -93,7 +93,7 @@ async def test_what_is_refused(secure: Secure) -> None:
     for asked in (
         {"language_code": "de-DE"},
         {"media_encoding": "amr"},
-        {"content_redaction_type": "PII"},
+        {"content_redaction_type": "PII", "pii_entity_types": ["AGE"]},
         {"language_model_name": "nobody"},
     ):
         assert isinstance(await refusal(secure, **asked), exceptions.BadRequestException), asked

@@ -8,6 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from antiphon.core.entry import MAX_INTEGER
 from antiphon.core.identity import DEFAULT_PROJECT, MAX_NAME, USUAL_SCOPES, Key, Project, Scope
 from antiphon.core.policy import MAX_KEEP_S, MAX_WEIGHT, Marking, Policy, TagPolicy
+from antiphon.core.redaction import Substitution
 from antiphon.core.usage import By
 
 KeepAnswers = Annotated[
@@ -28,6 +29,17 @@ Tags = Annotated[
         description="What the ledger keeps of callers' tags and metadata, for ever: a hash of each by a key of the"
         " project's ('hashed'), nothing ('none'), or all ('plain').",
     ),
+]
+Redact = Annotated[
+    str, Field(description="The kinds of personal data that are hidden in every answer, with commas between; or 'all'.")
+]
+RedactAs = Annotated[
+    Substitution,
+    Field(strict=False, description="What stands in their place: the kind's name, or '####' ('hash')."),
+]
+RedactWords = Annotated[str, Field(description="Further words and phrases to hide, one a line.")]
+RedactPatterns = Annotated[
+    str, Field(description="Further regular expressions, one a line: what they match is hidden.")
 ]
 StripeCustomer = Annotated[
     str, Field(max_length=64, description="Whose usage it is at Stripe: 'cus_...', 'none', or empty if not said yet.")
@@ -52,6 +64,10 @@ class ProjectChange(_Request):
     marking: Marked | None = None
     weight: Weight | None = None
     tags: Tags | None = None
+    redact: Redact | None = None
+    redact_as: RedactAs | None = None
+    redact_words: RedactWords | None = None
+    redact_patterns: RedactPatterns | None = None
     stripe_customer: StripeCustomer | None = None
 
     def policy(self) -> dict[str, object]:
@@ -78,6 +94,10 @@ class ProjectAnswer(_Answer):
     marking: Marking
     weight: int
     tags: TagPolicy
+    redact: str
+    redact_as: Substitution
+    redact_words: str
+    redact_patterns: str
     stripe_customer: str
 
 

@@ -5,14 +5,15 @@ of a conversation and what is prompted with them, captions, kept answers and tho
 get what came through. A filter that raises ends the call: nothing of what it was given leaves.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
+from inspect import isawaitable
 from typing import Any
 
+from antiphon.core.call import Call
 from antiphon.core.events import AllSpoken, Closed, Completed
-from antiphon.core.identity import Principal
 from antiphon.core.ports import EventFilter
 
-Filters = Callable[[Principal], Sequence[EventFilter]]
+Filters = Callable[[Call[Any]], Sequence[EventFilter]]  # raises `AntiphonError` where the call must not be
 
 _LAST = (Closed, Completed, AllSpoken)
 
@@ -27,7 +28,7 @@ class Chain:
     def __init__(self, filters: Sequence[EventFilter]) -> None:
         self._filters = filters
 
-    def push(self, events: tuple[Any, ...]) -> tuple[Any, ...]:
+    async def push(self, events: tuple[Any, ...]) -> tuple[Any, ...]:
         """What of these, and of what was held back, goes on now. The session's own last event goes on in any case, and
         what the filters still hold goes before it. Raises `FilterError`.
         """
@@ -35,14 +36,18 @@ class Chain:
         last, events = (events[-1:], events[:-1]) if ends else ((), events)
         try:
             for each in self._filters:
-                events = tuple(each.push(events)) if events else ()
+                events = tuple(await _settled(each.push(events))) if events else ()
                 if ends:
-                    events += tuple(each.finish())
+                    events += tuple(await _settled(each.finish()))
         except Exception as error:
             raise FilterError(type(error).__name__) from None
         return events + last
 
 
-def no_filters(principal: Principal) -> Sequence[EventFilter]:
+async def _settled(given: tuple[Any, ...] | Awaitable[tuple[Any, ...]]) -> tuple[Any, ...]:
+    return await given if isawaitable(given) else given
+
+
+def no_filters(call: Call[Any]) -> Sequence[EventFilter]:
     """For everybody: what engines say is heard as they say it."""
     return ()

@@ -23,6 +23,8 @@ from antiphon.core.events import Failed
 
 Event = TypeVar("Event")
 
+REDACT = "redact"  # the add-on of a filter that hides what must not be kept either
+
 log = logging.getLogger(__name__)
 
 
@@ -45,10 +47,12 @@ class MeteredSession(ABC, Generic[Event]):
         self._services = services
         self._on_close = on_close
         self.on_end: Callable[[Any], None] = _nothing
-        filters = services.filters(call.principal)
+        filters = services.filters(call)
         self._chain = Chain(filters) if filters else None
         self._costs = False  # whether `_told` has yielded what is to be charged for, and was not
-        self._account = Account(services, call, model, feature)
+        add_ons = sorted({getattr(each, "add_on", "") for each in filters} - {""})
+        self._redacts = REDACT in add_ons
+        self._account = Account(services, call, model, "+".join((feature, *add_ons)))
         self._error: AntiphonError | None = None
         self._outcome = EntryKind.ABANDONED
         self._closing: asyncio.Task[None] | None = None
@@ -98,7 +102,7 @@ class MeteredSession(ABC, Generic[Event]):
             async with aclosing(self._produce()) as told:
                 async for events in told:
                     if self._chain is not None:
-                        events = self._chain.push(events)
+                        events = await self._chain.push(events)
                         if not events:
                             continue  # held back
                     if self._costs:

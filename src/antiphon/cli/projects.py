@@ -10,6 +10,7 @@ from rich.table import Table
 from antiphon.cli.keys import find_control, now_unix_ms, open_control, parse_duration_ms, shown_time
 from antiphon.cli.options import ConfigFile, ConfiguredDataDir
 from antiphon.core.policy import MAX_WEIGHT, Marking, Policy, TagPolicy
+from antiphon.core.redaction import Substitution
 
 app = typer.Typer(help="Make, change and list projects, which own keys and usage.", no_args_is_help=True)
 
@@ -37,6 +38,18 @@ Tags = Annotated[
     TagPolicy | None,
     typer.Option(help="What the ledger keeps of callers' tags and metadata, for ever: hashes, nothing, or all of it."),
 ]
+Redact = Annotated[
+    str | None, typer.Option(help="Personal data hidden in every answer: 'all', or 'name,phone,...'; '' hides none.")
+]
+RedactAs = Annotated[
+    Substitution | None, typer.Option(help="What stands in its place: the name of its kind, or '####'.")
+]
+RedactWords = Annotated[
+    list[str] | None, typer.Option("--redact-word", help="A further word or phrase to hide; repeat it for several.")
+]
+RedactPatterns = Annotated[
+    list[str] | None, typer.Option("--redact-pattern", help="A regular expression whose matches are hidden; as above.")
+]
 
 StripeCustomer = Annotated[
     str | None,
@@ -52,6 +65,10 @@ def create(
     marking: Marked = None,
     weight: Weight = None,
     tags: Tags = None,
+    redact: Redact = None,
+    redact_as: RedactAs = None,
+    redact_words: RedactWords = None,
+    redact_patterns: RedactPatterns = None,
     stripe_customer: StripeCustomer = None,
     config: ConfigFile = None,
     data_dir: ConfiguredDataDir = None,
@@ -62,6 +79,10 @@ def create(
         marking=marking,
         weight=weight,
         tags=tags,
+        redact=redact,
+        redact_as=redact_as,
+        redact_words=redact_words,
+        redact_patterns=redact_patterns,
         stripe_customer=stripe_customer,
     )
     project = open_control(config, data_dir).create_project(project_id, name, now_unix_ms(), **policy)
@@ -75,6 +96,10 @@ def change(
     marking: Marked = None,
     weight: Weight = None,
     tags: Tags = None,
+    redact: Redact = None,
+    redact_as: RedactAs = None,
+    redact_words: RedactWords = None,
+    redact_patterns: RedactPatterns = None,
     stripe_customer: StripeCustomer = None,
     config: ConfigFile = None,
     data_dir: ConfiguredDataDir = None,
@@ -85,6 +110,10 @@ def change(
         marking=marking,
         weight=weight,
         tags=tags,
+        redact=redact,
+        redact_as=redact_as,
+        redact_words=redact_words,
+        redact_patterns=redact_patterns,
         stripe_customer=stripe_customer,
     )
     changed = open_control(config, data_dir).change_project(project_id, now_unix_ms(), **policy)

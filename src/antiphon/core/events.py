@@ -10,6 +10,7 @@ from enum import StrEnum
 
 from antiphon.core.capabilities import Ability, SpeechAbility
 from antiphon.core.errors import AntiphonError
+from antiphon.core.redaction import Identified
 from antiphon.core.specs import TurnRules
 from antiphon.core.tensors import Parameters, Tensor
 
@@ -111,7 +112,7 @@ class Token:
 class Transcript:
     """What was recognised. `words` holds times only where the spec asked for them; `tokens` only likewise. `language`
     (BCP 47) is what was heard, where that is known, and `language_confidence` (0..1) how likely that is, 1 where it was
-    told.
+    told. `entities` is the personal data in it, where that is hidden or wanted.
     """
 
     text: str
@@ -120,6 +121,7 @@ class Transcript:
     tokens: tuple[Token, ...] = ()
     language: str = ""
     language_confidence: float = 1.0
+    entities: tuple[Identified, ...] = ()
 
 
 class Cause(StrEnum):

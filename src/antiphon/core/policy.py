@@ -12,9 +12,13 @@ from enum import StrEnum
 from typing import Any
 
 from antiphon.core.errors import CallerError
+from antiphon.core.redaction import ALL, Substitution, parse_entities
 
 MAX_KEEP_S = 10 * 366 * 86_400
 MAX_WEIGHT = 1000
+MAX_LINES = 64
+MAX_LINE_CHARS = 200
+_NESTED = re.compile(r"[*+}]\)[*+{]")
 NO_CUSTOMER = "none"  # of a project whose usage does not go to Stripe
 
 
@@ -57,6 +61,41 @@ def _word(words: type[StrEnum], strictest: StrEnum) -> dict[str, _Rule]:
     return {"rule": _Rule(f"one of {', '.join(words)}", words, strictest)}
 
 
+def _kinds() -> dict[str, _Rule]:
+    def parse(value: object) -> str:
+        if not isinstance(value, str):
+            raise ValueError
+        return ",".join(sorted(parse_entities(name.strip() for name in value.split(",") if name.strip())))
+
+    return {"rule": _Rule(f"'all', or any of {', '.join(sorted(ALL))}", parse, ",".join(sorted(ALL)))}
+
+
+def _lines(said: str, check: Callable[[str], object]) -> dict[str, _Rule]:
+    """Texts, one a line."""
+
+    def parse(value: object) -> str:
+        lines = value.splitlines() if isinstance(value, str) else value
+        if not isinstance(lines, list) or len(lines) > MAX_LINES or value == []:
+            raise ValueError
+        for line in lines:
+            if not isinstance(line, str) or len(line) > MAX_LINE_CHARS or "\n" in line:
+                raise ValueError
+            check(line)
+        return "\n".join(line.strip() for line in lines if line.strip())
+
+    return {"rule": _Rule(f"at most {MAX_LINES} {said}, of at most {MAX_LINE_CHARS} characters each", parse, "")}
+
+
+def _compile(pattern: str) -> None:
+    """Raises `ValueError` for what is no pattern, or one that could take for ever: with a repetition of repetitions."""
+    try:
+        re.compile(pattern)
+    except re.error:
+        raise ValueError from None
+    if _NESTED.search(pattern):
+        raise ValueError
+
+
 def _text(said: str, pattern: str, strictest: str) -> dict[str, _Rule]:
     def parse(value: object) -> str:
         if not isinstance(value, str) or not re.fullmatch(pattern, value):
@@ -74,14 +113,20 @@ _CUSTOMER = _text(
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Policy:
     """`keep_answers_s` is how long models' answers are kept, at most; 0 keeps none. `weight` is the project's share
-    where projects compete. `stripe_customer` is whose usage it is at Stripe, where that is exported: empty until
-    somebody says so, `NO_CUSTOMER` if it is nobody's.
+    where projects compete. `redact` are the kinds of personal data that are hidden from every answer, with commas
+    between, `redact_as` what stands in their place; `redact_words` and `redact_patterns` are further texts and regular
+    expressions to hide, one a line. `stripe_customer` is whose usage it is at Stripe, where that is exported: empty
+    until somebody says so, `NO_CUSTOMER` if it is nobody's.
     """
 
     keep_answers_s: int = field(default=0, metadata=_integer(0, MAX_KEEP_S, strictest=0))
     marking: Marking = field(default=Marking.MARKED, metadata=_word(Marking, Marking.SIGNED))
     weight: int = field(default=1, metadata=_integer(1, MAX_WEIGHT, strictest=1))
     tags: TagPolicy = field(default=TagPolicy.HASHED, metadata=_word(TagPolicy, TagPolicy.NONE))
+    redact: str = field(default="", metadata=_kinds())
+    redact_as: Substitution = field(default=Substitution.ENTITY_NAME, metadata=_word(Substitution, Substitution.HASH))
+    redact_words: str = field(default="", metadata=_lines("words or phrases", str))
+    redact_patterns: str = field(default="", metadata=_lines("regular expressions", _compile))
     stripe_customer: str = field(default="", metadata=_CUSTOMER)
 
     def values(self) -> dict[str, str | int]:

@@ -1,6 +1,6 @@
 """Every Protocol that one room implements and another uses, but for endpoints, stores and speech engines."""
 
-from collections.abc import AsyncGenerator, Callable, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol, TypeVar, runtime_checkable
 
@@ -202,17 +202,18 @@ class Aligner(Protocol):
 
 
 class EventFilter(Protocol):
-    """One call's view of what its caller hears, as tuples of the events of `core.events`. Pure: no I/O, no clock. One
-    that raises ends the call, and nothing of what it was given leaves.
+    """One call's view of what its caller hears, as tuples of the events of `core.events`. Pure: no I/O, no clock; one
+    that asks a model is a coroutine, and bounds how long it waits. One that raises ends the call, and nothing of what
+    it was given leaves.
 
     It may replace events, leave them out, or hold text back until it has seen what follows; but not sound, nor what
     begins and ends something (`Opened`, `ToolCallStarted`, `ChoiceEnded`). Events of text keep their count of tokens.
     """
 
-    def push(self, events: tuple[Any, ...]) -> tuple[Any, ...]:
+    def push(self, events: tuple[Any, ...]) -> tuple[Any, ...] | Awaitable[tuple[Any, ...]]:
         """What of these, and of what was held back, goes on now; in order."""
 
-    def finish(self) -> tuple[Any, ...]:
+    def finish(self) -> tuple[Any, ...] | Awaitable[tuple[Any, ...]]:
         """Nothing follows but the session's own last event: what was held back goes on."""
 
 

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 
 from antiphon.core.audio import AudioFormat, SpeechFormat
+from antiphon.core.redaction import Redaction
 from antiphon.core.tensors import Parameters, Tensor
 
 # Nobody waits for the end of an utterance in a recording, and words are heard better in context: on read speech, half
@@ -41,6 +42,7 @@ class TranscribeSpec:
     itself. With `detect` the engine must find it out and say it. With `translate` the transcript is in English.
     `prompt` is a text that may have come before, and `keyterms` words that may be said; they guide the engine. Of a
     recording only what is from `from_ms` on and before `until_ms` is heard, whose times begin at `from_ms`, as 0.
+    `redaction` is what the caller wants hidden, besides what the project's policy hides.
     """
 
     model: str
@@ -64,6 +66,7 @@ class TranscribeSpec:
     keyterms: tuple[str, ...] = ()
     from_ms: int = 0
     until_ms: int | None = None
+    redaction: Redaction | None = None
 
 
 # -- language ----------------------------------------------------------------------------------------------------------

@@ -76,7 +76,9 @@ class Batches:
         self._by_project[project] = own
         try:
             self._jobs.append(job)
-            while len(self._working) < self._threads:  # surplus tasks find no work and end at once
+            # A task that has ended counts no more, although the loop has not told us yet: nobody would take the job.
+            # Surplus tasks find no work and end at once.
+            while sum(not task.done() for task in self._working) < self._threads:
                 working = asyncio.create_task(self._work(), name="batches")
                 self._working.add(working)
                 working.add_done_callback(self._working.discard)

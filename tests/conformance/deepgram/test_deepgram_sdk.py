@@ -292,7 +292,7 @@ def test_live_bytes_that_are_no_audio(client: DeepgramClient) -> None:
         assert all(isinstance(message, ListenV1Error) for message in messages)
 
 
-@pytest.mark.parametrize("query", [{"redact": "pii"}, {"model": "nova-99"}])
+@pytest.mark.parametrize("query", [{"redact": "phi"}, {"model": "nova-99"}])
 def test_live_refusals(client: DeepgramClient, query: dict[str, Any]) -> None:
     with (
         pytest.raises(websockets.exceptions.InvalidStatus) as refused,
@@ -320,7 +320,7 @@ async def test_live_with_a_wrong_key_async(server: Any) -> None:
 def test_a_refused_opening_says_why_in_its_headers(server: Any) -> None:
     with pytest.raises(websockets.exceptions.InvalidStatus) as refused:
         connect(
-            f"{server.ws_url}/v1/listen?redact=pii", additional_headers={"Authorization": f"Token {server.api_key}"}
+            f"{server.ws_url}/v1/listen?redact=phi", additional_headers={"Authorization": f"Token {server.api_key}"}
         )
     answer = refused.value.response
     assert answer.status_code == 400
@@ -445,7 +445,7 @@ def test_a_recording_that_is_not_there(client: DeepgramClient, web: str, path: s
 @pytest.mark.parametrize(
     ("query", "code"),
     [
-        ({"redact": "pii"}, "INVALID_QUERY_PARAMETER"),
+        ({"redact": "phi"}, "INVALID_QUERY_PARAMETER"),
         ({"language": "de"}, "INVALID_QUERY_PARAMETER"),
         ({"model": "nova-99"}, "Bad Request"),
     ],

@@ -126,6 +126,10 @@ def test_projects_are_made_and_listed(admin):
         "marking": "marked",
         "weight": 1,
         "tags": "hashed",
+        "redact": "",
+        "redact_as": "entity_name",
+        "redact_words": "",
+        "redact_patterns": "",
         "stripe_customer": "",
     }
     assert made.json() == known

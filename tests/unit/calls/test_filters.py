@@ -53,15 +53,15 @@ def speaks(*texts):
 # -- the chain ---------------------------------------------------------------------------------------------------------
 
 
-def test_what_is_held_back_goes_before_the_last_event():
+async def test_what_is_held_back_goes_before_the_last_event():
     chain = Chain((Late(), Replacing()))
-    assert chain.push((TextDelta(0, "can", 1),)) == ()
-    assert chain.push((TextDelta(0, "ary", 1),)) == ()
+    assert await chain.push((TextDelta(0, "can", 1),)) == ()
+    assert await chain.push((TextDelta(0, "ary", 1),)) == ()
     done = Completed(TokenUsage(1, 2))
-    assert chain.push((STOP, done)) == (TextDelta(0, INSTEAD, 2), STOP, done)
+    assert await chain.push((STOP, done)) == (TextDelta(0, INSTEAD, 2), STOP, done)
 
 
-def test_a_filter_gets_what_the_one_before_left():
+async def test_a_filter_gets_what_the_one_before_left():
     seen = []
 
     class Seeing(Failing):
@@ -70,15 +70,15 @@ def test_a_filter_gets_what_the_one_before_left():
             return events
 
     chain = Chain((Replacing(), Seeing()))
-    chain.push((TextDelta(0, f"a {CANARY}", 1),))
-    chain.push((TextDelta(0, "ca", 1),))
+    await chain.push((TextDelta(0, f"a {CANARY}", 1),))
+    await chain.push((TextDelta(0, "ca", 1),))
     assert not holds(seen)
     assert len(seen) == 1
 
 
-def test_what_a_filter_raises_is_not_repeated():
+async def test_what_a_filter_raises_is_not_repeated():
     with pytest.raises(FilterError) as failed:
-        Chain((Failing(),)).push((TextDelta(0, CANARY, 1),))
+        await Chain((Failing(),)).push((TextDelta(0, CANARY, 1),))
     assert str(failed.value) == "ValueError"
     assert failed.value.__suppress_context__
 
@@ -89,8 +89,8 @@ def test_what_a_filter_raises_is_not_repeated():
 async def test_each_call_has_filters_of_its_own(house):
     made = []
 
-    def filters(principal):
-        made.append(principal.project)
+    def filters(call):
+        made.append(call.principal.project)
         return (Replacing(),)
 
     house.filters = filters
@@ -103,7 +103,7 @@ async def test_each_call_has_filters_of_its_own(house):
 
 @pytest.mark.parametrize("stream", [True, False])
 async def test_what_is_said_is_filtered_and_charged_whole(house, stream):
-    house.filters = lambda principal: (Replacing(),)
+    house.filters = lambda call: (Replacing(),)
     house.generator.script = speaks("the can", "ary s", f"ings, {CANARY}")
     generation = house.generate(stream=stream)
     events = await said(generation)
@@ -116,7 +116,7 @@ async def test_what_is_said_is_filtered_and_charged_whole(house, stream):
 
 
 async def test_what_is_held_back_is_not_charged_for(house):
-    house.filters = lambda principal: (Late(),)
+    house.filters = lambda call: (Late(),)
     house.generator.script = speaks("one", "two", "three")
     house.generator.holds_at = 3
     house.generator.gate.clear()
@@ -135,7 +135,7 @@ async def test_what_is_held_back_is_not_charged_for(house):
 @pytest.mark.parametrize(("stream", "charged"), [(True, 3), (False, None)])
 async def test_a_filter_that_fails_ends_a_generation(house, stream, charged, caplog):
     """What was sent before is charged, and no more; a whole answer is free."""
-    house.filters = lambda principal: (Failing(),)
+    house.filters = lambda call: (Failing(),)
     house.generator.script = speaks("one", CANARY, "three")
     generation = house.generate(stream=stream)
     events = await said(generation)
@@ -152,7 +152,7 @@ async def test_a_filter_that_fails_ends_a_generation(house, stream, charged, cap
 @pytest.mark.parametrize("live", [True, False])
 async def test_a_filter_that_fails_ends_a_transcription(house, live):
     """A stream is charged for what was heard before."""
-    house.filters = lambda principal: (Failing(),)
+    house.filters = lambda call: (Failing(),)
     house.recogniser.hear = lambda utterance: CANARY if len(utterance.pcm) > 32 * 1200 else "one"
     session = house.open(live=live)
     first, second = audio(600, 500), audio(2000, 500)
@@ -186,7 +186,7 @@ class OneBehind:
 
 async def test_what_was_held_back_is_charged_for_when_it_leaves(house):
     """Whatever it leaves with."""
-    house.filters = lambda principal: (OneBehind(),)
+    house.filters = lambda call: (OneBehind(),)
     session = house.open(interims=True, speech_events=True)
     produced = session.events()
     await session.feed(Audio(audio(900, 700, 900, 700)))
@@ -200,7 +200,7 @@ async def test_what_was_held_back_is_charged_for_when_it_leaves(house):
 
 
 async def test_a_recording_that_is_told_whole_is_free_where_a_filter_fails(house):
-    house.filters = lambda principal: (Failing(),)
+    house.filters = lambda call: (Failing(),)
     house.recogniser.hear = lambda utterance: CANARY
     session = house.open(live=False, incremental=False)
     await session.play(audio(600, 500))
@@ -211,7 +211,7 @@ async def test_a_recording_that_is_told_whole_is_free_where_a_filter_fails(house
 
 @pytest.mark.parametrize("stream", [True, False])
 async def test_a_filter_that_fails_ends_speech(house, stream):
-    house.filters = lambda principal: (Failing(sound=True),)
+    house.filters = lambda call: (Failing(sound=True),)
     session = house.speak(text="one two three.", stream=stream)
     events = await said(session)
     assert [type(event) for event in events] == [Opened, Failed]
@@ -220,7 +220,7 @@ async def test_a_filter_that_fails_ends_speech(house, stream):
 
 
 async def test_speech_is_filtered_and_charged(house):
-    house.filters = lambda principal: (Replacing(),)
+    house.filters = lambda call: (Replacing(),)
     session = house.speak(text=f"one {CANARY} two.", timings=True)
     events = await said(session)
     spoken = [event for event in events if isinstance(event, Spoken)]
@@ -233,7 +233,7 @@ async def test_speech_is_filtered_and_charged(house):
 
 async def test_embeddings_and_tensors_pass_too(house):
     failing = Failing()
-    house.filters = lambda principal: (failing,)
+    house.filters = lambda call: (failing,)
     embedded = house.embed("one two")
     assert isinstance((await said(embedded))[-1], Completed)
     await embedded.close(delivered=True)

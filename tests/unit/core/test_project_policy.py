@@ -9,6 +9,7 @@ from antiphon.admin.messages import ProjectAnswer, ProjectChange
 from antiphon.cli import projects
 from antiphon.core.errors import CallerError
 from antiphon.core.policy import STRICTEST, Marking, Policy, TagPolicy, parse_policy, read_policy
+from antiphon.core.redaction import ALL, Substitution
 
 NAMES = {each.name for each in fields(Policy)}
 
@@ -23,18 +24,42 @@ def test_every_field_can_be_set_and_is_shown_everywhere():
 
 
 def test_what_is_stored_is_read_as_it_was():
-    policy = Policy(keep_answers_s=60, marking=Marking.SIGNED, weight=7, tags=TagPolicy.PLAIN, stripe_customer="cus_1")
+    policy = Policy(
+        keep_answers_s=60,
+        marking=Marking.SIGNED,
+        weight=7,
+        tags=TagPolicy.PLAIN,
+        redact="card,name",
+        redact_as=Substitution.HASH,
+        redact_words="blue moon\nacme",
+        redact_patterns=r"case \d+",
+        stripe_customer="cus_1",
+    )
     assert read_policy(parse_policy(policy.values())) == (policy, ())
     assert read_policy({}) == (Policy(), ())
 
 
 @pytest.mark.parametrize("value", [None, [], {}, 1.0, True, "teleport", 2**70, -1])
 def test_a_value_without_sense_is_the_strictest_and_cannot_be_set(value):
-    for name in NAMES:
+    texts = {"redact_words", "redact_patterns"} if isinstance(value, str) else set()  # any text is a word to hide
+    for name in NAMES - texts:
         assert getattr(read_policy({name: value})[0], name) == getattr(STRICTEST, name)
         with pytest.raises(CallerError) as refused:
             parse_policy({name: value})
         assert refused.value.param == name
+
+
+def test_what_is_hidden_can_be_said_in_any_order_and_all_at_once():
+    assert parse_policy({"redact": " phone, card "}) == {"redact": "card,phone"}
+    assert parse_policy({"redact": "all"}) == {"redact": ",".join(sorted(ALL))}
+    assert STRICTEST.redact == ",".join(sorted(ALL))
+    assert parse_policy({"redact_words": ["blue moon", " acme "]}) == {"redact_words": "blue moon\nacme"}
+
+
+@pytest.mark.parametrize("pattern", ["(", "(a+)+b", "x" * 201])
+def test_a_pattern_that_is_none_or_could_take_for_ever_cannot_be_set(pattern):
+    with pytest.raises(CallerError):
+        parse_policy({"redact_patterns": pattern})
 
 
 def test_a_field_that_is_not_known_grants_nothing_breaks_nothing_and_cannot_be_set():

@@ -56,6 +56,13 @@ async def test_vectors_come_in_the_order_of_the_rows(batches):
     assert await batches.compute([]) == ()
 
 
+async def test_one_call_right_after_another(batches):
+    """Before the loop has told anybody that the first one's work is over."""
+    async with asyncio.timeout(5):
+        for _ in range(20):
+            assert await batches.compute([(1, 2)]) == ((3.0,),)
+
+
 async def test_a_batch_is_bounded_in_cells_and_holds_what_is_alike(model, batches):
     await batches.compute([(1,), (1, 1, 1, 1), (1,), (1, 1, 1, 1), (1,) * 9])
     assert [[len(row) for row in batch] for batch in model.batches] == [[9], [4, 4], [1, 1]]

@@ -210,7 +210,7 @@ def test_every_english_model_of_the_sdk_has_an_answer() -> None:
 
 
 @pytest.mark.parametrize(
-    "query", ["language=de", "language_hint=es", "detect_language=true", "detect_language=es", "redact=pii"]
+    "query", ["language=de", "language_hint=es", "detect_language=true", "detect_language=es", "redact=phi"]
 )
 def test_what_would_betray_the_caller_is_refused(query: str) -> None:
     with pytest.raises(UnsupportedParameter):

@@ -67,6 +67,7 @@ class StreamEndpoint(wire.Endpoint):
             interims=True,
             endpointing_ms=ENDPOINTING_MS,
             word_times=True,
+            redaction=asked.redaction,
         )
         options = ("session-id", asked.session_id), *asked.echoed
         headers = (

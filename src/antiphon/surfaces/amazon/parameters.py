@@ -11,7 +11,9 @@ from enum import StrEnum
 
 from antiphon.core.audio import MAX_CHANNELS, AudioFormat, Encoding
 from antiphon.core.errors import CallerError, UnsupportedParameter
+from antiphon.core.redaction import Redaction
 from antiphon.core.wire import Opening
+from antiphon.surfaces.amazon import redaction
 from antiphon.surfaces.amazon.signing import OPTION_PREFIX
 from antiphon.surfaces.amazon.stability import Stability
 
@@ -41,7 +43,6 @@ class Option:
 _NO_BIAS = "The models here cannot be biased towards words."
 _NO_FILTER = "There are no vocabulary filters here; what one should hide would be shown."
 _ONE_LANGUAGE = "The models here know one language, English: name it in `language-code`."
-_NO_REDACTION = "Redaction is not offered by request."
 
 TABLE: tuple[Option, ...] = (
     Option("language-code", Use.HONOURED, "Required: `en-US` or English of another region (`en-GB`, `en-AU`, ...)."),
@@ -61,11 +62,17 @@ TABLE: tuple[Option, ...] = (
     Option(
         "language-model-name", Use.HONOURED, f"A name of the server's table of models, `{DEFAULT_MODEL}` without it."
     ),
+    Option(
+        "content-redaction-type", Use.HONOURED, "`PII`: personal data is written as `[PHONE]`, in partial results too."
+    ),
+    Option(
+        "content-identification-type", Use.HONOURED, "`PII`: it is told beside the text (`Entities`), and not hidden."
+    ),
+    Option("pii-entity-types", Use.HONOURED, "Which, with commas between; `ALL` without it."),
     Option("vocabulary-name", Use.WITHOUT_EFFECT, _NO_BIAS),
     Option("vocabulary-names", Use.WITHOUT_EFFECT, _NO_BIAS),
     Option("show-speaker-label", Use.WITHOUT_EFFECT, "No model here tells speakers apart; channels are kept apart."),
     Option("vocabulary-filter-method", Use.WITHOUT_EFFECT, "It is about a filter, and there are none."),
-    Option("pii-entity-types", Use.WITHOUT_EFFECT, "It is about redaction, which is refused."),
     Option("preferred-language", Use.WITHOUT_EFFECT, "It is about identification of languages, which is refused."),
     Option("language-options", Use.WITHOUT_EFFECT, "It is about identification of languages, which is refused."),
     Option("session-resume-window", Use.WITHOUT_EFFECT, "A stream that has ended is not resumed."),
@@ -73,8 +80,6 @@ TABLE: tuple[Option, ...] = (
     Option("vocabulary-filter-names", Use.REFUSED, _NO_FILTER),
     Option("identify-language", Use.REFUSED, _ONE_LANGUAGE),
     Option("identify-multiple-languages", Use.REFUSED, _ONE_LANGUAGE),
-    Option("content-redaction-type", Use.REFUSED, _NO_REDACTION),
-    Option("content-identification-type", Use.REFUSED, "No model here finds personal information in text."),
 )
 _OPTIONS = {option.name: option for option in TABLE}
 _NAME = re.compile(r"[a-z0-9-]{1,64}")
@@ -97,6 +102,7 @@ class Request:
     session_id: str
     echoed: tuple[tuple[str, str], ...]
     without_effect: tuple[str, ...]
+    redaction: Redaction | None
 
 
 def read(opening: Opening) -> Request:
@@ -130,6 +136,11 @@ def read(opening: Opening) -> Request:
         session_id=session_id,
         echoed=tuple((name, value) for name, value in values.items() if name != "session-id"),
         without_effect=(*(name for name in values if _OPTIONS[name].use is Use.WITHOUT_EFFECT), *unknown),
+        redaction=redaction.read(
+            values.get("pii-entity-types", ""),
+            values.get("content-redaction-type", ""),
+            values.get("content-identification-type", ""),
+        ),
     )
 
 

@@ -6,8 +6,10 @@ from uuid import NAMESPACE_URL, uuid5
 
 from antiphon.core.agreement import Agreement
 from antiphon.core.events import Final, Interim, Word
+from antiphon.core.rewriting import Rewritten
 from antiphon.surfaces.amazon import wire
 from antiphon.surfaces.amazon.parameters import Request
+from antiphon.surfaces.amazon.redaction import NAMES, PII
 from antiphon.surfaces.amazon.stability import AGREEMENT
 
 CONFIDENCE_DIGITS = 4
@@ -47,7 +49,9 @@ class Utterances:
             start_time=_seconds(event.start_ms),
             end_time=_seconds(event.end_ms),
             is_partial=not final,
-            alternatives=[wire.Alternative(event.transcript.text, items)],
+            alternatives=[
+                wire.Alternative(event.transcript.text, items, _entities(event) if self._asked.redaction else None)
+            ],
             channel_id=self._channel,
             language_code=self._asked.language,
         )
@@ -56,11 +60,27 @@ class Utterances:
         return Agreement(*AGREEMENT[self._asked.stability]) if self._asked.stability is not None else None
 
 
+def _entities(event: Interim | Final) -> list[wire.Entity]:
+    return [
+        wire.Entity(
+            start_time=_seconds(each.start_ms),
+            end_time=_seconds(each.end_ms),
+            type=NAMES.get(each.entity, PII),
+            content=each.text,
+            confidence=round(each.confidence, CONFIDENCE_DIGITS),
+        )
+        for each in event.transcript.entities
+    ]
+
+
 def _items(word: Word, stable: bool | None) -> Iterator[wire.Item]:
     """The word without the marks around it, and each of these."""
-    match = _PARTS.fullmatch(word.text)
-    assert match is not None  # as any text does
-    before, said, behind = match.groups()
+    if isinstance(word, Rewritten) and word.bare in word.text:
+        before, said, behind = word.text.partition(word.bare)
+    else:
+        match = _PARTS.fullmatch(word.text)
+        assert match is not None  # as any text does
+        before, said, behind = match.groups()
     start, end = _seconds(word.start_ms), _seconds(word.end_ms)
     for mark in before:
         yield _mark(mark, start, stable)

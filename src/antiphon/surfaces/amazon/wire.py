@@ -43,9 +43,21 @@ class Item(msgspec.Struct, rename="pascal", frozen=True, omit_defaults=True, kw_
     stable: bool | None = None
 
 
-class Alternative(msgspec.Struct, rename="pascal", frozen=True):
+class Entity(msgspec.Struct, rename="pascal", frozen=True, kw_only=True):
+    """Personal data in a transcript, where that was asked for."""
+
+    start_time: float
+    end_time: float
+    category: str = "PII"
+    type: str
+    content: str
+    confidence: float
+
+
+class Alternative(msgspec.Struct, rename="pascal", frozen=True, omit_defaults=True):
     transcript: str
     items: list[Item]
+    entities: list[Entity] | None = None
 
 
 class Result(msgspec.Struct, rename="pascal", frozen=True, omit_defaults=True, kw_only=True):

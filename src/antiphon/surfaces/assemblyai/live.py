@@ -74,6 +74,7 @@ class StreamEndpoint(Endpoint):
             languages=asked.languages,
             prompt=asked.prompt,
             keyterms=asked.keyterms,
+            redaction=asked.redaction,
         )
         stream = Stream(asked, opening)
         return Accepted(spec, stream, without_effect=asked.without_effect, dispensable=guidance)

@@ -11,7 +11,9 @@ from enum import StrEnum
 from antiphon.core.audio import MAX_RATE, MIN_RATE, AudioFormat, Encoding
 from antiphon.core.errors import CallerError, UnsupportedParameter
 from antiphon.core.languages import spoken
+from antiphon.core.redaction import Redaction
 from antiphon.core.specs import TurnRules
+from antiphon.surfaces.assemblyai import redaction
 from antiphon.surfaces.assemblyai.values import Values, asks, entries, flag, number, terms, text, whole
 
 DEFAULT_MODEL = "universal-streaming-english"
@@ -37,7 +39,6 @@ _GUIDES = "Guides a model that can be guided, as Whisper; with any other one it 
 NO_SPEAKERS = "No model here tells speakers apart."
 _NO_NOISE = "The audio is heard as it comes."
 _NOT_POSTED = "Results are given on the stream; nothing is posted elsewhere."
-_NO_REDACTION = "Redaction is not offered by request."
 
 
 class Use(StrEnum):
@@ -147,9 +148,13 @@ TABLE: tuple[Parameter, ...] = (
     Parameter("enable_extra_session_information", Use.NO_EFFECT, "There is none."),
     Parameter("customer_support_audio_capture", Use.NO_EFFECT, "No audio is kept."),
     Parameter("_customer_support_audio_capture", Use.NO_EFFECT, "No audio is kept."),
-    Parameter("redact_pii", Use.REFUSED, _NO_REDACTION),
-    Parameter("redact_pii_policies", Use.REFUSED, _NO_REDACTION),
-    Parameter("redact_pii_sub", Use.REFUSED, _NO_REDACTION),
+    Parameter("redact_pii", Use.HONOURED, "Personal data is hidden, in partial turns too."),
+    Parameter(
+        "redact_pii_policies",
+        Use.HONOURED,
+        "Which: all that can be found without it. One that nothing here finds (`drug`, `occupation`, ...) is refused.",
+    ),
+    Parameter("redact_pii_sub", Use.HONOURED, "`hash` (`####`, without it) or `entity_name` (`[PERSON_NAME]`)."),
     Parameter("webhook_url", Use.REFUSED, _NOT_POSTED),
     Parameter("webhook_auth_header_name", Use.REFUSED, _NOT_POSTED),
     Parameter("webhook_auth_header_value", Use.REFUSED, _NOT_POSTED),
@@ -159,6 +164,7 @@ TABLE: tuple[Parameter, ...] = (
 _BY_NAME = {row.name: row for row in TABLE}
 _LANGUAGE_NAMES = ("language_code", "language_codes")
 MULTI = "multi"
+_NEVER_LATER = ("redact_pii", "redact_pii_policies", "redact_pii_sub")  # what was said before would be known
 _OLD_NAMES = {
     "formatted_finals": "format_turns",
     "min_end_of_turn_silence_when_confident": "min_turn_silence",
@@ -191,6 +197,7 @@ class Request:
     keyterms: tuple[str, ...]
     guiding: tuple[str, ...]
     without_effect: tuple[str, ...]
+    redaction: Redaction | None
 
 
 def read(query: Sequence[tuple[str, str]]) -> Request:
@@ -216,6 +223,7 @@ def read(query: Sequence[tuple[str, str]]) -> Request:
         terms(values, "keyterms_prompt"),
         tuple(name for name in ("prompt", "agent_context", "keyterms_prompt") if asks(values.get(name))),
         tuple(name for name, value in values.items() if _BY_NAME[name].use is Use.NO_EFFECT and asks(value)),
+        redaction.read(values),
     )
 
 
@@ -224,6 +232,9 @@ def update(settings: Settings, values: Values, languages: Sequence[str]) -> tupl
     hears: they stay. Raises as `read` does.
     """
     _check_refused(values)
+    for name in _NEVER_LATER:
+        if asks(values.get(name)):
+            raise UnsupportedParameter(f"`{name}` can only be set when the stream is opened.", param=name)
     for name, tags in (("language_code", [_language(values)]), ("language_codes", entries(values, "language_codes"))):
         if any(tags) and {spoken(tag, languages) for tag in tags} != set(languages):
             raise UnsupportedParameter(f"`{name}` cannot be changed in mid-stream.", param=name)

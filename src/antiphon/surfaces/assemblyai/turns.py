@@ -10,7 +10,7 @@ from dataclasses import replace
 
 from antiphon.core.agreement import agreed
 from antiphon.core.events import Word
-from antiphon.core.text import plain
+from antiphon.core.rewriting import bare as bare_word
 from antiphon.surfaces.assemblyai import wire
 
 CONFIDENCE_DIGITS = 4
@@ -62,7 +62,7 @@ def following(final: Sequence[Word], words: Sequence[Word]) -> list[Word]:
 
 def bare(words: Iterable[Word]) -> list[Word]:
     """Without punctuation and case; without marks that stand alone."""
-    return [replace(word, text=text) for word in words if (text := plain(word.text))]
+    return [replace(word, text=text) for word in words if (text := bare_word(word))]
 
 
 def rendered(words: Iterable[Word], *, final: bool) -> list[wire.Word]:

@@ -70,6 +70,7 @@ class FluxEndpoint(Endpoint):
             tags=asked.tags,
             languages=asked.languages,
             keyterms=asked.keyterms,
+            redaction=asked.redaction,
         )
         return Accepted(
             spec=spec,

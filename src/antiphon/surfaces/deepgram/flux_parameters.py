@@ -6,9 +6,11 @@ from dataclasses import dataclass
 
 from antiphon.core.audio import AudioFormat
 from antiphon.core.errors import CallerError
+from antiphon.core.redaction import Redaction
 from antiphon.core.rewriting import MASK
 from antiphon.core.specs import TurnRules
 from antiphon.surfaces.deepgram import query as q
+from antiphon.surfaces.deepgram import redaction
 from antiphon.surfaces.deepgram.flux_wire import (
     MAX_EAGER,
     MAX_EOT,
@@ -57,7 +59,12 @@ TABLE: tuple[Parameter, ...] = (
     Parameter("mip_opt_out", Use.LIVE, "Always so: nothing is kept and no model is trained on what is sent."),
     Parameter("tag", Use.LIVE, f"Kept with the usage; {MAX_TAGS} at most, of at most {MAX_TAG_CHARS} characters."),
     Parameter("profanity_filter", Use.LIVE, f"`true` writes `{MASK}` for it: {PROFANITY}"),
-    Parameter("redact", Use.NEITHER, "Redaction is not offered by request."),
+    Parameter(
+        "redact",
+        Use.LIVE,
+        "`numbers`, `true` or `aggressive_numbers`, all the same: numbers that identify something are written as "
+        "`[PHONE_NUMBER_1]`.",
+    ),
 )
 
 _BY_NAME = {row.name: row for row in TABLE}
@@ -76,6 +83,7 @@ class Request:
     languages: tuple[str, ...]
     keyterms: tuple[str, ...]
     without_effect: tuple[Parameter, ...]
+    redaction: Redaction | None
 
 
 def read(query: Sequence[tuple[str, str]]) -> Request:
@@ -95,6 +103,7 @@ def read(query: Sequence[tuple[str, str]]) -> Request:
         languages=tuple(values.get("language_hint", ())),
         keyterms=terms(values, "keyterm"),
         without_effect=tuple(q.without_effect(values, _BY_NAME)),
+        redaction=redaction.read(values.get("redact", ()), numbers_only=True),
     )
 
 

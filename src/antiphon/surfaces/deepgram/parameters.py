@@ -14,9 +14,10 @@ from antiphon.core.capabilities import SpeechAbility
 from antiphon.core.endpoints import lacking
 from antiphon.core.errors import CallerError, UnsupportedParameter
 from antiphon.core.events import Opened
+from antiphon.core.redaction import Redaction
 from antiphon.core.rewriting import MASK, Rewriting
 from antiphon.surfaces.deepgram import query as q
-from antiphon.surfaces.deepgram import rewriting
+from antiphon.surfaces.deepgram import redaction, rewriting
 from antiphon.surfaces.deepgram.query import MAX_TAG_CHARS, MAX_TAGS, MAX_VALUES, Parameter, Use, Values
 from antiphon.surfaces.deepgram.search import MAX_SEARCHES, MOST_HITS
 from antiphon.surfaces.deepgram.wire import ParameterWarning
@@ -152,7 +153,13 @@ TABLE: tuple[Parameter, ...] = (
     Parameter("ner", Use.NEITHER, _NO_EXTRACTION),
     Parameter("numbers", Use.WITHOUT_EFFECT, _NO_REWRITE),
     Parameter("numerals", Use.WITHOUT_EFFECT, _NO_REWRITE),
-    Parameter("redact", Use.NEITHER, "Redaction is not offered by request."),
+    Parameter(
+        "redact",
+        Use.BOTH,
+        "`pci`, `pii`, `numbers` (as `true` and `aggressive_numbers`), or kinds of entities as `name`, `ssn` or "
+        "`phone_number`: each is written as `[PHONE_NUMBER_1]`, in interims too. Refused: `phi`, kinds that nothing "
+        "here finds. A project's policy may hide more.",
+    ),
     Parameter(
         "search",
         Use.BOTH,
@@ -209,6 +216,7 @@ class Request:
     keyterms: tuple[str, ...]
     guiding: tuple[str, ...]
     searches: tuple[str, ...]
+    redaction: Redaction | None
 
     @property
     def dispensable(self) -> tuple[tuple[SpeechAbility, str], ...]:
@@ -272,6 +280,7 @@ def read(query: Sequence[tuple[str, str]], *, live: bool) -> Request:
         keyterms=(*terms(values, "keyterm"), *_keywords(values)),
         guiding=tuple(name for name in ("keyterm", "keywords") if any(terms(values, name))),
         searches=_searches(values),
+        redaction=redaction.read(values.get("redact", ())),
     )
 
 
@@ -286,6 +295,7 @@ def hearing(asked: Request) -> dict[str, Any]:
         "languages": () if language else asked.languages,
         "detect": asked.detect,
         "keyterms": asked.keyterms,
+        "redaction": asked.redaction,
     }
 
 

@@ -17,7 +17,7 @@ MAX_TAGS = 32  # what an entry of the ledger holds
 MAX_VALUES = 200
 
 _REPEATABLE = frozenset(
-    ("tag", "extra", "language_hint", "detect_language", "replace", "keyterm", "keywords", "search")
+    ("tag", "extra", "language_hint", "detect_language", "replace", "keyterm", "keywords", "search", "redact")
 )
 _WHOLE = re.compile(r"([0-9]{1,9})(?:\.0{1,9})?")  # SDKs have some of them as floats
 

@@ -1,0 +1,125 @@
+"""What is to be hidden of what is said: kinds of personal data, and what stands in their place.
+
+A project's policy says what is hidden at least; a caller can only add to it (`Redaction.joined`).
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from enum import StrEnum
+from typing import Protocol
+
+
+class Entity(StrEnum):
+    """A kind of personal data. Vendors have other names for them; each surface has a table."""
+
+    NAME = "name"
+    EMAIL = "email"
+    PHONE = "phone"
+    CARD = "card"
+    CARD_CODE = "card_code"
+    CARD_EXPIRY = "card_expiry"
+    PIN = "pin"
+    BANK = "bank"  # numbers of accounts and routing, IBAN
+    NATIONAL_ID = "national_id"  # a social security or tax number
+    PASSPORT = "passport"
+    LICENCE = "licence"  # of a driver or a vehicle
+    HEALTH_RECORD = "health_record"
+    ACCOUNT = "account"  # a member's, a customer's, a policy's, a case's
+    ADDRESS = "address"
+    PLACE = "place"
+    DATE_OF_BIRTH = "date_of_birth"
+    DATE = "date"
+    IP = "ip"
+    URL = "url"
+    PASSWORD = "password"
+    NUMBER = "number"  # that identifies something, of which it is not known what
+    CUSTOM = "custom"  # what the project itself names
+
+
+ALL = frozenset(Entity) - {Entity.CUSTOM}
+# What only a model finds well.
+OF_THE_MODEL = frozenset({Entity.NAME, Entity.PLACE, Entity.ADDRESS})
+
+
+class Substitution(StrEnum):
+    """What stands in the place of what is hidden."""
+
+    ENTITY_NAME = "entity_name"  # what it was: `[PHONE]`
+    HASH = "hash"  # `####`, whatever its length
+
+
+@dataclass(frozen=True, slots=True)
+class Redaction:
+    """What one call hides. `labels` are a vendor's words for kinds, `numbered` ones count: `[PHONE_1]`, the same again
+    for the same text. `one_label` stands for all. `words` are further texts to hide, in any case, and `patterns`
+    regular expressions.
+
+    What is only `identified` is told (`Transcript.entities`) and not hidden.
+    """
+
+    entities: frozenset[Entity] = frozenset()
+    substitution: Substitution = Substitution.ENTITY_NAME
+    labels: tuple[tuple[Entity, str], ...] = ()
+    one_label: str = ""
+    numbered: bool = False
+    words: tuple[str, ...] = ()
+    patterns: tuple[str, ...] = ()
+    identified: frozenset[Entity] = frozenset()
+
+    @property
+    def hides(self) -> bool:
+        return bool(self.entities or self.words or self.patterns)
+
+    @property
+    def sought(self) -> frozenset[Entity]:
+        return self.entities | self.identified
+
+    def joined(self, least: "Redaction | None") -> "Redaction":
+        """With all that a policy hides at least. The caller's labels stay; a hash is never made a name."""
+        if least is None:
+            return self
+        hashed = Substitution.HASH in (self.substitution, least.substitution)
+        return replace(
+            self,
+            entities=self.entities | least.entities,
+            substitution=Substitution.HASH if hashed else self.substitution,
+            words=(*self.words, *least.words),
+            patterns=(*self.patterns, *least.patterns),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    """Personal data in a text. `kinds` are what it may be, the likeliest first: it is hidden where any is to be."""
+
+    start: int
+    end: int
+    kinds: tuple[Entity, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Identified:
+    """Personal data in a transcript that is told with its place: indices of words."""
+
+    entity: Entity
+    text: str
+    start_ms: int
+    end_ms: int
+    confidence: float
+
+
+class Tagger(Protocol):
+    """Finds names and places in texts."""
+
+    async def tag(self, texts: Sequence[str]) -> list[tuple[Span, ...]]:
+        """The spans in each text, in order. Raises `EngineError`, `CapacityError`."""
+
+
+def parse_entities(names: Iterable[str]) -> frozenset[Entity]:
+    """Kinds by their names; `all` are all. Raises `ValueError` for another name."""
+    found: frozenset[Entity] = frozenset()
+    for name in names:
+        found |= ALL if name == "all" else {Entity(name)}
+    if Entity.CUSTOM in found:
+        raise ValueError(Entity.CUSTOM)
+    return found

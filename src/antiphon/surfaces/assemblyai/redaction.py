@@ -1,0 +1,60 @@
+"""What AssemblyAI's `redact_pii` asks for: policies, and what stands in the place of what is hidden."""
+
+from antiphon.core.errors import CallerError, UnsupportedParameter
+from antiphon.core.redaction import ALL, Entity, Redaction, Substitution
+from antiphon.surfaces.assemblyai.values import Values, asks, flag, text, texts
+
+MAX_SHOWN = 64
+POLICIES: dict[str, Entity] = {
+    "account_number": Entity.ACCOUNT,
+    "banking_information": Entity.BANK,
+    "credit_card_cvv": Entity.CARD_CODE,
+    "credit_card_expiration": Entity.CARD_EXPIRY,
+    "credit_card_number": Entity.CARD,
+    "date": Entity.DATE,
+    "date_of_birth": Entity.DATE_OF_BIRTH,
+    "drivers_license": Entity.LICENCE,
+    "email_address": Entity.EMAIL,
+    "healthcare_number": Entity.HEALTH_RECORD,
+    "ip_address": Entity.IP,
+    "location": Entity.PLACE,
+    "number_sequence": Entity.NUMBER,
+    "passport_number": Entity.PASSPORT,
+    "password": Entity.PASSWORD,
+    "person_name": Entity.NAME,
+    "phone_number": Entity.PHONE,
+    "url": Entity.URL,
+    "us_social_security_number": Entity.NATIONAL_ID,
+    "vehicle_id": Entity.LICENCE,
+}
+LABELS = (
+    *((entity, policy.upper()) for policy, entity in POLICIES.items() if policy != "vehicle_id"),
+    (Entity.ADDRESS, "LOCATION"),
+    (Entity.PIN, "NUMBER_SEQUENCE"),
+)
+# What a policy hides besides: kinds that AssemblyAI has no name of their own for.
+_WITH = {Entity.PLACE: Entity.ADDRESS, Entity.NUMBER: Entity.PIN}
+
+
+def read(values: Values) -> Redaction | None:
+    """`None` where nothing is to be hidden; all kinds where no policy is named. Raises `CallerError`,
+    `UnsupportedParameter` for a policy that nothing here can keep.
+    """
+    if not flag(values, "redact_pii"):
+        if asks(values.get("redact_pii_policies")):
+            raise CallerError("`redact_pii_policies` needs `redact_pii`.", param="redact_pii_policies")
+        return None
+    entities: set[Entity] = set()
+    for policy in texts(values, "redact_pii_policies"):
+        entity = POLICIES.get(policy)
+        if entity is None:
+            shown = policy[:MAX_SHOWN]
+            said = f"`redact_pii_policies`: {shown!r} is not supported: nothing here finds that."
+            raise UnsupportedParameter(said, param="redact_pii_policies")
+        entities.add(entity)
+        if entity in _WITH:
+            entities.add(_WITH[entity])
+    substitution = text(values, "redact_pii_sub") or Substitution.HASH
+    if substitution not in list(Substitution):
+        raise CallerError("`redact_pii_sub` must be hash or entity_name.", param="redact_pii_sub")
+    return Redaction(frozenset(entities) or ALL, Substitution(substitution), LABELS)

@@ -1,0 +1,134 @@
+"""Words that say what a number or a code near them is, and words that say that it is none to hide."""
+
+from dataclasses import dataclass
+
+from antiphon.core.redaction import Entity
+from antiphon.trust.redaction.tokens import Kind, Token, word_set
+
+REACH = 9  # words between a cue and what it is about
+
+
+@dataclass(frozen=True, slots=True)
+class Cue:
+    """`least` is how many characters make it so; what is shorter is not hidden for it."""
+
+    kinds: tuple[Entity, ...]
+    least: int
+
+
+# Single words and short phrases, in lower case. What recognisers of speech make of some of them is there, too.
+_TABLE: tuple[tuple[Entity | tuple[Entity, ...], int, str], ...] = (
+    (Entity.CARD, 4, "card|visa|mastercard|amex|debit|credit|ends in|ending in|ending with|ends with|last four"),
+    (Entity.CARD_CODE, 3, "security code|cvv|cvc|c v v|c v c|code is|the back|verification code|three digits|the code"),
+    (Entity.CARD_EXPIRY, 3, "expires|expiry|expiration|expiring|exp|valid until|valid thru|valid through|good through"),
+    (
+        Entity.NATIONAL_ID,
+        4,
+        "social|ssn|s s n|social security|national insurance|tax id|tax i d|tin|ein|itin|taxpayer|my social|nino",
+    ),
+    (
+        Entity.PHONE,
+        4,
+        "phone|telephone|call|calls|text|mobile|cell|cellphone|reach|dial|fax|landline|whatsapp|ring|my number|"
+        "number is|callback|number's|contact|hotline|best number",
+    ),
+    (Entity.PHONE, 2, "extension|ext"),
+    ((Entity.BANK, Entity.ACCOUNT), 4, "account|acct|bank|checking|savings|iban|routing|sort code|aba|swift|bratting"),
+    (
+        Entity.ACCOUNT,
+        3,
+        "member|membership|policy|customer|order|reference|confirmation|claim|ticket|case|invoice|booking|"
+        "subscriber|i d|id|loyalty|tracking|serial|employee|user number|badge|group number|reservation|folio|code|"
+        "student|identification",
+    ),
+    (
+        Entity.HEALTH_RECORD,
+        3,
+        "medical record|mrn|m r n|patient|chart|record|health card|medicare|medicaid|nhs|n h s|insurance number|"
+        "prescription|health plan|beneficiary",
+    ),
+    (Entity.PASSPORT, 4, "passport"),
+    (Entity.LICENCE, 3, "license|licence|driver's|drivers|driving|plate|plates|registration|vin|tag number"),
+    (Entity.PIN, 3, "pin|pin code|pin number|p i n|my pen|passcode"),
+    (Entity.ADDRESS, 3, "zip|zipcode|postal|postcode|post code|zip code|postal code"),
+    (Entity.DATE_OF_BIRTH, 3, "birth|born|birthday|birthdate|dob|d o b|data birth|birth date"),
+    (Entity.PASSWORD, 3, "password|passphrase|pass word|login code|one time code|secret"),
+    (Entity.IP, 4, "ip address|i p address|ip|i p"),
+)
+CUES: dict[tuple[str, ...], Cue] = {
+    tuple(phrase.split()): Cue((kinds,) if isinstance(kinds, Entity) else kinds, least)
+    for kinds, least, phrases in _TABLE
+    for phrase in phrases.split("|")
+}
+LONGEST = max(map(len, CUES))
+
+# Words before a run that say it counts, names or measures something that is no secret.
+HARMLESS_BEFORE = word_set(
+    "chapter chapters verse verses page pages version volume platform gate score scores scored won lost beat line "
+    "lines step act scene figure table question section paragraph article season episode series channel level round "
+    "lap route highway interstate $ £ € year years since in around about almost nearly over under psalm hymn row "
+    "top degrees degree dial between until till from than at by before after circa route boeing ratio bake"
+)
+# Words behind it that do the same.
+UNITS_BEHIND = word_set(
+    "minutes minute hours hour seconds second days day weeks week months month years year dollars dollar pounds "
+    "pound euros cents percent % people men women children times units miles mile kilometers kilometres meters "
+    "metres feet foot inches inch degrees degree grams kilograms kilos pounds tons tonnes liters litres gallons "
+    "acres points votes copies pages words soldiers members students employees items pieces cups cup tablespoons "
+    "teaspoons thousand million billion trillion hundred dozen percentage am pm a.m p.m o'clock bc ad b.c yards "
+    "yard mph watts volts megabytes gigabytes calories stars ships troops horses sheep francs louis shillings "
+    "guineas rupees fold th st barrels crowns leagues inhabitants souls customers orders passengers visitors homes "
+    "houses cars tickets"
+)
+STOPWORDS = word_set(
+    "a an the is it it's its that's that this these those to of in on at by for with from and or but as be am are "
+    "was were been i i'm you your my me we our they their he she his her him them us so if then than not no yes "
+    "please will would can could should shall may might do does did done have has had having just also there here "
+    "when where what which who whom how why now again about after before until while because into onto over under "
+    "up down out off near past next between behind beside across opposite around around through during since "
+    "without within call text write send email mail e-mail address contact reach get got go goes going look visit "
+    "see use using try online website site web page let's let make need want like know think say says said tell ask "
+    "okay ok well right thanks thank hello hi hey sorry one's too very more most some any all each every both "
+    "either neither"
+)
+
+
+_GENERAL = frozenset({("number", "is"), ("my", "number"), ("number's",)})  # unless another says whose number
+
+
+def cue_before(tokens: list[Token], at: int) -> tuple[Cue, int] | None:
+    """The nearest cue in front of a token, and how many words are between: the longest of those that end there."""
+    words = 0
+    general: tuple[Cue, int] | None = None
+    for end in range(at, max(0, at - 3 * REACH), -1):
+        token = tokens[end - 1]
+        if token.kind is Kind.MARK:
+            if token.word in ".?!" and words and not token.glued:
+                return general
+            continue
+        for length in range(min(LONGEST, end), 0, -1):
+            phrase = tuple(each.word for each in tokens[end - length : end])
+            cue = CUES.get(phrase)
+            if cue is not None and phrase not in _GENERAL:
+                return cue, words
+            if cue is not None:
+                general = general or (cue, words)
+        words += 1
+        if words > REACH:
+            break
+    return general
+
+
+def cue_behind(tokens: list[Token], at: int) -> Cue | None:
+    """What "... is my account number" says of what stands in front of it."""
+    if at >= len(tokens) or tokens[at].word not in ("is", "was", "as", "for"):
+        return None
+    said = [token.word for token in tokens[at + 1 : at + 7]]
+    if not {"my", "the", "our", "her", "his", "their", "your"} & set(said[:1]):
+        return None
+    for begin in range(1, len(said)):
+        for length in range(min(LONGEST, len(said) - begin), 0, -1):
+            cue = CUES.get(tuple(said[begin : begin + length]))
+            if cue is not None:
+                return cue
+    return None

@@ -1,0 +1,205 @@
+"""The filter of one call: everything that a caller hears passes it, and nothing leaves that it has not judged.
+
+It fails closed: what the model cannot say in time ends the call, and so does any error. An interim that the model has
+not judged shows what the one before it showed.
+"""
+
+import asyncio
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import Any
+
+from antiphon.core.errors import CapacityError
+from antiphon.core.events import (
+    ChoiceEnded,
+    Final,
+    Interim,
+    ReasoningDelta,
+    TextDelta,
+    ToolCallDelta,
+    ToolCallStarted,
+    Transcript,
+)
+from antiphon.core.redaction import Redaction, Span, Tagger
+from antiphon.trust.redaction import documents
+from antiphon.trust.redaction.finding import find
+from antiphon.trust.redaction.labels import Labels
+from antiphon.trust.redaction.texts import TextStream
+from antiphon.trust.redaction.transcripts import Transcripts
+
+INTERIM_S = 0.1  # that the model may take for an interim, which then shows nothing new
+FINAL_S = 5.0  # for anything else, before the call ends
+INTERIM_EVERY_MS = 1000  # of audio, where the model is asked
+MAX_DOCUMENT_CHARS = 1 << 17  # of a call's arguments, or of an answer that is JSON
+
+_Key = tuple[type, int, int]
+
+
+class LanguageUnknown(Exception):
+    """What was said is in a language in which nothing can be recognised."""
+
+
+class Redactor:
+    """Implements `core.ports.EventFilter`. With `whole` answers are JSON, and leave when they are."""
+
+    add_on = "redact"
+
+    def __init__(
+        self, wanted: Redaction, tagger: Tagger | None, *, whole: bool = False, translated: bool = False
+    ) -> None:
+        self._wanted = wanted
+        self._tagger = tagger
+        self._whole = whole
+        self._translated = translated
+        labels = self._labels = Labels(wanted)
+        self._transcripts = Transcripts(wanted, labels)
+        self._shown: dict[int, Transcript] = {}  # by the last interim of a channel
+        self._asked_ms: dict[int, int] = {}
+        self._streams: dict[_Key, TextStream] = {}
+        self._documents: dict[_Key, tuple[str, int]] = {}
+
+    async def push(self, events: tuple[Any, ...]) -> tuple[Any, ...]:
+        out: list[Any] = []
+        for event in events:
+            match event:
+                case Interim():
+                    out.append(await self._interim(event))
+                case Final():
+                    out.append(await self._final(event))
+                case TextDelta() | ReasoningDelta() | ToolCallDelta():
+                    out += await self._more(event)
+                case ChoiceEnded() | ToolCallStarted():
+                    out += await self._rest(event.choice)
+                    out.append(event)
+                case _:
+                    out.append(event)
+        for key, stream in self._streams.items():
+            if stream.due():
+                out += _delta(key, *stream.release(await self._tagged(stream.judged)))
+        return tuple(out)
+
+    async def finish(self) -> tuple[Any, ...]:
+        choices = {choice for _, choice, _ in (*self._streams, *self._documents)}
+        return tuple([event for choice in sorted(choices) for event in await self._rest(choice)])
+
+    # -- speech --------------------------------------------------------------------------------------------------------
+
+    async def _interim(self, event: Interim) -> Interim:
+        if not event.transcript.text:
+            return replace(event, transcript=replace(event.transcript, tokens=()))
+        tagged: Sequence[Span] | None = ()
+        if self._tagger is not None:
+            tagged = await self._tagged_soon(event)
+        if tagged is None:
+            shown = self._shown.get(event.channel) or Transcript("", 0.0)
+            return replace(event, transcript=shown, stable_words=0)
+        judged = self._transcripts.interim(event, tagged)
+        self._shown[event.channel] = judged.transcript
+        return judged
+
+    async def _tagged_soon(self, event: Interim) -> Sequence[Span] | None:
+        """What the model says of an interim; `None` where it was asked a moment ago, or does not answer at once."""
+        asked_ms = self._asked_ms.get(event.channel)
+        if asked_ms is not None and event.end_ms - asked_ms < INTERIM_EVERY_MS and not event.paused:
+            return None
+        self._asked_ms[event.channel] = event.end_ms
+        try:
+            async with asyncio.timeout(INTERIM_S):
+                return await self._ask(self._transcripts.judged(event))
+        except (TimeoutError, CapacityError):
+            return None
+
+    async def _final(self, event: Final) -> Final:
+        self._shown.pop(event.channel, None)
+        self._asked_ms.pop(event.channel, None)
+        language = event.transcript.language.partition("-")[0].lower()
+        if event.transcript.text and language not in ("", "en") and not self._translated:
+            raise LanguageUnknown
+        return self._transcripts.final(event, await self._tagged(self._transcripts.judged(event)))
+
+    # -- text ----------------------------------------------------------------------------------------------------------
+
+    async def _more(self, event: TextDelta | ReasoningDelta | ToolCallDelta) -> list[Any]:
+        """Takes it in; what leaves is what another text of the same choice had left."""
+        index = event.index if isinstance(event, ToolCallDelta) else 0
+        key = type(event), event.choice, index
+        out = await self._rest(event.choice, but=key)
+        if isinstance(event, ToolCallDelta) or (self._whole and isinstance(event, TextDelta)):
+            more = event.arguments if isinstance(event, ToolCallDelta) else event.text
+            text, tokens = self._documents.get(key, ("", 0))
+            if len(text) + len(more) > MAX_DOCUMENT_CHARS:
+                raise ValueError("too long")
+            self._documents[key] = text + more, tokens + event.tokens
+            return out
+        stream = self._streams.get(key)
+        if stream is None:
+            stream = self._streams[key] = TextStream(self._wanted, self._labels, tagged=self._tagger is not None)
+        assert isinstance(event, TextDelta | ReasoningDelta)
+        stream.add(event.text, event.tokens)
+        return out
+
+    async def _rest(self, choice: int, but: _Key | None = None) -> list[Any]:
+        """All that waits of a choice, but for one text."""
+        out: list[Any] = []
+        for key in [key for key in self._streams if key[1] == choice and key != but]:
+            stream = self._streams.pop(key)
+            if stream.waits:
+                out += _delta(key, *stream.release(await self._tagged(stream.judged), all_of_it=True))
+        for key in [key for key in self._documents if key[1] == choice and key != but]:
+            text, tokens = self._documents.pop(key)
+            out += _delta(key, await self._document(text), tokens)
+        return out
+
+    async def _document(self, text: str) -> str:
+        try:
+            value = documents.parse(text)
+            texts = list(dict.fromkeys(documents.texts_of(value)))
+        except documents.Unreadable:
+            return self._hidden(text, await self._tagged(text))
+        judged = [f"{documents.words_of(key)} {said}".lstrip() for key, said in texts]
+        tags = await self._tag(judged) if self._tagger is not None else [()] * len(texts)
+        shown = {
+            each: self._hidden(whole, spans, len(whole) - len(each[1]))
+            for each, whole, spans in zip(texts, judged, tags, strict=True)
+        }
+        if all(after == said for (_, said), after in shown.items()):
+            return text  # as it was written
+        return documents.written(value, lambda key, said: shown[key, said])
+
+    def _hidden(self, text: str, tagged: Sequence[Span], begin: int = 0) -> str:
+        """A whole text from there on, without what is to be hidden."""
+        out, at = "", begin
+        for span in find(text, self._wanted, tagged):
+            if span.end > begin and self._labels.hides(span):
+                start = max(span.start, begin)
+                out += text[at:start] + self._labels.label(span, text[start : span.end])
+                at = span.end
+        return out + text[at:]
+
+    # -- the model -----------------------------------------------------------------------------------------------------
+
+    async def _tagged(self, text: str) -> Sequence[Span]:
+        if self._tagger is None or not text.strip():
+            return ()
+        return (await self._tag([text]))[0]
+
+    async def _tag(self, texts: Sequence[str]) -> Sequence[Sequence[Span]]:
+        assert self._tagger is not None
+        async with asyncio.timeout(FINAL_S):
+            return await self._tagger.tag(texts)
+
+    async def _ask(self, text: str) -> Sequence[Span]:
+        assert self._tagger is not None
+        return (await self._tagger.tag([text]))[0]
+
+
+_DELTAS: dict[type, Callable[[int, int, str, int], Any]] = {
+    TextDelta: lambda choice, index, text, tokens: TextDelta(choice, text, tokens),
+    ReasoningDelta: lambda choice, index, text, tokens: ReasoningDelta(choice, text, tokens),
+    ToolCallDelta: ToolCallDelta,
+}
+
+
+def _delta(key: _Key, text: str, tokens: int) -> list[Any]:
+    kind, choice, index = key
+    return [_DELTAS[kind](choice, index, text, tokens)] if text or tokens else []

@@ -1,0 +1,105 @@
+"""Everything to hide in one text, by all recognisers, as spans that do not overlap."""
+
+import re
+from collections.abc import Collection, Iterable, Sequence
+from functools import lru_cache
+
+from antiphon.core.redaction import OF_THE_MODEL, Entity, Redaction, Span
+from antiphon.trust.redaction.cues import STOPWORDS
+from antiphon.trust.redaction.dates import dates
+from antiphon.trust.redaction.names import names
+from antiphon.trust.redaction.places import addresses
+from antiphon.trust.redaction.runs import MIN_CODE, kinds_of, runs_of
+from antiphon.trust.redaction.spoken import open_mail, spoken
+from antiphon.trust.redaction.tokens import NUMERALS, Kind, Token, tokens_of, word_set
+from antiphon.trust.redaction.written import written
+
+# What the model takes for a place or a name now and then.
+_NEVER = word_set(
+    "spring summer autumn fall winter today tomorrow yesterday monday tuesday wednesday thursday friday saturday "
+    "sunday spelled spelt"
+)
+SURE_KINDS = 3  # what may be more than so many is not known
+
+
+def find(
+    text: str,
+    wanted: Redaction,
+    tagged: Iterable[Span] = (),
+    least: int = MIN_CODE,
+    tokens: list[Token] | None = None,
+    goes_on: bool = False,
+) -> list[Span]:
+    """What is to be hidden or told, in order. `tagged` is what a model found; `least` how many digits are enough. A
+    text that `goes_on` may end within something: fewer are enough at its end.
+    """
+    tokens = tokens_of(text) if tokens is None else tokens
+    sought = wanted.sought
+    tagged = [span for span in tagged if not _says_nothing(text[span.start : span.end])]
+    found = [*_custom(text, wanted)]
+    unsure: list[Span] = []
+    if sought:
+        forms = list(written(text))
+        unsure = [*tagged, *(span for span in forms if len(span.kinds) > SURE_KINDS)]
+        found += forms
+        found += spoken(tokens)
+        found += dates(text, tokens)
+        found += addresses(tokens)
+        if Entity.NAME in sought:
+            found += names(tokens)
+        found += tagged
+        if goes_on:
+            found += open_mail(tokens)
+        for run in runs_of(tokens):
+            kinds = kinds_of(tokens, run, least, opens=goes_on and run.open)
+            if kinds:
+                found.append(Span(tokens[run.start].start, tokens[run.end - 1].end, kinds))
+    told = (span for span in found if not sought.isdisjoint(span.kinds) or span.kinds == (Entity.CUSTOM,))
+    return merged(list(told), unsure)
+
+
+def merged(spans: Sequence[Span], unsure: Collection[Span] = ()) -> list[Span]:
+    """Those that touch the same characters as one. It is what the longest of them is, but for those that are `unsure`
+    of what they are.
+    """
+    out: list[Span] = []
+    ranks: list[tuple[bool, int]] = []
+    for span in sorted(spans, key=lambda each: (each.start, -each.end)):
+        rank = span not in unsure, span.end - span.start
+        if out and span.start < out[-1].end:
+            last = out[-1]
+            first, second = (span.kinds, last.kinds) if rank > ranks[-1] else (last.kinds, span.kinds)
+            out[-1] = Span(last.start, max(last.end, span.end), tuple(dict.fromkeys(first + second)))
+            ranks[-1] = max(ranks[-1], rank)
+        else:
+            out.append(span)
+            ranks.append(rank)
+    return out
+
+
+def _says_nothing(tagged: str) -> bool:
+    words = tokens_of(tagged)
+    spoken = NUMERALS - {Kind.DIGITS} | {Kind.LETTER, Kind.MARK}
+    return all(token.word in _NEVER or token.word in STOPWORDS or token.kind in spoken for token in words)
+
+
+def needs_model(wanted: Redaction) -> bool:
+    return not wanted.sought.isdisjoint(OF_THE_MODEL)
+
+
+def _custom(text: str, wanted: Redaction) -> Iterable[Span]:
+    if not (wanted.words or wanted.patterns):
+        return
+    for pattern in _compiled(wanted.words, wanted.patterns):
+        for match in pattern.finditer(text):
+            if match.end() > match.start():
+                yield Span(*match.span(), (Entity.CUSTOM,))
+
+
+@lru_cache(maxsize=256)
+def _compiled(words: tuple[str, ...], patterns: tuple[str, ...]) -> tuple[re.Pattern[str], ...]:
+    compiled = [re.compile(pattern, re.IGNORECASE) for pattern in patterns]
+    if words:
+        each = (r"[\s-]+".join(map(re.escape, word.split())) for word in sorted(words, key=len, reverse=True))
+        compiled.append(re.compile(rf"(?<!\w)(?:{'|'.join(each)})(?!\w)", re.IGNORECASE))
+    return tuple(compiled)

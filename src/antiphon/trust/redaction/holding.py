@@ -1,0 +1,47 @@
+"""Which words at the end of a text may yet become part of something that is to be hidden."""
+
+from collections.abc import Sequence
+
+from antiphon.trust.redaction.places import REACH as NEAR
+from antiphon.trust.redaction.spoken import local_start
+from antiphon.trust.redaction.tokens import JOINERS, NUMERALS, Kind, Token, word_set
+
+MAX_STREET_WORDS = 4  # between a number and the word that makes it an address
+_LINKS = frozenset((*JOINERS, "at", "@", "and", "for", "to", "of", "as", "in", "the", "oh", "capital", "number"))
+_HOMES = word_set("live lives living address deliver located ship moved")
+
+
+def open_from(tokens: Sequence[Token]) -> int:
+    """The first token of the numerals, letters and joining words with which a text ends; their number, where it ends
+    with another word.
+    """
+    at = len(tokens)
+    while at > 0 and _may_go_on(tokens[at - 1]):
+        at -= 1
+    while at < len(tokens) and tokens[at].kind is Kind.MARK and tokens[at].word not in "(+@":
+        at += 1
+    while at < len(tokens) and tokens[at].word in ("and", "for", "to", "of", "in", "the", "as"):
+        at += 1  # what joins is joined to nothing here
+    if at < len(tokens) and tokens[-1].word in ("at", "@", "dot", "underscore", "dash"):
+        at = min(at, local_start(tokens, len(tokens) - 1))
+    return min(at, _street_from(tokens))
+
+
+def _may_go_on(token: Token) -> bool:
+    spelled = (
+        token.kind in NUMERALS
+        or token.kind is Kind.SCALE
+        or (token.kind is Kind.LETTER and token.word not in ("i", "a"))
+    )
+    return spelled or token.kind is Kind.MARK or token.word in _LINKS
+
+
+def _street_from(tokens: Sequence[Token]) -> int:
+    """Where a number stands that may be a house's, if people are told where that is."""
+    for at in range(len(tokens) - 1, max(-1, len(tokens) - 2 - MAX_STREET_WORDS), -1):
+        if tokens[at].kind in NUMERALS:
+            while at > 0 and tokens[at - 1].kind in NUMERALS:
+                at -= 1
+            said = any(token.word in _HOMES for token in tokens[max(0, at - NEAR) : at])
+            return at if said else len(tokens)
+    return len(tokens)

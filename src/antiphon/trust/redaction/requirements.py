@@ -1,0 +1,66 @@
+"""What each call must hide: what its project's policy requires, and what its caller asks for besides."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from antiphon.core.call import Call
+from antiphon.core.errors import PolicyError, UnsupportedParameter
+from antiphon.core.policy import Policy
+from antiphon.core.ports import EventFilter
+from antiphon.core.redaction import Redaction, Tagger, parse_entities
+from antiphon.core.specs import GenerateSpec, Shape, TranscribeSpec
+from antiphon.trust.redaction.filtering import Redactor
+from antiphon.trust.redaction.finding import needs_model
+
+
+def required(policy: Policy) -> Redaction | None:
+    """What a policy hides at least; `None` where it hides nothing."""
+    least = Redaction(
+        entities=parse_entities(policy.redact.split(",")) if policy.redact else frozenset(),
+        substitution=policy.redact_as,
+        words=tuple(policy.redact_words.splitlines()),
+        patterns=tuple(policy.redact_patterns.splitlines()),
+    )
+    return least if least.hides else None
+
+
+class Redactions:
+    """Makes the filter of each call. `policy` is that of a project, by its id; `tagger` the model, where there is
+    one.
+    """
+
+    def __init__(self, policy: Callable[[str], Policy], tagger: Tagger | None) -> None:
+        self._policy = policy
+        self._tagger = tagger
+
+    def of(self, call: Call[Any]) -> Redaction | None:
+        """What a call hides or tells; `None` for nothing."""
+        least = required(self._policy(call.principal.project))
+        asked: Redaction | None = getattr(call.spec, "redaction", None)
+        return asked.joined(least) if asked is not None else least
+
+    def filters(self, call: Call[Any]) -> Sequence[EventFilter]:
+        """Raises `PolicyError` where names are to be hidden and nothing finds them, `UnsupportedParameter` for what
+        would tell what is hidden.
+        """
+        wanted = self.of(call)
+        if wanted is None:
+            return ()
+        whole = translated = False
+        match call.spec:
+            case TranscribeSpec() as spec:
+                translated = spec.translate
+                language = spec.language.partition("-")[0].lower()
+                if wanted.hides and spec.tokens:
+                    raise UnsupportedParameter("Log probabilities are not available where transcripts are redacted.")
+                if language not in ("", "en") and not translated:
+                    raise PolicyError("Redaction is for English only, and another language was named.")
+            case GenerateSpec() as spec:
+                if wanted.hides and spec.sampling.logprobs:
+                    said = "Log probabilities are not available where answers are redacted."
+                    raise UnsupportedParameter(said, param="logprobs")
+                whole = spec.format.shape in (Shape.JSON, Shape.SCHEMA)
+        named = needs_model(wanted)
+        if named and self._tagger is None:
+            raise PolicyError("Names and places cannot be redacted: this server has no model that finds them.")
+        return (Redactor(wanted, self._tagger if named else None, whole=whole, translated=translated),)

@@ -1,0 +1,306 @@
+"""Runs of numerals and letters: what is read out or written sign by sign, as far as it belongs together.
+
+Speech has them in any mixture ("M 8 two double four"), so it is the shape that decides, and what the words near a run
+say only makes it sure sooner. A run is cut into parts at commas and full stops; one that looks like a code takes those
+beside it with it.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from antiphon.core.redaction import Entity
+from antiphon.trust.redaction.cues import HARMLESS_BEFORE, UNITS_BEHIND, Cue, cue_before, cue_behind
+from antiphon.trust.redaction.tokens import JOINERS, NATO, NUMERALS, Kind, Number, Token, read_number, word_set
+
+MIN_CODE = 5  # digits and letters that nothing else says anything about
+MIN_OPEN = 3  # digits with which an utterance ends
+MIN_SINGLE = 4  # digits, said one by one
+MIN_SPELLED = 3  # letters
+MAX_GLUED = 4  # letters of a word that stands at digits, as in AB-1234
+YEAR = 4  # digits
+CARD_LENGTHS = range(13, 20)
+
+_SPELLED_CUES = ("cvv", "cvc", "ssn", "mrn", "dob", "pin", "id", "ip", "nhs")
+_MARKS = frozenset("-–.,/()+#*:")
+_CUTS = frozenset(".,;:")
+_ACRONYMS = word_set(
+    "usa uk fbi cia ibm pdf url abc nbc cbs bbc cnn gps atm hr it tv vip faq rsvp diy ceo cfo cto mba phd asap led "
+    "lcd usb dna eta ssn cvv cvc dob mrn pin nhs iban api sms gp er icu ups dhl irs dmv id ac dc bc ad am pm ok"
+)
+
+
+@dataclass(slots=True)
+class Part:
+    """What stands between two cuts."""
+
+    digits: str = ""
+    letters: str = ""
+    singles: int = 0  # digits that were said one by one, in one row at most
+    row: int = 0
+    scaled: bool = False
+    written: int = 0  # of the longest token of digits
+    numbers: int = 0
+    grouped: bool = False  # 120,000: a quantity
+
+
+@dataclass(slots=True)
+class Run:
+    """Tokens `start..end`. `open` says that the text ends with it, so that it may go on."""
+
+    start: int
+    end: int
+    parts: list[Part] = field(default_factory=list)
+    open: bool = False
+
+    @property
+    def digits(self) -> str:
+        return "".join(part.digits for part in self.parts)
+
+    @property
+    def letters(self) -> str:
+        return "".join(part.letters for part in self.parts)
+
+    @property
+    def size(self) -> int:
+        return len(self.digits) + len(self.letters)
+
+
+def runs_of(tokens: Sequence[Token]) -> list[Run]:
+    """All of them, in order; single letters and numbers too."""
+    runs, at = [], 0
+    while at < len(tokens):
+        run = _read(tokens, at)
+        if run is None:
+            at += 1
+            continue
+        runs.append(run)
+        at = max(run.end, at + 1)
+    return runs
+
+
+def _read(tokens: Sequence[Token], start: int) -> Run | None:
+    run = Run(start, start, [Part()])
+    at = start
+    while at < len(tokens):
+        step = _sign(tokens, at, run)
+        if step is None:
+            joined = _joiner(tokens, at, run)
+            if joined is None:
+                break
+            at = joined
+            continue
+        at = run.end = step
+    if run.end == start:
+        return None
+    _trim(tokens, run)
+    run.open = all(token.kind in (Kind.MARK, Kind.TIMES) or token.word in JOINERS for token in tokens[run.end :])
+    return run if run.end > run.start else None
+
+
+def _sign(tokens: Sequence[Token], at: int, run: Run) -> int | None:
+    """Takes one number or letter into the run; where it ends."""
+    token, part = tokens[at], run.parts[-1]
+    if token.kind in NUMERALS:
+        number = read_number(tokens, at)
+        if number is None:
+            return None
+        _take(tokens, at, number, run)
+        return number.end
+    if token.kind is Kind.LETTER and token.text.isascii():
+        part.letters += token.word
+        part.row = 0
+        spelled = _as_in(tokens, at + 1)
+        return spelled if spelled else at + 1
+    behind = tokens[at + 1] if at + 1 < len(tokens) else None
+    if token.word in NATO and (run.size or (behind and (behind.word in NATO or behind.kind in NUMERALS))):
+        part.letters += token.word[0]
+        return at + 1
+    # Letters that stand at digits without a space: AB1234, AB-1234, 12AB.
+    short = token.kind is Kind.WORD and len(token.text) <= MAX_GLUED and token.text.isupper()
+    after = behind if behind is None or behind.word != "-" else (tokens[at + 2] if at + 2 < len(tokens) else None)
+    if short and (
+        (behind and behind.glued and after and after.glued and after.kind is Kind.DIGITS) or _glued(tokens, at)
+    ):
+        part.letters += token.word
+        return at + 1
+    return None
+
+
+def _glued(tokens: Sequence[Token], at: int) -> bool:
+    """Whether digits stand at it, in front."""
+    if not tokens[at].glued or at == 0:
+        return False
+    before = tokens[at - 1]
+    return before.kind is Kind.DIGITS or (
+        before.word == "-" and before.glued and at > 1 and tokens[at - 2].kind is Kind.DIGITS
+    )
+
+
+def _take(tokens: Sequence[Token], at: int, number: Number, run: Run) -> None:
+    part = run.parts[-1]
+    if number.written and at >= 2 and tokens[at - 1].word == "," and tokens[at].glued and len(number.digits) == 3:
+        before = run.parts[-2] if len(run.parts) > 1 else part
+        if before.digits and tokens[at - 1].glued and len(tokens[at - 2].text) <= 3:
+            part.grouped = before.grouped = True
+    part.digits += number.digits
+    part.numbers += 1
+    part.scaled |= number.scaled
+    if number.written:
+        part.written = max(part.written, len(number.digits))
+    part.row = part.row + len(number.digits) if number.single else 0
+    part.singles = max(part.singles, part.row)
+
+
+def _joiner(tokens: Sequence[Token], at: int, run: Run) -> int | None:
+    """Where what joins ends, if something that belongs to the run follows on it."""
+    if run.end == run.start:
+        opens = tokens[at].word in ("(", "+", "plus") and at == run.start
+        return at + 1 if opens and at + 1 < len(tokens) and tokens[at + 1].kind in NUMERALS else None
+    cut, end = False, at
+    while end < len(tokens) and end - at < 3:
+        token = tokens[end]
+        if token.word in _MARKS:
+            glued_on = end + 1 < len(tokens) and tokens[end + 1].glued
+            cut |= token.word in _CUTS and not (glued_on and token.word != ",")
+        elif token.word not in JOINERS:
+            break
+        end += 1
+    if end == at or end >= len(tokens):
+        return None
+    following = tokens[end]
+    belongs = (
+        following.kind in NUMERALS or following.kind is Kind.LETTER or (following.glued and following.text.isupper())
+    )
+    if not belongs or (following.kind in NUMERALS and read_number(tokens, end) is None):
+        return None
+    if cut:
+        run.parts.append(Part())
+    return end
+
+
+def _as_in(tokens: Sequence[Token], at: int) -> int | None:
+    """The end of "as in bravo" or "for bravo" behind a letter."""
+    words = [token.word for token in tokens[at : at + 3]]
+    if len(words) == 3 and words[:2] in (["as", "in"], ["like", "in"]) and tokens[at + 2].kind is Kind.WORD:
+        return at + 3
+    if len(words) >= 2 and words[0] in ("for", "like", "as") and words[1] in NATO:
+        return at + 2
+    return None
+
+
+def _begins_with(tokens: Sequence[Token], run: Run, word: str) -> bool:
+    end = run.start + len(word)
+    letters = [token.word for token in tokens[run.start : end]]
+    return end < run.end and tokens[end].kind in NUMERALS and letters == list(word)
+
+
+def _trim(tokens: Sequence[Token], run: Run) -> None:
+    """Without an article or a pronoun at an end, or a word that is spelled in front: "a five", "six I", "c v v 123"."""
+    said = next((each for each in _SPELLED_CUES if _begins_with(tokens, run, each)), None)
+    if said is not None:
+        run.start += len(said)
+        run.parts[0].letters = run.parts[0].letters[len(said) :]
+    first = tokens[run.start]
+    if run.end - run.start > 1 and first.word in ("a", "i") and first.kind is Kind.LETTER:
+        behind = tokens[run.start + 1]
+        if behind.kind in NUMERALS and not behind.glued and first.text != "A":
+            run.start += 1
+            run.parts[0].letters = run.parts[0].letters[1:]
+    last = tokens[run.end - 1]
+    if run.end - run.start > 1 and last.word in ("a", "i") and last.kind is Kind.LETTER and not last.glued:
+        before = tokens[run.end - 2]
+        if before.kind is not Kind.LETTER:
+            run.end -= 1
+            run.parts[-1].letters = run.parts[-1].letters[:-1]
+
+
+# -- what a run is -----------------------------------------------------------------------------------------------------
+
+
+def kinds_of(tokens: list[Token], run: Run, least: int = MIN_CODE, *, opens: bool = False) -> tuple[Entity, ...]:
+    """What a run may be, the likeliest first; empty where it is nothing to hide. `least` is how many digits are enough
+    by themselves. One that `opens` is the beginning of what may go on.
+    """
+    digits, letters = run.digits, run.letters
+    if len(digits) in CARD_LENGTHS and passes_luhn(digits):
+        return (Entity.CARD,)
+    found = cue_before(tokens, run.start)
+    cue = found[0] if found else cue_behind(tokens, run.end)
+    near = found is not None and found[1] <= 3
+    least = MIN_OPEN if opens else least
+    if opens and near and cue is not None and (run.size > 1 or Entity.PHONE not in cue.kinds) and run.digits:
+        return (*cue.kinds, *_by_shape(run))
+    if cue is not None and _fits(cue, run) and (near or not _harmless(tokens, run)):
+        return (*cue.kinds, *(_by_shape(run) if looks_like_a_code(run, least) else ()))
+    if len(letters) >= MIN_SPELLED and len(letters) > len(digits) and run.size == len(letters):
+        return (Entity.NAME, Entity.EMAIL, Entity.ACCOUNT) if letters not in _ACRONYMS else ()
+    if looks_like_a_code(run, least) and not _harmless(tokens, run):
+        return _by_shape(run)
+    return ()
+
+
+def _fits(cue: Cue, run: Run) -> bool:
+    """Whether it is long enough. A letter alone is a word, and a quantity no code."""
+    if not run.digits and len(run.letters) < 2:
+        return False
+    if len(run.parts) == 1 and run.parts[0].scaled and run.parts[0].numbers == 1:
+        return False
+    if Entity.PHONE in cue.kinds and len(run.digits) < 7 and not any(part.singles >= 2 for part in run.parts):
+        return cue.least == 2 and len(run.digits) >= 2
+    return run.size >= cue.least and not any(part.grouped for part in run.parts)
+
+
+def looks_like_a_code(run: Run, least: int) -> bool:
+    total = len(run.digits)
+    if run.letters and run.size >= least and total >= 2 and total + len(run.letters) >= MIN_CODE:
+        return True
+    for part in run.parts:
+        if part.grouped:
+            continue
+        if part.singles >= MIN_SINGLE or (part.singles >= 3 and total >= least):
+            return True
+        if part.written >= MIN_CODE or (part.written and len(part.digits) >= 7):
+            return True
+        if not part.written and part.numbers > 1 and len(part.digits) >= 7:
+            return True
+        if least < MIN_CODE and (part.singles >= least or (len(part.digits) >= least and part.numbers > 1)):
+            return True
+        if least < MIN_CODE and part.written == YEAR and part.digits[:2] not in ("18", "19", "20"):
+            return True
+    return False
+
+
+def _harmless(tokens: list[Token], run: Run) -> bool:
+    """Whether the words beside it say that it is a quantity, a time or a place in a book."""
+    behind = tokens[run.end].word if run.end < len(tokens) else ""
+    if behind in UNITS_BEHIND and not (run.end < len(tokens) and tokens[run.end].glued):
+        return True
+    words = [token.word for token in tokens[max(0, run.start - 3) : run.start]]
+    strong = {"score", "scores", "scored", "chapter", "verse", "version", "psalm", "ratio", "won", "$", "£", "€"}
+    if set(words) & strong:
+        return True
+    longest = max((max(part.singles, part.written) for part in run.parts), default=0)
+    return bool(words) and words[-1] in HARMLESS_BEFORE and len(run.digits) < 7 and longest < MIN_CODE
+
+
+def _by_shape(run: Run) -> tuple[Entity, ...]:
+    digits = run.digits
+    if run.letters:
+        return Entity.ACCOUNT, Entity.LICENCE, Entity.PASSPORT, Entity.HEALTH_RECORD, Entity.NUMBER
+    sizes = [len(part.digits) for part in run.parts]
+    if len(digits) in (10, 11) or sizes in ([3, 3, 4], [3, 4]):
+        return Entity.PHONE, Entity.NUMBER, Entity.ACCOUNT, Entity.BANK
+    if len(digits) == 9:
+        return Entity.NATIONAL_ID, Entity.BANK, Entity.PASSPORT, Entity.NUMBER, Entity.ACCOUNT
+    if len(digits) in CARD_LENGTHS:
+        return Entity.CARD, Entity.NUMBER, Entity.ACCOUNT, Entity.BANK
+    return Entity.NUMBER, Entity.ACCOUNT, Entity.PHONE, Entity.BANK
+
+
+def passes_luhn(digits: str) -> bool:
+    """ISO/IEC 7812-1, annex B."""
+    total = 0
+    for place, digit in enumerate(reversed(digits)):
+        value = int(digit) * (2 if place % 2 else 1)
+        total += value - 9 if value > 9 else value
+    return total % 10 == 0 and len(set(digits)) > 1

@@ -1,0 +1,305 @@
+"""What is read out sign by sign: addresses of mail, of pages and machines; passwords."""
+
+from collections.abc import Iterator, Sequence
+
+from antiphon.core.redaction import Entity, Span
+from antiphon.trust.redaction.cues import STOPWORDS
+from antiphon.trust.redaction.tokens import JOINERS, NUMERALS, Kind, Token, read_number, word_set
+
+TOP_DOMAINS = word_set(
+    "com org net edu gov mil io co uk de fr es it nl eu us ca au nz in ie ch at be se no dk fi pl pt info biz app "
+    "dev ai me tv ly example local "
+    "cz sk hu ro bg gr hr si lt lv ee ru ua tr il za ng ke jp cn kr sg hk tw my th vn ph id br mx ar cl pe"
+)
+MAIL_HOUSES = word_set(
+    "gmail googlemail yahoo hotmail outlook icloud aol protonmail proton gmx comcast verizon live msn fastmail zoho "
+    "mailbox ymail hey att sbcglobal btinternet"
+)
+MAX_DOMAIN_WORDS = 3
+MAX_LABEL_TOKENS = 80  # of the parts of an address: more are no address
+MAX_DOTS = 8
+MAX_OCTET_TOKENS = 8
+MAX_LOCAL_WORDS = 3  # that stand before "at" with nothing that joins them
+_SIGNS = frozenset("._-+/@")
+_CASES = frozenset(
+    ("capital", "uppercase", "upper", "lowercase", "lower", "case", "cap", "caps", "letter", "number", "small")
+)
+_SYMBOLS = word_set(
+    "exclamation mark point question hash hashtag pound dollar sign percent ampersand star asterisk at underscore "
+    "dash hyphen dot period comma space bang"
+)
+_NOT_A_PASSWORD = word_set(
+    "wrong correct incorrect expired required reset invalid protected too strong weak secret changed different same "
+    "needed saved stored hidden case sensitive there here working accepted rejected field box page manager long short "
+    "safe secure lost forgotten old new something someone locked blocked screen prompt which what when if"
+)
+
+
+def spoken(tokens: Sequence[Token]) -> Iterator[Span]:
+    yield from _addresses(tokens)
+    yield from _machines(tokens)
+    yield from _passwords(tokens)
+
+
+# -- mail and pages ----------------------------------------------------------------------------------------------------
+
+
+def _addresses(tokens: Sequence[Token]) -> Iterator[Span]:
+    for at, token in enumerate(tokens):
+        if token.word in ("at", "@"):
+            end = _long_domain(tokens, at + 1) or _domain(tokens, at + 1, alone=False)
+            if end is None:
+                continue
+            start = local_start(tokens, at)
+            if start < at:
+                yield Span(tokens[start].start, tokens[end - 1].end, (Entity.EMAIL,))
+            else:
+                yield Span(tokens[at + 1].start, tokens[end - 1].end, (Entity.URL, Entity.EMAIL))
+        elif token.word not in STOPWORDS and (end := _domain(tokens, at, alone=True)) is not None:
+            yield Span(token.start, tokens[_path(tokens, end) - 1].end, (Entity.URL, Entity.EMAIL))
+
+
+def open_mail(tokens: Sequence[Token]) -> Iterator[Span]:
+    """What a text ends with that may be the beginning of an address: "j o h n at", "maria dot"."""
+    if not tokens or tokens[-1].word not in ("at", "@", "dot", "underscore", "dash", "hyphen"):
+        return
+    start = local_start(tokens, len(tokens) - 1)
+    local = tokens[start:-1]
+    if local and (tokens[-1].word != "at" or any(_spelled(token) or token.word in JOINERS for token in local)):
+        yield Span(local[0].start, tokens[-1].end, (Entity.EMAIL, Entity.URL))
+
+
+def _domain(tokens: Sequence[Token], at: int, *, alone: bool) -> int | None:
+    """The end of "example dot co dot uk", "g m x dot n e t" or "gmail" that begins there."""
+    end, dots = at, 0
+    while True:
+        label = _label(tokens, end)
+        if label == end:
+            break
+        if dots:
+            last = "".join(token.word for token in tokens[end:label])
+            known = last in TOP_DOMAINS
+        else:
+            last = ""
+            known = False
+        end = label
+        if end < len(tokens) and _is_dot(tokens, end) and end + 1 < len(tokens):
+            dots += 1
+            if dots > MAX_DOTS:
+                break
+            if _label(tokens, end + 1) > end + 1:
+                end += 1
+                continue
+        if known:
+            return end
+        break
+    house = tokens[at].word if at < len(tokens) else ""
+    return at + 1 if not alone and house in MAIL_HOUSES else None
+
+
+def _long_domain(tokens: Sequence[Token], at: int) -> int | None:
+    """The end of "proton mail dot com", whose name is said in two or three words."""
+    for first in range(at + 1, min(at + MAX_DOMAIN_WORDS, len(tokens))):
+        if any(token.kind is not Kind.WORD or token.word in STOPWORDS for token in tokens[at:first]):
+            return None
+        end = _domain(tokens, first, alone=True)
+        if end is not None:
+            return end
+    return None
+
+
+def _label(tokens: Sequence[Token], at: int) -> int:
+    """The end of one part of a domain: a word, or letters and digits that are spelled; with dashes in it."""
+    end = at
+    while end < len(tokens) and end - at < MAX_LABEL_TOKENS:
+        token = tokens[end]
+        spelled = token.kind is Kind.LETTER or token.kind in NUMERALS
+        worded = end > at and tokens[end - 1].kind is Kind.WORD and tokens[end - 1].word not in JOINERS
+        if spelled and worded and not token.glued:
+            break
+        if spelled:
+            number = read_number(tokens, end) if token.kind in NUMERALS else None
+            end = number.end if number else end + 1
+            continue
+        if (
+            token.kind is Kind.WORD
+            and token.text.isascii()
+            and (token.word not in STOPWORDS or end > at)
+            and token.word not in JOINERS
+        ):
+            before = tokens[end - 1]
+            if end > at and before.kind is Kind.WORD and before.word not in JOINERS and not token.glued:
+                break
+            if token.word in ("at", "and", "or") and not token.glued:
+                break
+            end += 1
+            continue
+        joins = token.word in ("-", "dash", "hyphen") and end > at and end + 1 < len(tokens)
+        if not joins:
+            break
+        end += 1
+    return end
+
+
+def _is_dot(tokens: Sequence[Token], at: int) -> bool:
+    token = tokens[at]
+    return token.word in ("dot", "period") or (token.word == "." and at + 1 < len(tokens) and tokens[at + 1].glued)
+
+
+def _path(tokens: Sequence[Token], end: int) -> int:
+    """The end of "slash something" behind a page's address."""
+    while end + 1 < len(tokens) and tokens[end].word in ("slash", "/"):
+        end += 2
+    return end
+
+
+def local_start(tokens: Sequence[Token], at: int) -> int:
+    """Where the part in front of "at" begins."""
+    start, plain = at, 0  # `plain` counts words that nothing joins
+    while start > 0 and at - start < MAX_LABEL_TOKENS:
+        token = tokens[start - 1]
+        joined = start < at and _joins(tokens, start)
+        if _joins(tokens, start - 1):
+            start -= 1
+        elif token.kind is Kind.LETTER or token.kind in NUMERALS or (token.kind is Kind.SCALE):
+            if (
+                token.text in ("a", "I")
+                and not (start > 1 and _spelled(tokens[start - 2]))
+                and not joined
+                and start < at
+            ):
+                break
+            start -= 1
+        elif start >= 3 and tokens[start - 2].word == "in" and tokens[start - 3].word == "as":
+            start -= 3  # "b as in bravo"
+        elif (
+            token.word == ","
+            and start > 1
+            and _spelled(tokens[start - 2])
+            and start < at
+            and _spelled_or_as(tokens, start)
+        ):
+            start -= 1
+        elif token.kind is Kind.WORD and (joined or token.word.removesuffix("'s") not in STOPWORDS):
+            if not joined:
+                plain += 1
+            if plain > MAX_LOCAL_WORDS or (token.word in STOPWORDS and not joined):
+                break
+            start -= 1
+        else:
+            break
+    while start < at and tokens[start].word in (*JOINERS, ","):
+        start += 1
+    return start
+
+
+def _joins(tokens: Sequence[Token], at: int) -> bool:
+    """Whether a token joins what is before it to what is behind."""
+    token = tokens[at]
+    if token.word in JOINERS:
+        return True
+    return token.word in _SIGNS and token.glued and at + 1 < len(tokens) and tokens[at + 1].glued
+
+
+def _spelled(token: Token) -> bool:
+    return token.kind is Kind.LETTER or token.kind in NUMERALS
+
+
+def _spelled_or_as(tokens: Sequence[Token], at: int) -> bool:
+    return at < len(tokens) and _spelled(tokens[at])
+
+
+# -- machines ----------------------------------------------------------------------------------------------------------
+
+
+def _machines(tokens: Sequence[Token]) -> Iterator[Span]:
+    at = 0
+    while at < len(tokens):
+        end = _octets(tokens, at)
+        if end is not None:
+            yield Span(tokens[at].start, tokens[end - 1].end, (Entity.IP,))
+            at = end
+        at += 1
+
+
+def _octets(tokens: Sequence[Token], at: int) -> int | None:
+    """The end of four numbers with dots between them."""
+    end = at
+    for place in range(4):
+        begun = end
+        while end < len(tokens) and end - begun < MAX_OCTET_TOKENS and tokens[end].kind in NUMERALS | {Kind.SCALE}:
+            number = read_number(tokens, end)
+            end = number.end if number else end + 1
+            if number and _is(tokens, end, "and"):
+                end += 1
+        if end == begun:
+            return None
+        if place < 3:
+            if end >= len(tokens) or tokens[end].word not in ("dot", "point", "."):
+                return None
+            end += 1
+    return end
+
+
+# -- passwords ---------------------------------------------------------------------------------------------------------
+
+
+def _passwords(tokens: Sequence[Token]) -> Iterator[Span]:
+    for at, token in enumerate(tokens):
+        if token.word not in ("password", "passphrase", "passcode", "pwd", "passwords"):
+            continue
+        start = at + 1
+        while start < len(tokens) and tokens[start].word in (
+            "is",
+            "was",
+            ":",
+            "=",
+            "to",
+            "i",
+            "use",
+            "it's",
+            "are",
+            ",",
+        ):
+            start += 1
+        if (
+            start >= len(tokens)
+            or tokens[start].word in _NOT_A_PASSWORD | STOPWORDS
+            or (start == at + 1 and (tokens[start].kind is Kind.WORD and not _odd(tokens, start)))
+        ):
+            continue
+        end = _secret(tokens, start)
+        if end > start:
+            yield Span(tokens[start].start, tokens[end - 1].end, (Entity.PASSWORD,))
+
+
+def _secret(tokens: Sequence[Token], start: int) -> int:
+    """The end of a password: everything without a space, or what is spelled, or a word or three."""
+    end = start + 1
+    while end < len(tokens) and tokens[end].glued:
+        end += 1
+    words = 0
+    while end < len(tokens):
+        token = tokens[end]
+        odd = _spelled(token) or token.word in _CASES or token.word in _SYMBOLS or token.kind is Kind.SCALE
+        if token.kind is Kind.MARK and not (token.word == "," and end + 1 < len(tokens) and _spelled(tokens[end + 1])):
+            break
+        if not odd and token.kind is not Kind.MARK:
+            words += 1
+            if token.word in STOPWORDS or words > 2:
+                break
+        end += 1
+    while end - 1 > start and tokens[end - 1].word in ".,;?":
+        end -= 1
+    return end
+
+
+def _odd(tokens: Sequence[Token], at: int) -> bool:
+    """Whether what stands there without a space is no word."""
+    return tokens[at].word in _CASES or (
+        at + 1 < len(tokens) and tokens[at + 1].glued and tokens[at + 1].kind is Kind.DIGITS
+    )
+
+
+def _is(tokens: Sequence[Token], at: int, word: str) -> bool:
+    return at < len(tokens) and tokens[at].word == word

@@ -1,0 +1,92 @@
+"""A text that comes in pieces, without what is to be hidden: what may yet become a part of it waits.
+
+Rules:
+- The last words wait until so many follow that nothing can begin with them any more, or the sentence ends.
+- A run of numerals or letters at the end waits for the word behind it, and something that was found waits as a whole.
+- What waits is bounded in characters; beyond, it is judged as if it were all.
+- What has left stays in mind for a while, because it says what the next words are.
+"""
+
+import re
+from collections.abc import Sequence
+
+from antiphon.core.redaction import Redaction, Span
+from antiphon.trust.redaction.finding import find
+from antiphon.trust.redaction.holding import open_from
+from antiphon.trust.redaction.labels import Labels
+from antiphon.trust.redaction.tokens import tokens_of
+
+HELD_WORDS = 7
+TAGGED_WORDS = 14  # where a model is asked, which costs as much for one word as for these
+MAX_HELD_CHARS = 4096
+CONTEXT_CHARS = 200
+
+_SENTENCE = re.compile(r"[.!?:;\n]+[\"')\]]*\s+(?=\S)|\n+")
+
+
+class TextStream:
+    """One text. What is given to `release` comes from a model that read `judged`."""
+
+    def __init__(self, wanted: Redaction, labels: Labels, *, tagged: bool) -> None:
+        self._wanted = wanted
+        self._labels = labels
+        self._tagged = tagged
+        self._context = ""
+        self._held = ""
+        self._tokens = 0
+
+    @property
+    def waits(self) -> bool:
+        return bool(self._held or self._tokens)
+
+    @property
+    def judged(self) -> str:
+        return self._context + self._held
+
+    def add(self, text: str, tokens: int) -> None:
+        self._held += text
+        self._tokens += tokens
+
+    def due(self) -> bool:
+        """Whether enough is there for some of it to leave."""
+        words = self._held.count(" ") + self._held.count("\n")
+        if len(self._held) > MAX_HELD_CHARS:
+            return True
+        enough = TAGGED_WORDS if self._tagged else HELD_WORDS
+        return words >= enough or (words > 0 and _SENTENCE.search(self._held) is not None)
+
+    def release(self, tagged: Sequence[Span] = (), *, all_of_it: bool = False) -> tuple[str, int]:
+        """What leaves now, and how many tokens it stands for."""
+        text, begin = self.judged, len(self._context)
+        tokens = tokens_of(text)
+        all_of_it = all_of_it or len(self._held) > MAX_HELD_CHARS
+        spans = find(text, self._wanted, tagged, tokens=tokens)
+        end = len(text)
+        if not all_of_it:
+            end = self._safe(text, begin)
+            first = open_from(tokens)
+            if first < len(tokens):
+                end = min(end, tokens[first].start)
+            for span in reversed(spans):
+                if span.end > end and span.start < end:
+                    end = span.start
+            if end <= begin:
+                return "", 0
+        out, at = "", begin
+        for span in spans:
+            if span.end <= begin or span.start >= end or not self._labels.hides(span):
+                continue
+            start = max(span.start, begin)
+            out += text[at:start] + self._labels.label(span, text[span.start : span.end])
+            at = span.end
+        out += text[at:end]
+        self._context, self._held = text[:end][-CONTEXT_CHARS:], text[end:]
+        spent, self._tokens = self._tokens, 0
+        return out, spent
+
+    def _safe(self, text: str, begin: int) -> int:
+        """Where the words begin that wait in any case: after a sentence none but those of the next one."""
+        starts = [match.start() for match in re.finditer(r"\S+", text) if match.start() >= begin]
+        words = starts[-HELD_WORDS] if len(starts) >= HELD_WORDS else begin
+        ends = [match.end() for match in _SENTENCE.finditer(text, begin)]
+        return max([words, *ends])

@@ -1,0 +1,157 @@
+"""Texts as tokens, and what each may be in a number, a code or a spelled word: written and spoken forms alike."""
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import Enum, auto
+
+
+def word_set(text: str) -> frozenset[str]:
+    """The words of a text: how long lists of them are written."""
+    return frozenset(text.split())
+
+
+def _listed(text: str) -> list[str]:
+    return text.split()
+
+
+class Kind(Enum):
+    DIGITS = auto()
+    UNIT = auto()  # zero to nine, and "oh"
+    TEEN = auto()  # ten to nineteen
+    TENS = auto()
+    SCALE = auto()  # hundred, thousand
+    TIMES = auto()  # double, triple
+    LETTER = auto()
+    WORD = auto()
+    MARK = auto()
+
+
+UNITS = {
+    **{word: str(n) for n, word in enumerate(_listed("zero one two three four five six seven eight nine"))},
+    **dict.fromkeys(("oh", "nought", "naught", "nil"), "0"),
+    "niner": "9",
+}
+TEENS = {
+    word: str(10 + n)
+    for n, word in enumerate(_listed("ten eleven twelve thirteen fourteen fifteen sixteen seventeen eighteen nineteen"))
+}
+TENS = {
+    word: str(20 + 10 * n) for n, word in enumerate(_listed("twenty thirty forty fifty sixty seventy eighty ninety"))
+}
+TENS["fourty"] = "40"
+SCALES = {"hundred": "00", "thousand": "000"}
+TIMES = {"double": 2, "triple": 3, "treble": 3, "quadruple": 4}
+JOINERS = {
+    **dict.fromkeys(("dash", "hyphen", "minus", "tack"), "-"),
+    **dict.fromkeys(("dot", "point", "period", "full stop"), "."),
+    **dict.fromkeys(("underscore", "underline"), "_"),
+    "slash": "/",
+    "plus": "+",
+}
+NATO = word_set(
+    "alpha alfa bravo charlie delta echo foxtrot hotel india juliet juliett kilo lima mike november oscar papa quebec "
+    "romeo sierra tango uniform victor whiskey yankee zulu"
+)
+_KINDS = (
+    *((UNITS, Kind.UNIT), (TEENS, Kind.TEEN), (TENS, Kind.TENS)),
+    *((SCALES, Kind.SCALE), (TIMES, Kind.TIMES)),
+)
+_BY_WORD = {word: kind for words, kind in _KINDS for word in words}
+_TOKEN = re.compile(r"[0-9]+|[^\W\d_]+(?:['’][^\W\d_]+)*|\S")
+
+NUMERALS = frozenset({Kind.DIGITS, Kind.UNIT, Kind.TEEN, Kind.TENS, Kind.TIMES})
+
+
+@dataclass(frozen=True, slots=True)
+class Token:
+    """`word` is the text in lower case; `glued` says that no space is in front of it."""
+
+    text: str
+    word: str
+    start: int
+    end: int
+    kind: Kind
+    glued: bool
+
+
+def tokens_of(text: str) -> list[Token]:
+    found: list[Token] = []
+    end = -1
+    for match in _TOKEN.finditer(text):
+        said = match[0]
+        word = said.lower().replace("’", "'")
+        found.append(Token(said, word, match.start(), match.end(), _kind(said, word), match.start() == end))
+        end = match.end()
+    return found
+
+
+def _kind(said: str, word: str) -> Kind:
+    if said.isdecimal():
+        return Kind.DIGITS
+    if not said[0].isalpha():
+        return Kind.MARK
+    if len(said) == 1:
+        return Kind.LETTER
+    return _BY_WORD.get(word, Kind.WORD)
+
+
+@dataclass(frozen=True, slots=True)
+class Number:
+    """One number as it is said in one go: "4111", "double four", "forty two", "eight hundred", "two thousand and
+    four". `single` says that it is one digit, or one repeated.
+    """
+
+    end: int  # the token after it
+    digits: str
+    single: bool = False
+    scaled: bool = False
+    written: bool = False
+
+
+def read_number(tokens: Sequence[Token], at: int, *, joins: bool = True) -> Number | None:
+    """The number that begins there."""
+    if at >= len(tokens):
+        return None
+    token = tokens[at]
+    match token.kind:
+        case Kind.DIGITS:
+            return Number(at + 1, token.text, single=len(token.text) == 1, written=True)
+        case Kind.TIMES:
+            following = tokens[at + 1] if at + 1 < len(tokens) else None
+            if following is None:
+                return None
+            digit = UNITS.get(following.word) or (following.text if following.text.isdecimal() else "")
+            if len(digit) != 1:
+                return None
+            return Number(at + 2, digit * TIMES[token.word], single=True)
+        case Kind.UNIT:
+            return _scaled(tokens, at + 1, UNITS[token.word], single=True, joins=joins)
+        case Kind.TEEN:
+            return _scaled(tokens, at + 1, TEENS[token.word], single=False, joins=joins)
+        case Kind.TENS:
+            value, end = TENS[token.word], at + 1
+            unit = end + 1 if _is(tokens, end, "-") else end
+            if unit < len(tokens) and UNITS.get(tokens[unit].word, "0") != "0":
+                value, end = str(int(value) + int(UNITS[tokens[unit].word])), unit + 1
+            return _scaled(tokens, end, value, single=False, joins=joins)
+    return None
+
+
+def _scaled(tokens: Sequence[Token], end: int, value: str, *, single: bool, joins: bool) -> Number:
+    """With the hundreds and thousands behind it, and, where it `joins`, what "and" adds to these."""
+    if end >= len(tokens) or tokens[end].word not in SCALES or value == "0":
+        return Number(end, value, single=single)
+    number = int(value) * (100 if tokens[end].word == "hundred" else 1000)
+    thousands = tokens[end].word == "thousand"
+    end += 1
+    joined = _is(tokens, end, "and")
+    if joins and (joined or thousands):
+        more = read_number(tokens, end + joined, joins=False)
+        if more is not None and not more.written and int(more.digits) < number and not (more.single and not joined):
+            number, end = number + int(more.digits), more.end
+    return Number(end, str(number), scaled=True)
+
+
+def _is(tokens: Sequence[Token], at: int, word: str) -> bool:
+    return at < len(tokens) and tokens[at].word == word

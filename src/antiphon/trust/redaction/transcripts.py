@@ -1,0 +1,192 @@
+"""Transcripts without what is to be hidden: interims, finals, and what goes on from one utterance to the next.
+
+Rules:
+- A final is judged with the end of the one before it, so that a number with a pause in it is one.
+- An interim shows nothing of a run of numerals that may be growing, and hides shorter runs than a final.
+- Words keep their times; what is hidden is one word, from the beginning of the first to the end of the last.
+- Tokens of the model are left out: they spell what is hidden.
+- Where words and text do not fit, nothing is guessed: it fails.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+
+from antiphon.core.events import Final, Interim, Transcript, Word
+from antiphon.core.redaction import Identified, Redaction, Span
+from antiphon.core.rewriting import Rewritten
+from antiphon.core.text import word_span
+from antiphon.trust.redaction.finding import find
+from antiphon.trust.redaction.holding import open_from
+from antiphon.trust.redaction.labels import Labels
+from antiphon.trust.redaction.runs import MIN_CODE
+from antiphon.trust.redaction.tokens import tokens_of
+
+MIN_INTERIM = 3  # digits that an interim does not show
+TAIL_WORDS = 16  # of an utterance, that the next one is judged with
+TAIL_MS = 10_000  # of pause, after which it is judged alone
+
+
+@dataclass(frozen=True, slots=True)
+class _Tail:
+    text: str = ""
+    end_ms: int = 0
+
+
+class Unfit(Exception):
+    """The words of a transcript are not those of its text."""
+
+
+class Transcripts:
+    """One call's, each channel by itself."""
+
+    def __init__(self, wanted: Redaction, labels: Labels) -> None:
+        self._wanted = wanted
+        self._labels = labels
+        self._tails: dict[int, _Tail] = {}
+
+    def judged(self, event: Interim | Final) -> str:
+        """The text by which an event is judged: its own, behind the end of the one before."""
+        return self._before(event) + event.transcript.text
+
+    def interim(self, event: Interim, tagged: Iterable[Span] = ()) -> Interim:
+        text, before = self.judged(event), len(self._before(event))
+        tokens = tokens_of(text)
+        shown = open_from(tokens)
+        end = len(text) if shown == len(tokens) else max(before, tokens[shown].start)
+        spans = _clipped(find(text, self._wanted, tagged, MIN_INTERIM, tokens), before)
+        end = _between_words(event.transcript.text, end - before, spans)
+        kept = [span for span in spans if span.start < end]
+        transcript, stable = self._rewritten(event.transcript, kept, end, event.stable_words, lasts=False)
+        return replace(event, transcript=transcript, stable_words=stable)
+
+    def final(self, event: Final, tagged: Iterable[Span] = ()) -> Final:
+        text, before = self.judged(event), len(self._before(event))
+        spans = _clipped(find(text, self._wanted, tagged, MIN_CODE, goes_on=True), before)
+        words = text.split()[-TAIL_WORDS:]
+        if event.transcript.text:
+            self._tails[event.channel] = _Tail(" ".join(words).rstrip(".,;:?! "), event.end_ms)
+        transcript, _ = self._rewritten(event.transcript, spans, len(event.transcript.text), 0, lasts=True)
+        return replace(event, transcript=transcript)
+
+    def _before(self, event: Interim | Final) -> str:
+        tail = self._tails.get(event.channel)
+        if tail is None or not tail.text or event.start_ms - tail.end_ms > TAIL_MS:
+            return ""
+        return f"{tail.text} "
+
+    def _rewritten(
+        self, heard: Transcript, spans: Sequence[Span], end: int, stable: int, *, lasts: bool
+    ) -> tuple[Transcript, int]:
+        """The transcript up to that character without those spans, and how many of its words are stable."""
+        hidden = [span for span in spans if self._labels.hides(span)]
+        placed = list(_placed(heard)) if heard.words else []
+        if not spans and end >= len(heard.text):
+            return (replace(heard, tokens=()) if heard.tokens else heard), stable
+        puts = [(span, self._labels.label(span, heard.text[span.start : span.end], lasts=lasts)) for span in hidden]
+        text, at = "", 0
+        for span, label in puts:
+            text += heard.text[at : span.start] + label
+            at = span.end
+        text += heard.text[at : max(at, end)]
+        words, kept = _words(placed, puts, end, stable)
+        told = tuple(self._identified(heard, placed, span, dict(puts).get(span)) for span in spans)
+        return replace(
+            heard, text=text.rstrip() if end < len(heard.text) else text, words=words, tokens=(), entities=told
+        ), kept
+
+    def _identified(
+        self, heard: Transcript, placed: Sequence[tuple[int, int, Word]], span: Span, label: str | None
+    ) -> Identified:
+        words = [word for start, end, word in placed if start < span.end and end > span.start]
+        sure = sum(word.confidence for word in words) / len(words) if words else heard.confidence
+        start_ms, end_ms = (words[0].start_ms, words[-1].end_ms) if words else (0, 0)
+        text = heard.text[span.start : span.end] if label is None else label
+        return Identified(self._labels.kind(span), text, start_ms, end_ms, sure)
+
+
+def _between_words(text: str, end: int, spans: Iterable[Span]) -> int:
+    """Where a word ends or begins, so that none is cut: behind the marks after what is hidden, or in front of it."""
+    hidden = next((span for span in spans if span.start < end <= span.end), None)
+    if hidden is not None:
+        end = hidden.end
+        while end < len(text) and not text[end].isspace() and not text[end].isalnum():
+            end += 1
+        return end
+    while 0 < end < len(text) and not text[end - 1].isspace():
+        end -= 1
+    return end
+
+
+def _clipped(spans: Iterable[Span], before: int) -> list[Span]:
+    """What of them is in the text itself, by its own characters."""
+    return [Span(max(0, s.start - before), s.end - before, s.kinds) for s in spans if s.end > before]
+
+
+def _placed(heard: Transcript) -> Iterable[tuple[int, int, Word]]:
+    """Every word with where it stands in the text. Raises `Unfit`."""
+    at = 0
+    for word in heard.words:
+        start = heard.text.find(word.text, at)
+        if start < 0 or heard.text[at:start].strip():
+            raise Unfit
+        at = start + len(word.text)
+        yield start, at, word
+    if heard.text[at:].strip():
+        raise Unfit
+
+
+def _words(
+    placed: Sequence[tuple[int, int, Word]], puts: Sequence[tuple[Span, str]], end: int, stable: int
+) -> tuple[tuple[Word, ...], int]:
+    words: list[Word] = []
+    kept = 0
+    at = 0
+    while at < len(placed):
+        start, stop, word = placed[at]
+        if start >= end:
+            break
+        touching = [put for put in puts if put[0].start < stop and put[0].end > start]
+        if not touching:
+            words.append(word)
+            at += 1
+        else:
+            last = at
+            reach = touching[-1][0].end
+            while last + 1 < len(placed) and placed[last + 1][0] < reach:
+                last += 1
+                more = [put for put in puts if put[0].start < placed[last][1] and put[0].end > placed[last][0]]
+                touching += (put for put in more if put not in touching)
+                reach = max(reach, touching[-1][0].end)
+            words.append(
+                _one([each[2] for each in placed[at : last + 1]], start, placed[last][1], touching, placed, at)
+            )
+            at = last + 1
+        if at <= stable:
+            kept = len(words)
+    return tuple(words), kept
+
+
+def _one(
+    words: Sequence[Word],
+    start: int,
+    end: int,
+    puts: Sequence[tuple[Span, str]],
+    placed: Sequence[tuple[int, int, Word]],
+    first: int,
+) -> Word:
+    """One word in the place of several, with what of them is not hidden around it."""
+    text, at = "", start
+    spoken = " " * start
+    for begin, stop, word in placed[first : first + len(words)]:
+        spoken = spoken.ljust(begin) + word.text
+        assert stop == len(spoken)
+    for span, label in puts:
+        text += spoken[at : max(at, span.start)] + label
+        at = max(at, span.end)
+    text += spoken[at:end]
+    text = " ".join(text.split())
+    begin, stop = word_span(text)
+    begin = begin - 1 if begin and text[begin - 1] == "[" else begin
+    stop = stop + 1 if text[stop : stop + 1] == "]" else stop
+    confidence = sum(word.confidence for word in words) / len(words)
+    return Rewritten(text, words[0].start_ms, words[-1].end_ms, confidence, text[begin:stop] or text)

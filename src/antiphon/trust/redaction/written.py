@@ -1,0 +1,99 @@
+"""What has a form of its own in writing: addresses of mail, machines and pages, IBANs, keys."""
+
+import re
+from collections.abc import Callable, Iterator
+
+from antiphon.core.redaction import Entity, Span
+
+_IBAN = re.compile(r"(?<![A-Za-z0-9])[A-Z]{2}[0-9]{2}(?:[ -]?[A-Z0-9]{2,4}){3,8}(?![A-Za-z0-9])")
+MIN_CODE_DIGITS = 3
+MIN_IPV6 = 6  # characters of a short one
+_IBAN_CHARS = range(15, 35)
+
+
+def _is_iban(text: str) -> bool:
+    """ISO 13616: the remainder by 97 is 1 once the first four characters stand last and letters are numbers."""
+    said = re.sub("[ -]", "", text)
+    if len(said) not in _IBAN_CHARS:
+        return False
+    return int("".join(str(int(char, 36)) for char in said[4:] + said[:4])) % 97 == 1
+
+
+def _is_mixed(text: str) -> bool:
+    """Whether a long word looks like a key: letters and digits, neither rare."""
+    digits, uppers = sum(map(str.isdigit, text)), sum(map(str.isupper, text))
+    return digits >= 3 and (len(text) - digits) >= 3 and (digits + uppers) * 8 >= len(text)
+
+
+def _is_code(text: str) -> bool:
+    return sum(map(str.isdigit, text)) >= MIN_CODE_DIGITS and any(map(str.isalpha, text))
+
+
+def _always(text: str) -> bool:
+    return True
+
+
+_OCTET = r"(?:25[0-5]|2[0-4][0-9]|1?[0-9]?[0-9])"
+_FORMS: tuple[tuple[re.Pattern[str], tuple[Entity, ...], Callable[[str], bool]], ...] = (
+    (
+        re.compile(r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~.-]{1,64}@[A-Za-z0-9-]{1,63}(?:\.[A-Za-z0-9-]{1,63}){0,5}"),
+        (Entity.EMAIL,),
+        _always,
+    ),
+    (
+        re.compile(r"\b(?:https?|ftp|wss?)://[^\s<>\"']{1,2000}[^\s<>\"'.,;:!?)\]]", re.IGNORECASE),
+        (Entity.URL,),
+        _always,
+    ),
+    (
+        re.compile(
+            r"\b(?:www\.)?(?:[A-Za-z0-9-]{1,63}\.){1,4}(?:com|org|net|edu|gov|io|co\.uk|co|uk|de|fr|info|biz|app|dev|ai)"
+            r"(?:/[^\s<>\"',;!?)]{0,500}[^\s<>\"',;!?).])?(?![\w@.-]*@)\b",
+            re.IGNORECASE,
+        ),
+        (Entity.URL,),
+        _always,
+    ),
+    (
+        re.compile(rf"(?<![0-9.]){_OCTET}(?:\.{_OCTET}){{3}}(?![0-9.]*[0-9])(?:[:/][0-9]{{1,5}})?"),
+        (Entity.IP,),
+        _always,
+    ),
+    (
+        re.compile(r"(?<![0-9A-Za-z:])[0-9a-fA-F]{0,4}(?::[0-9a-fA-F]{0,4}){2,7}(?![0-9A-Za-z:])"),
+        (Entity.IP,),
+        lambda text: text.count(":") == 7 or ("::" in text and text.count(":") > 2 and len(text) > MIN_IPV6),
+    ),
+    (re.compile(r"(?<![0-9A-Fa-f:-])(?:[0-9A-Fa-f]{2}[:-]){5}[0-9A-Fa-f]{2}(?![0-9A-Fa-f:-])"), (Entity.IP,), _always),
+    (_IBAN, (Entity.BANK, Entity.ACCOUNT), _is_iban),
+    (
+        re.compile(
+            r"\b(?:(?:sk|pk|rk|whsec|xox[abprs]|gh[pousr]|glpat|hf|npm|pypi|shpat|sq0atp)[-_][A-Za-z0-9_-]{12,}"
+            r"|AKIA[A-Z0-9]{16}|ASIA[A-Z0-9]{16}|AIza[A-Za-z0-9_-]{30,}|eyJ[A-Za-z0-9_-]{8,}(?:\.[A-Za-z0-9_-]{4,}){1,2})"
+        ),
+        (Entity.PASSWORD,),
+        _always,
+    ),
+    (
+        re.compile(r"(?<![A-Za-z0-9/+_-])[A-Za-z0-9/+_-]{24,}={0,2}(?![A-Za-z0-9])"),
+        (Entity.PASSWORD, Entity.ACCOUNT),
+        _is_mixed,
+    ),
+    (
+        re.compile(r"(?<![A-Za-z0-9-])[A-Z0-9]{7,24}(?![A-Za-z0-9-])"),
+        (Entity.ACCOUNT, Entity.LICENCE, Entity.PASSPORT, Entity.HEALTH_RECORD, Entity.NUMBER),
+        _is_code,
+    ),
+    (re.compile(r"\b[0-9]{3}-[0-9]{2}-[0-9]{4}\b"), (Entity.NATIONAL_ID,), _always),
+    (re.compile(r"\b[A-CEGHJ-PR-TW-Z]{2} ?[0-9]{2} ?[0-9]{2} ?[0-9]{2} ?[A-D]\b"), (Entity.NATIONAL_ID,), _always),
+    (re.compile(r"\b[A-Z]{1,2}[0-9][0-9A-Z]? [0-9][A-Z]{2}\b"), (Entity.ADDRESS,), _always),  # a British postcode
+    (re.compile(r"\b[A-Z]{2} [0-9]{5}(?:-[0-9]{4})?\b"), (Entity.ADDRESS,), _always),
+    (re.compile(r"\b[ABCEGHJ-NPRSTVXY][0-9][A-Z] [0-9][A-Z][0-9]\b"), (Entity.ADDRESS,), _always),
+)
+
+
+def written(text: str) -> Iterator[Span]:
+    for pattern, kinds, holds in _FORMS:
+        for match in pattern.finditer(text):
+            if holds(match[0]):
+                yield Span(*match.span(), kinds)

@@ -1,0 +1,70 @@
+"""Calls of a project that requires redaction: what is told, what is charged, and that no way leads around it."""
+
+import pytest
+from test_filters import speaks
+
+from antiphon.core.errors import InternalError, PolicyError
+from antiphon.core.events import Audio, End, Failed, Final, Interim, TextDelta
+from antiphon.core.policy import Policy
+from antiphon.trust.redaction.requirements import Redactions
+from session_house import audio, said
+
+SAID = "my number is four one five five five five oh one three two"
+
+
+def requires(house, tagger=None, **policy):
+    house.filters = Redactions(lambda project: Policy(**policy), tagger).filters
+
+
+@pytest.mark.parametrize("live", [True, False])
+async def test_a_transcript_is_redacted_and_the_ledger_knows(house, live):
+    requires(house, redact="phone")
+    house.recogniser.hear = lambda utterance: SAID
+    session = house.open(live=live, interims=live)
+    if live:
+        await session.feed(Audio(audio(1500, 700)))
+        await session.feed(End())
+    else:
+        await session.play(audio(1500, 700))
+    events = await said(session)
+    heard = [event for event in events if isinstance(event, Interim | Final)]
+    assert any(isinstance(event, Final) for event in heard)
+    assert all("five" not in event.transcript.text for event in heard)
+    assert heard[-1].transcript.text == "my number is [PHONE]"
+    await session.close(delivered=True)
+    assert {entry.feature for entry in house.ledger.entries} == {f"{'live' if live else 'recording'}+redact"}
+
+
+@pytest.mark.parametrize("stream", [True, False])
+async def test_an_answer_is_redacted_and_charged_whole(house, stream):
+    requires(house, redact="email,phone")
+    house.generator.script = speaks("Write to maria.san", "tos@example.org or call 415", "-555-0132 now.")
+    generation = house.generate(stream=stream)
+    events = await said(generation)
+    text = "".join(event.text for event in events if isinstance(event, TextDelta))
+    assert text == "Write to [EMAIL] or call [PHONE] now."
+    assert sum(event.tokens for event in events if isinstance(event, TextDelta)) == 9
+    await generation.close(delivered=True)
+
+
+def test_where_names_cannot_be_found_no_call_is_let_in(house):
+    requires(house, redact="name")
+    with pytest.raises(PolicyError):
+        house.generate()
+
+
+class Broken:
+    async def tag(self, texts):
+        raise RuntimeError(texts)
+
+
+async def test_a_model_that_fails_ends_the_call_and_says_nothing(house, caplog):
+    requires(house, Broken(), redact="name")
+    house.generator.script = speaks("Ask Zbig", "niew about it.")
+    generation = house.generate(stream=True)
+    events = await said(generation)
+    assert isinstance(events[-1], Failed)
+    assert type(events[-1].error) is InternalError
+    assert not any(isinstance(event, TextDelta) for event in events)
+    assert "Zbig" not in caplog.text
+    await generation.close(delivered=True)
