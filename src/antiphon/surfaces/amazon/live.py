@@ -13,6 +13,7 @@ from antiphon.core.errors import (
     AntiphonError,
     CallerError,
     CapacityError,
+    Draining,
     InvalidSignature,
     PolicyError,
     RequestTimeout,
@@ -180,6 +181,8 @@ class Stream:
             case SpeechStarted() | UtteranceEnded() | TurnMayEnd() | SpeechResumed():
                 return NOTHING  # not asked for here
             case Closed():
+                if self._state is State.OPEN:  # nobody has ended it but the server
+                    return self._fail(Draining("The server is shutting down."))
                 self._state = State.CLOSED
                 return Step(close=Close(NORMAL))
             case Failed():

@@ -15,6 +15,7 @@ from msgspec import UNSET, Meta, Struct, UnsetType
 from antiphon.core.errors import CallerError, UnsupportedParameter
 from antiphon.core.events import Final, Word
 from antiphon.core.subtitles import clock_time, srt
+from antiphon.core.text import join
 from antiphon.surfaces.elevenlabs import transcripts, wire
 
 NAME = "additional_formats"
@@ -138,7 +139,7 @@ def _part(final: Final, words: Sequence[Word]) -> Final:
 
 
 def _text(words: Sequence[Word]) -> str:
-    return transcripts.SPACE.join(word.text for word in words)
+    return join(word.text for word in words)
 
 
 def _lines(asked: Txt, segment: Final) -> str:

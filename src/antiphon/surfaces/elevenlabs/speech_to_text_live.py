@@ -331,12 +331,13 @@ class LiveTranscription:
                 self._heard_ns = now_ns if self._heard_ns is None else self._heard_ns
                 return Step(sends=(_write(SessionStarted(self._session_id, self._config())),))
             case Interim():
-                text = " ".join(filter(None, (transcripts.text_of(self._held), event.transcript.text.strip())))
+                text = transcripts.text_of((*self._held, event))
                 return Step(sends=(_write(Partial(text)),)) if text else NOTHING
             case Final():
                 return Step(sends=self._final(event))
             case Closed():
-                return self._end(Step(sends=self._commit() if self._held else (), close=Close(wire.NORMAL)))
+                last = fault(Draining("The server is shutting down."))  # for a caller ends a stream by leaving
+                return self._end(Step(sends=(*(self._commit() if self._held else ()), *last.sends), close=last.close))
             case Failed():
                 return self._end(fault(event.error))
         return NOTHING

@@ -1,5 +1,5 @@
 """What was recognised as ElevenLabs writes it, of recordings and live: text, and words with a word of type `spacing`
-between any two of them.
+between any two of them, but where a script has no spaces.
 
 A word's `logprob` is the logarithm of its confidence, the geometric mean of its tokens' probabilities. The times of
 characters are not measured: a word's time is spread evenly over them, and the answer says so in a header.
@@ -12,8 +12,9 @@ from enum import StrEnum
 from msgspec import UNSET, Struct, UnsetType
 
 from antiphon.core.errors import UnsupportedParameter
-from antiphon.core.events import Final
+from antiphon.core.events import Final, Interim
 from antiphon.core.events import Word as Heard
+from antiphon.core.text import gap, join
 from antiphon.core.wire import Bearer, Opening, Pending
 from antiphon.surfaces.elevenlabs import wire
 
@@ -52,9 +53,9 @@ class Word(Struct, frozen=True, omit_defaults=True):
     channel_index: int | UnsetType = UNSET
 
 
-def text_of(finals: Iterable[Final]) -> str:
+def text_of(heard: Iterable[Final | Interim]) -> str:
     """What was said in all of them."""
-    return SPACE.join(text for final in finals if (text := final.transcript.text.strip()))
+    return join(each.transcript.text.strip() for each in heard)
 
 
 def words_of(
@@ -65,7 +66,7 @@ def words_of(
     before: Heard | None = None
     for final in finals:
         for heard in _heard(final):
-            if before is not None:
+            if before is not None and gap(before.text, heard.text):
                 between = Heard(SPACE, before.end_ms, max(before.end_ms, heard.start_ms), 1.0)
                 words.append(_word(between, SPACING, final.channel, granularity, channels))
             words.append(_word(heard, WORD, final.channel, granularity, channels))
