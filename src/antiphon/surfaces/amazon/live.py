@@ -68,6 +68,9 @@ class StreamEndpoint(wire.Endpoint):
             interims=True,
             endpointing_ms=ENDPOINTING_MS,
             word_times=True,
+            language=asked.language,
+            languages=asked.languages,
+            detect=bool(asked.languages),
         )
         options = ("session-id", asked.session_id), *asked.echoed
         headers = (
@@ -195,6 +198,6 @@ class Stream:
 
 def _failure(error: AntiphonError) -> Step:
     blamed = isinstance(error, CallerError | PolicyError | CapacityError)
-    reason = error.message.encode()[:MAX_REASON_BYTES].decode(errors="ignore")
+    reason = wire.said(error).encode()[:MAX_REASON_BYTES].decode(errors="ignore")
     close = Close(POLICY_VIOLATION if blamed else INTERNAL_ERROR, reason)
     return Step(sends=(wire.exception_event(error),), close=close)

@@ -1,10 +1,12 @@
 """What was recognised, as results with their items: words, and the marks of punctuation behind them."""
 
 from collections.abc import Iterator
+from typing import Any
 from uuid import NAMESPACE_URL, uuid5
 
 from antiphon.core.agreement import Agreement
-from antiphon.core.events import Final, Interim, Word
+from antiphon.core.events import Final, Interim, Transcript, Word
+from antiphon.core.languages import spoken
 from antiphon.core.text import plain, word_span
 from antiphon.surfaces.amazon import wire
 from antiphon.surfaces.amazon.parameters import Request
@@ -48,8 +50,17 @@ class Utterances:
             is_partial=not final,
             alternatives=[wire.Alternative(event.transcript.text, items)],
             channel_id=self._channel,
-            language_code=self._asked.language,
+            **self._language(event.transcript),
         )
+
+    def _language(self, said: Transcript) -> dict[str, Any]:
+        """As the caller wrote it; where it was to be found out, with how likely it is."""
+        if self._asked.language or not said.language:
+            return {"language_code": self._asked.language or None}
+        options = self._asked.languages
+        code = next((each for each in options if spoken(each, (said.language,))), said.language)
+        score = round(said.language_confidence, CONFIDENCE_DIGITS)
+        return {"language_code": code, "language_identification": [wire.LanguageWithScore(code, score)]}
 
     def _agree(self) -> Agreement | None:
         return Agreement(*AGREEMENT[self._asked.stability]) if self._asked.stability is not None else None

@@ -8,18 +8,18 @@ characters are not measured: a word's time is spread evenly over them, and the a
 import math
 from collections.abc import Iterable, Sequence
 from enum import StrEnum
+from typing import Any
 
 from msgspec import UNSET, Struct, UnsetType
 
-from antiphon.core.errors import UnsupportedParameter
+from antiphon.core.errors import CallerError
 from antiphon.core.events import Final, Interim
 from antiphon.core.events import Word as Heard
 from antiphon.core.text import gap, join
 from antiphon.core.wire import Bearer, Opening, Pending
-from antiphon.surfaces.elevenlabs import wire
+from antiphon.surfaces.elevenlabs import languages, wire
 
-# The models know one language. ElevenLabs answers with ISO 639-3, and takes ISO 639-1, too.
-LANGUAGE, LANGUAGES = "eng", ("en", "eng")
+MAX_TERM_WORDS = 5
 SPREAD_CHARACTERS = (("antiphon-interpolated", "words.characters"),)
 MIN_LOGPROB = -100.0  # a probability of nothing has no logarithm
 
@@ -106,10 +106,21 @@ def _characters(heard: Heard) -> list[Character]:
     return [Character(*each) for each in zip(heard.text, edges, edges[1:], strict=False)]
 
 
-def check_languages(param: str, asked: Iterable[str]) -> None:
-    """Raises `UnsupportedParameter` for any that no model here knows."""
-    if any(code.lower() not in LANGUAGES for code in asked):
-        raise UnsupportedParameter(f"The only supported language is English: {' or '.join(LANGUAGES)}.", param=param)
+def hearing(language: str, others: Sequence[str], keyterms: Sequence[str]) -> dict[str, Any]:
+    """How the model is to hear, as fields of a `TranscribeSpec`: that language, or one of several."""
+    several = dict.fromkeys(map(languages.tag, (language, *others))) if language and others else ()
+    return {
+        "language": "" if several else languages.tag(language),
+        "languages": tuple(several or map(languages.tag, others)),
+        "keyterms": tuple(dict.fromkeys(filter(None, map(str.strip, keyterms)))),
+    }
+
+
+def check_keyterms(keyterms: Sequence[str], *, most: int, chars: int) -> None:
+    """Raises `CallerError` for more of them, or longer ones, than ElevenLabs takes."""
+    if len(keyterms) > most or any(len(term) > chars or len(term.split()) > MAX_TERM_WORDS for term in keyterms):
+        told = f"At most {most} key terms are allowed, each of at most {chars} characters and {MAX_TERM_WORDS} words."
+        raise CallerError(told, param="keyterms")
 
 
 class TokenPlace(wire.KeyPlace):
