@@ -162,7 +162,7 @@ def _format(values: _Values) -> AudioFormat:
 
 def _media(body: Body, given: Mapping[str, Sequence[str]]) -> bytes | Url:
     """The file, or where it stands: exactly one of the three."""
-    places = [given[name][0] for name in ("source_url", "cloud_storage_url") if name in given]
+    places = [name for name in ("source_url", "cloud_storage_url") if name in given]
     if len(places) + body.has_file != 1:
         said = "Exactly one of 'file', 'source_url' and 'cloud_storage_url' must be given."
         raise CallerError(said, param="file")
@@ -170,9 +170,10 @@ def _media(body: Body, given: Mapping[str, Sequence[str]]) -> bytes | Url:
         if not body.data:
             raise CallerError("The file is empty.", param="file")
         return body.data
-    if len(places[0]) > MAX_URL_CHARS:
-        raise CallerError(f"A URL can have at most {MAX_URL_CHARS} characters.", param="source_url")
-    return Url(places[0])
+    url = given[places[0]][0]
+    if len(url) > MAX_URL_CHARS:
+        raise CallerError(f"A URL can have at most {MAX_URL_CHARS} characters.", param=places[0])
+    return Url(url)
 
 
 def _without_effect(given: Mapping[str, Sequence[str]], wanted: Sequence[exports.Export]) -> tuple[str, ...]:
