@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: serve test test-long compiler check format docs protos kills fuzz mutations texts soak test-engines test-frameworks requirements clean
+.PHONY: serve test test-long compiler check format docs protos kills fuzz mutations parsers texts soak test-engines test-frameworks requirements clean
 
 # With voices: `piper-tts` among the requirements is GPL-3.0, and runs in a process of its own.
 serve: $(VENV)/.serve
@@ -54,6 +54,9 @@ fuzz: $(VENV)/.develop
 
 mutations: $(VENV)/.develop
 	ANTIPHON_MUTATIONS=20000 $(BIN)/python -m pytest tests/faults -k mutations
+
+parsers: $(VENV)/.develop
+	ANTIPHON_MESSAGES=$${ANTIPHON_MESSAGES:-300000} $(BIN)/python -m pytest -n 2 tests/faults/test_parsers.py
 
 texts: $(VENV)/.develop
 	ANTIPHON_TEXTS=200000 $(BIN)/python -m pytest tests/faults/test_texts.py
