@@ -18,8 +18,11 @@ from antiphon.core.events import Audio, Final
 from antiphon.core.identity import USUAL_SCOPES, Principal, Scope
 from antiphon.core.policy import Marking, Policy
 from antiphon.core.specs import EmbedSpec, GenerateSpec, InferSpec, SpeakSpec, TranscribeSpec
+from antiphon.core.stores import ServerStores
 from antiphon.core.usage import Dimension
 from antiphon.core.wire import Opening
+from antiphon.jobs.desk import Desk
+from antiphon.jobs.shelves import Shelves
 from antiphon.observe.observer import Observer
 from antiphon.scheduler.runner import Runner, Settings
 from antiphon.scheduler.steps import Steps
@@ -38,6 +41,7 @@ from antiphon.testing import (
     FakeEmbedder,
     FakeGenerator,
     FakeInferrer,
+    FakeJobs,
     FakeLedger,
     FakeRecogniser,
     FakeSynthesiser,
@@ -185,9 +189,15 @@ class House:
         bounds = Bounds({kind: Bound(most.get(kind, 256)) for kind in CallKind})
         self.keep_s = {}  # of each project
         self.kept = SqliteAnswers(Path(":memory:"), self.clock, ANSWERS_BYTES)
-        keeper = self.keeper = Keeper(self.kept, lambda project: self.keep_s.get(project, 0), self.clock)
+        keeper = self.keeper = Keeper(self.kept, self._keeps, self.clock)
         self.sessions = Sessions(services, self.keys, catalogue, self.voices, keeper, None, bounds)
-        self.door = Door(self.sessions, self.keys, self.clock)
+        self.files, self.passing = FakeJobs(self.clock), FakeJobs(self.clock)
+        self.shelves = Shelves(ServerStores(None, self.ledger, None, self.files, self.passing), self._keeps)
+        self.desk = Desk(self.shelves, self.clock)
+        self.door = Door(self.sessions, self.keys, self.clock, self.desk)
+
+    def _keeps(self, project):
+        return self.keep_s.get(project, 0)
 
     @staticmethod
     def _id(claim, id):

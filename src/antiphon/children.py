@@ -9,13 +9,14 @@ it has forked can be killed together; and no descriptor but those that it is giv
 import os
 import resource
 import sys
+from contextlib import suppress
 from typing import Any
 
 LOOK_S = 1.0  # between two looks at a process that owes an answer
 STILL_LOOKS = 5  # in a row without a word and without processor time: it is stuck
 SILENT_LOOKS = 300  # in a row without a word, busy or not: nobody waits longer
 BUSY_S = 0.02  # of processor time, two of the kernel's ticks
-NICENESS = 5  # of what takes all the processors there are; the server, which lets in and delivers, goes before
+NICENESS = 5  # of engines, which take all the processors there are; the server, which lets in and delivers, goes first
 
 _ALLOWED = (
     *("LANG", "LC_ALL", "LC_CTYPE", "PATH", "TMPDIR", "TZ"),
@@ -48,6 +49,17 @@ def without_core_dumps() -> None:
     _, most = resource.getrlimit(resource.RLIMIT_CORE)
     if most == resource.RLIM_INFINITY or most >= 1:
         resource.setrlimit(resource.RLIMIT_CORE, (1, 1))
+
+
+def be_nice(niceness: int) -> None:
+    """Lower the priority of this process: among all threads, and as a session among all sessions.
+
+    Where the kernel groups processes by session (sched(7), autogroup: the default of most distributions), `nice` counts
+    only within a session, and each child has its own.
+    """
+    os.nice(niceness)
+    with suppress(OSError), open("/proc/self/autogroup", "w") as autogroup:
+        autogroup.write(str(niceness))
 
 
 def processor_s(pid: int | None) -> float:

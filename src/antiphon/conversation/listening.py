@@ -34,7 +34,7 @@ from antiphon.core.conversation.outputs import (
     TurnStopped,
 )
 from antiphon.core.conversation.spec import ConverseSpec
-from antiphon.core.errors import AntiphonError, CallerError, EngineError
+from antiphon.core.errors import AntiphonError, CallerError, Conflict, EngineError
 from antiphon.core.events import Audio, Closed, Failed, Final, Flush, Transcript
 from antiphon.core.specs import Role
 from antiphon.core.text import join
@@ -152,6 +152,8 @@ class Listening:
 
     def add(self, item: Item, after: str | None, event_id: str) -> None:
         """An item of the caller's; its audio is recognised. Raises `AntiphonError`."""
+        if self._turn and item.id == self._turn:
+            raise Conflict("An item with this id already exists.", param="id")  # announced, if not there yet
         audio = _audio_parts(item)
         if not audio:
             self._stage.join(item, after)

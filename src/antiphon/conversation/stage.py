@@ -41,8 +41,9 @@ class Stage:
     # -- ids -----------------------------------------------------------------------------------------------------------
 
     def mint(self, kind: str = "item") -> str:
-        """A new id that the caller sees."""
-        return f"{kind}_{self._next().hex[:24]}"
+        """A new id that the caller sees, and has not given to an item of its own."""
+        id = f"{kind}_{self._next().hex[:24]}"
+        return self.mint(kind) if id in self.items else id
 
     def derive(self) -> str:
         """A new part's id."""

@@ -1,6 +1,5 @@
 """The process's own side of `engines/process.py`: commands in, reports out, until the server is gone."""
 
-import os
 import signal
 import socket
 import sys
@@ -10,6 +9,7 @@ from typing import Generic, TypeVar
 
 import msgspec
 
+from antiphon.children import NICENESS, be_nice
 from antiphon.engines.process import BEAT, Frames, frame
 
 Command = TypeVar("Command")
@@ -45,11 +45,11 @@ class Link(Generic[Command]):
                 self.beat()
 
 
-def run(serve: Callable[[socket.socket], None], niceness: int = 0) -> None:
+def run(serve: Callable[[socket.socket], None]) -> None:
     """The process, all of it, on the socket whose descriptor is its argument."""
     for number in (signal.SIGINT, signal.SIGTERM):  # a server that drains still needs its engine; it will hang up
         signal.signal(number, signal.SIG_IGN)
-    os.nice(niceness)
+    be_nice(NICENESS)
     try:
         serve(socket.socket(fileno=int(sys.argv[1])))
     except (EOFError, OSError):

@@ -112,7 +112,14 @@ def check_turns(turns: Sequence[TurnEvent], formatted: bool) -> list[TurnEvent]:
 
 def test_two_turns(payer: Any, server: Any, sentence: bytes) -> None:
     listener = Listener(options(server, api_key=payer.key))
-    told = listener.listen([sentence, SILENCE, sentence, SILENCE], format_turns=True)
+
+    def ended(_: Any) -> None:
+        """Waits: the end of a stream ends a turn, too, but is not sure that nothing more comes."""
+        by = time.monotonic() + PATIENCE_S
+        while sum(turn.turn_is_formatted for turn in listener.of(TurnEvent)) < 2 and time.monotonic() < by:
+            time.sleep(0.05)
+
+    told = listener.listen([sentence, SILENCE, sentence, SILENCE, ended], format_turns=True)
     assert isinstance(told[0], BeginEvent)
     assert told[0].configuration.model
     assert told[0].expires_at.timestamp() > time.time() + 10_000

@@ -434,6 +434,26 @@ def test_an_item_that_cannot_join_closes_what_was_opened_for_it():
     assert stage.parts(TranscribeSpec, live=False) == []
 
 
+def test_the_id_of_a_turn_that_was_announced_is_taken():
+    stage = Stage()
+    stage.step(AppendAudio(pcm(1000)))
+    stage.says(stage.ear, SpeechStarted(0, 100))
+    (began,) = stage.all(TurnStarted)
+    stage.step(AddItem(typed("a", began.item_id), event_id="mine"))
+    assert [refused.event_id for refused in stage.all(Refused)] == ["mine"]
+    stage.says(stage.ear, Final(0, 100, 900, said("Hello."), Cause.ENDPOINT))
+    assert began.item_id in stage.items
+
+
+def test_an_id_that_the_caller_took_is_not_minted():
+    foreseen, stage = Stage(), Stage()
+    foreseen.hears_a_turn()
+    turn = foreseen.all(TurnStarted)[0].item_id
+    stage.step(AddItem(typed("a", turn)))
+    stage.hears_a_turn()
+    assert stage.items[0] == turn != stage.items[1]
+
+
 def test_another_format_is_heard_once_the_ear_has_come_to_its_end():
     stage = Stage(TYPED)
     ear = stage.ear

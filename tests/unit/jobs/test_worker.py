@@ -11,18 +11,15 @@ from antiphon.core.errors import CallerError, CapacityError, EngineError, NotFou
 from antiphon.core.identity import USUAL_SCOPES, Principal
 from antiphon.core.jobs import FileAct, JobAct, JobState, ManyJobs, NewFile, NewJob, OneFile, OneJob, Page
 from antiphon.core.routing import CallRow
-from antiphon.core.stores import ServerStores
 from antiphon.core.usage import Dimension
 from antiphon.jobs import items, run, worker
-from antiphon.jobs.desk import Desk
 from antiphon.jobs.filler import Filler
-from antiphon.jobs.shelves import PASSING_S, Shelves
+from antiphon.jobs.shelves import PASSING_S
 from antiphon.jobs.worker import Worker
 from antiphon.routes import JOB_KINDS
 from antiphon.slo.filling import Traffic
 from antiphon.surfaces.openai.batch_lines import KIND
 from antiphon.surfaces.openai.chat import ChatCompletions
-from antiphon.testing import FakeJobs
 from session_house import House, until
 
 CHAT = "/v1/chat/completions"
@@ -35,10 +32,6 @@ class Office(House):
 
     def __init__(self):
         super().__init__()
-        self.kept, self.passing = FakeJobs(self.clock), FakeJobs(self.clock)
-        stores = ServerStores(None, self.ledger, None, self.kept, self.passing)
-        self.shelves = Shelves(stores, lambda project: self.keep_s.get(project, 0))
-        self.desk = Desk(self.shelves, self.clock)
         self.at_once = 4
         self.hired()
 
@@ -132,7 +125,7 @@ async def test_what_keeps_nothing_is_in_memory_for_a_day_and_what_keeps_is_not(o
     kept = await office.start(ASK)
     assert kept.ends_unix_ms == office.clock.unix_ms() + 3_600_000
     assert kept.deadline_unix_ms < kept.ends_unix_ms
-    assert (await office.kept.job("acme", kept.id, 3600)).id == kept.id
+    assert (await office.files.job("acme", kept.id, 3600)).id == kept.id
     assert (await office.passing.job("acme", passing.id, PASSING_S)).id == passing.id
 
 

@@ -14,7 +14,6 @@ from typing import Any
 
 import openvino_genai as genai
 
-from antiphon.children import NICENESS
 from antiphon.engines.openvino.converted import converted
 from antiphon.engines.openvino.gguf import context_tokens, model_path
 from antiphon.engines.openvino.grammars import Grammars
@@ -308,4 +307,4 @@ def serve(sock: socket.socket) -> None:
 
 
 if __name__ == "__main__":
-    run(serve, NICENESS)
+    run(serve)

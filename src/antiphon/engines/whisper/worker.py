@@ -17,7 +17,6 @@ from typing import Any
 import msgspec
 import numpy as np
 
-from antiphon.children import NICENESS
 from antiphon.core import languages
 from antiphon.core.audio import SAMPLE_RATE
 from antiphon.engines import transcript
@@ -244,4 +243,4 @@ def serve(sock: socket.socket) -> None:
 
 
 if __name__ == "__main__":
-    run(serve, NICENESS)
+    run(serve)
