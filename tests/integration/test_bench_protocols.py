@@ -1,7 +1,6 @@
 """The load generator by every protocol at once against the real server and model: one stream each, five seconds."""
 
 import asyncio
-import socket
 from pathlib import Path
 
 import pytest
@@ -13,16 +12,13 @@ from antiphon.bench.protocols.line import Target
 from antiphon.bench.protocols.table import PROTOCOLS
 from antiphon.core.errors import CallerError, EngineError
 from antiphon.models import Store
-from serving import API_KEY, served
+from serving import API_KEY, free_port, served
 
 SECONDS = 5
 
 
 async def test_all_protocols_measure_the_same_speech(tmp_path: Path, models: Store, beckett: Path) -> None:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    clip = clips.load(beckett, {})
+    clip, port = clips.load(beckett, {}), free_port()
     names = "".join(f'"{protocol.model}" = "moonshine-tiny-en"\n' for protocol in PROTOCOLS.values())
     with served(tmp_path, models, f"[grpc]\nport = {port}\n[models]\n{names}[engines]\n") as server:
 
