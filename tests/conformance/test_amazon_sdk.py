@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from amazon_client import SPEECH_ONLY, Secure, client, transcribed
+from amazon_client import SPEECH_ONLY, Secure, client, secured, transcribed
 from amazon_transcribe import exceptions
 from amazon_transcribe.auth import StaticCredentialResolver
 from amazon_transcribe.client import TranscribeStreamingClient
@@ -22,21 +22,15 @@ from antiphon.core.identity import Scope
 from antiphon.models import Store
 from antiphon.stores.sqlite.directory import SqliteDirectory
 from antiphon.transports.bounds import UNREAD_S
-from antiphon.trust.authority import AUTHORITY_NAME
 from antiphon.trust.control import Control
 from antiphon.trust.pairs import Pairs
-from serving import API_KEY, start
+from serving import API_KEY
 
 
 @pytest.fixture(scope="module")
 def secure(tmp_path_factory: pytest.TempPathFactory, models: Store) -> Iterator[Secure]:
-    data_dir = tmp_path_factory.mktemp("data")
-    process, url = start(data_dir, models, SPEECH_ONLY, flags=("--offline", "--tls-self-signed"))
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("SSL_CERT_FILE", str(data_dir / AUTHORITY_NAME))
-        yield Secure(url, data_dir, data_dir / AUTHORITY_NAME)
-    process.terminate()
-    assert process.wait(20) == 0
+    with secured(tmp_path_factory.mktemp("data"), models, SPEECH_ONLY) as server:
+        yield server
 
 
 def ended(secure: Secure, session: str) -> dict[str, Any]:

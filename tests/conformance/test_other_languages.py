@@ -7,15 +7,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from amazon_client import Secure, client
+from amazon_client import Secure, client, secured
 from amazon_transcribe import exceptions
 from elevenlabs.client import ElevenLabs
 from elevenlabs.core.api_error import ApiError
 
 from antiphon.core.text import plain
 from antiphon.models import Store
-from antiphon.trust.authority import AUTHORITY_NAME
-from serving import API_KEY, start
+from serving import API_KEY
 
 pytestmark = pytest.mark.long
 
@@ -32,13 +31,8 @@ GERMAN = (Path(__file__).parents[1] / "data" / "german.ogg").read_bytes()
 
 @pytest.fixture(scope="module")
 def secure(tmp_path_factory: pytest.TempPathFactory, models: Store) -> Iterator[Secure]:
-    data_dir = tmp_path_factory.mktemp("languages")
-    process, url = start(data_dir, models, SETTINGS, flags=("--offline", "--tls-self-signed"))
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("SSL_CERT_FILE", str(data_dir / AUTHORITY_NAME))
-        yield Secure(url, data_dir, data_dir / AUTHORITY_NAME)
-    process.terminate()
-    assert process.wait(20) == 0
+    with secured(tmp_path_factory.mktemp("languages"), models, SETTINGS) as server:
+        yield server
 
 
 async def finals(secure: Secure, **asked: Any) -> list[Any]:

@@ -102,6 +102,14 @@ class Close:
     trailers: tuple[tuple[str, str | bytes], ...] = ()
 
 
+MAX_REASON_BYTES = 123  # of a WebSocket's close frame (RFC 6455, section 5.5)
+
+
+def closing(code: int, reason: str) -> Close:
+    """A close with as much of the reason as a WebSocket's close frame holds."""
+    return Close(code, reason.encode()[:MAX_REASON_BYTES].decode(errors="ignore"))
+
+
 BROKEN_OFF = Close(1011)  # the caller shall not take what came for the whole
 
 # What a carrier gives in place of a message where the caller says no more and still listens. Messages are bytes there.

@@ -35,14 +35,13 @@ from antiphon.core.events import (
 )
 from antiphon.core.specs import TranscribeSpec
 from antiphon.core.units import NS_PER_MS
-from antiphon.core.wire import NOTHING, Close, Opening, Step, no_effect
+from antiphon.core.wire import NOTHING, Close, Opening, Step, closing, no_effect
 from antiphon.surfaces.amazon import events, parameters, wire
 from antiphon.surfaces.amazon.results import Utterances
 from antiphon.surfaces.amazon.signing import OPTION_PREFIX, SIGNATURE_HEADER, EventSignatures
 
 IDLE_TIMEOUT_MS = 15_000
 ENDPOINTING_MS = 500
-MAX_REASON_BYTES = 123
 
 # RFC 6455, section 7.4.1. Over HTTP/2 a close is the end of the stream, whatever its code.
 NORMAL, POLICY_VIOLATION, INTERNAL_ERROR = 1000, 1008, 1011
@@ -198,6 +197,5 @@ class Stream:
 
 def _failure(error: AntiphonError) -> Step:
     blamed = isinstance(error, CallerError | PolicyError | CapacityError)
-    reason = wire.said(error).encode()[:MAX_REASON_BYTES].decode(errors="ignore")
-    close = Close(POLICY_VIOLATION if blamed else INTERNAL_ERROR, reason)
+    close = closing(POLICY_VIOLATION if blamed else INTERNAL_ERROR, wire.said(error))
     return Step(sends=(wire.exception_event(error),), close=close)

@@ -34,7 +34,7 @@ from antiphon.core.events import (
 from antiphon.core.rewriting import MASKING
 from antiphon.core.specs import TranscribeSpec, TurnRules
 from antiphon.core.text import join
-from antiphon.core.wire import NOTHING, Opening, Step
+from antiphon.core.wire import NOTHING, Opening, Step, closing
 from antiphon.surfaces.deepgram import flux_parameters, flux_wire, results, wire
 from antiphon.surfaces.deepgram.endpoint import (
     INTERNAL_ERROR,
@@ -44,7 +44,6 @@ from antiphon.surfaces.deepgram.endpoint import (
     Endpoint,
     State,
     chosen_subprotocol,
-    closing,
     error_code,
     phrased,
 )

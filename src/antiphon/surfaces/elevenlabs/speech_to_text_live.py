@@ -28,7 +28,7 @@ from antiphon.core.errors import (
 from antiphon.core.events import Audio, Cause, Closed, Failed, Final, Flush, Input, Interim, Opened, Output
 from antiphon.core.specs import TranscribeSpec
 from antiphon.core.units import NS_PER_S
-from antiphon.core.wire import NOTHING, Close, Opening, Step
+from antiphon.core.wire import NOTHING, Opening, Step, closing
 from antiphon.surfaces.elevenlabs import languages, parameters, transcripts, wire
 from antiphon.surfaces.elevenlabs.messages import MAX_UNKNOWN, read_message
 from antiphon.surfaces.elevenlabs.transcripts import TokenPlace, check_keyterms, hearing
@@ -45,7 +45,6 @@ MAX_UNCOMMITTED_MS = 90_000  # ElevenLabs' own
 MIN_COMMITTED_MS = 300  # ElevenLabs' own
 MAX_KEYTERMS, MAX_KEYTERM_CHARS = 50, 20  # ElevenLabs' own
 INACTIVITY_S = 180
-MAX_REASON_BYTES = 123
 TRY_AGAIN_LATER = 1013  # in IANA's list of close codes
 
 # Name, encoding, rate in Hz.
@@ -151,8 +150,7 @@ def _told(error: AntiphonError) -> str:
 
 
 def _last(name: str, code: int, said: str) -> Step:
-    reason = said.encode()[:MAX_REASON_BYTES].decode(errors="ignore")
-    return Step(sends=(_write(Fault(name, said)),), close=Close(code, reason))
+    return Step(sends=(_write(Fault(name, said)),), close=closing(code, said))
 
 
 def _write(message: Struct) -> str:
