@@ -22,6 +22,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from antiphon import __version__
 from antiphon.admin import messages
+from antiphon.admin.exports import add_exports
 from antiphon.core.errors import AntiphonError, InternalError, NotFound, PolicyError, Unauthenticated
 from antiphon.core.identity import Principal
 from antiphon.core.identity import Scope as Permission
@@ -29,6 +30,7 @@ from antiphon.core.ports import Clock
 from antiphon.core.stores import Usage
 from antiphon.core.usage import By
 from antiphon.metering import usage
+from antiphon.metering.export.desk import ExportDesk
 from antiphon.trust.control import Control
 
 MAX_BODY_BYTES = 64 * 1024
@@ -47,7 +49,12 @@ class Format(StrEnum):
 
 
 def create_admin(
-    control: Control, authenticate: Authenticate, ledger: Usage, clock: Clock, inspect: Callable[[Scope], None]
+    control: Control,
+    authenticate: Authenticate,
+    ledger: Usage,
+    clock: Clock,
+    inspect: Callable[[Scope], None],
+    exports: ExportDesk,
 ) -> FastAPI:
     """The management API as an application of its own. `inspect` raises for whoever may not read its document."""
     app = FastAPI(
@@ -78,6 +85,7 @@ def create_admin(
     _add_projects(app, control, clock, administrator)
     _add_keys(app, control, clock, administrator)
     _add_usage(app, control, ledger, reader)
+    add_exports(app, exports, administrator)
     return app
 
 

@@ -1,8 +1,8 @@
 """Real-time paced streams against one server, by any of the protocols.
 
 All streams of a level connect first, a few at a time, and then start together on their plans; a stream that the server
-refuses for want of room is counted, and any other refusal ends the run, because every stream would meet it. Each is
-ended as its protocol has it and read to its end, for `DRAIN_S` at most.
+refuses for lack of capacity is counted; any other refusal ends the run, because every stream would meet it. Each is
+ended as its protocol has it and read to its end, for at most `DRAIN_S`.
 """
 
 import asyncio
@@ -38,7 +38,7 @@ class Played:
         self.failure: str | None = None
 
     async def run(self, start_ns: int) -> None:
-        """Sends the plan and listens until the server closes."""
+        """Send the plan, and listen until the server closes."""
         listening = asyncio.create_task(self._listen(start_ns))
         try:
             await self._send(start_ns)
@@ -76,9 +76,9 @@ class Played:
 
 
 async def run_level(target: Target, clips: Sequence[Clip], streams: int, *, seconds: int, pid: int | None) -> Level:
-    """That many streams for that long. `pid` is the server's process, if it runs here.
+    """Measure `streams` streams for `seconds`. `pid` is the server's process, if it runs here.
 
-    Raises `CallerError` or `EngineError` where the server cannot be measured at all.
+    Raises `CallerError` or `EngineError` if the server cannot be measured at all.
     """
     plans = schedule.plan_streams(
         clips, streams, samples=seconds * SAMPLE_RATE, chunk_samples=ms_to_samples(target.chunk_ms)
@@ -102,7 +102,7 @@ async def run_level(target: Target, clips: Sequence[Clip], streams: int, *, seco
 
 
 async def open_all(streams: Sequence[Played]) -> list[Played]:
-    """Connects a few at a time; the ones that were let in, in order. Raises `CallerError`, `EngineError`."""
+    """Connect a few at a time. Returns the admitted ones, in order. Raises `CallerError`, `EngineError`."""
     gate = asyncio.Semaphore(CONNECTING_AT_ONCE)
 
     async def open_one(played: Played) -> Played | None:

@@ -11,10 +11,11 @@ from antiphon.admin import api, create_admin
 from antiphon.core.entry import Entry
 from antiphon.core.identity import Scope
 from antiphon.core.usage import Dimension, Quantity
+from antiphon.metering.export.desk import ExportDesk
 from antiphon.stores.sqlite.directory import SqliteDirectory
 from antiphon.stores.sqlite.ledger import SqliteLedger
 from antiphon.stores.sqlite.usage import SqliteUsage
-from antiphon.testing import FakeClock
+from antiphon.testing import FakeClock, FakeExports
 from antiphon.transports.inspecting import Inspectors
 from antiphon.trust.auth import KeyRing
 from antiphon.trust.control import Control
@@ -33,9 +34,10 @@ class Admin:
         self.server = server = FastAPI()
         inspectors = Inspectors(self.ring.authenticate, ())
         ledger = SqliteUsage(tmp_path / "ledger.db")
-        server.mount(
-            "/admin/v1", create_admin(self.control, self.ring.authenticate, ledger, self.clock, inspectors.check)
-        )
+        self.exports = FakeExports()
+        desk = ExportDesk(self.exports, ledger, {"out": 1000}, self.clock.unix_ms)
+        app = create_admin(self.control, self.ring.authenticate, ledger, self.clock, inspectors.check, desk)
+        server.mount("/admin/v1", app)
         self.client = TestClient(server, base_url="http://test", raise_server_exceptions=False)
 
     def key(self, project, *scopes):
@@ -119,6 +121,7 @@ def test_projects_are_made_and_listed(admin):
         "marking": "marked",
         "weight": 1,
         "tags": "hashed",
+        "stripe_customer": "",
     }
     assert made.json() == known
     changed = admin.call("PATCH", "/projects/new", json={"keep_answers_s": 86_400})
@@ -289,6 +292,7 @@ def test_the_document_says_what_the_api_does(admin):
     assert set(operations) == {
         "list_projects", "create_project", "change_project", "forget_tags",
         "list_keys", "create_key", "revoke_key", "read_usage",
+        "list_exports", "list_gaps", "settle_gaps", "send_gaps_again", "replay_export",
     }  # fmt: skip
     for operation in operations.values():
         assert operation["security"] == [{"HTTPBearer": []}]
