@@ -9,6 +9,7 @@ import hmac
 import secrets
 from pathlib import Path
 
+from antiphon.core.errors import InternalError
 from antiphon.storage.files import tighten, write_once
 from antiphon.trust import keys as form
 
@@ -24,14 +25,14 @@ class Pairs:
         self._master: bytes | None = None
 
     def make(self, key_id: str) -> tuple[str, str]:
-        """The id to sign by and the secret to sign with, of the key with that id. Raises `OSError`."""
+        """The id to sign by and the secret to sign with, of the key with that id. Raises as `find` does."""
         if not self._path.exists():
             write_once(self._path, secrets.token_bytes(MASTER_BYTES))
         tighten(self._path)
         return form.shown(key_id), self._secret(key_id)
 
     def find(self, shown: str) -> tuple[str, str] | None:
-        """The key's id and the secret of a pair; `None` for what is no id of one. Raises `OSError`."""
+        """The key's id and the secret of a pair; `None` for what is no id of one. Raises `OSError`, `InternalError`."""
         key_id = form.id_of(shown)
         if key_id is None or not (self._master or self._path.exists()):
             return None
@@ -39,5 +40,8 @@ class Pairs:
 
     def _secret(self, key_id: str) -> str:
         if self._master is None:
-            self._master = self._path.read_bytes()
+            master = self._path.read_bytes()
+            if len(master) != MASTER_BYTES:  # an empty one would let anybody sign
+                raise InternalError(f"{MASTER_NAME} is damaged: restore it, or delete it, which ends all pairs")
+            self._master = master
         return hmac.digest(self._master, b"pair of " + key_id.encode(), "sha256").hex()

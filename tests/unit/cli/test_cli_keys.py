@@ -8,7 +8,7 @@ from typer.testing import CliRunner
 from antiphon.cli import app
 from antiphon.cli.keys import parse_duration_ms
 from antiphon.core.entry import Entry
-from antiphon.core.errors import CallerError, NotFound
+from antiphon.core.errors import CallerError, InternalError, NotFound
 from antiphon.core.identity import USUAL_SCOPES, Scope
 from antiphon.core.policy import Marking
 from antiphon.core.usage import Dimension, Quantity
@@ -16,7 +16,7 @@ from antiphon.stores.sqlite.directory import SqliteDirectory
 from antiphon.stores.sqlite.ledger import SqliteLedger
 from antiphon.testing import FakeClock
 from antiphon.trust.auth import KeyRing
-from antiphon.trust.pairs import Pairs
+from antiphon.trust.pairs import MASTER_NAME, Pairs
 
 
 @pytest.fixture
@@ -67,6 +67,9 @@ def test_a_pair_of_a_key_is_shown_as_often_as_it_is_asked_for(run, tmp_path):
     assert run("keys", "pair", principal.key_id).stdout == shown
     with pytest.raises(NotFound):
         run("keys", "pair", "00000000")
+    (tmp_path / "data" / MASTER_NAME).write_bytes(b"")
+    with pytest.raises(InternalError, match="damaged"):
+        Pairs(tmp_path / "data").find(values["AWS_ACCESS_KEY_ID"])
 
 
 def test_a_key_may_use_every_model_unless_something_else_is_asked_for(run, tmp_path):
