@@ -12,6 +12,7 @@ import time
 import zlib
 from base64 import b64encode
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -28,7 +29,7 @@ from antiphon.surfaces.elevenlabs.speech_to_text_live import RealtimeSpeechToTex
 from antiphon.surfaces.google import messages
 from antiphon.surfaces.google.dialect import V1, V2, Dialect
 from antiphon.surfaces.google.live import StreamingRecognize
-from antiphon.surfaces.google.recognise import Recognize
+from antiphon.surfaces.google.recognise import V1_REST, V2_REST, Recognize
 
 MESSAGES = int(os.environ.get("ANTIPHON_MESSAGES", "1500"))
 SOON_S = 5.0  # for one, on a machine that does other things, too
@@ -158,7 +159,9 @@ def google_later(data: bytes) -> None:
 
 
 def google_whole(dialect: Dialect, *, rest: bool) -> Callable[[bytes], object]:
-    return lambda data: Recognize(dialect, rest=rest).negotiate(REST, data)
+    shown = (V1_REST if dialect.first else V2_REST)[1] if rest else None
+    opening = replace(REST, path="/v1/speech:recognize") if dialect.first else REST
+    return lambda data: Recognize(dialect, rest=shown).negotiate(opening, data)
 
 
 # -- JSON --------------------------------------------------------------------------------------------------------------
