@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: serve test test-long compiler check format docs protos kills fuzz mutations redactions texts soak test-engines test-frameworks requirements clean
+.PHONY: serve test test-long compiler check format docs protos kills fuzz mutations redactions parsers texts soak test-engines test-frameworks requirements clean
 
 # With voices: `piper-tts` among the requirements is GPL-3.0, and runs in a process of its own.
 serve: $(VENV)/.serve
@@ -58,6 +58,9 @@ mutations: $(VENV)/.develop
 # What must be hidden, cut at every position over interims, finals, deltas and utterances.
 redactions: $(VENV)/.develop
 	ANTIPHON_CUTS=100000 $(BIN)/python -m pytest -n 2 tests/unit/trust/redaction/test_redaction_fuzz.py
+
+parsers: $(VENV)/.develop
+	ANTIPHON_MESSAGES=$${ANTIPHON_MESSAGES:-300000} $(BIN)/python -m pytest -n 2 tests/faults/test_parsers.py
 
 texts: $(VENV)/.develop
 	ANTIPHON_TEXTS=200000 $(BIN)/python -m pytest tests/faults/test_texts.py

@@ -36,9 +36,11 @@ def start_all(stack: ExitStack, names: list[str], peer: Path | None, models: Pat
     return systems
 
 
-def measure(system: System, streams: int, seconds: int, clips: list[Path], references: Path | None) -> Level:
+def measure(
+    system: System, streams: int, seconds: int, clips: list[Path], references: Path | None, protocol: str = "deepgram"
+) -> Level:
     with tempfile.NamedTemporaryFile(suffix=".json") as report:
-        command = [sys.executable, "-m", "antiphon", "bench", "stt", "--url", system.url.replace("http", "ws", 1)]
+        command = [sys.executable, "-m", "antiphon", "bench", "stt", "--protocol", protocol, "--url", system.url]
         command += ["--api-key", KEY, "--streams", str(streams), "--seconds", str(seconds)]
         command += ["--pid", str(system.pid), "--json", report.name]
         command += ["--references", str(references)] if references else []

@@ -28,6 +28,8 @@ import uvloop
 
 from antiphon.bench import chat, client, clips, measure, schedule
 from antiphon.bench.generations import OBJECTIVES, Answer
+from antiphon.bench.protocols.deepgram import DeepgramLine
+from antiphon.bench.protocols.line import Refused, Target
 from antiphon.core.audio import SAMPLE_RATE, ms_to_samples
 from chat_compare import prompts
 from serving import KEY, System, start_antiphon, table
@@ -139,7 +141,7 @@ def streams(samples: Sequence[clips.Clip]) -> Load:
 
     async def load(system: System, phase: Phase) -> list[Called]:
         loop = asyncio.get_running_loop()
-        target = client.Target(system.url.replace("http", "ws", 1), KEY, system.model)
+        target = Target(system.url, KEY, system.model)
         plans = schedule.plan_streams(
             *(samples, len(phase.dues())),
             samples=STREAM_S * SAMPLE_RATE,
@@ -150,13 +152,13 @@ def streams(samples: Sequence[clips.Clip]) -> Load:
             begun_s = loop.time()
 
             async def listen(number: int, due_s: float) -> Called:
-                connection = client._Connection(plans[number])
+                played = client.Played(plans[number], DeepgramLine(target, http))
                 try:
-                    await connection.open(http, target)
-                except client._Refused:
+                    await played.line.open()
+                except Refused:
                     return Called(due_s, loop.time() - begun_s, good=False, refused=True)
-                await connection.run(time.monotonic_ns())
-                stream = connection.outcome()
+                await played.run(time.monotonic_ns())
+                stream = played.outcome()
                 judged = measure.verdicts(stream.plan, stream.heard)
                 good = stream.failure is None and all(verdict.good for verdict in judged)
                 return Called(due_s, loop.time() - begun_s, good, failed=stream.failure is not None)

@@ -65,6 +65,7 @@ from antiphon.trust.control import Control
 from antiphon.trust.fetch import Fetcher, FetchLimits
 from antiphon.trust.latest import FILE_NAME as LATEST_NAME
 from antiphon.trust.latest import LatestClock
+from antiphon.trust.pairs import Pairs
 from antiphon.trust.provenance import Provenance, open_provenance
 from antiphon.trust.redaction.requirements import Redactions
 
@@ -170,7 +171,7 @@ async def assemble(config: Config, accept_loss: bool = False) -> AsyncIterator[H
         sessions = Sessions(services, keys, catalogue, voices, keeper, provenance, bounds)
         stack.push_async_callback(sessions.settle)
         desk = Desk(shelves, latest)
-        door = Door(sessions, keys, clock, desk, stores.resources)
+        door = Door(sessions, keys, clock, desk, stores.resources, Pairs(directory))
         worker = _worker(config, door, sessions, shelves, stores.ledger, latest, webhooks, server)
         desk.wake = worker.wake
         observer.watch_jobs(worker)

@@ -2,13 +2,20 @@
 
 import asyncio
 import wave
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import pytest
 from amazon_transcribe.auth import StaticCredentialResolver
 from amazon_transcribe.client import TranscribeStreamingClient
 from amazon_transcribe.endpoints import StaticEndpointResolver
+
+from antiphon.models import Store
+from antiphon.trust.authority import AUTHORITY_NAME
+from serving import start
 
 SPEECH_ONLY = '[models]\n"amazon-transcribe" = "moonshine-tiny-en"\n[engines]\n'
 CHUNK_S = 0.1
@@ -20,6 +27,17 @@ class Secure:
     url: str
     data_dir: Path
     authority: Path
+
+
+@contextmanager
+def secured(data_dir: Path, models: Store, settings: str) -> Iterator[Secure]:
+    """A server with TLS, whose authority is trusted meanwhile."""
+    process, url = start(data_dir, models, settings, flags=("--offline", "--tls-self-signed"))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("SSL_CERT_FILE", str(data_dir / AUTHORITY_NAME))
+        yield Secure(url, data_dir, data_dir / AUTHORITY_NAME)
+    process.terminate()
+    assert process.wait(20) == 0
 
 
 def client(url: str, secret: str, token: str | None = None) -> TranscribeStreamingClient:

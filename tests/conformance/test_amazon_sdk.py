@@ -11,26 +11,26 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from amazon_client import SPEECH_ONLY, Secure, client, transcribed
+from amazon_client import SPEECH_ONLY, Secure, client, secured, transcribed
 from amazon_transcribe import exceptions
 from amazon_transcribe.auth import StaticCredentialResolver
+from amazon_transcribe.client import TranscribeStreamingClient
+from amazon_transcribe.endpoints import StaticEndpointResolver
 from amazon_transcribe.signer import RequestSigner
 
+from antiphon.core.identity import Scope
 from antiphon.models import Store
+from antiphon.stores.sqlite.directory import SqliteDirectory
 from antiphon.transports.bounds import UNREAD_S
-from antiphon.trust.authority import AUTHORITY_NAME
-from serving import API_KEY, start
+from antiphon.trust.control import Control
+from antiphon.trust.pairs import Pairs
+from serving import API_KEY
 
 
 @pytest.fixture(scope="module")
 def secure(tmp_path_factory: pytest.TempPathFactory, models: Store) -> Iterator[Secure]:
-    data_dir = tmp_path_factory.mktemp("data")
-    process, url = start(data_dir, models, SPEECH_ONLY, flags=("--offline", "--tls-self-signed"))
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("SSL_CERT_FILE", str(data_dir / AUTHORITY_NAME))
-        yield Secure(url, data_dir, data_dir / AUTHORITY_NAME)
-    process.terminate()
-    assert process.wait(20) == 0
+    with secured(tmp_path_factory.mktemp("data"), models, SPEECH_ONLY) as server:
+        yield server
 
 
 def ended(secure: Secure, session: str) -> dict[str, Any]:
@@ -87,6 +87,20 @@ async def test_who_is_not_let_in(secure: Secure) -> None:
     assert "UnrecognizedClientException" in str(await refusal(secure, "ant_wrong"))
     wrong = await refusal(secure, "another-secret", API_KEY)
     assert "InvalidSignatureException" in str(wrong)
+
+
+async def test_a_pair_signs_for_its_key_without_being_it(secure: Secure, beckett: Path) -> None:
+    control = Control(SqliteDirectory(secure.data_dir))
+    key, _ = control.create_key("default", "", [Scope.TRANSCRIBE], time.time_ns() // 1_000_000)
+    id, secret = Pairs(secure.data_dir).make(key.id)
+    signing = TranscribeStreamingClient(
+        region="eu-west-1",
+        endpoint_resolver=StaticEndpointResolver(secure.url),
+        credential_resolver=StaticCredentialResolver(id, secret),
+    )
+    stream, results = await transcribed(signing, beckett)
+    assert any("ever tried" in result.alternatives[0].transcript.lower() for result in results)
+    assert ended(secure, stream.response.request_id)["key"] == key.id
 
 
 async def test_what_is_refused(secure: Secure) -> None:

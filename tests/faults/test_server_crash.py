@@ -19,12 +19,16 @@ import pytest
 from callers import chunks, http, rest_of, rows, stream, transcribe, until
 from websockets.exceptions import WebSocketException
 
-from serving import API_KEY, SPEECH, Server, start
+from antiphon.bench.protocols.line import Broken, Refused, Target
+from antiphon.bench.protocols.table import PROTOCOLS
+from antiphon.core.audio import samples_to_ms
+from antiphon.core.errors import EngineError
+from serving import API_KEY, SPEECH, Server, free_port, start
 
 pytestmark = pytest.mark.xdist_group("faults")
 KILLS = max(2, int(os.environ.get("ANTIPHON_KILLS", "50")) // 25)
 RAW = "&encoding=linear16&sample_rate=16000"
-GONE = (OSError, EOFError, aiohttp.ClientError, WebSocketException)  # what a caller sees of a dead server
+GONE = (OSError, EOFError, aiohttp.ClientError, WebSocketException, Broken, EngineError)  # a caller's view of a death
 
 
 class Callers:
@@ -34,13 +38,23 @@ class Callers:
         self.speech = speech
         self.recording = speech[: 3 * 32_000]
         self.heard_ms = {}  # of each live session, up to where finals were received
+        self.told = Counter()  # results by what brought them, of this server
+        self.lines = {"amazon": [], "google": []}  # the same of those over HTTP/2 and gRPC, which have no name here
         self.asked = Counter()  # how often each idempotency key was sent
         self.asking = set()  # those that are under way
         self.answered = set()
         self.server = None
+        self.grpc_port = free_port()
+        names = "".join(f'"{PROTOCOLS[name].model}" = "moonshine-tiny-en"\n' for name in ("deepgram", *self.lines))
+        self.settings = f"[grpc]\nport = {self.grpc_port}\n[models]\n{names}[engines]\n"
+
+    async def all_told(self):
+        """Whether something came by each way."""
+        return all(self.told[name] for name in ("deepgram", "answers", *self.lines))
 
     async def load(self):
-        await asyncio.gather(*(self.live() for _ in range(6)), *(self.post() for _ in range(3)))
+        lines = (self.line(name) for name in self.lines)
+        await asyncio.gather(*(self.live() for _ in range(4)), *(self.post() for _ in range(3)), *lines)
 
     async def live(self):
         with contextlib.suppress(*GONE):
@@ -52,7 +66,38 @@ class Callers:
                         if told.get("is_final"):
                             session = told["metadata"]["request_id"]
                             self.heard_ms[session] = round((told["start"] + told["duration"]) * 1000)
+                            self.told["deepgram"] += 1
                     speaking.cancel()
+
+    async def line(self, name):
+        """Live streams of that protocol, one after the other."""
+        url = f"grpc://127.0.0.1:{self.grpc_port}" if name == "google" else self.server.base_url
+        protocol = PROTOCOLS[name]
+        with contextlib.suppress(*GONE):
+            while True:
+                line = protocol.line(Target(url, API_KEY, protocol.model, protocol=name), None)
+                try:
+                    await line.open()
+                    speaking = asyncio.create_task(self.say(line))
+                    heard_ms = self.lines[name]
+                    heard_ms.append(0)
+                    at = len(heard_ms) - 1
+                    async for result in line.results():
+                        if result.final:
+                            heard_ms[at] = samples_to_ms(result.window.end)
+                            self.told[name] += 1
+                    await speaking
+                except Refused:
+                    await asyncio.sleep(0.1)
+                finally:
+                    await line.close()
+
+    async def say(self, line):
+        with contextlib.suppress(*GONE):
+            for chunk in chunks(self.speech):
+                await line.send(chunk)
+                await asyncio.sleep(0.01)
+            await line.finish()
 
     async def speak(self, socket):
         with contextlib.suppress(*GONE):
@@ -84,6 +129,7 @@ class Callers:
             assert response.status in (200, 429)
             if response.status == 200:
                 self.answered.add(key)
+                self.told["answers"] += 1
 
 
 async def test_a_server_killed_under_load_loses_and_repeats_nothing(tmp_path, models, speech):
@@ -91,17 +137,19 @@ async def test_a_server_killed_under_load_loses_and_repeats_nothing(tmp_path, mo
     callers = Callers(speech)
     path = tmp_path / "ledger.db"
     for _ in range(KILLS):
-        process, url = start(tmp_path, models, SPEECH)
+        process, url = start(tmp_path, models, callers.settings)
         callers.server = Server(url, API_KEY, tmp_path, process.pid)
+        callers.told.clear()
         loading = asyncio.create_task(callers.load())
-        await asyncio.sleep(chance.uniform(0.5, 3))
+        await until(callers.all_told, 60)
+        await asyncio.sleep(chance.uniform(0, 2))
         process.kill()
         process.wait()
         await loading
-    assert len(callers.heard_ms) > KILLS
-    assert len(callers.answered) > KILLS
+    assert len(callers.heard_ms) >= KILLS
+    assert len(callers.answered) >= KILLS
 
-    process, url = start(tmp_path, models, SPEECH)
+    process, url = start(tmp_path, models, callers.settings)
     try:
         callers.server = Server(url, API_KEY, tmp_path, process.pid)
         async with http(callers.server) as session:
@@ -115,6 +163,13 @@ async def test_a_server_killed_under_load_loses_and_repeats_nothing(tmp_path, mo
     usage = dict(rows(path, "SELECT session, sum(amount) FROM entries WHERE feature = 'live' GROUP BY session"))
     lost = {session: ms for session, ms in callers.heard_ms.items() if usage.get(session, 0) < ms}
     assert not lost
+    for name, heard_ms in callers.lines.items():
+        assert len(heard_ms) >= KILLS
+        charged = f"SELECT sum(amount) FROM entries WHERE feature = 'live' AND surface = '{name}' GROUP BY session"
+        charged_ms = sorted((ms for (ms,) in rows(path, charged)), reverse=True)
+        # Each has entries of its own that are as much as was heard.
+        assert all(told <= noted for told, noted in zip(sorted(heard_ms, reverse=True), charged_ms, strict=False))
+        assert len([ms for ms in heard_ms if ms]) <= len(charged_ms)
     recorded = rows(path, "SELECT sum(amount) FROM entries WHERE feature = 'recording'")[0][0]
     assert recorded == len(callers.asked) * 3000  # however often each was asked for
     assert rows(path, "SELECT count(*) FROM entries GROUP BY project, session, sequence HAVING count(*) > 1") == []

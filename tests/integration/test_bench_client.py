@@ -9,9 +9,10 @@ import numpy as np
 import pytest
 from aiohttp import WSMsgType, web
 
-from antiphon.bench.client import Target, run_level
+from antiphon.bench.client import run_level
 from antiphon.bench.clips import Clip
 from antiphon.bench.measure import Percentiles
+from antiphon.bench.protocols.line import Target
 from antiphon.bench.speech import Span
 from antiphon.core.errors import CallerError, EngineError
 

@@ -1,6 +1,7 @@
 """`antiphon bench`: the objectives, measured at the client.
 
-`stt` works against any server with Deepgram's live protocol, `chat` against any with OpenAI's chat completions.
+`stt` works against any server with a live protocol of `bench/protocols`, `chat` against any with OpenAI's chat
+completions.
 """
 
 import re
@@ -19,6 +20,8 @@ from antiphon.bench import chat as chats
 from antiphon.bench import client, clips, plot, prompts
 from antiphon.bench.generations import OBJECTIVES, ChatLevel, Objectives
 from antiphon.bench.measure import Level, Percentiles
+from antiphon.bench.protocols.line import Target
+from antiphon.bench.protocols.table import PROTOCOLS
 from antiphon.cli.options import DEFAULT_MODEL, DEFAULT_URL
 from antiphon.core.audio import samples_to_ms
 from antiphon.core.errors import CallerError
@@ -39,14 +42,15 @@ def bench() -> None:
 def stt(
     audio: Annotated[list[Path], typer.Option(help="A clip to send, in any format.")],
     more: Annotated[list[Path] | None, typer.Argument(help="More clips, so that `--audio *.wav` works.")] = None,
-    url: Annotated[str, typer.Option(help="The server's origin.")] = "ws://127.0.0.1:8080",
+    protocol: Annotated[str, typer.Option(help=f"What is spoken: {', '.join(PROTOCOLS)}.")] = "deepgram",
+    url: Annotated[str | None, typer.Option(help="The server's origin, as http://HOST:PORT or grpc://...")] = None,
     api_key: Annotated[str, typer.Option(envvar="ANTIPHON_API_KEY", help="The key to call with.")] = "",
     streams: Annotated[str, typer.Option(help="Numbers of streams, measured one after the other.")] = "1,8,32,64",
     seconds: Annotated[int, typer.Option(min=5, max=86_400, help="How long each number is measured.")] = 60,
     references: Annotated[Path | None, typer.Option(help="Tab-separated `file` and `text`, for the WER.")] = None,
     chunk_ms: Annotated[int, typer.Option(min=10, max=1000, help="Audio in each message.")] = 100,
     endpointing: Annotated[int, typer.Option(min=10, max=500, help="Silence that ends an utterance, in ms.")] = 300,
-    model: Annotated[str, typer.Option(help="The model to ask for.")] = "nova-3",
+    model: Annotated[str | None, typer.Option(help="The model to ask for, else the protocol's usual one.")] = None,
     pid: Annotated[int | None, typer.Option(help="The server's process, for its CPU and memory.")] = None,
     json: Annotated[Path | None, typer.Option(help="Write everything measured to this file.")] = None,
     picture: Annotated[Path | None, typer.Option("--plot", help="Draw latency against streams into this file.")] = None,
@@ -55,13 +59,16 @@ def stt(
 ) -> None:
     """Hold real-time streams open against a server, and measure TTFB, finals, goodput and WER."""
     counts = parse_counts(streams)
+    if protocol not in PROTOCOLS:
+        raise CallerError(f"--protocol must be one of {', '.join(PROTOCOLS)}, not {protocol!r}")
+    usual = PROTOCOLS[protocol]
+    target = Target(url or usual.url, api_key, model or usual.model, chunk_ms, endpointing, protocol)
     known = clips.read_references(references) if references else {}
     earlier = read_report(against) if against else {}
     loaded = [clips.load(path, known) for path in (*audio, *(more or ()))]
     console = Console()
     if verbose:
         console.print(_clips_table(loaded))
-    target = client.Target(url, api_key, model, chunk_ms, endpointing)
     levels: list[Level] = []
     for count in counts:
         with console.status(f"{count} streams for {seconds} s"):
@@ -70,7 +77,7 @@ def stt(
     if json:
         json.write_bytes(report(target, loaded, seconds, levels))
     if picture:
-        plot.draw({url: levels} | earlier, picture)
+        plot.draw({target.url: levels} | earlier, picture)
 
 
 def parse_counts(text: str, option: str = "--streams") -> list[int]:
@@ -81,10 +88,11 @@ def parse_counts(text: str, option: str = "--streams") -> list[int]:
     return [int(part) for part in parts]
 
 
-def report(target: client.Target, loaded: Sequence[clips.Clip], seconds: int, levels: Sequence[Level]) -> bytes:
+def report(target: Target, loaded: Sequence[clips.Clip], seconds: int, levels: Sequence[Level]) -> bytes:
     """The run as JSON, without the key."""
     values = {
         "url": target.url,
+        "protocol": target.protocol,
         "model": target.model,
         "chunk_ms": target.chunk_ms,
         "endpointing_ms": target.endpointing_ms,

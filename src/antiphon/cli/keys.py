@@ -12,11 +12,12 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from antiphon.cli.options import ConfigFile, ConfiguredDataDir, configured_stores
-from antiphon.core.errors import CallerError
-from antiphon.core.identity import DEFAULT_PROJECT, USUAL_SCOPES, Key, Scope
+from antiphon.cli.options import ConfigFile, ConfiguredDataDir, configured_directory, configured_stores
+from antiphon.core.errors import CallerError, NotFound
+from antiphon.core.identity import DEFAULT_PROJECT, ENVIRONMENT_KEY_ID, USUAL_SCOPES, Key, Scope
 from antiphon.core.units import NS_PER_MS
 from antiphon.trust.control import Control
+from antiphon.trust.pairs import Pairs
 
 app = typer.Typer(help="Make, list and revoke API keys.", no_args_is_help=True)
 
@@ -56,6 +57,19 @@ def list_keys(
         may = ", ".join(sorted(key.scopes))
         table.add_row(key.id, key.project, key.name, may, shown_time(key.created_unix_ms), _state(key, now))
     Console(markup=False, emoji=False).print(table)
+
+
+@app.command()
+def pair(
+    key_id: Annotated[str, typer.Argument(metavar="ID", help="The key's id, as in the list.")],
+    config: ConfigFile = None,
+    data_dir: ConfiguredDataDir = None,
+) -> None:
+    """Print what to sign with in place of a key, as AWS's tools read it. It holds for as long as the key does."""
+    if key_id not in (key.id for key in find_control(config, data_dir).list_keys() if key.id != ENVIRONMENT_KEY_ID):
+        raise NotFound(f"there is no key '{key_id}'")
+    shown, secret = Pairs(configured_directory(config, data_dir)).make(key_id)
+    print(f"AWS_ACCESS_KEY_ID={shown}\nAWS_SECRET_ACCESS_KEY={secret}")
 
 
 @app.command()

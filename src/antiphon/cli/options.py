@@ -37,7 +37,13 @@ def models_dir(data_dir: Path) -> Path:
 
 def configured_stores(config: Path | None, data_dir: str | None) -> Stores:
     """Where the server with that configuration stores things. Raises `Invalid`."""
-    from antiphon.config import load  # slow to import
     from antiphon.stores import open_stores
 
-    return open_stores(load(config, os.environ, {"data_dir": data_dir}).directory)
+    return open_stores(configured_directory(config, data_dir))
+
+
+def configured_directory(config: Path | None, data_dir: str | None) -> Path:
+    """The data directory of the server with that configuration. Raises `Invalid`."""
+    from antiphon.config import load  # slow to import
+
+    return load(config, os.environ, {"data_dir": data_dir}).directory

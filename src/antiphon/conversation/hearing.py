@@ -16,6 +16,7 @@ from antiphon.core.errors import CallerError, CapacityError, UnsupportedParamete
 from antiphon.core.events import Cause, Final, Interim, SpeechStarted, Token, Transcript
 from antiphon.core.specs import TranscribeSpec
 from antiphon.core.speech import Tuning
+from antiphon.core.text import join
 
 MIN_MS = 100  # of audio, for a commit
 HELD_MS = 120_000
@@ -179,7 +180,7 @@ class Hearing:
         return [SpeechBegan(self._base_ms + self._begun[0])] if self._begun else []
 
     def _guess(self, interim: Interim) -> list[Notice]:
-        text = " ".join([*(f.transcript.text for f in self._finals if f.transcript.text), interim.transcript.text])
+        text = join([*(final.transcript.text for final in self._finals), interim.transcript.text])
         notices: list[Notice] = []
         if interim.paused and self._eagerness is not None:
             notices.append(Patience(patience_ms(text, self._eagerness)))
@@ -206,7 +207,7 @@ class Hearing:
         tokens: tuple[Token, ...] = ()
         for transcript in transcripts:
             tokens += transcript.tokens
-        text = " ".join(transcript.text for transcript in transcripts)
+        text = join(transcript.text for transcript in transcripts)
         return Transcript(text, min((t.confidence for t in transcripts), default=0.0), (), tokens)
 
     def _ms(self, size: int) -> int:

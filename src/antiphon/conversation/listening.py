@@ -37,6 +37,7 @@ from antiphon.core.conversation.spec import ConverseSpec
 from antiphon.core.errors import AntiphonError, CallerError, Conflict, EngineError
 from antiphon.core.events import Audio, Closed, Failed, Final, Flush, Transcript
 from antiphon.core.specs import Role
+from antiphon.core.text import join
 from antiphon.core.units import NS_PER_MS
 
 SpokenPart = tuple[str, int]  # an item's id, and the number of its part
@@ -211,7 +212,7 @@ class Listening:
         self._stage.close(part, audio.delivered)
         if self._unknown.get(audio.key) is not audio.caption:
             return  # another item has taken the id of one that was removed
-        text = " ".join(transcript.text for transcript in audio.transcripts)
+        text = join(transcript.text for transcript in audio.transcripts)
         words = Transcript(text, min((transcript.confidence for transcript in audio.transcripts), default=0.0))
         self._know(audio.key, words, audio.audio_ms, audio.error)
 

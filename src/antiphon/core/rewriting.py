@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 
 from antiphon.core.events import Transcript, Word
 from antiphon.core.profanity import is_profane
-from antiphon.core.text import plain, word_span
+from antiphon.core.text import join, plain, word_span
 
 MASK = "****"
 
@@ -47,7 +47,7 @@ class Rewriting:
             words = [masked(word, self.initials) for word in words]
         if words == list(transcript.words):
             return transcript
-        return replace(transcript, text=" ".join(word.text for word in words), words=tuple(words))
+        return replace(transcript, text=join(word.text for word in words), words=tuple(words))
 
     def _replaced(self, words: Sequence[Word]) -> Iterator[Word]:
         cores = [core(word.text) for word in words]

@@ -1,12 +1,33 @@
-"""Text as a caller may want it: without the punctuation and the case that a model wrote."""
+"""Text as a caller may want it: of several parts, without the punctuation and the case that a model wrote."""
 
 import re
 import unicodedata
+from collections.abc import Iterable
 
 # What separates words although no space does.
 _BREAKS = re.compile(r"[—–…_]|-{2,}|\.{2,}")
 # Punctuation to Unicode, and yet spoken: "50%", "Q & A", "#1".
 _SPOKEN = frozenset("%&@#")
+# Thai and Lao, Myanmar, Chinese and Japanese with their punctuation: no space stands between words.
+_UNSPACED = re.compile(
+    "[\u0e00-\u0eff\u1000-\u109f\u2e80-\u312f\u31f0-\u31ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\uff00-\uffef"
+    "\U00020000-\U0003ffff]"
+)
+
+
+def join(texts: Iterable[str]) -> str:
+    """Words, or longer texts, as one: a space between any two, if their scripts have one. Empty ones are left out."""
+    parts: list[str] = []
+    for text in filter(None, texts):
+        if parts:
+            parts.append(gap(parts[-1], text))
+        parts.append(text)
+    return "".join(parts)
+
+
+def gap(before: str, after: str) -> str:
+    """What stands between two texts: a space, but nothing where both sides are of a script without spaces."""
+    return "" if _UNSPACED.match(before[-1:]) and _UNSPACED.match(after[:1]) else " "
 
 
 def plain(text: str) -> str:

@@ -14,7 +14,8 @@ from antiphon.core.specs import Message
 class Opening:
     """How a call began. Header names are lower case. `request_id` is a UUID the transport made; `received_unix_ms` is
     the wall clock at arrival, for vendors that say when. `settled` is what was settled when the caller's secret was
-    made, where that is one for this call only; `None` for a key.
+    made, where that is one for this call only; `None` for a key. `signed_with` is the secret that made its signature,
+    where it has one that holds: what follows may be signed with it, too.
     """
 
     method: str
@@ -25,6 +26,7 @@ class Opening:
     request_id: str = ""
     received_unix_ms: int = 0
     settled: bytes | None = None
+    signed_with: str = field(default="", repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,14 +38,15 @@ class Bearer:
 
 @dataclass(frozen=True, slots=True)
 class Signed:
-    """A signature over the request as it came. `key_id` names the key, or is the key itself where the scheme sends it
-    along (Amazon's session token); `signed` are the bytes that `signature` was made of.
+    """A signature over the request as it came: `signed` are the bytes that `signature` was made of. `secret` is the key
+    itself, where the scheme sends it along (Amazon's session token), else `id` names the pair that signed.
     """
 
     scheme: str
-    key_id: str = field(repr=False)
+    id: str
     signed: bytes
     signature: bytes
+    secret: str = field(default="", repr=False)
 
 
 Credential = Bearer | Signed
@@ -97,6 +100,14 @@ class Close:
     code: int = 1000
     reason: str = ""
     trailers: tuple[tuple[str, str | bytes], ...] = ()
+
+
+MAX_REASON_BYTES = 123  # of a WebSocket's close frame (RFC 6455, section 5.5)
+
+
+def closing(code: int, reason: str) -> Close:
+    """A close with as much of the reason as a WebSocket's close frame holds."""
+    return Close(code, reason.encode()[:MAX_REASON_BYTES].decode(errors="ignore"))
 
 
 BROKEN_OFF = Close(1011)  # the caller shall not take what came for the whole

@@ -49,6 +49,7 @@ from antiphon.session.retries import TRY
 from antiphon.session.sessions import Answering, Live, Sessions
 from antiphon.trust.auth import KeyRing
 from antiphon.trust.ephemeral import stands_for_a_key
+from antiphon.trust.pairs import Pairs
 from antiphon.trust.signatures import Replays, holds
 
 BESIDE_BYTES = 128 * 1024  # a body of more is hashed and read beside the event loop
@@ -111,13 +112,17 @@ class Door:
         clock: Clock,
         jobs: JobDesk | None = None,
         resources: Resources | None = None,
+        pairs: Pairs | None = None,
     ) -> None:
-        """`jobs` answers what is asked about jobs; `resources` are what calls may refer to."""
+        """Answers by `jobs` what is asked about jobs. Calls may refer to `resources`, and be signed with one of `pairs`
+        in place of a key.
+        """
         self._sessions = sessions
         self._keys = keys
         self._clock = clock
         self._lookups = Lookups(sessions, jobs, resources)
-        self._replays = Replays(clock)
+        self._pairs = pairs
+        self._replays = Replays()
 
     # -- who -----------------------------------------------------------------------------------------------------------
 
@@ -140,12 +145,27 @@ class Door:
                 return self._allowed(principal, scope), replace(opening, settled=settled)
             return self._allowed(self._sessions.secrets.holder(row.surface, secret), scope), opening
         if isinstance(credential, Signed):
-            principal = self._keys.authenticate(credential.key_id, scope)
-            if not holds(credential, credential.key_id):
-                raise InvalidSignature("the request's signature is not valid")
-            self._replays.admit(principal.key_id, credential.signature)
-            return principal, opening
+            principal, secret = self._signer(credential, scope)
+            self._replays.admit(principal.key_id, credential.signature, self._clock.now_ns())
+            return principal, replace(opening, signed_with=secret)
         return self._keys.authenticate(None, scope), opening
+
+    def _signer(self, credential: Signed, scope: Scope | None) -> tuple[Principal, str]:
+        """Who signed, and with what. Of a pair nothing is said before its signature holds. Raises `Unauthenticated`,
+        `PolicyError`, `KeysUnavailable`.
+        """
+        if credential.secret:
+            principal = self._keys.authenticate(credential.secret, scope)
+            if not holds(credential, credential.secret):
+                raise InvalidSignature("the request's signature is not valid")
+            return principal, credential.secret
+        pair = self._pairs.find(credential.id) if self._pairs else None
+        if pair is None:
+            raise Unauthenticated("the access key id is of no API key, and no API key was sent with the signature")
+        key_id, secret = pair
+        if not holds(credential, secret):
+            raise InvalidSignature("the request's signature is not valid")
+        return self._keys.identify(key_id, scope), secret
 
     def administer(self, secret: str | None, scope: Scope | None) -> Principal:
         """Who manages the server or looks into it: with the key itself, for which no other secret stands there. Without

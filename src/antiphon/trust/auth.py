@@ -73,6 +73,20 @@ class KeyRing:
             if parsed is not None and not parsed.intact:
                 raise Unauthenticated("the API key is mistyped: its checksum does not match")
             raise Unauthenticated("the API key is not valid")
+        return self._admit(found, scope)
+
+    def identify(self, key_id: str, scope: Scope | None) -> Principal:
+        """Who calls, where it was proven in another way that they have that key. Raises as `authenticate` does."""
+        self.check()
+        if key_id not in self._known.keys:
+            self._poll()
+            self.check()
+        if key_id not in self._known.keys:
+            raise Unauthenticated("the API key is not valid")
+        return self._admit(self._known.keys[key_id][0], scope)
+
+    def _admit(self, found: Key, scope: Scope | None) -> Principal:
+        """Raises `Unauthenticated` for a key that does not hold now, `PolicyError` for one without the scope."""
         if not found.holds(self._clock.unix_ms()):
             revoked = found.revoked_unix_ms is not None
             raise Unauthenticated("the API key was revoked" if revoked else "the API key has expired")

@@ -24,6 +24,7 @@ _ALPHABET = string.digits + string.ascii_uppercase + string.ascii_lowercase
 _FORM = re.compile(
     rf"({PREFIX}_([0-9A-Za-z]{{{ID_LENGTH}}})_[0-9A-Za-z]{{{SECRET_LENGTH}}})([0-9A-Za-z]{{{CHECKSUM_LENGTH}}})"
 )
+_SHOWN = re.compile(rf"{PREFIX}_([0-9A-Za-z]{{{ID_LENGTH}}})")
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +55,12 @@ def digest(key: str) -> bytes:
 def shown(key_id: str) -> str:
     """The start of the key, which may be shown so that its owner recognises it."""
     return f"{PREFIX}_{key_id}"
+
+
+def id_of(shown: str) -> str | None:
+    """The id in the start of a key; `None` for what is no such start."""
+    match = _SHOWN.fullmatch(shown)
+    return match[1] if match else None
 
 
 def _checksum(body: str) -> str:

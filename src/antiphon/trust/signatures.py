@@ -10,7 +10,6 @@ from collections.abc import Callable, Mapping
 from itertools import islice
 
 from antiphon.core.errors import CapacityError, InvalidSignature
-from antiphon.core.ports import Clock
 from antiphon.core.signing import SCOPE_PARTS, TERMINATION, signing_key
 from antiphon.core.units import NS_PER_S
 from antiphon.core.wire import Signed
@@ -30,19 +29,17 @@ def holds(credential: Signed, secret: str) -> bool:
 
 
 class Replays:
-    """The signatures that have opened something, for as long as they could do it again. For one thread.
+    """The signatures that have opened something, for as long as they could do it again. Pure: time is an argument.
 
     A signature has its time in whole seconds: two calls that a client opens in one second with the same options have
     the same. So one may come again within `SAME_SECOND_NS` of the first time, and not later.
     """
 
-    def __init__(self, clock: Clock) -> None:
-        self._clock = clock
+    def __init__(self) -> None:
         self._keys: dict[str, dict[bytes, int]] = {}  # by the key's id: when each came, in the order in which they did
 
-    def admit(self, key_id: str, signature: bytes) -> None:
+    def admit(self, key_id: str, signature: bytes, now_ns: int) -> None:
         """Raises `InvalidSignature` for a replay, `CapacityError` where a key signs more than can be remembered."""
-        now_ns = self._clock.now_ns()
         came = self._keys.setdefault(key_id, {})
         for old in [each for each, at_ns in islice(came.items(), FORGOTTEN_AT_ONCE) if now_ns - at_ns > REMEMBERED_NS]:
             del came[old]

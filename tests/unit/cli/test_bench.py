@@ -5,9 +5,9 @@ from rich.cells import cell_len
 from rich.console import Console, Group
 from typer.testing import CliRunner
 
-from antiphon.bench.client import Target
 from antiphon.bench.generations import OBJECTIVES, ChatLevel
 from antiphon.bench.measure import Level, Load, Percentiles, level
+from antiphon.bench.protocols.line import Target
 from antiphon.cli.bench import WIDTH, app, chat_table, parse_counts, read_report, report, table
 from antiphon.core.errors import CallerError
 

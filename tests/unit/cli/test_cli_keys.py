@@ -8,7 +8,7 @@ from typer.testing import CliRunner
 from antiphon.cli import app
 from antiphon.cli.keys import parse_duration_ms
 from antiphon.core.entry import Entry
-from antiphon.core.errors import CallerError, NotFound
+from antiphon.core.errors import CallerError, InternalError, NotFound
 from antiphon.core.identity import USUAL_SCOPES, Scope
 from antiphon.core.policy import Marking
 from antiphon.core.usage import Dimension, Quantity
@@ -16,6 +16,7 @@ from antiphon.stores.sqlite.directory import SqliteDirectory
 from antiphon.stores.sqlite.ledger import SqliteLedger
 from antiphon.testing import FakeClock
 from antiphon.trust.auth import KeyRing
+from antiphon.trust.pairs import MASTER_NAME, Pairs
 
 
 @pytest.fixture
@@ -51,6 +52,24 @@ def test_a_key_is_printed_alone_works_and_is_revoked(run, tmp_path):
     assert run("keys", "revoke", principal.key_id).exit_code == 0
     assert not ring(tmp_path).holds(principal.key_id)
     assert "revoked" in run("keys", "list").stdout
+
+
+def test_a_pair_of_a_key_is_shown_as_often_as_it_is_asked_for(run, tmp_path):
+    secret = run("keys", "create").stdout.strip()
+    principal = ring(tmp_path).authenticate(secret, None)
+    shown = run("keys", "pair", principal.key_id).stdout
+    values = dict(line.split("=") for line in shown.splitlines())
+    assert values["AWS_ACCESS_KEY_ID"] == f"ant_{principal.key_id}"
+    assert Pairs(tmp_path / "data").find(values["AWS_ACCESS_KEY_ID"]) == (
+        principal.key_id,
+        values["AWS_SECRET_ACCESS_KEY"],
+    )
+    assert run("keys", "pair", principal.key_id).stdout == shown
+    with pytest.raises(NotFound):
+        run("keys", "pair", "00000000")
+    (tmp_path / "data" / MASTER_NAME).write_bytes(b"")
+    with pytest.raises(InternalError, match="damaged"):
+        Pairs(tmp_path / "data").find(values["AWS_ACCESS_KEY_ID"])
 
 
 def test_a_key_may_use_every_model_unless_something_else_is_asked_for(run, tmp_path):

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from antiphon.core.text import plain
+from antiphon.core.text import join, plain
 
 
 @pytest.mark.parametrize(
@@ -27,6 +27,21 @@ from antiphon.core.text import plain
 )
 def test_plain(text: str, expected: str) -> None:
     assert plain(text) == expected
+
+
+@pytest.mark.parametrize(
+    ("texts", "expected"),
+    [
+        (["It", "was", "", "so."], "It was so."),
+        (["今日", "は", "。", "明日"], "今日は。明日"),
+        (["สวัสดี", "ครับ"], "สวัสดีครับ"),
+        (["これは", "test", "です"], "これは test です"),
+        (["안녕", "하세요"], "안녕 하세요"),
+        ([], ""),
+    ],
+)
+def test_join(texts: list[str], expected: str) -> None:
+    assert join(texts) == expected
 
 
 @given(st.text())

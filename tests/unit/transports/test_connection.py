@@ -8,11 +8,17 @@ import pytest
 from vendor import Endpoint, Live
 
 from antiphon.core.endpoints import NeedsFirst
+from antiphon.core.identity import USUAL_SCOPES
 from antiphon.core.routing import DialogueRow
 from antiphon.core.wire import Bearer, Close, Opening, Pending, Signed, Step
+from antiphon.session.door import Door
+from antiphon.stores.sqlite.directory import SqliteDirectory
 from antiphon.transports.connection import Gone
 from antiphon.transports.dialogues import Dialogues
 from antiphon.transports.uploads import Uploads
+from antiphon.trust.auth import KeyRing
+from antiphon.trust.control import Control
+from antiphon.trust.pairs import MASTER_NAME, Pairs
 from session_house import audio
 
 SPEECH = audio(900, 700)
@@ -71,7 +77,12 @@ class Signing(Endpoint):
     """As a scheme does that sends the key along with what it signed."""
 
     def credential(self, opening, first=None):
-        return Signed("AWS4-HMAC-SHA256", "secret", STRING, bytes.fromhex(opening.headers["signature"]))
+        signed = bytes.fromhex(opening.headers["signature"])
+        return Signed("AWS4-HMAC-SHA256", opening.headers.get("id", ""), STRING, signed, opening.headers.get("key", ""))
+
+    def negotiate(self, opening, first=None):
+        self.signed_with = opening.signed_with
+        return super().negotiate(opening)
 
 
 STRING = b"AWS4-HMAC-SHA256\n20260101T000000Z\n20260101/r/s/aws4_request\nhash"
@@ -136,6 +147,33 @@ async def test_who_leaves_before_the_first_message(house, serve):
 
 
 async def test_a_signature_lets_in_like_the_key_that_made_it(house, serve):
-    assert (await serve(made(Signing), Carrier("end"), signature=signature(b"secret")))[0] == "accept"
-    refused = await serve(made(Signing), Carrier("end"), signature=signature(b"another"))
+    endpoint = made(Signing)
+    assert (await serve(endpoint, Carrier("end"), key="secret", signature=signature(b"secret")))[0] == "accept"
+    assert endpoint.signed_with == "secret"
+    refused = await serve(made(Signing), Carrier("end"), key="secret", signature=signature(b"another"))
     assert refused[0].status == 401
+
+
+async def test_so_does_one_of_a_pair_of_that_key_while_the_key_holds(house, serve, tmp_path):
+    directory = SqliteDirectory(tmp_path)
+    keys, control = KeyRing(directory, house.clock), Control(directory)
+    key, _ = control.create_key("default", "", USUAL_SCOPES, house.clock.unix_ms())
+    house.door = Door(house.sessions, keys, house.clock, pairs=Pairs(tmp_path))
+    early = await serve(made(Signing), Carrier("end"), id=f"ant_{key.id}", signature=signature(b""))
+    id, secret = Pairs(tmp_path).make(key.id)
+    assert (tmp_path / MASTER_NAME).stat().st_mode & 0o777 == 0o600
+    good = {"id": id, "signature": signature(secret.encode())}
+    assert (await serve(endpoint := made(Signing), Carrier("end"), **good))[0] == "accept"
+    assert endpoint.signed_with == secret
+    wrong = [
+        await serve(made(Signing), Carrier("end"), id=id, signature=signature(b"another")),
+        await serve(made(Signing), Carrier("end"), id="ant_00000000", signature=signature(secret.encode())),
+        await serve(made(Signing), Carrier("end"), id="anything", signature=signature(secret.encode())),
+        await serve(made(Signing), Carrier("end"), id="", signature=signature(secret.encode())),
+    ]
+    control.revoke_key(key.id, house.clock.unix_ms())
+    house.clock.advance_ms(1_000)
+    keys.refresh()
+    wrong.append(await serve(made(Signing), Carrier("end"), **good))
+    assert [step[0].status for step in (early, *wrong)] == [401] * 6
+    keys.close()

@@ -9,6 +9,7 @@ What comes in:
     >>> HEX                 bytes as they are, nothing at the end of the request
     @ +MS                   so much time passes; if a deadline was reached, it expires
     ! EVENT                 an event of the session, see `_event`
+    % ERROR                 why the session does not open, as Python writes it
 What must go out, and is compared character by character:
     < LINE                  the status line, a header, an event as Amazon's own SDK reads it
     = INPUTS                what is asked for, or inputs to the session
@@ -23,9 +24,10 @@ from typing import Any
 from amazon_transcribe.eventstream import EventStreamBuffer
 from signed_by_hand import OPTIONS, UNIX_MS, Signer, audio, posted, presigned
 
-from antiphon.core import errors
+from antiphon.core import capabilities, errors
 from antiphon.core.endpoints import Surface
 from antiphon.core.events import Audio, Cause, Closed, Failed, Final, Input, Interim, Opened, Output, Transcript, Word
+from antiphon.core.text import join
 from antiphon.core.units import NS_PER_MS
 from antiphon.core.wire import Opening, Response, Step
 from antiphon.surfaces.amazon.live import SocketEndpoint, StreamEndpoint
@@ -39,6 +41,7 @@ class Player(WirePlayer):
     headers: dict[str, str] = field(default_factory=dict)
     now_ns: int = 0
     opening: Opening | None = None
+    endpoint: StreamEndpoint = field(default_factory=StreamEndpoint)
     signer: Signer | None = None
     surface: Surface[Any] | None = None
 
@@ -58,6 +61,8 @@ class Player(WirePlayer):
                 deadline_ns = self._open_surface().deadline_ns()
                 if deadline_ns is not None and self.now_ns >= deadline_ns:
                     yield from self._step(self._open_surface().expire(self.now_ns))
+            case "%":
+                yield from self._refuse(eval(rest, dict(vars(capabilities))))
             case "!":
                 yield from self._step(self._open_surface().emit(_event(rest), self.now_ns))
             case _:
@@ -73,18 +78,24 @@ class Player(WirePlayer):
         self.surface, self.now_ns = None, 0
         self.opening = posted(options) if how == "post" else presigned(options)
         self.signer = Signer(self.opening)
-        endpoint = StreamEndpoint() if how == "post" else SocketEndpoint()
+        self.endpoint = StreamEndpoint() if how == "post" else SocketEndpoint()
         try:
-            accepted = endpoint.negotiate(self.opening)
+            accepted = self.endpoint.negotiate(self.opening)
         except errors.AntiphonError as error:
-            yield from self._step(endpoint.refuse(self.opening, error))
+            yield from self._refuse(error)
             return
         self.surface = accepted.surface
         yield from (f"< {name}: {value}" for name, value in accepted.headers)
         spec = accepted.spec
         each = " multichannel" if spec.multichannel else ""
         form = spec.format
-        yield f"= {spec.model} {form.encoding} {form.sample_rate} Hz {form.channels} channels{each}"
+        spoken = f" {spec.language}" if spec.language else ""
+        several = f" one of {', '.join(spec.languages)}" if spec.detect else ""
+        yield f"= {spec.model} {form.encoding} {form.sample_rate} Hz {form.channels} channels{each}{spoken}{several}"
+
+    def _refuse(self, error: errors.AntiphonError) -> Iterator[str]:
+        assert self.opening is not None
+        yield from self._step(self.endpoint.refuse(self.opening, error))
 
     def _event_of(self, count: int, kind: str = "AudioEvent") -> bytes:
         assert self.opening is not None
@@ -142,9 +153,14 @@ def _event(text: str) -> Output:
 
 
 def _transcript(words: list[str]) -> Transcript:
+    """A word `[LANGUAGE/CONFIDENCE]` first is what is spoken."""
     heard = []
+    language, sure = "", 1.0
+    if words and words[0].startswith("["):
+        language, _, told = words.pop(0).strip("[]").partition("/")
+        sure = float(told or 1)
     for word in words:
         match = _WORD.fullmatch(word)
         assert match is not None, word
         heard.append(Word(match[1], int(match[2]), int(match[3]), float(match[4] or 0.9)))
-    return Transcript(" ".join(word.text for word in heard), 0.9, tuple(heard))
+    return Transcript(join(word.text for word in heard), 0.9, tuple(heard), language=language, language_confidence=sure)

@@ -4,6 +4,7 @@ import binascii
 import hashlib
 import hmac
 import struct
+from dataclasses import replace
 from datetime import UTC, datetime
 from urllib.parse import quote
 
@@ -37,7 +38,9 @@ def _signature(method, path, query, headers, at, payload=EMPTY, secret=KEY):
     return hmac.new(key_of(at[:8], secret), signed.encode(), hashlib.sha256).hexdigest(), scope, names
 
 
-def posted(options=OPTIONS, *, at_ms=UNIX_MS, received_ms=UNIX_MS, secret=KEY, token=KEY, host="host", more=()):
+def posted(
+    options=OPTIONS, *, at_ms=UNIX_MS, received_ms=UNIX_MS, secret=KEY, token=KEY, host="host", more=(), key="me"
+):
     """An opening over HTTP/2, as Node signs it where `host` is the pseudo-header."""
     headers = {host: "127.0.0.1:8443", "x-amz-date": date(at_ms), **dict(more)}
     headers |= {f"x-amzn-transcribe-{name}": value for name, value in options.items()}
@@ -45,18 +48,21 @@ def posted(options=OPTIONS, *, at_ms=UNIX_MS, received_ms=UNIX_MS, secret=KEY, t
         headers["x-amz-security-token"] = token
     payload = headers.get("x-amz-content-sha256", EMPTY)
     signature, scope, names = _signature("POST", "/stream-transcription", "", headers, date(at_ms), payload, secret)
-    headers["authorization"] = f"AWS4-HMAC-SHA256 Credential=me/{scope}, SignedHeaders={names}, Signature={signature}"
+    headers["authorization"] = (
+        f"AWS4-HMAC-SHA256 Credential={key}/{scope}, SignedHeaders={names}, Signature={signature}"
+    )
     headers["host"] = headers.pop(host)
-    return Opening("POST", "/stream-transcription", (), headers, (), REQUEST_ID, received_ms)
+    opening = Opening("POST", "/stream-transcription", (), headers, (), REQUEST_ID, received_ms)
+    return replace(opening, signed_with=secret)
 
 
-def presigned(options=OPTIONS, *, at_ms=UNIX_MS, received_ms=UNIX_MS, secret=KEY, token=KEY, expires="60"):
+def presigned(options=OPTIONS, *, at_ms=UNIX_MS, received_ms=UNIX_MS, secret=KEY, token=KEY, expires="60", key="me"):
     """An opening of a WebSocket by a presigned URL."""
     path = "/stream-transcription-websocket"
     query = {
         **options,
         "X-Amz-Algorithm": "AWS4-HMAC-SHA256",
-        "X-Amz-Credential": f"me/{date(at_ms)[:8]}/{REGION}/transcribe/aws4_request",
+        "X-Amz-Credential": f"{key}/{date(at_ms)[:8]}/{REGION}/transcribe/aws4_request",
         "X-Amz-Date": date(at_ms),
         "X-Amz-Expires": expires,
         "X-Amz-SignedHeaders": "host",
@@ -66,7 +72,8 @@ def presigned(options=OPTIONS, *, at_ms=UNIX_MS, received_ms=UNIX_MS, secret=KEY
     text = "&".join(f"{quote(n, safe='-_.~')}={quote(v, safe='-_.~')}" for n, v in sorted(query.items()))
     signature, _, _ = _signature("GET", path, text, {"host": "127.0.0.1:8443"}, date(at_ms), secret=secret)
     query["X-Amz-Signature"] = signature
-    return Opening("GET", path, tuple(query.items()), {"host": "127.0.0.1:8443"}, (), REQUEST_ID, received_ms)
+    opening = Opening("GET", path, tuple(query.items()), {"host": "127.0.0.1:8443"}, (), REQUEST_ID, received_ms)
+    return replace(opening, signed_with=secret)
 
 
 def frame(headers, payload=b""):

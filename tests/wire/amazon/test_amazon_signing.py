@@ -3,7 +3,7 @@
 import pytest
 from signed_by_hand import KEY, OPTIONS, REQUEST_ID, UNIX_MS, Signer, audio, frame, posted, presigned
 
-from antiphon.core.errors import InvalidSignature, Unauthenticated
+from antiphon.core.errors import InvalidSignature
 from antiphon.core.events import Audio, End
 from antiphon.core.wire import Opening, Signed
 from antiphon.surfaces.amazon.live import SocketEndpoint, StreamEndpoint
@@ -30,7 +30,7 @@ def credential(opening):
     ],
 )
 def test_what_was_signed_holds(opening):
-    assert credential(opening).key_id == KEY
+    assert (credential(opening).id, credential(opening).secret) == ("me", KEY)
     assert holds(credential(opening), KEY)
 
 
@@ -103,19 +103,26 @@ def test_what_makes_no_sense(opening):
         StreamEndpoint().credential(opening)
 
 
-def test_the_key_is_needed_to_verify():
-    with pytest.raises(Unauthenticated, match="session token"):
-        StreamEndpoint().credential(posted(token=""))
+@pytest.mark.parametrize("sign", [posted, presigned])
+def test_without_a_token_a_pair_has_signed(sign):
+    found = credential(sign(secret="derived", token="", key="ant_01234567"))
+    assert (found.id, found.secret) == ("ant_01234567", "")
+    assert holds(found, "derived")
+    surface, signer = opened(sign(secret="derived", token=""), "derived")
+    assert surface.receive(signer.event(audio(b"ab")), 0).inputs == (Audio(b"ab"),)
+
+
+def test_without_a_signature_there_is_no_credential():
     assert StreamEndpoint().credential(Opening("POST", "/stream-transcription")) is None
 
 
 # -- events ------------------------------------------------------------------------------------------------------------
 
 
-def opened(opening=None):
+def opened(opening=None, secret=KEY):
     opening = opening or posted()
     endpoint = StreamEndpoint() if opening.method == "POST" else SocketEndpoint()
-    return endpoint.negotiate(opening).surface, Signer(opening)
+    return endpoint.negotiate(opening).surface, Signer(opening, secret)
 
 
 def test_signed_events_one_after_the_other():

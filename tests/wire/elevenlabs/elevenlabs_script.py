@@ -7,6 +7,7 @@ What comes in:
     > TEXT                  a message, or the body of the request, which is then read; of a form, its file
     @ MS                    so much time passes; if a deadline was reached, it expires
     ! EVENT                 an event of the session, or an error, as Python writes it; `said(...)` are characters
+    % ERROR                 why the session does not open, as Python writes it
 What must go out, and is compared character by character:
     < LINE                  a message to the caller, or the status line, a header, the body
     = VALUE                 what is asked for, or an input to the session
@@ -18,8 +19,8 @@ from dataclasses import dataclass, field, fields
 from typing import Any
 from urllib.parse import parse_qsl
 
-from antiphon.core import errors, events
-from antiphon.core.endpoints import ProjectSpending
+from antiphon.core import capabilities, errors, events
+from antiphon.core.endpoints import Accepted, ProjectSpending
 from antiphon.core.errors import AntiphonError
 from antiphon.core.events import CharacterTime
 from antiphon.core.specs import SpeakSpec, TranscribeSpec
@@ -53,7 +54,7 @@ def said(text: str, start_ms: int, each_ms: int) -> tuple[CharacterTime, ...]:
     return tuple(CharacterTime(char, start, start + each_ms) for char, start in zip(text, starts, strict=True))
 
 
-NAMES: dict[str, Any] = {**vars(events), **vars(errors), "said": said}
+NAMES: dict[str, Any] = {**vars(capabilities), **vars(events), **vars(errors), "said": said}
 
 
 @dataclass
@@ -61,6 +62,7 @@ class Player(WirePlayer):
     now_ns: int = 0
     surface: Any = None
     waiting: tuple[Any, Opening] | None = None
+    opened: tuple[Any, ...] = ()  # the endpoint, and its opening
     headers: dict[str, str] = field(default_factory=dict)
     sent: list[tuple[str, str]] = field(default_factory=list)  # the pattern of the path, and what was said there
     path: str = ""
@@ -87,6 +89,8 @@ class Player(WirePlayer):
                 deadline_ns = self.surface.deadline_ns()
                 if deadline_ns is not None and deadline_ns <= self.now_ns:
                     yield from self._step(self.surface.expire(self.now_ns))
+            case "%":
+                yield from self._refuse(*self.opened, eval(rest, dict(NAMES)))
             case "!":
                 event = eval(rest, dict(NAMES))
                 event = events.Failed(event) if isinstance(event, AntiphonError) else event
@@ -116,15 +120,19 @@ class Player(WirePlayer):
         try:
             call = negotiate()
         except AntiphonError as error:
-            refused = endpoint.refuse(opening, error)
-            yield from _response(refused) if isinstance(refused, Response) else self._step(refused)
+            yield from self._refuse(endpoint, opening, error)
             return
-        self.surface = call.surface
+        self.surface, self.opened = call.surface, (endpoint, opening)
         yield f"= {_changed(call.spec)}"
         if getattr(call, "media", None) is not None:
             yield f"= {call.media}"
-        for name, value in getattr(call, "headers", ()):
+        headers = call.headers_without(()) if isinstance(call, Accepted) else getattr(call, "headers", ())
+        for name, value in headers:
             yield f"< {name}: {value}"
+
+    def _refuse(self, endpoint: Any, opening: Opening, error: AntiphonError) -> Iterator[str]:
+        refused = endpoint.refuse(opening, error)
+        yield from _response(refused) if isinstance(refused, Response) else self._step(refused)
 
     def _step(self, step: Step) -> Iterator[str]:
         yield from (f"= {_given(given)}" for given in step.inputs)

@@ -13,6 +13,7 @@ from antiphon.core.errors import (
     AntiphonError,
     CallerError,
     CapacityError,
+    Draining,
     InvalidSignature,
     PolicyError,
     RequestTimeout,
@@ -34,14 +35,13 @@ from antiphon.core.events import (
 )
 from antiphon.core.specs import TranscribeSpec
 from antiphon.core.units import NS_PER_MS
-from antiphon.core.wire import NOTHING, Close, Opening, Step, no_effect
+from antiphon.core.wire import NOTHING, Close, Opening, Step, closing, no_effect
 from antiphon.surfaces.amazon import events, parameters, wire
 from antiphon.surfaces.amazon.results import Utterances
 from antiphon.surfaces.amazon.signing import OPTION_PREFIX, SIGNATURE_HEADER, EventSignatures
 
 IDLE_TIMEOUT_MS = 15_000
 ENDPOINTING_MS = 500
-MAX_REASON_BYTES = 123
 
 # RFC 6455, section 7.4.1. Over HTTP/2 a close is the end of the stream, whatever its code.
 NORMAL, POLICY_VIOLATION, INTERNAL_ERROR = 1000, 1008, 1011
@@ -67,6 +67,9 @@ class StreamEndpoint(wire.Endpoint):
             interims=True,
             endpointing_ms=ENDPOINTING_MS,
             word_times=True,
+            language=asked.language,
+            languages=asked.languages,
+            detect=bool(asked.languages),
             redaction=asked.redaction,
         )
         options = ("session-id", asked.session_id), *asked.echoed
@@ -181,6 +184,8 @@ class Stream:
             case SpeechStarted() | UtteranceEnded() | TurnMayEnd() | SpeechResumed():
                 return NOTHING  # not asked for here
             case Closed():
+                if self._state is State.OPEN:  # nobody has ended it but the server
+                    return self._fail(Draining("The server is shutting down."))
                 self._state = State.CLOSED
                 return Step(close=Close(NORMAL))
             case Failed():
@@ -193,6 +198,5 @@ class Stream:
 
 def _failure(error: AntiphonError) -> Step:
     blamed = isinstance(error, CallerError | PolicyError | CapacityError)
-    reason = error.message.encode()[:MAX_REASON_BYTES].decode(errors="ignore")
-    close = Close(POLICY_VIOLATION if blamed else INTERNAL_ERROR, reason)
+    close = closing(POLICY_VIOLATION if blamed else INTERNAL_ERROR, wire.said(error))
     return Step(sends=(wire.exception_event(error),), close=close)

@@ -40,12 +40,19 @@ class Option:
     how: str
 
 
-_NO_BIAS = "The models here cannot be biased towards words."
+_NO_BIAS = "Its words are at AWS, and not known here."
 _NO_FILTER = "There are no vocabulary filters here; what one should hide would be shown."
-_ONE_LANGUAGE = "The models here know one language, English: name it in `language-code`."
+_ONE_OF_THREE = "Exactly one of language-code, identify-language and identify-multiple-languages must be given."
 
 TABLE: tuple[Option, ...] = (
-    Option("language-code", Use.HONOURED, "Required: `en-US` or English of another region (`en-GB`, `en-AU`, ...)."),
+    Option(
+        "language-code",
+        Use.HONOURED,
+        "A language that the model hears, as `en-US`; without it the language is identified.",
+    ),
+    Option("identify-language", Use.HONOURED, "In each utterance, where the model can; with `language-options`."),
+    Option("identify-multiple-languages", Use.HONOURED, "The same: each utterance has a language of its own."),
+    Option("language-options", Use.HONOURED, "What may be spoken: two or more that the model hears, with commas."),
     Option("sample-rate", Use.HONOURED, f"Required, in hertz: {MIN_RATE} to {MAX_RATE}."),
     Option("media-encoding", Use.HONOURED, "Required: `pcm` (signed 16-bit little-endian), `ogg-opus` or `flac`."),
     Option("session-id", Use.HONOURED, "Given back; without one it is made here."),
@@ -73,29 +80,33 @@ TABLE: tuple[Option, ...] = (
     Option("vocabulary-names", Use.WITHOUT_EFFECT, _NO_BIAS),
     Option("show-speaker-label", Use.WITHOUT_EFFECT, "No model here tells speakers apart; channels are kept apart."),
     Option("vocabulary-filter-method", Use.WITHOUT_EFFECT, "It is about a filter, and there are none."),
-    Option("preferred-language", Use.WITHOUT_EFFECT, "It is about identification of languages, which is refused."),
-    Option("language-options", Use.WITHOUT_EFFECT, "It is about identification of languages, which is refused."),
+    Option(
+        "preferred-language",
+        Use.WITHOUT_EFFECT,
+        "The models take no hint; of two options of one language it is the one in the answers.",
+    ),
     Option("session-resume-window", Use.WITHOUT_EFFECT, "A stream that has ended is not resumed."),
     Option("vocabulary-filter-name", Use.REFUSED, _NO_FILTER),
     Option("vocabulary-filter-names", Use.REFUSED, _NO_FILTER),
-    Option("identify-language", Use.REFUSED, _ONE_LANGUAGE),
-    Option("identify-multiple-languages", Use.REFUSED, _ONE_LANGUAGE),
 )
 _OPTIONS = {option.name: option for option in TABLE}
 _NAME = re.compile(r"[a-z0-9-]{1,64}")
 _AGENT = "user-agent"  # of the SDK for browsers, in the query
 
-_ENGLISH = re.compile(r"en(-[A-Za-z]{2,8})*", re.IGNORECASE)
+MAX_LANGUAGES = 32
 _ENCODINGS = {"pcm": Encoding.LINEAR16, "ogg-opus": Encoding.CONTAINER, "flac": Encoding.CONTAINER}
 _SESSION_ID = re.compile(r"[A-Za-z0-9-]{1,64}")
 
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """What a stream is asked for. `echoed` are the options as they are given back, without their prefix."""
+    """What a stream is asked for. Its language is known, or the model finds out which of `languages` it is. `echoed`
+    are the options as they are given back, without their prefix.
+    """
 
     model: str
     language: str
+    languages: tuple[str, ...]
     format: AudioFormat
     multichannel: bool
     stability: Stability | None
@@ -111,9 +122,10 @@ def read(opening: Opening) -> Request:
     for name in values:
         if _OPTIONS[name].use is Use.REFUSED:
             raise UnsupportedParameter(f"{name} is not supported: {_OPTIONS[name].how}", param=name)
-    language = _required(values, "language-code")
-    if not _ENGLISH.fullmatch(language):
-        raise UnsupportedParameter(f"language-code is not supported: {_ONE_LANGUAGE}", param="language-code")
+    languages = _languages(values)
+    unused = [name for name in values if _OPTIONS[name].use is Use.WITHOUT_EFFECT]
+    if "language-options" in values and not languages:
+        unused.append("language-options")
     encoding = _required(values, "media-encoding")
     if encoding not in _ENCODINGS:
         raise CallerError(f"media-encoding must be one of {', '.join(_ENCODINGS)}.", param="media-encoding")
@@ -129,13 +141,14 @@ def read(opening: Opening) -> Request:
         raise CallerError("session-id must be a UUID.", param="session-id")
     return Request(
         model=values.get("language-model-name", DEFAULT_MODEL),
-        language=language,
+        language=values.get("language-code", ""),
+        languages=languages,
         format=AudioFormat(_ENCODINGS[encoding], rate, channels),
         multichannel=multichannel,
         stability=_stability(values),
         session_id=session_id,
         echoed=tuple((name, value) for name, value in values.items() if name != "session-id"),
-        without_effect=(*(name for name in values if _OPTIONS[name].use is Use.WITHOUT_EFFECT), *unknown),
+        without_effect=(*unused, *unknown),
         redaction=redaction.read(
             values.get("pii-entity-types", ""),
             values.get("content-redaction-type", ""),
@@ -166,6 +179,19 @@ def _values(opening: Opening) -> tuple[Mapping[str, str], tuple[str, ...]]:
         if value and value.lower() != "false":
             values[name] = value
     return values, tuple(name for name in unknown if _NAME.fullmatch(name))[:MAX_UNKNOWN]
+
+
+def _languages(values: Mapping[str, str]) -> tuple[str, ...]:
+    """Those that may be spoken, the preferred one first; none where the caller knows which it is."""
+    several = [_flag(values, "identify-language"), _flag(values, "identify-multiple-languages")]
+    if [*several, "language-code" in values].count(True) != 1:
+        raise CallerError(_ONE_OF_THREE, param="language-code")
+    if not any(several):
+        return ()
+    named = dict.fromkeys(each.strip() for each in values.get("language-options", "").split(","))
+    if not 2 <= len(named) <= MAX_LANGUAGES:
+        raise CallerError(f"language-options must be 2 to {MAX_LANGUAGES} languages.", param="language-options")
+    return tuple(sorted(named, key=lambda each: each != values.get("preferred-language")))
 
 
 def _required(values: Mapping[str, str], name: str) -> str:

@@ -1,20 +1,20 @@
 """What was recognised, as results with their items: words, and the marks of punctuation behind them."""
 
-import re
 from collections.abc import Iterator
+from typing import Any
 from uuid import NAMESPACE_URL, uuid5
 
 from antiphon.core.agreement import Agreement
-from antiphon.core.events import Final, Interim, Word
+from antiphon.core.events import Final, Interim, Transcript, Word
+from antiphon.core.languages import spoken
 from antiphon.core.rewriting import Rewritten
+from antiphon.core.text import plain, word_span
 from antiphon.surfaces.amazon import wire
 from antiphon.surfaces.amazon.parameters import Request
 from antiphon.surfaces.amazon.redaction import NAMES, PII
 from antiphon.surfaces.amazon.stability import AGREEMENT
 
 CONFIDENCE_DIGITS = 4
-
-_PARTS = re.compile(r"([^\w]*)(.*?)([^\w]*)", re.DOTALL)
 
 
 class Utterances:
@@ -34,16 +34,17 @@ class Utterances:
         if not event.transcript.text and not (final and self._open):
             return None
         words = event.transcript.words
-        stable = len(words) if final else 0
+        stable = len(words) + 1 if final else 0
         if self._agreement is not None and not final:
-            stable = min(self._agreement.push([word.text for word in words]), len(words))
+            stable = min(self._agreement.push([plain(word.text) for word in words]), len(words))
         id = str(uuid5(NAMESPACE_URL, f"{self._name}{self._said}"))
         self._open = not final
         if final:
             self._said += 1
             self._agreement = self._agree()
         stabilised = self._asked.stability is not None
-        items = [item for n, word in enumerate(words) for item in _items(word, n < stable if stabilised else None)]
+        sure = [n < stable if stabilised else None for n in range(len(words) + 1)]
+        items = [item for n, word in enumerate(words) for item in _items(word, sure[n], sure[n + 1])]
         return wire.Result(
             result_id=id,
             start_time=_seconds(event.start_ms),
@@ -53,8 +54,17 @@ class Utterances:
                 wire.Alternative(event.transcript.text, items, _entities(event) if self._asked.redaction else None)
             ],
             channel_id=self._channel,
-            language_code=self._asked.language,
+            **self._language(event.transcript),
         )
+
+    def _language(self, said: Transcript) -> dict[str, Any]:
+        """As the caller wrote it; where it was to be found out, with how likely it is."""
+        if self._asked.language or not said.language:
+            return {"language_code": self._asked.language or None}
+        options = self._asked.languages
+        code = next((each for each in options if spoken(each, (said.language,))), said.language)
+        score = round(said.language_confidence, CONFIDENCE_DIGITS)
+        return {"language_code": code, "language_identification": [wire.LanguageWithScore(code, score)]}
 
     def _agree(self) -> Agreement | None:
         return Agreement(*AGREEMENT[self._asked.stability]) if self._asked.stability is not None else None
@@ -73,29 +83,28 @@ def _entities(event: Interim | Final) -> list[wire.Entity]:
     ]
 
 
-def _items(word: Word, stable: bool | None) -> Iterator[wire.Item]:
-    """The word without the marks around it, and each of these."""
+def _items(word: Word, stable: bool | None, settled: bool | None) -> Iterator[wire.Item]:
+    """The word without the marks around it, and each of these. Those behind it stay if it is `settled` what follows."""
     if isinstance(word, Rewritten) and word.bare in word.text:
-        before, said, behind = word.text.partition(word.bare)
+        begin = word.text.index(word.bare)
+        stop = begin + len(word.bare)
     else:
-        match = _PARTS.fullmatch(word.text)
-        assert match is not None  # as any text does
-        before, said, behind = match.groups()
+        begin, stop = word_span(word.text)
     start, end = _seconds(word.start_ms), _seconds(word.end_ms)
-    for mark in before:
+    for mark in word.text[:begin]:
         yield _mark(mark, start, stable)
-    if said:
+    if begin < stop:
         yield wire.Item(
             start_time=start,
             end_time=end,
             type="pronunciation",
-            content=said,
+            content=word.text[begin:stop],
             vocabulary_filter_match=False,
             confidence=round(word.confidence, CONFIDENCE_DIGITS),
             stable=stable,
         )
-    for mark in behind:
-        yield _mark(mark, end, stable)
+    for mark in word.text[stop:]:
+        yield _mark(mark, end, settled)
 
 
 def _mark(mark: str, at: float, stable: bool | None) -> wire.Item:

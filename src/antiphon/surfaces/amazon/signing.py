@@ -1,20 +1,20 @@
 """Signature Version 4, of the opening and of each event.
 
 The secret access key is an API key, and so is the session token, which names it: keys are stored as hashes, and the
-token is how the secret is known here. A signed opening holds for five minutes around its time, a presigned URL until it
-expires. Each event is signed over the signature before it, the first over that of the opening, so that none can be
-left out, put in, changed or moved.
+token is how the secret is known here. Without a token it is the secret of a pair, whose id is the access key id. A
+signed opening holds for five minutes around its time, a presigned URL until it expires. Each event is signed over the
+signature before it, the first over that of the opening, so that none can be left out, put in, changed or moved.
 """
 
 import hashlib
 import hmac
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from urllib.parse import quote
 
-from antiphon.core.errors import InvalidSignature, Unauthenticated
+from antiphon.core.errors import InvalidSignature
 from antiphon.core.signing import SCOPE_PARTS, TERMINATION, signing_key
 from antiphon.core.wire import Opening, Signed
 from antiphon.surfaces.amazon import events
@@ -45,6 +45,7 @@ class Parts:
     token: str
     payload: str = _NOTHING
     expires_ms: int | None = None
+    access_key: str = ""
 
 
 def is_signed(opening: Opening) -> bool:
@@ -54,15 +55,13 @@ def is_signed(opening: Opening) -> bool:
 
 
 def credential(opening: Opening) -> Signed | None:
-    """The signature with what it should be of; `None` where there is none. Raises `Unauthenticated`."""
+    """The signature with what it should be of; `None` where there is none. Raises `InvalidSignature`."""
     if not is_signed(opening):
         return None
     parts = read(opening)
-    if not parts.token:
-        raise Unauthenticated("No API key was sent: it is the session token as well as the secret access key.")
     _check_time(parts, opening.received_unix_ms)
     signed = "\n".join((ALGORITHM, parts.date, parts.scope, _sha256(_canonical(opening, parts).encode())))
-    return Signed(ALGORITHM, parts.token, signed.encode(), bytes.fromhex(parts.signature))
+    return Signed(ALGORITHM, parts.access_key, signed.encode(), bytes.fromhex(parts.signature), secret=parts.token)
 
 
 def read(opening: Opening) -> Parts:
@@ -86,7 +85,7 @@ def read(opening: Opening) -> Parts:
         must.append("x-amz-date")
     if not {"host", ":authority"} & set(parts.names) or not set(must) <= set(parts.names):
         raise InvalidSignature("The signature must cover the host, the date and every option.")
-    return Parts(scope, *(getattr(parts, name) for name in Parts.__slots__[1:]))
+    return replace(parts, scope=scope, access_key=access_key)
 
 
 def region(parts: Parts) -> str:
@@ -163,7 +162,7 @@ class EventSignatures:
 
     def __init__(self, opening: Opening) -> None:
         parts = read(opening)
-        self._secret = parts.token
+        self._secret = opening.signed_with
         self._region = region(parts)
         self._before = parts.signature
         self._day = ""

@@ -8,6 +8,7 @@ from typing import Literal
 
 import msgspec
 
+from antiphon.core.capabilities import Incapable, SpeechAbility, UnsupportedLanguage
 from antiphon.core.errors import (
     AntiphonError,
     CallerError,
@@ -60,6 +61,13 @@ class Alternative(msgspec.Struct, rename="pascal", frozen=True, omit_defaults=Tr
     entities: list[Entity] | None = None
 
 
+class LanguageWithScore(msgspec.Struct, rename="pascal", frozen=True):
+    """A language that was identified, and how likely it is, 0..1."""
+
+    language_code: str
+    score: float
+
+
 class Result(msgspec.Struct, rename="pascal", frozen=True, omit_defaults=True, kw_only=True):
     """What was said in one utterance; its id is the same from the first partial result to the final one."""
 
@@ -70,6 +78,7 @@ class Result(msgspec.Struct, rename="pascal", frozen=True, omit_defaults=True, k
     alternatives: list[Alternative]
     channel_id: str | None = None
     language_code: str | None = None
+    language_identification: list[LanguageWithScore] | None = None
 
 
 class Transcript(msgspec.Struct, rename="pascal", frozen=True):
@@ -96,7 +105,18 @@ def exception_event(error: AntiphonError) -> bytes:
     """Its type is the name by which the SDKs raise it."""
     name = exception_of(error)[1]
     headers = ((":message-type", "exception"), (":exception-type", name), (":content-type", JSON))
-    return events.encode(headers, _encoder.encode(ExceptionBody(error.message)))
+    return events.encode(headers, _encoder.encode(ExceptionBody(said(error))))
+
+
+def said(error: AntiphonError) -> str:
+    """What a caller is told, with the name of the option by which a model was asked for what it cannot do."""
+    match error:
+        case UnsupportedLanguage():
+            name = "language-options" if error.param == "languages" else "language-code"
+            return f"{name} is not supported: {error.message}"
+        case Incapable(ability=SpeechAbility.DETECTION):
+            return "identify-language is not supported by this model: name the language in language-code."
+    return error.message
 
 
 # The first class that fits; the order is from the narrow to the wide.
@@ -135,4 +155,4 @@ class Endpoint:
         headers = [("content-type", JSON), ("x-amzn-request-id", opening.request_id), ("x-amzn-errortype", name)]
         if error.retry_after_s is not None:
             headers.append(("retry-after", str(error.retry_after_s)))
-        return Response(status, tuple(headers), _encoder.encode(ExceptionBody(error.message)))
+        return Response(status, tuple(headers), _encoder.encode(ExceptionBody(said(error))))

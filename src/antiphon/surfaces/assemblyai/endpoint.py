@@ -14,13 +14,12 @@ from antiphon.core.errors import (
     PolicyError,
     UnsupportedParameter,
 )
-from antiphon.core.wire import Bearer, Close, Opening, Response, Step, bearer
+from antiphon.core.wire import Bearer, Opening, Response, Step, bearer, closing
 from antiphon.surfaces.assemblyai import wire
 
 NORMAL = 1000
 SERVER_ERROR, INVALID_INPUT, CHUNK_DURATION, SESSION_EXPIRED, TOO_MANY_SESSIONS = 3005, 3006, 3007, 3008, 3009
 NOT_AUTHORIZED, IDLE, BAD_SCHEMA = 4001, 4031, 4101
-MAX_REASON_BYTES = 123
 MAX_SHOWN = 64
 # How a caller spells what a model may not hear.
 _LANGUAGE_PARAMS = {"language": "language_code", "languages": "language_codes"}
@@ -77,5 +76,4 @@ def close_code(error: AntiphonError, caller_code: int) -> int:
 
 def ending(code: int, message: str) -> Step:
     """An `Error`, and the close with as much of it as a close frame holds."""
-    reason = message.encode()[:MAX_REASON_BYTES].decode(errors="ignore")
-    return Step(sends=(wire.write(wire.Error(code, message)),), close=Close(code, reason))
+    return Step(sends=(wire.write(wire.Error(code, message)),), close=closing(code, message))

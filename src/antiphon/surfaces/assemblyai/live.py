@@ -30,6 +30,7 @@ from antiphon.core.events import (
 )
 from antiphon.core.rewriting import masked
 from antiphon.core.specs import TranscribeSpec
+from antiphon.core.text import join
 from antiphon.core.units import NS_PER_S
 from antiphon.core.wire import NOTHING, Close, Opening, Step
 from antiphon.surfaces.assemblyai import parameters, wire
@@ -229,7 +230,7 @@ class Stream:
             self._turn.order,
             formatted,
             over,
-            " ".join(word.text for word in final),
+            join(word.text for word in final),
             round(sure, CONFIDENCE_DIGITS),
             rendered(final, final=True) + rendered(tentative, final=False),
         )

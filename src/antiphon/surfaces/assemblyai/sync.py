@@ -17,6 +17,7 @@ from antiphon.core.endpoints import Accepted
 from antiphon.core.errors import AntiphonError, BadMedia, CallerError, InternalError, UnsupportedParameter
 from antiphon.core.events import Closed, Failed, Final, Opened, Output, Word, main_language
 from antiphon.core.specs import TranscribeSpec
+from antiphon.core.text import join
 from antiphon.core.units import NS_PER_MS
 from antiphon.core.wire import NOTHING, Body, Close, Head, Opening, Response, Step, no_effect
 from antiphon.surfaces.assemblyai import wire
@@ -142,7 +143,7 @@ class Answer:
     def _transcript(self, closed: Closed, took_ms: int) -> wire.Transcript:
         words = [word for final in self._finals for word in final.transcript.words]
         return wire.Transcript(
-            " ".join(final.transcript.text for final in self._finals),
+            join(final.transcript.text for final in self._finals),
             [self._word(word) for word in words],
             _confidence(self._finals),
             closed.audio_ms,

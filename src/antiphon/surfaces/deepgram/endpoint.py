@@ -26,7 +26,7 @@ from antiphon.core.errors import (
     UnsupportedCoding,
     UnsupportedParameter,
 )
-from antiphon.core.wire import Bearer, Close, Opening, Response, bearer
+from antiphon.core.wire import Bearer, Opening, Response, bearer
 from antiphon.surfaces.deepgram.wire import ErrorBody, write_body
 
 SCHEMES = ("token", "bearer")
@@ -37,7 +37,6 @@ LANGUAGES = ("language", "language_hint", "detect_language")  # parameters that 
 # RFC 6455, section 7.4.1, and what Deepgram's close frames say where the server failed.
 NORMAL, POLICY_VIOLATION, INTERNAL_ERROR = 1000, 1008, 1011
 SILENT_SERVER = "NET-0000"
-MAX_REASON_BYTES = 123
 
 
 class State(Enum):
@@ -115,11 +114,6 @@ def chosen_subprotocol(opening: Opening) -> str | None:
     """That under which a browser sends its key."""
     offered = opening.subprotocols[0] if opening.subprotocols else ""
     return offered if offered.lower() in SCHEMES else None
-
-
-def closing(code: int, reason: str) -> Close:
-    """As much of the reason as a close frame holds."""
-    return Close(code, reason.encode()[:MAX_REASON_BYTES].decode(errors="ignore"))
 
 
 def error_code(error: AntiphonError) -> str:

@@ -33,7 +33,8 @@ from antiphon.core.events import (
 )
 from antiphon.core.rewriting import MASKING
 from antiphon.core.specs import TranscribeSpec, TurnRules
-from antiphon.core.wire import NOTHING, Opening, Step
+from antiphon.core.text import join
+from antiphon.core.wire import NOTHING, Opening, Step, closing
 from antiphon.surfaces.deepgram import flux_parameters, flux_wire, results, wire
 from antiphon.surfaces.deepgram.endpoint import (
     INTERNAL_ERROR,
@@ -43,7 +44,6 @@ from antiphon.surfaces.deepgram.endpoint import (
     Endpoint,
     State,
     chosen_subprotocol,
-    closing,
     error_code,
     phrased,
 )
@@ -262,7 +262,7 @@ class Flux:
             self._turn,
             results.seconds(parts[0].start_ms),
             results.seconds(heard.end_ms),
-            " ".join(each.text for each in said if each.text),
+            join(each.text for each in said),
             [_word(word) for each in said for word in each.words],
             round(heard.turn_over or 0.0, CONFIDENCE_DIGITS),
         )

@@ -29,7 +29,7 @@ from antiphon.core.events import (
     Spoken,
 )
 from antiphon.core.specs import SpeakSpec
-from antiphon.core.wire import NOTHING, SYNTHETIC, Opening, Step, no_effect
+from antiphon.core.wire import NOTHING, SYNTHETIC, Opening, Step, closing, no_effect
 from antiphon.surfaces.deepgram import flux_speak_wire as wire
 from antiphon.surfaces.deepgram import results, speak_parameters
 from antiphon.surfaces.deepgram.endpoint import (
@@ -40,7 +40,6 @@ from antiphon.surfaces.deepgram.endpoint import (
     Endpoint,
     State,
     chosen_subprotocol,
-    closing,
 )
 from antiphon.surfaces.deepgram.speak_live import (
     MAX_CHARACTERS,

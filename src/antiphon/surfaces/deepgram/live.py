@@ -28,7 +28,7 @@ from antiphon.core.events import (
 )
 from antiphon.core.specs import TranscribeSpec
 from antiphon.core.units import NS_PER_MS
-from antiphon.core.wire import NOTHING, Opening, Step
+from antiphon.core.wire import NOTHING, Opening, Step, closing
 from antiphon.surfaces.deepgram import parameters, results, wire
 from antiphon.surfaces.deepgram.endpoint import (
     INTERNAL_ERROR,
@@ -38,7 +38,6 @@ from antiphon.surfaces.deepgram.endpoint import (
     Endpoint,
     State,
     chosen_subprotocol,
-    closing,
     error_code,
 )
 from antiphon.surfaces.deepgram.search import search

@@ -11,7 +11,7 @@ from uuid import NAMESPACE_URL, uuid5
 
 from antiphon.core.events import Closed, Transcript, Word
 from antiphon.core.rewriting import bare
-from antiphon.core.text import plain
+from antiphon.core.text import join, plain
 from antiphon.surfaces.deepgram import wire
 from antiphon.surfaces.deepgram.parameters import Request
 
@@ -69,7 +69,7 @@ def alternative(transcript: Transcript, *, punctuate: bool) -> wire.Alternative:
 
 def _bare_text(transcript: Transcript) -> str:
     """Of its words, which have been rewritten, where it has any."""
-    return " ".join(filter(None, map(bare, transcript.words))) if transcript.words else plain(transcript.text)
+    return join(map(bare, transcript.words)) if transcript.words else plain(transcript.text)
 
 
 def summary(asked: Request, request_id: str, received_unix_ms: int, model: str, closed: Closed) -> wire.Summary:
@@ -97,7 +97,7 @@ def whole(transcripts: Sequence[Transcript], *, punctuate: bool, paragraphs: boo
     heard = [word for transcript in transcripts for word in transcript.words]
     texts = (transcript.text if punctuate else _bare_text(transcript) for transcript in transcripts)
     return wire.Alternative(
-        transcript=" ".join(text for text in texts if text),
+        transcript=join(texts),
         confidence=_mean_confidence(heard),
         words=words(heard, punctuate=punctuate),
         paragraphs=_paragraphs(heard) if paragraphs else None,
@@ -114,7 +114,7 @@ def utterances(
             end=seconds(run[-1].end_ms),
             confidence=_mean_confidence(run),
             channel=channel,
-            transcript=_text(run) if punctuate else " ".join(filter(None, map(bare, run))),
+            transcript=_text(run) if punctuate else join(map(bare, run)),
             words=words(run, punctuate=punctuate),
             id=str(uuid5(NAMESPACE_URL, f"urn:antiphon:utterance:{request_id}:{channel}:{index}")),
         )
@@ -125,7 +125,7 @@ def utterances(
 def _paragraphs(heard: Sequence[Word]) -> wire.Paragraphs:
     """Deepgram begins the text with a line break, and puts an empty line between paragraphs."""
     groups = list(_paragraph_groups(heard))
-    text = "\n\n".join(" ".join(_text(sentence) for sentence in group) for group in groups)
+    text = "\n\n".join(join(map(_text, group)) for group in groups)
     return wire.Paragraphs(
         transcript=f"\n{text}" if text else "",
         paragraphs=[
@@ -179,7 +179,7 @@ def _cut_at_pauses(heard: Sequence[Word], pause_ms: int) -> Iterator[list[Word]]
 
 
 def _text(heard: Sequence[Word]) -> str:
-    return " ".join(word.text for word in heard)
+    return join(word.text for word in heard)
 
 
 def _mean_confidence(heard: Sequence[Word]) -> float:

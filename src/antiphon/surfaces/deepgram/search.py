@@ -9,7 +9,7 @@ from difflib import SequenceMatcher
 from functools import cache
 
 from antiphon.core.events import Word
-from antiphon.core.text import plain
+from antiphon.core.text import join, plain
 from antiphon.surfaces.deepgram import wire
 
 MAX_SEARCHES = 25  # of one call
@@ -54,7 +54,7 @@ def _hits(query: Sequence[str], words: Sequence[tuple[str, Word]], alike: Likene
 
 
 def _hit(likeness: float, words: Sequence[Word]) -> wire.Hit:
-    snippet = " ".join(plain(word.text) for word in words)
+    snippet = join(plain(word.text) for word in words)
     confidence = round(likeness, CONFIDENCE_DIGITS)
     return wire.Hit(confidence, words[0].start_ms / 1000, words[-1].end_ms / 1000, snippet)
 

@@ -28,7 +28,7 @@ from antiphon.core.events import (
 )
 from antiphon.core.specs import SpeakSpec
 from antiphon.core.units import NS_PER_S
-from antiphon.core.wire import NOTHING, SYNTHETIC, Opening, Step, no_effect
+from antiphon.core.wire import NOTHING, SYNTHETIC, Opening, Step, closing, no_effect
 from antiphon.surfaces.deepgram import results, speak_parameters, wire
 from antiphon.surfaces.deepgram.endpoint import (
     INTERNAL_ERROR,
@@ -38,7 +38,6 @@ from antiphon.surfaces.deepgram.endpoint import (
     Endpoint,
     State,
     chosen_subprotocol,
-    closing,
     error_code,
 )
 

@@ -15,6 +15,7 @@ from msgspec import UNSET, Meta, Struct, UnsetType
 from antiphon.core.errors import CallerError, UnsupportedParameter
 from antiphon.core.events import Final, Word
 from antiphon.core.subtitles import clock_time, srt
+from antiphon.core.text import join
 from antiphon.surfaces.elevenlabs import transcripts, wire
 
 NAME = "additional_formats"
@@ -97,7 +98,7 @@ def read_exports(text: str) -> tuple[Export, ...]:
         raise type(error)(error.message, param=NAME) from None
 
 
-def export(asked: Export, finals: Sequence[Final]) -> Exported:
+def export(asked: Export, finals: Sequence[Final], language: str) -> Exported:
     """What was said, in that format. The words of `finals` have times."""
     segments = [segment for final in finals for segment in _segments(asked, final)]
     match asked:
@@ -106,7 +107,7 @@ def export(asked: Export, finals: Sequence[Final]) -> Exported:
             return Exported("srt", "srt", "text/srt", srt(cues, asked.max_characters_per_line))
         case Txt():
             return Exported("txt", "txt", "text/plain", "".join(_lines(asked, each) for each in segments))
-    told = Segments(transcripts.LANGUAGE, [_segment(asked, each) for each in segments])
+    told = Segments(language, [_segment(asked, each) for each in segments])
     return Exported("segmented_json", "json", wire.JSON, wire.encode(told).decode())
 
 
@@ -138,7 +139,7 @@ def _part(final: Final, words: Sequence[Word]) -> Final:
 
 
 def _text(words: Sequence[Word]) -> str:
-    return transcripts.SPACE.join(word.text for word in words)
+    return join(word.text for word in words)
 
 
 def _lines(asked: Txt, segment: Final) -> str:

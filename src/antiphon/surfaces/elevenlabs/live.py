@@ -40,7 +40,7 @@ from antiphon.core.events import (
 )
 from antiphon.core.specs import Markup, SpeakSpec
 from antiphon.core.units import NS_PER_S
-from antiphon.core.wire import NOTHING, SYNTHETIC, Bearer, Close, Opening, Pending, Step, bearer, no_effect
+from antiphon.core.wire import NOTHING, SYNTHETIC, Bearer, Close, Opening, Pending, Step, bearer, closing, no_effect
 from antiphon.surfaces.elevenlabs import parameters, wire
 from antiphon.surfaces.elevenlabs.messages import (
     MAX_UNKNOWN,
@@ -301,8 +301,7 @@ class Connection(ABC):
 
     def _break(self, said: wire.LiveError) -> Step:
         self._state = _State.CLOSED
-        reason = said.message.encode()[: wire.MAX_REASON_BYTES].decode(errors="ignore")
-        return Step(sends=(wire.encode(said).decode(),), close=Close(said.code, reason))
+        return Step(sends=(wire.encode(said).decode(),), close=closing(said.code, said.message))
 
 
 class OneText(Connection):

@@ -8,12 +8,13 @@ from typing import Any
 
 from msgspec import UNSET, Struct, UnsetType
 
+from antiphon.core.capabilities import SpeechAbility, UnsupportedLanguage
 from antiphon.core.endpoints import Accepted
-from antiphon.core.errors import CallerError, NotFound
-from antiphon.core.events import Closed, Failed, Final, Output
+from antiphon.core.errors import AntiphonError, CallerError, NotFound
+from antiphon.core.events import Closed, Failed, Final, Opened, Output
 from antiphon.core.specs import TranscribeSpec
 from antiphon.core.wire import NOTHING, Body, Close, Head, Opening, Response, Step, no_effect
-from antiphon.surfaces.elevenlabs import exports, transcripts, wire
+from antiphon.surfaces.elevenlabs import exports, languages, transcripts, wire
 from antiphon.surfaces.elevenlabs.parameters import read_query
 from antiphon.surfaces.elevenlabs.speech_to_text_form import Request, read_form
 from antiphon.surfaces.elevenlabs.transcripts import Granularity, TokenPlace
@@ -67,6 +68,12 @@ class SpeechToText(TokenPlace, wire.Endpoint):
         asked = read_form(body)
         return Accepted(asked.spec, FileTranscription(self, opening, asked), media=asked.media)
 
+    def refuse(self, opening: Opening, error: AntiphonError) -> Response:
+        """A language that is not heard has the name of the field that asked for it."""
+        if isinstance(error, UnsupportedLanguage) and error.param == "languages":
+            error = UnsupportedLanguage(error.language, error.languages, "secondary_language_codes")
+        return super().refuse(opening, error)
+
 
 class FileTranscription:
     """One call: collects what became final, and answers at the end."""
@@ -76,6 +83,8 @@ class FileTranscription:
         self._opening = opening
         self._asked = asked
         self._finals: list[Final] = []
+        self._without_effect = asked.without_effect
+        self._languages: tuple[str, ...] = ()  # that may be heard
 
     def receive(self, message: str | bytes, now_ns: int) -> Step:
         """Never called: the body came with the request."""
@@ -89,10 +98,14 @@ class FileTranscription:
 
     def emit(self, event: Output, now_ns: int) -> Step:
         match event:
+            case Opened():
+                self._languages = event.languages
+                if SpeechAbility.GUIDANCE in event.unmet_speech:
+                    self._without_effect = ("keyterms", *self._without_effect)
             case Final():
                 self._finals.append(event)
             case Closed():
-                headers = wire.headers(self._opening, wire.JSON) + no_effect(self._asked.without_effect)
+                headers = wire.headers(self._opening, wire.JSON) + no_effect(self._without_effect)
                 if self._asked.granularity is Granularity.CHARACTER:
                     headers += transcripts.SPREAD_CHARACTERS
                 return _answer(200, headers, wire.encode(self._result(event)))
@@ -112,10 +125,11 @@ class FileTranscription:
         return self._transcript(finals, transcription_id=id, audio_duration_secs=duration_s)
 
     def _transcript(self, finals: list[Final], **more: Any) -> Transcript:
-        wanted = [exports.export(each, finals) for each in self._asked.exports]
+        language, sure = languages.heard(finals, self._languages)
+        wanted = [exports.export(each, finals, language) for each in self._asked.exports]
         return Transcript(
-            language_code=transcripts.LANGUAGE,
-            language_probability=1.0,
+            language_code=language,
+            language_probability=sure,
             text=transcripts.text_of(finals),
             words=transcripts.words_of(finals, self._asked.granularity, self._asked.spec.multichannel),
             additional_formats=wanted or UNSET,

@@ -16,10 +16,11 @@ from antiphon.core.errors import CallerError, UnsupportedParameter
 from antiphon.core.specs import TranscribeSpec
 from antiphon.core.wire import Body, Url
 from antiphon.surfaces.elevenlabs import exports, wire
-from antiphon.surfaces.elevenlabs.transcripts import Granularity, check_languages
+from antiphon.surfaces.elevenlabs.transcripts import Granularity, check_keyterms, hearing
 
 NULL = "null"
 PCM = "pcm_s16le_16"
+MAX_KEYTERMS, MAX_KEYTERM_CHARS = 1000, 50  # ElevenLabs' own
 MAX_URL_CHARS = 8_192
 # A retry of the Python SDK sends what are files to it again, and leaves all fields out.
 FILES = frozenset({"additional_formats"})
@@ -31,6 +32,7 @@ LOST_FIELDS = (
 _HONOURED = frozenset(
     {
         "model_id",
+        "keyterms",
         "language_code",
         "secondary_language_codes",
         "timestamps_granularity",
@@ -46,7 +48,6 @@ _HONOURED = frozenset(
 _REPEATABLE = frozenset({"secondary_language_codes", "keyterms", "entity_detection", "entity_redaction"})
 # What asks for nothing where its value is this, in lower case; any other value has no effect.
 _WITHOUT_EFFECT: Mapping[str, tuple[str, ...]] = {
-    "keyterms": (),
     "diarize": ("false",),
     "num_speakers": (),
     "diarization_threshold": (),
@@ -105,9 +106,8 @@ def read_form(body: Body) -> Request:
         raise UnsupportedParameter(
             "Results are given in the answer; there are no webhooks. Leave it out, or send 'false'.", param="webhook"
         )
-    if values.language_code:
-        check_languages("language_code", [values.language_code])
-    check_languages("secondary_language_codes", given.get("secondary_language_codes", ()))
+    keyterms = given.get("keyterms", ())
+    check_keyterms(keyterms, most=MAX_KEYTERMS, chars=MAX_KEYTERM_CHARS)
     wire.check_choice("timestamps_granularity", values.timestamps_granularity, tuple(Granularity))
     wire.check_choice("multichannel_output_style", values.multichannel_output_style, ("separate", "combined"))
     asked = given.get("additional_formats")
@@ -117,6 +117,7 @@ def read_form(body: Body) -> Request:
         format=_format(values),
         multichannel=values.use_multi_channel,
         word_times=values.timestamps_granularity != Granularity.NONE or bool(wanted),
+        **hearing(values.language_code, given.get("secondary_language_codes", ()), keyterms),
     )
     return Request(
         spec=spec,
@@ -161,7 +162,7 @@ def _format(values: _Values) -> AudioFormat:
 
 def _media(body: Body, given: Mapping[str, Sequence[str]]) -> bytes | Url:
     """The file, or where it stands: exactly one of the three."""
-    places = [given[name][0] for name in ("source_url", "cloud_storage_url") if name in given]
+    places = [name for name in ("source_url", "cloud_storage_url") if name in given]
     if len(places) + body.has_file != 1:
         said = "Exactly one of 'file', 'source_url' and 'cloud_storage_url' must be given."
         raise CallerError(said, param="file")
@@ -169,9 +170,10 @@ def _media(body: Body, given: Mapping[str, Sequence[str]]) -> bytes | Url:
         if not body.data:
             raise CallerError("The file is empty.", param="file")
         return body.data
-    if len(places[0]) > MAX_URL_CHARS:
-        raise CallerError(f"A URL can have at most {MAX_URL_CHARS} characters.", param="source_url")
-    return Url(places[0])
+    url = given[places[0]][0]
+    if len(url) > MAX_URL_CHARS:
+        raise CallerError(f"A URL can have at most {MAX_URL_CHARS} characters.", param=places[0])
+    return Url(url)
 
 
 def _without_effect(given: Mapping[str, Sequence[str]], wanted: Sequence[exports.Export]) -> tuple[str, ...]:

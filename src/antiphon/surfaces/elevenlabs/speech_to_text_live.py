@@ -13,6 +13,7 @@ import msgspec
 from msgspec import UNSET, Meta, Struct, UnsetType
 
 from antiphon.core.audio import AudioFormat, Encoding
+from antiphon.core.capabilities import SpeechAbility, UnsupportedLanguage
 from antiphon.core.endpoints import Accepted
 from antiphon.core.errors import (
     AntiphonError,
@@ -27,10 +28,10 @@ from antiphon.core.errors import (
 from antiphon.core.events import Audio, Cause, Closed, Failed, Final, Flush, Input, Interim, Opened, Output
 from antiphon.core.specs import TranscribeSpec
 from antiphon.core.units import NS_PER_S
-from antiphon.core.wire import NOTHING, Close, Opening, Step, no_effect
-from antiphon.surfaces.elevenlabs import parameters, transcripts, wire
+from antiphon.core.wire import NOTHING, Opening, Step, closing
+from antiphon.surfaces.elevenlabs import languages, parameters, transcripts, wire
 from antiphon.surfaces.elevenlabs.messages import MAX_UNKNOWN, read_message
-from antiphon.surfaces.elevenlabs.transcripts import TokenPlace, check_languages
+from antiphon.surfaces.elevenlabs.transcripts import TokenPlace, check_keyterms, hearing
 
 DEFAULT_MODEL = "scribe_v2_realtime"
 TOKEN_TYPE = "realtime_scribe"
@@ -42,8 +43,8 @@ MANUAL_ENDPOINTING_MS = 800
 DEFAULT_SILENCE_S = 1.5
 MAX_UNCOMMITTED_MS = 90_000  # ElevenLabs' own
 MIN_COMMITTED_MS = 300  # ElevenLabs' own
+MAX_KEYTERMS, MAX_KEYTERM_CHARS = 50, 20  # ElevenLabs' own
 INACTIVITY_S = 180
-MAX_REASON_BYTES = 123
 TRY_AGAIN_LATER = 1013  # in IANA's list of close codes
 
 # Name, encoding, rate in Hz.
@@ -74,7 +75,7 @@ class Config(Struct, frozen=True):
 
     sample_rate: int
     audio_format: str
-    language_code: str
+    language_code: str | UnsetType
     commit_strategy: str
     vad_silence_threshold_secs: float
     model_id: str
@@ -149,8 +150,7 @@ def _told(error: AntiphonError) -> str:
 
 
 def _last(name: str, code: int, said: str) -> Step:
-    reason = said.encode()[:MAX_REASON_BYTES].decode(errors="ignore")
-    return Step(sends=(_write(Fault(name, said)),), close=Close(code, reason))
+    return Step(sends=(_write(Fault(name, said)),), close=closing(code, said))
 
 
 def _write(message: Struct) -> str:
@@ -203,31 +203,32 @@ class RealtimeSpeechToText(TokenPlace):
             interims=True,
             endpointing_ms=round(query.vad_silence_threshold_secs * 1000) if by_voice else MANUAL_ENDPOINTING_MS,
             word_times=query.include_timestamps,
+            **hearing(query.language_code, query.secondary_languages, query.keyterms),
         )
         unused = parameters.idle_parameters(
             vad_threshold=query.vad_threshold,
             min_speech_duration_ms=query.min_speech_duration_ms,
             min_silence_duration_ms=query.min_silence_duration_ms,
-            keyterms=list(query.keyterms),
             no_verbatim=query.no_verbatim,
             filter_background_audio=query.filter_background_audio,
             entity_redaction_mode=query.entity_redaction_mode,
-            include_language_detection=query.include_language_detection,
         )
-        headers = (("request-id", opening.request_id), *no_effect(unused))
-        return Accepted(spec, LiveTranscription(query, opening.request_id), headers=headers)
+        headers = (("request-id", opening.request_id),)
+        guiding = ((SpeechAbility.GUIDANCE, "keyterms"),) if query.keyterms else ()
+        surface = LiveTranscription(query, opening.request_id)
+        return Accepted(spec, surface, headers=headers, without_effect=unused, dispensable=guiding)
 
     def refuse(self, opening: Opening, error: AntiphonError) -> Step:
         """ElevenLabs' clients show why only where they were let in before."""
+        if isinstance(error, UnsupportedLanguage) and error.param == "languages":
+            error = UnsupportedLanguage(error.language, error.languages, "secondary_languages")
         return fault(error)
 
 
 def _check(query: ScribeQuery) -> None:
     wire.check_choice("audio_format", query.audio_format, tuple(FORMATS))
     wire.check_choice("commit_strategy", query.commit_strategy, (MANUAL, VAD))
-    if query.language_code:
-        check_languages("language_code", [query.language_code])
-    check_languages("secondary_languages", query.secondary_languages)
+    check_keyterms(query.keyterms, most=MAX_KEYTERMS, chars=MAX_KEYTERM_CHARS)
     for name, said in (
         ("entity_detection", "Entities are not detected."),
         ("entity_redaction", "Redaction is not offered by request."),
@@ -247,6 +248,7 @@ class LiveTranscription:
         self._query = query
         self._session_id = session_id
         self._format = FORMATS[query.audio_format]
+        self._languages: tuple[str, ...] = ()  # that may be heard
         self._held: list[Final] = []
         self._heard_ns: int | None = None
         self._audio_bytes = 0  # since the last commit that was asked for
@@ -328,15 +330,17 @@ class LiveTranscription:
             return NOTHING
         match event:
             case Opened():
+                self._languages = event.languages
                 self._heard_ns = now_ns if self._heard_ns is None else self._heard_ns
                 return Step(sends=(_write(SessionStarted(self._session_id, self._config())),))
             case Interim():
-                text = " ".join(filter(None, (transcripts.text_of(self._held), event.transcript.text.strip())))
+                text = transcripts.text_of((*self._held, event))
                 return Step(sends=(_write(Partial(text)),)) if text else NOTHING
             case Final():
                 return Step(sends=self._final(event))
             case Closed():
-                return self._end(Step(sends=self._commit() if self._held else (), close=Close(wire.NORMAL)))
+                last = fault(Draining("The server is shutting down."))  # for a caller ends a stream by leaving
+                return self._end(Step(sends=(*(self._commit() if self._held else ()), *last.sends), close=last.close))
             case Failed():
                 return self._end(fault(event.error))
         return NOTHING
@@ -346,7 +350,7 @@ class LiveTranscription:
         return Config(
             sample_rate=self._format.sample_rate,
             audio_format=query.audio_format,
-            language_code=query.language_code or transcripts.LANGUAGE,
+            language_code=query.language_code or self._only_language(),
             commit_strategy=query.commit_strategy,
             vad_silence_threshold_secs=query.vad_silence_threshold_secs,
             model_id=query.model_id,
@@ -354,6 +358,9 @@ class LiveTranscription:
             include_timestamps=query.include_timestamps,
             include_language_detection=query.include_language_detection,
         )
+
+    def _only_language(self) -> str | UnsetType:
+        return languages.code_of(self._languages[0]) if len(self._languages) == 1 else UNSET
 
     def _final(self, final: Final) -> tuple[str, ...]:
         """A commit that was asked for is answered in any case, if there was nothing to hear; any other is of words."""
@@ -373,8 +380,9 @@ class LiveTranscription:
         text = transcripts.text_of(held)
         sends = [_write(Committed(text))]
         if self._query.include_timestamps or self._query.include_language_detection:
+            language, _ = languages.heard(held, self._languages)
             words = transcripts.words_of(held) if self._query.include_timestamps else UNSET
-            sends.append(_write(CommittedWithTimestamps(text, transcripts.LANGUAGE, words)))
+            sends.append(_write(CommittedWithTimestamps(text, language, words)))
         return tuple(sends)
 
     def _end(self, step: Step) -> Step:

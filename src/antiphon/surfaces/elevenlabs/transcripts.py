@@ -1,5 +1,5 @@
 """What was recognised as ElevenLabs writes it, of recordings and live: text, and words with a word of type `spacing`
-between any two of them.
+between any two of them, but where a script has no spaces.
 
 A word's `logprob` is the logarithm of its confidence, the geometric mean of its tokens' probabilities. The times of
 characters are not measured: a word's time is spread evenly over them, and the answer says so in a header.
@@ -8,17 +8,18 @@ characters are not measured: a word's time is spread evenly over them, and the a
 import math
 from collections.abc import Iterable, Sequence
 from enum import StrEnum
+from typing import Any
 
 from msgspec import UNSET, Struct, UnsetType
 
-from antiphon.core.errors import UnsupportedParameter
-from antiphon.core.events import Final
+from antiphon.core.errors import CallerError
+from antiphon.core.events import Final, Interim
 from antiphon.core.events import Word as Heard
+from antiphon.core.text import gap, join
 from antiphon.core.wire import Bearer, Opening, Pending
-from antiphon.surfaces.elevenlabs import wire
+from antiphon.surfaces.elevenlabs import languages, wire
 
-# The models know one language. ElevenLabs answers with ISO 639-3, and takes ISO 639-1, too.
-LANGUAGE, LANGUAGES = "eng", ("en", "eng")
+MAX_TERM_WORDS = 5
 SPREAD_CHARACTERS = (("antiphon-interpolated", "words.characters"),)
 MIN_LOGPROB = -100.0  # a probability of nothing has no logarithm
 
@@ -52,9 +53,9 @@ class Word(Struct, frozen=True, omit_defaults=True):
     channel_index: int | UnsetType = UNSET
 
 
-def text_of(finals: Iterable[Final]) -> str:
+def text_of(heard: Iterable[Final | Interim]) -> str:
     """What was said in all of them."""
-    return SPACE.join(text for final in finals if (text := final.transcript.text.strip()))
+    return join(each.transcript.text.strip() for each in heard)
 
 
 def words_of(
@@ -65,7 +66,7 @@ def words_of(
     before: Heard | None = None
     for final in finals:
         for heard in _heard(final):
-            if before is not None:
+            if before is not None and gap(before.text, heard.text):
                 between = Heard(SPACE, before.end_ms, max(before.end_ms, heard.start_ms), 1.0)
                 words.append(_word(between, SPACING, final.channel, granularity, channels))
             words.append(_word(heard, WORD, final.channel, granularity, channels))
@@ -105,10 +106,21 @@ def _characters(heard: Heard) -> list[Character]:
     return [Character(*each) for each in zip(heard.text, edges, edges[1:], strict=False)]
 
 
-def check_languages(param: str, asked: Iterable[str]) -> None:
-    """Raises `UnsupportedParameter` for any that no model here knows."""
-    if any(code.lower() not in LANGUAGES for code in asked):
-        raise UnsupportedParameter(f"The only supported language is English: {' or '.join(LANGUAGES)}.", param=param)
+def hearing(language: str, others: Sequence[str], keyterms: Sequence[str]) -> dict[str, Any]:
+    """How the model is to hear, as fields of a `TranscribeSpec`: that language, or one of several."""
+    several = dict.fromkeys(map(languages.tag, (language, *others))) if language and others else ()
+    return {
+        "language": "" if several else languages.tag(language),
+        "languages": tuple(several or map(languages.tag, others)),
+        "keyterms": tuple(dict.fromkeys(filter(None, map(str.strip, keyterms)))),
+    }
+
+
+def check_keyterms(keyterms: Sequence[str], *, most: int, chars: int) -> None:
+    """Raises `CallerError` for more of them, or longer ones, than ElevenLabs takes."""
+    if len(keyterms) > most or any(len(term) > chars or len(term.split()) > MAX_TERM_WORDS for term in keyterms):
+        told = f"At most {most} key terms are allowed, each of at most {chars} characters and {MAX_TERM_WORDS} words."
+        raise CallerError(told, param="keyterms")
 
 
 class TokenPlace(wire.KeyPlace):

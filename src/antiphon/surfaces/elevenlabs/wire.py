@@ -34,7 +34,6 @@ T = TypeVar("T")
 
 JSON = "application/json"
 MAX_SHOWN = 64  # of a name that the caller made up
-MAX_REASON_BYTES = 123
 
 # RFC 6455, section 7.4.1.
 NORMAL, POLICY_VIOLATION, INTERNAL_ERROR = 1000, 1008, 1011

@@ -6,7 +6,7 @@ from typing import Any, TypeVar
 
 from antiphon.core.events import Final, Interim, Transcript, Word
 from antiphon.core.rewriting import Rewritten
-from antiphon.core.text import plain, word_span
+from antiphon.core.text import join, plain, word_span
 from antiphon.core.wire import Url
 from antiphon.surfaces.google import v1, v2
 from antiphon.surfaces.google.messages import duration, kind
@@ -122,8 +122,8 @@ def written(transcript: Transcript, punctuation: bool) -> str:
     if punctuation:
         return text
     if any(isinstance(word, Rewritten) for word in transcript.words):
-        return " ".join(filter(None, (written_word(word, punctuation) for word in transcript.words)))
-    return " ".join(filter(None, map(_bare, text.split())))
+        return join(written_word(word, punctuation) for word in transcript.words)
+    return join(map(_bare, text.split()))
 
 
 def written_word(word: Word, punctuation: bool) -> str:

@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Any
 
+from antiphon.audio.wav import begins_wav
 from antiphon.core.audio import MAX_CHANNELS, MAX_RATE, MIN_RATE, AudioFormat, Encoding
 from antiphon.core.capabilities import SpeechAbility
 from antiphon.core.endpoints import lacking
@@ -240,5 +241,5 @@ def media(content: bytes | None, uri: str, most_bytes: int) -> bytes | Url:
 
 def declared(form: AudioFormat, audio: bytes | Url) -> AudioFormat:
     """Raw audio that begins with a WAV header describes itself, as it does at Google."""
-    headed = isinstance(audio, bytes) and audio[:4] == b"RIFF" and audio[8:12] == b"WAVE"
+    headed = isinstance(audio, bytes) and begins_wav(audio)
     return AudioFormat() if headed else form

@@ -19,6 +19,7 @@ from antiphon.core.errors import AntiphonError, CallerError, TooLarge
 from antiphon.core.events import Closed, Failed, Final, Opened, Output, Token, main_language
 from antiphon.core.specs import TranscribeSpec
 from antiphon.core.subtitles import srt, vtt
+from antiphon.core.text import gap, join
 from antiphon.core.wire import NOTHING, Body, Close, Head, Opening, Response, Step, Wire, no_effect
 from antiphon.surfaces.openai import wire
 from antiphon.surfaces.openai.addressing import deployment
@@ -107,7 +108,8 @@ class Transcribing:
         """The deltas of a stream, one after the other, are the text of `done`; so are the tokens with log
         probabilities.
         """
-        space = " " if self._finals else ""
+        text = final.transcript.text.strip()
+        space = gap(self._finals[-1].transcript.text.strip(), text) if self._finals else ""
         self._finals.append(final)
         logprobs: list[wire.Logprob] | UnsetType = UNSET
         if not isinstance(self._logprobs, UnsetType):
@@ -115,7 +117,7 @@ class Transcribing:
             self._logprobs += logprobs
         if not self._shape.stream:
             return NOTHING
-        return Step(sends=self._sends(_event(wire.TextDelta(space + final.transcript.text.strip(), logprobs))))
+        return Step(sends=self._sends(_event(wire.TextDelta(space + text, logprobs))))
 
     def _sends(self, body: bytes) -> tuple[Wire, ...]:
         if self._headed:
@@ -148,7 +150,7 @@ class Transcribing:
                 return vtt(self._cues()).encode()
 
     def _text(self) -> str:
-        return " ".join(final.transcript.text.strip() for final in self._finals)
+        return join(final.transcript.text.strip() for final in self._finals)
 
     def _cues(self) -> Iterable[tuple[int, int, str]]:
         return ((final.start_ms, final.end_ms, final.transcript.text) for final in self._finals)

@@ -24,7 +24,7 @@ from antiphon.core.errors import (
     UnsupportedParameter,
 )
 from antiphon.core.events import Failed
-from antiphon.core.wire import NOTHING, SYNTHETIC, Bearer, Close, Opening, Step, bearer
+from antiphon.core.wire import NOTHING, SYNTHETIC, Bearer, Opening, Step, bearer, closing
 from antiphon.surfaces.openai.addressing import PREFIX
 from antiphon.surfaces.openai.realtime import events, items, settings, shown, wire
 from antiphon.surfaces.openai.realtime.rendering import Rendering
@@ -36,7 +36,6 @@ TRANSCRIBING = "transcription"
 
 # RFC 6455, section 7.4.1, and the codes that IANA has for more of them.
 POLICY_VIOLATION, INTERNAL_ERROR, TRY_AGAIN_LATER = 1008, 1011, 1013
-MAX_REASON_BYTES = 123
 
 # OpenAI's words for what a conversation refuses, by the event and our code; and for its end.
 _CODES = {
@@ -251,8 +250,7 @@ class Realtime:
             code = TRY_AGAIN_LATER
         else:
             code = POLICY_VIOLATION if isinstance(error, (CallerError, PolicyError)) else INTERNAL_ERROR
-        reason = error.message.encode()[:MAX_REASON_BYTES].decode(errors="ignore")
-        return Step(sends=(_write(self._error_event(error)),), close=Close(code, reason))
+        return Step(sends=(_write(self._error_event(error)),), close=closing(code, error.message))
 
     def _send(self, *told: wire.Event) -> Step:
         return Step(sends=tuple(_write(event) for event in told))

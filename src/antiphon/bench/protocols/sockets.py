@@ -1,0 +1,110 @@
+"""Live streams over WebSockets: what Deepgram's, AssemblyAI's and ElevenLabs' have in common."""
+
+from abc import ABC, abstractmethod
+from collections.abc import AsyncGenerator, Mapping
+
+import aiohttp
+import msgspec
+
+from antiphon.bench.protocols.line import Broken, Refused, Result, Target
+from antiphon.core.errors import CallerError, EngineError
+
+OVER_CAPACITY = frozenset({429, 503})
+MAX_MESSAGE_BYTES = 1 << 20
+
+
+class SocketLine(ABC):
+    """Implements `Line`, but for what is said."""
+
+    path: str
+
+    def __init__(self, target: Target, http: aiohttp.ClientSession) -> None:
+        self.target = target
+        self._http = http
+        self._opened: aiohttp.ClientWebSocketResponse | None = None
+
+    # -- what a protocol says ------------------------------------------------------------------------------------------
+
+    @abstractmethod
+    def query(self) -> Mapping[str, str]:
+        """Of the opening."""
+
+    @abstractmethod
+    def headers(self) -> Mapping[str, str]:
+        """Of the opening."""
+
+    @abstractmethod
+    def audio(self, pcm: bytes) -> str | bytes:
+        """The message with more audio."""
+
+    @abstractmethod
+    async def finish(self) -> None:
+        """Say that no more audio comes. Raises `Broken`."""
+
+    @abstractmethod
+    def read(self, text: str) -> Result | None:
+        """A message of the server's; `None` for one that is no result. Raises `Broken`, `msgspec.MsgspecError`."""
+
+    # -- the line ------------------------------------------------------------------------------------------------------
+
+    async def open(self) -> None:
+        url = self.target.url
+        try:
+            self._opened = await self._http.ws_connect(
+                url.rstrip("/") + self.path,
+                params=self.query(),
+                headers=self.headers(),
+                max_msg_size=MAX_MESSAGE_BYTES,
+                ssl=self.target.tls() or True,
+            )
+        except aiohttp.WSServerHandshakeError as error:
+            if error.status in OVER_CAPACITY:
+                raise Refused from error
+            raise CallerError(f"{url} refused the stream: {error.status} {error.message}") from error
+        except (aiohttp.ClientError, TimeoutError, OSError) as error:
+            raise EngineError(f"cannot reach {url}: {error}") from error
+
+    @property
+    def _socket(self) -> aiohttp.ClientWebSocketResponse:
+        assert self._opened is not None, "open it first"
+        return self._opened
+
+    async def receive(self) -> str:
+        """The next message, where one must come. Raises `EngineError`."""
+        message = await self._socket.receive()
+        if message.type is not aiohttp.WSMsgType.TEXT:
+            raise EngineError(f"{self.target.url} closed the stream with {self._socket.close_code}")
+        text: str = message.data
+        return text
+
+    async def send(self, pcm: bytes) -> None:
+        await self.say(self.audio(pcm))
+
+    async def say(self, message: str | bytes) -> None:
+        """Raises `Broken`."""
+        if self._socket.closed:
+            raise Broken("closed before its end")
+        try:
+            if isinstance(message, str):
+                await self._socket.send_str(message)
+            else:
+                await self._socket.send_bytes(message)
+        except (aiohttp.ClientError, ConnectionError) as error:
+            raise Broken(f"{type(error).__name__}: {error}") from error
+
+    async def results(self) -> AsyncGenerator[Result, None]:
+        async for message in self._socket:
+            if message.type is not aiohttp.WSMsgType.TEXT:
+                continue
+            try:
+                result = self.read(message.data)
+            except msgspec.MsgspecError as error:
+                raise Broken(f"a message that is not of the protocol: {error}") from error
+            if result is not None:
+                yield result
+        if self._socket.close_code not in (None, 1000):
+            raise Broken(f"closed with {self._socket.close_code}")
+
+    async def close(self) -> None:
+        if self._opened is not None:
+            await self._opened.close()

@@ -1,0 +1,47 @@
+"""Pairs of an id and a secret to sign with, for keys that are not to be sent, as in a URL that a browser is given.
+
+The id is how a key is shown (`ant_ID`); the secret is an HMAC of the key's id under a master key, which is made in the
+data directory with the first pair. Nothing of a pair is stored: it holds for as long as its key does. Whoever has the
+master key can sign for every key, so it is as private as the directory; without it no pair holds.
+"""
+
+import hmac
+import secrets
+from pathlib import Path
+
+from antiphon.core.errors import InternalError
+from antiphon.storage.files import tighten, write_once
+from antiphon.trust import keys as form
+
+MASTER_NAME = "pairs.key"  # in the data directory
+MASTER_BYTES = 32
+
+
+class Pairs:
+    """The pairs of all keys that were made here; a key from the environment has none."""
+
+    def __init__(self, data_dir: Path) -> None:
+        self._path = data_dir / MASTER_NAME
+        self._master: bytes | None = None
+
+    def make(self, key_id: str) -> tuple[str, str]:
+        """The id to sign by and the secret to sign with, of the key with that id. Raises as `find` does."""
+        if not self._path.exists():
+            write_once(self._path, secrets.token_bytes(MASTER_BYTES))
+        tighten(self._path)
+        return form.shown(key_id), self._secret(key_id)
+
+    def find(self, shown: str) -> tuple[str, str] | None:
+        """The key's id and the secret of a pair; `None` for what is no id of one. Raises `OSError`, `InternalError`."""
+        key_id = form.id_of(shown)
+        if key_id is None or not (self._master or self._path.exists()):
+            return None
+        return key_id, self._secret(key_id)
+
+    def _secret(self, key_id: str) -> str:
+        if self._master is None:
+            master = self._path.read_bytes()
+            if len(master) != MASTER_BYTES:  # an empty one would let anybody sign
+                raise InternalError(f"{MASTER_NAME} is damaged: restore it, or delete it, which ends all pairs")
+            self._master = master
+        return hmac.digest(self._master, b"pair of " + key_id.encode(), "sha256").hex()
