@@ -1,0 +1,144 @@
+"""What the audit log says: who did what to what, from where, when, whether it was allowed, and why.
+
+A record never holds content or a secret: its texts are ids, names and codes of ours, and the paths of the table of
+routes. `canonical` makes its one form in bytes (JSON by RFC 8785: keys in order, no blanks, UTF-8), which is what is
+hashed, signed for and exported; a field that is empty is left out.
+"""
+
+import hashlib
+import json
+from enum import StrEnum
+from functools import lru_cache
+from typing import NamedTuple
+
+from antiphon.core.policy import Policy
+
+MAX_TEXT = 512  # characters of each text of a record; the rest is cut off
+VERSION = 1  # of the form of a record
+SERVER = "server"  # the actor of what a server does by itself
+
+
+class Action(StrEnum):
+    """What was done, or was to be done."""
+
+    ACCESS = "access"  # a call at the door of the vendors' protocols
+    MANAGE = "manage"  # a call of the management API, or of metrics
+    PROJECT_CREATE = "project.create"
+    POLICY_CHANGE = "policy.change"
+    TAGS_FORGET = "tags.forget"
+    KEY_CREATE = "key.create"
+    KEY_CHANGE = "key.change"
+    KEY_REVOKE = "key.revoke"
+    PRICES_CHANGE = "prices.change"
+    BUDGET_CHANGE = "budget.change"
+    ANSWER_READ = "answer.read"
+    ANSWER_DELETE = "answer.delete"
+    ANSWERS_EXPIRE = "answers.expire"
+    FILE_READ = "file.read"
+    FILE_DELETE = "file.delete"
+    FILES_EXPIRE = "files.expire"
+    JOB_DELETE = "job.delete"
+    STATEMENT_READ = "statement.read"
+    USAGE_EXPORT = "usage.export"
+    SUBJECT_EXPORT = "subject.export"
+    SUBJECT_ERASE = "subject.erase"
+    AUDIT_EXPORT = "audit.export"
+    AUDIT_EXPIRE = "audit.expire"
+    AUDIT_LOSE = "audit.lose"  # records that there was no room for
+    REDACTION_FAIL = "redaction.fail"
+    CLOCK_SET_BACK = "clock.set_back"
+    SERVER_START = "server.start"
+    SERVER_STOP = "server.stop"
+
+
+class Outcome(StrEnum):
+    """What became of it."""
+
+    ALLOWED = "allowed"  # a caller was let in
+    REFUSED = "refused"
+    DONE = "done"
+    FAILED = "failed"
+
+
+class AuditRecord(NamedTuple):
+    """One line of the log. `actor` is a key's id, `cli:` and a user's number, or `SERVER`; empty where nobody knows.
+    `object` is what it was done to, `policy` the version of the project's policy by which it was decided; `counts` are
+    named numbers. A tuple, because one is made with every call.
+    """
+
+    at_unix_ms: int
+    action: Action
+    outcome: Outcome
+    actor: str = ""
+    project: str = ""
+    object: str = ""
+    reason: str = ""
+    address: str = ""
+    request: str = ""
+    policy: str = ""
+    counts: tuple[tuple[str, int], ...] = ()
+
+
+class By(NamedTuple):
+    """Who changes something, and when: what the record of the change says of them."""
+
+    actor: str = SERVER
+    at_unix_ms: int = 0
+    address: str = ""
+    request: str = ""
+
+
+class Change(NamedTuple):
+    """A record that was stored beside the change it tells of, at a place that never comes again in its source."""
+
+    position: int
+    record: AuditRecord
+
+
+class Logged(NamedTuple):
+    """A record as it stands in the log: its number, from 0, its leaf's hash, and its bytes, unless their time is over."""
+
+    number: int
+    leaf: bytes
+    body: bytes | None
+
+
+_encode = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
+_TEXTS = frozenset(("actor", "address", "object", "policy", "project", "reason", "request"))
+_SORTED = sorted((name, place) for place, name in enumerate(AuditRecord._fields))
+
+
+def canonical(record: AuditRecord) -> bytes:
+    """The record's one form in bytes."""
+    said: dict[str, object] = {}
+    for name, place in _SORTED:
+        value = record[place]
+        if name in _TEXTS:
+            if value:
+                said[name] = value[:MAX_TEXT]
+        elif name != "counts":
+            said[name] = value
+        elif value:
+            said[name] = dict(sorted(value))
+    said["v"] = VERSION
+    return _encode(said).encode("utf-8", "replace")
+
+
+def parse(body: bytes) -> AuditRecord:
+    """The record of such bytes. Raises `ValueError` for what is none."""
+    said = json.loads(body)
+    if not isinstance(said, dict) or said.pop("v", None) != VERSION:
+        raise ValueError("this is no record of an audit log")
+    counts = tuple(said.pop("counts", {}).items())
+    try:
+        record = AuditRecord(**said, counts=counts)
+        return record._replace(action=Action(record.action), outcome=Outcome(record.outcome))
+    except TypeError as error:
+        raise ValueError("this is no record of an audit log") from error
+
+
+@lru_cache(1024)
+def policy_version(policy: Policy) -> str:
+    """Short, the same for the same values, and another for others."""
+    values = json.dumps(policy.values(), sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(values.encode()).hexdigest()[:12]
