@@ -192,7 +192,7 @@ class House:
         keeper = self.keeper = Keeper(self.kept, self._keeps, self.clock)
         self.sessions = Sessions(services, self.keys, catalogue, self.voices, keeper, None, bounds)
         self.files, self.passing = FakeJobs(self.clock), FakeJobs(self.clock)
-        self.shelves = Shelves(ServerStores(None, self.ledger, None, self.files, self.passing), self._keeps)
+        self.shelves = Shelves(ServerStores(None, self.ledger, None, None, self.files, self.passing), self._keeps)
         self.desk = Desk(self.shelves, self.clock)
         self.door = Door(self.sessions, self.keys, self.clock, self.desk)
 

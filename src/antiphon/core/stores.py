@@ -8,6 +8,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
+from antiphon.core.audit import AuditRecord, Change, Logged
 from antiphon.core.entry import Entry, EntryKind
 from antiphon.core.errors import AlreadyAnswered, CallerError, CapacityError, Conflict, InternalError
 from antiphon.core.identity import Key, Project
@@ -18,7 +19,9 @@ from antiphon.core.wire import Keep
 IDEMPOTENCY_RETENTION_MS = 24 * 3_600_000
 MAX_KEY_LENGTH = 255  # of an idempotency key
 MAX_TOTALS = 50_000  # rows of one answer
-MAX_READ = 1000  # entries of one read
+MAX_READ = 1000  # entries, or records of the audit log, of one read
+MAX_RECORDS = 32_768  # of the audit log, that wait to be written
+RECORDED_WITHIN_S = 0.5
 STREAMED = "stream"  # the feature of entries that charge for what was sent, piece by piece
 FROM_THE_START = ""  # the cursor before the first entry
 LEASE_MS = 15_000  # that a job is its worker's after a sign of life
@@ -111,11 +114,46 @@ class Ledger(Usage, Protocol):
         `CallerError` if it is not 1 to `MAX_KEY_LENGTH` printable characters, `LedgerUnavailable`.
         """
 
+    def record(self, record: AuditRecord) -> None:
+        """Adds a record to the audit log. It is durable with what is appended next, or `RECORDED_WITHIN_S` later: while
+        that fails, nothing is taken and `trouble` says so. Never waits. Raises `LedgerUnavailable` if `MAX_RECORDS`
+        wait.
+        """
+
+    async def drain(self, source: str, changes: Sequence[Change]) -> None:
+        """Adds what was recorded beside changes, in order; returns when it is durable. What has been drained before of
+        the same source is not added again. Raises `LedgerUnavailable`.
+        """
+
+    async def forget_records(self, before_unix_ms: int) -> int:
+        """Drops what records of the audit log say that are older than that; their hashes stay. How many they were.
+        Raises `LedgerUnavailable`.
+        """
+
     async def flush(self) -> None:
-        """Returns when every append that was called before has been settled."""
+        """Returns when every append and every record that was called before has been settled."""
 
     async def close(self) -> None:
         """Settles what waits, and lets go of the ledger."""
+
+
+class Trail(Protocol):
+    """Reads the audit log, beside a running server and without one. Everything raises `InternalError` if it cannot be
+    read.
+    """
+
+    async def size(self) -> int:
+        """How many records there are; 0 without a log."""
+
+    async def logged(
+        self, start: int, limit: int = MAX_READ, *, project: str | None = None, since_unix_ms: int | None = None
+    ) -> list[Logged]:
+        """The next records from a number on, at most `limit`, in order; of one project, or from a time on, if that is
+        asked for.
+        """
+
+    async def hashes(self, places: Sequence[int]) -> list[bytes]:
+        """Of complete subtrees, by their places in `core.merkle`, in the order asked for. None may be missing."""
 
 
 def check_idempotency_key(key: str) -> None:
@@ -346,6 +384,7 @@ class Stores:
     """
 
     usage: Usage
+    trail: Trail
     open_directory: Callable[[], Directory]
     find_directory: Callable[[], Directory]
 
@@ -358,6 +397,7 @@ class ServerStores:
 
     directory: Directory
     ledger: Ledger
+    trail: Trail
     answers: Answers
     jobs: Jobs
     passing: Jobs

@@ -8,6 +8,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from antiphon.core import stores
+from antiphon.core.audit import AuditRecord, Change, Logged, canonical
 from antiphon.core.entry import Entry, EntryKind
 from antiphon.core.errors import (
     AlreadyAnswered,
@@ -18,6 +19,7 @@ from antiphon.core.errors import (
     OutcomeUnknown,
 )
 from antiphon.core.identity import ENVIRONMENT_KEY_ID, Key, Project
+from antiphon.core.merkle import Edge, leaf_hash
 from antiphon.core.policy import read_policy
 from antiphon.core.ports import Clock
 from antiphon.core.stores import (
@@ -34,8 +36,8 @@ from antiphon.core.wire import Keep
 
 
 class FakeLedger:
-    """Keeps the rules of `core.stores.Ledger` in memory. While `error` is set, every call raises it; while `outcome` is
-    set, an append writes, or does not, and says that it does not know.
+    """Keeps the rules of `core.stores.Ledger` in memory, and is the `Trail` of its audit log. While `error` is set,
+    every call raises it; while `outcome` is set, an append writes, or does not, and says that it does not know.
     """
 
     def __init__(self) -> None:
@@ -46,6 +48,9 @@ class FakeLedger:
         self.closed = False
         self.notes: dict[tuple[str, str], dict[tuple[Dimension, int], int]] = {}  # by project and session
         self._claims: dict[tuple[str, str], Claim] = {}
+        self.records: list[AuditRecord | None] = []  # of the audit log
+        self._leaves: list[bytes] = []
+        self._drained: dict[str, int] = {}
 
     @property
     def healthy(self) -> bool:
@@ -117,6 +122,46 @@ class FakeLedger:
         start = int(after or 0)
         several = enumerate(self.entries[start : start + limit], start + 1)
         return [Recorded(str(number), self.server, entry) for number, entry in several]
+
+    def record(self, record: AuditRecord) -> None:
+        self.records.append(record)
+        self._leaves.append(leaf_hash(canonical(record)))
+
+    async def drain(self, source: str, changes: Sequence[Change]) -> None:
+        self._check()
+        for change in changes:
+            if change.position > self._drained.get(source, -1):
+                self._drained[source] = change.position
+                self.record(change.record)
+
+    async def forget_records(self, before_unix_ms: int) -> int:
+        self._check()
+        old = [at for at, record in enumerate(self.records) if record and record.at_unix_ms < before_unix_ms]
+        for at in old:
+            self.records[at] = None
+        return len(old)
+
+    # -- the audit log, read -------------------------------------------------------------------------------------------
+
+    async def size(self) -> int:
+        return len(self.records)
+
+    async def logged(
+        self, start: int, limit: int = MAX_READ, *, project: str | None = None, since_unix_ms: int | None = None
+    ) -> list[Logged]:
+        found = [
+            Logged(at, self._leaves[at], canonical(record) if record else None)
+            for at, record in enumerate(self.records)
+            if at >= start
+            and (project is None or (record is not None and record.project == project))
+            and (since_unix_ms is None or (record is not None and record.at_unix_ms >= since_unix_ms))
+        ]
+        return found[:limit]
+
+    async def hashes(self, places: Sequence[int]) -> list[bytes]:
+        edge = Edge()
+        stored = [hashed for leaf in self._leaves for hashed in edge.add(leaf)]
+        return [stored[at] for at in places]
 
     async def flush(self) -> None:
         self._check()
@@ -274,6 +319,7 @@ class FakeAnswers:
 
 if TYPE_CHECKING:  # mypy says here which fake no longer keeps to its port
     _LEDGER: type[stores.Ledger] = FakeLedger
+    _TRAIL: type[stores.Trail] = FakeLedger
     _DIRECTORY: type[stores.Directory] = FakeDirectory
     _FOLLOWER: type[stores.Follower] = _Following
     _ANSWERS: type[stores.Answers] = FakeAnswers

@@ -1,10 +1,13 @@
 """What every implementation of a store does, the fakes among them."""
 
+import asyncio
 import uuid
 from dataclasses import replace
 
 import pytest
 
+from antiphon.core import merkle
+from antiphon.core.audit import Action, AuditRecord, Change, Outcome, canonical
 from antiphon.core.entry import EntryKind, Reference
 from antiphon.core.errors import AlreadyAnswered, CallerError, Conflict, NotFound
 from antiphon.core.identity import Key, Project, Scope
@@ -13,6 +16,7 @@ from antiphon.core.usage import By, Dimension, Total, UsageQuery
 from antiphon.core.wire import Keep
 from antiphon.stores import ANSWERS_BYTES
 from antiphon.stores.sqlite.answers import SqliteAnswers
+from antiphon.stores.sqlite.audit import SqliteTrail
 from antiphon.stores.sqlite.directory import SqliteDirectory
 from antiphon.stores.sqlite.ledger import SqliteLedger
 from antiphon.testing import FakeAnswers, FakeDirectory, FakeLedger
@@ -113,6 +117,71 @@ async def test_one_that_is_closed_takes_nothing(ledger):
     await ledger.close()
     assert not ledger.healthy
     assert ledger.trouble
+
+
+# -- the audit log -----------------------------------------------------------------------------------------------------
+
+
+def told(number, project="acme"):
+    return AuditRecord(NOW + number, Action.ACCESS, Outcome.ALLOWED, f"k{number}", project)
+
+
+@pytest.fixture
+def trail(ledger, tmp_path):
+    return ledger if isinstance(ledger, FakeLedger) else SqliteTrail(tmp_path / "ledger.db")
+
+
+async def test_records_stand_in_the_order_in_which_they_came(ledger, trail, make_entry):
+    for number in range(3):
+        ledger.record(told(number))
+    await ledger.append([make_entry(0)])
+    ledger.record(told(3, "other"))
+    await ledger.flush()
+    assert await trail.size() == 4
+    whole = await trail.logged(0)
+    assert [each.body for each in whole] == [canonical(told(n, "other" if n == 3 else "acme")) for n in range(4)]
+    assert [each.leaf for each in whole] == [merkle.leaf_hash(each.body) for each in whole]
+    assert await trail.logged(1, 2) == whole[1:3]
+    assert await trail.logged(4) == []
+    assert await trail.logged(0, project="other") == whole[3:]
+    assert await trail.logged(0, since_unix_ms=NOW + 2) == whole[2:]
+
+
+async def test_a_record_is_durable_soon_also_if_nothing_else_is_written(ledger, trail):
+    ledger.record(told(0))
+    async with asyncio.timeout(5):
+        while not await trail.size():  # noqa: ASYNC110
+            await asyncio.sleep(0.05)
+
+
+async def test_the_hashes_of_the_tree_are_there(ledger, trail):
+    edge = merkle.Edge()
+    for number in range(21):
+        ledger.record(told(number))
+        edge.add(merkle.leaf_hash(canonical(told(number))))
+        if number % 5 == 0:
+            await ledger.flush()
+    await ledger.flush()
+    assert merkle.fold(await trail.hashes(merkle.subtrees((0, 21)))) == edge.root
+    assert await trail.hashes([]) == []
+
+
+async def test_what_was_recorded_beside_changes_comes_once(ledger, trail):
+    changes = [Change(number, told(number)) for number in range(1, 4)]
+    await ledger.drain("a", changes[:2])
+    await ledger.drain("a", changes)
+    await ledger.drain("b", changes[:1])
+    assert [each.body for each in await trail.logged(0)] == [canonical(told(number)) for number in (1, 2, 3, 1)]
+
+
+async def test_what_records_said_is_forgotten_and_that_they_were_is_not(ledger, trail):
+    for number in range(4):
+        ledger.record(told(number))
+    await ledger.flush()
+    before = await trail.logged(0)
+    assert await ledger.forget_records(NOW + 2) == 2
+    assert await ledger.forget_records(NOW + 2) == 0
+    assert await trail.logged(0) == [before[0]._replace(body=None), before[1]._replace(body=None), *before[2:]]
 
 
 # -- the directory -----------------------------------------------------------------------------------------------------

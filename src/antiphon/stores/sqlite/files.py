@@ -11,6 +11,7 @@ from antiphon.core.stores import JobBounds, ServerStores, Stores
 from antiphon.storage.directory import open_directory
 from antiphon.stores.sqlite.answers import FILE_NAME as ANSWERS_NAME
 from antiphon.stores.sqlite.answers import SqliteAnswers
+from antiphon.stores.sqlite.audit import SqliteTrail
 from antiphon.stores.sqlite.connection import MEMORY
 from antiphon.stores.sqlite.directory import FILE_NAME as DIRECTORY_NAME
 from antiphon.stores.sqlite.directory import SqliteDirectory
@@ -32,7 +33,8 @@ def open_stores(data_dir: Path) -> Stores:
             raise NotFound(f"no projects and keys found at {path}")
         return made()
 
-    return Stores(SqliteUsage(data_dir / LEDGER_NAME), made, existing)
+    ledger = data_dir / LEDGER_NAME
+    return Stores(SqliteUsage(ledger), SqliteTrail(ledger), made, existing)
 
 
 def open_server_stores(
@@ -51,7 +53,7 @@ def open_server_stores(
     except BaseException:
         ledger.stop()
         raise
-    return ServerStores(directory, ledger, answers, kept, passing)
+    return ServerStores(directory, ledger, SqliteTrail(data_dir / LEDGER_NAME), answers, kept, passing)
 
 
 def _labels(directory: SqliteDirectory) -> Callable[[str, tuple[str, ...]], tuple[str, ...]]:
