@@ -1,5 +1,6 @@
 """`antiphon keys`: make, list and revoke API keys, whether a server runs or not."""
 
+import os
 import re
 import sys
 import time
@@ -13,6 +14,7 @@ from rich.console import Console
 from rich.table import Table
 
 from antiphon.cli.options import ConfigFile, ConfiguredDataDir, configured_stores
+from antiphon.core.audit import Author
 from antiphon.core.errors import CallerError
 from antiphon.core.identity import DEFAULT_PROJECT, USUAL_SCOPES, Key, Scope
 from antiphon.core.units import NS_PER_MS
@@ -71,12 +73,17 @@ def revoke(
 
 def open_control(config: Path | None, data_dir: str | None) -> Control:
     """The projects and keys of the server with that configuration, made if they are not there."""
-    return Control(configured_stores(config, data_dir).open_directory())
+    return Control(configured_stores(config, data_dir).open_directory(), caller())
 
 
 def find_control(config: Path | None, data_dir: str | None) -> Control:
     """The same for what only reads. Raises `NotFound` where there are none."""
     return Control(configured_stores(config, data_dir).find_directory())
+
+
+def caller() -> Author:
+    """Who changes something from the command line, now."""
+    return Author(f"cli:{os.geteuid()}", now_unix_ms())
 
 
 def now_unix_ms() -> int:

@@ -7,11 +7,14 @@ hashed, signed for and exported; a field that is empty is left out.
 
 import hashlib
 import json
+import re
+from collections.abc import Mapping
 from enum import StrEnum
 from functools import lru_cache
 from json.encoder import encode_basestring
 from typing import NamedTuple
 
+from antiphon.core.identity import Key
 from antiphon.core.policy import Policy
 
 MAX_TEXT = 512  # characters of each text of a record; the rest is cut off
@@ -80,13 +83,23 @@ class AuditRecord(NamedTuple):
     counts: tuple[tuple[str, int], ...] = ()
 
 
-class By(NamedTuple):
+class Author(NamedTuple):
     """Who changes something, and when: what the record of the change says of them."""
 
     actor: str = SERVER
     at_unix_ms: int = 0
     address: str = ""
     request: str = ""
+
+    def did(self, action: Action, project: str, object: str, reason: str = "", policy: str = "") -> AuditRecord:
+        """The record of a change that was made."""
+        return AuditRecord(
+            *(self.at_unix_ms, action, Outcome.DONE, self.actor, project, object, reason),
+            *(self.address, self.request, policy),
+        )
+
+
+THE_SERVER = Author()
 
 
 class Change(NamedTuple):
@@ -121,6 +134,24 @@ def canonical(record: AuditRecord) -> bytes:
 
 def _field(name: str, text: str) -> str:
     return f',"{name}":{encode_basestring(text[:MAX_TEXT])}' if text else ""
+
+
+_SHOWN = re.compile(r"[a-z0-9_.-]{0,64}")
+
+
+def difference(before: Mapping[str, object], after: Mapping[str, object]) -> str:
+    """What changed, as a record's reason. Values that are not numbers or single words are not shown."""
+
+    def shown(value: object) -> str:
+        return str(value) if value is None or isinstance(value, int) or _SHOWN.fullmatch(str(value)) else "(hidden)"
+
+    changed = (name for name in sorted({*before, *after}) if before.get(name) != after.get(name))
+    return ", ".join(f"{name}: {shown(before.get(name))} -> {shown(after.get(name))}" for name in changed)
+
+
+def scopes_of(key: Key) -> str:
+    """What a key may do, as a record's reason."""
+    return f"scopes: {' '.join(sorted(key.scopes))}"
 
 
 def parse(body: bytes) -> AuditRecord:

@@ -8,7 +8,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from antiphon.core.audit import AuditRecord, Change, Logged
+from antiphon.core.audit import THE_SERVER, AuditRecord, Author, Change, Logged
 from antiphon.core.entry import Entry, EntryKind
 from antiphon.core.errors import AlreadyAnswered, CallerError, CapacityError, Conflict, InternalError
 from antiphon.core.identity import Key, Project
@@ -218,30 +218,42 @@ class Follower(Protocol):
 class Directory(Protocol):
     """Projects with their policies, and keys. Blocking; for any thread. Everything raises `KeysUnavailable` where it
     cannot be read or written. What a project or a key must be like is checked by `trust.control`, not here.
+
+    Each change is recorded, as made `by` somebody, in the same transaction; what changes nothing is not. The ledger
+    drains these records.
     """
 
     def view(self) -> DirectoryView: ...
 
-    def add_project(self, project: Project) -> None:
+    def add_project(self, project: Project, by: Author = THE_SERVER) -> None:
         """Also makes the key that hashes its tags. Raises `Conflict` where its id is taken."""
 
-    def set_policy(self, project: str, values: Mapping[str, str | int]) -> Project:
+    def set_policy(self, project: str, values: Mapping[str, str | int], by: Author = THE_SERVER) -> Project:
         """Sets the named fields; the others stay as they stand there, known or not. Raises `NotFound`."""
 
-    def add_key(self, key: Key, digest: bytes) -> None:
+    def add_key(self, key: Key, digest: bytes, by: Author = THE_SERVER) -> None:
         """Raises `NotFound` without its project, `Conflict` where its id is taken."""
 
-    def add_first_key(self, key: Key, digest: bytes) -> bool:
+    def add_first_key(self, key: Key, digest: bytes, by: Author = THE_SERVER) -> bool:
         """Adds a key unless there is one, or was; whether it did. A key from the environment does not count."""
 
-    def put_key(self, key: Key, digest: bytes) -> None:
+    def put_key(self, key: Key, digest: bytes, by: Author = THE_SERVER) -> None:
         """Adds a key, or makes the one with its id hold again, with this secret and these scopes."""
 
-    def revoke_key(self, key_id: str, now_unix_ms: int) -> Key:
+    def revoke_key(self, key_id: str, now_unix_ms: int, by: Author = THE_SERVER) -> Key:
         """The key as it stands then; revoking it again changes nothing. Raises `NotFound`."""
 
-    def replace_tag_key(self, project: str) -> None:
+    def replace_tag_key(self, project: str, by: Author = THE_SERVER) -> None:
         """Destroys the key that hashes the project's tags, and makes another. Raises `NotFound`."""
+
+    def note(self, record: AuditRecord) -> None:
+        """Records what was done elsewhere, for the ledger to drain."""
+
+    def changes(self, limit: int = MAX_READ) -> tuple[str, list[Change]]:
+        """The oldest records that have not been said to be drained, and the name of their source."""
+
+    def drained(self, position: int) -> None:
+        """The ledger has those up to this position."""
 
     def follow(self) -> Follower: ...
 

@@ -8,7 +8,18 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from antiphon.core import stores
-from antiphon.core.audit import AuditRecord, Change, Logged, canonical
+from antiphon.core.audit import (
+    THE_SERVER,
+    Action,
+    AuditRecord,
+    Author,
+    Change,
+    Logged,
+    canonical,
+    difference,
+    policy_version,
+    scopes_of,
+)
 from antiphon.core.entry import Entry, EntryKind
 from antiphon.core.errors import (
     AlreadyAnswered,
@@ -191,7 +202,7 @@ def _asked(query: UsageQuery, entry: Entry) -> bool:
     )
 
 
-def _group(by: By, entry: Entry) -> str:
+def _group(by: Author, entry: Entry) -> str:
     if by is By.DAY:
         return datetime.fromtimestamp(entry.at_unix_ms // 1000, UTC).date().isoformat()
     return str(entry.key_id if by is By.KEY else getattr(entry, by))
@@ -202,53 +213,76 @@ class FakeDirectory:
 
     def __init__(self) -> None:
         self._view = DirectoryView()
+        self.outbox: list[Change] = []
+        self._noted = 0
 
     def view(self) -> DirectoryView:
         return self._view
 
-    def add_project(self, project: Project) -> None:
+    def add_project(self, project: Project, by: Author = THE_SERVER) -> None:
         if project.id in self._view.projects:
             raise Conflict(f"project {project.id} already exists", param="id")
         tag_keys = {**self._view.tag_keys, project.id: secrets.token_bytes(32)}
         self._view = replace(self._view, tag_keys=tag_keys)
         self._put_project(project)
+        self.note(by.did(Action.PROJECT_CREATE, project.id, project.id, policy=policy_version(project.policy)))
 
-    def set_policy(self, project: str, values: Mapping[str, str | int]) -> Project:
+    def set_policy(self, project: str, values: Mapping[str, str | int], by: Author = THE_SERVER) -> Project:
         known = self._project(project, "id")
         changed = replace(known, policy=read_policy(known.policy.values() | dict(values))[0])
         self._put_project(changed)
+        if said := difference(known.policy.values(), changed.policy.values()):
+            self.note(by.did(Action.POLICY_CHANGE, project, project, said, policy_version(changed.policy)))
         return changed
 
-    def add_key(self, key: Key, digest: bytes) -> None:
+    def add_key(self, key: Key, digest: bytes, by: Author = THE_SERVER) -> None:
         self._project(key.project, "project")
         if key.id in self._view.keys:
             raise Conflict(f"there is a key {key.id} already", param="id")
         self._put_key(key, digest)
+        self.note(by.did(Action.KEY_CREATE, key.project, key.id, scopes_of(key)))
 
-    def add_first_key(self, key: Key, digest: bytes) -> bool:
+    def add_first_key(self, key: Key, digest: bytes, by: Author = THE_SERVER) -> bool:
         if self._view.keys.keys() - {ENVIRONMENT_KEY_ID}:
             return False
         self._put_key(key, digest)
+        self.note(by.did(Action.KEY_CREATE, key.project, key.id, scopes_of(key)))
         return True
 
-    def put_key(self, key: Key, digest: bytes) -> None:
-        known = self._view.keys.get(key.id, (key, digest))[0]
+    def put_key(self, key: Key, digest: bytes, by: Author = THE_SERVER) -> None:
+        before = self._view.keys.get(key.id)
+        known = before[0] if before else key
         changed = replace(known, scopes=key.scopes, prefix=key.prefix, revoked_unix_ms=None)
         self._put_key(changed, digest)
+        if before != (changed, digest):
+            action = Action.KEY_CREATE if before is None else Action.KEY_CHANGE
+            self.note(by.did(action, key.project, key.id, scopes_of(key)))
 
-    def revoke_key(self, key_id: str, now_unix_ms: int) -> Key:
+    def revoke_key(self, key_id: str, now_unix_ms: int, by: Author = THE_SERVER) -> Key:
         if key_id not in self._view.keys:
             raise NotFound(f"key {key_id} not found", param="id")
         key, digest = self._view.keys[key_id]
         if key.revoked_unix_ms is None:
             key = replace(key, revoked_unix_ms=now_unix_ms)
             self._put_key(key, digest)
+            self.note(by.did(Action.KEY_REVOKE, key.project, key_id))
         return key
 
-    def replace_tag_key(self, project: str) -> None:
+    def replace_tag_key(self, project: str, by: Author = THE_SERVER) -> None:
         self._project(project, "id")
         tag_keys = {**self._view.tag_keys, project: secrets.token_bytes(32)}
         self._view = replace(self._view, tag_keys=tag_keys)
+        self.note(by.did(Action.TAGS_FORGET, project, project))
+
+    def note(self, record: AuditRecord) -> None:
+        self._noted += 1
+        self.outbox.append(Change(self._noted, record))
+
+    def changes(self, limit: int = MAX_READ) -> tuple[str, list[Change]]:
+        return "fake", self.outbox[:limit]
+
+    def drained(self, position: int) -> None:
+        self.outbox = [change for change in self.outbox if change.position > position]
 
     def follow(self) -> "_Following":
         return _Following(self)

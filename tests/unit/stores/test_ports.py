@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from antiphon.core import merkle
-from antiphon.core.audit import Action, AuditRecord, Change, Outcome, canonical
+from antiphon.core.audit import Action, AuditRecord, Author, Change, Outcome, canonical
 from antiphon.core.entry import EntryKind, Reference
 from antiphon.core.errors import AlreadyAnswered, CallerError, Conflict, NotFound
 from antiphon.core.identity import Key, Project, Scope
@@ -247,6 +247,40 @@ def test_what_is_written_of_tags_is_the_projects_policy_and_found_by_the_asked_v
     assert (ring.labels("acme", told), ring.labels("other", told), ring.labels("nobody", told)) == (told, (), ())
     assert told[0] in control.labels("acme", told[0])
     ring.close()
+
+
+def test_each_change_is_recorded_beside_it_and_nothing_else_is(directory):
+    by = Author("k9", NOW, "192.0.2.0/24", "r1")
+    directory.add_project(Project("acme", "Acme", NOW), by)
+    directory.set_policy("acme", {"weight": 3}, by)
+    directory.set_policy("acme", {"weight": 3}, by)
+    directory.add_key(KEY, b"1", by)
+    directory.put_key(KEY, b"1", by)
+    directory.put_key(KEY, b"2", by)
+    for _ in range(2):
+        directory.revoke_key("k1", NOW, by)
+    directory.replace_tag_key("acme", by)
+    with pytest.raises(Conflict):
+        directory.add_key(KEY, b"1", by)
+    with pytest.raises(NotFound):
+        directory.replace_tag_key("nobody", by)
+    source, changes = directory.changes()
+    assert [(each.record.action, each.record.object, each.record.reason) for each in changes] == [
+        (Action.PROJECT_CREATE, "acme", ""),
+        (Action.POLICY_CHANGE, "acme", "weight: 1 -> 3"),
+        (Action.KEY_CREATE, "k1", "scopes: usage"),
+        (Action.KEY_CHANGE, "k1", "scopes: usage"),
+        (Action.KEY_REVOKE, "k1", ""),
+        (Action.TAGS_FORGET, "acme", ""),
+    ]
+    assert {(each.record.actor, each.record.at_unix_ms, each.record.request) for each in changes} == {("k9", NOW, "r1")}
+    assert [each.position for each in changes] == sorted({each.position for each in changes})
+    assert directory.changes(2) == (source, changes[:2])
+    directory.drained(changes[3].position)
+    directory.note(changes[0].record)
+    left = directory.changes()[1]
+    assert left[:2] == changes[4:]
+    assert left[2].position > changes[-1].position
 
 
 # -- kept answers ------------------------------------------------------------------------------------------------------
