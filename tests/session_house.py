@@ -38,6 +38,7 @@ from antiphon.testing import (
     FakeAligner,
     FakeClock,
     FakeDetector,
+    FakeDirectory,
     FakeEmbedder,
     FakeGenerator,
     FakeInferrer,
@@ -46,6 +47,7 @@ from antiphon.testing import (
     FakeRecogniser,
     FakeSynthesiser,
 )
+from antiphon.trust.audit import Auditor
 
 LOUD_MS = b"\x00\x20" * 16
 QUIET_MS = bytes(32)
@@ -194,7 +196,8 @@ class House:
         self.files, self.passing = FakeJobs(self.clock), FakeJobs(self.clock)
         self.shelves = Shelves(ServerStores(None, self.ledger, None, None, self.files, self.passing), self._keeps)
         self.desk = Desk(self.shelves, self.clock)
-        self.door = Door(self.sessions, self.keys, self.clock, self.desk)
+        self.auditor = Auditor(self.ledger, FakeDirectory(), self.clock, self.keys.policy)
+        self.door = Door(self.sessions, self.keys, self.clock, self.desk, self.auditor)
 
     def _keeps(self, project):
         return self.keep_s.get(project, 0)

@@ -24,6 +24,7 @@ COMMANDS = {
     "usage": "Show what was used.",
     "keys": "Create, list and revoke API keys.",
     "projects": "Create and list projects.",
+    "audit": "Verify and export the audit log.",
     "models": "List, pull and find models.",
     "bench": "Measure a server at the client.",
 }

@@ -136,6 +136,12 @@ def _field(name: str, text: str) -> str:
     return f',"{name}":{encode_basestring(text[:MAX_TEXT])}' if text else ""
 
 
+def exported(logged: Logged) -> bytes:
+    """A line of JSON that has the record's own bytes in it, so that whoever has it can hash them."""
+    body = b"null" if logged.body is None else logged.body
+    return b'{"leaf":"%s","number":%d,"record":%s}\n' % (logged.leaf.hex().encode(), logged.number, body)
+
+
 _SHOWN = re.compile(r"[a-z0-9_.-]{0,64}")
 
 

@@ -126,8 +126,8 @@ class Ledger(Usage, Protocol):
         """
 
     async def forget_records(self, before_unix_ms: int) -> int:
-        """Drops what records of the audit log say that are older than that; their hashes stay. How many they were.
-        Raises `LedgerUnavailable`.
+        """Drops what records of the audit log say, from the first on, up to one that is not older than that; their
+        hashes stay. How many they were. So whoever drops one from their midst is seen. Raises `LedgerUnavailable`.
         """
 
     async def flush(self) -> None:

@@ -5,6 +5,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from functools import partial
+from itertools import takewhile
 from typing import TYPE_CHECKING
 
 from antiphon.core import stores
@@ -147,10 +148,9 @@ class FakeLedger:
 
     async def forget_records(self, before_unix_ms: int) -> int:
         self._check()
-        old = [at for at, record in enumerate(self.records) if record and record.at_unix_ms < before_unix_ms]
-        for at in old:
-            self.records[at] = None
-        return len(old)
+        old = list(takewhile(lambda record: not record or record.at_unix_ms < before_unix_ms, self.records))
+        self.records[: len(old)] = [None] * len(old)
+        return len(old) - old.count(None)
 
     # -- the audit log, read -------------------------------------------------------------------------------------------
 
@@ -202,7 +202,7 @@ def _asked(query: UsageQuery, entry: Entry) -> bool:
     )
 
 
-def _group(by: Author, entry: Entry) -> str:
+def _group(by: By, entry: Entry) -> str:
     if by is By.DAY:
         return datetime.fromtimestamp(entry.at_unix_ms // 1000, UTC).date().isoformat()
     return str(entry.key_id if by is By.KEY else getattr(entry, by))

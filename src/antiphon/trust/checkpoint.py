@@ -198,6 +198,11 @@ def open_signer(data_dir: Path, name: str) -> Signer:
     return Signer(name, private)
 
 
+def origin_of(server: str) -> str:
+    """Of the log of the server with that id, unless another is set."""
+    return f"antiphon/{server}"
+
+
 def _is_name(name: str) -> bool:
     return bool(name) and name.isprintable() and not any(char == "+" or char.isspace() for char in name)
 

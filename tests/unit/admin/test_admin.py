@@ -4,6 +4,7 @@ import io
 import uuid
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from fastapi import FastAPI
 from fastapi.testclient import TestClient
 
@@ -14,10 +15,13 @@ from antiphon.core.usage import Dimension, Quantity
 from antiphon.stores.sqlite.directory import SqliteDirectory
 from antiphon.stores.sqlite.ledger import SqliteLedger
 from antiphon.stores.sqlite.usage import SqliteUsage
-from antiphon.testing import FakeClock
+from antiphon.testing import FakeClock, FakeLedger
 from antiphon.transports.inspecting import Inspectors
+from antiphon.trust.audit import Auditor
 from antiphon.trust.auth import KeyRing
+from antiphon.trust.checkpoint import Signer
 from antiphon.trust.control import Control
+from antiphon.trust.notary import Auditing, Notary, Outside
 
 
 class Admin:
@@ -33,8 +37,14 @@ class Admin:
         self.server = server = FastAPI()
         inspectors = Inspectors(self.ring.authenticate, ())
         ledger = SqliteUsage(tmp_path / "ledger.db")
+        self.log = FakeLedger()
+        auditor = Auditor(self.log, directory, self.clock, self.ring.policy)
+        notary = Notary(self.log, Signer("log", Ed25519PrivateKey.generate()), tmp_path, Outside(), None)
+        self.auditing = Auditing(auditor, self.log, notary)
+        self.directory = directory
         server.mount(
-            "/admin/v1", create_admin(self.control, self.ring.authenticate, ledger, self.clock, inspectors.check)
+            "/admin/v1",
+            create_admin(*(self.control, self.ring.authenticate, ledger, self.clock, inspectors.check, self.auditing)),
         )
         self.client = TestClient(server, base_url="http://test", raise_server_exceptions=False)
 
@@ -288,7 +298,7 @@ def test_the_document_says_what_the_api_does(admin):
     }
     assert set(operations) == {
         "list_projects", "create_project", "change_project", "forget_tags",
-        "list_keys", "create_key", "revoke_key", "read_usage",
+        "list_keys", "create_key", "revoke_key", "read_usage", "read_audit", "read_checkpoint", "read_proof",
     }  # fmt: skip
     for operation in operations.values():
         assert operation["security"] == [{"HTTPBearer": []}]

@@ -175,7 +175,7 @@ async def test_what_was_recorded_beside_changes_comes_once(ledger, trail):
 
 
 async def test_what_records_said_is_forgotten_and_that_they_were_is_not(ledger, trail):
-    for number in range(4):
+    for number in (0, 1, 3, -5):
         ledger.record(told(number))
     await ledger.flush()
     before = await trail.logged(0)

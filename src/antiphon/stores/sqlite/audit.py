@@ -26,9 +26,10 @@ _HASH = "SELECT hash FROM audit_hashes WHERE place = ?"
 _DRAINED = "SELECT position FROM marks WHERE name = 'outbox ' || ?"
 _DRAIN = """
 INSERT INTO marks VALUES ('outbox ' || ?, ?) ON CONFLICT (name) DO UPDATE SET position = excluded.position"""
+_FIRST_SINCE = "SELECT number FROM audit WHERE body IS NOT NULL AND at_unix_ms >= ? ORDER BY number LIMIT 1"
 _FORGET = """
 UPDATE audit SET body = NULL, project = '', action = '' WHERE number IN
-(SELECT number FROM audit WHERE body IS NOT NULL AND at_unix_ms < ? LIMIT ?)"""
+(SELECT number FROM audit WHERE body IS NOT NULL AND number < ? ORDER BY number LIMIT ?)"""
 
 
 class AuditWriter:
@@ -76,9 +77,11 @@ class AuditWriter:
 
     def forget(self, before_unix_ms: int) -> int:
         """At most `FORGOTTEN_AT_ONCE`. Raises `sqlite3.Error`."""
+        first = self._connection.execute(_FIRST_SINCE, (before_unix_ms,)).fetchone()
+        end = first[0] if first is not None else self._grown.size
         self._connection.execute("PRAGMA secure_delete=ON")
         try:
-            return self._connection.execute(_FORGET, (before_unix_ms, FORGOTTEN_AT_ONCE)).rowcount
+            return self._connection.execute(_FORGET, (end, FORGOTTEN_AT_ONCE)).rowcount
         finally:
             self._connection.execute("PRAGMA secure_delete=OFF")
 

@@ -99,7 +99,7 @@ CREATE TABLE audit (
     action TEXT NOT NULL,
     body BLOB
 ) STRICT""",
-    "CREATE INDEX audit_by_time ON audit (at_unix_ms) WHERE body IS NOT NULL",
+    "CREATE INDEX audit_kept ON audit (number, at_unix_ms) WHERE body IS NOT NULL",
     "CREATE TABLE audit_hashes (place INTEGER NOT NULL PRIMARY KEY, hash BLOB NOT NULL) STRICT",
     *(
         f"CREATE TRIGGER {name} {occasion} BEGIN SELECT RAISE(ABORT, 'the audit log is append-only'); END"
