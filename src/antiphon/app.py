@@ -161,9 +161,11 @@ async def assemble(config: Config, accept_loss: bool = False) -> AsyncIterator[H
         bounds = Bounds(
             places=places_of(limits), generation_s=limits.generation_s, conversation_s=limits.conversation_s
         )
-        keeper = Keeper(stores.answers, lambda project: keys.policy(project).keep_answers_s, clock)
+        expired = partial(auditor.expired, Action.ANSWERS_EXPIRE)
+        keeper = Keeper(stores.answers, lambda project: keys.policy(project).keep_answers_s, clock, expired)
         stack.push_async_callback(keeper.close)
-        shelves = Shelves(stores, lambda project: keys.policy(project).keep_answers_s)
+        expired = partial(auditor.expired, Action.FILES_EXPIRE)
+        shelves = Shelves(stores, lambda project: keys.policy(project).keep_answers_s, expired)
         provenance = await asyncio.to_thread(_provenance, config) if config.speaks else None
         sessions = Sessions(services, keys, catalogue, voices, keeper, provenance, bounds)
         stack.push_async_callback(sessions.settle)

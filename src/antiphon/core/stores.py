@@ -272,8 +272,8 @@ class Answers(Protocol):
 
     async def delete(self, project: str, id: str) -> None: ...
 
-    async def purge(self, keep_s: Callable[[str], int]) -> None:
-        """Wipes what is past its end, or older than its project's policy now allows."""
+    async def purge(self, keep_s: Callable[[str], int]) -> Mapping[str, int]:
+        """Wipes what is past its end, or older than its project's policy now allows. How many that were, by project."""
 
     async def close(self) -> None:
         """What was begun is finished first. To close again does nothing."""
@@ -378,8 +378,8 @@ class Jobs(Protocol):
     async def let_go(self, owner: str) -> None:
         """None of the jobs of that server runs: they are to be claimed again."""
 
-    async def purge(self, keep_s: Callable[[str], int]) -> None:
-        """Wipes what is past its end, or older than its project's policy now allows."""
+    async def purge(self, keep_s: Callable[[str], int]) -> Mapping[str, int]:
+        """Wipes what is past its end, or older than its project's policy now allows. How many that were, by project."""
 
     async def close(self) -> None:
         """What was begun is finished first. To close again does nothing."""

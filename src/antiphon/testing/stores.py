@@ -1,6 +1,7 @@
 """A ledger, a directory and answers, in memory."""
 
 import secrets
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -341,11 +342,13 @@ class FakeAnswers:
     async def delete(self, project: str, id: str) -> None:
         self._kept.pop((project, id), None)
 
-    async def purge(self, keep_s: Callable[[str], int]) -> None:
-        now = self._clock.unix_ms()
+    async def purge(self, keep_s: Callable[[str], int]) -> Counter[str]:
+        now, wiped = self._clock.unix_ms(), Counter[str]()
         for (project, id), (made, ends, _) in list(self._kept.items()):
             if ends <= now or made <= now - keep_s(project) * 1000:
                 del self._kept[project, id]
+                wiped[project] += 1
+        return wiped
 
     async def close(self) -> None:
         pass

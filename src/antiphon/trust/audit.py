@@ -8,7 +8,7 @@ a count: whoever guesses keys fills no disk. Nothing here waits.
 import asyncio
 import ipaddress
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from enum import StrEnum
 from functools import lru_cache
 
@@ -128,6 +128,11 @@ class Auditor:
                 *(self._masked(address), request, "", counts),
             )
         )
+
+    def expired(self, action: Action, wiped: Mapping[str, int]) -> None:
+        """So much of each project came to its end."""
+        for project, number in wiped.items():
+            self.event(action, project, counts=(("number", number),))
 
     def author(self, principal: Principal, address: str, request: str) -> Author:
         """A caller who is about to change something."""

@@ -304,7 +304,7 @@ async def test_answers_are_deleted_and_purged(answers, clock):
         await answers.put(id.replace("r3", "acme").replace("r", "p"), Keep(id, b"x"), 600)
     await answers.delete("p1", "r1")
     clock.advance_ms(60_000)
-    await answers.purge(lambda project: 600 if project == "acme" else 30)
+    assert await answers.purge(lambda project: 600 if project == "acme" else 30) == {"p2": 1}
     for project, id in (("p1", "r1"), ("p2", "r2")):
         with pytest.raises(NotFound):
             await answers.get(project, id, 6_000)

@@ -34,7 +34,7 @@ spec.loader.exec_module(verifier)
 SIZE = 23
 SIGNED = (9, 16, 23)
 SIGNER = Signer("antiphon/a", Ed25519PrivateKey.from_private_bytes(bytes(32)))
-EXAMPLES = settings(max_examples=int(os.environ.get("ANTIPHON_EXAMPLES", "150")), deadline=None)
+EXAMPLES = settings(max_examples=int(os.environ.get("ANTIPHON_EXAMPLES", "50")), deadline=None)
 
 
 def told(number, object="/v1/listen"):
