@@ -99,29 +99,22 @@ def read_export(path: Path) -> Iterator[Record]:
 
 
 def read_database(path: Path) -> Iterator[Record]:
-    """Also checks the hashes that are stored of the tree."""
+    """Also checks the hashes that are stored of the tree, with the record that completes each subtree."""
     with closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)) as database:
-        rows = database.execute("SELECT number, body FROM audit ORDER BY number")
-        hashes = database.execute("SELECT place, hash FROM audit_hashes ORDER BY place")
+        rows = database.execute("SELECT number, hashes, body FROM audit ORDER BY number")
         roots: list[bytes] = []
-        place = 0
-        for number, (stored, body) in enumerate(rows):
+        for number, (stored, hashes, body) in enumerate(rows):
             if stored != number:
                 raise Tampered(f"record {number} is missing")
-            found = hashes.fetchone()
-            leaf = found[1] if found else b""
+            leaf = hashed = hashes[:32]
             yield body, leaf
-            completed, hashed = number, leaf
-            while True:
-                if found is None or found != (place, hashed):
-                    raise Tampered(f"the hashes stored with record {number} are not those of the tree")
-                place += 1
-                if not completed & 1:
-                    break
-                hashed, completed, found = node(roots.pop(), hashed), completed >> 1, hashes.fetchone()
+            completed, expected = number, leaf
+            while completed & 1:
+                hashed, completed = node(roots.pop(), hashed), completed >> 1
+                expected += hashed
+            if hashes != expected:
+                raise Tampered(f"the hashes stored with record {number} are not those of the tree")
             roots.append(hashed)
-        if hashes.fetchone() is not None:
-            raise Tampered("there are hashes of records that are missing")
 
 
 def node(left: bytes, right: bytes) -> bytes:

@@ -15,6 +15,7 @@ from json.encoder import encode_basestring
 from typing import NamedTuple
 
 from antiphon.core.identity import Key
+from antiphon.core.merkle import HASH_BYTES
 from antiphon.core.policy import Policy
 
 MAX_TEXT = 512  # characters of each text of a record; the rest is cut off
@@ -110,11 +111,17 @@ class Change(NamedTuple):
 
 
 class Logged(NamedTuple):
-    """A record in the log: its number, from 0, its leaf's hash, and its bytes, unless their time is over."""
+    """A record in the log: its number, from 0, the hashes that are stored with it, and its bytes, unless their time is
+    over.
+    """
 
     number: int
-    leaf: bytes
+    hashes: bytes
     body: bytes | None
+
+    @property
+    def leaf(self) -> bytes:
+        return self.hashes[:HASH_BYTES]
 
 
 _encode = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode

@@ -1,8 +1,8 @@
 """Merkle trees as RFC 6962 hashes them: what a log of many records is, in 32 bytes, and short proofs about it.
 
-A tree is read by the hashes of its complete subtrees, which never change once they are there. They are stored one after
-the other in the order in which they become known: of each leaf first its own, then those of the subtrees that it
-completes. `place` says where each one is, so a proof reads as many as the logarithm of the tree's size.
+A tree is read by the hashes of its complete subtrees, which never change once they are there. They are stored with the
+leaf that completes them: first its own, then those of ever larger subtrees. `place` says where each one is, so a proof
+reads as many as the logarithm of the tree's size.
 """
 
 import hashlib
@@ -12,6 +12,7 @@ EMPTY = hashlib.sha256().digest()  # the root of a tree without leaves (2.1)
 HASH_BYTES = 32
 
 Range = tuple[int, int]  # of leaves: the first, and the one behind the last
+Place = tuple[int, int]  # of a hash: the leaf that completes its subtree, and how many levels it is above leaves
 
 
 def leaf_hash(data: bytes) -> bytes:
@@ -22,17 +23,9 @@ def node_hash(left: bytes, right: bytes) -> bytes:
     return hashlib.sha256(b"\x01" + left + right).digest()
 
 
-def place(level: int, number: int) -> int:
-    """Where the hash of the complete subtree over the leaves `number << level` and on, `1 << level` of them, is stored:
-    before it are two for each leaf before its last one, less what is still open there.
-    """
-    last = ((number + 1) << level) - 1
-    return 2 * last - last.bit_count() + level
-
-
-def stored(size: int) -> int:
-    """How many hashes a tree of that size has stored."""
-    return 2 * size - size.bit_count()
+def place(level: int, number: int) -> Place:
+    """Of the hash of the complete subtree over the leaves `number << level` and on, `1 << level` of them."""
+    return ((number + 1) << level) - 1, level
 
 
 class Edge:
@@ -46,7 +39,7 @@ class Edge:
         return Edge(self.size, self.roots)
 
     def add(self, leaf: bytes) -> list[bytes]:
-        """One more leaf. Returns the hashes that are to be stored, in order."""
+        """One more leaf. Returns the hashes that are to be stored with it, in order."""
         made = [leaf]
         completes = self.size
         while completes & 1:
@@ -71,7 +64,7 @@ def fold(roots: Sequence[bytes]) -> bytes:
     return hashed
 
 
-def subtrees(leaves: Range) -> list[int]:
+def subtrees(leaves: Range) -> list[Place]:
     """The places of the complete subtrees that make up a range. It begins at a multiple of the largest of them, as all
     ranges of proofs do.
     """

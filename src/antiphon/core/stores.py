@@ -13,6 +13,7 @@ from antiphon.core.entry import Entry, EntryKind
 from antiphon.core.errors import AlreadyAnswered, CallerError, CapacityError, Conflict, InternalError
 from antiphon.core.identity import Key, Project
 from antiphon.core.jobs import Blob, Job, JobState, Outcome, Page
+from antiphon.core.merkle import Place
 from antiphon.core.usage import Dimension, Total, UsageQuery
 from antiphon.core.wire import Keep
 
@@ -152,8 +153,8 @@ class Trail(Protocol):
         asked for.
         """
 
-    async def hashes(self, places: Sequence[int]) -> list[bytes]:
-        """Of complete subtrees, by their places in `core.merkle`, in the order asked for. None may be missing."""
+    async def hashes(self, places: Sequence[Place]) -> list[bytes]:
+        """Of complete subtrees, in the order asked for. None may be missing."""
 
 
 def check_idempotency_key(key: str) -> None:

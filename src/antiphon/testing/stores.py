@@ -32,7 +32,7 @@ from antiphon.core.errors import (
     OutcomeUnknown,
 )
 from antiphon.core.identity import ENVIRONMENT_KEY_ID, Key, Project
-from antiphon.core.merkle import Edge, leaf_hash
+from antiphon.core.merkle import Edge, Place, leaf_hash
 from antiphon.core.policy import read_policy
 from antiphon.core.ports import Clock
 from antiphon.core.stores import (
@@ -161,8 +161,9 @@ class FakeLedger:
     async def logged(
         self, start: int, limit: int = MAX_READ, *, project: str | None = None, since_unix_ms: int | None = None
     ) -> list[Logged]:
+        stored = self._stored()
         found = [
-            Logged(at, self._leaves[at], canonical(record) if record else None)
+            Logged(at, b"".join(stored[at]), canonical(record) if record else None)
             for at, record in enumerate(self.records)
             if at >= start
             and (project is None or (record is not None and record.project == project))
@@ -170,10 +171,13 @@ class FakeLedger:
         ]
         return found[:limit]
 
-    async def hashes(self, places: Sequence[int]) -> list[bytes]:
+    async def hashes(self, places: Sequence[Place]) -> list[bytes]:
+        stored = self._stored()
+        return [stored[number][level] for number, level in places]
+
+    def _stored(self) -> list[list[bytes]]:
         edge = Edge()
-        stored = [hashed for leaf in self._leaves for hashed in edge.add(leaf)]
-        return [stored[at] for at in places]
+        return [edge.add(leaf) for leaf in self._leaves]
 
     async def flush(self) -> None:
         self._check()

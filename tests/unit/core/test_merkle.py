@@ -35,14 +35,13 @@ def tree():
     edge, hashes = merkle.Edge(), []
     leaves = [merkle.leaf_hash(bytes([n])) for n in range(MOST)]
     for size, leaf in enumerate(leaves, 1):
-        hashes += edge.add(leaf)
-        assert len(hashes) == merkle.stored(size)
+        hashes.append(edge.add(leaf))
         assert edge.root == plain(leaves[:size])
     return leaves, hashes
 
 
 def of(hashes, ranges):
-    return [merkle.fold([hashes[at] for at in merkle.subtrees(each)]) for each in ranges]
+    return [merkle.fold([hashes[number][level] for number, level in merkle.subtrees(each)]) for each in ranges]
 
 
 def test_known_roots():

@@ -165,10 +165,11 @@ DATABASE = [
     "UPDATE audit SET body = NULL WHERE number = 3",
     "DELETE FROM audit WHERE number = 3",
     "DELETE FROM audit WHERE number >= 20",
-    "DELETE FROM audit_hashes WHERE place > 30",
-    "UPDATE audit_hashes SET hash = zeroblob(32) WHERE place = 2",
+    "UPDATE audit SET hashes = CAST(substr(hashes, 1, 32) || zeroblob(32) AS BLOB) WHERE number = 1",
+    "UPDATE audit SET hashes = substr(hashes, 1, 32) WHERE number = 3",
+    "UPDATE audit SET hashes = zeroblob(32) WHERE number = 22",
     "UPDATE audit SET number = -number - 1; UPDATE audit SET number = 22 + number + 1;",
-    "DELETE FROM audit; DELETE FROM audit_hashes",
+    "DELETE FROM audit",
 ]
 
 

@@ -1,7 +1,7 @@
 """The audit log in the ledger's database: how its writer adds to it, and how it is read.
 
-Records go into the transactions of the ledger, so that they cost no sync of their own; each with its leaf and with the
-hashes of the subtrees that it completes.
+Records go into the transactions of the ledger, so that they cost no sync of their own; each with the hashes of its leaf
+and of the subtrees that it completes.
 """
 
 import asyncio
@@ -11,7 +11,7 @@ from pathlib import Path
 
 from antiphon.core.audit import AuditRecord, Change, Logged, canonical
 from antiphon.core.errors import InternalError
-from antiphon.core.merkle import Edge, leaf_hash, place, stored, subtrees
+from antiphon.core.merkle import HASH_BYTES, Edge, Place, leaf_hash, subtrees
 from antiphon.core.stores import MAX_READ
 from antiphon.stores.sqlite.ledger_files import reading
 from antiphon.stores.sqlite.ledger_schema import has_audit
@@ -20,9 +20,8 @@ from antiphon.stores.sqlite.schema import version_of
 FORGOTTEN_AT_ONCE = 1000
 
 _SIZE = "SELECT coalesce(max(number) + 1, 0) FROM audit"
-_ADD = "INSERT INTO audit (number, at_unix_ms, project, action, body) VALUES (?, ?, ?, ?, ?)"
-_ADD_HASH = "INSERT INTO audit_hashes (place, hash) VALUES (?, ?)"
-_HASH = "SELECT hash FROM audit_hashes WHERE place = ?"
+_ADD = "INSERT INTO audit (number, at_unix_ms, project, action, hashes, body) VALUES (?, ?, ?, ?, ?, ?)"
+_HASH = f"SELECT substr(hashes, 1 + {HASH_BYTES} * ?2, {HASH_BYTES}) FROM audit WHERE number = ?1"
 _DRAINED = "SELECT position FROM marks WHERE name = 'outbox ' || ?"
 _DRAIN = """
 INSERT INTO marks VALUES ('outbox ' || ?, ?) ON CONFLICT (name) DO UPDATE SET position = excluded.position"""
@@ -45,7 +44,7 @@ class AuditWriter:
     def load(self) -> None:
         """Reads where the log ends. Raises `sqlite3.Error`."""
         (size,) = self._connection.execute(_SIZE).fetchone()
-        roots = [self._connection.execute(_HASH, (at,)).fetchone()[0] for at in subtrees((0, size))]
+        roots = [self._connection.execute(_HASH, at).fetchone()[0] for at in subtrees((0, size))]
         self._edge = self._grown = Edge(size, roots)
 
     def begin(self) -> None:
@@ -56,15 +55,12 @@ class AuditWriter:
         if not records:
             return
         edge = self._edge.copy() if self._grown is self._edge else self._grown
-        rows, hashes, at = [], [], stored(edge.size)
+        rows = []
         for record in records:
-            body = canonical(record)
-            rows.append((edge.size, record.at_unix_ms, record.project, record.action, body))
-            for hashed in edge.add(leaf_hash(body)):
-                hashes.append((at, hashed))
-                at += 1
+            number, body = edge.size, canonical(record)
+            hashes = b"".join(edge.add(leaf_hash(body)))
+            rows.append((number, record.at_unix_ms, record.project, record.action, hashes, body))
         self._connection.executemany(_ADD, rows)
-        self._connection.executemany(_ADD_HASH, hashes)
         self._grown = edge
 
     def drain(self, source: str, changes: Sequence[Change]) -> None:
@@ -103,7 +99,7 @@ class SqliteTrail:
     ) -> list[Logged]:
         return await asyncio.to_thread(self._logged, start, limit, project, since_unix_ms)
 
-    async def hashes(self, places: Sequence[int]) -> list[bytes]:
+    async def hashes(self, places: Sequence[Place]) -> list[bytes]:
         return await asyncio.to_thread(self._hashes, places)
 
     def _size(self) -> int:
@@ -115,23 +111,17 @@ class SqliteTrail:
     def _logged(self, start: int, limit: int, project: str | None, since_unix_ms: int | None) -> list[Logged]:
         limits = {"number >= ?": start, "project = ?": project, "at_unix_ms >= ?": since_unix_ms}
         asked = {condition: value for condition, value in limits.items() if value is not None}
-        query = f"SELECT number, body FROM audit WHERE {' AND '.join(asked)} ORDER BY number LIMIT ?"
+        query = f"SELECT number, hashes, body FROM audit WHERE {' AND '.join(asked)} ORDER BY number LIMIT ?"
         with reading(self._path) as connection:
             if not has_audit(version_of(connection)):
                 return []
-            rows = connection.execute(query, (*asked.values(), limit)).fetchall()
-            leaves = _read(connection, [place(0, number) for number, _ in rows])
-        return [Logged(number, leaf, body) for (number, body), leaf in zip(rows, leaves, strict=True)]
+            return [Logged(*row) for row in connection.execute(query, (*asked.values(), limit))]
 
-    def _hashes(self, places: Sequence[int]) -> list[bytes]:
+    def _hashes(self, places: Sequence[Place]) -> list[bytes]:
         if not places:
             return []
         with reading(self._path) as connection:
-            return _read(connection, places)
-
-
-def _read(connection: sqlite3.Connection, places: Sequence[int]) -> list[bytes]:
-    found = [connection.execute(_HASH, (at,)).fetchone() for at in places]
-    if None in found:
-        raise InternalError("hashes of the audit log are missing: the ledger was tampered with")
-    return [row[0] for row in found]
+            found = [connection.execute(_HASH, at).fetchone() for at in places]
+        if any(row is None or len(row[0]) != HASH_BYTES for row in found):
+            raise InternalError("hashes of the audit log are missing: the ledger was tampered with")
+        return [row[0] for row in found]

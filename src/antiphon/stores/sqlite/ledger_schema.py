@@ -6,8 +6,8 @@ of the data directory that the ledger belongs to. `running` holds what sessions 
 place, and becomes entries at the latest when the server that noted it starts again. `server` is the id of the server
 that wrote a row, empty in rows of before there was one.
 
-`audit` and `audit_hashes` are the audit log and the hashes of its tree, in the order of `core.merkle`. Both only grow,
-by the next number; of a record whose time is over all goes but its number, its time and its hash.
+`audit` is the audit log, with the hashes of its tree as `core.merkle` stores them. It only grows, by the next number;
+of a record whose time is over all goes but its number, its time and its hashes.
 """
 
 import json
@@ -97,22 +97,19 @@ CREATE TABLE audit (
     at_unix_ms INTEGER NOT NULL,
     project TEXT NOT NULL,
     action TEXT NOT NULL,
+    hashes BLOB NOT NULL,
     body BLOB
 ) STRICT""",
     "CREATE INDEX audit_kept ON audit (number, at_unix_ms) WHERE body IS NOT NULL",
-    "CREATE TABLE audit_hashes (place INTEGER NOT NULL PRIMARY KEY, hash BLOB NOT NULL) STRICT",
     *(
         f"CREATE TRIGGER {name} {occasion} BEGIN SELECT RAISE(ABORT, 'the audit log is append-only'); END"
         for name, occasion in {
             "audit_in_order": "BEFORE INSERT ON audit"
             " WHEN NEW.number != (SELECT coalesce(max(number), -1) + 1 FROM audit)",
             "audit_only_forgets": "BEFORE UPDATE ON audit WHEN NEW.number != OLD.number"
-            " OR NEW.at_unix_ms != OLD.at_unix_ms OR NEW.project != '' OR NEW.action != '' OR NEW.body IS NOT NULL",
+            " OR NEW.at_unix_ms != OLD.at_unix_ms OR NEW.hashes != OLD.hashes"
+            " OR NEW.project != '' OR NEW.action != '' OR NEW.body IS NOT NULL",
             "audit_no_delete": "BEFORE DELETE ON audit",
-            "audit_hashes_in_order": "BEFORE INSERT ON audit_hashes"
-            " WHEN NEW.place != (SELECT coalesce(max(place), -1) + 1 FROM audit_hashes)",
-            "audit_hashes_no_update": "BEFORE UPDATE ON audit_hashes",
-            "audit_hashes_no_delete": "BEFORE DELETE ON audit_hashes",
         }.items()
     ),
 )
