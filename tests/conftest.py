@@ -21,6 +21,11 @@ settings.register_profile("fuzz", settings.get_profile("antiphon"), derandomize=
 settings.load_profile("fuzz" if _EXAMPLES else "antiphon")
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begins with what one worker runs alone, test after test: at the end the other would have nothing to do."""
+    items.sort(key=lambda item: item.get_closest_marker("xdist_group") is None)
+
+
 @pytest.fixture(scope="session")
 def models() -> Store:
     """A store with every model of the catalog, whatever ANTIPHON_DATA_DIR says."""

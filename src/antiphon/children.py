@@ -1,21 +1,22 @@
-"""Processes of ours: how each one is started, and how the server knows that one is stuck.
+"""Child processes: how each one is started, and how the server notices that one is stuck.
 
-A child gets an environment of its own, made from the list below, so that no key of the server's is in it; "/" to live
-in, and a module path without the directory that the server was started in; a session of its own, so that it and what
-it has forked can be killed together; and no descriptor but those that it is given. What is settled once in the server
-(`without_core_dumps`) is inherited.
+A child gets an environment of its own from the list below, so that it contains no key of the server's; "/" as its
+directory, and a module path without the directory that the server was started in; a session of its own, so that it and
+its own children can be killed together; and no descriptor but those it is given. Settings of the server
+(`without_core_dumps`) are inherited.
 """
 
 import os
 import resource
 import sys
+from contextlib import suppress
 from typing import Any
 
-LOOK_S = 1.0  # between two looks at a process that owes an answer
-STILL_LOOKS = 5  # in a row without a word and without processor time: it is stuck
-SILENT_LOOKS = 300  # in a row without a word, busy or not: nobody waits longer
+LOOK_S = 1.0  # between two checks of a process that owes an answer
+STILL_LOOKS = 5  # in a row without an answer and without processor time: it is stuck
+SILENT_LOOKS = 300  # in a row without an answer, busy or not: it counts as stuck
 BUSY_S = 0.02  # of processor time, two of the kernel's ticks
-NICENESS = 5  # of what takes all the processors there are; the server, which lets in and delivers, goes before
+NICENESS = 5  # of engines, which use all processors; the server, which admits and delivers, goes first
 
 _ALLOWED = (
     *("LANG", "LC_ALL", "LC_CTYPE", "PATH", "TMPDIR", "TZ"),
@@ -27,12 +28,14 @@ _TICKS = os.sysconf("SC_CLK_TCK")
 
 
 def command(module: str, *arguments: str) -> list[str]:
-    """What runs a module in an interpreter that finds none in the directory where it is started."""
+    """Return the command that runs a module, without finding modules in its working directory."""
     return [sys.executable, "-P", "-m", module, *arguments]
 
 
 def apart(*also: str) -> dict[str, Any]:
-    """How `subprocess`, or asyncio's, starts a process of ours. Of the environment it gets `also` what is named."""
+    """Return the arguments with which `subprocess`, or asyncio's, starts a child. `also` names more of the environment
+    to pass.
+    """
     own = {
         "HOME": "/",  # nobody's, and no user database is asked for another
         "PYTHONPATH": os.pathsep.join(os.path.abspath(path) for path in sys.path if path),
@@ -43,15 +46,26 @@ def apart(*also: str) -> dict[str, Any]:
 
 
 def without_core_dumps() -> None:
-    """This process leaves no core file, nor does any that it starts: what callers say would be in it."""
+    """Forbid core files of this process and its children: callers' content would be in them."""
     # A core size of 1, not 0: only 1 also stops cores that the kernel pipes to a handler (core(5)).
     _, most = resource.getrlimit(resource.RLIMIT_CORE)
     if most == resource.RLIM_INFINITY or most >= 1:
         resource.setrlimit(resource.RLIMIT_CORE, (1, 1))
 
 
+def be_nice(niceness: int) -> None:
+    """Lower the priority of this process: among all threads, and as a session among all sessions.
+
+    Where the kernel groups processes by session (sched(7), autogroup: the default of most distributions), `nice` counts
+    only within a session, and each child has its own.
+    """
+    os.nice(niceness)
+    with suppress(OSError), open("/proc/self/autogroup", "w") as autogroup:
+        autogroup.write(str(niceness))
+
+
 def processor_s(pid: int | None) -> float:
-    """What a process has used of the processors, all its threads together; 0 for one that is not there."""
+    """Return the processor time of a process and all its threads, in seconds; 0 if there is none."""
     try:
         with open(f"/proc/{pid}/stat", "rb") as stat:
             fields = stat.read().rpartition(b")")[2].split()
@@ -61,7 +75,7 @@ def processor_s(pid: int | None) -> float:
 
 
 def resident_bytes(pid: int | None) -> int:
-    """The memory of a process; 0 for one that is not there."""
+    """Return the resident memory of a process; 0 if there is none."""
     try:
         with open(f"/proc/{pid}/statm", "rb") as statm:
             return int(statm.read().split()[1]) * resource.getpagesize()
@@ -70,11 +84,11 @@ def resident_bytes(pid: int | None) -> int:
 
 
 class Pulse:
-    """Whether a process that owes an answer is stuck, from what can be seen of it at each look, `LOOK_S` apart.
+    """Whether a process that owes an answer is stuck, judged by looks `LOOK_S` apart.
 
-    One that is stopped, or waits for what never comes, neither says a word nor uses a processor. One that computes
-    uses it, however long it says nothing. Looks are counted, not seconds: those that a server could not make, because
-    it was itself held up, count for nothing.
+    A stopped process, or one that waits for something that never comes, neither answers nor uses a processor. One that
+    computes uses it, however long it is silent. Looks are counted, not seconds: those that the server missed because it
+    was itself held up do not count.
     """
 
     __slots__ = ("_busy_s", "_silent_looks", "_still_looks", "most_looks")
@@ -94,11 +108,11 @@ class Pulse:
         return self._still_looks >= STILL_LOOKS or self._silent_looks >= self.most_looks
 
     def heard(self) -> None:
-        """It has said something, or owes an answer only from now on."""
+        """Note an answer, or that one is owed only from now on."""
         self._silent_looks = self._still_looks = 0
 
     def look(self, processor_s: float) -> None:
-        """`processor_s` is what it has used in all."""
+        """Look at the process; `processor_s` is its total processor time."""
         self._silent_looks += 1
         self._still_looks += 1
         if processor_s - self._busy_s >= BUSY_S:

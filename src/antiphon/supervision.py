@@ -1,7 +1,7 @@
-"""Tasks that run for as long as the server does: watchers, probes, what keeps an engine's process running.
+"""Permanent tasks, which run as long as the server: watchers, probes, keepers of engine processes.
 
-One that fails is started again after a pause that grows, with the error in the log and counted. While one that
-correctness rests on does not run, the server is not ready.
+A task that fails is restarted after a growing pause; the error is logged and counted. While an essential one does not
+run, the server is not ready.
 """
 
 import asyncio
@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Awaitable, Callable
 
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.1, 30.0
-LASTING_S = 60.0  # one that ran for so long has the first pause again
+LASTING_S = 60.0  # a task that ran for so long gets the first pause again
 
 log = logging.getLogger(__name__)
 
@@ -24,12 +24,12 @@ class Supervisor:
         self._down: set[str] = set()
 
     def start(self, name: str, work: Callable[[], Awaitable[None]], essential: bool = False) -> asyncio.Task[None]:
-        """Runs `work` until the task is cancelled. `essential` says that correctness rests on it."""
+        """Run `work` until the task is cancelled. `essential` means that correctness depends on it."""
         return asyncio.create_task(self._run(name, work, essential), name=name)
 
     @property
     def trouble(self) -> str | None:
-        """Which essential tasks do not run now; `None` if all do."""
+        """The essential tasks that do not run now; `None` if all do."""
         return f"not running: {', '.join(sorted(self._down))}" if self._down else None
 
     async def _run(self, name: str, work: Callable[[], Awaitable[None]], essential: bool) -> None:

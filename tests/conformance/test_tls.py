@@ -21,10 +21,9 @@ from openai import OpenAI
 
 from antiphon.models import Store
 from antiphon.trust.authority import AUTHORITY_NAME, SERVER_KEY_NAME, SERVER_NAME, certify
-from serving import API_KEY, start
+from serving import API_KEY, LIGHT, SPEECH, start
 
 NODE = shutil.which("node")
-SPEECH_ONLY = '[models]\n"nova-3" = "moonshine-tiny-en"\n"whisper-1" = "moonshine-tiny-en"\n[engines]\n'
 BEARER = {"authorization": f"Bearer {API_KEY}"}
 
 
@@ -51,7 +50,7 @@ def secure(tmp_path_factory: pytest.TempPathFactory, models: Store) -> Iterator[
         shutil.copy(source, file)
     data_dir = tmp_path_factory.mktemp("data")
     flags = ("--offline", "--tls-cert", str(files[0]), "--tls-key", str(files[1]))
-    process, url = start(data_dir, models, SPEECH_ONLY, flags=flags)
+    process, url = start(data_dir, models, SPEECH, flags=flags)
     yield Secure(url, data_dir, made / AUTHORITY_NAME, files)
     process.terminate()
     assert process.wait(20) == 0
@@ -167,7 +166,7 @@ def _served(secure: Secure) -> bytes:
 def test_an_authority_of_its_own(tmp_path: Path, models: Store):
     flags = ("--offline", "--tls-self-signed")
     for _ in range(2):  # it is made once
-        process, url = start(tmp_path, models, "[models]\n[engines]\n", flags=flags)
+        process, url = start(tmp_path, models, LIGHT, flags=flags)
         context = ssl.create_default_context(cafile=str(tmp_path / AUTHORITY_NAME))
         named = url.replace("127.0.0.1", "localhost")
         assert [httpx.get(f"{each}/healthz", verify=context).status_code for each in (url, named)] == [200, 200]

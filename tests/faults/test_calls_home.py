@@ -74,7 +74,7 @@ async def run_traced(trace, environment, *arguments):
     assert await process.wait() == 0
 
 
-@pytest.mark.parametrize("flags", [(), ("--offline",)], ids=["online", "offline"])
+@pytest.mark.parametrize("flags", [pytest.param((), marks=pytest.mark.long), ("--offline",)], ids=["online", "offline"])
 async def test_nobody_is_called(tmp_path, models, home, beckett, flags):
     data = tmp_path / "data"
     data.mkdir()

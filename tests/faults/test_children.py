@@ -60,6 +60,7 @@ def core_size(pid):
 
 
 # The decoder wakes itself by a pair of its own; the voice has texts read in children of its own.
+NICE = ("language", "voice")  # the server goes first
 SOCKETS = {"language": 1, "voice": 3, "decoder": 3}
 
 
@@ -74,6 +75,9 @@ def test_children_have_what_they_need(server):
         assert b"-P" in Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
         assert (Path(f"/proc/{pid}/cwd").readlink(), core_size(pid)) == (Path("/"), "1")
         assert os.getsid(pid) == pid
+        autogroup = Path(f"/proc/{pid}/autogroup")  # where there are some, `nice` counts within one
+        if name in NICE and autogroup.exists():
+            assert autogroup.read_text().split()[-1] == str(os.getpriority(os.PRIO_PROCESS, pid)) == "5"
         files = {str(file.readlink()) for file in Path(f"/proc/{pid}/fd").iterdir()}
         assert not [file for file in files if file.endswith((".db", "log")) or str(server.data_dir) in file]
         sockets = [file for file in files if file.startswith("socket:")]

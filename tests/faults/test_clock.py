@@ -15,10 +15,9 @@ from antiphon.core.policy import Marking
 from antiphon.stores.sqlite.directory import SqliteDirectory
 from antiphon.trust.control import Control
 from antiphon.trust.provenance import open_provenance
-from serving import API_KEY, Server, start
+from serving import API_KEY, LIGHT, SPEECH, Server, start
 
 pytestmark = pytest.mark.xdist_group("faults")
-SPEECH = '[models]\n"nova-3" = "moonshine-tiny-en"\n[engines]\n'
 BOTH = """
 [models]
 "nova-3" = "moonshine-tiny-en"
@@ -96,7 +95,7 @@ async def test_a_clock_set_back_revives_neither_keys_nor_idempotency_keys(tmp_pa
         assert (await ask(server, LISTEN, data=second, headers=once))[0] == 200  # a day is over
     assert failures(server) == set()
 
-    with served(tmp_path, models, "[models]\n[engines]\n", clock) as server:  # as far back as before it was made
+    with served(tmp_path, models, LIGHT, clock) as server:  # as far back as before it was made
         assert (await ask(server, "/v1/models", short))[0] == 401
         assert (await ask(server, "/v1/models", longer))[0] == 200
 

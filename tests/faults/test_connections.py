@@ -29,7 +29,7 @@ from callers import (
 from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
-from serving import API_KEY, Server, served, start
+from serving import API_KEY, SPEECH, Server, served, start
 
 pytestmark = pytest.mark.xdist_group("faults")
 POOL = 8  # threads of asyncio's own, which come when they are needed and stay
@@ -38,7 +38,7 @@ RAW = "&encoding=linear16&sample_rate=16000"
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory, models):
-    with served(tmp_path_factory.mktemp("data"), models) as server:
+    with served(tmp_path_factory.mktemp("data"), models, SPEECH) as server:
         yield server
     assert failures(server, API_KEY) <= {"Invalid UTF-8 sequence received from client."}  # uvicorn's
 
@@ -308,9 +308,9 @@ async def test_a_crowd_that_comes_and_goes_leaves_nothing(server, nothing_left, 
 # -- the end -----------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("number", [signal.SIGTERM, pytest.param(signal.SIGINT, marks=pytest.mark.long)])
 async def test_a_signal_drains(tmp_path, models, speech, two_cities, number):
-    process, url = start(tmp_path, models)
+    process, url = start(tmp_path, models, SPEECH)
     server = Server(url, API_KEY, tmp_path, process.pid)
     try:
         async with http(server) as session, stream(server) as live:

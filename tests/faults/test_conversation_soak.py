@@ -175,6 +175,7 @@ def weigh():
     return tracemalloc.get_traced_memory()[0], len(gc.get_objects())
 
 
+@pytest.mark.long
 async def test_a_conversation_without_end_levels_off(house, caplog):
     before = asyncio.all_tasks()
     talk = Talk(house, random.Random(1))

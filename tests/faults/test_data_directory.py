@@ -17,11 +17,9 @@ from callers import http, pcm_of, rest_of, stream, transcribe, until
 from antiphon.core.identity import Scope
 from antiphon.stores.sqlite.directory import SqliteDirectory
 from antiphon.trust.control import Control
-from serving import API_KEY, Server, start
+from serving import API_KEY, LIGHT, SPEECH, Server, start
 
 pytestmark = pytest.mark.xdist_group("faults")
-LIGHT = "[models]\n[engines]\n"  # nothing to load, so it starts at once
-SPEECH = '[models]\n"nova-3" = "moonshine-tiny-en"\n[engines]\n'
 RAW = "&encoding=linear16&sample_rate=16000"
 
 

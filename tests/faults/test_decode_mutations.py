@@ -24,7 +24,7 @@ from antiphon.core.audio import AudioFormat
 from antiphon.core.errors import BadMedia, TooLarge
 from encoded import FORMATS, encode, murmur
 
-MUTANTS = int(os.environ.get("ANTIPHON_MUTATIONS", "1200"))
+MUTANTS = int(os.environ.get("ANTIPHON_MUTATIONS", "600"))
 LIMITS = DecodeLimits(max_audio_ms=60_000, max_burst_ms=60_000, cpu_s=3, wall_s=20, step_cpu_s=3, step_wall_s=20)
 EXTREMES = (0, 1, 0x7FFF, 0xFFFF, 0x7FFFFFFF, 0x80000000, 0xFFFFFFFF)
 

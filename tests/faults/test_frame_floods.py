@@ -10,10 +10,9 @@ import struct
 import pytest
 from callers import LISTEN, chunks, closed_as_found, converse, failures, http, metric, pcm_of, socket_of
 
-from serving import API_KEY, served
+from serving import API_KEY, SPEECH, served
 
 pytestmark = pytest.mark.xdist_group("faults")
-SPEECH = '[models]\n"nova-3" = "moonshine-tiny-en"\n[engines]\n'
 BEGIN = (
     f"GET {LISTEN} HTTP/1.1\r\nHost: h\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\n"
     f"Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\nAuthorization: Bearer {API_KEY}\r\n\r\n"

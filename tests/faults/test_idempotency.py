@@ -16,7 +16,7 @@ import pytest
 from callers import http, metric, pcm_of, until
 
 from antiphon.session.retries import TRY
-from serving import API_KEY, Server, start
+from serving import API_KEY, LANGUAGE, Server, start
 
 pytestmark = pytest.mark.xdist_group("faults")
 MODEL = "smollm2-135m-instruct"
@@ -114,7 +114,7 @@ async def test_what_did_not_leave_is_given_again_once(server, session, name):
     before = charged(server.data_dir)
     key = str(uuid.uuid4())
     headers = [{name: str(number) if name == TRY else key} for number in range(3)]
-    path, body = "/v1/text-to-speech/joe?output_format=pcm_48000", {"text": "The sea is wide. " * (100 + len(name))}
+    path, body = "/v1/text-to-speech/joe?output_format=pcm_48000", {"text": "The sea is wide. " * (60 + len(name))}
     data = json.dumps(body).encode()
     head = f"POST {path} HTTP/1.1\r\nHost: h\r\nxi-api-key: {API_KEY}\r\n{name}: {headers[0][name]}\r\n"
     head += f"Content-Type: application/json\r\nContent-Length: {len(data)}\r\n\r\n"
@@ -125,7 +125,7 @@ async def test_what_did_not_leave_is_given_again_once(server, session, name):
         loop = asyncio.get_running_loop()
         await loop.sock_connect(caller, (host, int(port)))
         await loop.sock_sendall(caller, head.encode() + data)
-        async with asyncio.timeout(60):
+        async with asyncio.timeout(180):
             assert (await loop.sock_recv(caller, 12)).endswith(b" 200")
     await quiet(session)
     first = charged(server.data_dir).keys() - before.keys()
@@ -148,7 +148,7 @@ async def test_a_server_that_dies_before_its_answer_left_is_asked_again_and_char
     answered, key = {}, None
     body = CHAT | {"max_completion_tokens": 40, "temperature": 0}
     for life in range(3):
-        process, url = await asyncio.to_thread(start, tmp_path, models)
+        process, url = await asyncio.to_thread(start, tmp_path, models, LANGUAGE)
         with contextlib.suppress(*GONE):
             async with http(Server(url, API_KEY, tmp_path, process.pid)) as session:
                 for number in range(3):

@@ -7,7 +7,7 @@ from antiphon.core.identity import DEFAULT_PROJECT
 from antiphon.models import Store
 from antiphon.stores.sqlite.directory import SqliteDirectory
 from antiphon.trust.control import Control
-from serving import API_KEY, start
+from serving import API_KEY, LANGUAGE, start
 
 MODEL = "gpt-4o-mini"
 # Greedily, the model does not come to an end with this.
@@ -23,7 +23,7 @@ LONG = {
 @pytest.mark.parametrize("kill", [True, False])
 def test_what_was_answered_is_kept_and_what_ran_in_the_background_is_failed(tmp_path, models: Store, kill):
     Control(SqliteDirectory(tmp_path)).change_project(DEFAULT_PROJECT, 0, keep_answers_s=3600)
-    process, url = start(tmp_path, models)
+    process, url = start(tmp_path, models, LANGUAGE)
     try:
         with OpenAI(base_url=f"{url}/v1", api_key=API_KEY, max_retries=0, timeout=60) as client:
             for event in client.responses.create(model=MODEL, input="Hi", max_output_tokens=5, stream=True):
@@ -38,7 +38,7 @@ def test_what_was_answered_is_kept_and_what_ran_in_the_background_is_failed(tmp_
                 running = client.responses.create(model=MODEL, background=True, **LONG)
                 process.terminate()
                 assert process.wait(30) == 0
-        process, url = start(tmp_path, models)
+        process, url = start(tmp_path, models, LANGUAGE)
         with OpenAI(base_url=f"{url}/v1", api_key=API_KEY, max_retries=0, timeout=60) as client:
             assert client.responses.retrieve(answered.id) == answered
             assert client.responses.retrieve(last.response.id) == last.response

@@ -30,10 +30,10 @@ from callers import (
     until,
 )
 
-from serving import API_KEY, Server, served, start
+from serving import API_KEY, LANGUAGE, Server, served, start
 
 pytestmark = pytest.mark.xdist_group("faults")
-KILLS = max(2, int(os.environ.get("ANTIPHON_KILLS", "100")) // 5)
+KILLS = max(2, int(os.environ.get("ANTIPHON_KILLS", "50")) // 5)
 POOL = 8  # threads of asyncio's own, which come when they are needed and stay
 MODEL = "smollm2-135m-instruct"
 COUNT = [
@@ -49,7 +49,7 @@ GONE = (OSError, EOFError, aiohttp.ClientError, asyncio.IncompleteReadError)  # 
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory, models):
-    with served(tmp_path_factory.mktemp("data"), models) as server:
+    with served(tmp_path_factory.mktemp("data"), models, LANGUAGE) as server:
         yield server
         workers = children(server.pid)
     assert not [pid for pid in workers if alive(pid)]
@@ -282,14 +282,20 @@ def spent(usage):
 
 
 async def killed_again_and_again(callers, data_dir, models, settings, kills, least_s):
-    """Afterwards what had no answer has one."""
+    """Each time at a random moment, but not before something was heard. Afterwards what had no answer has one."""
     chance = random.Random(11)
     for _ in range(kills):
         process, url = await asyncio.to_thread(start, data_dir, models, settings)
         callers.server = Server(url, API_KEY, data_dir, process.pid)
         workers = children(process.pid)
+        before = callers.heard.total()
         loading = asyncio.create_task(callers.load())
+
+        async def something_heard(before=before):
+            return callers.heard.total() > before
+
         await asyncio.sleep(chance.uniform(least_s, least_s + 1))
+        await until(something_heard, 60)
         process.kill()
         await asyncio.to_thread(process.wait)
         await loading
@@ -338,7 +344,7 @@ async def test_a_server_killed_before_another_loses_and_repeats_nothing(tmp_path
 
 async def test_a_server_killed_with_its_embedded_model_loses_and_repeats_nothing(tmp_path, models):
     callers = Callers(MODEL)
-    await killed_again_and_again(callers, tmp_path, models, "", max(1, KILLS // 10), 2)
+    await killed_again_and_again(callers, tmp_path, models, LANGUAGE, max(1, KILLS // 10), 2)
     assert callers.heard
     assert callers.answered
     check(callers, tmp_path / "ledger.db")

@@ -24,7 +24,7 @@ from antiphon.surfaces.openai.embeddings import EmbeddingList
 from antiphon.surfaces.openai.speech import FORMATS
 
 pytestmark = pytest.mark.usefixtures("no_defects")
-MUTATIONS = int(os.environ.get("ANTIPHON_MUTATIONS", "2000"))
+MUTATIONS = int(os.environ.get("ANTIPHON_MUTATIONS", "1000"))
 GENERATED = max(100, MUTATIONS // 10)  # they take ten times as long to make
 SCHEMA = schemathesis.openapi.from_dict(json.loads(document(__version__)))
 OPERATIONS = {operation.ok().label: operation.ok() for operation in SCHEMA.get_all_operations()}

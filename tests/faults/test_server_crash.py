@@ -19,10 +19,10 @@ import pytest
 from callers import chunks, http, rest_of, rows, stream, transcribe, until
 from websockets.exceptions import WebSocketException
 
-from serving import API_KEY, Server, start
+from serving import API_KEY, SPEECH, Server, start
 
 pytestmark = pytest.mark.xdist_group("faults")
-KILLS = max(2, int(os.environ.get("ANTIPHON_KILLS", "100")) // 25)
+KILLS = max(2, int(os.environ.get("ANTIPHON_KILLS", "50")) // 25)
 RAW = "&encoding=linear16&sample_rate=16000"
 GONE = (OSError, EOFError, aiohttp.ClientError, WebSocketException)  # what a caller sees of a dead server
 
@@ -91,7 +91,7 @@ async def test_a_server_killed_under_load_loses_and_repeats_nothing(tmp_path, mo
     callers = Callers(speech)
     path = tmp_path / "ledger.db"
     for _ in range(KILLS):
-        process, url = start(tmp_path, models)
+        process, url = start(tmp_path, models, SPEECH)
         callers.server = Server(url, API_KEY, tmp_path, process.pid)
         loading = asyncio.create_task(callers.load())
         await asyncio.sleep(chance.uniform(0.5, 3))
@@ -101,7 +101,7 @@ async def test_a_server_killed_under_load_loses_and_repeats_nothing(tmp_path, mo
     assert len(callers.heard_ms) > KILLS
     assert len(callers.answered) > KILLS
 
-    process, url = start(tmp_path, models)
+    process, url = start(tmp_path, models, SPEECH)
     try:
         callers.server = Server(url, API_KEY, tmp_path, process.pid)
         async with http(callers.server) as session:
@@ -152,7 +152,7 @@ async def ready(session):
 
 
 async def test_a_full_disk_stops_billable_work_until_there_is_room(small_disk, models, speech):
-    process, url = start(small_disk, models)
+    process, url = start(small_disk, models, SPEECH)
     server = Server(url, API_KEY, small_disk, process.pid)
     recording = speech[: 3 * 32_000]
     try:

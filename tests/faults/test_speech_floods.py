@@ -52,7 +52,7 @@ from antiphon.engines.piper.voice import RESTART_S
 from serving import API_KEY, served
 
 pytestmark = pytest.mark.xdist_group("faults")
-KILLS = max(1, int(os.environ.get("ANTIPHON_KILLS", "100")) // 100)
+KILLS = max(1, int(os.environ.get("ANTIPHON_KILLS", "50")) // 100)
 FLOOD = 300
 POOL = 16  # threads of asyncio's own, which come when they are needed and stay
 CUT_OFF_S = 90  # until what the network takes is full, and fifteen seconds more

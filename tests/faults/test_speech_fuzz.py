@@ -3,6 +3,7 @@ character, and whatever a caller of a live text does, every message has its answ
 """
 
 import json
+import os
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -16,7 +17,8 @@ pytestmark = pytest.mark.usefixtures("no_defects")
 KEY = ("authorization", "Bearer secret")
 JSON = ("content-type", "application/json")
 PLAIN = ("content-type", "text/plain")
-HURRIED = settings(database=None, max_examples=150, suppress_health_check=list(HealthCheck))
+EXAMPLES = int(os.environ.get("ANTIPHON_MUTATIONS", "1000")) // 20
+HURRIED = settings(database=None, max_examples=EXAMPLES, suppress_health_check=list(HealthCheck))
 
 ODD = (
     *("3.50", "$3.50", "€1,000.00", "-0.0", "1e309", "9" * 400, "1/0", "½", "٣", "IV", "MCMXC", "0x10", "1st", "42nd"),

@@ -225,7 +225,7 @@ async def attack(url: str, keys: dict[str, str], seconds: float) -> asyncio.subp
     told = json.dumps({"url": url, **keys, "seconds": seconds, "only": ONLY})
     script = Path(__file__).with_name("attackers.py")
     attackers = await asyncio.create_subprocess_exec(
-        sys.executable, str(script), told, stdout=asyncio.subprocess.PIPE, limit=1 << 20
+        sys.executable, str(script), told, stdout=asyncio.subprocess.PIPE, limit=1 << 20, start_new_session=True
     )
     assert attackers.stdout is not None
     assert await attackers.stdout.readline() == b"ready\n"

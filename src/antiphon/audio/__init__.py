@@ -1,1 +1,1 @@
-"""Audio in: samples as callers send them, turned into 16 kHz mono int16. Imports core only."""
+"""Audio: callers' samples and containers become 16 kHz mono int16, and speech is encoded."""

@@ -1,4 +1,4 @@
-"""Memory that several share: who wants more than is left is told to come again."""
+"""A memory budget that several share."""
 
 from antiphon.core.errors import CapacityError
 
@@ -6,21 +6,19 @@ RETRY_AFTER_S = 5
 
 
 class Budget:
-    """`total_bytes` for all holders together. One that is alone may hold more: what it may at most is bounded
-    elsewhere.
-    """
+    """At most `total_bytes` for all holders together. One that is alone may hold more: its own bound is elsewhere."""
 
     def __init__(self, total_bytes: int) -> None:
         self.total_bytes = total_bytes
         self.taken_bytes = 0
 
     def hold(self) -> "Hold":
-        """Nothing yet."""
+        """Return a new holder, with nothing taken."""
         return Hold(self)
 
 
 class Hold:
-    """One holder's part."""
+    """The memory of one holder."""
 
     __slots__ = ("_budget", "taken_bytes")
 
@@ -29,7 +27,7 @@ class Hold:
         self.taken_bytes = 0
 
     def take(self, size_bytes: int) -> None:
-        """More, until `give_back`. Raises `CapacityError` where others hold too much for it; then nothing is taken."""
+        """Take more, until `give_back`. Raises `CapacityError` if others hold too much; then nothing is taken."""
         budget = self._budget
         others_bytes = budget.taken_bytes - self.taken_bytes
         if others_bytes and budget.taken_bytes + size_bytes > budget.total_bytes:
@@ -38,6 +36,6 @@ class Hold:
         self.taken_bytes += size_bytes
 
     def give_back(self) -> None:
-        """All of it."""
+        """Give back everything."""
         self._budget.taken_bytes -= self.taken_bytes
         self.taken_bytes = 0

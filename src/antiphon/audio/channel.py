@@ -1,4 +1,4 @@
-"""One decoder process, as the server sees it: what is said to it, what it answers, and what its end means."""
+"""One decoder process, as the server sees it: what it is sent, what it answers, and what its end means."""
 
 import asyncio
 import contextlib
@@ -11,19 +11,19 @@ from antiphon.children import LOOK_S, Pulse, processor_s
 from antiphon.core.audio import BYTES_PER_MS
 from antiphon.core.errors import AntiphonError, BadMedia, EngineError, EngineTimeout, InternalError, TooLarge
 
-_SLACK_BYTES = 64 * 1024  # for what is no audio: verdicts and their words
+_SLACK_BYTES = 64 * 1024  # for what is not audio: verdicts and their messages
 _NEVER_READ = (signal.SIGSEGV, signal.SIGBUS, signal.SIGABRT, signal.SIGFPE, signal.SIGILL)
 
 
 class Stuck(EngineTimeout):
-    """A decoder was stopped, or waited for what never comes."""
+    """A decoder was stopped, or waits for something that never comes."""
 
 
 class Channel:
     """The server's end of one job's socket, in lock-step with its decoder (see `frames`).
 
-    It takes nothing on trust: a decoder that was taken over by its input can give wrong samples, but neither more of
-    them than `max_audio_ms` for each `send`, nor anything else.
+    It trusts nothing: a decoder that its input has taken over can return wrong samples, but neither more than
+    `max_audio_ms` of them for each `send`, nor anything else.
     """
 
     def __init__(self, sock: socket.socket, max_audio_ms: int) -> None:
@@ -39,10 +39,12 @@ class Channel:
             if payload:
                 await self._loop.sock_sendall(self._sock, payload)
         except ConnectionError:
-            pass  # it has ended: what it had to say, or that it said nothing, is still to be read
+            pass  # it has ended: its last message, or the lack of one, is still to be read
 
     async def receive(self) -> tuple[Kind, list[memoryview]]:
-        """A kind, and for `PCM` each channel's samples. Raises what a failed decoder stands for."""
+        """Return a kind, and for `PCM` the samples of each channel. Raises the error that a failed decoder stands
+        for.
+        """
         number, channels, length = HEADER.unpack(await self._exactly(HEADER.size))
         try:
             kind = Kind(number)
@@ -62,13 +64,13 @@ class Channel:
 
     @contextlib.asynccontextmanager
     async def awaited(self, wall_s: int, cpu_s: int) -> AsyncIterator[None]:
-        """The time in which an answer is due. What ends it says whose fault it was: raises `Stuck` for a decoder that
-        neither answers nor uses a processor, `TooLarge` after `wall_s` for one that has used at least half of the
-        `cpu_s` that it may, and else `EngineTimeout`, because it did not get to use them.
+        """Bound the wait for an answer. Raises `Stuck` for a decoder that neither answers nor uses a processor,
+        `TooLarge` after `wall_s` if it used at least half of the `cpu_s` that it may, and else `EngineTimeout`, because
+        it got no processor.
         """
         loop, pulse = self._loop, self._pulse
         ends_s = loop.time() + wall_s
-        looked: list[float] = []  # what the decoder had used, the first time and the last
+        looked: list[float] = []  # processor time of the decoder at the first look and the last
         pulse.heard()
         timer: asyncio.TimerHandle
 

@@ -1,12 +1,12 @@
-"""Containers, decoded in processes of their own: the server's side.
+"""Decoding of containers in processes of their own: the server's side.
 
-Every recording and every live container stream gets a fresh process, forked from one that has the decoder loaded (see
-`worker`), with bounds on memory, processor time, waiting time and decoded length, without files or network. Closing its
-socket kills it; what waits for one that stands still fails (`Channel.awaited`). The process that forks is asked for
-signs of life, and replaced where it gives none.
+Every recording and every live container stream gets a new process, forked from one that has the decoder loaded (see
+`worker`), with bounds on memory, processor time, waiting time and decoded length, and without files or network. Closing
+its socket kills it; waiting for a stuck one fails (`Channel.awaited`). The process that forks is asked for signs of
+life, and replaced if it gives none.
 
-At most `files_at_once` recordings decode at a time and `files_waiting` wait for their turn; at most `live_at_once` live
-streams are open; what recordings decode to takes `held_bytes` of memory, all together; beyond, `CapacityError`.
+At most `files_at_once` recordings decode at a time, `files_waiting` wait, `live_at_once` live streams are open, and all
+decoded recordings together take `held_bytes` of memory; beyond that, `CapacityError`.
 """
 
 import asyncio
@@ -29,18 +29,18 @@ from antiphon.supervision import supervisor
 
 _START_S = 30
 _END_S = 5
-_TRIES = 3  # to fork a decoder: the process that forks may be gone, or stuck until it is replaced
+_TRIES = 3  # to fork a decoder: the forking process may be gone, or stuck until it is replaced
 
 log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
 class DecodeLimits:
-    """What one recording, or one live stream, may cost.
+    """Bounds of one recording or one live stream.
 
-    `max_audio_ms` is decoded audio, all output channels together; `max_burst_ms` the same for one live message.
-    `memory_bytes` is beyond the decoder's own size and the recording's. `cpu_s` and `wall_s` bound a recording,
-    `step_cpu_s` and `step_wall_s` one live message. `held_bytes` is for all recordings together.
+    `max_audio_ms` is decoded audio of all output channels together; `max_burst_ms`, the same of one live message.
+    `memory_bytes` excludes the decoder itself and the recording. `cpu_s` and `wall_s` bound a recording, `step_cpu_s`
+    and `step_wall_s` one live message. `held_bytes` is for all recordings together.
     """
 
     max_input_bytes: int = 512 * 1024 * 1024
@@ -59,7 +59,7 @@ class DecodeLimits:
 
 @dataclass(frozen=True, slots=True)
 class Decoded:
-    """A recording: int16 samples at 16 kHz of each channel, all of one length, and that length."""
+    """A recording: int16 samples at 16 kHz of each channel, all equally long, and their length."""
 
     channels: tuple[bytes | bytearray, ...]
     duration_ms: int
@@ -67,8 +67,8 @@ class Decoded:
 
 @dataclass(frozen=True, slots=True)
 class DecoderStats:
-    """`running` are recordings that are being decoded and live streams; the others are of the process that forks: see
-    `session.observe.EngineStats`. `stuck` counts decoders, too.
+    """`running` counts recordings that are being decoded, and live streams; the others describe the forking process:
+    see `observe.observer.EngineStats`. `stuck` includes decoders.
     """
 
     running: int
@@ -79,9 +79,7 @@ class DecoderStats:
 
 
 class Decoder:
-    """Makes decoder processes. `start` and `close` frame its life; `start` need not be called, but takes the first
-    call's wait of about 0.2 s away.
-    """
+    """Starts decoder processes. `close` must be called at the end; `start` saves the first call 0.2 s."""
 
     def __init__(self, limits: DecodeLimits | None = None) -> None:
         self.limits = limits or DecodeLimits()
@@ -98,11 +96,11 @@ class Decoder:
 
     @property
     def pid(self) -> int | None:
-        """The process that decoders are forked from, while there is one."""
+        """The process that decoders are forked from, if there is one."""
         return None if self._process is None else self._process.pid
 
     async def start(self) -> None:
-        """Raises `InternalError` when there is no decoder to be had."""
+        """Start the forking process. Raises `InternalError` if that fails."""
         async with self._starting:
             if self._alive():
                 return
@@ -133,7 +131,7 @@ class Decoder:
                 self._watcher = supervisor.start("keep the decoder running", self._watch)
 
     async def close(self) -> None:
-        """Ends every decoder process, whatever it is doing."""
+        """End every decoder process, also busy ones."""
         if self._watcher is not None:
             self._watcher.cancel()
             await asyncio.gather(self._watcher, return_exceptions=True)
@@ -148,8 +146,8 @@ class Decoder:
         return DecoderStats(running, rss_bytes, max(0, self._starts - 1), self._stuck, up)
 
     async def decode(self, data: bytes, *, multichannel: bool = False, hold: Hold | None = None) -> Decoded:
-        """A whole recording. `hold` takes its memory from the budget; without, it counts only while it is decoded.
-        Raises `BadMedia`, `TooLarge`, `CapacityError`, `EngineError` or `InternalError`.
+        """Decode a whole recording. `hold` takes its memory from the budget; without it, that counts only while
+        decoding. Raises `BadMedia`, `TooLarge`, `CapacityError`, `EngineError` or `InternalError`.
         """
         limits = self.limits
         if len(data) > limits.max_input_bytes:
@@ -177,7 +175,7 @@ class Decoder:
             self._files.release()
 
     async def open_live(self, *, split: bool, opus_channels: int = 0) -> Channel:
-        """A decoder for one live stream, to be given back with `close_live`. Raises `CapacityError`."""
+        """Open a decoder for one live stream; `close_live` must follow. Raises `CapacityError`."""
         limits = self.limits
         if self.live_open >= limits.live_at_once:
             raise CapacityError("Too many live streams that need a decoder are open.", retry_after_s=5)
@@ -197,7 +195,7 @@ class Decoder:
 
     @contextlib.asynccontextmanager
     async def awaited(self, channel: Channel, wall_s: int, cpu_s: int) -> AsyncIterator[None]:
-        """See `Channel.awaited`."""
+        """Wait as `Channel.awaited`, and count stuck decoders."""
         try:
             async with channel.awaited(wall_s, cpu_s):
                 yield
@@ -207,8 +205,10 @@ class Decoder:
             raise
 
     async def _spawn(self, job: Job, input_bytes: int, wall_s: int) -> Channel:
-        """A decoder process, ready for input within `wall_s`; tried again when there is none, or one that is stuck."""
-        # The input is held up to three times over in the decoder while it arrives.
+        """Return a decoder process that is ready for input, within `wall_s`. Retries if the forking process is gone or
+        stuck.
+        """
+        # The decoder holds the input up to three times while it arrives.
         memory = SPAWN.pack(self.limits.memory_bytes + 3 * input_bytes)
         for _ in range(_TRIES):
             await self.start()
@@ -234,7 +234,7 @@ class Decoder:
         raise InternalError("No decoder process could be started.")
 
     async def _watch(self) -> None:
-        """For ever: the process that forks is replaced when it has ended, and killed when it is stuck."""
+        """Replace the forking process when it has ended or is stuck, for ever."""
         while True:
             await asyncio.sleep(children.LOOK_S)
             answered = not self._pulse.silent
@@ -253,13 +253,13 @@ class Decoder:
                 log.exception("the decoder's process cannot be started")
 
     def _ask(self) -> None:
-        """For a sign of life."""
+        """Ask for a sign of life."""
         if self._control is not None:
             with contextlib.suppress(OSError):
                 self._control.send(SPAWN.pack(0))
 
     def _alive(self) -> bool:
-        """Nothing comes from the process that forks once it has started, except signs of life and its end."""
+        """Return whether the forking process is alive. After its start it sends only signs of life and its end."""
         if self._control is None:
             return False
         try:
@@ -272,7 +272,7 @@ class Decoder:
         return bool(said)
 
     def _kill(self) -> None:
-        """With all that was forked."""
+        """Kill the forking process and all that it forked."""
         if self._process is not None:
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(self._process.pid, signal.SIGKILL)
@@ -281,7 +281,7 @@ class Decoder:
             self._control = None
 
     async def _end(self) -> None:
-        """Hanging up makes the process that forks kill its children and leave."""
+        """End the forking process: closing its socket makes it kill its children and exit."""
         if self._control is not None:
             self._control.close()
             self._control = None

@@ -1,7 +1,7 @@
-"""What one decoder process does with one caller's bytes: containers and Opus packets to 16 kHz int16.
+"""What one decoder process does with one caller's bytes: containers and Opus packets become 16 kHz int16.
 
-It runs inside the limits that `worker` has set, on input that may be hostile. What it opens is named here: no demuxer
-or codec outside these lists is reachable, so neither are playlists, concatenations, pictures and subtitles.
+It runs within the limits that `worker` has set, on input that may be hostile. All that it opens is listed here: no
+other demuxer or codec is reachable, so neither are playlists, concatenations, pictures and subtitles.
 """
 
 import contextlib
@@ -31,8 +31,8 @@ CODECS = (
     *("pcm_f32le", "pcm_f32be", "pcm_f64le", "pcm_f64be", "pcm_mulaw", "pcm_alaw"),
     *("adpcm_ima_wav", "adpcm_ms", "gsm_ms"),  # of telephone recorders
 )
-# 24 bits in 32: FFmpeg takes them for an old editor's floating point, recorders write integers, the lowest bits 0
-# (Microsoft, WAVEFORMATEXTENSIBLE: valid bits are the highest of their container).
+# 24 bits in 32: FFmpeg takes them for an old editor's floating point, but recorders write integers, with the lowest
+# bits 0 (Microsoft, WAVEFORMATEXTENSIBLE: valid bits are the highest of their container).
 _INTEGERS = {"pcm_f24le": "pcm_s32le"}
 _OPTIONS = {
     "format_whitelist": ",".join(DEMUXERS),
@@ -40,20 +40,20 @@ _OPTIONS = {
     "protocol_whitelist": "none",
     "threads": "1",
     "max_streams": "16",
-    # Do not try every packet of a plain wav as another format's: it takes ten times the decoding.
+    # Do not test every packet of a plain wav for another format: that takes ten times as long as decoding.
     "max_probe_packets": "1",
 }
-# A live stream must not wait for seconds of audio before its first sample comes out.
+# A live stream must not wait for seconds of audio before its first sample.
 _LIVE_OPTIONS = {"analyzeduration": "1", "probesize": "4096", "formatprobesize": "65536", "max_size": "1024"}
 
 _OGG_MAGIC = b"OggS"
-_MP4_MAGIC = b"ftyp"  # behind four bytes of length
+_MP4_MAGIC = b"ftyp"  # after four bytes of length
 _PART_BYTES = 65_536
 _BAD_PACKETS_IN_A_ROW = 64
 
 
 class Gone(Exception):
-    """The server has hung up: there is nobody to decode for."""
+    """The server has closed the socket: nobody waits for the result."""
 
 
 class Link:
@@ -84,7 +84,7 @@ class Link:
 
 
 class LiveSource:
-    """The caller's bytes as FFmpeg reads them: a file without end or seeking, whose reads ask for more."""
+    """The caller's bytes as FFmpeg reads them: an endless file without seeking, whose reads ask for more."""
 
     def __init__(self, more: Callable[[], bytes], first: bytes) -> None:
         self._more, self._rest = more, memoryview(first)
@@ -99,7 +99,7 @@ class LiveSource:
 
 
 class Output:
-    """Decoded frames on their way out: resampled, counted against the limit, gathered into parts worth sending."""
+    """Resamples decoded frames, counts them against the limit, and sends them in larger parts."""
 
     def __init__(self, link: Link, job: Job) -> None:
         self._link, self._job = link, job
@@ -129,7 +129,7 @@ class Output:
         self.flush()
 
     def _change(self, frame: av.AudioFrame) -> None:
-        """The first frame, or one of another shape, as a recording may change its rate on the way."""
+        """Take the first frame, or one of another shape: a recording may change its rate."""
         channels = frame.layout.nb_channels
         check_shape(frame.sample_rate, channels)
         if self._resampler is not None:
@@ -198,7 +198,7 @@ class Decoding:
         self._link.send(Kind.FAIL, bytes([verdict]) + message.encode())
 
     def _allow_cpu(self) -> None:
-        """The kernel ends this process when it has used what one recording, or one message, may use."""
+        """Let the kernel end this process after the processor time of one recording, or one message."""
         used = resource.getrusage(resource.RUSAGE_SELF)
         _, hard = resource.getrlimit(resource.RLIMIT_CPU)
         soft = int(used.ru_utime + used.ru_stime) + 1 + self._job.cpu_s
@@ -215,14 +215,14 @@ class Decoding:
             parts += payload
 
     def _message(self) -> bytes:
-        """The caller's next message; empty at the end."""
+        """Return the caller's next message; empty at the end."""
         kind, payload = self._link.receive()
         self._output.new_message()
         self._allow_cpu()
         return b"" if kind is Kind.END else bytes(payload)
 
     def _next_message(self) -> bytes:
-        """The same, when the last one is used up and all it yielded has gone out."""
+        """Return the next message, once the output of the last one has been sent."""
         self._output.flush()
         self._link.send(Kind.MORE)
         return self._message()
@@ -263,7 +263,7 @@ class Decoding:
                 self._add(codec, packet)
 
     def _decode_opus(self, first: bytes) -> None:
-        """Bare Opus packets (RFC 6716), as they stand in RTP: one a message, always decoded at 48 kHz."""
+        """Decode bare Opus packets (RFC 6716) as in RTP: one per message, always at 48 kHz."""
         codec = av.CodecContext.create("opus", "r")
         codec.sample_rate = 48_000
         codec.layout = f"{self._job.opus_channels}c"
@@ -274,7 +274,7 @@ class Decoding:
             message = self._next_message()
 
     def _add(self, codec: av.AudioCodecContext, packet: "av.Packet[Any]") -> None:
-        """One packet, or the codec's last samples if it is empty. Damage here and there is passed over."""
+        """Decode one packet, or the codec's last samples if it is empty. Occasional damage is skipped."""
         try:
             for frame in _frames(codec, packet):
                 self._output.add(frame)
@@ -308,13 +308,13 @@ def _explain(error: av.error.FFmpegError) -> tuple[Verdict, str]:
 
 
 def warm_up() -> None:
-    """Does once what every decoder would do anew: makes the codecs' tables and the filters, from silence of our own."""
+    """Do once what every decoder would repeat: build the tables of codecs and filters, from silence of our own."""
     for name in CODECS:
         codec = av.CodecContext.create(name, "r")
         codec.thread_count = 1
         if isinstance(codec, av.AudioCodecContext):
             codec.sample_rate, codec.layout = 48_000, "stereo"
-        with contextlib.suppress(av.error.FFmpegError):  # some want a header before they open
+        with contextlib.suppress(av.error.FFmpegError):  # some need a header to open
             codec.open()
     silence = io.BytesIO()
     with wave.open(silence, "wb") as wav:

@@ -1,9 +1,9 @@
-"""Speech out: 16-bit mono samples of any rate to every format callers are offered, as a stream.
+"""Audio output: 16-bit mono samples of any rate become every format offered, as a stream.
 
-FFmpeg's codecs and muxers do it, set so that bytes leave as soon as the codec has them: nothing waits in a buffer or
-for a fuller page. Equal samples give equal bytes, however they are cut into pieces. Every container that holds tags
-says that the speech is synthetic, and there is no way to leave that out. All of it blocks: on one core, a second of
-speech costs 1 ms (pcm at its own rate) to 15 ms (aac, opus).
+FFmpeg's codecs and muxers do it, set so that bytes are sent as soon as the codec has them, without waiting for a full
+buffer or page. Equal samples give equal bytes, however they are split. Every container that holds tags says that the
+speech is synthetic, and that cannot be turned off. All of it blocks: on one core, a second of speech costs 1 ms (pcm at
+its own rate) to 15 ms (aac, opus).
 """
 
 import contextlib
@@ -24,7 +24,7 @@ _FLAC_FRAMES_A_SECOND = 50
 
 @dataclass(frozen=True, slots=True)
 class _Kind:
-    """FFmpeg's muxer, encoder and sample format for a codec in a container; `bit_rate` is the usual one."""
+    """The muxer, encoder and sample format in FFmpeg for a codec in a container; `bit_rate` is the default."""
 
     muxer: str
     encoder: str
@@ -48,7 +48,7 @@ _KINDS = {
         bit_rate=64_000,
         encoder_options={"reservoir": "0", "compression_level": "7"},
     ),
-    # The muxer writes a page when it has more than this many microseconds, and the next packet has come.
+    # The muxer writes a page once it has more than this many microseconds and the next packet has come.
     (Codec.OPUS, Container.OGG): _Kind(
         *("ogg", "libopus"),
         rates=_OPUS_RATES,
@@ -61,17 +61,19 @@ _KINDS = {
 
 _RESAMPLER_HOLDS_MS = 3
 _OPUS_BIT_RATES = range(500, 256_001)
-# Kilobits a second of a frame of layer III: ISO/IEC 11172-3, 2.4.2.3, and ISO/IEC 13818-3, 2.4.2.3, for the rates below
-# 32 kHz. Its extension to 8 kHz has no more than 64.
+# Kilobits per second of a layer III frame: ISO/IEC 11172-3, 2.4.2.3, and ISO/IEC 13818-3, 2.4.2.3, for rates below 32
+# kHz. The extension to 8 kHz has at most 64.
 _MPEG1_LEAST_RATE = 32_000
 _MPEG1_KBPS = (32, 40, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320)
 _MPEG2_KBPS = (8, 16, 24, 32, 40, 48, 56, 64, 80, 96, 112, 128, 144, 160)
-_AAC_LEAST_BIT_RATE = 16_000  # FFmpeg does not get below
-_AAC_FRAME_SAMPLES, _AAC_FRAME_BITS = 1_024, 6_144  # ISO/IEC 14496-3, 4.5.3: a channel's most bits in a frame
+_AAC_LEAST_BIT_RATE = 16_000  # FFmpeg's minimum
+_AAC_FRAME_SAMPLES, _AAC_FRAME_BITS = 1_024, 6_144  # ISO/IEC 14496-3, 4.5.3: the most bits of a channel in a frame
 
 
 def check(format: SpeechFormat) -> None:
-    """Raises `UnsupportedParameter`, `param` being the field of `SpeechFormat`, for what no encoder makes."""
+    """Check a format. Raises `UnsupportedParameter`, with `param` naming the field of `SpeechFormat`, if no encoder
+    makes it.
+    """
     kind = _KINDS.get((format.codec, format.container))
     if kind is None:
         raise UnsupportedParameter(f"{format.codec} is not supported in {format.container}", param="container")
@@ -90,17 +92,17 @@ def check(format: SpeechFormat) -> None:
 
 
 class SpeechEncoder:
-    """One stream of speech in one format. What the codec holds back of it comes with the next piece, or at the end.
+    """One stream of speech in one format. What the codec holds back comes with the next piece, or at the end.
 
-    A stream's header cannot know the length, and says so in its format's way; with `whole` everything is given at the
-    end instead, and the header says how long it is.
+    A stream's header cannot contain the length, and says so in the way of its format. With `whole`, everything is
+    returned at the end instead, and the header contains the length.
 
-    `flush_ms` of silence push out all that was said before, without an end: a stream that ended and began anew would
-    have a second header in its middle, which not every player passes over.
+    `flush_ms` of silence push out all earlier speech without an end: a stream that ended and began again would contain
+    a second header, which not every player skips.
     """
 
     def __init__(self, format: SpeechFormat, rate: int, whole: bool = False) -> None:
-        """`rate` is that of the samples to come, in Hz. Raises `UnsupportedParameter`."""
+        """`rate` (Hz) is that of the samples to push. Raises `UnsupportedParameter`."""
         check(format)
         kind = _KINDS[format.codec, format.container]
         self._rate, self._whole = rate, whole
@@ -133,7 +135,7 @@ class SpeechEncoder:
         self._begun = False
 
     def push(self, pcm: bytes) -> bytes:
-        """What is ready after these samples, 16-bit little-endian; may be empty."""
+        """Return what is ready after these samples (16-bit little-endian); may be empty."""
         if pcm:
             frame = av.AudioFrame(format="s16", layout="mono", samples=len(pcm) // BYTES_PER_SAMPLE)
             frame.sample_rate = self._rate
@@ -145,7 +147,7 @@ class SpeechEncoder:
         return self._take()
 
     def finish(self) -> bytes:
-        """The rest. Nothing may be pushed after."""
+        """Return the rest. Nothing may be pushed afterwards."""
         if self._begun:
             self._container.mux(self._stream.encode(None))
         else:
@@ -164,7 +166,7 @@ class SpeechEncoder:
 
 
 class _Sink(io.BytesIO):
-    """What is written, in order: a muxer cannot go back in it to fill lengths in."""
+    """A stream that a muxer cannot seek in to fill in lengths."""
 
     def seekable(self) -> bool:
         return False
@@ -172,8 +174,8 @@ class _Sink(io.BytesIO):
 
 @contextlib.contextmanager
 def _one_processor() -> Iterator[None]:
-    """FFmpeg gives the filters before an encoder a thread for each processor that it may use, up to sixteen a stream,
-    and PyAV does not let a caller choose. They have nothing to do in parallel.
+    """Restrict this thread to one processor. FFmpeg would give the filters before an encoder a thread for each
+    processor, up to sixteen a stream, and PyAV offers no choice. They have nothing to do in parallel.
     """
     allowed: set[int] = set()
     with contextlib.suppress(AttributeError, OSError):  # only Linux has it, and a sandbox may forbid it
@@ -187,14 +189,14 @@ def _one_processor() -> Iterator[None]:
 
 
 def _held_samples(format: SpeechFormat) -> int:
-    """What a codec holds back at most, with the silence that it puts before the first sample."""
+    """Return the most samples that a codec holds back, with the silence it puts before the first."""
     match format.codec:
         case Codec.MP3:
             return 3 * 1_152 if format.sample_rate >= _MPEG1_LEAST_RATE else 4 * 576
         case Codec.AAC:
             return 3 * _AAC_FRAME_SAMPLES
         case Codec.OPUS:
-            return format.sample_rate // 20  # its frame of 20 ms, the page before, and 6.5 ms that it looks ahead
+            return format.sample_rate // 20  # its frame of 20 ms, the page before, and 6.5 ms of look-ahead
         case Codec.FLAC:
             return format.sample_rate // _FLAC_FRAMES_A_SECOND
         case _:
@@ -202,7 +204,7 @@ def _held_samples(format: SpeechFormat) -> int:
 
 
 def _bit_rates(format: SpeechFormat) -> range | tuple[int, ...]:
-    """Those that a codec with a bit rate has at that sample rate."""
+    """Return the bit rates of a codec at that sample rate."""
     if format.codec is Codec.OPUS:
         return _OPUS_BIT_RATES
     if format.codec is Codec.AAC:

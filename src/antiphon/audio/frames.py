@@ -1,4 +1,4 @@
-"""What passes between the server and a decoder process: frames of a kind, a channel count, a length and a payload.
+"""The protocol between the server and a decoder process: frames of a kind, a channel count, a length and a payload.
 
 The two sides keep step. The server sends one `JOB`, and then only after a `MORE`: the next message of a live stream as
 `DATA`, or a whole recording as `DATA` and `END`. After `MORE` a decoder only reads. So neither side can fill the
@@ -16,18 +16,18 @@ PID = struct.Struct("<i")
 
 
 class Kind(IntEnum):
-    JOB = 1  # server: what is coming, JSON
+    JOB = 1  # server: the task, JSON
     DATA = 2  # server: the caller's bytes
     END = 3  # server: no more of them
     PCM = 4  # decoder: 16 kHz int16, one channel's samples after the other's, of equal length
-    MORE = 5  # decoder: ready; everything given is used up, and what it yielded is sent. The first has its `PID`
+    MORE = 5  # decoder: ready; all input is used up and its output sent. The first contains its `PID`
     DONE = 6  # decoder: all decoded
     FAIL = 7  # decoder: a `Verdict` and a message
     DIED = 8  # the decoder's parent: the number of the signal that ended it, one byte
 
 
 class Verdict(IntEnum):
-    """Why there will be no audio: whose fault it is."""
+    """Why there will be no audio."""
 
     BAD_MEDIA = 1
     TOO_LARGE = 2
@@ -36,8 +36,8 @@ class Verdict(IntEnum):
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """What the server asks of a decoder. `max_audio_ms` counts decoded audio of all output channels: of the whole
-    recording, or when `live` of one message. `opus_channels` is set for bare Opus packets, one a message.
+    """A decoder's task. `max_audio_ms` counts decoded audio of all output channels: of the whole recording, or if
+    `live` of one message. `opus_channels` is set for bare Opus packets, one per message.
     """
 
     live: bool

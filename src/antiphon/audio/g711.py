@@ -1,6 +1,6 @@
 """G.711: eight-bit companded speech to linear int16 (ITU-T G.711, 11/1988; the decoding tables 1b and 2b).
 
-Pure functions, bytes in and bytes out. The 14-bit (mu-law) and 13-bit (A-law) values are scaled to 16 bits.
+Pure functions from bytes to bytes. The 14-bit (mu-law) and 13-bit (A-law) values are scaled to 16 bits.
 """
 
 
@@ -22,7 +22,7 @@ def _alaw(code: int) -> int:
 
 
 def _tables(values: list[int]) -> tuple[bytes, bytes]:
-    """Low and high byte of each code's value, for `bytes.translate`."""
+    """Return the low and high bytes of each code's value, for `bytes.translate`."""
     return bytes(value & 0xFF for value in values), bytes(value >> 8 & 0xFF for value in values)
 
 
@@ -38,10 +38,10 @@ def _expand(data: bytes, tables: tuple[bytes, bytes]) -> bytes:
 
 
 def mulaw_to_pcm(data: bytes) -> bytes:
-    """One byte a sample to two, int16 little-endian."""
+    """Convert one byte per sample to two, int16 little-endian."""
     return _expand(data, _MULAW)
 
 
 def alaw_to_pcm(data: bytes) -> bytes:
-    """One byte a sample to two, int16 little-endian."""
+    """Convert one byte per sample to two, int16 little-endian."""
     return _expand(data, _ALAW)

@@ -1,8 +1,7 @@
-"""A live stream's bytes to 16 kHz int16, as they arrive.
+"""A live stream's bytes become 16 kHz int16 as they arrive.
 
-Raw samples, also those behind a plain WAV header, are converted here, in place; Opus packets and other containers in a
-decoder process of their own. What a message leaves over (half a sample, half a page) waits for the next: nothing is
-dropped.
+Raw samples, also after a plain WAV header, are converted here; Opus packets and other containers in a decoder process.
+What a message leaves incomplete (half a sample, half a page) waits for the next: nothing is dropped.
 """
 
 import asyncio
@@ -27,7 +26,7 @@ _SAMPLE_FORMATS = {
 
 
 def most_pcm_bytes(data_bytes: int, audio_format: AudioFormat, multichannel: bool, limits: DecodeLimits) -> int:
-    """What so many bytes without a container become at most, all channels together."""
+    """Return how many bytes so many bytes without a container become at most, all channels together."""
     if audio_format.encoding not in _SAMPLE_FORMATS:
         return limits.max_burst_ms * BYTES_PER_MS
     frame_bytes = _SAMPLE_FORMATS[audio_format.encoding][1] * audio_format.channels
@@ -48,15 +47,15 @@ class _Path(Protocol):
 
 
 class LiveDecoder:
-    """One stream. `channels` is how many parts `feed` and `finish` return: known at once for raw samples, for
-    containers once the first audio has come out; `None`, and no parts, until then. Mixed down to one unless
+    """The decoder of one stream. `channels` is how many parts `feed` and `finish` return: known at once for raw
+    samples, for containers once the first audio has come; until then `None`, and no parts. Mixed down to one unless
     `multichannel`.
 
     Calls must not overlap. After an error only `close` may follow; it may be called at any time, and more than once.
     """
 
     def __init__(self, decoder: Decoder, audio_format: AudioFormat, *, multichannel: bool = False) -> None:
-        """Raises `BadMedia` when the declared rate or channel count is out of range."""
+        """Raises `BadMedia` if the declared rate or channel count is out of range."""
         if audio_format.encoding in _SAMPLE_FORMATS:
             self._path: _Path = _Raw(audio_format, multichannel, decoder.limits.max_audio_ms)
         elif audio_format.encoding is Encoding.OPUS:
@@ -70,14 +69,14 @@ class LiveDecoder:
         return self._path.channels
 
     async def feed(self, data: bytes) -> list[bytes]:
-        """All that `data` makes audible: new samples of each channel, of equal length, possibly empty.
+        """Return the new samples of each channel, of equal length, possibly empty.
 
         Raises `BadMedia` or `TooLarge`; for containers also `CapacityError`, `EngineError` or `InternalError`.
         """
         return await self._path.feed(data)
 
     async def finish(self) -> list[bytes]:
-        """The last samples; raises `BadMedia` when a container held none at all."""
+        """Return the last samples. Raises `BadMedia` if a container held none at all."""
         return await self._path.finish()
 
     def close(self) -> None:
@@ -85,7 +84,7 @@ class LiveDecoder:
 
 
 class _Raw:
-    """Headerless samples, as declared: linear32 is 32-bit floating point (Deepgram's `encoding`)."""
+    """Headerless samples, as declared. linear32 is 32-bit floating point (Deepgram's `encoding`)."""
 
     def __init__(self, audio_format: AudioFormat, multichannel: bool, max_audio_ms: int) -> None:
         channels, rate = audio_format.channels, audio_format.sample_rate
@@ -111,7 +110,7 @@ class _Raw:
         for start in range(0, len(data), _PIECE_BYTES):
             for part, new in zip(parts, self._convert(data[start : start + _PIECE_BYTES]), strict=True):
                 part += new
-            await asyncio.sleep(0)  # a whole recording must not hold the other streams up
+            await asyncio.sleep(0)  # a whole recording must not delay the other streams
         return [bytes(part) for part in parts]
 
     def _convert(self, data: bytes) -> list[bytes]:
@@ -129,12 +128,12 @@ class _Raw:
         return [b""] if self._resampler is None else self._resampler.finish()
 
     def close(self) -> None:
-        """Nothing is held."""
+        """Do nothing: nothing is held."""
 
 
 class _Container:
-    """A stream whose first bytes say what it is. One that begins anew, as recorders that are started again make it, is
-    followed: by a header where a message begins.
+    """A stream whose first bytes tell its format. It may start again with a header, at the beginning of a message, as
+    restarted recorders do.
     """
 
     def __init__(self, decoder: Decoder, multichannel: bool) -> None:
@@ -176,7 +175,9 @@ class _Container:
 
 
 def _begins(data: bytes) -> bool:
-    """Whether a message begins as a file does: WAV, Ogg (RFC 3533, 6: the flag of a first page), FLAC, WebM, MP4."""
+    """Return whether a message begins like a file: WAV, Ogg (RFC 3533, 6: the flag of a first page), FLAC, WebM,
+    MP4.
+    """
     first_page = data[:4] == b"OggS" and len(data) > 5 and bool(data[5] & 0x02)
     return first_page or begins_wav(data) or data[:4] in (b"fLaC", b"\x1aE\xdf\xa3") or data[4:8] == b"ftyp"
 
@@ -186,17 +187,17 @@ def _changed() -> BadMedia:
 
 
 class _Wav:
-    """Plain samples behind a header. The stream's length is the stream's, not the header's: behind as many samples as
-    that declared, chunks without sound are passed over, a new header is followed, and all else is samples that go on.
+    """Plain samples after a header. The stream may be longer than its header says: after the declared samples, chunks
+    without sound are skipped, a new header is obeyed, and all else is more samples.
     """
 
     def __init__(self, multichannel: bool, max_audio_ms: int) -> None:
         self._multichannel, self._max_audio_ms = multichannel, max_audio_ms
         self._format: AudioFormat | None = None
         self._raw: _Raw | None = None
-        self._held = b""  # what does not tell yet what it is
+        self._held = b""  # too short to tell what it is
         self._skip = 0  # bytes of a header or a chunk that are still to come
-        self._left: int | None = 0  # bytes of samples as declared, `None` without end
+        self._left: int | None = 0  # declared bytes of samples that are still to come, `None` without end
         self._heard = False
 
     @property
@@ -223,7 +224,7 @@ class _Wav:
         return [bytes(part) for part in out] or [b""] * (self.channels or 0)
 
     def _look(self, data: bytes) -> bool:
-        """Where no samples are declared: what comes now. False where more is needed to tell."""
+        """Take what follows the declared samples. Returns `False` if more bytes are needed to tell what it is."""
         if begins_wav(data):
             header = plain_header(data)
             if header is None:
@@ -260,7 +261,7 @@ class _Wav:
         return await self._raw.finish()
 
     def close(self) -> None:
-        """Nothing is held."""
+        """Do nothing: nothing is held."""
 
 
 def _joined(parts: list[bytearray], more: list[bytes]) -> list[bytearray]:
@@ -271,7 +272,7 @@ def _joined(parts: list[bytearray], more: list[bytes]) -> list[bytearray]:
 
 
 class _Guarded:
-    """Bytes that a decoder process reads: bare Opus packets when `opus_channels` is set, or a container."""
+    """Bytes that a decoder process reads: bare Opus packets if `opus_channels` is set, else a container."""
 
     def __init__(self, decoder: Decoder, multichannel: bool, opus_channels: int = 0) -> None:
         self.channels: int | None = None

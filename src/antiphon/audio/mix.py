@@ -1,12 +1,12 @@
-"""Channels mixed down so that none takes another away.
+"""Mixing channels down so that none cancels another.
 
-A mix of channels of opposite polarity (a microphone wired the wrong way round, a "wide" effect) is silence. Where the
-mix is much weaker than its channels are, the loudest of them stands in its place; else the mix is the mix, to the bit.
-With n channels that have nothing to do with each other, or of which one alone has sound, the mix has 1/n² of the energy
-of all; what counts is how far below that it falls.
+A mix of channels of opposite polarity (a microphone wired the wrong way round, a "wide" effect) is silence. If the mix
+is much weaker than its channels, the loudest of them replaces it; else the mix is unchanged, to the bit. With n
+independent channels, or only one with sound, the mix has 1/n² of the energy of all; what counts is how far below that
+it falls.
 
-Energies decay over 50 ms while the mix is heard, so that a cancellation costs no word, and over 300 ms while a channel
-is, so that it outlasts the pauses between words. One source is faded into the other over a block.
+Energies decay over 50 ms while the mix is used, so that a cancellation costs no word, and over 300 ms while a channel
+is, so that it outlasts the pauses between words. Sources are cross-faded over one block.
 """
 
 from array import array
@@ -17,16 +17,16 @@ from antiphon.core.audio import BYTES_PER_MS
 
 _BLOCK_MS = 10
 _BLOCK_BYTES = _BLOCK_MS * BYTES_PER_MS
-_STRIDE = 8  # samples; one of so many tells the energy well enough
-_BLOCK_SAMPLES = _BLOCK_BYTES // 2 // _STRIDE  # that are looked at
-_MIX_KEEPS, _CHANNEL_KEEPS = exp(-_BLOCK_MS / 50), exp(-_BLOCK_MS / 300)  # of the energy so far, at each block
-_CANCELLED, _RESTORED = 0.1, 0.5  # of what the mix should have: below it is left, above it is taken again
-_LOUDER = 4  # times the energy that another channel must have to take the place of one
+_STRIDE = 8  # samples; one of so many suffices to measure the energy
+_BLOCK_SAMPLES = _BLOCK_BYTES // 2 // _STRIDE  # that are measured
+_MIX_KEEPS, _CHANNEL_KEEPS = exp(-_BLOCK_MS / 50), exp(-_BLOCK_MS / 300)  # of the energy, after each block
+_CANCELLED, _RESTORED = 0.1, 0.5  # of the mix's expected energy: below, a channel replaces it; above, it returns
+_LOUDER = 4  # times the energy that another channel needs to replace one
 _MIX = 0
 
 
 class Mixer:
-    """One stream, of 16-bit samples. `channels` is how many there are beside the mix; at most 10 ms are held back."""
+    """The mix of one stream of 16-bit samples. `channels` is the number of channels; at most 10 ms are held back."""
 
     def __init__(self, channels: int) -> None:
         self._scale = channels**2
@@ -35,18 +35,18 @@ class Mixer:
         self._source = _MIX
 
     def push(self, mix: bytes, channels: list[bytes]) -> bytes:
-        """What is heard of these samples: their mix, and the same of each channel, all of one length."""
+        """Return the output for these samples: their mix and each channel, all equally long."""
         sources = [held + new for held, new in zip(self._held, (mix, *channels), strict=True)]
         whole = len(sources[_MIX]) // _BLOCK_BYTES * _BLOCK_BYTES
         self._held = [source[whole:] for source in sources]
         return self._heard([source[:whole] for source in sources])
 
     def finish(self) -> bytes:
-        """The rest. Nothing may be pushed after."""
+        """Return the rest. Nothing may be pushed afterwards."""
         return self._heard(self._held)
 
     def _heard(self, sources: list[bytes]) -> bytes:
-        """Block by block."""
+        """Return the output, block by block."""
         looked_at = [array("h", source)[::_STRIDE] for source in sources]
         out = []
         for n in range(-(-len(sources[_MIX]) // _BLOCK_BYTES)):
@@ -58,7 +58,7 @@ class Mixer:
         return b"".join(out)
 
     def _next(self, looked_at: list["array[int]"], n: int) -> int:
-        """What is heard of that block."""
+        """Return the source of a block."""
         keeps = _CHANNEL_KEEPS if self._source else _MIX_KEEPS
         begin, end = n * _BLOCK_SAMPLES, (n + 1) * _BLOCK_SAMPLES
         for i, samples in enumerate(looked_at):
@@ -78,7 +78,7 @@ class Mixer:
 
 
 def _faded(before: bytes, after: bytes) -> bytes:
-    """From one to the other."""
+    """Cross-fade from one to the other."""
     old, new = array("h", before), array("h", after)
     length = max(1, len(new))
     return array("h", (a + (b - a) * n // length for n, (a, b) in enumerate(zip(old, new, strict=True)))).tobytes()

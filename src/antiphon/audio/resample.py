@@ -1,7 +1,7 @@
-"""From any rate, channel count and sample format to 16 kHz int16, as a stream.
+"""Conversion from any rate, channel count and sample format to 16 kHz int16, as a stream.
 
-libswresample, because its filter holds back 1 to 2 ms of audio where soxr's stream holds back up to 115 ms at 8 kHz.
-It is reached through a filter graph made here rather than through `av.AudioResampler`, whose graph starts a thread.
+It uses libswresample, whose filter holds back 1 to 2 ms of audio, where soxr's stream holds back up to 115 ms at 8 kHz.
+The filter graph is made here, because that of `av.AudioResampler` starts a thread.
 """
 
 from fractions import Fraction
@@ -16,7 +16,7 @@ from antiphon.core.errors import BadMedia
 
 
 def check_shape(rate: int, channels: int) -> None:
-    """Raises `BadMedia` for a rate or a channel count that no honest recording has."""
+    """Check rate (Hz) and channel count. Raises `BadMedia` if no honest recording has them."""
     if not MIN_RATE <= rate <= MAX_RATE:
         raise BadMedia(f"The audio has a sample rate of {rate} Hz; {MIN_RATE} to {MAX_RATE} Hz are supported.")
     if not 1 <= channels <= MAX_CHANNELS:
@@ -24,15 +24,15 @@ def check_shape(rate: int, channels: int) -> None:
 
 
 def to_house_rate(pcm: bytes, rate: int) -> bytes:
-    """16-bit mono at `rate` Hz, whole, at the house's rate."""
+    """Convert a whole 16-bit mono recording at `rate` Hz to 16 kHz."""
     resampler = Resampler(sample_format="s16", layout="mono", rate=rate, channels=1, split=False)
     return b"".join((*resampler.push_bytes(pcm), *resampler.finish()))
 
 
 class Resampler:
-    """One stream's conversion. Frames must keep the shape of the first; `accepts` tells.
+    """The conversion of one stream. Frames must keep the shape of the first: see `accepts`.
 
-    Output is one bytes object a channel: as many as came in when `split`, otherwise one, mixed down (see `mix`).
+    Output is one bytes object per channel: all of them if `split`, otherwise one, mixed down (see `mix`).
     """
 
     def __init__(self, *, sample_format: str, layout: str, rate: int, channels: int, split: bool) -> None:
@@ -56,7 +56,7 @@ class Resampler:
         else:
             both = mono = graph.add("asplit")
             source.link_to(both)
-            if _undeclared(layout, channels):  # FFmpeg would guess that the third of them is a subwoofer
+            if _undeclared(layout, channels):  # FFmpeg would take the third of them for a subwoofer
                 mono = graph.add("pan", "mono|c0<" + "+".join(f"c{n}" for n in range(channels)))
                 both.link_to(mono, output_idx=0)
             self._sinks = [_sink(graph, mono, 0, "mono"), _sink(graph, both, 1, layout)]
@@ -68,13 +68,13 @@ class Resampler:
         return (frame.format.name, frame.layout.name, frame.sample_rate) == self._shape
 
     def push(self, frame: av.AudioFrame) -> list[bytes]:
-        """What is ready after `frame`; a part for each channel, possibly empty."""
+        """Return what is ready after `frame`: a part for each channel, possibly empty."""
         frame.pts = None
         self._source.push(frame)
         return self._drain()
 
     def push_bytes(self, data: bytes) -> list[bytes]:
-        """The same for packed samples: whole sample frames, in the format and layout given at the start."""
+        """Return the same for packed samples: whole sample frames, in the format and layout given at the start."""
         sample_format, layout, rate = self._shape
         frame = av.AudioFrame(format=sample_format, layout=layout, samples=len(data) // self._frame_bytes)
         frame.sample_rate = rate
@@ -82,7 +82,7 @@ class Resampler:
         return self.push(frame)
 
     def finish(self) -> list[bytes]:
-        """The samples the filter still held. Nothing may be pushed after."""
+        """Return the samples that the filter still held. Nothing may be pushed afterwards."""
         self._source.push(None)
         parts = self._drain()
         return parts if self._mixer is None else [parts[0] + self._mixer.finish()]
@@ -95,19 +95,19 @@ class Resampler:
 
 
 def _undeclared(layout: str, channels: int) -> bool:
-    """Whether nothing says what each channel is."""
+    """Return whether the purpose of each channel is unknown."""
     return layout in (f"{channels}c", f"{channels} channels")
 
 
 def _channels_in_mix(layout: str, channels: int) -> list[int]:
-    """Those that FFmpeg mixes down: all but the one for low frequencies."""
+    """Return the channels that FFmpeg mixes down: all except low frequencies."""
     if _undeclared(layout, channels):
         return list(range(channels))
     return [n for n, channel in enumerate(av.AudioLayout(layout).channels) if channel.name not in ("LFE", "LFE2")]
 
 
 def _sink(graph: Graph, source: FilterContext, output: int, layout: str) -> FilterContext:
-    """Where that output of a filter comes out, in the house's form."""
+    """Return a sink for that output of a filter: 16 kHz int16."""
     wanted = graph.add("aformat", sample_rates=str(SAMPLE_RATE), sample_fmts="s16p", channel_layouts=layout)
     sink = graph.add("abuffersink")
     source.link_to(wanted, output_idx=output)
@@ -116,7 +116,7 @@ def _sink(graph: Graph, source: FilterContext, output: int, layout: str) -> Filt
 
 
 def _pulled(sink: FilterContext, channels: int) -> list[bytes]:
-    """What is ready there, of each channel."""
+    """Return what is ready there, for each channel."""
     parts: list[list[bytes]] = [[] for _ in range(channels)]
     while True:
         try:

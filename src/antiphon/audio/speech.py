@@ -1,8 +1,9 @@
-"""Speech in samples: pauses that are as long as was asked, and one loudness for every voice.
+"""Speech in samples: pauses as long as requested, and the same loudness for every voice.
 
-A voice puts silence of its own before and after what it says. That is taken away, and what stays between two clauses is
-counted from the last sound of one to the first of the next. A voice has one gain, found once from speech of its own and
-kept, so that loudness does not move from clause to clause; what would then be too loud is bent, and never clipped.
+A voice puts silence of its own before and after its speech. That is removed, and the pause between two clauses counts
+from the last sound of one to the first of the next. Each voice has one gain, found once from its own speech and kept,
+so that loudness does not change between clauses; what would then be too loud is compressed, and never clipped.
+
 Samples are 16-bit little-endian, one channel.
 """
 
@@ -14,7 +15,7 @@ from numpy.typing import NDArray
 from antiphon.core.audio import BYTES_PER_SAMPLE
 
 TARGET_LUFS = -18.0
-LEAD_MS, TAIL_MS = 10, 20  # of the voice's own, kept around sound: the beginnings and ends of what is said softly
+LEAD_MS, TAIL_MS = 10, 20  # of the voice's own silence, kept around sound: soft beginnings and ends
 _SOUND = 64  # a sample beyond this is sound: 54 dB below full scale, so 36 dB below the speech
 _KNEE, _CEILING = 23_000.0, 31_600.0  # 3 dB and 0.3 dB below full scale
 
@@ -26,8 +27,8 @@ def silence(ms: int, rate: int) -> bytes:
 
 
 class ClauseShaper:
-    """One clause on its way out. Silence at its beginning is dropped as it comes, silence within comes with the sound
-    after it.
+    """The output of one clause. Silence at its beginning is dropped, silence within is held back until the next
+    sound.
     """
 
     def __init__(self, rate: int, gain: float = 1.0) -> None:
@@ -43,7 +44,7 @@ class ClauseShaper:
         return self._begun
 
     def push(self, pcm: bytes) -> bytes:
-        """The sound that is whole after these samples; may be empty."""
+        """Return the sound that is complete after these samples; may be empty."""
         new = _bent(np.frombuffer(pcm, "<i2").astype(np.float32) * self._gain)
         sounds = np.flatnonzero(np.abs(new) > _SOUND)
         held = np.concatenate((self._held, new))
@@ -59,8 +60,8 @@ class ClauseShaper:
         return out.tobytes()
 
     def finish(self, pause_ms: int) -> bytes:
-        """The end of the clause, and so much silence that `pause_ms` lie between its last sound and the next clause's
-        first, though never less than is kept around both. Nothing may be pushed after.
+        """Return the end of the clause, and silence so that `pause_ms` lie between its last sound and the next clause's
+        first (but never less than is kept around both). Nothing may be pushed afterwards.
         """
         if not self._begun:
             return silence(pause_ms, self._rate)
@@ -71,21 +72,22 @@ class ClauseShaper:
 
 
 def gain_for(pcm: bytes, rate: int) -> float:
-    """The gain that brings a voice to `TARGET_LUFS`, from a few sentences of it. 1 for what is no speech."""
+    """Return the gain that brings a voice to `TARGET_LUFS`, from a few sentences of it. 1 if there is no speech."""
     loudness = loudness_lufs(pcm, rate)
     return 1.0 if loudness == -math.inf else float(10 ** ((TARGET_LUFS - loudness) / 20))
 
 
 def loudness_lufs(pcm: bytes, rate: int) -> float:
-    """The integrated loudness of one channel: ITU-R BS.1770-5, annex 1. Minus infinity for silence, or under 400 ms.
+    """Return the integrated loudness of one channel: ITU-R BS.1770-5, annex 1. Minus infinity for silence, or under 400
+    ms.
 
-    The standard's filters are given for 48 kHz; here their frequency response weighs a spectrum, at any rate.
+    The standard defines its filters for 48 kHz; here their frequency response weights a spectrum, at any rate.
     """
     samples = np.frombuffer(pcm, "<i2").astype(np.float64) / 32_768
     block, step = rate * 400 // 1000, rate * 100 // 1000
     if len(samples) < block:
         return -math.inf
-    size = len(samples) + rate  # so that nothing comes round to the other end
+    size = len(samples) + rate  # so that nothing wraps around
     spectrum = np.fft.rfft(samples, size)
     weighted = np.fft.irfft(spectrum * _k_weighting(np.fft.rfftfreq(size, 1 / rate)), size)[: len(samples)]
     energy = np.concatenate(([0.0], np.cumsum(weighted**2)))
@@ -99,7 +101,7 @@ def loudness_lufs(pcm: bytes, rate: int) -> float:
 
 
 def _k_weighting(hertz: NDArray[np.floating]) -> NDArray[np.float64]:
-    """The size of the response of both stages: BS.1770-5, annex 1, tables 1 and 2."""
+    """Return the magnitude response of both stages: BS.1770-5, annex 1, tables 1 and 2."""
     z = np.exp(-2j * np.pi * hertz / 48_000)
     shelf = (1.53512485958697 - 2.69169618940638 * z + 1.19839281085285 * z**2) / (
         1 - 1.69065929318241 * z + 0.73248077421585 * z**2
@@ -114,14 +116,14 @@ def _samples(ms: int, rate: int) -> int:
 
 
 def _faded(samples: Samples, length: int) -> Samples:
-    """From nothing to full over the first `length` samples."""
+    """Fade in over the first `length` samples."""
     faded = samples.copy()
     faded[:length] = np.rint(samples[:length] * np.arange(length) / length)
     return faded
 
 
 def _bent(samples: NDArray[np.float32]) -> Samples:
-    """Straight up to the knee, then ever flatter towards the ceiling."""
+    """Compress: linear up to the knee, then ever flatter towards the ceiling."""
     sizes = np.abs(samples)
     if len(samples) and float(np.max(sizes)) > _KNEE:
         room = _CEILING - _KNEE

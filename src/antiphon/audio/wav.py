@@ -1,27 +1,29 @@
 """The header of a plain WAV stream: RIFF, 16-bit PCM (Microsoft, Multimedia Programming Interface 1.0, chapter 3).
 
-FFmpeg wants 64 KiB of such a stream, two seconds at 16 kHz, before it gives the first sample out, in search of S/PDIF.
-A live stream cannot wait for that, and its samples need no decoder once the header is read.
+FFmpeg needs 64 KiB of such a stream, two seconds at 16 kHz, before it returns the first sample, because it looks for
+S/PDIF. A live stream cannot wait for that, and its samples need no decoder once the header is read.
 """
 
 import struct
 from dataclasses import dataclass
 
-HEADER_BYTES = 4096  # a header that is longer is no plain one
+HEADER_BYTES = 4096  # a longer header is not a plain one
 _PCM = 1
 _ENDLESS = 0xFFFF_FFFF
-# What writers put behind the samples.
+# Chunks that writers put after the samples.
 _NO_SOUND = (
     *(b"LIST", b"id3 ", b"ID3 ", b"bext", b"iXML", b"axml", b"_PMX", b"fact", b"cue ", b"smpl", b"inst", b"PEAK"),
     *(b"afsp", b"JUNK", b"junk", b"PAD ", b"FLLR"),
 )
-# Writers that cannot go back to fill the length in leave 0 or something near the largest number.
+# Writers that cannot fill in the length later leave 0 or nearly the largest number.
 _LENGTH_UNKNOWN = 0x7FFF_F000
 
 
 @dataclass(frozen=True, slots=True)
 class PlainWav:
-    """Samples start at byte `offset`; there are `data_bytes` of them, `None` when the writer did not know."""
+    """A plain WAV header. Samples start at byte `offset`; they take `data_bytes`, or `None` if the writer did not
+    know.
+    """
 
     sample_rate: int
     channels: int
@@ -30,7 +32,7 @@ class PlainWav:
 
 
 def plain_header(data: bytes) -> PlainWav | None:
-    """The header, when `data` begins with all of it; `None` for anything else, which is a real decoder's work."""
+    """Return the header if `data` contains all of it; `None` for anything else, which needs a real decoder."""
     if not begins_wav(data):
         return None
     shape: tuple[int, int] | None = None
@@ -53,12 +55,12 @@ def plain_header(data: bytes) -> PlainWav | None:
 
 
 def begins_wav(data: bytes) -> bool:
-    """Whether `data` begins as a WAV does."""
+    """Return whether `data` begins like a WAV file."""
     return data[:4] == b"RIFF" and data[8:12] == b"WAVE"
 
 
 def chunk_bytes(data: bytes) -> int:
-    """How many bytes `data` begins with that are no samples: a whole chunk of what stands behind them; 0 for none."""
+    """Return how many bytes at the beginning of `data` are not samples: a chunk that may follow them; 0 for none."""
     if len(data) < 8 or data[:4] not in _NO_SOUND:
         return 0
     size = int.from_bytes(data[4:8], "little")
@@ -66,7 +68,7 @@ def chunk_bytes(data: bytes) -> int:
 
 
 def endless(data: bytes) -> bytes:
-    """The beginning of a WAV that is streamed, with an unknown length in its header, whichever that told."""
+    """Return the beginning of a streamed WAV with an unknown length in its header."""
     position = 12
     while position + 8 <= len(data):
         name, size = struct.unpack_from("<4sI", data, position)

@@ -1,7 +1,7 @@
-"""Language calls against one server: so many at once, or so many a second, whatever the server makes of them.
+"""Language calls against one server: a fixed number at once, or a fixed rate, however the server responds.
 
-With `concurrency` each of so many callers asks again as soon as it was answered (a closed loop), over connections that
-are open before the clock starts. With `rate` requests arrive as a Poisson process on a schedule that never waits for an
+With `concurrency`, each of so many callers asks again once it was answered (a closed loop), over connections that are
+open before the clock starts. With `rate`, requests arrive as a Poisson process on a schedule that never waits for an
 answer (an open loop). Requests are made before the clock starts; the one for `warm_up` is not measured.
 """
 
@@ -28,7 +28,7 @@ MAX_REASON = 120
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """Where to, and with what parameters. `url` is an origin or an SDK's base, `extra` goes into each body as it is."""
+    """The server and the parameters. `url` is an origin or an SDK's base; `extra` is added to each body."""
 
     url: str
     api_key: str
@@ -39,7 +39,7 @@ class Target:
 
 
 def requests(target: Target, prompts: Sequence[Messages], count: int) -> list[bytes]:
-    """That many whole HTTP requests, the prompts in turn. Raises `CallerError` for an address that is none."""
+    """Return `count` whole HTTP requests, with the prompts in turn. Raises `CallerError` for an invalid address."""
     address = urlsplit(completions.endpoint(target.url))
     if address.scheme not in ("http", "https") or not address.hostname:
         raise CallerError(f"--url must be an address like http://127.0.0.1:8080, not {target.url!r}")
@@ -56,7 +56,7 @@ def requests(target: Target, prompts: Sequence[Messages], count: int) -> list[by
 
 
 class _Reading:
-    """One answer as it comes; what it was is said by `outcome`."""
+    """One answer as it arrives; `outcome` sums it up."""
 
     def __init__(self, due_ns: int, start_ns: int, stream: bool) -> None:
         self._due_ns = due_ns
@@ -135,7 +135,7 @@ class _Caller:
         self._stream = stream
 
     async def ask(self, request: bytes, due_ns: int | None = None) -> Answer:
-        """`due_ns` from the start; now, if there is none."""
+        """Send a request that is due at `due_ns` from the start, or now, and return its answer."""
         now_ns = time.monotonic_ns() - self.start_ns
         reading = _Reading(now_ns if due_ns is None else due_ns, self.start_ns, self._stream)
         failure = None
@@ -152,7 +152,7 @@ class _Caller:
 
 
 async def warm_up(target: Target, messages: Messages) -> None:
-    """One request that is not measured. Raises `EngineError` where it is not answered, unless for want of room."""
+    """Send one request that is not measured. Raises `EngineError` if it fails, except for lack of capacity."""
     pool = Pool(urlsplit(target.url))
     try:
         answer = await _Caller(pool, target.stream, 0).ask(requests(target, [messages], 1)[0])
@@ -172,7 +172,7 @@ async def run_level(
     objectives: Objectives = OBJECTIVES,
     pid: int | None = None,
 ) -> ChatLevel:
-    """`ask_all`, summed up."""
+    """Measure one level: `ask_all`, summed up."""
     answers, load = await ask_all(target, prompts, count, concurrency=concurrency, rate=rate, pid=pid)
     return level(answers, load, objectives, concurrency=concurrency, rate=rate)
 
@@ -187,10 +187,10 @@ async def ask_all(
     pid: int | None = None,
     seed: int = 0,
 ) -> tuple[list[Answer], Load]:
-    """`count` requests, `concurrency` at once or `rate` a second; the answers are in the order of their ends, and `pid`
-    is the server's process, if it runs here.
+    """Send `count` requests, `concurrency` at once or `rate` per second. Returns the answers in the order of their
+    ends, and the load; `pid` is the server's process, if it runs here.
 
-    Raises `CallerError`, or `EngineError` where the server cannot be reached at all.
+    Raises `CallerError`, or `EngineError` if the server cannot be reached.
     """
     asked = requests(target, prompts, count)
     pool = Pool(urlsplit(target.url))
@@ -231,5 +231,7 @@ async def _open(caller: _Caller, asked: Sequence[bytes], rate: float, rng: rando
 
 
 def arrivals(count: int, rate: float, rng: random.Random) -> list[int]:
-    """When each of `count` requests arrives, in ns: gaps are exponential, `rate` a second on average."""
+    """Return when each of `count` requests arrives (ns): gaps are exponential, with `rate` requests per second on
+    average.
+    """
     return [round(at_s * 1e9) for at_s in accumulate(rng.expovariate(rate) for _ in range(count))]

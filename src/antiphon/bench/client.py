@@ -1,8 +1,8 @@
-"""Real-time paced streams against one server. The only file of the room that has a socket and a clock.
+"""Real-time streams against one server. The only file of this room with a socket and a clock.
 
-All streams of a level connect first, a few at a time, and then start together on their plans; a stream that the server
-refuses for want of room is counted, and any other refusal ends the run, because every stream would meet it. Each is
-closed with `CloseStream` and read to its end, for `DRAIN_S` at most.
+All streams of a level connect first, a few at a time, and then start together on their plans. A stream that the server
+refuses for lack of capacity is counted; any other refusal ends the run, because every stream would meet it. Each is
+closed with `CloseStream` and read to its end, for at most `DRAIN_S`.
 """
 
 import asyncio
@@ -32,7 +32,7 @@ _LEAD_NS = 300_000_000
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """Where to, and with what parameters. `url` is an origin, `ws://host:port` or `http://host:port`."""
+    """The server and the parameters. `url` is an origin, `ws://host:port` or `http://host:port`."""
 
     url: str
     api_key: str
@@ -50,7 +50,7 @@ class _Channel(msgspec.Struct):
 
 
 class _Message(msgspec.Struct):
-    """Of any of the server's messages, what is needed; `channel` differs by type, so it is read later."""
+    """The needed fields of all messages; `channel` differs by type, so it is decoded later."""
 
     type: str
     is_final: bool = False
@@ -64,7 +64,7 @@ _decode_channel = msgspec.json.Decoder(_Channel).decode
 
 
 def heard(text: str, at_ns: int) -> Heard | None:
-    """A `Results` message as it is measured; `None` for the other types. Raises `msgspec.MsgspecError`."""
+    """Return a `Results` message for measurement, or `None` for other types. Raises `msgspec.MsgspecError`."""
     message = _decode(text)
     if message.type != "Results":
         return None
@@ -75,11 +75,11 @@ def heard(text: str, at_ns: int) -> Heard | None:
 
 
 class _Refused(Exception):
-    """The server has no room for this stream."""
+    """The server has no capacity for this stream."""
 
 
 class _Connection:
-    """One stream: its socket, and what came back."""
+    """One stream: its socket, and its results."""
 
     def __init__(self, plan: Plan) -> None:
         self.plan = plan
@@ -89,7 +89,7 @@ class _Connection:
         self._socket: aiohttp.ClientWebSocketResponse
 
     async def open(self, http: aiohttp.ClientSession, target: Target) -> None:
-        """Raises `_Refused` for want of room, `CallerError` or `EngineError` for any other reason."""
+        """Connect. Raises `_Refused` for lack of capacity, `CallerError` or `EngineError` for any other reason."""
         query = {
             "model": target.model,
             "encoding": "linear16",
@@ -113,7 +113,7 @@ class _Connection:
             raise EngineError(f"cannot reach {target.url}: {error}") from error
 
     async def run(self, start_ns: int) -> None:
-        """Sends the plan and listens until the server closes."""
+        """Send the plan, and listen until the server closes."""
         listening = asyncio.create_task(self._listen(start_ns))
         try:
             await self._send(start_ns)
@@ -161,9 +161,9 @@ class _Connection:
 
 
 async def run_level(target: Target, clips: Sequence[Clip], streams: int, *, seconds: int, pid: int | None) -> Level:
-    """That many streams for that long. `pid` is the server's process, if it runs here.
+    """Measure `streams` streams for `seconds`. `pid` is the server's process, if it runs here.
 
-    Raises `CallerError` or `EngineError` where the server cannot be measured at all.
+    Raises `CallerError` or `EngineError` if the server cannot be measured at all.
     """
     plans = schedule.plan_streams(
         clips, streams, samples=seconds * SAMPLE_RATE, chunk_samples=ms_to_samples(target.chunk_ms)
@@ -189,7 +189,7 @@ async def run_level(target: Target, clips: Sequence[Clip], streams: int, *, seco
 async def _open_all(
     http: aiohttp.ClientSession, target: Target, connections: Sequence[_Connection]
 ) -> list[_Connection]:
-    """Connects a few at a time; the ones that were let in, in order."""
+    """Connect a few at a time. Returns the admitted ones, in order."""
     gate = asyncio.Semaphore(CONNECTING_AT_ONCE)
 
     async def open_one(connection: _Connection) -> _Connection | None:

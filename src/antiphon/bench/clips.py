@@ -1,4 +1,4 @@
-"""Reads the operator's own clips and their references from disk, before any stream opens."""
+"""Reading of the operator's own clips and their references from disk, before any stream opens."""
 
 import csv
 from collections.abc import Mapping
@@ -15,7 +15,7 @@ from antiphon.core.errors import BadMedia, CallerError
 
 @dataclass(frozen=True, slots=True)
 class Clip:
-    """A recording to play: 16 kHz mono int16, its utterances, and what is said in it where that is known."""
+    """A recording to play: 16 kHz mono int16, its utterances, and its reference text if known."""
 
     name: str
     pcm: bytes
@@ -28,7 +28,7 @@ class Clip:
 
 
 def load(path: Path, references: Mapping[str, str]) -> Clip:
-    """Decodes any audio file. Raises `BadMedia` for one that cannot be decoded or in which nothing is said."""
+    """Read any audio file as a clip. Raises `BadMedia` if it cannot be decoded or contains no speech."""
     pcm = decode(path)
     spans = utterances(pcm)
     if not spans:
@@ -37,7 +37,7 @@ def load(path: Path, references: Mapping[str, str]) -> Clip:
 
 
 def decode(path: Path) -> bytes:
-    """The whole file as 16 kHz mono int16. Raises `BadMedia`."""
+    """Return the whole file as 16 kHz mono int16. Raises `BadMedia`."""
     pcm = bytearray()
     try:
         with av.open(str(path)) as container:
@@ -53,7 +53,7 @@ def decode(path: Path) -> bytes:
 
 
 def read_references(path: Path) -> dict[str, str]:
-    """File name to words, from tab-separated values with the columns `file` and `text`. Raises `CallerError`."""
+    """Return texts by file name, from tab-separated values with the columns `file` and `text`. Raises `CallerError`."""
     try:
         with path.open(encoding="utf-8", newline="") as lines:
             rows = csv.DictReader(lines, delimiter="\t", quoting=csv.QUOTE_NONE)

@@ -1,7 +1,7 @@
-"""OpenAI's chat completions as a client reads them: of each message, what is needed.
+"""OpenAI's chat completions for a client: the needed fields of each message.
 
 A stream is server-sent events, each one `data:` line with a JSON chunk, the last one `[DONE]`. Everything beyond the
-protocol's core may be missing, because any server that speaks it shall be readable.
+protocol's core may be missing, so that any server with this protocol can be read.
 """
 
 from collections.abc import Sequence
@@ -22,7 +22,7 @@ class Usage(msgspec.Struct):
 
 
 class Delta(msgspec.Struct):
-    """What is new. Reasoning has two names in use."""
+    """New text. Reasoning has two names in use."""
 
     content: str | None = None
     reasoning: str | None = None
@@ -36,7 +36,7 @@ class Delta(msgspec.Struct):
 
 
 class Choice(msgspec.Struct):
-    """Of a chunk, `delta`; of a whole answer, `message`."""
+    """One choice: a chunk has `delta`, a whole answer `message`."""
 
     delta: Delta | None = None
     message: Delta | None = None
@@ -44,7 +44,7 @@ class Choice(msgspec.Struct):
 
 
 class Completion(msgspec.Struct):
-    """A chunk, or a whole answer. `error` is what a stream says that fails after its head has been sent."""
+    """A chunk, or a whole answer. `error` is set if a stream fails after its head was sent."""
 
     choices: list[Choice] = msgspec.field(default_factory=list)
     usage: Usage | None = None
@@ -55,7 +55,7 @@ decode = msgspec.json.Decoder(Completion).decode
 
 
 class EventLines:
-    """Cuts a stream's bytes, as they come, into the data of its events."""
+    """Splits the bytes of a stream into the data of its events."""
 
     def __init__(self) -> None:
         self._rest = b""
@@ -66,7 +66,7 @@ class EventLines:
 
 
 def endpoint(url: str) -> str:
-    """The full address, from an origin or from a base such as the OpenAI SDK takes (`.../v1`)."""
+    """Return the full address, from an origin or from a base as in the OpenAI SDK (`.../v1`)."""
     base = url.rstrip("/")
     return f"{base}/chat/completions" if base.endswith("/v1") else f"{base}/v1/chat/completions"
 
@@ -79,7 +79,7 @@ def body(
     max_tokens: int | None = None,
     temperature: float | None = None,
 ) -> dict[str, object]:
-    """A request, with nothing in it that was not asked for."""
+    """Return a request body with only what was asked for."""
     values: dict[str, object] = {"model": model, "messages": messages, "stream": stream}
     if stream:
         values["stream_options"] = {"include_usage": True}
@@ -91,7 +91,7 @@ def body(
 
 
 def refused(status: int, answer: bytes) -> AntiphonError:
-    """The error that a status other than 200 is, with what the server said of it."""
+    """Return the error for a status other than 200, with the server's message."""
     if status in OVER_CAPACITY:
         return CapacityError(f"{reason(answer)} ({status})")
     blame = CallerError if 400 <= status < 500 else EngineError
@@ -99,7 +99,7 @@ def refused(status: int, answer: bytes) -> AntiphonError:
 
 
 def reason(answer: bytes) -> str:
-    """The message of an error, however much of OpenAI's shape surrounds it."""
+    """Return the message of an error, however nested."""
     try:
         found = msgspec.json.decode(answer)
     except msgspec.MsgspecError:

@@ -1,12 +1,12 @@
-"""What came back against what was asked: pure statistics of language calls, with the definitions of the objectives.
+"""Statistics of language calls, with the definitions of the objectives. Pure.
 
-Every time runs from when a request was due, so in an open loop a generator that is late counts against the server, and
+Every time is measured from when a request was due, so in an open loop a late generator counts against the server, and
 no request is omitted because an earlier one was slow. In a closed loop a request is due when it is sent.
 
-- TTFT: from then to the first token, of streams only; a chunk that only names the role is none.
+- TTFT: from then to the first token, of streams only; a chunk with only the role does not count.
 - TPOT: from the first token to the last, over the tokens after the first.
-- Total: from when it was due to the last token, or to the whole answer where it was not streamed.
-- Tokens are the server's own count where it reports usage, else the deltas that came.
+- Total: from when it was due to the last token, or to the whole answer if it was not streamed.
+- Tokens are the server's own count if it reports usage, else the deltas that came.
 - Goodput: the share of all requests, refused and failed ones included, that meet every objective.
 """
 
@@ -32,9 +32,8 @@ OBJECTIVES = Objectives()
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """How one request ended; times from the start of the level. `reported` is the server's count of output tokens.
-
-    `refused` is for want of room, `failure` any other reason why there is no whole answer.
+    """How one request ended; times are from the start of the level. `reported` is the server's count of output tokens.
+    `refused` means lack of capacity; `failure` is any other reason for no whole answer.
     """
 
     due_ns: int
@@ -70,7 +69,7 @@ class Answer:
         return (self.last_ns - self.due_ns) / NS_PER_MS
 
     def good(self, objectives: Objectives) -> bool:
-        """A time that there is not is an objective that does not apply."""
+        """Return whether it meets every objective. Objectives of missing times do not apply."""
         ttft_ms, tpot_ms = self.ttft_ms, self.tpot_ms
         return (
             self.whole
@@ -82,11 +81,11 @@ class Answer:
 
 @dataclass(frozen=True, slots=True)
 class ChatLevel:
-    """Everything measured with one number of requests at once (`concurrency`), or one `rate` of arrivals a second.
+    """All measurements with one number of requests at once (`concurrency`), or one `rate` of arrivals per second.
 
-    Rates are of whole answers, from the start to the last one's end. `reported` says whether every whole answer's
-    tokens were counted by the server. `late_ms_p99` is how late the generator itself sent. The server's figures are
-    there where its process was given; `server_rss_mb` is the most it held.
+    Rates are of whole answers, from the start to the end of the last. `reported` says whether the server counted the
+    tokens of every whole answer. `late_ms_p99` is how late the generator itself sent. The server's figures are there if
+    its process was given; `server_rss_mb` is its peak.
     """
 
     concurrency: int | None
@@ -113,14 +112,14 @@ class ChatLevel:
 
     @property
     def load(self) -> float:
-        """What it is drawn against."""
+        """The horizontal axis of its plot."""
         return self.concurrency if self.concurrency is not None else self.rate or 0
 
 
 def level(
     answers: Sequence[Answer], load: Load, objectives: Objectives, *, concurrency: int | None, rate: float | None
 ) -> ChatLevel:
-    """Sums a level up. `load.wall_s` must be above zero."""
+    """Sum a level up. `load.wall_s` must be above zero."""
     whole = [answer for answer in answers if answer.whole]
     failures = Counter(answer.failure for answer in answers if answer.failure is not None)
     good = sum(answer.good(objectives) for answer in answers)

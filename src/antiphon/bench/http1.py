@@ -1,7 +1,7 @@
-"""A lean HTTP/1.1 client for load: kept-alive connections, a request at a time on each, parsed by httptools.
+"""A lean HTTP/1.1 client for load: kept-alive connections, one request at a time on each, parsed by httptools.
 
-The generator runs beside the server it measures, so what it costs is taken from the server: for a short answer this
-one takes about a sixth of the processor time of aiohttp's client. It knows no redirects, proxies or compression.
+The generator runs beside the server that it measures and competes with it: for a short answer this client takes about a
+sixth of the processor time of aiohttp's. It does not support redirects, proxies or compression.
 """
 
 import asyncio
@@ -15,7 +15,7 @@ CONNECT_TIMEOUT_S = 20
 
 
 class Reader(Protocol):
-    """Takes one answer as it comes."""
+    """Takes one answer as it arrives."""
 
     def head(self, status: int) -> None: ...
 
@@ -39,7 +39,7 @@ class Connection(asyncio.Protocol):
         self._used = False
 
     async def ask(self, request: bytes, reader: Reader) -> None:
-        """Send a whole request; returns when its answer has ended. Raises `ConnectionError`."""
+        """Send a whole request, and return when its answer has ended. Raises `ConnectionError`."""
         self._reader, self._silent = reader, True
         self._answered = asyncio.get_running_loop().create_future()
         if not self.usable:
@@ -59,7 +59,7 @@ class Connection(asyncio.Protocol):
         self._transport.close()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self._transport = cast(asyncio.Transport, transport)  # uvloop's is none by inheritance
+        self._transport = cast(asyncio.Transport, transport)  # uvloop's does not inherit from it
 
     def data_received(self, data: bytes) -> None:
         self._silent = False
@@ -95,7 +95,7 @@ class Connection(asyncio.Protocol):
 
 
 class Pool:
-    """Connections to one origin, as many as are asked for at once."""
+    """Connections to one origin, as many as needed at once."""
 
     def __init__(self, origin: SplitResult) -> None:
         self._host = origin.hostname or ""
@@ -104,12 +104,12 @@ class Pool:
         self._idle: list[Connection] = []
 
     async def warm(self, connections: int) -> None:
-        """Have that many open. Raises `OSError`, `TimeoutError`."""
+        """Open connections until there are so many. Raises `OSError`, `TimeoutError`."""
         while len(self._idle) < connections:
             self._idle.append(await self._connect())
 
     async def ask(self, request: bytes, reader: Reader) -> None:
-        """One request and its answer; once more where an idle connection turns out to be closed.
+        """Send one request and read its answer; retries if an idle connection was closed.
 
         Raises `OSError`, `TimeoutError`.
         """

@@ -1,13 +1,13 @@
-"""What the client heard against what it sent: pure statistics, with the definitions of the objectives.
+"""Statistics of what the client received for what it sent, with the definitions of the objectives. Pure.
 
-Every time runs from the scheduled sending of a chunk, so a generator that is late counts against the server, and no
+Every time is measured from the scheduled sending of a chunk, so a late generator counts against the server, and no
 request is omitted because an earlier one was slow. A result belongs to an utterance if their windows overlap.
 
 - TTFB: from the chunk with the first sample of speech to the first non-empty result of the utterance.
-- First word: the same, to the first result that begins with the word that the utterance's first final begins with.
+- First word: the same, to the first result that begins with the first word of the utterance's first final.
 - Final: from the chunk with the last sample of speech to the final that covers the end of the speech.
 - Goodput: the share of utterances within both objectives. An utterance without a final is lost, and counts as missed;
-  it has no place in the percentiles, so read them together with the number lost.
+  it is not in the percentiles, so read them together with the number lost.
 - WER: Levenshtein over normalised words, of clips that were played to their end; a final's text belongs to the clip
   that it overlaps most.
 """
@@ -25,13 +25,13 @@ from antiphon.core.units import NS_PER_MS
 
 TTFB_OBJECTIVE_MS = 300
 FINAL_OBJECTIVE_MS = 800
-# A final covers the end of the speech if it ends at most this much before: detectors differ on where a voice fades.
+# A final covers the end of the speech if it ends at most this much before: detectors differ on where speech ends.
 COVER_TOLERANCE_SAMPLES = 4_000
 
 
 @dataclass(frozen=True, slots=True)
 class Heard:
-    """A result as it came: when, from the start of the level, and which samples of the stream it is about."""
+    """A result: its arrival, from the start of the level, and the samples of the stream that it covers."""
 
     at_ns: int
     window: Span
@@ -41,7 +41,7 @@ class Heard:
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """One utterance's latencies in milliseconds, `None` for what never came."""
+    """One utterance's latencies in milliseconds, `None` if the result never came."""
 
     ttfb_ms: float | None
     first_word_ms: float | None
@@ -63,7 +63,7 @@ class Verdict:
 
 @dataclass(frozen=True, slots=True)
 class Errors:
-    """Word errors, and the words of the references they were counted against."""
+    """Word errors, and the number of reference words."""
 
     errors: int = 0
     words: int = 0
@@ -78,7 +78,7 @@ class Errors:
 
 @dataclass(frozen=True, slots=True)
 class Percentiles:
-    """In milliseconds; `None` where nothing was measured."""
+    """Percentiles in milliseconds; `None` if nothing was measured."""
 
     p50: float | None
     p95: float | None
@@ -89,7 +89,7 @@ class Percentiles:
 
 
 def verdicts(plan: Plan, heard: Sequence[Heard]) -> list[Verdict]:
-    """One for each utterance of the plan that is judged. `heard` is in the order of arrival."""
+    """Return one verdict for each judged utterance of the plan. `heard` is in the order of arrival."""
     spans = (span for play in plan.plays for span in play.utterances())
     return [_verdict(plan, span, heard) for span in spans if plan.judged(span)]
 
@@ -122,7 +122,7 @@ def _first_word(text: str) -> str:
 
 
 def percentiles(values: Iterable[float | None]) -> Percentiles:
-    """By the nearest rank: always a value that was measured."""
+    """Return percentiles by the nearest rank: always a value that was measured."""
     ranked = sorted(value for value in values if value is not None)
 
     def rank(share: float) -> float | None:
@@ -135,7 +135,7 @@ def percentiles(values: Iterable[float | None]) -> Percentiles:
 
 
 def transcript_errors(plan: Plan, heard: Sequence[Heard]) -> Errors:
-    """The word errors of every clip with a reference that was played to its end."""
+    """Return the word errors of every clip with a reference that was played to its end."""
     texts: dict[int, list[str]] = {index: [] for index in range(len(plan.plays))}
     for result in heard:
         if result.final and result.text.strip():
@@ -155,7 +155,7 @@ def _nearest(plays: Sequence[Play], window: Span) -> int:
 
 
 def word_errors(reference: str, hypothesis: str) -> Errors:
-    """Substitutions, deletions and insertions (Levenshtein) that turn the reference's words into the hypothesis's."""
+    """Return the word errors (Levenshtein): substitutions, deletions and insertions."""
     expected, got = words(reference), words(hypothesis)
     row = list(range(len(got) + 1))
     for i, word in enumerate(expected, start=1):
@@ -174,7 +174,9 @@ _TENS = ("", "ten", "twenty", "thirty", "forty", "fifty", "sixty", "seventy", "e
 
 
 def words(text: str) -> list[str]:
-    """Words to compare: lower case, no punctuation, no apostrophes, hyphens as spaces, titles and numbers spelled."""
+    """Return words to compare: lower case, no punctuation or apostrophes, hyphens as spaces, titles and numbers
+    spelled.
+    """
     bare = re.sub(r"(?<=\d),(?=\d{3})", "", plain(text)).replace("'", "").replace("-", " ")
     return [part for word in bare.split() for part in _spelled(word)]
 
@@ -188,7 +190,7 @@ def _spelled(word: str) -> list[str]:
 
 
 def _number(value: int) -> list[str]:
-    """An English cardinal below a thousand million, without `and`."""
+    """Return an English cardinal below a thousand million, without `and`."""
     if value < 20:
         return [_ONES[value]]
     if value < 100:
@@ -204,12 +206,12 @@ def _number(value: int) -> list[str]:
 
 @dataclass(frozen=True, slots=True)
 class Level:
-    """Everything measured with one number of streams.
+    """All measurements with one number of streams.
 
-    `refused` streams were turned away at the handshake and are in no other figure; `failed` ones broke, and their
-    remaining utterances are lost. `lag` is the longest time from a stream's first chunk to its last result, over the
-    length of its audio: near 1.0 for a server that keeps up. `late_ms_p99` is how late the generator itself sent.
-    The server's figures are there where its process was given: `server_rtf` is its CPU time over the audio's length.
+    `refused` streams were refused at the handshake and are in no other figure; `failed` ones broke, and their remaining
+    utterances are lost. `lag` is the longest time from a stream's first chunk to its last result, over the length of
+    its audio: near 1.0 for a server that keeps up. `late_ms_p99` is how late the generator itself sent. The server's
+    figures are there if its process was given: `server_rtf` is its CPU time over the audio's length.
     """
 
     streams: int
@@ -236,7 +238,7 @@ class Level:
 
 @dataclass(frozen=True, slots=True)
 class Stream:
-    """What one stream that was let in did. `last_ns` is when it heard its last result, from the start of the level."""
+    """The results of one admitted stream. `last_ns` is when its last result came, from the start of the level."""
 
     plan: Plan
     heard: Sequence[Heard]
@@ -250,7 +252,7 @@ class Stream:
 
 @dataclass(frozen=True, slots=True)
 class Load:
-    """What the processes used over a level. `before_rss` is the server's memory before the first stream opened."""
+    """The resources that the processes used in a level. `before_rss` is the server's memory before the first stream."""
 
     wall_s: float
     client_cpu_s: float
@@ -260,7 +262,7 @@ class Load:
 
 
 def level(streams: Sequence[Stream], refused: int, load: Load) -> Level:
-    """Sums a level up."""
+    """Sum a level up."""
     judged = [verdict for stream in streams for verdict in verdicts(stream.plan, stream.heard)]
     errors = sum((transcript_errors(stream.plan, stream.heard) for stream in streams), Errors())
     audio_ns = [stream.plan.chunks * stream.plan.chunk_ns for stream in streams]
@@ -291,7 +293,7 @@ def level(streams: Sequence[Stream], refused: int, load: Load) -> Level:
 
 
 def _speech_samples(plan: Plan) -> int:
-    """Samples of the stream that lie in a clip; the gaps do not."""
+    """Return the samples of the stream that are in a clip, without the gaps."""
     return sum(
         max(Span(0, plan.samples).overlap(Span(play.start, play.start + play.clip.samples)), 0) for play in plan.plays
     )

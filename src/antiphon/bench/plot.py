@@ -1,4 +1,4 @@
-"""The picture of a run: latency percentiles against the load, with the objectives as lines."""
+"""The plot of a run: latency percentiles against the load, with the objectives as lines."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 _COLOURS = ("#1f5fa8", "#c8553d", "#3c8d5a", "#7a4fa3")
-# Which percentile is drawn how: the 95th, which the objectives speak of, stands out.
+# How each percentile is drawn: the 95th, to which the objectives apply, stands out.
 _LINES = (("P50", ":", 1.2), ("P95", "-", 2.2), ("P99", "--", 1.2))
 
 
@@ -29,9 +29,9 @@ class _Panel:
 
 
 def draw(runs: Mapping[str, Sequence[Level]], path: Path) -> None:
-    """Writes the picture of speech levels, in the format that the file's ending names; one colour for each run.
+    """Plot speech levels, one colour per run, in the format of the file's extension.
 
-    Raises `CallerError` where matplotlib is missing or cannot write that file.
+    Raises `CallerError` if matplotlib is missing or cannot write that file.
     """
 
     def picked(pick: Callable[[Level], Percentiles]) -> dict[str, list[tuple[float, Percentiles | float]]]:
@@ -45,7 +45,7 @@ def draw(runs: Mapping[str, Sequence[Level]], path: Path) -> None:
 
 
 def draw_chat(runs: Mapping[str, Sequence[ChatLevel]], objectives: Objectives, path: Path) -> None:
-    """The same of language levels: three latencies and the tokens a second, against the load."""
+    """Plot language levels: three latencies and the tokens per second, against the load."""
 
     def picked(pick: Callable[[ChatLevel], Percentiles | float]) -> dict[str, list[tuple[float, Percentiles | float]]]:
         return {name: [(level.load, pick(level)) for level in levels] for name, levels in runs.items()}
@@ -106,7 +106,7 @@ def _fill(axes: "Axes", panel: _Panel) -> None:
 
 
 def _curves(values: Sequence[Percentiles | float]) -> list[tuple[str, str, float, list[float]]]:
-    """Label, style, width and values of each line: one for each percentile, or a single one without a label."""
+    """Return label, style, width and values of each line: one per percentile, or a single one without a label."""
     percentiles = [value for value in values if isinstance(value, Percentiles)]
     if not percentiles:
         return [("", "-", 2.2, [value for value in values if not isinstance(value, Percentiles)])]

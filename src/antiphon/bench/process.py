@@ -1,4 +1,4 @@
-"""What a server uses, read from Linux's /proc while it is measured: process and descendants; and what we use."""
+"""The resources of a server's process and its descendants, read from Linux's /proc; and our own."""
 
 import asyncio
 import os
@@ -22,7 +22,7 @@ class Usage:
 
 
 def usage(pid: int) -> Usage:
-    """Of that process and its descendants that live now. Raises `CallerError` where there is no such process."""
+    """Return the usage of a process and its live descendants. Raises `CallerError` if there is no such process."""
     stats = _stats()
     if pid not in stats:
         raise CallerError(f"process {pid} not found")
@@ -35,25 +35,25 @@ def usage(pid: int) -> Usage:
 
 
 def _stats() -> dict[int, list[str]]:
-    """Each process's fields of proc(5) `stat` from the third on; the second may hold spaces and brackets."""
+    """Return each process's fields of proc(5) `stat` from the third on; the second may contain spaces and brackets."""
     stats = {}
     for entry in Path("/proc").iterdir():
         if entry.name.isdigit():
             try:
                 stats[int(entry.name)] = (entry / "stat").read_text().rpartition(")")[2].split()
-            except (FileNotFoundError, ProcessLookupError):  # it ended while we looked
+            except (FileNotFoundError, ProcessLookupError):  # it ended meanwhile
                 continue
     return stats
 
 
 def own_cpu_s() -> float:
-    """Processor time of this process."""
+    """Return the processor time of this process, in seconds."""
     used = resource.getrusage(resource.RUSAGE_SELF)
     return used.ru_utime + used.ru_stime
 
 
 async def peak_rss(pid: int) -> int:
-    """Watches until it is cancelled, then says the most it saw."""
+    """Watch until cancelled, then return the peak of resident memory."""
     peak = 0
     try:
         while True:
@@ -64,7 +64,7 @@ async def peak_rss(pid: int) -> int:
 
 
 class Watch:
-    """From its making to `stop`. Raises `CallerError` where there is no process `pid`."""
+    """Measures from its creation to `stop`. Raises `CallerError` if there is no process `pid`."""
 
     def __init__(self, pid: int | None) -> None:
         self._pid = pid

@@ -1,7 +1,7 @@
-"""What the language benches ask: sixty prompts of our own, from four words to a page, or a file's.
+"""The prompts of the language benches: sixty of our own, from four words to a page, or a file's.
 
-A file is JSON lines, each an object with `prompt` (text) or `messages` (as in a chat), or a JSON list in the manner of
-ShareGPT, of which each conversation's first human turn is asked. The sixty are in an order that mixes their lengths.
+A file is JSON lines, each an object with `prompt` (text) or `messages` (as in a chat), or a JSON list like ShareGPT's,
+of which each conversation's first human turn is used. The order of the sixty mixes their lengths.
 """
 
 import math
@@ -112,7 +112,7 @@ _QUESTIONS = (
 
 
 def built_in() -> list[Messages]:
-    """The sixty, each a conversation of one turn."""
+    """Return the sixty prompts, each a conversation of one turn."""
     long = [
         f"{_beginning(passage, share / len(_QUESTIONS))}\n\n{question}"
         for share, question in enumerate(_QUESTIONS, start=1)
@@ -123,7 +123,7 @@ def built_in() -> list[Messages]:
 
 
 def _beginning(passage: str, share: float) -> str:
-    """That share of the sentences."""
+    """Return that share of the sentences."""
     sentences = passage.split(". ")
     return ". ".join(sentences[: math.ceil(share * len(sentences))]).removesuffix(".") + "."
 
@@ -143,7 +143,7 @@ class _Shared(msgspec.Struct):
 
 
 def read(path: Path) -> list[Messages]:
-    """A file's conversations, in order. Raises `CallerError`."""
+    """Return a file's conversations, in order. Raises `CallerError`."""
     try:
         content = path.read_bytes()
     except OSError as error:

@@ -1,6 +1,5 @@
-"""A spoken conversation with a server that speaks OpenAI's Realtime protocol, over a WebSocket.
-
-Audio is 24 kHz mono int16 both ways.
+"""A spoken conversation with a server that has OpenAI's Realtime protocol, over a WebSocket. Audio is 24 kHz mono int16
+in both directions.
 """
 
 import base64
@@ -21,7 +20,7 @@ MAX_MESSAGE_BYTES = 16 << 20
 
 
 class Event(msgspec.Struct):
-    """Of any of the server's events, what is needed. `delta` is text, or audio in base64."""
+    """The needed fields of all events. `delta` is text, or audio in base64."""
 
     type: str
     delta: str = ""
@@ -52,11 +51,11 @@ class Connection:
         await self.socket.send_str(msgspec.json.encode({"type": type, **fields}).decode())
 
     async def hear(self, pcm: bytes) -> None:
-        """The server hears this."""
+        """Send audio to the server."""
         await self.send("input_audio_buffer.append", audio=base64.b64encode(pcm).decode())
 
     async def receive(self) -> Event:
-        """The next event. Raises `EngineError` where the connection has ended, or says what it should not."""
+        """Return the next event. Raises `EngineError` if the connection has ended or the event is invalid."""
         message = await self.socket.receive()
         if message.type is not aiohttp.WSMsgType.TEXT:
             raise EngineError(f"the conversation has ended ({self.socket.close_code or 'no close code'})")
@@ -70,9 +69,9 @@ class Connection:
 async def connect(
     url: str, api_key: str, model: str, session: Mapping[str, object]
 ) -> AsyncGenerator[Connection, None]:
-    """`url` is an origin; `session` what the conversation shall be like, as in `session.update`.
+    """Open a conversation. `url` is an origin; `session` are its settings, as in `session.update`.
 
-    Raises `CallerError` where the server refuses, `EngineError` where it cannot be reached.
+    Raises `CallerError` if the server refuses, `EngineError` if it cannot be reached.
     """
     timeout = aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_TIMEOUT_S)
     address = f"{url.replace('http', 'ws', 1).rstrip('/').removesuffix('/v1')}/v1/realtime"

@@ -1,11 +1,11 @@
-"""What each stream sends, and when: pure, and known in full before the first byte leaves.
+"""What each stream sends, and when. Pure, and computed in full before the first byte is sent.
 
-A stream is clips in an order shuffled anew each round from a seed of the stream's, each followed by a quarter of its
-length in silence, at least 0.6 s: speech about 80 % of the time, and pauses in which any endpointing of up to 500 ms
-ends the utterance. Streams join at places of their own all over one cycle, so mostly in the middle of a clip.
+A stream plays all clips in an order shuffled for each round, from a seed of the stream's, each followed by a quarter of
+its length in silence, at least 0.6 s: about 80 % speech, with pauses in which any endpointing of up to 500 ms ends the
+utterance. Streams start at different places of one cycle, so mostly within a clip.
 
-A chunk leaves when its last sample would have been recorded, by an absolute schedule that never drifts; streams are
-spread evenly within a chunk's length so that they do not send in bunches.
+A chunk is sent when its last sample would have been recorded, by an absolute schedule that never drifts; streams are
+spread evenly within a chunk's length so that they do not send at the same moment.
 """
 
 import random
@@ -19,13 +19,13 @@ from antiphon.core.units import NS_PER_S
 
 GAP_SHARE = 0.25
 MIN_GAP_SAMPLES = ms_to_samples(600)
-# An utterance this close to the end of a stream is not judged: its final would be owed to the close, not to the pause.
+# An utterance this close to the end of a stream is not judged: the close would cause its final, not the pause.
 UNJUDGED_TAIL_SAMPLES = ms_to_samples(1500)
 
 
 @dataclass(frozen=True, slots=True)
 class Play:
-    """One playing of a clip, at this sample of the stream; before it began, if that is negative."""
+    """One playing of a clip, from this sample of the stream on; a negative one means that it began before."""
 
     clip: Clip
     start: int
@@ -45,7 +45,7 @@ class Play:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """A stream's whole life. `phase_ns` is its place within a chunk's length; `samples` is where it closes."""
+    """All that one stream sends. `phase_ns` is its place within a chunk's length; `samples` is where it closes."""
 
     plays: tuple[Play, ...]
     samples: int
@@ -58,15 +58,15 @@ class Plan:
 
     @property
     def chunks(self) -> int:
-        """How many chunks it sends; the last may be short."""
+        """The number of chunks that it sends; the last may be short."""
         return -(-self.samples // self.chunk_samples)
 
     def sent_ns(self, sample: int) -> int:
-        """When the chunk that holds that sample leaves, from the start of the level."""
+        """Return when the chunk with that sample is sent, from the start of the level."""
         return self.phase_ns + (sample // self.chunk_samples + 1) * self.chunk_ns
 
     def judged(self, span: Span) -> bool:
-        """Whether it was sent whole, and enough silence after it for the server to have owed its final."""
+        """Return whether all of it was sent, and enough silence after it to cause its final."""
         return span.start >= 0 and span.end + UNJUDGED_TAIL_SAMPLES <= self.samples
 
 
@@ -75,10 +75,10 @@ def gap_samples(clip: Clip) -> int:
 
 
 def plan_streams(clips: Sequence[Clip], streams: int, *, samples: int, chunk_samples: int, seed: int = 0) -> list[Plan]:
-    """A plan for each stream, of `samples` each. The same arguments give the same plans."""
+    """Return a plan for each stream, of `samples` each. The same arguments give the same plans."""
     cycle = sum(clip.samples + gap_samples(clip) for clip in clips) // len(clips)
     chunk_ns = chunk_samples * NS_PER_S // SAMPLE_RATE
-    # Neighbours in the cycle are strangers in the chunk, so a stream's load and its phase are independent.
+    # Neighbours in the cycle are not neighbours in the chunk, so that a stream's load and its phase are independent.
     places = random.Random(seed).sample(range(streams), streams)
     return [
         Plan(
@@ -103,7 +103,7 @@ def _plays(clips: Sequence[Clip], rng: random.Random, start: int, samples: int) 
 
 
 def chunks(plan: Plan) -> Iterator[bytes]:
-    """The stream's audio, `chunk_samples` at a time; the last chunk may be short."""
+    """Yield the stream's audio, `chunk_samples` at a time; the last chunk may be short."""
     size = plan.chunk_samples * BYTES_PER_SAMPLE
     left = plan.samples * BYTES_PER_SAMPLE
     pending = bytearray()

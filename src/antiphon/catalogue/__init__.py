@@ -1,1 +1,1 @@
-"""The public names of models and voices, and what answers to each."""
+"""The public names of models and voices, and what serves each."""

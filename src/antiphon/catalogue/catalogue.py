@@ -1,8 +1,8 @@
-"""The public names of all models: which version answers to a name, and what kind of call it serves. A table from the
-configuration; nothing is guessed.
+"""The public names of all models: which version serves a name, and for what kind of call. A table from the
+configuration.
 
-A name is a version of its own, or an alias of one; the answer says which version answered. A version may be deprecated
-(answers say so, and until when), and after its sunset it is gone: a clear error, which names the successor.
+A name is a version or an alias of one; the answer contains the version. A version may be deprecated (answers say so,
+and until when). After its sunset it is gone: the error names the successor.
 """
 
 from collections.abc import Collection, Mapping
@@ -19,8 +19,8 @@ SPEAKS: tuple[Serves, ...] = (SpeakSpec,)
 
 
 class Catalogue:
-    """`served` maps each version to what answers, `aliases` other public names to a version. Names of versions that
-    serve other kinds of calls than those asked for are unknown names.
+    """`served` maps each version to what serves it, `aliases` other public names to a version. To a call of another
+    kind, a version's name is unknown.
     """
 
     def __init__(
@@ -32,7 +32,7 @@ class Catalogue:
         self._created_unix_s = created_unix_s
 
     def resolve(self, name: str, kinds: Collection[Serves]) -> Served:
-        """Raises `UnknownModel` for a name there is not or is no more."""
+        """Return what serves a name. Raises `UnknownModel` if there is none, or not any more."""
         served = self.find(name, kinds)
         if served is None:
             offered = ", ".join(card.name for card in self.cards(kinds)) or "none"
@@ -43,17 +43,17 @@ class Catalogue:
         return served
 
     def find(self, name: str, kinds: Collection[Serves]) -> Served | None:
-        """`None` for a name there is not."""
+        """Return what serves a name, or `None`."""
         served = self._served.get(self._aliases.get(name, name))
         return served if served is not None and served.serves in kinds else None
 
     def first(self, kinds: Collection[Serves]) -> Served | None:
-        """The first one of the configuration, which answers where the caller names none."""
+        """Return the first of the configuration, which serves callers that name none."""
         here = (served for served in self._served.values() if served.serves in kinds and not self._gone(served))
         return next(here, None)
 
     def cards(self, kinds: Collection[Serves]) -> list[ModelCard]:
-        """Every public name."""
+        """Return every public name."""
         names = {version: version for version in self._served} | dict(self._aliases)
         return [
             ModelCard(name, version, self._created_unix_s, self._served[version].languages)

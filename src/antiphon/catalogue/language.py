@@ -1,4 +1,4 @@
-"""What answers in the name of one version of a model."""
+"""What serves one version of a model."""
 
 from dataclasses import dataclass
 from typing import cast
@@ -23,8 +23,8 @@ _KINDS: dict[Serves, str] = {
 
 @dataclass(frozen=True, slots=True)
 class Served:
-    """What answers: one version of a model, and which kind of call it serves. `fingerprint` tells sets of weights
-    apart, where they are known. The voices of one that speaks are known to `Voices`.
+    """One version of a model, with the engine and the kind of call that it serves. `fingerprint` identifies the
+    weights, if known. `Voices` has the voices of one that speaks.
     """
 
     version: str
@@ -36,47 +36,47 @@ class Served:
     successor: str = ""
 
     def check(self, asked: Serves) -> None:
-        """Raises `CallerError` if it is a model of another kind."""
+        """Raise `CallerError` if it is a model of another kind."""
         if asked is not self.serves:
             raise CallerError(f"{self.version!r} is not {_KINDS[asked]}.", param="model")
 
     def settle(self, spec: Spec) -> tuple[Spec, frozenset[Ability]]:
-        """What the engine is asked, and what of it has no effect on that. Raises `CallerError` if it is a model of
-        another kind, `Incapable` for what its engine cannot do.
+        """Return what the engine is asked, and which abilities have no effect. Raises `CallerError` if it is a model of
+        another kind, `Incapable` if its engine cannot do it.
         """
         self.check(type(spec))
         return settle(spec, self.generator().abilities) if isinstance(spec, GenerateSpec) else (spec, frozenset())
 
     def settle_speech(self, spec: TranscribeSpec) -> tuple[TranscribeSpec, frozenset[SpeechAbility]]:
-        """The same, of speech that is to be recognised. Raises `UnsupportedLanguage`, too."""
+        """Return the same for speech recognition. Also raises `UnsupportedLanguage`."""
         return settle_speech(spec, self.recogniser().capabilities)
 
     @property
     def languages(self) -> tuple[str, ...]:
-        """What a model that recognises speech hears (BCP 47); empty for any other."""
+        """The languages (BCP 47) that a model recognises; empty for other kinds of models."""
         return tuple(sorted(self.recogniser().capabilities.languages)) if self.serves is TranscribeSpec else ()
 
     def opened(self, kept: bool, unmet: frozenset[Ability] = frozenset(), remembered: bool = False) -> Opened:
-        """The first event of a session that this answers."""
+        """Return the first event of a session that this serves."""
         retires = self.deprecated_unix_s, self.sunset_unix_s
         return Opened(self.version, self.fingerprint, *retires, kept, remembered, unmet)
 
     def recogniser(self) -> SpeechEngine:
-        """Raises `CallerError` if it recognises no speech."""
+        """Return the engine. Raises `CallerError` if it does not recognise speech."""
         self.check(TranscribeSpec)
         return cast(SpeechEngine, self.engine)
 
     def generator(self) -> Generator:
-        """Raises `CallerError` if it is no language model."""
+        """Return the engine. Raises `CallerError` if it is not a language model."""
         self.check(GenerateSpec)
         return cast(Generator, self.engine)
 
     def embedder(self) -> Embedder:
-        """Raises `CallerError` if it is no embedding model."""
+        """Return the engine. Raises `CallerError` if it is not an embedding model."""
         self.check(EmbedSpec)
         return cast(Embedder, self.engine)
 
     def inferrer(self) -> Inferrer:
-        """Raises `CallerError` if it is no model of tensors."""
+        """Return the engine. Raises `CallerError` if it is not a model of tensors."""
         self.check(InferSpec)
         return cast(Inferrer, self.engine)

@@ -1,7 +1,7 @@
-"""Which engine speaks: for a public model name and a public voice name. Tables from the config; nothing is guessed.
+"""The engines that speak, by public names of models and voices. Tables from the configuration.
 
-A model is one or more voices, each an engine of its own; its first speaks where the caller names none. Some vendors
-have a name for a voice only, so a voice's name alone stands for the model that has it.
+A model is one or more voices, each an engine of its own; its first speaks if the caller names none. Some vendors name
+only a voice, so a voice's name alone also selects its model.
 """
 
 from collections.abc import Mapping, Sequence
@@ -16,8 +16,8 @@ from antiphon.scheduler.steps import Steps
 
 @dataclass(frozen=True, slots=True)
 class Voice:
-    """One engine, whose work goes through `steps`. `name` is its own, `gain` what its samples are multiplied by to be
-    as loud as others, `language` a BCP 47 tag.
+    """One engine, whose work goes through `steps`. `name` is its own, `gain` the factor that makes its samples as loud
+    as others, `language` a BCP 47 tag.
     """
 
     name: str
@@ -27,14 +27,14 @@ class Voice:
     language: str = "en"
 
     def check(self, language: str) -> None:
-        """Raises `UnsupportedParameter` for a language that it does not speak; an empty one is any."""
+        """Raise `UnsupportedParameter` for a language that it does not speak; an empty one means any."""
         if language and _primary(language) != _primary(self.language):
             raise UnsupportedParameter(f"This voice speaks '{_primary(self.language)}' only.", param="language")
 
 
 class Voices:
-    """`voices` maps each version of `catalogue` that speaks to its voices, `names` public names of voices to a voice's
-    own. `aligner` finds when words are said, where there is one.
+    """`voices` maps each version of `catalogue` that speaks to its voices, `names` other public names to a voice's own.
+    `aligner`, if there is one, finds when words are spoken.
     """
 
     def __init__(
@@ -50,7 +50,7 @@ class Voices:
         self._names = names
 
     def resolve(self, model: str, voice: str) -> tuple[str, Voice]:
-        """The version that answers, and its voice. Raises `UnknownModel`, `UnknownVoice`."""
+        """Return the version that answers, and its voice. Raises `UnknownModel`, `UnknownVoice`."""
         own = self._names.get(voice, voice)
         if self._catalogue.find(model, SPEAKS):
             version = self._catalogue.resolve(model, SPEAKS).version
@@ -66,8 +66,8 @@ class Voices:
         raise UnknownVoice(f"Voice {voice[:64]!r} not found. Available: {offered}.", param="voice")
 
     def beside(self, model: str, first: Voice, name: str) -> Voice:
-        """Another voice of a dialogue. Raises as `resolve` does, or `UnsupportedParameter` for one that cannot speak in
-        it.
+        """Return another voice of a dialogue. Raises the errors of `resolve`, or `UnsupportedParameter` if its sample
+        rate differs.
         """
         voice = self.resolve(model, name)[1]
         if voice.engine.sample_rate != first.engine.sample_rate:
@@ -82,7 +82,7 @@ class Voices:
         raise UnknownModel(f"No speech model of that name. Available: {offered or 'none'}.", param="model")
 
     def cards(self) -> list[VoiceCard]:
-        """Every public name of a voice."""
+        """Return every public name of a voice."""
         voices = {voice.name: voice for speakers in self._voices.values() for voice in speakers}
         names = {**{own: own for own in voices}, **self._names}
         return [
@@ -92,10 +92,10 @@ class Voices:
         ]
 
     def models(self) -> list[ModelCard]:
-        """Every public name of a model that speaks."""
+        """Return every public name of a model that speaks."""
         return self._catalogue.cards(SPEAKS)
 
 
 def _primary(tag: str) -> str:
-    """The language of a BCP 47 tag, without its region and script (RFC 5646, section 2.2.1)."""
+    """Return the language of a BCP 47 tag, without its region and script (RFC 5646, section 2.2.1)."""
     return tag.partition("-")[0].lower()

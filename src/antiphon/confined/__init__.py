@@ -1,1 +1,1 @@
-"""Work on what strangers send, in a process forked for one job, that may do nothing but answer."""
+"""Confined children: processes forked for one job on a stranger's input, which may do nothing but answer."""

@@ -1,9 +1,8 @@
-"""The process that confined children are forked from, and the limits they live in.
+"""The process that confined children are forked from, and their limits.
 
-It has a vendor's library imported once and touches no input itself, so that a fork of it, made for one job and gone
-with it, costs a millisecond or two and knows nothing of any other. Each message on its control socket brings a socket:
-the job. The job's socket is also its life: when the other side closes it, the child is killed, whatever it is doing;
-when a signal ends the child, the socket says which. When the control socket closes, everything ends.
+It imports a vendor's library once and reads no input itself: a fork for one job takes a millisecond or two and knows
+nothing of others. Each message on its control socket brings a socket, the job's. When the other side closes that, the
+child is killed; when a signal ends the child, the socket says which. When the control socket closes, everything ends.
 """
 
 import contextlib
@@ -16,16 +15,16 @@ import socket
 import struct
 from collections.abc import Callable
 
-# To the forking process: the bytes beyond its own size that one child may allocate, with the job's socket.
+# To the forking process, with the job's socket: the bytes that one child may allocate beyond its own size.
 SPAWN = struct.Struct("<Q")
-READY = b"R"  # from it, once it is, and for each such message without a socket, which asks whether it still is
+READY = b"R"  # from it, once it is ready, and in reply to a message without a socket
 
 Work = Callable[[socket.socket, Callable[[], None]], None]
 Told = Callable[[int], bytes]
 
 
 def _confine(memory_bytes: int) -> None:
-    """No new descriptor, so no file and no connection; nothing written, no core file, no child; bounded memory."""
+    """Permit no new descriptor (so no file, no connection), no writing, no core file, no child; bound the memory."""
     # A core size of 1, not 0: only 1 also stops cores that the kernel pipes to a handler (core(5)).
     for name, bound in (("NOFILE", 0), ("FSIZE", 0), ("CORE", 1), ("NPROC", 0)):
         resource.setrlimit(getattr(resource, f"RLIMIT_{name}"), (bound, bound))
@@ -38,7 +37,7 @@ def _own_size_bytes() -> int:
 
 
 def _child(job: socket.socket, work: Work, memory_bytes: int) -> None:
-    """The forked process, all of it. Never returns."""
+    """Run the forked process. Never returns."""
     status = 1
     try:
         os.dup2(job.fileno(), 0)
@@ -53,9 +52,8 @@ def _child(job: socket.socket, work: Work, memory_bytes: int) -> None:
 class ForkServer:
     """The loop of the forking process: fork on request, watch each job's socket and each child's end.
 
-    `work` is a job: it is given the socket, and must call what else it is given, which confines the process for good,
-    before it uses the library on what the socket brings. `died` makes what the socket says of the signal that ended a
-    child.
+    `work` does a job: it takes the socket and a function that confines the process for good, which it must call before
+    it uses the library on the socket's input. `died` makes the message for the signal that ended a child.
     """
 
     def __init__(self, control: socket.socket, work: Work, died: Told) -> None:
@@ -73,7 +71,7 @@ class ForkServer:
         signal.set_wakeup_fd(wake_write.fileno(), warn_on_full_buffer=False)
 
     def run(self) -> None:
-        """Until the control socket closes."""
+        """Serve until the control socket closes."""
         self._poll.register(self._control, select.POLLIN)
         self._poll.register(self._wake, select.POLLIN)
         self._control.send(READY)
@@ -93,14 +91,14 @@ class ForkServer:
         message, descriptors, _, _ = socket.recv_fds(self._control, SPAWN.size, 1)
         if not message:
             return False
-        if not descriptors:  # it is asked whether it still answers
+        if not descriptors:  # a question whether it still answers
             self._control.send(READY)
             return True
         job = socket.socket(fileno=descriptors[0])
         try:
             child = os.fork()
         except OSError:
-            job.close()  # the other side reads an end of file, and says that there is no room
+            job.close()  # the other side reads an end of file, and reports that there is no room
             return True
         if child == 0:
             _child(job, self._work, self._own_bytes + SPAWN.unpack(message)[0])
@@ -134,8 +132,8 @@ class ForkServer:
 
 
 def serve(warm_up: Callable[[], None], work: Work, died: Told) -> None:
-    """The forking process, all of it: its control socket is its standard input. `warm_up` loads what children need."""
-    for number in (signal.SIGINT, signal.SIGTERM):  # a server that drains still needs its children; it will hang up
+    """Run the forking process; its control socket is its standard input. `warm_up` loads what children need."""
+    for number in (signal.SIGINT, signal.SIGTERM):  # a draining server still needs its children
         signal.signal(number, signal.SIG_IGN)
     control = socket.socket(fileno=os.dup(0))
     warm_up()

@@ -1,1 +1,1 @@
-"""A spoken conversation: recognition, language and speech, overlapped."""
+"""Spoken conversations: recognition, a language model and a voice, which overlap."""

@@ -1,9 +1,8 @@
-"""One spoken conversation: recognition, language and speech, overlapped, in both directions. Read `machine.py` with it.
+"""One spoken conversation: recognition, a language model and a voice, which overlap in both directions.
 
-The machine decides; this is what acts: it gives the machine what the caller and the parts do, opens and closes the
-parts, reads and feeds them, and queues what the caller is told. Each part is metered by an account of its own, with an
-id that is derived from the conversation's. The conversation ends with `Failed`, always; `close` must be called after
-it, whatever happened.
+`machine.py` decides; this module acts. It passes what the caller and the parts do to the machine, opens, feeds, reads
+and closes the parts, and queues the outputs for the caller. Each part is charged to an account of its own, whose id is
+derived from the conversation's. The conversation always ends with `Failed`. Then call `close`, whatever happened.
 """
 
 import asyncio
@@ -57,19 +56,19 @@ from antiphon.core.errors import AntiphonError, CapacityError, InternalError, Re
 from antiphon.core.events import End, Failed
 from antiphon.core.specs import GenerateSpec, SpeakSpec, TranscribeSpec
 
-MAX_UNREAD = 256  # outputs, before no more are made
-MAX_UNREAD_EVER = 4096  # what the speaker's own voice brings comes on top; a caller who reads slower loses the session
-PIECE_BYTES = 64 * 1024  # converted in one go, before everybody else has a turn
+MAX_UNREAD = 256  # outputs; beyond them `feed` and the parts wait
+MAX_UNREAD_EVER = 4096  # outputs, with those that the caller's own speech causes; beyond them the session fails
+PIECE_BYTES = 64 * 1024  # of audio, processed at once before other tasks run
 
-Later = list[FeedPart | EndPart]  # acts that take their time
+Later = list[FeedPart | EndPart]  # acts that may wait
 
 log = logging.getLogger(__name__)
 
 
 class Conversation:
-    """One call. It ends after `lasts_s` at the latest. Raises as its parts do."""
+    """One call, of at most `lasts_s` seconds. Raises the errors of its parts."""
 
-    live = False  # the session that recognises is
+    live = False  # the recognition part is the live session
     was_charged = in_doubt = False
 
     def __init__(
@@ -102,18 +101,18 @@ class Conversation:
 
     @property
     def spec(self) -> ConverseSpec:
-        """How it is now."""
+        """The current spec."""
         return self._machine.spec
 
     @property
     def quiet(self) -> bool:
-        """Whether the caller has read everything, and nothing more is to come of what was said."""
+        """Whether the caller has read all outputs and no more will follow from what was said."""
         return not self._unread and self._machine.quiet
 
     # -- in ------------------------------------------------------------------------------------------------------------
 
     async def feed(self, given: ConversationInput) -> None:
-        """One thing the caller did. Waits where it comes too fast, or what it led to is not read."""
+        """Process one input. Waits while inputs come too fast or too many outputs are unread."""
         if len(self._unread) >= MAX_UNREAD:
             await self._room()
         if isinstance(given, AppendAudio) and len(given.data) > PIECE_BYTES:
@@ -133,7 +132,7 @@ class Conversation:
             await self._spend(later)
 
     def _resolved(self, given: Configure | Respond) -> ConversationInput:
-        """With the whole of its spec, or its refusal."""
+        """Return the input with its whole spec, or its refusal."""
         try:
             if isinstance(given, Configure):
                 return Configure(self._checked(rebased(given.spec, given.base, self.spec)), given.event_id)
@@ -145,7 +144,7 @@ class Conversation:
             return Reject(error if isinstance(error, AntiphonError) else self._defect(error), given.event_id)
 
     def _checked(self, spec: ConverseSpec) -> ConverseSpec:
-        """With the names of who listens and speaks. Raises `AntiphonError` where it cannot be like that."""
+        """Return the spec with model and voice filled in. Raises `AntiphonError` if it cannot be served."""
         check(spec)
         self._parts.check(spec)
         return self._parts.filled(spec)
@@ -153,7 +152,7 @@ class Conversation:
     # -- the machine ---------------------------------------------------------------------------------------------------
 
     def _step(self, event: Event) -> Later:
-        """What follows from that is done; what takes its time is left to be spent."""
+        """Give the machine an event and carry out its acts. Returns those that may wait."""
         try:
             acts = self._machine.step(event, self._services.clock.now_ns())
         except Exception as error:
@@ -193,7 +192,7 @@ class Conversation:
         return later
 
     def _handle(self, act: Act) -> None:
-        """An act that concerns one open part, or is only measured."""
+        """Carry out an act that concerns one open part or is only measured."""
         match act:
             case ClosePart(id):
                 if part := self._open.pop(id, None):
@@ -221,7 +220,7 @@ class Conversation:
                 self._services.observer.interrupted(ms)
 
     async def _spend(self, later: Later) -> None:
-        """Does what takes its time."""
+        """Carry out the acts that may wait."""
         for act in later:
             part = self._open.get(act.part)
             if part is None or isinstance(part.session, Generation):
@@ -248,7 +247,7 @@ class Conversation:
         return part.session if part else None
 
     def _open_part(self, act: OpenPart) -> AntiphonError | None:
-        """Why it could not be opened."""
+        """Open a part. Returns the error if that fails."""
         session: Session
         try:
             match act.spec:
@@ -266,7 +265,7 @@ class Conversation:
         return None
 
     def _open_recordings(self, act: OpenRecordings) -> AntiphonError | None:
-        """Why none could be opened."""
+        """Open a part for each recording. If one fails, closes them all and returns the error."""
         sessions: list[Recognition] = []
         try:
             sessions.extend(self._parts.transcribe(recording.part, act.spec) for recording in act.recordings)
@@ -284,7 +283,7 @@ class Conversation:
         part.reading = asyncio.create_task(self._events_of(id, part, audio), name=f"part {id}")
 
     async def _events_of(self, id: str, part: SessionPart, audio: bytes | None) -> None:
-        """Gives the machine what a part says, to its end."""
+        """Pass all events of a part to the machine."""
         session = part.session
         try:
             if audio is not None:
@@ -322,7 +321,7 @@ class Conversation:
     # -- out -----------------------------------------------------------------------------------------------------------
 
     async def events(self) -> AsyncGenerator[tuple[ConversationOutput, ...], None]:
-        """Everything the caller is told, as many at a time as came at once."""
+        """Yield the outputs for the caller, in batches of all that are ready."""
         overdue = RequestTimeout("The conversation has reached its maximum duration.")
         ending = asyncio.get_running_loop().call_later(self._lasts_s, self.fail, overdue)
         try:
@@ -342,7 +341,7 @@ class Conversation:
             ending.cancel()
 
     async def _room(self) -> None:
-        """Waits until the caller has read enough for more to be said."""
+        """Wait until the caller has read enough of the outputs."""
         while len(self._unread) >= MAX_UNREAD and not self._over:
             self._read.clear()
             await self._read.wait()
@@ -358,13 +357,13 @@ class Conversation:
             self._alarm = asyncio.get_running_loop().call_later(wait_s, self.expire)
 
     def expire(self) -> None:
-        """What is due by now is done."""
+        """Do what is due by now."""
         self._step(Tick())
 
     # -- the end -------------------------------------------------------------------------------------------------------
 
     def fail(self, error: AntiphonError) -> None:
-        """End the conversation with an error; the first one counts."""
+        """End the conversation with an error. Only the first error counts."""
         self._step(Failure(error))
 
     def _fail(self, error: AntiphonError) -> None:
@@ -372,17 +371,17 @@ class Conversation:
         self._wake()
 
     def _wake(self) -> None:
-        """Nobody waits any more."""
+        """Wake every waiting task."""
         self._something.set()
         self._read.set()
 
     def drain(self) -> None:
-        """The server is stopping: the reply that is being given is given to its end."""
+        """Finish the current reply, then end: the server is stopping."""
         self._step(Drain())
 
     async def close(self, delivered: bool) -> None:
-        """Free everything. Who leaves pays for what was heard, read and played. Goes on to its end where the caller of
-        this is cancelled.
+        """Free everything, and charge what was heard, read and played. Continues even if the task that calls it is
+        cancelled.
         """
         self._end = asyncio.create_task(self._close(), name=f"close {self.call.id}")
         await asyncio.shield(self._end)
@@ -393,7 +392,7 @@ class Conversation:
         self._step(Leave())
         if self._alarm is not None:
             self._alarm.cancel()
-        for id, part in self._open.items():  # that a defect left behind
+        for id, part in self._open.items():  # left open by a defect
             self._close_part(part, ClosePart(id, delivered=False))
         self._open.clear()
         for task in self._confirming:

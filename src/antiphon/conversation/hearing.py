@@ -1,8 +1,8 @@
-"""What the caller says in a conversation, as a recognition's events tell: its finals are cut into turns.
+"""The caller's side of a conversation: the finals of a recognition become turns.
 
-A turn ends where the recognition says so (its endpointing is the turn detection), or where the caller commits: then the
-recognition is flushed, and everything it finalises up to there is the turn's. Cuts are answered in their order. What
-was appended is held for `HELD_MS`, so that an item can have its audio.
+A turn ends where the recognition detects its end (endpointing), or where the caller commits. A commit flushes the
+recognition, and all finals up to there are the turn's. Cuts are answered in order. Appended audio is kept for
+`HELD_MS`, so that items can contain it.
 """
 
 from collections import deque
@@ -17,30 +17,30 @@ from antiphon.core.events import Cause, Final, Interim, SpeechStarted, Token, Tr
 from antiphon.core.specs import TranscribeSpec
 from antiphon.core.speech import Tuning
 
-MIN_MS = 100  # of audio, to be worth a commit
+MIN_MS = 100  # of audio, for a commit
 HELD_MS = 120_000
-MAX_CUTS = 16  # that wait to be recognised
+MAX_CUTS = 16  # that wait for recognition
 
 SAMPLE_BYTES = {Encoding.LINEAR16: 2, Encoding.MULAW: 1, Encoding.ALAW: 1}
 
 
 @dataclass(frozen=True, slots=True)
 class SpeechBegan:
-    """Speech, at that position."""
+    """Speech starts at `at_ms`."""
 
     at_ms: int
 
 
 @dataclass(frozen=True, slots=True)
 class Patience:
-    """In the present pause, how much silence ends the turn, by what was said before it."""
+    """How much silence ends the turn in this pause, given the words before it."""
 
     silence_ms: int
 
 
 @dataclass(frozen=True, slots=True)
 class Guess:
-    """What the turn says so far. `paused`: that is everything, and the speaker is silent now."""
+    """The words of the turn so far. If `paused`, these are all words and the speaker is silent now."""
 
     text: str
     paused: bool
@@ -48,7 +48,7 @@ class Guess:
 
 @dataclass(frozen=True, slots=True)
 class HeardTurn:
-    """A turn. `item` is what the caller's cut said it was for, `None` where the recognition ended the turn."""
+    """A turn. `item` is the id given to `commit`, or `None` if the recognition ended the turn."""
 
     item: str | None
     transcript: Transcript
@@ -61,7 +61,7 @@ Notice = SpeechBegan | Patience | Guess | HeardTurn
 
 @dataclass(frozen=True, slots=True)
 class _Cut:
-    """`item` is `None` where what was said is to be forgotten."""
+    """A place where the caller cut the audio. `item` is `None` if the audio before it is discarded."""
 
     item: str | None
     start_ms: int
@@ -69,17 +69,17 @@ class _Cut:
 
 
 class Hearing:
-    """Of one recognition. Positions start with `base_ms`."""
+    """The turns of one recognition. Positions start at `base_ms`."""
 
     def __init__(self, spec: ConverseSpec, base_ms: int) -> None:
         self._format = spec.input_format
         self._base_ms = base_ms
         self._tape = bytearray()
-        self._forgotten = 0  # bytes
-        self._cut_ms = base_ms  # what is before belongs to a turn, or to none
+        self._forgotten = 0  # bytes that the tape has dropped
+        self._cut_ms = base_ms  # audio before it belongs to a turn, or to none
         self._cuts: deque[_Cut] = deque()
         self._finals: list[Final] = []  # since the last cut that was answered
-        self._begun: deque[int] = deque()  # where utterances begin whose finals are to come; the first was told
+        self._begun: deque[int] = deque()  # starts of utterances without a final; the first was announced
         self.take_turns(spec.turns)
 
     @property
@@ -88,16 +88,16 @@ class Hearing:
 
     @property
     def speaking(self) -> bool:
-        """Whether an utterance has begun whose final is to come."""
+        """Whether an utterance has started whose final has not come yet."""
         return bool(self._begun)
 
     @property
     def cut_items(self) -> tuple[str, ...]:
-        """The items whose cuts wait to be answered."""
+        """The items whose cuts are not answered yet."""
         return tuple(cut.item for cut in self._cuts if cut.item is not None)
 
     def take_turns(self, turns: Turns | None) -> None:
-        """From now on turns end so."""
+        """Set how turns end from now on."""
         if turns is None:
             self._begun.clear()
         self._detects = turns is not None
@@ -106,7 +106,7 @@ class Hearing:
     # -- what the caller does ------------------------------------------------------------------------------------------
 
     def append(self, data: bytes) -> None:
-        """More audio."""
+        """Append audio."""
         self._tape += data
         over = len(self._tape) - self._bytes(HELD_MS)
         if over > 0:
@@ -114,15 +114,15 @@ class Hearing:
             self._forgotten += over
 
     def commit(self, item: str) -> tuple[int, int]:
-        """A cut here: what was appended since the last one is the turn `item`. Its start and end; a flush must follow.
-        Raises `CallerError` where there is too little.
+        """Make the audio since the last cut the turn `item`. Returns its start and end (ms); a flush must follow.
+        Raises `CallerError` if there is less than `MIN_MS` of audio.
         """
         if self.received_ms - self._cut_ms < MIN_MS:
             raise CallerError(f"The audio to commit is shorter than {MIN_MS} ms.")
         return self._cut(item)
 
     def clear(self) -> bool:
-        """A cut here: what was appended since the last one is forgotten. Whether a flush must follow."""
+        """Discard the audio since the last cut. Returns whether a flush must follow."""
         if self.received_ms - self._cut_ms < MIN_MS:
             self._cut_ms = self.received_ms
             return False
@@ -130,7 +130,7 @@ class Hearing:
         return True
 
     def skip(self) -> tuple[int, int]:
-        """What was appended since the last cut held no speech: where it starts and ends."""
+        """Return the start and end (ms) of the audio since the last cut, which held no speech, and cut there."""
         start_ms, self._cut_ms = self._cut_ms, self.received_ms
         return start_ms, self._cut_ms
 
@@ -142,14 +142,14 @@ class Hearing:
         return start_ms, self._cut_ms
 
     def audio(self, start_ms: int, end_ms: int) -> bytes:
-        """What was appended there, empty where it is not held any more."""
+        """Return the audio between two positions (ms), or nothing if it is no longer kept."""
         start, end = (self._bytes(ms - self._base_ms) - self._forgotten for ms in (start_ms, end_ms))
         return bytes(self._tape[start:end]) if start >= 0 else b""
 
     # -- what is recognised --------------------------------------------------------------------------------------------
 
     def take(self, event: object) -> list[Notice]:
-        """What an event of the recognition says of the turn, in the order of the audio."""
+        """Return what a recognition event says about turns, in the order of the audio."""
         match event:
             case SpeechStarted(at_ms=at_ms):
                 return self._begin(at_ms)
@@ -160,15 +160,17 @@ class Hearing:
         return []
 
     def _begin(self, at_ms: int) -> list[Notice]:
-        """Speech is noticed at once, words come later: the next turn may begin before the words of this one are there.
-        It is told in the order of the audio, or it would count as a part of this turn.
+        """Note that speech started.
+
+        Its start is known before the words of the previous turn are. It is announced in the order of the audio, or it
+        would count as part of that turn.
         """
         if self._detects:
             self._begun.append(at_ms)
         return [SpeechBegan(self._base_ms + at_ms)] if len(self._begun) == 1 else []
 
     def _ended(self, final: Final) -> list[Notice]:
-        """That utterance is over, unless it was only parted for its length."""
+        """End the utterance of this final, unless it was only split for its length."""
         if final.cause is Cause.LENGTH or final.start_ms == final.end_ms:
             return []
         if not self._begun or final.end_ms <= self._begun[0]:
@@ -198,7 +200,7 @@ class Hearing:
         return []
 
     def _whole(self) -> Transcript:
-        """The finals in one; the next turn begins without any."""
+        """Return all finals as one transcript, and start the next turn without any."""
         transcripts = [final.transcript for final in self._finals if final.transcript.text]
         self._finals.clear()
         tokens: tuple[Token, ...] = ()
@@ -215,21 +217,21 @@ class Hearing:
 
 
 class Caption:
-    """What of ever changing hypotheses will not change much any more: the words that two in a row agree on."""
+    """The stable part of changing hypotheses: the words that two in a row agree on."""
 
     def __init__(self) -> None:
         self._last: list[str] = []
         self._said: list[str] = []
 
     def push(self, text: str) -> str:
-        """The newest hypothesis; more of the caption, perhaps nothing."""
+        """Take the newest hypothesis. Returns the words that are new in the caption, if any."""
         words = text.split()
         agreed = [word for word, _ in takewhile(lambda pair: pair[0] == pair[1], zip(words, self._last, strict=False))]
         self._last = words
         return self._more(agreed)
 
     def finish(self, text: str) -> str:
-        """The final; the rest of the caption, where it is what has been said of it already."""
+        """Take the final. Returns the rest of the caption, or nothing if the final contradicts it."""
         return self._more(text.split())
 
     def _more(self, words: list[str]) -> str:
@@ -241,12 +243,12 @@ class Caption:
 
 
 def length_ms(audio_format: AudioFormat, size: int) -> int:
-    """How long so many bytes are."""
+    """Return how many milliseconds of audio `size` bytes are."""
     return size * 1000 // (SAMPLE_BYTES[audio_format.encoding] * audio_format.sample_rate)
 
 
 def transcribing(spec: ConverseSpec) -> TranscribeSpec:
-    """How the conversation is listened to. Raises `UnsupportedParameter` for a format that it cannot be cut in."""
+    """Return how the caller's audio is recognised. Raises `UnsupportedParameter` if its format cannot be cut."""
     check_format(spec.input_format)
     wanted = spec.transcription
     return TranscribeSpec(
@@ -269,7 +271,7 @@ def check_format(audio_format: AudioFormat) -> None:
 
 
 def tuning(turns: Turns | None) -> Tuning:
-    """How its stream ends utterances."""
+    """Return how the recognition ends utterances."""
     if turns is None:
         return Tuning(None)
     silence_ms, soonest_ms_ = turns.silence_ms, None

@@ -1,11 +1,10 @@
-"""The items of a conversation: their order, what may be done to them, and what the language model reads of them.
+"""The items of a conversation: their order, their changes, and what the language model reads of them.
 
-The caller's audio is held for as long as all of it together fits into `MAX_AUDIO_BYTES`; then the oldest is let go, and
-only its transcript is left. Of a spoken reply the model reads the words that were heard.
+At most `MAX_AUDIO_BYTES` of the caller's audio are kept, then the oldest is dropped and only its transcript remains. Of
+a spoken reply the model reads the words that were heard.
 
-What the model reads is always a conversation that makes sense: a call of a tool is left out until its result is there,
-which then follows it at once, whatever was said meanwhile; a result without its call is left out, and so are messages
-without words.
+What the model reads is always consistent: a tool call is left out until its result is there, which then follows it
+directly, whatever was said in between. A result without its call is left out, and so are messages without words.
 """
 
 import re
@@ -38,8 +37,8 @@ _PUNCTUATION = string.punctuation + "…—–“”‘’«»"
 
 @dataclass(frozen=True, slots=True)
 class Aloud:
-    """How a reply was said: its whole text, and for ever later positions (ms) in its speech, how many characters had
-    been said. None of the text beyond the last of them was.
+    """How a reply was spoken: its whole text, and marks of increasing position (ms) with the number of characters
+    spoken by then. Text beyond the last mark was not spoken.
     """
 
     text: str
@@ -47,7 +46,7 @@ class Aloud:
     total_ms: int
 
     def until(self, heard_ms: int) -> str:
-        """The words that were heard, where the speech was heard up to there: those that were said to their end."""
+        """Return the words that were heard completely when the speech was heard up to `heard_ms`."""
         said = self._characters(heard_ms)
         end = 0
         for word in re.finditer(r"\S+", self.text):
@@ -58,7 +57,7 @@ class Aloud:
         return self.text
 
     def _characters(self, heard_ms: int) -> int:
-        """Between two marks the characters take equal time."""
+        """Return how many characters had been spoken at `heard_ms`. Between two marks, each takes equal time."""
         if heard_ms >= self.total_ms:
             return self.marks[-1][1] if self.marks else 0
         begin_ms, before = 0, 0
@@ -70,7 +69,7 @@ class Aloud:
 
 
 class Items:
-    """One conversation's."""
+    """The items of one conversation."""
 
     def __init__(self) -> None:
         self._items: dict[str, Item] = {}
@@ -88,14 +87,14 @@ class Items:
         return id in self._items
 
     def get(self, id: str, param: str = "item_id") -> Item:
-        """Raises `NotFound`."""
+        """Return the item. Raises `NotFound`."""
         try:
             return self._items[id]
         except KeyError:
             raise NotFound("Item not found in the conversation.", param=param) from None
 
     def before(self, id: str) -> str:
-        """The id of the item it comes after, or `FIRST`."""
+        """Return the id of the item before this one, or `FIRST`."""
         at = self._order.index(id)
         return self._order[at - 1] if at else FIRST
 
@@ -106,14 +105,14 @@ class Items:
 
     @property
     def full(self) -> bool:
-        """What the conversation itself says may make it longer than what may be added to it."""
+        """Whether there is too much for the conversation itself to add more."""
         return len(self._order) >= MAX_ITEMS or sum(map(length, self)) > MAX_CHARACTERS
 
     # -- changes -------------------------------------------------------------------------------------------------------
 
     def add(self, item: Item, after: str | None = None) -> None:
-        """An item that has an id. Raises `NotFound`, `Conflict` for an id there is, `CallerError` for a result of no
-        call, `TooLarge`.
+        """Add an item that has an id, at the end or after another. Raises `NotFound`, `Conflict` if the id exists,
+        `CallerError` for a result without its call, `TooLarge`.
         """
         if item.id in self._items:
             raise Conflict("An item with this id already exists.", param="id")
@@ -130,7 +129,7 @@ class Items:
         self._let_go()
 
     def change(self, item: Item, aloud: Aloud | None = None) -> None:
-        """In place of the one of its id, if that is still there; `aloud` is how a reply was said."""
+        """Replace the item of the same id, if it still exists. `aloud` is how a reply was spoken."""
         if item.id in self._items:
             self._audio_bytes += audio_bytes(item) - audio_bytes(self._items[item.id])
             self._items[item.id] = item
@@ -139,14 +138,14 @@ class Items:
             self._let_go()
 
     def remove(self, id: str) -> None:
-        """Raises `NotFound`."""
+        """Remove an item. Raises `NotFound`."""
         self._audio_bytes -= audio_bytes(self.get(id))
         del self._items[id]
         self._order.remove(id)
         self._aloud.pop(id, None)
 
     def truncate(self, id: str, part: int, heard_ms: int) -> Item:
-        """The item, of which only so much was heard; a second time counts from the whole again. Raises `NotFound`,
+        """Return the item, cut to what was heard of it. Each call counts from the whole item. Raises `NotFound`,
         `CallerError`.
         """
         item = self.get(id)
@@ -163,7 +162,7 @@ class Items:
         return truncated
 
     def heard(self, id: str, part: int, transcript: str) -> None:
-        """What the audio of an item says, if that is still there."""
+        """Set the transcript of an item's audio, if the item still exists."""
         item = self._items.get(id)
         if isinstance(item, MessageItem):
             parts = list(item.parts)
@@ -176,7 +175,7 @@ class Items:
         return {item.call_id for item in self._items.values() if isinstance(item, CallItem)}
 
     def _let_go(self) -> None:
-        """The oldest audio goes first."""
+        """Drop the oldest audio until the rest fits."""
         for id in self._order:
             if self._audio_bytes <= MAX_AUDIO_BYTES:
                 return
@@ -187,14 +186,14 @@ class Items:
     # -- for the language model ----------------------------------------------------------------------------------------
 
     def resolve(self, chosen: Sequence[Item | Known] | None) -> tuple[Item, ...]:
-        """The items to read: those, or all of the conversation. Raises `NotFound`."""
+        """Return the chosen items, or all of them for `None`. Raises `NotFound`."""
         if chosen is None:
             return tuple(self)
         return tuple(self.get(each.id, "items") if isinstance(each, Known) else each for each in chosen)
 
 
 def messages(instructions: str, items: Sequence[Item]) -> tuple[Message, ...]:
-    """What the language model reads."""
+    """Return the messages that the language model reads."""
     results = {item.call_id: item for item in items if isinstance(item, ResultItem)}
     read = [Message(Role.SYSTEM, instructions)] if instructions else []
     for item in items:
@@ -210,7 +209,7 @@ def messages(instructions: str, items: Sequence[Item]) -> tuple[Message, ...]:
 
 
 def shortened(items: Sequence[Item], retain: float) -> tuple[Item, ...]:
-    """Without the oldest, until at most that share (0..1) of the characters is left, and at least one item less."""
+    """Drop the oldest items, at least one, until at most the share `retain` (0 to 1) of the characters is left."""
     left = list(items)
     most = int(sum(map(length, left)) * retain)
     if left:
@@ -221,13 +220,13 @@ def shortened(items: Sequence[Item], retain: float) -> tuple[Item, ...]:
 
 
 def written(item: MessageItem) -> str:
-    """Its words, spoken or written."""
+    """Return the words of a message, spoken or written."""
     texts = (part.text if isinstance(part, TextPart) else part.transcript or "" for part in item.parts)
     return " ".join(text for text in texts if text.strip())
 
 
 def length(item: Item) -> int:
-    """In characters."""
+    """Return the length in characters."""
     match item:
         case MessageItem():
             return len(written(item))
@@ -238,7 +237,7 @@ def length(item: Item) -> int:
 
 
 def heard_ms(items: Sequence[Item]) -> int:
-    """The length of the caller's audio in them."""
+    """Return the milliseconds of the caller's audio in the items."""
     said = (item for item in items if isinstance(item, MessageItem) and item.role is Role.USER)
     return sum(part.audio_ms for item in said for part in item.parts if isinstance(part, AudioPart))
 
@@ -249,7 +248,7 @@ def audio_bytes(item: Item) -> int:
 
 
 def silent(item: Item) -> Item:
-    """The item without its audio."""
+    """Return the item without its audio."""
     if not isinstance(item, MessageItem):
         return item
     parts = (replace(part, audio=b"") if isinstance(part, AudioPart) else part for part in item.parts)
@@ -257,7 +256,7 @@ def silent(item: Item) -> Item:
 
 
 def shown(item: Item, transcripts: bool) -> Item:
-    """As the caller is told of it: without audio, and of what it said itself without words unless it wants them."""
+    """Return the item as the caller sees it: without audio, and its own words only if it wants transcripts."""
     item = silent(item)
     if transcripts or not isinstance(item, MessageItem) or item.role is not Role.USER:
         return item

@@ -1,7 +1,7 @@
-"""The caller's half of a conversation: its turns become items, and the words of these are told once they are known.
+"""The caller's half of a conversation: its turns become items, and their words are sent once they are known.
 
-What the caller says is recognised by one part, which is opened anew where the caller wants to be heard otherwise, or an
-engine failed. Audio that comes in an item of its own is recognised beside that.
+One part recognises what the caller says. It is opened again if the caller changes how it is recognised, or an engine
+failed. Audio that arrives as an item is recognised separately.
 """
 
 from collections.abc import Set as AbstractSet
@@ -44,14 +44,14 @@ SpokenPart = tuple[str, int]  # an item's id, and the number of its part
 
 @dataclass(slots=True, eq=False)
 class Ear(Owner):
-    """Listens to the caller. `error` is why it stopped."""
+    """Recognises the caller. `error` is why it stopped."""
 
     error: AntiphonError | None = None
 
 
 @dataclass(slots=True, eq=False)
 class ItemAudio(Owner):
-    """The recognition of audio that came in an item."""
+    """The recognition of audio that arrived in an item."""
 
     key: SpokenPart
     caption: Caption = field(default_factory=Caption)
@@ -63,22 +63,22 @@ class ItemAudio(Owner):
 
 @dataclass(frozen=True, slots=True)
 class _Arrival:
-    """An item that joins once its recordings are open."""
+    """An item that is added once its recordings are open."""
 
     item: Item
     after: str | None
     event_id: str
-    recordings: tuple[tuple[int, str], ...]  # the numbers of its parts, and who recognises them
+    recordings: tuple[tuple[int, str], ...]  # the numbers of its parts, and the parts that recognise them
 
 
 class Listening:
-    """One conversation's."""
+    """What one conversation's caller says."""
 
     def __init__(self, stage: Stage) -> None:
         self._stage = stage
-        self._turn = ""  # the item that the turn will be
+        self._turn = ""  # the item that the open turn becomes
         self._caption = Caption()  # of the turn
-        self._unknown: dict[SpokenPart, Caption] = {}  # whose words are not known yet
+        self._unknown: dict[SpokenPart, Caption] = {}  # audio whose words are not known yet
         self._arrivals: dict[str, _Arrival] = {}  # by their first part
         self._open(stage.spec, 0)
 
@@ -90,12 +90,12 @@ class Listening:
 
     @property
     def unknown(self) -> AbstractSet[SpokenPart]:
-        """What was said and is not known yet, at any time."""
+        """The audio whose words are not known yet (a live view)."""
         return self._unknown.keys()
 
     @property
     def speaking(self) -> bool:
-        """Whether an utterance has begun that has not ended."""
+        """Whether an utterance is open."""
         return self._hearing.speaking
 
     # -- what the caller does ------------------------------------------------------------------------------------------
@@ -105,25 +105,27 @@ class Listening:
         self._stage.feed(self._part, Audio(data))
 
     def configure(self, spec: ConverseSpec) -> bool:
-        """From now on the caller is heard so; else, with `False`, once `reopen` is called after the ear's end."""
+        """Change how the caller is recognised. Returns `False` if `reopen` must be called once the ear has ended."""
         if transcribing(spec) != transcribing(self._stage.spec):
             if self._part in self._stage.parts:
                 self._stage.act(EndPart(self._part))
                 return False
             self.reopen(spec)
-        elif spec.turns != self._stage.spec.turns:  # else a pause would lose what is known of its turn's end
+        elif spec.turns != self._stage.spec.turns:  # an unchanged tuning would reset what is known about the pause
             self._hearing.take_turns(spec.turns)
             if self._part in self._stage.parts:
                 self._stage.act(TunePart(self._part, tuning(spec.turns)))
         return True
 
     def reopen(self, spec: ConverseSpec) -> None:
-        """From now on another part listens. What was not committed is forgotten."""
+        """Open another part that recognises the caller. Discards audio that was not committed."""
         self.forget()
         self._open(spec, self._hearing.received_ms)
 
     def commit(self) -> None:
-        """Raises `CallerError` where there is too little, `CapacityError` where too much waits."""
+        """Make the audio since the last turn an item. Raises `CallerError` if there is too little, `CapacityError` if
+        too much waits.
+        """
         item = self._turn or self._stage.mint()
         start_ms, end_ms = self._hearing.commit(item)
         self._become(item, start_ms, end_ms)
@@ -137,11 +139,11 @@ class Listening:
             self._stage.feed(self._part, Flush())
 
     def forget(self) -> None:
-        """Nothing comes of what was said since the last turn."""
+        """Discard the turn that is open."""
         self._turn, self._caption = "", Caption()
 
     def idle(self, idle_ms: int) -> None:
-        """Nobody spoke for so long: that becomes an item, too."""
+        """Add an item for `idle_ms` without speech."""
         item = self._turn or self._stage.mint()
         start_ms, end_ms = self._hearing.skip()
         start_ms = max(start_ms, end_ms - idle_ms)
@@ -150,9 +152,9 @@ class Listening:
         self._know((item, 0), Transcript("", 0.0), end_ms - start_ms)
 
     def add(self, item: Item, after: str | None, event_id: str) -> None:
-        """An item of the caller's; its audio is recognised. Raises `AntiphonError`."""
+        """Add an item of the caller's and recognise its audio. Raises `AntiphonError`."""
         if self._turn and item.id == self._turn:
-            raise Conflict("An item with this id already exists.", param="id")  # announced, if not there yet
+            raise Conflict("An item with this id already exists.", param="id")  # announced, though not added yet
         audio = _audio_parts(item)
         if not audio:
             self._stage.join(item, after)
@@ -168,7 +170,7 @@ class Listening:
         self._stage.act(OpenRecordings(replace(transcribing(self._stage.spec), live=False), recordings))
 
     def admit(self, admission: Admission) -> None:
-        """What was asked for with `OpenRecordings` is open, or is not."""
+        """Add the item whose recordings are open, or refuse it."""
         arrival = self._arrivals.pop(admission.part, None)
         if arrival is None:
             return
@@ -216,7 +218,7 @@ class Listening:
     # -- what is heard of the caller -----------------------------------------------------------------------------------
 
     def notices(self, event: object) -> list[Notice]:
-        """What an event of the ear says of the turn; each must be told with `notice`, in that order."""
+        """Return what an event of the ear says about turns. Pass each to `notice`, in order."""
         if isinstance(event, Failed):
             self._ear.error = event.error
         return self._hearing.take(event)
@@ -241,12 +243,12 @@ class Listening:
                 self._know((item, 0), transcript, end_ms - start_ms)
 
     def arrived_ns(self, at_ms: int) -> int:
-        """When that audio came, where it comes as it is spoken."""
+        """Return when the audio at that position arrived, for live audio."""
         return self._stage.now_ns - (self._hearing.received_ms - at_ms) * NS_PER_MS
 
     def ear_ended(self, part: str, spec: ConverseSpec | None) -> bool:
-        """Nothing more is heard by that part. Whether another one listens: so as `spec` says, where that was asked for,
-        or as before, where an engine failed; with any other error the conversation ends.
+        """Close the part that recognised the caller. Returns whether another was opened: with `spec` if given, or as
+        before if an engine failed. Any other error ends the conversation.
         """
         error = self._ear.error
         self._stage.close(part, delivered=error is None)
@@ -263,7 +265,7 @@ class Listening:
         return True
 
     def _become(self, item: str, start_ms: int, end_ms: int) -> None:
-        """The turn becomes an item, whose words are not known yet."""
+        """Add an item for the turn, whose words are not known yet."""
         part = AudioPart(self._hearing.audio(start_ms, end_ms), None, end_ms - start_ms)
         self._stage.tell(AudioCommitted(item, self._stage.items.last))
         self._unknown[item, 0] = self._caption
@@ -271,7 +273,7 @@ class Listening:
         self._stage.join(MessageItem(Role.USER, (part,), item))
 
     def _know(self, key: SpokenPart, transcript: Transcript, audio_ms: int, error: AntiphonError | None = None) -> None:
-        """The words of an item's audio are known, or never will be."""
+        """Set the words of an item's audio, or report why there are none."""
         caption = self._unknown.pop(key)
         item, part = key
         told = self._stage.spec.transcription is not None

@@ -1,17 +1,17 @@
-"""One spoken conversation, as a pure machine: what the caller and the parts of the conversation do leads to acts. It
-knows no clock (time is an argument, in nanoseconds), does no I/O, and is complete after every step.
+"""One spoken conversation as a pure state machine: events from the caller and the parts lead to acts. It reads no clock
+(time is an argument, in nanoseconds), does no I/O, and is consistent after every step.
 
-1. `step` takes one event and gives the acts that it leads to, to be carried out in their order. The answer to an act
-   (`OpenFailure`, `Admission`) comes before anything else does.
-2. A refused input changes nothing, and the conversation goes on. After `Fail` nothing is told any more; after `Leave`
-   every part has been closed and nothing is asked for any more.
-3. The language model starts at the end of a turn, or ahead of it, at a pause after words that may be the last. What was
-   done ahead costs the caller nothing unless it is used; if the speaker goes on, it is given up.
-4. Speech during a reply stops it. The conversation keeps the words that were heard, and so much is charged: as the
-   caller says (`TruncateItem`), but not less than the time that passed tells, give or take `LEEWAY_MS`. Without a word
-   from the caller it is the time that passed since the speech was sent.
-5. A response waits for the words of the audio it answers. One response at a time joins the conversation; beside it at
-   most `MAX_BESIDE` may run that do not.
+1. `step` takes one event and returns the acts that follow, to be carried out in order. The answer to an act
+   (`OpenFailure`, `Admission`) must be the next event.
+2. A refused input changes nothing, and the conversation continues. After `Fail` no more outputs follow; after `Leave`
+   every part is closed and there are no more acts.
+3. The language model starts at the end of a turn, or speculatively, at a pause after words that may be the last.
+   Speculative work is charged only if it is used; if the speaker continues, it is discarded.
+4. Speech during a reply stops it (barge-in). The conversation keeps the words that were heard, and only these are
+   charged: as the caller reports (`TruncateItem`), but not less than the time that passed allows, minus `LEEWAY_MS`. If
+   the caller reports nothing, the time since the speech was sent counts.
+5. A response waits for the words of the audio that it answers. One response at a time joins the conversation; at most
+   `MAX_BESIDE` others may run beside it.
 """
 
 from collections.abc import Sequence
@@ -64,8 +64,8 @@ MAX_METADATA = 16
 
 
 class Machine:
-    """One conversation's. `id` is a UUID, from which all ids are derived. All specs that it is given, also as a part of
-    inputs, passed `check`, and count as they are, whatever their `base`.
+    """The state of one conversation. `id` is a UUID, from which all ids are derived. Every spec that it is given, also
+    inside inputs, must have passed `check` and be complete (`base` is ignored).
     """
 
     def __init__(self, id: str, spec: ConverseSpec) -> None:
@@ -75,33 +75,33 @@ class Machine:
         self._replies = Replies(self._stage)
         self._draining = False
         self._left = False
-        self._configuring: Configure | None = None  # once the ear has ended
-        self._alarm_ns: int | None = None  # what it is set for
+        self._configuring: Configure | None = None  # applied once the ear has ended
+        self._alarm_ns: int | None = None  # the time it is set for
 
     @property
     def spec(self) -> ConverseSpec:
-        """How it is now."""
+        """The current spec."""
         return self._stage.spec
 
     @property
     def quiet(self) -> bool:
-        """Whether nobody speaks, everything that was said is known, and no reply is being made."""
+        """Whether nobody speaks, all words are known and no reply is being made."""
         return not (self._listening.unknown or self._listening.speaking or self._replies.busy)
 
     def start(self, now_ns: int) -> tuple[Act, ...]:
-        """The first acts."""
+        """Return the first acts."""
         self._stage.now_ns = now_ns
         return self._stage.collect()
 
     def step(self, event: Event, now_ns: int) -> tuple[Act, ...]:
-        """What follows from that."""
+        """Return the acts that follow from an event."""
         if self._left:
             return ()
         self._stage.now_ns = now_ns
         match event:
             case AppendAudio():
                 self._input(event)
-                return self._stage.collect()  # from which nothing else follows, and there is much of it
+                return self._stage.collect()  # nothing else follows from audio, and there is much of it
             case PartOutput():
                 self._part_output(event)
             case PartEnd(part):
@@ -135,7 +135,7 @@ class Machine:
         return self._stage.collect()
 
     def _follow_up(self) -> None:
-        """What is due because words are known, or the reply has ended."""
+        """Do what is due because words are known or the reply has ended."""
         self._replies.proceed(self._listening.unknown)
         while self._replies.ended:
             self._replies.ended = False
@@ -145,7 +145,7 @@ class Machine:
                 self._stage.fail(Draining("The server is stopping."))
 
     def _set_alarm(self) -> None:
-        """For what is due next, if it is not set for that already."""
+        """Set the alarm for what is due next, unless it is set already."""
         due_ns, other_ns = self._taking.deadline_ns(), self._replies.deadline_ns()
         if due_ns is None or (other_ns is not None and other_ns < due_ns):
             due_ns = other_ns
@@ -250,13 +250,13 @@ class Machine:
         owner = self._stage.parts.pop(part, None)
         if isinstance(owner, Reply):
             self._replies.part_missing(owner, error)
-        elif isinstance(owner, Ear):  # nobody listens any more
+        elif isinstance(owner, Ear):  # nothing recognises the caller any more
             self._stage.fail(error)
 
     # -- who speaks ----------------------------------------------------------------------------------------------------
 
     def _heard(self, notice: object) -> None:
-        """What follows from what was heard."""
+        """Act on what was heard."""
         match notice:
             case SpeechBegan(at_ms) if self.spec.turns is not None:
                 self._speech_started(self._listening.arrived_ns(at_ms))
@@ -276,7 +276,7 @@ class Machine:
             self._stage.act(BargeIn((self._stage.now_ns - onset_ns) / NS_PER_MS))
 
     def _guessed(self, text: str, paused: bool) -> None:
-        """What the turn says so far; if `paused`, it may be over."""
+        """Act on the words so far; if `paused`, the turn may be over."""
         self._replies.give_up_ahead(unless=text if paused else None)
         turns = self.spec.turns
         if turns is None or not turns.respond or not self._answers or not paused or not text:
@@ -285,7 +285,7 @@ class Machine:
             self._replies.think_ahead(text, self._listening.unknown)
 
     def _move(self, moves: Sequence[Move], text: str = "", heard_ms: int = 0, spoken_ns: int | None = None) -> None:
-        """What follows from whose turn it is; `text` was said, took `heard_ms`, and ended at `spoken_ns`."""
+        """Make the moves. `text` was said, took `heard_ms` and ended at `spoken_ns`."""
         for move in moves:
             if move is Move.INTERRUPT:
                 self._replies.interrupt()
@@ -310,7 +310,7 @@ class Machine:
     # -- the end -------------------------------------------------------------------------------------------------------
 
     def _leave(self) -> None:
-        """Who leaves pays for what was heard, read and played."""
+        """Close every part, and charge what was heard, read and played."""
         self._left = True
         self._stage.over = True
         self._replies.leave()
@@ -320,7 +320,7 @@ class Machine:
 
 
 def check(spec: ConverseSpec) -> None:
-    """Raises `CallerError` for a spec that makes no sense."""
+    """Check a spec. Raises `CallerError` if a value is out of range, `UnsupportedParameter` for an audio format."""
     check_format(spec.input_format)
     turns = spec.turns
     bounds = [("speed", spec.speed, 0.25, 4.0), ("retain", 0.0 if spec.retain is None else spec.retain, 0.0, 1.0)]

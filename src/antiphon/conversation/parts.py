@@ -1,4 +1,4 @@
-"""What a conversation is composed of, as its shell holds it: a session with the task that reads its events."""
+"""The parts of a conversation, as `conversation.py` holds them: each a session with the task that reads its events."""
 
 import asyncio
 import logging
@@ -20,12 +20,12 @@ log = logging.getLogger(__name__)
 
 
 class Parts(Protocol):
-    """Opens what a conversation is composed of. Everything raises `AntiphonError` where it may not, or there is no
+    """Opens the parts of a conversation. Every method raises `AntiphonError` if it is not permitted or there is no
     room.
     """
 
     def check(self, spec: ConverseSpec) -> None:
-        """Whether there is all that it names."""
+        """Check that everything the spec names exists."""
 
     def filled(self, spec: ConverseSpec) -> ConverseSpec: ...
 
@@ -40,7 +40,7 @@ class Parts(Protocol):
 
 @dataclass(slots=True, eq=False)
 class SessionPart:
-    """A part that is open. `reading` takes its events while `unpaused` is set, to the `end`."""
+    """An open part. The task `reading` takes its events while `unpaused` is set, until `end`."""
 
     session: Session
     reading: asyncio.Task[None] = field(init=False)
@@ -48,7 +48,7 @@ class SessionPart:
     end: bool = False
 
     def output(self, id: str, batch: tuple[Any, ...]) -> PartOutput:
-        """What it says, as the machine is given it."""
+        """Return a batch of its events, as the machine takes them."""
         match self.session:
             case Generation():
                 return PartOutput(id, batch, sent=self.session.leaving)
@@ -58,15 +58,15 @@ class SessionPart:
                 return PartOutput(id, batch)
 
     def abort(self, error: AntiphonError) -> None:
-        """End it with an error. The place of a generation is for the next one, which may be opened at once."""
+        """End the session with an error. The place of a generation is free at once, for the next one."""
         self.session.fail(error)
         if isinstance(self.session, Generation):
             self.session.on_end(self.session)
 
     async def close(self, act: ClosePart) -> None:
-        """Give up what it still does, and free it."""
+        """Stop the session and free it."""
         session = self.session
-        if not self.end:  # or what it still makes would be charged after all
+        if not self.end:  # else what it still makes would be charged
             self.reading.cancel()
             await asyncio.wait([self.reading])
         try:

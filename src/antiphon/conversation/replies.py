@@ -1,5 +1,5 @@
-"""The model's half of a conversation: the reply that joins it, those beside it, the one ahead of the end of a turn, and
-the one that was spoken last, which may still be heard. Pure state.
+"""The model's half of a conversation: the reply that joins it, those beside it, the speculative one, and the one that
+was spoken last, which the caller may still hear. Pure state.
 """
 
 from collections.abc import Sequence
@@ -28,10 +28,10 @@ from antiphon.core.specs import Role
 from antiphon.core.units import NS_PER_MS
 
 MAX_BESIDE = 8  # responses that do not join the conversation
-LEEWAY_MS = 500  # by which what the caller says it heard may be less than the time that passed
-GRACE_NS = 2_000_000_000  # for the caller to say how far it heard a reply that it cut
+LEEWAY_MS = 500  # how much less the caller may report than the time that passed allows
+GRACE_NS = 2_000_000_000  # for the caller to report how much of a cut reply it heard
 
-NOT_SENT_NS = 1 << 62  # as a time: nobody knows when
+NOT_SENT_NS = 1 << 62  # as a time: unknown
 
 Metadata = tuple[tuple[str, str], ...]
 Chosen = Sequence[Item | Known] | None  # what the model reads, `None` for all of the conversation
@@ -39,7 +39,7 @@ Chosen = Sequence[Item | Known] | None  # what the model reads, `None` for all o
 
 @dataclass(slots=True)
 class _Ahead:
-    """A reply to words that may be the turn's last."""
+    """A speculative reply to words that may be the turn's last."""
 
     text: str
     reply: Reply
@@ -58,7 +58,7 @@ class _Heard:
 
 @dataclass(slots=True)
 class _Waiting:
-    """A reply that reads the items once these words are known."""
+    """A reply that reads the items once the words in `unknown` are known."""
 
     reply: Reply
     chosen: Chosen
@@ -66,8 +66,8 @@ class _Waiting:
 
 
 class Replies:
-    """One conversation's. `ended` is set where the one that joins the conversation has ended, for who looks after turns
-    to see and reset.
+    """The replies of one conversation. `ended` is set when the one that joins the conversation has ended; whoever
+    handles turns resets it.
     """
 
     def __init__(self, stage: Stage) -> None:
@@ -82,7 +82,7 @@ class Replies:
 
     @property
     def busy(self) -> bool:
-        """Whether there is one that joins the conversation."""
+        """Whether there is a reply that joins the conversation."""
         return self._current is not None
 
     # -- what is asked for ---------------------------------------------------------------------------------------------
@@ -96,9 +96,9 @@ class Replies:
         metadata: Metadata = (),
         spoken_ns: int | None = None,
     ) -> None:
-        """It reads what is chosen when what is `unknown` now is known. `spoken_ns` is when the turn's last word ended,
-        where it answers one. Raises `Conflict` where there is one already, `CapacityError` where there are too many
-        beside, `NotFound`.
+        """Start a reply that reads the chosen items once the words in `unknown` are known. `spoken_ns` is when the last
+        word of the turn ended. Raises `Conflict` if there is a reply already, `CapacityError` if too many run beside
+        it, `NotFound`.
         """
         if keep and self._current is not None:
             raise Conflict("The conversation already has an active response.")
@@ -111,7 +111,7 @@ class Replies:
         self.proceed(unknown)
 
     def proceed(self, unknown: AbstractSet[SpokenPart]) -> None:
-        """Those that waited for words which are not unknown any more begin."""
+        """Begin the waiting replies whose words are all known now."""
         if not self._waiting:
             return
         for waiting in tuple(self._waiting):
@@ -121,12 +121,12 @@ class Replies:
                 self._waiting.remove(waiting)
                 try:
                     waiting.reply.read(self._stage.items.resolve(waiting.chosen))
-                except NotFound as error:  # it was removed meanwhile
+                except NotFound as error:  # removed while the reply waited
                     waiting.reply.finish(Ending.FAILED, error)
                     self._tell(waiting.reply)
 
     def cancel(self, id: str) -> None:
-        """Without an id, the one that joins the conversation. Raises `NotFound`."""
+        """Cancel a reply; without an id, the one that joins the conversation. Raises `NotFound`."""
         current = self._current if self._current and id in ("", self._current.id) else None
         reply = self._beside.get(id) or current
         if reply is None:
@@ -145,7 +145,7 @@ class Replies:
     # -- ahead of the end of a turn ------------------------------------------------------------------------------------
 
     def think_ahead(self, text: str, unknown: AbstractSet[SpokenPart]) -> None:
-        """The turn may be over, and say that. Nothing is begun where a reply is being given, or words are missing."""
+        """Start a speculative reply to `text`, unless a reply is being made or words are unknown."""
         if self._current or self._ahead or unknown:
             return
         reply = Reply(self._stage, self._stage.spec, held=True)
@@ -153,7 +153,7 @@ class Replies:
         reply.read((*self._stage.items, MessageItem(Role.USER, (AudioPart(transcript=text),))))
 
     def adopt(self, text: str, heard_ms: int, spoken_ns: int | None) -> bool:
-        """The turn is over and says that: whether there was a reply to it, which now counts."""
+        """Return whether there is a speculative reply to exactly this turn, which now counts."""
         ahead, self._ahead = self._ahead, None
         if ahead is None:
             return False
@@ -172,7 +172,7 @@ class Replies:
             self._tell(reply)
 
     def give_up_ahead(self, unless: str | None = None) -> None:
-        """The turn goes on, unless it says still what it said."""
+        """Discard the speculative reply, unless the turn still says `unless`."""
         if self._ahead is not None and self._ahead.text != unless:
             self._ahead.reply.finish(Ending.INTERRUPTED)
             self._ahead = None
@@ -188,7 +188,7 @@ class Replies:
         self._tell(reply)
 
     def part_missing(self, reply: Reply, error: AntiphonError) -> None:
-        """One of its parts could not be opened."""
+        """End a reply because one of its parts could not be opened."""
         self._finish(reply, Ending.FAILED, error)
 
     def _finish(self, reply: Reply, ending: Ending, error: AntiphonError | None = None) -> None:
@@ -198,7 +198,7 @@ class Replies:
     # -- what is heard of it -------------------------------------------------------------------------------------------
 
     def interrupt(self) -> None:
-        """The caller speaks: the reply stops, and of what was said only what was heard counts."""
+        """Stop the reply because the caller speaks. Only what was heard of it counts."""
         if self._current is not None:
             self._finish(self._current, Ending.INTERRUPTED)
         heard = self._heard
@@ -212,7 +212,9 @@ class Replies:
             self._stage.tell(ItemTruncated(id, heard.cut_ms))
 
     def truncate(self, id: str, part: int, heard_ms: int) -> bool:
-        """As the caller says; whether it was the one that could still be heard. Raises `NotFound`, `CallerError`."""
+        """Cut an item to what the caller heard. Returns whether it is the reply that could still be heard. Raises
+        `NotFound`, `CallerError`.
+        """
         self._stage.items.truncate(id, part, heard_ms)
         self._stage.tell(ItemTruncated(id, heard_ms, part))
         heard = self._heard
@@ -223,7 +225,7 @@ class Replies:
         return True
 
     def sent(self, outputs: Sequence[ConversationOutput]) -> None:
-        """After the transport took them."""
+        """Count speech that the transport has sent."""
         if self._heard is None:
             return
         reply = self._heard.reply
@@ -237,21 +239,21 @@ class Replies:
 
     @property
     def plays_until_ns(self) -> int | None:
-        """When all that was made of the last one that was spoken will have been played, as far as that is known."""
+        """When all speech of the last spoken reply will have been played, if known."""
         if self._heard is None or self._heard.cut_ms is not None:
             return None
         playback = self._heard.reply.playback
         return playback.until_ns if playback.sent_ms >= self._heard.reply.made_ms else NOT_SENT_NS
 
     def deadline_ns(self) -> int | None:
-        """When more speech is needed of the last one that was spoken, or nothing more will be heard of it."""
+        """Return when the last spoken reply needs more speech, or can no longer be heard."""
         if self._heard is None:
             return None
         reply = self._heard.reply
         return reply.playback.until_ns + GRACE_NS if reply.over else reply.scarce_ns
 
     def expire(self) -> None:
-        """What is due by now is done."""
+        """Do what is due by now."""
         deadline_ns = self.deadline_ns()
         if self._heard is None or deadline_ns is None or self._stage.now_ns < deadline_ns:
             return
@@ -261,7 +263,7 @@ class Replies:
             self._heard.reply.go_on()
 
     def _settle(self) -> None:
-        """The last one that was spoken is heard no more."""
+        """Close the last spoken reply: it can no longer be heard."""
         heard, self._heard = self._heard, None
         if heard is not None:
             heard.reply.settle(heard.cut_ms)
@@ -269,7 +271,7 @@ class Replies:
     # -- what they say -------------------------------------------------------------------------------------------------
 
     def _tell(self, reply: Reply) -> None:
-        """What a reply has said since, where somebody may be told."""
+        """Send what a reply has said since the last call, unless it is silent."""
         stage = self._stage
         if reply.silent:
             return
@@ -291,7 +293,7 @@ class Replies:
     def _over(self, reply: Reply) -> None:
         self._beside.pop(reply.id, None)
         if self._heard is None or self._heard.reply is not reply:
-            # Beside the conversation it was sent whole; in it, nothing of it was.
+            # A reply beside the conversation was sent whole; of one in it, no speech was sent.
             reply.settle(0 if reply.keep else None)
         if reply is self._current:
             self._current = None
@@ -300,7 +302,7 @@ class Replies:
     # -- the end -------------------------------------------------------------------------------------------------------
 
     def leave(self) -> None:
-        """All end now. Of the one that may still be heard counts what was."""
+        """End all replies. Of the one that may still be heard, only what was heard counts."""
         self.give_up_ahead()
         for reply in (self._current, *tuple(self._beside.values())):
             if reply is not None:

@@ -1,12 +1,12 @@
-"""One response: a language model's answer, spoken while it is still being written. Pure state: what it asks for goes to
-the stage, what it says to `outputs`.
+"""One response: the answer of a language model, spoken while it is being written. Pure state: acts go to the stage,
+outputs to `outputs`.
 
-1. Each piece of text goes to the voice as it comes; the voice begins with the first clause that is whole. Calls of
-   tools are told of at once, beside the speech.
-2. A held reply is one to words of which nobody knows yet that they are the last. The language model works ahead, and
-   the voice as far as its first piece; nothing is told, heard or charged before `confirm`.
-3. `finish` ends it at once, whatever still runs; what still runs is given up behind it.
-4. Speech is made a little before it is heard, and charged when it leaves; `settle` says how far it was heard.
+1. Each piece of text goes to the voice at once; the voice begins with the first complete clause. Tool calls are
+   reported at once, beside the speech.
+2. A held reply is speculative: nobody knows yet whether the words that it answers are the last. The language model
+   runs, and the voice up to its first piece; nothing is sent, heard or charged before `confirm`.
+3. `finish` ends the reply at once and stops everything that still runs for it.
+4. Speech is made a little before it is heard, and charged when it is sent; `settle` says how far it was heard.
 """
 
 from collections.abc import Sequence
@@ -48,15 +48,15 @@ from antiphon.core.units import NS_PER_MS
 
 ENDINGS = {FinishReason.LENGTH: Ending.LENGTH, FinishReason.FILTERED: Ending.FILTERED}
 
-FIRST_WORDS = 8  # of a reply, after which it is spoken even where no clause of it is whole
-AHEAD_MS = 1500  # by which speech is made before it is heard; more may be cut, and others wait for theirs
+FIRST_WORDS = 8  # of a reply, after which it is spoken even without a complete clause
+AHEAD_MS = 1500  # how far speech is made ahead of its playback; more may be discarded, while other calls wait
 
 _RUNNING = ItemStatus.IN_PROGRESS
 
 
 class Reply(Owner):
-    """One response. `outputs` is what it says, with how an item was said that ends; while it is `silent`, nobody may be
-    told of it.
+    """One response. `outputs` holds what it says, with how an item was spoken when it ends. While it is `silent`, none
+    may be sent.
     """
 
     def __init__(self, stage: Stage, spec: ConverseSpec, keep: bool = True, held: bool = False) -> None:
@@ -65,7 +65,7 @@ class Reply(Owner):
         self.keep = keep
         self.playback = Playback()
         self.over = False
-        self.awaited_ns: int | None = None  # since when the caller of the turn that it answers waits for a sound
+        self.awaited_ns: int | None = None  # since when the caller has waited for the first sound
         self.message: MessageItem | None = None  # what it says
         self.made_ms = 0  # of its speech
         self.paused = False  # the voice, because so much was made ahead
@@ -98,7 +98,7 @@ class Reply(Owner):
     # -- the work ------------------------------------------------------------------------------------------------------
 
     def read(self, items: Sequence[Item]) -> None:
-        """The model reads that, and answers."""
+        """Start the model on these items."""
         self._items, self._heard_ms = items, heard_ms(items)
         self._generation = self._stage.open(self, self._generating(items), self._held)
 
@@ -116,7 +116,7 @@ class Reply(Owner):
         )
 
     def take(self, output: PartOutput) -> None:
-        """What its model wrote, or its voice said."""
+        """Take events of the model or the voice."""
         if output.part == self._generation:
             self._sent = output.sent
         for event in output.events:
@@ -145,7 +145,7 @@ class Reply(Owner):
             self.finish(Ending.FAILED, error)
 
     def part_ended(self, part: str) -> None:
-        """One of its parts has said everything."""
+        """Note that one of its parts has no more events."""
         if part == self._synthesis:
             self._voiced = True
         else:
@@ -199,42 +199,42 @@ class Reply(Owner):
             self._stage.act(PausePart(self._synthesis))
 
     def _is_ahead(self) -> bool:
-        """Whether there is enough speech for now."""
+        """Return whether there is enough speech for now."""
         return self.made_ms - self.playback.heard_ms(self._stage.now_ns) > AHEAD_MS
 
     @property
     def scarce_ns(self) -> int | None:
-        """When a voice that is paused must go on, as far as that is known."""
+        """When a paused voice must continue, if known."""
         if not self.paused or self.playback.sent_ms < self.made_ms:
             return None
         return self.playback.until_ns - AHEAD_MS * NS_PER_MS
 
     def go_on(self) -> None:
-        """A voice that is paused does, if more speech is needed soon."""
+        """Resume a paused voice if more speech is needed soon."""
         if self.paused and (self.over or not self._is_ahead()):
             self.paused = False
             self._stage.act(ResumePart(self._synthesis))
 
     def sent(self, speech: OutputSpeech) -> None:
-        """That has left."""
+        """Note that this speech was sent."""
         self.playback.sent(speech.end_ms, self._stage.now_ns)
 
     def settle(self, heard_ms: int | None = None) -> None:
-        """It is heard no more; `heard_ms` is how far it was, where that was not to its end. Once."""
+        """Close the speech. `heard_ms` is how far it was heard, `None` for all of it. Takes effect once."""
         self._stage.close(self._synthesis, delivered=heard_ms is None, played_ms=heard_ms)
 
     # -- what it says --------------------------------------------------------------------------------------------------
 
     def confirm(self, turn_ms: int) -> None:
-        """It is wanted: what was said so far is charged, then told and spoken, and so is everything from now on.
-        `turn_ms` is how long the turn took that it answers. `confirmed` must follow.
+        """Make a held reply count: what was said so far is charged, then sent and spoken, as is all that follows.
+        `turn_ms` is the length of the turn that it answers. `confirmed` must follow.
         """
         self._held, self._recording = False, True
         self._turn_ms = turn_ms
         self._stage.act(Confirm(self.id, self._generation, self._synthesis))
 
     def confirmed(self, error: AntiphonError | None) -> None:
-        """What was said while it was held is durable, or cannot be, and then nothing of it may be told."""
+        """Release what was said while the reply was held, or fail if it could not be made durable."""
         if not self._recording:
             return
         self._recording = False
@@ -264,7 +264,7 @@ class Reply(Owner):
         self._tell(OutputEnded(self.id, index, item), aloud)
 
     def finish(self, ending: Ending, error: AntiphonError | None = None) -> None:
-        """It ends now, if it has not yet."""
+        """End the reply, if it has not ended."""
         if self.over:
             return
         whole = ending is Ending.COMPLETED
@@ -278,7 +278,7 @@ class Reply(Owner):
         self._give_up(ending, error or Cancelled("The response was cancelled."))
 
     def _give_up(self, ending: Ending, error: AntiphonError) -> None:
-        """What still runs for it."""
+        """Stop what still runs for it."""
         if self._tokens is None:
             self._stage.abort(self._generation, error)
         if ending not in (Ending.COMPLETED, Ending.LENGTH, Ending.FILTERED):
@@ -292,7 +292,7 @@ class Reply(Owner):
 
 
 def speech(spec: ConverseSpec) -> SpeakSpec:
-    """How its replies are spoken."""
+    """Return how replies are spoken."""
     return SpeakSpec(
         spec.speech_model,
         spec.voice,

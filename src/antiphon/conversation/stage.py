@@ -1,5 +1,5 @@
-"""What the halves of a conversation share, as plain state: its spec, its items, the time of the step, the parts that
-are open, and the acts that the step has led to.
+"""State that the halves of a conversation share: its spec and items, the time of the step, the open parts, and the acts
+that the step has led to.
 """
 
 import uuid
@@ -16,37 +16,37 @@ from antiphon.core.specs import GenerateSpec, SpeakSpec, TranscribeSpec
 
 
 class Owner:
-    """What a part works for."""
+    """What a part works for: a reply, or a recognition."""
 
 
 class Stage:
-    """One conversation's."""
+    """The shared state of one conversation."""
 
     def __init__(self, id: str, spec: ConverseSpec) -> None:
         self.spec = spec
         self.items = Items()
         self.now_ns = 0  # of the step
         self.error: AntiphonError | None = None  # why it has ended
-        self.over = False  # nothing more is told
+        self.over = False  # there are no more outputs
         self.parts: dict[str, Owner] = {}  # that are open
         self._id = uuid.UUID(id)
         self._minted = 0
         self._acts: list[Act] = []
 
     def collect(self) -> tuple[Act, ...]:
-        """The acts since the last time."""
+        """Return the acts since the last call."""
         acts, self._acts = tuple(self._acts), []
         return acts
 
     # -- ids -----------------------------------------------------------------------------------------------------------
 
     def mint(self, kind: str = "item") -> str:
-        """A new id that the caller sees, and has not given to an item of its own."""
+        """Return a new id that the caller sees and that no item of its own has."""
         id = f"{kind}_{self._next().hex[:24]}"
         return self.mint(kind) if id in self.items else id
 
     def derive(self) -> str:
-        """A new part's id."""
+        """Return a new id for a part."""
         return str(self._next())
 
     def _next(self) -> uuid.UUID:
@@ -67,13 +67,13 @@ class Stage:
             self._acts.append(TellLimits())
 
     def fail(self, error: AntiphonError) -> None:
-        """The first error counts."""
+        """End the conversation with an error. Only the first error counts."""
         if not self.over:
             self.over, self.error = True, error
             self._acts.append(Fail(error))
 
     def open(self, owner: Owner, spec: TranscribeSpec | GenerateSpec | SpeakSpec, held: bool = False) -> str:
-        """The part that is opened for that owner."""
+        """Open a part for its owner, and return its id."""
         part = self.derive()
         self.parts[part] = owner
         self._acts.append(OpenPart(part, spec, held))
@@ -88,15 +88,15 @@ class Stage:
             self._acts.append(AbortPart(part, error))
 
     def close(self, part: str, delivered: bool, played_ms: int | None = None) -> None:
-        """Once; later calls do nothing."""
+        """Close a part. Takes effect once."""
         if self.parts.pop(part, None) is not None:
             self._acts.append(ClosePart(part, delivered, played_ms))
 
     # -- items ---------------------------------------------------------------------------------------------------------
 
     def join(self, item: Item, after: str | None = None, done: bool = True) -> Item:
-        """The item as it joined, with an id, which is told. Where there is too much, the first goes. Raises as
-        `Items.add`.
+        """Add an item, with a new id if it has none, and report it. If there are too many, the first is removed.
+        Returns the item. Raises the errors of `Items.add`.
         """
         if not item.id:
             item = replace(item, id=self.mint())

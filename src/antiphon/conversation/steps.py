@@ -1,8 +1,8 @@
-"""What a conversation's machine is given, and the acts that it asks for. `machine.py` decides, `conversation.py` acts.
+"""The events that a conversation's machine takes, and the acts that it asks for. `machine.py` decides,
+`conversation.py` acts.
 
-A part is a session that the conversation is composed of: one that recognises, generates or synthesises. It is known by
-the id of that session, which the machine chooses. A part that was opened is closed by exactly one `ClosePart`, except
-one that could not be opened.
+A part is a session that the conversation is composed of: a recognition, a generation or a synthesis. Its id is the
+session's, which the machine chooses. Each part that was opened is closed by exactly one `ClosePart`.
 """
 
 from dataclasses import dataclass, field
@@ -21,8 +21,8 @@ NO_TOKENS = TokenUsage(0, 0)
 
 @dataclass(frozen=True, slots=True)
 class PartOutput:
-    """A part's events, as many as came at once. `sent` is what a generation has given with them, `characters` how many
-    of a synthesis's are in sound.
+    """A batch of a part's events. `sent` is the token usage of a generation so far; `characters`, how many characters
+    of a synthesis are sound by now.
     """
 
     part: str
@@ -48,7 +48,7 @@ class OpenFailure:
 
 @dataclass(frozen=True, slots=True)
 class Admission:
-    """The answer to `OpenRecordings`, of which `part` is the first: all are open, or because of `error` none is."""
+    """The answer to `OpenRecordings`, whose first part is `part`: all are open, or none because of `error`."""
 
     part: str
     error: AntiphonError | None = None
@@ -56,7 +56,7 @@ class Admission:
 
 @dataclass(frozen=True, slots=True)
 class Confirmation:
-    """The answer to `Confirm`: what the response has generated is durable, or could not be recorded."""
+    """The answer to `Confirm`: what the response generated is durable, or could not be recorded."""
 
     response_id: str
     error: AntiphonError | None = None
@@ -76,7 +76,7 @@ class Tick:
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """The conversation cannot go on."""
+    """The conversation cannot continue."""
 
     error: AntiphonError
 
@@ -88,7 +88,7 @@ class Drain:
 
 @dataclass(frozen=True, slots=True)
 class Leave:
-    """The caller has gone: everything is closed."""
+    """The caller has left: close everything."""
 
 
 PartEvent = PartOutput | PartEnd | OpenFailure | Admission | Confirmation
@@ -106,7 +106,7 @@ class Tell:
 
 @dataclass(frozen=True, slots=True)
 class TellLimits:
-    """Queue an output that says how much room there is."""
+    """Queue an output with the rate limits."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,7 +143,7 @@ class OpenRecordings:
 
 @dataclass(frozen=True, slots=True)
 class FeedPart:
-    """Give a part its next input. Whoever caused this waits until the part has taken it."""
+    """Give a part its next input. Whoever caused this waits until the part has accepted it."""
 
     part: str
     input: Audio | Flush | Say | End
@@ -158,7 +158,7 @@ class EndPart:
 
 @dataclass(frozen=True, slots=True)
 class TunePart:
-    """Let a recognition end utterances so."""
+    """Change how a recognition ends utterances."""
 
     part: str
     tuning: Tuning
@@ -166,7 +166,7 @@ class TunePart:
 
 @dataclass(frozen=True, slots=True)
 class EndAfter:
-    """Let so much silence end a recognition's utterance, if the speaker does not go on."""
+    """End a recognition's utterance after this much silence, unless the speaker continues."""
 
     part: str
     silence_ms: int
@@ -188,8 +188,8 @@ class ResumePart:
 
 @dataclass(frozen=True, slots=True)
 class Confirm:
-    """A held response is wanted: from now on its parts are charged. `synthesis` is empty where nothing speaks yet.
-    Answered by `Confirmation`.
+    """Charge the parts of a held response from now on. `synthesis` is empty if no part speaks yet. Answered by
+    `Confirmation`.
     """
 
     response_id: str
@@ -199,7 +199,7 @@ class Confirm:
 
 @dataclass(frozen=True, slots=True)
 class AbortPart:
-    """End a part with an error. Its events still come to their end."""
+    """End a part with an error. The rest of its events still arrive."""
 
     part: str
     error: AntiphonError
@@ -207,8 +207,8 @@ class AbortPart:
 
 @dataclass(frozen=True, slots=True)
 class ClosePart:
-    """Free a part; what it still does is given up. Of speech that was not heard to its end, `played_ms` says how far,
-    and so much is charged.
+    """Free a part and stop its work. If its speech was not heard to the end, `played_ms` says how far; only that is
+    charged.
     """
 
     part: str
@@ -218,28 +218,28 @@ class ClosePart:
 
 @dataclass(frozen=True, slots=True)
 class Alarm:
-    """Give a `Tick` at that time, and not at the one that was asked for before. `None` for never."""
+    """Send a `Tick` at that time, instead of the time asked for before. `None` means never."""
 
     at_ns: int | None
 
 
 @dataclass(frozen=True, slots=True)
 class VoiceToVoice:
-    """Measure: so long the caller waited for the first sound of a reply."""
+    """Measure how long the caller waited for the first sound of a reply."""
 
     ms: float
 
 
 @dataclass(frozen=True, slots=True)
 class BargeIn:
-    """Measure: so long after the caller began to speak the reply was stopped."""
+    """Measure how long after the caller began to speak the reply was stopped."""
 
     ms: float
 
 
 @dataclass(frozen=True, slots=True)
 class Fail:
-    """End the conversation with an error, after what is queued. The last output."""
+    """End the conversation with an error, after the queued outputs."""
 
     error: AntiphonError
 

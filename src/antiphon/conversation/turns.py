@@ -1,6 +1,6 @@
-"""Who speaks when: what follows from the caller's speech and from the reply's, as a pure state machine.
+"""Turn taking: what follows from the caller's speech and from the reply's, as a pure state machine.
 
-Time is an argument, in nanoseconds. What each state does with what happens, and what it asks for (`Move`):
+Time is an argument, in nanoseconds. The next state for each event, and what is asked for (`Move`):
 
 | state    | speech starts                     | speech ends              | reply begins | reply ends or was cut |
 |----------|-----------------------------------|--------------------------|--------------|-----------------------|
@@ -9,13 +9,13 @@ Time is an argument, in nanoseconds. What each state does with what happens, and
 | REPLYING | HEARING: INTERRUPT, else BOTH     |                          |              | QUIET                 |
 | BOTH     |                                   | REPLYING, owes RESPOND   |              | HEARING               |
 
-A reply lasts until it has been played out, though it was sent long before: speech until then interrupts it, where it
-may. What is owed is asked for when the reply was made and nobody speaks. RESPOND needs words, but for a reply that was
-interrupted: a cough, or the tail of a turn that is being answered, shall not end in silence. It is left out where the
-caller asks for responses itself. The caller's own wishes (to commit, to respond, to cancel) go past this table; it is
-told of what came of them.
+A reply lasts until it has been played, though it was sent long before: speech until then interrupts it, if the spec
+permits. An owed RESPOND is asked for once the reply has been made and nobody speaks. RESPOND needs words, except after
+an interrupted reply: a cough, or the tail of a turn that is being answered, must not end in silence. There is no
+RESPOND if the caller asks for responses itself. The caller's own requests (commit, respond, cancel) bypass this table;
+their results are reported to it.
 
-When a reply has been played out and nobody has spoken for `idle_ms` since, PROMPT; once for each reply.
+When a reply has been played and nobody has spoken for `idle_ms` since, PROMPT follows, once for each reply.
 """
 
 from dataclasses import dataclass
@@ -26,7 +26,7 @@ from antiphon.core.units import NS_PER_MS
 
 
 class Move(Enum):
-    """What the conversation shall do."""
+    """What the conversation must do next."""
 
     INTERRUPT = auto()  # stop the reply
     RESPOND = auto()
@@ -35,13 +35,13 @@ class Move(Enum):
 
 @dataclass(slots=True)
 class Playback:
-    """How far a reply has been heard by one who plays it as it comes. Positions are milliseconds of its speech."""
+    """How far a reply has been heard by a caller who plays it as it arrives. Positions are ms of its speech."""
 
     sent_ms: int = 0
     until_ns: int = 0  # when all that was sent will have been played
 
     def sent(self, end_ms: int, now_ns: int) -> None:
-        """Speech up to there has left."""
+        """Count speech up to `end_ms` as sent."""
         self.until_ns = max(self.until_ns, now_ns) + (end_ms - self.sent_ms) * NS_PER_MS
         self.sent_ms = end_ms
 
@@ -51,7 +51,7 @@ class Playback:
 
 
 class TurnTaking:
-    """One conversation's. `turns` is `None` where the caller does all of it."""
+    """The turns of one conversation. `turns` is `None` if the caller controls them all."""
 
     def __init__(self, turns: Turns | None) -> None:
         self.turns = turns
@@ -62,7 +62,7 @@ class TurnTaking:
         self._idle_from_ns: int | None = None
 
     def configure(self, turns: Turns | None) -> None:
-        """From now on like that."""
+        """Change how turns are taken."""
         self.turns = turns
         if turns is None or not turns.respond:
             self._owed = False
@@ -89,7 +89,7 @@ class TurnTaking:
         return self._due()
 
     def speech_forgotten(self) -> None:
-        """The caller does the rest itself."""
+        """Discard the open turn: the caller controls the rest itself."""
         self._hearing = False
         if not self._replying:
             self._owed = False
@@ -101,24 +101,24 @@ class TurnTaking:
         self._idle_from_ns = None
 
     def plays_until(self, until_ns: int) -> None:
-        """When what has been sent of the reply will have been played; it may still be made, or not any more."""
+        """Set when the speech sent so far will have been played. More may follow."""
         self._until_ns = until_ns
 
     def reply_ended(self, now_ns: int) -> tuple[Move, ...]:
-        """It was made, and has perhaps not been played."""
+        """Note that the reply is complete, though perhaps not played yet. Returns the moves."""
         self._replying = False
         if not self._hearing and not self._owed:
             self._idle_from_ns = now_ns
         return self._due()
 
     def reply_cut(self) -> None:
-        """It is played no further."""
+        """Note that the reply is not played any further."""
         self._until_ns = None
 
     # -- time ----------------------------------------------------------------------------------------------------------
 
     def deadline_ns(self) -> int | None:
-        """When `expire` wants to be called."""
+        """Return when `expire` must be called, or `None`."""
         if self.turns is None or self.turns.idle_ms is None or self._idle_from_ns is None:
             return None
         return max(self._idle_from_ns, self._until_ns or 0) + self.turns.idle_ms * NS_PER_MS

@@ -1,1 +1,3 @@
-"""What computes: speech recognition, voice activity. Heavy imports happen here, one file each, and lazily."""
+"""Engines: speech recognition, voice activity, voices, language models, embeddings. Heavy imports happen here,
+lazily.
+"""

@@ -1,8 +1,8 @@
-"""When each word was said, from where the decoder looked while writing it.
+"""The times of words, from where the decoder attended while it wrote them.
 
-One head of the second decoder layer follows the audio token by token. Its attention gives every frame a likelihood
-under every token, the frame's loudness says whether it can be a pause, and the best monotone path through tokens, with
-a pause before any word and at the end, gives the times. Dynamic programming over tokens: a step is a few operations on
+One head of the second decoder layer follows the audio token by token. Its attention gives every frame a likelihood for
+every token, the frame's loudness says whether it can be a pause, and the best monotone path through tokens, with a
+pause before any word and at the end, gives the times. Dynamic programming over tokens: a step is a few operations on
 whole arrays of frames.
 """
 
@@ -13,20 +13,21 @@ from numpy.typing import NDArray
 
 FRAME_SAMPLES = 384
 FRAME_MS = 24
-# What a frame stands for is centred on its first sample plus this much.
+# A frame's audio is centred on its first sample plus this much.
 _CENTRE_SAMPLES = 448
 _CENTRE_MS = 16
-# Where between the quiet and the loud of an utterance silence ends, and how far below the loud at least.
+# The level between the quiet and the loud of an utterance where silence ends, and how far below the loud it is at
+# least.
 _QUIET_SHARE = 0.3
 _QUIET_BELOW_DB = 25.0
-# In natural logs: what a pause costs in sound, and a token in silence.
+# In natural logs: the cost of a pause in sound, and of a token in silence.
 _LOUD_PAUSE = 6.0
 _QUIET_TOKEN = 3.0
 _FLOOR = 1e-3
 
 
 def attention(queries: NDArray[np.float32], keys: NDArray[np.float32]) -> NDArray[np.float32]:
-    """(tokens, head), (frames, head) -> (tokens, frames), rows that sum to one."""
+    """Return attention weights: (tokens, head), (frames, head) -> (tokens, frames). Rows sum to 1."""
     scores = queries @ keys.T * np.float32(keys.shape[1] ** -0.5)
     scores = np.exp(scores - scores.max(axis=1, keepdims=True))
     weights: NDArray[np.float32] = scores / scores.sum(axis=1, keepdims=True)
@@ -34,7 +35,7 @@ def attention(queries: NDArray[np.float32], keys: NDArray[np.float32]) -> NDArra
 
 
 def quiet_frames(samples: NDArray[np.int16], frames: int) -> NDArray[np.bool_]:
-    """Which of an utterance's frames hold no more than its background."""
+    """Return which frames of an utterance contain only background."""
     start = _CENTRE_SAMPLES - FRAME_SAMPLES // 2
     heard = np.zeros((frames, FRAME_SAMPLES), np.float32)
     part = samples[start : start + heard.size]
@@ -48,10 +49,10 @@ def quiet_frames(samples: NDArray[np.int16], frames: int) -> NDArray[np.bool_]:
 def word_times(
     weights: NDArray[np.float32], words: Sequence[tuple[int, int]], silent: NDArray[np.bool_]
 ) -> list[tuple[int, int]]:
-    """The (start, end) of every word in milliseconds from the first sample.
+    """Return the (start, end) of every word in milliseconds from the first sample.
 
-    `weights` is (tokens, frames), `words` half-open ranges of tokens in order, `silent` (frames,). Words take at least
-    a frame a token where there are enough frames; where there are not, they share them evenly.
+    `weights` is (tokens, frames), `words` are ordered half-open ranges of tokens, `silent` is (frames,). Each token
+    takes at least one frame if there are enough; otherwise words share the frames evenly.
     """
     tokens, frames = weights.shape
     if not words:
@@ -67,7 +68,7 @@ def word_times(
 
 
 def _best_path(weights: NDArray[np.float32], starts: set[int], silent: NDArray[np.bool_]) -> dict[int, tuple[int, int]]:
-    """The half-open range of frames of every token."""
+    """Return the half-open range of frames of every token."""
     tokens, frames = weights.shape
     likelihood = np.log(weights / (weights.sum(axis=0) + 1e-9) + _FLOOR) - _QUIET_TOKEN * silent
     steps: list[int | None] = []

@@ -1,11 +1,11 @@
-"""Rows of many callers in shared batches, for a model that does much at once as fast as little.
+"""Rows of many callers in shared batches, for a model that computes many as fast as one.
 
 Rules:
-- Every waiting caller gets a row into a batch before one gets a second, so that one with thousands does not keep one
-  with a few waiting. A caller's own go longest first, so that a batch's are alike.
+
+- Every waiting caller gets a row into a batch before one gets a second, so that one with thousands does not delay one
+  with a few. A caller's longest rows go first, so that rows of a batch are similar.
 - A batch is bounded in cells: its rows times its longest row.
-- As many batches run at once as there are threads, each in one; all else happens on the event loop, so there are no
-  locks.
+- Each of `threads` runs one batch at a time; all else happens on the event loop, so there are no locks.
 """
 
 import asyncio
@@ -25,7 +25,7 @@ Run = Callable[[list[Row]], list[Vector]]
 
 @dataclass(slots=True, eq=False)
 class _Job:
-    """One call. `order` is that in which its rows are taken, from the end; `left` are without a vector yet."""
+    """One call. `order` is the order in which its rows are taken, from the end; `left` have no vector yet."""
 
     rows: Sequence[Row]
     order: list[int]
@@ -39,8 +39,8 @@ class _Job:
 
 
 class Batches:
-    """`run` gives a vector for each row, in order, and blocks; it is called in `threads`. At once may wait
-    `most_tokens`, and an eighth more of projects that have no more than a sixteenth.
+    """`run` returns a vector for each row, in order; it blocks and is called in `threads` threads. At most
+    `most_tokens` may wait, and an eighth more for projects that have at most a sixteenth.
     """
 
     def __init__(self, run: Run, *, threads: int, most_cells: int, most_tokens: int) -> None:
@@ -56,13 +56,13 @@ class Batches:
         self._closed = False
 
     def check(self) -> None:
-        """Raises `EngineError` if it has been closed."""
+        """Check that it is open. Raises `EngineError` if it has been closed."""
         if self._closed:
             raise EngineError("the model has been closed")
 
     async def compute(self, rows: Sequence[Row], project: str = "") -> tuple[Vector, ...]:
-        """A vector for each row. Raises `CapacityError` where too much waits, `EngineError`. Who is cancelled leaves
-        nothing behind that would still be computed, but for what runs.
+        """Return a vector for each row. Raises `CapacityError` if too much waits, `EngineError`. When a call is
+        cancelled, its waiting rows are dropped.
         """
         self.check()
         tokens = sum(map(len, rows))
@@ -76,7 +76,7 @@ class Batches:
         self._by_project[project] = own
         try:
             self._jobs.append(job)
-            while len(self._working) < self._threads:  # those that find nothing to do end at once
+            while len(self._working) < self._threads:  # surplus tasks find no work and end at once
                 working = asyncio.create_task(self._work(), name="batches")
                 self._working.add(working)
                 working.add_done_callback(self._working.discard)
@@ -90,7 +90,7 @@ class Batches:
         return tuple(job.vectors[number] for number in range(len(rows)))
 
     async def close(self) -> None:
-        """What waits fails, what runs ends."""
+        """Fail what waits, and finish what runs."""
         self._closed = True
         for job in self._jobs:
             job.fail("the model has been closed")
@@ -98,13 +98,13 @@ class Batches:
         self._pool.shutdown()
 
     async def _work(self) -> None:
-        """Runs as long as anything waits."""
+        """Run batches while anything waits."""
         loop = asyncio.get_running_loop()
         while batch := self._next():
             rows = [job.rows[number] for job, number in batch]
             try:
                 vectors = await loop.run_in_executor(self._pool, self._run, rows)
-            except Exception:  # what a model's runtime raises is of any class, and may quote its input
+            except Exception:  # a model's runtime may raise any class, and quote its input
                 for job, _ in batch:
                     job.fail("the model failed on these texts")
                 continue
@@ -115,12 +115,12 @@ class Batches:
                     job.done.set_result(None)
 
     def _next(self) -> list[tuple[_Job, int]]:
-        """A row of each job in turn, as many as the bound lets in; at least one, if any waits."""
+        """Return the next batch: a row of each job in turn, up to the bound; at least one, if any waits."""
         batch: list[tuple[_Job, int]] = []
         widest = 0
         while self._jobs:
             job = self._jobs[0]
-            if job.done.done() or not job.order:  # its caller left, or it failed, or all of it has been taken
+            if job.done.done() or not job.order:  # its caller left, it failed, or all of it was taken
                 self._jobs.popleft()
                 continue
             number = job.order[-1]

@@ -1,12 +1,13 @@
 """all-MiniLM-L6-v2 on onnxruntime: a unit vector of 384 numbers for each text, on a CPU.
 
 Rules:
-- The mean over a text's tokens, normalised, as the model's card says. A text that is longer than what the model was
-  trained on is refused, never cut.
-- A text's vector does not depend on what shares its batch, but for the last bits of a float.
-- Text becomes tokens in a thread. A batch runs on one thread, several side by side: threads that share one wait for
+
+- The mean over a text's tokens, normalised, as the model's card says. A text longer than the model was trained on is
+  refused, never truncated.
+- A text's vector does not depend on the rest of its batch, except for the last bits of a float.
+- Text becomes tokens in a thread. A batch runs on one thread, several side by side: threads that share a batch wait for
   each other at every layer.
-- Texts appear in no error.
+- No error contains texts.
 """
 
 import asyncio
@@ -23,17 +24,16 @@ from antiphon.engines import minilm_graph as graph
 from antiphon.engines.batches import Batches, Row, Vector
 from antiphon.engines.minilm_graph import Array
 
-CONTEXT = 256  # tokens, the two around every text included; the model's card says so, its positions go on to 512
+CONTEXT = 256  # tokens, including the two around every text; from the model's card, though it has 512 positions
 MOST_CHARACTERS = 100 * CONTEXT  # of a text; a word that is longer than 100 is one unknown token
 MOST_TOKENS = 300_000  # of one call, OpenAI's own bound
 MOST_WAITING_TOKENS = 4_000_000  # of all calls together
-MOST_CELLS = 512  # of a batch; more is no faster, and keeps newcomers waiting
+MOST_CELLS = 512  # of a batch; more is no faster, and delays new calls
 
 
 class MiniLM:
-    """Implements `core.ports.Embedder`. The folder holds the published `model.safetensors` and `tokenizer.json`.
-
-    Loading blocks for a second or two. Raises `EngineError` for files that do not hold the model.
+    """Implements `core.ports.Embedder`. The folder contains the published `model.safetensors` and `tokenizer.json`.
+    Loading blocks for a second or two. Raises `EngineError` for files that are not the model's.
     """
 
     def __init__(self, folder: Path, *, threads: int) -> None:
@@ -51,7 +51,7 @@ class MiniLM:
             self._tokenizer: Any = Tokenizer.from_str(text)
         except Exception as error:  # a missing weight is a KeyError, but the libraries raise plain exceptions
             raise EngineError("the model's files belong to another model") from error
-        # The published file cuts texts at 128 tokens and fills them up to as many.
+        # The published file truncates texts to 128 tokens and pads them to as many.
         self._tokenizer.no_truncation()
         self._tokenizer.no_padding()
         self._words: int = self._tokenizer.get_vocab_size()
@@ -59,8 +59,8 @@ class MiniLM:
         self._batches = Batches(self._run, threads=threads, most_cells=MOST_CELLS, most_tokens=MOST_WAITING_TOKENS)
 
     async def embed(self, texts: Sequence[str | tuple[int, ...]], call: EngineCall) -> Embedded:
-        """A vector for each text, in order. Raises `ContextLengthExceeded` for a text that is too long, `CallerError`
-        for tokens the model does not have, `CapacityError` where too much waits, `EngineError`.
+        """Return a vector for each text, in order. Raises `ContextLengthExceeded` for a text that is too long,
+        `CallerError` for unknown tokens, `CapacityError` if too much waits, `EngineError`.
         """
         self._batches.check()
         rows = await asyncio.to_thread(self._rows, texts)
@@ -77,7 +77,7 @@ class MiniLM:
         await self._batches.close()
 
     def _rows(self, texts: Sequence[str | tuple[int, ...]]) -> list[Row]:
-        """Every text as the model reads it."""
+        """Return the tokens of every text, with those that begin and end it."""
         for number, text in enumerate(texts):
             if len(text) > MOST_CHARACTERS:
                 raise _too_long(number, f"more than {MOST_CHARACTERS} characters")
@@ -103,7 +103,7 @@ class MiniLM:
 
 
 def _feeds(rows: list[Row]) -> dict[str, Array]:
-    """The inputs of `minilm_graph.encoder`."""
+    """Return the inputs of `minilm_graph.encoder`."""
     lengths = np.array([len(row) for row in rows])
     row_of = np.repeat(np.arange(len(rows)), lengths)
     tokens = np.concatenate([np.array(row, np.int64) for row in rows])

@@ -1,11 +1,12 @@
-"""Builds MiniLM's graph, a BERT encoder, from its weights: ragged batches of token ids in, unit vectors out.
+"""MiniLM's graph, a BERT encoder, built from its weights: ragged batches of token ids in, unit vectors out.
 
 Rules:
+
 - Exact: the published float weights, no quantisation, the exact GELU.
-- Linear layers see the tokens packed, without padding; only attention sees them as (rows, widest), and there every row
-  looks at as many keys as it has.
-- The mean over a row's tokens, made of length 1, is their sum, made of length 1; and that is a matrix product, so that
-  it needs no padding either.
+- Linear layers see the tokens packed, without padding; only attention sees them as (rows, widest), and attends to as
+  many keys as each row has.
+- The mean over a row's tokens, normalised, equals their normalised sum; and that is a matrix product, so that it needs
+  no padding either.
 """
 
 from collections.abc import Mapping
@@ -60,13 +61,13 @@ class _Graph:
         return self.node("LayerNormalization", x, gain, bias, axis=-1, epsilon=EPSILON)
 
     def linear(self, x: str, *names: str) -> str:
-        """One or more layers of one input, side by side."""
+        """Add one or more layers of the same input, side by side."""
         matrix = np.concatenate([self._weights[f"{name}.weight"].T for name in names], axis=1)
         bias = np.concatenate([self._weights[f"{name}.bias"] for name in names])
         return self.node("Gemm", x, self.constant(matrix), self.constant(bias))
 
     def attend(self, qkv: str) -> str:
-        """(tokens, 3 * WIDTH) -> (tokens, WIDTH)."""
+        """Add attention: (tokens, 3 * WIDTH) -> (tokens, WIDTH)."""
         from onnx import helper
 
         names = [f"{part}{len(self.nodes)}" for part in "qkv"]
@@ -81,12 +82,13 @@ class _Graph:
 
 
 def encoder(weights: Weights) -> bytes:
-    """One batch of B rows, N tokens in all, S at most in a row.
+    """Build the graph for one batch of B rows, N tokens in all, at most S in a row.
 
     Inputs, int64: `tokens` (N,); `positions` (N,), each token's place in its row; `cells` (N, 2), its place in (B, S);
-    `sources` (B, S), the token in each cell, any for an empty one; `lengths` (B,).
-    Input, float: `members` (B, N), 1 at each of a row's tokens, else 0.
-    Output: `vectors` float (B, WIDTH), of length 1. Raises `KeyError` where a weight is missing.
+    `sources` (B, S), the token in each cell, any for an empty one; `lengths` (B,). Input, float: `members` (B, N), 1 at
+    each of a row's tokens, else 0.
+
+    Output: `vectors` float (B, WIDTH), of length 1. Raises `KeyError` if a weight is missing.
     """
     from onnx import helper
 

@@ -1,13 +1,13 @@
 """Moonshine tiny-en on onnxruntime: speech to text on a CPU, for ragged batches.
 
 Rules:
-- Blocking, thread-safe, no state between calls. Every graph runs on the caller's thread alone, without the
-  interpreter's lock, so that two callers use two cores.
-- A row's text does not depend on its neighbours; a batch only shares the weights' way through the caches.
-- The draft (the last hypothesis of the same utterance) is verified in one pass and its longest agreeing prefix kept.
-  Exact: the result is what greedy decoding alone gives.
-- What runs in a circle, or longer than speech can be, is cut (`transcript`), after the same token with a draft and
-  without.
+
+- Blocking, thread-safe, no state between calls. Every graph runs only on the caller's thread, without the interpreter's
+  lock, so that two callers use two cores.
+- A row's text does not depend on its neighbours; a batch only shares the loading of weights into caches.
+- The draft (the last hypothesis of the same utterance) is verified in one pass, and its longest agreeing prefix kept.
+  Exact: the result is that of greedy decoding alone.
+- Loops, and text longer than speech can be, are cut (`transcript`), at the same token with a draft and without.
 """
 
 from collections.abc import Sequence
@@ -26,22 +26,21 @@ from antiphon.engines import alignment, transcript
 from antiphon.engines import moonshine_graphs as graphs
 from antiphon.engines.moonshine_weights import Array, multiplies_int8, read_weights
 
-# Shorter audio is heard between silences: of a word or two, cut closely, the model writes others, or the same twice.
+# Shorter audio is padded with silence: for a word or two, cut closely, the model writes other words, or the same twice.
 _SHORT_SAMPLES = 24_000
 _SILENCE_MS = 100
-# Longer audio belongs cut at its pauses; beyond this the positions end.
+# Longer audio should be cut at its pauses; beyond this there are no positions.
 MOST_SAMPLES = 40 * 16_000
-# How many draft tokens a mismatch may have skipped.
+# How many draft tokens may be skipped after a mismatch.
 _REACH = 4
 
 
 @dataclass(slots=True)
 class _Row:
-    """One utterance on its way through the decoder.
+    """One utterance in the decoder.
 
-    `slot` is its place in the batch's buffers. `tokens` begin with the `prefix` that they follow on. `queries`
-    (most + 2, HEAD_SIZE) are, by position, what the head that follows the audio asked; `keys` (frames, HEAD_SIZE) what
-    it asked it of.
+    `slot` is its place in the batch's buffers. `tokens` begin with the `prefix` that they follow. `queries` (most + 2,
+    HEAD_SIZE) are, by position, the queries of the head that follows the audio; `keys` (frames, HEAD_SIZE) its keys.
     """
 
     slot: int
@@ -50,7 +49,7 @@ class _Row:
     most: int
     queries: Array
     tokens: list[int] = field(default_factory=list)
-    logprobs: list[float] = field(default_factory=list)  # of those behind the prefix
+    logprobs: list[float] = field(default_factory=list)  # of those after the prefix
     keys: Array | None = None
     anchor: int = 0
     accepted: int = 0
@@ -60,21 +59,21 @@ class _Row:
 
     @property
     def past(self) -> int:
-        """How many of its tokens have been read."""
+        """The number of its tokens that have been read."""
         return len(self.tokens) if self.steps else 0
 
     def feed(self) -> tuple[int, ...]:
-        """What the next pass reads: the last token, and what the draft says may follow it.
+        """Return the next tokens to read: the last token, and what may follow it by the draft.
 
-        The first pass takes the prefix and the whole draft. After a mismatch it is one token, from where the draft
-        seems to go on.
+        The first pass reads the prefix and the whole draft. After a mismatch, it is one token from where the draft
+        seems to continue.
         """
         if not self.steps:
             return (transcript.START, *self.prefix, *self.draft)
         return (self.tokens[-1], *self.draft[self.anchor : self.anchor + 1])
 
     def take(self, feed: tuple[int, ...], best: list[int], logprobs: list[float]) -> None:
-        """Keeps what the pass over `feed` gave: tokens while they agree with it, and the first that does not."""
+        """Keep the tokens of the pass over `feed` while they agree with it, and the first that does not."""
         begin = 0 if self.steps else len(self.prefix)
         self.steps += 1
         if begin:
@@ -101,17 +100,17 @@ class _Row:
 
 
 class Moonshine:
-    """Implements `core.ports.Recogniser` and `Aligner`. The folder holds the published `encoder_model.ort`,
+    """Implements `core.ports.Recogniser` and `Aligner`. The folder contains the published `encoder_model.ort`,
     `decoder_model_merged.ort` and `tokenizer.bin`.
 
-    Without `speculative` drafts are ignored; without `batched` rows run one by one. Both give the same text, slower.
+    Without `speculative`, drafts are ignored; without `batched`, rows run one by one. Both give the same text, slower.
     """
 
     def __init__(self, folder: Path, *, speculative: bool = True, batched: bool = True) -> None:
         signed = multiplies_int8()
         try:
             self._vocabulary = transcript.read_vocabulary(folder / "tokenizer.bin")
-            # Of a letter that is there as a byte, too, the later place is the letter's.
+            # Of a letter that is also there as a byte, the later token is the letter's.
             self._ids = {piece: token for token, piece in enumerate(self._vocabulary) if piece}
             encoder, decoder = (
                 read_weights(folder / f"{part}.ort") for part in ("encoder_model", "decoder_model_merged")
@@ -127,11 +126,11 @@ class Moonshine:
 
     @property
     def capabilities(self) -> SpeechCapabilities:
-        """English, and nothing else."""
+        """The model's languages: English only."""
         return SpeechCapabilities()
 
     def recognise(self, batch: Sequence[Utterance]) -> list[Hypothesis]:
-        """One hypothesis per utterance, in order. Raises `EngineError`."""
+        """Return one hypothesis per utterance, in order. Raises `EngineError`."""
         if not self._batched and len(batch) > 1:
             return [self.recognise([utterance])[0] for utterance in batch]
         if not batch:
@@ -153,7 +152,7 @@ class Moonshine:
         return [self._hypothesis(row, utterance) for row, utterance in zip(rows, batch, strict=True)]
 
     def align(self, pcm: bytes, words: Sequence[str]) -> list[tuple[int, int]]:
-        """When each of these words is said, in milliseconds: see `core.ports.Aligner`. Raises `EngineError`."""
+        """Return when each word is spoken, in milliseconds: see `core.ports.Aligner`. Raises `EngineError`."""
         if len(pcm) % 2 or len(pcm) // 2 > MOST_SAMPLES:
             raise EngineError(f"an utterance holds whole samples, at most {MOST_SAMPLES}")
         spans: list[tuple[int, int]] = []
@@ -224,7 +223,7 @@ class Moonshine:
 
 
 def _surrounded(pcm: bytes) -> tuple[NDArray[np.int16], int]:
-    """The samples that the model hears, and how many milliseconds of silence are before the utterance's first."""
+    """Return the samples for the model, and how many milliseconds of silence precede the utterance."""
     samples = np.frombuffer(pcm, "<i2")
     if len(samples) >= _SHORT_SAMPLES:
         return samples, 0
@@ -238,7 +237,7 @@ def _times(row: _Row, spans: list[tuple[int, int]], pcm: bytes) -> list[tuple[in
 
 
 def _placed(queries: Array, keys: Array, spans: list[tuple[int, int]], pcm: bytes) -> list[tuple[int, int]]:
-    """Each span's (start, end) in milliseconds; `queries` has a row for each token."""
+    """Return each span's (start, end) in milliseconds; `queries` has a row for each token."""
     weights = alignment.attention(queries, keys)
     samples, lead_ms = _surrounded(pcm)
     silent = alignment.quiet_frames(samples, len(keys))
@@ -251,7 +250,7 @@ def _placed(queries: Array, keys: Array, spans: list[tuple[int, int]], pcm: byte
 
 
 class _Caches:
-    """The keys and values of one batch, and the bindings that let the decoder grow them in place."""
+    """The keys and values of one batch, and the bindings with which the decoder extends them in place."""
 
     def __init__(self, memory: Any, decoder: Any, frames: list[Array], room: int) -> None:
         self._decoder = decoder
@@ -276,7 +275,7 @@ class _Caches:
     def _input(self, name: str, value: Array) -> Any:
         from onnxruntime import OrtValue
 
-        # Shares the array's memory; only the Python object keeps the array, and the binding does not keep that.
+        # It shares the array's memory; only the Python object keeps the array, and the binding does not keep that.
         self._held[name] = OrtValue.ortvalue_from_numpy(value)
         self._binding.bind_ortvalue_input(name, self._held[name])
         return self._held[name]
@@ -284,8 +283,8 @@ class _Caches:
     def run(
         self, slots: list[int], past: list[int], feeds: list[tuple[int, ...]]
     ) -> tuple[list[int], list[float], Array]:
-        """The best next token after every one fed, row after row; its log-probability; and the fed tokens' queries."""
-        # One query alone would take a kernel that rounds differently, and a draft would no longer be exact.
+        """Return the best next token after every one in `feeds`, its log-probability, and the queries of `feeds`."""
+        # A single query would use a kernel that rounds differently, and a draft would no longer be exact.
         widest = max(2, *(len(feed) for feed in feeds))
         earlier = np.zeros(self.rows, np.int64)
         earlier[slots] = past
@@ -311,12 +310,12 @@ class _Caches:
         return best.tolist(), logprobs.tolist(), queries
 
     def keys(self, slot: int) -> Array:
-        """What the head that follows the audio is asked about one row. (frames, HEAD_SIZE)"""
+        """Return a row's keys of the head that follows the audio, (frames, HEAD_SIZE)."""
         heard = self._memory[self._names.index(f"k{graphs.FOLLOWING_LAYER}")]
         return heard[slot, graphs.FOLLOWING_HEAD, : self._heard[slot]].copy()
 
     def keep(self, slots: list[int]) -> None:
-        """Forgets the other rows."""
+        """Drop all other rows."""
         self.rows = len(slots)
         self._heard = self._heard[slots]
         longest = self._heard.max()

@@ -1,16 +1,16 @@
-"""Builds Moonshine's graphs anew from its weights, for ragged batches on a CPU.
+"""Moonshine's graphs, rebuilt from its weights for ragged batches on a CPU.
 
-Three graphs: `encoder` turns one utterance into frames, `memory` turns the frames of a padded batch into every
-decoder layer's keys and values, `decoder` takes one or many tokens of every row and gives the likeliest next one
-after each.
+Three graphs: `encoder` turns one utterance into frames, `memory` turns the frames of a padded batch into every decoder
+layer's keys and values, `decoder` takes one or many tokens of every row and returns the likeliest next one after each.
 
 Rules:
+
 - A row never depends on its neighbours. The encoder runs one row at a time, so it may scale activations by tensor, as
   the published graph does; everything batched scales them by row.
-- Weights are exactly the published ones (`moonshine_weights`), but for the second convolution, which becomes int8.
-- The decoder's own keys and values live in buffers longer than needed. A row's length says how much of them counts,
-  so rejecting a draft is a smaller number, and copies nothing.
-- Logits stay inside: what comes out is the best token and its log-probability.
+- Weights are exactly the published ones (`moonshine_weights`), except for the second convolution, which becomes int8.
+- The decoder's own keys and values are in buffers longer than needed. A row's length says how much of them counts, so
+  rejecting a draft only changes a number and copies nothing.
+- Logits stay inside: the outputs are the best token and its log-probability.
 """
 
 from typing import TYPE_CHECKING, Any
@@ -29,7 +29,7 @@ WIDTH = HEADS * HEAD_SIZE
 ROTARY = 32  # of a head's channels, this many carry the position
 MOST_POSITIONS = 2048
 HOP_SAMPLES = 384  # one encoder frame
-FOLLOWING_LAYER, FOLLOWING_HEAD = 1, 3  # of all heads, the one whose attention best follows the audio
+FOLLOWING_LAYER, FOLLOWING_HEAD = 1, 3  # of all heads, the one whose attention follows the audio best
 BLOCK = 256  # tokens are chosen block by block
 EDGE_SAMPLES = 512  # what the convolutions need beyond whole hops
 
@@ -38,7 +38,7 @@ _FLOAT, _INT16, _INT64 = 1, 5, 7
 
 
 class _Graph:
-    """Collects nodes and constants; methods return the name of what they produce."""
+    """Collects nodes and constants; methods return the names of their outputs."""
 
     def __init__(self, *, signed: bool) -> None:
         self._signed = signed
@@ -77,7 +77,7 @@ class _Graph:
         return self.node("LayerNormalization", x, self.constant(gain), axis=-1, epsilon=1e-5)
 
     def add_norm(self, x: str, change: str, gain: Array) -> tuple[str, str]:
-        """The sum, normalised, and the sum itself. (The fused node for this is several times slower.)"""
+        """Add a sum; returns it normalised, and itself. (The fused node is several times slower.)"""
         total = self.node("Add", x, change)
         return self.layer_norm(total, gain), total
 
@@ -95,7 +95,9 @@ class _Graph:
         return self.node("MatMulIntegerToFloat", q, weights, by, scale, around, zero, *bias, domain=_MS)
 
     def by_row(self, x: str, *, silent: bool = False) -> tuple[tuple[str, str, str], str]:
-        """x as uint8 around 128, one scale a row; and that scale. `silent` where a row may be all zeros."""
+        """Quantise x to uint8 around 128, with one scale per row; also returns that scale. Set `silent` if a row may be
+        all zeros.
+        """
         peak = self.node("ReduceMax", self.node("Abs", x), self.constant(np.array([-1], np.int64)), keepdims=1)
         if silent:
             peak = self.node("Max", peak, self.constant(np.float32(1e-12)))
@@ -107,7 +109,7 @@ class _Graph:
         return y if layer.bias is None else self.node("Add", y, self.constant(layer.bias))
 
     def turn(self, x: str, positions: str, rotations: tuple[str, str], *, heads: int = HEADS) -> str:
-        """Turns each head of x (rows, tokens, heads * HEAD_SIZE) by its token's position."""
+        """Rotate each head of x (rows, tokens, heads * HEAD_SIZE) by its token's position."""
         return self.node(
             "RotaryEmbedding",
             *(x, positions, *rotations),
@@ -118,16 +120,18 @@ class _Graph:
         )
 
     def attend(self, q: str, k: str, v: str, *mask: str) -> str:
-        """All of (rows, tokens, WIDTH). Of a boolean mask, if any: (rows, 1, tokens, keys)."""
+        """Add self-attention, all (rows, tokens, WIDTH). A boolean mask, if any, is (rows, 1, tokens, keys)."""
         return self.node("Attention", q, k, v, *mask, q_num_heads=HEADS, kv_num_heads=HEADS, scale=HEAD_SIZE**-0.5)
 
     def listen(self, q: str, k: str, v: str, lengths: str) -> str:
-        """q (rows, tokens, WIDTH) to keys and values as `by_head` gives them, so many of them as each row has."""
+        """Add attention of q (rows, tokens, WIDTH) to keys and values from `by_head`, as many of them as each row
+        has.
+        """
         heard = self.node("Attention", self.by_head(q), k, v, "", "", "", lengths, scale=HEAD_SIZE**-0.5)
         return self.reshape(self.node("Transpose", heard, perm=(0, 2, 1, 3)), 0, 0, WIDTH)
 
     def by_head(self, x: str, *outputs: str) -> str:
-        """(rows, tokens, WIDTH) -> (rows, HEADS, tokens, HEAD_SIZE)."""
+        """Split heads: (rows, tokens, WIDTH) -> (rows, HEADS, tokens, HEAD_SIZE)."""
         return self.node("Transpose", self.reshape(x, 0, 0, HEADS, HEAD_SIZE), perm=(0, 2, 1, 3), outputs=outputs)
 
     def rotations(self, frequencies: Array) -> tuple[str, str]:
@@ -149,7 +153,7 @@ class _Graph:
 
 
 def encoder(weights: Weights, *, signed: bool) -> bytes:
-    """`pcm` int16 (HOP_SAMPLES * frames + EDGE_SAMPLES,) -> `frames` float (1, frames, WIDTH)."""
+    """Build the encoder: `pcm` int16 (HOP_SAMPLES * frames + EDGE_SAMPLES,) -> `frames` float (1, frames, WIDTH)."""
     g = _Graph(signed=signed)
     x = _stem(g, weights)
     rotations = g.rotations(weights.tensor("onnx::Expand_202"))
@@ -174,11 +178,11 @@ def encoder(weights: Weights, *, signed: bool) -> bytes:
 
 
 def _stem(g: _Graph, weights: Weights) -> str:
-    """The three convolutions as matrix products over overlapping windows, and the group norm between them.
+    """Add the three convolutions as matrix products over overlapping windows, and the group norm between them.
 
-    Strides and kernels (64, 127), (3, 7) and (2, 3) make every window a few whole strides and a rest, so that slices
-    side by side are the windows. The group norm has one group: a mean and a deviation of everything, which commute
-    with the second convolution, so that one reads the tanh values directly.
+    With strides and kernels (64, 127), (3, 7) and (2, 3), every window is a few whole strides and a rest, so slices
+    side by side are the windows. The group norm has one group: a mean and a deviation of everything, which commute with
+    the second convolution, so that it reads the tanh values directly.
     """
     pcm = g.reshape(g.node("Cast", "pcm", to=_FLOAT), -1, 64)
     first = np.zeros((128, WIDTH), np.float32)
@@ -194,7 +198,7 @@ def _stem(g: _Graph, weights: Weights) -> str:
     kernel = weights.tensor("conv2.weight_add_tensor").transpose(2, 1, 0)  # (7, in, out)
     constant = np.einsum("kio,i->o", kernel, offset) + weights.tensor("conv2.bias")
     means = np.einsum("kio,i->o", kernel, gain)
-    # Gains first, and not into the kernel: they say which channels matter, and int8 keeps what is large.
+    # Gains first, and not into the kernel: they show which channels matter, and int8 preserves large values.
     x = g.node("Mul", x, g.constant(gain))
     windows = g.node(
         "Concat",
@@ -203,12 +207,12 @@ def _stem(g: _Graph, weights: Weights) -> str:
         g.cut(x, 6, None, step=3),
         axis=1,
     )
-    # By row: quiet sounds beside loud ones would not survive one scale for all.
+    # By row: quiet sounds beside loud ones would be lost with one scale for all.
     y = g.row_product(g.by_row(windows, silent=True), quantise(kernel.reshape(-1, kernel.shape[2])))
     centre = g.node("Sub", y, g.node("Mul", mean, g.constant(means)))
     x = g.node("Gelu", g.node("Add", g.node("Div", centre, deviation), g.constant(constant)), domain=_MS)
 
-    # Some of these channels are a hundred times the others: int8 would lose the rest.
+    # Some of these channels are a hundred times larger than the others, which int8 would lose.
     kernel = weights.tensor("conv3.weight_add_tensor").transpose(2, 1, 0)
     third = g.constant(kernel.reshape(-1, kernel.shape[2]))
     windows = g.node("Concat", g.reshape(g.cut(x, 0, -1), -1, 4 * WIDTH), g.cut(x, 2, None, step=2), axis=1)
@@ -217,9 +221,10 @@ def _stem(g: _Graph, weights: Weights) -> str:
 
 
 def memory(weights: Weights, *, signed: bool) -> bytes:
-    """`frames` float (B, T, WIDTH) -> `k0`, `v0`, ... float (B, HEADS, T, HEAD_SIZE), what each decoder layer hears.
+    """Build the memory: `frames` float (B, T, WIDTH) -> `k0`, `v0`, ... float (B, HEADS, T, HEAD_SIZE) of each decoder
+    layer.
 
-    Every pass of the decoder reads all of it, which is faster where a head's keys lie side by side.
+    Every pass of the decoder reads all of it, which is faster if each head's keys are contiguous.
     """
     g = _Graph(signed=signed)
     x = g.by_row("frames", silent=True)
@@ -233,14 +238,16 @@ def memory(weights: Weights, *, signed: bool) -> bytes:
 
 
 def decoder(weights: Weights, kept: Array, *, signed: bool) -> bytes:
-    """One pass over N new tokens of B rows, S at most in a row. Only `kept` tokens, whole blocks of them, are chosen.
+    """Build the decoder: one pass over N new tokens of B rows, at most S in a row. Only `kept` tokens, whole blocks of
+    them, are chosen. Linear layers see the tokens packed, without padding; attention sees them as (B, S).
 
-    Linear layers see the tokens packed, without padding; attention sees them as (B, S).
-    Inputs, int64: `tokens` (N,); `cells` (N, 2), where each token is in (B, S); `positions` (B, S);
-    `sources` (B, S), the token in each cell, any for an empty one; `past` (B,), how many tokens came before;
-    `heard` (B,), the frames of each row; `wanted` (M,), the tokens after which to choose the next.
+    Inputs, int64: `tokens` (N,); `cells` (N, 2), where each token is in (B, S); `positions` (B, S); `sources` (B, S),
+    the token in each cell, any for an empty one; `past` (B,), how many tokens came before; `heard` (B,), the frames of
+    each row; `wanted` (M,), the tokens after which to choose the next.
+
     Inputs, float: `k*`, `v*` of `memory`; `pk*`, `pv*` (B, L, WIDTH), buffers of the rows' own keys and values, to be
-    bound as the outputs `nk*`, `nv*` too; what lies beyond a row's length is never looked at.
+    bound as the outputs `nk*`, `nv*` too; beyond a row's length they are never read.
+
     Outputs: `best` int64 (M,), `logprob` float (M,), and `query` float (N, HEAD_SIZE), of the head that follows the
     audio.
     """
@@ -303,7 +310,7 @@ def decoder(weights: Weights, kept: Array, *, signed: bool) -> bytes:
 
 
 def _causal(g: _Graph) -> str:
-    """(B, 1, S, L): whether a cell's token may look at a buffer's position."""
+    """Return the mask (B, 1, S, L): whether a cell's token may attend to a buffer's position."""
 
     def upto(tensor: str, axis: int) -> str:
         size = g.node("Shape", tensor, start=axis, end=axis + 1)
@@ -315,9 +322,9 @@ def _causal(g: _Graph) -> str:
 
 
 def _choose(g: _Graph, weights: Weights, kept: Array, x: str) -> None:
-    """The best token and its log-probability, at the wanted places.
+    """Add the best token and its log-probability, at the wanted places.
 
-    An argmax over tens of thousands is slow, so it is taken in two steps: the best block of 256, then the best in it.
+    An argmax over tens of thousands is slow, so it takes two steps: the best block of 256, then the best in it.
     """
     x = g.node("Gather", x, "wanted")
     y = g.layer_norm(x, weights.tensor("model.decoder.norm.weight_merged_0"))

@@ -1,11 +1,11 @@
-"""Reads Moonshine's weights out of the `.ort` files it is published in.
+"""Moonshine's weights, read from the `.ort` files in which it is published.
 
-They are onnxruntime flatbuffers whose linear layers are uint8 with one scale and one zero point each. Weights are
-found by the layer they feed, which is stable, and not by their own names, which a converter made up.
+They are onnxruntime flatbuffers whose linear layers are uint8 with one scale and one zero point each. Weights are found
+by the layer that they feed, which is stable, and not by their own names, which a converter made up.
 
-uint8 weights take onnxruntime's slow path. Shifting them to int8 (q - 128, zero point - 128) leaves every product as
-it was and more than doubles the speed where the CPU multiplies uint8 by int8 in one instruction (VNNI). Without it
-the int8 path saturates, so there the weights stay as they are.
+uint8 weights take onnxruntime's slow path. Shifting them to int8 (q - 128, zero point - 128) leaves every product
+unchanged and more than doubles the speed if the CPU multiplies uint8 by int8 in one instruction (VNNI). Without it the
+int8 path saturates, so the weights stay as they are.
 """
 
 from dataclasses import dataclass
@@ -25,7 +25,9 @@ _FLOAT, _UINT8 = 1, 2  # ONNX TensorProto.DataType
 
 @dataclass(frozen=True, slots=True)
 class Linear:
-    """y = (q - zero) * scale, by column. `q` is (inputs, outputs), `scale` float and `zero` of q's type (outputs,)."""
+    """A layer y = (q - zero) * scale, by column. `q` is (inputs, outputs), `scale` float and `zero` of q's type
+    (outputs,).
+    """
 
     q: Array
     scale: Array
@@ -47,7 +49,7 @@ class Weights:
             raise EngineError(f"the model has no tensor {name}") from None
 
     def linear(self, output: str) -> Linear:
-        """The quantised layer that produces `output`."""
+        """Return the quantised layer that produces `output`. Raises `EngineError` if there is none."""
         names = [name for name in self.feeds.get(output, ()) if name.endswith("_quantized") and name in self.tensors]
         if len(names) != 1:
             raise EngineError(f"the model has no quantised layer {output}")
@@ -64,7 +66,7 @@ class Weights:
 
 
 def read_weights(path: Path) -> Weights:
-    """Raises `EngineError` for a file that is not a model."""
+    """Return a file's weights. Raises `EngineError` if it is not a model."""
     from onnxruntime.tools.ort_format_model.ort_flatbuffers_py.fbs.InferenceSession import InferenceSession
 
     try:
@@ -74,13 +76,15 @@ def read_weights(path: Path) -> Weights:
         _collect(graph, tensors, feeds)
     except EngineError:
         raise
-    except Exception as error:  # flatbuffers answers damage with any of IndexError, struct.error, AttributeError, ...
+    except Exception as error:  # on damage, flatbuffers raises any of IndexError, struct.error, AttributeError, ...
         raise EngineError(f"{path.name} is not a readable model") from error
     return Weights(tensors, feeds)
 
 
 def _collect(graph: Any, tensors: dict[str, Array], feeds: dict[str, tuple[str, ...]]) -> None:
-    """Of a condition's two branches only the one without a cache, which has every layer."""
+    """Collect tensors and inputs. Of a condition's two branches, only the one without a cache, which has every
+    layer.
+    """
     for i in range(graph.InitializersLength()):
         tensor = graph.Initializers(i)
         kind = {_FLOAT: np.float32, _UINT8: np.uint8}.get(tensor.DataType())
@@ -98,26 +102,26 @@ def _collect(graph: Any, tensors: dict[str, Array], feeds: dict[str, tuple[str, 
 
 
 def join(layers: list[Linear]) -> Linear:
-    """Layers of one input as one layer, side by side."""
+    """Return layers of the same input as one layer, side by side."""
     return Linear(
         *(np.concatenate([getattr(layer, part) for layer in layers], axis=-1) for part in ("q", "scale", "zero"))
     )
 
 
 def take(layer: Linear, columns: Array) -> Linear:
-    """Some of a layer's outputs."""
+    """Return a layer with only those output columns."""
     return Linear(layer.q[:, columns], layer.scale[columns], layer.zero[columns])
 
 
 def quantise(weight: Array) -> Linear:
-    """A float layer (inputs, outputs) as int8 around zero, one scale a column."""
+    """Return a float layer (inputs, outputs) as int8 around zero, with one scale per column."""
     scale = np.abs(weight).max(0) / 127
     scale[scale == 0] = 1
     return Linear(np.rint(weight / scale).astype(np.int8), scale.astype(np.float32), np.zeros(weight.shape[1], np.int8))
 
 
 def multiplies_int8() -> bool:
-    """Whether this CPU multiplies uint8 by int8 without saturating: anything but an x86 from before VNNI."""
+    """Return whether this CPU multiplies uint8 by int8 without saturating: all but x86 before VNNI."""
     if machine().lower() not in {"x86_64", "amd64"}:
         return True
     try:
@@ -127,10 +131,10 @@ def multiplies_int8() -> bool:
 
 
 def shift(layer: Linear, *, signed: bool) -> Linear:
-    """The same layer with int8 weights, or uint8 ones."""
+    """Return the same layer with int8 weights if `signed`, else uint8."""
     wanted = np.dtype(np.int8 if signed else np.uint8)
     if layer.q.dtype == wanted:
         return layer
-    # Adding 128 modulo 256 is both uint8 -> int8 and back.
+    # Adding 128 modulo 256 converts uint8 to int8 and back.
     q, zero = ((part.view(np.uint8) ^ 0x80).view(wanted) for part in (layer.q, layer.zero))
     return Linear(np.ascontiguousarray(q), layer.scale, zero, layer.bias)

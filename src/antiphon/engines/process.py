@@ -1,11 +1,11 @@
-"""A process of ours that computes for the server: start it, tell it, hear it, and start it again when it dies.
+"""A process of ours that computes for the server: start it, exchange messages, and restart it when it dies.
 
-Both sides speak in messages over one socket, each with its length in front. An empty one asks for a sign of life, and
-is answered by another, by the thread that takes the commands; a process that loads its model gives one by itself, every
-second. One that is stuck (`children.Pulse`) is killed within ten seconds, and started again.
+Both sides send messages over one socket, each after its length. An empty one asks for a sign of life, and the thread
+that takes the commands answers with another; a process that loads its model sends one by itself, every second. A stuck
+process (`children.Pulse`) is killed within ten seconds, and restarted.
 
-A model that cannot be loaded is tried again later and later, up to `LONGEST_PAUSE_S`. The process ends with the server:
-its socket closes.
+If a model cannot be loaded, pauses between tries grow to `LONGEST_PAUSE_S`. The process ends with the server: its
+socket closes.
 """
 
 import asyncio
@@ -26,10 +26,10 @@ from antiphon.core.errors import EngineError, EngineTimeout
 from antiphon.supervision import supervisor
 
 HEADER = struct.Struct("<I")
-BEAT = HEADER.pack(0)  # a sign of life, or what asks for one
+BEAT = HEADER.pack(0)  # a sign of life, or the request for one
 FIRST_PAUSE_S = 1.0
 LONGEST_PAUSE_S = 60.0
-LOADING_LOOKS = 3600  # in a row without a word while it loads, which may keep its other threads from saying one
+LOADING_LOOKS = 3600  # in a row without a message while it loads, which may block its other threads
 _END_S = 5.0
 
 log = logging.getLogger(__name__)
@@ -37,20 +37,20 @@ _encoder = msgspec.msgpack.Encoder()
 
 
 class Unloadable(msgspec.Struct, tag=True, array_like=True, frozen=True):
-    """What a process says that cannot load its model."""
+    """The report of a process that cannot load its model."""
 
     reason: str
 
 
 def frame(message: msgspec.Struct) -> bytes:
-    """A message as it travels."""
+    """Return a message as bytes, after its length."""
     body = _encoder.encode(message)
     return HEADER.pack(len(body)) + body
 
 
 @contextmanager
 def beating(send: Callable[[bytes], None]) -> Iterator[None]:
-    """In a process that loads its model: says meanwhile, in a thread of its own, that it has not been stopped."""
+    """Send signs of life from a thread while the process loads its model."""
     loaded = threading.Event()
 
     def beat() -> None:
@@ -68,13 +68,13 @@ def beating(send: Callable[[bytes], None]) -> Iterator[None]:
 
 
 class Frames:
-    """Takes a stream of bytes apart. An empty message is a `BEAT`."""
+    """Splits a stream of bytes into messages. An empty one is a `BEAT`."""
 
     def __init__(self) -> None:
         self._buffer = bytearray()
 
     def bodies(self, data: bytes) -> Iterator[bytes]:
-        """The messages that `data` makes whole."""
+        """Yield the messages that `data` completes."""
         buffer = self._buffer
         buffer += data
         while len(buffer) >= HEADER.size:
@@ -104,13 +104,13 @@ class _Link(asyncio.Protocol):
 
 
 class KeptProcess(ABC):
-    """The server's side of one. A subclass says what is told to it first, and hears the rest.
+    """The server's side of one process. A subclass gives the first message, and handles the reports.
 
-    The process says that it has loaded its model, or `Unloadable`, and then whatever it is asked for.
+    The process reports that it has loaded its model, or `Unloadable`, and then whatever is requested.
     """
 
     worker: str  # the module that is the process
-    name: str  # in logs and errors, as "language model"
+    name: str  # in logs and errors, such as "language model"
 
     def __init__(self, load: msgspec.Struct) -> None:
         self._load_message = load
@@ -121,18 +121,18 @@ class KeptProcess(ABC):
         self._keeper: asyncio.Task[None] | None = None
         self._looking: asyncio.TimerHandle | None = None
         self._restarts = 0
-        self._stuck = 0  # times that it was killed for it
-        self._load_s = 0.0  # what the last load took
-        self._ready_s = 0.0  # the loop's time at which it should be ready again, while it is not
+        self._stuck = 0  # times that it was killed as stuck
+        self._load_s = 0.0  # duration of the last load
+        self._ready_s = 0.0  # the loop's time at which it should be ready again, if it is not
         self.pulse = children.Pulse()
         self._announce: list[Callable[[], object]] = []
 
     def when_ready(self, callback: Callable[[], object]) -> None:
-        """See `core.ports.Announcing`."""
+        """Call back when the process is ready: see `core.ports.Announcing`."""
         self._announce.append(callback)
 
     async def _begin(self) -> Self:
-        """Loads the model. Raises `EngineError` if it cannot be loaded."""
+        """Load the model. Raises `EngineError` if it cannot be loaded."""
         try:
             await self._load()
         except BaseException:
@@ -145,15 +145,15 @@ class KeptProcess(ABC):
 
     @abstractmethod
     def heard(self, body: bytes) -> msgspec.Struct | None:
-        """One message. Returns it if it ends the loading."""
+        """Handle one message. Returns it if it ends the loading."""
 
     @abstractmethod
     def ready(self, loaded: Any) -> None:
-        """It has been loaded, for the first time or anew."""
+        """Note that the model was loaded, for the first time or again."""
 
     @abstractmethod
     def forsaken(self, failure: EngineError) -> None:
-        """The process has ended: what it ran fails."""
+        """Fail everything that ran: the process has ended."""
 
     # -- hearing -------------------------------------------------------------------------------------------------------
 
@@ -167,7 +167,7 @@ class KeptProcess(ABC):
             self._loaded.set_result(message)
 
     def lost(self) -> None:
-        """The process has ended, or is no longer waited for."""
+        """Note that the process has ended, or is not waited for any more."""
         if self._looking is not None:
             self._looking.cancel()
         self._transport = None
@@ -180,7 +180,7 @@ class KeptProcess(ABC):
         self._gone.set()
 
     def _retry_after_s(self) -> int:
-        """How long it still takes until it is ready, if it takes as long as the last time."""
+        """Return the seconds until it is ready, if it takes as long as the last time."""
         return max(1, math.ceil(self._ready_s - asyncio.get_running_loop().time()))
 
     def _open(self) -> asyncio.Transport:
@@ -193,7 +193,9 @@ class KeptProcess(ABC):
 
     @asynccontextmanager
     async def _owed(self, longest_s: float) -> AsyncIterator[None]:
-        """An answer is. A process that does not give it in time is stuck, however alive the rest of it is."""
+        """Bound the wait for an answer. A process that does not give it in time counts as stuck, even if it is
+        otherwise alive.
+        """
         try:
             async with asyncio.timeout(longest_s):
                 yield
@@ -203,7 +205,7 @@ class KeptProcess(ABC):
 
     @property
     def up(self) -> bool:
-        """Whether it can be asked."""
+        """Whether requests can be sent."""
         return self._transport is not None
 
     async def check(self) -> None:
@@ -242,13 +244,13 @@ class KeptProcess(ABC):
             announce()
 
     async def _spawn(self) -> socket.socket:
-        """Starts the process. Returns our end of its socket."""
+        """Start the process. Returns our end of its socket."""
         try:
             ours, theirs = socket.socketpair()
         except OSError as error:  # no descriptor is left; later there may be
             raise EngineError(f"The {self.name}'s process cannot be started.") from error
         ours.setblocking(False)
-        nothing = asyncio.subprocess.DEVNULL  # nor may a word of a caller get into a log by way of a vendor's library
+        nothing = asyncio.subprocess.DEVNULL  # nor may a caller's text get into a log through a vendor's library
         with theirs:
             command = children.command(self.worker, str(theirs.fileno()))
             try:
@@ -266,7 +268,7 @@ class KeptProcess(ABC):
         return ours
 
     def _look(self, transport: asyncio.Transport) -> None:
-        """Again and again, until the process is lost; one that is stuck is killed."""
+        """Check the process again and again, until it is lost; kill it if it is stuck."""
         answered = not self.pulse.silent
         self.pulse.look(children.processor_s(None if self._process is None else self._process.pid))
         if self.pulse.stuck:
@@ -285,7 +287,7 @@ class KeptProcess(ABC):
                 self._process.kill()
 
     async def _keep(self) -> None:
-        """Starts the process again whenever it has died."""
+        """Restart the process whenever it has died."""
         pause_s = FIRST_PAUSE_S
         while True:
             await self._gone.wait()
@@ -313,7 +315,7 @@ class KeptProcess(ABC):
             await process.wait()
 
     async def close(self) -> None:
-        """Ends the process. What still runs fails."""
+        """End the process. Everything that runs fails."""
         if self._keeper is not None:
             self._keeper.cancel()
             await asyncio.gather(self._keeper, return_exceptions=True)

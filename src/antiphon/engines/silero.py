@@ -1,11 +1,11 @@
 """Voice activity with the Silero model on onnxruntime, for many streams in one call.
 
-A frame is 512 samples (32 ms) of 16 kHz mono int16; the model also reads the 64 samples before it. A stream's state
-is one immutable array: the recurrent state, then that context. One onnxruntime thread: the caller decides how many
-threads there are.
+A frame is 512 samples (32 ms) of 16 kHz mono int16; the model also reads the 64 samples before it. A stream's state is
+one immutable array: the recurrent state, then that context. One onnxruntime thread: the caller decides how many threads
+there are.
 
-The graph is built anew from the published weights: on a window this short every convolution is a small dense layer,
-and for many streams six matrix products are several times faster than the hundred nodes of the original.
+The graph is rebuilt from the published weights: on a window this short every convolution is a small dense layer, and
+for many streams six matrix products are several times faster than the hundred nodes of the original.
 """
 
 from collections.abc import Sequence
@@ -44,7 +44,9 @@ class SileroVad:
         return np.zeros(_STATE + _CONTEXT, np.float32)
 
     def probabilities(self, frames: Sequence[bytes], states: Sequence[State]) -> tuple[list[float], list[State]]:
-        """The probability of speech in each frame, and each stream's next state."""
+        """Return the probability of speech in each frame, and each stream's next state. Raises `EngineError` for other
+        sizes.
+        """
         if not frames:
             return [], []
         if any(len(frame) != 2 * FRAME_SAMPLES for frame in frames) or len(states) != len(frames):
@@ -62,7 +64,7 @@ class SileroVad:
 
 
 def _read(path: Path) -> dict[str, NDArray[np.float32]]:
-    """The 16 kHz branch's weights by their names' ends."""
+    """Return the 16 kHz branch's weights by the ends of their names."""
     import onnx
 
     try:
@@ -74,12 +76,12 @@ def _read(path: Path) -> dict[str, NDArray[np.float32]]:
         )
         constants = {node.output[0]: node.attribute[0].t for node in branch.node if node.op_type == "Constant"}
         return {name.rpartition("__")[2]: onnx.numpy_helper.to_array(value) for name, value in constants.items()}
-    except Exception as error:  # damage surfaces as any of protobuf's, onnx's and Python's own errors
+    except Exception as error:  # damage leads to any of protobuf's, onnx's and Python's own errors
         raise EngineError(f"{path.name} is not a usable voice activity model") from error
 
 
 def _dense(kernel: NDArray[np.float32], frames: int, stride: int) -> NDArray[np.float32]:
-    """A convolution (out, in, 3) padded by one over so few frames, as one matrix (frames * in, frames out * out)."""
+    """Return a convolution (out, in, 3), padded by one, as one matrix (frames * in, frames out * out)."""
     outputs, inputs, _ = kernel.shape
     count = (frames - 1) // stride + 1
     matrix = np.zeros((frames, inputs, count, outputs), np.float32)
@@ -92,7 +94,7 @@ def _dense(kernel: NDArray[np.float32], frames: int, stride: int) -> NDArray[np.
 
 
 def _build(weights: dict[str, NDArray[np.float32]]) -> bytes:
-    """`window` (B, 640), `state` (B, 256) -> `speech` (B, 1), `next` (B, 256)."""
+    """Build the graph: `window` (B, 640), `state` (B, 256) -> `speech` (B, 1), `next` (B, 256)."""
     from onnx import TensorProto, helper, numpy_helper
 
     nodes: list[Any] = []

@@ -1,7 +1,7 @@
-"""From tokens to text: the vocabulary, words with confidences, and when an output has run in a circle.
+"""Conversion of tokens to text: the vocabulary, words with confidences, and loops in an output.
 
-Pure functions over a model's own tokens; nothing here knows a graph or an array. The pieces of a hypothesis always
-join to its text: a character that spans several byte tokens belongs to the last of them.
+Pure functions over a model's own tokens, without graphs or arrays. The pieces of a hypothesis always join to its text:
+a character of several byte tokens belongs to the last of them.
 """
 
 import codecs
@@ -16,12 +16,12 @@ from antiphon.core.errors import EngineError
 
 START = 1
 END = 2
-# The fastest speech stays below 6.5 tokens a second; what exceeds it, and a margin for short clips, is a loop. The
-# margin grows to its full size: of a fraction of a second the model hears as many words as it is let.
+# The fastest speech has less than 6.5 tokens per second; more than that, plus a margin for short clips, is a loop. The
+# margin grows to its full size, because in a fraction of a second the model recognises as many words as it may.
 TOKENS_PER_SECOND = 6.5
 SPARE_TOKENS = 4
 SPARE_PER_SECOND = 5
-# An n-gram at the end of the output, repeated this often in a row, is a loop: (longest n, repeats).
+# An n-gram at the end of the output that is repeated this often in a row is a loop: (longest n, repeats).
 _REPEATS = ((1, 8), (3, 5), (6, 4), (24, 3))
 _MARKS = frozenset(",;:.!?")
 _ELLIPSIS = "..."
@@ -30,9 +30,9 @@ _SPACE = "\u2581".encode()
 
 
 def read_vocabulary(path: Path) -> tuple[bytes, ...]:
-    """The pieces of `tokenizer.bin`, a run of (length, bytes); a length of 128 or more takes two bytes.
+    """Return the pieces of `tokenizer.bin`, a sequence of (length, bytes); a length of 128 or more takes two bytes.
 
-    Pieces come with real spaces. Control pieces, which are not text, come empty.
+    Pieces have real spaces. Control pieces, which are not text, are empty. Raises `EngineError`.
     """
     raw = path.read_bytes()
     pieces: list[bytes] = []
@@ -57,11 +57,11 @@ def read_vocabulary(path: Path) -> tuple[bytes, ...]:
 
 
 def latin(vocabulary: Sequence[bytes], multiple: int = 1) -> list[int]:
-    """The tokens an English transcript is made of: Latin letters, digits, punctuation, and the end.
+    """Return the tokens of an English transcript: Latin letters, digits, punctuation, and the end.
 
-    The vocabulary is a multilingual one. On a fraction of a second of sound the model may hear Chinese; it never
-    should, and not scoring the rest of the vocabulary is faster. As many others are added as fill a `multiple`:
-    control tokens, which are never heard.
+    The vocabulary is multilingual. From a fraction of a second of sound the model may recognise Chinese; it never
+    should, and not scoring the rest of the vocabulary is faster. Control tokens, which never occur, fill up to a
+    `multiple`.
     """
     kept = [END, *(token for token, piece in enumerate(vocabulary) if piece and _is_latin(piece))]
     control = [token for token, piece in enumerate(vocabulary) if not piece and token != END]
@@ -79,8 +79,8 @@ def _is_latin(piece: bytes) -> bool:
 
 
 def to_tokens(text: str, ids: Mapping[bytes, int]) -> list[int]:
-    """The text in the model's own tokens: byte-pair encoding, where of two pieces that could be joined those go first
-    whose joint piece is the earlier in the vocabulary. `ids` are the pieces' places in it.
+    """Return the text in the model's own tokens: byte-pair encoding, joining those two pieces first whose joint piece
+    comes first in the vocabulary. `ids` are the pieces' places in it.
     """
     pieces = [character.encode() for character in text]
     while True:
@@ -93,13 +93,13 @@ def to_tokens(text: str, ids: Mapping[bytes, int]) -> list[int]:
 
 
 def _known(piece: bytes, ids: Mapping[bytes, int]) -> Iterable[bytes]:
-    """A character that the vocabulary does not have goes by its bytes, as far as it has those."""
+    """Return a piece; if the vocabulary lacks it, its bytes that the vocabulary has."""
     return (piece,) if piece in ids else (byte for byte in (bytes([n]) for n in piece) if byte in ids)
 
 
 def to_pieces(tokens: Sequence[int], vocabulary: Sequence[bytes]) -> tuple[str, ...]:
-    """The text of each token. Bytes that are no UTF-8 become U+FFFD; the text has no leading space. A mark that the
-    model wrote twice in a row stands once, and marks without a word are no text.
+    """Return the text of each token. Bytes that are not UTF-8 become U+FFFD; the text has no leading space. A mark that
+    the model wrote twice in a row is kept once, and marks without a word are not text.
     """
     decoder = codecs.getincrementaldecoder("utf-8")("replace")
     pieces = [decoder.decode(vocabulary[token], final=i == len(tokens) - 1) for i, token in enumerate(tokens)]
@@ -117,8 +117,8 @@ def to_pieces(tokens: Sequence[int], vocabulary: Sequence[bytes]) -> tuple[str, 
 
 
 def _single(piece: str, before: str) -> str:
-    """The piece without marks that repeat the one before, and without the space between them; some pieces are two marks
-    themselves. An ellipsis that is one piece stays.
+    """Return the piece without marks that repeat the one before, and without the space between them; some pieces
+    contain two marks. An ellipsis that is one piece stays.
     """
     if _MARKS.isdisjoint(piece) or (piece.strip(" ") == _ELLIPSIS and before != "."):
         return piece
@@ -133,7 +133,7 @@ def _single(piece: str, before: str) -> str:
 
 
 def following(pieces: Sequence[str], begin: int) -> tuple[str, ...]:
-    """The pieces from a token on, as a text of its own: without the marks that end what is before it."""
+    """Return the pieces from a token on, as a text of its own: without the marks that end the text before."""
     own = list(pieces[begin:])
     for i, piece in enumerate(own if begin else ()):
         own[i] = "" if not piece.strip(_BLANK) else piece.lstrip(" ")
@@ -143,7 +143,7 @@ def following(pieces: Sequence[str], begin: int) -> tuple[str, ...]:
 
 
 def word_spans(pieces: Sequence[str]) -> list[tuple[int, int]]:
-    """The half-open token range of every word; words begin at a space."""
+    """Return the half-open token range of every word; words begin at a space."""
     starts = [0]
     for i in range(1, len(pieces)):
         if pieces[i].startswith(" ") and "".join(pieces[starts[-1] : i]).strip():
@@ -153,20 +153,20 @@ def word_spans(pieces: Sequence[str]) -> list[tuple[int, int]]:
 
 
 def confidence(logprobs: Sequence[float]) -> float:
-    """The geometric mean of the tokens' probabilities, 0..1; 0 for no tokens."""
+    """Return the geometric mean of the tokens' probabilities, 0 to 1; 0 for no tokens."""
     return min(1.0, exp(sum(logprobs) / len(logprobs))) if logprobs else 0.0
 
 
 def most_tokens(samples: int, per_second: float = TOKENS_PER_SECOND) -> int:
-    """How many tokens a sane transcript of so much audio may have, at 16 kHz."""
+    """Return the most tokens that a plausible transcript of so many samples has, at 16 kHz."""
     spare = min(SPARE_TOKENS, 1 + samples * SPARE_PER_SECOND // SAMPLE_RATE)
     return int(samples * per_second / SAMPLE_RATE) + spare
 
 
 def loop_start(tokens: Sequence[int], *, full: bool = False) -> int | None:
-    """Where to cut when the tokens end in an n-gram repeated too often: after its first copy. Else `None`.
+    """Return where to cut if the tokens end in an n-gram repeated too often: after its first copy. Else `None`.
 
-    At a `full` output, one that is as long as may be, a second copy is too often.
+    In a `full` output, which has the maximum length, a second copy is too often.
     """
     shortest = 1
     for longest, repeats in _REPEATS:

@@ -1,6 +1,5 @@
 """The process's own side of `engines/process.py`: commands in, reports out, until the server is gone."""
 
-import os
 import signal
 import socket
 import sys
@@ -10,13 +9,14 @@ from typing import Generic, TypeVar
 
 import msgspec
 
+from antiphon.children import NICENESS, be_nice
 from antiphon.engines.process import BEAT, Frames, frame
 
 Command = TypeVar("Command")
 
 
 class Link(Generic[Command]):
-    """The process's end of the socket. `decode` makes a command of a message."""
+    """The process's end of the socket. `decode` turns a message into a command."""
 
     def __init__(self, sock: socket.socket, decode: Callable[[bytes], Command]) -> None:
         self.socket = sock
@@ -32,12 +32,12 @@ class Link(Generic[Command]):
             self.socket.sendall(sign)
 
     def commands(self) -> Iterator[Command]:
-        """Until the server is gone."""
+        """Yield commands until the server is gone."""
         while data := self.socket.recv(1 << 16):
             yield from self.decoded(data)
 
     def decoded(self, data: bytes) -> Iterator[Command]:
-        """The commands that `data` makes whole. Who asks for a sign of life gets one here."""
+        """Yield the commands that `data` completes. Requests for a sign of life are answered here."""
         for body in self._frames.bodies(data):
             if body:
                 yield self._decode(body)
@@ -45,11 +45,11 @@ class Link(Generic[Command]):
                 self.beat()
 
 
-def run(serve: Callable[[socket.socket], None], niceness: int = 0) -> None:
-    """The process, all of it, on the socket whose descriptor is its argument."""
-    for number in (signal.SIGINT, signal.SIGTERM):  # a server that drains still needs its engine; it will hang up
+def run(serve: Callable[[socket.socket], None]) -> None:
+    """Run the process, on the socket whose descriptor is its argument."""
+    for number in (signal.SIGINT, signal.SIGTERM):  # a draining server still needs its engine
         signal.signal(number, signal.SIG_IGN)
-    os.nice(niceness)
+    be_nice(NICENESS)
     try:
         serve(socket.socket(fileno=int(sys.argv[1])))
     except (EOFError, OSError):
@@ -59,5 +59,5 @@ def run(serve: Callable[[socket.socket], None], niceness: int = 0) -> None:
 
 
 def reason(error: Exception) -> str:
-    """What there is to say of a model that cannot be loaded, in a line."""
+    """Return in one line why a model cannot be loaded."""
     return (str(error).strip().splitlines() or [type(error).__name__])[-1]

@@ -1,4 +1,4 @@
-"""Which models there are, and where their files lie on this machine."""
+"""The models: which there are, and where their files are on this machine."""
 
 from antiphon.models.catalog import CATALOG, Catalog, ModelEntry, ModelFile, Source
 from antiphon.models.fetch import Progress, PullFailed

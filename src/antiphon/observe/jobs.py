@@ -10,8 +10,8 @@ from antiphon.observe.metrics import family
 
 
 class JobStats(Protocol):
-    """How many jobs and items run; since the start, how many items gave way, how jobs of each kind ended, by their
-    state, and how many items of each kind were answered well or not.
+    """How many jobs and items run; since the start, how many items gave way, how jobs ended by kind and state, and how
+    many items of each kind were answered well or not.
     """
 
     @property
@@ -31,7 +31,7 @@ class JobStats(Protocol):
 
 
 class Jobs(Collector):
-    """Those of one worker."""
+    """The metrics of one server's jobs."""
 
     def __init__(self, stats: JobStats) -> None:
         self._stats = stats

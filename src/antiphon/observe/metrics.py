@@ -1,6 +1,5 @@
 """Every metric of the server in one table, from which the collectors and the reference, `docs/metrics.md`, are made.
-
-A counter's name stands here without `_total`, which Prometheus adds.
+The names of counters lack `_total`, which Prometheus adds.
 """
 
 from collections.abc import Iterator
@@ -23,7 +22,7 @@ ROWS = (1.0, 2.0, 4.0, 8.0, 12.0, 16.0, 32.0)
 
 @dataclass(frozen=True, slots=True)
 class Metric:
-    """Describe one metric: its name, type, unit, labels, what it says, and the buckets of a histogram."""
+    """One metric: its name, type, unit, labels, help text, and the buckets of a histogram."""
 
     name: str
     type: Literal["counter", "gauge", "histogram"]
@@ -34,7 +33,7 @@ class Metric:
 
     @property
     def series(self) -> str:
-        """Return the name that a query uses. A histogram has `_bucket`, `_sum` and `_count` of it."""
+        """The name for queries. A histogram has `_bucket`, `_sum` and `_count` of it."""
         return f"{self.name}_total" if self.type == "counter" else self.name
 
 
@@ -284,7 +283,7 @@ def histogram(name: str, registry: CollectorRegistry) -> Histogram:
 
 
 def family(name: str) -> CounterMetricFamily | GaugeMetricFamily:
-    """Make the metric of that name, a counter or a gauge whose values are read when a collector is asked."""
+    """Make the metric of that name: a counter or a gauge whose values are read when it is collected."""
     metric = METRICS[name]
     made = CounterMetricFamily if metric.type == "counter" else GaugeMetricFamily
     return made(name, metric.help, labels=metric.labels)

@@ -1,5 +1,5 @@
-"""What operators see: the objectives' indicators, the scheduler, the ledger, as Prometheus metrics; the end of each
-session in the log. Never content.
+"""What operators see: the objectives' indicators, the scheduler and the ledger as Prometheus metrics, and the end of
+each session in the log. Never content.
 """
 
 import logging
@@ -29,10 +29,10 @@ from antiphon.slo.measure import Measured, MeasuredTokens
 from antiphon.slo.objectives import Objectives
 from antiphon.supervision import Supervisor, supervisor
 
-RECENT = 200  # utterances that admission looks back on, if they are not older than
+RECENT = 200  # utterances that admission considers, if they are not older than
 RECENT_NS = 10_000_000_000
 ENOUGH = 50  # utterances to judge by
-FEW = 4  # generations
+FEW = 4  # generations to judge by
 
 
 log = logging.getLogger(__name__)
@@ -43,7 +43,7 @@ def _waiting(loads: Mapping[str, Callable[[], Load]], kind: str) -> int:
 
 
 class EngineStats(Protocol):
-    """What a process of ours takes. `stuck` are those of its `restarts` before which it had to be killed."""
+    """The state of a process of ours. `stuck` counts those `restarts` before which it had to be killed."""
 
     @property
     def running(self) -> int: ...
@@ -63,7 +63,7 @@ class EngineStats(Protocol):
 
 @runtime_checkable
 class CacheStats(Protocol):
-    """Of one that has a cache; `cache_used_bytes` is what running requests hold."""
+    """The memory of a process with a cache; `cache_used_bytes` is what running requests hold."""
 
     @property
     def cache_bytes(self) -> int: ...
@@ -73,7 +73,7 @@ class CacheStats(Protocol):
 
 
 class Backends(Collector):
-    """What each model's backends, its queue and the embedded engines are at, asked when metrics are read."""
+    """The state of each model's backends, its queue and the embedded engines, read when metrics are collected."""
 
     def __init__(self) -> None:
         self.pools: dict[str, Callable[[], PoolStats]] = {}
@@ -124,7 +124,7 @@ class Backends(Collector):
 
 
 class ConnectionStats(Protocol):
-    """The connections that are open; how many found no room, and how many gave way, ever."""
+    """The connections that are open; how many were ever refused, and how many dropped."""
 
     @property
     def refused(self) -> int: ...
@@ -136,7 +136,7 @@ class ConnectionStats(Protocol):
 
 
 class Doors(Collector):
-    """The connections of a server, asked when metrics are read."""
+    """The connections of a server, read when metrics are collected."""
 
     def __init__(self, stats: ConnectionStats) -> None:
         self._stats = stats
@@ -151,7 +151,7 @@ class Doors(Collector):
 
 
 class Failures(Collector):
-    """How often tasks of the server failed, asked when metrics are read."""
+    """How often tasks of the server failed, read when metrics are collected."""
 
     def __init__(self, supervisor: Supervisor) -> None:
         self._supervisor = supervisor
@@ -164,7 +164,7 @@ class Failures(Collector):
 
 
 class Observer:
-    """One per server."""
+    """The metrics and the log of calls of one server."""
 
     def __init__(self, objectives: Objectives, clock: Clock) -> None:
         self.registry = CollectorRegistry()
@@ -182,7 +182,7 @@ class Observer:
         histogram = partial(metrics.histogram, registry=registry)
 
         def counters(name: str) -> Callable[..., Counter]:
-            """The counter of given labels, which prometheus_client would look up under a lock each time."""
+            """Return the counters of a name by label: prometheus_client would look them up under a lock each time."""
             return cache(counter(name).labels)
 
         self._ttfb = histogram("antiphon_stt_ttfb_seconds")
@@ -224,8 +224,8 @@ class Observer:
         gauge("antiphon_goodput_recent").set_function(lambda: 1.0 - self.late())
 
     def late(self, project: str | None = None, recogniser: object = None) -> float:
-        """Share of the recent utterances, or of one project's or recogniser's, that missed an objective; 0 while there
-        are too few to say.
+        """Return the share of recent utterances (of one project, or at one recogniser) that missed an objective; 0 if
+        there are fewer than `ENOUGH`.
         """
         since_ns = self._clock.now_ns() - RECENT_NS
         while self._recent and self._recent[0][0] < since_ns:
@@ -235,9 +235,7 @@ class Observer:
         return good.count(False) / len(good) if len(good) >= ENOUGH else 0.0
 
     def slow(self) -> float:
-        """Share of the recent generations that missed an objective for their tokens; 0 while there are too few to
-        say.
-        """
+        """Return the share of recent generations whose tokens missed an objective; 0 if there are fewer than `FEW`."""
         since_ns = self._clock.now_ns() - RECENT_NS
         while self._generated and self._generated[0][0] < since_ns:
             self._generated.popleft()
@@ -308,48 +306,48 @@ class Observer:
         self._ledger.observe(took_ms / 1000)
 
     def first_sound(self, ttfb_ms: float) -> None:
-        """From text to sound, where nothing was playing."""
+        """Count the time from a text to its first audio (ms), if nothing was playing."""
         self._first_sound.observe(ttfb_ms / 1000)
         self._speeches(str(ttfb_ms <= self.objectives.tts_ttfb_ms).lower()).inc()
 
     def answered(self, voice_to_voice_ms: float) -> None:
-        """A turn of a conversation, aloud."""
+        """Count the time from the end of a caller's turn to the reply's first audio (ms)."""
         self._voice_to_voice.observe(voice_to_voice_ms / 1000)
 
     def interrupted(self, took_ms: float) -> None:
-        """A reply, by the caller's speech."""
+        """Count the time from a caller's speech to the end of the interrupted reply (ms)."""
         self._barge_in.observe(took_ms / 1000)
 
     def ran_dry(self) -> None:
-        """A speech had a hole in it that its text has not."""
+        """Count audio that was sent after all audio before it had been played."""
         self._dry.inc()
 
     def token_drift(self, tokens: int) -> None:
-        """By how many output tokens the engine's count and ours differ, for one generation."""
+        """Count by how many output tokens the engine's count and ours differ, for one generation."""
         self._drift.inc(abs(tokens))
 
     def watch_connections(self, stats: ConnectionStats) -> None:
-        """The server's."""
+        """Collect the metrics of the server's connections."""
         self.registry.register(Doors(stats))
 
     def watch_pool(self, name: str, stats: Callable[[], PoolStats]) -> None:
-        """The pool that serves the model `name`."""
+        """Collect the metrics of the pool that serves the model `name`."""
         self._backends.pools[name] = stats
 
     def watch_jobs(self, stats: JobStats) -> None:
-        """Those that run on this server."""
+        """Collect the metrics of jobs that run on this server."""
         self.registry.register(Jobs(stats))
 
     def watch_recogniser(self, name: str, load: Callable[[], Load]) -> None:
-        """One that streams are opened at; `load` is asked when metrics are read."""
+        """Collect the metrics of a recogniser that streams are opened at."""
         self._loads[name] = load
 
     def watch_engine(self, name: str, stats: Callable[[], EngineStats]) -> None:
-        """An engine on this machine, in a process of its own."""
+        """Collect the metrics of an engine on this machine, in its own process."""
         self._backends.engines[name] = stats
 
     def trouble(self) -> str | None:
-        """Which engines on this machine cannot be asked now; `None` if all can."""
+        """Return which engines on this machine do not answer now; `None` if all do."""
         down = [name for name, stats in self._backends.engines.items() if not stats().up]
         return f"being started again: {', '.join(down)}" if down else None
 

@@ -1,1 +1,1 @@
-"""Engines that serve one model: who waits, who is next, which engine answers, which are well."""
+"""The backends that serve one model: the queue in front of them, the choice of a backend, and their health."""

@@ -1,4 +1,4 @@
-"""The backends of a pool and the places at them: what is known of each, and what a request holds there."""
+"""The backends of a pool: the state of each, and the places that a request holds there."""
 
 from dataclasses import dataclass
 
@@ -22,8 +22,8 @@ from antiphon.pools.quota import Quota
 
 @dataclass(frozen=True, slots=True)
 class Backend:
-    """One engine of a pool, which takes `outstanding` outputs at once; `weight` is its share of the work. One that
-    `always_streams` says what it writes bit by bit even where it is wanted whole.
+    """One engine of a pool. It takes `outstanding` outputs at once; `weight` is its share of the work. One that
+    `always_streams` generates token by token even if the whole is wanted.
     """
 
     name: str
@@ -34,7 +34,7 @@ class Backend:
 
 
 class Member:
-    """What the pool knows of a backend; implements `scheduler.routing.Candidate`."""
+    """The pool's state of a backend; implements `pools.routing.Candidate`."""
 
     __slots__ = (
         *(
@@ -64,10 +64,10 @@ class Member:
         self.shared = pace_limit(backend.outstanding)
         self.breaker = Breaker(now_ns)
         self.outstanding = self.trials = 0
-        self.starting = 0  # of the generations, those before their first output
-        self.paced_ns: int | None = None  # when the pace of tokens was last measured
+        self.starting = 0  # generations before their first output
+        self.paced_ns: int | None = None  # last measurement of the pace of tokens
         self.rests_until_ns = now_ns
-        self.well_ns = now_ns  # when it said that it would be well
+        self.well_ns = now_ns  # when it said that it would be ready
         self.latency_ms = 0.0
         self.chosen = self.sticky = self.failed = 0
 
@@ -77,20 +77,20 @@ class Member:
 
     @property
     def places(self) -> int:
-        """How many there are now: under pressure as many as start in time, and among several projects as many as go on
-        in time.
+        """How many there are now: under pressure, as many as start in time; among several projects, as many as keep
+        pace.
         """
         places = min(self._places, self.depth.now) if self._pressure.on else self._places
         return min(places, self.shared.now) if self._pressure.shared else places
 
     @property
     def most(self) -> int:
-        """All that it has, used by pressure or not; or as many as are taken, where no more may start now."""
+        """All its places, whatever pressure allows; or those in use, if no more may start now."""
         return self._places if self.starting < self.starts.now else self.outstanding
 
     @property
     def free(self) -> int:
-        """The places that may be taken now; none where more are taken than there are now."""
+        """How many places may be taken now."""
         return max(0, self.places - self.outstanding)
 
     @property
@@ -98,35 +98,35 @@ class Member:
         return max(0, self._places - self.outstanding)
 
     def learn(self, first_ms: float, beside: int, ttft_ms: float) -> None:
-        """A generation's first output came; so many were before theirs meanwhile."""
+        """Learn from the time of a generation's first output, and how many (`beside`) were before theirs."""
         hasty = self._pressure.on
         self.starts.learn(first_ms, beside, (HASTY if hasty else PATIENT) * ttft_ms)
-        down = self.outstanding <= self.depth.now  # else it is still coming down
+        down = self.outstanding <= self.depth.now  # else it is still falling
         if first_ms <= HASTY * ttft_ms or (hasty and down):
             self.depth.learn(first_ms, self.outstanding, HASTY * ttft_ms)
 
     def learn_pace(self, tpot_ms: float, tpot_objective_ms: float, now_ns: int) -> None:
-        """A generation's tokens came with such gaps."""
+        """Learn from the mean gap between a generation's tokens."""
         self.paced_ns = now_ns
-        if self._pressure.shared and self.outstanding <= 2 * self.shared.now:  # else it is still coming down
+        if self._pressure.shared and self.outstanding <= 2 * self.shared.now:  # else it is still falling
             self.shared.learn(tpot_ms, self.outstanding, tpot_objective_ms)
 
     def learn_no_pace(self, now_ns: int) -> None:
-        """A generation that might have had a pace ended with its first token. Where all do, nobody waits for a second
-        one, and there is no pace to keep; where others do not, those tell what it is.
+        """Note that a generation that could have had a pace ended with its first token. If all do, there is no pace to
+        keep and the limit rises; otherwise the others' pace decides.
         """
         unmeasured = self.paced_ns is None or now_ns - self.paced_ns >= SHARED_NS
         if self._pressure.shared and unmeasured:
             self.shared.rise(self.outstanding)
 
     def rest(self, seconds: int, now_ns: int) -> None:
-        """It is full."""
+        """Exclude it for a while, because it is full."""
         self.rests_until_ns = now_ns + seconds * NS_PER_S
 
 
 class Hold:
-    """Places that are taken, until `end`: one for each output. At a half-open backend it is the trial. `beside` were
-    before their first output when this began, itself included.
+    """The places of one request, one for each output, until `end`. At a half-open backend it is the trial. `beside` is
+    how many were before their first output when it began, itself included.
     """
 
     __slots__ = ("_ask", "_quota", "_starting", "_trial", "beside", "place")

@@ -1,8 +1,8 @@
-"""A circuit breaker: whether a backend is to be trusted with requests, as a pure state machine. Time is an argument.
+"""A circuit breaker: whether a backend may get requests, as a pure state machine. Time is an argument.
 
-What each state does with an outcome of a request or of a probe is in `MOVES`. Where the breaker is closed, `TOLERATED`
-failures in a row open it; an open one takes no requests, and is probed less and less often. A probe that does well
-makes it half-open, where requests come one at a time, and the first of them decides.
+`MOVES` says what follows from the result of a request or a probe. `TOLERATED` failures in a row open a closed breaker;
+an open one gets no requests and is probed less and less often. A successful probe makes it half-open: requests come one
+at a time, and the first result decides.
 """
 
 from enum import Enum, auto
@@ -10,10 +10,10 @@ from enum import Enum, auto
 from antiphon.core.units import NS_PER_S
 
 TOLERATED = 3  # failures in a row that open a closed breaker
-FIRST_WAIT_NS = NS_PER_S  # from opening to the first probe; doubled each time it is in vain ...
-LONGEST_WAIT_NS = 4 * NS_PER_S  # ... up to this, by which an outage is lengthened at most
-IDLE_NS = 10 * NS_PER_S  # after which a healthy backend that nobody uses is probed
-SOON_NS = NS_PER_S  # to the next probe of one that is in doubt
+FIRST_WAIT_NS = NS_PER_S  # from opening to the first probe; doubled after each failed probe ...
+LONGEST_WAIT_NS = 4 * NS_PER_S  # ... up to this, which is also the most that an outage is prolonged
+IDLE_NS = 10 * NS_PER_S  # after which a healthy but unused backend is probed
+SOON_NS = NS_PER_S  # to the next probe of one in doubt
 
 
 class State(Enum):
@@ -23,7 +23,7 @@ class State(Enum):
 
 
 class Sign(Enum):
-    """Of a backend's health."""
+    """A sign of a backend's health."""
 
     SUCCEEDED = auto()
     FAILED = auto()
@@ -36,13 +36,13 @@ class Move(Enum):
     COUNT = auto()  # one more failure; with `TOLERATED`, trip
     TRIP = auto()  # open, for twice as long as the last time in a row
     TRY = auto()  # half-open
-    MEND = auto()  # closed, and what was is forgotten
+    MEND = auto()  # closed, with the history cleared
 
 
 MOVES = {
     (State.CLOSED, Sign.SUCCEEDED): Move.MEND,
     (State.CLOSED, Sign.FAILED): Move.COUNT,
-    (State.CLOSED, Sign.PROBED_WELL): Move.STAY,  # it says that it is there, not that it can work
+    (State.CLOSED, Sign.PROBED_WELL): Move.STAY,  # it responds, but that does not prove that it can work
     (State.CLOSED, Sign.PROBED_ILL): Move.COUNT,
     (State.OPEN, Sign.SUCCEEDED): Move.STAY,  # a request from before it opened
     (State.OPEN, Sign.FAILED): Move.STAY,
@@ -56,18 +56,18 @@ MOVES = {
 
 
 class Breaker:
-    """One backend's. `probe_ns` is when it is to be probed next, unless something is heard of it before."""
+    """The breaker of one backend. `probe_ns` is when to probe next, unless a sign comes before."""
 
     __slots__ = ("_wait_ns", "failures", "probe_ns", "state")
 
     def __init__(self, now_ns: int) -> None:
         self.state = State.CLOSED
         self.failures = 0  # in a row
-        self.probe_ns = now_ns  # at once: nothing is known of it
+        self.probe_ns = now_ns  # at once: its health is unknown
         self._wait_ns = FIRST_WAIT_NS
 
     def hear(self, sign: Sign, now_ns: int) -> bool:
-        """Whether the state has changed by it."""
+        """Take a sign of health. Returns whether the state has changed."""
         before = self.state
         move = MOVES[before, sign]
         if move is Move.COUNT:

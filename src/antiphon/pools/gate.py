@@ -1,7 +1,7 @@
-"""Requests wait here where every place is taken, in the order of `pools/queue.py`.
+"""The gate: where requests wait while every place is taken, in the order of `pools/queue.py`.
 
-While there is a place a request passes without waiting for anything. One that leaves lets the next one in, and the
-place is that one's from then on, so nobody who comes later gets in between.
+While a place is free, a request passes without waiting. A request that leaves lets the next one in, which has the place
+from that moment, so that no later one takes it.
 """
 
 import asyncio
@@ -15,16 +15,16 @@ from antiphon.core.units import NS_PER_MS, NS_PER_S
 from antiphon.pools.limit import Pressure
 from antiphon.pools.queue import Pace, QueueLimits, Queues, Room
 
-KEPT_NS = NS_PER_S // 4  # after a refusal, places are kept for those in time ...
-FEWEST_KEPT = 8  # ... if there are so many that one of them may be empty for a moment
+KEPT_NS = NS_PER_S // 4  # after a refusal, places are kept for requests that are in time ...
+FEWEST_KEPT = 8  # ... if there are so many that one may be empty for a moment
 
 Place = TypeVar("Place")
 
 
 @dataclass(frozen=True, slots=True)
 class Ask:
-    """What a place is wanted for: `key`, by which one is chosen, whose request it is, how many outputs it has, whether
-    they come bit by bit, and whether it is an item of a job.
+    """What a place is wanted for: `key` to choose one by, the project, the number of outputs, whether they come token
+    by token, and whether it is an item of a job.
     """
 
     key: bytes | None = None
@@ -36,24 +36,24 @@ class Ask:
 
 
 class PlaceSource(Protocol[Place]):
-    """What is waited for."""
+    """The places that requests wait for."""
 
     def room(self) -> Room: ...
 
     def any_free(self) -> bool: ...
 
     def may(self, project: str, weight: int) -> bool:
-        """Whether the project may have one more of those that are free; anybody where there will be none."""
+        """Return whether the project may take one more free place; always true if no backend is trusted."""
 
     def claim(self, ask: Ask) -> Place | None:
-        """One, taken from now on; `None` while all are. Raises `EngineError` where there will be none."""
+        """Take a place; `None` if all are taken. Raises `EngineError` if no backend is trusted."""
 
     def give_back(self, place: Place) -> None:
-        """It was not used."""
+        """Give back a place that was not used."""
 
 
 class _Waiter(Generic[Place]):
-    """One request that waits."""
+    """One waiting request."""
 
     __slots__ = ("ask", "deadline_ns", "number", "place", "project", "weight")
 
@@ -67,7 +67,7 @@ class _Waiter(Generic[Place]):
 
 
 class Gate(Generic[Place]):
-    """In front of `places`. `shed` counts who was refused for want of one; `pace` is told how long things take."""
+    """The gate in front of `places`. `shed` counts refused requests; `pace` learns how long requests take."""
 
     def __init__(self, places: PlaceSource[Place], clock: Clock, limits: QueueLimits, pressure: Pressure) -> None:
         self._places = places
@@ -78,22 +78,22 @@ class Gate(Generic[Place]):
         self._came = 0
         self._pressure = pressure
         self.shed = 0
-        self._items = 0  # of those that wait
+        self._items = 0  # jobs' items that wait
         self._later: asyncio.TimerHandle | None = None
 
     def __len__(self) -> int:
-        """How many wait."""
+        """Return how many wait."""
         return len(self._queues)
 
     @property
     def interactive(self) -> int:
-        """How many wait for whom somebody waits."""
+        """How many interactive requests wait."""
         return len(self._queues) - self._items
 
     async def enter(self, ask: Ask, deadline_ns: int | None) -> Place:
-        """A place. `deadline_ns` is when nobody waits any more.
+        """Wait for a place, at most until `deadline_ns`.
 
-        Raises `CapacityError` for who would wait too long, `EngineTimeout` where the deadline passes, `EngineError`.
+        Raises `CapacityError` if the wait would be too long, `EngineTimeout` at the deadline, `EngineError`.
         """
         self._pressure.note_arrival(ask.project, self._clock.now_ns(), ask.gradual)
         place = self._places.claim(ask) if self._places.may(ask.project, ask.weight) else None
@@ -104,8 +104,8 @@ class Gate(Generic[Place]):
         return place
 
     def let_in(self) -> None:
-        """Whoever there is a place for now. While many come, a place is kept for a moment for one who is in time,
-        rather than given to one of the late out of turn.
+        """Give free places to those who wait. While many come, a place may stay empty for a moment, for a request in
+        time, rather than go to a late one out of turn.
         """
         while len(self._queues) and self._places.any_free():
             keeps = (
@@ -127,7 +127,7 @@ class Gate(Generic[Place]):
         self.let_in()
 
     def turn_away(self, why: Callable[[], EngineError]) -> None:
-        """Everybody who waits."""
+        """Refuse everybody who waits."""
         for waiter in self._queues.clear():
             _refuse(waiter, why())
 
@@ -149,7 +149,7 @@ class Gate(Generic[Place]):
         except BaseException as error:
             self._queues.remove(waiter)
             if place.done() and not place.cancelled() and place.exception() is None:
-                self._places.give_back(place.result())  # it came at the very moment its waiter went
+                self._places.give_back(place.result())  # its place came at the moment of the cancellation
                 self.let_in()
             if isinstance(error, TimeoutError):
                 raise EngineTimeout("The model did not become available in time.") from None
@@ -158,7 +158,7 @@ class Gate(Generic[Place]):
             self._items -= ask.item
 
     def _room(self, ask: Ask) -> Room:
-        """What there is for a project: what is free is not for one that has its share."""
+        """Return the room for a project: none is free for one that has its share."""
         room = self._places.room()
         return room if self._places.may(ask.project, ask.weight) else replace(room, free=0)
 

@@ -1,7 +1,7 @@
-"""A second backend for a request that the first one keeps waiting (Dean and Barroso, "The Tail at Scale", 2013).
+"""A second backend for a request whose first one is slow (Dean and Barroso, "The Tail at Scale", 2013).
 
-Both are generators of the same answer. The one that says something first is the answer, the other is closed, which
-cancels it inside its engine; nothing of it is passed on, so nothing of it is charged. There is never a third.
+Both generate the same answer. The first to send output is used; the other is closed, which cancels it in its engine:
+none of its output is passed on or charged. There is never a third.
 """
 
 import asyncio
@@ -14,8 +14,8 @@ Answer = AsyncGenerator[Batch, None]
 
 
 async def hedged(first: Answer, other: Callable[[], Answer | None], after_s: float) -> Answer:
-    """What `first` yields, or `other()` where `first` has said nothing for that long and the other one says something
-    sooner. Raises what `first` raises, and where both fail, what the later one does.
+    """Yield what `first` yields, or what `other()` does if `first` is silent for `after_s` seconds and the other is
+    faster. Raises the error of `first`; if both fail, that of the later one.
     """
     openings = {asyncio.create_task(_opening(first)): first}
     try:
@@ -39,7 +39,7 @@ async def hedged(first: Answer, other: Callable[[], Answer | None], after_s: flo
 
 
 async def _opening(answer: Answer) -> list[Batch]:
-    """All up to the first that is not only a count."""
+    """Return all batches up to the first with more than a token count."""
     batches: list[Batch] = []
     async for batch in answer:
         batches.append(batch)
@@ -49,7 +49,7 @@ async def _opening(answer: Answer) -> list[Batch]:
 
 
 async def _first(openings: set[asyncio.Task[list[Batch]]]) -> asyncio.Task[list[Batch]]:
-    """The first that has not failed, or the last to fail."""
+    """Return the first that has not failed, or the last to fail."""
     while True:
         done, openings = await asyncio.wait(openings, return_when=asyncio.FIRST_COMPLETED)
         for opening in done:

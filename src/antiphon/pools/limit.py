@@ -1,44 +1,43 @@
-"""How many requests one backend may run at once, and how many of them may be before their first output: pure.
+"""How many requests a backend may run at once, and how many of them may be before their first output: pure.
 
-Prompts are computed beside each other and beside what runs, and each one more makes all first outputs later. A request
-over a limit waits in our queue, where what is urgent goes first and what is too late is refused at once, and not inside
+Prompts are computed beside each other and beside running requests, and each one more delays all first outputs. A
+request over a limit waits in our queue, where urgent ones go first and late ones are refused at once, and not inside
 the engine, where it can only wait.
 
-A limit falls with each first output that is late and rises with each that is in time while the limit is reached, so
-that about three of four are in time. What is late is twice what it takes a backend that has nothing else to do, at
-least: where that takes long whatever else there is, limiting would help nobody.
+A limit falls with each late first output and rises with each one in time while it is reached, so that about three of
+four are in time. Only what takes at least twice as long as at an otherwise idle backend is late: if that is slow in any
+case, a limit would help nobody.
 
-As long as those who come are served, tokens a second count: as many as there are places run, and only what would keep
-a newcomer waiting for seconds is late (`PATIENT`). Under pressure, first outputs count (`HASTY`). While several
-projects ask, any of them for tokens one by one, their pace counts as well: one project's many generations do not make
-another's few slow.
+While all requests are served, tokens per second count: all places are used, and only what delays a new request by
+seconds is late (`PATIENT`). Under pressure, first outputs count (`HASTY`). While several projects send requests, any of
+them for streamed tokens, their pace counts as well: many generations of one project must not slow the few of another.
 """
 
 from antiphon.core.units import NS_PER_S
 
 HASTY, PATIENT = 0.6, 4.0  # times the objective for a first output
-CALM_NS = 5 * NS_PER_S  # after the last refusal, until there is no pressure
-SHARED_NS = 30 * NS_PER_S  # after the last request of another project, until a model is one project's again
+CALM_NS = 5 * NS_PER_S  # after the last refusal, until pressure ends
+SHARED_NS = 30 * NS_PER_S  # after another project's last request, until the model counts as one project's again
 WINDOW_NS = NS_PER_S
-OUTPACED = 1.5  # times as many come as leave
-FEWEST = 4  # who come within a window are no pressure
+OUTPACED = 1.5  # times as many arrivals as departures
+FEWEST = 4  # so many arrivals within a window are no pressure
 LEAST = 4
-FIRST_STARTING, FIRST_SHARED = 128, 16  # before anything was learnt
-LEAST_SHARE = 8  # of the places: at least one of so many is used
+FIRST_STARTING, FIRST_SHARED = 128, 16  # before anything is learnt
+LEAST_SHARE = 8  # at least one of so many places is used
 FALL, RISE = 0.95, 1.02
-ALONE = 2  # no more than so many at once are as good as alone
+ALONE = 2  # at most this many at once count as alone
 SLOWER = 2.0
 DRIFT = 1.1
 
 
 def pace_limit(most: int) -> "AdaptiveLimit":
-    """For the pace of tokens, which all that run have in common: one that is late says so for all."""
+    """Return a limit for the pace of tokens, which all running requests share: one that is late shows that all are."""
     return AdaptiveLimit(most, ALONE, FIRST_SHARED, fall=0.8, slower=1.25)
 
 
 class AdaptiveLimit:
-    """One backend's. `now` is how many there may be: `first`, then from `least` to `most`. With each that is late it
-    falls to `fall` of what it was; late is also nothing that takes less than `slower` times what it takes alone.
+    """The limit of one backend. `now` is its value: `first`, then from `least` to `most`. Each late output lowers it by
+    the factor `fall`; what takes less than `slower` times as long as alone is not late.
     """
 
     __slots__ = ("_alone_ms", "_fall", "_least", "_most", "_slower", "_value")
@@ -51,35 +50,35 @@ class AdaptiveLimit:
         self._slower = slower
         self._least = min(least, most)
         self._value = float(min(first or most, most))
-        self._alone_ms = 0.0  # a running median of what a first output takes without company; 0 is unknown
+        self._alone_ms = 0.0  # running median of a first output's time alone; 0 is unknown
 
     @property
     def now(self) -> int:
         return int(self._value)
 
     def learn(self, first_ms: float, beside: int, target_ms: float) -> None:
-        """A first output came after `first_ms`, and is late after `target_ms`; so many, itself included, of what is
-        limited there were meanwhile.
+        """Learn from a first output after `first_ms`, which is late after `target_ms`, while `beside` requests (itself
+        included) counted against the limit.
         """
         if beside <= (self._least if self._value <= self._least else ALONE):
             drifted = self._alone_ms * (DRIFT if first_ms > self._alone_ms else 1 / DRIFT)
             self._alone_ms = drifted or first_ms
         if first_ms > max(target_ms, self._slower * self._alone_ms):
-            if beside > self._least:  # else it was not for the others
+            if beside > self._least:  # else others did not delay it
                 self._value = max(float(self._least), min(self._value, beside) * self._fall)
         else:
             self.rise(beside)
 
     def rise(self, beside: int) -> None:
-        """With so many at once nothing was late."""
+        """Raise the limit: with `beside` at once, nothing was late."""
         if 2 * beside >= self._value:
             self._value = min(float(self._most), self._value * RISE)
 
 
 class Pressure:
-    """Whether more come than are served: `on` where somebody was refused a moment ago, or far more came within the last
-    window than left. A crowd that comes at once and is then served is not, for longer than a window. Whether they are
-    of several projects, and tokens are waited for: `shared`.
+    """Whether more requests arrive than are served. `on` if one was refused recently, or many more arrived than left in
+    the last window; a burst that is then served counts for one window only. `shared` if they are of several projects
+    and tokens are streamed.
     """
 
     __slots__ = (
@@ -89,10 +88,10 @@ class Pressure:
 
     def __init__(self) -> None:
         self.on = self.shared = False
-        self._project: str | None = None  # whose the last request was, and when it came
+        self._project: str | None = None  # of the last request, and when that came
         self._project_ns = 0
-        self._other_ns: int | None = None  # when the last one of any other came
-        self._gradual_ns: int | None = None  # when the last one came whose output comes bit by bit: others have no pace
+        self._other_ns: int | None = None  # when the last one of another project came
+        self._gradual_ns: int | None = None  # when the last streamed one came: others have no pace
         self._came = self._left = self._window_ns = 0
         self._outpaced = False
         self._refused_ns: int | None = None
@@ -117,7 +116,7 @@ class Pressure:
         self._look(now_ns)
 
     def refused_within(self, now_ns: int, span_ns: int) -> bool:
-        """Whether somebody was refused that short a time ago."""
+        """Return whether a request was refused within the last `span_ns`."""
         return self._refused_ns is not None and now_ns - self._refused_ns < span_ns
 
     def _look(self, now_ns: int) -> None:

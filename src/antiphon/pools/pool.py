@@ -1,17 +1,17 @@
 """Several backends that serve one model, as one engine.
 
 1. A request waits at the gate while every backend is full (`pools/gate.py`), then goes where `pools/routing.py`
-   says. Once it runs, nothing stands between it and its backend but plain iteration.
-2. It is tried again only where nothing has been yielded, at a backend that it was not at, while there is one with room,
-   the call's deadline has not passed and the budget allows: retries are a tenth of all requests, and a few on top. What
-   the caller did wrong is never tried again. Where a pool hedges (`pools/hedge.py`), the second backend of a request
-   that is kept waiting is chosen by the same rules and on the same budget.
-3. Health is judged by outcome and by probe (`pools/breaker.py`). Output is a good sign, whatever ends it later but
-   an error; who leaves before any came gives none, unless the deadline had passed. Of errors only those count that come
-   from the engine: `HEALTH`. One that says by itself when it is ready (`core.ports.Announcing`) is tried at once then.
-4. A backend that says it is full is not ill: it is left alone for as long as it asks, within a bound.
-5. No project gets all places (`pools/quota.py`), and no more generations are before their first output than come
-   to it in time (`pools/limit.py`). Several outputs of one request hold as many places.
+   decides. While it runs, only plain iteration lies between it and its backend.
+2. A request is retried only if nothing was yielded, at a backend that it has not tried, while one has room, the call's
+   deadline has not passed and the budget allows: a tenth of all requests, and a few more. Errors of the caller are
+   never retried. If a pool hedges (`pools/hedge.py`), the second backend is chosen by the same rules, on the same
+   budget.
+3. Results and probes decide about health (`pools/breaker.py`). Output is a good sign, whatever ends it later except an
+   error; a caller that leaves before any output gives no sign, unless the deadline had passed. Only errors of the
+   engine count: `HEALTH`. A backend that announces when it is ready (`core.ports.Announcing`) is tried at once then.
+4. A backend that says it is full is not unhealthy: it is left alone for as long as it asks, within a bound.
+5. No project gets all places (`pools/quota.py`), and no more generations are before their first output than start in
+   time (`pools/limit.py`). Several outputs of one request hold as many places.
 """
 
 import asyncio
@@ -44,19 +44,17 @@ from antiphon.slo.filling import PRESSED_NS, Traffic
 RETRY_SHARE = 0.1  # of requests
 RETRY_BURST = 10.0
 PROBE_S = 5.0  # for the answer to a probe
-LOOK_S = 0.5  # between looks at whether one is due
+LOOK_S = 0.5  # between checks whether a probe is due
 LONGEST_REST_S = 10
 LONGEST_RETRY_S = 60
-SMOOTH = 0.1  # the share of the latest in a moving mean
+SMOOTH = 0.1  # share of the latest in a moving mean
 
-# What an error says of its backend's health; the first row that it is of counts. Any other is a defect of ours, which
-# says nothing of a backend. Only the engine's, and that it is full, are reasons to try elsewhere.
+# What an error says about its backend's health; the first matching row counts. Any other error is a defect of the
+# server and says nothing about a backend. Only the engine's errors, and that it is full, are retried elsewhere.
 HEALTH: tuple[tuple[tuple[type[BaseException], ...], Sign | None], ...] = (
     ((CallerError, PolicyError), None),  # the same request would fail anywhere
-    (
-        (CapacityError, EngineMisconfigured),
-        None,
-    ),  # it is there, and does its work for others, or will when we are right
+    # It is up and works for others, or will once our configuration is right.
+    ((CapacityError, EngineMisconfigured), None),
     ((EngineError, TimeoutError, OSError), Sign.FAILED),
 )
 ELSEWHERE = (CapacityError, EngineError, TimeoutError, OSError)
@@ -66,7 +64,7 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class BackendStats:
-    """`chosen` counts requests, `sticky` those of them that went where their prefix belongs."""
+    """Counters of one backend. `chosen` counts requests, `sticky` those that went where their prefix belongs."""
 
     name: str
     state: State
@@ -78,7 +76,7 @@ class BackendStats:
 
 @dataclass(frozen=True, slots=True)
 class PoolStats:
-    """`waiting` is now; the others count since the start."""
+    """Counters of a pool since the start; `waiting` is the present number."""
 
     backends: tuple[BackendStats, ...]
     waiting: int
@@ -88,9 +86,8 @@ class PoolStats:
 
 
 class Pool:
-    """Implements the ports that its backends implement, which are all of one kind. `watch` must run beside it.
-
-    `hedge_after_ms` is how long a backend may keep a generation waiting before another is asked too; 0 is for ever.
+    """Implements the ports of its backends, which are all of one kind. `watch` must run beside it. `hedge_after_ms` is
+    how long a backend may delay a generation before a second one is asked; 0 means never.
     """
 
     def __init__(self, backends: Sequence[Backend], clock: Clock, limits: QueueLimits, hedge_after_ms: int = 0) -> None:
@@ -114,12 +111,12 @@ class Pool:
 
     @cached_property
     def abilities(self) -> frozenset[Ability]:
-        """Of language models: what all backends can do, since any of them may be the one that answers."""
+        """What all backends of a language model can do, since any of them may answer."""
         each = [cast(Generator, place.engine).abilities for place in self._backends]
         return each[0].intersection(*each[1:])
 
     def generate(self, spec: GenerateSpec, call: EngineCall) -> Answer:
-        """See `Generator`. Raises `CapacityError` where it would have to wait too long."""
+        """Generate an answer: see `Generator`. Raises `CapacityError` if the wait would be too long."""
         return self._hedging(spec, call) if self._hedge_after_s else self._generate(spec, call)
 
     async def _hedging(self, spec: GenerateSpec, call: EngineCall) -> Answer:
@@ -132,7 +129,7 @@ class Pool:
             self.hedged += 1
             return self._generate(spec, call, another)
 
-        # Both run in tasks of their own, whose first step comes before anything can end this one: no place is lost.
+        # Both run in their own tasks, whose first step comes before anything can end this one: no place is lost.
         async with aclosing(hedged(self._generate(spec, call, attempt), second, self._hedge_after_s)) as produced:
             async for batch in produced:
                 yield batch
@@ -163,7 +160,7 @@ class Pool:
                 return
 
     async def embed(self, texts: Sequence[str | tuple[int, ...]], call: EngineCall) -> Embedded:
-        """See `Embedder`. Raises `CapacityError` where it would have to wait too long."""
+        """Embed texts: see `Embedder`. Raises `CapacityError` if the wait would be too long."""
         attempt = await self._attempt(Ask(None, call.project, call.weight, item=call.item), call)
         while True:
             with attempt as engine:
@@ -172,7 +169,7 @@ class Pool:
                 return embedded
 
     async def infer(self, spec: InferSpec, call: EngineCall) -> Inferred:
-        """See `Inferrer`. Raises `CapacityError` where it would have to wait too long."""
+        """Run an inference: see `Inferrer`. Raises `CapacityError` if the wait would be too long."""
         attempt = await self._attempt(Ask(None, call.project, call.weight, item=call.item), call)
         while True:
             with attempt as engine:
@@ -181,7 +178,7 @@ class Pool:
                 return inferred
 
     async def describe(self, version: str) -> ModelForm:
-        """See `Inferrer`: the first backend's."""
+        """Return the first backend's description of a model: see `Inferrer`."""
         return await cast(Inferrer, self._backends[0].engine).describe(version)
 
     async def check(self) -> None:
@@ -202,7 +199,7 @@ class Pool:
         return PoolStats(backends, len(self._gate), self._gate.shed, self.retried, self.hedged)
 
     def traffic(self) -> Traffic:
-        """What happens here now, for work that can wait."""
+        """Return the present load, for work that can wait."""
         taken = sum(place.outstanding for place in self._trusted())
         pressed = self.pressure.refused_within(self.clock.now_ns(), PRESSED_NS)
         return Traffic(self._places(), taken, self._gate.interactive, pressed)
@@ -210,7 +207,7 @@ class Pool:
     # -- health --------------------------------------------------------------------------------------------------------
 
     async def watch(self) -> None:
-        """Runs for ever: probes each backend when it is due, none waiting for another."""
+        """Probe each backend when it is due, for ever and independently."""
         async with asyncio.TaskGroup() as group:
             for place in self._backends:
                 group.create_task(self._watch(place), name=f"probe {place.name}")
@@ -221,7 +218,7 @@ class Pool:
             await asyncio.sleep(LOOK_S)
 
     async def probe(self, name: str) -> None:
-        """One backend, if it is time to."""
+        """Probe one backend if it is due."""
         place = next(place for place in self._backends if place.name == name)
         if self.clock.now_ns() < place.breaker.probe_ns:
             return
@@ -229,13 +226,13 @@ class Pool:
         try:
             async with asyncio.timeout(PROBE_S):
                 await place.engine.check()
-        except Exception as error:  # whatever it is, the backend cannot say that it is well
+        except Exception as error:  # whatever the error, the backend cannot say that it is ready
             sign = Sign.PROBED_ILL
             self.note(place, error)
         self.hear(place, sign)
 
     def note(self, place: Member, error: BaseException | None) -> None:
-        """When it will be well, where it says so."""
+        """Note when a backend will be ready, if its error says so."""
         if isinstance(error, EngineError) and error.retry_after_s:
             place.well_ns = self.clock.now_ns() + error.retry_after_s * NS_PER_S
 
@@ -259,13 +256,13 @@ class Pool:
 
     def may(self, project: str, weight: int) -> bool:
         places = free = 0
-        for place in self._backends:  # once for all: every request passes here
+        for place in self._backends:  # one loop for all: every request passes here
             if place.state is not State.OPEN:
                 places += place.places
                 free += place.free  # of each by itself: one over its limit takes nothing from another
         if free > 0:
             return self.quota.may(project, weight, free)
-        # Fewer may be used than there are: who has less than a share need not wait for those who have more.
+        # Fewer may be used than exist: a project with less than its share need not wait for those with more.
         empty = any(place.empty for place in self._trusted())
         return (empty and self.quota.lacks(project, weight, places)) or self._none_trusted
 
@@ -307,14 +304,14 @@ class Pool:
         return _Attempt(self, ask, call, await self._gate.enter(ask, call.deadline_ns), [])
 
     def started(self, place: Member, first_ms: float) -> None:
-        """The first output of a request has come."""
+        """Note the first output of a request."""
         place.latency_ms += SMOOTH * (first_ms - place.latency_ms)
         self.pace.learn_first(first_ms)
         self._gate.let_in()
 
     def note_departure(self, place: Member, sign: Sign | None, held_ms: float | None) -> None:
-        """A request has left a backend, with a sign of the backend's health or none, after its time there, if anything
-        came of it.
+        """Note that a request has left a backend: with a sign of health or none, and its time there if it had
+        output.
         """
         self.pressure.note_departure(self.clock.now_ns())
         if sign:
@@ -324,7 +321,7 @@ class Pool:
         self._gate.let_in()
 
     def elsewhere(self, tried: Sequence[Member], ask: Ask, call: EngineCall) -> Hold | None:
-        """Another backend for a request that was at those, if one may be asked."""
+        """Take a place at a backend that was not tried, if a retry is permitted."""
         now_ns = self.clock.now_ns()
         others = [place for place in self._backends if place not in tried]
         choice = choose(others, ask.key, now_ns)
@@ -334,7 +331,7 @@ class Pool:
         return Hold(choice[0], self.quota, ask)
 
     def _nobody(self) -> EngineError:
-        """No backend is trusted now. The next one to be is that which says so, or is probed, first."""
+        """Return the error for when no backend is trusted, with the time until one may be."""
         now_ns = self.clock.now_ns()
         soonest_ns = min(p.well_ns if p.well_ns > now_ns else p.breaker.probe_ns for p in self._backends)
         retry_after_s = min(LONGEST_RETRY_S, max(1, ceil((soonest_ns - now_ns) / NS_PER_S)))
@@ -342,8 +339,8 @@ class Pool:
 
 
 class _Attempt:
-    """A request at a backend. As a context manager it gives the engine, and leaves the place at the end; where another
-    try is right it swallows the error and has another place. `tried` are all the backends that the request was at.
+    """A request at a backend. As a context manager it returns the engine and frees the place at the end. If a retry is
+    right, it swallows the error and takes another place. `tried` are all backends that it was at.
     """
 
     __slots__ = ("_ask", "_begun_ns", "_call", "_hold", "_output", "_pool", "_said", "_tried")
@@ -364,12 +361,12 @@ class _Attempt:
 
     @property
     def started(self) -> bool:
-        """Some of its output has come."""
+        """Whether some output has come."""
         return self._output
 
     def answered(self, output: bool = True) -> None:
-        """Something came from the engine. To one on trial that is enough: the others need not wait for the end. Without
-        `output` it is but a count.
+        """Note an answer of the engine; without `output`, only a token count. A backend on trial then counts as
+        healthy.
         """
         hold, pool = self._hold, self._pool
         self._said = True
@@ -386,8 +383,8 @@ class _Attempt:
             pool.started(hold.place, first_ms)
 
     def paced(self, tokens: int, waited_ns: int, took_ns: int) -> None:
-        """It has ended after so many tokens. Those after the first output took that long, for so much of which the
-        engine was waited for. A caller who was slow says only that the engine was no slower than that.
+        """Learn the pace of an answer of so many tokens: those after the first output took `took_ns`, of which the
+        engine was waited for `waited_ns`. If the caller was slow, the engine was at least that fast.
         """
         gaps = tokens / self._ask.outputs - 1
         if not self._ask.gradual:
@@ -430,15 +427,15 @@ class _Attempt:
         return True
 
     def another(self) -> "_Attempt | None":
-        """The same request at another backend besides, if one may be asked."""
+        """Return the same request at a second backend, if one may be asked."""
         hold = self._pool.elsewhere(self._tried, self._ask, self._call)
         return None if hold is None else _Attempt(self._pool, self._ask, self._call, hold, self._tried)
 
     def _sign(self, error: BaseException | None, now_ns: int) -> Sign | None:
-        """Of the backend's health."""
+        """Return the sign of the backend's health."""
         if isinstance(error, Exception):
             return next((sign for kinds, sign in HEALTH if isinstance(error, kinds)), None)
         if self._said:
             return Sign.SUCCEEDED
         late = self._call.deadline_ns is not None and now_ns >= self._call.deadline_ns
-        return Sign.FAILED if late else None  # the caller has gone
+        return Sign.FAILED if late else None  # the caller has left

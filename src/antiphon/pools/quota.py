@@ -1,12 +1,11 @@
-"""How many places one project may hold of those that all share: pure.
+"""How many of the shared places one project may hold: pure.
 
-A project may hold at most `SHARE` times its weight as many places as are free (dynamic thresholds, Choudhury and Hahne,
-1998). So some are always free for whoever comes new: one project alone leaves an eighth of them, two leave a fifteenth,
-and as many as want more than they get hold equal shares by weight. Where there are fewer than `SHARE` + 1 places
-nothing is kept free, and a newcomer gets the next one.
+A project may hold at most `SHARE` times its weight times the number of free places (dynamic thresholds, Choudhury and
+Hahne, 1988). So some are always free for a new project: one project alone leaves an eighth of them, two leave a
+fifteenth, and projects that want more hold equal shares by weight. With fewer than `SHARE` + 1 places none is kept
+free, and a new project gets the next one.
 
-While more are taken than are meant to be, a project that holds less than its share of those need not wait for the ones
-that hold more.
+While more are taken than should be, a project that holds less than its share need not wait for those that hold more.
 """
 
 SHARE = 7
@@ -22,12 +21,12 @@ class Quota:
         self._weights: dict[str, int] = {}  # of those that hold any
 
     def may(self, project: str, weight: int, free: int) -> bool:
-        """Whether the project may have one more, where so many are free."""
+        """Return whether the project may take one more, if so many are free."""
         return self._held.get(project, 0) < SHARE * weight * free
 
     def lacks(self, project: str, weight: int, places: int) -> bool:
-        """Whether it holds less than its share of so many, which all that hold any have in common. The first place is
-        within anybody's share.
+        """Return whether the project holds less than its share of so many places. The first place is always within
+        it.
         """
         others = sum(self._weights.values()) - self._weights.get(project, 0)
         return self._held.get(project, 0) < max(1.0, places * weight / (weight + others))

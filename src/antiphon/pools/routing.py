@@ -1,14 +1,13 @@
 """Which backend of a model takes a request: the pure choice. No I/O, no clock, bounded by the number of backends.
 
-1. Only a backend that is trusted and has room is chosen; one that is on trial takes one request at a time. One that
-   said itself that it is full is left alone for a while, unless all are; and so is one that has no place within its
-   present limit, for as long as another has.
+1. Only a trusted backend with room is chosen; one on trial takes one request at a time. One that said it is full is
+   left alone for a while, unless all are; so is one without a place within its present limit, while another has one.
 2. A conversation stays where its prefix is, so that the backend's KV cache is used again: backends are ranked for each
-   prefix by weighted rendezvous hashing (Schindelhauer and Schomaker, 2005), and the first in rank is taken. A backend
-   that comes or goes moves no conversation but its own.
-3. Unless that one has clearly more to do than the least busy one (after consistent hashing with bounded loads, Mirrokni
-   et al., 2018): then the next in rank, so that what overflows stays together too.
-4. Without a prefix, the one with least to do for its weight; among equals the one that answered fastest.
+   prefix by weighted rendezvous hashing (Schindelhauer and Schomaker, 2005), and the first is taken. A backend that is
+   added or removed moves no conversations but its own.
+3. If that one has clearly more work than the least busy one (after consistent hashing with bounded loads, Mirrokni et
+   al., 2018), the next in rank is taken, so that overflow stays together too.
+4. Without a prefix, the one with the least work for its weight; among equals, the fastest to answer.
 """
 
 from collections.abc import Sequence
@@ -19,15 +18,14 @@ from typing import Protocol, TypeVar
 from antiphon.core.specs import Message, Role
 from antiphon.pools.breaker import State
 
-SPREAD = 1.25  # times the outstanding work of the least busy, and
+SPREAD = 1.25  # times the work of the least busy, and
 SLACK = 4  # requests on top, are not clearly more
-PREFIX_CHARACTERS = 1024  # of each message, to tell conversations apart by
+PREFIX_CHARACTERS = 1024  # of each message, to identify a conversation
 
 
 class Candidate(Protocol):
-    """What the choice looks at in a backend. `most` is all it may ever run, `free` how many more its present limit lets
-    it have. `trials` are requests under way that test a half-open one; `latency_ms` is
-    an estimate of its time to the first token.
+    """A backend, as the choice sees it. `most` is how many it may run in all, `free` how many more its present limit
+    allows. `trials` are running requests that test a half-open one; `latency_ms` estimates its time to the first token.
     """
 
     @property
@@ -62,7 +60,9 @@ Chosen = TypeVar("Chosen", bound=Candidate)
 
 
 def prefix_key(prompt: Sequence[Message] | str) -> bytes:
-    """The same for every turn of a conversation: what the system says and the first that is said to it."""
+    """Return a key that is the same for every turn of a conversation: of the system's messages and the first other
+    one.
+    """
     digest = blake2b(digest_size=16)
     if isinstance(prompt, str):
         digest.update(prompt[:PREFIX_CHARACTERS].encode(errors="surrogatepass"))
@@ -76,15 +76,15 @@ def prefix_key(prompt: Sequence[Message] | str) -> bytes:
 
 
 def has_room(candidate: Candidate) -> bool:
-    """Whether it may take one more request."""
+    """Return whether it may take one more request."""
     state = candidate.state
     trusted = state is State.CLOSED or (state is State.HALF_OPEN and not candidate.trials)
     return trusted and candidate.outstanding < candidate.most
 
 
 def choose(candidates: Sequence[Chosen], key: bytes | None, now_ns: int) -> tuple[Chosen, bool] | None:
-    """The backend for a request with that prefix (`None`: any will do), and whether the prefix belongs there; `None` if
-    there is none now.
+    """Return the backend for a request with the prefix `key` (`None`: any), and whether the prefix belongs there;
+    `None` if no backend has room.
     """
     roomy = [c for c in candidates if has_room(c)]
     rested = [c for c in roomy if c.rests_until_ns <= now_ns] or roomy

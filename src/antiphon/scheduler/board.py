@@ -1,6 +1,6 @@
-"""Where work waits, and how many workers there are to give it to. Told the time, it says what one of them runs now.
+"""The place where work waits, and the number of workers. Given the time, it chooses what a worker runs now.
 
-It joins the pure policy to streams and knows neither threads nor a clock, so that a simulation runs the very same code.
+It connects the pure policy to streams. It uses no threads and no clock, so that a simulation runs the same code.
 """
 
 from collections.abc import Callable
@@ -14,9 +14,9 @@ from antiphon.scheduler.fair import Had
 from antiphon.scheduler.policy import BatchLimits, WorkKind, schedule
 from antiphon.scheduler.work import Work, WorkOwner
 
-MEMORY_MS = 3_600_000  # of live streams' time, after which what was measured weighs half
-DOUBT_MS = 60_000  # of live streams' time, for which the typical stream stands in at first
-SPEAKING_NS = 10_000 * NS_PER_MS  # for so long after it wanted something a stream is one in which somebody speaks
+MEMORY_MS = 3_600_000  # of live streams' time, after which measurements count half
+DOUBT_MS = 60_000  # of live streams' time, for which the typical stream counts as measured at first
+SPEAKING_NS = 10_000 * NS_PER_MS  # how long somebody counts as speaking in a stream after it asked for work
 
 
 Key = TypeVar("Key")
@@ -24,7 +24,7 @@ Key = TypeVar("Key")
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """What one worker runs in one engine call."""
+    """The work that one worker runs in one engine call."""
 
     works: tuple[Work, ...]
     predicted_ms: float
@@ -41,13 +41,13 @@ class WaitingRoom:
         self._cost = cost
         self._waiting: dict[Work, None] = {}
         self._keys = count()
-        self._asked: dict[WorkOwner, None] = {}  # that wanted something since it was last looked
-        self._speaking: dict[WorkOwner, int] = {}  # when each live stream last wanted something, the latest last
-        self._projects: dict[str, int] = {}  # when each project last did
+        self._asked: dict[WorkOwner, None] = {}  # that put work since the last look
+        self._speaking: dict[WorkOwner, int] = {}  # when each live stream last put work, the latest last
+        self._projects: dict[str, int] = {}  # when each project last put work
         self._had = Had()
-        self._measured_ns: int | None = None  # up to when
+        self._measured_ns: int | None = None  # end of the time measured so far
         self._live_ms = 0.0  # the time of live streams in which somebody speaks, summed
-        self._urgent_ms = 0.0  # the engine's time for what was urgent in it
+        self._urgent_ms = 0.0  # engine time for urgent work meanwhile
 
     def __len__(self) -> int:
         return len(self._waiting)
@@ -58,7 +58,7 @@ class WaitingRoom:
         self._asked[work.stream] = None
 
     def speaking(self, stream: WorkOwner) -> bool:
-        """Whether somebody has spoken there lately."""
+        """Return whether somebody has spoken in the stream lately."""
         return stream in self._speaking or stream in self._asked
 
     def drop(self, work: Work) -> None:
@@ -76,11 +76,11 @@ class WaitingRoom:
         return counts
 
     def take(self, now_ns: int) -> Batch | None:
-        """What a free worker runs now; it is busy until `done`. `None` if nothing may run."""
+        """Return what a free worker runs now; it is busy until `done`. `None` if nothing may run."""
         self._measure(now_ns)
         if not (self.free and self._waiting):
             return None
-        # One worker is kept for what is urgent, so that a first interim never finds all of them busy with refreshes.
+        # One worker is kept for urgent work, so that a first interim never finds all of them busy with refreshes.
         kept = 1 if self.live and self.workers > 1 else 0
         had = {project: self._had[project] for project in self._projects}
         works = schedule(now_ns, list(self._waiting), self.free, kept, self._cost.predict_ms, self._limits, had)
@@ -94,7 +94,7 @@ class WaitingRoom:
         return Batch(tuple(works), self._cost.predict_ms(works))
 
     def done(self, batch: Batch, took_ms: float | None) -> None:
-        """That batch's worker is free again. `None` where the time taken says nothing, because the engine failed."""
+        """Free the batch's worker. `took_ms` is `None` if the time says nothing because the engine failed."""
         self.free += 1
         if took_ms is not None:
             own_ms = self._cost.believed_ms(batch.works, took_ms)
@@ -103,13 +103,13 @@ class WaitingRoom:
             self._urgent_ms += own_ms * urgent / len(batch.works)
 
     def stream_share(self) -> float:
-        """The part of one worker that the urgent work of a live stream takes in which somebody speaks: as measured, but
-        no less than is typical.
+        """Return the share of one worker that the urgent work of a live stream with speech takes: as measured, but not
+        less than is typical.
 
-        How often people pause decides it as much as the engine does. Where the engine is overloaded it comes out as an
-        equal part of all there is, so that no more streams fit.
+        It depends on how often people pause as much as on the engine. If the engine is overloaded, it is an equal share
+        of all capacity, so that no more streams fit.
         """
-        # 4 s of speech in 5 s, with a pause after half of it: a first interim, a decoding ahead that comes to nothing,
+        # 4 s of speech in 5 s, with a pause after half of it: a first interim, a speculative final that is not used,
         # and a final; each in a batch of 4.
         rows = (Row(500, 500), Row(2000, 1500), Row(4000, 2000))
         typical = sum(self._cost.predict_ms([row] * 4) / 4 for row in rows) / 5000
@@ -137,7 +137,7 @@ def _put_last(seen: dict[Key, int], key: Key, now_ns: int) -> None:
 
 
 def _forget_before(seen: dict[Key, int], before_ns: int, keep: Callable[[], set[Key]] = set) -> None:
-    """What was last seen before then is forgotten; `seen` has the latest last. What there is to `keep` counts as seen
+    """Remove what was last seen before `before_ns`; `seen` has the latest last. `keep` gives what counts as seen
     then.
     """
     kept: set[Key] | None = None

@@ -1,8 +1,8 @@
-"""What was said just before, as the context of what is being said.
+"""The words just before an utterance, as context for its decoding.
 
-An endpoint shorter than usual ends an utterance within its sentence. Its final is said at once and stays; but what
-follows is decoded from the audio of both, behind the words that were said, so that it is heard as the sentence's rest
-and not as the beginning of another.
+An endpoint shorter than usual may end an utterance within a sentence. Its final is sent at once and stays; but the next
+utterance is decoded from the audio of both, after the words already sent, so that it is recognised as the rest of the
+sentence and not as the start of another.
 """
 
 from dataclasses import replace
@@ -13,12 +13,12 @@ from antiphon.core.ports import Hypothesis
 from antiphon.core.text import plain
 from antiphon.scheduler.work import Segment
 
-SILENCE = ms_to_samples(1_000)  # after which nothing goes on
-LONGEST = ms_to_samples(8_000)  # that is decoded in one, context and all
+SILENCE = ms_to_samples(1_000)  # after which no sentence continues
+LONGEST = ms_to_samples(8_000)  # that is decoded at once, with context
 
 
 class Context:
-    """One stream's: segments that followed on one another, the latest last."""
+    """The segments of one stream that followed each other, the latest last."""
 
     def __init__(self) -> None:
         self._segments: tuple[Segment, ...] = ()
@@ -30,31 +30,31 @@ class Context:
         self._segments = ()
 
     def expire(self, now: int) -> None:
-        """There was no speech since the last segment, up to that position."""
+        """Clear the context if the silence up to `now` is too long for it."""
         if self._segments and now - self._segments[-1].end > SILENCE:
             self.clear()
 
     def upto(self, end: int) -> tuple[Segment, ...]:
-        """What there is for an utterance that ends there."""
+        """Return the context of an utterance that ends at `end`."""
         segments = self._segments
         while segments and end - segments[0].start > LONGEST:
             segments = segments[1:]
         return segments
 
     def needed_from(self, now: int) -> int:
-        """Where the audio begins that is needed still, at that position."""
+        """Return the position from which audio is still needed, at the position `now`."""
         self._segments = self.upto(now - SILENCE)
         return self._segments[0].start if self._segments else now
 
 
 def astray(hypothesis: Hypothesis, context: tuple[Segment, ...]) -> bool:
-    """Whether what an engine heard may be of the context: nothing new, or the same once more."""
+    """Return whether a hypothesis may be of the context: nothing new, or the same words again."""
     last = context[-1].hypothesis
     return not hypothesis.text or (last is not None and plain(hypothesis.text) == plain(last.text))
 
 
 def without(hypothesis: Hypothesis, context_samples: int) -> Hypothesis:
-    """With times that count from the end of the context."""
+    """Return the hypothesis with times that count from the end of the context."""
     by_ms = samples_to_ms(context_samples)
     words = tuple(
         Word(word.text, max(0, word.start_ms - by_ms), max(0, word.end_ms - by_ms), word.confidence)

@@ -1,7 +1,7 @@
-"""In which order a stream's results leave it.
+"""The order in which a stream's results are sent.
 
-Finals leave in the order of their utterances, whatever order they are recognised in. An interim does not leave before
-the finals of what was spoken earlier, and a newer one replaces it while it waits.
+Finals are sent in the order of their utterances, in whatever order they are recognised. An interim waits for the finals
+of earlier speech, and a newer one replaces it meanwhile.
 """
 
 from collections import deque
@@ -18,7 +18,7 @@ from antiphon.scheduler.work import Segment
 
 
 class Delivery:
-    """One stream's. `emit` gets what leaves; `ends` says where the speaker is now."""
+    """The results of one stream. `emit` sends them; `ends` knows where the speaker is now."""
 
     def __init__(self, spec: StreamSpec, ends: Endpointer, emit: Callable[[SpeechEvent | AntiphonError], None]) -> None:
         self._spec = spec
@@ -26,35 +26,35 @@ class Delivery:
         self._emit = emit
         self._segments: deque[Segment] = deque()
         self._interim: SpeechEvent | None = None
-        self._gap_from: int | None = None  # the last word's end, while `UtteranceEnded` is still to come
+        self._gap_from: int | None = None  # end of the last word, if `UtteranceEnded` is still to come
         self._closed = False
 
     def __len__(self) -> int:
-        """How many finals have not left."""
+        """Return how many finals have not been sent."""
         return len(self._segments)
 
     @property
     def onsets(self) -> list[int]:
-        """Where the speech began of the finals that have not left."""
+        """Where speech began in the utterances whose finals have not been sent."""
         return [segment.onset for segment in self._segments if segment.onset]
 
     def put(self, segment: Segment) -> None:
-        """An utterance has ended: its final is next, and no interim of it leaves any more."""
+        """Add an utterance that has ended: its final is next, and its interims are dropped."""
         self._segments.append(segment)
         self._interim = None
 
     def put_interim(self, heard: SpeechEvent) -> None:
-        """Send an interim as soon as it is its turn."""
+        """Send an interim once the earlier finals are sent."""
         self._interim = heard
         self._send_interim()
 
     def send(self, heard: SpeechEvent) -> None:
-        """Send an event that need not wait."""
+        """Send an event at once."""
         if not self._closed:
             self._emit(heard)
 
     def send_finals(self) -> None:
-        """Send what has been recognised, up to the first final that has not."""
+        """Send the recognised finals, up to the first that is not recognised yet."""
         while self._segments and self._segments[0].hypothesis is not None:
             segment = self._segments.popleft()
             if segment.drained:
@@ -66,8 +66,8 @@ class Delivery:
         self.end_utterance()
 
     def end_utterance(self) -> None:
-        """Send `UtteranceEnded` where silence has lasted for long enough since the last word, and nothing that is being
-        spoken or decoded may yet hold a later one.
+        """Send `UtteranceEnded` if there was enough silence since the last word, and nothing that is still spoken or
+        decoded may contain a later one.
         """
         if self._gap_from is None:
             return
@@ -78,7 +78,7 @@ class Delivery:
             self._gap_from = None
 
     def close(self) -> None:
-        """Send nothing any more."""
+        """Send nothing more."""
         self._closed = True
         self._segments.clear()
 
@@ -100,7 +100,7 @@ class Delivery:
             self._interim = None
 
     def _with_pause(self, heard: SpeechEvent) -> SpeechEvent:
-        """An interim that says whether the speaker has paused, and all that was said before is in it."""
+        """Return an interim that says whether the speaker has paused and all words before the pause are in it."""
         pause = self._ends.pause
         if pause is None or not isinstance(heard.event, Interim) or heard.event.end_ms <= samples_to_ms(pause):
             return heard

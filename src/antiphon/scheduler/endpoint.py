@@ -1,6 +1,6 @@
 """Endpointing: where utterances begin, pause and end, as a pure state machine over 32 ms speech probabilities.
 
-It knows positions in samples, no clock and no audio. What each state does with a frame:
+Positions are in samples; there is no clock and no audio. The next state for each frame:
 
 | state   | speech frame                            | silent frame                                               |
 |---------|-----------------------------------------|------------------------------------------------------------|
@@ -8,13 +8,13 @@ It knows positions in samples, no clock and no audio. What each state does with 
 | SPEECH  | stays; too long -> Cut                  | `PAUSE_FRAMES` in a row -> PAUSE: Pause                    |
 | PAUSE   | `EVIDENCE` in a row -> SPEECH: Resume   | stays                                                      |
 
-In PAUSE, silence as long as the endpoint -> SILENCE: Stop; an utterance too long -> SILENCE: Part, if it may.
+In PAUSE, enough silence -> SILENCE: Stop; an utterance that is too long -> SILENCE: Part, if permitted.
 
 A change of state comes before the check for length, which then follows with the next frame.
 
-The thresholds have hysteresis: a frame speaks for a begin or a resumption at `SPEECH_ON`, and keeps speech alive at
-`SPEECH_OFF`. Evidence is the sum of the frames' log-odds, each capped (after Page's CUSUM test, 1954): two frames of
-speech are enough, five of a breath are not.
+The thresholds have hysteresis: a frame is evidence of a start or a resumption from `SPEECH_ON`, and continues speech
+from `SPEECH_OFF`. Evidence is the sum of the frames' log-odds, each capped (after Page's CUSUM test, 1954): two frames
+of speech suffice, five of a breath do not.
 """
 
 from dataclasses import dataclass
@@ -26,14 +26,14 @@ from antiphon.core.audio import ms_to_samples
 FRAME = 512  # samples; what the voice detector takes
 SPEECH_ON = 0.6
 SPEECH_OFF = 0.45
-EVIDENCE = 2.6  # log-odds; a breath before speech comes to 2 in all, the first two frames of speech to 2.7 and more
-CLEAR = 0.924  # no breath is that; log-odds of 2.5, the most one frame may count, so that a click begins nothing
-DOUBT = ms_to_samples(448)  # after which unclear speech is speech all the same
+EVIDENCE = 2.6  # log-odds; a breath before speech reaches 2 in all, the first two frames of speech at least 2.7
+CLEAR = 0.924  # no breath reaches it; log-odds of 2.5, the most that one frame counts, so that a click starts nothing
+DOUBT = ms_to_samples(448)  # after which unclear speech counts as speech anyway
 PAUSE_FRAMES = 3
-TAIL = PAUSE_FRAMES * FRAME  # silence that an utterance keeps after its speech: what is known of it at a pause
+TAIL = PAUSE_FRAMES * FRAME  # silence kept after an utterance's speech: all that is known of it at a pause
 PRE_ROLL = ms_to_samples(224)  # before the first speech frame: quiet first consonants
 LONGEST = ms_to_samples(15_000)
-CUT_SEARCH = ms_to_samples(5_000)  # how far back from the longest utterance its quietest point is looked for
+CUT_SEARCH = ms_to_samples(5_000)  # how far before the end of a too long utterance its quietest point may be
 
 
 class EndpointState(Enum):
@@ -43,7 +43,7 @@ class EndpointState(Enum):
 
 
 class Turn(Enum):
-    """What a frame led to. `PART` and `CUT` part an utterance that became too long, in a pause or in mid-speech."""
+    """What a frame led to. `PART` and `CUT` split an utterance that is too long, in a pause or within speech."""
 
     START = auto()
     PAUSE = auto()
@@ -55,39 +55,39 @@ class Turn(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """`at` is the sample position the turn is about: where speech began or ended, for a `CUT` where it is now."""
+    """`at` is the sample position of the change: where speech began or ended, or the present position for a `CUT`."""
 
     turn: Turn
     at: int
 
 
 class Endpointer:
-    """One channel's state. `silence_ms` is the silence that ends an utterance, `None` for never; without `wait` an
-    utterance ends with the frame after a pause at the soonest.
+    """The endpointing of one channel. `silence_ms` ends an utterance, `None` never does. Without `wait`, an utterance
+    ends one frame after the pause began at the earliest.
     """
 
     def __init__(self, silence_ms: int | None, longest: int = LONGEST) -> None:
         self._longest = longest
-        self._run = 0  # frames in a row that speak against the present state
+        self._run = 0  # frames in a row that contradict the present state
         self._evidence = 0.0  # for speech, in those frames
         self._floor = 0  # no utterance starts before this
         self.state = EndpointState.SILENCE
         self.position = 0  # end of the last frame
         self.start = 0  # of the utterance, pre-roll included
         self.onset = 0  # of its speech
-        self.clear = 0  # from where on it is no mere breath; ahead of `position` for as long as that is open
+        self.clear = 0  # where it is certainly more than a breath; ahead of `position` while that is open
         self.speech_end = 0  # end of the last frame of speech, in any utterance
         self.tune(silence_ms, PRE_ROLL)
 
     @property
     def pause(self) -> int | None:
-        """Where the speech before the present pause ended; `None` while there is no pause in an utterance."""
+        """Where the speech before the present pause ended; `None` outside a pause."""
         return self.speech_end if self.state is EndpointState.PAUSE else None
 
     def tune(self, silence_ms: int | None, pre_roll: int, parts: bool = True, threshold: float = 0.5) -> None:
-        """From now on that silence ends an utterance, and so many samples before its speech belong to it. Without
-        `parts`, nothing but that silence ends it in a pause, however long it is. From `threshold` on (0..1) a frame is
-        as likely speech as not.
+        """Set the silence that ends an utterance, the samples before its speech that belong to it (`pre_roll`), and the
+        `threshold` (0 to 1) from which a frame is more likely speech than not. Without `parts`, only silence ends an
+        utterance in a pause, however long it is.
         """
         self._bias = log(threshold / (1 - threshold))  # log-odds against speech
         self._parts = parts
@@ -95,8 +95,8 @@ class Endpointer:
         self.pre_roll = pre_roll
 
     def wait(self, silence_ms: int) -> Change | None:
-        """In a pause: that silence ends the utterance, unless speech resumes before. What has been heard of it counts,
-        so the utterance may end now: who sent everything at once sends no other frame.
+        """End the utterance after this much silence, unless speech resumes. Works in a pause only. If so much silence
+        was heard already it ends now: a caller that sent all audio at once sends no more frames.
         """
         if self.state is not EndpointState.PAUSE:
             return None
@@ -104,7 +104,7 @@ class Endpointer:
         return self._out_of_patience()
 
     def push(self, probability: float) -> Change | None:
-        """One more frame, by its speech probability."""
+        """Add a frame, given its speech probability. Returns the change, if any."""
         if self._bias:
             probability = _biased(probability, self._bias)
         begin = self.position
@@ -128,13 +128,13 @@ class Endpointer:
         return Change(Turn.CUT, self.position)
 
     def reset(self, floor: int) -> None:
-        """Back to silence, at a stop or when the caller ends the utterance; the next starts at `floor` or later."""
+        """Return to silence because the utterance ended. The next one starts at `floor` or later."""
         self.state = EndpointState.SILENCE
         self._run, self._evidence = 0, 0.0
         self._floor = floor
 
     def split(self, at: int) -> None:
-        """The utterance was cut at `at`; what follows is the next one."""
+        """Start the next utterance at `at`, where this one was cut."""
         self.start = self.onset = self.clear = at
 
     def _in_speech(self, probability: float) -> Change | None:
@@ -159,7 +159,7 @@ class Endpointer:
         return self._out_of_patience()
 
     def _out_of_patience(self) -> Change | None:
-        """In a pause that has lasted long enough."""
+        """Stop, if the pause has lasted long enough."""
         if self._patience is None or self.position - self.speech_end < self._patience:
             return None
         run, evidence = self._run, self._evidence
@@ -180,7 +180,7 @@ class Endpointer:
         return Change(Turn.START, self.onset)
 
     def _starts(self, probability: float, begin: int) -> int | None:
-        """Where speech began, once there is evidence enough that it did."""
+        """Return where speech began, once there is enough evidence of it."""
         if probability < SPEECH_ON:
             self._run, self._evidence = 0, 0.0
             return None
@@ -195,7 +195,7 @@ class Endpointer:
 
 
 def _biased(probability: float, bias: float) -> float:
-    """A probability with so many log-odds taken off."""
+    """Return the probability with its log-odds reduced by `bias`."""
     if not 0.0 < probability < 1.0:
         return probability
     return 1 / (1 + exp(bias - log(probability / (1 - probability))))

@@ -1,21 +1,21 @@
-"""Fair queueing: in which order things are done where several projects wait for the same engine. Pure.
+"""Fair queueing: the order of work when several projects wait for the same engine. Pure.
 
-1. Earliest deadline first, for as long as that keeps every deadline: then nobody is in anybody's way.
-2. Where it would not, start-time fair queueing (Goyal, Vin and Cheng, SIGCOMM 1996) between the projects, and earliest
-   deadline first within each: a project that asks for more than its share is late itself, and nobody else.
+1. Earliest deadline first, while that keeps every deadline: then no project delays another.
+2. Otherwise start-time fair queueing (Goyal, Vin and Cheng, SIGCOMM 1996) between the projects, and earliest deadline
+   first within each: a project that asks for more than its share delays only itself.
 
-What each project had is counted in virtual time: the size of its work over its weight. One that had nothing to do for a
-while begins at the virtual time of the others, so nobody saves up a right to be first.
+What each project received is counted in virtual time: the size of its work divided by its weight. A project that was
+idle starts at the virtual time of the others, so that no project can save up a right to be first.
 """
 
 from collections.abc import Mapping, Sequence
 from typing import Protocol, TypeVar
 
-MOST_PROJECTS = 256  # that are remembered beyond those that are ahead of the others
+MOST_PROJECTS = 256  # that are remembered, beside those that are ahead of the others
 
 
 class ShareClaim(Protocol):
-    """Something that waits. `size` is how much it takes, in a unit of the queue's own."""
+    """Something that waits. `size` is how much it takes, in the unit of its queue."""
 
     @property
     def project(self) -> str: ...
@@ -34,17 +34,17 @@ Waiting = TypeVar("Waiting", bound=ShareClaim)
 
 
 class Had:
-    """What each project had, in virtual time."""
+    """What each project received, in virtual time."""
 
     def __init__(self) -> None:
         self._had: dict[str, float] = {}
-        self._now = 0.0  # the virtual time at which what runs began
+        self._now = 0.0  # the virtual time at which the running work began
 
     def __getitem__(self, project: str) -> float:
         return max(self._had.get(project, 0.0), self._now)
 
     def took(self, claims: Sequence[ShareClaim]) -> None:
-        """Those run now, together; the first is the one whose turn it was."""
+        """Count these as running together; the first is the one whose turn it was."""
         self._now = self[claims[0].project]
         for claim in claims:
             self._had[claim.project] = self[claim.project] + claim.size / claim.weight
@@ -53,8 +53,8 @@ class Had:
 
 
 def in_turn(waiting: Sequence[Waiting], now_ns: int, each_ns: float, had: Mapping[str, float]) -> list[Waiting]:
-    """`waiting`, earliest deadline first, in the order in which it is to be done. One takes `each_ns` on average; `had`
-    knows every project that waits.
+    """Return `waiting`, sorted by deadline, in the order to run. One takes `each_ns` on average; `had` must contain
+    every project that waits.
     """
     if all(now_ns + each_ns * n <= claim.deadline_ns for n, claim in enumerate(waiting, 1)):
         return list(waiting)
@@ -62,7 +62,7 @@ def in_turn(waiting: Sequence[Waiting], now_ns: int, each_ns: float, had: Mappin
 
 
 def by_share(waiting: Sequence[Waiting], had: Mapping[str, float]) -> list[Waiting]:
-    """`waiting`, by turns of its projects; those of one project in the order in which they are given."""
+    """Return `waiting` with the projects taking turns. Within a project, the order stays."""
     starts = dict(had)
     tagged: list[tuple[float, int]] = []
     for n, claim in enumerate(waiting):

@@ -1,4 +1,4 @@
-"""What an engine heard: whether to believe it, and as the transcript that a session is given. Pure."""
+"""Hypotheses: whether to believe one, and how it becomes a session's transcript. Pure."""
 
 from antiphon.core.audio import ms_to_samples, samples_to_ms
 from antiphon.core.events import Token, Transcript, Word
@@ -6,16 +6,16 @@ from antiphon.core.ports import Hypothesis
 from antiphon.core.speech import StreamSpec
 from antiphon.core.text import plain
 
-EARLY = ms_to_samples(128)  # of speech, after which a second look would come too late to be the first interim
-UNLIKELY, DOUBLED_UNLIKELY = 0.15, 0.5  # confidences of first interims that are not said, the latter of "You, you"
+EARLY = ms_to_samples(128)  # of speech, after which a second decoding would be too late for the first interim
+UNLIKELY, DOUBLED_UNLIKELY = 0.15, 0.5  # confidences below which first interims are not sent; the latter for "You, you"
 # What recognisers hear in the first sound of any word.
 FILLERS = frozenset(("yeah", "okay", "oh", "uh", "um", "hmm", "mm", "mm-h", "mm-hmm", "you", "thank"))
 
 
 def invented(hypothesis: Hypothesis, before: Hypothesis | None, elapsed: int) -> bool:
-    """Whether what would be a first interim was probably never said: it is a filler or unlikely, so early that another
-    look will be in time, or a word twice; and the engine did not hear the same a moment before. `elapsed` are the
-    samples since the speech began.
+    """Return whether a first interim was probably never spoken: a filler or unlikely, while there is time for another
+    decoding, or one word twice; unless the hypothesis `before` has the same first word. `elapsed` is in samples since
+    the speech began.
     """
     words = plain(hypothesis.text).split()
     if before is not None and plain(before.text).split()[:1] == words[:1]:
@@ -26,7 +26,9 @@ def invented(hypothesis: Hypothesis, before: Hypothesis | None, elapsed: int) ->
 
 
 def transcript_of(hypothesis: Hypothesis, start: int, spec: StreamSpec) -> Transcript:
-    """What was heard from the sample `start` of a stream on, with times of the stream, as far as it asks for them."""
+    """Return the transcript of a hypothesis that starts at the sample `start`, with what the spec asks for. Times are
+    the stream's.
+    """
     offset = samples_to_ms(start)
     words = hypothesis.words
     if spec.timed:

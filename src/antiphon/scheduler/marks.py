@@ -1,4 +1,4 @@
-"""What a session says to a stream between pieces of audio, kept at the position where it was said."""
+"""Marks in a stream's audio: flushes and tunings, kept at the position where they arrived."""
 
 from collections import deque
 from collections.abc import Iterator
@@ -6,11 +6,11 @@ from collections.abc import Iterator
 from antiphon.core.events import Cause
 from antiphon.core.speech import Tuning
 
-MOST_MARKS = 64  # flushes and tunings that may wait; more of them are one
+MOST_MARKS = 64  # flushes and tunings that may wait; beyond that they are merged
 
 
 class Marks:
-    """Flushes, tunings and the end, in order, until the voice detector has come as far."""
+    """Flushes, tunings and the end, in order, until the voice detector has reached them."""
 
     def __init__(self) -> None:
         self._marks: deque[tuple[int, Cause | Tuning, int]] = deque()
@@ -23,12 +23,12 @@ class Marks:
 
     @property
     def position(self) -> int | None:
-        """Where the first one stands."""
+        """Position of the first mark."""
         return self._marks[0][0] if self._marks else None
 
     def put(self, position: int, mark: Cause | Tuning, now_ns: int) -> None:
-        """Add a flush or a tuning. Where there are too many, the latest of its kind gives way: a flush is not lost to a
-        tuning.
+        """Add a flush or a tuning. If there are too many, it replaces the latest of its kind: a tuning never replaces a
+        flush.
         """
         if isinstance(mark, Tuning) and self._marks:
             at, last, _ = self._marks[-1]
@@ -41,9 +41,9 @@ class Marks:
         self._marks.append((position, mark, now_ns))
 
     def put_end(self, position: int, now_ns: int) -> None:
-        """Add the end, after which nothing is put."""
+        """Add the end. It must be the last mark."""
         self._marks.append((position, Cause.END, now_ns))
 
     def take(self) -> tuple[int, Cause | Tuning, int]:
-        """Remove the first one: its position, what it is, and when it was put."""
+        """Remove the first mark. Returns its position, the mark, and when it was put."""
         return self._marks.popleft()

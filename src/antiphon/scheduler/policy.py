@@ -1,21 +1,20 @@
-"""What runs next: the pure choice. No I/O, no clock, bounded by the number of items that wait.
+"""The choice of what runs next. Pure: no I/O, no clock, bounded by the number of items that wait.
 
-1. `FINAL` and `FIRST` are urgent: earliest deadline first. A `FIRST` whose deadline has passed has lost what made it
-   urgent and becomes elastic; a `FINAL` never does, because someone waits for it.
-2. `REFRESH` and `RECORDING` are elastic: only where nothing urgent waits, and on the workers that are kept for what
-   is urgent only what is brief. Earliest deadline first here too, so a recording waits behind live streams, and not
-   for ever.
-3. A batch is filled in that same order while its predicted time stays within a bound and rows stay of like length,
-   so no batch, once started, holds an urgent item up for longer than the bound. Nor does a row join that would make
-   one late that is in it already and would have been in time. Where the most urgent final is late already, the bound
-   is wider: rows together cost less than one by one, and only that catches up.
-4. Where several projects are at work, and not all deadlines can be kept, they take turns by weight (`fair.py`): among
-   what is urgent, and among what is elastic; with recordings always, whose deadlines are nobody's wish. No bound is
-   wider then, because nobody may be held up by what others are late with.
+1. `FINAL` and `FIRST` are urgent: earliest deadline first. A `FIRST` whose deadline has passed is no longer urgent and
+   becomes elastic; a `FINAL` never does, because someone waits for it.
+2. `REFRESH` and `RECORDING` are elastic: they run only if nothing urgent waits, and on the workers kept for urgent work
+   only if they are brief. Earliest deadline first here too, so a recording waits behind live streams, but not for
+   ever.
+3. A batch is filled in that same order while its predicted time stays within a bound and its rows are of similar
+   length, so that no running batch delays an urgent item by more than the bound. A row does not join if it would make
+   a row late that would have been in time. If the most urgent final is late already, the bound is wider: rows together
+   cost less than one by one, and only that catches up.
+4. If several projects are at work and not all deadlines can be kept, they take turns by weight (`fair.py`), separately
+   for urgent and for elastic work; for recordings always, because nobody waits for their deadlines. No bound is wider
+   then, because late work must not delay other projects.
 
-With one project, under overload this is first come, first served among finals, since all of them are due equally long
-after their speech: everybody waits, nobody starves, and interims are given up first. To keep overload out is the work
-of admission.
+With one project, overload makes this first come, first served among finals, since all are due equally long after their
+speech: everybody waits, nobody starves, and interims are dropped first. Preventing overload is the task of admission.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -29,17 +28,17 @@ from antiphon.scheduler.fair import ShareClaim, by_share, in_turn
 
 
 class WorkKind(IntEnum):
-    """What an item is for."""
+    """The purpose of an item."""
 
     FINAL = 0  # the utterance ended, or pauses and may have ended
     FIRST = 1  # the utterance's first interim
     REFRESH = 2  # a better interim
-    RECORDING = 3  # a final of a recording, for which nobody holds a telephone
+    RECORDING = 3  # a final of a recording, for which nobody waits live
 
 
 class WaitingWork(ShareClaim, Protocol):
-    """What the choice looks at in a piece of work that waits. `new_audio_ms` is what no hypothesis covers yet; `key`
-    tells items apart and decides where all else is equal, the lower first.
+    """A waiting piece of work, as the choice sees it. `new_audio_ms` is audio that no hypothesis covers yet; `key`
+    identifies items and decides when all else is equal, the lower first.
     """
 
     @property
@@ -60,9 +59,9 @@ Waiting = TypeVar("Waiting", bound=WaitingWork)
 
 @dataclass(frozen=True, slots=True)
 class BatchLimits:
-    """Bounds of a batch's predicted time: of urgent work, of urgent work that is late already, of elastic work, of
-    elastic work on a worker that is kept for what is urgent, and of recordings where nothing else waits.
-    `length_ratio` bounds the longest row over the shortest.
+    """Bounds of a batch's predicted time: of urgent work, of urgent work that is already late, of elastic work, of
+    elastic work on a worker kept for urgent work, and of recordings if nothing else waits. `length_ratio` bounds the
+    longest row divided by the shortest.
     """
 
     rows: int = 16
@@ -72,8 +71,8 @@ class BatchLimits:
     brief_ms: float = 30.0
     recording_ms: float = 600.0
     length_ratio: float = 3.0
-    short_ms: int = 1000  # rows below this length are all alike
-    look: int = 8  # times `rows`: how many of the most urgent items are looked at to fill a batch
+    short_ms: int = 1000  # rows below this length count as equal
+    look: int = 8  # times `rows`: how many of the most urgent items are considered for a batch
 
 
 Predict = Callable[[Sequence[WaitingWork]], float]
@@ -88,10 +87,10 @@ def schedule(
     limits: BatchLimits,
     had: Mapping[str, float],
 ) -> list[Waiting]:
-    """The batch that one of the `free` workers should run now, empty for none.
+    """Return the batch that one of the `free` workers should run now, or an empty one.
 
-    `kept` of them are for elastic work only where it is brief. `had` is what each project had that is at work, those
-    that wait among them, in virtual time.
+    `kept` of them run elastic work only if it is brief. `had` is what each active project received, in virtual time; it
+    must contain those that wait.
     """
     if not waiting or free < 1:
         return []
@@ -116,7 +115,7 @@ def _order(item: WaitingWork) -> tuple[int, int, int]:
 def _foremost(
     now_ns: int, items: Sequence[Waiting], predict_ms: Predict, limits: BatchLimits, had: Mapping[str, float]
 ) -> list[Waiting]:
-    """Those that a batch is filled from, in their order. Recordings keep their places among the others."""
+    """Return the items to fill a batch from, in order. Recordings keep their places among the others."""
     look = limits.rows * limits.look
     if len(had) < 2:
         return nsmallest(look, items, key=_order)
@@ -133,7 +132,7 @@ def _foremost(
 def _fill(
     now_ns: int, items: Sequence[Waiting], bound_ms: float, predict_ms: Predict, limits: BatchLimits
 ) -> list[Waiting]:
-    """The first item always, then those after it that keep the batch within its bounds."""
+    """Return the first item and those after it that keep the batch within its bounds."""
     batch: list[Waiting] = []
     shortest = longest = 0
     for item in items:

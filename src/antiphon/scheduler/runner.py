@@ -1,9 +1,9 @@
-"""The loop: hears all streams together, runs what the policy chooses, hands results back. A `SpeechEngine` of this
-process, made of a recogniser that works step by step and a voice detector.
+"""The loop: detects speech in all streams together, runs what the policy chooses, and returns results. A `SpeechEngine`
+in this process, made of a recogniser and a voice detector.
 
-Everything but the engine's own work happens on the event loop's thread. Engine calls run on `workers` threads, voice
-activity on one of its own, so that speech is noticed while the workers are busy. Those threads run at a lower
-priority than the event loop: reading sockets late would be measured as lateness of everything.
+All but the engine's own work runs on the event loop's thread. Engine calls run on `workers` threads, voice detection on
+one of its own, so that speech is noticed while the workers are busy. Those threads have a lower priority than the event
+loop: reading sockets late would make everything seem late.
 """
 
 import asyncio
@@ -31,17 +31,17 @@ from antiphon.scheduler.specs import Timing
 from antiphon.scheduler.stream import Stream
 from antiphon.supervision import supervisor
 
-FRAMES_PER_ROUND = 32  # of one stream, so that a recording does not hold live streams up ...
-FRAMES_OF_ALL = 1024  # ... nor many that are behind together ...
-FRAMES_AT_LEAST = 4  # ... though each gets more than it receives in the meantime
-BACKLOG = 30 * SAMPLE_RATE  # samples a stream may be ahead of the voice detector before its sender must wait
+FRAMES_PER_ROUND = 32  # of one stream, so that a recording does not delay live streams ...
+FRAMES_OF_ALL = 1024  # ... nor do many streams that are behind ...
+FRAMES_AT_LEAST = 4  # ... though each gets more than it receives meanwhile
+BACKLOG = 30 * SAMPLE_RATE  # samples that a stream may be ahead of the voice detector before its sender must wait
 
 log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
 class BatchReport:
-    """One engine call, for whoever measures."""
+    """The measurements of one engine call."""
 
     kinds: tuple[WorkKind, ...]
     audio_ms: int
@@ -54,7 +54,7 @@ class BatchReport:
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """`tick_ms` is how long live audio is gathered before it is heard in one call."""
+    """`tick_ms` is how long live audio is collected before one call of the voice detector."""
 
     workers: int = 2
     tick_ms: int = 10
@@ -63,7 +63,7 @@ class Settings:
 
 
 class Runner:
-    """One recogniser, one voice detector, all streams."""
+    """One recogniser and one voice detector for all streams."""
 
     def __init__(
         self,
@@ -81,28 +81,28 @@ class Runner:
         self.cost = CostModel()
         self._board = WaitingRoom(settings.workers, settings.limits, self.cost)
         self._streams: dict[Stream, LocalStream] = {}
-        self._fresh: set[Stream] = set()  # streams with audio or marks the detector has not seen
+        self._fresh: set[Stream] = set()  # that have audio or marks for the detector
         self._wake = asyncio.Event()
-        self._heard = asyncio.Event()  # replaced by a new one whenever it is set: it means "since you looked"
+        self._heard = asyncio.Event()  # a new one replaces it whenever it is set: it means "since you looked"
         self._workers = ThreadPoolExecutor(settings.workers, "engine", initializer=_be_nice)
         self._ears = ThreadPoolExecutor(1, "vad", initializer=_be_nice)
         self._listening: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
-        """Runs the engine once, so that the first caller does not pay for its first allocations."""
+        """Run the engine once, so that the first caller does not wait for its first allocations, and start the loop."""
         loop = asyncio.get_running_loop()
         silence = bytes(2 * SAMPLE_RATE)
         await loop.run_in_executor(self._workers, self._recogniser.recognise, [Utterance(silence)] * 2)
         self._listening = supervisor.start("listen", self._listen, essential=True)
 
     async def stop(self) -> None:
-        """Closes every stream, and waits for what the engine is at."""
+        """Close every stream, and wait for running engine calls."""
         if self._listening:
             self._listening.cancel()
             await asyncio.gather(self._listening, return_exceptions=True)
         for stream in tuple(self._streams):
             self._close(stream)
-        # In a thread: an engine in a process of its own needs this event loop to finish what it is at.
+        # In a thread: an engine in its own process needs this event loop to finish its work.
         await asyncio.to_thread(self._shut_down)
 
     def _shut_down(self) -> None:
@@ -141,7 +141,7 @@ class Runner:
             self._notify()
 
     async def _feed(self, stream: Stream, pcm: bytes) -> None:
-        """Waits while the stream is more than `BACKLOG` ahead of what was heard. Closed streams take nothing."""
+        """Add audio. Waits while the stream is more than `BACKLOG` ahead of the detector. Closed streams ignore it."""
         if stream.closed:
             return
         stream.feed(pcm, self._clock.now_ns())
@@ -188,7 +188,7 @@ class Runner:
             self._notify()
 
     async def _hear(self, streams: list[Stream]) -> None:
-        """One round: what those streams have for the voice detector, in as few calls as it takes."""
+        """Detect speech in the next frames of those streams, in as few calls as possible."""
         most = min(FRAMES_PER_ROUND, max(FRAMES_AT_LEAST, FRAMES_OF_ALL // max(1, len(streams))))
         rows = [(s, s.frames(most)) for s in streams]
         try:
@@ -206,7 +206,7 @@ class Runner:
                     self._freshen(stream)
 
     def _detect(self, rows: Sequence[tuple[Stream, list[bytes]]]) -> list[list[float]]:
-        """On the detector's thread: the n-th frames of all streams that have one, in one call."""
+        """Detect speech, on the detector's thread: the n-th frames of all streams in one call."""
         heard: list[list[float]] = [[] for _ in rows]
         for n in range(max((len(frames) for _, frames in rows), default=0)):
             at = [i for i, (_, frames) in enumerate(rows) if len(frames) > n]
@@ -221,14 +221,14 @@ class Runner:
     # -- decoding ------------------------------------------------------------------------------------------------------
 
     def _dispatch(self) -> None:
-        """Give free workers what the policy chooses, until it chooses nothing."""
+        """Give work to free workers until the policy chooses nothing more."""
         while batch := self._board.take(self._clock.now_ns()):
             utterances = [work.utterance() for work in batch.works]
             call = asyncio.get_running_loop().run_in_executor(self._workers, self._recognise, utterances)
             call.add_done_callback(lambda done, batch=batch: self._done(batch, done))  # type: ignore[misc]
 
     def _recognise(self, utterances: list[Utterance]) -> tuple[float, list[Hypothesis | EngineError]]:
-        """On a worker: the results and the milliseconds taken. One bad row must not cost its neighbours theirs."""
+        """Recognise, on a worker. Returns results and milliseconds. If a row fails, the others still succeed."""
         begun = self._clock.now_ns()
         results: list[Hypothesis | EngineError]
         try:
@@ -255,7 +255,7 @@ class Runner:
         self._board.done(batch, took_ms if len(good) == len(results) else None)
         for work, result in zip(batch.works, results, strict=True):
             stream = work.stream
-            assert isinstance(stream, Stream)  # only what `open` made has work here
+            assert isinstance(stream, Stream)  # only streams made by `open` have work here
             if isinstance(result, Hypothesis):
                 self._safely(stream, stream.complete, work, result)
             else:
@@ -285,7 +285,7 @@ class Runner:
             self._break(stream, InternalError("The server failed; this has been logged."))
 
     def _break(self, stream: Stream, error: AntiphonError) -> None:
-        """Tell the session that its stream is no more."""
+        """End a stream with an error that its session receives."""
         if not stream.closed:
             with suppress(Exception):
                 stream.emit(error)
@@ -293,7 +293,7 @@ class Runner:
 
 
 class LocalStream:
-    """A `SpeechStream` of the runner in this process. What was not read is bounded by who reads: all the time."""
+    """A `SpeechStream` of a runner in this process. Unread events have no bound: the session reads all the time."""
 
     stream: Stream
 
@@ -337,7 +337,7 @@ class LocalStream:
     # -- for the runner ------------------------------------------------------------------------------------------------
 
     def take(self, heard: SpeechEvent | AntiphonError) -> None:
-        """What the stream says."""
+        """Queue an event or the error of the stream."""
         if isinstance(heard, AntiphonError):
             self._error = heard
         else:
@@ -349,10 +349,10 @@ class LocalStream:
 
 
 def _be_nice() -> None:
-    """Lower this thread's priority, where the system lets threads have their own (Linux)."""
+    """Lower this thread's priority, if threads have their own (Linux)."""
     if not hasattr(os, "setpriority"):
         return
-    with suppress(OSError):  # a system where it takes only whole processes; the engine works without
+    with suppress(OSError):  # some systems accept only whole processes; the engine works without
         thread = threading.get_native_id()
         nicer = os.getpriority(os.PRIO_PROCESS, thread) + NICENESS
         os.setpriority(os.PRIO_PROCESS, thread, nicer)

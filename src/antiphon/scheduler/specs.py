@@ -1,11 +1,11 @@
-"""How soon a scheduler of speech wants things done."""
+"""How soon results of speech recognition are due."""
 
 from dataclasses import dataclass
 
 
 @dataclass(frozen=True, slots=True)
 class Timing:
-    """How soon things are due, in milliseconds after the audio they are about arrived."""
+    """How soon results are due, in milliseconds after their audio arrived."""
 
     first_ms: int = 280
     retry_ms: int = 150

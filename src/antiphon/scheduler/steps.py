@@ -1,11 +1,11 @@
-"""Steps of a kind: many callers on few places, as voices on workers. The step whose outcome is needed first takes the
-next free place; where not all can be in time, projects take turns by weight (`fair.py`).
+"""Steps of one kind: many callers share few places, such as voices on workers. The step whose result is needed first
+takes the next free place; if not all can be in time, projects take turns by weight (`fair.py`).
 
-A step that runs is not interrupted, because it is short; so an urgent one waits for less than one of them. First audio
-is urgent from the start, later audio when what was sent has been played: the caller says so by its deadline.
+A running step is not interrupted, because it is short: an urgent one waits for less than one step. First audio is
+urgent from the start, later audio once what was sent has been played: the caller's deadline says so.
 
-Where steps take much longer than they have taken, the processors have other work, too. Then none begins that is needed
-later than `AHEAD_NS` from now: sound that will be played in a minute does not make somebody's first word late.
+If steps take much longer than before, the processors have other work too. Then no step begins that is needed later than
+`AHEAD_NS` from now: sound to be played in a minute must not delay somebody's first word.
 """
 
 import asyncio
@@ -19,22 +19,22 @@ from antiphon.core.ports import Clock
 from antiphon.core.units import NS_PER_MS, NS_PER_S
 from antiphon.scheduler.fair import Had, in_turn
 
-SMOOTH = 0.1  # the share of the latest in the moving mean
-FADE = 0.99  # of what was measured, with every step
-TYPICAL = 0.05  # of a place, to make sound as fast as it is played ...
-DOUBT_MS = 10_000  # ... for so much sound, before anything was measured: the first steps are short, and slow
+SMOOTH = 0.1  # share of the latest step in the moving mean
+FADE = 0.99  # of the sums, with every step
+TYPICAL = 0.05  # share of a place that makes sound as fast as it is played ...
+DOUBT_MS = 10_000  # ... counted for this much sound at first: the first steps are short, and slow
 AHEAD_NS = 5 * NS_PER_S
-CONTENDED = 2.0  # times the least share, until what is not urgent waits
-FORGET = 1.0001  # of the least share, with every step
-LEARNT = 30  # steps, before anything is compared
+CONTENDED = 2.0  # times the least share, from which work that is not urgent waits
+FORGET = 1.0001  # growth of the least share, with every step
+LEARNT = 30  # steps, before shares are compared
 LOOK_S = 0.25
-MOST_STEP_MS = 1000.0  # a step that took longer has waited for its engine to be started again
+MOST_STEP_MS = 1000.0  # a step that took longer waited for its engine to restart
 _DEADLINE = attrgetter("deadline_ns")
 
 
 @dataclass(eq=False, slots=True)
 class QueuedStep:
-    """One that wants a place: a `fair.ShareClaim`. `made_ms` is how much sound came of it."""
+    """A step that wants a place: a `fair.ShareClaim`. `made_ms` is how much sound it made."""
 
     deadline_ns: int
     project: str = ""
@@ -45,18 +45,18 @@ class QueuedStep:
 
 
 class StepQueue:
-    """Those that wait for one of `places`. Pure: it is told the time."""
+    """The steps that wait for one of `places`. Pure: time is an argument."""
 
     def __init__(self, places: int) -> None:
         self.places = self.free = places
-        self.step_ms = 0.0  # that a step takes, as of late
+        self.step_ms = 0.0  # recent mean of a step
         self._busy_ms, self._made_ms = TYPICAL * DOUBT_MS, float(DOUBT_MS)  # sums that fade
         self._taken, self._least_share = 0, TYPICAL
-        self._waiting: list[QueuedStep] = []  # by deadline, of equals who came first
+        self._waiting: list[QueuedStep] = []  # by deadline; among equals, first come first
         self._had = Had()
 
     def enter(self, step: QueuedStep) -> bool:
-        """Whether it has a place at once; otherwise it waits until it is `following` or leaves."""
+        """Return whether the step has a place at once. Otherwise it waits until `following` returns it or it leaves."""
         if self.free:
             self.free -= 1
             self._had.took([step])
@@ -65,12 +65,12 @@ class StepQueue:
         return False
 
     def leave(self, step: QueuedStep) -> None:
-        """It waits no more."""
+        """Remove a step that waits."""
         if step in self._waiting:
             self._waiting.remove(step)
 
     def following(self, now_ns: int) -> QueuedStep | None:
-        """A place has become free: who takes it."""
+        """Give a free place to the next step, and return that step."""
         if not self._waiting:
             self.free += 1
             return None
@@ -80,7 +80,7 @@ class StepQueue:
         return step
 
     def took(self, step: QueuedStep, took_ms: float) -> None:
-        """That step has ended, and had an outcome."""
+        """Count a step that ended with a result."""
         took_ms = min(took_ms, MOST_STEP_MS)
         self.step_ms += SMOOTH * (took_ms - self.step_ms)
         self._busy_ms = FADE * self._busy_ms + took_ms
@@ -91,7 +91,7 @@ class StepQueue:
 
     @property
     def contended(self) -> bool:
-        """Whether the processors have other work, too."""
+        """Whether the processors have other work too."""
         return self.share > CONTENDED * self._least_share
 
     @property
@@ -106,12 +106,12 @@ class StepQueue:
 
     @property
     def share(self) -> float:
-        """The part of one place that it takes to make sound as fast as it is played."""
+        """The share of one place that makes sound as fast as it is played."""
         return self._busy_ms / max(1.0, self._made_ms)
 
     def first_ms(self, step: QueuedStep, now_ns: int) -> float:
-        """How long that step would take to its end if it came now, as steps have taken lately: those whose turn is
-        before it, a part of one that runs, and itself.
+        """Return how long the step would take to its end if it came now, by recent steps: those before it, half of a
+        running one, and itself.
         """
         if self.free:
             return self.step_ms
@@ -121,7 +121,7 @@ class StepQueue:
         return self.step_ms * ((before + 0.5) / self.places + 1)
 
     def urgent(self, step: QueuedStep) -> bool:
-        """Whether another of its project waits that is at least as urgent."""
+        """Return whether another step of its project waits that is at least as urgent."""
         before = bisect_right(self._waiting, step.deadline_ns, key=_DEADLINE)
         return any(other.project == step.project for other in self._waiting[:before])
 
@@ -134,7 +134,7 @@ class StepQueue:
 
 
 class Steps:
-    """`places` steps run at once."""
+    """Runs at most `places` steps at once."""
 
     def __init__(self, places: int, clock: Clock) -> None:
         self.line = StepQueue(places)
@@ -142,7 +142,7 @@ class Steps:
 
     @asynccontextmanager
     async def place(self, deadline_ns: int, project: str = "", weight: int = 1) -> AsyncGenerator[QueuedStep, None]:
-        """One step runs inside. `deadline_ns` is when its outcome is needed; `project` has that `weight`."""
+        """Run one step inside the context. `deadline_ns` is when its result is needed; `project` has that `weight`."""
         step = QueuedStep(deadline_ns, project, weight)
         await self._bide(deadline_ns - AHEAD_NS)
         await self._enter(step)
@@ -167,7 +167,7 @@ class Steps:
             if turn.cancelled():
                 self.line.leave(step)
             else:
-                self._leave()  # it came at the very moment its waiter went
+                self._leave()  # its turn came at the moment of the cancellation
             raise
 
     def _leave(self) -> None:

@@ -1,8 +1,8 @@
 """One channel's state: its audio, its voice activity, its utterance, its last hypothesis.
 
-The stream owns all of that, the engine none of it. It is told of audio (`feed`), of voice activity (`hear`) and of
-results (`complete`), and answers with work for the board and with `SpeechEvent`s for its session. It never blocks and
-has no clock: `now_ns` is an argument. In which order results leave it is in `delivery.py`.
+The stream owns all of that, the engine none of it. It takes audio (`feed`), voice activity (`hear`) and results
+(`complete`), and makes work for the board and `SpeechEvent`s for its session. It never blocks and has no clock:
+`now_ns` is an argument. The order of its results is decided in `delivery.py`.
 """
 
 from collections import deque
@@ -28,8 +28,8 @@ from antiphon.scheduler.specs import Timing
 from antiphon.scheduler.tape import Tape
 from antiphon.scheduler.work import Board, Segment, Work
 
-USUAL_SILENCE_MS = 300  # of silence before a final; what the caller wants beyond is a wish, not lateness
-MOST_PENDING = 8  # finals that may wait; with more the stream listens no further, so a fast sender must wait
+USUAL_SILENCE_MS = 300  # of silence before a final; more is the caller's wish, and not lateness
+MOST_PENDING = 8  # finals that may wait; beyond that the detector stops, so that a fast sender must wait
 
 
 NOBODYS = EngineCall("")
@@ -38,8 +38,8 @@ _EMPTY = Hypothesis(text="", words=(), confidence=0.0, tokens=())
 
 @dataclass(eq=False)
 class Stream:
-    """`emit` gets every `SpeechEvent`, or the error that ends the stream; `board` gets every piece of work; `state` is
-    the voice detector's own and opaque; `call` says whose the stream is.
+    """`emit` takes every `SpeechEvent`, or the error that ends the stream; `board` takes its work; `state` belongs to
+    the voice detector and is opaque; `call` says whose the stream is.
     """
 
     spec: StreamSpec
@@ -58,8 +58,8 @@ class Stream:
         self._delivery = Delivery(self.spec, self._ends, self.emit)
         self._now = OpenUtterance()
         self._context = Context()
-        self._held: deque[Work] = deque()  # finals whose context is being decoded
-        self._early: int | None = None  # samples of silence after which `TurnMayEnd` is still to be said
+        self._held: deque[Work] = deque()  # finals that wait for their context
+        self._early: int | None = None  # samples of silence after which `TurnMayEnd` follows, if it is still to come
         self._early_said = False  # in this pause
         self._ended = False
         self.closed = False
@@ -73,31 +73,31 @@ class Stream:
 
     @property
     def backlog(self) -> int:
-        """Samples received and not yet looked at by the voice detector."""
+        """Samples that the voice detector has not seen yet."""
         return self.received - self._ends.position
 
     @property
     def ready(self) -> bool:
-        """Whether `frames` has any."""
+        """Whether `frames` would return any."""
         return self._count() > 0
 
     @property
     def pending(self) -> int:
-        """Finals that have not left."""
+        """Number of finals that have not been sent."""
         return len(self._delivery)
 
     @property
     def pause(self) -> int | None:
-        """Where the speech before the present pause ended; `None` while there is no pause in an utterance."""
+        """Where the speech before the present pause ended; `None` outside a pause."""
         return self._ends.pause
 
     @property
     def settled(self) -> int:
-        """The position before which nothing lies that is still to be said."""
+        """The position before which all results have been sent."""
         return min([self._tape.begin, *self._delivery.onsets])
 
     def tune(self, tuning: Tuning, now_ns: int) -> None:
-        """From what follows on, the stream listens so."""
+        """Change how utterances end, for audio that is still to come."""
         if self._marks or self.backlog >= FRAME:
             self._put_mark(tuning, now_ns)
         else:
@@ -109,8 +109,8 @@ class Stream:
         self._ends.tune(tuning.silence_ms, pre_roll, parts, tuning.threshold)
 
     def wait(self, silence_ms: int, now_ns: int, early_ms: int | None = None) -> None:
-        """In a pause: that silence ends the utterance, unless the speaker goes on before; at once, where as much has
-        been heard. After `early_ms` of it `TurnMayEnd` is said.
+        """End the utterance after this much silence, unless the speaker continues; at once if it was heard already.
+        `TurnMayEnd` is sent after `early_ms` of it. Works in a pause only.
         """
         change = self._ends.wait(silence_ms)
         self._early = None if change or early_ms is None else ms_to_samples(early_ms)
@@ -120,12 +120,12 @@ class Stream:
             self._maybe_early()
 
     def feed(self, pcm: bytes, now_ns: int) -> None:
-        """More audio, whole samples; nothing is taken after `end`."""
+        """Add audio, whole samples. Ignored after `end`."""
         if not self._ended:
             self._tape.append(pcm, now_ns)
 
     def flush(self, now_ns: int) -> None:
-        """Finalise what was received so far. Each is answered by a final of its own, which may be empty."""
+        """Finalise everything received so far. Each flush leads to a final of its own, which may be empty."""
         self._put_mark(Cause.FLUSH, now_ns)
 
     def _put_mark(self, mark: Cause | Tuning, now_ns: int) -> None:
@@ -139,7 +139,7 @@ class Stream:
             self._marks.put_end(self.received, now_ns)
 
     def abandon(self) -> None:
-        """The session is gone: no more work, no more events."""
+        """Stop: the session is gone, so there is no more work and there are no more events."""
         self.closed = True
         self.board.forget(self)
         self._delivery.close()
@@ -148,19 +148,19 @@ class Stream:
     # -- voice activity ------------------------------------------------------------------------------------------------
 
     def _count(self) -> int:
-        """How many frames the voice detector may be given: none crosses a mark, none while too many finals wait."""
+        """Return how many frames the voice detector may take: none beyond a mark, none while too many finals wait."""
         if self.pending >= MOST_PENDING:
             return 0
         upto = self._marks.position
         return max(0, (self.received if upto is None else upto) - self._ends.position) // FRAME
 
     def frames(self, most: int) -> list[bytes]:
-        """Up to that many frames that wait for the voice detector."""
+        """Return up to `most` frames that wait for the voice detector."""
         begin = self._ends.position
         return [self._tape.cut(at, at + FRAME) for at in range(begin, begin + min(most, self._count()) * FRAME, FRAME)]
 
     def hear(self, probabilities: list[float], now_ns: int) -> None:
-        """What the voice detector said of the frames that `frames` gave."""
+        """Process the speech probabilities of the frames that `frames` returned."""
         for probability in probabilities:
             change = self._ends.push(probability)
             if change:
@@ -210,7 +210,7 @@ class Stream:
 
     @property
     def _wished_ms(self) -> int:
-        """After the end of speech: for how long a final is not awaited."""
+        """How long after the end of speech (ms) no final is expected yet."""
         return max(0, (self._silence_ms or 0) - USUAL_SILENCE_MS)
 
     def _mark(self, at: int, mark: Cause | Tuning, asked_ns: int, now_ns: int) -> None:
@@ -219,7 +219,7 @@ class Stream:
             return
         cause = mark
         if self._ends.state is not EndpointState.SILENCE:
-            # In a pause only silence follows what was decoded ahead.
+            # After a pause there is only silence behind what was decoded speculatively.
             end = at if self._ends.state is EndpointState.SPEECH else self._ends.speech_end + TAIL
             self._finish(end, at, cause, now_ns, asked_ns=asked_ns)
             self._ends.reset(end)
@@ -230,7 +230,7 @@ class Stream:
         self._delivery.send_finals()
 
     def _maybe_early(self) -> None:
-        """In a pause that has lasted so long."""
+        """Send `TurnMayEnd` if the pause has lasted long enough."""
         assert self._early is not None
         if self._ends.state is EndpointState.PAUSE and self._ends.position - self._ends.speech_end >= self._early:
             self._early, self._early_said = None, True
@@ -241,7 +241,7 @@ class Stream:
     # -- work ----------------------------------------------------------------------------------------------------------
 
     def _want_interim(self) -> None:
-        """In speech, ask for an interim where there is enough new audio."""
+        """Ask for an interim if there is speech and enough new audio."""
         now, end = self._now, self._ends.position
         if not (self.spec.live and self.spec.interims) or self._ends.state is not EndpointState.SPEECH or now.running:
             return
@@ -249,7 +249,7 @@ class Stream:
             self._ask_interim(end)
 
     def _ask_interim(self, end: int) -> None:
-        """An interim up to `end`; one that already waits hears up to there instead."""
+        """Ask for an interim up to `end`, or extend the one that waits."""
         now = self._now
         if now.waiting:
             now.waiting.end = end
@@ -261,8 +261,8 @@ class Stream:
             now.waiting = self._put(WorkKind.FIRST, end, retry_ns if now.has_interim else now.first_due_ns)
 
     def _at_pause(self) -> None:
-        """Decode what will be the final if the speaker does not go on, while the silence runs; or, where no silence
-        ends an utterance, what will be the last interim for a while.
+        """Decode the probable final while the silence lasts; if no silence ends utterances, the last interim for a
+        while.
         """
         now, end = self._now, self._ends.speech_end + TAIL
         if not self.spec.live or now.running or now.hypothesis_end == end:
@@ -275,7 +275,7 @@ class Stream:
         spoken_ns = self._tape.arrival_ns(self._ends.speech_end)
         due_ns = spoken_ns + (self._wished_ms + self.timing.final_ms) * NS_PER_MS
         if self.spec.interims and not now.has_interim and now.first_due_ns > self._tape.arrival_ns(end):
-            due_ns = min(due_ns, now.first_due_ns)  # it is the first interim as well
+            due_ns = min(due_ns, now.first_due_ns)  # it is also the first interim
         now.waiting = self._put(WorkKind.FINAL, end, due_ns)
 
     def _put(self, kind: WorkKind, end: int, deadline_ns: int) -> Work:
@@ -284,20 +284,19 @@ class Stream:
         return work
 
     def _put_held(self) -> None:
-        """Finals are said in order, so those whose context is not known yet lose nothing by waiting for it."""
+        """Put the finals whose context is known. Finals are sent in order, so waiting for it delays none."""
         while self._held and (not self._held[0].context or self._held[0].context[-1].hypothesis is not None):
             self.board.put(self._held.popleft())
 
     def _work(self, kind: WorkKind, end: int, deadline_ns: int) -> Work:
         now = self._now
         tokens = now.hypothesis.tokens if now.hypothesis else ()
-        context = (
-            self._context.upto(end) if kind is WorkKind.FINAL else ()
-        )  # an interim shall be cheap, and is replaced
+        # An interim must be cheap, and will be replaced.
+        context = self._context.upto(end) if kind is WorkKind.FINAL else ()
         return Work(self, kind, self._ends.start, end, deadline_ns, tokens, now.hypothesis_end, context=context)
 
     def _put_alone(self, work: Work) -> None:
-        """Have it decoded again, without its context."""
+        """Have work decoded again without its context."""
         work.alone()
         if work is self._now.running:
             self._now.waiting, self._now.running = work, None
@@ -312,8 +311,8 @@ class Stream:
     def _finish(
         self, end: int, spoken: int, cause: Cause, now_ns: int, wished_ms: int = 0, asked_ns: int | None = None
     ) -> None:
-        """The utterance is over: its final is what was decoded ahead, or what runs, or new work. It is awaited since
-        `asked_ns`, or for `wished_ms` less than since its last sample arrived, which is the one at `spoken`.
+        """End the utterance. Its final is what was decoded speculatively, what runs, or new work. It is awaited since
+        `asked_ns`, or since `wished_ms` after the sample `spoken` arrived.
         """
         now = self._now
         segment = Segment(self._ends.start, end, cause, now.onset, spoken, wished_ms)
@@ -326,12 +325,12 @@ class Stream:
         elif now.running and now.running.end == end:
             now.running.segment = segment
         else:
-            # The speaker who was cut short goes on, and those interims wait for this final.
+            # A speaker who was cut continues, and the next interims wait for this final.
             patience_ms = self.timing.first_ms if cause is Cause.LENGTH else self.timing.final_ms
             spoken_ns = self._tape.arrival_ns(spoken) if asked_ns is None else asked_ns
             due_ns = spoken_ns + (wished_ms + patience_ms) * NS_PER_MS
             if not self.spec.live:
-                # Each puts the next one off, so that recordings take turns.
+                # Each delays the next, so that recordings take turns.
                 due_ns = now_ns + self.timing.recording_ms * self.pending * NS_PER_MS
             work = self._work(WorkKind.FINAL if self.spec.live else WorkKind.RECORDING, end, due_ns)
             work.segment, work.pcm = segment, self._tape.cut(work.begin, end)
@@ -344,12 +343,12 @@ class Stream:
             self._context.clear()
 
     def started(self, work: Work) -> None:
-        """The board gave that work to the engine."""
+        """Note that the engine runs this work."""
         if work is self._now.waiting:
             self._now.waiting, self._now.running = None, work
 
     def fail(self, work: Work, error: AntiphonError) -> None:
-        """The engine could not. Where a final is missing now, the session must know; an interim is only missed."""
+        """Note that the engine failed. The session gets the error if a final is missing now; an interim is left out."""
         if self.closed:
             return
         if work.segment:
@@ -359,7 +358,7 @@ class Stream:
             self._now.tried_end = work.end
 
     def complete(self, work: Work, hypothesis: Hypothesis) -> None:
-        """The engine's result for work that this stream put on the board."""
+        """Take the engine's result of this stream's work."""
         if self.closed:
             return
         if work.context:
@@ -377,7 +376,8 @@ class Stream:
         now.running = None
         before, now.hypothesis, now.hypothesis_end, now.tried_end = now.hypothesis, hypothesis, work.end, work.end
         stable = now.agreement.push([plain(word.text) for word in hypothesis.words])
-        # By what has been heard since, not by what this is of: where engines are late, there is no time to look again.
+        # Measured by what was heard since, not by the audio of the hypothesis: if engines are late, there is no time to
+        # decode again.
         elapsed = self._ends.position - self._ends.onset
         sure = now.has_interim or self._ends.state is EndpointState.PAUSE or not invented(hypothesis, before, elapsed)
         if hypothesis.text and self.spec.interims and sure:
@@ -392,11 +392,11 @@ class Stream:
             self._want_interim()
 
     def audio(self, start: int, end: int) -> bytes:
-        """What a piece of work is to be decoded from; kept for as long as it waits."""
+        """Return the audio of a piece of work; it is kept while that waits."""
         return self._tape.cut(start, end)
 
     def _forget(self) -> None:
-        """Audio that no utterance can need again."""
+        """Drop audio that no utterance can need again."""
         before = self._ends.position - self._ends.pre_roll - 2 * FRAME
         if self._ends.state is not EndpointState.SILENCE:
             before = min(before, self._ends.start)

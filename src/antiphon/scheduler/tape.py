@@ -1,14 +1,14 @@
-"""The part of a stream's audio that may still be needed, and when each part of it arrived.
+"""The part of a stream's audio that may still be needed, and when it arrived.
 
-Positions are samples from the start of the stream. The stream says what may be forgotten; the tape never guesses.
+Positions are samples from the start of the stream. The stream decides what to drop.
 """
 
 from antiphon.core.arrivals import Arrivals
 from antiphon.core.audio import BYTES_PER_SAMPLE
 from antiphon.scheduler.endpoint import FRAME
 
-SLACK = 8 * FRAME  # forgetting less than this is not worth moving memory
-QUIET_BLOCKS = 3  # of a frame each: how long the quietest point must be quiet
+SLACK = 8 * FRAME  # dropping less is not worth moving memory
+QUIET_BLOCKS = 3  # of a frame each: the length of the quietest stretch
 
 
 class Tape:
@@ -30,11 +30,11 @@ class Tape:
         self._arrivals.add(len(pcm) // BYTES_PER_SAMPLE, now_ns)
 
     def cut(self, start: int, end: int) -> bytes:
-        """The samples of `start..end`, which must still be held."""
+        """Return the samples of `start..end`, which must still be on the tape."""
         return bytes(self._pcm[(start - self.begin) * BYTES_PER_SAMPLE : (end - self.begin) * BYTES_PER_SAMPLE])
 
     def quietest(self, begin: int, end: int) -> int:
-        """The middle of the quietest stretch of `QUIET_BLOCKS` frames in `begin..end`."""
+        """Return the middle of the quietest stretch of `QUIET_BLOCKS` frames in `begin..end`."""
         import numpy as np  # here, as servers without speech need none
 
         samples = np.frombuffer(self.cut(begin, end), dtype="<i2").astype(np.float64)
@@ -43,7 +43,7 @@ class Tape:
         return begin + int(np.argmin(loudness)) * FRAME + QUIET_BLOCKS * FRAME // 2
 
     def forget(self, before: int) -> None:
-        """What came before that position is not needed any more."""
+        """Drop the audio before a position."""
         if before - self.begin > SLACK:
             del self._pcm[: (before - self.begin) * BYTES_PER_SAMPLE]
             self.begin = before

@@ -1,4 +1,4 @@
-"""What is asked of the engine (`Work`), by whom (`WorkOwner`), and where it waits (`Board`)."""
+"""Pieces of decoding (`Work`), who asks for them (`WorkOwner`), and where they wait (`Board`)."""
 
 from dataclasses import dataclass, field
 from itertools import chain, takewhile
@@ -11,12 +11,12 @@ from antiphon.core.ports import EngineCall, Hypothesis, Utterance
 from antiphon.core.speech import StreamSpec
 from antiphon.scheduler.policy import WorkKind
 
-SENTENCE_WORDS = 3  # words said one by one are no sentence, and an engine loses count of them
+SENTENCE_WORDS = 3  # words spoken one by one are no sentence, and an engine loses count of them
 
 
 @dataclass(slots=True)
 class Segment:
-    """An utterance that ended, until its turn to be said, and for as long as it is the context of the next."""
+    """An utterance that ended, until its final is sent and while it is the context of the next."""
 
     start: int
     end: int
@@ -29,12 +29,12 @@ class Segment:
 
     @property
     def goes_on(self) -> bool:
-        """Whether it has been recognised, as the beginning of a sentence."""
+        """Whether it has been recognised as the beginning of a sentence."""
         return self.hypothesis is not None and len(self.hypothesis.words) >= SENTENCE_WORDS
 
 
 class WorkOwner(Protocol):
-    """Whoever has work done: a stream. It keeps the audio for as long as the work waits."""
+    """The stream that work is for. It keeps the audio while the work waits."""
 
     @property
     def spec(self) -> StreamSpec: ...
@@ -45,19 +45,19 @@ class WorkOwner(Protocol):
     def audio(self, start: int, end: int) -> bytes: ...
 
     def started(self, work: "Work") -> None:
-        """The engine has been given the work."""
+        """Note that the engine runs the work."""
 
     def complete(self, work: "Work", hypothesis: Hypothesis) -> None:
-        """The engine's result."""
+        """Take the engine's result."""
 
     def fail(self, work: "Work", error: AntiphonError) -> None:
-        """The engine could not do it."""
+        """Note that the engine failed."""
 
 
 @dataclass(eq=False, slots=True)
 class Work:
-    """One piece of decoding, waiting or running: a `policy.WaitingWork`. `segment` is set where it makes a final; `key`
-    is the board's. `context` is what was said just before; its audio is in front of that from `start` on.
+    """One piece of decoding, waiting or running: a `policy.WaitingWork`. `segment` is set if it makes a final; `key`
+    belongs to the board. The audio of `context`, the utterances just before, lies before `start`.
     """
 
     stream: WorkOwner
@@ -69,7 +69,7 @@ class Work:
     draft_end: int
     segment: Segment | None = None
     key: int = 0
-    pcm: bytes = field(default=b"", repr=False)  # nobody's speech in a log
+    pcm: bytes = field(default=b"", repr=False)  # never log speech
     context: tuple[Segment, ...] = ()
 
     @property
@@ -78,7 +78,7 @@ class Work:
 
     @property
     def begin(self) -> int:
-        """Where the audio begins that it is decoded from, at the earliest."""
+        """Where the audio to decode begins at the earliest."""
         return self.context[0].start if self.context else self.start
 
     @property
@@ -91,16 +91,18 @@ class Work:
 
     @property
     def size(self) -> float:
-        """What it counts against its project: its audio, but a short one is hardly less work than one of a second."""
+        """What it counts against its project: the length of its audio, but at least 1 s, since shorter ones hardly take
+        less.
+        """
         return max(1000.0, float(self.audio_ms))
 
     @property
     def new_audio_ms(self) -> int:
-        """Of which no hypothesis tells yet."""
+        """Audio that no hypothesis covers yet."""
         return samples_to_ms(max(0, self.end - max(self.start, self.draft_end)))
 
     def utterance(self) -> Utterance:
-        """What the engine is given, in as much of the context as has been recognised by now: nobody waits for it."""
+        """Return the utterance for the engine, with as much context as is recognised by now."""
         pcm = self.pcm or self.stream.audio(self.begin, self.end)
         self.context = tuple(takewhile(lambda segment: segment.goes_on, reversed(self.context)))[::-1]
         self.pcm = pcm[-(self.end - self.begin) * BYTES_PER_SAMPLE :]
@@ -109,7 +111,7 @@ class Work:
         return Utterance(self.pcm, self.draft, spec.timed, tuple(chain(*said)), spec.guidance)
 
     def alone(self) -> None:
-        """Once it has run: it shall again, without its context."""
+        """Prepare to run again, without the context."""
         self.pcm = self.pcm[(self.start - self.begin) * BYTES_PER_SAMPLE :]
         self.context = ()
 

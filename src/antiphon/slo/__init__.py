@@ -1,1 +1,1 @@
-"""Service-level objectives: what is promised, what is measured, who is let in. Pure."""
+"""Service-level objectives: what is promised, what is measured, who is admitted. Pure."""

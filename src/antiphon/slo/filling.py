@@ -1,8 +1,8 @@
-"""How much work that can wait may run beside what callers wait for: pure.
+"""How much work that can wait may run beside interactive calls: pure.
 
-Items of jobs fill what interactive work leaves. They are begun only while there is room beyond a reserve and nobody
-interactive waits, few of them beside others and more where there are none; and they give way: those that run are
-stopped, uncharged, and begun again later where somebody waits for their place or what callers hear comes late.
+Items of jobs use what interactive work leaves. They begin only while there is room beyond a reserve and no interactive
+call waits: few of them beside others, more if there are none. And they give way: running items are stopped, uncharged,
+and begun again later if a call needs their place or live results are late.
 """
 
 from dataclasses import dataclass
@@ -12,15 +12,15 @@ from antiphon.core.units import NS_PER_S
 
 RESERVE = 0.125  # of the places of a model, and at least one where there are several
 BESIDE = 4  # one of so many runs beside interactive work
-QUIET_NS = NS_PER_S  # without interactive work, until there is none
-PRESSED_NS = 5 * NS_PER_S  # after somebody was refused
+QUIET_NS = NS_PER_S  # without interactive work, until it counts as absent
+PRESSED_NS = 5 * NS_PER_S  # after a refusal
 MOST_LATE = 0.05  # of the recent utterances
 MOST_SLOW = 0.25  # of the recent generations
 
 
 @dataclass(frozen=True, slots=True)
 class Traffic:
-    """What happens at one model: how many `places` it has and how many are `taken`, by items too; how many
+    """The present load of one model: how many `places` it has and how many are `taken`, also by items; how many
     interactive calls wait, and whether one was refused within `PRESSED_NS`.
     """
 
@@ -32,8 +32,8 @@ class Traffic:
 
 @dataclass(frozen=True, slots=True)
 class Interactive:
-    """What callers wait for, at all models: how many calls are open, and which shares of recent utterances and
-    generations missed an objective.
+    """Interactive work of all models: how many calls are open, and which shares of recent utterances and generations
+    missed an objective.
     """
 
     open: int = 0
@@ -42,8 +42,8 @@ class Interactive:
 
 
 def most_items(traffic: Traffic, items: int, at_once: int, interactive: Interactive, quiet: bool) -> int:
-    """How many items may run at a model where `items` run now; `at_once` is the most. `quiet` says that nothing
-    interactive has been open for a while. Fewer than run means that some give way.
+    """Return how many items may run at a model where `items` run now, at most `at_once`. `quiet` means that no
+    interactive call was open for a while. If the result is below `items`, some give way.
     """
     if traffic.waiting or traffic.pressed or interactive.late > MOST_LATE or interactive.slow > MOST_SLOW:
         return 0

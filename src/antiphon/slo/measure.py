@@ -1,4 +1,4 @@
-"""How one utterance fared: from when its speech arrived to when its results were sent. Times in, milliseconds out."""
+"""The measurement of utterances and generations: from arrival to result. Times in nanoseconds in, milliseconds out."""
 
 from dataclasses import dataclass
 
@@ -8,7 +8,7 @@ from antiphon.core.units import NS_PER_MS
 
 @dataclass(frozen=True, slots=True)
 class Measured:
-    """One utterance. `None` where there was nothing to measure: no interims, or none with the final's first word."""
+    """One utterance. `None` if there was nothing to measure: no interims, or none with the final's first word."""
 
     ttfb_ms: float | None
     first_word_ms: float | None
@@ -16,7 +16,7 @@ class Measured:
 
 
 class UtteranceTimer:
-    """Follows one channel: told of each interim as it is sent, it measures at the final."""
+    """Measures one channel: takes each interim when it is sent, and measures at the final."""
 
     def __init__(self) -> None:
         self._begin()
@@ -36,7 +36,9 @@ class UtteranceTimer:
             self._word, self._word_sent_ns = word, sent_ns
 
     def final(self, text: str, onset_ns: int, spoken_ns: int, sent_ns: int, interims: bool) -> Measured:
-        """`interims` says whether any were asked for; an utterance that had none is then measured by its final."""
+        """Return the measurement of an utterance. `interims` says whether any were requested; an utterance without any
+        is then measured by its final.
+        """
         ttfb_ms = first_word_ms = None
         if interims:
             first_ns = sent_ns if self._first_sent_ns is None else self._first_sent_ns
@@ -49,7 +51,7 @@ class UtteranceTimer:
 
 @dataclass(frozen=True, slots=True)
 class MeasuredTokens:
-    """One generation. `tpot_ms` is the mean gap between tokens after the first, `None` where there was but one."""
+    """One generation. `tpot_ms` is the mean gap between tokens after the first, `None` if there was only one."""
 
     ttft_ms: float
     tpot_ms: float | None
@@ -57,7 +59,7 @@ class MeasuredTokens:
 
 
 class TokenTimer:
-    """Follows one generation from when its request was received; told whenever tokens were sent."""
+    """Measures one generation from when its request was received."""
 
     def __init__(self, received_ns: int) -> None:
         self._received_ns = received_ns
@@ -70,7 +72,7 @@ class TokenTimer:
         self._last_ns = now_ns
 
     def measured(self, tokens: int) -> MeasuredTokens:
-        """`tokens` of output in all."""
+        """Return the measurement of a generation with `tokens` of output."""
         first_ns = self._last_ns if self._first_ns is None else self._first_ns
         tpot_ms = (self._last_ns - first_ns) / (tokens - 1) / NS_PER_MS if tokens > 1 else None
         return MeasuredTokens(

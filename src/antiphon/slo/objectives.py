@@ -1,4 +1,4 @@
-"""Objectives: the thresholds that a good utterance keeps. The indicators are defined in `docs/objectives.md`."""
+"""Objectives: the thresholds of a good utterance, generation or speech. `docs/objectives.md` defines the indicators."""
 
 from dataclasses import dataclass
 
@@ -15,10 +15,10 @@ class Objectives:
     tts_ttfb_ms: int = 75
 
     def met(self, ttfb_ms: float | None, final_ms: float) -> bool:
-        """Whether one utterance was good. `ttfb_ms` is `None` where no interims were asked for."""
+        """Return whether an utterance was good. `ttfb_ms` is `None` if no interims were requested."""
         return (ttfb_ms is None or ttfb_ms <= self.stt_ttfb_ms) and final_ms <= self.stt_final_ms
 
     def generation_met(self, ttft_ms: float, tpot_ms: float | None, total_ms: float) -> bool:
-        """Whether one generation was good."""
+        """Return whether a generation was good."""
         paced = tpot_ms is None or tpot_ms <= self.tpot_ms
         return ttft_ms <= self.ttft_ms and paced and total_ms <= self.llm_total_ms

@@ -1,12 +1,12 @@
-"""Shares: whether a project may hold one more of the places that all have in common. Pure.
+"""Shares: whether a project may hold one more of the common places. Pure.
 
-1. Whoever comes may have what is free: one project alone may hold all places.
-2. Beyond those, a tenth more is kept for projects that hold less than their share, by weight, of what is there. As
-   its second half fills up, so shrinks what one may hold to get more of it, and something is left for the next.
-   The first place is never refused for that.
-3. Apart from that a project or a key may have a bound of its own.
+1. Any project may take what is free: one alone may hold all places.
+2. Beyond those, a tenth more is reserved for projects that hold less than their share by weight. While its second half
+   fills up, the share that still gets more of it shrinks, so that something is left for the next. The first place of a
+   project is never refused for that.
+3. A project or a key may also have a bound of its own.
 
-So a project that holds everything keeps it, gets no more, and gives up to others what it lets go of.
+So a project that holds everything keeps it, gets no more, and others get what it frees.
 """
 
 from collections import Counter
@@ -17,13 +17,13 @@ from math import ceil
 from antiphon.core.identity import Principal
 from antiphon.core.units import NS_PER_S
 
-RESERVE = 10  # the reserve is such a part of the places
-LONGEST_WAIT_S = 60  # that anybody is told to stay away
+RESERVE = 10  # the reserve is one of so many places
+LONGEST_WAIT_S = 60  # the longest retry time
 
 
 @dataclass(frozen=True, slots=True)
 class Bound:
-    """How many places there are, and how many of them one project and one key may hold; 0 is as many as there are."""
+    """How many places there are, and how many of them one project and one key may hold; 0 means all."""
 
     most: int
     per_project: int = 0
@@ -35,7 +35,7 @@ class Bound:
 
     @property
     def all(self) -> int:
-        """With the reserve."""
+        """All places, with the reserve."""
         return self.most + self.reserve
 
 
@@ -50,11 +50,12 @@ class Holding:
 def reserved(
     own: Holding, rivals: Sequence[Holding], wanted: int, most: float, reserve: float, first: bool = False
 ) -> bool:
-    """Whether a project that holds less than its share may have `wanted` more, where `most` and a reserve are there.
+    """Return whether a project with less than its share may hold `wanted` more, given `most` places and a reserve.
 
-    There is much more than both only where silent ones have begun to speak. Then what somebody holds beyond their share
-    is theirs to be late with, and counts against nobody. The `first` of a project may be let in so in any case, and
-    however little there is while others hold too much: `most` shrinks where everything has become slow.
+    Much more than both is held only if silent streams have begun to speak. Then what a project holds beyond its share
+    makes only itself late, and does not count against others. With `first`, the first stream of a project may be
+    admitted in any case, however few places there are while others hold too much: `most` shrinks when everything
+    becomes slow.
     """
     if not rivals:
         return False
@@ -73,13 +74,13 @@ def reserved(
 
 
 def _any_beyond_its_share(holdings: Sequence[Holding], places: float) -> bool:
-    """`places` are those for each weight of one."""
+    """Return whether any holds more than its share; `places` are for each unit of weight."""
     return any(holding.places > max(1.0, places * holding.weight) for holding in holdings)
 
 
 @dataclass(eq=False, slots=True)
 class Place:
-    """One or more, held from `since_ns` on. `silent`: nobody has spoken there for a while."""
+    """One or more places, held since `since_ns`. `silent` if nobody has spoken there for a while."""
 
     principal: Principal
     places: int
@@ -88,7 +89,7 @@ class Place:
 
 
 class Shares:
-    """Who holds the places of one kind."""
+    """The holders of the places of one kind."""
 
     def __init__(self, bound: Bound) -> None:
         self.bound = bound
@@ -97,11 +98,11 @@ class Shares:
         self._silent: Counter[str] = Counter()
         self._keys: Counter[str] = Counter()
         self._weights: dict[str, int] = {}  # of projects that hold something
-        self._since_ns = 0  # the sum of when what is held was taken
-        self._returns_ns: dict[str, int] = {}  # of each project: when the last one that was refused is to come again
+        self._since_ns = 0  # sum of the times at which the places were taken
+        self._returns_ns: dict[str, int] = {}  # when the last refused caller of each project is to retry
 
     def fits(self, principal: Principal, places: int = 1) -> bool:
-        """Whether that many more may be held."""
+        """Return whether that many more may be held."""
         bound, project = self.bound, principal.project
         if bound.per_key and self._keys[principal.key_id] + places > bound.per_key:
             return False
@@ -112,15 +113,15 @@ class Shares:
         return reserved(self.own(principal), self.others(principal), places, bound.most, bound.reserve)
 
     def weighed(self, silent: float) -> float:
-        """How many places are held; one that is silent counts so much."""
+        """Return how many places are held; a silent one counts as `silent`."""
         return self.held - (1 - silent) * self._silent.total()
 
     def own(self, principal: Principal, silent: float = 1.0) -> Holding:
-        """What its project holds; a place that is silent counts so much."""
+        """Return what the caller's project holds; a silent place counts as `silent`."""
         return self._holding(principal.project, principal.weight, silent)
 
     def others(self, principal: Principal, silent: float = 1.0) -> list[Holding]:
-        """What the other projects hold, likewise."""
+        """Return what each other project holds, in the same way."""
         return [
             self._holding(project, weight, silent)
             for project, weight in self._weights.items()
@@ -142,14 +143,14 @@ class Shares:
         self._count(place.principal, -place.places)
 
     def mark(self, place: Place, silent: bool) -> None:
-        """That it is silent, or is not any more."""
+        """Mark a place as silent or not."""
         if place.silent is not silent:
             place.silent = silent
             self._silent[place.principal.project] += place.places if silent else -place.places
 
     def retry_after_s(self, principal: Principal, now_ns: int) -> int:
-        """When somebody who is refused now may find a place, by how long those there are have been held so far: one is
-        likely to be held for as long again. Those of one project who are refused are told one time after the other.
+        """Return when a refused caller may find a place (s): places are likely to be held for as long again as they
+        were so far. Refused callers of one project get different times, one after the other.
         """
         age_ns = now_ns - self._since_ns / self.held if self.held else 0.0
         free_ns = int(age_ns / max(1, self.held))

@@ -1,1 +1,1 @@
-"""Files of a data directory: whose they are, who may read them, and whether they are still there."""
+"""Files of a data directory: who owns them, who may read them, and whether they are still there."""

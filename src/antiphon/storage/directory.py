@@ -1,8 +1,8 @@
-"""The data directory: private to whoever runs the server, and one server's at a time.
+"""The data directory: private to the user that runs the server, and used by one server at a time.
 
-Everything in it is worth protecting (digests of keys, usage, kept answers, the key that signs), so nobody else may look
-inside. The lock is on the directory itself: there is no lock file to delete, and a directory that is moved away takes
-its lock along.
+Everything in it needs protection (digests of keys, usage, kept answers, the signing key), so nobody else may read it.
+The lock is on the directory itself: there is no lock file to delete, and a directory that is moved takes its lock
+along.
 """
 
 import fcntl
@@ -14,19 +14,19 @@ from pathlib import Path
 from antiphon.core.errors import CallerError, LedgerUnavailable
 
 PRIVATE_MODE = 0o700
-OTHERS = 0o077  # what a mode grants to the group and to everybody
+OTHERS = 0o077  # permissions of the group and of everybody
 _WRITABLE_BY_OTHERS = 0o022
 _OURS = ("control.db", "ledger.db", "models")  # a directory with one of these, or an empty one, is a data directory
-_LOADED = ("models", "converted")  # what engines read; they may be links to somewhere else
+_LOADED = ("models", "converted")  # read by engines; they may be links
 
 log = logging.getLogger(__name__)
 
 
 def open_directory(path: Path) -> Path:
-    """`path`, which is made if it is not there, and tightened if it is ours and others could look inside.
+    """Make the directory if it does not exist, restrict it if it is ours and readable by others, and return it.
 
-    Raises `CallerError`, for one line, if it cannot be used: it is no directory, cannot be written, or is wider than it
-    should be and not ours to tighten.
+    Raises `CallerError`, in one line, if it cannot be used: it is not a directory, not writable, or readable by others
+    and not ours to restrict.
     """
     try:
         path.mkdir(mode=PRIVATE_MODE, parents=True, exist_ok=True)
@@ -44,9 +44,9 @@ def open_directory(path: Path) -> Path:
 
 
 def lock_directory(path: Path) -> int:
-    """Takes the right to serve from the directory at `path`, and returns the descriptor that holds it.
+    """Take the right to serve from the directory at `path`, and return the descriptor that holds it.
 
-    Raises `LedgerUnavailable` if another process holds it or it cannot be had.
+    Raises `LedgerUnavailable` if another process holds it or locking fails.
     """
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
@@ -63,7 +63,7 @@ def lock_directory(path: Path) -> int:
 
 
 def warn_of_writable_models(path: Path) -> None:
-    """Logs which of the folders whose contents engines load can be written by others."""
+    """Log which folders that engines load from are writable by others."""
     for name in _LOADED:
         try:
             mode = (path / name).stat().st_mode
@@ -77,11 +77,11 @@ def warn_of_writable_models(path: Path) -> None:
 
 
 def _tighten(path: Path, found: os.stat_result) -> None:
-    """Of a directory that might be used for something else, too, the mode is left alone."""
+    """Restrict the directory. Raises `CallerError` if it may have another use too."""
     names = os.listdir(path)
     if found.st_uid != os.geteuid():
         raise _unusable(path, f"others can look inside, and it belongs to user {found.st_uid}: `chmod 700` it first")
-    shared = found.st_mode & stat.S_ISVTX and not os.path.ismount(path)  # as /tmp is; a fresh tmpfs looks the same
+    shared = found.st_mode & stat.S_ISVTX and not os.path.ismount(path)  # like /tmp; a fresh tmpfs looks the same
     if shared or (names and not set(names) & set(_OURS)):
         raise _unusable(path, "others can look inside, and it holds other things: `chmod 700` it, or choose another")
     path.chmod(PRIVATE_MODE)

@@ -1,8 +1,8 @@
-"""Files that are private, written whole, and watched.
+"""Files that are private, written as a whole, and watched.
 
-A file that is open stays usable after it was removed or replaced at its path, so a process does not notice by itself
-that what it writes will be gone when it ends. Nothing here opens a database that is in use: closing any descriptor of a
-file drops all POSIX locks that the process has on it, SQLite's among them.
+An open file stays usable after it was removed or replaced at its path, so a process does not notice by itself that its
+writes will be lost. Nothing here opens a database that is in use: closing any descriptor of a file drops all POSIX
+locks of the process on it, including SQLite's.
 """
 
 import os
@@ -13,11 +13,13 @@ from pathlib import Path
 from antiphon.storage.directory import OTHERS
 
 PRIVATE_MODE = 0o600
-_BESIDE = ("", "-wal", "-shm", "-journal")  # a database and what SQLite keeps beside it, with the database's mode
+_BESIDE = ("", "-wal", "-shm", "-journal")  # a database and SQLite's files beside it, with its mode
 
 
 def private_file(path: Path) -> Path:
-    """`path`, where there is a file then, its owner's only; and so is what SQLite puts beside it. Raises `OSError`."""
+    """Create the file if needed, restrict it and SQLite's files beside it to the owner, and return the path. Raises
+    `OSError`.
+    """
     try:
         os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, PRIVATE_MODE))
     except FileExistsError:
@@ -27,7 +29,7 @@ def private_file(path: Path) -> Path:
 
 
 def tighten(path: Path) -> None:
-    """Takes from everybody but the owner what they may do with a file, if there is one. Raises `OSError`."""
+    """Remove all permissions of others from a file, if it exists. Raises `OSError`."""
     try:
         mode = path.stat().st_mode
     except FileNotFoundError:
@@ -37,7 +39,7 @@ def tighten(path: Path) -> None:
 
 
 def write_whole(path: Path, data: bytes) -> None:
-    """Whole or not at all, durable on return, and its owner's only. Raises `OSError`."""
+    """Write a file that is whole, durable and private to the owner, or not at all. Raises `OSError`."""
     written = path.with_suffix(".new")
     written.unlink(missing_ok=True)
     _write_new(written, data)
@@ -46,9 +48,7 @@ def write_whole(path: Path, data: bytes) -> None:
 
 
 def write_once(path: Path, data: bytes) -> None:
-    """The same where there is no file yet, and nothing where there is: of several that write at once, one does. Raises
-    `OSError`.
-    """
+    """Do the same, if there is no file yet: of several that write at once, one succeeds. Raises `OSError`."""
     written = path.with_name(f"{path.name}.{uuid.uuid4().hex}")
     try:
         _write_new(written, data)
@@ -69,13 +69,13 @@ def _write_new(path: Path, data: bytes) -> None:
 def _sync_parent(path: Path) -> None:
     parent = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
-        os.fsync(parent)  # or the file may be gone after a power failure, and with it the server's id
+        os.fsync(parent)  # else a power failure may remove the file, and with it the server's id
     finally:
         os.close(parent)
 
 
 class WatchedFile:
-    """The file that stood at `path` when this was made, and whether it still does, as large as it was."""
+    """The file at `path` when this was made, and whether it is still there and as large."""
 
     def __init__(self, path: Path) -> None:
         """Raises `OSError` if there is none."""
@@ -85,7 +85,7 @@ class WatchedFile:
         self._least_bytes = min(found.st_size, 1)
 
     def trouble(self) -> str | None:
-        """What happened to it, in words that name the file; `None` if nothing did. Costs one `stat`."""
+        """Return what happened to the file, in words that name it; `None` if nothing did. Costs one `stat`."""
         try:
             found = self._path.stat()
         except OSError as error:
@@ -98,6 +98,6 @@ class WatchedFile:
         return None
 
     def settle(self) -> None:
-        """From now on less than it has now is trouble: for its only writer, who knows when it may shrink."""
-        with suppress(OSError):  # the next look says what happened
+        """Take the present size as the least one: for its only writer, who knows when it may shrink."""
+        with suppress(OSError):  # the next look reports what happened
             self._least_bytes = self._path.stat().st_size

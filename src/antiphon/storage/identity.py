@@ -1,4 +1,4 @@
-"""The id of the server that a data directory belongs to. What it writes into shared stores carries it."""
+"""The id of the server that a data directory belongs to. Its entries in shared stores contain it."""
 
 import uuid
 from pathlib import Path
@@ -6,12 +6,12 @@ from pathlib import Path
 from antiphon.core.errors import InternalError
 from antiphon.storage.files import write_once
 
-FILE_NAME = "server-id"  # in the data directory: a UUID. It stays what it is for as long as the directory does
+FILE_NAME = "server-id"  # in the directory: a UUID, which never changes
 
 
 def server_id(directory: Path) -> str:
-    """Made when it is first asked for, durable on return; the same for all who ask, at once or not: the lock on the
-    directory comes later. Raises `InternalError` if it cannot be read or written.
+    """Return the id, made on first use and durable on return. The same for all callers, also concurrent ones: the
+    directory is locked later. Raises `InternalError` if it cannot be read or written.
     """
     path = directory / FILE_NAME
     try:

@@ -1,1 +1,1 @@
-"""From text as it is written to words as they are read aloud."""
+"""Conversion of written text to the words that are read aloud."""

@@ -1,7 +1,7 @@
-"""Where a text may be cut, so that it is spoken as its clauses come.
+"""Where to cut a text, so that it is spoken while it arrives.
 
-A cut depends on nothing but the characters in front of it and a few behind, never on how the text arrived: the same
-text in other pieces is cut at the same places. White space in the text is single.
+A cut depends only on the characters before it and a few after it, never on how the text arrived: the same text in other
+pieces is cut at the same places. White space in the text is single.
 """
 
 import re
@@ -10,7 +10,7 @@ from antiphon.text.tables import CLOSERS, CONNECTIVES, TITLES, set_of
 
 LONGEST = 200  # characters of a phrase
 FIRST_WORDS = 3  # of the first phrase, which a comma may end
-OPENING_WORDS = 3  # before its longest, a first phrase may end in front of a word that opens another group of words
+OPENING_WORDS = 3  # before its wanted length, a first phrase may end before a word that opens another group of words
 LONG_ENOUGH = 120  # characters of a later phrase, which a comma may end
 
 _CLOSING = r"[\"'”’)\]}*_`»]*"
@@ -21,11 +21,11 @@ _PLACE = re.compile(
 )
 _SPACE = re.compile(r"\s")
 _TOKEN = re.compile(r"[^\s(\[{\"“‘'*_]+$")
-# A phrase that ends with one of these hangs in the air.
+# A phrase that ends with one of these is incomplete.
 _LEADING_ON = set_of(
     "a an the of to in on at by for from with and or but as is are was were be been that which this my your our their"
 )
-# With one of these begins what can be said in one go.
+# A group of words that can be spoken at once begins with one of these.
 _OPENING = set_of(
     "and or but because since when while where which who if in on at by for from with about as than like during after"
     " before until between through over under into without against among"
@@ -35,8 +35,8 @@ _NUMBERED = set_of("No Nos no Fig fig Figs Sec Ch ch pp p Eq eq Art Vol vol")
 
 
 def next_cut(text: str, first_words: int | None, final: bool) -> int | None:
-    """Where the first phrase of the text ends, `None` as long as more text must come to know. `first_words` asks for a
-    short one: after so many words it ends even without a comma. With `final` nothing more comes.
+    """Return where the first phrase of the text ends, or `None` if more text is needed to know. `first_words` asks for
+    a short one: after so many words it ends even without a comma. With `final` there is no more text.
     """
     begin = next((place for place, char in enumerate(text[:2]) if not char.isspace()), len(text))
     words = 0
@@ -63,7 +63,7 @@ def next_cut(text: str, first_words: int | None, final: bool) -> int | None:
 
 
 def scheduled_cut(text: str, wanted: int) -> int | None:
-    """Where a text is parted once that many characters wait; `None` as long as they do not, or are one word."""
+    """Return where to cut a text once `wanted` characters wait; `None` while they do not, or are one word."""
     if len(text) <= wanted:
         return None
     if (cut := _best_cut(text[:wanted])) > 1:
@@ -75,7 +75,9 @@ def scheduled_cut(text: str, wanted: int) -> int | None:
 
 
 def _best_cut(text: str) -> int:
-    """The best place to part a text that is too long: after a sentence, a clause, a word; 0 where there is none."""
+    """Return the best place to cut a text that is too long: after a sentence, a clause or a word; 0 if there is
+    none.
+    """
     found = {"strong": 0, "weak": 0, "space": 0}
     for place in _PLACE.finditer(text):
         if place.lastgroup == "space" and not _may_part(text, place):
@@ -126,19 +128,19 @@ def _ends_clause(text: str, place: re.Match[str], final: bool) -> bool | None:
 
 
 def _ends_first(text: str, space: re.Match[str], words_over: int, final: bool) -> bool | None:
-    """Whether a first phrase ends there without a comma. It is longer than wanted by that many words."""
+    """Return whether a first phrase ends there without a comma. It is longer than wanted by that many words."""
     if words_over < -OPENING_WORDS or not _may_part(text, space):
         return False
     if words_over >= 0:
         return True
     word = _WORD.match(text, space.end())
     if not final and (word is None or word.end() == len(text)):
-        return None  # it may go on
+        return None  # the word may continue
     return word is not None and word[0] in _OPENING
 
 
 def _may_part(text: str, space: re.Match[str]) -> bool:
-    """Whether two words have nothing to do with each other, as "5" and "p.m." have."""
+    """Return whether two words can be separated, unlike "5" and "p.m."."""
     token = _TOKEN.search(text, max(0, space.start() - 24), space.start())
     word = token[0] if token else ""
     follows = text[space.end() : space.end() + 1]

@@ -1,7 +1,7 @@
-"""Text that comes in pieces, as phrases to be spoken, each as soon as it is certainly whole.
+"""Text that arrives in pieces becomes phrases to speak, each as soon as it is certainly complete.
 
-The phrases do not depend on how the text was parted into pieces. The first one of a text, and of what follows a flush,
-is short, so that speech begins soon. Phrases are bounded, and so is everything that waits.
+The phrases do not depend on how the text was split into pieces. The first phrase, also after a flush, is short, so that
+speech begins soon. Phrases are bounded, and so is everything that waits.
 """
 
 import re
@@ -14,14 +14,14 @@ from antiphon.text.markup import Event, Pause, Said, Speed, Text, reader
 from antiphon.text.reading import READ, ReadWord, read_on
 
 _PIECE = 512  # characters looked at in one go, so that a long text costs no more than many short ones
-_DECIDES = re.compile(r"[\s。！？；、，—]")  # what a cut may depend on; without it only the length does
+_DECIDES = re.compile(r"[\s。！？；、，—]")  # what a cut may depend on; without it, only the length matters
 _RUNS = re.compile(r"\s+|\S+")
 
 
 @dataclass(frozen=True, slots=True)
 class Phrase:
-    """Words to be spoken in one go, `speed` times as fast as the voice would, and the silence after them. Without words
-    it is only a pause. One that is `flushed` was the last of the text when it was cut.
+    """Words to speak at once, `speed` times as fast as usual, and the silence after them. Without words it is only a
+    pause. A `flushed` one was the last of the text when it was cut.
     """
 
     words: tuple[ReadWord, ...]
@@ -31,37 +31,37 @@ class Phrase:
 
     @property
     def text(self) -> str:
-        """What an engine is given."""
+        """The text for an engine."""
         return " ".join(word.read for word in self.words)
 
 
 class Clauses:
-    """One text. Places are characters of everything pushed so far, tags counted.
+    """The phrases of one text. Positions count all characters pushed so far, tags included.
 
-    `schedule` is how many characters wait, at least, before the first, second, ... cut is made (the last counts for all
-    that follow). A first phrase ends after `first_words` even without a comma. Raises `CallerError` for markup that is
-    malformed or not supported, and is of no use afterwards.
+    `schedule` is how many characters must wait before the first, second, ... cut (the last number applies to all later
+    ones). A first phrase ends after `first_words` even without a comma. Methods raise `CallerError` for markup that is
+    malformed or not supported; the object is of no use afterwards.
     """
 
     def __init__(self, markup: Markup, schedule: tuple[int, ...] = (), first_words: int = 12) -> None:
         self._reader = reader(markup)
         self._schedule = schedule
-        self._made = 0  # cuts of the schedule
+        self._made = 0  # cuts of the schedule so far
         self._text = ""  # white space in it is single
         self._starts: list[int] = []
         self._ends: list[int] = []
         self._known: list[tuple[str, ...]] = []  # the words of each placeholder in it
         self._speed = 1.0
-        self._signs = 0  # in a row, that the last phrase ended in
+        self._signs = 0  # signs in a row at the end of the last phrase
         self._first_words = first_words
-        self._short: int | None = first_words  # the next phrase ends so soon
-        self._lead: int | None = None  # where characters begin that no phrase took, because nothing of them is said
+        self._short: int | None = first_words  # words after which the next phrase may end
+        self._lead: int | None = None  # start of silent characters that belong to no phrase yet
 
     def push(self, text: str) -> list[Phrase]:
         return self._take(self._reader.feed(text))
 
     def flush(self) -> list[Phrase]:
-        """The rest, whole or not."""
+        """Return the rest as phrases, complete or not."""
         phrases = self._take(self._reader.flush())
         phrases += self._rest()
         self._short, self._lead = self._first_words, None
@@ -108,7 +108,7 @@ class Clauses:
         self._ends.extend(ends)
 
     def _cut(self) -> list[Phrase]:
-        """The phrases that are whole."""
+        """Return the phrases that are complete."""
         phrases: list[Phrase] = []
         if not self._schedule:
             while (end := next_cut(self._text, self._short, final=False)) is not None:
@@ -123,7 +123,7 @@ class Clauses:
         return self._phrases(len(self._text))
 
     def _phrases(self, upto: int) -> list[Phrase]:
-        """Everything in front of that place."""
+        """Return everything before that position as phrases."""
         phrases: list[Phrase] = []
         while upto and (end := next_cut(self._text[:upto], self._short, final=True)) is not None:
             phrases += self._phrase(end)

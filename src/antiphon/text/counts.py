@@ -1,4 +1,4 @@
-"""How numbers are said, and what is counted with them: money, measures, shares."""
+"""How numbers are read, and what is counted with them: money, measures, shares."""
 
 import re
 
@@ -19,7 +19,7 @@ _RATIOS = {("24", "7"): "twenty four seven", ("50", "50"): "fifty fifty", ("9", 
 
 
 def amount(low: str, high: str | None) -> list[str]:
-    """A number, or a range of two."""
+    """Return the words of a number, or of a range of two."""
     if high is None:
         return numbers.cardinal(low)
     read = numbers.year if _is_year(low) and _is_year(high) else numbers.cardinal
@@ -75,7 +75,7 @@ def fraction(match: re.Match[str]) -> Parts:
 
 
 def fraction_words(over: str, under: str, alone: bool = True) -> list[str]:
-    """`1/2`, `3/4`; what is no simple part of one is read as it stands."""
+    """Return the words of `1/2` or `3/4`; any other fraction is read as "1 over 20"."""
     top, bottom = int(over[:15]), int(under[:15])
     if not 1 < bottom <= 16 or top >= bottom or top == 0:
         return [*numbers.cardinal(over), "over", *numbers.cardinal(under)]
@@ -133,12 +133,12 @@ def money_words(sign: str, low: str, high: str | None, size: str | None) -> list
 
 
 def called(match: re.Match[str]) -> Parts:
-    """A number nobody counts: of a telephone, a card."""
+    """Read a number that is not a quantity, such as a telephone or card number, digit by digit."""
     return whole(match, numbers.grouped(match[0])) if sum(map(str.isdecimal, match[0])) >= 7 else None
 
 
 def sequence(match: re.Match[str]) -> Parts:
-    """`3-2-1`."""
+    """Read `3-2-1` digit by digit."""
     return whole(match, numbers.grouped(match[0]))
 
 

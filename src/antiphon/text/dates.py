@@ -1,4 +1,4 @@
-"""How dates and times are said."""
+"""How dates and times are read."""
 
 import re
 
@@ -8,7 +8,7 @@ from antiphon.text.tables import DAYS, MONTH_NUMBERS, MONTHS
 
 
 def date_words(year: str | None, month: int | None, day: int | None) -> list[str] | None:
-    """`None` where there is no such day."""
+    """Return the words of a date, or `None` if there is no such date."""
     if (month is not None and not 1 <= month <= 12) or (day is not None and not 1 <= day <= 31):
         return None
     words = [MONTHS[month - 1]] if month is not None else []
@@ -30,7 +30,7 @@ def iso_date(match: re.Match[str]) -> Parts:
 
 
 def numeric_date(match: re.Match[str]) -> Parts:
-    """Month first, as Americans do, where that is a month; with points the day comes first."""
+    """Read a date as month first (American), unless that is no month; with points, the day comes first."""
     first, second = int(match[1]), int(match[3])
     day_first = match[2] == "." or first > 12
     month, day = (second, first) if day_first else (first, second)

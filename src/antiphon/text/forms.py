@@ -1,7 +1,7 @@
-"""What every written form is said with.
+"""What all written forms share.
 
-A function for a form gets the match and returns parts: which characters (of the matched text), and the words that stand
-for them. `None` means that the form is not what it looked like, and is read like any other text.
+The function of a form takes the match and returns parts: ranges of the matched text with the words that replace them.
+`None` means that the form is not what it looked like, and is read like any other text.
 """
 
 import re
@@ -16,13 +16,13 @@ _WORD_AFTER = re.compile(r"[\s]*([^\W\d_]+)")
 
 
 def before(match: re.Match[str]) -> str:
-    """The word in front, in lower case; empty where something else stands there."""
+    """Return the word before the match in lower case, or nothing if something else is there."""
     found = _WORD_BEFORE.search(match.string, max(0, match.start() - 40), match.start())
     return found[1].lower() if found else ""
 
 
 def after(match: re.Match[str]) -> str:
-    """The word that follows, as written."""
+    """Return the word after the match, as written."""
     found = _WORD_AFTER.match(match.string, match.end())
     return found[1] if found else ""
 
@@ -32,12 +32,12 @@ def whole(match: re.Match[str], words: list[str]) -> Parts:
 
 
 def spelled(capitals: str) -> str:
-    """Letters that are named one by one, as one word: `"FBI"` is `"F.B.I"`, which no reader takes for a word."""
+    """Return letters to be named one by one, as one word: `"FBI"` becomes `"F.B.I"`, which no voice reads as a word."""
     return ".".join(char for char in capitals.upper() if char.isalnum())
 
 
 def capital_before(match: re.Match[str]) -> bool:
-    """Whether the word in front has a name's capital: "Elm St." but not "In St. Louis"."""
+    """Return whether the word before is capitalised like a name: "Elm St." but not "In St. Louis"."""
     found = _WORD_BEFORE.search(match.string, max(0, match.start() - 40), match.start())
     return (
         found is not None and found[1][0].isupper() and found[1].lower() not in ("the", "in", "at", "to", "from", "of")
@@ -45,5 +45,5 @@ def capital_before(match: re.Match[str]) -> bool:
 
 
 def said(*words: str) -> Say:
-    """A form that is always the same words."""
+    """Return a form that is always read as the same words."""
     return lambda match: whole(match, list(words))

@@ -1,4 +1,4 @@
-"""How initials, abbreviations, addresses and signs are said."""
+"""How initials, abbreviations, addresses and signs are read."""
 
 import re
 
@@ -21,18 +21,18 @@ from antiphon.text.tables import (
 
 
 def _run(run: str) -> list[str]:
-    """A run of letters, or of digits, in something that is no word."""
+    """Return the words of a run of letters or digits, in something that is not a word."""
     if run.isdecimal():
         return numbers.cardinal(run) if len(run) <= 2 else numbers.digits(run)
     if len(run) == 1:
-        return ["A-" if run in "aA" else run.upper()]  # alone it would be the article
+        return ["A-" if run in "aA" else run.upper()]  # alone it would be read as the article
     vowels = set("aeiouy" if run.islower() and len(run) > 3 else "aeiou").intersection(run.lower())
     is_initials = run.upper() in INITIALS or (len(run) <= 5 and not vowels) or (run.isupper() and len(run) <= 3)
     return [spelled(run) if is_initials and run.isascii() else run]
 
 
 def mixed(match: re.Match[str]) -> Parts:
-    """Letters and digits without a space: `MP3`, `BA2490`."""
+    """Read letters and digits without a space: `MP3`, `BA2490`."""
     runs = re.finditer(r"[0-9]+(?:\.[0-9]+)?|[^\W\d_]+", match[0])
     base = match.start()
     return [
@@ -42,7 +42,7 @@ def mixed(match: re.Match[str]) -> Parts:
 
 
 def address(match: re.Match[str]) -> Parts:
-    """A web or mail address, a path, the name of a file."""
+    """Read a web or mail address, a path, or a file name."""
     written = re.sub(r"^(?:[a-z][a-z0-9+.-]*://|mailto:)", "", match[0])
     start = match.end() - len(written)
     written = written.rstrip("/") or written
@@ -59,7 +59,7 @@ def address(match: re.Match[str]) -> Parts:
     return parts
 
 
-# Begins as an English word may.
+# Begins like an English word.
 _SAYABLE = re.compile(
     "(?:[BCDFGHJKLMNPQRSTVWXZ]|[BCFGPS]L|[BCDFGPTW]R|[CPSTW]H|S[CKMNPTW]|TW|DW|KN|GN|PS|QU|S[CPT]R|SCH|SHR|THR|CHR|SPL)?"
     "[AEIOUY]"
@@ -67,7 +67,7 @@ _SAYABLE = re.compile(
 
 
 def capitals(match: re.Match[str]) -> Parts:
-    """Initials, unless everything around is in capitals, or a word is."""
+    """Read initials, unless all the text is in capitals or the match is a word."""
     letters, many = match[1], match[2]
     shouted = not any(char.islower() for char in match.string)
     sayable = _SAYABLE.match(letters) is not None
@@ -100,7 +100,7 @@ _BEFORE_NAME = set_of("Gen Col Maj Gov Sen Rep Pres Hon Rev Mt Ft Fr Lt Capt")
 
 
 def abbreviation(match: re.Match[str]) -> Parts:
-    """A shortened word, with its point or without."""
+    """Read an abbreviation, with or without its point."""
     key, point = match[1], match[2]
     if not point and key not in POINTLESS:
         return None
@@ -126,7 +126,7 @@ _CLEARLY_ROMAN = set_of("II III VII VIII IX XII XIII XIV XVI XVII XVIII XIX XXI"
 
 
 def roman(match: re.Match[str]) -> Parts:
-    """`Chapter IV` counts, `Henry VIII` orders; alone only what is no other word."""
+    """Read Roman numbers: `Chapter IV` is a cardinal, `Henry VIII` an ordinal; alone only if it is no other word."""
     written, word = match[0], before(match)
     if not _VALID_ROMAN.match(written):
         return None

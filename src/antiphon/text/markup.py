@@ -1,9 +1,8 @@
-"""What is text, and what is markup about it. Pieces come in any size; an event leaves as soon as it is certain.
+"""Separating text from markup. Pieces may have any size; an event is returned as soon as it is certain.
 
-SSML is parsed by expat, fed as the text comes, inside an element of our own, so that neither a document type nor an
-entity can be declared. What is not honoured is refused by its name: unknown elements and attributes, and values that
-mean nothing. A text with breaks is plain but for `<break/>`. Every event knows the caller's characters it is about,
-tags counted.
+Expat parses SSML as it arrives, inside an element of our own, so that no document type and no entity can be declared.
+What is not supported is refused by name: unknown elements and attributes, and meaningless values. A text with breaks is
+plain except for `<break/>`. Every event contains its range of the caller's characters, tags included.
 """
 
 import re
@@ -18,7 +17,7 @@ from antiphon.text.reading import READ, read
 from antiphon.text.say_as import say_as
 
 LONGEST_TAG = 4096  # bytes
-DEEPEST = 32  # elements inside each other
+DEEPEST = 32  # nested elements
 LONGEST_BREAK_MS = 10_000
 LONGEST_SAY_AS = 1000  # characters
 SPEEDS = (0.25, 4.0)
@@ -26,10 +25,10 @@ PARAGRAPH_MS = 500
 
 _PIECE = 2048  # characters given to expat at a time
 _ROOT, _ROOT_END = b"<_>", b"</_>"
-# What XML cannot hold, and our own placeholder: one character for one, so that places stay.
+# Characters that XML cannot hold, and our own placeholder: replaced one by one, so that positions stay.
 _UNFIT = re.compile("[\x00-\x08\x0b-\x1f\x7f\x80-\x9f]")
 _UNWRITABLE = re.compile(f"[\ud800-\udfff\ufffe\uffff{READ}]")
-# As Azure's documentation has them; the recommendation leaves them open.
+# From Azure's documentation; the recommendation leaves them open.
 _RATES = {"x-slow": 0.5, "slow": 0.64, "medium": 1.0, "default": 1.0, "fast": 1.55, "x-fast": 2.0}
 _STRENGTHS_MS = {"none": 0, "x-weak": 100, "weak": 250, "medium": 500, "strong": 750, "x-strong": 1000}
 _UNCHANGED = frozenset(("default", "medium", "+0%", "0%", "+0st", "+0Hz", "+0dB", "+0.0dB"))
@@ -37,7 +36,7 @@ _UNCHANGED = frozenset(("default", "medium", "+0%", "0%", "+0st", "+0Hz", "+0dB"
 
 @dataclass(frozen=True, slots=True)
 class Text:
-    """Characters that were written from `start` to `end`: each for itself, or one for all of them."""
+    """Characters that were written from `start` to `end`: one for each, or one for all of them."""
 
     text: str
     start: int
@@ -46,7 +45,7 @@ class Text:
 
 @dataclass(frozen=True, slots=True)
 class Said:
-    """Words that the markup chose, for the characters `start..end`."""
+    """Words given by the markup, for the characters `start..end`."""
 
     words: tuple[str, ...]
     start: int
@@ -55,14 +54,14 @@ class Said:
 
 @dataclass(frozen=True, slots=True)
 class Pause:
-    """So much silence, in milliseconds; 0 ends a clause and no more."""
+    """Silence in milliseconds; 0 only ends a clause."""
 
     ms: int
 
 
 @dataclass(frozen=True, slots=True)
 class Speed:
-    """How fast everything is spoken from here on."""
+    """How fast everything after it is spoken."""
 
     factor: float
 
@@ -71,16 +70,16 @@ Event = Text | Said | Pause | Speed
 
 
 class Reader(Protocol):
-    """Takes a text apart as it comes. `feed` and `flush` raise some `CallerError`, whose `param` is `text`."""
+    """Splits a text into events as it arrives. `feed` and `flush` raise a `CallerError` whose `param` is `text`."""
 
     def feed(self, text: str) -> list[Event]: ...
 
     def flush(self) -> list[Event]:
-        """What was held back; markup that is not whole is an error."""
+        """Return what was held back. Raises `CallerError` for incomplete markup."""
 
 
 def reader(markup: Markup) -> Reader:
-    """A new one, for that kind of markup."""
+    """Return a new reader for that kind of markup."""
     kinds: dict[Markup, type[Plain] | type[Breaks] | type[Ssml]] = {
         Markup.NONE: Plain,
         Markup.BREAKS: Breaks,
@@ -90,7 +89,7 @@ def reader(markup: Markup) -> Reader:
 
 
 def clean(text: str) -> str:
-    """As long as it was, without characters that nobody can say or write."""
+    """Return the text with unspeakable and unwritable characters replaced, at the same length."""
     return _UNWRITABLE.sub("\ufffd", _UNFIT.sub(" ", text))
 
 
@@ -109,7 +108,7 @@ class Plain:
 
 
 class Breaks:
-    """Plain text, in which `<break time="1.5s"/>` is a pause. Every other tag is text."""
+    """Plain text in which `<break time="1.5s"/>` is a pause. Every other tag is text."""
 
     _TAG = re.compile(r"<break(?:\s[^<>]{0,200})?/?>")
     _BEGUN = re.compile(r"<(?:b(?:r(?:e(?:a(?:k(?:\s[^<>]{0,200})?/?)?)?)?)?)?$")
@@ -145,7 +144,7 @@ class Breaks:
 
 
 def _attributes(tag: str) -> dict[str, str]:
-    """Of one tag, closed or not."""
+    """Return the attributes of one tag, closed or not."""
     found: dict[str, str] = {}
     parser = expat.ParserCreate()
     parser.StartElementHandler = lambda _name, attributes: found.update(attributes)
@@ -157,7 +156,7 @@ def _attributes(tag: str) -> dict[str, str]:
 
 
 def break_ms(attributes: Mapping[str, str]) -> int:
-    """How long `<break>` lasts. Raises some `CallerError`."""
+    """Return the length of a `<break>` (ms). Raises `CallerError`."""
     if unknown := attributes.keys() - {"time", "strength"}:
         raise _refused("break", min(unknown))
     written = attributes.get("time")
@@ -176,7 +175,7 @@ def break_ms(attributes: Mapping[str, str]) -> int:
 
 
 def rate(written: str) -> float:
-    """`"slow"`, `"80%"`, `"+10%"`, `"1.2"`: how much faster than without it. Raises `CallerError`."""
+    """Return how many times faster `"slow"`, `"80%"`, `"+10%"` or `"1.2"` is. Raises `CallerError`."""
     written = written.strip()
     if written in _RATES:
         return _RATES[written]
@@ -196,12 +195,12 @@ def _meaningless(tag: str, attribute: str) -> CallerError:
 
 
 def _named(name: str) -> str:
-    """A caller's name, fit for a message."""
+    """Return a caller's name, safe for a message."""
     return name[:40] if re.fullmatch(r"[\w:.-]+", name) else "of an unknown name"
 
 
 class Ssml:
-    """SSML 1.1, as far as `_ATTRIBUTES` says."""
+    """A reader of SSML 1.1, limited to `_ATTRIBUTES`."""
 
     _ATTRIBUTES: ClassVar = {
         "speak": {"version", "xmlns", "xml:lang", "xmlns:xsi", "xsi:schemaLocation", "xml:base"},
@@ -219,7 +218,7 @@ class Ssml:
         self._begin()
 
     def _begin(self) -> None:
-        """A document of its own, behind everything that was fed."""
+        """Begin a new document, after everything that was fed."""
         parser = expat.ParserCreate("utf-8")
         parser.Parse(_ROOT)
         parser.StartElementHandler = self._start
@@ -228,11 +227,11 @@ class Ssml:
         if hasattr(parser, "SetReparseDeferralEnabled"):
             parser.SetReparseDeferralEnabled(False)  # speech waits for it; the length of a tag is bounded here
         self._parser = parser
-        self._opening: str | None = ""  # the first characters, as long as they may be an XML declaration
+        self._opening: str | None = ""  # the first characters, while they may be an XML declaration
         self._open: list[tuple[str, dict[str, str]]] = []
         self._speeds = [1.0]
         self._held: list[Text] | None = None  # inside say-as or sub
-        self._bytes = b""  # not yet known to be behind us, from `_at_byte`, which is the character `_at`
+        self._bytes = b""  # not yet parsed, from the byte `_at_byte`, which is the character `_at`
         self._at_byte = self._fed = len(_ROOT)
         self._at = self._total
 
@@ -246,7 +245,7 @@ class Ssml:
         return self._taken()
 
     def flush(self) -> list[Event]:
-        """The end of the document; what is fed next begins another one."""
+        """End the document and return what was held back; the next `feed` begins another one."""
         if self._opening:
             text, self._opening = self._opening, None
             self._parse(text)
@@ -264,7 +263,7 @@ class Ssml:
         return events
 
     def _without_declaration(self, text: str) -> str:
-        """`<?xml ...?>` may stand in front, and means nothing here: spaces in its place."""
+        """Replace an `<?xml ...?>` at the beginning, which has no meaning here, by spaces."""
         begun = text.lstrip()[:5]
         if not begun or ("<?xml".startswith(begun) and "?>" not in text and len(text) < LONGEST_TAG):
             self._opening = text
@@ -287,7 +286,7 @@ class Ssml:
             raise TooLarge("A tag is too long.", param="text")
 
     def _where(self) -> str:
-        """What names the place of an error without telling what is written there."""
+        """Return the place of an error without its content."""
         found = re.match(rb"</?\s*([A-Za-z_][\w:.-]{0,39})", self._bytes[self._last() :])
         if found:
             return f" at <{found[1].decode()}>"
@@ -297,7 +296,7 @@ class Ssml:
         return max(0, self._parser.CurrentByteIndex - self._at_byte)
 
     def _here(self) -> int:
-        """The caller's character that the parser is at."""
+        """Return the position of the parser, in the caller's characters."""
         passed = self._parser.CurrentByteIndex - self._at_byte
         if passed > 0:
             self._at += len(self._bytes[:passed].decode())
@@ -357,7 +356,7 @@ class Ssml:
 
     def _end(self, tag: str) -> None:
         if tag == "_" and not self._open:
-            return  # ours; expat refuses whatever comes behind it
+            return  # ours; expat refuses whatever follows
         self._here()
         name, attributes = self._open.pop()
         if name == "prosody":

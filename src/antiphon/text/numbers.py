@@ -1,13 +1,13 @@
-"""Numbers as English words. Every number comes as the digits that were written and leaves as separate words.
+"""Numbers as English words. Every number is given as the digits written, and returned as separate words.
 
-`num2words` knows how numbers are read; it is imported with the first number. A number too long to be counted aloud is
-read digit by digit, so no length of input makes this slow.
+`num2words` does it; it is imported with the first number. A number too long to be counted is read digit by digit, so no
+length of input makes this slow.
 """
 
 from functools import lru_cache
 from typing import Literal
 
-_LONGEST = 15  # digits of a number that is still counted: hundreds of trillions
+_LONGEST = 15  # digits of a number that is still read as a quantity: hundreds of trillions
 _DIGITS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
 _LETTER_O = "oh"
 
@@ -21,12 +21,12 @@ def _words(number: int, kind: Literal["cardinal", "ordinal", "year"]) -> tuple[s
 
 
 def digits(written: str) -> list[str]:
-    """Each digit by itself; everything else is skipped."""
+    """Return each digit by itself; everything else is skipped."""
     return [_DIGITS[int(char)] for char in written if char.isdecimal()]
 
 
 def cardinal(written: str) -> list[str]:
-    """`"1,234"`, `"3.10"`, `"-5"`; a leading zero means that the digits matter: `"007"`."""
+    """Return the words of `"1,234"`, `"3.10"` or `"-5"`. With a leading zero, `"007"`, digits are read one by one."""
     sign = {"-": ["minus"], "−": ["minus"], "+": ["plus"]}.get(written[:1], [])
     whole, point, fraction = written.lstrip("+-−").replace(",", "").partition(".")
     if len(whole) > _LONGEST or (len(whole) > 1 and whole[0] in "0٠"):
@@ -37,18 +37,18 @@ def cardinal(written: str) -> list[str]:
 
 
 def ordinal(written: str) -> list[str]:
-    """`"21"` is twenty first."""
+    """Return the words of an ordinal: `"21"` is twenty first."""
     whole = written.replace(",", "")
     return digits(whole) if len(whole) > _LONGEST else list(_words(int(whole), "ordinal"))
 
 
 def year(written: str) -> list[str]:
-    """`"1999"` is nineteen ninety nine."""
+    """Return the words of a year: `"1999"` is nineteen ninety nine."""
     return list(_words(int(written), "year")) if len(written) <= 4 else cardinal(written)
 
 
 def plural(words: list[str]) -> list[str]:
-    """The last word in the plural: nineteen nineties, three quarters."""
+    """Return the words with the last one in the plural: nineteen nineties, three quarters."""
     last = words[-1]
     if last.endswith("y") and last[-2:-1] not in "aeiou":
         last = last[:-1] + "ies"
@@ -58,7 +58,7 @@ def plural(words: list[str]) -> list[str]:
 
 
 def grouped(written: str) -> list[str]:
-    """The digits of a number that nobody counts: a comma where the groups part, `"555-1234"`."""
+    """Return the digits of a number that is not a quantity, with a comma between groups: `"555-1234"`."""
     read: list[str] = []
     parted = False
     for char in written:
@@ -75,5 +75,5 @@ def grouped(written: str) -> list[str]:
 
 
 def minutes(written: str) -> list[str]:
-    """`"05"` is oh five."""
+    """Return the words of minutes: `"05"` is oh five."""
     return [_LETTER_O, *cardinal(written[1:])] if written[0] == "0" else cardinal(written)

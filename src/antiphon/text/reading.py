@@ -1,11 +1,11 @@
-"""What a reader says for a text: the table of written forms, and the walk through them.
+"""How a text is read aloud: the table of written forms, and the walk through them.
 
-The walk goes from one written form to the next, the first row of the table that fits and is accepted by its function;
-what no row takes is a word, a run of digits or a sign. Each word knows which of the caller's characters it stands for.
-Punctuation belongs to the word in front; what is silent (Markdown, brackets, emoji) to a word beside it.
+The walk goes from one written form to the next: the first row of the table that matches and whose function accepts it.
+What no row takes is a word, a run of digits or a sign. Each word contains its range of the caller's characters.
+Punctuation belongs to the word before it; silent characters (Markdown, brackets, emoji) to a word beside them.
 
-Nobody reads out a line of a hundred "<": of signs in a row `MOST_SIGNS` are said. What has no space is said in words of
-at most `LONGEST_WORD` characters and `MOST_DOTS` dotted letters, and what repeats itself in it `MOST_REPEATS` times.
+Nobody reads out a line of a hundred "<": of signs in a row `MOST_SIGNS` are read. Text without spaces is read in words
+of at most `LONGEST_WORD` characters and `MOST_DOTS` dotted letters, and repetitions in it `MOST_REPEATS` times.
 """
 
 import re
@@ -32,7 +32,7 @@ from antiphon.text.tables import (
 )
 
 _LETTER = r"[^\W\d_¹²³⁰-⁹₀-₉½¼¾⅐-⅞]"
-READ = "\ue000"  # stands in a text for something whose words are known already
+READ = "\ue000"  # stands in a text for something whose words are given
 MOST_SIGNS = 3
 LONGEST_WORD = 40
 MOST_DOTS = 8
@@ -42,7 +42,7 @@ MOST_REPEATS = 8
 @dataclass(frozen=True, slots=True)
 class ReadWord:
     """A word as it is read aloud, with its punctuation, and the half-open range of the caller's characters that it
-    stands for. Words that stand for the same characters have the same range.
+    replaces. Words that replace the same characters have the same range.
     """
 
     read: str
@@ -66,7 +66,7 @@ _SIZES = r"(?:[kKmMbBT]|[bmt]n|\s(?:hundred|thousand|million|billion|trillion))(
 _PER = rf"(?:\s?/\s?(?P<per>{_any(PER)})(?!\w))?"
 _UNITS = _any(UNITS)
 _PARTS = rf"(?:\s?(?P<unit>{_UNITS})(?![\w'’]))?"
-# What a name of a site or a file ends with.
+# Endings of the names of sites and files.
 _SUFFIXES = _any(
     set_of(
         """
@@ -77,14 +77,14 @@ _SUFFIXES = _any(
 )
 _END = r"[^\s<>\[\]\"“”.,!?;:)}'’*_`]"
 
-# form -> what it is said as. The first that fits is taken.
+# form -> how it is read. The first match is taken.
 _FORMS: tuple[tuple[str, Say], ...] = (
     # addresses
     (r"[\w.+-]{1,64}@[\w-]+(?:\.[\w-]+)+", letters.address),
     (rf"(?:[a-z][a-z0-9+.-]{{1,9}}://|www\.|mailto:)[^\s<>\[\]\"“”]*{_END}", letters.address),
     (rf"(?:[A-Za-z0-9][\w-]*\.)+{_SUFFIXES}(?![\w@])(?:/(?:[^\s<>\[\]\"“”]*{_END})?)?", letters.address),
     (r"(?<!\w)~?(?:/[\w.-]*\w){2,}/?", letters.address),
-    # numbers that nobody counts
+    # numbers that are not quantities
     (r"(?:\+?[0-9]{1,3}[\s.-])?(?:\([0-9]{3}\)\s?|[0-9]{3}[\s.-])[0-9]{3}[\s.-][0-9]{4}(?!\w)", counts.called),
     (r"\+[0-9][0-9().-]*(?:\s[0-9().-]+){0,6}(?!\w)", counts.called),
     (r"[0-9]{4}(?:[ -][0-9]{4}){2,4}(?!\w)", counts.called),
@@ -175,13 +175,13 @@ _FORMS: tuple[tuple[str, Say], ...] = (
 
 
 def _marks() -> str:
-    """Signs that belong to the letter in front: accents, vowels of Indian scripts, joiners."""
+    """Return signs that belong to the letter before: accents, Indian vowel signs, joiners."""
     found = (chr(point) for point in (*range(0x300, 0x3100), 0xFE20, 0xFE2F))
     return "".join(char for char in found if unicodedata.category(char)[0] == "M") + "\u200c\u200d"
 
 
 class _Forms:
-    """The table, compiled when the first text is read: one expression that says which row to try at a character."""
+    """The table, compiled when the first text is read."""
 
     def __init__(self) -> None:
         self.rows = [(re.compile(pattern), say) for pattern, say in _FORMS]
@@ -204,18 +204,18 @@ _PUNCTUATION = {
     "；": ";", "：": ":", "؟": "?", "،": ",", "।": ".",
 }  # fmt: skip
 _ENDS = tuple(".!?,;:")
-_ASIDE = frozenset("()—–{}|")  # heard as a short pause
+_ASIDE = frozenset("()—–{}|")  # read as a short pause
 _OPENING = frozenset("([{“‘«¿¡<\"'*_`~#")
 
 
 class _Line:
-    """The words so far; `groups` are (start, end, words) in characters of the text."""
+    """The words so far; `groups` are (start, end, words), with positions in the text."""
 
     def __init__(self, text: str, signs: int) -> None:
         self.text = text
         self.groups: list[tuple[int, int, list[str]]] = []
         self.signs = signs  # in a row, up to here
-        self._waiting: int | None = None  # silent characters from here on go to the next word
+        self._waiting: int | None = None  # silent characters from here on belong to the next word
         self._pause = False
 
     def add(self, start: int, end: int, words: list[str]) -> None:
@@ -250,7 +250,7 @@ class _Line:
         self.mark(mark)
 
     def mark(self, mark: str) -> None:
-        """One mark after a word; a comma gives way to a stronger one."""
+        """Put one mark after a word; any other mark replaces a comma."""
         if not self.groups:
             return
         words = self.groups[-1][2]
@@ -276,13 +276,13 @@ _forms: _Forms | None = None
 
 
 def warm() -> None:
-    """Pays now what the first text would have to wait for: the table is compiled, the numbers are imported."""
+    """Compile the table and import the numbers now, so that the first text need not wait."""
     read("1", (0,), (1,))
 
 
 def read(text: str, starts: Sequence[int], ends: Sequence[int], known: Sequence[Sequence[str]] = ()) -> list[ReadWord]:
-    """The words of a text whose characters begin and end at `starts` and `ends` of what the caller wrote. `known` are
-    the words of each `READ` in it, in order. Empty where nothing of it is said.
+    """Return the words of a text whose characters begin and end at `starts` and `ends` of what the caller wrote.
+    `known` are the words of each `READ` in it, in order. Empty if nothing is read aloud.
     """
     return read_on(text, starts, ends, known, 0)[0]
 
@@ -290,7 +290,7 @@ def read(text: str, starts: Sequence[int], ends: Sequence[int], known: Sequence[
 def read_on(
     text: str, starts: Sequence[int], ends: Sequence[int], known: Sequence[Sequence[str]], signs: int
 ) -> tuple[list[ReadWord], int]:
-    """As `read`, of a text that follows on `signs` in a row. Also returns in how many this one ends."""
+    """Return the same as `read`, for a text that follows `signs` in a row, and how many signs this one ends in."""
     line = _walk(text, known, signs)
     words = [
         ReadWord(part, starts[start], ends[end - 1])
@@ -307,7 +307,7 @@ _PARTS_OF_WORD = re.compile(rf"(?:[^.]{{0,{LONGEST_WORD}}}\.){{0,{MOST_DOTS - 1}
 
 
 def _parted(word: str) -> list[str]:
-    """A word that may be too long, in parts."""
+    """Return a word in parts, if it is too long."""
     if len(word) <= LONGEST_WORD and word.count(".") <= MOST_DOTS:
         return [word]
     word = _REPEATED.sub(lambda found: found["unit"] * MOST_REPEATS, word)
@@ -388,7 +388,7 @@ def _is_sign(written: str) -> bool:
 
 
 def _other(line: _Line, text: str, place: int) -> int:
-    """Quotes, brackets, dashes, emoji: nothing is said."""
+    """Pass over quotes, brackets, dashes and emoji: nothing is read."""
     char = text[place]
     alone = text[place - 1 : place].isspace() and text[place + 1 : place + 2].isspace()
     if char in _ASIDE or (char == "-" and (alone or "-" in (text[place - 1 : place], text[place + 1 : place + 2]))):
@@ -399,5 +399,5 @@ def _other(line: _Line, text: str, place: int) -> int:
 
 
 def _inside(text: str, place: int) -> bool:
-    """Whether a word ends right in front, so that a quote or an asterisk closes it."""
+    """Return whether a word ends directly before, so that a quote or an asterisk closes it."""
     return place > 0 and not text[place - 1].isspace() and text[place - 1] not in _OPENING

@@ -1,4 +1,4 @@
-"""`say-as`: text that says itself how it is read. One function for each way; what is not of its kind is refused."""
+"""`say-as`: text with a declared way of reading. One function for each; other content is refused."""
 
 import re
 from collections.abc import Callable
@@ -15,7 +15,7 @@ _DATE_FORMS = frozenset(("mdy", "dmy", "ymd", "ydm", "md", "dm", "ym", "my", "y"
 
 
 def say_as(kind: str, form: str, text: str) -> list[str]:
-    """The words of a text of that kind (`interpret-as`) and `format`. Raises `CallerError`."""
+    """Return the words of a text of that kind (`interpret-as`) and `format`. Raises `CallerError`."""
     say = _KINDS.get(kind)
     if say is None:
         raise UnsupportedParameter("That interpret-as of <say-as> is not supported.", param="text")

@@ -1,8 +1,8 @@
-"""What an English reader knows by heart: units, currencies, abbreviations, initials, signs. Only tables."""
+"""The tables of English reading: units, currencies, abbreviations, initials, signs."""
 
 
 def set_of(text: str) -> frozenset[str]:
-    """The words of a text."""
+    """Return the words of a text as a set."""
     return frozenset(text.split())
 
 
@@ -21,7 +21,7 @@ DAYS = {
     "Thurs": "Thursday", "Fri": "Friday", "Sat": "Saturday", "Sun": "Sunday",
 }  # fmt: skip
 
-# sign or code -> one, many, its hundredth, many of those ("" where there is none)
+# sign or code -> one, many, its hundredth, many of those ("" if there is none)
 CURRENCIES = {
     "$": ("dollar", "dollars", "cent", "cents"),
     "US$": ("US dollar", "US dollars", "cent", "cents"),
@@ -116,7 +116,7 @@ UNITS: dict[str, tuple[str, str]] = {symbol: (name, name + "s") for symbol, name
     "psi": ("P.S.I", "P.S.I"),
     "ppm": ("part per million", "parts per million"),
 }
-# After a stroke: "$5/mo".
+# After a slash: "$5/mo".
 PER = {
     "s": "second", "sec": "second", "min": "minute", "h": "hour", "hr": "hour", "hour": "hour", "day": "day",
     "d": "day", "week": "week", "wk": "week", "mo": "month", "month": "month", "yr": "year", "year": "year",
@@ -124,7 +124,7 @@ PER = {
     "km": "kilometer", "mile": "mile", "person": "person", "user": "user", "kWh": "kilowatt hour", "GB": "gigabyte",
 }  # fmt: skip
 
-# Written with a point that ends no sentence: a word follows.
+# Written with a point that does not end a sentence: a word follows.
 TITLES = {
     "Mr": "Mister", "Mrs": "Missus", "Ms": "Miz", "Dr": "Doctor", "Prof": "Professor", "Rev": "Reverend",
     "Hon": "Honorable", "Gen": "General", "Col": "Colonel", "Maj": "Major", "Capt": "Captain", "Cpt": "Captain",
@@ -139,7 +139,7 @@ CONNECTIVES = {
     "Sec": "Section", "Ch": "Chapter", "ch": "chapter", "pp": "pages", "Eq": "Equation", "eq": "equation",
     "Art": "Article", "ca": "circa",
 }  # fmt: skip
-# Written with a point that may end a sentence too.
+# Written with a point that may also end a sentence.
 CLOSERS = {
     "etc": "et cetera", "Inc": "Incorporated", "Ltd": "Limited", "Corp": "Corporation", "Co": "Company",
     "Bros": "Brothers", "Jr": "Junior", "Sr": "Senior", "Esq": "Esquire", "Ave": "Avenue", "Blvd": "Boulevard",
@@ -152,10 +152,10 @@ CLOSERS = {
 CLOSERS |= {written[:-1]: MONTHS[number - 1] for written, number in MONTH_NUMBERS.items() if written.endswith(".")}
 CLOSERS |= {day: name for day, name in DAYS.items() if day not in ("Sun", "Sat", "Wed", "Mon")}
 del CLOSERS["May"]
-# Without their point they are still what they are.
+# Abbreviations also without their point.
 POINTLESS = set_of("Mr Mrs Ms Dr Prof vs etc Jr Sr Ltd Blvd PhD aka approx Inc Corp")
 
-# Capitals that are said letter by letter although they could be a word; those without a vowel need no entry.
+# Capitals that are read letter by letter although they could be a word; those without a vowel need no entry.
 INITIALS = set_of(
     """
     ABC AC AD ADHD AGI AI AKA AMA API APR APY ASR ATM AUD AWS BA BBC CE CEO CFO CIA CIO CLI CMO COO CPA CPU CSI CTA
@@ -167,16 +167,16 @@ INITIALS = set_of(
     VPN XAI YMCA
     """
 )
-# Words with capitals that are said in a way of their own.
+# Words with capitals that have a pronunciation of their own.
 SAID = {
     "JSON": "Jason", "JPEG": "jay peg", "JPG": "jay peg", "iOS": "I.O.S", "macOS": "Mac O.S", "iPadOS": "iPad O.S",
     "SaaS": "sass", "LaTeX": "lay tech", "SCSI": "scuzzy", "MySQL": "My S.Q.L", "NoSQL": "no S.Q.L",
     "PostgreSQL": "Postgres Q.L", "WYSIWYG": "wizzywig",
 }  # fmt: skip
-# Hard to begin with, and still no initials.
+# Hard to pronounce, but not initials.
 WORDS_OF_CAPITALS = set_of("HMM SHH BRR PSST TSK PFFT GRR NTH DR MR MRS ST")
 
-# After these a Roman number counts, after those it is a ruler's.
+# After these a Roman number is a cardinal, after the rulers below an ordinal.
 NUMBERED = set_of(
     """
     war chapter part act volume vol section book phase type bowl class title article appendix level stage grade step
@@ -194,7 +194,7 @@ RULERS = set_of(
     """
 )
 
-# Signs with a name of their own between words. "" is silent.
+# Signs with a name between words. "" is silent.
 SIGNS = {
     "&": "and", "@": "at", "+": "plus", "=": "equals", "×": "times", "÷": "divided by", "%": "percent",
     "‰": "per mille", "<": "less than", ">": "greater than", "≤": "at most", "≥": "at least", "≈": "about",
@@ -203,7 +203,7 @@ SIGNS = {
     "₹": "rupees", "²": "squared", "³": "cubed", "½": "one half", "⅓": "one third", "⅔": "two thirds",
     "¼": "one quarter", "¾": "three quarters", "⅛": "one eighth", "№": "number", "−": "minus",
 }  # fmt: skip
-# Every sign, where a text is spelled.
+# Every sign, when a text is spelled.
 SPELLED_SIGNS = SIGNS | {
     ".": "dot", ",": "comma", "-": "dash", "–": "dash", "—": "dash", "_": "underscore", "/": "slash", "\\": "backslash",
     ":": "colon", ";": "semicolon", "!": "exclamation mark", "?": "question mark", "#": "hash", "*": "asterisk",

@@ -1,4 +1,4 @@
-"""From when each word was said to when each character was."""
+"""Conversion of the times of words to the times of characters."""
 
 from collections.abc import Sequence
 from typing import Protocol
@@ -7,7 +7,7 @@ from antiphon.core.events import CharacterTime
 
 
 class Placed(Protocol):
-    """A word as it is read aloud, and the half-open range of the written text that it stands for."""
+    """A word as it is read aloud, and the half-open range of the written text that it replaces."""
 
     @property
     def read(self) -> str: ...
@@ -27,11 +27,12 @@ def written_times(
     start_ms: int,
     end_ms: int,
 ) -> tuple[CharacterTime, ...]:
-    """Every character of `text`, which begins at `offset` of what the words' ranges count in, in order.
+    """Return every character of `text` in order, with its times. `text` begins at `offset` of what the words' ranges
+    count.
 
-    `times` are the words' (start, end) in milliseconds, `start_ms` and `end_ms` those of the speech. The
-    characters of a word share its time evenly; those between words stand in the pause between them. White space that
-    was given out with the text before, although it leads the first word, is not given out again.
+    `times` are the words' (start, end) in milliseconds, `start_ms` and `end_ms` those of the speech. The characters of
+    a word share its time evenly; those between words, the pause between them. White space that was returned with the
+    text before, although it leads the first word, is not repeated.
     """
     found: list[CharacterTime] = []
     at, at_ms = offset, start_ms
@@ -45,8 +46,8 @@ def written_times(
 
 
 def read_times(words: Sequence[Placed], times: Sequence[tuple[int, int]]) -> tuple[CharacterTime, ...]:
-    """Every character of the words as they are read aloud, with a space between two, and after the last: what follows
-    are the words of another phrase.
+    """Return every character of the words as they are read aloud, with a space between two and after the last, since
+    words of another phrase follow.
     """
     found: list[CharacterTime] = []
     following_ms = [start_ms for start_ms, _ in times[1:]] + [stop_ms for _, stop_ms in times[-1:]]
@@ -57,7 +58,7 @@ def read_times(words: Sequence[Placed], times: Sequence[tuple[int, int]]) -> tup
 
 
 def _ranges(words: Sequence[Placed], times: Sequence[tuple[int, int]]) -> list[tuple[int, int, int, int]]:
-    """(start, end, start_ms, end_ms): words that stand for the same characters are one."""
+    """Return (start, end, start_ms, end_ms); words that replace the same characters become one."""
     ranges: list[tuple[int, int, int, int]] = []
     for word, (start_ms, stop_ms) in zip(words, times, strict=True):
         if ranges and word.start < ranges[-1][1]:

@@ -2,8 +2,9 @@
 
 A connection beyond the bound takes the place of the one that has been idle the longest: no request of it is under way.
 Where all are busy, or one address has too many, it is let in as a surplus one, which may only ask for what must always
-be answered (`always_served`); of those there are `SURPLUS`, and the idle one among them gives way in turn. Descriptors
-for them and for what the server itself opens are kept back by `most_connections`.
+be answered (`always_served`); of those there are `SURPLUS`, and an idle one among them gives way in turn, or else the
+one that came first: who is answered at once is never that one, whatever the others wait for. Descriptors for them and
+for what the server itself opens are kept back by `most_connections`.
 """
 
 from collections import Counter
@@ -70,7 +71,7 @@ class Connections:
         return len(self._addresses) + len(self._surplus)
 
     def enter(self, transport: Droppable, address: str) -> bool:
-        """A new one, idle. Whether it is one like any other; otherwise it is a surplus one, or was dropped."""
+        """A new one, idle. Whether it is one like any other; otherwise it is a surplus one."""
         source = _source(address)
         if self._counts[source] < self.per_address and self._room():
             self._addresses[transport] = source
@@ -81,10 +82,7 @@ class Connections:
             del self._counts[source]
         self.refused += 1
         if len(self._surplus) >= SURPLUS:
-            idle = next((each for each, is_idle in self._surplus.items() if is_idle), transport)
-            self._drop(idle)
-            if idle is transport:
-                return False
+            self._drop(next((each for each, is_idle in self._surplus.items() if is_idle), next(iter(self._surplus))))
         self._surplus[transport] = True
         return False
 

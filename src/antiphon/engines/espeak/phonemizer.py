@@ -1,8 +1,8 @@
-"""Text to phonemes, from inside a voice's process: the other end of the confined children. Blocking.
+"""Text to phonemes: the voice's side of the confined children. Blocking.
 
-A child is forked before there is a text for it, so that a text waits for its reading only. What a child answers is
-taken for what it is, the word of a process whose memory a stranger's text may have overwritten: it is bounded and
-checked, and names no sound that the voice does not know.
+A child is forked before its text arrives, so that a text waits only for its own reading. A child's answer is not
+trusted, since a stranger's text may have overwritten its memory: it is bounded and checked, and contains only phonemes
+that the voice knows.
 """
 
 import signal
@@ -20,27 +20,26 @@ from antiphon.confined.forks import READY, SPAWN
 from antiphon.engines.espeak.wire import DIED, HEADER, PHONEMES, TEXT, message
 
 MEMORY_BYTES = 64 * 1024 * 1024  # of one child, beyond what it inherits
-MOST_ANSWER_BYTES = 512 * 1024  # a clause of the longest makes a tenth of it
-WALL_S = 8.0  # for one text, on a machine that is busy
+MOST_ANSWER_BYTES = 512 * 1024  # the answer for the longest clause is a tenth of it
+WALL_S = 8.0  # for one text, on a busy machine
 START_S = 30.0
 _ENDING_S = 0.2
-# Has all memory handed out filled with zeros (mallopt(3), M_PERTURB): the library reads what it has not written, and
-# some texts would be read or not by what was there before.
+# Fills all allocated memory with zeros (mallopt(3), M_PERTURB): the library reads memory that it has not written, and
+# some texts would be read or not, depending on what was there before.
 _ZEROED = "glibc.malloc.perturb=255"
-# What a text does to the library, and not what somebody else does to the child.
+# Signals that the text causes, and not something else.
 _BY_THE_TEXT = (signal.SIGSEGV, signal.SIGBUS, signal.SIGABRT, signal.SIGFPE, signal.SIGILL, signal.SIGXCPU)
 
 _decoder = msgspec.json.Decoder(list[list[str]])
 
 
 class Unspeakable(Exception):
-    """The library does not survive this text, or makes nothing of it."""
+    """The library crashes on this text, or makes nothing of it."""
 
 
 class Phonemizer:
-    """One language. `read` may be called by several threads. Raises `OSError` where its processes cannot be started.
-
-    `known` are the voice's phonemes, `clusters` those of them that are several signs, `spare` children wait for texts.
+    """The reader of one language. `read` may be called by several threads. Raises `OSError` if its processes cannot be
+    started. `known` are the voice's phonemes, `clusters` those of several signs; `spare` children wait for texts.
     """
 
     def __init__(
@@ -58,12 +57,12 @@ class Phonemizer:
 
     @property
     def pid(self) -> int:
-        """The process that children are forked from."""
+        """The pid of the forking process."""
         return self._process.pid if self._process else 0
 
     def read(self, text: str) -> list[list[str]]:
-        """The phonemes of each sentence; those that the voice does not know are left out. Raises `Unspeakable`; and
-        `OSError` where no child can be had, or one does not answer.
+        """Return the known phonemes of each sentence. Raises `Unspeakable`; or `OSError` if there is no child or no
+        answer.
         """
         try:
             try:
@@ -72,19 +71,19 @@ class Phonemizer:
                 answer = self._ask(self._child(fresh=True), text)
         except EOFError:
             raise OSError("The child process ended without a result.") from None
-        except TimeoutError:  # it, or the process that forks, stands still: the next text has both started anew
+        except TimeoutError:  # it, or the forking process, is stuck: the next text restarts both
             self.close()
             raise
         finally:
             self._provide()
         try:
             sentences = _decoder.decode(answer)
-        except ValueError:  # msgspec's errors are
+        except ValueError:  # msgspec's errors are ValueErrors
             raise Unspeakable from None
         return [[phoneme for phoneme in sentence if phoneme in self._known] for sentence in sentences]
 
     def close(self) -> None:
-        """Ends every process, whatever it is doing."""
+        """End every process, also busy ones."""
         with self._lock:
             self._end()
 
@@ -105,22 +104,22 @@ class Phonemizer:
     # -- processes -----------------------------------------------------------------------------------------------------
 
     def _child(self, fresh: bool = False) -> socket.socket:
-        """The socket of one, and of no spare one if it must be `fresh`."""
+        """Return the socket of a child; not of a spare one, if it must be `fresh`."""
         with self._lock:
             if fresh and self._process is not None:
                 with suppress(subprocess.TimeoutExpired):
-                    self._process.wait(_ENDING_S)  # it may be gone, or about to be
+                    self._process.wait(_ENDING_S)  # it may be gone, or about to end
                     self._start()
             return self._waiting.popleft() if self._waiting and not fresh else self._order()
 
     def _provide(self) -> None:
-        """Children for the texts to come."""
-        with self._lock, suppress(OSError):  # the next text finds out, and has it started anew
+        """Fork spare children for the next texts."""
+        with self._lock, suppress(OSError):  # the next text notices, and restarts the process
             while len(self._waiting) < self._spare:
                 self._waiting.append(self._order())
 
     def _order(self) -> socket.socket:
-        """The socket of a child that is about to be forked."""
+        """Fork a child, and return its socket."""
         if self._control is None:
             self._start()
         assert self._control is not None

@@ -1,7 +1,7 @@
-"""The process that children are forked from which read one text each (see `confined.forks`).
+"""The forking process, whose children read one text each (see `confined.forks`).
 
-It has espeak-ng's library loaded, initialised for one language, and as little else as can be. Its arguments are the
-name of espeak's voice and the clusters of vowels that are one phoneme, as JSON.
+It has espeak-ng's library loaded, initialised for one language, and little else. Its arguments are the name of espeak's
+voice, and the clusters of vowels that are one phoneme, as JSON.
 """
 
 import importlib.util
@@ -18,8 +18,8 @@ from typing import Any
 from antiphon.confined.forks import serve
 from antiphon.engines.espeak.wire import DIED, FAILED, HEADER, PHONEMES, TEXT, message
 
-CPU_S = 2  # of one text: a thousand times what a clause takes
-# One letter of each script that espeak-ng may read by the rules of a language of its own, whose files it then opens.
+CPU_S = 2  # for one text: a thousand times what a clause takes
+# One letter of each script that espeak-ng may read by another language's rules, whose files it opens then.
 _LETTERS = "α я ա א ا क ক ਕ ક କ க క ಕ ക ක ก ກ ཀ က ა 가 ሀ Ꭰ"
 
 
@@ -31,16 +31,16 @@ _SCRIPTS = {_script(letter): letter for letter in _LETTERS.split()}
 
 
 class Reader:
-    """The library, for one language."""
+    """The library, set to one language."""
 
     def __init__(self, voice: str, clusters: set[tuple[str, ...]] | None) -> None:
-        """Raises `ModuleNotFoundError` without the package, `RuntimeError` for a voice that there is not."""
+        """Raises `ModuleNotFoundError` without the package, `RuntimeError` if the voice does not exist."""
         self._voice = voice
         self._clusters = clusters or None
         found = importlib.util.find_spec("piper")
         if found is None:
             raise ModuleNotFoundError("piper-tts is not installed", name="piper")
-        # The package's own __init__ would import ONNX Runtime, which has no business here.
+        # The package's own __init__ would import ONNX Runtime, which is not needed here.
         package = types.ModuleType("piper")
         package.__path__ = list(found.submodule_search_locations or ())
         sys.modules["piper"] = package
@@ -48,18 +48,18 @@ class Reader:
         from piper.phonemize_espeak import EspeakPhonemizer
 
         self._library = EspeakPhonemizer()
-        self.read("Hello, 1 + the x. ")  # which has English loaded too, where that is not the voice's own
-        # It is set once: setting it reads its file, which a confined child cannot.
+        self.read("Hello, 1 + the x. ")  # this also loads English, if the voice has another language
+        # Set only once: setting it reads its file, which a confined child cannot.
         setattr(espeakbridge, "set_voice", lambda voice: None)  # noqa: B010
 
     def read(self, text: str) -> list[list[str]]:
-        """The phonemes of each sentence."""
+        """Return the phonemes of each sentence."""
         sentences: list[list[str]] = self._library.phonemize(self._voice, text, self._clusters)
         return sentences
 
     def open_files(self, text: str) -> None:
-        """Has the library open the files that it needs for other scripts in a text: it reads one letter of each, never
-        the text. It keeps those of one foreign language, so the most frequent script comes last.
+        """Let the library open its files for other scripts in a text: it reads one letter of each, never the text. It
+        keeps the files of one foreign language, so the most frequent script comes last.
         """
         found = Counter(_script(char) for char in text if char > "\u036f")
         for script, _ in reversed(found.most_common()):
@@ -78,7 +78,7 @@ def _work(reader: Reader, job: socket.socket, confine: Callable[[], None]) -> No
     resource.setrlimit(resource.RLIMIT_CPU, (CPU_S, CPU_S))
     try:
         answer = message(PHONEMES, json.dumps(reader.read(text), ensure_ascii=False).encode())
-    except Exception:  # of whatever the text has set off in a vendor's library
+    except Exception:  # whatever the text caused in a vendor's library
         answer = message(FAILED)
     job.sendall(answer)
 

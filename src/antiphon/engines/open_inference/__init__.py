@@ -1,4 +1,4 @@
-"""Models of tensors behind any server with the Open Inference Protocol v2: over HTTP, or over gRPC."""
+"""Tensor models behind any server with the Open Inference Protocol v2, over HTTP or gRPC."""
 
 from antiphon.engines.open_inference.grpc import OpenInferenceGrpc as OpenInferenceGrpc
 from antiphon.engines.open_inference.http import OpenInferenceHttp as OpenInferenceHttp

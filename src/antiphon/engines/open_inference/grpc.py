@@ -1,8 +1,8 @@
-"""A model of tensors over gRPC, as an engine. Implements `core.ports.Inferrer`. Needs `grpcio` and `protobuf`.
+"""A tensor model over gRPC, as an engine. Implements `core.ports.Inferrer`. Needs `grpcio` and `protobuf`.
 
-Tensors travel as bytes; a server may answer with bytes or with typed contents. Errors are told apart by blame:
-INVALID_ARGUMENT is the caller's, RESOURCE_EXHAUSTED a full server's; what says that the credential, the address or the
-model's name is wrong is ours, all else the engine's. Only a version that there is not is the caller's, too.
+Tensors are sent as bytes; a server may answer with bytes or with typed contents. Errors are classified by who caused
+them: INVALID_ARGUMENT is the caller's, RESOURCE_EXHAUSTED means a full server; errors that show a wrong credential,
+address or model name are ours, all others the engine's. An unknown version is the caller's error too.
 """
 
 from collections.abc import Iterable, Mapping
@@ -28,7 +28,7 @@ from antiphon.engines.open_inference.limits import CHECK_S, Limits, Turnstile, b
 SERVICE = "/inference.GRPCInferenceService/"
 MAX_INT64 = 2**63 - 1
 
-# Which field of `InferTensorContents` holds a datatype's elements.
+# The field of `InferTensorContents` that holds a datatype's elements.
 _CONTENTS = {
     "BOOL": "bool_contents",
     "UINT64": "uint64_contents",
@@ -40,7 +40,9 @@ _CONTENTS = {
 
 
 class OpenInferenceGrpc:
-    """`url` is the server's, `https://` and `grpcs://` with TLS; `model` is its name for the model."""
+    """A model on one server. `url` is the server's, with TLS for `https://` and `grpcs://`; `model` is its name for the
+    model.
+    """
 
     def __init__(self, url: str, model: str, clock: Clock, limits: Limits | None = None) -> None:
         self._url = urlsplit(url)
@@ -81,7 +83,7 @@ class OpenInferenceGrpc:
             raise EngineError("The model is not ready.")
 
     async def close(self) -> None:
-        """Breaks off what is under way."""
+        """Close the connection, and cancel running calls."""
         self._closed = True
         if self._channel is not None:
             await self._channel.close()
@@ -100,7 +102,7 @@ class OpenInferenceGrpc:
             raise EngineError("The connection to the model's server is closed.") from None
 
     def _connected(self) -> Any:
-        """Made when it is first needed, for that needs a running loop."""
+        """Return the channel, made on first use because it needs a running loop."""
         if self._closed:
             raise EngineError("The connection to the model's server is closed.")
         if self._channel is None:
@@ -134,13 +136,13 @@ def _request(spec: InferSpec, model: str, call: EngineCall) -> Any:
             request.raw_input_contents.append(tensor.data)
         for wanted in spec.outputs:
             _set(request.outputs.add(name=wanted.name).parameters, wanted.parameters)
-    except (ValueError, TypeError):  # as a text with half a surrogate, or a dimension of more than 64 bits
+    except (ValueError, TypeError):  # such as a text with half a surrogate, or a dimension of more than 64 bits
         raise CallerError("The request has a value that the protocol cannot represent.") from None
     return request
 
 
 def _set(into: Any, parameters: Iterable[tuple[str, Parameter]]) -> None:
-    """Raises `CallerError` for an integer that the protocol cannot hold."""
+    """Set parameters. Raises `CallerError` for an integer that the protocol cannot hold."""
     for name, value in parameters:
         match value:
             case bool():
@@ -161,7 +163,7 @@ def _set(into: Any, parameters: Iterable[tuple[str, Parameter]]) -> None:
 
 
 def _answer(told: Any) -> Inferred:
-    """Raises `ValueError` for a tensor that is none."""
+    """Return the result. Raises `ValueError` for an invalid tensor."""
     raw = list(told.raw_output_contents)
     if raw and len(raw) != len(told.outputs):
         raise ValueError("there are not as many contents as tensors")

@@ -1,9 +1,9 @@
-"""A model of tensors over HTTP, as an engine. Implements `core.ports.Inferrer`.
+"""A tensor model over HTTP, as an engine. Implements `core.ports.Inferrer`.
 
-Tensors travel as bytes after the JSON where the server says that it has the binary extension, and where JSON could not
-hold them; else as JSON. Connections are pooled, redirects not followed, the environment's proxies not used. Errors are
-told apart by blame: 400, 413 and 422 are the caller's; 429 and 503 are a full server's; any other
-4xx is ours, as the address and the model's name are; all else is the engine's. Only a version is the caller's.
+Tensors are sent as bytes after the JSON if the server says that it has the binary extension, or if JSON could not hold
+them; else as JSON. Connections are pooled, redirects not followed, the environment's proxies not used. Errors are
+classified by who caused them: 400, 413 and 422 are the caller's; 429 and 503 mean a full server; any other 4xx is ours,
+like the address and the model's name; all others are the engine's. An unknown version is the caller's error.
 """
 
 from typing import Any, TypeVar
@@ -30,7 +30,7 @@ JSON_LENGTH = "Inference-Header-Content-Length"
 _BINARY_SIZE, _BINARY = "binary_data_size", "binary_data_output"
 _CALLERS, _FULL = frozenset({400, 413, 422}), frozenset({429, 503})
 _MAX_ERROR_BYTES = 65_536
-_ONLY_BYTES = frozenset({"FP16", tensors.BF16})  # JSON has no word for them that all servers read
+_ONLY_BYTES = frozenset({"FP16", tensors.BF16})  # JSON has no notation for them that all servers read
 
 
 class _Tensor(Struct):
@@ -69,14 +69,14 @@ class _Ready(Struct):
 
 
 class _Error(Struct):
-    """`{"error": "..."}`, and FastAPI's `{"detail": "..."}`."""
+    """The error of a server: `{"error": "..."}`, and FastAPI's `{"detail": "..."}`."""
 
     error: str | UnsetType = UNSET
     detail: str | UnsetType = UNSET
 
 
 class OpenInferenceHttp:
-    """`url` is the server's, `model` its name for the model."""
+    """A model on one server. `url` is the server's, `model` its name for the model."""
 
     def __init__(self, url: str, model: str, clock: Clock, limits: Limits | None = None) -> None:
         self._root = url.rstrip("/") + "/v2"
@@ -84,7 +84,7 @@ class OpenInferenceHttp:
         self._clock = clock
         self._limits = limits or Limits()
         self._turnstile = Turnstile(self._limits)
-        self._binary: bool | None = None  # not known yet
+        self._binary: bool | None = None  # unknown at first
         self._client: aiohttp.ClientSession | None = None
         self._closed = False
 
@@ -115,7 +115,7 @@ class OpenInferenceHttp:
             raise EngineError(f"The model is not ready: its server answered {status}.")
 
     async def close(self) -> None:
-        """Breaks off what is under way."""
+        """Close the connections, and cancel running calls."""
         self._closed = True
         if self._client is not None:
             await self._client.close()
@@ -142,7 +142,7 @@ class OpenInferenceHttp:
         body: bytes = b"",
         headers: dict[str, str] | None = None,
     ) -> tuple[int, int | None, bytes]:
-        """The answer's status, how much of it is JSON where that is said, and the answer."""
+        """Send a request. Returns the status, the length of the answer's JSON part if given, and the answer."""
         try:
             async with self._session().request(
                 method,
@@ -168,7 +168,7 @@ class OpenInferenceHttp:
             raise EngineError("The connection to the model's server broke.") from None
 
     def _session(self) -> aiohttp.ClientSession:
-        """Made when it is first needed, for that needs a running loop."""
+        """Return the client session, made on first use because it needs a running loop."""
         if self._closed:
             raise EngineError("The connection to the model's server is closed.")
         if self._client is None:
@@ -226,7 +226,7 @@ def _fits_json(tensor: Tensor) -> bool:
 
 
 def _answer(json_length: int | None, body: bytes) -> Inferred:
-    """Raises `ValueError` for a tensor that is none."""
+    """Return the result. Raises `ValueError` for an invalid tensor."""
     told = _decode(body if json_length is None else body[:json_length], _Answer)
     at = len(body) if json_length is None else json_length
     outputs = []
@@ -245,7 +245,7 @@ def _answer(json_length: int | None, body: bytes) -> Inferred:
 
 
 def _parameters(given: dict[str, Any] | None) -> dict[str, Parameter]:
-    """What is no parameter by the protocol (some servers write null, and lists) says nothing to anybody."""
+    """Return the valid parameters: some servers write null, and lists, which mean nothing."""
     return {name: value for name, value in (given or {}).items() if isinstance(value, bool | int | float | str)}
 
 
@@ -275,7 +275,7 @@ def _refusal(status: int, spec: InferSpec, body: bytes) -> AntiphonError:
 
 
 async def _read(response: aiohttp.ClientResponse, most: int) -> bytes:
-    """The body, or of one that is longer than `most` some more than that."""
+    """Return the body; of one longer than `most`, only a little more than that."""
     pieces: list[bytes] = []
     length = 0
     while length <= most and (piece := await response.content.readany()):

@@ -1,7 +1,7 @@
-"""What both wires have: bounds, deadlines, and how a server's words reach a caller.
+"""Common to both transports: bounds, deadlines, and when a server's message reaches a caller.
 
-A server's own words are passed on only where it blames the caller, cut to `MESSAGE_CHARS`, and not at all where an
-input holds text, which they might quote.
+A server's message is passed on only if it blames the caller, cut to `MESSAGE_CHARS`; and not at all if an input holds
+text, which it might quote.
 """
 
 from collections.abc import Callable, Iterator
@@ -20,8 +20,8 @@ CHECK_S = 5.0
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """`outstanding` calls at once; `answer_bytes` for one answer; `connect_s` for a new connection. A kept connection
-    is given up after `idle_s`: servers close theirs after 5 s, and a request must not cross that.
+    """Bounds: `outstanding` calls at once; `answer_bytes` for one answer; `connect_s` for a new connection. An idle
+    connection is closed after `idle_s`: servers close theirs after 5 s, and a request must not be sent at that moment.
     """
 
     outstanding: int = 256
@@ -31,7 +31,7 @@ class Limits:
 
 
 class Turnstile:
-    """Counts calls that are under way."""
+    """Counts running calls."""
 
     def __init__(self, limits: Limits) -> None:
         self._most = limits.outstanding
@@ -39,7 +39,7 @@ class Turnstile:
 
     @contextmanager
     def passing(self) -> Iterator[None]:
-        """Raises `CapacityError` where there are as many as there may be."""
+        """Count one call while inside. Raises `CapacityError` if there are too many."""
         if self.outstanding >= self._most:
             raise CapacityError("The model's server has reached its maximum number of calls.", retry_after_s=1)
         self.outstanding += 1
@@ -50,7 +50,7 @@ class Turnstile:
 
 
 def left_s(call: EngineCall, clock: Clock) -> float | None:
-    """Until the deadline. Raises `EngineTimeout` where it has passed."""
+    """Return the seconds until the deadline. Raises `EngineTimeout` if it has passed."""
     if call.deadline_ns is None:
         return None
     left = (call.deadline_ns - clock.now_ns()) / 1e9
@@ -65,7 +65,7 @@ def blames_caller(spec: InferSpec, message: str) -> CallerError:
 
 
 def checked(read: Callable[[], Inferred]) -> Inferred:
-    """What a server answered. Raises `EngineError` where its tensors are not what they say."""
+    """Return a server's answer. Raises `EngineError` if a tensor is not what it says."""
     try:
         inferred = read()
         for tensor in inferred.outputs:

@@ -1,4 +1,4 @@
-"""Models behind any server with OpenAI's API, and what is particular to each kind of server."""
+"""Models behind any server with OpenAI's API, and the particularities of each kind of server."""
 
 from antiphon.engines.openai_compatible.client import Limits as Limits
 from antiphon.engines.openai_compatible.engine import OpenAICompatible as OpenAICompatible

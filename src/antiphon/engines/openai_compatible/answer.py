@@ -1,12 +1,12 @@
-"""What an engine answers, in our events: chunks of a stream, or one JSON object.
+"""Translation of an engine's answer to our events: chunks of a stream, or one JSON object.
 
-Both are read by the same rules, for a whole answer is a stream of one chunk whose deltas are called messages. Every
-choice must say how it ended. A call of a tool has begun when its index, or its id, is new; a choice that stopped after
-calling tools ended because of them, whatever the server calls it.
+Both follow the same rules: a whole answer is a stream of one chunk whose deltas are called messages. Every choice must
+say how it ended. A tool call begins when its index, or its id, is new; a choice that stopped after tool calls ended
+because of them, whatever the server says.
 
-Tokens: where the server counts with each chunk, what is new since the choice's last; else the log-probabilities, where
-they were asked for; else one a delta. Where it never told what the whole took, that is what passed, and the input is
-taken for a token every `BYTES_PER_TOKEN` bytes.
+Tokens: if the server counts with each chunk, those that are new since the choice's last chunk; else one per
+log-probability, if requested; else one per delta. If it never reports a total, that is the number counted, and the
+input is estimated at one token per `BYTES_PER_TOKEN` bytes.
 """
 
 from collections.abc import Iterator
@@ -73,7 +73,7 @@ class _Token(msgspec.Struct):
 
 
 class _Logprobs(msgspec.Struct):
-    """`content` is a chat's; the others are a completion's, in step."""
+    """`content` is a chat's; the others are a completion's, in parallel."""
 
     content: list[_Token] | None = None
     tokens: list[str] | None = None
@@ -109,14 +109,14 @@ class _Usage(msgspec.Struct):
 class Chunk(msgspec.Struct):
     choices: list[_Choice] | None = None
     usage: _Usage | None = None
-    error: msgspec.Raw | None = None  # some say one inside a stream
+    error: msgspec.Raw | None = None  # some send an error inside a stream
 
 
 _CHUNK = msgspec.json.Decoder(Chunk)
 
 
 def decode(data: bytes) -> Chunk:
-    """Raises `EngineError` for what is not a chunk or an answer, or is an error."""
+    """Return the chunk or the answer. Raises `EngineError` if it is neither, or is an error."""
     try:
         chunk = _CHUNK.decode(data)
     except (msgspec.DecodeError, UnicodeDecodeError):
@@ -127,7 +127,9 @@ def decode(data: bytes) -> Chunk:
 
 
 class Translation:
-    """One call's. `counts_always` says that the usage of a chunk with choices is its choice's, so far."""
+    """The translation of one call. `counts_always` means that the usage of a chunk with choices is its choice's so
+    far.
+    """
 
     def __init__(self, spec: GenerateSpec, call_id: str, counts_always: bool) -> None:
         self._spec = spec
@@ -135,18 +137,18 @@ class Translation:
         self._counts_always = counts_always
         self._open = set(range(spec.choices))
         self._calls: dict[int, list[str]] = {}  # the ids of each choice's calls, in order
-        self._current: dict[tuple[int, int], int] = {}  # which of them the server's index stands for
+        self._current: dict[tuple[int, int], int] = {}  # the call that the server's index refers to
         self._counted: dict[int, int] = {}  # the tokens of each choice, by the server's continuous count
         self._seen = self._seen_reasoning = 0
         self._usage: TokenUsage | None = None
 
     @property
     def ended(self) -> bool:
-        """Every choice has said how it ended."""
+        """Whether every choice has said how it ended."""
         return not self._open
 
     def usage(self) -> TokenUsage:
-        """Of the whole, when it has ended: the server's count, else ours."""
+        """Return the usage of the whole answer, once it has ended: the server's count, else ours."""
         if self._usage is not None:
             return self._usage
         prompt = self._spec.prompt
@@ -155,20 +157,20 @@ class Translation:
         return TokenUsage(read, self._seen, reasoning=self._seen_reasoning)
 
     def whole(self, answer: Chunk) -> tuple[Generated | TokenUsage, ...]:
-        """Of an answer that is not a stream. Raises `EngineError`."""
+        """Return the events of an answer that is not a stream. Raises `EngineError`."""
         events: list[Generated | TokenUsage] = []
         for choice in answer.choices or ():
             self._add(events, choice, None)
         if not self.ended:
             raise EngineError("The model's server did not say how its answer ended.")
         self._usage = _usage_of(answer.usage)
-        if self._usage is None:  # a whole text is one delta, and more than a token
+        if self._usage is None:  # a whole text is one delta, but more than one token
             self._seen = sum(_estimated(event) for event in events)
             self._seen_reasoning = sum(_estimated(event) for event in events if isinstance(event, ReasoningDelta))
         return (*_shared(events, self.usage(), self._spec.choices), self.usage())
 
     def chunk(self, events: list[Generated | TokenUsage], chunk: Chunk) -> None:
-        """Adds what a stream's chunk says. Raises `EngineError`."""
+        """Add the events of a stream's chunk. Raises `EngineError`."""
         usage = chunk.usage
         if not chunk.choices:
             self._usage = _usage_of(usage) or self._usage
@@ -230,7 +232,7 @@ class Translation:
             self._counted[index] = counted
 
     def _call(self, events: list[Generated | TokenUsage], choice: int, at: int, call: _Call, tokens: int) -> bool:
-        """Whether `tokens` went into it."""
+        """Add a tool call. Returns whether `tokens` were counted with it."""
         ids = self._calls.setdefault(choice, [])
         known = self._current.get((choice, at))
         function = call.function
@@ -256,7 +258,7 @@ class Translation:
 
 
 def _usage_of(told: _Usage | None) -> TokenUsage | None:
-    """`None` where nothing was counted: some send zeros."""
+    """Return the usage, or `None` if nothing was counted: some servers send zeros."""
     if told is None or not told.prompt_tokens:
         return None
     cached = told.prompt_tokens_details.cached_tokens or 0 if told.prompt_tokens_details else 0
@@ -291,7 +293,9 @@ def _alternatives(told: dict[str, float] | None, top: int) -> tuple[Alternative,
 
 
 def _shared(events: list[Generated | TokenUsage], usage: TokenUsage, choices: int) -> Iterator[Generated | TokenUsage]:
-    """A whole answer's deltas with their tokens: of a choice's share thoughts take theirs, its first delta the rest."""
+    """Return a whole answer's events with tokens: of a choice's share, reasoning takes its own, the first delta the
+    rest.
+    """
     left: dict[int, int] = {}
     for event in events:
         if isinstance(event, ReasoningDelta):

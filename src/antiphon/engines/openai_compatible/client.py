@@ -1,14 +1,14 @@
 """One server with OpenAI's API: its connections, its credential, its errors.
 
 Connections are pooled, kept alive for less time than servers keep them, and bounded: a call over `outstanding` is
-refused at once, for waiting is a queue's business. Compressed answers are not asked for, redirects not followed, the
-environment's proxies not used. Whoever stops reading an answer closes its connection, and so the server learns that
-nobody wants the rest; a deadline is told in the same way, for none of these servers takes one (llama.cpp has a bound of
-time that cuts an answer without saying so, which is worse).
+refused at once, since waiting is a queue's task. Compressed answers are not requested, redirects not followed, the
+environment's proxies not used. If a caller stops reading an answer, its connection is closed, which tells the server to
+stop; the same at a deadline, since none of these servers accepts one (llama.cpp has a time limit that cuts an answer
+without saying so, which is worse).
 
-Errors are told apart by blame: `blame`. A server's own words reach the caller only for the caller's errors, cut to
-`MESSAGE_CHARS` characters, and not if any `ECHO_CHARS` characters in a row of them stand in what the caller sent:
-messages must hold no content, and some servers quote their input.
+Errors are classified by `blame`. A server's message reaches the caller only for errors of the caller, cut to
+`MESSAGE_CHARS` characters, and not if it contains any `ECHO_CHARS` characters in a row of the caller's input: messages
+must contain no content, and some servers quote their input.
 """
 
 import asyncio
@@ -36,21 +36,21 @@ from antiphon.engines.openai_compatible.presets import Preset
 
 MESSAGE_CHARS = 300
 ECHO_CHARS = 12
-LEAST_ECHO_CHARS = 4  # a prompt shorter than this cannot be told from the server's own words, and says nothing
+LEAST_ECHO_CHARS = 4  # a shorter prompt cannot be distinguished from the server's own words
 MAX_ERROR_BYTES = 65_536
 MAX_RETRY_S = 3600
 CHECK_TIMEOUT_S = 5.0
 FINISH_S = 0.25
 
-# Those that a server may blame; anything else that it calls a parameter may be content.
+# Parameters that a server may blame; any other name may be content.
 PARAMETERS = frozenset(
     {"messages", "prompt", "input", "n", "max_tokens", "max_completion_tokens", "temperature", "top_p", "stop", "seed"}
     | {"presence_penalty", "frequency_penalty", "logprobs", "top_logprobs", "response_format", "dimensions"}
     | {"tools", "tool_choice", "parallel_tool_calls", "logit_bias", "reasoning_effort", "verbosity"}
 )
 
-# How servers say that a prompt is too long: OpenAI, vLLM, SGLang and Ollama of the context's length, llama.cpp of its
-# size, vLLM's older versions of the model's length, TensorRT-LLM of its own limits.
+# How servers say that a prompt is too long: OpenAI, vLLM, SGLang and Ollama name the context's length, llama.cpp its
+# size, older versions of vLLM the model's length, TensorRT-LLM its own limits.
 _TOO_LONG_CODES = ("context_length_exceeded", "exceed_context_size_error")
 _TOO_LONG = re.compile(
     r"context (length|size|window)|maximum (model|sequence|input) length|max_(seq|input)_len|max_num_tokens",
@@ -58,14 +58,14 @@ _TOO_LONG = re.compile(
 )
 
 _FULL = frozenset({429, 503})
-_LATE = frozenset({408, 504})  # Ray Serve says 408 for its own bound
+_LATE = frozenset({408, 504})  # Ray Serve uses 408 for its own time limit
 _CALLERS = frozenset({400, 413, 414, 415, 422, 431})
 
 
 def blame(status: int) -> type[AntiphonError]:
-    """Whose fault an answer is that is no answer. What is left of 4xx is ours: the credential (401), the address and
-    the model's name (404), or something in between that does not let us through (403); a caller's words may bring that
-    about, too, so it says nothing of the server's health.
+    """Return the error for a status. Other 4xx are our errors: the credential (401), the address and the model's name
+    (404), or a gateway that refuses us (403); a caller's content may cause them too, so they say nothing about the
+    server's health.
     """
     if status in _FULL:
         return CapacityError
@@ -78,9 +78,9 @@ def blame(status: int) -> type[AntiphonError]:
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """`outstanding` calls at once; `answer_bytes` for one that is whole, `event_bytes` for an event of a stream;
-    `connect_s` for a new connection, `silence_s` between two pieces of an answer, the first included. A kept connection
-    is given up after `idle_s`: uvicorn closes its own after 5 s, and a request must not cross that.
+    """Bounds: `outstanding` calls at once; `answer_bytes` for a whole answer, `event_bytes` for an event of a stream;
+    `connect_s` for a new connection, `silence_s` before each piece of an answer. An idle connection is closed after
+    `idle_s`: uvicorn closes its own after 5 s, and a request must not be sent at that moment.
     """
 
     outstanding: int = 256
@@ -92,7 +92,7 @@ class Limits:
 
 
 class Upstream:
-    """`url` is the server's, without the preset's base."""
+    """The connections to one server. `url` is without the preset's base."""
 
     def __init__(self, url: str, preset: Preset, model: str, api_key: str | None, clock: Clock, limits: Limits) -> None:
         self.limits = limits
@@ -113,11 +113,11 @@ class Upstream:
         self.outstanding = 0
 
     def post(self, path: str, body: bytes, call: EngineCall, content: Iterable[str]) -> "Exchange":
-        """An answer to come, to be used as a context. `content` is what no error's message may quote."""
+        """Return an exchange, to be used as a context. No error's message may quote `content`."""
         return Exchange(self, path, body, call, content)
 
     async def check(self) -> None:
-        """Raises `EngineError` unless the server says that it can take calls."""
+        """Check that the server can take calls. Raises `EngineError` if not."""
         timeout = aiohttp.ClientTimeout(total=CHECK_TIMEOUT_S)
         url = URL(self._root + self._preset.health.format(model=self._model))
         try:
@@ -136,7 +136,7 @@ class Upstream:
             await self._session.close()
 
     def session(self) -> aiohttp.ClientSession:
-        """Made when it is first needed, for that needs a running loop."""
+        """Return the client session, made on first use because it needs a running loop."""
         if self._closed:
             raise EngineError("The connection to the model's server is closed.")
         if self._session is None:
@@ -157,7 +157,7 @@ class Upstream:
         return known
 
     def timeout(self, call: EngineCall) -> aiohttp.ClientTimeout:
-        """Raises `EngineTimeout` where the deadline has passed."""
+        """Return the timeouts of a call. Raises `EngineTimeout` if its deadline has passed."""
         left_s = None
         if call.deadline_ns is not None:
             left_s = (call.deadline_ns - self._clock.now_ns()) / 1e9
@@ -180,7 +180,7 @@ class Exchange:
         self._response: aiohttp.ClientResponse | None = None
 
     async def __aenter__(self) -> "Exchange":
-        """Sends the request; the answer has begun, and is a good one. Raises `AntiphonError` by blame."""
+        """Send the request and wait for a successful answer to begin. Raises the `AntiphonError` of `blame`."""
         upstream = self._upstream
         if upstream.outstanding >= upstream.limits.outstanding:
             raise CapacityError("The model's server has reached its maximum number of calls.", retry_after_s=1)
@@ -210,28 +210,28 @@ class Exchange:
     def _leave(self) -> None:
         self._upstream.outstanding -= 1
         if self._response is not None:
-            self._response.close()  # does nothing to one that was read to its end
+            self._response.close()  # does nothing if the answer was read to its end
 
     @property
     def at_end(self) -> bool:
-        """Everything of the answer has been received."""
+        """Whether the whole answer has been received."""
         assert self._response is not None
         return self._response.content.at_eof()
 
     async def read_some(self) -> bytes:
-        """What has come since; empty at the answer's end."""
+        """Return what has arrived since the last call; empty at the answer's end."""
         assert self._response is not None
         return await self._response.content.readany()
 
     async def finish(self) -> None:
-        """After the last event there is nothing but the end: waits for it, shortly, so that the connection is kept."""
+        """Wait briefly for the end after the last event, so that the connection can be kept."""
         with suppress(TimeoutError, aiohttp.ClientError):
             async with asyncio.timeout(FINISH_S):
                 while not self.at_end and not await self.read_some():
                     pass
 
     async def read_all(self) -> bytes:
-        """Raises `EngineError` where it is over `answer_bytes`."""
+        """Return the whole answer. Raises `EngineError` if it is longer than `answer_bytes`."""
         assert self._response is not None
         return await _bounded(self._response, self._upstream.limits.answer_bytes)
 
@@ -265,7 +265,9 @@ class _Error(msgspec.Struct):
 
 
 class _Refusal(msgspec.Struct):
-    """OpenAI's `{"error": {...}}`; SGLang's and TensorRT-LLM's bare object; FastAPI's `{"detail": "..."}`."""
+    """The known forms: OpenAI's `{"error": {...}}`; SGLang's and TensorRT-LLM's bare object; FastAPI's `{"detail":
+    "..."}`.
+    """
 
     error: _Error | str | None = None
     message: str | None = None
@@ -276,7 +278,7 @@ class _Refusal(msgspec.Struct):
 
 
 def _told(body: bytes) -> tuple[str, str | None, tuple[object, ...]]:
-    """The message, the parameter and what the error is called; empty where there is none in a form that is known."""
+    """Return the message, the parameter and the error's names; empty if the form is unknown."""
     try:
         refusal = msgspec.json.decode(body, type=_Refusal)
     except (msgspec.DecodeError, UnicodeDecodeError):
@@ -290,7 +292,7 @@ def _told(body: bytes) -> tuple[str, str | None, tuple[object, ...]]:
 
 
 def _quotes(message: str, content: Iterable[str]) -> bool:
-    """Whether `message` repeats some of `content`."""
+    """Return whether `message` repeats some of `content`."""
     shown = message[:MESSAGE_CHARS]
     pieces = [shown[at : at + ECHO_CHARS] for at in range(max(1, len(shown) - ECHO_CHARS + 1))]
     for text in content:
@@ -322,7 +324,7 @@ async def _bounded(response: aiohttp.ClientResponse, max_bytes: int) -> bytes:
 
 
 def _blamed(error: BaseException) -> BaseException:
-    """The server's failure in our words; anything else as it is."""
+    """Return a server's failure as our error; any other error unchanged."""
     if isinstance(error, aiohttp.ConnectionTimeoutError):
         return EngineError("The model's server cannot be reached.")
     if isinstance(error, TimeoutError):

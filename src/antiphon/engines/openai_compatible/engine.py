@@ -1,8 +1,8 @@
 """A language or an embedding model behind OpenAI's API, as an engine.
 
-What came in one read of the network goes on as one tuple of events; nothing is held back, but for the last count of
-tokens: that is said when the server's answer has ended, so that its connection can serve the next call. Closing the
-generator closes the connection there and then, and a server that watches its connections stops generating.
+What one network read brings is passed on as one tuple of events; nothing is held back, except the final token count: it
+is sent once the server's answer has ended, so that its connection can serve the next call. Closing the generator closes
+the connection at once, and a server that notices stops generating.
 """
 
 from collections.abc import AsyncGenerator, Iterator, Sequence
@@ -27,7 +27,7 @@ _LIMITS = Limits()
 
 
 class _Server:
-    """What both kinds of model have: a server, of the kind `preset` names (a key of `PRESETS`)."""
+    """What both kinds of model share: a server of the kind `preset` (a key of `PRESETS`)."""
 
     def __init__(
         self, url: str, model: str, preset: str, clock: Clock, api_key: str | None = None, limits: Limits = _LIMITS
@@ -38,20 +38,20 @@ class _Server:
 
     @property
     def outstanding(self) -> int:
-        """Calls that are under way."""
+        """The number of running calls."""
         return self._upstream.outstanding
 
     async def check(self) -> None:
-        """Raises `EngineError` unless the server says that it can take calls."""
+        """Check that the server can take calls. Raises `EngineError` if not."""
         await self._upstream.check()
 
     async def close(self) -> None:
-        """Breaks off what is under way."""
+        """Close the connections, and cancel running calls."""
         await self._upstream.close()
 
 
 class OpenAICompatible(_Server):
-    """A `core.ports.Generator`, of which `cannot` is what the model behind the server cannot do, though that could."""
+    """A `core.ports.Generator`. `cannot` is what its model cannot do, though the server could."""
 
     def __init__(
         self,
@@ -69,7 +69,7 @@ class OpenAICompatible(_Server):
     async def generate(
         self, spec: GenerateSpec, call: EngineCall
     ) -> AsyncGenerator[tuple[Generated | TokenUsage, ...], None]:
-        """As the port has it."""
+        """Generate an answer, as the port defines it."""
         path, body = request.generation(spec, self._model, self._preset)
         exchange = self._upstream.post(path, request.encode(body), call, _contents(spec))
         translation = Translation(spec, call.id, self._preset.counts is Counts.ALWAYS)
@@ -100,7 +100,7 @@ class OpenAICompatible(_Server):
 
 
 def _contents(spec: GenerateSpec) -> Iterator[str]:
-    """Everything of the caller's that no error may repeat."""
+    """Yield all content of the caller that no error may repeat."""
     if isinstance(spec.prompt, str):
         yield spec.prompt
     else:
@@ -139,7 +139,7 @@ class OpenAICompatibleEmbedder(_Server):
     """A `core.ports.Embedder`."""
 
     async def embed(self, texts: Sequence[str | tuple[int, ...]], call: EngineCall) -> Embedded:
-        """As the port has it."""
+        """Embed texts, as the port defines it."""
         if not self._preset.embeddings:
             raise CallerError("This model's server has no embeddings.", param="model")
         if not self._preset.one_text:

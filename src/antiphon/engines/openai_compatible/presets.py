@@ -1,8 +1,7 @@
-"""What each server with OpenAI's API does differently, as its own documentation or source has it.
+"""What each server with OpenAI's API does differently, by its own documentation or source.
 
-`cannot` is what a server drops without a word, answers wrongly or does not know. What it refuses itself is left to it:
-whether the model behind it sees pictures, for one. The sources are named with their version, because these servers
-change.
+`cannot` is what a server silently drops, answers wrongly or does not know. What a server refuses itself is left to it,
+for example whether its model accepts pictures. The sources are named with their version, because these servers change.
 """
 
 from collections.abc import Mapping
@@ -13,7 +12,7 @@ from antiphon.core.capabilities import EVERYTHING, Ability
 from antiphon.core.specs import EFFORTS
 
 STRUCTURED = frozenset({Ability.CHOICE_OUTPUT, Ability.REGEX_OUTPUT, Ability.GRAMMAR_OUTPUT})
-# What OpenAI's API has no word for.
+# What OpenAI's API has no parameter for.
 _BEYOND = STRUCTURED | {
     Ability.TOP_K,
     Ability.MIN_P,
@@ -30,21 +29,21 @@ _BEYOND = STRUCTURED | {
 
 
 class Counts(StrEnum):
-    """When a streaming server tells what a generation took."""
+    """When a streaming server reports the usage of a generation."""
 
     ALWAYS = (
         "always"  # with each chunk, of its choice (`stream_options.continuous_usage_stats`); and at the end, of all
     )
-    END = "end"  # at the end, where it is asked for (`stream_options.include_usage`)
+    END = "end"  # at the end, if requested (`stream_options.include_usage`)
     UNASKED = "unasked"  # at the end, if at all; it knows no `stream_options`
 
 
 @dataclass(frozen=True, slots=True)
 class Preset:
-    """`base` is in front of `/chat/completions`, `health` what answers 200 when calls can be taken (`{model}` is the
-    model's name). `max_tokens` is how the bound on output is spelt. `cannot` is what of all abilities it has not;
-    `spelled` are its own names of parameters, in place of the ability's; `efforts` are those of `EFFORTS` that it
-    knows. `embeddings` says whether it has these; `one_text` that it embeds one text a request.
+    """One kind of server. `base` precedes `/chat/completions`; `health` answers 200 when calls can be taken (`{model}`
+    is the model's name). `max_tokens` is its name for the bound on output. `cannot` are the abilities that it lacks,
+    `spelled` its own names of parameters, `efforts` those of `EFFORTS` that it knows. `embeddings` says whether it has
+    them, `one_text` that it embeds one text per request.
     """
 
     base: str = "/v1"
@@ -70,7 +69,7 @@ class Preset:
 _VLLM = Preset(counts=Counts.ALWAYS, cannot=frozenset({Ability.VERBOSITY}))
 
 PRESETS: dict[str, Preset] = {
-    # OpenAI's reference of chat completions: its own API, and any server that says no more of itself than that.
+    # OpenAI's reference of chat completions: its own API, and any server without further documentation.
     "openai": Preset(health="/v1/models", efforts=EFFORTS[:-1]),
     "vllm": _VLLM,
     # SGLang (main, August 2026), srt/entrypoints/openai/protocol.py: as vLLM's, without `bad_words`,

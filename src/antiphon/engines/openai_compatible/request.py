@@ -1,7 +1,7 @@
-"""What an engine is asked: a body made of our spec alone, nothing of the caller's goes through as it came.
+"""The request to an engine: its body is made only from our spec; no input of the caller is copied unchecked.
 
-A field stands in the body only where the spec says more than the default, so a server that does not know it is not
-bothered with it. What the preset says that a server cannot do is not asked of it: the session sees to that.
+A field is in the body only if the spec differs from the default, so that a server need not know it. What the server
+cannot do by its preset is not requested: the session takes care of that.
 """
 
 from typing import Any
@@ -36,7 +36,7 @@ _MODES = {ToolMode.NONE: "none", ToolMode.AUTO: "auto", ToolMode.REQUIRED: "requ
 
 
 def encode(body: Body) -> bytes:
-    """Raises `CallerError` for a value that JSON, as servers read it, cannot hold."""
+    """Return the body as JSON. Raises `CallerError` for a value that JSON, as servers read it, cannot hold."""
     try:
         return _JSON.encode(body)
     except (OverflowError, RecursionError, UnicodeError):
@@ -44,7 +44,7 @@ def encode(body: Body) -> bytes:
 
 
 def generation(spec: GenerateSpec, model: str, preset: Preset) -> tuple[str, Body]:
-    """The path below the preset's base, and the body."""
+    """Return the path below the preset's base, and the body."""
     body: Body = {"model": model}
     if isinstance(spec.prompt, str):
         path = COMPLETIONS
@@ -65,7 +65,7 @@ def generation(spec: GenerateSpec, model: str, preset: Preset) -> tuple[str, Bod
         body["chat_template_kwargs"] = msgspec.Raw(spec.template_arguments.encode())
     if spec.reasoning_effort:
         body["reasoning_effort"] = nearest(spec.reasoning_effort, preset.efforts)
-    if spec.verbosity not in ("", "medium"):  # which is what everybody does
+    if spec.verbosity not in ("", "medium"):  # which is the default everywhere
         body["verbosity"] = spec.verbosity
     if spec.stream:
         body["stream"] = True
@@ -77,13 +77,13 @@ def generation(spec: GenerateSpec, model: str, preset: Preset) -> tuple[str, Bod
 
 
 def nearest(effort: str, known: tuple[str, ...]) -> str:
-    """The one of the known efforts that is least far from it, the greater of two."""
+    """Return the known effort nearest to the wanted one; of two, the greater."""
     wanted = EFFORTS.index(effort)
     return min(known, key=lambda each: (abs(EFFORTS.index(each) - wanted), -EFFORTS.index(each)))
 
 
 def _structured(format: Format) -> Body:
-    """vLLM's own parameter, for what OpenAI's has no word for."""
+    """Return vLLM's own parameter for formats that OpenAI's API lacks."""
     if format.shape is Shape.CHOICE:
         return {"choice": msgspec.Raw(format.schema.encode())}
     return {format.shape.value: format.schema}
@@ -118,13 +118,13 @@ def _add_tools(body: Body, spec: GenerateSpec, preset: Preset) -> None:
     choice = spec.tool_choice
     told = Ability.TOOL_CHOICE not in preset.cannot
     if not spec.tools or (choice.mode is ToolMode.NONE and not told):
-        return  # a server that cannot be told to leave the tools alone is not told of them
+        return  # a server that cannot be told to leave the tools alone gets none
     body["tools"] = [_tool(tool) for tool in spec.tools]
     if choice != ToolChoice():
         named = {"type": "function", "function": {"name": choice.name}}
         body["tool_choice"] = named if choice.name else _MODES[choice.mode]
     elif told:
-        body["tool_choice"] = "auto"  # said, because some take silence for "none"
+        body["tool_choice"] = "auto"  # sent, because some take its absence for "none"
     if not spec.parallel_tool_calls:
         body["parallel_tool_calls"] = False
 
@@ -169,7 +169,7 @@ def _add_sampling(body: Body, sampling: Sampling, preset: Preset, *, chat: bool)
 
 
 def _open_engines(sampling: Sampling) -> dict[Ability, Any]:
-    """What open engines know beyond OpenAI's API, where it changes anything."""
+    """Return what open engines know beyond OpenAI's API, if it differs from the default."""
     said: dict[Ability, Any] = {
         Ability.TOP_K: sampling.top_k,
         Ability.MIN_P: sampling.min_p,

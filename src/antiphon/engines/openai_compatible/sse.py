@@ -1,15 +1,15 @@
-"""Server-sent events, as far as engines use them: the payloads of `data:` fields, out of bytes as they come.
+"""Server-sent events, as far as engines use them: the payloads of `data:` fields, from bytes as they arrive.
 
 A line ends with `\\n` or `\\r\\n`, an event with an empty line; several `data:` lines of one event are joined by a
-newline. Comments and other fields are passed over. (WHATWG HTML, section 9.2.6; a lone `\\r` as a line's end is not
-understood, for no engine writes one.)
+newline. Comments and other fields are skipped. (WHATWG HTML, section 9.2.6; a lone `\\r` as a line's end is not
+supported, since no engine writes one.)
 """
 
 from antiphon.core.errors import EngineError
 
 
 class EventSplitter:
-    """Splits one stream. An event longer than `max_bytes` is the engine's failure."""
+    """Splits one stream into events. One longer than `max_bytes` is the engine's failure."""
 
     __slots__ = ("_data", "_max_bytes", "_rest")
 
@@ -19,7 +19,7 @@ class EventSplitter:
         self._data: bytes | None = None  # of an event that has not ended
 
     def feed(self, received: bytes) -> list[bytes]:
-        """The payloads of the events that ended in `received`. Raises `EngineError`."""
+        """Return the payloads of the events that ended in `received`. Raises `EngineError`."""
         lines = (self._rest + received if self._rest else received).split(b"\n")
         self._rest = lines.pop()
         payloads: list[bytes] = []

@@ -1,7 +1,7 @@
 """A language model on this machine, by OpenVINO GenAI's continuous batching.
 
-The pipeline holds Python's lock for the whole of a step, so it lives in a process of its own (`worker`), which the
-server's side (`generator`) starts, speaks to by messages over one socket (`messages`), and starts again when it dies.
+The pipeline holds Python's lock for the whole of a step, so it runs in a process of its own (`worker`). The server's
+side (`generator`) starts it, exchanges messages with it over one socket (`messages`), and restarts it when it dies.
 """
 
 from antiphon.engines.openvino.generator import OpenVinoGenerator, OpenVinoStats

@@ -1,8 +1,8 @@
-"""Models whose weights were rewritten, kept on this disk: made once for each file, and again when it has changed.
+"""Models with rewritten weights, kept on this disk: made once for each file, and again when it has changed.
 
-One lies in a folder named after its source. It is made in a process of its own, which gives all its memory back, and
-renamed into place, so a kill at any moment leaves none or a whole one. One that is damaged is made again. Any of them
-may be deleted. This module is that process, too.
+Each has a folder named after its source. It is made in a process of its own, which frees all its memory, and renamed
+into place, so a kill at any moment leaves none or a whole one. A damaged one is made again. Any of them may be deleted.
+This module is that process, too.
 """
 
 import fcntl
@@ -18,17 +18,17 @@ from typing import Any
 from antiphon import children
 
 LONGEST_S = 3600
-_RULES = 2  # another number whenever the same file would become another model
+_RULES = 2  # increase it whenever the same file would become another model
 _MODEL = "openvino_model.xml"
 _WEIGHTS = "openvino_model.bin"
 _MADE_OF = "made_of.json"
 
 
 def converted(source: Path, kept_in: Path) -> Path:
-    """The folder of the model in int8. `source` is a GGUF file or a folder of OpenVINO files. Blocks, also while
-    another process makes it.
+    """Return the folder of the model in int8, made if necessary. `source` is a GGUF file or a folder of OpenVINO files.
+    Blocks, also while another process makes it.
 
-    Raises `ValueError` for a model that cannot be rewritten, and `OSError` where it cannot be kept.
+    Raises `ValueError` for a model that cannot be rewritten, and `OSError` if it cannot be stored.
     """
     source, kept_in = source.resolve(), kept_in.absolute()
     folder = kept_in / f"{source.stem}-{hashlib.sha256(str(source).encode()).hexdigest()[:12]}"
@@ -52,7 +52,7 @@ def converted(source: Path, kept_in: Path) -> Path:
 
 
 def _origin(source: Path) -> dict[str, Any]:
-    """What the model is made of: it is made again when any of this is another."""
+    """Return what the model is made of: if any of this changes, it is made again."""
     files = [source] if source.is_file() else sorted(file for file in source.iterdir() if file.is_file())
     stats = {file.name: [file.stat().st_size, file.stat().st_mtime_ns] for file in files}
     return {"rules": _RULES, "openvino": version("openvino"), "genai": version("openvino-genai"), "files": stats}
@@ -75,7 +75,7 @@ def _is_whole(folder: Path, origin: dict[str, Any]) -> bool:
 
 
 def _run(source: Path, target: Path, lock: int) -> None:
-    """The process holds the lock as well: should we be killed, nobody makes the same before it has ended."""
+    """Run the process. It holds the lock as well: if we are killed, nobody makes the same model before it has ended."""
     nothing = subprocess.DEVNULL
     try:
         done = subprocess.run(
@@ -110,7 +110,7 @@ def _make(source: Path, target: Path) -> None:
     if not done:
         raise ValueError('it has no matrix that can be rewritten; set weights = "file"')
     ov.save_model(model, target / _MODEL, compress_to_fp16=False)
-    del model  # it reads what is deleted now
+    del model  # it reads files that are deleted next
     shutil.rmtree(saved, ignore_errors=True)
     if source.is_dir():
         for beside in source.iterdir():
@@ -119,7 +119,9 @@ def _make(source: Path, target: Path) -> None:
 
 
 def _saved(source: Path, folder: Path) -> Path:
-    """What the pipeline makes of a GGUF file, as OpenVINO files; it writes them beside the file, so to a link of it."""
+    """Return what the pipeline makes of a GGUF file, as OpenVINO files. It writes them beside the file, so it gets a
+    link.
+    """
     import openvino_genai as genai
 
     folder.mkdir()

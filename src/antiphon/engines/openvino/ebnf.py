@@ -1,10 +1,10 @@
-"""A grammar for the JSON texts that keep to a schema, in the form that `schema` brings it into.
+"""A grammar for the JSON texts that conform to a schema, in the form that `schema` returns.
 
-The grammar compiler has a translation of schemas of its own, which allows any amount of white space anywhere: a small
-model at some temperature then writes line breaks until its tokens end. Here white space is a space, or a line break and
-an indentation; numbers have at most `_DIGITS` digits. Properties come in the schema's order.
+The grammar compiler's own translation of schemas allows any amount of white space anywhere: a small model at some
+temperature then writes line breaks until its tokens end. Here white space is a space, or a line break and an
+indentation; numbers have at most `_DIGITS` digits. Properties come in the schema's order.
 
-A grammar is text: a rule a line, `name ::= expression`; the first is `root`.
+A grammar is text: one rule per line, `name ::= expression`; the first is `root`.
 """
 
 import json
@@ -14,7 +14,7 @@ from decimal import ROUND_CEILING, ROUND_FLOOR, Decimal
 from typing import Any
 
 _DIGITS = 15
-_PLACES = 2  # of a number that has bounds, at least
+_PLACES = 2  # decimal places of a number with bounds, at least
 _MOST_PLACES = 6
 
 _BASE = r"""
@@ -38,12 +38,12 @@ _SHORTHANDS = {"d": "0-9", "w": "A-Za-z0-9_"}
 
 
 def grammar(form: dict[str, Any]) -> str:
-    """`form` is what `schema.enforceable` returns."""
+    """Return the grammar of `form`, which `schema.enforceable` returns."""
     return _Rules(form).text()
 
 
 def one_of(texts: Iterable[str]) -> str:
-    """A grammar for exactly these texts."""
+    """Return a grammar for exactly these texts."""
     return "root ::= " + " | ".join(map(_quoted, texts))
 
 
@@ -58,7 +58,7 @@ class _Rules:
         return "\n".join([root, *self._lines]) + _BASE
 
     def _rule(self, expression: str) -> str:
-        """A rule for it. Returns the rule's name."""
+        """Add a rule for an expression. Returns the rule's name."""
         name = f"r{len(self._lines)}"
         self._lines.append(f"{name} ::= {expression}")
         return name
@@ -105,7 +105,7 @@ class _Rules:
             return f'"{{" ws ({pair} ("," ws {pair})* ws)? "}}"'
         if not node["properties"]:
             return '"{" ws "}"'
-        first, after = '""', '""'  # what may come where nothing has come yet, and where something has
+        first, after = '""', '""'  # what may follow if nothing came yet, and if something did
         for name, value in reversed(node["properties"].items()):
             pair = self._rule(f'{_literal(name)} ":" ws {self._of(value)}')
             begun = f"{pair} {after}"
@@ -142,7 +142,7 @@ def _repeated(expression: str, least: int, most: int | None) -> str:
 
 
 def _quoted(text: str) -> str:
-    """As a literal of the grammar."""
+    """Return the text as a literal of the grammar."""
     escaped = (
         text.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n").replace("\r", "\\r").replace("\t", "\\t")
     )
@@ -150,12 +150,12 @@ def _quoted(text: str) -> str:
 
 
 def _literal(value: Any) -> str:
-    """The one text of a JSON value."""
+    """Return the only text of a JSON value."""
     return _quoted(json.dumps(value, ensure_ascii=False))
 
 
 def _pattern(pattern: str) -> str:
-    """A regular expression of the kind that `schema` lets through; it has no text that JSON would escape."""
+    """Return a regular expression of the kind that `schema` permits, as grammar; nothing in it needs JSON escapes."""
     anchored = _ANCHORS.match(pattern)
     assert anchored is not None
     pieces = ['""']
@@ -172,7 +172,7 @@ def _pattern(pattern: str) -> str:
 
 
 def _member(escape: re.Match[str]) -> str:
-    """Of a class of characters."""
+    """Return an escape within a class of characters."""
     return _SHORTHANDS.get(escape[1], escape[0] if escape[1] == "-" else escape[1])
 
 
@@ -180,7 +180,7 @@ def _member(escape: re.Match[str]) -> str:
 
 
 def _bounded(name: str, node: dict[str, Any]) -> str:
-    """A number between bounds; empty where there are none."""
+    """Return the expression of a number between bounds; empty if there are none."""
     bounds = {key: Decimal(str(node[key])) for key in node if key != "type"}
     if not bounds:
         return ""
@@ -205,11 +205,13 @@ def _bounded(name: str, node: dict[str, Any]) -> str:
     return " | ".join(texts)
 
 
-Parts = list[tuple[int, int]]  # of a number's digits in order, the lowest and the highest each may be
+Parts = list[tuple[int, int]]  # for each digit of a number, in order, the lowest and the highest that it may be
 
 
 def _ranges(low: int, high: int, width: int) -> Iterator[Parts]:
-    """The numbers from `low` to `high`, 0 or more, of at least `width` digits, as runs of digits that vary freely."""
+    """Yield the numbers from `low` to `high` (0 or more), of at least `width` digits, as runs of freely varying
+    digits.
+    """
     while low <= high:
         count = max(len(str(low)), width)
         size = 1

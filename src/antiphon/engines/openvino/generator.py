@@ -1,7 +1,7 @@
-"""The server's side of the pipeline's process: what is asked of it, and what it says.
+"""The server's side of the pipeline's process.
 
-A step's report is one read of the socket and one wake-up of the event loop, for all requests together. A generator that
-is closed cancels its request inside the pipeline. What runs when the process dies fails with `EngineError`.
+A step's report is one read of the socket and one wake-up of the event loop, for all requests together. A closed
+generator cancels its request in the pipeline. If the process dies, running requests fail with `EngineError`.
 """
 
 import asyncio
@@ -41,9 +41,9 @@ _Item = Begun | Refused | Chunk | AntiphonError
 
 @dataclass(frozen=True, slots=True)
 class OpenVinoStats:
-    """What the engine takes. `cache_bytes` is the bound of the key and value cache, `cache_used_bytes` the part that
-    running requests hold; `rss_bytes` is all memory of the pipeline's process, which was started anew `restarts` times,
-    `stuck` of them because it was stuck, and can be asked now if it is `up`.
+    """The state of the engine. `cache_bytes` is the bound of the key and value cache, `cache_used_bytes` the part that
+    running requests hold; `rss_bytes` is all memory of the pipeline's process. It was restarted `restarts` times,
+    `stuck` of them because it was stuck, and answers now if it is `up`.
     """
 
     running: int
@@ -56,7 +56,7 @@ class OpenVinoStats:
 
 
 class Inbox:
-    """What the pipeline has said of one request and nobody has read yet."""
+    """The unread reports of the pipeline on one request."""
 
     __slots__ = ("_items", "_waiter")
 
@@ -70,7 +70,7 @@ class Inbox:
             self._waiter.set_result(None)
 
     async def take(self) -> list[_Item]:
-        """All there is, at least one."""
+        """Return all items, waiting for at least one."""
         if not self._items:
             self._waiter = asyncio.get_running_loop().create_future()
             try:
@@ -82,8 +82,8 @@ class Inbox:
 
 
 class OpenVinoGenerator(KeptProcess):
-    """One language model, from a GGUF file or a folder of OpenVINO files. Use `start`; `fingerprint` tells its weights
-    apart from others.
+    """One language model, from a GGUF file or a folder of OpenVINO files. Use `start`; `fingerprint` identifies its
+    weights.
     """
 
     worker = "antiphon.engines.openvino.worker"
@@ -96,7 +96,7 @@ class OpenVinoGenerator(KeptProcess):
         if kept_in is None and settings.weights != "file":
             raise CallerError("Rewritten weights need a folder that they are kept in.", param="weights")
         kept = str(kept_in.absolute()) if kept_in else ""
-        super().__init__(Load(str(path.absolute()), settings, kept))  # it runs elsewhere
+        super().__init__(Load(str(path.absolute()), settings, kept))  # absolute, since it runs elsewhere
         self.fingerprint = fingerprint
         self._settings = settings
         self._model: Model | None = None
@@ -109,15 +109,15 @@ class OpenVinoGenerator(KeptProcess):
     async def start(
         cls, path: Path, settings: OpenVinoSettings, fingerprint: str = "", kept_in: Path | None = None
     ) -> "OpenVinoGenerator":
-        """Loads the model. `kept_in` is the folder where rewritten models are kept: `settings.weights`. Raises
-        `EngineError` if it cannot be loaded.
+        """Load the model. `kept_in` is the folder of rewritten models: see `settings.weights`. Raises `EngineError` if
+        it cannot be loaded.
         """
         return await cls(path, settings, fingerprint, kept_in)._begin()
 
     # -- asking --------------------------------------------------------------------------------------------------------
 
     async def generate(self, spec: GenerateSpec, call: EngineCall) -> AsyncGenerator[Events, None]:
-        """See `core.ports.Generator`. Of several choices, the input is counted once."""
+        """Generate an answer: see `core.ports.Generator`. With several choices, the input is counted once."""
         transport, model = self._open(), self._model
         assert model is not None
         if len(self._inboxes) >= self._settings.max_requests:
@@ -204,7 +204,7 @@ class OpenVinoGenerator(KeptProcess):
 
 
 def _framed(request: Generate) -> bytes:
-    """Raises `CallerError` for what no message can hold."""
+    """Return the request as bytes. Raises `CallerError` for values that no message can hold."""
     try:
         return frame(request)
     except (OverflowError, RecursionError, UnicodeError):

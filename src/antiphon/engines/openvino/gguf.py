@@ -1,7 +1,7 @@
-"""What is read of a model's files beside the pipeline: how long a text it was made for, from a GGUF file's header or
-from the configuration beside OpenVINO files, and where a GGUF file's tensors lie.
+"""Data read from a model's files beside the pipeline: its context length, from a GGUF file's header or the
+configuration beside OpenVINO files, and the positions of a GGUF file's tensors.
 
-The header (GGUF specification, version 2 and later) is a run of keys with typed values, little-endian.
+The header (GGUF specification, version 2 and later) is a sequence of keys with typed values, little-endian.
 """
 
 import json
@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import BinaryIO
 
-UNKNOWN_CONTEXT_TOKENS = 2048  # where a model does not say
+UNKNOWN_CONTEXT_TOKENS = 2048  # if a model does not say
 
 _MAGIC = b"GGUF"
 _UINT32, _STRING, _ARRAY, _UINT64 = 4, 8, 9, 10
@@ -19,18 +19,20 @@ _SIZES = {0: 1, 1: 1, 2: 2, 3: 2, 4: 4, 5: 4, 6: 4, 7: 1, 10: 8, 11: 8, 12: 8}
 _MOST_KEYS = 10_000
 _LONGEST_KEY = 65_535
 _MOST_TENSORS = 100_000
-_TENSOR_COUNT = 8  # where it stands
+_TENSOR_COUNT = 8  # its position
 _ALIGNMENT = 32
 
 
 def model_path(path: Path) -> Path:
-    """What the pipeline loads: a folder of OpenVINO files, or a GGUF file, which a folder may hold."""
+    """Return what the pipeline loads: a folder of OpenVINO files, or a GGUF file, which may be in a folder."""
     found = sorted(path.glob("*.gguf")) if path.is_dir() else []
     return found[0] if len(found) == 1 else path
 
 
 def context_tokens(path: Path) -> int:
-    """Of a GGUF file or a folder of OpenVINO files. Raises `ValueError` for a file that is not GGUF."""
+    """Return the context length of a GGUF file or a folder of OpenVINO files, in tokens. Raises `ValueError` for a file
+    that is not GGUF.
+    """
     if path.is_dir():
         config = path / "config.json"
         found = json.loads(config.read_text()).get("max_position_embeddings") if config.is_file() else None
@@ -44,7 +46,7 @@ def context_tokens(path: Path) -> int:
 
 @dataclass(frozen=True, slots=True)
 class Tensor:
-    """Where a tensor's bytes begin in the file, and what they are: `kind` is a number of ggml's (`enum ggml_type`),
+    """Where a tensor's bytes start in the file, and what they are: `kind` is a number of ggml's (`enum ggml_type`),
     `shape` has the rows first.
     """
 
@@ -54,7 +56,7 @@ class Tensor:
 
 
 def contents(path: Path) -> tuple[dict[str, int], list[Tensor]]:
-    """The whole numbers among a GGUF file's keys, and its tensors in order. Raises `ValueError` for another file."""
+    """Return the integers among a GGUF file's keys, and its tensors in order. Raises `ValueError` for another file."""
     with path.open("rb") as file:
         file.seek(_TENSOR_COUNT)
         count = _number(file, 8)
@@ -72,7 +74,7 @@ def contents(path: Path) -> tuple[dict[str, int], list[Tensor]]:
 
 
 def _numbers(file: BinaryIO, name: str) -> Iterator[tuple[str, int | None]]:
-    """Each key, with its value where that is a whole number of 32 or 64 bits. Raises `ValueError`."""
+    """Yield each key, with its value if that is an integer of 32 or 64 bits. Raises `ValueError`."""
     if file.read(4) != _MAGIC:
         raise ValueError(f"{name} is not a GGUF file")
     _, _, keys = struct.unpack("<IQQ", file.read(20))

@@ -1,11 +1,11 @@
-"""A GGUF file's 4-bit matrices, exactly as the file has them.
+"""A GGUF file's 4-bit matrices, exactly as in the file.
 
-Blocks of 32 weights have a scale and a minimum there (ggml's Q4_1). The pipeline reads them into 4 bits with a whole
-zero point, that is, with the minimum rounded to a multiple of the scale: a weight is then off by a quarter of a step on
-average, as much again as by the file's own rounding, and SmolLM2-135M answers a greeting with the same greeting without
-end. Where a model is rewritten anyway, it is rewritten from the file's own values.
+Its blocks of 32 weights have a scale and a minimum (ggml's Q4_1). The pipeline converts them to 4 bits with an integer
+zero point, that is, with the minimum rounded to a multiple of the scale. This adds an error of a quarter of a step on
+average, as large as that of the file's own rounding, and SmolLM2-135M answers a greeting with the same greeting without
+end. If a model is rewritten anyway, it is rewritten from the file's own values.
 
-Which matrix of the file the pipeline made one of its own from is seen from the values: they are near each other.
+Which matrix of the file belongs to one of the pipeline's is found by comparing values.
 """
 
 from pathlib import Path
@@ -20,11 +20,11 @@ Matrix = NDArray[np.float32]
 _Q4_1 = 3
 _BLOCK = 32
 _BLOCK_BYTES = 20  # a scale and a minimum of 16 bits each, and 32 weights of 4
-_NEAR = 0.25  # of a matrix's own size; what is read from the same values is within 0.1, any other is beyond 1
+_NEAR = 0.25  # of a matrix's norm; conversions of the same values are within 0.1, any other beyond 1
 
 
 class ExactWeights:
-    """The 4-bit matrices of one GGUF file, each of which is given out once."""
+    """The 4-bit matrices of one GGUF file, each returned once."""
 
     def __init__(self, path: Path) -> None:
         """Raises `ValueError` for a file that is not GGUF."""
@@ -35,7 +35,7 @@ class ExactWeights:
         self._heads = sorted({value for key, value in numbers.items() if key.endswith(endings)})
 
     def exact(self, matrix: Matrix) -> Matrix:
-        """The file's matrix that this one was made from; where there is none, the one that was given."""
+        """Return the file's matrix that this one was made from; if there is none, this one."""
         for tensor in self._left:
             if tensor.shape != matrix.shape:
                 continue
@@ -46,7 +46,7 @@ class ExactWeights:
         return matrix
 
     def _is_near(self, tensor: Tensor, heads: int, matrix: Matrix) -> bool:
-        """`heads` is 0 for a matrix whose rows stand in the file's own order."""
+        """Return whether the tensor holds the matrix. `heads` is 0 if its rows are in the file's own order."""
         rows = len(matrix) // max(heads, 1)
         if heads and (rows % 2 or len(matrix) % heads):
             return False
@@ -55,7 +55,7 @@ class ExactWeights:
         return bool(np.linalg.norm(difference) < _NEAR * np.linalg.norm(part))
 
     def _rows(self, tensor: Tensor, count: int) -> Matrix:
-        """The first rows."""
+        """Return the first `count` rows."""
         columns = tensor.shape[1]
         size = count * columns // _BLOCK * _BLOCK_BYTES
         blocks = self._bytes[tensor.start : tensor.start + size].reshape(-1, _BLOCK_BYTES)
@@ -65,7 +65,9 @@ class ExactWeights:
 
 
 def _ordered(matrix: Matrix, heads: int) -> Matrix:
-    """Llama files have the two numbers that are rotated together side by side, the pipeline half a head apart."""
+    """Return rows in the pipeline's order: Llama files have each rotated pair side by side, the pipeline half a head
+    apart.
+    """
     if not heads:
         return matrix
     return matrix.reshape(heads, len(matrix) // heads // 2, 2, -1).swapaxes(1, 2).reshape(matrix.shape)

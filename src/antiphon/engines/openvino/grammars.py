@@ -1,8 +1,8 @@
-"""Whether a grammar compiles, before it comes near what runs.
+"""Checks whether a grammar compiles, before the pipeline gets it.
 
-The pipeline compiles a request's grammar in the middle of a step, and one that does not compile leaves it broken. So
-each is tried first, in a pipeline of its own whose model computes nothing: all its logits are zero. Both have the same
-tokenizer, and with it the same compiler, which remembers what it compiled.
+The pipeline compiles a request's grammar within a step, and a grammar that does not compile breaks it. So each is tried
+first, in a second pipeline whose model computes nothing: all its logits are zero. Both have the same tokenizer, and
+with it the same compiler, which caches its results.
 """
 
 import tempfile
@@ -18,7 +18,7 @@ _SPARE_TOKENS = 8192  # a model may have more logits than its tokenizer has toke
 
 
 class Grammars:
-    """Tries grammars, for the pipeline of that tokenizer, which must have generated something before."""
+    """Tries grammars for the pipeline of that tokenizer, which must have generated something before."""
 
     def __init__(self, tokenizer: Any, vocabulary_size: int) -> None:
         with tempfile.TemporaryDirectory() as folder:
@@ -27,7 +27,7 @@ class Grammars:
         self._prompt = ov.Tensor(np.zeros((1, 1), np.int64))
 
     def compiles(self, grammar: str) -> bool:
-        """`grammar` is a structural tag, as JSON."""
+        """Return whether a grammar (a structural tag, as JSON) compiles."""
         config = genai.GenerationConfig(max_new_tokens=1)
         config.structured_output_config = genai.StructuredOutputConfig(structural_tags_config=grammar)
         try:
@@ -38,7 +38,7 @@ class Grammars:
 
 
 def _zeros(size: int) -> ov.Model:
-    """A language model with the inputs that each must have, and logits of zero."""
+    """Return a language model with the required inputs, and logits of zero."""
     tokens = op.parameter([-1, -1], np.int64, name="input_ids")
     mask = op.parameter([-1, -1], np.int64, name="attention_mask")
     beams = op.parameter([-1], np.int32, name="beam_idx")

@@ -1,6 +1,6 @@
-"""What the server and the pipeline's process tell each other.
+"""The messages between the server and the pipeline's process.
 
-Both sides are ours and of one version, so structures travel as arrays, without names.
+Both sides have the same version, so structures are sent as arrays, without names.
 """
 
 from dataclasses import dataclass
@@ -19,18 +19,18 @@ BLOCK_TOKENS = 32  # of the pipeline's paged attention on a CPU
 
 @dataclass(frozen=True, slots=True)
 class OpenVinoSettings:
-    """How the pipeline works. Each was measured; see the results.
+    """The settings of the pipeline. Each was measured; see the results.
 
-    `weights` is one of `WEIGHTS`: as the file has them, or every matrix rewritten (`weights.to_int8`). `kv_cache_gb`
-    bounds the memory for keys and values, which is taken as it is used; `kv_cache_precision` is one of `PRECISIONS`.
-    `eviction_tokens` keeps at most that many tokens of each request in the cache, the least looked at go first; 0 keeps
-    all, and it does not go with `prefix_caching`. `prompt_lookup_tokens` guesses that many tokens from earlier text
-    that ended in the same `prompt_lookup_ngram` tokens, 0 none. `max_batched_tokens` is the most a step computes,
-    `max_sequences` the most requests a step advances, `max_requests` the most that are let in, waiting ones included.
-    `split_fuse` lets a long prompt be computed in parts beside running requests; without it, none may be over
-    `max_batched_tokens`. `threads` is 0 for as many as there are cores. `default_max_tokens` bounds an output for which
-    the caller gave no bound; `temperature` and `top_p` are for callers who give none, `None` is what the model's files
-    say, or 1. `frequency_penalty` is for conversations whose callers say nothing of sampling, tools or formats.
+    `weights` is one of `WEIGHTS`: as in the file, or every matrix rewritten (`weights.to_int8`). `kv_cache_gb` bounds
+    the memory for keys and values, allocated as needed; `kv_cache_precision` is one of `PRECISIONS`. `eviction_tokens`
+    keeps at most that many tokens of each request in the cache, dropping those with the least attention first; 0 keeps
+    all; it excludes `prefix_caching`. `prompt_lookup_tokens` guesses that many tokens from earlier text that ended in
+    the same `prompt_lookup_ngram` tokens, 0 none. A step computes at most `max_batched_tokens` for at most
+    `max_sequences` requests; at most `max_requests` are admitted, including waiting ones. `split_fuse` computes a long
+    prompt in parts beside running requests; without it, prompts have at most `max_batched_tokens`. `threads` is 0 for
+    as many as there are cores. `default_max_tokens` bounds an output if the caller gives no bound; `temperature` and
+    `top_p` are defaults, where `None` means the model's files, or 1. `frequency_penalty` is for conversations whose
+    callers set no sampling, tools or formats.
     """
 
     weights: str = "file"
@@ -51,7 +51,7 @@ class OpenVinoSettings:
     frequency_penalty: float | None = None
 
     def __post_init__(self) -> None:
-        """Raises `CallerError` for what the pipeline would break on."""
+        """Raises `CallerError` for values that would break the pipeline."""
         eviction = self.eviction_tokens
         for setting, right in (
             ("weights", self.weights in WEIGHTS),
@@ -77,7 +77,7 @@ class OpenVinoSettings:
 
 
 class Load(msgspec.Struct, tag=True, array_like=True, frozen=True):
-    """`kept_in` is the folder of rewritten models, where `weights` asks for one."""
+    """Load a model. `kept_in` is the folder of rewritten models, if `weights` asks for one."""
 
     path: str
     settings: OpenVinoSettings
@@ -85,10 +85,9 @@ class Load(msgspec.Struct, tag=True, array_like=True, frozen=True):
 
 
 class Generate(msgspec.Struct, tag=True, array_like=True, frozen=True):
-    """`prompt` is a raw text, or messages for the model's own template, which is given `tools` if it knows them.
-
-    `sampling` are fields of the pipeline's own configuration; `seeds` has one for each choice. `grammar` is a
-    structural tag, as JSON. `template_arguments` are given to the template, too.
+    """Start a request. `prompt` is a raw text, or messages for the model's own template, which gets `tools` if it knows
+    them, and `template_arguments`. `sampling` are fields of the pipeline's own configuration; `seeds` has one for each
+    choice. `grammar` is a structural tag, as JSON.
     """
 
     number: int
@@ -102,7 +101,7 @@ class Generate(msgspec.Struct, tag=True, array_like=True, frozen=True):
 
 
 class Cancel(msgspec.Struct, tag=True, array_like=True, frozen=True):
-    """One choice of a request, or all of them."""
+    """Cancel one choice of a request, or all of them."""
 
     number: int
     choice: int | None = None
@@ -114,9 +113,9 @@ Command = Load | Generate | Cancel
 
 
 class Model(msgspec.Struct, array_like=True, frozen=True):
-    """What was loaded. `vocabulary` is each token's bytes, none for a special token, and `longest_bytes` the most that
-    one has; `temperature` and `top_p` are for callers who give none, `None` where neither settings nor files say, and
-    `frequency_penalty` for those who say nothing.
+    """The loaded model. `vocabulary` is each token's bytes, none for a special token, and `longest_bytes` the length of
+    the longest; `temperature` and `top_p` are defaults, `None` if neither settings nor files have any, and
+    `frequency_penalty` is for callers that set no sampling.
     """
 
     vocabulary: list[bytes]
@@ -133,7 +132,7 @@ class Ready(msgspec.Struct, tag=True, array_like=True, frozen=True):
 
 
 class Begun(msgspec.Struct, array_like=True, frozen=True):
-    """A request was let in; `cached` of its `input` tokens were in the prefix cache."""
+    """A request was admitted; `cached` of its `input` tokens were in the prefix cache."""
 
     number: int
     input: int
@@ -141,7 +140,7 @@ class Begun(msgspec.Struct, array_like=True, frozen=True):
 
 
 class Why(StrEnum):
-    """A request was not let in."""
+    """Why a request was refused."""
 
     EMPTY = "empty"
     TOO_LONG = "too long"
@@ -150,7 +149,7 @@ class Why(StrEnum):
 
 
 class Refused(msgspec.Struct, array_like=True, frozen=True):
-    """A request was not let in. `input` is how many tokens its prompt has, at least."""
+    """A request was refused. `input` is how many tokens its prompt has, at least."""
 
     number: int
     why: Why
@@ -171,7 +170,7 @@ STOP, LENGTH, OUT_OF_MEMORY = "stop", "length", "memory"
 
 
 class Stepped(msgspec.Struct, tag=True, array_like=True, frozen=True):
-    """What a step brought, for all requests. `cache_bytes` is the bound, `cache_share` the used part, 0 to 1."""
+    """The results of a step, for all requests. `cache_bytes` is the bound, `cache_share` the used part, 0 to 1."""
 
     begun: list[Begun]
     refused: list[Refused]

@@ -1,9 +1,9 @@
-"""From a choice's tokens to its events.
+"""Translation of a choice's tokens to events.
 
-Text is held back where it may be the beginning of a stop text, of a call, or of a character. A stop text is not given
-out, and nothing after it; it is looked for outside of calls. Each token is counted once, with the event that its text
-leaves in or with the next one, so that the sum over a choice's events is what the engine counted. Of a call that is cut
-off before its arguments begin, nothing is text.
+Text is held back if it may be the beginning of a stop text, of a call, or of a character. A stop text and what follows
+it are not sent; it is searched for outside of calls. Each token is counted once, with the event of its text or with the
+next one, so that the sum over a choice's events equals the engine's count. Of a call that is cut off before its
+arguments, nothing becomes text.
 """
 
 import codecs
@@ -31,7 +31,7 @@ _Utf8 = codecs.getincrementaldecoder("utf-8")
 
 
 class Held:
-    """Text up to the first of some marks. What may be the beginning of a mark is kept for later."""
+    """Text up to the first of some marks. What may be the beginning of a mark is held back."""
 
     def __init__(self, marks: Sequence[str]) -> None:
         self._marks = marks
@@ -39,7 +39,7 @@ class Held:
         self._kept = ""
 
     def feed(self, text: str) -> tuple[str, bool, str]:
-        """What is certainly before the first mark, whether that has come, and what follows it."""
+        """Return the text before the first mark, whether a mark has come, and what follows it."""
         text = self._kept + text
         found = [(at, len(mark)) for mark in self._marks if (at := text.find(mark)) >= 0]
         if found:
@@ -51,12 +51,12 @@ class Held:
         return text[: len(text) - keep], False, ""
 
     def rest(self) -> str:
-        """What was kept, now that nothing more comes."""
+        """Return what was held back, at the end of the text."""
         kept, self._kept = self._kept, ""
         return kept
 
     def _beginning(self, text: str) -> int:
-        """How much of the end of `text` is the beginning of a mark, at most."""
+        """Return how long an end of `text` is the beginning of a mark, at most."""
         for length in range(min(self._longest - 1, len(text)), 0, -1):
             end = text[-length:]
             if any(mark.startswith(end) for mark in self._marks):
@@ -84,14 +84,14 @@ class _Arguments:
 
 
 class _Compact:
-    """JSON without the white space around its values, so that two texts of one value compare equal."""
+    """JSON without the white space around its values, so that two texts of one value are equal."""
 
     def __init__(self) -> None:
         self.text = ""
         self._quoted = self._escaped = False
 
     def feed(self, text: str) -> str:
-        """What is added by the next piece of the text."""
+        """Return what the next piece of text adds."""
         kept = []
         for char in text:
             if self._escaped:
@@ -109,11 +109,11 @@ class _Compact:
 
 
 class _Calls:
-    """Finds calls in text. The grammar sees to it that what begins like a call is one, where there are tools; without
-    any, no call is wanted. `count` is of those told; `ended` says that nothing more is wanted.
+    """Finds calls in text. If there are tools, the grammar ensures that what begins like a call is one; without any, no
+    call is wanted. `count` counts the calls sent; `ended` means that no more text is wanted.
 
-    A small model repeats a call until its tokens end. So what is as yet the same as an earlier call is held back until
-    it differs; a call that is wholly the same is not told, and is the end, and so is the last of `MAX_CALLS`.
+    A small model repeats a call until its tokens end. So a call is held back while it equals an earlier one; a complete
+    repeat is not sent and ends the answer, and so does the last of `MAX_CALLS`.
     """
 
     def __init__(self, tools: Sequence[Tool]) -> None:
@@ -122,20 +122,18 @@ class _Calls:
         self._heads = {call_head(tool): tool.name for tool in tools}
         self._state = _State.TEXT
         self._text = Held((CALL_BEGIN,))
-        self._arguments = Held(
-            (CALL_END,)
-        )  # its line break stands in no JSON string, so it is no part of the arguments
+        self._arguments = Held((CALL_END,))  # its line break is in no JSON string, so no argument contains it
         self._head = self._name = self._held = ""
         self._compact = _Compact()
         self._earlier: list[tuple[str, str]] = []  # names and compact arguments
-        self._same: list[str] = []  # arguments of those calls that this one may yet be a repeat of
+        self._same: list[str] = []  # arguments of earlier calls that this one may still repeat
 
     def feed(self, text: str) -> Iterator[str | _Begun | _Arguments]:
         while text and not self.ended:
             match self._state:
                 case _State.TEXT:
                     said, found, text = self._text.feed(text)
-                    if said and not (self.count and said.isspace()):  # what stands between calls is no text
+                    if said and not (self.count and said.isspace()):  # white space between calls is not text
                         yield said
                     if found:
                         self._state, self._head = _State.HEAD, CALL_BEGIN
@@ -191,7 +189,9 @@ class _Calls:
         self.ended = self.count == MAX_CALLS
 
     def rest(self, cut: bool) -> str:
-        """Text that was kept. Of what may have become a call, had it not been `cut`, nothing: "<" at most is text."""
+        """Return text that was held back. What could have become a call, if not `cut` off, is dropped: at most "<" is
+        text.
+        """
         kept = self._text.rest() if self._state is _State.TEXT else ""
         return "" if cut or len(kept) > 1 else kept
 
@@ -200,19 +200,19 @@ class _Calls:
 
 
 class Choice:
-    """One choice's output. `tokens` is how many it took; `ended` says that it has, `stopped` that it has by a stop
-    text or by its calls, which the engine does not know of. `vocabulary` is each token's bytes.
+    """One choice's output. `tokens` counts its tokens; `ended` means that it is complete, `stopped` that a stop text or
+    its calls ended it, which the engine does not know. `vocabulary` is each token's bytes.
     """
 
     def __init__(self, index: int, spec: GenerateSpec, tools: Sequence[Tool], vocabulary: Sequence[bytes]) -> None:
         self.tokens = 0
         self.ended = self.stopped = False
-        self._by_text = False  # it was a stop text
+        self._by_text = False  # by a stop text
         self._index = index
         self._vocabulary = vocabulary
         self._utf8 = _Utf8("replace")
         self._stops = Held(spec.sampling.stop) if spec.sampling.stop else None
-        # Without tools, who was told of some, or saw calls, may write one all the same.
+        # A model may write a call without tools too, if it was told of some, or saw calls.
         told = (
             tools
             or spec.tools
@@ -224,7 +224,7 @@ class Choice:
         self._events: list[Generated] = []
 
     def take(self, chunk: Chunk) -> list[Generated]:
-        """The events of new tokens, and of the end."""
+        """Return the events of new tokens, and of the end."""
         vocabulary = self._vocabulary
         for n, token in enumerate(chunk.tokens):
             piece = vocabulary[token] if token < len(vocabulary) else b""
@@ -262,7 +262,7 @@ class Choice:
         self.stopped = self._calls.ended
 
     def _say(self, text: str) -> None:
-        """Outside of calls."""
+        """Add text outside of calls."""
         if self._stops is not None:
             text, self._by_text, _ = self._stops.feed(text)
             self.stopped = self._by_text
@@ -286,7 +286,7 @@ class Choice:
             rest = self._stops.rest() if self._stops and not self._by_text else ""
             if rest:
                 self._tell(rest)
-        if self._uncounted:  # by tokens without text: the one that ends, a stop text's, a call's tags
+        if self._uncounted:  # tokens without text: the last one, a stop text's, a call's tags
             if called and self._calls:
                 self._events.append(ToolCallDelta(self._index, self._calls.count - 1, "", self._counted()))
             else:

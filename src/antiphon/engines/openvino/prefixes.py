@@ -1,8 +1,8 @@
-"""How much of a prompt was found in the prefix cache.
+"""An estimate of how much of a prompt was in the prefix cache.
 
-The pipeline does not say. The rule it goes by is followed here instead: blocks of `BLOCK_TOKENS` tokens, each known by
-all tokens up to its end, the least recently used one forgotten first. Only whole blocks are counted, where the pipeline
-may also find the broken one that another text ended with, so the count is exact to a block, and rather too low.
+The pipeline does not say, so its rule is followed here: blocks of `BLOCK_TOKENS` tokens, each identified by all tokens
+up to its end, the least recently used dropped first. Only whole blocks are counted, while the pipeline may also find
+the partial one at the end of another text, so the count is exact to a block, or too low.
 """
 
 from collections import OrderedDict
@@ -12,14 +12,14 @@ from antiphon.engines.openvino.messages import BLOCK_TOKENS
 
 
 class Prefixes:
-    """Which blocks the cache holds. `capacity` is in blocks, 0 where nothing is kept."""
+    """The blocks in the cache. `capacity` is in blocks, 0 if nothing is kept."""
 
     def __init__(self, capacity: int) -> None:
         self._capacity = capacity
         self._known: OrderedDict[int, None] = OrderedDict()
 
     def cached(self, tokens: list[int]) -> int:
-        """How many of a prompt's tokens are there. The last is always computed, as the next follows from it."""
+        """Return how many of a prompt's tokens are cached. The last is always computed, as the next follows from it."""
         found = 0
         for block in _blocks(tokens):
             if block not in self._known:
@@ -28,7 +28,7 @@ class Prefixes:
         return min(found, max(len(tokens) - 1, 0))
 
     def remember(self, tokens: list[int]) -> None:
-        """A text was computed."""
+        """Note that a text was computed."""
         for block in _blocks(tokens):
             self._known[block] = None
             self._known.move_to_end(block)
@@ -37,7 +37,7 @@ class Prefixes:
 
 
 def _blocks(tokens: list[int]) -> Iterator[int]:
-    """A name for each whole block, which stands for all tokens up to its end."""
+    """Yield an id for each whole block, which depends on all tokens up to its end."""
     name = 0
     for end in range(BLOCK_TOKENS, len(tokens) + 1, BLOCK_TOKENS):
         name = hash((name, *tokens[end - BLOCK_TOKENS : end]))

@@ -1,8 +1,8 @@
-"""What the pipeline is asked, from a spec: a conversation, a sampling configuration, and a grammar.
+"""Translation of a spec for the pipeline: a conversation, a sampling configuration, and a grammar.
 
-A model whose template knows no tools is told of them in the system prompt, in the form that Hermes models established
-and Qwen's templates use: a call is `<tool_call>`, a JSON object with `name` and `arguments`, `</tool_call>`. Once it is
-begun, the grammar lets it be nothing else, whatever the model was trained on.
+If a model's template does not know tools, the system prompt describes them, in the form of Hermes models and Qwen's
+templates: a call is `<tool_call>`, a JSON object with `name` and `arguments`, `</tool_call>`. Once it has begun, the
+grammar permits nothing else, whatever the model was trained on.
 """
 
 import json
@@ -16,8 +16,8 @@ from antiphon.engines.openvino.ebnf import grammar, one_of
 from antiphon.engines.openvino.messages import Generate, Model
 from antiphon.engines.openvino.schema import enforceable
 
-# The pipeline tells no log-probabilities but those of the tokens it chose, and no bias of single tokens; its structural
-# tags have no regular expressions, and grammars of their own only. It runs models that read text.
+# The pipeline returns log-probabilities only of the tokens it chose, and takes no bias of single tokens; its structural
+# tags have no regular expressions, and only a grammar language of their own. It runs models that read text.
 ABILITIES = frozenset(
     {
         *(Ability.RAW_TEXT, Ability.CHOICES, Ability.SEED, Ability.LOGPROBS, Ability.TEMPLATE_ARGUMENTS),
@@ -27,8 +27,8 @@ ABILITIES = frozenset(
 )
 
 MAX_CHOICES = 128
-MAX_NESTING = 64  # of JSON that a template is given
-GREEDY_BELOW = 0.01  # a temperature under this is greedy, as what divides by it would overflow
+MAX_NESTING = 64  # of JSON for a template
+GREEDY_BELOW = 0.01  # a lower temperature is greedy, because dividing by it would overflow
 
 _TEMPLATES_OWN = frozenset({"messages", "tools", "add_generation_prompt", "bos_token", "eos_token"})
 
@@ -43,12 +43,14 @@ _TOOLS_TEXT = (
 
 
 def call_head(tool: Tool) -> str:
-    """How a call of that tool begins, up to its arguments."""
+    """Return how a call of that tool begins, up to its arguments."""
     return f'{CALL_BEGIN}\n{{"name": {json.dumps(tool.name)}, "arguments": '
 
 
 def translated(spec: GenerateSpec, number: int, model: Model, default_max_tokens: int, seed: int) -> Generate:
-    """Raises `CallerError` for what the pipeline cannot do. `seed` is used where the caller gave none."""
+    """Return the request for the pipeline. Raises `CallerError` if it cannot do it. `seed` is used if the caller gave
+    none.
+    """
     if not 1 <= spec.choices <= MAX_CHOICES:
         raise CallerError(f"The number of choices must be between 1 and {MAX_CHOICES}.", param="n")
     _check_length(spec, model)
@@ -68,7 +70,7 @@ def translated(spec: GenerateSpec, number: int, model: Model, default_max_tokens
 
 
 def _check_length(spec: GenerateSpec, model: Model) -> None:
-    """A text that cannot fit whatever its tokens are is not even split into them, as all requests would wait for it."""
+    """Refuse a text that cannot fit before it is split into tokens, since all requests would wait for that."""
     texts = [spec.prompt] if isinstance(spec.prompt, str) else [message.text for message in spec.prompt]
     least = sum(len(text.encode(errors="replace")) for text in texts) // model.longest_bytes
     if least >= model.context_tokens:
@@ -76,12 +78,12 @@ def _check_length(spec: GenerateSpec, model: Model) -> None:
 
 
 def prompt_param(spec: GenerateSpec) -> str:
-    """What callers know the prompt by."""
+    """Return the caller's name for the prompt."""
     return "prompt" if isinstance(spec.prompt, str) else "messages"
 
 
 def offered(spec: GenerateSpec) -> tuple[Tool, ...]:
-    """The tools that may be called. Raises `CallerError` where one is named that is not there."""
+    """Return the tools that may be called. Raises `CallerError` if the choice names another."""
     choice = spec.tool_choice
     if choice.mode is ToolMode.NONE:
         return ()
@@ -152,7 +154,7 @@ def _plain(message: Message) -> dict[str, Any]:
 
 
 def _arguments(text: str) -> Any:
-    """As the caller gave them back; a model's arguments that were cut off are no JSON, and stay text."""
+    """Return the arguments parsed; those that were cut off are not JSON, and stay text."""
     try:
         return _parsed(text)
     except ValueError:
@@ -160,7 +162,7 @@ def _arguments(text: str) -> Any:
 
 
 def _parsed(text: str) -> Any:
-    """JSON that the pipeline can hold. Raises `ValueError`, which says why it cannot."""
+    """Return JSON that the pipeline can hold. Raises `ValueError` with the reason if it cannot."""
     try:
         value = json.loads(text)
     except (ValueError, RecursionError):
@@ -188,14 +190,14 @@ def _parsed(text: str) -> Any:
 
 
 def _sampling(spec: GenerateSpec, model: Model) -> dict[str, Any]:
-    """Fields of the pipeline's configuration. Without any advice from the model's makers, the temperature is 1."""
+    """Return fields of the pipeline's configuration. Without a default of the model, the temperature is 1."""
     sampling = spec.sampling
     _check(sampling)
     temperature = next(t for t in (sampling.temperature, model.temperature, 1.0) if t is not None)
     top_p = next(p for p in (sampling.top_p, model.top_p, 1.0) if p is not None)
     frequency_penalty = sampling.frequency_penalty
     free = not (isinstance(spec.prompt, str) or spec.tools) and spec.format.shape is Shape.TEXT
-    if sampling.left_to_the_model and free:  # what has a form must repeat its marks
+    if sampling.left_to_the_model and free:  # structured text must repeat its marks
         frequency_penalty = model.frequency_penalty
     fields: dict[str, Any] = {
         "presence_penalty": sampling.presence_penalty or 0.0,
@@ -234,7 +236,7 @@ def _check(sampling: Sampling) -> None:
 
 
 def _grammar(spec: GenerateSpec, tools: tuple[Tool, ...]) -> str:
-    """A structural tag, empty for any text."""
+    """Return a structural tag, empty if any text is permitted."""
     shape = _shape(spec.format)
     if not tools:
         return json.dumps({"type": "structural_tag", "format": shape}) if shape else ""
@@ -279,7 +281,7 @@ def _shape(format: Format) -> dict[str, Any] | None:
 
 
 def _kept_to(schema: str, strict: bool, param: str) -> dict[str, Any]:
-    """Part of a structural tag. Raises `CallerError` with `param`."""
+    """Return a part of a structural tag. Raises `CallerError` with `param`."""
     form = enforceable(schema, strict, param)
     try:
         return {"type": "grammar", "grammar": grammar(form)}

@@ -1,10 +1,10 @@
 """What the grammar can enforce of a JSON schema.
 
-A schema is brought into a form that a grammar (`ebnf`) enforces wholly: what comes out of the grammar then keeps to the
-schema. The form may be narrower than the schema (an object with `properties` gets no others), never wider. What has no
-such form is refused where the schema is `strict`; elsewhere that part of it is left to the model.
+A schema is converted to a form that a grammar (`ebnf`) enforces completely: its output then conforms to the schema. The
+form may be narrower than the schema (an object with `properties` gets no others), never wider. A part without such a
+form is refused if the schema is `strict`; otherwise it is left to the model.
 
-Everything is bounded, as compiling takes time that all requests wait for.
+Everything is bounded, because all requests wait while a grammar compiles.
 """
 
 import json
@@ -18,10 +18,10 @@ from antiphon.core.errors import CallerError
 MAX_BYTES = 64 * 1024
 MAX_DEPTH = 32
 MAX_REPEATS = 1000  # of an item, or of a character in a pattern
-MAX_PARTS = 500  # schemas within a schema, and eight values of an enum for one: about a second to compile
+MAX_PARTS = 500  # schemas within a schema, and eight values of an enum count as one: about a second to compile
 MAX_ALL_REPEATS = 2000  # of the whole schema
 VALUES_A_PART = 8
-MAX_LENGTH = 128  # of a text whose length is bounded: with 1000, each of its tokens takes half a second
+MAX_LENGTH = 128  # of a text with a bounded length: with 1000, each of its tokens takes half a second
 _MAX_EXACT = 2**53
 
 _TYPES = ("object", "array", "string", "integer", "number", "boolean", "null")
@@ -29,7 +29,7 @@ _DATE = r"[12]\d{3}-((0[13578]|1[02])-(0[1-9]|[12]\d|3[01])|(0[469]|11)-(0[1-9]|
 _TIME = r"([01]\d|2[0-3]):[0-5]\d:[0-5]\d(\.\d{1,6})?(Z|[+-]([01]\d|2[0-3]):[0-5]\d)"
 _BYTE = r"(25[0-5]|2[0-4]\d|1\d\d|[1-9]\d|\d)"
 _LABEL = r"[A-Za-z0-9]{1,20}(-[A-Za-z0-9]{1,20})?"
-_FORMATS = {  # as patterns, each narrower than its format may be
+_FORMATS = {  # as patterns, each possibly narrower than its format
     "date": _DATE,
     "time": _TIME,
     "date-time": f"{_DATE}T{_TIME}",
@@ -63,7 +63,7 @@ _DEFINITIONS = ("$defs", "definitions")
 _REFERENCE = re.compile(r"#(?:/(\$defs|definitions)/([\w.-]+))?")
 _PLAIN_NAME = re.compile(r'[^"\\\x00-\x1f\x7f]*')
 
-# A pattern whose text needs no escapes in JSON: no dot, no negated class, no space but ' '.
+# A pattern whose matches need no escapes in JSON: no dot, no negated class, no space but ' '.
 _COUNT = r"\{(\d{1,4})(,\d{0,4})?\}"
 _LITERAL = r"[A-Za-z0-9 _:/@,;=#%&~!'<>-]|\\[dw.+*?()\[\]{}|^$/-]"
 _PATTERN = re.compile(
@@ -73,11 +73,13 @@ _COUNTED = re.compile(_COUNT)
 
 
 class _Unenforceable(Exception):
-    """Has no form that the grammar enforces; says why."""
+    """Says why a part has no form that the grammar enforces."""
 
 
 def enforceable(schema: str, strict: bool, param: str) -> dict[str, Any]:
-    """The schema's form for the grammar. Raises `CallerError` with `param` for what is none, or is not enforceable."""
+    """Return the schema's form for the grammar. Raises `CallerError` with `param` if it is invalid or not
+    enforceable.
+    """
     if len(schema.encode()) > MAX_BYTES:
         raise CallerError(f"The schema is larger than {MAX_BYTES} bytes.", param=param)
     try:
@@ -94,7 +96,7 @@ def enforceable(schema: str, strict: bool, param: str) -> dict[str, Any]:
 
 
 class _Root:
-    """One schema, with its definitions. Its methods raise `ValueError` for what is no schema."""
+    """One schema, with its definitions. Its methods raise `ValueError` for an invalid schema."""
 
     def __init__(self, schema: dict[str, Any], strict: bool) -> None:
         self._schema = schema
@@ -135,7 +137,7 @@ class _Root:
             return {}
 
     def _spend(self, parts: int = 0, repeats: int = 0) -> None:
-        """Raises `_Unenforceable` where the whole takes too long to compile."""
+        """Count parts and repeats. Raises `_Unenforceable` if the whole takes too long to compile."""
         self._parts += parts
         self._repeats += repeats
         if self._parts > MAX_PARTS:
@@ -198,7 +200,7 @@ class _Root:
             raise _Unenforceable("a property's name has a quote, a backslash or a control character")
         if not set(required) <= set(properties):
             raise _Unenforceable("a property is required and not described")
-        if properties:  # no others: one with the name of these would be a second one
+        if properties:  # no others: one with the same name would duplicate it
             described = {key: self._node(value, depth + 1) for key, value in properties.items()}
             return {"properties": described, "required": required, "additionalProperties": False}
         others = node.get("additionalProperties", True)
@@ -248,7 +250,7 @@ class _Root:
         return definitions[name]
 
     def _follow(self, node: Any, seen: set[str]) -> None:
-        """A definition that is nothing but itself has no form. Raises `ValueError`."""
+        """Follow references. Raises `ValueError` for a definition that is only itself."""
         if not isinstance(node, dict):
             return
         if "$ref" in node:
@@ -272,7 +274,7 @@ class _Root:
         return {"enum": fitting}
 
     def _one_of(self, node: dict[str, Any], depth: int) -> dict[str, Any]:
-        """As `anyOf`, where no value can be of two."""
+        """Return the form of `anyOf`, if no value can match two."""
         forms = self._each(node["oneOf"], depth)
         kinds = [self._kind(form) for form in node["oneOf"]]
         if None in kinds or len(set(kinds)) < len(kinds):
@@ -280,7 +282,7 @@ class _Root:
         return {"anyOf": forms}
 
     def _kind(self, node: Any) -> object:
-        """Something that no value of another kind has: a type, or what the first constant property is."""
+        """Return something that no value of another kind has: a type, or the value of the first constant property."""
         hops = 0
         while isinstance(node, dict) and "$ref" in node and hops < MAX_DEPTH:
             node, hops = self._target(node["$ref"]), hops + 1
@@ -327,7 +329,7 @@ def _is(value: Any, name: str) -> bool:
 
 
 def _exact(value: Any, depth: int = 0) -> Any:
-    """A constant, if it is written the same way by everyone."""
+    """Return a constant, if all write it in the same way."""
     if isinstance(value, int | float) and not abs(value) <= _MAX_EXACT:  # NaN is not, either
         raise _Unenforceable("a constant is a number too large to be exact")
     if depth > MAX_DEPTH:
@@ -384,7 +386,7 @@ def _counts(pattern: str) -> list[int]:
 
 
 def _repeats(asserted: dict[str, Any]) -> int:
-    """How many characters are counted in what is asserted of a text."""
+    """Return how many characters the assertions on a text count."""
     counts = _counts(str(asserted.get("pattern", "")))
     nested = 0 if asserted.get("pattern") in _FORMATS.values() else prod(max(count, 1) for count in counts)
     longest: int = max(asserted.get("minLength", 0), asserted.get("maxLength", 0), sum(counts), nested)

@@ -1,7 +1,7 @@
-"""Each token's bytes, so that text needs no detokeniser to be put together again.
+"""Each token's bytes, so that text can be put together without a detokeniser.
 
-Byte-level vocabularies hold a token's bytes as they are. Vocabularies of SentencePiece write a space as U+2581 and a
-single byte as `<0x0A>`. Which of them it is, the tokenizer's own answer for a sample text decides.
+Byte-level vocabularies contain a token's bytes. SentencePiece vocabularies write a space as U+2581 and a single byte as
+`<0x0A>`. The tokenizer's answer for a sample text shows which kind it is.
 """
 
 import re
@@ -23,7 +23,7 @@ def _sentence_piece(token: bytes) -> bytes:
 
 
 def vocabulary(tokenizer: Any) -> list[bytes]:
-    """By token; empty for those that are no text. Raises `ValueError` for a kind that is not known."""
+    """Return each token's bytes; empty for special tokens. Raises `ValueError` for an unknown kind."""
     tokens: dict[bytes, int] = tokenizer.get_vocab()
     table = [b""] * (max(tokens.values()) + 1)
     for token, number in tokens.items():

@@ -1,8 +1,8 @@
-"""Matrices as a processor's integer units take them: int8, with one scale for each row.
+"""Matrices for a processor's integer units: int8, with one scale for each row.
 
-Files hold weights in 4 bits, with a scale for every 32 of them, and so at most 32 inputs of a product can share a scale
-too: with many requests in a step, keeping those apart is what takes the time. With one scale for a row, the inputs'
-groups may be longer. How long is written into the model, as OpenVINO's own tools do it (`runtime_options`), so whoever
+Files have weights in 4 bits, with a scale for every 32 of them, so at most 32 inputs of a product can share a scale
+too: with many requests in a step, that is what takes the time. With one scale per row, the inputs' groups may be
+longer. The length is written into the model, as OpenVINO's own tools do it (`runtime_options`), so that whoever
 compiles it need not know.
 """
 
@@ -24,12 +24,11 @@ _UNPACKING = {"Constant", "Convert", "Multiply", "Reshape", "Subtract", "Transpo
 
 
 def to_int8(model: ov.Model, exact: Callable[[Matrix], Matrix] = lambda matrix: matrix) -> int:
-    """Rewrites the matrices of a model in place. Returns how many were rewritten. `exact` gives for each the matrix
-    that it stands for, where the model has lost some of that.
+    """Rewrite the matrices of a model in place. Returns how many were rewritten. `exact` returns the original of each
+    matrix, if the model has lost some precision.
 
-    Left as they are: those that are int8 with a scale for each row already, those whose rows are no multiple of
-    `GROUP_STEP` (their inputs would not become integers), and tables that are looked up, even where one is a matrix
-    as well.
+    Not rewritten: matrices in int8 with a scale for each row, those whose rows are no multiple of `GROUP_STEP` (their
+    inputs would not become integers), and lookup tables, even if they are also used as a matrix.
     """
     columns = []
     for product in model.get_ordered_ops():
@@ -52,7 +51,7 @@ def to_int8(model: ov.Model, exact: Callable[[Matrix], Matrix] = lambda matrix: 
 
 
 def group_for(columns: Iterable[int]) -> int:
-    """The longest group that divides rows of all these lengths; 0 if there is none."""
+    """Return the longest group that divides rows of all these lengths; 0 if there is none."""
     common = math.gcd(*columns)
     return max((size for size in range(GROUP_STEP, LONGEST_GROUP + 1, GROUP_STEP) if common % size == 0), default=0)
 
@@ -66,7 +65,7 @@ def _is_worth_it(product: ov.Node) -> bool:
     while waiting:
         node = waiting.pop()
         if node.get_type_name() not in _UNPACKING:
-            return False  # it is computed, and no weights
+            return False  # it is computed, so it is not weights
         nodes.append(node)
         waiting += [node.input_value(number).get_node() for number in range(node.get_input_size())]
     kinds = {node.get_type_name() for node in nodes}
@@ -91,7 +90,7 @@ def _unpacked(source: ov.Output) -> Matrix:
 
 
 def _packed(matrix: Matrix, kind: ov.Type) -> ov.Output:
-    """The int8 nearest to a matrix, a scale for each row, and what multiplies them, of the element type `kind`."""
+    """Return the nearest int8 matrix with a scale for each row, as a product of the element type `kind`."""
     scales = np.maximum(matrix.max(axis=1, keepdims=True), -matrix.min(axis=1, keepdims=True)) / _LARGEST
     scales[scales == 0] = 1
     integers = np.empty(matrix.shape, np.int8)

@@ -1,9 +1,9 @@
-"""The pipeline's process: commands in, one report for each step out.
+"""The pipeline's process: commands in, one report per step out.
 
-Choices of one request are told apart only by their seeds. The first is let in alone; the others follow when its prompt
-has been computed, so that they find it in the prefix cache.
+Choices of one request differ only in their seeds. The first is started alone; the others follow when its prompt has
+been computed, so that they find it in the prefix cache.
 
-No text of a caller leaves through an exception or a log: a step that fails ends the process.
+No text of a caller may leave through an exception or a log: a failing step ends the process.
 """
 
 import select
@@ -14,7 +14,6 @@ from typing import Any
 
 import openvino_genai as genai
 
-from antiphon.children import NICENESS
 from antiphon.engines.openvino.converted import converted
 from antiphon.engines.openvino.gguf import context_tokens, model_path
 from antiphon.engines.openvino.grammars import Grammars
@@ -46,21 +45,21 @@ _ENDS = {"STOP": STOP, "LENGTH": LENGTH}
 
 
 class Running:
-    """One choice inside the pipeline."""
+    """One choice in the pipeline."""
 
     __slots__ = ("choice", "fresh", "handle", "request", "scored", "tokens")
 
     def __init__(self, request: Generate, choice: int, tokens: list[int], handle: Any) -> None:
         self.request = request
         self.choice = choice
-        self.tokens = tokens  # of the prompt, and what came
-        self.fresh = True  # nothing came yet
+        self.tokens = tokens  # of the prompt and the output
+        self.fresh = True  # no output yet
         self.handle = handle
         self.scored = "logprobs" in request.sampling
 
 
 class Pipeline:
-    """The vendor's pipeline and what is running in it."""
+    """The vendor's pipeline and what runs in it."""
 
     def __init__(self, load: Load) -> None:
         self._settings = settings = load.settings
@@ -87,7 +86,7 @@ class Pipeline:
         self._grammars = Grammars(self._tokenizer, len(self.model.vocabulary))
 
     def _warm_up(self) -> int:
-        """The first step allocates and compiles. Returns how many tokens the cache holds."""
+        """Run a first step, which allocates and compiles. Returns how many tokens the cache holds."""
         config = genai.GenerationConfig(max_new_tokens=1)
         self._guess(config)
         handle = self._pipeline.add_request(0, "a", config)
@@ -99,7 +98,9 @@ class Pipeline:
         return blocks * BLOCK_TOKENS
 
     def _longest(self, context: int) -> int:
-        """The tokenizer cuts a text at a length of its own, and does not say so: what is as long may have been cut."""
+        """Return the longest text, in tokens. The tokenizer silently truncates at a length of its own, so a text that
+        long may be truncated.
+        """
         cut: int = self._tokenizer.encode(" a" * (context + 1)).input_ids.get_size()
         whole = context if self._settings.split_fuse else self._settings.max_batched_tokens
         return min(context, cut, whole)
@@ -109,7 +110,7 @@ class Pipeline:
         return not self._running
 
     def generate(self, request: Generate) -> None:
-        """Lets it in, or refuses it: what the pipeline does not take of one request is no reason to fail the others."""
+        """Start a request or refuse it: if the pipeline rejects one, the others must not fail."""
         try:
             self._let_in(request)
         except (RuntimeError, ValueError, TypeError, OverflowError):
@@ -136,7 +137,7 @@ class Pipeline:
         return Why.GRAMMAR if request.grammar and not self._grammars.compiles(request.grammar) else None
 
     def _tokens(self, request: Generate) -> Any:
-        """The prompt's, a tensor. A template writes the tokens that begin a text itself."""
+        """Return the prompt's tokens, a tensor. A template adds the tokens that begin a text itself."""
         prompt, raw = request.prompt, isinstance(request.prompt, str)
         if not raw:
             tools = request.tools if self.model.knows_tools and request.tools else None
@@ -178,12 +179,12 @@ class Pipeline:
         self._pipeline.step()
 
     def report(self) -> Stepped:
-        """What has come since the last one."""
+        """Return the results since the last call."""
         chunks = list(self._chunks())
         if not self._running:
             while self._pipeline.has_non_finished_requests():
-                self._pipeline.step()  # what was cancelled leaves with the next step
-            self._pipeline.step()  # so that the figures say that nothing is used
+                self._pipeline.step()  # cancelled requests leave with the next step
+            self._pipeline.step()  # so that the figures show nothing in use
         metrics = self._pipeline.get_metrics()
         report = Stepped(self._begun, self._refused, chunks, metrics.cache_size_in_bytes, metrics.cache_usage / 100)
         self._begun, self._refused = [], []
@@ -242,7 +243,7 @@ def _scheduling(settings: OpenVinoSettings) -> genai.SchedulerConfig:
     config.max_num_seqs = settings.max_sequences
     config.dynamic_split_fuse = settings.split_fuse
     if settings.eviction_tokens:
-        kept = BLOCK_TOKENS  # from the beginning, which every token looks at
+        kept = BLOCK_TOKENS  # from the beginning, which every token attends to
         recent = settings.eviction_tokens // 2 // BLOCK_TOKENS * BLOCK_TOKENS
         config.use_cache_eviction = True
         config.cache_eviction_config = genai.CacheEvictionConfig(
@@ -267,8 +268,8 @@ class PipelineLink(Link[Command]):
     """The pipeline's end of the socket."""
 
     def waiting(self, wait: bool) -> Iterator[Command]:
-        """Those that have come, between two steps; with `wait`, at least one. Raises `EOFError` when the server is
-        gone.
+        """Yield the commands that have come between two steps; with `wait`, at least one. Raises `EOFError` if the
+        server is gone.
         """
         while wait or select.select([self.socket], [], [], 0)[0]:
             data = self.socket.recv(1 << 20)
@@ -280,7 +281,7 @@ class PipelineLink(Link[Command]):
 
 
 def serve(sock: socket.socket) -> None:
-    """Until the server is gone. Raises `EOFError` then."""
+    """Serve until the server is gone, then raise `EOFError`."""
     link = PipelineLink(sock, command_decoder.decode)
     load = next(iter(link.waiting(wait=True)))
     assert isinstance(load, Load)
@@ -301,11 +302,11 @@ def serve(sock: socket.socket) -> None:
             elif isinstance(command, Cancel):
                 pipeline.cancel(command)
         if told:
-            link.send(pipeline.report())  # who was let in need not wait for the step to know it
+            link.send(pipeline.report())  # admitted requests need not wait for the step to know it
         if not pipeline.idle:
             pipeline.step()
             link.send(pipeline.report())
 
 
 if __name__ == "__main__":
-    run(serve, NICENESS)
+    run(serve)

@@ -1,8 +1,8 @@
-"""A voice on this machine: a Piper voice's weights, run in pieces so that speech comes out before all is computed.
+"""A Piper voice on this machine, run in pieces so that speech begins before all of it is computed.
 
-`piper-tts` (GPL-3.0, the package's extra `piper`) turns text into phonemes. It is imported by nothing but the voice's
-own process (`worker`), which the server's side (`voice`) speaks to by messages over one socket (`messages`), and by
-the processes that read texts for it (`engines.espeak`).
+`piper-tts` (GPL-3.0, the package's extra `piper`) turns text into phonemes. Only the voice's own process (`worker`),
+with which the server's side (`voice`) exchanges messages over one socket (`messages`), and the processes that read
+texts for it (`engines.espeak`) import it.
 """
 
 from antiphon.engines.piper.voice import PiperSettings, PiperStats, PiperVoice

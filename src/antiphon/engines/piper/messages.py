@@ -1,4 +1,4 @@
-"""What the server and a voice's process tell each other. Both are of one version, so structures travel as arrays.
+"""The messages between the server and a voice's process. Both have one version, so structures are sent as arrays.
 
 The server asks for one piece at a time: `Speak` for a clause's first, `More` for each further one.
 """
@@ -11,7 +11,9 @@ from antiphon.engines.process import Unloadable
 
 
 class Load(msgspec.Struct, tag=True, array_like=True, frozen=True):
-    """`path` is a folder with one voice, or its .onnx. `workers` pieces are computed at once, by `threads` each."""
+    """Load a voice. `path` is a folder with one, or its .onnx. `workers` pieces are computed at once, by `threads`
+    each.
+    """
 
     path: str
     speaker: int
@@ -32,7 +34,7 @@ class More(msgspec.Struct, tag=True, array_like=True, frozen=True):
 
 
 class Drop(msgspec.Struct, tag=True, array_like=True, frozen=True):
-    """Nobody wants the rest of it."""
+    """Drop the rest of a clause."""
 
     number: int
 
@@ -43,14 +45,14 @@ Command = Load | Speak | More | Drop
 
 
 class Ready(msgspec.Struct, tag=True, array_like=True, frozen=True):
-    """`language` is a BCP 47 tag."""
+    """The voice is loaded. `language` is a BCP 47 tag."""
 
     sample_rate: int
     language: str
 
 
 class Piece(msgspec.Struct, tag=True, array_like=True, frozen=True):
-    """16-bit little-endian mono. The `last` one may be empty."""
+    """A piece of speech: 16-bit little-endian mono. The `last` one may be empty."""
 
     number: int
     pcm: bytes
@@ -58,7 +60,7 @@ class Piece(msgspec.Struct, tag=True, array_like=True, frozen=True):
 
 
 class Failed(msgspec.Struct, tag=True, array_like=True, frozen=True):
-    """The clause could not be spoken. `unspeakable` says that this is its text's doing."""
+    """The clause could not be spoken. `unspeakable` means that its text is the cause."""
 
     number: int
     unspeakable: bool

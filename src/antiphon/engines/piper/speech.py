@@ -1,7 +1,7 @@
-"""A voice inside its own process: text to phonemes, phonemes to frames, frames to sound, piece by piece.
+"""A voice in its own process: text to phonemes, phonemes to frames, frames to sound, piece by piece.
 
-The first piece is short, so that it comes soon; the next ones are longer, because windows overlap. None is so long that
-more urgent work would wait for it for long. Noise is seeded by the phonemes: a text always sounds the same.
+The first piece is short, so that it comes soon; the next ones are longer, because windows overlap. No piece is so long
+that it delays more urgent work much. Noise is seeded by the phonemes: a text always sounds the same.
 """
 
 import json
@@ -25,20 +25,20 @@ from antiphon.engines.piper.streaming import LAST, Array, Streamed
 from antiphon.engines.piper.vocoder import FRAMES, Vocoder
 
 WINDOWS = (24, 64, 96)  # of a sentence's first, second and further pieces; frames, 12 ms each
-BLOCK = 32  # sequences are padded to so many phonemes, or a multiple
-USUAL_LENGTH = 256  # lengths up to this are made ready at the start
+BLOCK = 32  # sequences are padded to a multiple of so many phonemes
+USUAL_LENGTH = 256  # lengths up to this are prepared at the start
 MOST_PHONEMES = 300  # computed at once; a sentence of more is cut between words
 _FULL = 32767
-_VOWELS_MISSING = 0.8  # of the letters of an Arabic text: then they are put in; as piper-tts does
+_VOWELS_MISSING = 0.8  # of the letters of an Arabic text: then they are inserted, as in piper-tts
 
 Sound = Iterator[tuple[bytes, bool]]
 
 
 class Voice:
-    """One voice's graphs. `speak` may run in several threads at once, `workers` of them."""
+    """The graphs of one voice. `speak` may run in `workers` threads at once."""
 
     def __init__(self, path: Path, speaker: int, workers: int, threads: int) -> None:
-        """Raises `ValueError` for what is no voice, or has no such speaker."""
+        """Raises `ValueError` if it is not a voice, or has no such speaker."""
         weights = _weights(path)
         settings = json.loads(weights.with_name(weights.name + ".json").read_text(encoding="utf-8"))
         config = PiperConfig.from_dict(settings)
@@ -61,8 +61,8 @@ class Voice:
         self._vocoder = _Vocoder(parts.vocoder, engine, self._speaker)
 
     def speak(self, text: str, speed: float) -> Sound:
-        """Pieces of sound, and whether each is the last one. Every `next` is a step of bounded work, and may raise
-        `Unspeakable`.
+        """Yield pieces of sound, and whether each is the last one. Every `next` is a step of bounded work, and may
+        raise `Unspeakable`.
         """
         spoken = text.replace("\0", " ").replace("[[", "[ [")  # brackets would be read as phonemes
         sentences = [part for phonemes in self._phonemes.read(spoken) for part in _parts(phonemes)]
@@ -82,7 +82,7 @@ class Voice:
         for step in range(total):
             start = max(0, sent - halo)
             end = start + WINDOWS[min(step, len(WINDOWS) - 1)]
-            # Beyond the end, the last frame goes on: silence, by then.
+            # Beyond the end, the last frame is repeated: it is silent by then.
             until = total if end - halo >= total else end - halo
             yield self._vocoder.sound(frames.between(start, end), sent - start, until - start), until == total
             sent = until
@@ -106,7 +106,7 @@ class Voice:
 
 
 class _Phonemes:
-    """What a text sounds like, in a voice's own signs."""
+    """Turns text into a voice's own phonemes."""
 
     def __init__(self, config: PiperConfig, workers: int) -> None:
         self._espeak: Phonemizer | None = None
@@ -119,7 +119,7 @@ class _Phonemes:
             self._vowels = TashkeelDiacritizer()
 
     def read(self, text: str) -> list[list[str]]:
-        """The phonemes of each sentence. Raises `Unspeakable`."""
+        """Return the phonemes of each sentence. Raises `Unspeakable`."""
         if self._espeak is None:  # its phonemes are letters
             return [list(unicodedata.normalize("NFD", text))]
         if self._vowels is not None:
@@ -128,14 +128,16 @@ class _Phonemes:
 
 
 class _Engine:
-    """OpenVINO computes in bfloat16 where the processor can, which is twice as fast, and no ear hears it."""
+    """Compiles graphs with OpenVINO. It computes in bfloat16 if the processor can: twice as fast, without audible
+    difference.
+    """
 
     def __init__(self, workers: int, threads: int) -> None:
         self._core = openvino.Core()
         self._settings = {"NUM_STREAMS": workers, "INFERENCE_NUM_THREADS": workers * threads}
 
     def load(self, graph: bytes, shape: dict[str, list[int]] | None = None) -> "_Loaded":
-        """With a `shape`, for inputs of that shape only."""
+        """Compile a graph; with a `shape`, only for inputs of that shape."""
         model = self._core.read_model(graph)
         if shape:
             model.reshape(shape)
@@ -148,7 +150,7 @@ class _Loaded:
         self._own = threading.local()  # an inference request serves one thread
 
     def run(self, inputs: dict[str, Any]) -> Array:
-        """Its one output, as it is until the thread's next run."""
+        """Return the only output, valid until the thread's next run."""
         if not hasattr(self._own, "request"):
             self._own.request = self._compiled.create_infer_request()
         self._own.request.infer(inputs)
@@ -157,7 +159,7 @@ class _Loaded:
 
 
 class _Reader:
-    """Sequences are padded to whole blocks, because a length that was not seen before takes longer."""
+    """Runs the reader. Sequences are padded to whole blocks, because a new length takes longer."""
 
     def __init__(self, reader: bytes, engine: _Engine) -> None:
         self._model = engine.load(reader)
@@ -195,7 +197,7 @@ class _Flow:
 
 
 class _Frames:
-    """The frames of one sentence, computed as far as they are wanted."""
+    """The frames of one sentence, computed as far as needed."""
 
     def __init__(self, flow: _Flow, means: Array, deviations: Array, random: np.random.Generator) -> None:
         self._flow = flow
@@ -207,7 +209,7 @@ class _Frames:
         self._kept: Array = means[:, :, :0]
 
     def between(self, start: int, end: int) -> Array:
-        """Beyond the last frame, that one again. What is before `start` is not asked for again."""
+        """Return frames; beyond the last, that one repeated. Frames before `start` cannot be requested again."""
         total = self._means.shape[2]
         until = min(end + self._flow.lag, total)
         if until > self._given:
@@ -230,7 +232,7 @@ class _Vocoder:
         self._models = {size: engine.load(vocoder.model, {FRAMES: [1, vocoder.channels, 1, size]}) for size in WINDOWS}
 
     def sound(self, frames: Array, start: int, end: int) -> bytes:
-        """16-bit, of the frames from `start` to `end`; all are a window."""
+        """Return the 16-bit sound of the frames from `start` to `end`; all `frames` are a window."""
         sound = self._models[frames.shape[2]].run({FRAMES: frames[:, :, None], **self._fixed}).reshape(-1)
         part = np.clip(sound[start * self._hop : end * self._hop], -1, 1)
         return (part * _FULL).astype("<i2").tobytes()
@@ -249,13 +251,13 @@ def _session(model: bytes, threads: int) -> Any:
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     options.log_severity_level = 4
-    # Several threads that wait for each other's spinning would starve the rest of the machine.
+    # Several threads that wait for each other by spinning would starve the rest of the machine.
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     return onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
 
 
 def _parts(phonemes: list[str]) -> Iterator[list[str]]:
-    """Of at most `MOST_PHONEMES` each, cut after a space where there is one."""
+    """Yield parts of at most `MOST_PHONEMES` each, cut after a space if there is one."""
     while len(phonemes) > MOST_PHONEMES:
         spaces = [i for i in range(1, MOST_PHONEMES) if phonemes[i] == " "]
         end = spaces[-1] + 1 if spaces else MOST_PHONEMES

@@ -1,11 +1,11 @@
-"""Rewrites a graph of convolutions so that it runs piece by piece, and the pieces joined are what one run gives.
+"""Rewriting of a graph of convolutions so that it runs piece by piece; the joined pieces equal the result of one run.
 
-A convolution needs its neighbours: cut anywhere, it would need them computed again. Here every convolution keeps the
-end of what it was given for the next piece instead, so nothing is computed twice. What comes out of it lags by half its
-width; where two branches meet, the one that lags less is held back. Zeros are padded only at the beginning of the whole
-(the states' first values) and at its end (`last`), inside every layer as in one run: what differs is rounding.
+A convolution needs its neighbours: wherever it is cut, they would be computed again. Here every convolution keeps the
+end of its input for the next piece instead, so nothing is computed twice. Its output lags by half its width; where two
+branches meet, the one that lags less is delayed. Zeros are padded only at the beginning of the whole (the states' first
+values) and at its end (`last`), inside every layer as in one run; the only differences are from rounding.
 
-A graph is refused (`ValueError`) if it does anything else along time.
+A graph that does anything else along time is refused (`ValueError`).
 """
 
 from dataclasses import dataclass
@@ -27,9 +27,9 @@ _MEETING = {"Add", "Sub", "Mul", "Neg", "Exp", "Concat"}
 @dataclass(frozen=True, slots=True)
 class Streamed:
     """A model with an input `source`, of shape (1, channels, frames); `LAST`, int64 (1,), 1 with the last piece and 0
-    before; those `inputs` of the original that it also depends on; and `states`, by name, with their first values. Its
-    outputs are the result and the states that the next piece wants, in order. A piece of n frames gives n; the first
-    gives `lag` fewer, the last as many more.
+    before; those `inputs` of the original that it depends on; and `states`, by name, with their first values. Its
+    outputs are the result and the states for the next piece, in order. A piece of n frames gives n; the first gives
+    `lag` fewer, the last as many more.
     """
 
     model: bytes
@@ -40,14 +40,14 @@ class Streamed:
 
 
 def streamed(model: onnx.ModelProto, source: str, result: str) -> Streamed:
-    """The part of `model` from the tensor `source` to the tensor `result`. What else goes into that part is a constant,
-    comes from inputs that are one number each, or is taken for a mask, which is 1 everywhere.
+    """Return the part of `model` from the tensor `source` to the tensor `result`. Its other inputs must be constants,
+    single numbers, or masks, which count as 1 everywhere. Raises `ValueError`.
     """
     return _Rewriting(model, source).until(result)
 
 
 class Graph:
-    """What several rewritings need to know of a model."""
+    """The nodes, inputs and weights of a model, for several rewritings."""
 
     def __init__(self, model: onnx.ModelProto) -> None:
         self.nodes: list[onnx.NodeProto] = list(model.graph.node)
@@ -56,13 +56,13 @@ class Graph:
         self.makers = {output: i for i, node in enumerate(self.nodes) for output in node.output}
 
     def value(self, name: str) -> Any:
-        """A constant's."""
+        """Return the value of a constant."""
         if name in self.weights:
             return numpy_helper.to_array(self.weights[name])
         return numpy_helper.to_array(attributes(self.nodes[self.makers[name]])["value"])
 
     def sources(self, name: str) -> tuple[list[onnx.NodeProto], list[str]]:
-        """The nodes that a tensor comes from, in order, and the inputs and weights that those take."""
+        """Return the nodes that a tensor depends on, in order, and their inputs and weights."""
         found, ends, nodes = [name], [], set()
         for tensor in found:
             if tensor in self.makers:
@@ -87,7 +87,7 @@ class _Rewriting:
         self._nodes: list[onnx.NodeProto] = []
         self._lags = {source: 0}  # of the tensors that grow with time
         self._shapes: set[str] = set()
-        self._still: dict[str, str] = {}  # tensors that do not, by what stands for them here
+        self._still: dict[str, str] = {}  # tensors that do not, with their replacement here
         self._states: dict[str, Array] = {}
         self._next: list[str] = []
         self._tails: dict[tuple[int, int], str] = {}
@@ -145,7 +145,7 @@ class _Rewriting:
         self._lags |= dict.fromkeys(node.output, lag)
 
     def _convolve(self, node: onnx.NodeProto) -> None:
-        """Every output that its input so far allows."""
+        """Add a convolution, with every output that its input so far permits."""
         x, *weights = node.input
         given = attributes(node)
         _, channels, width = self._graph.weights[weights[0]].dims
@@ -164,7 +164,7 @@ class _Rewriting:
                 attribute.ints[:] = [0, 0]
 
     def _meet(self, node: onnx.NodeProto) -> None:
-        """Of branches, each of which grows with time or is the same all the time."""
+        """Add a node that joins branches, each of which grows with time or is constant."""
         moving = [name for name in node.input if name in self._lags]
         if not moving:
             inputs = map(self._stand_in, node.input)
@@ -176,7 +176,7 @@ class _Rewriting:
         self._copy(node, [self._held(name, lag) for name in node.input], lag)
 
     def _held(self, x: str, lag: int) -> str:
-        """x, held back until it lags by so much."""
+        """Return x, delayed until it lags by `lag`."""
         if x not in self._lags:
             return self._stand_in(x)
         steps = lag - self._lags[x]
@@ -208,11 +208,11 @@ class _Rewriting:
         return name
 
     def _hold(self, seen: str, steps: int) -> None:
-        """The end of it is the last state's next value."""
+        """Make its end the next value of the last state."""
         self._next.append(self._node("Slice", seen, self._indices(-steps), self._indices(_ALL), self._indices(2)))
 
     def _tail(self, channels: int, steps: int) -> str:
-        """The zeros after the end: none before the last piece."""
+        """Return the zeros after the end: none before the last piece."""
         if (channels, steps) not in self._tails:
             length = self._node("Mul", LAST, self._indices(steps))
             shape = self._node("Concat", self._indices(1, channels), length, axis=0)
@@ -220,7 +220,7 @@ class _Rewriting:
         return self._tails[channels, steps]
 
     def _channels(self, x: str) -> int:
-        """How many channels a tensor of the original graph has."""
+        """Return how many channels a tensor of the original graph has."""
         if x == self._source:
             raise ValueError("how many channels it has is not known")
         node = self._graph.nodes[self._graph.makers[x]]
@@ -237,7 +237,9 @@ class _Rewriting:
         return self._channels(next(name for name in node.input if name in self._lags))
 
     def _stand_in(self, name: str) -> str:
-        """What stands for a tensor that does not grow with time: itself, with all it comes from, or 1 for a mask."""
+        """Return the replacement of a tensor that does not grow with time: itself, with its sources, or 1 for a
+        mask.
+        """
         if name not in self._still:
             nodes, ends = self._graph.sources(name)
             taken = [each for each in ends if each in self._graph.inputs]

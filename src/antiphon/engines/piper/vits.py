@@ -1,11 +1,11 @@
-"""A Piper voice's graph (VITS), cut so that speech comes out long before all of it is computed.
+"""A Piper voice's graph (VITS), cut so that speech begins long before all of it is computed.
 
-The reader sees each phoneme among the others. The pacer gives it a number of frames, each with a mean and a deviation
-that its sound is drawn from. The flow, convolutions that reach far, runs in pieces (`streaming`). The vocoder, most of
-the work, runs over windows (`vocoder`).
+The reader processes each phoneme in context. The pacer gives it a number of frames, each with a mean and a deviation
+from which its sound is drawn. The flow, convolutions with a long reach, runs in pieces (`streaming`). The vocoder, most
+of the work, runs over windows (`vocoder`).
 
-The graph draws its own random numbers. Here they are given to it, so that a text always sounds the same. It rounds
-every phoneme up to whole frames, which makes fast speech slower than asked for; here the pace counts after that.
+The graph draws its own random numbers; here they are inputs, so that a text always sounds the same. It rounds every
+phoneme up to whole frames, which makes fast speech slower than requested; here the pace is applied after that.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -20,15 +20,15 @@ from antiphon.engines.piper.streaming import Streamed, streamed
 from antiphon.engines.piper.vocoder import Vocoder, vocoder
 
 TIMING = "timing_noise"  # float (1, 2, phonemes)
-PACE = "pace"  # float (1,): how long it takes, to how long it would
+PACE = "pace"  # float (1,): the duration divided by the usual one
 
 
 @dataclass(frozen=True, slots=True)
 class Parts:
-    """`reader` takes the phonemes, which may be followed by padding; its output is the input `read` of `pacer`, float
-    (1, channels, phonemes). `pacer` also takes what the voice's own graph takes, `TIMING` and `PACE`; its outputs are
-    means and deviations, float (1, channels, frames). The source of `flow` is means + noise * deviations; what it gives
-    are the vocoder's frames.
+    """The parts of a voice. `reader` takes the phonemes, which padding may follow; its output is the input `read` of
+    `pacer`, float (1, channels, phonemes). `pacer` also takes the inputs of the voice's own graph, `TIMING` and `PACE`;
+    its outputs are means and deviations, float (1, channels, frames). The source of `flow` is means + noise *
+    deviations; its output are the vocoder's frames.
     """
 
     reader: bytes
@@ -39,7 +39,7 @@ class Parts:
 
 
 def cut(path: Path) -> Parts:
-    """Raises `ValueError` for a graph that is not of this kind."""
+    """Cut a voice's graph. Raises `ValueError` if it is of another kind."""
     model = onnx.load(path)
     graph = model.graph
     noises = [node for node in graph.node if node.op_type == "RandomNormalLike"]
@@ -83,7 +83,7 @@ def _part(
     given: Mapping[str, Sequence[int | None]],
     instead: Callable[[onnx.NodeProto], Sequence[onnx.NodeProto]] = lambda node: [node],
 ) -> bytes:
-    """What `outputs` are computed by. Float tensors that are `given`, by name and shape, are not computed."""
+    """Return the part that computes `outputs`. Float tensors that are `given`, by name and shape, become inputs."""
     graph, floats = model.graph, onnx.TensorProto.FLOAT
     wanted = set(outputs)
     nodes: list[onnx.NodeProto] = []
@@ -112,7 +112,9 @@ _NUMBERS = {"pace_axis": 2, "pace_axes": [2], "pace_first": [0, 0, 1, 0, 0, 0], 
 
 
 def _paced(rounding: onnx.NodeProto) -> list[onnx.NodeProto]:
-    """Each phoneme's frames, float (1, 1, phonemes): where it ends, by the pace, less where the one before it ends."""
+    """Return nodes for each phoneme's frames, float (1, 1, phonemes): its end, by the pace, minus the end of the one
+    before.
+    """
     return [
         helper.make_node("Ceil", rounding.input, ["pace_usual"]),
         helper.make_node("CumSum", ["pace_usual", "pace_axis"], ["pace_ends"]),

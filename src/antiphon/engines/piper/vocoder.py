@@ -1,9 +1,9 @@
-"""The vocoder of a voice's graph: the convolutions that make frames sound, to be run over windows of them.
+"""The vocoder of a voice's graph: the convolutions that turn frames into sound, run over windows of them.
 
-A sample depends on few frames, `halo` on either side of its own. What a window gives beyond that distance from its
-edges is what one run over everything gives; where there is nothing beyond the edge, all of it is.
+A sample depends on few frames, `halo` on either side of its own. Further than that from its edges, a window gives the
+same as one run over everything; at an edge where nothing follows, all of it does.
 
-Every tensor gets an axis of length 1 before time: two-dimensional convolutions are the ones that engines make fast.
+Every tensor gets an axis of length 1 before time: engines are fast at two-dimensional convolutions.
 """
 
 import math
@@ -20,8 +20,8 @@ FRAMES = "frames"
 
 @dataclass(frozen=True, slots=True)
 class Vocoder:
-    """`FRAMES`, float (1, `channels`, 1, frames), to sound, `hop` samples each. `inputs` are those of the original that
-    it also takes.
+    """A model from `FRAMES`, float (1, `channels`, 1, frames), to sound, `hop` samples each. `inputs` are those of the
+    original that it also takes.
     """
 
     model: bytes
@@ -32,7 +32,9 @@ class Vocoder:
 
 
 def vocoder(model: onnx.ModelProto, frames: str, result: str) -> Vocoder:
-    """The part of `model` from the tensor `frames` to the tensor `result`. Raises `ValueError` if there is none."""
+    """Return the part of `model` from the tensor `frames` to the tensor `result`. Raises `ValueError` if there is
+    none.
+    """
     return _Upright(model, frames).until(result)
 
 
@@ -96,7 +98,7 @@ class _Upright:
         self._nodes.append(copy)
 
     def _still(self, name: str) -> str:
-        """A tensor that is the same all the time: a constant, or (1, channels, 1) of the speaker."""
+        """Return a tensor that is constant over time: a constant, or (1, channels, 1) of the speaker."""
         nodes, ends = self._graph.sources(name)
         self._inputs |= {end: None for end in ends if end in self._graph.inputs}
         self._weights |= {end: self._graph.weights[end] for end in ends if end in self._graph.weights}
@@ -112,7 +114,7 @@ class _Upright:
 
 
 def _stand(node: onnx.NodeProto) -> None:
-    """A convolution along time, with an axis of length 1 before it."""
+    """Give a convolution along time an axis of length 1 before it."""
     for attribute in node.attribute:
         if attribute.name == "pads":
             before, after = attribute.ints

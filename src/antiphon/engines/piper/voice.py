@@ -1,9 +1,9 @@
-"""The server's side of a voice's process: each piece of speech is asked for, and computed when it is asked for.
+"""The server's side of a voice's process: each piece of speech is computed when it is asked for.
 
-A generator that is closed drops its clause inside the process. When the process dies, a new one loads the voice, and
-clauses that are open then go on where they were: they are made again, and what was heard of them is skipped. Those that
-the process was at work on are under suspicion, and have one more try, one at a time. One that was alone at work when
-the process crashed by itself has none: its text is `UnspeakableText`.
+A closed generator drops its clause in the process. When the process dies, a new one loads the voice, and open clauses
+continue: they are computed again, and what was heard of them is skipped. Clauses that the process was working on are
+suspects, and get one more try, one at a time. One that was alone when the process crashed by itself gets none: its text
+is `UnspeakableText`.
 """
 
 import asyncio
@@ -24,16 +24,16 @@ from antiphon.engines.process import KeptProcess, Unloadable, frame
 MOST_CHARACTERS = 2000  # of a clause
 SLOWEST, FASTEST = 0.25, 4.0
 LONGEST_PIECE_S = 30.0  # usually a fraction of a second
-RESTART_S = 15.0  # from the end of its process until its clauses are given up
-MOST_CRASHES = 2  # at work in so many, a clause is given up
+RESTART_S = 15.0  # from the end of its process until its clauses fail
+MOST_CRASHES = 2  # a clause that was computed during so many fails
 _CRASHES = (signal.SIGSEGV, signal.SIGBUS, signal.SIGABRT, signal.SIGFPE, signal.SIGILL, signal.SIGTRAP, signal.SIGSYS)
 
 
 @dataclass(frozen=True, slots=True)
 class PiperSettings:
-    """`speaker` is the number of a voice's speaker, where it has several. `workers` pieces are computed at once, by
-    `threads` threads each; 0 workers are as many as use every core. Two threads a piece bring first sounds soonest.
-    `max_clauses` are open at once, waiting ones included.
+    """The settings of a voice. `speaker` is the number of the speaker, if there are several. `workers` pieces are
+    computed at once, by `threads` threads each; 0 workers means as many as use every core. Two threads per piece give
+    the earliest first sounds. `max_clauses` are open at once, including waiting ones.
     """
 
     speaker: int = 0
@@ -49,8 +49,8 @@ class PiperSettings:
 
 @dataclass(frozen=True, slots=True)
 class PiperStats:
-    """`running` clauses are begun and not ended; `rss_bytes` is all memory of the voice's process, which was started
-    anew `restarts` times, `stuck` of them because it was stuck, and can be asked now if it is `up`.
+    """The state of a voice. `running` clauses are open; `rss_bytes` is all memory of its process. That was restarted
+    `restarts` times, `stuck` of them because it was stuck, and answers now if it is `up`.
     """
 
     running: int
@@ -61,25 +61,24 @@ class PiperStats:
 
 
 class _Speech:
-    """A clause that is open. `number` is its name in the process, which is another after a crash."""
+    """An open clause. `number` is its id in the process; after a crash it gets another."""
 
     __slots__ = ("alone", "awaited", "crashes", "number")
 
     def __init__(self) -> None:
         self.number = -1
-        self.awaited: asyncio.Future[Piece] | None = None  # `None` while nothing is asked for
-        self.crashes = 0  # of the process, while it was at work on this
-        self.alone = False  # at work, in the last of them
+        self.awaited: asyncio.Future[Piece] | None = None  # `None` while nothing is requested
+        self.crashes = 0  # of the process, while this was computed
+        self.alone = False  # the only one computed, in the last crash
 
 
 class _Lost(Exception):
-    """The process is gone, and with it the rest of a clause."""
+    """The process has ended, and the rest of a clause is lost."""
 
 
 class PiperVoice(KeptProcess):
-    """One voice. Use `start`. At most `workers` pieces are computed at once, in the order in which they are asked for.
-
-    `language` is a BCP 47 tag.
+    """One voice. Use `start`. At most `workers` pieces are computed at once, in the order of requests. `language` is a
+    BCP 47 tag.
     """
 
     worker = "antiphon.engines.piper.worker"
@@ -91,28 +90,28 @@ class PiperVoice(KeptProcess):
         self.sample_rate = 0
         self.language = ""
         self._max_clauses = settings.max_clauses
-        self._speeches: dict[int, _Speech] = {}  # the open ones by number; who asked last is last
+        self._speeches: dict[int, _Speech] = {}  # the open ones by number; the last to ask is last
         self._open_count = 0
         self._next = 0
         self._up = asyncio.Event()
-        self._back_by_s = 0.0  # of the loop's time: until then it is waited for, if it is not up
+        self._back_by_s = 0.0  # the loop's time until which clauses wait for a restart
         self._lost_by: EngineError | None = None
-        self._crashed = False  # the last process that ended, by its own doing
+        self._crashed = False  # the last process that ended, by itself
         self._suspects = asyncio.Lock()
         self._closed = False
 
     @classmethod
     async def start(cls, path: Path, settings: PiperSettings = PiperSettings()) -> "PiperVoice":
-        """`path` is a folder with one voice (NAME.onnx and NAME.onnx.json), or the .onnx. Raises `EngineError` if it
-        cannot be loaded.
+        """Load a voice. `path` is a folder with one (NAME.onnx and NAME.onnx.json), or the .onnx. Raises `EngineError`
+        if it cannot be loaded.
         """
         return await cls(path, settings)._begin()
 
     # -- asking --------------------------------------------------------------------------------------------------------
 
     async def synthesise(self, clause: Clause) -> AsyncGenerator[bytes, None]:
-        """See `core.ports.Synthesiser`. The same clause always sounds the same. Raises `CallerError` for one that is
-        too long or too fast, `UnspeakableText`, and `CapacityError` where too many are open.
+        """Speak a clause: see `core.ports.Synthesiser`. The same clause always sounds the same. Raises `CallerError` if
+        it is too long or too fast, `UnspeakableText`, and `CapacityError` if too many are open.
         """
         if len(clause.text) > MOST_CHARACTERS:
             raise CallerError(f"A clause has at most {MOST_CHARACTERS} characters.")
@@ -120,7 +119,7 @@ class PiperVoice(KeptProcess):
             raise CallerError(f"The speed must be between {SLOWEST} and {FASTEST}.", param="speed")
         if self._open_count >= self._max_clauses:
             raise CapacityError("The voice has reached its maximum number of clauses.", retry_after_s=1)
-        text = clause.text.encode("utf-8", "replace").decode()  # a lone surrogate cannot travel
+        text = clause.text.encode("utf-8", "replace").decode()  # a lone surrogate cannot be encoded
         speech, heard = _Speech(), 0
         self._open_count += 1
         try:
@@ -146,8 +145,8 @@ class PiperVoice(KeptProcess):
             self._open_count -= 1
 
     async def _process_for(self, speech: _Speech) -> asyncio.Transport:
-        """The process, which it has a number in from now on. Waits for one that is being started again. Raises what a
-        clause ends with that has no more tries.
+        """Return the process, with a new number for the clause. Waits for one that is being restarted. Raises the error
+        of a clause without more tries.
         """
         loop = asyncio.get_running_loop()
         if not self._up.is_set() and not self._closed and loop.time() < self._back_by_s:
@@ -168,7 +167,9 @@ class PiperVoice(KeptProcess):
         return speech.crashes >= MOST_CRASHES or (speech.alone and by_itself)
 
     async def _piece(self, speech: _Speech, transport: asyncio.Transport, ask: msgspec.Struct) -> Piece:
-        """Raises `_Lost`, and `UnspeakableText` or `EngineError` where the process could not speak it."""
+        """Return the next piece. Raises `_Lost`, and `UnspeakableText` or `EngineError` if the process could not speak
+        it.
+        """
         async with self._suspects if speech.crashes else nullcontext():
             if transport is not self._transport:
                 raise _Lost
@@ -216,7 +217,7 @@ class PiperVoice(KeptProcess):
             self._lost_by = failure
             self._back_by_s = asyncio.get_running_loop().time() + RESTART_S
         waiting = [speech for speech in self._speeches.values() if speech.awaited and not speech.awaited.done()]
-        at_work = waiting[: self.workers]  # it takes them in the order in which they ask
+        at_work = waiting[: self.workers]  # it computes in the order of requests
         for speech in self._speeches.values():
             suspected = speech in at_work
             speech.crashes += suspected

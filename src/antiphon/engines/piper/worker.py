@@ -1,6 +1,6 @@
-"""A voice's process: commands in, one report for each piece asked for.
+"""A voice's process: commands in, one report for each piece requested.
 
-No text of a caller leaves through an exception or a log.
+No text of a caller may leave through an exception or a log.
 """
 
 import socket
@@ -29,7 +29,7 @@ _Speech = Iterator[tuple[bytes, bool]]
 
 
 class Stage:
-    """The clauses that are begun, and threads that compute their pieces in the order in which they are asked for."""
+    """The open clauses, and threads that compute their pieces in the order of requests."""
 
     def __init__(self, link: Link[Command], workers: int) -> None:
         self._link = link
@@ -59,7 +59,7 @@ class Stage:
                 report: Piece | Failed = Piece(number, pcm, last)
             except Unspeakable:
                 report, last = Failed(number, True), True
-            except Exception:  # of whatever the text has set off in a vendor's library
+            except Exception:  # whatever the text caused in a vendor's library
                 report, last = Failed(number, False), True
             if last:
                 self._speeches.pop(number, None)
@@ -71,7 +71,7 @@ class Stage:
 
 
 def serve(sock: socket.socket) -> None:
-    """Until the server is gone."""
+    """Serve until the server is gone."""
     link = Link(sock, command_decoder.decode)
     commands = link.commands()
     load = next(commands, None)

@@ -1,4 +1,4 @@
-"""What the server and Whisper's process tell each other. Both are of one version, so structures travel as arrays."""
+"""The messages between the server and Whisper's process. Both have one version, so structures are sent as arrays."""
 
 import msgspec
 
@@ -6,7 +6,7 @@ from antiphon.engines.process import Unloadable
 
 
 class Load(msgspec.Struct, tag=True, array_like=True, frozen=True):
-    """`path` is a folder with a CTranslate2 model. `workers` batches are computed at once."""
+    """Load a model. `path` is a folder with a CTranslate2 model. `workers` batches are computed at once."""
 
     path: str
     workers: int
@@ -33,14 +33,14 @@ Command = Load | Recognise
 
 
 class Ready(msgspec.Struct, tag=True, array_like=True, frozen=True):
-    """It has loaded its model, which hears these languages (BCP 47). One of several can translate into English."""
+    """The model is loaded, and recognises these languages (BCP 47). With several, it can translate into English."""
 
     languages: tuple[str, ...]
 
 
 class Result(msgspec.Struct, array_like=True, frozen=True):
-    """Tokens with their texts, natural log-probabilities, and where each begins; `ends_ms` has where each ends.
-    `language` was told or found out; `language_confidence` says how likely it is.
+    """Tokens with their texts, natural log-probabilities and beginnings; `ends_ms` are their ends. `language` was given
+    or detected; `language_confidence` is its probability.
     """
 
     tokens: tuple[int, ...]

@@ -1,4 +1,4 @@
-"""The server's side of Whisper's process: batches in, hypotheses out. A batch whose process died is asked once more."""
+"""The server's side of Whisper's process: batches in, hypotheses out. If the process dies, a batch is retried once."""
 
 import asyncio
 from collections.abc import Sequence
@@ -24,16 +24,16 @@ from antiphon.engines.whisper.messages import (
 )
 
 LONGEST_BATCH_S = 120.0
-RESTART_S = 15.0  # since its process ended, until which a batch waits for it to be started again
+RESTART_S = 15.0  # from the end of its process, how long a batch waits for the restart
 MOST_OPEN = 64  # batches
-MAX_PROMPT_CHARS = 4_096  # from its end, which is more than the decoder has places for
+MAX_PROMPT_CHARS = 4_096  # from its end; more than the decoder has positions for
 UNSPACED = frozenset(("zh", "ja", "th", "lo", "my", "yue"))  # written without spaces: a word is a token
 
 
 @dataclass(frozen=True, slots=True)
 class WhisperSettings:
-    """`workers` batches are computed at once. `language` is what a multilingual model hears where a call names none;
-    empty, it finds out.
+    """The settings of Whisper. `workers` batches are computed at once. `language` is that of a multilingual model's
+    calls that name none; if empty, it is detected.
     """
 
     workers: int = 2
@@ -50,7 +50,7 @@ class WhisperStats:
 
 
 class _Lost(Exception):
-    """The process is gone."""
+    """The process has ended."""
 
 
 class Whisper(KeptProcess):
@@ -71,11 +71,11 @@ class Whisper(KeptProcess):
 
     @classmethod
     async def start(cls, path: Path, settings: WhisperSettings = WhisperSettings()) -> "Whisper":
-        """`path` is a folder with a CTranslate2 model. Raises `EngineError` if it cannot be loaded."""
+        """Load a model. `path` is a folder with a CTranslate2 model. Raises `EngineError` if it cannot be loaded."""
         return await cls(path, settings)._begin()
 
     def recognise(self, batch: Sequence[Utterance]) -> list[Hypothesis]:
-        """See `core.ports.Recogniser`. Drafts have no effect: the library verifies none."""
+        """Recognise a batch: see `core.ports.Recogniser`. Drafts have no effect: the library verifies none."""
         recognised = asyncio.run_coroutine_threadsafe(self._recognise(batch), self._loop).result()
         return [_hypothesis(result, row.timed) for result, row in zip(recognised.results, batch, strict=True)]
 
@@ -129,7 +129,7 @@ class Whisper(KeptProcess):
         self._up.set()
 
     def forsaken(self, failure: EngineError) -> None:
-        if self._up.is_set():  # it is told of each start that fails, too
+        if self._up.is_set():  # called also after each failed start
             self._down_s = self._loop.time()
             self._up.clear()
         for awaited in self._open_batches.values():
@@ -138,7 +138,7 @@ class Whisper(KeptProcess):
 
 
 def _capabilities(languages: frozenset[str], language: str) -> SpeechCapabilities:
-    """Of a model that hears those, and `language` where a call names none."""
+    """Return the capabilities of a model for these languages; `language` is the default."""
     if len(languages) == 1:
         return SpeechCapabilities(languages, next(iter(languages)), frozenset((SpeechAbility.GUIDANCE,)))
     return SpeechCapabilities(languages, spoken(language, languages) or "", frozenset(SpeechAbility))

@@ -1,8 +1,8 @@
-"""Whisper's process: batches in, one report for each. No text of a caller leaves through an exception or a log.
+"""Whisper's process: batches in, one report for each. No text of a caller may leave through an exception or a log.
 
-The encoder is given ten seconds or more, and not half a minute, as Whisper was trained: a quarter of the work, and as
-few wrong words; with less than that it begins to say things twice. Audio is filled with silence to whole steps of
-length, and only rows of one length run together, so that no row's text depends on its neighbours.
+The encoder gets ten seconds or more, not half a minute as in Whisper's training: a quarter of the work, with no more
+wrong words; with less, it begins to repeat. Audio is padded with silence to whole steps of length, and only rows of one
+length run together, so that no row's text depends on its neighbours.
 """
 
 import json
@@ -17,7 +17,6 @@ from typing import Any
 import msgspec
 import numpy as np
 
-from antiphon.children import NICENESS
 from antiphon.core import languages
 from antiphon.core.audio import SAMPLE_RATE
 from antiphon.engines import transcript
@@ -35,17 +34,17 @@ from antiphon.engines.whisper.messages import (
 from antiphon.engines.worker import Link, reason, run
 
 MISSING = "faster-whisper is not installed: pip install 'antiphon[whisper]'"
-LEAST = 10 * SAMPLE_RATE  # samples that the encoder is given
-STEP = 5 * SAMPLE_RATE  # by which they grow
-SILENCE = SAMPLE_RATE  # behind the speech, at least
+LEAST = 10 * SAMPLE_RATE  # samples for the encoder
+STEP = 5 * SAMPLE_RATE  # in which they grow
+SILENCE = SAMPLE_RATE  # after the speech, at least
 MOST = 30 * SAMPLE_RATE
-TIME_MS = 20  # of a place in the encoder's output
-NO_SPEECH, UNLIKELY = 0.6, -1.0  # Whisper's own rule for what is no speech
-# Of what is not written in Latin letters a token is a letter, or less.
+TIME_MS = 20  # of a position in the encoder's output
+NO_SPEECH, UNLIKELY = 0.6, -1.0  # Whisper's own rule for silence
+# In scripts other than Latin, a token is a letter, or less.
 TOKENS_PER_SECOND = 25.0
-MOST_TOKENS = 448  # that the decoder has places for, of which what comes before may take half
+MOST_TOKENS = 448  # the decoder's positions, of which text before may take half
 MOST_BEFORE = 223
-OWN_CODES = {"jv": "jw"}  # where Whisper has another than BCP 47
+OWN_CODES = {"jv": "jw"}  # codes of Whisper that differ from BCP 47
 
 
 class Model:
@@ -76,18 +75,18 @@ class Model:
 
     @property
     def languages(self) -> tuple[str, ...]:
-        """What it hears, in BCP 47."""
+        """The languages that it recognises (BCP 47)."""
         return tuple(sorted(self._codes))
 
     def _known(self, names: Iterable[str]) -> dict[str, str]:
-        """Its own codes, by those of BCP 47."""
+        """Return its own codes, by those of BCP 47."""
         if not self._multilingual:
             return {"en": "en"}
         codes = {name: OWN_CODES.get(name, name) for name in names}
         return {name: code for name, code in codes.items() if self._tokens.token_to_id(f"<|{code}|>") is not None}
 
     def recognise(self, rows: tuple[Row, ...]) -> tuple[Result, ...]:
-        """Rows run together that are of one length, and begin with equally many tokens."""
+        """Recognise rows. Those of one length that begin with equally many tokens run together."""
         before = [self._before(row) for row in rows]
         alike = [(_length(row), len(tokens)) for row, tokens in zip(rows, before, strict=True)]
         results: dict[int, Result] = {}
@@ -98,7 +97,7 @@ class Model:
         return tuple(results[n] for n in range(len(rows)))
 
     def _before(self, row: Row) -> list[int]:
-        """The tokens of what may have come before: key terms, as if they had been spoken of, then the prompt's end."""
+        """Return the tokens of the text before: key terms, as if they had been mentioned, then the prompt's end."""
         if not row.prompt and not row.keyterms:
             return []
         terms = self._encode(", ".join(row.keyterms))[: MOST_BEFORE // 2]
@@ -108,7 +107,7 @@ class Model:
     def _encode(self, text: str) -> list[int]:
         text = text.strip()
         tokens: list[int] = self._tokens.encode(f" {text}", add_special_tokens=False).ids if text else []
-        return [token for token in tokens if token < self._end]  # nobody smuggles in one that steers the decoder
+        return [token for token in tokens if token < self._end]  # a caller may not insert one that controls decoding
 
     def _recognise(self, rows: list[Row], before: list[list[int]], length: int) -> list[Result]:
         audio = np.zeros((len(rows), length), np.float32)
@@ -149,7 +148,7 @@ class Model:
             tokens = [token for token in each.sequences_ids[0] if token < self._end]
             silent = each.no_speech_prob > NO_SPEECH and each.scores[0] < UNLIKELY
             full = len(tokens) >= row_most
-            begin = len(row.prefix)  # the library gives that back, too
+            begin = len(row.prefix)  # the library returns that too
             own = tokens[begin:]
             cut = transcript.loop_start(own, full=full)
             texts.append((tokens[:begin], [] if silent else own if cut is None else own[:cut], cut is not None))
@@ -160,7 +159,9 @@ class Model:
         return results
 
     def _languages(self, encoded: Any, rows: list[Row]) -> list[tuple[str, float]]:
-        """What each row is told, or what of those that it may be is likeliest, and how likely of them."""
+        """Return the language of each row: the given one, or the likeliest permitted one, with its probability among
+        those.
+        """
         if not self._multilingual:
             return [("en", 1.0)] * len(rows)
         found: list[list[tuple[str, float]]] = [[]] * len(rows)
@@ -172,7 +173,7 @@ class Model:
         ]
 
     def _likeliest(self, languages: tuple[str, ...], found: list[tuple[str, float]]) -> tuple[str, float]:
-        """Of pairs of a language's token and its probability."""
+        """Return the likeliest, from pairs of a language's token and its probability."""
         by_token = dict(found)
         likely = {each: by_token.get(f"<|{self._codes[each]}|>", 0.0) for each in languages or self._codes}
         best = max(likely, key=likely.__getitem__)
@@ -181,7 +182,7 @@ class Model:
     def _result(
         self, encoded: Any, place: int, tokenizer: Any, prefix: list[int], own: list[int], looped: bool, length: int
     ) -> Result:
-        """Of a row's `own` tokens, which stand in its audio behind those of its `prefix`."""
+        """Return the result of a row's `own` tokens, which follow those of its `prefix` in the audio."""
         if not own:
             return Result((), (), (), (), (), looped)
         tokens, first = prefix + own, len(prefix)
@@ -204,12 +205,12 @@ class Model:
 
 
 def _length(row: Row) -> int:
-    """With how much silence behind it a row runs."""
+    """Return the samples of a row with its padding."""
     return min(MOST, max(LEAST, -(-(len(row.pcm) // 2 + SILENCE) // STEP) * STEP))
 
 
 def serve(sock: socket.socket) -> None:
-    """Until the server is gone."""
+    """Serve until the server is gone."""
     link = Link(sock, command_decoder.decode)
     commands = link.commands()
     load = next(commands, None)
@@ -230,7 +231,7 @@ def serve(sock: socket.socket) -> None:
     def answer(command: Recognise) -> None:
         try:
             report: Recognised | Failed = Recognised(command.number, model.recognise(command.rows))
-        except Exception:  # of whatever the audio has set off in a vendor's library
+        except Exception:  # whatever the audio caused in a vendor's library
             report = Failed(command.number)
         try:
             link.send(report)
@@ -244,4 +245,4 @@ def serve(sock: socket.socket) -> None:
 
 
 if __name__ == "__main__":
-    run(serve, NICENESS)
+    run(serve)
