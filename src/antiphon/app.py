@@ -76,7 +76,7 @@ _NOT_MADE = {"code": InternalError.code, "message": "something went wrong on the
 FETCHES = Bound(8)  # at once, of recordings and pictures that are named by their URL
 PICTURES = Bound(256)  # mebibytes of those pictures, in memory
 # Of URLs that the configuration names: it may name any.
-OUTSIDE = FetchLimits(max_bytes=64 * 1024, total_s=10, max_redirects=0, at_once=64)
+OUTSIDE = FetchLimits(max_bytes=64 * 1024, total_s=5, max_redirects=0, at_once=64)
 ANYWHERE = (ip_network("0.0.0.0/0"), ip_network("::/0"))
 
 log = logging.getLogger(__name__)

@@ -7,7 +7,6 @@ hashed, signed for and exported; a field that is empty is left out.
 
 import hashlib
 import json
-import re
 from collections.abc import Mapping
 from enum import StrEnum
 from functools import lru_cache
@@ -149,14 +148,13 @@ def exported(logged: Logged) -> bytes:
     return b'{"leaf":"%s","number":%d,"record":%s}\n' % (logged.leaf.hex().encode(), logged.number, body)
 
 
-_SHOWN = re.compile(r"[a-z0-9_.-]{0,64}")
-
-
 def difference(before: Mapping[str, object], after: Mapping[str, object]) -> str:
-    """What changed, as a record's reason. Values that are not numbers or single words are not shown."""
+    """What changed, as a record's reason. Of values only numbers and words of closed vocabularies are shown: a text may
+    be what nobody is to see.
+    """
 
     def shown(value: object) -> str:
-        return str(value) if value is None or isinstance(value, int) or _SHOWN.fullmatch(str(value)) else "(hidden)"
+        return str(value) if value is None or isinstance(value, int | StrEnum) else "(text)"
 
     changed = (name for name in sorted({*before, *after}) if before.get(name) != after.get(name))
     return ", ".join(f"{name}: {shown(before.get(name))} -> {shown(after.get(name))}" for name in changed)

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from antiphon.core.audit import MAX_TEXT, Action, AuditRecord, Outcome, canonical, parse, policy_version
-from antiphon.core.policy import Policy
+from antiphon.core.audit import MAX_TEXT, Action, AuditRecord, Outcome, canonical, difference, parse, policy_version
+from antiphon.core.policy import Policy, TagPolicy
 
 RECORD = AuditRecord(
     1_767_225_600_000, Action.ACCESS, Outcome.REFUSED, "k1", "acme", "/v1/listen", "policy", "192.0.2.0/24", "r1", "p1",
@@ -46,6 +46,15 @@ def test_texts_are_bounded_and_never_fail():
 def test_what_is_no_record_is_refused(body):
     with pytest.raises(ValueError):  # noqa: PT011
         parse(body)
+
+
+def test_of_a_change_no_text_is_shown():
+    before, after = (
+        {"weight": 1, "words": "", "tags": TagPolicy.NONE},
+        {"weight": 3, "words": "siobhan", "tags": "plain"},
+    )
+    assert difference(before, after) == "tags: none -> (text), weight: 1 -> 3, words: (text) -> (text)"
+    assert difference(before, before) == ""
 
 
 def test_policies_have_versions():

@@ -132,6 +132,13 @@ async def test_a_ledger_of_before_has_an_empty_log_and_gets_one(path):
 
 
 async def test_hashes_that_are_missing_are_noticed(ledger, path):
+    for number in range(3):
+        ledger.record(told(number))
     await ledger.close()
+    with closing(sqlite3.connect(path)) as connection, connection:
+        connection.execute("DROP TRIGGER audit_no_delete")
+        connection.execute("DELETE FROM audit WHERE number < 2")
+    with pytest.raises(InternalError, match="tampered"):
+        SqliteLedger(path, "a")
     with pytest.raises(InternalError, match="tampered"):
         await SqliteTrail(path).hashes([(0, 0)])

@@ -42,10 +42,9 @@ class AuditWriter:
         self.load()
 
     def load(self) -> None:
-        """Reads where the log ends. Raises `sqlite3.Error`."""
+        """Reads where the log ends. Raises `InternalError` where that cannot be known, `sqlite3.Error`."""
         (size,) = self._connection.execute(_SIZE).fetchone()
-        roots = [self._connection.execute(_HASH, at).fetchone()[0] for at in subtrees((0, size))]
-        self._edge = self._grown = Edge(size, roots)
+        self._edge = self._grown = Edge(size, _read(self._connection, subtrees((0, size))))
 
     def begin(self) -> None:
         self._grown = self._edge
@@ -121,7 +120,11 @@ class SqliteTrail:
         if not places:
             return []
         with reading(self._path) as connection:
-            found = [connection.execute(_HASH, at).fetchone() for at in places]
-        if any(row is None or len(row[0]) != HASH_BYTES for row in found):
-            raise InternalError("hashes of the audit log are missing: the ledger was tampered with")
-        return [row[0] for row in found]
+            return _read(connection, places)
+
+
+def _read(connection: sqlite3.Connection, places: Sequence[Place]) -> list[bytes]:
+    found = [connection.execute(_HASH, at).fetchone() for at in places]
+    if any(row is None or len(row[0]) != HASH_BYTES for row in found):
+        raise InternalError("hashes of the audit log are missing: ledger.db was tampered with")
+    return [row[0] for row in found]
