@@ -3,6 +3,7 @@
 import asyncio
 import hashlib
 import logging
+import os
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -34,11 +35,13 @@ from antiphon.core.routing import CallRow
 from antiphon.core.stores import JobBounds, Ledger, ServerStores
 from antiphon.core.units import NS_PER_MS
 from antiphon.core.wire import REQUEST_ID
+from antiphon.exporting import Exporting, open_exporting
 from antiphon.jobs import items
 from antiphon.jobs.desk import Desk
 from antiphon.jobs.filler import Filler
 from antiphon.jobs.shelves import Shelves
 from antiphon.jobs.worker import Worker
+from antiphon.metering.export.stripe_reports import MAX_BODY_BYTES as MAX_REPORT_BYTES
 from antiphon.observe.observer import Observer
 from antiphon.routes import GRPC_DESCRIPTORS, GRPC_ROUTES, JOB_KINDS, ROUTES, whose
 from antiphon.scheduler.steps import Steps
@@ -55,6 +58,7 @@ from antiphon.supervision import supervisor
 from antiphon.text.reading import warm
 from antiphon.transports import table
 from antiphon.transports.entrance import Direct, Entrance, Stray
+from antiphon.transports.hooks import Hook
 from antiphon.transports.inspecting import Inspectors
 from antiphon.transports.opening import address_of
 from antiphon.transports.uploads import Uploads
@@ -138,6 +142,15 @@ async def assemble(config: Config, accept_loss: bool = False) -> AsyncIterator[H
         if config.recognisers:
             observer.watch_engine("audio-decoder", decoder.stats)
         catalogue, voices = await backends.build(config, clock, observer, stack)
+        exporting = open_exporting(
+            config,
+            os.environ,
+            directory,
+            stores.ledger,
+            lambda project: keys.policy(project).stripe_customer,
+            latest,
+        )
+        stack.push_async_callback(exporting.close)
         # The key is made when nothing else can fail: it is shown once.
         first_key = control.prepare(config.api_key, clock.unix_ms())
         keys = KeyRing(stores.directory, latest)
@@ -175,6 +188,9 @@ async def assemble(config: Config, accept_loss: bool = False) -> AsyncIterator[H
         desk.wake = worker.wake
         observer.watch_jobs(worker)
         stack.push_async_callback(worker.close)
+        observer.watch_exports(exporting.outboxes)
+        for outbox in exporting.outboxes:  # not essential: exports never stop serving
+            stack.callback(supervisor.start(f"export to {outbox.name}", outbox.run).cancel)
         for name, work in (
             ("run jobs", worker.run),
             ("fill with items", worker.watch_items),
@@ -190,7 +206,7 @@ async def assemble(config: Config, accept_loss: bool = False) -> AsyncIterator[H
         ready = partial(_trouble, sessions, stores.answers, shelves)
         uploads = Uploads(limits.upload_mb << 20, limits.uploads_mb << 20, limits.uploads_per_key_mb << 20)
         auditing = Auditing(auditor, stores.trail, notary)
-        asgi = _asgi(config, clock, door, uploads, observer, control, stores.ledger, auditing, ready)
+        asgi = _asgi(config, clock, door, uploads, observer, control, stores.ledger, auditing, exporting, ready)
         yield House(asgi, partial(_grpc, door, clock, uploads, ready), sessions, observer, first_key)
 
 
@@ -316,6 +332,7 @@ def _asgi(
     control: Control,
     ledger: Ledger,
     auditing: Auditing,
+    exporting: Exporting,
     trouble: Callable[[], str | None],
 ) -> ASGIApp:
     inspectors = Inspectors(door.administer, tuple(ip_network(n) for n in config.inspection.open_to))
@@ -348,11 +365,14 @@ def _asgi(
         Route("/health", health),
         Route("/metrics", metrics),
     ]
+    if exporting.hook is not None:
+        hook = Hook(exporting.hook.receive, "stripe-signature", MAX_REPORT_BYTES)
+        routes.append(Route("/hooks/stripe", hook.answer, methods=["POST"]))
 
     def administration() -> ASGIApp:
         from antiphon.admin import create_admin
 
-        return create_admin(control, door.administer, ledger, clock, inspectors.check, auditing)
+        return create_admin(control, door.administer, ledger, clock, inspectors.check, auditing, exporting.desk)
 
     routes.append(Mount("/admin/v1", _Later(administration)))
     return entrance(routes)

@@ -16,6 +16,7 @@ from msgspec import Meta
 
 from antiphon.core.capabilities import Ability
 from antiphon.core.errors import CallerError
+from antiphon.core.usage import Dimension
 from antiphon.models import CATALOG, is_hub_name
 
 Port = Annotated[int, Meta(ge=0, le=65_535)]
@@ -312,6 +313,59 @@ class Inspection(Table, frozen=True, kw_only=True):
     open_to: tuple[str, ...] = ("127.0.0.0/8", "::1/128")
 
 
+class ExportMeter(Table, frozen=True, kw_only=True):
+    """What a meter counts: a dimension, of what fits the patterns."""
+
+    dimension: Dimension
+    model: str = "*"
+    surface: str = "*"
+    feature: str = "*"
+
+
+class Export(Table, frozen=True, kw_only=True):
+    """Usage goes to a receiver outside, summed by the interval, from now on or from the `beginning` of the ledger.
+    Without `meters` there is one for each dimension; `without` are those that no meter is to count. Events are told
+    apart `by` these.
+    """
+
+    interval_s: Annotated[int, Meta(ge=1, le=3600)] = 300
+    start: Literal["now", "beginning"] = "now"
+    meters: dict[str, ExportMeter] = msgspec.field(default_factory=dict)
+    without: tuple[Dimension, ...] = ()
+    by: tuple[Literal["model", "surface", "feature"], ...] = ("model", "surface", "feature")
+
+
+class StripeExport(Export, frozen=True, kw_only=True, forbid_unknown_fields=True, tag_field="kind", tag="stripe"):
+    """Stripe's billing meters. The variables hold the API key, and the secret that signs reports to `/hooks/stripe`."""
+
+    url: str = "https://api.stripe.com"
+    api_key_env: str = "STRIPE_API_KEY"
+    webhook_secret_env: str = ""
+    by: tuple[Literal["model", "surface", "feature"], ...] = ()
+
+
+class OpenMeterExport(Export, frozen=True, kw_only=True, forbid_unknown_fields=True, tag_field="kind", tag="openmeter"):
+    """OpenMeter, or what takes CloudEvents at `/api/v1/events` as it does."""
+
+    url: str = "https://openmeter.cloud"
+    api_key_env: str = ""
+
+
+class WebhookExport(Export, frozen=True, kw_only=True, forbid_unknown_fields=True, tag_field="kind", tag="webhook"):
+    """A POST of at most `events` events to `url`, under the names in `fields`, in a list or in an `envelope`. The
+    receiver knows an event by its id for `identifiers_h`, and takes none that is older than `past_days`; 0 is any.
+    """
+
+    url: str
+    api_key_env: str = ""
+    secret_env: str = ""
+    fields: dict[str, str] = msgspec.field(default_factory=dict)
+    envelope: str = ""
+    events: Annotated[int, Meta(ge=1, le=1000)] = 100
+    identifiers_h: Positive = 720
+    past_days: NotNegative = 0
+
+
 Recogniser = Moonshine | Whisper
 Engine = OpenVino | Embedding | OpenAI | OpenInference | Piper | Recogniser
 # Models of the catalog that stand for an engine of that name where the configuration has none, by its kind.
@@ -357,6 +411,7 @@ class Config(Table, frozen=True, kw_only=True):
     audit: Audit = Audit()
     provenance: Provenance = Provenance()
     grpc: Grpc = Grpc()
+    export: dict[str, StripeExport | OpenMeterExport | WebhookExport] = msgspec.field(default_factory=dict)
 
     @property
     def directory(self) -> Path:

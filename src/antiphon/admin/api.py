@@ -25,6 +25,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from antiphon import __version__
 from antiphon.admin import messages
 from antiphon.admin.audit import add_audit
+from antiphon.admin.exports import add_exports
 from antiphon.core.audit import Action
 from antiphon.core.errors import AntiphonError, InternalError, NotFound, PolicyError, Unauthenticated
 from antiphon.core.identity import Principal
@@ -34,6 +35,7 @@ from antiphon.core.stores import Usage
 from antiphon.core.usage import By
 from antiphon.core.wire import REQUEST_ID
 from antiphon.metering import usage
+from antiphon.metering.export.desk import ExportDesk
 from antiphon.trust.audit import Auditor
 from antiphon.trust.control import Control
 from antiphon.trust.notary import Auditing
@@ -61,6 +63,7 @@ def create_admin(
     clock: Clock,
     inspect: Callable[[Scope], None],
     auditing: Auditing,
+    exports: ExportDesk,
 ) -> FastAPI:
     """The management API as an application of its own. `inspect` raises for whoever may not read its document."""
     auditor = auditing.auditor
@@ -106,6 +109,7 @@ def create_admin(
     _add_keys(app, control, clock, administrator, manager)
     _add_usage(app, control, ledger, reader)
     add_audit(app, auditing, auditing_key)
+    add_exports(app, exports, administrator)
     return app
 
 

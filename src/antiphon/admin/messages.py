@@ -29,6 +29,9 @@ Tags = Annotated[
         " project's ('hashed'), nothing ('none'), or all ('plain').",
     ),
 ]
+StripeCustomer = Annotated[
+    str, Field(max_length=64, description="Whose usage it is at Stripe: 'cus_...', 'none', or empty if not said yet.")
+]
 Name = Annotated[str, Field(max_length=MAX_NAME)]
 
 _POLICY = {each.name for each in fields(Policy)}
@@ -49,6 +52,7 @@ class ProjectChange(_Request):
     marking: Marked | None = None
     weight: Weight | None = None
     tags: Tags | None = None
+    stripe_customer: StripeCustomer | None = None
 
     def policy(self) -> dict[str, object]:
         return self.model_dump(include=_POLICY, exclude_none=True)
@@ -74,6 +78,7 @@ class ProjectAnswer(_Answer):
     marking: Marking
     weight: int
     tags: TagPolicy
+    stripe_customer: str
 
 
 class KeyAnswer(_Answer):

@@ -22,6 +22,8 @@ COMMANDS = {
     "chat": "Talk with a language model of a running server.",
     "converse": "Talk with a language model of a running server, by voice.",
     "usage": "Show what was used.",
+    "export": "Show and settle what goes to billing systems outside.",
+    "stripe": "Prepare Stripe for usage.",
     "keys": "Create, list and revoke API keys.",
     "projects": "Create and list projects.",
     "audit": "Verify and export the audit log.",

@@ -38,6 +38,11 @@ Tags = Annotated[
     typer.Option(help="What the ledger keeps of callers' tags and metadata, for ever: hashes, nothing, or all of it."),
 ]
 
+StripeCustomer = Annotated[
+    str | None,
+    typer.Option(help="Whose usage it is at Stripe: 'cus_...', 'none' if it does not go there, or '' if not said yet."),
+]
+
 
 @app.command()
 def create(
@@ -47,11 +52,18 @@ def create(
     marking: Marked = None,
     weight: Weight = None,
     tags: Tags = None,
+    stripe_customer: StripeCustomer = None,
     config: ConfigFile = None,
     data_dir: ConfiguredDataDir = None,
 ) -> None:
     """Make a project."""
-    policy = _given(keep_answers_s=_parse_keep_s(keep_answers), marking=marking, weight=weight, tags=tags)
+    policy = _given(
+        keep_answers_s=_parse_keep_s(keep_answers),
+        marking=marking,
+        weight=weight,
+        tags=tags,
+        stripe_customer=stripe_customer,
+    )
     project = open_control(config, data_dir).create_project(project_id, name, now_unix_ms(), **policy)
     print(f"Project {project.id} is made. `antiphon keys create --project {project.id}` makes a key for it.")
 
@@ -63,11 +75,18 @@ def change(
     marking: Marked = None,
     weight: Weight = None,
     tags: Tags = None,
+    stripe_customer: StripeCustomer = None,
     config: ConfigFile = None,
     data_dir: ConfiguredDataDir = None,
 ) -> None:
     """Set a project's policy. A running server follows within a second; what was kept for longer is gone."""
-    policy = _given(keep_answers_s=_parse_keep_s(keep_answers), marking=marking, weight=weight, tags=tags)
+    policy = _given(
+        keep_answers_s=_parse_keep_s(keep_answers),
+        marking=marking,
+        weight=weight,
+        tags=tags,
+        stripe_customer=stripe_customer,
+    )
     changed = open_control(config, data_dir).change_project(project_id, now_unix_ms(), **policy)
     print(f"Project {changed.id}:")
     for name, value in _shown(changed.policy).items():

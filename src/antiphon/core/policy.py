@@ -5,6 +5,7 @@ written by a later version or by hand: a field that is not known here grants not
 read as the strictest that is known.
 """
 
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
 from enum import StrEnum
@@ -14,6 +15,7 @@ from antiphon.core.errors import CallerError
 
 MAX_KEEP_S = 10 * 366 * 86_400
 MAX_WEIGHT = 1000
+NO_CUSTOMER = "none"  # of a project whose usage does not go to Stripe
 
 
 class Marking(StrEnum):
@@ -55,16 +57,32 @@ def _word(words: type[StrEnum], strictest: StrEnum) -> dict[str, _Rule]:
     return {"rule": _Rule(f"one of {', '.join(words)}", words, strictest)}
 
 
+def _text(said: str, pattern: str, strictest: str) -> dict[str, _Rule]:
+    def parse(value: object) -> str:
+        if not isinstance(value, str) or not re.fullmatch(pattern, value):
+            raise ValueError
+        return value
+
+    return {"rule": _Rule(said, parse, strictest)}
+
+
+_CUSTOMER = _text(
+    f"a customer's id at Stripe (cus_...), '{NO_CUSTOMER}', or empty", rf"cus_[A-Za-z0-9]{{1,60}}|{NO_CUSTOMER}|", ""
+)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Policy:
     """`keep_answers_s` is how long models' answers are kept, at most; 0 keeps none. `weight` is the project's share
-    where projects compete.
+    where projects compete. `stripe_customer` is whose usage it is at Stripe, where that is exported: empty until
+    somebody says so, `NO_CUSTOMER` if it is nobody's.
     """
 
     keep_answers_s: int = field(default=0, metadata=_integer(0, MAX_KEEP_S, strictest=0))
     marking: Marking = field(default=Marking.MARKED, metadata=_word(Marking, Marking.SIGNED))
     weight: int = field(default=1, metadata=_integer(1, MAX_WEIGHT, strictest=1))
     tags: TagPolicy = field(default=TagPolicy.HASHED, metadata=_word(TagPolicy, TagPolicy.NONE))
+    stripe_customer: str = field(default="", metadata=_CUSTOMER)
 
     def values(self) -> dict[str, str | int]:
         """Every field as it is stored and shown, in JSON's types."""

@@ -1,4 +1,5 @@
-"""The ports of what is stored: the ledger, the directory of projects and keys, kept answers, jobs and their blobs.
+"""The ports of what is stored: the ledger, the directory of projects and keys, kept answers, jobs and their blobs, and
+what is on its way to receivers outside.
 
 `antiphon.stores` implements them; `antiphon.testing` has fakes that keep the same rules, and one suite of tests runs
 over all.
@@ -11,6 +12,7 @@ from typing import Protocol
 from antiphon.core.audit import THE_SERVER, AuditRecord, Author, Change, Logged
 from antiphon.core.entry import Entry, EntryKind
 from antiphon.core.errors import AlreadyAnswered, CallerError, CapacityError, Conflict, InternalError
+from antiphon.core.exports import Batch, Cut, ExportStatus, Mark, Refusal
 from antiphon.core.identity import Key, Project
 from antiphon.core.jobs import Blob, Job, JobState, Outcome, Page
 from antiphon.core.merkle import Place
@@ -27,6 +29,7 @@ STREAMED = "stream"  # the feature of entries that charge for what was sent, pie
 FROM_THE_START = ""  # the cursor before the first entry
 LEASE_MS = 15_000  # that a job is its worker's after a sign of life
 RECORD_BYTES = 4096  # that a job or a blob counts for beside what is in it
+MAX_GAPS = 1000  # of one answer
 
 
 # -- the ledger --------------------------------------------------------------------------------------------------------
@@ -381,6 +384,78 @@ class Jobs(Protocol):
 
     async def purge(self, keep_s: Callable[[str], int]) -> Mapping[str, int]:
         """Wipes what is past its end, or older than its project's policy now allows. How many that were, by project."""
+
+    async def close(self) -> None:
+        """What was begun is finished first. To close again does nothing."""
+
+
+# -- exports -----------------------------------------------------------------------------------------------------------
+
+
+class Exports(Protocol):
+    """The outbox: batches of usage events by target, each stored before it is sent. A server writes it; commands may,
+    beside it. Everything raises `InternalError`.
+    """
+
+    @property
+    def trouble(self) -> str | None:
+        """Why nothing can be stored; `None` if it can."""
+
+    # -- for what sends ------------------------------------------------------------------------------------------------
+
+    async def cuts(self, target: str, limit: int = 1) -> list[Cut]:
+        """How far the target has come, the latest first."""
+
+    async def cut(
+        self, target: str, before: Cut | None, after: Cut, batches: Sequence[Batch], now_unix_ms: int
+    ) -> None:
+        """Adds batches, and moves the target on to `after`, in one. Where there is a gap of the same lane and reason
+        that was never sent, one that is refused is added to that (`core.exports.grown`). Raises `Conflict` if the
+        target does not stand at `before` any more, or an identifier is taken.
+        """
+
+    async def waiting(self, target: str, now_unix_ms: int, limit: int) -> list[Batch]:
+        """The first that waits of each lane, where its time has come, in order."""
+
+    async def write(self, target: str, batch: Batch) -> None:
+        """Stores the body, the lane, the state and the reason of a batch that waits without a body."""
+
+    async def sending(self, target: str, numbers: Sequence[int], now_unix_ms: int) -> None:
+        """These are about to be sent: durable on return. From now on each is in doubt, if it was not before."""
+
+    async def mark(self, target: str, marks: Sequence[Mark], now_unix_ms: int) -> None:
+        """What became of batches that wait; those that do not wait any more stay as they are."""
+
+    async def refuse(
+        self, target: str, refusals: Sequence[Refusal], others: Sequence[Refusal], now_unix_ms: int
+    ) -> None:
+        """What a receiver says later on: batches that it does not count, by their identifiers; and `others`, of which
+        it does not say what they were: each is a gap without events, once by its own identifier.
+        """
+
+    async def purge(self, target: str, before_unix_ms: int, most: int) -> None:
+        """Forgets batches that were taken before, and all that were taken but the last `most`; and where the target
+        stood before, but for the latest.
+        """
+
+    # -- for people ----------------------------------------------------------------------------------------------------
+
+    async def status(self) -> list[ExportStatus]:
+        """Of every target that there is, by name."""
+
+    async def gaps(self, target: str, after: int = 0, limit: int = MAX_GAPS) -> list[Batch]:
+        """The gaps with higher numbers than `after`, in order, without bodies."""
+
+    async def settle(self, target: str, numbers: Collection[int], note: str, now_unix_ms: int) -> int:
+        """Says of gaps that a person has dealt with them, and how; how many there were."""
+
+    async def send_again(self, target: str, numbers: Collection[int]) -> int:
+        """Has gaps sent again (`core.exports.again`); how many there were. Those without events stay."""
+
+    async def replay(self, target: str, position: int, since_unix_ms: int) -> tuple[int, int]:
+        """Has what was taken of the entries from `position` on sent again, as it is: batches that were sent for the
+        first time since then. How many those are, and how many are older and stay.
+        """
 
     async def close(self) -> None:
         """What was begun is finished first. To close again does nothing."""

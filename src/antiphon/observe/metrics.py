@@ -202,6 +202,25 @@ TABLE: dict[str, tuple[Metric, ...]] = {
             "Times an item was stopped, uncharged, because interactive calls needed its place",
         ),
     ),
+    "Exports": (
+        Metric(
+            *("antiphon_export_attempts", "counter", "attempts", ("target", "result")),
+            "Batches sent to a receiver of usage, by what became of it",
+        ),
+        Metric(
+            *("antiphon_export_position", "gauge", "position", ("target",)),
+            "Position in the ledger up to which usage is in batches",
+        ),
+        Metric("antiphon_export_waiting", "gauge", "batches", ("target",), "Batches that wait to be sent"),
+        Metric(
+            *("antiphon_export_oldest_seconds", "gauge", "seconds", ("target",)),
+            "Age of the oldest usage that waits to be sent; 0 if none does",
+        ),
+        Metric(
+            *("antiphon_export_gaps", "gauge", "batches", ("target", "gap")),
+            "Batches that are not exported, until a person settles them",
+        ),
+    ),
     "Processes and connections": (
         Metric("antiphon_engine_up", "gauge", "0 or 1", ("engine",), "Whether the process of an engine answers"),
         Metric("antiphon_engine_running", "gauge", "requests", ("engine",), "Requests in progress in the process"),
@@ -251,13 +270,16 @@ LABELS = {
     "dimension": ", ".join(f"`{dimension}`" for dimension in Dimension),
     "engine": "the name of an `[engines]` table that runs in a process of its own, or `audio-decoder`",
     "end": "`done`, `failed`, `cancelled` or `expired`",
+    "gap": "`refused` (the receiver does not take it) or `unknown` (it may have been taken)",
     "good": "`true` or `false`",
     "job": "the kind of job: `openai.batch`",
     "kind": "`final`, `first` (the first interim of an utterance), `refresh` (a later interim) or `recording`",
     "model": "the version of a model that answered, as the configuration names it",
     "outcome": "`completed`, `abandoned` (the caller left), or the code of the error that ended the session",
+    "result": "`taken`, `later` (to be sent again), `refused` or `unanswered`",
     "state": "`closed` (healthy), `open` (excluded) or `half_open` (tried again)",
     "surface": "the vendor whose API was called: `deepgram`, `elevenlabs`, `google`, `openai` or `open-inference`",
+    "target": "the name of an `[export]` table",
     "task": "the name of the task",
 }
 

@@ -18,6 +18,7 @@ from antiphon.core.ports import Clock
 from antiphon.core.speech import Load
 from antiphon.core.usage import Dimension
 from antiphon.observe import metrics
+from antiphon.observe.exports import Exports, ExportStats
 from antiphon.observe.holds import LoopHolds
 from antiphon.observe.jobs import Jobs, JobStats
 from antiphon.observe.metrics import family
@@ -333,6 +334,9 @@ class Observer:
     def watch_pool(self, name: str, stats: Callable[[], PoolStats]) -> None:
         """Collect the metrics of the pool that serves the model `name`."""
         self._backends.pools[name] = stats
+
+    def watch_exports(self, stats: Sequence[ExportStats]) -> None:
+        self.registry.register(Exports(stats, self._clock))
 
     def watch_jobs(self, stats: JobStats) -> None:
         """Collect the metrics of jobs that run on this server."""

@@ -6,7 +6,7 @@ There is one, in SQLite files in the data directory. Whoever needs a store gets 
 from pathlib import Path
 
 from antiphon.core.ports import Clock
-from antiphon.core.stores import JobBounds, ServerStores, Stores
+from antiphon.core.stores import Exports, JobBounds, ServerStores, Stores
 
 ANSWERS_BYTES = 16 << 30  # that kept answers take at most, unless it is set
 
@@ -36,3 +36,13 @@ def open_server_stores(
     from antiphon.stores.sqlite import files
 
     return files.open_server_stores(data_dir, server, clock, answers_bytes, jobs or JobBounds(), accept_loss)
+
+
+def open_exports(data_dir: Path, *, make: bool) -> Exports:
+    """The outbox of exports, made if it is not there and `make` says so; blocking.
+
+    Raises `NotFound`, or `InternalError` for a file that cannot be opened or is of a later version.
+    """
+    from antiphon.stores.sqlite import files
+
+    return files.open_exports(data_dir, make)

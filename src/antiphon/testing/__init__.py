@@ -4,6 +4,7 @@ and one that hums.
 """
 
 from antiphon.testing.clock import FakeClock
+from antiphon.testing.exports import FakeExports
 from antiphon.testing.jobs import FakeJobs
 from antiphon.testing.language import FakeEmbedder, FakeGenerator, FakeInferrer
 from antiphon.testing.speech import FakeDetector, FakeRecogniser, FakeSpeechEngine, FakeSpeechStream
@@ -17,6 +18,7 @@ __all__ = [
     "FakeDetector",
     "FakeDirectory",
     "FakeEmbedder",
+    "FakeExports",
     "FakeGenerator",
     "FakeInferrer",
     "FakeJobs",

@@ -15,10 +15,11 @@ from antiphon.core import merkle
 from antiphon.core.entry import Entry
 from antiphon.core.identity import Scope
 from antiphon.core.usage import Dimension, Quantity
+from antiphon.metering.export.desk import ExportDesk
 from antiphon.stores.sqlite.directory import SqliteDirectory
 from antiphon.stores.sqlite.ledger import SqliteLedger
 from antiphon.stores.sqlite.usage import SqliteUsage
-from antiphon.testing import FakeClock, FakeLedger
+from antiphon.testing import FakeClock, FakeExports, FakeLedger
 from antiphon.transports.inspecting import Inspectors
 from antiphon.trust.audit import Auditor
 from antiphon.trust.auth import KeyRing
@@ -45,10 +46,12 @@ class Admin:
         notary = Notary(self.log, Signer("log", Ed25519PrivateKey.generate()), tmp_path, Outside(), None)
         self.auditing = Auditing(auditor, self.log, notary)
         self.directory = directory
-        server.mount(
-            "/admin/v1",
-            create_admin(*(self.control, self.ring.authenticate, ledger, self.clock, inspectors.check, self.auditing)),
+        self.exports = FakeExports()
+        desk = ExportDesk(self.exports, ledger, {"out": 1000}, self.clock.unix_ms)
+        app = create_admin(
+            self.control, self.ring.authenticate, ledger, self.clock, inspectors.check, self.auditing, desk
         )
+        server.mount("/admin/v1", app)
         self.client = TestClient(server, base_url="http://test", raise_server_exceptions=False)
 
     def key(self, project, *scopes):
@@ -132,6 +135,7 @@ def test_projects_are_made_and_listed(admin):
         "marking": "marked",
         "weight": 1,
         "tags": "hashed",
+        "stripe_customer": "",
     }
     assert made.json() == known
     changed = admin.call("PATCH", "/projects/new", json={"keep_answers_s": 86_400})
@@ -302,6 +306,7 @@ def test_the_document_says_what_the_api_does(admin):
     assert set(operations) == {
         "list_projects", "create_project", "change_project", "forget_tags",
         "list_keys", "create_key", "revoke_key", "read_usage", "read_audit", "read_checkpoint", "read_proof",
+        "list_exports", "list_gaps", "settle_gaps", "send_gaps_again", "replay_export",
     }  # fmt: skip
     for operation in operations.values():
         assert operation["security"] == [{"HTTPBearer": []}]

@@ -23,7 +23,7 @@ def test_every_field_can_be_set_and_is_shown_everywhere():
 
 
 def test_what_is_stored_is_read_as_it_was():
-    policy = Policy(keep_answers_s=60, marking=Marking.SIGNED, weight=7, tags=TagPolicy.PLAIN)
+    policy = Policy(keep_answers_s=60, marking=Marking.SIGNED, weight=7, tags=TagPolicy.PLAIN, stripe_customer="cus_1")
     assert read_policy(parse_policy(policy.values())) == (policy, ())
     assert read_policy({}) == (Policy(), ())
 

@@ -6,6 +6,7 @@ from types import SimpleNamespace
 
 import pytest
 
+from antiphon.core.exports import ExportStatus
 from antiphon.observe.metrics import LABELS, METRICS, reference
 from antiphon.observe.observer import Observer
 from antiphon.pools.breaker import State
@@ -42,6 +43,8 @@ def exported():
     observer.watch_jobs(
         SimpleNamespace(running=1, items=1, gave_way=1, ended={("b", "done"): 1}, outcomes={("b", True): 1})
     )
+    status = ExportStatus(target="t", position=1)
+    observer.watch_exports([SimpleNamespace(name="t", status=status, outcomes={"taken": 1})])
     return {family.name: family for family in observer.registry.collect() if not family.name.endswith("_created")}
 
 

@@ -7,7 +7,7 @@ from antiphon.core.errors import NotFound
 from antiphon.core.labels import labels_of
 from antiphon.core.policy import TagPolicy
 from antiphon.core.ports import Clock
-from antiphon.core.stores import JobBounds, ServerStores, Stores
+from antiphon.core.stores import Exports, JobBounds, ServerStores, Stores
 from antiphon.storage.directory import open_directory
 from antiphon.stores.sqlite.answers import FILE_NAME as ANSWERS_NAME
 from antiphon.stores.sqlite.answers import SqliteAnswers
@@ -15,6 +15,8 @@ from antiphon.stores.sqlite.audit import SqliteTrail
 from antiphon.stores.sqlite.connection import MEMORY
 from antiphon.stores.sqlite.directory import FILE_NAME as DIRECTORY_NAME
 from antiphon.stores.sqlite.directory import SqliteDirectory
+from antiphon.stores.sqlite.exports import FILE_NAME as EXPORTS_NAME
+from antiphon.stores.sqlite.exports import SqliteExports
 from antiphon.stores.sqlite.jobs import FILE_NAME as JOBS_NAME
 from antiphon.stores.sqlite.jobs import SqliteJobs
 from antiphon.stores.sqlite.ledger import SqliteLedger
@@ -54,6 +56,13 @@ def open_server_stores(
         ledger.stop()
         raise
     return ServerStores(directory, ledger, SqliteTrail(data_dir / LEDGER_NAME), answers, kept, passing)
+
+
+def open_exports(data_dir: Path, make: bool) -> Exports:
+    path = data_dir / EXPORTS_NAME
+    if not make and not path.exists():
+        raise NotFound(f"nothing was exported: there is no {path}")
+    return SqliteExports(path)
 
 
 def _labels(directory: SqliteDirectory) -> Callable[[str, tuple[str, ...]], tuple[str, ...]]:

@@ -1,0 +1,179 @@
+"""The exports that the configuration names: their receivers, the outboxes, and what Stripe says later on."""
+
+import logging
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from antiphon.config import Config, Export, Invalid, OpenMeterExport, StripeExport, WebhookExport
+from antiphon.core.errors import AntiphonError, NotFound
+from antiphon.core.ports import Clock
+from antiphon.core.stores import Exports, Usage
+from antiphon.metering.export import cloudevents, stripe, webhook
+from antiphon.metering.export.cloudevents import OpenMeter
+from antiphon.metering.export.desk import ExportDesk
+from antiphon.metering.export.meters import Meter, Metering, usual_meters
+from antiphon.metering.export.outbox import Outbox, Start, Target
+from antiphon.metering.export.receivers import DAY_MS, HOUR_MS, Limits, Receiver
+from antiphon.metering.export.sender import Sender
+from antiphon.metering.export.stripe import Stripe
+from antiphon.metering.export.stripe_hook import Account, StripeHook
+from antiphon.metering.export.webhook import Webhook
+from antiphon.stores import open_exports
+
+_NAME = re.compile(r"[a-z0-9](-?[a-z0-9]){0,23}")
+_METER = re.compile(r"[A-Za-z0-9_.:-]{1,100}")
+_URL = re.compile(r"https?://[^\s/?#]+\S*")
+
+log = logging.getLogger(__name__)
+
+Customer = Callable[[str], str]  # of a project
+
+
+@dataclass(frozen=True, slots=True)
+class Exporting:
+    """What stands for exports in a server. To be closed when nothing of it runs any more."""
+
+    outboxes: tuple[Outbox, ...]
+    desk: ExportDesk
+    hook: StripeHook | None
+    exports: Exports | None
+    sender: Sender
+
+    async def close(self) -> None:
+        await self.sender.close()
+        if self.exports is not None:
+            await self.exports.close()
+
+
+def open_exporting(
+    config: Config, environment: Mapping[str, str], directory: Path, ledger: Usage, customer: Customer, clock: Clock
+) -> Exporting:
+    """Blocking. Raises `Invalid`, or `InternalError` where the outbox cannot be opened."""
+    found = targets(config, environment, customer)
+    accounts = list(_accounts(config, environment, found))
+    sender = Sender()
+    exports = open_exports(directory, make=True) if found else _those_there(directory)
+    desk = ExportDesk(exports, ledger, memory_ms(config), clock.unix_ms)
+    if exports is None:
+        return Exporting((), desk, None, None, sender)
+    outboxes = tuple(Outbox(target, exports, ledger, sender.post, clock) for target in found)
+    hook = StripeHook(accounts, exports, sender.post, clock) if accounts else None
+    return Exporting(outboxes, desk, hook, exports, sender)
+
+
+def _accounts(config: Config, environment: Mapping[str, str], found: Iterable[Target]) -> Iterator[Account]:
+    for target in found:
+        table = config.export[target.name]
+        if isinstance(table, StripeExport) and table.webhook_secret_env and isinstance(target.receiver, Stripe):
+            secret = _secret(environment, target.name, "webhook_secret_env", table.webhook_secret_env)
+            yield Account(target.name, target.receiver, secret)
+
+
+def _those_there(directory: Path) -> Exports | None:
+    """What was exported before, to be shown; nothing rests on it."""
+    try:
+        return open_exports(directory, make=False)
+    except AntiphonError as error:
+        if not isinstance(error, NotFound):
+            log.error("what was exported before cannot be shown", exc_info=error)
+        return None
+
+
+def targets(config: Config, environment: Mapping[str, str], customer: Customer) -> list[Target]:
+    """One for each `[export.NAME]`. Raises `Invalid`."""
+    return [
+        Target(
+            name,
+            receiver_of(name, table, environment, customer),
+            metering_of(name, table),
+            table.interval_s * 1000,
+            Start(table.start),
+        )
+        for name, table in config.export.items()
+    ]
+
+
+def memory_ms(config: Config) -> dict[str, int]:
+    """For how long the receiver of each knows an event that comes again."""
+    return {name: _limits(table).memory_ms for name, table in config.export.items()}
+
+
+def receiver_of(name: str, table: Export, environment: Mapping[str, str], customer: Customer) -> Receiver:
+    """Raises `Invalid`."""
+    if not _NAME.fullmatch(name):
+        raise Invalid(f"setting export: {name!r} is not 1 to 24 characters of a-z, 0-9 and '-'")
+    if isinstance(table, StripeExport):
+        key = _secret(environment, name, "api_key_env", table.api_key_env)
+        return Stripe(key, customer, _url(name, table.url))
+    if isinstance(table, OpenMeterExport):
+        return OpenMeter(_url(name, table.url), _secret(environment, name, "api_key_env", table.api_key_env))
+    assert isinstance(table, WebhookExport)
+    secret = _secret(environment, name, "secret_env", table.secret_env)
+    try:
+        webhook.check_fields(table.fields)
+    except AntiphonError as error:
+        raise Invalid(f"setting export.{name}.fields: {error.message}") from None
+    try:
+        signing = webhook.parse_secret(secret) if secret else b""
+    except AntiphonError as error:
+        raise Invalid(f"setting export.{name}.secret_env: {error.message}") from None
+    return Webhook(
+        url=_url(name, table.url),
+        limits=_limits(table),
+        fields=table.fields,
+        envelope=table.envelope,
+        token=_secret(environment, name, "api_key_env", table.api_key_env),
+        secret=signing,
+    )
+
+
+def metering_of(name: str, table: Export) -> Metering:
+    """Raises `Invalid`."""
+    for meter in table.meters:
+        if not _METER.fullmatch(meter):
+            raise Invalid(f"setting export.{name}.meters: {meter!r} is not 1 to 100 characters of A-Z, a-z, 0-9, _.:-")
+    meters = tuple(
+        Meter(
+            name=meter,
+            dimension=counted.dimension,
+            model=counted.model,
+            surface=counted.surface,
+            feature=counted.feature,
+        )
+        for meter, counted in table.meters.items()
+    )
+    without = frozenset(table.without)
+    if both := sorted(meter.name for meter in meters if meter.dimension in without):
+        raise Invalid(f"setting export.{name}.without: meter {both[0]!r} counts one of these dimensions")
+    usual = tuple(meter for meter in usual_meters() if meter.dimension not in without)
+    return Metering(meters or usual, without, tuple(dict.fromkeys(table.by)))
+
+
+def _limits(table: Export) -> Limits:
+    if isinstance(table, StripeExport):
+        return stripe.LIMITS
+    if isinstance(table, WebhookExport):
+        past_ms = table.past_days * DAY_MS or cloudevents.FOR_EVER_MS
+        # An hour less than is promised: a request may be on its way for a while.
+        memory = max(HOUR_MS // 2, (table.identifiers_h - 1) * HOUR_MS)
+        return replace(cloudevents.LIMITS, events=table.events, past_ms=past_ms, memory_ms=memory)
+    return cloudevents.LIMITS
+
+
+def _url(name: str, url: str) -> str:
+    if not _URL.fullmatch(url):
+        raise Invalid(f"setting export.{name}.url: expected http://HOST:PORT or https://HOST")
+    return url.rstrip("/")
+
+
+def _secret(environment: Mapping[str, str], name: str, setting: str, variable: str) -> str:
+    """What the variable holds; empty where none is named."""
+    if not variable:
+        return ""
+    if not (secret := environment.get(variable, "")):
+        raise Invalid(f"setting export.{name}.{setting}: {variable} is not set")
+    if not all("!" <= character <= "~" for character in secret):
+        raise Invalid(f"setting export.{name}.{setting}: {variable} has other characters than printable ASCII")
+    return secret

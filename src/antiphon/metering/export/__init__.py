@@ -1,0 +1,1 @@
+"""Usage for billing systems outside: entries become events, events go through the outbox, receivers get them."""
