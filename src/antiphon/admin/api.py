@@ -1,10 +1,10 @@
 """The routes of the management API, mounted at `/admin/v1`.
 
 Every call carries a bearer key, and is let in by the session room's door (`authenticate`). The scope `admin` may do
-everything in every project but read the audit log, for which there is `audit`; `usage` may read the usage of its own
-project, and other projects do not exist for it. Who is let in or refused is in the audit log, and so are changes. Keys
-are checked on the event loop, where the key ring lives; databases are read and written in worker threads. A body is
-read when its key is known, and for `BODY_S` at most.
+everything in every project but read the audit log, for which there is `audit`; `usage` may read the usage and the
+statements of its own project, and other projects do not exist for it. Who is let in or refused is in the audit log, and
+so are changes. Keys are checked on the event loop, where the key ring lives; databases are read and written in worker
+threads. A body is read when its key is known, and for `BODY_S` at most.
 """
 
 import asyncio
@@ -26,8 +26,9 @@ from antiphon import __version__
 from antiphon.admin import messages
 from antiphon.admin.audit import add_audit
 from antiphon.admin.exports import add_exports
+from antiphon.admin.statements import Check, add_statements, readable_project
 from antiphon.core.audit import Action
-from antiphon.core.errors import AntiphonError, InternalError, NotFound, PolicyError, Unauthenticated
+from antiphon.core.errors import AntiphonError, InternalError, PolicyError, Unauthenticated
 from antiphon.core.identity import Principal
 from antiphon.core.identity import Scope as Permission
 from antiphon.core.ports import Clock
@@ -36,6 +37,7 @@ from antiphon.core.usage import By
 from antiphon.core.wire import REQUEST_ID
 from antiphon.metering import usage
 from antiphon.metering.export.desk import ExportDesk
+from antiphon.metering.statements import Billing
 from antiphon.trust.audit import Auditor
 from antiphon.trust.control import Control
 from antiphon.trust.notary import Auditing
@@ -64,6 +66,7 @@ def create_admin(
     inspect: Callable[[Scope], None],
     auditing: Auditing,
     exports: ExportDesk,
+    billing: Billing,
 ) -> FastAPI:
     """The management API as an application of its own. `inspect` raises for whoever may not read its document."""
     auditor = auditing.auditor
@@ -109,11 +112,11 @@ def create_admin(
     _add_keys(app, control, clock, administrator, manager)
     _add_usage(app, control, ledger, reader)
     add_audit(app, auditing, auditing_key)
+    add_statements(app, control, billing, clock, reader, administrator)
     add_exports(app, exports, administrator)
     return app
 
 
-Check = Callable[[Any], Awaitable[Principal]]
 Manage = Callable[[Any, Any], Awaitable[Control]]
 
 
@@ -190,11 +193,7 @@ def _add_usage(app: FastAPI, control: Control, ledger: Usage, reader: Check) -> 
         accept: Annotated[str, Header()] = "",
     ) -> Any:
         """Usage as the server measured it, unrounded."""
-        if Permission.ADMIN not in caller.scopes:
-            if project not in (None, caller.project):
-                raise NotFound(f"project {project} not found", param="project")
-            project = caller.project
-        query = usage.parse_query(by, since, until, project)
+        query = usage.parse_query(by, since, until, readable_project(caller, project))
         if tag is not None:
             query = await asyncio.to_thread(usage.tagged, query, tag, control.labels)
         groups, totals = query.by, await ledger.totals(query)

@@ -102,7 +102,7 @@ class Author(NamedTuple):
 THE_SERVER = Author()
 
 
-class Change(NamedTuple):
+class ChangeRecord(NamedTuple):
     """A record that was stored beside the change it tells of, at a place that never comes again in its source."""
 
     position: int

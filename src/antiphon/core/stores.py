@@ -5,18 +5,19 @@ what is on its way to receivers outside.
 over all.
 """
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from antiphon.core.audit import THE_SERVER, AuditRecord, Author, Change, Logged
+from antiphon.core.audit import THE_SERVER, AuditRecord, Author, ChangeRecord, Logged
 from antiphon.core.entry import Entry, EntryKind
 from antiphon.core.errors import AlreadyAnswered, CallerError, CapacityError, Conflict, InternalError
 from antiphon.core.exports import Batch, Cut, ExportStatus, Mark, Refusal
 from antiphon.core.identity import Key, Project
 from antiphon.core.jobs import Blob, Job, JobState, Outcome, Page
 from antiphon.core.merkle import Place
-from antiphon.core.usage import Dimension, Total, UsageQuery
+from antiphon.core.resources import Change, Resource
+from antiphon.core.usage import ClosedSession, Dimension, LooseEnds, SessionQuery, Total, UsageQuery
 from antiphon.core.wire import Keep
 
 IDEMPOTENCY_RETENTION_MS = 24 * 3_600_000
@@ -29,6 +30,7 @@ STREAMED = "stream"  # the feature of entries that charge for what was sent, pie
 FROM_THE_START = ""  # the cursor before the first entry
 LEASE_MS = 15_000  # that a job is its worker's after a sign of life
 RECORD_BYTES = 4096  # that a job or a blob counts for beside what is in it
+MAX_RESOURCES, MAX_RESOURCE_BYTES = 100, 256 << 10  # of a project, and of one of them
 MAX_GAPS = 1000  # of one answer
 
 
@@ -78,6 +80,17 @@ class Usage(Protocol):
         `InternalError`.
         """
 
+    # For bills; blocking, for any thread, and in short reads. What is asked for up to one cursor is always the same.
+
+    def head(self) -> str:
+        """The cursor of the last entry."""
+
+    def sessions(self, query: SessionQuery) -> Iterator[ClosedSession]:
+        """By the time at which they closed, then by id. Those without an amount are left out."""
+
+    def loose_ends(self, query: SessionQuery) -> LooseEnds:
+        """Of the period from `since` to `until`."""
+
 
 class Ledger(Usage, Protocol):
     """What was used, by whom, durably: an entry is on the disk when `append` returns.
@@ -124,7 +137,7 @@ class Ledger(Usage, Protocol):
         wait.
         """
 
-    async def drain(self, source: str, changes: Sequence[Change]) -> None:
+    async def drain(self, source: str, changes: Sequence[ChangeRecord]) -> None:
         """Adds what was recorded beside changes, in order; returns when it is durable. What has been drained before of
         the same source is not added again. Raises `LedgerUnavailable`.
         """
@@ -194,6 +207,38 @@ def answered(session: str) -> AlreadyAnswered:
     )
 
 
+# -- bills -------------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Issued:
+    """A statement that was issued: a project's, of a period. It covers the ledger up to `cursor`; what comes later is
+    of later statements. `sha256` is of its bytes.
+    """
+
+    project: str
+    since_unix_ms: int
+    until_unix_ms: int
+    cursor: str
+    currency: str
+    total_nano: int
+    sha256: str
+    at_unix_ms: int
+
+
+class Bills(Protocol):
+    """Which statements were issued, and by which price books. Blocking; for any thread. Raises `InternalError`."""
+
+    def pin(self, book: str, version: str, sha256: str, now_unix_ms: int) -> None:
+        """That a version of a price book has rated something. Raises `Conflict` where that had other contents."""
+
+    def issued(self, project: str) -> list[Issued]:
+        """By time."""
+
+    def issue(self, statement: Issued) -> None:
+        """Raises `Conflict` where this period, or a later one, of the project has been issued."""
+
+
 # -- the directory -----------------------------------------------------------------------------------------------------
 
 
@@ -253,7 +298,7 @@ class Directory(Protocol):
     def note(self, record: AuditRecord) -> None:
         """Records what was done elsewhere, for the ledger to drain."""
 
-    def changes(self, limit: int = MAX_READ) -> tuple[str, list[Change]]:
+    def changes(self, limit: int = MAX_READ) -> tuple[str, list[ChangeRecord]]:
         """The oldest records that have not been said to be drained, and the name of their source."""
 
     def drained(self, position: int) -> None:
@@ -334,31 +379,41 @@ class Jobs(Protocol):
     async def read_blob(self, project: str, id: str, keep_s: int, start: int, size: int) -> bytes:
         """At most `size` bytes of it from `start` on; fewer, or none, where it ends."""
 
-    async def blobs(self, project: str, purpose: str, page: Page, keep_s: int) -> tuple[list[Blob], bool]:
-        """A part of the list by age, and whether more follow."""
+    async def blobs(self, project: str, purposes: Collection[str], page: Page, keep_s: int) -> tuple[list[Blob], bool]:
+        """A part of the list by age, and whether more follow. What is a job's own is not in it."""
 
     async def delete_blob(self, project: str, id: str) -> None: ...
+
+    async def use_up(self, project: str, id: str) -> None:
+        """Deletes a blob unless a job that is not over reads it."""
 
     # -- jobs, for callers ---------------------------------------------------------------------------------------------
 
     async def create(self, job: Job, most_open: int) -> None:
-        """Raises `CapacityError` where the project has that many that are not over, `StorageFull`."""
+        """Raises `CapacityError` where the project has that many of its kind that are not over, `StorageFull`."""
 
     async def job(self, project: str, id: str, keep_s: int) -> Job: ...
 
-    async def jobs(self, project: str, kind: str, page: Page, keep_s: int) -> tuple[list[Job], bool]:
-        """A part of the list by age, and whether more follow."""
+    async def jobs(
+        self, project: str, kind: str, page: Page, keep_s: int, states: Collection[JobState] = ()
+    ) -> tuple[list[Job], bool]:
+        """A part of the list by age, and whether more follow; of all states where none are said."""
+
+    async def end(self, project: str, id: str, ends_unix_ms: int) -> None:
+        """Nothing is known of a job, nor what it has written, from then on at the latest."""
 
     async def cancel(self, project: str, id: str, keep_s: int) -> Job:
         """One that is queued is over then; of one that runs it is noted, and its worker ends it."""
 
     async def delete_job(self, project: str, id: str) -> None:
-        """Its outputs stay, with their own end. Raises `Conflict` for one that is not over."""
+        """With what it has written. Who works on one that is not over has lost it."""
 
     # -- jobs, for workers ---------------------------------------------------------------------------------------------
 
-    async def claim(self, owner: str, besides: Collection[str]) -> Job | None:
-        """The oldest that waits, or runs nowhere: of none of the projects `besides`. It runs from now on."""
+    async def claim(self, owner: str, besides: Collection[str], kinds: Collection[str]) -> Job | None:
+        """The oldest of these kinds that waits, or runs nowhere: of none of the projects `besides`. It runs from now
+        on.
+        """
 
     async def beat(self, job: Job, owner: str) -> Job:
         """The worker lives. The job as it stands: it may have been cancelled meanwhile."""
@@ -377,7 +432,9 @@ class Jobs(Protocol):
     async def finish(
         self, job: Job, owner: str, state: JobState, result: bytes | None, outputs_end_unix_ms: int
     ) -> Job:
-        """It is over. Outputs that have anything in them can be read from now on; the others are gone."""
+        """It is over. Outputs that have anything in them can be read from now on; the others are gone, and so is an
+        input that is the job's own.
+        """
 
     async def let_go(self, owner: str) -> None:
         """None of the jobs of that server runs: they are to be claimed again."""
@@ -387,6 +444,27 @@ class Jobs(Protocol):
 
     async def close(self) -> None:
         """What was begun is finished first. To close again does nothing."""
+
+
+# -- resources ---------------------------------------------------------------------------------------------------------
+
+
+class Resources(Protocol):
+    """Resources by project, kind and name. Everything raises `InternalError`. One that is past its end is not there."""
+
+    async def get(self, project: str, kind: str, name: str) -> Resource:
+        """Also one that is deleted. Raises `NotFound`, also for another project's."""
+
+    async def listed(
+        self, project: str, kind: str, prefix: str, after: str, limit: int, deleted: bool
+    ) -> tuple[list[Resource], bool]:
+        """A part of the list by name, with deleted ones or without, and whether more follow."""
+
+    async def change(self, project: str, kind: str, name: str, change: Change, preview: bool) -> Resource | None:
+        """What it is then, durable on return unless it is a `preview`; nobody else changes it meanwhile. `change` may
+        be called on any thread. Raises what that does, `CapacityError` where the project has `MAX_RESOURCES`,
+        `TooLarge`.
+        """
 
 
 # -- exports -----------------------------------------------------------------------------------------------------------
@@ -473,6 +551,7 @@ class Stores:
 
     usage: Usage
     trail: Trail
+    bills: Bills
     open_directory: Callable[[], Directory]
     find_directory: Callable[[], Directory]
 
@@ -480,12 +559,14 @@ class Stores:
 @dataclass(frozen=True, slots=True)
 class ServerStores:
     """What a server works on, and its management API. `jobs` are of projects that keep answers; `passing` is in memory,
-    for those that do not. To be closed: `jobs` and `passing`, `answers`, then `ledger`.
+    for those that do not. `resources` are of both. To be closed: `jobs` and `passing`, `answers`, then `ledger`.
     """
 
     directory: Directory
+    bills: Bills
     ledger: Ledger
     trail: Trail
     answers: Answers
     jobs: Jobs
     passing: Jobs
+    resources: Resources

@@ -11,7 +11,7 @@ import hashlib
 import logging
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 from antiphon.calls.generation import Generation, Keeping
 from antiphon.calls.recognition import Recognition
@@ -26,6 +26,7 @@ from antiphon.core.endpoints import (
     KeptAct,
     KeptAnswer,
     NeedsFirst,
+    NeedsResource,
     Succession,
     SuccessiveCalls,
 )
@@ -44,7 +45,7 @@ from antiphon.core.jobs import FileAct, JobAct, JobDesk, OneFile, OneJob
 from antiphon.core.ports import Clock
 from antiphon.core.routing import CallRow, DialogueRow, LookupRow, Row
 from antiphon.core.specs import GenerateSpec, content_bytes
-from antiphon.core.stores import Claim
+from antiphon.core.stores import Claim, Resources
 from antiphon.core.wire import Bearer, Body, Close, Credential, Opening, Pending, Signed, Step, Url, Wire
 from antiphon.session.dialogue import DialogueConnection
 from antiphon.session.lookups import Lookups
@@ -67,6 +68,8 @@ _KEPT: dict[tuple[type, str], Action] = {
     (OneFile, FileAct.DELETE): Action.FILE_DELETE,
     (OneJob, JobAct.DELETE): Action.JOB_DELETE,
 }
+
+T = TypeVar("T")
 
 log = logging.getLogger(__name__)
 
@@ -116,13 +119,21 @@ OpenDialogue = OpenStream | OpenSuccession
 class Door:
     """Lets callers in."""
 
-    def __init__(self, sessions: Sessions, keys: KeyRing, clock: Clock, jobs: JobDesk | None, auditor: Auditor) -> None:
-        """`jobs` answers what is asked about jobs."""
+    def __init__(
+        self,
+        sessions: Sessions,
+        keys: KeyRing,
+        clock: Clock,
+        jobs: JobDesk | None,
+        auditor: Auditor,
+        resources: Resources | None = None,
+    ) -> None:
+        """`jobs` answers what is asked about jobs; `resources` are what calls may refer to."""
         self._sessions = sessions
         self._auditor = auditor
         self._keys = keys
         self._clock = clock
-        self._lookups = Lookups(sessions, jobs)
+        self._lookups = Lookups(sessions, jobs, resources)
         self._replays = Replays(clock)
 
     # -- who -----------------------------------------------------------------------------------------------------------
@@ -214,15 +225,23 @@ class Door:
         return opened
 
     async def item(
-        self, row: CallRow, opening: Opening, principal: Principal, body: bytes, held: HeldBody, claim: Claim
+        self,
+        row: CallRow,
+        opening: Opening,
+        principal: Principal,
+        sent: Sent,
+        held: HeldBody,
+        claim: Claim,
+        fills: bool = True,
     ) -> OpenCall | Step:
-        """A call that an item of a job makes for the caller who wanted the job, under the job's claim. Raises as `call`
-        does where that caller's key does not hold any more, or may not do this.
+        """A call that an item of a job makes for the caller who wanted the job, under the job's claim; where it `fills`
+        what other calls leave, nobody waits for it. Raises as `call` does where that caller's key does not hold any
+        more, or may not do this.
         """
         weight = self._keys.policy(principal.project).weight
         principal = replace(self._allowed(principal, row.scope), weight=weight)
         self._auditor.admit(Action.ACCESS, row.path, principal, opening.address, opening.request_id)
-        return await self._open(row, opening, principal, body, held, claim)
+        return await self._open(row, opening, principal, sent, held, claim, fills)
 
     async def _open(
         self,
@@ -232,15 +251,18 @@ class Door:
         sent: Sent,
         held: HeldBody,
         of_item: Claim | None = None,
+        fills: bool = False,
     ) -> OpenCall | Step:
         sessions, keeper, id = self._sessions, self._sessions.keeper, opening.request_id
         if _size(sent) <= BESIDE_BYTES:
             negotiated = row.endpoint.negotiate(opening, sent)
         else:  # it may say a million small things, which must not keep everybody else waiting
             negotiated = await asyncio.to_thread(row.endpoint.negotiate, opening, sent)
+        if isinstance(negotiated, NeedsResource):
+            negotiated = await self.resolve(negotiated, principal)
         if isinstance(negotiated, Accepted):
             claim = of_item or await self._claim(opening, principal, sent)
-            session = sessions.transcribe(Call(id, principal, row.surface, negotiated.spec, claim))
+            session = sessions.transcribe(Call(id, principal, row.surface, negotiated.spec, claim, item=fills))
             media = _data(sent) if negotiated.media is None else negotiated.media
             return OpenCall(session, negotiated.surface, held, media)
         asked = negotiated
@@ -250,7 +272,7 @@ class Door:
         try:
             claim = of_item or await self._claim(opening, principal, sent)
             held.keep(content_bytes(spec))  # what was asked for is held for as long as the answer takes
-            call = Call(id, principal, row.surface, spec, claim, item=of_item is not None)
+            call = Call(id, principal, row.surface, spec, claim, item=fills)
             answering = sessions.answer(call, keeping)
         except AlreadyAnswered as error:
             return await self._again(row, principal, opening, asked, error)
@@ -334,6 +356,12 @@ class Door:
             sends += step.sends
         return Step(sends=tuple(sends))
 
+    async def resolve(self, needs: NeedsResource[T], principal: Principal | None) -> T:
+        """What is asked for, once the resource is known that it stands in. Raises `AntiphonError`."""
+        if principal is None:
+            raise Unauthenticated("the API key belongs in the call's opening")
+        return needs.resolve(await self._lookups.resource(needs.kind, needs.name, principal.project))
+
     # -- lookups -------------------------------------------------------------------------------------------------------
 
     async def look_up(self, row: LookupRow, opening: Opening, read: Read) -> Step:
@@ -347,11 +375,16 @@ class Door:
                 principal, opening = self.authenticate(row, opening, credential, row.scope)
                 if row.max_body_bytes:
                     held, body = await read(principal)
-            question = row.endpoint.ask(opening, body)
+            if _size(body) <= BESIDE_BYTES:
+                question = row.endpoint.ask(opening, body)
+            else:
+                question = await asyncio.to_thread(row.endpoint.ask, opening, body)
             if isinstance(question, Step):
                 return question
             if isinstance(question, Lookups.MAKES_SECRETS):
                 principal = self._by_key(credential, row.scope)
+            if isinstance(question, NeedsResource):
+                question = await self.resolve(question, principal)
             answer = await self._lookups.answer(question, principal, row.surface)
             if principal is not None and isinstance(question, KeptAnswer | OneFile | OneJob):
                 action = _KEPT.get((type(question), question.act))
@@ -391,7 +424,7 @@ class Arrival:
         """Whether it is known who calls."""
         return self._principal is not None
 
-    def enter(self, first: str | bytes | None = None) -> OpenDialogue | NeedsFirst:
+    async def enter(self, first: str | bytes | None = None) -> OpenDialogue | NeedsFirst:
         """To be called again with the first message where that is needed. Raises `AntiphonError`."""
         row = self._row
         if self._principal is None:
@@ -403,6 +436,8 @@ class Arrival:
             if first is not None:
                 raise InternalError("A surface needs more than the first message.")
             return accepted
+        if isinstance(accepted, NeedsResource):
+            accepted = await self._door.resolve(accepted, self._principal)
         id = self._opening.request_id
         if isinstance(accepted, Succession):
             if self._principal is None:

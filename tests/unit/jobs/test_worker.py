@@ -9,7 +9,19 @@ import pytest
 
 from antiphon.core.errors import CallerError, CapacityError, EngineError, NotFound
 from antiphon.core.identity import USUAL_SCOPES, Principal
-from antiphon.core.jobs import FileAct, JobAct, JobState, ManyJobs, NewFile, NewJob, OneFile, OneJob, Page
+from antiphon.core.jobs import (
+    FileAct,
+    JobAct,
+    JobOutcome,
+    JobOutcomes,
+    JobState,
+    ManyJobs,
+    NewFile,
+    NewJob,
+    OneFile,
+    OneJob,
+    Page,
+)
 from antiphon.core.routing import CallRow
 from antiphon.core.usage import Dimension
 from antiphon.jobs import items, run, worker
@@ -20,6 +32,7 @@ from antiphon.routes import JOB_KINDS
 from antiphon.slo.filling import Traffic
 from antiphon.surfaces.openai.batch_lines import KIND
 from antiphon.surfaces.openai.chat import ChatCompletions
+from antiphon.surfaces.openai.files import PURPOSES
 from session_house import House, until
 
 CHAT = "/v1/chat/completions"
@@ -39,7 +52,7 @@ class Office(House):
         """A worker that has just started, as after a death."""
         self.filler = Filler(self.sessions, self.clock, self.at_once)
         rows = {("openai", CHAT): CallRow(CHAT, "openai", ChatCompletions())}
-        services = items.Services(self.door, self.ledger, self.clock, self.filler, rows)
+        services = items.Services(self.door, self.ledger, self.clock, self.filler, rows, None)
         self.worker = Worker(services, self.shelves, JOB_KINDS, "server", self.at_once)
         self.desk.wake = self.worker.wake
         self.clock.advance_ms(2000)  # in which nothing interactive was there
@@ -59,11 +72,12 @@ class Office(House):
         id = f"file-{uuid.uuid4()}"
         return await self.told(lambda tell: NewFile(id, "in.jsonl", "batch", data, keep_s, tell), principal)
 
-    async def start(self, *bodies, principal=ACME, file=None):
+    async def start(self, *bodies, principal=ACME, file=None, **more):
         file = file or await self.file(*bodies, principal=principal)
         id, request = f"batch_{uuid.uuid4()}", json.dumps({"endpoint": CHAT}).encode()
         return await self.told(
-            lambda tell: NewJob(KIND, id, request, file.id, "batch", f"{id}o", f"{id}e", 86_400, 0, tell), principal
+            lambda tell: NewJob(KIND, id, request, file.id, "batch", f"{id}o", f"{id}e", 86_400, 0, tell, **more),
+            principal,
         )
 
     async def look(self, job, act=JobAct.SHOW, principal=ACME):
@@ -76,7 +90,7 @@ class Office(House):
         return found
 
     async def lines(self, id, principal=ACME):
-        _, data = await self.told(lambda tell: OneFile(FileAct.READ, id, tell), principal)
+        _, data = await self.told(lambda tell: OneFile(FileAct.READ, id, PURPOSES, tell), principal)
         return {line["custom_id"]: line for line in map(json.loads, data.splitlines())}
 
     def sessions_charged(self):
@@ -135,7 +149,8 @@ async def test_a_job_and_its_files_are_their_projects_alone(office):
     for principal, question in (
         (OTHER, lambda tell: OneJob(JobAct.SHOW, KIND, job.id, tell)),
         (OTHER, lambda tell: OneJob(JobAct.CANCEL, KIND, job.id, tell)),
-        (OTHER, lambda tell: OneFile(FileAct.READ, job.output, tell)),
+        (OTHER, lambda tell: OneFile(FileAct.READ, job.output, PURPOSES, tell)),
+        (ACME, lambda tell: OneFile(FileAct.READ, job.output, ("another purpose",), tell)),
         (ACME, lambda tell: OneJob(JobAct.SHOW, "another kind", job.id, tell)),
     ):
         with pytest.raises(NotFound):
@@ -171,6 +186,56 @@ async def test_what_was_charged_and_not_recorded_when_the_server_died_is_answere
     assert (sorted(office.sessions_charged()), office.tokens()) == (charged, tokens)
 
 
+async def test_a_job_may_bring_its_input_and_its_outcome_is_told(office):
+    line = json.dumps({"custom_id": "r0", "method": "POST", "url": CHAT, "body": ASK}).encode()
+    request = json.dumps({"endpoint": CHAT}).encode()
+
+    async def outcome(wait_ms=0, principal=ACME, kind=KIND):
+        return await office.told(lambda tell: JobOutcome(kind, "own", wait_ms, tell), principal)
+
+    new = await office.told(
+        lambda tell: NewJob(KIND, "own", request, "own in", "", "own out", "own err", 86_400, 0, tell, line)
+    )
+    assert await outcome(wait_ms=10) == (new, b"", b"")
+    with pytest.raises(NotFound):
+        await office.told(lambda tell: OneFile(FileAct.READ, "own in", ("batch",), tell))
+    async with working(office):
+        job, output, errors = await outcome(wait_ms=10_000)
+    assert (job.state, json.loads(output)["custom_id"], errors) == (JobState.DONE, "r0", b"")
+    jobs, more = await office.told(lambda tell: JobOutcomes(KIND, Page(), tell))
+    assert (jobs, more) == ([(job, output, b"")], False)
+    for principal, kind in ((OTHER, KIND), (ACME, "another kind")):
+        with pytest.raises(NotFound):
+            await outcome(principal=principal, kind=kind)
+    with pytest.raises(NotFound):
+        await office.passing.blob("acme", "own in", PASSING_S)
+
+
+async def test_what_a_job_that_cannot_be_made_brought_is_gone(office):
+    with pytest.raises(CapacityError):
+        await office.told(
+            lambda tell: NewJob(KIND, "own", b"", "own in", "", "o", "e", 86_400, 0, tell, b"x", most_open=0)
+        )
+    assert not office.passing._data
+
+
+async def test_who_waits_for_the_end_of_a_job_is_one_of_few(office, monkeypatch):
+    monkeypatch.setattr("antiphon.jobs.desk.MOST_WAITING", 0)
+    job = await office.start(ASK)
+    with pytest.raises(CapacityError):
+        await office.told(lambda tell: JobOutcome(KIND, job.id, 1_000, tell))
+
+
+async def test_a_long_list_of_outcomes_is_told_in_parts(office, monkeypatch):
+    monkeypatch.setattr("antiphon.jobs.desk.LISTED_BYTES", 1)
+    async with working(office):
+        for _ in range(2):
+            last = await office.over(await office.start(ASK))
+            office.clock.advance_ms(1)
+    found, more = await office.told(lambda tell: JobOutcomes(KIND, Page(), tell))
+    assert ([job.id for job, *_ in found], more) == ([last.id], True)
+
+
 async def test_a_job_goes_on_from_what_is_recorded(office):
     office.at_once = 1
     office.hired()
@@ -204,7 +269,7 @@ async def test_a_job_that_is_cancelled_or_expires_says_of_each_item_why_it_was_n
 async def test_an_input_that_is_wrong_or_gone_fails_the_job_and_costs_nothing(office):
     wrong = await office.start(ASK, file=await office.told(lambda tell: NewFile("f", "x", "batch", b"{\n", None, tell)))
     gone = await office.start(ASK)
-    await office.told(lambda tell: OneFile(FileAct.DELETE, gone.input, tell))
+    await office.told(lambda tell: OneFile(FileAct.DELETE, gone.input, PURPOSES, tell))
     async with working(office):
         wrong, gone = await office.over(wrong), await office.over(gone)
     assert {wrong.state, gone.state} == {JobState.FAILED}
@@ -256,11 +321,10 @@ async def test_a_few_run_beside_an_open_call(office):
             assert office.filler.running == 1
 
 
-async def test_a_project_has_a_bounded_number_of_open_jobs(office, monkeypatch):
-    monkeypatch.setattr("antiphon.jobs.desk.MAX_OPEN", 1)
-    await office.start(ASK)
+async def test_a_project_has_a_bounded_number_of_open_jobs(office):
+    await office.start(ASK, most_open=1)
     with pytest.raises(CapacityError):
-        await office.start(ASK)
+        await office.start(ASK, most_open=1)
 
 
 async def test_one_job_of_each_project_runs_at_once(office):

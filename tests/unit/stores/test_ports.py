@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from antiphon.core import merkle
-from antiphon.core.audit import Action, AuditRecord, Author, Change, Outcome, canonical
+from antiphon.core.audit import Action, AuditRecord, Author, ChangeRecord, Outcome, canonical
 from antiphon.core.entry import EntryKind, Reference
 from antiphon.core.errors import AlreadyAnswered, CallerError, Conflict, NotFound
 from antiphon.core.identity import Key, Project, Scope
@@ -167,7 +167,7 @@ async def test_the_hashes_of_the_tree_are_there(ledger, trail):
 
 
 async def test_what_was_recorded_beside_changes_comes_once(ledger, trail):
-    changes = [Change(number, told(number)) for number in range(1, 4)]
+    changes = [ChangeRecord(number, told(number)) for number in range(1, 4)]
     await ledger.drain("a", changes[:2])
     await ledger.drain("a", changes)
     await ledger.drain("b", changes[:1])

@@ -9,7 +9,7 @@ import sqlite3
 from collections.abc import Sequence
 from pathlib import Path
 
-from antiphon.core.audit import AuditRecord, Change, Logged, canonical
+from antiphon.core.audit import AuditRecord, ChangeRecord, Logged, canonical
 from antiphon.core.errors import InternalError
 from antiphon.core.merkle import HASH_BYTES, Edge, Place, leaf_hash, subtrees
 from antiphon.core.stores import MAX_READ
@@ -62,7 +62,7 @@ class AuditWriter:
         self._connection.executemany(_ADD, rows)
         self._grown = edge
 
-    def drain(self, source: str, changes: Sequence[Change]) -> None:
+    def drain(self, source: str, changes: Sequence[ChangeRecord]) -> None:
         """Raises `sqlite3.Error`."""
         known = self._connection.execute(_DRAINED, (source,)).fetchone()
         new = [change for change in changes if known is None or change.position > known[0]]

@@ -17,7 +17,7 @@ from antiphon.core.audit import (
     Action,
     AuditRecord,
     Author,
-    Change,
+    ChangeRecord,
     canonical,
     difference,
     parse,
@@ -164,7 +164,7 @@ class SqliteDirectory:
         with self._writing() as opened:
             _note(opened, record)
 
-    def changes(self, limit: int = MAX_READ) -> tuple[str, list[Change]]:
+    def changes(self, limit: int = MAX_READ) -> tuple[str, list[ChangeRecord]]:
         number, _ = self.directory()
         query = "SELECT position, body FROM outbox ORDER BY position LIMIT ?"
         try:
@@ -172,7 +172,7 @@ class SqliteDirectory:
                 rows = opened.execute(query, (limit,)).fetchall()
         except sqlite3.Error as error:
             raise KeysUnavailable(f"{self.path.name} cannot be read: {error}") from error
-        return str(number), [Change(row["position"], parse(row["body"])) for row in rows]
+        return str(number), [ChangeRecord(row["position"], parse(row["body"])) for row in rows]
 
     def drained(self, position: int) -> None:
         with self._writing() as opened:

@@ -12,6 +12,8 @@ from antiphon.storage.directory import open_directory
 from antiphon.stores.sqlite.answers import FILE_NAME as ANSWERS_NAME
 from antiphon.stores.sqlite.answers import SqliteAnswers
 from antiphon.stores.sqlite.audit import SqliteTrail
+from antiphon.stores.sqlite.bills import FILE_NAME as BILLS_NAME
+from antiphon.stores.sqlite.bills import SqliteBills
 from antiphon.stores.sqlite.connection import MEMORY
 from antiphon.stores.sqlite.directory import FILE_NAME as DIRECTORY_NAME
 from antiphon.stores.sqlite.directory import SqliteDirectory
@@ -36,7 +38,7 @@ def open_stores(data_dir: Path) -> Stores:
         return made()
 
     ledger = data_dir / LEDGER_NAME
-    return Stores(SqliteUsage(ledger), SqliteTrail(ledger), made, existing)
+    return Stores(SqliteUsage(ledger), SqliteTrail(ledger), SqliteBills(data_dir / BILLS_NAME), made, existing)
 
 
 def open_server_stores(
@@ -55,7 +57,8 @@ def open_server_stores(
     except BaseException:
         ledger.stop()
         raise
-    return ServerStores(directory, ledger, SqliteTrail(data_dir / LEDGER_NAME), answers, kept, passing)
+    bills, trail = SqliteBills(data_dir / BILLS_NAME), SqliteTrail(data_dir / LEDGER_NAME)
+    return ServerStores(directory, bills, ledger, trail, answers, kept, passing, kept.resources)
 
 
 def open_exports(data_dir: Path, make: bool) -> Exports:

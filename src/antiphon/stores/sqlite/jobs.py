@@ -17,13 +17,14 @@ from pathlib import Path
 from sqlite3 import Connection, Row
 from typing import Any, TypeVar
 
-from antiphon.core.errors import CapacityError, Conflict, InternalError, NotFound
+from antiphon.core.errors import CapacityError, InternalError, NotFound
 from antiphon.core.jobs import NEXT, OVER, Blob, Job, JobState, Outcome, Page
 from antiphon.core.ports import Clock
 from antiphon.core.stores import LEASE_MS, RECORD_BYTES, LeaseLost, StorageFull
 from antiphon.storage.files import WatchedFile, private_file
 from antiphon.stores.sqlite.connection import MEMORY, connect
 from antiphon.stores.sqlite.jobs_schema import BLOB, JOB, MIGRATIONS, stored, to_blob, to_job
+from antiphon.stores.sqlite.resources import SqliteResources
 from antiphon.stores.sqlite.schema import migrate
 
 FILE_NAME = "jobs.db"  # in the data directory
@@ -36,9 +37,12 @@ T = TypeVar("T")
 _IS_OVER = f"state IN {tuple(map(str, sorted(OVER)))}"
 _PUT_BLOB = f"INSERT INTO blobs (project, whole, {', '.join(BLOB)}) VALUES (?, ?, {', '.join('?' * len(BLOB))})"
 _PUT_JOB = f"INSERT INTO jobs ({', '.join(JOB)}) VALUES ({', '.join('?' * len(JOB))})"
+_DELETE_OWN = "DELETE FROM blobs WHERE project = ? AND id = ? AND purpose = ''"
 _CLAIM = f"""
 SELECT * FROM jobs WHERE NOT {_IS_OVER} AND lease_unix_ms <= ? AND project NOT IN (SELECT value FROM json_each(?))
-ORDER BY created_unix_ms, id LIMIT 1"""
+AND kind IN (SELECT value FROM json_each(?)) ORDER BY created_unix_ms, id LIMIT 1"""
+# What a job writes; to be found by its project and id, given once for each output.
+_WRITTEN = " UNION ".join(f"SELECT {each} FROM jobs WHERE project = ? AND id = ?" for each in ("output", "errors"))
 # What a project's files and jobs take, or all of them.
 _TAKEN = f"""
 SELECT (SELECT coalesce(sum(size_bytes + {RECORD_BYTES}), 0) FROM blobs WHERE ? IN (project, ''))
@@ -56,6 +60,7 @@ class SqliteJobs:
         self._project_bytes = project_bytes
         self._all_bytes = all_bytes
         self._thread = ThreadPoolExecutor(1, "jobs")
+        self.resources = SqliteResources(self._run, clock)
         try:
             if path != MEMORY:
                 private_file(path)
@@ -95,13 +100,18 @@ SELECT start, body FROM pieces WHERE project = ? AND blob = ? AND start < ? AND 
 
         return await self._run(read)
 
-    async def blobs(self, project: str, purpose: str, page: Page, keep_s: int) -> tuple[list[Blob], bool]:
-        where, values = "whole AND ? IN (purpose, '')", (purpose,)
-        rows, more = await self._list("blobs", project, where, values, page, keep_s)
+    async def blobs(self, project: str, purposes: Collection[str], page: Page, keep_s: int) -> tuple[list[Blob], bool]:
+        where, values = _one_of("purpose", purposes)
+        rows, more = await self._list("blobs", project, f"whole AND purpose <> '' AND {where}", values, page, keep_s)
         return [to_blob(row) for row in rows], more
 
     async def delete_blob(self, project: str, id: str) -> None:
         await self._run(lambda t: t.execute("DELETE FROM blobs WHERE project = ? AND id = ?", (project, id)))
+
+    async def use_up(self, project: str, id: str) -> None:
+        read = f"SELECT 1 FROM jobs WHERE project = ? AND input = ? AND NOT {_IS_OVER}"
+        query = f"DELETE FROM blobs WHERE project = ? AND id = ? AND NOT EXISTS ({read})"
+        await self._run(lambda t: t.execute(query, (project, id, project, id)))
 
     def _blob(self, t: Connection, project: str, id: str, keep_s: int) -> Blob:
         now = self._clock.unix_ms()
@@ -145,8 +155,8 @@ SELECT * FROM blobs WHERE project = ? AND id = ? AND whole AND ends_unix_ms > ? 
             key = (job.project, job.id)
             if t.execute("SELECT 1 FROM jobs WHERE project = ? AND id = ?", key).fetchone() is not None:
                 return
-            query = f"SELECT count(*) FROM jobs WHERE project = ? AND NOT {_IS_OVER}"
-            if t.execute(query, (job.project,)).fetchone()[0] >= most_open:
+            query = f"SELECT count(*) FROM jobs WHERE project = ? AND kind = ? AND NOT {_IS_OVER}"
+            if t.execute(query, (job.project, job.kind)).fetchone()[0] >= most_open:
                 said = f"A project can have at most {most_open} jobs that are not over."
                 raise CapacityError(said, retry_after_s=RETRY_AFTER_S)
             self._check_room(t, job.project, RECORD_BYTES + len(job.request))
@@ -157,9 +167,20 @@ SELECT * FROM blobs WHERE project = ? AND id = ? AND whole AND ends_unix_ms > ? 
     async def job(self, project: str, id: str, keep_s: int) -> Job:
         return await self._run(lambda t: self._job(t, project, id, keep_s))
 
-    async def jobs(self, project: str, kind: str, page: Page, keep_s: int) -> tuple[list[Job], bool]:
-        rows, more = await self._list("jobs", project, "kind = ?", (kind,), page, keep_s)
+    async def jobs(
+        self, project: str, kind: str, page: Page, keep_s: int, states: Collection[JobState] = ()
+    ) -> tuple[list[Job], bool]:
+        where, values = _one_of("state", states)
+        rows, more = await self._list("jobs", project, f"kind = ? AND {where}", (kind, *values), page, keep_s)
         return [to_job(row) for row in rows], more
+
+    async def end(self, project: str, id: str, ends_unix_ms: int) -> None:
+        def end(t: Connection) -> None:
+            shorter, key = "SET ends_unix_ms = min(ends_unix_ms, ?) WHERE project = ?", (ends_unix_ms, project)
+            t.execute(f"UPDATE jobs {shorter} AND id = ?", (*key, id))
+            t.execute(f"UPDATE blobs {shorter} AND id IN ({_WRITTEN})", (*key, project, id, project, id))
+
+        await self._run(end)
 
     async def cancel(self, project: str, id: str, keep_s: int) -> Job:
         def cancel(t: Connection) -> Job:
@@ -168,15 +189,17 @@ SELECT * FROM blobs WHERE project = ? AND id = ? AND whole AND ends_unix_ms > ? 
                 return job
             queued = job.state is JobState.QUEUED
             state = JobState.CANCELLED if queued else job.state
+            if queued:
+                t.execute(_DELETE_OWN, (project, job.input))
             return self._set(t, job, cancel_unix_ms=now, over_unix_ms=now if queued else 0, state=state)
 
         return await self._run(cancel)
 
     async def delete_job(self, project: str, id: str) -> None:
         def delete(t: Connection) -> None:
-            row = t.execute("SELECT state FROM jobs WHERE project = ? AND id = ?", (project, id)).fetchone()
-            if row is not None and JobState(row["state"]) not in OVER:
-                raise Conflict("The job is not over: cancel it first.")
+            t.execute(
+                f"DELETE FROM blobs WHERE project = ? AND id IN ({_WRITTEN})", (project, project, id, project, id)
+            )
             t.execute("DELETE FROM jobs WHERE project = ? AND id = ?", (project, id))
 
         await self._run(delete)
@@ -191,10 +214,10 @@ SELECT * FROM blobs WHERE project = ? AND id = ? AND whole AND ends_unix_ms > ? 
 
     # -- jobs, for workers ---------------------------------------------------------------------------------------------
 
-    async def claim(self, owner: str, besides: Collection[str]) -> Job | None:
+    async def claim(self, owner: str, besides: Collection[str], kinds: Collection[str]) -> Job | None:
         def claim(t: Connection) -> Job | None:
             now = self._clock.unix_ms()
-            row = t.execute(_CLAIM, (now, json.dumps(list(besides)))).fetchone()
+            row = t.execute(_CLAIM, (now, json.dumps(list(besides)), json.dumps(list(kinds)))).fetchone()
             if row is None:
                 return None
             t.execute(
@@ -259,6 +282,7 @@ SELECT * FROM blobs WHERE project = ? AND id = ? AND whole AND ends_unix_ms > ? 
                 seal = "UPDATE blobs SET whole = 1, created_unix_ms = ?, ends_unix_ms = ? WHERE project = ? AND id = ?"
                 written.append(blob if t.execute(seal, (at, outputs_end_unix_ms, *key)).rowcount else "")
             t.execute("DELETE FROM items WHERE project = ? AND job = ?", (job.project, job.id))
+            t.execute(_DELETE_OWN, (job.project, job.input))
             output, errors = written
             said = now.result if result is None else result
             return self._set(t, now, state=state, over_unix_ms=at, output=output, errors=errors, result=said)
@@ -288,6 +312,7 @@ SELECT * FROM blobs WHERE project = ? AND id = ? AND whole AND ends_unix_ms > ? 
 
     async def purge(self, keep_s: Callable[[str], int]) -> Counter[str]:
         """A little at a time, so that nobody waits for it for long."""
+        await self.resources.purge()
         now, wiped = self._clock.unix_ms(), Counter[str]()
         for table in ("jobs", "blobs"):
             wiped += await self._wipe(table, "ends_unix_ms <= ?", now)
@@ -320,6 +345,10 @@ SELECT * FROM blobs WHERE project = ? AND id = ? AND whole AND ends_unix_ms > ? 
             now = self._clock.unix_ms()
             readable = f"project = ? AND ends_unix_ms > ? AND created_unix_ms > ? AND {where}"
             given: tuple[Any, ...] = (project, now, now - keep_s * 1000, *values)
+            if page.since_unix_ms:
+                readable, given = f"{readable} AND created_unix_ms >= ?", (*given, page.since_unix_ms)
+            if page.until_unix_ms:
+                readable, given = f"{readable} AND created_unix_ms < ?", (*given, page.until_unix_ms)
             order, beyond = ("DESC", "<") if page.newest_first else ("ASC", ">")
             query = f"SELECT * FROM {table} WHERE {readable}"
             if page.after:
@@ -345,6 +374,11 @@ SELECT * FROM blobs WHERE project = ? AND id = ? AND whole AND ends_unix_ms > ? 
         with self._connection:
             self._connection.execute("BEGIN IMMEDIATE")
             return work(self._connection)
+
+
+def _one_of(column: str, wanted: Collection[str]) -> tuple[str, tuple[str, ...]]:
+    """A condition and its values. Where nothing is wanted in particular, everything is."""
+    return f"{column} IN ({', '.join('?' * len(wanted))})" if wanted else "TRUE", tuple(map(str, wanted))
 
 
 def _all(query: str, t: Connection) -> list[Row]:

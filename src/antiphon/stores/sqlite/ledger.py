@@ -28,7 +28,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from antiphon.core.audit import AuditRecord, Change
+from antiphon.core.audit import AuditRecord, ChangeRecord
 from antiphon.core.entry import CLOSING, Entry, EntryKind
 from antiphon.core.errors import AntiphonError, Conflict, LedgerUnavailable
 from antiphon.core.stores import (
@@ -206,7 +206,7 @@ class SqliteLedger(SqliteUsage):
             raise LedgerUnavailable("too much is waiting to be recorded in the audit log", retry_after_s=1)
         self._records.append(record)
 
-    async def drain(self, source: str, changes: Sequence[Change]) -> None:
+    async def drain(self, source: str, changes: Sequence[ChangeRecord]) -> None:
         await self._submit((), None, act=lambda: self._audit.drain(source, changes))
 
     async def forget_records(self, before_unix_ms: int) -> int:
