@@ -38,6 +38,7 @@ from antiphon.testing import (
     FakeAligner,
     FakeClock,
     FakeDetector,
+    FakeDirectory,
     FakeEmbedder,
     FakeGenerator,
     FakeInferrer,
@@ -47,6 +48,7 @@ from antiphon.testing import (
     FakeResources,
     FakeSynthesiser,
 )
+from antiphon.trust.audit import Auditor
 
 LOUD_MS = b"\x00\x20" * 16
 QUIET_MS = bytes(32)
@@ -194,10 +196,11 @@ class House:
         self.sessions = Sessions(services, self.keys, catalogue, self.voices, keeper, None, bounds)
         self.files, self.passing = FakeJobs(self.clock), FakeJobs(self.clock)
         self.resources = FakeResources(self.clock)
-        stores = ServerStores(None, None, self.ledger, None, self.files, self.passing, self.resources)
+        stores = ServerStores(None, None, self.ledger, None, None, self.files, self.passing, self.resources)
         self.shelves = Shelves(stores, self._keeps)
         self.desk = Desk(self.shelves, self.clock)
-        self.door = Door(self.sessions, self.keys, self.clock, self.desk, self.resources)
+        self.auditor = Auditor(self.ledger, FakeDirectory(), self.clock, self.keys.policy)
+        self.door = Door(self.sessions, self.keys, self.clock, self.desk, self.auditor, self.resources)
 
     def _keeps(self, project):
         return self.keep_s.get(project, 0)

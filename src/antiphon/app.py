@@ -1,6 +1,7 @@
 """The composition root: the one place that names concrete classes. It builds the house, and takes it down in order."""
 
 import asyncio
+import hashlib
 import logging
 import os
 import time
@@ -13,6 +14,7 @@ from ipaddress import ip_network
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
+import msgspec
 from msgspec import structs
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
@@ -21,16 +23,18 @@ from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import BaseRoute, Mount, Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from antiphon import backends
+from antiphon import __version__, backends
 from antiphon.audio.decode import DecodeLimits, Decoder
 from antiphon.calls.services import Services
 from antiphon.config import Config, Invalid
 from antiphon.config import Limits as Configured
+from antiphon.core.audit import Action
 from antiphon.core.errors import AntiphonError, CallerError, InternalError
 from antiphon.core.ports import Clock
 from antiphon.core.routing import CallRow
-from antiphon.core.stores import JobBounds, Ledger
+from antiphon.core.stores import JobBounds, Ledger, ServerStores
 from antiphon.core.units import NS_PER_MS
+from antiphon.core.wire import REQUEST_ID
 from antiphon.exporting import Exporting, open_exporting
 from antiphon.jobs import items
 from antiphon.jobs.desk import Desk
@@ -59,12 +63,16 @@ from antiphon.transports import table
 from antiphon.transports.entrance import Direct, Entrance, Stray
 from antiphon.transports.hooks import Hook
 from antiphon.transports.inspecting import Inspectors
+from antiphon.transports.opening import address_of
 from antiphon.transports.uploads import Uploads
+from antiphon.trust import checkpoint as notes
+from antiphon.trust.audit import Addresses, Auditor
 from antiphon.trust.auth import KeyRing
 from antiphon.trust.control import Control
 from antiphon.trust.fetch import Fetcher, FetchLimits
 from antiphon.trust.latest import FILE_NAME as LATEST_NAME
 from antiphon.trust.latest import LatestClock
+from antiphon.trust.notary import Auditing, Notary, Outside
 from antiphon.trust.pairs import Pairs
 from antiphon.trust.provenance import Provenance, open_provenance
 from antiphon.trust.redaction.requirements import Redactions
@@ -76,6 +84,9 @@ if TYPE_CHECKING:
 _NOT_MADE = {"code": InternalError.code, "message": "something went wrong on the server", "param": None}
 FETCHES = Bound(8)  # at once, of recordings and pictures that are named by their URL
 PICTURES = Bound(256)  # mebibytes of those pictures, in memory
+# Of URLs that the configuration names: it may name any.
+OUTSIDE = FetchLimits(max_bytes=64 * 1024, total_s=5, max_redirects=0, at_once=64)
+ANYWHERE = (ip_network("0.0.0.0/0"), ip_network("::/0"))
 
 log = logging.getLogger(__name__)
 
@@ -149,6 +160,15 @@ async def assemble(config: Config, accept_loss: bool = False) -> AsyncIterator[H
         first_key = control.prepare(config.api_key, clock.unix_ms())
         keys = KeyRing(stores.directory, latest)
         stack.callback(keys.close)
+        auditor = Auditor(
+            *(stores.ledger, stores.directory, clock, keys.policy),
+            addresses=Addresses(config.audit.addresses),
+            keep_s=config.audit.keep_days * 86_400,
+            behind_ms=lambda: latest.behind_ms,
+        )
+        notary = await asyncio.to_thread(_notary, config, stores, server, accept_loss)
+        stack.push_async_callback(_end_audit, auditor, notary)
+        auditor.event(Action.SERVER_START, object=server, reason=_described(config))
         redactions = Redactions(keys.policy, await backends.tagger(config, stack))
         allowed = tuple(ip_network(n) for n in config.fetch.allow)
         fetcher = Fetcher(_fetch_limits(config), allow_private=allowed)
@@ -164,14 +184,16 @@ async def assemble(config: Config, accept_loss: bool = False) -> AsyncIterator[H
         bounds = Bounds(
             places=places_of(limits), generation_s=limits.generation_s, conversation_s=limits.conversation_s
         )
-        keeper = Keeper(stores.answers, lambda project: keys.policy(project).keep_answers_s, clock)
+        expired = partial(auditor.expired, Action.ANSWERS_EXPIRE)
+        keeper = Keeper(stores.answers, lambda project: keys.policy(project).keep_answers_s, clock, expired)
         stack.push_async_callback(keeper.close)
-        shelves = Shelves(stores, lambda project: keys.policy(project).keep_answers_s)
+        expired = partial(auditor.expired, Action.FILES_EXPIRE)
+        shelves = Shelves(stores, lambda project: keys.policy(project).keep_answers_s, expired)
         provenance = await asyncio.to_thread(_provenance, config) if config.speaks else None
         sessions = Sessions(services, keys, catalogue, voices, keeper, provenance, bounds)
         stack.push_async_callback(sessions.settle)
         desk = Desk(shelves, latest)
-        door = Door(sessions, keys, clock, desk, stores.resources, Pairs(directory))
+        door = Door(sessions, keys, clock, desk, auditor, stores.resources, Pairs(directory))
         worker = _worker(config, door, sessions, shelves, stores.ledger, latest, webhooks, server)
         desk.wake = worker.wake
         observer.watch_jobs(worker)
@@ -186,6 +208,8 @@ async def assemble(config: Config, accept_loss: bool = False) -> AsyncIterator[H
             ("watch sessions", sessions.watch),
             ("wipe kept answers", keeper.watch),
             ("keep the latest time", latest.keep),
+            ("record changes", auditor.watch),
+            ("sign the audit log", notary.watch),
         ):
             stack.callback(supervisor.start(name, work, essential=True).cancel)
         stack.callback(supervisor.start("measure the event loop", observer.holds.watch).cancel)
@@ -193,8 +217,38 @@ async def assemble(config: Config, accept_loss: bool = False) -> AsyncIterator[H
         uploads = Uploads(limits.upload_mb << 20, limits.uploads_mb << 20, limits.uploads_per_key_mb << 20)
         pricing = await asyncio.to_thread(_price_books, config)
         billing = Billing(stores.ledger, stores.bills, pricing.of, pricing.costs)
-        asgi = _asgi(config, clock, door, uploads, observer, control, billing, exporting, ready)
+        auditing = Auditing(auditor, stores.trail, notary)
+        asgi = _asgi(config, clock, door, uploads, observer, control, billing, auditing, exporting, ready)
         yield House(asgi, partial(_grpc, door, clock, uploads, ready), sessions, observer, first_key)
+
+
+async def _end_audit(auditor: Auditor, notary: Notary) -> None:
+    """The last record, and a checkpoint with it in."""
+    auditor.event(Action.SERVER_STOP)
+    await auditor.close()
+    await notary.look()
+
+
+def _notary(config: Config, stores: ServerStores, server: str, accept_loss: bool) -> Notary:
+    """Blocking. Raises `Invalid`, `InternalError`."""
+    settings = config.audit
+    try:
+        witnesses = tuple((each.url, notes.parse_verifier(each.key)) for each in settings.witnesses)
+        signer = notes.open_signer(config.directory, settings.origin or notes.origin_of(server))
+    except (ValueError, CallerError) as error:
+        raise Invalid(f"setting audit: {error}") from None
+    file = Path(settings.file).expanduser() if settings.file else None
+    outside = Outside(file, settings.webhook, witnesses)
+    notary = Notary(stores.trail, signer, config.directory, outside, Fetcher(OUTSIDE, allow_private=ANYWHERE))
+    if accept_loss:
+        notary.last = None  # the log may be an earlier one: what was signed of it is signed anew
+    return notary
+
+
+def _described(config: Config) -> str:
+    """Which server with which configuration, as the audit log has it."""
+    shown = structs.replace(config, api_key=None)
+    return f"version {__version__}, configuration {hashlib.sha256(msgspec.json.encode(shown)).hexdigest()[:16]}"
 
 
 class _Stored(Protocol):
@@ -295,6 +349,7 @@ def _asgi(
     observer: Observer,
     control: Control,
     billing: Billing,
+    auditing: Auditing,
     exporting: Exporting,
     trouble: Callable[[], str | None],
 ) -> ASGIApp:
@@ -316,6 +371,8 @@ def _asgi(
         try:
             inspectors.check(request.scope)
         except AntiphonError as error:
+            address, id = address_of(request.scope), request.scope.get(REQUEST_ID, "")
+            auditing.auditor.refuse(Action.MANAGE, "GET /metrics", error, address, id)
             named = {"www-authenticate": "Bearer"} if error.status == 401 else None
             return PlainTextResponse(f"{error.message}\n", error.status, named)
         return Response(observer.render(), media_type="text/plain; version=0.0.4; charset=utf-8")
@@ -334,7 +391,7 @@ def _asgi(
         from antiphon.admin import create_admin
 
         inspect = inspectors.check
-        return create_admin(control, door.administer, billing.ledger, clock, inspect, exporting.desk, billing)
+        return create_admin(control, door.administer, billing.ledger, clock, inspect, auditing, exporting.desk, billing)
 
     routes.append(Mount("/admin/v1", _Later(administration)))
     return entrance(routes)

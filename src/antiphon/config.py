@@ -296,6 +296,26 @@ class Fetch(Table, frozen=True, kw_only=True):
     timeout_s: Positive = 60
 
 
+class Witness(Table, frozen=True, kw_only=True):
+    """One that signs checkpoints of the audit log: its address, and its public key as it is written down."""
+
+    url: str
+    key: str
+
+
+class Audit(Table, frozen=True, kw_only=True):
+    """The audit log: how much of callers' addresses it has, and for how many days what its records say is kept. Its
+    checkpoints are signed under `origin`; each is added to a `file`, sent to a `webhook`, and signed by `witnesses`.
+    """
+
+    addresses: Literal["whole", "network", "none"] = "network"
+    keep_days: Annotated[int, Meta(ge=1, le=36_600)] = 2557
+    origin: str = ""
+    file: str = ""
+    webhook: str = ""
+    witnesses: tuple[Witness, ...] = ()
+
+
 class Pricing(Table, frozen=True, kw_only=True):
     """Files of price books, in all their versions. Projects are billed by the book named for them in `projects`, or by
     the `default`, which need not be named where there is one; `costs` names the one of what engines cost.
@@ -408,6 +428,7 @@ class Config(Table, frozen=True, kw_only=True):
     recognition: Recognition = Recognition()
     fetch: Fetch = Fetch()
     inspection: Inspection = Inspection()
+    audit: Audit = Audit()
     pricing: Pricing = msgspec.field(default_factory=Pricing)
     provenance: Provenance = Provenance()
     grpc: Grpc = Grpc()
@@ -564,6 +585,13 @@ def _check(config: Config) -> None:
         raise Invalid("setting tls_self_signed: tls_cert and tls_key are set, too")
     if bool(config.provenance.chain) != bool(config.provenance.key):
         raise Invalid("setting provenance: set both chain and key, or neither")
+    urls = {"audit.webhook": config.audit.webhook}
+    urls |= {f"audit.witnesses[{at}].url": each.url for at, each in enumerate(config.audit.witnesses)}
+    for setting, url in urls.items():
+        if url and not url.startswith(("http://", "https://")):
+            raise Invalid(f"setting {setting}: expected http://HOST:PORT or https://HOST")
+    if any(char.isspace() or char == "+" for char in config.audit.origin):
+        raise Invalid("setting audit.origin: expected a name without blanks and plus signs, as example.com/audit")
     networks = {"fetch.allow": config.fetch.allow, "inspection.open_to": config.inspection.open_to}
     for setting, network in ((setting, network) for setting, listed in networks.items() for network in listed):
         try:

@@ -1,14 +1,15 @@
 """The routes of the management API, mounted at `/admin/v1`.
 
 Every call carries a bearer key, and is let in by the session room's door (`authenticate`). The scope `admin` may do
-everything in every project; `usage` may read the usage and the statements of its own project, and other projects do not
-exist for it. Keys
-are checked on the event loop, where the key ring lives; databases are read and written in worker threads. A body is
-read when its key is known, and for `BODY_S` at most.
+everything in every project but read the audit log, for which there is `audit`; `usage` may read the usage and the
+statements of its own project, and other projects do not exist for it. Who is let in or refused is in the audit log, and
+so are changes. Keys are checked on the event loop, where the key ring lives; databases are read and written in worker
+threads. A body is read when its key is known, and for `BODY_S` at most.
 """
 
 import asyncio
-from collections.abc import Callable
+import re
+from collections.abc import Awaitable, Callable
 from enum import StrEnum
 from typing import Annotated, Any
 
@@ -23,22 +24,28 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from antiphon import __version__
 from antiphon.admin import messages
+from antiphon.admin.audit import add_audit
 from antiphon.admin.exports import add_exports
 from antiphon.admin.statements import Check, add_statements, readable_project
+from antiphon.core.audit import Action
 from antiphon.core.errors import AntiphonError, InternalError, PolicyError, Unauthenticated
 from antiphon.core.identity import Principal
 from antiphon.core.identity import Scope as Permission
 from antiphon.core.ports import Clock
 from antiphon.core.stores import Usage
 from antiphon.core.usage import By
+from antiphon.core.wire import REQUEST_ID
 from antiphon.metering import usage
 from antiphon.metering.export.desk import ExportDesk
 from antiphon.metering.statements import Billing
+from antiphon.trust.audit import Auditor
 from antiphon.trust.control import Control
+from antiphon.trust.notary import Auditing
 
 MAX_BODY_BYTES = 64 * 1024
 BODY_S = 15.0
 DOCUMENT = "/openapi.json"
+_PATH = re.compile(r"/admin/v1(/[A-Za-z0-9_.-]{1,64}){0,4}")
 
 Authenticate = Callable[[str | None, Permission | None], Principal]
 
@@ -57,10 +64,12 @@ def create_admin(
     ledger: Usage,
     clock: Clock,
     inspect: Callable[[Scope], None],
+    auditing: Auditing,
     exports: ExportDesk,
     billing: Billing,
 ) -> FastAPI:
     """The management API as an application of its own. `inspect` raises for whoever may not read its document."""
+    auditor = auditing.auditor
     app = FastAPI(
         title="Antiphon management",
         version=__version__,
@@ -69,14 +78,27 @@ def create_admin(
         redoc_url=None,
         responses={"default": {"model": messages.ErrorAnswer, "description": "What went wrong, and whose fault it is"}},
     )
-    app.add_middleware(_Door, authenticate=authenticate, inspect=inspect)
-    app.add_exception_handler(AntiphonError, _say_error)
+    app.add_middleware(_Door, authenticate=authenticate, inspect=inspect, auditor=auditor)
+
+    async def say_error(request: Request, error: Exception) -> Response:
+        assert isinstance(error, AntiphonError)
+        if isinstance(error, PolicyError):  # who was let in, and may not do that
+            auditor.refuse(Action.MANAGE, *_refused(request.scope, error))
+        return _answer(error.status, error.code, error.message, error.param)
+
+    app.add_exception_handler(AntiphonError, say_error)
     app.add_exception_handler(RequestValidationError, _say_invalid)
     app.add_exception_handler(StarletteHTTPException, _say_http)
     app.add_exception_handler(Exception, _say_defect)
 
     async def administrator(credentials: _Credentials) -> Principal:
         return authenticate(credentials.credentials if credentials else None, Permission.ADMIN)
+
+    async def manager(request: Request, who: Annotated[Principal, Depends(administrator)]) -> Control:
+        return control.by(auditor.author(who, *_from(request.scope)))
+
+    async def auditing_key(credentials: _Credentials) -> Principal:
+        return authenticate(credentials.credentials if credentials else None, Permission.AUDIT)
 
     async def reader(credentials: _Credentials) -> Principal:
         try:
@@ -86,43 +108,51 @@ def create_admin(
         except PolicyError:
             return await administrator(credentials)
 
-    _add_projects(app, control, clock, administrator)
-    _add_keys(app, control, clock, administrator)
+    _add_projects(app, control, clock, administrator, manager)
+    _add_keys(app, control, clock, administrator, manager)
     _add_usage(app, control, ledger, reader)
+    add_audit(app, auditing, auditing_key)
     add_statements(app, control, billing, clock, reader, administrator)
     add_exports(app, exports, administrator)
     return app
 
 
-def _add_projects(app: FastAPI, control: Control, clock: Clock, administrator: Check) -> None:
+Manage = Callable[[Any, Any], Awaitable[Control]]
+
+
+def _add_projects(app: FastAPI, control: Control, clock: Clock, administrator: Check, manager: Manage) -> None:
     allowed = [Depends(administrator)]
+    managed = Depends(manager)
 
     @app.get("/projects", dependencies=allowed, operation_id="list_projects")
     def list_projects() -> messages.Projects:
         return messages.Projects(data=[messages.project_answer(project) for project in control.list_projects()])
 
-    @app.post("/projects", dependencies=allowed, operation_id="create_project", status_code=201)
-    def create_project(new: messages.NewProject) -> messages.ProjectAnswer:
-        project = control.create_project(new.id, new.name, clock.unix_ms(), **new.policy())
+    @app.post("/projects", operation_id="create_project", status_code=201)
+    def create_project(new: messages.NewProject, manages: Control = managed) -> messages.ProjectAnswer:
+        project = manages.create_project(new.id, new.name, clock.unix_ms(), **new.policy())
         return messages.project_answer(project)
 
-    @app.patch("/projects/{project_id}", dependencies=allowed, operation_id="change_project")
-    def change_project(project_id: str, change: messages.ProjectChange) -> messages.ProjectAnswer:
+    @app.patch("/projects/{project_id}", operation_id="change_project")
+    def change_project(
+        project_id: str, change: messages.ProjectChange, manages: Control = managed
+    ) -> messages.ProjectAnswer:
         """Sets the fields of a project's policy that are given. A running server follows within a second; what was kept
         for longer is gone.
         """
-        return messages.project_answer(control.change_project(project_id, clock.unix_ms(), **change.policy()))
+        return messages.project_answer(manages.change_project(project_id, clock.unix_ms(), **change.policy()))
 
-    @app.post("/projects/{project_id}/forget_tags", dependencies=allowed, operation_id="forget_tags")
-    def forget_tags(project_id: str) -> messages.ProjectAnswer:
+    @app.post("/projects/{project_id}/forget_tags", operation_id="forget_tags")
+    def forget_tags(project_id: str, manages: Control = managed) -> messages.ProjectAnswer:
         """Destroys the key that hashed the project's tags: nobody can find usage by them any more. What comes later is
         hashed by another.
         """
-        return messages.project_answer(control.forget_tags(project_id))
+        return messages.project_answer(manages.forget_tags(project_id))
 
 
-def _add_keys(app: FastAPI, control: Control, clock: Clock, administrator: Check) -> None:
+def _add_keys(app: FastAPI, control: Control, clock: Clock, administrator: Check, manager: Manage) -> None:
     allowed = [Depends(administrator)]
+    managed = Depends(manager)
 
     @app.get("/keys", dependencies=allowed, operation_id="list_keys")
     def list_keys(project: str | None = None) -> messages.Keys:
@@ -130,16 +160,16 @@ def _add_keys(app: FastAPI, control: Control, clock: Clock, administrator: Check
         listed = control.list_keys(project)
         return messages.Keys(data=[messages.KeyAnswer.model_validate(messages.key_fields(key)) for key in listed])
 
-    @app.post("/keys", dependencies=allowed, operation_id="create_key", status_code=201)
-    def create_key(new: messages.NewKey) -> messages.NewKeyAnswer:
+    @app.post("/keys", operation_id="create_key", status_code=201)
+    def create_key(new: messages.NewKey, manages: Control = managed) -> messages.NewKeyAnswer:
         """A new key. The answer is the only place where it can ever be read."""
-        key, secret = control.create_key(new.project, new.name, new.scopes, clock.unix_ms(), new.expires_unix_ms)
+        key, secret = manages.create_key(new.project, new.name, new.scopes, clock.unix_ms(), new.expires_unix_ms)
         return messages.NewKeyAnswer.model_validate(messages.key_fields(key) | {"key": secret})
 
-    @app.delete("/keys/{key_id}", dependencies=allowed, operation_id="revoke_key")
-    def revoke_key(key_id: str) -> messages.KeyAnswer:
+    @app.delete("/keys/{key_id}", operation_id="revoke_key")
+    def revoke_key(key_id: str, manages: Control = managed) -> messages.KeyAnswer:
         """Revokes a key for good, within a second also for open streams."""
-        return messages.KeyAnswer.model_validate(messages.key_fields(control.revoke_key(key_id, clock.unix_ms())))
+        return messages.KeyAnswer.model_validate(messages.key_fields(manages.revoke_key(key_id, clock.unix_ms())))
 
 
 def _add_usage(app: FastAPI, control: Control, ledger: Usage, reader: Check) -> None:
@@ -180,11 +210,6 @@ def _answer(status: int, code: str, message: str, param: str | None = None) -> J
     return JSONResponse({"error": {"code": code, "message": message, "param": param}}, status, headers)
 
 
-async def _say_error(_: Request, error: Exception) -> Response:
-    assert isinstance(error, AntiphonError)
-    return _answer(error.status, error.code, error.message, error.param)
-
-
 async def _say_invalid(_: Request, error: Exception) -> Response:
     assert isinstance(error, RequestValidationError)
     first = error.errors()[0]
@@ -211,8 +236,11 @@ async def _say_defect(_: Request, __: Exception) -> Response:
 class _Door:
     """Lets in who has a key, before a body is read; and of that `MAX_BODY_BYTES`, which must come soon."""
 
-    def __init__(self, app: ASGIApp, authenticate: Authenticate, inspect: Callable[[Scope], None]) -> None:
+    def __init__(
+        self, app: ASGIApp, authenticate: Authenticate, inspect: Callable[[Scope], None], auditor: Auditor
+    ) -> None:
         self._app = app
+        self._auditor = auditor
         self._authenticate = authenticate
         self._inspect = inspect
 
@@ -223,6 +251,7 @@ class _Door:
         try:
             self._check(scope)
         except AntiphonError as error:
+            self._auditor.refuse(Action.MANAGE, *_refused(scope, error))
             await _answer(error.status, error.code, error.message, error.param)(scope, receive, send)
             return
         seen = 0
@@ -252,6 +281,23 @@ class _Door:
         kind, _, secret = Headers(scope=scope).get("authorization", "").partition(" ")
         secret = secret.strip() if kind.lower() == "bearer" else ""
         principal = self._authenticate(secret, None)
-        reads = scope["method"] in ("GET", "HEAD") and Permission.USAGE in principal.scopes
+        reads = scope["method"] in ("GET", "HEAD") and principal.scopes & {Permission.USAGE, Permission.AUDIT}
         if not reads:
             self._authenticate(secret, Permission.ADMIN)
+        self._auditor.admit(Action.MANAGE, _place(scope), principal, *_from(scope))
+
+
+def _from(scope: Scope) -> tuple[str, str]:
+    """Where a request comes from, and its id."""
+    client = scope.get("client")
+    return client[0] if client else "", scope.get(REQUEST_ID, "")
+
+
+def _refused(scope: Scope, error: AntiphonError) -> tuple[str, AntiphonError, str, str]:
+    return (_place(scope), error, *_from(scope))
+
+
+def _place(scope: Scope) -> str:
+    """What is asked for. Whoever asks has written it, so what is not like our paths is not repeated."""
+    path = scope["path"]
+    return f"{scope['method']} {path if _PATH.fullmatch(path) else '(other)'}"

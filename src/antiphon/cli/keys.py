@@ -1,5 +1,6 @@
 """`antiphon keys`: make, list and revoke API keys, whether a server runs or not."""
 
+import os
 import re
 import sys
 import time
@@ -12,7 +13,8 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from antiphon.cli.options import ConfigFile, ConfiguredDataDir, configured_directory, configured_stores
+from antiphon.cli.options import ConfigFile, ConfiguredDataDir, configured, configured_stores
+from antiphon.core.audit import Author
 from antiphon.core.errors import CallerError, NotFound
 from antiphon.core.identity import DEFAULT_PROJECT, ENVIRONMENT_KEY_ID, USUAL_SCOPES, Key, Scope
 from antiphon.core.units import NS_PER_MS
@@ -68,7 +70,7 @@ def pair(
     """Print what to sign with in place of a key, as AWS's tools read it. It holds for as long as the key does."""
     if key_id not in (key.id for key in find_control(config, data_dir).list_keys() if key.id != ENVIRONMENT_KEY_ID):
         raise NotFound(f"there is no key '{key_id}'")
-    shown, secret = Pairs(configured_directory(config, data_dir)).make(key_id)
+    shown, secret = Pairs(configured(config, data_dir).directory).make(key_id)
     print(f"AWS_ACCESS_KEY_ID={shown}\nAWS_SECRET_ACCESS_KEY={secret}")
 
 
@@ -85,12 +87,17 @@ def revoke(
 
 def open_control(config: Path | None, data_dir: str | None) -> Control:
     """The projects and keys of the server with that configuration, made if they are not there."""
-    return Control(configured_stores(config, data_dir).open_directory())
+    return Control(configured_stores(config, data_dir).open_directory(), caller())
 
 
 def find_control(config: Path | None, data_dir: str | None) -> Control:
     """The same for what only reads. Raises `NotFound` where there are none."""
     return Control(configured_stores(config, data_dir).find_directory())
+
+
+def caller() -> Author:
+    """Who changes something from the command line, now."""
+    return Author(f"cli:{os.geteuid()}", now_unix_ms())
 
 
 def now_unix_ms() -> int:

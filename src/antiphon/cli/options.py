@@ -2,11 +2,14 @@
 
 import os
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from antiphon.core.stores import Stores
+
+if TYPE_CHECKING:
+    from antiphon.config import Config
 
 DEFAULT_DATA_DIR = Path("~/.local/share/antiphon")
 DEFAULT_URL = "http://127.0.0.1:8080"
@@ -35,15 +38,15 @@ def models_dir(data_dir: Path) -> Path:
     return data_dir.expanduser() / "models"
 
 
+def configured(config: Path | None, data_dir: str | None) -> "Config":
+    """The configuration. Raises `Invalid`."""
+    from antiphon.config import load  # slow to import
+
+    return load(config, os.environ, {"data_dir": data_dir})
+
+
 def configured_stores(config: Path | None, data_dir: str | None) -> Stores:
     """Where the server with that configuration stores things. Raises `Invalid`."""
     from antiphon.stores import open_stores
 
-    return open_stores(configured_directory(config, data_dir))
-
-
-def configured_directory(config: Path | None, data_dir: str | None) -> Path:
-    """The data directory of the server with that configuration. Raises `Invalid`."""
-    from antiphon.config import load  # slow to import
-
-    return load(config, os.environ, {"data_dir": data_dir}).directory
+    return open_stores(configured(config, data_dir).directory)

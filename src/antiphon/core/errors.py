@@ -13,6 +13,9 @@ class AntiphonError(Exception):
 
     status: ClassVar[int] = 500
     code: ClassVar[str] = "internal_error"
+    # Whose key it was that was refused, where that is known: for the audit log, never for the caller.
+    key_id = ""
+    project = ""
 
     def __init__(self, message: str, *, param: str | None = None, retry_after_s: int | None = None) -> None:
         super().__init__(message)

@@ -17,6 +17,7 @@ class Scope(StrEnum):
     GENERATE = "generate"  # language models, embeddings, general inference
     SPEAK = "speak"
     USAGE = "usage"  # read its own project's usage
+    AUDIT = "audit"  # read the audit log, of every project
     ADMIN = "admin"  # the management API, every project
 
 

@@ -9,11 +9,13 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
+from antiphon.core.audit import THE_SERVER, AuditRecord, Author, ChangeRecord, Logged
 from antiphon.core.entry import Entry, EntryKind
 from antiphon.core.errors import AlreadyAnswered, CallerError, CapacityError, Conflict, InternalError
 from antiphon.core.exports import Batch, Cut, ExportStatus, Mark, Refusal
 from antiphon.core.identity import Key, Project
 from antiphon.core.jobs import Blob, Job, JobState, Outcome, Page
+from antiphon.core.merkle import Place
 from antiphon.core.resources import Change, Resource
 from antiphon.core.usage import ClosedSession, Dimension, LooseEnds, SessionQuery, Total, UsageQuery
 from antiphon.core.wire import Keep
@@ -21,7 +23,9 @@ from antiphon.core.wire import Keep
 IDEMPOTENCY_RETENTION_MS = 24 * 3_600_000
 MAX_KEY_LENGTH = 255  # of an idempotency key
 MAX_TOTALS = 50_000  # rows of one answer
-MAX_READ = 1000  # entries of one read
+MAX_READ = 1000  # entries, or records of the audit log, of one read
+MAX_RECORDS = 32_768  # of the audit log, that wait to be written
+RECORDED_WITHIN_S = 0.5
 STREAMED = "stream"  # the feature of entries that charge for what was sent, piece by piece
 FROM_THE_START = ""  # the cursor before the first entry
 LEASE_MS = 15_000  # that a job is its worker's after a sign of life
@@ -127,11 +131,46 @@ class Ledger(Usage, Protocol):
         `CallerError` if it is not 1 to `MAX_KEY_LENGTH` printable characters, `LedgerUnavailable`.
         """
 
+    def record(self, record: AuditRecord) -> None:
+        """Adds a record to the audit log. It is durable with what is appended next, or `RECORDED_WITHIN_S` later: while
+        that fails, nothing is taken and `trouble` says so. Never waits. Raises `LedgerUnavailable` if `MAX_RECORDS`
+        wait.
+        """
+
+    async def drain(self, source: str, changes: Sequence[ChangeRecord]) -> None:
+        """Adds what was recorded beside changes, in order; returns when it is durable. What has been drained before of
+        the same source is not added again. Raises `LedgerUnavailable`.
+        """
+
+    async def forget_records(self, before_unix_ms: int) -> int:
+        """Drops what records of the audit log say, from the first on, up to one that is not older than that; their
+        hashes stay. How many they were. So whoever drops one from their midst is seen. Raises `LedgerUnavailable`.
+        """
+
     async def flush(self) -> None:
-        """Returns when every append that was called before has been settled."""
+        """Returns when every append and every record that was called before has been settled."""
 
     async def close(self) -> None:
         """Settles what waits, and lets go of the ledger."""
+
+
+class Trail(Protocol):
+    """Reads the audit log, beside a running server and without one. Everything raises `InternalError` if it cannot be
+    read.
+    """
+
+    async def size(self) -> int:
+        """How many records there are; 0 without a log."""
+
+    async def logged(
+        self, start: int, limit: int = MAX_READ, *, project: str | None = None, since_unix_ms: int | None = None
+    ) -> list[Logged]:
+        """The next records from a number on, at most `limit`, in order; of one project, or from a time on, if that is
+        asked for.
+        """
+
+    async def hashes(self, places: Sequence[Place]) -> list[bytes]:
+        """Of complete subtrees, in the order asked for. None may be missing."""
 
 
 def check_idempotency_key(key: str) -> None:
@@ -228,30 +267,42 @@ class Follower(Protocol):
 class Directory(Protocol):
     """Projects with their policies, and keys. Blocking; for any thread. Everything raises `KeysUnavailable` where it
     cannot be read or written. What a project or a key must be like is checked by `trust.control`, not here.
+
+    Each change is recorded, as made `by` somebody, in the same transaction; what changes nothing is not. The ledger
+    drains these records.
     """
 
     def view(self) -> DirectoryView: ...
 
-    def add_project(self, project: Project) -> None:
+    def add_project(self, project: Project, by: Author = THE_SERVER) -> None:
         """Also makes the key that hashes its tags. Raises `Conflict` where its id is taken."""
 
-    def set_policy(self, project: str, values: Mapping[str, str | int]) -> Project:
+    def set_policy(self, project: str, values: Mapping[str, str | int], by: Author = THE_SERVER) -> Project:
         """Sets the named fields; the others stay as they stand there, known or not. Raises `NotFound`."""
 
-    def add_key(self, key: Key, digest: bytes) -> None:
+    def add_key(self, key: Key, digest: bytes, by: Author = THE_SERVER) -> None:
         """Raises `NotFound` without its project, `Conflict` where its id is taken."""
 
-    def add_first_key(self, key: Key, digest: bytes) -> bool:
+    def add_first_key(self, key: Key, digest: bytes, by: Author = THE_SERVER) -> bool:
         """Adds a key unless there is one, or was; whether it did. A key from the environment does not count."""
 
-    def put_key(self, key: Key, digest: bytes) -> None:
+    def put_key(self, key: Key, digest: bytes, by: Author = THE_SERVER) -> None:
         """Adds a key, or makes the one with its id hold again, with this secret and these scopes."""
 
-    def revoke_key(self, key_id: str, now_unix_ms: int) -> Key:
+    def revoke_key(self, key_id: str, now_unix_ms: int, by: Author = THE_SERVER) -> Key:
         """The key as it stands then; revoking it again changes nothing. Raises `NotFound`."""
 
-    def replace_tag_key(self, project: str) -> None:
+    def replace_tag_key(self, project: str, by: Author = THE_SERVER) -> None:
         """Destroys the key that hashes the project's tags, and makes another. Raises `NotFound`."""
+
+    def note(self, record: AuditRecord) -> None:
+        """Records what was done elsewhere, for the ledger to drain."""
+
+    def changes(self, limit: int = MAX_READ) -> tuple[str, list[ChangeRecord]]:
+        """The oldest records that have not been said to be drained, and the name of their source."""
+
+    def drained(self, position: int) -> None:
+        """The ledger has those up to this position."""
 
     def follow(self) -> Follower: ...
 
@@ -270,8 +321,8 @@ class Answers(Protocol):
 
     async def delete(self, project: str, id: str) -> None: ...
 
-    async def purge(self, keep_s: Callable[[str], int]) -> None:
-        """Wipes what is past its end, or older than its project's policy now allows."""
+    async def purge(self, keep_s: Callable[[str], int]) -> Mapping[str, int]:
+        """Wipes what is past its end, or older than its project's policy now allows. How many that were, by project."""
 
     async def close(self) -> None:
         """What was begun is finished first. To close again does nothing."""
@@ -388,8 +439,8 @@ class Jobs(Protocol):
     async def let_go(self, owner: str) -> None:
         """None of the jobs of that server runs: they are to be claimed again."""
 
-    async def purge(self, keep_s: Callable[[str], int]) -> None:
-        """Wipes what is past its end, or older than its project's policy now allows."""
+    async def purge(self, keep_s: Callable[[str], int]) -> Mapping[str, int]:
+        """Wipes what is past its end, or older than its project's policy now allows. How many that were, by project."""
 
     async def close(self) -> None:
         """What was begun is finished first. To close again does nothing."""
@@ -499,6 +550,7 @@ class Stores:
     """
 
     usage: Usage
+    trail: Trail
     bills: Bills
     open_directory: Callable[[], Directory]
     find_directory: Callable[[], Directory]
@@ -513,6 +565,7 @@ class ServerStores:
     directory: Directory
     bills: Bills
     ledger: Ledger
+    trail: Trail
     answers: Answers
     jobs: Jobs
     passing: Jobs

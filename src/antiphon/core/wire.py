@@ -9,13 +9,16 @@ from antiphon.core.conversation.inputs import ConversationInput
 from antiphon.core.events import Input, Opened
 from antiphon.core.specs import Message
 
+REQUEST_ID = "antiphon.request_id"  # in a request's ASGI scope: the id that its answer will have
+
 
 @dataclass(frozen=True, slots=True)
 class Opening:
     """How a call began. Header names are lower case. `request_id` is a UUID the transport made; `received_unix_ms` is
-    the wall clock at arrival, for vendors that say when. `settled` is what was settled when the caller's secret was
-    made, where that is one for this call only; `None` for a key. `signed_with` is the secret that made its signature,
-    where it has one that holds: what follows may be signed with it, too.
+    the wall clock at arrival, for vendors that say when; `address` is where the connection comes from. `settled` is
+    what was settled when the caller's secret was made, where that is one for this call only; `None` for a key.
+    `signed_with` is the secret that made its signature, where it has one that holds: what follows may be signed with
+    it, too.
     """
 
     method: str
@@ -27,6 +30,7 @@ class Opening:
     received_unix_ms: int = 0
     settled: bytes | None = None
     signed_with: str = field(default="", repr=False)
+    address: str = ""
 
 
 @dataclass(frozen=True, slots=True)

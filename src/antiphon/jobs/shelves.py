@@ -6,7 +6,7 @@ shelf; what it had on the first one is not shown any more, and ends there.
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from antiphon.core.errors import InternalError
@@ -32,8 +32,16 @@ class Shelf:
 class Shelves:
     """Both."""
 
-    def __init__(self, stores: ServerStores, keep_s: Callable[[str], int]) -> None:
-        """`keep_s` is each project's policy, 0 for none."""
+    def __init__(
+        self,
+        stores: ServerStores,
+        keep_s: Callable[[str], int],
+        expired: Callable[[Mapping[str, int]], None] = lambda wiped: None,
+    ) -> None:
+        """`keep_s` is each project's policy, 0 for none; `expired` is told how many files and jobs came to their end,
+        by project.
+        """
+        self._expired = expired
         self.kept = Shelf(stores.jobs, keep_s, keeps=True)
         self.passing = Shelf(stores.passing, lambda project: PASSING_S, keeps=False)
 
@@ -53,7 +61,7 @@ class Shelves:
         while True:
             for shelf in self.all:
                 try:
-                    await shelf.jobs.purge(shelf.keep_s)
+                    self._expired(await shelf.jobs.purge(shelf.keep_s))
                 except InternalError as error:
                     log.error("files and jobs cannot be deleted", exc_info=error)
             await asyncio.sleep(PURGE_S)

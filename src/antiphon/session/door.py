@@ -3,6 +3,7 @@
 A transport brings what a caller sent: an opening, and a body, a question or a first message. The vendor's endpoint says
 where the credential stands and what is asked for; the door says whether the credential holds and allows that, which
 requests are one and the same, what an answer goes on from, and opens what was asked for. Nothing else lets anybody in.
+Whom it lets in and whom not, it says to the audit log, and what it gave out or deleted of what is kept.
 """
 
 import asyncio
@@ -15,12 +16,15 @@ from typing import Any, Protocol, TypeVar
 from antiphon.calls.generation import Generation, Keeping
 from antiphon.calls.recognition import Recognition
 from antiphon.catalogue.catalogue import ANSWERS
+from antiphon.core.audit import Action
 from antiphon.core.call import Call
 from antiphon.core.endpoints import (
     Accepted,
     AnswerRequest,
     AnswerSurface,
     KeepingEndpoint,
+    KeptAct,
+    KeptAnswer,
     NeedsFirst,
     NeedsResource,
     Succession,
@@ -37,7 +41,7 @@ from antiphon.core.errors import (
 )
 from antiphon.core.events import Completed, TokenUsage
 from antiphon.core.identity import Principal, Scope
-from antiphon.core.jobs import JobDesk
+from antiphon.core.jobs import FileAct, JobAct, JobDesk, OneFile, OneJob
 from antiphon.core.ports import Clock
 from antiphon.core.routing import CallRow, DialogueRow, LookupRow, Row
 from antiphon.core.specs import GenerateSpec, content_bytes
@@ -47,6 +51,7 @@ from antiphon.session.dialogue import DialogueConnection
 from antiphon.session.lookups import Lookups
 from antiphon.session.retries import TRY
 from antiphon.session.sessions import Answering, Live, Sessions
+from antiphon.trust.audit import Auditor
 from antiphon.trust.auth import KeyRing
 from antiphon.trust.ephemeral import stands_for_a_key
 from antiphon.trust.pairs import Pairs
@@ -54,6 +59,16 @@ from antiphon.trust.signatures import Replays, holds
 
 BESIDE_BYTES = 128 * 1024  # a body of more is hashed and read beside the event loop
 IDEMPOTENCY_KEY = "idempotency-key"
+
+# What is recorded of what is kept, by what is done with it.
+_KEPT: dict[tuple[type, str], Action] = {
+    (KeptAnswer, KeptAct.READ): Action.ANSWER_READ,
+    (KeptAnswer, KeptAct.CANCEL): Action.ANSWER_READ,  # which shows it
+    (KeptAnswer, KeptAct.DELETE): Action.ANSWER_DELETE,
+    (OneFile, FileAct.READ): Action.FILE_READ,
+    (OneFile, FileAct.DELETE): Action.FILE_DELETE,
+    (OneJob, JobAct.DELETE): Action.JOB_DELETE,
+}
 
 T = TypeVar("T")
 
@@ -110,7 +125,8 @@ class Door:
         sessions: Sessions,
         keys: KeyRing,
         clock: Clock,
-        jobs: JobDesk | None = None,
+        jobs: JobDesk | None,
+        auditor: Auditor,
         resources: Resources | None = None,
         pairs: Pairs | None = None,
     ) -> None:
@@ -118,6 +134,7 @@ class Door:
         in place of a key.
         """
         self._sessions = sessions
+        self._auditor = auditor
         self._keys = keys
         self._clock = clock
         self._lookups = Lookups(sessions, jobs, resources)
@@ -133,8 +150,20 @@ class Door:
 
         A secret that was made for one call opens a dialogue of its vendor, or makes a call that may be made so, and is
         used up, whatever comes of that; a token stands for its key on all paths of its vendor. Raises `Unauthenticated`
-        for a credential that does not hold, `PolicyError` for one that may not do this, `KeysUnavailable`.
+        for a credential that does not hold, `PolicyError` for one that may not do this, `KeysUnavailable`, and
+        `LedgerUnavailable` where it cannot be recorded that they were let in.
         """
+        try:
+            principal, settled = self._authenticate(row, opening, credential, scope)
+        except AntiphonError as error:
+            self._auditor.refuse(Action.ACCESS, row.path, error, opening.address, opening.request_id)
+            raise
+        self._auditor.admit(Action.ACCESS, row.path, principal, opening.address, opening.request_id)
+        return principal, settled
+
+    def _authenticate(
+        self, row: Row, opening: Opening, credential: Credential | Pending | None, scope: Scope | None
+    ) -> tuple[Principal, Opening]:
         if isinstance(credential, Bearer):
             secret = credential.secret
             if not stands_for_a_key(secret):
@@ -207,8 +236,9 @@ class Door:
         held, sent = await read(principal)
         try:
             opened = await self._open(row, opening, principal, sent, held)
-        except BaseException:
+        except BaseException as error:
             held.release()
+            self.note_refusal(row, opening, principal, error)
             raise
         if isinstance(opened, Step):
             held.release()
@@ -230,6 +260,7 @@ class Door:
         """
         weight = self._keys.policy(principal.project).weight
         principal = replace(self._allowed(principal, row.scope), weight=weight)
+        self._auditor.admit(Action.ACCESS, row.path, principal, opening.address, opening.request_id)
         return await self._open(row, opening, principal, sent, held, claim, fills)
 
     async def _open(
@@ -264,10 +295,15 @@ class Door:
             call = Call(id, principal, row.surface, spec, claim, item=fills)
             answering = sessions.answer(call, keeping)
         except AlreadyAnswered as error:
-            return await self._again(row, principal.project, opening, asked, error)
+            return await self._again(row, principal, opening, asked, error)
         if asked.background and isinstance(answering, Generation):
             return Step(sends=await keeper.detach(answering, asked.surface), close=Close())
         return OpenCall(answering, asked.surface, held)
+
+    def note_refusal(self, row: Row, opening: Opening, principal: Principal, error: BaseException) -> None:
+        """Of one who was let in and may not do what they ask for."""
+        if isinstance(error, PolicyError):
+            self._auditor.refuse(Action.ACCESS, row.path, error, opening.address, opening.request_id, principal)
 
     async def _claim(self, opening: Opening, principal: Principal, sent: Sent) -> Claim | None:
         """Whether this was asked before, if the caller says that it may have been."""
@@ -282,14 +318,16 @@ class Door:
         return await self._sessions.claim(principal, opening, hashed.hexdigest())
 
     async def _again(
-        self, row: CallRow, project: str, opening: Opening, asked: AnswerRequest, error: AlreadyAnswered
+        self, row: CallRow, principal: Principal, opening: Opening, asked: AnswerRequest, error: AlreadyAnswered
     ) -> Step:
         """The same answer, where it is kept, and was asked for whole; a refusal where not."""
         refused: AntiphonError = error
         whole = isinstance(asked.spec, GenerateSpec) and not asked.spec.stream
         if whole and isinstance(row.endpoint, KeepingEndpoint):
             try:
-                kept = await self._sessions.keeper.read(project, row.endpoint.kept_as(error.session))
+                id = row.endpoint.kept_as(error.session)
+                kept = await self._sessions.keeper.read(principal.project, id)
+                self._note(opening, principal, Action.ANSWER_READ, id)
                 return row.endpoint.show(opening, *kept)
             except NotFound:
                 pass  # it was not to be kept, or is not any more
@@ -367,10 +405,24 @@ class Door:
                 principal = self._by_key(credential, row.scope)
             if isinstance(question, NeedsResource):
                 question = await self.resolve(question, principal)
-            return await self._lookups.answer(question, principal, row.surface)
+            answer = await self._lookups.answer(question, principal, row.surface)
+            if principal is not None and isinstance(question, KeptAnswer | OneFile | OneJob):
+                action = _KEPT.get((type(question), question.act))
+                if action is not None:
+                    self._note(opening, principal, action, question.id)
+            return answer
         finally:
             if held is not None:
                 held.release()
+
+    def _note(self, opening: Opening, principal: Principal, action: Action, id: str) -> None:
+        """What happened to what is kept."""
+        self._auditor.event(
+            *(action, principal.project, id),
+            actor=principal.key_id,
+            address=opening.address,
+            request=opening.request_id,
+        )
 
     def _by_key(self, credential: Credential | Pending | None, scope: Scope | None) -> Principal:
         """Who calls with the key itself. Raises `Unauthenticated`."""
@@ -413,7 +465,11 @@ class Arrival:
             return OpenSuccession(self._sessions.dialogue(Call(id, self._principal, row.surface, None)), accepted)
         if self._principal is None:
             return NeedsFirst(accepted.surface, accepted.headers, accepted.subprotocol)
-        session = self._sessions.open(Call(id, self._principal, row.surface, accepted.spec))
+        try:
+            session = self._sessions.open(Call(id, self._principal, row.surface, accepted.spec))
+        except PolicyError as error:
+            self._door.note_refusal(row, self._opening, self._principal, error)
+            raise
         unmet = session.unmet if isinstance(session, Recognition) else ()
         return OpenStream(session, replace(accepted, headers=accepted.headers_without(unmet)))
 

@@ -8,7 +8,7 @@ that is kept as unfinished and does not run here was interrupted.
 
 import asyncio
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
@@ -82,10 +82,19 @@ class _Background:
 
 
 class Keeper:
-    """All kept answers, and those that are made in the background. `keep_s` is each project's policy, 0 for none."""
+    """All kept answers, and those that are made in the background. `keep_s` is each project's policy, 0 for none;
+    `expired` is told how many came to their end, by project.
+    """
 
-    def __init__(self, store: Answers, keep_s: Callable[[str], int], clock: Clock) -> None:
+    def __init__(
+        self,
+        store: Answers,
+        keep_s: Callable[[str], int],
+        clock: Clock,
+        expired: Callable[[Mapping[str, int]], None] = lambda wiped: None,
+    ) -> None:
         self._store = store
+        self._expired = expired
         self._keep_s = keep_s
         self._clock = clock
         self.recents = Recents()
@@ -233,7 +242,7 @@ class Keeper:
         """Runs for ever: wipes what is past its end."""
         while True:
             try:
-                await self._store.purge(self._keep_s)
+                self._expired(await self._store.purge(self._keep_s))
             except InternalError as error:
                 log.error("stored answers cannot be deleted", exc_info=error)
             await asyncio.sleep(PURGE_S)

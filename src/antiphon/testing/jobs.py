@@ -1,5 +1,6 @@
 """A fake of the store of jobs."""
 
+from collections import Counter
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -194,13 +195,17 @@ class FakeJobs:
 
     # -- the end of keeping --------------------------------------------------------------------------------------------
 
-    async def purge(self, keep_s: Callable[[str], int]) -> None:
+    async def purge(self, keep_s: Callable[[str], int]) -> Counter[str]:
+        wiped = Counter[str]()
         for key, job in list(self._jobs.items()):
             if not self._readable(job, keep_s(key[0])):
                 del self._jobs[key]
+                wiped[key[0]] += 1
         for key, blob in list(self._blobs.items()):
             if not self._readable(blob, keep_s(key[0])):
                 await self.delete_blob(*key)
+                wiped[key[0]] += 1
+        return wiped
 
     async def close(self) -> None:
         pass

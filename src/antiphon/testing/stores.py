@@ -1,13 +1,27 @@
 """A ledger, a directory and answers, in memory."""
 
 import secrets
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from functools import partial
+from itertools import takewhile
 from typing import TYPE_CHECKING
 
 from antiphon.core import stores
+from antiphon.core.audit import (
+    THE_SERVER,
+    Action,
+    AuditRecord,
+    Author,
+    ChangeRecord,
+    Logged,
+    canonical,
+    difference,
+    policy_version,
+    scopes_of,
+)
 from antiphon.core.entry import CLOSING, Entry, EntryKind
 from antiphon.core.errors import (
     AlreadyAnswered,
@@ -18,6 +32,7 @@ from antiphon.core.errors import (
     OutcomeUnknown,
 )
 from antiphon.core.identity import ENVIRONMENT_KEY_ID, Key, Project
+from antiphon.core.merkle import Edge, Place, leaf_hash
 from antiphon.core.policy import read_policy
 from antiphon.core.ports import Clock
 from antiphon.core.stores import (
@@ -35,8 +50,8 @@ from antiphon.core.wire import Keep
 
 
 class FakeLedger:
-    """Keeps the rules of `core.stores.Ledger` in memory. While `error` is set, every call raises it; while `outcome` is
-    set, an append writes, or does not, and says that it does not know.
+    """Keeps the rules of `core.stores.Ledger` in memory, and is the `Trail` of its audit log. While `error` is set,
+    every call raises it; while `outcome` is set, an append writes, or does not, and says that it does not know.
     """
 
     def __init__(self) -> None:
@@ -47,6 +62,9 @@ class FakeLedger:
         self.closed = False
         self.notes: dict[tuple[str, str], dict[tuple[Dimension, int], int]] = {}  # by project and session
         self._claims: dict[tuple[str, str], Claim] = {}
+        self.records: list[AuditRecord | None] = []  # of the audit log
+        self._leaves: list[bytes] = []
+        self._drained: dict[str, int] = {}
 
     @property
     def healthy(self) -> bool:
@@ -118,6 +136,49 @@ class FakeLedger:
         start = int(after or 0)
         several = enumerate(self.entries[start : start + limit], start + 1)
         return [Recorded(str(number), self.server, entry) for number, entry in several]
+
+    def record(self, record: AuditRecord) -> None:
+        self.records.append(record)
+        self._leaves.append(leaf_hash(canonical(record)))
+
+    async def drain(self, source: str, changes: Sequence[ChangeRecord]) -> None:
+        self._check()
+        for change in changes:
+            if change.position > self._drained.get(source, -1):
+                self._drained[source] = change.position
+                self.record(change.record)
+
+    async def forget_records(self, before_unix_ms: int) -> int:
+        self._check()
+        old = list(takewhile(lambda record: not record or record.at_unix_ms < before_unix_ms, self.records))
+        self.records[: len(old)] = [None] * len(old)
+        return len(old) - old.count(None)
+
+    # -- the audit log, read -------------------------------------------------------------------------------------------
+
+    async def size(self) -> int:
+        return len(self.records)
+
+    async def logged(
+        self, start: int, limit: int = MAX_READ, *, project: str | None = None, since_unix_ms: int | None = None
+    ) -> list[Logged]:
+        stored = self._stored()
+        found = [
+            Logged(at, b"".join(stored[at]), canonical(record) if record else None)
+            for at, record in enumerate(self.records)
+            if at >= start
+            and (project is None or (record is not None and record.project == project))
+            and (since_unix_ms is None or (record is not None and record.at_unix_ms >= since_unix_ms))
+        ]
+        return found[:limit]
+
+    async def hashes(self, places: Sequence[Place]) -> list[bytes]:
+        stored = self._stored()
+        return [stored[number][level] for number, level in places]
+
+    def _stored(self) -> list[list[bytes]]:
+        edge = Edge()
+        return [edge.add(leaf) for leaf in self._leaves]
 
     def head(self) -> str:
         return str(len(self.entries))
@@ -240,53 +301,76 @@ class FakeDirectory:
 
     def __init__(self) -> None:
         self._view = DirectoryView()
+        self.outbox: list[ChangeRecord] = []
+        self._noted = 0
 
     def view(self) -> DirectoryView:
         return self._view
 
-    def add_project(self, project: Project) -> None:
+    def add_project(self, project: Project, by: Author = THE_SERVER) -> None:
         if project.id in self._view.projects:
             raise Conflict(f"project {project.id} already exists", param="id")
         tag_keys = {**self._view.tag_keys, project.id: secrets.token_bytes(32)}
         self._view = replace(self._view, tag_keys=tag_keys)
         self._put_project(project)
+        self.note(by.did(Action.PROJECT_CREATE, project.id, project.id, policy=policy_version(project.policy)))
 
-    def set_policy(self, project: str, values: Mapping[str, str | int]) -> Project:
+    def set_policy(self, project: str, values: Mapping[str, str | int], by: Author = THE_SERVER) -> Project:
         known = self._project(project, "id")
         changed = replace(known, policy=read_policy(known.policy.values() | dict(values))[0])
         self._put_project(changed)
+        if said := difference(known.policy.values(), changed.policy.values()):
+            self.note(by.did(Action.POLICY_CHANGE, project, project, said, policy_version(changed.policy)))
         return changed
 
-    def add_key(self, key: Key, digest: bytes) -> None:
+    def add_key(self, key: Key, digest: bytes, by: Author = THE_SERVER) -> None:
         self._project(key.project, "project")
         if key.id in self._view.keys:
             raise Conflict(f"there is a key {key.id} already", param="id")
         self._put_key(key, digest)
+        self.note(by.did(Action.KEY_CREATE, key.project, key.id, scopes_of(key)))
 
-    def add_first_key(self, key: Key, digest: bytes) -> bool:
+    def add_first_key(self, key: Key, digest: bytes, by: Author = THE_SERVER) -> bool:
         if self._view.keys.keys() - {ENVIRONMENT_KEY_ID}:
             return False
         self._put_key(key, digest)
+        self.note(by.did(Action.KEY_CREATE, key.project, key.id, scopes_of(key)))
         return True
 
-    def put_key(self, key: Key, digest: bytes) -> None:
-        known = self._view.keys.get(key.id, (key, digest))[0]
+    def put_key(self, key: Key, digest: bytes, by: Author = THE_SERVER) -> None:
+        before = self._view.keys.get(key.id)
+        known = before[0] if before else key
         changed = replace(known, scopes=key.scopes, prefix=key.prefix, revoked_unix_ms=None)
         self._put_key(changed, digest)
+        if before != (changed, digest):
+            action = Action.KEY_CREATE if before is None else Action.KEY_CHANGE
+            self.note(by.did(action, key.project, key.id, scopes_of(key)))
 
-    def revoke_key(self, key_id: str, now_unix_ms: int) -> Key:
+    def revoke_key(self, key_id: str, now_unix_ms: int, by: Author = THE_SERVER) -> Key:
         if key_id not in self._view.keys:
             raise NotFound(f"key {key_id} not found", param="id")
         key, digest = self._view.keys[key_id]
         if key.revoked_unix_ms is None:
             key = replace(key, revoked_unix_ms=now_unix_ms)
             self._put_key(key, digest)
+            self.note(by.did(Action.KEY_REVOKE, key.project, key_id))
         return key
 
-    def replace_tag_key(self, project: str) -> None:
+    def replace_tag_key(self, project: str, by: Author = THE_SERVER) -> None:
         self._project(project, "id")
         tag_keys = {**self._view.tag_keys, project: secrets.token_bytes(32)}
         self._view = replace(self._view, tag_keys=tag_keys)
+        self.note(by.did(Action.TAGS_FORGET, project, project))
+
+    def note(self, record: AuditRecord) -> None:
+        self._noted += 1
+        self.outbox.append(ChangeRecord(self._noted, record))
+
+    def changes(self, limit: int = MAX_READ) -> tuple[str, list[ChangeRecord]]:
+        return "fake", self.outbox[:limit]
+
+    def drained(self, position: int) -> None:
+        self.outbox = [change for change in self.outbox if change.position > position]
 
     def follow(self) -> "_Following":
         return _Following(self)
@@ -345,11 +429,13 @@ class FakeAnswers:
     async def delete(self, project: str, id: str) -> None:
         self._kept.pop((project, id), None)
 
-    async def purge(self, keep_s: Callable[[str], int]) -> None:
-        now = self._clock.unix_ms()
+    async def purge(self, keep_s: Callable[[str], int]) -> Counter[str]:
+        now, wiped = self._clock.unix_ms(), Counter[str]()
         for (project, id), (made, ends, _) in list(self._kept.items()):
             if ends <= now or made <= now - keep_s(project) * 1000:
                 del self._kept[project, id]
+                wiped[project] += 1
+        return wiped
 
     async def close(self) -> None:
         pass
@@ -357,6 +443,7 @@ class FakeAnswers:
 
 if TYPE_CHECKING:  # mypy says here which fake no longer keeps to its port
     _LEDGER: type[stores.Ledger] = FakeLedger
+    _TRAIL: type[stores.Trail] = FakeLedger
     _BILLS: type[stores.Bills] = FakeBills
     _DIRECTORY: type[stores.Directory] = FakeDirectory
     _FOLLOWER: type[stores.Follower] = _Following

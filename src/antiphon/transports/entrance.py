@@ -14,9 +14,9 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from antiphon.core.endpoints import Endpoint
 from antiphon.core.errors import AntiphonError, MethodNotAllowed, NotFound
-from antiphon.core.wire import Opening, Step
+from antiphon.core.wire import REQUEST_ID, Opening, Step
 from antiphon.transports.http import CallRoute, answer
-from antiphon.transports.opening import REQUEST_ID, opening_of
+from antiphon.transports.opening import opening_of
 
 MAX_SHOWN = 256  # of a path that the caller made up
 _HEADS = frozenset(("http.response.start", "websocket.accept", "websocket.http.response.start"))

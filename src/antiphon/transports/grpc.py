@@ -325,6 +325,7 @@ def _opening(method: str, context: Any) -> Opening:
         headers={name.lower(): value for name, value in metadata if isinstance(value, str)},
         request_id=str(uuid.uuid4()),
         received_unix_ms=time.time_ns() // NS_PER_MS,
+        address=_address(context.peer()),
     )
 
 

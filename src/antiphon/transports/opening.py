@@ -7,9 +7,7 @@ from urllib.parse import parse_qsl
 from starlette.types import Scope
 
 from antiphon.core.units import NS_PER_MS
-from antiphon.core.wire import Opening
-
-REQUEST_ID = "antiphon.request_id"  # in a request's scope: the id that its answer will have
+from antiphon.core.wire import REQUEST_ID, Opening
 
 
 def opening_of(scope: Scope) -> Opening:
@@ -21,4 +19,11 @@ def opening_of(scope: Scope) -> Opening:
         subprotocols=tuple(scope.get("subprotocols", ())),
         request_id=scope.get(REQUEST_ID) or str(uuid.uuid4()),
         received_unix_ms=time.time_ns() // NS_PER_MS,
+        address=address_of(scope),
     )
+
+
+def address_of(scope: Scope) -> str:
+    """Where the connection comes from: that of a proxy, where there is one. What it says of others is not believed."""
+    client = scope.get("client")
+    return client[0] if client else ""

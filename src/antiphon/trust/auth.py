@@ -89,9 +89,9 @@ class KeyRing:
         """Raises `Unauthenticated` for a key that does not hold now, `PolicyError` for one without the scope."""
         if not found.holds(self._clock.unix_ms()):
             revoked = found.revoked_unix_ms is not None
-            raise Unauthenticated("the API key was revoked" if revoked else "the API key has expired")
+            raise _of(found, Unauthenticated("the API key was revoked" if revoked else "the API key has expired"))
         if scope is not None and scope not in found.scopes:
-            raise PolicyError(f"the API key does not have the scope '{scope}'")
+            raise _of(found, PolicyError(f"the API key does not have the scope '{scope}'"))
         return Principal(found.project, found.id, found.scopes, self.policy(found.project).weight)
 
     def check(self) -> None:
@@ -155,3 +155,9 @@ class KeyRing:
                 self._trouble = str(error) if known else "the keys cannot be read: a defect"
         else:
             self._followed_ns, self._trouble = now_ns, None
+
+
+def _of(key: Key, error: PolicyError) -> PolicyError:
+    """An error about a key that is known."""
+    error.key_id, error.project = key.id, key.project
+    return error

@@ -34,10 +34,6 @@ def certify(data_dir: Path, host: str, now: datetime | None = None) -> tuple[Pat
 
     Raises `CallerError` where they cannot be made.
     """
-    try:
-        import cryptography  # noqa: F401
-    except ModuleNotFoundError:
-        raise CallerError("this needs `pip install 'antiphon[tls]'`") from None
     now = now or datetime.now(UTC)
     certificate, key = data_dir / SERVER_NAME, data_dir / SERVER_KEY_NAME
     try:

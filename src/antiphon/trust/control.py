@@ -4,6 +4,7 @@ import re
 from collections.abc import Iterable
 from contextlib import suppress
 
+from antiphon.core.audit import THE_SERVER, Author
 from antiphon.core.errors import CallerError, Conflict, NotFound
 from antiphon.core.identity import DEFAULT_PROJECT, ENVIRONMENT_KEY_ID, MAX_NAME, Key, Project, Scope
 from antiphon.core.labels import forms_of
@@ -17,12 +18,20 @@ _PROJECT_ID = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}")
 
 
 class Control:
-    """Makes and changes projects and keys. Blocking; for any thread. Everything raises `KeysUnavailable` where they
-    cannot be read or written.
+    """Makes and changes projects and keys, as made `by` somebody. Blocking; for any thread. Everything raises
+    `KeysUnavailable` where they cannot be read or written.
     """
 
-    def __init__(self, directory: Directory) -> None:
+    def __init__(self, directory: Directory, by: Author = THE_SERVER) -> None:
         self._directory = directory
+        self._by = by
+
+    def by(self, by: Author) -> "Control":
+        """The same for somebody else."""
+        return Control(self._directory, by)
+
+    def _at(self, now_unix_ms: int) -> Author:
+        return self._by._replace(at_unix_ms=now_unix_ms)
 
     def prepare(self, environment_key: str | None, now_unix_ms: int) -> str | None:
         """What a server does at its start. Makes the key from the environment hold, and one from an earlier start no
@@ -35,12 +44,13 @@ class Control:
             check_environment_key(environment_key)
             name = "ANTIPHON_API_KEY"
             key = Key(ENVIRONMENT_KEY_ID, DEFAULT_PROJECT, name, frozenset(Scope), "", now_unix_ms)
-            self._directory.put_key(key, form.digest(environment_key))
+            self._directory.put_key(key, form.digest(environment_key), self._at(now_unix_ms))
             return None
         with suppress(NotFound):
-            self._directory.revoke_key(ENVIRONMENT_KEY_ID, now_unix_ms)
+            self._directory.revoke_key(ENVIRONMENT_KEY_ID, now_unix_ms, self._at(now_unix_ms))
         key, secret = _minted(DEFAULT_PROJECT, "first key", frozenset(Scope), now_unix_ms, None)
-        return secret if self._directory.add_first_key(key, form.digest(secret)) else None
+        added = self._directory.add_first_key(key, form.digest(secret), self._at(now_unix_ms))
+        return secret if added else None
 
     def create_project(self, project_id: str, name: str, now_unix_ms: int, **policy: object) -> Project:
         """With the fields of its policy that are given, the others as usual.
@@ -55,7 +65,7 @@ class Control:
             )
         _check_name(name)
         project = Project(project_id, name or project_id, now_unix_ms, read_policy(parse_policy(policy))[0])
-        self._directory.add_project(project)
+        self._directory.add_project(project, self._at(now_unix_ms))
         return project
 
     def list_projects(self) -> list[Project]:
@@ -69,13 +79,13 @@ class Control:
         changes = parse_policy(policy)
         if project_id == DEFAULT_PROJECT:
             self._ensure_default_project(now_unix_ms)
-        return self._directory.set_policy(project_id, changes)
+        return self._directory.set_policy(project_id, changes, self._at(now_unix_ms))
 
     def forget_tags(self, project_id: str) -> Project:
         """Destroys the key that hashed the project's tags, so that what the ledger has of them means nothing any more.
         Raises `NotFound`.
         """
-        self._directory.replace_tag_key(project_id)
+        self._directory.replace_tag_key(project_id, self._by)
         return self._directory.view().projects[project_id]
 
     def labels(self, project_id: str, tag: str) -> tuple[str, ...]:
@@ -103,7 +113,7 @@ class Control:
         if project == DEFAULT_PROJECT:
             self._ensure_default_project(now_unix_ms)
         key, secret = _minted(project, name, granted, now_unix_ms, expires_unix_ms)
-        self._directory.add_key(key, form.digest(secret))
+        self._directory.add_key(key, form.digest(secret), self._at(now_unix_ms))
         return key, secret
 
     def list_keys(self, project: str | None = None) -> list[Key]:
@@ -113,11 +123,11 @@ class Control:
 
     def revoke_key(self, key_id: str, now_unix_ms: int) -> Key:
         """The key as it stands then; revoking it again changes nothing. Raises `NotFound`."""
-        return self._directory.revoke_key(key_id, now_unix_ms)
+        return self._directory.revoke_key(key_id, now_unix_ms, self._at(now_unix_ms))
 
     def _ensure_default_project(self, now_unix_ms: int) -> None:
         with suppress(Conflict):
-            self._directory.add_project(Project(DEFAULT_PROJECT, "Default", now_unix_ms))
+            self._directory.add_project(Project(DEFAULT_PROJECT, "Default", now_unix_ms), self._at(now_unix_ms))
 
 
 def check_environment_key(key: str) -> None:

@@ -44,6 +44,15 @@ class FetchLimits:
     at_once: int = 8
 
 
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What was answered to a post."""
+
+    status: int
+    content_type: str
+    body: bytes
+
+
 def is_public(address: IPv4Address | IPv6Address) -> bool:
     """Whether the address is one anybody on the internet could reach, seen through any IPv4 address inside it."""
     if isinstance(address, IPv6Address):
@@ -75,6 +84,10 @@ class Fetcher:
         `fetch` does.
         """
         return await self._guarded(lambda: self._post(_parsed(url), body, headers))
+
+    async def exchange(self, url: str, body: bytes, headers: Mapping[str, str], max_bytes: int) -> Answer:
+        """The same, with what is answered, of at most so many bytes."""
+        return await self._guarded(lambda: self._exchange(_parsed(url), body, headers, max_bytes))
 
     async def _guarded(self, work: Callable[[], Awaitable[T]]) -> T:
         """Raises `CallerError`, `TooLarge` or `CapacityError`."""
@@ -109,6 +122,17 @@ class Fetcher:
             self._resolver.check_literal(url)
             async with session.post(url, data=body, headers=headers, allow_redirects=False) as response:
                 return response.status
+
+    async def _exchange(self, url: URL, body: bytes, headers: Mapping[str, str], max_bytes: int) -> Answer:
+        async with self._session() as session:
+            self._resolver.check_literal(url)
+            async with session.post(url, data=body, headers=headers, allow_redirects=False) as response:
+                said = await response.content.read(max_bytes + 1)
+                while len(said) <= max_bytes and (more := await response.content.read(max_bytes + 1)):
+                    said += more
+                if len(said) > max_bytes:
+                    raise TooLarge(f"The answer of the URL is larger than {max_bytes} bytes.", param="url")
+                return Answer(response.status, response.content_type, said)
 
     async def _follow(self, url: URL, max_bytes: int) -> bytes:
         async with self._session() as session:

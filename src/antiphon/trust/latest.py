@@ -45,6 +45,11 @@ class LatestClock:
         self._seen = wall_ms, now_ns
         return wall_ms
 
+    @property
+    def behind_ms(self) -> int:
+        """How far the wall's clock is behind the latest time."""
+        return max(0, self.unix_ms() - self._clock.unix_ms())
+
     async def keep(self) -> None:
         """Runs for ever: saves the time now and then."""
         while True:

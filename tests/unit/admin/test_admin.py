@@ -1,13 +1,17 @@
 import asyncio
+import base64
 import csv
 import io
+import json
 import uuid
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from fastapi import FastAPI
 from fastapi.testclient import TestClient
 
 from antiphon.admin import api, create_admin
+from antiphon.core import merkle
 from antiphon.core.entry import Entry
 from antiphon.core.identity import Scope
 from antiphon.core.usage import Dimension, Quantity
@@ -17,10 +21,13 @@ from antiphon.metering.statements import Billing
 from antiphon.stores.sqlite.directory import SqliteDirectory
 from antiphon.stores.sqlite.ledger import SqliteLedger
 from antiphon.stores.sqlite.usage import SqliteUsage
-from antiphon.testing import FakeBills, FakeClock, FakeExports
+from antiphon.testing import FakeBills, FakeClock, FakeExports, FakeLedger
 from antiphon.transports.inspecting import Inspectors
+from antiphon.trust.audit import Auditor
 from antiphon.trust.auth import KeyRing
+from antiphon.trust.checkpoint import Signer, parse
 from antiphon.trust.control import Control
+from antiphon.trust.notary import Auditing, Notary, Outside
 
 
 class Admin:
@@ -36,10 +43,16 @@ class Admin:
         self.server = server = FastAPI()
         inspectors = Inspectors(self.ring.authenticate, ())
         ledger = SqliteUsage(tmp_path / "ledger.db")
+        self.log = FakeLedger()
+        auditor = Auditor(self.log, directory, self.clock, self.ring.policy)
+        notary = Notary(self.log, Signer("log", Ed25519PrivateKey.generate()), tmp_path, Outside(), None)
+        self.auditing = Auditing(auditor, self.log, notary)
+        self.directory = directory
         self.exports = FakeExports()
         desk = ExportDesk(self.exports, ledger, {"out": 1000}, self.clock.unix_ms)
         billing = Billing(ledger, FakeBills(), Library().of)
-        app = create_admin(self.control, self.ring.authenticate, ledger, self.clock, inspectors.check, desk, billing)
+        checks = self.ring.authenticate, ledger, self.clock, inspectors.check
+        app = create_admin(self.control, *checks, self.auditing, desk, billing)
         server.mount("/admin/v1", app)
         self.client = TestClient(server, base_url="http://test", raise_server_exceptions=False)
 
@@ -300,7 +313,8 @@ def test_the_document_says_what_the_api_does(admin):
     }
     assert set(operations) == {
         "list_projects", "create_project", "change_project", "forget_tags",
-        "list_keys", "create_key", "revoke_key", "read_usage", "read_statement", "issue_statement",
+        "list_keys", "create_key", "revoke_key", "read_usage", "read_audit", "read_checkpoint", "read_proof",
+        "read_statement", "issue_statement",
         "list_exports", "list_gaps", "settle_gaps", "send_gaps_again", "replay_export",
     }  # fmt: skip
     for operation in operations.values():
@@ -340,3 +354,49 @@ async def test_usage_is_found_by_a_tag_as_it_was_sent(admin, tmp_path):
     assert admin.call("POST", "/projects/acme/forget_tags").json()["id"] == "acme"
     assert amounts(tag=tag, project="acme") == [100]
     assert error(admin.call("POST", "/projects/nobody/forget_tags")) == (404, "not_found", "id")
+
+
+# -- the audit log -----------------------------------------------------------------------------------------------------
+
+
+def test_who_manages_is_in_the_audit_log_and_what_they_change_is_by_them(admin):
+    usage = admin.key("acme", Scope.USAGE)
+    admin.directory.drained(1_000)
+    assert admin.call("POST", "/keys", json={"project": "acme"}).status_code == 201
+    assert admin.call("GET", "/keys", "wrong").status_code == 401
+    assert admin.call("GET", "/keys", usage).status_code == 403
+    assert admin.call("GET", "/a?b=secret/%22x", "wrong2").status_code == 401
+    said = [(each.outcome.value, each.actor, each.object, each.reason) for each in admin.log.records]
+    first, mine = (secret.split("_")[1] for secret in (admin.secret, usage))
+    assert said == [
+        ("allowed", first, "POST /admin/v1/keys", ""),
+        ("refused", "", "GET /admin/v1/keys", "unauthenticated"),
+        ("allowed", mine, "GET /admin/v1/keys", ""),
+        ("refused", mine, "GET /admin/v1/keys", "forbidden"),
+    ]
+    (change,) = admin.directory.changes()[1]
+    assert (change.record.action, change.record.actor, change.record.project) == ("key.create", first, "acme")
+
+
+def test_the_audit_log_is_read_with_a_scope_of_its_own(admin):
+    auditor = admin.key("acme", Scope.AUDIT)
+    assert admin.call("GET", "/audit/checkpoint", auditor).status_code == 404
+    for path in ("/audit", "/audit/checkpoint", "/audit/proof?size=1"):
+        assert admin.call("GET", path, admin.key("acme", Scope.ADMIN)).status_code == 403
+        assert admin.call("GET", path, admin.key("acme", Scope.USAGE)).status_code == 403
+    assert admin.call("GET", "/keys", auditor).status_code == 403
+    assert admin.call("POST", "/keys", auditor, json={"project": "acme"}).status_code == 403
+    lines = admin.call("GET", "/audit?limit=2", auditor)
+    assert lines.headers["antiphon-next"] == "2"
+    assert [json.loads(line)["number"] for line in lines.text.splitlines()] == [0, 1]
+    events = admin.call("GET", "/audit?format=ocsf&start=1", auditor).text.splitlines()
+    assert {json.loads(line)["class_uid"] for line in events} <= {3002, 6003}
+    asyncio.run(admin.auditing.notary.sign())
+    note = parse(admin.call("GET", "/audit/checkpoint", auditor).text)
+    proof = admin.call("GET", f"/audit/proof?number=1&size={note.size}", auditor).json()["proof"]
+    leaf = asyncio.run(admin.log.logged(1, 1))[0].leaf
+    assert merkle.includes(leaf, 1, note.size, [base64.b64decode(each) for each in proof], note.root)
+    proof = admin.call("GET", f"/audit/proof?old=3&size={note.size}", auditor).json()["proof"]
+    assert len(proof) == len(merkle.consistency(3, note.size))
+    for query in ("size=9999", f"size={note.size}&number={note.size}", "size=2&old=3"):
+        assert admin.call("GET", f"/audit/proof?{query}", auditor).status_code == 404

@@ -1,6 +1,9 @@
 """Statements by the management API: who may see whose, the same as on the command line, and issued once."""
 
+from pathlib import Path
+
 import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from fastapi import FastAPI
 from fastapi.testclient import TestClient
 
@@ -16,8 +19,11 @@ from antiphon.metering.pricing.parse import parse_book
 from antiphon.metering.statements import Billing, month_of
 from antiphon.testing import FakeBills, FakeClock, FakeDirectory, FakeExports, FakeLedger
 from antiphon.transports.inspecting import Inspectors
+from antiphon.trust.audit import Auditor
 from antiphon.trust.auth import KeyRing
+from antiphon.trust.checkpoint import Signer
 from antiphon.trust.control import Control
+from antiphon.trust.notary import Auditing, Notary, Outside
 
 BOOK = """
 book = "list"
@@ -53,7 +59,10 @@ class Admin:
         server = FastAPI()
         desk = ExportDesk(FakeExports(), self.ledger, {}, self.clock.unix_ms)
         inspect = inspectors.check
-        made = create_admin(control, self.ring.authenticate, self.ledger, self.clock, inspect, desk, self.billing)
+        auditor = Auditor(self.ledger, directory, self.clock, self.ring.policy)
+        notary = Notary(self.ledger, Signer("log", Ed25519PrivateKey.generate()), Path(), Outside(), None)
+        checks = self.ring.authenticate, self.ledger, self.clock, inspect
+        made = create_admin(control, *checks, Auditing(auditor, self.ledger, notary), desk, self.billing)
         server.mount("/admin/v1", made)
         self.client = TestClient(server, raise_server_exceptions=False)
         self.period = month_of(self.clock.unix_ms())

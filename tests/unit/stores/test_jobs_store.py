@@ -112,7 +112,8 @@ async def test_a_purge_wipes_what_is_past_its_end_or_its_policy_and_nothing_else
         await store.put_blob(project, blob(ends=ends), b"x")
         await store.create(job(project=project, ends_unix_ms=ends), 10)
     clock.advance_ms(60_000)
-    await store.purge(lambda project: 30 if project == "strict" else DAY_S)
+    wiped = await store.purge(lambda project: 30 if project == "strict" else DAY_S)
+    assert wiped == {"short": 2, "strict": 2}
     clock.advance_ms(-60_000)  # so that only what was wiped is gone
     assert await store.blob("long", "file-1", DAY_S)
     assert await store.job("long", "job-1", DAY_S)

@@ -52,7 +52,7 @@ async def test_appends_that_wait_together_share_a_commit(ledger, path, make_entr
     monkeypatch.setattr(
         ledger_module,
         "_commit",
-        lambda connection, group, noted: commits.append(len(group)) or real(connection, group, noted),
+        lambda connection, group, *rest: commits.append(len(group)) or real(connection, group, *rest),
     )
     await asyncio.gather(*(ledger.append([make_entry(number)]) for number in range(200)))
     assert sum(commits) == 200

@@ -1,10 +1,13 @@
 """What every implementation of a store does, the fakes among them."""
 
+import asyncio
 import uuid
 from dataclasses import replace
 
 import pytest
 
+from antiphon.core import merkle
+from antiphon.core.audit import Action, AuditRecord, Author, ChangeRecord, Outcome, canonical
 from antiphon.core.entry import EntryKind, Reference
 from antiphon.core.errors import AlreadyAnswered, CallerError, Conflict, NotFound
 from antiphon.core.identity import Key, Project, Scope
@@ -13,6 +16,7 @@ from antiphon.core.usage import By, Dimension, Total, UsageQuery
 from antiphon.core.wire import Keep
 from antiphon.stores import ANSWERS_BYTES
 from antiphon.stores.sqlite.answers import SqliteAnswers
+from antiphon.stores.sqlite.audit import SqliteTrail
 from antiphon.stores.sqlite.directory import SqliteDirectory
 from antiphon.stores.sqlite.ledger import SqliteLedger
 from antiphon.testing import FakeAnswers, FakeDirectory, FakeLedger
@@ -115,6 +119,71 @@ async def test_one_that_is_closed_takes_nothing(ledger):
     assert ledger.trouble
 
 
+# -- the audit log -----------------------------------------------------------------------------------------------------
+
+
+def told(number, project="acme"):
+    return AuditRecord(NOW + number, Action.ACCESS, Outcome.ALLOWED, f"k{number}", project)
+
+
+@pytest.fixture
+def trail(ledger, tmp_path):
+    return ledger if isinstance(ledger, FakeLedger) else SqliteTrail(tmp_path / "ledger.db")
+
+
+async def test_records_stand_in_the_order_in_which_they_came(ledger, trail, make_entry):
+    for number in range(3):
+        ledger.record(told(number))
+    await ledger.append([make_entry(0)])
+    ledger.record(told(3, "other"))
+    await ledger.flush()
+    assert await trail.size() == 4
+    whole = await trail.logged(0)
+    assert [each.body for each in whole] == [canonical(told(n, "other" if n == 3 else "acme")) for n in range(4)]
+    assert [each.leaf for each in whole] == [merkle.leaf_hash(each.body) for each in whole]
+    assert await trail.logged(1, 2) == whole[1:3]
+    assert await trail.logged(4) == []
+    assert await trail.logged(0, project="other") == whole[3:]
+    assert await trail.logged(0, since_unix_ms=NOW + 2) == whole[2:]
+
+
+async def test_a_record_is_durable_soon_also_if_nothing_else_is_written(ledger, trail):
+    ledger.record(told(0))
+    async with asyncio.timeout(5):
+        while not await trail.size():  # noqa: ASYNC110
+            await asyncio.sleep(0.05)
+
+
+async def test_the_hashes_of_the_tree_are_there(ledger, trail):
+    edge = merkle.Edge()
+    for number in range(21):
+        ledger.record(told(number))
+        edge.add(merkle.leaf_hash(canonical(told(number))))
+        if number % 5 == 0:
+            await ledger.flush()
+    await ledger.flush()
+    assert merkle.fold(await trail.hashes(merkle.subtrees((0, 21)))) == edge.root
+    assert await trail.hashes([]) == []
+
+
+async def test_what_was_recorded_beside_changes_comes_once(ledger, trail):
+    changes = [ChangeRecord(number, told(number)) for number in range(1, 4)]
+    await ledger.drain("a", changes[:2])
+    await ledger.drain("a", changes)
+    await ledger.drain("b", changes[:1])
+    assert [each.body for each in await trail.logged(0)] == [canonical(told(number)) for number in (1, 2, 3, 1)]
+
+
+async def test_what_records_said_is_forgotten_and_that_they_were_is_not(ledger, trail):
+    for number in (0, 1, 3, -5):
+        ledger.record(told(number))
+    await ledger.flush()
+    before = await trail.logged(0)
+    assert await ledger.forget_records(NOW + 2) == 2
+    assert await ledger.forget_records(NOW + 2) == 0
+    assert await trail.logged(0) == [before[0]._replace(body=None), before[1]._replace(body=None), *before[2:]]
+
+
 # -- the directory -----------------------------------------------------------------------------------------------------
 
 
@@ -180,6 +249,40 @@ def test_what_is_written_of_tags_is_the_projects_policy_and_found_by_the_asked_v
     ring.close()
 
 
+def test_each_change_is_recorded_beside_it_and_nothing_else_is(directory):
+    by = Author("k9", NOW, "192.0.2.0/24", "r1")
+    directory.add_project(Project("acme", "Acme", NOW), by)
+    directory.set_policy("acme", {"weight": 3}, by)
+    directory.set_policy("acme", {"weight": 3}, by)
+    directory.add_key(KEY, b"1", by)
+    directory.put_key(KEY, b"1", by)
+    directory.put_key(KEY, b"2", by)
+    for _ in range(2):
+        directory.revoke_key("k1", NOW, by)
+    directory.replace_tag_key("acme", by)
+    with pytest.raises(Conflict):
+        directory.add_key(KEY, b"1", by)
+    with pytest.raises(NotFound):
+        directory.replace_tag_key("nobody", by)
+    source, changes = directory.changes()
+    assert [(each.record.action, each.record.object, each.record.reason) for each in changes] == [
+        (Action.PROJECT_CREATE, "acme", ""),
+        (Action.POLICY_CHANGE, "acme", "weight: 1 -> 3"),
+        (Action.KEY_CREATE, "k1", "scopes: usage"),
+        (Action.KEY_CHANGE, "k1", "scopes: usage"),
+        (Action.KEY_REVOKE, "k1", ""),
+        (Action.TAGS_FORGET, "acme", ""),
+    ]
+    assert {(each.record.actor, each.record.at_unix_ms, each.record.request) for each in changes} == {("k9", NOW, "r1")}
+    assert [each.position for each in changes] == sorted({each.position for each in changes})
+    assert directory.changes(2) == (source, changes[:2])
+    directory.drained(changes[3].position)
+    directory.note(changes[0].record)
+    left = directory.changes()[1]
+    assert left[:2] == changes[4:]
+    assert left[2].position > changes[-1].position
+
+
 # -- kept answers ------------------------------------------------------------------------------------------------------
 
 
@@ -201,7 +304,7 @@ async def test_answers_are_deleted_and_purged(answers, clock):
         await answers.put(id.replace("r3", "acme").replace("r", "p"), Keep(id, b"x"), 600)
     await answers.delete("p1", "r1")
     clock.advance_ms(60_000)
-    await answers.purge(lambda project: 600 if project == "acme" else 30)
+    assert await answers.purge(lambda project: 600 if project == "acme" else 30) == {"p2": 1}
     for project, id in (("p1", "r1"), ("p2", "r2")):
         with pytest.raises(NotFound):
             await answers.get(project, id, 6_000)

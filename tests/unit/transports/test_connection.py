@@ -158,7 +158,7 @@ async def test_so_does_one_of_a_pair_of_that_key_while_the_key_holds(house, serv
     directory = SqliteDirectory(tmp_path)
     keys, control = KeyRing(directory, house.clock), Control(directory)
     key, _ = control.create_key("default", "", USUAL_SCOPES, house.clock.unix_ms())
-    house.door = Door(house.sessions, keys, house.clock, pairs=Pairs(tmp_path))
+    house.door = Door(house.sessions, keys, house.clock, None, house.auditor, pairs=Pairs(tmp_path))
     early = await serve(made(Signing), Carrier("end"), id=f"ant_{key.id}", signature=signature(b""))
     id, secret = Pairs(tmp_path).make(key.id)
     assert (tmp_path / MASTER_NAME).stat().st_mode & 0o777 == 0o600

@@ -7,7 +7,7 @@ it gets free goes into one transaction and shares its syncs.
 
 import asyncio
 import sqlite3
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -114,17 +114,18 @@ class SqliteAnswers:
         query = "DELETE FROM answers WHERE project = ? AND id = ?"
         await self._run(lambda: self._transact(lambda t: t.execute(query, (project, id))))
 
-    async def purge(self, keep_s: Callable[[str], int]) -> None:
+    async def purge(self, keep_s: Callable[[str], int]) -> Counter[str]:
         """Wipes what is past its end, or older than its project's policy now allows, a little at a time, so that who
         wants an answer kept does not wait for it. Raises `InternalError`.
         """
         now = self._clock.unix_ms()
-        await self._wipe("expires_unix_ms <= ?", now)
+        wiped = await self._wipe("expires_unix_ms <= ?", now)
         project = await self._next_project("")
         while project:
             oldest = now - keep_s(project) * 1000
-            await self._wipe("project = ? AND created_unix_ms <= ?", project, oldest)
+            wiped += await self._wipe("project = ? AND created_unix_ms <= ?", project, oldest)
             project = await self._next_project(project)
+        return wiped
 
     async def _next_project(self, after: str) -> str:
         """One that has answers; empty after the last."""
@@ -132,11 +133,13 @@ class SqliteAnswers:
         found: tuple[str] = await self._run(lambda: self._transact(lambda t: t.execute(query, (after,)).fetchone()))
         return found[0]
 
-    async def _wipe(self, which: str, *values: str | int) -> None:
+    async def _wipe(self, which: str, *values: str | int) -> Counter[str]:
         some = f"SELECT project, id FROM answers WHERE {which} LIMIT {WIPED_AT_ONCE}"
-        query = f"DELETE FROM answers WHERE (project, id) IN ({some})"
-        while await self._run(lambda: self._transact(lambda t: t.execute(query, values).rowcount)):
-            pass
+        query = f"DELETE FROM answers WHERE (project, id) IN ({some}) RETURNING project"
+        wiped: Counter[str] = Counter()
+        while rows := await self._run(lambda: self._transact(lambda t: t.execute(query, values).fetchall())):
+            wiped.update(project for (project,) in rows)
+        return wiped
 
     async def close(self) -> None:
         """What was begun is finished first."""

@@ -27,8 +27,11 @@ def connect(path: Path, timeout_s: float = BUSY_TIMEOUT_S) -> Connection:
 
 
 @contextmanager
-def transaction(path: Path) -> Iterator[Connection]:
-    """One, on a connection of its own."""
+def transaction(path: Path, beside: Path | None = None) -> Iterator[Connection]:
+    """One, on a connection of its own; with the database `beside` it, under that name, it is one over both."""
     with closing(connect(path)) as connection, connection:
+        if beside is not None:
+            connection.execute("ATTACH ? AS beside", (f"{beside.absolute().as_uri()}?mode=rw",))
+            connection.execute("PRAGMA beside.secure_delete=ON")
         connection.execute("BEGIN IMMEDIATE")
         yield connection

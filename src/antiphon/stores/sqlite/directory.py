@@ -8,13 +8,25 @@ import json
 import secrets
 import sqlite3
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from sqlite3 import Connection, Row
 
+from antiphon.core.audit import (
+    THE_SERVER,
+    Action,
+    AuditRecord,
+    Author,
+    ChangeRecord,
+    canonical,
+    difference,
+    parse,
+    policy_version,
+    scopes_of,
+)
 from antiphon.core.errors import Busy, Conflict, InternalError, KeysUnavailable, NotFound
 from antiphon.core.identity import ENVIRONMENT_KEY_ID, Key, Project
-from antiphon.core.stores import DirectoryView, Follower
+from antiphon.core.stores import MAX_READ, DirectoryView, Follower
 from antiphon.storage.files import WatchedFile, private_file
 from antiphon.stores.sqlite.connection import connect, transaction
 from antiphon.stores.sqlite.directory_schema import (
@@ -38,7 +50,7 @@ _PUT_KEY = f"""{_ADD_KEY} WHERE true
 ON CONFLICT (id) DO UPDATE
 SET sha256 = excluded.sha256, prefix = excluded.prefix, scopes = excluded.scopes, revoked_unix_ms = NULL"""
 _REVOKE = "UPDATE keys SET revoked_unix_ms = ? WHERE id = ? AND revoked_unix_ms IS NULL"
-_PUT_TAG_KEY = "INSERT INTO tag_keys VALUES (?, ?) ON CONFLICT (project) DO UPDATE SET key = excluded.key"
+_PUT_TAG_KEY = "INSERT INTO beside.tag_keys VALUES (?, ?) ON CONFLICT (project) DO UPDATE SET key = excluded.key"
 _ADD_TAG_KEY = "INSERT INTO tag_keys VALUES (?, ?) ON CONFLICT (project) DO NOTHING"
 
 
@@ -57,7 +69,7 @@ class SqliteDirectory:
                 raise InternalError(f"{path} cannot be opened: {error}") from error
         view = self.view()
         for project in view.projects.keys() - view.tag_keys.keys():  # of before there were such keys
-            self._put_tag_key(_ADD_TAG_KEY, project)
+            self._add_tag_key(project)
 
     def directory(self) -> tuple[int, bool]:
         """The random number of this data directory, made when it is first asked for, and whether it had a ledger."""
@@ -83,69 +95,104 @@ class SqliteDirectory:
         except sqlite3.Error as error:
             raise KeysUnavailable(f"{self.path.name} cannot be read: {error}") from error
 
-    def add_project(self, project: Project) -> None:
-        self._put_tag_key(_ADD_TAG_KEY, project.id)  # first, so that none is ever without
+    def add_project(self, project: Project, by: Author = THE_SERVER) -> None:
+        self._add_tag_key(project.id)  # first, so that none is ever without
         with self._writing() as opened:
             if _find(opened, "projects", project.id) is not None:
                 raise Conflict(f"project {project.id} already exists", param="id")
             query = "INSERT INTO projects (id, name, created_unix_ms, policy) VALUES (?, ?, ?, ?)"
             policy = json.dumps(project.policy.values())
             opened.execute(query, (project.id, project.name, project.created_unix_ms, policy))
+            version = policy_version(project.policy)
+            _note(opened, by.did(Action.PROJECT_CREATE, project.id, project.id, policy=version))
 
-    def set_policy(self, project: str, values: Mapping[str, str | int]) -> Project:
+    def set_policy(self, project: str, values: Mapping[str, str | int], by: Author = THE_SERVER) -> Project:
         with self._writing() as opened:
             row = _find(opened, "projects", project)
             if row is None:
                 raise _no_project(project, "id")
-            policy = merged_policy(row["policy"], dict(values))
+            before, policy = to_project(row).policy, merged_policy(row["policy"], dict(values))
             opened.execute("UPDATE projects SET policy = ? WHERE id = ?", (policy, project))
-            return to_project(_found(opened, "projects", project))
+            changed = to_project(_found(opened, "projects", project))
+            if said := difference(before.values(), changed.policy.values()):
+                version = policy_version(changed.policy)
+                _note(opened, by.did(Action.POLICY_CHANGE, project, project, said, version))
+            return changed
 
-    def add_key(self, key: Key, digest: bytes) -> None:
+    def add_key(self, key: Key, digest: bytes, by: Author = THE_SERVER) -> None:
         with self._writing() as opened:
             if _find(opened, "projects", key.project) is None:
                 raise _no_project(key.project, "project")
             if _find(opened, "keys", key.id) is not None:
                 raise Conflict(f"there is a key {key.id} already", param="id")
             opened.execute(_ADD_KEY, _key_row(key, digest))
+            _note(opened, by.did(Action.KEY_CREATE, key.project, key.id, scopes_of(key)))
 
-    def add_first_key(self, key: Key, digest: bytes) -> bool:
+    def add_first_key(self, key: Key, digest: bytes, by: Author = THE_SERVER) -> bool:
         with self._writing() as opened:
-            return opened.execute(_ADD_FIRST_KEY, _key_row(key, digest)).rowcount > 0
+            added = opened.execute(_ADD_FIRST_KEY, _key_row(key, digest)).rowcount > 0
+            if added:
+                _note(opened, by.did(Action.KEY_CREATE, key.project, key.id, scopes_of(key)))
+            return added
 
-    def put_key(self, key: Key, digest: bytes) -> None:
+    def put_key(self, key: Key, digest: bytes, by: Author = THE_SERVER) -> None:
         with self._writing() as opened:
+            before = _find(opened, "keys", key.id)
             opened.execute(_PUT_KEY, _key_row(key, digest))
+            if before is None or tuple(before) != tuple(_found(opened, "keys", key.id)):
+                action = Action.KEY_CREATE if before is None else Action.KEY_CHANGE
+                _note(opened, by.did(action, key.project, key.id, scopes_of(key)))
 
-    def revoke_key(self, key_id: str, now_unix_ms: int) -> Key:
+    def revoke_key(self, key_id: str, now_unix_ms: int, by: Author = THE_SERVER) -> Key:
         with self._writing() as opened:
             if _find(opened, "keys", key_id) is None:
                 raise NotFound(f"key {key_id} not found", param="id")
-            opened.execute(_REVOKE, (now_unix_ms, key_id))
-            return to_key(_found(opened, "keys", key_id))
+            revoked = opened.execute(_REVOKE, (now_unix_ms, key_id)).rowcount > 0
+            key = to_key(_found(opened, "keys", key_id))
+            if revoked:
+                _note(opened, by.did(Action.KEY_REVOKE, key.project, key_id))
+            return key
 
-    def replace_tag_key(self, project: str) -> None:
-        with self._writing() as opened:
+    def replace_tag_key(self, project: str, by: Author = THE_SERVER) -> None:
+        with self._writing(self.secrets_path) as opened:
             if _find(opened, "projects", project) is None:
                 raise _no_project(project, "id")
-        self._put_tag_key(_PUT_TAG_KEY, project)
+            opened.execute(_PUT_TAG_KEY, (project, secrets.token_bytes(TAG_KEY_BYTES)))
+            _note(opened, by.did(Action.TAGS_FORGET, project, project))
+
+    def note(self, record: AuditRecord) -> None:
+        with self._writing() as opened:
+            _note(opened, record)
+
+    def changes(self, limit: int = MAX_READ) -> tuple[str, list[ChangeRecord]]:
+        number, _ = self.directory()
+        query = "SELECT position, body FROM outbox ORDER BY position LIMIT ?"
+        try:
+            with closing(connect(self.path)) as opened:
+                rows = opened.execute(query, (limit,)).fetchall()
+        except sqlite3.Error as error:
+            raise KeysUnavailable(f"{self.path.name} cannot be read: {error}") from error
+        return str(number), [ChangeRecord(row["position"], parse(row["body"])) for row in rows]
+
+    def drained(self, position: int) -> None:
+        with self._writing() as opened:
+            opened.execute("DELETE FROM outbox WHERE position <= ?", (position,))
 
     def follow(self) -> Follower:
         """Raises `KeysUnavailable`."""
         return SqliteFollower(self.path, self.secrets_path)
 
-    def _put_tag_key(self, query: str, project: str) -> None:
+    def _add_tag_key(self, project: str) -> None:
         try:
             with transaction(self.secrets_path) as opened:
-                opened.execute("PRAGMA secure_delete=ON")  # a key that is replaced is overwritten in the file
-                opened.execute(query, (project, secrets.token_bytes(TAG_KEY_BYTES)))
+                opened.execute(_ADD_TAG_KEY, (project, secrets.token_bytes(TAG_KEY_BYTES)))
         except sqlite3.Error as error:
             raise KeysUnavailable(f"{self.secrets_path.name} cannot be written: {error}") from error
 
     @contextmanager
-    def _writing(self) -> Iterator[Connection]:
+    def _writing(self, beside: Path | None = None) -> Iterator[Connection]:
         try:
-            with transaction(self.path) as opened:
+            with transaction(self.path, beside) as opened:
                 yield opened
         except sqlite3.Error as error:
             raise KeysUnavailable(f"{self.path.name} cannot be written: {error}") from error
@@ -192,6 +239,10 @@ def _find(opened: Connection, table: str, id: str) -> Row | None:
 def _found(opened: Connection, table: str, id: str) -> Row:
     row: Row = opened.execute(f"SELECT * FROM {table} WHERE id = ?", (id,)).fetchone()
     return row
+
+
+def _note(opened: Connection, record: AuditRecord) -> None:
+    opened.execute("INSERT INTO outbox (body) VALUES (?)", (canonical(record),))
 
 
 def _key_row(key: Key, digest: bytes) -> tuple[str | bytes | int | None, ...]:

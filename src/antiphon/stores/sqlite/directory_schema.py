@@ -52,6 +52,8 @@ CREATE TABLE keys (
         " json_object('keep_answers_s', keep_answers_s, 'marking', marking, 'weight', weight)",
         *(f"ALTER TABLE projects DROP COLUMN {name}" for name in ("keep_answers_s", "marking", "weight")),
     ),
+    # Records of changes, until the ledger has them. A position never comes again.
+    ("CREATE TABLE outbox (position INTEGER NOT NULL PRIMARY KEY AUTOINCREMENT, body BLOB NOT NULL) STRICT",),
 )
 SECRETS_MIGRATIONS = (("CREATE TABLE tag_keys (project TEXT NOT NULL PRIMARY KEY, key BLOB NOT NULL) STRICT",),)
 

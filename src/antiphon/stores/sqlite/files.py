@@ -11,6 +11,7 @@ from antiphon.core.stores import Exports, JobBounds, ServerStores, Stores
 from antiphon.storage.directory import open_directory
 from antiphon.stores.sqlite.answers import FILE_NAME as ANSWERS_NAME
 from antiphon.stores.sqlite.answers import SqliteAnswers
+from antiphon.stores.sqlite.audit import SqliteTrail
 from antiphon.stores.sqlite.bills import FILE_NAME as BILLS_NAME
 from antiphon.stores.sqlite.bills import SqliteBills
 from antiphon.stores.sqlite.connection import MEMORY
@@ -36,7 +37,8 @@ def open_stores(data_dir: Path) -> Stores:
             raise NotFound(f"no projects and keys found at {path}")
         return made()
 
-    return Stores(SqliteUsage(data_dir / LEDGER_NAME), SqliteBills(data_dir / BILLS_NAME), made, existing)
+    ledger = data_dir / LEDGER_NAME
+    return Stores(SqliteUsage(ledger), SqliteTrail(ledger), SqliteBills(data_dir / BILLS_NAME), made, existing)
 
 
 def open_server_stores(
@@ -55,7 +57,8 @@ def open_server_stores(
     except BaseException:
         ledger.stop()
         raise
-    return ServerStores(directory, SqliteBills(data_dir / BILLS_NAME), ledger, answers, kept, passing, kept.resources)
+    bills, trail = SqliteBills(data_dir / BILLS_NAME), SqliteTrail(data_dir / LEDGER_NAME)
+    return ServerStores(directory, bills, ledger, trail, answers, kept, passing, kept.resources)
 
 
 def open_exports(data_dir: Path, make: bool) -> Exports:

@@ -8,6 +8,7 @@ owns the one connection.
 import asyncio
 import json
 import sqlite3
+from collections import Counter
 from collections.abc import Callable, Collection, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -309,21 +310,25 @@ SELECT * FROM blobs WHERE project = ? AND id = ? AND whole AND ends_unix_ms > ? 
 
     # -- the end of keeping --------------------------------------------------------------------------------------------
 
-    async def purge(self, keep_s: Callable[[str], int]) -> None:
+    async def purge(self, keep_s: Callable[[str], int]) -> Counter[str]:
         """A little at a time, so that nobody waits for it for long."""
         await self.resources.purge()
-        now = self._clock.unix_ms()
+        now, wiped = self._clock.unix_ms(), Counter[str]()
         for table in ("jobs", "blobs"):
-            await self._wipe(table, "ends_unix_ms <= ?", now)
+            wiped += await self._wipe(table, "ends_unix_ms <= ?", now)
             query = f"SELECT DISTINCT project FROM {table}"
             for (project,) in await self._run(partial(_all, query)):
-                await self._wipe(table, "project = ? AND created_unix_ms <= ?", project, now - keep_s(project) * 1000)
+                oldest = now - keep_s(project) * 1000
+                wiped += await self._wipe(table, "project = ? AND created_unix_ms <= ?", project, oldest)
+        return wiped
 
-    async def _wipe(self, table: str, which: str, *values: str | int) -> None:
+    async def _wipe(self, table: str, which: str, *values: str | int) -> Counter[str]:
         some = f"SELECT project, id FROM {table} WHERE {which} LIMIT {WIPED_AT_ONCE}"
-        query = f"DELETE FROM {table} WHERE (project, id) IN ({some})"
-        while await self._run(lambda t: t.execute(query, values).rowcount):
-            pass
+        query = f"DELETE FROM {table} WHERE (project, id) IN ({some}) RETURNING project"
+        wiped = Counter[str]()
+        while rows := await self._run(lambda t: t.execute(query, values).fetchall()):
+            wiped.update(project for (project,) in rows)
+        return wiped
 
     async def close(self) -> None:
         await asyncio.to_thread(self._thread.shutdown)

@@ -10,6 +10,9 @@ deliver nothing, and is then closed as abandoned by the next server.
 What a session gives little by little is noted before each little leaves, in the same transactions, at the cost of a row
 that changes in place; the session's next append stands in its place. Where the process dies before that, the next
 server makes an entry of it.
+
+Records of the audit log wait for the next transaction, which is their own where nothing else comes. Those whose
+transaction failed go into the first one that succeeds.
 """
 
 import asyncio
@@ -19,16 +22,27 @@ import os
 import sqlite3
 import threading
 import time
-from collections.abc import Sequence
+from collections import deque
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from antiphon.core.audit import AuditRecord, ChangeRecord
 from antiphon.core.entry import CLOSING, Entry, EntryKind
 from antiphon.core.errors import AntiphonError, Conflict, LedgerUnavailable
-from antiphon.core.stores import IDEMPOTENCY_RETENTION_MS, Claim, answered, check_idempotency_key, standing
+from antiphon.core.stores import (
+    IDEMPOTENCY_RETENTION_MS,
+    MAX_RECORDS,
+    RECORDED_WITHIN_S,
+    Claim,
+    answered,
+    check_idempotency_key,
+    standing,
+)
 from antiphon.storage.directory import lock_directory
 from antiphon.stores.sqlite import ledger_files as files
+from antiphon.stores.sqlite.audit import FORGOTTEN_AT_ONCE, AuditWriter
 from antiphon.stores.sqlite.ledger_schema import (
     COLUMNS,
     RUNNING_COLUMNS,
@@ -40,10 +54,12 @@ from antiphon.stores.sqlite.ledger_schema import (
 from antiphon.stores.sqlite.usage import SqliteUsage
 
 MAX_WAITING_ENTRIES = 16_384
-PROBE_INTERVAL_S = 0.5  # between two looks at the files, and between two tries after a failure
+PROBE_INTERVAL_S = RECORDED_WITHIN_S  # between two looks at the files, and between two tries after a failure
 FOLD_AFTER_PAGES = 2_000  # of 4 KiB; bounds the log between two checkpoints
 PAGES_PER_COMMIT = 4
 NOTES_PER_PAGE = 16
+RECORDS_PER_PAGE = 8
+RECORDS_AT_ONCE = 2_048  # of the audit log, in one transaction, so that entries do not wait for them
 LOOK_S = 0.1  # between two looks at the files, while entries come
 
 _INSERT = f"INSERT INTO entries ({', '.join(WRITTEN)}) VALUES ({', '.join('?' * len(WRITTEN))})"
@@ -102,12 +118,15 @@ def _no_labels(project: str, tags: tuple[str, ...]) -> tuple[str, ...]:
 
 @dataclass(slots=True)
 class _Work:
-    """What one caller waits for. Without rows, `claim` is looked up; without anything, it is a barrier."""
+    """What one caller waits for. Without rows, `claim` is looked up; `act` is done in the same transaction; without
+    anything, it is a barrier.
+    """
 
     rows: tuple[tuple[Any, ...], ...]
     claim: Claim | None
     notes: tuple[tuple[Any, ...], ...]
     done: asyncio.Future[str | None]
+    act: Callable[[], object] | None = None
 
 
 class SqliteLedger(SqliteUsage):
@@ -135,6 +154,7 @@ class SqliteLedger(SqliteUsage):
         self._files: files.Files | None = None
         self._looked_s = 0.0
         self._noted: set[tuple[str, str]] = set()  # project and session, of the notes that are there
+        self._records: deque[AuditRecord] = deque()
         self._unfolded_pages = 0.0
         with contextlib.ExitStack() as undo:
             self._lock = lock_directory(path.parent)
@@ -144,6 +164,7 @@ class SqliteLedger(SqliteUsage):
                     files.check_owner(path, owner)
                 self._connection = files.connect_writer(path, labels, owner)
                 undo.callback(self._connection.close)
+                self._audit = AuditWriter(self._connection)
                 owned = [files.own(owner)] if owner is not None else []
                 self._prove(_ENTER, _ENTERED, _ABANDON, _RECOVERED, *owned)
                 self._files = files.Files(path)
@@ -179,9 +200,25 @@ class SqliteLedger(SqliteUsage):
         replay_of = await self._submit((), Claim(project, key, fingerprint, session, now_unix_ms))
         return Claim(project, key, fingerprint, session, now_unix_ms, replay_of)
 
+    def record(self, record: AuditRecord) -> None:
+        """Wakes nobody: whoever appends does, or the time."""
+        if len(self._records) >= MAX_RECORDS:
+            raise LedgerUnavailable("too much is waiting to be recorded in the audit log", retry_after_s=1)
+        self._records.append(record)
+
+    async def drain(self, source: str, changes: Sequence[ChangeRecord]) -> None:
+        await self._submit((), None, act=lambda: self._audit.drain(source, changes))
+
+    async def forget_records(self, before_unix_ms: int) -> int:
+        counts = [FORGOTTEN_AT_ONCE]
+        while counts[-1] == FORGOTTEN_AT_ONCE:
+            await self._submit((), None, act=lambda: counts.append(self._audit.forget(before_unix_ms)))
+        return sum(counts[1:])
+
     async def flush(self) -> None:
-        """Returns when every append that was called before has been settled."""
         await self._submit((), None)
+        while self._records:
+            await self._submit((), None)
 
     async def close(self) -> None:
         """Settles what waits, folds the log into the database, and lets another server have the ledger."""
@@ -195,7 +232,11 @@ class SqliteLedger(SqliteUsage):
         self._thread.join()
 
     async def _submit(
-        self, rows: tuple[tuple[Any, ...], ...], claim: Claim | None, notes: tuple[tuple[Any, ...], ...] = ()
+        self,
+        rows: tuple[tuple[Any, ...], ...],
+        claim: Claim | None,
+        notes: tuple[tuple[Any, ...], ...] = (),
+        act: Callable[[], object] | None = None,
     ) -> str | None:
         done: asyncio.Future[str | None] = asyncio.get_running_loop().create_future()
         with self._wake:
@@ -204,7 +245,7 @@ class SqliteLedger(SqliteUsage):
             size = max(1, len(rows) + len(notes))
             if self._waiting_entries + size > MAX_WAITING_ENTRIES:
                 raise LedgerUnavailable("too much usage is waiting to be recorded", retry_after_s=1)
-            self._waiting.append(_Work(rows, claim, notes, done))
+            self._waiting.append(_Work(rows, claim, notes, done, act))
             self._waiting_entries += size
             self._wake.notify()
         return await done
@@ -214,9 +255,9 @@ class SqliteLedger(SqliteUsage):
     def _run(self) -> None:
         while True:
             with self._wake:
-                self._wake.wait_for(lambda: self._closing or (self._waiting and not self._broken), PROBE_INTERVAL_S)
+                self._wake.wait_for(self._has_work, PROBE_INTERVAL_S)
                 group, self._waiting, self._waiting_entries = self._waiting, [], 0
-            if group:
+            if group or (self._records and not self._broken):
                 self._serve(group)
             elif self._closing:
                 break
@@ -230,14 +271,20 @@ class SqliteLedger(SqliteUsage):
         self._connection.close()
         os.close(self._lock)
 
+    def _has_work(self) -> bool:
+        many = len(self._records) >= RECORDS_AT_ONCE
+        return self._closing or (bool(self._waiting or many) and not self._broken)
+
     def _serve(self, group: list[_Work]) -> None:
+        records = [self._records.popleft() for _ in range(min(len(self._records), RECORDS_AT_ONCE))]
         try:
             # Not at each commit: this thread would wait for the interpreter at each look.
             looks = time.monotonic() - self._looked_s >= LOOK_S
             if looks:
                 self._check_files()
-            results = _commit(self._connection, group, self._noted)
+            results = _commit(self._connection, group, self._noted, self._audit, records)
         except Exception as error:
+            self._records.extendleft(reversed(records))
             group += self._refuse(error)
             _settle(group, [LedgerUnavailable("usage could not be recorded", retry_after_s=1) for _ in group])
             return
@@ -247,6 +294,7 @@ class SqliteLedger(SqliteUsage):
         self._unfolded_pages += PAGES_PER_COMMIT + sum(
             len(work.rows) + len(work.notes) / NOTES_PER_PAGE for work in group
         )
+        self._unfolded_pages += len(records) / RECORDS_PER_PAGE
         if self._unfolded_pages >= FOLD_AFTER_PAGES:
             try:
                 self._fold("PASSIVE")  # what a reader still needs is left for the next time
@@ -263,6 +311,7 @@ class SqliteLedger(SqliteUsage):
     def _recover(self) -> None:
         with contextlib.suppress(Exception):
             self._prove()
+            self._audit.load()
             self._broken = False
             log.warning("the ledger stores entries again")
 
@@ -312,23 +361,34 @@ class SqliteLedger(SqliteUsage):
         return bool(busy)
 
 
-def _commit(connection: sqlite3.Connection, group: list[_Work], noted: set[tuple[str, str]]) -> list[_Result]:
+def _commit(
+    connection: sqlite3.Connection,
+    group: list[_Work],
+    noted: set[tuple[str, str]],
+    audit: AuditWriter,
+    records: Sequence[AuditRecord],
+) -> list[_Result]:
     """One transaction for all. A conflict is its own work's result; any other exception is everybody's failure. `noted`
-    are the sessions that have notes, before and after.
+    are the sessions that have notes, before and after; the `records` go to `audit`.
     """
     results: list[_Result] = []
     connection.execute("BEGIN IMMEDIATE")
+    audit.begin()
+    audit.add(records)
     # Before the entries: an append stands in place of what its session noted, and nobody notes after it in one group.
     if notes := [note for work in group for note in work.notes]:
         connection.executemany(_NOTE, notes)
         noted.update(note[:2] for note in notes)
     replaced: set[tuple[str, str]] = set()
     for work in group:
+        if work.act is not None:
+            work.act()
         try:
             results.append(None if work.notes else _write(connection, work, noted, replaced))
         except Conflict as conflict:
             results.append(conflict)
     connection.execute("COMMIT")
+    audit.commit()
     noted -= replaced
     return results
 

@@ -6,7 +6,8 @@ a WAL database when two connections write or checkpoint at once, so exactly one 
 """
 
 import sqlite3
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -112,6 +113,16 @@ def reader(path: Path) -> sqlite3.Connection:
         connection.close()
         raise
     return connection
+
+
+@contextmanager
+def reading(path: Path) -> Iterator[sqlite3.Connection]:
+    """Such a connection, for as long as this lasts. Raises `InternalError`, also for what fails meanwhile."""
+    try:
+        with closing(reader(path)) as connection:
+            yield connection
+    except sqlite3.Error as error:
+        raise InternalError(f"the ledger {path} cannot be read") from error
 
 
 def _check_pair(path: Path, connection: sqlite3.Connection, owner: Owner) -> None:

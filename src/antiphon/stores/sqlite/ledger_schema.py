@@ -5,6 +5,9 @@ meaning outside this database. `marks` remembers how far something has come alon
 of the data directory that the ledger belongs to. `running` holds what sessions owe beyond their entries: it changes in
 place, and becomes entries at the latest when the server that noted it starts again. `server` is the id of the server
 that wrote a row, empty in rows of before there was one.
+
+`audit` is the audit log, with the hashes of its tree as `core.merkle` stores them. It only grows, by the next number;
+of a record whose time is over all goes but its number, its time and its hashes.
 """
 
 import json
@@ -87,7 +90,30 @@ _LABELS = (
     *(f"UPDATE {table} SET tags = labels(project, tags) WHERE tags != '[]'" for table in ("entries", "running")),
     *_TRIGGERS,
 )
-MIGRATIONS = (_FIRST, _SERVERS, _LABELS)
+_AUDIT = (
+    """
+CREATE TABLE audit (
+    number INTEGER NOT NULL PRIMARY KEY,
+    at_unix_ms INTEGER NOT NULL,
+    project TEXT NOT NULL,
+    action TEXT NOT NULL,
+    hashes BLOB NOT NULL,
+    body BLOB
+) STRICT""",
+    "CREATE INDEX audit_kept ON audit (number, at_unix_ms) WHERE body IS NOT NULL",
+    *(
+        f"CREATE TRIGGER {name} {occasion} BEGIN SELECT RAISE(ABORT, 'the audit log is append-only'); END"
+        for name, occasion in {
+            "audit_in_order": "BEFORE INSERT ON audit"
+            " WHEN NEW.number != (SELECT coalesce(max(number), -1) + 1 FROM audit)",
+            "audit_only_forgets": "BEFORE UPDATE ON audit WHEN NEW.number != OLD.number"
+            " OR NEW.at_unix_ms != OLD.at_unix_ms OR NEW.hashes != OLD.hashes"
+            " OR NEW.project != '' OR NEW.action != '' OR NEW.body IS NOT NULL",
+            "audit_no_delete": "BEFORE DELETE ON audit",
+        }.items()
+    ),
+)
+MIGRATIONS = (_FIRST, _SERVERS, _LABELS, _AUDIT)
 SCHEMA_VERSION = len(MIGRATIONS)
 # The columns of an entry in the order of `to_row`.
 COLUMNS = (
@@ -104,6 +130,11 @@ RUNNING_COLUMNS = (
 def server_column(version: int) -> str:
     """What says in SQL which server wrote an entry, in a ledger of that version, which need not be the latest."""
     return "server" if version > MIGRATIONS.index(_SERVERS) else "''"
+
+
+def has_audit(version: int) -> bool:
+    """Whether a ledger of that version has an audit log."""
+    return version > MIGRATIONS.index(_AUDIT)
 
 
 def to_running_row(entry: Entry, amount: int, server: str) -> tuple[Any, ...]:

@@ -5,19 +5,17 @@ either.
 """
 
 import asyncio
-import sqlite3
 from collections.abc import Iterator, Sequence
-from contextlib import closing, contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 from antiphon.core.entry import EntryKind
-from antiphon.core.errors import CallerError, InternalError
+from antiphon.core.errors import CallerError
 from antiphon.core.stores import FROM_THE_START, MAX_READ, MAX_TOTALS, Recorded
 from antiphon.core.usage import By, ClosedSession, Dimension, LooseEnds, SessionQuery, Total, UsageQuery
-from antiphon.stores.sqlite import ledger_files
 from antiphon.stores.sqlite import sessions as closed
+from antiphon.stores.sqlite.ledger_files import reading
 from antiphon.stores.sqlite.ledger_schema import COLUMNS, from_row, server_column
 from antiphon.stores.sqlite.schema import version_of
 
@@ -70,32 +68,24 @@ GROUP BY {groups} ORDER BY {groups} LIMIT {MAX_TOTALS + 1}"""
         return str(self._read(_HEAD, ())[0][0])
 
     def sessions(self, query: SessionQuery) -> Iterator[ClosedSession]:
-        with self._reading() as connection:
+        with reading(self._path) as connection:
             yield from closed.sessions(connection, query, _position)
 
     def loose_ends(self, query: SessionQuery) -> LooseEnds:
-        with self._reading() as connection:
+        with reading(self._path) as connection:
             return closed.loose_ends(connection, query, _position)
 
     async def _rows(self, query: str, values: Sequence[str | int]) -> list[tuple[Any, ...]]:
         return await asyncio.to_thread(self._read, query, values)
 
     def _read(self, query: str, values: Sequence[str | int]) -> list[tuple[Any, ...]]:
-        with self._reading() as connection:
+        with reading(self._path) as connection:
             return connection.execute(query, values).fetchall()
 
     def _entries(self, after: int, limit: int) -> list[tuple[Any, ...]]:
-        with self._reading() as connection:
+        with reading(self._path) as connection:
             columns = ", ".join((*COLUMNS, server_column(version_of(connection))))
             return connection.execute(_ENTRIES.format(columns=columns), (after, limit)).fetchall()
-
-    @contextmanager
-    def _reading(self) -> Iterator[sqlite3.Connection]:
-        try:
-            with closing(ledger_files.reader(self._path)) as connection:
-                yield connection
-        except sqlite3.Error as error:
-            raise InternalError(f"the ledger {self._path} cannot be read") from error
 
 
 def _position(cursor: str) -> int:

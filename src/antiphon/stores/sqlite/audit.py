@@ -1,0 +1,130 @@
+"""The audit log in the ledger's database: how its writer adds to it, and how it is read.
+
+Records go into the transactions of the ledger, so that they cost no sync of their own; each with the hashes of its leaf
+and of the subtrees that it completes.
+"""
+
+import asyncio
+import sqlite3
+from collections.abc import Sequence
+from pathlib import Path
+
+from antiphon.core.audit import AuditRecord, ChangeRecord, Logged, canonical
+from antiphon.core.errors import InternalError
+from antiphon.core.merkle import HASH_BYTES, Edge, Place, leaf_hash, subtrees
+from antiphon.core.stores import MAX_READ
+from antiphon.stores.sqlite.ledger_files import reading
+from antiphon.stores.sqlite.ledger_schema import has_audit
+from antiphon.stores.sqlite.schema import version_of
+
+FORGOTTEN_AT_ONCE = 1000
+
+_SIZE = "SELECT coalesce(max(number) + 1, 0) FROM audit"
+_ADD = "INSERT INTO audit (number, at_unix_ms, project, action, hashes, body) VALUES (?, ?, ?, ?, ?, ?)"
+_HASH = f"SELECT substr(hashes, 1 + {HASH_BYTES} * ?2, {HASH_BYTES}) FROM audit WHERE number = ?1"
+_DRAINED = "SELECT position FROM marks WHERE name = 'outbox ' || ?"
+_DRAIN = """
+INSERT INTO marks VALUES ('outbox ' || ?, ?) ON CONFLICT (name) DO UPDATE SET position = excluded.position"""
+_FIRST_SINCE = "SELECT number FROM audit WHERE body IS NOT NULL AND at_unix_ms >= ? ORDER BY number LIMIT 1"
+_FORGET = """
+UPDATE audit SET body = NULL, project = '', action = '' WHERE number IN
+(SELECT number FROM audit WHERE body IS NOT NULL AND number < ? ORDER BY number LIMIT ?)"""
+
+
+class AuditWriter:
+    """Adds to the log, within transactions of the ledger's writer and in its thread. What was added counts once
+    `commit` is called; until then `begin` takes it back.
+    """
+
+    def __init__(self, connection: sqlite3.Connection) -> None:
+        self._connection = connection
+        self._edge = self._grown = Edge()
+        self.load()
+
+    def load(self) -> None:
+        """Reads where the log ends. Raises `InternalError` where that cannot be known, `sqlite3.Error`."""
+        (size,) = self._connection.execute(_SIZE).fetchone()
+        self._edge = self._grown = Edge(size, _read(self._connection, subtrees((0, size))))
+
+    def begin(self) -> None:
+        self._grown = self._edge
+
+    def add(self, records: Sequence[AuditRecord]) -> None:
+        """Raises `sqlite3.Error`."""
+        if not records:
+            return
+        edge = self._edge.copy() if self._grown is self._edge else self._grown
+        rows = []
+        for record in records:
+            number, body = edge.size, canonical(record)
+            hashes = b"".join(edge.add(leaf_hash(body)))
+            rows.append((number, record.at_unix_ms, record.project, record.action, hashes, body))
+        self._connection.executemany(_ADD, rows)
+        self._grown = edge
+
+    def drain(self, source: str, changes: Sequence[ChangeRecord]) -> None:
+        """Raises `sqlite3.Error`."""
+        known = self._connection.execute(_DRAINED, (source,)).fetchone()
+        new = [change for change in changes if known is None or change.position > known[0]]
+        if new:
+            self.add([change.record for change in new])
+            self._connection.execute(_DRAIN, (source, new[-1].position))
+
+    def forget(self, before_unix_ms: int) -> int:
+        """At most `FORGOTTEN_AT_ONCE`. Raises `sqlite3.Error`."""
+        first = self._connection.execute(_FIRST_SINCE, (before_unix_ms,)).fetchone()
+        end = first[0] if first is not None else self._grown.size
+        self._connection.execute("PRAGMA secure_delete=ON")
+        try:
+            return self._connection.execute(_FORGET, (end, FORGOTTEN_AT_ONCE)).rowcount
+        finally:
+            self._connection.execute("PRAGMA secure_delete=OFF")
+
+    def commit(self) -> None:
+        self._edge = self._grown
+
+
+class SqliteTrail:
+    """Implements `core.stores.Trail`: reads the audit log in the ledger at `path`, which need not be there yet."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    async def size(self) -> int:
+        return await asyncio.to_thread(self._size)
+
+    async def logged(
+        self, start: int, limit: int = MAX_READ, *, project: str | None = None, since_unix_ms: int | None = None
+    ) -> list[Logged]:
+        return await asyncio.to_thread(self._logged, start, limit, project, since_unix_ms)
+
+    async def hashes(self, places: Sequence[Place]) -> list[bytes]:
+        return await asyncio.to_thread(self._hashes, places)
+
+    def _size(self) -> int:
+        if not self._path.exists():
+            return 0
+        with reading(self._path) as connection:
+            return int(connection.execute(_SIZE).fetchone()[0]) if has_audit(version_of(connection)) else 0
+
+    def _logged(self, start: int, limit: int, project: str | None, since_unix_ms: int | None) -> list[Logged]:
+        limits = {"number >= ?": start, "project = ?": project, "at_unix_ms >= ?": since_unix_ms}
+        asked = {condition: value for condition, value in limits.items() if value is not None}
+        query = f"SELECT number, hashes, body FROM audit WHERE {' AND '.join(asked)} ORDER BY number LIMIT ?"
+        with reading(self._path) as connection:
+            if not has_audit(version_of(connection)):
+                return []
+            return [Logged(*row) for row in connection.execute(query, (*asked.values(), limit))]
+
+    def _hashes(self, places: Sequence[Place]) -> list[bytes]:
+        if not places:
+            return []
+        with reading(self._path) as connection:
+            return _read(connection, places)
+
+
+def _read(connection: sqlite3.Connection, places: Sequence[Place]) -> list[bytes]:
+    found = [connection.execute(_HASH, at).fetchone() for at in places]
+    if any(row is None or len(row[0]) != HASH_BYTES for row in found):
+        raise InternalError("hashes of the audit log are missing: ledger.db was tampered with")
+    return [row[0] for row in found]

@@ -1,0 +1,214 @@
+"""Checkpoints of the audit log: its size and its root, signed, in the formats of C2SP (signed-note, tlog-checkpoint,
+tlog-cosignature).
+
+A note is a text that ends in a newline, a blank line, and lines of signatures. A checkpoint's text is the log's origin,
+its size and its root; others may have more lines. A name and a key id, which is a hash of name and key, say whose a
+signature is. A log signs the text; a witness signs it together with the time at which it saw it.
+"""
+
+import binascii
+import hashlib
+import struct
+from base64 import b64decode, b64encode
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from antiphon.core.errors import CallerError
+from antiphon.core.merkle import HASH_BYTES
+from antiphon.storage.files import tighten, write_whole
+
+if TYPE_CHECKING:
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+KEY_NAME = "audit-key.pem"  # in the data directory: the key that signs checkpoints
+MAX_BYTES = 64 * 1024  # of a note
+MAX_SIGNATURES = 64
+ED25519, COSIGNATURE = 0x01, 0x04  # types of signatures
+_DASH = "\u2014 "  # before each signature
+_KEY_ID_BYTES = 4
+
+
+@dataclass(frozen=True, slots=True)
+class Signature:
+    """One line. `data` is what follows the key id."""
+
+    name: str
+    key_id: bytes
+    data: bytes
+
+    def line(self) -> str:
+        return f"{_DASH}{self.name} {b64encode(self.key_id + self.data).decode()}\n"
+
+
+@dataclass(frozen=True, slots=True)
+class Checkpoint:
+    """A tree head, and who signed it; whether the signatures hold is for a `Verifier` to say."""
+
+    origin: str
+    size: int
+    root: bytes
+    more: str = ""  # lines behind the root
+    signatures: tuple[Signature, ...] = ()
+
+    @property
+    def text(self) -> str:
+        return f"{self.origin}\n{self.size}\n{b64encode(self.root).decode()}\n{self.more}"
+
+    def note(self) -> str:
+        return f"{self.text}\n{''.join(each.line() for each in self.signatures)}"
+
+    def with_signatures(self, more: Iterable[Signature]) -> "Checkpoint":
+        return replace(self, signatures=tuple(dict.fromkeys((*self.signatures, *more))))
+
+
+@dataclass(frozen=True, slots=True)
+class Verifier:
+    """A key that signs notes, as it is written down: `name+key id+key`."""
+
+    name: str
+    kind: int
+    public: bytes
+
+    @property
+    def key_id(self) -> bytes:
+        hashed = hashlib.sha256(self.name.encode() + b"\n" + bytes((self.kind,)) + self.public)
+        return hashed.digest()[:_KEY_ID_BYTES]
+
+    def __str__(self) -> str:
+        return f"{self.name}+{self.key_id.hex()}+{b64encode(bytes((self.kind,)) + self.public).decode()}"
+
+    def holds(self, checkpoint: Checkpoint) -> bool:
+        """Whether one of its signatures is by this key."""
+        return any(self.made(each, checkpoint) for each in checkpoint.signatures)
+
+    def made(self, signature: Signature, checkpoint: Checkpoint) -> bool:
+        if (signature.name, signature.key_id) != (self.name, self.key_id):
+            return False
+        signed, data = checkpoint.text.encode(), signature.data
+        if self.kind == COSIGNATURE:
+            if len(data) < 8:
+                return False
+            signed, data = _cosigned(checkpoint, struct.unpack(">Q", data[:8])[0]), data[8:]
+        from cryptography.exceptions import InvalidSignature
+        from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+
+        try:
+            Ed25519PublicKey.from_public_bytes(self.public).verify(data, signed)
+        except (InvalidSignature, ValueError):
+            return False
+        return True
+
+
+class Signer:
+    """Signs checkpoints under a name: as a log, or as a witness of other logs."""
+
+    def __init__(self, name: str, private: "Ed25519PrivateKey", kind: int = ED25519) -> None:
+        """Raises `ValueError` for a name that cannot stand in a note."""
+        from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+
+        if not _is_name(name):
+            raise ValueError("a name of a key has no blanks and no plus sign")
+        public = private.public_key().public_bytes(Encoding.Raw, PublicFormat.Raw)
+        self.verifier = Verifier(name, kind, public)
+        self._private = private
+
+    def sign(self, checkpoint: Checkpoint) -> Checkpoint:
+        """As the log itself."""
+        signature = self._private.sign(checkpoint.text.encode())
+        return checkpoint.with_signatures([Signature(self.verifier.name, self.verifier.key_id, signature)])
+
+    def cosign(self, checkpoint: Checkpoint, at_unix_s: int) -> Signature:
+        """As a witness, who saw it then and knows that the log has only grown."""
+        signature = self._private.sign(_cosigned(checkpoint, at_unix_s))
+        return Signature(self.verifier.name, self.verifier.key_id, struct.pack(">Q", at_unix_s) + signature)
+
+
+def _cosigned(checkpoint: Checkpoint, at_unix_s: int) -> bytes:
+    return f"cosignature/v1\ntime {at_unix_s}\n{checkpoint.text}".encode()
+
+
+def parse(note: str) -> Checkpoint:
+    """Raises `ValueError` for what is no checkpoint."""
+    text, blank, lines = note.partition("\n\n")
+    if not blank or len(note) > MAX_BYTES or not text.replace("\n", "").isprintable():
+        raise ValueError("this is no signed note")
+    origin, _, rest = text.partition("\n")
+    size, _, rest = rest.partition("\n")
+    root, newline, more = rest.partition("\n")
+    decoded = _decoded(root)
+    if not origin or not size.isascii() or not size.isdigit() or str(int(size[:20])) != size:
+        raise ValueError("this is no checkpoint")
+    if len(decoded) != HASH_BYTES or (newline and not more):
+        raise ValueError("the checkpoint's root is no hash")
+    return Checkpoint(origin, int(size), decoded, f"{more}\n" if more else "", parse_signatures(lines))
+
+
+def parse_signatures(lines: str) -> tuple[Signature, ...]:
+    """Lines of signatures, as they stand in a note, or as a witness answers. Raises `ValueError`."""
+    if not lines.endswith("\n") or lines.count("\n") > MAX_SIGNATURES:
+        raise ValueError("these are no lines of signatures")
+    signatures = []
+    for line in lines[:-1].split("\n"):
+        name, _, encoded = line.removeprefix(_DASH).partition(" ")
+        data = _decoded(encoded)
+        if not line.startswith(_DASH) or not _is_name(name) or len(data) <= _KEY_ID_BYTES:
+            raise ValueError("this is no line of a signature")
+        signatures.append(Signature(name, data[:_KEY_ID_BYTES], data[_KEY_ID_BYTES:]))
+    return tuple(signatures)
+
+
+def parse_verifier(text: str) -> Verifier:
+    """Raises `ValueError` for what is no key of a kind that is known."""
+    name, _, rest = text.strip().partition("+")
+    key_id, _, encoded = rest.partition("+")
+    data = _decoded(encoded)
+    if len(data) != 33 or data[0] not in (ED25519, COSIGNATURE):
+        raise ValueError("this is no Ed25519 key")
+    verifier = Verifier(name, data[0], data[1:])
+    if not _is_name(name) or verifier.key_id.hex() != key_id:
+        raise ValueError("the key's id does not match the key")
+    return verifier
+
+
+def open_signer(data_dir: Path, name: str) -> Signer:
+    """With the key of the data directory, made now if there is none. Blocking. Raises `CallerError`."""
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+    from cryptography.hazmat.primitives.serialization import (
+        Encoding,
+        NoEncryption,
+        PrivateFormat,
+        load_pem_private_key,
+    )
+
+    path = data_dir / KEY_NAME
+    try:
+        if not path.exists():
+            made = Ed25519PrivateKey.generate()
+            write_whole(path, made.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
+        tighten(path)
+        private = load_pem_private_key(path.read_bytes(), None)
+    except OSError as error:
+        raise CallerError(f"{error.filename} cannot be read or written: {error.strerror}") from None
+    except (ValueError, TypeError):
+        raise CallerError(f"{KEY_NAME} in the data directory is damaged") from None
+    if not isinstance(private, Ed25519PrivateKey):
+        raise CallerError(f"{KEY_NAME} in the data directory is no Ed25519 key")
+    return Signer(name, private)
+
+
+def origin_of(server: str) -> str:
+    """Of the log of the server with that id, unless another is set."""
+    return f"antiphon/{server}"
+
+
+def _is_name(name: str) -> bool:
+    return bool(name) and name.isprintable() and not any(char == "+" or char.isspace() for char in name)
+
+
+def _decoded(encoded: str) -> bytes:
+    try:
+        return b64decode(encoded, validate=True)
+    except (binascii.Error, ValueError):
+        raise ValueError("this is no base64") from None

@@ -1,0 +1,211 @@
+"""Who signs checkpoints of the audit log, and takes them to where the server's operator cannot change them.
+
+Once a minute, if the log has grown, and at the end. A checkpoint is signed only if the log continues the last one that
+was signed, which is kept in the data directory; so a log that was cut, rewritten or put back is never signed for, and
+whoever keeps checkpoints outside sees that there are no more. Witnesses are asked for their signatures first; what they
+do not give in time is missing, and nothing waits for it.
+"""
+
+import asyncio
+import logging
+import os
+from base64 import b64encode
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from antiphon.core import merkle
+from antiphon.core.errors import AntiphonError, InternalError
+from antiphon.core.stores import Trail
+from antiphon.storage.files import write_whole
+from antiphon.trust import checkpoint as notes
+from antiphon.trust.audit import Auditor
+from antiphon.trust.checkpoint import Checkpoint, Signature, Signer, Verifier
+from antiphon.trust.fetch import Answer
+
+FILE_NAME = "audit-checkpoint"  # in the data directory: the last one that was signed
+EVERY_S = 60.0
+MAX_ANSWER_BYTES = 16 * 1024
+MAX_PROOF_LINES = 63  # of tlog-witness
+_PLAIN = {"content-type": "text/plain; charset=utf-8"}
+_SIZE_TYPE = "text/x.tlog.size"
+
+log = logging.getLogger(__name__)
+
+
+class Posts(Protocol):
+    """What sends to URLs: the guarded fetcher."""
+
+    async def post(self, url: str, body: bytes, headers: dict[str, str]) -> int: ...
+
+    async def exchange(self, url: str, body: bytes, headers: dict[str, str], max_bytes: int) -> Answer: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Outside:
+    """Where checkpoints go: `file` grows by each, `webhook` is sent each, `witnesses` (their addresses and keys) are
+    asked to sign each.
+    """
+
+    file: Path | None = None
+    webhook: str = ""
+    witnesses: tuple[tuple[str, Verifier], ...] = ()
+
+
+async def hash_of(trail: Trail, leaves: merkle.Range) -> bytes:
+    """Of a range that proofs name, or of the whole tree. Raises `InternalError`."""
+    return merkle.fold(await trail.hashes(merkle.subtrees(leaves)))
+
+
+async def proof_of(trail: Trail, ranges: Sequence[merkle.Range]) -> list[bytes]:
+    """Raises `InternalError`."""
+    return [await hash_of(trail, each) for each in ranges]
+
+
+async def continues(trail: Trail, before: Checkpoint, size: int, root: bytes) -> bool:
+    """Whether the log at that size continues what was signed. Raises `InternalError`."""
+    if size < before.size:
+        return False
+    proof = await proof_of(trail, merkle.consistency(before.size, size))
+    return merkle.consistent(before.size, before.root, size, root, proof)
+
+
+class Notary:
+    """Signs. For one event loop."""
+
+    def __init__(self, trail: Trail, signer: Signer, data_dir: Path, outside: Outside, posts: Posts) -> None:
+        """Blocking. Raises `InternalError` where the last checkpoint cannot be read."""
+        self._trail = trail
+        self._signer = signer
+        self._path = data_dir / FILE_NAME
+        self._outside = outside
+        self._posts = posts
+        self._known: dict[str, int] = {}  # how much of the log each witness has seen
+        self.last = read_last(data_dir)
+
+    @property
+    def origin(self) -> str:
+        return self._signer.verifier.name
+
+    async def watch(self) -> None:
+        """Runs for ever."""
+        while True:
+            await asyncio.sleep(EVERY_S)
+            await self.look()
+
+    async def look(self) -> None:
+        """Signs if there is something new. What goes wrong is logged, and tried again at the next look."""
+        try:
+            await self.sign()
+        except (AntiphonError, OSError) as error:
+            log.error("no checkpoint of the audit log could be made", extra={"reason": str(error)})
+
+    async def sign(self) -> Checkpoint | None:
+        """The checkpoint of the log as it is now; none if there is nothing new. Raises `InternalError` where the log
+        does not continue the last one, `OSError`.
+        """
+        size = await self._trail.size()
+        root = await hash_of(self._trail, (0, size))
+        if self.last is not None:
+            if not await continues(self._trail, self.last, size, root):
+                raise InternalError(f"the audit log does not continue its checkpoint at {self.last.size} records")
+            if size == self.last.size:
+                return None
+        elif not size:
+            return None
+        signed = self._signer.sign(Checkpoint(self._signer.verifier.name, size, root))
+        await self._keep(signed)
+        cosigned = signed.with_signatures(await self._witnessed(signed))
+        if cosigned != signed:
+            await self._keep(cosigned)
+        await self._take_outside(cosigned)
+        return cosigned
+
+    async def _keep(self, checkpoint: Checkpoint) -> None:
+        await asyncio.to_thread(write_whole, self._path, checkpoint.note().encode())
+        self.last = checkpoint
+
+    async def _take_outside(self, checkpoint: Checkpoint) -> None:
+        head = f"{checkpoint.size} {b64encode(checkpoint.root).decode()}"
+        log.info("checkpoint of the audit log", extra={"reason": head})
+        note = checkpoint.note().encode()
+        try:
+            if self._outside.file is not None:
+                await asyncio.to_thread(_append, self._outside.file, note + b"\n")
+        except OSError as error:
+            log.error("a checkpoint cannot be written to its file", extra={"reason": error.strerror})
+        if self._outside.webhook:
+            try:
+                status = await self._posts.post(self._outside.webhook, note, _PLAIN)
+                if not 200 <= status < 300:
+                    log.error("a checkpoint was not taken by its webhook", extra={"reason": str(status)})
+            except AntiphonError as error:
+                log.error("a checkpoint was not taken by its webhook", extra={"reason": error.message})
+
+    # -- witnesses -----------------------------------------------------------------------------------------------------
+
+    async def _witnessed(self, checkpoint: Checkpoint) -> list[Signature]:
+        asked = [self._witness(url, key, checkpoint) for url, key in self._outside.witnesses]
+        return [signature for given in await asyncio.gather(*asked) for signature in given]
+
+    async def _witness(self, url: str, key: Verifier, checkpoint: Checkpoint) -> list[Signature]:
+        """What one witness signs, if it does."""
+        try:
+            answer = await self._ask(url, checkpoint)
+            if answer.status == 409 and answer.content_type == _SIZE_TYPE:  # it knows less, or more, than was thought
+                self._known[url] = _size(answer.body, checkpoint.size)
+                answer = await self._ask(url, checkpoint)
+            if answer.status != 200:
+                raise InternalError(f"status {answer.status}")
+            signatures = notes.parse_signatures(answer.body.decode("utf-8", "replace"))
+            mine = [each for each in signatures if key.made(each, checkpoint)]
+            if not mine:
+                raise InternalError("its signature does not hold")
+        except (AntiphonError, ValueError) as error:
+            log.warning("a witness did not sign a checkpoint", extra={"reason": f"{key.name}: {error}"})
+            return []
+        self._known[url] = checkpoint.size
+        return mine
+
+    async def _ask(self, url: str, checkpoint: Checkpoint) -> Answer:
+        known = self._known.get(url, 0)
+        proof = await proof_of(self._trail, merkle.consistency(known, checkpoint.size))
+        lines = "".join(f"{b64encode(each).decode()}\n" for each in proof[:MAX_PROOF_LINES])
+        body = f"old {known}\n{lines}\n{checkpoint.note()}".encode()
+        return await self._posts.exchange(f"{url.rstrip('/')}/add-checkpoint", body, _PLAIN, MAX_ANSWER_BYTES)
+
+
+@dataclass(frozen=True, slots=True)
+class Auditing:
+    """What the management API needs of the audit log."""
+
+    auditor: Auditor
+    trail: Trail
+    notary: Notary
+
+
+def read_last(data_dir: Path) -> Checkpoint | None:
+    """The last checkpoint that was signed here. Blocking. Raises `InternalError` where it cannot be read."""
+    path = data_dir / FILE_NAME
+    try:
+        return notes.parse(path.read_text("utf-8"))
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError) as error:
+        raise InternalError(f"{path} cannot be read: {error}") from None
+
+
+def _size(body: bytes, most: int) -> int:
+    """Raises `ValueError` for what is no size that the log ever had."""
+    text = body.decode("ascii", "replace").removesuffix("\n")
+    if not text.isdigit() or len(text) > 18 or int(text) > most:
+        raise ValueError("it answers with a size that the log has not")
+    return int(text)
+
+
+def _append(path: Path, note: bytes) -> None:
+    with open(os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600), "ab") as file:
+        file.write(note)
+        file.flush()
+        os.fsync(file.fileno())

@@ -1,0 +1,73 @@
+"""Whether an audit log is whole: every record is what was hashed, the tree is that of the records, and every checkpoint
+that is known is of a part of it.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from antiphon.core.errors import InternalError
+from antiphon.core.merkle import Edge, leaf_hash
+from antiphon.core.stores import MAX_READ, Trail
+from antiphon.trust import checkpoint as notes
+from antiphon.trust.checkpoint import Checkpoint, Verifier
+
+
+class Tampered(InternalError):
+    """The log is not what it was."""
+
+    code = "tampered"
+
+
+@dataclass(frozen=True, slots=True)
+class Verified:
+    """How many records there are, and of how many first ones what they say was dropped."""
+
+    size: int
+    dropped: int
+
+
+async def verify(trail: Trail, checkpoints: Sequence[Checkpoint], key: Verifier) -> Verified:
+    """Reads all of it. Raises `Tampered`, `InternalError`."""
+    roots: dict[int, bytes] = {}
+    for signed in checkpoints:
+        if not key.holds(signed):
+            raise Tampered(f"the checkpoint at {signed.size} records is not signed by {key.name}")
+        if roots.setdefault(signed.size, signed.root) != signed.root:
+            raise Tampered(f"there are two signed checkpoints at {signed.size} records: the log was forked")
+    edge, dropped = Edge(), 0
+    _check(edge, roots)
+    while page := await trail.logged(edge.size):
+        for each in page:
+            if each.number != edge.size:
+                raise Tampered(f"record {edge.size} is missing")
+            if each.body is None:
+                if dropped != each.number:
+                    raise Tampered(f"what record {each.number} says was dropped before its time")
+                dropped += 1
+            elif leaf_hash(each.body) != each.leaf:
+                raise Tampered(f"record {each.number} was changed")
+            if each.hashes != b"".join(edge.add(each.leaf)):
+                raise Tampered(f"the hashes stored with record {each.number} are not those of the tree")
+            _check(edge, roots)
+        if len(page) < MAX_READ:
+            break
+    if roots and max(roots) > edge.size:
+        raise Tampered(f"the log was cut or put back: {edge.size} records, and a checkpoint at {max(roots)}")
+    return Verified(edge.size, dropped)
+
+
+def parse_all(text: str) -> list[Checkpoint]:
+    """Checkpoints one behind the other, as they are appended to a file. Raises `ValueError`."""
+    found = []
+    while text := text.lstrip("\n"):
+        body, _, rest = text.partition("\n\n")
+        lines = rest.split("\n")
+        count = next((at for at, line in enumerate(lines) if not line.startswith("\u2014 ")), len(lines))
+        found.append(notes.parse("\n".join((body, "", *lines[:count], ""))))
+        text = "\n".join(lines[count:])
+    return found
+
+
+def _check(edge: Edge, roots: dict[int, bytes]) -> None:
+    if edge.size in roots and roots[edge.size] != edge.root:
+        raise Tampered(f"the first {edge.size} records are not those that were signed for")
