@@ -1,7 +1,8 @@
-"""Jobs: long-running work of a project that goes on when its caller has left, and the blobs that it reads and writes.
+"""Jobs: long-running work of a project that continues after its caller has left, and the blobs that it reads and
+writes.
 
-A job has items, one for each line of its input; each is answered once, and its outcome is a line of the job's output or
-of its errors. What the lines say is a vendor's (`JobKind`); the room `jobs` runs them, and knows no vendor.
+A job has items, one per line of its input; each is answered once, with a line in the job's output or errors. The format
+of the lines is a vendor's (`JobKind`); the room `jobs` runs them without knowing the vendor.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -16,7 +17,7 @@ from antiphon.core.wire import Step
 
 
 class JobState(StrEnum):
-    """How far a job is."""
+    """The state of a job."""
 
     QUEUED = "queued"
     RUNNING = "running"  # also while it is being cancelled: its worker ends it
@@ -26,7 +27,7 @@ class JobState(StrEnum):
     EXPIRED = "expired"
 
 
-# What may become of a job in each state. One that runs is begun again by another worker where its own has died.
+# The next states of each state. A running job is begun again by another worker if its own has died.
 NEXT: Mapping[JobState, frozenset[JobState]] = {
     JobState.QUEUED: frozenset({JobState.RUNNING, JobState.CANCELLED}),
     JobState.RUNNING: frozenset(JobState) - {JobState.QUEUED},
@@ -40,8 +41,8 @@ NO_TOKENS = TokenUsage(0, 0)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Blob:
-    """Bytes of a project, under a name of the caller's; `purpose` is what they are for, in the vendor's words. It ends
-    at `ends_unix_ms`, or earlier where the project's policy says so.
+    """Bytes of a project, with the caller's name; `purpose` is in the vendor's words. It is deleted at `ends_unix_ms`,
+    or earlier if the project's policy says so.
     """
 
     id: str
@@ -54,12 +55,11 @@ class Blob:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Job:
-    """One job as it stands. `request` and `result` are its kind's own; `key_id` is the key that made it, with what that
-    might do then. `input`, `output` and `errors` name blobs; the latter two are empty where nothing was written. At
-    `deadline_unix_ms` it expires, at `ends_unix_ms` nothing of it is known any more; its outputs end after `output_s`
-    seconds at most, if that is not 0. Times are 0 where that has not
-    happened: when it was `begun`, when its caller wanted it cancelled, and when it was over. `attempt` counts the
-    workers that have had it.
+    """The current state of one job. `request` and `result` are its kind's own; `key_id` is the key that made it, with
+    its scopes at that time. `input`, `output` and `errors` name blobs; the latter two are empty if nothing was written.
+    The job expires at `deadline_unix_ms` and is deleted at `ends_unix_ms`; its outputs end after `output_s` seconds at
+    most, if that is not 0. Other times are 0 until they happen: `begun`, cancellation requested, `over`. `attempt`
+    counts the workers that have had it.
     """
 
     project: str
@@ -96,7 +96,9 @@ class Job:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What became of an item: a line of the output if it is `good`, of the errors if not. Lines end themselves."""
+    """The result of an item: a line of the output if it is `good`, of the errors if not. The line includes its line
+    end.
+    """
 
     number: int
     good: bool
@@ -106,20 +108,20 @@ class Outcome:
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """A part of a list: at most `limit` after the one with the id `after`, or from the beginning."""
+    """A part of a list: at most `limit` after the id `after`, or from the beginning."""
 
     after: str = ""
     limit: int = 20
     newest_first: bool = True
 
 
-# -- what a vendor says of its kind of job -----------------------------------------------------------------------------
+# -- a vendor's kind of job --------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True)
 class ItemCall:
-    """The call that an item makes: which path of the vendor's, and the body; of which model, as far as it says. One
-    that has a `refusal` makes none.
+    """The call of an item: the vendor's path, the body, and the model, if named. An item with a `refusal` makes no
+    call.
     """
 
     path: str
@@ -130,7 +132,7 @@ class ItemCall:
 
 @dataclass(frozen=True, slots=True)
 class Checked:
-    """What was found in an input: how many items there are, whether it can be run, and what there is to say of it."""
+    """The result of checking an input: the number of items, whether it can be run, and a report."""
 
     total: int
     sound: bool
@@ -138,10 +140,10 @@ class Checked:
 
 
 class Checker(Protocol):
-    """Reads the lines of one input, in order."""
+    """A reader of the lines of one input, in order."""
 
     def read(self, number: int, line: bytes) -> None:
-        """The line with that number, from 0. Lines without anything in them are left out."""
+        """Check the line with that number, from 0. Empty lines are skipped."""
 
     def finish(self) -> Checked: ...
 
@@ -156,16 +158,16 @@ class JobKind(Protocol):
     def checker(self, request: bytes) -> Checker: ...
 
     def item(self, line: bytes) -> ItemCall:
-        """What a line that was checked asks for."""
+        """Return the call that a checked line asks for."""
 
     def answered(self, line: bytes, session: str, status: int, body: bytes) -> bytes:
-        """The line that says how an item was answered."""
+        """Return the output line for an item that was answered."""
 
     def unanswered(self, line: bytes, session: str, why: JobState) -> bytes:
-        """The line of an item that was not answered when its job was cancelled or expired."""
+        """Return the line of an item that was not answered when its job was cancelled or expired."""
 
     def failure(self, error: AntiphonError) -> bytes:
-        """The result of a job that failed as a whole."""
+        """Return the result of a job that failed as a whole."""
 
 
 # -- what callers ask for ----------------------------------------------------------------------------------------------
@@ -173,7 +175,7 @@ class JobKind(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class NewFile:
-    """A file to keep under `id`, for `keep_s` seconds at most if that is said. `tell` is given it as it is kept."""
+    """A file to store under `id`, for at most `keep_s` seconds if given. `tell` gets the stored blob."""
 
     id: str
     name: str
@@ -184,7 +186,7 @@ class NewFile:
 
 
 class FileAct(StrEnum):
-    """What is done with a file. What was deleted is shown as it was."""
+    """The action on a file. A deleted file is shown as it was."""
 
     SHOW = "show"
     READ = "read"
@@ -193,7 +195,7 @@ class FileAct(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class OneFile:
-    """`tell` is given the file and, where it is read, what is in it."""
+    """A question about one file. `tell` gets the file and, if it is read, its content."""
 
     act: FileAct
     id: str
@@ -202,7 +204,7 @@ class OneFile:
 
 @dataclass(frozen=True, slots=True)
 class ManyFiles:
-    """A part of the list of files, of one purpose if that is said. `tell` is told whether more follow."""
+    """A question about a page of files, of one purpose if given. `tell` also gets whether more follow."""
 
     purpose: str
     page: Page
@@ -211,8 +213,8 @@ class ManyFiles:
 
 @dataclass(frozen=True, slots=True)
 class NewJob:
-    """A job to be done. Its input must be for `input_purpose`. It expires after `window_s`, and its outputs end after
-    `output_s` seconds, if that is said: each at the latest, as the policy allows.
+    """A job to run. Its input must be for `input_purpose`. It expires after `window_s`, and its outputs end after
+    `output_s` seconds, if given, or earlier if the policy says so.
     """
 
     kind: str
@@ -228,7 +230,7 @@ class NewJob:
 
 
 class JobAct(StrEnum):
-    """What is done with a job. What was deleted is shown as it was."""
+    """The action on a job. A deleted job is shown as it was."""
 
     SHOW = "show"
     CANCEL = "cancel"
@@ -237,7 +239,7 @@ class JobAct(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class OneJob:
-    """`tell` is given the job as it stands then."""
+    """A question about one job. `tell` gets its state afterwards."""
 
     act: JobAct
     kind: str
@@ -247,7 +249,7 @@ class OneJob:
 
 @dataclass(frozen=True, slots=True)
 class ManyJobs:
-    """A part of the list of jobs of a kind. `tell` is told whether more follow."""
+    """A question about a page of jobs of a kind. `tell` also gets whether more follow."""
 
     kind: str
     page: Page
@@ -258,7 +260,7 @@ JobQuestion = NewFile | OneFile | ManyFiles | NewJob | OneJob | ManyJobs
 
 
 class JobDesk(Protocol):
-    """Answers questions about files and jobs."""
+    """The answers to questions about files and jobs."""
 
     async def answer(self, question: JobQuestion, principal: Principal) -> Step:
-        """Raises `AntiphonError`: `NotFound` for what is not this project's, too."""
+        """Answer the question. Raises `AntiphonError`; `NotFound` also for what belongs to another project."""

@@ -1,11 +1,11 @@
-"""Quantities: what the server measured, as integers with their unit."""
+"""Quantities measured by the server, as integers with their unit."""
 
 from dataclasses import dataclass
 from enum import StrEnum
 
 
 class Dimension(StrEnum):
-    """What is counted. The unit is part of the name."""
+    """A counted quantity. The unit is part of the name."""
 
     STT_AUDIO_MS = "stt.audio_ms"
     LLM_INPUT_TOKENS = "llm.input_tokens"  # those that were computed; cached ones are counted apart
@@ -26,7 +26,7 @@ class Quantity:
 
 
 class By(StrEnum):
-    """What totals can be grouped by."""
+    """A grouping of totals."""
 
     DAY = "day"
     PROJECT = "project"
@@ -39,8 +39,8 @@ class By(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class UsageQuery:
-    """Which entries to sum: from `since` (included) to `until` (excluded), of one project, with one of some `labels`
-    (the forms in which a tag may be in the ledger). `by` are the groups, in order.
+    """The entries to sum: from `since` (included) to `until` (excluded), of one project, with one of some `labels` (the
+    possible ledger forms of a tag). `by` are the groups, in order.
     """
 
     by: tuple[By, ...] = (By.DAY, By.PROJECT)
@@ -52,7 +52,7 @@ class UsageQuery:
 
 @dataclass(frozen=True, slots=True)
 class Total:
-    """One line. `group` holds a value for each `By` that was asked for, in that order; `amount` includes corrections.
+    """One line. `group` holds a value for each requested `By`, in that order; `amount` includes corrections.
 
     `abandoned` counts the sessions whose last result may not have been delivered.
     """
