@@ -1,8 +1,8 @@
-"""What stands between a session and everything that hears it: a chain of filters, one for each call.
+"""A chain of filters between a session and all its receivers, one chain for each call.
 
-A session's events pass the chain before they are charged for and yielded, so there is no way around it: clients, items
-of a conversation and what is prompted with them, captions, kept answers and those that are made in the background all
-get what came through. A filter that raises ends the call: nothing of what it was given leaves.
+A session's events pass the chain before they are charged and yielded, so nothing bypasses it: clients, items of a
+conversation and prompts made of them, captions, kept answers and those made in the background all get filtered events.
+A filter that raises ends the call, and none of the events passed to it are sent.
 """
 
 from collections.abc import Callable, Sequence
@@ -18,18 +18,18 @@ _LAST = (Closed, Completed, AllSpoken)
 
 
 class FilterError(Exception):
-    """A filter raised something. What that was may quote what it filtered, so only its kind is told."""
+    """An exception in a filter. Its text may quote the filtered content, so only its type is reported."""
 
 
 class Chain:
-    """One call's."""
+    """The chain of one call."""
 
     def __init__(self, filters: Sequence[EventFilter]) -> None:
         self._filters = filters
 
     def push(self, events: tuple[Any, ...]) -> tuple[Any, ...]:
-        """What of these, and of what was held back, goes on now. The session's own last event goes on in any case, and
-        what the filters still hold goes before it. Raises `FilterError`.
+        """Return which of these events, and of those held back, to send now. The session's own last event is always
+        sent, after what the filters still hold. Raises `FilterError`.
         """
         ends = isinstance(events[-1], _LAST)
         last, events = (events[-1:], events[:-1]) if ends else ((), events)
@@ -44,5 +44,5 @@ class Chain:
 
 
 def no_filters(principal: Principal) -> Sequence[EventFilter]:
-    """For everybody: what engines say is heard as they say it."""
+    """Return no filters: everybody gets events unchanged."""
     return ()
