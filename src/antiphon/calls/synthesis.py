@@ -4,8 +4,8 @@
    deadlines (`scheduler/steps.py`). For a caller who does not read, nothing is synthesised.
 2. A live text has contexts, each spoken in its own order, independently of the others.
 3. Characters are charged when the first sound of their clause is sent, milliseconds with their sound, and both are
-   durable before that. A caller who does not hear everything is charged for what was heard (`played`). A whole answer is
-   charged whole, or not at all. A text without any sound costs nothing; flushes separate the texts of one context.
+   durable before that. A caller who does not hear everything is charged for what was heard (`played`). A whole answer
+   is charged whole, or not at all. A text without any sound costs nothing; flushes separate the texts of one context.
 """
 
 import asyncio

@@ -104,7 +104,7 @@ class Sessions:
         provenance: Provenance | None,
         bounds: Bounds,
     ) -> None:
-        """Create without sessions; `provenance` is set if there is a voice."""
+        """Begin with no open sessions; `provenance` is set if there is a voice."""
         self.catalogue = catalogue
         self.voices = voices
         self.keeper = keeper
