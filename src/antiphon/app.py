@@ -29,17 +29,20 @@ from antiphon.config import Limits as Configured
 from antiphon.core.errors import AntiphonError, CallerError, InternalError
 from antiphon.core.ports import Clock
 from antiphon.core.routing import CallRow
-from antiphon.core.stores import JobBounds, Ledger, Usage
+from antiphon.core.stores import JobBounds, Ledger
 from antiphon.core.units import NS_PER_MS
 from antiphon.exporting import Exporting, open_exporting
 from antiphon.jobs import items
 from antiphon.jobs.desk import Desk
 from antiphon.jobs.filler import Filler
 from antiphon.jobs.shelves import Shelves
+from antiphon.jobs.webhook import AT_ONCE, POST_S, Webhooks
 from antiphon.jobs.worker import Worker
 from antiphon.metering.export.stripe_reports import MAX_BODY_BYTES as MAX_REPORT_BYTES
+from antiphon.metering.pricing.library import Library, make_library
+from antiphon.metering.statements import Billing
 from antiphon.observe.observer import Observer
-from antiphon.routes import GRPC_DESCRIPTORS, GRPC_ROUTES, JOB_KINDS, ROUTES, whose
+from antiphon.routes import GRPC_DESCRIPTORS, GRPC_ROUTES, JOB_CALLS, JOB_KINDS, ROUTES, whose
 from antiphon.scheduler.steps import Steps
 from antiphon.session.door import Door
 from antiphon.session.keeping import Keeper
@@ -145,7 +148,11 @@ async def assemble(config: Config, accept_loss: bool = False) -> AsyncIterator[H
         first_key = control.prepare(config.api_key, clock.unix_ms())
         keys = KeyRing(stores.directory, latest)
         stack.callback(keys.close)
-        fetcher = Fetcher(_fetch_limits(config), allow_private=tuple(ip_network(n) for n in config.fetch.allow))
+        allowed = tuple(ip_network(n) for n in config.fetch.allow)
+        fetcher = Fetcher(_fetch_limits(config), allow_private=allowed)
+        posts = Fetcher(FetchLimits(total_s=POST_S, at_once=AT_ONCE), allow_private=allowed)
+        webhooks = Webhooks(posts, clock, keys.webhook_secret)
+        stack.push_async_callback(webhooks.close)
         decoding = Steps(decoder.limits.files_at_once, clock)
         services = Services(
             *(clock, stores.ledger, decoder, decoding, fetcher),
@@ -163,7 +170,7 @@ async def assemble(config: Config, accept_loss: bool = False) -> AsyncIterator[H
         stack.push_async_callback(sessions.settle)
         desk = Desk(shelves, latest)
         door = Door(sessions, keys, clock, desk)
-        worker = _worker(config, door, sessions, shelves, stores.ledger, latest, server)
+        worker = _worker(config, door, sessions, shelves, stores.ledger, latest, webhooks, server)
         desk.wake = worker.wake
         observer.watch_jobs(worker)
         stack.push_async_callback(worker.close)
@@ -182,7 +189,9 @@ async def assemble(config: Config, accept_loss: bool = False) -> AsyncIterator[H
         stack.callback(supervisor.start("measure the event loop", observer.holds.watch).cancel)
         ready = partial(_trouble, sessions, stores.answers, shelves)
         uploads = Uploads(limits.upload_mb << 20, limits.uploads_mb << 20, limits.uploads_per_key_mb << 20)
-        asgi = _asgi(config, clock, door, uploads, observer, control, stores.ledger, exporting, ready)
+        pricing = await asyncio.to_thread(_price_books, config)
+        billing = Billing(stores.ledger, stores.bills, pricing.of, pricing.costs)
+        asgi = _asgi(config, clock, door, uploads, observer, control, billing, exporting, ready)
         yield House(asgi, partial(_grpc, door, clock, uploads, ready), sessions, observer, first_key)
 
 
@@ -203,13 +212,19 @@ def _worker(
     shelves: Shelves,
     ledger: Ledger,
     clock: Clock,
+    webhooks: Webhooks,
     server: str,
 ) -> Worker:
     """Return the worker that runs jobs. `clock` is that of the stores."""
-    rows = {(row.surface, row.path): row for row in ROUTES if isinstance(row, CallRow)}
+    rows = {(row.surface, row.path): row for row in (*ROUTES, *JOB_CALLS) if isinstance(row, CallRow)}
     at_once = config.limits.items
-    services = items.Services(door, ledger, clock, Filler(sessions, clock, at_once), rows)
+    services = items.Services(door, ledger, clock, Filler(sessions, clock, at_once), rows, webhooks)
     return Worker(services, shelves, JOB_KINDS, server, at_once)
+
+
+def _price_books(config: Config) -> Library:
+    own = config.pricing
+    return make_library(map(Path, own.books), own.default, own.projects, own.costs)
 
 
 def _job_bounds(config: Config) -> JobBounds:
@@ -277,7 +292,7 @@ def _asgi(
     uploads: Uploads,
     observer: Observer,
     control: Control,
-    usage: Usage,
+    billing: Billing,
     exporting: Exporting,
     trouble: Callable[[], str | None],
 ) -> ASGIApp:
@@ -316,7 +331,8 @@ def _asgi(
     def administration() -> ASGIApp:
         from antiphon.admin import create_admin
 
-        return create_admin(control, door.administer, usage, clock, inspectors.check, exporting.desk)
+        inspect = inspectors.check
+        return create_admin(control, door.administer, billing.ledger, clock, inspect, exporting.desk, billing)
 
     routes.append(Mount("/admin/v1", _Later(administration)))
     return entrance(routes)

@@ -39,6 +39,7 @@ VENDOR_NAMES = (
     *("latest_long", "latest_short", "chirp", "chirp_2", "chirp_3", "chirp_telephony"),
     *("default", "command_and_search", "phone_call"),
     *("universal-streaming-english", "universal-streaming-multilingual", "whisper-rt"),
+    *("best", "nano", "slam-1", "universal", "universal-2", "universal-3-pro"),
     *("u3-pro", "u3-rt-pro", "u3-rt-pro-beta-1", "universal-3-5-pro", "universal-3-6", "universal-3-6-pro"),
     "amazon-transcribe",  # its API names no models
 )
@@ -293,6 +294,17 @@ class Fetch(Table, frozen=True, kw_only=True):
     timeout_s: Positive = 60
 
 
+class Pricing(Table, frozen=True, kw_only=True):
+    """Files of price books, in all their versions. Projects are billed by the book named for them in `projects`, or by
+    the `default`, which need not be named where there is one; `costs` names the one of what engines cost.
+    """
+
+    books: tuple[str, ...] = ()
+    default: str = ""
+    projects: dict[str, str] = msgspec.field(default_factory=dict)
+    costs: str = ""
+
+
 class Inspection(Table, frozen=True, kw_only=True):
     """Metrics, and the document of the management API. `open_to` lists networks that read them without a key."""
 
@@ -394,6 +406,7 @@ class Config(Table, frozen=True, kw_only=True):
     recognition: Recognition = Recognition()
     fetch: Fetch = Fetch()
     inspection: Inspection = Inspection()
+    pricing: Pricing = msgspec.field(default_factory=Pricing)
     provenance: Provenance = Provenance()
     grpc: Grpc = Grpc()
     export: dict[str, StripeExport | OpenMeterExport | WebhookExport] = msgspec.field(default_factory=dict)

@@ -1,7 +1,7 @@
 """The `antiphon` command: one file per command, loaded only when it is the one that runs.
 
-A command NAME lives in `cli/NAME.py` and is that module's `app`, a `typer.Typer` with one command or a group of them
-(typer makes a group of one only where there is a callback).
+A command NAME lives in `cli/NAME.py` (with `_` for `-`) and is that module's `app`, a `typer.Typer` with one command or
+a group of them (typer makes a group of one only where there is a callback).
 To add one, write the file and its line in `COMMANDS`. Nothing here imports what is slow to import, so `--help` is
 quick whatever the commands need.
 """
@@ -22,6 +22,9 @@ COMMANDS = {
     "chat": "Talk with a language model of a running server.",
     "converse": "Talk with a language model of a running server, by voice.",
     "usage": "Show what was used.",
+    "statement": "Show what a project owes for a month.",
+    "compare-plans": "Show what usage would have cost by other price books.",
+    "prices": "Check and import price books.",
     "export": "Show and settle what goes to billing systems outside.",
     "stripe": "Prepare Stripe for usage.",
     "keys": "Create, list and revoke API keys.",
@@ -36,7 +39,8 @@ class _LazyGroup(TyperGroup):
 
     def resolve_command(self, ctx: Any, args: list[str]) -> tuple[str | None, Any, list[str]]:
         name, _, rest = super().resolve_command(ctx, args)
-        return name, name and typer.main.get_command(importlib.import_module(f"antiphon.cli.{name}").app), rest
+        module = f"antiphon.cli.{name}".replace("-", "_")
+        return name, name and typer.main.get_command(importlib.import_module(module).app), rest
 
 
 app = typer.Typer(cls=_LazyGroup, no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)

@@ -1,18 +1,20 @@
 """Jobs: long-running work of a project that continues after its caller has left, and the blobs that it reads and
 writes.
 
-A job has items, one per line of its input; each is answered once, with a line in the job's output or errors. The format
-of the lines is a vendor's (`JobKind`); the room `jobs` runs them without knowing the vendor.
+A job of lines has an item for each line of its input; each is answered once, with a line in the job's output or errors.
+Any other job is one call, made by its request: the job is done when that is answered, and has failed if it is refused.
+The format of requests and lines is a vendor's (`JobKind`); the room `jobs` runs them without knowing the vendor.
 """
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from antiphon.core.errors import AntiphonError
 from antiphon.core.events import TokenUsage
 from antiphon.core.identity import Principal, Scope
+from antiphon.core.specs import TranscribeSpec
 from antiphon.core.wire import Step
 
 
@@ -108,11 +110,15 @@ class Outcome:
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """A part of a list: at most `limit` after the id `after`, or from the beginning."""
+    """A part of a list: at most `limit` after the id `after`, or from the beginning; only of what was made from
+    `since_unix_ms` on and before `until_unix_ms`, unless 0.
+    """
 
     after: str = ""
     limit: int = 20
     newest_first: bool = True
+    since_unix_ms: int = 0
+    until_unix_ms: int = 0
 
 
 # -- a vendor's kind of job --------------------------------------------------------------------------------------------
@@ -120,7 +126,8 @@ class Page:
 
 @dataclass(frozen=True, slots=True)
 class ItemCall:
-    """The call of an item: the vendor's path, the body, and the model, if named. An item with a `refusal` makes no
+    """The call of an item: the vendor's path, the body, and the model, if named. With a `file`, a blob of the project,
+    the request is a `Body` with its content, and `body` is its one field, `REQUEST`. An item with a `refusal` makes no
     call.
     """
 
@@ -128,6 +135,21 @@ class ItemCall:
     body: bytes = field(repr=False)
     model: str = ""
     refusal: AntiphonError | None = None
+    file: str = ""
+
+
+REQUEST = "request"
+
+
+@dataclass(frozen=True, slots=True)
+class Notice:
+    """Tells somebody at a `url` of theirs that a job is over. `signed` makes all headers, of the time in Unix seconds
+    and the signature in hexadecimal digits, which is empty where there is no secret to sign with.
+    """
+
+    url: str = field(repr=False)
+    body: bytes = field(repr=False)
+    signed: Callable[[int, str], Mapping[str, str]] = field(repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,25 +171,39 @@ class Checker(Protocol):
 
 
 class JobKind(Protocol):
-    """A vendor's kind of job. Pure."""
+    """A vendor's kind of job: of one call, unless it is a `LineKind`. Pure."""
 
     surface: str
     output_purpose: str
+
+    def item(self, line: bytes) -> ItemCall:
+        """What a line that was checked asks for, or the request of a job of one call."""
+
+    def answered(self, line: bytes, session: str, status: int, body: bytes) -> bytes:
+        """The line that says how an item was answered; of one call the output, or where it was refused the result."""
+
+    def failure(self, error: AntiphonError) -> bytes:
+        """The result of a job that failed as a whole."""
+
+
+@runtime_checkable
+class LineKind(JobKind, Protocol):
+    """A kind whose jobs have an item for each line of their input. Their items fill what other calls leave."""
+
     max_line_bytes: int
 
     def checker(self, request: bytes) -> Checker: ...
 
-    def item(self, line: bytes) -> ItemCall:
-        """Return the call that a checked line asks for."""
-
-    def answered(self, line: bytes, session: str, status: int, body: bytes) -> bytes:
-        """Return the output line for an item that was answered."""
-
     def unanswered(self, line: bytes, session: str, why: JobState) -> bytes:
         """Return the line of an item that was not answered when its job was cancelled or expired."""
 
-    def failure(self, error: AntiphonError) -> bytes:
-        """Return the result of a job that failed as a whole."""
+
+@runtime_checkable
+class NoticeKind(JobKind, Protocol):
+    """A kind whose callers may want a notice when a job is over."""
+
+    def notice(self, job: Job) -> Notice | None:
+        """Return the notice to send, if any."""
 
 
 # -- what callers ask for ----------------------------------------------------------------------------------------------
@@ -195,26 +231,29 @@ class FileAct(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class OneFile:
-    """A question about one file. `tell` gets the file and, if it is read, its content."""
+    """A question about one file for one of `purposes`. `tell` gets the file and, if it is read, its content."""
 
     act: FileAct
     id: str
+    purposes: tuple[str, ...]
     tell: Callable[[Blob, bytes], Step]
 
 
 @dataclass(frozen=True, slots=True)
 class ManyFiles:
-    """A question about a page of files, of one purpose if given. `tell` also gets whether more follow."""
+    """A question about a page of files for one of `purposes`. `tell` also gets whether more follow."""
 
-    purpose: str
+    purposes: tuple[str, ...]
     page: Page
     tell: Callable[[Sequence[Blob], bool], Step]
 
 
 @dataclass(frozen=True, slots=True)
 class NewJob:
-    """A job to run. Its input must be for `input_purpose`. It expires after `window_s`, and its outputs end after
-    `output_s` seconds, if given, or earlier if the policy says so.
+    """A job to run. Its input, if any, must be for `input_purpose`. It expires after `window_s`, and its outputs end
+    after `output_s` seconds, if given, or earlier if the policy says so. If the policy keeps nothing, everything is
+    deleted after `passing_s`, if given. At most `most_open` of its kind may be unfinished. `spec` is what it will ask
+    for, if known now: an impossible one is refused at once.
     """
 
     kind: str
@@ -227,10 +266,13 @@ class NewJob:
     window_s: int
     output_s: int
     tell: Callable[[Job], Step]
+    passing_s: int = 0
+    most_open: int = 32
+    spec: TranscribeSpec | None = None
 
 
 class JobAct(StrEnum):
-    """The action on a job. A deleted job is shown as it was."""
+    """The action on a job. A deleted job, with its outputs, is shown as it was."""
 
     SHOW = "show"
     CANCEL = "cancel"
@@ -248,15 +290,28 @@ class OneJob:
 
 
 @dataclass(frozen=True, slots=True)
+class JobOutput:
+    """A question about a job's output. `tell` gets the job, its output once it is done, and whether the project's
+    policy keeps it. If not, it is deleted `read_s` seconds after it was read.
+    """
+
+    kind: str
+    id: str
+    read_s: int
+    tell: Callable[[Job, bytes, bool], Step]
+
+
+@dataclass(frozen=True, slots=True)
 class ManyJobs:
-    """A question about a page of jobs of a kind. `tell` also gets whether more follow."""
+    """A question about a page of jobs of a kind, in one of `states` if given. `tell` also gets whether more follow."""
 
     kind: str
     page: Page
     tell: Callable[[Sequence[Job], bool], Step]
+    states: frozenset[JobState] = frozenset()
 
 
-JobQuestion = NewFile | OneFile | ManyFiles | NewJob | OneJob | ManyJobs
+JobQuestion = NewFile | OneFile | ManyFiles | NewJob | OneJob | JobOutput | ManyJobs
 
 
 class JobDesk(Protocol):

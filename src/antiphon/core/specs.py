@@ -39,7 +39,8 @@ class TranscribeSpec:
 
     `language` (BCP 47) is the spoken one; empty: one of `languages`, or if there are none, the engine's default. With
     `detect` the engine must detect and report it. With `translate` the transcript is in English. `prompt` is a possible
-    preceding text, and `keyterms` are expected words; both guide the engine.
+    preceding text, and `keyterms` are expected words; both guide the engine. Of a recording, only the part from
+    `from_ms` to `until_ms` is transcribed; its times count from `from_ms`.
     """
 
     model: str
@@ -61,6 +62,8 @@ class TranscribeSpec:
     translate: bool = False
     prompt: str = ""
     keyterms: tuple[str, ...] = ()
+    from_ms: int = 0
+    until_ms: int | None = None
 
 
 # -- language ----------------------------------------------------------------------------------------------------------

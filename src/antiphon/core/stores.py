@@ -4,7 +4,7 @@ to external receivers.
 `antiphon.stores` implements them; `antiphon.testing` has fakes with the same rules, and one test suite covers all.
 """
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -13,7 +13,7 @@ from antiphon.core.errors import AlreadyAnswered, CallerError, CapacityError, Co
 from antiphon.core.exports import Batch, Cut, ExportStatus, Mark, Refusal
 from antiphon.core.identity import Key, Project
 from antiphon.core.jobs import Blob, Job, JobState, Outcome, Page
-from antiphon.core.usage import Dimension, Total, UsageQuery
+from antiphon.core.usage import ClosedSession, Dimension, LooseEnds, SessionQuery, Total, UsageQuery
 from antiphon.core.wire import Keep
 
 IDEMPOTENCY_RETENTION_MS = 24 * 3_600_000
@@ -72,6 +72,17 @@ class Usage(Protocol):
         already, so a reader that continues from the last cursor misses none. Raises `CallerError` for an invalid
         cursor, `InternalError`.
         """
+
+    # For bills; blocking, for any thread, and in short reads. What is asked for up to one cursor is always the same.
+
+    def head(self) -> str:
+        """Return the cursor of the last entry."""
+
+    def sessions(self, query: SessionQuery) -> Iterator[ClosedSession]:
+        """Yield sessions by the time at which they closed, then by id. Those without an amount are left out."""
+
+    def loose_ends(self, query: SessionQuery) -> LooseEnds:
+        """Return the loose ends of the period from `since` to `until`."""
 
 
 class Ledger(Usage, Protocol):
@@ -152,6 +163,38 @@ def answered(session: str) -> AlreadyAnswered:
         " with another key to have it answered, and charged, anew.",
         session,
     )
+
+
+# -- bills -------------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Issued:
+    """A statement that was issued: a project's, of a period. It covers the ledger up to `cursor`; what comes later is
+    of later statements. `sha256` is of its bytes.
+    """
+
+    project: str
+    since_unix_ms: int
+    until_unix_ms: int
+    cursor: str
+    currency: str
+    total_nano: int
+    sha256: str
+    at_unix_ms: int
+
+
+class Bills(Protocol):
+    """Which statements were issued, and by which price books. Blocking; for any thread. Raises `InternalError`."""
+
+    def pin(self, book: str, version: str, sha256: str, now_unix_ms: int) -> None:
+        """That a version of a price book has rated something. Raises `Conflict` where that had other contents."""
+
+    def issued(self, project: str) -> list[Issued]:
+        """By time."""
+
+    def issue(self, statement: Issued) -> None:
+        """Raises `Conflict` where this period, or a later one, of the project has been issued."""
 
 
 # -- the directory -----------------------------------------------------------------------------------------------------
@@ -284,31 +327,43 @@ class Jobs(Protocol):
     async def read_blob(self, project: str, id: str, keep_s: int, start: int, size: int) -> bytes:
         """Return at most `size` bytes from `start` on; fewer, or none, at its end."""
 
-    async def blobs(self, project: str, purpose: str, page: Page, keep_s: int) -> tuple[list[Blob], bool]:
+    async def blobs(self, project: str, purposes: Collection[str], page: Page, keep_s: int) -> tuple[list[Blob], bool]:
         """Return a page of blobs by age, and whether more follow."""
 
     async def delete_blob(self, project: str, id: str) -> None: ...
 
+    async def use_up(self, project: str, id: str) -> None:
+        """Deletes a blob unless a job that is not over reads it."""
+
     # -- jobs, for callers ---------------------------------------------------------------------------------------------
 
     async def create(self, job: Job, most_open: int) -> None:
-        """Add a job. Raises `CapacityError` if the project has `most_open` unfinished ones, `StorageFull`."""
+        """Add a job. Raises `CapacityError` if the project has `most_open` unfinished ones of its kind,
+        `StorageFull`.
+        """
 
     async def job(self, project: str, id: str, keep_s: int) -> Job: ...
 
-    async def jobs(self, project: str, kind: str, page: Page, keep_s: int) -> tuple[list[Job], bool]:
-        """Return a page of jobs by age, and whether more follow."""
+    async def jobs(
+        self, project: str, kind: str, page: Page, keep_s: int, states: Collection[JobState] = ()
+    ) -> tuple[list[Job], bool]:
+        """Return a page of jobs by age, and whether more follow; of all states if none are given."""
+
+    async def end(self, project: str, id: str, ends_unix_ms: int) -> None:
+        """Delete a job and its outputs at that time at the latest."""
 
     async def cancel(self, project: str, id: str, keep_s: int) -> Job:
         """Cancel a job. A queued one is over at once; for a running one it is noted, and its worker ends it."""
 
     async def delete_job(self, project: str, id: str) -> None:
-        """Delete a job. Its outputs stay, with their own end. Raises `Conflict` if it is not over."""
+        """Delete a job and its outputs. If it is not over, its worker loses it."""
 
     # -- jobs, for workers ---------------------------------------------------------------------------------------------
 
-    async def claim(self, owner: str, besides: Collection[str]) -> Job | None:
-        """Claim the oldest job that waits or has lost its worker, of no project in `besides`. It runs from now on."""
+    async def claim(self, owner: str, besides: Collection[str], kinds: Collection[str]) -> Job | None:
+        """Claim the oldest job of these kinds that waits or has lost its worker, of no project in `besides`. It runs
+        from now on.
+        """
 
     async def beat(self, job: Job, owner: str) -> Job:
         """Renew the lease, and return the job as stored: it may have been cancelled meanwhile."""
@@ -422,6 +477,7 @@ class Stores:
     """
 
     usage: Usage
+    bills: Bills
     open_directory: Callable[[], Directory]
     find_directory: Callable[[], Directory]
 
@@ -433,6 +489,7 @@ class ServerStores:
     """
 
     directory: Directory
+    bills: Bills
     ledger: Ledger
     answers: Answers
     jobs: Jobs

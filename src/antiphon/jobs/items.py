@@ -10,9 +10,11 @@ import asyncio
 import hashlib
 import uuid
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from typing import Any
 
+from antiphon.calls.playing import playing
 from antiphon.calls.relay import relay
 from antiphon.core.errors import (
     AlreadyAnswered,
@@ -26,12 +28,13 @@ from antiphon.core.errors import (
 )
 from antiphon.core.events import Completed, Failed, TokenUsage
 from antiphon.core.identity import Principal
-from antiphon.core.jobs import NO_TOKENS, ItemCall, Job, JobKind, Outcome
+from antiphon.core.jobs import NO_TOKENS, REQUEST, ItemCall, Job, JobKind, LineKind, Outcome
 from antiphon.core.ports import Clock
 from antiphon.core.routing import CallRow
 from antiphon.core.stores import Claim, Ledger
-from antiphon.core.wire import Close, Head, Keep, Opening, Step, Wire
+from antiphon.core.wire import Body, Close, Head, Keep, Opening, Step, Wire
 from antiphon.jobs.filler import Filler, GaveWay, Turn
+from antiphon.jobs.webhook import Webhooks
 from antiphon.session.door import Door, OpenCall
 
 MAX_TRIES = 3  # of an item whose engine fails
@@ -41,17 +44,21 @@ SPACE = uuid.UUID("5b0e24a4-6a27-5b6e-8b5c-6d0f53a0b0c1")  # of the sessions' id
 
 
 Record = Callable[[Outcome], Awaitable[None]]
+ReadFile = Callable[[str], Awaitable[bytes]]
 
 
 @dataclass(frozen=True, slots=True)
 class Services:
-    """What items are called with. `rows` are the calls that there are, by surface and path."""
+    """What items are called with. `rows` are the calls that there are, by surface and path. `webhooks` tells of jobs
+    that are over.
+    """
 
     door: Door
     ledger: Ledger
     clock: Clock
     filler: Filler
     rows: Mapping[tuple[str, str], CallRow]
+    webhooks: Webhooks
 
 
 def session_of(job: Job, number: int, again: bool = False) -> str:
@@ -107,10 +114,16 @@ class _Answer:
 
 
 class Item:
-    """One. `record` makes an outcome durable; the session is told whether that went well."""
+    """One. `record` makes an outcome durable; the session is told whether that went well. That of a job of lines is
+    called when it is its turn.
+    """
 
-    def __init__(self, services: Services, job: Job, kind: JobKind, number: int, line: bytes) -> None:
+    def __init__(
+        self, services: Services, job: Job, kind: JobKind, number: int, line: bytes, read_file: ReadFile
+    ) -> None:
         self._services = services
+        self._fills = isinstance(kind, LineKind)
+        self._read_file = read_file
         self._job = job
         self._kind = kind
         self._number = number
@@ -136,14 +149,10 @@ class Item:
             await record(self._refused(call, call.refusal))
             return
         while not self._stopped:
-            turn = await self._services.filler.enter(call.model)
-            error: AntiphonError | None
-            try:
+            async with self._turn(call.model) as turn:
                 if self._stopped:
                     return
                 error = await self._try(call, turn, record, last=tries + 1 >= MAX_TRIES)
-            finally:
-                self._services.filler.leave(turn)
             if error is None:
                 return
             if isinstance(error, GaveWay):
@@ -153,6 +162,17 @@ class Item:
             await asyncio.sleep(max(pause_s, min(error.retry_after_s or 0, LONGEST_PAUSE_S)))
             pause_s = min(2 * pause_s, LONGEST_PAUSE_S)
 
+    @asynccontextmanager
+    async def _turn(self, model: str) -> AsyncGenerator[Turn, None]:
+        if not self._fills:  # its caller waits, as one who calls without a job
+            yield Turn(model, asyncio.get_running_loop().create_future())
+            return
+        turn = await self._services.filler.enter(model)
+        try:
+            yield turn
+        finally:
+            self._services.filler.leave(turn)
+
     async def _try(self, call: ItemCall, turn: Turn, record: Record, last: bool) -> AntiphonError | None:
         """Why it is to be tried again; `None` if its outcome is recorded, or it was stopped."""
         services, row = self._services, self._services.rows[self._kind.surface, call.path]
@@ -160,7 +180,10 @@ class Item:
             claim = await self._claim(call)
             opening = Opening("POST", call.path, request_id=claim.session, received_unix_ms=services.clock.unix_ms())
             principal = Principal(self._job.project, self._job.key_id, self._job.scopes)
-            opened = await services.door.item(row, opening, principal, call.body, _Unheld(), claim)
+            sent: bytes | Body = call.body
+            if call.file:
+                sent = Body(await self._read_file(call.file), ((REQUEST, call.body.decode()),))
+            opened = await services.door.item(row, opening, principal, sent, _Unheld(), claim, self._fills)
         except AntiphonError as error:
             if _passes(error, last):
                 return error
@@ -182,7 +205,8 @@ class Item:
             self.stop()
         heard, answer, recorded = _Heard(session), _Answer(), False
         try:
-            await relay(heard, opened.surface, self._services.clock, answer.send)
+            async with playing(session, opened.media):
+                await relay(heard, opened.surface, self._services.clock, answer.send)
             turn.stop = None
             error = heard.error
             if error is not None and self._stopped:

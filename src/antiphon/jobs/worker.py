@@ -1,4 +1,5 @@
-"""Takes jobs and runs them, a few at once and one of each project, so that nobody's many jobs keep another's waiting.
+"""Takes jobs and runs them, a few at once and fewer of each project, so that nobody's many jobs keep another's waiting.
+Jobs of lines, which take hours, and those of one call keep each other from nothing.
 
 What ran here when the server died is begun again at the next start: items whose outcome is known are not called again,
 and the others are charged once (`jobs/items.py`). What was in memory is gone with the server.
@@ -11,13 +12,15 @@ from collections.abc import Mapping
 from contextlib import suppress
 
 from antiphon.core.errors import AntiphonError
-from antiphon.core.jobs import Job, JobKind
+from antiphon.core.jobs import Job, JobKind, LineKind
 from antiphon.core.stores import LeaseLost
 from antiphon.jobs.items import Services
 from antiphon.jobs.run import Run
 from antiphon.jobs.shelves import Shelf, Shelves
 
-MAX_RUNNING = 8  # jobs, of all projects
+# Of all projects, and of one.
+MAX_RUNNING, MOST_OF_A_PROJECT = 8, 1  # jobs of lines
+MAX_CALLS, MOST_CALLS_OF_A_PROJECT = 8, 2  # jobs of one call
 LOOK_S = 1.0  # between looks for jobs of servers that died
 
 log = logging.getLogger(__name__)
@@ -37,6 +40,11 @@ class Worker:
         self._services = services
         self._shelves = shelves
         self._kinds = kinds
+        lines = frozenset(name for name, kind in kinds.items() if isinstance(kind, LineKind))
+        self._lanes = (
+            (lines, MAX_RUNNING, MOST_OF_A_PROJECT),
+            (frozenset(kinds) - lines, MAX_CALLS, MOST_CALLS_OF_A_PROJECT),
+        )
         self._owner = owner
         self._at_once = at_once
         self._runs: dict[asyncio.Task[None], Run] = {}
@@ -70,7 +78,8 @@ class Worker:
         while True:
             self._awake.clear()
             for shelf in self._shelves.all:
-                await self._take(shelf)
+                for lane in self._lanes:
+                    await self._take(shelf, *lane)
             with suppress(TimeoutError):
                 async with asyncio.timeout(LOOK_S):
                     await self._awake.wait()
@@ -79,16 +88,18 @@ class Worker:
         """Runs for ever: items give way to those who wait."""
         await self._services.filler.watch()
 
-    async def _take(self, shelf: Shelf) -> None:
-        while len(self._runs) < MAX_RUNNING:
-            job = await shelf.jobs.claim(self._owner, {run.job.project for run in self._runs.values()})
+    async def _take(self, shelf: Shelf, kinds: frozenset[str], most: int, of_a_project: int) -> None:
+        while True:
+            running = Counter(run.job.project for run in self._runs.values() if run.job.kind in kinds)
+            if running.total() >= most:
+                return
+            besides = {project for project, count in running.items() if count >= of_a_project}
+            job = await shelf.jobs.claim(self._owner, besides, kinds)
             if job is None:
                 return
-            kind = self._kinds.get(job.kind)
-            if kind is None:  # a later version's; it has an end of its own
-                _log(job, "a job of an unknown kind is not run", None)
-                continue
-            run = Run(self._services, shelf, job, kind, self._owner, self._at_once)
+            if any((run.job.project, run.job.id) == (job.project, job.id) for run in self._runs.values()):
+                continue  # its lease had ended while nothing here ran, and is longer again
+            run = Run(self._services, shelf, job, self._kinds[job.kind], self._owner, self._at_once)
             task = asyncio.create_task(self._do(run), name=f"job {job.id}")
             self._runs[task] = run
             task.add_done_callback(self._left)

@@ -1,4 +1,4 @@
-"""The one way to fetch a URL that a caller gave.
+"""The one way to fetch a URL that a caller gave, or to post to it.
 
 Only http and https; only addresses of the public internet, each checked after it was resolved and connected to as
 checked, so that a name which resolves differently the second time gains nothing; redirects followed by hand and
@@ -9,9 +9,11 @@ which could swell. Messages never repeat the URL: it may hold a secret.
 import asyncio
 import ipaddress
 import socket
+from collections.abc import Awaitable, Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
+from typing import TypeVar
 
 import aiohttp
 from aiohttp.abc import AbstractResolver, ResolveResult
@@ -20,6 +22,7 @@ from yarl import URL
 from antiphon.core.errors import CallerError, CapacityError, TooLarge
 
 Network = IPv4Network | IPv6Network
+T = TypeVar("T")
 
 RESOLVE_S = 10.0  # a name of which nothing is known by then is not fetched from
 
@@ -65,12 +68,22 @@ class Fetcher:
         `TooLarge` or `CapacityError`.
         """
         most_bytes = min(self._limits.max_bytes, max_bytes or self._limits.max_bytes)
+        return await self._guarded(lambda: self._follow(_parsed(url), most_bytes))
+
+    async def post(self, url: str, body: bytes, headers: Mapping[str, str]) -> int:
+        """Sends `body`; the status of the answer, whose body is not read. A redirect is not followed. Raises as
+        `fetch` does.
+        """
+        return await self._guarded(lambda: self._post(_parsed(url), body, headers))
+
+    async def _guarded(self, work: Callable[[], Awaitable[T]]) -> T:
+        """Raises `CallerError`, `TooLarge` or `CapacityError`."""
         if self._under_way >= self._limits.at_once:
             raise CapacityError("Too many URLs are being fetched.", retry_after_s=5)
         self._under_way += 1
         try:
             async with asyncio.timeout(self._limits.total_s):
-                return await self._follow(_parsed(url), most_bytes)
+                return await work()
         except TimeoutError:
             raise _refused(f"The URL took longer than {self._limits.total_s} s to fetch.") from None
         except CallerError:
@@ -90,6 +103,12 @@ class Fetcher:
             auto_decompress=False,
             headers={"Accept-Encoding": "identity", "User-Agent": "antiphon"},
         )
+
+    async def _post(self, url: URL, body: bytes, headers: Mapping[str, str]) -> int:
+        async with self._session() as session:
+            self._resolver.check_literal(url)
+            async with session.post(url, data=body, headers=headers, allow_redirects=False) as response:
+                return response.status
 
     async def _follow(self, url: URL, max_bytes: int) -> bytes:
         async with self._session() as session:
