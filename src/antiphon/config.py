@@ -295,8 +295,8 @@ class Fetch(Table, frozen=True, kw_only=True):
 
 
 class Pricing(Table, frozen=True, kw_only=True):
-    """Files of price books, in all their versions. Projects are billed by the book named for them in `projects`, or by
-    the `default`, which need not be named where there is one; `costs` names the one of what engines cost.
+    """Files of price books, in all their versions. A project is billed by its book in `projects`, else by the
+    `default`, which may be omitted if there is only one; `costs` names the book of the engines' costs.
     """
 
     books: tuple[str, ...] = ()

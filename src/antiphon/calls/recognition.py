@@ -385,7 +385,7 @@ class Recognition(MeteredSession[Output]):
     async def _pay(self, events: tuple[Output, ...]) -> None:
         for event in events:
             if isinstance(event, Final) and self._spec.incremental:
-                # A recording's price is known, so the first result pays for all: the rest may be sent right after it.
+                # A recording's price is known, so its first result pays for all, even if the caller leaves after it.
                 heard_ms = {Meter(Dimension.STT_AUDIO_MS, event.channel): event.end_ms}
                 await self._account.charge(heard_ms if self.live else self._lengths())
         if isinstance(events[-1], Closed):

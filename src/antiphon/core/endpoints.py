@@ -9,6 +9,7 @@ from antiphon.core.capabilities import SpeechAbility
 from antiphon.core.conversation.spec import ConverseSpec
 from antiphon.core.errors import AntiphonError
 from antiphon.core.jobs import JobQuestion
+from antiphon.core.resources import Resource, ResourceQuestion
 from antiphon.core.specs import SpeakSpec, Spec, TranscribeSpec
 from antiphon.core.tensors import ModelForm
 from antiphon.core.usage import Dimension
@@ -102,6 +103,17 @@ class Referring:
 
 
 @dataclass(frozen=True, slots=True)
+class NeedsResource(Generic[Asks]):
+    """The call needs a resource of the caller's project. `resolve` makes the request from it, and raises
+    `AntiphonError`.
+    """
+
+    kind: str
+    name: str
+    resolve: Callable[[Resource], Asks]
+
+
+@dataclass(frozen=True, slots=True)
 class NeedsFirst:
     """The spec or the credential is in the first message. `headers` and `subprotocol` answer the opening; `surface` is
     used only to report errors until that message arrives.
@@ -131,7 +143,10 @@ class DialogueEndpoint(Endpoint, Protocol):
 
     def negotiate(
         self, opening: Opening, first: str | bytes | None = None
-    ) -> "Accepted[TranscribeSpec] | Accepted[SpeakSpec] | Accepted[ConverseSpec] | Succession | NeedsFirst":
+    ) -> (
+        "Accepted[TranscribeSpec] | Accepted[SpeakSpec] | Accepted[ConverseSpec] | Succession | NeedsFirst"
+        " | NeedsResource[Accepted[TranscribeSpec]]"
+    ):
         """Translate the opening. `first` is set if `NeedsFirst` was returned before. Raises `AntiphonError` if the call
         is invalid.
         """
@@ -173,7 +188,9 @@ class CallEndpoint(Endpoint, Protocol[Sent]):
 
     max_body_bytes: int
 
-    def negotiate(self, opening: Opening, body: Sent) -> AnswerRequest | Referring | Accepted[TranscribeSpec]:
+    def negotiate(
+        self, opening: Opening, body: Sent
+    ) -> AnswerRequest | Referring | Accepted[TranscribeSpec] | NeedsResource[Accepted[TranscribeSpec]]:
         """Translate the request. Raises `AntiphonError` if it is invalid."""
 
 
@@ -283,7 +300,7 @@ class ShortToken:
     settled: bytes = b""
 
 
-Question = Offer | Spending | KeptAnswer | Inquiry | OneCallSecret | ShortToken | JobQuestion
+Question = Offer | Spending | KeptAnswer | Inquiry | OneCallSecret | ShortToken | JobQuestion | ResourceQuestion
 
 
 class LookupEndpoint(Endpoint, Protocol[Sent]):
@@ -291,7 +308,7 @@ class LookupEndpoint(Endpoint, Protocol[Sent]):
     forms.
     """
 
-    def ask(self, opening: Opening, body: Sent) -> Question | Step:
+    def ask(self, opening: Opening, body: Sent) -> Question | NeedsResource[Question] | Step:
         """Return the question, or the answer if no data is needed. Raises `AntiphonError` if it is invalid; an error
         raised by `tell` is also sent as a refusal.
         """

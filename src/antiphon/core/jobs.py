@@ -44,7 +44,8 @@ NO_TOKENS = TokenUsage(0, 0)
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Blob:
     """Bytes of a project, with the caller's name; `purpose` is in the vendor's words. It is deleted at `ends_unix_ms`,
-    or earlier if the project's policy says so.
+    or earlier if the project's policy says so. One without a purpose belongs to a job: callers reach it only through
+    the job, with which it is deleted; the input at the latest when the job is over.
     """
 
     id: str
@@ -143,8 +144,8 @@ REQUEST = "request"
 
 @dataclass(frozen=True, slots=True)
 class Notice:
-    """Tells somebody at a `url` of theirs that a job is over. `signed` makes all headers, of the time in Unix seconds
-    and the signature in hexadecimal digits, which is empty where there is no secret to sign with.
+    """A notice to a caller's `url` that a job is over. `signed` makes all headers from the Unix time in seconds and the
+    signature in hexadecimal digits, which is empty without a secret.
     """
 
     url: str = field(repr=False)
@@ -177,18 +178,20 @@ class JobKind(Protocol):
     output_purpose: str
 
     def item(self, line: bytes) -> ItemCall:
-        """What a line that was checked asks for, or the request of a job of one call."""
+        """Return the call that a checked line, or the request of a job of one call, asks for."""
 
     def answered(self, line: bytes, session: str, status: int, body: bytes) -> bytes:
-        """The line that says how an item was answered; of one call the output, or where it was refused the result."""
+        """Return the output line for an item that was answered; for one call the output, or if it was refused the
+        result.
+        """
 
     def failure(self, error: AntiphonError) -> bytes:
-        """The result of a job that failed as a whole."""
+        """Return the result of a job that failed as a whole."""
 
 
 @runtime_checkable
 class LineKind(JobKind, Protocol):
-    """A kind whose jobs have an item for each line of their input. Their items fill what other calls leave."""
+    """A kind whose jobs have an item for each line of their input. Items use only capacity that other calls leave."""
 
     max_line_bytes: int
 
@@ -241,7 +244,9 @@ class OneFile:
 
 @dataclass(frozen=True, slots=True)
 class ManyFiles:
-    """A question about a page of files for one of `purposes`. `tell` also gets whether more follow."""
+    """A question about a page of files for one of `purposes`, without files that belong to a job. `tell` also gets
+    whether more follow.
+    """
 
     purposes: tuple[str, ...]
     page: Page
@@ -250,10 +255,10 @@ class ManyFiles:
 
 @dataclass(frozen=True, slots=True)
 class NewJob:
-    """A job to run. Its input, if any, must be for `input_purpose`. It expires after `window_s`, and its outputs end
-    after `output_s` seconds, if given, or earlier if the policy says so. If the policy keeps nothing, everything is
-    deleted after `passing_s`, if given. At most `most_open` of its kind may be unfinished. `spec` is what it will ask
-    for, if known now: an impossible one is refused at once.
+    """A job to run. Its input, if any, must be for `input_purpose`; with `data`, the input is made of that and belongs
+    to the job. It expires after `window_s`, and its outputs end after `output_s` seconds, if given, or earlier if the
+    policy says so. If the policy keeps nothing, everything is deleted after `passing_s`, if given. At most `most_open`
+    of its kind may be unfinished. `spec` is what it will ask for, if known now: an impossible one is refused at once.
     """
 
     kind: str
@@ -266,6 +271,7 @@ class NewJob:
     window_s: int
     output_s: int
     tell: Callable[[Job], Step]
+    data: bytes = field(default=b"", repr=False)
     passing_s: int = 0
     most_open: int = 32
     spec: TranscribeSpec | None = None
@@ -311,7 +317,30 @@ class ManyJobs:
     states: frozenset[JobState] = frozenset()
 
 
-JobQuestion = NewFile | OneFile | ManyFiles | NewJob | OneJob | JobOutput | ManyJobs
+@dataclass(frozen=True, slots=True)
+class JobOutcome:
+    """A question about a job's end. `tell` gets the job and, once it is over, its output and its errors. The answer
+    waits for the end, `wait_ms` at most.
+    """
+
+    kind: str
+    id: str
+    wait_ms: int
+    tell: Callable[[Job, bytes, bytes], Step]
+
+
+@dataclass(frozen=True, slots=True)
+class JobOutcomes:
+    """A question about a page of jobs of a kind, each with its output and errors; fewer than the page has if those are
+    large. `tell` also gets whether more follow.
+    """
+
+    kind: str
+    page: Page
+    tell: Callable[[Sequence[tuple[Job, bytes, bytes]], bool], Step]
+
+
+JobQuestion = NewFile | OneFile | ManyFiles | NewJob | OneJob | JobOutput | JobOutcome | ManyJobs | JobOutcomes
 
 
 class JobDesk(Protocol):

@@ -13,6 +13,7 @@ from antiphon.core.errors import AlreadyAnswered, CallerError, CapacityError, Co
 from antiphon.core.exports import Batch, Cut, ExportStatus, Mark, Refusal
 from antiphon.core.identity import Key, Project
 from antiphon.core.jobs import Blob, Job, JobState, Outcome, Page
+from antiphon.core.resources import Change, Resource
 from antiphon.core.usage import ClosedSession, Dimension, LooseEnds, SessionQuery, Total, UsageQuery
 from antiphon.core.wire import Keep
 
@@ -24,6 +25,7 @@ STREAMED = "stream"  # the feature of entries that charge for what was sent, pie
 FROM_THE_START = ""  # the cursor before the first entry
 LEASE_MS = 15_000  # how long a job stays its worker's after a heartbeat
 RECORD_BYTES = 4096  # counted for a job or a blob beside its content
+MAX_RESOURCES, MAX_RESOURCE_BYTES = 100, 256 << 10  # of a project, and of one resource
 MAX_GAPS = 1000  # of one answer
 
 
@@ -73,7 +75,7 @@ class Usage(Protocol):
         cursor, `InternalError`.
         """
 
-    # For bills; blocking, for any thread, and in short reads. What is asked for up to one cursor is always the same.
+    # For bills; blocking, for any thread, in short reads. Results up to a given cursor never change.
 
     def head(self) -> str:
         """Return the cursor of the last entry."""
@@ -170,8 +172,8 @@ def answered(session: str) -> AlreadyAnswered:
 
 @dataclass(frozen=True, slots=True)
 class Issued:
-    """A statement that was issued: a project's, of a period. It covers the ledger up to `cursor`; what comes later is
-    of later statements. `sha256` is of its bytes.
+    """An issued statement of a project for a period. It covers the ledger up to `cursor`; later entries belong to later
+    statements. `sha256` is of its bytes.
     """
 
     project: str
@@ -185,16 +187,16 @@ class Issued:
 
 
 class Bills(Protocol):
-    """Which statements were issued, and by which price books. Blocking; for any thread. Raises `InternalError`."""
+    """The issued statements, and their price books. Blocking; for any thread. Raises `InternalError`."""
 
     def pin(self, book: str, version: str, sha256: str, now_unix_ms: int) -> None:
-        """That a version of a price book has rated something. Raises `Conflict` where that had other contents."""
+        """Record that a version of a price book is in use. Raises `Conflict` if it had other contents before."""
 
     def issued(self, project: str) -> list[Issued]:
-        """By time."""
+        """Return the project's statements, by time."""
 
     def issue(self, statement: Issued) -> None:
-        """Raises `Conflict` where this period, or a later one, of the project has been issued."""
+        """Record a statement. Raises `Conflict` if this or a later period of the project was issued before."""
 
 
 # -- the directory -----------------------------------------------------------------------------------------------------
@@ -328,12 +330,12 @@ class Jobs(Protocol):
         """Return at most `size` bytes from `start` on; fewer, or none, at its end."""
 
     async def blobs(self, project: str, purposes: Collection[str], page: Page, keep_s: int) -> tuple[list[Blob], bool]:
-        """Return a page of blobs by age, and whether more follow."""
+        """Return a page of blobs by age, and whether more follow; without those that belong to a job."""
 
     async def delete_blob(self, project: str, id: str) -> None: ...
 
     async def use_up(self, project: str, id: str) -> None:
-        """Deletes a blob unless a job that is not over reads it."""
+        """Delete a blob, unless an unfinished job reads it."""
 
     # -- jobs, for callers ---------------------------------------------------------------------------------------------
 
@@ -380,7 +382,9 @@ class Jobs(Protocol):
     async def finish(
         self, job: Job, owner: str, state: JobState, result: bytes | None, outputs_end_unix_ms: int
     ) -> Job:
-        """End the job. Non-empty outputs can be read from now on; the others are deleted."""
+        """End the job. Non-empty outputs can be read from now on; empty ones are deleted, and so is an input that
+        belongs to the job.
+        """
 
     async def let_go(self, owner: str) -> None:
         """Release all jobs of that server: they can be claimed again."""
@@ -390,6 +394,27 @@ class Jobs(Protocol):
 
     async def close(self) -> None:
         """Finish what was begun, then close. Closing again does nothing."""
+
+
+# -- resources ---------------------------------------------------------------------------------------------------------
+
+
+class Resources(Protocol):
+    """Resources by project, kind and name. Everything raises `InternalError`. One past its end does not exist."""
+
+    async def get(self, project: str, kind: str, name: str) -> Resource:
+        """Return a resource, even a deleted one. Raises `NotFound`, also for another project's."""
+
+    async def listed(
+        self, project: str, kind: str, prefix: str, after: str, limit: int, deleted: bool
+    ) -> tuple[list[Resource], bool]:
+        """Return a page by name, with or without deleted ones, and whether more follow."""
+
+    async def change(self, project: str, kind: str, name: str, change: Change, preview: bool) -> Resource | None:
+        """Change a resource, and return it; durable on return unless it is a `preview`, without concurrent changes.
+        `change` may be called on any thread. Raises what that does, `CapacityError` if the project has `MAX_RESOURCES`,
+        `TooLarge`.
+        """
 
 
 # -- exports -----------------------------------------------------------------------------------------------------------
@@ -485,7 +510,7 @@ class Stores:
 @dataclass(frozen=True, slots=True)
 class ServerStores:
     """The stores of a server and its management API. `jobs` are of projects that keep answers; `passing` is in memory,
-    for the others. Close order: `jobs` and `passing`, `answers`, then `ledger`.
+    for the others. `resources` are of both. Close order: `jobs` and `passing`, `answers`, then `ledger`.
     """
 
     directory: Directory
@@ -494,3 +519,4 @@ class ServerStores:
     answers: Answers
     jobs: Jobs
     passing: Jobs
+    resources: Resources

@@ -66,9 +66,9 @@ class Total:
 
 
 class Charge(NamedTuple):
-    """Entries of a session that differ only in sequence, time and amount, summed up; or one entry alone. `sequence` and
-    `last` are those of the first and the last of so many `entries`, `at_unix_ms` is the first one's time. Corrections
-    are apart: `corrects` is the sequence of the entry that they correct. Closing entries are none.
+    """The sum of a session's entries that differ only in sequence, time and amount; or one entry alone. `sequence` and
+    `last` are those of the first and last of its `entries`, `at_unix_ms` is the first one's time. Corrections are
+    separate: `corrects` is the sequence of the corrected entry. Closing entries are not included.
     """
 
     sequence: int
@@ -88,8 +88,8 @@ class Charge(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class ClosedSession:
-    """What a session was charged, with the corrections that it made of itself; then those that others made of it. In
-    the order of their sequences.
+    """The charges of a session, with its own corrections; then later corrections by others. In the order of their
+    sequences.
     """
 
     project: str
@@ -101,8 +101,8 @@ class ClosedSession:
 
 @dataclass(frozen=True, slots=True)
 class Settled:
-    """A period of a project that has been billed. What is in the ledger behind `cursor` came too late for it: it is of
-    the next period, whatever its time.
+    """A billed period of a project. Ledger entries after `cursor` were too late for it: they belong to the next period,
+    whatever their time.
     """
 
     cursor: str
@@ -111,8 +111,8 @@ class Settled:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SessionQuery:
-    """The sessions of a project that closed from `since` (included) to `until` (excluded), as they were `known`: with
-    the entries of before that time, up to the cursor `head`. `by_entry` asks for each entry alone.
+    """The sessions of a project that closed from `since` (included) to `until` (excluded), as `known` at a time: with
+    the entries before it, up to the cursor `head`. `by_entry` returns each entry alone.
     """
 
     project: str
@@ -126,8 +126,8 @@ class SessionQuery:
 
 @dataclass(frozen=True, slots=True)
 class LooseEnds:
-    """The sessions that have entries in a period, and did not close in it: those that were `reopened`, and when they
-    had closed, and how many had not closed by its end, though they were charged for something in it.
+    """The sessions with entries in a period that did not close in it: those `reopened`, with the time of their close,
+    and the number still open at its end, though charged in it.
     """
 
     reopened: dict[str, int]

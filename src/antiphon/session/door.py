@@ -10,7 +10,7 @@ import hashlib
 import logging
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 from antiphon.calls.generation import Generation, Keeping
 from antiphon.calls.recognition import Recognition
@@ -22,6 +22,7 @@ from antiphon.core.endpoints import (
     AnswerSurface,
     KeepingEndpoint,
     NeedsFirst,
+    NeedsResource,
     Succession,
     SuccessiveCalls,
 )
@@ -40,7 +41,7 @@ from antiphon.core.jobs import JobDesk
 from antiphon.core.ports import Clock
 from antiphon.core.routing import CallRow, DialogueRow, LookupRow, Row
 from antiphon.core.specs import GenerateSpec, content_bytes
-from antiphon.core.stores import Claim
+from antiphon.core.stores import Claim, Resources
 from antiphon.core.wire import Bearer, Body, Close, Credential, Opening, Pending, Signed, Step, Url, Wire
 from antiphon.session.dialogue import DialogueConnection
 from antiphon.session.lookups import Lookups
@@ -52,6 +53,8 @@ from antiphon.trust.signatures import Replays, holds
 
 BESIDE_BYTES = 128 * 1024  # a larger body is hashed and parsed in a thread
 IDEMPOTENCY_KEY = "idempotency-key"
+
+T = TypeVar("T")
 
 log = logging.getLogger(__name__)
 
@@ -101,12 +104,19 @@ OpenDialogue = OpenStream | OpenSuccession
 class Door:
     """The entry point of all calls."""
 
-    def __init__(self, sessions: Sessions, keys: KeyRing, clock: Clock, jobs: JobDesk | None = None) -> None:
-        """Create the door; `jobs` answers questions about jobs."""
+    def __init__(
+        self,
+        sessions: Sessions,
+        keys: KeyRing,
+        clock: Clock,
+        jobs: JobDesk | None = None,
+        resources: Resources | None = None,
+    ) -> None:
+        """Create the door; `jobs` answers questions about jobs, and calls may refer to `resources`."""
         self._sessions = sessions
         self._keys = keys
         self._clock = clock
-        self._lookups = Lookups(sessions, jobs)
+        self._lookups = Lookups(sessions, jobs, resources)
         self._replays = Replays(clock)
 
     # -- who -----------------------------------------------------------------------------------------------------------
@@ -217,6 +227,8 @@ class Door:
             negotiated = row.endpoint.negotiate(opening, sent)
         else:  # it may hold a million small values, and must not block the event loop
             negotiated = await asyncio.to_thread(row.endpoint.negotiate, opening, sent)
+        if isinstance(negotiated, NeedsResource):
+            negotiated = await self.resolve(negotiated, principal)
         if isinstance(negotiated, Accepted):
             claim = of_item or await self._claim(opening, principal, sent)
             session = sessions.transcribe(Call(id, principal, row.surface, negotiated.spec, claim, item=fills))
@@ -306,6 +318,12 @@ class Door:
             sends += step.sends
         return Step(sends=tuple(sends))
 
+    async def resolve(self, needs: NeedsResource[T], principal: Principal | None) -> T:
+        """Return the request, made with the resource that it needs. Raises `AntiphonError`."""
+        if principal is None:
+            raise Unauthenticated("the API key belongs in the call's opening")
+        return needs.resolve(await self._lookups.resource(needs.kind, needs.name, principal.project))
+
     # -- lookups -------------------------------------------------------------------------------------------------------
 
     async def look_up(self, row: LookupRow, opening: Opening, read: Read) -> Step:
@@ -319,11 +337,16 @@ class Door:
                 principal, opening = self.authenticate(row, opening, credential, row.scope)
                 if row.max_body_bytes:
                     held, body = await read(principal)
-            question = row.endpoint.ask(opening, body)
+            if _size(body) <= BESIDE_BYTES:
+                question = row.endpoint.ask(opening, body)
+            else:
+                question = await asyncio.to_thread(row.endpoint.ask, opening, body)
             if isinstance(question, Step):
                 return question
             if isinstance(question, Lookups.MAKES_SECRETS):
                 principal = self._by_key(credential, row.scope)
+            if isinstance(question, NeedsResource):
+                question = await self.resolve(question, principal)
             return await self._lookups.answer(question, principal, row.surface)
         finally:
             if held is not None:
@@ -349,7 +372,7 @@ class Arrival:
         """Whether the caller is authenticated."""
         return self._principal is not None
 
-    def enter(self, first: str | bytes | None = None) -> OpenDialogue | NeedsFirst:
+    async def enter(self, first: str | bytes | None = None) -> OpenDialogue | NeedsFirst:
         """Admit the caller. Call it again with the first message if `NeedsFirst` is returned. Raises
         `AntiphonError`.
         """
@@ -363,6 +386,8 @@ class Arrival:
             if first is not None:
                 raise InternalError("A surface needs more than the first message.")
             return accepted
+        if isinstance(accepted, NeedsResource):
+            accepted = await self._door.resolve(accepted, self._principal)
         id = self._opening.request_id
         if isinstance(accepted, Succession):
             if self._principal is None:
