@@ -1,4 +1,4 @@
-"""The composition root: the one place that names concrete classes. It builds the house, and takes it down in order."""
+"""The composition root: the only place that names concrete classes. It builds the server, and closes it in order."""
 
 import asyncio
 import hashlib
@@ -82,7 +82,7 @@ if TYPE_CHECKING:
     from antiphon.transports.grpc import GrpcService
 
 _NOT_MADE = {"code": InternalError.code, "message": "something went wrong on the server", "param": None}
-FETCHES = Bound(8)  # at once, of recordings and pictures that are named by their URL
+FETCHES = Bound(8)  # at once, of recordings and pictures given by URL
 PICTURES = Bound(256)  # mebibytes of those pictures, in memory
 # Of URLs that the configuration names: it may name any.
 OUTSIDE = FetchLimits(max_bytes=64 * 1024, total_s=5, max_redirects=0, at_once=64)
@@ -103,8 +103,8 @@ class SystemClock:
 
 @dataclass(frozen=True, slots=True)
 class House:
-    """What stands. `grpc` makes what is served over gRPC, on which calls are counted among the connections. `first_key`
-    is the API key made at the first start, to be shown once.
+    """The running server. `grpc` makes the gRPC service, whose calls are counted among the connections. `first_key` is
+    the API key made at the first start, to be shown once.
     """
 
     asgi: ASGIApp
@@ -116,9 +116,10 @@ class House:
 
 @asynccontextmanager
 async def assemble(config: Config, accept_loss: bool = False) -> AsyncIterator[House]:
-    """The whole server but its socket. `accept_loss` lets it begin anew where a database of the data directory is gone.
+    """Build the whole server except its socket. `accept_loss` lets it start anew if a database of the data directory is
+    missing.
 
-    Raises `LedgerUnavailable` where another server has the data directory, `CallerError` where it cannot be used.
+    Raises `LedgerUnavailable` if another server uses the data directory, `CallerError` if it is unusable.
     """
     clock = SystemClock()
     directory = open_directory(config.directory)
@@ -134,7 +135,7 @@ async def assemble(config: Config, accept_loss: bool = False) -> AsyncIterator[H
             jobs=_job_bounds(config),
             accept_loss=accept_loss,
         )
-        for store in (stores.ledger, stores.answers, stores.jobs, stores.passing):  # closed from the last on
+        for store in (stores.ledger, stores.answers, stores.jobs, stores.passing):  # closed in reverse order
             stack.push_async_callback(store.close)
         control = Control(stores.directory)
         stack.push_async_callback(latest.save)
@@ -257,7 +258,7 @@ class _Stored(Protocol):
 
 
 def _trouble(sessions: Sessions, *stored: _Stored) -> str | None:
-    """Why the server is not ready; `None` if it is."""
+    """Return why the server is not ready; `None` if it is."""
     return sessions.trouble or next((each.trouble for each in stored if each.trouble), None) or supervisor.trouble
 
 
@@ -271,7 +272,7 @@ def _worker(
     webhooks: Webhooks,
     server: str,
 ) -> Worker:
-    """What runs jobs. `clock` is that of the stores."""
+    """Return the worker that runs jobs. `clock` is that of the stores."""
     rows = {(row.surface, row.path): row for row in (*ROUTES, *JOB_CALLS) if isinstance(row, CallRow)}
     at_once = config.limits.items
     services = items.Services(door, ledger, clock, Filler(sessions, clock, at_once), rows, webhooks)
@@ -290,7 +291,7 @@ def _job_bounds(config: Config) -> JobBounds:
 
 
 def places_of(limits: Configured) -> dict[CallKind, Bound]:
-    """How much of each kind may be open at once."""
+    """Return how many calls of each kind may be open at once."""
     return {
         kind: Bound(*(getattr(table, kind.value) for table in (limits, limits.per_project, limits.per_key)))
         for kind in CallKind
@@ -298,7 +299,7 @@ def places_of(limits: Configured) -> dict[CallKind, Bound]:
 
 
 def _import(config: Config) -> None:
-    """What the first session would wait for; blocking."""
+    """Import what the first session would wait for; blocking."""
     if config.recognisers or config.speaks:
         for room in ("live", "encode", "speech"):
             import_module(f"antiphon.audio.{room}")
@@ -307,7 +308,7 @@ def _import(config: Config) -> None:
 
 
 def _provenance(config: Config) -> Provenance:
-    """Blocking. Raises `Invalid`."""
+    """Open what signs speech; blocking. Raises `Invalid`."""
     chain, key = (Path(p).expanduser() if p else None for p in (config.provenance.chain, config.provenance.key))
     try:
         return open_provenance(config.directory, chain, key)
@@ -331,7 +332,7 @@ def _fetch_limits(config: Config) -> FetchLimits:
 def _grpc(
     door: Door, clock: SystemClock, uploads: Uploads, trouble: Callable[[], str | None], places: "Connections"
 ) -> "GrpcService":
-    """Imports `grpc`. Raises `Invalid` where it is not there."""
+    """Make the gRPC service. Raises `Invalid` if `grpc` is not installed."""
     try:
         from antiphon.transports.grpc import GrpcService
 
@@ -364,7 +365,7 @@ def _asgi(
         return PlainTextResponse(f"not ready: {reason}\n" if reason else "ready\n", 503 if reason else 200)
 
     async def health(request: Request) -> Response:
-        """As vLLM has it: clients and load tools of such servers ask whether calls can be taken."""
+        """Answer as vLLM does: clients and load tools of such servers ask whether calls can be taken."""
         return Response(status_code=503 if trouble() else 200)
 
     async def metrics(request: Request) -> Response:
@@ -398,7 +399,7 @@ def _asgi(
 
 
 def entrance(routes: Sequence[BaseRoute]) -> ASGIApp:
-    """The routes, and an answer to what is not among them."""
+    """Return an app of the routes, with an answer for unknown paths."""
     stray = Stray(routes, whose)
     app = Starlette(routes=routes, exception_handlers={HTTPException: stray.handle})
     app.router.redirect_slashes = False
@@ -407,8 +408,8 @@ def entrance(routes: Sequence[BaseRoute]) -> ASGIApp:
 
 
 class _Later:
-    """An application that is made when it is first asked for, off the event loop; after a failure, when it is asked for
-    again. Who asked for one that could not be made is told so in the words of the management API.
+    """An application made at its first request, off the event loop; after a failure, at the next one. Callers get that
+    failure in the format of the management API.
     """
 
     def __init__(self, make: Callable[[], ASGIApp]) -> None:

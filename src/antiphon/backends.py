@@ -1,6 +1,6 @@
-"""The engines that the configuration names, and what they answer to: built here for the composition root.
+"""The engines in the configuration and their public names: built here for the composition root.
 
-Each is imported where it is built, so that a server holds in memory only those that it has.
+Each is imported where it is built, so that a server loads only those that it uses.
 """
 
 import asyncio
@@ -39,7 +39,7 @@ PANGRAM = "The quick brown fox jumps over the lazy dog, and nobody on the whole 
 
 
 async def build(config: Config, clock: Clock, observer: Observer, stack: AsyncExitStack) -> tuple[Catalogue, Voices]:
-    """Every version with what answers, open until `stack` unwinds. Raises `Invalid`."""
+    """Return every version with its engine or pool, open until `stack` unwinds. Raises `Invalid`."""
     store = Store(config.directory / "models", offline=True)
     recognisers = await _recognisers(config, store, clock, observer, stack)
     engines: dict[str, Generator | Embedder | Inferrer] = {}
@@ -94,7 +94,7 @@ def _rampart(model: str, store: Store) -> Closing:
 
 
 def _serving(name: str, version: settings.Version, config: Config) -> Serves:
-    """Which kind of call. Raises `Invalid`."""
+    """Return the kind of call that the version serves. Raises `Invalid`."""
     if len({_serves(config.engines[engine]) for engine in version.engines}) > 1:
         raise Invalid(f"setting models.{name}.engines: they serve different types of models")
     serves = _serves(config.engines[version.engines[0]])
@@ -105,7 +105,7 @@ def _serving(name: str, version: settings.Version, config: Config) -> Serves:
 
 @dataclass(frozen=True, slots=True)
 class _Recognisers:
-    """By the names of their engines; `aligner` is one that finds when words are said, if there is one."""
+    """Recognisers by the names of their engines; `aligner` is one that can find the times of words, if any."""
 
     engines: Mapping[str, SpeechEngine]
     aligner: Aligner | None
@@ -114,7 +114,7 @@ class _Recognisers:
 async def _recognisers(
     config: Config, store: Store, clock: Clock, observer: Observer, stack: AsyncExitStack
 ) -> _Recognisers:
-    """Each with a scheduler of its own."""
+    """Start the recognisers, each with a scheduler of its own."""
     runners: dict[str, SpeechEngine] = {}
     aligner: Aligner | None = None
     for name, table in config.recognisers.items():
@@ -152,7 +152,9 @@ async def _recogniser(
 
 
 def _scheduling(config: Config) -> "Settings":
-    """Sets deadlines inside the objectives: a voice's end is heard up to 0.2 s late, and results take time to send."""
+    """Return the scheduler's settings. Deadlines are shorter than the objectives: the end of speech is detected up to
+    0.2 s late, and sending results takes time.
+    """
     from antiphon.scheduler.policy import BatchLimits
     from antiphon.scheduler.runner import Settings
     from antiphon.scheduler.specs import Timing
@@ -165,7 +167,7 @@ def _scheduling(config: Config) -> "Settings":
 async def _voice(
     name: str, engine: settings.Piper, store: Store, clock: Clock, observer: Observer, stack: AsyncExitStack
 ) -> Voice:
-    """As loud as all others: how loud it is by itself is heard once."""
+    """Start a voice, with a gain that makes all voices equally loud: its own loudness is measured once."""
     from antiphon.audio.speech import gain_for
     from antiphon.engines.piper import PiperSettings, PiperVoice
 
@@ -185,7 +187,9 @@ def _table(engine: str, config: Config) -> settings.Backend:
 
 
 def _backend(name: str, engine: Generator | Embedder | Inferrer, table: settings.Backend) -> Backend:
-    """What waits inside an engine cannot be ordered, so it waits before one that says how much it runs at once."""
+    """Return the backend of an engine. Requests inside an engine cannot be reordered, so they wait before one that
+    declares how many it runs at once.
+    """
     if isinstance(table, settings.OpenVino):
         return Backend(name, engine, table.weight, min(table.outstanding, table.max_sequences), always_streams=True)
     return Backend(name, engine, table.weight, table.outstanding)
@@ -207,7 +211,7 @@ def _served(
 
 
 def fingerprint(engine: settings.Engine) -> str:
-    """Tells sets of weights apart; empty where the model is not of the catalog."""
+    """Return what identifies the weights; empty if the model is not in the catalog."""
     if not isinstance(engine, settings.OpenVino | settings.Embedding) or engine.model not in CATALOG:
         return ""
     weights = engine.weights if isinstance(engine, settings.OpenVino) else "file"
@@ -270,7 +274,7 @@ async def _engine(
 
 
 def openvino_settings(engine: settings.OpenVino) -> "OpenVinoSettings":
-    """As configured; how to sample, where nothing is set, as the makers of a model of the catalog advise."""
+    """Return the configured settings; unset sampling settings are those that a catalog model's makers advise."""
     from antiphon.engines.openvino import OpenVinoSettings
 
     chosen = {field.name: getattr(engine, field.name) for field in fields(OpenVinoSettings)}
@@ -281,7 +285,7 @@ def openvino_settings(engine: settings.OpenVino) -> "OpenVinoSettings":
 
 
 def _path(setting: str, model: str, store: Store) -> Path:
-    """Where a model of the catalog was pulled to, or the path that was given instead."""
+    """Return where a catalog model was pulled to, or the path that was given instead."""
     if model in CATALOG:
         return store.path(model)
     path = Path(model).expanduser().absolute()

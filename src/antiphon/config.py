@@ -1,6 +1,6 @@
 """The configuration: one frozen value, read and validated once, at the start.
 
-Sources, later ones win: the defaults here, a TOML file, the environment (`ANTIPHON_HOST`, `ANTIPHON_PORT`,
+Sources, in increasing priority: the defaults here, a TOML file, the environment (`ANTIPHON_HOST`, `ANTIPHON_PORT`,
 `ANTIPHON_DATA_DIR`, `ANTIPHON_API_KEY` and those in `ENVIRONMENT`). Every error names the setting.
 """
 
@@ -23,7 +23,7 @@ Port = Annotated[int, Meta(ge=0, le=65_535)]
 Positive = Annotated[int, Meta(ge=1)]
 NotNegative = Annotated[int, Meta(ge=0)]
 
-# The names by which SDKs and their users know models, and what answers here.
+# The vendors' names of models that SDKs and their users know.
 _CALLS = ("general", "meeting", "phonecall", "finance", "conversationalai", "voicemail", "video")
 VENDOR_NAMES = (
     *("flux-general-en", "flux-general-multi"),
@@ -41,7 +41,7 @@ VENDOR_NAMES = (
     *("universal-streaming-english", "universal-streaming-multilingual", "whisper-rt"),
     *("best", "nano", "slam-1", "universal", "universal-2", "universal-3-pro"),
     *("u3-pro", "u3-rt-pro", "u3-rt-pro-beta-1", "universal-3-5-pro", "universal-3-6", "universal-3-6-pro"),
-    "amazon-transcribe",  # which names no models
+    "amazon-transcribe",  # its API names no models
 )
 DETECTOR = "silero-vad"
 SPEECH_SAMPLES = "speech-samples"  # in the same wheel as the model, so they cost no download
@@ -65,7 +65,7 @@ _AURA_2 = """
 amalthea andromeda apollo arcas aries asteria athena atlas aurora callista cora cordelia delia draco electra harmonia
 helena hera hermes hyperion iris janus juno jupiter luna mars minerva neptune odysseus ophelia orion orpheus pandora
 phoebe pluto saturn selene thalia theia vesta zeus"""
-# ElevenLabs' premade voices of all years, from Aria to Mimi: clients have their ids built in.
+# ElevenLabs' premade voices of all years, from Aria to Mimi: clients contain their ids.
 _PREMADE = """
 9BWtsMINqrJLrRacOk9x 21m00Tcm4TlvDq8ikWAM 29vD33N1CtxCmqQRPOHJ 2EiwWnXFnvU5JabPnv8n 5Q0t7uMcjvnagumLfvZi
 AZnzlk1XvdvUeBnXmlld CYw3kZ02Hs0563khs1Fj CwhRBWXzGAHq8TQ4Fs17 D38z5RcWu1voky8WS1ja EXAVITQu4vr4xnSDxMaL
@@ -99,7 +99,7 @@ class Table(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tru
 
 
 class Objectives(Table, frozen=True, kw_only=True):
-    """Milliseconds."""
+    """The objectives, in milliseconds."""
 
     stt_ttfb_ms: Positive = 300
     stt_final_ms: Positive = 800
@@ -110,7 +110,7 @@ class Objectives(Table, frozen=True, kw_only=True):
 
 
 class AtOnce(Table, frozen=True, kw_only=True):
-    """How much one project, or one key, may have open at once; 0 is as much as there is."""
+    """How much one project, or one key, may have open at once; 0 for no limit of its own."""
 
     live_streams: NotNegative = 0
     live_decoders: NotNegative = 0
@@ -122,13 +122,13 @@ class AtOnce(Table, frozen=True, kw_only=True):
 
 
 class Limits(Table, frozen=True, kw_only=True):
-    """How much at once. Memory follows from these: a tenth more of what is open is kept for projects that hold less
-    than their share. `uploads_mb` is of all bodies together, `uploads_per_key_mb` one key's share of it; `decoded_mb`
-    is of what all recordings decode to (one alone may be larger), `kept_gb` of all answers that are kept; 0
-    `connections` are as many as the system has descriptors for, less those kept back. Before the engines of each
-    model at most `waiting` calls wait, and none for longer than `wait_ms` by what is predicted. `items` are of jobs;
-    `files_mb` bounds what they read and write, `files_in_memory_mb` what projects have of that whose answers are not
-    kept, each at most half of it.
+    """The limits on concurrent work, which determine memory: a tenth more of what is open is reserved for projects
+    below their share. `uploads_mb` is for all bodies together, `uploads_per_key_mb` is one key's share; `decoded_mb` is
+    for the decoded audio of all recordings (one alone may be larger), `kept_gb` for all kept answers. With 0
+    `connections` the system's limit of descriptors applies, less the reserved ones. Before the engines of each model at
+    most `waiting` calls wait, and none whose predicted wait exceeds `wait_ms`. `items` are of jobs; `files_mb` bounds
+    the files of jobs, `files_in_memory_mb` those of projects whose answers are not kept, each project at most half of
+    it.
     """
 
     live_streams: Positive = 1000
@@ -160,7 +160,9 @@ class Limits(Table, frozen=True, kw_only=True):
 
 
 class Recognition(Table, frozen=True, kw_only=True):
-    """`workers` threads decode; by default one a core, at most four. `speculative` and `batched` are for measuring."""
+    """Speech recognition. `workers` threads decode; 0 is one per core, at most four. `speculative` and `batched` are
+    for measurements.
+    """
 
     workers: Annotated[int, Meta(ge=0, le=64)] = 0
     speculative: bool = True
@@ -170,7 +172,9 @@ class Recognition(Table, frozen=True, kw_only=True):
 
 
 class Backend(Table, frozen=True, kw_only=True):
-    """What all engines have: a share of the work where several serve one model, and the most requests at once."""
+    """The common settings of engines: the share of the work if several serve one model, and the most requests at
+    once.
+    """
 
     weight: Annotated[int, Meta(ge=1, le=1000)] = 1
     outstanding: Positive = 256
@@ -205,8 +209,8 @@ class Embedding(Backend, frozen=True, kw_only=True, forbid_unknown_fields=True, 
 
 
 class OpenAI(Backend, frozen=True, kw_only=True, forbid_unknown_fields=True, tag_field="kind", tag="openai"):
-    """A server with OpenAI's API. `server` says whose; `api_key_env` names the variable that holds its key. `cannot` is
-    what its model cannot do, of what such servers can.
+    """A server with OpenAI's API. `server` is its kind; `api_key_env` names the variable that holds its key. `cannot`
+    lists the abilities that its model lacks.
     """
 
     server: str
@@ -243,9 +247,9 @@ class Moonshine(Table, frozen=True, kw_only=True, forbid_unknown_fields=True, ta
 
 
 class Whisper(Table, frozen=True, kw_only=True, forbid_unknown_fields=True, tag_field="kind", tag="whisper"):
-    """A recogniser of speech on this machine, in a process of its own: a name of the catalog, a folder with a
-    CTranslate2 model of Whisper, or the name of one on the Hugging Face hub. Where a call names no language, a
-    multilingual one hears `language`; empty, it finds out which is spoken.
+    """A speech recogniser on this machine, in its own process: a name of the catalog, a folder with a CTranslate2 model
+    of Whisper, or its name on the Hugging Face hub. If a call names no language, a multilingual one uses `language`; if
+    that is empty, it detects the language.
     """
 
     model: str
@@ -253,8 +257,8 @@ class Whisper(Table, frozen=True, kw_only=True, forbid_unknown_fields=True, tag_
 
 
 class Version(Table, frozen=True, kw_only=True):
-    """A model: one or more engines that serve it, and how long it is there. Speech is recognised by one engine. Of
-    language models a second one is asked too where the first has said nothing for `hedge_after_ms`; 0 is never.
+    """A model: one or more engines that serve it, and its lifetime. Speech is recognised by one engine. A language
+    model's request also goes to a second engine if the first has not answered for `hedge_after_ms`; 0 is never.
     """
 
     engines: tuple[str, ...]
@@ -273,8 +277,8 @@ class Redaction(Table, frozen=True, kw_only=True):
 
 
 class Grpc(Table, frozen=True, kw_only=True):
-    """gRPC is spoken at a port of its own, with TLS where the other port has it. Without one, it is not spoken. With
-    `reflection` tools are told which methods and messages there are.
+    """The gRPC port, with TLS if the other port has it. Without one, gRPC is not served. With `reflection`, tools can
+    list methods and messages.
     """
 
     port: Port | None = None
@@ -282,14 +286,16 @@ class Grpc(Table, frozen=True, kw_only=True):
 
 
 class Provenance(Table, frozen=True, kw_only=True):
-    """What signs synthetic speech: files of PEM certificates and of their key. Without, one made at the first start."""
+    """The signing of synthetic speech: files of PEM certificates and their key. By default one is made at the first
+    start.
+    """
 
     chain: str = ""
     key: str = ""
 
 
 class Fetch(Table, frozen=True, kw_only=True):
-    """URLs that callers give. `allow` lists networks that may be reached although they are not public."""
+    """Fetching of callers' URLs. `allow` lists networks that may be reached although they are not public."""
 
     allow: tuple[str, ...] = ()
     max_mb: Positive = 200
@@ -317,8 +323,8 @@ class Audit(Table, frozen=True, kw_only=True):
 
 
 class Pricing(Table, frozen=True, kw_only=True):
-    """Files of price books, in all their versions. Projects are billed by the book named for them in `projects`, or by
-    the `default`, which need not be named where there is one; `costs` names the one of what engines cost.
+    """Files of price books, in all their versions. A project is billed by its book in `projects`, else by the
+    `default`, which may be omitted if there is only one; `costs` names the book of the engines' costs.
     """
 
     books: tuple[str, ...] = ()
@@ -334,7 +340,7 @@ class Inspection(Table, frozen=True, kw_only=True):
 
 
 class ExportMeter(Table, frozen=True, kw_only=True):
-    """What a meter counts: a dimension, of what fits the patterns."""
+    """The usage that a meter counts: a dimension, filtered by patterns."""
 
     dimension: Dimension
     model: str = "*"
@@ -343,9 +349,9 @@ class ExportMeter(Table, frozen=True, kw_only=True):
 
 
 class Export(Table, frozen=True, kw_only=True):
-    """Usage goes to a receiver outside, summed by the interval, from now on or from the `beginning` of the ledger.
-    Without `meters` there is one for each dimension; `without` are those that no meter is to count. Events are told
-    apart `by` these.
+    """The export of usage to an external receiver, summed per interval, from now on or from the `beginning` of the
+    ledger. Without `meters` there is one for each dimension; `without` are dimensions that no meter counts. `by` are
+    the properties that separate events.
     """
 
     interval_s: Annotated[int, Meta(ge=1, le=3600)] = 300
@@ -365,7 +371,7 @@ class StripeExport(Export, frozen=True, kw_only=True, forbid_unknown_fields=True
 
 
 class OpenMeterExport(Export, frozen=True, kw_only=True, forbid_unknown_fields=True, tag_field="kind", tag="openmeter"):
-    """OpenMeter, or what takes CloudEvents at `/api/v1/events` as it does."""
+    """OpenMeter, or another receiver of CloudEvents at `/api/v1/events`."""
 
     url: str = "https://openmeter.cloud"
     api_key_env: str = ""
@@ -373,7 +379,7 @@ class OpenMeterExport(Export, frozen=True, kw_only=True, forbid_unknown_fields=T
 
 class WebhookExport(Export, frozen=True, kw_only=True, forbid_unknown_fields=True, tag_field="kind", tag="webhook"):
     """A POST of at most `events` events to `url`, under the names in `fields`, in a list or in an `envelope`. The
-    receiver knows an event by its id for `identifiers_h`, and takes none that is older than `past_days`; 0 is any.
+    receiver recognises an event's id for `identifiers_h`, and accepts none older than `past_days`; 0 is any.
     """
 
     url: str
@@ -388,7 +394,7 @@ class WebhookExport(Export, frozen=True, kw_only=True, forbid_unknown_fields=Tru
 
 Recogniser = Moonshine | Whisper
 Engine = OpenVino | Embedding | OpenAI | OpenInference | Piper | Recogniser
-# Models of the catalog that stand for an engine of that name where the configuration has none, by its kind.
+# Catalog models that imply an engine of their name if the configuration has none, with its kind.
 RECOGNISERS = {"moonshine-tiny-en": "moonshine", "whisper-tiny-en": "whisper", "whisper-base": "whisper"}
 ENGINES: dict[str, Engine] = {
     "moonshine-tiny-en": Moonshine(),
@@ -409,7 +415,7 @@ VOICES: dict[str, str] = dict.fromkeys(VENDOR_VOICE_NAMES, "joe")
 
 
 class Config(Table, frozen=True, kw_only=True):
-    """Everything that can be set."""
+    """All settings."""
 
     host: str = "127.0.0.1"
     port: Port = 8080
@@ -441,24 +447,24 @@ class Config(Table, frozen=True, kw_only=True):
 
     @property
     def tls(self) -> bool:
-        """Whether TLS is spoken at the port."""
+        """Whether the port uses TLS."""
         return self.tls_self_signed or bool(self.tls_cert)
 
     @property
     def versions(self) -> dict[str, Version]:
-        """Every version; an engine that a name is answered by is one of its own name."""
+        """Every version; an engine that a public name refers to is also a version of its own name."""
         alone = (answer for answer in self.models.values() if isinstance(answer, str) and answer in self.engines)
         own = {name: answer for name, answer in self.models.items() if isinstance(answer, Version)}
         return {name: Version(engines=(name,)) for name in alone} | own
 
     @property
     def aliases(self) -> dict[str, str]:
-        """Every other public name, and the version that answers to it."""
+        """Every other public name, with its version."""
         return {name: answer for name, answer in self.models.items() if isinstance(answer, str) and answer != name}
 
     @property
     def recognisers(self) -> dict[str, Recogniser]:
-        """The engines that recognise speech for any name."""
+        """The speech recognisers that any name uses."""
         named = dict.fromkeys(engine for version in self.versions.values() for engine in version.engines)
         return {name: table for name in named if isinstance(table := self.engines[name], Recogniser)}
 
@@ -469,7 +475,7 @@ class Config(Table, frozen=True, kw_only=True):
 
     @property
     def catalogued(self) -> tuple[str, ...]:
-        """The models of the catalog, and of the hub, that must have been pulled before the server starts."""
+        """The models of the catalog, and of the hub, that must be pulled before the server starts."""
         others = (e for e in self.engines.values() if isinstance(e, OpenVino | Embedding | Piper))
         here = dict.fromkeys(e.model for e in (*self.recognisers.values(), *others))
         hub = {e.model for e in self.recognisers.values() if isinstance(e, Whisper) and is_hub_name(e.model)}
@@ -497,7 +503,7 @@ _LEVELS = ("debug", "info", "warning", "error")
 
 
 def load(path: Path | None, environment: Mapping[str, str], overrides: Mapping[str, Any] | None = None) -> Config:
-    """The configuration. `overrides` are the command line's, by field name. Raises `Invalid`."""
+    """Return the configuration. `overrides` are the command line's, by field name. Raises `Invalid`."""
     settings: dict[str, Any] = {}
     if path is not None:
         try:
@@ -507,7 +513,7 @@ def load(path: Path | None, environment: Mapping[str, str], overrides: Mapping[s
         except (msgspec.DecodeError, UnicodeDecodeError) as error:
             raise Invalid(f"--config {path}: {error}") from None
     if "engines" in settings:
-        settings.setdefault("voices", {})  # the default names are of voices that are no more
+        settings.setdefault("voices", {})  # the default names refer to voices that are replaced
         _imply_recognisers(settings)
     settings |= {field: environment[name] for name, field in ENVIRONMENT.items() if environment.get(name)}
     settings |= {field: value for field, value in (overrides or {}).items() if value is not None}
@@ -532,7 +538,7 @@ def load(path: Path | None, environment: Mapping[str, str], overrides: Mapping[s
 
 
 def _imply_recognisers(settings: dict[str, Any]) -> None:
-    """Adds an engine for each recogniser of the catalog that a name is answered by and no table describes."""
+    """Add an engine for each catalog recogniser that a name refers to and no table describes."""
     names, engines = settings.get("models", MODELS), settings["engines"]
     if not isinstance(names, dict) or not isinstance(engines, dict):
         return
@@ -541,20 +547,20 @@ def _imply_recognisers(settings: dict[str, Any]) -> None:
 
 
 def _from_text(field: str, text: str) -> Any:
-    """What the environment can only say as text."""
+    """Convert a value that the environment has only as text."""
     if field == "port":
         return int(text) if text.isdigit() else text
     return {"1": True, "true": True, "0": False, "false": False}.get(text.lower(), text)
 
 
 def _named(message: str) -> str:
-    """msgspec says `Expected ... - at `$.limits.recordings``; say the setting first."""
+    """Put the setting first in msgspec's `Expected ... - at `$.limits.recordings``."""
     problem, _, where = message.partition(" - at `$.")
     return f"setting {where.rstrip('`')}: {problem}" if where else f"settings: {problem}"
 
 
 def _check(config: Config) -> None:
-    """What the types cannot say."""
+    """Check what the types cannot express."""
     if config.log_level not in _LEVELS:
         raise Invalid(f"setting log_level: expected one of {', '.join(_LEVELS)}")
     if config.api_key is not None and (len(config.api_key) < 16 or not config.api_key.isascii()):

@@ -1,4 +1,4 @@
-"""Structured logs: one JSON object a line, with a closed set of fields, so that content and keys have no way in."""
+"""Structured logs: one JSON object per line, with a fixed set of fields, so that content and keys cannot get in."""
 
 import logging
 import sys
@@ -13,10 +13,10 @@ FIELDS = (
 
 
 class JsonLines(logging.Formatter):
-    """Only the message, the named fields, and where an exception was raised: never what it said or held.
+    """A formatter of the message, the named fields, and where an exception was raised, but never its text.
 
-    Libraries put values into their messages (asyncio whole exceptions), so of theirs only the first line of the
-    template is kept.
+    Libraries put values into their messages (asyncio whole exceptions), so only the first line of their template is
+    kept.
     """
 
     def format(self, record: logging.LogRecord) -> str:
@@ -39,9 +39,9 @@ class JsonLines(logging.Formatter):
 
 
 def configure(level: str) -> None:
-    """Everything to standard error; libraries only from warnings on."""
-    logging.raiseExceptions = False  # else a line that cannot be written is dumped with its values
-    # What no line shows is not found out for each (logging HOWTO, "Optimization").
+    """Log everything to standard error; libraries only from warnings on."""
+    logging.raiseExceptions = False  # otherwise a line that cannot be written is dumped with its values
+    # What no line shows is not determined (logging HOWTO, "Optimization").
     logging.logThreads = logging.logProcesses = logging.logMultiprocessing = False
     setattr(logging, "_srcfile", None)  # noqa: B010
     handler = logging.StreamHandler(sys.stderr)

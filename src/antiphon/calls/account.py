@@ -1,8 +1,8 @@
-"""What one session is charged: its entries in the ledger, from the first to the one that closes it.
+"""The charges of one session: its ledger entries, from the first to the one that closes it.
 
-A session says how much there has been of something in all; the account writes what is not charged yet. An amount that
-turns out to be less is corrected by an entry of its own. What comes little by little is noted in between, which is as
-durable as an entry and leaves none: the next charge stands in its place.
+A session reports total amounts; the account writes the part that is not charged yet. A total that turns out to be lower
+is corrected by an entry of its own. Amounts that grow gradually are noted in between: a note is as durable as an entry,
+and the next charge replaces it.
 """
 
 import asyncio
@@ -25,14 +25,14 @@ class Tagged(Protocol):
 
 
 class Meter(NamedTuple):
-    """What is counted, and of which audio channel. A tuple, because tokens are looked up by it one by one."""
+    """A counted dimension, and its audio channel. A tuple, because tokens are looked up by it one by one."""
 
     dimension: Dimension
     channel: int = 0
 
 
 class Account:
-    """One session's, of `model`; `feature` is how that is used."""
+    """The account of one session of `model`; `feature` is how the model is used."""
 
     def __init__(self, services: Services, call: Call[Tagged], model: str, feature: str) -> None:
         self.charged: dict[Meter, int] = {}
@@ -42,17 +42,17 @@ class Account:
         self._model = model
         self._feature = feature
         self._tags = services.labels(call.principal.project, call.spec.tags)
-        self._last: dict[Meter, int] = {}  # the sequence of the latest entry that charges for it
+        self._last: dict[Meter, int] = {}  # the sequence of its latest entry
         self._sequence = 0
-        self._written = False  # whether anything of it is in the ledger
+        self._written = False  # whether the ledger has any entry of it
         self._unsettled: list[Entry] = []
         self._noted: dict[Meter, int] = {}  # durable, beyond what is charged
-        self._notes: dict[Meter, Entry] = {}  # what the ledger may have notes of, and as what
-        self._writing = asyncio.Lock()  # what is noted and what is charged follow on one another
+        self._notes: dict[Meter, Entry] = {}  # entries that the ledger may have notes of
+        self._writing = asyncio.Lock()  # notes and charges are sequential
 
     @property
     def replays(self) -> bool:
-        """Whether the caller has been charged for this before."""
+        """Whether the caller was charged for this before."""
         return self._claim is not None and self._claim.replay_of is not None
 
     @property
@@ -61,7 +61,7 @@ class Account:
         return any(self.charged.values())
 
     def paid(self) -> dict[Dimension, int]:
-        """What the caller was charged, and not before."""
+        """Return the amounts charged now, not before."""
         dimensions = {meter.dimension for meter, amount in self.charged.items() if amount and not self.replays}
         return {dimension: self.total(dimension) for dimension in sorted(dimensions)}
 
@@ -69,12 +69,12 @@ class Account:
         return sum(amount for meter, amount in self.charged.items() if meter.dimension in dimensions)
 
     async def charge(self, amounts: Mapping[Meter, int]) -> None:
-        """So much in all; durable on return. Raises `LedgerUnavailable`, `Conflict`."""
+        """Charge these totals; durable on return. Raises `LedgerUnavailable`, `Conflict`."""
         async with self._writing:
             await self._write(self._owed(amounts, correct=True))
 
     async def note(self, amounts: Mapping[Meter, int]) -> None:
-        """As `charge`, without an entry yet. An amount that turns out to be less stays until there is one."""
+        """Note totals as `charge` does, but without an entry. A lower total has no effect until the next entry."""
         async with self._writing:
             owed = []
             for meter, amount in amounts.items():
@@ -89,8 +89,8 @@ class Account:
                     self._noted[Meter(entry.quantity.dimension, entry.channel)] = beyond
 
     async def close(self, outcome: EntryKind, amounts: Mapping[Meter, int]) -> None:
-        """The last entries: what is owed still, of which nothing is corrected any more, and how it ended. A session
-        that never owed anything leaves none.
+        """Write the last entries: what is still owed, without corrections, and the outcome. A session that never owed
+        anything leaves none.
         """
         async with self._writing:
             entries = self._owed(amounts, correct=False)
@@ -135,8 +135,8 @@ class Account:
         )
 
     async def _write(self, entries: list[Entry]) -> None:
-        """Durable on return. Where it was cancelled, or the ledger does not know how it ended, the same entries are
-        written again with the next ones, and the ledger takes each once.
+        """Write entries, durable on return. If it is cancelled, or the result is unknown, the same entries are written
+        again with the next ones, and the ledger takes each once.
         """
         self._unsettled += entries
         if not self._unsettled:
@@ -145,7 +145,7 @@ class Account:
         try:
             await self._services.ledger.append(self._unsettled, self._claim)
         except OutcomeUnknown:
-            raise  # as where it was cancelled
+            raise  # as if it was cancelled
         except AntiphonError as error:
             for entry in self._unsettled:  # refused, so not in the ledger
                 meter = Meter(entry.quantity.dimension, entry.channel)
@@ -153,7 +153,7 @@ class Account:
                     self.charged[meter] -= entry.quantity.amount
             self._unsettled = []
             if isinstance(error, Conflict):
-                self._claim = None  # another request's; what of this one was sent is paid for without
+                self._claim = None  # another request's; what this one sent is charged without it
             raise
         self._written = True
         took_ms = (self._services.clock.now_ns() - begun_ns) / NS_PER_MS

@@ -1,4 +1,4 @@
-"""One text of a session that speaks, and the clause of it that is being synthesised."""
+"""One text of a speech session, and its clause that is being synthesised."""
 
 from collections import deque
 from collections.abc import AsyncGenerator
@@ -16,8 +16,8 @@ if TYPE_CHECKING:
 
 @dataclass(slots=True)
 class SpeechWork:
-    """A clause that is being synthesised, for the characters `text` that begin at `offset`. With timings its sound
-    waits in `pcm` until all of it is there. `heard` is all of its sound so far, where times are wanted.
+    """A clause being synthesised, for the characters `text` that begin at `offset`. With timings its sound waits in
+    `pcm` until all of it is there. `heard` is all of its sound so far, if times are wanted.
     """
 
     phrase: Phrase
@@ -31,14 +31,14 @@ class SpeechWork:
 
 @dataclass(frozen=True, slots=True)
 class Mark:
-    """`event` is due when the characters in front of `upto` have been spoken."""
+    """A mark in the text: `event` is due when the characters before `upto` have been spoken."""
 
     event: Flushed | ContextEnded
     upto: int = 0
 
 
 class SpeechContext:
-    """One text. Positions are milliseconds of its speech, and characters of what was written."""
+    """One text. Positions are milliseconds of its speech, and characters of the written text."""
 
     def __init__(self, name: str, spec: SpeakSpec, speed: float, schedule: tuple[int, ...], voice: Voice) -> None:
         from antiphon.audio.encode import SpeechEncoder
@@ -47,18 +47,18 @@ class SpeechContext:
         self.speed = speed
         self.schedule = schedule
         self.clauses = Clauses(spec.markup, schedule, spec.first_words)
-        self.voice = self.writes_for = voice  # who speaks now, and at the end of what waits
+        self.voice = self.writes_for = voice  # the voice now, and at the end of what waits
         self.waiting: deque[Phrase | Voice | Mark] = deque()
         self.work: SpeechWork | None = None
         self.encoder = SpeechEncoder(spec.format, voice.engine.sample_rate, whole=not spec.stream)
         self.text = ""  # written, from `spoken` on
         self.spoken = 0
-        self._billed = 0  # characters that are charged for, or never will be
-        self._sounded = False  # whether any has become sound since the last mark
+        self._billed = 0  # characters that are charged, or never will be
+        self._sounded = False  # whether any became sound since the last mark
         self.samples = 0  # made
         self.flushed = 0  # of those, when a flush was last answered
         self.sent_ms = 0
-        self.received_ns = 0  # when the text came that was not waited for by more
+        self.received_ns = 0  # when text arrived while nothing waited
         self.plays_until_ns = 0
 
     @property
@@ -66,8 +66,8 @@ class SpeechContext:
         return self.work is not None or bool(self.waiting)
 
     def take(self, upto: int) -> str:
-        """The written characters up to there, which are spoken from now on, and the white space behind them, as far as
-        it is of the same text: to some clients a word is over with the space after it.
+        """Return the written characters up to there, which are spoken from now on, and the following white space of the
+        same text: for some clients a word ends with the space after it.
         """
         length = upto - self.spoken
         length += len(self.text) - length - len(self.text[length:].lstrip())
@@ -78,13 +78,13 @@ class SpeechContext:
         return taken
 
     def bill(self) -> int:
-        """How many more characters are to be charged for, now that the last of those that were taken become sound."""
+        """Return how many more characters to charge, now that the last ones taken become sound."""
         more, self._billed, self._sounded = self.spoken - self._billed, self.spoken, True
         return more
 
     def bill_rest(self, mark: Mark) -> int:
-        """The same for what is in front of a mark and has no sound of its own: it is charged with the text that it
-        belongs to, and costs nothing where all of that is silent (markup, emoji).
+        """Return the same for text before a mark that has no sound of its own: it is charged with the text it belongs
+        to, and is free if all of that is silent (markup, emoji).
         """
         self.take(mark.upto)
         more = mark.upto - self._billed if self._sounded else 0
@@ -93,6 +93,6 @@ class SpeechContext:
 
 
 async def silence() -> AsyncGenerator[bytes, None]:
-    """The sound of a clause without words."""
+    """Yield the sound of a clause without words: none."""
     return
     yield

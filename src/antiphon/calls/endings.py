@@ -1,8 +1,8 @@
-"""When the turn of a speaker on a transcription stream ends: `TurnRules` in terms of `patience.py`.
+"""When a speaker's turn ends on a transcription stream: `TurnRules` in terms of `patience.py`.
 
-What was said tells how much silence each eagerness of a conversation waits; each stands for a confidence that nothing
-more comes, and between them it grows with the silence, evenly. So it is 0 with the end of speech, 0.7 after what an
-agent of medium eagerness would wait, and never quite 1.
+The words determine how much silence each eagerness of a conversation waits; each stands for a confidence that the turn
+is over, and in between the confidence grows linearly with the silence. So it is 0 at the end of speech, 0.7 after the
+silence of medium eagerness, and never quite 1.
 """
 
 from itertools import pairwise
@@ -17,7 +17,9 @@ SUREST = 0.99
 
 
 def silences_ms(text: str, turns: TurnRules) -> tuple[int, int | None]:
-    """How much silence after `text` ends the turn, and how much is told before; `None` where none is."""
+    """Return how much silence after `text` ends the turn, and after how much an early event is sent; `None` for no
+    early event.
+    """
     ends = turns.timeout_ms
     if turns.confidence <= SUREST:
         ends = min(ends, max(turns.least_ms, _silence_ms(_points(text), turns.confidence)))
@@ -28,7 +30,7 @@ def silences_ms(text: str, turns: TurnRules) -> tuple[int, int | None]:
 
 
 def sure_after(text: str, silence_ms: int) -> float:
-    """How sure it is, after so much silence, that nothing more comes."""
+    """Return the confidence (0..1) that the turn is over after so much silence."""
     points = _points(text)
     for (low, from_ms), (high, to_ms) in pairwise(points):
         if silence_ms < to_ms:
@@ -38,7 +40,7 @@ def sure_after(text: str, silence_ms: int) -> float:
 
 
 def tuning(turns: TurnRules) -> Tuning:
-    """How the stream listens: `timeout_ms` ends a turn where nothing is known of what was said."""
+    """Return the stream's tuning: `timeout_ms` ends a turn if the words are unknown."""
     soonest = [(0.0, 0), *((sure, soonest_ms(eagerness)) for sure, eagerness in CONFIDENCES.items())]
     least_ms = turns.timeout_ms
     if turns.confidence <= SUREST:
@@ -47,7 +49,7 @@ def tuning(turns: TurnRules) -> Tuning:
 
 
 def _points(text: str) -> list[tuple[float, int]]:
-    """Pairs of a confidence and the silence that it takes, both growing."""
+    """Return pairs of a confidence and the silence that it takes, both growing."""
     return [(0.0, 0), *((sure, patience_ms(text, eagerness)) for sure, eagerness in CONFIDENCES.items())]
 
 

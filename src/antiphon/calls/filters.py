@@ -1,8 +1,8 @@
-"""What stands between a session and everything that hears it: a chain of filters, one for each call.
+"""A chain of filters between a session and all its receivers, one chain for each call.
 
-A session's events pass the chain before they are charged for and yielded, so there is no way around it: clients, items
-of a conversation and what is prompted with them, captions, kept answers and those that are made in the background all
-get what came through. A filter that raises ends the call: nothing of what it was given leaves.
+A session's events pass the chain before they are charged and yielded, so nothing bypasses it: clients, items of a
+conversation and prompts made of them, captions, kept answers and those made in the background all get filtered events.
+A filter that raises ends the call, and none of the events passed to it are sent.
 """
 
 from collections.abc import Awaitable, Callable, Sequence
@@ -19,11 +19,11 @@ _LAST = (Closed, Completed, AllSpoken)
 
 
 class FilterError(Exception):
-    """A filter raised something. What that was may quote what it filtered, so only its kind is told."""
+    """An exception in a filter. Its text may quote the filtered content, so only its type is reported."""
 
 
 class Chain:
-    """One call's."""
+    """The chain of one call."""
 
     def __init__(self, filters: Sequence[EventFilter]) -> None:
         self._filters = filters

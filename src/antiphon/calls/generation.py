@@ -1,11 +1,10 @@
 """One caller's call of a language or embedding model: generate, meter, measure, close.
 
-What it is charged is what the engine counted, reconciled with what was seen to pass. What is delivered is durable in
-the ledger before it leaves: a whole answer as an entry, of a stream every token, noted in between and an entry at least
-every `ENTRY_TOKENS`. Who leaves a stream early pays for what was sent, and so does one whose stream failed; a whole
-answer that failed is free. One that is held costs nothing until it is confirmed, and says no more than its first
-`HELD_TOKENS` until then, which must not go on to the caller before `confirm` returns. `events` ends with `Completed` or
-`Failed`, always.
+The charge is the engine's count, reconciled with the tokens that passed. Output is durable in the ledger before it is
+sent: a whole answer as one entry; a stream token by token, with notes in between and an entry at least every
+`ENTRY_TOKENS`. A caller who leaves a stream early, or whose stream failed, pays for what was sent; a whole answer that
+failed is free. A held generation costs nothing until it is confirmed, and yields only its first `HELD_TOKENS` until
+then, which must not reach the caller before `confirm` returns. `events` always ends with `Completed` or `Failed`.
 """
 
 import asyncio
@@ -48,10 +47,10 @@ from antiphon.core.usage import Dimension
 from antiphon.core.wire import Keep
 from antiphon.slo.measure import TokenTimer
 
-ENTRY_TOKENS = 64  # of a stream that goes on; what is more than its entries say is noted
+ENTRY_TOKENS = 64  # of a running stream; tokens beyond its entries are noted
 HELD_TOKENS = 64
-BYTES_PER_TOKEN = 4  # of an input that no engine counted, because the caller left before it could
-RELEASE_S = 10.0  # for an engine to end its work
+BYTES_PER_TOKEN = 4  # of an input not counted because the caller left early
+RELEASE_S = 10.0  # for an engine to stop its work
 
 Given = TypeVar("Given")
 Batch = tuple[Generated | TokenUsage, ...]
@@ -65,8 +64,8 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Keeping:
-    """What keeps an answer: `put` is given what the surface made of it. One that is not `stored` is kept in memory, for
-    a while.
+    """How an answer is kept: `put` gets what the surface made of it. One that is not `stored` is kept in memory for a
+    while.
     """
 
     put: Callable[[Keep], Awaitable[None]]
@@ -74,8 +73,8 @@ class Keeping:
 
 
 class Generation(MeteredSession[LanguageOutput]):
-    """One call. `deadline_ns` is when it is given up; `keeping` keeps its answer, if it is kept. `unmet` is what of the
-    call the engine cannot do, and is not asked for.
+    """One call. It is stopped at `deadline_ns`; `keeping` keeps its answer, if set. `unmet` are the abilities that the
+    engine lacks, whose parameters are dropped.
     """
 
     def __init__(
@@ -96,7 +95,7 @@ class Generation(MeteredSession[LanguageOutput]):
         self._served = served
         self._spec = spec
         self._unmet = unmet
-        self._pictures: Pictures | None = None  # that were fetched
+        self._pictures: Pictures | None = None  # those fetched
         self._deadline_ns = deadline_ns
         self._asked = EngineCall(call.id, deadline_ns, principal.project, principal.weight, call.item)
         # What is kept has what the caller said, too, which no filter has seen.
@@ -106,16 +105,16 @@ class Generation(MeteredSession[LanguageOutput]):
         self._confirmed = asyncio.Event()
         if not held:
             self._confirmed.set()
-        self._interrupted = False  # it was cancelled by `fail`
+        self._interrupted = False  # cancelled by `fail`
         self._counted: TokenUsage | None = None  # by the engine
         self._seen = self._seen_reasoning = 0  # tokens that passed, by our own count
-        self._sent: TokenUsage | None = None  # what the caller has certainly been given, so far as it is charged for
-        self._noted: TokenUsage | None = None  # as the account has it last
-        self._leaving: TokenUsage | None = None  # what has been sent once that is which leaves now
-        self._passed = self._passed_reasoning = 0  # tokens of what filters let pass
-        self._due: Mapping[Meter, int] | None = None  # for all of it, once that is known
+        self._sent: TokenUsage | None = None  # certainly sent to the caller, as far as charged
+        self._noted: TokenUsage | None = None  # as last noted by the account
+        self._leaving: TokenUsage | None = None  # sent in all, after the present events
+        self._passed = self._passed_reasoning = 0  # tokens that filters let pass
+        self._due: Mapping[Meter, int] | None = None  # for the whole, once known
         self._left = 0  # choices that have not ended
-        self._final = False  # all have, and the engine has said what they took
+        self._final = False  # all have ended, and the engine has counted them
 
     @property
     def whole(self) -> bool:
@@ -128,7 +127,7 @@ class Generation(MeteredSession[LanguageOutput]):
             self._waiting.cancel()
 
     async def confirm(self) -> None:
-        """The caller wants it after all: from now on it is charged, and what it has said is durable on return. Raises
+        """Confirm a held generation: from now on it is charged, and what it has yielded is durable on return. Raises
         `LedgerUnavailable`.
         """
         self._confirmed.set()
@@ -137,19 +136,19 @@ class Generation(MeteredSession[LanguageOutput]):
 
     @property
     def leaving(self) -> TokenUsage:
-        """What the caller has been given once the events that were yielded last are sent."""
+        """The tokens sent to the caller once the last yielded events are sent."""
         return self._leaving or TokenUsage(0, 0)
 
     def drain(self) -> None:
-        """The server is stopping. A generation ends by itself."""
+        """Do nothing when the server stops: a generation ends by itself."""
 
     async def keep(self, keep: Keep) -> None:
-        """What the surface made of its events, durable on return. Raises `InternalError`."""
+        """Keep what the surface made of the events; durable on return. Raises `InternalError`."""
         if self._keeping is not None:
             try:
                 await self._keeping.put(keep)
             except BaseException:
-                self._outcome = EntryKind.ABANDONED  # it does not leave
+                self._outcome = EntryKind.ABANDONED  # it is not sent
                 raise
 
     # -- out -----------------------------------------------------------------------------------------------------------
@@ -188,7 +187,7 @@ class Generation(MeteredSession[LanguageOutput]):
             while not self._final:
                 events = self._note(await self._wait(lambda: anext(produced)))
                 if self._final and self._confirmed.is_set():
-                    break  # the last of it leaves with the end; held, it is wanted before, by a voice that goes ahead
+                    break  # the rest is sent with the end; if held, a voice that runs ahead needs it earlier
                 if not events:
                     continue
                 self._costs = self._streams
@@ -206,7 +205,7 @@ class Generation(MeteredSession[LanguageOutput]):
             self._costs, self._due = True, _amounts(usage)
             yield (*events, Completed(usage))
             self._measure(events)
-            if not self.call.item:  # which nobody waits for
+            if not self.call.item:  # nobody waits for an item
                 self._services.observer.generation(self._timer.measured(usage.output))
         finally:
             await self._release(produced)
@@ -235,8 +234,8 @@ class Generation(MeteredSession[LanguageOutput]):
         yield (inferred, Completed(TokenUsage(0, 0)))
 
     async def _wait(self, work: Callable[[], Awaitable[Given]]) -> Given:
-        """What the engine gives. Raises what `fail` was told before or meanwhile. It keeps `asyncio.timeout`'s books
-        itself, because one for every token would cost as much as the whole surface.
+        """Return the engine's result. Raises the error passed to `fail` before or meanwhile. It does the work of
+        `asyncio.timeout` itself, because one per token would cost as much as the whole surface.
         """
         if self._error:
             raise self._error
@@ -251,7 +250,7 @@ class Generation(MeteredSession[LanguageOutput]):
         except asyncio.CancelledError:
             if task.cancelling() > self._interrupted:
                 raise
-            # By `fail`, or its own work was cancelled, not this.
+            # By `fail`, or the engine's own work was cancelled, not this task.
             raise self._error or EngineError("The engine was stopped.") from None
         finally:
             self._waiting = None
@@ -282,7 +281,7 @@ class Generation(MeteredSession[LanguageOutput]):
             self._noted = so_far
 
     def _passing(self, events: tuple[LanguageOutput, ...]) -> TokenUsage:
-        """What has been sent with these, of which filters may hold back some."""
+        """Return the tokens sent including these events, of which filters may hold back some."""
         for event in events:
             match event:
                 case TextDelta() | ToolCallDelta():
@@ -295,13 +294,13 @@ class Generation(MeteredSession[LanguageOutput]):
         return replace(made, output=output, reasoning=min(output, reasoning))
 
     async def _wanted(self) -> None:
-        """Waits until what is held is confirmed."""
+        """Wait until a held generation is confirmed."""
         if not self._confirmed.is_set():
             await self._wait(self._confirmed.wait)
 
     async def _release(self, produced: AsyncGenerator[Batch, None]) -> None:
-        """Ends the engine's work; what goes wrong with that concerns nobody else. One that has said everything comes to
-        its own end, so that a connection to it is free for the next call.
+        """End the engine's work; errors are only logged. A finished one is read to its end, so that its connection is
+        free for the next call.
         """
         try:
             async with asyncio.timeout(RELEASE_S):
@@ -312,9 +311,7 @@ class Generation(MeteredSession[LanguageOutput]):
             log.error("an engine could not be stopped", exc_info=error, extra={"session": self.call.id})
 
     def _note(self, batch: Batch) -> tuple[Generated, ...]:
-        """Counts what passes; what is left of it is for the caller. Raises `EngineError` for a count of less than
-        nothing.
-        """
+        """Count the tokens, and return the events for the caller. Raises `EngineError` for an impossible count."""
         counts = False
         for event in batch:
             match event:
@@ -334,14 +331,14 @@ class Generation(MeteredSession[LanguageOutput]):
         return tuple(e for e in batch if not isinstance(e, TokenUsage)) if counts else batch  # type: ignore[return-value]
 
     def _measure(self, events: tuple[Generated, ...]) -> None:
-        """After the transport took them."""
+        """Measure, after the transport took the events."""
         if any(isinstance(e, TextDelta | ReasoningDelta | ToolCallStarted | ToolCallDelta) for e in events):
             self._timer.sent(self._services.clock.now_ns())
 
     # -- counting ------------------------------------------------------------------------------------------------------
 
     def _so_far(self) -> TokenUsage:
-        """The engine's count where there is one; until the end, of the output what was seen to pass if that is more."""
+        """Return the engine's count if there is one; before the end, the larger of that and the output seen."""
         counted = self._counted
         if counted is None:
             return TokenUsage(self._estimated_input, self._seen, reasoning=self._seen_reasoning)

@@ -1,9 +1,9 @@
-"""What sessions that are charged have in common: an account, the error that ends them, and their end.
+"""The common part of sessions that are charged: an account, the error that ends them, and their end.
 
-Everything a caller hears passes `events`: there it is filtered, then charged for, then yielded.
+All events for a caller pass `events`: they are filtered, then charged, then yielded.
 
-The first error counts. `events` ends with the session's own last event or with `Failed`, always; `close` must be called
-after it, whatever happened, and says in the ledger how it ended.
+The first error counts. `events` always ends with the session's own last event or with `Failed`; `close` must be called
+after it in any case, and records in the ledger how it ended.
 """
 
 import asyncio
@@ -29,10 +29,10 @@ log = logging.getLogger(__name__)
 
 
 class MeteredSession(ABC, Generic[Event]):
-    """One call. `model` is what answers, `feature` how it is used."""
+    """One call of `model`; `feature` is how the model is used."""
 
     live = False
-    in_doubt = False  # once it has ended: whether it was charged for a whole answer that may not have arrived
+    in_doubt = False  # after the end: whether it was charged for a whole answer that may not have arrived
 
     def __init__(
         self,
@@ -67,21 +67,21 @@ class MeteredSession(ABC, Generic[Event]):
     @property
     @abstractmethod
     def whole(self) -> bool:
-        """Whether it is charged for its answer as a whole; else for what was sent of it."""
+        """Whether it is charged for its answer as a whole; otherwise, for the part sent."""
 
     @abstractmethod
     def _produce(self) -> AsyncGenerator[tuple[Event, ...], None]:
-        """What `events` filters and yields where nothing fails. `_costs` is set before what is charged for."""
+        """Yield what `events` filters and yields. `_costs` is set before events that are charged."""
 
     @abstractmethod
     async def _pay(self, events: tuple[Event, ...]) -> None:
-        """What is charged for what leaves now is durable in the ledger on return. It sets the outcome with the last."""
+        """Charge for what is sent now, durable on return. Sets the outcome with the last event."""
 
     async def _free(self) -> None:
         """Free what it holds. May raise: the caller is charged all the same."""
 
     def _owed(self) -> Mapping[Meter, int]:
-        """What there is to pay in all, of a session that ends now."""
+        """Return the total to pay of a session that ends now."""
         return {}
 
     # -- the same for all ----------------------------------------------------------------------------------------------
@@ -95,8 +95,8 @@ class MeteredSession(ABC, Generic[Event]):
         return InternalError("The server failed; this has been logged.")
 
     async def events(self) -> AsyncGenerator[tuple[Event | Failed, ...], None]:
-        """Everything the caller is told, as many at a time as came at once, as the filters of the call leave it; what
-        is charged for a result is durable in the ledger before it is yielded. A filter that fails ends it.
+        """Yield all events for the caller, as many at a time as came at once, as the call's filters leave them; the
+        charge for a result is durable in the ledger before it is yielded. A filter that fails ends it.
         """
         try:
             async with aclosing(self._produce()) as told:
@@ -115,16 +115,16 @@ class MeteredSession(ABC, Generic[Event]):
             yield (Failed(self._error),)
 
     async def close(self, delivered: bool) -> None:
-        """Free everything. `delivered` says whether all that `events` yielded was sent; the ledger is told. Goes on to
-        its end where the caller of this is cancelled.
+        """Free everything, and record the end in the ledger. `delivered` says whether everything that `events` yielded
+        was sent. Continues to its end even if the caller is cancelled.
         """
         self.end(delivered)
         assert self._closing is not None
         await asyncio.shield(self._closing)
 
     def end(self, delivered: bool) -> None:
-        """Begins to close, and does not wait: the next request of the same connection need not wait for what the ledger
-        is told about the end of this one. Nor for the place that this one held: `on_end` is told first.
+        """Begin to close without waiting, so that the next request of the connection waits neither for the ledger nor
+        for the place of this one: `on_end` is called first.
         """
         self.on_end(self)
         self._closing = asyncio.create_task(self._close(delivered), name=f"close {self.call.id}")
@@ -149,4 +149,4 @@ class MeteredSession(ABC, Generic[Event]):
 
 
 def _nothing(session: object) -> None:
-    """Nobody waits for the end."""
+    """Do nothing at the end."""

@@ -1,8 +1,8 @@
-"""Whether a speaker has finished, by what was said: punctuation and syntax of the hypothesis at a pause.
+"""Whether a speaker has finished, by the words: punctuation and syntax of the hypothesis at a pause.
 
-A recogniser ends nearly every pause with a full stop, so the last words are looked at first: a sentence that ends in
-"and", "the" or "um" goes on, whatever stands behind it. The answer is how long to wait in silence before the turn is
-taken to be over. Only the last sentence counts.
+A recogniser ends nearly every pause with a full stop, so the last words are examined first: a sentence that ends in
+"and", "the" or "um" continues, whatever follows it. The result is how long to wait in silence before the turn counts as
+over. Only the last sentence counts.
 
 | what was said                                                                   | its kind  |
 |---------------------------------------------------------------------------------|-----------|
@@ -17,8 +17,8 @@ taken to be over. Only the last sentence counts.
 
 A comma is the recogniser's guess at a tone that did not fall, and as often the end as not. The figures are what people
 wait: most answers begin within 200 ms (Stivers and others, *Universals and cultural variation in turn-taking*, 2009),
-and silence lasts about a second before somebody ends it (Jefferson, *Notes on a possible metric*, 1989); who is in the
-middle of a phrase is left twice that. OpenAI's documented maxima, 2, 4 and 8 s, bound them.
+and silence lasts about a second before somebody ends it (Jefferson, *Notes on a possible metric*, 1989); in the middle
+of a phrase, twice that is allowed. OpenAI's documented maxima, 2, 4 and 8 s, bound them.
 """
 
 import re
@@ -29,7 +29,7 @@ from antiphon.core.text import plain
 
 
 class Thought(Enum):
-    """What a hypothesis at a pause looks like."""
+    """The state of a sentence at a pause."""
 
     WHOLE = auto()
     OPEN = auto()
@@ -54,7 +54,7 @@ _AUXILIARIES = (
 _CONTRACTIONS = "i'm i'll i'd i've we're we'll we've they're they'll you're you'll he's she's it's that's there's let's"
 _LEADING = "please maybe perhaps very really just also gonna wanna want need"
 
-# What usually goes on, and may yet end a sentence: "Yes, I do."
+# Words that are usually followed by others, but may end a sentence: "Yes, I do."
 _PARTICLES = (
     "like well so anyway actually over through about under by please really no want need maybe that each some any"
 )
@@ -76,11 +76,11 @@ USUALLY_FOLLOWED = _words(_PARTICLES, _VERBS, _OBJECTS)
 REFERRING = _words(_REFERRING)
 DIGITS = _words(_DIGITS)
 SHORT = _words(_SHORT)
-TOLD = 2  # groups of digits in a row, from which on a number is being told ...
-WHOLE_NUMBER = (3, 4, 7, 10, 11)  # ... and as many digits that it may be over
-CLAUSE = 3  # words, from which on what ends in a full stop is a sentence
+TOLD = 2  # from this many groups of digits in a row, a number is being told ...
+WHOLE_NUMBER = (3, 4, 7, 10, 11)  # ... and with this many digits it may be complete
+CLAUSE = 3  # from this many words, a text with a full stop is a sentence
 
-REFERS = 4  # how many words from the end one of those that refer may stand
+REFERS = 4  # how far from the end a referring word may be
 
 _SENTENCE = re.compile(r"(?<=[.?!])\s+(?=\S)")
 _UNENDED = re.compile(r"(?:[:–—-]|\.\.\.|…)[\"')\]]*$")
@@ -90,7 +90,7 @@ _ASKED = re.compile(r"[?!][\"')\]]*$")
 
 
 def said(text: str) -> Thought:
-    """What kind of end that is."""
+    """Return the kind of the text's end."""
     text = _last_sentence(text)
     words = plain(text).split()
     if not words or _UNENDED.search(text):
@@ -107,27 +107,27 @@ def said(text: str) -> Thought:
 
 
 def _last_sentence(text: str) -> str:
-    """Of a text that ends in a title ("Mr. John"), perhaps only a part, which is as good."""
+    """Return the last sentence; after a title ("Mr. John") perhaps only a part, which is as good."""
     return _SENTENCE.split(text.strip())[-1]
 
 
 def patience_ms(text: str, eagerness: Eagerness) -> int:
-    """How much silence after `text` ends the turn."""
+    """Return how much silence after `text` ends the turn."""
     return PATIENCE_MS[eagerness][said(text)]
 
 
 def longest_ms(eagerness: Eagerness) -> int:
-    """How much ends it whatever was said."""
+    """Return how much silence ends the turn, whatever the words."""
     return max(PATIENCE_MS[eagerness].values())
 
 
 def soonest_ms(eagerness: Eagerness) -> int:
-    """How much is the least."""
+    """Return the least silence that ends a turn."""
     return min(PATIENCE_MS[eagerness].values())
 
 
 def _mid_number(words: list[str]) -> bool:
-    """Whether digits are being told, in groups or one by one, and not as many as a usual number has."""
+    """Return whether digits are being told, in groups or one by one, and not as many as a usual number has."""
     groups = digits = 0
     for word in reversed(words):
         more = len(word.replace("-", "")) if re.fullmatch(r"[0-9-]*[0-9]", word) else int(word in DIGITS)

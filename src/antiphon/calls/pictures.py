@@ -1,8 +1,8 @@
-"""The pictures of a call that are named by their URL: fetched before an engine is asked, which is given them as data.
+"""The pictures of a call that are given by URL: fetched before the engine is called, and sent to it as data.
 
-No engine gets a caller's URL, or it would fetch whatever that leads to, from inside the team's own network. Each call
-holds as many of the places in `Services.pictures` as its pictures have mebibytes, until it ends. One that is named
-several times is fetched once and counts as often as it is named, since the engine is sent it as often.
+No engine gets a caller's URL, because it would fetch any address, from inside the operator's network. Each call holds
+as many places in `Services.pictures` as its pictures have mebibytes, until it ends. A repeated picture is fetched once,
+and counted each time, because the engine receives it each time.
 """
 
 from collections.abc import Mapping, Sequence
@@ -16,20 +16,20 @@ from antiphon.core.identity import Principal
 from antiphon.core.specs import GenerateSpec, Image, Message
 from antiphon.slo.shares import Place, Shares
 
-MOST_MB = 16  # of one call, as `data:` URLs, which are a third larger than what they hold
+MOST_MB = 16  # of one call, as `data:` URLs, which are a third larger than their content
 MOST_BYTES = (MOST_MB << 20) * 3 // 4
 _MB = 1 << 20
 
 
 def elsewhere(spec: GenerateSpec) -> Sequence[Image]:
-    """The pictures that have to be fetched."""
+    """Return the pictures that have to be fetched."""
     if isinstance(spec.prompt, str):
         return ()
     return [image for image in images(spec.prompt) if not pictures.is_data(image.url)]
 
 
 class Pictures:
-    """One call's."""
+    """The fetched pictures of one call."""
 
     def __init__(self, services: Services, principal: Principal) -> None:
         self._services = services
@@ -37,7 +37,7 @@ class Pictures:
         self._held: Place | None = None
 
     async def fetch(self, spec: GenerateSpec, far: Sequence[Image]) -> GenerateSpec:
-        """The spec, with those pictures in it as data. Raises `CallerError`, `TooLarge`, `CapacityError`."""
+        """Return the spec with those pictures as data. Raises `CallerError`, `TooLarge`, `CapacityError`."""
         self._held = self._hold(self._services.pictures, MOST_MB)
         place = self._hold(self._services.fetching, 1)
         found: dict[str, str] = {}
@@ -58,7 +58,7 @@ class Pictures:
         return replace(spec, prompt=tuple([_with(message, found) for message in spec.prompt]))
 
     def let_go(self) -> None:
-        """They are held no more."""
+        """Release the places of the pictures."""
         if self._held is not None:
             self._services.pictures.let_go(self._held)
             self._held = None

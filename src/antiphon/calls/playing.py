@@ -1,4 +1,4 @@
-"""A recording that a call brought whole is played to its session while the session is listened to."""
+"""Playing of a call's whole recording to its session, while the session's events are read."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -11,7 +11,7 @@ from antiphon.core.wire import Url
 
 @asynccontextmanager
 async def playing(session: Any, media: bytes | Url | None) -> AsyncIterator[None]:
-    """While this lasts; of a session that has brought none, nothing is played."""
+    """Play the recording within this context; do nothing if there is none."""
     if media is None:
         yield
         return

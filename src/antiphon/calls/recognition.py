@@ -1,9 +1,9 @@
 """READ FIRST. One caller's call: open, feed, meter, measure, close.
 
-A transport feeds a session with what its surface made of the caller's messages, and sends what comes out of `events`.
+A transport feeds a session with its surface's translation of the caller's messages, and sends the output of `events`.
 In between, the audio is decoded, each channel goes to a stream of a speech engine, and every result is charged to the
-ledger *before* it is yielded: what a caller received is in the ledger. `events` ends with `Closed` or `Failed`,
-always; `close` must be called after it, whatever happened, and says in the ledger how it ended.
+ledger *before* it is yielded: what a caller received is in the ledger. `events` always ends with `Closed` or `Failed`;
+`close` must be called after it in any case, and records in the ledger how it ended.
 """
 
 import asyncio
@@ -52,14 +52,14 @@ from antiphon.slo.measure import UtteranceTimer
 if TYPE_CHECKING:
     from antiphon.audio.live import LiveDecoder
 
-FRESH_NS = 10_000 * NS_PER_MS  # for so long a stream that was just opened counts as one in which somebody speaks
-MAX_UNREAD_EVENTS = 256  # a caller who reads slower than this loses the session, not the server its memory
-PIECE_BYTES = 10_000 * BYTES_PER_MS  # of a recording, given to its stream at once
+FRESH_NS = 10_000 * NS_PER_MS  # a new stream counts as one with speech for so long
+MAX_UNREAD_EVENTS = 256  # above this, a slow reader's session ends, to bound memory
+PIECE_BYTES = 10_000 * BYTES_PER_MS  # of a recording, passed to its stream at once
 
 
 @dataclass(slots=True)
 class _Channel:
-    """`pause` is where the speech before the present pause ended, as the last interim said."""
+    """`pause` is where the speech before the present pause ended, by the last interim."""
 
     stream: SpeechStream
     arrivals: Arrivals = field(default_factory=Arrivals)
@@ -71,7 +71,7 @@ class _Channel:
 
 @dataclass(frozen=True, slots=True)
 class _Unread:
-    """An event with when the speech that it is about began and ended to arrive."""
+    """An event with the times when its speech began and ended to arrive."""
 
     event: SpeechStarted | Interim | Final | TurnMayEnd | SpeechResumed | UtteranceEnded | Drained
     onset_ns: int
@@ -80,7 +80,7 @@ class _Unread:
 
 
 class Recognition(MeteredSession[Output]):
-    """One call, for which `engine` listens."""
+    """One call, recognised by `engine`."""
 
     def __init__(
         self,
@@ -91,7 +91,9 @@ class Recognition(MeteredSession[Output]):
         on_close: Callable[["Recognition"], None],
         unmet: frozenset[SpeechAbility] = frozenset(),
     ) -> None:
-        """The spec is settled with the engine; `unmet` is what of the call has no effect on it."""
+        """Create for a spec settled with the engine; `unmet` are the abilities whose parameters have no effect on
+        it.
+        """
         spec, principal = call.spec, call.principal
         feature = "live" if spec.live else "recording"
         super().__init__(services, call, model, feature, on_close)
@@ -104,34 +106,34 @@ class Recognition(MeteredSession[Output]):
         self._channels: list[_Channel] = []
         self._turns = spec.turns
         self._tuning = endings.tuning(spec.turns) if spec.turns else None
-        self._recording_ms: int | None = None  # once it is decoded
-        self._held = services.decoder.budget.hold()  # for what it decodes to
+        self._recording_ms: int | None = None  # once decoded
+        self._held = services.decoder.budget.hold()  # for the decoded audio
         self._unread: deque[_Unread] = deque()
         self._listeners: list[asyncio.Task[None]] = []  # one for each channel
         self._something = asyncio.Event()
         self._feeding = asyncio.Lock()  # a decoder's calls must not overlap, and a drain may come at any time
-        self._ended = False  # no more input is taken
-        self._fed = False  # all input is with the streams
+        self._ended = False  # no more input is accepted
+        self._fed = False  # the streams have all input
         self._draining: asyncio.Task[None] | None = None
         self._sha256 = hashlib.sha256()
         self._opened_ns = services.clock.now_ns()
 
     @property
     def silent(self) -> bool:
-        """Whether nobody has spoken for a while."""
+        """Whether there was no speech for a while."""
         if self._services.clock.now_ns() - self._opened_ns < FRESH_NS:
             return False
         return not any(channel.stream.speaking for channel in self._channels)
 
     @property
     def whole(self) -> bool:
-        """A recording is, to whom its results are told one by one, too: its first costs as much as all."""
+        """Whether its first result costs as much as all: true for recordings, even with separate results."""
         return not self.live
 
     # -- in ------------------------------------------------------------------------------------------------------------
 
     async def feed(self, given: Input) -> None:
-        """One thing the caller did. Errors in it end the session through `events`. Waits where audio comes too fast."""
+        """Process one input. Errors in it end the session through `events`. Waits if audio comes too fast."""
         async with self._feeding:
             if self._ended or self._error:
                 return
@@ -154,10 +156,10 @@ class Recognition(MeteredSession[Output]):
                         await self._end()
 
     async def play(self, media: bytes | Url) -> None:
-        """A whole recording in place of `feed`."""
+        """Process a whole recording, in place of `feed`."""
         with self._failing():
             data = await self._fetched(media.url) if isinstance(media, Url) else media
-            await asyncio.to_thread(self._sha256.update, data)  # a big one would hold every live stream up
+            await asyncio.to_thread(self._sha256.update, data)  # a big one would block every live stream
             channels = self._cut(await self._decoded(data))
             self._recording_ms = len(channels[0]) // BYTES_PER_MS
             for at in range(0, len(channels[0]), PIECE_BYTES):
@@ -165,7 +167,7 @@ class Recognition(MeteredSession[Output]):
             await self._end()
 
     async def _fetched(self, url: str) -> bytes:
-        """What is behind a URL. One that answers slowly holds a place, and no other project's."""
+        """Return the content of a URL. A slow one occupies a place of its own project only."""
         fetching, now_ns = self._services.fetching, self._services.clock.now_ns()
         if not fetching.fits(self.call.principal):
             wait_s = fetching.retry_after_s(self.call.principal, now_ns)
@@ -177,7 +179,7 @@ class Recognition(MeteredSession[Output]):
             fetching.let_go(place)
 
     def _cut(self, channels: Sequence[memoryview]) -> Sequence[memoryview]:
-        """What of a recording is to be heard. Raises `BadMedia` where there is nothing of it."""
+        """Return the requested part of a recording. Raises `BadMedia` if it is empty."""
         begin, until_ms = self._spec.from_ms * BYTES_PER_MS, self._spec.until_ms
         end = None if until_ms is None else until_ms * BYTES_PER_MS
         if begin and begin >= len(channels[0]):
@@ -185,7 +187,7 @@ class Recognition(MeteredSession[Output]):
         return [pcm[begin:end] for pcm in channels]
 
     async def _decoded(self, data: bytes) -> Sequence[memoryview]:
-        """A whole recording's channels, all of one length, which count as held until the session ends."""
+        """Return a whole recording's channels, all of one length; they count as held until the session ends."""
         form, multichannel, decoder = self._spec.format, self._spec.multichannel, self._services.decoder
         if form.encoding is Encoding.CONTAINER:
             who = self.call.principal
@@ -194,7 +196,7 @@ class Recognition(MeteredSession[Output]):
             return [memoryview(pcm) for pcm in decoded.channels]
         from antiphon.audio.live import most_pcm_bytes
 
-        raw = self._live_decoder()  # which says what is wrong with the format
+        raw = self._live_decoder()  # which reports errors in the format
         self._held.take(most_pcm_bytes(len(data), form, multichannel, decoder.limits))
         try:
             return [
@@ -206,7 +208,7 @@ class Recognition(MeteredSession[Output]):
 
     @contextmanager
     def _failing(self) -> Iterator[None]:
-        """What goes wrong with the input ends the session through `events`."""
+        """End the session through `events` if the input causes an error."""
         try:
             yield
         except AntiphonError as error:
@@ -220,10 +222,10 @@ class Recognition(MeteredSession[Output]):
         return LiveDecoder(self._services.decoder, self._spec.format, multichannel=self._spec.multichannel)
 
     async def _hear(self, pcm: list[bytes]) -> None:
-        """New 16 kHz audio, one piece per channel; the first says how many there are."""
+        """Process new 16 kHz audio, one piece per channel; the first call sets the number of channels."""
         if not self._channels and pcm:
             declared = self._spec.format.channels
-            if self.live and len(pcm) > declared:  # it was let in as so many streams
+            if self.live and len(pcm) > declared:  # it was admitted as so many streams
                 raise BadMedia(f"The audio has {len(pcm)} channels, and {declared} were declared.")
             for number in range(len(pcm)):
                 await self._open_channel(number)
@@ -238,7 +240,7 @@ class Recognition(MeteredSession[Output]):
         channel.stream.tell(mark)
 
     async def _expect_channels(self) -> None:
-        """Before any audio: as many as there will be, where that can be known."""
+        """Open the channels before any audio, if their number is known."""
         spec = self._spec
         if not (spec.multichannel and spec.format.encoding is Encoding.CONTAINER):
             await self._hear([b""] * (spec.format.channels if spec.multichannel else 1))
@@ -262,13 +264,13 @@ class Recognition(MeteredSession[Output]):
             stream.tell(self._tuning)
 
     def tune(self, tuning: Tuning) -> None:
-        """From now on the streams listen so, in place of what the spec says."""
+        """Change the tuning of all streams, in place of the spec's."""
         self._tuning = tuning
         for channel in self._channels:
             channel.stream.tell(tuning)
 
     def wait(self, silence_ms: int) -> None:
-        """In a pause: that silence ends the utterance, unless the speaker goes on before."""
+        """End the utterance in the present pause after that silence, unless the speaker continues before."""
         for channel in self._channels:
             if channel.pause is not None:
                 channel.stream.tell(Wait(channel.pause, silence_ms))
@@ -287,14 +289,14 @@ class Recognition(MeteredSession[Output]):
         self._something.set()
 
     def drain(self) -> None:
-        """The server is stopping: finalise what was heard and close. A recording ends by itself."""
+        """Finalise and close, because the server is stopping. A recording ends by itself."""
         if self.live:
             self._draining = asyncio.create_task(self.feed(End()), name=f"drain {self.call.id}")
 
     # -- out -----------------------------------------------------------------------------------------------------------
 
     async def _listen(self, channel: _Channel) -> None:
-        """Takes what the channel's stream says, for as long as there is one."""
+        """Take the events of the channel's stream, until its end."""
         with self._failing():
             async with aclosing(channel.stream.events()) as events:
                 async for batch in events:
@@ -302,7 +304,7 @@ class Recognition(MeteredSession[Output]):
                         self._take(channel, heard)
 
     def _take(self, channel: _Channel, heard: SpeechEvent) -> None:
-        """An interim that was not read yet is replaced by the newer one of its channel."""
+        """Queue an event. An unread interim is replaced by the newer one of its channel."""
         arrivals = channel.arrivals
         if isinstance(heard.event, Final) and heard.event.cause in (Cause.FLUSH, Cause.END):
             spoken_ns = arrivals.marked_ns(heard.spoken)
@@ -343,14 +345,16 @@ class Recognition(MeteredSession[Output]):
                 channel.pause = heard.pause if event.paused else None
             if self._turns and isinstance(event, Interim | Final):
                 event = self._judged(channel, event, self._turns)
-            # A final that filters held back may leave with any event.
+            # A final that filters held back may be sent with any event.
             if self._spec.incremental and (isinstance(event, Final) or self._chain is not None):
                 self._costs = True
             yield (event,)
             self._measure(channel, heard)
 
     def _judged(self, channel: _Channel, event: Interim | Final, turns: TurnRules) -> Interim | Final:
-        """With how sure it is that the turn is over. At a pause that decides how much silence ends it."""
+        """Return the event with the confidence that the turn is over. At a pause, also decide how much silence ends the
+        turn.
+        """
         text = event.transcript.text
         if isinstance(event, Final):
             silence_ms, channel.ends_after_ms = channel.ends_after_ms, None
@@ -365,7 +369,7 @@ class Recognition(MeteredSession[Output]):
         return replace(event, turn_over=sure)
 
     def _measure(self, channel: _Channel, heard: _Unread) -> None:
-        """After the transport took the event: how late it was."""
+        """Measure how late the event was, after the transport took it."""
         if not self.live:
             return
         now_ns = self._services.clock.now_ns()
@@ -381,11 +385,11 @@ class Recognition(MeteredSession[Output]):
     async def _pay(self, events: tuple[Output, ...]) -> None:
         for event in events:
             if isinstance(event, Final) and self._spec.incremental:
-                # A recording's price is known, so it is paid whole: one who leaves after the first result got it all.
+                # A recording's price is known, so its first result pays for all, even if the caller leaves after it.
                 heard_ms = {Meter(Dimension.STT_AUDIO_MS, event.channel): event.end_ms}
                 await self._account.charge(heard_ms if self.live else self._lengths())
         if isinstance(events[-1], Closed):
-            lengths = self._lengths()  # of which no result may have covered all
+            lengths = self._lengths()  # the results may not have covered everything
             await self._account.charge(lengths)
             if not self.live:
                 took_ms = (self._services.clock.now_ns() - self._opened_ns) / NS_PER_MS
@@ -393,12 +397,12 @@ class Recognition(MeteredSession[Output]):
             self._outcome = EntryKind.COMPLETED
 
     def _closed(self) -> Closed:
-        """The sum."""
+        """Return the totals."""
         lengths = self._lengths()
         return Closed(max(lengths.values(), default=0), max(1, len(lengths)), self._sha256.hexdigest())
 
     def _lengths(self) -> dict[Meter, int]:
-        """The milliseconds of each channel's audio."""
+        """Return the milliseconds of each channel's audio."""
         recorded_ms = self._recording_ms
         return {
             Meter(Dimension.STT_AUDIO_MS, number): (
@@ -410,8 +414,8 @@ class Recognition(MeteredSession[Output]):
     # -- the end -------------------------------------------------------------------------------------------------------
 
     def _owed(self) -> dict[Meter, int]:
-        """A live caller who left before the end pays for what was heard, as does one whose own error ended it; where
-        the fault is ours, only what was delivered is charged.
+        """Return the amounts to pay. A live caller who left early, or whose own error ended the session, pays for what
+        was heard; if the server is at fault, only what was delivered is charged.
         """
         theirs = self._error is None or isinstance(self._error, CallerError | PolicyError)
         return self._lengths() if self.live and theirs else {}

@@ -1,4 +1,4 @@
-"""The one way in which what a session says becomes what a caller is sent: over any connection, or kept alone."""
+"""The only way from a session's events to messages for the caller: over any connection, or only kept."""
 
 import asyncio
 from collections.abc import AsyncGenerator, Awaitable, Callable
@@ -13,16 +13,16 @@ from antiphon.core.wire import BROKEN_OFF, Close, Keep, Step, Wire
 
 
 class Says(Protocol):
-    """A session, as far as its events go."""
+    """A session with events."""
 
     def events(self) -> AsyncGenerator[tuple[Any, ...], None]: ...
 
 
 class Keeps(Says, Protocol):
-    """One whose answer may be kept."""
+    """A session whose answer may be kept."""
 
     async def keep(self, keep: Keep) -> None:
-        """Raises `AntiphonError` where that fails."""
+        """Keep an answer. Raises `AntiphonError` if that fails."""
 
     def fail(self, error: AntiphonError) -> None: ...
 
@@ -33,17 +33,17 @@ Send = Callable[[list[Wire], Close | None], Awaitable[None]]
 async def relay(
     session: Says, surface: AnswerSurface[Any], clock: Clock, send: Send, busy: asyncio.Lock | None = None
 ) -> None:
-    """Sends everything that the session says: what came at once is sent at once, after what is to be kept of it is
-    kept. Returns when all has been said and sent. What follows on a close is not sent; one that breaks an answer off
-    ends it at once. While `busy` is locked, the surface is asked nothing.
+    """Send everything that the session yields: events that came together are sent together, after their answer is kept.
+    Return when all is sent. Events after a close are not sent; a close that breaks an answer off returns at once. While
+    `busy` is locked, the surface is not called.
 
-    Raises what goes wrong in the surface, and what `send` does.
+    Raises the surface's exceptions, and those of `send`.
     """
     ended = False
     async with aclosing(session.events()) as said:
         async for events in said:
             if ended:
-                continue  # as with what follows on an answer that could not be kept
+                continue  # such as events after an answer that could not be kept
             if busy is not None and busy.locked():
                 async with busy:
                     pass
@@ -66,7 +66,7 @@ async def relay(
 
 
 async def _kept(session: Any, surface: AnswerSurface[Any], step: Step, keep: Keep, now_ns: int) -> Step:
-    """The step, once what it wants kept is kept; where that fails, what the surface says to that."""
+    """Return the step, once its answer is kept; if that fails, the surface's step for the failure."""
     keeps: Keeps = session  # only a generation's surface asks for it
     try:
         await keeps.keep(keep)

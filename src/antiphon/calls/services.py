@@ -1,4 +1,4 @@
-"""What all sessions share."""
+"""The services that all sessions share."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -15,10 +15,9 @@ from antiphon.trust.fetch import Fetcher
 
 @dataclass(frozen=True, slots=True)
 class Services:
-    """What all sessions share. A whole recording is decoded when it is its turn in `decoding`, and fetched where there
-    is a place for its project in `fetching`. Of pictures that were fetched for language models there are as many
-    mebibytes in memory as `pictures` has places. `labels` says what the ledger is to have of a project's tags;
-    `filters` makes what a call's events pass.
+    """The services that all sessions share. A whole recording is decoded in its turn in `decoding`, and fetched if its
+    project has a place in `fetching`. `pictures` has one place per mebibyte of fetched pictures in memory. `labels`
+    returns the ledger's labels of a project's tags; `filters` makes a call's event filters.
     """
 
     clock: Clock

@@ -1,12 +1,11 @@
 """One caller's text, spoken: cut into clauses, synthesised step by step, metered, measured, closed.
 
-1. Work is done when somebody wants its result: one step at a time for each session, those of all sessions in the order
-   of their deadlines (`scheduler/steps.py`). Who does not read is not synthesised for.
-2. A live text has contexts, each spoken in its own order and beside the others.
-3. Characters are charged when the first sound of their clause leaves, milliseconds with the sound that they are of, and
-   both are durable before it leaves. Who does not hear everything is charged for what was heard (`played`). An answer
-   that is delivered whole is charged whole, or not at all. A text of which nothing becomes sound costs nothing; texts
-   of one context are parted by its flushes.
+1. Work is done on demand: one step at a time for each session, and the steps of all sessions in the order of their
+   deadlines (`scheduler/steps.py`). For a caller who does not read, nothing is synthesised.
+2. A live text has contexts, each spoken in its own order, independently of the others.
+3. Characters are charged when the first sound of their clause is sent, milliseconds with their sound, and both are
+   durable before that. A caller who does not hear everything is charged for what was heard (`played`). A whole answer
+   is charged whole, or not at all. A text without any sound costs nothing; flushes separate the texts of one context.
 """
 
 import asyncio
@@ -46,11 +45,11 @@ from antiphon.core.wire import Keep
 from antiphon.text.clauses import Phrase
 from antiphon.text.timing import read_times, written_times
 
-MAX_WAITING_CHARACTERS = 100_000  # of a live session, written and not yet spoken
+MAX_WAITING_CHARACTERS = 100_000  # of a live session, not spoken yet
 MAX_CONTEXTS = 16
-LONG_BYTES = 16_000  # of samples; so much is coded beside the event loop
-MAX_SENT = 4096  # pieces that `played` looks back on
-PIECE_CHARACTERS = 256  # cut into clauses in one go, before everybody else has a turn
+LONG_BYTES = 16_000  # of samples; from this size they are encoded in a thread
+MAX_SENT = 4096  # pieces that `played` can look back on
+PIECE_CHARACTERS = 256  # cut into clauses at once, before other tasks run
 SLACK_MS = 30  # of a deadline: for coding, metering and sending
 
 CHARACTERS, AUDIO_MS = Meter(Dimension.TTS_CHARACTERS), Meter(Dimension.TTS_AUDIO_MS)
@@ -61,8 +60,8 @@ Times = tuple[CharacterTime, ...]
 
 class Synthesis(MeteredSession[SpeechOutput]):
     """One call. `sign` marks an answer that is delivered whole; `align` is for timings. A `part` of a conversation is
-    ended by that alone, and held: its first piece is made ahead, but nothing is said or charged before `confirm`.
-    `beside` knows the other voices of a dialogue by their names.
+    ended only by it, and held: its first piece is made ahead, but nothing is yielded or charged before `confirm`.
+    `beside` finds the other voices of a dialogue by name.
     """
 
     def __init__(
@@ -88,14 +87,14 @@ class Synthesis(MeteredSession[SpeechOutput]):
         self._align = align
         self._part = part
         self._contexts: dict[str, SpeechContext] = {}
-        self._now: deque[SpeechOutput] = deque()  # said before anything else
+        self._now: deque[SpeechOutput] = deque()  # yielded before anything else
         self._something = asyncio.Event()
         self._ended = False  # no more input is taken
         self._reading = asyncio.Lock()
         self._drained = False
         self._held = part
         self._characters = self._samples = 0  # of all contexts
-        self._sent: deque[tuple[int, int]] = deque(maxlen=MAX_SENT)  # after each piece: milliseconds, characters
+        self._sent: deque[tuple[int, int]] = deque(maxlen=MAX_SENT)  # totals after each piece: milliseconds, characters
 
     @property
     def whole(self) -> bool:
@@ -108,13 +107,13 @@ class Synthesis(MeteredSession[SpeechOutput]):
 
     @property
     def characters(self) -> int:
-        """Of all its texts, those whose clause has begun to sound."""
+        """The characters of all texts whose clause has begun to sound."""
         return self._characters
 
     # -- in ------------------------------------------------------------------------------------------------------------
 
     async def feed(self, given: Input) -> None:
-        """One thing the caller did. Errors in it end the session through `events`."""
+        """Process one input. Errors in it end the session through `events`."""
         async with self._reading:
             if self._ended or self._error:
                 return
@@ -193,8 +192,8 @@ class Synthesis(MeteredSession[SpeechOutput]):
             self._enqueue(context, (*context.clauses.flush(), Mark(event, written)))
 
     def _clear(self, name: str) -> None:
-        """What was not spoken is not charged for; a step that runs is thrown away when it returns. A flush of it is not
-        answered, because it was not done: a client takes `Flushed` for the end of what it had spoken since.
+        """Drop unspoken text, uncharged; the result of a running step is dropped. A flush of it is not answered,
+        because clients read `Flushed` as the end of the speech since the last one.
         """
         context = self._contexts.pop(name, None)
         if context is not None:
@@ -209,23 +208,23 @@ class Synthesis(MeteredSession[SpeechOutput]):
         self._something.set()
 
     def drain(self) -> None:
-        """The server is stopping: what was written is spoken. One text ends by itself."""
+        """Speak what was written, then end, because the server is stopping. A single text ends by itself."""
         if self.live and not self._part and not self._ended:
             if self._reading.locked():
-                self._drained = True  # and ends once what is being read has been
+                self._drained = True  # and ends once the present input is processed
                 return
             self._take(End())
             self._something.set()
 
     def confirm(self) -> None:
-        """What was held is wanted: from now on it is awaited, and charged."""
+        """Confirm held speech: from now on it is awaited, and charged."""
         self._held = False
         for context in self._contexts.values():
             context.received_ns = self._services.clock.now_ns()
         self._something.set()
 
     async def keep(self, keep: Keep) -> None:
-        """Speech is not kept."""
+        """Do nothing: speech is not kept."""
 
     # -- out -----------------------------------------------------------------------------------------------------------
 
@@ -256,7 +255,7 @@ class Synthesis(MeteredSession[SpeechOutput]):
             self._outcome = EntryKind.COMPLETED
 
     async def _wanted(self) -> None:
-        """Waits until what is held is confirmed. Raises what the session failed with meanwhile."""
+        """Wait until held speech is confirmed. Raises the session's error."""
         while self._held:
             if self._error:
                 raise self._error
@@ -277,7 +276,7 @@ class Synthesis(MeteredSession[SpeechOutput]):
         return Spoken(signed, 0, self._ms(self._samples), tuple(written), tuple(spelled))
 
     async def _spoken(self) -> AsyncGenerator[tuple[SpeechOutput, ...], None]:
-        """Every step's outcome, until there is no more to say."""
+        """Yield every step's outcome, until the end."""
         while True:
             if self._error:
                 raise self._error
@@ -296,15 +295,15 @@ class Synthesis(MeteredSession[SpeechOutput]):
                 await self._something.wait()
 
     def _deadline_ns(self, context: SpeechContext) -> int:
-        """When its next sound is needed: as soon as can be, or when what was sent has been played. What is sent whole
-        is no more urgent than if it were played as it is made.
+        """Return when its next sound is needed: as soon as possible, or when the sound sent has been played. For whole
+        answers, as if they were played while being made.
         """
         first_ns = context.received_ns + self._services.observer.objectives.tts_ttfb_ms * NS_PER_MS
         made_ms = 0 if self._spec.stream else self._ms(context.samples)
         return max(first_ns + made_ms * NS_PER_MS, context.plays_until_ns) - SLACK_MS * NS_PER_MS
 
     async def _advance(self, context: SpeechContext) -> tuple[SpeechOutput, ...]:
-        """One step of a context: a piece of the clause it is in, or what comes after it."""
+        """Run one step of a context: a piece of its present clause, or what comes after it."""
         if context.work is None:
             following = context.waiting.popleft()
             if isinstance(following, Voice):
@@ -340,7 +339,7 @@ class Synthesis(MeteredSession[SpeechOutput]):
         return SpeechWork(phrase, text, offset, pieces, shaper)
 
     async def _sound(self, context: SpeechContext, work: SpeechWork, last: bool) -> tuple[SpeechOutput, ...]:
-        """What has been made of a clause, coded."""
+        """Encode what has been made of a clause."""
         if work.shaper.begun:
             self._characters += context.bill()
         pcm = bytes(work.pcm)
@@ -352,7 +351,7 @@ class Synthesis(MeteredSession[SpeechOutput]):
         return (self._said(context, audio, written, spelled),)
 
     async def _coded(self, context: SpeechContext, pcm: bytes) -> bytes:
-        """What can leave after these samples."""
+        """Return the encoded bytes that can be sent after these samples."""
         context.samples += len(pcm) // 2
         self._samples += len(pcm) // 2
         if len(pcm) < LONG_BYTES:
@@ -364,7 +363,7 @@ class Synthesis(MeteredSession[SpeechOutput]):
         return Spoken(audio, start_ms, context.sent_ms, written, spelled, context.name)
 
     async def _times(self, context: SpeechContext, work: SpeechWork, pcm: bytes, last: bool) -> tuple[Times, Times]:
-        """When each character of a clause is said, with the last of its sound."""
+        """Return when each character of a clause is spoken, with the last of its sound."""
         words = work.phrase.words
         if not words or self._align is None or not (self._spec.timings or self._spec.times_follow):
             return (), ()
@@ -380,12 +379,12 @@ class Synthesis(MeteredSession[SpeechOutput]):
         end_ms = begun_ms + self._ms(len(work.heard) // 2)
         written = written_times(work.text, work.offset, words, times, begun_ms, end_ms)
         if self.live and work.phrase.flushed and not work.text[-1:].isspace():
-            # Clients put words together from these characters, and hold the last one back until they see its end.
+            # Clients build words from these characters, and hold the last one back until they see its end.
             written += (CharacterTime(" ", end_ms, end_ms),)
         return written, read_times(words, times)
 
     async def _mark(self, context: SpeechContext, mark: Mark) -> tuple[SpeechOutput, ...]:
-        """Everything before it has been said, to the last sample."""
+        """Return the mark's event, after the rest of the sound before it."""
         self._characters += context.bill_rest(mark)
         if isinstance(mark.event, ContextEnded):
             del self._contexts[context.name]
@@ -407,14 +406,14 @@ class Synthesis(MeteredSession[SpeechOutput]):
         return {CHARACTERS: self._characters, AUDIO_MS: self._ms(self._samples)}
 
     async def played(self, heard_ms: int) -> None:
-        """So much was heard and no more: what was charged beyond that is corrected. Durable on return."""
+        """Correct the charge to what was heard. Durable on return."""
         characters = next((characters for end_ms, characters in self._sent if end_ms >= heard_ms), self._characters)
         charged = self._account.charged
         heard = {CHARACTERS: characters if heard_ms > 0 else 0, AUDIO_MS: heard_ms}
         await self._account.charge({meter: min(amount, charged.get(meter, 0)) for meter, amount in heard.items()})
 
     def _measure(self, told: tuple[SpeechOutput, ...]) -> None:
-        """After the transport took them: how late the sound was, and until when it plays."""
+        """Measure, after the transport took the events, how late the sound was and until when it plays."""
         now_ns = self._services.clock.now_ns()
         for event in told:
             context = self._contexts.get(event.context) if isinstance(event, Spoken) else None

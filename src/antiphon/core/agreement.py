@@ -1,11 +1,11 @@
-"""What successive hypotheses of one utterance agree on: their first words, which will hardly change any more. Pure."""
+"""The first words on which successive hypotheses of one utterance agree: they will hardly change any more. Pure."""
 
 from collections.abc import Sequence
 
 
 def agreed(hypotheses: Sequence[Sequence[str]], unsure: int) -> int:
-    """How many words, from the first on, all of them have alike; of the latest one, `unsure` words at the end do not
-    count: their sound may go on.
+    """Return how many first words all hypotheses have in common. The last `unsure` words of the latest one do not
+    count, because they may be incomplete.
     """
     alike = 0
     for same in zip(*hypotheses, strict=False):
@@ -16,7 +16,9 @@ def agreed(hypotheses: Sequence[Sequence[str]], unsure: int) -> int:
 
 
 class Agreement:
-    """Of the hypotheses of one utterance, each of more audio than the one before; `needed` in a row must agree."""
+    """The agreement of the hypotheses of one utterance, each of more audio than the one before. `needed` in a row must
+    agree.
+    """
 
     def __init__(self, needed: int, unsure: int) -> None:
         self._needed = needed

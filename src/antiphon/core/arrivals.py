@@ -1,4 +1,4 @@
-"""When each part of a stream of audio arrived, by sample positions."""
+"""The arrival time of each part of an audio stream, by sample positions."""
 
 from collections import deque
 
@@ -7,14 +7,14 @@ from antiphon.core.units import NS_PER_S
 
 FRAME = 512  # samples; pieces far below it share one time
 HEAD_START_NS = 5 * NS_PER_S
-MOST_MARKS = 256  # of which the time is kept
+MOST_MARKS = 256  # whose times are kept
 
 
 class Arrivals:
     """Positions are samples from the start of the stream, times are of one host's monotonic clock.
 
-    Audio counts as arrived no sooner than `HEAD_START_NS` before it could have been spoken: one who sends faster than
-    that gets what is left over from those who speak, and is not late for not having been served first.
+    Audio counts as arrived at the earliest `HEAD_START_NS` before it could have been spoken: a caller who sends faster
+    gets the capacity that live speakers leave, and its results do not count as late.
     """
 
     def __init__(self) -> None:
@@ -24,7 +24,7 @@ class Arrivals:
         self._origin_ns: int | None = None  # when the first sample was spoken, at the latest
 
     def add(self, samples: int, now_ns: int) -> None:
-        """So many more arrived now."""
+        """Record that `samples` more samples arrived at `now_ns`."""
         before, self.received = self.received, self.received + samples
         duration_ns = self.received * NS_PER_S // SAMPLE_RATE
         if self._origin_ns is None:
@@ -36,18 +36,18 @@ class Arrivals:
         self._times.append((self.received, now_ns))
 
     def at_ns(self, position: int) -> int:
-        """When the sample before `position` arrived; of what is forgotten or to come, the nearest that is known."""
+        """Return when the sample before `position` arrived; if it is unknown, the nearest known time."""
         for end, at_ns in self._times:
             if end >= position:
                 return at_ns
         return self._times[-1][1] if self._times else 0
 
     def mark(self, now_ns: int) -> None:
-        """A flush or the end came now, after what was received."""
+        """Record that a flush or the end arrived now, after the audio received so far."""
         self._marks.append((self.received, now_ns))
 
     def marked_ns(self, position: int) -> int:
-        """When the first mark at `position` came; each is told once, in order."""
+        """Return when the first mark at `position` arrived. Each mark is returned once, in order."""
         while self._marks and self._marks[0][0] < position:
             self._marks.popleft()
         if self._marks and self._marks[0][0] == position:
@@ -55,6 +55,6 @@ class Arrivals:
         return self.at_ns(position)
 
     def forget(self, before: int) -> None:
-        """What came before that position is not asked for any more."""
+        """Forget the times before the position `before`."""
         while self._times and self._times[0][0] < before:
             self._times.popleft()

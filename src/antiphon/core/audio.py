@@ -1,6 +1,6 @@
-"""How audio is described. Inside the house there is one form: 16 kHz, mono, signed 16-bit little-endian (`PCM`).
+"""Audio formats. Internally there is one form: 16 kHz, mono, signed 16-bit little-endian (`PCM`).
 
-Positions and lengths are integer samples at 16 kHz, or integer milliseconds where a name ends in `_ms`.
+Positions and lengths are integer samples at 16 kHz, or integer milliseconds if a name ends in `_ms`.
 """
 
 from dataclasses import dataclass
@@ -15,7 +15,7 @@ MAX_CHANNELS = 8
 
 
 class Encoding(StrEnum):
-    """How the caller's bytes carry samples. `CONTAINER` means: the bytes themselves say."""
+    """The encoding of the caller's samples. `CONTAINER`: it is read from the bytes."""
 
     LINEAR16 = "linear16"
     LINEAR32 = "linear32"
@@ -27,9 +27,9 @@ class Encoding(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class AudioFormat:
-    """What the caller declared. `sample_rate` (Hz) and `channels` are unused for `CONTAINER`, whose bytes decide.
+    """The format that the caller declared. `sample_rate` (Hz) and `channels` are unused for `CONTAINER`.
 
-    Raw `OPUS` is one packet a message, no framing.
+    Raw `OPUS` is one packet per message, without framing.
     """
 
     encoding: Encoding = Encoding.CONTAINER
@@ -38,7 +38,7 @@ class AudioFormat:
 
 
 class Codec(StrEnum):
-    """How speech that leaves is coded."""
+    """The codec of outgoing speech."""
 
     LINEAR16 = "linear16"  # little-endian
     MULAW = "mulaw"
@@ -50,7 +50,7 @@ class Codec(StrEnum):
 
 
 class Container(StrEnum):
-    """What is around it. MP3, AAC and FLAC frame themselves."""
+    """The container of outgoing speech. MP3, AAC and FLAC frame themselves."""
 
     NONE = "none"
     WAV = "wav"
@@ -59,8 +59,8 @@ class Container(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class SpeechFormat:
-    """How speech leaves: one channel, `sample_rate` in Hz, `bit_rate` in bits a second where the codec has one (`None`:
-    the codec's usual one).
+    """The format of outgoing speech: one channel, `sample_rate` in Hz, `bit_rate` in bits per second if the codec has
+    one (`None`: its default).
     """
 
     codec: Codec = Codec.LINEAR16
@@ -79,7 +79,7 @@ SYNTHETIC_TAGS = {
 
 
 def samples_to_ms(samples: int) -> int:
-    """Whole milliseconds in that many 16 kHz samples, rounded down."""
+    """Convert 16 kHz samples to whole milliseconds, rounded down."""
     return samples * 1000 // SAMPLE_RATE
 
 

@@ -1,4 +1,4 @@
-"""A call that was let in: who asks for what, and under which name it is charged."""
+"""An admitted call: who asks for what, and the session that is charged."""
 
 from dataclasses import dataclass
 from typing import Generic, TypeVar
@@ -11,9 +11,8 @@ S = TypeVar("S", covariant=True)
 
 @dataclass(frozen=True, slots=True)
 class Call(Generic[S]):
-    """`id`, a UUID, names the session. `surface` is the vendor's protocol by which the caller came. `claim` is of an
-    idempotency key or an SDK's retry, where the caller sent one. Nobody waits for one that is an `item` of a job: it
-    fills what the others leave.
+    """`id`, a UUID, is the session's. `surface` is the vendor's protocol. `claim` belongs to an idempotency key or an
+    SDK's retry, if the caller sent one. An `item` of a job uses only capacity that interactive calls leave.
     """
 
     id: str

@@ -1,8 +1,8 @@
-"""What engines can do, as they say it themselves, and what a call needs of the one that answers it.
+"""The abilities that engines declare, and those that a call needs.
 
-The session compares the two once, before it opens. A call that needs what its engine cannot do is refused, with the
-name of the ability: the surface that spoke to the caller knows by which parameter it was asked for. What asks only for
-quality or convenience is left out instead, and the answer says so.
+The session compares the two once, before it opens. A call that needs a missing ability is refused with the name of the
+ability; the surface maps it to its parameter. A parameter that affects only quality or convenience is dropped instead,
+and the response names it.
 """
 
 from collections.abc import Callable, Iterable, Mapping
@@ -27,8 +27,8 @@ from antiphon.core.specs import (
 
 
 class Ability(StrEnum):
-    """What not every engine of a language model can do. Each has the name of the parameter that asks for it, as OpenAI
-    spells that, or vLLM where OpenAI has none.
+    """An ability that not every language-model engine has. Its value is the name of the parameter that asks for it, in
+    OpenAI's spelling, or vLLM's if OpenAI has none.
     """
 
     RAW_TEXT = "prompt"  # continues a text that is not a conversation
@@ -37,7 +37,7 @@ class Ability(StrEnum):
     TOOL_CHOICE = "tool_choice"  # calls a tool, or a certain one, because it must
     ONE_TOOL_CALL = "parallel_tool_calls"  # calls one tool at a time
     JSON_OUTPUT = "response_format"  # keeps to JSON, or to a schema
-    CHOICE_OUTPUT = "choice"  # and these three to what `structured_outputs` says under their names
+    CHOICE_OUTPUT = "choice"  # these three: the constraint of that name in `structured_outputs`
     REGEX_OUTPUT = "regex"
     GRAMMAR_OUTPUT = "grammar"
     REASONING_EFFORT = "reasoning_effort"
@@ -68,7 +68,7 @@ _FORMS = {
     Shape.REGEX: Ability.REGEX_OUTPUT,
     Shape.GRAMMAR: Ability.GRAMMAR_OUTPUT,
 }
-# What of the sampling needs an ability, where it changes anything.
+# The sampling parameters that need an ability, if they change anything.
 _SAMPLING: tuple[tuple[Ability, Callable[[Sampling], object]], ...] = (
     (Ability.SEED, lambda sampling: sampling.seed is not None),
     (Ability.LOGPROBS, lambda sampling: sampling.logprobs),
@@ -86,7 +86,7 @@ _SAMPLING: tuple[tuple[Ability, Callable[[Sampling], object]], ...] = (
     (Ability.ALLOWED_TOKENS, lambda sampling: sampling.allowed_token_ids),
 )
 _PLAIN = Sampling()
-# What asks for quality or convenience: its field of the spec, and the values that any engine fulfils.
+# Parameters of quality or convenience: their field of the spec, and the values that any engine fulfils.
 _DISPENSABLE: Mapping[Ability, tuple[str, tuple[str, ...]]] = {
     Ability.REASONING_EFFORT: ("reasoning_effort", ("", "none")),
     Ability.VERBOSITY: ("verbosity", ("", "medium")),
@@ -94,8 +94,8 @@ _DISPENSABLE: Mapping[Ability, tuple[str, tuple[str, ...]]] = {
 
 
 class Incapable(UnsupportedParameter):
-    """The engine that would answer does not have `ability`, which the call needs. `param` is where the caller asked
-    for it, or the ability's own name where nobody kept that. `model` is the caller's name of it, where that is kept.
+    """The engine lacks `ability`, which the call needs. `param` is the caller's parameter, or the ability's own name if
+    that is unknown. `model` is the caller's name of the model, if known.
     """
 
     def __init__(self, ability: "Ability | SpeechAbility", param: str | None = None, model: str = "") -> None:
@@ -105,7 +105,9 @@ class Incapable(UnsupportedParameter):
 
 
 def settle(spec: GenerateSpec, abilities: frozenset[Ability]) -> tuple[GenerateSpec, frozenset[Ability]]:
-    """What an engine of these abilities is asked, and what of the call has no effect on it. Raises `Incapable`."""
+    """Return the spec for an engine with these abilities, and the abilities whose parameters have no effect. Raises
+    `Incapable`.
+    """
     for needed in _needed(spec):
         if needed not in abilities:
             raise Incapable(needed, _place(needed, spec))
@@ -144,12 +146,12 @@ def _needed(spec: GenerateSpec) -> Iterable[Ability]:
 
 
 def images(messages: Iterable[Message]) -> Iterable[Image]:
-    """All pictures, in order."""
+    """Return all images, in order."""
     return (part for message in messages for part in message.parts if isinstance(part, Image))
 
 
 def _place(ability: Ability, spec: GenerateSpec) -> str | None:
-    """Where the caller asked for it, if that is known."""
+    """Return the caller's parameter for it, if known."""
     if ability is Ability.IMAGES and not isinstance(spec.prompt, str):
         return next(iter(images(spec.prompt))).param or None
     return spec.format.param or None if ability in _FORMS.values() else None
@@ -159,7 +161,7 @@ def _place(ability: Ability, spec: GenerateSpec) -> str | None:
 
 
 class SpeechAbility(StrEnum):
-    """What not every engine that recognises speech can do."""
+    """An ability that not every speech recogniser has."""
 
     TRANSLATION = "translate"  # writes in English what is said in another language
     DETECTION = "detect_language"  # finds out which language is spoken, and says it
@@ -168,8 +170,8 @@ class SpeechAbility(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class SpeechCapabilities:
-    """What an engine that recognises speech can do. `languages` are the BCP 47 codes, without regions, of what it
-    hears; `language` is the one that it hears where a call names none, empty where it finds that out.
+    """The capabilities of a speech recogniser. `languages` are BCP 47 codes without regions; `language` is the one for
+    a call that names none, empty if the engine detects it.
     """
 
     languages: frozenset[str] = frozenset(("en",))
@@ -178,8 +180,8 @@ class SpeechCapabilities:
 
 
 class UnsupportedLanguage(UnsupportedParameter):
-    """The engine that would answer does not hear `language`, as the caller wrote it; it hears `languages`. `param` is
-    `languages` where it is one of several that might be spoken.
+    """The engine does not recognise `language` (in the caller's spelling), only `languages`. `param` is `languages` if
+    it is one of several candidates.
     """
 
     def __init__(self, language: str, languages: Iterable[str], param: str = "language") -> None:
@@ -189,8 +191,8 @@ class UnsupportedLanguage(UnsupportedParameter):
 
 
 def settle_speech(spec: TranscribeSpec, engine: SpeechCapabilities) -> tuple[TranscribeSpec, frozenset[SpeechAbility]]:
-    """What an engine that can do so much is asked, with languages as it knows them, and what of the call has no effect
-    on it. Raises `Incapable`, `UnsupportedLanguage`.
+    """Return the spec for this engine, with languages as it knows them, and the abilities whose parameters have no
+    effect. Raises `Incapable`, `UnsupportedLanguage`.
     """
     for wanted, ability in ((spec.translate, SpeechAbility.TRANSLATION), (spec.detect, SpeechAbility.DETECTION)):
         if wanted and ability not in engine.abilities:
@@ -208,7 +210,7 @@ def settle_speech(spec: TranscribeSpec, engine: SpeechCapabilities) -> tuple[Tra
 
 
 def check_language(tag: str, languages: Iterable[str], param: str = "language") -> str:
-    """Which of `languages` it is. Raises `UnsupportedLanguage`."""
+    """Return the member of `languages` for this tag. Raises `UnsupportedLanguage`."""
     languages = frozenset(languages)
     language = spoken(tag, languages)
     if language is None:

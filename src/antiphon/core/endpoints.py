@@ -1,4 +1,4 @@
-"""What a surface is to the rest: endpoints in three shapes (`core/routing.py`), and what they say of a call."""
+"""The interface of a surface: endpoints of three kinds (`core/routing.py`), and their descriptions of a call."""
 
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -21,11 +21,11 @@ Sent = TypeVar("Sent", bytes, Body, contravariant=True)
 
 
 class Surface(Protocol[Event]):
-    """One connection's translation between a vendor's wire and our vocabulary. It never blocks and holds no socket.
-    `Event` is what its kind of session says: `Output`, `SpeechOutput` or `ConversationOutput`.
+    """One connection's translation between a vendor's wire format and the server's own events. It never blocks and
+    holds no socket. `Event` is the output of its kind of session: `Output`, `SpeechOutput` or `ConversationOutput`.
 
-    `now_ns` is monotonic. On HTTP, `receive` is not called: the body came with `negotiate`, the answer is what `emit`
-    sends, a `Head` first.
+    `now_ns` is monotonic. On HTTP, `receive` is not called: `negotiate` gets the body, and `emit` sends the answer, a
+    `Head` first.
     """
 
     def receive(self, message: str | bytes, now_ns: int) -> Step: ...
@@ -33,18 +33,18 @@ class Surface(Protocol[Event]):
     def emit(self, event: Event, now_ns: int) -> Step: ...
 
     def deadline_ns(self) -> int | None:
-        """When `expire` wants to be called, if nothing happens before."""
+        """Return when to call `expire`, if nothing happens before; `None` for never."""
 
     def expire(self, now_ns: int) -> Step: ...
 
 
 @dataclass(frozen=True, slots=True)
 class Accepted(Generic[Asks]):
-    """A call that makes sense: what it asks for, and who translates.
+    """A valid call: its spec, and its surface.
 
-    `media` is the audio of a call that brings it whole; `None` where it will be streamed. `headers` go on the answer
-    to a WebSocket's opening; `subprotocol` is the one chosen. That answer names the parameters that are
-    `without_effect`, and of `dispensable` ones those whose ability the engine has not.
+    `media` is the audio of a call that sends it whole; `None` if it is streamed. `headers` and the chosen `subprotocol`
+    go into the answer to a WebSocket's opening. That answer names the parameters that are `without_effect`, and those
+    `dispensable` ones whose ability the engine lacks.
     """
 
     spec: Asks
@@ -56,18 +56,18 @@ class Accepted(Generic[Asks]):
     dispensable: tuple[tuple[SpeechAbility, str], ...] = ()
 
     def headers_without(self, unmet: Collection[SpeechAbility]) -> tuple[tuple[str, str], ...]:
-        """The headers of the answer, where the engine cannot do those."""
+        """Return the response headers, if the engine lacks the abilities `unmet`."""
         return self.headers + no_effect((*self.without_effect, *lacking(self.dispensable, unmet)))
 
 
 def lacking(dispensable: Iterable[tuple[SpeechAbility, str]], unmet: Collection[SpeechAbility]) -> tuple[str, ...]:
-    """The names of the parameters that need what is `unmet`."""
+    """Return the names of the parameters that need an ability in `unmet`."""
     return tuple(name for ability, name in dispensable if ability in unmet)
 
 
 class AnswerSurface(Protocol[Event]):
-    """One call's translation of a model's events (`LanguageOutput` or `SpeechOutput`) to a vendor's wire; a `Head`
-    first.
+    """One call's translation of a model's events (`LanguageOutput` or `SpeechOutput`) to a vendor's wire format; a
+    `Head` first.
     """
 
     def emit(self, event: Event, now_ns: int) -> Step: ...
@@ -75,13 +75,12 @@ class AnswerSurface(Protocol[Event]):
 
 @dataclass(frozen=True, slots=True)
 class AnswerRequest:
-    """A call of a model with a text that makes sense: what it asks for, and who translates.
+    """A valid call of a model with a text: its spec, and its surface.
 
-    `previous` is the id of a kept answer that this one goes on from: its conversation belongs after the first `lead`
-    messages of the prompt. `keep` says that the caller wants this one kept (`None`: as the project's policy has it).
-    With `background` the caller is told at once what the surface says to `Opened`, and what comes later is only kept.
-    Of what is `prepared` nothing is generated: there is an answer without output, from which a later call can go on.
-    An error about one of these has its name as `param`.
+    `previous` is the id of a kept answer that this one continues: its conversation goes after the first `lead` messages
+    of the prompt. `keep` asks to keep this answer (`None`: as the project's policy says). With `background` the caller
+    gets only the surface's output for `Opened`, and the rest is kept. With `prepared` nothing is generated: the answer
+    has no output, and a later call can continue from it. An error about one of these has its name as `param`.
     """
 
     spec: Spec | SpeakSpec
@@ -95,8 +94,8 @@ class AnswerRequest:
 
 @dataclass(frozen=True, slots=True)
 class Referring:
-    """A call that refers to parts of earlier answers: the ids of those answers, and what is asked for once there is at
-    hand what was kept of those that were found, by id. `resolve` raises `AntiphonError`.
+    """A call that refers to earlier answers: their ids, and a function that makes the request from the kept ones that
+    were found, by id. `resolve` raises `AntiphonError`.
     """
 
     answers: tuple[str, ...]
@@ -105,7 +104,7 @@ class Referring:
 
 @dataclass(frozen=True, slots=True)
 class NeedsResource(Generic[Asks]):
-    """A part of what is asked for stands in a resource of the caller's project. `resolve` is given that, and raises
+    """The call needs a resource of the caller's project. `resolve` makes the request from it, and raises
     `AntiphonError`.
     """
 
@@ -116,8 +115,8 @@ class NeedsResource(Generic[Asks]):
 
 @dataclass(frozen=True, slots=True)
 class NeedsFirst:
-    """What is asked for stands in the first message, or the credential does. `headers` and `subprotocol` answer the
-    opening; `surface` says what goes wrong until the message has come, and is not used for anything else.
+    """The spec or the credential is in the first message. `headers` and `subprotocol` answer the opening; `surface` is
+    used only to report errors until that message arrives.
     """
 
     surface: Surface[Any]
@@ -126,21 +125,21 @@ class NeedsFirst:
 
 
 class Endpoint(Protocol):
-    """What every route of a vendor can do, before there is a session."""
+    """What every route of a vendor can do before a session exists."""
 
     def credential(self, opening: Opening, first: str | bytes | None = None) -> Credential | Pending | None:
-        """What the caller sent to show who it is, wherever the vendor puts it: `first` is the first message of a
-        dialogue, once it has come. Whether it holds is not the surface's to say.
+        """Return the caller's credential, wherever the vendor puts it; it is not verified here. `first` is the first
+        message of a dialogue, once it has arrived.
         """
 
     def refuse(self, opening: Opening, error: AntiphonError) -> Step:
-        """The error in the vendor's own shape. Over HTTP it begins with a `Head`; without one, a connection is opened,
-        told, and closed.
+        """Return the error in the vendor's format. Over HTTP it begins with a `Head`; without one, a connection is
+        accepted, gets the error, and is closed.
         """
 
 
 class DialogueEndpoint(Endpoint, Protocol):
-    """A route on which both sides talk. Its surface is given every message, the first one, too."""
+    """A route on which both sides send messages. Its surface gets every message, including the first."""
 
     def negotiate(
         self, opening: Opening, first: str | bytes | None = None
@@ -148,29 +147,31 @@ class DialogueEndpoint(Endpoint, Protocol):
         "Accepted[TranscribeSpec] | Accepted[SpeakSpec] | Accepted[ConverseSpec] | Succession | NeedsFirst"
         " | NeedsResource[Accepted[TranscribeSpec]]"
     ):
-        """`first` is there once `NeedsFirst` was said. Raises `AntiphonError` for a call that does not make sense."""
+        """Translate the opening. `first` is set if `NeedsFirst` was returned before. Raises `AntiphonError` if the call
+        is invalid.
+        """
 
 
 class SuccessiveCalls(Protocol):
-    """What a vendor says on a connection on which each message is a call of a language model."""
+    """A vendor's protocol for a connection on which each message is a call of a language model."""
 
     max_message_bytes: int
 
     def cancelled(self, message: str | bytes) -> str | None:
-        """The id of the answer that this message takes back, empty for the one that is being made, or `None` for any
-        other message.
+        """Return the id of the answer that this message cancels, empty for the current one, or `None` for any other
+        message.
         """
 
     def ask(self, opening: Opening, message: str | bytes) -> AnswerRequest | Referring:
-        """What the message asks for; `opening` is the connection's, with an id of this call's own. Raises
-        `AntiphonError` for one that does not make sense.
+        """Return the request in the message; `opening` is the connection's, with an id of this call's own. Raises
+        `AntiphonError` if the request is invalid.
         """
 
     def answer_id(self, session: str) -> str:
-        """What the answer of that session is called."""
+        """Return the id of the answer of that session."""
 
     def error(self, message: str | bytes, error: AntiphonError) -> Step:
-        """Says that a message is not answered; an empty one, that the connection ends, which closes it."""
+        """Report that a message is not answered; for an empty message, that the connection ends, and close it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,16 +184,14 @@ class Succession:
 
 
 class CallEndpoint(Endpoint, Protocol[Sent]):
-    """A route with one request, and one answer or stream of it. What is sent is `bytes`, or a `Body` where the route
-    takes forms.
-    """
+    """A route with one request, and one answer or stream. The body is `bytes`, or a `Body` if the route takes forms."""
 
     max_body_bytes: int
 
     def negotiate(
         self, opening: Opening, body: Sent
     ) -> AnswerRequest | Referring | Accepted[TranscribeSpec] | NeedsResource[Accepted[TranscribeSpec]]:
-        """Raises `AntiphonError` for a call that does not make sense."""
+        """Translate the request. Raises `AntiphonError` if it is invalid."""
 
 
 @runtime_checkable
@@ -200,18 +199,18 @@ class KeepingEndpoint(Protocol):
     """A call's endpoint whose answers may be kept."""
 
     def kept_as(self, session: str) -> str:
-        """The id under which the answer of that session is kept, if it is."""
+        """Return the id under which the answer of that session is kept, if it is."""
 
     def show(self, opening: Opening, body: bytes, running: bool) -> Step:
-        """What was kept of a whole answer last; `running` says whether more will come."""
+        """Return the response for the latest kept state of an answer; `running` says whether more will come."""
 
 
-# -- questions that are answered at once: each says what it needs to know, and how that is told ------------------------
+# -- questions that are answered at once: each says what it needs to know, and formats the answer (`tell`) -------------
 
 
 @dataclass(frozen=True, slots=True)
 class Offered:
-    """The public names of what is served here."""
+    """The public names of everything served."""
 
     recognisers: Sequence[ModelCard]
     languages: Sequence[ModelCard]
@@ -225,14 +224,14 @@ class Offered:
 
 @dataclass(frozen=True, slots=True)
 class Offer:
-    """What is served here."""
+    """A question about everything served."""
 
     tell: Callable[[Offered], Step]
 
 
 @dataclass(frozen=True, slots=True)
 class ProjectSpending:
-    """How much of something a project was charged for."""
+    """The amount that a project was charged for one dimension."""
 
     project: str
     amount: int
@@ -240,7 +239,7 @@ class ProjectSpending:
 
 @dataclass(frozen=True, slots=True)
 class Spending:
-    """What the caller's project was charged for, of one `dimension` from then on."""
+    """A question about the amount of one `dimension` charged to the caller's project since then."""
 
     dimension: Dimension
     since_unix_ms: int
@@ -248,7 +247,7 @@ class Spending:
 
 
 class KeptAct(StrEnum):
-    """What is done with a kept answer, before it is shown."""
+    """The action on a kept answer, before it is shown."""
 
     READ = "read"
     CANCEL = "cancel"
@@ -257,7 +256,7 @@ class KeptAct(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class KeptAnswer:
-    """One kept answer. `tell` is given what was kept of it last, and whether its generation still goes on."""
+    """A question about one kept answer. `tell` gets its latest kept state, and whether its generation still runs."""
 
     act: KeptAct
     id: str
@@ -266,8 +265,8 @@ class KeptAnswer:
 
 @dataclass(frozen=True, slots=True)
 class Inquiry:
-    """About a model of tensors: what it is like if `described`, else whether it is ready. Without a `model`, whether
-    the server is.
+    """A question about a model of tensors: its form if `described`, else its readiness. Without a `model`, the server's
+    readiness.
     """
 
     model: str = ""
@@ -278,9 +277,9 @@ class Inquiry:
 
 @dataclass(frozen=True, slots=True)
 class OneCallSecret:
-    """A secret for one call: what is settled for that, in the surface's own form, how long it may wait, and the call
-    that it opens if nothing more is said. `tell` is given that call with its names filled in, the secret, and the Unix
-    time in seconds at which it expires. To make one takes the key itself.
+    """A request for a secret for one call: the settings for that call in the surface's own form, the secret's lifetime,
+    and the default spec. `tell` gets that spec with its names filled in, the secret, and its expiry (Unix time in
+    seconds). It needs the key itself.
     """
 
     settled: bytes
@@ -291,8 +290,8 @@ class OneCallSecret:
 
 @dataclass(frozen=True, slots=True)
 class ShortToken:
-    """A token that stands for the caller's key on the vendor's paths for a short time, and which `tell` is given. To
-    make one takes the key itself. One that is used up by its first dialogue (`once`) may have settled something for it.
+    """A request for a token that replaces the caller's key on the vendor's paths for a short time. `tell` gets the
+    token. It needs the key itself. A token for a single dialogue (`once`) may carry settings for it.
     """
 
     lifetime_s: int
@@ -305,11 +304,11 @@ Question = Offer | Spending | KeptAnswer | Inquiry | OneCallSecret | ShortToken 
 
 
 class LookupEndpoint(Endpoint, Protocol[Sent]):
-    """A route with a question that is answered at once, and charged nothing. What is sent is `bytes`, or a `Body` where
-    the route takes forms.
+    """A route for a question that is answered at once, uncharged. The body is `bytes`, or a `Body` if the route takes
+    forms.
     """
 
     def ask(self, opening: Opening, body: Sent) -> Question | NeedsResource[Question] | Step:
-        """The question, or the answer where nothing has to be known. Raises `AntiphonError` for one that does not make
-        sense; what `tell` raises is refused, too.
+        """Return the question, or the answer if no data is needed. Raises `AntiphonError` if it is invalid; an error
+        raised by `tell` is also sent as a refusal.
         """

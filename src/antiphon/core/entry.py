@@ -1,9 +1,9 @@
 """One line of the usage ledger.
 
-An entry is written once, under the key (project, session, sequence), and never changed: a mistake is mended by another
-entry that refers to it. A `USAGE` entry is durable before the result it charges for leaves, so the last one of a
-session that has no closing entry may not have been delivered; the closing entry, written after the last delivery, says
-which. Quantities are what the server measured, unrounded integers.
+An entry is written once, under the key (project, session, sequence), and never changed: a mistake is corrected by
+another entry that refers to it. A `USAGE` entry is durable before its result is sent, so the last result of a session
+without a closing entry may not have been delivered; the closing entry, written after the last delivery, says which.
+Quantities are measured by the server, as unrounded integers.
 """
 
 import re
@@ -12,7 +12,7 @@ from enum import StrEnum
 
 from antiphon.core.usage import Quantity
 
-MAX_INTEGER = 2**62  # what every database keeps exactly, with room for sums
+MAX_INTEGER = 2**62  # every database stores it exactly, with headroom for sums
 MAX_TAGS = 32
 MAX_TEXT = 256
 
@@ -20,7 +20,7 @@ _UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 
 
 class EntryKind(StrEnum):
-    """What an entry says. `COMPLETED` and `ABANDONED` close a session and count nothing."""
+    """The kind of an entry. `COMPLETED` and `ABANDONED` close a session and count nothing."""
 
     USAGE = "usage"  # charges for one result, before it leaves
     COMPLETED = "completed"  # everything charged in this session was delivered
@@ -33,7 +33,7 @@ CLOSING = frozenset({EntryKind.COMPLETED, EntryKind.ABANDONED})
 
 @dataclass(frozen=True, slots=True)
 class Reference:
-    """The entry that a correction corrects; it is of the same project."""
+    """A reference to the corrected entry, which is of the same project."""
 
     session: str
     sequence: int
@@ -44,7 +44,7 @@ class Entry:
     """Who used what, how much, when.
 
     `session` is a UUID in its canonical text form, `sequence` counts from 0 within it. `channel` is the audio channel
-    that was measured. Only a correction may be negative. Raises `ValueError` for anything else than that.
+    that was measured. Only a correction may be negative. Raises `ValueError` if a field is invalid.
     """
 
     project: str

@@ -1,8 +1,8 @@
-"""The error tree, by blame: caller, policy, capacity, engine, us.
+"""The error tree, by origin: caller, policy, capacity, engine, server.
 
-Every error carries an HTTP-like status, a stable snake_case code and a message that is safe to show to the caller:
-it never contains content or a secret. `param` names the offending parameter in the caller's own spelling.
-Surfaces render these in their vendor's shape; nothing malformed ever becomes `None` or an empty result.
+Every error carries an HTTP-like status, a stable snake_case code and a message that is safe to show to the caller: it
+never contains content or a secret. `param` names the offending parameter in the caller's own spelling. Surfaces render
+errors in their vendor's format; malformed input never becomes `None` or an empty result.
 """
 
 from typing import ClassVar
@@ -35,20 +35,20 @@ class CallerError(AntiphonError):
 
 
 class UnsupportedParameter(CallerError):
-    """A known parameter, or a value of one, that this server does not honour."""
+    """A known parameter, or a value of one, that this server does not support."""
 
     code = "unsupported_parameter"
 
 
 class UnknownModel(CallerError):
-    """No model of that name is offered. The message lists those that are."""
+    """No model has that name. The message lists those available."""
 
     status = 404
     code = "model_not_found"
 
 
 class UnknownVoice(CallerError):
-    """No voice of that name is offered. The message lists those that are."""
+    """No voice has that name. The message lists those available."""
 
     status = 404
     code = "voice_not_found"
@@ -62,7 +62,7 @@ class NotFound(CallerError):
 
 
 class MethodNotAllowed(CallerError):
-    """There is something at this path, and not by this method."""
+    """The path exists, but not with this method."""
 
     status = 405
     code = "method_not_allowed"
@@ -82,21 +82,21 @@ class TooLarge(CallerError):
 
 
 class UnsupportedCoding(CallerError):
-    """The body is compressed, or otherwise not what it stands for (`Content-Encoding`)."""
+    """The body has an unsupported `Content-Encoding`, such as a compression."""
 
     status = 415
     code = "unsupported_media_type"
 
 
 class UnspeakableText(CallerError):
-    """The voice does not survive this text, or makes nothing of it; nor will it another time."""
+    """The voice always crashes on this text, or produces no speech for it."""
 
     code = "unspeakable_text"
 
 
 class ContextLengthExceeded(CallerError):
-    """More tokens than the model reads at once. Clients know it by its code or by `WORDS` in its message: they then
-    shorten what they send, or ask another model.
+    """More tokens than the model's context. Clients recognise it by its code or by `WORDS` in its message: they then
+    shorten their input, or use another model.
     """
 
     code = "context_length_exceeded"
@@ -104,27 +104,29 @@ class ContextLengthExceeded(CallerError):
 
     @classmethod
     def by(cls, given: int, most: int, param: str) -> "ContextLengthExceeded":
-        """In OpenAI's own words. `given` is how many tokens there are, at least; `param` is what has them."""
+        """Return the error in OpenAI's own words. `given` is the number of tokens, at least; `param` is the parameter
+        that has them.
+        """
         said = f"This model's {cls.WORDS} is {most} tokens. However, your {param} resulted in {given} tokens"
         return cls(f"{said}. Please reduce the length of the {param}.", param=param)
 
 
 class RequestTimeout(CallerError):
-    """The caller sent too little for too long."""
+    """The caller sent its request too slowly."""
 
     status = 408
     code = "request_timeout"
 
 
 class Conflict(CallerError):
-    """The request contradicts an earlier one, as a reused idempotency key with another body."""
+    """The request contradicts an earlier one, such as a reused idempotency key with another body."""
 
     status = 422  # not 409, which SDKs take as a reason to send the very same again
     code = "conflict"
 
 
 class StillRunning(CallerError):
-    """The request with this idempotency key is being answered; SDKs ask again after a 409, which is right here."""
+    """The request with this idempotency key is being processed; SDKs retry after a 409, which is right here."""
 
     status = 409
     code = "still_running"
@@ -141,7 +143,7 @@ class AlreadyAnswered(Conflict):
 
 
 class Cancelled(CallerError):
-    """The caller who asked for it wants it no more."""
+    """The caller cancelled it."""
 
     code = "cancelled"
 
@@ -150,21 +152,21 @@ class Cancelled(CallerError):
 
 
 class PolicyError(AntiphonError):
-    """The request is well-formed, and not allowed."""
+    """The request is well-formed, but not allowed."""
 
     status = 403
     code = "forbidden"
 
 
 class Unauthenticated(PolicyError):
-    """No key, or none that holds."""
+    """No key, or no valid one."""
 
     status = 401
     code = "unauthenticated"
 
 
 class InvalidSignature(Unauthenticated):
-    """The request is signed, and not with the secret of its key, not lately, or not for the first time."""
+    """The signature does not match the secret of the key, is too old, or was used before."""
 
     code = "invalid_signature"
 
@@ -173,7 +175,7 @@ class InvalidSignature(Unauthenticated):
 
 
 class CapacityError(AntiphonError):
-    """There is no room now; `retry_after_s` says when to try again."""
+    """No capacity now; `retry_after_s` says when to retry."""
 
     status = 429
     code = "over_capacity"
@@ -190,7 +192,7 @@ class Draining(CapacityError):
 
 
 class EngineError(AntiphonError):
-    """The model or what runs it failed; another try may succeed."""
+    """The model or its server failed; a retry may succeed."""
 
     status = 502
     code = "engine_failed"
@@ -204,8 +206,8 @@ class EngineTimeout(EngineError):
 
 
 class EngineMisconfigured(EngineError):
-    """What runs the model does not take our credential, address or name of it: no caller's doing, and nothing that says
-    that it is down.
+    """The model's server does not accept our credential, address or model name. It is neither the caller's fault nor a
+    sign that the engine is down.
     """
 
 
@@ -224,15 +226,15 @@ class LedgerUnavailable(InternalError):
 
 
 class OutcomeUnknown(LedgerUnavailable):
-    """Usage may have been made durable or not; it is to be recorded again, by the same keys."""
+    """Usage may be durable or not; it must be recorded again, with the same keys."""
 
 
 class KeysUnavailable(InternalError):
-    """Keys, or what was revoked of them, cannot be read or written, so nobody new is let in."""
+    """Keys or revocations cannot be read or written, so no new caller is admitted."""
 
     status = 503
     code = "keys_unavailable"
 
 
 class Busy(KeysUnavailable):
-    """They are being written just now."""
+    """The keys are being written now."""

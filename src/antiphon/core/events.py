@@ -1,7 +1,7 @@
-"""The closed vocabulary between a surface and a session.
+"""The closed set of events between a surface and a session.
 
-`Input` is what a caller does, `Output` what comes back. Outputs carry decisions, not snapshots: an `Interim`
-replaces the one before it, a `Final` never repeats. Times are milliseconds from the start of the stream.
+`Input` comes from the caller, `Output` goes back. An `Interim` replaces the one before it, a `Final` is never repeated.
+Times are milliseconds from the start of the stream.
 """
 
 from collections.abc import Iterable
@@ -19,14 +19,14 @@ from antiphon.core.tensors import Parameters, Tensor
 
 @dataclass(frozen=True, slots=True)
 class Audio:
-    """Bytes in the format the spec declared, as they came."""
+    """Bytes in the format that the spec declares, as received."""
 
     data: bytes
 
 
 @dataclass(frozen=True, slots=True)
 class Flush:
-    """Finalise what has been heard so far, of one channel or of all, or say what has been written; keep the stream
+    """Finalise the audio received so far, of one channel or of all, or speak the text received so far; keep the stream
     open.
     """
 
@@ -41,7 +41,7 @@ class End:
 
 @dataclass(frozen=True, slots=True)
 class Begin:
-    """A context of a live text, with its own way of speaking. One that is not begun has the spec's."""
+    """A context of a live text, with its own speed and schedule. A context that is not begun has the spec's."""
 
     context: str
     speed: float = 1.0
@@ -50,8 +50,8 @@ class Begin:
 
 @dataclass(frozen=True, slots=True)
 class Say:
-    """More text. Contexts are independent texts of one connection, each spoken in its own order. What is `whole` does
-    not wait for how the text goes on. `voice` is one of a dialogue's, who speaks from here on.
+    """More text. Contexts are independent texts of one connection, each spoken in its own order. A `whole` text is
+    spoken without waiting for more. `voice` is the one of a dialogue that speaks from here on.
     """
 
     text: str
@@ -62,21 +62,21 @@ class Say:
 
 @dataclass(frozen=True, slots=True)
 class Clear:
-    """Forget what has been written and not yet been spoken."""
+    """Drop the text that was not spoken yet."""
 
     context: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class Finish:
-    """No more text for that context; say what has been written, then end it."""
+    """End a context after the text received so far is spoken."""
 
     context: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class Retune:
-    """From now on turns end so."""
+    """Change the rules for the end of turns."""
 
     turns: TurnRules
 
@@ -135,12 +135,11 @@ class Cause(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Opened:
-    """The first event of a session. `model` is the name of what answers: a local model, or the version behind an
-    alias; `fingerprint` tells sets of weights apart, where that is known. A model that will be no more says from when
-    on it is deprecated, and when it goes. `kept` says that what the surface wants kept will be; `remembered` that it
-    will be in memory, for a while. `unmet` (of a recogniser of speech `unmet_speech`) is what of the call has no
-    effect, because the engine cannot do it. `languages` (BCP 47) are what a recogniser may hear: one, or more where it
-    finds out.
+    """The first event of a session. `model` is the name of the answering model: a local one, or the version behind an
+    alias; `fingerprint` identifies its weights, if known. A model that will be removed has a deprecation and a sunset
+    time. `kept`: the answer will be stored; `remembered`: it stays in memory for a while. `unmet` (for a recogniser
+    `unmet_speech`) are the abilities whose parameters have no effect. `languages` (BCP 47) are those that a recogniser
+    expects: one, or more if it detects the language.
     """
 
     model: str
@@ -162,10 +161,10 @@ class SpeechStarted:
 
 @dataclass(frozen=True, slots=True)
 class Interim:
-    """A replaceable transcript of the utterance that is being spoken. `turn_over` says how sure it is (0..1) that the
-    speaker has finished, where the spec has rules for turns. `paused` says that the speaker is silent now, and that
-    everything that was said is in it. `stable_words` is how many words at its beginning will hardly change any more; it
-    never falls within an utterance, so it may exceed the words of an interim that turns out to be shorter.
+    """A replaceable transcript of the utterance being spoken. `turn_over` is the probability (0..1) that the speaker
+    has finished, if the spec has rules for turns. `paused`: the speaker is silent now, and everything said is included.
+    `stable_words` is how many first words will hardly change any more; it never falls within an utterance, so it may
+    exceed the words of a shorter interim.
     """
 
     channel: int
@@ -179,8 +178,8 @@ class Interim:
 
 @dataclass(frozen=True, slots=True)
 class Final:
-    """The transcript of `start_ms..end_ms`, said once. Its text is empty where a flush found no speech. `turn_over` is
-    as in `Interim`.
+    """The transcript of `start_ms..end_ms`, sent once. Its text is empty if a flush found no speech. `turn_over` is as
+    in `Interim`.
     """
 
     channel: int
@@ -192,7 +191,7 @@ class Final:
 
 
 def main_language(finals: Iterable[Final]) -> tuple[str, float]:
-    """The language of most of what was said, and how likely it is there; an empty one where nothing was."""
+    """Return the language of most of the speech, and its probability; an empty one if nothing was said."""
     said: dict[str, list[tuple[int, float]]] = {}
     for final in finals:
         if final.transcript.text and final.transcript.language:
@@ -207,7 +206,7 @@ def main_language(finals: Iterable[Final]) -> tuple[str, float]:
 
 @dataclass(frozen=True, slots=True)
 class TurnMayEnd:
-    """The speaker is silent since `at_ms`, and it is as sure as `early_confidence` that the turn is over."""
+    """The speaker is silent since `at_ms`, and the turn is over with a probability of `early_confidence`."""
 
     channel: int
     at_ms: int
@@ -215,7 +214,7 @@ class TurnMayEnd:
 
 @dataclass(frozen=True, slots=True)
 class SpeechResumed:
-    """After `TurnMayEnd`: the speaker goes on."""
+    """The speaker continues after `TurnMayEnd`."""
 
     channel: int
     at_ms: int
@@ -223,7 +222,7 @@ class SpeechResumed:
 
 @dataclass(frozen=True, slots=True)
 class UtteranceEnded:
-    """No speech for as long as the spec's `utterance_end_ms` says since the last word's end."""
+    """No speech for the spec's `utterance_end_ms` since the end of the last word."""
 
     channel: int
     last_word_end_ms: int
@@ -231,8 +230,8 @@ class UtteranceEnded:
 
 @dataclass(frozen=True, slots=True)
 class Closed:
-    """The last event of a session that ended well. `audio_ms` is one channel's length, as the server counted it;
-    `sha256` is of the caller's bytes as they came, in hex.
+    """The last event of a session that ended well. `audio_ms` is one channel's length, as measured by the server;
+    `sha256` is of the caller's bytes as received, in hex.
     """
 
     audio_ms: int
@@ -245,7 +244,7 @@ class Closed:
 
 @dataclass(frozen=True, slots=True)
 class Alternative:
-    """A token that might have stood in a place. `logprob` is natural."""
+    """A token that was possible at a position. `logprob` is natural."""
 
     text: str
     logprob: float
@@ -253,7 +252,7 @@ class Alternative:
 
 @dataclass(frozen=True, slots=True)
 class ScoredToken:
-    """A token that was chosen, with the likeliest ones in its place, where they were asked for."""
+    """A chosen token, with the likeliest ones at its position, if requested."""
 
     text: str
     logprob: float
@@ -262,8 +261,8 @@ class ScoredToken:
 
 @dataclass(frozen=True, slots=True)
 class TextDelta:
-    """More text of one choice. `tokens` is how many of the model's tokens it took, as far as is known when it is sent;
-    `scored` holds them where log-probabilities were asked for.
+    """More text of one choice. `tokens` is its number of tokens, as far as known when it is sent; `scored` holds them
+    if log-probabilities were requested.
     """
 
     choice: int
@@ -274,7 +273,7 @@ class TextDelta:
 
 @dataclass(frozen=True, slots=True)
 class ReasoningDelta:
-    """More of what the model thinks before it answers."""
+    """More of the model's reasoning before its answer."""
 
     choice: int
     text: str
@@ -320,8 +319,8 @@ class ChoiceEnded:
 
 @dataclass(frozen=True, slots=True)
 class TokenUsage:
-    """What a generation took, of all its choices together. `cached` is the part of `input` that was not computed anew,
-    `reasoning` the part of `output` that was thought.
+    """The tokens of a generation, of all its choices together. `cached` is the part of `input` that was not computed
+    again, `reasoning` the part of `output` that is reasoning.
     """
 
     input: int
@@ -347,7 +346,7 @@ class Embedded:
 
 @dataclass(frozen=True, slots=True)
 class Inferred:
-    """The tensors a model gave. `version` is the model's own word for itself, empty where it has none."""
+    """The tensors that a model returned. `version` is the model's own, empty if it has none."""
 
     outputs: tuple[Tensor, ...]
     version: str = ""
@@ -361,7 +360,7 @@ Generated = TextDelta | ReasoningDelta | ToolCallStarted | ToolCallDelta | Choic
 
 @dataclass(frozen=True, slots=True)
 class CharacterTime:
-    """When a character is said, from the start of its context's speech."""
+    """When a character is spoken, from the start of its context's speech."""
 
     text: str
     start_ms: int
@@ -370,10 +369,10 @@ class CharacterTime:
 
 @dataclass(frozen=True, slots=True)
 class Spoken:
-    """More speech of one context: bytes of the spec's format, which stand for `start_ms..end_ms` of it.
+    """More speech of one context: its part `start_ms..end_ms`, in the spec's format.
 
-    Where times were asked for, `characters` are the caller's that are said here (or of the clause that ends here), in
-    order, and `spelled` those of the same text as it was read aloud ("3" is "three"). In a live text what was flushed
+    If times were requested, `characters` are those of the caller's text spoken here (or of the clause that ends here),
+    in order, and `spelled` those of the same text as it was read aloud ("3" is "three"). In a live text, flushed text
     ends with a space, written or not.
     """
 
@@ -387,14 +386,14 @@ class Spoken:
 
 @dataclass(frozen=True, slots=True)
 class Flushed:
-    """Everything written in that context before a `Flush` has been spoken."""
+    """All text of that context before a `Flush` has been spoken."""
 
     context: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class Cleared:
-    """What was still to be spoken in that context will not be."""
+    """The rest of that context will not be spoken."""
 
     context: str = ""
 
@@ -408,7 +407,7 @@ class ContextEnded:
 
 @dataclass(frozen=True, slots=True)
 class AllSpoken:
-    """The last event of a session of speech that ended well: what it is charged."""
+    """The last event of a speech session that ended well, with the amounts charged."""
 
     characters: int
     audio_ms: int
@@ -419,7 +418,7 @@ class AllSpoken:
 
 @dataclass(frozen=True, slots=True)
 class Failed:
-    """The last event of a session that did not."""
+    """The last event of a session that failed."""
 
     error: AntiphonError
 

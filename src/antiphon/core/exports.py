@@ -1,8 +1,8 @@
-"""Usage on its way to a receiver outside, such as a billing system: events, the batches that they are sent in, and how
-far along the ledger that has come.
+"""Usage on its way to an external receiver, such as a billing system: events, their batches, and the position in the
+ledger.
 
-A batch is what one request carries. Its bytes are stored before they are sent for the first time, and sent again as
-they are. Positions are cursors of the ledger, as integers.
+A batch is the content of one request. Its bytes are stored before they are first sent, and resent unchanged. Positions
+are cursors of the ledger, as integers.
 """
 
 from dataclasses import dataclass, replace
@@ -10,7 +10,7 @@ from enum import StrEnum
 
 
 class BatchState(StrEnum):
-    """Where a batch stands. `REFUSED` and `UNKNOWN` are gaps: a person settles them, or has them sent again."""
+    """The state of a batch. `REFUSED` and `UNKNOWN` are gaps: a person settles them, or has them sent again."""
 
     WAITING = "waiting"  # to be sent, or to be sent again
     TAKEN = "taken"  # the receiver has it
@@ -24,10 +24,10 @@ GAPS = frozenset({BatchState.REFUSED, BatchState.UNKNOWN})
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class UsageEvent:
-    """So much of one meter, of one project, within one hour, from the entries of the ledger at `first` to `last`.
+    """The quantity of one meter, of one project, within one hour, from the ledger's entries `first` to `last`.
 
-    `identifier` is what the receiver knows it by if it comes again. `labels` are what else its entries have in common,
-    as names and values. A `meter` that is empty says that no meter counts the dimension, which `labels` then name.
+    The receiver recognises a repeated event by its `identifier`. `labels` are further names and values that its entries
+    share. An empty `meter` says that no meter counts the dimension, which `labels` then name.
     """
 
     identifier: str
@@ -42,11 +42,11 @@ class UsageEvent:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Batch:
-    """The events of one request, in order. `number` is the store's, in the order of the ledger; batches with one `lane`
-    are sent one after the other. An empty `body` is one that is not made yet.
+    """The events of one request, in order. `number` is the store's, in ledger order; batches with one `lane` are sent
+    one after the other. An empty `body` is not made yet.
 
-    `doubtful_unix_ms` is when it was first sent without an answer that says whether it was taken; `reason` is why it
-    waits or is a gap; `note` is what was written when it was settled.
+    `doubtful_unix_ms` is when it was first sent without a clear answer; `reason` is why it waits or is a gap; `note`
+    was written when it was settled.
     """
 
     identifier: str
@@ -69,7 +69,7 @@ class Batch:
 
 @dataclass(frozen=True, slots=True)
 class Mark:
-    """What became of sending the batch of that number."""
+    """The result of sending the batch with that number."""
 
     number: int
     state: BatchState
@@ -80,8 +80,8 @@ class Mark:
 
 @dataclass(frozen=True, slots=True)
 class Cut:
-    """How far along the ledger a target's batches go. `anchor` stands for the entry at that position, so that another
-    ledger in its place is noticed; `origin` is in every identifier, so that no other server's are taken for ours.
+    """The ledger position that a target's batches have reached. `anchor` identifies the entry there, so that a replaced
+    ledger is noticed; `origin` is in every identifier, so that batches of another server are not confused with ours.
     """
 
     position: int
@@ -91,8 +91,8 @@ class Cut:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ExportStatus:
-    """A target at one moment: how many of its batches wait, were taken, are gaps or were settled; of those that wait,
-    the time of the oldest event.
+    """A target's state at one moment: how many of its batches wait, were taken, are gaps or were settled, and the time
+    of the oldest event that waits.
     """
 
     target: str
@@ -111,14 +111,14 @@ class ExportStatus:
 
 @dataclass(frozen=True, slots=True)
 class Refusal:
-    """A receiver's word, after it had taken a batch, that it does not count it."""
+    """A receiver's notice, after it took a batch, that it does not count it."""
 
     identifier: str
     reason: str
 
 
 def grown(gap: Batch, more: Batch) -> Batch:
-    """A gap of one event that was never sent, and what else of the same sum cannot be sent for the same reason."""
+    """Return a gap of one never-sent event that includes `more`, which cannot be sent for the same reason."""
     [before], [new] = gap.events, more.events
     at_unix_ms = max(before.at_unix_ms, new.at_unix_ms)
     event = replace(before, at_unix_ms=at_unix_ms, quantity=before.quantity + new.quantity, last=new.last)
@@ -126,9 +126,9 @@ def grown(gap: Batch, more: Batch) -> Batch:
 
 
 def again(batch: Batch) -> Batch:
-    """A gap as it is sent again. One that was refused gets other identifiers, for the receiver may remember the old
-    ones, and its body is made anew. One that may have been taken stays as it is: if the receiver remembers it after
-    all, nothing is counted twice.
+    """Return a gap in the form to be sent again. A refused one gets new identifiers, because the receiver may remember
+    the old ones, and a new body. One that may have been taken stays unchanged: if the receiver remembers it, nothing is
+    counted twice.
     """
     waiting = replace(batch, state=BatchState.WAITING, reason="", attempts=0, next_unix_ms=0, doubtful_unix_ms=None)
     if batch.state is BatchState.UNKNOWN:
@@ -138,7 +138,7 @@ def again(batch: Batch) -> Batch:
 
 
 def _next(identifier: str) -> str:
-    """`a/b`, `a/b/r2`, `a/b/r3`: the same in its next edition."""
+    """Return the identifier of the next edition: `a/b`, `a/b/r2`, `a/b/r3`."""
     begin, _, edition = identifier.rpartition("/r")
     if begin and edition.isdigit():
         return f"{begin}/r{int(edition) + 1}"

@@ -21,12 +21,12 @@ class Scope(StrEnum):
     ADMIN = "admin"  # the management API, every project
 
 
-USUAL_SCOPES = frozenset({Scope.TRANSCRIBE, Scope.GENERATE, Scope.SPEAK})  # of a key that nobody said anything about
+USUAL_SCOPES = frozenset({Scope.TRANSCRIBE, Scope.GENERATE, Scope.SPEAK})  # of a key made without scopes
 
 
 @dataclass(frozen=True, slots=True)
 class Principal:
-    """A caller whose key held when it was checked. `weight` is the project's share where projects compete."""
+    """A caller whose key was valid when it was checked. `weight` is the project's share when projects compete."""
 
     project: str
     key_id: str
@@ -46,7 +46,7 @@ class Project:
 
 @dataclass(frozen=True, slots=True)
 class Key:
-    """What is known about a key. `prefix` is the part that may be shown."""
+    """A key without its secret. `prefix` is the part that may be shown."""
 
     id: str
     project: str

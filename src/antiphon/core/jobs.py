@@ -1,9 +1,9 @@
-"""Jobs: long-running work of a project that goes on when its caller has left, and the blobs that it reads and writes.
+"""Jobs: long-running work of a project that continues after its caller has left, and the blobs that it reads and
+writes.
 
-A job of lines has an item for each line of its input; each is answered once, and its outcome is a line of the job's
-output or of its errors. Any other job is one call, which its request asks for: the job is done when that is answered,
-and has failed where it is refused. What requests and lines say is a vendor's (`JobKind`); the room `jobs` runs them,
-and knows no vendor.
+A job of lines has an item for each line of its input; each is answered once, with a line in the job's output or errors.
+Any other job is one call, made by its request: the job is done when that is answered, and has failed if it is refused.
+The format of requests and lines is a vendor's (`JobKind`); the room `jobs` runs them without knowing the vendor.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -19,7 +19,7 @@ from antiphon.core.wire import Step
 
 
 class JobState(StrEnum):
-    """How far a job is."""
+    """The state of a job."""
 
     QUEUED = "queued"
     RUNNING = "running"  # also while it is being cancelled: its worker ends it
@@ -29,7 +29,7 @@ class JobState(StrEnum):
     EXPIRED = "expired"
 
 
-# What may become of a job in each state. One that runs is begun again by another worker where its own has died.
+# The next states of each state. A running job is begun again by another worker if its own has died.
 NEXT: Mapping[JobState, frozenset[JobState]] = {
     JobState.QUEUED: frozenset({JobState.RUNNING, JobState.CANCELLED}),
     JobState.RUNNING: frozenset(JobState) - {JobState.QUEUED},
@@ -43,9 +43,9 @@ NO_TOKENS = TokenUsage(0, 0)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Blob:
-    """Bytes of a project, under a name of the caller's; `purpose` is what they are for, in the vendor's words. It ends
-    at `ends_unix_ms`, or earlier where the project's policy says so. One without a purpose is a job's own: callers
-    know it by the job alone, with which it is deleted; the input at the latest when the job is over.
+    """Bytes of a project, with the caller's name; `purpose` is in the vendor's words. It is deleted at `ends_unix_ms`,
+    or earlier if the project's policy says so. One without a purpose belongs to a job: callers reach it only through
+    the job, with which it is deleted; the input at the latest when the job is over.
     """
 
     id: str
@@ -58,12 +58,11 @@ class Blob:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Job:
-    """One job as it stands. `request` and `result` are its kind's own; `key_id` is the key that made it, with what that
-    might do then. `input`, `output` and `errors` name blobs; the latter two are empty where nothing was written. At
-    `deadline_unix_ms` it expires, at `ends_unix_ms` nothing of it is known any more; its outputs end after `output_s`
-    seconds at most, if that is not 0. Times are 0 where that has not
-    happened: when it was `begun`, when its caller wanted it cancelled, and when it was over. `attempt` counts the
-    workers that have had it.
+    """The current state of one job. `request` and `result` are its kind's own; `key_id` is the key that made it, with
+    its scopes at that time. `input`, `output` and `errors` name blobs; the latter two are empty if nothing was written.
+    The job expires at `deadline_unix_ms` and is deleted at `ends_unix_ms`; its outputs end after `output_s` seconds at
+    most, if that is not 0. Other times are 0 until they happen: `begun`, cancellation requested, `over`. `attempt`
+    counts the workers that have had it.
     """
 
     project: str
@@ -100,7 +99,9 @@ class Job:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What became of an item: a line of the output if it is `good`, of the errors if not. Lines end themselves."""
+    """The result of an item: a line of the output if it is `good`, of the errors if not. The line includes its line
+    end.
+    """
 
     number: int
     good: bool
@@ -110,8 +111,8 @@ class Outcome:
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """A part of a list: at most `limit` after the one with the id `after`, or from the beginning; only of what was made
-    from `since_unix_ms` on and before `until_unix_ms`, where that is not 0.
+    """A part of a list: at most `limit` after the id `after`, or from the beginning; only of what was made from
+    `since_unix_ms` on and before `until_unix_ms`, unless 0.
     """
 
     after: str = ""
@@ -121,14 +122,14 @@ class Page:
     until_unix_ms: int = 0
 
 
-# -- what a vendor says of its kind of job -----------------------------------------------------------------------------
+# -- a vendor's kind of job --------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True)
 class ItemCall:
-    """The call that an item makes: which path of the vendor's, and the body; of which model, as far as it says. With a
-    `file`, a blob of the project, the body is a `Body` with what is in that, and `body` is its one field, `REQUEST`.
-    One that has a `refusal` makes none.
+    """The call of an item: the vendor's path, the body, and the model, if named. With a `file`, a blob of the project,
+    the request is a `Body` with its content, and `body` is its one field, `REQUEST`. An item with a `refusal` makes no
+    call.
     """
 
     path: str
@@ -143,8 +144,8 @@ REQUEST = "request"
 
 @dataclass(frozen=True, slots=True)
 class Notice:
-    """Tells somebody at a `url` of theirs that a job is over. `signed` makes all headers, of the time in Unix seconds
-    and the signature in hexadecimal digits, which is empty where there is no secret to sign with.
+    """A notice to a caller's `url` that a job is over. `signed` makes all headers from the Unix time in seconds and the
+    signature in hexadecimal digits, which is empty without a secret.
     """
 
     url: str = field(repr=False)
@@ -154,7 +155,7 @@ class Notice:
 
 @dataclass(frozen=True, slots=True)
 class Checked:
-    """What was found in an input: how many items there are, whether it can be run, and what there is to say of it."""
+    """The result of checking an input: the number of items, whether it can be run, and a report."""
 
     total: int
     sound: bool
@@ -162,10 +163,10 @@ class Checked:
 
 
 class Checker(Protocol):
-    """Reads the lines of one input, in order."""
+    """A reader of the lines of one input, in order."""
 
     def read(self, number: int, line: bytes) -> None:
-        """The line with that number, from 0. Lines without anything in them are left out."""
+        """Check the line with that number, from 0. Empty lines are skipped."""
 
     def finish(self) -> Checked: ...
 
@@ -177,33 +178,35 @@ class JobKind(Protocol):
     output_purpose: str
 
     def item(self, line: bytes) -> ItemCall:
-        """What a line that was checked asks for, or the request of a job of one call."""
+        """Return the call that a checked line, or the request of a job of one call, asks for."""
 
     def answered(self, line: bytes, session: str, status: int, body: bytes) -> bytes:
-        """The line that says how an item was answered; of one call the output, or where it was refused the result."""
+        """Return the output line for an item that was answered; for one call the output, or if it was refused the
+        result.
+        """
 
     def failure(self, error: AntiphonError) -> bytes:
-        """The result of a job that failed as a whole."""
+        """Return the result of a job that failed as a whole."""
 
 
 @runtime_checkable
 class LineKind(JobKind, Protocol):
-    """A kind whose jobs have an item for each line of their input. Their items fill what other calls leave."""
+    """A kind whose jobs have an item for each line of their input. Items use only capacity that other calls leave."""
 
     max_line_bytes: int
 
     def checker(self, request: bytes) -> Checker: ...
 
     def unanswered(self, line: bytes, session: str, why: JobState) -> bytes:
-        """The line of an item that was not answered when its job was cancelled or expired."""
+        """Return the line of an item that was not answered when its job was cancelled or expired."""
 
 
 @runtime_checkable
 class NoticeKind(JobKind, Protocol):
-    """A kind whose callers may want to be told when a job is over."""
+    """A kind whose callers may want a notice when a job is over."""
 
     def notice(self, job: Job) -> Notice | None:
-        """What is to be sent, if anything is."""
+        """Return the notice to send, if any."""
 
 
 # -- what callers ask for ----------------------------------------------------------------------------------------------
@@ -211,7 +214,7 @@ class NoticeKind(JobKind, Protocol):
 
 @dataclass(frozen=True, slots=True)
 class NewFile:
-    """A file to keep under `id`, for `keep_s` seconds at most if that is said. `tell` is given it as it is kept."""
+    """A file to store under `id`, for at most `keep_s` seconds if given. `tell` gets the stored blob."""
 
     id: str
     name: str
@@ -222,7 +225,7 @@ class NewFile:
 
 
 class FileAct(StrEnum):
-    """What is done with a file. What was deleted is shown as it was."""
+    """The action on a file. A deleted file is shown as it was."""
 
     SHOW = "show"
     READ = "read"
@@ -231,7 +234,7 @@ class FileAct(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class OneFile:
-    """A file that is for one of `purposes`. `tell` is given it and, where it is read, what is in it."""
+    """A question about one file for one of `purposes`. `tell` gets the file and, if it is read, its content."""
 
     act: FileAct
     id: str
@@ -241,8 +244,8 @@ class OneFile:
 
 @dataclass(frozen=True, slots=True)
 class ManyFiles:
-    """A part of the list of files that are for one of `purposes`; never of what is a job's own. `tell` is told whether
-    more follow.
+    """A question about a page of files for one of `purposes`, without files that belong to a job. `tell` also gets
+    whether more follow.
     """
 
     purposes: tuple[str, ...]
@@ -252,11 +255,10 @@ class ManyFiles:
 
 @dataclass(frozen=True, slots=True)
 class NewJob:
-    """A job to be done. Its input, if it has one, must be for `input_purpose`; where there is `data`, it is made of
-    that, and is the job's own. It expires after `window_s`, and its outputs end after `output_s` seconds, if that is
-    said: each at the latest, as the policy allows. Where that keeps nothing, all of it is gone after `passing_s`, if
-    that is said. At most `most_open` of its kind are not over. `spec` is what it will ask for, if that can be said now:
-    what cannot be done is refused at once.
+    """A job to run. Its input, if any, must be for `input_purpose`; with `data`, the input is made of that and belongs
+    to the job. It expires after `window_s`, and its outputs end after `output_s` seconds, if given, or earlier if the
+    policy says so. If the policy keeps nothing, everything is deleted after `passing_s`, if given. At most `most_open`
+    of its kind may be unfinished. `spec` is what it will ask for, if known now: an impossible one is refused at once.
     """
 
     kind: str
@@ -276,7 +278,7 @@ class NewJob:
 
 
 class JobAct(StrEnum):
-    """What is done with a job. What was deleted, with what it has written, is shown as it was."""
+    """The action on a job. A deleted job, with its outputs, is shown as it was."""
 
     SHOW = "show"
     CANCEL = "cancel"
@@ -285,7 +287,7 @@ class JobAct(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class OneJob:
-    """`tell` is given the job as it stands then."""
+    """A question about one job. `tell` gets its state afterwards."""
 
     act: JobAct
     kind: str
@@ -295,8 +297,8 @@ class OneJob:
 
 @dataclass(frozen=True, slots=True)
 class JobOutput:
-    """`tell` is given a job, what it has written once it is done, and whether the project's policy keeps that. Where it
-    does not, what was read is gone `read_s` seconds later.
+    """A question about a job's output. `tell` gets the job, its output once it is done, and whether the project's
+    policy keeps it. If not, it is deleted `read_s` seconds after it was read.
     """
 
     kind: str
@@ -307,7 +309,7 @@ class JobOutput:
 
 @dataclass(frozen=True, slots=True)
 class ManyJobs:
-    """A part of the list of jobs of a kind, in one of `states` if any are said. `tell` is told whether more follow."""
+    """A question about a page of jobs of a kind, in one of `states` if given. `tell` also gets whether more follow."""
 
     kind: str
     page: Page
@@ -317,8 +319,8 @@ class ManyJobs:
 
 @dataclass(frozen=True, slots=True)
 class JobOutcome:
-    """`tell` is given the job as it stands and, once it is over, what it has written: its output and its errors. For
-    its end it may be waited, `wait_ms` at most.
+    """A question about a job's end. `tell` gets the job and, once it is over, its output and its errors. The answer
+    waits for the end, `wait_ms` at most.
     """
 
     kind: str
@@ -329,8 +331,8 @@ class JobOutcome:
 
 @dataclass(frozen=True, slots=True)
 class JobOutcomes:
-    """A part of the list of jobs of a kind, each with what it has written; fewer than the page has where that is much.
-    `tell` is told whether more follow.
+    """A question about a page of jobs of a kind, each with its output and errors; fewer than the page has if those are
+    large. `tell` also gets whether more follow.
     """
 
     kind: str
@@ -342,7 +344,7 @@ JobQuestion = NewFile | OneFile | ManyFiles | NewJob | OneJob | JobOutput | JobO
 
 
 class JobDesk(Protocol):
-    """Answers questions about files and jobs."""
+    """The answers to questions about files and jobs."""
 
     async def answer(self, question: JobQuestion, principal: Principal) -> Step:
-        """Raises `AntiphonError`: `NotFound` for what is not this project's, too."""
+        """Answer the question. Raises `AntiphonError`; `NotFound` also for what belongs to another project."""

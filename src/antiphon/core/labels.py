@@ -1,8 +1,7 @@
-"""Labels: what the ledger has of a caller's tags. Its entries stay for ever, so by default it has only hashes.
+"""Labels: the ledger's form of a caller's tags. Entries are never deleted, so by default it has only hashes.
 
-A tag is text, or `name=value`. The name stays, if it is one word, so that people can read what was counted; the rest
-becomes an HMAC-SHA256 by a random key of the project's. Whoever knows the tag and the key finds it again; once the key
-is destroyed nobody does.
+A tag is text, or `name=value`. A name of one word stays readable; the rest becomes an HMAC-SHA256 by a random key of
+the project. With the tag and the key a label can be found again; once the key is destroyed, it cannot.
 """
 
 import hmac
@@ -17,7 +16,7 @@ _NAMED = re.compile(r"([A-Za-z0-9_.-]{1,64}=).*", re.DOTALL)
 
 
 def labels_of(tags: Iterable[str], policy: TagPolicy, key: bytes | None) -> tuple[str, ...]:
-    """What is written of some tags. Without a key nothing is that should be hashed."""
+    """Return the labels of tags. Without a key, tags to be hashed are dropped."""
     if policy is TagPolicy.PLAIN:
         return tuple(tags)
     if policy is TagPolicy.NONE or key is None:
@@ -26,7 +25,7 @@ def labels_of(tags: Iterable[str], policy: TagPolicy, key: bytes | None) -> tupl
 
 
 def forms_of(tag: str, key: bytes | None) -> tuple[str, ...]:
-    """Every label that a tag may have, whatever the policy was when it was written."""
+    """Return every label that a tag may have, whatever the policy was when it was written."""
     return (tag,) if key is None else (tag, hashed(tag, key))
 
 

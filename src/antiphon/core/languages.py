@@ -120,16 +120,18 @@ NAMES = {
 
 
 def spoken(tag: str, languages: Collection[str]) -> str | None:
-    """Which of `languages` a caller's tag stands for: the language, whatever its region and script. `None` for none."""
+    """Return the member of `languages` that a caller's tag stands for, ignoring region and script; `None` if there is
+    none.
+    """
     parts = tag.lower().replace("_", "-").split("-")
     if not all(part.isascii() and part.isalnum() and len(part) <= 8 for part in parts):
         return None
-    # Cantonese is written zh-HK, too; an engine that does not know it apart hears Chinese.
+    # Cantonese is also written zh-HK; for an engine without Cantonese it is Chinese.
     wanted = ["yue"] if parts[0] == "zh" and {"hk", "yue"} & set(parts[1:]) else []
     wanted += [parts[0], _SAME.get(parts[0], parts[0])]
     return next((each for each in wanted if each in languages), None)
 
 
 def name(language: str) -> str:
-    """In English and lower case, as "english"; the code itself where it has no name here."""
+    """Return the English name in lower case, as "english"; the code itself if the name is unknown."""
     return NAMES.get(language, language)

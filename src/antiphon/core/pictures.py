@@ -3,13 +3,13 @@
 import re
 from base64 import b64decode, b64encode
 
-_KINDS = (  # by what a file of the kind begins with
+_KINDS = (  # by the first bytes of a file
     ("png", re.compile(rb"\x89PNG\r\n\x1a\n")),
     ("jpeg", re.compile(rb"\xff\xd8\xff")),
     ("gif", re.compile(rb"GIF8[79]a")),
     ("webp", re.compile(rb"RIFF.{4}WEBP", re.DOTALL)),
 )
-_HEAD_BYTES = 12  # at most, that tell the kind
+_HEAD_BYTES = 12  # enough to identify the kind
 _HEAD_CHARS = _HEAD_BYTES // 3 * 4
 _DATA = re.compile(r"data:image/[a-z0-9.+-]+;base64,", re.IGNORECASE)
 _BASE64 = re.compile(r"(?:[A-Za-z0-9+/]{4})*(?:[A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{3}=)?")
@@ -17,17 +17,19 @@ KINDS = "PNG, JPEG, WebP or GIF"
 
 
 def is_data(url: str) -> bool:
-    """Whether the URL holds what it stands for."""
+    """Return whether the URL is a `data:` URL, which holds its content."""
     return url[:5].lower() == "data:"
 
 
 def from_bytes(data: bytes) -> str:
-    """The `data:` URL of a picture. Raises `ValueError` where it is of no known kind."""
+    """Return the `data:` URL of a picture. Raises `ValueError` if its kind is unknown."""
     return f"data:image/{_kind(data)};base64,{b64encode(data).decode()}"
 
 
 def checked(url: str) -> str:
-    """A `data:` URL, with the kind that its data is of. Raises `ValueError` where that is not known, or no base64."""
+    """Return a `data:` URL with the kind found in its data. Raises `ValueError` if that is unknown, or it is not
+    base64.
+    """
     head = _DATA.match(url)
     if head is None or not _BASE64.fullmatch(url, head.end()):
         raise ValueError("no picture in base64")

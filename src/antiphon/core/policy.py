@@ -1,8 +1,8 @@
-"""A project's policy: one frozen value, its one parser, and what each field may be.
+"""A project's policy: one frozen value, its only parser, and the valid values of each field.
 
-To add a field, add it to `Policy`: it is then parsed, stored and read like the others. What is stored may have been
-written by a later version or by hand: a field that is not known here grants nothing, and a value that makes no sense is
-read as the strictest that is known.
+To add a field, add it to `Policy`: it is then parsed, stored and read like the others. A stored policy may have been
+written by a later version or by hand: an unknown field grants nothing, and an invalid value is read as the strictest
+known one.
 """
 
 import re
@@ -23,14 +23,14 @@ NO_CUSTOMER = "none"  # of a project whose usage does not go to Stripe
 
 
 class Marking(StrEnum):
-    """What a project requires of synthetic speech. There is no less than the first."""
+    """The marking that a project requires of synthetic speech. The first is the minimum."""
 
     MARKED = "marked"  # in the answer's head and its container's tags, and signed where it can be
     SIGNED = "signed"  # a signed manifest in every answer, so whole ones only, in containers that carry it
 
 
 class TagPolicy(StrEnum):
-    """What the ledger keeps of the tags and the metadata that callers send. Its entries can never be deleted."""
+    """The form in which the ledger keeps callers' tags and metadata. Its entries can never be deleted."""
 
     HASHED = "hashed"  # a hash by a key of the project's, which can be destroyed
     NONE = "none"
@@ -39,8 +39,8 @@ class TagPolicy(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class _Rule:
-    """What the values of a field are, in words; what makes one of a value of JSON, or raises `ValueError`; and what
-    stands in for one that makes no sense.
+    """The valid values of a field in words; a parser of a JSON value, which raises `ValueError`; and the replacement
+    for an invalid value.
     """
 
     said: str
@@ -130,17 +130,17 @@ class Policy:
     stripe_customer: str = field(default="", metadata=_CUSTOMER)
 
     def values(self) -> dict[str, str | int]:
-        """Every field as it is stored and shown, in JSON's types."""
+        """Return every field as it is stored and shown, in JSON's types."""
         return {each.name: getattr(self, each.name) for each in fields(self)}
 
 
 _RULES: dict[str, _Rule] = {each.name: each.metadata["rule"] for each in fields(Policy)}
 _STRICTEST: dict[str, Any] = {name: rule.strictest for name, rule in _RULES.items()}
-STRICTEST = Policy(**_STRICTEST)  # of a project that is not known
+STRICTEST = Policy(**_STRICTEST)  # of an unknown project
 
 
 def parse_policy(given: Mapping[str, object]) -> dict[str, str | int]:
-    """The fields that are to be set, checked. Raises `CallerError`, which names the field."""
+    """Return the given fields, checked. Raises `CallerError`, which names the field."""
     parsed = {}
     for name, value in given.items():
         if name not in _RULES:
@@ -153,7 +153,7 @@ def parse_policy(given: Mapping[str, object]) -> dict[str, str | int]:
 
 
 def read_policy(stored: object) -> tuple[Policy, tuple[str, ...]]:
-    """A policy from JSON, and the names in it that are not known or whose values make no sense. Never fails."""
+    """Return a stored policy, and its names that are unknown or whose values are invalid. Never fails."""
     if not isinstance(stored, dict):
         return STRICTEST, ("policy",)
     odd = [str(name) for name in stored if name not in _RULES]

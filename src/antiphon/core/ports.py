@@ -16,8 +16,8 @@ State = TypeVar("State")
 
 @dataclass(frozen=True, slots=True)
 class Guidance:
-    """How speech is to be heard, as far as the engine can (`core.specs.TranscribeSpec`). `languages` is empty where the
-    engine is to find out which of all that it knows is spoken; of one it finds out nothing.
+    """How to recognise speech, as far as the engine can (`core.specs.TranscribeSpec`). With one of `languages` the
+    engine detects nothing; with none it chooses among all that it knows.
     """
 
     languages: tuple[str, ...] = ()
@@ -32,8 +32,8 @@ UNGUIDED = Guidance()
 @dataclass(frozen=True, slots=True)
 class Utterance:
     """Speech to recognise: 16 kHz mono int16 little-endian. `draft` is the last hypothesis of the same utterance
-    (tokens, without start or end), which speeds decoding up and never changes its result. `prefix` is what was
-    recognised of the beginning of `pcm` and is final: the hypothesis goes on from there, and does not hold it.
+    (tokens, without start or end), which speeds decoding up and never changes its result. `prefix` is the final result
+    for the beginning of `pcm`: the hypothesis continues it, and does not include it.
     """
 
     pcm: bytes
@@ -45,11 +45,11 @@ class Utterance:
 
 @dataclass(frozen=True, slots=True)
 class Hypothesis:
-    """What an engine heard. Word times are relative to the first sample of `pcm`, zero unless `timed`.
+    """The result for one utterance. Word times are relative to the first sample of `pcm`, zero unless `timed`.
 
     `pieces` and `logprobs` (natural) are one per token. `accepted` counts draft tokens kept, `steps` decoder passes;
-    `looped` says that the output ran in a circle and was cut. `language` (BCP 47) is what it heard, and
-    `language_confidence` (0..1) how likely that is, 1 where it was told.
+    `looped` says that the output repeated itself and was cut. `language` (BCP 47) is the recognised one, and
+    `language_confidence` (0..1) its probability, 1 if it was given.
     """
 
     text: str
@@ -66,35 +66,40 @@ class Hypothesis:
 
 
 class Recogniser(Protocol):
-    """Turns utterances into text. Blocking, safe to call from several threads, without state between calls."""
+    """An engine that turns utterances into text. Blocking, safe to call from several threads, without state between
+    calls.
+    """
 
     @property
     def capabilities(self) -> SpeechCapabilities:
-        """What it can do beyond hearing words. It is asked for nothing else."""
+        """Its capabilities beyond plain recognition. It gets no request for others."""
 
     def recognise(self, batch: Sequence[Utterance]) -> list[Hypothesis]:
-        """One hypothesis per utterance, in order. A row's text does not depend on its neighbours.
+        """Return one hypothesis per utterance, in order. A row's text does not depend on its neighbours.
 
         Raises `EngineError`.
         """
 
 
 class VoiceDetector(Protocol[State]):
-    """Says how likely each frame is speech, for many streams in one call. Blocking, safe to call from one thread."""
+    """A detector of the probability of speech in each frame, for many streams in one call. Blocking, safe to call from
+    one thread.
+    """
 
     def initial_state(self) -> State: ...
 
     def probabilities(
         self, frames: Sequence[bytes], states: Sequence[State]
     ) -> tuple[Sequence[float], Sequence[State]]:
-        """`frames` are 512 samples each, one per stream, with the state the stream's last call returned."""
+        """Return speech probabilities (0..1) and new states. `frames` are 512 samples each, one per stream, with its
+        last state.
+        """
 
 
 @dataclass(frozen=True, slots=True)
 class EngineCall:
-    """What an engine is told of a call besides its spec. `id` is the session's; `deadline_ns` (monotonic) is when
-    nobody waits any more, `None` for never. `project` and its `weight` share out what many wait for. Nobody waits for
-    an `item` of a job.
+    """What an engine gets of a call besides its spec. `id` is the session's; at `deadline_ns` (monotonic) nobody waits
+    any more, `None` for never. `project` and its `weight` are for fair sharing. Nobody waits for an `item` of a job.
     """
 
     id: str
@@ -109,38 +114,38 @@ class Generator(Protocol):
 
     @property
     def abilities(self) -> frozenset[Ability]:
-        """What it can do beyond answering a conversation with text and calls of tools. It is asked for nothing else."""
+        """Its abilities beyond answering a conversation with text and tool calls. It gets no request for others."""
 
     def generate(
         self, spec: GenerateSpec, call: EngineCall
     ) -> AsyncGenerator[tuple[Generated | TokenUsage, ...], None]:
-        """Each choice's deltas and its end, as many at a time as came at once; never an empty tuple.
+        """Yield each choice's deltas and its end, as many at a time as arrived together; never an empty tuple.
 
-        `TokenUsage` is the engine's own count so far; it may come early, when the input is known, and comes in any case
+        `TokenUsage` is the engine's own count so far; it may come early, when the input is known, and always comes
         after the last choice's end. Closing the generator cancels the work inside the engine. Raises `CallerError` for
-        what the engine cannot do, `CapacityError` where it is full, `EngineError` where it failed; one that is raised
-        before anything was yielded may be request retried at another backend.
+        what the engine cannot do, `CapacityError` if it is full, `EngineError` if it failed; a request that fails
+        before the first yield may be retried at another backend.
         """
 
     async def check(self) -> None:
-        """Whether the engine can work now. Raises `EngineError` if not."""
+        """Check that the engine can work now. Raises `EngineError` if not."""
 
     async def close(self) -> None: ...
 
 
 @runtime_checkable
 class Announcing(Protocol):
-    """An engine that says by itself when it can work again, so that nobody has to ask."""
+    """An engine that reports by itself when it can work again, so that no polling is needed."""
 
     def when_ready(self, callback: Callable[[], object]) -> None:
-        """`callback` is called, in the event loop, whenever the engine has become ready."""
+        """Have `callback` called, in the event loop, whenever the engine has become ready."""
 
 
 class Embedder(Protocol):
     """One engine that serves one embedding model."""
 
     async def embed(self, texts: Sequence[str | tuple[int, ...]], call: EngineCall) -> Embedded:
-        """A vector for each text, in order. Raises `CallerError` for a text that is too long, `EngineError`."""
+        """Return a vector for each text, in order. Raises `CallerError` for a text that is too long, `EngineError`."""
 
     async def check(self) -> None: ...
 
@@ -151,21 +156,21 @@ class Inferrer(Protocol):
     """One engine that serves one model of tensors."""
 
     async def infer(self, spec: InferSpec, call: EngineCall) -> Inferred:
-        """Raises `CallerError` for what the model does not take, `CapacityError` where it is full, `EngineError`."""
+        """Run the model. Raises `CallerError` for invalid input, `CapacityError` if it is full, `EngineError`."""
 
     async def describe(self, version: str) -> ModelForm:
-        """What the model takes and gives; `version` may be empty. Raises `NotFound`, `EngineError`."""
+        """Return the model's inputs and outputs; `version` may be empty. Raises `NotFound`, `EngineError`."""
 
     async def check(self) -> None:
-        """Whether the model can work now. Raises `EngineError` if not."""
+        """Check that the model can work now. Raises `EngineError` if not."""
 
     async def close(self) -> None: ...
 
 
 @dataclass(frozen=True, slots=True)
 class Clause:
-    """What a voice says in one go: words as they are read aloud, with their punctuation, without markup. `speed` is 1
-    for the voice's own.
+    """A text for a voice to speak at once: words as they are read aloud, with punctuation, without markup. A `speed` of
+    1 is the voice's own.
     """
 
     text: str
@@ -178,24 +183,24 @@ class Synthesiser(Protocol):
     sample_rate: int
 
     def synthesise(self, clause: Clause) -> AsyncGenerator[bytes, None]:
-        """The speech, 16-bit little-endian mono at `sample_rate` Hz, in pieces.
+        """Yield the speech, 16-bit little-endian mono at `sample_rate` Hz, in pieces.
 
-        Each `anext` is a step of work of its own, so that more urgent work can go in between; none is begun before
-        it is asked for. Closing the generator drops what is left. Raises `EngineError`.
+        Each `anext` is a separate step of work, started only when requested, so that more urgent work can run in
+        between. Closing the generator drops the rest. Raises `EngineError`.
         """
 
     async def check(self) -> None:
-        """Whether the voice can speak now. Raises `EngineError` if not."""
+        """Check that the voice can speak now. Raises `EngineError` if not."""
 
     async def close(self) -> None: ...
 
 
 @runtime_checkable
 class Aligner(Protocol):
-    """Finds words that are known in the audio that says them. Blocking, safe to call from several threads."""
+    """A finder of known words in the audio that says them. Blocking, safe to call from several threads."""
 
     def align(self, pcm: bytes, words: Sequence[str]) -> list[tuple[int, int]]:
-        """`pcm` is 16 kHz mono int16 little-endian. The (start, end) of each word in milliseconds, in order."""
+        """Return the (start, end) of each word in milliseconds, in order. `pcm` is 16 kHz mono int16 little-endian."""
 
 
 # -- what callers hear -------------------------------------------------------------------------------------------------
@@ -221,7 +226,7 @@ class EventFilter(Protocol):
 
 
 class Clock(Protocol):
-    """Monotonic for durations, wall for dates."""
+    """Clocks: monotonic for durations, wall clock for dates."""
 
     def now_ns(self) -> int: ...
 

@@ -1,6 +1,6 @@
 """Words that a caller may want masked: a short list, English only."""
 
-# Of each word all forms that end so; a few have forms that are other words, so these stand with their own ends.
+# Stems take all endings; words of `_WHOLE` take few, because some of their other forms are different words.
 _STEMS = ("fuck", "motherfuck", "shit", "bullshit", "cocksuck", "asshole", "arsehole", "dickhead", "faggot", "nigger")
 _WHOLE = ("cunt", "bitch", "bastard", "wanker", "twat", "slut", "whore", "nigga", "prick")
 _ENDINGS = ("", "s", "es", "y", "ty", "ier", "er", "ers", "ed", "in", "in'", "ing", "s'", "'s")
@@ -14,5 +14,5 @@ PROFANITIES = frozenset(
 
 
 def is_profane(word: str) -> bool:
-    """Whether a word without the marks around it is on the list, in any case."""
+    """Return whether a word without surrounding punctuation is on the list, in any case."""
     return word.replace("’", "'").lower() in PROFANITIES

@@ -1,4 +1,4 @@
-"""Resources: what a project has set up under a name, in its vendor's own form, for its calls to refer to."""
+"""Resources: named settings of a project, in the vendor's own form, to which its calls refer."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -8,7 +8,7 @@ from antiphon.core.wire import Step
 
 @dataclass(frozen=True, slots=True)
 class Resource:
-    """One. Where it is `deleted`, it ends at `ends_unix_ms`, and may be restored until then."""
+    """One resource. If it is `deleted`, it ends at `ends_unix_ms`, and can be restored until then."""
 
     name: str
     body: bytes = field(repr=False)
@@ -16,14 +16,14 @@ class Resource:
     ends_unix_ms: int = 0
 
 
-# What becomes of a resource: from what it is, if there is one, and the time in Unix milliseconds. Raises
-# `AntiphonError` where that may not be.
+# A function from the present resource, if any, and the time in Unix milliseconds to the new one. Raises
+# `AntiphonError` if the change is not allowed.
 Change = Callable[[Resource | None, int], Resource | None]
 
 
 @dataclass(frozen=True, slots=True)
 class OneResource:
-    """`tell` is given it."""
+    """A question about one resource, which `tell` gets."""
 
     kind: str
     name: str
@@ -32,8 +32,8 @@ class OneResource:
 
 @dataclass(frozen=True, slots=True)
 class ManyResources:
-    """A part of the list by name: of those whose names begin with `prefix`, at most `limit` after the name `after`.
-    `tell` is told whether more follow.
+    """A question about a page of resources whose names begin with `prefix`: at most `limit` after the name `after`.
+    `tell` also gets whether more follow.
     """
 
     kind: str
@@ -46,7 +46,7 @@ class ManyResources:
 
 @dataclass(frozen=True, slots=True)
 class ResourceChange:
-    """`change` says what becomes of a resource; of a `preview` nothing is stored. `tell` is given what it is then."""
+    """A change of a resource by `change`; for a `preview` nothing is stored. `tell` gets the result."""
 
     kind: str
     name: str

@@ -1,7 +1,7 @@
-"""What a caller wants written otherwise than the model wrote it: words that are replaced, and profanity that is masked.
+"""Changes to a transcript that a caller asks for: replaced words, and masked profanity.
 
-An utterance at a time, so that a phrase with a pause in it is not found. What was put in is not looked at again, but
-for profanity. Pure.
+They apply to one utterance at a time, so a phrase with a pause in it is not found. Replacements are not searched again,
+except for profanity. Pure.
 """
 
 from collections.abc import Iterator, Sequence
@@ -16,14 +16,14 @@ MASK = "****"
 
 @dataclass(frozen=True, slots=True)
 class Rewritten(Word):
-    """A word that stands for others. `bare` is what it is without punctuation: in its own case."""
+    """A word that replaces others. `bare` is the word without punctuation, in its own case."""
 
     bare: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class Replacement:
-    """These words in place of those. Each word that is found has its own case only where the caller wrote a capital, or
+    """Words to find, and words to put in their place. The case of a word matters only if the caller wrote a capital, or
     wants it `exact`.
     """
 
@@ -34,14 +34,14 @@ class Replacement:
 
 @dataclass(frozen=True, slots=True)
 class Rewriting:
-    """All of it, for one call. With `initials` a masked word keeps its first letter, and its length."""
+    """All changes for one call. With `initials` a masked word keeps its first letter and its length."""
 
     replacements: tuple[Replacement, ...] = ()
     masks: bool = False
     initials: bool = False
 
     def apply(self, transcript: Transcript) -> Transcript:
-        """The transcript as it is to be written; itself where there is nothing to change."""
+        """Return the changed transcript; the same object if nothing changes."""
         words = list(self._replaced(transcript.words)) if self.replacements else list(transcript.words)
         if self.masks:
             words = [masked(word, self.initials) for word in words]
@@ -67,12 +67,12 @@ MASKING = Rewriting(masks=True)
 
 
 def bare(word: Word) -> str:
-    """The word without punctuation; lower case but for what a caller put in. Empty for a mark that stands alone."""
+    """Return the word without punctuation, in lower case unless the caller put it in. Empty for a single mark."""
     return word.bare if isinstance(word, Rewritten) else plain(word.text)
 
 
 def core(text: str) -> str:
-    """What of a word is compared: without the marks around it."""
+    """Return the part of a word that is compared: without surrounding punctuation."""
     start, end = word_span(text)
     return text[start:end].replace("’", "'")
 
@@ -85,7 +85,7 @@ def _stands_at(wanted: Replacement, cores: Sequence[str], at: int) -> bool:
 
 
 def _put(put: tuple[str, ...], words: Sequence[Word]) -> Iterator[Word]:
-    """These in the place of those, with the marks around them: each in a part of their time."""
+    """Yield words in the place of others, with the surrounding punctuation and a part of the time each."""
     first, last = words[0], words[-1]
     before, after = first.text[: word_span(first.text)[0]], last.text[word_span(last.text)[1] :]
     confidence = sum(word.confidence for word in words) / len(words)
@@ -100,7 +100,7 @@ def _put(put: tuple[str, ...], words: Sequence[Word]) -> Iterator[Word]:
 
 
 def masked(word: Word, initials: bool) -> Word:
-    """The word, where it is a profanity as a mask; with `initials` its first letter stays, and its length."""
+    """Return the word, masked if it is a profanity; with `initials` its first letter and its length stay."""
     start, end = word_span(word.text)
     if not is_profane(word.text[start:end]):
         return word

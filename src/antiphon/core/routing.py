@@ -1,4 +1,4 @@
-"""The rows of the table of routes, one for each shape of endpoint. What serves them looks at nothing else."""
+"""The rows of the table of routes, one type for each kind of endpoint. They hold all that the transports need."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -9,9 +9,9 @@ from antiphon.core.identity import Scope
 
 @dataclass(frozen=True, slots=True)
 class DialogueRow:
-    """Both sides talk, on a WebSocket or, where it is `duplex`, in the two bodies of a `POST` over HTTP/2. `scope` is
-    what a key must be allowed to open it; `message_bytes` how large a message the vendor's protocol lets be, where that
-    is more than the configuration does.
+    """Both sides send messages, on a WebSocket or, if `duplex`, in the two bodies of a `POST` over HTTP/2. `scope` is
+    what a key needs to open it; `message_bytes` is the vendor's largest message, if that is more than the configured
+    one.
     """
 
     path: str
@@ -24,9 +24,9 @@ class DialogueRow:
 
 @dataclass(frozen=True, slots=True)
 class CallRow:
-    """`POST` of one request, answered once or by a stream. `scope` is what a key must be allowed to make it. Where it
-    is a `form` or a file by itself (RFC 7578), the endpoint is given a `Body`, else `bytes`. With `by_secret` a secret
-    that was made for one call may make it. `file` is the name of the form's part with the file.
+    """`POST` of one request, with one answer or a stream. `scope` is what a key needs for it. If the body is a `form`
+    or a plain file (RFC 7578), the endpoint gets a `Body`, else `bytes`. With `by_secret` a one-call secret is
+    accepted. `file` is the name of the form's part with the file.
     """
 
     path: str
@@ -40,10 +40,9 @@ class CallRow:
 
 @dataclass(frozen=True, slots=True)
 class LookupRow:
-    """A question that is answered at once. Without a `scope` any key may ask, and where it is `open` anybody. A body is
-    read where there may be one, up to `max_body_bytes`; one that is a `form` is given as a `Body`. Several vendors may
-    have one path: `header` and how its value begins (in lower case) say whose callers these are; the row without is
-    everybody else's.
+    """A question that is answered at once. Without a `scope` any key may ask; if `open`, no key is needed. A body is
+    read up to `max_body_bytes`; a `form` is passed as a `Body`. Several vendors may share a path: `header` and the
+    start of its value (in lower case) identify a vendor's callers; the row without `header` gets all others.
     """
 
     path: str

@@ -11,7 +11,7 @@ TERMINATION = b"aws4_request"
 
 
 def signing_key(secret: str, scope: Sequence[bytes]) -> bytes:
-    """What signs within that scope."""
+    """Return the signing key for that scope."""
     key = b"AWS4" + secret.encode()
     for part in scope:
         key = hmac.digest(key, part, "sha256")

@@ -1,4 +1,4 @@
-"""What a caller asks for, in our words. A surface makes one of these from its vendor's parameters."""
+"""A caller's request in the server's own terms. A surface makes one of these from its vendor's parameters."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -8,17 +8,17 @@ from antiphon.core.audio import AudioFormat, SpeechFormat
 from antiphon.core.redaction import Redaction
 from antiphon.core.tensors import Parameters, Tensor
 
-# Nobody waits for the end of an utterance in a recording, and words are heard better in context: on read speech, half
+# Latency does not matter in a recording, and context improves recognition: on read speech, half
 # as many are wrong as with 300 ms.
 RECORDING_ENDPOINTING_MS = 800
 
 
 @dataclass(frozen=True, slots=True)
 class TurnRules:
-    """When a speaker's turn ends: once it is as sure as `confidence` (0..1) that nothing more comes, by what was said
-    and the silence since, but not before `least_ms` of it, or after `timeout_ms` of silence in any case. With
-    `early_confidence` it is told before, at that. From `voice_threshold` on (0..1) sound is as likely speech as not;
-    0.5 is what the detector itself thinks.
+    """When a speaker's turn ends: once the probability that it is over, by the words and the silence since, reaches
+    `confidence` (0..1), but after at least `least_ms` and at most `timeout_ms` of silence. At `early_confidence` an
+    earlier event is sent. `voice_threshold` (0..1) is the detector's probability from which sound counts as speech; its
+    default is 0.5.
     """
 
     confidence: float = 0.7
@@ -34,9 +34,9 @@ class TranscribeSpec:
 
     `model` is the public name the caller used. `multichannel` transcribes each channel on its own; otherwise they are
     mixed down. `endpointing_ms` is the silence that ends an utterance, `None` for never. `utterance_end_ms` is the
-    silence after which `UtteranceEnded` is said, `None` for never. `incremental` says that finals are delivered as they
-    come, each a result of its own; otherwise everything is one result at the end. With `turns`, an utterance of a live
-    stream ends by these rules in place of `endpointing_ms`, and is a turn.
+    silence after which `UtteranceEnded` is sent, `None` for never. `incremental`: each final is delivered at once as a
+    separate result; otherwise there is one result at the end. With `turns`, an utterance of a live stream ends by these
+    rules in place of `endpointing_ms`, and is a turn.
 
     `language` (BCP 47) is what is spoken; empty: one of `languages`, and where there are none, what the engine hears by
     itself. With `detect` the engine must find it out and say it. With `translate` the transcript is in English.
@@ -73,7 +73,7 @@ class TranscribeSpec:
 
 
 class Role(StrEnum):
-    """Who says a message. `developer` and `system` are one."""
+    """The author of a message. `developer` and `system` are the same."""
 
     SYSTEM = "system"
     USER = "user"
@@ -92,9 +92,9 @@ class ToolCall:
 
 @dataclass(frozen=True, slots=True)
 class Image:
-    """A picture. `url` is a `data:` URL of a PNG, JPEG, WebP or GIF in base64, or where it is to be fetched from; an
-    engine is given the former only. `detail` is how closely it shall be looked at, empty for the model's own choice.
-    `param` is where the caller put it, as errors about it have it.
+    """A picture. `url` is a `data:` URL of a PNG, JPEG, WebP or GIF in base64, or the address to fetch it from; an
+    engine gets only the former. `detail` is the resolution to view it at, empty for the model's choice. `param` is the
+    caller's parameter, for errors.
     """
 
     url: str
@@ -104,8 +104,8 @@ class Image:
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """One turn of a conversation. An assistant's may call tools; a tool's answers the call `tool_call_id`. Of one with
-    pictures `parts` are its texts and those, in order, and `text` is all of its texts; any other has no parts.
+    """One turn of a conversation. An assistant's may call tools; a tool's answers the call `tool_call_id`. With
+    pictures, `parts` are its texts and pictures in order, and `text` is all of its texts; otherwise there are no parts.
     """
 
     role: Role
@@ -118,7 +118,7 @@ class Message:
 
 @dataclass(frozen=True, slots=True)
 class Tool:
-    """A function the model may call; `parameters` is a JSON schema, as text. With `strict` its arguments keep to it."""
+    """A function the model may call; `parameters` is a JSON schema, as text. With `strict` its arguments match it."""
 
     name: str
     description: str = ""
@@ -141,11 +141,11 @@ class ToolChoice:
 
 
 class Shape(StrEnum):
-    """What the text must be."""
+    """The required form of the output."""
 
     TEXT = "text"
     JSON = "json"  # any JSON object
-    SCHEMA = "schema"  # JSON that keeps to a schema
+    SCHEMA = "schema"  # JSON that matches a schema
     CHOICE = "choice"  # one of some texts
     REGEX = "regex"  # what a regular expression matches
     GRAMMAR = "grammar"  # what a grammar produces
@@ -153,8 +153,8 @@ class Shape(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Format:
-    """The shape of the output. `schema` is JSON text, of a choice a list of its texts; of a regular expression or a
-    grammar it is that. `name` and `description` are the caller's, for the model. `param` is where the caller said it.
+    """The form of the output. `schema` is JSON text; for a choice a list of its texts; or the regular expression or
+    grammar itself. `name` and `description` are the caller's, for the model. `param` is the caller's parameter.
     """
 
     shape: Shape = Shape.TEXT
@@ -170,12 +170,12 @@ class Sampling:
     """How tokens are chosen. `None` is the model's own default; a temperature of 0 is greedy.
 
     `max_tokens` bounds each choice's output, reasoning included. `logprobs` asks for each token's log-probability,
-    `top_logprobs` for that many alternatives to each. `top_k` keeps that many tokens to choose from, 0 all, `min_p`
-    those that are at least so probable in relation to the most probable one. A `repetition_penalty` of 1 changes
-    nothing. Before `min_tokens`, and with `ignore_eos` at all, no token ends the output. `logit_bias` is (token, what
-    is added to its logit). `stop_token_ids` end the output as `stop` does, which is a part of it with `stop_in_output`;
-    with `special_tokens` those are a part of it, too. `bad_words` do not occur in it, and with `allowed_token_ids` no
-    other tokens do.
+    `top_logprobs` for that many alternatives to each. `top_k` keeps that many tokens to choose from, 0 all; `min_p`
+    keeps those of at least this probability relative to the most probable one. A `repetition_penalty` of 1 changes
+    nothing. Before `min_tokens`, or ever with `ignore_eos`, no token ends the output. `logit_bias` holds (token, number
+    to add to its logit). `stop` and `stop_token_ids` end the output, which includes the stop text with
+    `stop_in_output`, and special tokens with `special_tokens`. `bad_words` never occur in it; with `allowed_token_ids`
+    only those tokens do.
     """
 
     max_tokens: int | None = None
@@ -201,7 +201,7 @@ class Sampling:
 
     @property
     def left_to_the_model(self) -> bool:
-        """The caller says nothing of how tokens are chosen."""
+        """Whether the caller sets no parameter of the choice of tokens."""
         weights = (self.presence_penalty, self.frequency_penalty, self.repetition_penalty)
         return all(said is None for said in (self.temperature, self.top_p, self.top_k, self.min_p, *weights))
 
@@ -213,10 +213,10 @@ EFFORTS = ("none", "minimal", "low", "medium", "high", "xhigh", "max")
 class GenerateSpec:
     """Text from a language model: the answer to a conversation, or the continuation of a raw text.
 
-    `model` is the public name the caller used. `choices` are that many independent outputs. `stream` says that output
-    is delivered as it comes; otherwise everything is one result at the end. `template_arguments` are a JSON object, or
-    empty: what the model's own template of a conversation is given beside it. With `counts` a stream begins with what
-    was read. `reasoning_effort` is one of `EFFORTS`, `verbosity` "low", "medium" or "high"; empty is the model's own.
+    `model` is the public name the caller used. `choices` is the number of independent outputs. `stream`: output is
+    delivered as it is generated; otherwise there is one result at the end. `template_arguments` is a JSON object of
+    extra arguments for the model's chat template, or empty. With `counts` a stream begins with the input tokens.
+    `reasoning_effort` is one of `EFFORTS`, `verbosity` "low", "medium" or "high"; empty is the model's own.
     """
 
     model: str
@@ -237,9 +237,8 @@ class GenerateSpec:
 
 @dataclass(frozen=True, slots=True)
 class EmbedSpec:
-    """A vector for each text (or list of the model's own tokens). `dimensions` is the size a vector shall have, `None`
-    the model's own. With `foreign_tokens` a model that answers under another name than its own has other tokens than
-    the caller means.
+    """A vector for each text (or list of the model's own tokens). `dimensions` is the requested size of a vector,
+    `None` the model's own. `foreign_tokens`: if the model name is an alias, the caller's tokens are another model's.
     """
 
     model: str
@@ -251,7 +250,7 @@ class EmbedSpec:
 
 @dataclass(frozen=True, slots=True)
 class WantedTensor:
-    """An output the caller wants."""
+    """An output that the caller wants."""
 
     name: str
     parameters: Parameters = ()
@@ -259,8 +258,8 @@ class WantedTensor:
 
 @dataclass(frozen=True, slots=True)
 class InferSpec:
-    """Tensors for a model of any kind. `version` is one the model itself has, empty for its own choice. Without
-    `outputs` all are wanted.
+    """Tensors for a model of any kind. `version` is one of the model's own, empty for its choice. Without `outputs` all
+    are wanted.
     """
 
     model: str
@@ -278,7 +277,7 @@ Spec = GenerateSpec | EmbedSpec | InferSpec  # of one call without audio
 
 
 class Markup(StrEnum):
-    """What a text to speak is written in."""
+    """The markup of a text to speak."""
 
     NONE = "none"
     SSML = "ssml"
@@ -287,7 +286,7 @@ class Markup(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """What one voice says of a dialogue."""
+    """The text of one voice in a dialogue."""
 
     voice: str
     text: str
@@ -297,14 +296,14 @@ class Line:
 class SpeakSpec:
     """Speech from a text that comes whole, or from the pieces of a `live` conversation.
 
-    `model` and `voice` are the public names the caller used; without a voice it is the model's first. `speed` is 1 for
-    the voice's own. `timings` asks when each character is said, with the sound of it, which waits for that; with
-    `times_follow` sound does not wait, and the times of a clause come with its last sound, where they can be had.
-    `stream` says that speech is delivered as it comes; otherwise everything is one result at the end. `schedule` is how
-    many characters wait, at least, before the first, second, ... piece of a live text is spoken (the last counts for
-    all that follow); without one every clause is spoken as soon as it is whole, and the first ends after `first_words`
-    even where it is not. `lines` are a text of several voices, in place of `text` and `voice`, each said after the one
-    before. `language` is the BCP 47 tag of the one that the text is in, empty where the caller does not say.
+    `model` and `voice` are the public names the caller used; without a voice it is the model's first. A `speed` of 1 is
+    the voice's own. `timings` asks for the times of characters, sent with their sound, which waits for them; with
+    `times_follow` sound does not wait, and the times of a clause come with its last sound, if available. `stream`:
+    speech is delivered as it is made; otherwise there is one result at the end. `schedule` is the least number of
+    waiting characters before the first, second, ... piece of a live text is spoken (the last counts for all that
+    follow); without one every clause is spoken once it is complete, and the first ends after `first_words` at the
+    latest. `lines` are a text of several voices, in place of `text` and `voice`, spoken one after another. `language`
+    is the text's BCP 47 tag, empty if the caller gives none.
     """
 
     model: str
@@ -325,7 +324,7 @@ class SpeakSpec:
 
 
 def content_bytes(spec: Spec | SpeakSpec) -> int:
-    """About how much memory what the caller said takes."""
+    """Estimate the memory that the caller's content takes, in bytes."""
     match spec:
         case SpeakSpec():
             return len(spec.text) + sum(len(line.text) for line in spec.lines)
@@ -338,7 +337,7 @@ def content_bytes(spec: Spec | SpeakSpec) -> int:
 
 
 def said_bytes(messages: Sequence[Message]) -> int:
-    """About how much memory messages take."""
+    """Estimate the memory that messages take, in bytes."""
     calls = sum(len(call.arguments) for message in messages for call in message.tool_calls)
     parts = (part for message in messages for part in message.parts)
     pictures = sum(len(part.url) for part in parts if isinstance(part, Image))

@@ -1,7 +1,7 @@
-"""The port of speech recognition: what a session sees of an engine that recognises speech, wherever that runs.
+"""The port of speech recognition: a session's view of an engine that recognises speech, wherever it runs.
 
-Nothing that crosses it is a time of one host's clock: positions are samples from the start of the stream, and all else
-are durations. The session keeps when each sample arrived, and counts what was received.
+No time of one host's clock crosses it: positions are samples from the start of the stream, everything else is a
+duration. The session records when each sample arrived, and counts the samples received.
 """
 
 from collections.abc import AsyncGenerator, Mapping
@@ -26,7 +26,7 @@ PADDING_MS = 224  # before the first speech: quiet first consonants
 
 @dataclass(frozen=True, slots=True)
 class StreamSpec:
-    """What a session wants of a stream."""
+    """A session's settings for a stream."""
 
     channel: int = 0
     live: bool = True
@@ -41,10 +41,9 @@ class StreamSpec:
 
 @dataclass(frozen=True, slots=True)
 class Tuning:
-    """How a stream listens from now on. `silence_ms` ends an utterance, and nothing else does in a pause; `None` for
-    never. `Wait` may say otherwise in the pause itself; `soonest_ms` is the least it will say. From `threshold` on
-    (0..1) sound is as likely speech as not; 0.5 is what the detector itself thinks. `padding_ms` before the speech
-    belong to an utterance.
+    """A stream's endpointing from now on. Only `silence_ms` ends an utterance in a pause; `None` for never. `Wait` may
+    change it during the pause, to `soonest_ms` at the least. `threshold` (0..1) is the probability from which sound
+    counts as speech; the detector's default is 0.5. `padding_ms` before the speech belong to an utterance.
     """
 
     silence_ms: int | None
@@ -55,9 +54,8 @@ class Tuning:
 
 @dataclass(frozen=True, slots=True)
 class Wait:
-    """In the pause after the speech that ended at the position `pause`: that silence ends the utterance, which may have
-    lasted for as long already. After `early_ms` of it the stream says that it may end. In another pause it says
-    nothing.
+    """For the pause after the speech that ended at the position `pause`: `silence_ms` ends the utterance, even if it
+    has passed already. After `early_ms` of it the stream reports that it may end. In another pause it has no effect.
     """
 
     pause: int
@@ -70,17 +68,17 @@ Mark = Flush | Tuning | Wait | End
 
 @dataclass(frozen=True, slots=True)
 class Drained:
-    """After `End`: everything was said."""
+    """The last event, after `End`: everything was sent."""
 
     channel: int
 
 
 @dataclass(frozen=True, slots=True)
 class SpeechEvent:
-    """An event with the positions of the first and the last sample of the speech it is about, from whose arrival
-    lateness counts. Where something else than the speaker's silence ended an utterance (a flush, its length), `spoken`
-    is where that was; `wished_ms` of silence that the caller wants beyond the usual do not count. An interim that is
-    `paused` has the end of the speech before that pause as `spoken`.
+    """An event with the positions of the first and last sample of its speech; lateness counts from their arrival. If
+    something else than silence ended an utterance (a flush, its length), `spoken` is that position; `wished_ms` of
+    extra silence that the caller asked for do not count. A `paused` interim has the end of the speech before that pause
+    as `spoken`.
     """
 
     event: SpeechStarted | Interim | Final | TurnMayEnd | SpeechResumed | UtteranceEnded | Drained
@@ -91,8 +89,8 @@ class SpeechEvent:
 
 @dataclass(frozen=True, slots=True)
 class Load:
-    """How busy an engine is. `waiting` counts pieces of work by kind; `stream_share` is the part of one worker that a
-    live stream takes in which somebody speaks.
+    """How busy an engine is. `waiting` counts work items by kind; `stream_share` is the fraction of one worker that a
+    live stream with speech takes.
     """
 
     live: int
@@ -103,33 +101,31 @@ class Load:
 
 
 class SpeechStream(Protocol):
-    """One channel's audio, and what is recognised in it."""
+    """One channel's audio, and its recognition."""
 
     @property
     def speaking(self) -> bool:
-        """Whether somebody has spoken there lately, as far as is known here."""
+        """Whether there was speech lately, as far as known here."""
 
     @property
     def settled(self) -> int:
-        """The position before which nothing lies that an event still to come, or to be read, is about. It may be less
-        than it could be.
-        """
+        """A position (samples) before which no future or unread event lies. It may be lower than necessary."""
 
     async def feed(self, pcm: bytes) -> None:
-        """More audio: 16 kHz mono int16 little-endian, whole samples. Waits where it comes faster than it is heard."""
+        """Send audio: 16 kHz mono int16 little-endian, whole samples. Waits if it comes faster than it is processed."""
 
     def tell(self, mark: Mark) -> None:
-        """In order with the audio. A flush is answered by a final of its own, which may be empty; after the end, and
-        after `Drained`, nothing comes.
+        """Send a mark, in order with the audio. A flush is answered by its own final, which may be empty; after the
+        end, and after `Drained`, nothing follows.
         """
 
     def events(self) -> AsyncGenerator[tuple[SpeechEvent, ...], None]:
-        """What is heard, as much as there is at a time, in the order of the audio; until `Drained`, or until the stream
-        is closed. To be read once, and all the time. Raises `AntiphonError` where the engine failed.
+        """Yield the events, as many as are ready, in the order of the audio; until `Drained`, or until the stream is
+        closed. Read it once, and continuously. Raises `AntiphonError` if the engine failed.
         """
 
     async def close(self) -> None:
-        """No more work. May be called twice."""
+        """Stop all work. May be called twice."""
 
 
 class SpeechEngine(Protocol):
@@ -137,10 +133,10 @@ class SpeechEngine(Protocol):
 
     @property
     def capabilities(self) -> SpeechCapabilities:
-        """What it can do. It is asked for nothing else."""
+        """Its capabilities. It gets no request for others."""
 
     async def open(self, spec: StreamSpec, call: EngineCall) -> SpeechStream:
-        """Raises `CapacityError`, `EngineError`."""
+        """Open a stream. Raises `CapacityError`, `EngineError`."""
 
     def load(self) -> Load:
-        """As last known."""
+        """Return the last known load."""

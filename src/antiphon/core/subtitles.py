@@ -1,5 +1,5 @@
-"""Subtitles from timed text. A cue is (start_ms, end_ms, text); its text is put on one line, since an empty line would
-end the cue, and can hold nothing that the format reads as markup or as a time line.
+"""Subtitles from timed text. A cue is (start_ms, end_ms, text). Its text is put on one line, because an empty line
+would end the cue, and contains nothing that the format reads as markup or a time line.
 """
 
 import textwrap
@@ -9,8 +9,8 @@ Cue = tuple[int, int, str]
 
 
 def srt(cues: Iterable[Cue], width: int | None = None) -> str:
-    """SubRip: numbered from 1, `,` before the milliseconds, an empty line after each cue. With a `width` a text is
-    put on lines of at most so many characters, longer words on their own.
+    """Return SubRip: numbered from 1, `,` before the milliseconds, an empty line after each cue. With a `width` text is
+    wrapped to at most that many characters, except longer words.
     """
     return "".join(
         f"{number}\n{clock_time(start_ms, ',')} --> {clock_time(end_ms, ',')}\n{_subrip(text, width)}\n\n"
@@ -19,7 +19,9 @@ def srt(cues: Iterable[Cue], width: int | None = None) -> str:
 
 
 def vtt(cues: Iterable[Cue]) -> str:
-    """WebVTT (W3C, section 4.1): the signature, then cues; `&`, `<` and `>` are escaped in cue text (section 4.2.2)."""
+    """Return WebVTT (W3C, section 4.1): the signature, then cues; `&`, `<`, `>` are escaped in cue text (section
+    4.2.2).
+    """
     return "WEBVTT\n\n" + "".join(
         f"{clock_time(start_ms)} --> {clock_time(end_ms)}\n{_escaped(_line(text))}\n\n"
         for start_ms, end_ms, text in cues
@@ -27,7 +29,7 @@ def vtt(cues: Iterable[Cue]) -> str:
 
 
 def clock_time(ms: int, point: str = ".") -> str:
-    """`01:02:03.004`."""
+    """Format milliseconds as `01:02:03.004`."""
     seconds, ms = divmod(ms, 1000)
     minutes, seconds = divmod(seconds, 60)
     hours, minutes = divmod(minutes, 60)

@@ -1,7 +1,7 @@
-"""Tensors as the Open Inference Protocol has them: named, typed, shaped, their elements in one run of bytes.
+"""Tensors of the Open Inference Protocol: named, typed, shaped, with contiguous bytes.
 
-The bytes are row-major and little-endian. An element of `BYTES` is its length in four bytes, then itself; a `BOOL` is
-one byte. Nobody here computes with tensors: they are passed on as they are, but where a wire writes them as JSON.
+The bytes are row-major and little-endian. An element of `BYTES` is its length in four bytes, then its bytes; a `BOOL`
+is one byte. Tensors are passed on unchanged, except when a protocol writes them as JSON.
 """
 
 import struct
@@ -12,7 +12,7 @@ from math import prod
 from typing import Any
 
 BYTES = "BYTES"
-BF16 = "BF16"  # the upper half of an FP32, which no struct code stands for
+BF16 = "BF16"  # the upper half of an FP32; it has no struct code
 _CODES = {
     "BOOL": "?",
     "UINT8": "B",
@@ -31,7 +31,7 @@ _SIZES = {"BOOL": 1, "UINT8": 1, "INT8": 1, "UINT16": 2, "INT16": 2, "FP16": 2, 
     name: int(name[-2:]) // 8 for name in ("UINT32", "INT32", "FP32", "UINT64", "INT64")
 }
 _LENGTH_BYTES = 4
-MOST_TEXTS = 100_000  # elements of one tensor: each is looked at, and nobody else is served meanwhile
+MOST_TEXTS = 100_000  # elements of one tensor: checking them blocks the event loop
 
 Parameter = bool | int | float | str
 Parameters = tuple[tuple[str, Parameter], ...]
@@ -39,7 +39,7 @@ Parameters = tuple[tuple[str, Parameter], ...]
 
 @dataclass(frozen=True, slots=True)
 class Tensor:
-    """`data` is as the module says, and shown nowhere. What `parameters` mean is between the caller and the model."""
+    """A tensor; `data` is as described in the module. `parameters` are between the caller and the model."""
 
     name: str
     datatype: str
@@ -50,7 +50,7 @@ class Tensor:
 
 @dataclass(frozen=True, slots=True)
 class TensorForm:
-    """What a model takes or gives; a dimension of -1 may be of any size."""
+    """An input or output of a model; a dimension of -1 may have any size."""
 
     name: str
     datatype: str
@@ -59,7 +59,7 @@ class TensorForm:
 
 @dataclass(frozen=True, slots=True)
 class ModelForm:
-    """What a model says of itself. `versions` may be asked for by name."""
+    """A model's description of itself. `versions` may be requested by name."""
 
     versions: tuple[str, ...]
     platform: str
@@ -68,7 +68,7 @@ class ModelForm:
 
 
 def check(tensor: Tensor) -> None:
-    """Raises `ValueError` for a datatype there is not, or data that does not fill the shape exactly."""
+    """Raise `ValueError` for an unknown datatype, or data that does not fill the shape exactly."""
     if any(size < 0 for size in tensor.shape):
         raise ValueError("a dimension is negative")
     count = prod(tensor.shape)
@@ -87,7 +87,7 @@ def check(tensor: Tensor) -> None:
 
 
 def from_json(datatype: str, data: Sequence[Any]) -> bytes:
-    """Elements as JSON has them, flat or nested evenly, as bytes. Raises `ValueError` as `from_elements` does."""
+    """Convert JSON elements, flat or evenly nested, to bytes. Raises `ValueError` as `from_elements` does."""
     elements: Sequence[Any] = data
     while any(isinstance(element, list) for element in elements):
         if not all(isinstance(element, list) for element in elements):
@@ -101,8 +101,8 @@ def from_json(datatype: str, data: Sequence[Any]) -> bytes:
 
 
 def from_elements(datatype: str, elements: Sequence[Any]) -> bytes:
-    """Elements, those of `BYTES` as bytes, as one run of bytes. Raises `ValueError` for one that the datatype cannot
-    hold, and for BF16, of which there are only bytes.
+    """Convert elements (of `BYTES`: bytes) to contiguous bytes. Raises `ValueError` for one that does not fit the
+    datatype, and for BF16, which has no element form.
     """
     if datatype == BYTES:
         if len(elements) > MOST_TEXTS:
@@ -121,7 +121,7 @@ def from_elements(datatype: str, elements: Sequence[Any]) -> bytes:
 
 
 def to_json(tensor: Tensor) -> Sequence[Any]:
-    """The elements, flat, of a tensor that `check` found right. Raises `ValueError` for bytes that are no text."""
+    """Return the elements, flat, of a tensor that passed `check`. Raises `ValueError` for bytes that are not text."""
     if tensor.datatype == BYTES:
         return [element.decode() for element in _split(tensor.data, prod(tensor.shape))]
     if tensor.datatype == BF16:
@@ -132,7 +132,7 @@ def to_json(tensor: Tensor) -> Sequence[Any]:
 
 
 def _split(data: bytes, count: int) -> list[bytes]:
-    """The elements of a `BYTES` tensor, no more than one over `count`. Raises `ValueError` for data that ends in the
+    """Return the elements of a `BYTES` tensor, at most `count` + 1. Raises `ValueError` for data that ends in the
     middle of one.
     """
     elements: list[bytes] = []

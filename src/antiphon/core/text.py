@@ -4,9 +4,9 @@ import re
 import unicodedata
 from collections.abc import Iterable
 
-# What separates words although no space does.
+# Separators of words other than spaces.
 _BREAKS = re.compile(r"[—–…_]|-{2,}|\.{2,}")
-# Punctuation to Unicode, and yet spoken: "50%", "Q & A", "#1".
+# Punctuation in Unicode, but spoken: "50%", "Q & A", "#1".
 _SPOKEN = frozenset("%&@#")
 # Thai and Lao, Myanmar, Chinese and Japanese with their punctuation: no space stands between words.
 _UNSPACED = re.compile(
@@ -31,16 +31,16 @@ def gap(before: str, after: str) -> str:
 
 
 def plain(text: str) -> str:
-    """The words alone: lower case, no punctuation around them, one space between; `"Don't!"` becomes `"don't"`.
+    """Return the words alone: lower case, no punctuation around them, one space between; `"Don't!"` gives `"don't"`.
 
-    What stands inside a word stays (`don't`, `mother-in-law`, `3.5`). Text without a word gives the empty string.
+    Punctuation inside a word stays (`don't`, `mother-in-law`, `3.5`). Text without a word gives the empty string.
     """
     words = (_bare(token) for token in _BREAKS.sub(" ", text).split())
     return " ".join(word for word in words if word)
 
 
 def word_span(token: str) -> tuple[int, int]:
-    """Where the word stands in what has no space in it, without the marks around it; empty where there is none."""
+    """Return the span of the word in a token, without surrounding punctuation; empty if there is none."""
     start, end = 0, len(token)
     while start < end and _is_silent(token[start]):
         start += 1

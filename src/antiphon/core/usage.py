@@ -1,4 +1,4 @@
-"""Quantities: what the server measured, as integers with their unit."""
+"""Quantities measured by the server, as integers with their unit."""
 
 from dataclasses import dataclass
 from enum import StrEnum
@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 
 class Dimension(StrEnum):
-    """What is counted. The unit is part of the name."""
+    """A counted quantity. The unit is part of the name."""
 
     STT_AUDIO_MS = "stt.audio_ms"
     LLM_INPUT_TOKENS = "llm.input_tokens"  # those that were computed; cached ones are counted apart
@@ -27,7 +27,7 @@ class Quantity:
 
 
 class By(StrEnum):
-    """What totals can be grouped by."""
+    """A grouping of totals."""
 
     DAY = "day"
     PROJECT = "project"
@@ -40,8 +40,8 @@ class By(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class UsageQuery:
-    """Which entries to sum: from `since` (included) to `until` (excluded), of one project, with one of some `labels`
-    (the forms in which a tag may be in the ledger). `by` are the groups, in order.
+    """The entries to sum: from `since` (included) to `until` (excluded), of one project, with one of some `labels` (the
+    possible ledger forms of a tag). `by` are the groups, in order.
     """
 
     by: tuple[By, ...] = (By.DAY, By.PROJECT)
@@ -53,7 +53,7 @@ class UsageQuery:
 
 @dataclass(frozen=True, slots=True)
 class Total:
-    """One line. `group` holds a value for each `By` that was asked for, in that order; `amount` includes corrections.
+    """One line. `group` holds a value for each requested `By`, in that order; `amount` includes corrections.
 
     `abandoned` counts the sessions whose last result may not have been delivered.
     """
@@ -66,9 +66,9 @@ class Total:
 
 
 class Charge(NamedTuple):
-    """Entries of a session that differ only in sequence, time and amount, summed up; or one entry alone. `sequence` and
-    `last` are those of the first and the last of so many `entries`, `at_unix_ms` is the first one's time. Corrections
-    are apart: `corrects` is the sequence of the entry that they correct. Closing entries are none.
+    """The sum of a session's entries that differ only in sequence, time and amount; or one entry alone. `sequence` and
+    `last` are those of the first and last of its `entries`, `at_unix_ms` is the first one's time. Corrections are
+    separate: `corrects` is the sequence of the corrected entry. Closing entries are not included.
     """
 
     sequence: int
@@ -88,8 +88,8 @@ class Charge(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class ClosedSession:
-    """What a session was charged, with the corrections that it made of itself; then those that others made of it. In
-    the order of their sequences.
+    """The charges of a session, with its own corrections; then later corrections by others. In the order of their
+    sequences.
     """
 
     project: str
@@ -101,8 +101,8 @@ class ClosedSession:
 
 @dataclass(frozen=True, slots=True)
 class Settled:
-    """A period of a project that has been billed. What is in the ledger behind `cursor` came too late for it: it is of
-    the next period, whatever its time.
+    """A billed period of a project. Ledger entries after `cursor` were too late for it: they belong to the next period,
+    whatever their time.
     """
 
     cursor: str
@@ -111,8 +111,8 @@ class Settled:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SessionQuery:
-    """The sessions of a project that closed from `since` (included) to `until` (excluded), as they were `known`: with
-    the entries of before that time, up to the cursor `head`. `by_entry` asks for each entry alone.
+    """The sessions of a project that closed from `since` (included) to `until` (excluded), as `known` at a time: with
+    the entries before it, up to the cursor `head`. `by_entry` returns each entry alone.
     """
 
     project: str
@@ -126,8 +126,8 @@ class SessionQuery:
 
 @dataclass(frozen=True, slots=True)
 class LooseEnds:
-    """The sessions that have entries in a period, and did not close in it: those that were `reopened`, and when they
-    had closed, and how many had not closed by its end, though they were charged for something in it.
+    """The sessions with entries in a period that did not close in it: those `reopened`, with the time of their close,
+    and the number still open at its end, though charged in it.
     """
 
     reopened: dict[str, int]

@@ -1,4 +1,4 @@
-"""The seam between a transport and a surface: values that cross it, with no socket in them."""
+"""The boundary between a transport and a surface: values that cross it, without sockets."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -35,7 +35,7 @@ class Opening:
 
 @dataclass(frozen=True, slots=True)
 class Bearer:
-    """A secret that was sent as it is."""
+    """A secret that was sent in plain form."""
 
     secret: str = field(repr=False)
 
@@ -57,21 +57,21 @@ Credential = Bearer | Signed
 
 
 def bearer(secret: str) -> Bearer | None:
-    """The secret without the spaces around it; none where nothing is left."""
+    """Return the secret without surrounding spaces; `None` if it is empty."""
     secret = secret.strip()
     return Bearer(secret) if secret else None
 
 
 class Pending(Enum):
-    """What a surface says of the credential where the opening has none, and the first message may have one."""
+    """A surface's result if the opening has no credential, but the first message may have one."""
 
     PENDING = "pending"
 
 
 @dataclass(frozen=True, slots=True)
 class Body:
-    """A request's body, whole. For `multipart/form-data`, `fields` are the text parts in order and `data` is the one
-    file part, else `data` is the raw body. `has_file` tells an empty file from none.
+    """A request's whole body. For `multipart/form-data`, `fields` are the text parts in order and `data` is the one
+    file part, else `data` is the raw body. `has_file` distinguishes an empty file from none.
     """
 
     data: bytes = b""
@@ -82,7 +82,7 @@ class Body:
 
 @dataclass(frozen=True, slots=True)
 class Url:
-    """Media that the server shall fetch, through the guarded fetcher."""
+    """Media for the server to fetch, through the guarded fetcher."""
 
     url: str
 
@@ -97,8 +97,8 @@ class Head:
 
 @dataclass(frozen=True, slots=True)
 class Close:
-    """End of the connection. On a WebSocket, a close code and a reason of at most 123 bytes; over gRPC, its status with
-    more `trailers`; over HTTP, `BROKEN_OFF` of an answer that has begun and has no place for an error.
+    """The end of the connection. On a WebSocket, a close code and a reason of at most 123 bytes; over gRPC, its status
+    with more `trailers`; over HTTP, `BROKEN_OFF` for an answer that has begun and has no place for an error.
     """
 
     code: int = 1000
@@ -116,7 +116,7 @@ def closing(code: int, reason: str) -> Close:
 
 BROKEN_OFF = Close(1011)  # the caller shall not take what came for the whole
 
-# What a carrier gives in place of a message where the caller says no more and still listens. Messages are bytes there.
+# A carrier's value in place of a message when the caller sends no more but still listens. Messages are bytes there.
 HALF_CLOSED = ""
 
 Wire = str | bytes | Head
@@ -124,9 +124,9 @@ Wire = str | bytes | Head
 
 @dataclass(frozen=True, slots=True)
 class Keep:
-    """An answer to be kept under its id, in place of what was kept of it before. `body` is the surface's, to show it
-    again. `conversation` is what was said in this turn and answered; the store puts that of the turns before it in
-    front. Without one, nothing can go on from here.
+    """An answer to store under its id, in place of its earlier state. `body` is the surface's, to show it again.
+    `conversation` is this turn and its answer; the store prepends that of the turns before it. Without one, no later
+    call can continue from it.
     """
 
     id: str
@@ -136,7 +136,7 @@ class Keep:
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """What one thing that happened leads to: inputs for the session, messages for the caller, perhaps the close."""
+    """The result of one event: inputs for the session, messages for the caller, perhaps the close."""
 
     inputs: tuple[Input | ConversationInput, ...] = ()
     sends: tuple[Wire, ...] = ()
@@ -145,8 +145,8 @@ class Step:
 
 
 class Response(Step):
-    """A whole HTTP answer, as a step: to a refused call, or one that needs no session. In place of an answer to the
-    opening of a connection it says that there will be none.
+    """A whole HTTP answer, as a step: for a refused call, or one that needs no session. At the opening of a connection
+    it means that the connection is refused.
     """
 
     __slots__ = ()
@@ -177,7 +177,7 @@ class Response(Step):
 
 @dataclass(frozen=True, slots=True)
 class ModelCard:
-    """One public model name and what answers to it. `languages` (BCP 47) are what a recogniser of speech hears."""
+    """A public model name and the model behind it. `languages` (BCP 47) are those of a speech recogniser."""
 
     name: str
     local: str
@@ -187,7 +187,7 @@ class ModelCard:
 
 @dataclass(frozen=True, slots=True)
 class VoiceCard:
-    """One public name of a voice and whose own name answers to it. `language` is a BCP 47 tag."""
+    """A public voice name and the voice behind it. `language` is a BCP 47 tag."""
 
     name: str
     voice: str
@@ -197,19 +197,19 @@ class VoiceCard:
 
 NOTHING = Step()
 
-# On the head of every answer with synthetic speech in it, whatever its form: draft-abaris-aicdh-01, AI Content
-# Disclosure Header. No standard has been agreed on yet; this is the one that was proposed.
+# A header of every answer with synthetic speech, in any form: draft-abaris-aicdh-01, AI Content
+# Disclosure Header. There is no agreed standard yet, only this proposal.
 SYNTHETIC: tuple[tuple[str, str], ...] = (("ai-disclosure", "mode=machine-generated"),)
 
 
 def no_effect(names: Iterable[str]) -> tuple[tuple[str, str], ...]:
-    """The header that lists parameters that were accepted and have no effect here; none where there are none."""
+    """Return the header that lists accepted parameters without effect; nothing if there are none."""
     listed = ", ".join(names)
     return (("antiphon-no-effect", listed),) if listed else ()
 
 
 def lifecycle(opened: Opened) -> tuple[tuple[str, str], ...]:
-    """Headers that say from when on a model is deprecated (RFC 9745) and when it will be gone (RFC 8594)."""
+    """Return headers that say when a model is deprecated (RFC 9745) and when it will be removed (RFC 8594)."""
     told: tuple[tuple[str, str], ...] = ()
     if opened.deprecated_unix_s is not None:
         told += (("deprecation", f"@{opened.deprecated_unix_s}"),)

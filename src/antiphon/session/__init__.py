@@ -1,1 +1,1 @@
-"""The one door to all calls, and what is known of the calls that are open. Read `door.py` first."""
+"""The entry point of all calls, and the open calls. Read `door.py` first."""

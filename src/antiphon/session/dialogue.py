@@ -1,5 +1,5 @@
-"""A connection over which calls of a language model come one after the other. Each of them is a session of its own;
-this says when the connection ends, and holds what it remembers.
+"""A connection with successive calls of a language model. Each call is a session of its own; this decides when the
+connection ends, and holds the answers that it remembers.
 """
 
 import asyncio
@@ -12,8 +12,8 @@ from antiphon.session.recent import Recent
 
 
 class DialogueConnection:
-    """One connection. After `lasts_s`, and when the server stops, it ends as soon as nothing is being
-    answered; when it fails, at once.
+    """One connection. After `lasts_s` seconds, and when the server stops, it ends once no answer is running; when it
+    fails, at once.
     """
 
     was_charged = in_doubt = False
@@ -37,12 +37,12 @@ class DialogueConnection:
         self._alarm = asyncio.get_running_loop().call_later(lasts_s, self._end, overdue)
 
     def fail(self, error: AntiphonError) -> None:
-        """The first error counts."""
+        """Fail with an error; the first one counts."""
         self._end(error)
         self.failed.set()
 
     def drain(self) -> None:
-        """The server is stopping."""
+        """End once no answer is running, because the server is stopping."""
         self._end(Draining("The server is stopping."))
 
     def _end(self, error: AntiphonError) -> None:
@@ -50,7 +50,7 @@ class DialogueConnection:
         self.ending.set()
 
     def close(self) -> None:
-        """Frees everything. To be called once."""
+        """Free everything. Call it once."""
         self._alarm.cancel()
         self.recent.close()
         self._on_close(self)

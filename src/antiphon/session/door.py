@@ -1,4 +1,4 @@
-"""The one door: who is let in to what.
+"""The entry point of all calls: authentication, authorisation, and opening.
 
 A transport brings what a caller sent: an opening, and a body, a question or a first message. The vendor's endpoint says
 where the credential stands and what is asked for; the door says whether the credential holds and allows that, which
@@ -57,7 +57,7 @@ from antiphon.trust.ephemeral import stands_for_a_key
 from antiphon.trust.pairs import Pairs
 from antiphon.trust.signatures import Replays, holds
 
-BESIDE_BYTES = 128 * 1024  # a body of more is hashed and read beside the event loop
+BESIDE_BYTES = 128 * 1024  # a larger body is hashed and parsed in a thread
 IDEMPOTENCY_KEY = "idempotency-key"
 
 # What is recorded of what is kept, by what is done with it.
@@ -79,7 +79,7 @@ class HeldBody(Protocol):
     """A body in memory, which counts as held until it is released."""
 
     def keep(self, most_bytes: int) -> None:
-        """The body is dropped; what is left of it has at most so many."""
+        """Drop the body; what remains of it takes at most `most_bytes`."""
 
     def release(self) -> None: ...
 
@@ -90,7 +90,7 @@ Read = Callable[[Principal], Awaitable[tuple[HeldBody, Sent]]]
 
 @dataclass(frozen=True, slots=True)
 class OpenCall:
-    """A call that was let in. `media` is the recording it brought, to be played; `held` is to be released."""
+    """An admitted call. `media` is its recording, to be played; `held` must be released."""
 
     session: Recognition | Answering
     surface: AnswerSurface[Any]
@@ -100,7 +100,7 @@ class OpenCall:
 
 @dataclass(frozen=True, slots=True)
 class OpenStream:
-    """A dialogue that was let in, between one surface and one session."""
+    """An admitted dialogue, between one surface and one session."""
 
     session: Live
     accepted: Accepted[Any]
@@ -108,7 +108,7 @@ class OpenStream:
 
 @dataclass(frozen=True, slots=True)
 class OpenSuccession:
-    """A dialogue of one call after the other that was let in."""
+    """An admitted dialogue of successive calls."""
 
     session: DialogueConnection
     accepted: Succession
@@ -118,7 +118,7 @@ OpenDialogue = OpenStream | OpenSuccession
 
 
 class Door:
-    """Lets callers in."""
+    """The entry point of all calls."""
 
     def __init__(
         self,
@@ -146,7 +146,7 @@ class Door:
     def authenticate(
         self, row: Row, opening: Opening, credential: Credential | Pending | None, scope: Scope | None
     ) -> tuple[Principal, Opening]:
-        """Who calls, and the opening with what was settled for this call. Without a scope, any key may.
+        """Return the caller, and the opening with the settings of a one-call secret. Without a scope, any key may call.
 
         A secret that was made for one call opens a dialogue of its vendor, or makes a call that may be made so, and is
         used up, whatever comes of that; a token stands for its key on all paths of its vendor. Raises `Unauthenticated`
@@ -197,13 +197,13 @@ class Door:
         return self._keys.identify(key_id, scope), secret
 
     def administer(self, secret: str | None, scope: Scope | None) -> Principal:
-        """Who manages the server or looks into it: with the key itself, for which no other secret stands there. Without
-        a scope, any key may. Raises `Unauthenticated`, `PolicyError`, `KeysUnavailable`.
+        """Return who manages or inspects the server; this needs the key itself, not a token. Without a scope, any key
+        may. Raises `Unauthenticated`, `PolicyError`, `KeysUnavailable`.
         """
         return self._keys.authenticate(secret, scope)
 
     def _allowed(self, principal: Principal, scope: Scope | None) -> Principal:
-        """Who calls with a secret that stands for a key. Raises `Unauthenticated`, `PolicyError`."""
+        """Check the owner of a secret that replaces a key. Raises `Unauthenticated`, `PolicyError`."""
         if not self._keys.holds(principal.key_id):
             raise Unauthenticated("the API key that the client secret was made for is no longer valid")
         if scope is not None and scope not in principal.scopes:
@@ -211,11 +211,11 @@ class Door:
         return principal
 
     def refuse(self, row: Row, opening: Opening, error: Exception) -> Step:
-        """What a caller is told who is not let in, or whose request fails. A defect of ours is logged."""
+        """Return the vendor's answer to a refused or failed request. A defect of the server is logged."""
         return row.endpoint.refuse(opening, self.refused(row.surface, opening, error))
 
     def refused(self, surface: str, opening: Opening, error: Exception) -> AntiphonError:
-        """What is counted and told of an error that ends a call before there is a session."""
+        """Count an error that ends a call before it has a session, and return it for the caller."""
         refused = error if isinstance(error, AntiphonError) else defect(error, opening)
         self._sessions.refused(surface, refused)
         return refused
@@ -223,14 +223,14 @@ class Door:
     # -- dialogues -----------------------------------------------------------------------------------------------------
 
     def arrive(self, row: DialogueRow, opening: Opening) -> "Arrival":
-        """A caller of a dialogue, who is not let in yet."""
+        """Return a dialogue's caller, who is not admitted yet."""
         return Arrival(self, self._sessions, row, opening)
 
     # -- calls ---------------------------------------------------------------------------------------------------------
 
     async def call(self, row: CallRow, opening: Opening, read: Read) -> OpenCall | Step:
-        """What was opened, or the answer where that is known already. `read` reads the body, once it is known whose it
-        is. Raises `AntiphonError`, and what `read` does.
+        """Open a call, or return the answer if it is known already. `read` reads the body, once the caller is known.
+        Raises `AntiphonError`, and what `read` does.
         """
         principal, opening = self.authenticate(row, opening, row.endpoint.credential(opening), row.scope)
         held, sent = await read(principal)
@@ -254,9 +254,9 @@ class Door:
         claim: Claim,
         fills: bool = True,
     ) -> OpenCall | Step:
-        """A call that an item of a job makes for the caller who wanted the job, under the job's claim; where it `fills`
-        what other calls leave, nobody waits for it. Raises as `call` does where that caller's key does not hold any
-        more, or may not do this.
+        """Open a call for an item of a job, for the job's owner and under the job's claim; if it `fills`, it uses only
+        capacity that other calls leave. Raises as `call` does, also if the owner's key is no longer valid, or lacks the
+        scope.
         """
         weight = self._keys.policy(principal.project).weight
         principal = replace(self._allowed(principal, row.scope), weight=weight)
@@ -276,7 +276,7 @@ class Door:
         sessions, keeper, id = self._sessions, self._sessions.keeper, opening.request_id
         if _size(sent) <= BESIDE_BYTES:
             negotiated = row.endpoint.negotiate(opening, sent)
-        else:  # it may say a million small things, which must not keep everybody else waiting
+        else:  # it may hold a million small values, and must not block the event loop
             negotiated = await asyncio.to_thread(row.endpoint.negotiate, opening, sent)
         if isinstance(negotiated, NeedsResource):
             negotiated = await self.resolve(negotiated, principal)
@@ -291,7 +291,7 @@ class Door:
         spec, keeping = await keeper.begin(principal, asked)
         try:
             claim = of_item or await self._claim(opening, principal, sent)
-            held.keep(content_bytes(spec))  # what was asked for is held for as long as the answer takes
+            held.keep(content_bytes(spec))  # the request is held until the answer ends
             call = Call(id, principal, row.surface, spec, claim, item=fills)
             answering = sessions.answer(call, keeping)
         except AlreadyAnswered as error:
@@ -306,7 +306,7 @@ class Door:
             self._auditor.refuse(Action.ACCESS, row.path, error, opening.address, opening.request_id, principal)
 
     async def _claim(self, opening: Opening, principal: Principal, sent: Sent) -> Claim | None:
-        """Whether this was asked before, if the caller says that it may have been."""
+        """Return a claim if the request may be a repeated one."""
         if not _may_be_again(opening):
             return None
         fields = (sent.fields,) if isinstance(sent, Body) else ()
@@ -320,7 +320,7 @@ class Door:
     async def _again(
         self, row: CallRow, principal: Principal, opening: Opening, asked: AnswerRequest, error: AlreadyAnswered
     ) -> Step:
-        """The same answer, where it is kept, and was asked for whole; a refusal where not."""
+        """Return the same answer, if it is kept and was requested whole; otherwise raise the refusal."""
         refused: AntiphonError = error
         whole = isinstance(asked.spec, GenerateSpec) and not asked.spec.stream
         if whole and isinstance(row.endpoint, KeepingEndpoint):
@@ -330,7 +330,7 @@ class Door:
                 self._note(opening, principal, Action.ANSWER_READ, id)
                 return row.endpoint.show(opening, *kept)
             except NotFound:
-                pass  # it was not to be kept, or is not any more
+                pass  # it was not kept, or no longer
             except AntiphonError as failure:
                 refused = failure
         raise refused
@@ -344,10 +344,10 @@ class Door:
         message: str | bytes,
         held: HeldBody,
     ) -> OpenCall | Step:
-        """A call on a connection of such calls: what was opened, or what there is to say of an answer of which nothing
-        is generated. Raises `AntiphonError`.
+        """Open a call on a connection of successive calls, or return the messages for one that generates nothing.
+        Raises `AntiphonError`.
         """
-        # What the key may do may have changed since the connection was opened.
+        # The key's scopes may have changed since the connection was opened.
         principal, opening = self.authenticate(row, opening, row.endpoint.credential(opening), row.scope)
         keeper, recent = self._sessions.keeper, dialogue.recent
         if len(message) <= BESIDE_BYTES:
@@ -377,7 +377,7 @@ class Door:
         return Step(sends=tuple(sends))
 
     async def resolve(self, needs: NeedsResource[T], principal: Principal | None) -> T:
-        """What is asked for, once the resource is known that it stands in. Raises `AntiphonError`."""
+        """Return the request, made with the resource that it needs. Raises `AntiphonError`."""
         if principal is None:
             raise Unauthenticated("the API key belongs in the call's opening")
         return needs.resolve(await self._lookups.resource(needs.kind, needs.name, principal.project))
@@ -385,7 +385,7 @@ class Door:
     # -- lookups -------------------------------------------------------------------------------------------------------
 
     async def look_up(self, row: LookupRow, opening: Opening, read: Read) -> Step:
-        """The answer to a question. Raises as `call` does."""
+        """Answer a question. Raises as `call` does."""
         credential = row.endpoint.credential(opening)
         principal: Principal | None = None
         body: Sent = b""
@@ -425,12 +425,12 @@ class Door:
         )
 
     def _by_key(self, credential: Credential | Pending | None, scope: Scope | None) -> Principal:
-        """Who calls with the key itself. Raises `Unauthenticated`."""
+        """Return who calls with the key itself. Raises `Unauthenticated`."""
         return self.administer(credential.secret if isinstance(credential, Bearer) else None, scope)
 
 
 class Arrival:
-    """One caller of a dialogue, until it is let in."""
+    """One caller of a dialogue, until it is admitted."""
 
     def __init__(self, door: Door, sessions: Sessions, row: DialogueRow, opening: Opening) -> None:
         self._door = door
@@ -441,11 +441,13 @@ class Arrival:
 
     @property
     def known(self) -> bool:
-        """Whether it is known who calls."""
+        """Whether the caller is authenticated."""
         return self._principal is not None
 
     async def enter(self, first: str | bytes | None = None) -> OpenDialogue | NeedsFirst:
-        """To be called again with the first message where that is needed. Raises `AntiphonError`."""
+        """Admit the caller. Call it again with the first message if `NeedsFirst` is returned. Raises
+        `AntiphonError`.
+        """
         row = self._row
         if self._principal is None:
             credential = row.endpoint.credential(self._opening, first)
@@ -475,13 +477,13 @@ class Arrival:
 
 
 def defect(error: BaseException, opening: Opening) -> InternalError:
-    """What the caller is told of an error of ours, which is logged."""
+    """Log a defect of the server, and return the error for the caller."""
     log.error("request failed", exc_info=error, extra={"session": opening.request_id})
     return InternalError("The server failed; this has been logged.")
 
 
 def _may_be_again(opening: Opening) -> bool:
-    """Whether the caller says that this may have been asked before."""
+    """Return whether the caller says that this may be a repeated request."""
     return IDEMPOTENCY_KEY in opening.headers or TRY in opening.headers
 
 

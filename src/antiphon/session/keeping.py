@@ -1,9 +1,9 @@
-"""What becomes of answers that are kept: who may have theirs kept, what goes on from them, who runs in the background.
+"""Kept answers: who may keep them, which calls continue them, and generations in the background.
 
-The project's policy decides, at every turn: for a project that keeps nothing nothing is written, and nothing that was
-written is shown. A run in the background is a generation like any other, in the same bounds, whose caller has left: it
-ends by itself, is cancelled through its id, or fails with the server. Only this process runs generations, so an answer
-that is kept as unfinished and does not run here was interrupted.
+The project's policy decides, for every call: for a project that keeps nothing, nothing is written or shown. A
+generation in the background is like any other, within the same bounds, but its caller has left: it ends by itself, is
+cancelled by its id, or fails with the server. Only this process runs generations, so an answer that is kept as
+unfinished and does not run here was interrupted.
 """
 
 import asyncio
@@ -27,7 +27,7 @@ from antiphon.core.wire import Close, Keep, Step, Wire
 from antiphon.session.recent import Recent, Recents
 
 PURGE_S = 30.0
-MAX_MESSAGES = 8192  # of a conversation, with the turns before that it goes on from
+MAX_MESSAGES = 8192  # of a conversation, with its earlier turns
 
 log = logging.getLogger(__name__)
 
@@ -39,7 +39,7 @@ class _Run:
 
 
 class _Background:
-    """A generation that runs apart from its caller, who is `told` what is said first."""
+    """A generation that runs apart from its caller; `told` gets the first messages."""
 
     def __init__(
         self,
@@ -69,7 +69,7 @@ class _Background:
             raise
 
     def emit(self, event: LanguageOutput, now_ns: int) -> Step:
-        """What ends the answer to the caller does not end the run."""
+        """Translate an event, without the close: the end of the answer to the caller does not end the run."""
         return replace(self._surface.emit(event, now_ns), close=None)
 
     async def send(self, sends: Sequence[Wire], close: Close | None) -> None:
@@ -103,8 +103,8 @@ class Keeper:
     async def resolve(
         self, principal: Principal, asked: AnswerRequest | Referring, recent: Recent | None = None
     ) -> AnswerRequest:
-        """What is asked for, with the parts of earlier answers that it refers to. `recent` are those of the same
-        connection, where that remembers them. Raises as `Referring.resolve` does, and `InternalError`.
+        """Return the request, with the parts of earlier answers that it refers to. `recent` are those of the same
+        connection, if it remembers them. Raises as `Referring.resolve` does, and `InternalError`.
         """
         if isinstance(asked, AnswerRequest):
             return asked
@@ -117,10 +117,10 @@ class Keeper:
     async def begin(
         self, principal: Principal, asked: AnswerRequest, recent: Recent | None = None
     ) -> tuple[Spec | SpeakSpec, Keeping | None]:
-        """What is asked for, with the turns that it goes on from; and what keeps its answer, if it is kept. `recent`
-        are the answers of the same connection, where that remembers them whatever the policy is.
+        """Return the spec with its earlier turns, and how its answer is kept, if it is. `recent` are the answers of the
+        same connection, if it remembers them whatever the policy is.
 
-        Raises `CallerError` for what the policy does not allow and for a previous answer that there is not.
+        Raises `CallerError` for what the policy does not allow, and for an unknown previous answer.
         """
         allowed = self._keep_s(principal.project) > 0
         if asked.keep and not allowed:
@@ -148,7 +148,7 @@ class Keeper:
         return spec, Keeping(partial(self._put, principal.project, before, keep, remember), keep)
 
     async def _get(self, principal: Principal, id: str, recent: Recent | None) -> Keep:
-        """Raises `NotFound`, `InternalError`."""
+        """Return an earlier answer. Raises `NotFound`, `InternalError`."""
         project = principal.project
         found = recent.get(id) if recent is not None else self.recents.find(principal.key_id, id)
         return found or await self._store.get(project, id, self._keep_s(project))
@@ -175,23 +175,23 @@ class Keeper:
             keep = replace(keep, conversation=before + keep.conversation)
         if remember is not None:
             remember(keep)
-        if stored and keep_s:  # it may have changed since the answer was begun
+        if stored and keep_s:  # the policy may have changed since the answer began
             await self._store.put(project, keep, keep_s)
 
     # -- by id ---------------------------------------------------------------------------------------------------------
 
     async def read(self, project: str, id: str) -> tuple[bytes, bool]:
-        """What was kept of it last, and whether it still runs. Raises `NotFound`, `InternalError`."""
-        running = (project, id) in self._runs  # asked first: what ends in between has written all it will
+        """Return the latest kept state, and whether it still runs. Raises `NotFound`, `InternalError`."""
+        running = (project, id) in self._runs  # read first: one that ends in between has written everything
         return (await self._store.get(project, id, self._keep_s(project))).body, running
 
     async def cancel(self, project: str, id: str) -> tuple[bytes, bool]:
-        """As `read`, after its generation has ended, if it was running."""
+        """Cancel its generation, if it runs, and wait for its end. Returns as `read`."""
         await self._stop(project, id)
         return await self.read(project, id)
 
     async def delete(self, project: str, id: str) -> tuple[bytes, bool]:
-        """What was kept, or remembered, of it last. Raises `NotFound`, `InternalError`."""
+        """Delete it, and return its last kept or remembered state. Raises `NotFound`, `InternalError`."""
         await self._stop(project, id)
         remembered = self.recents.drop(project, id)
         try:
@@ -212,7 +212,9 @@ class Keeper:
     # -- in the background ---------------------------------------------------------------------------------------------
 
     async def detach(self, generation: Generation, surface: AnswerSurface[Any]) -> tuple[Wire, ...]:
-        """Runs a generation apart from its caller. What that one is told, once it is kept. Raises `InternalError`."""
+        """Run a generation apart from its caller. Returns the messages for the caller, once it is kept. Raises
+        `InternalError`.
+        """
         told: asyncio.Future[tuple[Wire, ...]] = asyncio.get_running_loop().create_future()
         running = asyncio.create_task(self._run(generation, surface, told), name=f"background {generation.call.id}")
         await asyncio.wait((running, told), return_when=asyncio.FIRST_COMPLETED)
@@ -239,7 +241,7 @@ class Keeper:
     # -- the end of keeping --------------------------------------------------------------------------------------------
 
     async def watch(self) -> None:
-        """Runs for ever: wipes what is past its end."""
+        """Delete expired answers, for ever."""
         while True:
             try:
                 self._expired(await self._store.purge(self._keep_s))
@@ -248,7 +250,7 @@ class Keeper:
             await asyncio.sleep(PURGE_S)
 
     async def close(self) -> None:
-        """After the generations have ended: what still runs is given up."""
+        """Cancel what still runs, after the generations have ended, and close the store."""
         tasks = [run.task for run in self._runs.values()]
         for task in tasks:
             task.cancel()

@@ -27,13 +27,13 @@ from antiphon.session.parts import OpenParts
 from antiphon.session.sessions import Sessions
 from antiphon.slo.shares import Bound, Shares
 
-PATIENCE_S = 10.0  # for an engine to tell of its model
-MOST_AT_ONCE, MOST_OF_A_PROJECT = 32, 8  # that are asked of engines
+PATIENCE_S = 10.0  # for an engine to describe its model
+MOST_AT_ONCE, MOST_OF_A_PROJECT = 32, 8  # questions to engines
 RETRY_AFTER_S = 1
 
 
 class Lookups:
-    """Answers them."""
+    """The answers to questions."""
 
     MAKES_SECRETS = OneCallSecret | ShortToken
 
@@ -44,7 +44,7 @@ class Lookups:
         self._asking = Shares(Bound(MOST_AT_ONCE, per_project=MOST_OF_A_PROJECT))
 
     async def answer(self, question: Question, principal: Principal | None, surface: str) -> Step:
-        """`principal` is there where it is known who asks. Raises `AntiphonError`."""
+        """Answer a question; `principal` is set if the caller is known. Raises `AntiphonError`."""
         sessions = self._sessions
         match question:
             case Offer():
@@ -88,7 +88,7 @@ class Lookups:
                 return await self._jobs.answer(question, principal)
 
     async def resource(self, kind: str, name: str, project: str) -> Resource:
-        """Raises `NotFound`."""
+        """Return a resource of the project. Raises `NotFound`."""
         assert self._resources is not None, "a row refers to resources where there are none"
         return await self._resources.get(project, kind, name)
 
@@ -105,7 +105,7 @@ class Lookups:
                 return asked.tell(changed)
 
     async def _inquire(self, asked: Inquiry, principal: Principal) -> tuple[bool, ModelForm | None]:
-        """Whether the model is ready, or what it is like."""
+        """Return whether the model is ready, and its form if requested."""
         model = self._sessions.catalogue.resolve(asked.model, ANSWERS).inferrer()
         if not self._asking.fits(principal, 1):
             raise CapacityError("Too many requests for information about models.", retry_after_s=RETRY_AFTER_S)

@@ -1,4 +1,4 @@
-"""What a conversation is composed of, opened for its caller as if the caller had asked for each itself."""
+"""The parts of a conversation, opened for its caller as if the caller had opened each itself."""
 
 from dataclasses import replace
 from typing import Protocol, TypeVar
@@ -20,7 +20,7 @@ P = TypeVar("P", TranscribeSpec, GenerateSpec, SpeakSpec)
 
 
 class CallOpener(Protocol):
-    """What opens calls, by the public names of models and voices."""
+    """An opener of calls, by the public names of models and voices."""
 
     @property
     def catalogue(self) -> Catalogue: ...
@@ -29,7 +29,7 @@ class CallOpener(Protocol):
     def voices(self) -> Voices: ...
 
     def check(self, principal: Principal, spec: ConverseSpec) -> None:
-        """Raises `PolicyError` for a conversation that the project does not allow."""
+        """Check the project's policy. Raises `PolicyError` if it does not allow the conversation."""
 
     def transcribe(self, call: Call[TranscribeSpec]) -> Recognition: ...
 
@@ -38,19 +38,19 @@ class CallOpener(Protocol):
     def speak(self, call: Call[SpeakSpec], part: bool = False) -> Synthesis: ...
 
     def limits(self) -> tuple[RateLimit, ...]:
-        """How many generations may run at once, and how many more could begin now."""
+        """Return how many generations may run at once, and how many more could start now."""
 
 
 class OpenParts:
-    """`conversation.parts.Parts`. A name that is empty stands for the first there is."""
+    """An implementation of `conversation.parts.Parts`. An empty name stands for the first available."""
 
     def __init__(self, sessions: CallOpener, call: Call[ConverseSpec]) -> None:
         self._sessions = sessions
         self._call = call
 
     def check(self, spec: ConverseSpec) -> None:
-        """Raises `PolicyError` for what the caller may not do, `UnknownModel`, `UnknownVoice`, `UnsupportedLanguage`,
-        or `CallerError` for a model of another kind.
+        """Check that the conversation can run. Raises `PolicyError` for what the caller may not do, `UnknownModel`,
+        `UnknownVoice`, `UnsupportedLanguage`, or `CallerError` for a model of another kind.
         """
         for scope in _scopes(spec):
             if scope not in self._call.principal.scopes:
@@ -63,12 +63,12 @@ class OpenParts:
                 self._sessions.voices.resolve(self._speaker(spec.speech_model, spec.voice), spec.voice)
 
     def check_listening(self, spec: ConverseSpec) -> None:
-        """Raises `UnknownModel`, `UnsupportedLanguage`."""
+        """Check the recogniser. Raises `UnknownModel`, `UnsupportedLanguage`."""
         listening = transcribing(spec)
         self._sessions.catalogue.resolve(self._recogniser(listening.model), RECOGNISES).settle_speech(listening)
 
     def filled(self, spec: ConverseSpec) -> ConverseSpec:
-        """The spec, which was checked, with the names of who listens and who speaks in place of empty ones."""
+        """Return the checked spec, with the names of recogniser and voice in place of empty ones."""
         if spec.transcription is not None and not spec.transcription.model:
             spec = replace(spec, transcription=replace(spec.transcription, model=self._recogniser("")))
         if spec.answers and not spec.voice and self._sessions.voices.models():
@@ -100,7 +100,7 @@ class OpenParts:
         return model or (first.version if first else "")
 
     def _speaker(self, model: str, voice: str) -> str:
-        """Without a model, the one that has the voice."""
+        """Return the model that speaks; if none is named, the one that has the voice."""
         cards = self._sessions.voices.models()
         if not cards:
             raise UnknownModel("This server has no speech synthesis model.", param="model")
@@ -109,6 +109,6 @@ class OpenParts:
 
 
 def _scopes(spec: ConverseSpec) -> list[Scope]:
-    """What a conversation takes."""
+    """Return the scopes that a conversation needs."""
     answering = [Scope.GENERATE, *([Scope.SPEAK] if spec.speak else [])] if spec.answers else []
     return [Scope.TRANSCRIBE, *answering]

@@ -1,11 +1,11 @@
-"""The answers that are remembered, so that the next call can go on from them, whatever is kept.
+"""Recent answers in memory, which the next call can continue even if they are not stored.
 
-They are in memory only, and only calls with the same key go on from them. An answer over HTTP is remembered for
-`CALL_S` where the caller left open whether it is stored, and it is not: SDKs take it for stored, and refer to it in
-the next turn. Others are those of a connection. Some clients hang up to end an answer, and go on from the one before it
-over another connection: so what a connection remembered lasts for `LINGER_S` after its end, but for answers that the
-caller wanted not stored. They are bounded for one connection, by number and by bytes, and in bytes all together: where
-those are more, the project that has most of them loses its oldest.
+Only calls with the same key can continue them. An answer over HTTP is remembered for `CALL_S` if the caller left
+storing open and it is not stored: SDKs assume that it is, and refer to it in the next turn. The others belong to a
+connection. Some clients disconnect to end an answer, and continue from the one before it over another connection: so a
+connection's answers last for `LINGER_S` after its end, except those that the caller wanted not stored. Each connection
+is bounded in number and bytes, and all together in bytes: above that, the project with the most bytes loses its oldest
+answer.
 """
 
 import asyncio
@@ -23,7 +23,7 @@ CALL_S = 600.0
 
 
 class Recents:
-    """What all connections remember."""
+    """The answers that all connections remember."""
 
     def __init__(self, most_answers: int = MOST_ANSWERS, most_bytes: int = MOST_BYTES, all_bytes: int = ALL_BYTES):
         self.most_answers = most_answers
@@ -38,27 +38,27 @@ class Recents:
         return self._held.total()
 
     def open(self, principal: Principal) -> "Recent":
-        """For one connection."""
+        """Return the memory of one connection."""
         return Recent(self, principal)
 
     def remember(self, principal: Principal, keep: Keep) -> None:
-        """An answer that was given over no connection that remembers it."""
+        """Remember an answer that belongs to no connection."""
         recent = self.open(principal)
         recent.put(keep, passing=False)
         self.linger(recent, CALL_S)
 
     def linger(self, recent: "Recent", lasts_s: float) -> None:
-        """Its connection has ended."""
+        """Keep a connection's answers for `lasts_s` seconds after its end."""
         self._lingering |= {(recent.key_id, id): recent for id in recent.ids}
         asyncio.get_running_loop().call_later(lasts_s, recent.clear)
 
     def find(self, key_id: str, id: str) -> Keep | None:
-        """What was answered to that key over no connection, or over one that has ended."""
+        """Return an answer to that key that belongs to no connection, or to one that has ended."""
         recent = self._lingering.get((key_id, id))
         return None if recent is None else recent.own(id)
 
     def drop(self, project: str, id: str) -> Keep | None:
-        """Forgets an answer, whichever of the project's keys it was given to. What it was."""
+        """Forget an answer, whichever of the project's keys it was given to, and return it."""
         owner = next((recent for recent, each in self._oldest.get(project, ()) if each == id), None)
         if owner is None:
             return None
@@ -84,7 +84,7 @@ class Recents:
 
 
 class Recent:
-    """What one connection remembers."""
+    """The answers that one connection remembers."""
 
     def __init__(self, all: Recents, principal: Principal) -> None:
         self.project, self.key_id = principal.project, principal.key_id
@@ -98,8 +98,8 @@ class Recent:
         return tuple(self._answers)
 
     def put(self, keep: Keep, passing: bool) -> None:
-        """Remembers an answer; older ones make room for it. One that is too large alone is not remembered; one that is
-        `passing` is forgotten with the connection.
+        """Remember an answer, and forget older ones if necessary. One that is too large alone is not remembered; a
+        `passing` one is forgotten with the connection.
         """
         size = len(keep.body) + said_bytes(keep.conversation)
         if size > self._all.most_bytes:
@@ -126,7 +126,7 @@ class Recent:
         self._all.remove(self, id, size)
 
     def close(self) -> None:
-        """The connection has ended."""
+        """Forget the passing answers, and keep the others for a while: the connection has ended."""
         for id in tuple(self._passing):
             self.forget(id)
         if self._answers:

@@ -1,4 +1,4 @@
-"""All open sessions: who may open one, whether there is room, and how they end when a key dies or the server stops."""
+"""All open sessions: admission, and their end when a key becomes invalid or the server stops."""
 
 import asyncio
 import logging
@@ -48,19 +48,19 @@ from antiphon.trust.provenance import Provenance, signs
 
 CHECK_S = 0.25
 RETRY_AFTER_S = 5
-LAST_WORDS_S = 2.0  # for what sessions that were failed still have to say and to write
+LAST_WORDS_S = 2.0  # for the last messages and entries of failed sessions
 MAX_IDEMPOTENCY_KEY = 255
-MANY = 1 << 16  # places of an engine that does not say
+MANY = 1 << 16  # places of an engine that reports none
 
 
 class Live(Protocol):
-    """What a connection of its own opens."""
+    """A session on a connection of its own."""
 
     @property
     def call(self) -> Call[Any]: ...
 
     async def feed(self, given: Any) -> None:
-        """One thing the caller did."""
+        """Process one input of the caller."""
 
     def events(self) -> AsyncGenerator[tuple[Any, ...], None]: ...
 
@@ -69,7 +69,7 @@ class Live(Protocol):
 
 @runtime_checkable
 class Shared(Protocol):
-    """What answers for a model to interactive calls and to items."""
+    """An engine that serves interactive calls and items."""
 
     def traffic(self) -> Traffic: ...
 
@@ -84,7 +84,7 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Bounds:
-    """How much may be open at once, and for how long."""
+    """The limits on open calls and their duration."""
 
     places: Mapping[CallKind, Bound]
     generation_s: int = 600
@@ -92,7 +92,7 @@ class Bounds:
 
 
 class Sessions:
-    """Opens sessions and knows those that are open."""
+    """All open sessions, and how to open them."""
 
     def __init__(
         self,
@@ -104,7 +104,7 @@ class Sessions:
         provenance: Provenance | None,
         bounds: Bounds,
     ) -> None:
-        """`provenance` is there where anything speaks."""
+        """Begin with no open sessions; `provenance` is set if there is a voice."""
         self.catalogue = catalogue
         self.voices = voices
         self.keeper = keeper
@@ -127,15 +127,15 @@ class Sessions:
 
     @property
     def trouble(self) -> str | None:
-        """Why not everything is served, in words for whoever runs the server; `None` if it is."""
+        """Why not everything is served, in words for the operator; `None` if it is."""
         if self._draining:
             return "the server is stopping"
         services = self._services
         return services.ledger.trouble or self._keys.trouble or services.observer.trouble()
 
     async def claim(self, principal: Principal, opening: Opening, fingerprint: str) -> Claim | None:
-        """For a request with an `Idempotency-Key`, or an SDK's retry: whether it has been charged before. Raises
-        `StillRunning`, `AlreadyAnswered`, `Conflict`, `CallerError`, `LedgerUnavailable`.
+        """Return a claim for a request with an `Idempotency-Key`, or an SDK's retry: it says whether it was charged
+        before. Raises `StillRunning`, `AlreadyAnswered`, `Conflict`, `CallerError`, `LedgerUnavailable`.
         """
         key = opening.headers.get("idempotency-key")
         if not key:
@@ -143,18 +143,18 @@ class Sessions:
         if len(key) > MAX_IDEMPOTENCY_KEY:
             raise CallerError(f"An Idempotency-Key can have at most {MAX_IDEMPOTENCY_KEY} characters.")
         self._retries.check(principal.project, key, fingerprint)
-        now = self._keys.unix_ms()  # which is not set back
+        now = self._keys.unix_ms()  # which never goes backwards
         return await self._services.ledger.claim(principal.project, key, fingerprint, opening.request_id, now)
 
     def refused(self, surface: str, error: AntiphonError) -> None:
-        """A call ended before there was a session."""
+        """Count a call that ended before it had a session."""
         self._services.observer.refused(surface, error.code)
 
     def open(
         self,
         call: Call[TranscribeSpec | SpeakSpec | ConverseSpec],
     ) -> Live:
-        """A call over a connection of its own. Raises as what it opens does."""
+        """Open a call over a connection of its own. Raises as `transcribe`, `speak` or `converse` does."""
         match call.spec:
             case TranscribeSpec():
                 return self.transcribe(cast(Call[TranscribeSpec], call))
@@ -168,14 +168,14 @@ class Sessions:
         call: Call[Spec | SpeakSpec],
         keeping: Keeping | None = None,
     ) -> Answering:
-        """A call that brought all it had to say. Raises as what it opens does."""
+        """Open a call whose input is complete. Raises as `speak` or `generate` does."""
         if isinstance(call.spec, SpeakSpec):
             return self.speak(cast(Call[SpeakSpec], call))
         return self.generate(cast(Call[Spec], call), keeping)
 
     def transcribe(self, call: Call[TranscribeSpec]) -> Recognition:
-        """Raises `UnknownModel`, `Incapable` or `UnsupportedLanguage` for what its engine cannot do, `Draining`,
-        `LedgerUnavailable`, or `CapacityError` if one more would be too many.
+        """Open a transcription. Raises `UnknownModel`, `Incapable` or `UnsupportedLanguage` for what its engine cannot
+        do, `Draining`, `LedgerUnavailable`, or `CapacityError` if one more would be too many.
         """
         served = self.catalogue.resolve(call.spec.model, RECOGNISES)
         spec, unmet = served.settle_speech(call.spec)
@@ -183,7 +183,7 @@ class Sessions:
         model, engine = served.version, served.recogniser()
         self._make_sure_it_may_begin()
         if spec.live:
-            # A caller who asks for channels of their own is let in as that many streams.
+            # Separate channels count as that many streams.
             wanted = {CallKind.LIVE: spec.format.channels if spec.multichannel else 1}
             if spec.format.encoding in (Encoding.CONTAINER, Encoding.OPUS):
                 wanted[CallKind.DECODER] = 1
@@ -202,14 +202,14 @@ class Sessions:
         keeping: Keeping | None = None,
         held: bool = False,
     ) -> Generation:
-        """One that is `held` waits to be confirmed. Raises `UnknownModel`, `CallerError` for a model of another kind,
-        `Incapable` for what its engine cannot do, `Draining`, `LedgerUnavailable`, or `CapacityError` if one more would
-        be too many.
+        """Open a generation; a `held` one waits to be confirmed. Raises `UnknownModel`, `CallerError` for a model of
+        another kind, `Incapable` for what its engine cannot do, `Draining`, `LedgerUnavailable`, or `CapacityError` if
+        one more would be too many.
         """
         served = self.catalogue.resolve(call.spec.model, ANSWERS)
         spec, unmet = served.settle(call.spec)
         self._make_sure_it_may_begin()
-        # Each choice is computed by itself. Who asks for more than there are places is let in where all are free.
+        # Each choice is computed separately. A call for more choices than places is admitted if all are free.
         choices = spec.choices if isinstance(spec, GenerateSpec) else 1
         kind = CallKind.ITEM if call.item else CallKind.GENERATION
         wanted = {kind: choices if choices == 1 else min(choices, self._places.most(kind))}
@@ -226,14 +226,14 @@ class Sessions:
         call: Call[SpeakSpec],
         part: bool = False,
     ) -> Synthesis:
-        """`part` says that it is one of a conversation. Raises `UnknownModel`, `UnknownVoice`, `UnsupportedParameter`,
-        `Draining`, `LedgerUnavailable`, `CapacityError` if one more would be too many, or `PolicyError` where the
-        speech could not be marked as the project requires.
+        """Open a synthesis; `part` says that it belongs to a conversation. Raises `UnknownModel`, `UnknownVoice`,
+        `UnsupportedParameter`, `Draining`, `LedgerUnavailable`, `CapacityError` if one more would be too many, or
+        `PolicyError` if the speech cannot be marked as the project requires.
         """
         spec, principal = call.spec, call.principal
         model, voice = self.voices.resolve(spec.model, spec.voice or next((line.voice for line in spec.lines), ""))
         beside = partial(self.voices.beside, spec.model, voice)
-        if spec.voice or not spec.live:  # else who speaks comes with the text
+        if spec.voice or not spec.live:  # else the voice comes with the text
             voice.check(spec.language)
         for line in spec.lines:
             beside(line.voice).check(spec.language)
@@ -252,8 +252,8 @@ class Sessions:
         return session
 
     def converse(self, call: Call[ConverseSpec]) -> Conversation:
-        """Raises as `transcribe` does, with which it begins; `PolicyError`, `UnknownModel`, `UnknownVoice` or
-        `CallerError` for what it may not or cannot be.
+        """Open a conversation. Raises as `transcribe`, with which it begins; `PolicyError`, `UnknownModel`,
+        `UnknownVoice` or `CallerError` if the spec is not allowed or not possible.
         """
         self._places.check(call.principal, CONVERSING)
         parts = OpenParts(self, call)
@@ -262,7 +262,7 @@ class Sessions:
         return conversation
 
     def dialogue(self, call: Call[None]) -> DialogueConnection:
-        """A connection for one call after the other, which holds the place of a conversation. Raises `Draining`,
+        """Open a connection for successive calls, which holds the place of a conversation. Raises `Draining`,
         `LedgerUnavailable`, or `CapacityError` if one more would be too many.
         """
         self._make_sure_it_may_begin()
@@ -273,30 +273,30 @@ class Sessions:
         return dialogue
 
     def check(self, principal: Principal, spec: ConverseSpec) -> None:
-        """Raises `PolicyError` where its replies are spoken and could not be marked as the project requires."""
+        """Raise `PolicyError` if replies are spoken and cannot be marked as the project requires."""
         if spec.answers and spec.speak:
             self._signs(principal, speech(spec))
 
     def _signs(self, principal: Principal, spec: SpeakSpec) -> bool:
-        """Whether it is delivered whole and signed. Raises `PolicyError` where it must be and cannot."""
+        """Return whether it is delivered whole and signed. Raises `PolicyError` if it must be and cannot."""
         if self._provenance is None:
             return False
         return signs(self._keys.policy(principal.project).marking, spec.format, spec.stream, spec.live)
 
     def limits(self) -> tuple[RateLimit, ...]:
-        """How many generations may run at once, and how many more could begin now."""
+        """Return how many generations may run at once, and how many more could start now."""
         generations = self._places.shares[CallKind.GENERATION]
         most = generations.bound.most
         return (RateLimit("requests", most, max(0, most - generations.held), 0),)
 
     @property
     def interactive(self) -> Interactive:
-        """What callers wait for now."""
+        """The calls that people wait for now."""
         observer = self._services.observer
         return Interactive(self._places.interactive, observer.late(), observer.slow())
 
     def traffic(self, model: str) -> tuple[str, Traffic]:
-        """Which version answers to a name, and what happens there. Where nothing may begin there are no places. Raises
+        """Return the version behind a model name, and its load. If no call may begin, there are no places. Raises
         `UnknownModel`.
         """
         served = self.catalogue.resolve(model, (*ANSWERS, *RECOGNISES))
@@ -314,8 +314,8 @@ class Sessions:
             raise _unrecorded()
 
     async def watch(self) -> None:
-        """Runs for ever: within a second, a revoked or expired key ends its open sessions, a failed ledger all; and
-        after `MAX_UNREAD_NS` so do keys that cannot be read.
+        """Run for ever: within a second, end the sessions of a revoked or expired key, and all sessions if the ledger
+        has failed, or if keys could not be read for `MAX_UNREAD_NS`.
         """
         trouble = None
         while True:
@@ -335,12 +335,12 @@ class Sessions:
                     if isinstance(session, Recognition | Synthesis):
                         self._places.notice(session, holds)
                     self._check(session)
-                except Exception as error:  # the others are looked at all the same
+                except Exception as error:  # the other sessions must still be checked
                     whose = {"session": session.call.id, "key": session.call.principal.key_id}
                     log.error("a session could not be checked", exc_info=error, extra=whose)
 
     def _check(self, session: Open) -> None:
-        """Ends it where it must not go on."""
+        """End a session that must not continue."""
         if not self._keys.holds(session.call.principal.key_id):
             session.fail(Unauthenticated("The API key is no longer valid."))
         elif self._keys.unknown_for_long:
@@ -349,7 +349,7 @@ class Sessions:
             session.fail(_unrecorded())
 
     async def drain(self, bound_s: float) -> None:
-        """No new sessions; open ones are finalised, and failed after `bound_s` seconds."""
+        """Accept no new sessions; finalise open ones, and fail them after `bound_s` seconds."""
         self._draining = True
         for session in tuple(self._open):
             session.drain()
@@ -359,7 +359,7 @@ class Sessions:
             await self._all_closed(LAST_WORDS_S)
 
     async def settle(self) -> None:
-        """After the transports have ended: what sessions still write is written."""
+        """Wait, after the transports have ended, until sessions have written everything."""
         if not await self._all_closed(LAST_WORDS_S):
             log.error("sessions could not be closed")
 
@@ -373,7 +373,7 @@ class Sessions:
 
     def _opened(self, session: Open, wanted: Mapping[CallKind, int], recogniser: SpeechEngine | None = None) -> None:
         if session.call.claim:
-            self._retries.began(session.call.claim)  # raises where it must not
+            self._retries.began(session.call.claim)  # raises if it must not begin
         self._open[session] = self._places.hold(session.call.principal, wanted, recogniser)
         if not isinstance(session, Conversation | DialogueConnection):
             session.on_end = self._ended
@@ -381,7 +381,7 @@ class Sessions:
         self._services.observer.opened(session.call.surface)
 
     def _ended(self, session: Recognition | Generation | Synthesis) -> None:
-        """Its caller has been served: what it held is free, though the ledger is still told of its end."""
+        """Free the session's places: its caller has been served, even if the ledger still gets its end."""
         if holds := self._open.get(session):
             self._places.let_go(holds)
             self._open[session] = {}

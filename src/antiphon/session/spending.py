@@ -1,6 +1,6 @@
-"""What projects were charged for, for callers who ask.
+"""The amounts charged to projects, for callers who ask.
 
-The sum of a month's entries takes time, so only one is made at once, and it holds for `HOLDS_S`.
+Summing a month's entries takes time, so only one sum is computed at once, and it is valid for `HOLDS_S`.
 """
 
 import asyncio
@@ -22,7 +22,7 @@ class _Sum:
 
 
 class SpendingCache:
-    """The sums of late, by project, dimension and start."""
+    """Recent sums, by project, dimension and start."""
 
     def __init__(self, services: Services) -> None:
         self._services = services
@@ -30,7 +30,7 @@ class SpendingCache:
         self._reading = asyncio.Lock()
 
     async def since(self, project: str, dimension: Dimension, since_unix_ms: int) -> ProjectSpending:
-        """Raises `InternalError` if the ledger cannot be read."""
+        """Return the amount charged since then. Raises `InternalError` if the ledger cannot be read."""
         key = project, dimension, since_unix_ms
         async with self._reading:
             now_ns = self._services.clock.now_ns()

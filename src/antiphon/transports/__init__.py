@@ -1,1 +1,1 @@
-"""What carries a surface. Transports know sockets and sessions, and no vendor."""
+"""The transports of surfaces. They know sockets and sessions, but no vendor."""

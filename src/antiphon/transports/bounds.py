@@ -1,8 +1,8 @@
-"""What the protocols of both kinds of connection have in common: bounds that uvicorn leaves open.
+"""The common part of both kinds of connection: bounds that uvicorn lacks.
 
-A request's head must come within `HEAD_S`; who does not read what is sent for `UNREAD_S` is cut off, which closing
-alone would not do: it waits for the peer. The server calls `tick` once a second. What has been received is parsed in
-pieces, for at most `TURN_S` before everybody else has a turn: one read may be full of tiny frames.
+A request's head must arrive within `HEAD_S`. A peer that reads nothing for `UNREAD_S` is aborted, because closing would
+wait for it. The server calls `tick` once a second. Received bytes are parsed in pieces, for at most `TURN_S` before
+other tasks run: one read may be full of tiny frames.
 """
 
 import asyncio
@@ -17,8 +17,8 @@ PRESENCE = "antiphon.presence"  # in a request's scope
 
 
 class Presence:
-    """Whether a request's caller is still there: `gone` once they left before the answer was whole. Then `on_gone` is
-    called; a task that waits for that would cost each request more than its routing.
+    """Whether a request's caller is still connected: `gone` after it left before the answer was complete. Then
+    `on_gone` is called; a waiting task instead would cost each request more than its routing.
     """
 
     __slots__ = ("gone", "on_gone")
@@ -34,7 +34,7 @@ class Presence:
 
 
 class Bounded(ABC):
-    """Mixed into a protocol of uvicorn's, before it. `piece_bytes` is how much is parsed without a look at the time."""
+    """A mixin before a protocol of uvicorn's. `piece_bytes` are parsed without a look at the time."""
 
     loop: asyncio.AbstractEventLoop
     transport: asyncio.Transport
@@ -52,24 +52,24 @@ class Bounded(ABC):
     @property
     @abstractmethod
     def headless(self) -> bool:
-        """Whether the head of a request is waited for."""
+        """Whether the head of a request is awaited."""
 
     @property
     @abstractmethod
     def may_parse(self) -> bool:
-        """Whether more may be parsed now. Where not, `parse_soon` is called when it may."""
+        """Whether more may be parsed now. If not, `parse_soon` is called when it may."""
 
     @abstractmethod
     def parse(self, piece: bytes) -> None:
-        """Takes what has been received."""
+        """Parse received bytes."""
 
     @abstractmethod
     def hold_reading(self) -> None:
-        """Reads nothing more before `go_on_reading`."""
+        """Stop reading until `go_on_reading`."""
 
     @abstractmethod
     def go_on_reading(self) -> None:
-        """Everything that was received is parsed."""
+        """Resume reading: everything received is parsed."""
 
     def tick(self) -> None:
         unread_bytes = self.transport.get_write_buffer_size()
@@ -90,12 +90,12 @@ class Bounded(ABC):
             self.hold_reading()
 
     def parse_soon(self) -> None:
-        """In a turn of its own, if anything is left to parse."""
+        """Parse the rest, if any, in a later turn of the event loop."""
         if self._next_turn is None and self._unparsed:
             self._next_turn = self.loop.call_soon(self._take_turn)
 
     def forget_unparsed(self) -> None:
-        """Nothing more is parsed: the connection has ended, or become another's."""
+        """Drop the rest: the connection has ended, or another protocol took it over."""
         self._unparsed.clear()
         if self._next_turn is not None:
             self._next_turn.cancel()

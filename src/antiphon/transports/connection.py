@@ -1,7 +1,7 @@
-"""A connection over which both sides talk, whatever carries it: the only loop that serves one.
+"""A connection on which both sides send, over any carrier: the only loop that serves one.
 
-Three parts share it: what the caller says is taken as it comes, what there is to say is sent, and time is kept.
-Whichever ends first ends all. Every send is bounded in time by the carrier: a caller who does not read is cut off.
+Three tasks share it: one takes the caller's messages, one sends, one keeps deadlines. The first to end ends all. The
+carrier bounds every send in time: a caller who does not read is disconnected.
 """
 
 import asyncio
@@ -25,52 +25,52 @@ log = logging.getLogger(__name__)
 
 
 class Gone(Exception):
-    """The caller has gone, or does not read."""
+    """The caller has disconnected, or does not read."""
 
 
 class Over(Exception):
-    """The connection has been closed, by whom is no matter."""
+    """The connection has been closed by either side."""
 
 
 class Carrier(Protocol):
-    """What carries one connection. Its methods raise `Gone`."""
+    """The carrier of one connection. Its methods raise `Gone`."""
 
     async def accept(self, headers: Sequence[tuple[str, str]], subprotocol: str | None) -> None:
-        """Answers the opening: the caller may talk from now on. To be called before anything else, but for a refusal
-        that begins with a `Head`, which is sent in its place.
+        """Answer the opening, so that the caller may send. Call it first, except before a refusal that begins with a
+        `Head`, which is sent in its place.
         """
 
     async def receive(self) -> str | bytes:
-        """The caller's next message."""
+        """Return the caller's next message."""
 
     async def send(self, sends: Sequence[Wire]) -> None:
-        """Each message is bounded in time by itself."""
+        """Send messages; each is bounded in time separately."""
 
     async def close(self, close: Close) -> None:
-        """Bounded in time; `close.code` is one of the carrier's own."""
+        """Close, in bounded time; `close.code` is one of the carrier's own."""
 
 
 class Talk(Protocol):
-    """What is done over a connection. Each of these may end it by raising `Over`."""
+    """The use of a connection. Each method may end it by raising `Over`."""
 
     async def take(self, message: str | bytes) -> None:
-        """One message of the caller's."""
+        """Process one message of the caller."""
 
     async def tell(self) -> None:
-        """Says all there is to say; the connection is over when it returns."""
+        """Send all there is to send; the connection is over when this returns."""
 
     async def keep_time(self) -> None:
-        """Does what is due at some time."""
+        """Do what is due at certain times."""
 
     async def fail(self, error: AntiphonError) -> None:
-        """A defect ends the connection; the caller is told so."""
+        """Report a defect to the caller, and end the connection."""
 
     async def end(self) -> None:
-        """The connection is over: frees everything."""
+        """Free everything, after the connection is over."""
 
 
 class Connection:
-    """An accepted connection: what is said at once on it is not mixed."""
+    """An accepted connection; concurrent sends on it do not interleave."""
 
     def __init__(self, carrier: Carrier, id: str) -> None:
         self.id = id
@@ -78,7 +78,7 @@ class Connection:
         self._sending = asyncio.Lock()
 
     async def say(self, sends: Sequence[Wire], close: Close | None = None) -> None:
-        """Raises `Gone`."""
+        """Send, and close if given. Raises `Gone`."""
         async with self._sending:
             if sends:
                 await self._carrier.send(sends)
@@ -86,7 +86,7 @@ class Connection:
                 await self._carrier.close(close)
 
     async def run(self, talk: Talk, first: str | bytes | None = None) -> None:
-        """Until it is over. `first` is the message that was read already."""
+        """Serve until it is over. `first` is the message that was read already."""
         parts = (self._hear(talk, first), talk.tell(), talk.keep_time())
         tasks = [asyncio.create_task(part) for part in parts]
         try:
@@ -113,19 +113,19 @@ class Connection:
 
 
 class Stream:
-    """A surface between a connection and a session: the talk of most dialogues."""
+    """A surface between a connection and a session: the `Talk` of most dialogues."""
 
     def __init__(self, connection: Connection, surface: Surface[Any], session: Live, clock: Clock) -> None:
         self._connection = connection
         self._surface = surface
         self._session = session
         self._clock = clock
-        self._asking = asyncio.Lock()  # held where something is asked of the surface that may take longer
+        self._asking = asyncio.Lock()  # held during calls of the surface that may take longer
         self._closed = False
         self._delivered = False
 
     async def take(self, message: str | bytes) -> None:
-        """A large one is read beside the event loop, where the surface is asked nothing else meanwhile."""
+        """Process a message. A large one is parsed in a thread, and the surface is not called meanwhile."""
         now_ns = self._clock.now_ns()
         if len(message) <= BESIDE_BYTES:
             step = self._surface.receive(message, now_ns)

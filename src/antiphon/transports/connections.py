@@ -1,10 +1,10 @@
-"""How many connections there are, in common and from one address, and who gives way where there are too many.
+"""The number of connections, in all and from one address, and which is closed if there are too many.
 
-A connection beyond the bound takes the place of the one that has been idle the longest: no request of it is under way.
-Where all are busy, or one address has too many, it is let in as a surplus one, which may only ask for what must always
-be answered (`always_served`); of those there are `SURPLUS`, and an idle one among them gives way in turn, or else the
-one that came first: who is answered at once is never that one, whatever the others wait for. Descriptors for them and
-for what the server itself opens are kept back by `most_connections`.
+A connection beyond the bound replaces the one that has been idle the longest, without a request in progress. If all are
+busy, or one address has too many, it is accepted as surplus, and may only request what must always be answered
+(`always_served`). There are at most `SURPLUS` of those; beyond that an idle one is closed, otherwise the oldest: a
+request that is answered at once is never that one. `most_connections` reserves descriptors for them and for the server
+itself.
 """
 
 from collections import Counter
@@ -15,7 +15,7 @@ from typing import Protocol
 from starlette.types import Receive, Scope, Send
 
 SURPLUS = 64
-RESERVED_DESCRIPTORS = 512  # of what the system allows, or half of it where that is less
+RESERVED_DESCRIPTORS = 512  # of the system's limit, at most half of it
 RETRY_AFTER_S = 5
 
 _ALWAYS = ("/healthz", "/readyz", "/metrics", "/admin/v1/")
@@ -27,23 +27,23 @@ FULL = (
 
 
 class Droppable(Protocol):
-    """A transport."""
+    """A transport that can be aborted."""
 
     def abort(self) -> None: ...
 
 
 def most_connections(descriptors: int) -> int:
-    """How many connections there is room for, where the system allows so many descriptors."""
+    """Return how many connections fit into that limit of descriptors."""
     return max(1, descriptors - min(RESERVED_DESCRIPTORS, descriptors // 2))
 
 
 def always_served(path: str) -> bool:
-    """Whether operators ask for it, whatever callers do."""
+    """Return whether the path is for operators, and served even when there are too many connections."""
     return path.startswith(_ALWAYS)
 
 
 async def full(scope: Scope, receive: Receive, send: Send) -> None:
-    """An ASGI app: there is no room."""
+    """Answer 503 as an ASGI app: there are too many connections."""
     headers = [
         (b"content-type", b"text/plain; charset=utf-8"),
         (b"content-length", str(len(_FULL)).encode()),
@@ -56,7 +56,9 @@ async def full(scope: Scope, receive: Receive, send: Send) -> None:
 
 @dataclass(slots=True)
 class Connections:
-    """All of a server, by their transports. `refused` counts who found no room, `dropped` who gave way."""
+    """All connections of a server, by their transports. `refused` counts the surplus ones, `dropped` those closed for
+    others.
+    """
 
     most: int
     per_address: int
@@ -64,14 +66,14 @@ class Connections:
     dropped: int = 0
     _addresses: dict[Droppable, str] = field(default_factory=dict)
     _counts: Counter[str] = field(default_factory=Counter)
-    _idle: dict[Droppable, None] = field(default_factory=dict)  # in the order in which they became idle
+    _idle: dict[Droppable, None] = field(default_factory=dict)  # in the order of becoming idle
     _surplus: dict[Droppable, bool] = field(default_factory=dict)  # whether it is idle
 
     def __len__(self) -> int:
         return len(self._addresses) + len(self._surplus)
 
     def enter(self, transport: Droppable, address: str) -> bool:
-        """A new one, idle. Whether it is one like any other; otherwise it is a surplus one."""
+        """Add a new, idle connection. Returns whether it is regular; otherwise it is surplus."""
         source = _source(address)
         if self._counts[source] < self.per_address and self._room():
             self._addresses[transport] = source
@@ -87,20 +89,20 @@ class Connections:
         return False
 
     def busy(self, transport: Droppable) -> None:
-        """A request of it is under way."""
+        """Record that it has a request in progress."""
         self._idle.pop(transport, None)
         if transport in self._surplus:
             self._surplus[transport] = False
 
     def idle(self, transport: Droppable) -> None:
-        """No request of it is under way any more."""
+        """Record that it has no request in progress any more."""
         if transport in self._addresses:
             self._idle[transport] = None
         elif transport in self._surplus:
             self._surplus[transport] = True
 
     def leave(self, transport: Droppable) -> None:
-        """It has ended."""
+        """Remove a connection that has ended."""
         source = self._addresses.pop(transport, None)
         if source is not None:
             self._counts[source] -= 1
@@ -110,7 +112,7 @@ class Connections:
         self._surplus.pop(transport, None)
 
     def _room(self) -> bool:
-        """Whether there is some, or can be made."""
+        """Return whether there is a place, or one can be freed."""
         if len(self._addresses) < self.most:
             return True
         longest = next(iter(self._idle), None)
@@ -126,7 +128,7 @@ class Connections:
 
 
 def _source(address: str) -> str:
-    """What counts as one address: of IPv6, the network of 64 bits that one subscriber has."""
+    """Return what counts as one address: for IPv6, the network of 64 bits that one subscriber has."""
     if ":" not in address:
         return address
     try:

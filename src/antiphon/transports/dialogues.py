@@ -1,7 +1,7 @@
-"""Dialogues, from the opening of a connection to its end, whatever carries it.
+"""Dialogues, from the opening of a connection to its end, over any carrier.
 
-The door lets the caller in, with its first message where the credential or what is asked for stands there. Such a
-caller must say it soon, and those of whom nobody knows who they are, are few.
+The door admits the caller, with its first message if that holds the credential or the spec. Such a caller must send it
+soon, and the number of unauthenticated callers is bounded.
 """
 
 import asyncio
@@ -19,11 +19,11 @@ from antiphon.transports.succession import Calls
 from antiphon.transports.uploads import Uploads
 
 FIRST_MESSAGE_S = 10.0
-MAX_UNNAMED = 256  # callers who have not said who they are; of more, who has waited the longest is given up
+MAX_UNNAMED = 256  # unauthenticated callers; above this, the longest waiting is dropped
 
 
 class Dialogues:
-    """Serves those of one row of the table."""
+    """The dialogues of one row of the table."""
 
     def __init__(self, row: DialogueRow, door: Door, clock: Clock, uploads: Uploads) -> None:
         self._row = row
@@ -33,7 +33,7 @@ class Dialogues:
         self._unnamed: dict[asyncio.Timeout, None] = {}
 
     async def serve(self, carrier: Carrier, opening: Opening) -> None:
-        """One connection."""
+        """Serve one connection."""
         with suppress(Gone):
             arrival = self._door.arrive(self._row, opening)
             try:
@@ -47,7 +47,7 @@ class Dialogues:
                     await self._talk(carrier, opening, entered, None)
 
     async def _wait(self, carrier: Carrier, opening: Opening, arrival: Arrival, needs: NeedsFirst) -> None:
-        """Nothing is opened until the first message. Raises `Gone`."""
+        """Open nothing before the first message. Raises `Gone`."""
         await carrier.accept(needs.headers, needs.subprotocol)
         try:
             first = await self._first(carrier, arrival)
@@ -63,7 +63,7 @@ class Dialogues:
             await self._talk(carrier, opening, opened, first)
 
     async def _first(self, carrier: Carrier, arrival: Arrival) -> str | bytes:
-        """Raises `RequestTimeout`, `Gone`."""
+        """Return the first message. Raises `RequestTimeout`, `Gone`."""
         try:
             async with asyncio.timeout(FIRST_MESSAGE_S) as patience:
                 try:
@@ -84,7 +84,9 @@ class Dialogues:
                 longest.reschedule(0)
 
     async def _talk(self, carrier: Carrier, opening: Opening, opened: OpenDialogue, first: str | bytes | None) -> None:
-        """Raises `Gone`. `first` is the message that was read already, where the opening is answered."""
+        """Serve an admitted caller. `first` is the message that was read already, if the opening is answered. Raises
+        `Gone`.
+        """
         connection = Connection(carrier, opened.session.call.id)
         talk = self._talk_of(connection, opening, opened)
         try:
@@ -102,7 +104,7 @@ class Dialogues:
 
 
 async def _refuse(carrier: Carrier, step: Step) -> None:
-    """There will be no connection; or one that is told why, and closed, where the vendor's clients want it so."""
+    """Refuse the connection; or accept it, report the error and close, if the vendor's clients expect that."""
     if not (step.sends and isinstance(step.sends[0], Head)):
         await carrier.accept((), None)
     await carrier.send(step.sends)

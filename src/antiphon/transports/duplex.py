@@ -1,5 +1,5 @@
-"""One request of HTTP/2 as a carrier: its body and its answer's are streams of bytes, both at once. A close has no code
-there: it is the end of the answer.
+"""One request of HTTP/2 as a carrier: its body and its answer's are streams of bytes, both at once. A close has no
+code; it is the end of the answer.
 """
 
 import asyncio
@@ -21,7 +21,7 @@ from antiphon.transports.websocket import SEND_TIMEOUT_S
 
 
 class Duplex:
-    """One request, as ASGI has it."""
+    """One request over ASGI."""
 
     def __init__(self, receive: Receive, send: Send) -> None:
         self._receive = receive
@@ -30,12 +30,12 @@ class Duplex:
         self._ended = self._over = False
 
     async def accept(self, headers: Sequence[tuple[str, str]], subprotocol: str | None) -> None:
-        """The head leaves at once: some clients say nothing before it."""
+        """Send the head at once: some clients send nothing before it."""
         await self._start(200, headers)
         self._accepted = True
 
     async def receive(self) -> bytes:
-        """The next bytes of the body; none, once, at its end."""
+        """Return the next bytes of the body; empty, once, at its end."""
         while True:
             if self._ended:
                 self._ended = False
@@ -64,7 +64,7 @@ class Duplex:
             self._over = True
 
     async def _deny(self, sends: Sequence[Wire]) -> None:
-        """A whole answer in place of the streams."""
+        """Send a whole answer in place of the streams."""
         head, *body = sends
         assert isinstance(head, Head)
         joined = b"".join(piece.encode() if isinstance(piece, str) else bytes(piece) for piece in body)  # type: ignore[arg-type]
@@ -81,7 +81,7 @@ class Duplex:
         await self._put({"type": "http.response.body", "body": body, "more_body": more})
 
     async def _put(self, message: Message) -> None:
-        """In bounded time: who does not read is cut off."""
+        """Send in bounded time: a caller who does not read is disconnected."""
         if self._over:
             raise Gone
         try:
@@ -93,7 +93,7 @@ class Duplex:
 
 
 class DuplexRoute:
-    """An ASGI app: a vendor's dialogue over HTTP/2."""
+    """An ASGI app for a vendor's dialogue over HTTP/2."""
 
     def __init__(self, row: DialogueRow, door: Door, clock: Clock, uploads: Uploads) -> None:
         self._row = row

@@ -1,6 +1,4 @@
-"""What is the same for every request, whoever answers it: an id, a path without slashes at its end, and an answer also
-where there is none.
-"""
+"""The common handling of all requests: an id, a path without trailing slashes, and an answer for unknown paths."""
 
 import uuid
 from collections.abc import Awaitable, Callable, Iterable
@@ -18,14 +16,14 @@ from antiphon.core.wire import REQUEST_ID, Opening, Step
 from antiphon.transports.http import CallRoute, answer
 from antiphon.transports.opening import opening_of
 
-MAX_SHOWN = 256  # of a path that the caller made up
+MAX_SHOWN = 256  # of an unknown path
 _HEADS = frozenset(("http.response.start", "websocket.accept", "websocket.http.response.start"))
 _ID_HEADER = b"x-request-id"
 
 
 class Entrance:
-    """An ASGI app around another. The id is in `x-request-id` of every answer. `/v1/models/` is taken for `/v1/models`:
-    a redirect would lose the body with some clients, and the scheme behind a proxy that ends TLS.
+    """An ASGI app around another. Every answer has the id in `x-request-id`. `/v1/models/` is read as `/v1/models`: a
+    redirect would lose the body with some clients, and the scheme behind a proxy that ends TLS.
     """
 
     def __init__(self, app: ASGIApp) -> None:
@@ -48,8 +46,8 @@ class Entrance:
 
 
 class Direct:
-    """In front of a router: what a route names by its whole path and method goes there at once. The router tries one
-    route after the other, and wraps each answer twice, which costs a forwarded request a thirtieth.
+    """An ASGI app before a router, for routes known by their whole path and method. The router tries one route after
+    the other, and wraps each answer twice, which costs a forwarded request a thirtieth.
     """
 
     def __init__(self, router: Starlette) -> None:
@@ -69,8 +67,8 @@ class Direct:
 
 
 class Stray:
-    """An ASGI app: a path that is not among `routes`, or not by that method, in the words of the vendor whose it would
-    be, as `whose` says.
+    """An ASGI app for a path not among `routes`, or with another method, in the format of the vendor that `whose`
+    names.
     """
 
     def __init__(self, routes: Iterable[BaseRoute], whose: Callable[[Opening], Endpoint]) -> None:
@@ -83,7 +81,7 @@ class Stray:
         await self._answer(scope)(scope, receive, send)
 
     async def handle(self, request: Request, error: Exception) -> HttpResponse:
-        """As `__call__`, for Starlette, whose routes refuse a method by an exception."""
+        """Answer as `__call__`, for Starlette, whose routes refuse a method by an exception."""
         assert isinstance(error, HTTPException)
         return self._answer(request.scope)
 
@@ -101,7 +99,7 @@ class Stray:
         return response
 
     def _methods(self, path: str) -> set[str]:
-        """Those by which something is at the path."""
+        """Return the methods available at the path."""
         matching = (each for each in self._routes if isinstance(each, Route) and each.path_regex.match(path))
         return {method for route in matching for method in route.methods or ()}
 

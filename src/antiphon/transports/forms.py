@@ -1,6 +1,6 @@
-"""A body as its content type says: a form of one file and some fields (RFC 7578), or itself.
+"""A body by its content type: a form of one file and some fields (RFC 7578), or plain.
 
-The body is cut where it lies: a file of hundreds of megabytes is held once, and copied once at the end.
+The body is cut in place: a file of hundreds of megabytes is held once, and copied once at the end.
 """
 
 from python_multipart.multipart import parse_options_header
@@ -15,8 +15,8 @@ MAX_BOUNDARY_BYTES = 256  # RFC 2046 has 70
 
 
 def read_body(content_type: str, raw: bytearray, file_name: str = "file") -> Body:
-    """The body, for which `raw` is used up; `file_name` is that of a form's part with the file. Takes a while where it
-    is large. Raises `CallerError`.
+    """Parse a body, which empties `raw`; `file_name` is the name of a form's file part. Slow for a large body. Raises
+    `CallerError`.
     """
     kind, parameters = parse_options_header(content_type)
     if kind != b"multipart/form-data":
@@ -50,7 +50,7 @@ def read_body(content_type: str, raw: bytearray, file_name: str = "file") -> Bod
 
 
 def _parts(raw: bytearray, boundary: bytes) -> list[tuple[bytes, int, int]]:
-    """The head of each part, and where its content begins and ends (RFC 2046 section 5.1.1)."""
+    """Return the head of each part, and the span of its content (RFC 2046 section 5.1.1)."""
     dashed = b"--" + boundary
     delimiter = b"\r\n" + dashed
     at = 0 if raw.startswith(dashed) else raw.find(delimiter)
@@ -76,7 +76,7 @@ def _parts(raw: bytearray, boundary: bytes) -> list[tuple[bytes, int, int]]:
 
 
 def _disposition(head: bytes) -> tuple[str, str | None]:
-    """A part's name, and the name of its file if it has one."""
+    """Return a part's name, and its file name, if any."""
     for line in head.split(b"\r\n"):
         name, _, value = line.partition(b":")
         if name.strip().lower() == b"content-disposition":
@@ -95,7 +95,7 @@ def _text(raw: bytes) -> str:
 
 
 def _copied(raw: bytearray) -> bytes:
-    """Other threads run meanwhile, which `bytes` would not let them."""
+    """Copy and clear `raw`; `bytes(raw)` would block other threads."""
     copied = b"".join((raw,))
     raw.clear()
     return copied

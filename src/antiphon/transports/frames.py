@@ -1,8 +1,8 @@
-"""uvicorn's WebSockets, with the bounds that it leaves open.
+"""uvicorn's WebSockets, with the bounds that it lacks.
 
-A message comes in at most `MAX_FRAGMENTS` frames, and at most `MAX_CONTROL_FRAMES` pings and pongs come in a second;
-who sends more is told why and closed. After `FRAMES_AT_ONCE`, a connection is read at `FRAMES_PER_S`, and nobody's
-messages are read further than `MAX_WAITING` ahead of what becomes of them.
+A message has at most `MAX_FRAGMENTS` frames, and at most `MAX_CONTROL_FRAMES` pings and pongs are accepted per second;
+above that the peer gets the reason and is closed. After `FRAMES_AT_ONCE`, a connection is read at `FRAMES_PER_S`, and
+at most `MAX_WAITING` messages are read ahead of their processing.
 """
 
 import asyncio
@@ -25,23 +25,23 @@ from antiphon.transports.connections import Connections
 MAX_FRAGMENTS = 1000
 MAX_CONTROL_FRAMES = 100
 FRAMES_AT_ONCE = 1000
-FRAMES_PER_S = 500  # audio in pieces of 20 ms comes at ten times its speed
+FRAMES_PER_S = 500  # pieces of 20 ms at ten times real time
 MAX_WAITING = 32
-RECEIVE_BYTES = 128 * 1024  # of the system's, for what is on its way to one connection
-PAUSE_S = 0.05  # of one that has sent too much
+RECEIVE_BYTES = 128 * 1024  # of the system's receive buffer of one connection
+PAUSE_S = 0.05  # of a connection that sent too much
 LINGER_S = 2.0
 
 _TextDecoder = codecs.getincrementaldecoder("utf-8")
 
 
 class FrameParser(ServerProtocol):
-    """The parser of frames, with what RFC 6455 asks for beyond it."""
+    """The parser of frames, with further checks of RFC 6455."""
 
     _decoder: codecs.IncrementalDecoder | None = None  # of the text message under way
 
     def recv_frame(self, frame: Frame) -> None:
-        """Checks each frame of a text as it comes (section 8.1), rather than the message at its end. Raises
-        `ProtocolError` and `UnicodeDecodeError`.
+        """Check each frame of a text as it arrives (section 8.1), not the message at its end. Raises `ProtocolError`
+        and `UnicodeDecodeError`.
         """
         if frame.opcode is Opcode.CLOSE:
             self.current_size = None  # a peer may close within a message (sections 5.4 and 5.5.1)
@@ -61,8 +61,8 @@ class FrameParser(ServerProtocol):
 
 
 class WebSocketProtocol(Bounded, WebSocketsSansIOProtocol):
-    """WebSocket. `larger` is how many bytes a message may have on a path where that is more than elsewhere; `places`
-    are of the server that has this connection.
+    """A WebSocket connection. `larger` are higher bounds of message bytes, by path; `places` are the server's
+    connections.
     """
 
     larger: ClassVar[Mapping[str, int]] = {}
@@ -77,7 +77,7 @@ class WebSocketProtocol(Bounded, WebSocketsSansIOProtocol):
 
     def connection_made(self, transport: Any) -> None:
         super().connection_made(transport)
-        # Where it may grow, minutes of tiny frames wait there, and an end behind them is not seen.
+        # If it could grow, it would hold minutes of tiny frames, and an end behind them would not be seen.
         if receiving := transport.get_extra_info("socket"):
             receiving.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, RECEIVE_BYTES)
         self._frames_left = float(FRAMES_AT_ONCE)
@@ -99,7 +99,7 @@ class WebSocketProtocol(Bounded, WebSocketsSansIOProtocol):
         super().handle_connect(event)
 
     def tick(self) -> None:
-        """One who has left is not seen while nothing of it is read."""
+        """Abort a connection whose peer left while reading is paused, then check the bounds."""
         self._control_frames = 0
         if self._unparsed and _has_left(self.transport):
             self.transport.abort()
@@ -109,7 +109,7 @@ class WebSocketProtocol(Bounded, WebSocketsSansIOProtocol):
 
     @property
     def may_parse(self) -> bool:
-        """Not before the connection is accepted; while it is closing, to its end."""
+        """Whether to parse: not before the connection is accepted; while it is closing, to its end."""
         if self._frames_left <= 0:
             now_s = time.monotonic()
             self._frames_left += min(FRAMES_AT_ONCE, (now_s - self._counted_s) * FRAMES_PER_S)
@@ -134,10 +134,10 @@ class WebSocketProtocol(Bounded, WebSocketsSansIOProtocol):
         if self.handshake_initiated:
             super().data_received(data)
         else:
-            self.parse(data)  # the head, which was received already
+            self.parse(data)  # the head, received already
 
     def parse(self, piece: bytes) -> None:
-        """What came before a frame that is wrong is still taken."""
+        """Parse received bytes. Frames before an invalid one are still processed."""
         if self.conn.parser_exc is not None or self._refused:
             return
         self.conn.receive_data(piece)
@@ -155,7 +155,7 @@ class WebSocketProtocol(Bounded, WebSocketsSansIOProtocol):
         before = self.handshake_complete, self.close_sent
         await super().send(message)
         if self.initial_response is not None and self.close_sent:
-            self.handshake_complete = True  # or a refusal would be logged as a defect
+            self.handshake_complete = True  # otherwise a refusal would be logged as a defect
         if (self.handshake_complete, self.close_sent) != before:
             self._go_on()
 
@@ -178,7 +178,7 @@ class WebSocketProtocol(Bounded, WebSocketsSansIOProtocol):
             super().handle_cont(event)
 
     def handle_ping(self) -> None:
-        """A caller who sends pings and reads no pongs would fill the memory with them."""
+        """Answer a ping, unless the peer reads no pongs: they would fill the memory."""
         if self._is_control_taken():
             if self.writable.is_set():
                 super().handle_ping()
@@ -190,8 +190,8 @@ class WebSocketProtocol(Bounded, WebSocketsSansIOProtocol):
             super().handle_pong(event)
 
     def handle_parser_exception(self) -> None:
-        """Of a message that is too large, or no WebSocket. What still comes of it is read and dropped for a while:
-        closing under it would take from the peer the frame that says why.
+        """End after an invalid or too large message. More of it is read and dropped for a while: closing at once could
+        lose the close frame with the reason.
         """
         sent = self.conn.close_sent
         assert sent is not None
@@ -203,7 +203,7 @@ class WebSocketProtocol(Bounded, WebSocketsSansIOProtocol):
         self.close_timer = self.loop.call_later(LINGER_S, self.transport.close)
 
     def _is_control_taken(self) -> bool:
-        """Counts one, and ends the connection after too many."""
+        """Count a control frame, and end the connection after too many."""
         self._control_frames += 1
         if self._control_frames > MAX_CONTROL_FRAMES:
             self._refuse(CloseCode.POLICY_VIOLATION, f"More than {MAX_CONTROL_FRAMES} control frames came in a second.")
@@ -217,7 +217,7 @@ class WebSocketProtocol(Bounded, WebSocketsSansIOProtocol):
 
 
 def _has_left(transport: asyncio.Transport) -> bool:
-    """Whether the peer has ended the connection, behind what it sent before."""
+    """Return whether the peer has ended the connection, after the bytes it sent before."""
     asked = select.poll()
     asked.register(transport.get_extra_info("socket").fileno(), select.POLLRDHUP)
     return bool(asked.poll(0))

@@ -1,8 +1,8 @@
-"""gRPC as a carrier, and what listens for it: handlers by name, over bytes. Close codes are gRPC's status codes.
+"""gRPC as a carrier, and its listener: handlers by name, over bytes. Close codes are gRPC's status codes.
 
-All methods are streams to `grpc`, those with one message, too: so a caller is known before anything is read, and the
-next message is read when the session has taken the last one, which stops a caller who is too fast. A call counts as a
-connection among all others (`transports/connections.py`): it is idle until its first message.
+All methods are streams to `grpc`, including unary ones: so the caller is known before anything is read, and the next
+message is read after the session has taken the last one, which slows down a fast caller. A call counts as a connection
+(`transports/connections.py`), idle until its first message.
 """
 
 import asyncio
@@ -35,26 +35,26 @@ from antiphon.transports.tls import Certificates
 from antiphon.transports.uploads import Upload, Uploads
 
 SEND_TIMEOUT_S = 10.0
-MOST_MESSAGE_BYTES = 12 << 20  # of any method; each has its own bound below that
+MOST_MESSAGE_BYTES = 12 << 20  # of any method; each has its own, smaller limit
 STREAMS_PER_CONNECTION = 256
 METADATA_BYTES = 16 << 10
 HANDSHAKE_MS = 15_000
 KEEPALIVE_MS, KEEPALIVE_TIMEOUT_MS = 60_000, 20_000
-# A caller who pings more often than this is sent away after so many strikes.
+# A caller who pings more often than this is disconnected after so many strikes.
 PING_INTERVAL_MS, PING_STRIKES = 10_000, 2
 IDLE_MS = 300_000
-AGE_MS, AGE_GRACE_MS = 3_600_000, 600_000  # after which also those go who take nothing of what is sent
-IDENTITY_ONLY = 1  # of the compressions: a small message may be a large one inside
+AGE_MS, AGE_GRACE_MS = 3_600_000, 600_000  # also ends connections that read nothing
+IDENTITY_ONLY = 1  # no compression: a small message may expand to a large one
 
 HEALTH = "/grpc.health.v1.Health/"
 _SERVING, _NOT_SERVING, _UNKNOWN_SERVICE = b"\x08\x01", b"\x08\x02", b"\x08\x03"  # HealthCheckResponse.status
-WATCHED_S = 0.5  # between looks at the health that somebody watches
+WATCHED_S = 0.5  # between checks of a watched health status
 
 log = logging.getLogger(__name__)
 
 
 class GrpcCall:
-    """Implements `transports.connection.Carrier`: one call."""
+    """Implements `transports.connection.Carrier` for one call."""
 
     def __init__(self, context: Any) -> None:
         self._context = context
@@ -65,8 +65,8 @@ class GrpcCall:
         self.on_first: Callable[[], None] | None = None
 
     def abort(self) -> None:
-        """Gives way to another call: what is waited for does not come. Its task is not cancelled, for then `grpc` would
-        tell the caller nothing.
+        """End for another call: a pending read fails. The task is not cancelled, because then `grpc` would send no
+        status.
         """
         self.dropped = True
         if self._waiting is not None:
@@ -77,10 +77,10 @@ class GrpcCall:
 
     async def receive(self) -> str | bytes:
         if self._half_closed:
-            await asyncio.Event().wait()  # the call's end is told otherwise
+            await asyncio.Event().wait()  # the call's end is reported elsewhere
         if self.dropped:
             raise Gone
-        # Not to be cancelled: the message would be lost, and `grpc` has its memory.
+        # Must not be cancelled: the message would be lost, and `grpc` still uses its memory.
         self._waiting = asyncio.shield(_started(self._context.read()))
         try:
             message = await self._waiting
@@ -103,7 +103,7 @@ class GrpcCall:
             await self._in_time(self._context.write(message))
 
     async def close(self, close: Close) -> None:
-        """The status leaves when the handler returns."""
+        """Set the status, which is sent when the handler returns."""
         if not self.over:
             self.over = True
             self._context.set_code(_CODES[close.code])
@@ -126,7 +126,7 @@ _UNREAD = grpc.StatusCode.ABORTED, "The client did not read results in time."
 
 
 def _started(what: Awaitable[Any]) -> "asyncio.Future[Any]":
-    """Goes on by itself. An error of it is the end of the call."""
+    """Start a task that runs by itself. An error in it means the end of the call."""
     doing = asyncio.ensure_future(_or_gone(what))
     doing.add_done_callback(lambda done: done.cancelled() or done.exception())
     return doing
@@ -140,8 +140,8 @@ async def _or_gone(what: Awaitable[Any]) -> Any:
 
 
 class GrpcService:
-    """The rows of a table, as `grpc` finds their handlers. `descriptors` is the pool of their messages; `trouble` says
-    why the server is not ready, if it is not.
+    """The rows of a table, with their handlers for `grpc`. `descriptors` is the pool of their messages; `trouble`
+    returns why the server is not ready, if it is not.
     """
 
     def __init__(
@@ -167,7 +167,7 @@ class GrpcService:
         self._rows: Mapping[str, Row] = {row.path: row for row in rows}
 
     def register(self, server: Any, *, reflection: bool) -> None:
-        """On a server of `grpc`. Raises `ModuleNotFoundError` where what reflects is not there."""
+        """Add the handlers to a server of `grpc`. Raises `ModuleNotFoundError` if the reflection package is missing."""
         service = self
 
         class Handler(grpc.GenericRpcHandler):  # type: ignore[misc]
@@ -182,7 +182,7 @@ class GrpcService:
             reflecting.enable_server_reflection([*described, reflecting.SERVICE_NAME], server, self._descriptors)
 
     def _found(self, method: str) -> Any:
-        """`None` is answered with UNIMPLEMENTED."""
+        """Return the handler; `None` is answered with UNIMPLEMENTED."""
         if method == f"{HEALTH}Check":
             return grpc.unary_unary_rpc_method_handler(self._health)
         if method == f"{HEALTH}Watch":
@@ -192,15 +192,17 @@ class GrpcService:
         return grpc.stream_stream_rpc_method_handler(partial(self._serve, method))
 
     async def _health(self, request: bytes, context: Any) -> bytes:
-        """https://github.com/grpc/grpc/blob/master/doc/health-checking.md. `request` has a service's name."""
+        """Answer a health check: https://github.com/grpc/grpc/blob/master/doc/health-checking.md. `request` holds a
+        service's name.
+        """
         status = self._status(request)
         if status == _UNKNOWN_SERVICE:
             await context.abort(grpc.StatusCode.NOT_FOUND, "unknown service")
         return status
 
     async def _watch(self, request: bytes, context: Any) -> None:
-        """Its status now, and whenever that changes. It holds the place of a connection, an idle one, which may have to
-        give way.
+        """Send the status now, and whenever it changes. A watch counts as an idle connection, which may be closed for
+        another one.
         """
         call, told = GrpcCall(context), b""
         try:
@@ -281,7 +283,7 @@ class GrpcService:
             opened.held.release()
 
     async def _converse(self, opened: OpenCall, call: GrpcCall) -> None:
-        """Raises `Gone`."""
+        """Relay the session's events. Raises `Gone`."""
         session = opened.session
 
         async def say(sends: list[Wire], close: Close | None) -> None:
@@ -298,7 +300,7 @@ class GrpcService:
     async def _read(
         self, most_bytes: int, call: GrpcCall, opening: Opening, principal: Principal
     ) -> tuple[Upload, bytes]:
-        """The one message of a call. Raises `CallerError`, `Gone`."""
+        """Return the one message of a call. Raises `CallerError`, `Gone`."""
 
         async def receive() -> dict[str, Any]:
             message = await call.receive()
@@ -311,7 +313,7 @@ class GrpcService:
 
 
 async def _answer(call: GrpcCall, step: Step) -> None:
-    """A whole answer, or a refusal. Raises `Gone`."""
+    """Send a whole answer, or a refusal. Raises `Gone`."""
     await call.send([send for send in step.sends if not isinstance(send, Head)])
     if step.close is not None:
         await call.close(step.close)
@@ -330,7 +332,7 @@ def _opening(method: str, context: Any) -> Opening:
 
 
 def _address(peer: str) -> str:
-    """Of `ipv4:127.0.0.1:40000` or `ipv6:%5B::1%5D:40000`."""
+    """Return the address in `ipv4:127.0.0.1:40000` or `ipv6:%5B::1%5D:40000`."""
     return unquote(peer.partition(":")[2].rpartition(":")[0]).strip("[]")
 
 
@@ -343,9 +345,7 @@ def _described(descriptors: Any, service: str) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Where is listened, and with which certificates, if TLS is spoken there; how many connections there may be, and
-    whether tools are told what is served.
-    """
+    """Where to listen, with certificates if TLS is used; the most connections, and whether reflection is served."""
 
     host: str
     port: int
@@ -355,7 +355,7 @@ class Place:
 
 
 class GrpcListener:
-    """Implements `transports.listening.Listener`. `port` is the one that was given, or chosen."""
+    """Implements `transports.listening.Listener`. `port` is the given or chosen one."""
 
     def __init__(self, service: GrpcService, place: Place) -> None:
         self._service = service
@@ -365,7 +365,7 @@ class GrpcListener:
         self.port = place.port
 
     async def start(self) -> None:
-        """Raises `OSError` where the port cannot be had."""
+        """Listen. Raises `OSError` if the port is not available."""
         self._server = grpc.aio.server(options=_options(self._place.connections))
         self._service.register(self._server, reflection=self._place.reflection)
         host = f"[{self._place.host}]" if ":" in self._place.host else self._place.host
@@ -412,7 +412,7 @@ def _options(connections: int) -> list[tuple[str, int]]:
 
 
 def _credentials(certificates: Certificates) -> Any:
-    """Those that are valid at each handshake."""
+    """Return credentials that use the certificates valid at each handshake."""
 
     def now() -> Any:
         certificate, key = certificates.pem
@@ -421,7 +421,7 @@ def _credentials(certificates: Certificates) -> Any:
     served = [certificates.pem]
 
     def changed() -> Any:
-        """Asked at each handshake, in a thread of `grpc`."""
+        """Return new certificates, if any. Called at each handshake, in a thread of `grpc`."""
         if certificates.pem is served[0]:
             return None
         served[0] = certificates.pem

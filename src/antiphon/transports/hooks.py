@@ -1,4 +1,4 @@
-"""Where others post to us: no key lets them in, but a signature over the body, in a header."""
+"""Endpoints for other services' requests, authenticated by a signature over the body in a header, without a key."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -9,12 +9,12 @@ from starlette.responses import JSONResponse, Response
 from antiphon.core.errors import AntiphonError, CapacityError, RequestTimeout, TooLarge
 
 BODY_S = 15.0
-AT_ONCE = 8  # bodies that are read or looked at
+AT_ONCE = 8  # bodies in progress
 
 
 class Hook:
-    """`receive` is given a body and the `header` with its signature, and raises for what it does not take. Bodies are
-    of at most `max_bytes`.
+    """An endpoint whose `receive` gets a body and its signature from `header`, and raises if it does not accept them.
+    Bodies have at most `max_bytes`.
     """
 
     def __init__(self, receive: Callable[[bytes, str], Awaitable[None]], header: str, max_bytes: int) -> None:

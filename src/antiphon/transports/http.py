@@ -1,8 +1,8 @@
 """HTTP: one request, one answer or a stream of it.
 
-The credential is checked before the body is read, and the body is bounded while it is. What came at once from the
-engine leaves at once. A caller who hangs up ends the work. An answer that breaks off is left without its end, on which
-a server closes the connection.
+The credential is checked before the body is read, and the body is bounded while it is read. What the engine yields
+together is sent together. A caller who disconnects ends the work. An answer that breaks off gets no end, so the server
+closes the connection.
 """
 
 import asyncio
@@ -29,12 +29,12 @@ from antiphon.transports.uploads import Upload, Uploads
 
 SEND_TIMEOUT_S = 30.0  # how long a caller may read nothing
 MULTIPART_SLACK = 1 << 20  # boundaries and fields around the file
-FILE = "file"  # the part of a form that has it, where a row says nothing else
-LARGE_BYTES = 64 * 1024  # of an answer: more than the server takes without a caller who reads
+FILE = "file"  # the default name of a form's file part
+LARGE_BYTES = 64 * 1024  # of an answer: more than fits into the server's buffers
 
 
 def answer(step: Step) -> HttpResponse:
-    """A whole answer, as Starlette sends it, with its length."""
+    """Return a whole answer as a Starlette response, with its length."""
     head, *body = step.sends
     if not isinstance(head, Head):
         raise InternalError("An answer over HTTP without a head.")
@@ -49,7 +49,7 @@ def answer(step: Step) -> HttpResponse:
 async def _read(
     uploads: Uploads, most_bytes: int, form: str, opening: Opening, receive: Receive, principal: Principal
 ) -> tuple[Upload, bytes | Body]:
-    """What was sent, read by the bounds of the route. `form` names the part with the file, where it is a form."""
+    """Read a body within the bounds of the route. `form` names the file part, if it is a form."""
     if not form:
         upload = await uploads.read(principal, opening, receive, most_bytes)
         return upload, upload.take()
@@ -62,7 +62,7 @@ async def _read(
 
 
 class LookupRoute:
-    """An ASGI app: a question that is answered at once."""
+    """An ASGI app for a question that is answered at once."""
 
     def __init__(self, row: LookupRow, door: Door, uploads: Uploads) -> None:
         self._row = row
@@ -86,7 +86,7 @@ class LookupRoute:
 
 
 class CallRoute:
-    """An ASGI app: a vendor's endpoint that is sent one request."""
+    """An ASGI app for a vendor's endpoint with one request."""
 
     def __init__(self, row: CallRow, door: Door, clock: Clock, uploads: Uploads) -> None:
         self._row = row
@@ -113,7 +113,7 @@ class CallRoute:
         try:
             await self._converse(opened, reply)
         except OSError:
-            return  # the caller does not read in time, or has gone
+            return  # the caller does not read in time, or has left
         except Exception as error:
             failure = defect(error, opening)
             if not reply.begun:
@@ -122,7 +122,7 @@ class CallRoute:
             opened.held.release()
 
     async def _converse(self, opened: OpenCall, reply: "Reply") -> None:
-        """Send what the session says. A caller who hangs up ends it. Raises what goes wrong in the surface."""
+        """Send the session's events. A caller who disconnects ends it. Raises the surface's exceptions."""
         session = opened.session
         try:
             async with playing(session, opened.media), asyncio.timeout(None) as leash:
@@ -154,8 +154,8 @@ class Reply:
         self.broken = False
 
     def hold(self, leash: asyncio.Timeout) -> None:
-        """Ends what the leash holds when the caller goes. Once the answer is whole that is no matter: the engine may
-        still have to come to its end.
+        """Expire the timeout `leash` when the caller leaves, unless the answer is complete: then the engine may still
+        have to finish.
         """
         self._presence.on_gone = lambda: None if self.ended else leash.reschedule(0)
         if self._presence.gone:
@@ -165,8 +165,8 @@ class Reply:
         self._presence.on_gone = None
 
     async def send(self, messages: Iterable[Wire], close: Close | None) -> None:
-        """What came at once leaves at once; an answer that came whole says its length. Raises `TimeoutError` where the
-        caller does not read, `ConnectionResetError` where it left before all was taken.
+        """Send messages together; a whole answer gets its length. Raises `TimeoutError` if the caller does not read,
+        `ConnectionResetError` if it left before everything was sent.
         """
         head: Head | None = None
         body = bytearray()
@@ -187,8 +187,8 @@ class Reply:
             large = len(body) > LARGE_BYTES
             await self._send({"type": "http.response.body", "body": bytes(body), "more_body": large or not last})
         if large and last:
-            # Waits until the caller has taken most of it; the server cuts off who does not. Only then has it left.
-            await asyncio.sleep(0)  # or the event loop has not begun to write, and does not know that it must wait
+            # Waits until the caller has read most of it, or is disconnected by the server. Only then it is sent.
+            await asyncio.sleep(0)  # otherwise the event loop has not begun to write, and would not wait
             await self._send({"type": "http.response.body", "body": b"", "more_body": False})
         if last and self._presence.gone:
             raise ConnectionResetError

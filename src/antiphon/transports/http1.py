@@ -1,7 +1,7 @@
-"""uvicorn's HTTP/1.1, with the bounds and the refusals that it leaves out.
+"""uvicorn's HTTP/1.1, with the bounds and refusals that it lacks.
 
-A request's head has at most `MAX_HEAD_BYTES`, and so has whatever stands between two parts of a chunked body, or after
-it: sizes, extensions, trailers. Trailers are dropped: they are no headers of the request (RFC 9110 section 6.5.1).
+A request's head has at most `MAX_HEAD_BYTES`, and so has the framing between and after the parts of a chunked body:
+sizes, extensions, trailers. Trailers are dropped: they are not headers of the request (RFC 9110 section 6.5.1).
 """
 
 import json
@@ -21,11 +21,11 @@ from antiphon.transports.frames import WebSocketProtocol
 MAX_HEAD_BYTES = 64 * 1024
 MAX_TARGET_BYTES = 16 * 1024
 MAX_FIELDS = 256
-MAX_PARAMETERS = 256  # in a query: whoever asks is not known yet
-MAX_PIPELINED = 50  # requests in a second that came before the last was answered, which hardly any client sends
-SURPLUS_HEAD_S = 3  # as `HEAD_S`, of a connection for which there is no room
+MAX_PARAMETERS = 256  # in a query: the caller is not authenticated yet
+MAX_PIPELINED = 50  # early requests in a second, before the last answer; rare among clients
+SURPLUS_HEAD_S = 3  # as `HEAD_S`, of a surplus connection
 
-# Fields that say one thing; of two, each reader could believe another (RFC 9110 section 5.3).
+# Fields allowed once; with two, each reader could use a different one (RFC 9110 section 5.3).
 _ONCE = frozenset((b"host", b"authorization", b"api-key", b"xi-api-key", b"content-type", b"idempotency-key"))
 _HOST = re.compile(rb"[A-Za-z0-9._~!$&'()*+,;=:%\[\]-]*")  # RFC 9110 section 7.2
 _OF_HANDSHAKE = (b"connection", b"upgrade", b"origin", b"sec-websocket-")
@@ -37,7 +37,9 @@ _INVALID = (400, "Invalid HTTP request received.")
 
 
 def wrong_head(target: bytes, fields: Sequence[tuple[bytes, bytes]], given: Mapping[bytes, bytes]) -> str | None:
-    """Why the head of a request is refused, in any version of HTTP, if it is. `given` are the fields by their names."""
+    """Return why the head of a request is refused, in any version of HTTP, or `None`. `given` are the fields by
+    name.
+    """
     if target.count(b"&") >= MAX_PARAMETERS:
         return f"The query has more than {MAX_PARAMETERS} parameters."
     if len(given) < len(fields):
@@ -51,13 +53,13 @@ def wrong_head(target: bytes, fields: Sequence[tuple[bytes, bytes]], given: Mapp
 
 
 def refusal_body(why: str) -> bytes:
-    """Whose the request would have been is not known here; most clients look for a message at this place."""
+    """Return the body of a refusal. The vendor is not known here; most clients look for a message at this place."""
     error = {"message": why, "type": "invalid_request_error", "param": None, "code": "invalid_http"}
     return json.dumps({"error": error}).encode()
 
 
 class _Flow(FlowControl):
-    """Does not go on reading while it is `held`."""
+    """Flow control that does not resume reading while it is `held`."""
 
     held = False
 
@@ -67,7 +69,7 @@ class _Flow(FlowControl):
 
 
 class HttpProtocol(Bounded, HttpToolsProtocol):
-    """HTTP/1.1. `places` are of the server that has this connection."""
+    """An HTTP/1.1 connection. `places` are the server's connections."""
 
     places: ClassVar[Connections] = Connections(most=1 << 20, per_address=1 << 20)
     piece_bytes = 4 * 1024
@@ -86,7 +88,7 @@ class HttpProtocol(Bounded, HttpToolsProtocol):
         self.head_s = SURPLUS_HEAD_S if self._surplus else HEAD_S
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """uvicorn tells the last request alone."""
+        """Notify all requests of the connection; uvicorn notifies only the last."""
         self.places.leave(self.transport)
         self.forget_unparsed()
         for cycle in (self._running, *(waiting for waiting, _ in self.pipeline)):
@@ -102,12 +104,14 @@ class HttpProtocol(Bounded, HttpToolsProtocol):
 
     @property
     def headless(self) -> bool:
-        """Also true while the rest of a body comes whose request was answered already."""
+        """Whether no request is in progress; also while the rest of an answered request's body arrives."""
         return self.cycle is None or self.cycle.response_complete
 
     @property
     def may_parse(self) -> bool:
-        """Requests that were sent before the last was answered wait unread, after many of them for the next second."""
+        """Whether to parse. Requests sent before the last answer wait unread, after many of them until the next
+        second.
+        """
         return not self.pipeline and self._pipelined <= MAX_PIPELINED
 
     def tick(self) -> None:
@@ -133,7 +137,7 @@ class HttpProtocol(Bounded, HttpToolsProtocol):
         self.parse_soon()
 
     def parse(self, piece: bytes) -> None:
-        """As uvicorn's `data_received`, which logs each request that is refused."""
+        """Parse as uvicorn's `data_received`, which would log each refused request."""
         self._unset_keepalive_if_required()
         self._framing_bytes += len(piece)
         try:
@@ -158,7 +162,7 @@ class HttpProtocol(Bounded, HttpToolsProtocol):
             self._give_up(TARGET_TOO_LONG)
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        """As uvicorn's, of a head."""
+        """Add a field as uvicorn does, but only in a head."""
         if not self._in_head:
             return
         if len(self.headers) >= MAX_FIELDS:
@@ -181,14 +185,14 @@ class HttpProtocol(Bounded, HttpToolsProtocol):
         super().on_body(body)
 
     def on_message_complete(self) -> None:
-        """No more of a body is to come, however much of it waits: that a caller leaves is seen by reading on."""
+        """Resume reading after the body, even if much of it is unread, to notice when the caller leaves."""
         self._framing_bytes = 0
         super().on_message_complete()
         self.flow.resume_reading()
 
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
-        """A body that was announced may never come where the answer needs none (RFC 9110 section 10.1.1), and what
-        follows on the request to become another protocol is not HTTP: such a connection is not used again.
+        """Start the application. The connection is not reused if an announced body may never come (RFC 9110 section
+        10.1.1), or if another protocol than HTTP may follow an upgrade request.
         """
         if self._surplus or cycle.waiting_for_100_continue or self.parser.should_upgrade():
             cycle.keep_alive = False
@@ -198,7 +202,7 @@ class HttpProtocol(Bounded, HttpToolsProtocol):
         super()._start_asgi_task(cycle, app)
 
     def _wrong(self) -> str | None:
-        """Why the head is refused, if it is."""
+        """Return why the head is refused, or `None`."""
         version = self.parser.get_http_version()
         given: dict[bytes, bytes] = dict(self.headers)
         if wrong := wrong_head(self.url, self.headers, given):
@@ -223,12 +227,12 @@ class HttpProtocol(Bounded, HttpToolsProtocol):
     # -- refusals ------------------------------------------------------------------------------------------------------
 
     def _give_up(self, refusal: tuple[int, str]) -> None:
-        """Out of the parser, which then takes nothing more."""
+        """Leave the parser, which then accepts nothing more."""
         self._refusal = refusal
         raise ValueError(refusal[1])
 
     def _refuse(self, refusal: tuple[int, str]) -> None:
-        """Ends the connection, saying why where an answer to an earlier request is not amid."""
+        """End the connection, with the reason unless another answer is being sent."""
         self.forget_unparsed()
         if self.cycle is None or self.cycle.response_complete or self._may_answer(self.cycle):
             self._say(*refusal)
@@ -246,7 +250,7 @@ class HttpProtocol(Bounded, HttpToolsProtocol):
 
     def _upgrade(self) -> None:
         if not self._should_upgrade():
-            return  # a server may answer as if nothing had been asked (RFC 9110 section 7.8)
+            return  # a server may ignore the upgrade (RFC 9110 section 7.8)
         if self._surplus:
             self.forget_unparsed()
             self.transport.write(FULL)
@@ -259,7 +263,7 @@ class HttpProtocol(Bounded, HttpToolsProtocol):
         self.forget_unparsed()
         super().handle_websocket_upgrade()
         protocol = self.transport.get_protocol()
-        # The WebSocket library, more strict about heads, says nothing of one that it does not take.
+        # The WebSocket library is stricter about heads, and does not report those it refuses.
         if isinstance(protocol, WebSocketProtocol) and protocol.headless:
             self._say(*HEAD_TOO_LARGE)
             self.transport.close()

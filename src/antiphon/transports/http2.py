@@ -1,9 +1,9 @@
-"""HTTP/2 (RFC 9113) on the loop of the server, by `h2`: over TLS where the handshake chooses it, on a plain port where
-the client begins with it.
+"""HTTP/2 (RFC 9113) on the server's event loop, by `h2`: over TLS if negotiated, on a plain port if the client begins
+with it.
 
-Each request is one of the same application as over HTTP/1.1, with the same bounds. The window of a stream is given back
-as its body is read; that of the connection at once, so that a stream that nobody reads does not hold up the others:
-what waits in memory is bounded by the streams and their windows. Frames are read in turns, as `bounds.py` has it.
+Each request goes to the same application as over HTTP/1.1, with the same bounds. The window of a stream is given back
+as its body is read; that of the connection at once, so that an unread stream does not block the others: memory is
+bounded by the number of streams and their windows. Frames are read in turns, as in `bounds.py`.
 """
 
 import asyncio
@@ -49,10 +49,10 @@ from antiphon.transports.http2_frames import MAX_BLOCK_BYTES, MAX_FRAME_BYTES, P
 from antiphon.transports.http2_stream import Fields, Http2Stream
 
 MAX_STREAMS = 128  # at once, of one connection
-MAX_TASKS = 2 * MAX_STREAMS  # with those whose streams were reset and who are not done yet
+MAX_TASKS = 2 * MAX_STREAMS  # including those of reset streams that are not done yet
 WINDOW_BYTES = 64 * 1024 - 1  # of a stream: two seconds of audio
 CONNECTION_WINDOW_BYTES = 1 << 20
-MAX_CLOSED = 1024  # streams that are remembered, to tell what comes late from what is wrong
+MAX_CLOSED = 1024  # remembered streams, to distinguish late frames from invalid ones
 SETTINGS = {
     SettingCodes.MAX_CONCURRENT_STREAMS: MAX_STREAMS,
     SettingCodes.INITIAL_WINDOW_SIZE: WINDOW_BYTES,
@@ -60,7 +60,7 @@ SETTINGS = {
     SettingCodes.MAX_HEADER_LIST_SIZE: MAX_BLOCK_BYTES,
 }
 IDLE_S = 60  # without a stream
-LINGER_S = 2.0  # for a request to end whose answer is complete
+LINGER_S = 2.0  # for the end of a request whose answer is complete
 
 _GOAWAY = (8).to_bytes(3) + bytes((Kind.GOAWAY, 0)) + bytes(4)
 
@@ -72,7 +72,7 @@ class _State(H2Connection):
 
 
 class Http2Protocol(asyncio.Protocol):
-    """A connection; made as uvicorn makes a protocol. `places` are of the server that has it."""
+    """An HTTP/2 connection, constructed as uvicorn constructs a protocol. `places` are the server's connections."""
 
     places: ClassVar[Connections] = Connections(most=1 << 20, per_address=1 << 20)
 
@@ -96,7 +96,7 @@ class Http2Protocol(asyncio.Protocol):
 
     def connection_made(self, transport: Any) -> None:
         self.transport = transport
-        self._server.connections.add(self)  # type: ignore[arg-type]  # which asks it for no more than is here
+        self._server.connections.add(self)  # type: ignore[arg-type]  # it needs only what is here
         client, server = (transport.get_extra_info(name) for name in ("peername", "sockname"))
         self._client, self._address = (tuple(each[:2]) if each else None for each in (client, server))
         self._scheme = "https" if transport.get_extra_info("sslcontext") else "http"
@@ -120,7 +120,7 @@ class Http2Protocol(asyncio.Protocol):
             self._take_turn()
 
     def pause_writing(self) -> None:
-        """Who does not read what is sent is not read, either: answers to what it sends would pile up."""
+        """Stop reading from a peer that does not read: answers to its frames would pile up."""
         self._writable.clear()
         self.transport.pause_reading()
 
@@ -132,7 +132,7 @@ class Http2Protocol(asyncio.Protocol):
     # -- uvicorn's -----------------------------------------------------------------------------------------------------
 
     def tick(self) -> None:
-        """Once a second."""
+        """Check the bounds, once a second."""
         self._frames.tick()
         unread = self.transport.get_write_buffer_size()
         self._unread_s = self._unread_s + 1 if unread and unread >= self._unread_bytes else 0
@@ -151,11 +151,11 @@ class Http2Protocol(asyncio.Protocol):
             self.shutdown()
 
     def shutdown(self) -> None:
-        """No more streams; the connection is closed when those that are open have ended."""
+        """Accept no more streams, and close when the open ones have ended."""
         if not self._leaving:
             self._leaving = True
             last = self._state.highest_inbound_stream_id
-            # By hand: `h2` takes and sends nothing more after its own, and the streams that are open go on.
+            # By hand: after its own GOAWAY `h2` would stop, but open streams must continue.
             self.transport.write(_GOAWAY + last.to_bytes(4) + bytes(4))
         if not self._streams:
             self.transport.close()
@@ -163,7 +163,9 @@ class Http2Protocol(asyncio.Protocol):
     # -- what the peer says --------------------------------------------------------------------------------------------
 
     def _take_turn(self) -> None:
-        """Frames for a while, then everybody else has a turn. What is wrong ends the connection, and is said so."""
+        """Process frames for a while, before other tasks run. An invalid frame ends the connection with an error
+        code.
+        """
         self._next_turn = None
         ends = time.monotonic() + TURN_S
         try:
@@ -181,7 +183,7 @@ class Http2Protocol(asyncio.Protocol):
         except WrongSize:
             self._state.close_connection(ErrorCodes.FRAME_SIZE_ERROR)
             self._end()
-        except (H2Error, ValueError) as error:  # of fields that cannot be read
+        except (H2Error, ValueError) as error:  # fields that cannot be read
             if not isinstance(error, ProtocolError):
                 self._state.close_connection(ErrorCodes.PROTOCOL_ERROR)
             self._end()
@@ -218,7 +220,7 @@ class Http2Protocol(asyncio.Protocol):
                 self._end()
 
     def _wake(self, id: int) -> None:
-        """Those who wait for a window; without an id, all."""
+        """Wake the stream that waits for a window; without an id, all."""
         waiting = self._streams.values() if not id else filter(None, (self._streams.get(id),))
         for stream in waiting:
             stream.may_send.set()
@@ -239,10 +241,10 @@ class Http2Protocol(asyncio.Protocol):
             task.add_done_callback(tasks.discard)
 
     def _scope(self, fields: Fields) -> tuple[Scope, ASGIApp]:
-        """The request, and what answers it."""
+        """Return the request's scope, and the application that answers it."""
         pseudo = {name: value for name, value in fields if name.startswith(b":")}
         headers = [(name, value) for name, value in fields if not name.startswith(b":")]
-        if b":authority" in pseudo:  # which `h2` has compared with any `host`
+        if b":authority" in pseudo:  # `h2` has compared it with any `host`
             headers = [(b"host", pseudo[b":authority"]), *((n, v) for n, v in headers if n != b"host")]
         target = pseudo.get(b":path", b"")
         path, _, query = target.partition(b"?")
@@ -306,7 +308,9 @@ class Http2Protocol(asyncio.Protocol):
             self._flush()
 
     def finish(self, stream: Http2Stream, broken: bool) -> None:
-        """A peer that has not said all of its request is given a while for that, then told that it is enough."""
+        """End an answered stream. A peer that has not sent its whole request gets a while for it, then is told to
+        stop.
+        """
         if self._streams.get(stream.id) is not stream:
             return
         if broken:
@@ -345,7 +349,7 @@ class Http2Protocol(asyncio.Protocol):
 
 
 def _refusal(status: int, why: str) -> ASGIApp:
-    """An application that answers so."""
+    """Return an application that sends this refusal."""
 
     async def refuse(scope: Scope, receive: Receive, send: Send) -> None:
         body = refusal_body(why)
@@ -361,7 +365,7 @@ def _refusal(status: int, why: str) -> ASGIApp:
 
 
 class EitherProtocol(HttpProtocol):
-    """A connection on a plain port: HTTP/1.1, or HTTP/2 where it begins with that (RFC 9113 section 3.3)."""
+    """A connection on a plain port: HTTP/1.1, or HTTP/2 if it begins with that (RFC 9113 section 3.3)."""
 
     http2: ClassVar[type[Http2Protocol]] = Http2Protocol
     _early: bytes | None = b""
@@ -384,6 +388,6 @@ class EitherProtocol(HttpProtocol):
 
 
 def switch(protocol: Http2Protocol, transport: asyncio.Transport) -> None:
-    """The connection is that protocol's from now on."""
+    """Pass the connection to that protocol."""
     transport.set_protocol(protocol)
     protocol.connection_made(transport)

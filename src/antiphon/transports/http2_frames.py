@@ -1,22 +1,21 @@
-"""What comes in over HTTP/2, cut into frames before anything reads it: floods end here, and cost nothing.
+"""Incoming HTTP/2, cut into frames before they are processed: floods end here, cheaply.
 
-Frames that ask for an answer or for memory without a request behind them are counted by the second, and by the block of
-headers. A GOAWAY without an error is left out: it says that the peer will open no more streams, while those that are
-open go on (RFC 9113 section 6.8); Node's clients send it as soon as their request is out, and `h2` would end the
-connection.
+Frames that need an answer or memory without a request are counted per second, and per block of headers. A GOAWAY
+without an error is dropped: it says that the peer will open no more streams, while open ones continue (RFC 9113 section
+6.8); Node's clients send it right after their request, and `h2` would end the connection.
 """
 
 from enum import IntEnum
 
 PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
 HEADER_BYTES = 9
-MAX_FRAME_BYTES = 16_384  # RFC 9113 section 4.2: what every peer may send, and no more is offered
+MAX_FRAME_BYTES = 16_384  # RFC 9113 section 4.2: the minimum, and no more is offered
 MAX_BLOCK_BYTES = 64 * 1024  # of one block of headers
 MAX_CONTINUATIONS = 8
 
 
 class Kind(IntEnum):
-    """RFC 9113 section 6."""
+    """The types of frames, RFC 9113 section 6."""
 
     DATA = 0
     HEADERS = 1
@@ -33,7 +32,7 @@ class Kind(IntEnum):
 END_STREAM = ACK = 0x1
 END_HEADERS = 0x4
 EMPTY_DATA, UNKNOWN = -1, -2
-# How many in a second; a second's worth of any honest client is far below.
+# The most per second; honest clients send far fewer.
 MAX_A_SECOND = {
     Kind.PING: 50,
     Kind.SETTINGS: 20,
@@ -47,11 +46,11 @@ _KINDS = frozenset(Kind)
 
 
 class Flood(Exception):
-    """The peer sends too much of something (RFC 9113 section 10.5)."""
+    """The peer sends too many frames or bytes of a kind (RFC 9113 section 10.5)."""
 
 
 class WrongSize(Exception):
-    """A frame that must be empty is not, which `h2` gives another code."""
+    """A frame that must be empty is not; `h2` would use another error code."""
 
 
 class Frames:
@@ -67,19 +66,19 @@ class Frames:
 
     @property
     def amid(self) -> bool:
-        """Whether the rest of something is to come: of a frame, or of a block of headers."""
+        """Whether the rest of a frame, or of a block of headers, is still to come."""
         return bool(self._buffer) or self._in_block
 
     def feed(self, data: bytes) -> None:
         self._buffer += data
 
     def tick(self) -> None:
-        """To be called once a second."""
+        """Reset the counts. Call it once a second."""
         self._counts.clear()
 
     def take(self) -> bytes | None:
-        """The next one, with its header; `None` until it is whole. What is too large is given as it is: its header is
-        enough to refuse it. Raises `Flood`, `WrongSize`.
+        """Return the next frame, with its header; `None` until it is complete. A too large one is returned incomplete:
+        its header is enough to refuse it. Raises `Flood`, `WrongSize`.
         """
         if not self._prefaced:
             return self._preface()
@@ -95,7 +94,7 @@ class Frames:
         return None
 
     def _preface(self) -> bytes | None:
-        """What does not begin as it must is given as it is."""
+        """Return the preface. An invalid one is returned as it is."""
         if len(self._buffer) < len(PREFACE) and PREFACE.startswith(self._buffer):
             return None
         self._prefaced = True

@@ -1,6 +1,6 @@
-"""One stream of HTTP/2 as ASGI has it: a request whose body comes while the answer already leaves, or before it.
+"""One stream of HTTP/2 over ASGI: a request whose body may arrive while the answer is sent.
 
-What was received is held until the application reads it, and only then the peer may send more of it.
+Received bytes are held until the application reads them; only then the peer may send more.
 """
 
 import asyncio
@@ -13,7 +13,7 @@ from starlette.types import ASGIApp, Message, Scope
 
 from antiphon.transports.bounds import PRESENCE, Presence
 
-# Fields of a connection, which mean nothing here (RFC 9113 section 8.2.2).
+# Fields of a connection, which have no meaning here (RFC 9113 section 8.2.2).
 _OF_CONNECTIONS = frozenset((b"connection", b"keep-alive", b"proxy-connection", b"transfer-encoding", b"upgrade"))
 
 log = logging.getLogger(__name__)
@@ -22,28 +22,26 @@ Fields = Sequence[tuple[bytes, bytes]]
 
 
 class Connection(Protocol):
-    """What a stream needs of its connection. Nothing here raises: to a stream that has ended, nothing is sent."""
+    """What a stream needs of its connection. Nothing here raises: for a stream that has ended, nothing is sent."""
 
     def send_head(self, id: int, fields: Fields, end: bool) -> None: ...
 
     async def send_body(self, stream: "Http2Stream", data: bytes, end: bool) -> None:
-        """Returns when all of it is with the transport, or the stream is over."""
+        """Send the data. Returns when the transport has all of it, or the stream is over."""
 
     def give_back(self, id: int, length: int) -> None:
-        """The peer may send that much more."""
+        """Allow the peer to send that much more."""
 
     def finish(self, stream: "Http2Stream", broken: bool) -> None:
-        """The application is done with it. One that is `broken` is reset."""
+        """End a stream that the application is done with; reset it if `broken`."""
 
 
 class Http2Stream:
-    """From its head to its end. `may_send` is clear while the answer waits for the peer to open a window, since
-    `stalled_s`.
-    """
+    """One stream. `may_send` is clear while the answer waits for the peer to open a window, since `stalled_s`."""
 
     def __init__(self, connection: Connection, id: int, scope: Scope) -> None:
         self.id = id
-        self.gone = False  # the peer has left it, or it is over
+        self.gone = False  # the peer left, or the stream is over
         self.ended = False  # all of the request is there
         self.answered = False  # all of the answer is sent
         self.stalled_s = 0
@@ -52,7 +50,7 @@ class Http2Stream:
         self._connection = connection
         self._scope = scope
         self._presence = scope[PRESENCE] = Presence()
-        self._body = bytearray()  # that nobody has read
+        self._body = bytearray()  # unread
         self._length = 0  # of its frames
         self._end_read = False
         self._arrived = asyncio.Event()
@@ -61,7 +59,7 @@ class Http2Stream:
     # -- from the connection -------------------------------------------------------------------------------------------
 
     def put(self, data: bytes, length: int) -> None:
-        """More of the body, of `length` with its padding."""
+        """Add to the body; `length` includes padding."""
         if self.answered:
             return  # nobody will read it
         self._body += data
@@ -73,7 +71,7 @@ class Http2Stream:
         self._arrived.set()
 
     def leave(self) -> None:
-        """There is no more to receive or to send."""
+        """End receiving and sending."""
         self.gone = True
         self._arrived.set()
         self.may_send.set()
@@ -81,7 +79,7 @@ class Http2Stream:
             self._presence.leave()
 
     async def run(self, app: ASGIApp) -> None:
-        """The application, to its end."""
+        """Run the application to its end."""
         broken = True
         try:
             await app(self._scope, self.receive, self.send)

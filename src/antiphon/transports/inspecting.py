@@ -1,4 +1,4 @@
-"""Who may read what is meant for those who run the server: its metrics, the document of its management API."""
+"""Who may read the operators' pages: metrics, and the document of the management API."""
 
 from collections.abc import Callable, Sequence
 from ipaddress import IPv4Network, IPv6Address, IPv6Network, ip_address
@@ -10,11 +10,11 @@ from antiphon.core.errors import PolicyError
 from antiphon.core.identity import Principal
 from antiphon.core.identity import Scope as Permission
 
-_PASSED_ON = ("forwarded", "x-forwarded-for", "x-real-ip", "via")  # a proxy's address says nothing of the caller's
+_PASSED_ON = ("forwarded", "x-forwarded-for", "x-real-ip", "via")  # behind a proxy the caller's address is unknown
 
 
 class Inspectors:
-    """Anybody on the networks `open_to` whom no proxy passed on, and keys with the scope `usage` or `admin`."""
+    """Callers on the networks `open_to` without a proxy, and keys with the scope `usage` or `admin`."""
 
     def __init__(
         self,
@@ -25,7 +25,7 @@ class Inspectors:
         self._open_to = open_to
 
     def check(self, scope: Scope) -> None:
-        """Raises `Unauthenticated` or `PolicyError`."""
+        """Check the caller. Raises `Unauthenticated` or `PolicyError`."""
         headers = Headers(scope=scope)
         if self._is_open(scope, headers):
             return

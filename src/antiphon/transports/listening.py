@@ -1,16 +1,16 @@
-"""What accepts connections: a port with its protocol, or whatever else callers come by."""
+"""Listeners: a port with its protocol, or any other source of calls."""
 
 from typing import Protocol
 
 
 class Listener(Protocol):
-    """All that a server does with one. Several stand beside each other, and are stopped together."""
+    """A listener, as a server uses it. Several run side by side, and are stopped together."""
 
     async def start(self) -> None:
-        """Accepts connections from now on."""
+        """Begin to accept connections."""
 
     def stop_accepting(self) -> None:
-        """No new ones; those that are open are served on, and their bounds are kept."""
+        """Accept no new connections; open ones are served on, within their bounds."""
 
     async def finish(self, grace_s: float) -> None:
-        """Closes what is still open, once the sessions have ended. What has not left by `grace_s` is given up."""
+        """Close what is still open, once the sessions have ended. What remains after `grace_s` is aborted."""

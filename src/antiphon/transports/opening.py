@@ -1,4 +1,4 @@
-"""From ASGI's scope to an `Opening`, the same for every transport."""
+"""The conversion of ASGI's scope to an `Opening`, the same for every transport."""
 
 import time
 import uuid

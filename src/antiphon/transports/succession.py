@@ -1,7 +1,7 @@
-"""Calls of a language model over one connection: each message is one, and is answered before the next one.
+"""Calls of a language model over one connection: each message is a call, answered before the next one.
 
-Messages are read on while an answer is made, so that one who takes it back, or leaves, is noticed; those that wait are
-bounded in number and bytes. Each call is metered, bounded and checked for its key as over HTTP.
+Messages are read while an answer is made, to notice a cancellation or a disconnect; waiting messages are bounded in
+number and bytes. Each call is metered, bounded and authenticated as over HTTP.
 """
 
 import asyncio
@@ -21,13 +21,13 @@ from antiphon.session.door import Door, OpenCall, OpenSuccession
 from antiphon.transports.connection import Connection, Gone
 from antiphon.transports.uploads import Upload, Uploads
 
-MOST_WAITING = 64  # messages, and as many bytes as one of them may have
-MOST_KNOWN = 64  # ids of answers that may be taken back too late
+MOST_WAITING = 64  # messages, with at most the bytes that one may have
+MOST_KNOWN = 64  # ids of answers that may be cancelled too late
 RETRY_AFTER_S = 1
 
 
 class Calls:
-    """The talk of one connection."""
+    """The `Talk` of one connection."""
 
     def __init__(
         self,
@@ -51,7 +51,7 @@ class Calls:
         self._waiting_bytes = 0
         self._came = asyncio.Event()
         self._running: Generation | None = None
-        self._known: deque[str] = deque(maxlen=MOST_KNOWN)  # the last is that which runs, if one does
+        self._known: deque[str] = deque(maxlen=MOST_KNOWN)  # the last is the running one, if any
 
     # -- in ------------------------------------------------------------------------------------------------------------
 
@@ -62,7 +62,7 @@ class Calls:
             await self._refuse(message, error)
 
     def _take(self, message: str | bytes) -> None:
-        """Raises `NotFound` for an answer to take back that there has not been, `CapacityError`."""
+        """Queue a message, or cancel an answer. Raises `NotFound` for an unknown answer, `CapacityError`."""
         answer = self._calls.cancelled(message)
         if answer is not None:
             self._take_back(answer)
@@ -76,7 +76,7 @@ class Calls:
         self._came.set()
 
     def _take_back(self, answer: str) -> None:
-        """One that has ended is left as it is: it ended while this was on its way."""
+        """Cancel the answer. One that has ended meanwhile is left unchanged."""
         if self._running is not None and answer in ("", self._known[-1]):
             self._running.fail(Cancelled("This was cancelled."))
         elif answer and answer not in self._known:
@@ -85,7 +85,7 @@ class Calls:
     # -- out -----------------------------------------------------------------------------------------------------------
 
     async def tell(self) -> None:
-        """Until the connection is to end."""
+        """Answer messages until the connection is to end."""
         while await self._next():
             message, upload = self._waiting.popleft()
             self._waiting_bytes -= len(message)
@@ -95,7 +95,7 @@ class Calls:
                 upload.release()
 
     async def _next(self) -> bool:
-        """Waits for a message; whether it is to be answered."""
+        """Wait for a message; return whether to answer it."""
         ending = self._dialogue.ending
         while not self._waiting and not ending.is_set():
             self._came.clear()
@@ -108,7 +108,7 @@ class Calls:
         return not ending.is_set()
 
     async def _answer(self, message: str | bytes, upload: Upload) -> None:
-        """Raises `Gone`, and what goes wrong in the surface."""
+        """Answer a message. Raises `Gone`, and the surface's exceptions."""
         opening = replace(self._opening, request_id=str(uuid.uuid4()), received_unix_ms=self._clock.unix_ms())
         try:
             opened = await self._door.succeed(self._row, opening, self._dialogue, self._calls, message, upload)
@@ -137,7 +137,7 @@ class Calls:
                 await generation.close(delivered=False)
 
     async def _say(self, sends: Sequence[Wire], close: Close | None) -> None:
-        """An answer does not close the connection."""
+        """Send without the close: an answer does not close the connection."""
         await self._connection.say(sends)
 
     async def _refuse(self, message: str | bytes, error: Exception, opening: Opening | None = None) -> None:
@@ -147,7 +147,7 @@ class Calls:
     # -- the end -------------------------------------------------------------------------------------------------------
 
     async def keep_time(self) -> None:
-        """A connection that fails ends at once; one that is to end, once nothing is being answered."""
+        """Wait until the connection fails, which ends it at once; other ends wait for the running answer."""
         await self._dialogue.failed.wait()
 
     async def fail(self, error: AntiphonError) -> None:

@@ -1,4 +1,4 @@
-"""From the rows of the table of routes to an ASGI router's: a carrier for each shape."""
+"""ASGI routes for the rows of the table of routes: a carrier for each kind of row."""
 
 from collections.abc import Iterable, Sequence
 
@@ -15,7 +15,7 @@ from antiphon.transports.websocket import DialogueRoute
 
 
 def routes(rows: Sequence[Row], door: Door, clock: Clock, uploads: Uploads) -> list[BaseRoute]:
-    """Those of one path and method that differ by a header share one."""
+    """Return the routes. Rows of one path and method that differ by a header share one."""
     made: list[BaseRoute] = []
     shared: set[tuple[str, str]] = set()
     for row in rows:
@@ -43,8 +43,8 @@ def _by_header(rows: Iterable[LookupRow], door: Door, uploads: Uploads) -> "ByHe
 
 
 class ByHeader:
-    """An ASGI app: one path of several vendors. Each of `named` is who sends a header of that name whose value begins
-    so, in lower case; anybody else is `other`.
+    """An ASGI app for one path of several vendors. Each of `named` gets the requests with a header of that name whose
+    value begins so, in lower case; `other` gets the rest.
     """
 
     def __init__(self, named: Sequence[tuple[str, str, ASGIApp]], other: ASGIApp) -> None:

@@ -1,6 +1,6 @@
-"""TLS before HTTP: certificates that may change under a running server, and a handshake within the bounds of plain
-connections. One that is in its handshake counts as a connection, gives way where there are too many, and ends it
-within the time that the head of a request has.
+"""TLS before HTTP: certificates that may be replaced while the server runs, and handshakes within the bounds of plain
+connections. A handshake counts as a connection, is closed if there are too many, and must end within the time for the
+head of a request.
 """
 
 import asyncio
@@ -19,18 +19,18 @@ from antiphon.transports.http1 import SURPLUS_HEAD_S, HttpProtocol
 from antiphon.transports.http2 import Http2Protocol, switch
 
 HTTP2 = "h2"  # as ALPN names it
-SHUTDOWN_S = 5.0  # for the peer to end TLS as well
+SHUTDOWN_S = 5.0  # for the peer's end of TLS
 
 log = logging.getLogger(__name__)
 
 
 class Certificates:
-    """A certificate with its chain and its key, both PEM, as the two files have them. `context` is for handshakes from
-    now on; connections keep the one they began with. `pem` are the bytes of both, for what makes contexts of its own.
+    """A certificate with its chain, and its key, both in PEM files. `context` is for new handshakes; open connections
+    keep theirs. `pem` are the bytes of both files, for other TLS libraries.
     """
 
     def __init__(self, certificate: Path, key: Path) -> None:
-        """Raises `CallerError` for files that cannot be read or do not belong together."""
+        """Load the files. Raises `CallerError` if they cannot be read or do not match."""
         self._files = certificate, key
         self._tried = self._seen = self._look()
         self.pem: tuple[bytes, bytes]
@@ -40,8 +40,8 @@ class Certificates:
             raise CallerError(_reason(error)) from None
 
     def follow(self) -> None:
-        """Loads the files again where they have changed, once they stay as they are between two calls: both are not
-        replaced at the same moment. What will not do is logged, and what was there before stays.
+        """Reload changed files, once they stay the same between two calls, because both are not replaced at the same
+        moment. Invalid files are logged, and the old ones stay in use.
         """
         before, self._seen = self._seen, self._look()
         if self._seen == self._tried or self._seen != before:
@@ -57,7 +57,7 @@ class Certificates:
     def _load(self) -> ssl.SSLContext:
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         certificate, key = self._files
-        context.load_cert_chain(certificate, key, password="")  # or OpenSSL would ask the terminal for one
+        context.load_cert_chain(certificate, key, password="")  # otherwise OpenSSL asks for one on the terminal
         context.set_alpn_protocols([HTTP2, "http/1.1"])
         self.pem = certificate.read_bytes(), key.read_bytes()
         return context
@@ -73,20 +73,20 @@ class Certificates:
 
 
 def _reason(error: Exception) -> str:
-    """In words that quote nothing of the files."""
+    """Return the reason, without any content of the files."""
     if isinstance(error, ssl.SSLError):
         return f"the certificate or the key is not PEM, is encrypted, or they do not belong together ({error.reason})"
     return f"a file cannot be read: {error.strerror}" if isinstance(error, OSError) else "a file cannot be read"
 
 
 class HttpsProtocol(HttpProtocol):
-    """HTTP/1.1 after a handshake, or what else that has chosen."""
+    """HTTP/1.1 after a handshake, or HTTP/2 if that was negotiated."""
 
     http2: ClassVar[type[Http2Protocol]] = Http2Protocol
     handshake: "TlsProtocol"
 
     def connection_made(self, transport: Any) -> None:
-        self.places.leave(self.handshake)  # before this enters, or one connection would be counted twice
+        self.places.leave(self.handshake)  # before this enters, to count one connection once
         if transport.get_extra_info("ssl_object").selected_alpn_protocol() == HTTP2:
             switch(self.http2(self.config, self.server_state, self.app_state, self.loop), transport)
         else:
@@ -94,10 +94,10 @@ class HttpsProtocol(HttpProtocol):
 
 
 class TlsProtocol(asyncio.Protocol):
-    """A connection in its handshake; after it, `https` has it. Made as uvicorn makes a protocol.
+    """A connection during its handshake; then `https` takes over. Constructed as uvicorn constructs a protocol.
 
-    The event loop would tell of a connection only when its handshake is complete. So it is accepted as a plain one, and
-    its socket is given to the loop once more.
+    The event loop would report a connection only after its handshake. So it is accepted as a plain one, and its socket
+    is passed to the loop again.
     """
 
     places: ClassVar[Connections]
@@ -118,7 +118,7 @@ class TlsProtocol(asyncio.Protocol):
         self._shaking = asyncio.get_running_loop().create_task(self._shake(self._socket, most_s))
 
     def abort(self) -> None:
-        """Gives way to another connection."""
+        """Close in favour of another connection."""
         if self._socket is not None:
             with suppress(OSError):
                 self._socket.shutdown(socket.SHUT_RDWR)
@@ -137,7 +137,7 @@ class TlsProtocol(asyncio.Protocol):
                 ssl_handshake_timeout=most_s,
                 ssl_shutdown_timeout=SHUTDOWN_S,
             )
-        except OSError:  # what came is no TLS, or nothing came, or the peer has left
+        except OSError:  # the bytes are not TLS, nothing came, or the peer left
             accepted.close()
         finally:
             self._socket = None

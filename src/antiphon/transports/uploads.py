@@ -1,9 +1,8 @@
-"""The bodies that callers send: bounded in bytes while they are read, and in time.
+"""The bodies that callers send, bounded in bytes and time while they are read.
 
-What is held is bounded for one body and all together. Half of the room is for whoever comes first; of the other half
-only those have something who hold no more than their share, a key its own and a project half of all. Small bodies have
-room of their own, which no large ones take. A body must go on coming, not slower than `SLOWEST_BYTES_PER_S` in each
-`PROGRESS_S`.
+Memory is bounded per body and in all. Half of it is first come, first served; the other half is only for those within
+their share: a key its own, and a project half of all. Small bodies have memory of their own, which large ones cannot
+use. A body must arrive at `SLOWEST_BYTES_PER_S` or faster in each `PROGRESS_S`.
 """
 
 import asyncio
@@ -19,17 +18,17 @@ from antiphon.core.wire import Opening
 
 PROGRESS_S = 15.0
 SLOWEST_BYTES_PER_S = 4_000
-SLOWEST_LARGE_BYTES_PER_S = 16_000  # of one that is larger than `SMALL_BYTES`
+SLOWEST_LARGE_BYTES_PER_S = 16_000  # of a body larger than `SMALL_BYTES`
 SMALL_BYTES = 1 << 20
 SMALL_PER_KEY_BYTES = 16 << 20
-SMALL_SHARE = 4  # small bodies together have this part of what large ones have
+SMALL_SHARE = 4  # small bodies together have 1/SMALL_SHARE of the large ones' memory
 RETRY_AFTER_S = 5
 COMPRESSIONS = frozenset({"gzip", "x-gzip", "deflate", "br", "zstd", "compress"})  # RFC 9110, section 8.4.1, and later
 
 
 @dataclass(slots=True)
 class _Room:
-    """A budget of bytes, and what each key and project has of it."""
+    """A budget of bytes, and how much each key and project uses."""
 
     all_bytes: int
     key_bytes: int
@@ -48,7 +47,7 @@ class _Room:
         )
 
     def take(self, principal: Principal, more: int) -> None:
-        """`more` may be negative."""
+        """Take `more` bytes, which may be negative."""
         self.held += more
         for counter, name in ((self.by_key, principal.key_id), (self.by_project, principal.project)):
             counter[name] += more
@@ -58,7 +57,7 @@ class _Room:
 
 @dataclass(slots=True)
 class _Held:
-    """What one body has taken, and of which budget."""
+    """The bytes that one body holds, and their budget."""
 
     principal: Principal
     small: _Room
@@ -67,7 +66,7 @@ class _Held:
     taken: int = 0
 
     def take(self, more: int) -> None:
-        """Raises `CapacityError`."""
+        """Take `more` bytes. Raises `CapacityError`."""
         if self.room is self.small and (self.taken + more > SMALL_BYTES or not self.small.fits(self.principal, more)):
             self.small.take(self.principal, -self.taken)
             more, self.taken, self.room = self.taken + more, 0, self.large
@@ -90,13 +89,13 @@ class Upload:
     _held: _Held
 
     def take(self) -> bytes:
-        """The body, which is held once from then on."""
+        """Return the body, which is held once from then on."""
         body = bytes(self.data)
         self.data = bytearray()
         return body
 
     def keep(self, most_bytes: int) -> None:
-        """The body is dropped; what is left of it has at most so many."""
+        """Drop the body; what remains of it takes at most `most_bytes`."""
         self._held.keep(most_bytes)
 
     def release(self) -> None:
@@ -104,12 +103,12 @@ class Upload:
 
 
 class Uploads:
-    """What is held in memory, of all routes together: at most `each_bytes` for one body and `all_bytes` for all, of
-    which `key_bytes` are one key's share; and small bodies beside them.
+    """The memory for bodies of all routes: at most `each_bytes` for one and `all_bytes` for all, of which `key_bytes`
+    are one key's share; and more for small bodies.
     """
 
     def __init__(self, each_bytes: int, all_bytes: int, key_bytes: int = 0) -> None:
-        """The share is a quarter where nothing is said, and one body in any case."""
+        """Set the bounds. A key's share is by default a quarter, and at least one body."""
         self.each_bytes = each_bytes
         self._large = _Room(all_bytes, max(key_bytes or all_bytes // 4, each_bytes))
         small_bytes = all_bytes // SMALL_SHARE
@@ -122,9 +121,9 @@ class Uploads:
     async def read(
         self, principal: Principal, opening: Opening, receive: Receive, most_bytes: int, slack_bytes: int = 0
     ) -> Upload:
-        """A body, to be released.
+        """Read a body, which must be released.
 
-        It may have `slack_bytes` around what is bounded. Raises `UnsupportedCoding`, `TooLarge`, `RequestTimeout`,
+        It may have `slack_bytes` more than `most_bytes`. Raises `UnsupportedCoding`, `TooLarge`, `RequestTimeout`,
         `CapacityError`, and Starlette's `ClientDisconnect`.
         """
         coding = opening.headers.get("content-encoding", "").strip().lower()
@@ -140,7 +139,7 @@ class Uploads:
         held = _Held(principal, self._small, self._large, self._small)
         if declared > SMALL_BYTES:
             held.room = self._large
-            if not self._large.fits(principal, declared):  # or it would be read in vain
+            if not self._large.fits(principal, declared):  # refuse before reading
                 raise CapacityError("Too much data is being uploaded at once.", retry_after_s=RETRY_AFTER_S)
         body = bytearray()
         try:
@@ -154,13 +153,13 @@ class Uploads:
         return Upload(body, held)
 
     def hold(self, principal: Principal, size_bytes: int) -> Upload:
-        """For what came whole, as a message does; to be released. Raises `CapacityError`."""
+        """Count a message that arrived whole; must be released. Raises `CapacityError`."""
         held = _Held(principal, self._small, self._large, self._small)
         held.take(size_bytes)
         return Upload(bytearray(), held)
 
     async def _collect(self, receive: Receive, body: bytearray, held: _Held, most_bytes: int) -> bool:
-        """Whether that is all of it. Raises `TimeoutError` where it comes too slowly."""
+        """Read the body; return whether it is complete. Raises `TimeoutError` if it arrives too slowly."""
         now = asyncio.get_running_loop().time
         ends, missing, more = 0.0, 0.0, True
         while more:

@@ -1,4 +1,4 @@
-"""WebSocket (RFC 6455) as a carrier: close codes are those of its section 7.4.1 and of IANA's list."""
+"""WebSocket (RFC 6455) as a carrier. Close codes are those of its section 7.4.1 and of IANA's list."""
 
 import asyncio
 from collections.abc import Sequence
@@ -19,7 +19,7 @@ SEND_TIMEOUT_S = 10.0
 
 
 class WebSocket:
-    """One connection, as ASGI has it."""
+    """One connection over ASGI."""
 
     def __init__(self, receive: Receive, send: Send) -> None:
         self._receive = receive
@@ -64,7 +64,7 @@ class WebSocket:
             self._over = True
 
     async def _deny(self, sends: Sequence[Wire]) -> None:
-        """An HTTP answer in place of the connection."""
+        """Send an HTTP answer in place of the connection."""
         await self._connect()
         head, *body = sends
         assert isinstance(head, Head)
@@ -76,11 +76,11 @@ class WebSocket:
         self._over = True
 
     async def _connect(self) -> None:
-        """ASGI wants this message read before the answer."""
+        """Read the connect message, which ASGI requires before the answer."""
         await self._receive()
 
     async def _put_in_time(self, message: Message) -> None:
-        """Each message has its own time: of many that came at once, a slow reader still takes one after the other."""
+        """Send with a time limit for each message, so that a slow reader can still take many, one after the other."""
         try:
             async with asyncio.timeout(SEND_TIMEOUT_S):
                 await self._put(message)
@@ -98,7 +98,7 @@ class WebSocket:
 
 
 class DialogueRoute:
-    """An ASGI app: a vendor's dialogue over WebSockets."""
+    """An ASGI app for a vendor's dialogue over WebSockets."""
 
     def __init__(self, row: DialogueRow, door: Door, clock: Clock, uploads: Uploads) -> None:
         self._dialogues = Dialogues(row, door, clock, uploads)

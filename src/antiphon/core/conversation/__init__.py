@@ -21,6 +21,6 @@ What comes back, in order:
 | nobody speaks for long | `IdleReached`, then as if the caller had committed and asked for a response              |
 | it cannot go on        | `Failed`, the last                                                                       |
 
-`HeardDelta`, `HeardDone` and `HeardFailed` come only where the spec has `transcription`. Items of one response may be
-told of at once: a tool is called while the words before it are still being spoken.
+`HeardDelta`, `HeardDone` and `HeardFailed` come only where the spec has `transcription`. Items of one response may
+overlap: a tool is called while the words before it are still being spoken.
 """

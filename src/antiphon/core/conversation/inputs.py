@@ -1,4 +1,4 @@
-"""What the caller does in a conversation. Each input may carry the caller's own id for it, `event_id`."""
+"""The caller's inputs to a conversation. Each may carry the caller's own id for it, `event_id`."""
 
 from dataclasses import dataclass, field
 
@@ -9,9 +9,10 @@ from antiphon.core.errors import AntiphonError
 
 @dataclass(frozen=True, slots=True)
 class Configure:
-    """From now on the conversation is like that. A response that runs is not changed. Answered by `Configured`.
+    """Change the conversation's configuration. A running response is not changed. Answered by `Configured`.
 
-    With a `base`, only what differs from it changes: what the caller took to hold may have been refused meanwhile.
+    With a `base`, only differences from it are applied: an earlier change that the caller relies on may have been
+    refused.
     """
 
     spec: ConverseSpec
@@ -29,22 +30,22 @@ class AppendAudio:
 
 @dataclass(frozen=True, slots=True)
 class CommitAudio:
-    """What has been appended since the last commit becomes an item. Refused where there is none."""
+    """Make an item of the audio appended since the last commit. Refused if there is none."""
 
     event_id: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class ClearAudio:
-    """What has been appended since the last commit is forgotten. Answered by `AudioCleared`."""
+    """Drop the audio appended since the last commit. Answered by `AudioCleared`."""
 
     event_id: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class AddItem:
-    """`after` is the id of the item it comes after, or `FIRST`; `None` for the end of the conversation. A message's
-    audio (of the caller) is recognised. Answered by `ItemAdded` and `ItemDone`.
+    """Add an item after the item with the id `after`, `FIRST` for the beginning, `None` for the end of the
+    conversation. The audio of a caller's message is recognised. Answered by `ItemAdded` and `ItemDone`.
     """
 
     item: Item
@@ -54,7 +55,7 @@ class AddItem:
 
 @dataclass(frozen=True, slots=True)
 class ReadItem:
-    """Answered by `ItemRead`, with the audio that is held."""
+    """Read an item. Answered by `ItemRead`, with the audio that is held."""
 
     item_id: str
     event_id: str = ""
@@ -62,7 +63,7 @@ class ReadItem:
 
 @dataclass(frozen=True, slots=True)
 class RemoveItem:
-    """Answered by `ItemRemoved`."""
+    """Remove an item. Answered by `ItemRemoved`."""
 
     item_id: str
     event_id: str = ""
@@ -70,7 +71,7 @@ class RemoveItem:
 
 @dataclass(frozen=True, slots=True)
 class TruncateItem:
-    """Of a spoken reply only so much was heard; the rest was not said. Answered by `ItemTruncated`."""
+    """Cut a spoken reply to the part that was heard. Answered by `ItemTruncated`."""
 
     item_id: str
     heard_ms: int
@@ -80,10 +81,10 @@ class TruncateItem:
 
 @dataclass(frozen=True, slots=True)
 class Respond:
-    """The model shall answer. `spec` is how, where that differs from the conversation's (of it count the instructions,
-    tools, sampling, and how the reply is given); `base` is as for `Configure`. `items` are read in place of the
-    conversation's. With `keep` false it is out of band: it may run beside another response, and its items do not join
-    the conversation. `metadata` comes back with the response.
+    """Ask for a response. `spec` overrides the conversation's instructions, tools, sampling and form of the reply;
+    `base` is as for `Configure`. `items` replace the conversation's as input. With `keep` false the response is out of
+    band: it may run beside another one, and its items do not join the conversation. `metadata` is returned with the
+    response.
     """
 
     spec: ConverseSpec | None = None
@@ -96,7 +97,7 @@ class Respond:
 
 @dataclass(frozen=True, slots=True)
 class CancelResponse:
-    """Without an id, the response of the conversation. Refused where there is none."""
+    """Cancel a response; without an id, the conversation's. Refused if there is none."""
 
     response_id: str = ""
     event_id: str = ""
@@ -104,7 +105,7 @@ class CancelResponse:
 
 @dataclass(frozen=True, slots=True)
 class Reject:
-    """What the caller did makes no sense. Answered by `Refused`, in its turn among the other answers."""
+    """An invalid input. Answered by `Refused`, in order with the other answers."""
 
     error: AntiphonError
     event_id: str = ""

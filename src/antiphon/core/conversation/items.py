@@ -1,19 +1,19 @@
-"""What a conversation is a list of."""
+"""The items of a conversation."""
 
 from dataclasses import dataclass, field
 from enum import StrEnum
 
 from antiphon.core.specs import Role
 
-FIRST = ""  # as the item that another one comes after: none, it is the first
+FIRST = ""  # in place of a previous item's id: this item is the first
 
 
 class ItemStatus(StrEnum):
-    """How far an item is."""
+    """The progress of an item."""
 
     IN_PROGRESS = "in_progress"
     COMPLETED = "completed"
-    INCOMPLETE = "incomplete"  # its response was cancelled, or came to a bound
+    INCOMPLETE = "incomplete"  # its response was cancelled, or reached a bound
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,7 +26,7 @@ class TextPart:
 @dataclass(frozen=True, slots=True)
 class AudioPart:
     """Spoken words. `audio` is in the format of the conversation's input (the caller's) or output (the model's), empty
-    where it is not shown or not held any more; `audio_ms` is its length. `transcript` is `None` while it is not known.
+    if it is not shown or no longer held; `audio_ms` is its length. `transcript` is `None` while unknown.
     """
 
     audio: bytes = field(default=b"", repr=False)
@@ -39,7 +39,7 @@ Part = TextPart | AudioPart
 
 @dataclass(frozen=True, slots=True)
 class MessageItem:
-    """What someone said. Of the model's, there is one part. An empty `id` lets the conversation choose."""
+    """A message. The model's have one part. An empty `id` lets the conversation choose."""
 
     role: Role
     parts: tuple[Part, ...]
@@ -49,7 +49,7 @@ class MessageItem:
 
 @dataclass(frozen=True, slots=True)
 class CallItem:
-    """The model calls a tool; `arguments` is JSON text."""
+    """A tool call by the model; `arguments` is JSON text."""
 
     call_id: str
     name: str
@@ -60,7 +60,7 @@ class CallItem:
 
 @dataclass(frozen=True, slots=True)
 class ResultItem:
-    """What a tool gave for the call `call_id`."""
+    """The result of the tool call `call_id`."""
 
     call_id: str
     output: str

@@ -1,4 +1,4 @@
-"""What a conversation tells the caller, in the order that the package's table shows."""
+"""The outputs of a conversation, in the order shown in the package's table."""
 
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -13,7 +13,7 @@ from antiphon.core.events import Failed, TokenUsage, Transcript
 
 @dataclass(frozen=True, slots=True)
 class Began:
-    """The first event. `id` is the conversation's; `expires_unix_s` is when it ends at the latest."""
+    """The first event. `id` is the conversation's; it ends at `expires_unix_s` at the latest."""
 
     id: str
     spec: ConverseSpec
@@ -22,7 +22,7 @@ class Began:
 
 @dataclass(frozen=True, slots=True)
 class Configured:
-    """What holds from now on."""
+    """The configuration from now on."""
 
     spec: ConverseSpec
     event_id: str = ""
@@ -30,8 +30,8 @@ class Configured:
 
 @dataclass(frozen=True, slots=True)
 class Refused:
-    """An input that changed nothing, and why; or, without an `event_id`, something that went wrong on the way. The
-    conversation goes on.
+    """An input that changed nothing, with the reason; or, without an `event_id`, an error on the way. The conversation
+    continues.
     """
 
     error: AntiphonError
@@ -40,7 +40,7 @@ class Refused:
 
 @dataclass(frozen=True, slots=True)
 class RateLimit:
-    """A bound on responses: how many in all, how many of them are left, and when all are again."""
+    """A limit on responses: `limit` in all, `remaining` now, and all again after `reset_ms`."""
 
     name: str
     limit: int
@@ -50,7 +50,7 @@ class RateLimit:
 
 @dataclass(frozen=True, slots=True)
 class RateLimits:
-    """How much room there is, told with each response."""
+    """The remaining capacity, sent with each response."""
 
     limits: tuple[RateLimit, ...]
 
@@ -84,7 +84,7 @@ class AudioCommitted:
 
 @dataclass(frozen=True, slots=True)
 class AudioCleared:
-    """What had been appended is forgotten."""
+    """The appended audio was dropped."""
 
     event_id: str = ""
 
@@ -100,7 +100,7 @@ class IdleReached:
 
 @dataclass(frozen=True, slots=True)
 class HeardDelta:
-    """More of what an item's audio says, that will not change much any more."""
+    """More of the transcript of an item's audio, hardly to change any more."""
 
     item_id: str
     text: str
@@ -109,7 +109,7 @@ class HeardDelta:
 
 @dataclass(frozen=True, slots=True)
 class HeardDone:
-    """What an item's audio says, whole; `audio_ms` is what was recognised and is charged."""
+    """The whole transcript of an item's audio; `audio_ms` was recognised and is charged."""
 
     item_id: str
     transcript: Transcript
@@ -139,7 +139,7 @@ class ItemAdded:
 
 @dataclass(frozen=True, slots=True)
 class ItemDone:
-    """Nothing more is added to that item. Its audio is not shown."""
+    """The item is complete. Its audio is not shown."""
 
     item: Item
     after: str
@@ -147,22 +147,22 @@ class ItemDone:
 
 @dataclass(frozen=True, slots=True)
 class ItemRead:
-    """With the audio that is held."""
+    """The item, with the audio that is held."""
 
     item: Item
 
 
 @dataclass(frozen=True, slots=True)
 class ItemRemoved:
-    """It is no part of the conversation any more."""
+    """The item was removed from the conversation."""
 
     item_id: str
 
 
 @dataclass(frozen=True, slots=True)
 class ItemTruncated:
-    """Of a spoken reply only so much was heard, as the caller said or, when it broke in, as the time that passed since
-    the speech was sent tells. The item's transcript is the words that were heard.
+    """A spoken reply was cut to `heard_ms`: given by the caller or, if the caller interrupted, measured as the time
+    since the speech was sent. The item's transcript is the words that were heard.
     """
 
     item_id: str
@@ -186,8 +186,8 @@ class Ending(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class ResponseUsage:
-    """What a response took: the language model's tokens, the caller's audio among its input, the speech of its output
-    (what was sent of it).
+    """The usage of a response: the language model's tokens, the caller's audio in its input, and the speech of its
+    output that was sent.
     """
 
     tokens: TokenUsage = field(default_factory=lambda: TokenUsage(0, 0))
@@ -197,7 +197,7 @@ class ResponseUsage:
 
 @dataclass(frozen=True, slots=True)
 class ResponseStarted:
-    """`spec` is how it is made; `keep` as it was asked for. A response that a turn's end led to has no metadata."""
+    """A response began, with its `spec` and the requested `keep`. One caused by the end of a turn has no metadata."""
 
     response_id: str
     spec: ConverseSpec
@@ -227,7 +227,7 @@ class OutputText:
 
 @dataclass(frozen=True, slots=True)
 class OutputSpeech:
-    """More of a message's speech, in the spec's `output_format`, which stands for `start_ms..end_ms` of it."""
+    """More of a message's speech, in the spec's `output_format`: its part `start_ms..end_ms`."""
 
     response_id: str
     index: int
@@ -250,7 +250,7 @@ class OutputArguments:
 
 @dataclass(frozen=True, slots=True)
 class OutputEnded:
-    """The response's item is whole, or all there will be of it. Its audio is not shown."""
+    """The response's item is complete, or cut off. Its audio is not shown."""
 
     response_id: str
     index: int
@@ -259,7 +259,7 @@ class OutputEnded:
 
 @dataclass(frozen=True, slots=True)
 class ResponseEnded:
-    """The last of a response; `items` are all of its, `error` is why it failed."""
+    """The last event of a response; `items` are all its items, `error` is why it failed."""
 
     response_id: str
     ending: Ending

@@ -1,4 +1,4 @@
-"""What is asked of a conversation: who answers, how a turn is found, what is heard and said."""
+"""What is asked of a conversation: the model, turn detection, and the formats of input and output."""
 
 from dataclasses import dataclass, field, fields, replace
 from enum import StrEnum
@@ -8,7 +8,7 @@ from antiphon.core.specs import Sampling, Tool, ToolChoice
 
 
 class Eagerness(StrEnum):
-    """How soon a semantic turn detection takes a speaker to have finished."""
+    """How soon semantic turn detection assumes that a speaker has finished."""
 
     LOW = "low"
     MEDIUM = "medium"
@@ -19,11 +19,11 @@ class Eagerness(StrEnum):
 class Turns:
     """How the end of the caller's turn is found.
 
-    Without `eagerness`, by `silence_ms` of silence. With it, by what was said: a sentence that is whole ends the turn
-    sooner, one that hangs in the air later; `silence_ms` is unused. `threshold` (0..1) is the probability from which on
-    sound is speech, 0.5 the usual; `padding_ms` of audio before the speech belong to the turn. After `idle_ms` without
-    speech since the last reply was played out, the caller is answered all the same; `None` for never. `respond` says
-    that the end of a turn is answered, `interrupt` that speech stops a reply.
+    Without `eagerness`, by `silence_ms` of silence. With it, by the words: a complete sentence ends the turn sooner
+    than an incomplete one; `silence_ms` is unused. `threshold` (0..1) is the probability from which sound counts as
+    speech, by default 0.5; `padding_ms` of audio before the speech belong to the turn. After `idle_ms` without speech
+    since the last reply was played, a response is made anyway; `None` for never. `respond`: the end of a turn is
+    answered. `interrupt`: speech stops a reply.
     """
 
     eagerness: Eagerness | None = None
@@ -37,9 +37,9 @@ class Turns:
 
 @dataclass(frozen=True, slots=True)
 class Transcription:
-    """That the caller is told what was heard. `model` is a public name, empty for the server's own choice; `language`
-    (BCP 47) is what is spoken, empty for one of `languages`, or for what the model hears by itself. `tokens` asks for
-    the tokens of `HeardDone` with their log-probabilities.
+    """The transcription of the caller's audio. `model` is a public name, empty for the server's choice; `language` (BCP
+    47) is the spoken one, empty for one of `languages`, or for the model's own detection. `tokens` adds the tokens to
+    `HeardDone`, with log-probabilities.
     """
 
     model: str = ""
@@ -52,10 +52,10 @@ class Transcription:
 class ConverseSpec:
     """A conversation, or with `answers` false one that only transcribes.
 
-    `model` is the public name of the language model; `speech_model` and `voice` those of who speaks, empty for the
-    server's own choice. `speak` says that replies are spoken (with their transcript), else they are text. `turns` is
-    `None` where the caller commits and asks for responses. Where a conversation has become longer than the model reads,
-    its oldest items are left out until `retain` (0..1) of it is left; `None` refuses the response instead.
+    `model` is the public name of the language model; `speech_model` and `voice` those of the synthesis, empty for the
+    server's choice. With `speak`, replies are spoken (with their transcript), else they are text. `turns` is `None` if
+    the caller commits and asks for responses. If a conversation exceeds the model's context, its oldest items are left
+    out until `retain` (0..1) of it is left; `None` refuses the response instead.
     """
 
     model: str = ""
@@ -78,7 +78,7 @@ class ConverseSpec:
 
 
 def rebased(spec: ConverseSpec, base: ConverseSpec | None, now: ConverseSpec) -> ConverseSpec:
-    """`now` with what `spec` has otherwise than `base`; all of `spec` where there is no `base`."""
+    """Return `now` with the fields in which `spec` differs from `base`; without a `base`, `spec`."""
     if base is None or base == now:
         return spec
     wanted = {each.name: getattr(spec, each.name) for each in fields(spec)}
