@@ -6,7 +6,7 @@ from msgspec import UNSET, Raw, Struct, UnsetType
 
 
 class FileObject(Struct, frozen=True):
-    """A file. Times are Unix seconds. `status` is what files that need no preparation have."""
+    """A file. Times are Unix seconds. `status` is constant, as no file needs preparation."""
 
     id: str
     bytes: int
@@ -124,6 +124,6 @@ class ResultLine(Struct, frozen=True):
 
 
 def listed(kind: type[Any], data: list[Any], more: bool) -> Any:
-    """A page of a list."""
+    """Return a page of a list."""
     first, last = (data[0].id, data[-1].id) if data else (None, None)
     return kind(data, first, last, more)
