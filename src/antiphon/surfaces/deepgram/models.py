@@ -21,7 +21,7 @@ _TABLE = {"include_outdated": Parameter("include_outdated", Use.BOTH, "There is 
 
 
 class SpeechModels(Endpoint):
-    """Both: the list, and one of it."""
+    """The list, or one model of it."""
 
     def ask(self, opening: Opening, body: bytes) -> Offer:
         return Offer(lambda offered: self.answer(opening, offered.recognisers, offered.voices))

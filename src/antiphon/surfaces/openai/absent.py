@@ -1,4 +1,4 @@
-"""The paths of OpenAI that this server has not, where another path would answer 405 (method not allowed)."""
+"""OpenAI's paths that this server does not have and that would match another path, and get its 405."""
 
 from antiphon.core.errors import NotFound
 from antiphon.core.wire import Opening, Step
