@@ -1,9 +1,9 @@
 """The routes of the management API, mounted at `/admin/v1`.
 
-Every call carries a bearer key, and is let in by the session room's door (`authenticate`). The scope `admin` may do
-everything in every project; `usage` may read the usage of its own project, and other projects do not exist for it. Keys
-are checked on the event loop, where the key ring lives; databases are read and written in worker threads. A body is
-read when its key is known, and for `BODY_S` at most.
+Every call has a bearer key, which the session room's door checks (`authenticate`). The scope `admin` may do everything
+in every project; `usage` may read the usage of its own project, and gets a 404 for others. Keys are checked on the
+event loop, where the key ring is; databases are read and written in worker threads. A body is read after its key is
+checked, for `BODY_S` seconds at most.
 """
 
 import asyncio
@@ -56,7 +56,7 @@ def create_admin(
     inspect: Callable[[Scope], None],
     exports: ExportDesk,
 ) -> FastAPI:
-    """The management API as an application of its own. `inspect` raises for whoever may not read its document."""
+    """Return the management API as an application. `inspect` raises if the caller may not read its document."""
     app = FastAPI(
         title="Antiphon management",
         version=__version__,
@@ -106,15 +106,15 @@ def _add_projects(app: FastAPI, control: Control, clock: Clock, administrator: C
 
     @app.patch("/projects/{project_id}", dependencies=allowed, operation_id="change_project")
     def change_project(project_id: str, change: messages.ProjectChange) -> messages.ProjectAnswer:
-        """Sets the fields of a project's policy that are given. A running server follows within a second; what was kept
-        for longer is gone.
+        """Set the given fields of a project's policy. A running server applies it within a second; answers kept for
+        longer are deleted.
         """
         return messages.project_answer(control.change_project(project_id, clock.unix_ms(), **change.policy()))
 
     @app.post("/projects/{project_id}/forget_tags", dependencies=allowed, operation_id="forget_tags")
     def forget_tags(project_id: str) -> messages.ProjectAnswer:
-        """Destroys the key that hashed the project's tags: nobody can find usage by them any more. What comes later is
-        hashed by another.
+        """Destroy the key that hashed the project's tags: no usage can be found by them any more. A new key hashes
+        later ones.
         """
         return messages.project_answer(control.forget_tags(project_id))
 
@@ -124,19 +124,19 @@ def _add_keys(app: FastAPI, control: Control, clock: Clock, administrator: Check
 
     @app.get("/keys", dependencies=allowed, operation_id="list_keys")
     def list_keys(project: str | None = None) -> messages.Keys:
-        """All keys, or one project's, the revoked ones too."""
+        """List all keys, or one project's, including revoked ones."""
         listed = control.list_keys(project)
         return messages.Keys(data=[messages.KeyAnswer.model_validate(messages.key_fields(key)) for key in listed])
 
     @app.post("/keys", dependencies=allowed, operation_id="create_key", status_code=201)
     def create_key(new: messages.NewKey) -> messages.NewKeyAnswer:
-        """A new key. The answer is the only place where it can ever be read."""
+        """Create a key. It is readable only in this answer."""
         key, secret = control.create_key(new.project, new.name, new.scopes, clock.unix_ms(), new.expires_unix_ms)
         return messages.NewKeyAnswer.model_validate(messages.key_fields(key) | {"key": secret})
 
     @app.delete("/keys/{key_id}", dependencies=allowed, operation_id="revoke_key")
     def revoke_key(key_id: str) -> messages.KeyAnswer:
-        """Revokes a key for good, within a second also for open streams."""
+        """Revoke a key for ever, within a second also for open streams."""
         return messages.KeyAnswer.model_validate(messages.key_fields(control.revoke_key(key_id, clock.unix_ms())))
 
 
@@ -160,7 +160,7 @@ def _add_usage(app: FastAPI, control: Control, ledger: Usage, reader: Check) -> 
         format: Annotated[Format | None, Query(description="Otherwise the Accept header decides")] = None,
         accept: Annotated[str, Header()] = "",
     ) -> Any:
-        """Usage as the server measured it, unrounded."""
+        """Return usage as the server measured it, not rounded."""
         if Permission.ADMIN not in caller.scopes:
             if project not in (None, caller.project):
                 raise NotFound(f"project {project} not found", param="project")
@@ -199,7 +199,7 @@ async def _say_http(request: Request, error: Exception) -> Response:
     codes = {404: "not_found", 405: "method_not_allowed", 408: "request_timeout", 413: "too_large"}
     answer = _answer(error.status_code, codes.get(error.status_code, "invalid_request"), str(error.detail))
     answer.headers.update(error.headers or {})
-    if error.status_code == 405:  # of the first route at the path alone, as the framework has it
+    if error.status_code == 405:  # the framework names only the methods of the first route at the path
         routes = (each for each in request.app.routes if isinstance(each, Route))
         matching = (route for route in routes if route.matches(request.scope)[0] is not Match.NONE)
         answer.headers["allow"] = ", ".join(sorted({method for route in matching for method in route.methods or ()}))
@@ -211,7 +211,7 @@ async def _say_defect(_: Request, __: Exception) -> Response:
 
 
 class _Door:
-    """Lets in who has a key, before a body is read; and of that `MAX_BODY_BYTES`, which must come soon."""
+    """A middleware that checks the key before it reads a body of at most `MAX_BODY_BYTES`, within a time limit."""
 
     def __init__(self, app: ASGIApp, authenticate: Authenticate, inspect: Callable[[Scope], None]) -> None:
         self._app = app
@@ -239,7 +239,7 @@ class _Door:
                 raise HTTPException(408, "the body arrives too slowly") from None
             seen += len(message.get("body", b""))
             if not message.get("more_body", False):
-                ends = None  # what still comes is that the caller has gone
+                ends = None  # from now on it can only receive that the caller left
             if seen > MAX_BODY_BYTES:
                 raise HTTPException(413, f"the body is larger than {MAX_BODY_BYTES} bytes")
             return message
@@ -247,7 +247,7 @@ class _Door:
         await self._app(scope, bounded, send)
 
     def _check(self, scope: Scope) -> None:
-        """Raises `Unauthenticated` or `PolicyError`. The routes say more exactly what a key must be allowed."""
+        """Check the key. Raises `Unauthenticated` or `PolicyError`. The routes check scopes more exactly."""
         if scope["path"].endswith(DOCUMENT):
             self._inspect(scope)
             return
