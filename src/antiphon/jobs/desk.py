@@ -1,5 +1,5 @@
-"""What callers ask about files and jobs, answered from the shelf of their project. To every other project what is there
-is as if it were not.
+"""Callers' requests about files and jobs, answered from the shelf of their project. Other projects' files and jobs are
+not found.
 """
 
 from collections.abc import Callable
@@ -24,18 +24,18 @@ from antiphon.core.ports import Clock
 from antiphon.core.wire import Step
 from antiphon.jobs.shelves import Shelf, Shelves
 
-MAX_OPEN = 32  # jobs of a project that are not over
-KEPT_S = 30 * 86_400  # of what nobody wanted for longer, or for less: OpenAI's own for files of batches
-LAST_WORDS_MS = 60_000  # in which a job that expired says so, before its input ends
-MOST_READ = 4  # files at once, whole
+MAX_OPEN = 32  # open jobs of a project
+KEPT_S = 30 * 86_400  # the default: OpenAI's own for files of batches
+LAST_WORDS_MS = 60_000  # for an expired job to record its end, before its input is deleted
+MOST_READ = 4  # whole files at once
 RETRY_AFTER_S = 1
 
 
 class Desk:
-    """Implements `core.jobs.JobDesk`. `wake` is told that there is something new to do."""
+    """Implements `core.jobs.JobDesk`. `wake` is called when there is new work."""
 
     def __init__(self, shelves: Shelves, clock: Clock) -> None:
-        """`clock` is that of the stores."""
+        """Create the desk; `clock` is that of the stores."""
         self._shelves = shelves
         self._clock = clock
         self._reading = 0
@@ -122,9 +122,9 @@ class Desk:
 
 
 def _capped(blob: Blob, keep_s: int) -> Blob:
-    """With the end that it has by what the policy is now."""
+    """Return the blob with its end under the present policy."""
     return replace(blob, ends_unix_ms=min(blob.ends_unix_ms, blob.created_unix_ms + 1000 * keep_s))
 
 
 def _nothing() -> None:
-    """Nobody works."""
+    """Do nothing: there is no worker."""

@@ -1,7 +1,7 @@
-"""Takes jobs and runs them, a few at once and one of each project, so that nobody's many jobs keep another's waiting.
+"""The worker: it runs several jobs at once, one of each project, so that no project's jobs delay another's.
 
-What ran here when the server died is begun again at the next start: items whose outcome is known are not called again,
-and the others are charged once (`jobs/items.py`). What was in memory is gone with the server.
+What ran here when the server died is started again at the next start: items with a recorded outcome are not called
+again, and the others are charged once (`jobs/items.py`). Jobs in memory are lost with the server.
 """
 
 import asyncio
@@ -18,15 +18,15 @@ from antiphon.jobs.run import Run
 from antiphon.jobs.shelves import Shelf, Shelves
 
 MAX_RUNNING = 8  # jobs, of all projects
-LOOK_S = 1.0  # between looks for jobs of servers that died
+LOOK_S = 1.0  # between searches for jobs of dead servers
 
 log = logging.getLogger(__name__)
 
 
 class Worker:
-    """The server's, whose id is `owner`. `kinds` are the kinds of jobs by name; `at_once` items run at most.
+    """The worker of the server with the id `owner`. `kinds` are the kinds of jobs by name; `at_once` items run at most.
 
-    `ended` counts jobs by kind and state, `outcomes` items by kind and whether they were answered well.
+    `ended` counts jobs by kind and state, `outcomes` items by kind and success.
     """
 
     def __init__(
@@ -56,14 +56,14 @@ class Worker:
         return self._services.filler.gave_way
 
     def wake(self) -> None:
-        """There is something new to do, or not to do any more."""
+        """Look for new or cancelled work."""
         self._awake.set()
         for run in self._runs.values():
             run.look()
 
     async def run(self) -> None:
-        """Runs for ever. Raises `InternalError` where the stores fail."""
-        if not self._begun:  # a server that died has left its own behind
+        """Run jobs, for ever. Raises `InternalError` if the stores fail."""
+        if not self._begun:  # a dead server left its jobs
             for shelf in self._shelves.all:
                 await shelf.jobs.let_go(self._owner)
             self._begun = True
@@ -76,7 +76,7 @@ class Worker:
                     await self._awake.wait()
 
     async def watch_items(self) -> None:
-        """Runs for ever: items give way to those who wait."""
+        """Apply the rule for items that must be stopped for interactive calls, for ever."""
         await self._services.filler.watch()
 
     async def _take(self, shelf: Shelf) -> None:
@@ -85,7 +85,7 @@ class Worker:
             if job is None:
                 return
             kind = self._kinds.get(job.kind)
-            if kind is None:  # a later version's; it has an end of its own
+            if kind is None:  # a later version's; it expires by itself
                 _log(job, "a job of an unknown kind is not run", None)
                 continue
             run = Run(self._services, shelf, job, kind, self._owner, self._at_once)
@@ -112,7 +112,7 @@ class Worker:
         self._awake.set()
 
     async def close(self) -> None:
-        """What runs is given up, uncharged, and begun again at the next start."""
+        """Stop what runs, uncharged; the next start runs it again."""
         tasks = tuple(self._runs)
         for task in tasks:
             task.cancel()

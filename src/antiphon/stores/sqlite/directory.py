@@ -43,10 +43,10 @@ _ADD_TAG_KEY = "INSERT INTO tag_keys VALUES (?, ?) ON CONFLICT (project) DO NOTH
 
 
 class SqliteDirectory:
-    """Implements `core.stores.Directory` in a data directory, whose files are made if they are not there."""
+    """Implements `core.stores.Directory` in a data directory, whose files are created if absent."""
 
     def __init__(self, directory: Path) -> None:
-        """Raises `InternalError` if a database cannot be opened or is of a later version."""
+        """Open the databases. Raises `InternalError` if one cannot be opened or is of a later version."""
         self.path, self.secrets_path = directory / FILE_NAME, directory / SECRETS_NAME
         for path, migrations in ((self.path, MIGRATIONS), (self.secrets_path, SECRETS_MIGRATIONS)):
             try:
@@ -56,11 +56,11 @@ class SqliteDirectory:
             except (sqlite3.Error, OSError) as error:
                 raise InternalError(f"{path} cannot be opened: {error}") from error
         view = self.view()
-        for project in view.projects.keys() - view.tag_keys.keys():  # of before there were such keys
+        for project in view.projects.keys() - view.tag_keys.keys():  # older than such keys
             self._put_tag_key(_ADD_TAG_KEY, project)
 
     def directory(self) -> tuple[int, bool]:
-        """The random number of this data directory, made when it is first asked for, and whether it had a ledger."""
+        """Return the data directory's random number, created at the first call, and whether it had a ledger."""
         with self._writing() as opened:
             made = (secrets.randbits(62),)
             opened.execute("INSERT INTO directory SELECT ?, 0 WHERE NOT EXISTS (SELECT 1 FROM directory)", made)
@@ -68,7 +68,9 @@ class SqliteDirectory:
             return number, bool(had_ledger)
 
     def has_ledger(self) -> None:
-        """From now on a directory without its ledger has lost it. To be said once the ledger knows its directory."""
+        """Record that there is a ledger: from now on its absence is a loss. To be called once the ledger knows its
+        directory.
+        """
         with self._writing() as opened:
             opened.execute("UPDATE directory SET had_ledger = 1")
 
@@ -84,7 +86,7 @@ class SqliteDirectory:
             raise KeysUnavailable(f"{self.path.name} cannot be read: {error}") from error
 
     def add_project(self, project: Project) -> None:
-        self._put_tag_key(_ADD_TAG_KEY, project.id)  # first, so that none is ever without
+        self._put_tag_key(_ADD_TAG_KEY, project.id)  # first, so that no project is without one
         with self._writing() as opened:
             if _find(opened, "projects", project.id) is not None:
                 raise Conflict(f"project {project.id} already exists", param="id")
@@ -131,13 +133,13 @@ class SqliteDirectory:
         self._put_tag_key(_PUT_TAG_KEY, project)
 
     def follow(self) -> Follower:
-        """Raises `KeysUnavailable`."""
+        """Return a follower. Raises `KeysUnavailable`."""
         return SqliteFollower(self.path, self.secrets_path)
 
     def _put_tag_key(self, query: str, project: str) -> None:
         try:
             with transaction(self.secrets_path) as opened:
-                opened.execute("PRAGMA secure_delete=ON")  # a key that is replaced is overwritten in the file
+                opened.execute("PRAGMA secure_delete=ON")  # a replaced key is overwritten in the file
                 opened.execute(query, (project, secrets.token_bytes(TAG_KEY_BYTES)))
         except sqlite3.Error as error:
             raise KeysUnavailable(f"{self.secrets_path.name} cannot be written: {error}") from error
@@ -152,10 +154,10 @@ class SqliteDirectory:
 
 
 class SqliteFollower:
-    """Implements `core.stores.Follower`. Nothing here waits for a lock."""
+    """Implements `core.stores.Follower`. No method waits for a lock."""
 
     def __init__(self, *paths: Path) -> None:
-        """Raises `KeysUnavailable` if they cannot be read."""
+        """Open the databases. Raises `KeysUnavailable` if they cannot be read."""
         self._versions: list[int] | None = None
         try:
             self._files = [WatchedFile(path) for path in paths]

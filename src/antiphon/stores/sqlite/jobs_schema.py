@@ -1,4 +1,4 @@
-"""The tables of jobs and blobs, and how their rows become values."""
+"""The tables of jobs and blobs, and the conversion of their rows to values."""
 
 from dataclasses import fields
 from sqlite3 import Row
