@@ -29,7 +29,7 @@ from antiphon.config import Limits as Configured
 from antiphon.core.errors import AntiphonError, CallerError, InternalError
 from antiphon.core.ports import Clock
 from antiphon.core.routing import CallRow
-from antiphon.core.stores import JobBounds, Ledger, Usage
+from antiphon.core.stores import JobBounds, Ledger
 from antiphon.core.units import NS_PER_MS
 from antiphon.exporting import Exporting, open_exporting
 from antiphon.jobs import items
@@ -38,6 +38,8 @@ from antiphon.jobs.filler import Filler
 from antiphon.jobs.shelves import Shelves
 from antiphon.jobs.worker import Worker
 from antiphon.metering.export.stripe_reports import MAX_BODY_BYTES as MAX_REPORT_BYTES
+from antiphon.metering.pricing.library import Library, make_library
+from antiphon.metering.statements import Billing
 from antiphon.observe.observer import Observer
 from antiphon.routes import GRPC_DESCRIPTORS, GRPC_ROUTES, JOB_KINDS, ROUTES, whose
 from antiphon.scheduler.steps import Steps
@@ -181,7 +183,9 @@ async def assemble(config: Config, accept_loss: bool = False) -> AsyncIterator[H
         stack.callback(supervisor.start("measure the event loop", observer.holds.watch).cancel)
         ready = partial(_trouble, sessions, stores.answers, shelves)
         uploads = Uploads(limits.upload_mb << 20, limits.uploads_mb << 20, limits.uploads_per_key_mb << 20)
-        asgi = _asgi(config, clock, door, uploads, observer, control, stores.ledger, exporting, ready)
+        pricing = await asyncio.to_thread(_price_books, config)
+        billing = Billing(stores.ledger, stores.bills, pricing.of, pricing.costs)
+        asgi = _asgi(config, clock, door, uploads, observer, control, billing, exporting, ready)
         yield House(asgi, partial(_grpc, door, clock, uploads, ready), sessions, observer, first_key)
 
 
@@ -209,6 +213,11 @@ def _worker(
     at_once = config.limits.items
     services = items.Services(door, ledger, clock, Filler(sessions, clock, at_once), rows)
     return Worker(services, shelves, JOB_KINDS, server, at_once)
+
+
+def _price_books(config: Config) -> Library:
+    own = config.pricing
+    return make_library(map(Path, own.books), own.default, own.projects, own.costs)
 
 
 def _job_bounds(config: Config) -> JobBounds:
@@ -276,7 +285,7 @@ def _asgi(
     uploads: Uploads,
     observer: Observer,
     control: Control,
-    usage: Usage,
+    billing: Billing,
     exporting: Exporting,
     trouble: Callable[[], str | None],
 ) -> ASGIApp:
@@ -315,7 +324,8 @@ def _asgi(
     def administration() -> ASGIApp:
         from antiphon.admin import create_admin
 
-        return create_admin(control, door.administer, usage, clock, inspectors.check, exporting.desk)
+        inspect = inspectors.check
+        return create_admin(control, door.administer, billing.ledger, clock, inspect, exporting.desk, billing)
 
     routes.append(Mount("/admin/v1", _Later(administration)))
     return entrance(routes)

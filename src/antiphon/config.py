@@ -287,6 +287,17 @@ class Fetch(Table, frozen=True, kw_only=True):
     timeout_s: Positive = 60
 
 
+class Pricing(Table, frozen=True, kw_only=True):
+    """Files of price books, in all their versions. Projects are billed by the book named for them in `projects`, or by
+    the `default`, which need not be named where there is one; `costs` names the one of what engines cost.
+    """
+
+    books: tuple[str, ...] = ()
+    default: str = ""
+    projects: dict[str, str] = msgspec.field(default_factory=dict)
+    costs: str = ""
+
+
 class Inspection(Table, frozen=True, kw_only=True):
     """Metrics, and the document of the management API. `open_to` lists networks that read them without a key."""
 
@@ -388,6 +399,7 @@ class Config(Table, frozen=True, kw_only=True):
     recognition: Recognition = Recognition()
     fetch: Fetch = Fetch()
     inspection: Inspection = Inspection()
+    pricing: Pricing = msgspec.field(default_factory=Pricing)
     provenance: Provenance = Provenance()
     grpc: Grpc = Grpc()
     export: dict[str, StripeExport | OpenMeterExport | WebhookExport] = msgspec.field(default_factory=dict)

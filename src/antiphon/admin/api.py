@@ -1,13 +1,13 @@
 """The routes of the management API, mounted at `/admin/v1`.
 
 Every call has a bearer key, which the session room's door checks (`authenticate`). The scope `admin` may do everything
-in every project; `usage` may read the usage of its own project, and gets a 404 for others. Keys are checked on the
-event loop, where the key ring is; databases are read and written in worker threads. A body is read after its key is
-checked, for `BODY_S` seconds at most.
+in every project; `usage` may read the usage and the statements of its own project, and gets a 404 for others. Keys are
+checked on the event loop, where the key ring is; databases are read and written in worker threads. A body is read after
+its key is checked, for `BODY_S` seconds at most.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from enum import StrEnum
 from typing import Annotated, Any
 
@@ -23,7 +23,8 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from antiphon import __version__
 from antiphon.admin import messages
 from antiphon.admin.exports import add_exports
-from antiphon.core.errors import AntiphonError, InternalError, NotFound, PolicyError, Unauthenticated
+from antiphon.admin.statements import Check, add_statements, readable_project
+from antiphon.core.errors import AntiphonError, InternalError, PolicyError, Unauthenticated
 from antiphon.core.identity import Principal
 from antiphon.core.identity import Scope as Permission
 from antiphon.core.ports import Clock
@@ -31,6 +32,7 @@ from antiphon.core.stores import Usage
 from antiphon.core.usage import By
 from antiphon.metering import usage
 from antiphon.metering.export.desk import ExportDesk
+from antiphon.metering.statements import Billing
 from antiphon.trust.control import Control
 
 MAX_BODY_BYTES = 64 * 1024
@@ -55,6 +57,7 @@ def create_admin(
     clock: Clock,
     inspect: Callable[[Scope], None],
     exports: ExportDesk,
+    billing: Billing,
 ) -> FastAPI:
     """Return the management API as an application. `inspect` raises if the caller may not read its document."""
     app = FastAPI(
@@ -85,11 +88,9 @@ def create_admin(
     _add_projects(app, control, clock, administrator)
     _add_keys(app, control, clock, administrator)
     _add_usage(app, control, ledger, reader)
+    add_statements(app, control, billing, clock, reader, administrator)
     add_exports(app, exports, administrator)
     return app
-
-
-Check = Callable[[Any], Awaitable[Principal]]
 
 
 def _add_projects(app: FastAPI, control: Control, clock: Clock, administrator: Check) -> None:
@@ -161,11 +162,7 @@ def _add_usage(app: FastAPI, control: Control, ledger: Usage, reader: Check) -> 
         accept: Annotated[str, Header()] = "",
     ) -> Any:
         """Return usage as the server measured it, not rounded."""
-        if Permission.ADMIN not in caller.scopes:
-            if project not in (None, caller.project):
-                raise NotFound(f"project {project} not found", param="project")
-            project = caller.project
-        query = usage.parse_query(by, since, until, project)
+        query = usage.parse_query(by, since, until, readable_project(caller, project))
         if tag is not None:
             query = await asyncio.to_thread(usage.tagged, query, tag, control.labels)
         groups, totals = query.by, await ledger.totals(query)

@@ -130,6 +130,66 @@ class Usage(BaseModel):
     data: list[UsageRow]
 
 
+class StatementBook(BaseModel):
+    book: str
+    version: str
+    sha256: str
+
+
+class StatementLine(BaseModel):
+    """What one price came to, of one model, feature and surface. `kind` is `usage`; `correction`, what an earlier
+    month costs now, less what it cost; `unrated`, which no price applies to; `waived`, `minimum` or `rounding`.
+    `measured` and `billed` are in the unit that `dimension` names. Amounts are in billionths of the currency, and the
+    same as decimals.
+    """
+
+    kind: str
+    price: str
+    version: str
+    dimension: str
+    model: str
+    feature: str
+    surface: str
+    sessions: int
+    entries: int
+    measured: int
+    billed: str
+    rule: str
+    rounding: str
+    reason: str
+    amount_nano: int
+    amount: str
+    cost_nano: int | None = None
+    cost: str | None = None
+    margin: str | None = None
+
+
+class StatementAnswer(BaseModel):
+    """What a project owes for a month. The lines add up to the total."""
+
+    project: str
+    period: str
+    since: str
+    until: str
+    issued: bool
+    currency: str
+    books: list[StatementBook]
+    lines: list[StatementLine]
+    total_nano: int
+    total: str
+    cost_nano: int | None = None
+    cost: str | None = None
+    margin: str | None = None
+    uncosted_lines: int | None = None
+    unrated_lines: int
+    open_sessions: int
+
+
+class NewStatement(_Request):
+    project: str
+    period: Annotated[str, Field(description="A month that is over, such as 2026-11.")]
+
+
 class Problem(BaseModel):
     code: str
     message: str

@@ -1,8 +1,8 @@
 """The `antiphon` command: one file per command, loaded only if it is the one that runs.
 
-A command NAME is in `cli/NAME.py` as that module's `app`, a `typer.Typer` with one command or a group of them (typer
-makes a group of one only if there is a callback). To add one, write the file and its line in `COMMANDS`. This module
-imports nothing slow, so `--help` is always fast.
+A command NAME is in `cli/NAME.py` (with `_` for `-`) as that module's `app`, a `typer.Typer` with one command or a group
+of them (typer makes a group of one only if there is a callback). To add one, write the file and its line in `COMMANDS`.
+This module imports nothing slow, so `--help` is always fast.
 """
 
 import importlib
@@ -21,6 +21,9 @@ COMMANDS = {
     "chat": "Talk with a language model of a running server.",
     "converse": "Talk with a language model of a running server, by voice.",
     "usage": "Show what was used.",
+    "statement": "Show what a project owes for a month.",
+    "compare-plans": "Show what usage would have cost by other price books.",
+    "prices": "Check and import price books.",
     "export": "Show and settle what goes to billing systems outside.",
     "stripe": "Prepare Stripe for usage.",
     "keys": "Create, list and revoke API keys.",
@@ -35,7 +38,8 @@ class _LazyGroup(TyperGroup):
 
     def resolve_command(self, ctx: Any, args: list[str]) -> tuple[str | None, Any, list[str]]:
         name, _, rest = super().resolve_command(ctx, args)
-        return name, name and typer.main.get_command(importlib.import_module(f"antiphon.cli.{name}").app), rest
+        module = f"antiphon.cli.{name}".replace("-", "_")
+        return name, name and typer.main.get_command(importlib.import_module(module).app), rest
 
 
 app = typer.Typer(cls=_LazyGroup, no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)

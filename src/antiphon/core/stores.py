@@ -5,7 +5,7 @@ what is on its way to receivers outside.
 over all.
 """
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -14,7 +14,7 @@ from antiphon.core.errors import AlreadyAnswered, CallerError, CapacityError, Co
 from antiphon.core.exports import Batch, Cut, ExportStatus, Mark, Refusal
 from antiphon.core.identity import Key, Project
 from antiphon.core.jobs import Blob, Job, JobState, Outcome, Page
-from antiphon.core.usage import Dimension, Total, UsageQuery
+from antiphon.core.usage import ClosedSession, Dimension, LooseEnds, SessionQuery, Total, UsageQuery
 from antiphon.core.wire import Keep
 
 IDEMPOTENCY_RETENTION_MS = 24 * 3_600_000
@@ -73,6 +73,17 @@ class Usage(Protocol):
         was read already: whoever remembers the last cursor misses none. Raises `CallerError` for what is no cursor,
         `InternalError`.
         """
+
+    # For bills; blocking, for any thread, and in short reads. What is asked for up to one cursor is always the same.
+
+    def head(self) -> str:
+        """The cursor of the last entry."""
+
+    def sessions(self, query: SessionQuery) -> Iterator[ClosedSession]:
+        """By the time at which they closed, then by id. Those without an amount are left out."""
+
+    def loose_ends(self, query: SessionQuery) -> LooseEnds:
+        """Of the period from `since` to `until`."""
 
 
 class Ledger(Usage, Protocol):
@@ -153,6 +164,38 @@ def answered(session: str) -> AlreadyAnswered:
         " with another key to have it answered, and charged, anew.",
         session,
     )
+
+
+# -- bills -------------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Issued:
+    """A statement that was issued: a project's, of a period. It covers the ledger up to `cursor`; what comes later is
+    of later statements. `sha256` is of its bytes.
+    """
+
+    project: str
+    since_unix_ms: int
+    until_unix_ms: int
+    cursor: str
+    currency: str
+    total_nano: int
+    sha256: str
+    at_unix_ms: int
+
+
+class Bills(Protocol):
+    """Which statements were issued, and by which price books. Blocking; for any thread. Raises `InternalError`."""
+
+    def pin(self, book: str, version: str, sha256: str, now_unix_ms: int) -> None:
+        """That a version of a price book has rated something. Raises `Conflict` where that had other contents."""
+
+    def issued(self, project: str) -> list[Issued]:
+        """By time."""
+
+    def issue(self, statement: Issued) -> None:
+        """Raises `Conflict` where this period, or a later one, of the project has been issued."""
 
 
 # -- the directory -----------------------------------------------------------------------------------------------------
@@ -421,6 +464,7 @@ class Stores:
     """
 
     usage: Usage
+    bills: Bills
     open_directory: Callable[[], Directory]
     find_directory: Callable[[], Directory]
 
@@ -432,6 +476,7 @@ class ServerStores:
     """
 
     directory: Directory
+    bills: Bills
     ledger: Ledger
     answers: Answers
     jobs: Jobs

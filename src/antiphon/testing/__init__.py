@@ -8,12 +8,13 @@ from antiphon.testing.exports import FakeExports
 from antiphon.testing.jobs import FakeJobs
 from antiphon.testing.language import FakeEmbedder, FakeGenerator, FakeInferrer
 from antiphon.testing.speech import FakeDetector, FakeRecogniser, FakeSpeechEngine, FakeSpeechStream
-from antiphon.testing.stores import FakeAnswers, FakeDirectory, FakeLedger
+from antiphon.testing.stores import FakeAnswers, FakeBills, FakeDirectory, FakeLedger
 from antiphon.testing.voice import FakeAligner, FakeSynthesiser
 
 __all__ = [
     "FakeAligner",
     "FakeAnswers",
+    "FakeBills",
     "FakeClock",
     "FakeDetector",
     "FakeDirectory",

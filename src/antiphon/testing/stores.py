@@ -1,14 +1,14 @@
 """A ledger, a directory and answers, in memory."""
 
 import secrets
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from functools import partial
 from typing import TYPE_CHECKING
 
 from antiphon.core import stores
-from antiphon.core.entry import Entry, EntryKind
+from antiphon.core.entry import CLOSING, Entry, EntryKind
 from antiphon.core.errors import (
     AlreadyAnswered,
     AntiphonError,
@@ -25,11 +25,12 @@ from antiphon.core.stores import (
     MAX_READ,
     Claim,
     DirectoryView,
+    Issued,
     Recorded,
     check_idempotency_key,
     standing,
 )
-from antiphon.core.usage import By, Dimension, Total, UsageQuery
+from antiphon.core.usage import By, Charge, ClosedSession, Dimension, LooseEnds, SessionQuery, Total, UsageQuery
 from antiphon.core.wire import Keep
 
 
@@ -118,6 +119,35 @@ class FakeLedger:
         several = enumerate(self.entries[start : start + limit], start + 1)
         return [Recorded(str(number), self.server, entry) for number, entry in several]
 
+    def head(self) -> str:
+        return str(len(self.entries))
+
+    def sessions(self, query: SessionQuery) -> Iterator[ClosedSession]:
+        known = [(e, since) for e, since in self._since(query) if since < query.known_unix_ms]
+        closed = _closings(known)
+        for since, session, kind in sorted((since, session, kind) for session, (since, kind) in closed.items()):
+            home = [e for e, _ in known if e.kind not in CLOSING and _home(e) == session]
+            home.sort(key=lambda e: (e.session != session, e.session, e.sequence))
+            if query.since_unix_ms <= since < query.until_unix_ms and home:
+                charges = _charges(home, query.by_entry)
+                yield ClosedSession(query.project, session, since, kind is EntryKind.ABANDONED, charges)
+
+    def loose_ends(self, query: SessionQuery) -> LooseEnds:
+        known = [(e, since) for e, since in self._since(query) if since < query.until_unix_ms]
+        closed = {session: since for session, (since, _) in _closings(known).items()}
+        period = [e for e, since in known if since >= query.since_unix_ms]
+        homes = {_home(e) for e in period}
+        reopened = {home: closed[home] for home in homes & closed.keys() if closed[home] < query.since_unix_ms}
+        charged = {e.session for e in period if e.kind is EntryKind.USAGE}
+        return LooseEnds(reopened, len(charged - closed.keys()))
+
+    def _since(self, query: SessionQuery) -> Iterator[tuple[Entry, int]]:
+        """The entries of the query's project, and from when on each counts."""
+        for number, entry in enumerate(self.entries[: int(query.head)], 1):
+            if entry.project == query.project:
+                late = [each.until_unix_ms for each in query.settled if number > int(each.cursor)]
+                yield entry, max(entry.at_unix_ms, *late) if late else entry.at_unix_ms
+
     async def flush(self) -> None:
         self._check()
 
@@ -135,6 +165,59 @@ class FakeLedger:
         entries = [e for e in self.entries if (e.project, e.session) == (known.project, known.session)]
         last = (entries[-1].kind, entries[-1].feature) if entries else None
         return standing(claim, (known.fingerprint, known.session), last)
+
+
+def _closings(entries: Sequence[tuple[Entry, int]]) -> dict[str, tuple[int, EntryKind]]:
+    """When each session closed first, and how."""
+    closed: dict[str, tuple[int, EntryKind]] = {}
+    for entry, since in entries:
+        if entry.kind in CLOSING and since < closed.get(entry.session, (since + 1,))[0]:
+            closed[entry.session] = since, entry.kind
+    return closed
+
+
+def _home(entry: Entry) -> str:
+    """The session that it is charged to."""
+    return entry.corrects.session if entry.corrects is not None else entry.session
+
+
+def _charges(entries: Sequence[Entry], by_entry: bool) -> list[Charge]:
+    """Of one session, in their order; those that are alike summed up, where they are not asked for one by one."""
+    found: dict[tuple[object, ...], Charge] = {}
+    for e in entries:
+        corrects = e.corrects.sequence if e.corrects is not None else None
+        used = e.key_id, e.surface, e.model, e.quantity.dimension.value
+        how = e.channel, e.feature, e.kind.value, corrects
+        key = (e.session, used, how, e.sequence if by_entry else 0)
+        old = found.get(key, Charge(e.sequence, 0, 0, e.at_unix_ms, *used, 0, *how))
+        found[key] = old._replace(
+            last=e.sequence,
+            entries=old.entries + 1,
+            at_unix_ms=min(old.at_unix_ms, e.at_unix_ms),
+            amount=old.amount + e.quantity.amount,
+        )
+    return list(found.values())
+
+
+class FakeBills:
+    """Keeps the rules of `core.stores.Bills` in memory."""
+
+    def __init__(self) -> None:
+        self.books: dict[tuple[str, str], str] = {}
+        self.statements: list[Issued] = []
+
+    def pin(self, book: str, version: str, sha256: str, now_unix_ms: int) -> None:
+        if self.books.setdefault((book, version), sha256) != sha256:
+            raise Conflict(f"version {version} of the price book {book} has rated usage with other contents")
+
+    def issued(self, project: str) -> list[Issued]:
+        ours = (each for each in self.statements if each.project == project)
+        return sorted(ours, key=lambda each: each.since_unix_ms)
+
+    def issue(self, statement: Issued) -> None:
+        if any(each.until_unix_ms > statement.since_unix_ms for each in self.issued(statement.project)):
+            raise Conflict("the statement of this period, or of a later one, has been issued")
+        self.statements.append(statement)
 
 
 def _asked(query: UsageQuery, entry: Entry) -> bool:
@@ -274,6 +357,7 @@ class FakeAnswers:
 
 if TYPE_CHECKING:  # mypy says here which fake no longer keeps to its port
     _LEDGER: type[stores.Ledger] = FakeLedger
+    _BILLS: type[stores.Bills] = FakeBills
     _DIRECTORY: type[stores.Directory] = FakeDirectory
     _FOLLOWER: type[stores.Follower] = _Following
     _ANSWERS: type[stores.Answers] = FakeAnswers

@@ -12,10 +12,12 @@ from antiphon.core.entry import Entry
 from antiphon.core.identity import Scope
 from antiphon.core.usage import Dimension, Quantity
 from antiphon.metering.export.desk import ExportDesk
+from antiphon.metering.pricing.library import Library
+from antiphon.metering.statements import Billing
 from antiphon.stores.sqlite.directory import SqliteDirectory
 from antiphon.stores.sqlite.ledger import SqliteLedger
 from antiphon.stores.sqlite.usage import SqliteUsage
-from antiphon.testing import FakeClock, FakeExports
+from antiphon.testing import FakeBills, FakeClock, FakeExports
 from antiphon.transports.inspecting import Inspectors
 from antiphon.trust.auth import KeyRing
 from antiphon.trust.control import Control
@@ -36,7 +38,8 @@ class Admin:
         ledger = SqliteUsage(tmp_path / "ledger.db")
         self.exports = FakeExports()
         desk = ExportDesk(self.exports, ledger, {"out": 1000}, self.clock.unix_ms)
-        app = create_admin(self.control, self.ring.authenticate, ledger, self.clock, inspectors.check, desk)
+        billing = Billing(ledger, FakeBills(), Library().of)
+        app = create_admin(self.control, self.ring.authenticate, ledger, self.clock, inspectors.check, desk, billing)
         server.mount("/admin/v1", app)
         self.client = TestClient(server, base_url="http://test", raise_server_exceptions=False)
 
@@ -92,6 +95,8 @@ CALLS = [
     ("POST", "/keys"),
     ("DELETE", "/keys/x"),
     ("GET", "/usage"),
+    ("GET", "/statement"),
+    ("POST", "/statements"),
 ]
 
 
@@ -291,12 +296,12 @@ def test_the_document_says_what_the_api_does(admin):
     }
     assert set(operations) == {
         "list_projects", "create_project", "change_project", "forget_tags",
-        "list_keys", "create_key", "revoke_key", "read_usage",
+        "list_keys", "create_key", "revoke_key", "read_usage", "read_statement", "issue_statement",
         "list_exports", "list_gaps", "settle_gaps", "send_gaps_again", "replay_export",
     }  # fmt: skip
     for operation in operations.values():
         assert operation["security"] == [{"HTTPBearer": []}]
-        expected = "201" if operation["operationId"].startswith("create") else "200"
+        expected = "201" if operation["operationId"].startswith(("create", "issue")) else "200"
         assert set(operation["responses"]) == {expected, "default"}
         schema = operation["responses"]["default"]["content"]["application/json"]["schema"]
         assert schema == {"$ref": "#/components/schemas/ErrorAnswer"}

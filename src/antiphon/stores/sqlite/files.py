@@ -11,6 +11,8 @@ from antiphon.core.stores import Exports, JobBounds, ServerStores, Stores
 from antiphon.storage.directory import open_directory
 from antiphon.stores.sqlite.answers import FILE_NAME as ANSWERS_NAME
 from antiphon.stores.sqlite.answers import SqliteAnswers
+from antiphon.stores.sqlite.bills import FILE_NAME as BILLS_NAME
+from antiphon.stores.sqlite.bills import SqliteBills
 from antiphon.stores.sqlite.connection import MEMORY
 from antiphon.stores.sqlite.directory import FILE_NAME as DIRECTORY_NAME
 from antiphon.stores.sqlite.directory import SqliteDirectory
@@ -34,7 +36,7 @@ def open_stores(data_dir: Path) -> Stores:
             raise NotFound(f"no projects and keys found at {path}")
         return made()
 
-    return Stores(SqliteUsage(data_dir / LEDGER_NAME), made, existing)
+    return Stores(SqliteUsage(data_dir / LEDGER_NAME), SqliteBills(data_dir / BILLS_NAME), made, existing)
 
 
 def open_server_stores(
@@ -53,7 +55,7 @@ def open_server_stores(
     except BaseException:
         ledger.stop()
         raise
-    return ServerStores(directory, ledger, answers, kept, passing)
+    return ServerStores(directory, SqliteBills(data_dir / BILLS_NAME), ledger, answers, kept, passing)
 
 
 def open_exports(data_dir: Path, make: bool) -> Exports:

@@ -14,8 +14,9 @@ from typing import Any
 from antiphon.core.entry import EntryKind
 from antiphon.core.errors import CallerError, InternalError
 from antiphon.core.stores import FROM_THE_START, MAX_READ, MAX_TOTALS, Recorded
-from antiphon.core.usage import By, Dimension, Total, UsageQuery
+from antiphon.core.usage import By, ClosedSession, Dimension, LooseEnds, SessionQuery, Total, UsageQuery
 from antiphon.stores.sqlite import ledger_files
+from antiphon.stores.sqlite import sessions as closed
 from antiphon.stores.sqlite.ledger_schema import COLUMNS, from_row, server_column
 from antiphon.stores.sqlite.schema import version_of
 
@@ -33,6 +34,8 @@ _COLUMNS = {
 _CHARGED = "SELECT coalesce(sum(amount), 0) FROM entries WHERE project = ? AND at_unix_ms >= ? AND dimension = ?"
 # Only one connection writes, so positions appear in order.
 _ENTRIES = "SELECT {columns}, position FROM entries WHERE position > ? ORDER BY position LIMIT ?"
+
+_HEAD = "SELECT coalesce(max(position), 0) FROM entries"
 
 
 class SqliteUsage:
@@ -59,10 +62,19 @@ GROUP BY {groups} ORDER BY {groups} LIMIT {MAX_TOTALS + 1}"""
         return int((await self._rows(_CHARGED, (project, since_unix_ms, dimension)))[0][0])
 
     async def read(self, after: str = FROM_THE_START, limit: int = MAX_READ) -> list[Recorded]:
-        if after and not (after.isascii() and after.isdigit() and len(after) <= 18):
-            raise CallerError("this is no cursor of the ledger", param="after")
-        rows = await asyncio.to_thread(self._entries, int(after or 0), limit)
+        rows = await asyncio.to_thread(self._entries, _position(after), limit)
         return [Recorded(str(row[-1]), row[-2], from_row(row[:-2])) for row in rows]
+
+    def head(self) -> str:
+        return str(self._read(_HEAD, ())[0][0])
+
+    def sessions(self, query: SessionQuery) -> Iterator[ClosedSession]:
+        with self._reading() as connection:
+            yield from closed.sessions(connection, query, _position)
+
+    def loose_ends(self, query: SessionQuery) -> LooseEnds:
+        with self._reading() as connection:
+            return closed.loose_ends(connection, query, _position)
 
     async def _rows(self, query: str, values: Sequence[str | int]) -> list[tuple[Any, ...]]:
         return await asyncio.to_thread(self._read, query, values)
@@ -83,6 +95,13 @@ GROUP BY {groups} ORDER BY {groups} LIMIT {MAX_TOTALS + 1}"""
                 yield connection
         except sqlite3.Error as error:
             raise InternalError(f"the ledger {self._path} cannot be read") from error
+
+
+def _position(cursor: str) -> int:
+    """Raises `CallerError`."""
+    if cursor and not (cursor.isascii() and cursor.isdigit() and len(cursor) <= 18):
+        raise CallerError("this is no cursor of the ledger", param="after")
+    return int(cursor or 0)
 
 
 def _conditions(query: UsageQuery) -> tuple[list[str], list[str | int]]:

@@ -1,0 +1,269 @@
+"""A price book as a value: which price applies to what was used.
+
+Amounts are exact fractions of nano-units, from the decimals of the file. A price is chosen by dimension, model, feature
+and surface: an exact name goes before the longest beginning that ends in `*`, and `*` comes last; the model is looked
+at first, then the feature, then the surface.
+
+A session's feature is a word and, after `+`, the add-ons that its caller asked for: `live+redact`. Each of them is
+priced on top, by the quantity that the price below them has made of what was measured.
+"""
+
+from bisect import bisect_right
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from enum import StrEnum
+from fractions import Fraction
+
+from antiphon.core.errors import CallerError, NotFound
+
+NANO = 1_000_000_000
+REQUESTS = "requests"  # as a dimension: one for each session that was charged for anything
+ANY = "*"
+
+
+class Rounding(StrEnum):
+    """Which way an exact amount goes to the next whole one."""
+
+    HALF_UP = "half_up"
+    HALF_EVEN = "half_even"
+    UP = "up"
+    DOWN = "down"
+
+
+class Span(StrEnum):
+    """Of what the amounts of one price are summed before they are rounded."""
+
+    ENTRY = "entry"
+    SESSION = "session"
+    DAY = "day"  # of the sessions that closed on it, in UTC
+    INVOICE = "invoice"
+
+
+class Binding(StrEnum):
+    """What a minimum and an increment are of."""
+
+    ENTRY = "entry"
+    SESSION = "session"  # and of a channel of it
+    PERIOD = "period"
+
+
+class Channels(StrEnum):
+    """Whether each channel of a recording is charged, or the longest of them."""
+
+    EACH = "each"
+    ONCE = "once"
+
+
+class Every(StrEnum):
+    """After what tiers and allowances begin anew."""
+
+    MONTH = "month"
+    DAY = "day"
+
+
+class Abandoned(StrEnum):
+    """What is charged in a session whose last result may not have arrived."""
+
+    CHARGED = "charged"
+    LAST_RESULT_FREE = "last_result_free"  # its last entry
+
+
+class Role(StrEnum):
+    PRICES = "prices"  # what customers pay
+    COSTS = "costs"  # what engines cost
+
+
+class NoBook(NotFound):
+    """No price book was in force at a time, or none at all."""
+
+    code = "no_price_book"
+
+
+@dataclass(frozen=True, slots=True)
+class Tier:
+    """What each unit costs, in nano-units, up to so many (of all, in the dimension's unit); the last is without end."""
+
+    up_to: int | None
+    nano: Fraction
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Price:
+    """One of a book. `increment`, `minimum` are in the dimension's unit after `factor`; 0 is none, and `None`, of an
+    add-on, those of the price below. `volume`: all units cost what the highest tier that was reached says.
+    `minimum_nano` is what it costs at least, where anything was used. `per` is as the file says it, for people.
+    """
+
+    id: str
+    dimensions: tuple[str, ...]
+    models: tuple[str, ...] = (ANY,)
+    features: tuple[str, ...] = (ANY,)
+    surfaces: tuple[str, ...] = (ANY,)
+    add_on: str = ""
+    tiers: tuple[Tier, ...]
+    per: str = ""
+    volume: bool = False
+    every: Every = Every.MONTH
+    factor: Fraction = Fraction(1)
+    increment: int | None = 0
+    minimum: int | None = 0
+    minimum_nano: Fraction = Fraction(0)
+    binding: Binding = Binding.SESSION
+    channels: Channels = Channels.EACH
+
+    @property
+    def rule(self) -> str:
+        """How a quantity becomes an amount, in words."""
+        first = self.tiers[-1].nano if len(self.tiers) == 1 else None
+        words = [f"{'tiers' if first is None else ''} per {self.per}".strip()]
+        if self.factor != 1:
+            words.append(f"factor {self.factor}")
+        if self.minimum:
+            words.append(f"at least {self.minimum}")
+        if self.increment:
+            words.append(f"in steps of {self.increment}")
+        if self.minimum is None or self.increment is None:
+            words.append("the quantity of the price below")
+        if self.minimum or self.increment or self.binding is not Binding.SESSION:
+            words.append(f"by {self.binding}")
+        if self.channels is Channels.ONCE:
+            words.append("the longest channel")
+        if len(self.tiers) > 1:
+            words.append(f"{'volume' if self.volume else 'graduated'} by {self.every}")
+        if self.minimum_nano:
+            words.append(f"at least {self.minimum_nano / NANO} a session")
+        return ", ".join(words)
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """How amounts are rounded: to whole multiples of `quantum_nano`, once for each price and span."""
+
+    mode: Rounding
+    per: Span
+    quantum_nano: int = 1
+
+    def __str__(self) -> str:
+        return f"{self.mode} by {self.per}, to {self.quantum_nano} nano"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Override:
+    """Of one project: prices that stand in place of those with the same id, and what all others are multiplied by."""
+
+    prices: Mapping[str, Price] = field(default_factory=dict)
+    multiply: Fraction = Fraction(1)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Book:
+    """One version. `not_charged` are dimensions that cost nothing, `included` add-ons that do; what is neither priced
+    nor named there is an error of the statement, never free. `sha256` is of the file.
+    """
+
+    name: str
+    version: str
+    currency: str
+    since_unix_ms: int
+    sha256: str
+    rounding: Rule
+    prices: tuple[Price, ...]
+    role: Role = Role.PRICES
+    not_charged: frozenset[str] = frozenset()
+    included: frozenset[str] = frozenset()
+    overrides: Mapping[str, Override] = field(default_factory=dict)
+    abandoned: Abandoned = Abandoned.CHARGED
+    minimum_invoice_nano: Fraction = Fraction(0)
+    sources: tuple[str, ...] = ()
+    notes: str = ""
+
+    @property
+    def by_entry(self) -> bool:
+        """Whether any of its rules is about single entries."""
+        overrides = (price for override in self.overrides.values() for price in override.prices.values())
+        return (
+            self.rounding.per is Span.ENTRY
+            or self.abandoned is Abandoned.LAST_RESULT_FREE
+            or any(price.binding is Binding.ENTRY for price in (*self.prices, *overrides))
+        )
+
+    def always(self) -> "Book":
+        """The same, in force at any time: for comparison."""
+        return replace(self, since_unix_ms=0)
+
+    def prices_of(self, project: str) -> tuple[Price, ...]:
+        """With the project's override."""
+        override = self.overrides.get(project)
+        if override is None:
+            return self.prices
+        return tuple(override.prices.get(price.id) or _times(price, override.multiply) for price in self.prices)
+
+
+class Series:
+    """The versions of one book. Each is in force from its own time on, until the next one's."""
+
+    def __init__(self, books: Sequence[Book]) -> None:
+        """Raises `CallerError` where they are not versions of one book."""
+        self.books = sorted(books, key=lambda book: book.since_unix_ms)
+        if not self.books:
+            raise NoBook("there is no price book")
+        if len({(book.name, book.currency, book.role) for book in books}) > 1:
+            raise CallerError("the versions of a price book have one name, one currency and one role")
+        self._times = [book.since_unix_ms for book in self.books]
+        if len(set(self._times)) < len(books) or len({book.version for book in books}) < len(books):
+            raise CallerError(f"two versions of the price book {self.name} have one time, or one name")
+
+    @property
+    def by_entry(self) -> bool:
+        """Whether sessions must come entry by entry."""
+        return any(book.by_entry for book in self.books)
+
+    @property
+    def name(self) -> str:
+        return self.books[0].name
+
+    @property
+    def currency(self) -> str:
+        return self.books[0].currency
+
+    def at(self, unix_ms: int) -> Book:
+        """The version in force. Raises `NoBook`."""
+        number = bisect_right(self._times, unix_ms)
+        if not number:
+            raise NoBook(f"no version of the price book {self.name} was in force at {unix_ms} ms (Unix time)")
+        return self.books[number - 1]
+
+
+def specificity(patterns: Sequence[str], text: str) -> int:
+    """How closely one of the patterns fits; 0 where none does."""
+    best = 0
+    for pattern in patterns:
+        if pattern == text:
+            return 1_000_000
+        if pattern.endswith(ANY) and text.startswith(pattern[:-1]):
+            best = max(best, len(pattern))
+    return best
+
+
+def choose(
+    prices: Sequence[Price], dimension: str, model: str, feature: str, surface: str, add_on: str
+) -> Price | None:
+    """The price that fits best; `None` if none does. Two that fit alike cannot be in one book."""
+    best, found = (0, 0, 0), None
+    for price in prices:
+        if price.add_on == add_on and dimension in price.dimensions:
+            fit = (
+                specificity(price.models, model),
+                specificity(price.features, feature),
+                specificity(price.surfaces, surface),
+            )
+            if all(fit) and fit > best:
+                best, found = fit, price
+    return found
+
+
+def _times(price: Price, multiply: Fraction) -> Price:
+    if multiply == 1:
+        return price
+    tiers = tuple(Tier(tier.up_to, tier.nano * multiply) for tier in price.tiers)
+    return replace(price, tiers=tiers, minimum_nano=price.minimum_nano * multiply)
