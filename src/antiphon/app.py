@@ -36,12 +36,13 @@ from antiphon.jobs import items
 from antiphon.jobs.desk import Desk
 from antiphon.jobs.filler import Filler
 from antiphon.jobs.shelves import Shelves
+from antiphon.jobs.webhook import AT_ONCE, POST_S, Webhooks
 from antiphon.jobs.worker import Worker
 from antiphon.metering.export.stripe_reports import MAX_BODY_BYTES as MAX_REPORT_BYTES
 from antiphon.metering.pricing.library import Library, make_library
 from antiphon.metering.statements import Billing
 from antiphon.observe.observer import Observer
-from antiphon.routes import GRPC_DESCRIPTORS, GRPC_ROUTES, JOB_KINDS, ROUTES, whose
+from antiphon.routes import GRPC_DESCRIPTORS, GRPC_ROUTES, JOB_CALLS, JOB_KINDS, ROUTES, whose
 from antiphon.scheduler.steps import Steps
 from antiphon.session.door import Door
 from antiphon.session.keeping import Keeper
@@ -146,7 +147,11 @@ async def assemble(config: Config, accept_loss: bool = False) -> AsyncIterator[H
         first_key = control.prepare(config.api_key, clock.unix_ms())
         keys = KeyRing(stores.directory, latest)
         stack.callback(keys.close)
-        fetcher = Fetcher(_fetch_limits(config), allow_private=tuple(ip_network(n) for n in config.fetch.allow))
+        allowed = tuple(ip_network(n) for n in config.fetch.allow)
+        fetcher = Fetcher(_fetch_limits(config), allow_private=allowed)
+        posts = Fetcher(FetchLimits(total_s=POST_S, at_once=AT_ONCE), allow_private=allowed)
+        webhooks = Webhooks(posts, clock, keys.webhook_secret)
+        stack.push_async_callback(webhooks.close)
         decoding = Steps(decoder.limits.files_at_once, clock)
         services = Services(
             *(clock, stores.ledger, decoder, decoding, fetcher),
@@ -164,7 +169,7 @@ async def assemble(config: Config, accept_loss: bool = False) -> AsyncIterator[H
         stack.push_async_callback(sessions.settle)
         desk = Desk(shelves, latest)
         door = Door(sessions, keys, clock, desk)
-        worker = _worker(config, door, sessions, shelves, stores.ledger, latest, server)
+        worker = _worker(config, door, sessions, shelves, stores.ledger, latest, webhooks, server)
         desk.wake = worker.wake
         observer.watch_jobs(worker)
         stack.push_async_callback(worker.close)
@@ -206,12 +211,13 @@ def _worker(
     shelves: Shelves,
     ledger: Ledger,
     clock: Clock,
+    webhooks: Webhooks,
     server: str,
 ) -> Worker:
     """What runs jobs. `clock` is that of the stores."""
-    rows = {(row.surface, row.path): row for row in ROUTES if isinstance(row, CallRow)}
+    rows = {(row.surface, row.path): row for row in (*ROUTES, *JOB_CALLS) if isinstance(row, CallRow)}
     at_once = config.limits.items
-    services = items.Services(door, ledger, clock, Filler(sessions, clock, at_once), rows)
+    services = items.Services(door, ledger, clock, Filler(sessions, clock, at_once), rows, webhooks)
     return Worker(services, shelves, JOB_KINDS, server, at_once)
 
 

@@ -39,6 +39,7 @@ VENDOR_NAMES = (
     *("latest_long", "latest_short", "chirp", "chirp_2", "chirp_3", "chirp_telephony"),
     *("default", "command_and_search", "phone_call"),
     *("universal-streaming-english", "universal-streaming-multilingual", "whisper-rt"),
+    *("best", "nano", "slam-1", "universal", "universal-2", "universal-3-pro"),
     *("u3-pro", "u3-rt-pro", "u3-rt-pro-beta-1", "universal-3-5-pro", "universal-3-6", "universal-3-6-pro"),
     "amazon-transcribe",  # which names no models
 )

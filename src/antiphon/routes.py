@@ -11,10 +11,15 @@ from antiphon.core.wire import Opening
 from antiphon.surfaces.amazon.live import SocketEndpoint
 from antiphon.surfaces.amazon.live import StreamEndpoint as AmazonStream
 from antiphon.surfaces.amazon.wire import Endpoint as Amazon
+from antiphon.surfaces.assemblyai import transcripts
 from antiphon.surfaces.assemblyai.endpoint import Endpoint as AssemblyAI
 from antiphon.surfaces.assemblyai.live import StreamEndpoint as AssemblyAIStream
 from antiphon.surfaces.assemblyai.sync import AUDIO, SyncEndpoint, Warm
 from antiphon.surfaces.assemblyai.tokens import TokenEndpoint
+from antiphon.surfaces.assemblyai.transcript_call import KIND as ASSEMBLYAI_TRANSCRIPT
+from antiphon.surfaces.assemblyai.transcript_call import PATH as TRANSCRIPT
+from antiphon.surfaces.assemblyai.transcript_call import TranscribeCall, TranscriptKind
+from antiphon.surfaces.assemblyai.transcript_list import ListTranscripts
 from antiphon.surfaces.deepgram.endpoint import Endpoint as Deepgram
 from antiphon.surfaces.deepgram.flux import FluxEndpoint
 from antiphon.surfaces.deepgram.flux_speak import FluxSpeakEndpoint
@@ -236,6 +241,24 @@ def _assemblyai() -> Iterator[Row]:
     yield LookupRow("/v1/warm", "assemblyai", Warm(), open=True)
     for path in ("/v1/transcribe/live", "/v1/transcribe/stream", "/v1/transcribe"):  # and its older names
         yield CallRow(path, "assemblyai", SyncEndpoint(), Scope.TRANSCRIBE, form=True, file=AUDIO)
+    heard = Scope.TRANSCRIBE
+    most_bytes = transcripts.MAX_UPLOAD_BYTES
+    yield LookupRow("/v2/upload", "assemblyai", transcripts.Upload(), "POST", heard, max_body_bytes=most_bytes)
+    create, most_bytes = transcripts.CreateTranscript(), transcripts.MAX_BODY_BYTES
+    yield LookupRow(TRANSCRIPT, "assemblyai", create, "POST", heard, max_body_bytes=most_bytes)
+    yield LookupRow(TRANSCRIPT, "assemblyai", ListTranscripts(), scope=heard)
+    one = f"{TRANSCRIPT}/{{id}}"
+    yield LookupRow(one, "assemblyai", transcripts.RetrieveTranscript(), scope=heard)
+    yield LookupRow(one, "assemblyai", transcripts.DeleteTranscript(), "DELETE", heard)
+    for view, endpoint in (
+        ("sentences", transcripts.SentencesView()),
+        ("paragraphs", transcripts.ParagraphsView()),
+        ("srt", transcripts.Subtitles()),
+        ("vtt", transcripts.Subtitles()),
+        ("word-search", transcripts.WordSearch()),
+        ("redacted-audio", transcripts.RedactedAudio()),
+    ):
+        yield LookupRow(f"{one}/{view}", "assemblyai", endpoint, scope=heard)
 
 
 ROUTES: tuple[Row, ...] = (
@@ -268,8 +291,9 @@ ROUTES: tuple[Row, ...] = (
 # What there is over gRPC, by its methods, and what describes that to tools.
 GRPC_ROUTES: tuple[Row, ...] = tuple(_google_grpc())
 GRPC_DESCRIPTORS = pool
-# The kinds of jobs, by name.
-JOB_KINDS: dict[str, JobKind] = {BATCH: BatchKind()}
+# The kinds of jobs, by name, and calls that nothing but jobs can make.
+JOB_KINDS: dict[str, JobKind] = {BATCH: BatchKind(), ASSEMBLYAI_TRANSCRIPT: TranscriptKind()}
+JOB_CALLS: tuple[Row, ...] = (CallRow(TRANSCRIPT, "assemblyai", TranscribeCall(), Scope.TRANSCRIBE),)
 
 # Whose the other paths are: below these names (those of the vendors' SDKs), the first that fits.
 _ASSEMBLYAI = ("/v1/transcribe", "/v1/warm", "/v2/realtime", "/v2/transcript", "/v2/upload", "/v3")

@@ -137,10 +137,10 @@ class StatementBook(BaseModel):
 
 
 class StatementLine(BaseModel):
-    """What one price came to, of one model, feature and surface. `kind` is `usage`; `correction`, what an earlier
-    month costs now, less what it cost; `unrated`, which no price applies to; `waived`, `minimum` or `rounding`.
-    `measured` and `billed` are in the unit that `dimension` names. Amounts are in billionths of the currency, and the
-    same as decimals.
+    """A line: the amount of one price for one model, feature and surface. `kind` is `usage`; `correction`, the present
+    cost of an earlier month less its former cost; `unrated`, without a price; `waived`, `minimum` or `rounding`.
+    `measured` and `billed` are in the unit that `dimension` names. Amounts are in billionths of the currency, and as
+    decimals.
     """
 
     kind: str

@@ -158,7 +158,7 @@ class Recognition(MeteredSession[Output]):
         with self._failing():
             data = await self._fetched(media.url) if isinstance(media, Url) else media
             await asyncio.to_thread(self._sha256.update, data)  # a big one would hold every live stream up
-            channels = await self._decoded(data)
+            channels = self._cut(await self._decoded(data))
             self._recording_ms = len(channels[0]) // BYTES_PER_MS
             for at in range(0, len(channels[0]), PIECE_BYTES):
                 await self._hear([bytes(pcm[at : at + PIECE_BYTES]) for pcm in channels])
@@ -175,6 +175,14 @@ class Recognition(MeteredSession[Output]):
             return await self._services.fetcher.fetch(url)
         finally:
             fetching.let_go(place)
+
+    def _cut(self, channels: Sequence[memoryview]) -> Sequence[memoryview]:
+        """What of a recording is to be heard. Raises `BadMedia` where there is nothing of it."""
+        begin, until_ms = self._spec.from_ms * BYTES_PER_MS, self._spec.until_ms
+        end = None if until_ms is None else until_ms * BYTES_PER_MS
+        if begin and begin >= len(channels[0]):
+            raise BadMedia(f"The recording is only {len(channels[0]) // BYTES_PER_MS} ms long.")
+        return [pcm[begin:end] for pcm in channels]
 
     async def _decoded(self, data: bytes) -> Sequence[memoryview]:
         """A whole recording's channels, all of one length, which count as held until the session ends."""

@@ -1,8 +1,8 @@
 """The `antiphon` command: one file per command, loaded only if it is the one that runs.
 
-A command NAME is in `cli/NAME.py` (with `_` for `-`) as that module's `app`, a `typer.Typer` with one command or a group
-of them (typer makes a group of one only if there is a callback). To add one, write the file and its line in `COMMANDS`.
-This module imports nothing slow, so `--help` is always fast.
+A command NAME is in `cli/NAME.py` (with `_` for `-`) as that module's `app`, a `typer.Typer` with one command or a
+group (a group of one only if there is a callback). To add one, write the file and its line in `COMMANDS`. This module
+imports nothing slow, so `--help` is always fast.
 """
 
 import importlib

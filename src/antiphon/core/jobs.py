@@ -1,17 +1,20 @@
 """Jobs: long-running work of a project that goes on when its caller has left, and the blobs that it reads and writes.
 
-A job has items, one for each line of its input; each is answered once, and its outcome is a line of the job's output or
-of its errors. What the lines say is a vendor's (`JobKind`); the room `jobs` runs them, and knows no vendor.
+A job of lines has an item for each line of its input; each is answered once, and its outcome is a line of the job's
+output or of its errors. Any other job is one call, which its request asks for: the job is done when that is answered,
+and has failed where it is refused. What requests and lines say is a vendor's (`JobKind`); the room `jobs` runs them,
+and knows no vendor.
 """
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from antiphon.core.errors import AntiphonError
 from antiphon.core.events import TokenUsage
 from antiphon.core.identity import Principal, Scope
+from antiphon.core.specs import TranscribeSpec
 from antiphon.core.wire import Step
 
 
@@ -106,11 +109,15 @@ class Outcome:
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """A part of a list: at most `limit` after the one with the id `after`, or from the beginning."""
+    """A part of a list: at most `limit` after the one with the id `after`, or from the beginning; only of what was made
+    from `since_unix_ms` on and before `until_unix_ms`, where that is not 0.
+    """
 
     after: str = ""
     limit: int = 20
     newest_first: bool = True
+    since_unix_ms: int = 0
+    until_unix_ms: int = 0
 
 
 # -- what a vendor says of its kind of job -----------------------------------------------------------------------------
@@ -118,14 +125,30 @@ class Page:
 
 @dataclass(frozen=True, slots=True)
 class ItemCall:
-    """The call that an item makes: which path of the vendor's, and the body; of which model, as far as it says. One
-    that has a `refusal` makes none.
+    """The call that an item makes: which path of the vendor's, and the body; of which model, as far as it says. With a
+    `file`, a blob of the project, the body is a `Body` with what is in that, and `body` is its one field, `REQUEST`.
+    One that has a `refusal` makes none.
     """
 
     path: str
     body: bytes = field(repr=False)
     model: str = ""
     refusal: AntiphonError | None = None
+    file: str = ""
+
+
+REQUEST = "request"
+
+
+@dataclass(frozen=True, slots=True)
+class Notice:
+    """Tells somebody at a `url` of theirs that a job is over. `signed` makes all headers, of the time in Unix seconds
+    and the signature in hexadecimal digits, which is empty where there is no secret to sign with.
+    """
+
+    url: str = field(repr=False)
+    body: bytes = field(repr=False)
+    signed: Callable[[int, str], Mapping[str, str]] = field(repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,25 +170,39 @@ class Checker(Protocol):
 
 
 class JobKind(Protocol):
-    """A vendor's kind of job. Pure."""
+    """A vendor's kind of job: of one call, unless it is a `LineKind`. Pure."""
 
     surface: str
     output_purpose: str
+
+    def item(self, line: bytes) -> ItemCall:
+        """What a line that was checked asks for, or the request of a job of one call."""
+
+    def answered(self, line: bytes, session: str, status: int, body: bytes) -> bytes:
+        """The line that says how an item was answered; of one call the output, or where it was refused the result."""
+
+    def failure(self, error: AntiphonError) -> bytes:
+        """The result of a job that failed as a whole."""
+
+
+@runtime_checkable
+class LineKind(JobKind, Protocol):
+    """A kind whose jobs have an item for each line of their input. Their items fill what other calls leave."""
+
     max_line_bytes: int
 
     def checker(self, request: bytes) -> Checker: ...
 
-    def item(self, line: bytes) -> ItemCall:
-        """What a line that was checked asks for."""
-
-    def answered(self, line: bytes, session: str, status: int, body: bytes) -> bytes:
-        """The line that says how an item was answered."""
-
     def unanswered(self, line: bytes, session: str, why: JobState) -> bytes:
         """The line of an item that was not answered when its job was cancelled or expired."""
 
-    def failure(self, error: AntiphonError) -> bytes:
-        """The result of a job that failed as a whole."""
+
+@runtime_checkable
+class NoticeKind(JobKind, Protocol):
+    """A kind whose callers may want to be told when a job is over."""
+
+    def notice(self, job: Job) -> Notice | None:
+        """What is to be sent, if anything is."""
 
 
 # -- what callers ask for ----------------------------------------------------------------------------------------------
@@ -193,26 +230,29 @@ class FileAct(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class OneFile:
-    """`tell` is given the file and, where it is read, what is in it."""
+    """A file that is for one of `purposes`. `tell` is given it and, where it is read, what is in it."""
 
     act: FileAct
     id: str
+    purposes: tuple[str, ...]
     tell: Callable[[Blob, bytes], Step]
 
 
 @dataclass(frozen=True, slots=True)
 class ManyFiles:
-    """A part of the list of files, of one purpose if that is said. `tell` is told whether more follow."""
+    """A part of the list of files that are for one of `purposes`. `tell` is told whether more follow."""
 
-    purpose: str
+    purposes: tuple[str, ...]
     page: Page
     tell: Callable[[Sequence[Blob], bool], Step]
 
 
 @dataclass(frozen=True, slots=True)
 class NewJob:
-    """A job to be done. Its input must be for `input_purpose`. It expires after `window_s`, and its outputs end after
-    `output_s` seconds, if that is said: each at the latest, as the policy allows.
+    """A job to be done. Its input, if it has one, must be for `input_purpose`. It expires after `window_s`, and its
+    outputs end after `output_s` seconds, if that is said: each at the latest, as the policy allows. Where that keeps
+    nothing, all of it is gone after `passing_s`, if that is said. At most `most_open` of its kind are not over. `spec`
+    is what it will ask for, if that can be said now: what cannot be done is refused at once.
     """
 
     kind: str
@@ -225,10 +265,13 @@ class NewJob:
     window_s: int
     output_s: int
     tell: Callable[[Job], Step]
+    passing_s: int = 0
+    most_open: int = 32
+    spec: TranscribeSpec | None = None
 
 
 class JobAct(StrEnum):
-    """What is done with a job. What was deleted is shown as it was."""
+    """What is done with a job. What was deleted, with what it has written, is shown as it was."""
 
     SHOW = "show"
     CANCEL = "cancel"
@@ -246,15 +289,28 @@ class OneJob:
 
 
 @dataclass(frozen=True, slots=True)
+class JobOutput:
+    """`tell` is given a job, what it has written once it is done, and whether the project's policy keeps that. Where it
+    does not, what was read is gone `read_s` seconds later.
+    """
+
+    kind: str
+    id: str
+    read_s: int
+    tell: Callable[[Job, bytes, bool], Step]
+
+
+@dataclass(frozen=True, slots=True)
 class ManyJobs:
-    """A part of the list of jobs of a kind. `tell` is told whether more follow."""
+    """A part of the list of jobs of a kind, in one of `states` if any are said. `tell` is told whether more follow."""
 
     kind: str
     page: Page
     tell: Callable[[Sequence[Job], bool], Step]
+    states: frozenset[JobState] = frozenset()
 
 
-JobQuestion = NewFile | OneFile | ManyFiles | NewJob | OneJob | ManyJobs
+JobQuestion = NewFile | OneFile | ManyFiles | NewJob | OneJob | JobOutput | ManyJobs
 
 
 class JobDesk(Protocol):

@@ -39,7 +39,8 @@ class TranscribeSpec:
 
     `language` (BCP 47) is what is spoken; empty: one of `languages`, and where there are none, what the engine hears by
     itself. With `detect` the engine must find it out and say it. With `translate` the transcript is in English.
-    `prompt` is a text that may have come before, and `keyterms` words that may be said; they guide the engine.
+    `prompt` is a text that may have come before, and `keyterms` words that may be said; they guide the engine. Of a
+    recording only what is from `from_ms` on and before `until_ms` is heard, whose times begin at `from_ms`, as 0.
     """
 
     model: str
@@ -61,6 +62,8 @@ class TranscribeSpec:
     translate: bool = False
     prompt: str = ""
     keyterms: tuple[str, ...] = ()
+    from_ms: int = 0
+    until_ms: int | None = None
 
 
 # -- language ----------------------------------------------------------------------------------------------------------

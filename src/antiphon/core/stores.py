@@ -326,31 +326,41 @@ class Jobs(Protocol):
     async def read_blob(self, project: str, id: str, keep_s: int, start: int, size: int) -> bytes:
         """At most `size` bytes of it from `start` on; fewer, or none, where it ends."""
 
-    async def blobs(self, project: str, purpose: str, page: Page, keep_s: int) -> tuple[list[Blob], bool]:
+    async def blobs(self, project: str, purposes: Collection[str], page: Page, keep_s: int) -> tuple[list[Blob], bool]:
         """A part of the list by age, and whether more follow."""
 
     async def delete_blob(self, project: str, id: str) -> None: ...
 
+    async def use_up(self, project: str, id: str) -> None:
+        """Deletes a blob unless a job that is not over reads it."""
+
     # -- jobs, for callers ---------------------------------------------------------------------------------------------
 
     async def create(self, job: Job, most_open: int) -> None:
-        """Raises `CapacityError` where the project has that many that are not over, `StorageFull`."""
+        """Raises `CapacityError` where the project has that many of its kind that are not over, `StorageFull`."""
 
     async def job(self, project: str, id: str, keep_s: int) -> Job: ...
 
-    async def jobs(self, project: str, kind: str, page: Page, keep_s: int) -> tuple[list[Job], bool]:
-        """A part of the list by age, and whether more follow."""
+    async def jobs(
+        self, project: str, kind: str, page: Page, keep_s: int, states: Collection[JobState] = ()
+    ) -> tuple[list[Job], bool]:
+        """A part of the list by age, and whether more follow; of all states where none are said."""
+
+    async def end(self, project: str, id: str, ends_unix_ms: int) -> None:
+        """Nothing is known of a job, nor what it has written, from then on at the latest."""
 
     async def cancel(self, project: str, id: str, keep_s: int) -> Job:
         """One that is queued is over then; of one that runs it is noted, and its worker ends it."""
 
     async def delete_job(self, project: str, id: str) -> None:
-        """Its outputs stay, with their own end. Raises `Conflict` for one that is not over."""
+        """With what it has written. Who works on one that is not over has lost it."""
 
     # -- jobs, for workers ---------------------------------------------------------------------------------------------
 
-    async def claim(self, owner: str, besides: Collection[str]) -> Job | None:
-        """The oldest that waits, or runs nowhere: of none of the projects `besides`. It runs from now on."""
+    async def claim(self, owner: str, besides: Collection[str], kinds: Collection[str]) -> Job | None:
+        """The oldest of these kinds that waits, or runs nowhere: of none of the projects `besides`. It runs from now
+        on.
+        """
 
     async def beat(self, job: Job, owner: str) -> Job:
         """The worker lives. The job as it stands: it may have been cancelled meanwhile."""

@@ -2,6 +2,7 @@
 not found.
 """
 
+import asyncio
 from collections.abc import Callable
 from dataclasses import replace
 
@@ -12,7 +13,9 @@ from antiphon.core.jobs import (
     FileAct,
     Job,
     JobAct,
+    JobOutput,
     JobQuestion,
+    JobState,
     ManyFiles,
     ManyJobs,
     NewFile,
@@ -23,8 +26,8 @@ from antiphon.core.jobs import (
 from antiphon.core.ports import Clock
 from antiphon.core.wire import Step
 from antiphon.jobs.shelves import Shelf, Shelves
+from antiphon.session.door import BESIDE_BYTES
 
-MAX_OPEN = 32  # open jobs of a project
 KEPT_S = 30 * 86_400  # the default: OpenAI's own for files of batches
 LAST_WORDS_MS = 60_000  # for an expired job to record its end, before its input is deleted
 MOST_READ = 4  # whole files at once
@@ -39,6 +42,7 @@ class Desk:
         self._shelves = shelves
         self._clock = clock
         self._reading = 0
+        self._shown = asyncio.Semaphore(MOST_READ)  # outputs
         self.wake: Callable[[], None] = _nothing
 
     async def answer(self, question: JobQuestion, principal: Principal) -> Step:
@@ -51,13 +55,16 @@ class Desk:
             case OneFile():
                 return await self._one_file(question, project, shelf)
             case ManyFiles():
-                return question.tell(*await jobs.blobs(project, question.purpose, question.page, keep_s))
+                return question.tell(*await jobs.blobs(project, question.purposes, question.page, keep_s))
             case NewJob():
                 return question.tell(await self._create(question, principal, shelf))
             case OneJob():
                 return question.tell(await self._one_job(question, project, shelf))
+            case JobOutput():
+                return await self._output(question, project, shelf)
             case ManyJobs():
-                return question.tell(*await jobs.jobs(project, question.kind, question.page, keep_s))
+                asked = question
+                return asked.tell(*await jobs.jobs(project, asked.kind, asked.page, keep_s, asked.states))
 
     def _blob(self, new: NewFile, keep_s: int) -> Blob:
         now = self._clock.unix_ms()
@@ -67,6 +74,8 @@ class Desk:
     async def _one_file(self, asked: OneFile, project: str, shelf: Shelf) -> Step:
         jobs, keep_s = shelf.jobs, shelf.keep_s(project)
         blob, data = _capped(await jobs.blob(project, asked.id, keep_s), keep_s), b""
+        if blob.purpose not in asked.purposes:
+            raise NotFound("File not found.")
         if asked.act is FileAct.READ:
             if self._reading >= MOST_READ:
                 raise CapacityError("Too many files are being read.", retry_after_s=RETRY_AFTER_S)
@@ -81,14 +90,12 @@ class Desk:
 
     async def _create(self, new: NewJob, principal: Principal, shelf: Shelf) -> Job:
         now, project = self._clock.unix_ms(), principal.project
-        keep_s = shelf.keep_s(project)
-        try:
-            given = await shelf.jobs.blob(project, new.input, keep_s)
-        except NotFound:
-            raise CallerError("No such File object.", param="input") from None
-        if given.purpose != new.input_purpose:
-            raise CallerError(f"The file must have the purpose '{new.input_purpose}'.", param="input")
-        ends = now + 1000 * min(keep_s, KEPT_S)
+        keep_s = min(shelf.keep_s(project), KEPT_S)
+        if new.passing_s and not shelf.keeps:
+            keep_s = min(keep_s, new.passing_s)
+        ends = given_ends = now + 1000 * keep_s
+        if new.input:
+            given_ends = await self._input_ends(new, project, shelf)
         job = Job(
             project=project,
             id=new.id,
@@ -100,25 +107,57 @@ class Desk:
             output=new.output,
             errors=new.errors,
             created_unix_ms=now,
-            deadline_unix_ms=min(now + 1000 * new.window_s, min(given.ends_unix_ms, ends) - LAST_WORDS_MS),
+            deadline_unix_ms=min(now + 1000 * new.window_s, min(given_ends, ends) - LAST_WORDS_MS),
             ends_unix_ms=ends,
             output_s=new.output_s,
         )
-        await shelf.jobs.create(job, MAX_OPEN)
+        await shelf.jobs.create(job, new.most_open)
         self.wake()
         return job
 
-    async def _one_job(self, asked: OneJob, project: str, shelf: Shelf) -> Job:
-        jobs, keep_s = shelf.jobs, shelf.keep_s(project)
-        job = await jobs.job(project, asked.id, keep_s)
-        if job.kind != asked.kind:
+    async def _input_ends(self, new: NewJob, project: str, shelf: Shelf) -> int:
+        """Return the time when its input expires. Raises `CallerError` if there is none."""
+        try:
+            given = await shelf.jobs.blob(project, new.input, shelf.keep_s(project))
+        except NotFound:
+            raise CallerError("No such File object.", param="input") from None
+        if given.purpose != new.input_purpose:
+            raise CallerError(f"The file must have the purpose '{new.input_purpose}'.", param="input")
+        return given.ends_unix_ms
+
+    async def _job(self, kind: str, id: str, project: str, shelf: Shelf) -> Job:
+        job = await shelf.jobs.job(project, id, shelf.keep_s(project))
+        if job.kind != kind:
             raise NotFound("Job not found.")
-        if asked.act is JobAct.CANCEL:
-            job = await jobs.cancel(project, asked.id, keep_s)
-            self.wake()
-        elif asked.act is JobAct.DELETE:
-            await jobs.delete_job(project, asked.id)
         return job
+
+    async def _one_job(self, asked: OneJob, project: str, shelf: Shelf) -> Job:
+        job = await self._job(asked.kind, asked.id, project, shelf)
+        if asked.act is JobAct.CANCEL:
+            job = await shelf.jobs.cancel(project, asked.id, shelf.keep_s(project))
+        elif asked.act is JobAct.DELETE:
+            await shelf.jobs.delete_job(project, asked.id)
+            if job.input and not job.over:
+                await shelf.jobs.use_up(project, job.input)
+        if asked.act is not JobAct.SHOW:
+            self.wake()
+        return job
+
+    async def _output(self, asked: JobOutput, project: str, shelf: Shelf) -> Step:
+        async with self._shown:  # polls wait instead of being refused
+            job, data = await self._job(asked.kind, asked.id, project, shelf), b""
+            if job.state is JobState.DONE and job.output:
+                keep_s = shelf.keep_s(project)
+                blob = await shelf.jobs.blob(project, job.output, keep_s)
+                data = await shelf.jobs.read_blob(project, job.output, keep_s, 0, blob.size_bytes)
+            ends = min(job.ends_unix_ms, job.created_unix_ms + 1000 * shelf.keep_s(project))
+            if job.over and not shelf.keeps:
+                ends = min(ends, self._clock.unix_ms() + 1000 * asked.read_s)
+                await shelf.jobs.end(project, job.id, ends)
+            job = replace(job, ends_unix_ms=ends)
+            if len(data) <= BESIDE_BYTES:
+                return asked.tell(job, data, shelf.keeps)
+            return await asyncio.to_thread(asked.tell, job, data, shelf.keeps)  # else it would block the event loop
 
 
 def _capped(blob: Blob, keep_s: int) -> Blob:

@@ -9,9 +9,11 @@ import asyncio
 import hashlib
 import uuid
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from typing import Any
 
+from antiphon.calls.playing import playing
 from antiphon.calls.relay import relay
 from antiphon.core.errors import (
     AlreadyAnswered,
@@ -25,12 +27,13 @@ from antiphon.core.errors import (
 )
 from antiphon.core.events import Completed, Failed, TokenUsage
 from antiphon.core.identity import Principal
-from antiphon.core.jobs import NO_TOKENS, ItemCall, Job, JobKind, Outcome
+from antiphon.core.jobs import NO_TOKENS, REQUEST, ItemCall, Job, JobKind, LineKind, Outcome
 from antiphon.core.ports import Clock
 from antiphon.core.routing import CallRow
 from antiphon.core.stores import Claim, Ledger
-from antiphon.core.wire import Close, Head, Keep, Opening, Step, Wire
+from antiphon.core.wire import Body, Close, Head, Keep, Opening, Step, Wire
 from antiphon.jobs.filler import Filler, GaveWay, Turn
+from antiphon.jobs.webhook import Webhooks
 from antiphon.session.door import Door, OpenCall
 
 MAX_TRIES = 3  # of an item whose engine fails
@@ -40,17 +43,21 @@ SPACE = uuid.UUID("5b0e24a4-6a27-5b6e-8b5c-6d0f53a0b0c1")  # the namespace of th
 
 
 Record = Callable[[Outcome], Awaitable[None]]
+ReadFile = Callable[[str], Awaitable[bytes]]
 
 
 @dataclass(frozen=True, slots=True)
 class Services:
-    """The services that items are called with. `rows` are the routes of calls, by surface and path."""
+    """The services that items are called with. `rows` are the routes of calls, by surface and path; `webhooks` reports
+    the end of jobs.
+    """
 
     door: Door
     ledger: Ledger
     clock: Clock
     filler: Filler
     rows: Mapping[tuple[str, str], CallRow]
+    webhooks: Webhooks
 
 
 def session_of(job: Job, number: int, again: bool = False) -> str:
@@ -106,10 +113,16 @@ class _Answer:
 
 
 class Item:
-    """One item. `record` makes an outcome durable; the session gets its success or failure."""
+    """One item. `record` makes an outcome durable; the session gets its success or failure. Items of a job of lines
+    wait for their turn.
+    """
 
-    def __init__(self, services: Services, job: Job, kind: JobKind, number: int, line: bytes) -> None:
+    def __init__(
+        self, services: Services, job: Job, kind: JobKind, number: int, line: bytes, read_file: ReadFile
+    ) -> None:
         self._services = services
+        self._fills = isinstance(kind, LineKind)
+        self._read_file = read_file
         self._job = job
         self._kind = kind
         self._number = number
@@ -135,14 +148,10 @@ class Item:
             await record(self._refused(call, call.refusal))
             return
         while not self._stopped:
-            turn = await self._services.filler.enter(call.model)
-            error: AntiphonError | None
-            try:
+            async with self._turn(call.model) as turn:
                 if self._stopped:
                     return
                 error = await self._try(call, turn, record, last=tries + 1 >= MAX_TRIES)
-            finally:
-                self._services.filler.leave(turn)
             if error is None:
                 return
             if isinstance(error, GaveWay):
@@ -151,6 +160,17 @@ class Item:
             tries += not isinstance(error, NO_FAULT)
             await asyncio.sleep(max(pause_s, min(error.retry_after_s or 0, LONGEST_PAUSE_S)))
             pause_s = min(2 * pause_s, LONGEST_PAUSE_S)
+
+    @asynccontextmanager
+    async def _turn(self, model: str) -> AsyncGenerator[Turn, None]:
+        if not self._fills:  # its caller waits, as in a call without a job
+            yield Turn(model, asyncio.get_running_loop().create_future())
+            return
+        turn = await self._services.filler.enter(model)
+        try:
+            yield turn
+        finally:
+            self._services.filler.leave(turn)
 
     async def _try(self, call: ItemCall, turn: Turn, record: Record, last: bool) -> AntiphonError | None:
         """Call it once. Returns the error if it must be retried; `None` if its outcome is recorded, or it was
@@ -161,7 +181,10 @@ class Item:
             claim = await self._claim(call)
             opening = Opening("POST", call.path, request_id=claim.session, received_unix_ms=services.clock.unix_ms())
             principal = Principal(self._job.project, self._job.key_id, self._job.scopes)
-            opened = await services.door.item(row, opening, principal, call.body, _Unheld(), claim)
+            sent: bytes | Body = call.body
+            if call.file:
+                sent = Body(await self._read_file(call.file), ((REQUEST, call.body.decode()),))
+            opened = await services.door.item(row, opening, principal, sent, _Unheld(), claim, self._fills)
         except AntiphonError as error:
             if _passes(error, last):
                 return error
@@ -183,7 +206,8 @@ class Item:
             self.stop()
         heard, answer, recorded = _Heard(session), _Answer(), False
         try:
-            await relay(heard, opened.surface, self._services.clock, answer.send)
+            async with playing(session, opened.media):
+                await relay(heard, opened.surface, self._services.clock, answer.send)
             turn.stop = None
             error = heard.error
             if error is not None and self._stopped:

@@ -1,4 +1,5 @@
-"""One job from its claim to its end: its input is checked, its items are run, and its outputs are closed.
+"""One job from its claim to its end: its input is checked, its items are run, and its outputs are closed. A job without
+lines has one item, its request; if that is refused, the job has failed.
 
 Meanwhile it renews its lease, and checks whether it was cancelled. A cancelled or expired job stops at once: answers
 until then stay, and each other item gets a line that says why it has none.
@@ -9,7 +10,7 @@ from collections.abc import AsyncGenerator
 from contextlib import aclosing, suppress
 
 from antiphon.core.errors import CallerError, InternalError, NotFound, TooLarge
-from antiphon.core.jobs import Blob, Checked, Job, JobKind, JobState, Outcome
+from antiphon.core.jobs import Blob, Checked, Job, JobKind, JobState, LineKind, NoticeKind, Outcome
 from antiphon.core.stores import LEASE_MS, LeaseLost, StorageFull
 from antiphon.jobs.desk import KEPT_S
 from antiphon.jobs.items import Item, Services, session_of
@@ -34,6 +35,8 @@ class Run:
         self._shelf = shelf
         self._jobs = shelf.jobs
         self._kind = kind
+        self._reads = kind if isinstance(kind, LineKind) else None  # lines; else it is one call
+        self._refused: bytes | None = None  # the answer to the one call
         self._owner = owner
         self._room = asyncio.Semaphore(at_once)
         self._items: dict[asyncio.Task[None], Item] = {}
@@ -86,9 +89,16 @@ class Run:
                     task.cancel()
 
     async def _finish(self, state: JobState, result: bytes | None = None) -> None:
-        keep_s = min(self._shelf.keep_s(self.job.project), self.job.output_s or KEPT_S)
-        ends = self._services.clock.unix_ms() + 1000 * keep_s
+        ends = self.job.ends_unix_ms
+        if self._reads is not None:  # then its outputs have an end of their own
+            keep_s = min(self._shelf.keep_s(self.job.project), self.job.output_s or KEPT_S)
+            ends = self._services.clock.unix_ms() + 1000 * keep_s
         self.job = await self._jobs.finish(self.job, self._owner, state, result, ends)
+        if self._reads is None and self.job.input:
+            await self._jobs.use_up(self.job.project, self.job.input)
+        notice = self._kind.notice(self.job) if isinstance(self._kind, NoticeKind) else None
+        if notice is not None:
+            self._services.webhooks.send(self.job.project, self.job.key_id, notice)
 
     # -- from the first line to the last -------------------------------------------------------------------------------
 
@@ -108,8 +118,14 @@ class Run:
             await self._run_items(known)
             if self._error is not None:
                 raise self._error
-            if self._why is not None:
-                await self._leave_unanswered(self._why)
+            if self._refused is not None:
+                await self._finish(JobState.FAILED, self._refused)
+                return
+            if self._reads is None and (known or True in self.outcomes):  # however late
+                await self._finish(JobState.DONE)
+                return
+            if self._why is not None and self._reads is not None:
+                await self._leave_unanswered(self._why, self._reads)
             await self._finish(self._why or JobState.DONE)
         except (CallerError, StorageFull) as error:  # a retry would fail again
             await self._finish(JobState.FAILED, self._kind.failure(error))
@@ -129,7 +145,9 @@ class Run:
         return blob(job.output, "output"), blob(job.errors, "error")
 
     async def _check(self) -> Checked:
-        checker = self._kind.checker(self.job.request)
+        if self._reads is None:
+            return Checked(1, True, b"")
+        checker = self._reads.checker(self.job.request)
 
         def read(lines: Lines) -> None:
             for number, line in lines:
@@ -151,7 +169,7 @@ class Run:
                     await self._room.acquire()
                     if self._why is not None:
                         break
-                    item = Item(self._services, self.job, self._kind, number, line)
+                    item = Item(self._services, self.job, self._kind, number, line, self._file)
                     task = asyncio.create_task(self._run_item(item), name=f"item {number} of {self.job.id}")
                     self._items[task] = item
                     task.add_done_callback(self._left)
@@ -171,17 +189,29 @@ class Run:
         self._room.release()
 
     async def _record(self, outcome: Outcome) -> None:
-        await self._jobs.record(self.job, self._owner, [outcome])
+        if self._reads is None and not outcome.good:
+            self._refused = outcome.line
+        else:
+            await self._jobs.record(self.job, self._owner, [outcome])
         self.outcomes.append(outcome.good)
 
-    async def _leave_unanswered(self, why: JobState) -> None:
+    async def _file(self, id: str) -> bytes:
+        """Return a blob's content. Raises `NotFound`."""
+        project, keep_s = self.job.project, self._shelf.keep_s(self.job.project)
+        try:
+            blob = await self._jobs.blob(project, id, keep_s)
+            return await self._jobs.read_blob(project, id, keep_s, 0, blob.size_bytes)
+        except NotFound:
+            raise NotFound("The uploaded file is gone.") from None
+
+    async def _leave_unanswered(self, why: JobState, kind: LineKind) -> None:
         known = await self._jobs.recorded(self.job)
         unanswered: list[Outcome] = []
         with suppress(NotFound):  # without its input its items are unknown
             async for lines in self._lines():
                 for number, line in lines:
                     if number not in known:
-                        told = self._kind.unanswered(line, session_of(self.job, number), why)
+                        told = kind.unanswered(line, session_of(self.job, number), why)
                         unanswered.append(Outcome(number, False, told))
                 for at in range(0, len(unanswered), MOST_AT_ONCE):
                     await self._jobs.record(self.job, self._owner, unanswered[at : at + MOST_AT_ONCE])
@@ -190,7 +220,11 @@ class Run:
 
     async def _lines(self) -> AsyncGenerator[Lines, None]:
         """Return the non-empty lines of its input, with their numbers. Raises `NotFound`, `TooLarge`."""
-        job, most = self.job, self._kind.max_line_bytes
+        job = self.job
+        if self._reads is None:
+            yield [(0, job.request)]
+            return
+        most = self._reads.max_line_bytes
         start, number, rest = 0, 0, b""
         while True:
             keep_s = self._shelf.keep_s(job.project)

@@ -20,10 +20,13 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Shelf:
-    """One place for files and jobs. `keep_s` is how long a project's are kept there by its present policy."""
+    """One place for files and jobs. `keep_s` is how long a project's are kept there by its present policy, `keeps`
+    whether they survive a restart.
+    """
 
     jobs: Jobs
     keep_s: Callable[[str], int]
+    keeps: bool
 
 
 class Shelves:
@@ -31,8 +34,8 @@ class Shelves:
 
     def __init__(self, stores: ServerStores, keep_s: Callable[[str], int]) -> None:
         """Create both; `keep_s` is each project's policy in seconds, 0 for none."""
-        self.kept = Shelf(stores.jobs, keep_s)
-        self.passing = Shelf(stores.passing, lambda project: PASSING_S)
+        self.kept = Shelf(stores.jobs, keep_s, keeps=True)
+        self.passing = Shelf(stores.passing, lambda project: PASSING_S, keeps=False)
 
     def of(self, project: str) -> Shelf:
         return self.kept if self.kept.keep_s(project) else self.passing

@@ -1,4 +1,5 @@
-"""The worker: it runs several jobs at once, one of each project, so that no project's jobs delay another's.
+"""The worker: it runs several jobs at once and fewer of each project, so that no project's jobs delay another's. Jobs
+of lines, which take hours, and those of one call do not delay each other.
 
 What ran here when the server died is started again at the next start: items with a recorded outcome are not called
 again, and the others are charged once (`jobs/items.py`). Jobs in memory are lost with the server.
@@ -11,13 +12,15 @@ from collections.abc import Mapping
 from contextlib import suppress
 
 from antiphon.core.errors import AntiphonError
-from antiphon.core.jobs import Job, JobKind
+from antiphon.core.jobs import Job, JobKind, LineKind
 from antiphon.core.stores import LeaseLost
 from antiphon.jobs.items import Services
 from antiphon.jobs.run import Run
 from antiphon.jobs.shelves import Shelf, Shelves
 
-MAX_RUNNING = 8  # jobs, of all projects
+# Of all projects, and of one.
+MAX_RUNNING, MOST_OF_A_PROJECT = 8, 1  # jobs of lines
+MAX_CALLS, MOST_CALLS_OF_A_PROJECT = 8, 2  # jobs of one call
 LOOK_S = 1.0  # between searches for jobs of dead servers
 
 log = logging.getLogger(__name__)
@@ -37,6 +40,11 @@ class Worker:
         self._services = services
         self._shelves = shelves
         self._kinds = kinds
+        lines = frozenset(name for name, kind in kinds.items() if isinstance(kind, LineKind))
+        self._lanes = (
+            (lines, MAX_RUNNING, MOST_OF_A_PROJECT),
+            (frozenset(kinds) - lines, MAX_CALLS, MOST_CALLS_OF_A_PROJECT),
+        )
         self._owner = owner
         self._at_once = at_once
         self._runs: dict[asyncio.Task[None], Run] = {}
@@ -70,7 +78,8 @@ class Worker:
         while True:
             self._awake.clear()
             for shelf in self._shelves.all:
-                await self._take(shelf)
+                for lane in self._lanes:
+                    await self._take(shelf, *lane)
             with suppress(TimeoutError):
                 async with asyncio.timeout(LOOK_S):
                     await self._awake.wait()
@@ -79,16 +88,18 @@ class Worker:
         """Apply the rule for items that must be stopped for interactive calls, for ever."""
         await self._services.filler.watch()
 
-    async def _take(self, shelf: Shelf) -> None:
-        while len(self._runs) < MAX_RUNNING:
-            job = await shelf.jobs.claim(self._owner, {run.job.project for run in self._runs.values()})
+    async def _take(self, shelf: Shelf, kinds: frozenset[str], most: int, of_a_project: int) -> None:
+        while True:
+            running = Counter(run.job.project for run in self._runs.values() if run.job.kind in kinds)
+            if running.total() >= most:
+                return
+            besides = {project for project, count in running.items() if count >= of_a_project}
+            job = await shelf.jobs.claim(self._owner, besides, kinds)
             if job is None:
                 return
-            kind = self._kinds.get(job.kind)
-            if kind is None:  # a later version's; it expires by itself
-                _log(job, "a job of an unknown kind is not run", None)
-                continue
-            run = Run(self._services, shelf, job, kind, self._owner, self._at_once)
+            if any((run.job.project, run.job.id) == (job.project, job.id) for run in self._runs.values()):
+                continue  # its lease had ended while this process was stopped, and is renewed
+            run = Run(self._services, shelf, job, self._kinds[job.kind], self._owner, self._at_once)
             task = asyncio.create_task(self._do(run), name=f"job {job.id}")
             self._runs[task] = run
             task.add_done_callback(self._left)

@@ -272,7 +272,7 @@ LABELS = {
     "end": "`done`, `failed`, `cancelled` or `expired`",
     "gap": "`refused` (the receiver does not take it) or `unknown` (it may have been taken)",
     "good": "`true` or `false`",
-    "job": "the kind of job: `openai.batch`",
+    "job": "the kind of job: `openai.batch` or `assemblyai.transcript`",
     "kind": "`final`, `first` (the first interim of an utterance), `refresh` (a later interim) or `recording`",
     "model": "the version of a model that answered, as the configuration names it",
     "outcome": "`completed`, `abandoned` (the caller left), or the code of the error that ended the session",

@@ -185,14 +185,22 @@ class Door:
         return opened
 
     async def item(
-        self, row: CallRow, opening: Opening, principal: Principal, body: bytes, held: HeldBody, claim: Claim
+        self,
+        row: CallRow,
+        opening: Opening,
+        principal: Principal,
+        sent: Sent,
+        held: HeldBody,
+        claim: Claim,
+        fills: bool = True,
     ) -> OpenCall | Step:
-        """A call that an item of a job makes for the caller who wanted the job, under the job's claim. Raises as `call`
-        does where that caller's key does not hold any more, or may not do this.
+        """A call that an item of a job makes for the caller who wanted the job, under the job's claim; where it `fills`
+        what other calls leave, nobody waits for it. Raises as `call` does where that caller's key does not hold any
+        more, or may not do this.
         """
         weight = self._keys.policy(principal.project).weight
         principal = replace(self._allowed(principal, row.scope), weight=weight)
-        return await self._open(row, opening, principal, body, held, claim)
+        return await self._open(row, opening, principal, sent, held, claim, fills)
 
     async def _open(
         self,
@@ -202,6 +210,7 @@ class Door:
         sent: Sent,
         held: HeldBody,
         of_item: Claim | None = None,
+        fills: bool = False,
     ) -> OpenCall | Step:
         sessions, keeper, id = self._sessions, self._sessions.keeper, opening.request_id
         if _size(sent) <= BESIDE_BYTES:
@@ -210,7 +219,7 @@ class Door:
             negotiated = await asyncio.to_thread(row.endpoint.negotiate, opening, sent)
         if isinstance(negotiated, Accepted):
             claim = of_item or await self._claim(opening, principal, sent)
-            session = sessions.transcribe(Call(id, principal, row.surface, negotiated.spec, claim))
+            session = sessions.transcribe(Call(id, principal, row.surface, negotiated.spec, claim, item=fills))
             media = _data(sent) if negotiated.media is None else negotiated.media
             return OpenCall(session, negotiated.surface, held, media)
         asked = negotiated
@@ -220,7 +229,7 @@ class Door:
         try:
             claim = of_item or await self._claim(opening, principal, sent)
             held.keep(content_bytes(spec))  # what was asked for is held for as long as the answer takes
-            call = Call(id, principal, row.surface, spec, claim, item=of_item is not None)
+            call = Call(id, principal, row.surface, spec, claim, item=fills)
             answering = sessions.answer(call, keeping)
         except AlreadyAnswered as error:
             return await self._again(row, principal.project, opening, asked, error)

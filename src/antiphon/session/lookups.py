@@ -17,7 +17,7 @@ from antiphon.core.endpoints import (
 )
 from antiphon.core.errors import CapacityError, EngineError, EngineTimeout
 from antiphon.core.identity import Principal
-from antiphon.core.jobs import JobDesk
+from antiphon.core.jobs import JobDesk, NewJob
 from antiphon.core.ports import Inferrer
 from antiphon.core.tensors import ModelForm
 from antiphon.core.wire import Step
@@ -77,6 +77,8 @@ class Lookups:
                 minted = sessions.secrets.mint(principal, surface, settled, lifetime_s, question.once)
                 return question.tell(minted.secret)
             case _:
+                if isinstance(question, NewJob) and question.spec is not None:
+                    sessions.catalogue.resolve(question.spec.model, RECOGNISES).settle_speech(question.spec)
                 assert self._jobs is not None, "a row asks for jobs where there is nobody to answer for them"
                 return await self._jobs.answer(question, principal)
 

@@ -5,7 +5,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from antiphon.core import stores
-from antiphon.core.errors import CapacityError, Conflict, NotFound
+from antiphon.core.errors import CapacityError, NotFound
 from antiphon.core.jobs import NEXT, Blob, Job, JobState, Outcome, Page
 from antiphon.core.ports import Clock
 from antiphon.core.stores import LEASE_MS, RECORD_BYTES, LeaseLost, StorageFull
@@ -47,13 +47,17 @@ class FakeJobs:
         await self.blob(project, id, keep_s)
         return self._data[project, id][start : start + size]
 
-    async def blobs(self, project: str, purpose: str, page: Page, keep_s: int) -> tuple[list[Blob], bool]:
+    async def blobs(self, project: str, purposes: Collection[str], page: Page, keep_s: int) -> tuple[list[Blob], bool]:
         found = [blob for key, blob in self._blobs.items() if key[0] == project and key not in self._open]
-        return self._page([blob for blob in found if purpose in ("", blob.purpose)], page, keep_s)
+        return self._page([blob for blob in found if not purposes or blob.purpose in purposes], page, keep_s)
 
     async def delete_blob(self, project: str, id: str) -> None:
         self._blobs.pop((project, id), None)
         self._data.pop((project, id), None)
+
+    async def use_up(self, project: str, id: str) -> None:
+        if not any((job.project, job.input) == (project, id) and not job.over for job in self._jobs.values()):
+            await self.delete_blob(project, id)
 
     def _check_room(self, project: str, more: int) -> None:
         for whose, most in (((project,), self._bounds[0]), ({each for each, _ in self._blobs}, self._bounds[1])):
@@ -67,7 +71,8 @@ class FakeJobs:
     async def create(self, job: Job, most_open: int) -> None:
         if (job.project, job.id) in self._jobs:
             return
-        if sum(not each.over for key, each in self._jobs.items() if key[0] == job.project) >= most_open:
+        its = (job.project, job.kind)
+        if sum(not each.over and (each.project, each.kind) == its for each in self._jobs.values()) >= most_open:
             raise CapacityError(f"A project can have at most {most_open} jobs that are not over.", retry_after_s=1)
         self._check_room(job.project, RECORD_BYTES + len(job.request))
         self._jobs[job.project, job.id] = job
@@ -78,9 +83,20 @@ class FakeJobs:
             raise NotFound("Job not found.")
         return job
 
-    async def jobs(self, project: str, kind: str, page: Page, keep_s: int) -> tuple[list[Job], bool]:
+    async def jobs(
+        self, project: str, kind: str, page: Page, keep_s: int, states: Collection[JobState] = ()
+    ) -> tuple[list[Job], bool]:
         found = [job for job in self._jobs.values() if (job.project, job.kind) == (project, kind)]
-        return self._page(found, page, keep_s)
+        return self._page([job for job in found if not states or job.state in states], page, keep_s)
+
+    async def end(self, project: str, id: str, ends_unix_ms: int) -> None:
+        job = self._jobs.get((project, id))
+        if job is None:
+            return
+        self._set(job, ends_unix_ms=min(job.ends_unix_ms, ends_unix_ms))
+        for written in (job.output, job.errors):
+            if blob := self._blobs.get((project, written)):
+                self._blobs[project, written] = replace(blob, ends_unix_ms=min(blob.ends_unix_ms, ends_unix_ms))
 
     async def cancel(self, project: str, id: str, keep_s: int) -> Job:
         job, now = await self.job(project, id, keep_s), self._clock.unix_ms()
@@ -91,17 +107,17 @@ class FakeJobs:
         return self._set(job, cancel_unix_ms=now)
 
     async def delete_job(self, project: str, id: str) -> None:
-        job = self._jobs.get((project, id))
-        if job is not None and not job.over:
-            raise Conflict("The job is not over: cancel it first.")
-        self._jobs.pop((project, id), None)
+        job = self._jobs.pop((project, id), None)
+        for written in (job.output, job.errors) if job else ():
+            await self.delete_blob(project, written)
 
     # -- jobs, for workers ---------------------------------------------------------------------------------------------
 
-    async def claim(self, owner: str, besides: Collection[str]) -> Job | None:
+    async def claim(self, owner: str, besides: Collection[str], kinds: Collection[str]) -> Job | None:
         now = self._clock.unix_ms()
         for key, job in sorted(self._jobs.items(), key=lambda item: (item[1].created_unix_ms, item[1].id)):
-            if not job.over and key[0] not in besides and self._leases.get(key, ("", 0))[1] <= now:
+            wanted = not job.over and job.kind in kinds and key[0] not in besides
+            if wanted and self._leases.get(key, ("", 0))[1] <= now:
                 self._leases[key] = owner, now + LEASE_MS
                 return self._set(job, state=JobState.RUNNING, attempt=job.attempt + 1)
         return None
@@ -193,7 +209,9 @@ class FakeJobs:
             if not places:
                 raise NotFound("Nothing in this list has the id 'after'.", param="after")
             ordered = ordered[places[0] + 1 :]
-        readable = [one for one in ordered if self._readable(one, keep_s)]
+        until = page.until_unix_ms or float("inf")
+        made = [one for one in ordered if page.since_unix_ms <= one.created_unix_ms < until]
+        readable = [one for one in made if self._readable(one, keep_s)]
         return readable[: page.limit], len(readable) > page.limit
 
     def _set(self, job: Job, **values: Any) -> Job:

@@ -19,7 +19,7 @@ from urllib.parse import unquote
 import grpc
 import grpc.aio
 
-from antiphon.calls.recognition import Recognition
+from antiphon.calls.playing import playing
 from antiphon.calls.relay import relay
 from antiphon.core.errors import CallerError, CapacityError, InternalError
 from antiphon.core.identity import Principal
@@ -256,10 +256,6 @@ class GrpcService:
     async def _converse(self, opened: OpenCall, call: GrpcCall) -> None:
         """Raises `Gone`."""
         session = opened.session
-        playing: asyncio.Task[None] | None = None
-        if opened.media is not None:
-            assert isinstance(session, Recognition)
-            playing = asyncio.create_task(session.play(opened.media), name=f"play {session.call.id}")
 
         async def say(sends: list[Wire], close: Close | None) -> None:
             await call.send(sends)
@@ -267,14 +263,10 @@ class GrpcService:
                 await call.close(close)
 
         try:
-            await relay(session, opened.surface, self._clock, say)
+            async with playing(session, opened.media):
+                await relay(session, opened.surface, self._clock, say)
         finally:
-            try:
-                if playing is not None:
-                    playing.cancel()
-                    await asyncio.gather(playing, return_exceptions=True)
-            finally:
-                await session.close(delivered=call.over)
+            await session.close(delivered=call.over)
 
     async def _read(
         self, most_bytes: int, call: GrpcCall, opening: Opening, principal: Principal

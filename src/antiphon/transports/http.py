@@ -14,7 +14,7 @@ from starlette.requests import ClientDisconnect
 from starlette.responses import Response as HttpResponse
 from starlette.types import Message, Receive, Scope, Send
 
-from antiphon.calls.recognition import Recognition
+from antiphon.calls.playing import playing
 from antiphon.calls.relay import relay
 from antiphon.core.errors import InternalError
 from antiphon.core.identity import Principal
@@ -124,12 +124,8 @@ class CallRoute:
     async def _converse(self, opened: OpenCall, reply: "Reply") -> None:
         """Send what the session says. A caller who hangs up ends it. Raises what goes wrong in the surface."""
         session = opened.session
-        playing: asyncio.Task[None] | None = None
-        if opened.media is not None:
-            assert isinstance(session, Recognition)
-            playing = asyncio.create_task(session.play(opened.media), name=f"play {session.call.id}")
         try:
-            async with asyncio.timeout(None) as leash:
+            async with playing(session, opened.media), asyncio.timeout(None) as leash:
                 try:
                     reply.hold(leash)
                     await relay(session, opened.surface, self._clock, reply.send)
@@ -141,15 +137,10 @@ class CallRoute:
             if not leash.expired():
                 raise
         finally:
-            try:
-                if playing is not None:
-                    playing.cancel()
-                    await asyncio.gather(playing, return_exceptions=True)
-            finally:
-                if reply.ended:
-                    session.end(delivered=True)
-                else:
-                    await session.close(delivered=False)
+            if reply.ended:
+                session.end(delivered=True)
+            else:
+                await session.close(delivered=False)
 
 
 class Reply:

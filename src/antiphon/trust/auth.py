@@ -21,6 +21,7 @@ POLL_INTERVAL_NS = 250_000_000
 MAX_BUSY_NS = 5 * NS_PER_S  # for which a writer's lock may prevent reading
 MAX_UNREAD_NS = 60 * NS_PER_S  # for which open calls continue while keys cannot be read
 RETRY_AFTER_S = 5
+WEBHOOKS = b"antiphon webhooks"
 _NO_DIGEST = bytes(32)
 
 
@@ -97,6 +98,13 @@ class KeyRing:
     def labels(self, project: str, tags: tuple[str, ...]) -> tuple[str, ...]:
         """Return what the ledger may keep of a caller's tags."""
         return labels_of(tags, self.policy(project).tags, self._known.tag_keys.get(project)) if tags else ()
+
+    def webhook_secret(self, key_id: str) -> bytes:
+        """Return the secret that signs messages to the owner of a key, who can derive it, too: HMAC-SHA256 with the
+        SHA-256 of the key, over `WEBHOOKS`. Empty for an invalid key.
+        """
+        found = self._known.keys.get(key_id)
+        return hmac.digest(found[1], WEBHOOKS, "sha256") if found and self.holds(key_id) else b""
 
     def refresh(self) -> None:
         """Update the view from the database; `trouble` reports a failure. Fast enough for every tick."""

@@ -1,4 +1,4 @@
-"""The only way to fetch a caller's URL.
+"""The only way to fetch a caller's URL, or to post to it.
 
 Only http and https; only public internet addresses, checked after resolution and then connected to, so that a name that
 resolves differently the second time gains nothing; redirects followed here and checked again; no proxy, cookie or
@@ -9,9 +9,11 @@ repeat the URL: it may contain a secret.
 import asyncio
 import ipaddress
 import socket
+from collections.abc import Awaitable, Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
+from typing import TypeVar
 
 import aiohttp
 from aiohttp.abc import AbstractResolver, ResolveResult
@@ -20,6 +22,7 @@ from yarl import URL
 from antiphon.core.errors import CallerError, CapacityError, TooLarge
 
 Network = IPv4Network | IPv6Network
+T = TypeVar("T")
 
 RESOLVE_S = 10.0  # the timeout of name resolution
 
@@ -65,12 +68,22 @@ class Fetcher:
         or `CapacityError`.
         """
         most_bytes = min(self._limits.max_bytes, max_bytes or self._limits.max_bytes)
+        return await self._guarded(lambda: self._follow(_parsed(url), most_bytes))
+
+    async def post(self, url: str, body: bytes, headers: Mapping[str, str]) -> int:
+        """Post `body`; return the answer's status, without reading its body. Redirects are not followed. Raises as
+        `fetch`.
+        """
+        return await self._guarded(lambda: self._post(_parsed(url), body, headers))
+
+    async def _guarded(self, work: Callable[[], Awaitable[T]]) -> T:
+        """Run `work` within the limits. Raises `CallerError`, `TooLarge` or `CapacityError`."""
         if self._under_way >= self._limits.at_once:
             raise CapacityError("Too many URLs are being fetched.", retry_after_s=5)
         self._under_way += 1
         try:
             async with asyncio.timeout(self._limits.total_s):
-                return await self._follow(_parsed(url), most_bytes)
+                return await work()
         except TimeoutError:
             raise _refused(f"The URL took longer than {self._limits.total_s} s to fetch.") from None
         except CallerError:
@@ -90,6 +103,12 @@ class Fetcher:
             auto_decompress=False,
             headers={"Accept-Encoding": "identity", "User-Agent": "antiphon"},
         )
+
+    async def _post(self, url: URL, body: bytes, headers: Mapping[str, str]) -> int:
+        async with self._session() as session:
+            self._resolver.check_literal(url)
+            async with session.post(url, data=body, headers=headers, allow_redirects=False) as response:
+                return response.status
 
     async def _follow(self, url: URL, max_bytes: int) -> bytes:
         async with self._session() as session:

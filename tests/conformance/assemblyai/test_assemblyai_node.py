@@ -1,4 +1,4 @@
-"""AssemblyAI's SDK for Node: it streams over TLS only."""
+"""AssemblyAI's SDK for Node: streams, which it opens over TLS only, recordings and transcripts."""
 
 import json
 import os
@@ -24,7 +24,9 @@ def script() -> Path:
 
 
 @pytest.fixture(scope="module")
-def told(server: Server, script: Path, sentence: bytes, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+def told(
+    server: Server, script: Path, sentence: bytes, beckett: Path, tmp_path_factory: pytest.TempPathFactory
+) -> dict[str, Any]:
     """What happened."""
     folder = tmp_path_factory.mktemp("node")
     speech = folder / "sentence.pcm"
@@ -32,7 +34,7 @@ def told(server: Server, script: Path, sentence: bytes, tmp_path_factory: pytest
     with terminated(int(server.base_url.rpartition(":")[2]), folder) as front:
         wss = f"wss://127.0.0.1:{front.port}/v3/ws"
         trusting = {**os.environ, "NODE_EXTRA_CA_CERTS": str(front.trusted)}
-        arguments = [str(NODE), str(script), server.base_url, wss, server.api_key, str(speech)]
+        arguments = [str(NODE), str(script), server.base_url, wss, server.api_key, str(speech), str(beckett)]
         ran = subprocess.run(
             arguments, cwd=CACHE, env=trusting, timeout=TALK_S, capture_output=True, text=True, check=False
         )
@@ -63,3 +65,20 @@ def test_a_recording(told: dict[str, Any]) -> None:
     assert told["sync"]["warm"] is True
     assert told["sync"]["text"].startswith("The ship was painted blue")
     assert told["sync"]["words"][0]["end"] > told["sync"]["words"][0]["start"]
+
+
+def test_transcripts(told: dict[str, Any]) -> None:
+    heard = told["transcript"]
+    whole = heard["whole"]
+    assert (whole["status"], whole["language_code"], whole["audio_channels"]) == ("completed", "en_us", 1)
+    assert "ever tried" in whole["text"].lower()
+    assert [each["channel"] for each in whole["utterances"]] == ["1"] * len(whole["utterances"])
+    for view in ("sentences", "paragraphs"):
+        assert " ".join(each["text"] for each in heard[view]) == whole["text"]
+    assert heard["srt"].startswith("1\n00:00:0")
+    assert heard["found"]["total_count"] >= 1
+    assert heard["listed"][0][0] == whole["id"]
+    assert abs(heard["listed"][0][1] / 1000 - time.time()) < TALK_S
+    assert heard["older"]["page_details"]["limit"] == 1
+    assert heard["deleted"] == "Deleted by user."
+    assert "not found" in heard["gone"]

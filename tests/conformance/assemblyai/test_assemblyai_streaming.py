@@ -342,5 +342,6 @@ def test_what_a_token_cannot_do(server: Any) -> None:
         holder = {"authorization": token}
         assert client.get("/v3/token?expires_in_seconds=60", headers=holder).status_code == 401
         assert client.post("/v1/transcribe/live", headers=holder).status_code == 401
+        assert client.get("/v2/transcript", headers=holder).status_code == 401
         # It waits to be used all the same.
-        assert client.get("/v2/transcript", headers=key).json().keys() == {"error"}
+        assert client.get("/v2/realtime/token", headers=key).json().keys() == {"error"}

@@ -1,12 +1,12 @@
-// AssemblyAI's SDK for Node: a stream over TLS, a temporary token, a recording in one call, a wrong key. What happened is
-// one JSON object on standard output. Arguments: HTTP URL, WSS URL, key, a file of 16 kHz mono int16.
+// AssemblyAI's SDK for Node: a stream over TLS, a temporary token, a recording in one call, transcripts, a wrong key. What
+// happened is one JSON object on standard output. Arguments: HTTP URL, WSS URL, key, a file of 16 kHz mono int16, a WAV.
 import { readFileSync } from 'node:fs';
 import { AssemblyAI } from 'assemblyai';
 
 const PIECE_BYTES = 3200;
 const PATIENCE_MS = 60_000;
-const [httpUrl, wssUrl, apiKey, file] = process.argv.slice(2);
-const told = { streams: [], refused: null, sync: null };
+const [httpUrl, wssUrl, apiKey, file, wav] = process.argv.slice(2);
+const told = { streams: [], refused: null, sync: null, transcript: null };
 console.warn = () => {}; // it tells warnings there, too
 
 const finish = (code) => {
@@ -62,4 +62,19 @@ try {
 }
 const config = { sample_rate: 16_000, channels: 1, timestamps: true };
 told.sync = { warm: await client.sync.warm(), ...(await client.sync.transcribe(pcm, config)) };
+
+const polls = { pollingInterval: 200 };
+const transcript = await client.transcripts.transcribe({ audio: wav, multichannel: true, language_code: 'en_us' }, polls);
+const list = await client.transcripts.list({ limit: 1, status: 'completed' });
+told.transcript = {
+  whole: transcript,
+  sentences: (await client.transcripts.sentences(transcript.id)).sentences,
+  paragraphs: (await client.transcripts.paragraphs(transcript.id)).paragraphs,
+  srt: await client.transcripts.subtitles(transcript.id, 'srt', 32),
+  found: await client.transcripts.wordSearch(transcript.id, ['ever tried']),
+  listed: list.transcripts.map((each) => [each.id, each.created.getTime()]),
+  older: await client.transcripts.list(list.page_details.prev_url ?? '/v2/transcript?limit=1'),
+  deleted: (await client.transcripts.delete(transcript.id)).text,
+  gone: await client.transcripts.get(transcript.id).catch((error) => error.message),
+};
 finish(0);

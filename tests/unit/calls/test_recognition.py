@@ -443,6 +443,28 @@ async def test_a_recording_from_elsewhere(house):
     assert house.charged() == {0: 1600}
 
 
+@pytest.mark.parametrize(
+    ("part", "words", "charged_ms"),
+    [
+        ({"from_ms": 1_000}, "one two three", 1_600),
+        ({"until_ms": 400}, "one", 400),
+        ({"from_ms": 300, "until_ms": 900}, "one two", 600),
+        ({"from_ms": 300, "until_ms": 99_000}, "one two | one two three", 2_300),
+    ],
+)
+async def test_a_part_of_a_recording_is_heard_and_charged(house, part, words, charged_ms):
+    _, events = await play(house, audio(900, 700, 600, 400), **part)
+    assert " | ".join(final.transcript.text for final in finals(events) if final.transcript.text) == words
+    assert house.charged() == {0: charged_ms}
+    assert events[-1].audio_ms == charged_ms
+
+
+async def test_a_part_that_is_not_there_is_refused(house):
+    _, events = await play(house, SPEECH, from_ms=1_600)
+    assert isinstance(events[-1].error, BadMedia)
+    assert house.ledger.entries == []
+
+
 async def test_a_long_recording_is_heard_whole(house):
     _, events = await play(house, audio(*(2000, 2000) * 15))
     assert len(finals(events)) == 15

@@ -20,6 +20,7 @@ from antiphon.routes import JOB_KINDS
 from antiphon.slo.filling import Traffic
 from antiphon.surfaces.openai.batch_lines import KIND
 from antiphon.surfaces.openai.chat import ChatCompletions
+from antiphon.surfaces.openai.files import PURPOSES
 from session_house import House, until
 
 CHAT = "/v1/chat/completions"
@@ -39,7 +40,7 @@ class Office(House):
         """A worker that has just started, as after a death."""
         self.filler = Filler(self.sessions, self.clock, self.at_once)
         rows = {("openai", CHAT): CallRow(CHAT, "openai", ChatCompletions())}
-        services = items.Services(self.door, self.ledger, self.clock, self.filler, rows)
+        services = items.Services(self.door, self.ledger, self.clock, self.filler, rows, None)
         self.worker = Worker(services, self.shelves, JOB_KINDS, "server", self.at_once)
         self.desk.wake = self.worker.wake
         self.clock.advance_ms(2000)  # in which nothing interactive was there
@@ -59,11 +60,12 @@ class Office(House):
         id = f"file-{uuid.uuid4()}"
         return await self.told(lambda tell: NewFile(id, "in.jsonl", "batch", data, keep_s, tell), principal)
 
-    async def start(self, *bodies, principal=ACME, file=None):
+    async def start(self, *bodies, principal=ACME, file=None, **more):
         file = file or await self.file(*bodies, principal=principal)
         id, request = f"batch_{uuid.uuid4()}", json.dumps({"endpoint": CHAT}).encode()
         return await self.told(
-            lambda tell: NewJob(KIND, id, request, file.id, "batch", f"{id}o", f"{id}e", 86_400, 0, tell), principal
+            lambda tell: NewJob(KIND, id, request, file.id, "batch", f"{id}o", f"{id}e", 86_400, 0, tell, **more),
+            principal,
         )
 
     async def look(self, job, act=JobAct.SHOW, principal=ACME):
@@ -76,7 +78,7 @@ class Office(House):
         return found
 
     async def lines(self, id, principal=ACME):
-        _, data = await self.told(lambda tell: OneFile(FileAct.READ, id, tell), principal)
+        _, data = await self.told(lambda tell: OneFile(FileAct.READ, id, PURPOSES, tell), principal)
         return {line["custom_id"]: line for line in map(json.loads, data.splitlines())}
 
     def sessions_charged(self):
@@ -135,7 +137,8 @@ async def test_a_job_and_its_files_are_their_projects_alone(office):
     for principal, question in (
         (OTHER, lambda tell: OneJob(JobAct.SHOW, KIND, job.id, tell)),
         (OTHER, lambda tell: OneJob(JobAct.CANCEL, KIND, job.id, tell)),
-        (OTHER, lambda tell: OneFile(FileAct.READ, job.output, tell)),
+        (OTHER, lambda tell: OneFile(FileAct.READ, job.output, PURPOSES, tell)),
+        (ACME, lambda tell: OneFile(FileAct.READ, job.output, ("another purpose",), tell)),
         (ACME, lambda tell: OneJob(JobAct.SHOW, "another kind", job.id, tell)),
     ):
         with pytest.raises(NotFound):
@@ -204,7 +207,7 @@ async def test_a_job_that_is_cancelled_or_expires_says_of_each_item_why_it_was_n
 async def test_an_input_that_is_wrong_or_gone_fails_the_job_and_costs_nothing(office):
     wrong = await office.start(ASK, file=await office.told(lambda tell: NewFile("f", "x", "batch", b"{\n", None, tell)))
     gone = await office.start(ASK)
-    await office.told(lambda tell: OneFile(FileAct.DELETE, gone.input, tell))
+    await office.told(lambda tell: OneFile(FileAct.DELETE, gone.input, PURPOSES, tell))
     async with working(office):
         wrong, gone = await office.over(wrong), await office.over(gone)
     assert {wrong.state, gone.state} == {JobState.FAILED}
@@ -256,11 +259,10 @@ async def test_a_few_run_beside_an_open_call(office):
             assert office.filler.running == 1
 
 
-async def test_a_project_has_a_bounded_number_of_open_jobs(office, monkeypatch):
-    monkeypatch.setattr("antiphon.jobs.desk.MAX_OPEN", 1)
-    await office.start(ASK)
+async def test_a_project_has_a_bounded_number_of_open_jobs(office):
+    await office.start(ASK, most_open=1)
     with pytest.raises(CapacityError):
-        await office.start(ASK)
+        await office.start(ASK, most_open=1)
 
 
 async def test_one_job_of_each_project_runs_at_once(office):

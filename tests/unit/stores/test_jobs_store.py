@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 from files import mode
 
-from antiphon.core.errors import CapacityError, Conflict, NotFound
+from antiphon.core.errors import CapacityError, NotFound
 from antiphon.core.events import TokenUsage
 from antiphon.core.identity import Scope
 from antiphon.core.jobs import Blob, Job, JobState, Outcome, Page
@@ -16,6 +16,7 @@ from antiphon.testing import FakeJobs
 
 NOW = 1_767_225_600_000
 DAY_S = 86_400
+KINDS = ("batch", "transcript")
 PROJECT_BYTES, ALL_BYTES = 8 << 20, 12 << 20
 STORES = {
     "sqlite": lambda path, clock: SqliteJobs(path / "jobs.db", clock, PROJECT_BYTES, ALL_BYTES),
@@ -53,7 +54,7 @@ def job(id="job-1", project="acme", created=NOW, **values):
 async def begun(store, **values):
     """A job that runs on server a, its input checked."""
     await store.create(job(**values), 10)
-    claimed = await store.claim("a", ())
+    claimed = await store.claim("a", (), KINDS)
     outputs = tuple(blob(id, purpose="batch_output") for id in (claimed.output, claimed.errors))
     return await store.begin(claimed, "a", 3, b"checked", outputs)
 
@@ -82,7 +83,7 @@ async def test_another_projects_is_not_there(store):
     ):
         with pytest.raises(NotFound):
             await asked
-    assert await store.blobs("other", "", Page(), DAY_S) == ([], False)
+    assert await store.blobs("other", (), Page(), DAY_S) == ([], False)
     assert await store.jobs("other", "batch", Page(), DAY_S) == ([], False)
     assert await store.read_blob("acme", "file-1", DAY_S, 0, 9) == b"theirs"
     assert (await store.job("acme", "job-1", DAY_S)).state is JobState.QUEUED
@@ -99,7 +100,7 @@ async def test_everything_has_an_end_that_a_shorter_policy_moves_forward(store, 
         for asked in (store.blob("acme", "file-1", keep_s), store.job("acme", "job-1", keep_s)):
             with pytest.raises(NotFound):
                 await asked
-        assert await store.blobs("acme", "", Page(), keep_s) == ([], False)
+        assert await store.blobs("acme", (), Page(), keep_s) == ([], False)
 
 
 async def test_a_purge_wipes_what_is_past_its_end_or_its_policy_and_nothing_else(store, clock):
@@ -148,15 +149,20 @@ async def test_lists_are_in_pages_by_age(store):
         await store.put_blob("acme", blob(f"f{number}", created=NOW + number // 2), b"")
         await store.create(job(f"j{number}", created=NOW + number // 2), 10)
     await store.put_blob("acme", blob("z", purpose="batch_output"), b"")
-    listed, more = await store.blobs("acme", "batch", Page(limit=2), DAY_S)
+    listed, more = await store.blobs("acme", ("batch",), Page(limit=2), DAY_S)
     assert ([each.id for each in listed], more) == (["f4", "f3"], True)
-    listed, more = await store.blobs("acme", "batch", Page("f3", 3), DAY_S)
+    listed, more = await store.blobs("acme", ("batch",), Page("f3", 3), DAY_S)
     assert ([each.id for each in listed], more) == (["f2", "f1", "f0"], False)
-    listed, more = await store.blobs("acme", "batch", Page("f1", 2, newest_first=False), DAY_S)
+    listed, more = await store.blobs("acme", ("batch",), Page("f1", 2, newest_first=False), DAY_S)
     assert ([each.id for each in listed], more) == (["f2", "f3"], True)
     jobs, more = await store.jobs("acme", "batch", Page("j4", 3), DAY_S)
     assert ([each.id for each in jobs], more) == (["j3", "j2", "j1"], True)
     assert await store.jobs("acme", "other", Page(), DAY_S) == ([], False)
+    made = Page(since_unix_ms=NOW + 1, until_unix_ms=NOW + 2)
+    assert [each.id for each in (await store.jobs("acme", "batch", made, DAY_S))[0]] == ["j3", "j2"]
+    await store.cancel("acme", "j1", DAY_S)
+    for states, found in (((JobState.CANCELLED,), ["j1"]), ((JobState.DONE, JobState.RUNNING), [])):
+        assert [each.id for each in (await store.jobs("acme", "batch", Page(), DAY_S, states))[0]] == found
     with pytest.raises(NotFound):
         await store.jobs("acme", "batch", Page("nothing"), DAY_S)
 
@@ -172,28 +178,30 @@ async def test_a_job_comes_back_as_it_was_and_is_made_once(store):
     with pytest.raises(CapacityError):
         await store.create(job("job-2"), 1)
     await store.create(job("job-2", project="other"), 1)
+    await store.create(job("job-2", kind="transcript"), 1)
 
 
 async def test_the_oldest_that_waits_is_claimed_of_the_projects_that_may(store, clock):
     await store.create(job("j2", created=NOW + 1), 10)
     await store.create(job("j1"), 10)
     await store.create(job("j3", project="other", created=NOW + 2), 10)
-    assert (await store.claim("a", {"acme", 'o"dd'})).id == "j3"
-    first = await store.claim("a", ())
+    assert await store.claim("a", (), ("transcript", 'o"dd')) is None
+    assert (await store.claim("a", {"acme", 'o"dd'}, KINDS)).id == "j3"
+    first = await store.claim("a", (), KINDS)
     assert (first.id, first.state, first.attempt) == ("j1", JobState.RUNNING, 1)
-    assert (await store.claim("b", ())).id == "j2"
-    assert await store.claim("b", ()) is None
+    assert (await store.claim("b", (), KINDS)).id == "j2"
+    assert await store.claim("b", (), KINDS) is None
 
 
 async def test_a_lease_that_ends_is_anothers_and_who_had_it_is_told(store, clock):
     await store.create(job(), 10)
-    claimed = await store.claim("a", ())
+    claimed = await store.claim("a", (), KINDS)
     clock.advance_ms(LEASE_MS - 1)
     await store.beat(claimed, "a")
     clock.advance_ms(LEASE_MS - 1)
-    assert await store.claim("b", ()) is None
+    assert await store.claim("b", (), KINDS) is None
     clock.advance_ms(1)
-    again = await store.claim("b", ())
+    again = await store.claim("b", (), KINDS)
     assert (again.id, again.attempt) == ("job-1", 2)
     for said in (
         store.beat(claimed, "a"),
@@ -209,11 +217,11 @@ async def test_a_lease_that_ends_is_anothers_and_who_had_it_is_told(store, clock
 async def test_a_server_that_starts_lets_go_of_its_own(store):
     await store.create(job("j1"), 10)
     await store.create(job("j2"), 10)
-    await store.claim("a", ())
-    await store.claim("b", ())
+    await store.claim("a", (), KINDS)
+    await store.claim("b", (), KINDS)
     await store.let_go("a")
-    assert (await store.claim("a", ())).id == "j1"
-    assert await store.claim("a", ()) is None
+    assert (await store.claim("a", (), KINDS)).id == "j1"
+    assert await store.claim("a", (), KINDS) is None
 
 
 async def test_outcomes_are_written_once_and_shown_at_the_end(store, clock):
@@ -245,14 +253,14 @@ async def test_an_output_without_anything_in_it_is_gone(store):
     await store.record(running, "a", [Outcome(0, True, b"zero\n")])
     over = await store.finish(running, "a", JobState.EXPIRED, b"why", NOW + 60_000)
     assert (over.output, over.errors, over.result) == (running.output, "", b"why")
-    assert [each.id for each in (await store.blobs("acme", "", Page(), DAY_S))[0]] == [running.output]
+    assert [each.id for each in (await store.blobs("acme", (), Page(), DAY_S))[0]] == [running.output]
 
 
 async def test_what_is_begun_again_goes_on_from_what_is_known(store, clock):
     running = await begun(store)
     await store.record(running, "a", [Outcome(1, True, b"one\n")])
     await store.let_go("a")
-    again = await store.claim("a", ())
+    again = await store.claim("a", (), KINDS)
     assert (again.attempt, again.total, again.done) == (2, 3, 1)
     same = await store.begin(again, "a", 99, b"else", (blob("x"), blob("y")))
     assert (same.total, same.result) == (3, b"checked")
@@ -261,7 +269,7 @@ async def test_what_is_begun_again_goes_on_from_what_is_known(store, clock):
 
 async def test_a_queued_job_is_cancelled_at_once_and_a_running_one_by_its_worker(store, clock):
     await store.create(job("j1"), 10)
-    running = await store.claim("a", ())
+    running = await store.claim("a", (), KINDS)
     await store.create(job("j2"), 10)
     queued = await store.cancel("acme", "j2", DAY_S)
     assert (queued.state, queued.cancel_unix_ms, queued.over_unix_ms) == (JobState.CANCELLED, NOW, NOW)
@@ -270,12 +278,7 @@ async def test_a_queued_job_is_cancelled_at_once_and_a_running_one_by_its_worker
     clock.advance_ms(5)
     assert await store.cancel("acme", "j1", DAY_S) == asked
     assert await store.beat(running, "a") == asked
-    with pytest.raises(Conflict):
-        await store.delete_job("acme", "j1")
-    await store.delete_job("acme", "j2")
-    with pytest.raises(NotFound):
-        await store.job("acme", "j2", DAY_S)
-    assert await store.claim("a", ()) is None
+    assert await store.claim("a", (), KINDS) is None
 
 
 async def test_outcomes_that_find_no_room_are_not_known(store):
@@ -287,3 +290,45 @@ async def test_outcomes_that_find_no_room_are_not_known(store):
     await store.record(running, "a", [Outcome(0, False, b"no room\n")])
     over = await store.finish(running, "a", JobState.FAILED, b"", NOW + 60_000)
     assert (over.output, over.errors, over.done, over.failed) == ("", running.errors, 0, 1)
+
+
+async def test_a_job_is_deleted_with_what_it_has_written_and_who_works_on_it_is_told(store):
+    running = await begun(store)
+    await store.put_blob("acme", blob(), b"in")
+    await store.record(running, "a", [Outcome(0, True, b"zero\n")])
+    await store.delete_job("acme", "job-1")
+    for said in (store.beat(running, "a"), store.record(running, "a", [Outcome(1, True, b"one\n")])):
+        with pytest.raises(LeaseLost):
+            await said
+    with pytest.raises(NotFound):
+        await store.job("acme", "job-1", DAY_S)
+    assert [each.id for each in (await store.blobs("acme", (), Page(), DAY_S))[0]] == ["file-1"]
+    await store.create(job("job-1"), 10)  # the ids of its outputs are free again
+    await begun(store, id="job-2", output="job-1-out", errors="job-1-err")
+
+
+async def test_a_job_ends_with_what_it_has_written_and_never_later_than_it_did(store, clock):
+    running = await begun(store)
+    await store.record(running, "a", [Outcome(0, True, b"zero\n")])
+    over = await store.finish(running, "a", JobState.DONE, None, NOW + 60_000)
+    await store.end("acme", "job-1", NOW + DAY_S * 9_000)
+    assert (await store.job("acme", "job-1", DAY_S)).ends_unix_ms == over.ends_unix_ms
+    await store.end("other", "job-1", NOW)
+    await store.end("acme", "job-1", NOW + 5)
+    assert (await store.blob("acme", over.output, DAY_S)).ends_unix_ms == NOW + 5
+    clock.advance_ms(5)
+    for asked in (store.job("acme", "job-1", DAY_S), store.blob("acme", over.output, DAY_S)):
+        with pytest.raises(NotFound):
+            await asked
+
+
+async def test_an_input_is_used_up_when_nothing_reads_it_any_more(store):
+    await store.put_blob("acme", blob(), b"in")
+    running = await begun(store)
+    await store.use_up("other", "file-1")
+    await store.use_up("acme", "file-1")
+    assert await store.read_blob("acme", "file-1", DAY_S, 0, 9) == b"in"
+    await store.finish(running, "a", JobState.DONE, None, NOW + 60_000)
+    await store.use_up("acme", "file-1")
+    with pytest.raises(NotFound):
+        await store.blob("acme", "file-1", DAY_S)

@@ -1,3 +1,5 @@
+import hashlib
+import hmac
 import os
 import sqlite3
 
@@ -97,6 +99,18 @@ def test_an_expiry_needs_no_refresh(control, ring, clock):
     assert not ring.holds(key.id)
     with pytest.raises(Unauthenticated, match="expired"):
         ring.authenticate(secret, Scope.USAGE)
+
+
+def test_the_owner_of_a_key_can_derive_what_signs_webhooks_until_it_is_revoked(control, ring, clock):
+    key, secret = control.create_key("acme", "", [Scope.USAGE], clock.unix_ms())
+    ring.authenticate(secret, Scope.USAGE)
+    derived = hmac.digest(hashlib.sha256(secret.encode()).digest(), b"antiphon webhooks", "sha256")
+    assert ring.webhook_secret(key.id) == derived
+    assert ring.webhook_secret("nobody") == b""
+    control.revoke_key(key.id, clock.unix_ms())
+    clock.advance_ms(1_000)
+    ring.refresh()
+    assert ring.webhook_secret(key.id) == b""
 
 
 def test_an_unknown_id_does_not_hold(ring):

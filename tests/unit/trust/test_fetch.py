@@ -54,6 +54,7 @@ class Site:
         self.answer: object = web.Response(body=b"sound")
         app = web.Application()
         app.router.add_get("/{path:.*}", self._handle)
+        app.router.add_post("/{path:.*}", self._handle)
         self.server = TestServer(app, host="127.0.0.1")
 
         def look_up(host: str, port: int = 0, family: int = 0) -> list[dict[str, object]]:
@@ -241,3 +242,38 @@ async def test_names_that_are_long_in_coming_keep_nobody_else_waiting(monkeypatc
         errors = await asyncio.gather(*slow, return_exceptions=True)  # though none was answered
     assert all(isinstance(error, CallerError) for error in errors)
     answered.set()
+
+
+# -- posts -------------------------------------------------------------------------------------------------------------
+
+
+async def test_a_post_is_sent_as_it_is_and_a_redirect_not_followed(site: Site) -> None:
+    got: list[tuple[str | None, bytes]] = []
+
+    async def take(request: web.Request) -> web.Response:
+        got.append((request.headers.get("x-mine"), await request.read()))
+        return _redirect(site.url("/elsewhere"), 307) if len(got) == 1 else web.Response(status=204)
+
+    site.answer = take
+    fetcher = Fetcher(allow_private=LOOPBACK)
+    assert [await fetcher.post(site.url("/hook"), b"{}", {"x-mine": "a"}) for _ in range(2)] == [307, 204]
+    assert got == [("a", b"{}")] * 2
+    assert [request.path for request in site.requests] == ["/hook"] * 2
+
+
+async def test_a_post_goes_to_public_addresses_only(site: Site) -> None:
+    site.names["mixed.example"] = ["8.8.8.8", "127.0.0.1"]
+    for url in (site.url(), site.url(host="mixed.example"), "ftp://example.com", "http://127.1/"):
+        with pytest.raises(CallerError):
+            await Fetcher().post(url, b"{}", {})
+    assert site.requests == []
+
+
+async def test_a_post_is_bounded_in_time(site: Site) -> None:
+    async def wait(request: web.Request) -> web.Response:
+        await asyncio.sleep(5)
+        return web.Response()
+
+    site.answer = wait
+    with pytest.raises(CallerError, match="took longer"):
+        await Fetcher(FetchLimits(total_s=0.1), allow_private=LOOPBACK).post(site.url(), b"{}", {})  # type: ignore[arg-type]

@@ -23,6 +23,7 @@ from urllib.parse import parse_qsl
 from assemblyai.streaming.v3 import models
 
 from antiphon.core import errors
+from antiphon.core.capabilities import SpeechAbility
 from antiphon.core.endpoints import Accepted, ShortToken
 from antiphon.core.events import (
     Audio,
@@ -52,6 +53,7 @@ from wire_player import WirePlayer
 
 REQUEST_ID = "8c8ebea9-dbec-45fa-a035-e4632cb05b5f"
 RECEIVED_UNIX_MS = 1_724_974_675_202
+HEARING = ("language", "languages", "detect", "prompt", "keyterms")  # as fields of the spec
 SHA256 = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"
 
 _WORD = re.compile(r"(\S+)@(\d+)-(\d+)(?:/([\d.]+))?")
@@ -153,11 +155,14 @@ class Player(WirePlayer):
 
     def _accepted(self, accepted: Accepted[Any]) -> Iterator[str]:
         self.surface = accepted.surface
-        for name, value in accepted.headers:
+        for name, value in accepted.headers_without((SpeechAbility.GUIDANCE,)):
             yield f"< {name}: {value}"
-        form = accepted.spec.format
+        spec, form = accepted.spec, accepted.spec.format
+        hearing = [f"{name}={value!r}" for name in HEARING if (value := getattr(spec, name))]
+        if hearing:
+            yield f"= {' '.join(hearing)}"
         told = f"{form.encoding} {form.sample_rate} Hz x{form.channels}"
-        yield f"= {accepted.spec.model} {told} {accepted.spec.turns or f'timed={accepted.spec.word_times}'}"
+        yield f"= {spec.model} {told} {spec.turns or f'timed={spec.word_times}'}"
 
     def _refused(self, endpoint: Endpoint, error: errors.AntiphonError) -> Iterator[str]:
         assert self.pending is not None
@@ -186,7 +191,8 @@ def _input(value: Any) -> str:
 
 def _event(text: str) -> Output:
     """An event from its line; a word is `text@from-to/confidence`, a time milliseconds; with `sure=...` at its end it
-    says how sure it is that the turn is over:
+    says how sure it is that the turn is over, and with `in=LANGUAGE/CONFIDENCE` before that what was heard. A model
+    that opens hears English and cannot be guided, or with `hears=LANGUAGE,...` those and can:
 
     `opened MODEL`, `started AT`, `may-end AT`, `resumed AT`, `interim FROM TO WORDS`, `final FROM TO CAUSE WORDS`,
     `utterance-ended AT`, `closed LENGTH`, `failed CLASS [retry=SECONDS] MESSAGE`.
@@ -195,7 +201,9 @@ def _event(text: str) -> Output:
     sure = float(rest.pop().removeprefix("sure=")) if rest and rest[-1].startswith("sure=") else None
     match name:
         case "opened":
-            return Opened(rest[0])
+            if len(rest) == 1:
+                return Opened(rest[0], languages=("en",), unmet_speech=frozenset((SpeechAbility.GUIDANCE,)))
+            return Opened(rest[0], languages=tuple(rest[1].removeprefix("hears=").split(",")))
         case "started":
             return SpeechStarted(0, int(rest[0]))
         case "interim":
@@ -219,8 +227,11 @@ def _event(text: str) -> Output:
 
 def _transcript(words: list[str]) -> Transcript:
     heard = []
+    language, _, likely = (
+        words.pop().removeprefix("in=").partition("/") if words and words[-1].startswith("in=") else ("", "", "")
+    )
     for word in words:
         match = _WORD.fullmatch(word)
         assert match is not None, word
         heard.append(Word(match[1], int(match[2]), int(match[3]), float(match[4] or 0.9)))
-    return Transcript(" ".join(word.text for word in heard), 0.9, tuple(heard))
+    return Transcript(" ".join(word.text for word in heard), 0.9, tuple(heard), (), language, float(likely or 1))

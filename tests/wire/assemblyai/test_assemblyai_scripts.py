@@ -12,7 +12,7 @@ from assemblyai_script import Player, check_event
 from antiphon.config import VENDOR_NAMES
 from antiphon.core.events import Cause, Final, Transcript, Word
 from antiphon.core.wire import Opening
-from antiphon.surfaces.assemblyai import parameters, sync
+from antiphon.surfaces.assemblyai import parameters, sync, transcript_parameters
 from antiphon.surfaces.assemblyai.live import MAX_TURN_WORDS, StreamEndpoint
 from antiphon.surfaces.assemblyai.parameters import Use
 from vendor_types import check
@@ -63,21 +63,29 @@ def test_the_table_has_every_parameter_of_the_sdk() -> None:
     named = {row.name for row in parameters.TABLE}
     assert set(models.StreamingParameters.model_fields) <= named
     updatable = {row.name for row in parameters.TABLE if row.use is Use.UPDATABLE}
-    assert updatable >= set(models.StreamingSessionParameters.model_fields) - {
+    # What a stream hears, and what guides it, is what it was opened with.
+    opened = {"language_codes", "keyterms_prompt", "prompt", "agent_context"}
+    assert updatable >= set(models.StreamingSessionParameters.model_fields) - opened - {
         row.name for row in parameters.TABLE if row.use is Use.NO_EFFECT
     }
     config = set(types.SyncTranscriptionConfig.__fields__) - {"model"} | set(DictationConfig.model_fields)
-    assert config == sync.HONOURED | sync.WITHOUT_EFFECT | {sync.REWRITES}
+    assert config == sync.HONOURED | set(sync.GUIDING) | sync.WITHOUT_EFFECT | {sync.REWRITES}
+    named = {row.name for row in transcript_parameters.TABLE}
+    assert set(types.RawTranscriptionConfig.__fields__) - {"language_detection_results"} <= named
 
 
 def test_the_page_has_every_parameter() -> None:
     page = PAGE.read_text()
     for row in parameters.TABLE:
         assert f"| `{row.name}` | {row.use} | {row.how} |" in page
-    for name in sync.HONOURED | sync.WITHOUT_EFFECT | {sync.REWRITES}:
+    for row in transcript_parameters.TABLE:
+        use = "honoured" if row.use is Use.HONOURED else row.use
+        assert f"| `{row.name}` | {use} | {row.how} |" in page
+    for name in sync.HONOURED | set(sync.GUIDING) | sync.WITHOUT_EFFECT | {sync.REWRITES}:
         assert f"`{name}`" in page
 
 
 def test_every_model_of_the_sdk_has_an_answer_by_default() -> None:
-    names = {model.value for model in models.SpeechModel} | {parameters.DEFAULT_MODEL, sync.DEFAULT_MODEL}
+    names = {model.value for kind in (models.SpeechModel, types.SpeechModel) for model in kind}
+    names |= {parameters.DEFAULT_MODEL, sync.DEFAULT_MODEL, transcript_parameters.DEFAULT_MODEL}
     assert names <= set(VENDOR_NAMES)

@@ -15,7 +15,7 @@ from pathlib import Path
 from sqlite3 import Connection, Row
 from typing import Any, TypeVar
 
-from antiphon.core.errors import CapacityError, Conflict, InternalError, NotFound
+from antiphon.core.errors import CapacityError, InternalError, NotFound
 from antiphon.core.jobs import NEXT, OVER, Blob, Job, JobState, Outcome, Page
 from antiphon.core.ports import Clock
 from antiphon.core.stores import LEASE_MS, RECORD_BYTES, LeaseLost, StorageFull
@@ -36,7 +36,9 @@ _PUT_BLOB = f"INSERT INTO blobs (project, whole, {', '.join(BLOB)}) VALUES (?, ?
 _PUT_JOB = f"INSERT INTO jobs ({', '.join(JOB)}) VALUES ({', '.join('?' * len(JOB))})"
 _CLAIM = f"""
 SELECT * FROM jobs WHERE NOT {_IS_OVER} AND lease_unix_ms <= ? AND project NOT IN (SELECT value FROM json_each(?))
-ORDER BY created_unix_ms, id LIMIT 1"""
+AND kind IN (SELECT value FROM json_each(?)) ORDER BY created_unix_ms, id LIMIT 1"""
+# A job's outputs, by its project and id, which are given once for each output.
+_WRITTEN = " UNION ".join(f"SELECT {each} FROM jobs WHERE project = ? AND id = ?" for each in ("output", "errors"))
 # The size of a project's files and jobs, or of all.
 _TAKEN = f"""
 SELECT (SELECT coalesce(sum(size_bytes + {RECORD_BYTES}), 0) FROM blobs WHERE ? IN (project, ''))
@@ -91,13 +93,18 @@ SELECT start, body FROM pieces WHERE project = ? AND blob = ? AND start < ? AND 
 
         return await self._run(read)
 
-    async def blobs(self, project: str, purpose: str, page: Page, keep_s: int) -> tuple[list[Blob], bool]:
-        where, values = "whole AND ? IN (purpose, '')", (purpose,)
-        rows, more = await self._list("blobs", project, where, values, page, keep_s)
+    async def blobs(self, project: str, purposes: Collection[str], page: Page, keep_s: int) -> tuple[list[Blob], bool]:
+        where, values = _one_of("purpose", purposes)
+        rows, more = await self._list("blobs", project, f"whole AND {where}", values, page, keep_s)
         return [to_blob(row) for row in rows], more
 
     async def delete_blob(self, project: str, id: str) -> None:
         await self._run(lambda t: t.execute("DELETE FROM blobs WHERE project = ? AND id = ?", (project, id)))
+
+    async def use_up(self, project: str, id: str) -> None:
+        read = f"SELECT 1 FROM jobs WHERE project = ? AND input = ? AND NOT {_IS_OVER}"
+        query = f"DELETE FROM blobs WHERE project = ? AND id = ? AND NOT EXISTS ({read})"
+        await self._run(lambda t: t.execute(query, (project, id, project, id)))
 
     def _blob(self, t: Connection, project: str, id: str, keep_s: int) -> Blob:
         now = self._clock.unix_ms()
@@ -141,8 +148,8 @@ SELECT * FROM blobs WHERE project = ? AND id = ? AND whole AND ends_unix_ms > ? 
             key = (job.project, job.id)
             if t.execute("SELECT 1 FROM jobs WHERE project = ? AND id = ?", key).fetchone() is not None:
                 return
-            query = f"SELECT count(*) FROM jobs WHERE project = ? AND NOT {_IS_OVER}"
-            if t.execute(query, (job.project,)).fetchone()[0] >= most_open:
+            query = f"SELECT count(*) FROM jobs WHERE project = ? AND kind = ? AND NOT {_IS_OVER}"
+            if t.execute(query, (job.project, job.kind)).fetchone()[0] >= most_open:
                 said = f"A project can have at most {most_open} jobs that are not over."
                 raise CapacityError(said, retry_after_s=RETRY_AFTER_S)
             self._check_room(t, job.project, RECORD_BYTES + len(job.request))
@@ -153,9 +160,20 @@ SELECT * FROM blobs WHERE project = ? AND id = ? AND whole AND ends_unix_ms > ? 
     async def job(self, project: str, id: str, keep_s: int) -> Job:
         return await self._run(lambda t: self._job(t, project, id, keep_s))
 
-    async def jobs(self, project: str, kind: str, page: Page, keep_s: int) -> tuple[list[Job], bool]:
-        rows, more = await self._list("jobs", project, "kind = ?", (kind,), page, keep_s)
+    async def jobs(
+        self, project: str, kind: str, page: Page, keep_s: int, states: Collection[JobState] = ()
+    ) -> tuple[list[Job], bool]:
+        where, values = _one_of("state", states)
+        rows, more = await self._list("jobs", project, f"kind = ? AND {where}", (kind, *values), page, keep_s)
         return [to_job(row) for row in rows], more
+
+    async def end(self, project: str, id: str, ends_unix_ms: int) -> None:
+        def end(t: Connection) -> None:
+            shorter, key = "SET ends_unix_ms = min(ends_unix_ms, ?) WHERE project = ?", (ends_unix_ms, project)
+            t.execute(f"UPDATE jobs {shorter} AND id = ?", (*key, id))
+            t.execute(f"UPDATE blobs {shorter} AND id IN ({_WRITTEN})", (*key, project, id, project, id))
+
+        await self._run(end)
 
     async def cancel(self, project: str, id: str, keep_s: int) -> Job:
         def cancel(t: Connection) -> Job:
@@ -170,9 +188,9 @@ SELECT * FROM blobs WHERE project = ? AND id = ? AND whole AND ends_unix_ms > ? 
 
     async def delete_job(self, project: str, id: str) -> None:
         def delete(t: Connection) -> None:
-            row = t.execute("SELECT state FROM jobs WHERE project = ? AND id = ?", (project, id)).fetchone()
-            if row is not None and JobState(row["state"]) not in OVER:
-                raise Conflict("The job is not over: cancel it first.")
+            t.execute(
+                f"DELETE FROM blobs WHERE project = ? AND id IN ({_WRITTEN})", (project, project, id, project, id)
+            )
             t.execute("DELETE FROM jobs WHERE project = ? AND id = ?", (project, id))
 
         await self._run(delete)
@@ -187,10 +205,10 @@ SELECT * FROM blobs WHERE project = ? AND id = ? AND whole AND ends_unix_ms > ? 
 
     # -- jobs, for workers ---------------------------------------------------------------------------------------------
 
-    async def claim(self, owner: str, besides: Collection[str]) -> Job | None:
+    async def claim(self, owner: str, besides: Collection[str], kinds: Collection[str]) -> Job | None:
         def claim(t: Connection) -> Job | None:
             now = self._clock.unix_ms()
-            row = t.execute(_CLAIM, (now, json.dumps(list(besides)))).fetchone()
+            row = t.execute(_CLAIM, (now, json.dumps(list(besides)), json.dumps(list(kinds)))).fetchone()
             if row is None:
                 return None
             t.execute(
@@ -312,6 +330,10 @@ SELECT * FROM blobs WHERE project = ? AND id = ? AND whole AND ends_unix_ms > ? 
             now = self._clock.unix_ms()
             readable = f"project = ? AND ends_unix_ms > ? AND created_unix_ms > ? AND {where}"
             given: tuple[Any, ...] = (project, now, now - keep_s * 1000, *values)
+            if page.since_unix_ms:
+                readable, given = f"{readable} AND created_unix_ms >= ?", (*given, page.since_unix_ms)
+            if page.until_unix_ms:
+                readable, given = f"{readable} AND created_unix_ms < ?", (*given, page.until_unix_ms)
             order, beyond = ("DESC", "<") if page.newest_first else ("ASC", ">")
             query = f"SELECT * FROM {table} WHERE {readable}"
             if page.after:
@@ -337,6 +359,11 @@ SELECT * FROM blobs WHERE project = ? AND id = ? AND whole AND ends_unix_ms > ? 
         with self._connection:
             self._connection.execute("BEGIN IMMEDIATE")
             return work(self._connection)
+
+
+def _one_of(column: str, wanted: Collection[str]) -> tuple[str, tuple[str, ...]]:
+    """Return a condition and its values; without `wanted`, one that matches everything."""
+    return f"{column} IN ({', '.join('?' * len(wanted))})" if wanted else "TRUE", tuple(map(str, wanted))
 
 
 def _all(query: str, t: Connection) -> list[Row]:

@@ -5,7 +5,15 @@ code: the SDK for Node tries a refused opening three times, and gives up at once
 use.
 """
 
-from antiphon.core.errors import AntiphonError, CallerError, CapacityError, Draining, PolicyError
+from antiphon.core.capabilities import Incapable, SpeechAbility, UnsupportedLanguage
+from antiphon.core.errors import (
+    AntiphonError,
+    CallerError,
+    CapacityError,
+    Draining,
+    PolicyError,
+    UnsupportedParameter,
+)
 from antiphon.core.wire import Bearer, Close, Opening, Response, Step, bearer
 from antiphon.surfaces.assemblyai import wire
 
@@ -13,6 +21,9 @@ NORMAL = 1000
 SERVER_ERROR, INVALID_INPUT, CHUNK_DURATION, SESSION_EXPIRED, TOO_MANY_SESSIONS = 3005, 3006, 3007, 3008, 3009
 NOT_AUTHORIZED, IDLE, BAD_SCHEMA = 4001, 4031, 4101
 MAX_REASON_BYTES = 123
+MAX_SHOWN = 64
+# How a caller spells what a model may not hear.
+_LANGUAGE_PARAMS = {"language": "language_code", "languages": "language_codes"}
 
 JSON = (("content-type", "application/json"),)
 
@@ -30,7 +41,20 @@ class Endpoint:
 
     def refuse(self, opening: Opening, error: AntiphonError) -> Step:
         headers = (*JSON, *retry_after(error))
-        return Response(error.status, headers, wire.write_body(wire.ErrorBody(error.message)))
+        return Response(error.status, headers, wire.write_body(wire.ErrorBody(phrased(error).message)))
+
+
+def phrased(error: AntiphonError) -> AntiphonError:
+    """What a model cannot do, by the name of the parameter that asks for it; any other error as it is."""
+    if isinstance(error, UnsupportedLanguage):
+        name = _LANGUAGE_PARAMS.get(error.param or "", "language_code")
+        heard = ", ".join(f"'{each}'" for each in error.languages)
+        said = f"`{name}`: this model does not support the language {error.language[:MAX_SHOWN]!r}, only {heard}."
+        return UnsupportedParameter(said, param=name)
+    if isinstance(error, Incapable) and error.ability is SpeechAbility.DETECTION:
+        said = "`language_detection` is not supported by this model: it does not find out which language is spoken."
+        return UnsupportedParameter(said, param="language_detection")
+    return error
 
 
 def retry_after(error: AntiphonError) -> tuple[tuple[str, str], ...]:

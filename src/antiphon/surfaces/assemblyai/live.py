@@ -7,6 +7,7 @@ answered by what was said last and by `Termination`; only then is the connection
 
 import msgspec
 
+from antiphon.core.capabilities import SpeechAbility
 from antiphon.core.endpoints import Accepted
 from antiphon.core.errors import AntiphonError, CallerError
 from antiphon.core.events import (
@@ -30,7 +31,7 @@ from antiphon.core.events import (
 from antiphon.core.rewriting import masked
 from antiphon.core.specs import TranscribeSpec
 from antiphon.core.units import NS_PER_S
-from antiphon.core.wire import NOTHING, Close, Opening, Step, no_effect
+from antiphon.core.wire import NOTHING, Close, Opening, Step
 from antiphon.surfaces.assemblyai import parameters, wire
 from antiphon.surfaces.assemblyai.endpoint import (
     BAD_SCHEMA,
@@ -42,6 +43,7 @@ from antiphon.surfaces.assemblyai.endpoint import (
     Endpoint,
     close_code,
     ending,
+    phrased,
 )
 from antiphon.surfaces.assemblyai.tokens import longest_session_s
 from antiphon.surfaces.assemblyai.turns import CONFIDENCE_DIGITS, Turn, rendered
@@ -57,6 +59,7 @@ class StreamEndpoint(Endpoint):
 
     def negotiate(self, opening: Opening, first: str | bytes | None = None) -> Accepted[TranscribeSpec]:
         asked = parameters.read(opening.query)
+        guidance = tuple((SpeechAbility.GUIDANCE, name) for name in asked.guiding)
         spec = TranscribeSpec(
             model=asked.model,
             format=asked.format,
@@ -67,11 +70,16 @@ class StreamEndpoint(Endpoint):
             speech_events=True,
             word_times=True,
             turns=asked.settings.turns,
+            language=asked.language,
+            languages=asked.languages,
+            prompt=asked.prompt,
+            keyterms=asked.keyterms,
         )
-        return Accepted(spec, Stream(asked, opening), headers=no_effect(asked.without_effect))
+        stream = Stream(asked, opening)
+        return Accepted(spec, stream, without_effect=asked.without_effect, dispensable=guidance)
 
     def refuse(self, opening: Opening, error: AntiphonError) -> Step:
-        return ending(close_code(error, BAD_SCHEMA), error.message)
+        return ending(close_code(error, BAD_SCHEMA), phrased(error).message)
 
 
 class Stream:
@@ -88,6 +96,7 @@ class Stream:
         self._begun_ns: int | None = None
         self._heard_ns = 0
         self._short = False  # the last chunk was: only the very last may be
+        self._languages: tuple[str, ...] = ()  # that may be heard
         self._turn = Turn(0)
         self._told: tuple[list[Word], list[Word]] = ([], [])  # the words of the turn, as they were told last
 
@@ -131,9 +140,9 @@ class Stream:
     def _update(self, fields: dict[str, object]) -> Step:
         """All of it holds from now on, or none."""
         before = self._settings
-        self._settings, unused = parameters.update(before, fields)
+        self._settings, unused = parameters.update(before, fields, self._languages)
         retune = () if self._settings.turns == before.turns else (Retune(self._settings.turns),)
-        return Step(inputs=retune, sends=tuple(map(_warning, unused)))
+        return Step(inputs=retune, sends=tuple(_warning(parameters.warning(name)) for name in unused))
 
     def deadline_ns(self) -> int | None:
         """The end of the session, or of the time without any message; none once the caller is done."""
@@ -179,8 +188,11 @@ class Stream:
         self._begun_ns = now_ns
         self._heard_ns = max(self._heard_ns, now_ns)
         expires_unix_s = self._received_unix_ms // 1000 + self._longest_s
+        self._languages = opened.languages
         begin = wire.Begin(self._id, expires_unix_s, wire.Configuration(opened.model, API_VERSION))
-        return Step(sends=(wire.write(begin), *map(_warning, self._asked.without_effect)))
+        unguided = self._asked.guiding if SpeechAbility.GUIDANCE in opened.unmet_speech else ()
+        warnings = (*map(parameters.unguided, unguided), *map(parameters.warning, self._asked.without_effect))
+        return Step(sends=(wire.write(begin), *map(_warning, warnings)))
 
     def _tell(self, sure: float) -> Step:
         """The turn so far, where that is anything new."""
@@ -200,9 +212,10 @@ class Stream:
         if not turn.final:
             self._turn, self._told = Turn(turn.order), ([], [])
             return NOTHING
-        sends = [wire.write(self._rendered(sure, over=True))]
+        ends = [self._rendered(sure, over=True)]
         if self._settings.formats:
-            sends.append(wire.write(self._rendered(sure, over=True, formatted=True)))
+            ends.append(self._rendered(sure, over=True, formatted=True))
+        sends = [wire.write(self._in_language(end, final)) for end in ends]
         self._turn, self._told = Turn(turn.order + 1), ([], [])
         return Step(sends=tuple(sends))
 
@@ -220,6 +233,14 @@ class Stream:
             rendered(final, final=True) + rendered(tentative, final=False),
         )
 
+    def _in_language(self, turn: wire.Turn, final: Final) -> wire.Turn:
+        """With the language that was heard, where the caller asks for that or it is not known before."""
+        heard = final.transcript.language
+        if not heard or not (self._asked.tells_language or len(self._languages) > 1):
+            return turn
+        sure = round(final.transcript.language_confidence, CONFIDENCE_DIGITS)
+        return msgspec.structs.replace(turn, language_code=heard, language_confidence=sure)
+
     def _end(self, code: int, message: str) -> Step:
         self._open, self._closed = False, True
         return ending(code, message)
@@ -229,8 +250,8 @@ def _say(message: wire.ServerMessage) -> Step:
     return Step(sends=(wire.write(message),))
 
 
-def _warning(name: str) -> str:
-    return wire.write(wire.Warning(NO_EFFECT, parameters.warning(name)))
+def _warning(message: str) -> str:
+    return wire.write(wire.Warning(NO_EFFECT, message))
 
 
 def _rounded(amount: int, unit: int) -> int:

@@ -10,8 +10,9 @@ from enum import StrEnum
 
 from antiphon.core.audio import MAX_RATE, MIN_RATE, AudioFormat, Encoding
 from antiphon.core.errors import CallerError, UnsupportedParameter
+from antiphon.core.languages import spoken
 from antiphon.core.specs import TurnRules
-from antiphon.surfaces.assemblyai.values import Values, asks, flag, is_english, number, text, texts, whole
+from antiphon.surfaces.assemblyai.values import Values, asks, entries, flag, number, terms, text, whole
 
 DEFAULT_MODEL = "universal-streaming-english"
 # AssemblyAI's own defaults and bounds (https://www.assemblyai.com/docs/api-reference/streaming-api).
@@ -21,6 +22,7 @@ MIN_INACTIVITY_S, MAX_INACTIVITY_S = 5, 3_600
 # The least and the most that the voice detector can be told.
 MIN_VOICE, MAX_VOICE = 0.01, 0.99
 MAX_SHOWN = 64
+MAX_PROMPT_CHARS = 6_000
 
 _ENCODINGS = {
     "pcm_s16le": Encoding.LINEAR16,
@@ -31,10 +33,9 @@ _ENCODINGS = {
 }
 SAMPLE_BYTES = {Encoding.LINEAR16: 2, Encoding.MULAW: 1}  # of what does not describe itself
 
-_NO_BIAS = "The models here cannot be steered by a text."
-_NO_SPEAKERS = "No model here tells speakers apart."
+_GUIDES = "Guides a model that can be guided, as Whisper; with any other one it is named in a `Warning`."
+NO_SPEAKERS = "No model here tells speakers apart."
 _NO_NOISE = "The audio is heard as it comes."
-_ENGLISH = "English only: `en` and its regions; all of several."
 _NOT_POSTED = "Results are given on the stream; nothing is posted elsewhere."
 _NO_REDACTION = "Redaction is not offered by request."
 
@@ -112,17 +113,26 @@ TABLE: tuple[Parameter, ...] = (
         Use.UPDATABLE,
         "Asterisks behind the first letter: of the words of a short English list, and no others.",
     ),
-    Parameter("language_code", Use.UPDATABLE, _ENGLISH),
-    Parameter("language_codes", Use.UPDATABLE, _ENGLISH),
-    Parameter("language_detection", Use.NO_EFFECT, "Only English is heard."),
-    Parameter("keyterms_prompt", Use.NO_EFFECT, _NO_BIAS),
-    Parameter("prompt", Use.NO_EFFECT, _NO_BIAS),
-    Parameter("agent_context", Use.NO_EFFECT, _NO_BIAS),
+    Parameter(
+        "language_code",
+        Use.HONOURED,
+        "A language that the model hears, whatever its region; `multi` for any. Without it: the model's own, or it "
+        "finds out.",
+    ),
+    Parameter("language_codes", Use.HONOURED, "Languages that the model hears, of which one is spoken."),
+    Parameter(
+        "language_detection",
+        Use.HONOURED,
+        "The end of a turn has `language_code` and `language_confidence`; without it only where the model finds out.",
+    ),
+    Parameter("keyterms_prompt", Use.HONOURED, _GUIDES),
+    Parameter("prompt", Use.HONOURED, _GUIDES),
+    Parameter("agent_context", Use.HONOURED, f"What was said to the speaker before. {_GUIDES}"),
     Parameter("domain", Use.NO_EFFECT, "There is one domain."),
     Parameter("mode", Use.NO_EFFECT, "There is one mode."),
-    Parameter("speaker_labels", Use.NO_EFFECT, _NO_SPEAKERS),
-    Parameter("max_speakers", Use.NO_EFFECT, _NO_SPEAKERS),
-    Parameter("speaker_labels_revision_interval_ms", Use.NO_EFFECT, _NO_SPEAKERS),
+    Parameter("speaker_labels", Use.NO_EFFECT, NO_SPEAKERS),
+    Parameter("max_speakers", Use.NO_EFFECT, NO_SPEAKERS),
+    Parameter("speaker_labels_revision_interval_ms", Use.NO_EFFECT, NO_SPEAKERS),
     Parameter("voice_focus", Use.NO_EFFECT, _NO_NOISE),
     Parameter("voice_focus_threshold", Use.NO_EFFECT, _NO_NOISE),
     Parameter("noise_suppression_model", Use.NO_EFFECT, _NO_NOISE),
@@ -147,6 +157,8 @@ TABLE: tuple[Parameter, ...] = (
 )
 
 _BY_NAME = {row.name: row for row in TABLE}
+_LANGUAGE_NAMES = ("language_code", "language_codes")
+MULTI = "multi"
 _OLD_NAMES = {
     "formatted_finals": "format_turns",
     "min_end_of_turn_silence_when_confident": "min_turn_silence",
@@ -164,12 +176,20 @@ class Settings:
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """What a query asks for. `without_effect` are the names of the parameters that do nothing here."""
+    """What a query asks for. `guiding` are the names of the parameters whose effect depends on the model,
+    `without_effect` those that do nothing here.
+    """
 
     model: str
     format: AudioFormat
     settings: Settings
     inactivity_s: int | None
+    language: str
+    languages: tuple[str, ...]
+    tells_language: bool
+    prompt: str
+    keyterms: tuple[str, ...]
+    guiding: tuple[str, ...]
     without_effect: tuple[str, ...]
 
 
@@ -189,14 +209,27 @@ def read(query: Sequence[tuple[str, str]]) -> Request:
         _audio_format(values),
         _changed(Settings(), values),
         whole(values, "inactivity_timeout", MIN_INACTIVITY_S, MAX_INACTIVITY_S),
+        _language(values),
+        tuple(entries(values, "language_codes")),
+        flag(values, "language_detection"),
+        _prompt(values),
+        terms(values, "keyterms_prompt"),
+        tuple(name for name in ("prompt", "agent_context", "keyterms_prompt") if asks(values.get(name))),
         tuple(name for name, value in values.items() if _BY_NAME[name].use is Use.NO_EFFECT and asks(value)),
     )
 
 
-def update(settings: Settings, values: Values) -> tuple[Settings, list[str]]:
-    """The settings with these changes, and the names of what has no effect. Raises as `read` does."""
+def update(settings: Settings, values: Values, languages: Sequence[str]) -> tuple[Settings, list[str]]:
+    """The settings with these changes, and the names of what has no effect. `languages` are those that the stream
+    hears: they stay. Raises as `read` does.
+    """
     _check_refused(values)
-    unused = [name for name, value in values.items() if asks(value) and not _updatable(name)]
+    for name, tags in (("language_code", [_language(values)]), ("language_codes", entries(values, "language_codes"))):
+        if any(tags) and {spoken(tag, languages) for tag in tags} != set(languages):
+            raise UnsupportedParameter(f"`{name}` cannot be changed in mid-stream.", param=name)
+    unused = [
+        name for name, value in values.items() if asks(value) and not (_updatable(name) or name in _LANGUAGE_NAMES)
+    ]
     return _changed(settings, values), unused
 
 
@@ -208,6 +241,23 @@ def warning(name: str) -> str:
     if row.use is Use.NO_EFFECT:
         return f"`{name}` has no effect: {row.how}"
     return f"`{name}` has no effect: it can only be set when the stream is opened."
+
+
+def unguided(name: str) -> str:
+    """Why a parameter that guides a model has no effect on this one."""
+    return f"`{name}` has no effect: this model cannot be guided by a text."
+
+
+def _language(values: Values) -> str:
+    """Empty for any."""
+    language = text(values, "language_code") or ""
+    return "" if language == MULTI else language
+
+
+def _prompt(values: Values) -> str:
+    """What may have come before: the caller's own words, then what was said to the speaker."""
+    said = (text(values, name) or "" for name in ("prompt", "agent_context"))
+    return " ".join(filter(None, map(str.strip, said)))[-MAX_PROMPT_CHARS:]
 
 
 def _updatable(name: str) -> bool:
@@ -224,9 +274,6 @@ def _check_refused(values: Values) -> None:
 
 def _changed(settings: Settings, given: Values) -> Settings:
     values = dict(_renamed(given))
-    for tag in (*texts(values, "language_codes"), text(values, "language_code")):
-        if tag and not is_english(tag):
-            raise UnsupportedParameter(f"Language {tag[:MAX_SHOWN]!r} is not supported: {_ENGLISH}", param="language")
     turns = settings.turns
     confidence = number(values, "end_of_turn_confidence_threshold", 0, 1)
     timeout_ms = whole(values, "max_turn_silence", 0, MAX_SILENCE_MS)

@@ -12,16 +12,17 @@ import msgspec
 
 from antiphon.core import errors
 from antiphon.core.audio import MAX_CHANNELS, MAX_RATE, MIN_RATE, AudioFormat, Encoding
+from antiphon.core.capabilities import SpeechAbility
 from antiphon.core.endpoints import Accepted
 from antiphon.core.errors import AntiphonError, BadMedia, CallerError, InternalError, UnsupportedParameter
-from antiphon.core.events import Closed, Failed, Final, Opened, Output, Word
+from antiphon.core.events import Closed, Failed, Final, Opened, Output, Word, main_language
 from antiphon.core.specs import TranscribeSpec
 from antiphon.core.units import NS_PER_MS
 from antiphon.core.wire import NOTHING, Body, Close, Head, Opening, Response, Step, no_effect
 from antiphon.surfaces.assemblyai import wire
-from antiphon.surfaces.assemblyai.endpoint import JSON, Endpoint, retry_after
+from antiphon.surfaces.assemblyai.endpoint import JSON, Endpoint, phrased, retry_after
 from antiphon.surfaces.assemblyai.turns import CONFIDENCE_DIGITS
-from antiphon.surfaces.assemblyai.values import asks, flag, is_english, texts, whole
+from antiphon.surfaces.assemblyai.values import asks, entries, flag, terms, text, texts, whole
 
 MODEL_HEADER = "x-aai-model"
 DEFAULT_MODEL = "universal-3-5-pro"
@@ -32,7 +33,9 @@ MAX_SHOWN = 64
 
 # Of the `config`. What is in none of these is refused.
 HONOURED = frozenset(("sample_rate", "channels", "language_codes", "timestamps"))
-WITHOUT_EFFECT = frozenset(("prompt", "stt_prompt", "keyterms_prompt", "conversation_context", "rewrite_mode"))
+GUIDING = ("prompt", "stt_prompt", "conversation_context", "keyterms_prompt")  # a model that can be guided
+WITHOUT_EFFECT = frozenset(("rewrite_mode",))
+MAX_PROMPT_CHARS = 16_000  # of all texts that guide it
 REWRITES = "llm_instruction"  # whose failure the answer has a place for
 NOT_REWRITTEN = "No language model rewrites transcripts here; ask one with the text."
 
@@ -65,6 +68,10 @@ class _Config:
     form: AudioFormat
     timestamps: bool
     rewrites: bool
+    languages: tuple[str, ...]
+    prompt: str
+    keyterms: tuple[str, ...]
+    guiding: tuple[str, ...]
     without_effect: tuple[str, ...]
 
 
@@ -80,12 +87,19 @@ class SyncEndpoint(Endpoint):
             raise BadMedia("The recording is empty.", param=AUDIO)
         asked = _read(dict(body.fields).get("config", "{}"), body.data)
         model = opening.headers.get(MODEL_HEADER, "").strip() or DEFAULT_MODEL
-        spec = TranscribeSpec(model, asked.form, word_times=asked.timestamps)
+        spec = TranscribeSpec(
+            model,
+            asked.form,
+            word_times=asked.timestamps,
+            languages=asked.languages,
+            prompt=asked.prompt,
+            keyterms=asked.keyterms,
+        )
         return Accepted(spec, Answer(self, opening, asked))
 
     def refuse(self, opening: Opening, error: AntiphonError) -> Response:
         title = next(title for kind, title in _TITLES if isinstance(error, kind))
-        problem = wire.Problem(error.status, title, error.message)
+        problem = wire.Problem(error.status, title, phrased(error).message)
         return Response(error.status, (*PROBLEM, *retry_after(error)), wire.write_body(problem))
 
 
@@ -96,6 +110,7 @@ class Answer:
         self._endpoint = endpoint
         self._opening = opening
         self._asked = asked
+        self._without_effect = asked.without_effect
         self._begun_ns = 0
         self._finals: list[Final] = []
 
@@ -112,10 +127,12 @@ class Answer:
         match event:
             case Opened():
                 self._begun_ns = now_ns
+                if SpeechAbility.GUIDANCE in event.unmet_speech:
+                    self._without_effect = (*self._asked.guiding, *self._without_effect)
             case Final() if event.transcript.text:
                 self._finals.append(event)
             case Closed():
-                head = Head(200, (*JSON, *no_effect(self._asked.without_effect)))
+                head = Head(200, (*JSON, *no_effect(self._without_effect)))
                 took_ms = (now_ns - self._begun_ns) // NS_PER_MS
                 return Step(sends=(head, wire.write_body(self._transcript(event, took_ms))), close=Close())
             case Failed():
@@ -132,6 +149,7 @@ class Answer:
             self._opening.request_id,
             took_ms,
             NOT_REWRITTEN if self._asked.rewrites else None,
+            main_language(self._finals)[0] or None,
         )
 
     def _word(self, word: Word) -> wire.SyncWord:
@@ -155,19 +173,27 @@ def _read(config: str, audio: bytes) -> _Config:
     except (msgspec.MsgspecError, UnicodeError, RecursionError):
         raise CallerError("`config` must be a JSON object.", param="config") from None
     for name in values:
-        if name not in HONOURED and name not in WITHOUT_EFFECT and name != REWRITES:
+        if name not in HONOURED and name not in GUIDING and name not in WITHOUT_EFFECT and name != REWRITES:
             raise UnsupportedParameter(f"Unknown parameter {name[:MAX_SHOWN]!r} in `config`.", param=name[:MAX_SHOWN])
-    for tag in texts(values, "language_codes"):
-        if not is_english(tag):
-            raise UnsupportedParameter(
-                f"Language {tag[:MAX_SHOWN]!r} is not supported: English only.", param="language_codes"
-            )
     return _Config(
         _audio_format(values, audio),
         flag(values, "timestamps"),
         asks(values.get(REWRITES)),
+        tuple(entries(values, "language_codes")),
+        _prompt(values),
+        terms(values, "keyterms_prompt"),
+        tuple(name for name in GUIDING if asks(values.get(name))),
         tuple(name for name, value in values.items() if name in WITHOUT_EFFECT and asks(value)),
     )
+
+
+def _prompt(values: dict[str, object]) -> str:
+    """What may have come before, in order: what the caller says of it, then the turns of a conversation."""
+    turns = values.get("conversation_context")
+    before = [turns] if isinstance(turns, str) else texts(values, "conversation_context")
+    said = [text(values, "prompt") or "", text(values, "stt_prompt") or "", *before]
+    prompt = " ".join(filter(None, map(str.strip, said)))
+    return prompt[-MAX_PROMPT_CHARS:]  # as AssemblyAI does: the latest turns count
 
 
 def _audio_format(values: dict[str, object], audio: bytes) -> AudioFormat:

@@ -7,6 +7,9 @@ import msgspec
 
 from antiphon.core.errors import CallerError
 
+MAX_TERMS = 1_000
+MAX_TERM_CHARS = 128
+
 _WHOLE = re.compile(r"([0-9]{1,9})(?:\.0{1,9})?")
 _NUMBER = re.compile(r"[0-9]{1,9}(?:\.[0-9]{1,18})?(?:[eE]-[0-9]{1,2})?")
 _texts: msgspec.json.Decoder[list[str]] = msgspec.json.Decoder(list[str])
@@ -69,13 +72,22 @@ def texts(values: Values, name: str) -> list[str]:
         raise CallerError(f"`{name}` must be a JSON list of texts.", param=name) from None
 
 
+def entries(values: Values, name: str) -> list[str]:
+    """As `texts`; without the empty ones."""
+    return [each for each in map(str.strip, texts(values, name)) if each]
+
+
+def terms(values: Values, name: str) -> tuple[str, ...]:
+    """Words and phrases that may be said."""
+    found = tuple(dict.fromkeys(entries(values, name)))
+    if len(found) > MAX_TERMS or any(len(term) > MAX_TERM_CHARS for term in found):
+        said = f"`{name}` can have at most {MAX_TERMS} terms, of at most {MAX_TERM_CHARS} characters."
+        raise CallerError(said, param=name)
+    return found
+
+
 def asks(value: object) -> bool:
     """Whether a value asks for something at all: not one that says no, or that says nothing."""
     if isinstance(value, str):
         return value.lower() not in ("", "0", "false", "[]", "{}", "null", "none")
     return bool(value)
-
-
-def is_english(tag: str) -> bool:
-    """By a language's code, with a region or without."""
-    return re.fullmatch(r"en(?:[-_][A-Za-z]{2,4})?", tag, re.IGNORECASE) is not None

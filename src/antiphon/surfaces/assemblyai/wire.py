@@ -57,8 +57,10 @@ class Word(msgspec.Struct, frozen=True):
     word_is_final: bool
 
 
-class Turn(msgspec.Struct, tag="Turn", frozen=True):
-    """A turn so far. `transcript` has the final words only, `words` those that may change, too."""
+class Turn(msgspec.Struct, tag="Turn", frozen=True, omit_defaults=True):
+    """A turn so far. `transcript` has the final words only, `words` those that may change, too. The language is that of
+    a turn that has ended.
+    """
 
     turn_order: int
     turn_is_formatted: bool
@@ -66,6 +68,8 @@ class Turn(msgspec.Struct, tag="Turn", frozen=True):
     transcript: str
     end_of_turn_confidence: float
     words: list[Word]
+    language_code: str | None = None
+    language_confidence: float | None = None
 
 
 class Termination(msgspec.Struct, tag="Termination", frozen=True):
@@ -119,7 +123,9 @@ class SyncWord(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class Transcript(msgspec.Struct, frozen=True, omit_defaults=True):
-    """The answer to a recording. `llm_error` says why no model has rewritten it, where the caller asked for that."""
+    """The answer to a recording. `llm_error` says why no model has rewritten it, where the caller asked for that;
+    `language_code` what was heard, where that is known.
+    """
 
     text: str
     words: list[SyncWord]
@@ -128,6 +134,7 @@ class Transcript(msgspec.Struct, frozen=True, omit_defaults=True):
     session_id: str
     request_time_ms: int
     llm_error: str | None = None
+    language_code: str | None = None
 
 
 _messages: msgspec.json.Decoder[Message] = msgspec.json.Decoder(Message)

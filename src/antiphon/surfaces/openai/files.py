@@ -15,7 +15,7 @@ from antiphon.surfaces.openai.addressing import PREFIX
 from antiphon.surfaces.openai.batch_wire import listed
 
 ID_PREFIX = "file-"
-INPUT, OUTPUT = "batch", "batch_output"  # purposes
+INPUT, OUTPUT = PURPOSES = "batch", "batch_output"
 MAX_FILE_BYTES = 64 << 20
 MAX_NAME = 255  # characters, as they are kept
 MAX_FILES_LISTED = 10_000
@@ -52,7 +52,7 @@ class CreateFile(wire.Endpoint):
 class ListFiles(wire.Endpoint):
     """`GET /v1/files`."""
 
-    def ask(self, opening: Opening, body: bytes) -> ManyFiles:
+    def ask(self, opening: Opening, body: bytes) -> ManyFiles | Response:
         query = queried(opening, "after", "limit", "order", "purpose")
         shared.one_of(query.get("order"), ("asc", "desc"), "order")
         page = Page(
@@ -63,7 +63,10 @@ class ListFiles(wire.Endpoint):
             found = [file_object(blob) for blob in blobs]
             return wire.json_response(opening, 200, listed(batch_wire.FileList, found, more))
 
-        return ManyFiles(query.get("purpose", ""), page, tell)
+        asked = query.get("purpose")
+        if asked and asked not in PURPOSES:
+            return tell((), False)  # there are none
+        return ManyFiles((asked,) if asked else PURPOSES, page, tell)
 
 
 class _OneFile(wire.Endpoint):
@@ -73,7 +76,7 @@ class _OneFile(wire.Endpoint):
 
     def ask(self, opening: Opening, body: bytes) -> OneFile:
         queried(opening)
-        return OneFile(self.act, _id(opening), lambda blob, data: self.show(opening, blob, data))
+        return OneFile(self.act, _id(opening), PURPOSES, lambda blob, data: self.show(opening, blob, data))
 
     def show(self, opening: Opening, blob: Blob, data: bytes) -> Response:
         return wire.json_response(opening, 200, file_object(blob))

@@ -1,0 +1,134 @@
+"""The shapes of transcripts, as AssemblyAI's own SDKs type them, and what is kept of one."""
+
+from typing import Any
+
+import msgspec
+from msgspec import Struct
+
+
+class Word(Struct, frozen=True, omit_defaults=True):
+    """Times are milliseconds from the start of the recording. With channels the speaker is the channel."""
+
+    text: str
+    start: int
+    end: int
+    confidence: float
+    speaker: str | None = None
+    channel: str | None = None
+
+
+class Passage(Struct, frozen=True, omit_defaults=True):
+    """An utterance, a sentence or a paragraph."""
+
+    text: str
+    start: int
+    end: int
+    confidence: float
+    words: list[Word]
+    speaker: str | None = None
+    channel: str | None = None
+
+
+class Result(Struct, frozen=True):
+    """What a call of the recogniser gave, as it is kept. `channels` is 0 where they were mixed. `lacks` are the names
+    of the parameters that had no effect on this model.
+    """
+
+    text: str
+    confidence: float
+    words: list[Word]
+    utterances: list[Passage]
+    audio_ms: int
+    channels: int
+    language: str
+    language_confidence: float
+    model: str
+    lacks: list[str]
+
+
+class Settled(Struct, frozen=True):
+    """What a job is asked: the recording's URL as the caller gave it, the id of the upload that this is, if it is one,
+    and the parameters.
+    """
+
+    url: str
+    upload: str
+    values: dict[str, Any]
+
+
+class UploadAnswer(Struct, frozen=True):
+    upload_url: str
+
+
+class Sentences(Struct, frozen=True):
+    sentences: list[Passage]
+    id: str
+    confidence: float
+    audio_duration: int
+
+
+class Paragraphs(Struct, frozen=True):
+    paragraphs: list[Passage]
+    id: str
+    confidence: float
+    audio_duration: int
+
+
+class Match(Struct, frozen=True):
+    """Where a word or phrase was said: the times, and the places of its first word among all."""
+
+    text: str
+    count: int
+    timestamps: list[tuple[int, int]]
+    indexes: list[int]
+
+
+class Matches(Struct, frozen=True):
+    id: str
+    total_count: int
+    matches: list[Match]
+
+
+class Item(Struct, frozen=True):
+    """A transcript in a list."""
+
+    id: str
+    resource_url: str
+    status: str
+    created: str
+    completed: str | None
+    audio_url: str
+    error: str | None
+
+
+class PageDetails(Struct, frozen=True):
+    """`prev_url` leads to older ones, `next_url` to newer ones."""
+
+    limit: int
+    result_count: int
+    current_url: str
+    prev_url: str | None
+    next_url: str | None
+
+
+class TranscriptPage(Struct, frozen=True):
+    page_details: PageDetails
+    transcripts: list[Item]
+
+
+class Notification(Struct, frozen=True):
+    """What a webhook is told."""
+
+    transcript_id: str
+    status: str
+
+
+_values: msgspec.json.Decoder[dict[str, Any]] = msgspec.json.Decoder(dict[str, Any])
+settled: msgspec.json.Decoder[Settled] = msgspec.json.Decoder(Settled)
+result: msgspec.json.Decoder[Result] = msgspec.json.Decoder(Result)
+write = msgspec.json.encode
+
+
+def read_values(body: bytes) -> dict[str, Any]:
+    """Raises `msgspec.MsgspecError`, `UnicodeError` and `RecursionError` for what is no JSON object."""
+    return _values.decode(body)
