@@ -44,6 +44,7 @@ from antiphon.testing import (
     FakeJobs,
     FakeLedger,
     FakeRecogniser,
+    FakeResources,
     FakeSynthesiser,
 )
 
@@ -192,9 +193,11 @@ class House:
         keeper = self.keeper = Keeper(self.kept, self._keeps, self.clock)
         self.sessions = Sessions(services, self.keys, catalogue, self.voices, keeper, None, bounds)
         self.files, self.passing = FakeJobs(self.clock), FakeJobs(self.clock)
-        self.shelves = Shelves(ServerStores(None, self.ledger, None, self.files, self.passing), self._keeps)
+        self.resources = FakeResources(self.clock)
+        stores = ServerStores(None, None, self.ledger, None, self.files, self.passing, self.resources)
+        self.shelves = Shelves(stores, self._keeps)
         self.desk = Desk(self.shelves, self.clock)
-        self.door = Door(self.sessions, self.keys, self.clock, self.desk)
+        self.door = Door(self.sessions, self.keys, self.clock, self.desk, self.resources)
 
     def _keeps(self, project):
         return self.keep_s.get(project, 0)

@@ -168,7 +168,7 @@ async def assemble(config: Config, accept_loss: bool = False) -> AsyncIterator[H
         sessions = Sessions(services, keys, catalogue, voices, keeper, provenance, bounds)
         stack.push_async_callback(sessions.settle)
         desk = Desk(shelves, latest)
-        door = Door(sessions, keys, clock, desk)
+        door = Door(sessions, keys, clock, desk, stores.resources)
         worker = _worker(config, door, sessions, shelves, stores.ledger, latest, webhooks, server)
         desk.wake = worker.wake
         observer.watch_jobs(worker)

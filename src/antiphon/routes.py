@@ -41,12 +41,15 @@ from antiphon.surfaces.elevenlabs.speech_to_text_live import RealtimeSpeechToTex
 from antiphon.surfaces.elevenlabs.tokens import MAX_BODY_BYTES as MAX_TOKEN_BYTES
 from antiphon.surfaces.elevenlabs.tokens import SingleUseTokens
 from antiphon.surfaces.elevenlabs.wire import Endpoint as ElevenLabs
+from antiphon.surfaces.google import batch, operation, operations, recognizers
+from antiphon.surfaces.google.batch import BatchRecognize, LongRunningRecognize
 from antiphon.surfaces.google.dialect import V1, V2
+from antiphon.surfaces.google.endpoint import WHOLE, LookupMethod, Rest, bound
 from antiphon.surfaces.google.endpoint import Absent as AbsentAtGoogle
-from antiphon.surfaces.google.endpoint import Endpoint as Google
+from antiphon.surfaces.google.endpoint import Endpoint as AtGoogle
 from antiphon.surfaces.google.live import StreamingRecognize
 from antiphon.surfaces.google.messages import pool
-from antiphon.surfaces.google.recognise import Recognize
+from antiphon.surfaces.google.recognise import V1_REST, V2_REST, Recognize
 from antiphon.surfaces.open_inference.about import About
 from antiphon.surfaces.open_inference.infer import Infer
 from antiphon.surfaces.open_inference.wire import Endpoint as OpenInference
@@ -187,52 +190,57 @@ def _scribe() -> Iterator[Row]:
         yield LookupRow(path, "elevenlabs", tokens, "POST", scope, max_body_bytes=MAX_TOKEN_BYTES)
 
 
-_NOT_STORED = "Recognizers and other resources are not stored here: use recognizers/_ and options in the request."
-_NO_OPERATIONS = "Long-running operations are not supported: use Recognize or StreamingRecognize."
-_RECOGNIZER = "/v2/projects/{project}/locations/{location}/recognizers/{recognizer}"
+_NOT_STORED = "Phrase sets, custom classes and settings of a location are not stored: use options in the request."
+_LOCATION = "projects/*/locations/*"
+_GOOGLE_REST: tuple[tuple[str, str, str, type[LookupMethod]], ...] = (
+    ("POST", f"/v2/{{recognizer={_LOCATION}/recognizers/*}}:batchRecognize", WHOLE, BatchRecognize),
+    ("POST", f"/v2/{{parent={_LOCATION}}}/recognizers", "recognizer", recognizers.CreateRecognizer),
+    ("GET", f"/v2/{{parent={_LOCATION}}}/recognizers", "", recognizers.ListRecognizers),
+    ("GET", f"/v2/{{name={_LOCATION}/recognizers/*}}", "", recognizers.GetRecognizer),
+    ("PATCH", f"/v2/{{recognizer.name={_LOCATION}/recognizers/*}}", "recognizer", recognizers.UpdateRecognizer),
+    ("DELETE", f"/v2/{{name={_LOCATION}/recognizers/*}}", "", recognizers.DeleteRecognizer),
+    ("POST", f"/v2/{{name={_LOCATION}/recognizers/*}}:undelete", WHOLE, recognizers.UndeleteRecognizer),
+    ("GET", f"/v2/{{name={_LOCATION}}}/operations", "", operations.ListOperations),
+    ("GET", f"/v2/{{name={_LOCATION}/operations/*}}", "", operations.GetOperation),
+    ("POST", f"/v2/{{name={_LOCATION}/operations/*}}:cancel", WHOLE, operations.CancelOperation),
+    ("DELETE", f"/v2/{{name={_LOCATION}/operations/*}}", "", operations.DeleteOperation),
+    ("POST", "/v1/speech:longrunningrecognize", WHOLE, LongRunningRecognize),
+    ("GET", "/v1/operations", "", operations.ListOperations),
+    ("GET", "/v1/operations/{name=**}", "", operations.GetOperation),
+)
+_GOOGLE_LOOKUPS: tuple[tuple[str, type[LookupMethod]], ...] = (
+    (V2.package, BatchRecognize),
+    (V1.package, LongRunningRecognize),
+    *((V2.package, each) for each in recognizers.METHODS),
+    *((operations.PACKAGE, each) for each in operations.METHODS),
+)
 
 
 def _google() -> Iterator[Row]:
     """What of it is one request, over REST."""
-    yield CallRow(f"{_RECOGNIZER}:recognize", "google", Recognize(V2, rest=True), Scope.TRANSCRIBE)
-    yield CallRow("/v1/speech:recognize", "google", Recognize(V1, rest=True), Scope.TRANSCRIBE)
-    for path, method, first in (
-        (f"{_RECOGNIZER}:batchRecognize", "POST", False),
-        ("/v1/speech:longrunningrecognize", "POST", True),
-        ("/v2/projects/{project}/locations/{location}/operations", "GET", False),
-        ("/v2/projects/{project}/locations/{location}/operations/{operation}", "GET", False),
-        ("/v1/operations", "GET", True),
-        ("/v1/operations/{operation}", "GET", True),
-    ):
-        yield LookupRow(path, "google", AbsentAtGoogle(_NO_OPERATIONS, first=first), method, open=True)
-    resources = _RECOGNIZER.rpartition("/")[0]
-    for path, methods in (
-        (resources, ("GET", "POST")),
-        (_RECOGNIZER, ("GET", "PATCH", "DELETE")),
-        (f"{_RECOGNIZER}:undelete", ("POST",)),
-    ):
-        for method in methods:
-            yield LookupRow(path, "google", AbsentAtGoogle(_NOT_STORED), method, open=True)
+    for dialect, (path, rest) in ((V2, V2_REST), (V1, V1_REST)):
+        yield CallRow(path, "google", Recognize(dialect, rest=rest), Scope.TRANSCRIBE)
+    for method, template, body, make in _GOOGLE_REST:
+        path, rest = bound(template, body)
+        endpoint = make(first=path.startswith("/v1/"), rest=rest)
+        most_bytes = endpoint.max_body_bytes if body else 0
+        yield LookupRow(path, "google", endpoint, method, Scope.TRANSCRIBE, max_body_bytes=most_bytes)
 
 
 def _google_grpc() -> Iterator[Row]:
     for dialect in (V2, V1):
         service = f"/{dialect.package}.Speech"
         yield DialogueRow(f"{service}/StreamingRecognize", "google", StreamingRecognize(dialect))
-        yield CallRow(f"{service}/Recognize", "google", Recognize(dialect, rest=False), Scope.TRANSCRIBE)
+        yield CallRow(f"{service}/Recognize", "google", Recognize(dialect), Scope.TRANSCRIBE)
+    for package, make in _GOOGLE_LOOKUPS:
+        endpoint = make(first=package == V1.package)
+        service = "Operations" if package == operations.PACKAGE else "Speech"
+        path, most_bytes = f"/{package}.{service}/{endpoint.method}", endpoint.max_body_bytes
+        yield LookupRow(path, "google", endpoint, "POST", Scope.TRANSCRIBE, max_body_bytes=most_bytes)
     acts = ("Create", "Get", "Update", "Delete", "Undelete")
-    kept = [f"{act}{what}" for act in acts for what in ("Recognizer", "PhraseSet", "CustomClass")]
-    kept += ["ListRecognizers", "ListPhraseSets", "ListCustomClasses", "GetConfig", "UpdateConfig"]
-    operations = [f"{act}Operation" for act in ("Get", "Cancel", "Delete", "Wait")]
-    for service, first, why, names in (
-        (f"{V2.package}.Speech", False, _NOT_STORED, kept),
-        (f"{V2.package}.Speech", False, _NO_OPERATIONS, ["BatchRecognize"]),
-        (f"{V1.package}.Speech", True, _NO_OPERATIONS, ["LongRunningRecognize"]),
-        ("google.longrunning.Operations", False, _NO_OPERATIONS, [*operations, "ListOperations"]),
-    ):
-        absent = AbsentAtGoogle(why, first=first, rest=False)
-        for name in names:
-            yield LookupRow(f"/{service}/{name}", "google", absent, "POST", open=True)
+    absent = [f"{act}{what}" for act in acts for what in ("PhraseSet", "CustomClass")]
+    for name in (*absent, "ListPhraseSets", "ListCustomClasses", "GetConfig", "UpdateConfig"):
+        yield LookupRow(f"/{V2.package}.Speech/{name}", "google", AbsentAtGoogle(_NOT_STORED), "POST", open=True)
 
 
 def _assemblyai() -> Iterator[Row]:
@@ -292,8 +300,18 @@ ROUTES: tuple[Row, ...] = (
 GRPC_ROUTES: tuple[Row, ...] = tuple(_google_grpc())
 GRPC_DESCRIPTORS = pool
 # The kinds of jobs, by name, and calls that nothing but jobs can make.
-JOB_KINDS: dict[str, JobKind] = {BATCH: BatchKind(), ASSEMBLYAI_TRANSCRIPT: TranscriptKind()}
-JOB_CALLS: tuple[Row, ...] = (CallRow(TRANSCRIPT, "assemblyai", TranscribeCall(), Scope.TRANSCRIBE),)
+_OF_BATCH, _OF_OPERATION = f"/{V2.package}.Speech/BatchRecognize", f"/{V1.package}.Speech/LongRunningRecognize"
+JOB_KINDS: dict[str, JobKind] = {
+    BATCH: BatchKind(),
+    ASSEMBLYAI_TRANSCRIPT: TranscriptKind(),
+    operation.KIND: batch.RecognitionKind(_OF_BATCH, first=False),
+    operation.FIRST_KIND: batch.RecognitionKind(_OF_OPERATION, first=True),
+}
+JOB_CALLS: tuple[Row, ...] = (
+    CallRow(TRANSCRIPT, "assemblyai", TranscribeCall(), Scope.TRANSCRIBE),
+    CallRow(_OF_BATCH, "google", batch.FileOfBatch(), Scope.TRANSCRIBE),
+    CallRow(_OF_OPERATION, "google", batch.RecordingOfOperation(), Scope.TRANSCRIBE),
+)
 
 # Whose the other paths are: below these names (those of the vendors' SDKs), the first that fits.
 _ASSEMBLYAI = ("/v1/transcribe", "/v1/warm", "/v2/realtime", "/v2/transcript", "/v2/upload", "/v3")
@@ -307,8 +325,8 @@ STRAYS: tuple[tuple[tuple[str, ...], Endpoint], ...] = (
     (_ASSEMBLYAI, AssemblyAI()),
     (("/v2/listen", "/v2/speak", *(f"/v1/{name}" for name in _DEEPGRAM.split())), Deepgram()),
     (("/v2/voices", "/v2/phone-numbers", *(f"/v1/{name}" for name in _ELEVENLABS.split())), ElevenLabs()),
-    (("/v2/projects", "/v2/operations"), Google()),
-    (("/v1/operations",), Google(first=True)),
+    (("/v2/projects", "/v2/operations"), AtGoogle(rest=Rest())),
+    (("/v1/operations", "/v1/speech:longrunningrecognize"), AtGoogle(first=True, rest=Rest())),
     (("/stream-transcription", "/stream-transcription-websocket"), Amazon()),
     (("/v2",), OpenInference()),
     (("/openai",), OpenAI()),
@@ -321,7 +339,7 @@ def whose(opening: Opening) -> Endpoint:
         if any(opening.path == name or opening.path.startswith(f"{name}/") for name in names):
             return endpoint
     if "x-goog-api-key" in opening.headers:
-        return Google()
+        return AtGoogle(rest=Rest())
     if "xi-api-key" in opening.headers:
         return ElevenLabs()
     schemes = (opening.headers.get("authorization", "").strip().partition(" ")[0], *opening.subprotocols[:1])

@@ -10,7 +10,7 @@ import pytest
 
 # Which are served, not run (tests/unit/transports/test_plain_vendor.py), or need a server that speaks gRPC
 # (tests/conformance/google) or TLS (test_amazon_sdk.py).
-ELSEWHERE = ("plain_vendor", "google_live", "amazon_live")
+ELSEWHERE = ("plain_vendor", "google_live", "google_batch", "amazon_live")
 EXAMPLES = [
     path for path in sorted((Path(__file__).parents[2] / "examples").glob("*.py")) if path.stem not in ELSEWHERE
 ]

@@ -9,6 +9,7 @@ from antiphon.core.capabilities import SpeechAbility
 from antiphon.core.conversation.spec import ConverseSpec
 from antiphon.core.errors import AntiphonError
 from antiphon.core.jobs import JobQuestion
+from antiphon.core.resources import Resource, ResourceQuestion
 from antiphon.core.specs import SpeakSpec, Spec, TranscribeSpec
 from antiphon.core.tensors import ModelForm
 from antiphon.core.usage import Dimension
@@ -103,6 +104,17 @@ class Referring:
 
 
 @dataclass(frozen=True, slots=True)
+class NeedsResource(Generic[Asks]):
+    """A part of what is asked for stands in a resource of the caller's project. `resolve` is given that, and raises
+    `AntiphonError`.
+    """
+
+    kind: str
+    name: str
+    resolve: Callable[[Resource], Asks]
+
+
+@dataclass(frozen=True, slots=True)
 class NeedsFirst:
     """What is asked for stands in the first message, or the credential does. `headers` and `subprotocol` answer the
     opening; `surface` says what goes wrong until the message has come, and is not used for anything else.
@@ -132,7 +144,10 @@ class DialogueEndpoint(Endpoint, Protocol):
 
     def negotiate(
         self, opening: Opening, first: str | bytes | None = None
-    ) -> "Accepted[TranscribeSpec] | Accepted[SpeakSpec] | Accepted[ConverseSpec] | Succession | NeedsFirst":
+    ) -> (
+        "Accepted[TranscribeSpec] | Accepted[SpeakSpec] | Accepted[ConverseSpec] | Succession | NeedsFirst"
+        " | NeedsResource[Accepted[TranscribeSpec]]"
+    ):
         """`first` is there once `NeedsFirst` was said. Raises `AntiphonError` for a call that does not make sense."""
 
 
@@ -174,7 +189,9 @@ class CallEndpoint(Endpoint, Protocol[Sent]):
 
     max_body_bytes: int
 
-    def negotiate(self, opening: Opening, body: Sent) -> AnswerRequest | Referring | Accepted[TranscribeSpec]:
+    def negotiate(
+        self, opening: Opening, body: Sent
+    ) -> AnswerRequest | Referring | Accepted[TranscribeSpec] | NeedsResource[Accepted[TranscribeSpec]]:
         """Raises `AntiphonError` for a call that does not make sense."""
 
 
@@ -284,7 +301,7 @@ class ShortToken:
     settled: bytes = b""
 
 
-Question = Offer | Spending | KeptAnswer | Inquiry | OneCallSecret | ShortToken | JobQuestion
+Question = Offer | Spending | KeptAnswer | Inquiry | OneCallSecret | ShortToken | JobQuestion | ResourceQuestion
 
 
 class LookupEndpoint(Endpoint, Protocol[Sent]):
@@ -292,7 +309,7 @@ class LookupEndpoint(Endpoint, Protocol[Sent]):
     the route takes forms.
     """
 
-    def ask(self, opening: Opening, body: Sent) -> Question | Step:
+    def ask(self, opening: Opening, body: Sent) -> Question | NeedsResource[Question] | Step:
         """The question, or the answer where nothing has to be known. Raises `AntiphonError` for one that does not make
         sense; what `tell` raises is refused, too.
         """

@@ -44,7 +44,8 @@ NO_TOKENS = TokenUsage(0, 0)
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Blob:
     """Bytes of a project, under a name of the caller's; `purpose` is what they are for, in the vendor's words. It ends
-    at `ends_unix_ms`, or earlier where the project's policy says so.
+    at `ends_unix_ms`, or earlier where the project's policy says so. One without a purpose is a job's own: callers
+    know it by the job alone, with which it is deleted; the input at the latest when the job is over.
     """
 
     id: str
@@ -240,7 +241,9 @@ class OneFile:
 
 @dataclass(frozen=True, slots=True)
 class ManyFiles:
-    """A part of the list of files that are for one of `purposes`. `tell` is told whether more follow."""
+    """A part of the list of files that are for one of `purposes`; never of what is a job's own. `tell` is told whether
+    more follow.
+    """
 
     purposes: tuple[str, ...]
     page: Page
@@ -249,10 +252,11 @@ class ManyFiles:
 
 @dataclass(frozen=True, slots=True)
 class NewJob:
-    """A job to be done. Its input, if it has one, must be for `input_purpose`. It expires after `window_s`, and its
-    outputs end after `output_s` seconds, if that is said: each at the latest, as the policy allows. Where that keeps
-    nothing, all of it is gone after `passing_s`, if that is said. At most `most_open` of its kind are not over. `spec`
-    is what it will ask for, if that can be said now: what cannot be done is refused at once.
+    """A job to be done. Its input, if it has one, must be for `input_purpose`; where there is `data`, it is made of
+    that, and is the job's own. It expires after `window_s`, and its outputs end after `output_s` seconds, if that is
+    said: each at the latest, as the policy allows. Where that keeps nothing, all of it is gone after `passing_s`, if
+    that is said. At most `most_open` of its kind are not over. `spec` is what it will ask for, if that can be said now:
+    what cannot be done is refused at once.
     """
 
     kind: str
@@ -265,6 +269,7 @@ class NewJob:
     window_s: int
     output_s: int
     tell: Callable[[Job], Step]
+    data: bytes = field(default=b"", repr=False)
     passing_s: int = 0
     most_open: int = 32
     spec: TranscribeSpec | None = None
@@ -310,7 +315,30 @@ class ManyJobs:
     states: frozenset[JobState] = frozenset()
 
 
-JobQuestion = NewFile | OneFile | ManyFiles | NewJob | OneJob | JobOutput | ManyJobs
+@dataclass(frozen=True, slots=True)
+class JobOutcome:
+    """`tell` is given the job as it stands and, once it is over, what it has written: its output and its errors. For
+    its end it may be waited, `wait_ms` at most.
+    """
+
+    kind: str
+    id: str
+    wait_ms: int
+    tell: Callable[[Job, bytes, bytes], Step]
+
+
+@dataclass(frozen=True, slots=True)
+class JobOutcomes:
+    """A part of the list of jobs of a kind, each with what it has written; fewer than the page has where that is much.
+    `tell` is told whether more follow.
+    """
+
+    kind: str
+    page: Page
+    tell: Callable[[Sequence[tuple[Job, bytes, bytes]], bool], Step]
+
+
+JobQuestion = NewFile | OneFile | ManyFiles | NewJob | OneJob | JobOutput | JobOutcome | ManyJobs | JobOutcomes
 
 
 class JobDesk(Protocol):

@@ -14,6 +14,7 @@ from antiphon.core.errors import AlreadyAnswered, CallerError, CapacityError, Co
 from antiphon.core.exports import Batch, Cut, ExportStatus, Mark, Refusal
 from antiphon.core.identity import Key, Project
 from antiphon.core.jobs import Blob, Job, JobState, Outcome, Page
+from antiphon.core.resources import Change, Resource
 from antiphon.core.usage import ClosedSession, Dimension, LooseEnds, SessionQuery, Total, UsageQuery
 from antiphon.core.wire import Keep
 
@@ -25,6 +26,7 @@ STREAMED = "stream"  # the feature of entries that charge for what was sent, pie
 FROM_THE_START = ""  # the cursor before the first entry
 LEASE_MS = 15_000  # that a job is its worker's after a sign of life
 RECORD_BYTES = 4096  # that a job or a blob counts for beside what is in it
+MAX_RESOURCES, MAX_RESOURCE_BYTES = 100, 256 << 10  # of a project, and of one of them
 MAX_GAPS = 1000  # of one answer
 
 
@@ -327,7 +329,7 @@ class Jobs(Protocol):
         """At most `size` bytes of it from `start` on; fewer, or none, where it ends."""
 
     async def blobs(self, project: str, purposes: Collection[str], page: Page, keep_s: int) -> tuple[list[Blob], bool]:
-        """A part of the list by age, and whether more follow."""
+        """A part of the list by age, and whether more follow. What is a job's own is not in it."""
 
     async def delete_blob(self, project: str, id: str) -> None: ...
 
@@ -379,7 +381,9 @@ class Jobs(Protocol):
     async def finish(
         self, job: Job, owner: str, state: JobState, result: bytes | None, outputs_end_unix_ms: int
     ) -> Job:
-        """It is over. Outputs that have anything in them can be read from now on; the others are gone."""
+        """It is over. Outputs that have anything in them can be read from now on; the others are gone, and so is an
+        input that is the job's own.
+        """
 
     async def let_go(self, owner: str) -> None:
         """None of the jobs of that server runs: they are to be claimed again."""
@@ -389,6 +393,27 @@ class Jobs(Protocol):
 
     async def close(self) -> None:
         """What was begun is finished first. To close again does nothing."""
+
+
+# -- resources ---------------------------------------------------------------------------------------------------------
+
+
+class Resources(Protocol):
+    """Resources by project, kind and name. Everything raises `InternalError`. One that is past its end is not there."""
+
+    async def get(self, project: str, kind: str, name: str) -> Resource:
+        """Also one that is deleted. Raises `NotFound`, also for another project's."""
+
+    async def listed(
+        self, project: str, kind: str, prefix: str, after: str, limit: int, deleted: bool
+    ) -> tuple[list[Resource], bool]:
+        """A part of the list by name, with deleted ones or without, and whether more follow."""
+
+    async def change(self, project: str, kind: str, name: str, change: Change, preview: bool) -> Resource | None:
+        """What it is then, durable on return unless it is a `preview`; nobody else changes it meanwhile. `change` may
+        be called on any thread. Raises what that does, `CapacityError` where the project has `MAX_RESOURCES`,
+        `TooLarge`.
+        """
 
 
 # -- exports -----------------------------------------------------------------------------------------------------------
@@ -482,7 +507,7 @@ class Stores:
 @dataclass(frozen=True, slots=True)
 class ServerStores:
     """What a server works on, and its management API. `jobs` are of projects that keep answers; `passing` is in memory,
-    for those that do not. To be closed: `jobs` and `passing`, `answers`, then `ledger`.
+    for those that do not. `resources` are of both. To be closed: `jobs` and `passing`, `answers`, then `ledger`.
     """
 
     directory: Directory
@@ -491,3 +516,4 @@ class ServerStores:
     answers: Answers
     jobs: Jobs
     passing: Jobs
+    resources: Resources

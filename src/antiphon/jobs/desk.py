@@ -4,15 +4,18 @@ not found.
 
 import asyncio
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import replace
 
-from antiphon.core.errors import CallerError, CapacityError, NotFound
+from antiphon.core.errors import AntiphonError, CallerError, CapacityError, NotFound
 from antiphon.core.identity import Principal
 from antiphon.core.jobs import (
     Blob,
     FileAct,
     Job,
     JobAct,
+    JobOutcome,
+    JobOutcomes,
     JobOutput,
     JobQuestion,
     JobState,
@@ -31,6 +34,9 @@ from antiphon.session.door import BESIDE_BYTES
 KEPT_S = 30 * 86_400  # the default: OpenAI's own for files of batches
 LAST_WORDS_MS = 60_000  # for an expired job to record its end, before its input is deleted
 MOST_READ = 4  # whole files at once
+MOST_WAITING = 64  # callers that wait for a job's end
+LISTED_BYTES = 8 << 20  # of outputs in one page of a list; the page ends when they exceed it
+LOOK_S = 0.2  # between checks of it
 RETRY_AFTER_S = 1
 
 
@@ -42,6 +48,7 @@ class Desk:
         self._shelves = shelves
         self._clock = clock
         self._reading = 0
+        self._waiting = 0
         self._shown = asyncio.Semaphore(MOST_READ)  # outputs
         self.wake: Callable[[], None] = _nothing
 
@@ -62,6 +69,10 @@ class Desk:
                 return question.tell(await self._one_job(question, project, shelf))
             case JobOutput():
                 return await self._output(question, project, shelf)
+            case JobOutcome():
+                return question.tell(*await self._outcome(question, project, shelf))
+            case JobOutcomes():
+                return question.tell(*await self._outcomes(question, project, shelf))
             case ManyJobs():
                 asked = question
                 return asked.tell(*await jobs.jobs(project, asked.kind, asked.page, keep_s, asked.states))
@@ -94,7 +105,10 @@ class Desk:
         if new.passing_s and not shelf.keeps:
             keep_s = min(keep_s, new.passing_s)
         ends = given_ends = now + 1000 * keep_s
-        if new.input:
+        if new.data:
+            own = Blob(id=new.input, name="", purpose="", created_unix_ms=now, ends_unix_ms=ends)
+            await shelf.jobs.put_blob(project, own, new.data)
+        elif new.input:
             given_ends = await self._input_ends(new, project, shelf)
         job = Job(
             project=project,
@@ -111,7 +125,12 @@ class Desk:
             ends_unix_ms=ends,
             output_s=new.output_s,
         )
-        await shelf.jobs.create(job, new.most_open)
+        try:
+            await shelf.jobs.create(job, new.most_open)
+        except AntiphonError:
+            if new.data:
+                await shelf.jobs.delete_blob(project, new.input)
+            raise
         self.wake()
         return job
 
@@ -129,6 +148,52 @@ class Desk:
         job = await shelf.jobs.job(project, id, shelf.keep_s(project))
         if job.kind != kind:
             raise NotFound("Job not found.")
+        return job
+
+    async def _outcome(self, asked: JobOutcome, project: str, shelf: Shelf) -> tuple[Job, bytes, bytes]:
+        job = await self._job(asked.kind, asked.id, project, shelf)
+        if asked.wait_ms and not job.over:
+            job = await self._over(job, asked.wait_ms, shelf)
+        async with self._shown:
+            return await self._written(job, shelf)
+
+    async def _outcomes(
+        self, asked: JobOutcomes, project: str, shelf: Shelf
+    ) -> tuple[list[tuple[Job, bytes, bytes]], bool]:
+        jobs, more = await shelf.jobs.jobs(project, asked.kind, asked.page, shelf.keep_s(project), ())
+        told: list[tuple[Job, bytes, bytes]] = []
+        room = LISTED_BYTES
+        async with self._shown:
+            for job in jobs:
+                if room <= 0:
+                    return told, True
+                told.append(found := await self._written(job, shelf))
+                room -= len(found[1]) + len(found[2])
+        return told, more
+
+    async def _written(self, job: Job, shelf: Shelf) -> tuple[Job, bytes, bytes]:
+        """Return a job with its output and its errors, empty until it is over."""
+        written, keep_s = [b"", b""], shelf.keep_s(job.project)
+        wrote = job.over and job.begun_unix_ms
+        for place, id in enumerate((job.output, job.errors)):
+            if wrote and id:
+                size = (await shelf.jobs.blob(job.project, id, keep_s)).size_bytes
+                written[place] = await shelf.jobs.read_blob(job.project, id, keep_s, 0, size)
+        return job, written[0], written[1]
+
+    async def _over(self, job: Job, wait_ms: int, shelf: Shelf) -> Job:
+        """Wait at most `wait_ms` for the job's end; return its present state."""
+        if self._waiting >= MOST_WAITING:
+            raise CapacityError("Too many callers wait for the end of a job.", retry_after_s=RETRY_AFTER_S)
+        self._waiting += 1
+        try:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(wait_ms / 1000):
+                    while not job.over:
+                        await asyncio.sleep(LOOK_S)
+                        job = await self._job(job.kind, job.id, job.project, shelf)
+        finally:
+            self._waiting -= 1
         return job
 
     async def _one_job(self, asked: OneJob, project: str, shelf: Shelf) -> Job:

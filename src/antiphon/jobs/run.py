@@ -90,7 +90,7 @@ class Run:
 
     async def _finish(self, state: JobState, result: bytes | None = None) -> None:
         ends = self.job.ends_unix_ms
-        if self._reads is not None:  # then its outputs have an end of their own
+        if self._reads is not None and self._kind.output_purpose:  # then its outputs have an end of their own
             keep_s = min(self._shelf.keep_s(self.job.project), self.job.output_s or KEPT_S)
             ends = self._services.clock.unix_ms() + 1000 * keep_s
         self.job = await self._jobs.finish(self.job, self._owner, state, result, ends)

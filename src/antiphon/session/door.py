@@ -10,7 +10,7 @@ import hashlib
 import logging
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 from antiphon.calls.generation import Generation, Keeping
 from antiphon.calls.recognition import Recognition
@@ -22,6 +22,7 @@ from antiphon.core.endpoints import (
     AnswerSurface,
     KeepingEndpoint,
     NeedsFirst,
+    NeedsResource,
     Succession,
     SuccessiveCalls,
 )
@@ -40,7 +41,7 @@ from antiphon.core.jobs import JobDesk
 from antiphon.core.ports import Clock
 from antiphon.core.routing import CallRow, DialogueRow, LookupRow, Row
 from antiphon.core.specs import GenerateSpec, content_bytes
-from antiphon.core.stores import Claim
+from antiphon.core.stores import Claim, Resources
 from antiphon.core.wire import Bearer, Body, Close, Credential, Opening, Pending, Signed, Step, Url, Wire
 from antiphon.session.dialogue import DialogueConnection
 from antiphon.session.lookups import Lookups
@@ -52,6 +53,8 @@ from antiphon.trust.signatures import Replays, holds
 
 BESIDE_BYTES = 128 * 1024  # a body of more is hashed and read beside the event loop
 IDEMPOTENCY_KEY = "idempotency-key"
+
+T = TypeVar("T")
 
 log = logging.getLogger(__name__)
 
@@ -101,12 +104,19 @@ OpenDialogue = OpenStream | OpenSuccession
 class Door:
     """Lets callers in."""
 
-    def __init__(self, sessions: Sessions, keys: KeyRing, clock: Clock, jobs: JobDesk | None = None) -> None:
-        """`jobs` answers what is asked about jobs."""
+    def __init__(
+        self,
+        sessions: Sessions,
+        keys: KeyRing,
+        clock: Clock,
+        jobs: JobDesk | None = None,
+        resources: Resources | None = None,
+    ) -> None:
+        """`jobs` answers what is asked about jobs; `resources` are what calls may refer to."""
         self._sessions = sessions
         self._keys = keys
         self._clock = clock
-        self._lookups = Lookups(sessions, jobs)
+        self._lookups = Lookups(sessions, jobs, resources)
         self._replays = Replays(clock)
 
     # -- who -----------------------------------------------------------------------------------------------------------
@@ -217,6 +227,8 @@ class Door:
             negotiated = row.endpoint.negotiate(opening, sent)
         else:  # it may say a million small things, which must not keep everybody else waiting
             negotiated = await asyncio.to_thread(row.endpoint.negotiate, opening, sent)
+        if isinstance(negotiated, NeedsResource):
+            negotiated = await self.resolve(negotiated, principal)
         if isinstance(negotiated, Accepted):
             claim = of_item or await self._claim(opening, principal, sent)
             session = sessions.transcribe(Call(id, principal, row.surface, negotiated.spec, claim, item=fills))
@@ -306,6 +318,12 @@ class Door:
             sends += step.sends
         return Step(sends=tuple(sends))
 
+    async def resolve(self, needs: NeedsResource[T], principal: Principal | None) -> T:
+        """What is asked for, once the resource is known that it stands in. Raises `AntiphonError`."""
+        if principal is None:
+            raise Unauthenticated("the API key belongs in the call's opening")
+        return needs.resolve(await self._lookups.resource(needs.kind, needs.name, principal.project))
+
     # -- lookups -------------------------------------------------------------------------------------------------------
 
     async def look_up(self, row: LookupRow, opening: Opening, read: Read) -> Step:
@@ -319,11 +337,16 @@ class Door:
                 principal, opening = self.authenticate(row, opening, credential, row.scope)
                 if row.max_body_bytes:
                     held, body = await read(principal)
-            question = row.endpoint.ask(opening, body)
+            if _size(body) <= BESIDE_BYTES:
+                question = row.endpoint.ask(opening, body)
+            else:
+                question = await asyncio.to_thread(row.endpoint.ask, opening, body)
             if isinstance(question, Step):
                 return question
             if isinstance(question, Lookups.MAKES_SECRETS):
                 principal = self._by_key(credential, row.scope)
+            if isinstance(question, NeedsResource):
+                question = await self.resolve(question, principal)
             return await self._lookups.answer(question, principal, row.surface)
         finally:
             if held is not None:
@@ -349,7 +372,7 @@ class Arrival:
         """Whether it is known who calls."""
         return self._principal is not None
 
-    def enter(self, first: str | bytes | None = None) -> OpenDialogue | NeedsFirst:
+    async def enter(self, first: str | bytes | None = None) -> OpenDialogue | NeedsFirst:
         """To be called again with the first message where that is needed. Raises `AntiphonError`."""
         row = self._row
         if self._principal is None:
@@ -361,6 +384,8 @@ class Arrival:
             if first is not None:
                 raise InternalError("A surface needs more than the first message.")
             return accepted
+        if isinstance(accepted, NeedsResource):
+            accepted = await self._door.resolve(accepted, self._principal)
         id = self._opening.request_id
         if isinstance(accepted, Succession):
             if self._principal is None:

@@ -19,6 +19,8 @@ from antiphon.core.errors import CapacityError, EngineError, EngineTimeout
 from antiphon.core.identity import Principal
 from antiphon.core.jobs import JobDesk, NewJob
 from antiphon.core.ports import Inferrer
+from antiphon.core.resources import ManyResources, OneResource, Resource, ResourceChange
+from antiphon.core.stores import Resources
 from antiphon.core.tensors import ModelForm
 from antiphon.core.wire import Step
 from antiphon.session.parts import OpenParts
@@ -35,9 +37,10 @@ class Lookups:
 
     MAKES_SECRETS = OneCallSecret | ShortToken
 
-    def __init__(self, sessions: Sessions, jobs: JobDesk | None) -> None:
+    def __init__(self, sessions: Sessions, jobs: JobDesk | None, resources: Resources | None) -> None:
         self._sessions = sessions
         self._jobs = jobs
+        self._resources = resources
         self._asking = Shares(Bound(MOST_AT_ONCE, per_project=MOST_OF_A_PROJECT))
 
     async def answer(self, question: Question, principal: Principal | None, surface: str) -> Step:
@@ -76,11 +79,30 @@ class Lookups:
                 settled, lifetime_s = question.settled, question.lifetime_s
                 minted = sessions.secrets.mint(principal, surface, settled, lifetime_s, question.once)
                 return question.tell(minted.secret)
+            case OneResource() | ManyResources() | ResourceChange():
+                return await self._of_resources(question, principal.project)
             case _:
                 if isinstance(question, NewJob) and question.spec is not None:
                     sessions.catalogue.resolve(question.spec.model, RECOGNISES).settle_speech(question.spec)
                 assert self._jobs is not None, "a row asks for jobs where there is nobody to answer for them"
                 return await self._jobs.answer(question, principal)
+
+    async def resource(self, kind: str, name: str, project: str) -> Resource:
+        """Raises `NotFound`."""
+        assert self._resources is not None, "a row refers to resources where there are none"
+        return await self._resources.get(project, kind, name)
+
+    async def _of_resources(self, asked: OneResource | ManyResources | ResourceChange, project: str) -> Step:
+        assert self._resources is not None, "a row asks for resources where there are none"
+        match asked:
+            case OneResource():
+                return asked.tell(await self.resource(asked.kind, asked.name, project))
+            case ManyResources():
+                which = asked.kind, asked.prefix, asked.after, asked.limit, asked.deleted
+                return asked.tell(*await self._resources.listed(project, *which))
+            case ResourceChange():
+                changed = await self._resources.change(project, asked.kind, asked.name, asked.change, asked.preview)
+                return asked.tell(changed)
 
     async def _inquire(self, asked: Inquiry, principal: Principal) -> tuple[bool, ModelForm | None]:
         """Whether the model is ready, or what it is like."""

@@ -18,6 +18,7 @@ from antiphon.core.speech import SpeechEngine
 from antiphon.core.units import NS_PER_MS
 from antiphon.scheduler.steps import QueuedStep
 from antiphon.slo.admission import SILENT, Asker, Capacity, Queueing, admit, bearable
+from antiphon.slo.filling import Traffic
 from antiphon.slo.shares import Bound, Place, Shares
 
 
@@ -71,6 +72,11 @@ class Places:
     def interactive(self) -> int:
         """How many are held by calls for which somebody waits."""
         return sum(self.shares[kind].held for kind in CallKind if kind is not CallKind.ITEM)
+
+    def recordings(self) -> Traffic:
+        """What happens where recordings are transcribed, for callers and as items."""
+        recordings, items = self.shares[CallKind.RECORDING], self.shares[CallKind.ITEM]
+        return Traffic(recordings.bound.most, recordings.held + items.held)
 
     def check(self, principal: Principal, wanted: Mapping[CallKind, int]) -> None:
         """Raises `CapacityError` where that many more would be too many."""

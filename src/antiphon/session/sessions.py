@@ -188,7 +188,7 @@ class Sessions:
             if spec.format.encoding in (Encoding.CONTAINER, Encoding.OPUS):
                 wanted[CallKind.DECODER] = 1
         else:
-            wanted = {CallKind.RECORDING: 1}
+            wanted = {CallKind.ITEM if call.item else CallKind.RECORDING: 1}
         self._places.check(principal, wanted)
         if spec.live:
             self._places.check_streams(principal, wanted[CallKind.LIVE], engine)
@@ -299,9 +299,11 @@ class Sessions:
         """Which version answers to a name, and what happens there. Where nothing may begin there are no places. Raises
         `UnknownModel`.
         """
-        served = self.catalogue.resolve(model, ANSWERS)
+        served = self.catalogue.resolve(model, (*ANSWERS, *RECOGNISES))
         if self._draining or not self._services.ledger.healthy:
             return served.version, Traffic(0, 0)
+        if served.serves in RECOGNISES:
+            return served.version, self._places.recordings()
         pool = served.engine
         return served.version, pool.traffic() if isinstance(pool, Shared) else Traffic(MANY, 0)
 

@@ -7,6 +7,7 @@ from antiphon.testing.clock import FakeClock
 from antiphon.testing.exports import FakeExports
 from antiphon.testing.jobs import FakeJobs
 from antiphon.testing.language import FakeEmbedder, FakeGenerator, FakeInferrer
+from antiphon.testing.resources import FakeResources
 from antiphon.testing.speech import FakeDetector, FakeRecogniser, FakeSpeechEngine, FakeSpeechStream
 from antiphon.testing.stores import FakeAnswers, FakeBills, FakeDirectory, FakeLedger
 from antiphon.testing.voice import FakeAligner, FakeSynthesiser
@@ -25,6 +26,7 @@ __all__ = [
     "FakeJobs",
     "FakeLedger",
     "FakeRecogniser",
+    "FakeResources",
     "FakeSpeechEngine",
     "FakeSpeechStream",
     "FakeSynthesiser",

@@ -49,7 +49,8 @@ class FakeJobs:
 
     async def blobs(self, project: str, purposes: Collection[str], page: Page, keep_s: int) -> tuple[list[Blob], bool]:
         found = [blob for key, blob in self._blobs.items() if key[0] == project and key not in self._open]
-        return self._page([blob for blob in found if not purposes or blob.purpose in purposes], page, keep_s)
+        owned = (blob for blob in found if blob.purpose)  # by callers
+        return self._page([blob for blob in owned if not purposes or blob.purpose in purposes], page, keep_s)
 
     async def delete_blob(self, project: str, id: str) -> None:
         self._blobs.pop((project, id), None)
@@ -103,6 +104,7 @@ class FakeJobs:
         if job.over or job.cancel_unix_ms:
             return job
         if job.state is JobState.QUEUED:
+            await self._delete_own(project, job.input)
             return self._set(job, cancel_unix_ms=now, over_unix_ms=now, state=JobState.CANCELLED)
         return self._set(job, cancel_unix_ms=now)
 
@@ -110,6 +112,10 @@ class FakeJobs:
         job = self._jobs.pop((project, id), None)
         for written in (job.output, job.errors) if job else ():
             await self.delete_blob(project, written)
+
+    async def _delete_own(self, project: str, blob: str) -> None:
+        if (project, blob) in self._blobs and not self._blobs[project, blob].purpose:
+            await self.delete_blob(project, blob)
 
     # -- jobs, for workers ---------------------------------------------------------------------------------------------
 
@@ -177,6 +183,7 @@ class FakeJobs:
                 await self.delete_blob(*key)
                 written.append("")
             self._open.discard(key)
+        await self._delete_own(job.project, job.input)
         said = job.result if result is None else result
         return self._set(job, state=state, over_unix_ms=now, output=written[0], errors=written[1], result=said)
 

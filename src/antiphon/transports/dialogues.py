@@ -37,7 +37,7 @@ class Dialogues:
         with suppress(Gone):
             arrival = self._door.arrive(self._row, opening)
             try:
-                entered = arrival.enter()
+                entered = await arrival.enter()
             except Exception as error:
                 await _refuse(carrier, self._door.refuse(self._row, opening, error))
             else:
@@ -51,7 +51,7 @@ class Dialogues:
         await carrier.accept(needs.headers, needs.subprotocol)
         try:
             first = await self._first(carrier, arrival)
-            opened = arrival.enter(first)
+            opened = await arrival.enter(first)
             assert not isinstance(opened, NeedsFirst)
         except Gone:
             return

@@ -47,7 +47,8 @@ AGE_MS, AGE_GRACE_MS = 3_600_000, 600_000  # after which also those go who take 
 IDENTITY_ONLY = 1  # of the compressions: a small message may be a large one inside
 
 HEALTH = "/grpc.health.v1.Health/"
-_SERVING, _NOT_SERVING = b"\x08\x01", b"\x08\x02"  # HealthCheckResponse.status
+_SERVING, _NOT_SERVING, _UNKNOWN_SERVICE = b"\x08\x01", b"\x08\x02", b"\x08\x03"  # HealthCheckResponse.status
+WATCHED_S = 0.5  # between looks at the health that somebody watches
 
 log = logging.getLogger(__name__)
 
@@ -184,14 +185,40 @@ class GrpcService:
         """`None` is answered with UNIMPLEMENTED."""
         if method == f"{HEALTH}Check":
             return grpc.unary_unary_rpc_method_handler(self._health)
+        if method == f"{HEALTH}Watch":
+            return grpc.unary_stream_rpc_method_handler(self._watch)
         if method not in self._rows:
             return None
         return grpc.stream_stream_rpc_method_handler(partial(self._serve, method))
 
     async def _health(self, request: bytes, context: Any) -> bytes:
         """https://github.com/grpc/grpc/blob/master/doc/health-checking.md. `request` has a service's name."""
-        if request and request[2:].decode(errors="replace") not in self._services:
+        status = self._status(request)
+        if status == _UNKNOWN_SERVICE:
             await context.abort(grpc.StatusCode.NOT_FOUND, "unknown service")
+        return status
+
+    async def _watch(self, request: bytes, context: Any) -> None:
+        """Its status now, and whenever that changes. It holds the place of a connection, an idle one, which may have to
+        give way.
+        """
+        call, told = GrpcCall(context), b""
+        try:
+            room = self._places.enter(call, _address(context.peer()))
+            while room and not call.dropped:
+                status = self._status(request)
+                if status != told:
+                    await call.send((told := status,))
+                await asyncio.sleep(WATCHED_S)
+        except Gone:
+            return
+        finally:
+            self._places.leave(call)
+        await context.abort(*_DROPPED)
+
+    def _status(self, request: bytes) -> bytes:
+        if request and request[2:].decode(errors="replace") not in self._services:
+            return _UNKNOWN_SERVICE
         return _NOT_SERVING if self._trouble() else _SERVING
 
     async def _serve(self, method: str, requests: Any, context: Any) -> None:

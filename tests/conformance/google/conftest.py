@@ -5,7 +5,9 @@ import time
 import wave
 from collections.abc import Iterator
 from dataclasses import dataclass
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from threading import Thread
 from typing import Any
 
 import grpc
@@ -72,3 +74,24 @@ def pcm(beckett: Path) -> bytes:
     """10 s of speech, 16 kHz mono int16, without a header."""
     with wave.open(str(beckett)) as file:
         return file.readframes(file.getnframes())
+
+
+@pytest.fixture(scope="module")
+def recording(beckett: Path) -> Iterator[str]:
+    """Where a recording can be fetched."""
+    data = beckett.read_bytes()
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(200)
+            self.send_header("content-length", str(len(data)))
+            self.end_headers()
+            self.wfile.write(data)
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as web:
+        Thread(target=web.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{web.server_port}/beckett.wav"
+        web.shutdown()

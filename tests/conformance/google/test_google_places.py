@@ -73,17 +73,19 @@ def test_tls_and_an_api_key(secure: tuple[int, Path], beckett: Path):
 class TestNode:
     pytestmark = needs_node
 
-    def test_all(self, google: Any, secure: tuple[int, Path], script: Path, beckett: Path, how: str):
+    def test_all(self, google: Any, secure: tuple[int, Path], script: Path, beckett: Path, recording: str, how: str):
         port = google.grpc_port if how == "plain" else secure[0]
         trusting = {**os.environ, "GRPC_DEFAULT_SSL_ROOTS_FILE_PATH": str(secure[1])}
-        arguments = [str(NODE), str(script), "localhost", str(port), API_KEY, how, str(beckett)]
+        arguments = [str(NODE), str(script), "localhost", str(port), API_KEY, how, str(beckett), recording]
         ran = subprocess.run(
             arguments, cwd=CACHE, env=trusting, timeout=TALK_S, capture_output=True, text=True, check=False
         )
         assert ran.returncode == 0, ran.stderr
         told = json.loads(ran.stdout)
-        heard = [name for name in ("v2Stream", "v2", "v1", "v1Stream") if name in told]
-        assert len(heard) == (3 if how == "plain" else 4)
+        heard = [name for name in ("v2Stream", "v2", "v1", "v1Stream", "batch", "again", "long") if name in told]
+        assert len(heard) == (3 if how == "plain" else 7)
+        if how == "tls":
+            assert (told["percent"], told["recognizers"], told["deleted"]) == (100, ["node"], 4)
         assert all("ever tried" in told[name].lower() for name in heard), told
         assert told["billed"] == 9
         assert told["refused"] == {"code": 3, "reason": "UNSUPPORTED_PARAMETER", "details": 2}

@@ -177,14 +177,11 @@ def test_large_messages(google: Any, client: speech_v2.SpeechClient):
         client.recognize(request=request, metadata=google.key)
 
 
-def test_what_is_not_served(google: Any, client: speech_v2.SpeechClient, client_v1: Any, channel: grpc.Channel):
-    for ask in (
-        lambda: client.get_recognizer(name=NAME, metadata=google.key),
-        lambda: client.batch_recognize(request={"recognizer": NAME}, metadata=google.key),
-        lambda: client_v1.long_running_recognize(config={}, audio={}),
-    ):
-        with pytest.raises(exceptions.MethodNotImplemented, match="not"):
-            ask()
+def test_what_is_not_served(google: Any, client: speech_v2.SpeechClient, channel: grpc.Channel):
+    parent = NAME.rpartition("/recognizers/")[0]
+    for ask in (client.list_phrase_sets, client.list_custom_classes):
+        with pytest.raises(exceptions.MethodNotImplemented, match="not stored"):
+            ask(parent=parent, metadata=google.key)
     with pytest.raises(grpc.RpcError) as refused:
         channel.unary_unary("/google.cloud.speech.v2.Speech/Nothing")(b"", metadata=google.key)
     assert refused.value.code() is grpc.StatusCode.UNIMPLEMENTED

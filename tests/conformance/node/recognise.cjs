@@ -1,10 +1,11 @@
 // Google's own SDK for Node against a server: v2 and v1, a stream and a recording of each. What was heard is one JSON object on
-// standard output. Arguments: host, port, key, "plain" or "tls", a WAV file of 16 kHz mono int16.
+// standard output. Arguments: host, port, key, "plain" or "tls", a WAV file of 16 kHz mono int16 and where it can be fetched.
+// Operations are over TLS only: on a plain port their polls have no key.
 const {readFileSync} = require('node:fs');
 const {v1, v2} = require('@google-cloud/speech');
 const {credentials} = require('@grpc/grpc-js');
 
-const [host, port, key, how, path] = process.argv.slice(2);
+const [host, port, key, how, path, uri] = process.argv.slice(2);
 const wav = readFileSync(path);
 const pcm = wav.subarray(44);
 const plain = how === 'plain';
@@ -57,6 +58,22 @@ async function main() {
   const [v1Whole] = await first.recognize({config: older, audio: {content: pcm}}, call);
   told.v1 = text(v1Whole.results);
   if (!plain) {
+    const parent = 'projects/p/locations/global';
+    const config = {autoDecodingConfig: {}, languageCodes: ['en-US']};
+    const [creating] = await second.createRecognizer({parent, recognizerId: 'node', recognizer: {defaultRecognitionConfig: config}});
+    const [made] = await creating.promise();
+    const [begun] = await second.batchRecognize({recognizer: made.name, files: [{uri}], recognitionOutputConfig: {inlineResponseConfig: {}}});
+    const [batch, metadata] = await begun.promise();
+    told.batch = text(batch.results[uri].inlineResult.transcript.results);
+    told.percent = metadata.progressPercent;
+    const again = await second.checkBatchRecognizeProgress(begun.name);
+    told.again = text(again.result.results[uri].transcript.results);
+    const [recognizers] = await second.listRecognizers({parent});
+    told.recognizers = recognizers.map((each) => each.recognizerId ?? each.name.split('/').pop());
+    const [deleting] = await second.deleteRecognizer({name: made.name});
+    told.deleted = (await deleting.promise())[0].state;
+    const [long] = await first.longRunningRecognize({config: {languageCode: 'en-US'}, audio: {uri}});
+    told.long = text((await long.promise())[0].results);
     // The helper takes raw buffers, and sends them as they are.
     const v1Stream = await heard(first.streamingRecognize({config: older}), (stream) => {
       for (let at = 0; at < pcm.length; at += 40000) stream.write(pcm.subarray(at, at + 40000));

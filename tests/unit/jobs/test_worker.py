@@ -9,7 +9,19 @@ import pytest
 
 from antiphon.core.errors import CallerError, CapacityError, EngineError, NotFound
 from antiphon.core.identity import USUAL_SCOPES, Principal
-from antiphon.core.jobs import FileAct, JobAct, JobState, ManyJobs, NewFile, NewJob, OneFile, OneJob, Page
+from antiphon.core.jobs import (
+    FileAct,
+    JobAct,
+    JobOutcome,
+    JobOutcomes,
+    JobState,
+    ManyJobs,
+    NewFile,
+    NewJob,
+    OneFile,
+    OneJob,
+    Page,
+)
 from antiphon.core.routing import CallRow
 from antiphon.core.usage import Dimension
 from antiphon.jobs import items, run, worker
@@ -172,6 +184,56 @@ async def test_what_was_charged_and_not_recorded_when_the_server_died_is_answere
     assert (job.state, job.done, job.attempt) == (JobState.DONE, 2, 2)
     assert set(await office.lines(job.output)) == {"r0", "r1"}
     assert (sorted(office.sessions_charged()), office.tokens()) == (charged, tokens)
+
+
+async def test_a_job_may_bring_its_input_and_its_outcome_is_told(office):
+    line = json.dumps({"custom_id": "r0", "method": "POST", "url": CHAT, "body": ASK}).encode()
+    request = json.dumps({"endpoint": CHAT}).encode()
+
+    async def outcome(wait_ms=0, principal=ACME, kind=KIND):
+        return await office.told(lambda tell: JobOutcome(kind, "own", wait_ms, tell), principal)
+
+    new = await office.told(
+        lambda tell: NewJob(KIND, "own", request, "own in", "", "own out", "own err", 86_400, 0, tell, line)
+    )
+    assert await outcome(wait_ms=10) == (new, b"", b"")
+    with pytest.raises(NotFound):
+        await office.told(lambda tell: OneFile(FileAct.READ, "own in", ("batch",), tell))
+    async with working(office):
+        job, output, errors = await outcome(wait_ms=10_000)
+    assert (job.state, json.loads(output)["custom_id"], errors) == (JobState.DONE, "r0", b"")
+    jobs, more = await office.told(lambda tell: JobOutcomes(KIND, Page(), tell))
+    assert (jobs, more) == ([(job, output, b"")], False)
+    for principal, kind in ((OTHER, KIND), (ACME, "another kind")):
+        with pytest.raises(NotFound):
+            await outcome(principal=principal, kind=kind)
+    with pytest.raises(NotFound):
+        await office.passing.blob("acme", "own in", PASSING_S)
+
+
+async def test_what_a_job_that_cannot_be_made_brought_is_gone(office):
+    with pytest.raises(CapacityError):
+        await office.told(
+            lambda tell: NewJob(KIND, "own", b"", "own in", "", "o", "e", 86_400, 0, tell, b"x", most_open=0)
+        )
+    assert not office.passing._data
+
+
+async def test_who_waits_for_the_end_of_a_job_is_one_of_few(office, monkeypatch):
+    monkeypatch.setattr("antiphon.jobs.desk.MOST_WAITING", 0)
+    job = await office.start(ASK)
+    with pytest.raises(CapacityError):
+        await office.told(lambda tell: JobOutcome(KIND, job.id, 1_000, tell))
+
+
+async def test_a_long_list_of_outcomes_is_told_in_parts(office, monkeypatch):
+    monkeypatch.setattr("antiphon.jobs.desk.LISTED_BYTES", 1)
+    async with working(office):
+        for _ in range(2):
+            last = await office.over(await office.start(ASK))
+            office.clock.advance_ms(1)
+    found, more = await office.told(lambda tell: JobOutcomes(KIND, Page(), tell))
+    assert ([job.id for job, *_ in found], more) == ([last.id], True)
 
 
 async def test_a_job_goes_on_from_what_is_recorded(office):

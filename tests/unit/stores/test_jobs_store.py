@@ -1,5 +1,7 @@
 """What every implementation of the store of jobs does, the fake among them."""
 
+import sqlite3
+from contextlib import closing
 from dataclasses import replace
 
 import pytest
@@ -12,6 +14,7 @@ from antiphon.core.jobs import Blob, Job, JobState, Outcome, Page
 from antiphon.core.stores import LEASE_MS, RECORD_BYTES, LeaseLost, StorageFull
 from antiphon.stores.sqlite.connection import MEMORY
 from antiphon.stores.sqlite.jobs import PIECE_BYTES, SqliteJobs
+from antiphon.stores.sqlite.jobs_schema import MIGRATIONS
 from antiphon.testing import FakeJobs
 
 NOW = 1_767_225_600_000
@@ -290,6 +293,43 @@ async def test_outcomes_that_find_no_room_are_not_known(store):
     await store.record(running, "a", [Outcome(0, False, b"no room\n")])
     over = await store.finish(running, "a", JobState.FAILED, b"", NOW + 60_000)
     assert (over.output, over.errors, over.done, over.failed) == ("", running.errors, 0, 1)
+
+
+async def test_what_is_a_jobs_own_is_listed_to_nobody_and_ends_with_it(store):
+    own = {name: blob(f"own-{name}", purpose="") for name in ("input", "output", "errors")}
+    for id in ("j1", "j2"):
+        names = {"input": f"{id}-in", "output": f"{id}-out", "errors": f"{id}-err"}
+        await store.put_blob("acme", replace(own["input"], id=names["input"]), b"given")
+        await store.create(job(id, **names), 10)
+    running = await store.claim("a", (), KINDS)
+    outputs = tuple(replace(own[name], id=getattr(running, name)) for name in ("output", "errors"))
+    await store.begin(running, "a", 1, b"", outputs)
+    await store.record(running, "a", [Outcome(0, True, b"one\n")])
+    assert await store.read_blob("acme", running.input, DAY_S, 0, 9) == b"given"
+    over = await store.finish(running, "a", JobState.DONE, None, NOW + 60_000)
+    assert await store.blobs("acme", (), Page(), DAY_S) == ([], False)
+    assert await store.read_blob("acme", over.output, DAY_S, 0, 9) == b"one\n"
+    queued = await store.cancel("acme", "j2", DAY_S)
+    for gone in (over.input, queued.input):
+        with pytest.raises(NotFound):
+            await store.blob("acme", gone, DAY_S)
+    await store.delete_job("acme", over.id)
+    with pytest.raises(NotFound):
+        await store.blob("acme", over.output, DAY_S)
+
+
+async def test_a_database_of_before_there_were_resources(tmp_path, clock):
+    path = tmp_path / "jobs.db"
+    path.touch(0o600)
+    with closing(sqlite3.connect(path)) as old:
+        for statement in MIGRATIONS[0]:
+            old.execute(statement)
+        old.execute("PRAGMA user_version=1")
+        old.commit()
+    store = SqliteJobs(path, clock, PROJECT_BYTES, ALL_BYTES)
+    await store.create(job(), 10)
+    assert await store.resources.listed("acme", "recognizer", "", "", 9, True) == ([], False)
+    await store.close()
 
 
 async def test_a_job_is_deleted_with_what_it_has_written_and_who_works_on_it_is_told(store):

@@ -11,8 +11,17 @@ from antiphon.routes import GRPC_DESCRIPTORS, GRPC_ROUTES
 from antiphon.surfaces.google.dialect import V2
 from antiphon.surfaces.google.messages import kind, read
 from antiphon.transports.connections import Connections
-from antiphon.transports.grpc import GrpcListener, GrpcService, Place, _address
+from antiphon.transports.grpc import (
+    METADATA_BYTES,
+    MOST_MESSAGE_BYTES,
+    PING_STRIKES,
+    GrpcListener,
+    GrpcService,
+    Place,
+    _address,
+)
 from antiphon.transports.uploads import Uploads
+from http2_peer import DATA, END_HEADERS, ENHANCE_YOUR_CALM, GOAWAY, HEADERS, PING, Peer
 from session_house import audio, closed, until
 
 STREAM = "/google.cloud.speech.v2.Speech/StreamingRecognize"
@@ -37,6 +46,7 @@ class Served:
     def __init__(self, most=100, per_address=100):
         self.places = Connections(most, per_address)
         self.trouble = None
+        self.port = 0
 
 
 @asynccontextmanager
@@ -46,6 +56,7 @@ async def serving(house, served):
     service = GrpcService(rows, descriptors, house.door, house.clock, uploads, served.places, lambda: served.trouble)
     listener = GrpcListener(service, Place("127.0.0.1", 0))
     await listener.start()
+    served.port = listener.port
     try:
         async with grpc.aio.insecure_channel(f"127.0.0.1:{listener.port}") as channel:
             yield channel
@@ -136,6 +147,111 @@ async def test_a_caller_who_goes_is_charged_what_was_heard(house):
         await until(lambda: bool(house.ledger.entries))
     await closed()
     assert sum(entry.quantity.amount for entry in house.ledger.entries) == 300
+
+
+async def test_a_deadline_ends_a_call_which_is_charged_for_what_was_heard(house):
+    served = Served()
+    async with serving(house, served) as channel:
+        call = channel.stream_stream(STREAM)(metadata=KEY, timeout=0.7)
+        for message in (first(), *spoken(SPEECH[:9600])):
+            await call.write(message)
+        assert await code_of(call.read()) is grpc.StatusCode.DEADLINE_EXCEEDED
+        await until(lambda: bool(house.ledger.entries) and not len(served.places))
+    await closed()
+    assert sum(entry.quantity.amount for entry in house.ledger.entries) == 300
+
+
+async def test_a_recording_whose_caller_cancels_costs_nothing(house):
+    served = Served()
+    request = kind(V2.name("RecognizeRequest"))(recognizer=NAME, config=CONFIG, uri="https://example.com/a.raw")
+    async with serving(house, served) as channel:
+        call = channel.unary_unary(CALL)(request.SerializeToString(), metadata=KEY)
+        await until(lambda: bool(house.fetcher.urls))
+        assert call.cancel()
+        await until(lambda: not len(served.places))
+    await closed()
+    assert not house.charged()
+
+
+async def test_a_method_that_there_is_not(house):
+    async with serving(house, Served()) as channel:
+        for method in ("/google.cloud.speech.v2.Speech/Nothing", "/google.cloud.speech.v3.Speech/Recognize", "/x/y"):
+            assert await code_of(channel.unary_unary(method)(b"", metadata=KEY)) is grpc.StatusCode.UNIMPLEMENTED
+
+
+async def test_metadata_and_messages_are_bounded(house):
+    async with serving(house, Served()) as channel:
+        large = (*KEY, ("x-large", "x" * (METADATA_BYTES + 1)))
+        assert await code_of(channel.unary_unary(CALL)(b"", metadata=large)) is grpc.StatusCode.RESOURCE_EXHAUSTED
+        call = channel.unary_unary(CALL)(bytes(MOST_MESSAGE_BYTES + 1), metadata=KEY)
+        assert await code_of(call) is grpc.StatusCode.RESOURCE_EXHAUSTED
+        lookup = channel.unary_unary("/google.longrunning.Operations/GetOperation")
+        assert await code_of(lookup(bytes((1 << 20) + 1), metadata=KEY)) is grpc.StatusCode.INVALID_ARGUMENT
+
+
+async def test_who_pings_too_often_is_sent_away(house):
+    served = Served()
+
+    def pings():
+        with Peer(f"http://127.0.0.1:{served.port}") as peer:
+            for _ in range(PING_STRIKES + 2):
+                peer.send(PING, payload=bytes(8))
+            return peer.next(GOAWAY)
+
+    async with serving(house, served) as channel:
+        gone = await asyncio.to_thread(pings)
+        assert await channel.unary_unary("/grpc.health.v1.Health/Check")(b"") == b"\x08\x01"
+    assert (gone.code, gone.payload[8:]) == (ENHANCE_YOUR_CALM, b"too_many_pings")
+
+
+async def test_a_client_that_vanishes_is_charged_what_was_heard(house):
+    """Its connection is gone, with no word of its own."""
+    served, heard = Served(), asyncio.Event()
+    loop = asyncio.get_running_loop()
+
+    def vanish():
+        with Peer(f"http://127.0.0.1:{served.port}") as peer:
+            fields = (("content-type", "application/grpc"), ("te", "trailers"), *KEY)
+            peer.send(HEADERS, END_HEADERS, 1, peer.block("POST", STREAM, fields))
+            for message in (first(), *spoken(SPEECH[:9600])):
+                peer.send(DATA, 0, 1, b"\0" + len(message).to_bytes(4) + message)
+            asyncio.run_coroutine_threadsafe(heard.wait(), loop).result(10)
+
+    async with serving(house, served):
+        gone = asyncio.create_task(asyncio.to_thread(vanish))
+        await until(lambda: bool(house.sessions._open))
+        await asyncio.sleep(0.5)  # until it was heard
+        heard.set()
+        await gone
+        await until(lambda: not len(served.places))
+    await closed()
+    assert sum(entry.quantity.amount for entry in house.ledger.entries) == 300
+
+
+async def test_health_can_be_watched(house, monkeypatch):
+    monkeypatch.setattr("antiphon.transports.grpc.WATCHED_S", 0.01)
+    served = Served()
+    async with serving(house, served) as channel:
+        call = channel.unary_stream("/grpc.health.v1.Health/Watch")(b"")
+        assert await call.read() == b"\x08\x01"
+        served.trouble = "the ledger is gone"
+        assert await call.read() == b"\x08\x02"
+        served.trouble = None
+        assert await call.read() == b"\x08\x01"
+        unknown = channel.unary_stream("/grpc.health.v1.Health/Watch")(b"\x0a\x01x")
+        assert await unknown.read() == b"\x08\x03"
+        assert len(served.places) == 2
+        call.cancel()
+        unknown.cancel()
+        await until(lambda: not len(served.places))
+    few = Served(most=1)
+    async with serving(house, few) as channel:
+        call = channel.unary_stream("/grpc.health.v1.Health/Watch")(b"")
+        await call.read()
+        busy = channel.stream_stream(STREAM)(metadata=KEY)
+        await busy.write(first())
+        assert await code_of(call.read()) is grpc.StatusCode.RESOURCE_EXHAUSTED
+        await busy.done_writing()
 
 
 async def test_health(house):

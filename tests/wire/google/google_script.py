@@ -7,6 +7,8 @@ What comes in, messages in the text form of protobuf:
     >> N                    a message with N bytes of audio
     | TEXT                  the body of a call over REST
     /                       no more comes
+    + TEXT                  the recognizer that is stored from now on
+    - LANGUAGE HEARD        the model that would answer does not hear it
     @ +MS                   so much time passes; if a deadline was reached, it expires
     ! EVENT                 an event of the session, see `_event`
 What must go out, and is compared character by character:
@@ -22,7 +24,8 @@ from typing import Any
 from google.protobuf import text_format
 
 from antiphon.core import errors
-from antiphon.core.endpoints import Accepted, NeedsFirst
+from antiphon.core.capabilities import SpeechAbility, UnsupportedLanguage
+from antiphon.core.endpoints import Accepted, NeedsFirst, NeedsResource
 from antiphon.core.events import (
     Audio,
     Cause,
@@ -37,19 +40,22 @@ from antiphon.core.events import (
     Transcript,
     Word,
 )
+from antiphon.core.resources import Resource
 from antiphon.core.specs import TranscribeSpec
 from antiphon.core.units import NS_PER_MS
 from antiphon.core.wire import HALF_CLOSED, Head, Opening, Step
 from antiphon.surfaces.google import messages
 from antiphon.surfaces.google.dialect import V1, V2, Dialect
 from antiphon.surfaces.google.live import StreamingRecognize
-from antiphon.surfaces.google.recognise import Recognize
+from antiphon.surfaces.google.recognise import V1_REST, V2_REST, Recognize
+from antiphon.surfaces.google.recognizer import RECOGNIZER
 from antiphon.surfaces.google.status import DETAILS, Code
 from wire_player import WirePlayer
 
 REQUEST_ID = "8c8ebea9-dbec-45fa-a035-e4632cb05b5f"
 SHA256 = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"
 DIALECTS = {"v1": V1, "v2": V2}
+RESTS = {"v1": V1_REST[1], "v2": V2_REST[1]}
 PATHS = {"v1": "/v1/speech:recognize", "v2": "/v2/projects/p/locations/global/recognizers/_:recognize"}
 
 
@@ -65,6 +71,7 @@ class Player(WirePlayer):
     dialect: Dialect = V2
     sent: list[tuple[str, bytes]] = field(default_factory=list)
     shape: str = ""
+    stored: bytes = b""
 
     def _line(self, mark: str, rest: str) -> Iterator[str]:
         match mark:
@@ -72,9 +79,8 @@ class Player(WirePlayer):
                 version, _, self.shape = rest.partition(" ")
                 self.dialect = DIALECTS[version]
                 live = not self.shape
-                self.endpoint = (
-                    StreamingRecognize(self.dialect) if live else Recognize(self.dialect, rest=self.shape == "rest")
-                )
+                rest = RESTS[version] if self.shape == "rest" else None
+                self.endpoint = StreamingRecognize(self.dialect) if live else Recognize(self.dialect, rest=rest)
                 self.opening = Opening("POST", PATHS[version], (), dict(self.headers), (), REQUEST_ID)
                 self.headers.clear()
                 self.surface = None
@@ -91,6 +97,12 @@ class Player(WirePlayer):
                 yield from self._message(rest.encode())
             case "/":
                 yield from self._message(HALF_CLOSED)
+            case "+":
+                self.stored = text_format.Parse(rest, messages.kind(RECOGNIZER)()).SerializeToString()
+            case "-":
+                asked, heard = rest.split()
+                self.surface = None
+                yield from self._step(self.endpoint.refuse(self.opening, UnsupportedLanguage(asked, [heard])))
             case "@":
                 self.now_ns += int(rest) * NS_PER_MS
                 deadline_ns = self.surface.deadline_ns()
@@ -111,6 +123,9 @@ class Player(WirePlayer):
         if self.surface is None:
             try:
                 accepted = self.endpoint.negotiate(self.opening, message)
+                if isinstance(accepted, NeedsResource):
+                    yield f"= {accepted.kind} {accepted.name}"
+                    accepted = self._resolved(accepted)
             except errors.AntiphonError as error:
                 yield from self._step(self.endpoint.refuse(self.opening, error))
                 return
@@ -119,6 +134,13 @@ class Player(WirePlayer):
             if self.shape:
                 return
         yield from self._step(self.surface.receive(message, self.now_ns))
+
+    def _resolved(self, needs: NeedsResource[Any]) -> Any:
+        """Raises `AntiphonError`."""
+        if not self.stored:
+            raise errors.NotFound(f"{needs.name!r} not found.", param="name")
+        deleted = messages.read(RECOGNIZER, self.stored).HasField("delete_time")
+        return needs.resolve(Resource(needs.name, self.stored, deleted))
 
     def _step(self, step: Step) -> Iterator[str]:
         if step.inputs:
@@ -158,6 +180,7 @@ def _asked(accepted: Accepted[TranscribeSpec]) -> str:
     flags = ("multichannel", "interims", "speech_events", "word_times")
     said = [spec.model, form.encoding, f"{form.sample_rate}Hz", f"{form.channels}ch"]
     said += [name for name in flags if getattr(spec, name)]
+    said += [f"{name}={getattr(spec, name)!r}" for name in ("languages", "keyterms", "prompt") if getattr(spec, name)]
     return " ".join((*said, f"endpointing={spec.endpointing_ms}", *([repr(accepted.media)] if accepted.media else [])))
 
 
@@ -166,15 +189,16 @@ def _input(value: Input) -> str:
 
 
 def _event(text: str) -> Output:
-    """An event from its line; a word is `text@from-to`, a time milliseconds, CH a channel:
+    """An event from its line; a word is `text@from-to`, before the first may be the `[language]`, a time milliseconds,
+    CH a channel:
 
-    `opened MODEL`, `started CH AT`, `interim CH FROM TO WORDS`, `final CH FROM TO CAUSE WORDS`,
+    `opened MODEL [what it cannot do]`, `started CH AT`, `interim CH FROM TO WORDS`, `final CH FROM TO CAUSE WORDS`,
     `closed LENGTH CHANNELS`, `failed CLASS [retry=SECONDS] MESSAGE`.
     """
     name, *rest = text.split(" ")
     match name:
         case "opened":
-            return Opened(rest[0])
+            return Opened(rest[0], unmet_speech=frozenset(map(SpeechAbility, rest[1:])))
         case "started":
             return SpeechStarted(int(rest[0]), int(rest[1]))
         case "interim":
@@ -191,9 +215,10 @@ def _event(text: str) -> Output:
 
 
 def _transcript(words: list[str]) -> Transcript:
+    language = words.pop(0)[1:-1] if words and words[0].startswith("[") else ""
     heard = []
     for word in words:
         said, _, times = word.rpartition("@")
         start, _, end = times.partition("-")
         heard.append(Word(said, int(start), int(end), 0.75))
-    return Transcript(" ".join(word.text for word in heard), 0.5, tuple(heard))
+    return Transcript(" ".join(word.text for word in heard), 0.5, tuple(heard), language=language)

@@ -1,5 +1,7 @@
 """Whatever comes in, a call ends with a status or goes on; nothing else is raised."""
 
+import re
+from contextlib import suppress
 from typing import Any
 
 import pytest
@@ -9,11 +11,18 @@ from hypothesis import strategies as st
 from antiphon.core.endpoints import Accepted
 from antiphon.core.errors import AntiphonError
 from antiphon.core.events import Closed, Opened
+from antiphon.core.jobs import NewJob
+from antiphon.core.resources import Resource
+from antiphon.core.routing import LookupRow
 from antiphon.core.wire import HALF_CLOSED, Opening
+from antiphon.routes import GRPC_ROUTES, JOB_KINDS, ROUTES
 from antiphon.surfaces.google import messages
+from antiphon.surfaces.google.batch import BatchRecognize, LongRunningRecognize
 from antiphon.surfaces.google.dialect import V1, V2, Dialect
 from antiphon.surfaces.google.live import StreamingRecognize
-from antiphon.surfaces.google.recognise import Recognize
+from antiphon.surfaces.google.recognise import V1_REST, V2_REST, Recognize
+from antiphon.surfaces.google.recognizer import RECOGNIZER
+from antiphon.surfaces.google.recognizers import UpdateRecognizer
 from antiphon.surfaces.google.status import Code
 
 NAME = "projects/p/locations/global/recognizers/_"
@@ -84,11 +93,67 @@ def test_messages_of_a_stream(dialect: Dialect, sent: list[bytes]) -> None:
 def test_recordings(dialect: Dialect, damage: list[tuple[int, bytes]], raw: bytes) -> None:
     config = b'{"languageCode": "en-US", "autoDecodingConfig": {}}'
     shown = b'{"config": ' + config + b', "content": "YWJj", "audio": {"content": "YWJj"}}'
-    for rest, body in ((True, shown), (False, first(dialect))):
+    for rest, body in ((V1_REST[1] if dialect.first else V2_REST[1], shown), (None, first(dialect))):
         asked(Recognize(dialect, rest=rest), damaged(body, damage))
         asked(Recognize(dialect, rest=rest), raw)
 
 
 def test_what_is_nested_deeply_is_refused() -> None:
-    assert asked(Recognize(V2, rest=True), b'{"config":' * 100_000) is None
-    assert asked(Recognize(V2, rest=True), b"[" * 100_000) is None
+    assert asked(Recognize(V2, rest=V2_REST[1]), b'{"config":' * 100_000) is None
+    assert asked(Recognize(V2, rest=V2_REST[1]), b"[" * 100_000) is None
+
+
+PATHS = st.text("abcdefglmnorstu_.*", max_size=24) | st.sampled_from(
+    ["features", "features.enable_word_confidence.x", "language_codes.x", "adaptation.phrase_sets.phrase_set", "."]
+)
+
+
+@given(st.lists(PATHS, max_size=4), st.booleans())
+def test_masks(paths: list[str], over_rest: bool) -> None:
+    """Whatever a mask names, a call is answered or refused."""
+    mask = {"paths": paths}
+    config = {"auto_decoding_config": {}, "language_codes": ["en-US"], "adaptation": {"phrase_sets": [{}]}}
+    request = messages.kind(V2.name("RecognizeRequest"))
+    body = request(recognizer=NAME, config=config, config_mask=mask, content=b"abc").SerializeToString()
+    asked(Recognize(V2), body)
+    stored = Resource("x", messages.kind(RECOGNIZER)(default_recognition_config=config).SerializeToString())
+    update = messages.kind(f"{V2.package}.UpdateRecognizerRequest")
+    message = update(recognizer={"name": NAME.replace("_", "mine"), "default_recognition_config": config})
+    message.update_mask.paths.extend(paths)
+    with suppress(AntiphonError):
+        UpdateRecognizer().ask(OPENING, message.SerializeToString()).change(stored, 1)
+
+
+LOOKUPS = [row for row in (*ROUTES, *GRPC_ROUTES) if isinstance(row, LookupRow) and row.surface == "google"]
+
+
+@given(st.sampled_from(LOOKUPS), st.binary(max_size=64), st.lists(st.tuples(st.text(max_size=12), st.text(max_size=8))))
+def test_questions(row: Any, body: bytes, query: list[tuple[str, str]]) -> None:
+    known = [(name, value) for name in ("pageSize", "updateMask", "filter", "validateOnly") for _, value in query]
+    path = re.sub(r"{[^}]*}", "x-1", row.path)
+    opening = Opening("POST", path, (*query, *known), request_id=OPENING.request_id)
+    refused: AntiphonError | None = None
+    try:
+        row.endpoint.ask(opening, body)
+    except AntiphonError as error:
+        refused = error
+    assert refused is None or row.endpoint.refuse(opening, refused).close is not None
+
+
+@given(st.lists(st.tuples(st.integers(0, 300), st.binary(max_size=4)), max_size=4))
+def test_batches(damage: list[tuple[int, bytes]]) -> None:
+    for name, fields, endpoint in (
+        (V2.name("BatchRecognizeRequest"), {"recognizer": NAME, "files": [{"uri": "https://x"}]}, BatchRecognize()),
+        (V1.name("LongRunningRecognizeRequest"), {"audio": {"uri": "https://x"}}, LongRunningRecognize()),
+    ):
+        config = {"language_code": "en"} if endpoint.first else {"auto_decoding_config": {}}
+        body = damaged(messages.kind(name)(config=config, **fields).SerializeToString(), damage)
+        try:
+            question = endpoint.ask(OPENING, body)
+        except AntiphonError:
+            continue
+        if isinstance(question, NewJob):
+            kind = JOB_KINDS[question.kind]
+            for line in question.data.splitlines():
+                assert kind.item(line).body
+                assert kind.answered(line, "s", 200, b"").endswith(b"\n")

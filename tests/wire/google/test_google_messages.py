@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from google.cloud.speech_v1.types import cloud_speech as sdk_v1
 from google.cloud.speech_v2.types import cloud_speech as sdk_v2
+from google.longrunning import operations_pb2
 from google.rpc import error_details_pb2, status_pb2
 
 from antiphon.surfaces.google import messages, v1, v2
@@ -17,6 +18,16 @@ SDK: list[Any] = [
         getattr(sdk, name).pb().DESCRIPTOR
         for sdk in (sdk_v1, sdk_v2)
         for name in ("StreamingRecognizeRequest", "StreamingRecognizeResponse", "RecognizeRequest", "RecognizeResponse")
+    ),
+    *(
+        getattr(sdk_v2, name).pb().DESCRIPTOR
+        for name in ("BatchRecognizeResponse", "OperationMetadata", "ListRecognizersResponse", "ListRecognizersRequest")
+    ),
+    *(getattr(sdk_v1, f"LongRunningRecognize{name}").pb().DESCRIPTOR for name in ("Request", "Response", "Metadata")),
+    *(
+        message
+        for message in operations_pb2.DESCRIPTOR.message_types_by_name.values()
+        if message.name != "OperationInfo"
     ),
     status_pb2.Status.DESCRIPTOR,
     *(getattr(error_details_pb2, name).DESCRIPTOR for name in ("ErrorInfo", "RetryInfo", "BadRequest")),

@@ -55,7 +55,7 @@ def open_server_stores(
     except BaseException:
         ledger.stop()
         raise
-    return ServerStores(directory, SqliteBills(data_dir / BILLS_NAME), ledger, answers, kept, passing)
+    return ServerStores(directory, SqliteBills(data_dir / BILLS_NAME), ledger, answers, kept, passing, kept.resources)
 
 
 def open_exports(data_dir: Path, make: bool) -> Exports:

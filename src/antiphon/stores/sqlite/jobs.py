@@ -22,6 +22,7 @@ from antiphon.core.stores import LEASE_MS, RECORD_BYTES, LeaseLost, StorageFull
 from antiphon.storage.files import WatchedFile, private_file
 from antiphon.stores.sqlite.connection import MEMORY, connect
 from antiphon.stores.sqlite.jobs_schema import BLOB, JOB, MIGRATIONS, stored, to_blob, to_job
+from antiphon.stores.sqlite.resources import SqliteResources
 from antiphon.stores.sqlite.schema import migrate
 
 FILE_NAME = "jobs.db"  # in the data directory
@@ -34,6 +35,7 @@ T = TypeVar("T")
 _IS_OVER = f"state IN {tuple(map(str, sorted(OVER)))}"
 _PUT_BLOB = f"INSERT INTO blobs (project, whole, {', '.join(BLOB)}) VALUES (?, ?, {', '.join('?' * len(BLOB))})"
 _PUT_JOB = f"INSERT INTO jobs ({', '.join(JOB)}) VALUES ({', '.join('?' * len(JOB))})"
+_DELETE_OWN = "DELETE FROM blobs WHERE project = ? AND id = ? AND purpose = ''"
 _CLAIM = f"""
 SELECT * FROM jobs WHERE NOT {_IS_OVER} AND lease_unix_ms <= ? AND project NOT IN (SELECT value FROM json_each(?))
 AND kind IN (SELECT value FROM json_each(?)) ORDER BY created_unix_ms, id LIMIT 1"""
@@ -54,6 +56,7 @@ class SqliteJobs:
         self._project_bytes = project_bytes
         self._all_bytes = all_bytes
         self._thread = ThreadPoolExecutor(1, "jobs")
+        self.resources = SqliteResources(self._run, clock)
         try:
             if path != MEMORY:
                 private_file(path)
@@ -95,7 +98,7 @@ SELECT start, body FROM pieces WHERE project = ? AND blob = ? AND start < ? AND 
 
     async def blobs(self, project: str, purposes: Collection[str], page: Page, keep_s: int) -> tuple[list[Blob], bool]:
         where, values = _one_of("purpose", purposes)
-        rows, more = await self._list("blobs", project, f"whole AND {where}", values, page, keep_s)
+        rows, more = await self._list("blobs", project, f"whole AND purpose <> '' AND {where}", values, page, keep_s)
         return [to_blob(row) for row in rows], more
 
     async def delete_blob(self, project: str, id: str) -> None:
@@ -182,6 +185,8 @@ SELECT * FROM blobs WHERE project = ? AND id = ? AND whole AND ends_unix_ms > ? 
                 return job
             queued = job.state is JobState.QUEUED
             state = JobState.CANCELLED if queued else job.state
+            if queued:
+                t.execute(_DELETE_OWN, (project, job.input))
             return self._set(t, job, cancel_unix_ms=now, over_unix_ms=now if queued else 0, state=state)
 
         return await self._run(cancel)
@@ -273,6 +278,7 @@ SELECT * FROM blobs WHERE project = ? AND id = ? AND whole AND ends_unix_ms > ? 
                 seal = "UPDATE blobs SET whole = 1, created_unix_ms = ?, ends_unix_ms = ? WHERE project = ? AND id = ?"
                 written.append(blob if t.execute(seal, (at, outputs_end_unix_ms, *key)).rowcount else "")
             t.execute("DELETE FROM items WHERE project = ? AND job = ?", (job.project, job.id))
+            t.execute(_DELETE_OWN, (job.project, job.input))
             output, errors = written
             said = now.result if result is None else result
             return self._set(t, now, state=state, over_unix_ms=at, output=output, errors=errors, result=said)
@@ -302,6 +308,7 @@ SELECT * FROM blobs WHERE project = ? AND id = ? AND whole AND ends_unix_ms > ? 
 
     async def purge(self, keep_s: Callable[[str], int]) -> None:
         """Erase what is expired in small steps, so that others wait only briefly."""
+        await self.resources.purge()
         now = self._clock.unix_ms()
         for table in ("jobs", "blobs"):
             await self._wipe(table, "ends_unix_ms <= ?", now)

@@ -1,4 +1,4 @@
-"""The tables of jobs and blobs, and the conversion of their rows to values."""
+"""The tables of jobs, blobs and resources, and the conversion of their rows to values."""
 
 from dataclasses import fields
 from sqlite3 import Row
@@ -73,6 +73,18 @@ CREATE TABLE items (
         "CREATE INDEX blobs_by_end ON blobs (ends_unix_ms)",
         "CREATE INDEX jobs_by_end ON jobs (ends_unix_ms)",
         "CREATE INDEX jobs_by_state ON jobs (state, created_unix_ms)",
+    ),
+    (
+        """
+CREATE TABLE resources (
+    project TEXT NOT NULL,
+    kind TEXT NOT NULL,
+    name TEXT NOT NULL,
+    body BLOB NOT NULL,
+    deleted INTEGER NOT NULL,
+    ends_unix_ms INTEGER NOT NULL, -- 0 is never
+    PRIMARY KEY (project, kind, name)
+) STRICT""",
     ),
 )
 BLOB = tuple(field.name for field in fields(Blob))

@@ -25,7 +25,7 @@ _CHARGE = (
     "min(sequence) AS first, max(sequence), count(*), min(at_unix_ms), key_id, surface, model, dimension,"
     " sum(amount), channel, feature, kind, corrects_sequence"
 )
-_BY_SESSION = "sqlite_autoindex_entries_1"  # of its only UNIQUE; without statistics the planner prefers the index of times
+_BY_SESSION = "sqlite_autoindex_entries_1"  # of its only UNIQUE; a planner without statistics prefers that of times
 _by_session = itemgetter(0)
 
 

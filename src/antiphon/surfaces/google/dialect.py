@@ -33,7 +33,8 @@ class Names:
 @dataclass(frozen=True, slots=True)
 class Dialect:
     """One version. `first` says that it is the first. A stream ends after `stream_ms`, and where nothing comes for
-    `idle_ms`, in these codes and words. `spaced` transcripts begin with a space, but for the first.
+    `idle_ms`, in these codes and words. `spaced` transcripts begin with a space, but for the first. `stored` names the
+    recognizer that a request refers to, whose configuration `streaming` and `recognise` are given.
     """
 
     package: str
@@ -45,8 +46,9 @@ class Dialect:
     idle_ms: int
     idle_over: tuple[Code, str]
     spaced: bool
-    streaming: Callable[[Any], Asked]
-    recognise: Callable[[Any, int], tuple[Asked, bytes | Url]]
+    stored: Callable[[Any], str]
+    streaming: Callable[[Any, Any], Asked]
+    recognise: Callable[[Any, int, Any], tuple[Asked, bytes | Url]]
 
     def name(self, message: str) -> str:
         return f"{self.package}.{message}"
@@ -71,7 +73,7 @@ class Dialect:
         told: dict[str, Any] = {
             "alternatives": [made],
             self.names.result_end: duration(event.end_ms),
-            "language_code": features.language,
+            "language_code": features.language(transcript.language),
         }
         if features.multichannel:
             told["channel_tag"] = event.channel + 1
@@ -156,6 +158,7 @@ V2 = Dialect(
     idle_ms=10_000,
     idle_over=(Code.ABORTED, "Stream timed out after receiving no more client requests."),
     spaced=False,
+    stored=v2.stored,
     streaming=v2.streaming,
     recognise=v2.recognise,
 )
@@ -172,6 +175,7 @@ V1 = Dialect(
         "Audio Timeout Error: Long duration elapsed without audio. Audio should be sent close to real time.",
     ),
     spaced=True,
+    stored=v1.stored,
     streaming=v1.streaming,
     recognise=v1.recognise,
 )

@@ -1,22 +1,68 @@
-"""What every call to Google's API has in common: where its credential stands, and how it is refused."""
+"""What every method of Google's API has in common: how its request is read, where its credential stands, and how it is
+answered and refused; over gRPC, or over REST with the same messages.
+"""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import unquote
 
 import msgspec
 
-from antiphon.core.errors import AntiphonError
-from antiphon.core.wire import Bearer, Opening, Response, Step, bearer
-from antiphon.surfaces.google.messages import write_json
+from antiphon.core.endpoints import NeedsResource, Question
+from antiphon.core.errors import AntiphonError, CallerError
+from antiphon.core.wire import Bearer, Close, Head, Opening, Response, Step, bearer
+from antiphon.surfaces.google import messages
 from antiphon.surfaces.google.status import HTTP, KEY_HEADER, Code, Unimplemented, closing, status
 
 JSON_HEADERS = (("content-type", "application/json; charset=UTF-8"),)
 NUMBERS = "json;enum-encoding=int"  # of `$alt`: Python's client wants enums as numbers
+WHOLE = "*"
+_FIELD = re.compile(r"{([a-z_.]+)=([^}]+)}")
+
+
+@dataclass(frozen=True, slots=True)
+class Rest:
+    """Where a request stands in a call over REST (AIP-127). The groups of `path` are fields, by the place of theirs in
+    `named`; the `body` is one field, or the `WHOLE` message, or there is none; other fields may stand in the query.
+    """
+
+    path: re.Pattern[str] = re.compile(".*")
+    named: tuple[str, ...] = ()
+    body: str = ""
+
+
+def bound(template: str, body: str = "") -> tuple[str, Rest]:
+    """A route's path, and where a request stands there, of a template like `/v2/{name=projects/*/things/*}:act`."""
+    fields: list[str] = []
+
+    def route(match: re.Match[str]) -> str:
+        fields.append(match[1])
+        places = iter(range(9))
+        return re.sub(r"\*\*?", lambda star: f"{{p{next(places)}{':path' if star[0] == '**' else ''}}}", match[2])
+
+    path = _FIELD.sub(route, template)
+    regex = _FIELD.sub(lambda match: f"({match[2].replace('**', '.+').replace('*', '[^/]+')})", template)
+    return path, Rest(re.compile(regex), tuple(fields), body)
 
 
 class Endpoint:
-    """One of a version; `rest` says that it is asked over HTTP, with JSON. It is also who refuses what is not there."""
+    """A method of a version, which is sent messages of the type `request`. Over gRPC it has no `rest`. It is also who
+    refuses what is not there.
+    """
 
-    def __init__(self, *, first: bool = False, rest: bool = True) -> None:
+    request = ""
+    max_body_bytes = 1 << 20
+
+    def __init__(self, *, first: bool = False, rest: Rest | None = None) -> None:
         self.first = first
         self.rest = rest
+
+    @property
+    def method(self) -> str:
+        """Its name over gRPC, within its service."""
+        return self.request.rpartition(".")[2].removesuffix("Request")
 
     def credential(self, opening: Opening, first: str | bytes | None = None) -> Bearer | None:
         """`x-goog-api-key: KEY`, else `Authorization: Bearer KEY`."""
@@ -26,17 +72,38 @@ class Endpoint:
         scheme, _, secret = opening.headers.get("authorization", "").strip().partition(" ")
         return bearer(secret) if scheme.lower() == "bearer" else None
 
+    def read(self, opening: Opening, body: bytes) -> Any:
+        """The request. Raises `CallerError`."""
+        if self.rest is None:
+            return messages.read(self.request, body)
+        return _read_rest(self.request, self.rest, opening, body)
+
+    def answer(self, opening: Opening, message: Any, told: tuple[tuple[str, str], ...] = ()) -> Step:
+        """The message, with more headers or trailers."""
+        if self.rest is None:
+            return Step(sends=(message.SerializeToString(),), close=Close(Code.OK, trailers=told))
+        body = messages.write_json(message, numbers=("$alt", NUMBERS) in opening.query)
+        return Step(sends=(Head(200, JSON_HEADERS + told), body), close=Close())
+
     def refuse(self, opening: Opening, error: AntiphonError) -> Step:
-        if self.rest:
-            return rest_error(opening, error, first=self.first)
-        return Step(close=closing(opening, error, first=self.first))
+        if self.rest is None:
+            return Step(close=closing(opening, error, first=self.first))
+        return rest_error(opening, error, first=self.first)
+
+
+class LookupMethod(Endpoint):
+    """A method that is answered at once."""
+
+    def ask(self, opening: Opening, body: bytes) -> Question | NeedsResource[Question] | Step:
+        """Raises `AntiphonError`."""
+        raise NotImplementedError
 
 
 def rest_error(opening: Opening, error: AntiphonError, *, first: bool) -> Response:
     """`{"error": {"code", "message", "status", "details"}}`: https://cloud.google.com/apis/design/errors#http_mapping"""
     told = status(opening, error, first=first)
     code = Code(told.code)
-    shown = msgspec.json.decode(write_json(told))
+    shown = msgspec.json.decode(messages.write_json(told))
     body = {"code": HTTP[code], "message": told.message, "status": code.name, "details": shown.get("details", [])}
     headers: tuple[tuple[str, str], ...] = JSON_HEADERS
     if error.retry_after_s is not None:
@@ -44,12 +111,56 @@ def rest_error(opening: Opening, error: AntiphonError, *, first: bool) -> Respon
     return Response(HTTP[code], headers, msgspec.json.encode({"error": body}))
 
 
-class Absent(Endpoint):
+class Absent(LookupMethod):
     """A method of Google's that is not served; `why` says what there is in its place."""
 
-    def __init__(self, why: str, *, first: bool = False, rest: bool = True) -> None:
+    def __init__(self, why: str, *, first: bool = False, rest: Rest | None = None) -> None:
         super().__init__(first=first, rest=rest)
         self._why = why
 
     def ask(self, opening: Opening, body: bytes) -> Step:
         return self.refuse(opening, Unimplemented(self._why))
+
+
+# -- requests over REST ------------------------------------------------------------------------------------------------
+
+
+def _read_rest(request: str, rest: Rest, opening: Opening, body: bytes) -> Any:
+    """Raises `CallerError`."""
+    message = messages.read_json(request, body or b"{}") if rest.body == WHOLE else messages.kind(request)()
+    if rest.body not in ("", WHOLE):
+        within = getattr(message, rest.body)
+        within.SetInParent()
+        within.CopyFrom(messages.read_json(within.DESCRIPTOR.full_name, body or b"{}"))
+    for name, value in opening.query:
+        _put(message, name, value)
+    match = rest.path.fullmatch(opening.path)
+    if match is None:
+        raise CallerError("The path does not name a resource.", param=rest.named[0] if rest.named else None)
+    for path, value in zip(rest.named, match.groups(), strict=True):
+        *within_of, name = path.split(".")
+        holder = message
+        for each in within_of:
+            holder = getattr(holder, each)
+        setattr(holder, name, unquote(value))
+    return message
+
+
+def _put(message: Any, name: str, text: str) -> None:
+    """A field of the query, by its own name or its JSON name; what is no field is left out. Raises `CallerError`."""
+    fields: Mapping[str, Any] = message.DESCRIPTOR.fields_by_name
+    found = fields.get(name) or next((each for each in fields.values() if each.json_name == name), None)
+    if found is None or found.is_repeated:
+        return
+    kinds = type(found)
+    try:
+        if found.cpp_type == kinds.CPPTYPE_STRING:
+            setattr(message, found.name, text)
+        elif found.cpp_type == kinds.CPPTYPE_BOOL:
+            setattr(message, found.name, {"true": True, "false": False}[text.lower()])
+        elif found.cpp_type in (kinds.CPPTYPE_INT32, kinds.CPPTYPE_INT64):
+            setattr(message, found.name, int(text))
+        elif found.message_type is not None and found.message_type.name in ("FieldMask", "Duration"):
+            getattr(message, found.name).FromJsonString(text)
+    except (ValueError, KeyError):
+        raise CallerError(f"Invalid value at `{found.name}`.", param=found.name) from None

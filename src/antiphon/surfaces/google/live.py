@@ -6,8 +6,10 @@ still told before its status.
 """
 
 from enum import Enum, auto
+from functools import partial
+from typing import Any
 
-from antiphon.core.endpoints import Accepted, NeedsFirst
+from antiphon.core.endpoints import Accepted, NeedsFirst, NeedsResource
 from antiphon.core.errors import AntiphonError, CallerError, Draining
 from antiphon.core.events import Audio, Cause, Closed, End, Failed, Final, Interim, Opened, Output, SpeechStarted
 from antiphon.core.specs import TranscribeSpec
@@ -16,6 +18,7 @@ from antiphon.core.wire import HALF_CLOSED, NOTHING, Close, Opening, Step, no_ef
 from antiphon.surfaces.google import messages
 from antiphon.surfaces.google.dialect import Dialect, rewritten, stability, written
 from antiphon.surfaces.google.endpoint import Endpoint
+from antiphon.surfaces.google.recognizer import referring
 from antiphon.surfaces.google.request import Asked
 from antiphon.surfaces.google.status import Code, Ended, closing
 
@@ -36,10 +39,12 @@ class StreamingRecognize(Endpoint):
     """The method."""
 
     def __init__(self, dialect: Dialect) -> None:
-        super().__init__(first=dialect.first, rest=False)
+        super().__init__(first=dialect.first)
         self._dialect = dialect
 
-    def negotiate(self, opening: Opening, first: str | bytes | None = None) -> Accepted[TranscribeSpec] | NeedsFirst:
+    def negotiate(
+        self, opening: Opening, first: str | bytes | None = None
+    ) -> Accepted[TranscribeSpec] | NeedsFirst | NeedsResource[Accepted[TranscribeSpec]]:
         if first is None:
             return NeedsFirst(Unasked(self._dialect, opening))
         if not isinstance(first, bytes):
@@ -49,7 +54,10 @@ class StreamingRecognize(Endpoint):
         message = messages.read(self._dialect.name(REQUEST), first)
         if message.WhichOneof("streaming_request") != CONFIG:
             raise CallerError("The first message must have a `streaming_config`.", param=CONFIG)
-        asked = self._dialect.streaming(message)
+        return referring(self._dialect.stored(message), partial(self._accepted, opening, message))
+
+    def _accepted(self, opening: Opening, message: Any, base: Any) -> Accepted[TranscribeSpec]:
+        asked = self._dialect.streaming(message, base)
         return Accepted(asked.spec(live=True), Live(self._dialect, asked, opening))
 
 
@@ -171,6 +179,7 @@ class Live:
             return NOTHING
         match event:
             case Opened():
+                self._asked = self._asked.answered(event)
                 self._opened_ns = now_ns
                 self._heard_ns = max(self._heard_ns, now_ns)
             case SpeechStarted():

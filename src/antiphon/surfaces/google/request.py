@@ -4,14 +4,17 @@ A field is honoured, or without effect and named in the trailer `antiphon-no-eff
 `docs/surfaces/google.md` shows.
 """
 
-import re
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Any
 
 from antiphon.core.audio import MAX_CHANNELS, MAX_RATE, MIN_RATE, AudioFormat, Encoding
+from antiphon.core.capabilities import SpeechAbility
+from antiphon.core.endpoints import lacking
 from antiphon.core.errors import CallerError, UnsupportedParameter
+from antiphon.core.events import Opened
+from antiphon.core.languages import spoken
 from antiphon.core.rewriting import Replacement, Rewriting, core
 from antiphon.core.specs import RECORDING_ENDPOINTING_MS, TranscribeSpec
 from antiphon.core.wire import Url
@@ -23,9 +26,13 @@ MAX_ENTRIES = 1_000  # of a normalization
 MAX_ENTRY_CHARS = 100
 MAX_TIMEOUT_MS = 300_000  # a stream's longest
 
-_ENGLISH = re.compile(r"en([-_][a-z0-9]{2,8})*", re.IGNORECASE)
+MAX_LANGUAGES = 8
+MAX_PHRASES, MAX_PHRASE_CHARS = 5_000, 100  # Google's own
+MOST_KEYTERMS = 200  # that an engine is given, which has room for fewer
+MAX_PROMPT_CHARS = 4_096
+HINTS = f"The first {MOST_KEYTERMS} phrases guide a model that takes guidance, without boost; else without effect."
 AUTO = "auto"
-LANGUAGE = "en-us"  # of results, where the caller named none
+LANGUAGE = "en-us"  # of results, where neither the caller nor the engine named one
 
 
 class Use(StrEnum):
@@ -47,28 +54,42 @@ class Field:
 
 @dataclass(frozen=True, slots=True)
 class Features:
-    """What there is to say about a transcript, and how it is written."""
+    """What there is to say about a transcript, and how it is written. `AUTO` among the languages stands for whatever
+    the engine hears by itself.
+    """
 
     model: str
     format: AudioFormat
     multichannel: bool
-    language: str
+    languages: tuple[str, ...]
     word_times: bool
     word_confidence: bool
     punctuation: bool
     rewriting: Rewriting | None
+    keyterms: tuple[str, ...] = ()
+    prompt: str = ""
 
     @property
     def words(self) -> bool:
         return self.word_times or self.word_confidence
 
+    def language(self, heard: str) -> str:
+        """That of a result: what was heard, as the caller wrote it."""
+        named = [code.lower() for code in self.languages if code.lower() != AUTO]
+        if not heard:
+            return next(iter(named), LANGUAGE)
+        return next((code for code in named if spoken(code, (heard,)) is not None), heard.lower())
+
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """What a call asks for; all after `without_effect` is of streams only."""
+    """What a call asks for. `guiding` are the paths of fields that have an effect on models that take guidance; all
+    after that is of streams only.
+    """
 
     features: Features
     without_effect: tuple[str, ...] = ()
+    guiding: tuple[str, ...] = ()
     interims: bool = False
     activity_events: bool = False
     start_timeout_ms: int | None = None
@@ -89,7 +110,15 @@ class Asked:
             endpointing_ms=self.endpointing_ms if live else RECORDING_ENDPOINTING_MS,
             speech_events=live and watched,
             word_times=features.words or features.rewriting is not None,
+            languages=() if AUTO in map(str.lower, features.languages) else features.languages,
+            keyterms=features.keyterms,
+            prompt=features.prompt,
         )
+
+    def answered(self, opened: Opened) -> "Asked":
+        """By a model that cannot do all of it: with what has no effect there."""
+        lacks = lacking(((SpeechAbility.GUIDANCE, path) for path in self.guiding), opened.unmet_speech)
+        return replace(self, without_effect=(*self.without_effect, *lacks))
 
 
 def without_effect(config: Any, table: Mapping[str, Field], path: str = "") -> Iterator[str]:
@@ -125,13 +154,39 @@ def _channels(count: int, path: str) -> int:
     return count or 1
 
 
-def language(codes: Iterable[str], path: str) -> str:
-    """That of the results: the first one. Raises `UnsupportedParameter` for one that cannot be heard here."""
-    named = [code for code in codes if code]
-    for code in named:
-        if code.lower() != AUTO and not _ENGLISH.fullmatch(code):
-            raise UnsupportedParameter("Only English (`en-US` and other regions) is supported.", param=path)
-    return next((code.lower() for code in named if code.lower() != AUTO), LANGUAGE)
+def languages(codes: Iterable[str], path: str) -> tuple[str, ...]:
+    """What may be spoken, as the caller wrote it. Which of them the engine hears is not said here. Raises
+    `CallerError`.
+    """
+    named = tuple(code for code in codes if code)
+    if len(named) > MAX_LANGUAGES:
+        raise CallerError(f"At most {MAX_LANGUAGES} languages are allowed.", param=path)
+    return named
+
+
+def phrases(named: Iterable[str], path: str) -> tuple[str, ...]:
+    """Hints of what may be said. Raises `CallerError`."""
+    found = tuple(dict.fromkeys(phrase for phrase in named if phrase.strip()))
+    if len(found) > MAX_PHRASES or any(len(phrase) > MAX_PHRASE_CHARS for phrase in found):
+        said = f"At most {MAX_PHRASES} phrases are allowed, of {MAX_PHRASE_CHARS} characters at most."
+        raise CallerError(said, param=path)
+    return found
+
+
+def neglected(path: str, *, referred: bool, boosts: bool, hints: tuple[str, ...]) -> tuple[str, ...]:
+    """What of phrases has no effect: sets that are referred to, boosts, and phrases beyond the most."""
+    return tuple(
+        f"{path}{what}"
+        for what, given in ((".phrase_set", referred), (".boost", boosts), (".phrases", len(hints) > MOST_KEYTERMS))
+        if given
+    )
+
+
+def prompt(text: str, path: str) -> str:
+    """Raises `CallerError`."""
+    if len(text) > MAX_PROMPT_CHARS:
+        raise CallerError(f"A prompt has {MAX_PROMPT_CHARS} characters at most.", param=path)
+    return text
 
 
 def alternatives(count: int, path: str) -> None:

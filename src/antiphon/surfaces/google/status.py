@@ -8,6 +8,7 @@ included. So v1 is never told either.
 from enum import IntEnum
 from typing import Any
 
+from antiphon.core.capabilities import UnsupportedLanguage
 from antiphon.core.errors import (
     AntiphonError,
     CallerError,
@@ -27,6 +28,7 @@ from antiphon.core.errors import (
     TooLarge,
     Unauthenticated,
     UnknownModel,
+    UnsupportedParameter,
 )
 from antiphon.core.wire import Close, Opening
 from antiphon.surfaces.google.messages import RPC, duration, kind, packed
@@ -68,6 +70,8 @@ HTTP = {
     Code.INVALID_ARGUMENT: 400,
     Code.DEADLINE_EXCEEDED: 504,
     Code.NOT_FOUND: 404,
+    Code.ALREADY_EXISTS: 409,
+    Code.FAILED_PRECONDITION: 400,
     Code.PERMISSION_DENIED: 403,
     Code.RESOURCE_EXHAUSTED: 429,
     Code.ABORTED: 409,
@@ -84,6 +88,19 @@ class Unimplemented(CallerError):
 
     status = 501
     code = "unimplemented"
+
+
+class AlreadyExists(CallerError):
+    """A name that is taken."""
+
+    status = 409
+    code = "already_exists"
+
+
+class FailedPrecondition(CallerError):
+    """What is there is not in a state in which that could be done."""
+
+    code = "failed_precondition"
 
 
 class Ended(AntiphonError):
@@ -106,6 +123,8 @@ _CODES: tuple[tuple[type[AntiphonError], Code, Code], ...] = (
     (Unimplemented, Code.UNIMPLEMENTED, Code.UNIMPLEMENTED),
     (TooLarge, Code.INVALID_ARGUMENT, Code.INVALID_ARGUMENT),
     (RequestTimeout, Code.ABORTED, Code.OUT_OF_RANGE),
+    (AlreadyExists, Code.ALREADY_EXISTS, Code.ALREADY_EXISTS),
+    (FailedPrecondition, Code.FAILED_PRECONDITION, Code.FAILED_PRECONDITION),
     (StillRunning, Code.ABORTED, Code.ABORTED),
     (Conflict, Code.ABORTED, Code.ABORTED),
     (Cancelled, Code.CANCELLED, Code.CANCELLED),
@@ -130,6 +149,7 @@ def code_of(error: AntiphonError, *, first: bool) -> Code:
 
 def status(opening: Opening, error: AntiphonError, *, first: bool) -> Any:
     """The error as a `google.rpc.Status`."""
+    error = _phrased(error, first=first)
     code = code_of(error, first=first)
     info = kind(f"{RPC}.ErrorInfo")(reason=_reason(opening, error), domain=DOMAIN, metadata={"service": SERVICE})
     details = [packed(info)]
@@ -146,6 +166,15 @@ def closing(opening: Opening, error: AntiphonError, *, first: bool) -> Close:
     """The end of a call over gRPC that fails."""
     told = status(opening, error, first=first)
     return Close(told.code, told.message, ((DETAILS, told.SerializeToString()),))
+
+
+def _phrased(error: AntiphonError, *, first: bool) -> AntiphonError:
+    """What a model cannot do, by the field that asks for it."""
+    if not isinstance(error, UnsupportedLanguage):
+        return error
+    heard = ", ".join(error.languages)
+    said = f'The language "{error.language[:64]}" is not supported by the model. Supported languages: {heard}.'
+    return UnsupportedParameter(said, param="language_code" if first else "language_codes")
 
 
 def _reason(opening: Opening, error: AntiphonError) -> str:

@@ -1,5 +1,6 @@
 """The first version of the API: its fields, and what a request asks for."""
 
+from dataclasses import replace
 from typing import Any
 
 from antiphon.core.audio import AudioFormat, Encoding
@@ -28,8 +29,8 @@ TABLE = {
         Field("sample_rate_hertz", _YES, "For the raw encodings."),
         Field("audio_channel_count", _YES, "For the raw encodings."),
         Field("enable_separate_recognition_per_channel", _YES, "Without it the channels are mixed down."),
-        Field("language_code", _YES, "`en` and its regions. Anything else is refused."),
-        Field("alternative_language_codes", _YES, "The same."),
+        Field("language_code", _YES, "One that the model hears; `auto`: any that it hears."),
+        Field("alternative_language_codes", _YES, "What may be spoken as well, all of which the model must hear."),
         Field("max_alternatives", _YES, "0 to 30. There is one."),
         Field("profanity_filter", _YES, "`f***` for the words of a short English list, and no others."),
         Field("transcript_normalization", _YES, "Whole words and phrases within an utterance, interims too."),
@@ -38,8 +39,11 @@ TABLE = {
         Field("enable_automatic_punctuation", _YES, "As the model writes it. Without it: words alone."),
         Field("model", _YES, f"Any name that the server's table of models knows. Without it: `{DEFAULT_MODEL}`."),
         Field("use_enhanced", _NO, "There is one version of each model."),
-        Field("adaptation", _NO, "The models here cannot be biased towards phrases."),
-        Field("speech_contexts", _NO, "The models here cannot be biased towards phrases."),
+        Field("adaptation.phrase_sets", _YES, r.HINTS),
+        Field("adaptation.phrase_set_references", _NO, "No phrase sets are stored."),
+        Field("adaptation.custom_classes", _NO, "Phrases are taken as they are written."),
+        Field("adaptation.abnf_grammar", _NO, "The models here take no grammar."),
+        Field("speech_contexts", _YES, r.HINTS),
         Field("enable_spoken_punctuation", _NO, "Spoken marks are written as words."),
         Field("enable_spoken_emojis", _NO, "Spoken emojis are written as words."),
         Field("diarization_config", _NO, "No model here tells speakers apart."),
@@ -57,13 +61,17 @@ STREAMING = {
 }
 
 
-def streaming(message: Any) -> Asked:
+def stored(message: Any) -> str:
+    """None: this version has no recognizers."""
+    return ""
+
+
+def streaming(message: Any, base: Any = None) -> Asked:
     """What the first message of a stream asks for. Raises `CallerError`."""
     config = message.streaming_config
     timeouts, path = config.voice_activity_timeout, "voice_activity_timeout."
-    return Asked(
-        features=_features(config.config),
-        without_effect=tuple(r.without_effect(config.config, TABLE)),
+    return replace(
+        asked(config.config),
         interims=config.interim_results,
         activity_events=config.enable_voice_activity_events,
         start_timeout_ms=r.timeout_ms(timeouts, "speech_start_timeout", path),
@@ -72,34 +80,46 @@ def streaming(message: Any) -> Asked:
     )
 
 
-def recognise(message: Any, most_bytes: int) -> tuple[Asked, bytes | Url]:
+def recognise(message: Any, most_bytes: int, base: Any = None) -> tuple[Asked, bytes | Url]:
     """What a call with a recording asks for, and the recording. Raises `CallerError`."""
-    config, given = message.config, message.audio
+    given = message.audio
     content = given.content if given.WhichOneof("audio_source") == "content" else None
     audio = r.media(content, given.uri, most_bytes)
-    return Asked(_features(config, audio), tuple(r.without_effect(config, TABLE))), audio
+    return asked(message.config, audio), audio
 
 
-def _features(config: Any, audio: bytes | Url | None = None) -> Features:
+def asked(config: Any, audio: bytes | Url | None = None) -> Asked:
+    """What a configuration asks for. Raises `CallerError`."""
     form = _format(config)
     r.alternatives(config.max_alternatives, "max_alternatives")
-    return Features(
+    if not config.language_code:
+        raise CallerError("`language_code` is required.", param="language_code")
+    codes = (config.language_code, *config.alternative_language_codes)
+    guiding, hints, neglected = _hints(config)
+    features = Features(
         model=config.model or DEFAULT_MODEL,
         format=form if audio is None else r.declared(form, audio),
         multichannel=config.enable_separate_recognition_per_channel,
-        language=_language(config),
+        languages=r.languages(codes, "alternative_language_codes"),
         word_times=config.enable_word_time_offsets,
         word_confidence=config.enable_word_confidence,
         punctuation=config.enable_automatic_punctuation,
         rewriting=r.rewriting(config, config.profanity_filter),
+        keyterms=hints[: r.MOST_KEYTERMS],
     )
+    return Asked(features, (*r.without_effect(config, TABLE), *neglected), guiding)
 
 
-def _language(config: Any) -> str:
-    if not config.language_code:
-        raise CallerError("`language_code` is required.", param="language_code")
-    others = r.language(config.alternative_language_codes, "alternative_language_codes")
-    return r.language([config.language_code, others], "language_code")
+def _hints(config: Any) -> tuple[tuple[str, ...], tuple[str, ...], tuple[str, ...]]:
+    """Which fields have phrases, the phrases, and what of them has no effect. Raises `CallerError`."""
+    sets, contexts, path = config.adaptation.phrase_sets, config.speech_contexts, "adaptation.phrase_sets"
+    guiding = tuple(name for name, given in ((path, sets), ("speech_contexts", contexts)) if given)
+    inline = [phrase for each in sets for phrase in each.phrases]
+    given = [phrase.value for phrase in inline] + [phrase for each in contexts for phrase in each.phrases]
+    path = guiding[-1] if guiding else path
+    hints = r.phrases(given, path)
+    boosts = any(each.boost for each in (*sets, *inline, *contexts))
+    return guiding, hints, r.neglected(path, referred=False, boosts=boosts, hints=hints)
 
 
 def _format(config: Any) -> AudioFormat:

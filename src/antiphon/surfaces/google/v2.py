@@ -1,18 +1,18 @@
 """The second version of the API: its fields, and what a request asks for."""
 
-import re
+from dataclasses import replace
 from typing import Any
 
 from antiphon.core.audio import Encoding
-from antiphon.core.errors import CallerError, NotFound
+from antiphon.core.errors import CallerError
 from antiphon.core.wire import Url
+from antiphon.surfaces.google import names
 from antiphon.surfaces.google import request as r
+from antiphon.surfaces.google.masks import overridden
 from antiphon.surfaces.google.request import Asked, Features, Field, Use
 
 PACKAGE = "google.cloud.speech.v2"
 DEFAULT_MODEL = "long"
-RECOGNIZER = re.compile(r"projects/[^/]{1,128}/locations/[^/]{1,64}/recognizers/([^/]{1,63})")
-IMPLICIT = "_"
 
 _RAW = {"LINEAR16": Encoding.LINEAR16, "MULAW": Encoding.MULAW, "ALAW": Encoding.ALAW}
 _REFUSED_ENCODINGS = ("AMR", "AMR_WB")
@@ -38,7 +38,11 @@ TABLE = {
             "other encodings describe themselves. Refused: `AMR`, `AMR_WB`.",
         ),
         Field("model", _YES, f"Any name that the server's table of models knows. Without it: `{DEFAULT_MODEL}`."),
-        Field("language_codes", _YES, "`en` and its regions, or `auto`; all of several. Anything else is refused."),
+        Field(
+            "language_codes",
+            _YES,
+            f"Up to {r.MAX_LANGUAGES} that may be spoken, all of which the model must hear; `auto`: any that it hears.",
+        ),
         Field("features.profanity_filter", _YES, "`f***` for the words of a short English list, and no others."),
         Field("features.enable_word_time_offsets", _YES, "Of finals."),
         Field("features.enable_word_confidence", _YES, "Of finals."),
@@ -52,8 +56,9 @@ TABLE = {
         Field("features.enable_spoken_punctuation", _NO, "Spoken marks are written as words."),
         Field("features.enable_spoken_emojis", _NO, "Spoken emojis are written as words."),
         Field("features.diarization_config", _NO, "No model here tells speakers apart."),
-        Field("features.custom_prompt_config", _NO, "The models here take no prompt."),
-        Field("adaptation", _NO, "The models here cannot be biased towards phrases."),
+        Field("features.custom_prompt_config", _YES, "Guides a model that takes guidance; else without effect."),
+        Field("adaptation.phrase_sets", _YES, f"{r.HINTS} Sets that are referred to by name are without effect."),
+        Field("adaptation.custom_classes", _NO, "Phrases are taken as they are written."),
         Field("transcript_normalization", _YES, "Whole words and phrases within an utterance, interims too."),
         Field("denoiser_config", _NO, "Audio is heard as it is."),
         Field("translation_config", _NEVER, "Nothing is translated."),
@@ -70,28 +75,22 @@ STREAMING = {
 }
 
 
-def check_recognizer(name: str) -> None:
-    """Raises `CallerError` for a name of another form, `NotFound` for a recognizer that is not the implicit one."""
-    match = RECOGNIZER.fullmatch(name)
-    if match is None:
-        said = "`recognizer` must be projects/PROJECT/locations/LOCATION/recognizers/_."
-        raise CallerError(said, param="recognizer")
-    if match[1] != IMPLICIT:
-        raise NotFound("Recognizer not found. Recognizers are not stored here: use `_`.", param="recognizer")
+def stored(message: Any) -> str:
+    """The recognizer that a request refers to, none for the implicit one. Raises `CallerError`."""
+    return names.stored(message.recognizer)
 
 
-def streaming(message: Any) -> Asked:
-    """What the first message of a stream asks for. Raises `CallerError`."""
-    check_recognizer(message.recognizer)
+def streaming(message: Any, base: Any = None) -> Asked:
+    """What the first message of a stream asks for; `base` is its recognizer's own configuration. Raises
+    `CallerError`.
+    """
     config = message.streaming_config
-    set_ = _masked(config.config, config)
     features = config.streaming_features
     path = "streaming_features.voice_activity_timeout."
     timeouts = features.voice_activity_timeout
     sensitivity = _name(features, "endpointing_sensitivity")
-    return Asked(
-        features=_features(set_),
-        without_effect=tuple(r.without_effect(set_, TABLE)),
+    return replace(
+        asked(effective(base, config)),
         interims=features.interim_results,
         activity_events=features.enable_voice_activity_events,
         start_timeout_ms=r.timeout_ms(timeouts, "speech_start_timeout", path),
@@ -100,43 +99,59 @@ def streaming(message: Any) -> Asked:
     )
 
 
-def recognise(message: Any, most_bytes: int) -> tuple[Asked, bytes | Url]:
+def recognise(message: Any, most_bytes: int, base: Any = None) -> tuple[Asked, bytes | Url]:
     """What a call with a recording asks for, and the recording. Raises `CallerError`."""
-    check_recognizer(message.recognizer)
-    config = _masked(message.config, message)
     content = message.content if message.WhichOneof("audio_source") == "content" else None
     audio = r.media(content, message.uri, most_bytes)
-    return Asked(_features(config, audio), tuple(r.without_effect(config, TABLE))), audio
+    return asked(effective(base, message), audio), audio
 
 
-def _masked(config: Any, holder: Any) -> Any:
-    """What of the configuration counts: all that is set, or what the mask names, as the implicit recognizer has no
-    defaults.
-    """
-    if not holder.HasField("config_mask") or "*" in holder.config_mask.paths:
-        return config
-    counts = type(config)()
-    try:
-        holder.config_mask.MergeMessage(config, counts)
-    except (ValueError, KeyError):
-        raise CallerError("`config_mask` names a field that there is not.", param="config_mask") from None
-    return counts
+def effective(base: Any, holder: Any) -> Any:
+    """The configuration that counts: what the holder's own, and its mask, make of the `base`. Raises `CallerError`."""
+    mask = holder.config_mask if holder.HasField("config_mask") else None
+    return overridden(type(holder.config)() if base is None else base, holder.config, mask, "config_mask")
 
 
-def _features(config: Any, audio: bytes | Url | None = None) -> Features:
-    features = config.features
+def check(config: Any) -> None:
+    """A configuration that need not be whole. Raises `CallerError`."""
+    whole = config
+    if config.WhichOneof("decoding_config") is None:
+        whole = type(config)()
+        whole.CopyFrom(config)
+        whole.auto_decoding_config.SetInParent()
+    asked(whole)
+
+
+def asked(config: Any, audio: bytes | Url | None = None) -> Asked:
+    """What a configuration asks for. Raises `CallerError`."""
+    hints, neglected = _hints(config)
+    features, path = config.features, "features.custom_prompt_config"
     form = _format(config)
     r.alternatives(features.max_alternatives, "features.max_alternatives")
-    return Features(
+    wanted = Features(
         model=config.model or DEFAULT_MODEL,
         format=form if audio is None else r.declared(form, audio),
         multichannel=_name(features, "multi_channel_mode") == "SEPARATE_RECOGNITION_PER_CHANNEL",
-        language=r.language(config.language_codes, "language_codes"),
+        languages=r.languages(config.language_codes, "language_codes"),
         word_times=features.enable_word_time_offsets,
         word_confidence=features.enable_word_confidence,
         punctuation=features.enable_automatic_punctuation,
         rewriting=r.rewriting(config, features.profanity_filter),
+        keyterms=hints[: r.MOST_KEYTERMS],
+        prompt=r.prompt(features.custom_prompt_config.custom_prompt, path),
     )
+    guiding = (("adaptation.phrase_sets",) if hints else ()) + ((path,) if wanted.prompt else ())
+    return Asked(wanted, (*r.without_effect(config, TABLE), *neglected), guiding)
+
+
+def _hints(config: Any) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """The phrases, and what of them has no effect. Raises `CallerError`."""
+    path, sets = "adaptation.phrase_sets", config.adaptation.phrase_sets
+    inline = [each.inline_phrase_set for each in sets if each.WhichOneof("value") == "inline_phrase_set"]
+    given = [phrase for each in inline for phrase in each.phrases]
+    hints = r.phrases((phrase.value for phrase in given), path)
+    boosts = any(each.boost for each in (*inline, *given))
+    return hints, r.neglected(path, referred=len(inline) < len(sets), boosts=boosts, hints=hints)
 
 
 def _format(config: Any) -> Any:

@@ -1,0 +1,240 @@
+"""`BatchRecognize` of v2 and `LongRunningRecognize` of v1: recordings that nobody waits for. Each call is a job, each
+recording an item of it; what becomes of one is told in the operation (`operations.py`).
+
+What stands in the request is checked at once; whether a recording can be fetched and understood shows when it runs. In
+v2 that concerns this recording alone, as the result has an error for each; v1 has one, whose error is the operation's.
+"""
+
+from collections.abc import Sequence
+from functools import partial
+from typing import Any
+
+import msgspec
+from msgspec import Struct
+
+from antiphon.core.endpoints import Accepted, NeedsResource
+from antiphon.core.errors import AntiphonError, CallerError, UnsupportedParameter
+from antiphon.core.events import Closed, Final
+from antiphon.core.jobs import Checked, Checker, ItemCall, JobState, NewJob
+from antiphon.core.specs import TranscribeSpec
+from antiphon.core.subtitles import srt, vtt
+from antiphon.core.wire import Opening, Response, Step, Url, no_effect
+from antiphon.surfaces.google import messages, names, v1, v2
+from antiphon.surfaces.google import request as r
+from antiphon.surfaces.google.dialect import MAX_RECORDING_BYTES, V1, V2, written
+from antiphon.surfaces.google.endpoint import Endpoint, LookupMethod, Rest
+from antiphon.surfaces.google.operation import FIRST_KIND, KIND, Begun, Line, operation
+from antiphon.surfaces.google.recognise import JSON_BYTES, SLACK_BYTES, Recognizing
+from antiphon.surfaces.google.recognizer import referring
+from antiphon.surfaces.google.status import HTTP, Code, status
+
+MAX_FILES = 15  # Google's own
+WINDOW_S = 86_400
+MAX_LINE_BYTES = JSON_BYTES + SLACK_BYTES
+OUT_OF_REACH = "Nothing is written to Cloud Storage: use `inline_response_config`. Results stay with the operation."
+
+
+class Input(Struct, frozen=True):
+    """A line of a job's input: a recording, and what is asked about it as a request of its own."""
+
+    uri: str
+    model: str
+    request: bytes
+
+
+class Named(Struct, frozen=True):
+    """What of it an outcome says."""
+
+    uri: str
+
+
+_INPUT = msgspec.json.Decoder(Input)
+_NAMED = msgspec.json.Decoder(Named)  # which does not decode the rest, and that may be large
+
+
+# -- the calls ---------------------------------------------------------------------------------------------------------
+
+
+class BatchRecognize(LookupMethod):
+    """The method of v2."""
+
+    request = V2.name("BatchRecognizeRequest")
+
+    def ask(self, opening: Opening, body: bytes) -> NewJob | NeedsResource[NewJob]:
+        message = self.read(opening, body)
+        return referring(v2.stored(message), partial(self._job, opening, message))
+
+    def _job(self, opening: Opening, message: Any, base: Any) -> NewJob:
+        """Raises `CallerError`."""
+        uris = [file.uri for file in message.files]
+        if not 0 < len(uris) <= MAX_FILES or len(set(uris)) < len(uris) or not all(uris):
+            raise CallerError(f"`files` must be 1 to {MAX_FILES}, each with a `uri` of its own.", param="files")
+        if message.recognition_output_config.HasField("gcs_output_config"):
+            raise UnsupportedParameter(OUT_OF_REACH, param="recognition_output_config.gcs_output_config")
+        parent = names.recognizer(message.recognizer)[0]
+        base = v2.effective(base, message)
+        lines: list[Input] = []
+        neglected: list[str] = []
+        for file in message.files:
+            config = v2.effective(base, file)
+            neglected += v2.asked(config, Url(file.uri)).without_effect
+            own = type(message)(recognizer=f"{parent}/recognizers/{names.IMPLICIT}", config=config)
+            own.files.add(uri=file.uri)
+            own.recognition_output_config.CopyFrom(message.recognition_output_config)
+            lines.append(Input(file.uri, config.model or v2.DEFAULT_MODEL, own.SerializeToString()))
+        name = f"{parent}/operations/{opening.request_id}"
+        begun, told = Begun(message.SerializeToString(), uris), no_effect(dict.fromkeys(neglected))
+        return _job(KIND, name, begun, lines, lambda job: self.answer(opening, operation(job), told))
+
+
+class LongRunningRecognize(LookupMethod):
+    """The method of v1."""
+
+    request = V1.name("LongRunningRecognizeRequest")
+
+    def __init__(self, *, first: bool = True, rest: Rest | None = None) -> None:
+        super().__init__(first=first, rest=rest)
+        self.max_body_bytes = JSON_BYTES if rest else MAX_RECORDING_BYTES + SLACK_BYTES
+
+    def ask(self, opening: Opening, body: bytes) -> NewJob:
+        """Raises `CallerError`."""
+        message = self.read(opening, body)
+        if message.output_config.gcs_uri:
+            raise UnsupportedParameter("Nothing is written to Cloud Storage.", param="output_config.gcs_uri")
+        asked, _ = V1.recognise(message, MAX_RECORDING_BYTES, None)
+        told = no_effect(asked.without_effect)
+        model, uri, sent = message.config.model or v1.DEFAULT_MODEL, message.audio.uri, message.SerializeToString()
+        message.ClearField("audio")
+        begun = Begun(message.SerializeToString(), [uri])
+        name = str(int(opening.request_id.replace("-", ""), 16) % (1 << 63))
+        lines = [Input(uri, model, sent)]
+        return _job(FIRST_KIND, name, begun, lines, lambda job: self.answer(opening, operation(job), told))
+
+
+def _job(kind: str, name: str, begun: Begun, lines: Sequence[Input], tell: Any) -> NewJob:
+    blobs = (f"{name} {what}" for what in ("input", "output", "errors"))
+    encoded = b"".join(msgspec.json.encode(line) + b"\n" for line in lines)
+    given, output, errors = blobs
+    return NewJob(
+        kind=kind,
+        id=name,
+        request=msgspec.json.encode(begun),
+        input=given,
+        input_purpose="",
+        output=output,
+        errors=errors,
+        window_s=WINDOW_S,
+        output_s=0,
+        tell=tell,
+        data=encoded,
+    )
+
+
+# -- their items -------------------------------------------------------------------------------------------------------
+
+
+class _Item(Endpoint):
+    """A recording of a job, which only a job asks for. It is answered with a message, or a status, as bytes."""
+
+    def answer(self, opening: Opening, message: Any, told: tuple[tuple[str, str], ...] = ()) -> Step:
+        return Response(200, (), message.SerializeToString())
+
+    def refuse(self, opening: Opening, error: AntiphonError) -> Step:
+        told = status(opening, error, first=self.first)
+        return Response(HTTP[Code(told.code)], (), told.SerializeToString())
+
+
+class FileOfBatch(_Item):
+    """One of `BatchRecognize`: a request with this file alone."""
+
+    request = V2.name("BatchRecognizeRequest")
+    max_body_bytes = SLACK_BYTES
+
+    def negotiate(self, opening: Opening, body: bytes) -> Accepted[TranscribeSpec]:
+        message = self.read(opening, body)
+        audio = r.media(None, message.files[0].uri, MAX_RECORDING_BYTES)
+        asked = v2.asked(message.config, audio)
+        formats = message.recognition_output_config.output_format_config
+        return Accepted(asked.spec(live=False), _FileResult(self, V2, asked, opening, formats), media=audio)
+
+
+class _FileResult(Recognizing):
+    """The result of one file, with subtitles where they are wanted."""
+
+    def __init__(self, *given: Any) -> None:
+        *usual, self._formats = given
+        super().__init__(*usual)
+
+    def _answer(self, finals: list[Final], closed: Closed) -> Any:
+        bill = self._bill(closed)
+        made = messages.kind(V2.name("BatchRecognizeFileResult"))(metadata=bill["metadata"])
+        # Older clients read `transcript`, and so do Google's own samples.
+        for transcript in (made.inline_result.transcript, made.transcript):
+            transcript.results.extend(self._results(finals))
+            transcript.metadata.CopyFrom(bill["metadata"])
+        punctuation = self._asked.features.punctuation
+        cues = [(final.start_ms, final.end_ms, written(final.transcript, punctuation)) for final in finals]
+        if self._formats.HasField("vtt"):
+            made.inline_result.vtt_captions = vtt(cues)
+        if self._formats.HasField("srt"):
+            made.inline_result.srt_captions = srt(cues)
+        return made
+
+
+class RecordingOfOperation(_Item):
+    """That of `LongRunningRecognize`."""
+
+    request = V1.name("LongRunningRecognizeRequest")
+    max_body_bytes = JSON_BYTES
+
+    def negotiate(self, opening: Opening, body: bytes) -> Accepted[TranscribeSpec]:
+        asked, audio = V1.recognise(self.read(opening, body), MAX_RECORDING_BYTES, None)
+        return Accepted(asked.spec(live=False), _Result(self, V1, asked, opening), media=audio)
+
+
+class _Result(Recognizing):
+    def _answer(self, finals: list[Final], closed: Closed) -> Any:
+        kind = messages.kind(V1.name("LongRunningRecognizeResponse"))
+        return kind(results=self._results(finals), **self._bill(closed))
+
+
+class RecognitionKind:
+    """Implements `core.jobs.JobKind`. `path` is the item's."""
+
+    surface = "google"
+    output_purpose = ""
+    max_line_bytes = MAX_LINE_BYTES
+
+    def __init__(self, path: str, *, first: bool) -> None:
+        self._path = path
+        self._first = first
+
+    def checker(self, request: bytes) -> Checker:
+        return _Checker()
+
+    def item(self, line: bytes) -> ItemCall:
+        asked = _INPUT.decode(line)
+        return ItemCall(self._path, asked.request, asked.model)
+
+    def answered(self, line: bytes, session: str, status: int, body: bytes) -> bytes:
+        return msgspec.json.encode(Line(_NAMED.decode(line).uri, body)) + b"\n"
+
+    def unanswered(self, line: bytes, session: str, why: JobState) -> bytes:
+        return self.answered(line, session, 0, b"")
+
+    def failure(self, error: AntiphonError) -> bytes:
+        told: bytes = status(Opening("POST", self._path), error, first=self._first).SerializeToString()
+        return told
+
+
+class _Checker:
+    """Counts: the lines are our own."""
+
+    def __init__(self) -> None:
+        self._total = 0
+
+    def read(self, number: int, line: bytes) -> None:
+        self._total += 1
+
+    def finish(self) -> Checked:
+        return Checked(self._total, True, b"")

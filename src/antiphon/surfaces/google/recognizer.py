@@ -1,0 +1,35 @@
+"""A stored recognizer as calls refer to it: its configuration is what theirs is laid over."""
+
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+from antiphon.core.endpoints import NeedsResource
+from antiphon.core.errors import NotFound
+from antiphon.core.resources import Resource
+from antiphon.surfaces.google import messages, v2
+
+KIND = "google.recognizer"  # of resources
+RECOGNIZER = f"{v2.PACKAGE}.Recognizer"
+
+T = TypeVar("T")
+
+
+def referring(stored: str, go_on: Callable[[Any], T]) -> T | NeedsResource[T]:
+    """What is asked for, with the configuration of the recognizer that is referred to; with `None` where there is none
+    of that name, but the implicit one.
+    """
+    if not stored:
+        return go_on(None)
+    return NeedsResource(KIND, stored, lambda resource: go_on(configuration(resource)))
+
+
+def configuration(resource: Resource) -> Any:
+    """The recognizer's own. Its `model` and `language_codes` are those of older clients. Raises `NotFound`."""
+    if resource.deleted:
+        raise NotFound(f"{resource.name!r} was deleted.", param="recognizer")
+    recognizer = messages.read(RECOGNIZER, resource.body)
+    config = recognizer.default_recognition_config
+    config.model = config.model or recognizer.model
+    if not config.language_codes:
+        config.language_codes.extend(recognizer.language_codes)
+    return config
