@@ -42,7 +42,7 @@ def mint() -> tuple[str, str]:
 
 
 def parse(key: str) -> Parsed | None:
-    """Return the parsed key, `None` if it has not our form."""
+    """Return the parsed key, `None` if it does not have our form."""
     match = _FORM.fullmatch(key)
     return Parsed(match[2], _checksum(match[1]) == match[3]) if match else None
 

@@ -98,7 +98,7 @@ GROUP BY {groups} ORDER BY {groups} LIMIT {MAX_TOTALS + 1}"""
 
 
 def _position(cursor: str) -> int:
-    """Raises `CallerError`."""
+    """Return the position of a cursor. Raises `CallerError`."""
     if cursor and not (cursor.isascii() and cursor.isdigit() and len(cursor) <= 18):
         raise CallerError("this is no cursor of the ledger", param="after")
     return int(cursor or 0)

@@ -83,9 +83,7 @@ class Endpoint:
     """The part of an endpoint that is the same on HTTP and on a WebSocket."""
 
     def credential(self, opening: Opening, first: str | bytes | None = None) -> Bearer | None:
-        """Return the key of `Authorization: Token KEY` or `Bearer KEY`, else of a browser's subprotocols `token,
-        KEY`.
-        """
+        """Return the key of `Authorization: Token KEY` or `Bearer KEY`, else of a browser's two subprotocols."""
         scheme, _, secret = opening.headers.get("authorization", "").strip().partition(" ")
         if scheme.lower() in SCHEMES and secret.strip():
             return bearer(secret)

@@ -162,7 +162,9 @@ class Flux:
         return flux_wire.write(flux_wire.Warning(self._request_id, self._next(), "NO_EFFECT", description))
 
     def deadline_ns(self) -> int | None:
-        """Return the time of the idle timeout: ten seconds after the last message; `None` once the caller has ended."""
+        """Return when the idle timeout ends: 10 s after the opening or last message; `None` once the caller has
+        ended.
+        """
         if self._state is not State.OPEN or self._heard_ns is None:
             return None
         return self._heard_ns + IDLE_TIMEOUT_NS

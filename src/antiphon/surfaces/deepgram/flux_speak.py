@@ -172,7 +172,7 @@ class FluxSpeech:
         return wire.write(wire.ConfigureFailure("SPEED_NOT_SUPPORTED", "speed", description))
 
     def deadline_ns(self) -> int | None:
-        """Return the time of the longest session's end, one hour after the opening."""
+        """Return when the session must end: an hour after the opening."""
         if self._state is State.CLOSED or self._opened_ns is None:
             return None
         return self._opened_ns + MAX_CONNECTION_NS

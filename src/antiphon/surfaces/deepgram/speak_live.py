@@ -115,7 +115,7 @@ class LiveSpeech:
         return Step((Flush(),))
 
     def deadline_ns(self) -> int | None:
-        """Return the time of the longest session's end, one hour after the opening."""
+        """Return when the session must end: an hour after the opening."""
         if self._state is State.CLOSED or self._opened_ns is None:
             return None
         return self._opened_ns + MAX_CONNECTION_NS

@@ -1,4 +1,4 @@
-"""OpenAI's paths that this server does not have and that would match another path, and get its 405."""
+"""OpenAI's paths without an endpoint here that would match another path, and get its 405."""
 
 from antiphon.core.errors import NotFound
 from antiphon.core.wire import Opening, Step

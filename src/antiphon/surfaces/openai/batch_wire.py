@@ -33,7 +33,7 @@ class FileDeleted(Struct, frozen=True):
 
 
 class BatchError(Struct, frozen=True):
-    """What is wrong with the input; `line` counts from 1."""
+    """An error of the input; `line` counts from 1."""
 
     code: str
     message: str
@@ -69,7 +69,7 @@ class BatchUsage(Struct, frozen=True):
 
 
 class Batch(Struct, frozen=True, kw_only=True):
-    """A batch as it stands. Times are Unix seconds."""
+    """The present state of a batch. Times are Unix seconds."""
 
     id: str
     endpoint: str

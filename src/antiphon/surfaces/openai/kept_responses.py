@@ -73,7 +73,7 @@ def shown(opening: Opening, body: bytes, running: bool) -> Response:
 
 
 class RetrieveResponse(_Endpoint):
-    """The response as it stands."""
+    """The response's present state."""
 
     queries: ClassVar = {"stream": ("false",), "include_obfuscation": ("false",)}
 

@@ -1,5 +1,5 @@
-"""`POST /v1/audio/transcriptions`: returns the text of a recording, whole or as server-sent events; and `POST
-/v1/audio/translations`: its text in English.
+"""`POST /v1/audio/transcriptions`: returns the text of a recording, whole or as server-sent events; and
+`POST /v1/audio/translations`: its text in English.
 
 A segment is one final utterance; the full text is their texts, joined by spaces. Nothing is sent before the first
 result, so an error until then has its own status; later it is an event in the stream.
