@@ -156,7 +156,7 @@ def _add_keys(app: FastAPI, control: Control, clock: Clock, administrator: Check
 
     @app.get("/keys", dependencies=allowed, operation_id="list_keys")
     def list_keys(project: str | None = None) -> messages.Keys:
-        """All keys, or one project's, the revoked ones too."""
+        """List all keys, or one project's, including revoked ones."""
         listed = control.list_keys(project)
         return messages.Keys(data=[messages.KeyAnswer.model_validate(messages.key_fields(key)) for key in listed])
 
@@ -192,7 +192,7 @@ def _add_usage(app: FastAPI, control: Control, ledger: Usage, reader: Check) -> 
         format: Annotated[Format | None, Query(description="Otherwise the Accept header decides")] = None,
         accept: Annotated[str, Header()] = "",
     ) -> Any:
-        """Usage as the server measured it, unrounded."""
+        """Return usage as the server measured it, not rounded."""
         query = usage.parse_query(by, since, until, readable_project(caller, project))
         if tag is not None:
             query = await asyncio.to_thread(usage.tagged, query, tag, control.labels)
@@ -222,7 +222,7 @@ async def _say_http(request: Request, error: Exception) -> Response:
     codes = {404: "not_found", 405: "method_not_allowed", 408: "request_timeout", 413: "too_large"}
     answer = _answer(error.status_code, codes.get(error.status_code, "invalid_request"), str(error.detail))
     answer.headers.update(error.headers or {})
-    if error.status_code == 405:  # of the first route at the path alone, as the framework has it
+    if error.status_code == 405:  # the framework names only the methods of the first route at the path
         routes = (each for each in request.app.routes if isinstance(each, Route))
         matching = (route for route in routes if route.matches(request.scope)[0] is not Match.NONE)
         answer.headers["allow"] = ", ".join(sorted({method for route in matching for method in route.methods or ()}))
@@ -234,7 +234,7 @@ async def _say_defect(_: Request, __: Exception) -> Response:
 
 
 class _Door:
-    """Lets in who has a key, before a body is read; and of that `MAX_BODY_BYTES`, which must come soon."""
+    """A middleware that checks the key before it reads a body of at most `MAX_BODY_BYTES`, within a time limit."""
 
     def __init__(
         self, app: ASGIApp, authenticate: Authenticate, inspect: Callable[[Scope], None], auditor: Auditor
@@ -266,7 +266,7 @@ class _Door:
                 raise HTTPException(408, "the body arrives too slowly") from None
             seen += len(message.get("body", b""))
             if not message.get("more_body", False):
-                ends = None  # what still comes is that the caller has gone
+                ends = None  # from now on it can only receive that the caller left
             if seen > MAX_BODY_BYTES:
                 raise HTTPException(413, f"the body is larger than {MAX_BODY_BYTES} bytes")
             return message
@@ -274,7 +274,7 @@ class _Door:
         await self._app(scope, bounded, send)
 
     def _check(self, scope: Scope) -> None:
-        """Raises `Unauthenticated` or `PolicyError`. The routes say more exactly what a key must be allowed."""
+        """Check the key. Raises `Unauthenticated` or `PolicyError`. The routes check scopes more exactly."""
         if scope["path"].endswith(DOCUMENT):
             self._inspect(scope)
             return

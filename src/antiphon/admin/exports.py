@@ -1,4 +1,4 @@
-"""The part of the management API that is about exports."""
+"""The part of the management API for exports."""
 
 from typing import Annotated, Any
 
@@ -13,7 +13,7 @@ Position = Annotated[int, Field(ge=0, le=MAX_INTEGER)]
 
 
 class Export(BaseModel):
-    """A target. `position` is how far along the ledger it is, `behind` how many entries follow that, at most 1000."""
+    """A target. `position` in the ledger up to which it is exported; `behind`: later entries, at most 1000."""
 
     target: str
     configured: bool
@@ -33,8 +33,8 @@ class ExportList(BaseModel):
 
 
 class Gap(BaseModel):
-    """An event that is not exported, in the batch `number`; a report of events that a receiver does not name has only
-    its reason.
+    """An event that is not exported, in the batch `number`; if the receiver's report names no events, only its
+    reason.
     """
 
     number: int
@@ -60,14 +60,14 @@ class _Request(BaseModel):
 
 
 class SettleGaps(_Request):
-    """Those of these numbers, or all."""
+    """The gaps of these numbers, or all."""
 
     numbers: Annotated[list[Position], Field(max_length=MAX_GAPS)] | None = None
     note: Annotated[str, Field(max_length=MAX_NOTE)] = ""
 
 
 class SendAgain(_Request):
-    """Those of these numbers, or all."""
+    """The gaps of these numbers, or all."""
 
     numbers: Annotated[list[Position], Field(max_length=MAX_GAPS)] | None = None
 
@@ -81,7 +81,7 @@ class Done(BaseModel):
 
 
 class Replayed(BaseModel):
-    """How many batches are sent again, and how many are not, because the receiver may not know them any more."""
+    """The number of batches that are sent again, and of those that are too old for the receiver to know them."""
 
     batches: int
     too_old: int
@@ -98,21 +98,21 @@ def add_exports(app: FastAPI, desk: ExportDesk, administrator: Any) -> None:
     async def list_gaps(
         target: str, after: Annotated[int, Query(ge=0, le=MAX_INTEGER, description="The last number before")] = 0
     ) -> GapList:
-        """What is not exported, until it is settled."""
+        """List what is not exported and not settled."""
         return GapList.model_validate({"data": await desk.gaps(target, after)})
 
     @app.post("/exports/{target}/gaps/settle", dependencies=allowed, operation_id="settle_gaps")
     async def settle_gaps(target: str, wanted: SettleGaps) -> Done:
-        """Says that a person has dealt with gaps."""
+        """Mark gaps as settled by a person."""
         return Done(batches=await desk.settle(target, wanted.numbers, wanted.note))
 
     @app.post("/exports/{target}/gaps/send_again", dependencies=allowed, operation_id="send_gaps_again")
     async def send_again(target: str, wanted: SendAgain) -> Done:
-        """Has gaps sent again, after what kept them back was set right."""
+        """Send gaps again, after their cause is removed."""
         return Done(batches=await desk.send_again(target, wanted.numbers))
 
     @app.post("/exports/{target}/replay", dependencies=allowed, operation_id="replay_export")
     async def replay(target: str, wanted: Replay) -> Replayed:
-        """Has what was taken from a position of the ledger on sent again, as it was: nothing is counted twice."""
+        """Send the batches from a position of the ledger again, unchanged: nothing is counted twice."""
         batches, too_old = await desk.replay(target, wanted.position)
         return Replayed(batches=batches, too_old=too_old)

@@ -1,4 +1,4 @@
-"""What the management API says and is told, as its OpenAPI document shows it. Times are Unix milliseconds."""
+"""The messages of the management API, as in its OpenAPI document. Times are Unix milliseconds."""
 
 from dataclasses import fields
 from typing import Annotated
@@ -58,7 +58,7 @@ class _Answer(BaseModel):
 
 
 class ProjectChange(_Request):
-    """The fields of a policy. One that is left out stays as it is, or as it usually is."""
+    """The fields of a policy. An absent one keeps its value, or has the default."""
 
     keep_answers_s: KeepAnswers | None = None
     marking: Marked | None = None
@@ -102,7 +102,7 @@ class ProjectAnswer(_Answer):
 
 
 class KeyAnswer(_Answer):
-    """A key without its secret. `prefix` is how it starts."""
+    """A key without its secret. `prefix` is its beginning."""
 
     id: str
     project: str
@@ -127,7 +127,7 @@ class Keys(BaseModel):
 
 
 class UsageRow(BaseModel):
-    """A total; the groups that were not asked for are left out. `amount` is in the unit that `dimension` names.
+    """A total, without the groups that were not requested. `amount` is in the unit that `dimension` names.
 
     `abandoned` counts the sessions whose last result may not have been delivered.
     """
@@ -157,10 +157,10 @@ class StatementBook(BaseModel):
 
 
 class StatementLine(BaseModel):
-    """What one price came to, of one model, feature and surface. `kind` is `usage`; `correction`, what an earlier
-    month costs now, less what it cost; `unrated`, which no price applies to; `waived`, `minimum` or `rounding`.
-    `measured` and `billed` are in the unit that `dimension` names. Amounts are in billionths of the currency, and the
-    same as decimals.
+    """A line: the amount of one price for one model, feature and surface. `kind` is `usage`; `correction`, the present
+    cost of an earlier month less its former cost; `unrated`, without a price; `waived`, `minimum` or `rounding`.
+    `measured` and `billed` are in the unit that `dimension` names. Amounts are in billionths of the currency, and as
+    decimals.
     """
 
     kind: str
@@ -226,5 +226,5 @@ def project_answer(project: Project) -> ProjectAnswer:
 
 
 def key_fields(key: Key) -> dict[str, object]:
-    """The fields of a `KeyAnswer`, the scopes in a stable order."""
+    """Return the fields of a `KeyAnswer`, the scopes in a stable order."""
     return {name: getattr(key, name) for name in KeyAnswer.model_fields} | {"scopes": sorted(key.scopes)}

@@ -1,7 +1,7 @@
-"""The routes of the management API that say what projects owe.
+"""The routes of the management API for statements: what projects owe.
 
-One statement is made at a time, in a thread of its own, with pauses: it reads all of a month, beside callers whose
-results are not to be late. Few can wait.
+One statement is made at a time, in its own thread, with pauses: it reads a whole month, and calls must not be late for
+it. Few requests can wait.
 """
 
 import asyncio
@@ -29,8 +29,8 @@ Check = Callable[[Any], Awaitable[Principal]]
 
 
 def readable_project(caller: Principal, project: str | None) -> str | None:
-    """The project that a caller asks for, or its own; `None` is all. Others do not exist for those who do not manage
-    the server: raises `NotFound`.
+    """Return the requested project, or the caller's own; `None` is all. Raises `NotFound` for others, unless the caller
+    manages the server.
     """
     if Scope.ADMIN in caller.scopes:
         return project
@@ -40,7 +40,7 @@ def readable_project(caller: Principal, project: str | None) -> str | None:
 
 
 class _Pace:
-    """Rests a little after some sessions."""
+    """A pace that pauses after some sessions."""
 
     def __init__(self) -> None:
         self._sessions = 0
@@ -80,7 +80,7 @@ def add_statements(
         margin: Annotated[bool, Query(description="With what the engines cost; for administrators")] = False,
         accept: Annotated[str, Header()] = "",
     ) -> Any:
-        """What a project owes for a month, by the price books of the configuration."""
+        """Return what a project owes for a month, by the price books of the configuration."""
         owner = readable_project(caller, project) or caller.project
         if margin and Scope.ADMIN not in caller.scopes:
             raise PolicyError("costs are shown to administrators only", param="margin")
@@ -100,7 +100,7 @@ def add_statements(
         status_code=201,
     )
     async def issue_statement(new: messages.NewStatement) -> Any:
-        """Issues the statement of a month that is over. It changes no more: what comes later is of the next."""
+        """Issue the statement of a month that is over. It never changes: later corrections are in the next one."""
         month = parse_period(new.period)
         await asyncio.to_thread(_check_project, control, new.project)
         statement = await made(lambda: paced.issue(new.project, month, clock.unix_ms()))

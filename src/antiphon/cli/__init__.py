@@ -1,9 +1,8 @@
-"""The `antiphon` command: one file per command, loaded only when it is the one that runs.
+"""The `antiphon` command: one file per command, loaded only if it is the one that runs.
 
-A command NAME lives in `cli/NAME.py` (with `_` for `-`) and is that module's `app`, a `typer.Typer` with one command or
-a group of them (typer makes a group of one only where there is a callback).
-To add one, write the file and its line in `COMMANDS`. Nothing here imports what is slow to import, so `--help` is
-quick whatever the commands need.
+A command NAME is in `cli/NAME.py` (with `_` for `-`) as that module's `app`, a `typer.Typer` with one command or a
+group (a group of one only if there is a callback). To add one, write the file and its line in `COMMANDS`. This module
+imports nothing slow, so `--help` is always fast.
 """
 
 import importlib
@@ -36,7 +35,7 @@ COMMANDS = {
 
 
 class _LazyGroup(TyperGroup):
-    """Knows the commands by name and summary, and imports the one that is called."""
+    """A group that knows the commands by name and summary, and imports the one that is called."""
 
     def resolve_command(self, ctx: Any, args: list[str]) -> tuple[str | None, Any, list[str]]:
         name, _, rest = super().resolve_command(ctx, args)
@@ -59,11 +58,11 @@ def antiphon(
         bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version and exit.")
     ] = False,
 ) -> None:
-    """A self-hosted, production inference API for speech and language, for the SDKs you already use."""
+    """Run a self-hosted, production inference API for speech and language, for the SDKs you already use."""
 
 
 def _summary() -> None:
-    """Stands in the list of commands until the command is called."""
+    """Represent a command in the list until it is called."""
 
 
 for _name, _help in COMMANDS.items():
@@ -78,7 +77,7 @@ def main() -> None:
         print(f"antiphon: {' '.join(error.message.split())}", file=sys.stderr)
         sys.exit(1)
     except OSError as error:
-        if error.filename is None:  # a defect rather than a file that cannot be had
+        if error.filename is None:  # a defect, not an unreadable file
             raise
         print(f"antiphon: {error.filename}: {error.strerror}", file=sys.stderr)
         sys.exit(1)

@@ -27,7 +27,7 @@ from antiphon.core.audio import samples_to_ms
 from antiphon.core.errors import CallerError
 
 MAX_STREAMS = 4096
-WIDTH = 80  # of what is printed: terminals, mails and documents have so much
+WIDTH = 80  # characters of a printed line, which fits terminals, mails and documents
 BORDER = 3  # of a column
 
 app = typer.Typer(no_args_is_help=True, add_completion=False)
@@ -81,7 +81,7 @@ def stt(
 
 
 def parse_counts(text: str, option: str = "--streams") -> list[int]:
-    """`"1,8,32"` to numbers. Raises `CallerError`."""
+    """Return the numbers of a text like `"1,8,32"`. Raises `CallerError`."""
     parts = [part.strip() for part in text.split(",")]
     if not all(part.isascii() and part.isdigit() and 1 <= int(part) <= MAX_STREAMS for part in parts):
         raise CallerError(f"{option} needs numbers from 1 to {MAX_STREAMS} with commas between, not {text!r}")
@@ -109,7 +109,7 @@ class _Report(msgspec.Struct):
 
 
 def read_report(path: Path) -> dict[str, Sequence[Level]]:
-    """The run that `--json` wrote, as it is drawn. Raises `CallerError`."""
+    """Return the levels of a run that `--json` wrote, for a plot. Raises `CallerError`."""
     try:
         found = msgspec.json.decode(path.read_bytes(), type=_Report)
     except (OSError, msgspec.MsgspecError) as error:
@@ -126,7 +126,7 @@ def _clips_table(loaded: Sequence[clips.Clip]) -> Table:
 
 
 def table(levels: Sequence[Level]) -> Group:
-    """The run for people; rows of the server's own use only where its process was given."""
+    """Return tables of the run; the server's own use has rows only if its process was given."""
     rows: dict[str, Callable[[Level], str]] = {
         "refused / failed": lambda level: f"{level.refused} / {level.failed}",
         "utterances": lambda level: str(level.utterances),
@@ -158,7 +158,7 @@ L = TypeVar("L")
 def _side_by_side(
     levels: Sequence[L], heading: Callable[[L], str], rows: Mapping[str, Callable[[L], str]], caption: str
 ) -> Group:
-    """A column for each level, in as many tables as `WIDTH` needs."""
+    """Return a column for each level, in as many tables as `WIDTH` needs."""
     room = WIDTH - 1 - max(map(len, rows)) - BORDER
     groups: list[list[tuple[str, list[str]]]] = []
     left = 0
@@ -247,7 +247,7 @@ def chat(
 
 
 def parse_rates(text: str) -> list[float]:
-    """`"0.5,20"` to numbers above zero. Raises `CallerError`."""
+    """Return the numbers of a text like `"0.5,20"`, all above zero. Raises `CallerError`."""
     parts = [part.strip() for part in text.split(",")]
     if not all(re.fullmatch(r"[0-9]{1,6}(\.[0-9]{1,3})?", part) and float(part) > 0 for part in parts):
         raise CallerError(f"--rate needs numbers above zero with commas between, not {text!r}")
@@ -255,7 +255,7 @@ def parse_rates(text: str) -> list[float]:
 
 
 def parse_object(text: str) -> dict[str, object]:
-    """A JSON object. Raises `CallerError`."""
+    """Return a JSON object. Raises `CallerError`."""
     try:
         return msgspec.json.decode(text.encode(), type=dict[str, object])
     except msgspec.MsgspecError as error:
@@ -263,14 +263,14 @@ def parse_object(text: str) -> dict[str, object]:
 
 
 def levels_failures(levels: Sequence[ChatLevel]) -> Counter[str]:
-    """Every kind of failure of the run, and how often it came."""
+    """Return the number of failures of the run by kind."""
     return sum((Counter(level.failures or {}) for level in levels), Counter())
 
 
 def chat_report(
     target: chats.Target, dataset: Path | None, objectives: Objectives, levels: Sequence[ChatLevel]
 ) -> bytes:
-    """The run as JSON, without the key."""
+    """Return the run as JSON, without the key."""
     values = {
         "url": target.url,
         "model": target.model,
@@ -285,7 +285,9 @@ def chat_report(
 
 
 def chat_table(levels: Sequence[ChatLevel], objectives: Objectives) -> Group:
-    """The run for people: a column for each level; rows of the server's own use only where its process was given."""
+    """Return tables of the run, a column for each level; the server's own use has rows only if its process was
+    given.
+    """
     caption = f"good: TTFT ≤ {objectives.ttft_ms}, TPOT ≤ {objectives.tpot_ms}, total ≤ {objectives.total_ms} ms"
     if not all(level.reported for level in levels):
         caption += "; tokens of answers without usage are deltas"

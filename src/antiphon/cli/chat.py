@@ -1,8 +1,9 @@
-"""`antiphon chat`: talk with a language model in the terminal, by OpenAI's protocol, against any server that speaks it.
+"""`antiphon chat`: talk with a language model in the terminal, by OpenAI's protocol, against any server that supports
+it.
 
-A prompt given as an argument, or piped in, is answered once, and the answer alone goes to standard output. Otherwise
-there is a loop: Ctrl-C stops the answer that is being given (what came of it stays in the conversation), Ctrl-D leaves.
-What a model says is not trusted: control characters do not reach a terminal.
+A prompt as an argument, or piped in, is answered once, and only the answer goes to standard output. Otherwise there is
+a loop: Ctrl-C stops the current answer (the conversation keeps its beginning), Ctrl-D leaves. A model's output is not
+trusted: control characters do not reach a terminal.
 """
 
 import asyncio
@@ -62,7 +63,9 @@ def chat(
 
 
 def converse(conversation: "Conversation", read: Callable[[str], str] = input) -> None:
-    """Prompts and answers by turns, until the input ends. A call that failed is said, and forgotten."""
+    """Read prompts and print answers until the input ends. A failed call is reported, and left out of the
+    conversation.
+    """
     import readline  # noqa: F401  gives `input` a history and keys to edit with
 
     with asyncio.Runner() as runner:
@@ -87,7 +90,7 @@ def converse(conversation: "Conversation", read: Callable[[str], str] = input) -
 
 @dataclass(slots=True)
 class Conversation:
-    """What was said so far, and with whom."""
+    """A conversation so far, and its server."""
 
     url: str
     api_key: str
@@ -98,7 +101,7 @@ class Conversation:
     messages: list[dict[str, object]] = field(default_factory=list)
 
     async def ask(self, prompt: str) -> None:
-        """Print the answer as it comes. Both are then part of the conversation, unless nothing came.
+        """Print the answer while it comes. Prompt and answer join the conversation, unless the answer is empty.
 
         Raises `CallerError`, `CapacityError` or `EngineError`.
         """
@@ -138,7 +141,7 @@ class Conversation:
 
 
 class _Answer:
-    """One answer as it comes, printed."""
+    """One answer, printed while it comes."""
 
     def __init__(self) -> None:
         self.text = ""
@@ -149,7 +152,7 @@ class _Answer:
         self._first_s: float | None = None
 
     def take(self, event: bytes) -> None:
-        """Raises `EngineError`."""
+        """Print an event of the answer. Raises `EngineError`."""
         if event == DONE:
             return
         try:
@@ -173,7 +176,7 @@ class _Answer:
         print(harmless(text) if sys.stdout.isatty() else text, end="", flush=True)
 
     def summary(self) -> str:
-        """Tokens are the server's count, or the deltas that came."""
+        """Return a summary; tokens are the server's count, or the number of deltas."""
         tokens = self._usage.completion_tokens if self._usage else self._deltas
         read = f"{self._usage.prompt_tokens} tokens read, " if self._usage else ""
         first_s = self._last_s if self._first_s is None else self._first_s
@@ -184,5 +187,5 @@ class _Answer:
 
 
 def harmless(text: str) -> str:
-    """Without characters that a terminal obeys; line breaks and tabs stay."""
+    """Return the text without a terminal's control characters; line breaks and tabs stay."""
     return "".join(char for char in text if char.isprintable() or char in "\n\t")

@@ -1,7 +1,7 @@
 """`antiphon converse`: talk with a server's model by voice, by OpenAI's Realtime protocol.
 
-With a microphone it is a conversation, and who speaks breaks in; without one, files are played to the server one after
-the other, each when the last was answered. What was said on both sides is printed, and can be kept as a WAV file.
+With a microphone it is a conversation with barge-in; without one, files are sent to the server one after the other,
+each when the last was answered. Both sides' words are printed, and the audio can be saved as a WAV file.
 """
 
 import asyncio
@@ -21,7 +21,7 @@ from antiphon.cli.options import DEFAULT_MODEL, DEFAULT_URL
 from antiphon.core.errors import CallerError, EngineError
 
 CHUNK_MS = 20
-PATIENCE_S = 30.0  # without a sign of the server
+PATIENCE_S = 30.0  # without a message from the server
 
 app = typer.Typer(add_completion=False)
 
@@ -69,7 +69,7 @@ async def _converse(
 
 
 class Sink(Protocol):
-    """Where the sound of answers goes."""
+    """The destination of the answers' audio."""
 
     def write(self, pcm: bytes) -> None: ...
 
@@ -113,7 +113,7 @@ async def _with_files(connection: Connection, spoken: Sequence[bytes], kept: Sin
 
 
 async def _say(connection: Connection, pcm: bytes) -> None:
-    """In real time, and silence after it, as from a microphone."""
+    """Send audio in real time, then silence, as from a microphone."""
     begun, at = time.monotonic(), 0
     while True:
         piece = pcm[at : at + CHUNK_MS * BYTES_PER_MS].ljust(CHUNK_MS * BYTES_PER_MS, b"\0")
@@ -123,7 +123,7 @@ async def _say(connection: Connection, pcm: bytes) -> None:
 
 
 async def _hear_answer(connection: Connection, kept: Sink, patience_s: float) -> None:
-    """Raises `TimeoutError` where nothing comes for so long."""
+    """Receive an answer. Raises `TimeoutError` after `patience_s` without a message."""
     shown = _Shown()
     while True:
         async with asyncio.timeout(patience_s):
@@ -136,7 +136,7 @@ async def _hear_answer(connection: Connection, kept: Sink, patience_s: float) ->
 
 
 class _Shown:
-    """Both sides' words, a line each."""
+    """A printer of both sides' words, a line each."""
 
     def __init__(self) -> None:
         self._open = False
@@ -165,7 +165,7 @@ class _Shown:
 
 
 async def _with_microphone(connection: Connection, kept: Sink) -> None:
-    """Until Ctrl-C. What was not heard of an answer that is broken into is told to the server."""
+    """Talk until Ctrl-C. On barge-in, tell the server how much of the answer was heard."""
     devices = _devices()
     speaker = _Speaker()
     shown = _Shown()
@@ -204,7 +204,7 @@ async def _microphone(devices: Any) -> AsyncGenerator[bytes, None]:
 
 
 class _Speaker:
-    """Plays one answer at a time, and knows how far it is."""
+    """A player of one answer at a time that knows its position."""
 
     def __init__(self) -> None:
         self._item = ""
@@ -221,7 +221,7 @@ class _Speaker:
         self._waiting += pcm
 
     def stop(self) -> tuple[str, int]:
-        """What was being said, and how many milliseconds of it were heard."""
+        """Stop; return the item that was played, and how many milliseconds of it were heard."""
         self._waiting.clear()
         return self._item, self._played // BYTES_PER_MS
 
@@ -234,20 +234,20 @@ class _Speaker:
 
 
 def _devices() -> Any:
-    """The machine's sound devices. Raises `CallerError` where there is no microphone."""
+    """Return the machine's sound devices. Raises `CallerError` if there is no microphone."""
     try:
         import sounddevice
 
         sounddevice.check_input_settings(samplerate=RATE, channels=1, dtype="int16")
     except ImportError:
         raise CallerError("a microphone needs `pip install 'antiphon[microphone]'`; or pass audio files") from None
-    except Exception as error:  # PortAudio is not there, or says its own
+    except Exception as error:  # PortAudio is missing, or has an error of its own
         raise CallerError(f"no microphone found ({error}); pass audio files instead") from None
     return sounddevice
 
 
 def _rate_of_the_wire(pcm: bytes) -> bytes:
-    """16 kHz to 24 kHz."""
+    """Convert 16 kHz to 24 kHz."""
     import av
 
     resampler = av.AudioResampler(format="s16", layout="mono", rate=RATE)

@@ -1,4 +1,4 @@
-"""`antiphon export`: how far usage has come to receivers outside, and what did not, whether a server runs or not."""
+"""`antiphon export`: what of the usage was exported to external receivers, and what was not; also without a server."""
 
 import asyncio
 import json
@@ -39,7 +39,7 @@ Shown = Annotated[Format, typer.Option(help="How to print it.")]
 
 @app.command()
 def status(format: Shown = Format.TABLE, config: ConfigFile = None, data_dir: ConfiguredDataDir = None) -> None:
-    """Show how far each target has come."""
+    """Show up to which position each target is exported."""
     found = _ask(config, data_dir, lambda desk: desk.status())
     if format is Format.JSON:
         print(json.dumps(found, indent=2))
@@ -60,7 +60,7 @@ def replay(
     config: ConfigFile = None,
     data_dir: ConfiguredDataDir = None,
 ) -> None:
-    """Send what was taken again, byte for byte, where the receiver still knows it: nothing is counted twice."""
+    """Send the same batches again, byte for byte, if the receiver still knows them: nothing is counted twice."""
     batches, too_old = _ask(config, data_dir, lambda desk: desk.replay(target, position))
     print(f"{batches} batches are sent again.")
     if too_old:
@@ -106,7 +106,7 @@ def settle(
     config: ConfigFile = None,
     data_dir: ConfiguredDataDir = None,
 ) -> None:
-    """Say that you have dealt with gaps, by hand: they are not shown any more."""
+    """Mark gaps as settled by hand: they are no longer shown."""
     wanted = _wanted(numbers, every)
     print(f"{_ask(config, data_dir, lambda desk: desk.settle(target, wanted, note))} gaps are settled.")
 
@@ -119,8 +119,8 @@ def send_again(
     config: ConfigFile = None,
     data_dir: ConfiguredDataDir = None,
 ) -> None:
-    """Send gaps again, after what kept them back was set right. Compare an 'unknown' one with the receiver before: it
-    may be counted there already.
+    """Send gaps again, after their cause is removed. Check an 'unknown' one with the receiver first: it may be counted
+    there already.
     """
     wanted = _wanted(numbers, every)
     print(f"{_ask(config, data_dir, lambda desk: desk.send_again(target, wanted))} gaps are sent again.")

@@ -1,4 +1,4 @@
-"""`antiphon keys`: make, list and revoke API keys, whether a server runs or not."""
+"""`antiphon keys`: make, list and revoke API keys, also without a running server."""
 
 import os
 import re
@@ -35,7 +35,7 @@ def create(
     config: ConfigFile = None,
     data_dir: ConfiguredDataDir = None,
 ) -> None:
-    """Make a key and print it. It is shown this once."""
+    """Make a key and print it. It is shown only once."""
     now = now_unix_ms()
     key, secret = open_control(config, data_dir).create_key(
         project, name, scope or USUAL_SCOPES, now, now + parse_duration_ms(expires) if expires else None
@@ -52,7 +52,7 @@ def list_keys(
     config: ConfigFile = None,
     data_dir: ConfiguredDataDir = None,
 ) -> None:
-    """Show every key there is or was, without its secret."""
+    """Show every key, revoked ones too, without its secret."""
     table = Table("Id", "Project", "Name", "May", "Made", "State", box=rich.box.SIMPLE_HEAD)
     now = now_unix_ms()
     for key in find_control(config, data_dir).list_keys(project):
@@ -80,7 +80,7 @@ def revoke(
     config: ConfigFile = None,
     data_dir: ConfiguredDataDir = None,
 ) -> None:
-    """Revoke a key for good. A running server follows within a second, also for open streams."""
+    """Revoke a key for ever. A running server applies it within a second, also to open streams."""
     key = open_control(config, data_dir).revoke_key(key_id, now_unix_ms())
     print(f"Key {key.id} of project {key.project} is revoked.")
 
@@ -91,7 +91,7 @@ def open_control(config: Path | None, data_dir: str | None) -> Control:
 
 
 def find_control(config: Path | None, data_dir: str | None) -> Control:
-    """The same for what only reads. Raises `NotFound` where there are none."""
+    """Return them for reading. Raises `NotFound` if there are none."""
     return Control(configured_stores(config, data_dir).find_directory())
 
 
@@ -105,12 +105,12 @@ def now_unix_ms() -> int:
 
 
 def shown_time(unix_ms: int) -> str:
-    """To the minute, UTC."""
+    """Return the time to the minute, in UTC."""
     return datetime.fromtimestamp(unix_ms // 1000, UTC).strftime("%Y-%m-%d %H:%MZ")
 
 
 def parse_duration_ms(text: str, param: str = "expires") -> int:
-    """Milliseconds of a number and a unit. Raises `CallerError`."""
+    """Return the milliseconds of a number and a unit. Raises `CallerError`."""
     match = re.fullmatch(r"([1-9][0-9]{0,5})([mhdw])", text)
     if match is None:
         raise CallerError(f"'{text}' is not a duration like 90m, 12h, 30d or 4w", param=param)

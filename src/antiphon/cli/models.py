@@ -20,7 +20,7 @@ app = typer.Typer(help="List, pull and find models.", no_args_is_help=True, add_
 
 @app.command("list")
 def list_models(data_dir: DataDir = DEFAULT_DATA_DIR) -> None:
-    """Show every model of the catalog, its licence, its size, and whether it is here."""
+    """Show every model of the catalog, its licence, its size, and whether it is present."""
     table = Table(box=rich.box.SIMPLE_HEAD)
     for column in ("Model", "Kind", "Licence"):
         table.add_column(column, no_wrap=True)
@@ -38,7 +38,7 @@ def pull(
     offline: Offline = False,
     data_dir: DataDir = DEFAULT_DATA_DIR,
 ) -> None:
-    """Fetch models and check every byte of them; one that is here and whole is left alone."""
+    """Fetch models and check every byte of them; complete ones are left alone."""
     store = Store(models_dir(data_dir), offline)
     with progress_bars() as report:
         store.pull(names or list(store.catalog), report)
@@ -55,7 +55,7 @@ def path(
 
 @contextmanager
 def progress_bars() -> Iterator[Report]:
-    """Bars on standard error for what a `Store.pull` reports."""
+    """Show progress bars on standard error for the reports of a `Store.pull`."""
     columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn())
     with Progress(*columns, console=Console(stderr=True)) as bars:
         tasks: dict[str, TaskID] = {}

@@ -1,4 +1,4 @@
-"""Options that several commands share, so that they are spelt and explained in one way."""
+"""Options that several commands share, with one spelling and one help text."""
 
 import os
 from pathlib import Path
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 DEFAULT_DATA_DIR = Path("~/.local/share/antiphon")
 DEFAULT_URL = "http://127.0.0.1:8080"
-DEFAULT_MODEL = "smollm2-135m-instruct"  # the language model that a server has from the first start
+DEFAULT_MODEL = "smollm2-135m-instruct"  # the language model of a new server
 
 DataDir = Annotated[
     Path,
@@ -24,7 +24,7 @@ DataDir = Annotated[
     ),
 ]
 
-# For commands that read the configuration, where it may be set, too.
+# For commands that read the configuration, which may set it, too.
 ConfiguredDataDir = Annotated[
     str | None, typer.Option("--data-dir", help="Models, keys and usage. [ANTIPHON_DATA_DIR, ~/.local/share/antiphon]")
 ]
@@ -34,7 +34,7 @@ Offline = Annotated[bool, typer.Option("--offline", help="Never fetch a model; f
 
 
 def models_dir(data_dir: Path) -> Path:
-    """The model store's folder inside a data directory."""
+    """Return the model store's folder inside a data directory."""
     return data_dir.expanduser() / "models"
 
 

@@ -1,4 +1,4 @@
-"""`antiphon prices`: price books are checked, shown and imported."""
+"""`antiphon prices`: check, show and import price books."""
 
 import sys
 from pathlib import Path
@@ -21,7 +21,7 @@ def prices() -> None:
 
 @app.command()
 def check(files: Annotated[list[Path], typer.Argument(help="TOML files.")]) -> None:
-    """Check price books whole, and say every error with its line."""
+    """Check whole price books, and report every error with its line."""
     valid = True
     for file in files:
         try:
@@ -46,7 +46,7 @@ def import_table(
     currency: Annotated[str, typer.Option(help="The file names none; its prices are in US dollars.")] = "USD",
     models: Annotated[str, typer.Option(help="Only models whose name begins so.")] = "",
 ) -> None:
-    """Make a price book of LiteLLM's price table, on standard output; what it cannot express goes to standard error.
+    """Make a price book from LiteLLM's price table, on standard output; what it cannot express goes to standard error.
 
     The table has no increments, minima or dates: set them by hand.
     """

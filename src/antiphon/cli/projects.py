@@ -1,4 +1,4 @@
-"""`antiphon projects`: make, change and list projects, whether a server runs or not."""
+"""`antiphon projects`: make, change and list projects, also without a running server."""
 
 from typing import Annotated
 
@@ -17,7 +17,7 @@ app = typer.Typer(help="Make, change and list projects, which own keys and usage
 _NOTHING = "none"
 _UNITS_S = {"w": 604_800, "d": 86_400, "h": 3_600, "m": 60, "s": 1}
 
-# The fields of a policy, as options; what is left out is not set.
+# The fields of a policy, as options; absent ones are not set.
 Id = Annotated[str, typer.Argument(metavar="ID", help="Lower case letters, digits, '-' and '_'.")]
 KeepAnswers = Annotated[
     str | None, typer.Option(help="For how long models' answers are kept: 90m, 12h, 30d or 4w; 'none' keeps none.")
@@ -104,7 +104,7 @@ def change(
     config: ConfigFile = None,
     data_dir: ConfiguredDataDir = None,
 ) -> None:
-    """Set a project's policy. A running server follows within a second; what was kept for longer is gone."""
+    """Set a project's policy. A running server applies it within a second; answers kept for longer are deleted."""
     policy = _given(
         keep_answers_s=_parse_keep_s(keep_answers),
         marking=marking,
@@ -124,7 +124,7 @@ def change(
 
 @app.command("forget-tags")
 def forget_tags(project_id: Id, config: ConfigFile = None, data_dir: ConfiguredDataDir = None) -> None:
-    """Destroy the key that hashed a project's tags, so that nobody can find usage by them any more."""
+    """Destroy the key that hashed a project's tags, so that no usage can be found by them any more."""
     open_control(config, data_dir).forget_tags(project_id)
     print(f"The tags of project {project_id} in the ledger mean nothing any more. New ones are hashed by another key.")
 
@@ -143,7 +143,7 @@ def _given(**policy: object) -> dict[str, object]:
 
 
 def _shown(policy: Policy) -> dict[str, str]:
-    """Every field, in words."""
+    """Return every field as text."""
     shown = {name.replace("_", " "): str(value) for name, value in policy.values().items()}
     return {"keep answers": _shown_keep(policy.keep_answers_s)} | {
         k: v for k, v in shown.items() if k != "keep answers s"
@@ -157,7 +157,7 @@ def _parse_keep_s(text: str | None) -> int | None:
 
 
 def _shown_keep(seconds: int) -> str:
-    """In the largest unit that says it exactly."""
+    """Return the time in the largest unit that is exact."""
     if not seconds:
         return _NOTHING
     unit = next(unit for unit, size in _UNITS_S.items() if seconds % size == 0)

@@ -1,7 +1,7 @@
-"""`antiphon serve`: pull what is missing, then become the server.
+"""`antiphon serve`: pull missing models, then become the server.
 
-The server is an interpreter of its own in the same process, so that neither this command line nor progress bars stay in
-its memory.
+The server replaces the interpreter in the same process, so that no memory of this command line and its progress bars
+remains.
 """
 
 import os

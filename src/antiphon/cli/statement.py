@@ -74,12 +74,12 @@ def statement(
         sys.stdout.write(bills.to_csv(made))
     else:
         console = Console(markup=False, emoji=False, highlight=False)
-        console.width = max(WIDTH, console.width)  # in a file, as in the smallest terminal
+        console.width = max(WIDTH, console.width)  # at least, also in a file
         _print(console, made)
 
 
 def open_billing(books: list[Path] | None, config: Path | None, data_dir: str | None) -> Billing:
-    """By the books that are named, or by the configuration's."""
+    """Return the billing by the named price books, or by the configuration's."""
     from antiphon.config import load  # slow to import
     from antiphon.stores import open_stores
 
@@ -128,7 +128,7 @@ def _name(item: Item) -> str:
 
 
 def _billed(item: Item) -> str:
-    """The quantity, and its unit below it."""
+    """Return the quantity with its unit on the next line."""
     billed = item.billed if item.place.price else str(item.measured)
     whole = f"{int(billed):,}" if billed.lstrip("-").isdigit() else billed
     return f"{whole}\n{item.place.dimension}" if item.place.dimension else ""

@@ -1,4 +1,4 @@
-"""`antiphon stripe`: Stripe's meters, made or matched."""
+"""`antiphon stripe`: create or match the meters in Stripe."""
 
 import asyncio
 import os
@@ -27,7 +27,7 @@ def sync(
     config: ConfigFile = None,
     data_dir: ConfiguredDataDir = None,
 ) -> None:
-    """Make the meters of the configuration in Stripe, or match those that are there. Customers are never made."""
+    """Create the configured meters in Stripe, or match existing ones. Customers are never created."""
     from antiphon.config import StripeExport, load  # slow to import
     from antiphon.exporting import metering_of, receiver_of
     from antiphon.metering.export.sender import Sender

@@ -1,8 +1,8 @@
 """`antiphon transcribe`: files or a live stream, by Deepgram's protocol, against a running server.
 
-A file goes up as it is, and the server decodes it. `--live` decodes here and sends 16 kHz linear16 as fast as it would
-be spoken, whatever the file's format, so that what is shown comes as it would from a microphone. JSON is the server's
-own answer; of a live stream, the list of its final results.
+A file is sent unchanged, and the server decodes it. `--live` decodes here and sends 16 kHz linear16 in real time,
+whatever the file's format, so that results come as from a microphone. JSON is the server's own answer; of a live
+stream, the list of its finals.
 """
 
 import asyncio
@@ -44,7 +44,7 @@ class Format(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Server:
-    """`url` is an origin, `http://host:port`."""
+    """A server; `url` is an origin, `http://host:port`."""
 
     url: str
     api_key: str
@@ -98,7 +98,7 @@ def transcribe(
         rendered = transcription.render(form)
         if output_dir:
             (output_dir / f"{path.name}.{'txt' if form is Format.TEXT else form}").write_text(rendered)
-        elif not (live and form is Format.TEXT):  # a live text was printed as it came
+        elif not (live and form is Format.TEXT):  # a live text is already printed
             typer.echo(rendered, nl=False)
 
     if live:
@@ -140,7 +140,7 @@ class _Refusal(msgspec.Struct):
 async def _send_all(
     server: Server, files: Sequence[Path], done: Callable[[Path, Transcription], None], *, timed: bool
 ) -> None:
-    """One file after the other, a bar for each on standard error."""
+    """Send one file after the other, with a progress bar for each on standard error."""
     timeout = aiohttp.ClientTimeout(total=ANSWER_TIMEOUT_S, sock_connect=CONNECT_TIMEOUT_S)
     columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[state]}"), TimeElapsedColumn())
     with Progress(*columns, console=Console(stderr=True)) as bars:
@@ -156,7 +156,7 @@ async def _send_all(
 async def _send(
     http: aiohttp.ClientSession, server: Server, path: Path, bars: Progress, task: TaskID, *, timed: bool
 ) -> Transcription:
-    """Raises `CallerError` or `EngineError`, named after the file."""
+    """Return the transcription. Raises `CallerError` or `EngineError` with the file's name."""
     size = _size(path)
 
     async def upload() -> AsyncIterator[bytes]:
@@ -210,7 +210,7 @@ def _unreachable(server: Server, error: Exception) -> EngineError:
 
 
 class _LiveMessage(msgspec.Struct):
-    """Of any live message, what is needed; `channel` differs by type, so it is read later."""
+    """The needed fields of all live messages; `channel` differs by type, so it is decoded later."""
 
     type: str
     is_final: bool = False
@@ -223,13 +223,13 @@ class _LiveMessage(msgspec.Struct):
 async def _stream_all(
     server: Server, files: Sequence[Path], done: Callable[[Path, Transcription], None], *, printing: bool
 ) -> None:
-    """One file after the other, as fast as they were spoken. With `printing`, each final is printed as it comes."""
+    """Stream one file after the other in real time. With `printing`, print each final when it comes."""
     console = Console()
     timeout = aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_TIMEOUT_S)
     async with aiohttp.ClientSession(timeout=timeout) as http:
         for path in files:
             pcm = decode(path)
-            # Interims change in place, so they are for a terminal alone, and gone at the end.
+            # Interims are overwritten in place, so only a terminal shows them, and they are erased at the end.
             with Live(console=console, transient=True, auto_refresh=False) as shown:
 
                 def show(text: str, final: bool, shown: Live = shown) -> None:
@@ -245,7 +245,7 @@ async def _stream_all(
 async def _stream(
     http: aiohttp.ClientSession, server: Server, path: Path, pcm: bytes, show: Callable[[str, bool], None]
 ) -> Transcription:
-    """Raises `CallerError` or `EngineError`, named after the file."""
+    """Return the transcription. Raises `CallerError` or `EngineError` with the file's name."""
     query = {
         "model": server.model,
         "encoding": "linear16",
@@ -270,7 +270,7 @@ async def _stream(
 
 
 async def _pace(socket: aiohttp.ClientWebSocketResponse, pcm: bytes) -> None:
-    """Each chunk leaves when its last sample would have been spoken."""
+    """Send each chunk when its last sample would have been spoken."""
     size, began = LIVE_CHUNK_MS * BYTES_PER_MS, time.monotonic()
     for at in range(0, len(pcm), size):
         due = began + (at / BYTES_PER_MS + LIVE_CHUNK_MS) / 1000
@@ -282,7 +282,7 @@ async def _pace(socket: aiohttp.ClientWebSocketResponse, pcm: bytes) -> None:
 async def _listen(
     path: Path, socket: aiohttp.ClientWebSocketResponse, show: Callable[[str, bool], None]
 ) -> Transcription:
-    """Until the server closes."""
+    """Collect results until the server closes."""
     finals: list[bytes] = []
     cues: list[Cue] = []
     said = ""

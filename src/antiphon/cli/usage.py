@@ -1,4 +1,4 @@
-"""`antiphon usage`: what was used, from the ledger, whether a server runs or not."""
+"""`antiphon usage`: the usage in the ledger, also without a running server."""
 
 import asyncio
 import json
@@ -36,7 +36,7 @@ def usage(
     config: ConfigFile = None,
     data_dir: ConfiguredDataDir = None,
 ) -> None:
-    """Show usage as the server measured it, unrounded, with the unit in its name."""
+    """Show usage as the server measured it, not rounded, with the unit in its name."""
     query = metering.parse_query(by, since, until, project)
     stores = configured_stores(config, data_dir)
     if tag is not None:

@@ -1,1 +1,1 @@
-"""Long-running work: what callers ask about it, and the worker that does it."""
+"""Long-running work: callers' requests about it, and the worker that does it."""

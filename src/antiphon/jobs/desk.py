@@ -1,5 +1,5 @@
-"""What callers ask about files and jobs, answered from the shelf of their project. To every other project what is there
-is as if it were not.
+"""Callers' requests about files and jobs, answered from the shelf of their project. Other projects' files and jobs are
+not found.
 """
 
 import asyncio
@@ -31,20 +31,20 @@ from antiphon.core.wire import Step
 from antiphon.jobs.shelves import Shelf, Shelves
 from antiphon.session.door import BESIDE_BYTES
 
-KEPT_S = 30 * 86_400  # of what nobody wanted for longer, or for less: OpenAI's own for files of batches
-LAST_WORDS_MS = 60_000  # in which a job that expired says so, before its input ends
-MOST_READ = 4  # files at once, whole
-MOST_WAITING = 64  # for the end of a job
-LISTED_BYTES = 8 << 20  # that jobs of one part of a list have written, after which it ends
-LOOK_S = 0.2  # between looks at it
+KEPT_S = 30 * 86_400  # the default: OpenAI's own for files of batches
+LAST_WORDS_MS = 60_000  # for an expired job to record its end, before its input is deleted
+MOST_READ = 4  # whole files at once
+MOST_WAITING = 64  # callers that wait for a job's end
+LISTED_BYTES = 8 << 20  # of outputs in one page of a list; the page ends when they exceed it
+LOOK_S = 0.2  # between checks of it
 RETRY_AFTER_S = 1
 
 
 class Desk:
-    """Implements `core.jobs.JobDesk`. `wake` is told that there is something new to do."""
+    """Implements `core.jobs.JobDesk`. `wake` is called when there is new work."""
 
     def __init__(self, shelves: Shelves, clock: Clock) -> None:
-        """`clock` is that of the stores."""
+        """Create the desk; `clock` is that of the stores."""
         self._shelves = shelves
         self._clock = clock
         self._reading = 0
@@ -135,7 +135,7 @@ class Desk:
         return job
 
     async def _input_ends(self, new: NewJob, project: str, shelf: Shelf) -> int:
-        """When its input is gone. Raises `CallerError` where there is none."""
+        """Return the time when its input expires. Raises `CallerError` if there is none."""
         try:
             given = await shelf.jobs.blob(project, new.input, shelf.keep_s(project))
         except NotFound:
@@ -172,7 +172,7 @@ class Desk:
         return told, more
 
     async def _written(self, job: Job, shelf: Shelf) -> tuple[Job, bytes, bytes]:
-        """Its output and its errors, once it is over."""
+        """Return a job with its output and its errors, empty until it is over."""
         written, keep_s = [b"", b""], shelf.keep_s(job.project)
         wrote = job.over and job.begun_unix_ms
         for place, id in enumerate((job.output, job.errors)):
@@ -182,7 +182,7 @@ class Desk:
         return job, written[0], written[1]
 
     async def _over(self, job: Job, wait_ms: int, shelf: Shelf) -> Job:
-        """The job once it is over, or as it stands after that time."""
+        """Wait at most `wait_ms` for the job's end; return its present state."""
         if self._waiting >= MOST_WAITING:
             raise CapacityError("Too many callers wait for the end of a job.", retry_after_s=RETRY_AFTER_S)
         self._waiting += 1
@@ -209,7 +209,7 @@ class Desk:
         return job
 
     async def _output(self, asked: JobOutput, project: str, shelf: Shelf) -> Step:
-        async with self._shown:  # who polls is not refused
+        async with self._shown:  # polls wait instead of being refused
             job, data = await self._job(asked.kind, asked.id, project, shelf), b""
             if job.state is JobState.DONE and job.output:
                 keep_s = shelf.keep_s(project)
@@ -222,13 +222,13 @@ class Desk:
             job = replace(job, ends_unix_ms=ends)
             if len(data) <= BESIDE_BYTES:
                 return asked.tell(job, data, shelf.keeps)
-            return await asyncio.to_thread(asked.tell, job, data, shelf.keeps)  # or everybody else would wait
+            return await asyncio.to_thread(asked.tell, job, data, shelf.keeps)  # else it would block the event loop
 
 
 def _capped(blob: Blob, keep_s: int) -> Blob:
-    """With the end that it has by what the policy is now."""
+    """Return the blob with its end under the present policy."""
     return replace(blob, ends_unix_ms=min(blob.ends_unix_ms, blob.created_unix_ms + 1000 * keep_s))
 
 
 def _nothing() -> None:
-    """Nobody works."""
+    """Do nothing: there is no worker."""

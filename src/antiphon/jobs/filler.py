@@ -1,7 +1,7 @@
-"""When an item of a job may run: it fills what interactive work leaves (`slo/filling.py`), and gives way to it.
+"""The decision when a job's item may run: it uses capacity that interactive calls leave (`slo/filling.py`).
 
-Items wait here, first come first served, and each job has a bounded number of them here, so jobs take turns. The rule
-is looked at whenever an item comes or ends, and every `LOOK_S`.
+Items wait here in order of arrival, a bounded number of each job, so jobs take turns. The rule is applied whenever an
+item comes or ends, and every `LOOK_S` seconds.
 """
 
 import asyncio
@@ -18,22 +18,22 @@ LOOK_S = 0.05
 
 
 class GaveWay(CapacityError):
-    """An item was stopped because its place is needed."""
+    """The item was stopped because interactive calls need its place."""
 
 
 @dataclass(eq=False, slots=True)
 class Turn:
-    """One item's, of the `model` that it asks: its place, once it has one. `stop` ends what it does there."""
+    """One item's turn to call `model`, with its place once it has one. `stop` ends its call there."""
 
     model: str
     granted: asyncio.Future[None]
     version: str = ""
     stop: Callable[[GaveWay], None] | None = None
-    stopping: bool = False  # its place is free as soon as its call has ended
+    stopping: bool = False  # its place becomes free when its call has ended
 
 
 class Filler:
-    """All items, of all jobs. `at_once` is the most that run."""
+    """The items of all jobs. At most `at_once` run."""
 
     def __init__(self, sessions: Sessions, clock: Clock, at_once: int) -> None:
         self._sessions = sessions
@@ -49,7 +49,7 @@ class Filler:
         return len(self._running)
 
     async def enter(self, model: str) -> Turn:
-        """Returns when it is an item's turn, until `leave`."""
+        """Wait for an item's turn and return it; it lasts until `leave`."""
         turn = Turn(model, asyncio.get_running_loop().create_future())
         self._waiting.append(turn)
         self.look()
@@ -67,23 +67,23 @@ class Filler:
         self.look()
 
     async def watch(self) -> None:
-        """Runs for ever."""
+        """Apply the rule every `LOOK_S` seconds, for ever."""
         while True:
             await asyncio.sleep(LOOK_S)
             self.look()
 
     def look(self) -> None:
-        """Lets in whom there is room for, and stops those whose room is needed, the latest first."""
+        """Start items that there is room for, and stop those whose room is needed, the latest first."""
         interactive, now_ns = self._sessions.interactive, self._clock.now_ns()
         if interactive.open:
-            self._busy_ns = now_ns  # also while no item is there: the next one's turn depends on it
+            self._busy_ns = now_ns  # even without items: the next one's turn depends on it
         if not (self._waiting or self._running):
             return
         quiet = now_ns - self._busy_ns >= QUIET_NS
         left: dict[str, int] = {}  # by version
 
         def room(version: str, model: str) -> int:
-            """How many more may run there; fewer than none, where some must give way."""
+            """Return how many more may run there; negative if some must be stopped."""
             if version not in left:
                 _, traffic = self._traffic(model)
                 running = [turn.stopping for turn in self._running if turn.version == version]
@@ -100,7 +100,7 @@ class Filler:
         for turn in tuple(self._waiting):
             if len(self._running) >= self._at_once:
                 return
-            if turn.granted.done():  # it was cancelled, and has not noticed yet
+            if turn.granted.done():  # it was cancelled, and has not left yet
                 continue
             turn.version, _ = self._traffic(turn.model)
             ending = sum(each.stopping for each in self._running if each.version == turn.version)
@@ -112,7 +112,7 @@ class Filler:
                 turn.granted.set_result(None)
 
     def _traffic(self, model: str) -> tuple[str, Traffic]:
-        """As the sessions say. A model that is not there has no version: who asks for it is refused, at no cost."""
+        """Return version and traffic of a model. An absent model has no version: its items are refused, at no cost."""
         try:
             return self._sessions.traffic(model)
         except CallerError:

@@ -1,9 +1,8 @@
-"""One item of a job: it is called as its caller would have called, by the same door, and charged once.
+"""One item of a job: it is called through the same door as its caller's own calls, and charged once.
 
-Its session's id comes from the job's and its number, so does the key under which the ledger remembers what it was
-charged for. Where a server died between the charge and the record of the outcome, the item is called again and nothing
-more is charged: the ledger says so. An answer is charged as a whole, when it is complete; an item that is stopped
-before has cost nothing.
+Its session's id, and the key under which the ledger remembers its charge, are made from the job's id and its number. If
+a server died between the charge and the record of the outcome, the item is called again and, as the ledger knows,
+nothing more is charged. An answer is charged when it is complete; an item that is stopped before costs nothing.
 """
 
 import asyncio
@@ -39,8 +38,8 @@ from antiphon.session.door import Door, OpenCall
 
 MAX_TRIES = 3  # of an item whose engine fails
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.5, 30.0
-NO_FAULT = CapacityError | LedgerUnavailable | KeysUnavailable  # these pass: for as long as the job may take
-SPACE = uuid.UUID("5b0e24a4-6a27-5b6e-8b5c-6d0f53a0b0c1")  # of the sessions' ids
+NO_FAULT = CapacityError | LedgerUnavailable | KeysUnavailable  # temporary: retried until the job's deadline
+SPACE = uuid.UUID("5b0e24a4-6a27-5b6e-8b5c-6d0f53a0b0c1")  # the namespace of the sessions' ids
 
 
 Record = Callable[[Outcome], Awaitable[None]]
@@ -49,8 +48,8 @@ ReadFile = Callable[[str], Awaitable[bytes]]
 
 @dataclass(frozen=True, slots=True)
 class Services:
-    """What items are called with. `rows` are the calls that there are, by surface and path. `webhooks` tells of jobs
-    that are over.
+    """The services that items are called with. `rows` are the routes of calls, by surface and path; `webhooks` reports
+    the end of jobs.
     """
 
     door: Door
@@ -62,12 +61,12 @@ class Services:
 
 
 def session_of(job: Job, number: int, again: bool = False) -> str:
-    """The id of an item's session, a UUID; another one for where it is answered again, uncharged."""
+    """Return the id of an item's session, a UUID; with `again` that of a second, uncharged answer."""
     return str(uuid.uuid5(SPACE, f"{job.project} {job.id} {number}{' again' if again else ''}"))
 
 
 class _Unheld:
-    """An item's body, which counts as its job's and not as an upload."""
+    """An item's body, counted as its job's and not as an upload."""
 
     def keep(self, most_bytes: int) -> None: ...
 
@@ -75,7 +74,7 @@ class _Unheld:
 
 
 class _Heard:
-    """A session, as the relay knows it. It notes what the items' outcome needs to be known of."""
+    """A session as the relay uses it. It records what the item's outcome needs."""
 
     def __init__(self, session: Any) -> None:
         self._session = session
@@ -97,7 +96,7 @@ class _Heard:
 
 
 class _Answer:
-    """What would have been sent."""
+    """The answer that would have been sent."""
 
     def __init__(self) -> None:
         self.status = 0
@@ -114,8 +113,8 @@ class _Answer:
 
 
 class Item:
-    """One. `record` makes an outcome durable; the session is told whether that went well. That of a job of lines is
-    called when it is its turn.
+    """One item. `record` makes an outcome durable; the session gets its success or failure. Items of a job of lines
+    wait for their turn.
     """
 
     def __init__(
@@ -133,17 +132,17 @@ class Item:
 
     @property
     def called(self) -> bool:
-        """Whether it is being answered, so that it comes to an end by itself once it is stopped."""
+        """Whether its call runs, so that it ends by itself once it is stopped."""
         return self._session is not None
 
     def stop(self) -> None:
-        """Its job has ended: it is not to be answered any more. One that was charged already is recorded still."""
+        """Stop the item: its job has ended. If it is already charged, it is still recorded."""
         self._stopped = True
         if self._session is not None:
             self._session.fail(Cancelled("The job has ended."))
 
     async def run(self, record: Record) -> None:
-        """Returns when its outcome is recorded, or it was stopped before there was one."""
+        """Run the item until its outcome is recorded, or it is stopped before it has one."""
         call, tries, pause_s = self._kind.item(self._line), 0, FIRST_PAUSE_S
         if call.refusal is not None:
             await record(self._refused(call, call.refusal))
@@ -156,7 +155,7 @@ class Item:
             if error is None:
                 return
             if isinstance(error, GaveWay):
-                await asyncio.sleep(FIRST_PAUSE_S)  # or what gave way would come back at once
+                await asyncio.sleep(FIRST_PAUSE_S)  # else a stopped item would return at once
                 continue
             tries += not isinstance(error, NO_FAULT)
             await asyncio.sleep(max(pause_s, min(error.retry_after_s or 0, LONGEST_PAUSE_S)))
@@ -164,7 +163,7 @@ class Item:
 
     @asynccontextmanager
     async def _turn(self, model: str) -> AsyncGenerator[Turn, None]:
-        if not self._fills:  # its caller waits, as one who calls without a job
+        if not self._fills:  # its caller waits, as in a call without a job
             yield Turn(model, asyncio.get_running_loop().create_future())
             return
         turn = await self._services.filler.enter(model)
@@ -174,7 +173,9 @@ class Item:
             self._services.filler.leave(turn)
 
     async def _try(self, call: ItemCall, turn: Turn, record: Record, last: bool) -> AntiphonError | None:
-        """Why it is to be tried again; `None` if its outcome is recorded, or it was stopped."""
+        """Call it once. Returns the error if it must be retried; `None` if its outcome is recorded, or it was
+        stopped.
+        """
         services, row = self._services, self._services.rows[self._kind.surface, call.path]
         try:
             claim = await self._claim(call)
@@ -189,7 +190,7 @@ class Item:
                 return error
             await record(self._refused(call, error))
             return None
-        if isinstance(opened, Step):  # it was answered without a session
+        if isinstance(opened, Step):  # answered without a session
             answer = _Answer()
             await answer.send(list(opened.sends), Close())
             await record(self._outcome(claim.session, answer, NO_TOKENS))
@@ -223,8 +224,8 @@ class Item:
             await session.close(delivered=recorded)
 
     async def _claim(self, call: ItemCall) -> Claim:
-        """That of the item's own session; or, where that was charged before, one under which nothing more is. Raises
-        `LedgerUnavailable`, `Conflict`.
+        """Return the claim of the item's own session, or, if that was charged before, one without a further charge.
+        Raises `LedgerUnavailable`, `Conflict`.
         """
         job, now = self._job, self._services.clock.unix_ms()
         said = hashlib.sha256(repr((job.id, self._number, call.path)).encode() + call.body).hexdigest()
@@ -255,5 +256,5 @@ class Item:
 
 
 def _passes(error: AntiphonError, last: bool) -> bool:
-    """Whether there is to be another try; `last` says that this was the last one of those that fail."""
+    """Return whether to retry; `last`: this was the last of the limited tries."""
     return isinstance(error, NO_FAULT) or (isinstance(error, EngineError | InternalError) and not last)

@@ -1,8 +1,8 @@
-"""One job from its claim to its end: its input is checked, its items are run, and its outputs are closed. One that is
-no job of lines has one item, its request; where that is refused, the job has failed.
+"""One job from its claim to its end: its input is checked, its items are run, and its outputs are closed. A job without
+lines has one item, its request; if that is refused, the job has failed.
 
-While it lasts it says that it lives, and learns that it was cancelled. One that is cancelled or expires stops at once:
-what was answered until then stays, and of each of the other items a line says why it was not.
+Meanwhile it renews its lease, and checks whether it was cancelled. A cancelled or expired job stops at once: answers
+until then stay, and each other item gets a line that says why it has none.
 """
 
 import asyncio
@@ -17,9 +17,9 @@ from antiphon.jobs.items import Item, Services, session_of
 from antiphon.jobs.shelves import Shelf
 
 BEAT_S = LEASE_MS / 3000
-CHUNK_BYTES = 1 << 20  # of the input that is held
-MAX_ATTEMPTS = 20  # also by restarts that were wanted
-MOST_AT_ONCE = 500  # lines that are written together
+CHUNK_BYTES = 1 << 20  # of the input in memory
+MAX_ATTEMPTS = 20  # planned restarts count, too
+MOST_AT_ONCE = 500  # lines per write
 BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 
 Lines = list[tuple[int, bytes]]
@@ -36,20 +36,20 @@ class Run:
         self._jobs = shelf.jobs
         self._kind = kind
         self._reads = kind if isinstance(kind, LineKind) else None  # lines; else it is one call
-        self._refused: bytes | None = None  # what the one call was told
+        self._refused: bytes | None = None  # the answer to the one call
         self._owner = owner
         self._room = asyncio.Semaphore(at_once)
         self._items: dict[asyncio.Task[None], Item] = {}
-        self._why: JobState | None = None  # it ends before all items are answered
+        self._why: JobState | None = None  # set if it ends before all items are answered
         self._error: BaseException | None = None
         self._looking = asyncio.Event()
 
     def look(self) -> None:
-        """It may have been cancelled."""
+        """Check soon whether it was cancelled."""
         self._looking.set()
 
     async def go(self) -> None:
-        """Returns when it is over. Raises `LeaseLost`, and `AntiphonError` where it is to be begun again."""
+        """Run the job to its end. Raises `LeaseLost`, and `AntiphonError` if it must be started again."""
         beating = asyncio.create_task(self._beat(), name=f"beat {self.job.id}")
         try:
             await self._process()
@@ -62,7 +62,7 @@ class Run:
     # -- its end -------------------------------------------------------------------------------------------------------
 
     async def _beat(self) -> None:
-        while True:  # what was called still ends under the lease
+        while True:  # also while the last calls end
             with suppress(TimeoutError):
                 async with asyncio.timeout(BEAT_S):
                     await self._looking.wait()
@@ -73,14 +73,14 @@ class Run:
                 self._end(JobState.FAILED, error)
                 return
             except InternalError:
-                continue  # it is tried again before the lease ends
+                continue  # retried before the lease ends
             if job.cancel_unix_ms:
                 self._end(JobState.CANCELLED)
             elif self._services.clock.unix_ms() >= job.deadline_unix_ms:
                 self._end(JobState.EXPIRED)
 
     def _end(self, why: JobState, error: BaseException | None = None) -> None:
-        """No more items are begun, and those that wait or run are stopped. The first reason counts."""
+        """Start no more items, and stop those that wait or run. The first reason counts."""
         if self._why is None:
             self._why, self._error = why, error
             for task, item in self._items.items():
@@ -127,7 +127,7 @@ class Run:
             if self._why is not None and self._reads is not None:
                 await self._leave_unanswered(self._why, self._reads)
             await self._finish(self._why or JobState.DONE)
-        except (CallerError, StorageFull) as error:  # it would fail again
+        except (CallerError, StorageFull) as error:  # a retry would fail again
             await self._finish(JobState.FAILED, self._kind.failure(error))
 
     def _outputs(self) -> tuple[Blob, Blob]:
@@ -157,7 +157,7 @@ class Run:
             async for lines in chunks:
                 if self._why is not None:
                     break
-                await asyncio.to_thread(read, lines)  # or it would keep everybody else waiting
+                await asyncio.to_thread(read, lines)  # else it would block the event loop
         return checker.finish()
 
     async def _run_items(self, known: set[int]) -> None:
@@ -196,7 +196,7 @@ class Run:
         self.outcomes.append(outcome.good)
 
     async def _file(self, id: str) -> bytes:
-        """What is in a blob. Raises `NotFound`."""
+        """Return a blob's content. Raises `NotFound`."""
         project, keep_s = self.job.project, self._shelf.keep_s(self.job.project)
         try:
             blob = await self._jobs.blob(project, id, keep_s)
@@ -207,7 +207,7 @@ class Run:
     async def _leave_unanswered(self, why: JobState, kind: LineKind) -> None:
         known = await self._jobs.recorded(self.job)
         unanswered: list[Outcome] = []
-        with suppress(NotFound):  # without its input nobody can say what there was
+        with suppress(NotFound):  # without its input its items are unknown
             async for lines in self._lines():
                 for number, line in lines:
                     if number not in known:
@@ -219,7 +219,7 @@ class Run:
                 unanswered.clear()
 
     async def _lines(self) -> AsyncGenerator[Lines, None]:
-        """The lines of its input that have anything in them, with their numbers. Raises `NotFound`, `TooLarge`."""
+        """Return the non-empty lines of its input, with their numbers. Raises `NotFound`, `TooLarge`."""
         job = self.job
         if self._reads is None:
             yield [(0, job.request)]

@@ -1,7 +1,7 @@
-"""Where a project's files and jobs are: on the disk if its policy keeps answers, in memory if not.
+"""The place of a project's files and jobs: on the disk if its policy keeps answers, else in memory.
 
-What is in memory ends a day after it was made, or with the server. A project whose policy changes begins on the other
-shelf; what it had on the first one is not shown any more, and ends there.
+What is in memory expires a day after its creation, or with the server. If a project's policy changes, it uses the other
+shelf; what it had on the first one is no longer shown, and expires there.
 """
 
 import asyncio
@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from antiphon.core.errors import InternalError
 from antiphon.core.stores import Jobs, ServerStores
 
-PASSING_S = 86_400  # OpenAI's own window for a batch, the longest that anybody waits
+PASSING_S = 86_400  # OpenAI's own window for a batch, the longest one
 PURGE_S = 30.0
 
 log = logging.getLogger(__name__)
@@ -20,8 +20,8 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Shelf:
-    """One place for files and jobs. `keep_s` says for how long a project's are kept there, as its policy is now;
-    `keeps` whether they are there after a restart, too.
+    """One place for files and jobs. `keep_s` is how long a project's are kept there by its present policy, `keeps`
+    whether they survive a restart.
     """
 
     jobs: Jobs
@@ -30,7 +30,7 @@ class Shelf:
 
 
 class Shelves:
-    """Both."""
+    """Both shelves."""
 
     def __init__(
         self,
@@ -57,7 +57,7 @@ class Shelves:
         return self.kept.jobs.trouble
 
     async def watch(self) -> None:
-        """Runs for ever: wipes what is past its end."""
+        """Erase what is expired, for ever."""
         while True:
             for shelf in self.all:
                 try:

@@ -1,9 +1,9 @@
-"""Tells somebody at a URL of theirs that a job is over: a POST, signed, tried again with growing pauses.
+"""Webhooks: a signed POST to a caller's URL when a job is over, retried with growing pauses.
 
 The signature is HMAC-SHA256 over the time in Unix seconds, a dot and the body, so that neither can be changed and an
-old notice cannot be sent again later: who receives one compares the time with its own clock. Its secret is derived from
-the API key of whoever made the job (`KeyRing.webhook_secret`); how it stands in the headers is each vendor's. The
-guarded fetcher sends it: to public addresses only, each checked as it is connected to, without following redirects.
+old notice cannot be sent again later: a receiver compares the time with its own clock. Its secret is derived from the
+API key of the job's creator (`KeyRing.webhook_secret`); its place in the headers is each vendor's. The guarded fetcher
+sends it: to public addresses only, each checked at the connection, without following redirects.
 """
 
 import asyncio
@@ -23,27 +23,27 @@ FIRST_PAUSE_S, PAUSE_GROWS = 1.0, 5.0  # 1, 5, 25, 125, 625 s: about a quarter o
 MAX_WAITING, MAX_OF_A_PROJECT = 256, 64  # notices that are not delivered yet
 AT_ONCE = 8  # posts; projects take turns
 POST_S = 10  # for one of them, to its answer
-PASSING = frozenset({408, 425, 429})  # of the statuses that blame us, those after which another try may help
+PASSING = frozenset({408, 425, 429})  # the 4xx statuses after which a retry may succeed
 
 log = logging.getLogger(__name__)
 
 
 class Posts(Protocol):
-    """The guarded fetcher, as far as notices are sent."""
+    """The guarded fetcher's part that sends notices."""
 
     async def post(self, url: str, body: bytes, headers: Mapping[str, str]) -> int:
-        """The status of the answer. Raises `AntiphonError` where there is none."""
+        """Return the status of the answer. Raises `AntiphonError` if there is none."""
 
 
 def signature(secret: bytes, at_unix_s: int, body: bytes) -> str:
-    """In hexadecimal digits; empty without a secret."""
+    """Return the signature in hexadecimal digits; empty without a secret."""
     return hmac.new(secret, b"%d." % at_unix_s + body, hashlib.sha256).hexdigest() if secret else ""
 
 
 class Webhooks:
-    """Notices that are under way. What is not delivered when the server stops is lost; whoever waits can ask.
+    """The notices that are not delivered yet. They are lost when the server stops; a caller can still ask for the job.
 
-    `secret` gives what signs for the owner of a key, by the key's id; it may be empty.
+    `secret` returns what signs for the owner of a key, by the key's id; it may be empty.
     """
 
     def __init__(
@@ -61,7 +61,7 @@ class Webhooks:
         self._sending: dict[asyncio.Task[bool], str] = {}
 
     def send(self, project: str, key_id: str, notice: Notice) -> "asyncio.Task[bool] | None":
-        """Begins to. The task says whether it was delivered; there is none where too many are under way."""
+        """Start to send a notice. The task returns whether it was delivered; `None` if too many wait."""
         of_project = sum(each == project for each in self._sending.values())
         if len(self._sending) >= MAX_WAITING or of_project >= MAX_OF_A_PROJECT:
             log.warning("a webhook was dropped: too many wait to be delivered", extra={"project": project})
@@ -87,7 +87,7 @@ class Webhooks:
         return False
 
     async def _post(self, key_id: str, notice: Notice) -> int:
-        """The status, 0 where there was no answer."""
+        """Return the status, 0 without an answer."""
         at_unix_s = self._clock.unix_ms() // 1000
         headers = notice.signed(at_unix_s, signature(self._secret(key_id), at_unix_s, notice.body))
         try:
@@ -96,7 +96,7 @@ class Webhooks:
             return 0
 
     async def close(self) -> None:
-        """What is under way is given up."""
+        """Abandon all undelivered notices."""
         tasks = tuple(self._sending)
         for task in tasks:
             task.cancel()

@@ -1,8 +1,8 @@
-"""Takes jobs and runs them, a few at once and fewer of each project, so that nobody's many jobs keep another's waiting.
-Jobs of lines, which take hours, and those of one call keep each other from nothing.
+"""The worker: it runs several jobs at once and fewer of each project, so that no project's jobs delay another's. Jobs
+of lines, which take hours, and those of one call do not delay each other.
 
-What ran here when the server died is begun again at the next start: items whose outcome is known are not called again,
-and the others are charged once (`jobs/items.py`). What was in memory is gone with the server.
+What ran here when the server died is started again at the next start: items with a recorded outcome are not called
+again, and the others are charged once (`jobs/items.py`). Jobs in memory are lost with the server.
 """
 
 import asyncio
@@ -21,15 +21,15 @@ from antiphon.jobs.shelves import Shelf, Shelves
 # Of all projects, and of one.
 MAX_RUNNING, MOST_OF_A_PROJECT = 8, 1  # jobs of lines
 MAX_CALLS, MOST_CALLS_OF_A_PROJECT = 8, 2  # jobs of one call
-LOOK_S = 1.0  # between looks for jobs of servers that died
+LOOK_S = 1.0  # between searches for jobs of dead servers
 
 log = logging.getLogger(__name__)
 
 
 class Worker:
-    """The server's, whose id is `owner`. `kinds` are the kinds of jobs by name; `at_once` items run at most.
+    """The worker of the server with the id `owner`. `kinds` are the kinds of jobs by name; `at_once` items run at most.
 
-    `ended` counts jobs by kind and state, `outcomes` items by kind and whether they were answered well.
+    `ended` counts jobs by kind and state, `outcomes` items by kind and success.
     """
 
     def __init__(
@@ -64,14 +64,14 @@ class Worker:
         return self._services.filler.gave_way
 
     def wake(self) -> None:
-        """There is something new to do, or not to do any more."""
+        """Look for new or cancelled work."""
         self._awake.set()
         for run in self._runs.values():
             run.look()
 
     async def run(self) -> None:
-        """Runs for ever. Raises `InternalError` where the stores fail."""
-        if not self._begun:  # a server that died has left its own behind
+        """Run jobs, for ever. Raises `InternalError` if the stores fail."""
+        if not self._begun:  # a dead server left its jobs
             for shelf in self._shelves.all:
                 await shelf.jobs.let_go(self._owner)
             self._begun = True
@@ -85,7 +85,7 @@ class Worker:
                     await self._awake.wait()
 
     async def watch_items(self) -> None:
-        """Runs for ever: items give way to those who wait."""
+        """Apply the rule for items that must be stopped for interactive calls, for ever."""
         await self._services.filler.watch()
 
     async def _take(self, shelf: Shelf, kinds: frozenset[str], most: int, of_a_project: int) -> None:
@@ -98,7 +98,7 @@ class Worker:
             if job is None:
                 return
             if any((run.job.project, run.job.id) == (job.project, job.id) for run in self._runs.values()):
-                continue  # its lease had ended while nothing here ran, and is longer again
+                continue  # its lease had ended while this process was stopped, and is renewed
             run = Run(self._services, shelf, job, self._kinds[job.kind], self._owner, self._at_once)
             task = asyncio.create_task(self._do(run), name=f"job {job.id}")
             self._runs[task] = run
@@ -123,7 +123,7 @@ class Worker:
         self._awake.set()
 
     async def close(self) -> None:
-        """What runs is given up, uncharged, and begun again at the next start."""
+        """Stop what runs, uncharged; the next start runs it again."""
         tasks = tuple(self._runs)
         for task in tasks:
             task.cancel()

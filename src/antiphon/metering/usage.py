@@ -1,6 +1,6 @@
-"""Totals as callers ask for them and as they are shown.
+"""Totals as callers request them and as they are shown.
 
-Amounts are sums of integers, in the unit that the dimension names; rounding is for rating. Days are UTC.
+Amounts are sums of integers, in the unit that the dimension names; rounding is the task of billing. Days are UTC.
 """
 
 import csv
@@ -16,7 +16,7 @@ _EPOCH = datetime.fromtimestamp(0, UTC)
 
 
 def parse_query(by: str, since: str | None, until: str | None, project: str | None) -> UsageQuery:
-    """What is asked for, as written. Raises `CallerError`."""
+    """Return the query of these texts. Raises `CallerError`."""
     return UsageQuery(
         by=parse_by(by),
         since_unix_ms=None if since is None else parse_time(since, "since"),
@@ -26,8 +26,8 @@ def parse_query(by: str, since: str | None, until: str | None, project: str | No
 
 
 def tagged(query: UsageQuery, tag: str, labels: Callable[[str, str], tuple[str, ...]]) -> UsageQuery:
-    """Only of what carries that tag. `labels` says what the ledger may have of a project's tag. Raises `CallerError`
-    where no project is named: each hashes its tags in its own way.
+    """Return the query for one tag only. `labels` returns what the ledger may keep of a project's tag. Raises
+    `CallerError` if no project is named: each hashes its tags in its own way.
     """
     if query.project is None:
         raise CallerError("a tag is looked for in one project", param="project")
@@ -35,7 +35,7 @@ def tagged(query: UsageQuery, tag: str, labels: Callable[[str, str], tuple[str, 
 
 
 def parse_by(text: str) -> tuple[By, ...]:
-    """Groups as written: names separated by commas, in order. Raises `CallerError`."""
+    """Return the groups of names separated by commas, in order. Raises `CallerError`."""
     try:
         return tuple(dict.fromkeys(By(part.strip()) for part in text.split(",") if part.strip()))
     except ValueError:
@@ -43,7 +43,7 @@ def parse_by(text: str) -> tuple[By, ...]:
 
 
 def parse_time(text: str, param: str) -> int:
-    """Unix milliseconds of an ISO 8601 date or time, UTC unless it says otherwise. Raises `CallerError`."""
+    """Return Unix milliseconds of an ISO 8601 date or time, UTC by default. Raises `CallerError`."""
     try:
         moment = datetime.fromisoformat(text)
         return ((moment if moment.tzinfo else moment.replace(tzinfo=UTC)) - _EPOCH) // timedelta(milliseconds=1)
@@ -52,7 +52,7 @@ def parse_time(text: str, param: str) -> int:
 
 
 def records(totals: Sequence[Total], by: Sequence[By]) -> list[dict[str, str | int]]:
-    """Each total as named fields, the groups first."""
+    """Return each total as named fields, the groups first."""
     return [
         {
             **dict(zip(map(str, by), total.group, strict=True)),
@@ -66,7 +66,7 @@ def records(totals: Sequence[Total], by: Sequence[By]) -> list[dict[str, str | i
 
 
 def to_csv(totals: Sequence[Total], by: Sequence[By]) -> str:
-    """The same with a header line (RFC 4180)."""
+    """Return the records as CSV with a header line (RFC 4180)."""
     out = io.StringIO()
     writer = csv.writer(out)
     writer.writerow([*by, "dimension", "amount", "sessions", "abandoned"])

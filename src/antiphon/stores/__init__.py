@@ -1,6 +1,6 @@
-"""Implementations of the ports in `core.stores`, and what opens them.
+"""Implementations of the ports in `core.stores`, and the functions that open them.
 
-There is one, in SQLite files in the data directory. Whoever needs a store gets it from here and knows it by its port.
+There is one, in SQLite files in the data directory. Other rooms get stores here and use them by their ports.
 """
 
 from pathlib import Path
@@ -8,11 +8,11 @@ from pathlib import Path
 from antiphon.core.ports import Clock
 from antiphon.core.stores import Exports, JobBounds, ServerStores, Stores
 
-ANSWERS_BYTES = 16 << 30  # that kept answers take at most, unless it is set
+ANSWERS_BYTES = 16 << 30  # of kept answers, by default
 
 
 def open_stores(data_dir: Path) -> Stores:
-    """What commands work on. Nothing is opened yet; the directory is made if it is not there, the ledger is not."""
+    """Return the stores for commands, not opened yet. Creates the directory if absent, but no ledger."""
     from antiphon.stores.sqlite import files
 
     return files.open_stores(data_dir)
@@ -27,10 +27,10 @@ def open_server_stores(
     jobs: JobBounds | None = None,
     accept_loss: bool = False,
 ) -> ServerStores:
-    """What the server with this id works on; blocking, on an event loop. `clock` is that by which what is kept ends.
-    `accept_loss` lets it begin anew where a file is gone.
+    """Open the stores of the server with this id; blocking, on an event loop. Kept things expire by `clock`.
+    `accept_loss` lets it start without a file that is gone.
 
-    Raises `LedgerUnavailable` where another server has the data directory, `InternalError` for files that cannot be
+    Raises `LedgerUnavailable` if another server has the data directory, `InternalError` for files that cannot be
     opened, are of a later version or do not belong together.
     """
     from antiphon.stores.sqlite import files
@@ -39,7 +39,7 @@ def open_server_stores(
 
 
 def open_exports(data_dir: Path, *, make: bool) -> Exports:
-    """The outbox of exports, made if it is not there and `make` says so; blocking.
+    """Open the outbox of exports; create it if absent and `make` is true; blocking.
 
     Raises `NotFound`, or `InternalError` for a file that cannot be opened or is of a later version.
     """

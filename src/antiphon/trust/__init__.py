@@ -1,1 +1,1 @@
-"""Who may do what, and what is kept: keys, policy, evidence."""
+"""Authentication, policy, and evidence of synthetic speech."""

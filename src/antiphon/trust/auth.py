@@ -1,9 +1,9 @@
-"""Whether a key holds, and what its project's policy is: the same on every transport, from a view in memory.
+"""Validity of keys and policies of projects: the same on every transport, from a view in memory.
 
 The view follows the directory within `POLL_INTERVAL_NS` of `refresh`, which the server calls from its ticker, so a
-revocation in any process reaches open streams (they ask `holds`) and new calls within a second. Where it cannot be
-followed, because the database is gone, replaced or unreadable, no key is let in: what was revoked meanwhile is not
-known. Digests are compared in constant time; what was wrong with a key is told only to whoever had the whole of it.
+revocation in any process reaches open streams (they call `holds`) and new calls within a second. If it cannot follow,
+because the database is gone, replaced or unreadable, no key is accepted: it could have been revoked meanwhile. Digests
+are compared in constant time; only a caller with the whole key learns why it is not accepted.
 """
 
 import hmac
@@ -18,18 +18,18 @@ from antiphon.core.units import NS_PER_S
 from antiphon.trust import keys as form
 
 POLL_INTERVAL_NS = 250_000_000
-MAX_BUSY_NS = 5 * NS_PER_S  # that a writer's lock may keep us from following
-MAX_UNREAD_NS = 60 * NS_PER_S  # that open calls go on with keys that cannot be followed
+MAX_BUSY_NS = 5 * NS_PER_S  # for which a writer's lock may prevent reading
+MAX_UNREAD_NS = 60 * NS_PER_S  # for which open calls continue while keys cannot be read
 RETRY_AFTER_S = 5
 WEBHOOKS = b"antiphon webhooks"
 _NO_DIGEST = bytes(32)
 
 
 class KeyRing:
-    """The server's view of the directory. For one thread; nothing here waits for a lock."""
+    """The server's view of the directory. For one thread; no method waits for a lock."""
 
     def __init__(self, directory: Directory, clock: Clock) -> None:
-        """Raises `InternalError` if it cannot be read."""
+        """Read the directory. Raises `InternalError` if it cannot be read."""
         self._clock = clock
         self._follower = directory.follow()
         self._polled_ns = 0
@@ -42,7 +42,7 @@ class KeyRing:
 
     @property
     def trouble(self) -> str | None:
-        """Why no key is let in, in words without a secret; `None` if the keys are known."""
+        """The reason why no key is accepted, without secrets; `None` if the keys are known."""
         return self._trouble
 
     @property
@@ -51,21 +51,21 @@ class KeyRing:
         return self._trouble is not None and self._clock.now_ns() - self._followed_ns > MAX_UNREAD_NS
 
     def unix_ms(self) -> int:
-        """The time by which keys expire."""
+        """Return the time against which keys expire."""
         return self._clock.unix_ms()
 
     def authenticate(self, secret: str | None, scope: Scope | None) -> Principal:
-        """Who calls, if the key they sent holds and may do that.
+        """Return the caller of a valid key with this scope.
 
-        Raises `Unauthenticated` for no key or one that does not hold, `PolicyError` for one without the scope,
-        `KeysUnavailable` where neither is known.
+        Raises `Unauthenticated` without a valid key, `PolicyError` without the scope, `KeysUnavailable` if the keys are
+        not known.
         """
         if not secret:
             raise Unauthenticated("no API key was sent")
         self.check()
         found = self._find(secret)
         if found is None:
-            self._poll()  # it may have been made a moment ago
+            self._poll()  # it may be new
             self.check()
             found = self._find(secret)
         if found is None:
@@ -95,33 +95,33 @@ class KeyRing:
         return Principal(found.project, found.id, found.scopes, self.policy(found.project).weight)
 
     def check(self) -> None:
-        """Raises `KeysUnavailable` where it is not known which keys hold."""
+        """Raise `KeysUnavailable` if the valid keys are not known."""
         if self._trouble is not None:
             raise KeysUnavailable("API keys cannot be checked at the moment.", retry_after_s=RETRY_AFTER_S)
 
     def holds(self, key_id: str) -> bool:
-        """Whether a key that was authenticated before still holds."""
+        """Return whether a key that was authenticated before is still valid."""
         found = self._known.keys.get(key_id)
         return found is not None and found[0].holds(self._clock.unix_ms())
 
     def policy(self, project: str) -> Policy:
-        """That project's; of one that is not known, the strictest."""
+        """Return the project's policy; the strictest if the project is not known."""
         found = self._known.projects.get(project)
         return found.policy if found else STRICTEST
 
     def labels(self, project: str, tags: tuple[str, ...]) -> tuple[str, ...]:
-        """What the ledger is to have of a caller's tags."""
+        """Return what the ledger may keep of a caller's tags."""
         return labels_of(tags, self.policy(project).tags, self._known.tag_keys.get(project)) if tags else ()
 
     def webhook_secret(self, key_id: str) -> bytes:
-        """What signs messages to the owner of a key, who can derive it, too: HMAC-SHA256 with the SHA-256 of the key,
-        over `WEBHOOKS`. Empty for a key that does not hold.
+        """Return the secret that signs messages to the owner of a key, who can derive it, too: HMAC-SHA256 with the
+        SHA-256 of the key, over `WEBHOOKS`. Empty for an invalid key.
         """
         found = self._known.keys.get(key_id)
         return hmac.digest(found[1], WEBHOOKS, "sha256") if found and self.holds(key_id) else b""
 
     def refresh(self) -> None:
-        """Follows the database; `trouble` says if it could not. Cheap enough to be called on every tick."""
+        """Update the view from the database; `trouble` reports a failure. Fast enough for every tick."""
         if self._clock.now_ns() - self._polled_ns >= POLL_INTERVAL_NS:
             self._poll()
 
@@ -133,7 +133,7 @@ class KeyRing:
             return None
         digest = form.digest(secret)
         parsed = form.parse(secret)
-        # A key from the environment may have any form, that of a minted one included.
+        # A key from the environment may have any form, also that of a minted one.
         for key_id in (parsed.id if parsed else "", ENVIRONMENT_KEY_ID):
             key, expected = self._known.keys.get(key_id, (None, _NO_DIGEST))
             if hmac.compare_digest(digest, expected) and key is not None:
@@ -142,7 +142,7 @@ class KeyRing:
 
     @property
     def _known(self) -> DirectoryView:
-        assert self._view is not None  # or it would not have been made
+        assert self._view is not None  # else the constructor would have raised
         return self._view
 
     def _poll(self) -> None:

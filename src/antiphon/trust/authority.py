@@ -1,5 +1,5 @@
-"""An authority of the server's own, for TLS where there is no other: clients are told once to trust it, and it
-certifies the server as often as that is needed.
+"""The server's own certificate authority, for TLS without another one: clients trust it once, and it renews the
+server's certificate when needed.
 """
 
 import fcntl
@@ -24,15 +24,15 @@ AUTHORITY_NAME, AUTHORITY_KEY_NAME = "tls-authority.pem", "tls-authority-key.pem
 SERVER_NAME, SERVER_KEY_NAME = "tls-server.pem", "tls-server-key.pem"
 AUTHORITY_DAYS = 10 * 365
 SERVER_DAYS = 90
-RENEWED_DAYS = 30  # before the end
+RENEWED_DAYS = 30  # before the certificate's end
 _SIOCGIFADDR = 0x8915
 
 
 def certify(data_dir: Path, host: str, now: datetime | None = None) -> tuple[Path, Path]:
-    """The files of a certificate of this machine and `host`, and of its key: those that are there while they hold, or
-    new ones; by the authority that is there, or a new one.
+    """Return the files of a certificate for this machine and `host`, and of its key. Creates the authority and the
+    certificate if they are absent or no longer valid.
 
-    Raises `CallerError` where they cannot be made.
+    Raises `CallerError` if they cannot be created.
     """
     now = now or datetime.now(UTC)
     certificate, key = data_dir / SERVER_NAME, data_dir / SERVER_KEY_NAME
@@ -55,7 +55,7 @@ def certify(data_dir: Path, host: str, now: datetime | None = None) -> tuple[Pat
 
 
 def own_names(host: str) -> tuple[str, ...]:
-    """What clients may call this machine: names and addresses. Nobody is asked."""
+    """Return the names and addresses of this machine, without a query to the network."""
     found = ["localhost", "127.0.0.1", "::1", socket.gethostname()]
     if host not in ("", "0.0.0.0", "::"):
         found.append(host)
@@ -83,7 +83,7 @@ def _general(names: tuple[str, ...]) -> "list[GeneralName]":
 
 
 def _authority(data_dir: Path, now: datetime) -> "tuple[Certificate, EllipticCurvePrivateKey]":
-    """That of the data directory, made now if there is none."""
+    """Return the data directory's authority; create it if absent."""
     from cryptography import x509
     from cryptography.hazmat.primitives.asymmetric import ec
     from cryptography.hazmat.primitives.serialization import load_pem_private_key
@@ -109,7 +109,7 @@ def _authority(data_dir: Path, now: datetime) -> "tuple[Certificate, EllipticCur
 
 
 def _holds(certificate: Path, key: Path, authority: "Certificate", names: "list[GeneralName]", now: datetime) -> bool:
-    """Whether the certificate is of this authority, for these names, and not about to end."""
+    """Return whether the certificate is of this authority, for these names, and not about to expire."""
     from cryptography import x509
     from cryptography.exceptions import InvalidSignature
     from cryptography.hazmat.primitives.serialization import load_pem_private_key
@@ -154,7 +154,9 @@ def _certificate(
     ends: datetime,
     names: "list[GeneralName]",
 ) -> bytes:
-    """In PEM; an authority's own where there are no `names`. Strict clients ask for its extensions (RFC 5280, 4.2)."""
+    """Return a certificate in PEM; an authority's own without `names`. Strict clients require its extensions (RFC 5280,
+    4.2).
+    """
     from cryptography import x509
     from cryptography.hazmat.primitives.hashes import SHA256
     from cryptography.hazmat.primitives.serialization import Encoding

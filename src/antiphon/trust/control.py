@@ -1,4 +1,4 @@
-"""What projects and keys must be like, over the directory that stores them."""
+"""The rules for projects and keys, over the directory that stores them."""
 
 import re
 from collections.abc import Iterable
@@ -34,10 +34,10 @@ class Control:
         return self._by._replace(at_unix_ms=now_unix_ms)
 
     def prepare(self, environment_key: str | None, now_unix_ms: int) -> str | None:
-        """What a server does at its start. Makes the key from the environment hold, and one from an earlier start no
-        longer; on the very first start without one, makes a key and returns it. It cannot be had again.
+        """Prepare the keys at a server's start. Makes the environment's key valid, and the one of an earlier start
+        invalid; on the very first start without one, creates a key and returns it. It cannot be read again.
 
-        Raises `CallerError` for a key from the environment that will not do.
+        Raises `CallerError` for an unsuitable key in the environment.
         """
         self._ensure_default_project(now_unix_ms)
         if environment_key is not None:
@@ -53,10 +53,9 @@ class Control:
         return secret if added else None
 
     def create_project(self, project_id: str, name: str, now_unix_ms: int, **policy: object) -> Project:
-        """With the fields of its policy that are given, the others as usual.
+        """Create a project with the given fields of its policy, the others with their defaults.
 
-        Raises `CallerError` for an id that is not one or a field of the policy that will not do, `Conflict` for an id
-        that is taken.
+        Raises `CallerError` for an invalid id or policy, `Conflict` for an id that is taken.
         """
         if not _PROJECT_ID.fullmatch(project_id):
             raise CallerError(
@@ -72,9 +71,9 @@ class Control:
         return list(self._directory.view().projects.values())
 
     def change_project(self, project_id: str, now_unix_ms: int, **policy: object) -> Project:
-        """Sets the fields of its policy that are given. A running server follows within a second.
+        """Set the given fields of a project's policy. A running server applies them within a second.
 
-        Raises `NotFound`, `CallerError` for a field that will not do.
+        Raises `NotFound`, `CallerError` for an invalid field.
         """
         changes = parse_policy(policy)
         if project_id == DEFAULT_PROJECT:
@@ -82,14 +81,14 @@ class Control:
         return self._directory.set_policy(project_id, changes, self._at(now_unix_ms))
 
     def forget_tags(self, project_id: str) -> Project:
-        """Destroys the key that hashed the project's tags, so that what the ledger has of them means nothing any more.
-        Raises `NotFound`.
+        """Destroy the key that hashed the project's tags, so that those in the ledger become meaningless. Raises
+        `NotFound`.
         """
         self._directory.replace_tag_key(project_id, self._by)
         return self._directory.view().projects[project_id]
 
     def labels(self, project_id: str, tag: str) -> tuple[str, ...]:
-        """What the ledger may have of a tag of that project's."""
+        """Return what the ledger may keep of a project's tag."""
         return forms_of(tag, self._directory.view().tag_keys.get(project_id))
 
     def create_key(
@@ -100,9 +99,9 @@ class Control:
         now_unix_ms: int,
         expires_unix_ms: int | None = None,
     ) -> tuple[Key, str]:
-        """The new key's record and the key itself, which cannot be had again.
+        """Create a key; return its record and the key itself, which cannot be read again.
 
-        Raises `NotFound` without that project, `CallerError` without a scope or for an expiry that has passed.
+        Raises `NotFound` without that project, `CallerError` without a scope or for an expiry in the past.
         """
         granted = frozenset(scopes)
         _check_name(name)
@@ -117,7 +116,7 @@ class Control:
         return key, secret
 
     def list_keys(self, project: str | None = None) -> list[Key]:
-        """All keys, or one project's, the revoked ones too, oldest first."""
+        """Return all keys, or one project's, including revoked ones, oldest first."""
         every = [key for key, _ in self._directory.view().keys.values()]
         return [key for key in every if project in (None, key.project)]
 
@@ -131,7 +130,7 @@ class Control:
 
 
 def check_environment_key(key: str) -> None:
-    """Raises `CallerError` for a key that could not be sent in a header, or could be guessed."""
+    """Raise `CallerError` for a key that cannot be sent in a header, or is easy to guess."""
     if len(key) < MIN_ENVIRONMENT_KEY_LENGTH or not all("!" <= character <= "~" for character in key):
         raise CallerError(
             f"ANTIPHON_API_KEY must have at least {MIN_ENVIRONMENT_KEY_LENGTH} printable ASCII characters, no spaces",

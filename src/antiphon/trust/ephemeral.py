@@ -1,9 +1,9 @@
-"""Secrets that stand for a key for a short time: for one call, or, as a token, for every call until it expires.
+"""Short-lived secrets in place of a key: for one call, or, as a token, for every call until it expires.
 
-A browser or a device is given one in place of the key. What the caller settled when it was made goes with it, and the
-call is the key's: charged to it, ended when it is revoked. They hold on one vendor's paths only. They live in memory
-only, as a SHA-256 of at least 160 random bits, compared in constant time; a restart forgets them, which the clients of
-a stopped server notice anyway. Their number and what they hold are bounded, for each project and in all.
+A browser or a device gets one instead of the key. It has the caller's settings for the call, and the call is the key's:
+charged to it, ended when it is revoked. It is valid on one vendor's paths only. The secrets are in memory only, as a
+SHA-256 of at least 160 random bits, compared in constant time; they are lost at a restart, which ends all calls anyway.
+Their number and size are bounded, for each project and in all.
 """
 
 import hmac
@@ -48,21 +48,21 @@ class _Held:
 
 
 def stands_for_a_key(secret: str | None) -> bool:
-    """Whether it has the form of one of these."""
+    """Return whether a secret has the form of one of these."""
     return secret is not None and secret.startswith((PREFIX, TOKEN_PREFIX))
 
 
 class EphemeralSecrets:
-    """Those that were made and can still be used. For one thread."""
+    """The secrets that can still be used. For one thread."""
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
-        self._held: dict[str, _Held] = {}  # in the order in which they were made
+        self._held: dict[str, _Held] = {}  # oldest first
         self._of_project: Counter[str] = Counter()
         self._bytes = 0
 
     def mint(self, principal: Principal, surface: str, settled: bytes, lifetime_s: int, once: bool = True) -> Minted:
-        """A secret for one call of that surface, or for all. Raises `CapacityError` where too many wait to be used."""
+        """Create a secret for one call of that surface, or for all. Raises `CapacityError` if there are too many."""
         self._sweep()
         if (
             len(self._held) >= MAX_SECRETS
@@ -79,8 +79,8 @@ class EphemeralSecrets:
         return Minted(secret, self._clock.unix_ms() // 1000 + lifetime_s)
 
     def redeem(self, surface: str, secret: str) -> tuple[Principal, bytes]:
-        """Whose call it is, and what was settled for it; a secret for one call is used up. Whether the key it was made
-        for still holds is for the caller to ask. Raises `Unauthenticated`.
+        """Return the caller and the settings; a secret for one call is used up. The caller of this method must check
+        that the key is still valid. Raises `Unauthenticated`.
         """
         identity, held = self._find(surface, secret)
         if held.once:
@@ -90,8 +90,8 @@ class EphemeralSecrets:
         return held.principal, held.settled
 
     def holder(self, surface: str, secret: str) -> Principal:
-        """Whose call it is that a token opens. Raises `Unauthenticated`, also for a secret for one call, which is not
-        used up.
+        """Return the caller of a token. Raises `Unauthenticated`, also for a secret for one call, which is not used
+        up.
         """
         if not secret.startswith(TOKEN_PREFIX):
             raise _invalid()

@@ -1,9 +1,9 @@
-"""The one way to fetch a URL that a caller gave, or to post to it.
+"""The only way to fetch a caller's URL, or to post to it.
 
-Only http and https; only addresses of the public internet, each checked after it was resolved and connected to as
-checked, so that a name which resolves differently the second time gains nothing; redirects followed by hand and
-checked again; no proxy, cookie or stored credential of this machine; size and time bounded; no compressed answers,
-which could swell. Messages never repeat the URL: it may hold a secret.
+Only http and https; only public internet addresses, checked after resolution and then connected to, so that a name that
+resolves differently the second time gains nothing; redirects followed here and checked again; no proxy, cookie or
+stored credential of this machine; size and time bounded; no compressed answers, which could expand. Messages never
+repeat the URL: it may contain a secret.
 """
 
 import asyncio
@@ -24,10 +24,10 @@ from antiphon.core.errors import CallerError, CapacityError, TooLarge
 Network = IPv4Network | IPv6Network
 T = TypeVar("T")
 
-RESOLVE_S = 10.0  # a name of which nothing is known by then is not fetched from
+RESOLVE_S = 10.0  # the timeout of name resolution
 
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
-# Public by their number, but not by their use (RFC 6890, RFC 7526), and the one cloud's metadata that sits among them.
+# In the public range, but not for public use (RFC 6890, RFC 7526), and the metadata address of a cloud in that range.
 _NOT_PUBLIC_V4 = tuple(map(IPv4Network, ("192.0.0.0/24", "192.88.99.0/24", "168.63.129.16/32")))
 _GLOBAL_UNICAST_V6 = IPv6Network("2000::/3")  # RFC 4291, as far as it is allocated
 _SIX_TO_FOUR = IPv6Network("2002::/16")
@@ -36,7 +36,7 @@ _NAT64 = IPv6Network("64:ff9b::/96")  # RFC 6052: an IPv4 address in the last 32
 
 @dataclass(frozen=True, slots=True)
 class FetchLimits:
-    """`total_s` bounds the whole fetch, redirects included; `at_once` the fetches under way."""
+    """Limits; `total_s` bounds a whole fetch, redirects included; `at_once` is the number of concurrent ones."""
 
     max_bytes: int = 128 * 1024 * 1024
     total_s: int = 60
@@ -54,7 +54,7 @@ class Answer:
 
 
 def is_public(address: IPv4Address | IPv6Address) -> bool:
-    """Whether the address is one anybody on the internet could reach, seen through any IPv4 address inside it."""
+    """Return whether an address, and any IPv4 address inside it, is of the public internet."""
     if isinstance(address, IPv6Address):
         if address.ipv4_mapped is not None:
             return is_public(address.ipv4_mapped)
@@ -65,7 +65,7 @@ def is_public(address: IPv4Address | IPv6Address) -> bool:
 
 
 class Fetcher:
-    """Fetches under `limits`. `allow_private` names networks that may be fetched from though they are not public."""
+    """Fetches under `limits`, also from the networks of `allow_private`, although they are not public."""
 
     def __init__(self, limits: FetchLimits | None = None, *, allow_private: tuple[Network, ...] = ()) -> None:
         self._limits = limits or FetchLimits()
@@ -73,15 +73,15 @@ class Fetcher:
         self._under_way = 0
 
     async def fetch(self, url: str, max_bytes: int | None = None) -> bytes:
-        """The body behind `url`, of at most `max_bytes` where that is less than the limit. Raises `CallerError`,
-        `TooLarge` or `CapacityError`.
+        """Return the body at `url`, of at most `max_bytes` if that is below the limit. Raises `CallerError`, `TooLarge`
+        or `CapacityError`.
         """
         most_bytes = min(self._limits.max_bytes, max_bytes or self._limits.max_bytes)
         return await self._guarded(lambda: self._follow(_parsed(url), most_bytes))
 
     async def post(self, url: str, body: bytes, headers: Mapping[str, str]) -> int:
-        """Sends `body`; the status of the answer, whose body is not read. A redirect is not followed. Raises as
-        `fetch` does.
+        """Post `body`; return the answer's status, without reading its body. Redirects are not followed. Raises as
+        `fetch`.
         """
         return await self._guarded(lambda: self._post(_parsed(url), body, headers))
 
@@ -90,7 +90,7 @@ class Fetcher:
         return await self._guarded(lambda: self._exchange(_parsed(url), body, headers, max_bytes))
 
     async def _guarded(self, work: Callable[[], Awaitable[T]]) -> T:
-        """Raises `CallerError`, `TooLarge` or `CapacityError`."""
+        """Run `work` within the limits. Raises `CallerError`, `TooLarge` or `CapacityError`."""
         if self._under_way >= self._limits.at_once:
             raise CapacityError("Too many URLs are being fetched.", retry_after_s=5)
         self._under_way += 1
@@ -162,10 +162,10 @@ class Fetcher:
 
 
 class _CheckedResolver(AbstractResolver):
-    """Resolves names to addresses that may be connected to, or raises `CallerError`.
+    """Resolves names to allowed addresses, or raises `CallerError`.
 
-    One forbidden address among several is enough to refuse: no honest name has it. Whoever answers for a name may take
-    long, so it is waited for in threads that nothing else needs.
+    One forbidden address among several is enough to refuse: no honest name has one. Name servers may be slow, so the
+    resolution has its own threads.
     """
 
     def __init__(self, allow_private: tuple[Network, ...], threads: int) -> None:
@@ -183,15 +183,15 @@ class _CheckedResolver(AbstractResolver):
         return found
 
     def check_literal(self, url: URL) -> None:
-        """An address that stands in the URL itself is connected to without being resolved, by aiohttp's idea of one:
-        that includes numbers like 127.1, which only the system's own parser understands.
+        """Check a URL's literal address, which is connected to without resolution. As in aiohttp, numbers such as 127.1
+        count, which only the system's own parser understands.
         """
         host = url.host or ""
         if ":" in host or host.replace(".", "").isdigit():
             self._check(host)
 
     async def close(self) -> None:
-        """Nothing is held, and the session that calls this is not the only user."""
+        """Do nothing: there are no resources, and the session that calls this is not the only user."""
 
     def _check(self, text: str) -> None:
         try:

@@ -1,9 +1,9 @@
 """The form of an API key: `ant_<id>_<secret><checksum>`, all base 62.
 
-The prefix lets secret scanners find it, the id finds its record, the 160 random bits are the secret, and the checksum
-(CRC-32 of all before it) tells a typing mistake from a key that was revoked, without a look into any database. No
-character of it needs escaping in a header or a query. Only the SHA-256 of a key is ever stored; a plain hash will do,
-because 160 random bits cannot be guessed.
+Secret scanners find it by the prefix; the id finds its record, the 160 random bits are the secret, and the checksum
+(CRC-32 of all before it) distinguishes a typing mistake from a revoked key without a database. No character needs
+escaping in a header or a query. Only the SHA-256 of a key is stored; a plain hash is enough, because 160 random bits
+cannot be guessed.
 """
 
 import hashlib
@@ -29,21 +29,21 @@ _SHOWN = re.compile(rf"{PREFIX}_([0-9A-Za-z]{{{ID_LENGTH}}})")
 
 @dataclass(frozen=True, slots=True)
 class Parsed:
-    """The id in a key of our form, and whether its checksum holds."""
+    """The id in a key of our form, and whether its checksum is right."""
 
     id: str
     intact: bool
 
 
 def mint() -> tuple[str, str]:
-    """A new key: its id, and the whole of it."""
+    """Return a new key: its id, and the whole key."""
     key_id = "".join(secrets.choice(_ALPHABET) for _ in range(ID_LENGTH))
     body = f"{shown(key_id)}_{_base62(secrets.randbits(SECRET_BITS), SECRET_LENGTH)}"
     return key_id, body + _checksum(body)
 
 
 def parse(key: str) -> Parsed | None:
-    """`None` for what is not of our form."""
+    """Return the parsed key, `None` if it does not have our form."""
     match = _FORM.fullmatch(key)
     return Parsed(match[2], _checksum(match[1]) == match[3]) if match else None
 
@@ -53,7 +53,7 @@ def digest(key: str) -> bytes:
 
 
 def shown(key_id: str) -> str:
-    """The start of the key, which may be shown so that its owner recognises it."""
+    """Return the key's beginning, by which its owner recognises it; it is not secret."""
     return f"{PREFIX}_{key_id}"
 
 

@@ -1,8 +1,8 @@
-"""The time by which things end: it never goes back, so that nothing that was over begins again.
+"""The clock for expiry: it never goes back, so that nothing expired becomes valid again.
 
-A wall clock can be set back while a server runs or between two runs. What ends by it (keys, idempotency keys, kept
-answers) asks this clock: the latest time that was ever seen in the data directory, and the time that has passed since.
-Entries of the ledger and all that callers read keep the wall's time.
+A wall clock can be set back while a server runs or between two runs. Keys, idempotency keys and kept answers expire by
+this clock: the latest time that was ever seen in the data directory, plus the time that has passed since. Entries of
+the ledger and all times for callers are the wall clock's.
 """
 
 import asyncio
@@ -15,19 +15,19 @@ from antiphon.storage.files import write_whole
 
 FILE_NAME = "latest-time"  # in the data directory: Unix milliseconds. Without it, only the wall counts
 SAVE_S = 60.0
-REMARKABLE_MS = 60_000  # behind the latest time: worth a line in the log
+REMARKABLE_MS = 60_000  # behind the latest time, which is logged
 
 log = logging.getLogger(__name__)
 
 
 class LatestClock:
-    """Implements `core.ports.Clock`, on another that is."""
+    """Implements `core.ports.Clock`, on another clock."""
 
     def __init__(self, clock: Clock, path: Path) -> None:
-        """Goes on from what is kept at `path`, if anything is. Raises `OSError`."""
+        """Continue from the time at `path`, if there is one. Raises `OSError`."""
         self._clock = clock
         self._path = path
-        self._seen = _kept(path), clock.now_ns()  # the latest time, and when it was that
+        self._seen = _kept(path), clock.now_ns()  # the latest time, and the monotonic time of its reading
         behind_ms = self._seen[0] - clock.unix_ms()
         if behind_ms > REMARKABLE_MS:
             reason = f"{behind_ms // 1000} s behind {path.name}; what had ended by then stays so"
@@ -51,13 +51,13 @@ class LatestClock:
         return max(0, self.unix_ms() - self._clock.unix_ms())
 
     async def keep(self) -> None:
-        """Runs for ever: saves the time now and then."""
+        """Save the time at intervals, for ever."""
         while True:
             await self.save()
             await asyncio.sleep(SAVE_S)
 
     async def save(self) -> None:
-        """Durable on return, unless the disk refuses it, which is logged: then an earlier time is kept."""
+        """Save the time, durably. A failure of the disk is logged, and an earlier time stays."""
         try:
             await asyncio.to_thread(write_whole, self._path, f"{self.unix_ms()}\n".encode())
         except OSError as error:

@@ -1,10 +1,10 @@
-"""Synthetic speech is marked: Regulation (EU) 2024/1689, article 50(2).
+"""The marking of synthetic speech: Regulation (EU) 2024/1689, article 50(2).
 
 Every answer with synthetic speech says so in its head (`core.wire.SYNTHETIC`) and in the tags of its container
-(`core.audio.SYNTHETIC_TAGS`). One that is delivered whole, in a container that can hold it, carries a signed C2PA
-manifest besides, which says what made the speech and never what is said. Nothing switches any of this off; a project
-can only require more (`Marking.SIGNED`). The key that signs is the operator's, or made at the first start: then the
-signature shows that nothing was changed since, and only who is told to trust its certificate knows whose it is.
+(`core.audio.SYNTHETIC_TAGS`). One that is delivered whole, in a container that supports it, also has a signed C2PA
+manifest, which says what made the speech, never its text. None of this can be switched off; a project can only require
+more (`Marking.SIGNED`). The signing key is the operator's, or created at the first start: then the signature shows that
+nothing was changed since, and the signer is known only to those who are told to trust its certificate.
 """
 
 import inspect
@@ -26,9 +26,9 @@ if TYPE_CHECKING:
     from cryptography.x509 import Certificate, Name
 
 CHAIN_NAME, KEY_NAME = "provenance-chain.pem", "provenance-key.pem"  # in the data directory
-OLD_CHAIN_NAME = "provenance-chain-old.pem"  # what was there before the last renewal
+OLD_CHAIN_NAME = "provenance-chain-old.pem"  # the chain before the last renewal
 VALID_DAYS = 20 * 365  # without a time stamp, speech can be verified for as long as its certificate is valid
-# A clock may be wrong, as one is that lost its battery, when certificates are made or later; they hold all the same.
+# Certificates must be valid even if the clock is wrong (without a battery) when they are created or later.
 EARLIEST_CLOCK, EARLIEST_TRUE = datetime(1970, 1, 1, tzinfo=UTC), datetime(2026, 1, 1, tzinfo=UTC)
 
 _MEDIA_TYPES = {
@@ -38,10 +38,9 @@ _MEDIA_TYPES = {
     (Codec.MP3, Container.NONE): "audio/mpeg",
     (Codec.FLAC, Container.NONE): "audio/flac",
 }
-# C2PA specification 2.2, 14.5.1: what a certificate must be for. Validators of before it knew the second look for the
-# first.
+# C2PA specification 2.2, 14.5.1: the key purposes of a certificate. Older validators know the first only.
 _PURPOSES = ("1.3.6.1.5.5.7.3.4", "1.3.6.1.4.1.62558.2.1")
-# The algorithms of the specification, 13.2, by the type of the key, and the curve's name where there is a choice.
+# The algorithms of the specification, 13.2, by the type of the key, or by the curve's name.
 _ALGORITHMS = {
     "secp256r1": "es256",
     "secp384r1": "es384",
@@ -49,7 +48,7 @@ _ALGORITHMS = {
     "RSAPrivateKey": "ps256",
     "Ed25519PrivateKey": "ed25519",
 }
-_SAMPLE = (  # of nothing: a WAV of one sample
+_SAMPLE = (  # a WAV of one sample
     b"RIFF\x26\0\0\0WAVEfmt \x10\0\0\0\x01\0\x01\0\x40\x1f\0\0\x80\x3e\0\0\x02\0\x10\0data\x02\0\0\0\0\0"
 )
 
@@ -57,15 +56,15 @@ log = logging.getLogger(__name__)
 
 
 def carries(format: SpeechFormat) -> bool:
-    """Whether a manifest can be put into it, once it is whole."""
+    """Return whether a whole recording of this format can have a manifest."""
     return (format.codec, format.container) in _MEDIA_TYPES
 
 
 def signs(marking: Marking, format: SpeechFormat, streams: bool, live: bool = False) -> bool:
-    """Whether an answer is delivered whole and signed; `streams` says that the caller asked for it piece by piece,
-    `live` that it is never whole.
+    """Return whether an answer is delivered whole and signed; `streams`: the caller asked for a stream; `live`: it is
+    never whole.
 
-    Raises `PolicyError` where the project requires a signature, and it is live or the format cannot carry one.
+    Raises `PolicyError` if the project requires a signature, and it is live or the format cannot have one.
     """
     if live and marking is Marking.SIGNED:
         raise PolicyError("this project's speech must be signed, and live speech cannot be signed")
@@ -79,12 +78,12 @@ def signs(marking: Marking, format: SpeechFormat, streams: bool, live: bool = Fa
 
 
 class Provenance:
-    """Signs with one key. Every method blocks, for some milliseconds; safe in several threads."""
+    """Signs with one key. Every method blocks for some milliseconds; thread-safe."""
 
     def __init__(self, chain: bytes, key: bytes) -> None:
-        """`chain` is PEM certificates, the signer's first, `key` its private key in PEM, not encrypted.
+        """Load the key. `chain` is PEM certificates, the signer's first, `key` its private key in PEM, not encrypted.
 
-        Raises `CallerError` if the two cannot sign what a validator would accept.
+        Raises `CallerError` if validators would not accept their signatures.
         """
         self._chain, self._key = chain, key
         self._algorithm = _algorithm(key)
@@ -94,9 +93,9 @@ class Provenance:
             raise CallerError(f"speech cannot be signed with the provenance key: {error.__cause__}") from None
 
     def sign(self, data: bytes, format: SpeechFormat, model: str) -> bytes:
-        """A whole recording with a manifest in it. `model` is the public name of what spoke.
+        """Return a whole recording with a manifest in it. `model` is the public name of the voice's model.
 
-        Raises `InternalError` for what cannot be signed, a format that does not carry manifests included.
+        Raises `InternalError` if it cannot be signed, also if the format cannot have manifests.
         """
         if not carries(format):
             raise InternalError("This audio format cannot carry a signature.")
@@ -116,9 +115,9 @@ class Provenance:
 
 
 def open_provenance(data_dir: Path, chain: Path | None = None, key: Path | None = None) -> Provenance:
-    """With the operator's certificates and key, or with those in the data directory, made now if there are none.
+    """Open it with the operator's certificates and key, or those in the data directory; create them if absent.
 
-    Raises `CallerError` for files that cannot be read or will not do.
+    Raises `CallerError` for files that cannot be read or are unsuitable.
     """
     try:
         if chain is not None and key is not None:
@@ -176,7 +175,7 @@ def _algorithm(key: bytes) -> str:
 
 
 def _key_made() -> bytes:
-    """In PEM."""
+    """Return a new key in PEM."""
     from cryptography.hazmat.primitives.asymmetric import ec
     from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
@@ -185,8 +184,8 @@ def _key_made() -> bytes:
 
 
 def _certified(key: bytes, now: datetime) -> bytes:
-    """Certificates of a key that was made here, in PEM. The authority's own key is forgotten at once: it certifies
-    nothing else.
+    """Return certificates of a key that was created here, in PEM. The authority's own key is dropped at once: it
+    certifies nothing else.
 
     They follow the specification's profile (14.5.1), by which a signer does not certify itself.
     """
@@ -205,7 +204,9 @@ def _certified(key: bytes, now: datetime) -> bytes:
 
 
 def _holds(chain: bytes, now: datetime) -> bool:
-    """Whether the signer's certificate is valid then; one that cannot be read is left for signing to complain of."""
+    """Return whether the signer's certificate is valid then; also true if it cannot be read, which signing will
+    report.
+    """
     from cryptography.x509 import load_pem_x509_certificate
 
     try:
@@ -218,7 +219,7 @@ def _holds(chain: bytes, now: datetime) -> bool:
 def _certificate(
     public: "EllipticCurvePublicKey", authority: "EllipticCurvePrivateKey", now: datetime, *, signs_speech: bool
 ) -> "Certificate":
-    """A signer's certificate, or the authority's own."""
+    """Return a signer's certificate, or the authority's own."""
     from cryptography import x509
     from cryptography.hazmat.primitives.hashes import SHA256
 

@@ -1,8 +1,7 @@
-"""Signatures over a request, in place of a secret that is sent: whether one was made with the key's own secret, and for
-the first time.
+"""Signatures over a request, in place of a sent secret: whether one was made with the key's own secret, and is new.
 
-What is signed is the surface's to put together from the request as it came, and how old it may be is the surface's to
-say. Of Signature Version 4, the third line of what is signed is its scope.
+The surface composes the signed text from the request, and checks its age. In Signature Version 4, the third line of the
+signed text is its scope.
 """
 
 import hmac
@@ -15,14 +14,14 @@ from antiphon.core.units import NS_PER_S
 from antiphon.core.wire import Signed
 
 SIGNATURE_VERSION_4 = "AWS4-HMAC-SHA256"
-REMEMBERED_NS = 600 * NS_PER_S  # no surface lets a signature hold for longer
+REMEMBERED_NS = 600 * NS_PER_S  # no surface accepts older signatures
 SAME_SECOND_NS = 3 * NS_PER_S
 MAX_REMEMBERED = 20_000  # of one key
-FORGOTTEN_AT_ONCE = 2  # of the oldest, as each new one comes: so their number falls to what is needed
+FORGOTTEN_AT_ONCE = 2  # of the oldest, at each new one, so that their number decreases to what is needed
 
 
 def holds(credential: Signed, secret: str) -> bool:
-    """Whether it was made with that secret; not where the scheme is unknown."""
+    """Return whether a signature was made with that secret; false if its scheme is unknown."""
     sign = _SCHEMES.get(credential.scheme)
     expected = sign(secret, credential.signed) if sign else None
     return expected is not None and hmac.compare_digest(expected, credential.signature)
@@ -31,8 +30,8 @@ def holds(credential: Signed, secret: str) -> bool:
 class Replays:
     """The signatures that have opened something, for as long as they could do it again. Pure: time is an argument.
 
-    A signature has its time in whole seconds: two calls that a client opens in one second with the same options have
-    the same. So one may come again within `SAME_SECOND_NS` of the first time, and not later.
+    A signature's time is in whole seconds: two calls of a client in one second with the same options have the same one.
+    So it may come again within `SAME_SECOND_NS` of the first time, and not later.
     """
 
     def __init__(self) -> None:

@@ -1,8 +1,8 @@
-"""What is kept of models' answers, in `answers.db`: rows by project and id, each with its end.
+"""Kept answers of models, in `answers.db`: rows by project and id, each with its end.
 
-What is past its end, or older than its project's policy now allows, is there for no reader, and wiped by the next
-purge: `secure_delete` overwrites it in the file. One thread owns the one connection; whatever waits to be written when
-it gets free goes into one transaction and shares its syncs.
+A row that is expired, or older than its project's policy now allows, is invisible to readers, and erased by the next
+purge: `secure_delete` overwrites it in the file. One thread owns the only connection; when it is free, it writes
+everything that waits in one transaction with one sync.
 """
 
 import asyncio
@@ -62,10 +62,10 @@ class _Put:
 
 
 class SqliteAnswers:
-    """Implements `core.stores.Answers` at `path`, which is created if it is not there. For one event loop."""
+    """Implements `core.stores.Answers` at `path`, which is created if absent. For one event loop."""
 
     def __init__(self, path: Path, clock: Clock, max_bytes: int) -> None:
-        """Blocking. A file of `max_bytes` takes no more answers.
+        """Open the file, blocking. With `max_bytes` it accepts no more answers.
 
         Raises `InternalError` if the database cannot be opened or is of a later version.
         """
@@ -89,8 +89,8 @@ class SqliteAnswers:
         return self._file.trouble() if self._file is not None else None
 
     async def put(self, project: str, keep: Keep, keep_s: int) -> None:
-        """Durable on return. What is kept again keeps the end it had. Raises `InternalError`; if cancelled, it may be
-        kept or not.
+        """Store an answer durably. An answer that is stored again keeps its end. Raises `InternalError`; if cancelled,
+        it may be stored or not.
         """
         now = self._clock.unix_ms()
         conversation = msgspec.json.encode(keep.conversation)
@@ -101,7 +101,9 @@ class SqliteAnswers:
             raise InternalError("The answer could not be stored.") from put.error
 
     async def get(self, project: str, id: str, keep_s: int) -> Keep:
-        """`keep_s` is what the policy says now. Raises `NotFound`, also for another project's; `InternalError`."""
+        """Return an answer; `keep_s` is the policy's present value. Raises `NotFound`, also for another project's;
+        `InternalError`.
+        """
         now = self._clock.unix_ms()
         values = (project, id, now, now - keep_s * 1000)
         row = await self._run(lambda: self._transact(lambda t: t.execute(_GET, values).fetchone()))
@@ -110,7 +112,7 @@ class SqliteAnswers:
         return Keep(id, row["body"], _conversation.decode(row["conversation"]))
 
     async def delete(self, project: str, id: str) -> None:
-        """Raises `InternalError`."""
+        """Delete an answer. Raises `InternalError`."""
         query = "DELETE FROM answers WHERE project = ? AND id = ?"
         await self._run(lambda: self._transact(lambda t: t.execute(query, (project, id))))
 
@@ -128,7 +130,7 @@ class SqliteAnswers:
         return wiped
 
     async def _next_project(self, after: str) -> str:
-        """One that has answers; empty after the last."""
+        """Return the next project with answers; empty after the last."""
         query = "SELECT coalesce(min(project), '') FROM answers WHERE project > ?"
         found: tuple[str] = await self._run(lambda: self._transact(lambda t: t.execute(query, (after,)).fetchone()))
         return found[0]
@@ -142,7 +144,7 @@ class SqliteAnswers:
         return wiped
 
     async def close(self) -> None:
-        """What was begun is finished first."""
+        """Close the store, after everything that was begun."""
         await asyncio.to_thread(self._thread.shutdown)
         self._connection.close()
 
@@ -153,7 +155,7 @@ class SqliteAnswers:
             raise InternalError("Stored answers cannot be read or written.") from error
 
     def _write(self) -> None:
-        """Everything that waits; each put is told how it went."""
+        """Write everything that waits; give each put its result."""
         puts = [self._waiting.popleft() for _ in range(len(self._waiting))]
         if not puts:
             return

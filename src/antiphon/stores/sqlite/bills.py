@@ -1,4 +1,4 @@
-"""Which statements were issued, and by which price books, in `bills.db`: small, seldom written, by any process."""
+"""The issued statements and their price books, in `bills.db`: small, seldom written, by any process."""
 
 import sqlite3
 from collections.abc import Iterator
@@ -23,7 +23,7 @@ CREATE TABLE books (
     first_unix_ms INTEGER NOT NULL,
     PRIMARY KEY (book, version)
 ) STRICT""",
-        # A total is text, as it may be beyond what an integer holds here.
+        # A total is text, as it may exceed an integer of SQLite.
         """
 CREATE TABLE statements (
     project TEXT NOT NULL,
@@ -46,7 +46,7 @@ _ISSUE = "INSERT INTO statements VALUES (?, ?, ?, ?, ?, ?, ?, ?)"
 
 
 class SqliteBills:
-    """Implements `core.stores.Bills`. The file is made when something is first written."""
+    """Implements `core.stores.Bills`. The file is created at the first write."""
 
     def __init__(self, path: Path) -> None:
         self._path = path

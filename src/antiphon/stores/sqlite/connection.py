@@ -14,13 +14,13 @@ MEMORY = Path(":memory:")  # SQLite's name for a database that lives as long as 
 
 
 def connect(path: Path, timeout_s: float = BUSY_TIMEOUT_S) -> Connection:
-    """To a database that exists, as one that was removed must not be made anew, or to `MEMORY`. Without transactions
-    of its own, so that reads are short and writes say when they begin. Rows have names.
+    """Return a connection to an existing database (a removed one must not be created again), or to `MEMORY`. It begins
+    no transactions by itself, so that reads are short and writes begin theirs explicitly. Rows have names.
     """
     uri = "file::memory:" if path == MEMORY else f"{path.absolute().as_uri()}?mode=rw"
     connection = sqlite3.connect(uri, uri=True, timeout=timeout_s, isolation_level=None, check_same_thread=False)
     connection.row_factory = Row
-    connection.text_factory = lambda text: text.decode(errors="replace")  # or one text that is none would fail a query
+    connection.text_factory = lambda text: text.decode(errors="replace")  # else one invalid text would fail a query
     connection.execute("PRAGMA synchronous=FULL")
     connection.execute("PRAGMA foreign_keys=ON")
     return connection

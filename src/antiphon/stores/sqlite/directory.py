@@ -55,10 +55,10 @@ _ADD_TAG_KEY = "INSERT INTO tag_keys VALUES (?, ?) ON CONFLICT (project) DO NOTH
 
 
 class SqliteDirectory:
-    """Implements `core.stores.Directory` in a data directory, whose files are made if they are not there."""
+    """Implements `core.stores.Directory` in a data directory, whose files are created if absent."""
 
     def __init__(self, directory: Path) -> None:
-        """Raises `InternalError` if a database cannot be opened or is of a later version."""
+        """Open the databases. Raises `InternalError` if one cannot be opened or is of a later version."""
         self.path, self.secrets_path = directory / FILE_NAME, directory / SECRETS_NAME
         for path, migrations in ((self.path, MIGRATIONS), (self.secrets_path, SECRETS_MIGRATIONS)):
             try:
@@ -72,7 +72,7 @@ class SqliteDirectory:
             self._add_tag_key(project)
 
     def directory(self) -> tuple[int, bool]:
-        """The random number of this data directory, made when it is first asked for, and whether it had a ledger."""
+        """Return the data directory's random number, created at the first call, and whether it had a ledger."""
         with self._writing() as opened:
             made = (secrets.randbits(62),)
             opened.execute("INSERT INTO directory SELECT ?, 0 WHERE NOT EXISTS (SELECT 1 FROM directory)", made)
@@ -80,7 +80,9 @@ class SqliteDirectory:
             return number, bool(had_ledger)
 
     def has_ledger(self) -> None:
-        """From now on a directory without its ledger has lost it. To be said once the ledger knows its directory."""
+        """Record that there is a ledger: from now on its absence is a loss. To be called once the ledger knows its
+        directory.
+        """
         with self._writing() as opened:
             opened.execute("UPDATE directory SET had_ledger = 1")
 
@@ -179,7 +181,7 @@ class SqliteDirectory:
             opened.execute("DELETE FROM outbox WHERE position <= ?", (position,))
 
     def follow(self) -> Follower:
-        """Raises `KeysUnavailable`."""
+        """Return a follower. Raises `KeysUnavailable`."""
         return SqliteFollower(self.path, self.secrets_path)
 
     def _add_tag_key(self, project: str) -> None:
@@ -199,10 +201,10 @@ class SqliteDirectory:
 
 
 class SqliteFollower:
-    """Implements `core.stores.Follower`. Nothing here waits for a lock."""
+    """Implements `core.stores.Follower`. No method waits for a lock."""
 
     def __init__(self, *paths: Path) -> None:
-        """Raises `KeysUnavailable` if they cannot be read."""
+        """Open the databases. Raises `KeysUnavailable` if they cannot be read."""
         self._versions: list[int] | None = None
         try:
             self._files = [WatchedFile(path) for path in paths]

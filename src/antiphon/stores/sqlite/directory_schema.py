@@ -1,7 +1,7 @@
-"""The tables of `control.db` and of `keys.db`, and how rows become projects and keys.
+"""The tables of `control.db` and of `keys.db`, and the conversion of rows to projects and keys.
 
-What is read may have been written by a later version, or by hand: a row that makes no sense is left out, alone.
-`keys.db` holds what must be destroyed to erase what it hashed, so that it can be backed up apart, and for less long.
+Rows may have been written by a later version, or by hand: an invalid row is left out, alone. `keys.db` has the keys
+that must be destroyed to erase what they hashed, so that it can be backed up separately, and for a shorter time.
 """
 
 import json
@@ -45,7 +45,7 @@ CREATE TABLE keys (
     ("ALTER TABLE projects ADD COLUMN marking TEXT NOT NULL DEFAULT 'marked'",),
     ("ALTER TABLE projects ADD COLUMN weight INTEGER NOT NULL DEFAULT 1",),
     (
-        # What ties the ledger beside it to this database. Some databases of version 4 have it, some have not.
+        # The link of the ledger to this database. Only some databases of version 4 have it.
         "CREATE TABLE IF NOT EXISTS directory (number INTEGER NOT NULL, had_ledger INTEGER NOT NULL) STRICT",
         "ALTER TABLE projects ADD COLUMN policy TEXT NOT NULL DEFAULT '{}'",
         "UPDATE projects SET policy ="
@@ -91,8 +91,8 @@ def to_key(row: Row) -> Key:
 
 
 def merged_policy(stored: str, values: dict[str, str | int]) -> str:
-    """A policy as it is stored, with other values. What it says beside them stays, known or not; one that makes no
-    sense is the strictest, as it was read until now.
+    """Return a stored policy with other values. Its other fields stay, known or not; an invalid one becomes the
+    strictest, as it was read until now.
     """
     before = _loaded(stored)
     return json.dumps((before if isinstance(before, dict) else STRICTEST.values()) | values)
@@ -106,7 +106,7 @@ def _loaded(text: str) -> object:
 
 
 def _sound(read: Callable[[Row], T], rows: Iterable[Row]) -> dict[str, T]:
-    """What each row says, by its id, without those that make no sense."""
+    """Return each row's value by id, without invalid rows."""
     found: dict[str, T] = {}
     for row in rows:
         id = str(row["id"])

@@ -1,6 +1,6 @@
-"""The outbox of exports, in `exports.db`: batches, written before they are sent, and how far each target has come.
+"""The outbox of exports, in `exports.db`: batches, stored before they are sent, and the position of each target.
 
-A server's one thread owns the one connection; commands open the file beside it for what they change. So it keeps
+The server's only connection belongs to one thread; commands open the file in other processes to change it. So it has
 SQLite's rollback journal (`connection.py`).
 """
 
@@ -60,10 +60,10 @@ _TARGETS = "SELECT target, position FROM cuts WHERE number IN (SELECT max(number
 
 
 class SqliteExports:
-    """Implements `core.stores.Exports` at `path`, which is created if it is not there. For one event loop."""
+    """Implements `core.stores.Exports` at `path`, which is created if absent. For one event loop."""
 
     def __init__(self, path: Path) -> None:
-        """Blocking. Raises `InternalError` if the database cannot be opened or is of a later version."""
+        """Open the file, blocking. Raises `InternalError` if the database cannot be opened or is of a later version."""
         self._thread = ThreadPoolExecutor(1, "exports")
         try:
             private_file(path)
@@ -198,12 +198,12 @@ UPDATE batches SET state = ?, reason = '', identifier = ?, events = ?, body = ?,
         self._connection.close()
 
     async def _run(self, work: Callable[[Connection], T]) -> T:
-        """Raises `InternalError`, and what `work` does."""
+        """Run `work` in the thread. Raises `InternalError`, and what `work` raises."""
         try:
             return await asyncio.get_running_loop().run_in_executor(self._thread, self._transact, work)
         except sqlite3.IntegrityError as error:
             raise Conflict("an identifier of a batch is taken") from error
-        except (sqlite3.Error, RuntimeError) as error:  # the thread takes no more work once it was shut down
+        except (sqlite3.Error, RuntimeError) as error:  # the thread accepts no work after its shutdown
             raise InternalError("The outbox of exports cannot be read or written.") from error
 
     def _transact(self, work: Callable[[Connection], T]) -> T:
@@ -213,7 +213,7 @@ UPDATE batches SET state = ?, reason = '', identifier = ?, events = ?, body = ?,
 
 
 def _grow(t: Connection, target: str, batch: Batch) -> bool:
-    """Whether there was a gap to add it to."""
+    """Add the batch to an existing gap; return whether there was one."""
     if batch.state is not BatchState.REFUSED:
         return False
     row = t.execute(_FIND_GAP, (target, batch.lane, batch.reason)).fetchone()

@@ -1,4 +1,4 @@
-"""The tables of `exports.db`, and how rows and batches become each other."""
+"""The tables of `exports.db`, and the conversion between rows and batches."""
 
 import json
 from sqlite3 import Row
@@ -8,7 +8,7 @@ from antiphon.core.exports import Batch, BatchState, UsageEvent
 
 MIGRATIONS = (
     (
-        # `number` is the order of the ledger, within a target.
+        # `number` follows the order of the ledger, within a target.
         """
 CREATE TABLE batches (
     number INTEGER NOT NULL PRIMARY KEY AUTOINCREMENT,
@@ -43,7 +43,7 @@ CREATE TABLE cuts (
     ),
 )
 _EVENT = ("identifier", "project", "meter", "at_unix_ms", "quantity", "first", "last", "labels")
-# The columns of a batch as it is added, in the order of `to_row`.
+# The columns of a new batch, in the order of `to_row`.
 ADDED = ("identifier", "lane", "state", "reason", "last", "oldest_unix_ms", "events", "body")
 
 

@@ -1,4 +1,4 @@
-"""Which files of a data directory hold what, and how they are opened together."""
+"""The files of a data directory, and how they are opened together."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -44,7 +44,7 @@ def open_stores(data_dir: Path) -> Stores:
 def open_server_stores(
     data_dir: Path, server: str, clock: Clock, answers_bytes: int, jobs: JobBounds, accept_loss: bool
 ) -> ServerStores:
-    """The directory and the ledger belong together: each knows the other."""
+    """Open the stores; the directory and the ledger belong together: each knows the other."""
     directory = SqliteDirectory(data_dir)
     number, had_ledger = directory.directory()
     owner = Owner(number, had_ledger, accept_loss)
@@ -69,6 +69,6 @@ def open_exports(data_dir: Path, make: bool) -> Exports:
 
 
 def _labels(directory: SqliteDirectory) -> Callable[[str, tuple[str, ...]], tuple[str, ...]]:
-    """What stays of tags of before there were policies for them."""
+    """Return the function that says what is kept of tags older than the policies for them."""
     keys = directory.view().tag_keys
     return lambda project, tags: labels_of(tags, TagPolicy.HASHED, keys.get(project))

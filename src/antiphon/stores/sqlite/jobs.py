@@ -1,8 +1,7 @@
 """Jobs and the blobs that they read and write, in `jobs.db`, or in memory for projects that keep nothing.
 
-A blob is rows of pieces, each with its place; an output grows by one with each item that is known, in the transaction
-that says so, so that no item is in it twice and none is missing. What is deleted is overwritten in the file. One thread
-owns the one connection.
+A blob is rows of pieces in order; an output gets one more with each item's outcome, in the same transaction, so that
+each item is in it exactly once. Deleted data is overwritten in the file. One thread owns the only connection.
 """
 
 import asyncio
@@ -41,21 +40,19 @@ _DELETE_OWN = "DELETE FROM blobs WHERE project = ? AND id = ? AND purpose = ''"
 _CLAIM = f"""
 SELECT * FROM jobs WHERE NOT {_IS_OVER} AND lease_unix_ms <= ? AND project NOT IN (SELECT value FROM json_each(?))
 AND kind IN (SELECT value FROM json_each(?)) ORDER BY created_unix_ms, id LIMIT 1"""
-# What a job writes; to be found by its project and id, given once for each output.
+# A job's outputs, by its project and id, which are given once for each output.
 _WRITTEN = " UNION ".join(f"SELECT {each} FROM jobs WHERE project = ? AND id = ?" for each in ("output", "errors"))
-# What a project's files and jobs take, or all of them.
+# The size of a project's files and jobs, or of all.
 _TAKEN = f"""
 SELECT (SELECT coalesce(sum(size_bytes + {RECORD_BYTES}), 0) FROM blobs WHERE ? IN (project, ''))
      + (SELECT coalesce(sum({RECORD_BYTES} + length(request)), 0) FROM jobs WHERE ? IN (project, ''))"""
 
 
 class SqliteJobs:
-    """Implements `core.stores.Jobs` at `path`, which is created if it is not there, or in `MEMORY`. For one event
-    loop.
-    """
+    """Implements `core.stores.Jobs` at `path`, which is created if absent, or in `MEMORY`. For one event loop."""
 
     def __init__(self, path: Path, clock: Clock, project_bytes: int, all_bytes: int) -> None:
-        """Blocking. Raises `InternalError` if the database cannot be opened or is of a later version."""
+        """Open the file, blocking. Raises `InternalError` if the database cannot be opened or is of a later version."""
         self._clock = clock
         self._project_bytes = project_bytes
         self._all_bytes = all_bytes
@@ -138,7 +135,7 @@ SELECT * FROM blobs WHERE project = ? AND id = ? AND whole AND ends_unix_ms > ? 
         t.execute("UPDATE blobs SET size_bytes = ? WHERE project = ? AND id = ?", (size + len(data), project, id))
 
     def _check_room(self, t: Connection, project: str, more: int) -> None:
-        """Raises `StorageFull`."""
+        """Raise `StorageFull` if there is no room for `more` bytes."""
         for whose, most, what in (
             (project, self._project_bytes, "This project's files and jobs"),
             ("", self._all_bytes, "All files and jobs"),
@@ -293,7 +290,7 @@ SELECT * FROM blobs WHERE project = ? AND id = ? AND whole AND ends_unix_ms > ? 
         await self._run(lambda t: t.execute("UPDATE jobs SET lease_unix_ms = 0 WHERE owner = ?", (owner,)))
 
     def _owned(self, t: Connection, job: Job, owner: str) -> Job:
-        """The job as it stands, whose lease is longer then. Raises `LeaseLost`."""
+        """Extend a job's lease and return the job. Raises `LeaseLost`."""
         query = f"UPDATE jobs SET lease_unix_ms = ? WHERE project = ? AND id = ? AND owner = ? AND NOT {_IS_OVER}"
         key = (job.project, job.id)
         if not t.execute(query, (self._clock.unix_ms() + LEASE_MS, *key, owner)).rowcount:
@@ -339,7 +336,7 @@ SELECT * FROM blobs WHERE project = ? AND id = ? AND whole AND ends_unix_ms > ? 
     async def _list(
         self, table: str, project: str, where: str, values: tuple[str, ...], page: Page, keep_s: int
     ) -> tuple[list[Row], bool]:
-        """Rows of one of the tables, by age, and whether more follow."""
+        """Return a page of one table's rows, by age, and whether more follow."""
 
         def read(t: Connection) -> list[Row]:
             now = self._clock.unix_ms()
@@ -364,10 +361,10 @@ SELECT * FROM blobs WHERE project = ? AND id = ? AND whole AND ends_unix_ms > ? 
         return rows[: page.limit], len(rows) > page.limit
 
     async def _run(self, work: Callable[[Connection], T]) -> T:
-        """Raises `InternalError`, and what `work` does."""
+        """Run `work` in the thread. Raises `InternalError`, and what `work` raises."""
         try:
             return await asyncio.get_running_loop().run_in_executor(self._thread, self._transact, work)
-        except (sqlite3.Error, RuntimeError) as error:  # the thread takes no more work once it was shut down
+        except (sqlite3.Error, RuntimeError) as error:  # the thread accepts no work after its shutdown
             raise InternalError("Files and jobs cannot be read or written.") from error
 
     def _transact(self, work: Callable[[Connection], T]) -> T:
@@ -377,7 +374,7 @@ SELECT * FROM blobs WHERE project = ? AND id = ? AND whole AND ends_unix_ms > ? 
 
 
 def _one_of(column: str, wanted: Collection[str]) -> tuple[str, tuple[str, ...]]:
-    """A condition and its values. Where nothing is wanted in particular, everything is."""
+    """Return a condition and its values; without `wanted`, one that matches everything."""
     return f"{column} IN ({', '.join('?' * len(wanted))})" if wanted else "TRUE", tuple(map(str, wanted))
 
 

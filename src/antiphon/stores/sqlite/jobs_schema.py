@@ -1,4 +1,4 @@
-"""The tables of jobs, blobs and resources, and how their rows become values."""
+"""The tables of jobs, blobs and resources, and the conversion of their rows to values."""
 
 from dataclasses import fields
 from sqlite3 import Row

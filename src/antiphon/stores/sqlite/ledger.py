@@ -1,11 +1,11 @@
 """The usage ledger: when `append` returns, the entries are on the disk.
 
-One thread owns the one connection that writes. Whatever waits when it gets free goes into one transaction and shares
-one sync (group commit). Nothing is acknowledged that was not committed: after any failure the transaction is rolled
-back, and every append refused until the log has been folded into the database and emptied, and a new commit has
-succeeded. What a failed sync left in the log is thereby thrown away: it looks written, and might not be there after a
-power failure. An append that was refused is not in the ledger, unless the process dies before that; its session must
-deliver nothing, and is then closed as abandoned by the next server.
+One thread owns the only connection that writes. When it is free, everything that waits goes into one transaction with
+one sync (group commit). Only committed entries are acknowledged: after any failure the transaction is rolled back, and
+every append refused until the log has been copied into the database and emptied, and a new commit has succeeded. This
+discards what a failed sync left in the log: it looks written, and might be missing after a power failure. A refused
+append is not in the ledger, unless the process dies before that; its session must deliver nothing, and is then closed
+as abandoned by the next server.
 
 What a session gives little by little is noted before each little leaves, in the same transactions, at the cost of a row
 that changes in place; the session's next append stands in its place. Where the process dies before that, the next
@@ -74,11 +74,11 @@ INSERT INTO running ({", ".join(RUNNING_COLUMNS)}) VALUES ({", ".join("?" * len(
 ON CONFLICT DO UPDATE SET amount = excluded.amount"""
 _FORGET_NOTES = "DELETE FROM running WHERE project = ? AND session = ?"
 
-# Of whom a server settles what was left open: of itself, and of those of before servers had ids, since it alone has the
-# directory's lock.
+# The servers whose open sessions this server settles: itself, and those without ids (of earlier versions), since it
+# alone has the directory's lock.
 _OURS = "server IN (:server, '')"
 
-# What the sessions of a server that died owed beyond their entries becomes entries.
+# Notes of a dead server's sessions become entries.
 _ENTER = f"""
 INSERT INTO entries ({", ".join(WRITTEN)})
 SELECT project, session,
@@ -89,9 +89,9 @@ SELECT project, session,
 FROM running r WHERE amount > 0 AND {_OURS}"""
 _ENTERED = f"DELETE FROM running WHERE {_OURS}"
 
-# Sessions that it left open: each gets the closing entry that says so. The bare columns are, by SQLite's rule for a
-# lone max(), those of the session's last entry; its time stands in for that of the death. The mark is a server's own,
-# as what one has settled says nothing about another; the one without an id is that of before.
+# Sessions that it left open: each gets a closing entry that says so. The bare columns are, by SQLite's rule for a
+# single max(), those of the session's last entry; its time replaces the unknown one of the death. Each server has its
+# own mark, as its settled sessions say nothing about another's; the one without an id is of earlier versions.
 _ABANDON = f"""
 INSERT INTO entries ({", ".join(WRITTEN)})
 SELECT project, session, max(sequence) + 1, key_id, at_unix_ms, surface, model, dimension, 0, channel, feature,
@@ -109,7 +109,7 @@ ON CONFLICT (name) DO UPDATE SET position = excluded.position WHERE position != 
 log = logging.getLogger(__name__)
 
 
-_Result = str | AntiphonError | None  # the session that was charged before, if there was one, or what went wrong
+_Result = str | AntiphonError | None  # the session that was charged before, if any, or the error
 
 
 def _no_labels(project: str, tags: tuple[str, ...]) -> tuple[str, ...]:
@@ -130,18 +130,18 @@ class _Work:
 
 
 class SqliteLedger(SqliteUsage):
-    """Implements `core.stores.Ledger`: the writer of the ledger at `path`. Made where blocking is allowed; its
+    """Implements `core.stores.Ledger`: the writer of the ledger at `path`. Created where blocking is allowed; its
     coroutines run on any event loop.
     """
 
     def __init__(
         self, path: Path, server: str, owner: files.Owner | None = None, labels: files.Labels = _no_labels
     ) -> None:
-        """Opens or creates the ledger, and closes the sessions that the server with this id left open when it died.
-        From then on it is its `owner`'s. `labels` says what stays of the tags in a ledger of an earlier version.
+        """Open or create the ledger, and close the sessions that the server with this id left open when it died. From
+        then on it is its `owner`'s. `labels` says what is kept of the tags in a ledger of an earlier version.
 
-        Raises `LedgerUnavailable` if another server has it open or it cannot be written, `InternalError` if it is of
-        a later version or another owner's.
+        Raises `LedgerUnavailable` if another server has it open or it cannot be written, `InternalError` if it is of a
+        later version or another owner's.
         """
         super().__init__(path)
         self._server = server
@@ -176,12 +176,12 @@ class SqliteLedger(SqliteUsage):
 
     @property
     def healthy(self) -> bool:
-        """Whether appends are taken."""
+        """Whether appends are accepted."""
         return not (self._broken or self._closing)
 
     @property
     def trouble(self) -> str | None:
-        """Why appends are not taken; `None` if they are."""
+        """The reason why appends are refused; `None` if they are accepted."""
         if self._broken:
             return self._trouble
         return "the ledger is closed" if self._closing else None
@@ -221,11 +221,11 @@ class SqliteLedger(SqliteUsage):
             await self._submit((), None)
 
     async def close(self) -> None:
-        """Settles what waits, folds the log into the database, and lets another server have the ledger."""
+        """Settle what waits, copy the log into the database, and release the ledger for another server."""
         await asyncio.to_thread(self.stop)
 
     def stop(self) -> None:
-        """The same, blocking."""
+        """Close the ledger as `close` does, blocking."""
         with self._wake:
             self._closing = True
             self._wake.notify()
@@ -266,7 +266,7 @@ class SqliteLedger(SqliteUsage):
             else:
                 self._look()
         if not self._broken:
-            with contextlib.suppress(sqlite3.Error):  # everything is durable in the log already
+            with contextlib.suppress(sqlite3.Error):  # everything is already durable in the log
                 self._fold("TRUNCATE")
         self._connection.close()
         os.close(self._lock)
@@ -278,7 +278,7 @@ class SqliteLedger(SqliteUsage):
     def _serve(self, group: list[_Work]) -> None:
         records = [self._records.popleft() for _ in range(min(len(self._records), RECORDS_AT_ONCE))]
         try:
-            # Not at each commit: this thread would wait for the interpreter at each look.
+            # Not at each commit: each check would make this thread wait for the interpreter's lock.
             looks = time.monotonic() - self._looked_s >= LOOK_S
             if looks:
                 self._check_files()
@@ -297,12 +297,12 @@ class SqliteLedger(SqliteUsage):
         self._unfolded_pages += len(records) / RECORDS_PER_PAGE
         if self._unfolded_pages >= FOLD_AFTER_PAGES:
             try:
-                self._fold("PASSIVE")  # what a reader still needs is left for the next time
+                self._fold("PASSIVE")  # what a reader still needs stays until the next time
             except sqlite3.Error as error:
                 self._refuse_all(error)
 
     def _look(self) -> None:
-        """Nothing waits: whether the files are still there is asked all the same."""
+        """Check that the files still exist, although nothing waits."""
         try:
             self._check_files()
         except sqlite3.Error as error:
@@ -316,13 +316,13 @@ class SqliteLedger(SqliteUsage):
             log.warning("the ledger stores entries again")
 
     def _check_files(self) -> None:
-        """Raises `sqlite3.OperationalError` where what is written would not be found again."""
+        """Raise `sqlite3.OperationalError` if what is written would not be found again."""
         self._looked_s = time.monotonic()
         if self._files is not None and (trouble := self._files.trouble()):
             raise sqlite3.OperationalError(trouble)
 
     def _refuse(self, error: Exception) -> list[_Work]:
-        """From now on every append is refused; returns those that wait already."""
+        """Refuse every append from now on; return those that wait already."""
         reason = str(error) if isinstance(error, sqlite3.Error) else type(error).__name__
         log.error("the ledger cannot store entries", extra={"reason": reason})
         with self._wake:
@@ -337,21 +337,21 @@ class SqliteLedger(SqliteUsage):
         )
 
     def _prove(self, *statements: str) -> None:
-        """Shows that the ledger can be written: empties the log, then commits, and `statements` with it."""
+        """Prove that the ledger can be written: empty the log, then commit, with `statements`."""
         self._check_files()
-        self._connection.rollback()  # a commit that failed may have left its transaction open
+        self._connection.rollback()  # a failed commit may have left its transaction open
         if self._fold("TRUNCATE"):
             raise sqlite3.OperationalError("a reader holds the log")
         self._connection.execute("BEGIN IMMEDIATE")
         for statement in statements:
             self._connection.execute(statement, {"server": self._server})
-        self._connection.execute(f"PRAGMA user_version={SCHEMA_VERSION}")  # so that there is always something to write
+        self._connection.execute(f"PRAGMA user_version={SCHEMA_VERSION}")  # so that something is always written
         self._connection.execute("COMMIT")
         if self._files is not None:
             self._files.settle()
 
     def _fold(self, mode: Literal["PASSIVE", "TRUNCATE"]) -> bool:
-        """Checkpoints: copies the log into the database and syncs it. Returns whether a reader was in the way."""
+        """Checkpoint: copy the log into the database and sync it. Returns whether a reader prevented it in part."""
         try:
             busy, _, _ = self._connection.execute(f"PRAGMA wal_checkpoint({mode})").fetchone()
         finally:
@@ -396,15 +396,15 @@ def _commit(
 def _write(
     connection: sqlite3.Connection, work: _Work, noted: set[tuple[str, str]], replaced: set[tuple[str, str]]
 ) -> str | None:
-    """Decides before it writes, so that a conflict leaves nothing behind. Returns the session that was charged before
-    for the request of the claim. Adds those whose notes it has `replaced`.
+    """Write one piece of work, after all decisions, so that a conflict leaves nothing behind. Returns the session that
+    was charged before for the request of the claim. Adds to `replaced` the sessions whose notes it replaced.
     """
     missing = []
     for row in work.rows:
         found = connection.execute(_FIND, row[:3]).fetchone()
         if found is None:
             missing.append(row)
-        elif found != row[: len(COLUMNS)]:  # whoever wrote it
+        elif found != row[: len(COLUMNS)]:  # whichever server wrote it
             raise Conflict("this entry has been written before, with other contents")
     if (claim := work.claim) is not None:
         since = claim.at_unix_ms - IDEMPOTENCY_RETENTION_MS
@@ -430,12 +430,12 @@ def _write(
 
 
 def _settle(group: Sequence[_Work], results: Sequence[_Result]) -> None:
-    """Tells each caller on its own event loop; one wake-up per loop."""
+    """Give each caller its result on its own event loop; one wake-up per loop."""
     loops: dict[asyncio.AbstractEventLoop, list[tuple[asyncio.Future[str | None], _Result]]] = {}
     for work, result in zip(group, results, strict=True):
         loops.setdefault(work.done.get_loop(), []).append((work.done, result))
     for loop, settled in loops.items():
-        with contextlib.suppress(RuntimeError):  # the loop is closed: nobody waits any more
+        with contextlib.suppress(RuntimeError):  # the loop is closed, so nobody waits
             loop.call_soon_threadsafe(_resolve, settled)
 
 

@@ -1,8 +1,8 @@
-"""Opening the ledger's database file: once to write, any number of times to read.
+"""The opening of the ledger's database file: once to write, any number of times to read.
 
 WAL with `synchronous=FULL`: a commit is one sync, and is on the disk when it returns. SQLite before 3.51.3 can corrupt
-a WAL database when two connections write or checkpoint at once, so exactly one connection in one process does either
-(a lock on the data directory sees to that), and readers are opened read-only, which makes them unable to.
+a WAL database if two connections write or checkpoint at once, so only one connection of one process does either
+(ensured by a lock on the data directory), and readers are opened read-only.
 """
 
 import sqlite3
@@ -18,15 +18,15 @@ from antiphon.stores.sqlite.schema import check_version, migrate
 
 FILE_NAME = "ledger.db"  # in the data directory
 BUSY_TIMEOUT_S = 5.0
-Labels = Callable[[str, tuple[str, ...]], tuple[str, ...]]  # what stays of a project's tags
+Labels = Callable[[str, tuple[str, ...]], tuple[str, ...]]  # what is kept of a project's tags
 
 _FIND_OWNER = "SELECT position FROM marks WHERE name = 'directory'"
 
 
 @dataclass(frozen=True, slots=True)
 class Owner:
-    """The data directory that a ledger belongs to, as its other database knows it: a random number, and whether there
-    has been a ledger. `accept_loss` says that whoever runs the server knows that one of the two was lost.
+    """The data directory that a ledger belongs to, as its other database knows it: a random number, and whether it had
+    a ledger. `accept_loss`: the operator knows that one of the two was lost.
     """
 
     number: int
@@ -38,21 +38,21 @@ class Files:
     """The database and its log, while the one connection that writes is open."""
 
     def __init__(self, path: Path) -> None:
-        """Raises `OSError` if one of them is not there."""
+        """Open the files. Raises `OSError` if one is missing."""
         self._database, self._log = WatchedFile(path), WatchedFile(Path(f"{path}-wal"))
 
     def trouble(self) -> str | None:
-        """What somebody else did to them; `None` if nothing."""
+        """Return what another process did to them; `None` if nothing."""
         return self._database.trouble() or self._log.trouble()
 
     def settle(self) -> None:
-        """After a commit or a fold: neither has a reason to become shorter than it is now."""
+        """Record their sizes after a commit or a checkpoint: they must not become shorter."""
         self._database.settle()
         self._log.settle()
 
 
 def check_owner(path: Path, owner: Owner) -> None:
-    """Before a ledger is opened or made. Raises `InternalError` where there was one and is none, or an empty one."""
+    """Check a ledger before it is opened or created. Raises `InternalError` if one existed and is gone or empty."""
     if owner.had_ledger and not owner.accept_loss and not (path.exists() and path.stat().st_size):
         raise InternalError(
             f"{path} is missing or empty, so the usage recorded so far is lost: restore it,"
@@ -61,8 +61,8 @@ def check_owner(path: Path, owner: Owner) -> None:
 
 
 def connect_writer(path: Path, labels: Labels, owner: Owner | None = None) -> sqlite3.Connection:
-    """The one connection that writes, for the holder of the lock only. Creates the tables if there are none, and brings
-    those of an earlier version up to date; `labels` says what stays of the tags in them.
+    """Return the only connection that writes, for the holder of the lock. Creates absent tables, and upgrades those of
+    an earlier version; `labels` says what is kept of the tags in them.
 
     Raises `InternalError` for a ledger of a later version or another `owner`.
     """
@@ -72,9 +72,9 @@ def connect_writer(path: Path, labels: Labels, owner: Owner | None = None) -> sq
     try:
         connection.execute("PRAGMA journal_mode=WAL")
         connection.execute("PRAGMA synchronous=FULL")
-        connection.execute("PRAGMA wal_autocheckpoint=0")  # it would keep its errors to itself
+        connection.execute("PRAGMA wal_autocheckpoint=0")  # it would hide its errors
         connection.create_function("labels", 2, relabelled(labels))
-        connection.execute("PRAGMA secure_delete=ON")  # what a migration takes away is overwritten
+        connection.execute("PRAGMA secure_delete=ON")  # what a migration removes is overwritten
         with connection:
             connection.execute("BEGIN IMMEDIATE")
             migrate(path, connection, MIGRATIONS)
@@ -88,7 +88,7 @@ def connect_writer(path: Path, labels: Labels, owner: Owner | None = None) -> sq
 
 
 def own(owner: Owner) -> str:
-    """The statement that makes a ledger that owner's."""
+    """Return the statement that makes a ledger that owner's."""
     return (
         f"INSERT INTO marks VALUES ('directory', {owner.number})"
         " ON CONFLICT (name) DO UPDATE SET position = excluded.position WHERE position != excluded.position"
@@ -96,10 +96,10 @@ def own(owner: Owner) -> str:
 
 
 def reader(path: Path) -> sqlite3.Connection:
-    """A connection for queries only, for any process, while a server writes or not. The caller closes it.
+    """Return a connection for queries only, for any process, with or without a running server. The caller closes it.
 
     Raises `InternalError` if there is no ledger at `path` or it is of a later version. One of an earlier version is
-    read as it is.
+    read unchanged.
     """
     if not path.exists():
         raise InternalError(f"no ledger found at {path}")

@@ -1,8 +1,8 @@
-"""The tables of the usage ledger, and how rows and entries become each other.
+"""The tables of the usage ledger, and the conversion between rows and entries.
 
 `entries` is append-only, which triggers enforce against every writer. `position` is the order of writing, without
-meaning outside this database. `marks` remembers how far something has come along it, and under `directory` the number
-of the data directory that the ledger belongs to. `running` holds what sessions owe beyond their entries: it changes in
+meaning outside this database. `marks` has the positions up to which others have read, and under `directory` the number
+of the data directory that the ledger belongs to. `running` has what sessions owe beyond their entries: it changes in
 place, and becomes entries at the latest when the server that noted it starts again. `server` is the id of the server
 that wrote a row, empty in rows of before there was one.
 
@@ -17,7 +17,7 @@ from typing import Any
 from antiphon.core.entry import Entry, EntryKind, Reference
 from antiphon.core.usage import Dimension, Quantity
 
-# The one on INSERT stops INSERT OR REPLACE, which removes the old row without asking the trigger on DELETE.
+# The one on INSERT prevents INSERT OR REPLACE, which removes the old row without the trigger on DELETE.
 _OCCASIONS = {
     "entries_no_update": "BEFORE UPDATE ON entries",
     "entries_no_delete": "BEFORE DELETE ON entries",
@@ -64,7 +64,7 @@ CREATE TABLE idempotency (
     "CREATE TABLE marks (name TEXT NOT NULL PRIMARY KEY, position INTEGER NOT NULL) STRICT",
 )
 _SERVERS = (
-    # Some databases of version 1 have this table, some have not.
+    # Only some databases of version 1 have this table.
     """
 CREATE TABLE IF NOT EXISTS running (
     project TEXT NOT NULL,
@@ -83,8 +83,8 @@ CREATE TABLE IF NOT EXISTS running (
     "ALTER TABLE entries ADD COLUMN server TEXT NOT NULL DEFAULT ''",
     "ALTER TABLE running ADD COLUMN server TEXT NOT NULL DEFAULT ''",
 )
-# What callers had written as tags becomes what the policy allows by default; `labels` is a function of ours. It is the
-# one time that entries change, so that what nobody may keep for ever is not kept.
+# Callers' tags become what the policy allows by default; `labels` is a function of ours. Entries change only this once,
+# so that nothing is kept that may not be kept for ever.
 _LABELS = (
     *(f"DROP TRIGGER {name}" for name in _OCCASIONS),
     *(f"UPDATE {table} SET tags = labels(project, tags) WHERE tags != '[]'" for table in ("entries", "running")),
@@ -128,7 +128,7 @@ RUNNING_COLUMNS = (
 
 
 def server_column(version: int) -> str:
-    """What says in SQL which server wrote an entry, in a ledger of that version, which need not be the latest."""
+    """Return the SQL for the server that wrote an entry, in a ledger of that version, which need not be the latest."""
     return "server" if version > MIGRATIONS.index(_SERVERS) else "''"
 
 
@@ -138,7 +138,7 @@ def has_audit(version: int) -> bool:
 
 
 def to_running_row(entry: Entry, amount: int, server: str) -> tuple[Any, ...]:
-    """What will be an entry like that, of so much, in the order of `RUNNING_COLUMNS`."""
+    """Return the row of a note that becomes such an entry of `amount`, in the order of `RUNNING_COLUMNS`."""
     return (
         entry.project,
         entry.session,
@@ -156,7 +156,7 @@ def to_running_row(entry: Entry, amount: int, server: str) -> tuple[Any, ...]:
 
 
 def to_row(entry: Entry, server: str) -> tuple[Any, ...]:
-    """The row that `server` writes, in the order of `WRITTEN`."""
+    """Return the row that `server` writes, in the order of `WRITTEN`."""
     return (
         entry.project,
         entry.session,
@@ -178,7 +178,7 @@ def to_row(entry: Entry, server: str) -> tuple[Any, ...]:
 
 
 def from_row(row: tuple[Any, ...]) -> Entry:
-    """The entry of a row in the order of `COLUMNS`."""
+    """Return the entry of a row in the order of `COLUMNS`."""
     fields = dict(zip(COLUMNS, row, strict=True))
     corrects_session, corrects_sequence = fields.pop("corrects_session"), fields.pop("corrects_sequence")
     quantity = Quantity(Dimension(fields.pop("dimension")), fields.pop("amount"))
@@ -194,7 +194,7 @@ def from_row(row: tuple[Any, ...]) -> Entry:
 
 
 def relabelled(labels: Callable[[str, tuple[str, ...]], tuple[str, ...]]) -> Callable[[str, str], str]:
-    """As SQL calls it: of a project, and its tags as they are stored."""
+    """Return the function for SQL: of a project, and its tags as stored."""
     return lambda project, tags: _tags(labels(project, tuple(json.loads(tags))))
 
 

@@ -23,13 +23,13 @@ DO UPDATE SET body = excluded.body, deleted = excluded.deleted, ends_unix_ms = e
 
 
 class Run(Protocol):
-    """Does work in a transaction of its own."""
+    """A function that runs work in a transaction of its own."""
 
     def __call__(self, work: Callable[[Connection], T]) -> Awaitable[T]: ...
 
 
 class SqliteResources:
-    """Implements `core.stores.Resources` in the database of the jobs, whose connection has its one thread."""
+    """Implements `core.stores.Resources` in the jobs' database, on the thread of its connection."""
 
     def __init__(self, run: Run, clock: Clock) -> None:
         self._run = run
@@ -67,7 +67,7 @@ class SqliteResources:
         return await self._run(work)
 
     async def purge(self) -> None:
-        """Wipes what is past its end."""
+        """Erase what is expired."""
         now = self._clock.unix_ms()
         query = "DELETE FROM resources WHERE ends_unix_ms > 0 AND ends_unix_ms <= ?"
         await self._run(lambda t: t.execute(query, (now,)))

@@ -1,7 +1,7 @@
-"""The version scheme of all SQLite files: `user_version` is how many of a file's numbered migrations it has had.
+"""The version scheme of all SQLite files: `user_version` is the number of a file's migrations that were applied.
 
-Each file has a table of them, in order. The first creates the tables; each other makes a database of the version before
-one of the next. All that a file lacks run in one transaction.
+Each file has a list of them. The first creates the tables; each other upgrades a database by one version. All that a
+file lacks run in one transaction.
 """
 
 import logging
@@ -17,12 +17,12 @@ log = logging.getLogger(__name__)
 
 
 def version_of(connection: sqlite3.Connection) -> int:
-    """0 for a database without tables."""
+    """Return a database's version, 0 without tables."""
     return int(connection.execute("PRAGMA user_version").fetchone()[0])
 
 
 def check_version(path: Path, connection: sqlite3.Connection, migrations: Migrations) -> int:
-    """The version. Raises `InternalError` for a later one than is known."""
+    """Return the version. Raises `InternalError` if it is later than any known one."""
     version = version_of(connection)
     if version > len(migrations):
         known = len(migrations)
@@ -31,9 +31,7 @@ def check_version(path: Path, connection: sqlite3.Connection, migrations: Migrat
 
 
 def migrate(path: Path, transaction: sqlite3.Connection, migrations: Migrations) -> None:
-    """Brings a database up to date, within a transaction of the caller's. Raises `InternalError` for one of a later
-    version.
-    """
+    """Upgrade a database, within a transaction of the caller's. Raises `InternalError` if it is of a later version."""
     version = check_version(path, transaction, migrations)
     if version == len(migrations):
         return

@@ -1,9 +1,9 @@
-"""What sessions were charged, read from the ledger for bills.
+"""The charges of sessions, read from the ledger for bills.
 
-A long read would keep the writer from emptying its log, so there is none: first the sessions are listed, then their
-entries are read, some hundreds of sessions at a time. What was written meanwhile lies behind the query's head.
+A long read would prevent the writer from emptying its log, so there is none: first the sessions are listed, then their
+entries are read, some hundreds of sessions at a time. What was written meanwhile is after the query's head.
 
-An entry counts from its own time on, or, where the period of that time had been settled before it was written, from the
+An entry counts from its own time on, or, if the period of that time was already settled when it was written, from the
 end of that period on (`_since`).
 """
 
@@ -39,7 +39,7 @@ def sessions(connection: Connection, query: SessionQuery, position: Position) ->
         "since": query.since_unix_ms,
         "until": query.until_unix_ms,
     }
-    # The bare column is, by SQLite's rule for a lone min(), that of the first closing entry.
+    # The bare column is, by SQLite's rule for a single min(), that of the first closing entry.
     listed = connection.execute(
         f"SELECT session, min({since}) AS closed, kind FROM entries"
         f" WHERE project = :project AND kind IN ({_CLOSING}) AND {_within(query, position, ':until')} AND {known}"
@@ -77,7 +77,7 @@ def sessions(connection: Connection, query: SessionQuery, position: Position) ->
 
 
 def _closed_before(connection: Connection, session: str, since: str, values: dict[str, str | int]) -> bool:
-    """Whether a session had closed once before; asked only of those that began before."""
+    """Return whether a session had closed before; needed only for those that began before."""
     return bool(
         connection.execute(
             f"SELECT 1 FROM entries WHERE project = :project AND session = :session AND kind IN ({_CLOSING})"
@@ -89,7 +89,7 @@ def _closed_before(connection: Connection, session: str, since: str, values: dic
 
 def loose_ends(connection: Connection, query: SessionQuery, position: Position) -> LooseEnds:
     since, head = _since(query, position), position(query.head)
-    # Few sessions of the period have not both begun and closed in it: only of these it is asked when they closed.
+    # Few sessions of the period began or closed outside it: only for these their close is looked up.
     rows = connection.execute(
         "SELECT home, charged, (SELECT min({since}) FROM entries INDEXED BY {index} WHERE project = :project"
         " AND session = home AND kind IN ({closing}) AND position <= {head} AND {since} < :until) AS closed FROM ("
@@ -111,7 +111,9 @@ def loose_ends(connection: Connection, query: SessionQuery, position: Position) 
 
 
 def _within(query: SessionQuery, position: Position, until: str) -> str:
-    """That an entry counts from `since` on, and before `until`, in SQL, so that an index can find it."""
+    """Return the SQL condition that an entry counts from `since` on, and before `until`, in a form that an index can
+    serve.
+    """
     since = _since(query, position)
     cuts = [position(each.cursor) for each in query.settled if each.until_unix_ms >= query.since_unix_ms]
     late = f"(at_unix_ms >= :since OR position > {min(cuts)})" if cuts else "at_unix_ms >= :since"
@@ -119,7 +121,7 @@ def _within(query: SessionQuery, position: Position, until: str) -> str:
 
 
 def _since(query: SessionQuery, position: Position) -> str:
-    """From when on an entry counts, in SQL."""
+    """Return the SQL for the time from which an entry counts."""
     periods = sorted(query.settled, key=lambda period: period.until_unix_ms, reverse=True)
     late = "".join(
         f" WHEN position > {position(period.cursor)} THEN max(at_unix_ms, {period.until_unix_ms})" for period in periods

@@ -1,7 +1,6 @@
-"""Totals and entries read from the ledger: projections, computed when asked for and kept nowhere.
+"""Totals and entries read from the ledger: projections, computed on request and never stored.
 
-Reading goes through a read-only connection, so it works beside a running server and without one, and never disturbs
-either.
+Reading uses a read-only connection, so it works with and without a running server, and never disturbs one.
 """
 
 import asyncio
@@ -31,14 +30,14 @@ _COLUMNS = {
     By.CHANNEL: "channel",
 }
 _CHARGED = "SELECT coalesce(sum(amount), 0) FROM entries WHERE project = ? AND at_unix_ms >= ? AND dimension = ?"
-# One connection writes, so positions appear in their order.
+# Only one connection writes, so positions appear in order.
 _ENTRIES = "SELECT {columns}, position FROM entries WHERE position > ? ORDER BY position LIMIT ?"
 
 _HEAD = "SELECT coalesce(max(position), 0) FROM entries"
 
 
 class SqliteUsage:
-    """Implements `core.stores.Usage`: reads the ledger at `path`, which need not be there yet."""
+    """Implements `core.stores.Usage`: reads the ledger at `path`, which may not exist yet."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -89,7 +88,7 @@ GROUP BY {groups} ORDER BY {groups} LIMIT {MAX_TOTALS + 1}"""
 
 
 def _position(cursor: str) -> int:
-    """Raises `CallerError`."""
+    """Return the position of a cursor. Raises `CallerError`."""
     if cursor and not (cursor.isascii() and cursor.isdigit() and len(cursor) <= 18):
         raise CallerError("this is no cursor of the ledger", param="after")
     return int(cursor or 0)

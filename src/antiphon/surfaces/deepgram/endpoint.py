@@ -1,7 +1,7 @@
-"""What every call to Deepgram's APIs has in common: where its credential stands, and how it is refused.
+"""The common part of Deepgram's APIs: where the credential is, and how a call is refused.
 
 An error's body is `{"err_code", "err_msg", "request_id"}`; the message is also in the header `dg-error`, because a
-WebSocket client sees no body when its opening is refused, and `dg-request-id` is in every answer.
+WebSocket client gets no body if its opening is refused. `dg-request-id` is in every answer.
 """
 
 from enum import Enum, auto
@@ -32,30 +32,30 @@ from antiphon.surfaces.deepgram.wire import ErrorBody, write_body
 SCHEMES = ("token", "bearer")
 MAX_HEADER_CHARS = 512
 MAX_SHOWN = 64
-LANGUAGES = ("language", "language_hint", "detect_language")  # parameters that name some
+LANGUAGES = ("language", "language_hint", "detect_language")  # parameters with languages
 
-# RFC 6455, section 7.4.1, and what Deepgram's close frames say where the server failed.
+# RFC 6455, section 7.4.1, and the reason in Deepgram's close frames if the server failed.
 NORMAL, POLICY_VIOLATION, INTERNAL_ERROR = 1000, 1008, 1011
 SILENT_SERVER = "NET-0000"
 
 
 class State(Enum):
-    """Of a connection."""
+    """The state of a connection."""
 
     OPEN = auto()
-    ENDING = auto()  # the caller is done; what was asked for still comes
+    ENDING = auto()  # the caller has ended; results are still to be sent
     CLOSED = auto()
 
 
 class PayloadError(CallerError):
-    """The body is not a text to be spoken."""
+    """The body has no text to speak."""
 
 
 class UnsupportedContentType(CallerError):
-    """The body is of a kind that is not taken."""
+    """The body's content type is not supported."""
 
 
-# The first class that fits says Deepgram's `err_code`; the order is from the narrow to the wide.
+# The first class that matches gives Deepgram's `err_code`; subclasses stand before their bases.
 _CODES: tuple[tuple[type[AntiphonError], str], ...] = (
     (Unauthenticated, "INVALID_AUTH"),
     (PolicyError, "INSUFFICIENT_PERMISSIONS"),
@@ -74,15 +74,15 @@ _CODES: tuple[tuple[type[AntiphonError], str], ...] = (
     (EngineError, "BAD_GATEWAY"),
     (AntiphonError, "INTERNAL_SERVER_ERROR"),
 )
-# Where Deepgram has another status than the tree. An unknown model is to it a wrong parameter, not a missing page.
+# Deepgram's statuses that differ from ours. To it an unknown model is a wrong parameter, not a missing page.
 _STATUSES: dict[type[AntiphonError], int] = {UnknownModel: 400, UnknownVoice: 400, UnsupportedContentType: 415}
 
 
 class Endpoint:
-    """The half of an endpoint that is the same on HTTP and on a WebSocket."""
+    """The part of an endpoint that is the same on HTTP and on a WebSocket."""
 
     def credential(self, opening: Opening, first: str | bytes | None = None) -> Bearer | None:
-        """`Authorization: Token KEY` or `Bearer KEY`, else the subprotocols `token, KEY` that a browser can send."""
+        """Return the key of `Authorization: Token KEY` or `Bearer KEY`, else of a browser's two subprotocols."""
         scheme, _, secret = opening.headers.get("authorization", "").strip().partition(" ")
         if scheme.lower() in SCHEMES and secret.strip():
             return bearer(secret)
@@ -96,7 +96,7 @@ class Endpoint:
 
 
 def phrased(error: AntiphonError, opening: Opening | None = None) -> AntiphonError:
-    """What a model cannot do, in Deepgram's words."""
+    """Return the error; what a model cannot do gets Deepgram's message."""
     if isinstance(error, UnsupportedLanguage):
         asked = () if opening is None else (name for name, value in opening.query if value == error.language)
         name = next((name for name in asked if name in LANGUAGES), LANGUAGES[0])
@@ -111,18 +111,18 @@ def phrased(error: AntiphonError, opening: Opening | None = None) -> AntiphonErr
 
 
 def chosen_subprotocol(opening: Opening) -> str | None:
-    """That under which a browser sends its key."""
+    """Return the subprotocol with which a browser sends its key."""
     offered = opening.subprotocols[0] if opening.subprotocols else ""
     return offered if offered.lower() in SCHEMES else None
 
 
 def error_code(error: AntiphonError) -> str:
-    """The `err_code` under which Deepgram would report it."""
+    """Return Deepgram's `err_code` of an error."""
     return next(code for kind, code in _CODES if isinstance(error, kind))
 
 
 def refusal(request_id: str, error: AntiphonError) -> tuple[int, tuple[tuple[str, str], ...], bytes]:
-    """Status, headers and body of an error."""
+    """Return status, headers and body of an error."""
     code = error_code(error)
     if type(error) in (CallerError, UnsupportedParameter) and error.param is not None:
         code = "INVALID_QUERY_PARAMETER"
@@ -137,10 +137,10 @@ def refusal(request_id: str, error: AntiphonError) -> tuple[int, tuple[tuple[str
 
 
 def answer_headers(request_id: str) -> tuple[tuple[str, str], ...]:
-    """What stands above every JSON body."""
+    """Return the headers of every JSON body."""
     return (("content-type", "application/json"), ("dg-request-id", request_id))
 
 
 def _header_value(text: str) -> str:
-    """Printable ASCII: anything else could end the header, or not be sent at all."""
+    """Return printable ASCII: other characters could end the header, or prevent its sending."""
     return "".join(char if " " <= char <= "~" else "?" for char in text[:MAX_HEADER_CHARS])

@@ -1,9 +1,9 @@
-"""Deepgram's Flux: the WebSocket at `/v2/listen`, which tells the turns of one speaker.
+"""Deepgram's Flux: the WebSocket at `/v2/listen`, which reports the turns of one speaker.
 
-A turn begins with its first words (`StartOfTurn`); `Update` follows with what is said. In silence `EagerEndOfTurn`,
-where it is asked for, says that the turn is probably over, `TurnResumed` that it is not, `EndOfTurn` that it is: its
-transcript is that of an `EagerEndOfTurn` right before it (https://developers.deepgram.com/docs/flux/state). Every
-message to the caller is counted.
+A turn begins with its first words (`StartOfTurn`); `Update` follows with more of them. In silence `EagerEndOfTurn`, if
+requested, says that the turn is probably over, `TurnResumed` that it is not, `EndOfTurn` that it is: its transcript is
+that of an `EagerEndOfTurn` right before it (https://developers.deepgram.com/docs/flux/state). Every message to the
+caller is numbered.
 """
 
 from dataclasses import replace
@@ -83,8 +83,8 @@ class FluxEndpoint(Endpoint):
 
 
 class Flux:
-    """One stream. Of the turn: `_said` are the finals that its length parted from it, `_last` is what was told of it,
-    with `_eager` as `EagerEndOfTurn`.
+    """One stream. Of the turn: `_said` are its earlier finals if it is long, `_last` is what was last sent of it, with
+    `_eager` as `EagerEndOfTurn`.
     """
 
     def __init__(self, asked: flux_parameters.Request, request_id: str) -> None:
@@ -93,7 +93,7 @@ class Flux:
         self._masks = asked.masks
         self._unused = [(row.name, row.how) for row in asked.without_effect]
         self._guided = bool(asked.keyterms)
-        self._languages: tuple[str, ...] = ()  # that may be heard
+        self._languages: tuple[str, ...] = ()  # that may be spoken
         self._state = State.OPEN
         self._heard_ns: int | None = None
         self._sequence = 0
@@ -130,7 +130,7 @@ class Flux:
         return Step(inputs=(End(),))
 
     def _configure(self, said: flux_wire.Configure) -> Step:
-        """All of it holds from now on, or none."""
+        """Apply the whole change, or nothing of it."""
         try:
             given = flux_wire.read_thresholds(said.thresholds)
             turns = TurnRules(
@@ -163,7 +163,9 @@ class Flux:
         return flux_wire.write(flux_wire.Warning(self._request_id, self._next(), "NO_EFFECT", description))
 
     def deadline_ns(self) -> int | None:
-        """Ten seconds after the last message, or after the opening; none once the caller is done."""
+        """Return when the idle timeout ends: 10 s after the opening or last message; `None` once the caller has
+        ended.
+        """
         if self._state is not State.OPEN or self._heard_ns is None:
             return None
         return self._heard_ns + IDLE_TIMEOUT_NS
@@ -226,7 +228,7 @@ class Flux:
         return Step(sends=(self._told("TurnResumed", info),))
 
     def _final(self, final: Final) -> Step:
-        """The end of a turn, or of a part of a long one. A turn without words is none."""
+        """Return the end of a turn, or of a part of a long one. A turn without words is not reported."""
         info = self._info(final)
         if final.cause is Cause.LENGTH:
             step = self._update(replace(final, turn_over=0.0))
@@ -248,11 +250,11 @@ class Flux:
     def _trigger(self, final: Final) -> str:
         if final.cause is not Cause.ENDPOINT:
             return "manual"
-        # What the silence was reckoned from, but for its rounding to milliseconds.
+        # The required silence came from this confidence, rounded to milliseconds; the margin allows for that.
         return "model" if (final.turn_over or 0.0) >= self._turns.confidence - 0.005 else "timeout"
 
     def _info(self, heard: Interim | Final) -> flux_wire.TurnInfo:
-        """The turn so far, of which this is the latest; its event and its number are still to be said."""
+        """Return the turn so far, including this result; its event and its number are not set yet."""
         parts = [*self._said, heard]
         said = [MASKING.apply(part.transcript) if self._masks else part.transcript for part in parts]
         return flux_wire.TurnInfo(
@@ -277,7 +279,7 @@ class Flux:
         return sequence
 
     def _fail(self, error: AntiphonError) -> Step:
-        """1008 where the caller can mend it, else 1011."""
+        """Close with 1008 for an error that the caller can correct, else 1011."""
         code = error_code(error)
         if isinstance(error, BadMedia):
             return self._break(code, error.message, POLICY_VIOLATION, UNDECODABLE)

@@ -1,4 +1,4 @@
-"""The query parameters of Deepgram's Flux: a table of all of them, and what a query asks for."""
+"""The query parameters of Deepgram's Flux: a table of all of them, and their meaning."""
 
 import re
 from collections.abc import Sequence
@@ -73,7 +73,7 @@ _NUMBER = re.compile(r"[0-9]{1,6}(\.[0-9]{1,9})?")
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """What a query asks for. `without_effect` are the rows of the parameters that do nothing here."""
+    """The request of a query. `without_effect` are the rows of its parameters that do nothing here."""
 
     model: str
     format: AudioFormat
@@ -87,7 +87,9 @@ class Request:
 
 
 def read(query: Sequence[tuple[str, str]]) -> Request:
-    """Raises `CallerError` for a value that makes no sense, `UnsupportedParameter` for what is not honoured."""
+    """Return the request. Raises `CallerError` for an invalid value, `UnsupportedParameter` for what is not
+    honoured.
+    """
     values = q.sorted_by_name(query, _BY_NAME, Use.LIVE)
     q.flag(values, "mip_opt_out")
     model = q.one(values, "model")
@@ -108,7 +110,7 @@ def read(query: Sequence[tuple[str, str]]) -> Request:
 
 
 def check_order(turns: TurnRules) -> None:
-    """Raises `CallerError` where the end would be told before the early word of it."""
+    """Raise `CallerError` if the eager end would be later than the end."""
     if turns.early_confidence is not None and turns.early_confidence > turns.confidence:
         raise CallerError(
             "`eager_eot_threshold` must not be greater than `eot_threshold`.", param="eager_eot_threshold"

@@ -1,8 +1,8 @@
 """Deepgram's Flux speech: the WebSocket at `/v2/speak`, which speaks turns.
 
-A turn is what is written up to a `Flush`. Its sound comes between `SpeechStarted` and `SpeechMetadata`, then `Flushed`;
-turns wait for those before. `Interrupt` forgets what was written and not yet spoken, of all turns; with the caller's
-place in the sound it is told what of the text was heard.
+A turn is the text up to a `Flush`. Its audio is sent between `SpeechStarted` and `SpeechMetadata`, then `Flushed`;
+turns wait for those before. `Interrupt` drops text that is not yet spoken, of all turns; if it has the caller's
+playback position, the answer has the text that was heard.
 """
 
 from collections import deque
@@ -57,7 +57,7 @@ LONG_TEXT = "BIG-0000"
 
 @dataclass(slots=True)
 class _Turn:
-    """`at_ms` is where its sound begins in that of the session; `times` are of its characters, from its own start."""
+    """A turn. `at_ms` is where its audio begins in the session's; `times` are of its characters, from its own start."""
 
     id: str
     text: str = ""
@@ -91,8 +91,8 @@ class FluxSpeakEndpoint(Endpoint):
 
 
 class FluxSpeech:
-    """One connection. `_turns` are those to be spoken, in order; `_cut` those that an `Interrupt` is about, until it is
-    done, with `_offset_ms` as the caller's place.
+    """One connection. `_turns` are those to be spoken, in order; `_cut` those that a running `Interrupt` concerns, with
+    `_offset_ms` as the caller's playback position.
     """
 
     def __init__(self, request_id: str, speed: float) -> None:
@@ -103,7 +103,7 @@ class FluxSpeech:
         self._turns: deque[_Turn] = deque()
         self._cut: deque[_Turn] | None = None
         self._offset_ms: int | None = None
-        self._interrupted_ms = 0  # where the last interruption was
+        self._interrupted_ms = 0  # the position of the last interruption
         self._audio_ms = 0
         self._characters = 0
         self._minted = 0
@@ -171,7 +171,7 @@ class FluxSpeech:
         return wire.write(wire.ConfigureFailure("SPEED_NOT_SUPPORTED", "speed", description))
 
     def deadline_ns(self) -> int | None:
-        """An hour after the opening."""
+        """Return when the session must end: an hour after the opening."""
         if self._state is State.CLOSED or self._opened_ns is None:
             return None
         return self._opened_ns + MAX_CONNECTION_NS
@@ -212,7 +212,7 @@ class FluxSpeech:
 
     @property
     def _speaking(self) -> deque[_Turn]:
-        """The turns that sound is of: until an interruption is done, those before it."""
+        """The turns that audio belongs to: during an interruption, those before it."""
         return self._turns if self._cut is None else self._cut
 
     def _spoken(self, event: Spoken) -> Step:
@@ -223,7 +223,7 @@ class FluxSpeech:
         if not turn.started:
             turn.started, turn.at_ms = True, self._audio_ms
             sends.append(wire.write(wire.SpeechStarted(turn.id)))
-        before_ms = event.start_ms - turn.audio_ms  # of the turns before, in the sound of the context
+        before_ms = event.start_ms - turn.audio_ms  # of the turns before, in the context's audio
         turn.times += (
             CharacterTime(each.text, each.start_ms - before_ms, each.end_ms - before_ms) for each in event.characters
         )
@@ -234,7 +234,7 @@ class FluxSpeech:
         return Step(sends=tuple(sends))
 
     def _told(self, turn: _Turn) -> tuple[str, ...]:
-        """The end of a turn that was spoken whole."""
+        """Return the messages at the end of a turn that was spoken whole."""
         begun: tuple[str, ...] = ()
         if not turn.started:
             warning = wire.Warning("NO_SYNTHESIZABLE_TEXT", "There was nothing to say in this turn.")
@@ -257,7 +257,7 @@ class FluxSpeech:
         return Step(sends=(wire.write(told),))
 
     def _fail(self, error: AntiphonError) -> Step:
-        """1008 where the caller can mend it, else 1011."""
+        """Close with 1008 for an error that the caller can correct, else 1011."""
         if isinstance(error, (CallerError, PolicyError, CapacityError)):
             return self._break(NO_COMMAND, error.message, POLICY_VIOLATION)
         return self._break(SILENT_SERVER, error.message, INTERNAL_ERROR)

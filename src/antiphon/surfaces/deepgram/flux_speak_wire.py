@@ -10,20 +10,20 @@ from antiphon.surfaces.deepgram.wire import Speak, SpeakClose, SpeakFlush
 
 
 class PlaybackOffset(msgspec.Struct, frozen=True):
-    """How much of the session's sound was played."""
+    """The length of the session's audio that was played."""
 
     value: int
     type: Literal["time_ms"] = "time_ms"
 
 
 class Interrupt(msgspec.Struct, tag="Interrupt", frozen=True):
-    """What was written and not yet spoken shall not be."""
+    """A request to drop the text that is not yet spoken."""
 
     playback_offset: PlaybackOffset | None = None
 
 
 class Configure(msgspec.Struct, tag="Configure", frozen=True):
-    """Asks for another speed in mid-stream."""
+    """A request for another speed of the following speech."""
 
     speed: float | None = None
 
@@ -43,13 +43,13 @@ class Connected(msgspec.Struct, tag="Connected", frozen=True):
 
 
 class SpeechStarted(msgspec.Struct, tag="SpeechStarted", frozen=True):
-    """The sound of a turn follows."""
+    """The beginning of a turn; its audio follows."""
 
     speech_id: str
 
 
 class Controls(msgspec.Struct, frozen=True):
-    """None is understood here."""
+    """Controls in the text; none is supported."""
 
     pronunciations_applied: int = 0
     breaks_applied: int = 0
@@ -65,7 +65,7 @@ class TurnMetadata(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class SpeechMetadata(TurnMetadata, tag="SpeechMetadata", frozen=True, kw_only=True):
-    """All sound of a turn has been sent."""
+    """The end of a turn's audio."""
 
 
 class Flushed(msgspec.Struct, tag="Flushed", frozen=True):
@@ -73,7 +73,7 @@ class Flushed(msgspec.Struct, tag="Flushed", frozen=True):
 
 
 class SpeechInterrupted(msgspec.Struct, tag="SpeechInterrupted", frozen=True, omit_defaults=True):
-    """No more is said of a turn. The text is there where the caller said how much it played."""
+    """The end of an interrupted turn. The text is present if the caller gave its playback position."""
 
     audio_played_ms: int
     metadata: TurnMetadata
@@ -104,14 +104,14 @@ class ConfigureFailure(msgspec.Struct, tag="ConfigureFailure", frozen=True):
 
 
 class Warning(msgspec.Struct, tag="Warning", frozen=True):
-    """Something that was asked for was not done; the stream goes on."""
+    """A request that was not carried out; the stream continues."""
 
     code: str
     description: str
 
 
 class Error(msgspec.Struct, tag="Error", frozen=True):
-    """What went wrong; the close follows."""
+    """An error; the close follows."""
 
     code: str
     description: str
@@ -135,7 +135,7 @@ _encoder = msgspec.json.Encoder()
 
 
 def read_message(text: str) -> Message:
-    """Raises `msgspec.MsgspecError` for what is none of these, and `UnicodeError` for what is not text."""
+    """Return a client's message. Raises `msgspec.MsgspecError` for any other, `UnicodeError` if it is not text."""
     return _messages.decode(text)
 
 

@@ -7,7 +7,7 @@ from msgspec import Meta
 
 from antiphon.surfaces.deepgram.wire import CloseStream, KeepAlive
 
-# Deepgram's own bounds.
+# Deepgram's own limits.
 MIN_EOT, MAX_EOT = 0.5, 1.0
 MIN_EAGER, MAX_EAGER = 0.3, 0.9
 MIN_TIMEOUT_MS, MAX_TIMEOUT_MS = 500, 60_000
@@ -16,7 +16,7 @@ MIN_TIMEOUT_MS, MAX_TIMEOUT_MS = 500, 60_000
 
 
 class Thresholds(msgspec.Struct, frozen=True, omit_defaults=True):
-    """What is absent stays as it is."""
+    """Thresholds to change; absent ones keep their value."""
 
     eager_eot_threshold: Annotated[float, Meta(ge=MIN_EAGER, le=MAX_EAGER)] | None = None
     eot_threshold: Annotated[float, Meta(ge=MIN_EOT, le=MAX_EOT)] | None = None
@@ -24,7 +24,7 @@ class Thresholds(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class Configure(msgspec.Struct, tag="Configure", frozen=True):
-    """Asks for turns to end otherwise, or words to be expected, in mid-stream."""
+    """A request to change thresholds or key terms during the stream."""
 
     thresholds: msgspec.Raw = msgspec.Raw(b"{}")
     keyterms: str | list[str] | None = None
@@ -34,7 +34,7 @@ class Configure(msgspec.Struct, tag="Configure", frozen=True):
 
 
 class ForceEndTurn(msgspec.Struct, tag="ForceEndTurn", frozen=True):
-    """Ends the turn now."""
+    """A request to end the turn now."""
 
 
 Message = Configure | ForceEndTurn | CloseStream | KeepAlive
@@ -43,7 +43,7 @@ Message = Configure | ForceEndTurn | CloseStream | KeepAlive
 
 
 class Connected(msgspec.Struct, tag="Connected", frozen=True):
-    """The first message. `sequence_id` counts all messages to the caller."""
+    """The first message. `sequence_id` numbers all messages to the caller."""
 
     request_id: str
     sequence_id: int
@@ -57,7 +57,7 @@ class Word(msgspec.Struct, frozen=True):
 
 
 class TurnInfo(msgspec.Struct, tag="TurnInfo", frozen=True, omit_defaults=True):
-    """What has been said in a turn so far. `trigger` says why it ended, with `EndOfTurn` only."""
+    """A turn so far. `trigger` says why it ended, with `EndOfTurn` only."""
 
     request_id: str
     sequence_id: int
@@ -86,7 +86,7 @@ class ConfigureFailure(msgspec.Struct, tag="ConfigureFailure", frozen=True):
 
 
 class Warning(msgspec.Struct, tag="Warning", frozen=True):
-    """Something that was asked for has no effect; the stream goes on."""
+    """A request without effect; the stream continues."""
 
     request_id: str
     sequence_id: int
@@ -95,7 +95,7 @@ class Warning(msgspec.Struct, tag="Warning", frozen=True):
 
 
 class FatalError(msgspec.Struct, tag="Error", frozen=True):
-    """What went wrong; the close follows."""
+    """An error; the close follows."""
 
     sequence_id: int
     code: str
@@ -110,12 +110,12 @@ _encoder = msgspec.json.Encoder()
 
 
 def read_message(text: str) -> Message:
-    """Raises `msgspec.MsgspecError` for what is none of these, and `UnicodeError` for what is not text."""
+    """Return a client's message. Raises `msgspec.MsgspecError` for any other, `UnicodeError` if it is not text."""
     return _messages.decode(text)
 
 
 def read_thresholds(data: msgspec.Raw) -> Thresholds:
-    """Raises `msgspec.ValidationError` for one that is out of its bounds."""
+    """Return thresholds. Raises `msgspec.ValidationError` if one is out of range."""
     return _thresholds.decode(data) or Thresholds()
 
 

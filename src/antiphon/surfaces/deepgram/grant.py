@@ -1,4 +1,4 @@
-"""`POST /v1/auth/grant`: a token that stands for the caller's key for a short time, for a browser or a device."""
+"""`POST /v1/auth/grant`: a short-lived token in place of the caller's key, for a browser or a device."""
 
 from typing import Annotated
 
@@ -17,7 +17,7 @@ MAX_BODY_BYTES = 4096
 
 
 class GrantRequest(msgspec.Struct, frozen=True):
-    """The body. The SDKs have seconds as a fraction."""
+    """The body. The SDKs send seconds as a fraction."""
 
     ttl_seconds: Annotated[float, Meta(ge=1, le=MAX_LIFETIME_S)] | None = None
 
@@ -33,7 +33,7 @@ class GrantEndpoint(Endpoint):
         return ShortToken(lifetime_s, lambda token: self._grant(opening, token, lifetime_s))
 
     def _lifetime_s(self, body: bytes) -> int:
-        """Whole seconds. Raises `CallerError`."""
+        """Return whole seconds. Raises `CallerError`."""
         try:
             asked = _decoder.decode(body.strip() or b"{}")
         except (msgspec.MsgspecError, UnicodeError, RecursionError):

@@ -1,8 +1,8 @@
 """Deepgram's live transcription: the WebSocket at `/v1/listen`.
 
-Binary messages are audio, an empty one is the old way to say `CloseStream`; text messages are JSON with a `type`. Ten
-seconds without any message end the stream with 1011 NET-0001, audio that cannot be decoded with 1008 DATA-0000. After
-`CloseStream` the caller has no more to say: what still comes is not read, and the last results are sent.
+Binary messages are audio, an empty one means `CloseStream` (its old form); text messages are JSON with a `type`. After
+ten seconds without any message the stream ends with 1011 NET-0001, after audio that cannot be decoded with 1008
+DATA-0000. After `CloseStream` further messages are ignored, and the last results are sent.
 """
 
 import msgspec
@@ -50,7 +50,7 @@ IDLE_TIMEOUT_NS = IDLE_TIMEOUT_MS * NS_PER_MS
 UNDECODABLE, SILENT_CALLER = "DATA-0000", "NET-0001"
 
 
-# What a message without content leads to while the stream is open: inputs for the session, and the next state.
+# The effect of a message without content in an open stream: inputs for the session, and the next state.
 _TRANSITIONS: dict[type, tuple[tuple[Input, ...], State]] = {
     wire.KeepAlive: ((), State.OPEN),
     wire.CloseStream: ((End(),), State.ENDING),
@@ -118,7 +118,9 @@ class LiveListen:
         return self._follow(type(said))
 
     def deadline_ns(self) -> int | None:
-        """Ten seconds after the last message, or after the opening; none once the caller is done."""
+        """Return when the idle timeout ends: 10 s after the opening or last message; `None` once the caller has
+        ended.
+        """
         if self._state is not State.OPEN or self._heard_ns is None:
             return None
         return self._heard_ns + IDLE_TIMEOUT_NS
@@ -136,7 +138,7 @@ class LiveListen:
         return Step(inputs=inputs)
 
     def _configure(self, said: wire.Configure) -> str:
-        """Taking away what is not there is done; adding is refused, as Deepgram refuses it."""
+        """Return the answer. Removing settings is accepted; adding them is refused, as with Deepgram."""
         if said.keyterms:
             code, reason = "CONFIGURE_KEYTERMS_NOT_SUPPORTED", "Key terms cannot be changed within a stream."
         elif said.features and any(said.features.values()):
@@ -170,7 +172,7 @@ class LiveListen:
                 ended = wire.UtteranceEnd(self._index(event.channel), results.seconds(event.last_word_end_ms))
                 return Step(sends=(wire.write(ended),))
             case TurnMayEnd() | SpeechResumed():
-                return NOTHING  # not asked for here
+                return NOTHING  # never requested here
             case Closed():
                 return self._close((wire.write(self._metadata(event)),), NORMAL, "")
             case Failed():
@@ -203,7 +205,7 @@ class LiveListen:
         return channel, max(self._channels, channel + 1)
 
     def _fail(self, error: AntiphonError) -> Step:
-        """An error message in Deepgram's shape, then the close: 1008 where the caller can mend it, else 1011."""
+        """Send an error in Deepgram's shape, then close: 1008 if the caller can correct it, else 1011."""
         code = error_code(error)
         if isinstance(error, BadMedia):
             close_code, payload = POLICY_VIOLATION, UNDECODABLE

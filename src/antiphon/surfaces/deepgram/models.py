@@ -1,6 +1,6 @@
-"""`GET /v1/models` and `/v1/models/{id}`: what hears and what speaks, by every public name.
+"""`GET /v1/models` and `/v1/models/{id}`: the models of recognition and of speech, by every public name.
 
-A model's UUID is made from the name of what answers to it, so several may have the same; an id is a name or a UUID.
+A model's UUID is made from the name of its version, so several names may share one; an id is a name or a UUID.
 """
 
 from collections.abc import Iterable, Sequence
@@ -21,7 +21,7 @@ _TABLE = {"include_outdated": Parameter("include_outdated", Use.BOTH, "There is 
 
 
 class SpeechModels(Endpoint):
-    """Both: the list, and one of it."""
+    """The list, or one model of it."""
 
     def ask(self, opening: Opening, body: bytes) -> Offer:
         return Offer(lambda offered: self.answer(opening, offered.recognisers, offered.voices))

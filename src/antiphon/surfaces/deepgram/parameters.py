@@ -1,6 +1,6 @@
-"""The query parameters of Deepgram's listen API: a table of all of them, and what a query asks for.
+"""The query parameters of Deepgram's listen API: a table of all of them, and their meaning.
 
-What is accepted and cannot be honoured wholly is reported as a warning in the metadata, and in the answer's header
+What is accepted but only honoured in part is reported as a warning in the metadata, and in the answer's header
 `antiphon-no-effect`.
 """
 
@@ -23,7 +23,7 @@ from antiphon.surfaces.deepgram.search import MAX_SEARCHES, MOST_HITS
 from antiphon.surfaces.deepgram.wire import ParameterWarning
 
 DEFAULT_MODEL = "base-general"
-# Deepgram's own default is 10 ms, far below the pauses inside a sentence; see the table.
+# Deepgram's own default is 10 ms, far shorter than pauses within a sentence; see the table.
 DEFAULT_ENDPOINTING_MS = 500
 DEFAULT_UTT_SPLIT_MS = 800
 MIN_UTTERANCE_END_MS = 1_000
@@ -192,8 +192,8 @@ _DEFAULT_RATES = {Encoding.MULAW: TELEPHONE_RATE, Encoding.ALAW: TELEPHONE_RATE,
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """What a query asks for. `warnings` are about parameters that could not be honoured wholly. `guiding` are the names
-    of those whose effect depends on the model.
+    """The request of a query. `warnings` are about parameters that are not fully honoured. `guiding` are the names of
+    those whose effect depends on the model.
     """
 
     model: str
@@ -224,7 +224,7 @@ class Request:
         return tuple((SpeechAbility.GUIDANCE, name) for name in self.guiding)
 
     def answered(self, opened: Opened) -> "Request":
-        """By a model that cannot do all of it: with the warnings about that."""
+        """Return the request with warnings about what the answering model cannot do."""
         lacks = lacking(self.dispensable, opened.unmet_speech)
         warnings = [ParameterWarning(name, "unsupported", NO_GUIDANCE) for name in lacks]
         if self.language == MULTI and len(opened.languages) < 2:
@@ -238,7 +238,9 @@ class Request:
 
 
 def read(query: Sequence[tuple[str, str]], *, live: bool) -> Request:
-    """Raises `CallerError` for a value that makes no sense, `UnsupportedParameter` for what is not honoured."""
+    """Return the request. Raises `CallerError` for an invalid value, `UnsupportedParameter` for what is not
+    honoured.
+    """
     values = q.sorted_by_name(query, _BY_NAME, Use.LIVE if live else Use.FILE)
     q.require_one_of(values, "version", "latest")
     q.require_one_of(values, "alternatives", "1")
@@ -288,7 +290,7 @@ def read(query: Sequence[tuple[str, str]], *, live: bool) -> Request:
 
 
 def hearing(asked: Request) -> dict[str, Any]:
-    """What a query says of how the model is to hear, as fields of a `TranscribeSpec`."""
+    """Return the recognition's settings as fields of a `TranscribeSpec`."""
     language = "" if asked.language == MULTI else asked.language
     return {
         "language": language,
@@ -311,13 +313,13 @@ def _detects(values: Values) -> bool:
 
 
 def _languages(values: Values) -> tuple[str, ...]:
-    """Of which one is spoken."""
+    """Return the languages, one of which is spoken."""
     candidates = (value for value in values.get("detect_language", ()) if value.lower() not in ("true", "false"))
     return (*values.get("language_hint", ()), *candidates)
 
 
 def terms(values: Values, name: str) -> tuple[str, ...]:
-    """Words or phrases. Raises `CallerError` for one that is too long."""
+    """Return words or phrases. Raises `CallerError` if one is too long."""
     terms = tuple(term for value in values.get(name, ()) if (term := value.strip()) and term.lower() != "false")
     if any(len(term) > MAX_TERM_CHARS for term in terms):
         raise CallerError(f"A `{name}` has {MAX_TERM_CHARS} characters at most.", param=name)
@@ -364,7 +366,7 @@ def audio_format(values: Values, *, live: bool, multichannel: bool, warnings: li
 
 
 def _check_opus(rate: int, channels: int, *, live: bool) -> None:
-    """RFC 6716, section 2: five rates, mono or stereo."""
+    """Check RFC 6716, section 2: five sample rates, mono or stereo."""
     if not live:
         raise UnsupportedParameter(
             "Raw Opus packets have no boundaries in a body; send them in Ogg or WebM.", param="encoding"
@@ -392,7 +394,7 @@ def _utterance_end(values: Values, interims: bool) -> int | None:
 
 
 def _utt_split(values: Values) -> int | None:
-    """Milliseconds, or `None` where no utterances are wanted."""
+    """Return milliseconds, or `None` if no utterances are requested."""
     wanted = q.flag(values, "utterances")
     value = q.one(values, "utt_split")
     if value is None:

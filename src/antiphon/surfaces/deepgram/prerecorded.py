@@ -1,6 +1,6 @@
 """Deepgram's transcription of recordings: `POST /v1/listen`, whose body is the audio or `{"url": ...}`.
 
-The answer is written once, when the session has ended: its finals as one transcript per channel, or the error.
+The answer is sent when the session has ended: its finals as one transcript per channel, or the error.
 """
 
 import msgspec
@@ -14,7 +14,7 @@ from antiphon.surfaces.deepgram import parameters, results, wire
 from antiphon.surfaces.deepgram.endpoint import Endpoint, answer_headers, refusal
 from antiphon.surfaces.deepgram.search import search
 
-# Deepgram takes 2 GB; here a body is held in memory.
+# Deepgram accepts 2 GB; here a body is in memory.
 MAX_BODY_BYTES = 256 * 1024 * 1024
 
 
@@ -52,7 +52,7 @@ class PrerecordedListen:
         self._answered = False
 
     def receive(self, message: str | bytes, now_ns: int) -> Step:
-        """Never called: the body came with the request."""
+        """Do nothing; never called: the body came with the request."""
         return NOTHING
 
     def deadline_ns(self) -> int | None:
@@ -111,7 +111,7 @@ class PrerecordedListen:
         return [rewriting.apply(final.transcript) if rewriting else final.transcript for final in finals]
 
     def _utterances(self, channels: list[list[Transcript]], split_ms: int) -> list[wire.Utterance]:
-        """Those of all channels, in the order in which they began."""
+        """Return the utterances of all channels, by their start."""
         found = [
             utterance
             for channel, transcripts in enumerate(channels)
@@ -127,7 +127,7 @@ class PrerecordedListen:
 
 
 def _media(content_type: str, body: Body) -> bytes | Url:
-    """JSON says where the audio stands; any other body is the audio, whatever its type claims."""
+    """Return the URL in a JSON body; any other body is the audio, whatever its content type."""
     kind = content_type.partition(";")[0].strip().lower()
     if kind.startswith("multipart/"):
         raise CallerError("Send the audio as the body itself, not as a form.")

@@ -1,8 +1,8 @@
-"""Query parameters of Deepgram's APIs, and the values that more than one API has.
+"""Query parameters of Deepgram's APIs, and the values that several APIs share.
 
-Each API has a table of all its parameters. One is honoured, or without effect and reported, or refused; never dropped.
-What an endpoint refuses passes only when it says "false", and unknown names never. The tables are what
-`docs/surfaces/deepgram.md` shows.
+Each API has a table of all its parameters. Each is honoured, or without effect and reported, or refused; never ignored.
+A refused parameter is accepted only with the value "false"; unknown names are always refused.
+`docs/surfaces/deepgram.md` shows the tables.
 """
 
 import re
@@ -13,19 +13,19 @@ from enum import StrEnum
 from antiphon.core.errors import CallerError, UnsupportedParameter
 
 MAX_TAG_CHARS = 128
-MAX_TAGS = 32  # what an entry of the ledger holds
+MAX_TAGS = 32  # of an entry of the ledger
 MAX_VALUES = 200
 
 _REPEATABLE = frozenset(
     ("tag", "extra", "language_hint", "detect_language", "replace", "keyterm", "keywords", "search", "redact")
 )
-_WHOLE = re.compile(r"([0-9]{1,9})(?:\.0{1,9})?")  # SDKs have some of them as floats
+_WHOLE = re.compile(r"([0-9]{1,9})(?:\.0{1,9})?")  # SDKs send some of them as floats
 
 Values = Mapping[str, Sequence[str]]
 
 
 class Use(StrEnum):
-    """Which endpoints honour a parameter. One without effect is accepted by all, and reported."""
+    """The endpoints that honour a parameter. One without effect is accepted by all, and reported."""
 
     BOTH = "both"
     LIVE = "live"
@@ -36,7 +36,7 @@ class Use(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Parameter:
-    """One row of a table. `how` says what it does, or why it is refused or has no effect."""
+    """One row of a table. `how` says its effect, or why it is refused or without effect."""
 
     name: str
     use: Use
@@ -44,7 +44,7 @@ class Parameter:
 
 
 def sorted_by_name(query: Sequence[tuple[str, str]], table: Mapping[str, Parameter], use: Use) -> Values:
-    """Every value by its name, with what this endpoint does not honour refused, or left out where it says "false"."""
+    """Return values by name. Raises `UnsupportedParameter` for a refused parameter, unless it is "false"."""
     values: dict[str, list[str]] = {}
     for name, value in query:
         row = table.get(name)
@@ -66,7 +66,7 @@ def sorted_by_name(query: Sequence[tuple[str, str]], table: Mapping[str, Paramet
 
 
 def without_effect(values: Values, table: Mapping[str, Parameter]) -> list[Parameter]:
-    """The rows of the parameters that were given, ask for something, and have no effect here."""
+    """Return the rows of given parameters that request something and have no effect here."""
     given = (
         table[name] for name, held in values.items() if any(value.lower() not in ("false", "0", "") for value in held)
     )
@@ -74,13 +74,13 @@ def without_effect(values: Values, table: Mapping[str, Parameter]) -> list[Param
 
 
 def one(values: Values, name: str) -> str | None:
-    """The value, `None` where it was not given."""
+    """Return the value, `None` if absent."""
     held = values.get(name)
     return held[0] if held else None
 
 
 def flag(values: Values, name: str) -> bool:
-    """Absent is false. The case is free: older clients write `True`. Raises `CallerError`."""
+    """Return a boolean, false if absent, in any case: older clients send `True`. Raises `CallerError`."""
     value = one(values, name)
     if value is None:
         return False
@@ -90,7 +90,7 @@ def flag(values: Values, name: str) -> bool:
 
 
 def whole(values: Values, name: str, low: int, high: int) -> int | None:
-    """A whole number within these bounds, `None` where it was not given. Raises `CallerError`."""
+    """Return a whole number within these bounds, `None` if absent. Raises `CallerError`."""
     value = one(values, name)
     if value is None:
         return None
@@ -101,14 +101,14 @@ def whole(values: Values, name: str, low: int, high: int) -> int | None:
 
 
 def require_one_of(values: Values, name: str, *honoured: str) -> None:
-    """Raises `UnsupportedParameter` for any other value; not to give one is fine."""
+    """Raise `UnsupportedParameter` for a value that is neither absent nor one of these."""
     value = one(values, name)
     if value is not None and value not in honoured:
         raise UnsupportedParameter(f"`{name}` can only be {' or '.join(honoured)}.", param=name)
 
 
 def model(values: Values, default: str) -> str:
-    """The name of the model. Raises `CallerError` for an empty one."""
+    """Return the model's name. Raises `CallerError` if it is empty."""
     named = one(values, "model")
     if named == "":
         raise CallerError("`model` is empty.", param="model")
@@ -116,7 +116,7 @@ def model(values: Values, default: str) -> str:
 
 
 def tags(values: Values) -> tuple[str, ...]:
-    """What the entries of the ledger are to carry. Raises `CallerError`."""
+    """Return the tags for the ledger's entries. Raises `CallerError`."""
     given = tuple(values.get("tag", ()))
     if any(not 0 < len(tag) <= MAX_TAG_CHARS for tag in given):
         raise CallerError(f"A `tag` must have 1 to {MAX_TAG_CHARS} characters.", param="tag")

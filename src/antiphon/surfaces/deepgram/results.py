@@ -1,7 +1,7 @@
-"""How what was recognised is written in Deepgram's results, live and of files.
+"""Recognition in the form of Deepgram's results, live and of files.
 
 Without `punctuate` the transcript and its words are bare and lower case. With it the transcript is the model's text,
-`word` is bare, and `punctuated_word` is as the model wrote it. A mark that stands alone (a dash) is no word.
+`word` is bare, and `punctuated_word` is as the model wrote it. A separate punctuation mark (a dash) is no word.
 """
 
 from collections.abc import Iterator, Sequence
@@ -16,7 +16,7 @@ from antiphon.surfaces.deepgram import wire
 from antiphon.surfaces.deepgram.parameters import Request
 
 CONFIDENCE_DIGITS = 6
-# A paragraph ends where the speaker rests, or after so many sentences.
+# A paragraph ends at a pause of the speaker, or after so many sentences.
 PARAGRAPH_PAUSE_MS = 2_000
 PARAGRAPH_SENTENCES = 5
 _SENTENCE_ENDS = (".", "?", "!")
@@ -31,12 +31,12 @@ def seconds(ms: int) -> float:
 
 
 def created(unix_ms: int) -> str:
-    """`2024-08-29T22:37:55.202Z`."""
+    """Return a time such as `2024-08-29T22:37:55.202Z`."""
     return (_EPOCH + timedelta(milliseconds=unix_ms)).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 def model_uuid(model: str) -> str:
-    """Our models have names, not UUIDs; the same name is always the same UUID."""
+    """Return a UUID made from a model's name; our models have names only."""
     return str(uuid5(NAMESPACE_URL, f"urn:antiphon:model:{model}"))
 
 
@@ -93,7 +93,7 @@ def summary(asked: Request, request_id: str, received_unix_ms: int, model: str, 
 
 
 def whole(transcripts: Sequence[Transcript], *, punctuate: bool, paragraphs: bool) -> wire.Alternative:
-    """One channel's finals, in order, as one alternative. Its confidence is the mean of its words'."""
+    """Return one channel's finals, in order, as one alternative. Its confidence is the mean of its words'."""
     heard = [word for transcript in transcripts for word in transcript.words]
     texts = (transcript.text if punctuate else _bare_text(transcript) for transcript in transcripts)
     return wire.Alternative(
@@ -107,7 +107,7 @@ def whole(transcripts: Sequence[Transcript], *, punctuate: bool, paragraphs: boo
 def utterances(
     heard: Sequence[Word], *, channel: int, split_ms: int, punctuate: bool, request_id: str
 ) -> list[wire.Utterance]:
-    """One channel's words, cut where two of them are `split_ms` or more apart."""
+    """Return one channel's words, split at pauses of `split_ms` or more."""
     return [
         wire.Utterance(
             start=seconds(run[0].start_ms),
@@ -123,7 +123,7 @@ def utterances(
 
 
 def _paragraphs(heard: Sequence[Word]) -> wire.Paragraphs:
-    """Deepgram begins the text with a line break, and puts an empty line between paragraphs."""
+    """Return paragraphs; as with Deepgram, the text begins with a line break, with an empty line between paragraphs."""
     groups = list(_paragraph_groups(heard))
     text = "\n\n".join(join(map(_text, group)) for group in groups)
     return wire.Paragraphs(

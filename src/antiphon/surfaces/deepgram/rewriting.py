@@ -1,4 +1,4 @@
-"""What Deepgram's `replace` and `profanity_filter` ask for."""
+"""Deepgram's `replace` and `profanity_filter`."""
 
 from collections.abc import Sequence
 
@@ -9,7 +9,9 @@ MAX_REPLACEMENT_CHARS = 256
 
 
 def read(given: Sequence[str], masks: bool) -> Rewriting | None:
-    """`given` are values of `replace`; `None` where nothing is to be changed. Raises `CallerError`."""
+    """Return the rewriting, `None` if nothing is to be changed. `given` are values of `replace`. Raises
+    `CallerError`.
+    """
     replacements = []
     for value in given:
         if value.lower() == "false":

@@ -1,7 +1,7 @@
-"""Deepgram's `search`: where words like those that are searched for stand in a transcript.
+"""Deepgram's `search`: the places of a transcript with words like those of a query.
 
-A hit is as many words in a row as the query has. Its confidence is how much their letters agree with the query's, each
-word counted by its length. Words are compared as the transcript has them, and not by their sound. Pure.
+A hit has as many consecutive words as the query. Its confidence is the agreement of their letters with the query's,
+weighted by the words' lengths. Words are compared by spelling, not by sound. Pure.
 """
 
 from collections.abc import Callable, Sequence
@@ -14,24 +14,24 @@ from antiphon.surfaces.deepgram import wire
 
 MAX_SEARCHES = 25  # of one call
 MOST_HITS = 10  # of one query
-ALIKE = 0.7  # from which on words are a hit
+ALIKE = 0.7  # the least likeness of a hit
 CONFIDENCE_DIGITS = 6
 
 Likeness = Callable[[str, str], float]
 
 
 def search(queries: Sequence[str], heard: Sequence[Word]) -> list[wire.Search] | None:
-    """The hits of each query; `None` where nothing is searched for."""
+    """Return the hits of each query; `None` without queries."""
     if not queries:
         return None
     words = [(plain(word.text), word) for word in heard]
     words = [(text, word) for text, word in words if text]
-    alike = cache(_alike)  # a recording has many words, and few that differ
+    alike = cache(_alike)  # a recording has many words, few of them distinct
     return [wire.Search(query, _hits(plain(query).split(), words, alike)) for query in queries]
 
 
 def _hits(query: Sequence[str], words: Sequence[tuple[str, Word]], alike: Likeness) -> list[wire.Hit]:
-    """The best first, none of which has a word of another."""
+    """Return the best hits first, without overlaps."""
     letters = sum(map(len, query))
     if not letters:
         return []
@@ -60,9 +60,9 @@ def _hit(likeness: float, words: Sequence[Word]) -> wire.Hit:
 
 
 def _alike(one: str, other: str) -> float:
-    """0..1: how many of their letters agree, in order."""
+    """Return the share of letters that agree, in order: 0..1."""
     if one == other:
         return 1.0
     if 2 * min(len(one), len(other)) < ALIKE * (len(one) + len(other)) / 2:
-        return 0.0  # far too different in length, which is quick to see
+        return 0.0  # their lengths differ too much, which is fast to check
     return SequenceMatcher(None, one, other, autojunk=False).ratio()

@@ -1,7 +1,7 @@
 """Deepgram's speech over HTTP: `POST /v1/speak`, whose body is `{"text": ...}` or the text itself.
 
-Nothing is sent before there is sound, so a failure until then has its own status. After that there is no place for it:
-the connection is broken off, and what came is not taken for the whole. A text that stands elsewhere is not fetched.
+Nothing is sent before the first audio, so an error until then has its own status. Later there is no place for it: the
+connection is aborted, and no client takes the part for the whole. A text at a URL is not fetched.
 """
 
 import msgspec
@@ -18,7 +18,7 @@ from antiphon.surfaces.deepgram.endpoint import Endpoint, PayloadError, Unsuppor
 MAX_BODY_BYTES = 2_000_000
 MAX_CHARACTERS = 2_000
 
-# In its own words.
+# Deepgram's own message.
 NOT_ONE_TEXT = "Failed to deserialize JSON payload. Please specify exactly one of `text` or `url` in the JSON body."
 
 
@@ -39,7 +39,7 @@ class SpeakEndpoint(Endpoint):
 
 
 class SpokenText:
-    """One text's answer: its speech, as it is made."""
+    """The answer to one text: its speech, while it is generated."""
 
     def __init__(self, request_id: str, spec: SpeakSpec, unused: tuple[tuple[str, str], ...] = ()) -> None:
         self._unused = unused
@@ -88,7 +88,7 @@ class SpokenText:
 
 
 def _text(content_type: str, body: bytes) -> str:
-    """What is to be said, in Deepgram's words where that cannot be found out."""
+    """Return the text to speak. Errors have Deepgram's messages."""
     kind = content_type.partition(";")[0].strip().lower()
     if kind == "text/plain":
         try:

@@ -1,8 +1,8 @@
 """Deepgram's live speech: the WebSocket at `/v1/speak`.
 
-The caller's messages are JSON with a `type`, the server's are sound (binary) and JSON. A clause is spoken as soon as it
-is whole; `Flush` asks for what is not. `Close` means that there is no more to come: what was written is spoken, then
-the connection is closed. Errors are told by the close alone, its code and the payload that Deepgram documents for it
+The caller's messages are JSON with a `type`, the server's are audio (binary) and JSON. A clause is spoken as soon as it
+is complete, the rest at a `Flush`. `Close` means that no more text comes: the rest is spoken, then the connection is
+closed. Errors are reported by the close alone, with the code and the payload that Deepgram documents
 (https://developers.deepgram.com/docs/tts-troubleshooting-websocket-net-and-data-errors).
 """
 
@@ -106,7 +106,7 @@ class LiveSpeech:
                 return Step((End(),))
 
     def _flush(self, now_ns: int) -> Step:
-        """One too many within the window is not done, and the caller is told so."""
+        """Flush, or warn the caller if there are too many flushes within the window."""
         if len(self._flushed_ns) == MAX_FLUSHES and now_ns - self._flushed_ns[0] < FLUSH_WINDOW_NS:
             description = f"There may be {MAX_FLUSHES} Flush messages in {FLUSH_WINDOW_NS // NS_PER_S} seconds at most."
             return Step(sends=(wire.write(wire.SpeakWarning(description, "EXCESSIVE_FLUSH")),))
@@ -114,7 +114,7 @@ class LiveSpeech:
         return Step((Flush(),))
 
     def deadline_ns(self) -> int | None:
-        """An hour after the opening."""
+        """Return when the session must end: an hour after the opening."""
         if self._state is State.CLOSED or self._opened_ns is None:
             return None
         return self._opened_ns + MAX_CONNECTION_NS
@@ -154,7 +154,7 @@ class LiveSpeech:
         return sequence
 
     def _fail(self, error: AntiphonError) -> Step:
-        """1008 where the caller can mend it, else 1011. That there is no room can only mean: for more of its text."""
+        """Close with 1008 if the caller can correct the error, else 1011. A `CapacityError` here concerns its text."""
         if isinstance(error, CapacityError):
             return self._close(POLICY_VIOLATION, f"{TOO_MUCH_TEXT}: {error.message}")
         if isinstance(error, (CallerError, PolicyError)):

@@ -1,7 +1,7 @@
-"""The query parameters of Deepgram's speak API: a table of all of them, and what a query asks for.
+"""The query parameters of Deepgram's speak API: a table of all of them, and their meaning.
 
-Which encoding, container, sample rate and bit rate go together is Deepgram's own table, and so are the words in which
-what does not is refused (https://developers.deepgram.com/docs/tts-media-output-settings, .../docs/errors).
+The valid combinations of encoding, container, sample rate and bit rate are Deepgram's own table, and so are the error
+messages (https://developers.deepgram.com/docs/tts-media-output-settings, .../docs/errors).
 """
 
 import re
@@ -61,9 +61,8 @@ _SPEED = re.compile(r"[0-9]{1,3}(\.[0-9]{1,9})?")
 
 @dataclass(frozen=True, slots=True)
 class _Encoding:
-    """What goes with an encoding. The first container and rate are those of who names none; without `containers` it
-    has none to choose from, with one rate none either. `bit_rates` are what may be asked for, `reach` the least and the
-    most that one channel can have.
+    """The options of an encoding. The first container and rate are the defaults; the caller cannot choose a container
+    without `containers`, nor a single rate. `bit_rates` are the allowed values, `reach` the range for one channel.
     """
 
     codec: Codec
@@ -95,9 +94,9 @@ _TYPES = {
 
 
 def read(query: Sequence[tuple[str, str]], text: str | None = None) -> SpeakSpec:
-    """What a query asks for: `text` spoken, or without one a live session.
+    """Return the request: `text` spoken, or without one a live session.
 
-    Raises `CallerError` for a value that makes no sense, `UnsupportedParameter` for what is not honoured.
+    Raises `CallerError` for an invalid value, `UnsupportedParameter` for what is not honoured.
     """
     live = text is None
     values = q.sorted_by_name(query, _BY_NAME, Use.LIVE if live else Use.FILE)
@@ -115,7 +114,7 @@ def read(query: Sequence[tuple[str, str]], text: str | None = None) -> SpeakSpec
 
 
 def unused(query: Sequence[tuple[str, str]]) -> tuple[str, ...]:
-    """The names of the parameters that were given and have no effect."""
+    """Return the names of given parameters that have no effect."""
     values: dict[str, list[str]] = {}
     for name, value in query:
         values.setdefault(name, []).append(value)

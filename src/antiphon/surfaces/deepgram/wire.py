@@ -1,32 +1,32 @@
 """The messages of Deepgram's APIs, as its own SDK types them (`ListenV1*` and `SpeakV1*` of deepgram-sdk 7).
 
-Fields stand in the order in which Deepgram writes them. Times are seconds.
+Fields are in Deepgram's order. Times are seconds.
 """
 
 import msgspec
 
-# Deepgram stopped giving transaction keys and says so in their place.
+# Deepgram no longer has transaction keys, and sends this instead.
 TRANSACTION_KEY = "deprecated"
 
 # -- from the caller ---------------------------------------------------------------------------------------------------
 
 
 class KeepAlive(msgspec.Struct, tag="KeepAlive", frozen=True):
-    """Postpones the idle timeout; carries no audio and gets no answer."""
+    """A message that restarts the idle timeout, without audio and answer."""
 
 
 class Finalize(msgspec.Struct, tag="Finalize", frozen=True):
-    """Asks for the final results of what was sent so far, of one channel or of all."""
+    """A request for the finals of everything sent so far, of one channel or of all."""
 
     channel: int | None = None
 
 
 class CloseStream(msgspec.Struct, tag="CloseStream", frozen=True):
-    """Asks for the last results, the metadata and the close."""
+    """A request for the last results, the metadata and the close."""
 
 
 class Configure(msgspec.Struct, tag="Configure", frozen=True):
-    """Asks for other key terms or formatting in mid-stream."""
+    """A request to change key terms or formatting during the stream."""
 
     keyterms: list[str] | None = None
     features: dict[str, bool] | None = None
@@ -36,7 +36,7 @@ ClientMessage = KeepAlive | Finalize | CloseStream | Configure
 
 
 class UrlRequest(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
-    """The JSON body of a request whose audio stands elsewhere."""
+    """The JSON body of a request whose audio is at a URL."""
 
     url: str
 
@@ -48,22 +48,22 @@ class Speak(msgspec.Struct, tag="Speak", frozen=True):
 
 
 class SpeakFlush(msgspec.Struct, tag="Flush", frozen=True):
-    """Asks for the speech of what was written so far."""
+    """A request to speak the text so far."""
 
 
 class SpeakClear(msgspec.Struct, tag="Clear", frozen=True):
-    """What was written and not yet spoken shall not be."""
+    """A request to drop the text that is not yet spoken."""
 
 
 class SpeakClose(msgspec.Struct, tag="Close", frozen=True):
-    """Asks for the rest of the speech and the close."""
+    """A request to speak the rest, then close."""
 
 
 SpeakMessage = Speak | SpeakFlush | SpeakClear | SpeakClose
 
 
 class TextRequest(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
-    """The JSON body of a request whose text is to be spoken, or stands elsewhere."""
+    """The JSON body of a request to speak a text, or the text at a URL."""
 
     text: str | None = None
     url: str | None = None
@@ -73,7 +73,7 @@ class TextRequest(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
 
 
 class ParameterWarning(msgspec.Struct, frozen=True):
-    """A parameter that was accepted and is not, or not wholly, honoured."""
+    """A warning about an accepted parameter that is not fully honoured."""
 
     parameter: str
     type: str
@@ -132,7 +132,7 @@ class Search(msgspec.Struct, frozen=True):
 
 
 class Channel(msgspec.Struct, frozen=True, omit_defaults=True):
-    """`language_confidence` is 0..1."""
+    """One channel's result; `language_confidence` is 0..1."""
 
     search: list[Search] | None = None
     alternatives: list[Alternative] = []
@@ -147,7 +147,7 @@ class ResultsMetadata(msgspec.Struct, frozen=True):
 
 
 class Results(msgspec.Struct, tag="Results", frozen=True):
-    """`channel_index` is the channel and how many there are."""
+    """A live result; `channel_index` is the channel and the number of channels."""
 
     channel_index: tuple[int, int]
     duration: float
@@ -170,7 +170,7 @@ class UtteranceEnd(msgspec.Struct, tag="UtteranceEnd", frozen=True):
 
 
 class Summary(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
-    """What is said of a whole call, at its end. `models` and the keys of `model_info` are model UUIDs."""
+    """The summary at the end of a call. `models` and the keys of `model_info` are model UUIDs."""
 
     transaction_key: str
     request_id: str
@@ -201,7 +201,7 @@ class ConfigureFailure(msgspec.Struct, tag="ConfigureFailure", frozen=True):
 
 
 class Error(msgspec.Struct, tag="Error", frozen=True):
-    """What went wrong on an open stream; the close follows."""
+    """An error on an open stream; the close follows."""
 
     variant: str
     description: str
@@ -217,19 +217,19 @@ class SpeakMetadata(msgspec.Struct, tag="Metadata", frozen=True):
 
 
 class SpeakFlushed(msgspec.Struct, tag="Flushed", frozen=True):
-    """All that was written before a `Flush` has been spoken. `sequence_id` counts these and `Cleared`."""
+    """The end of the speech before a `Flush`. `sequence_id` numbers these and `Cleared`."""
 
     sequence_id: int
 
 
 class SpeakCleared(msgspec.Struct, tag="Cleared", frozen=True):
-    """No more is said of what was written before a `Clear`."""
+    """The answer to `Clear`: no more audio of the text before it."""
 
     sequence_id: int
 
 
 class SpeakWarning(msgspec.Struct, tag="Warning", frozen=True):
-    """Something that was asked for was not done; the stream goes on."""
+    """A request that was not carried out; the stream continues."""
 
     description: str
     code: str
@@ -258,7 +258,7 @@ class Response(msgspec.Struct, frozen=True):
 
 
 class Granted(msgspec.Struct, frozen=True):
-    """A token that stands for a key; `expires_in` is in seconds."""
+    """A token in place of a key; `expires_in` is in seconds."""
 
     access_token: str
     expires_in: int
@@ -314,22 +314,22 @@ _encoder = msgspec.json.Encoder()
 
 
 def read_client_message(text: str) -> ClientMessage:
-    """Raises `msgspec.MsgspecError` for what is not one of the four, and `UnicodeError` for what is not text."""
+    """Return a client's message. Raises `msgspec.MsgspecError` for any other, `UnicodeError` if it is not text."""
     return _client_messages.decode(text)
 
 
 def read_url_request(data: bytes) -> UrlRequest:
-    """Raises `msgspec.MsgspecError`, or `UnicodeError` for what is not text."""
+    """Return the request. Raises `msgspec.MsgspecError`, or `UnicodeError` if it is not text."""
     return _url_requests.decode(data)
 
 
 def read_speak_message(text: str) -> SpeakMessage:
-    """Raises `msgspec.MsgspecError` for what is not one of the four, and `UnicodeError` for what is not text."""
+    """Return a client's message. Raises `msgspec.MsgspecError` for any other, `UnicodeError` if it is not text."""
     return _speak_messages.decode(text)
 
 
 def read_text_request(data: bytes) -> TextRequest:
-    """Raises `msgspec.MsgspecError`, or `UnicodeError` for what is not text."""
+    """Return the request. Raises `msgspec.MsgspecError`, or `UnicodeError` if it is not text."""
     return _text_requests.decode(data)
 
 

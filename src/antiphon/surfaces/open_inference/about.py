@@ -1,7 +1,7 @@
-"""What the server and its models say of themselves: `GET /v2`, `/v2/health/live`, `/v2/health/ready`,
+"""The state of the server and its models: `GET /v2`, `/v2/health/live`, `/v2/health/ready`,
 `/v2/models/{name}[/versions/{version}][/ready]`.
 
-Health and the server's own name need no key: probes have none.
+Health and the server's own name require no key: probes have none.
 """
 
 from functools import partial
@@ -26,7 +26,7 @@ class About(wire.Endpoint):
     def ask(self, opening: Opening, body: bytes) -> Inquiry:
         tell = partial(self.tell, opening)
         if opening.path in (SERVER, LIVE, READY):
-            return Inquiry(tell=tell)  # whatever the query: probes and balancers add to an URL
+            return Inquiry(tell=tell)  # the query is ignored: probes and load balancers add parameters
         address = address_of(opening)
         return Inquiry(address.model, address.version, described=not address.act, tell=tell)
 

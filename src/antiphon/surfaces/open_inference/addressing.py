@@ -1,4 +1,4 @@
-"""Which model, and which of its versions, a path names: `/v2/models/{name}[/versions/{version}][/infer|/ready]`."""
+"""The model and the version in a path: `/v2/models/{name}[/versions/{version}][/infer|/ready]`."""
 
 import re
 from dataclasses import dataclass
@@ -16,7 +16,7 @@ _OTHERS = frozenset({"config", "stats"})
 
 @dataclass(frozen=True, slots=True)
 class Address:
-    """`act` is `infer`, `ready`, or empty where the model is to be described."""
+    """The parts of a path. `act` is `infer`, `ready`, or empty for a model's description."""
 
     model: str
     version: str
@@ -24,8 +24,9 @@ class Address:
 
 
 def address_of(opening: Opening) -> Address:
-    """Raises `NotFound` for a path that names no model, or something of one that only other servers have (Triton's
-    `config` and `stats`), `UnsupportedParameter` for a parameter in the URL."""
+    """Return the parts of the path. Raises `NotFound` for any other path, also those of other servers (Triton's
+    `config` and `stats`), `UnsupportedParameter` for a parameter in the URL.
+    """
     if opening.query:
         raise UnsupportedParameter("Parameters in the URL are not supported.", param=opening.query[0][0])
     found = _PATH.fullmatch(opening.path)

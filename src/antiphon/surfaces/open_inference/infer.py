@@ -1,9 +1,8 @@
-"""`POST /v2/models/{name}[/versions/{version}]/infer`: tensors in, tensors out, as JSON or as bytes after it.
+"""`POST /v2/models/{name}[/versions/{version}]/infer`: returns a model's output tensors, as JSON or as bytes after it.
 
-Every input is checked against its own shape before it goes on. Parameters are the model's business and are passed on,
-but for those of the binary extension, which are the wire's: `binary_data_size` of an input, `binary_data` of an output,
-`binary_data_output` of the request. Shared memory is refused: what lies in the memory of a server's machine is no
-caller's to name.
+Every input is checked against its own shape first. Parameters are passed to the model, except those of the binary
+extension: `binary_data_size` of an input, `binary_data` of an output, `binary_data_output` of the request. Shared
+memory is refused: no caller may name memory of the server's machine.
 """
 
 from collections.abc import Sequence
@@ -25,7 +24,7 @@ from antiphon.surfaces.open_inference import wire
 from antiphon.surfaces.open_inference.addressing import address_of
 
 MAX_BODY_BYTES = 64 << 20
-MAX_JSON_BYTES = 4 << 20  # reading much more of it would hold everyone else up
+MAX_JSON_BYTES = 4 << 20  # parsing much more would delay all other calls
 MAX_TENSORS = 256
 MAX_DIMENSIONS = 32
 MAX_PARAMETERS = 1024  # of a request, its inputs and outputs together
@@ -42,7 +41,7 @@ class Infer(wire.Endpoint):
     max_body_bytes = MAX_BODY_BYTES
 
     def negotiate(self, opening: Opening, body: bytes) -> AnswerRequest:
-        """The body as a spec. Raises some `CallerError`."""
+        """Return the body as a spec. Raises a `CallerError`."""
         address = address_of(opening)
         text, rest = _parts(opening, body)
         request = _decoded(text)
@@ -56,7 +55,7 @@ class Infer(wire.Endpoint):
 
 
 def _parts(opening: Opening, body: bytes) -> tuple[bytes, bytes]:
-    """The JSON, and the bytes after it."""
+    """Return the JSON, and the bytes after it."""
     length = opening.headers.get(wire.JSON_LENGTH, str(len(body)))
     if not length.isdecimal() or int(length) > len(body):
         raise CallerError("'Inference-Header-Content-Length' is not the length of a part of the body.")
@@ -82,7 +81,7 @@ def _decoded(text: bytes) -> wire.InferRequest:
     if sum(map(len, own)) > MAX_PARAMETERS:
         raise CallerError(f"At most {MAX_PARAMETERS} parameters in all are allowed.", param="parameters")
     for place, each in enumerate(request.inputs):
-        if len(each.shape) > MAX_DIMENSIONS:  # or their product would take for ever
+        if len(each.shape) > MAX_DIMENSIONS:  # or computing their product would take too long
             raise CallerError(
                 f"Input {place}: at most {MAX_DIMENSIONS} dimensions are allowed.", param=f"inputs[{place}]"
             )
@@ -122,14 +121,14 @@ def _inputs(given: Sequence[wire.InputTensor], rest: bytes) -> tuple[Tensor, ...
 
 
 def _packed(given: wire.InputTensor) -> bytes:
-    """Raises `ValueError`."""
+    """Return an input's data as bytes. Raises `ValueError`."""
     if given.data is UNSET:
         raise ValueError(f"there is neither 'data' nor '{_BINARY_SIZE}'")
     return tensors.from_json(given.datatype, given.data)
 
 
 def _others(given: wire.Parameters, own: str) -> tensors.Parameters:
-    """Those that are not the wire's."""
+    """Return the parameters that are not the protocol's own."""
     for name in given:
         if name.startswith("shared_memory"):
             raise UnsupportedParameter("Shared memory is not supported.", param=name)
@@ -140,7 +139,7 @@ def _others(given: wire.Parameters, own: str) -> tensors.Parameters:
 
 
 class Inference:
-    """One call: renders what the model gave."""
+    """One call: renders the model's output."""
 
     def __init__(self, endpoint: Infer, opening: Opening, request: wire.InferRequest) -> None:
         self._endpoint = endpoint
@@ -170,7 +169,7 @@ class Inference:
         rest = []
         for tensor in inferred.outputs:
             parameters = dict(tensor.parameters)
-            parameters.pop(_BINARY_SIZE, None)  # some servers say it on other wires too
+            parameters.pop(_BINARY_SIZE, None)  # some servers send it over other protocols too
             data: Any = UNSET
             if self._binary.get(tensor.name, self._default):
                 parameters[_BINARY_SIZE] = len(tensor.data)

@@ -1,6 +1,6 @@
-"""The protocol's message shapes, and what all its endpoints share: where the key stands, how an error looks.
+"""The protocol's message shapes, and the common part of its endpoints: where the key is, and the shape of errors.
 
-An error is `{"error": "..."}` with the status that fits. The specification is at
+An error is `{"error": "..."}` with its status. The specification is at
 https://github.com/kserve/open-inference-protocol; the binary tensor data extension is Triton's, and KServe's too.
 """
 
@@ -15,7 +15,7 @@ from antiphon.core.wire import Bearer, Opening, Response, bearer
 
 JSON = "application/json"
 BINARY = "application/octet-stream"
-JSON_LENGTH = "inference-header-content-length"  # of a body that goes on with bytes, how many are JSON
+JSON_LENGTH = "inference-header-content-length"  # the length of the JSON, if bytes follow it
 
 Parameters = dict[str, Parameter]
 
@@ -26,7 +26,7 @@ encode = Encoder().encode
 
 
 class InputTensor(Struct, frozen=True, forbid_unknown_fields=True):
-    """`data` is absent where the parameter `binary_data_size` says that its bytes come after the JSON."""
+    """An input tensor; `data` is absent if `binary_data_size` says that its bytes follow the JSON."""
 
     name: str
     shape: list[int]
@@ -96,7 +96,7 @@ class Live(Struct, frozen=True):
 
 
 class Ready(Struct, frozen=True):
-    """The specification's text has `live` here, its OpenAPI document `ready`; so both."""
+    """Readiness. The specification's text has `live` here, its OpenAPI document `ready`; so both."""
 
     ready: bool
     live: bool
@@ -115,10 +115,10 @@ def headers(opening: Opening, content_type: str) -> tuple[tuple[str, str], ...]:
 
 
 class Endpoint:
-    """What the protocol's endpoints share."""
+    """The common part of the protocol's endpoints."""
 
     def credential(self, opening: Opening, first: str | bytes | None = None) -> Bearer | None:
-        """`Authorization: Bearer KEY`; the scheme in any case (RFC 9110, section 11.1)."""
+        """Return the key of `Authorization: Bearer KEY`; the scheme in any case (RFC 9110, section 11.1)."""
         scheme, _, key = opening.headers.get("authorization", "").partition(" ")
         return bearer(key) if scheme.lower() == "bearer" else None
 

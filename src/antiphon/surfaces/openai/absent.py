@@ -1,4 +1,4 @@
-"""What OpenAI has and this server has not, where it would be taken for another path with a method too many."""
+"""OpenAI's paths without an endpoint here that would match another path, and get its 405."""
 
 from antiphon.core.errors import NotFound
 from antiphon.core.wire import Opening, Step
@@ -8,7 +8,7 @@ MAX_SHOWN = 256  # of a path that the caller made up
 
 
 class Absent(Endpoint):
-    """Is not here."""
+    """An endpoint that answers 404."""
 
     def ask(self, opening: Opening, body: bytes) -> Step:
         raise NotFound(f"Invalid URL ({opening.method} {opening.path[:MAX_SHOWN]})")

@@ -1,8 +1,8 @@
 """Azure's addresses of the same API.
 
 `/openai/v1/...` is `/v1/...` under another prefix. `/openai/deployments/{deployment}/...` names the model in the path,
-whatever the body says, and `/openai/...` is what Azure has beside deployments. Under `/openai/` an `api-version` may
-stand in the query; each of them means the API as it is here. No other parameter belongs in an URL.
+whatever the body says; `/openai/...` are Azure's paths without a deployment. Under `/openai/` the query may have an
+`api-version`, whose value changes nothing. No other query parameter is allowed.
 """
 
 import re
@@ -18,7 +18,7 @@ _VERSION = re.compile(r"\d{4}-\d{2}-\d{2}(-preview)?|v1|latest|preview")
 
 
 def deployment(opening: Opening) -> str | None:
-    """The model that the path names, if it names one. Raises `CallerError` for what does not belong in the query."""
+    """Return the model in the path, or `None`. Raises `CallerError` for other parameters in the query."""
     for name, value in opening.query:
         if name != "api-version" or not opening.path.startswith(PREFIX):
             raise UnsupportedParameter("Parameters belong in the body, not in the URL.", param=name)
@@ -29,7 +29,7 @@ def deployment(opening: Opening) -> str | None:
 
 
 def model_of(opening: Opening, named: str | None) -> str:
-    """The model that is asked for; `named` is the body's. Raises `CallerError` if there is none."""
+    """Return the requested model; `named` is the body's. Raises `CallerError` if there is none."""
     model = deployment(opening) or named
     if not model:
         raise CallerError("you must provide a model parameter", param="model")

@@ -1,7 +1,7 @@
-"""What a chat's and a completion's answers share: whole ones, collected, and streams of server-sent events.
+"""Answers of chats and completions: whole, or as streams of server-sent events.
 
-Nothing is sent before there is output, so a failure until then has its own status; in a stream that has begun it is an
-`error` event. A stream ends with `[DONE]`. What no chunk of a stream changes is encoded once.
+Nothing is sent before the first output, so an error until then has its own status; later it is an `error` event of the
+stream. A stream ends with `[DONE]`. The constant beginning of its chunks is encoded once.
 """
 
 from abc import ABC, abstractmethod
@@ -29,8 +29,8 @@ from antiphon.core.events import (
 from antiphon.core.wire import NOTHING, Close, Head, Opening, Step, lifecycle, no_effect
 from antiphon.surfaces.openai import wire
 
-LEAST_LOGPROB = -9999.0  # OpenAI's own word for one that is next to impossible
-BROKEN = "\ufffd"  # stands in a token that is a part of a character only
+LEAST_LOGPROB = -9999.0  # OpenAI's value for a token of almost no probability
+BROKEN = "\ufffd"  # in tokens that are only a part of a character
 
 encode = msgspec.json.Encoder().encode
 Render = Callable[["Whole", list["Choice"], wire.CompletionUsage], msgspec.Struct]
@@ -38,7 +38,7 @@ Render = Callable[["Whole", list["Choice"], wire.CompletionUsage], msgspec.Struc
 
 @dataclass(slots=True)
 class Call:
-    """A tool call, as far as it has come."""
+    """A tool call so far."""
 
     id: str
     name: str
@@ -47,7 +47,7 @@ class Call:
 
 @dataclass(slots=True)
 class Choice:
-    """One output, as far as it has come."""
+    """One output so far."""
 
     texts: list[str] = field(default_factory=list)
     thoughts: list[str] = field(default_factory=list)
@@ -57,7 +57,7 @@ class Choice:
 
 
 class Answer:
-    """One call's: its head, and how it fails. `id` is what the answer is called, `created_unix_s` when it began."""
+    """The answer to one call: its head and its errors. `id` is the answer's, `created_unix_s` when it began."""
 
     def __init__(self, endpoint: wire.Endpoint, opening: Opening, id_prefix: str, content_type: str) -> None:
         self.id = id_prefix + opening.request_id.replace("-", "")
@@ -70,7 +70,7 @@ class Answer:
         self._without_effect: tuple[str, ...] = ()
 
     def names(self, without_effect: tuple[str, ...]) -> Self:
-        """With the parameters that have no effect here named in its head."""
+        """Return it with these parameters named in its head as without effect."""
         self._without_effect = without_effect
         return self
 
@@ -83,7 +83,7 @@ class Answer:
         return Step((), (Head(200, headers), body), close)
 
     def _unmet(self) -> Sequence[str]:
-        """The parameters that have no effect on the engine that answers."""
+        """Return the parameters without effect on the engine that answers."""
         return sorted(self.opened.unmet)
 
     def _fail(self, error: AntiphonError) -> Step:
@@ -132,10 +132,10 @@ class Whole(Answer):
 
 
 class Streamed(Answer, ABC):
-    """An answer that is sent as it comes, each event a chunk with the news of one choice.
+    """An answer that is sent as it is generated, one chunk for each output of one choice.
 
-    `fields` are what every chunk holds beside what all have; with `with_usage` each has a `usage`, null but in one
-    more, at the end; with `counts` that of its choice so far. `BEFORE` and `AFTER` enclose a choice's news.
+    `fields` are in every chunk; with `with_usage` each chunk has a `usage` of null, and a last one the counts; with
+    `counts` each has those of its choice so far. `BEFORE` and `AFTER` enclose a choice's output.
     """
 
     BEFORE: ClassVar[bytes]
@@ -183,7 +183,7 @@ class Streamed(Answer, ABC):
         return NOTHING
 
     def _count(self, event: LanguageOutput, counts: list[int]) -> None:
-        """What the chunk of an event says of its choice's usage."""
+        """Update the usage of an event's choice."""
         match event:
             case TokenUsage():
                 self._read = event
@@ -212,7 +212,7 @@ class Streamed(Answer, ABC):
     def _ended(self, event: ChoiceEnded) -> Step: ...
 
     def _chunk(self, choice: int, news: bytes) -> Step:
-        """Of a choice that goes on."""
+        """Return a chunk of a choice that continues."""
         return self._send(self._starts[choice] + news + self._running)
 
     def _last(self, choice: int, news: bytes, reason: str) -> Step:
@@ -221,7 +221,7 @@ class Streamed(Answer, ABC):
         )
 
     def _begin(self, opened: Opened) -> None:
-        """What every chunk begins with is known now."""
+        """Encode the beginning of every chunk, known from now on."""
         self.opened = opened
         told = {"id": self.id, "created": self.created_unix_s, "model": opened.model, **self._fields}
         if opened.fingerprint:

@@ -1,8 +1,8 @@
-"""The lines of a batch: what is asked for in its input, and how its output and its errors say what became of that.
+"""The lines of a batch: requests in its input, answers in its output and its error file.
 
-An input is checked whole before anything of it runs: one line that is wrong fails the batch, and nothing is charged.
-What stands in a line's `body` is looked at when it runs, and concerns that line alone. A stream, or an answer in the
-background, has nobody to go to: such a line is refused.
+The whole input is checked before anything runs: one wrong line fails the batch, and nothing is charged. A line's `body`
+is checked when the line runs, and concerns that line alone. A stream, or an answer in the background, could not be
+delivered: such a line is refused.
 """
 
 import msgspec
@@ -19,7 +19,7 @@ KIND = "openai.batch"
 MAX_LINES = 50_000  # OpenAI's own
 MAX_LINE_BYTES = 4 << 20
 MAX_CUSTOM_ID = 256
-MAX_ERRORS = 100  # that a batch tells of
+MAX_ERRORS = 100  # reported per batch
 REQUEST_PREFIX = "batch_req_"
 
 _WHY = {
@@ -31,14 +31,14 @@ _WHY = {
 
 
 class Settled(Struct, frozen=True):
-    """What a batch is, beside its input."""
+    """The settings of a batch."""
 
     endpoint: str
     metadata: dict[str, str] | None = None
 
 
 class Remarks(Struct, frozen=True):
-    """What there is to say of a batch: the model, where all lines name the same one, and what is wrong with it."""
+    """Results of the check: the model, if all lines name the same one, and the errors."""
 
     model: str = ""
     errors: list[BatchError] = []
@@ -56,7 +56,7 @@ class _Named(Struct, frozen=True):
 
 
 class _Body(Struct, frozen=True):
-    """What is looked at before a call is made."""
+    """The fields that are checked before a call is made."""
 
     model: str = ""
     stream: bool | None = None
@@ -84,7 +84,7 @@ class BatchKind:
         try:
             body = _BODY.decode(asked.body)
         except msgspec.DecodeError:
-            return ItemCall(asked.url, bytes(asked.body))  # the endpoint says what is wrong
+            return ItemCall(asked.url, bytes(asked.body))  # the endpoint reports errors
         refusal = None
         for name, given in (("stream", body.stream), ("background", body.background)):
             if given:
@@ -137,7 +137,7 @@ class _Checker:
         return Checked(self._total, not self._errors, wire.encode(Remarks(model, self._errors)))
 
     def _check(self, line: bytes) -> None:
-        """Raises `CallerError`."""
+        """Check one line. Raises `CallerError`."""
         asked = shared.decode(_LINE, line)
         if not 0 < len(asked.custom_id) <= MAX_CUSTOM_ID:
             raise CallerError(f"'custom_id' must have 1 to {MAX_CUSTOM_ID} characters.", param="custom_id")

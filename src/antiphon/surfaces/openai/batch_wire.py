@@ -6,7 +6,7 @@ from msgspec import UNSET, Raw, Struct, UnsetType
 
 
 class FileObject(Struct, frozen=True):
-    """A file. Times are Unix seconds. `status` is what files that need no preparation have."""
+    """A file. Times are Unix seconds. `status` is constant, as no file needs preparation."""
 
     id: str
     bytes: int
@@ -33,7 +33,7 @@ class FileDeleted(Struct, frozen=True):
 
 
 class BatchError(Struct, frozen=True):
-    """What is wrong with the input; `line` counts from 1."""
+    """An error of the input; `line` counts from 1."""
 
     code: str
     message: str
@@ -69,7 +69,7 @@ class BatchUsage(Struct, frozen=True):
 
 
 class Batch(Struct, frozen=True, kw_only=True):
-    """A batch as it stands. Times are Unix seconds."""
+    """The present state of a batch. Times are Unix seconds."""
 
     id: str
     endpoint: str
@@ -124,6 +124,6 @@ class ResultLine(Struct, frozen=True):
 
 
 def listed(kind: type[Any], data: list[Any], more: bool) -> Any:
-    """A page of a list."""
+    """Return a page of a list."""
     first, last = (data[0].id, data[-1].id) if data else (None, None)
     return kind(data, first, last, more)

@@ -1,7 +1,7 @@
-"""`/v1/batches`: calls in a file, answered within a day into another.
+"""`/v1/batches`: calls in an input file, answered within a day into an output file.
 
-A batch is a job; how its lines are read and answered is said in `batch_lines.py`. `finalizing` is never seen: what a
-batch has written is whole the moment it is over.
+A batch is a job; `batch_lines.py` reads and answers its lines. It is never `finalizing`: its output is complete when it
+ends.
 """
 
 from collections.abc import Sequence
@@ -21,7 +21,7 @@ from antiphon.surfaces.openai.batch_wire import listed
 
 ID_PREFIX = "batch_"
 ENDPOINTS = ("/v1/chat/completions", "/v1/responses", "/v1/embeddings", "/v1/completions")
-WINDOW, WINDOW_S = "24h", 86_400  # the one that OpenAI has
+WINDOW, WINDOW_S = "24h", 86_400  # OpenAI's only one
 MAX_BODY_BYTES = 64 * 1024
 MAX_LISTED, USUALLY_LISTED = 100, 20
 
@@ -62,7 +62,7 @@ class CreateBatch(wire.Endpoint):
     """`POST /v1/batches`."""
 
     def ask(self, opening: Opening, body: bytes) -> NewJob:
-        """Raises some `CallerError`."""
+        """Return the job to create. Raises a `CallerError`."""
         files.queried(opening)
         request = shared.decode(_DECODER, body)
         shared.one_of(request.endpoint, ENDPOINTS, "endpoint")
@@ -113,7 +113,7 @@ class RetrieveBatch(wire.Endpoint):
         return OneJob(self.act, KIND, _id(opening), lambda job: self.show(opening, job))
 
     def show(self, opening: Opening, job: Job) -> Response:
-        """Raises `CallerError`."""
+        """Return the batch as the answer. Raises `CallerError`."""
         return _shown(opening, job)
 
     def refuse(self, opening: Opening, error: AntiphonError) -> Response:
@@ -123,7 +123,7 @@ class RetrieveBatch(wire.Endpoint):
 
 
 class CancelBatch(RetrieveBatch):
-    """`POST /v1/batches/{id}/cancel`. What was answered until then is in the output file."""
+    """`POST /v1/batches/{id}/cancel`. Answers until then are in the output file."""
 
     act = JobAct.CANCEL
 
@@ -135,7 +135,7 @@ class CancelBatch(RetrieveBatch):
 
 
 def batch(job: Job) -> batch_wire.Batch:
-    """A job as OpenAI shows it."""
+    """Return a job as OpenAI's batch."""
     settled = _SETTLED.decode(job.request)
     remarks = _REMARKS.decode(job.result) if job.result else Remarks()
 

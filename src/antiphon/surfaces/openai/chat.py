@@ -1,8 +1,7 @@
-"""`POST /v1/chat/completions`: a conversation in, its next message out, whole or as server-sent events.
+"""`POST /v1/chat/completions`: returns the next message of a conversation, whole or as server-sent events.
 
-Every parameter is honoured, named in the answer's head as without effect here, or refused. Those that only label or
-bucket a call for its sender (`user`, `safety_identifier`, `prompt_cache_key`) change no answer; `metadata` is kept with
-the usage.
+Every parameter is honoured, named in the answer's head as without effect, or refused. Those that only label a call for
+its sender (`user`, `safety_identifier`, `prompt_cache_key`) change no answer; `metadata` is kept with the usage.
 """
 
 from collections.abc import Sequence
@@ -26,7 +25,7 @@ ID_PREFIX = "chatcmpl-"
 
 
 class ChatRequest(extensions.Extensions, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """The body. `None` is absent, as null is."""
+    """The body. `None` means absent or null."""
 
     messages: Annotated[list[Turn], Meta(min_length=1)]
     model: str | None = None
@@ -79,7 +78,7 @@ _REFUSED = (
     ("moderation", "moderation is not supported"),
     ("web_search_options", "web search is not supported"),
 )
-# What asks for convenience that is not offered here. Where the engine that answers cannot do more, the session says so.
+# Conveniences that are not offered here. What the engine that answers cannot do, the session reports.
 _WITHOUT_EFFECT = ("prediction", "prompt_cache_options", "prompt_cache_retention")
 _DECODER = msgspec.json.Decoder(ChatRequest)
 
@@ -90,7 +89,7 @@ class ChatCompletions(wire.Endpoint):
     max_body_bytes = shared.MAX_BODY_BYTES
 
     def negotiate(self, opening: Opening, body: bytes) -> AnswerRequest:
-        """Raises some `CallerError`, whose `param` is the path of the field."""
+        """Return the request as a spec. Raises a `CallerError`, whose `param` is the path of the field."""
         request = shared.decode(_DECODER, body)
         model = model_of(opening, request.model)
         _refuse(request)
@@ -122,7 +121,7 @@ class ChatCompletions(wire.Endpoint):
 
 
 def _refuse(request: ChatRequest) -> None:
-    """Parameters of which one value at most is honoured."""
+    """Refuse parameters of which at most one value is honoured."""
     shared.refuse_given(request, _REFUSED)
     if request.store:
         raise UnsupportedParameter("Storing chat completions is not supported.", param="store")
@@ -159,7 +158,7 @@ def _sampling(request: ChatRequest) -> Sampling:
 
 
 def _renderer(tiered: bool) -> Render:
-    """`tiered` says that the caller chose a service tier, and so is told the one that served."""
+    """Return the renderer of whole answers; `tiered`: the caller chose a service tier, so the answer names it."""
 
     def render(answer: Whole, choices: Sequence[Choice], usage: wire.CompletionUsage) -> wire.ChatCompletion:
         return wire.ChatCompletion(
@@ -211,9 +210,9 @@ def _bytes(token: str) -> list[int] | None:
 
 
 class ChatStream(Streamed):
-    """Chunks with deltas; the first one of each choice says whose turn it is.
+    """Chunks with deltas; the first one of each choice has the role.
 
-    Those come in the order of the choices, before anything else, because the official SDK's stream helper counts on it.
+    Those come first, in the order of the choices, because the official SDK's stream helper relies on it.
     """
 
     BEFORE = b'{"index":%d,"delta":{'

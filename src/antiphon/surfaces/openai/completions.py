@@ -1,6 +1,6 @@
-"""`POST /v1/completions`: a raw text in, what follows it out, whole or as server-sent events.
+"""`POST /v1/completions`: returns the continuation of a raw text, whole or as server-sent events.
 
-The legacy endpoint: one prompt, as text. The model sees it as it is, with no conversation around it.
+The legacy endpoint: one prompt, as text, which the model gets unchanged, without a conversation around it.
 """
 
 from collections.abc import Sequence
@@ -24,7 +24,7 @@ DEFAULT_MAX_TOKENS = 16  # OpenAI's own, for this endpoint only
 
 
 class CompletionRequest(extensions.Extensions, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """The body. `None` is absent, as null is."""
+    """The body. `None` means absent or null."""
 
     prompt: str | list[Any] | None = None
     model: str | None = None
@@ -56,7 +56,7 @@ class Completions(wire.Endpoint):
     max_body_bytes = shared.MAX_BODY_BYTES
 
     def negotiate(self, opening: Opening, body: bytes) -> AnswerRequest:
-        """Raises some `CallerError`, whose `param` is the path of the field."""
+        """Return the request as a spec. Raises a `CallerError`, whose `param` is the path of the field."""
         request = shared.decode(_DECODER, body)
         model = model_of(opening, request.model)
         choices = request.n or 1
@@ -84,7 +84,7 @@ class Completions(wire.Endpoint):
 
 
 def _refuse(request: CompletionRequest, choices: int) -> None:
-    """Parameters of which one value at most is honoured."""
+    """Refuse parameters of which at most one value is honoured."""
     if request.best_of not in (None, choices):
         raise UnsupportedParameter("All completions are returned, so 'best_of' must equal 'n'.", param="best_of")
     if request.echo:
@@ -94,7 +94,7 @@ def _refuse(request: CompletionRequest, choices: int) -> None:
 
 
 def _prompt(given: str | list[Any] | None) -> str:
-    """A text, or a list of one."""
+    """Return the prompt: a text, or a list of one."""
     if isinstance(given, list):
         if len(given) != 1 or not isinstance(given[0], str):
             raise UnsupportedParameter("'prompt' must be a single text.", param="prompt")
@@ -121,7 +121,7 @@ def _choice(index: int, choice: Choice) -> wire.TextChoice:
 
 
 def _logprobs(scored: Sequence[ScoredToken], offset: int) -> wire.TextLogprobs:
-    """`offset` is where the first token begins. The one that was chosen is always among the top ones."""
+    """Return log probabilities. `offset`: characters before the first token. The top ones include the chosen one."""
     tokens = [token.text for token in scored]
     tops = [
         {each.text: logprob(each.logprob) for each in token.top} | {token.text: logprob(token.logprob)}
@@ -135,7 +135,7 @@ def _logprobs(scored: Sequence[ScoredToken], offset: int) -> wire.TextLogprobs:
 
 
 class CompletionStream(Streamed):
-    """Chunks with more text. A raw text is followed by nothing but text."""
+    """Chunks with more text, and nothing but text."""
 
     BEFORE = b'{"index":%d,"text":'
     AFTER = b""

@@ -1,7 +1,7 @@
-"""The OpenAPI document of the endpoints that take JSON, made from the very types that their bodies are decoded into.
+"""The OpenAPI document of the endpoints that take JSON, made from the types that decode their bodies.
 
-It says less than is checked: what depends on two fields at once, or on the model, is refused with a 400 though a body
-keeps to its schema. Azure's addresses are the same operations below other prefixes.
+Checks that depend on two fields, or on the model, are not in the schemas: a valid body may still be answered by a 400.
+Azure's addresses are the same operations under other prefixes.
 """
 
 from typing import Any
@@ -50,7 +50,7 @@ _FILES = (
     {"name": "purpose", "in": "query", "schema": {"type": "string"}},
 )
 _SECRETS = "/v1/realtime/client_secrets"
-# Method, path, what it does, the body, what it answers with (`None` is speech), whether it streams, more parameters.
+# Method, path, summary, body, answer (`None` is speech), whether it streams, more parameters.
 _OPERATIONS: tuple[tuple[str, str, str, Any, Any, bool, tuple[Object, ...]], ...] = (
     ("post", "/v1/chat/completions", "Continue a conversation", ChatRequest, wire.ChatCompletion, True, ()),
     ("post", "/v1/completions", "Continue a text", CompletionRequest, wire.TextCompletion, True, ()),
@@ -72,7 +72,7 @@ _OPERATIONS: tuple[tuple[str, str, str, Any, Any, bool, tuple[Object, ...]], ...
     ("get", "/v1/models", "The models there are", None, wire.ModelList, False, ()),
     ("get", "/v1/models/{id}", "One model", None, wire.Model, False, (_ID,)),
 )
-# Null or absent in the type, because a deployment's address names the model, or for the sake of the error.
+# Required fields that the types let be absent: a deployment's address names the model, or the error is better.
 _REQUIRED: dict[type[msgspec.Struct], tuple[str, ...]] = {
     ChatRequest: ("model",),
     CompletionRequest: ("model", "prompt"),
@@ -80,7 +80,7 @@ _REQUIRED: dict[type[msgspec.Struct], tuple[str, ...]] = {
     SpeechRequest: ("model",),
     responses.ResponseRequest: ("model", "input"),
 }
-# Decoded one by one, for the sake of their errors, so the request's type does not tell.
+# Lists whose items are decoded one by one, for better errors, so the request's type does not describe them.
 _ITEMS = (
     response_items.MessageIn,
     response_items.CallIn,
@@ -91,7 +91,7 @@ _ITEMS = (
 
 
 class Document(wire.Endpoint):
-    """Shows it."""
+    """The endpoint that returns the document."""
 
     def __init__(self, body: bytes) -> None:
         self._body = body
@@ -101,7 +101,7 @@ class Document(wire.Endpoint):
 
 
 def document(version: str) -> bytes:
-    """OpenAPI 3.1, as JSON."""
+    """Return the document: OpenAPI 3.1, as JSON."""
     bodies = [body for _, _, _, body, _, _, _ in _OPERATIONS if body]
     answers = [answer for _, _, _, _, answer, _, _ in _OPERATIONS if answer]
     parts = [*_ITEMS, responses.FunctionTool, settings.SessionIn, settings.FunctionTool]
@@ -157,13 +157,13 @@ def document(version: str) -> bytes:
 
 
 def _not_null(schema: Object) -> None:
-    """Takes null from the alternatives, and from being the default."""
+    """Remove null from a schema's alternatives and its default."""
     del schema["default"]
     others = [each for each in schema.pop("anyOf") if each != {"type": "null"}]
     schema.update(others[0] if len(others) == 1 else {"anyOf": others})
 
 
 def _list_of(schema: Object) -> Object:
-    """That one of the alternatives which is a list."""
+    """Return the alternative of a schema that is a list."""
     found: Object = next(each for each in schema["anyOf"] if each.get("type") == "array")
     return found

@@ -1,8 +1,8 @@
-"""`POST /v1/embeddings`: texts, or lists of the model's own tokens, in; a vector for each out.
+"""`POST /v1/embeddings`: returns a vector for each input, a text or a list of the model's own tokens.
 
-Vectors come as numbers, or as base64 of their little-endian 32-bit floats, which is what the official SDKs ask for by
-themselves. `dimensions` is honoured where it is the model's own: a vector that was not trained to be cut means little
-when it is. `user` only labels a call for its sender.
+Vectors are numbers, or base64 of their little-endian 32-bit floats, the official SDKs' default. `dimensions` is
+honoured if it is the model's own: a shortened vector means little if the model was not trained for it. `user` only
+labels a call for its sender.
 """
 
 from binascii import b2a_base64
@@ -22,21 +22,21 @@ from antiphon.surfaces.openai import wire
 from antiphon.surfaces.openai.addressing import model_of
 from antiphon.surfaces.openai.generation import check_count, decode, one_of
 
-OWN_MODELS = "text-embedding-"  # OpenAI's: lists of tokens for them are of its own tokenizer
+OWN_MODELS = "text-embedding-"  # OpenAI's models: their lists of tokens are of OpenAI's tokenizer
 MAX_INPUTS = 2048  # OpenAI's own limit
 MAX_TOKENS = 300_000  # of all lists of tokens together: OpenAI's own limit
 MAX_BODY_BYTES = 4 << 20  # 300,000 tokens, OpenAI's own limit, are fewer
 
 
 class EmbeddingRequest(Struct, frozen=True, forbid_unknown_fields=True):
-    """The body. `None` is absent, as null is."""
+    """The body. `None` means absent or null."""
 
     input: str | list[str | int | list[int]]
     model: str | None = None
     encoding_format: str | None = None
     dimensions: Annotated[int, Meta(ge=1)] | None = None
     user: str | None = None
-    truncate_prompt_tokens: Literal[-1] | None = None  # load tools send it; what is too long is refused all the same
+    truncate_prompt_tokens: Literal[-1] | None = None  # load tools send it; too long a text is still refused
 
 
 class Embedding(Struct, frozen=True):
@@ -67,7 +67,7 @@ class Embeddings(wire.Endpoint):
     max_body_bytes = MAX_BODY_BYTES
 
     def negotiate(self, opening: Opening, body: bytes) -> AnswerRequest:
-        """The body as a spec. Raises some `CallerError`, whose `param` is the field's name."""
+        """Return the body as a spec. Raises a `CallerError`, whose `param` is the field's name."""
         asked = decode(_decoder, body)
         one_of(asked.encoding_format, ("float", "base64"), "encoding_format")
         model = model_of(opening, asked.model)
@@ -78,7 +78,7 @@ class Embeddings(wire.Endpoint):
 
 
 def _texts(given: str | list[str | int | list[int]]) -> tuple[str | tuple[int, ...], ...]:
-    """One text, one list of tokens, or a list of either."""
+    """Return the inputs: one text, one list of tokens, or a list of either."""
     if isinstance(given, list):
         listed = sum(len(each) for each in given if isinstance(each, list))
         check_count(max(listed, sum(isinstance(each, int) for each in given)), MAX_TOKENS, "input")

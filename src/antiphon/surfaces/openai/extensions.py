@@ -1,6 +1,5 @@
-"""What open engines take beyond OpenAI's API, by the names that vLLM has given it: load tools and clients of open
-models send it. What an engine has goes to it; an engine that has it not refuses it. A value that changes nothing is
-always taken, and so is null.
+"""Parameters of open engines beyond OpenAI's API, by vLLM's names; load tools and clients of open models send them. An
+engine without a parameter refuses it. A value that changes nothing is always accepted, and so is null.
 """
 
 from typing import Annotated, Any
@@ -18,7 +17,7 @@ MAX_CHOICE_CHARS = 1024
 
 
 class StructuredOutputs(Struct, frozen=True, forbid_unknown_fields=True):
-    """One of them says what the output must be."""
+    """The constraint of the output, by one of these fields."""
 
     json: str | Object | None = None
     json_object: bool | None = None
@@ -37,7 +36,7 @@ Tokens = Annotated[list[_Token], Meta(max_length=MAX_TOKENS)]
 
 
 class Extensions(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """Fields of a request. The second half is taken where its value changes nothing: `_NEUTRAL`."""
+    """Fields of a request. The second half is accepted if its value changes nothing: `_NEUTRAL`."""
 
     top_k: Annotated[int, Meta(ge=-1, le=2**31 - 1)] | None = None
     min_p: Annotated[float, Meta(ge=0, le=1)] | None = None
@@ -87,7 +86,7 @@ _REFUSED = (("structural_tag", "use 'json', 'choice', 'regex' or 'grammar'"),)
 
 
 def sampling(asked: Extensions) -> dict[str, Any]:
-    """Fields of `core.specs.Sampling`. Raises `UnsupportedParameter`."""
+    """Return the fields of a `core.specs.Sampling`. Raises `UnsupportedParameter`."""
     for name, neutral in _NEUTRAL.items():
         value = getattr(asked, name)
         if value is not None and value not in neutral:
@@ -107,7 +106,7 @@ def sampling(asked: Extensions) -> dict[str, Any]:
 
 
 def structured(asked: Extensions, format: Format) -> Format:
-    """What the output must be; `format` is what OpenAI's own parameter says. Raises `CallerError`."""
+    """Return the output's format; `format` is that of OpenAI's own parameter. Raises `CallerError`."""
     given = asked.structured_outputs or StructuredOutputs()
     refuse_given(given, _REFUSED)
     said = [(name, value) for name in _PLAIN if (value := getattr(given, name)) not in (None, False)]

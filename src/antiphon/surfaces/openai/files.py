@@ -1,7 +1,7 @@
-"""`/v1/files`: what batches read, and what they have written.
+"""`/v1/files`: the inputs and outputs of batches.
 
-A file belongs to its project and has an end, which it says (`expires_at`): the caller's, or the policy's if that is
-earlier. Files are for batches alone.
+A file belongs to its project and ends at its `expires_at`: the caller's, or the policy's if that is earlier. Files are
+for batches alone.
 """
 
 from collections.abc import Mapping, Sequence
@@ -28,7 +28,7 @@ class CreateFile(wire.Endpoint):
     """`POST /v1/files`, a form."""
 
     def ask(self, opening: Opening, body: Body) -> NewFile:
-        """Raises some `CallerError`."""
+        """Return the file to create. Raises a `CallerError`."""
         queried(opening)
         fields = dict(body.fields)
         for name in fields:
@@ -70,7 +70,7 @@ class ListFiles(wire.Endpoint):
 
 
 class _OneFile(wire.Endpoint):
-    """What the routes of one file share."""
+    """The common part of the routes of one file."""
 
     act = FileAct.SHOW
 
@@ -121,9 +121,7 @@ def file_object(blob: Blob) -> batch_wire.FileObject:
 
 
 def queried(opening: Opening, *known: str) -> Mapping[str, str]:
-    """The parameters in the URL, of which there may be these; `api-version` is Azure's. Raises
-    `UnsupportedParameter`.
-    """
+    """Return the URL's parameters; only these and Azure's `api-version` are allowed. Raises `UnsupportedParameter`."""
     allowed = {*known, "api-version"} if opening.path.startswith(PREFIX) else {*known}
     for name, _ in opening.query:
         if name not in allowed:
@@ -132,7 +130,7 @@ def queried(opening: Opening, *known: str) -> Mapping[str, str]:
 
 
 def limit(query: Mapping[str, str], most: int, usual: int) -> int:
-    """Raises `CallerError`."""
+    """Return the page size, at most `most`, `usual` by default. Raises `CallerError`."""
     found = whole(query["limit"]) if "limit" in query else usual
     if found is None or not 1 <= found <= most:
         raise CallerError(f"'limit' must be a number from 1 to {most}.", param="limit")
@@ -144,7 +142,7 @@ def whole(text: str) -> int | None:
 
 
 def expiry(anchor: str | None, seconds: int | None, param: str) -> int:
-    """For how many seconds something is wanted after it was made. Raises `CallerError`."""
+    """Return the lifetime in seconds. Raises `CallerError`."""
     if anchor != "created_at":
         raise CallerError("The anchor must be 'created_at'.", param=f"{param}.anchor")
     if seconds is None or not SHORTEST_S <= seconds <= LONGEST_S:

@@ -1,7 +1,7 @@
 """The forms of `POST /v1/audio/transcriptions` and `/v1/audio/translations`: every field is honoured, named as without
 effect, or refused.
 
-Lists come as repeated fields whose name ends in `[]`, objects as `name[key]`; that is how the official SDKs send them.
+Lists are repeated fields whose name ends in `[]`, objects are `name[key]`, as the official SDKs send them.
 """
 
 from collections.abc import Collection, Iterable
@@ -29,8 +29,8 @@ class Format(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Shape:
-    """How the caller wants the answer to look. `without_effect` are the fields that change nothing here, `guiding`
-    those that change nothing where the model cannot be guided.
+    """The requested form of the answer. `without_effect` are the fields that change nothing here, `guiding` those that
+    change nothing if the model cannot be guided.
     """
 
     format: Format = Format.JSON
@@ -66,7 +66,9 @@ _REFUSED = {
 
 
 def read(fields: Iterable[tuple[str, str]], translate: bool = False) -> tuple[TranscribeSpec, Shape]:
-    """Raises `CallerError` for a value that makes no sense, `UnsupportedParameter` for one not honoured here."""
+    """Return the form as a spec. Raises `CallerError` for an invalid value, `UnsupportedParameter` for one not
+    honoured.
+    """
     given = _gather(fields, _OF_TRANSLATIONS if translate else _ONCE | _LISTS)
     shape = _shape(given)
     spec = TranscribeSpec(
@@ -113,7 +115,7 @@ def _keywords(given: Fields) -> tuple[str, ...]:
 
 
 def _without_effect(given: Fields, verbose: bool) -> tuple[str, ...]:
-    """The models decode greedily; only a verbose answer has a place for times."""
+    """Return the fields without effect: models decode greedily; only a verbose answer has times."""
     asked = {
         "temperature": _number("temperature", _one(given, "temperature", "0"), float, 0, 1) > 0,
         "timestamp_granularities[]": "timestamp_granularities[]" in given and not verbose,
@@ -145,7 +147,7 @@ def _shape(given: Fields) -> Shape:
 
 
 def _silence_ms(given: Fields) -> int | None:
-    """`auto`, or no strategy, is what the server does anyway: it cuts where the speaker pauses."""
+    """Return the silence that ends an utterance; `auto`, or no strategy, is the server's default."""
     if "chunking_strategy" in given:
         _chosen(_one(given, "chunking_strategy", ""), "chunking_strategy", ("auto",))
     kind, silence = "chunking_strategy[type]", "chunking_strategy[silence_duration_ms]"

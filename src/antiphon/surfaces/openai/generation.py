@@ -1,8 +1,8 @@
-"""What the endpoints that generate text share: JSON bodies, sampling, tools and formats, as values of `core.specs`.
+"""The common part of endpoints that generate text: JSON bodies, sampling, tools and formats, as values of `core.specs`.
 
-A body is decoded once, into a typed struct that knows every field there may be; whatever else is in it is refused,
-and `param` says where in OpenAI's own notation: `messages[0].role`. A field that is null counts as absent, as SDKs
-send it. Messages never quote a value: it may be part of a prompt.
+A body is decoded once, into a typed struct of all its fields; any other field is refused, and `param` says where in
+OpenAI's own notation: `messages[0].role`. A null field counts as absent, as SDKs send it. Errors never quote a value:
+it may be part of a prompt.
 """
 
 import json
@@ -54,8 +54,8 @@ _MISSING = re.compile(r"Object missing required field `(\w+)`")
 
 
 def decode(decoder: msgspec.json.Decoder[T], body: bytes | msgspec.Raw, under: str = "") -> T:
-    """Raises `UnsupportedParameter` for a field that the decoder does not know, `CallerError` for any other fault.
-    `under` is the path of what is decoded, where that is a part of the whole.
+    """Return the decoded body. Raises `UnsupportedParameter` for an unknown field, `CallerError` for any other fault.
+    `under` is the path of what is decoded, if it is a part of the whole.
     """
     try:
         return decoder.decode(body)
@@ -70,8 +70,8 @@ def decode(decoder: msgspec.json.Decoder[T], body: bytes | msgspec.Raw, under: s
 
 
 def _half_a_character(body: bytes, under: str) -> str | None:
-    """The path of the first text, or of the object, in which a surrogate stands alone. JSON's grammar allows that, and
-    clients that cut a text in the middle of a character send it. `None` where the body has another fault.
+    """Return the path of the first text or object that has an unpaired surrogate, `None` if there is none. JSON's
+    grammar allows one, and clients that cut a text within a character send it.
     """
     try:
         waiting = [(under, json.loads(body))]
@@ -92,7 +92,7 @@ def _half_a_character(body: bytes, under: str) -> str | None:
 
 
 def _misshapen(said: str, under: str) -> CallerError:
-    """The decoder's error as ours, with its path as `param`."""
+    """Return the decoder's error as a `CallerError` with its path as `param`."""
     place = _PLACE.search(said)
     path = (f"{under}.{place[1]}" if under else place[1]).partition("[...]")[0] if place else under
     if unknown := _UNKNOWN.match(said):
@@ -110,21 +110,21 @@ def _join(path: str, name: str) -> str:
 
 
 def check_count(count: int, most: int, param: str) -> None:
-    """Raises `CallerError` for an array that is too long."""
+    """Raise `CallerError` if an array is too long."""
     if count > most:
         said = f"Expected an array with maximum length {most}, but got an array with length {count} instead"
         raise CallerError(f"Invalid '{param}': array too long. {said}.", param=param)
 
 
 def refuse_given(given: object, reasons: Sequence[tuple[str, str]]) -> None:
-    """`reasons` are (field, why not). Raises `UnsupportedParameter` for the first of these fields that is not null."""
+    """Raise `UnsupportedParameter` for the first of these fields that is not null; `reasons` are (field, why not)."""
     for name, why in reasons:
         if getattr(given, name) is not None:
             raise UnsupportedParameter(f"'{name}' is not supported: {why}.", param=name)
 
 
 def one_of(value: str | None, supported: tuple[str, ...], param: str) -> None:
-    """Raises `UnsupportedParameter` for a value that is neither absent nor one of these."""
+    """Raise `UnsupportedParameter` for a value that is neither absent nor one of these."""
     if value is not None and value not in supported:
         listed = ", ".join(f"'{each}'" for each in supported)
         raise UnsupportedParameter(f"Supported values for '{param}': {listed}.", param=param)
@@ -140,8 +140,8 @@ class StreamOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 def usage_asked(options: StreamOptions | None, stream: bool) -> tuple[bool, bool]:
-    """Whether a stream of a chat or a completion says its usage at the end, and whether each chunk says it so far
-    (vLLM's `continuous_usage_stats`, which counts where the other is asked for).
+    """Return whether a stream ends with its usage, and whether each chunk has the usage so far (vLLM's
+    `continuous_usage_stats`, which counts only with the other).
     """
     if options is None:
         return False, False
@@ -154,7 +154,7 @@ def usage_asked(options: StreamOptions | None, stream: bool) -> tuple[bool, bool
 
 
 def tags(metadata: dict[str, str] | None) -> tuple[str, ...]:
-    """`key=value` for each pair: labels that are kept with the usage."""
+    """Return `key=value` for each pair: labels that are kept with the usage."""
     labels = tuple(f"{key}={value}" for key, value in metadata.items()) if metadata else ()
     if any(len(label) > MAX_TAG_CHARS for label in labels):
         raise CallerError(
@@ -171,7 +171,7 @@ def stops(given: str | list[str] | None) -> tuple[str, ...]:
 
 
 def logit_bias(given: Mapping[str, float] | None) -> tuple[tuple[str, float], ...]:
-    """(token, bias) of each. Raises `CallerError` for a name that is no token's id."""
+    """Return each (token, bias). Raises `CallerError` for a name that is no token's id."""
     if not all(re.fullmatch(r"[0-9]{1,9}", token) for token in given or ()):
         raise CallerError("The keys of 'logit_bias' are ids of tokens.", param="logit_bias")
     return tuple((given or {}).items())
@@ -188,7 +188,7 @@ def effort(given: str | None, param: str) -> str:
 
 
 def image(url: str, detail: str | None, param: str, detail_param: str) -> Image:
-    """A picture in a message. Raises `CallerError` for one that cannot be one."""
+    """Return a message's picture. Raises `CallerError` if it is invalid."""
     one_of(detail, ("auto", "low", "high", "original"), detail_param)
     if pictures.is_data(url):
         try:
@@ -210,15 +210,15 @@ def check_name(name: str, param: str) -> None:
 
 
 def tool(name: str, description: str | None, parameters: Object | None, strict: bool, param: str) -> Tool:
-    """A function the model may call. `param` is the path of its definition; without parameters it takes none."""
+    """Return a function the model may call. `param` is the path of its definition; without parameters it takes none."""
     check_name(name, f"{param}.name")
     schema = {"type": "object", "properties": {}} if parameters is None else parameters
     return Tool(name, description or "", json_text(schema), strict)
 
 
 def tool_choice(mode: ToolMode | None, name: str, tools: Sequence[Tool], param: str) -> ToolChoice:
-    """`mode` is `None` where the caller chose none; `name` is that of the one function that must be called, or empty.
-    `param` is where that name stands.
+    """Return the choice of tools. `mode` is `None` if absent; `name` is the one function that must be called, or empty.
+    `param` is the path of that name.
     """
     if mode is None:
         return ToolChoice()
@@ -230,7 +230,7 @@ def tool_choice(mode: ToolMode | None, name: str, tools: Sequence[Tool], param: 
 
 
 def schema_format(name: str, schema: Object, description: str | None, strict: bool, param: str) -> Format:
-    """JSON that keeps to a schema. `param` is the path of its definition."""
+    """Return the format of JSON by a schema. `param` is the path of its definition."""
     check_name(name, f"{param}.name")
     return Format(Shape.SCHEMA, json_text(schema), name, description or "", strict)
 
@@ -286,7 +286,7 @@ ToolList = Annotated[list[FunctionTool], Meta(max_length=MAX_TOOLS)]
 
 
 def chat_tools(given: list[FunctionTool] | None) -> tuple[Tool, ...]:
-    """Raises `UnsupportedParameter` for a tool that is no function."""
+    """Return a chat's tools. Raises `UnsupportedParameter` for a tool that is no function."""
     tools = []
     for place, each in enumerate(given or ()):
         path = f"tools[{place}]"

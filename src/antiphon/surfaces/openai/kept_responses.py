@@ -1,6 +1,6 @@
 """`GET` and `DELETE /v1/responses/{id}`, `POST /v1/responses/{id}/cancel`, `GET /v1/responses/{id}/input_items`.
 
-A response that is kept as begun and does not run any more was interrupted, and is shown as failed.
+A response that was stored at its beginning and no longer runs was interrupted, and is shown as failed.
 """
 
 from abc import ABC, abstractmethod
@@ -29,7 +29,7 @@ _BEGUN = ("queued", "in_progress")
 
 
 class _Stored(Struct, frozen=True):
-    """A `responding.Kept`, as it comes back."""
+    """A `responding.Kept`, as it is read."""
 
     response: Object
     input: list[Object]
@@ -39,7 +39,7 @@ _DECODER = msgspec.json.Decoder(_Stored)
 
 
 class _Endpoint(wire.Endpoint, ABC):
-    """What these routes share. `queries` are the parameters that may stand in the URL, with their values if those are
+    """The common part of these routes. `queries` are the allowed parameters of the URL, with their values if those are
     few. `api-version` is Azure's.
     """
 
@@ -51,10 +51,10 @@ class _Endpoint(wire.Endpoint, ABC):
 
     @abstractmethod
     def show(self, opening: Opening, body: bytes, running: bool) -> Response:
-        """Raises `AntiphonError`."""
+        """Return the answer for a kept response. Raises `AntiphonError`."""
 
     def named(self, opening: Opening) -> str:
-        """Raises `UnsupportedParameter` for a query that asks for something else."""
+        """Return the response's id. Raises `UnsupportedParameter` for other parameters in the query."""
         known = dict(self.queries) | ({"api-version": ()} if opening.path.startswith(PREFIX) else {})
         for name, value in opening.query:
             if name not in known or (known[name] and value not in known[name]):
@@ -68,12 +68,12 @@ class _Endpoint(wire.Endpoint, ABC):
 
 
 def shown(opening: Opening, body: bytes, running: bool) -> Response:
-    """The response as it stands."""
+    """Return the answer with the response's present state."""
     return wire.json_response(opening, 200, _stored(body, running).response)
 
 
 class RetrieveResponse(_Endpoint):
-    """The response as it stands."""
+    """The response's present state."""
 
     queries: ClassVar = {"stream": ("false",), "include_obfuscation": ("false",)}
 
@@ -82,12 +82,12 @@ class RetrieveResponse(_Endpoint):
 
 
 class CancelResponse(_Endpoint):
-    """Ends one that runs in the background, and shows how it stands then."""
+    """Cancels a response that runs in the background, and returns it."""
 
     act = KeptAct.CANCEL
 
     def show(self, opening: Opening, body: bytes, running: bool) -> Response:
-        """Raises `CallerError` for one that ended by itself, or was never in the background."""
+        """Return the response. Raises `CallerError` if it had ended, or was never in the background."""
         response = _stored(body, running).response
         if not response["background"]:
             raise CallerError("Only a background response can be cancelled.", param="response_id")
@@ -97,7 +97,7 @@ class CancelResponse(_Endpoint):
 
 
 class DeleteResponse(_Endpoint):
-    """Forgets it; one that runs is cancelled first."""
+    """Deletes a response; cancels it first if it runs."""
 
     act = KeptAct.DELETE
 
@@ -106,12 +106,12 @@ class DeleteResponse(_Endpoint):
 
 
 class InputItems(_Endpoint):
-    """What its own request brought as input, the latest first unless told otherwise."""
+    """The input of its own request, the latest first by default."""
 
     queries: ClassVar = {"limit": (), "order": ("asc", "desc"), "after": ()}
 
     def show(self, opening: Opening, body: bytes, running: bool) -> Response:
-        """Raises `CallerError` for a bound that is none, or an item that is not among these."""
+        """Return the page of items. Raises `CallerError` for an invalid limit or an unknown item."""
         query = dict(opening.query)
         limit = query.get("limit", str(USUALLY_LISTED))
         if not (limit.isascii() and limit.isdigit() and len(limit) <= 3 and 1 <= int(limit) <= MOST_LISTED):
@@ -130,14 +130,12 @@ class InputItems(_Endpoint):
 
 
 def answer_of(item: str) -> str:
-    """The id of the response that an item belongs to, by the item's own: `msg_` and the response's digits, then the
-    item's place in it.
-    """
+    """Return the id of an item's response, from the item's id: `msg_`, the response's digits, the item's position."""
     return ID_PREFIX + item.partition("_")[2][:DIGITS]
 
 
 def items_of(bodies: Iterable[bytes]) -> dict[str, Object]:
-    """The items of kept responses, answered and asked, by id."""
+    """Return the items of kept responses, of input and output, by id."""
     stored = [_DECODER.decode(body) for body in bodies]
     return {item["id"]: item for each in stored for item in (*each.input, *each.response["output"])}
 

@@ -1,8 +1,8 @@
 """The messages of a chat, as values of `core.specs`.
 
-A content of several text parts is one text, a line for each; a user's may have pictures among them. What only some
-roles may carry is refused on the others. Of a message that an SDK gives back as it came, what the SDK or the model made
-of it for the caller (`parsed`, `annotations`, `reasoning_content`) is not shown to the model again.
+A content of several text parts is one text, a line for each; a user's may have pictures between them. Fields that only
+some roles may have are refused for others. If an SDK sends a message back unchanged, the fields that the SDK or the
+model had added (`parsed`, `annotations`, `reasoning_content`) are not given to the model.
 """
 
 from typing import Any
@@ -37,7 +37,7 @@ class CalledFunction(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Called(Struct, frozen=True, forbid_unknown_fields=True):
-    """A tool call of an earlier answer; `index` is left over from a stream."""
+    """A tool call of an earlier answer; `index` comes from a stream and is ignored."""
 
     id: str
     type: str = "function"
@@ -70,7 +70,7 @@ _ROLES = {
     "tool": Role.TOOL,
 }
 _ASSISTANTS = ("refusal", "tool_calls", "function_call", "audio", "annotations", "reasoning_content", "parsed")
-# What a message of each role may not carry.
+# The fields that a message of each role may not have.
 _FOREIGN = {
     Role.SYSTEM: (*_ASSISTANTS, "tool_call_id"),
     Role.USER: (*_ASSISTANTS, "tool_call_id"),
@@ -80,7 +80,7 @@ _FOREIGN = {
 
 
 def conversation(turns: list[Turn]) -> tuple[Message, ...]:
-    """Raises `CallerError` for a message that makes no sense, `UnsupportedParameter` for what is not text."""
+    """Return the messages. Raises `CallerError` for an invalid message, `UnsupportedParameter` for what is not text."""
     check_count(len(turns), MAX_ITEMS, "messages")
     check_count(sum(map(_parts, turns)), MAX_PARTS, "messages")
     return tuple([_message(turn, place) for place, turn in enumerate(turns)])
@@ -110,7 +110,7 @@ def _message(turn: Turn, place: int) -> Message:
 
 
 def _seen(content: list[Part], param: str, name: str) -> Message:
-    """A user's message, which may have pictures in it."""
+    """Return a user's message, which may have pictures."""
     parts = [_seen_part(part, f"{param}[{n}]") for n, part in enumerate(content)]
     text = "\n".join([part for part in parts if isinstance(part, str)])
     return Message(Role.USER, text, name, parts=tuple(parts) if any(isinstance(part, Image) for part in parts) else ())
@@ -125,7 +125,7 @@ def _seen_part(part: Part, param: str) -> str | Image:
 
 
 def _assistant(turn: Turn, place: int, name: str) -> Message:
-    """What it said is its content, its refusal or both; who calls a tool may say nothing."""
+    """Return an assistant's message: content, refusal or both; neither is required beside tool calls."""
     calls = tuple([_call(call, f"messages[{place}].tool_calls[{n}]") for n, call in enumerate(turn.tool_calls or ())])
     if turn.content is None and (calls or turn.refusal):
         return Message(Role.ASSISTANT, turn.refusal or "", name, calls)

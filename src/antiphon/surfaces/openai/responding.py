@@ -1,8 +1,8 @@
-"""One response in the making: whole, streamed, or in the background.
+"""One response while it is generated: whole, streamed, or in the background.
 
-Nothing is sent before there is output, so a failure until then has its own status. In a stream that has begun it is an
-`error` event and then `response.failed`; in the background it is what `GET` will show. What is kept is the response as
-it stands and the input's items, so that both can be shown again.
+Nothing is sent before the first output, so an error until then has its own status. Later it is an `error` event and
+then `response.failed`; in the background, `GET` will show it. The response so far and the input's items are kept, so
+that both can be shown again.
 """
 
 from collections.abc import Sequence
@@ -43,21 +43,21 @@ _INCOMPLETE: dict[FinishReason, Literal["max_output_tokens", "content_filter"]] 
 
 
 class Kept(Struct, frozen=True):
-    """What is kept of a response, to show it again."""
+    """The kept data of a response, to show it again."""
 
     response: wire.Response
     input: Sequence[dict[str, Any]]
 
 
 class Turn(Struct, frozen=True):
-    """What the caller said: `messages` go on in the conversation, `listed` are the items as they are shown."""
+    """The caller's input: `messages` continue the conversation, `listed` are the items as shown."""
 
     messages: Sequence[Message]
     listed: Sequence[dict[str, Any]]
 
 
 class Responding(Answer):
-    """Sent when it is complete. `asked` holds what a response repeats of its request."""
+    """A response that is sent when it is complete. `asked` is what it repeats of its request."""
 
     content_type = JSON
 
@@ -138,7 +138,7 @@ class Responding(Answer):
         return self.opened.kept or self.opened.remembered
 
     def _unmet(self) -> Sequence[str]:
-        """The response itself says what was done."""
+        """Return nothing: the response itself says what was done."""
         return ()
 
     # What differs. ----------------------------------------------------------------------------------------------------
@@ -153,17 +153,17 @@ class Responding(Answer):
         return self._send(encode(self._response), Close())
 
     def _failed(self, error: AntiphonError) -> Step:
-        self._headed = False  # nothing was sent, or it was not kept and so did not leave
+        self._headed = False  # nothing was sent, or it could not be kept and so was not sent
         return self._fail(error)
 
 
 class Streaming(Responding):
-    """Sent as it comes, as typed events."""
+    """A response that is streamed as typed events."""
 
     content_type = EVENTS
 
     def _begun(self) -> Step:
-        """What goes before the first output is numbered before it."""
+        """Encode the events that precede the first output, so that they are numbered first."""
         numbers = self._output.numbers
         self._start = _event(wire.Created(next(numbers), self._response))
         self._start += _event(wire.InProgress(next(numbers), self._response))
@@ -189,7 +189,7 @@ class Streaming(Responding):
 
 
 class InBackground(Responding):
-    """Told as begun at once, and then only kept."""
+    """A response that is answered at once as begun, and then only kept."""
 
     def _begun(self) -> Step:
         step = self._send(encode(self._response), Close())
@@ -212,7 +212,7 @@ def _name(kind: type[wire.Event]) -> bytes:
 
 
 def _failure(error: AntiphonError) -> wire.Failure:
-    """In one of the words that a response has for it."""
+    """Return the error with one of a response's codes."""
     if error.status == CapacityError.status:
         return wire.Failure("rate_limit_exceeded", error.message)
     return wire.Failure("invalid_prompt" if isinstance(error, CallerError) else "server_error", error.message)

@@ -1,8 +1,8 @@
-"""The items of a response's `input`, as the messages of a conversation, and as they are listed again.
+"""The items of a response's `input`, as messages of a conversation, and as they are listed again.
 
-An item's type decides which fields it may have. Text is understood, a user's pictures, and functions' calls and
-outputs; items of hosted tools, files and audio are refused by name. What a model reasoned before is taken, since
-clients send back what they were given, and not shown to the model again.
+An item's type decides its fields. Text, a user's pictures, and functions' calls and outputs are supported; items of
+hosted tools, files and audio are refused by name. Earlier reasoning is accepted, since clients send back what they
+received, and not given to the model again.
 """
 
 from collections.abc import Mapping, Sequence
@@ -20,7 +20,7 @@ Object = dict[str, Any]
 
 
 class _Kind(Struct, frozen=True):
-    """What tells the kinds of items apart. A reference may leave out its type, and so may a message."""
+    """The fields that tell kinds of items apart. A reference and a message may leave out their type."""
 
     type: str | None = None
     id: Any = None
@@ -32,7 +32,7 @@ class _Kind(Struct, frozen=True):
 
 
 class Text(Struct, frozen=True, forbid_unknown_fields=True):
-    """A part of a content; the last three are what a part of an answer carries."""
+    """A part of a content; the last three fields are those of an answer's part."""
 
     type: str
     text: str | None = None
@@ -89,7 +89,7 @@ class ReasoningIn(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class ReferenceIn(Struct, frozen=True, forbid_unknown_fields=True):
-    """Stands for an item of an earlier response."""
+    """A reference to an item of an earlier response."""
 
     id: str
     type: str | None = None
@@ -118,7 +118,7 @@ _NOT_FOUND = (
 
 
 def references(items: str | Sequence[Raw]) -> list[str]:
-    """The ids of the items that are referred to, not sent. An item that makes no sense is not looked at."""
+    """Return the ids of the items that are referred to. Invalid items are ignored."""
     found = []
     for raw in () if isinstance(items, str) else items:
         with suppress(msgspec.DecodeError):
@@ -128,17 +128,18 @@ def references(items: str | Sequence[Raw]) -> list[str]:
 
 
 class Conversation:
-    """What `items` say. `messages` are the model's; `listed` what `input_items` shows, under ids made from `stem`.
+    """The conversation of `items`. `messages` are the model's; `listed` what `input_items` shows, with ids made from
+    `stem`.
 
-    With `answers`, outputs of calls must answer one that is among the items: there is no earlier turn to have it.
-    `known` are the items that may be referred to, by id.
+    With `answers`, outputs of calls must answer a call among the items: there is no earlier turn with it. `known` are
+    the items that may be referred to, by id.
     """
 
     def __init__(
         self, items: str | Sequence[Raw], stem: str, answers: bool, known: Mapping[str, Object] | None = None
     ) -> None:
-        """Raises `CallerError` for an item that makes no sense, `UnsupportedParameter` for one that is not served,
-        `NotFound` for one that is referred to and not known.
+        """Read the items. Raises `CallerError` for an invalid item, `UnsupportedParameter` for an unsupported one,
+        `NotFound` for an unknown reference.
         """
         self.messages: list[Message] = []
         self.listed: list[Object] = []
@@ -188,7 +189,7 @@ class Conversation:
         self._say(item.role, self._text(item.content, f"{path}.content", kinds), item.id, kinds[0])
 
     def _see(self, content: list[Raw], path: str, id: str | None) -> None:
-        """A user's message, which may have pictures in it."""
+        """Add a user's message, which may have pictures."""
         self._count(content)
         parts = [_seen_part(raw, f"{path}[{n}]") for n, raw in enumerate(content)]
         text = "\n".join([part for part in parts if isinstance(part, str)])
@@ -206,7 +207,7 @@ class Conversation:
         self._list("msg", id, type="message", role=role, status="completed", content=[part])
 
     def _call(self, item: CallIn, path: str) -> None:
-        """A call belongs to what the assistant said just before."""
+        """Add a call to the assistant's preceding message."""
         shared.check_name(item.name, f"{path}.name")
         call = ToolCall(item.call_id, item.name, item.arguments)
         self._called.add(item.call_id)

@@ -1,7 +1,7 @@
-"""What a model says, as the items of a response and the events of its stream.
+"""A model's output, as items of a response and events of its stream.
 
-Items stand in the order in which they began. Text and reasoning are one item each until something else comes; calls of
-functions stay open until the end, since their arguments may come side by side.
+Items are in the order in which they began. Text and reasoning are one item each until another begins; function calls
+stay open until the end, since their arguments may come in parallel.
 """
 
 from abc import ABC, abstractmethod
@@ -17,7 +17,7 @@ CUT = (FinishReason.LENGTH, FinishReason.FILTERED)
 
 
 class Written(ABC):
-    """An item, as far as it has come. `part` is what its only content part is made of."""
+    """An item so far. Its only content part is made from `part`."""
 
     prefix: str
 
@@ -39,7 +39,7 @@ class Written(ABC):
         return [*told, wire.ItemDone(next(self._numbers), self.index, self.item())]
 
     def break_off(self) -> None:
-        """It ended, and not by itself."""
+        """Mark the item as incomplete."""
         if self.status == "in_progress":
             self.text = "".join(self._pieces)
             self.status = "incomplete"
@@ -82,7 +82,7 @@ class Said(Written):
 
 
 class Thought(Written):
-    """What the model reasoned."""
+    """The model's reasoning."""
 
     prefix = "rs"
 
@@ -125,7 +125,7 @@ class Called(Written):
 
 
 class Output:
-    """Everything that was said. Each method tells what a stream's reader is told of it."""
+    """The whole output. Each method returns the events for the stream."""
 
     def __init__(self, stem: str) -> None:
         self.numbers = count()
@@ -158,7 +158,7 @@ class Output:
         return [self._calls[delta.index].more(delta)]
 
     def end(self, reason: FinishReason) -> list[wire.Event]:
-        """Only the last item can have been cut."""
+        """Return the events of the end; only the last item can be incomplete."""
         told: list[wire.Event] = []
         for item in self._items:
             if item.status == "in_progress":
@@ -171,7 +171,7 @@ class Output:
             item.break_off()
 
     def message(self) -> Message:
-        """The turn, as the model shall see it again: without what it reasoned."""
+        """Return the turn for the model's next input, without its reasoning."""
         text = "".join([item.text for item in self._items if isinstance(item, Said)])
         calls = [ToolCall(item.call.id, item.call.name, item.text) for item in self._items if isinstance(item, Called)]
         return Message(Role.ASSISTANT, text, tool_calls=tuple(calls))
@@ -196,5 +196,5 @@ def logprobs(scored: Sequence[ScoredToken]) -> list[wire.Logprob]:
 
 
 def _bytes(token: str) -> list[int]:
-    """None are known of a token that is a part of a character."""
+    """Return the token's bytes; none are known if it is a part of a character."""
     return [] if BROKEN in token else list(token.encode())

@@ -1,11 +1,11 @@
-"""WebSocket mode of `/v1/responses`: each `response.create` is a request, and is answered by the events of its stream.
+"""WebSocket mode of `/v1/responses`: each `response.create` is a request, answered by the events of its stream.
 
-1. Requests are answered one at a time, in the order in which they came; their `stream_id` is on each of their events.
-2. The connection remembers what it answered, so that `previous_response_id` and references to items hold on it
-   whatever is kept. With `"generate": false` a response is only prepared, to go on from.
-3. Each answer ends with one of `response.completed`, `response.incomplete` and `response.failed`, each request that
-   gets none with one `error`: clients take whatever comes behind that for the next answer.
-4. `response.cancel`, which OpenAI's types do not have and Pipecat sends, ends the response that is being made.
+1. Requests are answered one at a time, in order; their `stream_id` is on each of their events.
+2. The connection remembers its answers, so that `previous_response_id` and references to items work on it even if
+   nothing is kept. With `"generate": false` a response is only prepared, to be continued.
+3. Each answer ends with one of `response.completed`, `response.incomplete` and `response.failed`, each request without
+   an answer with one `error`: clients take anything later for the next answer.
+4. `response.cancel`, which OpenAI's types do not have and Pipecat sends, ends the response that is being generated.
 """
 
 from dataclasses import replace
@@ -49,7 +49,7 @@ class ResponseCreate(ResponseRequest, frozen=True, forbid_unknown_fields=True):
 
 
 class _Event(Struct, frozen=True):
-    """What is looked at of any event, first."""
+    """The fields of any event that are decoded first."""
 
     type: Any = None
     stream_id: Any = None
@@ -63,13 +63,13 @@ _EVENT = msgspec.json.Decoder(_Event)
 
 
 class ResponsesSocket(wire.Endpoint):
-    """`GET /v1/responses` as a WebSocket. The address may name the model of requests that name none."""
+    """`GET /v1/responses` as a WebSocket. The URL may name the model of requests that name none."""
 
     max_message_bytes = shared.MAX_BODY_BYTES
 
     def negotiate(self, opening: Opening, first: str | bytes | None = None) -> Succession:
-        """Raises `UnsupportedParameter` for an address that does not make sense, `Unauthenticated` for a secret that
-        was made for one call of the Realtime API.
+        """Return the succession of requests. Raises `UnsupportedParameter` for an invalid URL, `Unauthenticated` for a
+        secret of the Realtime API.
         """
         if opening.settled is not None:
             raise Unauthenticated("a client secret opens a session of the Realtime API, and nothing else")
@@ -85,7 +85,7 @@ class ResponsesSocket(wire.Endpoint):
         return event.response_id if isinstance(event.response_id, str) else ""
 
     def ask(self, opening: Opening, message: str | bytes) -> AnswerRequest | Referring:
-        """Raises some `CallerError`, whose `param` is the path of the field."""
+        """Return a message's request. Raises a `CallerError`, whose `param` is the path of the field."""
         kind = _peek(message).type
         if kind == "response.steer":
             raise UnsupportedParameter("Changing a running response is not supported.", param="type")
@@ -96,7 +96,7 @@ class ResponsesSocket(wire.Endpoint):
             raise UnsupportedParameter("Background responses are not supported over a WebSocket.", param="background")
         if request.stream_id is not None and not 1 <= len(request.stream_id) <= MAX_STREAM_ID:
             raise CallerError(f"'stream_id' must have 1 to {MAX_STREAM_ID} characters.", param="stream_id")
-        request = msgspec.structs.replace(request, stream=True)  # whatever it says
+        request = msgspec.structs.replace(request, stream=True)  # whatever it is
         model = request.model or _addressed(opening)
         if not model:
             raise CallerError("you must provide a model parameter", param="model")
@@ -129,7 +129,7 @@ class ResponsesSocket(wire.Endpoint):
 
 
 class OverSocket(Responding):
-    """Sent as it comes, each event a message."""
+    """A response that is streamed, each event a message."""
 
     streams = True
 
@@ -146,11 +146,11 @@ class OverSocket(Responding):
 
     @property
     def _kept(self) -> bool:
-        """By the connection, if nowhere else."""
+        """Whether it is kept: always, at least by the connection."""
         return True
 
     def _begun(self) -> Step:
-        """At once, so that the response can be cancelled by its id."""
+        """Send the beginning at once, so that the response can be cancelled by its id."""
         numbers = self._output.numbers
         created = response_wire.Created(next(numbers), self._response)
         return self._tell((created, response_wire.InProgress(next(numbers), self._response)))
@@ -166,13 +166,13 @@ class OverSocket(Responding):
         return self._tell((kind(next(self._output.numbers), self._response),))
 
     def _failed(self, error: AntiphonError) -> Step:
-        """The response says why it failed."""
+        """Send a failed response with its error."""
         return self._tell((response_wire.WasFailed(next(self._output.numbers), self._response),))
 
 
 def _addressed(opening: Opening) -> str | None:
-    """The model in the address, which some clients send to whoever is not OpenAI. Raises `CallerError` for what does
-    not belong there.
+    """Return the model in the URL, which some clients send to servers other than OpenAI's. Raises `CallerError` for any
+    other parameter.
     """
     rest = tuple(each for each in opening.query if each[0] != "model")
     deployment(replace(opening, query=rest))

@@ -1,6 +1,6 @@
 """The shapes of the Responses API, as OpenAI's official SDK types them (`openai.types.responses`).
 
-A response says null where OpenAI's own schema wants the key; what the caller may add is left out unless it was given.
+A response has null where OpenAI's schema requires the key; optional parameters are left out unless they were given.
 """
 
 from typing import Any, Literal
@@ -73,7 +73,7 @@ class Incomplete(Struct, frozen=True):
 
 class InputDetails(Struct, frozen=True):
     cached_tokens: int
-    cache_write_tokens: int = 0  # what a provider would charge for filling its cache
+    cache_write_tokens: int = 0  # which a provider charges for filling its cache
 
 
 class OutputDetails(Struct, frozen=True):
@@ -99,7 +99,7 @@ class ReasoningConfig(Struct, frozen=True):
 
 
 class Response(Struct, frozen=True):
-    """A response, of which what is asked stands from the beginning, and what is answered changes."""
+    """A response: the request's fields, constant, then the answer's, which change."""
 
     id: str
     created_at: int
@@ -232,7 +232,7 @@ class SocketErrorObject(Struct, frozen=True):
 
 
 class SocketError(Struct, frozen=True, tag="error"):
-    """A request that is not answered. `status` is what it would have over HTTP."""
+    """A request without an answer. `status` is its status over HTTP."""
 
     status: int
     error: SocketErrorObject
@@ -246,7 +246,7 @@ class SteerError(Struct, frozen=True):
 
 
 class Steer(Struct, frozen=True):
-    """What was to steer a response, as it came."""
+    """The input that should steer a response, unchanged."""
 
     input: Raw
     previous_response_id: str

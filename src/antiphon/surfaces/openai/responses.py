@@ -1,9 +1,9 @@
-"""`POST /v1/responses`: a conversation in, its answer out, whole, streamed as typed events, or in the background.
+"""`POST /v1/responses`: returns the answer to a conversation, whole, streamed as typed events, or in the background.
 
-Every parameter is honoured or refused, but for those that ask for quality or convenience and that not every model has
-(`reasoning`, `text.verbosity`): of these a response repeats what was done. Those that only label or bucket a call for
-its sender (`user`, `safety_identifier`, `prompt_cache_key`) change no answer; `metadata` is kept with the usage.
-Whether a response may be kept is the project's policy; without a `store`, it is kept where it may be.
+Every parameter is honoured or refused, except those for quality or convenience that not every model supports
+(`reasoning`, `text.verbosity`): the response repeats what was done. Those that only label a call for its sender
+(`user`, `safety_identifier`, `prompt_cache_key`) change no answer; `metadata` is kept with the usage. The project's
+policy says whether a response may be kept; without a `store`, it is kept if it may be.
 """
 
 from collections.abc import Callable
@@ -27,7 +27,7 @@ from antiphon.surfaces.openai.responding import ID_PREFIX, InBackground, Respond
 from antiphon.surfaces.openai.response_items import Conversation, references
 
 LOGPROBS = "message.output_text.logprobs"
-ENCRYPTED_REASONING = "reasoning.encrypted_content"  # of what is not reasoned there is none
+ENCRYPTED_REASONING = "reasoning.encrypted_content"  # accepted, and never in an answer
 
 Object = dict[str, Any]
 
@@ -82,7 +82,7 @@ class StreamOptions(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class ResponseRequest(extensions.Extensions, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """The body. `None` is absent, as null is."""
+    """The body. `None` means absent or null."""
 
     model: str | None = None
     input: str | list[Raw] | None = None
@@ -99,8 +99,8 @@ class ResponseRequest(extensions.Extensions, frozen=True, forbid_unknown_fields=
     max_output_tokens: shared.Tokens | None = None
     temperature: shared.Temperature | None = None
     top_p: shared.TopP | None = None
-    stop: None = None  # load tools send it, as they send it to chat
-    presence_penalty: shared.Penalty | None = None  # as servers of open models have it
+    stop: None = None  # load tools send it, as to chat
+    presence_penalty: shared.Penalty | None = None  # as with servers of open models
     frequency_penalty: shared.Penalty | None = None
     top_logprobs: shared.TopLogprobs | None = None
     include: list[str] | None = None
@@ -135,10 +135,8 @@ _REFUSED = (
     ("moderation_policy", "moderation is not supported"),
     ("prompt", "there are no prompt templates here"),
 )
-_PARAMS: dict[StrEnum, str] = {
-    Ability.LOGPROBS: "include"
-}  # by which a response is asked for what OpenAI spells otherwise elsewhere
-# What engines and their servers call otherwise in their errors.
+_PARAMS: dict[StrEnum, str] = {Ability.LOGPROBS: "include"}  # that only this endpoint spells so
+# Our names of fields, and this endpoint's.
 _SPELLED = {
     "prompt": "input",
     "messages": "input",
@@ -158,7 +156,7 @@ class Responses(wire.Endpoint):
     max_body_bytes = shared.MAX_BODY_BYTES
 
     def negotiate(self, opening: Opening, body: bytes) -> AnswerRequest | Referring:
-        """Raises some `CallerError`, whose `param` is the path of the field."""
+        """Return the request. Raises a `CallerError`, whose `param` is the path of the field."""
         request = shared.decode(_DECODER, body)
         kind = Streaming if request.stream else InBackground if request.background else Responding
         return asked(self, opening, model_of(opening, request.model), request, kind)
@@ -176,7 +174,7 @@ class Responses(wire.Endpoint):
 
 
 def error_object(error: AntiphonError) -> wire.ErrorObject:
-    """What the policy says is about one of `AnswerRequest`'s fields; here they have OpenAI's names."""
+    """Return an error in OpenAI's shape, with OpenAI's names for the fields of `AnswerRequest`."""
     if error.param == "previous":
         code = "previous_response_not_found"
         return wire.ErrorObject(error.message, "invalid_request_error", "previous_response_id", code)
@@ -201,7 +199,7 @@ def asked(
     respond: Callable[[wire.Endpoint, Opening, Object, Turn], Responding],
     prepared: bool = False,
 ) -> AnswerRequest | Referring:
-    """What a request asks `model` for; `respond` makes what answers it. Raises some `CallerError`."""
+    """Return a request to `model`, answered by what `respond` makes. Raises a `CallerError`."""
     _refuse(request)
     if request.input is None:
         raise CallerError("Missing required parameter: 'input'.", param="input")
@@ -243,7 +241,7 @@ def asked(
 
 
 def _refuse(request: ResponseRequest) -> None:
-    """Parameters of which one value at most is honoured, and those that exclude each other."""
+    """Refuse parameters of which at most one value is honoured, and those that exclude each other."""
     shared.refuse_given(request, _REFUSED)
     for place, name in enumerate(request.include or ()):
         shared.one_of(name, (LOGPROBS, ENCRYPTED_REASONING), f"include[{place}]")
@@ -322,7 +320,7 @@ def _format(given: TextFormat | None) -> Format:
 
 
 def _repeated(request: ResponseRequest, spec: GenerateSpec) -> Object:
-    """What a response repeats of its request, as it was understood."""
+    """Return what a response repeats of its request, as understood."""
     labels = {
         name: getattr(request, name)
         for name in ("user", "safety_identifier", "prompt_cache_key")

@@ -1,9 +1,8 @@
-"""`POST /v1/audio/speech`: a text in, its speech out as it is made, as bytes or as server-sent events.
+"""`POST /v1/audio/speech`: returns the speech of a text while it is generated, as bytes or as server-sent events.
 
-Nothing is sent before there is sound, so a failure until then has its own status. After that it is an event in a
-stream of events; a stream of bytes has no place for it, so the connection is broken off, and what came is not taken for
-the whole. The voices cannot be directed: of `instructions` the answer's head says that they have no effect, unless they
-ask for what is done anyway.
+Nothing is sent before the first audio, so an error until then has its own status. Later it is an event in a stream of
+events; a stream of bytes has no place for it, so the connection is aborted, and no client takes the part for the whole.
+Voices cannot be directed: the answer's head names `instructions` as without effect, unless they ask for the default.
 """
 
 from binascii import b2a_base64
@@ -24,9 +23,9 @@ from antiphon.surfaces.openai.generation import decode, one_of
 
 MAX_CHARACTERS = 4096  # OpenAI's own limit
 MAX_BODY_BYTES = 1 << 20
-SAMPLE_RATE = 24_000  # in Hz, of every format: OpenAI's own
+SAMPLE_RATE = 24_000  # Hz, of every format: OpenAI's own
 
-# Each `response_format`, and the type under which OpenAI sends it.
+# Each `response_format` and its content type with OpenAI.
 FORMATS: dict[str, tuple[SpeechFormat, str]] = {
     "mp3": (SpeechFormat(Codec.MP3, Container.NONE, SAMPLE_RATE), "audio/mpeg"),
     "opus": (SpeechFormat(Codec.OPUS, Container.OGG, SAMPLE_RATE), "audio/opus"),
@@ -37,19 +36,19 @@ FORMATS: dict[str, tuple[SpeechFormat, str]] = {
 }
 DEFAULT_FORMAT = "mp3"
 
-# What OpenAI's Agents SDK sends unless it is told otherwise: to read out the text, and nothing else.
+# The default of OpenAI's Agents SDK: to read out the text, and nothing else.
 READ_OUT = frozenset(
     f"You will receive partial sentences. Do not complete the sentence{comma} just read out the text."
     for comma in ("", ",")
 )
 
-# OpenAI's own measures: a token is 50 ms of audio that goes out, and four characters of text, roughly.
+# OpenAI's own units: a token is 50 ms of output audio, and about four characters of text.
 OUTPUT_TOKEN_MS = 50
 TOKEN_CHARACTERS = 4
 
 
 class Voice(Struct, frozen=True, forbid_unknown_fields=True):
-    """A voice that is named by its id."""
+    """A voice by its id."""
 
     id: str
 
@@ -94,7 +93,7 @@ class Speech(wire.Endpoint):
     max_body_bytes = MAX_BODY_BYTES
 
     def negotiate(self, opening: Opening, body: bytes) -> AnswerRequest:
-        """The body as a spec. Raises some `CallerError`, whose `param` is the field's name."""
+        """Return the body as a spec. Raises a `CallerError`, whose `param` is the field's name."""
         asked = decode(_decoder, body)
         model = model_of(opening, asked.model)
         voice = asked.voice.id if isinstance(asked.voice, Voice) else asked.voice
@@ -114,7 +113,7 @@ class Speech(wire.Endpoint):
 
 
 class SpeechCall:
-    """One call: sends its speech, as `events` or as it is. `directed` says that the caller gave instructions."""
+    """One call: sends its speech, as `events` or as bytes. `directed`: the caller gave instructions."""
 
     def __init__(self, endpoint: Speech, opening: Opening, content_type: str, events: bool, directed: bool) -> None:
         self._endpoint = endpoint
@@ -163,7 +162,7 @@ def _base64(audio: bytes) -> str:
 
 
 def _done(spoken: AllSpoken) -> SpeechDone:
-    """Tokens that were begun count."""
+    """Return the end, with tokens rounded up."""
     read = -(-spoken.characters // TOKEN_CHARACTERS)
     said = -(-spoken.audio_ms // OUTPUT_TOKEN_MS)
     return SpeechDone(SpeechUsage(read, said, read + said))

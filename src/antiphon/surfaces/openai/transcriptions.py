@@ -1,8 +1,8 @@
-"""`POST /v1/audio/transcriptions`: a recording in, its text out, whole or as server-sent events; and
+"""`POST /v1/audio/transcriptions`: returns the text of a recording, whole or as server-sent events; and
 `POST /v1/audio/translations`: its text in English.
 
-A segment is one utterance that became final; the full text is their texts with a space between. Nothing is sent before
-there is a result, so a failure still gets its own status; after that it is an event in the stream.
+A segment is one final utterance; the full text is their texts, joined by spaces. Nothing is sent before the first
+result, so an error until then has its own status; later it is an event in the stream.
 """
 
 import math
@@ -26,12 +26,12 @@ from antiphon.surfaces.openai.addressing import deployment
 from antiphon.surfaces.openai.form import Format, Shape, read
 
 MAX_FILE_BYTES = 26_214_400  # OpenAI's own limit
-UNKNOWN = "unknown"  # where nothing was said that a language could be found out of
-INPUT_TOKEN_MS = 100  # OpenAI's own measure of audio that comes in: one token for each 100 ms, part ones counted
+UNKNOWN = "unknown"  # if there was no speech to detect the language of
+INPUT_TOKEN_MS = 100  # OpenAI's own unit of input audio: one token for each 100 ms, rounded up
 
 
 class Transcriptions(wire.Endpoint):
-    """Both endpoints; one that `translates` has text in English."""
+    """Both endpoints; the text is English if it `translates`."""
 
     max_body_bytes = MAX_FILE_BYTES
 
@@ -39,7 +39,7 @@ class Transcriptions(wire.Endpoint):
         self._translates = translates
 
     def negotiate(self, opening: Opening, body: Body) -> Accepted[TranscribeSpec]:
-        """The form as a spec. Raises some `CallerError`, whose `param` is the field's name."""
+        """Return the form as a spec. Raises a `CallerError`, whose `param` is the field's name."""
         deployed = deployment(opening)
         content_type = opening.headers.get("content-type", "").partition(";")[0].strip().lower()
         if content_type != "multipart/form-data":
@@ -56,7 +56,7 @@ class Transcriptions(wire.Endpoint):
         return Accepted(spec, Transcribing(self, opening, shape, self._translates), media=body.data)
 
     def refuse(self, opening: Opening, error: AntiphonError) -> Response:
-        """What a model cannot do has the name of the field that asked for it."""
+        """Return the error; what a model cannot do is named by the field that asked for it."""
         if isinstance(error, UnsupportedLanguage) and error.param == "languages":
             error = UnsupportedLanguage(error.language, error.languages, "languages[]")
         if isinstance(error, Incapable) and error.ability is SpeechAbility.TRANSLATION:
@@ -65,7 +65,7 @@ class Transcriptions(wire.Endpoint):
 
 
 class Transcribing:
-    """One call: collects what became final and renders it."""
+    """One call: collects finals and renders them."""
 
     def __init__(self, endpoint: Transcriptions, opening: Opening, shape: Shape, translates: bool = False) -> None:
         self._endpoint = endpoint
@@ -132,7 +132,7 @@ class Transcribing:
         return wire.JSON if self._shape.format in (Format.JSON, Format.VERBOSE) else wire.TEXT
 
     def _result(self, closed: Closed) -> bytes:
-        """The answer, or the end of the stream."""
+        """Return the answer, or the end of the stream."""
         if self._shape.stream:
             return _event(self._done(closed)) + b"data: [DONE]\n\n"
         match self._shape.format:
@@ -162,7 +162,7 @@ class Transcribing:
         return wire.TextDone(self._text(), usage, self._logprobs)
 
     def _language(self) -> str:
-        """What was spoken."""
+        """Return the language that was spoken."""
         language, _ = main_language(self._finals)
         only = self._languages[0] if len(self._languages) == 1 else ""
         return languages.name(language or only) or UNKNOWN
@@ -189,7 +189,7 @@ class Transcribing:
 
 
 def _logprobs(tokens: Iterable[Token], space: str) -> list[wire.Logprob]:
-    """One for each token; `space` stands before the first one in place of what it begins with."""
+    """Return one per token; `space` replaces the first token's leading space."""
     told = []
     for place, token in enumerate(tokens):
         text = token.text if place else space + token.text.lstrip(" ")
@@ -206,10 +206,10 @@ def _event(message: msgspec.Struct) -> bytes:
 
 
 def _segment(number: int, final: Final) -> wire.Segment:
-    """One utterance, as Whisper describes a segment, leading space included.
+    """Return one utterance as Whisper's segment, with the leading space.
 
-    Each utterance is decoded by itself, so `seek` is its own start. The voice detector has decided that there is
-    speech, and a segment without is never reported: `no_speech_prob` is 0.
+    Each utterance is decoded by itself, so `seek` is its own start. The voice detector has found speech, and segments
+    without speech are never reported: `no_speech_prob` is 0.
     """
     text = " " + final.transcript.text.strip()
     return wire.Segment(
@@ -227,7 +227,7 @@ def _segment(number: int, final: Final) -> wire.Segment:
 
 
 def _avg_logprob(final: Final) -> float:
-    """The tokens' mean; without tokens, what the confidence (their geometric mean probability) says of it."""
+    """Return the tokens' mean, or without tokens the log of the confidence (their geometric mean)."""
     tokens = final.transcript.tokens
     if tokens:
         return math.fsum(token.logprob for token in tokens) / len(tokens)
@@ -235,6 +235,6 @@ def _avg_logprob(final: Final) -> float:
 
 
 def _compression_ratio(text: str) -> float:
-    """Whisper's measure of repetition (whisper/utils.py, `compression_ratio`)."""
+    """Return Whisper's measure of repetition (whisper/utils.py, `compression_ratio`)."""
     data = text.encode()
     return len(data) / len(zlib.compress(data))

@@ -1,7 +1,7 @@
-"""`GET /v1/audio/voices` and `GET /v1/audio/models`: who can speak, and which models do.
+"""`GET /v1/audio/voices` and `GET /v1/audio/models`: the voices, and the models that speak.
 
-OpenAI has no such listings. Open WebUI asks every server but OpenAI's for them (backend/open_webui/routers/audio.py),
-and without a key, so they take none.
+OpenAI has no such lists. Open WebUI requests them from every other server (backend/open_webui/routers/audio.py), and
+without a key, so they require none.
 """
 
 from collections.abc import Sequence
@@ -27,7 +27,7 @@ class SpeechModelList(Struct, frozen=True):
 
 
 class Voices(Endpoint):
-    """Every name of a voice."""
+    """The names of all voices."""
 
     def ask(self, opening: Opening, body: bytes) -> Offer:
         return Offer(lambda offered: self.answer(opening, offered.voices))
@@ -37,7 +37,7 @@ class Voices(Endpoint):
 
 
 class SpeechModels(Endpoint):
-    """Every name of a model that speaks."""
+    """The names of all models that speak."""
 
     def ask(self, opening: Opening, body: bytes) -> Offer:
         return Offer(lambda offered: self.answer(opening, offered.speakers))

@@ -1,5 +1,5 @@
-"""OpenAI's message shapes, as its official SDK types them, and what all its endpoints share: where the key stands and
-how an error looks. What a caller did not ask for is left out of an answer, never sent as null.
+"""OpenAI's message shapes, as its official SDK types them, and the common part of its endpoints: where the key is, and
+the shape of errors. Fields that the caller did not ask for are left out of answers, never null.
 """
 
 from typing import Any, Literal
@@ -35,7 +35,7 @@ class InputTokenDetails(Struct, frozen=True):
 
 
 class TokenUsage(Struct, frozen=True, tag="tokens"):
-    """The one usage that the streamed `done` event may carry."""
+    """The only usage that the streamed `done` event can have."""
 
     input_tokens: int
     output_tokens: int
@@ -52,7 +52,7 @@ class CompletionTokensDetails(Struct, frozen=True):
 
 
 class CompletionUsage(Struct, frozen=True):
-    """What a chat or a completion took, of all its choices together."""
+    """The tokens of a chat or a completion, of all its choices together."""
 
     prompt_tokens: int
     completion_tokens: int
@@ -139,7 +139,7 @@ class TextDone(Struct, frozen=True, tag="transcript.text.done"):
 
 
 class TopLogprob(Struct, frozen=True):
-    """`bytes` is null where a token is a part of a character."""
+    """One of the most probable tokens; `bytes` is null if it is a part of a character."""
 
     token: str
     logprob: float
@@ -167,7 +167,7 @@ class ToolCall(Struct, frozen=True):
 
 
 class ToolCallStart(Struct, frozen=True):
-    """In a stream: a call begins, its arguments follow."""
+    """The beginning of a call in a stream; its arguments follow."""
 
     index: int
     id: str
@@ -185,8 +185,8 @@ class ToolCallMore(Struct, frozen=True):
 
 
 class ChatMessage(Struct, frozen=True):
-    """`content` and `refusal` are null where there are none: generated clients require the keys. OpenAI has no
-    `reasoning_content`; it is where clients of open models look for what a model thought.
+    """A message; `content` and `refusal` may be null, as generated clients require the keys. OpenAI has no
+    `reasoning_content`; clients of open models read the model's reasoning there.
     """
 
     content: str | None
@@ -215,7 +215,7 @@ class ChatCompletion(Struct, frozen=True):
 
 
 class TextLogprobs(Struct, frozen=True):
-    """Of a completion's tokens. `text_offset` is where each begins in the text that was generated, in characters."""
+    """The log probabilities of a completion's tokens. `text_offset`: where each begins in the output, in characters."""
 
     tokens: list[str]
     token_logprobs: list[float]
@@ -268,7 +268,7 @@ class ErrorBody(Struct, frozen=True):
     error: ErrorObject
 
 
-# Where OpenAI has a word of its own for what our tree calls otherwise.
+# OpenAI's codes that differ from ours.
 _CODES = {
     "unauthenticated": "invalid_api_key",
     "over_capacity": "rate_limit_exceeded",
@@ -280,10 +280,10 @@ def error_body(error: AntiphonError) -> ErrorBody:
     if error.status >= 500:
         kind = "server_error"
     elif isinstance(error, CapacityError):
-        kind = "requests"  # which of OpenAI's limits was met: requests, not tokens
+        kind = "requests"  # the limit that was reached, in OpenAI's terms: requests, not tokens
     else:
         kind = "invalid_request_error"
-    # The decoder does not know how the caller named the bytes; here it is always `file`.
+    # The decoder does not know the field that the audio came in; here it is always `file`.
     param = "file" if error.param is None and isinstance(error, BadMedia) else error.param
     return ErrorBody(ErrorObject(_said(error), kind, param, _CODES.get(error.code, error.code)))
 
@@ -297,7 +297,7 @@ def _said(error: AntiphonError) -> str:
 
 
 def _incapable(error: Incapable) -> str:
-    """What a model cannot do, as OpenAI says it of its own."""
+    """Return OpenAI's message for what a model cannot do."""
     match error.ability:
         case Ability.RAW_TEXT:
             return "This is a chat model and not supported in the v1/completions endpoint. Use v1/chat/completions."
@@ -317,10 +317,12 @@ def headers(opening: Opening, content_type: str) -> tuple[tuple[str, str], ...]:
 
 
 class Endpoint:
-    """What OpenAI's endpoints share."""
+    """The common part of OpenAI's endpoints."""
 
     def credential(self, opening: Opening, first: str | bytes | None = None) -> Bearer | None:
-        """`Authorization: Bearer KEY`, the scheme in any case (RFC 9110, section 11.1), or Azure's `api-key: KEY`."""
+        """Return the key of `Authorization: Bearer KEY`, the scheme in any case (RFC 9110, section 11.1), or Azure's
+        `api-key: KEY`.
+        """
         scheme, _, key = opening.headers.get("authorization", "").partition(" ")
         if scheme.lower() != "bearer":
             key = opening.headers.get("api-key", "")

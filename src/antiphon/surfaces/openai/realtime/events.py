@@ -1,4 +1,4 @@
-"""What a caller of the Realtime API says: each event decoded by the type it names, unknown fields refused."""
+"""The events that a client of the Realtime API sends: each decoded by its type, unknown fields refused."""
 
 from typing import Annotated, Any
 
@@ -17,7 +17,7 @@ ItemId = Annotated[str, Meta(min_length=1, max_length=MAX_ITEM_ID)]
 
 
 class _Named(Struct, frozen=True):
-    """What is looked at first. Whatever else is wrong, an error shall name the event that it is about."""
+    """The fields that are decoded first, so that an error always names its event."""
 
     type: Any = None
     event_id: Any = None
@@ -89,7 +89,7 @@ _NAMED = msgspec.json.Decoder(_Named)
 
 
 class Malformed(Exception):
-    """An event that makes no sense; `event_id` is the caller's, where it has one."""
+    """An invalid event; `event_id` is the caller's, if it has one."""
 
     def __init__(self, error: CallerError, event_id: str) -> None:
         super().__init__(error.message)
@@ -98,7 +98,7 @@ class Malformed(Exception):
 
 
 def read(message: str) -> Any:
-    """One of the events above. Raises `Malformed`."""
+    """Return one of the events above. Raises `Malformed`."""
     event_id = ""
     try:
         data = message.encode()

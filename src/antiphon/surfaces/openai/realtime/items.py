@@ -1,7 +1,7 @@
-"""The items of a conversation, as callers send them and as they are told.
+"""The items of a conversation, as clients send them and as they are shown.
 
-A message's parts are text, or audio with its transcript. Images and the items of hosted tools are refused by name, and
-so is audio that an assistant is to have said: as with OpenAI, only what was really said is in a conversation as audio.
+A message's parts are text, or audio with its transcript. Images and items of hosted tools are refused by name, and so
+is an assistant's audio: as with OpenAI, a conversation has only the audio that was really spoken.
 """
 
 from base64 import b64decode, b64encode
@@ -34,7 +34,7 @@ MAX_ITEMS = 1024
 
 Id = Annotated[str, Meta(min_length=1, max_length=256)]
 Object = Literal["realtime.item"]
-Status = Literal["in_progress", "completed", "incomplete"]  # as OpenAI says: without effect
+Status = Literal["in_progress", "completed", "incomplete"]  # without effect, as with OpenAI
 
 
 class _Kind(Struct, frozen=True):
@@ -84,7 +84,7 @@ _KINDS: dict[str, msgspec.json.Decoder[Any]] = {
 _REFERENCE = msgspec.json.Decoder(ReferenceIn)
 _KIND = msgspec.json.Decoder(_Kind)
 _PART = msgspec.json.Decoder(PartIn)
-# What the parts of a message may be.
+# The types of a message's parts.
 _PARTS = {"system": ("input_text",), "user": ("input_text", "input_audio"), "assistant": ("output_text",)}
 
 
@@ -92,8 +92,8 @@ _PARTS = {"system": ("input_text",), "user": ("input_text", "input_audio"), "ass
 
 
 def read(raw: Raw, path: str, format: AudioFormat) -> Item:
-    """Raises some `CallerError`, whose `param` is the path of the field; `path` is the item's own. `format` is that of
-    audio in it.
+    """Return an item of a client's; `path` is its own, `format` that of its audio. Raises a `CallerError`, whose
+    `param` is the path of the field.
     """
     kind = shared.decode(_KIND, raw, path).type
     if kind is None:
@@ -112,7 +112,7 @@ def read(raw: Raw, path: str, format: AudioFormat) -> Item:
 
 
 def read_all(given: list[Raw], path: str, format: AudioFormat) -> tuple[Item | Known, ...]:
-    """The input of one response, in which items of the conversation may stand by their id."""
+    """Return the input of one response, which may refer to items of the conversation by id."""
     if len(given) > MAX_ITEMS:
         raise CallerError(f"'{path}' has at most {MAX_ITEMS} items.", param=path)
     items: list[Item | Known] = []
@@ -148,7 +148,7 @@ def _part(raw: Raw, kinds: tuple[str, ...], path: str, format: AudioFormat) -> P
     if part.audio is not None:
         if field == "text":
             raise UnsupportedParameter("A text part must not have audio.", param=f"{path}.audio")
-        # What the caller takes it to say is not believed: it is recognised.
+        # The caller's transcript is ignored: the audio is recognised.
         data = audio(part.audio, f"{path}.audio")
         bytes_per_s = format.sample_rate * (2 if format.encoding is Encoding.LINEAR16 else 1)
         return AudioPart(data, audio_ms=len(data) * 1000 // bytes_per_s)
@@ -158,7 +158,7 @@ def _part(raw: Raw, kinds: tuple[str, ...], path: str, format: AudioFormat) -> P
 
 
 def audio(given: str, path: str) -> bytes:
-    """Raises `CallerError` for what is not base64, `TooLarge`."""
+    """Return decoded audio. Raises `CallerError` if it is not base64, or `TooLarge`."""
     if len(given) > MAX_AUDIO_BYTES * 4 // 3 + 4:
         raise TooLarge(f"The audio of one event can have at most {MAX_AUDIO_BYTES} bytes.", param=path)
     try:
@@ -185,7 +185,7 @@ def shown(item: Item) -> wire.Item:
         case ResultItem():
             return wire.FunctionCallOutputItem(item.id, status, item.call_id, item.output)
         case MessageItem():
-            # What a model has begun to say is told by events; the item itself is empty until it is done.
+            # Output is sent by events; the item itself is empty until it is complete.
             begun = item.role is Role.ASSISTANT and item.status is ItemStatus.IN_PROGRESS
             content = [] if begun else [_part_shown(part, item.role) for part in item.parts]
             role: Any = item.role.value

@@ -1,9 +1,8 @@
 """OpenAI's Realtime API: the WebSocket at `/v1/realtime`.
 
-Every message is a JSON event, either way. An event that makes no sense, or that the conversation refuses, is answered
-by an `error` event, which has the `event_id` of the event it is about, and the session goes on. The address says what
-kind of session it is: `?model=` one that answers, `?intent=transcription` one that only transcribes; or what was
-settled when a client secret was made says so.
+Every message is a JSON event, in both directions. An invalid event, or one that the conversation refuses, is answered
+by an `error` event with the `event_id` of that event, and the session continues. The URL says the kind of session:
+`?model=` one that answers, `?intent=transcription` one that only transcribes; or the client secret's settings say it.
 """
 
 from collections import deque
@@ -37,7 +36,7 @@ TRANSCRIBING = "transcription"
 # RFC 6455, section 7.4.1, and the codes that IANA has for more of them.
 POLICY_VIOLATION, INTERNAL_ERROR, TRY_AGAIN_LATER = 1008, 1011, 1013
 
-# OpenAI's words for what a conversation refuses, by the event and our code; and for its end.
+# OpenAI's codes for what a conversation refuses, by the event and our code; and for its end.
 _CODES = {
     ("", "request_timeout"): "session_expired",
     ("input_audio_buffer.commit", "invalid_request"): "input_audio_buffer_commit_empty",
@@ -47,7 +46,7 @@ _CODES = {
     ("conversation.item.delete", "not_found"): "item_delete_invalid_item_id",
     ("conversation.item.truncate", "not_found"): "item_truncate_invalid_item_id",
 }
-# Where our fields stand in OpenAI's events.
+# The paths of our fields in OpenAI's events.
 _PARAMS = {
     ("session.update", "voice"): "session.audio.output.voice",
     ("session.update", "model"): "session.audio.input.transcription.model",
@@ -68,7 +67,7 @@ class RealtimeEndpoint(Endpoint):
     """`GET /v1/realtime` as a WebSocket."""
 
     def credential(self, opening: Opening, first: str | bytes | None = None) -> Bearer | None:
-        """Where browsers cannot set a header, the key is one of the subprotocols they offer."""
+        """Return the key; as browsers cannot set a header, it may be one of the offered subprotocols."""
         offered = (each for each in opening.subprotocols if each.startswith(KEY_SUBPROTOCOL))
         key = next(offered, "").removeprefix(KEY_SUBPROTOCOL)
         return super().credential(opening) or bearer(key)
@@ -85,7 +84,7 @@ class RealtimeEndpoint(Endpoint):
 
 
 def _session(opening: Opening) -> ConverseSpec:
-    """What the address and the secret ask for. Raises some `CallerError`."""
+    """Return the session that the URL and the secret ask for. Raises a `CallerError`."""
     model, intent = _addressed(opening)
     if intent is not None and intent != TRANSCRIBING:
         raise UnsupportedParameter(f"Supported values for 'intent': '{TRANSCRIBING}'.", param="intent")
@@ -103,7 +102,7 @@ def _session(opening: Opening) -> ConverseSpec:
 
 
 def _addressed(opening: Opening) -> tuple[str | None, str | None]:
-    """The model and the intent in the query."""
+    """Return the model and the intent in the query."""
     asked: dict[str, str] = {}
     for name, value in opening.query:
         known = ("model", "intent", *(("api-version", "deployment") if opening.path.startswith(PREFIX) else ()))
@@ -121,10 +120,10 @@ class Realtime:
     def __init__(self, spec: ConverseSpec, stem: str) -> None:
         self._id = f"sess_{stem}"
         self._rendering = Rendering(stem)
-        self._spec = spec  # what holds
-        self._asked = spec  # what will hold, if the conversation takes what it was given
-        self._updates: deque[settings.SessionIn] = deque()  # that it was given, and has not answered yet
-        self._expires_unix_s: int | None = None  # from when it has begun
+        self._spec = spec  # in effect
+        self._asked = spec  # in effect once the conversation has accepted all updates
+        self._updates: deque[settings.SessionIn] = deque()  # sent to the conversation and not answered yet
+        self._expires_unix_s: int | None = None  # known once it has begun
         self._closed = False
 
     # -- from the caller -----------------------------------------------------------------------------------------------
@@ -150,7 +149,7 @@ class Realtime:
         return NOTHING
 
     def _input(self, event: Any) -> inputs.ConversationInput:
-        """What the event asks of the conversation. The id goes with the type, for the words of a refusal."""
+        """Return the event as an input of the conversation. The id includes the type, for the text of a refusal."""
         id = f"{event.type} {event.event_id or ''}"
         match event:
             case events.Append():
@@ -226,11 +225,11 @@ class Realtime:
         return self._error(event.error, event_id, kind)
 
     def _answered(self) -> None:
-        """The first update that was not answered is; of the others is expected what they make of what holds now."""
+        """Apply the oldest unanswered update; recompute the result of the others from the settings now in effect."""
         self._updates.popleft()
         self._asked = self._spec
         for update in self._updates:
-            with suppress(CallerError):  # then it will be refused
+            with suppress(CallerError):  # it will be refused
                 self._asked = settings.updated(self._asked, update)
 
     def _error(self, error: AntiphonError, event_id: str, kind: str = "") -> Step:
@@ -244,7 +243,7 @@ class Realtime:
         return wire.Error(self._rendering.next_id(), details)
 
     def _fail(self, error: AntiphonError) -> Step:
-        """An `error` event, then the close."""
+        """Send an `error` event, then close."""
         self._closed = True
         if isinstance(error, CapacityError):
             code = TRY_AGAIN_LATER
@@ -257,7 +256,7 @@ class Realtime:
 
 
 def _reject(error: CallerError, event_id: str) -> Step:
-    """The conversation answers what makes no sense, too, so that answers keep the order of what they answer."""
+    """Pass an invalid event to the conversation, too, so that answers keep the order of the events."""
     return Step(inputs=(inputs.Reject(error, f" {event_id}"),))
 
 

@@ -1,6 +1,6 @@
-"""What a conversation says, as the events of the Realtime API.
+"""The outputs of a conversation, as events of the Realtime API.
 
-Of a running response is held what its last event repeats of its first, and which of its messages have begun to be told.
+The state of a running response is what its last event repeats of its first, and which of its messages have begun.
 """
 
 from base64 import b64encode
@@ -19,7 +19,7 @@ from antiphon.surfaces.openai.answers import logprob
 from antiphon.surfaces.openai.realtime import items, shown, wire
 from antiphon.surfaces.openai.wire import DurationUsage, Logprob, error_body
 
-# OpenAI's own measures of audio: a token for each 100 ms that comes in, for each 50 ms that leaves, part ones counted.
+# OpenAI's own units of audio: a token for each 100 ms of input and each 50 ms of output, rounded up.
 INPUT_TOKEN_MS, OUTPUT_TOKEN_MS = 100, 50
 MAX_DELTA_BYTES = 48_000  # of speech in one event, a second in the largest format
 
@@ -34,19 +34,19 @@ _STATUSES: dict[Ending, tuple[Any, str | None]] = {
 
 
 class Rendering:
-    """One session's. `stem` is what ids are made of; `conversation` is known once it has begun."""
+    """The rendering of one session. Ids are made from `stem`; `conversation` is known once it has begun."""
 
     def __init__(self, stem: str) -> None:
         self.conversation = ""
         self._ids = (f"event_{stem}{number}" for number in count())
         self._responses: dict[str, wire.Response] = {}
-        self._begun: set[tuple[str, str]] = set()  # (response, item) of messages whose part was told of
+        self._begun: set[tuple[str, str]] = set()  # (response, item) of messages whose part was sent
 
     def next_id(self) -> str:
         return next(self._ids)
 
     def events(self, output: said.ConversationOutput) -> Iterator[wire.Event]:
-        """Of everything but what concerns the session itself."""
+        """Return the events of an output; the session's own events are not made here."""
         match output:
             case said.ResponseStarted():
                 yield self._started(output)
@@ -127,7 +127,7 @@ class Rendering:
         return wire.ResponseCreated(self.next_id(), response)
 
     def _begin(self, output: said.OutputText | said.OutputSpeech, spoken: bool) -> Iterator[wire.Event]:
-        """The message's part, before the first of its deltas."""
+        """Return the event of the message's part, before its first delta."""
         key = output.response_id, output.item_id
         if key not in self._begun:
             self._begun.add(key)
@@ -150,7 +150,7 @@ class Rendering:
         yield wire.OutputItemDone(self.next_id(), output.response_id, output.index, items.shown(item))
 
     def _message_ended(self, output: said.OutputEnded, item: MessageItem) -> Iterator[wire.Event]:
-        """Each of its parts is done; of a message that had nothing to tell there was none."""
+        """Return the ends of the message's parts; an empty message has none."""
         key = output.response_id, item.id
         if key not in self._begun:
             return

@@ -1,6 +1,6 @@
-"""`POST /v1/realtime/client_secrets`: a secret for one Realtime session, for a browser or a device to open it with.
+"""`POST /v1/realtime/client_secrets`: a secret with which a browser or a device opens one Realtime session.
 
-What is settled here holds when the session is opened, which may then change what it could change anyway.
+The session begins with these settings, and may change what any session may change.
 """
 
 from functools import partial
@@ -29,7 +29,7 @@ class ExpiresAfter(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class ClientSecretRequest(Struct, frozen=True, forbid_unknown_fields=True):
-    """The body. `None` is absent, as null is."""
+    """The body. `None` means absent or null."""
 
     expires_after: ExpiresAfter | None = None
     session: dict[str, Any] | None = None
@@ -42,7 +42,7 @@ class ClientSecrets(Endpoint):
     """The endpoint."""
 
     def ask(self, opening: Opening, body: bytes) -> OneCallSecret:
-        """Raises some `CallerError`, whose `param` is the path of the field."""
+        """Return the secret to create. Raises a `CallerError`, whose `param` is the path of the field."""
         deployment(opening)
         asked = shared.decode(_DECODER, body or b"{}")
         settled = msgspec.json.encode(asked.session or {})
@@ -58,7 +58,7 @@ class ClientSecrets(Endpoint):
     def _grant(self, opening: Opening, spec: ConverseSpec, secret: str, expires_unix_s: int) -> Response:
         id = f"sess_{opening.request_id.replace('-', '')}"
         session = shown.session(spec, id, None)
-        session.pop("parallel_tool_calls", None)  # which OpenAI's SDK types in a session's events, and not here
+        session.pop("parallel_tool_calls", None)  # OpenAI's SDK has it in a session's events, and not here
         return json_response(opening, 200, wire.ClientSecret(secret, expires_unix_s, session))
 
 

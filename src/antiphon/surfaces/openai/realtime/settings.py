@@ -1,10 +1,10 @@
 """The settings of a Realtime session and of a single response, to and from a `ConverseSpec`.
 
-An update says what changes: what it leaves out stays as it is, and what it sets to null is cleared where null means
-something (`turn_detection`, `transcription`, `noise_reduction`, `tracing`, `prompt`), else it counts as left out.
-What only tunes or watches a session, and is not done here, is taken, and the session is told without it:
-`noise_reduction`, `tracing`, `reasoning`, and what guides a transcription (`prompt`, `keywords`, `delay`).
-Errors name the field as OpenAI does: `session.audio.input.format`.
+An update changes the fields it has; null clears a field where null has a meaning (`turn_detection`, `transcription`,
+`noise_reduction`, `tracing`, `prompt`), else it counts as absent. Fields that only tune or observe a session and are
+not supported are accepted, and the session is shown without them: `noise_reduction`, `tracing`, `reasoning`, and what
+guides a transcription (`prompt`, `keywords`, `delay`). Errors name the field as OpenAI does:
+`session.audio.input.format`.
 """
 
 from collections.abc import Sequence
@@ -108,7 +108,7 @@ class ReasoningIn(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Common(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """What a session and a response have both."""
+    """The common fields of a session and a response."""
 
     instructions: str | None = None
     tools: list[Raw] | None = None
@@ -140,9 +140,9 @@ _KIND = msgspec.json.Decoder(_Kind)
 _SESSION = msgspec.json.Decoder(SessionIn)
 
 _EAGERNESS = {"auto": Eagerness.MEDIUM} | {each.value: each for each in Eagerness}
-# Of a session that only transcribes; what else there is belongs to answers. The last two cannot guide the models here.
+# The fields of a session that only transcribes; all others concern answers. The last two cannot guide the models here.
 _OF_TRANSCRIPTION = ("type", "audio", "include", "instructions", "prompt")
-# Models whose sessions have no turn detection with OpenAI: their clients commit what was said.
+# Models whose sessions have no turn detection with OpenAI: their clients commit the audio.
 _COMMITTED = ("gpt-realtime-whisper", "gpt-live-transcribe")
 
 
@@ -150,19 +150,19 @@ _COMMITTED = ("gpt-realtime-whisper", "gpt-live-transcribe")
 
 
 def initial(kind: str, model: str) -> ConverseSpec:
-    """How a session begins. `model` is the language model's name, or for a transcription the recogniser's."""
+    """Return a new session's settings. `model` is the language model, or the recogniser of a transcription."""
     if kind == "transcription":
         return ConverseSpec(answers=False, transcription=Transcription(model), turns=_usual_turns(model))
     return ConverseSpec(model)
 
 
 def settled(data: bytes) -> SessionIn:
-    """A `session` object, from its JSON."""
+    """Return a `session` object from its JSON."""
     return shared.decode(_SESSION, data, "session")
 
 
 def updated(spec: ConverseSpec, given: SessionIn) -> ConverseSpec:
-    """Raises some `CallerError`, whose `param` is the path of the field."""
+    """Return the updated settings. Raises a `CallerError`, whose `param` is the path of the field."""
     kind = kind_of(spec)
     if given.type is not None and given.type != kind:
         raise CallerError(f"This session is of type '{kind}', which cannot be changed.", param="session.type")
@@ -184,7 +184,7 @@ def updated(spec: ConverseSpec, given: SessionIn) -> ConverseSpec:
 
 
 def response(spec: ConverseSpec, given: ResponseIn) -> ConverseSpec:
-    """How one response is made, in a session that is as `spec` says. Raises as `updated`."""
+    """Return the settings of one response in the session of `spec`. Raises as `updated`."""
     if given.audio is not None and given.audio.input is not None:
         raise UnsupportedParameter("The audio input can be set only for the session.", param="response.audio.input")
     if given.audio is not None and given.audio.output is not None and given.audio.output.speed is not None:
@@ -197,7 +197,7 @@ def check_conversation(given: ResponseIn) -> None:
 
 
 def metadata(given: ResponseIn) -> tuple[tuple[str, str], ...]:
-    """Labels that come back with the response, as long as OpenAI allows them."""
+    """Return labels that the response repeats, within OpenAI's limits of length."""
     pairs = tuple((given.metadata or {}).items())
     if any(len(key) > MAX_METADATA_KEY or len(value) > MAX_METADATA_VALUE for key, value in pairs):
         said = f"A key has at most {MAX_METADATA_KEY} characters, a value {MAX_METADATA_VALUE}."
@@ -316,7 +316,7 @@ def _heard(spec: ConverseSpec, given: InputIn) -> ConverseSpec:
 
 
 def _transcription(now: Transcription | None, given: TranscriptionIn) -> Transcription:
-    """Whether the model hears the language is for the session to say."""
+    """Return the transcription's settings; the session checks whether the model supports the language."""
     asked = now or Transcription()
     if given.model is not None:
         asked = replace(asked, model=given.model)
@@ -326,12 +326,12 @@ def _transcription(now: Transcription | None, given: TranscriptionIn) -> Transcr
 
 
 def _usual_turns(model: str) -> Turns | None:
-    """How turns are found in a session that transcribes by that model, where the caller says nothing of it."""
+    """Return the default turn detection of a session that transcribes with that model."""
     return None if model.startswith(_COMMITTED) else Turns()
 
 
 def _turns(now: Turns | None, given: TurnsIn, path: str) -> Turns:
-    """What is not said stays as it is, in a turn detection of the same type."""
+    """Return the turn detection; absent fields keep their value if its type stays the same."""
     shared.one_of(given.type, ("server_vad", "semantic_vad"), f"{path}.type")
     semantic = given.type == "semantic_vad" if given.type else now is not None and now.eagerness is not None
     foreign = (

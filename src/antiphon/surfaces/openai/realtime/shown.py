@@ -1,4 +1,4 @@
-"""The settings of a Realtime session, as they are told: whole, in the order in which OpenAI writes them."""
+"""The settings of a Realtime session as shown to clients: complete, in OpenAI's order."""
 
 from typing import Any
 
@@ -31,7 +31,7 @@ def kind_of(spec: ConverseSpec) -> str:
 
 
 def session(spec: ConverseSpec, id: str, expires_unix_s: int | None) -> Object:
-    """A session object, whole. Nothing is secret in it."""
+    """Return a whole session object, without secrets."""
     heard = {
         "format": format_in(spec.input_format),
         "noise_reduction": None,
@@ -99,7 +99,7 @@ def _transcription_shown(asked: Transcription | None) -> Object | None:
 
 
 def _turns_shown(turns: Turns | None, answered: bool) -> Object | None:
-    """What concerns answers only where turns are answered."""
+    """Return the turn detection; fields about answers only in sessions that answer."""
     if turns is None:
         return None
     answers = {"create_response": turns.respond, "interrupt_response": turns.interrupt} if answered else {}

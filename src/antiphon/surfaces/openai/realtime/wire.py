@@ -1,7 +1,7 @@
-"""What the Realtime API sends, as OpenAI's official SDK types it (`openai.types.realtime`, the GA shapes).
+"""The messages that the Realtime API sends, as OpenAI's official SDK types them (`openai.types.realtime`, GA shapes).
 
-Every event has an `event_id` of its own. Null stands where OpenAI's own objects say null; what clients type as a text
-or as absent is left out instead. Audio is base64.
+Every event has its own `event_id`. A field is null where OpenAI's own objects have null; fields that clients type as
+text or absent are left out instead. Audio is base64.
 """
 
 from typing import Any, Literal
@@ -22,7 +22,7 @@ class InputText(Struct, frozen=True, tag="input_text"):
 
 
 class InputAudio(Struct, frozen=True, tag="input_audio"):
-    """`audio` is there only where an item is retrieved."""
+    """A part with audio; `audio` is present only if an item is retrieved."""
 
     transcript: str | None
     audio: str | UnsetType = UNSET
@@ -120,7 +120,7 @@ class ResponseAudio(Struct, frozen=True):
 
 
 class Response(Struct, frozen=True):
-    """`conversation_id` is null where the response is not part of the conversation."""
+    """A response; `conversation_id` is null if it is not part of the conversation."""
 
     id: str
     conversation_id: str | None
@@ -143,7 +143,7 @@ class Event(Struct, frozen=True):
 
 
 class ErrorDetails(Struct, frozen=True):
-    """`event_id` is that of the caller's event, if it had one."""
+    """The error; `event_id` is that of the caller's event, if it had one."""
 
     type: str
     code: str | None
