@@ -1,1 +1,1 @@
-"""Vendors' wire protocols, each translated to and from our own vocabulary; sans-I/O, and strangers to each other."""
+"""Vendors' wire protocols, each translated to and from the server's own terms; sans-I/O, independent of each other."""

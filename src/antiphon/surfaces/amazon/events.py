@@ -1,9 +1,9 @@
-"""Frames of `application/vnd.amazon.eventstream`, in which everything is said on an open stream.
+"""Frames of `application/vnd.amazon.eventstream`, the messages of an open stream.
 
     total length u32 | length of the headers u32 | CRC-32 of those 8 bytes | headers | payload | CRC-32 of all before
 
-Everything is big-endian. A header is `length of the name u8 | name | type u8 | value`. What is too large is refused by
-its length, before it is in memory.
+Everything is big-endian. A header is `length of the name u8 | name | type u8 | value`. A frame that is too large is
+refused by its length, before it is read into memory.
 """
 
 import struct
@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 
 from antiphon.core.errors import BadMedia, TooLarge
 
-MAX_FRAME_BYTES = 1 << 20  # the service takes 32 KiB of audio in one, and no SDK keeps to that
+MAX_FRAME_BYTES = 1 << 20  # Amazon documents 32 KiB of audio per frame, but SDKs send more
 MAX_HEADERS_BYTES = 8 * 1024
 MAX_HEADERS = 32
 
@@ -28,7 +28,7 @@ Value = bool | int | bytes | str
 
 
 class BadFrame(BadMedia):
-    """What came is no frame."""
+    """The bytes are not a valid frame."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,24 +40,24 @@ class Frame:
 
 
 def encode(headers: Sequence[tuple[str, str]], payload: bytes) -> bytes:
-    """A frame whose headers are texts."""
+    """Return a frame whose headers are all strings."""
     return framed(b"".join(map(_encoded, headers)), payload)
 
 
 def framed(headers: bytes, payload: bytes) -> bytes:
-    """A frame of encoded headers."""
+    """Return a frame of headers that are already encoded."""
     prelude = _PRELUDE.pack(_OVERHEAD + len(headers) + len(payload), len(headers))
     start = prelude + _CRC.pack(zlib.crc32(prelude)) + headers + payload
     return start + _CRC.pack(zlib.crc32(start))
 
 
 def timestamp(name: str, unix_ms: int) -> bytes:
-    """A header that is a time, encoded."""
+    """Return a header whose value is a time in milliseconds since 1970, encoded."""
     return _name(name) + struct.pack(">Bq", _TIMESTAMP, unix_ms)
 
 
 def octets(name: str, value: bytes) -> bytes:
-    """A header that is bytes, encoded."""
+    """Return a header whose value is bytes, encoded."""
     return _name(name) + struct.pack(">BH", _BYTES, len(value)) + value
 
 
@@ -72,7 +72,7 @@ def _name(name: str) -> bytes:
 
 
 def decode(frame: bytes) -> Frame:
-    """The one frame that these bytes are. Raises `BadFrame`, `TooLarge`."""
+    """Return the only frame in these bytes. Raises `BadFrame`, `TooLarge`."""
     decoder = Decoder()
     found = list(decoder.feed(frame))
     if len(found) != 1 or decoder.waiting:
@@ -81,18 +81,20 @@ def decode(frame: bytes) -> Frame:
 
 
 class Decoder:
-    """Frames from bytes that come in pieces of any size."""
+    """A decoder of frames from bytes that come in pieces of any size."""
 
     def __init__(self) -> None:
         self._buffer = bytearray()
 
     @property
     def waiting(self) -> int:
-        """How many bytes are there of a frame that is not whole."""
+        """The number of bytes received of an incomplete frame."""
         return len(self._buffer)
 
     def feed(self, piece: bytes) -> Iterator[Frame]:
-        """The frames that are whole now. Raises `BadFrame`, `TooLarge`; what came before is given."""
+        """Yield the frames that are now complete. Raises `BadFrame`, `TooLarge`, after the frames before the invalid
+        one.
+        """
         self._buffer += piece
         while (total := self._total()) is not None and len(self._buffer) >= total:
             frame = bytes(self._buffer[:total])
@@ -100,7 +102,7 @@ class Decoder:
             yield _read(frame)
 
     def _total(self) -> int | None:
-        """The length of the next frame, once it is known."""
+        """Return the length of the next frame in bytes, `None` until it is known."""
         if len(self._buffer) < _PRELUDE.size + _CRC.size:
             return None
         total, headers = _PRELUDE.unpack_from(self._buffer)
@@ -123,7 +125,7 @@ def _read(frame: bytes) -> Frame:
 
 
 def _headers(encoded: bytes) -> Mapping[str, Value]:
-    """Raises `BadFrame`."""
+    """Return the headers by name. Raises `BadFrame`."""
     found: dict[str, Value] = {}
     at = 0
     try:
@@ -141,7 +143,7 @@ def _headers(encoded: bytes) -> Mapping[str, Value]:
 
 
 def _value(encoded: bytes, kind: int, at: int) -> tuple[Value, int]:
-    """A header's value, and where the next one begins; beyond the end where it is cut off."""
+    """Return a header's value, and the position after it, which is beyond the end if the value is cut off."""
     if kind in (_TRUE, _FALSE):
         return kind == _TRUE, at
     if kind in _INTEGERS:

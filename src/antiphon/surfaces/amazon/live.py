@@ -1,8 +1,9 @@
 """Live transcription: `POST /stream-transcription` over HTTP/2, both ways at once, and the WebSocket at
 `/stream-transcription-websocket`.
 
-Over HTTP/2 each event comes in another, which signs it. On a WebSocket it may come alone: the URL was signed. An event
-without audio ends the stream, and so does a caller who says no more; fifteen seconds without audio do so with an error.
+Over HTTP/2 each event is wrapped in another one, which signs it. On a WebSocket it may come unsigned, since the URL was
+signed. An event without audio ends the stream, and so does the end of the caller's messages; fifteen seconds without
+audio end it with an error.
 """
 
 from collections.abc import Sequence
@@ -49,7 +50,7 @@ NORMAL, POLICY_VIOLATION, INTERNAL_ERROR = 1000, 1008, 1011
 
 class State(Enum):
     OPEN = auto()
-    ENDING = auto()  # the caller is done; the last results still come
+    ENDING = auto()  # the caller has ended; the last results are still sent
     CLOSED = auto()
 
 
@@ -86,7 +87,9 @@ class SocketEndpoint(StreamEndpoint):
     """`GET /stream-transcription-websocket`."""
 
     def refuse(self, opening: Opening, error: AntiphonError) -> Step:
-        """The client is let in, told and closed: it is shown nothing of an HTTP answer."""
+        """Accept the WebSocket, then send the error and close: WebSocket clients do not show the body of an HTTP
+        refusal.
+        """
         return _failure(error)
 
 
@@ -108,7 +111,7 @@ class Stream:
     # -- from the caller -----------------------------------------------------------------------------------------------
 
     def receive(self, message: str | bytes, now_ns: int) -> Step:
-        """An empty message says that no more will come."""
+        """Return what a message asks of the session; an empty message is the end of the caller's messages."""
         if self._state is not State.OPEN:
             return NOTHING
         self._begin(now_ns)
@@ -130,7 +133,7 @@ class Stream:
         return Step(tuple(heard))
 
     def _audio(self, frame: events.Frame, now_ns: int) -> bytes:
-        """What an event holds; nothing at the end. Raises `AntiphonError`."""
+        """Return the audio in an event, empty at the end. Raises `AntiphonError`."""
         if SIGNATURE_HEADER in frame.headers:
             self._signatures.verify(frame, self._unix_ms + (now_ns - self._begin(now_ns)) // NS_PER_MS)
             if not frame.payload:
@@ -144,7 +147,9 @@ class Stream:
         return frame.payload
 
     def deadline_ns(self) -> int | None:
-        """Fifteen seconds after the last audio, or after the opening; none once the caller is done."""
+        """Return when the stream ends without audio: 15 s after the last audio or the opening; `None` once the caller
+        has ended.
+        """
         if self._state is not State.OPEN or self._opened_ns is None:
             return None
         return self._heard_ns + IDLE_TIMEOUT_MS * NS_PER_MS
@@ -156,7 +161,7 @@ class Stream:
         return self._fail(RequestTimeout(f"No new audio was received for {IDLE_TIMEOUT_MS // 1000} seconds."))
 
     def _begin(self, now_ns: int) -> int:
-        """When the stream was opened."""
+        """Return when the stream was opened."""
         if self._opened_ns is None:
             self._opened_ns = self._heard_ns = now_ns
         return self._opened_ns
@@ -182,9 +187,9 @@ class Stream:
                 result = utterances.result(event)
                 return Step(sends=(wire.transcript_event([result]),)) if result else NOTHING
             case SpeechStarted() | UtteranceEnded() | TurnMayEnd() | SpeechResumed():
-                return NOTHING  # not asked for here
+                return NOTHING  # not requested here
             case Closed():
-                if self._state is State.OPEN:  # nobody has ended it but the server
+                if self._state is State.OPEN:  # the server is stopping
                     return self._fail(Draining("The server is shutting down."))
                 self._state = State.CLOSED
                 return Step(close=Close(NORMAL))

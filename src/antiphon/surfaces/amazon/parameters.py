@@ -1,7 +1,7 @@
 """The options of a stream: headers `x-amzn-transcribe-NAME` over HTTP/2, query parameters `NAME` on a WebSocket.
 
-An option is honoured, or without effect and named in `antiphon-no-effect`, or refused where going on would betray the
-caller. `false` and an option that is not there are the same. The table is what `docs/surfaces/amazon.md` shows.
+An option is honoured, or without effect and named in `antiphon-no-effect`, or refused if ignoring it would mislead the
+caller. `false` means the same as an absent option. `docs/surfaces/amazon.md` shows the table.
 """
 
 import re
@@ -24,7 +24,7 @@ MAX_UNKNOWN = 16  # names that are listed as without effect
 
 
 class Use(StrEnum):
-    """What becomes of an option."""
+    """How an option is treated."""
 
     HONOURED = "honoured"
     WITHOUT_EFFECT = "no effect"
@@ -33,7 +33,7 @@ class Use(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Option:
-    """One row of the table. `how` says what it does, or why it is refused or has no effect."""
+    """One row of the table. `how` says its effect, or why it is refused or without effect."""
 
     name: str
     use: Use
@@ -100,8 +100,8 @@ _SESSION_ID = re.compile(r"[A-Za-z0-9-]{1,64}")
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """What a stream is asked for. Its language is known, or the model finds out which of `languages` it is. `echoed`
-    are the options as they are given back, without their prefix.
+    """The request of a stream. Its language is given, or the model identifies it among `languages`. `echoed` are the
+    options that the answer repeats, without their prefix.
     """
 
     model: str
@@ -117,7 +117,7 @@ class Request:
 
 
 def read(opening: Opening) -> Request:
-    """Raises `CallerError` for a value that makes no sense, `UnsupportedParameter` for what is refused."""
+    """Return the request. Raises `CallerError` for an invalid value, `UnsupportedParameter` for a refused option."""
     values, unknown = _values(opening)
     for name in values:
         if _OPTIONS[name].use is Use.REFUSED:
@@ -158,7 +158,7 @@ def read(opening: Opening) -> Request:
 
 
 def _values(opening: Opening) -> tuple[Mapping[str, str], tuple[str, ...]]:
-    """Every option that says something, by its name, and the names of those that are not known."""
+    """Return every option with a value, by name, and the names of the unknown ones."""
     if opening.method == "POST":
         given = [(name, value) for name, value in opening.headers.items() if name.startswith(OPTION_PREFIX)]
     else:
@@ -182,7 +182,7 @@ def _values(opening: Opening) -> tuple[Mapping[str, str], tuple[str, ...]]:
 
 
 def _languages(values: Mapping[str, str]) -> tuple[str, ...]:
-    """Those that may be spoken, the preferred one first; none where the caller knows which it is."""
+    """Return the languages that may be spoken, the preferred one first; none if the caller names the language."""
     several = [_flag(values, "identify-language"), _flag(values, "identify-multiple-languages")]
     if [*several, "language-code" in values].count(True) != 1:
         raise CallerError(_ONE_OF_THREE, param="language-code")
@@ -207,7 +207,7 @@ def _whole(name: str, text: str, least: int, most: int) -> int:
 
 
 def _flag(values: Mapping[str, str], name: str) -> bool:
-    """`false` is not among the values."""
+    """Return whether the option is present; `false` was removed from the values before."""
     if name not in values:
         return False
     if values[name].lower() != "true":

@@ -1,4 +1,4 @@
-"""What Amazon's content redaction and identification ask for, by its types of entities."""
+"""Amazon's options for content redaction and identification, and its types of entities."""
 
 from antiphon.core.errors import CallerError, UnsupportedParameter
 from antiphon.core.redaction import Entity, Redaction
@@ -18,7 +18,7 @@ TYPES: dict[str, Entity] = {
 }
 EVERY = "ALL"
 PII = "PII"
-# Amazon's types are fewer than ours: with all of them, what has none is hidden, too, as PII.
+# Amazon has fewer types than we have kinds: if all are requested, other kinds are hidden too, as PII.
 LABELS = (
     *((entity, name) for name, entity in TYPES.items() if name != "BANK_ROUTING"),
     (Entity.PLACE, "ADDRESS"),
@@ -29,8 +29,8 @@ _ALL = frozenset(Entity) - {Entity.CUSTOM}
 
 
 def read(types: str, redacts: str, identifies: str) -> Redaction | None:
-    """`redacts` and `identifies` are the two options' values, `types` those of entities, with commas between. Raises
-    `CallerError`, `UnsupportedParameter`.
+    """Return the redaction, `None` if none is requested. `redacts` and `identifies` are the values of the two options,
+    `types` the types of entities, separated by commas. Raises `CallerError`, `UnsupportedParameter`.
     """
     if redacts and identifies:
         raise CallerError("content-redaction-type and content-identification-type exclude each other.")

@@ -1,4 +1,4 @@
-"""What was recognised, as results with their items: words, and the marks of punctuation behind them."""
+"""Recognition as Amazon's results and their items: words, and the punctuation marks after them."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -18,7 +18,7 @@ CONFIDENCE_DIGITS = 4
 
 
 class Utterances:
-    """The results of one channel, one utterance after the other."""
+    """The results of one channel, one utterance after another."""
 
     def __init__(self, asked: Request, request_id: str, channel: int) -> None:
         self._asked = asked
@@ -29,7 +29,7 @@ class Utterances:
         self._agreement = self._agree()
 
     def result(self, event: Interim | Final) -> wire.Result | None:
-        """None where there was nothing, and is nothing."""
+        """Return the result of an event; `None` if the event has no text and no partial result came before it."""
         final = isinstance(event, Final)
         if not event.transcript.text and not (final and self._open):
             return None
@@ -58,7 +58,7 @@ class Utterances:
         )
 
     def _language(self, said: Transcript) -> dict[str, Any]:
-        """As the caller wrote it; where it was to be found out, with how likely it is."""
+        """Return the fields of the language: as the caller wrote it, or if it was identified, with its probability."""
         if self._asked.language or not said.language:
             return {"language_code": self._asked.language or None}
         options = self._asked.languages
@@ -84,7 +84,9 @@ def _entities(event: Interim | Final) -> list[wire.Entity]:
 
 
 def _items(word: Word, stable: bool | None, settled: bool | None) -> Iterator[wire.Item]:
-    """The word without the marks around it, and each of these. Those behind it stay if it is `settled` what follows."""
+    """Yield the word without its punctuation marks, and each mark. Those after it are stable if what follows is
+    `settled`.
+    """
     if isinstance(word, Rewritten) and word.bare in word.text:
         begin = word.text.index(word.bare)
         stop = begin + len(word.bare)

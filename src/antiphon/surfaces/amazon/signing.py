@@ -1,9 +1,10 @@
-"""Signature Version 4, of the opening and of each event.
+"""Signature Version 4 of the opening and of each event.
 
-The secret access key is an API key, and so is the session token, which names it: keys are stored as hashes, and the
-token is how the secret is known here. Without a token it is the secret of a pair, whose id is the access key id. A
-signed opening holds for five minutes around its time, a presigned URL until it expires. Each event is signed over the
-signature before it, the first over that of the opening, so that none can be left out, put in, changed or moved.
+The secret access key is an API key, and so is the session token, which names the same key: the server stores only
+hashes of keys, and learns the secret from the token. Without a token the secret is that of a pair, whose id is the
+access key id. A signed opening is valid for five minutes around its time, a presigned URL until it expires. Each event
+is signed over the preceding signature, the first over that of the opening, so that no event can be left out, inserted,
+changed or moved.
 """
 
 import hashlib
@@ -36,7 +37,7 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 @dataclass(frozen=True, slots=True)
 class Parts:
-    """What the caller says of the signature of an opening. `expires_ms` is how long one in a URL holds."""
+    """The caller's statements about the signature of an opening. `expires_ms` is the validity of a presigned URL."""
 
     scope: str
     date: str
@@ -49,13 +50,13 @@ class Parts:
 
 
 def is_signed(opening: Opening) -> bool:
-    """Whether there is a signature at all."""
+    """Return whether the opening has a signature."""
     presigned = any(name == "X-Amz-Algorithm" for name, _ in opening.query)
     return presigned or opening.headers.get("authorization", "").startswith(ALGORITHM)
 
 
 def credential(opening: Opening) -> Signed | None:
-    """The signature with what it should be of; `None` where there is none. Raises `InvalidSignature`."""
+    """Return the signature, with the text that it must sign; `None` if there is none. Raises `InvalidSignature`."""
     if not is_signed(opening):
         return None
     parts = read(opening)
@@ -65,7 +66,9 @@ def credential(opening: Opening) -> Signed | None:
 
 
 def read(opening: Opening) -> Parts:
-    """Raises `InvalidSignature` for one that makes no sense, or leaves out what must be signed."""
+    """Return the parts of the signature. Raises `InvalidSignature` if one is invalid, or a required header is not
+    signed.
+    """
     query = dict(opening.query)
     parts = _of_query(query) if "X-Amz-Algorithm" in query else _of_headers(opening.headers)
     access_key, _, scope = parts.scope.partition("/")
@@ -133,7 +136,7 @@ def _check_time(parts: Parts, now_ms: int) -> None:
 
 
 def _canonical(opening: Opening, parts: Parts) -> str:
-    """The request in the one form that both sides make of it."""
+    """Return the canonical request, which both sides compute alike."""
     query = sorted((_quoted(name), _quoted(value)) for name, value in opening.query if name != "X-Amz-Signature")
     headers = (f"{name}:{_header(opening.headers, name)}\n" for name in parts.names)
     return "\n".join(
@@ -149,7 +152,7 @@ def _canonical(opening: Opening, parts: Parts) -> str:
 
 
 def _header(headers: Mapping[str, str], name: str) -> str:
-    """Node signs the pseudo-header of HTTP/2 in which the host stands there."""
+    """Return a header's value. Node signs HTTP/2's pseudo-header `:authority` in place of `host`."""
     return " ".join(headers.get("host" if name == ":authority" else name, "").split())
 
 
@@ -158,7 +161,7 @@ def _quoted(text: str) -> str:
 
 
 class EventSignatures:
-    """The signatures of a stream's events, one after the other. The key is that of the day of each event."""
+    """The signatures of a stream's events, in order. The signing key is that of the day of each event."""
 
     def __init__(self, opening: Opening) -> None:
         parts = read(opening)
@@ -169,7 +172,7 @@ class EventSignatures:
         self._key = b""
 
     def verify(self, frame: events.Frame, now_ms: int) -> None:
-        """Raises `InvalidSignature` for an event that is not the next one, as its sender signed it."""
+        """Raise `InvalidSignature` if an event is not the next one, exactly as its sender signed it."""
         sent_ms, signature = frame.headers.get(DATE_HEADER), frame.headers.get(SIGNATURE_HEADER)
         if type(sent_ms) is not int or not isinstance(signature, bytes) or abs(sent_ms - now_ms) > MAX_SKEW_MS:
             raise InvalidSignature("An event has no signature, or one of another time.")
@@ -189,7 +192,7 @@ def _sha256(data: bytes) -> str:
 
 
 def _unix_ms(date: str) -> int:
-    """Raises `InvalidSignature`."""
+    """Return Unix milliseconds. Raises `InvalidSignature`."""
     try:
         parsed = datetime.strptime(date, "%Y%m%dT%H%M%SZ").replace(tzinfo=UTC)
     except ValueError:

@@ -1,4 +1,4 @@
-"""The messages of Amazon Transcribe's streams, as its SDKs type them, and what all its endpoints have in common.
+"""The messages of Amazon Transcribe's streams, as its SDKs type them, and the common part of all its endpoints.
 
 Times are seconds. Before the stream an error is an HTTP answer whose header `x-amzn-errortype` names it; in the stream
 it is an event of the type `exception`.
@@ -33,7 +33,7 @@ JSON = "application/json"
 
 
 class Item(msgspec.Struct, rename="pascal", frozen=True, omit_defaults=True, kw_only=True):
-    """A word, or a mark of punctuation behind it."""
+    """A word, or a punctuation mark after it."""
 
     start_time: float
     end_time: float
@@ -45,7 +45,7 @@ class Item(msgspec.Struct, rename="pascal", frozen=True, omit_defaults=True, kw_
 
 
 class Entity(msgspec.Struct, rename="pascal", frozen=True, kw_only=True):
-    """Personal data in a transcript, where that was asked for."""
+    """Personal data in a transcript, if the caller requested it."""
 
     start_time: float
     end_time: float
@@ -62,14 +62,14 @@ class Alternative(msgspec.Struct, rename="pascal", frozen=True, omit_defaults=Tr
 
 
 class LanguageWithScore(msgspec.Struct, rename="pascal", frozen=True):
-    """A language that was identified, and how likely it is, 0..1."""
+    """An identified language, and its probability (0..1)."""
 
     language_code: str
     score: float
 
 
 class Result(msgspec.Struct, rename="pascal", frozen=True, omit_defaults=True, kw_only=True):
-    """What was said in one utterance; its id is the same from the first partial result to the final one."""
+    """The result of one utterance; its id is the same from the first partial result to the final one."""
 
     result_id: str
     start_time: float
@@ -102,14 +102,14 @@ def transcript_event(results: list[Result]) -> bytes:
 
 
 def exception_event(error: AntiphonError) -> bytes:
-    """Its type is the name by which the SDKs raise it."""
+    """Return an error as an event, whose type is the name by which the SDKs raise it."""
     name = exception_of(error)[1]
     headers = ((":message-type", "exception"), (":exception-type", name), (":content-type", JSON))
     return events.encode(headers, _encoder.encode(ExceptionBody(said(error))))
 
 
 def said(error: AntiphonError) -> str:
-    """What a caller is told, with the name of the option by which a model was asked for what it cannot do."""
+    """Return the error's message; what a model cannot do is named by the option that asked for it."""
     match error:
         case UnsupportedLanguage():
             name = "language-options" if error.param == "languages" else "language-code"
@@ -119,7 +119,7 @@ def said(error: AntiphonError) -> str:
     return error.message
 
 
-# The first class that fits; the order is from the narrow to the wide.
+# The first class that matches counts; subclasses stand before their bases.
 _EXCEPTIONS: tuple[tuple[type[AntiphonError], int, str], ...] = (
     (InvalidSignature, 403, "InvalidSignatureException"),
     (Unauthenticated, 403, "UnrecognizedClientException"),
@@ -140,12 +140,12 @@ _EXCEPTIONS: tuple[tuple[type[AntiphonError], int, str], ...] = (
 
 
 def exception_of(error: AntiphonError) -> tuple[int, str]:
-    """The status and the name under which Amazon would report it."""
+    """Return the HTTP status and the name with which Amazon would report the error."""
     return next((status, name) for kind, status, name in _EXCEPTIONS if isinstance(error, kind))
 
 
 class Endpoint:
-    """Where the credential stands, and how a call is refused."""
+    """The common part of Amazon's endpoints: where the credential is, and how a call is refused."""
 
     def credential(self, opening: Opening, first: str | bytes | None = None) -> Signed | None:
         return signing.credential(opening)

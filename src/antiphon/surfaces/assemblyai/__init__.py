@@ -1,1 +1,3 @@
-"""AssemblyAI's APIs: `live` is the WebSocket, `tokens` its temporary tokens, `sync` whole recordings in one call."""
+"""AssemblyAI's APIs: `live` is the WebSocket, `tokens` its temporary tokens, `sync` whole recordings in one call,
+`transcripts` recordings as jobs.
+"""

@@ -1,8 +1,7 @@
-"""What every call to AssemblyAI's APIs has in common: where its credential stands, and how it is refused.
+"""The common part of AssemblyAI's APIs: where the credential is, and how a call is refused.
 
-Over HTTP an error is `{"error"}`. A stream that is refused is opened, told by an `Error`, and closed with the same
-code: the SDK for Node tries a refused opening three times, and gives up at once only where the code says that it is no
-use.
+Over HTTP an error is `{"error"}`. A refused stream is opened, gets an `Error`, and is closed with the same code: the
+SDK for Node tries a refused opening three times, and stops at once only for certain close codes.
 """
 
 from antiphon.core.capabilities import Incapable, SpeechAbility, UnsupportedLanguage
@@ -21,17 +20,17 @@ NORMAL = 1000
 SERVER_ERROR, INVALID_INPUT, CHUNK_DURATION, SESSION_EXPIRED, TOO_MANY_SESSIONS = 3005, 3006, 3007, 3008, 3009
 NOT_AUTHORIZED, IDLE, BAD_SCHEMA = 4001, 4031, 4101
 MAX_SHOWN = 64
-# How a caller spells what a model may not hear.
+# The callers' names of parameters for a language that a model may not support.
 _LANGUAGE_PARAMS = {"language": "language_code", "languages": "language_codes"}
 
 JSON = (("content-type", "application/json"),)
 
 
 class Endpoint:
-    """The half of an endpoint that is the same for all."""
+    """The part of an endpoint that is the same for all."""
 
     def credential(self, opening: Opening, first: str | bytes | None = None) -> Bearer | None:
-        """`Authorization: KEY`, as it is; `Bearer KEY` is taken, too. Else `?token=`."""
+        """Return the key of `Authorization: KEY` or `Authorization: Bearer KEY`, else of `?token=`."""
         sent = opening.headers.get("authorization", "").strip()
         scheme, _, secret = sent.partition(" ")
         if scheme.lower() == "bearer":
@@ -44,7 +43,7 @@ class Endpoint:
 
 
 def phrased(error: AntiphonError) -> AntiphonError:
-    """What a model cannot do, by the name of the parameter that asks for it; any other error as it is."""
+    """Return the error; what a model cannot do is named by the parameter that asks for it."""
     if isinstance(error, UnsupportedLanguage):
         name = _LANGUAGE_PARAMS.get(error.param or "", "language_code")
         heard = ", ".join(f"'{each}'" for each in error.languages)
@@ -61,7 +60,7 @@ def retry_after(error: AntiphonError) -> tuple[tuple[str, str], ...]:
 
 
 def close_code(error: AntiphonError, caller_code: int) -> int:
-    """The code of an error that ends a stream; `caller_code` is that of the caller's own."""
+    """Return the close code of an error that ends a stream; `caller_code` is the code for errors of the caller."""
     match error:
         case Draining():
             return SERVER_ERROR
@@ -75,5 +74,5 @@ def close_code(error: AntiphonError, caller_code: int) -> int:
 
 
 def ending(code: int, message: str) -> Step:
-    """An `Error`, and the close with as much of it as a close frame holds."""
+    """Return an `Error`, then the close, with as much of the message as fits into a close frame."""
     return Step(sends=(wire.write(wire.Error(code, message)),), close=closing(code, message))

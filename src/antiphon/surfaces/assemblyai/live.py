@@ -1,8 +1,8 @@
 """AssemblyAI's streaming API, version 3: the WebSocket at `/v3/ws`.
 
-Binary messages are audio, text messages JSON with a `type`. A turn is told whenever its words have changed, and at its
-end: once as it was told before (`end_of_turn`), and with `format_turns` once more as the model wrote it. `Terminate` is
-answered by what was said last and by `Termination`; only then is the connection closed.
+Binary messages are audio, text messages are JSON with a `type`. A turn is reported whenever its words have changed, and
+at its end: once in the form of the earlier reports (`end_of_turn`), and with `format_turns` once more as the model
+wrote it. The answer to `Terminate` is the last results and `Termination`; then the connection is closed.
 """
 
 import msgspec
@@ -51,7 +51,7 @@ from antiphon.surfaces.assemblyai.turns import CONFIDENCE_DIGITS, Turn, rendered
 
 API_VERSION = "2025-05-12"
 MIN_CHUNK_MS, MAX_CHUNK_MS = 50, 1_000
-MAX_TURN_WORDS = 500  # some three minutes without a pause; each message about a turn has all of its words
+MAX_TURN_WORDS = 500  # about three minutes without a pause; each message about a turn has all of its words
 NO_EFFECT = 9_000  # a `warning_code` of our own
 
 
@@ -93,14 +93,14 @@ class Stream:
         self._id = opening.request_id
         self._longest_s = longest_session_s(opening)
         self._received_unix_ms = opening.received_unix_ms
-        self._open = True  # more may come from the caller
+        self._open = True  # more messages may come from the caller
         self._closed = False
         self._begun_ns: int | None = None
         self._heard_ns = 0
-        self._short = False  # the last chunk was: only the very last may be
-        self._languages: tuple[str, ...] = ()  # that may be heard
+        self._short = False  # whether the last chunk was too short; only the very last may be
+        self._languages: tuple[str, ...] = ()  # that may be spoken
         self._turn = Turn(0)
-        self._told: tuple[list[Word], list[Word]] = ([], [])  # the words of the turn, as they were told last
+        self._told: tuple[list[Word], list[Word]] = ([], [])  # the words of the turn in the last report
 
     # -- from the caller -----------------------------------------------------------------------------------------------
 
@@ -140,14 +140,14 @@ class Stream:
         return Step(inputs=(Audio(audio),))
 
     def _update(self, fields: dict[str, object]) -> Step:
-        """All of it holds from now on, or none."""
+        """Apply all of the changes, or none."""
         before = self._settings
         self._settings, unused = parameters.update(before, fields, self._languages)
         retune = () if self._settings.turns == before.turns else (Retune(self._settings.turns),)
         return Step(inputs=retune, sends=tuple(_warning(parameters.warning(name)) for name in unused))
 
     def deadline_ns(self) -> int | None:
-        """The end of the session, or of the time without any message; none once the caller is done."""
+        """Return when the session or the time without any message ends; `None` once the caller has ended."""
         if not self._open or self._begun_ns is None:
             return None
         ends_ns, idle_s = self._begun_ns + self._longest_s * NS_PER_S, self._asked.inactivity_s
@@ -184,7 +184,7 @@ class Stream:
             case Failed():
                 return self._end(close_code(event.error, INVALID_INPUT), event.error.message)
             case TurnMayEnd() | SpeechResumed() | UtteranceEnded():
-                return NOTHING  # not asked for here
+                return NOTHING  # not requested here
 
     def _begin(self, opened: Opened, now_ns: int) -> Step:
         self._begun_ns = now_ns
@@ -197,7 +197,7 @@ class Stream:
         return Step(sends=(wire.write(begin), *map(_warning, warnings)))
 
     def _tell(self, sure: float) -> Step:
-        """The turn so far, where that is anything new."""
+        """Return a report of the turn so far, or nothing if it has not changed."""
         words = self._turn.final, self._turn.tentative
         if words == self._told or not any(words):
             return NOTHING
@@ -205,7 +205,7 @@ class Stream:
         return _say(self._rendered(sure))
 
     def _close_utterance(self, final: Final) -> Step:
-        """The end of a turn, or of a part of a long one. A turn without words is none."""
+        """Return the end of a turn, or of a part of a long one. A turn without words is not reported."""
         turn, parted = self._turn, final.cause is Cause.LENGTH
         turn.close(final.transcript.words)
         if parted and len(turn.final) < MAX_TURN_WORDS:
@@ -236,7 +236,7 @@ class Stream:
         )
 
     def _in_language(self, turn: wire.Turn, final: Final) -> wire.Turn:
-        """With the language that was heard, where the caller asks for that or it is not known before."""
+        """Return the turn with the recognised language, if the caller requested it or several were possible."""
         heard = final.transcript.language
         if not heard or not (self._asked.tells_language or len(self._languages) > 1):
             return turn
@@ -257,5 +257,5 @@ def _warning(message: str) -> str:
 
 
 def _rounded(amount: int, unit: int) -> int:
-    """In whole units."""
+    """Return the amount in whole units, rounded."""
     return (amount + unit // 2) // unit

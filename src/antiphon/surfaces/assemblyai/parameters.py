@@ -1,7 +1,7 @@
-"""The parameters of AssemblyAI's streaming API: a table of all of them, and what a query or an update asks for.
+"""The parameters of AssemblyAI's streaming API: a table of all of them, and the request of a query or an update.
 
-One is honoured, or without effect and named in a `Warning`, or refused; none is silently dropped. What is refused
-passes where it says "false". Names that are not in the table are refused in a query, in an update named in a `Warning`.
+Each is honoured, or without effect and named in a `Warning`, or refused; never ignored. A refused parameter is accepted
+only with the value "false". Unknown names are refused in a query, and named in a `Warning` in an update.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -21,7 +21,7 @@ DEFAULT_MODEL = "universal-streaming-english"
 USUAL = TurnRules(confidence=0.4, timeout_ms=1_280, least_ms=400)
 MAX_SILENCE_MS = 60_000
 MIN_INACTIVITY_S, MAX_INACTIVITY_S = 5, 3_600
-# The least and the most that the voice detector can be told.
+# The smallest and the largest threshold of the voice detector.
 MIN_VOICE, MAX_VOICE = 0.01, 0.99
 MAX_SHOWN = 64
 MAX_PROMPT_CHARS = 6_000
@@ -33,7 +33,7 @@ _ENCODINGS = {
     "ogg_opus": Encoding.CONTAINER,
     "aac": Encoding.CONTAINER,
 }
-SAMPLE_BYTES = {Encoding.LINEAR16: 2, Encoding.MULAW: 1}  # of what does not describe itself
+SAMPLE_BYTES = {Encoding.LINEAR16: 2, Encoding.MULAW: 1}  # of formats without a header
 
 _GUIDES = "Guides a model that can be guided, as Whisper; with any other one it is named in a `Warning`."
 NO_SPEAKERS = "No model here tells speakers apart."
@@ -42,7 +42,7 @@ _NOT_POSTED = "Results are given on the stream; nothing is posted elsewhere."
 
 
 class Use(StrEnum):
-    """What is done with a parameter; `UPDATABLE` is honoured, and can be changed in mid-stream."""
+    """How a parameter is treated; `UPDATABLE` is honoured, and can be changed during the stream."""
 
     HONOURED = "at the opening"
     UPDATABLE = "any time"
@@ -52,7 +52,7 @@ class Use(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Parameter:
-    """One row of the table. `how` says what it does, or why it is refused or has no effect."""
+    """One row of the table. `how` says its effect, or why it is refused or without effect."""
 
     name: str
     use: Use
@@ -164,7 +164,7 @@ TABLE: tuple[Parameter, ...] = (
 _BY_NAME = {row.name: row for row in TABLE}
 _LANGUAGE_NAMES = ("language_code", "language_codes")
 MULTI = "multi"
-_NEVER_LATER = ("redact_pii", "redact_pii_policies", "redact_pii_sub")  # what was said before would be known
+_NEVER_LATER = ("redact_pii", "redact_pii_policies", "redact_pii_sub")  # earlier text would be known
 _OLD_NAMES = {
     "formatted_finals": "format_turns",
     "min_end_of_turn_silence_when_confident": "min_turn_silence",
@@ -173,7 +173,7 @@ _OLD_NAMES = {
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """What can be changed in mid-stream."""
+    """The settings that can be changed during the stream."""
 
     turns: TurnRules = USUAL
     formats: bool = False
@@ -182,8 +182,8 @@ class Settings:
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """What a query asks for. `guiding` are the names of the parameters whose effect depends on the model,
-    `without_effect` those that do nothing here.
+    """The request of a query. `guiding` are the names of the parameters whose effect depends on the model,
+    `without_effect` of those that do nothing here.
     """
 
     model: str
@@ -201,7 +201,7 @@ class Request:
 
 
 def read(query: Sequence[tuple[str, str]]) -> Request:
-    """Raises `CallerError` for a value that makes no sense, `UnsupportedParameter` for what is not honoured."""
+    """Return the request. Raises `CallerError` for an invalid value, `UnsupportedParameter` for a refused parameter."""
     values: dict[str, object] = {}
     for name, value in query:
         row = _BY_NAME.get(name)
@@ -228,8 +228,8 @@ def read(query: Sequence[tuple[str, str]]) -> Request:
 
 
 def update(settings: Settings, values: Values, languages: Sequence[str]) -> tuple[Settings, list[str]]:
-    """The settings with these changes, and the names of what has no effect. `languages` are those that the stream
-    hears: they stay. Raises as `read` does.
+    """Return the settings with these changes, and the names of parameters without effect. `languages` are those of the
+    stream, which cannot change. Raises as `read` does.
     """
     _check_refused(values)
     for name in _NEVER_LATER:
@@ -245,7 +245,7 @@ def update(settings: Settings, values: Values, languages: Sequence[str]) -> tupl
 
 
 def warning(name: str) -> str:
-    """Why a parameter has no effect."""
+    """Return the warning that says why a parameter has no effect."""
     row = _BY_NAME.get(name)
     if row is None:
         return f"{name[:MAX_SHOWN]!r} has no effect: it is unknown."
@@ -255,18 +255,18 @@ def warning(name: str) -> str:
 
 
 def unguided(name: str) -> str:
-    """Why a parameter that guides a model has no effect on this one."""
+    """Return the warning that says why a parameter that guides a model has no effect on this one."""
     return f"`{name}` has no effect: this model cannot be guided by a text."
 
 
 def _language(values: Values) -> str:
-    """Empty for any."""
+    """Return the language, empty for any."""
     language = text(values, "language_code") or ""
     return "" if language == MULTI else language
 
 
 def _prompt(values: Values) -> str:
-    """What may have come before: the caller's own words, then what was said to the speaker."""
+    """Return the text that guides recognition: the caller's prompt, then the words that the speaker answers."""
     said = (text(values, name) or "" for name in ("prompt", "agent_context"))
     return " ".join(filter(None, map(str.strip, said)))[-MAX_PROMPT_CHARS:]
 
@@ -305,7 +305,7 @@ def _changed(settings: Settings, given: Values) -> Settings:
 
 
 def _renamed(values: Mapping[str, object]) -> Iterator[tuple[str, object]]:
-    """A new name goes before its old one, where both are given."""
+    """Yield the values by their new names; if both names are given, the new one counts."""
     for name, value in values.items():
         new = _OLD_NAMES.get(name, name)
         if new == name or values.get(new) is None:

@@ -1,6 +1,7 @@
-"""A transcript in parts: sentences, paragraphs, captions, and where words were said. Pure.
+"""A transcript in parts: sentences, paragraphs, captions, and the places of given words. Pure.
 
-A sentence ends with its mark, and where the channel changes. In a transcript without marks it ends at a pause.
+A sentence ends with its punctuation mark, and where the channel changes. In a transcript without marks it ends at a
+pause.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
@@ -10,7 +11,7 @@ from antiphon.core.subtitles import Cue
 from antiphon.surfaces.assemblyai.transcript_wire import Match, Passage, Word
 from antiphon.surfaces.assemblyai.turns import CONFIDENCE_DIGITS
 
-SENTENCE_PAUSE_MS = 1_000  # where nothing is punctuated
+SENTENCE_PAUSE_MS = 1_000  # in a transcript without punctuation
 PARAGRAPH_PAUSE_MS, PARAGRAPH_SENTENCES = 2_000, 5
 CAPTION_CHARS = 80
 _ENDS = (".", "?", "!", "。", "？", "！", "؟", "।")
@@ -23,7 +24,7 @@ def sentences(words: Sequence[Word]) -> list[Passage]:
 
 
 def paragraphs(words: Sequence[Word]) -> list[Passage]:
-    """Each ends where the speaker rests, or after so many sentences."""
+    """Return paragraphs; each ends at a pause, a change of channel, or its longest number of sentences."""
     groups: list[list[list[Word]]] = []
     for sentence in _sentences(words):
         last = groups[-1] if groups else []
@@ -36,7 +37,7 @@ def paragraphs(words: Sequence[Word]) -> list[Passage]:
 
 
 def captions(words: Sequence[Word], most_chars: int) -> Iterator[Cue]:
-    """Sentences, cut where they would have more characters; a longer word stands alone."""
+    """Yield captions: sentences, split so that each has at most `most_chars` characters; a longer word stands alone."""
     for sentence in _sentences(words):
         run: list[Word] = []
         for word in sentence:
@@ -48,7 +49,7 @@ def captions(words: Sequence[Word], most_chars: int) -> Iterator[Cue]:
 
 
 def matches(words: Sequence[Word], wanted: Sequence[str]) -> list[Match]:
-    """Of the words and phrases that were said, whatever their case and the marks around them."""
+    """Return the places of these words and phrases, compared without case and punctuation."""
     said = [core(word.text).lower() for word in words]
     found = []
     for phrase in dict.fromkeys(wanted):
@@ -61,7 +62,7 @@ def matches(words: Sequence[Word], wanted: Sequence[str]) -> list[Match]:
 
 
 def passage(words: Sequence[Word], text: str = "") -> Passage:
-    """All of the words, which are of one channel."""
+    """Return a passage of these words, which have one channel."""
     confidence = round(sum(word.confidence for word in words) / len(words), CONFIDENCE_DIGITS)
     first = words[0]
     said = text or text_of(words)
@@ -69,7 +70,7 @@ def passage(words: Sequence[Word], text: str = "") -> Passage:
 
 
 def text_of(words: Iterable[Word | Passage]) -> str:
-    """What was said in all of them."""
+    """Return the text of words or passages, separated by spaces."""
     return " ".join(each.text for each in words)
 
 

@@ -1,4 +1,4 @@
-"""What AssemblyAI's `redact_pii` asks for: policies, and what stands in the place of what is hidden."""
+"""AssemblyAI's `redact_pii`: its policies, and the replacements of hidden text."""
 
 from antiphon.core.errors import CallerError, UnsupportedParameter
 from antiphon.core.redaction import ALL, Entity, Redaction, Substitution
@@ -32,13 +32,13 @@ LABELS = (
     (Entity.ADDRESS, "LOCATION"),
     (Entity.PIN, "NUMBER_SEQUENCE"),
 )
-# What a policy hides besides: kinds that AssemblyAI has no name of their own for.
+# Further kinds that a policy hides, for which AssemblyAI has no policy.
 _WITH = {Entity.PLACE: Entity.ADDRESS, Entity.NUMBER: Entity.PIN}
 
 
 def read(values: Values) -> Redaction | None:
-    """`None` where nothing is to be hidden; all kinds where no policy is named. Raises `CallerError`,
-    `UnsupportedParameter` for a policy that nothing here can keep.
+    """Return the redaction, `None` if none is requested; without policies, all kinds are hidden. Raises `CallerError`,
+    or `UnsupportedParameter` for a policy that is not supported.
     """
     if not flag(values, "redact_pii"):
         if asks(values.get("redact_pii_policies")):

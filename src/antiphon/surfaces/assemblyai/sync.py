@@ -1,8 +1,8 @@
 """AssemblyAI's synchronous and dictation APIs: a recording in, its transcript in the answer, at `/v1/transcribe/live`.
 
 The body is a form: `config`, a JSON object, and `audio`. Callers of the synchronous API name their model in the header
-`X-AAI-Model`; who sends none is one of the dictation API. The audio may be sent as it is spoken, and is transcribed
-once it is whole, which takes a hundredth of its length. Errors are problem details (RFC 9457).
+`X-AAI-Model`; without the header it is the dictation API. The audio may be sent while it is spoken, and is transcribed
+once it is complete, in about a hundredth of its length. Errors are problem details (RFC 9457).
 """
 
 from collections.abc import Sequence
@@ -32,15 +32,15 @@ AUDIO = "audio"
 PROBLEM = (("content-type", "application/problem+json"),)
 MAX_SHOWN = 64
 
-# Of the `config`. What is in none of these is refused.
+# The fields of `config`; any other is refused.
 HONOURED = frozenset(("sample_rate", "channels", "language_codes", "timestamps"))
-GUIDING = ("prompt", "stt_prompt", "conversation_context", "keyterms_prompt")  # a model that can be guided
+GUIDING = ("prompt", "stt_prompt", "conversation_context", "keyterms_prompt")  # if the model can be guided
 WITHOUT_EFFECT = frozenset(("rewrite_mode",))
-MAX_PROMPT_CHARS = 16_000  # of all texts that guide it
-REWRITES = "llm_instruction"  # whose failure the answer has a place for
+MAX_PROMPT_CHARS = 16_000  # of all guiding texts together
+REWRITES = "llm_instruction"  # the answer has a field for its failure
 NOT_REWRITTEN = "No language model rewrites transcripts here; ask one with the text."
 
-# The first that fits is the title; the order is from the narrow to the wide.
+# The first class that matches gives the title; subclasses stand before their bases.
 _TITLES: tuple[tuple[type[AntiphonError], str], ...] = (
     (errors.Unauthenticated, "Unauthorized"),
     (errors.PolicyError, "Forbidden"),
@@ -58,7 +58,7 @@ _config = msgspec.json.Decoder(dict[str, object])
 
 
 class Warm(Endpoint):
-    """`GET /v1/warm`: whoever asks has a connection, which is all that is wanted."""
+    """`GET /v1/warm`: does nothing; it lets a client open its connection early."""
 
     def ask(self, opening: Opening, body: bytes) -> Response:
         return Response(200, JSON, b'{"status":"ok"}')
@@ -105,7 +105,7 @@ class SyncEndpoint(Endpoint):
 
 
 class Answer:
-    """One recording's answer."""
+    """The answer to one recording."""
 
     def __init__(self, endpoint: SyncEndpoint, opening: Opening, asked: _Config) -> None:
         self._endpoint = endpoint
@@ -161,14 +161,14 @@ class Answer:
 
 
 def _confidence(finals: Sequence[Final]) -> float:
-    """The mean of the utterances, by their length in words."""
+    """Return the mean confidence of the utterances, weighted by their number of words."""
     weights = [max(1, len(final.transcript.text.split())) for final in finals]
     total = sum(final.transcript.confidence * weight for final, weight in zip(finals, weights, strict=True))
     return round(total / sum(weights), CONFIDENCE_DIGITS) if weights else 0.0
 
 
 def _read(config: str, audio: bytes) -> _Config:
-    """Raises `CallerError`."""
+    """Return the request's settings. Raises `CallerError`."""
     try:
         values = _config.decode(config or "{}")
     except (msgspec.MsgspecError, UnicodeError, RecursionError):
@@ -189,7 +189,7 @@ def _read(config: str, audio: bytes) -> _Config:
 
 
 def _prompt(values: dict[str, object]) -> str:
-    """What may have come before, in order: what the caller says of it, then the turns of a conversation."""
+    """Return the text before the audio, in order: the caller's own prompt, then the turns of a conversation."""
     turns = values.get("conversation_context")
     before = [turns] if isinstance(turns, str) else texts(values, "conversation_context")
     said = [text(values, "prompt") or "", text(values, "stt_prompt") or "", *before]
@@ -198,7 +198,7 @@ def _prompt(values: dict[str, object]) -> str:
 
 
 def _audio_format(values: dict[str, object], audio: bytes) -> AudioFormat:
-    """Raw samples where their rate and channels are told; WAV says both itself."""
+    """Return the format: raw samples if rate and channels are given; a WAV file has both in its header."""
     rate = whole(values, "sample_rate", MIN_RATE, MAX_RATE)
     channels = whole(values, "channels", 1, MAX_CHANNELS)
     if audio[:4] == b"RIFF" or (rate is None and channels is None):

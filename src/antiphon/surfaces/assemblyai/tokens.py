@@ -10,12 +10,12 @@ from antiphon.surfaces.assemblyai.values import whole
 # AssemblyAI's own bounds (https://www.assemblyai.com/docs/api-reference/streaming-api/generate-streaming-token).
 MAX_LIFETIME_S = 600
 MIN_SESSION_S, MAX_SESSION_S = 60, 10_800
-NAMES = ("expires_in_seconds", "max_session_duration_seconds", "token")  # the last may be the key
+NAMES = ("expires_in_seconds", "max_session_duration_seconds", "token")  # the last is a place of the key
 MAX_SHOWN = 64
 
 
 class TokenEndpoint(Endpoint):
-    """The endpoint. `expires_in_seconds` bounds when the stream is opened, not how long it lasts."""
+    """The endpoint. `expires_in_seconds` limits when the stream is opened, not its length."""
 
     def ask(self, opening: Opening, body: bytes) -> ShortToken:
         values = dict(opening.query)
@@ -35,5 +35,5 @@ class TokenEndpoint(Endpoint):
 
 
 def longest_session_s(opening: Opening) -> int:
-    """How long a stream may last: as long as was settled with its token."""
+    """Return the longest duration of a stream in seconds, as set when its token was made."""
     return int(opening.settled) if opening.settled else MAX_SESSION_S

@@ -1,7 +1,6 @@
-"""The work behind a transcript: a job of one call, in which a recording is heard whole.
+"""The call behind a transcript: a job with one item, which transcribes a recording as a whole.
 
-Its caller is told of it by `transcripts.py`; what is kept is the result (`transcript_wire.Result`), of which all views
-are made.
+`transcripts.py` shows it to callers; all views are made from the kept result (`transcript_wire.Result`).
 """
 
 from collections.abc import Mapping
@@ -37,7 +36,7 @@ STATUSES: Mapping[JobState, str] = {
 
 
 class TranscriptKind:
-    """Implements `core.jobs.JobKind`, and `NoticeKind`."""
+    """Implements `core.jobs.JobKind` and `NoticeKind`."""
 
     surface = "assemblyai"
     output_purpose = "assemblyai_transcript"
@@ -68,7 +67,7 @@ class TranscriptKind:
 
 
 class TranscribeCall(Endpoint):
-    """The call that a transcript's job makes; nobody else can."""
+    """The call of a transcript's job; clients cannot make it."""
 
     max_body_bytes = 0
 
@@ -81,7 +80,7 @@ class TranscribeCall(Endpoint):
 
 
 class Transcribing:
-    """One recording's result."""
+    """The result of one recording."""
 
     def __init__(self, endpoint: TranscribeCall, opening: Opening, asked: parameters.Request) -> None:
         self._endpoint = endpoint
@@ -92,7 +91,7 @@ class Transcribing:
         self._answered = False
 
     def receive(self, message: str | bytes, now_ns: int) -> Step:
-        """Never called: the recording came with the request."""
+        """Do nothing; never called: the recording came with the request."""
         return NOTHING
 
     def deadline_ns(self) -> int | None:
@@ -128,7 +127,7 @@ class Transcribing:
         return Response(200, JSON, wire.write(result))
 
     def _below(self, closed: Closed, language: str, sure: float) -> AntiphonError | None:
-        """What the caller wants to be told in place of a result."""
+        """Return the error to report instead of the result if it does not reach a minimum that the caller set."""
         least = self._asked.least_language
         if least is not None and sure < least:
             return CallerError(
@@ -190,9 +189,9 @@ class Transcribing:
         return passage(words, transcript.text if asked.punctuate and asked.formats else text_of(words))
 
     def _written(self, word: Heard) -> str:
-        """As the caller wants it: without the marks around it, or in lower case, or both."""
+        """Return the word as the caller requested it: without punctuation, in lower case, or both."""
         asked = self._asked
-        own = isinstance(word, Rewritten)  # what a caller has put in has its own case
+        own = isinstance(word, Rewritten)  # the caller's replacement keeps its own case
         if asked.punctuate:
             return word.text if asked.formats or own else word.text.lower()
         if own or not asked.formats:

@@ -1,4 +1,4 @@
-"""`GET /v2/transcript`: the transcripts of a project, the latest first, a page at a time."""
+"""`GET /v2/transcript`: the transcripts of a project, the latest first, one page at a time."""
 
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
@@ -19,10 +19,10 @@ NAMES = ("limit", "status", "created_on", "before_id", "after_id", "throttled_on
 
 
 class ListTranscripts(Endpoint):
-    """The endpoint. `before_id` begins a page of older ones, `after_id` one of newer ones."""
+    """The endpoint. `before_id` begins a page of older transcripts, `after_id` one of newer ones."""
 
     def ask(self, opening: Opening, body: bytes) -> ManyJobs | Response:
-        """Raises `CallerError`."""
+        """Return the query for the page's jobs. Raises `CallerError`."""
         query = {name: value for name, value in opening.query if value}
         for name in query:
             if name not in NAMES and name != "token":
@@ -37,7 +37,7 @@ class ListTranscripts(Endpoint):
             since,
             until,
         )
-        if flag(query, "throttled_only"):  # none is
+        if flag(query, "throttled_only"):  # none is ever throttled
             return _page(query, page, (), False)
         return ManyJobs(KIND, page, lambda jobs, more: _page(query, page, jobs, more), _states(query))
 
@@ -57,7 +57,7 @@ def _states(query: Mapping[str, str]) -> frozenset[JobState]:
 
 
 def _day(text: str) -> tuple[int, int]:
-    """Its first moment and the next one's, in UTC."""
+    """Return the first moment of a day and of the next day, in UTC."""
     try:
         begins = datetime.strptime(text, "%Y-%m-%d").replace(tzinfo=UTC)
     except ValueError:
@@ -67,7 +67,7 @@ def _day(text: str) -> tuple[int, int]:
 
 
 def _page(query: Mapping[str, str], page: Page, jobs: Sequence[Job], more: bool) -> Response:
-    """What was found, the latest first. Who began at an id knows that there is something on its other side."""
+    """Return the page, the latest first. A page that begins at an id has a link to its other side, too."""
     newest_first = jobs if page.newest_first else jobs[::-1]
     older, newer = (more, bool(page.after)) if page.newest_first else (bool(page.after), more)
     filters = {name: value for name, value in query.items() if name in ("status", "created_on", "throttled_only")}

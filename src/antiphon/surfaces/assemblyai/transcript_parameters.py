@@ -1,7 +1,7 @@
-"""The parameters of a transcript (`POST /v2/transcript`): a table of all of them, and what a request asks for.
+"""The parameters of a transcript (`POST /v2/transcript`): a table of all of them, and their meaning.
 
-One is honoured, or without effect and named in `metadata.warnings`, or refused; none is silently dropped. What is
-refused passes where it says "no". Names that are not in the table are refused.
+Each is honoured, or without effect and named in `metadata.warnings`, or refused; never ignored. A refused parameter is
+accepted only with a value that requests nothing. Unknown names are refused.
 """
 
 import re
@@ -127,7 +127,7 @@ _WHOLE_LANGUAGE = frozenset(("fallback_language", "code_switching", "code_switch
 _OPTIONS = _WHOLE_LANGUAGE | {"expected_languages", "on_low_language_confidence", "swiss_german"}
 _HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]{1,128}")
 _HEADER_VALUE = re.compile(r"[\t\x20-\x7e]+")
-# Of the call itself, or of the connection.
+# Headers of the request itself, or of the connection.
 _OWN_HEADERS = frozenset(
     (
         *("antiphon-signature", "connection", "content-encoding", "content-length", "content-type", "expect", "host"),
@@ -145,8 +145,8 @@ class _Spelling(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """What a request asks for. `guiding` are the names of the parameters whose effect depends on the model,
-    `without_effect` those that do nothing here.
+    """The request. `guiding` are the names of the parameters whose effect depends on the model, `without_effect` of
+    those that do nothing here.
     """
 
     spec: TranscribeSpec
@@ -165,7 +165,7 @@ class Request:
 
 
 def read(values: Values) -> Request:
-    """Raises `CallerError` for a value that makes no sense, `UnsupportedParameter` for what is not honoured."""
+    """Return the request. Raises `CallerError` for an invalid value, `UnsupportedParameter` for a refused parameter."""
     for name, value in values.items():
         row = _BY_NAME.get(name)
         if row is None:
@@ -210,7 +210,7 @@ def read(values: Values) -> Request:
 
 
 def warning(name: str) -> str:
-    """Why a parameter has no effect."""
+    """Return the warning that says why a parameter has no effect."""
     row = _BY_NAME.get(name)
     if name.startswith("language_detection_options."):
         return f"`{name}` has no effect: one language is found out for each utterance."
@@ -227,7 +227,7 @@ def _model(values: Values) -> str:
 
 
 def _languages(values: Values, options: Values, detects: bool) -> tuple[str, tuple[str, ...]]:
-    """What is spoken, and of which languages one is."""
+    """Return the spoken language, or the languages of which one is spoken."""
     language, languages = text(values, "language_code") or "", tuple(entries(values, "language_codes"))
     if detects and (language or languages):
         raise CallerError(
@@ -240,7 +240,7 @@ def _languages(values: Values, options: Values, detects: bool) -> tuple[str, tup
 
 
 def _detection_options(values: Values) -> dict[str, object]:
-    """Those that ask for something."""
+    """Return the detection options that request something."""
     given = values.get("language_detection_options")
     if given is None:
         return {}
@@ -317,7 +317,7 @@ def _check_webhook(values: Values) -> None:
 
 
 def check_url(url: str, name: str) -> None:
-    """Raises `CallerError` for one that nothing could be fetched from."""
+    """Raise `CallerError` for a URL that cannot be fetched."""
     try:
         parts = urlsplit(url)
         sound = parts.scheme.lower() in ("http", "https") and bool(parts.hostname)

@@ -1,4 +1,4 @@
-"""The shapes of transcripts, as AssemblyAI's own SDKs type them, and what is kept of one."""
+"""The shapes of transcripts, as AssemblyAI's own SDKs type them, and the kept data of a transcript."""
 
 from typing import Any
 
@@ -7,7 +7,7 @@ from msgspec import Struct
 
 
 class Word(Struct, frozen=True, omit_defaults=True):
-    """Times are milliseconds from the start of the recording. With channels the speaker is the channel."""
+    """A word. Times are milliseconds from the start of the recording. With channels the speaker is the channel."""
 
     text: str
     start: int
@@ -30,8 +30,8 @@ class Passage(Struct, frozen=True, omit_defaults=True):
 
 
 class Result(Struct, frozen=True):
-    """What a call of the recogniser gave, as it is kept. `channels` is 0 where they were mixed. `lacks` are the names
-    of the parameters that had no effect on this model.
+    """The kept result of the recogniser. `channels` is 0 if they were mixed. `lacks` are the names of the parameters
+    that had no effect on this model.
     """
 
     text: str
@@ -47,8 +47,8 @@ class Result(Struct, frozen=True):
 
 
 class Settled(Struct, frozen=True):
-    """What a job is asked: the recording's URL as the caller gave it, the id of the upload that this is, if it is one,
-    and the parameters.
+    """The settings of a job: the recording's URL as the caller gave it, the id of the upload if the URL is one, and the
+    parameters.
     """
 
     url: str
@@ -75,7 +75,7 @@ class Paragraphs(Struct, frozen=True):
 
 
 class Match(Struct, frozen=True):
-    """Where a word or phrase was said: the times, and the places of its first word among all."""
+    """The places of a word or phrase: its times in milliseconds, and the index of its first word among all words."""
 
     text: str
     count: int
@@ -117,7 +117,7 @@ class TranscriptPage(Struct, frozen=True):
 
 
 class Notification(Struct, frozen=True):
-    """What a webhook is told."""
+    """The body of a webhook."""
 
     transcript_id: str
     status: str
@@ -130,5 +130,5 @@ write = msgspec.json.encode
 
 
 def read_values(body: bytes) -> dict[str, Any]:
-    """Raises `msgspec.MsgspecError`, `UnicodeError` and `RecursionError` for what is no JSON object."""
+    """Return a JSON object. Raises `msgspec.MsgspecError`, `UnicodeError` or `RecursionError` for anything else."""
     return _values.decode(body)

@@ -1,8 +1,8 @@
 """AssemblyAI's REST API for recordings: `/v2/upload` and `/v2/transcript`.
 
-A transcript is a job (`transcript_call.py`), which callers poll. What is shown of it repeats what was asked for, but
-for the webhook's secret. `metadata.warnings` name what has no effect, and say how long the transcript is kept where the
-project's policy keeps none; the header `antiphon-kept-until` says the end in any case.
+A transcript is a job (`transcript_call.py`), which callers poll. The answer repeats the request, except the webhook's
+secret. `metadata.warnings` name the parameters without effect, and say for how long the transcript is kept if the
+project's policy keeps none; the header `antiphon-kept-until` always has the end.
 """
 
 import re
@@ -27,14 +27,14 @@ from antiphon.surfaces.assemblyai.wire import ErrorBody
 
 MAX_UPLOAD_BYTES = 256 << 20  # AssemblyAI takes 2.2 GB; here a body is held in memory
 MAX_BODY_BYTES = 256 << 10
-MAX_OPEN = 256  # transcripts of a project that are not over
-MAX_WORDS = 100  # that are searched for at once
+MAX_OPEN = 256  # unfinished transcripts of a project
+MAX_WORDS = 100  # in one search
 MAX_CAPTION_CHARS = 1_000
-UPLOAD_S = PASSING_S = 3_600  # an upload lives, and a transcript of a project that keeps none
-READ_S = 300  # ... and that after it was read: its views are read one after the other
+UPLOAD_S = PASSING_S = 3_600  # lifetime of an upload, and of a transcript if the project keeps none
+READ_S = 300  # ... of the latter after it was read, so that its views can still be read
 WINDOW_S = 86_400  # in which a transcript must be ready
 PURPOSE = "assemblyai_upload"
-# A host that is nobody's (RFC 2606): the server knows an upload by its whole URL.
+# A reserved host (RFC 2606): the server recognises an upload by its whole URL.
 UPLOADS = "https://uploads.antiphon.invalid/"
 TEXT = (("content-type", "text/plain; charset=utf-8"),)
 DELETED_TEXT, DELETED_URL = "Deleted by user.", "http://deleted_by_user"  # AssemblyAI's own
@@ -43,7 +43,7 @@ _UPLOAD_ID = re.compile(r"upload-[0-9a-f]{32}")
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _SECRETS = ("webhook_auth_header_name", "webhook_auth_header_value")
 _errors = msgspec.json.Decoder(ErrorBody)
-# What SDKs expect to find, whatever was asked for.
+# Fields that SDKs expect in every transcript.
 _USUAL = {
     "punctuate": True,
     "format_text": True,
@@ -54,7 +54,7 @@ _USUAL = {
 
 
 class Upload(Endpoint):
-    """`POST /v2/upload`, whose body is the recording. It is gone when a transcript of it is over."""
+    """`POST /v2/upload`, whose body is the recording. It is deleted when the job of a transcript of it ends."""
 
     def ask(self, opening: Opening, body: bytes) -> NewFile:
         if opening.headers.get("content-type", "").lower().startswith("multipart/"):
@@ -74,7 +74,7 @@ class CreateTranscript(Endpoint):
     """`POST /v2/transcript`."""
 
     def ask(self, opening: Opening, body: bytes) -> NewJob:
-        """Raises `CallerError`."""
+        """Return the job to create. Raises `CallerError`."""
         try:
             values = wire.read_values(body)
         except (msgspec.MsgspecError, UnicodeError, RecursionError):
@@ -114,7 +114,7 @@ class CreateTranscript(Endpoint):
 
 
 class _OneTranscript(Endpoint):
-    """What the routes of one transcript share."""
+    """The common part of the routes of one transcript."""
 
     def refuse(self, opening: Opening, error: AntiphonError) -> Step:
         if isinstance(error, NotFound):
@@ -146,7 +146,7 @@ class RetrieveTranscript(_OneTranscript):
 
 
 class DeleteTranscript(_OneTranscript):
-    """`DELETE /v2/transcript/{id}`; one that is not ready is given up."""
+    """`DELETE /v2/transcript/{id}`; if it is not ready, its job is cancelled."""
 
     def ask(self, opening: Opening, body: bytes) -> OneJob:
         def tell(job: Job) -> Response:
@@ -171,7 +171,7 @@ class _View(_OneTranscript):
         return JobOutput(KIND, _id(opening), READ_S, tell)
 
     def show(self, opening: Opening, id: str, result: Result) -> Response:
-        """Raises `CallerError`."""
+        """Return the view as the answer. Raises `CallerError`."""
         raise NotImplementedError
 
 
@@ -212,7 +212,7 @@ class WordSearch(_View):
 
 
 class RedactedAudio(_View):
-    """`GET /v2/transcript/{id}/redacted-audio`: there is none."""
+    """`GET /v2/transcript/{id}/redacted-audio`: always an error, as audio is not redacted."""
 
     def show(self, opening: Opening, id: str, result: Result) -> Response:
         said = "There is no redacted audio of this transcript: `redact_pii_audio` is not supported."
@@ -220,7 +220,7 @@ class RedactedAudio(_View):
 
 
 def transcript(job: Job, settled: Settled, result: Result | None) -> dict[str, Any]:
-    """As it is shown."""
+    """Return the transcript as it is shown to the caller."""
     asked = {name: value for name, value in settled.values.items() if name not in _SECRETS}
     shown: dict[str, Any] = {
         "id": job.id,
@@ -252,7 +252,7 @@ def transcript(job: Job, settled: Settled, result: Result | None) -> dict[str, A
 
 
 def error(job: Job) -> str:
-    """Why there is no transcript."""
+    """Return the message that says why there is no transcript."""
     if job.result:
         return _errors.decode(job.result).error
     return "The transcript was not ready in time." if job.state is JobState.EXPIRED else "The server failed."
@@ -272,7 +272,7 @@ def _kept_until(ends_unix_ms: int) -> tuple[str, str]:
 
 
 def iso(unix_ms: int) -> str:
-    """`2024-08-29T22:37:55.202Z`."""
+    """Return a time such as `2024-08-29T22:37:55.202Z`."""
     at = _EPOCH + timedelta(milliseconds=unix_ms)
     return at.isoformat(timespec="milliseconds").replace("+00:00", "Z")
 

@@ -1,8 +1,8 @@
 """The words of a turn: which are final, and how they are written.
 
-A word that was told as final stays, as AssemblyAI promises: a later hypothesis that has another one in its place
-changes nothing. Only the formatted end of a turn has what the model heard at last. Words are compared, and told until
-then, without punctuation and case, which change with what follows.
+A word that was reported as final is never changed, as AssemblyAI promises, even if a later hypothesis has another word
+in its place. Only the formatted end of a turn has the model's last result. Words are compared, and reported until then,
+without punctuation and case, which change with the following words.
 """
 
 from collections.abc import Iterable, Sequence
@@ -17,14 +17,14 @@ CONFIDENCE_DIGITS = 4
 
 
 class Turn:
-    """One turn so far, in which utterances may have been parted by their length."""
+    """One turn so far; long speech may have been split into several utterances."""
 
     def __init__(self, order: int) -> None:
         self.order = order
-        self._parts: list[Word] = []  # of parted utterances, all final
+        self._parts: list[Word] = []  # of earlier utterances of the turn, all final
         self._written: list[Word] = []  # the same, as the model wrote them
-        self._final: list[Word] = []  # of the utterance
-        self._heard: list[Word] = []  # all of it, by the last hypothesis
+        self._final: list[Word] = []  # the final words of the present utterance
+        self._heard: list[Word] = []  # all of its words, by the last hypothesis
 
     @property
     def final(self) -> list[Word]:
@@ -36,24 +36,24 @@ class Turn:
 
     @property
     def written(self) -> list[Word]:
-        """What the model wrote, once the turn is over."""
+        """The words as the model wrote them, once the turn has ended."""
         return self._written
 
     def hear(self, words: Sequence[Word]) -> None:
-        """A hypothesis of the utterance."""
+        """Take a hypothesis of the utterance; words on which two hypotheses agree become final."""
         before, self._heard = self._heard, bare(words)
         texts = [[word.text for word in each] for each in (before, self._heard)]
         self._final += following(self._final, self._heard[: agreed(texts, unsure=1)])
 
     def close(self, words: Sequence[Word]) -> None:
-        """What was said in the utterance."""
+        """End the utterance with these words."""
         self._parts += [*self._final, *following(self._final, bare(words))]
         self._written += words
         self._final, self._heard = [], []
 
 
 def following(final: Sequence[Word], words: Sequence[Word]) -> list[Word]:
-    """The words behind those that are final, of a hypothesis that may have heard these otherwise: then by time."""
+    """Return the words after the final ones. If the hypothesis differs in these, the words are chosen by time."""
     if all(old.text == new.text for old, new in zip(final, words, strict=False)):
         return list(words[len(final) :])
     end_ms = final[-1].end_ms
@@ -61,7 +61,7 @@ def following(final: Sequence[Word], words: Sequence[Word]) -> list[Word]:
 
 
 def bare(words: Iterable[Word]) -> list[Word]:
-    """Without punctuation and case; without marks that stand alone."""
+    """Return the words without punctuation and case; separate punctuation marks are dropped."""
     return [replace(word, text=text) for word in words if (text := bare_word(word))]
 
 

@@ -1,4 +1,4 @@
-"""Values of parameters, as text (of a query) or as JSON has them (of a message). All raise `CallerError`."""
+"""Values of parameters, as text (in a query) or JSON (in a message). All raise `CallerError` for an invalid value."""
 
 import re
 from collections.abc import Mapping
@@ -18,7 +18,7 @@ Values = Mapping[str, object]
 
 
 def flag(values: Values, name: str, default: bool = False) -> bool:
-    """SDKs write `True` or `true`."""
+    """Return a boolean; SDKs write `True` or `true`."""
     value = values.get(name)
     if value is None:
         return default
@@ -30,7 +30,7 @@ def flag(values: Values, name: str, default: bool = False) -> bool:
 
 
 def whole(values: Values, name: str, low: int, high: int) -> int | None:
-    """A whole number within these bounds, `None` where it was not given."""
+    """Return a whole number within these bounds, `None` if absent."""
     value = values.get(name)
     if value is None:
         return None
@@ -41,7 +41,7 @@ def whole(values: Values, name: str, low: int, high: int) -> int | None:
 
 
 def number(values: Values, name: str, low: float, high: float) -> float | None:
-    """A number within these bounds, `None` where it was not given."""
+    """Return a number within these bounds, `None` if absent."""
     value = values.get(name)
     if value is None:
         return None
@@ -52,7 +52,7 @@ def number(values: Values, name: str, low: float, high: float) -> float | None:
 
 
 def text(values: Values, name: str) -> str | None:
-    """`None` where it was not given."""
+    """Return a string, `None` if absent."""
     value = values.get(name)
     if value is None or isinstance(value, str):
         return value
@@ -60,7 +60,7 @@ def text(values: Values, name: str) -> str | None:
 
 
 def texts(values: Values, name: str) -> list[str]:
-    """A list of texts, in a query as JSON; empty where it was not given."""
+    """Return a list of strings, in a query as JSON; empty if absent."""
     value = values.get(name)
     if value is None:
         return []
@@ -73,12 +73,12 @@ def texts(values: Values, name: str) -> list[str]:
 
 
 def entries(values: Values, name: str) -> list[str]:
-    """As `texts`; without the empty ones."""
+    """Return a list of strings as `texts` does, without empty ones."""
     return [each for each in map(str.strip, texts(values, name)) if each]
 
 
 def terms(values: Values, name: str) -> tuple[str, ...]:
-    """Words and phrases that may be said."""
+    """Return words and phrases that may be spoken."""
     found = tuple(dict.fromkeys(entries(values, name)))
     if len(found) > MAX_TERMS or any(len(term) > MAX_TERM_CHARS for term in found):
         said = f"`{name}` can have at most {MAX_TERMS} terms, of at most {MAX_TERM_CHARS} characters."
@@ -87,7 +87,7 @@ def terms(values: Values, name: str) -> tuple[str, ...]:
 
 
 def asks(value: object) -> bool:
-    """Whether a value asks for something at all: not one that says no, or that says nothing."""
+    """Return whether a value requests something: neither false nor empty."""
     if isinstance(value, str):
         return value.lower() not in ("", "0", "false", "[]", "{}", "null", "none")
     return bool(value)

@@ -1,5 +1,5 @@
 """The messages of AssemblyAI's streaming API, version 3, as its own SDKs type them, and the answer of its synchronous
-one. Its SDK for Python stops reading, without a word, at a fraction where it has an integer.
+API. Its SDK for Python silently stops reading at a fraction where an integer is expected.
 """
 
 from typing import Any
@@ -10,19 +10,19 @@ import msgspec
 
 
 class Terminate(msgspec.Struct, tag="Terminate", frozen=True):
-    """No more audio; what was said last, then `Termination`."""
+    """The end of the audio; the last results follow, then `Termination`."""
 
 
 class ForceEndpoint(msgspec.Struct, tag="ForceEndpoint", frozen=True):
-    """Ends the turn now."""
+    """A request to end the turn now."""
 
 
 class KeepAlive(msgspec.Struct, tag="KeepAlive", frozen=True):
-    """Starts the time of inactivity anew."""
+    """A message that restarts the idle timeout."""
 
 
 class UpdateConfiguration(msgspec.Struct, tag="UpdateConfiguration", frozen=True):
-    """Changes parameters in mid-stream; they stand beside the type, and `read_fields` has them."""
+    """A request to change parameters during the stream; they are fields beside the type: see `read_fields`."""
 
 
 Message = Terminate | ForceEndpoint | KeepAlive | UpdateConfiguration
@@ -36,7 +36,7 @@ class Configuration(msgspec.Struct, frozen=True):
 
 
 class Begin(msgspec.Struct, tag="Begin", frozen=True):
-    """The first message. `expires_at` is when the session ends at the latest, in Unix seconds."""
+    """The first message. `expires_at` is the latest end of the session, in Unix seconds."""
 
     id: str
     expires_at: int
@@ -48,7 +48,7 @@ class SpeechStarted(msgspec.Struct, tag="SpeechStarted", frozen=True):
 
 
 class Word(msgspec.Struct, frozen=True):
-    """Times are milliseconds from the start of the stream."""
+    """A word. Times are milliseconds from the start of the stream."""
 
     start: int
     end: int
@@ -58,8 +58,8 @@ class Word(msgspec.Struct, frozen=True):
 
 
 class Turn(msgspec.Struct, tag="Turn", frozen=True, omit_defaults=True):
-    """A turn so far. `transcript` has the final words only, `words` those that may change, too. The language is that of
-    a turn that has ended.
+    """A turn so far. `transcript` has the final words only, `words` has also those that may change. The language is
+    present only when the turn has ended.
     """
 
     turn_order: int
@@ -78,14 +78,14 @@ class Termination(msgspec.Struct, tag="Termination", frozen=True):
 
 
 class Warning(msgspec.Struct, tag="Warning", frozen=True):
-    """Something that was asked for has no effect; the stream goes on."""
+    """A warning about a request without effect; the stream continues."""
 
     warning_code: int
     warning: str
 
 
 class Error(msgspec.Struct, tag="Error", frozen=True):
-    """What went wrong; the close with the same code follows."""
+    """An error; the close with the same code follows."""
 
     error_code: int
     error: str
@@ -106,7 +106,7 @@ class ErrorBody(msgspec.Struct, frozen=True):
 
 
 class Problem(msgspec.Struct, frozen=True):
-    """RFC 9457. The SDKs make `error_code` of the title: in lower case, with underscores."""
+    """Problem details (RFC 9457). The SDKs derive `error_code` from the title: in lower case, with underscores."""
 
     status: int
     title: str
@@ -114,7 +114,7 @@ class Problem(msgspec.Struct, frozen=True):
 
 
 class SyncWord(msgspec.Struct, frozen=True, omit_defaults=True):
-    """The times are there where they were asked for."""
+    """A word. Its times are present if the caller requested them."""
 
     text: str
     confidence: float
@@ -123,8 +123,8 @@ class SyncWord(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class Transcript(msgspec.Struct, frozen=True, omit_defaults=True):
-    """The answer to a recording. `llm_error` says why no model has rewritten it, where the caller asked for that;
-    `language_code` what was heard, where that is known.
+    """The answer to a recording. `llm_error` says why no model has rewritten it, if the caller requested that;
+    `language_code` is the recognised language, if known.
     """
 
     text: str
@@ -143,14 +143,14 @@ _encoder = msgspec.json.Encoder()
 
 
 def read_message(text: str) -> Message:
-    """Raises `msgspec.MsgspecError` for what is none of these, `UnicodeError` for what is not text, and
-    `RecursionError` for what is nested too deep.
+    """Return a client's message. Raises `msgspec.MsgspecError` for any other, `UnicodeError` if it is not text,
+    `RecursionError` if it is nested too deep.
     """
     return _messages.decode(text)
 
 
 def read_fields(text: str) -> dict[str, Any]:
-    """A JSON object without its type. Raises as `read_message` does."""
+    """Return a JSON object without its type. Raises as `read_message` does."""
     fields = _objects.decode(text)
     fields.pop("type", None)
     return fields

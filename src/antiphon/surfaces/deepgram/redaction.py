@@ -1,4 +1,4 @@
-"""What Deepgram's `redact` asks for: groups and kinds of entities, and what stands in their place."""
+"""Deepgram's `redact`: its groups and kinds of entities, and the replacements of hidden text."""
 
 from collections.abc import Sequence
 
@@ -72,7 +72,9 @@ LABELS = (
 
 
 def read(values: Sequence[str], *, numbers_only: bool = False) -> Redaction | None:
-    """`None` where nothing is to be hidden. Raises `UnsupportedParameter` for a kind that nothing here finds."""
+    """Return the redaction, `None` if none is requested. Raises `UnsupportedParameter` for a kind that is not
+    supported.
+    """
     entities: frozenset[Entity] = frozenset()
     for value in (part.strip().lower() for given in values for part in given.split(",")):
         if value in ("", "false"):

@@ -68,7 +68,7 @@ def alternative(transcript: Transcript, *, punctuate: bool) -> wire.Alternative:
 
 
 def _bare_text(transcript: Transcript) -> str:
-    """Of its words, which have been rewritten, where it has any."""
+    """Return the bare text, made of the words if there are any, since words may have been rewritten."""
     return join(map(bare, transcript.words)) if transcript.words else plain(transcript.text)
 
 

@@ -1,1 +1,1 @@
-"""ElevenLabs: text to speech and speech to text, tokens, voices, models, and what an account has used."""
+"""ElevenLabs' APIs: text to speech and speech to text, tokens, voices, models, and the usage of an account."""

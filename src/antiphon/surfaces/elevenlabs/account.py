@@ -1,7 +1,7 @@
-"""`GET /v1/user` and `/v1/user/subscription`: what a project has had spoken this month.
+"""`GET /v1/user` and `/v1/user/subscription`: the characters that a project has used this month.
 
 Characters are the ledger's, of the calendar month in UTC. There are no quotas here and no prices in these answers: the
-limit is the largest number that every client can hold, or what was spoken, if that is more.
+limit is the largest number that every client can hold, or the usage, if that is more.
 """
 
 from datetime import UTC, datetime
@@ -25,7 +25,7 @@ class Price(Struct, frozen=True):
 
 
 class UserSubscription(Struct, frozen=True):
-    """Fields that say what may be bought or cloned: nothing."""
+    """A subscription inside a user. What could be bought or cloned is always zero or false."""
 
     character_count: int
     character_limit: int
@@ -53,7 +53,7 @@ class UserSubscription(Struct, frozen=True):
 
 
 class Subscription(UserSubscription, frozen=True):
-    """The same by itself, with invoices: none."""
+    """A subscription on its own, which has invoices, too: none."""
 
     next_invoice: None = None
     open_invoices: tuple[str, ...] = ()
@@ -61,7 +61,7 @@ class Subscription(UserSubscription, frozen=True):
 
 
 class User(Struct, frozen=True):
-    """A user is a project."""
+    """A user, which is a project."""
 
     user_id: str
     workspace_id: str
@@ -76,7 +76,7 @@ class User(Struct, frozen=True):
 
 
 class Account(wire.Endpoint):
-    """Either: the subscription alone, or the `user` who has it."""
+    """The endpoint: the subscription on its own, or with `user` the user that has it."""
 
     def __init__(self, user: bool) -> None:
         self._user = user
@@ -85,7 +85,7 @@ class Account(wire.Endpoint):
         return Spending(Dimension.TTS_CHARACTERS, self.since_unix_ms(opening), partial(self.answer, opening))
 
     def since_unix_ms(self, opening: Opening) -> int:
-        """The start of the month. Raises `CallerError` for a call that does not make sense."""
+        """Return the beginning of the month in Unix milliseconds. Raises `CallerError` for an invalid query."""
         read_query(opening, NoQuery)
         return int(_month(opening).timestamp()) * 1000
 
@@ -99,6 +99,6 @@ class Account(wire.Endpoint):
 
 
 def _month(opening: Opening) -> datetime:
-    """When the month of this call began."""
+    """Return the beginning of the month of this call."""
     now = datetime.fromtimestamp(opening.received_unix_ms / 1000, UTC)
     return now.replace(day=1, hour=0, minute=0, second=0, microsecond=0)

@@ -1,6 +1,6 @@
-"""`POST /v1/text-to-dialogue`, `/stream`, `/with-timestamps` and `/stream/with-timestamps`: lines of several voices,
-each said after the one before. The answers are those of text to speech; with timestamps they also say whose each part
-is.
+"""`POST /v1/text-to-dialogue`, `/stream`, `/with-timestamps` and `/stream/with-timestamps`: the speech of lines of
+several voices, in order. The answers are those of text to speech; with timestamps they also name the voice of each
+part.
 """
 
 from typing import Annotated
@@ -21,21 +21,21 @@ MAX_VOICES = 10  # ElevenLabs' own limit
 
 
 class DialogueQuery(Struct, frozen=True, forbid_unknown_fields=True):
-    """Nothing is logged or kept, whatever `enable_logging` says."""
+    """The query. Nothing is logged or kept, whatever `enable_logging` says."""
 
     output_format: str = parameters.DEFAULT_FORMAT
     enable_logging: bool | None = None
 
 
 class DialogueInput(Struct, frozen=True):
-    """One line."""
+    """A line of a dialogue."""
 
     text: str
     voice_id: str
 
 
 class DialogueSettings(Struct, frozen=True):
-    """How the voices shall speak: none of it is ours to change."""
+    """Settings of the voices, none of which can be changed here."""
 
     stability: float | None = None
     similarity: float | None = None
@@ -43,7 +43,7 @@ class DialogueSettings(Struct, frozen=True):
 
 
 class DialogueRequest(Struct, frozen=True, forbid_unknown_fields=True):
-    """The body. `None` is absent, as null is."""
+    """The body. `None` means absent or null."""
 
     inputs: Annotated[list[DialogueInput], Meta(min_length=1)]
     model_id: str | None = None
@@ -63,7 +63,7 @@ _decoder = msgspec.json.Decoder(DialogueRequest)
 
 
 class TextToDialogue(wire.Endpoint):
-    """One of the four, by whether speech comes as it is spoken, and with times."""
+    """One of the four endpoints: streamed or whole, with timestamps or without."""
 
     max_body_bytes = MAX_BODY_BYTES
 
@@ -72,7 +72,7 @@ class TextToDialogue(wire.Endpoint):
         self.timed = timed
 
     def negotiate(self, opening: Opening, body: bytes) -> AnswerRequest:
-        """The request as a spec. Raises some `CallerError`, whose `param` is the field's name."""
+        """Return the request as a spec. Raises a `CallerError`, whose `param` is the field's name."""
         query = parameters.read_query(opening, DialogueQuery)
         asked = wire.read(lambda: _decoder.decode(body))
         _refuse(asked)

@@ -1,9 +1,9 @@
-"""ElevenLabs' WebSocket `/v1/text-to-dialogue/multi-stream-input`: several dialogues beside each other.
+"""ElevenLabs' WebSocket `/v1/text-to-dialogue/multi-stream-input`: several dialogues in parallel.
 
-Every message is JSON with a `context_id`. A context's first message names its voices, the others bring lines; a clause
-is spoken as soon as it is whole, `flush` speaks what is not, and `close_context` what is left. A context that is silent
-for 20 seconds is closed so; `keep_alive` keeps it. Messages to the caller are in snake case, and with `sync_alignment`
-each has the times of its own audio.
+Every message is JSON with a `context_id`. A context's first message names its voices, the others bring lines. A clause
+is spoken as soon as it is complete; `flush` speaks an incomplete one, and `close_context` the rest. A context without
+messages for 20 seconds is closed in the same way; `keep_alive` prevents that. Messages to the caller are in snake case;
+with `sync_alignment` the times of each are those of its own audio.
 """
 
 from collections.abc import Iterator
@@ -28,7 +28,7 @@ _messages = msgspec.json.Decoder(DialogueMessage)
 
 
 class LiveDialogueQuery(DialogueQuery, frozen=True, forbid_unknown_fields=True):
-    """`authorization` and `single_use_token` are credentials."""
+    """The query. `authorization` and `single_use_token` are credentials."""
 
     authorization: str | None = None
     single_use_token: str | None = None
@@ -43,7 +43,7 @@ class LiveDialogueEndpoint(LiveEndpoint):
     """The endpoint."""
 
     def negotiate(self, opening: Opening, first: str | bytes | None = None) -> Accepted[SpeakSpec]:
-        """Raises some `CallerError`, whose `param` is the parameter's name."""
+        """Return the session to open. Raises a `CallerError`, whose `param` is the parameter's name."""
         wire.check_token(opening, TOKEN_TYPE)
         query = parameters.read_query(opening, LiveDialogueQuery)
         parameters.check_normalisation(query.apply_text_normalization)
@@ -67,7 +67,7 @@ class Dialogues(ManyTexts):
 
     def __init__(self, query: LiveQuery) -> None:
         super().__init__(query)
-        self._casts: dict[str, frozenset[str]] = {}  # of each text, by its key
+        self._casts: dict[str, frozenset[str]] = {}  # the voices of each text, by its key
 
     def _hear(self, said: Any, now_ns: int) -> Iterator[Input]:
         assert isinstance(said, DialogueMessage)
@@ -79,7 +79,7 @@ class Dialogues(ManyTexts):
         text = self._open.get(said.context_id)
         if text is None:
             if not (said.voices or said.inputs):
-                return  # it keeps alive, flushes or closes what has ended
+                return  # it concerns a context that has ended
             text, begin = self._register(said, said.context_id, now_ns)
             yield begin
         text.heard_ns = now_ns

@@ -1,7 +1,7 @@
-"""`additional_formats` of a transcription: the same words once more, as subtitles, plain text or segments in JSON.
+"""`additional_formats` of a transcription: the same words as subtitles, plain text or segments in JSON.
 
-A segment is an utterance; subtitles are also cut at pauses and where they would be too long to read, by ElevenLabs' own
-measures, and everything may be cut as the caller says. Documents (`docx`, `pdf`, `html`) are not made here.
+A segment is an utterance. Subtitles are also split at pauses, and where they would be too long to read, by ElevenLabs'
+own limits; the caller may set limits for every format. Documents (`docx`, `pdf`, `html`) are not supported.
 """
 
 import textwrap
@@ -27,7 +27,7 @@ Seconds = Annotated[float, Meta(gt=0, le=100_000)]
 
 
 class Export(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True, tag_field="format"):
-    """One of them: where segments end, besides the end of an utterance, and what is written of them."""
+    """A requested format: where segments end, besides the end of an utterance, and what they contain."""
 
     include_speakers: bool | None = None
     include_timestamps: bool | None = None
@@ -37,7 +37,7 @@ class Export(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True, tag_
 
 
 class Srt(Export, frozen=True, forbid_unknown_fields=True, kw_only=True, tag="srt"):
-    """Subtitles, whose times are a part of the format. What is not given is ElevenLabs' own."""
+    """Subtitles, which always have times. The defaults are ElevenLabs' own."""
 
     max_characters_per_line: Length | None = 42
     segment_on_silence_longer_than_s: Seconds | None = 0.8
@@ -46,13 +46,13 @@ class Srt(Export, frozen=True, forbid_unknown_fields=True, kw_only=True, tag="sr
 
 
 class Txt(Export, frozen=True, forbid_unknown_fields=True, kw_only=True, tag="txt"):
-    """A segment is a line where nothing says how long lines may be."""
+    """Plain text. A segment is one line, unless the caller limits the length of lines."""
 
     max_characters_per_line: Length | None = None
 
 
 class SegmentedJson(Export, frozen=True, forbid_unknown_fields=True, kw_only=True, tag="segmented_json"):
-    """Words have their times unless the caller does not want them."""
+    """Segments in JSON. Words have times, unless the caller excludes them."""
 
 
 class _Named(Struct, frozen=True):
@@ -60,7 +60,7 @@ class _Named(Struct, frozen=True):
 
 
 class Exported(Struct, frozen=True):
-    """One more form of the answer."""
+    """The transcript in one additional format."""
 
     requested_format: str
     file_extension: str
@@ -86,7 +86,9 @@ _exports = msgspec.json.Decoder(list[Srt | Txt | SegmentedJson])
 
 
 def read_exports(text: str) -> tuple[Export, ...]:
-    """Raises `CallerError` for what is no list of formats, `UnsupportedParameter` for what is not made here."""
+    """Return the requested formats. Raises `CallerError` for an invalid list, `UnsupportedParameter` for a format that
+    is not supported.
+    """
     try:
         names = wire.read(lambda: _names.decode(text))
         if len(names) > MAX_FORMATS:
@@ -99,7 +101,7 @@ def read_exports(text: str) -> tuple[Export, ...]:
 
 
 def export(asked: Export, finals: Sequence[Final], language: str) -> Exported:
-    """What was said, in that format. The words of `finals` have times."""
+    """Return the transcript in that format. The words of `finals` must have times."""
     segments = [segment for final in finals for segment in _segments(asked, final)]
     match asked:
         case Srt():
@@ -112,7 +114,7 @@ def export(asked: Export, finals: Sequence[Final], language: str) -> Exported:
 
 
 def _segments(cuts: Export, final: Final) -> Iterator[Final]:
-    """An utterance in parts, each from its first word to its last."""
+    """Yield the segments of an utterance, each from its first word to its last."""
     words: list[Word] = []
     for word in final.transcript.words:
         if words and _ends(cuts, words, word):
@@ -124,7 +126,7 @@ def _segments(cuts: Export, final: Final) -> Iterator[Final]:
 
 
 def _ends(cuts: Export, words: Sequence[Word], word: Word) -> bool:
-    """Whether a segment of these words ends before that one."""
+    """Return whether a segment of these words ends before `word`."""
     measures = (
         (cuts.segment_on_silence_longer_than_s, (word.start_ms - words[-1].end_ms) / 1000),
         (cuts.max_segment_duration_s, (word.end_ms - words[0].start_ms) / 1000),

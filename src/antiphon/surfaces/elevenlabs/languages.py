@@ -1,4 +1,4 @@
-"""Languages as ElevenLabs names them: ISO 639-3 in answers, and ISO 639-1, too, in what callers ask."""
+"""Languages as ElevenLabs names them: ISO 639-3 in answers; ISO 639-3 or ISO 639-1 in requests."""
 
 from collections.abc import Sequence
 
@@ -113,18 +113,20 @@ _TAGS = {code: language for language, code in _CODES.items()} | {"tgl": "tl", "n
 
 
 def tag(code: str) -> str:
-    """What a caller wrote, as BCP 47 has it: the code of two letters where there is one."""
+    """Return a caller's language code as a BCP 47 tag: the code of two letters if there is one."""
     return _TAGS.get(code.lower(), code)
 
 
 def code_of(language: str) -> str:
-    """ISO 639-3 of a language, whatever its region; of one that is not in the table, what it is called anyway."""
+    """Return the ISO 639-3 code of a language, without its region; an unknown language keeps its name."""
     spoken = language.partition("-")[0].lower()
     return _CODES.get(spoken, spoken)
 
 
 def heard(finals: Sequence[Final], possible: Sequence[str]) -> tuple[str, float]:
-    """The language of what was said, and how likely it is. Where nothing was said it is the only one that could be."""
+    """Return the code of the spoken language and its probability (0..1). Without speech it is the only possible
+    language, else `UNDETERMINED`.
+    """
     language, sure = main_language(finals)
     if not language and len(possible) == 1:
         language, sure = possible[0], 1.0

@@ -1,14 +1,14 @@
 """ElevenLabs' WebSockets: `/v1/text-to-speech/{voice_id}/stream-input`, one text that comes in pieces, and
-`/multi-stream-input`, several beside each other.
+`/multi-stream-input`, several texts in parallel.
 
-Every message is JSON with a `text`. A text's first may say how it shall be spoken, and a single space in it is only a
-beginning. Of one text, an empty message is the end; of several, it keeps its context alive. What came for a text waits
-until it is as long as its schedule says, unless it is flushed. With `auto_mode` every message is a whole sentence or
-phrase: it is spoken at once, and its end ends a word. Silence for `inactivity_timeout` ends a context, or a
-connection that has none, which is an error and 1008. A connection that ended well is closed with 1000.
+Every message is JSON with a `text`. A text's first message may have settings; a single space in it only opens the text.
+With one text, an empty message is the end; with several, it keeps its context alive. Text waits until it is as long as
+its schedule says, unless it is flushed. With `auto_mode` every message is a whole sentence or phrase: it is spoken at
+once, and its end is the end of a word. No message for `inactivity_timeout` seconds ends a context, or a connection that
+has none, which is an error and 1008. A connection without an error is closed with 1000.
 
-Times count from the start of a message's own audio with `sync_alignment`. Without it they come when a clause has been
-said, and count from the end of those before: clients put them together by adding up.
+With `sync_alignment` times count from the start of a message's own audio. Without it they are sent when a clause is
+complete, and count from the end of the clauses before: clients add them up.
 """
 
 from abc import ABC, abstractmethod
@@ -54,21 +54,21 @@ from antiphon.surfaces.elevenlabs.speech import voice_of
 
 # ElevenLabs' own.
 DEFAULT_SCHEDULE = (120, 160, 250, 290)
-# `try_trigger_generation` does nothing for less than this, nor in the middle of a clause: ElevenLabs knows how the
-# sentence went on, the voices here do not.
+# `try_trigger_generation` has no effect on shorter text, nor within a clause: ElevenLabs' models take the earlier text
+# into account, the voices here do not.
 MIN_TRIGGER_CHARACTERS = 50
 CLAUSE_ENDS = (".", ",", ";", ":", "!", "?", "…", "—")
 
 TOKEN_TYPE = "tts_websocket"
-MAX_CONTEXTS = 16  # that have not ended; ElevenLabs has 5
+MAX_CONTEXTS = 16  # open at once; ElevenLabs allows 5
 
 _texts = msgspec.json.Decoder(TextMessage)
 _contexts = msgspec.json.Decoder(ContextMessage)
 
 
 class LiveEndpoint(wire.Endpoint):
-    """What the WebSockets share: browsers cannot set a header, so a single-use token may stand in the query, or the key
-    in the first message.
+    """The common part of the WebSockets. As browsers cannot set a header, a single-use token may be in the query, or
+    the key in the first message.
     """
 
     def credential(self, opening: Opening, first: str | bytes | None = None) -> Bearer | Pending | None:
@@ -83,13 +83,13 @@ class LiveEndpoint(wire.Endpoint):
 
 
 class LiveSpeechEndpoint(LiveEndpoint):
-    """`GET` of a WebSocket: of one text, or of `many`."""
+    """The endpoint of one WebSocket: for one text, or for `many`."""
 
     def __init__(self, many: bool) -> None:
         self._many = many
 
     def negotiate(self, opening: Opening, first: str | bytes | None = None) -> Accepted[SpeakSpec]:
-        """Raises some `CallerError`, whose `param` is the parameter's name."""
+        """Return the session to open. Raises a `CallerError`, whose `param` is the parameter's name."""
         wire.check_token(opening, TOKEN_TYPE)
         query = parameters.read_query(opening, LiveQuery)
         parameters.check_normalisation(query.apply_text_normalization)
@@ -117,9 +117,9 @@ class LiveSpeechEndpoint(LiveEndpoint):
 
 @dataclass(slots=True)
 class Text:
-    """One text, as far as its messages have come. `key` names it to the session, for ever; `id` is the caller's, who
-    may use it again. With `whole` each of its messages is one sentence or phrase. `waiting` are the characters since
-    the last flush, `flushing` how many flushes are not done, `timed_ms` is up to where its characters have been timed.
+    """One text so far. `key` is its id in the session, never reused; `id` is the caller's, who may reuse it. With
+    `whole` each of its messages is one sentence or phrase. `waiting` is the number of characters since the last flush,
+    `flushing` the number of open flushes, `timed_ms` the position up to which times were sent.
     """
 
     key: str
@@ -135,7 +135,7 @@ class Text:
     timed_ms: int = 0
 
     def take(self, said: TextMessage) -> Iterator[Input]:
-        """What a message adds to it."""
+        """Yield the session's inputs of a message."""
         if said.text and (self.begun or not said.text.isspace()):
             self.begun = True
             self.waiting += len(said.text)
@@ -149,11 +149,11 @@ class Text:
         return self.waiting >= MIN_TRIGGER_CHARACTERS and last.rstrip().endswith(CLAUSE_ENDS)
 
     def close(self) -> tuple[Input, ...]:
-        """What was flushed is still said; of what was not, nothing more."""
+        """Return the inputs that end the text: flushed text is still spoken, the rest is dropped."""
         return (Finish(self.key),) if self.flushing else (Clear(self.key), Finish(self.key))
 
     def still(self, said: TextMessage) -> None:
-        """Raises `CallerError` where a later message wants it spoken otherwise."""
+        """Raise `CallerError` if a later message has other settings."""
         if said.voice_settings not in (None, self.settings):
             raise CallerError("Settings are allowed only in the first message of a text.", param="voice_settings")
         if (said.generation_config or said.generator_config) not in (None, self.config):
@@ -162,12 +162,12 @@ class Text:
 
 class _State(Enum):
     OPEN = auto()
-    ENDING = auto()  # the caller is done; speech still comes
+    ENDING = auto()  # the caller has ended; speech is still sent
     CLOSED = auto()
 
 
 class Connection(ABC):
-    """What the two have in common."""
+    """The common part of both kinds of connection."""
 
     decoder: msgspec.json.Decoder[Any]
 
@@ -180,7 +180,7 @@ class Connection(ABC):
         self._heard_ns: int | None = None
         self._texts: dict[str, Text] = {}  # by key, until they have ended
         self._keys = 0
-        self._unknown: set[str] = set()  # fields of messages that were reported
+        self._unknown: set[str] = set()  # unknown fields that were reported
         self._notes: tuple[str, ...] = ()
 
     # -- from the caller -----------------------------------------------------------------------------------------------
@@ -199,10 +199,10 @@ class Connection(ABC):
 
     @abstractmethod
     def _hear(self, said: Any, now_ns: int) -> Iterator[Input]:
-        """What a message asks of the session. Raises `AntiphonError`."""
+        """Yield the session's inputs of a message. Raises `AntiphonError`."""
 
     def _note(self, unknown: tuple[str, ...]) -> None:
-        """The next speech says which fields of messages have no effect, each once."""
+        """Add unknown fields of a message, each once, to the warnings of the next speech."""
         for name in unknown:
             if name not in self._unknown and len(self._unknown) < MAX_UNKNOWN:
                 self._unknown.add(name)
@@ -213,7 +213,7 @@ class Connection(ABC):
         return End()
 
     def _begin(self, said: TextMessage, id: str, now_ns: int) -> tuple[Text, Begin]:
-        """A new text, of which this is the first message."""
+        """Return a new text, and the input that begins it; `said` is its first message."""
         if len(self._texts) >= MAX_CONTEXTS:
             raise CallerError(f"A connection has at most {MAX_CONTEXTS} contexts at once.", param="context_id")
         config = said.generation_config or said.generator_config
@@ -268,7 +268,7 @@ class Connection(ABC):
         return self._audio(spoken, text, from_ms, warnings)
 
     def _audio(self, spoken: Spoken, text: Text | None, from_ms: int, warnings: tuple[str, ...]) -> str:
-        """The message; times count from `from_ms`."""
+        """Return the message of a piece of speech; times count from `from_ms`."""
         return _write(
             wire.LiveAudio(
                 audio=wire.base64(spoken.audio),
@@ -281,19 +281,19 @@ class Connection(ABC):
         )
 
     def _named(self, text: Text | None) -> str | msgspec.UnsetType:
-        """How a message says which text it is about."""
+        """Return the field that tells the caller which text a message is about."""
         return UNSET
 
     def _flushed(self, text: Text) -> tuple[str, ...]:
-        """What is said when all that was flushed has been sent."""
+        """Return the messages after all flushed text was spoken."""
         return ()
 
     def _ended(self, text: Text) -> tuple[str, ...]:
-        """What is said when nothing more comes of a text."""
+        """Return the messages after the end of a text."""
         return ()
 
     def _goodbye(self) -> tuple[str, ...]:
-        """What is said last."""
+        """Return the last messages of the connection."""
         return ()
 
     def _fail(self, error: AntiphonError) -> Step:
@@ -305,7 +305,7 @@ class Connection(ABC):
 
 
 class OneText(Connection):
-    """`stream-input`."""
+    """A connection of `stream-input`."""
 
     decoder = _texts
 
@@ -337,7 +337,7 @@ class OneText(Connection):
 
 
 class ManyTexts(Connection):
-    """`multi-stream-input`. A context that the caller closed may still speak, beside one that has its id anew."""
+    """A connection of `multi-stream-input`. A closed context may still speak while a new one has the same id."""
 
     decoder: msgspec.json.Decoder[Any] = _contexts
 
@@ -357,7 +357,7 @@ class ManyTexts(Connection):
             text.heard_ns = now_ns
             text.still(said)
             yield from text.take(said)
-        elif said.text:  # else it keeps alive, or flushes, what has ended
+        elif said.text:  # else it concerns a context that has ended
             text, begin = self._begin(said, said.context, now_ns)
             self._open[text.id] = text
             yield begin
@@ -368,7 +368,9 @@ class ManyTexts(Connection):
         return text.close()
 
     def deadline_ns(self) -> int | None:
-        """Of the context that was silent longest; of the connection, while there is none."""
+        """Return when the earliest timeout ends: that of the context with the oldest message, or without contexts that
+        of the connection.
+        """
         if self._state is not _State.OPEN or self._heard_ns is None:
             return None
         heard_ns = min((text.heard_ns for text in self._open.values()), default=None)
@@ -390,7 +392,7 @@ class ManyTexts(Connection):
 
     def emit(self, event: SpeechOutput, now_ns: int) -> Step:
         step = super().emit(event, now_ns)
-        if isinstance(event, ContextEnded):  # also when the session ends them all
+        if isinstance(event, ContextEnded):  # also if the session ends all of them
             self._open = {id: text for id, text in self._open.items() if text.key in self._texts}
         return step
 

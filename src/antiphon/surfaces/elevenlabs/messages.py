@@ -1,6 +1,7 @@
-"""What a caller says on ElevenLabs' WebSockets, as its documents and its SDK write it: both where they differ.
+"""The messages of a caller on ElevenLabs' WebSockets. Where ElevenLabs' documentation and SDK differ, both forms are
+accepted.
 
-A field that is not known does not end a connection: SDKs of later versions send more than this server knows.
+An unknown field does not end a connection: SDKs of later versions may send fields that this server does not know.
 """
 
 from typing import Annotated, Any, TypeVar
@@ -13,13 +14,13 @@ from antiphon.surfaces.elevenlabs import wire
 
 M = TypeVar("M")
 
-MAX_UNKNOWN = 16  # fields that are reported of one connection
+MAX_UNKNOWN = 16  # unknown fields reported on one connection
 MAX_CONTEXT_ID = 256
 DEFAULT_CONTEXT = "default"
 
 
 class GenerationConfig(Struct, frozen=True, forbid_unknown_fields=True):
-    """ElevenLabs says 50 to 500; less only means that speech begins earlier."""
+    """The schedule of a text. ElevenLabs allows 50 to 500; a smaller number only means that speech begins earlier."""
 
     chunk_length_schedule: (
         Annotated[list[Annotated[float, Meta(ge=1, le=500)]], Meta(min_length=1, max_length=64)] | None
@@ -27,7 +28,9 @@ class GenerationConfig(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class TextMessage(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """What a caller says about a text. ElevenLabs' documents write the two of some fields, and so do callers."""
+    """A caller's message about a text. Two fields have two spellings in ElevenLabs' documentation, and callers use
+    both.
+    """
 
     text: str | None = None
     voice_settings: wire.VoiceSettings | None = None
@@ -42,7 +45,7 @@ class TextMessage(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True)
 
 
 class ContextMessage(TextMessage, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """The same, about one of several."""
+    """A caller's message about one of several texts."""
 
     context_id: Annotated[str, Meta(max_length=MAX_CONTEXT_ID)] | None = None
     camel_id: Annotated[str, Meta(max_length=MAX_CONTEXT_ID)] | None = msgspec.field(default=None, name="contextId")
@@ -55,14 +58,14 @@ class ContextMessage(TextMessage, frozen=True, forbid_unknown_fields=True, kw_on
 
 
 class DialogueInput(Struct, frozen=True):
-    """One line, or a part of one: what follows of the same voice goes on from it."""
+    """A line or a part of one: further text of the same voice continues it."""
 
     text: str
     voice_id: str
 
 
 class DialogueMessage(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """What a caller says about one of several dialogues. `voices` are those of its lines, in its first message."""
+    """A caller's message about one of several dialogues. `voices` are those of its lines, in its first message."""
 
     context_id: Annotated[str, Meta(max_length=MAX_CONTEXT_ID)] | None = None
     inputs: list[DialogueInput] | None = None
@@ -85,7 +88,7 @@ _STRUCTS = {
 
 
 def read_message(decoder: msgspec.json.Decoder[M], message: str | bytes) -> tuple[M, tuple[str, ...]]:
-    """The message, and the names of its fields that are not known, which are left out. Raises `CallerError`."""
+    """Return the message, and the names of its unknown fields, which are left out. Raises `CallerError`."""
     try:
         return wire.read(lambda: decoder.decode(message)), ()
     except UnsupportedParameter:
@@ -98,7 +101,7 @@ def read_message(decoder: msgspec.json.Decoder[M], message: str | bytes) -> tupl
 
 
 def _leave_out_unknown(sent: dict[str, Any], kind: type, path: str) -> list[str]:
-    """Takes the fields that `kind` does not have out of `sent`; their names."""
+    """Remove the fields that `kind` does not have from `sent`, and return their names."""
     known = {field.encode_name for field in msgspec.structs.fields(kind)}
     unknown = [name for name in sent if name not in known]
     for name in unknown:

@@ -1,7 +1,7 @@
-"""The parameters that ElevenLabs' speech endpoints have in common: the query, the formats, and what is refused.
+"""The common parameters of ElevenLabs' speech endpoints: the query, the formats, and what is refused.
 
-A parameter is honoured or refused, never dropped. Those that ask a model for what only ElevenLabs' own can do, and that
-SDKs and examples send as a matter of course, are taken, and the answer lists them under `antiphon-no-effect`.
+A parameter is honoured or refused, never ignored. Parameters for what only ElevenLabs' own models can do, which SDKs
+and examples send by default, are accepted, and the answer lists them under `antiphon-no-effect`.
 """
 
 from collections.abc import Collection
@@ -23,14 +23,14 @@ MAX_INACTIVITY_S = 180
 
 Seed = Annotated[int, Meta(ge=0, le=2**32 - 1)]
 Latency = Annotated[int, Meta(ge=0, le=4)]
-NO_NORMALISER = 4  # of the levels of `optimize_streaming_latency`, the one that also reads numbers as they are written
+NO_NORMALISER = 4  # the level of `optimize_streaming_latency` that also turns text normalisation off
 
 # -- formats -----------------------------------------------------------------------------------------------------------
 
 _PCM_RATES = (8000, 16000, 22050, 24000, 32000, 44100, 48000)
 _KILOBITS = (32, 64, 96, 128, 192)
 
-# As ElevenLabs names them: codec, rate in Hz, kilobits a second.
+# ElevenLabs' names: codec, rate in Hz, kilobits per second.
 FORMATS: dict[str, SpeechFormat] = {
     "mp3_22050_32": SpeechFormat(Codec.MP3, Container.NONE, 22050, 32_000),
     "mp3_24000_48": SpeechFormat(Codec.MP3, Container.NONE, 24000, 48_000),
@@ -53,7 +53,7 @@ _MEDIA_TYPES = {
 
 
 def speech_format(name: str, streamed: bool) -> SpeechFormat:
-    """Raises `CallerError`. WAV says its length first, so it is not streamed."""
+    """Return the format of that name. Raises `CallerError`. WAV cannot be streamed, as its header has the length."""
     format = FORMATS.get(name)
     if format is None or (streamed and format.container is Container.WAV):
         raise CallerError(f"Unknown output format {name[:MAX_SHOWN]!r}.", param="output_format")
@@ -61,7 +61,7 @@ def speech_format(name: str, streamed: bool) -> SpeechFormat:
 
 
 def media_type(name: str) -> str:
-    """Of an output format."""
+    """Return the media type of an output format."""
     return _MEDIA_TYPES[name.partition("_")[0]]
 
 
@@ -69,7 +69,7 @@ def media_type(name: str) -> str:
 
 
 class SpeechQuery(Struct, frozen=True, forbid_unknown_fields=True):
-    """Of the HTTP endpoints. Nothing is logged or kept, whatever `enable_logging` says."""
+    """The query of the HTTP endpoints. Nothing is logged or kept, whatever `enable_logging` says."""
 
     output_format: str = DEFAULT_FORMAT
     optimize_streaming_latency: Latency | None = None
@@ -78,7 +78,7 @@ class SpeechQuery(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class LiveQuery(SpeechQuery, frozen=True, forbid_unknown_fields=True):
-    """Of the WebSockets. `authorization` and `single_use_token` are credentials."""
+    """The query of the WebSockets. `authorization` and `single_use_token` are credentials."""
 
     authorization: str | None = None
     single_use_token: str | None = None
@@ -93,8 +93,8 @@ class LiveQuery(SpeechQuery, frozen=True, forbid_unknown_fields=True):
 
 
 def read_query(opening: Opening, kind: type[Q], lists: Collection[str] = ()) -> Q:
-    """Those in `lists` may be repeated. Raises `UnsupportedParameter` for an unknown name, `CallerError` for a value
-    that makes no sense.
+    """Return the query; parameters in `lists` may be repeated. Raises `UnsupportedParameter` for an unknown name,
+    `CallerError` for an invalid value.
     """
     repeated: dict[str, list[str]] = {}
     given: dict[str, str | list[str]] = {}
@@ -113,7 +113,7 @@ def read_query(opening: Opening, kind: type[Q], lists: Collection[str] = ()) -> 
 
 
 def check_normalisation(mode: str | None) -> None:
-    """Raises some `CallerError` for what would leave it out."""
+    """Raise a `CallerError` if the mode is unknown, or asks for no normalisation."""
     if mode == "off":
         raise UnsupportedParameter(
             "Numbers, dates and abbreviations are always read out.", param="apply_text_normalization"
@@ -123,7 +123,7 @@ def check_normalisation(mode: str | None) -> None:
 
 
 def check_dictionaries(locators: list[object] | None) -> None:
-    """Raises `UnsupportedParameter` where any is named."""
+    """Raise `UnsupportedParameter` if there is any locator."""
     if locators:
         raise UnsupportedParameter(
             "Pronunciation dictionaries are not supported.", param="pronunciation_dictionary_locators"
@@ -131,5 +131,5 @@ def check_dictionaries(locators: list[object] | None) -> None:
 
 
 def idle_parameters(**given: object) -> tuple[str, ...]:
-    """The names of those that were given and ask for something: what has no effect here."""
+    """Return the names of the parameters that request something; they are without effect here."""
     return tuple(name for name, value in given.items() if value not in (None, False, "", []))

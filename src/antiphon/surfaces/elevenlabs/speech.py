@@ -1,7 +1,8 @@
 """`POST /v1/text-to-speech/{voice_id}`, `/stream`, `/with-timestamps` and `/stream/with-timestamps`.
 
-The answer is the audio itself, whole or as it comes; with timestamps it is a JSON object, or one on each line as the
-SDKs read it, with times from the start of the answer. What fails after the answer has begun breaks it off.
+The answer is the audio, whole or while it is generated. With timestamps it is a JSON object, or as the SDKs read it,
+one on each line; times count from the start of the answer. An error after the beginning of the answer aborts the
+connection.
 """
 
 from typing import Protocol
@@ -28,7 +29,7 @@ from antiphon.core.wire import (
 from antiphon.surfaces.elevenlabs import parameters, wire
 from antiphon.surfaces.elevenlabs.parameters import Seed, SpeechQuery
 
-MAX_CHARACTERS = 40_000  # ElevenLabs' own limit, of the models that take most
+MAX_CHARACTERS = 40_000  # ElevenLabs' own limit, of its models with the largest
 MAX_BODY_BYTES = 1 << 20
 MAX_NEIGHBOURS = 3  # request ids before or after, ElevenLabs' own limit
 
@@ -36,7 +37,7 @@ LINES = "application/x-ndjson"
 
 
 class SpeechRequest(Struct, frozen=True, forbid_unknown_fields=True):
-    """The body. `None` is absent, as null is."""
+    """The body. `None` means absent or null."""
 
     text: str
     model_id: str | None = None
@@ -58,7 +59,7 @@ _decoder = msgspec.json.Decoder(SpeechRequest)
 
 
 class TextToSpeech(wire.Endpoint):
-    """One of the four, by whether speech comes as it is spoken, and with times."""
+    """One of the four endpoints: streamed or whole, with timestamps or without."""
 
     max_body_bytes = MAX_BODY_BYTES
 
@@ -67,7 +68,7 @@ class TextToSpeech(wire.Endpoint):
         self.timed = timed
 
     def negotiate(self, opening: Opening, body: bytes) -> AnswerRequest:
-        """The request as a spec. Raises some `CallerError`, whose `param` is the field's name."""
+        """Return the request as a spec. Raises a `CallerError`, whose `param` is the field's name."""
         query = parameters.read_query(opening, SpeechQuery)
         asked = wire.read(lambda: _decoder.decode(body))
         _refuse(asked)
@@ -90,7 +91,7 @@ class TextToSpeech(wire.Endpoint):
 
 
 def voice_of(opening: Opening) -> str:
-    """`/v1/text-to-speech/{voice_id}/...`"""
+    """Return the voice in `/v1/text-to-speech/{voice_id}/...`."""
     return opening.path.split("/")[3]
 
 
@@ -122,7 +123,7 @@ def _without_effect(query: SpeechQuery, asked: SpeechRequest) -> tuple[str, ...]
 
 
 class SpeechEndpoint(Protocol):
-    """What an answer needs to know of its endpoint."""
+    """The endpoint as its answer uses it."""
 
     stream: bool
     timed: bool
@@ -131,7 +132,7 @@ class SpeechEndpoint(Protocol):
 
 
 class Segments:
-    """Which line of a dialogue characters are of, as they come. Their places count from the first of all."""
+    """The lines of a dialogue to which characters belong. Characters come in order, and are counted from the first."""
 
     def __init__(self, lines: tuple[Line, ...]) -> None:
         self._lines = [(index, line.voice, len(line.text)) for index, line in enumerate(lines)]
@@ -151,7 +152,7 @@ class Segments:
 
 
 class Answer:
-    """One call. A whole answer is sent at its end, with what it cost; a streamed one as it comes."""
+    """The answer to one call: a whole answer is sent at its end, with its cost; a streamed one while it is made."""
 
     def __init__(
         self,
@@ -192,7 +193,7 @@ class Answer:
         return () if begun else (Head(200, self._headers),)
 
     def _piece(self, spoken: Spoken) -> bytes:
-        """The body's bytes for it."""
+        """Return the body's bytes of a piece of speech."""
         if not self._endpoint.timed:
             return spoken.audio
         written, read = wire.alignment(spoken.characters), wire.alignment(spoken.spelled)

@@ -1,7 +1,7 @@
-"""`POST /v1/speech-to-text`: a recording in, its words out, once all of them are known.
+"""`POST /v1/speech-to-text`: the words of a recording, once all of them are known.
 
-Channels are transcribed on their own where the caller asks for it, each as a transcript or all in one. No transcript is
-kept: `/v1/speech-to-text/transcripts/{transcription_id}` never has one.
+Channels are transcribed separately if the caller requests it, each as its own transcript or all in one. No transcript
+is kept: `/v1/speech-to-text/transcripts/{transcription_id}` never has one.
 """
 
 from typing import Any
@@ -25,14 +25,14 @@ TOKEN_TYPE = "batch_scribe"
 
 
 class FileQuery(Struct, frozen=True, forbid_unknown_fields=True):
-    """Nothing is kept, whatever `enable_logging` says; `token` is a credential."""
+    """The query. Nothing is kept, whatever `enable_logging` says; `token` is a credential."""
 
     enable_logging: bool | None = None
     token: str | None = None
 
 
 class Transcript(Struct, frozen=True, omit_defaults=True):
-    """What was said, by all or on one channel."""
+    """The transcript of all channels together, or of one channel."""
 
     language_code: str
     language_probability: float
@@ -45,7 +45,7 @@ class Transcript(Struct, frozen=True, omit_defaults=True):
 
 
 class Channels(Struct, frozen=True):
-    """What was said on each channel."""
+    """The transcripts of all channels."""
 
     transcripts: list[Transcript]
     transcription_id: str
@@ -59,7 +59,7 @@ class SpeechToText(TokenPlace, wire.Endpoint):
     too_large = "file_too_large"
 
     def negotiate(self, opening: Opening, body: Body) -> Accepted[TranscribeSpec]:
-        """Raises some `CallerError`, whose `param` is the field's name, or `Unauthenticated`."""
+        """Return the form as a spec. Raises `Unauthenticated`, or a `CallerError` whose `param` is the field."""
         wire.check_token(opening, TOKEN_TYPE)
         read_query(opening, FileQuery)
         kind = opening.headers.get("content-type", "").partition(";")[0].strip().lower()
@@ -69,14 +69,14 @@ class SpeechToText(TokenPlace, wire.Endpoint):
         return Accepted(asked.spec, FileTranscription(self, opening, asked), media=asked.media)
 
     def refuse(self, opening: Opening, error: AntiphonError) -> Response:
-        """A language that is not heard has the name of the field that asked for it."""
+        """Return the error; an unsupported language is named by the field that asked for it."""
         if isinstance(error, UnsupportedLanguage) and error.param == "languages":
             error = UnsupportedLanguage(error.language, error.languages, "secondary_language_codes")
         return super().refuse(opening, error)
 
 
 class FileTranscription:
-    """One call: collects what became final, and answers at the end."""
+    """One call: collects finals, and answers at the end."""
 
     def __init__(self, endpoint: SpeechToText, opening: Opening, asked: Request) -> None:
         self._endpoint = endpoint
@@ -84,10 +84,10 @@ class FileTranscription:
         self._asked = asked
         self._finals: list[Final] = []
         self._without_effect = asked.without_effect
-        self._languages: tuple[str, ...] = ()  # that may be heard
+        self._languages: tuple[str, ...] = ()  # that may be spoken
 
     def receive(self, message: str | bytes, now_ns: int) -> Step:
-        """Never called: the body came with the request."""
+        """Do nothing; never called: the body came with the request."""
         return NOTHING
 
     def deadline_ns(self) -> int | None:
@@ -115,7 +115,7 @@ class FileTranscription:
         return NOTHING
 
     def _result(self, closed: Closed) -> Transcript | Channels:
-        """Utterances stand in the order in which they began."""
+        """Return the answer. Utterances are in the order in which they began."""
         id, duration_s = self._opening.request_id, closed.audio_ms / 1000
         finals = sorted(self._finals, key=lambda final: final.start_ms)
         if self._asked.spec.multichannel and not self._asked.combined:
@@ -142,8 +142,8 @@ def _answer(status: int, headers: tuple[tuple[str, str], ...], body: bytes) -> S
 
 
 class KeptTranscripts(wire.Endpoint):
-    """Any transcript of before: none is kept."""
+    """An earlier transcript, which is never found: none is kept."""
 
     def ask(self, opening: Opening, body: bytes) -> Response:
-        """Raises `NotFound`."""
+        """Raise `NotFound`."""
         raise NotFound("Transcripts are not kept; the answer to the request has it.", param="transcription_id")

@@ -1,7 +1,7 @@
 """The form of `POST /v1/speech-to-text`: every field is honoured, named as without effect, or refused.
 
-The fields come in any order. The text `null` is no value: the Python SDK sends it for what its caller did not give.
-Lists are repeated fields.
+The fields come in any order. The text `null` counts as absent: the Python SDK sends it for parameters that were not
+given. Lists are repeated fields.
 """
 
 from collections.abc import Mapping, Sequence
@@ -22,7 +22,7 @@ NULL = "null"
 PCM = "pcm_s16le_16"
 MAX_KEYTERMS, MAX_KEYTERM_CHARS = 1000, 50  # ElevenLabs' own
 MAX_URL_CHARS = 8_192
-# A retry of the Python SDK sends what are files to it again, and leaves all fields out.
+# A retry of the Python SDK sends only the files again, without any other field.
 FILES = frozenset({"additional_formats"})
 LOST_FIELDS = (
     "Field required. If this is the SDK's retry of a request that failed before, the retry has lost all form fields: "
@@ -46,7 +46,7 @@ _HONOURED = frozenset(
     }
 )
 _REPEATABLE = frozenset({"secondary_language_codes", "keyterms", "entity_detection", "entity_redaction"})
-# What asks for nothing where its value is this, in lower case; any other value has no effect.
+# Values (in lower case) that request nothing; any other value is reported as without effect.
 _WITHOUT_EFFECT: Mapping[str, tuple[str, ...]] = {
     "diarize": ("false",),
     "num_speakers": (),
@@ -70,7 +70,7 @@ _REFUSED = {
 
 
 class _Values(Struct, frozen=True):
-    """The fields that are honoured, and those whose values are checked only."""
+    """The honoured fields, and those of which only the value is checked."""
 
     language_code: str = ""
     timestamps_granularity: str = Granularity.WORD
@@ -86,7 +86,7 @@ class _Values(Struct, frozen=True):
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """What a form asks for. `combined` puts the channels into one transcript."""
+    """The request of a form. With `combined` all channels are in one transcript."""
 
     spec: TranscribeSpec
     media: bytes | Url
@@ -97,7 +97,7 @@ class Request:
 
 
 def read_form(body: Body) -> Request:
-    """Raises `CallerError` for a value that makes no sense, `UnsupportedParameter` for what is not honoured."""
+    """Return the request. Raises `CallerError` for an invalid value, `UnsupportedParameter` for a refused field."""
     given = _gather(body.fields)
     values = wire.read(lambda: msgspec.convert(_singles(given), _Values, strict=False))
     if "model_id" not in given:
@@ -130,7 +130,7 @@ def read_form(body: Body) -> Request:
 
 
 def _gather(fields: Sequence[tuple[str, str]]) -> dict[str, list[str]]:
-    """The values that were given, by name."""
+    """Return the given values, by name."""
     given: dict[str, list[str]] = {}
     for name, value in fields:
         if value.strip() in ("", NULL):
@@ -161,7 +161,7 @@ def _format(values: _Values) -> AudioFormat:
 
 
 def _media(body: Body, given: Mapping[str, Sequence[str]]) -> bytes | Url:
-    """The file, or where it stands: exactly one of the three."""
+    """Return the file or its URL. Raises `CallerError` unless exactly one of the three fields is given."""
     places = [name for name in ("source_url", "cloud_storage_url") if name in given]
     if len(places) + body.has_file != 1:
         said = "Exactly one of 'file', 'source_url' and 'cloud_storage_url' must be given."
@@ -177,7 +177,7 @@ def _media(body: Body, given: Mapping[str, Sequence[str]]) -> bytes | Url:
 
 
 def _without_effect(given: Mapping[str, Sequence[str]], wanted: Sequence[exports.Export]) -> tuple[str, ...]:
-    """The names of what changes nothing. ElevenLabs tags audio events where nobody says not to; here none are."""
+    """Return the names of fields without effect. ElevenLabs tags audio events by default; this server never does."""
     given = {"tag_audio_events": ["true"], **given}
     idle = (
         name for name, nothing in _WITHOUT_EFFECT.items() if any(v.lower() not in nothing for v in given.get(name, ()))

@@ -1,9 +1,9 @@
-"""`GET /v1/speech-to-text/realtime`, a WebSocket: audio in, partial transcripts out, and committed ones.
+"""`GET /v1/speech-to-text/realtime`, a WebSocket: audio in, partial and committed transcripts out.
 
-Every message is JSON in a text message; audio is in base64. With the `manual` strategy what was heard is committed when
-the caller says so, or by itself once it is long; with `vad` whenever the speaker pauses, too. There is no message that
-ends a stream: the caller closes the connection, and what was not committed is not told any more. An error has a type of
-its own, and after most the connection is closed; a wrong key is told so, too, and not by refusing the connection.
+Every message is JSON in a text message; audio is base64. With the `manual` strategy results are committed at the
+caller's request, or when they are long; with `vad` also at each pause of the speaker. No message ends a stream: the
+caller closes the connection, and uncommitted results are lost. Each kind of error has its own message type, and after
+most of them the connection is closed; an invalid key is also reported in this way, after the connection was accepted.
 """
 
 from base64 import b64decode
@@ -36,9 +36,9 @@ from antiphon.surfaces.elevenlabs.transcripts import TokenPlace, check_keyterms,
 DEFAULT_MODEL = "scribe_v2_realtime"
 TOKEN_TYPE = "realtime_scribe"
 MANUAL, VAD = "manual", "vad"
-CHUNK = "input_audio_chunk"  # the type of all messages of a caller
-# Within what a caller commits, an utterance ends where the speaker rests, so that a partial transcript is never long
-# to make.
+CHUNK = "input_audio_chunk"  # the type of every message from a caller
+# Between two commits, an utterance ends at a pause of the speaker, so that a partial transcript never takes long to
+# compute.
 MANUAL_ENDPOINTING_MS = 800
 DEFAULT_SILENCE_S = 1.5
 MAX_UNCOMMITTED_MS = 90_000  # ElevenLabs' own
@@ -61,7 +61,7 @@ Duration = Annotated[int, Meta(ge=50, le=2000)]
 
 
 class Chunk(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """What a caller says: more audio, the order to commit, or both."""
+    """A caller's message: more audio, a request to commit, or both."""
 
     message_type: str = CHUNK
     audio_base_64: str | None = None
@@ -71,7 +71,7 @@ class Chunk(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
 
 
 class Config(Struct, frozen=True):
-    """What holds in the session."""
+    """The settings of the session."""
 
     sample_rate: int
     audio_format: str
@@ -85,7 +85,7 @@ class Config(Struct, frozen=True):
 
 
 class _Message(Struct, frozen=True, tag_field="message_type"):
-    """What a caller is told."""
+    """A message to the caller."""
 
 
 class SessionStarted(_Message, frozen=True, tag="session_started"):
@@ -94,7 +94,7 @@ class SessionStarted(_Message, frozen=True, tag="session_started"):
 
 
 class Partial(_Message, frozen=True, tag="partial_transcript"):
-    """All that is not committed yet."""
+    """The text that is not committed yet."""
 
     text: str
 
@@ -104,7 +104,7 @@ class Committed(_Message, frozen=True, tag="committed_transcript"):
 
 
 class CommittedWithTimestamps(_Message, frozen=True, tag="committed_transcript_with_timestamps"):
-    """The same once more, after it. Without `include_timestamps` it has no words."""
+    """The same commit with its words, sent after it. Without `include_timestamps` it has no words."""
 
     text: str
     language_code: str
@@ -112,7 +112,7 @@ class CommittedWithTimestamps(_Message, frozen=True, tag="committed_transcript_w
 
 
 class Warned(_Message, frozen=True, tag="warning"):
-    """What a caller said that has no effect."""
+    """A warning about fields without effect."""
 
     warning: str
 
@@ -126,7 +126,7 @@ class Fault(Struct, frozen=True):
 
 _chunks = msgspec.json.Decoder(Chunk)
 
-# The first class that fits says ElevenLabs' name of an error, and the code of the close; from the narrow to the wide.
+# The first class that matches gives ElevenLabs' name and the close code; subclasses stand before their bases.
 _FAULTS: tuple[tuple[type[AntiphonError], str, int], ...] = (
     (PolicyError, "auth_error", wire.POLICY_VIOLATION),
     (BadMedia, "input_error", wire.POLICY_VIOLATION),
@@ -139,7 +139,7 @@ _FAULTS: tuple[tuple[type[AntiphonError], str, int], ...] = (
 
 
 def fault(error: AntiphonError) -> Step:
-    """The error, then the close."""
+    """Return the error, then the close."""
     name, code = next((name, code) for kind, name, code in _FAULTS if isinstance(error, kind))
     return _last(name, code, _told(error))
 
@@ -161,7 +161,7 @@ def _write(message: Struct) -> str:
 
 
 class ScribeQuery(Struct, frozen=True, forbid_unknown_fields=True):
-    """Nothing is kept, whatever `enable_logging` says; `token` and `authorization` are credentials."""
+    """The query. Nothing is kept, whatever `enable_logging` says; `token` and `authorization` are credentials."""
 
     model_id: str = DEFAULT_MODEL
     audio_format: str = "pcm_16000"
@@ -190,7 +190,9 @@ class RealtimeSpeechToText(TokenPlace):
     """The endpoint."""
 
     def negotiate(self, opening: Opening, first: str | bytes | None = None) -> Accepted[TranscribeSpec]:
-        """Raises some `CallerError`, whose `param` is the parameter's name, or `Unauthenticated`."""
+        """Return the session to open. Raises a `CallerError`, whose `param` is the parameter's name, or
+        `Unauthenticated`.
+        """
         wire.check_token(opening, TOKEN_TYPE)
         query = parameters.read_query(opening, ScribeQuery, _REPEATABLE)
         _check(query)
@@ -219,7 +221,9 @@ class RealtimeSpeechToText(TokenPlace):
         return Accepted(spec, surface, headers=headers, without_effect=unused, dispensable=guiding)
 
     def refuse(self, opening: Opening, error: AntiphonError) -> Step:
-        """ElevenLabs' clients show why only where they were let in before."""
+        """Accept the connection, then send the error and close: ElevenLabs' clients show errors only on an open
+        connection.
+        """
         if isinstance(error, UnsupportedLanguage) and error.param == "languages":
             error = UnsupportedLanguage(error.language, error.languages, "secondary_languages")
         return fault(error)
@@ -242,18 +246,18 @@ def _check(query: ScribeQuery) -> None:
 
 
 class LiveTranscription:
-    """One connection. What is final is held until it is committed."""
+    """One connection. Finals are held until they are committed."""
 
     def __init__(self, query: ScribeQuery, session_id: str) -> None:
         self._query = query
         self._session_id = session_id
         self._format = FORMATS[query.audio_format]
-        self._languages: tuple[str, ...] = ()  # that may be heard
+        self._languages: tuple[str, ...] = ()  # that may be spoken
         self._held: list[Final] = []
         self._heard_ns: int | None = None
-        self._audio_bytes = 0  # since the last commit that was asked for
-        self._spoken = False  # whether any audio has come
-        self._unknown: set[str] = set()  # fields of messages that were reported
+        self._audio_bytes = 0  # since the last commit that the caller requested
+        self._spoken = False  # whether any audio was received
+        self._unknown: set[str] = set()  # unknown fields that were reported
         self._closed = False
 
     # -- from the caller -----------------------------------------------------------------------------------------------
@@ -283,7 +287,7 @@ class LiveTranscription:
         return Step(inputs=tuple(inputs), sends=tuple(sends))
 
     def _audio(self, said: Chunk) -> bytes:
-        """Raises `CallerError` for what is no audio, or none of this session."""
+        """Return decoded audio. Raises `CallerError` if it is invalid, or of another format than the session's."""
         wire.check_choice("message_type", said.message_type, (CHUNK,))
         rate = self._format.sample_rate
         if said.sample_rate not in (None, rate):
@@ -298,7 +302,7 @@ class LiveTranscription:
         return self._audio_bytes // sample_bytes * 1000 // self._format.sample_rate
 
     def _context(self, said: Chunk) -> list[str]:
-        """What is said to a `previous_text`, which belongs to the first audio."""
+        """Return the warnings about `previous_text`, which is allowed only with the first audio."""
         if not said.previous_text:
             return []
         if self._spoken:
@@ -306,7 +310,7 @@ class LiveTranscription:
         return [_write(Warned("previous_text has no effect"))]
 
     def _warnings(self, unknown: tuple[str, ...]) -> list[str]:
-        """Each unknown field once, up to a bound."""
+        """Return a warning for each unknown field, once, up to `MAX_UNKNOWN`."""
         new = [name for name in unknown if name not in self._unknown][: MAX_UNKNOWN - len(self._unknown)]
         self._unknown.update(new)
         return [_write(Warned(f"{name} has no effect")) for name in new]
@@ -339,7 +343,7 @@ class LiveTranscription:
             case Final():
                 return Step(sends=self._final(event))
             case Closed():
-                last = fault(Draining("The server is shutting down."))  # for a caller ends a stream by leaving
+                last = fault(Draining("The server is shutting down."))  # a caller would have disconnected
                 return self._end(Step(sends=(*(self._commit() if self._held else ()), *last.sends), close=last.close))
             case Failed():
                 return self._end(fault(event.error))
@@ -363,7 +367,9 @@ class LiveTranscription:
         return languages.code_of(self._languages[0]) if len(self._languages) == 1 else UNSET
 
     def _final(self, final: Final) -> tuple[str, ...]:
-        """A commit that was asked for is answered in any case, if there was nothing to hear; any other is of words."""
+        """Return the messages after a final: a commit or the text so far. A commit that the caller requested is sent
+        even without words.
+        """
         if final.transcript.text.strip():
             self._held.append(final)
         if final.cause is Cause.FLUSH:

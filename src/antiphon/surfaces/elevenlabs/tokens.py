@@ -1,7 +1,7 @@
 """`POST /v1/single-use-token/{type}`: a token in place of a key, for one call of a browser or a device.
 
-It is bound to the key that made it and to one type of call: a realtime transcription, the transcription of a file, or a
-text to speech over a WebSocket. A call uses it up, whatever comes of the call.
+It belongs to the key that made it and to one type of call: a realtime transcription, the transcription of a file, or
+text to speech over a WebSocket. A call uses it up, even if the call fails.
 """
 
 from msgspec import Struct
@@ -13,7 +13,7 @@ from antiphon.surfaces.elevenlabs.parameters import read_query
 from antiphon.surfaces.elevenlabs.voices import NoQuery
 
 LIFETIME_S = 900  # ElevenLabs' own
-MAX_BODY_BYTES = 4096  # which says nothing
+MAX_BODY_BYTES = 4096  # the body is ignored
 
 
 class SingleUseToken(Struct, frozen=True):
@@ -27,7 +27,7 @@ class SingleUseTokens(wire.Endpoint):
         self._type = token_type
 
     def ask(self, opening: Opening, body: bytes) -> ShortToken:
-        """Raises `UnsupportedParameter` for a query."""
+        """Return the token to create. Raises `UnsupportedParameter` for a query."""
         read_query(opening, NoQuery)
         return ShortToken(LIFETIME_S, lambda token: _grant(opening, token), once=True, settled=self._type.encode())
 

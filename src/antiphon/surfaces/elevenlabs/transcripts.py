@@ -1,8 +1,8 @@
-"""What was recognised as ElevenLabs writes it, of recordings and live: text, and words with a word of type `spacing`
-between any two of them, but where a script has no spaces.
+"""Recognition in ElevenLabs' form, of recordings and live: text and words, with a word of type `spacing` between two
+words, except in scripts without spaces.
 
 A word's `logprob` is the logarithm of its confidence, the geometric mean of its tokens' probabilities. The times of
-characters are not measured: a word's time is spread evenly over them, and the answer says so in a header.
+characters are not measured: a word's time is divided evenly among them, and a header of the answer says so.
 """
 
 import math
@@ -21,13 +21,13 @@ from antiphon.surfaces.elevenlabs import languages, wire
 
 MAX_TERM_WORDS = 5
 SPREAD_CHARACTERS = (("antiphon-interpolated", "words.characters"),)
-MIN_LOGPROB = -100.0  # a probability of nothing has no logarithm
+MIN_LOGPROB = -100.0  # zero has no logarithm
 
 WORD, SPACING, SPACE = "word", "spacing", " "
 
 
 class Granularity(StrEnum):
-    """What has times."""
+    """The parts that have times."""
 
     NONE = "none"
     WORD = "word"
@@ -41,7 +41,7 @@ class Character(Struct, frozen=True):
 
 
 class Word(Struct, frozen=True, omit_defaults=True):
-    """A word, or the space after one, for which nothing was predicted: its `logprob` is 0."""
+    """A word, or the space after one, which has `logprob` 0 since it was not predicted."""
 
     text: str
     start: float | UnsetType
@@ -54,14 +54,14 @@ class Word(Struct, frozen=True, omit_defaults=True):
 
 
 def text_of(heard: Iterable[Final | Interim]) -> str:
-    """What was said in all of them."""
+    """Return the text of all results."""
     return join(each.transcript.text.strip() for each in heard)
 
 
 def words_of(
     finals: Sequence[Final], granularity: Granularity = Granularity.WORD, channels: bool = False
 ) -> list[Word]:
-    """The words of all of them. Where speakers have `channels` of their own, a word has its channel, too."""
+    """Return the words of all finals. If each speaker has a channel (`channels`), a word names both."""
     words: list[Word] = []
     before: Heard | None = None
     for final in finals:
@@ -75,7 +75,7 @@ def words_of(
 
 
 def _heard(final: Final) -> Sequence[Heard]:
-    """Its words; where no times were asked for, as its text has them, each as likely as all of it."""
+    """Return the words; if no times were requested, those of the text, each with the confidence of the whole."""
     said = final.transcript
     if said.words:
         return said.words
@@ -107,7 +107,9 @@ def _characters(heard: Heard) -> list[Character]:
 
 
 def hearing(language: str, others: Sequence[str], keyterms: Sequence[str]) -> dict[str, Any]:
-    """How the model is to hear, as fields of a `TranscribeSpec`: that language, or one of several."""
+    """Return the recognition's settings as fields of a `TranscribeSpec`: one language, or several of which one is
+    spoken.
+    """
     several = dict.fromkeys(map(languages.tag, (language, *others))) if language and others else ()
     return {
         "language": "" if several else languages.tag(language),
@@ -117,16 +119,18 @@ def hearing(language: str, others: Sequence[str], keyterms: Sequence[str]) -> di
 
 
 def check_keyterms(keyterms: Sequence[str], *, most: int, chars: int) -> None:
-    """Raises `CallerError` for more of them, or longer ones, than ElevenLabs takes."""
+    """Raise `CallerError` for more than `most` key terms, or one of more than `chars` characters or `MAX_TERM_WORDS`
+    words.
+    """
     if len(keyterms) > most or any(len(term) > chars or len(term.split()) > MAX_TERM_WORDS for term in keyterms):
         told = f"At most {most} key terms are allowed, each of at most {chars} characters and {MAX_TERM_WORDS} words."
         raise CallerError(told, param="keyterms")
 
 
 class TokenPlace(wire.KeyPlace):
-    """Where a single-use token stands that is in place of the key: in the query."""
+    """The places of the credential of endpoints that also accept a single-use token, in the query."""
 
     def credential(self, opening: Opening, first: str | bytes | None = None) -> Bearer | Pending | None:
-        """ElevenLabs' SDKs send the one or the other; the token counts where there are both."""
+        """Return the token in the query, else the key: ElevenLabs' SDKs send either."""
         token = dict(opening.query).get("token", "").strip()
         return Bearer(token) if token else super().credential(opening)

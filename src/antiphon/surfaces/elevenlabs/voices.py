@@ -1,7 +1,7 @@
-"""`GET /v1/voices`, `/v1/voices/{voice_id}`, `/v2/voices` and `/v1/models`: who can speak here.
+"""`GET /v1/voices`, `/v1/voices/{voice_id}`, `/v2/voices` and `/v1/models`: the available voices and models.
 
-A voice's id is a public name of it, its name what answers to that. All of them come with the server: they are nobody's
-own, and were not cloned, shared or rated, which is what most filters of the search ask about.
+A voice's id is a public name of it, its name is the voice behind the public name. All of them come with the
+server: none belongs to a user, or was cloned, shared or rated, which most filters of the search are about.
 """
 
 from abc import ABC, abstractmethod
@@ -24,7 +24,7 @@ CATEGORY = "premade"
 
 
 class Voice(Struct, frozen=True):
-    """Fields that are null are required by older SDKs."""
+    """A voice. Older SDKs require its fields that are null."""
 
     voice_id: str
     name: str
@@ -63,7 +63,7 @@ class ModelRates(Struct, frozen=True):
 
 
 class Model(Struct, frozen=True):
-    """`name` is what answers. Every model here speaks, and does nothing else."""
+    """A model. `name` is the model behind its public name. Every model in this list speaks, and does nothing else."""
 
     model_id: str
     name: str
@@ -97,20 +97,20 @@ class Listing(wire.Endpoint, ABC):
 
     @abstractmethod
     def answer(self, opening: Opening, voices: Sequence[VoiceCard], models: Sequence[ModelCard]) -> Response:
-        """Raises `AntiphonError`."""
+        """Return the list as the answer. Raises `AntiphonError`."""
 
 
 # -- lists -------------------------------------------------------------------------------------------------------------
 
 
 class AllVoicesQuery(Struct, frozen=True, forbid_unknown_fields=True):
-    """There are no legacy voices."""
+    """The query of `/v1/voices`. There are no legacy voices."""
 
     show_legacy: bool | None = None
 
 
 class OneVoiceQuery(Struct, frozen=True, forbid_unknown_fields=True):
-    """Deprecated; at ElevenLabs, too, it does nothing."""
+    """The query of one voice. Its parameter is deprecated, and has no effect at ElevenLabs, either."""
 
     with_settings: bool | None = None
 
@@ -136,7 +136,7 @@ class OneVoice(Listing):
 
 
 class NoQuery(Struct, frozen=True, forbid_unknown_fields=True):
-    """Of an endpoint that knows no parameter."""
+    """The query of an endpoint without parameters."""
 
 
 class Models(Listing):
@@ -160,7 +160,7 @@ _REPEATED = ("language", "use_cases", "voice_ids")
 
 
 class SearchQuery(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
-    """Null, as absent, filters nothing."""
+    """The query of a search. A null parameter, like an absent one, filters nothing."""
 
     next_page_token: Annotated[str, Meta(pattern=r"^[0-9]{1,9}$")] = "0"
     page_size: Annotated[int, Meta(ge=1, le=100)] = 10
@@ -189,7 +189,7 @@ def _mentions(voice: Voice, text: str) -> bool:
     return any(text.lower() in each.lower() for each in searched)
 
 
-# What a voice must be for each filter. A filter for what no voice here has finds none; `include_...` only adds.
+# The condition of each filter. A filter for a quality that no voice has finds none; `include_...` only adds.
 _FILTERS: dict[str, Callable[[Voice, SearchQuery], bool]] = {
     "search": lambda voice, asked: _mentions(voice, asked.search or ""),
     "voice_ids": lambda voice, asked: voice.voice_id in (asked.voice_ids or ()),
@@ -205,7 +205,7 @@ _FILTERS: dict[str, Callable[[Voice, SearchQuery], bool]] = {
 
 
 class SearchVoices(Listing):
-    """`/v2/voices`. A page's token is how many voices stand before it."""
+    """`/v2/voices`. The token of a page is the number of voices before it."""
 
     def answer(self, opening: Opening, voices: Sequence[VoiceCard], models: Sequence[ModelCard]) -> Response:
         asked = _read_search(opening)

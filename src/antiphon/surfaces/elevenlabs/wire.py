@@ -1,8 +1,8 @@
-"""ElevenLabs' message shapes, as its official SDK types them, and what all its endpoints share: where the key stands
-and how an error looks.
+"""ElevenLabs' message shapes, as its official SDK types them, and the common part of all its endpoints: where the key
+is, and the shape of errors.
 
-An error is `{"detail": {...}}`; a request that is not of the right form is a 422, whose `detail` is a list of what is
-wrong and where. On a WebSocket an error is `{"message", "error", "code"}`, then the close.
+An error is `{"detail": {...}}`; an invalid body or query is a 422, whose `detail` is a list of its faults with their
+places. On a WebSocket an error is `{"message", "error", "code"}`, then the close.
 """
 
 from base64 import b64encode
@@ -33,7 +33,7 @@ from antiphon.core.wire import Bearer, Opening, Pending, Response
 T = TypeVar("T")
 
 JSON = "application/json"
-MAX_SHOWN = 64  # of a name that the caller made up
+MAX_SHOWN = 64  # of an unknown name in a message
 
 # RFC 6455, section 7.4.1.
 NORMAL, POLICY_VIOLATION, INTERNAL_ERROR = 1000, 1008, 1011
@@ -44,7 +44,7 @@ encode = msgspec.json.encode
 
 
 class Alignment(Struct, frozen=True):
-    """On HTTP: from the start of the answer."""
+    """The times of characters over HTTP, in seconds from the start of the answer."""
 
     characters: list[str]
     character_start_times_seconds: list[float]
@@ -52,7 +52,9 @@ class Alignment(Struct, frozen=True):
 
 
 class LiveAlignment(Struct, frozen=True, rename="camel"):
-    """On a WebSocket: from the start of the message's own audio, or the end of the characters before."""
+    """The times of characters on a WebSocket, in milliseconds from the start of the message's own audio, or from the
+    end of the characters before.
+    """
 
     char_start_times_ms: list[int]
     char_durations_ms: list[int]
@@ -60,7 +62,7 @@ class LiveAlignment(Struct, frozen=True, rename="camel"):
 
 
 def alignment(times: tuple[CharacterTime, ...]) -> Alignment | None:
-    """`None` for no characters."""
+    """Return the times over HTTP; `None` without characters."""
     if not times:
         return None
     return Alignment(
@@ -71,7 +73,7 @@ def alignment(times: tuple[CharacterTime, ...]) -> Alignment | None:
 
 
 def live_alignment(times: tuple[CharacterTime, ...], from_ms: int) -> LiveAlignment | None:
-    """Counted from `from_ms`; `None` for no characters."""
+    """Return the times on a WebSocket, counted from `from_ms`; `None` without characters."""
     if not times:
         return None
     return LiveAlignment(
@@ -82,7 +84,7 @@ def live_alignment(times: tuple[CharacterTime, ...], from_ms: int) -> LiveAlignm
 
 
 def base64(audio: bytes) -> str:
-    """As JSON carries audio."""
+    """Return audio as base64 text, as in JSON."""
     return b64encode(audio).decode()
 
 
@@ -95,7 +97,7 @@ class TimedAudio(Struct, frozen=True):
 
 
 class VoiceSegment(Struct, frozen=True):
-    """What one voice says of a dialogue here; indices are of characters, the end is exclusive."""
+    """A part of a dialogue that one voice speaks; indices are of characters, the end is exclusive."""
 
     voice_id: str
     start_time_seconds: float
@@ -106,7 +108,7 @@ class VoiceSegment(Struct, frozen=True):
 
 
 class TimedDialogue(TimedAudio, frozen=True):
-    """The same of a dialogue."""
+    """The answer of a dialogue's `with-timestamps`, or a line of its stream."""
 
     voice_segments: list[VoiceSegment]
 
@@ -115,8 +117,8 @@ class TimedDialogue(TimedAudio, frozen=True):
 
 
 class LiveAudio(Struct, frozen=True, rename="camel", omit_defaults=True, kw_only=True):
-    """A piece of speech, or, without any, the end. `is_final`, `alignment` and the like are there even if null:
-    clients look them up without asking. Both spellings of the end stand in ElevenLabs' own documents.
+    """A piece of speech, or without audio the end of a text. `is_final`, `alignment` and the like are present even if
+    null, because clients do not check for them. ElevenLabs' documentation has both spellings of the end.
     """
 
     audio: str | None
@@ -129,7 +131,7 @@ class LiveAudio(Struct, frozen=True, rename="camel", omit_defaults=True, kw_only
 
 
 class DialogueAlignment(Struct, frozen=True):
-    """As `LiveAlignment`."""
+    """The times of a dialogue's characters, as `LiveAlignment`."""
 
     chars: list[str]
     char_start_times_ms: list[int]
@@ -137,7 +139,7 @@ class DialogueAlignment(Struct, frozen=True):
 
 
 def dialogue_alignment(times: tuple[CharacterTime, ...], from_ms: int) -> DialogueAlignment | None:
-    """Counted from `from_ms`; `None` for no characters."""
+    """Return the times of a dialogue's characters, counted from `from_ms`; `None` without characters."""
     found = live_alignment(times, from_ms)
     if found is None:
         return None
@@ -154,21 +156,21 @@ class DialogueAudio(Struct, frozen=True, omit_defaults=True):
 
 
 class DialogueTurnEnd(Struct, frozen=True):
-    """All that was flushed has been sent."""
+    """The end of the speech of all flushed text."""
 
     is_final_audio_for_turn: bool
     context_id: str
 
 
 class DialogueEnd(Struct, frozen=True):
-    """Nothing more comes of that context."""
+    """The end of a context."""
 
     is_final: bool
     context_id: str
 
 
 class LiveError(Struct, frozen=True):
-    """What went wrong; the close follows, with the same `code`."""
+    """An error; the close follows, with the same `code`."""
 
     message: str
     error: str
@@ -179,7 +181,7 @@ class LiveError(Struct, frozen=True):
 
 
 class VoiceSettings(Struct, frozen=True, forbid_unknown_fields=True):
-    """How a voice shall speak. Only its speed is ours to change."""
+    """Settings of a voice. Only its speed can be changed here."""
 
     stability: float | None = None
     similarity_boost: float | None = None
@@ -189,13 +191,13 @@ class VoiceSettings(Struct, frozen=True, forbid_unknown_fields=True):
     clone_strength: float | None = None
 
 
-# ElevenLabs' own values, which SDKs and examples send as they are.
+# ElevenLabs' default values, which SDKs and examples send unchanged.
 _USUAL = {"stability": 0.5, "similarity_boost": 0.75, "style": 0.0, "use_speaker_boost": True, "clone_strength": 0.0}
 MIN_SPEED, MAX_SPEED = 0.7, 1.2
 
 
 def speed(settings: VoiceSettings | None) -> float:
-    """1 for the voice's own. Raises `CallerError` outside of what ElevenLabs takes."""
+    """Return the speed, 1 for the voice's own. Raises `CallerError` if it is out of ElevenLabs' range."""
     asked = 1.0 if settings is None or settings.speed is None else settings.speed
     if not MIN_SPEED <= asked <= MAX_SPEED:
         raise CallerError(f"The speed must be between {MIN_SPEED} and {MAX_SPEED}.", param="voice_settings.speed")
@@ -203,7 +205,7 @@ def speed(settings: VoiceSettings | None) -> float:
 
 
 def without_effect(settings: VoiceSettings | None) -> tuple[str, ...]:
-    """The settings that ask a voice to be other than it is: names, as in the request."""
+    """Return the names of the settings that request another voice quality than the default; they have no effect."""
     if settings is None:
         return ()
     asked = ((name, getattr(settings, name), usual) for name, usual in _USUAL.items())
@@ -214,7 +216,7 @@ def without_effect(settings: VoiceSettings | None) -> tuple[str, ...]:
 
 
 class Detail(Struct, frozen=True):
-    """`status` is what `code` was called before, and where older clients look."""
+    """The detail of an error. `status` is the former name of `code`, which older clients read."""
 
     type: str
     code: str
@@ -225,7 +227,7 @@ class Detail(Struct, frozen=True):
 
 
 class Invalid(Struct, frozen=True):
-    """One thing that is wrong with a request's form, and where."""
+    """One fault of a body or query, and its place."""
 
     type: str
     loc: list[str]
@@ -236,7 +238,7 @@ class ErrorBody(Struct, frozen=True):
     detail: Detail | list[Invalid]
 
 
-# The first class that fits says ElevenLabs' type and code (empty: ours); the order is from the narrow to the wide.
+# The first class that matches gives ElevenLabs' type and code (empty: ours); subclasses stand before their bases.
 _WORDS: tuple[tuple[type[AntiphonError], str, str], ...] = (
     (Unauthenticated, "authentication_error", "invalid_api_key"),
     (PolicyError, "authorization_error", "missing_permissions"),
@@ -253,7 +255,7 @@ _WORDS: tuple[tuple[type[AntiphonError], str, str], ...] = (
 )
 
 
-# What the session calls otherwise.
+# ElevenLabs' names of parameters that the session names differently.
 _PARAMS = {
     "voice": "voice_id",
     "model": "model_id",
@@ -264,7 +266,7 @@ _PARAMS = {
 
 
 def param_of(error: AntiphonError) -> str | None:
-    """The parameter that an error is about, in ElevenLabs' spelling."""
+    """Return the name of the parameter that an error is about, in ElevenLabs' spelling."""
     return _PARAMS.get(error.param, error.param) if error.param else None
 
 
@@ -275,7 +277,7 @@ def words(error: AntiphonError) -> tuple[str, str]:
 
 
 def live_error(error: AntiphonError) -> LiveError:
-    """What is said before the close."""
+    """Return the message of an error, sent before the close."""
     ours = not isinstance(error, CallerError | PolicyError | CapacityError)
     param = param_of(error)
     message = f"{param}: {error.message}" if param else error.message
@@ -283,21 +285,21 @@ def live_error(error: AntiphonError) -> LiveError:
 
 
 def headers(opening: Opening, content_type: str) -> tuple[tuple[str, str], ...]:
-    """What every answer has."""
+    """Return the headers of every answer."""
     return (("content-type", content_type), ("request-id", opening.request_id))
 
 
 def json_response(opening: Opening, status: int, body: Any) -> Response:
-    """`body` as JSON."""
+    """Return an answer with `body` as JSON."""
     return Response(status, headers(opening, JSON), encode(body))
 
 
 class KeyPlace:
-    """Where the key stands."""
+    """The place of the key."""
 
     def credential(self, opening: Opening, first: str | bytes | None = None) -> Bearer | Pending | None:
-        """`xi-api-key: KEY`, or `Authorization: Bearer KEY`, which may stand in the query where a browser opens a
-        WebSocket.
+        """Return the key of `xi-api-key: KEY` or `Authorization: Bearer KEY`. On a WebSocket, a browser may send the
+        latter in the query.
         """
         if key := opening.headers.get("xi-api-key", "").strip():
             return Bearer(key)
@@ -306,9 +308,9 @@ class KeyPlace:
 
 
 class Endpoint(KeyPlace):
-    """What ElevenLabs' endpoints share."""
+    """The common part of ElevenLabs' endpoints."""
 
-    too_large = "max_character_limit_exceeded"  # what `TooLarge` is called
+    too_large = "max_character_limit_exceeded"  # the code of `TooLarge`
 
     def refuse(self, opening: Opening, error: AntiphonError) -> Response:
         extra = () if error.retry_after_s is None else (("retry-after", str(error.retry_after_s)),)
@@ -323,13 +325,15 @@ class Endpoint(KeyPlace):
 
 
 def check_token(opening: Opening, token_type: str) -> None:
-    """Raises `Unauthenticated` where the caller has a single-use token of another type. It is used up all the same."""
+    """Raise `Unauthenticated` if the caller's single-use token is of another type. The token is used up anyway."""
     if opening.settled not in (None, token_type.encode()):
         raise Unauthenticated(f"the token is not of the type '{token_type}'")
 
 
 def bearer(said: str) -> Bearer | None:
-    """The key in `Bearer KEY`, the scheme in any case (RFC 9110, section 11.1), or in `KEY`."""
+    """Return the key in `Bearer KEY`, the scheme in any case (RFC 9110, section 11.1), or in `KEY`; `None` for anything
+    else.
+    """
     scheme, _, key = said.strip().partition(" ")
     if key and scheme.lower() != "bearer":
         return None
@@ -346,8 +350,8 @@ def _place(opening: Opening, param: str | None) -> list[str]:
 
 
 def read(decode: Callable[[], T]) -> T:
-    """What `decode` gives. Raises `UnsupportedParameter` for a field that it does not know, `CallerError` for any other
-    fault of the caller's. Messages quote no value: it may be part of a text.
+    """Return what `decode` returns. Raises `UnsupportedParameter` for an unknown field, `CallerError` for any other
+    fault of the caller. Messages quote no value, since it may be a part of a text.
     """
     try:
         return decode()
@@ -358,13 +362,13 @@ def read(decode: Callable[[], T]) -> T:
 
 
 def check_choice(param: str, value: str, supported: Sequence[str]) -> None:
-    """Raises `CallerError` for any other value."""
+    """Raise `CallerError` for a value that is not supported."""
     if value not in supported:
         raise CallerError(f"Supported values: {', '.join(supported)}.", param=param)
 
 
 def _misshapen(said: str) -> CallerError:
-    """The decoder's error as ours, with its path as `param`."""
+    """Return the decoder's error as a `CallerError` with its path as `param`."""
     what, _, place = said.partition(" - at ")
     path = place.strip("`").removeprefix("$").removeprefix(".").partition("[")[0]
     kind, _, name = what.partition(" field `")

@@ -1,8 +1,8 @@
-"""`BatchRecognize` of v2 and `LongRunningRecognize` of v1: recordings that nobody waits for. Each call is a job, each
-recording an item of it; what becomes of one is told in the operation (`operations.py`).
+"""`BatchRecognize` of v2 and `LongRunningRecognize` of v1: recordings that are transcribed in the background. Each call
+is a job, each recording an item of it; the operation shows their results (`operations.py`).
 
-What stands in the request is checked at once; whether a recording can be fetched and understood shows when it runs. In
-v2 that concerns this recording alone, as the result has an error for each; v1 has one, whose error is the operation's.
+The request is checked at once; whether a recording can be fetched and decoded is known when it runs. In v2 such an
+error concerns this recording alone, since the result has an error for each; in v1 it is the error of the operation.
 """
 
 from collections.abc import Sequence
@@ -35,7 +35,7 @@ OUT_OF_REACH = "Nothing is written to Cloud Storage: use `inline_response_config
 
 
 class Input(Struct, frozen=True):
-    """A line of a job's input: a recording, and what is asked about it as a request of its own."""
+    """A line of a job's input: a recording, and a request of its own about it."""
 
     uri: str
     model: str
@@ -43,13 +43,13 @@ class Input(Struct, frozen=True):
 
 
 class Named(Struct, frozen=True):
-    """What of it an outcome says."""
+    """The part of a line that its result repeats."""
 
     uri: str
 
 
 _INPUT = msgspec.json.Decoder(Input)
-_NAMED = msgspec.json.Decoder(Named)  # which does not decode the rest, and that may be large
+_NAMED = msgspec.json.Decoder(Named)  # skips the other fields, which may be large
 
 
 # -- the calls ---------------------------------------------------------------------------------------------------------
@@ -65,7 +65,7 @@ class BatchRecognize(LookupMethod):
         return referring(v2.stored(message), partial(self._job, opening, message))
 
     def _job(self, opening: Opening, message: Any, base: Any) -> NewJob:
-        """Raises `CallerError`."""
+        """Return the job to create. Raises `CallerError`."""
         uris = [file.uri for file in message.files]
         if not 0 < len(uris) <= MAX_FILES or len(set(uris)) < len(uris) or not all(uris):
             raise CallerError(f"`files` must be 1 to {MAX_FILES}, each with a `uri` of its own.", param="files")
@@ -97,7 +97,7 @@ class LongRunningRecognize(LookupMethod):
         self.max_body_bytes = JSON_BYTES if rest else MAX_RECORDING_BYTES + SLACK_BYTES
 
     def ask(self, opening: Opening, body: bytes) -> NewJob:
-        """Raises `CallerError`."""
+        """Return the job to create. Raises `CallerError`."""
         message = self.read(opening, body)
         if message.output_config.gcs_uri:
             raise UnsupportedParameter("Nothing is written to Cloud Storage.", param="output_config.gcs_uri")
@@ -134,7 +134,7 @@ def _job(kind: str, name: str, begun: Begun, lines: Sequence[Input], tell: Any) 
 
 
 class _Item(Endpoint):
-    """A recording of a job, which only a job asks for. It is answered with a message, or a status, as bytes."""
+    """The call of a job's item; clients cannot make it. It is answered with a message, or a status, as bytes."""
 
     def answer(self, opening: Opening, message: Any, told: tuple[tuple[str, str], ...] = ()) -> Step:
         return Response(200, (), message.SerializeToString())
@@ -145,7 +145,7 @@ class _Item(Endpoint):
 
 
 class FileOfBatch(_Item):
-    """One of `BatchRecognize`: a request with this file alone."""
+    """An item of `BatchRecognize`: a request with this file alone."""
 
     request = V2.name("BatchRecognizeRequest")
     max_body_bytes = SLACK_BYTES
@@ -159,7 +159,7 @@ class FileOfBatch(_Item):
 
 
 class _FileResult(Recognizing):
-    """The result of one file, with subtitles where they are wanted."""
+    """The result of one file, with subtitles if requested."""
 
     def __init__(self, *given: Any) -> None:
         *usual, self._formats = given
@@ -182,7 +182,7 @@ class _FileResult(Recognizing):
 
 
 class RecordingOfOperation(_Item):
-    """That of `LongRunningRecognize`."""
+    """The item of `LongRunningRecognize`."""
 
     request = V1.name("LongRunningRecognizeRequest")
     max_body_bytes = JSON_BYTES
@@ -199,7 +199,7 @@ class _Result(Recognizing):
 
 
 class RecognitionKind:
-    """Implements `core.jobs.JobKind`. `path` is the item's."""
+    """Implements `core.jobs.JobKind`. `path` is the path of its items' calls."""
 
     surface = "google"
     output_purpose = ""
@@ -228,7 +228,7 @@ class RecognitionKind:
 
 
 class _Checker:
-    """Counts: the lines are our own."""
+    """A checker that only counts, since the server wrote the lines itself."""
 
     def __init__(self) -> None:
         self._total = 0

@@ -1,4 +1,4 @@
-"""Where the two versions of the API differ: one value each, so that what serves a call need not know which it is."""
+"""The differences between the two versions of the API, as values, so that other code need not know the version."""
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
@@ -21,7 +21,7 @@ T = TypeVar("T", Interim, Final)
 
 @dataclass(frozen=True, slots=True)
 class Names:
-    """Fields that the versions call differently."""
+    """Fields that have different names in the versions."""
 
     audio: str
     result_end: str
@@ -32,9 +32,9 @@ class Names:
 
 @dataclass(frozen=True, slots=True)
 class Dialect:
-    """One version. `first` says that it is the first. A stream ends after `stream_ms`, and where nothing comes for
-    `idle_ms`, in these codes and words. `spaced` transcripts begin with a space, but for the first. `stored` names the
-    recognizer that a request refers to, whose configuration `streaming` and `recognise` are given.
+    """One version; `first` is true for v1. A stream ends after `stream_ms`, or after `idle_ms` without a message, with
+    these codes and messages. `spaced`: transcripts begin with a space, except the first. `stored` returns the name of
+    the recognizer that a request refers to; its configuration is passed to `streaming` and `recognise`.
     """
 
     package: str
@@ -58,7 +58,7 @@ class Dialect:
     def result(
         self, asked: Asked, event: Interim | Final, stability: float | None = None, *, follows: bool, live: bool
     ) -> Any:
-        """One result. `stability` is an interim's; `follows` says that there was one before it in its channel."""
+        """Return one result. `stability` is given for an interim; `follows`: its channel has had an earlier result."""
         features = asked.features
         transcript = event.transcript
         final = isinstance(event, Final)
@@ -96,13 +96,13 @@ class Dialect:
             yield made
 
     def event(self, type_: str, at_ms: int) -> Any:
-        """A message about speech."""
+        """Return a message about speech activity."""
         kind_ = kind(self.name("StreamingRecognizeResponse"))
         number = kind_.SpeechEventType.Value(type_)
         return kind_(**{"speech_event_type": number, self.names.event_at: duration(at_ms)})
 
     def bill(self, request_id: str, audio_ms: int) -> dict[str, Any]:
-        """The fields of an answer that say what was charged: what the ledger has."""
+        """Return the fields of an answer that say what was charged, as in the ledger."""
         if self.first:
             number = int(request_id.replace("-", ""), 16) % (1 << REQUEST_ID_BITS)
             return {"total_billed_time": duration(audio_ms), "request_id": number}
@@ -111,13 +111,13 @@ class Dialect:
 
 
 def rewritten(asked: Asked, event: T) -> T:
-    """The event with its words as the caller wants them."""
+    """Return the event with its words rewritten as requested."""
     rewriting = asked.features.rewriting
     return replace(event, transcript=rewriting.apply(event.transcript)) if rewriting else event
 
 
 def written(transcript: Transcript, punctuation: bool) -> str:
-    """The text as the model wrote it, or without marks."""
+    """Return the text as the model wrote it, or without punctuation."""
     text = transcript.text.strip()
     if punctuation:
         return text
@@ -127,7 +127,7 @@ def written(transcript: Transcript, punctuation: bool) -> str:
 
 
 def written_word(word: Word, punctuation: bool) -> str:
-    """A word as the model wrote it, or without marks around it; empty for a mark that stands alone."""
+    """Return a word as the model wrote it, or without punctuation around it; empty for a separate punctuation mark."""
     if isinstance(word, Rewritten):
         return word.text if punctuation else word.bare
     bare = _bare(word.text)
@@ -140,7 +140,7 @@ def _bare(word: str) -> str:
 
 
 def stability(before: str, now: str) -> float:
-    """How sure it is that an interim stays, 0..1: the share of its words that the interim before it had, too."""
+    """Return the stability of an interim (0..1), by the share of its words that are as in the interim before it."""
     said, heard = plain(before).split(), plain(now).split()
     same = 0
     while same < min(len(said), len(heard)) and said[same] == heard[same]:

@@ -1,4 +1,4 @@
-"""What every method of Google's API has in common: how its request is read, where its credential stands, and how it is
+"""The common part of all methods of Google's API: how requests are read, where the credential is, and how calls are
 answered and refused; over gRPC, or over REST with the same messages.
 """
 
@@ -24,8 +24,8 @@ _FIELD = re.compile(r"{([a-z_.]+)=([^}]+)}")
 
 @dataclass(frozen=True, slots=True)
 class Rest:
-    """Where a request stands in a call over REST (AIP-127). The groups of `path` are fields, by the place of theirs in
-    `named`; the `body` is one field, or the `WHOLE` message, or there is none; other fields may stand in the query.
+    """The places of a request's fields over REST (AIP-127). The groups of `path` are the fields in `named`, in order;
+    the `body` is one field, or the `WHOLE` message, or there is none; other fields may be in the query.
     """
 
     path: re.Pattern[str] = re.compile(".*")
@@ -34,7 +34,7 @@ class Rest:
 
 
 def bound(template: str, body: str = "") -> tuple[str, Rest]:
-    """A route's path, and where a request stands there, of a template like `/v2/{name=projects/*/things/*}:act`."""
+    """Return a route's path, and the places of its request, of a template like `/v2/{name=projects/*/things/*}:act`."""
     fields: list[str] = []
 
     def route(match: re.Match[str]) -> str:
@@ -48,8 +48,8 @@ def bound(template: str, body: str = "") -> tuple[str, Rest]:
 
 
 class Endpoint:
-    """A method of a version, which is sent messages of the type `request`. Over gRPC it has no `rest`. It is also who
-    refuses what is not there.
+    """A method of a version, whose messages are of the type `request`. Over gRPC it has no `rest`. It also refuses
+    calls of unknown methods.
     """
 
     request = ""
@@ -61,11 +61,11 @@ class Endpoint:
 
     @property
     def method(self) -> str:
-        """Its name over gRPC, within its service."""
+        """The method's name over gRPC, within its service."""
         return self.request.rpartition(".")[2].removesuffix("Request")
 
     def credential(self, opening: Opening, first: str | bytes | None = None) -> Bearer | None:
-        """`x-goog-api-key: KEY`, else `Authorization: Bearer KEY`."""
+        """Return the key of `x-goog-api-key: KEY`, else of `Authorization: Bearer KEY`."""
         key = bearer(opening.headers.get(KEY_HEADER, ""))
         if key is not None:
             return key
@@ -73,13 +73,13 @@ class Endpoint:
         return bearer(secret) if scheme.lower() == "bearer" else None
 
     def read(self, opening: Opening, body: bytes) -> Any:
-        """The request. Raises `CallerError`."""
+        """Return the request. Raises `CallerError`."""
         if self.rest is None:
             return messages.read(self.request, body)
         return _read_rest(self.request, self.rest, opening, body)
 
     def answer(self, opening: Opening, message: Any, told: tuple[tuple[str, str], ...] = ()) -> Step:
-        """The message, with more headers or trailers."""
+        """Return the answer with the message, and more headers or trailers."""
         if self.rest is None:
             return Step(sends=(message.SerializeToString(),), close=Close(Code.OK, trailers=told))
         body = messages.write_json(message, numbers=("$alt", NUMBERS) in opening.query)
@@ -95,12 +95,14 @@ class LookupMethod(Endpoint):
     """A method that is answered at once."""
 
     def ask(self, opening: Opening, body: bytes) -> Question | NeedsResource[Question] | Step:
-        """Raises `AntiphonError`."""
+        """Return the question to answer, or the answer itself. Raises `AntiphonError`."""
         raise NotImplementedError
 
 
 def rest_error(opening: Opening, error: AntiphonError, *, first: bool) -> Response:
-    """`{"error": {"code", "message", "status", "details"}}`: https://cloud.google.com/apis/design/errors#http_mapping"""
+    """Return `{"error": {"code", "message", "status", "details"}}`
+    (https://cloud.google.com/apis/design/errors#http_mapping).
+    """
     told = status(opening, error, first=first)
     code = Code(told.code)
     shown = msgspec.json.decode(messages.write_json(told))
@@ -112,7 +114,7 @@ def rest_error(opening: Opening, error: AntiphonError, *, first: bool) -> Respon
 
 
 class Absent(LookupMethod):
-    """A method of Google's that is not served; `why` says what there is in its place."""
+    """A method of Google's that is not supported; `why` says what to use instead."""
 
     def __init__(self, why: str, *, first: bool = False, rest: Rest | None = None) -> None:
         super().__init__(first=first, rest=rest)
@@ -126,7 +128,7 @@ class Absent(LookupMethod):
 
 
 def _read_rest(request: str, rest: Rest, opening: Opening, body: bytes) -> Any:
-    """Raises `CallerError`."""
+    """Return the request. Raises `CallerError`."""
     message = messages.read_json(request, body or b"{}") if rest.body == WHOLE else messages.kind(request)()
     if rest.body not in ("", WHOLE):
         within = getattr(message, rest.body)
@@ -147,7 +149,7 @@ def _read_rest(request: str, rest: Rest, opening: Opening, body: bytes) -> Any:
 
 
 def _put(message: Any, name: str, text: str) -> None:
-    """A field of the query, by its own name or its JSON name; what is no field is left out. Raises `CallerError`."""
+    """Set a field from the query, by its name or its JSON name; unknown fields are ignored. Raises `CallerError`."""
     fields: Mapping[str, Any] = message.DESCRIPTOR.fields_by_name
     found = fields.get(name) or next((each for each in fields.values() if each.json_name == name), None)
     if found is None or found.is_repeated:

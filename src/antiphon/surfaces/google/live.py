@@ -1,8 +1,8 @@
 """`StreamingRecognize` of both versions, over gRPC.
 
-The first message has the configuration, each other one audio. Who has no more to say half-closes and reads on: the last
-results come, then a message with what was charged, then the status. Where a limit ends the stream, what was heard is
-still told before its status.
+The first message has the configuration, the others have audio. A caller ends the audio by half-closing and continues to
+read: the last results come, then a message with the charge, then the status. If a limit ends the stream, its last
+results are still sent before the status.
 """
 
 from enum import Enum, auto
@@ -28,10 +28,10 @@ CONFIG = "streaming_config"
 
 
 class State(Enum):
-    """Of a stream."""
+    """The state of a stream."""
 
     OPEN = auto()
-    ENDING = auto()  # no more is heard; what was heard is still told
+    ENDING = auto()  # no more audio is accepted; the last results are still sent
     CLOSED = auto()
 
 
@@ -62,7 +62,7 @@ class StreamingRecognize(Endpoint):
 
 
 class Unasked:
-    """Before the first message."""
+    """The stream before its first message."""
 
     def __init__(self, dialect: Dialect, opening: Opening) -> None:
         self._dialect = dialect
@@ -91,13 +91,13 @@ class Live:
         self._opening = opening
         self._state = State.OPEN
         self._configured = False
-        self._ending: AntiphonError | None = None  # why it ends, where it is not the caller's wish
+        self._ending: AntiphonError | None = None  # why it ends, if not at the caller's request
         self._opened_ns: int | None = None
         self._heard_ns = 0
-        self._began = False  # somebody has spoken
+        self._began = False  # whether anybody has spoken
         self._speaking: set[int] = set()
-        self._silent_ns: int | None = None  # since when nobody speaks who has spoken
-        self._enough = False  # the single utterance was told
+        self._silent_ns: int | None = None  # since when everybody is silent, after speech
+        self._enough = False  # the single utterance was sent
         self._interims: dict[int, str] = {}
         self._followed: set[int] = set()  # channels that have had a result
 
@@ -109,7 +109,7 @@ class Live:
         self._heard_ns = now_ns
         if not self._configured:
             self._configured = True
-            return NOTHING  # it was read by the endpoint
+            return NOTHING  # the endpoint has read it already
         if message == HALF_CLOSED:
             return self._end()
         if self._enough:
@@ -120,7 +120,7 @@ class Live:
             return self._close(error)
 
     def _audio(self, message: str | bytes) -> bytes:
-        """Raises `CallerError`."""
+        """Return a message's audio. Raises `CallerError`."""
         assert isinstance(message, bytes)
         name = self._dialect.names.audio
         request = messages.read(self._dialect.name(REQUEST), message)
@@ -142,7 +142,7 @@ class Live:
     # -- time ----------------------------------------------------------------------------------------------------------
 
     def deadline_ns(self) -> int | None:
-        """When the first of the limits is reached."""
+        """Return when the first limit is reached, `None` if there is none."""
         return min((at for at, _ in self._limits()), default=None)
 
     def expire(self, now_ns: int) -> Step:
@@ -156,7 +156,7 @@ class Live:
         return NOTHING
 
     def _limits(self) -> list[tuple[int, AntiphonError | None]]:
-        """Each with what is told of it: nothing of those that the caller wanted."""
+        """Return each limit, and the error that it causes; `None` for a limit that the caller requested."""
         if self._state is not State.OPEN or self._opened_ns is None:
             return []
         asked, dialect = self._asked, self._dialect
@@ -244,7 +244,9 @@ class Live:
         return made
 
     def _closed(self, event: Closed) -> Step:
-        """What was charged, then the status. A stream that nobody has ended is one of a server that shuts down."""
+        """Return the charge, then the status. If neither the caller nor a limit ended the stream, the server is
+        stopping.
+        """
         why = self._ending
         if self._state is State.OPEN:
             why = Draining("The server is shutting down.")

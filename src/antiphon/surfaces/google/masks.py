@@ -1,4 +1,4 @@
-"""Field masks (AIP-134, AIP-161): which fields of one message take the place of another's."""
+"""Field masks (AIP-134, AIP-161): which fields of one message replace those of another."""
 
 from typing import Any
 
@@ -6,8 +6,8 @@ from antiphon.core.errors import CallerError
 
 
 def overridden(base: Any, given: Any, mask: Any | None, param: str) -> Any:
-    """What `base` is with the fields of `given` that count: all that are set where there is no mask, else those that it
-    names, set or not; with `*` it is `given`. Raises `CallerError` for a field that there is not.
+    """Return `base` with fields of `given`: without a mask all that are set, else those in the mask, set or not; with
+    the mask `*` return `given`. Raises `CallerError` for an unknown field.
     """
     if mask is not None and "*" in mask.paths:
         return given
@@ -24,7 +24,9 @@ def overridden(base: Any, given: Any, mask: Any | None, param: str) -> Any:
 
 
 def _with_holders(given: Any, mask: Any) -> Any:
-    """With the messages that hold what is named: what is not set in one that is not there counts as not set, too."""
+    """Return `given` with the parent messages of all masked fields present, so that a field in an absent message counts
+    as not set.
+    """
     made = type(given)()
     made.CopyFrom(given)
     for path in mask.paths:
@@ -39,7 +41,7 @@ def _with_holders(given: Any, mask: Any) -> Any:
 
 
 def override(made: Any, given: Any) -> None:
-    """Puts all fields that are set into the other message. Lists and maps are replaced."""
+    """Copy all fields that are set into the other message. Lists and maps are replaced."""
     for field, value in given.ListFields():
         if field.is_repeated:
             made.ClearField(field.name)

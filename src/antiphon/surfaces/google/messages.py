@@ -1,7 +1,7 @@
-"""The messages of Google's API, and of its errors.
+"""The messages of Google's API and of its errors.
 
-They have the vendor's names and numbers (`protos/`), and stand in a pool of descriptors of their own: in the common one
-they would collide with the vendor's SDK in the same process. Loaded when they are first asked for.
+They have the vendor's names and numbers (`protos/`) in a descriptor pool of their own: in the default pool they would
+conflict with the vendor's SDK in the same process. They are loaded at first use.
 """
 
 from functools import cache
@@ -17,7 +17,7 @@ TYPES = "type.googleapis.com/"
 
 @cache
 def pool() -> Any:
-    """The descriptors, services included. Needs `protobuf`."""
+    """Return the descriptors, services included. Needs the package `protobuf`."""
     from google.protobuf import descriptor_pb2, descriptor_pool
 
     made = descriptor_pool.DescriptorPool()
@@ -28,14 +28,14 @@ def pool() -> Any:
 
 @cache
 def kind(name: str) -> Any:
-    """The class of the messages of that full name."""
+    """Return the class of the messages of that full name."""
     from google.protobuf import message_factory
 
     return message_factory.GetMessageClass(pool().FindMessageTypeByName(name))
 
 
 def read(name: str, data: bytes) -> Any:
-    """The message in the wire format. Raises `CallerError`."""
+    """Return the message decoded from the wire format. Raises `CallerError`."""
     from google.protobuf.message import DecodeError
 
     try:
@@ -45,7 +45,7 @@ def read(name: str, data: bytes) -> Any:
 
 
 def read_json(name: str, data: bytes) -> Any:
-    """The message in the JSON mapping; unknown fields are left out. Raises `CallerError`."""
+    """Return the message decoded from JSON; unknown fields are ignored. Raises `CallerError`."""
     from google.protobuf import json_format
 
     try:
@@ -55,7 +55,7 @@ def read_json(name: str, data: bytes) -> Any:
 
 
 def write_json(message: Any, *, numbers: bool = False) -> bytes:
-    """The message in the JSON mapping, with enums as numbers where the caller asks for that."""
+    """Return the message as JSON, with enums as numbers if requested."""
     from google.protobuf import json_format
 
     text = json_format.MessageToJson(message, use_integers_for_enums=numbers, descriptor_pool=pool(), indent=None)
@@ -75,5 +75,5 @@ def milliseconds(duration: Any) -> int:
 
 
 def packed(message: Any) -> Any:
-    """In an `Any`."""
+    """Return the message in an `Any`."""
     return kind("google.protobuf.Any")(type_url=TYPES + message.DESCRIPTOR.full_name, value=message.SerializeToString())

@@ -1,5 +1,5 @@
-"""Names of resources (AIP-122), and tokens of pages (AIP-158). Any project and location may be named: whose a resource
-is, the key says.
+"""Names of resources (AIP-122) and page tokens (AIP-158). Any project and location may be named: the key determines who
+owns a resource.
 """
 
 import re
@@ -12,19 +12,19 @@ PARENT = re.compile(_PARENT)
 RECOGNIZER = re.compile(rf"({_PARENT})/recognizers/([^/]{{1,63}})")
 RECOGNIZER_ID = re.compile(r"[a-z][a-z0-9-]{2,61}[a-z0-9]")
 OPERATION = re.compile(rf"{_PARENT}/operations/[^/]{{1,64}}")
-FIRST_OPERATION = re.compile(r"[0-9]{1,20}")  # of the first version
+FIRST_OPERATION = re.compile(r"[0-9]{1,20}")  # of v1
 IMPLICIT = "_"  # the recognizer that is not stored
 
 
 def parent(name: str, param: str = "parent") -> str:
-    """A project and location. Raises `CallerError`."""
+    """Return the name of a project and location. Raises `CallerError` if it is invalid."""
     if PARENT.fullmatch(name) is None:
         raise CallerError(f"`{param}` must be projects/PROJECT/locations/LOCATION.", param=param)
     return name
 
 
 def recognizer(name: str, param: str = "recognizer") -> tuple[str, str]:
-    """Its project and location, and its id. Raises `CallerError`."""
+    """Return a recognizer's project and location, and its id. Raises `CallerError` if the name is invalid."""
     match = RECOGNIZER.fullmatch(name)
     if match is None:
         said = f"`{param}` must be projects/PROJECT/locations/LOCATION/recognizers/RECOGNIZER."
@@ -33,17 +33,17 @@ def recognizer(name: str, param: str = "recognizer") -> tuple[str, str]:
 
 
 def stored(name: str) -> str:
-    """The same name, or none where it is the implicit recognizer's. Raises `CallerError`."""
+    """Return the name, empty for the implicit recognizer. Raises `CallerError` if the name is invalid."""
     return "" if recognizer(name)[1] == IMPLICIT else name
 
 
 def page_token(last: str) -> str:
-    """That goes on after this name."""
+    """Return the token of the page that begins after this name."""
     return urlsafe_b64encode(last.encode()).decode()
 
 
 def after(token: str) -> str:
-    """The name after which a page begins. Raises `CallerError`."""
+    """Return the name after which a page begins. Raises `CallerError` if the token is invalid."""
     try:
         return b64decode(token, altchars=b"-_", validate=True).decode()
     except ValueError:
@@ -51,7 +51,7 @@ def after(token: str) -> str:
 
 
 def page_size(asked: int, usual: int, most: int) -> int:
-    """Raises `CallerError`."""
+    """Return the page size, at most `most`, `usual` by default. Raises `CallerError` if it is negative."""
     if asked < 0:
         raise CallerError("`page_size` must not be negative.", param="page_size")
     return min(asked or usual, most)

@@ -1,7 +1,7 @@
-"""A job as the operation that it is (AIP-151), of both versions.
+"""A job as an operation (AIP-151), of both versions.
 
-A job's id is its operation's whole name. The metadata is a message of the operation's own kind; the result is there
-once the job is over, read from what the job has written.
+A job's id is the full name of its operation. The type of the metadata depends on the method; the result exists once the
+job has ended, and is made from the job's output.
 """
 
 from collections.abc import Sequence
@@ -25,14 +25,14 @@ _WHY = {
 
 
 class Begun(Struct, frozen=True):
-    """What is known of an operation from its beginning: the request, without its audio, and what it names."""
+    """The constant data of an operation: its request, without the audio, and the URIs in it."""
 
     request: bytes
     uris: list[str]
 
 
 class Line(Struct, frozen=True):
-    """What became of one recording: a result, or a `google.rpc.Status`."""
+    """The outcome of one recording: a result, or a `google.rpc.Status`."""
 
     uri: str
     body: bytes
@@ -43,7 +43,7 @@ _LINE = msgspec.json.Decoder(Line)
 
 
 def operation(job: Job, output: bytes = b"", errors: bytes = b"") -> Any:
-    """A job with what it has written as an operation."""
+    """Return a job and its output as an operation."""
     begun = _BEGUN.decode(job.request)
     good, bad = ([_LINE.decode(line) for line in lines.splitlines()] for lines in (output, errors))
     metadata, result = _SHOWN[job.kind](job, begun, good, bad)
@@ -70,7 +70,7 @@ def timestamp(unix_ms: int) -> Any:
 
 
 def _batch(job: Job, begun: Begun, good: Sequence[Line], bad: Sequence[Line]) -> tuple[Any, Any]:
-    """The metadata and the response of `BatchRecognize`."""
+    """Return the metadata and the response of `BatchRecognize`."""
     metadata = messages.kind(f"{v2.PACKAGE}.OperationMetadata")(
         create_time=timestamp(job.created_unix_ms),
         update_time=timestamp(_updated(job)),
@@ -96,7 +96,7 @@ def _batch(job: Job, begun: Begun, good: Sequence[Line], bad: Sequence[Line]) ->
 
 
 def _long_running(job: Job, begun: Begun, good: Sequence[Line], bad: Sequence[Line]) -> tuple[Any, Any]:
-    """Those of `LongRunningRecognize`; in place of the response, the error."""
+    """Return the metadata of `LongRunningRecognize`, and its response or error."""
     metadata = messages.kind(f"{v1.PACKAGE}.LongRunningRecognizeMetadata")(
         progress_percent=_percent(job),
         start_time=timestamp(job.created_unix_ms),

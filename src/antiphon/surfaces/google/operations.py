@@ -1,4 +1,4 @@
-"""`google.longrunning.Operations` (AIP-151): what callers ask about operations, of both versions."""
+"""`google.longrunning.Operations` (AIP-151): the methods on operations, of both versions."""
 
 import re
 from collections.abc import Sequence
@@ -18,7 +18,7 @@ _DONE = re.compile(r"\s*done\s*=\s*(true|false)\s*", re.IGNORECASE)
 
 
 class Operations(LookupMethod):
-    """What the methods have in common."""
+    """The common part of the methods."""
 
     def refuse(self, opening: Opening, error: AntiphonError) -> Step:
         if isinstance(error, NotFound) and error.param != "after":
@@ -27,7 +27,7 @@ class Operations(LookupMethod):
 
 
 def _kind(name: str) -> str:
-    """Which kind of job has such a name. Raises `CallerError`."""
+    """Return the kind of job that has such a name. Raises `CallerError`."""
     if names.OPERATION.fullmatch(name):
         return KIND
     if names.FIRST_OPERATION.fullmatch(name):
@@ -36,7 +36,7 @@ def _kind(name: str) -> str:
 
 
 class GetOperation(Operations):
-    """The operation as it stands."""
+    """The method that returns the present state of an operation."""
 
     request = f"{PACKAGE}.GetOperationRequest"
 
@@ -50,7 +50,7 @@ class GetOperation(Operations):
 
 
 class WaitOperation(GetOperation):
-    """The same, once it is done or the `timeout` is over, which is bounded."""
+    """The method that returns an operation when it is done or after the `timeout`, which is bounded."""
 
     request = f"{PACKAGE}.WaitOperationRequest"
 
@@ -62,7 +62,7 @@ class WaitOperation(GetOperation):
 
 
 class CancelOperation(Operations):
-    """Asks for its end. What was begun ends soon; the operation then has the error CANCELLED."""
+    """The method that cancels an operation. Running work ends soon; the operation then has the error CANCELLED."""
 
     request = f"{PACKAGE}.CancelOperationRequest"
     act = JobAct.CANCEL
@@ -74,14 +74,16 @@ class CancelOperation(Operations):
 
 
 class DeleteOperation(CancelOperation):
-    """Its result is wanted no more, and deleted; one that is not done ends."""
+    """The method that deletes an operation and its result, and cancels it if it is not done."""
 
     request = f"{PACKAGE}.DeleteOperationRequest"
     act = JobAct.DELETE
 
 
 class ListOperations(Operations):
-    """Those of a project and location, or of the first version; the latest first. A page may have fewer than wanted."""
+    """The method that lists the operations of a project and location, or of v1, the latest first. A page may have fewer
+    than requested.
+    """
 
     request = f"{PACKAGE}.ListOperationsRequest"
 
@@ -111,7 +113,9 @@ class ListOperations(Operations):
 
 
 def _done(filter: str) -> bool | None:
-    """Whether those are wanted that are done, or those that are not. Raises `CallerError`."""
+    """Return true to list only operations that are done, false for only the others, `None` for all. Raises
+    `CallerError`.
+    """
     if not filter:
         return None
     match = _DONE.fullmatch(filter)

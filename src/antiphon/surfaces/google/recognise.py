@@ -1,4 +1,4 @@
-"""`Recognize` of both versions: a recording in, its transcript out; over gRPC, or over REST with the same messages."""
+"""`Recognize` of both versions: returns the transcript of a recording, over gRPC or REST with the same messages."""
 
 from functools import partial
 from typing import Any
@@ -13,7 +13,7 @@ from antiphon.surfaces.google.endpoint import WHOLE, Endpoint, Rest, bound
 from antiphon.surfaces.google.recognizer import referring
 from antiphon.surfaces.google.request import Asked
 
-SLACK_BYTES = 1 << 20  # for what is around the recording
+SLACK_BYTES = 1 << 20  # for the other fields beside the recording
 JSON_BYTES = MAX_RECORDING_BYTES * 4 // 3 + SLACK_BYTES  # in base64
 REQUEST, RESPONSE = "RecognizeRequest", "RecognizeResponse"
 V1_REST = bound("/v1/speech:recognize", WHOLE)
@@ -41,7 +41,7 @@ class Recognize(Endpoint):
 
 
 class Recognizing:
-    """One recording's answer: written once, when the session has ended."""
+    """The answer to one recording, made when the session has ended."""
 
     def __init__(self, endpoint: Endpoint, dialect: Dialect, asked: Asked, opening: Opening) -> None:
         self._endpoint = endpoint
@@ -51,7 +51,7 @@ class Recognizing:
         self._finals: list[Final] = []
 
     def receive(self, message: str | bytes, now_ns: int) -> Step:
-        """Never called: the recording came with the request."""
+        """Do nothing; never called: the recording came with the request."""
         return NOTHING
 
     def deadline_ns(self) -> int | None:

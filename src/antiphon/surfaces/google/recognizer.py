@@ -1,4 +1,4 @@
-"""A stored recognizer as calls refer to it: its configuration is what theirs is laid over."""
+"""References from calls to a stored recognizer, whose configuration is the default of theirs."""
 
 from collections.abc import Callable
 from typing import Any, TypeVar
@@ -15,16 +15,16 @@ T = TypeVar("T")
 
 
 def referring(stored: str, go_on: Callable[[Any], T]) -> T | NeedsResource[T]:
-    """What is asked for, with the configuration of the recognizer that is referred to; with `None` where there is none
-    of that name, but the implicit one.
-    """
+    """Return what `go_on` makes of the configuration of the stored recognizer, or of `None` for the implicit one."""
     if not stored:
         return go_on(None)
     return NeedsResource(KIND, stored, lambda resource: go_on(configuration(resource)))
 
 
 def configuration(resource: Resource) -> Any:
-    """The recognizer's own. Its `model` and `language_codes` are those of older clients. Raises `NotFound`."""
+    """Return the recognizer's configuration. `model` and `language_codes` of the recognizer itself, which older clients
+    set, are its defaults. Raises `NotFound` if it was deleted.
+    """
     if resource.deleted:
         raise NotFound(f"{resource.name!r} was deleted.", param="recognizer")
     recognizer = messages.read(RECOGNIZER, resource.body)

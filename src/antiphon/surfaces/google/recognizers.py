@@ -1,6 +1,5 @@
-"""Recognizers of v2 (AIP-131 to 136): configurations under names, which calls refer to. Those that are deleted can be
-restored for a time (AIP-164). Changes are answered with operations that are done, as they take no time; these are not
-kept.
+"""Recognizers of v2 (AIP-131 to 136): named configurations, which calls refer to. Deleted ones can be restored for a
+time (AIP-164). The answer to a change is an operation that is done already; it is not kept.
 """
 
 import hashlib
@@ -18,14 +17,14 @@ from antiphon.surfaces.google.operation import OPERATION, timestamp
 from antiphon.surfaces.google.recognizer import KIND, RECOGNIZER
 from antiphon.surfaces.google.status import AlreadyExists, FailedPrecondition
 
-DELETED_MS = 30 * 86_400_000  # in which it may be restored
+DELETED_MS = 30 * 86_400_000  # after its deletion a recognizer can be restored for so long
 USUALLY_LISTED, MOST_LISTED = 5, 100  # Google's own
 MAX_ANNOTATIONS, MAX_NAME_CHARS = 100, 63
 SETTABLE = ("display_name", "model", "language_codes", "default_recognition_config", "annotations")
 
 
 class GetRecognizer(LookupMethod):
-    """One, also one that is deleted."""
+    """The method that returns a recognizer, even if it was deleted."""
 
     request = f"{v2.PACKAGE}.GetRecognizerRequest"
 
@@ -35,7 +34,7 @@ class GetRecognizer(LookupMethod):
 
 
 class ListRecognizers(LookupMethod):
-    """Those of a project and location, by name."""
+    """The method that lists the recognizers of a project and location, by name."""
 
     request = f"{v2.PACKAGE}.ListRecognizersRequest"
 
@@ -56,7 +55,7 @@ class ListRecognizers(LookupMethod):
 
 
 class _Changing(LookupMethod):
-    """A method that changes one, and is answered with an operation."""
+    """A method that changes a recognizer, and is answered with an operation."""
 
     def ask(self, opening: Opening, body: bytes) -> ResourceChange:
         message = self.read(opening, body)
@@ -65,7 +64,7 @@ class _Changing(LookupMethod):
         return ResourceChange(KIND, name, change, message.validate_only, tell)
 
     def _change(self, opening: Opening, message: Any) -> tuple[str, Change]:
-        """Raises `CallerError`."""
+        """Return the recognizer's name and the change. Raises `CallerError`."""
         raise NotImplementedError
 
     def _tell(self, opening: Opening, message: Any, name: str, resource: Resource | None) -> Step:
@@ -88,7 +87,7 @@ class _Changing(LookupMethod):
 
 
 class CreateRecognizer(_Changing):
-    """A new one. Without a `recognizer_id` it is given one."""
+    """The method that creates a recognizer. Without a `recognizer_id` it gets one."""
 
     request = f"{v2.PACKAGE}.CreateRecognizerRequest"
 
@@ -112,7 +111,7 @@ class CreateRecognizer(_Changing):
 
 
 class UpdateRecognizer(_Changing):
-    """Other values in one, of those fields that the mask names."""
+    """The method that changes the fields of a recognizer that the mask names."""
 
     request = f"{v2.PACKAGE}.UpdateRecognizerRequest"
 
@@ -137,7 +136,9 @@ class UpdateRecognizer(_Changing):
 
 
 class DeleteRecognizer(_Changing):
-    """No call can refer to it any more; it is gone when `expire_time` has come, unless it is restored."""
+    """The method that deletes a recognizer: calls cannot refer to it, and it is gone after `expire_time`, unless
+    restored.
+    """
 
     request = f"{v2.PACKAGE}.DeleteRecognizerRequest"
 
@@ -156,7 +157,7 @@ class DeleteRecognizer(_Changing):
 
 
 class UndeleteRecognizer(_Changing):
-    """It can be used again."""
+    """The method that restores a deleted recognizer."""
 
     request = f"{v2.PACKAGE}.UndeleteRecognizerRequest"
 
@@ -166,8 +167,8 @@ class UndeleteRecognizer(_Changing):
 
 
 def _of_one(name: str, etag: str, change: Callable[[Any], None], *, deleted: bool = False, ends_ms: int = 0) -> Change:
-    """A change of one that is there, with this etag if that is said, and `deleted` or not. It ends so much later where
-    it is deleted thereby, and never where it is not.
+    """Return a change of an existing recognizer, which must have this etag, if any, and must be deleted or not, as
+    `deleted` says. It is kept for `ends_ms` if the change deletes it (0: it does not).
     """
 
     def changed(before: Resource | None, now_unix_ms: int) -> Resource:
@@ -187,7 +188,7 @@ def _of_one(name: str, etag: str, change: Callable[[Any], None], *, deleted: boo
 
 
 def _resource(recognizer: Any, now_unix_ms: int, ends_ms: int = 0) -> Resource:
-    """As it is stored."""
+    """Return the recognizer as it is stored."""
     ends = now_unix_ms + ends_ms if ends_ms else 0
     recognizer.update_time.CopyFrom(timestamp(now_unix_ms))
     recognizer.state = _state("DELETED" if ends else "ACTIVE")
@@ -211,7 +212,7 @@ def _state(name: str) -> int:
 
 
 def _settable(given: Any) -> Any:
-    """What callers may set of it."""
+    """Return the fields that callers may set."""
     made = type(given)()
     made.CopyFrom(given)
     for field in given.DESCRIPTOR.fields:
@@ -221,7 +222,7 @@ def _settable(given: Any) -> Any:
 
 
 def _check(given: Any) -> None:
-    """Raises `CallerError`."""
+    """Raise `CallerError` if a field is invalid."""
     if len(given.display_name) > MAX_NAME_CHARS:
         raise CallerError(f"`display_name` has {MAX_NAME_CHARS} characters at most.", param="recognizer.display_name")
     if len(given.annotations) > MAX_ANNOTATIONS:
@@ -231,7 +232,7 @@ def _check(given: Any) -> None:
 
 
 def _name(name: str, param: str = "name") -> str:
-    """That of a stored one. Raises `CallerError`."""
+    """Return the name of a stored recognizer. Raises `CallerError` for the implicit one, or an invalid name."""
     if not names.stored(name):
         raise CallerError("The implicit recognizer is not stored.", param=param)
     return name

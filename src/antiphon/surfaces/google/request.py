@@ -1,7 +1,8 @@
-"""What a configuration asks for, of either version: a table of all fields, and the values that both versions have.
+"""The request of a configuration, of either version: the type of its tables of fields, and the values that both
+versions have.
 
-A field is honoured, or without effect and named in the trailer `antiphon-no-effect`, or refused. The tables are what
-`docs/surfaces/google.md` shows.
+A field is honoured, or without effect and named in the trailer `antiphon-no-effect`, or refused.
+`docs/surfaces/google.md` shows the tables.
 """
 
 from collections.abc import Iterable, Iterator, Mapping
@@ -29,15 +30,15 @@ MAX_TIMEOUT_MS = 300_000  # a stream's longest
 
 MAX_LANGUAGES = 8
 MAX_PHRASES, MAX_PHRASE_CHARS = 5_000, 100  # Google's own
-MOST_KEYTERMS = 200  # that an engine is given, which has room for fewer
+MOST_KEYTERMS = 200  # phrases passed to the engine, which uses fewer
 MAX_PROMPT_CHARS = 4_096
 HINTS = f"The first {MOST_KEYTERMS} phrases guide a model that takes guidance, without boost; else without effect."
 AUTO = "auto"
-LANGUAGE = "en-us"  # of results, where neither the caller nor the engine named one
+LANGUAGE = "en-us"  # of results, if neither the caller nor the engine named one
 
 
 class Use(StrEnum):
-    """What is done with a field that is set."""
+    """How a field that is set is treated."""
 
     HONOURED = "honoured"
     NO_EFFECT = "no effect"
@@ -46,7 +47,7 @@ class Use(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Field:
-    """One row of a table. `path` is the field's, as error details have it; `how` is for readers."""
+    """One row of a table. `path` is the field's path as in error details; `how` is for readers."""
 
     path: str
     use: Use
@@ -55,9 +56,7 @@ class Field:
 
 @dataclass(frozen=True, slots=True)
 class Features:
-    """What there is to say about a transcript, and how it is written. `AUTO` among the languages stands for whatever
-    the engine hears by itself.
-    """
+    """The contents and form of a transcript. `AUTO` among the languages stands for any that the engine recognises."""
 
     model: str
     format: AudioFormat
@@ -75,7 +74,7 @@ class Features:
         return self.word_times or self.word_confidence
 
     def language(self, heard: str) -> str:
-        """That of a result: what was heard, as the caller wrote it."""
+        """Return the language of a result, in the caller's spelling."""
         named = [code.lower() for code in self.languages if code.lower() != AUTO]
         if not heard:
             return next(iter(named), LANGUAGE)
@@ -84,8 +83,8 @@ class Features:
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """What a call asks for. `guiding` are the paths of fields that have an effect on models that take guidance; all
-    after that is of streams only.
+    """The request of a call. `guiding` are the paths of fields that have an effect only on models that can be guided;
+    the fields after it are for streams only.
     """
 
     features: Features
@@ -117,14 +116,14 @@ class Asked:
         )
 
     def answered(self, opened: Opened) -> "Asked":
-        """By a model that cannot do all of it: with what has no effect there."""
+        """Return the request with the parameters added that have no effect on the answering model."""
         lacks = lacking(((SpeechAbility.GUIDANCE, path) for path in self.guiding), opened.unmet_speech)
         return replace(self, without_effect=(*self.without_effect, *lacks))
 
 
 def without_effect(config: Any, table: Mapping[str, Field], path: str = "") -> Iterator[str]:
-    """The paths of the fields that are set and have no effect. Raises `UnsupportedParameter` for one that is refused,
-    or that there is not in the vendor's API.
+    """Yield the paths of fields that are set and have no effect. Raises `UnsupportedParameter` for a field that is
+    refused, or that the vendor's API does not have.
     """
     for field, value in config.ListFields():
         name = f"{path}{field.name}"
@@ -138,7 +137,7 @@ def without_effect(config: Any, table: Mapping[str, Field], path: str = "") -> I
 
 
 def audio_format(encoding: str, rate: int, channels: int, raw: Mapping[str, Encoding], path: str) -> AudioFormat:
-    """What is said of the audio. What is not raw describes itself. Raises `CallerError`."""
+    """Return the audio format; formats that are not raw have it in their own header. Raises `CallerError`."""
     if encoding not in raw:
         return AudioFormat(channels=_channels(channels, path))
     if not MIN_RATE <= rate <= MAX_RATE:
@@ -148,7 +147,7 @@ def audio_format(encoding: str, rate: int, channels: int, raw: Mapping[str, Enco
 
 
 def _channels(count: int, path: str) -> int:
-    """0 is not to say. Raises `CallerError`."""
+    """Return the number of channels; 0 means not given. Raises `CallerError`."""
     if not 0 <= count <= MAX_CHANNELS:
         said = f"`audio_channel_count` must be from 1 to {MAX_CHANNELS}."
         raise CallerError(said, param=f"{path}audio_channel_count")
@@ -156,8 +155,8 @@ def _channels(count: int, path: str) -> int:
 
 
 def languages(codes: Iterable[str], path: str) -> tuple[str, ...]:
-    """What may be spoken, as the caller wrote it. Which of them the engine hears is not said here. Raises
-    `CallerError`.
+    """Return the languages that may be spoken, in the caller's spelling; whether the engine supports them is checked
+    later. Raises `CallerError` if there are too many.
     """
     named = tuple(code for code in codes if code)
     if len(named) > MAX_LANGUAGES:
@@ -166,7 +165,7 @@ def languages(codes: Iterable[str], path: str) -> tuple[str, ...]:
 
 
 def phrases(named: Iterable[str], path: str) -> tuple[str, ...]:
-    """Hints of what may be said. Raises `CallerError`."""
+    """Return phrases that may be spoken. Raises `CallerError` if there are too many, or one is too long."""
     found = tuple(dict.fromkeys(phrase for phrase in named if phrase.strip()))
     if len(found) > MAX_PHRASES or any(len(phrase) > MAX_PHRASE_CHARS for phrase in found):
         said = f"At most {MAX_PHRASES} phrases are allowed, of {MAX_PHRASE_CHARS} characters at most."
@@ -175,7 +174,9 @@ def phrases(named: Iterable[str], path: str) -> tuple[str, ...]:
 
 
 def neglected(path: str, *, referred: bool, boosts: bool, hints: tuple[str, ...]) -> tuple[str, ...]:
-    """What of phrases has no effect: sets that are referred to, boosts, and phrases beyond the most."""
+    """Return the paths of fields about phrases without effect: references to phrase sets, boosts, and phrases above
+    `MOST_KEYTERMS`.
+    """
     return tuple(
         f"{path}{what}"
         for what, given in ((".phrase_set", referred), (".boost", boosts), (".phrases", len(hints) > MOST_KEYTERMS))
@@ -184,20 +185,20 @@ def neglected(path: str, *, referred: bool, boosts: bool, hints: tuple[str, ...]
 
 
 def prompt(text: str, path: str) -> str:
-    """Raises `CallerError`."""
+    """Return the prompt. Raises `CallerError` if it is too long."""
     if len(text) > MAX_PROMPT_CHARS:
         raise CallerError(f"A prompt has {MAX_PROMPT_CHARS} characters at most.", param=path)
     return text
 
 
 def alternatives(count: int, path: str) -> None:
-    """Raises `CallerError`. How many there are at most; there is one."""
+    """Raise `CallerError` for an invalid number of alternatives. Results have one, whatever the number."""
     if not 0 <= count <= MAX_ALTERNATIVES:
         raise CallerError(f"`max_alternatives` must be from 0 to {MAX_ALTERNATIVES}.", param=path)
 
 
 def rewriting(config: Any, masks: bool) -> Rewriting | None:
-    """Of a configuration, `None` where nothing is to be changed. Raises `CallerError`."""
+    """Return the rewriting of a configuration, `None` if nothing is to be changed. Raises `CallerError`."""
     entries = config.transcript_normalization.entries
     path = "transcript_normalization.entries"
     if len(entries) > MAX_ENTRIES:
@@ -214,7 +215,7 @@ def rewriting(config: Any, masks: bool) -> Rewriting | None:
 
 
 def timeout_ms(timeouts: Any, name: str, path: str) -> int | None:
-    """One of the voice activity timeouts. Raises `CallerError`."""
+    """Return one of the voice activity timeouts in milliseconds, `None` if absent. Raises `CallerError`."""
     if not timeouts.HasField(name):
         return None
     timeout = milliseconds(getattr(timeouts, name))
@@ -225,7 +226,7 @@ def timeout_ms(timeouts: Any, name: str, path: str) -> int | None:
 
 
 def media(content: bytes | None, uri: str, most_bytes: int) -> bytes | Url:
-    """The recording. Raises `CallerError`."""
+    """Return the recording, or its URL. Raises `CallerError`."""
     if content is not None:
         if not content:
             raise CallerError("The audio is empty.", param="content")
@@ -240,6 +241,8 @@ def media(content: bytes | None, uri: str, most_bytes: int) -> bytes | Url:
 
 
 def declared(form: AudioFormat, audio: bytes | Url) -> AudioFormat:
-    """Raw audio that begins with a WAV header describes itself, as it does at Google."""
+    """Return the format of the audio: that of its WAV header if it has one, even if raw audio was declared, as at
+    Google.
+    """
     headed = isinstance(audio, bytes) and begins_wav(audio)
     return AudioFormat() if headed else form

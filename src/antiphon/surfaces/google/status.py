@@ -1,8 +1,8 @@
-"""How calls to Google's API end: with one of gRPC's codes, and with details that its clients read.
+"""The end of calls to Google's API: a gRPC status code, and details that its clients read.
 
 The details are a `google.rpc.Status` in the trailer `grpc-status-details-bin`, over REST in the body. Python's client
-of v1 sends a call again for 83 minutes after UNAVAILABLE and DEADLINE_EXCEEDED, streams with audio that is used up
-included. So v1 is never told either.
+of v1 repeats a call for 83 minutes after UNAVAILABLE and DEADLINE_EXCEEDED, even streams whose audio is used up. So v1
+never sends either.
 """
 
 from enum import IntEnum
@@ -36,13 +36,13 @@ from antiphon.surfaces.google.messages import RPC, duration, kind, packed
 DETAILS = "grpc-status-details-bin"
 DOMAIN = "googleapis.com"
 SERVICE = "speech.googleapis.com"
-MAX_MESSAGE_CHARS = 1_024  # clients take 8 KiB of trailers, and the text is in two of them
+MAX_MESSAGE_CHARS = 1_024  # clients accept 8 KiB of trailers, and the message is in two of them
 RETRY_AFTER_S = 1
 KEY_HEADER = "x-goog-api-key"
 
 
 class Code(IntEnum):
-    """https://github.com/grpc/grpc/blob/master/doc/statuscodes.md"""
+    """The gRPC status codes: https://github.com/grpc/grpc/blob/master/doc/statuscodes.md"""
 
     OK = 0
     CANCELLED = 1
@@ -84,27 +84,27 @@ HTTP = {
 
 
 class Unimplemented(CallerError):
-    """A method of Google's that is not served."""
+    """The method is not supported."""
 
     status = 501
     code = "unimplemented"
 
 
 class AlreadyExists(CallerError):
-    """A name that is taken."""
+    """The name exists already."""
 
     status = 409
     code = "already_exists"
 
 
 class FailedPrecondition(CallerError):
-    """What is there is not in a state in which that could be done."""
+    """The resource is not in a state that permits this request."""
 
     code = "failed_precondition"
 
 
 class Ended(AntiphonError):
-    """The stream ends for the sake of a limit."""
+    """A limit ends the stream."""
 
     code = "stream_limit"
 
@@ -113,7 +113,7 @@ class Ended(AntiphonError):
         self.grpc_code = code
 
 
-# The first class that fits, and the code for v2 and for v1; the order is from the narrow to the wide.
+# The first class that matches gives the codes for v2 and v1; subclasses stand before their bases.
 _CODES: tuple[tuple[type[AntiphonError], Code, Code], ...] = (
     (Unauthenticated, Code.UNAUTHENTICATED, Code.UNAUTHENTICATED),
     (PolicyError, Code.PERMISSION_DENIED, Code.PERMISSION_DENIED),
@@ -140,7 +140,7 @@ _CODES: tuple[tuple[type[AntiphonError], Code, Code], ...] = (
 
 
 def code_of(error: AntiphonError, *, first: bool) -> Code:
-    """`first` is for the first version of the API."""
+    """Return the status code of an error; `first` is true for v1."""
     if isinstance(error, Ended):
         return error.grpc_code
     v2, v1 = next((v2, v1) for kind, v2, v1 in _CODES if isinstance(error, kind))
@@ -148,7 +148,7 @@ def code_of(error: AntiphonError, *, first: bool) -> Code:
 
 
 def status(opening: Opening, error: AntiphonError, *, first: bool) -> Any:
-    """The error as a `google.rpc.Status`."""
+    """Return the error as a `google.rpc.Status`."""
     error = _phrased(error, first=first)
     code = code_of(error, first=first)
     info = kind(f"{RPC}.ErrorInfo")(reason=_reason(opening, error), domain=DOMAIN, metadata={"service": SERVICE})
@@ -163,13 +163,13 @@ def status(opening: Opening, error: AntiphonError, *, first: bool) -> Any:
 
 
 def closing(opening: Opening, error: AntiphonError, *, first: bool) -> Close:
-    """The end of a call over gRPC that fails."""
+    """Return the end of a gRPC call that fails."""
     told = status(opening, error, first=first)
     return Close(told.code, told.message, ((DETAILS, told.SerializeToString()),))
 
 
 def _phrased(error: AntiphonError, *, first: bool) -> AntiphonError:
-    """What a model cannot do, by the field that asks for it."""
+    """Return the error; what a model cannot do is named by the field that asks for it."""
     if not isinstance(error, UnsupportedLanguage):
         return error
     heard = ", ".join(error.languages)

@@ -1,4 +1,4 @@
-"""The first version of the API: its fields, and what a request asks for."""
+"""The first version of the API: its fields, and the meaning of a request."""
 
 from dataclasses import replace
 from typing import Any
@@ -62,12 +62,12 @@ STREAMING = {
 
 
 def stored(message: Any) -> str:
-    """None: this version has no recognizers."""
+    """Return an empty name: this version has no recognizers."""
     return ""
 
 
 def streaming(message: Any, base: Any = None) -> Asked:
-    """What the first message of a stream asks for. Raises `CallerError`."""
+    """Return the request in the first message of a stream. Raises `CallerError`."""
     config = message.streaming_config
     timeouts, path = config.voice_activity_timeout, "voice_activity_timeout."
     return replace(
@@ -81,7 +81,7 @@ def streaming(message: Any, base: Any = None) -> Asked:
 
 
 def recognise(message: Any, most_bytes: int, base: Any = None) -> tuple[Asked, bytes | Url]:
-    """What a call with a recording asks for, and the recording. Raises `CallerError`."""
+    """Return the request of a call, and its recording or URL. Raises `CallerError`."""
     given = message.audio
     content = given.content if given.WhichOneof("audio_source") == "content" else None
     audio = r.media(content, given.uri, most_bytes)
@@ -89,7 +89,7 @@ def recognise(message: Any, most_bytes: int, base: Any = None) -> tuple[Asked, b
 
 
 def asked(config: Any, audio: bytes | Url | None = None) -> Asked:
-    """What a configuration asks for. Raises `CallerError`."""
+    """Return the request of a configuration. Raises `CallerError`."""
     form = _format(config)
     r.alternatives(config.max_alternatives, "max_alternatives")
     if not config.language_code:
@@ -111,7 +111,7 @@ def asked(config: Any, audio: bytes | Url | None = None) -> Asked:
 
 
 def _hints(config: Any) -> tuple[tuple[str, ...], tuple[str, ...], tuple[str, ...]]:
-    """Which fields have phrases, the phrases, and what of them has no effect. Raises `CallerError`."""
+    """Return the fields with phrases, the phrases, and the related fields without effect. Raises `CallerError`."""
     sets, contexts, path = config.adaptation.phrase_sets, config.speech_contexts, "adaptation.phrase_sets"
     guiding = tuple(name for name, given in ((path, sets), ("speech_contexts", contexts)) if given)
     inline = [phrase for each in sets for phrase in each.phrases]

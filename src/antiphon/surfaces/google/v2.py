@@ -1,4 +1,4 @@
-"""The second version of the API: its fields, and what a request asks for."""
+"""The second version of the API: its fields, and the meaning of a request."""
 
 from dataclasses import replace
 from typing import Any
@@ -76,12 +76,12 @@ STREAMING = {
 
 
 def stored(message: Any) -> str:
-    """The recognizer that a request refers to, none for the implicit one. Raises `CallerError`."""
+    """Return the name of the recognizer that a request refers to, empty for the implicit one. Raises `CallerError`."""
     return names.stored(message.recognizer)
 
 
 def streaming(message: Any, base: Any = None) -> Asked:
-    """What the first message of a stream asks for; `base` is its recognizer's own configuration. Raises
+    """Return the request in the first message of a stream; `base` is its recognizer's configuration. Raises
     `CallerError`.
     """
     config = message.streaming_config
@@ -100,20 +100,24 @@ def streaming(message: Any, base: Any = None) -> Asked:
 
 
 def recognise(message: Any, most_bytes: int, base: Any = None) -> tuple[Asked, bytes | Url]:
-    """What a call with a recording asks for, and the recording. Raises `CallerError`."""
+    """Return the request of a call, and its recording or URL; `base` is its recognizer's configuration. Raises
+    `CallerError`.
+    """
     content = message.content if message.WhichOneof("audio_source") == "content" else None
     audio = r.media(content, message.uri, most_bytes)
     return asked(effective(base, message), audio), audio
 
 
 def effective(base: Any, holder: Any) -> Any:
-    """The configuration that counts: what the holder's own, and its mask, make of the `base`. Raises `CallerError`."""
+    """Return the configuration to use: `base`, with the changes of the holder's own configuration and mask. Raises
+    `CallerError`.
+    """
     mask = holder.config_mask if holder.HasField("config_mask") else None
     return overridden(type(holder.config)() if base is None else base, holder.config, mask, "config_mask")
 
 
 def check(config: Any) -> None:
-    """A configuration that need not be whole. Raises `CallerError`."""
+    """Raise `CallerError` if a configuration is invalid; it may leave out the audio format."""
     whole = config
     if config.WhichOneof("decoding_config") is None:
         whole = type(config)()
@@ -123,7 +127,7 @@ def check(config: Any) -> None:
 
 
 def asked(config: Any, audio: bytes | Url | None = None) -> Asked:
-    """What a configuration asks for. Raises `CallerError`."""
+    """Return the request of a configuration. Raises `CallerError`."""
     hints, neglected = _hints(config)
     features, path = config.features, "features.custom_prompt_config"
     form = _format(config)
@@ -145,7 +149,7 @@ def asked(config: Any, audio: bytes | Url | None = None) -> Asked:
 
 
 def _hints(config: Any) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """The phrases, and what of them has no effect. Raises `CallerError`."""
+    """Return the phrases, and the related fields without effect. Raises `CallerError`."""
     path, sets = "adaptation.phrase_sets", config.adaptation.phrase_sets
     inline = [each.inline_phrase_set for each in sets if each.WhichOneof("value") == "inline_phrase_set"]
     given = [phrase for each in inline for phrase in each.phrases]
@@ -171,7 +175,7 @@ def _format(config: Any) -> Any:
 
 
 def _name(message: Any, field: str) -> str:
-    """The name of an enum's value. Raises `CallerError` for one that there is not."""
+    """Return the name of an enum's value. Raises `CallerError` for an unknown value."""
     values = message.DESCRIPTOR.fields_by_name[field].enum_type.values_by_number
     number = getattr(message, field)
     if number not in values:
