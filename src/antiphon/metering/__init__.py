@@ -1,1 +1,1 @@
-"""Usage as callers ask for it and as it is shown; it is stored in stores."""
+"""Usage, prices, statements, and exports of usage; the data itself is stored in `stores`."""

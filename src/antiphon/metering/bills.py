@@ -1,4 +1,4 @@
-"""Statements as they are shown: as records for JSON and CSV. Amounts are whole nano-units, and the same as decimals."""
+"""Statements as records, for JSON and CSV. Amounts are whole nano-units, and again as decimals."""
 
 import csv
 import io
@@ -16,13 +16,13 @@ _EPOCH = datetime.fromtimestamp(0, UTC)
 
 
 def decimal(nano: int) -> str:
-    """Nano-units as an amount of the currency, exactly."""
+    """Return nano-units as an exact decimal amount of the currency."""
     whole, rest = divmod(abs(nano), NANO)
     return f"{'-' if nano < 0 else ''}{whole}.{rest:09}"
 
 
 def record(statement: Statement) -> dict[str, Any]:
-    """Everything that a statement says, in a fixed order."""
+    """Return the whole statement as named fields, in a fixed order."""
     said: dict[str, Any] = {
         "project": statement.project,
         "period": statement.period.name,
@@ -45,7 +45,9 @@ def to_json(statement: Statement) -> str:
 
 
 def to_csv(statement: Statement) -> str:
-    """A row for each line (RFC 4180), with what all have in common repeated in each, and the total as the last."""
+    """Return the statement as CSV (RFC 4180): one row per line, each with the common fields, and the total as the last
+    row.
+    """
     head = {"project": statement.project, "period": statement.period.name, "currency": statement.currency}
     rows = [head | _item(item, statement.with_costs) for item in statement.items]
     total = head | {"kind": "total", "amount_nano": statement.total_nano, "amount": decimal(statement.total_nano)}
@@ -56,12 +58,12 @@ def to_csv(statement: Statement) -> str:
 
 
 def lines_to_csv(lines: Iterable[Line]) -> Iterator[str]:
-    """Session by session, as it comes."""
+    """Yield the lines of sessions as CSV, without holding them all in memory."""
     return _csv(map(_line, lines), list(_LINE))
 
 
 def lines_to_records(lines: Iterable[Line]) -> list[dict[str, Any]]:
-    """Session by session. Raises `CallerError` for more than `MAX_LINES`."""
+    """Return the lines of sessions as records. Raises `CallerError` for more than `MAX_LINES`."""
     records: list[dict[str, Any]] = []
     for line in lines:
         if len(records) == MAX_LINES:

@@ -1,4 +1,4 @@
-"""What the usage that was really had would have cost by other price books."""
+"""The cost of past usage by other price books."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -13,8 +13,8 @@ from antiphon.metering.statements import Period
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """One book's answer. `by_dimension` are the amounts in nano-units; `missing` is what it has no price for, in the
-    dimensions' units.
+    """The result for one book. `by_dimension` are amounts in nano-units; `missing` are quantities without a price, in
+    the dimensions' units.
     """
 
     book: Book
@@ -26,8 +26,8 @@ class Plan:
 def compare(
     sessions: Callable[[str, bool], Iterable[ClosedSession]], projects: Iterable[str], books: Sequence[Series]
 ) -> list[Plan]:
-    """Each book's, in their order; every project has its own allowances. `sessions` gives those of a project, entry by
-    entry or not, as often as it is asked. A book rates as its latest version does, whenever that was in force.
+    """Return the plan of each book, in order; each project has its own allowances. `sessions` returns those of a
+    project, entry by entry or not, and is called repeatedly. A book's latest version is used for all times.
     """
     names = list(projects)
     return [_plan(sessions, names, series.books[-1]) for series in books]
@@ -46,7 +46,7 @@ def _plan(sessions: Callable[[str, bool], Iterable[ClosedSession]], projects: It
 
 
 def records(plans: Iterable[Plan], period: Period) -> list[dict[str, Any]]:
-    """Each plan as named fields."""
+    """Return each plan as named fields."""
     return [
         {
             "book": plan.book.name,

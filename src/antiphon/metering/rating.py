@@ -1,13 +1,14 @@
-"""Makes money of what was used: sessions and a price book give lines. Pure, and in whole numbers only.
+"""Rating: sessions and a price book give lines with amounts. Pure, and in whole numbers only.
 
-What is rated is a session, never an entry: a minimum and an increment bind to a session and channel, and one call
-writes many entries, corrections among them. The order is: the sum of the entries of one kind (dimension, model,
+The unit of rating is the session, never the entry: a minimum and an increment apply to a session and channel, and one
+call writes many entries, corrections among them. The order is: the sum of the entries of one kind (dimension, model,
 feature, surface) and channel; the factor; the minimum, then the increment; the tiers; the price; the add-ons, by the
-quantity that was billed below them. A project's override stands in the prices.
+quantity that was billed below them. A project's override is already in the prices.
 
-Amounts are rounded once for each price and span (`Rule`). Where a span has several lines, each gets what it adds to the
-rounded sum, so the lines always add up to the total. Tiers work alike: a session costs what it adds to the cost of all
-before it, by the time at which they closed. So no total depends on how usage is cut into entries.
+Amounts are rounded once for each price and span (`Rule`). If a span has several lines, each line gets its increase of
+the rounded sum, so the lines always add up to the total. Tiers work in the same way: a session costs its increase of
+the cost of all sessions before it, in the order in which they closed. So no total depends on how usage is split into
+entries.
 """
 
 from collections.abc import Iterable, Iterator
@@ -21,26 +22,26 @@ from antiphon.metering.pricing.rates import ROUND, Rate, Rates, Used
 
 DAY_MS = 86_400_000
 
-_LONG = (Span.DAY, Span.INVOICE)  # of more than one session
+_LONG = (Span.DAY, Span.INVOICE)  # spans of more than one session
 _USAGE = EntryKind.USAGE.value
 
 
 class LineKind(StrEnum):
-    """What a line is for."""
+    """The purpose of a line."""
 
     USAGE = "usage"
-    CORRECTION = "correction"  # what an earlier period's session costs now, less what it cost
+    CORRECTION = "correction"  # the present cost of an earlier period's session, minus its former cost
     UNRATED = "unrated"  # no price applies: an error of the book
-    WAIVED = "waived"  # the last result of a session that its caller left
-    MINIMUM = "minimum"  # what is missing to the least that an invoice comes to
-    ROUNDING = "rounding"  # of a day's or an invoice's sum, to more than a nano-unit
+    WAIVED = "waived"  # the last result of a session whose caller left
+    MINIMUM = "minimum"  # the difference up to the minimum of an invoice
+    ROUNDING = "rounding"  # of the sum of a day or an invoice, if to more than a nano-unit
 
 
 class Line(NamedTuple):
-    """One price of one session and channel. `first`, `last` and `entries` say which entries: the sequences of the first
-    and the last, of that dimension, channel and session, and how many. `measured` is their sum, `parts` what was billed
-    (in parts of a unit, as the rate counts), `nano` the amount. `reason` is why there is no price, or what a line
-    without a session is.
+    """One price of one session and channel. `first` and `last` are the sequences of the first and the last entry of
+    that dimension, channel and session, `entries` is their number. `measured` is their sum, `parts` the billed quantity
+    (in parts of a unit, as in `Rate`), `nano` the amount. `reason` says why there is no price, or what a line without a
+    session is.
     """
 
     kind: LineKind
@@ -64,7 +65,7 @@ class Line(NamedTuple):
 
 
 class _Cell:
-    """What a session was charged of one kind and channel."""
+    """The charges of a session of one kind and channel."""
 
     __slots__ = ("amount", "by_entry", "entries", "first", "last")
 
@@ -74,7 +75,9 @@ class _Cell:
         self.by_entry: dict[int, int] = {}
 
     def amounts(self) -> list[int]:
-        """Of each entry, corrected. What a correction takes beyond its entry is taken from the entries before."""
+        """Return the amount of each entry after corrections. A correction above its entry reduces the entries before
+        it.
+        """
         amounts = list(self.by_entry.values())
         over = 0
         for place in range(len(amounts) - 1, -1, -1):
@@ -87,7 +90,7 @@ _Cells = dict[tuple[Used, int], _Cell]
 
 
 def rate(sessions: Iterable[ClosedSession], books: Series | Book) -> Iterator[Line]:
-    """The lines of a project's sessions of one period, which come by the time at which they closed.
+    """Yield the lines of a project's sessions of one period, which must be in the order in which they closed.
 
     Raises `NoBook` for a session that began before the first version of the book.
     """
@@ -98,14 +101,14 @@ def rate(sessions: Iterable[ClosedSession], books: Series | Book) -> Iterator[Li
 
 
 class _Rater:
-    """What has been rated so far of one project and period."""
+    """The state of rating one project and period."""
 
     def __init__(self, series: Series) -> None:
         self._series = series
         self._of: dict[str, Rates] = {}  # by version
-        self._used: dict[tuple[str, int, int], int] = {}  # by price, parts and day: what its tiers have seen
-        self._measured: dict[tuple[str, int, int], int] = {}  # the same of what was measured, where that is rounded up
-        self._sums: dict[tuple[Rate, int], list[int]] = {}  # by rate and day: the exact sum, and that of the lines
+        self._used: dict[tuple[str, int, int], int] = {}  # by price, parts and day: the parts counted in its tiers
+        self._measured: dict[tuple[str, int, int], int] = {}  # by the same: measured amounts, before rounding up
+        self._sums: dict[tuple[Rate, int], list[int]] = {}  # by rate and day: the exact sum, and the sum of the lines
         self._total = 0
         self._last: tuple[Book, str] | None = None
 
@@ -140,7 +143,7 @@ class _Rater:
         return lines
 
     def end(self) -> Iterator[Line]:
-        """What there is to say of all together."""
+        """Yield the lines about all sessions together."""
         if self._last is None:
             return
         book, project = self._last
@@ -163,7 +166,7 @@ class _Rater:
         return rates
 
     def _cost(self, each: Rate, cell: _Cell, day: int, sums: dict[tuple[Rate, int], list[int]]) -> tuple[int, int]:
-        """How many parts are billed, and what they cost in nano-units."""
+        """Return how many parts are billed, and their cost in nano-units."""
         rounding = each.book.rounding
         quantum = 1 if rounding.per in _LONG else rounding.quantum_nano
         to_whole, scale = ROUND[rounding.mode], each.scale * quantum
@@ -193,7 +196,9 @@ class _Rater:
         return sum(map(each.billable, cell.amounts()))
 
     def _step(self, each: Rate, amount: int, day: int) -> int:
-        """What is billed of one more amount, where the quantity rules bind to it or to all of the period."""
+        """Return the billed parts of one more amount, if the rules of the quantity apply to an entry or to the whole
+        period.
+        """
         if each.binding is Binding.ENTRY:
             return each.billable(amount)
         key = each.price.id, each.parts, day if each.price.every is Every.DAY else 0
@@ -202,7 +207,7 @@ class _Rater:
         return each.billable(before + amount) - each.billable(before)
 
     def _exact(self, each: Rate, parts: int, day: int) -> int:
-        """What so many parts more cost, in parts of a nano-unit."""
+        """Return the cost of so many more parts, in parts of a nano-unit."""
         if each.flat is not None:
             return parts * each.flat
         key = each.price.id, each.parts, day if each.price.every is Every.DAY else 0
@@ -212,9 +217,7 @@ class _Rater:
 
 
 def _cells(session: ClosedSession, book: Book, by_entry: bool) -> tuple[_Cells, tuple[Used, int, _Cell] | None]:
-    """What the entries add up to, and what of them is waived. A correction counts where the entry does that it
-    corrects.
-    """
+    """Return the sums of the entries, and the waived one, if any. A correction counts with the entry it corrects."""
     cells: _Cells = {}
     free = -1
     if session.abandoned and book.abandoned is Abandoned.LAST_RESULT_FREE:
@@ -242,7 +245,9 @@ def _cells(session: ClosedSession, book: Book, by_entry: bool) -> tuple[_Cells, 
 
 
 def _corrected(charges: list[Charge], correction: Charge, place: tuple[Used, int]) -> tuple[int, tuple[Used, int]]:
-    """The first sequence of what it corrects, and where that counts; where the correction says, if it is not there."""
+    """Return the first sequence of the corrected entry, and its place; if it is not there, those of the correction
+    itself.
+    """
     for charge in charges:
         if charge.kind == _USAGE and charge.sequence <= (correction.corrects or 0) <= charge.last:
             used = charge.dimension, charge.model, charge.feature, charge.surface
@@ -259,7 +264,7 @@ def _add_request(cells: _Cells, session: ClosedSession) -> None:
 
 
 def _longest(cells: _Cells, place: tuple[Used, int]) -> bool:
-    """Whether it is of the channel that stands for all: the first of the longest."""
+    """Return whether the channel is the one that is charged for all: the first of the longest."""
     used, channel = place
     amounts = [(-cell.amount, number) for (other, number), cell in cells.items() if other == used]
     return min(amounts)[1] == channel
@@ -284,5 +289,5 @@ def _line(
 
 
 def summary(kind: LineKind, project: str, each: Rate | None, at_unix_ms: int, nano: int, reason: str) -> Line:
-    """A line of no one session."""
+    """Return a line without a session."""
     return Line(kind, project, "", at_unix_ms, "", *("",) * 4, 0, 0, 0, 0, 0, each, 0, nano, reason)

@@ -1,9 +1,9 @@
-"""A project's statement of a month: its sessions, rated, and what corrections have changed of earlier months.
+"""A project's statement of a month: its rated sessions, and what corrections have changed in earlier months.
 
-A statement is a projection of the ledger and the price books. It is stored nowhere, and made again it is the same, byte
-for byte: it covers the ledger up to a cursor, and once it has been issued, what comes later, whatever its time, is of
-later statements (`Settled`). What an earlier month would cost now, less what it did cost, are lines of this one: so all
-statements together always are what all usage costs as it is known.
+A statement is computed from the ledger and the price books. It is not stored, and each computation gives the same
+bytes: it covers the ledger up to a cursor, and once it is issued, later entries, whatever their time, belong to later
+statements (`Settled`). The present cost of an earlier month minus its former cost gives lines of this one: so the sum
+of all statements is always the cost of all known usage.
 """
 
 import hashlib
@@ -19,7 +19,7 @@ from antiphon.core.usage import ClosedSession, LooseEnds, SessionQuery, Settled
 from antiphon.metering.pricing.book import Book, Series
 from antiphon.metering.rating import Line, LineKind, rate, summary
 
-MAX_LINES = 100_000  # that are given one by one in one answer
+MAX_LINES = 100_000  # lines of sessions in one answer
 
 _EPOCH = datetime.fromtimestamp(0, UTC)
 
@@ -34,7 +34,7 @@ class Period:
 
 
 class Place(NamedTuple):
-    """What the lines of a statement are summed by."""
+    """The key by which lines are summed in a statement."""
 
     kind: LineKind
     price: str
@@ -48,8 +48,8 @@ class Place(NamedTuple):
 
 @dataclass(slots=True)
 class Item:
-    """One line of a statement: the sum of the lines of sessions that differ in nothing but the session. `billed` is in
-    the dimension's unit, as text, as it need not be whole.
+    """One line of a statement: the sum of lines that differ only in the session. `billed` is in the dimension's unit,
+    as text, since it may be a fraction.
     """
 
     place: Place
@@ -65,8 +65,8 @@ class Item:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Statement:
-    """`unrated` are the lines of sessions without a price. Sessions that were `open` at the end of the period are of
-    the one in which they close. `costs_nano` is what the engines cost, where there is a book for that.
+    """A statement. `unrated` is the number of lines without a price. Sessions that were `open` at the end of the period
+    belong to the one in which they close. `costs_nano` is the cost of the engines, if there is a book of costs.
     """
 
     project: str
@@ -79,7 +79,7 @@ class Statement:
     cursor: str
     issued: bool = False
     with_costs: bool = False
-    uncosted: int = 0  # lines of what the book of costs has no figure for
+    uncosted: int = 0  # lines without a price in the book of costs
 
     @property
     def total_nano(self) -> int:
@@ -91,7 +91,7 @@ class Statement:
 
 
 def parse_period(text: str) -> Period:
-    """A month as written: 2026-11. Raises `CallerError`."""
+    """Return the period of a month such as 2026-11. Raises `CallerError`."""
     try:
         since = datetime.strptime(text, "%Y-%m").replace(tzinfo=UTC)
         until = (since.replace(day=28) + timedelta(days=4)).replace(day=1)
@@ -106,8 +106,9 @@ def month_of(unix_ms: int) -> Period:
 
 @dataclass(frozen=True, slots=True)
 class Billing:
-    """Makes statements. `series_of` says by which books a project is billed, `costs` what engines cost, in the same
-    currency; `pace` is called after each session: work that shares a process with others waits there. Blocking.
+    """The maker of statements. `series_of` returns the books by which a project is billed, `costs` are those of the
+    engines' costs, in the same currency; `pace` is called after each session, and may wait so that other work can run.
+    Blocking.
     """
 
     ledger: Usage
@@ -115,10 +116,12 @@ class Billing:
     series_of: Callable[[str], Series]
     costs: Series | None = None
     pace: Callable[[], None] | None = None
-    drafts: bool = False  # whether the books may still change: nothing is remembered of them, and nothing issued
+    drafts: bool = False  # the books may still change: they are not recorded, and nothing is issued
 
     def statement(self, project: str, period: Period, now_unix_ms: int, with_costs: bool = False) -> Statement:
-        """Raises `CallerError`, `Conflict` where a book has changed since it was used, `InternalError`."""
+        """Return the statement of a period. Raises `CallerError`, `InternalError`, or `Conflict` if a book has changed
+        since it was used.
+        """
         scope = self._scope(project, period)
         series = self.series_of(project)
         sums = _Sums()
@@ -153,12 +156,12 @@ class Billing:
         return statement
 
     def lines(self, project: str, period: Period) -> Iterator[Line]:
-        """The same, session by session."""
+        """Yield the lines of the statement for each session."""
         return self._lines(self._scope(project, period), self.series_of(project))
 
     def issue(self, project: str, period: Period, now_unix_ms: int) -> Statement:
-        """A statement that will not change any more. Raises `Conflict` before the period is over, where something has
-        no price, or where this period or a later one has been issued.
+        """Issue a statement, which never changes afterwards, and return it. Raises `Conflict` before the end of the
+        period, if usage has no price, or if this period or a later one is already issued.
         """
         if self.drafts:
             raise Conflict("a statement is issued by the price books of the configuration")
@@ -175,7 +178,7 @@ class Billing:
         return replace(statement, issued=True)
 
     def sessions(self, project: str, period: Period, by_entry: bool = False) -> Iterator[ClosedSession]:
-        """What there is to rate of a project in a period, without corrections of earlier ones."""
+        """Yield the sessions of a project in a period, without corrections of earlier periods."""
         return self._sessions(self._scope(project, period).query(period, by_entry=by_entry))
 
     def _scope(self, project: str, period: Period) -> "_Scope":
@@ -208,7 +211,7 @@ class Billing:
 
 @dataclass(frozen=True, slots=True)
 class _Scope:
-    """What of the ledger a statement covers."""
+    """The part of the ledger that a statement covers."""
 
     project: str
     period: Period
@@ -218,7 +221,9 @@ class _Scope:
     ends: LooseEnds = field(default_factory=lambda: LooseEnds({}, 0))
 
     def query(self, closed: Period, known_unix_ms: int | None = None, by_entry: bool = False) -> SessionQuery:
-        """The sessions that closed in a period, as they are known at the end of this one, or were at another time."""
+        """Return the query for the sessions that closed in a period, as known at the end of this statement's period or
+        at `known_unix_ms`.
+        """
         return SessionQuery(
             project=self.project,
             since_unix_ms=closed.since_unix_ms,
@@ -231,7 +236,9 @@ class _Scope:
 
 
 def digest(statement: Statement) -> str:
-    """Of what it says, but for words: another version of the server may have others."""
+    """Return a hash of the statement without its descriptions, which another version of the server may word
+    differently.
+    """
     said = [statement.project, statement.period.name, statement.currency, statement.open]
     books = [(book.name, book.version, book.sha256) for book in statement.books]
     items = sorted(
@@ -243,14 +250,14 @@ def digest(statement: Statement) -> str:
 
 @dataclass(slots=True)
 class _Sums:
-    """The lines of sessions, as they are summed up."""
+    """The sums of lines of sessions."""
 
     unrated: int = 0
     uncosted: int = 0
     _items: dict[Place, Item] = field(default_factory=dict)
-    _billed: dict[Place, list[int]] = field(default_factory=dict)  # parts, and how many make a unit
+    _billed: dict[Place, list[int]] = field(default_factory=dict)  # parts, and parts per unit
     _costs: dict[tuple[bool, str, str, str, str], int] = field(default_factory=dict)
-    _last: dict[Place, str] = field(default_factory=dict)  # the last session, as its lines come one after the other
+    _last: dict[Place, str] = field(default_factory=dict)  # the last session; its lines come one after another
 
     def add(self, line: Line) -> None:
         each = line.rate
@@ -282,7 +289,7 @@ class _Sums:
             whole, rest = divmod(parts, unit)
             self._items[place].billed = f"{parts}/{unit}" if rest else str(whole)
         for used, nano in self._costs.items():
-            # With the first price of that use: margin is by model. What has no price has a line of its own.
+            # Added to the first line of that usage, as margins are by model; usage without a price gets its own line.
             same = (each for each in sorted(self._items) if (each.kind is LineKind.CORRECTION, *each[3:7]) == used)
             place = next(same, Place(LineKind.USAGE, "", "", *used[1:], "costs only"))
             item = self._items.setdefault(place, Item(place))
@@ -291,8 +298,8 @@ class _Sums:
 
 
 def _changes(before: Iterable[Line], now: Iterable[Line], reopened: dict[str, int], earlier: Period) -> Iterator[Line]:
-    """What an earlier period's lines are now, less what they were: one by one for the sessions of which there is
-    something new, and one for each price for all others, whose share in tiers or in a rounded sum has moved.
+    """Yield the difference between the lines of an earlier period now and before: one by one for sessions with new
+    entries, and one for each price for all other sessions, whose part of a tier or of a rounded sum has changed.
     """
     changes: dict[tuple[object, ...], Line] = {}
     for sign, lines in ((-1, before), (1, now)):

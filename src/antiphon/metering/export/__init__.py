@@ -1,1 +1,1 @@
-"""Usage for billing systems outside: entries become events, events go through the outbox, receivers get them."""
+"""Exports of usage to external billing systems: entries become events, and the outbox sends events to receivers."""

@@ -1,6 +1,6 @@
-"""CloudEvents 1.0 in batches (cloudevents.io, the HTTP binding's batched mode), as OpenMeter takes them.
+"""CloudEvents 1.0 in batches (cloudevents.io, batched mode of the HTTP binding), as OpenMeter accepts them.
 
-OpenMeter knows `id` and `source` for 32 days, and takes events however old they are.
+OpenMeter remembers `id` and `source` for 32 days, and accepts events of any age.
 """
 
 from collections.abc import Sequence
@@ -13,7 +13,7 @@ from antiphon.core.exports import Batch, UsageEvent
 from antiphon.metering.export.receivers import DAY_MS, Answer, Judgement, Limits, Request, judge
 
 CONTENT_TYPE = "application/cloudevents-batch+json"
-SOURCE = "antiphon"  # identifiers tell servers apart
+SOURCE = "antiphon"  # identifiers distinguish servers
 FOR_EVER_MS = 100 * 366 * DAY_MS
 LIMITS = Limits(events=100, at_once=1, past_ms=FOR_EVER_MS, memory_ms=31 * DAY_MS)
 
@@ -22,7 +22,7 @@ _EPOCH = datetime.fromtimestamp(0, UTC)
 
 @dataclass(frozen=True, slots=True)
 class OpenMeter:
-    """Implements `Receiver`. A project is its `subject`, a meter its `type`."""
+    """A receiver (`Receiver`). A project is the event's `subject`, a meter its `type`."""
 
     url: str
     token: str = field(default="", repr=False)
@@ -51,7 +51,7 @@ class OpenMeter:
 
 
 def cloud_event(event: UsageEvent) -> dict[str, object]:
-    """The amount is text: numbers in JSON are floats to many readers."""
+    """Return an event as a CloudEvent. The amount is text, since many programs read numbers in JSON as floats."""
     return {
         "specversion": "1.0",
         "id": event.identifier,

@@ -1,6 +1,4 @@
-"""What people ask of exports, and have done: how far they are, gaps, another try, a replay. For the command line and
-the management API.
-"""
+"""Status and control of exports: progress, gaps, retries and replays. For the command line and the management API."""
 
 from collections.abc import AsyncIterator, Callable, Collection, Mapping
 from dataclasses import asdict
@@ -14,8 +12,8 @@ MAX_NOTE = 500
 
 
 class ExportDesk:
-    """`memory_ms` is for how long the receiver of each target that is configured knows what comes again. Without
-    `exports` nothing was exported.
+    """The exports as operators see and control them. `memory_ms` is for how long the receiver of each configured target
+    remembers identifiers. If `exports` is `None`, nothing was exported.
     """
 
     def __init__(
@@ -27,7 +25,7 @@ class ExportDesk:
         self._now_unix_ms = now_unix_ms
 
     async def status(self) -> list[dict[str, object]]:
-        """Every target that there is. `behind` are entries of the ledger that are in no batch yet, at most
+        """Return the status of every target. `behind` is the number of ledger entries in no batch yet, at most
         `MAX_READ`.
         """
         found = []
@@ -39,12 +37,12 @@ class ExportDesk:
         return found
 
     async def gaps(self, target: str, after: int = 0) -> list[dict[str, object]]:
-        """A line for each event of a gap, and one for a gap without; at most `MAX_GAPS` gaps."""
+        """Return a record for each event of a gap, or one for a gap without events; of at most `MAX_GAPS` gaps."""
         exports = await self._known(target)
         return [line for gap in await exports.gaps(target, after, MAX_GAPS) for line in _lines(gap)]
 
     async def settle(self, target: str, numbers: Collection[int] | None, note: str) -> int:
-        """Says of gaps, or of all, that a person has dealt with them; how many there were."""
+        """Record that a person has dealt with these gaps, or with all. Returns their number."""
         if len(note) > MAX_NOTE or not note.isprintable():
             raise CallerError(f"a note has at most {MAX_NOTE} characters, all printable", param="note")
         exports = await self._known(target)
@@ -55,7 +53,7 @@ class ExportDesk:
         return done
 
     async def send_again(self, target: str, numbers: Collection[int] | None) -> int:
-        """Has gaps, or all, sent again; how many there were. A running server does so within its interval."""
+        """Let these gaps, or all, be sent again. A running server does so within its interval. Returns their number."""
         exports = await self._known(target)
         done = 0
         async for some in self._numbers(target, numbers):
@@ -63,8 +61,8 @@ class ExportDesk:
         return done
 
     async def replay(self, target: str, position: int) -> tuple[int, int]:
-        """Has what was taken of the entries from `position` on sent again, as it was, where the receiver still knows
-        it. How many batches, and how many stay because it may not.
+        """Let the batches of entries from `position` on be sent again unchanged, if the receiver still remembers their
+        identifiers. Returns the number of these batches, and of those that it may have forgotten.
         """
         exports = await self._known(target)
         if target not in self._memory_ms:

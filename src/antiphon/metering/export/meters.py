@@ -1,8 +1,8 @@
 """What is exported: meters, and the sums of entries that become their events. Pure.
 
-An event is the sum of what one meter counts of one project within one hour, over a range of the ledger. Corrections
-are events of their own, as they may be negative. Amounts are what was measured. To export another amount of an entry
-(what is billed of it, what it costs), give `Sums` another `amount_of`.
+An event is the sum of one meter for one project within one hour, over a range of the ledger. Corrections are separate
+events, as they may be negative. Amounts are as measured. To export another amount of an entry (such as the billed
+quantity, or its cost), pass `Sums` another `amount_of`.
 """
 
 import hashlib
@@ -16,15 +16,15 @@ from antiphon.core.stores import Recorded
 from antiphon.core.usage import Dimension
 
 HOUR_MS = 3_600_000
-MAX_SUMS = 1000  # of one range; a range ends before it has more
-LABELS = ("model", "surface", "feature")  # what events may be told apart by
+MAX_SUMS = 1000  # in one range; a range ends before it has more
+LABELS = ("model", "surface", "feature")  # fields by which events may be separated
 
 Amount = Callable[[Entry], int]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Meter:
-    """Counts one dimension, of those entries whose model, surface and feature fit the patterns (`*`, `?`)."""
+    """A meter: it counts one dimension, in entries whose model, surface and feature match the patterns (`*`, `?`)."""
 
     name: str
     dimension: Dimension
@@ -42,7 +42,7 @@ class Meter:
 
 
 def usual_meters() -> tuple[Meter, ...]:
-    """One for each dimension: `antiphon_llm_input_tokens` and so on."""
+    """Return one meter for each dimension: `antiphon_llm_input_tokens` and so on."""
     return tuple(Meter(name=f"antiphon_{d.replace('.', '_')}", dimension=d) for d in Dimension)
 
 
@@ -52,10 +52,10 @@ def measured(entry: Entry) -> int:
 
 @dataclass(frozen=True, slots=True)
 class Metering:
-    """Which meters there are, which dimensions no meter is to count, and by which `LABELS` events are told apart.
+    """The meters, the dimensions that no meter needs to count (`without`), and the `LABELS` that separate events.
 
-    A quantity that no meter counts is an event without a meter, so that it is missed, unless its dimension is one of
-    `without`.
+    A quantity that no meter counts becomes an event without a meter, so that it is noticed, unless its dimension is one
+    of `without`.
     """
 
     meters: tuple[Meter, ...]
@@ -68,16 +68,16 @@ _Group = tuple[str, str, int, bool, tuple[tuple[str, str], ...]]  # project, met
 
 
 class Sums:
-    """Adds up entries of a range of the ledger, one after the other. Those of projects in `skips` are not exported."""
+    """The sums of entries in a range of the ledger, added one by one. Projects in `skips` are not exported."""
 
     def __init__(self, metering: Metering, skips: Callable[[str], bool]) -> None:
         self._metering = metering
         self._skips = skips
-        self._sums: dict[_Group, tuple[int, int]] = {}  # the time of the latest entry, the amount
+        self._sums: dict[_Group, tuple[int, int]] = {}  # (time of the latest entry, amount)
 
     @property
     def full(self) -> bool:
-        """Whether another entry might make too many sums."""
+        """Whether another entry could exceed the maximum number of sums."""
         return len(self._sums) + max(1, len(self._metering.meters)) > MAX_SUMS
 
     def add(self, recorded: Recorded) -> None:
@@ -97,8 +97,8 @@ class Sums:
             self._sums[group] = max(at, entry.at_unix_ms), total + amount
 
     def events(self, begin: str, first: int, last: int) -> list[UsageEvent]:
-        """What was added up, of the entries at `first` to `last`, in the order of time. Identifiers begin with `begin`;
-        names of projects and sessions cannot be had back from them. A sum of zero is no event.
+        """Return the sums as events of the entries `first` to `last`, ordered by time. Identifiers begin with `begin`,
+        and do not reveal the names of projects or sessions. A sum of zero is no event.
         """
         events = []
         for group, (at, total) in self._sums.items():

@@ -1,10 +1,10 @@
-"""Takes usage from the ledger into the outbox, and from there to one receiver: in order, at least once, and so that the
+"""The way of usage from the ledger into the outbox and to one receiver: in order, at least once, and so that the
 receiver counts it once.
 
-A batch is written before it is sent, with an identifier of its own, and sent again as it is until it is answered. Where
-no answer says whether a batch was taken, and the receiver may soon forget its identifier, it is not sent again: it is
-`UNKNOWN`, for a person. So is it with what the receiver would not take (`REFUSED`). Both are gaps; what comes after
-them goes on. A server that is killed at any moment goes on from what is stored.
+A batch is stored with its own identifier before it is sent, and sent again unchanged until it is answered. If no answer
+says whether a batch was accepted, and the receiver may soon forget its identifier, it is not sent again: its state is
+`UNKNOWN`, and a person decides. If the receiver rejects it, its state is `REFUSED`. Both are gaps; later batches are
+still sent. A server that was killed at any moment continues from the stored state.
 """
 
 import asyncio
@@ -26,9 +26,9 @@ from antiphon.metering.export.receivers import DAY_MS, HOUR_MS, Answer, Judgemen
 
 MAX_ENTRIES = 20_000  # of one cut
 MAX_WAITING = 2000  # batches; while more wait, no more are cut: the ledger keeps the rest
-MAX_KEPT = 500_000  # batches that were taken, of a target
-MAX_CUTS = 100_000  # that are looked through where the ledger is another one
-KEEP_MS = 40 * DAY_MS  # what was taken, to be sent again or taken back
+MAX_KEPT = 500_000  # accepted batches of a target
+MAX_CUTS = 100_000  # searched if the ledger is a different one
+KEEP_MS = 40 * DAY_MS  # for accepted batches, which may be replayed, or refused by later reports
 PURGE_MS = HOUR_MS  # between two purges
 LEAST_SLEEP_MS, LONGEST_SLEEP_MS = 100, 60_000
 
@@ -36,18 +36,18 @@ log = logging.getLogger(__name__)
 
 
 class NotSent(Exception):
-    """No byte of a request left."""
+    """No byte of the request was sent."""
 
 
 class NoAnswer(Exception):
-    """A request may have arrived, and was not answered in time, or not wholly."""
+    """The request may have arrived, but there was no complete answer in time."""
 
 
 Post = Callable[[Request], Awaitable[Answer]]  # raises `NotSent` or `NoAnswer`
 
 
 class Start(StrEnum):
-    """From where a target's export begins."""
+    """The position in the ledger where the export to a new target begins."""
 
     NOW = "now"
     BEGINNING = "beginning"  # of the ledger
@@ -55,7 +55,7 @@ class Start(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """One `[export.NAME]`. New usage is cut into batches every `interval_ms`."""
+    """A target, configured as `[export.NAME]`. New usage is cut into batches every `interval_ms`."""
 
     name: str
     receiver: Receiver
@@ -65,8 +65,8 @@ class Target:
 
 
 class Outbox:
-    """Of one target. `outcomes` counts what became of attempts, by their verdict, or `unanswered`; `status` is what it
-    was at the last look.
+    """The outbox of one target. `outcomes` counts attempts by their verdict, or as `unanswered`; `status` is the latest
+    that was read.
     """
 
     def __init__(
@@ -93,19 +93,19 @@ class Outbox:
         self._cut: Cut | None = None
         self._cut_at_ms: int | None = None
         self._purged_at_ms = 0
-        self._failures = 0  # rounds in a row in which nothing was taken
+        self._failures = 0  # rounds in a row in which no batch was accepted
         self._resume_ms = 0
 
     async def run(self) -> None:
-        """Runs for ever. Raises `InternalError` where a store fails."""
+        """Run for ever. Raises `InternalError` if a store fails."""
         self._cut = None
         while True:
             await self.step()
             await self._sleep(self._pause_ms() / 1000)
 
     async def step(self) -> None:
-        """What there is to do now: a cut, if it is time; then everything that can be sent. Raises `InternalError` where
-        a store fails, or would forget what is written.
+        """Cut a batch, if it is time; then send everything that can be sent. Raises `InternalError` if a store fails,
+        or would lose what is written.
         """
         if trouble := self._exports.trouble:
             raise InternalError(trouble)
@@ -118,7 +118,9 @@ class Outbox:
         await self._look()
 
     def _pause_ms(self) -> int:
-        """Until the next cut, unless something waits that can be sent before; none is made while too much waits."""
+        """Return the time until the next cut, or until a waiting batch can be sent, in milliseconds. There is no cut
+        while too many batches wait.
+        """
         now, waiting = self._clock.unix_ms(), self.status.waiting if self.status is not None else 0
         due_ms = now + LONGEST_SLEEP_MS
         if waiting < MAX_WAITING:
@@ -139,7 +141,7 @@ class Outbox:
     # -- from the ledger -----------------------------------------------------------------------------------------------
 
     async def _take_in(self) -> bool:
-        """Cuts what is new in the ledger into batches. Whether there is more."""
+        """Cut new entries of the ledger into batches. Returns whether there are more entries."""
         now = self._clock.unix_ms()
         if self._cut_at_ms is not None and now - self._cut_at_ms < self._target.interval_ms:
             return False
@@ -170,7 +172,7 @@ class Outbox:
         return more
 
     async def _find_cut(self) -> Cut:
-        """Where the last one ended, in this ledger."""
+        """Return the end of the last cut, in this ledger."""
         known = await self._exports.cuts(self.name)
         if not known:
             position = await self._first_position()
@@ -191,7 +193,7 @@ class Outbox:
         end = 1
         while await self._ledger.read(cursor(end), 1):
             end *= 2
-        begin = 0  # nothing comes after `end`; to be found is the first position after which nothing does
+        begin = 0  # search the first position without entries after it; `end` is one
         while begin < end:
             middle = (begin + end) // 2
             if await self._ledger.read(cursor(middle), 1):
@@ -201,11 +203,11 @@ class Outbox:
         return end
 
     async def _common(self, latest: Cut) -> Cut:
-        """The ledger is not the one that batches were cut from: an older copy, or a new one. Goes on from the last cut
-        that it has in common with that, with identifiers of its own, as its positions come again.
+        """Return a new cut if the ledger is not the one of the batches, but an older copy or a new one: after the last
+        cut that it contains. Its identifiers are new, since positions are used again.
         """
         cuts = await self._exports.cuts(self.name, MAX_CUTS)
-        low, high = 0, len(cuts)  # the first that is in this ledger lies there; cuts before it are not
+        low, high = 0, len(cuts)  # the first cut in this ledger is in this range; cuts before it are not in the ledger
         while low < high:
             middle = (low + high) // 2
             if await self._anchor(cuts[middle].position) == cuts[middle].anchor:
@@ -220,7 +222,9 @@ class Outbox:
         return cut
 
     async def _anchor(self, position: int) -> str:
-        """Of what stands there in the ledger; empty at the beginning, and where nothing does."""
+        """Return the anchor of the entry at a position of the ledger: empty for position 0, `nothing` if there is no
+        entry.
+        """
         if not position:
             return ""
         read = await self._ledger.read(cursor(position - 1), 1)
@@ -240,7 +244,7 @@ class Outbox:
             for some in (waiting[at : at + size] for at in range(0, len(waiting), size))
         ]
         for event, reason in refused:
-            lane = f"gap {event.identifier.rpartition('/')[2]}"  # of the same sum
+            lane = f"gap {event.identifier.rpartition('/')[2]}"  # the same for the same sum
             batch = Batch(identifier=event.identifier, lane=lane, body=b"", events=(event,))
             batches.append(replace(batch, state=BatchState.REFUSED, reason=reason))
             self._alarm(batches[-1], reason)
@@ -256,14 +260,14 @@ class Outbox:
     # -- to the receiver -----------------------------------------------------------------------------------------------
 
     async def _send_round(self) -> bool:
-        """Sends the first of each lane, as many as may be sent at once. Whether to go on at once."""
+        """Send the first batch of each lane, as many as may be sent at once. Returns whether to continue at once."""
         now = self._clock.unix_ms()
         if now < self._resume_ms:
             return False
         waiting = await self._exports.waiting(self.name, now, self._receiver.limits.at_once)
         whole = [batch for batch in waiting if batch.body]
         for batch in waiting:
-            if not batch.body:  # it has a lane only then, and is sent in its turn
+            if not batch.body:  # its lane is known only then; it is sent in its turn
                 await self._make(batch)
         marks = [mark for batch in whole if (mark := self._given_up(batch)) is not None]
         gone = {mark.number for mark in marks}
@@ -278,7 +282,7 @@ class Outbox:
         return bool(waiting)
 
     async def _make(self, batch: Batch) -> None:
-        """One that is sent again and must be made anew: its body, or why there is none."""
+        """Make the body of a batch that is to be sent again, or the reason why it cannot be sent."""
         reason = next((said for event in batch.events if (said := self._refusal(event))), None)
         if reason is None:
             batch = replace(batch, body=self._receiver.body(batch.events), lane=self._receiver.lane(batch.events[0]))
@@ -288,7 +292,7 @@ class Outbox:
         await self._exports.write(self.name, batch)
 
     def _given_up(self, batch: Batch) -> Mark | None:
-        """What is too late to be sent."""
+        """Return the mark of a batch that is too late to be sent, else `None`."""
         now, limits = self._clock.unix_ms(), self._receiver.limits
         if batch.doubtful_unix_ms is not None and now - batch.doubtful_unix_ms >= limits.memory_ms:
             return self._gap(batch, BatchState.UNKNOWN, "unanswered")
@@ -325,7 +329,7 @@ class Outbox:
         return Mark(batch.number, state, reason, 0, batch.doubtful_unix_ms)
 
     def _note(self, judged: Sequence[Judgement]) -> None:
-        """Where everything fails, nothing is sent for a while."""
+        """Pause sending for a while if every batch failed."""
         if any(each.verdict is not Verdict.LATER for each in judged):
             self._failures, self._resume_ms = 0, 0
             return
@@ -335,7 +339,7 @@ class Outbox:
         log.warning("a receiver takes no usage", extra={"task": self.name, "reason": judged[0].reason})
 
     def _backoff_ms(self, failures: int) -> int:
-        """From half of what it is doubled to, to all of it."""
+        """Return a pause in milliseconds: random, from half of the doubled pause to all of it."""
         limits = self._receiver.limits
         most = min(limits.first_pause_ms << min(failures, 30), limits.longest_pause_ms)
         return most // 2 + int(self._jitter() * (most - most // 2))
@@ -346,7 +350,7 @@ class Outbox:
 
 
 def _lost(batch: Batch) -> BatchState:
-    """What becomes of a batch that cannot be sent any more: it may have been taken before."""
+    """Return the state of a batch that cannot be sent any more: `UNKNOWN` if it may have been accepted before."""
     return BatchState.REFUSED if batch.doubtful_unix_ms is None else BatchState.UNKNOWN
 
 
@@ -355,5 +359,5 @@ def cursor(position: int) -> str:
 
 
 def anchor_of(recorded: Recorded) -> str:
-    """What stands for an entry: not its contents, but no other entry has it."""
+    """Return a hash that identifies an entry, without its contents."""
     return hashlib.sha256("\n".join(map(str, recorded.entry.key)).encode()).hexdigest()[:16]

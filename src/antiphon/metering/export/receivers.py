@@ -1,6 +1,6 @@
-"""What every receiver of usage has: how its requests look, what its answers mean, and its limits. Pure.
+"""The common part of all receivers of usage: the form of requests, the meaning of answers, and the limits. Pure.
 
-Receivers differ by file: `stripe.py`, `cloudevents.py` (OpenMeter), `webhook.py`.
+Each kind of receiver has its own file: `stripe.py`, `cloudevents.py` (OpenMeter), `webhook.py`.
 """
 
 from collections.abc import Mapping, Sequence
@@ -16,9 +16,9 @@ DAY_MS = 24 * HOUR_MS
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Limits:
-    """`events` in one request and `at_once` requests at most; no event that is older than `past_ms`; an identifier that
-    comes again is known for `memory_ms`. After a failure there is a pause of `first_pause_ms`, doubled up to
-    `longest_pause_ms`.
+    """The limits of a receiver: at most `events` in a request, at most `at_once` requests, no event older than
+    `past_ms`; a repeated identifier is recognised for `memory_ms`. After a failure there is a pause of
+    `first_pause_ms`, doubled each time up to `longest_pause_ms`.
     """
 
     events: int
@@ -33,12 +33,12 @@ class Limits:
 class Request:
     url: str
     headers: Mapping[str, str] = field(default_factory=dict)
-    body: bytes | None = None  # that of a POST; a GET without one
+    body: bytes | None = None  # with a body it is a POST, else a GET
 
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """Header names are in lower case. `body` is cut where it is long."""
+    """An HTTP answer. Header names are in lower case. A long `body` is cut off."""
 
     status: int
     headers: Mapping[str, str] = field(default_factory=dict)
@@ -48,12 +48,12 @@ class Answer:
 class Verdict(StrEnum):
     TAKEN = "taken"
     LATER = "later"  # send it again
-    REFUSED = "refused"  # it will never be taken as it is
+    REFUSED = "refused"  # it will never be accepted unchanged
 
 
 @dataclass(frozen=True, slots=True)
 class Judgement:
-    """What an answer says of a batch. One that says `LATER` may be in doubt: it was taken, or it was not."""
+    """The meaning of an answer for a batch. With `LATER` it may be `doubtful`: the batch was accepted or not."""
 
     verdict: Verdict
     reason: str = ""
@@ -62,19 +62,19 @@ class Judgement:
 
 
 class Receiver(Protocol):
-    """One `[export.NAME]`."""
+    """A receiver, configured as `[export.NAME]`."""
 
     @property
     def limits(self) -> Limits: ...
 
     def skips(self, project: str) -> bool:
-        """Whether nothing of this project is exported, by its mapping."""
+        """Return whether the mapping excludes this project from the export."""
 
     def refusal(self, event: UsageEvent) -> str | None:
-        """Why it cannot be sent; `None` if it can."""
+        """Return why the event cannot be sent; `None` if it can."""
 
     def lane(self, event: UsageEvent) -> str:
-        """What is sent one after the other: events of one lane."""
+        """Return the event's lane; events of one lane are sent one after another."""
 
     def body(self, events: Sequence[UsageEvent]) -> bytes: ...
 
@@ -84,12 +84,12 @@ class Receiver(Protocol):
 
 
 _TOO_MANY = 429
-_CREDENTIAL = frozenset({401, 403, 407})  # says nothing about the batch, which waits until it is set right
+_CREDENTIAL = frozenset({401, 403, 407})  # not about the batch, which waits until the credential is corrected
 _AGAIN = frozenset({408, 409, 425})
 
 
 def judge(answer: Answer) -> Judgement:
-    """What an answer says by its status alone."""
+    """Return the meaning of an answer, by its status alone."""
     status, reason = answer.status, f"status {answer.status}"
     if 200 <= status < 300:
         return Judgement(Verdict.TAKEN)
@@ -103,6 +103,6 @@ def judge(answer: Answer) -> Judgement:
 
 
 def retry_after_ms(answer: Answer) -> int:
-    """What the answer asks for, in whole seconds; 0 where it says nothing that makes sense."""
+    """Return the pause that the answer requests; 0 if there is none, or it is not in whole seconds."""
     text = answer.headers.get("retry-after", "")
     return min(int(text) * 1000, HOUR_MS) if text.isascii() and text.isdigit() and len(text) < 10 else 0

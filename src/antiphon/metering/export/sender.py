@@ -1,4 +1,4 @@
-"""Requests to receivers: by their configured address alone, without the environment's proxies, redirects, cookies or
+"""Requests to receivers: only to their configured address, without the environment's proxies, redirects, cookies or
 compressed answers; bounded in time and size.
 """
 
@@ -15,14 +15,14 @@ MAX_ANSWER_BYTES = 1 << 20
 
 
 class Sender:
-    """Connections to all receivers. For one event loop; they are made when they are first needed."""
+    """The connections to all receivers, for one event loop; opened at first use."""
 
     def __init__(self, answer_s: float = ANSWER_S) -> None:
         self._answer_s = answer_s
         self._session: aiohttp.ClientSession | None = None
 
     async def post(self, request: Request) -> Answer:
-        """The answer to a request: a POST if it has a body. Raises `NotSent`, `NoAnswer`."""
+        """Return the answer to a request, which is a POST if it has a body. Raises `NotSent`, `NoAnswer`."""
         method = "GET" if request.body is None else "POST"
         try:
             async with asyncio.timeout(self._answer_s):
@@ -55,7 +55,7 @@ class Sender:
 
 
 async def _read(response: aiohttp.ClientResponse) -> bytes:
-    """At most so much; a receiver's words are needed for errors alone."""
+    """Return the body, cut off at a maximum length, since it is needed for error reports only."""
     body = bytearray()
     async for part in response.content.iter_any():
         body += part

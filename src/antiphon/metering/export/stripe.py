@@ -1,7 +1,7 @@
-"""Stripe's billing meters (docs.stripe.com/api/billing/meter-event): one event a request, form encoded.
+"""Stripe's billing meters (docs.stripe.com/api/billing/meter-event): one event per request, form encoded.
 
-Stripe takes whole numbers of at most 15 digits, of the last 35 days, one call at a time for each customer and meter,
-and promises to know an identifier for 24 hours.
+Stripe accepts whole numbers of at most 15 digits, of the last 35 days, one request at a time for each customer and
+meter, and guarantees to remember an identifier for 24 hours.
 """
 
 import re
@@ -18,7 +18,7 @@ from antiphon.metering.export.receivers import DAY_MS, HOUR_MS, Answer, Judgemen
 API = "https://api.stripe.com"
 VERSION = "2026-10-28.endive"
 MAX_VALUE = 10**15 - 1
-CUSTOMER_KEY, VALUE_KEY = "stripe_customer_id", "value"  # of a payload; a meter's usual ones
+CUSTOMER_KEY, VALUE_KEY = "stripe_customer_id", "value"  # keys of a payload, a meter's defaults
 LIMITS = Limits(events=1, at_once=25, past_ms=34 * DAY_MS, memory_ms=23 * HOUR_MS)
 
 _CODE = re.compile(r"[a-z0-9_]{1,64}")
@@ -40,8 +40,8 @@ _refused = msgspec.json.Decoder(_Refused)
 
 @dataclass(frozen=True, slots=True)
 class Stripe:
-    """Implements `Receiver`. `customer` is the mapping of projects: a customer's id, empty where there is none, or
-    `NO_CUSTOMER` where nothing of a project goes to Stripe.
+    """A receiver (`Receiver`). `customer` maps a project to a customer's id: empty if there is none, `NO_CUSTOMER` if
+    the project is excluded from Stripe.
     """
 
     api_key: str = field(repr=False)
@@ -87,17 +87,17 @@ class Stripe:
         return Judgement(Verdict.REFUSED, f"{judged.reason} {_code(answer.body)}".strip())
 
     def headers(self) -> dict[str, str]:
-        """Of every request."""
+        """Return the headers of every request."""
         return {"Authorization": f"Bearer {self.api_key}", "Stripe-Version": VERSION}
 
 
 def is_duplicate(body: bytes) -> bool:
-    """Whether an answer says that the event has come before."""
+    """Return whether an answer says that the event was received before."""
     return _code(body) == _DUPLICATE or _DUPLICATE_WORDS in body
 
 
 def _code(body: bytes) -> str:
-    """What an error is called, or the parameter that it is about. Never its message, which may quote."""
+    """Return an error's code, or the parameter that it is about. Never its message, which may quote values."""
     try:
         error = _refused.decode(body).error
     except msgspec.DecodeError:

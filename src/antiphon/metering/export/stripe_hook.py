@@ -1,4 +1,4 @@
-"""Takes Stripe's reports on meter events: whose they are is known by the secret that they were signed with."""
+"""The receiver of Stripe's reports on meter events. A report's target is recognised by the secret of its signature."""
 
 import logging
 from collections.abc import Sequence
@@ -18,7 +18,7 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Account:
-    """A target that goes to Stripe, and the secret of its webhook."""
+    """A target at Stripe, and the secret of its webhook."""
 
     target: str
     receiver: Stripe
@@ -33,8 +33,8 @@ class StripeHook:
         self._clock = clock
 
     async def receive(self, body: bytes, signature: str) -> None:
-        """Marks what an event says was not taken; durable on return. Raises `Unauthenticated`, `CallerError`;
-        `CapacityError` where the event is to be sent again.
+        """Record the events that a report says were not accepted; durable on return. Raises `Unauthenticated`,
+        `CallerError`, or `CapacityError` if Stripe should send the report again.
         """
         account = self._whose(body, signature)
         report = stripe_reports.parse(body)
@@ -57,7 +57,7 @@ class StripeHook:
         raise error or Unauthenticated("no export has a webhook's secret")
 
     async def _whole(self, account: Account, report: Report) -> Report | None:
-        """The event with its data."""
+        """Return the report with its data. Raises `CapacityError` if it cannot be fetched."""
         receiver = account.receiver
         try:
             answer = await self._post(Request(f"{receiver.url}/v2/core/events/{report.id}", receiver.headers()))

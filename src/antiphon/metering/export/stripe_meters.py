@@ -1,5 +1,5 @@
-"""Makes Stripe's meters those of the configuration. Everything about a meter but its name to show is for ever, so one
-that is there and different is an error that a person settles. Customers are never made.
+"""Creation of the configured meters at Stripe. Nothing of a meter but its display name can be changed, so an existing
+meter with other settings is an error for a person to resolve. Customers are never created.
 """
 
 import json
@@ -27,7 +27,7 @@ class Outcome(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Synced:
-    """What became of one meter. `id` is Stripe's; `why` says in which way it is different."""
+    """The result for one meter. `id` is Stripe's; `why` says how an existing meter differs."""
 
     meter: Meter
     outcome: Outcome
@@ -36,8 +36,8 @@ class Synced:
 
 
 async def sync(receiver: Stripe, post: Post, meters: Sequence[Meter], make: bool = True) -> list[Synced]:
-    """Matches meters by their event name, and makes those that are missing, unless it is only to be seen. Raises
-    `EngineError` where Stripe cannot be asked, `CallerError` where it refuses.
+    """Compare meters by their event name, and create the missing ones if `make` is true. Raises `EngineError` if Stripe
+    cannot be reached, `CallerError` if it refuses.
     """
     there = {found["event_name"]: found for found in await _all(receiver, post)}
     synced = []

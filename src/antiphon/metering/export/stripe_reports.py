@@ -1,8 +1,8 @@
-"""What Stripe says of meter events afterwards: it checks most of them later than it answers. Pure.
+"""Stripe's later reports on meter events: it validates most of them only after its answer. Pure.
 
-The event `v1.billing.meter.error_report_triggered` names a few events that it does not count, by the key of the request
-that brought them, and how many there are in all. It comes by a webhook (docs.stripe.com/webhooks/signature): without
-its data, which are fetched by its id.
+The event `v1.billing.meter.error_report_triggered` names a few of the events that are not counted, by the key of their
+request, and the number of all. It comes by a webhook (docs.stripe.com/webhooks/signature) without its data, which are
+fetched by its id.
 """
 
 import hmac
@@ -56,8 +56,8 @@ _event = msgspec.json.Decoder(_Event)
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """An event. `refusals` are those that it names, `others` how many more there are, by their reason. Without its
-    data it is `thin`.
+    """A report. `refusals` are the events that it names; `others` say how many more there are, by reason. A `thin`
+    report has no data.
     """
 
     id: str
@@ -67,7 +67,7 @@ class Report:
 
 
 def verify(body: bytes, header: str, secret: str, now_unix_s: int) -> None:
-    """Raises `Unauthenticated` unless the body was signed with that secret in the last five minutes."""
+    """Raise `Unauthenticated` unless the body was signed with that secret within the last five minutes."""
     parts = [part.strip().partition("=") for part in header.split(",")]
     times = [value for name, _, value in parts if name == "t"]
     signatures = [value for name, _, value in parts if name == "v1"][:MAX_SIGNATURES]
@@ -81,7 +81,7 @@ def verify(body: bytes, header: str, secret: str, now_unix_s: int) -> None:
 
 
 def parse(body: bytes) -> Report | None:
-    """`None` for an event of another kind. Raises `CallerError` for what is no event."""
+    """Return the report, `None` for an event of another type. Raises `CallerError` if it is not an event."""
     try:
         event = _event.decode(body)
     except (msgspec.DecodeError, UnicodeDecodeError):

@@ -1,8 +1,8 @@
-"""A POST of events to any address: CloudEvents, or their facts under other names, in a list or within an envelope, so
-that Lago, Orb, Metronome and the team's own service are a table of the configuration each.
+"""A POST of events to any address: CloudEvents, or their data under other names, as a list or within an envelope. Lago,
+Orb, Metronome and a team's own service are each just a table of the configuration.
 
 Signed by Standard Webhooks (standardwebhooks.com): `webhook-id`, `webhook-timestamp`, and `webhook-signature`, which is
-`v1,` and the HMAC of these two and the body, in base64.
+`v1,` and the base64 HMAC of these two and the body.
 """
 
 import base64
@@ -20,9 +20,9 @@ from antiphon.metering.export.receivers import Answer, Judgement, Limits, Reques
 
 SECRET_PREFIX = "whsec_"
 LEAST_SECRET_BYTES, MOST_SECRET_BYTES = 24, 64  # of Standard Webhooks
-LITERAL = "="  # begins a value that stands for itself
+LITERAL = "="  # the beginning of a constant value
 
-# What a field can be filled with.
+# The possible values of a field.
 FACTS: Mapping[str, Callable[[UsageEvent], object]] = {
     "id": lambda event: event.identifier,
     "source": lambda event: SOURCE,
@@ -39,8 +39,8 @@ FACTS: Mapping[str, Callable[[UsageEvent], object]] = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Webhook:
-    """Implements `Receiver`. `fields` maps names of the receiver, with dots where they are nested, to `FACTS` or to a
-    text after `=`; empty, events are CloudEvents. `envelope` is the name of the list in an object, or empty.
+    """A receiver (`Receiver`). `fields` maps the receiver's names, nested ones with dots, to `FACTS` or to a constant
+    text after `=`; if empty, events are CloudEvents. `envelope` is the name of the list in an object, or empty.
     """
 
     url: str
@@ -77,21 +77,21 @@ class Webhook:
 
 
 def mapped(event: UsageEvent, fields: Mapping[str, str]) -> dict[str, object]:
-    """An event under other names."""
+    """Return an event under the receiver's names."""
     whole: dict[str, object] = {}
     for path, fact in fields.items():
         *outer, name = path.split(".")
         inner = whole
         for part in outer:
             held = inner.setdefault(part, {})
-            assert isinstance(held, dict)  # `check_fields` has seen to it
+            assert isinstance(held, dict)  # ensured by `check_fields`
             inner = held
         inner[name] = fact[len(LITERAL) :] if fact.startswith(LITERAL) else FACTS[fact](event)
     return whole
 
 
 def check_fields(fields: Mapping[str, str]) -> None:
-    """Raises `CallerError` for a mapping that makes no sense, or gives an event nothing to be known by."""
+    """Raise `CallerError` for a mapping that is invalid, or without the event's id."""
     for path, fact in fields.items():
         if not fact.startswith(LITERAL) and fact not in FACTS:
             raise CallerError(f"{fact!r} is none of {', '.join(FACTS)}, and no text after '='", param=path)
@@ -105,14 +105,14 @@ def check_fields(fields: Mapping[str, str]) -> None:
 
 
 def signature(secret: bytes, id: str, unix_s: int, body: bytes) -> dict[str, str]:
-    """The three headers of Standard Webhooks."""
+    """Return the three headers of Standard Webhooks."""
     signed = b".".join((id.encode(), str(unix_s).encode(), body))
     made = base64.b64encode(hmac.digest(secret, signed, "sha256")).decode()
     return {"webhook-id": id, "webhook-timestamp": str(unix_s), "webhook-signature": f"v1,{made}"}
 
 
 def parse_secret(text: str) -> bytes:
-    """The bytes of a secret as Standard Webhooks writes it: base64, after `whsec_`. Raises `CallerError`."""
+    """Return the bytes of a secret in Standard Webhooks' form: base64, after `whsec_`. Raises `CallerError`."""
     try:
         secret = base64.b64decode(text.removeprefix(SECRET_PREFIX), validate=True)
     except (binascii.Error, ValueError):

@@ -1,1 +1,1 @@
-"""Price books: files that say what usage costs, and how they are read, checked and imported."""
+"""Price books: files that say what usage costs; reading, checking and importing them."""

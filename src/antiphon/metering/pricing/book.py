@@ -1,11 +1,11 @@
-"""A price book as a value: which price applies to what was used.
+"""A price book as a value: which price applies to which usage.
 
-Amounts are exact fractions of nano-units, from the decimals of the file. A price is chosen by dimension, model, feature
-and surface: an exact name goes before the longest beginning that ends in `*`, and `*` comes last; the model is looked
-at first, then the feature, then the surface.
+Amounts are exact fractions of nano-units, made from the decimals of the file. A price is chosen by dimension, model,
+feature and surface: an exact name takes precedence over the longest prefix that ends in `*`, and `*` comes last; the
+model is compared first, then the feature, then the surface.
 
-A session's feature is a word and, after `+`, the add-ons that its caller asked for: `live+redact`. Each of them is
-priced on top, by the quantity that the price below them has made of what was measured.
+A session's feature is a word and, after `+`, the add-ons that its caller requested: `live+redact`. Each add-on is
+priced in addition, by the billed quantity of the price below it.
 """
 
 from bisect import bisect_right
@@ -17,12 +17,12 @@ from fractions import Fraction
 from antiphon.core.errors import CallerError, NotFound
 
 NANO = 1_000_000_000
-REQUESTS = "requests"  # as a dimension: one for each session that was charged for anything
+REQUESTS = "requests"  # a dimension: one for each session with any charge
 ANY = "*"
 
 
 class Rounding(StrEnum):
-    """Which way an exact amount goes to the next whole one."""
+    """How an exact amount is rounded to a whole one."""
 
     HALF_UP = "half_up"
     HALF_EVEN = "half_even"
@@ -31,38 +31,38 @@ class Rounding(StrEnum):
 
 
 class Span(StrEnum):
-    """Of what the amounts of one price are summed before they are rounded."""
+    """The span over which the amounts of one price are summed before they are rounded."""
 
     ENTRY = "entry"
     SESSION = "session"
-    DAY = "day"  # of the sessions that closed on it, in UTC
+    DAY = "day"  # for the sessions that closed on that day (UTC)
     INVOICE = "invoice"
 
 
 class Binding(StrEnum):
-    """What a minimum and an increment are of."""
+    """The scope of a minimum and an increment."""
 
     ENTRY = "entry"
-    SESSION = "session"  # and of a channel of it
+    SESSION = "session"  # and each of its channels
     PERIOD = "period"
 
 
 class Channels(StrEnum):
-    """Whether each channel of a recording is charged, or the longest of them."""
+    """Whether each channel of a recording is charged, or only the longest."""
 
     EACH = "each"
     ONCE = "once"
 
 
 class Every(StrEnum):
-    """After what tiers and allowances begin anew."""
+    """When tiers and allowances start again."""
 
     MONTH = "month"
     DAY = "day"
 
 
 class Abandoned(StrEnum):
-    """What is charged in a session whose last result may not have arrived."""
+    """What is charged for a session whose last result may not have arrived."""
 
     CHARGED = "charged"
     LAST_RESULT_FREE = "last_result_free"  # its last entry
@@ -74,14 +74,14 @@ class Role(StrEnum):
 
 
 class NoBook(NotFound):
-    """No price book was in force at a time, or none at all."""
+    """No price book was in force at that time, or there is none at all."""
 
     code = "no_price_book"
 
 
 @dataclass(frozen=True, slots=True)
 class Tier:
-    """What each unit costs, in nano-units, up to so many (of all, in the dimension's unit); the last is without end."""
+    """A price of a unit, in nano-units, up to a total quantity in the dimension's unit; the last tier has no end."""
 
     up_to: int | None
     nano: Fraction
@@ -89,9 +89,9 @@ class Tier:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Price:
-    """One of a book. `increment`, `minimum` are in the dimension's unit after `factor`; 0 is none, and `None`, of an
-    add-on, those of the price below. `volume`: all units cost what the highest tier that was reached says.
-    `minimum_nano` is what it costs at least, where anything was used. `per` is as the file says it, for people.
+    """A price of a book. `increment` and `minimum` are in the dimension's unit after `factor`; 0 means none, and
+    `None`, for an add-on, those of the price below. With `volume` all units cost the price of the highest tier reached.
+    `minimum_nano` is the least charge for any usage. `per` is as written in the file, for people.
     """
 
     id: str
@@ -113,7 +113,7 @@ class Price:
 
     @property
     def rule(self) -> str:
-        """How a quantity becomes an amount, in words."""
+        """The rule from a quantity to an amount, in words."""
         first = self.tiers[-1].nano if len(self.tiers) == 1 else None
         words = [f"{'tiers' if first is None else ''} per {self.per}".strip()]
         if self.factor != 1:
@@ -149,7 +149,7 @@ class Rule:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Override:
-    """Of one project: prices that stand in place of those with the same id, and what all others are multiplied by."""
+    """The override of one project: prices that replace those with the same id, and a factor for all others."""
 
     prices: Mapping[str, Price] = field(default_factory=dict)
     multiply: Fraction = Fraction(1)
@@ -157,8 +157,8 @@ class Override:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Book:
-    """One version. `not_charged` are dimensions that cost nothing, `included` add-ons that do; what is neither priced
-    nor named there is an error of the statement, never free. `sha256` is of the file.
+    """One version of a book. `not_charged` are dimensions without charge, `included` add-ons without charge; any other
+    usage without a price is an error of the statement, never free. `sha256` is the hash of the file.
     """
 
     name: str
@@ -179,7 +179,7 @@ class Book:
 
     @property
     def by_entry(self) -> bool:
-        """Whether any of its rules is about single entries."""
+        """Whether any of its rules needs single entries."""
         overrides = (price for override in self.overrides.values() for price in override.prices.values())
         return (
             self.rounding.per is Span.ENTRY
@@ -188,11 +188,11 @@ class Book:
         )
 
     def always(self) -> "Book":
-        """The same, in force at any time: for comparison."""
+        """Return the book in force at all times, for comparison."""
         return replace(self, since_unix_ms=0)
 
     def prices_of(self, project: str) -> tuple[Price, ...]:
-        """With the project's override."""
+        """Return the prices of a project, with its override."""
         override = self.overrides.get(project)
         if override is None:
             return self.prices
@@ -200,10 +200,10 @@ class Book:
 
 
 class Series:
-    """The versions of one book. Each is in force from its own time on, until the next one's."""
+    """The versions of one book. Each is in force from its own time until that of the next."""
 
     def __init__(self, books: Sequence[Book]) -> None:
-        """Raises `CallerError` where they are not versions of one book."""
+        """Sort the versions by time. Raises `CallerError` if they are not versions of one book."""
         self.books = sorted(books, key=lambda book: book.since_unix_ms)
         if not self.books:
             raise NoBook("there is no price book")
@@ -215,7 +215,7 @@ class Series:
 
     @property
     def by_entry(self) -> bool:
-        """Whether sessions must come entry by entry."""
+        """Whether any version needs single entries."""
         return any(book.by_entry for book in self.books)
 
     @property
@@ -227,7 +227,7 @@ class Series:
         return self.books[0].currency
 
     def at(self, unix_ms: int) -> Book:
-        """The version in force. Raises `NoBook`."""
+        """Return the version in force. Raises `NoBook`."""
         number = bisect_right(self._times, unix_ms)
         if not number:
             raise NoBook(f"no version of the price book {self.name} was in force at {unix_ms} ms (Unix time)")
@@ -235,7 +235,7 @@ class Series:
 
 
 def specificity(patterns: Sequence[str], text: str) -> int:
-    """How closely one of the patterns fits; 0 where none does."""
+    """Return how closely the best of the patterns matches; 0 if none does."""
     best = 0
     for pattern in patterns:
         if pattern == text:
@@ -248,7 +248,7 @@ def specificity(patterns: Sequence[str], text: str) -> int:
 def choose(
     prices: Sequence[Price], dimension: str, model: str, feature: str, surface: str, add_on: str
 ) -> Price | None:
-    """The price that fits best; `None` if none does. Two that fit alike cannot be in one book."""
+    """Return the price that matches best; `None` if none does. Two equal matches cannot be in one book."""
     best, found = (0, 0, 0), None
     for price in prices:
         if price.add_on == add_on and dimension in price.dimensions:

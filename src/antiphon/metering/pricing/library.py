@@ -1,4 +1,4 @@
-"""The price books that a server has: files, read and checked together."""
+"""The price books of a server: files that are read and checked together."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -13,7 +13,9 @@ EXAMPLES = Path(__file__).parent / "examples"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Library:
-    """Books by name. `default` is that of projects without one in `projects`; `costs` says what engines cost."""
+    """Books by name. `default` is the book of projects without one in `projects`; `costs` is the book of the engines'
+    costs.
+    """
 
     series: Mapping[str, Series] = field(default_factory=dict)
     default: str = ""
@@ -21,7 +23,7 @@ class Library:
     costs: Series | None = None
 
     def of(self, project: str) -> Series:
-        """The book that a project is billed by. Raises `NoBook`."""
+        """Return the book by which a project is billed. Raises `NoBook`."""
         name = self.projects.get(project, self.default)
         if not name:
             raise NoBook("no price book is configured: see [pricing] in docs/billing.md")
@@ -29,7 +31,7 @@ class Library:
 
 
 def load_books(paths: Iterable[Path]) -> dict[str, Series]:
-    """By name, each with all its versions. Raises `InvalidBook` and other `CallerError`s."""
+    """Return the books by name, each with all its versions. Raises `InvalidBook` and other `CallerError`s."""
     books: dict[str, list[Book]] = {}
     for path in paths:
         book = load_book(path)
@@ -46,7 +48,7 @@ def load_book(path: Path) -> Book:
 
 
 def make_library(paths: Iterable[Path], default: str, projects: Mapping[str, str], costs: str) -> Library:
-    """Raises `CallerError` where a name is no book's."""
+    """Return the library. Raises `CallerError` if there is no book of a name."""
     series = load_books(paths)
     prices = [name for name, each in series.items() if each.books[0].role is Role.PRICES]
     for setting, name in {"default": default, "costs": costs, **projects}.items():
@@ -68,5 +70,5 @@ def make_library(paths: Iterable[Path], default: str, projects: Mapping[str, str
 
 
 def example_books() -> dict[str, Series]:
-    """Those that come with the server, by name."""
+    """Return the books that come with the server, by name."""
     return load_books(sorted(EXAMPLES.glob("*.toml")))

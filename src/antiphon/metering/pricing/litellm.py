@@ -1,9 +1,10 @@
-"""Makes a price book of LiteLLM's table of prices (`model_prices_and_context_window.json`), and says what it cannot.
+"""Makes a price book of LiteLLM's table of prices (`model_prices_and_context_window.json`), and reports what it cannot
+convert.
 
-What is known of that file: figures are floats in JSON, so those with more than twelve digits are noise and cut there; a
-price per minute that a vendor lists stands in `metadata` where the figure per second was divided from it; some models
-of transcription have one price twice, as input and as output; there is no currency, date, increment or minimum. A
-model of which a figure has no place here is imported without that figure, and marked.
+Facts about that file: figures are JSON floats, so digits after the twelfth are rounding errors and are dropped; a
+vendor's price per minute is in `metadata` if the figure per second was computed from it; some models of transcription
+have one price twice, as input and as output; there is no currency, date, increment or minimum. If a figure of a model
+cannot be converted, the model is imported without it, and marked.
 """
 
 import json
@@ -25,7 +26,7 @@ _MILLION = 1_000_000
 _TRANSCRIPTION, _SPEECH, _EMBEDDING = "audio_transcription", "audio_speech", "embedding"
 _LANGUAGE = ("chat", "completion", "responses")
 _LISTED = {"original_pricing_per_minute": "minute", "original_pricing_per_hour": "hour"}  # in `metadata`
-# By mode and key: the dimension, and of how many units (or of what) the figure is to be.
+# By mode and key: the dimension, and the units (a number or a name) that the figure is for.
 _PLACES: Mapping[tuple[str, str], tuple[str, int | str]] = {
     **{(mode, "input_cost_per_token"): (Dimension.LLM_INPUT_TOKENS, _MILLION) for mode in _LANGUAGE},
     **{(mode, "cache_read_input_token_cost"): (Dimension.LLM_CACHED_TOKENS, _MILLION) for mode in _LANGUAGE},
@@ -38,20 +39,20 @@ _PLACES: Mapping[tuple[str, str], tuple[str, int | str]] = {
     (_SPEECH, "input_cost_per_character"): (Dimension.TTS_CHARACTERS, 1),
     (_SPEECH, "output_cost_per_second"): (Dimension.TTS_AUDIO_MS, "second"),
 }
-# What a dimension costs that the table has no figure for, but one for another.
+# For a dimension without a figure in the table, the dimension whose figure is used.
 _LIKE = {
     Dimension.LLM_CACHED_TOKENS: Dimension.LLM_INPUT_TOKENS,
     Dimension.LLM_REASONING_TOKENS: Dimension.LLM_OUTPUT_TOKENS,
 }
-# Of a speech model, one is charged and the other is not.
+# A speech model charges for one of these, not for both.
 _EITHER = (Dimension.TTS_CHARACTERS, Dimension.TTS_AUDIO_MS)
-# Where the price stands for a model that has only one of them: vendors write a zero for the other.
+# Vendors write a zero for the figure that a model does not charge.
 _NOTHING = Decimal(0)
 
 
 @dataclass(frozen=True, slots=True)
 class Converted:
-    """The file, and what is to be said about it: a line for each model that is not whole."""
+    """The file, and a remark on each model that was not converted completely."""
 
     text: str
     notes: tuple[str, ...]
@@ -60,7 +61,7 @@ class Converted:
 
 @dataclass(slots=True)
 class _Model:
-    """One model's prices by dimension: the figure, and of how many units."""
+    """One model's prices by dimension: the figure, and for how many units it is."""
 
     name: str
     prices: dict[str, tuple[Decimal, int | str]] = field(default_factory=dict)
@@ -69,7 +70,9 @@ class _Model:
 
 
 def convert(data: bytes, *, book: str, version: str, since: str, currency: str, models: str = "") -> Converted:
-    """`models` is how the names begin of those that are wanted. Raises `CallerError` for what is no such table."""
+    """Return the book in a file. `models` are the beginnings of the wanted models' names. Raises `CallerError` if
+    `data` is not such a table.
+    """
     if len(data) > MAX_BYTES:
         raise CallerError(f"the table is longer than {MAX_BYTES} bytes")
     try:
@@ -132,7 +135,7 @@ def _model(name: str, row: Mapping[str, Any]) -> _Model:
 
 
 def _put(model: _Model, key: str, place: tuple[str, int | str], figure: Decimal) -> None:
-    """A figure at its place. One that stands there twice, as input and as output, counts once."""
+    """Set a figure. One that is present twice, as input and as output, counts once."""
     dimension, per = place
     if figure < 0 or not figure.is_finite():
         model.dropped.append(key)
@@ -174,7 +177,7 @@ def _tables(models: Iterable[_Model]) -> Iterator[str]:
 
 
 def _id(name: str, dimension: str, taken: set[str]) -> str:
-    """Of letters that an id may have, and not too long; numbered where that makes two alike."""
+    """Return an id of allowed characters and length, with a number if it is taken."""
     end = "." + re.sub(r"[^A-Za-z0-9]+", "-", str(dimension))
     stem = re.sub(r"[^A-Za-z0-9._-]+", "-", name).lstrip("._-") or "model"
     number, id = 1, stem[: 58 - len(end)] + end

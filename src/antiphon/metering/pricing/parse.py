@@ -1,4 +1,4 @@
-"""Reads a price book: TOML, checked whole, so that every error is said at once, each with its line.
+"""The parser of price books: TOML, checked completely, so that all errors are reported at once, each with its line.
 
     book = "list"                              # the name that all its versions have
     version = "2026-12"
@@ -13,7 +13,7 @@
     amount = "0.0077"
     per = "minute"
 
-Amounts are decimals, as text or as TOML's numbers: no float is made of either.
+Amounts are decimals, as text or as TOML's numbers, and never become floats.
 """
 
 import hashlib
@@ -52,17 +52,17 @@ from antiphon.metering.pricing.places import Path, Places
 MAX_BYTES = 4 << 20
 MAX_PRICES = 20_000
 MAX_TIERS = 32
-MAX_UNITS = 10**15  # of a quantity in a book
+MAX_UNITS = 10**15  # the largest quantity in a book
 MAX_AMOUNT = Decimal(10) ** 12
 MAX_PLACES = 30  # digits after the point
-MAX_PROBLEMS = 100  # that one error names
+MAX_PROBLEMS = 100  # reported in one error
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}"), "at most 63 letters, digits, dots, underscores and hyphens"
 _CURRENCY = re.compile(r"[A-Z]{3}"), "three capital letters such as USD"
 _WORD = re.compile(r"[a-z0-9][a-z0-9._-]{0,62}"), "at most 63 small letters, digits, dots, underscores and hyphens"
 _EPOCH = datetime.fromtimestamp(0, UTC)
 
-# What `per`, `increment`, `minimum`, `free` and `up_to` can say in words, by the end of a dimension's name.
+# The words allowed for `per`, `increment`, `minimum`, `free` and `up_to`, by the end of a dimension's name.
 _TIME = {"millisecond": 1, "second": 1_000, "minute": 60_000, "hour": 3_600_000}
 _UNITS: Mapping[str, Mapping[str, int]] = {
     "_ms": _TIME,
@@ -80,7 +80,7 @@ _QUANTITY = ("factor", "increment", "minimum", "scope", "channels")
 _PRICE = {"id", "dimension", "model", "feature", "surface", "add_on", "note", *_MONEY, *_QUANTITY}
 
 Kind = TypeVar("Kind", bound=StrEnum)
-_Form = tuple[re.Pattern[str], str]  # of a text, and the same in words
+_Form = tuple[re.Pattern[str], str]  # the pattern of a text, and its description
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -93,7 +93,7 @@ class Problem:
 
 
 class InvalidBook(CallerError):
-    """A price book is wrong. The message names every line."""
+    """A price book is invalid. The message has all errors, each with its line."""
 
     code = "invalid_price_book"
 
@@ -104,7 +104,7 @@ class InvalidBook(CallerError):
 
 
 def parse_book(data: bytes, source: str) -> Book:
-    """The book in a file. `source` names it in errors. Raises `InvalidBook`."""
+    """Return the book in a file. `source` is its name in errors. Raises `InvalidBook`."""
     if len(data) > MAX_BYTES:
         raise InvalidBook(source, [Problem(1, f"longer than {MAX_BYTES} bytes")])
     try:
@@ -124,7 +124,7 @@ def parse_book(data: bytes, source: str) -> Book:
 
 
 def _number(text: str) -> Decimal:
-    """As written; what is too large for a decimal is none, and refused where it stands."""
+    """Return the number as written; one that is too large becomes NaN, which is reported where it is used."""
     try:
         return Decimal(text)
     except InvalidOperation:
@@ -132,7 +132,7 @@ def _number(text: str) -> Decimal:
 
 
 class _Reader:
-    """Reads values, and remembers what is wrong with them: `None`, or a harmless value, then stands in their place."""
+    """A reader of values that collects errors; an invalid value is read as `None` or as a harmless value."""
 
     def __init__(self, places: Places) -> None:
         self.problems: list[Problem] = []
@@ -205,7 +205,7 @@ class _Reader:
         return (value - _EPOCH) // timedelta(milliseconds=1)
 
     def _check_prices(self, prices: Sequence[Price]) -> None:
-        """That each has an id of its own, and that no two fit alike."""
+        """Check that each price has its own id, and that no two match the same usage."""
         ids: dict[str, int] = {}
         places: dict[tuple[str, ...], int] = {}
         for number, price in enumerate(prices):
@@ -262,7 +262,7 @@ class _Reader:
         return self._units((*path, "per"), values["per"], units, least=1)
 
     def _tiers(self, path: Path, values: Mapping[str, Any], units: Mapping[str, int], per: int) -> tuple[Tier, ...]:
-        """From the keys `tiers`, or `amount` with or without `free`."""
+        """Return the tiers of the key `tiers`, or of `amount` with or without `free`."""
         if ("tiers" in values) == ("amount" in values) or {"tiers", "free"} <= values.keys():
             self.wrong(path, "a price has either an amount, which may follow a free allowance, or tiers")
             return ()
@@ -293,7 +293,7 @@ class _Reader:
     # -- overrides -----------------------------------------------------------------------------------------------------
 
     def _overrides(self, values: Any, tables: Sequence[dict[str, Any]]) -> dict[str, Override]:
-        """The prices of an override are those of the book with some keys changed: read as such, in their own place."""
+        """Return the overrides. Their prices are the book's with some keys changed, and are checked in the same way."""
         if not isinstance(values, dict) or not all(isinstance(each, dict) for each in values.values()):
             self.wrong(("override",), "overrides are written as [override.PROJECT] tables")
             return {}
@@ -321,7 +321,7 @@ class _Reader:
         return overrides
 
     def _changed(self, path: Path, values: dict[str, Any]) -> Price:
-        """A price of which a part stands elsewhere: what is wrong with that has been said there."""
+        """Return a price of which a part is written elsewhere; errors in that part are reported there only."""
         known = len(self.problems)
         price = self._price(path, values)
         said = {problem.message for problem in self.problems[:known]}
@@ -343,7 +343,7 @@ class _Reader:
         return value
 
     def _texts(self, path: Path, value: Any, form: _Form | None, none: bool = False) -> tuple[str, ...]:
-        """One, or a list of them."""
+        """Return a text, or a list of texts, as a tuple."""
         values = [value] if isinstance(value, str) else value
         good = isinstance(values, list) and all(isinstance(each, str) for each in values) and (values or none)
         if not good or (form is not None and not all(form[0].fullmatch(each) for each in values)):
@@ -379,7 +379,7 @@ class _Reader:
         return value is True
 
     def _units(self, path: Path, value: Any, units: Mapping[str, int], least: int) -> int:
-        """A number of the dimension's units, or a word for it."""
+        """Return a number of the dimension's units, which may be written as a word."""
         if isinstance(value, str) and value in units:
             return units[value]
         if type(value) is not int or not least <= value <= MAX_UNITS:
@@ -389,7 +389,7 @@ class _Reader:
         return value
 
     def _amount(self, path: Path, value: Any) -> Fraction:
-        """In nano-units."""
+        """Return an amount in nano-units."""
         return self._decimal(path, value) * NANO
 
     def _decimal(self, path: Path, value: Any) -> Fraction:
@@ -406,7 +406,7 @@ class _Reader:
         return Fraction(number)
 
     def _ratio(self, path: Path, value: Any) -> Fraction:
-        """A decimal, or two whole numbers with a slash between them."""
+        """Return a decimal, or the quotient of two whole numbers with a slash between them."""
         known = len(self.problems)
         if isinstance(value, str) and (found := re.fullmatch(r"(\d{1,9})/(\d{1,9})", value)) and int(found[2]):
             ratio = Fraction(int(found[1]), int(found[2]))
@@ -418,5 +418,5 @@ class _Reader:
 
 
 def _kind(dimension: str) -> str:
-    """The end of a dimension's name that says its unit."""
+    """Return the end of a dimension's name, which names its unit."""
     return next((end for end in _UNITS if dimension.endswith(end)), "")

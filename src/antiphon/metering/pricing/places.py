@@ -1,7 +1,7 @@
-"""Where in a TOML text its keys stand, so that an error can name the line.
+"""The lines of a TOML text on which its keys are, so that an error can name the line.
 
-The library that reads TOML says only where a text is no TOML. This reads a text that is, and follows its tables: a path
-is the names and, of arrays of tables, the numbers that lead to a value.
+The library that reads TOML reports lines only for a text that is not TOML. This module reads a valid text, and follows
+its tables: a path is the names and, for arrays of tables, the indices that lead to a value.
 """
 
 import re
@@ -15,7 +15,7 @@ _TEXT = re.compile(r'"""|\'\'\'|"(?:[^"\\]|\\.)*"|\'[^\']*\'|#.*|[\[\]{}]')
 
 
 class Places:
-    """Of one text."""
+    """The lines of one text's keys."""
 
     def __init__(self, text: str) -> None:
         self._lines: dict[Path, int] = {}
@@ -38,7 +38,7 @@ class Places:
             depth, quotes = _open(line, depth, quotes)
 
     def line(self, path: Path) -> int:
-        """Of the value at that path, or of what it is in; 1 if nothing of it is there."""
+        """Return the line of the value at that path, or of the nearest table that contains it; 1 if there is none."""
         while path:
             if path in self._lines:
                 return self._lines[path]
@@ -51,7 +51,7 @@ def _parts(text: str) -> Path:
 
 
 def _within(numbers: dict[Path, int], path: Path) -> Path:
-    """A path with the number of the latest table of each array on its way, but the last."""
+    """Return a path with the index of the latest table of each array in it, except the last."""
     found: Path = ()
     for place, part in enumerate(path):
         found = (*found, part)
@@ -61,7 +61,7 @@ def _within(numbers: dict[Path, int], path: Path) -> Path:
 
 
 def _open(line: str, depth: int, quotes: str) -> tuple[int, str]:
-    """How many brackets, and which long quotes, are open at the end of a line."""
+    """Return how many brackets are open at the end of a line, and which long quotes."""
     start = 0
     while True:
         if quotes:

@@ -1,8 +1,8 @@
-"""Prices as rating computes with them: whole numbers only.
+"""Prices in the form in which they are computed: whole numbers only.
 
-A quantity is counted in parts of a unit so small that the price's factor leaves whole ones (`parts`), an amount in
-parts of a nano-unit so small that every tier's price for such a part is whole (`scale`). So nothing is rounded but
-where a rule says so, and a sum is exact however many there are.
+A quantity is counted in parts of a unit, so small that the price's factor gives whole parts (`parts`); an amount in
+parts of a nano-unit, so small that the price of a part is whole in every tier (`scale`). So rounding happens only where
+a rule requires it, and sums of any length are exact.
 """
 
 from collections.abc import Callable, Mapping
@@ -13,7 +13,9 @@ from antiphon.metering.pricing.book import REQUESTS, Book, Price, Rounding, choo
 
 
 class Rate:
-    """A price of one version of a book, for one project; an add-on takes the quantity's rules of the price `below`."""
+    """A price of one version of a book, for one project; an add-on takes the rules of the quantity from the price
+    `below`.
+    """
 
     __slots__ = (
         *("binding", "book", "factor", "flat", "increment", "least", "minimum", "parts", "price", "scale", "tiers"),
@@ -38,7 +40,9 @@ class Rate:
         self.least = int(price.minimum_nano * self.scale)
 
     def billable(self, amount: int) -> int:
-        """The parts of a unit that are charged for a quantity: up to the minimum, then up to a whole increment."""
+        """Return the parts of a unit that are charged for a quantity: at least the minimum, rounded up to whole
+        increments.
+        """
         parts = amount * self.factor
         if parts <= 0:
             return 0
@@ -49,7 +53,7 @@ class Rate:
         return parts
 
     def cost(self, parts: int) -> int:
-        """What so many parts cost, the first ones first, in parts of a nano-unit."""
+        """Return the cost of the first so many parts, in parts of a nano-unit."""
         if self.flat is not None:
             return parts * self.flat
         if self.price.volume:
@@ -62,16 +66,16 @@ class Rate:
         return cost
 
     def units(self, parts: int) -> str:
-        """A quantity for people, exactly."""
+        """Return a quantity as an exact text, for people."""
         return str(Fraction(parts, self.parts))
 
 
-Found = tuple[Rate, ...] | str  # the prices, the one that add-ons are put on first; or why there are none
+Found = tuple[Rate, ...] | str  # the base price, then those of add-ons; or why there is none
 Used = tuple[str, str, str, str]  # dimension, model, feature, surface
 
 
 class Rates:
-    """The prices of a book for a project, by what was used."""
+    """The prices of a book for a project, by dimension, model, feature and surface."""
 
     def __init__(self, book: Book, project: str) -> None:
         self.book = book
@@ -112,7 +116,7 @@ class Rates:
         return self._rates[key]
 
     def _priced(self, add_on: str) -> bool:
-        """Whether it is charged by another dimension."""
+        """Return whether the add-on has a price in another dimension."""
         return any(price.add_on == add_on for price in self._prices)
 
 
