@@ -13,7 +13,7 @@ from antiphon.core.call import Call
 from antiphon.core.events import AllSpoken, Closed, Completed
 from antiphon.core.ports import EventFilter
 
-Filters = Callable[[Call[Any]], Sequence[EventFilter]]  # raises `AntiphonError` where the call must not be
+Filters = Callable[[Call[Any]], Sequence[EventFilter]]  # raises `AntiphonError` if the call is not allowed
 
 _LAST = (Closed, Completed, AllSpoken)
 
@@ -29,8 +29,8 @@ class Chain:
         self._filters = filters
 
     async def push(self, events: tuple[Any, ...]) -> tuple[Any, ...]:
-        """What of these, and of what was held back, goes on now. The session's own last event goes on in any case, and
-        what the filters still hold goes before it. Raises `FilterError`.
+        """Return which of these events, and of those held back, to send now. The session's own last event is always
+        sent, after what the filters still hold. Raises `FilterError`.
         """
         ends = isinstance(events[-1], _LAST)
         last, events = (events[-1:], events[:-1]) if ends else ((), events)
@@ -49,5 +49,5 @@ async def _settled(given: tuple[Any, ...] | Awaitable[tuple[Any, ...]]) -> tuple
 
 
 def no_filters(call: Call[Any]) -> Sequence[EventFilter]:
-    """For everybody: what engines say is heard as they say it."""
+    """Return no filters: everybody gets events unchanged."""
     return ()

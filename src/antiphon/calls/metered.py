@@ -23,7 +23,7 @@ from antiphon.core.events import Failed
 
 Event = TypeVar("Event")
 
-REDACT = "redact"  # the add-on of a filter that hides what must not be kept either
+REDACT = "redact"  # the add-on of a filter that hides content, which must not be kept either
 
 log = logging.getLogger(__name__)
 
@@ -49,7 +49,7 @@ class MeteredSession(ABC, Generic[Event]):
         self.on_end: Callable[[Any], None] = _nothing
         filters = services.filters(call)
         self._chain = Chain(filters) if filters else None
-        self._costs = False  # whether `_told` has yielded what is to be charged for, and was not
+        self._costs = False  # whether `_told` has yielded output that is not charged yet
         add_ons = sorted({getattr(each, "add_on", "") for each in filters} - {""})
         self._redacts = REDACT in add_ons
         self._account = Account(services, call, model, "+".join((feature, *add_ons)))

@@ -8,7 +8,7 @@ over. Only the last sentence counts.
 |---------------------------------------------------------------------------------|-----------|
 | ends in a filler, or in a word that something must follow                       | `HANGING` |
 | ends in a dash, ellipsis or colon                                               | `HANGING` |
-| ends in the middle of a number that is being told                               | `HANGING` |
+| ends in the middle of a number that is being dictated                           | `HANGING` |
 | ends in a word that something usually follows ("might be", "how", "not")        | `OPEN`    |
 | the same in a question, after "yes" or "no", or after "than", "what", "where"   | `WHOLE`   |
 | ends in `?` or `!`, or a short answer ("yes", "no thanks") without a comma      | `WHOLE`   |
@@ -76,7 +76,7 @@ USUALLY_FOLLOWED = _words(_PARTICLES, _VERBS, _OBJECTS)
 REFERRING = _words(_REFERRING)
 DIGITS = _words(_DIGITS)
 SHORT = _words(_SHORT)
-TOLD = 2  # from this many groups of digits in a row, a number is being told ...
+TOLD = 2  # from this many groups of digits in a row, a number is being dictated ...
 WHOLE_NUMBER = (3, 4, 7, 10, 11)  # ... and with this many digits it may be complete
 CLAUSE = 3  # from this many words, a text with a full stop is a sentence
 
@@ -127,7 +127,7 @@ def soonest_ms(eagerness: Eagerness) -> int:
 
 
 def _mid_number(words: list[str]) -> bool:
-    """Return whether digits are being told, in groups or one by one, and not as many as a usual number has."""
+    """Return whether a number is being dictated, in groups or digit by digit, and is shorter than usual numbers."""
     groups = digits = 0
     for word in reversed(words):
         more = len(word.replace("-", "")) if re.fullmatch(r"[0-9-]*[0-9]", word) else int(word in DIGITS)

@@ -3,10 +3,11 @@
 It is by the National Design Studio, CC BY 4.0: a BERT of six layers with 35 labels, its weights in four bits.
 
 Rules:
-- A text is read in windows that overlap, each as long as those the model was trained on.
-- What it finds is grown to whole words, and a name of several words is one.
-- Labels of what has a grammar (numbers, mail) are left to that, which finds them better, but for addresses.
-- Texts appear in no error.
+- A text is read in overlapping windows, each as long as the texts on which the model was trained.
+- A span is extended to whole words, and a name of several words is one span.
+- Labels of entities with a grammar (numbers, mail addresses) are dropped, except in postal addresses: patterns find
+  them better.
+- No error contains texts.
 """
 
 import json
@@ -38,8 +39,8 @@ KINDS: dict[str, tuple[Entity, ...]] = {
 
 
 class Rampart:
-    """Implements `core.redaction.Tagger`. The folder holds the published `onnx/model_q4.onnx`, `tokenizer.json` and
-    `config.json`. Loading blocks for half a second. Raises `EngineError` for files that do not hold the model.
+    """Implements `core.redaction.Tagger`. The folder contains the published `onnx/model_q4.onnx`, `tokenizer.json` and
+    `config.json`. Loading blocks for half a second. Raises `EngineError` for files that are not the model's.
     """
 
     def __init__(self, folder: Path, *, threads: int) -> None:
@@ -63,7 +64,7 @@ class Rampart:
         self._batches = Batches(self._run, threads=threads, most_cells=MOST_CELLS, most_tokens=MOST_WAITING_TOKENS)
 
     async def tag(self, texts: Sequence[str]) -> list[tuple[Span, ...]]:
-        """The spans in each text, in order. Raises `CapacityError` where too much waits, `EngineError`."""
+        """Return the spans in each text, in order. Raises `CapacityError` if too much waits, `EngineError`."""
         pieces = [(number, start, text[start:end]) for number, text in enumerate(texts) for start, end in windows(text)]
         encoded = self._tokenizer.encode_batch([piece for _, _, piece in pieces])
         labelled = await self._batches.compute([tuple(each.ids) for each in encoded])
@@ -78,7 +79,7 @@ class Rampart:
         await self._batches.close()
 
     def _run(self, rows: list[Row]) -> list[Vector]:
-        """The likeliest label of each token, 0 where it is likely to have none."""
+        """Return the most probable label of each token, 0 if the token has probably none."""
         longest = max(map(len, rows))
         ids = np.zeros((len(rows), longest), np.int64)
         mask = np.zeros_like(ids)
@@ -95,7 +96,7 @@ class Rampart:
 
 
 def windows(text: str) -> Iterator[tuple[int, int]]:
-    """The parts of a text that are read at once: they overlap, and begin and end between words."""
+    """Yield the (start, end) of the windows of a text: they overlap, and begin and end between words."""
     start = 0
     while True:
         end = min(len(text), start + WINDOW)
@@ -110,7 +111,7 @@ def windows(text: str) -> Iterator[tuple[int, int]]:
 
 
 def grown(text: str, spans: Sequence[Span]) -> Iterator[Span]:
-    """Whole words, those of one kind that follow on one another as one."""
+    """Yield spans of whole words; adjacent spans of one kind become one."""
     last: Span | None = None
     for span in sorted(spans, key=lambda each: each.start):
         start, end = span.start, span.end
@@ -133,5 +134,5 @@ def grown(text: str, spans: Sequence[Span]) -> Iterator[Span]:
 
 
 def _together(between: str) -> bool:
-    """Whether what stands between two words keeps them in one name: "Ann Marie", "O'Neill", "St. John"."""
+    """Return whether the text between two words keeps them in one name: "Ann Marie", "O'Neill", "St. John"."""
     return len(between) <= 2 and between.strip() in ("", "-", "'", "’", ".")

@@ -1,9 +1,9 @@
 """The entry point of all calls: authentication, authorisation, and opening.
 
-A transport brings what a caller sent: an opening, and a body, a question or a first message. The vendor's endpoint says
-where the credential stands and what is asked for; the door says whether the credential holds and allows that, which
-requests are one and the same, what an answer goes on from, and opens what was asked for. Nothing else lets anybody in.
-Whom it lets in and whom not, it says to the audit log, and what it gave out or deleted of what is kept.
+A transport brings a caller's opening, and a body, a question or a first message. The vendor's endpoint finds the
+credential and translates the request; the door checks the credential and its permissions, recognises repeated requests,
+finds the earlier answers that a request continues, and opens the call. There is no other way in. It writes to the audit
+log whom it lets in or refuses, and which kept data was returned or deleted.
 """
 
 import asyncio
@@ -60,10 +60,10 @@ from antiphon.trust.signatures import Replays, holds
 BESIDE_BYTES = 128 * 1024  # a larger body is hashed and parsed in a thread
 IDEMPOTENCY_KEY = "idempotency-key"
 
-# What is recorded of what is kept, by what is done with it.
+# The recorded action for each operation on kept data.
 _KEPT: dict[tuple[type, str], Action] = {
     (KeptAnswer, KeptAct.READ): Action.ANSWER_READ,
-    (KeptAnswer, KeptAct.CANCEL): Action.ANSWER_READ,  # which shows it
+    (KeptAnswer, KeptAct.CANCEL): Action.ANSWER_READ,  # as its answer shows the response
     (KeptAnswer, KeptAct.DELETE): Action.ANSWER_DELETE,
     (OneFile, FileAct.READ): Action.FILE_READ,
     (OneFile, FileAct.DELETE): Action.FILE_DELETE,
@@ -130,8 +130,8 @@ class Door:
         resources: Resources | None = None,
         pairs: Pairs | None = None,
     ) -> None:
-        """Answers by `jobs` what is asked about jobs. Calls may refer to `resources`, and be signed with one of `pairs`
-        in place of a key.
+        """Begin; `jobs` answers questions about jobs. Calls may refer to `resources`, and be signed with one of `pairs`
+        instead of a key.
         """
         self._sessions = sessions
         self._auditor = auditor
@@ -148,10 +148,10 @@ class Door:
     ) -> tuple[Principal, Opening]:
         """Return the caller, and the opening with the settings of a one-call secret. Without a scope, any key may call.
 
-        A secret that was made for one call opens a dialogue of its vendor, or makes a call that may be made so, and is
-        used up, whatever comes of that; a token stands for its key on all paths of its vendor. Raises `Unauthenticated`
-        for a credential that does not hold, `PolicyError` for one that may not do this, `KeysUnavailable`, and
-        `LedgerUnavailable` where it cannot be recorded that they were let in.
+        A one-call secret opens a dialogue of its vendor, or makes a call that accepts such secrets, and is used up even
+        if the call fails; a token stands for its key on all paths of its vendor. Raises `Unauthenticated` for an
+        invalid credential, `PolicyError` for a missing permission, `KeysUnavailable`, and `LedgerUnavailable` if the
+        admission cannot be recorded.
         """
         try:
             principal, settled = self._authenticate(row, opening, credential, scope)
@@ -180,8 +180,8 @@ class Door:
         return self._keys.authenticate(None, scope), opening
 
     def _signer(self, credential: Signed, scope: Scope | None) -> tuple[Principal, str]:
-        """Who signed, and with what. Of a pair nothing is said before its signature holds. Raises `Unauthenticated`,
-        `PolicyError`, `KeysUnavailable`.
+        """Return who signed, and with which key or pair. Nothing about a pair is revealed before its signature is
+        verified. Raises `Unauthenticated`, `PolicyError`, `KeysUnavailable`.
         """
         if credential.secret:
             principal = self._keys.authenticate(credential.secret, scope)
@@ -301,7 +301,7 @@ class Door:
         return OpenCall(answering, asked.surface, held)
 
     def note_refusal(self, row: Row, opening: Opening, principal: Principal, error: BaseException) -> None:
-        """Of one who was let in and may not do what they ask for."""
+        """Record that an authenticated caller may not do what they requested."""
         if isinstance(error, PolicyError):
             self._auditor.refuse(Action.ACCESS, row.path, error, opening.address, opening.request_id, principal)
 
@@ -416,7 +416,7 @@ class Door:
                 held.release()
 
     def _note(self, opening: Opening, principal: Principal, action: Action, id: str) -> None:
-        """What happened to what is kept."""
+        """Record what was done to kept data."""
         self._auditor.event(
             *(action, principal.project, id),
             actor=principal.key_id,

@@ -1,1 +1,1 @@
-"""The protocols of live transcription, each as its clients speak it: written anew, without anything of the server's."""
+"""The protocols of live transcription from the clients' side, written independently of the server's code."""

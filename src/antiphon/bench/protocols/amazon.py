@@ -1,5 +1,5 @@
-"""Amazon Transcribe's `StartStreamTranscription` over HTTP/2: a request and an answer at once, each of signed or plain
-events.
+"""Amazon Transcribe's `StartStreamTranscription` over HTTP/2: request and answer at the same time, each a sequence of
+events, which are signed or not.
 """
 
 import asyncio
@@ -17,7 +17,7 @@ from antiphon.core.audio import SAMPLE_RATE
 from antiphon.core.errors import CallerError, EngineError
 
 PATH = "/stream-transcription"
-STREAM = 1  # the first of a client's in HTTP/2
+STREAM = 1  # the first stream of a client in HTTP/2
 READ_BYTES = 1 << 16
 OVER_CAPACITY = frozenset({429, 503})
 
@@ -45,7 +45,7 @@ _decode = msgspec.json.Decoder(_TranscriptEvent).decode
 
 
 def results(frame: Frame) -> Iterator[Result]:
-    """What an event says. Raises `Broken` for an exception, `msgspec.MsgspecError`."""
+    """Yield the results of an event. Raises `Broken` for an exception, `msgspec.MsgspecError`."""
     if frame.headers.get(":message-type") == "exception":
         raise Broken(f"{frame.headers.get(':exception-type')}: {frame.payload.decode(errors='replace')}")
     for each in _decode(frame.payload).transcript.results:
@@ -117,7 +117,7 @@ class AmazonLine:
         await self._say(self._signer.event(b"", utc_now()), end=True)
 
     async def _say(self, data: bytes, *, end: bool = False) -> None:
-        """As the peer's window allows; whoever reads results hears that it is larger."""
+        """Send data as far as the peer's flow control window allows; the reading task reports when the window grows."""
         while data or end:
             if self._ended:
                 raise Broken("closed before its end")
@@ -144,7 +144,7 @@ class AmazonLine:
             await self._receive()
 
     async def _receive(self) -> None:
-        """Whatever comes next. Raises `Broken`."""
+        """Read whatever comes next. Raises `Broken`."""
         from h2 import events
         from h2.exceptions import ProtocolError
 

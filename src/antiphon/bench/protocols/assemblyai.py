@@ -1,5 +1,5 @@
-"""AssemblyAI's streaming API, version 3. A turn ends as an utterance does: by silence alone, of the length that is
-asked for. Its results have no window but that of their words.
+"""AssemblyAI's streaming API, version 3. Turns end like utterances: by silence alone, of the requested length. The
+window of a result is that of its words.
 """
 
 from collections.abc import Mapping
@@ -22,7 +22,7 @@ class _Word(msgspec.Struct):
 
 
 class _Message(msgspec.Struct):
-    """Of any of the server's messages, what is needed."""
+    """The needed fields of all messages of the server."""
 
     type: str
     end_of_turn: bool = False
@@ -35,7 +35,7 @@ _decode = msgspec.json.Decoder(_Message).decode
 
 
 def result(text: str) -> Result | None:
-    """Raises `Broken` for an error, `msgspec.MsgspecError`."""
+    """Return a message's result, `None` if it has none. Raises `Broken` for an error, `msgspec.MsgspecError`."""
     message = _decode(text)
     if message.type == "Error":
         raise Broken(message.error)
@@ -65,7 +65,7 @@ class AssemblyAiLine(SocketLine):
         return {"Authorization": self.target.api_key}
 
     async def open(self) -> None:
-        """The server lets everybody in, and says then who may stay."""
+        """Wait for the first message: the server accepts every connection, and refuses a stream only then."""
         await super().open()
         first = _decode(await self.receive())
         if first.error_code == TOO_MANY_SESSIONS:

@@ -1,4 +1,4 @@
-"""Deepgram's live protocol: audio as it is, results with their window."""
+"""Deepgram's live protocol: audio in binary messages, results with their window."""
 
 from collections.abc import Mapping
 
@@ -19,7 +19,7 @@ class _Channel(msgspec.Struct):
 
 
 class _Message(msgspec.Struct):
-    """Of any of the server's messages, what is needed; `channel` differs by type, so it is read later."""
+    """The needed fields of all messages of the server; `channel` differs by type, so it is decoded later."""
 
     type: str
     is_final: bool = False
@@ -33,7 +33,7 @@ _decode_channel = msgspec.json.Decoder(_Channel).decode
 
 
 def result(text: str) -> Result | None:
-    """Raises `msgspec.MsgspecError`."""
+    """Return a message's result, `None` if it has none. Raises `msgspec.MsgspecError`."""
     message = _decode(text)
     if message.type != "Results":
         return None

@@ -1,6 +1,6 @@
-"""ElevenLabs' realtime speech to text: JSON in both directions, audio in base64. Partial transcripts say nothing of
-their time: they are of what was sent since the last one that was committed. There is no end of a stream but the close,
-so the last audio is committed, and the answer to that is waited for.
+"""ElevenLabs' realtime speech to text: JSON in both directions, audio in base64. Partial transcripts have no times:
+they cover the audio since the last committed one. A stream has no end but the close, so the client commits the last
+audio and waits for the answer.
 """
 
 import asyncio
@@ -26,7 +26,7 @@ class _Word(msgspec.Struct):
 
 
 class _Message(msgspec.Struct):
-    """Of any of the server's messages, what is needed."""
+    """The needed fields of all messages of the server."""
 
     message_type: str
     text: str = ""
@@ -60,7 +60,7 @@ class ElevenLabsLine(SocketLine):
         return {"xi-api-key": self.target.api_key}
 
     async def open(self) -> None:
-        """The server lets everybody in, and says then who may stay."""
+        """Wait for the first message: the server accepts every connection, and refuses a stream only then."""
         await super().open()
         first = _decode(await self.receive())
         if first.message_type in NO_ROOM:

@@ -1,4 +1,4 @@
-"""Frames of `application/vnd.amazon.eventstream` as a client of Amazon Transcribe writes and reads them, signed by
+"""Frames of `application/vnd.amazon.eventstream` as a client of Amazon Transcribe reads and writes them, signed by
 Signature Version 4.
 """
 
@@ -20,19 +20,19 @@ _STRING, _BYTES, _TIMESTAMP = 7, 6, 8
 
 
 class Frame(NamedTuple):
-    """A message of the server's; its headers are texts."""
+    """A message of the server, with headers that are all strings."""
 
     headers: Mapping[str, str]
     payload: bytes
 
 
 def text(name: str, value: str) -> bytes:
-    """A header that is a text."""
+    """Return a header whose value is a string, encoded."""
     return struct.pack(f">B{len(name)}sBH", len(name), name.encode(), _STRING, len(value)) + value.encode()
 
 
 def frame(headers: bytes, payload: bytes) -> bytes:
-    """A message with these headers."""
+    """Return a message with these encoded headers."""
     lengths = struct.pack(">II", _PRELUDE + len(headers) + len(payload) + 4, len(headers))
     start = lengths + struct.pack(">I", zlib.crc32(lengths)) + headers + payload
     return start + struct.pack(">I", zlib.crc32(start))
@@ -44,7 +44,7 @@ def audio_event(pcm: bytes) -> bytes:
 
 
 def whole_frames(buffer: bytearray) -> Iterator[Frame]:
-    """The messages at the beginning of what was received, which are taken out of it. Raises `ValueError`."""
+    """Yield the complete messages at the beginning of the buffer, and remove them from it. Raises `ValueError`."""
     while len(buffer) >= _PRELUDE:
         total, size = struct.unpack_from(">II", buffer)
         if total > MAX_FRAME_BYTES:
@@ -59,7 +59,7 @@ def whole_frames(buffer: bytearray) -> Iterator[Frame]:
 
 
 def _texts(headers: bytes) -> Iterator[tuple[str, str]]:
-    """Raises `ValueError`."""
+    """Yield the headers that are strings, by name. Raises `ValueError`."""
     at = 0
     while at < len(headers):
         name_end = at + 1 + headers[at]
@@ -72,15 +72,15 @@ def _texts(headers: bytes) -> Iterator[tuple[str, str]]:
 
 
 class Signer:
-    """Signs an opening, then the events that follow it, each over the signature before."""
+    """The signer of an opening, then of the events that follow it, each over the preceding signature."""
 
     def __init__(self, key: str) -> None:
-        """`key` is the secret, and the session token."""
+        """Begin with the `key`: a secret, which is the session token too."""
         self._key = key
         self._before = ""
 
     def opening(self, path: str, headers: Mapping[str, str], now: datetime) -> dict[str, str]:
-        """The headers of a `POST` with those that sign it."""
+        """Return the headers of a `POST`, including those that sign it."""
         date = now.strftime("%Y%m%dT%H%M%SZ")
         signed = {
             **headers,
@@ -97,7 +97,7 @@ class Signer:
         return {**signed, "authorization": f"AWS4-HMAC-SHA256 {said}"}
 
     def event(self, payload: bytes, now: datetime) -> bytes:
-        """The event in the one that signs it; of nothing, the end."""
+        """Return the event wrapped in one that signs it; an empty payload is the end."""
         now = now.replace(microsecond=now.microsecond // 1000 * 1000)
         unix_ms = round(now.timestamp() * 1000)
         date = struct.pack(">B5sBq", len(":date"), b":date", _TIMESTAMP, unix_ms)

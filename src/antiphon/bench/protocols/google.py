@@ -1,6 +1,6 @@
-"""Google's `StreamingRecognize`, version 2, over gRPC. The few messages of it are read and written here, field by
-field, so that neither Google's library nor any definition of messages is needed. Interim results have no beginning:
-they are of what was said since the last final one.
+"""Google's `StreamingRecognize`, version 2, over gRPC. Its few messages are encoded and decoded here, field by field,
+so that neither Google's library nor message definitions are needed. Interim results have no start: they cover the audio
+since the last final.
 """
 
 import asyncio
@@ -17,8 +17,8 @@ from antiphon.core.errors import CallerError, EngineError
 
 METHOD = "/google.cloud.speech.v2.Speech/StreamingRecognize"
 RECOGNIZER = "projects/bench/locations/global/recognizers/_"
-MAX_AUDIO_BYTES = 25_600  # of a message, Google's own
-SETTLE_S = 0.5  # a refusal is a stream's status, and comes at once; being let in is told by nothing
+MAX_AUDIO_BYTES = 25_600  # of audio in a message: Google's own limit
+SETTLE_S = 0.5  # a refusal comes at once, as the stream's status; acceptance is not reported
 LINEAR16 = 1
 # The silence that ends an utterance is one of three.
 _SENSITIVITIES = ((200, 2), (300, 3), (1 << 31, 1))
@@ -28,7 +28,7 @@ _VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5
 
 
 def field(number: int, value: bytes | str | int) -> bytes:
-    """One field of a message (protobuf.dev/programming-guides/encoding)."""
+    """Return one encoded field of a message (protobuf.dev/programming-guides/encoding)."""
     if isinstance(value, int):
         return _varint(number << 3 | _VARINT) + _varint(value)
     data = value.encode() if isinstance(value, str) else value
@@ -36,7 +36,7 @@ def field(number: int, value: bytes | str | int) -> bytes:
 
 
 def fields(message: bytes) -> Iterator[tuple[int, bytes | int]]:
-    """The fields of a message, by number. Raises `ValueError` for what is none."""
+    """Yield the fields of a message, by number. Raises `ValueError` if it is invalid."""
     at = 0
     while at < len(message):
         tag, at = _read_varint(message, at)
@@ -82,7 +82,7 @@ def _found(message: bytes, number: int) -> list[bytes]:
 
 
 def first_request(target: Target) -> bytes:
-    """What is to be heard, and how."""
+    """Return the first message of a stream, which has the configuration."""
     decoding = field(1, LINEAR16) + field(2, SAMPLE_RATE) + field(3, 1)
     wanted = field(2, 1) + field(4, 1)  # times of words, punctuation
     config = field(8, decoding) + field(9, target.model) + field(10, LANGUAGE) + field(2, wanted)
@@ -92,13 +92,13 @@ def first_request(target: Target) -> bytes:
 
 
 class Reader:
-    """The results of one stream, one response after the other."""
+    """The reader of one stream's results, one response after another."""
 
     def __init__(self) -> None:
         self._end = 0  # of the last final, in samples
 
     def read(self, response: bytes) -> Iterator[Result]:
-        """Raises `ValueError` for what is no response."""
+        """Yield the results of a response. Raises `ValueError` if it is invalid."""
         for result in _found(response, 6):
             said = _found(result, 1)
             texts = [text.decode() for text in _found(said[0], 1)] if said else []
@@ -142,7 +142,7 @@ class GoogleLine:
             self._channel = grpc.aio.insecure_channel(address, options)
         self._call = self._channel.stream_stream(METHOD)(metadata=(("x-goog-api-key", self._target.api_key),))
         self._over = asyncio.ensure_future(self._call.code())
-        with suppress(grpc.aio.AioRpcError, asyncio.InvalidStateError):  # where it is over already
+        with suppress(grpc.aio.AioRpcError, asyncio.InvalidStateError):  # if it has ended already
             await self._call.write(first_request(self._target))
         done, _ = await asyncio.wait((self._over,), timeout=SETTLE_S)
         if not done:
@@ -187,7 +187,7 @@ class GoogleLine:
 
 
 def _grpc() -> Any:
-    """Raises `CallerError` where it is not installed."""
+    """Return the package `grpc`. Raises `CallerError` if it is not installed."""
     try:
         import grpc
         import grpc.aio

@@ -1,4 +1,4 @@
-"""A live stream as the load generator sees it, whatever carries it."""
+"""A live stream as the load generator uses it, over any transport."""
 
 import ssl
 from collections.abc import AsyncGenerator
@@ -13,9 +13,7 @@ LANGUAGE = "en-US"  # for protocols that ask for one
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """Where to, and with what parameters. `url` is an origin, `SCHEME://host:port`; `https`, `wss` and `grpcs` are over
-    TLS.
-    """
+    """The server and the parameters. `url` is an origin, `SCHEME://host:port`; `https`, `wss` and `grpcs` use TLS."""
 
     url: str
     api_key: str
@@ -34,13 +32,13 @@ class Target:
         return self.url.rpartition("://")[2].rstrip("/")
 
     def tls(self) -> ssl.SSLContext | None:
-        """Authorities as the environment names them (`SSL_CERT_FILE`)."""
+        """Return a context with the authorities that the environment names (`SSL_CERT_FILE`); `None` without TLS."""
         return ssl.create_default_context() if self.secure else None
 
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """What a server says of these samples of the stream."""
+    """The server's result for these samples of the stream."""
 
     window: Span
     final: bool
@@ -48,29 +46,29 @@ class Result:
 
 
 class Refused(Exception):
-    """The server has no room for this stream."""
+    """The server has no capacity for this stream."""
 
 
 class Broken(Exception):
-    """The stream has ended as it should not; why."""
+    """The stream ended with an error; the message says which."""
 
 
 class Line(Protocol):
     """One live stream of 16 kHz mono int16."""
 
     async def open(self) -> None:
-        """Returns when the server has let the stream in, as far as its protocol tells. Raises `Refused` for want of
-        room, `CallerError` or `EngineError` for any other reason.
+        """Return when the server has accepted the stream, if its protocol reports that. Raises `Refused` for lack of
+        capacity, `CallerError` or `EngineError` for any other reason.
         """
 
     async def send(self, pcm: bytes) -> None:
-        """Raises `Broken`."""
+        """Send audio. Raises `Broken`."""
 
     async def finish(self) -> None:
         """Say that no more audio comes. Raises `Broken`."""
 
     def results(self) -> AsyncGenerator[Result, None]:
-        """Ends when the server has closed the stream as it should. Raises `Broken`."""
+        """Yield results until the server closes the stream without an error. Raises `Broken`."""
 
     async def close(self) -> None: ...
 

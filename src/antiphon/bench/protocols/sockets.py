@@ -1,4 +1,4 @@
-"""Live streams over WebSockets: what Deepgram's, AssemblyAI's and ElevenLabs' have in common."""
+"""Live streams over WebSockets: the common part of Deepgram's, AssemblyAI's and ElevenLabs'."""
 
 from abc import ABC, abstractmethod
 from collections.abc import AsyncGenerator, Mapping
@@ -14,7 +14,7 @@ MAX_MESSAGE_BYTES = 1 << 20
 
 
 class SocketLine(ABC):
-    """Implements `Line`, but for what is said."""
+    """Implements `Line`, except for the messages."""
 
     path: str
 
@@ -27,15 +27,15 @@ class SocketLine(ABC):
 
     @abstractmethod
     def query(self) -> Mapping[str, str]:
-        """Of the opening."""
+        """Return the query of the opening."""
 
     @abstractmethod
     def headers(self) -> Mapping[str, str]:
-        """Of the opening."""
+        """Return the headers of the opening."""
 
     @abstractmethod
     def audio(self, pcm: bytes) -> str | bytes:
-        """The message with more audio."""
+        """Return the message with more audio."""
 
     @abstractmethod
     async def finish(self) -> None:
@@ -43,7 +43,7 @@ class SocketLine(ABC):
 
     @abstractmethod
     def read(self, text: str) -> Result | None:
-        """A message of the server's; `None` for one that is no result. Raises `Broken`, `msgspec.MsgspecError`."""
+        """Return the result in a server message, `None` if it has none. Raises `Broken`, `msgspec.MsgspecError`."""
 
     # -- the line ------------------------------------------------------------------------------------------------------
 
@@ -70,7 +70,7 @@ class SocketLine(ABC):
         return self._opened
 
     async def receive(self) -> str:
-        """The next message, where one must come. Raises `EngineError`."""
+        """Return the next message, where one must come. Raises `EngineError`."""
         message = await self._socket.receive()
         if message.type is not aiohttp.WSMsgType.TEXT:
             raise EngineError(f"{self.target.url} closed the stream with {self._socket.close_code}")
@@ -81,7 +81,7 @@ class SocketLine(ABC):
         await self.say(self.audio(pcm))
 
     async def say(self, message: str | bytes) -> None:
-        """Raises `Broken`."""
+        """Send a message. Raises `Broken`."""
         if self._socket.closed:
             raise Broken("closed before its end")
         try:

@@ -1,4 +1,4 @@
-"""The protocols by their names: what a stream of each is, and what is asked for where nobody says."""
+"""The protocols by name, with the stream class and the defaults of each."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -15,7 +15,7 @@ from antiphon.bench.protocols.line import Line, Target
 
 @dataclass(frozen=True, slots=True)
 class LiveProtocol:
-    """`url` and `model` are those of a server as it comes."""
+    """A protocol. `url` and `model` are the defaults of a server that is not configured otherwise."""
 
     line: Callable[[Target, aiohttp.ClientSession], Line]
     model: str

@@ -34,7 +34,7 @@ class Reader:
     """The library, set to one language."""
 
     def __init__(self, voice: str, clusters: set[tuple[str, ...]] | None) -> None:
-        """Raises `ModuleNotFoundError` without the package, `RuntimeError` if the voice does not exist."""
+        """Load the library. Raises `ModuleNotFoundError` without `piper-tts`, `RuntimeError` for an unknown voice."""
         self._voice = voice
         self._clusters = clusters or None
         found = importlib.util.find_spec("piper")

@@ -75,7 +75,7 @@ def _is_whole(folder: Path, origin: dict[str, Any]) -> bool:
 
 
 def _run(source: Path, target: Path, lock: int) -> None:
-    """Run the process. It holds the lock as well: if we are killed, nobody makes the same model before it has ended."""
+    """Run the process. It holds the lock too: if the server is killed, no other makes the same model before it ends."""
     nothing = subprocess.DEVNULL
     try:
         done = subprocess.run(

@@ -27,7 +27,7 @@ class ExactWeights:
     """The 4-bit matrices of one GGUF file, each returned once."""
 
     def __init__(self, path: Path) -> None:
-        """Raises `ValueError` for a file that is not GGUF."""
+        """Open the file. Raises `ValueError` if it is not GGUF."""
         numbers, tensors = contents(path)
         self._bytes = np.memmap(path, np.uint8, "r")
         self._left = [tensor for tensor in tensors if tensor.kind == _Q4_1 and len(tensor.shape) == 2]

@@ -51,7 +51,7 @@ class OpenVinoSettings:
     frequency_penalty: float | None = None
 
     def __post_init__(self) -> None:
-        """Raises `CallerError` for values that would break the pipeline."""
+        """Raise `CallerError` for values that would break the pipeline."""
         eviction = self.eviction_tokens
         for setting, right in (
             ("weights", self.weights in WEIGHTS),

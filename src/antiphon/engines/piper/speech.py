@@ -38,7 +38,7 @@ class Voice:
     """The graphs of one voice. `speak` may run in `workers` threads at once."""
 
     def __init__(self, path: Path, speaker: int, workers: int, threads: int) -> None:
-        """Raises `ValueError` if it is not a voice, or has no such speaker."""
+        """Load the voice. Raises `ValueError` if it is not one, or has no such speaker."""
         weights = _weights(path)
         settings = json.loads(weights.with_name(weights.name + ".json").read_text(encoding="utf-8"))
         config = PiperConfig.from_dict(settings)
