@@ -76,7 +76,9 @@ class KeyRing:
         return self._admit(found, scope)
 
     def identify(self, key_id: str, scope: Scope | None) -> Principal:
-        """Who calls, where it was proven in another way that they have that key. Raises as `authenticate` does."""
+        """Return the caller who proved possession of a key by other means, such as a signature. Raises as
+        `authenticate`.
+        """
         self.check()
         if key_id not in self._known.keys:
             self._poll()
@@ -158,6 +160,6 @@ class KeyRing:
 
 
 def _of(key: Key, error: PolicyError) -> PolicyError:
-    """An error about a key that is known."""
+    """Return an error about a known key, with its id and project."""
     error.key_id, error.project = key.id, key.project
     return error
