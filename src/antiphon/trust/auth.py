@@ -88,7 +88,9 @@ class KeyRing:
         return self._admit(self._known.keys[key_id][0], scope)
 
     def _admit(self, found: Key, scope: Scope | None) -> Principal:
-        """Raises `Unauthenticated` for a key that does not hold now, `PolicyError` for one without the scope."""
+        """Return the caller. Raises `Unauthenticated` for a key that is not valid now, `PolicyError` for one without
+        the scope.
+        """
         if not found.holds(self._clock.unix_ms()):
             revoked = found.revoked_unix_ms is not None
             raise _of(found, Unauthenticated("the API key was revoked" if revoked else "the API key has expired"))
