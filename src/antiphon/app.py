@@ -224,14 +224,14 @@ async def assemble(config: Config, accept_loss: bool = False) -> AsyncIterator[H
 
 
 async def _end_audit(auditor: Auditor, notary: Notary) -> None:
-    """The last record, and a checkpoint with it in."""
+    """Write the last record, and sign a checkpoint that includes it."""
     auditor.event(Action.SERVER_STOP)
     await auditor.close()
     await notary.look()
 
 
 def _notary(config: Config, stores: ServerStores, server: str, accept_loss: bool) -> Notary:
-    """Blocking. Raises `Invalid`, `InternalError`."""
+    """Return the signer of checkpoints; blocking. Raises `Invalid`, `InternalError`."""
     settings = config.audit
     try:
         witnesses = tuple((each.url, notes.parse_verifier(each.key)) for each in settings.witnesses)
@@ -242,12 +242,12 @@ def _notary(config: Config, stores: ServerStores, server: str, accept_loss: bool
     outside = Outside(file, settings.webhook, witnesses)
     notary = Notary(stores.trail, signer, config.directory, outside, Fetcher(OUTSIDE, allow_private=ANYWHERE))
     if accept_loss:
-        notary.last = None  # the log may be an earlier one: what was signed of it is signed anew
+        notary.last = None  # the log may be an earlier one, which does not continue the last checkpoint
     return notary
 
 
 def _described(config: Config) -> str:
-    """Which server with which configuration, as the audit log has it."""
+    """Return the server's version and a hash of its configuration, for the audit log."""
     shown = structs.replace(config, api_key=None)
     return f"version {__version__}, configuration {hashlib.sha256(msgspec.json.encode(shown)).hexdigest()[:16]}"
 

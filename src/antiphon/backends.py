@@ -76,7 +76,9 @@ async def build(config: Config, clock: Clock, observer: Observer, stack: AsyncEx
 
 
 async def tagger(config: Config, stack: AsyncExitStack) -> Tagger | None:
-    """What finds names and places, loaded when it is first asked; `None` where there is none. Raises `Invalid`."""
+    """Return the model that finds names and places, loaded at its first use; `None` if none is configured. Raises
+    `Invalid`.
+    """
     if not config.redaction.model:
         return None
     store = Store(config.directory / "models", offline=True)

@@ -269,8 +269,8 @@ class Version(Table, frozen=True, kw_only=True):
 
 
 class Redaction(Table, frozen=True, kw_only=True):
-    """What finds names and places: a model of the catalog, or a folder with its files. Without one, calls whose names
-    are to be hidden are refused.
+    """The model that finds names and places: one of the catalog, or a folder with its files. Without one, calls whose
+    names must be hidden are refused.
     """
 
     model: str = "rampart"
@@ -303,15 +303,16 @@ class Fetch(Table, frozen=True, kw_only=True):
 
 
 class Witness(Table, frozen=True, kw_only=True):
-    """One that signs checkpoints of the audit log: its address, and its public key as it is written down."""
+    """A witness that signs checkpoints of the audit log: its address, and its public key in text form."""
 
     url: str
     key: str
 
 
 class Audit(Table, frozen=True, kw_only=True):
-    """The audit log: how much of callers' addresses it has, and for how many days what its records say is kept. Its
-    checkpoints are signed under `origin`; each is added to a `file`, sent to a `webhook`, and signed by `witnesses`.
+    """The audit log: which part of callers' addresses is recorded, and for how many days records keep their contents.
+    Its checkpoints are signed under `origin`; each is added to a `file`, sent to a `webhook`, and signed by
+    `witnesses`.
     """
 
     addresses: Literal["whole", "network", "none"] = "network"

@@ -1,4 +1,4 @@
-"""The exports that the configuration names: their receivers, the outboxes, and what Stripe says later on."""
+"""The configured exports: their receivers, the outboxes, and Stripe's later reports."""
 
 import logging
 import re
@@ -28,12 +28,12 @@ _URL = re.compile(r"https?://[^\s/?#]+\S*")
 
 log = logging.getLogger(__name__)
 
-Customer = Callable[[str], str]  # of a project
+Customer = Callable[[str], str]  # by a project's id
 
 
 @dataclass(frozen=True, slots=True)
 class Exporting:
-    """What stands for exports in a server. To be closed when nothing of it runs any more."""
+    """The server's parts for exports. Close it after they have stopped."""
 
     outboxes: tuple[Outbox, ...]
     desk: ExportDesk
@@ -50,7 +50,7 @@ class Exporting:
 def open_exporting(
     config: Config, environment: Mapping[str, str], directory: Path, ledger: Usage, customer: Customer, clock: Clock
 ) -> Exporting:
-    """Blocking. Raises `Invalid`, or `InternalError` where the outbox cannot be opened."""
+    """Open the configured exports; blocking. Raises `Invalid`, or `InternalError` if the outbox cannot be opened."""
     found = targets(config, environment, customer)
     accounts = list(_accounts(config, environment, found))
     sender = Sender()
@@ -72,7 +72,7 @@ def _accounts(config: Config, environment: Mapping[str, str], found: Iterable[Ta
 
 
 def _those_there(directory: Path) -> Exports | None:
-    """What was exported before, to be shown; nothing rests on it."""
+    """Return the outbox of earlier exports, only to be shown; `None` if there is none or it cannot be opened."""
     try:
         return open_exports(directory, make=False)
     except AntiphonError as error:
@@ -82,7 +82,7 @@ def _those_there(directory: Path) -> Exports | None:
 
 
 def targets(config: Config, environment: Mapping[str, str], customer: Customer) -> list[Target]:
-    """One for each `[export.NAME]`. Raises `Invalid`."""
+    """Return a target for each `[export.NAME]`. Raises `Invalid`."""
     return [
         Target(
             name,
@@ -96,12 +96,12 @@ def targets(config: Config, environment: Mapping[str, str], customer: Customer) 
 
 
 def memory_ms(config: Config) -> dict[str, int]:
-    """For how long the receiver of each knows an event that comes again."""
+    """Return for how long (ms) each receiver recognises a repeated event, by the export's name."""
     return {name: _limits(table).memory_ms for name, table in config.export.items()}
 
 
 def receiver_of(name: str, table: Export, environment: Mapping[str, str], customer: Customer) -> Receiver:
-    """Raises `Invalid`."""
+    """Return the receiver of an export. Raises `Invalid`."""
     if not _NAME.fullmatch(name):
         raise Invalid(f"setting export: {name!r} is not 1 to 24 characters of a-z, 0-9 and '-'")
     if isinstance(table, StripeExport):
@@ -130,7 +130,7 @@ def receiver_of(name: str, table: Export, environment: Mapping[str, str], custom
 
 
 def metering_of(name: str, table: Export) -> Metering:
-    """Raises `Invalid`."""
+    """Return what an export counts. Raises `Invalid`."""
     for meter in table.meters:
         if not _METER.fullmatch(meter):
             raise Invalid(f"setting export.{name}.meters: {meter!r} is not 1 to 100 characters of A-Z, a-z, 0-9, _.:-")
@@ -156,7 +156,7 @@ def _limits(table: Export) -> Limits:
         return stripe.LIMITS
     if isinstance(table, WebhookExport):
         past_ms = table.past_days * DAY_MS or cloudevents.FOR_EVER_MS
-        # An hour less than is promised: a request may be on its way for a while.
+        # One hour less than promised: a request may be on its way for a while.
         memory = max(HOUR_MS // 2, (table.identifiers_h - 1) * HOUR_MS)
         return replace(cloudevents.LIMITS, events=table.events, past_ms=past_ms, memory_ms=memory)
     return cloudevents.LIMITS
@@ -169,7 +169,9 @@ def _url(name: str, url: str) -> str:
 
 
 def _secret(environment: Mapping[str, str], name: str, setting: str, variable: str) -> str:
-    """What the variable holds; empty where none is named."""
+    """Return the value of the variable; empty if none is named. Raises `Invalid` if it is not set or not printable
+    ASCII.
+    """
     if not variable:
         return ""
     if not (secret := environment.get(variable, "")):

@@ -1,4 +1,6 @@
-"""The ports: uvicorn on one, gRPC on another; connections within bounds, and sessions drained before they close."""
+"""The listeners: uvicorn on one port, gRPC on another; bounded connections, and sessions that end before they are
+closed.
+"""
 
 import asyncio
 import gc
@@ -30,24 +32,24 @@ from antiphon.trust.authority import certify
 if TYPE_CHECKING:
     from antiphon.transports.grpc import GrpcListener
 
-MOST_DESCRIPTORS = 1 << 20  # that are counted on
-COLLECT_AFTER = 10_000  # objects more than there were
-# libuv takes one new connection from a socket in each turn of the loop, however many wait. While turns are long, who
-# means well would wait for all who only knock; so the loop is given the same port several times.
+MOST_DESCRIPTORS = 1 << 20  # counted at most
+COLLECT_AFTER = 10_000  # new objects
+# libuv accepts one new connection per socket and turn of the loop, however many wait. During long turns, honest
+# callers would wait behind a flood of connections; so the loop is given the same port several times.
 ACCEPTED_AT_ONCE = 16
-GRPC_CONNECTIONS = 1_000  # where that is less than a quarter of all
-GRACE_S = 2  # for answers that are whole to leave, once the sessions have ended
+GRPC_CONNECTIONS = 1_000  # or a quarter of all, if that is less
+GRACE_S = 2  # for the rest of complete answers, once the sessions have ended
 
-RENEWAL_S = 3600  # between looks at whether the server's own certificate still holds
+RENEWAL_S = 3600  # between checks of whether the server's own certificate is still valid
 
 log = logging.getLogger(__name__)
 
 
 class _Tls:
-    """What is spoken before HTTP. `tick` is called once a second."""
+    """The TLS certificates of the port. `tick` is called once a second."""
 
     def __init__(self, config: Config) -> None:
-        """Raises `Invalid`."""
+        """Load the certificates. Raises `Invalid`."""
         self._config = config
         self._ticks = 0
         setting = "tls_self_signed" if config.tls_self_signed else "tls_cert and tls_key"
@@ -72,7 +74,7 @@ class _Tls:
 
 
 class HttpListener(uvicorn.Server):
-    """Implements `transports.listening.Listener`: HTTP and WebSockets, by uvicorn, on a socket that is bound."""
+    """Implements `transports.listening.Listener`: HTTP and WebSockets, by uvicorn, on a bound socket."""
 
     def __init__(self, config: uvicorn.Config, listening: socket.socket, tls: _Tls | None) -> None:
         super().__init__(config)
@@ -98,7 +100,7 @@ class HttpListener(uvicorn.Server):
         await self.shutdown([self._listening, *self._again])
 
     async def on_tick(self, counter: int) -> bool:
-        """Ten times a second."""
+        """Do what is due, ten times a second."""
         if counter % 10 == 0:
             for connection in tuple(self.server_state.connections):
                 connection.tick()  # type: ignore[union-attr]  # one of ours, by the settings below
@@ -108,10 +110,10 @@ class HttpListener(uvicorn.Server):
 
 
 async def serve(config: Config, ready: Callable[[House, int, int | None], None], accept_loss: bool = False) -> None:
-    """Serves until a signal; `ready` is told when the port (given or chosen) is open, and that of gRPC, if that is
-    spoken. `accept_loss` as in `assemble`.
+    """Serve until a signal. `ready` is called with the server and the HTTP and gRPC ports (`None` if not served) when
+    they are open. `accept_loss` is as in `assemble`.
 
-    Raises `Invalid` for an address or a data directory that cannot be had.
+    Raises `Invalid` if an address or the data directory is unavailable.
     """
     descriptors = _raise_descriptor_limit()
     with _bind(config) as listening:
@@ -138,8 +140,8 @@ async def serve(config: Config, ready: Callable[[House, int, int | None], None],
 
 
 def _grpc_listener(config: Config, house: House, places: Connections, tls: _Tls | None, most: int) -> "GrpcListener":
-    """Raises `Invalid`."""
-    os.environ.setdefault("GRPC_VERBOSITY", "NONE")  # or what callers do wrong is written to stderr, past our logs
+    """Return the gRPC listener. Raises `Invalid`."""
+    os.environ.setdefault("GRPC_VERBOSITY", "NONE")  # otherwise callers' errors are written to stderr, outside our logs
     service = house.grpc(places)
     from antiphon.transports.grpc import GrpcListener, Place
 
@@ -177,7 +179,9 @@ def _http_listener(
 
 
 def _stopped(http: HttpListener) -> asyncio.Event:
-    """Set by Ctrl-C or SIGTERM, which drain and leave with 0. Another Ctrl-C does not wait for who is still served."""
+    """Return an event that Ctrl-C or SIGTERM sets; the server then drains and exits with 0. After a second
+    Ctrl-C, connections are closed without waiting for their requests.
+    """
     loop, stopped = asyncio.get_running_loop(), asyncio.Event()
 
     def stop(number: int) -> None:
@@ -190,7 +194,7 @@ def _stopped(http: HttpListener) -> asyncio.Event:
 
 
 async def _drain(listeners: Sequence[Listener], house: House, drain_s: int) -> None:
-    """The sessions end before their connections are closed under them."""
+    """End the sessions, then close their connections."""
     for listener in listeners:
         listener.stop_accepting()
     await house.sessions.drain(drain_s)
@@ -198,8 +202,8 @@ async def _drain(listeners: Sequence[Listener], house: House, drain_s: int) -> N
 
 
 def _spare_the_collector() -> None:
-    """What stands now stays: the collector of cycles need not look through it again and again. What calls leave behind
-    has hardly any cycles, so it may look less often than after every 700 objects more.
+    """Exclude all present objects from garbage collection, and collect less often: calls leave hardly any cycles, so
+    the default of every 700 new objects is too frequent.
     """
     gc.collect()
     gc.freeze()
@@ -207,7 +211,7 @@ def _spare_the_collector() -> None:
 
 
 def _http(places: Connections, tls: _Tls | None) -> type[asyncio.Protocol]:
-    """What a connection begins with."""
+    """Return the protocol that a new connection begins with."""
     http2 = type("Protocol", (Http2Protocol,), {"places": places})
     if tls is None:
         return type("Protocol", (EitherProtocol,), {"places": places, "http2": http2})
@@ -216,14 +220,14 @@ def _http(places: Connections, tls: _Tls | None) -> type[asyncio.Protocol]:
 
 
 def _web_sockets(usual_bytes: int, places: Connections) -> type[WebSocketProtocol]:
-    """With larger messages where a vendor's protocol needs them."""
+    """Return the WebSocket protocol, with larger messages on the paths of vendors that need them."""
     needed = ((route.path, route.message_bytes) for route in ROUTES if isinstance(route, DialogueRow))
     larger = {path: most for path, most in needed if most > usual_bytes}
     return type("Protocol", (WebSocketProtocol,), {"larger": larger, "places": places})
 
 
 def _bind(config: Config) -> socket.socket:
-    """The port, taken before anything slow is done; nobody can connect yet."""
+    """Return a socket that is bound to the port, before slow work begins; it accepts no connections yet."""
     try:
         family, kind, number, _, address = socket.getaddrinfo(
             config.host, config.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
@@ -237,7 +241,9 @@ def _bind(config: Config) -> socket.socket:
 
 
 def _raise_descriptor_limit() -> int:
-    """To what the system allows: each stream holds one, those with a decoder two. How many there are then."""
+    """Raise the limit of descriptors to the system's maximum, and return it: each stream uses one, or two with a
+    decoder.
+    """
     with suppress(ValueError, OSError):
         _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
         resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))

@@ -1,4 +1,6 @@
-"""One table: which path has which shape, and which surface speaks there. A row is all that a new endpoint needs."""
+"""The table of routes: the kind of endpoint at each path, and the surface that answers. A new endpoint needs only a
+row.
+"""
 
 from collections.abc import Iterator
 
@@ -130,7 +132,9 @@ def _batches(prefix: str) -> Iterator[Row]:
 
 
 def _realtime(prefix: str) -> Iterator[Row]:
-    """What else than recognition a session asks for, its key must be allowed, too; that is seen when it opens."""
+    """Yield the routes of Realtime. The scopes that a session needs depend on its settings, and are checked when it
+    opens.
+    """
     yield DialogueRow(f"{prefix}/realtime", "openai", RealtimeEndpoint(), message_bytes=MAX_MESSAGE_BYTES)
     secrets = f"{prefix}/realtime/client_secrets"
     yield LookupRow(secrets, "openai", ClientSecrets(), "POST", Scope.TRANSCRIBE, max_body_bytes=MAX_SECRET_BYTES)
@@ -145,7 +149,7 @@ def _deepgram() -> Iterator[Row]:
     yield DialogueRow("/v2/speak", "deepgram", FluxSpeakEndpoint(), Scope.SPEAK)
     yield CallRow("/v2/speak", "deepgram", SpeakEndpoint(), Scope.SPEAK)
     yield LookupRow("/v1/auth/grant", "deepgram", GrantEndpoint(), "POST", max_body_bytes=MAX_GRANT_BYTES)
-    # Of callers whose scheme is Deepgram's `Token`, or whose token is one of its own.
+    # For callers whose scheme is Deepgram's `Token`, or whose token is one of Deepgram's form.
     for path in ("/v1/models", "/v1/models/{id:path}"):
         for begins in ("token ", f"bearer {TOKEN_PREFIX}"):
             yield LookupRow(path, "deepgram", SpeechModels(), header=("authorization", begins))
@@ -217,7 +221,7 @@ _GOOGLE_LOOKUPS: tuple[tuple[str, type[LookupMethod]], ...] = (
 
 
 def _google() -> Iterator[Row]:
-    """What of it is one request, over REST."""
+    """Yield the methods with one request, over REST."""
     for dialect, (path, rest) in ((V2, V2_REST), (V1, V1_REST)):
         yield CallRow(path, "google", Recognize(dialect, rest=rest), Scope.TRANSCRIBE)
     for method, template, body, make in _GOOGLE_REST:
@@ -247,7 +251,7 @@ def _assemblyai() -> Iterator[Row]:
     yield DialogueRow("/v3/ws", "assemblyai", AssemblyAIStream())
     yield LookupRow("/v3/token", "assemblyai", TokenEndpoint(), scope=Scope.TRANSCRIBE)
     yield LookupRow("/v1/warm", "assemblyai", Warm(), open=True)
-    for path in ("/v1/transcribe/live", "/v1/transcribe/stream", "/v1/transcribe"):  # and its older names
+    for path in ("/v1/transcribe/live", "/v1/transcribe/stream", "/v1/transcribe"):  # also under its older names
         yield CallRow(path, "assemblyai", SyncEndpoint(), Scope.TRANSCRIBE, form=True, file=AUDIO)
     heard = Scope.TRANSCRIBE
     most_bytes = transcripts.MAX_UPLOAD_BYTES
@@ -280,7 +284,7 @@ ROUTES: tuple[Row, ...] = (
     *_responses("/v1"),
     *_realtime("/v1"),
     *_batches("/v1"),
-    # Azure's addresses of the same API.
+    # Azure's paths of the same API.
     *_openai("/openai/v1"),
     *_responses("/openai/v1"),
     *_responses("/openai"),
@@ -296,10 +300,10 @@ ROUTES: tuple[Row, ...] = (
     LookupRow("/openapi.json", "openai", Document(document(__version__)), open=True),
 )
 
-# What there is over gRPC, by its methods, and what describes that to tools.
+# The methods over gRPC, and their descriptions for tools.
 GRPC_ROUTES: tuple[Row, ...] = tuple(_google_grpc())
 GRPC_DESCRIPTORS = pool
-# The kinds of jobs, by name, and calls that nothing but jobs can make.
+# The kinds of jobs, by name, and calls that only jobs can make.
 _OF_BATCH, _OF_OPERATION = f"/{V2.package}.Speech/BatchRecognize", f"/{V1.package}.Speech/LongRunningRecognize"
 JOB_KINDS: dict[str, JobKind] = {
     BATCH: BatchKind(),
@@ -313,7 +317,7 @@ JOB_CALLS: tuple[Row, ...] = (
     CallRow(_OF_OPERATION, "google", batch.RecordingOfOperation(), Scope.TRANSCRIBE),
 )
 
-# Whose the other paths are: below these names (those of the vendors' SDKs), the first that fits.
+# The vendors of other paths, by beginnings that their SDKs use; the first that fits.
 _ASSEMBLYAI = ("/v1/transcribe", "/v1/warm", "/v2/realtime", "/v2/transcript", "/v2/upload", "/v3")
 _DEEPGRAM = "agent auth listen projects read speak"
 _ELEVENLABS = """
@@ -334,7 +338,7 @@ STRAYS: tuple[tuple[tuple[str, ...], Endpoint], ...] = (
 
 
 def whose(opening: Opening) -> Endpoint:
-    """In whose words a path that is not in the table is refused: where it says nothing, the credential does."""
+    """Return the vendor in whose format an unknown path is refused: by the path, otherwise by the credential."""
     for names, endpoint in STRAYS:
         if any(opening.path == name or opening.path.startswith(f"{name}/") for name in names):
             return endpoint

@@ -1,10 +1,10 @@
 """The routes of the management API, mounted at `/admin/v1`.
 
-Every call carries a bearer key, and is let in by the session room's door (`authenticate`). The scope `admin` may do
-everything in every project but read the audit log, for which there is `audit`; `usage` may read the usage and the
-statements of its own project, and other projects do not exist for it. Who is let in or refused is in the audit log, and
-so are changes. Keys are checked on the event loop, where the key ring lives; databases are read and written in worker
-threads. A body is read when its key is known, and for `BODY_S` at most.
+Every call carries a bearer key, which the session room's door checks (`authenticate`). The scope `admin` allows
+everything in every project except reading the audit log, which needs `audit`; `usage` allows reading the usage and the
+statements of the key's own project, and other projects are not found. Admissions, refusals and changes are in the audit
+log. Keys are checked on the event loop, where the key ring lives; databases are read and written in worker threads. A
+body is read after its key is accepted, for at most `BODY_S`.
 """
 
 import asyncio
@@ -68,7 +68,7 @@ def create_admin(
     exports: ExportDesk,
     billing: Billing,
 ) -> FastAPI:
-    """The management API as an application of its own. `inspect` raises for whoever may not read its document."""
+    """Return the management API as a separate application. `inspect` raises if the caller may not read its document."""
     auditor = auditing.auditor
     app = FastAPI(
         title="Antiphon management",
@@ -82,7 +82,7 @@ def create_admin(
 
     async def say_error(request: Request, error: Exception) -> Response:
         assert isinstance(error, AntiphonError)
-        if isinstance(error, PolicyError):  # who was let in, and may not do that
+        if isinstance(error, PolicyError):  # the caller was admitted, but lacks the right
             auditor.refuse(Action.MANAGE, *_refused(request.scope, error))
         return _answer(error.status, error.code, error.message, error.param)
 
@@ -137,15 +137,15 @@ def _add_projects(app: FastAPI, control: Control, clock: Clock, administrator: C
     def change_project(
         project_id: str, change: messages.ProjectChange, manages: Control = managed
     ) -> messages.ProjectAnswer:
-        """Sets the fields of a project's policy that are given. A running server follows within a second; what was kept
-        for longer is gone.
+        """Set the given fields of a project's policy. A running server applies them within a second; answers kept for
+        longer than the new time are deleted.
         """
         return messages.project_answer(manages.change_project(project_id, clock.unix_ms(), **change.policy()))
 
     @app.post("/projects/{project_id}/forget_tags", operation_id="forget_tags")
     def forget_tags(project_id: str, manages: Control = managed) -> messages.ProjectAnswer:
-        """Destroys the key that hashed the project's tags: nobody can find usage by them any more. What comes later is
-        hashed by another.
+        """Destroy the key that hashed the project's tags: usage can no longer be found by them. Later tags are hashed
+        by a new key.
         """
         return messages.project_answer(manages.forget_tags(project_id))
 
@@ -162,13 +162,13 @@ def _add_keys(app: FastAPI, control: Control, clock: Clock, administrator: Check
 
     @app.post("/keys", operation_id="create_key", status_code=201)
     def create_key(new: messages.NewKey, manages: Control = managed) -> messages.NewKeyAnswer:
-        """A new key. The answer is the only place where it can ever be read."""
+        """Create a key. The answer is the only place where it can be read."""
         key, secret = manages.create_key(new.project, new.name, new.scopes, clock.unix_ms(), new.expires_unix_ms)
         return messages.NewKeyAnswer.model_validate(messages.key_fields(key) | {"key": secret})
 
     @app.delete("/keys/{key_id}", operation_id="revoke_key")
     def revoke_key(key_id: str, manages: Control = managed) -> messages.KeyAnswer:
-        """Revokes a key for good, within a second also for open streams."""
+        """Revoke a key for ever, within a second also for open streams."""
         return messages.KeyAnswer.model_validate(messages.key_fields(manages.revoke_key(key_id, clock.unix_ms())))
 
 
@@ -288,7 +288,7 @@ class _Door:
 
 
 def _from(scope: Scope) -> tuple[str, str]:
-    """Where a request comes from, and its id."""
+    """Return the peer's address and the request's id."""
     client = scope.get("client")
     return client[0] if client else "", scope.get(REQUEST_ID, "")
 
@@ -298,6 +298,6 @@ def _refused(scope: Scope, error: AntiphonError) -> tuple[str, AntiphonError, st
 
 
 def _place(scope: Scope) -> str:
-    """What is asked for. Whoever asks has written it, so what is not like our paths is not repeated."""
+    """Return the method and path. A path that does not look like ours is not repeated, because the caller wrote it."""
     path = scope["path"]
     return f"{scope['method']} {path if _PATH.fullmatch(path) else '(other)'}"

@@ -1,4 +1,4 @@
-"""The audit log in the management API: its records, its newest checkpoint, and proofs that hold against checkpoints."""
+"""The part of the management API for the audit log: its records, its newest checkpoint, and proofs for checkpoints."""
 
 import json
 from base64 import b64encode
@@ -42,7 +42,7 @@ def add_audit(app: FastAPI, auditing: Auditing, auditor: Callable[[Any], Awaitab
         project: Annotated[str | None, Query(description="Only this project's")] = None,
         format: Annotated[Format, Query(description="Records as they were hashed, or events of OCSF")] = Format.JSONL,
     ) -> Response:
-        """Records in order, a line of JSON each. The header `antiphon-next` has the number to go on from."""
+        """Return records in order, one line of JSON each. The header `antiphon-next` is the number to continue from."""
         found = await trail.logged(start, limit, project=project)
         if format is Format.JSONL:
             lines = b"".join(exported(each) for each in found)
@@ -60,7 +60,7 @@ def add_audit(app: FastAPI, auditing: Auditing, auditor: Callable[[Any], Awaitab
         responses={200: {"content": {"text/plain": {"schema": {"type": "string"}}}}},
     )
     async def read_checkpoint() -> Response:
-        """The newest signed checkpoint, as C2SP's tlog-checkpoint has it."""
+        """Return the newest signed checkpoint, in C2SP's format tlog-checkpoint."""
         if notary.last is None:
             raise NotFound("no checkpoint has been signed yet")
         return Response(notary.last.note(), media_type="text/plain")
@@ -71,8 +71,8 @@ def add_audit(app: FastAPI, auditing: Auditing, auditor: Callable[[Any], Awaitab
         number: Annotated[int | None, Query(ge=0, description="A record that is in there")] = None,
         old: Annotated[int | None, Query(ge=1, description="The size that an older checkpoint says")] = None,
     ) -> dict[str, list[str]]:
-        """Hashes of RFC 6962, in base64: that a record is in the log of that size, or that the log of that size begins
-        as an older one.
+        """Return hashes of RFC 6962, in base64, which prove that a record is in the log of that size, or that the log
+        of that size begins with the `old` one.
         """
         if size > await trail.size() or (number if number is not None else old or size) > size or number == size:
             raise NotFound("the log has no such records", param="size")

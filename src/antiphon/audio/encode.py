@@ -102,7 +102,7 @@ class SpeechEncoder:
     """
 
     def __init__(self, format: SpeechFormat, rate: int, whole: bool = False) -> None:
-        """`rate` (Hz) is that of the samples to push. Raises `UnsupportedParameter`."""
+        """Open the encoder. `rate` (Hz) is that of the samples to push. Raises `UnsupportedParameter`."""
         check(format)
         kind = _KINDS[format.codec, format.container]
         self._rate, self._whole = rate, whole

@@ -5,14 +5,16 @@ Pure functions from bytes to bytes. The 14-bit (mu-law) and 13-bit (A-law) value
 
 
 def _mulaw(code: int) -> int:
-    """Mu-law: all bits are sent inverted; sign, three bits of segment, four of step; a bias of 33 (132 at 16 bits)."""
+    """Decode mu-law: all bits are sent inverted; sign, three bits of segment, four of step; a bias of 33 (132 at 16
+    bits).
+    """
     code = ~code & 0xFF
     magnitude = (((code & 0x0F) << 3) + 0x84 << (code >> 4 & 0x07)) - 0x84
     return -magnitude if code & 0x80 else magnitude
 
 
 def _alaw(code: int) -> int:
-    """A-law: even bits are sent inverted; the lowest segment is linear; a value stands at the middle of its step."""
+    """Decode A-law: even bits are sent inverted; the lowest segment is linear; a value is in the middle of its step."""
     code ^= 0x55
     segment = code >> 4 & 0x07
     magnitude = (code & 0x0F) << 4 | 0x08

@@ -55,7 +55,7 @@ class LiveDecoder:
     """
 
     def __init__(self, decoder: Decoder, audio_format: AudioFormat, *, multichannel: bool = False) -> None:
-        """Raises `BadMedia` if the declared rate or channel count is out of range."""
+        """Choose the decoder. Raises `BadMedia` if the declared rate or channel count is out of range."""
         if audio_format.encoding in _SAMPLE_FORMATS:
             self._path: _Path = _Raw(audio_format, multichannel, decoder.limits.max_audio_ms)
         elif audio_format.encoding is Encoding.OPUS:

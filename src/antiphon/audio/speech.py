@@ -32,7 +32,7 @@ class ClauseShaper:
     """
 
     def __init__(self, rate: int, gain: float = 1.0) -> None:
-        """`rate` in Hz; `gain` multiplies samples, see `gain_for`."""
+        """Begin a clause. `rate` is in Hz; `gain` multiplies samples, see `gain_for`."""
         self._rate, self._gain = rate, gain
         self._lead, self._tail = _samples(LEAD_MS, rate), _samples(TAIL_MS, rate)
         self._held: Samples = np.zeros(self._lead, np.int16)

@@ -38,8 +38,8 @@ def verify_log(
     config: ConfigFile = None,
     data_dir: ConfiguredDataDir = None,
 ) -> None:
-    """Check that no record was changed, deleted, added, reordered or cut off. That nobody who controls this machine did
-    so is known only from checkpoints that were kept outside, and with a program that is not from here:
+    """Check that no record was changed, deleted, added, reordered or cut off. Someone who controls this machine can
+    forge the result: to be sure, compare checkpoints that were kept elsewhere, on another machine, with
     `examples/verify_audit.py`.
     """
     directory, stores, signer = _opened(config, data_dir)
@@ -64,7 +64,7 @@ def export(
     config: ConfigFile = None,
     data_dir: ConfiguredDataDir = None,
 ) -> None:
-    """Print the records, one a line. `examples/verify_audit.py` needs all of them, from the first on."""
+    """Print the records, one per line. `examples/verify_audit.py` needs all of them, from the first on."""
     _, stores, signer = _opened(config, data_dir)
     size = asyncio.run(_export(stores.trail, format, start, project, signer.verifier.name))
     record = caller().did(Action.AUDIT_EXPORT, project or "", signer.verifier.name, f"{format}, from {start} to {size}")
@@ -89,7 +89,7 @@ def checkpoint(
 
 
 async def _export(trail: Trail, format: Format, start: int, project: str | None, origin: str) -> int:
-    """Returns the number behind the last record."""
+    """Print the records; return the number after the last one."""
     while page := await trail.logged(start, project=project):
         for each in page:
             if format is Format.JSONL:
@@ -102,8 +102,8 @@ async def _export(trail: Trail, format: Format, start: int, project: str | None,
 
 
 def _opened(config: Path | None, data_dir: str | None) -> tuple[Path, Stores, Signer]:
-    """The data directory of the server with that configuration, what is in there, and what signs there. Raises
-    `NotFound` where there is none.
+    """Return the data directory of the configured server, its stores and its signer. Raises `NotFound` if there is
+    none.
     """
     settings = configured(config, data_dir)
     stores = open_stores(settings.directory)

@@ -89,7 +89,7 @@ def parse_counts(text: str, option: str = "--streams") -> list[int]:
 
 
 def report(target: Target, loaded: Sequence[clips.Clip], seconds: int, levels: Sequence[Level]) -> bytes:
-    """The run as JSON, without the key."""
+    """Return the run as JSON, without the key."""
     values = {
         "url": target.url,
         "protocol": target.protocol,

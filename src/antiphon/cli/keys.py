@@ -67,7 +67,9 @@ def pair(
     config: ConfigFile = None,
     data_dir: ConfiguredDataDir = None,
 ) -> None:
-    """Print what to sign with in place of a key, as AWS's tools read it. It holds for as long as the key does."""
+    """Print an id and a secret that sign requests in place of a key, in the form that AWS's tools read. They are valid
+    as long as the key.
+    """
     if key_id not in (key.id for key in find_control(config, data_dir).list_keys() if key.id != ENVIRONMENT_KEY_ID):
         raise NotFound(f"there is no key '{key_id}'")
     shown, secret = Pairs(configured(config, data_dir).directory).make(key_id)
@@ -86,7 +88,7 @@ def revoke(
 
 
 def open_control(config: Path | None, data_dir: str | None) -> Control:
-    """The projects and keys of the server with that configuration, made if they are not there."""
+    """Return the projects and keys of the configured server; create them if absent."""
     return Control(configured_stores(config, data_dir).open_directory(), caller())
 
 
@@ -96,7 +98,7 @@ def find_control(config: Path | None, data_dir: str | None) -> Control:
 
 
 def caller() -> Author:
-    """Who changes something from the command line, now."""
+    """Return the author of a change from the command line, at the present time."""
     return Author(f"cli:{os.geteuid()}", now_unix_ms())
 
 

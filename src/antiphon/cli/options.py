@@ -39,14 +39,14 @@ def models_dir(data_dir: Path) -> Path:
 
 
 def configured(config: Path | None, data_dir: str | None) -> "Config":
-    """The configuration. Raises `Invalid`."""
+    """Return the configuration. Raises `Invalid`."""
     from antiphon.config import load  # slow to import
 
     return load(config, os.environ, {"data_dir": data_dir})
 
 
 def configured_stores(config: Path | None, data_dir: str | None) -> Stores:
-    """Where the server with that configuration stores things. Raises `Invalid`."""
+    """Return the stores of the configured server. Raises `Invalid`."""
     from antiphon.stores import open_stores
 
     return open_stores(configured(config, data_dir).directory)

@@ -1,8 +1,8 @@
-"""What the audit log says: who did what to what, from where, when, whether it was allowed, and why.
+"""The records of the audit log: who did what to what, from where, when, whether it was allowed, and why.
 
-A record never holds content or a secret: its texts are ids, names and codes of ours, and the paths of the table of
-routes. `canonical` makes its one form in bytes (JSON by RFC 8785: keys in order, no blanks, UTF-8), which is what is
-hashed, signed for and exported; a field that is empty is left out.
+A record never contains content or a secret: its texts are ids, names and codes of this server, and paths of the table
+of routes. `canonical` returns its only form in bytes (JSON by RFC 8785: keys in order, no white space, UTF-8), which is
+hashed, signed and exported; empty fields are left out.
 """
 
 import hashlib
@@ -18,12 +18,12 @@ from antiphon.core.merkle import HASH_BYTES
 from antiphon.core.policy import Policy
 
 MAX_TEXT = 512  # characters of each text of a record; the rest is cut off
-VERSION = 1  # of the form of a record
-SERVER = "server"  # the actor of what a server does by itself
+VERSION = 1  # of the format of a record
+SERVER = "server"  # the actor of what the server does by itself
 
 
 class Action(StrEnum):
-    """What was done, or was to be done."""
+    """The action that was done, or attempted."""
 
     ACCESS = "access"  # a call at the door of the vendors' protocols
     MANAGE = "manage"  # a call of the management API, or of metrics
@@ -48,7 +48,7 @@ class Action(StrEnum):
     SUBJECT_ERASE = "subject.erase"
     AUDIT_EXPORT = "audit.export"
     AUDIT_EXPIRE = "audit.expire"
-    AUDIT_LOSE = "audit.lose"  # records that there was no room for
+    AUDIT_LOSE = "audit.lose"  # records that were lost because there was no room
     REDACTION_FAIL = "redaction.fail"
     CLOCK_SET_BACK = "clock.set_back"
     SERVER_START = "server.start"
@@ -56,18 +56,18 @@ class Action(StrEnum):
 
 
 class Outcome(StrEnum):
-    """What became of it."""
+    """The outcome of an action."""
 
-    ALLOWED = "allowed"  # a caller was let in
+    ALLOWED = "allowed"  # a caller was admitted
     REFUSED = "refused"
     DONE = "done"
     FAILED = "failed"
 
 
 class AuditRecord(NamedTuple):
-    """One line of the log. `actor` is a key's id, `cli:` and a user's number, or `SERVER`; empty where nobody knows.
-    `object` is what it was done to, `policy` the version of the project's policy by which it was decided; `counts` are
-    named numbers. A tuple, because one is made with every call.
+    """One line of the log. `actor` is a key's id, `cli:` and a user's number, or `SERVER`; empty if unknown. `object`
+    is what the action was done to, `policy` the version of the project's policy that decided it; `counts` are named
+    numbers. A tuple, because one is created with every call.
     """
 
     at_unix_ms: int
@@ -84,7 +84,7 @@ class AuditRecord(NamedTuple):
 
 
 class Author(NamedTuple):
-    """Who changes something, and when: what the record of the change says of them."""
+    """The author of a change and its time, as they are in the record of the change."""
 
     actor: str = SERVER
     at_unix_ms: int = 0
@@ -92,7 +92,7 @@ class Author(NamedTuple):
     request: str = ""
 
     def did(self, action: Action, project: str, object: str, reason: str = "", policy: str = "") -> AuditRecord:
-        """The record of a change that was made."""
+        """Return the record of a change by this author."""
         return AuditRecord(
             *(self.at_unix_ms, action, Outcome.DONE, self.actor, project, object, reason),
             *(self.address, self.request, policy),
@@ -103,15 +103,15 @@ THE_SERVER = Author()
 
 
 class ChangeRecord(NamedTuple):
-    """A record that was stored beside the change it tells of, at a place that never comes again in its source."""
+    """A record that was stored together with the change it describes, at a position that is unique in its source."""
 
     position: int
     record: AuditRecord
 
 
 class Logged(NamedTuple):
-    """A record in the log: its number, from 0, the hashes that are stored with it, and its bytes, unless their time is
-    over.
+    """A record in the log: its number, from 0, the hashes stored with it, and its bytes; `None` if they
+    were dropped.
     """
 
     number: int
@@ -127,7 +127,7 @@ _encode = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
 
 
 def canonical(record: AuditRecord) -> bytes:
-    """The record's one form in bytes. Put together by hand, because one is made with every call."""
+    """Return the record's only form in bytes. It does not use a JSON encoder, because one is made with every call."""
     counts = f',"counts":{_encode(dict(sorted(record.counts)))}' if record.counts else ""
     text = (
         f'{{"action":"{record.action.value}"{_field("actor", record.actor)}{_field("address", record.address)}'
@@ -143,14 +143,14 @@ def _field(name: str, text: str) -> str:
 
 
 def exported(logged: Logged) -> bytes:
-    """A line of JSON that has the record's own bytes in it, so that whoever has it can hash them."""
+    """Return a line of JSON that contains the record's own bytes, so that a reader can hash them."""
     body = b"null" if logged.body is None else logged.body
     return b'{"leaf":"%s","number":%d,"record":%s}\n' % (logged.leaf.hex().encode(), logged.number, body)
 
 
 def difference(before: Mapping[str, object], after: Mapping[str, object]) -> str:
-    """What changed, as a record's reason. Of values only numbers and words of closed vocabularies are shown: a text may
-    be what nobody is to see.
+    """Return the changed fields, as a record's reason. Only numbers and words of closed vocabularies are shown: other
+    texts may be secret.
     """
 
     def shown(value: object) -> str:
@@ -161,12 +161,12 @@ def difference(before: Mapping[str, object], after: Mapping[str, object]) -> str
 
 
 def scopes_of(key: Key) -> str:
-    """What a key may do, as a record's reason."""
+    """Return the key's scopes, as a record's reason."""
     return f"scopes: {' '.join(sorted(key.scopes))}"
 
 
 def parse(body: bytes) -> AuditRecord:
-    """The record of such bytes. Raises `ValueError` for what is none."""
+    """Return the record in these bytes. Raises `ValueError` if they are not one."""
     said = json.loads(body)
     if not isinstance(said, dict) or said.pop("v", None) != VERSION:
         raise ValueError("this is no record of an audit log")
@@ -180,6 +180,6 @@ def parse(body: bytes) -> AuditRecord:
 
 @lru_cache(1024)
 def policy_version(policy: Policy) -> str:
-    """Short, the same for the same values, and another for others."""
+    """Return a short id of the policy's values, the same for equal values."""
     values = json.dumps(policy.values(), sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(values.encode()).hexdigest()[:12]

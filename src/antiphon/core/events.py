@@ -110,9 +110,9 @@ class Token:
 
 @dataclass(frozen=True, slots=True)
 class Transcript:
-    """What was recognised. `words` holds times only where the spec asked for them; `tokens` only likewise. `language`
-    (BCP 47) is what was heard, where that is known, and `language_confidence` (0..1) how likely that is, 1 where it was
-    told. `entities` is the personal data in it, where that is hidden or wanted.
+    """The transcript of some speech. `words` has times only if the spec asks for them; `tokens` are present only if it
+    asks for them. `language` (BCP 47) is the recognised one, if known, and `language_confidence` (0..1) its
+    probability, 1 if it was given. `entities` is the personal data in it, if it is hidden or wanted.
     """
 
     text: str

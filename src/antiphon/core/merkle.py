@@ -1,8 +1,8 @@
-"""Merkle trees as RFC 6962 hashes them: what a log of many records is, in 32 bytes, and short proofs about it.
+"""Merkle trees with the hashes of RFC 6962: 32 bytes that identify a log of many records, and short proofs about it.
 
-A tree is read by the hashes of its complete subtrees, which never change once they are there. They are stored with the
-leaf that completes them: first its own, then those of ever larger subtrees. `place` says where each one is, so a proof
-reads as many as the logarithm of the tree's size.
+A tree is read by the hashes of its complete subtrees, which never change once they exist. They are stored with the leaf
+that completes them: first its own, then those of larger and larger subtrees. `place` returns where each one is, so a
+proof needs as many reads as the logarithm of the tree's size.
 """
 
 import hashlib
@@ -11,8 +11,8 @@ from collections.abc import Iterable, Sequence
 EMPTY = hashlib.sha256().digest()  # the root of a tree without leaves (2.1)
 HASH_BYTES = 32
 
-Range = tuple[int, int]  # of leaves: the first, and the one behind the last
-Place = tuple[int, int]  # of a hash: the leaf that completes its subtree, and how many levels it is above leaves
+Range = tuple[int, int]  # of leaves: the first, and the one after the last
+Place = tuple[int, int]  # of a hash: the leaf that completes its subtree, and the number of levels above the leaves
 
 
 def leaf_hash(data: bytes) -> bytes:
@@ -24,12 +24,16 @@ def node_hash(left: bytes, right: bytes) -> bytes:
 
 
 def place(level: int, number: int) -> Place:
-    """Of the hash of the complete subtree over the leaves `number << level` and on, `1 << level` of them."""
+    """Return the place of the hash of the complete subtree of `1 << level` leaves that begins at the leaf
+    `number << level`.
+    """
     return ((number + 1) << level) - 1, level
 
 
 class Edge:
-    """A tree's right edge: all that is needed to let it grow. `roots` are those of its complete subtrees, from left."""
+    """A tree's right edge: all that is needed to add leaves. `roots` are those of its complete subtrees,
+    from the left.
+    """
 
     def __init__(self, size: int = 0, roots: Sequence[bytes] = ()) -> None:
         self.size = size
@@ -39,7 +43,7 @@ class Edge:
         return Edge(self.size, self.roots)
 
     def add(self, leaf: bytes) -> list[bytes]:
-        """One more leaf. Returns the hashes that are to be stored with it, in order."""
+        """Add a leaf; return the hashes to store with it, in order."""
         made = [leaf]
         completes = self.size
         while completes & 1:
@@ -55,7 +59,7 @@ class Edge:
 
 
 def fold(roots: Sequence[bytes]) -> bytes:
-    """The hash of neighbouring complete subtrees, from left, each smaller than the one before it."""
+    """Return the hash of neighbouring complete subtrees, from the left, each smaller than the one before."""
     if not roots:
         return EMPTY
     *others, hashed = roots
@@ -65,8 +69,8 @@ def fold(roots: Sequence[bytes]) -> bytes:
 
 
 def subtrees(leaves: Range) -> list[Place]:
-    """The places of the complete subtrees that make up a range. It begins at a multiple of the largest of them, as all
-    ranges of proofs do.
+    """Return the places of the complete subtrees of a range. It must begin at a multiple of the size of the largest
+    one, as all ranges of proofs do.
     """
     at, end = leaves
     places = []
@@ -78,7 +82,7 @@ def subtrees(leaves: Range) -> list[Place]:
 
 
 def inclusion(number: int, size: int) -> list[Range]:
-    """The ranges whose hashes prove that a leaf is in the tree of that size (2.1.1), in order."""
+    """Return the ranges whose hashes prove that the leaf `number` is in the tree of that size (2.1.1), in order."""
     first, path = 0, []
     while size > 1:
         half = _half(size)
@@ -92,7 +96,9 @@ def inclusion(number: int, size: int) -> list[Range]:
 
 
 def consistency(old: int, new: int) -> list[Range]:
-    """The ranges whose hashes prove that the tree of the size `old` is the beginning of that of `new` (2.1.2)."""
+    """Return the ranges whose hashes prove that the tree of size `old` is the beginning of the tree of size `new`
+    (2.1.2).
+    """
     if not 0 < old < new:
         return []
     first, size, whole = 0, new, True
@@ -111,7 +117,7 @@ def consistency(old: int, new: int) -> list[Range]:
 
 
 def includes(leaf: bytes, number: int, size: int, proof: Iterable[bytes], root: bytes) -> bool:
-    """Whether a proof shows that the leaf is there (RFC 9162, 2.1.3.2)."""
+    """Return whether a proof shows that the tree contains the leaf (RFC 9162, 2.1.3.2)."""
     if not 0 <= number < size:
         return False
     at, last, hashed = number, size - 1, leaf
@@ -129,7 +135,7 @@ def includes(leaf: bytes, number: int, size: int, proof: Iterable[bytes], root: 
 
 
 def consistent(old: int, old_root: bytes, new: int, new_root: bytes, proof: Sequence[bytes]) -> bool:
-    """Whether a proof shows that one tree is the beginning of the other (RFC 9162, 2.1.4.2)."""
+    """Return whether a proof shows that one tree is the beginning of the other (RFC 9162, 2.1.4.2)."""
     if old == new:
         return old_root == new_root and not proof
     if old == 0:
@@ -155,5 +161,5 @@ def consistent(old: int, old_root: bytes, new: int, new_root: bytes, proof: Sequ
 
 
 def _half(size: int) -> int:
-    """The largest power of two below a size of two or more."""
+    """Return the largest power of two below a size of two or more."""
     return 1 << ((size - 1).bit_length() - 1)

@@ -71,7 +71,7 @@ def _kinds() -> dict[str, _Rule]:
 
 
 def _lines(said: str, check: Callable[[str], object]) -> dict[str, _Rule]:
-    """Texts, one a line."""
+    """Return the rule for a list of texts, one per line."""
 
     def parse(value: object) -> str:
         lines = value.splitlines() if isinstance(value, str) else value
@@ -87,7 +87,9 @@ def _lines(said: str, check: Callable[[str], object]) -> dict[str, _Rule]:
 
 
 def _compile(pattern: str) -> None:
-    """Raises `ValueError` for what is no pattern, or one that could take for ever: with a repetition of repetitions."""
+    """Check a pattern. Raises `ValueError` if it is invalid, or could take very long: it has a repetition of
+    repetitions.
+    """
     try:
         re.compile(pattern)
     except re.error:
@@ -112,11 +114,11 @@ _CUSTOMER = _text(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Policy:
-    """`keep_answers_s` is how long models' answers are kept, at most; 0 keeps none. `weight` is the project's share
-    where projects compete. `redact` are the kinds of personal data that are hidden from every answer, with commas
-    between, `redact_as` what stands in their place; `redact_words` and `redact_patterns` are further texts and regular
-    expressions to hide, one a line. `stripe_customer` is whose usage it is at Stripe, where that is exported: empty
-    until somebody says so, `NO_CUSTOMER` if it is nobody's.
+    """The policy of a project. `keep_answers_s` is how long models' answers are kept, at most; 0 keeps none. `weight`
+    is the project's share when projects compete. `redact` are the kinds of personal data to hide in every answer,
+    separated by commas, `redact_as` is their replacement; `redact_words` and `redact_patterns` are further texts and
+    regular expressions to hide, one per line. `stripe_customer` is the customer at Stripe to whom the usage is
+    exported: empty if not yet known, `NO_CUSTOMER` for none.
     """
 
     keep_answers_s: int = field(default=0, metadata=_integer(0, MAX_KEEP_S, strictest=0))

@@ -207,19 +207,19 @@ class Aligner(Protocol):
 
 
 class EventFilter(Protocol):
-    """One call's view of what its caller hears, as tuples of the events of `core.events`. Pure: no I/O, no clock; one
-    that asks a model is a coroutine, and bounds how long it waits. One that raises ends the call, and nothing of what
-    it was given leaves.
+    """A filter of the events of one call before its caller gets them, as tuples of the events of `core.events`. Pure:
+    no I/O, no clock; one that asks a model is a coroutine, and bounds its wait. If it raises, the call ends, and none
+    of the events given to it are sent.
 
-    It may replace events, leave them out, or hold text back until it has seen what follows; but not sound, nor what
-    begins and ends something (`Opened`, `ToolCallStarted`, `ChoiceEnded`). Events of text keep their count of tokens.
+    It may replace events, leave them out, or hold text back until it has seen what follows; but not sound, nor events
+    that begin or end something (`Opened`, `ToolCallStarted`, `ChoiceEnded`). Events of text keep their count of tokens.
     """
 
     def push(self, events: tuple[Any, ...]) -> tuple[Any, ...] | Awaitable[tuple[Any, ...]]:
-        """What of these, and of what was held back, goes on now; in order."""
+        """Filter the next events; return those to send now, in order, with any that were held back."""
 
     def finish(self) -> tuple[Any, ...] | Awaitable[tuple[Any, ...]]:
-        """Nothing follows but the session's own last event: what was held back goes on."""
+        """Return what is still held back. Only the session's own last event follows."""
 
 
 # -- time --------------------------------------------------------------------------------------------------------------

@@ -1,6 +1,6 @@
-"""What is to be hidden of what is said: kinds of personal data, and what stands in their place.
+"""What to hide in answers: kinds of personal data, and their replacements.
 
-A project's policy says what is hidden at least; a caller can only add to it (`Redaction.joined`).
+A project's policy sets the minimum; a caller can only add to it (`Redaction.joined`).
 """
 
 from collections.abc import Iterable, Sequence
@@ -32,29 +32,29 @@ class Entity(StrEnum):
     IP = "ip"
     URL = "url"
     PASSWORD = "password"
-    NUMBER = "number"  # that identifies something, of which it is not known what
-    CUSTOM = "custom"  # what the project itself names
+    NUMBER = "number"  # an identifier of an unknown kind
+    CUSTOM = "custom"  # texts that the project itself lists
 
 
 ALL = frozenset(Entity) - {Entity.CUSTOM}
-# What only a model finds well.
+# The kinds that only a model finds well.
 OF_THE_MODEL = frozenset({Entity.NAME, Entity.PLACE, Entity.ADDRESS})
 
 
 class Substitution(StrEnum):
-    """What stands in the place of what is hidden."""
+    """The replacement of hidden text."""
 
-    ENTITY_NAME = "entity_name"  # what it was: `[PHONE]`
-    HASH = "hash"  # `####`, whatever its length
+    ENTITY_NAME = "entity_name"  # its kind: `[PHONE]`
+    HASH = "hash"  # `####`, for any length
 
 
 @dataclass(frozen=True, slots=True)
 class Redaction:
-    """What one call hides. `labels` are a vendor's words for kinds, `numbered` ones count: `[PHONE_1]`, the same again
-    for the same text. `one_label` stands for all. `words` are further texts to hide, in any case, and `patterns`
-    regular expressions.
+    """The redaction of one call. `labels` are a vendor's words for kinds, `numbered` ones have a number: `[PHONE_1]`,
+    the same for the same text. `one_label` replaces all of them. `words` are further texts to hide, in any case, and
+    `patterns` regular expressions.
 
-    What is only `identified` is told (`Transcript.entities`) and not hidden.
+    Kinds that are only `identified` are reported (`Transcript.entities`) and not hidden.
     """
 
     entities: frozenset[Entity] = frozenset()
@@ -75,7 +75,9 @@ class Redaction:
         return self.entities | self.identified
 
     def joined(self, least: "Redaction | None") -> "Redaction":
-        """With all that a policy hides at least. The caller's labels stay; a hash is never made a name."""
+        """Return this redaction together with a policy's minimum. The caller's labels stay; hashes never
+        become labels.
+        """
         if least is None:
             return self
         hashed = Substitution.HASH in (self.substitution, least.substitution)
@@ -90,7 +92,9 @@ class Redaction:
 
 @dataclass(frozen=True, slots=True)
 class Span:
-    """Personal data in a text. `kinds` are what it may be, the likeliest first: it is hidden where any is to be."""
+    """Personal data in a text. `kinds` are the possible ones, the likeliest first: it is hidden if any of them is to
+    be.
+    """
 
     start: int
     end: int
@@ -99,7 +103,7 @@ class Span:
 
 @dataclass(frozen=True, slots=True)
 class Identified:
-    """Personal data in a transcript that is told with its place: indices of words."""
+    """Personal data in a transcript, reported with its time."""
 
     entity: Entity
     text: str
@@ -109,14 +113,14 @@ class Identified:
 
 
 class Tagger(Protocol):
-    """Finds names and places in texts."""
+    """A finder of names and places in texts."""
 
     async def tag(self, texts: Sequence[str]) -> list[tuple[Span, ...]]:
-        """The spans in each text, in order. Raises `EngineError`, `CapacityError`."""
+        """Return the spans in each text, in order. Raises `EngineError`, `CapacityError`."""
 
 
 def parse_entities(names: Iterable[str]) -> frozenset[Entity]:
-    """Kinds by their names; `all` are all. Raises `ValueError` for another name."""
+    """Return the kinds with these names; `all` is all. Raises `ValueError` for an unknown name."""
     found: frozenset[Entity] = frozenset()
     for name in names:
         found |= ALL if name == "all" else {Entity(name)}

@@ -38,11 +38,11 @@ class TranscribeSpec:
     separate result; otherwise there is one result at the end. With `turns`, an utterance of a live stream ends by these
     rules in place of `endpointing_ms`, and is a turn.
 
-    `language` (BCP 47) is what is spoken; empty: one of `languages`, and where there are none, what the engine hears by
-    itself. With `detect` the engine must find it out and say it. With `translate` the transcript is in English.
-    `prompt` is a text that may have come before, and `keyterms` words that may be said; they guide the engine. Of a
-    recording only what is from `from_ms` on and before `until_ms` is heard, whose times begin at `from_ms`, as 0.
-    `redaction` is what the caller wants hidden, besides what the project's policy hides.
+    `language` (BCP 47) is the spoken one; empty: one of `languages`, and without those, the engine's own choice. With
+    `detect` the engine must detect and report it. With `translate` the transcript is in English. `prompt` is a text
+    that may have come before, and `keyterms` words that may be spoken; they guide the engine. Of a recording only the
+    part from `from_ms` to `until_ms` is recognised; its times begin at 0. `redaction` is what the caller wants hidden,
+    in addition to the project's policy.
     """
 
     model: str

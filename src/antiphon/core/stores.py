@@ -117,7 +117,7 @@ class Ledger(Usage, Protocol):
         """
 
     async def note(self, owed: Sequence[tuple[Entry, int]]) -> None:
-        """Record durably that a session owes so much beyond its entries, as an entry like that would say, until its
+        """Record durably that a session owes these amounts beyond its entries, as entries would charge them, until its
         next append, which replaces the note. Calls for one session must be sequential. Raises `LedgerUnavailable`. A
         cancelled note may be written or not.
         """
@@ -131,45 +131,46 @@ class Ledger(Usage, Protocol):
         """
 
     def record(self, record: AuditRecord) -> None:
-        """Adds a record to the audit log. It is durable with what is appended next, or `RECORDED_WITHIN_S` later: while
-        that fails, nothing is taken and `trouble` says so. Never waits. Raises `LedgerUnavailable` if `MAX_RECORDS`
-        wait.
+        """Add a record to the audit log. It becomes durable with the next append, or after `RECORDED_WITHIN_S`; while
+        that fails, appends are refused and `trouble` reports it. Never waits. Raises `LedgerUnavailable` if
+        `MAX_RECORDS` wait.
         """
 
     async def drain(self, source: str, changes: Sequence[ChangeRecord]) -> None:
-        """Adds what was recorded beside changes, in order; returns when it is durable. What has been drained before of
-        the same source is not added again. Raises `LedgerUnavailable`.
+        """Add the records of changes to the audit log, in order, durably on return. Records of this source that were
+        added before are not added again. Raises `LedgerUnavailable`.
         """
 
     async def forget_records(self, before_unix_ms: int) -> int:
-        """Drops what records of the audit log say, from the first on, up to one that is not older than that; their
-        hashes stay. How many they were. So whoever drops one from their midst is seen. Raises `LedgerUnavailable`.
+        """Drop the contents of the log's first records, up to the first one that is not older; return how many. Their
+        hashes stay. Only the first ones are dropped, so a record removed from between others is noticed. Raises
+        `LedgerUnavailable`.
         """
 
     async def flush(self) -> None:
-        """Returns when every append and every record that was called before has been settled."""
+        """Wait until every earlier append and record is settled."""
 
     async def close(self) -> None:
         """Settle pending appends, and release the ledger."""
 
 
 class Trail(Protocol):
-    """Reads the audit log, beside a running server and without one. Everything raises `InternalError` if it cannot be
+    """A reader of the audit log, with or without a running server. Every method raises `InternalError` if it cannot be
     read.
     """
 
     async def size(self) -> int:
-        """How many records there are; 0 without a log."""
+        """Return the number of records; 0 without a log."""
 
     async def logged(
         self, start: int, limit: int = MAX_READ, *, project: str | None = None, since_unix_ms: int | None = None
     ) -> list[Logged]:
-        """The next records from a number on, at most `limit`, in order; of one project, or from a time on, if that is
-        asked for.
+        """Return the next records from the number `start` on, at most `limit`, in order; if given, only those of one
+        project, or from a time on.
         """
 
     async def hashes(self, places: Sequence[Place]) -> list[bytes]:
-        """Of complete subtrees, in the order asked for. None may be missing."""
+        """Return the hashes of complete subtrees, in order. Raises `InternalError` also if one is missing."""
 
 
 def check_idempotency_key(key: str) -> None:
@@ -264,44 +265,46 @@ class Follower(Protocol):
 
 
 class Directory(Protocol):
-    """Projects with their policies, and keys. Blocking; for any thread. Everything raises `KeysUnavailable` where it
-    cannot be read or written. What a project or a key must be like is checked by `trust.control`, not here.
+    """Projects with their policies, and keys. Blocking; for any thread. Every method raises `KeysUnavailable` if they
+    cannot be read or written. Whether a project or a key is valid is checked by `trust.control`, not here.
 
-    Each change is recorded, as made `by` somebody, in the same transaction; what changes nothing is not. The ledger
-    drains these records.
+    Each change is recorded, as made `by` its author, in the same transaction; a call that changes nothing is not. The
+    ledger drains these records.
     """
 
     def view(self) -> DirectoryView: ...
 
     def add_project(self, project: Project, by: Author = THE_SERVER) -> None:
-        """Also makes the key that hashes its tags. Raises `Conflict` where its id is taken."""
+        """Add a project, with a key that hashes its tags. Raises `Conflict` if its id is taken."""
 
     def set_policy(self, project: str, values: Mapping[str, str | int], by: Author = THE_SERVER) -> Project:
-        """Sets the named fields; the others stay as they stand there, known or not. Raises `NotFound`."""
+        """Set the named fields; the others stay as they are stored, known or not. Raises `NotFound`."""
 
     def add_key(self, key: Key, digest: bytes, by: Author = THE_SERVER) -> None:
-        """Raises `NotFound` without its project, `Conflict` where its id is taken."""
+        """Add a key. Raises `NotFound` without its project, `Conflict` if its id is taken."""
 
     def add_first_key(self, key: Key, digest: bytes, by: Author = THE_SERVER) -> bool:
-        """Adds a key unless there is one, or was; whether it did. A key from the environment does not count."""
+        """Add a key unless there is or was one; return whether it was added. A key from the environment
+        does not count.
+        """
 
     def put_key(self, key: Key, digest: bytes, by: Author = THE_SERVER) -> None:
-        """Adds a key, or makes the one with its id hold again, with this secret and these scopes."""
+        """Add a key, or make the one with its id valid again, with this secret and these scopes."""
 
     def revoke_key(self, key_id: str, now_unix_ms: int, by: Author = THE_SERVER) -> Key:
-        """The key as it stands then; revoking it again changes nothing. Raises `NotFound`."""
+        """Revoke a key and return it. Revoking it again changes nothing. Raises `NotFound`."""
 
     def replace_tag_key(self, project: str, by: Author = THE_SERVER) -> None:
-        """Destroys the key that hashes the project's tags, and makes another. Raises `NotFound`."""
+        """Destroy the key that hashes the project's tags, and create another. Raises `NotFound`."""
 
     def note(self, record: AuditRecord) -> None:
-        """Records what was done elsewhere, for the ledger to drain."""
+        """Record an action that was done elsewhere, for the ledger to drain."""
 
     def changes(self, limit: int = MAX_READ) -> tuple[str, list[ChangeRecord]]:
-        """The oldest records that have not been said to be drained, and the name of their source."""
+        """Return the oldest records that were not reported as drained, and the name of their source."""
 
     def drained(self, position: int) -> None:
-        """The ledger has those up to this position."""
+        """Report that the ledger has the records up to this position."""
 
     def follow(self) -> Follower: ...
 
@@ -310,7 +313,7 @@ class Directory(Protocol):
 
 
 class Answers(Protocol):
-    """Models' answers that are kept for a time, by project and id. Everything raises `InternalError`."""
+    """Models' answers that are kept for a time, by project and id. Every method raises `InternalError`."""
 
     async def put(self, project: str, keep: Keep, keep_s: int) -> None:
         """Store an answer; durable on return. One stored again keeps its end. If cancelled, it may be stored or not."""
@@ -321,7 +324,9 @@ class Answers(Protocol):
     async def delete(self, project: str, id: str) -> None: ...
 
     async def purge(self, keep_s: Callable[[str], int]) -> Mapping[str, int]:
-        """Wipes what is past its end, or older than its project's policy now allows. How many that were, by project."""
+        """Erase answers that are expired, or older than their project's policy now allows; return how many,
+        by project.
+        """
 
     async def close(self) -> None:
         """Finish what was begun, then close. Closing again does nothing."""
@@ -439,7 +444,7 @@ class Jobs(Protocol):
         """Release all jobs of that server: they can be claimed again."""
 
     async def purge(self, keep_s: Callable[[str], int]) -> Mapping[str, int]:
-        """Wipes what is past its end, or older than its project's policy now allows. How many that were, by project."""
+        """Erase what is expired, or older than its project's policy now allows; return how many, by project."""
 
     async def close(self) -> None:
         """Finish what was begun, then close. Closing again does nothing."""

@@ -1,4 +1,4 @@
-"""Text as a caller may want it: of several parts, without the punctuation and the case that a model wrote."""
+"""Text as callers want it: joined from parts, and without the punctuation and case that a model wrote."""
 
 import re
 import unicodedata
@@ -16,7 +16,7 @@ _UNSPACED = re.compile(
 
 
 def join(texts: Iterable[str]) -> str:
-    """Words, or longer texts, as one: a space between any two, if their scripts have one. Empty ones are left out."""
+    """Join words or longer texts, with a space between any two if their scripts use one. Empty ones are left out."""
     parts: list[str] = []
     for text in filter(None, texts):
         if parts:
@@ -26,7 +26,7 @@ def join(texts: Iterable[str]) -> str:
 
 
 def gap(before: str, after: str) -> str:
-    """What stands between two texts: a space, but nothing where both sides are of a script without spaces."""
+    """Return the separator of two texts: a space, or nothing if both sides are of a script without spaces."""
     return "" if _UNSPACED.match(before[-1:]) and _UNSPACED.match(after[:1]) else " "
 
 

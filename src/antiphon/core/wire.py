@@ -14,11 +14,10 @@ REQUEST_ID = "antiphon.request_id"  # in a request's ASGI scope: the id that its
 
 @dataclass(frozen=True, slots=True)
 class Opening:
-    """How a call began. Header names are lower case. `request_id` is a UUID the transport made; `received_unix_ms` is
-    the wall clock at arrival, for vendors that say when; `address` is where the connection comes from. `settled` is
-    what was settled when the caller's secret was made, where that is one for this call only; `None` for a key.
-    `signed_with` is the secret that made its signature, where it has one that holds: what follows may be signed with
-    it, too.
+    """The opening of a call. Header names are lower case. `request_id` is a UUID made by the transport;
+    `received_unix_ms` is the wall clock at arrival, for vendors that report it; `address` is the peer's. `settled` are
+    the settings that came with a one-call secret, `None` for a key. `signed_with` is the secret of its valid signature,
+    if it has one: later messages may be signed with it, too.
     """
 
     method: str
@@ -42,8 +41,8 @@ class Bearer:
 
 @dataclass(frozen=True, slots=True)
 class Signed:
-    """A signature over the request as it came: `signed` are the bytes that `signature` was made of. `secret` is the key
-    itself, where the scheme sends it along (Amazon's session token), else `id` names the pair that signed.
+    """A signature over the request as it came: `signature` was made of the bytes `signed`. `secret` is the key itself
+    if the scheme sends it, too (Amazon's session token), else `id` names the pair that signed.
     """
 
     scheme: str
@@ -110,11 +109,11 @@ MAX_REASON_BYTES = 123  # of a WebSocket's close frame (RFC 6455, section 5.5)
 
 
 def closing(code: int, reason: str) -> Close:
-    """A close with as much of the reason as a WebSocket's close frame holds."""
+    """Return a close with as much of the reason as fits into a WebSocket's close frame."""
     return Close(code, reason.encode()[:MAX_REASON_BYTES].decode(errors="ignore"))
 
 
-BROKEN_OFF = Close(1011)  # the caller shall not take what came for the whole
+BROKEN_OFF = Close(1011)  # so that the caller does not take an incomplete answer for a complete one
 
 # A carrier's value in place of a message when the caller sends no more but still listens. Messages are bytes there.
 HALF_CLOSED = ""

@@ -38,8 +38,8 @@ class Shelves:
         keep_s: Callable[[str], int],
         expired: Callable[[Mapping[str, int]], None] = lambda wiped: None,
     ) -> None:
-        """`keep_s` is each project's policy, 0 for none; `expired` is told how many files and jobs came to their end,
-        by project.
+        """Create both. `keep_s` is each project's policy, 0 for none; `expired` gets the number of files and jobs that
+        expired, by project.
         """
         self._expired = expired
         self.kept = Shelf(stores.jobs, keep_s, keeps=True)

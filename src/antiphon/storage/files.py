@@ -48,7 +48,7 @@ def write_whole(path: Path, data: bytes) -> None:
 
 
 def write_once(path: Path, data: bytes) -> None:
-    """Do the same, if there is no file yet: of several that write at once, one succeeds. Raises `OSError`."""
+    """Write as `write_whole`, unless the file exists: of several concurrent writers, one succeeds. Raises `OSError`."""
     written = path.with_name(f"{path.name}.{uuid.uuid4().hex}")
     try:
         _write_new(written, data)
@@ -69,7 +69,7 @@ def _write_new(path: Path, data: bytes) -> None:
 def _sync_parent(path: Path) -> None:
     parent = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
-        os.fsync(parent)  # else a power failure may remove the file, and with it the server's id
+        os.fsync(parent)  # otherwise a power failure may remove the file, and with it the server's id
     finally:
         os.close(parent)
 
@@ -78,7 +78,7 @@ class WatchedFile:
     """The file at `path` when this was made, and whether it is still there and as large."""
 
     def __init__(self, path: Path) -> None:
-        """Raises `OSError` if there is none."""
+        """Open the file's record. Raises `OSError` if it does not exist."""
         self._path = path
         found = path.stat()
         self._identity = found.st_dev, found.st_ino
@@ -99,5 +99,5 @@ class WatchedFile:
 
     def settle(self) -> None:
         """Take the present size as the least one: for its only writer, who knows when it may shrink."""
-        with suppress(OSError):  # the next look reports what happened
+        with suppress(OSError):  # the next check reports what happened
             self._least_bytes = self._path.stat().st_size

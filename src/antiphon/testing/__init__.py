@@ -1,6 +1,5 @@
-"""Fakes for users' and our own tests: time that moves when told, a ledger in memory,
-an ear that hears what is loud, an engine that hears numbers, one that counts, one that embeds, one that echoes,
-and one that hums.
+"""Fakes for users' tests and our own: a clock that tests advance, a ledger in memory, a detector that takes loud audio
+for speech, and engines with simple, predictable results.
 """
 
 from antiphon.testing.clock import FakeClock

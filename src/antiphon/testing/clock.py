@@ -1,4 +1,4 @@
-"""Time that moves when told."""
+"""A clock that tests advance."""
 
 from typing import TYPE_CHECKING
 
@@ -23,5 +23,5 @@ class FakeClock:
         self._elapsed_ns += ms * NS_PER_MS
 
 
-if TYPE_CHECKING:  # mypy says here which fake no longer keeps to its port
+if TYPE_CHECKING:  # makes mypy check that the fake implements its port
     _CLOCK: type[ports.Clock] = FakeClock

@@ -14,13 +14,13 @@ from antiphon.core.stores import MAX_GAPS
 class _Target:
     cuts: list[tuple[Cut, int]] = field(default_factory=list)
     batches: dict[int, Batch] = field(default_factory=dict)
-    sent: dict[int, int] = field(default_factory=dict)  # when for the first time, by number
+    sent: dict[int, int] = field(default_factory=dict)  # the time of the first sending, by number
     changed: dict[int, int] = field(default_factory=dict)
 
 
 class FakeExports:
-    """Keeps the rules of `core.stores.Exports` in memory. `interrupt`, where it is set, is called before and after each
-    change with what it is, and may raise: before, nothing has changed; after, everything has.
+    """An in-memory fake of `core.stores.Exports` with the same rules. `interrupt`, if set, is called with the name of
+    each change before and after it, and may raise: before, nothing has changed; after, everything has.
     """
 
     def __init__(self) -> None:
@@ -33,7 +33,7 @@ class FakeExports:
         return None
 
     def batches(self, target: str) -> list[Batch]:
-        """All of them, in order."""
+        """Return all batches of the target, in order."""
         return [batch for _, batch in sorted(self._of(target).batches.items())]
 
     # -- for what sends ------------------------------------------------------------------------------------------------
@@ -179,7 +179,7 @@ class FakeExports:
 
     @staticmethod
     def _gap_of(own: _Target, batch: Batch) -> Batch | None:
-        """The one that grows by it."""
+        """Return the gap to which the batch is added, if any."""
         if batch.state is not BatchState.REFUSED:
             return None
         same = (
@@ -197,5 +197,5 @@ class FakeExports:
             self.interrupt(step)
 
 
-if TYPE_CHECKING:  # mypy says here which fake no longer keeps to its port
+if TYPE_CHECKING:  # makes mypy check that the fake implements its port
     _EXPORTS: type[stores.Exports] = FakeExports

@@ -15,7 +15,7 @@ Record = TypeVar("Record", Blob, Job)
 
 
 class FakeJobs:
-    """Keeps the rules of `core.stores.Jobs` in memory."""
+    """An in-memory fake of `core.stores.Jobs` with the same rules."""
 
     trouble: str | None = None
 
@@ -24,7 +24,7 @@ class FakeJobs:
         self._bounds = project_bytes, all_bytes
         self._blobs: dict[tuple[str, str], Blob] = {}
         self._data: dict[tuple[str, str], bytes] = {}
-        self._open: set[tuple[str, str]] = set()  # blobs that are written still
+        self._open: set[tuple[str, str]] = set()  # blobs that are still being written
         self._jobs: dict[tuple[str, str], Job] = {}
         self._leases: dict[tuple[str, str], tuple[str, int]] = {}
         self._items: dict[tuple[str, str], set[int]] = {}
@@ -231,5 +231,5 @@ class FakeJobs:
         return changed
 
 
-if TYPE_CHECKING:  # mypy says here which fake no longer keeps to its port
+if TYPE_CHECKING:  # makes mypy check that the fake implements its port
     _JOBS: type[stores.Jobs] = FakeJobs

@@ -1,4 +1,4 @@
-"""Engines that count, embed and echo."""
+"""Fake engines of language models, embeddings and tensors."""
 
 import asyncio
 from collections.abc import AsyncGenerator, Callable, Iterable, Sequence
@@ -29,14 +29,14 @@ _NUMBERS = ("one", "two", "three", "four", "five", "six", "seven", "eight", "nin
 
 
 class FakeGenerator:
-    """Counts: "one two three ...", `tokens` of each choice, or fewer where the spec bounds them, a token of each choice
-    at a time; a call that must use a tool uses it, with its tokens in its arguments. Then comes the engine's own count,
-    with a token of input for each word. With `early_usage` the input's count comes first, too.
+    """A model that counts: "one two three ...", `tokens` for each choice, or fewer if the spec bounds them, one token
+    of each choice at a time. If a call must use a tool, it calls it, with the tokens in its arguments. Then comes the
+    engine's own count, with one token of input per word. With `early_usage` the input's count also comes first.
 
-    `script` gives something else to say: the tuples of events of a call, yielded exactly so. In place of tuple number
-    `fails_at`, `error` is raised, if there is one. From tuple number `holds_at` on, each waits until `gate` is open.
-    `calls` holds what was asked; `running` the ids of calls that were begun and not closed, `held` of those at the
-    gate, `cancelled` of those that were closed before their end. It can do what `abilities` says.
+    `script` replaces this: tuples of events, yielded exactly as given. In place of tuple number `fails_at`, `error` is
+    raised, if set. From tuple number `holds_at` on, each waits until `gate` is open. `calls` has the requests;
+    `running` the ids of calls that began and were not closed, `held` of those at the gate, `cancelled` of those that
+    were closed before their end. `abilities` are those it declares.
     """
 
     def __init__(
@@ -96,7 +96,7 @@ class FakeGenerator:
             raise self.error
 
     async def check(self) -> None:
-        """Raises `unwell`, while it is set."""
+        """Raise `unwell`, if set."""
         if self.unwell is not None:
             raise self.unwell
 
@@ -136,10 +136,11 @@ class FakeGenerator:
 
 
 class FakeEmbedder:
-    """A vector of `dimensions` for each text, its length in words (or tokens) and then zeros; a token for each word.
+    """An engine whose vector for each text, of `dimensions` numbers, is its length in words (or tokens) and then zeros;
+    one token per word.
 
-    `calls` holds what was asked, `cancelled` the ids of calls that were ended at the `gate`. While `error` is set,
-    every call raises it.
+    `calls` has the requests, `cancelled` the ids of calls that were ended at the `gate`. While `error` is set, every
+    call raises it.
     """
 
     def __init__(self, dimensions: int = 8) -> None:
@@ -166,7 +167,7 @@ class FakeEmbedder:
         return Embedded(tuple((float(length), *rest) for length in lengths), sum(lengths))
 
     async def check(self) -> None:
-        """Raises `unwell`, while it is set."""
+        """Raise `unwell`, if set."""
         if self.unwell is not None:
             raise self.unwell
 
@@ -175,9 +176,9 @@ class FakeEmbedder:
 
 
 class FakeInferrer:
-    """Gives its inputs back, each twice over, named `out` and what it was named.
+    """An engine that returns each input twice, named `out` and by its own name.
 
-    `calls` holds what was asked. While `error` is set, every call raises it; calls wait at the `gate`.
+    `calls` has the requests. While `error` is set, every call raises it; calls wait at the `gate`.
     """
 
     def __init__(self) -> None:
@@ -201,14 +202,14 @@ class FakeInferrer:
         return Inferred(tuple(outputs), spec.version or "1", spec.parameters)
 
     async def describe(self, version: str) -> ModelForm:
-        """Raises `error`, while it is set."""
+        """Return the model's form. Raises `error`, if set."""
         await self.gate.wait()
         if self.error is not None:
             raise self.error
         return self.form
 
     async def check(self) -> None:
-        """Raises `unwell`, while it is set."""
+        """Raise `unwell`, if set."""
         if self.unwell is not None:
             raise self.unwell
 
@@ -216,7 +217,7 @@ class FakeInferrer:
         self.closed = True
 
 
-if TYPE_CHECKING:  # mypy says here which fake no longer keeps to its port
+if TYPE_CHECKING:  # makes mypy check that the fake implements its port
     _GENERATOR: type[ports.Generator] = FakeGenerator
     _EMBEDDER: type[ports.Embedder] = FakeEmbedder
     _INFERRER: type[ports.Inferrer] = FakeInferrer

@@ -10,7 +10,7 @@ from antiphon.core.stores import MAX_RESOURCE_BYTES, MAX_RESOURCES
 
 
 class FakeResources:
-    """Keeps the rules of `core.stores.Resources` in memory."""
+    """An in-memory fake of `core.stores.Resources` with the same rules."""
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
@@ -49,5 +49,5 @@ class FakeResources:
         return found
 
 
-if TYPE_CHECKING:  # mypy says here which fake no longer keeps to its port
+if TYPE_CHECKING:  # makes mypy check that the fake implements its port
     _RESOURCES: type[stores.Resources] = FakeResources

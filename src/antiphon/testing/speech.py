@@ -1,4 +1,4 @@
-"""An ear that hears what is loud, and engines that hear numbers."""
+"""A detector that takes loud audio for speech, and recognisers that hear numbers."""
 
 import asyncio
 from collections.abc import AsyncGenerator, Callable, Sequence
@@ -17,9 +17,10 @@ _NUMBERS = ("one", "two", "three", "four", "five", "six", "seven", "eight", "nin
 
 
 class FakeDetector:
-    """Calls a frame speech where its loudest sample reaches `threshold`. A stream's state is the frames it heard.
+    """A detector for which a frame is speech if its loudest sample reaches `threshold`. A stream's state is the frames
+    it got.
 
-    `calls` holds the rows of each call. While `error` is set, every call raises it.
+    `calls` has the rows of each call. While `error` is set, every call raises it.
     """
 
     def __init__(self, threshold: int = 1000) -> None:
@@ -39,11 +40,12 @@ class FakeDetector:
 
 
 class FakeRecogniser:
-    """Hears a word in each whole 300 ms: "one two three ...", or what `hear` makes of an utterance.
+    """A recogniser that hears one word in each whole 300 ms: "one two three ...", or the result of `hear` for an
+    utterance.
 
-    `calls` holds the utterances of each call. A call with an utterance that `fails` raises `EngineError`.
-    A token is a word's number; what of the draft agrees is counted as accepted. It can do what `capabilities` say, and
-    finds out that somebody speaks the first of the languages that may be spoken.
+    `calls` has the utterances of each call. A call with an utterance that `fails` raises `EngineError`. A token is a
+    word's number; the part of the draft that agrees is counted as accepted. `capabilities` are those it declares; the
+    language that it detects is the first of the possible ones.
     """
 
     WORD_MS = 300
@@ -90,7 +92,7 @@ class FakeRecogniser:
 
 
 class FakeSpeechStream:
-    """One of `FakeSpeechEngine`. `received` counts samples, `told` holds the marks; `say` is heard at once."""
+    """A stream of `FakeSpeechEngine`. `received` counts samples, `told` has the marks; `say` is recognised at once."""
 
     def __init__(self, spec: StreamSpec, call: EngineCall, load: Callable[[int], None]) -> None:
         self.spec = spec
@@ -142,7 +144,7 @@ class FakeSpeechStream:
 
 class FakeSpeechEngine:
     """A speech engine as sessions see it (`core.speech.SpeechEngine`), without a recogniser: at a flush and at the end
-    it hears a word in each whole 300 ms since the last one, and all else a test makes its `streams` say.
+    it recognises one word in each whole 300 ms since the last one; a test makes its `streams` say everything else.
     """
 
     def __init__(self) -> None:
@@ -167,7 +169,7 @@ class FakeSpeechEngine:
         return Load(self._live, 0, {}, 2, self.stream_share)
 
 
-if TYPE_CHECKING:  # mypy says here which fake no longer keeps to its port
+if TYPE_CHECKING:  # makes mypy check that the fake implements its port
     _VOICE_DETECTOR: type[ports.VoiceDetector[int]] = FakeDetector
     _RECOGNISER: type[ports.Recogniser] = FakeRecogniser
     _SPEECH_STREAM: type[speech.SpeechStream] = FakeSpeechStream

@@ -50,8 +50,9 @@ from antiphon.core.wire import Keep
 
 
 class FakeLedger:
-    """Keeps the rules of `core.stores.Ledger` in memory, and is the `Trail` of its audit log. While `error` is set,
-    every call raises it; while `outcome` is set, an append writes, or does not, and says that it does not know.
+    """An in-memory fake of `core.stores.Ledger` with the same rules, which is also the `Trail` of its audit log. While
+    `error` is set, every call raises it; while `outcome` is set, an append is written or not, and reports that this is
+    unknown.
     """
 
     def __init__(self) -> None:
@@ -203,7 +204,7 @@ class FakeLedger:
         return LooseEnds(reopened, len(charged - closed.keys()))
 
     def _since(self, query: SessionQuery) -> Iterator[tuple[Entry, int]]:
-        """The entries of the query's project, and from when on each counts."""
+        """Yield the entries of the query's project, and the time from which each counts."""
         for number, entry in enumerate(self.entries[: int(query.head)], 1):
             if entry.project == query.project:
                 late = [each.until_unix_ms for each in query.settled if number > int(each.cursor)]
@@ -229,7 +230,7 @@ class FakeLedger:
 
 
 def _closings(entries: Sequence[tuple[Entry, int]]) -> dict[str, tuple[int, EntryKind]]:
-    """When each session closed first, and how."""
+    """Return when each session closed first, and how."""
     closed: dict[str, tuple[int, EntryKind]] = {}
     for entry, since in entries:
         if entry.kind in CLOSING and since < closed.get(entry.session, (since + 1,))[0]:
@@ -238,12 +239,12 @@ def _closings(entries: Sequence[tuple[Entry, int]]) -> dict[str, tuple[int, Entr
 
 
 def _home(entry: Entry) -> str:
-    """The session that it is charged to."""
+    """Return the session to which the entry is charged."""
     return entry.corrects.session if entry.corrects is not None else entry.session
 
 
 def _charges(entries: Sequence[Entry], by_entry: bool) -> list[Charge]:
-    """Of one session, in their order; those that are alike summed up, where they are not asked for one by one."""
+    """Return the charges of one session, in order; equal ones are summed, unless `by_entry`."""
     found: dict[tuple[object, ...], Charge] = {}
     for e in entries:
         corrects = e.corrects.sequence if e.corrects is not None else None
@@ -261,7 +262,7 @@ def _charges(entries: Sequence[Entry], by_entry: bool) -> list[Charge]:
 
 
 class FakeBills:
-    """Keeps the rules of `core.stores.Bills` in memory."""
+    """An in-memory fake of `core.stores.Bills` with the same rules."""
 
     def __init__(self) -> None:
         self.books: dict[tuple[str, str], str] = {}
@@ -297,7 +298,7 @@ def _group(by: By, entry: Entry) -> str:
 
 
 class FakeDirectory:
-    """Keeps the rules of `core.stores.Directory` in memory."""
+    """An in-memory fake of `core.stores.Directory` with the same rules."""
 
     def __init__(self) -> None:
         self._view = DirectoryView()
@@ -406,13 +407,13 @@ class _Following:
 
 
 class FakeAnswers:
-    """Keeps the rules of `core.stores.Answers` in memory."""
+    """An in-memory fake of `core.stores.Answers` with the same rules."""
 
     trouble: str | None = None
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
-        self._kept: dict[tuple[str, str], tuple[int, int, Keep]] = {}  # when it was made, and when it ends
+        self._kept: dict[tuple[str, str], tuple[int, int, Keep]] = {}  # the times of its creation and of its end
 
     async def put(self, project: str, keep: Keep, keep_s: int) -> None:
         now = self._clock.unix_ms()
@@ -441,7 +442,7 @@ class FakeAnswers:
         pass
 
 
-if TYPE_CHECKING:  # mypy says here which fake no longer keeps to its port
+if TYPE_CHECKING:  # makes mypy check that the fake implements its port
     _LEDGER: type[stores.Ledger] = FakeLedger
     _TRAIL: type[stores.Trail] = FakeLedger
     _BILLS: type[stores.Bills] = FakeBills

@@ -12,10 +12,10 @@ from antiphon.testing.clock import FakeClock
 
 
 class FakeSynthesiser:
-    """Says every letter for 10 ms, a tone as loud as the letter is late in the alphabet, in pieces of a word each.
+    """A voice whose every letter is a tone of 10 ms, louder for later letters of the alphabet, in pieces of one word.
 
-    `clauses` holds those that were begun. A step takes `step_ms` of the clock, and waits for `gate`; `error` is raised
-    by the next one.
+    `clauses` has those that were begun. A step takes `step_ms` of the clock, and waits for `gate`; the next step raises
+    `error`, if set.
     """
 
     sample_rate = 16_000
@@ -58,13 +58,13 @@ def _tone(letter: str, speed: float) -> bytes:
 
 
 class FakeAligner:
-    """Gives every word an equal part of the audio."""
+    """An aligner that gives every word an equal part of the audio."""
 
     def align(self, pcm: bytes, words: Sequence[str]) -> list[tuple[int, int]]:
         length_ms = len(pcm) // BYTES_PER_MS
         return [(length_ms * n // len(words), length_ms * (n + 1) // len(words)) for n in range(len(words))]
 
 
-if TYPE_CHECKING:  # mypy says here which fake no longer keeps to its port
+if TYPE_CHECKING:  # makes mypy check that the fake implements its port
     _SYNTHESISER: type[ports.Synthesiser] = FakeSynthesiser
     _ALIGNER: type[ports.Aligner] = FakeAligner

@@ -24,6 +24,6 @@ def opening_of(scope: Scope) -> Opening:
 
 
 def address_of(scope: Scope) -> str:
-    """Where the connection comes from: that of a proxy, where there is one. What it says of others is not believed."""
+    """Return the peer's address: a proxy's, if there is one. Addresses that a proxy reports are not used."""
     client = scope.get("client")
     return client[0] if client else ""

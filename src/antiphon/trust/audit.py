@@ -1,8 +1,9 @@
-"""What goes into the audit log, and when: who was let in or refused, what happens to what is kept, what a server did.
+"""The records that a server writes to the audit log: admissions and refusals, accesses to stored data, and the server's
+own events.
 
-Who is let in is recorded before anything else is done for them, so that their record is durable with the first thing
-that is charged. Of refusals of one address for one reason the first is recorded at once, and the others of a minute as
-a count: whoever guesses keys fills no disk. Nothing here waits.
+An admission is recorded before anything else is done for the caller, so that the record is durable with the first
+charge. Of the refusals of one address for one reason the first is recorded at once, the others as a count each minute:
+guessing keys does not fill the disk. Nothing here waits.
 """
 
 import asyncio
@@ -20,13 +21,13 @@ from antiphon.core.ports import Clock
 from antiphon.core.stores import Directory, Ledger
 from antiphon.core.units import NS_PER_S
 
-LOOK_S = 1.0  # between two looks at what was recorded beside changes
+LOOK_S = 1.0  # between two moves of the records that were written with changes of the directory
 COUNTED_NS = 60 * NS_PER_S  # over which refusals are counted
-MOST_COUNTED = 1_024  # kinds of refusals in that time, by address, reason and key; what is beyond is counted together
-FORGET_NS = 3_600 * NS_PER_S  # between two looks at what is past its time
-BEHIND_MS = 60_000  # that a clock must be behind the latest time to be recorded
+MOST_COUNTED = 1_024  # kinds of refusals in that time, by address, reason and key; further ones are counted together
+FORGET_NS = 3_600 * NS_PER_S  # between two searches for expired records
+BEHIND_MS = 60_000  # that a clock must be behind the latest time before this is recorded
 
-_Kind = tuple[Action, str, str, str]  # of refusals that are counted: also the address, the reason and the key
+_Kind = tuple[Action, str, str, str]  # the key of a count of refusals: action, address, reason and key id
 
 log = logging.getLogger(__name__)
 
@@ -40,7 +41,7 @@ class Addresses(StrEnum):
 
 
 class Auditor:
-    """Records. For one event loop."""
+    """The writer of audit records. For one event loop."""
 
     def __init__(
         self,
@@ -53,8 +54,8 @@ class Auditor:
         keep_s: int = 0,
         behind_ms: Callable[[], int] = lambda: 0,
     ) -> None:
-        """`clock` is the wall's; `behind_ms` says how far it is behind the latest time that was seen. What records say
-        is dropped after `keep_s`; 0 is never.
+        """Create an auditor. `clock` is the wall clock; `behind_ms` returns how far it is behind the latest time ever
+        seen. The contents of records are dropped after `keep_s` seconds; 0: never.
         """
         self._ledger = ledger
         self._directory = directory
@@ -71,8 +72,8 @@ class Auditor:
         self._told_behind = False
 
     def admit(self, action: Action, place: str, principal: Principal, address: str, request: str) -> None:
-        """Somebody was let in to the place. Raises `LedgerUnavailable` where that cannot be recorded: then they are not
-        to be let in.
+        """Record that a caller was admitted to `place`. Raises `LedgerUnavailable` if that cannot be recorded; the
+        caller must then be refused.
         """
         version = policy_version(self._policy(principal.project))
         self._ledger.record(
@@ -91,7 +92,7 @@ class Auditor:
         request: str,
         principal: Principal | None = None,
     ) -> None:
-        """Somebody was not let in, or may not do that."""
+        """Record that a caller was refused, or lacks the right. Repeated refusals are counted."""
         actor = principal.key_id if principal else error.key_id
         kind = action, address, error.code, actor
         if kind not in self._more and len(self._more) >= MOST_COUNTED:
@@ -121,7 +122,7 @@ class Auditor:
         request: str = "",
         counts: tuple[tuple[str, int], ...] = (),
     ) -> None:
-        """Something happened. Where there is no room for that, how much was lost is recorded later."""
+        """Record an event. If there is no room, the number of lost records is recorded later."""
         self._try(
             AuditRecord(
                 *(self._clock.unix_ms(), action, outcome, actor, project, object, reason),
@@ -130,16 +131,16 @@ class Auditor:
         )
 
     def expired(self, action: Action, wiped: Mapping[str, int]) -> None:
-        """So much of each project came to its end."""
+        """Record how many things of each project expired."""
         for project, number in wiped.items():
             self.event(action, project, counts=(("number", number),))
 
     def author(self, principal: Principal, address: str, request: str) -> Author:
-        """A caller who is about to change something."""
+        """Return the author of a change that the caller is about to make."""
         return Author(principal.key_id, self._clock.unix_ms(), self._masked(address), request)
 
     async def watch(self) -> None:
-        """Runs for ever: moves what was recorded beside changes, writes down counts, drops what is past its time."""
+        """Move records of changes into the log, write counts and drop expired records, for ever."""
         while True:
             try:
                 await self.look()
@@ -148,7 +149,7 @@ class Auditor:
             await asyncio.sleep(LOOK_S)
 
     async def look(self) -> None:
-        """One look. Raises `LedgerUnavailable`, `KeysUnavailable`."""
+        """Do once what is due. Raises `LedgerUnavailable`, `KeysUnavailable`."""
         now_ns = self._clock.now_ns()
         if now_ns - self._counted_ns >= COUNTED_NS:
             self._counted_ns = now_ns
@@ -162,7 +163,9 @@ class Auditor:
                 self.event(Action.AUDIT_EXPIRE, counts=(("records", forgotten),))
 
     async def drain(self) -> None:
-        """Moves what was recorded beside changes into the log. Raises `LedgerUnavailable`, `KeysUnavailable`."""
+        """Move the records of changes from the directory into the log. Raises `LedgerUnavailable`,
+        `KeysUnavailable`.
+        """
         while True:
             source, changes = await asyncio.to_thread(self._directory.changes)
             if not changes:
@@ -171,7 +174,7 @@ class Auditor:
             await asyncio.to_thread(self._directory.drained, changes[-1].position)
 
     async def close(self) -> None:
-        """What is still counted is written, what can be moved is moved."""
+        """Write the remaining counts, and move as many records as possible. A failure is logged."""
         self._write_counts()
         try:
             await self.drain()
@@ -210,7 +213,7 @@ class Auditor:
 
 @lru_cache(4096)
 def masked(address: str, addresses: Addresses) -> str:
-    """What is recorded of an address."""
+    """Return the part of an address that is recorded; empty for an invalid address."""
     if addresses is Addresses.NONE or not address:
         return ""
     try:

@@ -76,7 +76,9 @@ class KeyRing:
         return self._admit(found, scope)
 
     def identify(self, key_id: str, scope: Scope | None) -> Principal:
-        """Who calls, where it was proven in another way that they have that key. Raises as `authenticate` does."""
+        """Return the caller who proved possession of a key by other means, such as a signature. Raises as
+        `authenticate`.
+        """
         self.check()
         if key_id not in self._known.keys:
             self._poll()
@@ -86,7 +88,9 @@ class KeyRing:
         return self._admit(self._known.keys[key_id][0], scope)
 
     def _admit(self, found: Key, scope: Scope | None) -> Principal:
-        """Raises `Unauthenticated` for a key that does not hold now, `PolicyError` for one without the scope."""
+        """Return the caller. Raises `Unauthenticated` for a key that is not valid now, `PolicyError` for one without
+        the scope.
+        """
         if not found.holds(self._clock.unix_ms()):
             revoked = found.revoked_unix_ms is not None
             raise _of(found, Unauthenticated("the API key was revoked" if revoked else "the API key has expired"))
@@ -158,6 +162,6 @@ class KeyRing:
 
 
 def _of(key: Key, error: PolicyError) -> PolicyError:
-    """An error about a key that is known."""
+    """Return an error about a known key, with its id and project."""
     error.key_id, error.project = key.id, key.project
     return error

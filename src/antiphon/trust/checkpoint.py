@@ -1,9 +1,9 @@
-"""Checkpoints of the audit log: its size and its root, signed, in the formats of C2SP (signed-note, tlog-checkpoint,
+"""Checkpoints of the audit log: its signed size and root, in the formats of C2SP (signed-note, tlog-checkpoint,
 tlog-cosignature).
 
 A note is a text that ends in a newline, a blank line, and lines of signatures. A checkpoint's text is the log's origin,
-its size and its root; others may have more lines. A name and a key id, which is a hash of name and key, say whose a
-signature is. A log signs the text; a witness signs it together with the time at which it saw it.
+its size and its root; there may be more lines. A signature has the signer's name and a key id, which is a hash of name
+and key. A log signs the text; a witness signs it together with the time at which it saw it.
 """
 
 import binascii
@@ -32,7 +32,7 @@ _KEY_ID_BYTES = 4
 
 @dataclass(frozen=True, slots=True)
 class Signature:
-    """One line. `data` is what follows the key id."""
+    """A line of a signature. `data` are the bytes after the key id."""
 
     name: str
     key_id: bytes
@@ -44,12 +44,12 @@ class Signature:
 
 @dataclass(frozen=True, slots=True)
 class Checkpoint:
-    """A tree head, and who signed it; whether the signatures hold is for a `Verifier` to say."""
+    """A tree head with its signatures, which are not verified: that is done by a `Verifier`."""
 
     origin: str
     size: int
     root: bytes
-    more: str = ""  # lines behind the root
+    more: str = ""  # lines after the root
     signatures: tuple[Signature, ...] = ()
 
     @property
@@ -65,7 +65,7 @@ class Checkpoint:
 
 @dataclass(frozen=True, slots=True)
 class Verifier:
-    """A key that signs notes, as it is written down: `name+key id+key`."""
+    """A public key that verifies notes. Its text form is `name+key id+key`."""
 
     name: str
     kind: int
@@ -80,7 +80,7 @@ class Verifier:
         return f"{self.name}+{self.key_id.hex()}+{b64encode(bytes((self.kind,)) + self.public).decode()}"
 
     def holds(self, checkpoint: Checkpoint) -> bool:
-        """Whether one of its signatures is by this key."""
+        """Return whether a valid signature by this key is among the checkpoint's."""
         return any(self.made(each, checkpoint) for each in checkpoint.signatures)
 
     def made(self, signature: Signature, checkpoint: Checkpoint) -> bool:
@@ -102,10 +102,10 @@ class Verifier:
 
 
 class Signer:
-    """Signs checkpoints under a name: as a log, or as a witness of other logs."""
+    """A key that signs checkpoints under a name: as a log, or as a witness of other logs."""
 
     def __init__(self, name: str, private: "Ed25519PrivateKey", kind: int = ED25519) -> None:
-        """Raises `ValueError` for a name that cannot stand in a note."""
+        """Create a signer. Raises `ValueError` if the name must not stand in a note."""
         from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
         if not _is_name(name):
@@ -115,12 +115,14 @@ class Signer:
         self._private = private
 
     def sign(self, checkpoint: Checkpoint) -> Checkpoint:
-        """As the log itself."""
+        """Return the checkpoint with the log's own signature added."""
         signature = self._private.sign(checkpoint.text.encode())
         return checkpoint.with_signatures([Signature(self.verifier.name, self.verifier.key_id, signature)])
 
     def cosign(self, checkpoint: Checkpoint, at_unix_s: int) -> Signature:
-        """As a witness, who saw it then and knows that the log has only grown."""
+        """Return a witness's signature: it saw the checkpoint at that time (Unix seconds), as a continuation of earlier
+        ones.
+        """
         signature = self._private.sign(_cosigned(checkpoint, at_unix_s))
         return Signature(self.verifier.name, self.verifier.key_id, struct.pack(">Q", at_unix_s) + signature)
 
@@ -130,7 +132,7 @@ def _cosigned(checkpoint: Checkpoint, at_unix_s: int) -> bytes:
 
 
 def parse(note: str) -> Checkpoint:
-    """Raises `ValueError` for what is no checkpoint."""
+    """Parse a signed note. Raises `ValueError` if it is not a checkpoint."""
     text, blank, lines = note.partition("\n\n")
     if not blank or len(note) > MAX_BYTES or not text.replace("\n", "").isprintable():
         raise ValueError("this is no signed note")
@@ -146,7 +148,7 @@ def parse(note: str) -> Checkpoint:
 
 
 def parse_signatures(lines: str) -> tuple[Signature, ...]:
-    """Lines of signatures, as they stand in a note, or as a witness answers. Raises `ValueError`."""
+    """Parse signature lines, as in a note or in a witness's answer. Raises `ValueError`."""
     if not lines.endswith("\n") or lines.count("\n") > MAX_SIGNATURES:
         raise ValueError("these are no lines of signatures")
     signatures = []
@@ -160,7 +162,7 @@ def parse_signatures(lines: str) -> tuple[Signature, ...]:
 
 
 def parse_verifier(text: str) -> Verifier:
-    """Raises `ValueError` for what is no key of a kind that is known."""
+    """Parse a verifier's text form. Raises `ValueError` if it is not a key of a known kind."""
     name, _, rest = text.strip().partition("+")
     key_id, _, encoded = rest.partition("+")
     data = _decoded(encoded)
@@ -173,7 +175,7 @@ def parse_verifier(text: str) -> Verifier:
 
 
 def open_signer(data_dir: Path, name: str) -> Signer:
-    """With the key of the data directory, made now if there is none. Blocking. Raises `CallerError`."""
+    """Return a signer with the data directory's key, which is created if absent. Blocking. Raises `CallerError`."""
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
     from cryptography.hazmat.primitives.serialization import (
         Encoding,
@@ -199,7 +201,7 @@ def open_signer(data_dir: Path, name: str) -> Signer:
 
 
 def origin_of(server: str) -> str:
-    """Of the log of the server with that id, unless another is set."""
+    """Return the default origin of the log of the server with that id."""
     return f"antiphon/{server}"
 
 

@@ -18,8 +18,8 @@ _PROJECT_ID = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}")
 
 
 class Control:
-    """Makes and changes projects and keys, as made `by` somebody. Blocking; for any thread. Everything raises
-    `KeysUnavailable` where they cannot be read or written.
+    """The creation and change of projects and keys, recorded as made `by` an author. Blocking; for any thread. Every
+    method raises `KeysUnavailable` if they cannot be read or written.
     """
 
     def __init__(self, directory: Directory, by: Author = THE_SERVER) -> None:
@@ -27,7 +27,7 @@ class Control:
         self._by = by
 
     def by(self, by: Author) -> "Control":
-        """The same for somebody else."""
+        """Return the same control with another author of the changes."""
         return Control(self._directory, by)
 
     def _at(self, now_unix_ms: int) -> Author:
@@ -121,7 +121,7 @@ class Control:
         return [key for key in every if project in (None, key.project)]
 
     def revoke_key(self, key_id: str, now_unix_ms: int) -> Key:
-        """The key as it stands then; revoking it again changes nothing. Raises `NotFound`."""
+        """Revoke a key and return it. Revoking it again changes nothing. Raises `NotFound`."""
         return self._directory.revoke_key(key_id, now_unix_ms, self._at(now_unix_ms))
 
     def _ensure_default_project(self, now_unix_ms: int) -> None:

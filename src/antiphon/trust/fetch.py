@@ -86,7 +86,7 @@ class Fetcher:
         return await self._guarded(lambda: self._post(_parsed(url), body, headers))
 
     async def exchange(self, url: str, body: bytes, headers: Mapping[str, str], max_bytes: int) -> Answer:
-        """The same, with what is answered, of at most so many bytes."""
+        """Post as `post` does, and return the answer with a body of at most `max_bytes`."""
         return await self._guarded(lambda: self._exchange(_parsed(url), body, headers, max_bytes))
 
     async def _guarded(self, work: Callable[[], Awaitable[T]]) -> T:

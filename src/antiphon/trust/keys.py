@@ -58,7 +58,7 @@ def shown(key_id: str) -> str:
 
 
 def id_of(shown: str) -> str | None:
-    """The id in the start of a key; `None` for what is no such start."""
+    """Return the id in the beginning of a key; `None` if the text does not have that form."""
     match = _SHOWN.fullmatch(shown)
     return match[1] if match else None
 

@@ -47,7 +47,7 @@ class LatestClock:
 
     @property
     def behind_ms(self) -> int:
-        """How far the wall's clock is behind the latest time."""
+        """How far the wall clock is behind the latest time, in milliseconds."""
         return max(0, self.unix_ms() - self._clock.unix_ms())
 
     async def keep(self) -> None:

@@ -1,9 +1,9 @@
-"""Who signs checkpoints of the audit log, and takes them to where the server's operator cannot change them.
+"""The signing of the audit log's checkpoints, and their delivery to places that the server's operator cannot change.
 
-Once a minute, if the log has grown, and at the end. A checkpoint is signed only if the log continues the last one that
-was signed, which is kept in the data directory; so a log that was cut, rewritten or put back is never signed for, and
-whoever keeps checkpoints outside sees that there are no more. Witnesses are asked for their signatures first; what they
-do not give in time is missing, and nothing waits for it.
+This is done once a minute, if the log has grown, and at the end. A checkpoint is signed only if the log continues the
+last signed one, which is in the data directory. So a log that was cut, rewritten or restored is never signed, and those
+who keep checkpoints elsewhere see that no new ones come. Witnesses are asked for their signatures first; a signature
+that does not come in time is left out, and nothing waits for it.
 """
 
 import asyncio
@@ -24,10 +24,10 @@ from antiphon.trust.audit import Auditor
 from antiphon.trust.checkpoint import Checkpoint, Signature, Signer, Verifier
 from antiphon.trust.fetch import Answer
 
-FILE_NAME = "audit-checkpoint"  # in the data directory: the last one that was signed
+FILE_NAME = "audit-checkpoint"  # in the data directory: the last signed checkpoint
 EVERY_S = 60.0
 MAX_ANSWER_BYTES = 16 * 1024
-MAX_PROOF_LINES = 63  # of tlog-witness
+MAX_PROOF_LINES = 63  # the limit of tlog-witness
 _PLAIN = {"content-type": "text/plain; charset=utf-8"}
 _SIZE_TYPE = "text/x.tlog.size"
 
@@ -35,7 +35,7 @@ log = logging.getLogger(__name__)
 
 
 class Posts(Protocol):
-    """What sends to URLs: the guarded fetcher."""
+    """The guarded fetcher's part that posts."""
 
     async def post(self, url: str, body: bytes, headers: dict[str, str]) -> int: ...
 
@@ -44,8 +44,8 @@ class Posts(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Outside:
-    """Where checkpoints go: `file` grows by each, `webhook` is sent each, `witnesses` (their addresses and keys) are
-    asked to sign each.
+    """The destinations of checkpoints. Each one is appended to `file`, sent to `webhook`, and signed by the `witnesses`
+    (their addresses and keys).
     """
 
     file: Path | None = None
@@ -54,17 +54,17 @@ class Outside:
 
 
 async def hash_of(trail: Trail, leaves: merkle.Range) -> bytes:
-    """Of a range that proofs name, or of the whole tree. Raises `InternalError`."""
+    """Return the hash of a range that a proof names, or of the whole tree. Raises `InternalError`."""
     return merkle.fold(await trail.hashes(merkle.subtrees(leaves)))
 
 
 async def proof_of(trail: Trail, ranges: Sequence[merkle.Range]) -> list[bytes]:
-    """Raises `InternalError`."""
+    """Return the hashes of these ranges, in order. Raises `InternalError`."""
     return [await hash_of(trail, each) for each in ranges]
 
 
 async def continues(trail: Trail, before: Checkpoint, size: int, root: bytes) -> bool:
-    """Whether the log at that size continues what was signed. Raises `InternalError`."""
+    """Return whether the log at `size` with `root` continues the checkpoint `before`. Raises `InternalError`."""
     if size < before.size:
         return False
     proof = await proof_of(trail, merkle.consistency(before.size, size))
@@ -72,16 +72,16 @@ async def continues(trail: Trail, before: Checkpoint, size: int, root: bytes) ->
 
 
 class Notary:
-    """Signs. For one event loop."""
+    """The signer of one log's checkpoints. For one event loop."""
 
     def __init__(self, trail: Trail, signer: Signer, data_dir: Path, outside: Outside, posts: Posts) -> None:
-        """Blocking. Raises `InternalError` where the last checkpoint cannot be read."""
+        """Read the last checkpoint; blocking. Raises `InternalError` if it cannot be read."""
         self._trail = trail
         self._signer = signer
         self._path = data_dir / FILE_NAME
         self._outside = outside
         self._posts = posts
-        self._known: dict[str, int] = {}  # how much of the log each witness has seen
+        self._known: dict[str, int] = {}  # by a witness's address: the size of the log that it has seen
         self.last = read_last(data_dir)
 
     @property
@@ -89,21 +89,21 @@ class Notary:
         return self._signer.verifier.name
 
     async def watch(self) -> None:
-        """Runs for ever."""
+        """Sign once a minute, for ever."""
         while True:
             await asyncio.sleep(EVERY_S)
             await self.look()
 
     async def look(self) -> None:
-        """Signs if there is something new. What goes wrong is logged, and tried again at the next look."""
+        """Sign if the log has grown. A failure is logged, and tried again the next time."""
         try:
             await self.sign()
         except (AntiphonError, OSError) as error:
             log.error("no checkpoint of the audit log could be made", extra={"reason": str(error)})
 
     async def sign(self) -> Checkpoint | None:
-        """The checkpoint of the log as it is now; none if there is nothing new. Raises `InternalError` where the log
-        does not continue the last one, `OSError`.
+        """Sign the log's present state and deliver the checkpoint; return it, or `None` if the log has not grown.
+        Raises `InternalError` if the log does not continue the last checkpoint, `OSError` if it cannot be written.
         """
         size = await self._trail.size()
         root = await hash_of(self._trail, (0, size))
@@ -150,10 +150,10 @@ class Notary:
         return [signature for given in await asyncio.gather(*asked) for signature in given]
 
     async def _witness(self, url: str, key: Verifier, checkpoint: Checkpoint) -> list[Signature]:
-        """What one witness signs, if it does."""
+        """Return the valid signatures of one witness; none if it does not answer with one."""
         try:
             answer = await self._ask(url, checkpoint)
-            if answer.status == 409 and answer.content_type == _SIZE_TYPE:  # it knows less, or more, than was thought
+            if answer.status == 409 and answer.content_type == _SIZE_TYPE:  # it has seen another size than expected
                 self._known[url] = _size(answer.body, checkpoint.size)
                 answer = await self._ask(url, checkpoint)
             if answer.status != 200:
@@ -178,7 +178,7 @@ class Notary:
 
 @dataclass(frozen=True, slots=True)
 class Auditing:
-    """What the management API needs of the audit log."""
+    """The parts of the audit log that the management API uses."""
 
     auditor: Auditor
     trail: Trail
@@ -186,7 +186,9 @@ class Auditing:
 
 
 def read_last(data_dir: Path) -> Checkpoint | None:
-    """The last checkpoint that was signed here. Blocking. Raises `InternalError` where it cannot be read."""
+    """Return the last checkpoint that this server signed; `None` without one. Blocking. Raises `InternalError` if it
+    cannot be read.
+    """
     path = data_dir / FILE_NAME
     try:
         return notes.parse(path.read_text("utf-8"))
@@ -197,7 +199,7 @@ def read_last(data_dir: Path) -> Checkpoint | None:
 
 
 def _size(body: bytes, most: int) -> int:
-    """Raises `ValueError` for what is no size that the log ever had."""
+    """Return the size in a witness's answer. Raises `ValueError` if it is not a number of at most `most`."""
     text = body.decode("ascii", "replace").removesuffix("\n")
     if not text.isdigit() or len(text) > 18 or int(text) > most:
         raise ValueError("it answers with a size that the log has not")

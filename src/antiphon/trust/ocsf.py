@@ -1,7 +1,7 @@
-"""Records of the audit log as events of the Open Cybersecurity Schema Framework, for whoever collects those.
+"""Audit records as events of the Open Cybersecurity Schema Framework (OCSF), for systems that collect these.
 
-What the framework has no attribute for stands under `unmapped`. Names and numbers are those of its version 1.6 (and of
-those after it): `class_uid` says what kind of event it is, `activity_id` what was done.
+Values without an attribute in the framework are under `unmapped`. Names and numbers are those of version 1.6 and later:
+`class_uid` is the kind of event, `activity_id` the activity.
 """
 
 from typing import Any
@@ -15,7 +15,7 @@ OTHER = 99
 _INFORMATIONAL, _MEDIUM, _HIGH = 1, 3, 4
 _SUCCESS, _FAILURE = 1, 2
 
-# Of each action: the class, and the activity in it.
+# The class and the activity of each action.
 _KINDS: dict[Action, tuple[int, int]] = {
     Action.ACCESS: (API, OTHER),
     Action.MANAGE: (API, OTHER),
@@ -47,12 +47,12 @@ _KINDS: dict[Action, tuple[int, int]] = {
     Action.SERVER_STOP: (APPLICATION, 4),
 }
 _LOGON = 1
-_UNKNOWN_CALLERS = frozenset(("unauthenticated", "invalid_signature"))  # the codes by which somebody is not let in
+_UNKNOWN_CALLERS = frozenset(("unauthenticated", "invalid_signature"))  # the errors for an unknown caller
 _SEVERE = {Action.AUDIT_LOSE: _HIGH, Action.REDACTION_FAIL: _HIGH, Action.CLOCK_SET_BACK: _MEDIUM}
 
 
 def event(logged: Logged, origin: str) -> dict[str, Any] | None:
-    """The event of a record in the log of that origin; `None` of one whose time is over."""
+    """Return the event of a record in the log of that origin; `None` if the record's content was dropped."""
     if logged.body is None:
         return None
     record = parse(logged.body)
@@ -90,7 +90,7 @@ def _kind(record: AuditRecord) -> tuple[int, int]:
 
 
 def _of_class(kind: int, record: AuditRecord, origin: str) -> dict[str, Any]:
-    """What events of a class must have beside what all have."""
+    """Return the attributes that events of a class require in addition to the common ones."""
     match kind:
         case 3001:
             return {"user": {"uid": record.object, "name": record.object, "type": "API key"}}
@@ -133,7 +133,7 @@ def _user(actor: str) -> dict[str, str]:
 
 
 def _endpoint(address: str) -> dict[str, str]:
-    """One that is known as a network only has no address."""
+    """Return the endpoint of an address. A network, such as 192.0.2.0/24, becomes a name."""
     if not address:
         return {"name": SERVER}
     return {"name" if "/" in address else "ip": address}

@@ -1,8 +1,8 @@
-"""Pairs of an id and a secret to sign with, for keys that are not to be sent, as in a URL that a browser is given.
+"""Pairs of an id and a signing secret, for keys that must not be sent, as in a URL for a browser.
 
-The id is how a key is shown (`ant_ID`); the secret is an HMAC of the key's id under a master key, which is made in the
-data directory with the first pair. Nothing of a pair is stored: it holds for as long as its key does. Whoever has the
-master key can sign for every key, so it is as private as the directory; without it no pair holds.
+The id is the shown form of a key (`ant_ID`); the secret is an HMAC of the key's id under a master key, which is created
+in the data directory with the first pair. Nothing of a pair is stored: it is valid as long as its key. The master key
+can sign for every key, so it is as private as the directory; without it no pair is valid.
 """
 
 import hmac
@@ -18,21 +18,23 @@ MASTER_BYTES = 32
 
 
 class Pairs:
-    """The pairs of all keys that were made here; a key from the environment has none."""
+    """The pairs of all keys that were created here. A key from the environment has none."""
 
     def __init__(self, data_dir: Path) -> None:
         self._path = data_dir / MASTER_NAME
         self._master: bytes | None = None
 
     def make(self, key_id: str) -> tuple[str, str]:
-        """The id to sign by and the secret to sign with, of the key with that id. Raises as `find` does."""
+        """Return the id and the signing secret of the key with that id. Raises as `find`."""
         if not self._path.exists():
             write_once(self._path, secrets.token_bytes(MASTER_BYTES))
         tighten(self._path)
         return form.shown(key_id), self._secret(key_id)
 
     def find(self, shown: str) -> tuple[str, str] | None:
-        """The key's id and the secret of a pair; `None` for what is no id of one. Raises `OSError`, `InternalError`."""
+        """Return the key's id and the secret of the pair with that id; `None` if it is not the id of one. Raises
+        `OSError` or `InternalError` if the master key cannot be read.
+        """
         key_id = form.id_of(shown)
         if key_id is None or not (self._master or self._path.exists()):
             return None
@@ -41,7 +43,7 @@ class Pairs:
     def _secret(self, key_id: str) -> str:
         if self._master is None:
             master = self._path.read_bytes()
-            if len(master) != MASTER_BYTES:  # an empty one would let anybody sign
+            if len(master) != MASTER_BYTES:  # anybody could sign with an empty one
                 raise InternalError(f"{MASTER_NAME} is damaged: restore it, or delete it, which ends all pairs")
             self._master = master
         return hmac.digest(self._master, b"pair of " + key_id.encode(), "sha256").hex()

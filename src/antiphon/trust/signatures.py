@@ -38,7 +38,9 @@ class Replays:
         self._keys: dict[str, dict[bytes, int]] = {}  # by the key's id: when each came, in the order in which they did
 
     def admit(self, key_id: str, signature: bytes, now_ns: int) -> None:
-        """Raises `InvalidSignature` for a replay, `CapacityError` where a key signs more than can be remembered."""
+        """Remember a signature. Raises `InvalidSignature` for a replay, `CapacityError` if a key signs more than can be
+        remembered.
+        """
         came = self._keys.setdefault(key_id, {})
         for old in [each for each, at_ns in islice(came.items(), FORGOTTEN_AT_ONCE) if now_ns - at_ns > REMEMBERED_NS]:
             del came[old]

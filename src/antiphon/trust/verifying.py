@@ -1,5 +1,5 @@
-"""Whether an audit log is whole: every record is what was hashed, the tree is that of the records, and every checkpoint
-that is known is of a part of it.
+"""The verification of an audit log: every record has its stored hash, the tree is that of the records, and every known
+checkpoint is of a beginning of the log.
 """
 
 from collections.abc import Sequence
@@ -13,21 +13,21 @@ from antiphon.trust.checkpoint import Checkpoint, Verifier
 
 
 class Tampered(InternalError):
-    """The log is not what it was."""
+    """The log was changed."""
 
     code = "tampered"
 
 
 @dataclass(frozen=True, slots=True)
 class Verified:
-    """How many records there are, and of how many first ones what they say was dropped."""
+    """The result: the number of records, and how many of the first ones have no content any more."""
 
     size: int
     dropped: int
 
 
 async def verify(trail: Trail, checkpoints: Sequence[Checkpoint], key: Verifier) -> Verified:
-    """Reads all of it. Raises `Tampered`, `InternalError`."""
+    """Read and check the whole log. Raises `Tampered` if it was changed, `InternalError` if it cannot be read."""
     roots: dict[int, bytes] = {}
     for signed in checkpoints:
         if not key.holds(signed):
@@ -57,7 +57,7 @@ async def verify(trail: Trail, checkpoints: Sequence[Checkpoint], key: Verifier)
 
 
 def parse_all(text: str) -> list[Checkpoint]:
-    """Checkpoints one behind the other, as they are appended to a file. Raises `ValueError`."""
+    """Parse all checkpoints of a file to which they were appended. Raises `ValueError`."""
     found = []
     while text := text.lstrip("\n"):
         body, _, rest = text.partition("\n\n")

@@ -117,8 +117,8 @@ class SqliteAnswers:
         await self._run(lambda: self._transact(lambda t: t.execute(query, (project, id))))
 
     async def purge(self, keep_s: Callable[[str], int]) -> Counter[str]:
-        """Wipes what is past its end, or older than its project's policy now allows, a little at a time, so that who
-        wants an answer kept does not wait for it. Raises `InternalError`.
+        """Erase answers that are expired, or older than their project's policy now allows, a few at a time so that a
+        `put` waits only briefly; return how many, by project. Raises `InternalError`.
         """
         now = self._clock.unix_ms()
         wiped = await self._wipe("expires_unix_ms <= ?", now)

@@ -1,7 +1,7 @@
-"""The audit log in the ledger's database: how its writer adds to it, and how it is read.
+"""The audit log in the ledger's database: its writer and its reader.
 
-Records go into the transactions of the ledger, so that they cost no sync of their own; each with the hashes of its leaf
-and of the subtrees that it completes.
+Records go into the transactions of the ledger, so they cost no sync of their own; each with the hashes of its leaf and
+of the subtrees that it completes.
 """
 
 import asyncio
@@ -32,8 +32,8 @@ UPDATE audit SET body = NULL, project = '', action = '' WHERE number IN
 
 
 class AuditWriter:
-    """Adds to the log, within transactions of the ledger's writer and in its thread. What was added counts once
-    `commit` is called; until then `begin` takes it back.
+    """The writer of the log, within transactions of the ledger's writer and in its thread. Additions are kept by
+    `commit`; without it, the next `begin` drops them.
     """
 
     def __init__(self, connection: sqlite3.Connection) -> None:
@@ -42,7 +42,7 @@ class AuditWriter:
         self.load()
 
     def load(self) -> None:
-        """Reads where the log ends. Raises `InternalError` where that cannot be known, `sqlite3.Error`."""
+        """Read the end of the log. Raises `InternalError` if hashes are missing, `sqlite3.Error`."""
         (size,) = self._connection.execute(_SIZE).fetchone()
         self._edge = self._grown = Edge(size, _read(self._connection, subtrees((0, size))))
 
@@ -50,7 +50,7 @@ class AuditWriter:
         self._grown = self._edge
 
     def add(self, records: Sequence[AuditRecord]) -> None:
-        """Raises `sqlite3.Error`."""
+        """Add records. Raises `sqlite3.Error`."""
         if not records:
             return
         edge = self._edge.copy() if self._grown is self._edge else self._grown
@@ -63,7 +63,7 @@ class AuditWriter:
         self._grown = edge
 
     def drain(self, source: str, changes: Sequence[ChangeRecord]) -> None:
-        """Raises `sqlite3.Error`."""
+        """Add records of changes that were not added before. Raises `sqlite3.Error`."""
         known = self._connection.execute(_DRAINED, (source,)).fetchone()
         new = [change for change in changes if known is None or change.position > known[0]]
         if new:
@@ -71,7 +71,9 @@ class AuditWriter:
             self._connection.execute(_DRAIN, (source, new[-1].position))
 
     def forget(self, before_unix_ms: int) -> int:
-        """At most `FORGOTTEN_AT_ONCE`. Raises `sqlite3.Error`."""
+        """Drop the contents of at most `FORGOTTEN_AT_ONCE` records before that time; return how many. Raises
+        `sqlite3.Error`.
+        """
         first = self._connection.execute(_FIRST_SINCE, (before_unix_ms,)).fetchone()
         end = first[0] if first is not None else self._grown.size
         self._connection.execute("PRAGMA secure_delete=ON")
@@ -85,7 +87,7 @@ class AuditWriter:
 
 
 class SqliteTrail:
-    """Implements `core.stores.Trail`: reads the audit log in the ledger at `path`, which need not be there yet."""
+    """Implements `core.stores.Trail`: reads the audit log in the ledger at `path`, which need not exist yet."""
 
     def __init__(self, path: Path) -> None:
         self._path = path

@@ -28,7 +28,9 @@ def connect(path: Path, timeout_s: float = BUSY_TIMEOUT_S) -> Connection:
 
 @contextmanager
 def transaction(path: Path, beside: Path | None = None) -> Iterator[Connection]:
-    """One, on a connection of its own; with the database `beside` it, under that name, it is one over both."""
+    """Open a connection and yield it in a transaction. With `beside`, that database is attached under this name and is
+    part of the transaction.
+    """
     with closing(connect(path)) as connection, connection:
         if beside is not None:
             connection.execute("ATTACH ? AS beside", (f"{beside.absolute().as_uri()}?mode=rw",))

@@ -68,7 +68,7 @@ class SqliteDirectory:
             except (sqlite3.Error, OSError) as error:
                 raise InternalError(f"{path} cannot be opened: {error}") from error
         view = self.view()
-        for project in view.projects.keys() - view.tag_keys.keys():  # of before there were such keys
+        for project in view.projects.keys() - view.tag_keys.keys():  # from before these keys existed
             self._add_tag_key(project)
 
     def directory(self) -> tuple[int, bool]:

@@ -308,7 +308,9 @@ SELECT * FROM blobs WHERE project = ? AND id = ? AND whole AND ends_unix_ms > ? 
     # -- the end of keeping --------------------------------------------------------------------------------------------
 
     async def purge(self, keep_s: Callable[[str], int]) -> Counter[str]:
-        """A little at a time, so that nobody waits for it for long."""
+        """Erase what is expired, or older than its project's policy now allows, a little at a time, so that other
+        operations wait only briefly; return how many, by project.
+        """
         await self.resources.purge()
         now, wiped = self._clock.unix_ms(), Counter[str]()
         for table in ("jobs", "blobs"):

@@ -7,12 +7,12 @@ discards what a failed sync left in the log: it looks written, and might be miss
 append is not in the ledger, unless the process dies before that; its session must deliver nothing, and is then closed
 as abandoned by the next server.
 
-What a session gives little by little is noted before each little leaves, in the same transactions, at the cost of a row
-that changes in place; the session's next append stands in its place. Where the process dies before that, the next
-server makes an entry of it.
+A streamed result is noted piece by piece, before each piece leaves, in the same transactions, at the cost of a row that
+changes in place; the session's next append replaces the note. If the process dies before that, the next server makes an
+entry of it.
 
-Records of the audit log wait for the next transaction, which is their own where nothing else comes. Those whose
-transaction failed go into the first one that succeeds.
+Records of the audit log wait for the next transaction; if none comes, they get their own. Those whose transaction
+failed go into the first one that succeeds.
 """
 
 import asyncio
@@ -54,13 +54,13 @@ from antiphon.stores.sqlite.ledger_schema import (
 from antiphon.stores.sqlite.usage import SqliteUsage
 
 MAX_WAITING_ENTRIES = 16_384
-PROBE_INTERVAL_S = RECORDED_WITHIN_S  # between two looks at the files, and between two tries after a failure
+PROBE_INTERVAL_S = RECORDED_WITHIN_S  # between two checks of the files, and between two attempts after a failure
 FOLD_AFTER_PAGES = 2_000  # of 4 KiB; bounds the log between two checkpoints
 PAGES_PER_COMMIT = 4
 NOTES_PER_PAGE = 16
 RECORDS_PER_PAGE = 8
 RECORDS_AT_ONCE = 2_048  # of the audit log, in one transaction, so that entries do not wait for them
-LOOK_S = 0.1  # between two looks at the files, while entries come
+LOOK_S = 0.1  # between two checks of the files, while entries come
 
 _INSERT = f"INSERT INTO entries ({', '.join(WRITTEN)}) VALUES ({', '.join('?' * len(WRITTEN))})"
 _FIND = f"SELECT {', '.join(COLUMNS)} FROM entries WHERE project = ? AND session = ? AND sequence = ?"
@@ -201,7 +201,7 @@ class SqliteLedger(SqliteUsage):
         return Claim(project, key, fingerprint, session, now_unix_ms, replay_of)
 
     def record(self, record: AuditRecord) -> None:
-        """Wakes nobody: whoever appends does, or the time."""
+        """Add a record to the audit log without waking the writer: the next append does, or the time."""
         if len(self._records) >= MAX_RECORDS:
             raise LedgerUnavailable("too much is waiting to be recorded in the audit log", retry_after_s=1)
         self._records.append(record)
@@ -368,14 +368,14 @@ def _commit(
     audit: AuditWriter,
     records: Sequence[AuditRecord],
 ) -> list[_Result]:
-    """One transaction for all. A conflict is its own work's result; any other exception is everybody's failure. `noted`
-    are the sessions that have notes, before and after; the `records` go to `audit`.
+    """Commit everything in one transaction. A conflict is its own work's result; any other exception is everybody's
+    failure. `noted` are the sessions that have notes, before and after; the `records` go to `audit`.
     """
     results: list[_Result] = []
     connection.execute("BEGIN IMMEDIATE")
     audit.begin()
     audit.add(records)
-    # Before the entries: an append stands in place of what its session noted, and nobody notes after it in one group.
+    # Before the entries: an append replaces its session's note, and no note follows it in one group.
     if notes := [note for work in group for note in work.notes]:
         connection.executemany(_NOTE, notes)
         noted.update(note[:2] for note in notes)
@@ -435,7 +435,7 @@ def _settle(group: Sequence[_Work], results: Sequence[_Result]) -> None:
     for work, result in zip(group, results, strict=True):
         loops.setdefault(work.done.get_loop(), []).append((work.done, result))
     for loop, settled in loops.items():
-        with contextlib.suppress(RuntimeError):  # the loop is closed, so nobody waits
+        with contextlib.suppress(RuntimeError):  # the loop is closed, and nothing waits
             loop.call_soon_threadsafe(_resolve, settled)
 
 

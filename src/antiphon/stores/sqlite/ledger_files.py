@@ -117,7 +117,7 @@ def reader(path: Path) -> sqlite3.Connection:
 
 @contextmanager
 def reading(path: Path) -> Iterator[sqlite3.Connection]:
-    """Such a connection, for as long as this lasts. Raises `InternalError`, also for what fails meanwhile."""
+    """Open a `reader` and yield it. Raises `InternalError`, also if a query in the block fails."""
     try:
         with closing(reader(path)) as connection:
             yield connection

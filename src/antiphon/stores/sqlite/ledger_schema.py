@@ -4,10 +4,10 @@
 meaning outside this database. `marks` has the positions up to which others have read, and under `directory` the number
 of the data directory that the ledger belongs to. `running` has what sessions owe beyond their entries: it changes in
 place, and becomes entries at the latest when the server that noted it starts again. `server` is the id of the server
-that wrote a row, empty in rows of before there was one.
+that wrote a row, empty in rows of earlier versions.
 
-`audit` is the audit log, with the hashes of its tree as `core.merkle` stores them. It only grows, by the next number;
-of a record whose time is over all goes but its number, its time and its hashes.
+`audit` is the audit log, with the hashes of its tree as `core.merkle` stores them. It only grows, by the next number; a
+record whose contents were dropped keeps its number, its time and its hashes.
 """
 
 import json
@@ -133,7 +133,7 @@ def server_column(version: int) -> str:
 
 
 def has_audit(version: int) -> bool:
-    """Whether a ledger of that version has an audit log."""
+    """Return whether a ledger of that version has an audit log."""
     return version > MIGRATIONS.index(_AUDIT)
 
 

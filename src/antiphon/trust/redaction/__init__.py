@@ -1,1 +1,1 @@
-"""What is hidden of what callers hear: recognisers of personal data, and the filter that applies them."""
+"""Redaction of what callers receive: recognisers of personal data, and the filter that applies them."""

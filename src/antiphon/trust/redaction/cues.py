@@ -1,22 +1,22 @@
-"""Words that say what a number or a code near them is, and words that say that it is none to hide."""
+"""Words that name the kind of a number or code near them, and words that mark it as harmless."""
 
 from dataclasses import dataclass
 
 from antiphon.core.redaction import Entity
 from antiphon.trust.redaction.tokens import Kind, Token, word_set
 
-REACH = 9  # words between a cue and what it is about
+REACH = 9  # words at most between a cue and the number
 
 
 @dataclass(frozen=True, slots=True)
 class Cue:
-    """`least` is how many characters make it so; what is shorter is not hidden for it."""
+    """The cue of a kind. A number or code with fewer than `least` characters is not hidden because of it."""
 
     kinds: tuple[Entity, ...]
     least: int
 
 
-# Single words and short phrases, in lower case. What recognisers of speech make of some of them is there, too.
+# Single words and short phrases, in lower case, also as speech recognisers misspell some of them.
 _TABLE: tuple[tuple[Entity | tuple[Entity, ...], int, str], ...] = (
     (Entity.CARD, 4, "card|visa|mastercard|amex|debit|credit|ends in|ending in|ending with|ends with|last four"),
     (Entity.CARD_CODE, 3, "security code|cvv|cvc|c v v|c v c|code is|the back|verification code|three digits|the code"),
@@ -62,14 +62,14 @@ CUES: dict[tuple[str, ...], Cue] = {
 }
 LONGEST = max(map(len, CUES))
 
-# Words before a run that say it counts, names or measures something that is no secret.
+# Words before a run that mark it as a count, a name or a measure, which is not secret.
 HARMLESS_BEFORE = word_set(
     "chapter chapters verse verses page pages version volume platform gate score scores scored won lost beat line "
     "lines step act scene figure table question section paragraph article season episode series channel level round "
     "lap route highway interstate $ £ € year years since in around about almost nearly over under psalm hymn row "
     "top degrees degree dial between until till from than at by before after circa route boeing ratio bake"
 )
-# Words behind it that do the same.
+# Words after it that do the same.
 UNITS_BEHIND = word_set(
     "minutes minute hours hour seconds second days day weeks week months month years year dollars dollar pounds "
     "pound euros cents percent % people men women children times units miles mile kilometers kilometres meters "
@@ -93,11 +93,13 @@ STOPWORDS = word_set(
 )
 
 
-_GENERAL = frozenset({("number", "is"), ("my", "number"), ("number's",)})  # unless another says whose number
+_GENERAL = frozenset({("number", "is"), ("my", "number"), ("number's",)})  # only used if no other cue is near
 
 
 def cue_before(tokens: list[Token], at: int) -> tuple[Cue, int] | None:
-    """The nearest cue in front of a token, and how many words are between: the longest of those that end there."""
+    """Return the nearest cue before a token, the longest one that ends there, and the number of words between them;
+    `None` if none is near.
+    """
     words = 0
     general: tuple[Cue, int] | None = None
     for end in range(at, max(0, at - 3 * REACH), -1):
@@ -120,7 +122,9 @@ def cue_before(tokens: list[Token], at: int) -> tuple[Cue, int] | None:
 
 
 def cue_behind(tokens: list[Token], at: int) -> Cue | None:
-    """What "... is my account number" says of what stands in front of it."""
+    """Return the cue in a phrase like "... is my account number", if the phrase begins at the token `at`, after a
+    number.
+    """
     if at >= len(tokens) or tokens[at].word not in ("is", "was", "as", "for"):
         return None
     said = [token.word for token in tokens[at + 1 : at + 7]]

@@ -1,4 +1,4 @@
-"""Dates, written and spoken. One behind a word about birth is a date of birth; one with its year may be."""
+"""Dates, written and spoken. A date after a word about birth is a date of birth; one with a year may be."""
 
 import re
 from collections.abc import Iterator, Sequence
@@ -10,7 +10,7 @@ MONTHS = word_set(
     "january february march april may june july august september october november december jan feb mar apr jun jul "
     "aug sep sept oct nov dec"
 )
-_WORDS_TOO = frozenset(("may", "march", "mar", "august", "sep", "dec", "jan", "jun"))  # that are other words as well
+_WORDS_TOO = frozenset(("may", "march", "mar", "august", "sep", "dec", "jan", "jun"))  # also other words
 _ORDINALS = word_set(
     "first second third fourth fifth sixth seventh eighth ninth tenth eleventh twelfth thirteenth fourteenth "
     "fifteenth sixteenth seventeenth eighteenth nineteenth twentieth thirtieth"
@@ -49,7 +49,7 @@ def dates(text: str, tokens: Sequence[Token]) -> Iterator[Span]:
 
 
 def _date(tokens: Sequence[Token], at: int) -> tuple[int, bool] | None:
-    """The end of a day of a month, and whether its year is with it."""
+    """Return the end of a day of a month, and whether its year follows; `None` if no date begins at the token `at`."""
     month = tokens[at].word
     if month in MONTHS:
         end = at + 1
@@ -58,7 +58,7 @@ def _date(tokens: Sequence[Token], at: int) -> tuple[int, bool] | None:
         day = _ordinal(tokens, end)
         if day is None:
             plain = _day(tokens, end)
-            # "may two ..." is no date, where nobody wrote it as one.
+            # "may two ..." is a date only if it is written as one
             if plain is not None and (month not in _WORDS_TOO or tokens[at].text[0].isupper() or _born(tokens, at)):
                 day = plain
         if day is not None:
@@ -103,7 +103,7 @@ def _day(tokens: Sequence[Token], at: int) -> int | None:
 
 
 def _year(tokens: Sequence[Token], at: int) -> tuple[int, bool]:
-    """The end of a year that begins there, and whether there is one."""
+    """Return the end of a year that begins at the token `at`, and whether there is one."""
     start = at + _is(tokens, at, ",")
     start += _is(tokens, start, "in")
     start += _is(tokens, start, "'")
@@ -124,7 +124,7 @@ def _year(tokens: Sequence[Token], at: int) -> tuple[int, bool]:
 
 
 def _days(tokens: Sequence[Token]) -> Iterator[Span]:
-    """ "the sixteenth", where a whole date or a stay is told of."""
+    """Yield days like "the sixteenth", in texts with a whole date or a stay."""
     for at, token in enumerate(tokens):
         if (
             token.word != "the"

@@ -1,19 +1,19 @@
-"""JSON without what is to be hidden in its texts and numbers: it stays JSON, and its keys stay."""
+"""The redaction of texts and numbers in JSON: the result is JSON with the same keys."""
 
 import json
 from collections.abc import Callable, Iterator
 from typing import Any
 
 MAX_DEPTH = 64
-PATH = " "  # between a key and its value, where the key says what the value is
+PATH = " "  # between a key and its value, because the key may name the kind of the value
 
 
 class Unreadable(Exception):
-    """What should be JSON is none, or too deep."""
+    """The text is not JSON, or too deep."""
 
 
 def parse(text: str) -> Any:
-    """Numbers stay as they are written. Raises `Unreadable`."""
+    """Parse JSON; numbers keep their spelling. Raises `Unreadable`."""
     try:
         return json.loads(text, parse_float=_Number, parse_int=_Number)
     except (ValueError, RecursionError):
@@ -27,7 +27,7 @@ class _Number(str):
 
 
 def texts_of(value: Any, key: str = "", depth: int = 0) -> Iterator[tuple[str, str]]:
-    """Every text and number, behind the words of its key."""
+    """Yield every text and number with its key. Raises `Unreadable` if the value is too deep."""
     if depth > MAX_DEPTH:
         raise Unreadable
     if isinstance(value, str):
@@ -41,7 +41,7 @@ def texts_of(value: Any, key: str = "", depth: int = 0) -> Iterator[tuple[str, s
 
 
 def written(value: Any, hide: Callable[[str, str], str]) -> str:
-    """As JSON again, each text replaced by what `hide` makes of its key and itself."""
+    """Return the value as JSON, with each text replaced by `hide(key, text)`."""
     return json.dumps(_hidden(value, hide, ""), ensure_ascii=False)
 
 
@@ -59,6 +59,6 @@ def _hidden(value: Any, hide: Callable[[str, str], str], key: str) -> Any:
 
 
 def words_of(key: str) -> str:
-    """A key as words: `phoneNumber` and `phone_number` are "phone number"."""
+    """Return a key as words: `phoneNumber` and `phone_number` become "phone number"."""
     spaced = "".join(f" {char.lower()}" if char.isupper() else char for char in key)
     return " ".join(spaced.replace("_", " ").replace("-", " ").split())

@@ -1,7 +1,7 @@
-"""The filter of one call: everything that a caller hears passes it, and nothing leaves that it has not judged.
+"""The filter of one call: every event for the caller passes through it, and no text leaves before it was searched.
 
-It fails closed: what the model cannot say in time ends the call, and so does any error. An interim that the model has
-not judged shows what the one before it showed.
+It fails closed: the call ends if the model does not answer in time, and at any error. An interim that the model has not
+read in time repeats the previous one.
 """
 
 import asyncio
@@ -27,20 +27,20 @@ from antiphon.trust.redaction.labels import Labels
 from antiphon.trust.redaction.texts import TextStream
 from antiphon.trust.redaction.transcripts import Transcripts
 
-INTERIM_S = 0.1  # that the model may take for an interim, which then shows nothing new
-FINAL_S = 5.0  # for anything else, before the call ends
-INTERIM_EVERY_MS = 1000  # of audio, where the model is asked
-MAX_DOCUMENT_CHARS = 1 << 17  # of a call's arguments, or of an answer that is JSON
+INTERIM_S = 0.1  # for the model to read an interim; after that the previous one is repeated
+FINAL_S = 5.0  # for the model to read anything else; after that the call ends
+INTERIM_EVERY_MS = 1000  # of audio between two interims that the model reads
+MAX_DOCUMENT_CHARS = 1 << 17  # of a tool call's arguments, or of an answer in JSON
 
 _Key = tuple[type, int, int]
 
 
 class LanguageUnknown(Exception):
-    """What was said is in a language in which nothing can be recognised."""
+    """The speech is in a language for which there are no recognisers."""
 
 
 class Redactor:
-    """Implements `core.ports.EventFilter`. With `whole` answers are JSON, and leave when they are."""
+    """Implements `core.ports.EventFilter`. With `whole`, answers are JSON, and are sent when they are complete."""
 
     add_on = "redact"
 
@@ -53,7 +53,7 @@ class Redactor:
         self._translated = translated
         labels = self._labels = Labels(wanted)
         self._transcripts = Transcripts(wanted, labels)
-        self._shown: dict[int, Transcript] = {}  # by the last interim of a channel
+        self._shown: dict[int, Transcript] = {}  # the last interim of each channel
         self._asked_ms: dict[int, int] = {}
         self._streams: dict[_Key, TextStream] = {}
         self._documents: dict[_Key, tuple[str, int]] = {}
@@ -98,7 +98,7 @@ class Redactor:
         return judged
 
     async def _tagged_soon(self, event: Interim) -> Sequence[Span] | None:
-        """What the model says of an interim; `None` where it was asked a moment ago, or does not answer at once."""
+        """Return the model's spans in an interim; `None` if it was asked shortly before, or does not answer in time."""
         asked_ms = self._asked_ms.get(event.channel)
         if asked_ms is not None and event.end_ms - asked_ms < INTERIM_EVERY_MS and not event.paused:
             return None
@@ -120,7 +120,7 @@ class Redactor:
     # -- text ----------------------------------------------------------------------------------------------------------
 
     async def _more(self, event: TextDelta | ReasoningDelta | ToolCallDelta) -> list[Any]:
-        """Takes it in; what leaves is what another text of the same choice had left."""
+        """Add the event's text; return the remaining text of the other streams of the same choice."""
         index = event.index if isinstance(event, ToolCallDelta) else 0
         key = type(event), event.choice, index
         out = await self._rest(event.choice, but=key)
@@ -139,7 +139,7 @@ class Redactor:
         return out
 
     async def _rest(self, choice: int, but: _Key | None = None) -> list[Any]:
-        """All that waits of a choice, but for one text."""
+        """Return all text of a choice that is held back, except that of `but`."""
         out: list[Any] = []
         for key in [key for key in self._streams if key[1] == choice and key != but]:
             stream = self._streams.pop(key)
@@ -167,7 +167,7 @@ class Redactor:
         return documents.written(value, lambda key, said: shown[key, said])
 
     def _hidden(self, text: str, tagged: Sequence[Span], begin: int = 0) -> str:
-        """A whole text from there on, without what is to be hidden."""
+        """Return the text from `begin` on, redacted."""
         out, at = "", begin
         for span in find(text, self._wanted, tagged):
             if span.end > begin and self._labels.hides(span):

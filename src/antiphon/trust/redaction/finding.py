@@ -1,4 +1,4 @@
-"""Everything to hide in one text, by all recognisers, as spans that do not overlap."""
+"""The search for everything to hide in one text, by all recognisers, as spans that do not overlap."""
 
 import re
 from collections.abc import Collection, Iterable, Sequence
@@ -14,12 +14,12 @@ from antiphon.trust.redaction.spoken import open_mail, spoken
 from antiphon.trust.redaction.tokens import NUMERALS, Kind, Token, tokens_of, word_set
 from antiphon.trust.redaction.written import written
 
-# What the model takes for a place or a name now and then.
+# Words that the model sometimes takes for a place or a name.
 _NEVER = word_set(
     "spring summer autumn fall winter today tomorrow yesterday monday tuesday wednesday thursday friday saturday "
     "sunday spelled spelt"
 )
-SURE_KINDS = 3  # what may be more than so many is not known
+SURE_KINDS = 3  # a span with more possible kinds is of an unknown kind
 
 
 def find(
@@ -30,8 +30,9 @@ def find(
     tokens: list[Token] | None = None,
     goes_on: bool = False,
 ) -> list[Span]:
-    """What is to be hidden or told, in order. `tagged` is what a model found; `least` how many digits are enough. A
-    text that `goes_on` may end within something: fewer are enough at its end.
+    """Return the spans to hide or report, in order. `tagged` are the model's spans; a number of `least` digits is
+    hidden without a cue. If the text `goes_on`, a number at its end may be incomplete, so fewer digits are enough
+    there.
     """
     tokens = tokens_of(text) if tokens is None else tokens
     sought = wanted.sought
@@ -59,9 +60,7 @@ def find(
 
 
 def merged(spans: Sequence[Span], unsure: Collection[Span] = ()) -> list[Span]:
-    """Those that touch the same characters as one. It is what the longest of them is, but for those that are `unsure`
-    of what they are.
-    """
+    """Merge spans that overlap. The kind of the longest one comes first, but `unsure` spans come after all others."""
     out: list[Span] = []
     ranks: list[tuple[bool, int]] = []
     for span in sorted(spans, key=lambda each: (each.start, -each.end)):

@@ -1,4 +1,4 @@
-"""Which words at the end of a text may yet become part of something that is to be hidden."""
+"""The search for words at the end of a text that may become part of something to hide when the text goes on."""
 
 from collections.abc import Sequence
 
@@ -12,8 +12,8 @@ _HOMES = word_set("live lives living address deliver located ship moved")
 
 
 def open_from(tokens: Sequence[Token]) -> int:
-    """The first token of the numerals, letters and joining words with which a text ends; their number, where it ends
-    with another word.
+    """Return the index of the first token at the end that may be part of something incomplete; `len(tokens)` if none
+    is.
     """
     at = len(tokens)
     while at > 0 and _may_go_on(tokens[at - 1]):
@@ -21,7 +21,7 @@ def open_from(tokens: Sequence[Token]) -> int:
     while at < len(tokens) and tokens[at].kind is Kind.MARK and tokens[at].word not in "(+@":
         at += 1
     while at < len(tokens) and tokens[at].word in ("and", "for", "to", "of", "in", "the", "as"):
-        at += 1  # what joins is joined to nothing here
+        at += 1  # without anything before it, it joins nothing
     if at < len(tokens) and tokens[-1].word in ("at", "@", "dot", "underscore", "dash"):
         at = min(at, local_start(tokens, len(tokens) - 1))
     return min(at, _street_from(tokens))
@@ -37,7 +37,9 @@ def _may_go_on(token: Token) -> bool:
 
 
 def _street_from(tokens: Sequence[Token]) -> int:
-    """Where a number stands that may be a house's, if people are told where that is."""
+    """Return the index of a number that may be a house number, if the words before it speak of an address; otherwise
+    `len(tokens)`.
+    """
     for at in range(len(tokens) - 1, max(-1, len(tokens) - 2 - MAX_STREET_WORDS), -1):
         if tokens[at].kind in NUMERALS:
             while at > 0 and tokens[at - 1].kind in NUMERALS:

@@ -1,15 +1,15 @@
-"""What stands in the place of what is hidden."""
+"""The labels that replace hidden texts."""
 
 import hashlib
 
 from antiphon.core.redaction import Entity, Redaction, Span, Substitution
 
 HASHED = "####"
-MAX_NUMBERED = 10_000  # texts of one call that are told apart
+MAX_NUMBERED = 10_000  # different texts of one call that get a number of their own
 
 
 class Labels:
-    """One call's. Of those that are numbered the same text has the same number; only its hash is kept."""
+    """The labels of one call. If they are numbered, the same text has the same number; only a hash of it is stored."""
 
     def __init__(self, wanted: Redaction) -> None:
         self._wanted = wanted
@@ -17,7 +17,7 @@ class Labels:
         self._numbers: dict[str, dict[bytes, int]] = {}
 
     def kind(self, span: Span) -> Entity:
-        """The likeliest kind of those that are to be hidden or told."""
+        """Return the likeliest kind of a span among those to hide or report."""
         return next((kind for kind in span.kinds if kind in self._wanted.sought), span.kinds[0])
 
     def hides(self, span: Span) -> bool:
@@ -28,7 +28,7 @@ class Labels:
         return self._wanted.one_label or self._names.get(kind, kind.value.upper())
 
     def label(self, span: Span, text: str, *, lasts: bool = True) -> str:
-        """For the text of a span. One that does not last (of an interim) takes no number from what follows."""
+        """Return the label for the text of a span. With `lasts` false (an interim), it does not use up a number."""
         if self._wanted.substitution is Substitution.HASH:
             return HASHED
         name = self.name(span)

@@ -1,4 +1,4 @@
-"""Names by what stands before them: titles, and how people say who they are. A model finds the rest."""
+"""Names, recognised by the words before them: titles, and phrases of introduction. A model finds the others."""
 
 from collections.abc import Iterator, Sequence
 
@@ -14,13 +14,13 @@ def _phrases(text: str) -> tuple[tuple[str, ...], ...]:
     return tuple(tuple(phrase.split()) for phrase in text.split("|"))
 
 
-# Behind these a name follows, in any case.
+# After these a name follows, with or without a capital.
 _SAYS = _phrases(
     "my name is|my name's|name is|name's|the name is|last name|first name|surname|surname is|last name is|"
     "first name is|maiden name|middle name|full name is|named|name was|family name|last name's|middle name is|"
     "first name's|her name is|family name is|given name is|given name|full name"
 )
-# Behind these one may, and it is taken for one where it has a capital or is a usual one.
+# After these a name may follow: a capitalised word, or a usual given name.
 _MAY = _phrases(
     "this is|i am|i'm|it's|speaking with|speaking to|speak to|speak with|talk to|talking to|talk with|spoke with|"
     "spoke to|ask for|call me|tell|ask|signed|regards|sincerely|contact|from|with|and|for|to|by|hi|hello|dear|hey|"
@@ -35,11 +35,11 @@ _NOT_NAMES = STOPWORDS | word_set(
     "november december english customer support billing sales claims service team department office company number "
     "account email phone"
 )
-# Behind these what has a capital is one.
+# After these a capitalised word is a name.
 _WHO = _phrases(
     "this is|speaking with|speaking to|speak to|speak with|talk to|talking to|talk with|spoke with|spoke to|ask for"
 )
-# Usual given names that are no other words.
+# Usual given names that are not other words.
 GIVEN = word_set(
     "aaron abigail adam adrian ahmed aisha alan albert alejandro alex alexander alexandra alfred ali alice alicia "
     "amanda amir amelia amy ana andrea andrew andy angela anita anna anne anthony antonio arthur ashley barbara "
@@ -71,7 +71,7 @@ GIVEN = word_set(
 
 def names(tokens: Sequence[Token]) -> Iterator[Span]:
     words = [token.word for token in tokens]
-    lower = not any(token.text[0].isupper() and token.text != "I" for token in tokens)  # nobody writes capitals here
+    lower = not any(token.text[0].isupper() and token.text != "I" for token in tokens)  # the text has no capitals
     for at, token in enumerate(tokens):
         if token.word in _TITLES and at + 1 < len(tokens):
             start = at + 1 + (words[at + 1] == ".")
@@ -97,7 +97,7 @@ def _introduced(words: Sequence[str], at: int) -> bool:
 
 
 def _end(tokens: Sequence[Token], start: int, *, sure: bool) -> int:
-    """The end of a name that begins there; `sure` takes what has no capital, too."""
+    """Return the end of a name that begins at `start`; with `sure`, also of one without a capital."""
     end = start
     capital = start < len(tokens) and tokens[start].text[0].isupper()
     while end < len(tokens) and end - start < MAX_WORDS:
@@ -113,7 +113,7 @@ def _end(tokens: Sequence[Token], start: int, *, sure: bool) -> int:
 
 
 def _surname(tokens: Sequence[Token], end: int) -> int:
-    """With the capital words behind a given name."""
+    """Return the end of the name with the capitalised words after a given name."""
     start = end
     while end < len(tokens) and end - start < MAX_WORDS - 1:
         token = tokens[end]

@@ -1,4 +1,4 @@
-"""Postal addresses, written and spoken: a number, a street, and what follows of flat, town and code."""
+"""Postal addresses, written and spoken: a number, a street, and any flat, town and postcode after it."""
 
 from collections.abc import Iterator, Sequence
 
@@ -11,7 +11,7 @@ _STREETS = word_set(
     "gardens grove quay drive dr court ct"
 )
 _WEAK = word_set("way place pl square sq circle close drive dr court ct st row walk hill view loop path run")
-_BEFORE = word_set("rue via calle avenida avenue plaza piazza rua impasse chemin")  # the name comes behind
+_BEFORE = word_set("rue via calle avenida avenue plaza piazza rua impasse chemin")  # the name comes after it
 _LINKS = word_set(
     "de des du la le les lo los las del della di da saint st san santa north south east west n s e w old new"
 )
@@ -24,7 +24,7 @@ STATES = word_set(
     "montana nebraska nevada ohio oklahoma oregon pennsylvania tennessee texas utah vermont virginia washington "
     "wisconsin wyoming"
 )
-# Towns that are no other words, for texts without capitals.
+# Towns that are not other words, for texts without capitals.
 TOWNS = word_set(
     "london manchester birmingham liverpool glasgow edinburgh dublin belfast cardiff leeds sheffield chicago "
     "houston philadelphia seattle denver boston atlanta dallas miami detroit portland baltimore cleveland "
@@ -54,7 +54,7 @@ def addresses(tokens: Sequence[Token]) -> Iterator[Span]:
 
 
 def _flat_before(tokens: Sequence[Token], at: int) -> int:
-    """Where "flat three," in front of an address begins."""
+    """Return the beginning of the address with a "flat three," before it."""
     for start in range(at - 1, max(-1, at - 5), -1):
         if tokens[start].word in _UNITS:
             return start
@@ -106,7 +106,7 @@ def _house_number(tokens: Sequence[Token], at: int) -> tuple[int, str]:
 
 
 def _street(tokens: Sequence[Token], at: int, *, sure: bool) -> int | None:
-    """The end of a street's name that begins there."""
+    """Return the end of a street's name that begins at the token `at`; `None` if there is none."""
     if at < len(tokens) and tokens[at].word in _BEFORE and at + 1 < len(tokens):
         end = at + 1
         while end < len(tokens) and tokens[end].word in _LINKS:
@@ -153,7 +153,7 @@ def _named(tokens: Sequence[Token], at: int) -> bool:
 
 
 def _rest(tokens: Sequence[Token], end: int, cued: bool) -> int:
-    """With the flat, the town, the state and the code behind it, as far as they follow."""
+    """Return the end of the address with the flat, town, state and postcode after it, if there are any."""
     last = end
     for _ in range(4):
         begin = last + _is(tokens, last, ",")
@@ -180,7 +180,7 @@ def _rest(tokens: Sequence[Token], end: int, cued: bool) -> int:
 
 
 def _code(tokens: Sequence[Token], at: int) -> int:
-    """The end of "four b" or "4B"."""
+    """Return the end of a number with a letter, like "four b" or "4B"."""
     end, digits = _house_number(tokens, at)
     if end < len(tokens) and tokens[end].kind is Kind.LETTER:
         end += 1
@@ -190,7 +190,9 @@ def _code(tokens: Sequence[Token], at: int) -> int:
 
 
 def _is_town(tokens: Sequence[Token], at: int, cued: bool) -> bool:
-    """A word behind a street that goes on with it: a capital one, or any where nobody writes capitals."""
+    """Return whether the word after a street belongs to the address: a capitalised one, or any if the text has no
+    capitals.
+    """
     if at >= len(tokens):
         return False
     token = tokens[at]

@@ -1,4 +1,4 @@
-"""What each call must hide: what its project's policy requires, and what its caller asks for besides."""
+"""The redaction that each call needs: by its project's policy, and by its caller's request."""
 
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -14,7 +14,7 @@ from antiphon.trust.redaction.finding import needs_model
 
 
 def required(policy: Policy) -> Redaction | None:
-    """What a policy hides at least; `None` where it hides nothing."""
+    """Return the redaction that a policy requires; `None` if it requires none."""
     least = Redaction(
         entities=parse_entities(policy.redact.split(",")) if policy.redact else frozenset(),
         substitution=policy.redact_as,
@@ -25,8 +25,8 @@ def required(policy: Policy) -> Redaction | None:
 
 
 class Redactions:
-    """Makes the filter of each call. `policy` is that of a project, by its id; `tagger` the model, where there is
-    one.
+    """Creates the filters of each call. `policy` returns the policy of a project, by its id; `tagger` is the model, if
+    there is one.
     """
 
     def __init__(self, policy: Callable[[str], Policy], tagger: Tagger | None) -> None:
@@ -34,14 +34,14 @@ class Redactions:
         self._tagger = tagger
 
     def of(self, call: Call[Any]) -> Redaction | None:
-        """What a call hides or tells; `None` for nothing."""
+        """Return the redaction of a call; `None` if nothing is hidden or reported."""
         least = required(self._policy(call.principal.project))
         asked: Redaction | None = getattr(call.spec, "redaction", None)
         return asked.joined(least) if asked is not None else least
 
     def filters(self, call: Call[Any]) -> Sequence[EventFilter]:
-        """Raises `PolicyError` where names are to be hidden and nothing finds them, `UnsupportedParameter` for what
-        would tell what is hidden.
+        """Return the filters of a call. Raises `PolicyError` if names must be hidden and no model finds them, or if the
+        language is not English; `UnsupportedParameter` for a parameter that would reveal hidden text.
         """
         wanted = self.of(call)
         if wanted is None:

@@ -1,8 +1,7 @@
-"""Runs of numerals and letters: what is read out or written sign by sign, as far as it belongs together.
+"""Runs of numerals and letters that belong together, dictated or written sign by sign.
 
-Speech has them in any mixture ("M 8 two double four"), so it is the shape that decides, and what the words near a run
-say only makes it sure sooner. A run is cut into parts at commas and full stops; one that looks like a code takes those
-beside it with it.
+Speech has them in any mixture ("M 8 two double four"), so the shape of a run decides; a cue near it only makes fewer
+signs enough. A run is cut into parts at commas and full stops; if one part looks like a code, the whole run is hidden.
 """
 
 from collections.abc import Sequence
@@ -12,11 +11,11 @@ from antiphon.core.redaction import Entity
 from antiphon.trust.redaction.cues import HARMLESS_BEFORE, UNITS_BEHIND, Cue, cue_before, cue_behind
 from antiphon.trust.redaction.tokens import JOINERS, NATO, NUMERALS, Kind, Number, Token, read_number, word_set
 
-MIN_CODE = 5  # digits and letters that nothing else says anything about
-MIN_OPEN = 3  # digits with which an utterance ends
-MIN_SINGLE = 4  # digits, said one by one
+MIN_CODE = 5  # digits and letters that are hidden without a cue
+MIN_OPEN = 3  # digits at the end of an utterance
+MIN_SINGLE = 4  # digits, spoken one by one
 MIN_SPELLED = 3  # letters
-MAX_GLUED = 4  # letters of a word that stands at digits, as in AB-1234
+MAX_GLUED = 4  # letters of a word next to digits, as in AB-1234
 YEAR = 4  # digits
 CARD_LENGTHS = range(13, 20)
 
@@ -31,21 +30,21 @@ _ACRONYMS = word_set(
 
 @dataclass(slots=True)
 class Part:
-    """What stands between two cuts."""
+    """A part of a run between two cuts."""
 
     digits: str = ""
     letters: str = ""
-    singles: int = 0  # digits that were said one by one, in one row at most
+    singles: int = 0  # the longest sequence of digits that were spoken one by one
     row: int = 0
     scaled: bool = False
-    written: int = 0  # of the longest token of digits
+    written: int = 0  # digits of the longest token
     numbers: int = 0
     grouped: bool = False  # 120,000: a quantity
 
 
 @dataclass(slots=True)
 class Run:
-    """Tokens `start..end`. `open` says that the text ends with it, so that it may go on."""
+    """The tokens `start..end`. `open`: the text ends with the run, so it may go on."""
 
     start: int
     end: int
@@ -66,7 +65,7 @@ class Run:
 
 
 def runs_of(tokens: Sequence[Token]) -> list[Run]:
-    """All of them, in order; single letters and numbers too."""
+    """Return all runs, in order, also those of a single letter or number."""
     runs, at = [], 0
     while at < len(tokens):
         run = _read(tokens, at)
@@ -98,7 +97,9 @@ def _read(tokens: Sequence[Token], start: int) -> Run | None:
 
 
 def _sign(tokens: Sequence[Token], at: int, run: Run) -> int | None:
-    """Takes one number or letter into the run; where it ends."""
+    """Add the number or letter at the token `at` to the run; return its end, `None` if it does not belong
+    to the run.
+    """
     token, part = tokens[at], run.parts[-1]
     if token.kind in NUMERALS:
         number = read_number(tokens, at)
@@ -115,7 +116,7 @@ def _sign(tokens: Sequence[Token], at: int, run: Run) -> int | None:
     if token.word in NATO and (run.size or (behind and (behind.word in NATO or behind.kind in NUMERALS))):
         part.letters += token.word[0]
         return at + 1
-    # Letters that stand at digits without a space: AB1234, AB-1234, 12AB.
+    # Letters next to digits without a space: AB1234, AB-1234, 12AB.
     short = token.kind is Kind.WORD and len(token.text) <= MAX_GLUED and token.text.isupper()
     after = behind if behind is None or behind.word != "-" else (tokens[at + 2] if at + 2 < len(tokens) else None)
     if short and (
@@ -127,7 +128,7 @@ def _sign(tokens: Sequence[Token], at: int, run: Run) -> int | None:
 
 
 def _glued(tokens: Sequence[Token], at: int) -> bool:
-    """Whether digits stand at it, in front."""
+    """Return whether digits precede the token without a space."""
     if not tokens[at].glued or at == 0:
         return False
     before = tokens[at - 1]
@@ -152,7 +153,7 @@ def _take(tokens: Sequence[Token], at: int, number: Number, run: Run) -> None:
 
 
 def _joiner(tokens: Sequence[Token], at: int, run: Run) -> int | None:
-    """Where what joins ends, if something that belongs to the run follows on it."""
+    """Return the end of the joining tokens at `at`, if something that belongs to the run follows; otherwise `None`."""
     if run.end == run.start:
         opens = tokens[at].word in ("(", "+", "plus") and at == run.start
         return at + 1 if opens and at + 1 < len(tokens) and tokens[at + 1].kind in NUMERALS else None
@@ -179,7 +180,7 @@ def _joiner(tokens: Sequence[Token], at: int, run: Run) -> int | None:
 
 
 def _as_in(tokens: Sequence[Token], at: int) -> int | None:
-    """The end of "as in bravo" or "for bravo" behind a letter."""
+    """Return the end of "as in bravo" or "for bravo" after a letter."""
     words = [token.word for token in tokens[at : at + 3]]
     if len(words) == 3 and words[:2] in (["as", "in"], ["like", "in"]) and tokens[at + 2].kind is Kind.WORD:
         return at + 3
@@ -195,7 +196,7 @@ def _begins_with(tokens: Sequence[Token], run: Run, word: str) -> bool:
 
 
 def _trim(tokens: Sequence[Token], run: Run) -> None:
-    """Without an article or a pronoun at an end, or a word that is spelled in front: "a five", "six I", "c v v 123"."""
+    """Remove an article or pronoun at an end, or a spelled cue at the beginning: "a five", "six I", "c v v 123"."""
     said = next((each for each in _SPELLED_CUES if _begins_with(tokens, run, each)), None)
     if said is not None:
         run.start += len(said)
@@ -218,8 +219,8 @@ def _trim(tokens: Sequence[Token], run: Run) -> None:
 
 
 def kinds_of(tokens: list[Token], run: Run, least: int = MIN_CODE, *, opens: bool = False) -> tuple[Entity, ...]:
-    """What a run may be, the likeliest first; empty where it is nothing to hide. `least` is how many digits are enough
-    by themselves. One that `opens` is the beginning of what may go on.
+    """Return the possible kinds of a run, the likeliest first; empty if it is not hidden. `least` digits are enough
+    without a cue. With `opens`, the run may go on.
     """
     digits, letters = run.digits, run.letters
     if len(digits) in CARD_LENGTHS and passes_luhn(digits):
@@ -240,7 +241,7 @@ def kinds_of(tokens: list[Token], run: Run, least: int = MIN_CODE, *, opens: boo
 
 
 def _fits(cue: Cue, run: Run) -> bool:
-    """Whether it is long enough. A letter alone is a word, and a quantity no code."""
+    """Return whether the run is long enough for the cue. A single letter is a word, and a quantity is not a code."""
     if not run.digits and len(run.letters) < 2:
         return False
     if len(run.parts) == 1 and run.parts[0].scaled and run.parts[0].numbers == 1:
@@ -271,7 +272,7 @@ def looks_like_a_code(run: Run, least: int) -> bool:
 
 
 def _harmless(tokens: list[Token], run: Run) -> bool:
-    """Whether the words beside it say that it is a quantity, a time or a place in a book."""
+    """Return whether the words beside it mark it as a quantity, a time or a place in a book."""
     behind = tokens[run.end].word if run.end < len(tokens) else ""
     if behind in UNITS_BEHIND and not (run.end < len(tokens) and tokens[run.end].glued):
         return True
@@ -298,7 +299,7 @@ def _by_shape(run: Run) -> tuple[Entity, ...]:
 
 
 def passes_luhn(digits: str) -> bool:
-    """ISO/IEC 7812-1, annex B."""
+    """Return whether the check digit is right (ISO/IEC 7812-1, annex B), and the digits are not all the same."""
     total = 0
     for place, digit in enumerate(reversed(digits)):
         value = int(digit) * (2 if place % 2 else 1)

@@ -1,4 +1,4 @@
-"""What is read out sign by sign: addresses of mail, of pages and machines; passwords."""
+"""Dictated addresses of mail, pages and machines, and dictated passwords."""
 
 from collections.abc import Iterator, Sequence
 
@@ -16,10 +16,10 @@ MAIL_HOUSES = word_set(
     "mailbox ymail hey att sbcglobal btinternet"
 )
 MAX_DOMAIN_WORDS = 3
-MAX_LABEL_TOKENS = 80  # of the parts of an address: more are no address
+MAX_LABEL_TOKENS = 80  # of the parts of an address: a longer part is not one
 MAX_DOTS = 8
 MAX_OCTET_TOKENS = 8
-MAX_LOCAL_WORDS = 3  # that stand before "at" with nothing that joins them
+MAX_LOCAL_WORDS = 3  # before "at", without a joining sign between them
 _SIGNS = frozenset("._-+/@")
 _CASES = frozenset(
     ("capital", "uppercase", "upper", "lowercase", "lower", "case", "cap", "caps", "letter", "number", "small")
@@ -60,7 +60,7 @@ def _addresses(tokens: Sequence[Token]) -> Iterator[Span]:
 
 
 def open_mail(tokens: Sequence[Token]) -> Iterator[Span]:
-    """What a text ends with that may be the beginning of an address: "j o h n at", "maria dot"."""
+    """Yield the end of a text that may be the beginning of a mail address, like "j o h n at" or "maria dot"."""
     if not tokens or tokens[-1].word not in ("at", "@", "dot", "underscore", "dash", "hyphen"):
         return
     start = local_start(tokens, len(tokens) - 1)
@@ -70,7 +70,9 @@ def open_mail(tokens: Sequence[Token]) -> Iterator[Span]:
 
 
 def _domain(tokens: Sequence[Token], at: int, *, alone: bool) -> int | None:
-    """The end of "example dot co dot uk", "g m x dot n e t" or "gmail" that begins there."""
+    """Return the end of a domain that begins at the token `at`, like "example dot co dot uk", "g m x dot n e t" or
+    "gmail".
+    """
     end, dots = at, 0
     while True:
         label = _label(tokens, end)
@@ -98,7 +100,7 @@ def _domain(tokens: Sequence[Token], at: int, *, alone: bool) -> int | None:
 
 
 def _long_domain(tokens: Sequence[Token], at: int) -> int | None:
-    """The end of "proton mail dot com", whose name is said in two or three words."""
+    """Return the end of a domain whose name is spoken in two or three words, like "proton mail dot com"."""
     for first in range(at + 1, min(at + MAX_DOMAIN_WORDS, len(tokens))):
         if any(token.kind is not Kind.WORD or token.word in STOPWORDS for token in tokens[at:first]):
             return None
@@ -109,7 +111,7 @@ def _long_domain(tokens: Sequence[Token], at: int) -> int | None:
 
 
 def _label(tokens: Sequence[Token], at: int) -> int:
-    """The end of one part of a domain: a word, or letters and digits that are spelled; with dashes in it."""
+    """Return the end of one part of a domain: a word, or spelled letters and digits, also with dashes."""
     end = at
     while end < len(tokens) and end - at < MAX_LABEL_TOKENS:
         token = tokens[end]
@@ -147,15 +149,15 @@ def _is_dot(tokens: Sequence[Token], at: int) -> bool:
 
 
 def _path(tokens: Sequence[Token], end: int) -> int:
-    """The end of "slash something" behind a page's address."""
+    """Return the end of the address with "slash something" after it."""
     while end + 1 < len(tokens) and tokens[end].word in ("slash", "/"):
         end += 2
     return end
 
 
 def local_start(tokens: Sequence[Token], at: int) -> int:
-    """Where the part in front of "at" begins."""
-    start, plain = at, 0  # `plain` counts words that nothing joins
+    """Return the beginning of a mail address's part before "at"."""
+    start, plain = at, 0  # `plain` counts words without a joining sign
     while start > 0 and at - start < MAX_LABEL_TOKENS:
         token = tokens[start - 1]
         joined = start < at and _joins(tokens, start)
@@ -194,7 +196,7 @@ def local_start(tokens: Sequence[Token], at: int) -> int:
 
 
 def _joins(tokens: Sequence[Token], at: int) -> bool:
-    """Whether a token joins what is before it to what is behind."""
+    """Return whether a token joins the one before it to the one after it."""
     token = tokens[at]
     if token.word in JOINERS:
         return True
@@ -223,7 +225,7 @@ def _machines(tokens: Sequence[Token]) -> Iterator[Span]:
 
 
 def _octets(tokens: Sequence[Token], at: int) -> int | None:
-    """The end of four numbers with dots between them."""
+    """Return the end of four numbers with dots between them; `None` if there are none."""
     end = at
     for place in range(4):
         begun = end
@@ -274,7 +276,7 @@ def _passwords(tokens: Sequence[Token]) -> Iterator[Span]:
 
 
 def _secret(tokens: Sequence[Token], start: int) -> int:
-    """The end of a password: everything without a space, or what is spelled, or a word or three."""
+    """Return the end of a password: everything without a space, spelled signs, or up to three words."""
     end = start + 1
     while end < len(tokens) and tokens[end].glued:
         end += 1
@@ -295,7 +297,7 @@ def _secret(tokens: Sequence[Token], start: int) -> int:
 
 
 def _odd(tokens: Sequence[Token], at: int) -> bool:
-    """Whether what stands there without a space is no word."""
+    """Return whether the token is not a plain word: it names a letter's case, or digits follow it without a space."""
     return tokens[at].word in _CASES or (
         at + 1 < len(tokens) and tokens[at + 1].glued and tokens[at + 1].kind is Kind.DIGITS
     )

@@ -1,10 +1,10 @@
-"""A text that comes in pieces, without what is to be hidden: what may yet become a part of it waits.
+"""The redaction of a text that comes in pieces: words that may become part of something to hide are held back.
 
 Rules:
-- The last words wait until so many follow that nothing can begin with them any more, or the sentence ends.
-- A run of numerals or letters at the end waits for the word behind it, and something that was found waits as a whole.
-- What waits is bounded in characters; beyond, it is judged as if it were all.
-- What has left stays in mind for a while, because it says what the next words are.
+- The last words are held until so many follow that nothing to hide can begin with them, or the sentence ends.
+- A run of numerals or letters at the end is held until the next word, and a found span is held as a whole.
+- The held text is bounded in characters; beyond that it is searched as if it were complete.
+- Text that was sent is remembered for a while, because it is the context of the next words.
 """
 
 import re
@@ -17,7 +17,7 @@ from antiphon.trust.redaction.labels import Labels
 from antiphon.trust.redaction.tokens import tokens_of
 
 HELD_WORDS = 7
-TAGGED_WORDS = 14  # where a model is asked, which costs as much for one word as for these
+TAGGED_WORDS = 14  # with a model, whose cost is the same for one word as for these
 MAX_HELD_CHARS = 4096
 CONTEXT_CHARS = 200
 
@@ -25,7 +25,7 @@ _SENTENCE = re.compile(r"[.!?:;\n]+[\"')\]]*\s+(?=\S)|\n+")
 
 
 class TextStream:
-    """One text. What is given to `release` comes from a model that read `judged`."""
+    """One text. The spans given to `release` come from a model that read `judged`."""
 
     def __init__(self, wanted: Redaction, labels: Labels, *, tagged: bool) -> None:
         self._wanted = wanted
@@ -48,7 +48,7 @@ class TextStream:
         self._tokens += tokens
 
     def due(self) -> bool:
-        """Whether enough is there for some of it to leave."""
+        """Return whether enough text is held that some of it can leave."""
         words = self._held.count(" ") + self._held.count("\n")
         if len(self._held) > MAX_HELD_CHARS:
             return True
@@ -56,7 +56,7 @@ class TextStream:
         return words >= enough or (words > 0 and _SENTENCE.search(self._held) is not None)
 
     def release(self, tagged: Sequence[Span] = (), *, all_of_it: bool = False) -> tuple[str, int]:
-        """What leaves now, and how many tokens it stands for."""
+        """Return the text that leaves now, redacted, and the number of model tokens it stands for."""
         text, begin = self.judged, len(self._context)
         tokens = tokens_of(text)
         all_of_it = all_of_it or len(self._held) > MAX_HELD_CHARS
@@ -85,7 +85,7 @@ class TextStream:
         return out, spent
 
     def _safe(self, text: str, begin: int) -> int:
-        """Where the words begin that wait in any case: after a sentence none but those of the next one."""
+        """Return where the words begin that must be held in any case; after a sentence only those of the next one."""
         starts = [match.start() for match in re.finditer(r"\S+", text) if match.start() >= begin]
         words = starts[-HELD_WORDS] if len(starts) >= HELD_WORDS else begin
         ends = [match.end() for match in _SENTENCE.finditer(text, begin)]

@@ -1,4 +1,4 @@
-"""Texts as tokens, and what each may be in a number, a code or a spelled word: written and spoken forms alike."""
+"""Texts as tokens, with the role of each in a number, a code or a spelled word, in written and spoken forms."""
 
 import re
 from collections.abc import Sequence
@@ -7,7 +7,7 @@ from enum import Enum, auto
 
 
 def word_set(text: str) -> frozenset[str]:
-    """The words of a text: how long lists of them are written."""
+    """Return the words of a text: a compact notation for long lists."""
     return frozenset(text.split())
 
 
@@ -65,7 +65,7 @@ NUMERALS = frozenset({Kind.DIGITS, Kind.UNIT, Kind.TEEN, Kind.TENS, Kind.TIMES})
 
 @dataclass(frozen=True, slots=True)
 class Token:
-    """`word` is the text in lower case; `glued` says that no space is in front of it."""
+    """A token. `word` is the text in lower case; `glued`: no space precedes it."""
 
     text: str
     word: str
@@ -98,8 +98,8 @@ def _kind(said: str, word: str) -> Kind:
 
 @dataclass(frozen=True, slots=True)
 class Number:
-    """One number as it is said in one go: "4111", "double four", "forty two", "eight hundred", "two thousand and
-    four". `single` says that it is one digit, or one repeated.
+    """One number as it is spoken at once: "4111", "double four", "forty two", "eight hundred", "two thousand and four".
+    `single`: one digit, or one repeated.
     """
 
     end: int  # the token after it
@@ -110,7 +110,7 @@ class Number:
 
 
 def read_number(tokens: Sequence[Token], at: int, *, joins: bool = True) -> Number | None:
-    """The number that begins there."""
+    """Return the number that begins at the token `at`; `None` if none does."""
     if at >= len(tokens):
         return None
     token = tokens[at]
@@ -139,7 +139,7 @@ def read_number(tokens: Sequence[Token], at: int, *, joins: bool = True) -> Numb
 
 
 def _scaled(tokens: Sequence[Token], end: int, value: str, *, single: bool, joins: bool) -> Number:
-    """With the hundreds and thousands behind it, and, where it `joins`, what "and" adds to these."""
+    """Return the number with the hundreds and thousands after it and, if it `joins`, with those added by "and"."""
     if end >= len(tokens) or tokens[end].word not in SCALES or value == "0":
         return Number(end, value, single=single)
     number = int(value) * (100 if tokens[end].word == "hundred" else 1000)

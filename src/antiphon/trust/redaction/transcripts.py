@@ -1,11 +1,11 @@
-"""Transcripts without what is to be hidden: interims, finals, and what goes on from one utterance to the next.
+"""The redaction of transcripts: interims, finals, and the context from one utterance to the next.
 
 Rules:
-- A final is judged with the end of the one before it, so that a number with a pause in it is one.
-- An interim shows nothing of a run of numerals that may be growing, and hides shorter runs than a final.
-- Words keep their times; what is hidden is one word, from the beginning of the first to the end of the last.
-- Tokens of the model are left out: they spell what is hidden.
-- Where words and text do not fit, nothing is guessed: it fails.
+- A final is searched together with the end of the previous one, so that a number with a pause in it is found.
+- An interim does not show a run of numerals that may grow, and hides shorter runs than a final.
+- Words keep their times; a hidden span is one word, from the start of its first word to the end of its last.
+- The model's tokens are left out: they would spell the hidden text.
+- If the words do not match the text, the call fails.
 """
 
 from collections.abc import Iterable, Sequence
@@ -21,9 +21,9 @@ from antiphon.trust.redaction.labels import Labels
 from antiphon.trust.redaction.runs import MIN_CODE
 from antiphon.trust.redaction.tokens import tokens_of
 
-MIN_INTERIM = 3  # digits that an interim does not show
-TAIL_WORDS = 16  # of an utterance, that the next one is judged with
-TAIL_MS = 10_000  # of pause, after which it is judged alone
+MIN_INTERIM = 3  # digits, from which on an interim hides a run
+TAIL_WORDS = 16  # of an utterance, as context of the next one
+TAIL_MS = 10_000  # of pause, after which there is no context
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,11 +33,11 @@ class _Tail:
 
 
 class Unfit(Exception):
-    """The words of a transcript are not those of its text."""
+    """The words of a transcript do not match its text."""
 
 
 class Transcripts:
-    """One call's, each channel by itself."""
+    """The transcripts of one call, each channel separately."""
 
     def __init__(self, wanted: Redaction, labels: Labels) -> None:
         self._wanted = wanted
@@ -45,7 +45,7 @@ class Transcripts:
         self._tails: dict[int, _Tail] = {}
 
     def judged(self, event: Interim | Final) -> str:
-        """The text by which an event is judged: its own, behind the end of the one before."""
+        """Return the text to search: the event's own, after the end of the previous utterance."""
         return self._before(event) + event.transcript.text
 
     def interim(self, event: Interim, tagged: Iterable[Span] = ()) -> Interim:
@@ -77,7 +77,7 @@ class Transcripts:
     def _rewritten(
         self, heard: Transcript, spans: Sequence[Span], end: int, stable: int, *, lasts: bool
     ) -> tuple[Transcript, int]:
-        """The transcript up to that character without those spans, and how many of its words are stable."""
+        """Return the transcript up to the character `end`, redacted, and how many of its words are stable."""
         hidden = [span for span in spans if self._labels.hides(span)]
         placed = list(_placed(heard)) if heard.words else []
         if not spans and end >= len(heard.text):
@@ -105,7 +105,9 @@ class Transcripts:
 
 
 def _between_words(text: str, end: int, spans: Iterable[Span]) -> int:
-    """Where a word ends or begins, so that none is cut: behind the marks after what is hidden, or in front of it."""
+    """Return the nearest word boundary, so that no word is cut: after the punctuation behind a hidden span, or before
+    the word.
+    """
     hidden = next((span for span in spans if span.start < end <= span.end), None)
     if hidden is not None:
         end = hidden.end
@@ -118,12 +120,12 @@ def _between_words(text: str, end: int, spans: Iterable[Span]) -> int:
 
 
 def _clipped(spans: Iterable[Span], before: int) -> list[Span]:
-    """What of them is in the text itself, by its own characters."""
+    """Return the spans in the text itself, by positions in it; `before` is the length of the context."""
     return [Span(max(0, s.start - before), s.end - before, s.kinds) for s in spans if s.end > before]
 
 
 def _placed(heard: Transcript) -> Iterable[tuple[int, int, Word]]:
-    """Every word with where it stands in the text. Raises `Unfit`."""
+    """Yield every word with its start and end in the text. Raises `Unfit`."""
     at = 0
     for word in heard.words:
         start = heard.text.find(word.text, at)
@@ -174,7 +176,7 @@ def _one(
     placed: Sequence[tuple[int, int, Word]],
     first: int,
 ) -> Word:
-    """One word in the place of several, with what of them is not hidden around it."""
+    """Return one word that replaces several, with the visible text around the labels."""
     text, at = "", start
     spoken = " " * start
     for begin, stop, word in placed[first : first + len(words)]:

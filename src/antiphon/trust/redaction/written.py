@@ -1,4 +1,4 @@
-"""What has a form of its own in writing: addresses of mail, machines and pages, IBANs, keys."""
+"""Things with a written form of their own: addresses of mail, machines and pages, IBANs, keys."""
 
 import re
 from collections.abc import Callable, Iterator
@@ -12,7 +12,9 @@ _IBAN_CHARS = range(15, 35)
 
 
 def _is_iban(text: str) -> bool:
-    """ISO 13616: the remainder by 97 is 1 once the first four characters stand last and letters are numbers."""
+    """Return whether it is an IBAN (ISO 13616): with the first four characters last and letters as numbers, modulo 97
+    is 1.
+    """
     said = re.sub("[ -]", "", text)
     if len(said) not in _IBAN_CHARS:
         return False
@@ -20,7 +22,7 @@ def _is_iban(text: str) -> bool:
 
 
 def _is_mixed(text: str) -> bool:
-    """Whether a long word looks like a key: letters and digits, neither rare."""
+    """Return whether a long word looks like a key: it has letters and digits, and neither are rare."""
     digits, uppers = sum(map(str.isdigit, text)), sum(map(str.isupper, text))
     return digits >= 3 and (len(text) - digits) >= 3 and (digits + uppers) * 8 >= len(text)
 
