@@ -271,7 +271,7 @@ def param_of(error: AntiphonError) -> str | None:
 
 
 def words(error: AntiphonError) -> tuple[str, str]:
-    """ElevenLabs' type and code of an error."""
+    """Return ElevenLabs' type and code of an error."""
     kind, code = next((kind, code) for fits, kind, code in _WORDS if isinstance(error, fits))
     return kind, code or error.code
 

@@ -105,8 +105,8 @@ class Transcribing:
         return NOTHING
 
     def _final(self, final: Final) -> Step:
-        """The deltas of a stream, one after the other, are the text of `done`; so are the tokens with log
-        probabilities.
+        """Return the events of a final: joined, the deltas of a stream give the text of `done`; so do the tokens with
+        log probabilities.
         """
         text = final.transcript.text.strip()
         space = gap(self._finals[-1].transcript.text.strip(), text) if self._finals else ""
