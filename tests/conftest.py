@@ -26,6 +26,14 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items.sort(key=lambda item: item.get_closest_marker("xdist_group") is None)
 
 
+def pytest_collection_finish(session: pytest.Session) -> None:
+    """Fails where tests of one group would run at once: pytest-xdist tells the group by the end of a test's id."""
+    grouped = getattr(session.config.option, "loadgroup", False)
+    for item in session.items if grouped else ():
+        if item.get_closest_marker("xdist_group") is not None and "@" not in item.nodeid:
+            raise pytest.UsageError(f"the group of {item.nodeid} is not honoured")
+
+
 @pytest.fixture(scope="session")
 def models() -> Store:
     """A store with every model of the catalog, whatever ANTIPHON_DATA_DIR says."""

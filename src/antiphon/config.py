@@ -481,8 +481,7 @@ class Config(Table, frozen=True, kw_only=True):
         here = dict.fromkeys(e.model for e in (*self.recognisers.values(), *others))
         hub = {e.model for e in self.recognisers.values() if isinstance(e, Whisper) and is_hub_name(e.model)}
         pulled = (name for name in here if name in CATALOG or name in hub)
-        names = self.redaction.model
-        return (*((DETECTOR,) if self.recognisers else ()), *pulled, *((names,) if names in CATALOG else ()))
+        return (*((DETECTOR,) if self.recognisers else ()), *pulled)
 
     @property
     def workers(self) -> int:

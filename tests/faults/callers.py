@@ -117,7 +117,7 @@ async def held(session):
     """What is held for callers, by name. Raises `AssertionError` for a metric that there is not."""
     async with session.get("/metrics") as response:
         text = await response.text()
-    assert all(f"\n{name}{{" in text for name in HELD[2:]), text
+    assert all(f"# TYPE {name} " in text for name in HELD), text
     return {name: value for name in HELD if (value := await metric(session, name))}
 
 

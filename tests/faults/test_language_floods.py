@@ -303,7 +303,7 @@ async def killed_again_and_again(callers, data_dir, models, settings, kills, lea
         async def all_gone(pids=workers):
             return not any(alive(pid) for pid in pids)
 
-        await until(all_gone, 10)  # and what it started ends with it
+        await until(all_gone, 60)  # and what it started ends with it
     process, url = await asyncio.to_thread(start, data_dir, models, settings)
     try:
         callers.server = Server(url, API_KEY, data_dir, process.pid)

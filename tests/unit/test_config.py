@@ -159,19 +159,19 @@ def test_recognisers_are_engines_and_a_name_maps_to_any_of_them(tmp_path):
         "second": ("other-ears",),
     }
     assert config.aliases == {"nova-3": "ears", "whisper-1": "second"}
-    assert config.catalogued == ("silero-vad", "moonshine-tiny-en", "rampart")
+    assert config.catalogued == ("silero-vad", "moonshine-tiny-en")
 
 
 def test_a_recogniser_of_the_catalog_needs_no_table(tmp_path):
     config = load(write(tmp_path, ONE_LIVE_NAME), {})
     assert list(config.recognisers) == ["moonshine-tiny-en"]
-    assert config.catalogued == ("silero-vad", "moonshine-tiny-en", "rampart")
+    assert config.catalogued == ("silero-vad", "moonshine-tiny-en")
 
 
 def test_the_second_recogniser_of_the_catalog(tmp_path):
     text = '[models]\n"nova-3" = "moonshine-tiny-en"\n"whisper-1" = "whisper-tiny-en"\n[engines]\n'
     config = load(write(tmp_path, text), {})
-    assert config.catalogued == ("silero-vad", "moonshine-tiny-en", "whisper-tiny-en", "rampart")
+    assert config.catalogued == ("silero-vad", "moonshine-tiny-en", "whisper-tiny-en")
     assert config.recognisers["whisper-tiny-en"] == Whisper(model="whisper-tiny-en")
 
 

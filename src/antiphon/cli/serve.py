@@ -13,7 +13,7 @@ import typer
 
 from antiphon import children
 from antiphon.config import SPEECH_SAMPLES, load
-from antiphon.models import Store
+from antiphon.models import CATALOG, ModelAbsent, ModelDamaged, Progress, PullFailed, Store
 from antiphon.storage.directory import open_directory
 
 app = typer.Typer()
@@ -56,8 +56,19 @@ def serve(
     if wanted := (*settings.catalogued, *([SPEECH_SAMPLES] if settings.recognisers else [])):
         from antiphon.cli.models import progress_bars
 
+        store = Store(settings.directory / "models", settings.offline)
         with progress_bars() as report:
-            Store(settings.directory / "models", settings.offline).pull(wanted, report)
+            store.pull(wanted, report)
+            if settings.redaction.model in CATALOG:
+                _pull_if_possible(store, settings.redaction.model, report)
     given = {"command": sys.argv[0], "config": config, "accept_loss": accept_loss or None} | overrides
     arguments = (f"{name}={value}" for name, value in given.items() if value is not None)
     os.execv(sys.executable, children.command("antiphon.server", *arguments))
+
+
+def _pull_if_possible(store: Store, model: str, report: Progress) -> None:
+    """Pull a model that the server starts without; calls that need it fail until it is there."""
+    try:
+        store.pull([model], report)
+    except (ModelAbsent, ModelDamaged, PullFailed) as error:
+        typer.echo(f"antiphon: names and places cannot be redacted: {error.message}", err=True)

@@ -35,6 +35,7 @@ class KeyRing:
         self._polled_ns = 0
         self._followed_ns = clock.now_ns()
         self._trouble: str | None = None
+        self._busy = False  # the last poll found the directory locked by a writer
         self._view: DirectoryView | None = None
         self._poll()
         if self._view is None:
@@ -72,6 +73,8 @@ class KeyRing:
             parsed = form.parse(secret)
             if parsed is not None and not parsed.intact:
                 raise Unauthenticated("the API key is mistyped: its checksum does not match")
+            if self._busy:  # it may be among what could not be read
+                raise KeysUnavailable("API keys cannot be checked at the moment.", retry_after_s=1)
             raise Unauthenticated("the API key is not valid")
         return self._admit(found, scope)
 
@@ -151,10 +154,12 @@ class KeyRing:
 
     def _poll(self) -> None:
         self._polled_ns = now_ns = self._clock.now_ns()
+        self._busy = False
         try:
             self._view = self._follower.poll() or self._view
         except Exception as error:
-            if not isinstance(error, Busy) or now_ns - self._followed_ns > MAX_BUSY_NS:
+            self._busy = isinstance(error, Busy)
+            if not self._busy or now_ns - self._followed_ns > MAX_BUSY_NS:
                 known = isinstance(error, KeysUnavailable)
                 self._trouble = str(error) if known else "the keys cannot be read: a defect"
         else:

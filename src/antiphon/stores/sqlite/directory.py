@@ -41,6 +41,7 @@ from antiphon.stores.sqlite.schema import migrate
 
 FILE_NAME, SECRETS_NAME = "control.db", "keys.db"  # in the data directory
 TAG_KEY_BYTES = 32
+LOCKED_S = 0.02  # that the server waits for a writer: longer would be felt by all callers
 
 _ADD_KEY = """
 INSERT INTO keys (id, project, name, scopes, prefix, sha256, created_unix_ms, expires_unix_ms)
@@ -201,14 +202,14 @@ class SqliteDirectory:
 
 
 class SqliteFollower:
-    """Implements `core.stores.Follower`. No method waits for a lock."""
+    """Implements `core.stores.Follower`. No method waits for a lock for longer than `LOCKED_S`."""
 
     def __init__(self, *paths: Path) -> None:
         """Open the databases. Raises `KeysUnavailable` if they cannot be read."""
         self._versions: list[int] | None = None
         try:
             self._files = [WatchedFile(path) for path in paths]
-            self._connections = [connect(path, timeout_s=0.0) for path in paths]
+            self._connections = [connect(path, timeout_s=LOCKED_S) for path in paths]
         except (sqlite3.Error, OSError) as error:
             raise KeysUnavailable("the keys cannot be read") from error
 
