@@ -133,6 +133,20 @@ def test_a_writer_in_its_commit_delays_the_view_and_breaks_nothing(control, ring
     assert not ring.holds(key.id)
 
 
+def test_a_new_key_is_not_refused_as_unknown_while_the_directory_is_locked(control, ring, clock, directory):
+    _, secret = control.create_key("acme", "", [Scope.TRANSCRIBE], clock.unix_ms())
+    writer = sqlite3.connect(directory.path, isolation_level=None)
+    writer.execute("BEGIN EXCLUSIVE")
+    with pytest.raises(KeysUnavailable) as raised:
+        ring.authenticate(secret, Scope.TRANSCRIBE)
+    assert (raised.value.status, raised.value.retry_after_s) == (503, 1)
+    with pytest.raises(Unauthenticated):
+        ring.authenticate(secret[:-1] + ("0" if secret[-1] != "0" else "1"), Scope.TRANSCRIBE)
+    writer.execute("ROLLBACK")
+    writer.close()
+    assert ring.authenticate(secret, Scope.TRANSCRIBE).project == "acme"
+
+
 def test_keys_that_cannot_be_read_are_an_error(tmp_path, clock):
     directory = SqliteDirectory(tmp_path)
     directory.path.write_bytes(b"not a database" * 100)
