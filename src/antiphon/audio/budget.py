@@ -27,10 +27,13 @@ class Hold:
         self.taken_bytes = 0
 
     def take(self, size_bytes: int) -> None:
-        """Take more, until `give_back`. Raises `CapacityError` if others hold too much; then nothing is taken."""
+        """Take more, until `give_back`. Raises `CapacityError` if others hold too much; then everything is given back
+        at once, or two that grow beside each other would both be refused.
+        """
         budget = self._budget
         others_bytes = budget.taken_bytes - self.taken_bytes
         if others_bytes and budget.taken_bytes + size_bytes > budget.total_bytes:
+            self.give_back()
             raise CapacityError("Too much decoded audio is in memory at the moment.", retry_after_s=RETRY_AFTER_S)
         budget.taken_bytes += size_bytes
         self.taken_bytes += size_bytes
