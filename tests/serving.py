@@ -34,6 +34,17 @@ class Server:
 # Settings of servers that start sooner than one with all models: without any, and with one.
 LIGHT = "[models]\n[engines]\n"
 SPEECH = '[models]\n"nova-3" = "moonshine-tiny-en"\n"whisper-1" = "moonshine-tiny-en"\n[engines]\n'
+VOICE = """
+[models]
+piper = { engines = ["joe"] }
+"tts-1" = "piper"
+[engines.joe]
+kind = "piper"
+model = "en-us-joe-medium"
+[voices]
+alloy = "joe"
+joe = "joe"
+"""
 LANGUAGE = """
 [models]
 "smollm2-135m-instruct" = { engines = ["smollm2-135m-instruct"] }

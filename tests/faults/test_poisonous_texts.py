@@ -14,7 +14,7 @@ from speakers import BYTES_PER_MS, SENTENCES, TEXT, answered, deepgram, request,
 from antiphon.core.errors import UnspeakableText
 from antiphon.core.ports import Clause
 from antiphon.engines.piper import PiperSettings, PiperVoice
-from serving import API_KEY, served
+from serving import API_KEY, VOICE, served
 
 pytestmark = pytest.mark.xdist_group("faults")
 POISONS = ("日." * 33, "ñ." * 49, "a." * 101, "U.S." * 53, "e.g." * 240, ".ğ" * 50, "語." * 900)
@@ -23,7 +23,7 @@ EXPECTED = {"the voice's process ended"}
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory, models):
-    with served(tmp_path_factory.mktemp("data"), models) as server:
+    with served(tmp_path_factory.mktemp("data"), models, VOICE) as server:
         yield server
     assert failures(server, API_KEY, "harbour") <= EXPECTED
 

@@ -353,9 +353,14 @@ async def test_figures(engine: OpenVinoGenerator) -> None:
     "settings",
     [
         OpenVinoSettings(prompt_lookup_tokens=3, kv_cache_precision="f16"),
-        OpenVinoSettings(eviction_tokens=256, prefix_caching=False, split_fuse=False, max_batched_tokens=2048),
+        pytest.param(
+            OpenVinoSettings(eviction_tokens=256, prefix_caching=False, split_fuse=False, max_batched_tokens=2048),
+            marks=pytest.mark.long,
+        ),
         OpenVinoSettings(weights="int8", kv_cache_precision="u8", prompt_lookup_tokens=3),
-        OpenVinoSettings(weights="int8", eviction_tokens=256, prefix_caching=False),
+        pytest.param(
+            OpenVinoSettings(weights="int8", eviction_tokens=256, prefix_caching=False), marks=pytest.mark.long
+        ),
     ],
 )
 async def test_settings_work_together_with_what_callers_ask(

@@ -129,6 +129,7 @@ async def test_it_dies_in_a_clause_and_goes_on(folder: Path) -> None:
     assert voice.stats().rss_bytes == 0
 
 
+@pytest.mark.long
 async def test_hundreds_of_clauses_leak_nothing(voice: PiperVoice) -> None:
     async def some(count: int) -> None:
         for number in range(count):
