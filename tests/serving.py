@@ -43,7 +43,7 @@ kind = "piper"
 model = "en-us-joe-medium"
 [voices]
 alloy = "joe"
-joe = "joe"
+"aura-2-thalia-en" = "joe"
 """
 LANGUAGE = """
 [models]
