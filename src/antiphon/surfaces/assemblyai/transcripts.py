@@ -6,6 +6,7 @@ project's policy keeps none; the header `antiphon-kept-until` always has the end
 """
 
 import re
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -156,7 +157,7 @@ class DeleteTranscript(_OneTranscript):
         return OneJob(JobAct.DELETE, KIND, _id(opening), tell)
 
 
-class _View(_OneTranscript):
+class _View(_OneTranscript, ABC):
     """A view of a transcript that is ready."""
 
     def ask(self, opening: Opening, body: bytes) -> JobOutput:
@@ -170,9 +171,9 @@ class _View(_OneTranscript):
 
         return JobOutput(KIND, _id(opening), READ_S, tell)
 
+    @abstractmethod
     def show(self, opening: Opening, id: str, result: Result) -> Response:
         """Return the view as the answer. Raises `CallerError`."""
-        raise NotImplementedError
 
 
 class SentencesView(_View):

@@ -3,6 +3,7 @@ answered and refused; over gRPC, or over REST with the same messages.
 """
 
 import re
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -91,12 +92,12 @@ class Endpoint:
         return rest_error(opening, error, first=self.first)
 
 
-class LookupMethod(Endpoint):
+class LookupMethod(Endpoint, ABC):
     """A method that is answered at once."""
 
+    @abstractmethod
     def ask(self, opening: Opening, body: bytes) -> Question | NeedsResource[Question] | Step:
         """Return the question to answer, or the answer itself. Raises `AntiphonError`."""
-        raise NotImplementedError
 
 
 def rest_error(opening: Opening, error: AntiphonError, *, first: bool) -> Response:

@@ -3,6 +3,7 @@ time (AIP-164). The answer to a change is an operation that is done already; it 
 """
 
 import hashlib
+from abc import abstractmethod
 from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
@@ -63,9 +64,9 @@ class _Changing(LookupMethod):
         tell = partial(self._tell, opening, message, name)
         return ResourceChange(KIND, name, change, message.validate_only, tell)
 
+    @abstractmethod
     def _change(self, opening: Opening, message: Any) -> tuple[str, Change]:
         """Return the recognizer's name and the change. Raises `CallerError`."""
-        raise NotImplementedError
 
     def _tell(self, opening: Opening, message: Any, name: str, resource: Resource | None) -> Step:
         parent = names.recognizer(name)[0]
