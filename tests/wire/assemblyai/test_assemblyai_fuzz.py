@@ -29,6 +29,7 @@ from antiphon.core.events import (
     UtteranceEnded,
     Word,
 )
+from antiphon.core.text import join
 from antiphon.core.units import NS_PER_MS
 from antiphon.core.wire import NOTHING, Body, Head, Opening, Step
 from antiphon.surfaces.assemblyai.live import StreamEndpoint
@@ -182,7 +183,7 @@ def check_talk(opening: Opening, talk: Sequence[Output]) -> None:
                 assert over
                 continue
             told = [word for word in message["words"] if word["word_is_final"]]
-            assert message["transcript"] == " ".join(word["text"] for word in told)
+            assert message["transcript"] == join(word["text"] for word in told)
             assert message["words"][: len(told)] == told
             assert told[: len(final)] == final
             final = told

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator, Sequence
 
 from antiphon.core.rewriting import core
 from antiphon.core.subtitles import Cue
+from antiphon.core.text import join
 from antiphon.surfaces.assemblyai.transcript_wire import Match, Passage, Word
 from antiphon.surfaces.assemblyai.turns import CONFIDENCE_DIGITS
 
@@ -70,8 +71,8 @@ def passage(words: Sequence[Word], text: str = "") -> Passage:
 
 
 def text_of(words: Iterable[Word | Passage]) -> str:
-    """Return the text of words or passages, separated by spaces."""
-    return " ".join(each.text for each in words)
+    """Return the text of words or passages, joined as their scripts are."""
+    return join(each.text for each in words)
 
 
 def _sentences(words: Sequence[Word]) -> Iterator[list[Word]]:
