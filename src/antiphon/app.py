@@ -149,10 +149,7 @@ async def assemble(config: Config, accept_loss: bool = False) -> AsyncIterator[H
             observer.watch_engine("audio-decoder", decoder.stats)
         catalogue, voices = await backends.build(config, clock, observer, stack)
         exporting = open_exporting(
-            config,
-            os.environ,
-            directory,
-            stores.ledger,
+            *(config, os.environ, directory, stores.ledger),
             lambda project: keys.policy(project).stripe_customer,
             latest,
         )
@@ -161,12 +158,7 @@ async def assemble(config: Config, accept_loss: bool = False) -> AsyncIterator[H
         first_key = control.prepare(config.api_key, clock.unix_ms())
         keys = KeyRing(stores.directory, latest)
         stack.callback(keys.close)
-        auditor = Auditor(
-            *(stores.ledger, stores.directory, clock, keys.policy),
-            addresses=Addresses(config.audit.addresses),
-            keep_s=config.audit.keep_days * 86_400,
-            behind_ms=lambda: latest.behind_ms,
-        )
+        auditor = _auditor(config, stores, clock, latest, keys)
         notary = await asyncio.to_thread(_notary, config, stores, server, accept_loss)
         stack.push_async_callback(_end_audit, auditor, notary)
         auditor.event(Action.SERVER_START, object=server, reason=_described(config))
@@ -185,11 +177,13 @@ async def assemble(config: Config, accept_loss: bool = False) -> AsyncIterator[H
         bounds = Bounds(
             places=places_of(limits), generation_s=limits.generation_s, conversation_s=limits.conversation_s
         )
-        expired = partial(auditor.expired, Action.ANSWERS_EXPIRE)
-        keeper = Keeper(stores.answers, lambda project: keys.policy(project).keep_answers_s, clock, expired)
+
+        def keep_s(project: str) -> int:
+            return keys.policy(project).keep_answers_s
+
+        keeper = Keeper(stores.answers, keep_s, clock, partial(auditor.expired, Action.ANSWERS_EXPIRE))
         stack.push_async_callback(keeper.close)
-        expired = partial(auditor.expired, Action.FILES_EXPIRE)
-        shelves = Shelves(stores, lambda project: keys.policy(project).keep_answers_s, expired)
+        shelves = Shelves(stores, keep_s, partial(auditor.expired, Action.FILES_EXPIRE))
         provenance = await asyncio.to_thread(_provenance, config) if config.speaks else None
         sessions = Sessions(services, keys, catalogue, voices, keeper, provenance, bounds)
         stack.push_async_callback(sessions.settle)
@@ -221,6 +215,15 @@ async def assemble(config: Config, accept_loss: bool = False) -> AsyncIterator[H
         auditing = Auditing(auditor, stores.trail, notary)
         asgi = _asgi(config, clock, door, uploads, observer, control, billing, auditing, exporting, ready)
         yield House(asgi, partial(_grpc, door, clock, uploads, ready), sessions, observer, first_key)
+
+
+def _auditor(config: Config, stores: ServerStores, clock: SystemClock, latest: LatestClock, keys: KeyRing) -> Auditor:
+    return Auditor(
+        *(stores.ledger, stores.directory, clock, keys.policy),
+        addresses=Addresses(config.audit.addresses),
+        keep_s=config.audit.keep_days * 86_400,
+        behind_ms=lambda: latest.behind_ms,
+    )
 
 
 async def _end_audit(auditor: Auditor, notary: Notary) -> None:
