@@ -25,10 +25,12 @@ _HASH = f"SELECT substr(hashes, 1 + {HASH_BYTES} * ?2, {HASH_BYTES}) FROM audit 
 _DRAINED = "SELECT position FROM marks WHERE name = 'outbox ' || ?"
 _DRAIN = """
 INSERT INTO marks VALUES ('outbox ' || ?, ?) ON CONFLICT (name) DO UPDATE SET position = excluded.position"""
-_FIRST_SINCE = "SELECT number FROM audit WHERE body IS NOT NULL AND at_unix_ms >= ? ORDER BY number LIMIT 1"
-_FORGET = """
-UPDATE audit SET body = NULL, project = '', action = '' WHERE number IN
-(SELECT number FROM audit WHERE body IS NOT NULL AND number < ? ORDER BY number LIMIT ?)"""
+# Contents are dropped from the oldest on, without gaps. A mark says how far; an index would grow with each record.
+_FORGOTTEN = "SELECT coalesce(max(position), 0) FROM marks WHERE name = 'audit forgotten'"
+_FIRST_SINCE = "SELECT min(number) FROM audit WHERE number >= ? AND number < ? AND at_unix_ms >= ?"
+_FORGET = "UPDATE audit SET body = NULL, project = '', action = '' WHERE number >= ? AND number < ?"
+_MARK_FORGOTTEN = """
+INSERT INTO marks VALUES ('audit forgotten', ?) ON CONFLICT (name) DO UPDATE SET position = excluded.position"""
 
 
 class AuditWriter:
@@ -74,13 +76,19 @@ class AuditWriter:
         """Drop the contents of at most `FORGOTTEN_AT_ONCE` records before that time; return how many. Raises
         `sqlite3.Error`.
         """
-        first = self._connection.execute(_FIRST_SINCE, (before_unix_ms,)).fetchone()
-        end = first[0] if first is not None else self._grown.size
+        (start,) = self._connection.execute(_FORGOTTEN).fetchone()
+        most = min(start + FORGOTTEN_AT_ONCE, self._grown.size)
+        (first,) = self._connection.execute(_FIRST_SINCE, (start, most, before_unix_ms)).fetchone()
+        end = most if first is None else first
+        if end == start:
+            return 0
         self._connection.execute("PRAGMA secure_delete=ON")
         try:
-            return self._connection.execute(_FORGET, (end, FORGOTTEN_AT_ONCE)).rowcount
+            self._connection.execute(_FORGET, (start, end))
         finally:
             self._connection.execute("PRAGMA secure_delete=OFF")
+        self._connection.execute(_MARK_FORGOTTEN, (end,))
+        return int(end - start)
 
     def commit(self) -> None:
         self._edge = self._grown

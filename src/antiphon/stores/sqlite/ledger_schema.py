@@ -100,7 +100,6 @@ CREATE TABLE audit (
     hashes BLOB NOT NULL,
     body BLOB
 ) STRICT""",
-    "CREATE INDEX audit_kept ON audit (number, at_unix_ms) WHERE body IS NOT NULL",
     *(
         f"CREATE TRIGGER {name} {occasion} BEGIN SELECT RAISE(ABORT, 'the audit log is append-only'); END"
         for name, occasion in {

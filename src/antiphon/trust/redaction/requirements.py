@@ -1,6 +1,7 @@
 """The redaction that each call needs: by its project's policy, and by its caller's request."""
 
 from collections.abc import Callable, Sequence
+from functools import lru_cache
 from typing import Any
 
 from antiphon.core.call import Call
@@ -13,6 +14,7 @@ from antiphon.trust.redaction.filtering import Redactor
 from antiphon.trust.redaction.finding import needs_model
 
 
+@lru_cache(1024)
 def required(policy: Policy) -> Redaction | None:
     """Return the redaction that a policy requires; `None` if it requires none."""
     least = Redaction(
