@@ -14,7 +14,7 @@ from contextlib import aclosing, contextmanager
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
-from antiphon.calls import endings
+from antiphon.calls import turn_rules
 from antiphon.calls.account import Meter
 from antiphon.calls.metered import MeteredSession
 from antiphon.calls.services import Services
@@ -105,7 +105,7 @@ class Recognition(MeteredSession[Output]):
         self._decoder: LiveDecoder | None = None
         self._channels: list[_Channel] = []
         self._turns = spec.turns
-        self._tuning = endings.tuning(spec.turns) if spec.turns else None
+        self._tuning = turn_rules.tuning(spec.turns) if spec.turns else None
         self._recording_ms: int | None = None  # once decoded
         self._held = services.decoder.budget.hold()  # for the decoded audio
         self._unread: deque[_Unread] = deque()
@@ -151,7 +151,7 @@ class Recognition(MeteredSession[Output]):
                                 self._tell(channel, given)
                     case Retune(turns):
                         self._turns = turns
-                        self.tune(endings.tuning(turns))
+                        self.tune(turn_rules.tuning(turns))
                     case End():
                         await self._end()
 
@@ -359,10 +359,10 @@ class Recognition(MeteredSession[Output]):
         if isinstance(event, Final):
             silence_ms, channel.ends_after_ms = channel.ends_after_ms, None
             ended = event.cause is not Cause.ENDPOINT
-            sure = 1.0 if ended else endings.sure_after(text, silence_ms or turns.timeout_ms)
+            sure = 1.0 if ended else turn_rules.sure_after(text, silence_ms or turns.timeout_ms)
         elif channel.pause is not None:
-            sure = endings.sure_after(text, event.end_ms - samples_to_ms(channel.pause))
-            channel.ends_after_ms, early_ms = endings.silences_ms(text, turns)
+            sure = turn_rules.sure_after(text, event.end_ms - samples_to_ms(channel.pause))
+            channel.ends_after_ms, early_ms = turn_rules.silences_ms(text, turns)
             channel.stream.tell(Wait(channel.pause, channel.ends_after_ms, early_ms))
         else:
             sure = 0.0

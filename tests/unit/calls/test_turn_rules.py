@@ -2,8 +2,8 @@
 
 import pytest
 
-from antiphon.calls.endings import silences_ms, sure_after, tuning
 from antiphon.calls.patience import longest_ms, patience_ms
+from antiphon.calls.turn_rules import silences_ms, sure_after, tuning
 from antiphon.core.conversation.spec import Eagerness
 from antiphon.core.specs import TurnRules
 
