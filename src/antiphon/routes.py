@@ -269,6 +269,7 @@ def _assemblyai() -> Iterator[Row]:
         ("vtt", transcripts.Subtitles()),
         ("word-search", transcripts.WordSearch()),
         ("redacted-audio", transcripts.RedactedAudio()),
+        (f"redacted-audio/{transcripts.COPY}", transcripts.RedactedAudioCopy()),
     ):
         yield LookupRow(f"{one}/{view}", "assemblyai", endpoint, scope=heard)
 

@@ -77,6 +77,10 @@ class MeteredSession(ABC, Generic[Event]):
     async def _pay(self, events: tuple[Event, ...]) -> None:
         """Charge for what is sent now, durable on return. Sets the outcome with the last event."""
 
+    async def _complete(self, events: tuple[Event, ...]) -> tuple[Event, ...]:
+        """Return the events that the filters let pass, with what the session makes of them."""
+        return events
+
     async def _free(self) -> None:
         """Free what it holds. May raise: the caller is charged all the same."""
 
@@ -105,6 +109,7 @@ class MeteredSession(ABC, Generic[Event]):
                         events = await self._chain.push(events)
                         if not events:
                             continue  # held back
+                        events = await self._complete(events)
                     if self._costs:
                         await self._pay(events)
                         self._costs = False

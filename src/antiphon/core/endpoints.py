@@ -13,7 +13,18 @@ from antiphon.core.resources import Resource, ResourceQuestion
 from antiphon.core.specs import SpeakSpec, Spec, TranscribeSpec
 from antiphon.core.tensors import ModelForm
 from antiphon.core.usage import Dimension
-from antiphon.core.wire import Body, Credential, ModelCard, Opening, Pending, Step, Url, VoiceCard, no_effect
+from antiphon.core.wire import (
+    Body,
+    Credential,
+    ModelCard,
+    Opening,
+    Pending,
+    ShortToken,
+    Step,
+    Url,
+    VoiceCard,
+    no_effect,
+)
 
 Event = TypeVar("Event", contravariant=True)
 Asks = TypeVar("Asks", covariant=True)
@@ -286,18 +297,6 @@ class OneCallSecret:
     lifetime_s: int
     spec: ConverseSpec
     tell: Callable[[ConverseSpec, str, int], Step]
-
-
-@dataclass(frozen=True, slots=True)
-class ShortToken:
-    """A request for a token that replaces the caller's key on the vendor's paths for a short time. `tell` gets the
-    token. It needs the key itself. A token for a single dialogue (`once`) may carry settings for it.
-    """
-
-    lifetime_s: int
-    tell: Callable[[str], Step]
-    once: bool = False
-    settled: bytes = b""
 
 
 Question = Offer | Spending | KeptAnswer | Inquiry | OneCallSecret | ShortToken | JobQuestion | ResourceQuestion

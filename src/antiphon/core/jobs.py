@@ -15,7 +15,7 @@ from antiphon.core.errors import AntiphonError
 from antiphon.core.events import TokenUsage
 from antiphon.core.identity import Principal, Scope
 from antiphon.core.specs import TranscribeSpec
-from antiphon.core.wire import Step
+from antiphon.core.wire import ShortToken, Step
 
 
 class JobState(StrEnum):
@@ -298,13 +298,13 @@ class OneJob:
 @dataclass(frozen=True, slots=True)
 class JobOutput:
     """A question about a job's output. `tell` gets the job, its output once it is done, and whether the project's
-    policy keeps it. If not, it is deleted `read_s` seconds after it was read.
+    policy keeps it. If not, it is deleted `read_s` seconds after it was read. The answer may need a token.
     """
 
     kind: str
     id: str
     read_s: int
-    tell: Callable[[Job, bytes, bool], Step]
+    tell: Callable[[Job, bytes, bool], Step | ShortToken]
 
 
 @dataclass(frozen=True, slots=True)
@@ -346,5 +346,5 @@ JobQuestion = NewFile | OneFile | ManyFiles | NewJob | OneJob | JobOutput | JobO
 class JobDesk(Protocol):
     """The answers to questions about files and jobs."""
 
-    async def answer(self, question: JobQuestion, principal: Principal) -> Step:
+    async def answer(self, question: JobQuestion, principal: Principal) -> Step | ShortToken:
         """Answer the question. Raises `AntiphonError`; `NotFound` also for what belongs to another project."""

@@ -8,6 +8,8 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Protocol
 
+from antiphon.core.audio import Codec
+
 
 class Entity(StrEnum):
     """A kind of personal data. Vendors have other names for them; each surface has a table."""
@@ -101,15 +103,33 @@ class Span:
     kinds: tuple[Entity, ...]
 
 
+class Cover(StrEnum):
+    """What is heard in place of hidden words."""
+
+    BEEP = "beep"
+    SILENCE = "silence"
+
+
+@dataclass(frozen=True, slots=True)
+class RedactedAudio:
+    """A wish for a copy of the recording in which nobody hears what is hidden in its transcript. `codec` is MP3, or
+    LINEAR16 in a WAV file.
+    """
+
+    codec: Codec = Codec.MP3
+    cover: Cover = Cover.BEEP
+
+
 @dataclass(frozen=True, slots=True)
 class Identified:
-    """Personal data in a transcript, reported with its time."""
+    """Personal data in a transcript, reported with its time; `hidden` says whether `text` is only its replacement."""
 
     entity: Entity
     text: str
     start_ms: int
     end_ms: int
     confidence: float
+    hidden: bool = False
 
 
 class Tagger(Protocol):

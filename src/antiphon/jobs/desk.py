@@ -27,7 +27,7 @@ from antiphon.core.jobs import (
     OneJob,
 )
 from antiphon.core.ports import Clock
-from antiphon.core.wire import Step
+from antiphon.core.wire import ShortToken, Step
 from antiphon.jobs.shelves import Shelf, Shelves
 from antiphon.session.door import BESIDE_BYTES
 
@@ -52,7 +52,7 @@ class Desk:
         self._shown = asyncio.Semaphore(MOST_READ)  # outputs
         self.wake: Callable[[], None] = _nothing
 
-    async def answer(self, question: JobQuestion, principal: Principal) -> Step:
+    async def answer(self, question: JobQuestion, principal: Principal) -> Step | ShortToken:
         project = principal.project
         shelf = self._shelves.of(project)
         jobs, keep_s = shelf.jobs, shelf.keep_s(project)
@@ -208,7 +208,7 @@ class Desk:
             self.wake()
         return job
 
-    async def _output(self, asked: JobOutput, project: str, shelf: Shelf) -> Step:
+    async def _output(self, asked: JobOutput, project: str, shelf: Shelf) -> Step | ShortToken:
         async with self._shown:  # polls wait instead of being refused
             job, data = await self._job(asked.kind, asked.id, project, shelf), b""
             if job.state is JobState.DONE and job.output:

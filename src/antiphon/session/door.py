@@ -53,7 +53,7 @@ from antiphon.session.retries import TRY
 from antiphon.session.sessions import Answering, Live, Sessions
 from antiphon.trust.audit import Auditor
 from antiphon.trust.auth import KeyRing
-from antiphon.trust.ephemeral import stands_for_a_key
+from antiphon.trust.ephemeral import PATH_PREFIX, stands_for_a_key
 from antiphon.trust.pairs import Pairs
 from antiphon.trust.signatures import Replays, holds
 
@@ -149,9 +149,9 @@ class Door:
         """Return the caller, and the opening with the settings of a one-call secret. Without a scope, any key may call.
 
         A one-call secret opens a dialogue of its vendor, or makes a call that accepts such secrets, and is used up even
-        if the call fails; a token stands for its key on all paths of its vendor. Raises `Unauthenticated` for an
-        invalid credential, `PolicyError` for a missing permission, `KeysUnavailable`, and `LedgerUnavailable` if the
-        admission cannot be recorded.
+        if the call fails; a token stands for its key on all paths of its vendor, or on the one it was made for. Raises
+        `Unauthenticated` for an invalid credential, `PolicyError` for a missing permission, `KeysUnavailable`, and
+        `LedgerUnavailable` if the admission cannot be recorded.
         """
         try:
             principal, settled = self._authenticate(row, opening, credential, scope)
@@ -169,6 +169,9 @@ class Door:
             if not stands_for_a_key(secret):
                 return self._keys.authenticate(secret, scope), opening
             self._keys.check()
+            if secret.startswith(PATH_PREFIX):
+                visitor = self._sessions.secrets.visitor(row.surface, secret, opening.path)
+                return self._allowed(visitor, scope), opening
             if isinstance(row, DialogueRow) or (isinstance(row, CallRow) and row.by_secret):
                 principal, settled = self._sessions.secrets.redeem(row.surface, secret)
                 return self._allowed(principal, scope), replace(opening, settled=settled)

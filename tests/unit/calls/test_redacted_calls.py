@@ -1,11 +1,16 @@
 """Calls of a project that requires redaction: what is told, what is charged, and that no way leads around it."""
 
+import io
+import wave
+
 import pytest
 from test_filters import speaks
 
+from antiphon.core.audio import Codec
 from antiphon.core.errors import InternalError, PolicyError
-from antiphon.core.events import Audio, End, Failed, Final, Interim, TextDelta
+from antiphon.core.events import Audio, Closed, End, Failed, Final, Interim, TextDelta
 from antiphon.core.policy import Policy
+from antiphon.core.redaction import Cover, RedactedAudio
 from antiphon.trust.redaction.requirements import Redactions
 from session_house import audio, said
 
@@ -14,6 +19,11 @@ SAID = "my number is four one five five five five oh one three two"
 
 def requires(house, tagger=None, **policy):
     house.filters = Redactions(lambda project: Policy(**policy), tagger).filters
+
+
+def samples(copy):
+    with wave.open(io.BytesIO(copy)) as file:
+        return file.readframes(file.getnframes())
 
 
 @pytest.mark.parametrize("live", [True, False])
@@ -33,6 +43,41 @@ async def test_a_transcript_is_redacted_and_the_ledger_knows(house, live):
     assert heard[-1].transcript.text == "my number is [PHONE]"
     await session.close(delivered=True)
     assert {entry.feature for entry in house.ledger.entries} == {f"{'live' if live else 'recording'}+redact"}
+
+
+@pytest.mark.parametrize("redact", ["phone", ""])
+async def test_a_copy_of_a_recording_does_not_have_what_is_hidden(house, redact):
+    """The words fill the speech evenly, so the number is its second half. Without redaction there is no copy."""
+    requires(house, redact=redact)
+    house.recogniser.hear = lambda utterance: SAID
+    wanted = RedactedAudio(Codec.LINEAR16, Cover.SILENCE)
+    session = house.open(live=False, word_times=True, redacted_audio=wanted)
+    await session.play(audio(1500, 700))
+    events = await said(session)
+    assert isinstance(events[-1], Closed)
+    copy = events[-1].redacted_audio
+    assert bool(copy) is bool(redact)
+    if redact:
+        (final,) = (event for event in events if isinstance(event, Final))
+        (number,) = final.transcript.entities
+        assert number.hidden
+        pcm = samples(copy)
+        assert any(pcm[: 32 * (number.start_ms - 60)])
+        assert not any(pcm[32 * number.start_ms : 32 * number.end_ms])
+    await session.close(delivered=True)
+
+
+async def test_hidden_text_without_times_covers_its_utterance(house):
+    requires(house, redact="phone")
+    house.recogniser.hear = lambda utterance: SAID
+    wanted = RedactedAudio(Codec.LINEAR16, Cover.SILENCE)
+    session = house.open(live=False, word_times=False, redacted_audio=wanted)
+    await session.play(audio(1500, 700))
+    closed = (await said(session))[-1]
+    pcm = samples(closed.redacted_audio)
+    assert len(pcm) == 32 * 2_200
+    assert not any(pcm[: 32 * 1_500])
+    await session.close(delivered=True)
 
 
 @pytest.mark.parametrize("stream", [True, False])

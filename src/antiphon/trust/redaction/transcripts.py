@@ -101,7 +101,7 @@ class Transcripts:
         sure = sum(word.confidence for word in words) / len(words) if words else heard.confidence
         start_ms, end_ms = (words[0].start_ms, words[-1].end_ms) if words else (0, 0)
         text = heard.text[span.start : span.end] if label is None else label
-        return Identified(self._labels.kind(span), text, start_ms, end_ms, sure)
+        return Identified(self._labels.kind(span), text, start_ms, end_ms, sure, label is not None)
 
 
 def _between_words(text: str, end: int, spans: Iterable[Span]) -> int:
