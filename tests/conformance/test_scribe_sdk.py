@@ -225,8 +225,8 @@ def test_no_transcript_is_kept(client: ElevenLabs) -> None:
     [
         ({"model_id": "scribe_v9"}, 404, "model_not_found"),
         ({"language_code": "de"}, 400, "unsupported_parameter"),
-        ({"entity_redaction": "pii"}, 400, "unsupported_parameter"),
-        ({"entity_detection": ["pii"]}, 400, "unsupported_parameter"),
+        ({"entity_redaction": "phi"}, 400, "unsupported_parameter"),
+        ({"entity_detection": ["offensive_language"]}, 400, "unsupported_parameter"),
         ({"webhook": True}, 400, "unsupported_parameter"),
         ({"additional_formats": [ExportOptions_Docx()]}, 400, "unsupported_parameter"),
         ({"file": b"no audio at all"}, 400, "bad_media"),
@@ -385,6 +385,43 @@ async def test_the_voice_commits(client: ElevenLabs, pcm: bytes) -> None:
     assert not heard.of(RealtimeEvents.COMMITTED_TRANSCRIPT_WITH_TIMESTAMPS)
 
 
+NUMBER = re.compile(r"415|555|0132|four one five|five five", re.IGNORECASE)
+
+
+@pytest.fixture(scope="module")
+def number(server: Any) -> bytes:
+    """A telephone number is said, as 16 kHz samples."""
+    said = {"text": "You can call me at four one five, five five five, oh one three two. The ship was blue."}
+    query = {"model": "aura-2-thalia-en", "encoding": "linear16", "sample_rate": "16000", "container": "none"}
+    token = {"authorization": f"Token {server.api_key}"}
+    spoken = httpx.post(f"{server.base_url}/v1/speak", params=query, headers=token, json=said, timeout=60)
+    assert spoken.status_code == 200, spoken.text
+    return spoken.content
+
+
+def test_what_is_hidden_in_a_file(client: ElevenLabs, number: bytes) -> None:
+    given: Any = {"model_id": "scribe_v2", "file": number, "file_format": "pcm_s16le_16"}
+    formats = [ExportOptions_Srt(), ExportOptions_SegmentedJson()]
+    hidden: Any = client.speech_to_text.convert(**given, entity_redaction="pii", additional_formats=formats)
+    assert "{REDACTED}" in hidden.text
+    assert not NUMBER.search(hidden.text + str(hidden.words) + hidden.additional_formats[1].content)
+    assert hidden.entities is None
+    told: Any = client.speech_to_text.convert(**given, entity_detection=["phone_number"])
+    (entity,) = told.entities
+    assert entity.entity_type == "phone_number"
+    assert told.text[entity.start_char : entity.end_char] == entity.text
+    assert NUMBER.search(entity.text)
+
+
+async def test_what_is_hidden_live(client: ElevenLabs, number: bytes) -> None:
+    async with listening(client, entity_redaction=["phone_number"], include_timestamps=True) as (connection, heard):
+        await speak(connection, number)
+        await connection.commit()
+        await heard.until(lambda: heard.of(RealtimeEvents.REDACTED_TRANSCRIPT))
+    assert "{PHONE_NUMBER_1}" in heard.of(RealtimeEvents.REDACTED_TRANSCRIPT)[0]["redacted_text"]
+    assert not NUMBER.search(json.dumps(heard.told))
+
+
 async def test_the_telephone(client: ElevenLabs, pcm: bytes) -> None:
     """Eight thousand samples a second, as they are."""
     narrow = array.array("h", pcm)[::2].tobytes()
@@ -420,7 +457,7 @@ async def test_who_only_opens_pays_nothing(client: ElevenLabs, payer: Payer) -> 
     [
         ({"model_id": "scribe_v9"}, "invalid_request"),
         ({"language_code": "de"}, "invalid_request"),
-        ({"entity_redaction": "pii"}, "invalid_request"),
+        ({"entity_redaction": "phi"}, "invalid_request"),
         ({"sample_rate": 8_000}, "input_error"),
     ],
 )

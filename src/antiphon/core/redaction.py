@@ -53,8 +53,8 @@ class Substitution(StrEnum):
 @dataclass(frozen=True, slots=True)
 class Redaction:
     """The redaction of one call. `labels` are a vendor's words for kinds, `numbered` ones have a number: `[PHONE_1]`,
-    the same for the same text. `one_label` replaces all of them. `words` are further texts to hide, in any case, and
-    `patterns` regular expressions.
+    the same for the same text. `one_label` replaces all of them, and `brackets` are around each. `words` are further
+    texts to hide, in any case, and `patterns` regular expressions.
 
     Kinds that are only `identified` are reported (`Transcript.entities`) and not hidden.
     """
@@ -63,6 +63,7 @@ class Redaction:
     substitution: Substitution = Substitution.ENTITY_NAME
     labels: tuple[tuple[Entity, str], ...] = ()
     one_label: str = ""
+    brackets: str = "[]"
     numbered: bool = False
     words: tuple[str, ...] = ()
     patterns: tuple[str, ...] = ()
@@ -122,7 +123,9 @@ class RedactedAudio:
 
 @dataclass(frozen=True, slots=True)
 class Identified:
-    """Personal data in a transcript, reported with its time; `hidden` says whether `text` is only its replacement."""
+    """Personal data in a transcript, reported with its time and its `place` in the text. If it is `hidden`, its text is
+    the replacement.
+    """
 
     entity: Entity
     text: str
@@ -130,6 +133,7 @@ class Identified:
     end_ms: int
     confidence: float
     hidden: bool = False
+    place: int = 0
 
 
 class Tagger(Protocol):

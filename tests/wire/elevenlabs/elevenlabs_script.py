@@ -19,7 +19,7 @@ from dataclasses import dataclass, field, fields
 from typing import Any
 from urllib.parse import parse_qsl
 
-from antiphon.core import capabilities, errors, events
+from antiphon.core import capabilities, errors, events, redaction
 from antiphon.core.endpoints import Accepted, ProjectSpending
 from antiphon.core.errors import AntiphonError
 from antiphon.core.events import CharacterTime
@@ -54,7 +54,13 @@ def said(text: str, start_ms: int, each_ms: int) -> tuple[CharacterTime, ...]:
     return tuple(CharacterTime(char, start, start + each_ms) for char, start in zip(text, starts, strict=True))
 
 
-NAMES: dict[str, Any] = {**vars(capabilities), **vars(events), **vars(errors), "said": said}
+NAMES: dict[str, Any] = {
+    **vars(redaction),
+    **vars(capabilities),
+    **vars(events),
+    **vars(errors),
+    "said": said,
+}
 
 
 @dataclass
@@ -161,6 +167,9 @@ def _changed(spec: SpeakSpec | TranscribeSpec) -> str:
         changed["format"] = f"{form.codec}/{form.container}/{form.sample_rate}/{form.bit_rate}"
     else:
         changed["format"] = f"{spec.format.encoding}/{spec.format.sample_rate}"
+        if spec.redaction is not None:
+            hidden, told = (",".join(sorted(kinds)) for kinds in (spec.redaction.entities, spec.redaction.identified))
+            changed["redaction"] = f"[{hidden}] hidden, [{told}] told"
     return f"{type(spec).__name__} " + " ".join(f"{name}={value}" for name, value in changed.items())
 
 

@@ -14,7 +14,7 @@ from antiphon.core.errors import AntiphonError, CallerError, NotFound
 from antiphon.core.events import Closed, Failed, Final, Opened, Output
 from antiphon.core.specs import TranscribeSpec
 from antiphon.core.wire import NOTHING, Body, Close, Head, Opening, Response, Step, no_effect
-from antiphon.surfaces.elevenlabs import exports, languages, transcripts, wire
+from antiphon.surfaces.elevenlabs import exports, languages, redaction, transcripts, wire
 from antiphon.surfaces.elevenlabs.parameters import read_query
 from antiphon.surfaces.elevenlabs.speech_to_text_form import Request, read_form
 from antiphon.surfaces.elevenlabs.transcripts import Granularity, TokenPlace
@@ -42,6 +42,7 @@ class Transcript(Struct, frozen=True, omit_defaults=True):
     additional_formats: list[exports.Exported] | UnsetType = UNSET
     transcription_id: str | UnsetType = UNSET
     audio_duration_secs: float | UnsetType = UNSET
+    entities: list[redaction.Detected] | UnsetType = UNSET
 
 
 class Channels(Struct, frozen=True):
@@ -126,6 +127,7 @@ class FileTranscription:
 
     def _transcript(self, finals: list[Final], **more: Any) -> Transcript:
         language, sure = languages.heard(finals, self._languages)
+        entities = self._asked.entities
         wanted = [exports.export(each, finals, language) for each in self._asked.exports]
         return Transcript(
             language_code=language,
@@ -133,6 +135,7 @@ class FileTranscription:
             text=transcripts.text_of(finals),
             words=transcripts.words_of(finals, self._asked.granularity, self._asked.spec.multichannel),
             additional_formats=wanted or UNSET,
+            entities=redaction.detected(finals) if entities.detects and not entities.hides else UNSET,
             **more,
         )
 

@@ -15,7 +15,7 @@ from antiphon.core.audio import AudioFormat, Encoding
 from antiphon.core.errors import CallerError, UnsupportedParameter
 from antiphon.core.specs import TranscribeSpec
 from antiphon.core.wire import Body, Url
-from antiphon.surfaces.elevenlabs import exports, wire
+from antiphon.surfaces.elevenlabs import exports, redaction, wire
 from antiphon.surfaces.elevenlabs.transcripts import Granularity, check_keyterms, hearing
 
 NULL = "null"
@@ -43,6 +43,7 @@ _HONOURED = frozenset(
         "use_multi_channel",
         "multichannel_output_style",
         "webhook",
+        *(redaction.DETECTION, redaction.REDACTION, redaction.MODE),
     }
 )
 _REPEATABLE = frozenset({"secondary_language_codes", "keyterms", "entity_detection", "entity_redaction"})
@@ -58,13 +59,10 @@ _WITHOUT_EFFECT: Mapping[str, tuple[str, ...]] = {
     "seed": (),
     "no_verbatim": ("false",),
     "numbers_format": (),
-    "entity_redaction_mode": (),
     "webhook_id": (),
     "webhook_metadata": (),
 }
 _REFUSED = {
-    "entity_detection": "Entities are not detected.",
-    "entity_redaction": "Redaction is not offered by request.",
     "transcript_edit": "Transcripts are not edited.",
 }
 
@@ -93,6 +91,7 @@ class Request:
     granularity: Granularity
     combined: bool
     exports: tuple[exports.Export, ...]
+    entities: redaction.Wanted
     without_effect: tuple[str, ...]
 
 
@@ -112,11 +111,16 @@ def read_form(body: Body) -> Request:
     wire.check_choice("multichannel_output_style", values.multichannel_output_style, ("separate", "combined"))
     asked = given.get("additional_formats")
     wanted = exports.read_exports(asked[0]) if asked else ()
+    mode = given.get(redaction.MODE, [None])[0]
+    entities = redaction.read(
+        given.get(redaction.DETECTION, ()), given.get(redaction.REDACTION, ()), mode, redaction.REDACTED
+    )
     spec = TranscribeSpec(
         model=given["model_id"][0],
         format=_format(values),
         multichannel=values.use_multi_channel,
         word_times=values.timestamps_granularity != Granularity.NONE or bool(wanted),
+        redaction=entities.redaction,
         **hearing(values.language_code, given.get("secondary_language_codes", ()), keyterms),
     )
     return Request(
@@ -125,7 +129,8 @@ def read_form(body: Body) -> Request:
         granularity=Granularity(values.timestamps_granularity),
         combined=values.multichannel_output_style == "combined",
         exports=wanted,
-        without_effect=_without_effect(given, wanted),
+        entities=entities,
+        without_effect=_without_effect(given, wanted, entities),
     )
 
 
@@ -176,11 +181,18 @@ def _media(body: Body, given: Mapping[str, Sequence[str]]) -> bytes | Url:
     return Url(url)
 
 
-def _without_effect(given: Mapping[str, Sequence[str]], wanted: Sequence[exports.Export]) -> tuple[str, ...]:
+def _without_effect(
+    given: Mapping[str, Sequence[str]], wanted: Sequence[exports.Export], entities: redaction.Wanted
+) -> tuple[str, ...]:
     """Return the names of fields without effect. ElevenLabs tags audio events by default; this server never does."""
     given = {"tag_audio_events": ["true"], **given}
     idle = (
         name for name, nothing in _WITHOUT_EFFECT.items() if any(v.lower() not in nothing for v in given.get(name, ()))
     )
     speakers = any(each.include_speakers for each in wanted)
-    return (*idle, *(("additional_formats.include_speakers",) if speakers else ()))
+    mode = redaction.MODE in given and not entities.hides
+    return (
+        *idle,
+        *((redaction.MODE,) if mode else ()),
+        *(("additional_formats.include_speakers",) if speakers else ()),
+    )
