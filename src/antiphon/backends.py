@@ -197,6 +197,9 @@ def _backend(name: str, engine: Generator | Embedder | Inferrer, table: settings
     return Backend(name, engine, table.weight, table.outstanding)
 
 
+_ELSEWHERE = (settings.OpenAI, settings.OpenInference)  # engines that are not this server's own
+
+
 def _served(
     name: str, version: settings.Version, behind: Pool | SpeechEngine | None, serves: Serves, config: Config
 ) -> Served:
@@ -209,6 +212,7 @@ def _served(
         deprecated_unix_s=_unix_s(version.deprecated),
         sunset_unix_s=_unix_s(version.sunset),
         successor=version.successor,
+        elsewhere=any(isinstance(config.engines[engine], _ELSEWHERE) for engine in version.engines),
     )
 
 

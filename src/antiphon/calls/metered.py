@@ -20,6 +20,7 @@ from antiphon.core.call import Call
 from antiphon.core.entry import EntryKind
 from antiphon.core.errors import AntiphonError, InternalError
 from antiphon.core.events import Failed
+from antiphon.core.ports import PromptFilter
 
 Event = TypeVar("Event")
 
@@ -49,6 +50,7 @@ class MeteredSession(ABC, Generic[Event]):
         self.on_end: Callable[[Any], None] = _nothing
         filters = services.filters(call)
         self._chain = Chain(filters) if filters else None
+        self._prompts = next((each for each in filters if isinstance(each, PromptFilter)), None)
         self._costs = False  # whether `_told` has yielded output that is not charged yet
         add_ons = sorted({getattr(each, "add_on", "") for each in filters} - {""})
         self._redacts = REDACT in add_ons

@@ -9,7 +9,7 @@ from rich.table import Table
 
 from antiphon.cli.keys import find_control, now_unix_ms, open_control, parse_duration_ms, shown_time
 from antiphon.cli.options import ConfigFile, ConfiguredDataDir
-from antiphon.core.policy import MAX_WEIGHT, Marking, Policy, TagPolicy
+from antiphon.core.policy import MAX_WEIGHT, Marking, Policy, PromptPolicy, TagPolicy
 from antiphon.core.redaction import Substitution
 
 app = typer.Typer(help="Make, change and list projects, which own keys and usage.", no_args_is_help=True)
@@ -51,6 +51,13 @@ RedactPatterns = Annotated[
     list[str] | None, typer.Option("--redact-pattern", help="A regular expression whose matches are hidden; as above.")
 ]
 
+Prompts = Annotated[
+    PromptPolicy | None,
+    typer.Option(
+        help="What engines elsewhere get of prompts with personal data: all of it, or placeholders, which are put back "
+        "in answers with 'restored'."
+    ),
+]
 StripeCustomer = Annotated[
     str | None,
     typer.Option(help="Whose usage it is at Stripe: 'cus_...', 'none' if it does not go there, or '' if not said yet."),
@@ -69,6 +76,7 @@ def create(
     redact_as: RedactAs = None,
     redact_words: RedactWords = None,
     redact_patterns: RedactPatterns = None,
+    prompts: Prompts = None,
     stripe_customer: StripeCustomer = None,
     config: ConfigFile = None,
     data_dir: ConfiguredDataDir = None,
@@ -83,6 +91,7 @@ def create(
         redact_as=redact_as,
         redact_words=redact_words,
         redact_patterns=redact_patterns,
+        prompts=prompts,
         stripe_customer=stripe_customer,
     )
     project = open_control(config, data_dir).create_project(project_id, name, now_unix_ms(), **policy)
@@ -100,6 +109,7 @@ def change(
     redact_as: RedactAs = None,
     redact_words: RedactWords = None,
     redact_patterns: RedactPatterns = None,
+    prompts: Prompts = None,
     stripe_customer: StripeCustomer = None,
     config: ConfigFile = None,
     data_dir: ConfiguredDataDir = None,
@@ -114,6 +124,7 @@ def change(
         redact_as=redact_as,
         redact_words=redact_words,
         redact_patterns=redact_patterns,
+        prompts=prompts,
         stripe_customer=stripe_customer,
     )
     changed = open_control(config, data_dir).change_project(project_id, now_unix_ms(), **policy)

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import grpc
+import httpx
 import pytest
 from google.api_core import exceptions
 from google.cloud import speech_v1, speech_v2
@@ -56,6 +57,25 @@ def batch(*uris: str, **more: Any) -> speech_v2.BatchRecognizeRequest:
 
 def text_of(results: Any) -> str:
     return " ".join(result.alternatives[0].transcript.strip() for result in results).lower()
+
+
+def test_what_a_projects_policy_hides_is_in_no_answer(google: Any, channel: grpc.Channel, recording: str, pcm: bytes):
+    """Google has no parameter for it. A stream, a recording, and a batch with its captions."""
+    bearer = {"authorization": f"Bearer {API_KEY}"}
+    with httpx.Client(base_url=f"{google.url}/admin/v1", headers=bearer, timeout=60) as admin:
+        project = {"id": "discreet", "redact": "phone", "redact_words": "ever tried"}
+        assert admin.post("/projects", json=project).status_code == 201
+        key = admin.post("/keys", json={"project": "discreet"}).json()["key"]
+    transport = SpeechGrpcTransport(channel=grpc.intercept_channel(channel, Key(key)))
+    client = speech_v2.SpeechClient(transport=transport)
+    heard = list(client.streaming_recognize(requests=speech_v2_requests(pcm, pace_s=0.02)))
+    whole = client.recognize(speech_v2.RecognizeRequest(recognizer=NAME, config=config_v2(), content=pcm))
+    batched = client.batch_recognize(request=batch(recording)).result(timeout=DONE_S)
+    assert any(not result.is_final for response in heard for result in response.results)
+    for said in (heard, whole, batched):
+        assert "tried" not in str(said).lower()
+        assert "[CUSTOM]" in str(said)
+        assert "failed" in str(said).lower()
 
 
 def test_a_batch(client: speech_v2.SpeechClient, recording: str):

@@ -143,6 +143,7 @@ def test_projects_are_made_and_listed(admin):
         "redact_as": "entity_name",
         "redact_words": "",
         "redact_patterns": "",
+        "prompts": "plain",
         "stripe_customer": "",
     }
     assert made.json() == known

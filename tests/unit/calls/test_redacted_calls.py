@@ -2,6 +2,7 @@
 
 import io
 import wave
+from dataclasses import replace
 
 import pytest
 from test_filters import speaks
@@ -9,8 +10,9 @@ from test_filters import speaks
 from antiphon.core.audio import Codec
 from antiphon.core.errors import InternalError, PolicyError
 from antiphon.core.events import Audio, Closed, End, Failed, Final, Interim, TextDelta
-from antiphon.core.policy import Policy
+from antiphon.core.policy import Policy, PromptPolicy
 from antiphon.core.redaction import Cover, RedactedAudio
+from antiphon.core.specs import Message, Role
 from antiphon.trust.redaction.requirements import Redactions
 from session_house import audio, said
 
@@ -113,3 +115,52 @@ async def test_a_model_that_fails_ends_the_call_and_says_nothing(house, caplog):
     assert not any(isinstance(event, TextDelta) for event in events)
     assert "Zbig" not in caplog.text
     await generation.close(delivered=True)
+
+
+PROMPT = "Call Ana at 415-555-0132."
+
+
+def elsewhere(house, name):
+    house.served[name] = replace(house.served[name], elsewhere=True)
+
+
+@pytest.mark.parametrize(
+    ("prompts", "far", "asked", "answer"),
+    [
+        ("plain", True, PROMPT, "I call [PHONE]."),
+        ("redacted", True, "Call Ana at [PHONE_1].", "I call [PHONE_1]."),
+        ("restored", True, "Call Ana at [PHONE_1].", "I call 415-555-0132."),
+        ("redacted", False, PROMPT, "I call [PHONE]."),
+    ],
+)
+@pytest.mark.parametrize("stream", [True, False])
+async def test_what_an_engine_elsewhere_gets_and_what_comes_back(house, prompts, far, asked, answer, stream):
+    requires(house, redact="phone", prompts=PromptPolicy(prompts))
+    if far:
+        elsewhere(house, "counter-2026")
+    got = []
+
+    def script(spec):
+        (message,) = spec.prompt
+        got.append(message.text)
+        return speaks("I call", message.text.removeprefix("Call Ana at"))(spec)
+
+    house.generator.script = script
+    generation = house.generate(stream=stream, prompt=(Message(Role.USER, PROMPT),))
+    events = await said(generation)
+    assert got == [asked]
+    assert "".join(event.text for event in events if isinstance(event, TextDelta)) == answer
+    await generation.close(delivered=True)
+
+
+async def test_a_prompt_that_cannot_be_redacted_is_not_sent_and_costs_nothing(house):
+    """There is no model that finds names, and answers need none."""
+    requires(house, prompts=PromptPolicy.REDACTED)
+    elsewhere(house, "counter-2026")
+    house.generator.script = None
+    generation = house.generate(stream=True)
+    events = await said(generation)
+    assert isinstance(events[-1], Failed)
+    assert isinstance(events[-1].error, PolicyError)
+    await generation.close(delivered=True)
+    assert sum(entry.amount for entry in house.ledger.entries) == 0

@@ -8,7 +8,7 @@ import pytest
 from antiphon.admin.messages import ProjectAnswer, ProjectChange
 from antiphon.cli import projects
 from antiphon.core.errors import CallerError
-from antiphon.core.policy import STRICTEST, Marking, Policy, TagPolicy, parse_policy, read_policy
+from antiphon.core.policy import STRICTEST, Marking, Policy, PromptPolicy, TagPolicy, parse_policy, read_policy
 from antiphon.core.redaction import ALL, Substitution
 
 NAMES = {each.name for each in fields(Policy)}
@@ -33,6 +33,7 @@ def test_what_is_stored_is_read_as_it_was():
         redact_as=Substitution.HASH,
         redact_words="blue moon\nacme",
         redact_patterns=r"case \d+",
+        prompts=PromptPolicy.RESTORED,
         stripe_customer="cus_1",
     )
     assert read_policy(parse_policy(policy.values())) == (policy, ())
