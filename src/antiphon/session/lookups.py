@@ -7,7 +7,7 @@ from antiphon.core.call import Call
 from antiphon.core.endpoints import Inquiry, KeptAct, KeptAnswer, Offer, Offered, OneCallSecret, Question, Spending
 from antiphon.core.errors import CapacityError, EngineError, EngineTimeout
 from antiphon.core.identity import Principal
-from antiphon.core.jobs import JobDesk, NewJob
+from antiphon.core.jobs import JobService, NewJob
 from antiphon.core.ports import Inferrer
 from antiphon.core.resources import ManyResources, OneResource, Resource, ResourceChange
 from antiphon.core.stores import Resources
@@ -27,7 +27,7 @@ class Lookups:
 
     MAKES_SECRETS = OneCallSecret | ShortToken
 
-    def __init__(self, sessions: Sessions, jobs: JobDesk | None, resources: Resources | None) -> None:
+    def __init__(self, sessions: Sessions, jobs: JobService | None, resources: Resources | None) -> None:
         self._sessions = sessions
         self._jobs = jobs
         self._resources = resources
