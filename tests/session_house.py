@@ -100,6 +100,10 @@ class FakeKeys:
         self.project = "acme"
         self.marks = Marking.MARKED
         self.error = None
+        self.hooks = []
+
+    def webhooks(self, project):
+        return [each for each in self.hooks if each.project == project]
 
     def authenticate(self, secret, scope):
         self.check()

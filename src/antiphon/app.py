@@ -166,7 +166,7 @@ async def assemble(config: Config, accept_loss: bool = False) -> AsyncIterator[H
         allowed = tuple(ip_network(n) for n in config.fetch.allow)
         fetcher = Fetcher(_fetch_limits(config), allow_private=allowed)
         posts = Fetcher(FetchLimits(total_s=POST_S, at_once=AT_ONCE), allow_private=allowed)
-        webhooks = Webhooks(posts, clock, keys.webhook_secret)
+        webhooks = Webhooks(posts, clock, keys.webhook_secret, keys.webhooks)
         stack.push_async_callback(webhooks.close)
         decoding = Steps(decoder.limits.files_at_once, clock)
         services = Services(

@@ -32,16 +32,18 @@ from antiphon.surfaces.deepgram.models import SpeechModels
 from antiphon.surfaces.deepgram.prerecorded import PrerecordedListenEndpoint
 from antiphon.surfaces.deepgram.speak import SpeakEndpoint
 from antiphon.surfaces.deepgram.speak_live import LiveSpeakEndpoint
-from antiphon.surfaces.elevenlabs import voices
+from antiphon.surfaces.elevenlabs import transcript_jobs, voices
 from antiphon.surfaces.elevenlabs.account import Account
 from antiphon.surfaces.elevenlabs.dialogue import TextToDialogue
 from antiphon.surfaces.elevenlabs.dialogue_live import LiveDialogueEndpoint
 from antiphon.surfaces.elevenlabs.live import LiveSpeechEndpoint
 from antiphon.surfaces.elevenlabs.speech import TextToSpeech
-from antiphon.surfaces.elevenlabs.speech_to_text import KeptTranscripts, SpeechToText
+from antiphon.surfaces.elevenlabs.speech_to_text import SpeechToText
+from antiphon.surfaces.elevenlabs.speech_to_text import TranscribeCall as ScribeCall
 from antiphon.surfaces.elevenlabs.speech_to_text_live import RealtimeSpeechToText
 from antiphon.surfaces.elevenlabs.tokens import MAX_BODY_BYTES as MAX_TOKEN_BYTES
 from antiphon.surfaces.elevenlabs.tokens import SingleUseTokens
+from antiphon.surfaces.elevenlabs.transcript_jobs import TRANSCRIPTS as SCRIBE_TRANSCRIPTS
 from antiphon.surfaces.elevenlabs.wire import Endpoint as ElevenLabs
 from antiphon.surfaces.google import batch, operation, operations, recognizers
 from antiphon.surfaces.google.batch import BatchRecognize, LongRunningRecognize
@@ -182,9 +184,9 @@ def _elevenlabs() -> Iterator[Row]:
 def _scribe() -> Iterator[Row]:
     yield CallRow("/v1/speech-to-text", "elevenlabs", SpeechToText(), Scope.TRANSCRIBE, form=True, by_secret=True)
     yield DialogueRow("/v1/speech-to-text/realtime", "elevenlabs", RealtimeSpeechToText())
-    for method in ("GET", "DELETE"):
-        path = "/v1/speech-to-text/transcripts/{transcription_id}"
-        yield LookupRow(path, "elevenlabs", KeptTranscripts(), method, Scope.TRANSCRIBE)
+    one = f"{SCRIBE_TRANSCRIPTS}/{{transcription_id}}"
+    yield LookupRow(one, "elevenlabs", transcript_jobs.GetTranscript(), scope=Scope.TRANSCRIBE)
+    yield LookupRow(one, "elevenlabs", transcript_jobs.DeleteTranscript(), "DELETE", Scope.TRANSCRIBE)
     for token_type, scope in (
         ("realtime_scribe", Scope.TRANSCRIBE),
         ("batch_scribe", Scope.TRANSCRIBE),
@@ -309,11 +311,13 @@ _OF_BATCH, _OF_OPERATION = f"/{V2.package}.Speech/BatchRecognize", f"/{V1.packag
 JOB_KINDS: dict[str, JobKind] = {
     BATCH: BatchKind(),
     ASSEMBLYAI_TRANSCRIPT: TranscriptKind(),
+    transcript_jobs.KIND: transcript_jobs.TranscriptKind(),
     operation.KIND: batch.RecognitionKind(_OF_BATCH, first=False),
     operation.FIRST_KIND: batch.RecognitionKind(_OF_OPERATION, first=True),
 }
 JOB_CALLS: tuple[Row, ...] = (
     CallRow(TRANSCRIPT, "assemblyai", TranscribeCall(), Scope.TRANSCRIBE),
+    CallRow(SCRIBE_TRANSCRIPTS, "elevenlabs", ScribeCall(), Scope.TRANSCRIBE),
     CallRow(_OF_BATCH, "google", batch.FileOfBatch(), Scope.TRANSCRIBE),
     CallRow(_OF_OPERATION, "google", batch.RecordingOfOperation(), Scope.TRANSCRIBE),
 )

@@ -27,6 +27,7 @@ from antiphon.admin import messages
 from antiphon.admin.audit import add_audit
 from antiphon.admin.exports import add_exports
 from antiphon.admin.statements import Check, add_statements, readable_project
+from antiphon.admin.webhooks import add_webhooks
 from antiphon.core.audit import Action
 from antiphon.core.errors import AntiphonError, InternalError, PolicyError, Unauthenticated
 from antiphon.core.identity import Principal
@@ -110,6 +111,7 @@ def create_admin(
 
     _add_projects(app, control, clock, administrator, manager)
     _add_keys(app, control, clock, administrator, manager)
+    add_webhooks(app, control, clock, administrator, manager)
     _add_usage(app, control, ledger, reader)
     add_audit(app, auditing, auditing_key)
     add_statements(app, control, billing, clock, reader, administrator)

@@ -10,6 +10,7 @@ from antiphon.core.identity import DEFAULT_PROJECT, MAX_NAME, USUAL_SCOPES, Key,
 from antiphon.core.policy import MAX_KEEP_S, MAX_WEIGHT, Marking, Policy, PromptPolicy, TagPolicy
 from antiphon.core.redaction import Substitution
 from antiphon.core.usage import By
+from antiphon.trust.control import MAX_URL
 
 KeepAnswers = Annotated[
     int, Field(ge=0, le=MAX_KEEP_S, description="For how many seconds models' answers are kept; 0 keeps none.")
@@ -122,6 +123,30 @@ class KeyAnswer(_Answer):
 
 class NewKeyAnswer(KeyAnswer):
     key: Annotated[str, Field(description="The key itself. It is shown this once.")]
+
+
+class NewWebhook(_Request):
+    project: str = DEFAULT_PROJECT
+    name: Name = ""
+    url: Annotated[str, Field(max_length=MAX_URL)]
+
+
+class WebhookAnswer(_Answer):
+    """A webhook without its secret."""
+
+    id: str
+    project: str
+    name: str
+    url: str
+    created_unix_ms: int
+
+
+class NewWebhookAnswer(WebhookAnswer):
+    secret: Annotated[str, Field(description="Signs what is sent there. It is shown this once.")]
+
+
+class WebhookList(BaseModel):
+    data: list[WebhookAnswer]
 
 
 class Projects(BaseModel):

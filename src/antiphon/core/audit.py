@@ -33,6 +33,8 @@ class Action(StrEnum):
     KEY_CREATE = "key.create"
     KEY_CHANGE = "key.change"
     KEY_REVOKE = "key.revoke"
+    WEBHOOK_CREATE = "webhook.create"
+    WEBHOOK_DELETE = "webhook.delete"
     PRICES_CHANGE = "prices.change"
     BUDGET_CHANGE = "budget.change"
     ANSWER_READ = "answer.read"

@@ -8,7 +8,7 @@ from typing import Any, Generic, Protocol, TypeVar, runtime_checkable
 from antiphon.core.capabilities import SpeechAbility
 from antiphon.core.conversation.spec import ConverseSpec
 from antiphon.core.errors import AntiphonError
-from antiphon.core.jobs import JobQuestion
+from antiphon.core.jobs import JobQuestion, NewJob
 from antiphon.core.resources import Resource, ResourceQuestion
 from antiphon.core.specs import SpeakSpec, Spec, TranscribeSpec
 from antiphon.core.tensors import ModelForm
@@ -201,8 +201,8 @@ class CallEndpoint(Endpoint, Protocol[Sent]):
 
     def negotiate(
         self, opening: Opening, body: Sent
-    ) -> AnswerRequest | Referring | Accepted[TranscribeSpec] | NeedsResource[Accepted[TranscribeSpec]]:
-        """Translate the request. Raises `AntiphonError` if it is invalid."""
+    ) -> AnswerRequest | Referring | Accepted[TranscribeSpec] | NeedsResource[Accepted[TranscribeSpec]] | NewJob:
+        """Translate the request. A job is answered at once, and runs later. Raises `AntiphonError` if it is invalid."""
 
 
 @runtime_checkable

@@ -7,7 +7,8 @@ from antiphon.core.policy import Policy
 
 DEFAULT_PROJECT = "default"
 ENVIRONMENT_KEY_ID = "environment"  # of the key that the server was started with
-MAX_NAME = 200  # characters of a project's or a key's name
+MAX_NAME = 200  # characters of a project's, a key's or a webhook's name
+MAX_WEBHOOKS = 16  # of a project
 
 
 class Scope(StrEnum):
@@ -59,3 +60,15 @@ class Key:
 
     def holds(self, now_unix_ms: int) -> bool:
         return self.revoked_unix_ms is None and (self.expires_unix_ms is None or now_unix_ms < self.expires_unix_ms)
+
+
+@dataclass(frozen=True, slots=True)
+class Webhook:
+    """A URL that a project wants to be told of the ends of its jobs. What is sent there is signed with its secret."""
+
+    id: str
+    project: str
+    name: str
+    url: str
+    created_unix_ms: int
+    secret: str = field(repr=False)

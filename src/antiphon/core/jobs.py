@@ -144,13 +144,15 @@ REQUEST = "request"
 
 @dataclass(frozen=True, slots=True)
 class Notice:
-    """A notice to a caller's `url` that a job is over. `signed` makes all headers from the Unix time in seconds and the
-    signature in hexadecimal digits, which is empty without a secret.
+    """A notice to a caller's `url` that a job is over; without one, to that `webhook` of the project, or to all of its
+    webhooks. `signed` makes all headers from the Unix time in seconds and the signature in hexadecimal digits, which is
+    empty without a secret.
     """
 
     url: str = field(repr=False)
     body: bytes = field(repr=False)
     signed: Callable[[int, str], Mapping[str, str]] = field(repr=False)
+    webhook: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -205,8 +207,8 @@ class LineKind(JobKind, Protocol):
 class NoticeKind(JobKind, Protocol):
     """A kind whose callers may want a notice when a job is over."""
 
-    def notice(self, job: Job) -> Notice | None:
-        """Return the notice to send, if any."""
+    def notice(self, job: Job, output: bytes) -> Notice | None:
+        """Return the notice to send of a job that is over, if any; `output` is that of a job of one call."""
 
 
 # -- what callers ask for ----------------------------------------------------------------------------------------------
@@ -259,6 +261,7 @@ class NewJob:
     to the job. It expires after `window_s`, and its outputs end after `output_s` seconds, if given, or earlier if the
     policy says so. If the policy keeps nothing, everything is deleted after `passing_s`, if given. At most `most_open`
     of its kind may be unfinished. `spec` is what it will ask for, if known now: an impossible one is refused at once.
+    With a `webhook`, the project must have that one, or any if it is empty.
     """
 
     kind: str
@@ -275,6 +278,7 @@ class NewJob:
     passing_s: int = 0
     most_open: int = 32
     spec: TranscribeSpec | None = None
+    webhook: str | None = None
 
 
 class JobAct(StrEnum):

@@ -41,7 +41,7 @@ from antiphon.core.errors import (
 )
 from antiphon.core.events import Completed, TokenUsage
 from antiphon.core.identity import Principal, Scope
-from antiphon.core.jobs import FileAct, JobAct, JobService, OneFile, OneJob
+from antiphon.core.jobs import FileAct, JobAct, JobService, NewJob, OneFile, OneJob
 from antiphon.core.ports import Clock
 from antiphon.core.routing import CallRow, DialogueRow, LookupRow, Row
 from antiphon.core.specs import GenerateSpec, content_bytes
@@ -281,6 +281,8 @@ class Door:
             negotiated = row.endpoint.negotiate(opening, sent)
         else:  # it may hold a million small values, and must not block the event loop
             negotiated = await asyncio.to_thread(row.endpoint.negotiate, opening, sent)
+        if isinstance(negotiated, NewJob):
+            return await self._lookups.answer(negotiated, principal, row.surface)
         if isinstance(negotiated, NeedsResource):
             negotiated = await self.resolve(negotiated, principal)
         if isinstance(negotiated, Accepted):

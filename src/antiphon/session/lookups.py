@@ -70,6 +70,8 @@ class Lookups:
             case OneResource() | ManyResources() | ResourceChange():
                 return await self._of_resources(question, principal.project)
             case _:
+                if isinstance(question, NewJob) and question.webhook is not None:
+                    sessions.check_webhook(principal, question.webhook)
                 if isinstance(question, NewJob) and question.spec is not None:
                     sessions.catalogue.resolve(question.spec.model, RECOGNISES).settle_speech(question.spec)
                 assert self._jobs is not None, "a row asks for jobs where there is nobody to answer for them"

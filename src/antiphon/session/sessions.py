@@ -277,6 +277,14 @@ class Sessions:
         if spec.answers and spec.speak:
             self._signs(principal, speech(spec))
 
+    def check_webhook(self, principal: Principal, webhook: str) -> None:
+        """Raise `CallerError` if the caller's project does not have this webhook, or any if it is empty."""
+        known = [each.id for each in self._keys.webhooks(principal.project)]
+        if not known:
+            raise CallerError("This project has no webhooks.", param="webhook")
+        if webhook and webhook not in known:
+            raise CallerError("This project has no webhook with that id.", param="webhook_id")
+
     def _signs(self, principal: Principal, spec: SpeakSpec) -> bool:
         """Return whether it is delivered whole and signed. Raises `PolicyError` if it must be and cannot."""
         if self._provenance is None:

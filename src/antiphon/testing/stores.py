@@ -31,7 +31,7 @@ from antiphon.core.errors import (
     NotFound,
     OutcomeUnknown,
 )
-from antiphon.core.identity import ENVIRONMENT_KEY_ID, Key, Project
+from antiphon.core.identity import ENVIRONMENT_KEY_ID, MAX_WEBHOOKS, Key, Project, Webhook
 from antiphon.core.merkle import Edge, Place, leaf_hash
 from antiphon.core.policy import read_policy
 from antiphon.core.ports import Clock
@@ -362,6 +362,22 @@ class FakeDirectory:
         tag_keys = {**self._view.tag_keys, project: secrets.token_bytes(32)}
         self._view = replace(self._view, tag_keys=tag_keys)
         self.note(by.did(Action.TAGS_FORGET, project, project))
+
+    def add_webhook(self, webhook: Webhook, by: Author = THE_SERVER) -> None:
+        self._project(webhook.project, "project")
+        if sum(each.project == webhook.project for each in self._view.webhooks.values()) >= MAX_WEBHOOKS:
+            raise CallerError(f"a project can have at most {MAX_WEBHOOKS} webhooks", param="project")
+        self._view = replace(self._view, webhooks={**self._view.webhooks, webhook.id: webhook})
+        self.note(by.did(Action.WEBHOOK_CREATE, webhook.project, webhook.id))
+
+    def delete_webhook(self, webhook_id: str, by: Author = THE_SERVER) -> Webhook:
+        left = dict(self._view.webhooks)
+        webhook = left.pop(webhook_id, None)
+        if webhook is None:
+            raise NotFound(f"webhook {webhook_id} not found", param="id")
+        self._view = replace(self._view, webhooks=left)
+        self.note(by.did(Action.WEBHOOK_DELETE, webhook.project, webhook_id))
+        return webhook
 
     def note(self, record: AuditRecord) -> None:
         self._noted += 1

@@ -7,9 +7,10 @@ are compared in constant time; only a caller with the whole key learns why it is
 """
 
 import hmac
+from collections.abc import Sequence
 
 from antiphon.core.errors import Busy, InternalError, KeysUnavailable, PolicyError, Unauthenticated
-from antiphon.core.identity import ENVIRONMENT_KEY_ID, Key, Principal, Scope
+from antiphon.core.identity import ENVIRONMENT_KEY_ID, Key, Principal, Scope, Webhook
 from antiphon.core.labels import labels_of
 from antiphon.core.policy import STRICTEST, Policy
 from antiphon.core.ports import Clock
@@ -126,6 +127,10 @@ class KeyRing:
         """
         found = self._known.keys.get(key_id)
         return hmac.digest(found[1], WEBHOOKS, "sha256") if found and self.holds(key_id) else b""
+
+    def webhooks(self, project: str) -> Sequence[Webhook]:
+        """Return the project's webhooks, oldest first."""
+        return [each for each in self._known.webhooks.values() if each.project == project]
 
     def refresh(self) -> None:
         """Update the view from the database; `trouble` reports a failure. Fast enough for every tick."""

@@ -1,25 +1,29 @@
-"""The rules for projects and keys, over the directory that stores them."""
+"""The rules for projects, keys and webhooks, over the directory that stores them."""
 
 import re
+import secrets
 from collections.abc import Iterable
 from contextlib import suppress
+from urllib.parse import urlsplit
 
 from antiphon.core.audit import THE_SERVER, Author
 from antiphon.core.errors import CallerError, Conflict, NotFound
-from antiphon.core.identity import DEFAULT_PROJECT, ENVIRONMENT_KEY_ID, MAX_NAME, Key, Project, Scope
+from antiphon.core.identity import DEFAULT_PROJECT, ENVIRONMENT_KEY_ID, MAX_NAME, Key, Project, Scope, Webhook
 from antiphon.core.labels import forms_of
 from antiphon.core.policy import parse_policy, read_policy
 from antiphon.core.stores import Directory
 from antiphon.trust import keys as form
 
 MIN_ENVIRONMENT_KEY_LENGTH = 16
+MAX_URL = 2_048
+WEBHOOK_SECRET, WEBHOOK_SECRET_BYTES = "wsec_", 32  # ElevenLabs' own form
 
 _PROJECT_ID = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}")
 
 
 class Control:
-    """The creation and change of projects and keys, recorded as made `by` an author. Blocking; for any thread. Every
-    method raises `KeysUnavailable` if they cannot be read or written.
+    """The creation and change of projects, keys and webhooks, recorded as made `by` an author. Blocking; for any
+    thread. Every method raises `KeysUnavailable` if they cannot be read or written.
     """
 
     def __init__(self, directory: Directory, by: Author = THE_SERVER) -> None:
@@ -124,9 +128,41 @@ class Control:
         """Revoke a key and return it. Revoking it again changes nothing. Raises `NotFound`."""
         return self._directory.revoke_key(key_id, now_unix_ms, self._at(now_unix_ms))
 
+    def create_webhook(self, project: str, name: str, url: str, now_unix_ms: int) -> Webhook:
+        """Create a webhook; its secret is to be shown now, and never again. Raises `NotFound` without that project,
+        `CallerError` for a URL that cannot be posted to, or too many of them.
+        """
+        _check_name(name)
+        check_url(url)
+        if project == DEFAULT_PROJECT:
+            self._ensure_default_project(now_unix_ms)
+        secret = WEBHOOK_SECRET + secrets.token_hex(WEBHOOK_SECRET_BYTES)
+        webhook = Webhook(secrets.token_hex(16), project, name, url, now_unix_ms, secret)
+        self._directory.add_webhook(webhook, self._at(now_unix_ms))
+        return webhook
+
+    def list_webhooks(self, project: str | None = None) -> list[Webhook]:
+        """Return all webhooks, or one project's, oldest first."""
+        return [each for each in self._directory.view().webhooks.values() if project in (None, each.project)]
+
+    def delete_webhook(self, webhook_id: str, now_unix_ms: int) -> Webhook:
+        """Delete a webhook: nothing is sent there any more. Raises `NotFound`."""
+        return self._directory.delete_webhook(webhook_id, self._at(now_unix_ms))
+
     def _ensure_default_project(self, now_unix_ms: int) -> None:
         with suppress(Conflict):
             self._directory.add_project(Project(DEFAULT_PROJECT, "Default", now_unix_ms), self._at(now_unix_ms))
+
+
+def check_url(url: str) -> None:
+    """Raise `CallerError` for a URL that nothing can be posted to. Where it leads is checked at every post."""
+    try:
+        parts = urlsplit(url)
+        sound = parts.scheme in ("http", "https") and bool(parts.hostname) and not parts.username
+    except ValueError:
+        sound = False
+    if not sound or len(url) > MAX_URL or not url.isprintable() or " " in url:
+        raise CallerError(f"a URL begins with http:// or https://, and has at most {MAX_URL} characters", param="url")
 
 
 def check_environment_key(key: str) -> None:

@@ -25,6 +25,8 @@ _KINDS: dict[Action, tuple[int, int]] = {
     Action.KEY_CREATE: (ACCOUNT, 1),
     Action.KEY_CHANGE: (ACCOUNT, 3),
     Action.KEY_REVOKE: (ACCOUNT, 5),
+    Action.WEBHOOK_CREATE: (ENTITY, 1),
+    Action.WEBHOOK_DELETE: (ENTITY, 4),
     Action.PRICES_CHANGE: (ENTITY, 3),
     Action.BUDGET_CHANGE: (ENTITY, 3),
     Action.ANSWER_READ: (API, 2),

@@ -316,6 +316,7 @@ def test_the_document_says_what_the_api_does(admin):
         "list_projects", "create_project", "change_project", "forget_tags",
         "list_keys", "create_key", "revoke_key", "read_usage", "read_audit", "read_checkpoint", "read_proof",
         "read_statement", "issue_statement",
+        "list_webhooks", "create_webhook", "delete_webhook",
         "list_exports", "list_gaps", "settle_gaps", "send_gaps_again", "replay_export",
     }  # fmt: skip
     for operation in operations.values():
@@ -401,3 +402,28 @@ def test_the_audit_log_is_read_with_a_scope_of_its_own(admin):
     assert len(proof) == len(merkle.consistency(3, note.size))
     for query in ("size=9999", f"size={note.size}&number={note.size}", "size=2&old=3"):
         assert admin.call("GET", f"/audit/proof?{query}", auditor).status_code == 404
+
+
+def test_webhooks_are_made_listed_and_deleted(admin):
+    made = admin.call("POST", "/webhooks", json={"project": "acme", "name": "n", "url": "https://x.example/hook"})
+    assert made.status_code == 201
+    told = made.json()
+    secret = told.pop("secret")
+    assert admin.ring.webhooks("acme") == []
+    admin.clock.advance_ms(1_000)
+    admin.ring.refresh()
+    (known,) = admin.ring.webhooks("acme")
+    assert (known.id, known.secret, known.url) == (told["id"], secret, "https://x.example/hook")
+    listed = admin.call("GET", "/webhooks", params={"project": "acme"})
+    assert listed.json() == {"data": [told]}
+    assert secret not in listed.text
+    assert admin.call("GET", "/webhooks", params={"project": "default"}).json() == {"data": []}
+    for body, param in (({"url": "file:///x"}, "url"), ({"project": "none", "url": "https://x.example"}, "project")):
+        assert error(admin.call("POST", "/webhooks", json=body))[2] == param
+    user = admin.key("acme", Scope.TRANSCRIBE)
+    assert admin.call("POST", "/webhooks", user, json={"url": "https://x.example"}).status_code == 403
+    assert admin.call("DELETE", f"/webhooks/{told['id']}").json() == told
+    assert admin.call("DELETE", f"/webhooks/{told['id']}").status_code == 404
+    admin.clock.advance_ms(1_000)
+    admin.ring.refresh()
+    assert admin.ring.webhooks("acme") == []

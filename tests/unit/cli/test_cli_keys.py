@@ -54,6 +54,21 @@ def test_a_key_is_printed_alone_works_and_is_revoked(run, tmp_path):
     assert "revoked" in run("keys", "list").stdout
 
 
+def test_a_webhooks_secret_is_printed_alone_and_once(run, tmp_path):
+    made = run("webhooks", "create", "https://x.example/hook", "--name", "ours")
+    assert made.exit_code == 0
+    secret = made.stdout.strip()
+    (webhook,) = ring(tmp_path).webhooks("default")
+    assert webhook.secret == secret
+    assert webhook.id in made.stderr
+    listed = run("webhooks", "list").stdout
+    assert "https://x.example/hook" in listed
+    assert secret not in listed
+    assert run("webhooks", "delete", webhook.id).exit_code == 0
+    assert ring(tmp_path).webhooks("default") == []
+    assert run("webhooks", "create", "x.example", catch=True).exit_code == 1
+
+
 def test_a_pair_of_a_key_is_shown_as_often_as_it_is_asked_for(run, tmp_path):
     secret = run("keys", "create").stdout.strip()
     principal = ring(tmp_path).authenticate(secret, None)

@@ -31,7 +31,7 @@ from antiphon.surfaces.elevenlabs.dialogue import TextToDialogue
 from antiphon.surfaces.elevenlabs.dialogue_live import LiveDialogueEndpoint
 from antiphon.surfaces.elevenlabs.live import LiveSpeechEndpoint
 from antiphon.surfaces.elevenlabs.speech import TextToSpeech
-from antiphon.surfaces.elevenlabs.speech_to_text import KeptTranscripts, SpeechToText
+from antiphon.surfaces.elevenlabs.speech_to_text import SpeechToText
 from antiphon.surfaces.elevenlabs.speech_to_text_live import RealtimeSpeechToText
 from antiphon.surfaces.elevenlabs.voices import AllVoices, Models, OneVoice, SearchVoices
 from wire_player import WirePlayer
@@ -200,7 +200,6 @@ ENDPOINTS: dict[tuple[str, str], Any] = {
     ("WS", f"{DIALOGUE}/multi-stream-input"): LiveDialogueEndpoint(),
     ("POST", "/v1/speech-to-text"): SpeechToText(),
     ("WS", "/v1/speech-to-text/realtime"): RealtimeSpeechToText(),
-    ("GET", "/v1/speech-to-text/transcripts/{transcription_id}"): KeptTranscripts(),
     ("GET", "/v1/voices"): AllVoices(),
     ("GET", "/v1/voices/{voice_id}"): OneVoice(),
     ("GET", "/v2/voices"): SearchVoices(),
@@ -232,8 +231,6 @@ def tell(endpoint: Any, opening: Opening) -> Response:
         if isinstance(endpoint, Account):
             assert 0 < endpoint.since_unix_ms(opening) <= opening.received_unix_ms
             return endpoint.answer(opening, SPENT)
-        if isinstance(endpoint, KeptTranscripts):
-            return endpoint.ask(opening, b"")
         answer: Response = endpoint.answer(opening, VOICES, MODELS)
         return answer
     except AntiphonError as error:

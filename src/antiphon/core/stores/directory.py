@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from antiphon.core.audit import THE_SERVER, AuditRecord, Author, ChangeRecord
-from antiphon.core.identity import Key, Project
+from antiphon.core.identity import Key, Project, Webhook
 from antiphon.core.stores.ledger import MAX_READ
 
 
@@ -18,6 +18,7 @@ class DirectoryView:
     projects: Mapping[str, Project] = field(default_factory=dict)
     keys: Mapping[str, tuple[Key, bytes]] = field(default_factory=dict)
     tag_keys: Mapping[str, bytes] = field(default_factory=dict)
+    webhooks: Mapping[str, Webhook] = field(default_factory=dict)
 
 
 class Follower(Protocol):
@@ -63,6 +64,12 @@ class Directory(Protocol):
 
     def replace_tag_key(self, project: str, by: Author = THE_SERVER) -> None:
         """Destroy the key that hashes the project's tags, and create another. Raises `NotFound`."""
+
+    def add_webhook(self, webhook: Webhook, by: Author = THE_SERVER) -> None:
+        """Add a webhook. Raises `NotFound` without its project, `CallerError` if that has `MAX_WEBHOOKS`."""
+
+    def delete_webhook(self, webhook_id: str, by: Author = THE_SERVER) -> Webhook:
+        """Delete a webhook with its secret, and return it. Raises `NotFound`."""
 
     def note(self, record: AuditRecord) -> None:
         """Record an action that was done elsewhere, for the ledger to drain."""

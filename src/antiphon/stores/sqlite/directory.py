@@ -24,8 +24,8 @@ from antiphon.core.audit import (
     policy_version,
     scopes_of,
 )
-from antiphon.core.errors import Busy, Conflict, InternalError, KeysUnavailable, NotFound
-from antiphon.core.identity import ENVIRONMENT_KEY_ID, Key, Project
+from antiphon.core.errors import Busy, CallerError, Conflict, InternalError, KeysUnavailable, NotFound
+from antiphon.core.identity import ENVIRONMENT_KEY_ID, MAX_WEBHOOKS, Key, Project, Webhook
 from antiphon.core.stores import MAX_READ, DirectoryView, Follower
 from antiphon.storage.files import WatchedFile, private_file
 from antiphon.stores.sqlite.connection import connect, transaction
@@ -36,6 +36,7 @@ from antiphon.stores.sqlite.directory_schema import (
     read_view,
     to_key,
     to_project,
+    to_webhook,
 )
 from antiphon.stores.sqlite.schema import migrate
 
@@ -162,6 +163,27 @@ class SqliteDirectory:
                 raise _no_project(project, "id")
             opened.execute(_PUT_TAG_KEY, (project, secrets.token_bytes(TAG_KEY_BYTES)))
             _note(opened, by.did(Action.TAGS_FORGET, project, project))
+
+    def add_webhook(self, webhook: Webhook, by: Author = THE_SERVER) -> None:
+        with self._writing(self.secrets_path) as opened:
+            if _find(opened, "projects", webhook.project) is None:
+                raise _no_project(webhook.project, "project")
+            query = "SELECT count(*) FROM beside.webhooks WHERE project = ?"
+            if opened.execute(query, (webhook.project,)).fetchone()[0] >= MAX_WEBHOOKS:
+                raise CallerError(f"a project can have at most {MAX_WEBHOOKS} webhooks", param="project")
+            row = (webhook.id, webhook.project, webhook.name, webhook.url, webhook.secret, webhook.created_unix_ms)
+            opened.execute("INSERT INTO beside.webhooks VALUES (?, ?, ?, ?, ?, ?)", row)
+            _note(opened, by.did(Action.WEBHOOK_CREATE, webhook.project, webhook.id))
+
+    def delete_webhook(self, webhook_id: str, by: Author = THE_SERVER) -> Webhook:
+        with self._writing(self.secrets_path) as opened:
+            row = _find(opened, "beside.webhooks", webhook_id)
+            if row is None:
+                raise NotFound(f"webhook {webhook_id} not found", param="id")
+            webhook = to_webhook(row)
+            opened.execute("DELETE FROM beside.webhooks WHERE id = ?", (webhook_id,))
+            _note(opened, by.did(Action.WEBHOOK_DELETE, webhook.project, webhook_id))
+            return webhook
 
     def note(self, record: AuditRecord) -> None:
         with self._writing() as opened:

@@ -51,7 +51,7 @@ class TranscriptKind:
     def failure(self, error: AntiphonError) -> bytes:
         return write_body(ErrorBody(error.message))
 
-    def notice(self, job: Job) -> Notice | None:
+    def notice(self, job: Job, output: bytes) -> Notice | None:
         values = wire.settled.decode(job.request).values
         if not values.get("webhook_url") or not job.over:
             return None
