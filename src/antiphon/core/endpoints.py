@@ -115,13 +115,13 @@ class Referring:
 
 @dataclass(frozen=True, slots=True)
 class NeedsResource(Generic[Asks]):
-    """The call needs a resource of the caller's project. `resolve` makes the request from it, and raises
-    `AntiphonError`.
+    """The call needs a resource of the caller's project. `resolve` makes the request from it, or needs another one, and
+    raises `AntiphonError`.
     """
 
     kind: str
     name: str
-    resolve: Callable[[Resource], Asks]
+    resolve: "Callable[[Resource], Asks | NeedsResource[Asks]]"
 
 
 @dataclass(frozen=True, slots=True)

@@ -382,10 +382,13 @@ class Door:
         return Step(sends=tuple(sends))
 
     async def resolve(self, needs: NeedsResource[T], principal: Principal | None) -> T:
-        """Return the request, made with the resource that it needs. Raises `AntiphonError`."""
+        """Return the request, made with the resources that it needs. Raises `AntiphonError`."""
         if principal is None:
             raise Unauthenticated("the API key belongs in the call's opening")
-        return needs.resolve(await self._lookups.resource(needs.kind, needs.name, principal.project))
+        made: T | NeedsResource[T] = needs
+        while isinstance(made, NeedsResource):
+            made = made.resolve(await self._lookups.resource(made.kind, made.name, principal.project))
+        return made
 
     # -- lookups -------------------------------------------------------------------------------------------------------
 

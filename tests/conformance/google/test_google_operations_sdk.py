@@ -78,6 +78,26 @@ def test_what_a_projects_policy_hides_is_in_no_answer(google: Any, channel: grpc
         assert "failed" in str(said).lower()
 
 
+def test_phrase_sets_and_classes(client: speech_v2.SpeechClient, pcm: bytes):
+    people = speech_v2.CustomClass(items=[{"value": "Vladimir"}])
+    people = client.create_custom_class(parent=PARENT, custom_class=people).result(timeout=DONE_S)
+    names = speech_v2.PhraseSet(phrases=[{"value": f"dear ${{{people.name}}}", "boost": 3}], display_name="Names")
+    names = client.create_phrase_set(parent=PARENT, phrase_set=names).result(timeout=DONE_S)
+    assert names in list(client.list_phrase_sets(parent=PARENT))
+    assert client.get_custom_class(name=people.name) == people
+    config = config_v2()
+    config.adaptation = {"phrase_sets": [{"phrase_set": names.name}]}
+    heard = client.recognize(speech_v2.RecognizeRequest(recognizer=NAME, config=config, content=pcm))
+    assert SAID in text_of(heard.results)
+    names.display_name = "Others"
+    mask = field_mask_pb2.FieldMask(paths=["display_name"])
+    assert client.update_phrase_set(phrase_set=names, update_mask=mask).result(timeout=DONE_S).display_name == "Others"
+    for delete, one in ((client.delete_phrase_set, names), (client.delete_custom_class, people)):
+        assert delete(name=one.name).result(timeout=DONE_S).state == one.State.DELETED
+    with pytest.raises(exceptions.NotFound):
+        client.recognize(speech_v2.RecognizeRequest(recognizer=NAME, config=config, content=pcm))
+
+
 def test_a_batch(client: speech_v2.SpeechClient, recording: str):
     missing = recording.replace("http://", "gs://")
     operation = client.batch_recognize(request=batch(recording, missing))
