@@ -11,6 +11,7 @@ from antiphon.core.redaction import Cover, RedactedAudio
 
 MARGIN_MS = 50  # around each hidden word: with more, its neighbours are lost
 BEEP_HZ, BEEP_LEVEL = 1_000, 4_000
+MP3_BIT_RATE = 64_000
 PIECE_SAMPLES = 10 * SAMPLE_RATE
 MAX_BYTES = 32 << 20  # of the copy: over an hour of MP3, a quarter of an hour of WAV
 TAGS = {"comment": "A copy without what is hidden in its transcript."}
@@ -22,9 +23,15 @@ def cover(channels: Sequence[memoryview], times_ms: Sequence[tuple[int, int]], w
     """
     count = len(channels[0]) // BYTES_PER_SAMPLE
     raw = wanted.codec is Codec.LINEAR16
-    if raw and count * BYTES_PER_SAMPLE > MAX_BYTES:
+    expected = count * BYTES_PER_SAMPLE if raw else count * MP3_BIT_RATE // 8 // SAMPLE_RATE
+    if expected > MAX_BYTES:
         return b""
-    form = SpeechFormat(wanted.codec, Container.WAV if raw else Container.NONE, SAMPLE_RATE)
+    form = SpeechFormat(
+        wanted.codec,
+        Container.WAV if raw else Container.NONE,
+        SAMPLE_RATE,
+        None if raw else MP3_BIT_RATE,
+    )
     encoder = SpeechEncoder(form, SAMPLE_RATE, whole=True, tags=TAGS)
     hidden = [(ms_to_samples(start - MARGIN_MS), ms_to_samples(end + MARGIN_MS)) for start, end in times_ms]
     for at in range(0, count, PIECE_SAMPLES):

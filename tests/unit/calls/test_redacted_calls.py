@@ -1,6 +1,7 @@
 """Calls of a project that requires redaction: what is told, what is charged, and that no way leads around it."""
 
 import io
+import uuid
 import wave
 from dataclasses import replace
 
@@ -8,11 +9,13 @@ import pytest
 from test_filters import speaks
 
 from antiphon.core.audio import Codec
+from antiphon.core.call import Call
 from antiphon.core.errors import InternalError, PolicyError
 from antiphon.core.events import Audio, Closed, End, Failed, Final, Interim, TextDelta
+from antiphon.core.identity import USUAL_SCOPES, Principal
 from antiphon.core.policy import Policy, PromptPolicy
 from antiphon.core.redaction import Cover, RedactedAudio
-from antiphon.core.specs import Message, Role
+from antiphon.core.specs import EmbedSpec, InferSpec, Message, Role
 from antiphon.trust.redaction.requirements import Redactions
 from session_house import audio, said
 
@@ -151,6 +154,33 @@ async def test_what_an_engine_elsewhere_gets_and_what_comes_back(house, prompts,
     assert got == [asked]
     assert "".join(event.text for event in events if isinstance(event, TextDelta)) == answer
     await generation.close(delivered=True)
+
+
+async def test_texts_to_embed_are_redacted_and_tensors_are_not_sent(house):
+    requires(house, redact="phone", prompts=PromptPolicy.REDACTED)
+    for name in ("vectors-2026", "tensors-2026"):
+        elsewhere(house, name)
+    got = []
+    embed = house.embedder.embed
+
+    async def seen(texts, call):
+        got.append(texts)
+        return await embed(texts, call)
+
+    house.embedder.embed = seen
+    embedding = house.sessions.answer(asking(EmbedSpec("vectors", (PROMPT, "nothing"))), None)
+    assert not isinstance((await said(embedding))[-1], Failed)
+    assert got == [("Call Ana at [PHONE_1].", "nothing")]
+    inference = house.sessions.answer(asking(InferSpec("tensors", ())), None)
+    last = (await said(inference))[-1]
+    assert isinstance(last, Failed)
+    assert isinstance(last.error, PolicyError)
+    for each in (embedding, inference):
+        await each.close(delivered=True)
+
+
+def asking(spec):
+    return Call(str(uuid.uuid4()), Principal("acme", "k1", USUAL_SCOPES), "openai", spec)
 
 
 async def test_a_prompt_that_cannot_be_redacted_is_not_sent_and_costs_nothing(house):

@@ -13,7 +13,7 @@ from antiphon.core.specs import GenerateSpec, Shape, Spec, TranscribeSpec
 from antiphon.trust.redaction.filtering import Redactor
 from antiphon.trust.redaction.finding import needs_model
 from antiphon.trust.redaction.prompts import Prompts
-from antiphon.trust.redaction.restoring import Marking, Marks, Restoring
+from antiphon.trust.redaction.restoring import Masking, Placeholders, Restoring
 
 
 @lru_cache(1024)
@@ -61,8 +61,8 @@ class Redactions:
                 said = "Log probabilities are not available where prompts are redacted and restored."
                 raise UnsupportedParameter(said, param="logprobs")
             whole = _is_json(call.spec)
-        marks = Marks(prompts.texts)
-        return (prompts, Marking(marks), *shown, Restoring(marks, whole=whole))
+        placeholders = Placeholders(prompts.texts)
+        return (prompts, Masking(placeholders), *shown, Restoring(placeholders, whole=whole))
 
     def _shown(self, call: Call[Any]) -> Sequence[EventFilter]:
         """Return the filters of what the caller is shown."""

@@ -24,47 +24,47 @@ Delta = TextDelta | ReasoningDelta | ToolCallDelta
 _Key = tuple[type, int, int]
 
 
-class Marks:
+class Placeholders:
     """The characters of one call, each in place of a placeholder. `texts` are what placeholders stand for."""
 
     def __init__(self, texts: Mapping[str, str]) -> None:
         self._texts = texts
-        self._marks: dict[str, str] = {}
+        self._known: dict[str, str] = {}
         self._places: list[str] = []
 
     @property
     def any(self) -> bool:
         return bool(self._texts)
 
-    def mark(self, text: str) -> str:
+    def mask(self, text: str) -> str:
         """Return the text with a character for each placeholder. Such characters of the engine's own are left out."""
-        return _PLACEHOLDER.sub(self._marked, _MARK.sub("", text))
+        return _PLACEHOLDER.sub(self._masked, _MARK.sub("", text))
 
     def restore(self, text: str, write: Callable[[str], str]) -> str:
         """Return the text with what the characters stand for, as `write` writes it."""
         return _MARK.sub(lambda found: write(self._texts[self._places[ord(found[0]) - FIRST]]), text)
 
-    def _marked(self, found: re.Match[str]) -> str:
+    def _masked(self, found: re.Match[str]) -> str:
         placeholder = found[0]
         if placeholder not in self._texts:
             return placeholder
-        if placeholder not in self._marks:
+        if placeholder not in self._known:
             if len(self._places) == PLACES:
                 return placeholder
-            self._marks[placeholder] = chr(FIRST + len(self._places))
+            self._known[placeholder] = chr(FIRST + len(self._places))
             self._places.append(placeholder)
-        return self._marks[placeholder]
+        return self._known[placeholder]
 
 
-class Marking:
-    """Implements `core.ports.EventFilter`: marks placeholders in what an engine says."""
+class Masking:
+    """Implements `core.ports.EventFilter`: masks placeholders in what an engine says."""
 
-    def __init__(self, marks: Marks) -> None:
-        self._marks = marks
+    def __init__(self, placeholders: Placeholders) -> None:
+        self._placeholders = placeholders
         self._held: dict[_Key, Delta] = {}
 
     def push(self, events: tuple[Any, ...]) -> tuple[Any, ...]:
-        if not self._marks.any:
+        if not self._placeholders.any:
             return events
         out: list[Any] = []
         for event in events:
@@ -90,26 +90,26 @@ class Marking:
         text = _said(event)
         begins = _BEGINS.search(text, max(0, len(text) - MAX_PLACEHOLDER))
         if begins is None:
-            return [*out, _with(event, self._marks.mark(text))]
+            return [*out, _with(event, self._placeholders.mask(text))]
         self._held[key] = replace(_with(event, text[begins.start() :]), tokens=0)
-        sent = _with(event, self._marks.mark(text[: begins.start()]))
+        sent = _with(event, self._placeholders.mask(text[: begins.start()]))
         return [*out, sent] if _said(sent) or sent.tokens else out
 
     def _rest(self, choice: int, but: _Key | None = None) -> list[Delta]:
         keys = [key for key in self._held if key[1] == choice and key != but]
         held = [self._held.pop(key) for key in keys]
-        return [_with(event, self._marks.mark(_said(event))) for event in held]
+        return [_with(event, self._placeholders.mask(_said(event))) for event in held]
 
 
 class Restoring:
     """Implements `core.ports.EventFilter`: puts the caller's own text back. With `whole`, answers are JSON."""
 
-    def __init__(self, marks: Marks, *, whole: bool = False) -> None:
-        self._marks = marks
+    def __init__(self, placeholders: Placeholders, *, whole: bool = False) -> None:
+        self._placeholders = placeholders
         self._whole = whole
 
     def push(self, events: tuple[Any, ...]) -> tuple[Any, ...]:
-        if not self._marks.any:
+        if not self._placeholders.any:
             return events
         return tuple(self._restored(event) for event in events)
 
@@ -120,7 +120,7 @@ class Restoring:
         if not isinstance(event, TextDelta | ReasoningDelta | ToolCallDelta):
             return event
         json_text = isinstance(event, ToolCallDelta) or (self._whole and isinstance(event, TextDelta))
-        return _with(event, self._marks.restore(_said(event), _escaped if json_text else str))
+        return _with(event, self._placeholders.restore(_said(event), _escaped if json_text else str))
 
 
 def _escaped(text: str) -> str:

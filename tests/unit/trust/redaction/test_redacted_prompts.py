@@ -24,7 +24,7 @@ from antiphon.core.specs import (
 from antiphon.trust.redaction import prompts as room
 from antiphon.trust.redaction.filtering import Redactor
 from antiphon.trust.redaction.prompts import Prompts
-from antiphon.trust.redaction.restoring import Marking, Marks, Restoring
+from antiphon.trust.redaction.restoring import Masking, Placeholders, Restoring
 
 PHONES = Redaction(frozenset({Entity.PHONE, Entity.EMAIL}))
 NUMBER, OTHER, MAIL = "415-555-0132", "650-555-0199", "ana@example.org"
@@ -143,9 +143,9 @@ async def chain(said, wanted=PHONES, whole=False):
     """The filters of a call whose prompt had that."""
     prompts = Prompts(wanted, None, restores=True)
     await prompts.hide(asking(said))
-    marks = Marks(prompts.texts)
+    placeholders = Placeholders(prompts.texts)
     shown = [Redactor(wanted, None, whole=whole)] if wanted else []
-    return [prompts, Marking(marks), *shown, Restoring(marks, whole=whole)]
+    return [prompts, Masking(placeholders), *shown, Restoring(placeholders, whole=whole)]
 
 
 async def through(filters, events):
@@ -191,8 +191,8 @@ async def test_the_callers_own_text_comes_back_wherever_the_answer_is_cut():
 async def test_one_character_at_a_time_and_without_redaction_of_answers():
     prompts = Prompts(PHONES, None, restores=True)
     await prompts.hide(asking(NUMBER))
-    marks = Marks(prompts.texts)
-    filters = [prompts, Marking(marks), Restoring(marks)]
+    placeholders = Placeholders(prompts.texts)
+    filters = [prompts, Masking(placeholders), Restoring(placeholders)]
     answer = f"[[PHONE_1]] or {OTHER} [PHONE_12345678]"
     out = await through(filters, [*(TextDelta(0, char, 1) for char in answer), STOP])
     assert text_of(out) == f"[{NUMBER}] or {OTHER} [PHONE_12345678]"
