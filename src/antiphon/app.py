@@ -56,6 +56,7 @@ from antiphon.slo.objectives import Objectives
 from antiphon.slo.shares import Bound, Shares
 from antiphon.storage.directory import open_directory, warn_of_writable_models
 from antiphon.storage.identity import server_id
+from antiphon.storage.master_key import find_source
 from antiphon.stores import open_server_stores
 from antiphon.supervision import supervisor
 from antiphon.text.reading import warm
@@ -131,6 +132,7 @@ async def assemble(config: Config, accept_loss: bool = False) -> AsyncIterator[H
             directory,
             server,
             latest,
+            master=find_source(directory, os.environ, *structs.astuple(config.encryption)),
             answers_bytes=config.limits.kept_gb << 30,
             jobs=_job_bounds(config),
             accept_loss=accept_loss,

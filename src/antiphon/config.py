@@ -302,6 +302,15 @@ class Fetch(Table, frozen=True, kw_only=True):
     timeout_s: Positive = 60
 
 
+class Encryption(Table, frozen=True, kw_only=True):
+    """The master key that protects the keys of projects' content: a file, or the command that prints it. Without both
+    it is in `ANTIPHON_MASTER_KEY`, or in a file that is made at the first start.
+    """
+
+    key_file: str = ""
+    key_command: tuple[str, ...] = ()
+
+
 class Witness(Table, frozen=True, kw_only=True):
     """A witness that signs checkpoints of the audit log: its address, and its public key in text form."""
 
@@ -435,6 +444,7 @@ class Config(Table, frozen=True, kw_only=True):
     recognition: Recognition = Recognition()
     fetch: Fetch = Fetch()
     inspection: Inspection = Inspection()
+    encryption: Encryption = Encryption()
     audit: Audit = Audit()
     pricing: Pricing = msgspec.field(default_factory=Pricing)
     provenance: Provenance = Provenance()

@@ -16,6 +16,7 @@ from antiphon.core.identity import Key, Project
 from antiphon.core.jobs import Blob, Job, JobState, Outcome, Page
 from antiphon.core.merkle import Place
 from antiphon.core.resources import Change, Resource
+from antiphon.core.sealing import PLAIN, Sealer
 from antiphon.core.usage import ClosedSession, Dimension, LooseEnds, SessionQuery, Total, UsageQuery
 from antiphon.core.wire import Keep
 
@@ -297,6 +298,14 @@ class Directory(Protocol):
     def replace_tag_key(self, project: str, by: Author = THE_SERVER) -> None:
         """Destroy the key that hashes the project's tags, and create another. Raises `NotFound`."""
 
+    def retire_key(self, project: str, by: Author = THE_SERVER) -> None:
+        """Have the project's content sealed by a new key from now on; the present one only opens what it sealed. Raises
+        `NotFound`.
+        """
+
+    def destroy_keys(self, project: str, by: Author = THE_SERVER) -> None:
+        """Destroy all keys that seal the project's content and hash its subjects and tags. Raises `NotFound`."""
+
     def note(self, record: AuditRecord) -> None:
         """Record an action that was done elsewhere, for the ledger to drain."""
 
@@ -322,6 +331,12 @@ class Answers(Protocol):
         """Return an answer; `keep_s` is the policy's current value. Raises `NotFound`, also for another project's."""
 
     async def delete(self, project: str, id: str) -> None: ...
+
+    async def of_subject(self, project: str, subject: str, keep_s: int, after: str = "") -> Keep | None:
+        """Return the next answer about a subject, in the order of ids, after that one; `None` after the last."""
+
+    async def erase(self, project: str, subject: str | None = None) -> int:
+        """Erase a project's answers, or those about one subject; return how many."""
 
     async def purge(self, keep_s: Callable[[str], int]) -> Mapping[str, int]:
         """Erase answers that are expired, or older than their project's policy now allows; return how many,
@@ -443,6 +458,14 @@ class Jobs(Protocol):
     async def let_go(self, owner: str) -> None:
         """Release all jobs of that server: they can be claimed again."""
 
+    async def of_subject(self, project: str, subject: str, keep_s: int) -> tuple[list[Job], list[Blob]]:
+        """Return the jobs and the whole blobs about a subject, by age."""
+
+    async def erase(self, project: str, subject: str | None = None) -> Mapping[str, int]:
+        """Erase a project's jobs and blobs, or those about one subject; return how many `jobs` and `blobs`. A worker
+        loses a job that is erased.
+        """
+
     async def purge(self, keep_s: Callable[[str], int]) -> Mapping[str, int]:
         """Erase what is expired, or older than its project's policy now allows; return how many, by project."""
 
@@ -469,6 +492,9 @@ class Resources(Protocol):
         `change` may be called on any thread. Raises what that does, `CapacityError` if the project has `MAX_RESOURCES`,
         `TooLarge`.
         """
+
+    async def erase(self, project: str) -> int:
+        """Erase a project's resources; return how many."""
 
 
 # -- exports -----------------------------------------------------------------------------------------------------------
@@ -565,7 +591,8 @@ class Stores:
 @dataclass(frozen=True, slots=True)
 class ServerStores:
     """The stores of a server and its management API. `jobs` are of projects that keep answers; `passing` is in memory,
-    for the others. `resources` are of both. Close order: `jobs` and `passing`, `answers`, then `ledger`.
+    for the others. `resources` are of both; `sealer` has the keys of their content. Close order: `jobs` and `passing`,
+    `answers`, then `ledger`.
     """
 
     directory: Directory
@@ -576,3 +603,4 @@ class ServerStores:
     jobs: Jobs
     passing: Jobs
     resources: Resources
+    sealer: Sealer = PLAIN

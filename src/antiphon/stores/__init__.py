@@ -7,6 +7,7 @@ from pathlib import Path
 
 from antiphon.core.ports import Clock
 from antiphon.core.stores import Exports, JobBounds, ServerStores, Stores
+from antiphon.storage.master_key import MasterKeySource, find_source
 
 ANSWERS_BYTES = 16 << 30  # of kept answers, by default
 
@@ -23,19 +24,22 @@ def open_server_stores(
     server: str,
     clock: Clock,
     *,
+    master: MasterKeySource | None = None,
     answers_bytes: int = ANSWERS_BYTES,
     jobs: JobBounds | None = None,
     accept_loss: bool = False,
 ) -> ServerStores:
-    """Open the stores of the server with this id; blocking, on an event loop. Kept things expire by `clock`.
-    `accept_loss` lets it start without a file that is gone.
+    """Open the stores of the server with this id; blocking, on an event loop. Kept things expire by `clock`, and are
+    sealed by keys that the `master` key opens: by default, one in the data directory. `accept_loss` lets it start
+    without a file that is gone.
 
-    Raises `LedgerUnavailable` if another server has the data directory, `InternalError` for files that cannot be
-    opened, are of a later version or do not belong together.
+    Raises `LedgerUnavailable` if another server has the data directory, `CallerError` if the master key is missing or
+    another one, `InternalError` for files that cannot be opened, are of a later version or do not belong together.
     """
     from antiphon.stores.sqlite import files
 
-    return files.open_server_stores(data_dir, server, clock, answers_bytes, jobs or JobBounds(), accept_loss)
+    master = master or find_source(data_dir, {})
+    return files.open_server_stores(data_dir, server, clock, master, answers_bytes, jobs or JobBounds(), accept_loss)
 
 
 def open_exports(data_dir: Path, *, make: bool) -> Exports:

@@ -207,6 +207,25 @@ class FakeJobs:
                 wiped[key[0]] += 1
         return wiped
 
+    async def of_subject(self, project: str, subject: str, keep_s: int) -> tuple[list[Job], list[Blob]]:
+        jobs = [job for (whose, _), job in self._jobs.items() if (whose, job.subject) == (project, subject)]
+        keys = [key for key in self._blobs if key[0] == project and key not in self._open]
+        blobs = [self._blobs[key] for key in keys if self._blobs[key].subject == subject]
+        page = Page(limit=max(1, len(jobs), len(blobs)), newest_first=False)
+        return self._page(jobs, page, keep_s)[0], self._page(blobs, page, keep_s)[0]
+
+    async def erase(self, project: str, subject: str | None = None) -> Counter[str]:
+        def wanted(key: tuple[str, str], record: Blob | Job) -> bool:
+            return key[0] == project and subject in (None, record.subject)
+
+        jobs = [key for key, job in self._jobs.items() if wanted(key, job)]
+        blobs = [key for key, blob in self._blobs.items() if wanted(key, blob)]
+        for key in jobs:
+            del self._jobs[key]
+        for key in blobs:
+            await self.delete_blob(*key)
+        return Counter(jobs=len(jobs), blobs=len(blobs))
+
     async def close(self) -> None:
         pass
 

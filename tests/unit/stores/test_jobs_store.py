@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import pytest
 from files import mode
+from vaults import open_vault
 
 from antiphon.core.errors import CapacityError, NotFound
 from antiphon.core.events import TokenUsage
@@ -23,6 +24,7 @@ KINDS = ("batch", "transcript")
 PROJECT_BYTES, ALL_BYTES = 8 << 20, 12 << 20
 STORES = {
     "sqlite": lambda path, clock: SqliteJobs(path / "jobs.db", clock, PROJECT_BYTES, ALL_BYTES),
+    "sealed": lambda path, clock: SqliteJobs(path / "jobs.db", clock, PROJECT_BYTES, ALL_BYTES, open_vault(path)),
     "memory": lambda path, clock: SqliteJobs(MEMORY, clock, PROJECT_BYTES, ALL_BYTES),
     "fake": lambda path, clock: FakeJobs(clock, PROJECT_BYTES, ALL_BYTES),
 }

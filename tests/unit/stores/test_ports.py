@@ -5,6 +5,7 @@ import uuid
 from dataclasses import replace
 
 import pytest
+from vaults import open_vault
 
 from antiphon.core import merkle
 from antiphon.core.audit import Action, AuditRecord, Author, ChangeRecord, Outcome, canonical
@@ -31,6 +32,7 @@ LEDGERS = {"sqlite": lambda path: SqliteLedger(path / "ledger.db", "fake"), "fak
 DIRECTORIES = {"sqlite": SqliteDirectory, "fake": lambda path: FakeDirectory()}
 ANSWERS = {
     "sqlite": lambda path, clock: SqliteAnswers(path / "answers.db", clock, ANSWERS_BYTES),
+    "sealed": lambda path, clock: SqliteAnswers(path / "answers.db", clock, ANSWERS_BYTES, open_vault(path)),
     "fake": lambda path, clock: FakeAnswers(clock),
 }
 

@@ -9,6 +9,7 @@ from antiphon.core.policy import TagPolicy
 from antiphon.core.ports import Clock
 from antiphon.core.stores import Exports, JobBounds, ServerStores, Stores
 from antiphon.storage.directory import open_directory
+from antiphon.storage.master_key import MasterKeySource
 from antiphon.stores.sqlite.answers import FILE_NAME as ANSWERS_NAME
 from antiphon.stores.sqlite.answers import SqliteAnswers
 from antiphon.stores.sqlite.audit import SqliteTrail
@@ -25,6 +26,7 @@ from antiphon.stores.sqlite.ledger import SqliteLedger
 from antiphon.stores.sqlite.ledger_files import FILE_NAME as LEDGER_NAME
 from antiphon.stores.sqlite.ledger_files import Owner
 from antiphon.stores.sqlite.usage import SqliteUsage
+from antiphon.stores.sqlite.vault import Vault
 
 
 def open_stores(data_dir: Path) -> Stores:
@@ -42,7 +44,13 @@ def open_stores(data_dir: Path) -> Stores:
 
 
 def open_server_stores(
-    data_dir: Path, server: str, clock: Clock, answers_bytes: int, jobs: JobBounds, accept_loss: bool
+    data_dir: Path,
+    server: str,
+    clock: Clock,
+    master: MasterKeySource,
+    answers_bytes: int,
+    jobs: JobBounds,
+    accept_loss: bool,
 ) -> ServerStores:
     """Open the stores; the directory and the ledger belong together: each knows the other."""
     directory = SqliteDirectory(data_dir)
@@ -51,14 +59,15 @@ def open_server_stores(
     ledger = SqliteLedger(data_dir / LEDGER_NAME, server, owner, _labels(directory))
     try:
         directory.has_ledger()
-        answers = SqliteAnswers(data_dir / ANSWERS_NAME, clock, answers_bytes)
-        kept = SqliteJobs(data_dir / JOBS_NAME, clock, jobs.project, jobs.all)
+        vault = Vault(directory.secrets_path, master)
+        answers = SqliteAnswers(data_dir / ANSWERS_NAME, clock, answers_bytes, vault)
+        kept = SqliteJobs(data_dir / JOBS_NAME, clock, jobs.project, jobs.all, vault)
         passing = SqliteJobs(MEMORY, clock, jobs.passing_project, jobs.passing_all)
     except BaseException:
         ledger.stop()
         raise
     bills, trail = SqliteBills(data_dir / BILLS_NAME), SqliteTrail(data_dir / LEDGER_NAME)
-    return ServerStores(directory, bills, ledger, trail, answers, kept, passing, kept.resources)
+    return ServerStores(directory, bills, ledger, trail, answers, kept, passing, kept.resources, vault)
 
 
 def open_exports(data_dir: Path, make: bool) -> Exports:
