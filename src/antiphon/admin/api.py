@@ -36,7 +36,7 @@ from antiphon.core.stores import Usage
 from antiphon.core.usage import By
 from antiphon.core.wire import REQUEST_ID
 from antiphon.metering import usage
-from antiphon.metering.export.desk import ExportDesk
+from antiphon.metering.export.control import ExportControl
 from antiphon.metering.statements import Billing
 from antiphon.trust.audit import Auditor
 from antiphon.trust.control import Control
@@ -65,7 +65,7 @@ def create_admin(
     clock: Clock,
     inspect: Callable[[Scope], None],
     auditing: Auditing,
-    exports: ExportDesk,
+    exports: ExportControl,
     billing: Billing,
 ) -> FastAPI:
     """Return the management API as a separate application. `inspect` raises if the caller may not read its document."""

@@ -12,7 +12,7 @@ from antiphon.core.entry import Entry, EntryKind
 from antiphon.core.identity import Scope
 from antiphon.core.usage import Dimension, Quantity
 from antiphon.metering import bills
-from antiphon.metering.export.desk import ExportDesk
+from antiphon.metering.export.control import ExportControl
 from antiphon.metering.pricing.book import Series
 from antiphon.metering.pricing.library import Library
 from antiphon.metering.pricing.parse import parse_book
@@ -57,12 +57,12 @@ class Admin:
         self.billing = Billing(self.ledger, FakeBills(), library.of, library.costs)
         inspectors = Inspectors(self.ring.authenticate, ())
         server = FastAPI()
-        desk = ExportDesk(FakeExports(), self.ledger, {}, self.clock.unix_ms)
+        exports = ExportControl(FakeExports(), self.ledger, {}, self.clock.unix_ms)
         inspect = inspectors.check
         auditor = Auditor(self.ledger, directory, self.clock, self.ring.policy)
         notary = Notary(self.ledger, Signer("log", Ed25519PrivateKey.generate()), Path(), Outside(), None)
         checks = self.ring.authenticate, self.ledger, self.clock, inspect
-        made = create_admin(control, *checks, Auditing(auditor, self.ledger, notary), desk, self.billing)
+        made = create_admin(control, *checks, Auditing(auditor, self.ledger, notary), exports, self.billing)
         server.mount("/admin/v1", made)
         self.client = TestClient(server, raise_server_exceptions=False)
         self.period = month_of(self.clock.unix_ms())
