@@ -219,7 +219,9 @@ class NoticeKind(JobKind, Protocol):
 
 @dataclass(frozen=True, slots=True)
 class NewFile:
-    """A file to store under `id`, for at most `keep_s` seconds if given. `tell` gets the stored blob."""
+    """A file to store under `id`, for at most `keep_s` seconds if given. `tell` gets the stored blob. Its `tags` may
+    name the person whom it is about.
+    """
 
     id: str
     name: str
@@ -227,6 +229,7 @@ class NewFile:
     data: bytes = field(repr=False)
     keep_s: int | None
     tell: Callable[[Blob], Step]
+    tags: tuple[str, ...] = ()
 
 
 class FileAct(StrEnum):
@@ -264,6 +267,7 @@ class NewJob:
     to the job. It expires after `window_s`, and its outputs end after `output_s` seconds, if given, or earlier if the
     policy says so. If the policy keeps nothing, everything is deleted after `passing_s`, if given. At most `most_open`
     of its kind may be unfinished. `spec` is what it will ask for, if known now: an impossible one is refused at once.
+    All of its calls have the `tags`.
     """
 
     kind: str
@@ -280,6 +284,7 @@ class NewJob:
     passing_s: int = 0
     most_open: int = 32
     spec: TranscribeSpec | None = None
+    tags: tuple[str, ...] = ()
 
 
 class JobAct(StrEnum):

@@ -6,20 +6,18 @@ from dataclasses import replace
 
 import pytest
 from files import mode
+from job_records import DAY_S, NOW, blob, job
 from vaults import open_vault
 
 from antiphon.core.errors import CapacityError, NotFound
 from antiphon.core.events import TokenUsage
-from antiphon.core.identity import Scope
-from antiphon.core.jobs import Blob, Job, JobState, Outcome, Page
+from antiphon.core.jobs import JobState, Outcome, Page
 from antiphon.core.stores import LEASE_MS, RECORD_BYTES, LeaseLost, StorageFull
 from antiphon.stores.sqlite.connection import MEMORY
 from antiphon.stores.sqlite.jobs import PIECE_BYTES, SqliteJobs
 from antiphon.stores.sqlite.jobs_schema import MIGRATIONS
 from antiphon.testing import FakeJobs
 
-NOW = 1_767_225_600_000
-DAY_S = 86_400
 KINDS = ("batch", "transcript")
 PROJECT_BYTES, ALL_BYTES = 8 << 20, 12 << 20
 STORES = {
@@ -35,25 +33,6 @@ async def store(request, tmp_path, clock):
     made = STORES[request.param](tmp_path, clock)
     yield made
     await made.close()
-
-
-def blob(id="file-1", created=NOW, ends=NOW + DAY_S * 1000, purpose="batch"):
-    return Blob(id=id, name="in.jsonl", purpose=purpose, created_unix_ms=created, ends_unix_ms=ends)
-
-
-def job(id="job-1", project="acme", created=NOW, **values):
-    usual = {
-        "kind": "batch",
-        "key_id": "k1",
-        "scopes": frozenset({Scope.GENERATE, Scope.SPEAK}),
-        "request": b"{}",
-        "input": "file-1",
-        "output": f"{id}-out",
-        "errors": f"{id}-err",
-        "deadline_unix_ms": created + 3_600_000,
-        "ends_unix_ms": created + DAY_S * 1000,
-    }
-    return Job(**usual | {"id": id, "project": project, "created_unix_ms": created} | values)
 
 
 async def begun(store, **values):

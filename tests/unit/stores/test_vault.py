@@ -9,7 +9,7 @@ from dataclasses import replace
 
 import pytest
 from files import mode
-from test_jobs_store import KINDS, blob, job
+from job_records import blob, job
 from vaults import open_vault
 
 from antiphon.core.errors import CallerError, InternalError, NotFound
@@ -167,8 +167,8 @@ async def test_rows_whose_key_is_gone_stop_nobody_else(vault, directory, tmp_pat
     await store.put_blob("acme", blob(), WORDS)
     await store.create(job("new", project="other", created=clock.unix_ms() + 5), 9)
     directory.destroy_keys("acme")
-    assert (await store.claim("a", (), KINDS)).id == "new"
-    assert await store.claim("a", (), KINDS) is None
+    assert (await store.claim("a", (), ("batch",))).id == "new"
+    assert await store.claim("a", (), ("batch",)) is None
     assert await store.jobs("acme", "batch", Page(), HOUR_S) == ([], False)
     assert await store.blobs("acme", (), Page(), HOUR_S) == ([], False)
     for asked in (store.blob("acme", "file-1", HOUR_S), store.job("acme", "old", HOUR_S)):

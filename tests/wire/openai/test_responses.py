@@ -127,7 +127,7 @@ def test_sampling(fields: dict[str, Any], sampling: Sampling) -> None:
 @pytest.mark.parametrize(
     "fields",
     [
-        {"user": "u", "safety_identifier": "s", "prompt_cache_key": "k", "metadata": {}},
+        {"prompt_cache_key": "k", "metadata": {}},
         {"service_tier": "default", "truncation": "disabled", "instructions": ""},
         {"reasoning": {}, "text": {"format": {"type": "text"}}, "include": [], "top_logprobs": 0},
         {"reasoning": {"effort": None, "summary": "auto"}, "tools": [], "tool_choice": "auto"},

@@ -218,7 +218,7 @@ def asked(
             tool_choice=_tool_choice(request.tool_choice, tools),
             parallel_tool_calls=request.parallel_tool_calls is not False,
             stream=request.stream is True,
-            tags=shared.tags(request.metadata),
+            tags=shared.tags(request.metadata, request.safety_identifier or request.user),
             reasoning_effort=shared.effort(request.reasoning.effort if request.reasoning else None, "reasoning.effort"),
             verbosity=shared.verbosity(request.text.verbosity if request.text else None, "text.verbosity"),
         )
