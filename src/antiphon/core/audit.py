@@ -33,6 +33,7 @@ class Action(StrEnum):
     PROJECT_ERASE = "project.erase"
     CONTENT_KEY_RETIRE = "content_key.retire"
     CONTENT_KEYS_DESTROY = "content_keys.destroy"
+    MASTER_KEY_CHANGE = "master_key.change"
     KEY_CREATE = "key.create"
     KEY_CHANGE = "key.change"
     KEY_REVOKE = "key.revoke"

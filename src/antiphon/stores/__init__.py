@@ -5,6 +5,7 @@ There is one, in SQLite files in the data directory. Other rooms get stores here
 
 from pathlib import Path
 
+from antiphon.core.audit import Author
 from antiphon.core.ports import Clock
 from antiphon.core.stores import Exports, JobBounds, ServerStores, Stores
 from antiphon.storage.master_key import MasterKeySource, find_source
@@ -40,6 +41,24 @@ def open_server_stores(
 
     master = master or find_source(data_dir, {})
     return files.open_server_stores(data_dir, server, clock, master, answers_bytes, jobs or JobBounds(), accept_loss)
+
+
+def check_master_key(data_dir: Path, source: MasterKeySource) -> None:
+    """Check that the master key is the one of the data directory. Raises `CallerError`, `InternalError`; `NotFound` if
+    the directory has no keys yet.
+    """
+    from antiphon.stores.sqlite import files
+
+    files.check_master_key(data_dir, source)
+
+
+def change_master_key(data_dir: Path, source: MasterKeySource, new: bytes, by: Author) -> int:
+    """Encrypt the keys of all projects by another master key than the one from `source`, and record it; return how
+    many. Raises `LedgerUnavailable` if a server has the data directory, `CallerError`, `InternalError`.
+    """
+    from antiphon.stores.sqlite import files
+
+    return files.change_master_key(data_dir, source, new, by)
 
 
 def open_exports(data_dir: Path, *, make: bool) -> Exports:

@@ -25,6 +25,7 @@ _KINDS: dict[Action, tuple[int, int]] = {
     Action.PROJECT_ERASE: (ENTITY, 4),
     Action.CONTENT_KEY_RETIRE: (ENTITY, 3),
     Action.CONTENT_KEYS_DESTROY: (ENTITY, 4),
+    Action.MASTER_KEY_CHANGE: (ENTITY, 3),
     Action.KEY_CREATE: (ACCOUNT, 1),
     Action.KEY_CHANGE: (ACCOUNT, 3),
     Action.KEY_REVOKE: (ACCOUNT, 5),

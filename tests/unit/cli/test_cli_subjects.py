@@ -58,6 +58,20 @@ def test_a_person_is_exported_and_erased_and_then_the_project(run, tmp_path):
         run("subjects", "erase", JANE, "--project", "nowhere", "--yes")
 
 
+def test_the_master_key_is_checked_and_changed(run, tmp_path):
+    assert isinstance(run("master-key", "check", catch=True).exception, NotFound)
+    run("projects", "create", "acme", "--keep-answers", "520w")
+    asyncio.run(keep(tmp_path / "data"))
+    assert run("master-key", "check").exit_code == 0
+    assert run("master-key", "change", str(tmp_path / "new.key")).exit_code == 0
+    assert isinstance(run("master-key", "check", catch=True).exception, CallerError)
+    config = tmp_path / "config.toml"
+    config.write_text(f'[encryption]\nkey_file = "{tmp_path / "new.key"}"\n')
+    assert str(tmp_path / "new.key") in run("master-key", "check", "--config", str(config)).stdout
+    lines = run("subjects", "export", JANE, "--project", "acme", "--config", str(config)).stdout.splitlines()
+    assert json.loads(lines[-1])["counts"]["answers"] == 1
+
+
 def test_beside_a_running_server_it_is_refused_with_what_to_do(run, tmp_path):
     run("projects", "create", "acme")
     held = lock_directory(tmp_path / "data")

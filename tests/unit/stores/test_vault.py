@@ -12,13 +12,16 @@ from files import mode
 from job_records import blob, job
 from vaults import open_vault
 
-from antiphon.core.errors import CallerError, InternalError, NotFound
+from antiphon.core.audit import Author
+from antiphon.core.errors import CallerError, InternalError, LedgerUnavailable, NotFound
 from antiphon.core.identity import Project
 from antiphon.core.jobs import Page
 from antiphon.core.sealing import Unreadable
 from antiphon.core.specs import Message, Role
 from antiphon.core.wire import Keep
-from antiphon.stores import ANSWERS_BYTES
+from antiphon.storage.directory import lock_directory
+from antiphon.storage.master_key import find_source
+from antiphon.stores import ANSWERS_BYTES, change_master_key
 from antiphon.stores.sqlite import answers, jobs_schema
 from antiphon.stores.sqlite.answers import SqliteAnswers
 from antiphon.stores.sqlite.directory import SqliteDirectory
@@ -141,6 +144,23 @@ def test_it_comes_from_the_environment_in_either_form(tmp_path):
     again = open_vault(tmp_path, {"ANTIPHON_MASTER_KEY": base64.b64encode(key).decode()})
     assert again.unseal("acme", "p", sealed) == WORDS
     assert not (tmp_path / "master.key").exists()
+
+
+def test_the_master_key_is_changed_with_all_that_it_protects(vault, directory, tmp_path):
+    sealed = vault.seal("acme", "p", WORDS)
+    directory.retire_key("acme")
+    later = vault.seal("acme", "p", WORDS)
+    new = os.urandom(32)
+    assert change_master_key(tmp_path, find_source(tmp_path, {}), new, Author("cli:0", 7)) == 2
+    assert directory.changes()[1][-1].record.action == "master_key.change"
+    with pytest.raises(CallerError, match="not the one"):
+        open_vault(tmp_path)
+    again = open_vault(tmp_path, {"ANTIPHON_MASTER_KEY": new.hex()})
+    assert [again.unseal("acme", "p", each) for each in (sealed, later)] == [WORDS, WORDS]
+    held = lock_directory(tmp_path)
+    with pytest.raises(LedgerUnavailable):
+        change_master_key(tmp_path, find_source(tmp_path, {}), new, Author())
+    assert held
 
 
 # -- what the stores have on the disk ----------------------------------------------------------------------------------

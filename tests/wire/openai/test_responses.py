@@ -139,6 +139,19 @@ def test_what_changes_nothing(fields: dict[str, Any]) -> None:
     assert asked(**fields) == asked()
 
 
+@pytest.mark.parametrize(
+    ("fields", "tags"),
+    [
+        ({"user": "u"}, ("subject=u",)),
+        ({"user": "u", "safety_identifier": "s"}, ("subject=s",)),
+        ({"user": "u", "metadata": {"subject": "m"}}, ("subject=m", "subject=u")),
+        ({"user": ""}, ()),
+    ],
+)
+def test_whom_it_is_about(fields: dict[str, Any], tags: tuple[str, ...]) -> None:
+    assert asked(**fields).tags == tags
+
+
 def test_everything_else() -> None:
     spec = asked(stream=True, parallel_tool_calls=False, metadata={"team": "a", "run": "7"})
     assert (spec.stream, spec.parallel_tool_calls, spec.tags) == (True, False, ("team=a", "run=7"))

@@ -9,7 +9,7 @@ import hmac
 import secrets
 import sqlite3
 import threading
-from contextlib import suppress
+from contextlib import closing, suppress
 from pathlib import Path
 from sqlite3 import Connection
 
@@ -74,9 +74,6 @@ class Vault:
         digest = hmac.digest(key, subject.encode("utf-8", "surrogatepass"), "sha256").hex()
         return digest[:PSEUDONYM_DIGITS]
 
-    def close(self) -> None:
-        self._connection.close()
-
     def _key(self, project: str, purpose: str) -> tuple[bytes, bytes]:
         """Return the id and the key that the project uses now."""
         with self._lock:
@@ -99,8 +96,8 @@ class Vault:
                 row = self._connection.execute(_PRESENT, (project, purpose)).fetchone()
             if row is not None:
                 return row["id"], self._unwrap(project, row["id"], row["wrapped"])
-            id, key, nonce = (secrets.token_bytes(size) for size in (ID_BYTES, KEY_BYTES, NONCE_BYTES))
-            wrapped = nonce + self._master.encrypt(nonce, key, _bound(project, "project_keys", id))
+            id, key = secrets.token_bytes(ID_BYTES), secrets.token_bytes(KEY_BYTES)
+            wrapped = _wrap(self._master, key, _bound(project, "project_keys", id))
             self._connection.execute(_ADD, (id, project, purpose, wrapped))
             return id, key
 
@@ -137,6 +134,33 @@ class Vault:
             self._present.clear()
 
 
+def change_master(path: Path, source: MasterKeySource, new: bytes) -> int:
+    """Encrypt all keys in the file at `path` by another master key, in one transaction; return how many. No server may
+    use the file. Raises as `Vault` does.
+    """
+    try:
+        with closing(connect(path)) as connection:
+            connection.execute("PRAGMA secure_delete=ON")
+            old, master = AESGCM(_prove(connection, path, source)), AESGCM(new)
+            with connection:
+                connection.execute("BEGIN IMMEDIATE")
+                rows = connection.execute("SELECT position, project, id, wrapped FROM project_keys").fetchall()
+                for position, project, id, wrapped in rows:
+                    bound = _bound(project, "project_keys", id)
+                    key = old.decrypt(wrapped[:NONCE_BYTES], wrapped[NONCE_BYTES:], bound)
+                    again = _wrap(master, key, bound)
+                    connection.execute("UPDATE project_keys SET wrapped = ? WHERE position = ?", (again, position))
+                connection.execute("UPDATE master SET proof = ?", (_wrap(master, _PROVEN, None),))
+            return len(rows)
+    except (sqlite3.Error, InvalidTag, ValueError) as error:
+        raise InternalError(f"the keys in {path} cannot be encrypted anew: {type(error).__name__}") from error
+
+
+def _wrap(master: AESGCM, data: bytes, bound: bytes | None) -> bytes:
+    nonce = secrets.token_bytes(NONCE_BYTES)
+    return nonce + master.encrypt(nonce, data, bound)
+
+
 def _bound(project: str, place: str, id: bytes) -> bytes:
     """Return what is authenticated with a sealed text; no two places share it."""
     return b"".join(b"%d:%b" % (len(part), part) for part in (project.encode(), place.encode(), id))
@@ -154,9 +178,7 @@ def _prove(connection: Connection, path: Path, source: MasterKeySource) -> bytes
         connection.execute("BEGIN IMMEDIATE")
         known = connection.execute("SELECT proof FROM master").fetchone()
         if known is None:
-            nonce = secrets.token_bytes(NONCE_BYTES)
-            proof = nonce + AESGCM(master).encrypt(nonce, _PROVEN, None)
-            connection.execute("INSERT INTO master VALUES (?)", (proof,))
+            connection.execute("INSERT INTO master VALUES (?)", (_wrap(AESGCM(master), _PROVEN, None),))
             return master
     proof = known["proof"]
     with suppress(InvalidTag, ValueError):
