@@ -129,15 +129,7 @@ async def assemble(config: Config, accept_loss: bool = False) -> AsyncIterator[H
     async with AsyncExitStack() as stack:
         latest = LatestClock(clock, directory / LATEST_NAME)
         server = server_id(directory)
-        stores = open_server_stores(
-            directory,
-            server,
-            latest,
-            master=find_source(directory, os.environ, *structs.astuple(config.encryption)),
-            answers_bytes=config.limits.kept_gb << 30,
-            jobs=_job_bounds(config),
-            accept_loss=accept_loss,
-        )
+        stores = _stores(config, directory, server, latest, accept_loss)
         for store in (stores.ledger, stores.answers, stores.jobs, stores.passing):  # closed in reverse order
             stack.push_async_callback(store.close)
         control = Control(stores.directory)
@@ -228,8 +220,7 @@ async def open_subjects(config: Config) -> AsyncIterator[Subjects]:
     directory = open_directory(config.directory)
     async with AsyncExitStack() as stack:
         latest = LatestClock(SystemClock(), directory / LATEST_NAME)
-        master = find_source(directory, os.environ, *structs.astuple(config.encryption))
-        stores = open_server_stores(directory, server_id(directory), latest, master=master)
+        stores = _stores(config, directory, server_id(directory), latest)
         for store in (stores.ledger, stores.answers, stores.jobs, stores.passing):
             stack.push_async_callback(store.close)
         stack.push_async_callback(latest.save)
@@ -242,6 +233,19 @@ async def open_subjects(config: Config) -> AsyncIterator[Subjects]:
             return keys.policy(project).keep_answers_s
 
         yield Subjects(stores, Keeper(stores.answers, keep_s, latest, sealer=stores.sealer), keep_s, auditor)
+
+
+def _stores(config: Config, directory: Path, server: str, clock: Clock, accept_loss: bool = False) -> ServerStores:
+    """Open the stores of the server with that id; blocking. Raises as `open_server_stores`."""
+    return open_server_stores(
+        directory,
+        server,
+        clock,
+        master=find_source(directory, os.environ, *structs.astuple(config.encryption)),
+        answers_bytes=config.limits.kept_gb << 30,
+        jobs=_job_bounds(config),
+        accept_loss=accept_loss,
+    )
 
 
 def _auditor(config: Config, stores: ServerStores, clock: SystemClock, latest: LatestClock, keys: KeyRing) -> Auditor:

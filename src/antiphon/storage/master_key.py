@@ -7,6 +7,7 @@ the databases, but not a copy of the whole directory.
 
 import base64
 import binascii
+import logging
 import secrets
 import subprocess
 from collections.abc import Mapping
@@ -21,6 +22,8 @@ VARIABLE = "ANTIPHON_MASTER_KEY"
 KEY_BYTES = 32
 COMMAND_S = 60.0  # within which the command answers
 MAX_TEXT = 4096  # bytes of a file, or of a command's output
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +69,7 @@ class MasterKeySource:
             write_once(self.file, base64.b64encode(secrets.token_bytes(KEY_BYTES)) + b"\n")
         except OSError as error:
             raise CallerError(f"the master key cannot be written to {self.file}: {error.strerror}") from None
+        log.info("a master key was made: keep it elsewhere", extra={"reason": str(self.file)})
         made = self.read()
         assert made is not None
         return made

@@ -1,8 +1,8 @@
 """`POST /v1/responses`: returns the answer to a conversation, whole, streamed as typed events, or in the background.
 
 Every parameter is honoured or refused, except those for quality or convenience that not every model supports
-(`reasoning`, `text.verbosity`): the response repeats what was done. `safety_identifier`, or else `user`, says whom it is
-about; `prompt_cache_key` changes nothing; `metadata` is kept with the usage. The project's policy says whether a
+(`reasoning`, `text.verbosity`): the response repeats what was done. `safety_identifier`, or else `user`, says whom it
+is about; `prompt_cache_key` changes nothing; `metadata` is kept with the usage. The project's policy says whether a
 response may be kept; without a `store`, it is kept if it may be.
 """
 
