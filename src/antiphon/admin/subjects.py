@@ -37,9 +37,12 @@ class Place(BaseModel):
 
 
 class Erasure(BaseModel):
-    """The certificate of an erasure: how many of each were erased, and the record in the audit log."""
+    """The certificate of an erasure: how many of each were erased, and the record in the audit log. `untagged_files`
+    remain and name nobody: lines in them may be about the person.
+    """
 
     erased: dict[str, int]
+    untagged_files: int
     log: Place
     record: dict[str, Any]
 

@@ -9,14 +9,14 @@ import asyncio
 from base64 import b64encode
 from collections import Counter
 from collections.abc import AsyncGenerator, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import msgspec
 
 from antiphon.core.audit import Action, AuditRecord, Author, canonical
 from antiphon.core.errors import CallerError, InternalError, NotFound
-from antiphon.core.jobs import Blob, Job
+from antiphon.core.jobs import Blob, Job, Page
 from antiphon.core.merkle import leaf_hash
 from antiphon.core.stores import Jobs, ServerStores
 from antiphon.core.tags import MAX_CHARS
@@ -25,6 +25,7 @@ from antiphon.session.keeping import Keeper
 from antiphon.trust.audit import Auditor
 
 PIECE_BYTES = 1 << 20  # of a file, in one line of an export
+MOST_FILES = 10_000  # of a project that are looked at
 PASSING_S = 86_400  # the longest time for which anything is in memory
 
 Line = dict[str, Any]
@@ -32,17 +33,21 @@ Line = dict[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class Certificate:
-    """The proof of an erasure: its record, the record's number in the audit log, and the log's size afterwards."""
+    """The proof of an erasure: its record, the record's number in the audit log, and the log's size afterwards.
+    `untagged_files` are the project's files that remain and name nobody: lines in them may be about the person.
+    """
 
     record: AuditRecord
     number: int
     size: int
+    untagged_files: int = 0
 
     def shown(self) -> Line:
         """Return it as JSON. The hash of the record's bytes is the leaf that proofs of inclusion are about."""
         body = canonical(self.record)
         log = {"number": self.number, "size": self.size, "leaf": leaf_hash(body).hex()}
-        return {"erased": dict(self.record.counts), "log": log, "record": msgspec.json.decode(body)}
+        counts = {"erased": dict(self.record.counts), "untagged_files": self.untagged_files}
+        return counts | {"log": log, "record": msgspec.json.decode(body)}
 
 
 class Subjects:
@@ -81,13 +86,14 @@ class Subjects:
                 found["files"] += 1
                 async for line in _file(store, project, blob, keep_s(project)):
                     yield line
-        yield {"kind": "end", "counts": dict(found)}
+        yield {"kind": "end", "counts": dict(found), "untagged_files": await self._untagged(project)}
 
     async def erase(self, project: str, subject: str, by: Author) -> Certificate:
         """Erase everything about a person. Raises as `export` does; if it fails, it can be repeated."""
         pseudonym = await self._pseudonym(project, subject)
         counts = await self._erase(project, pseudonym)
-        return await self._certify(by.did(Action.SUBJECT_ERASE, project, pseudonym), counts)
+        certificate = await self._certify(by.did(Action.SUBJECT_ERASE, project, pseudonym), counts)
+        return replace(certificate, untagged_files=await self._untagged(project))
 
     async def erase_project(self, project: str, by: Author) -> Certificate:
         """Destroy the keys of a project's content and tags, then erase the content. Raises as `export` does."""
@@ -104,6 +110,14 @@ class Subjects:
             counts["jobs"] += erased["jobs"]
             counts["files"] += erased["blobs"]
         return counts
+
+    async def _untagged(self, project: str) -> int:
+        """Return how many of the project's files name nobody."""
+        count, page = 0, Page(limit=MOST_FILES)
+        for store, keep_s in self._places:
+            blobs, _ = await store.blobs(project, (), page, keep_s(project))
+            count += sum(not blob.subject for blob in blobs)
+        return count
 
     async def _certify(self, record: AuditRecord, counts: Counter[str]) -> Certificate:
         """Record an erasure, and find its place in the log."""

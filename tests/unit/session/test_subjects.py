@@ -99,6 +99,10 @@ async def test_all_about_a_person_is_exported_with_its_audio_and_no_more(kept):
     pieces = [line for line in lines if line["kind"] == "file_data"][:3]
     assert b"".join(b64decode(each["base64"]) for each in pieces) == AUDIO
     assert JOHN not in {line.get("name", "").partition(".")[0] for line in lines}
+    assert last["untagged_files"] == 0
+    await kept.stores.jobs.put_blob("acme", blob("of nobody"), b"{}")
+    assert (await kept.lines(JANE))[-1]["untagged_files"] == 1
+    assert (await kept.subjects.erase("acme", "nobody", BY)).untagged_files == 1
     json.dumps(lines)
     assert (await kept.lines("nobody"))[-1]["counts"] == {"answers": 0, "remembered": 0, "jobs": 0, "files": 0}
     assert (await kept.lines(JANE, "other"))[-1]["counts"]["answers"] == 0
