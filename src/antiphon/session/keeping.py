@@ -115,11 +115,15 @@ class Keeper:
         """
         if isinstance(asked, AnswerRequest):
             return asked
-        found: dict[str, bytes] = {}
+        begun_ns, found = self._clock.now_ns(), list[Keep]()
         for id in asked.answers:
             with suppress(NotFound):
-                found[id] = (await self._get(principal, id, recent)).body
-        return await asyncio.to_thread(asked.resolve, found)
+                found.append(await self._get(principal, id, recent))
+        request = await asyncio.to_thread(asked.resolve, {keep.id: keep.body for keep in found})
+        subjects = tuple(dict.fromkeys(subject for keep in found for subject in keep.subjects))
+        if self._erased_since(principal.project, subjects, begun_ns):
+            raise NotFound("Stored answer not found.")
+        return replace(request, subjects=subjects)
 
     async def begin(
         self,
@@ -134,7 +138,7 @@ class Keeper:
 
         Raises `CallerError` for what the policy does not allow, and for an unknown previous answer.
         """
-        allowed = self._keep_s(principal.project) > 0
+        begun_ns, allowed = self._clock.now_ns(), self._keep_s(principal.project) > 0
         if asked.keep and not allowed:
             raise CallerError("This project's policy does not allow storing answers.", param="keep")
         keep = allowed if asked.keep is None else asked.keep
@@ -157,13 +161,13 @@ class Keeper:
             remember = partial(self.recents.remember, principal)
         if not keep and remember is None:
             return spec, None
-        subjects = await self._subjects(principal.project, (*tags, *spec.tags), earlier)
-        begun_ns = self._clock.now_ns()
+        known = (*asked.subjects, *(earlier.subjects if earlier else ()))
+        subjects = await self._subjects(principal.project, (*tags, *spec.tags), known)
         return spec, Keeping(partial(self._put, principal.project, before, keep, remember, subjects, begun_ns), keep)
 
-    async def _subjects(self, project: str, tags: tuple[str, ...], earlier: Keep | None) -> tuple[str, ...]:
-        """Return the pseudonyms of the people whom an answer is about."""
-        known, named = earlier.subjects if earlier else (), value_of(tags, SUBJECT)
+    async def _subjects(self, project: str, tags: tuple[str, ...], known: tuple[str, ...]) -> tuple[str, ...]:
+        """Return the pseudonyms of the people whom an answer is about, with those of earlier ones."""
+        named = value_of(tags, SUBJECT)
         own = (await asyncio.to_thread(self._sealer.pseudonym, project, named),) if named else ()
         return tuple(dict.fromkeys((*known, *own)))
 
@@ -192,7 +196,7 @@ class Keeper:
         begun_ns: int,
         keep: Keep,
     ) -> None:
-        if any(self._erased_ns.get((project, each), -1) >= begun_ns for each in ("", *subjects)):
+        if self._erased_since(project, subjects, begun_ns):
             return
         keep_s = self._keep_s(project)
         keep = replace(keep, subjects=subjects)
@@ -202,6 +206,10 @@ class Keeper:
             remember(keep)
         if stored and keep_s:  # the policy may have changed since the answer began
             await self._store.put(project, keep, keep_s)
+
+    def _erased_since(self, project: str, subjects: tuple[str, ...], since_ns: int) -> bool:
+        """Return whether the project, or one of these subjects, was erased then or later."""
+        return any(self._erased_ns.get((project, each), -1) >= since_ns for each in ("", *subjects))
 
     # -- by id ---------------------------------------------------------------------------------------------------------
 

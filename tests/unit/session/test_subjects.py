@@ -1,15 +1,17 @@
 """What is kept about a person: exported whole, erased everywhere, and certified in the audit log."""
 
+import asyncio
 import json
 from base64 import b64decode
 from dataclasses import replace
+from functools import partial
 
 import pytest
 from job_records import blob, job
 
 from antiphon.core import merkle
 from antiphon.core.audit import Author, canonical
-from antiphon.core.endpoints import AnswerRequest
+from antiphon.core.endpoints import AnswerRequest, Referring
 from antiphon.core.errors import CallerError, NotFound
 from antiphon.core.identity import Principal, Project, Scope
 from antiphon.core.merkle import leaf_hash
@@ -130,6 +132,23 @@ async def test_an_erasure_takes_all_of_it_and_nothing_else_and_is_in_the_log(kep
     assert merkle.subtrees((0, size))
     for file in tmp_path.iterdir():
         assert JANE.encode() not in file.read_bytes(), file
+
+
+async def test_what_refers_to_an_answer_is_about_the_same_people(kept):
+    await kept.answer("r1", JANE)
+
+    def made(found, then=lambda: None):
+        then()
+        return AnswerRequest(GenerateSpec("m", ()), None, keep=True)
+
+    request = await kept.keeper.resolve(PRINCIPAL, Referring(("r1", "unknown"), made))
+    _, keeping = await kept.keeper.begin(PRINCIPAL, request)
+    await keeping.put(Keep("r2", b"{}"))
+    assert (await kept.lines(JANE))[-1]["counts"]["answers"] == 2
+    erase = partial(asyncio.run_coroutine_threadsafe, loop=asyncio.get_running_loop())
+    during = Referring(("r1",), lambda found: made(found, erase(kept.subjects.erase("acme", JANE, BY)).result))
+    with pytest.raises(NotFound):
+        await kept.keeper.resolve(PRINCIPAL, during)
 
 
 async def test_what_is_being_answered_while_it_is_erased_is_not_kept(kept):
