@@ -7,8 +7,9 @@ NOW = 1_767_225_600_000
 DAY_S = 86_400
 
 
-def blob(id="file-1", created=NOW, ends=NOW + DAY_S * 1000, purpose="batch"):
-    return Blob(id=id, name="in.jsonl", purpose=purpose, created_unix_ms=created, ends_unix_ms=ends)
+def blob(id="file-1", created=NOW, ends=NOW + DAY_S * 1000, purpose="batch", subject=""):
+    times = {"created_unix_ms": created, "ends_unix_ms": ends}
+    return Blob(id=id, name="in.jsonl", purpose=purpose, subject=subject, **times)
 
 
 def job(id="job-1", project="acme", created=NOW, **values):

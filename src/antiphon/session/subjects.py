@@ -8,9 +8,9 @@ place in the log is its certificate.
 import asyncio
 from base64 import b64encode
 from collections import Counter
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
 
@@ -25,10 +25,12 @@ from antiphon.session.keeping import Keeper
 from antiphon.trust.audit import Auditor
 
 PIECE_BYTES = 1 << 20  # of a file, in one line of an export
+PAGE = 100  # jobs, or files, that are read at once
 MOST_FILES = 10_000  # of a project that are looked at
 PASSING_S = 86_400  # the longest time for which anything is in memory
 
 Line = dict[str, Any]
+R = TypeVar("R", Job, Blob)
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,11 +80,10 @@ class Subjects:
             found["remembered"] += 1
             yield _answer(keep, "memory")
         for store, keep_s in self._places:
-            jobs, blobs = await store.of_subject(project, pseudonym, keep_s(project))
-            for job in jobs:
+            async for job in _all(store.jobs_about, project, pseudonym, keep_s(project)):
                 found["jobs"] += 1
                 yield _job(job)
-            for blob in blobs:
+            async for blob in _all(store.blobs_about, project, pseudonym, keep_s(project)):
                 found["files"] += 1
                 async for line in _file(store, project, blob, keep_s(project)):
                     yield line
@@ -139,6 +140,20 @@ class Subjects:
         if project not in (await asyncio.to_thread(self._stores.directory.view)).projects:
             raise NotFound(f"project {project} not found", param="project")
         return await asyncio.to_thread(self._stores.sealer.pseudonym, project, subject)
+
+
+async def _all(
+    listed: Callable[[str, str, Page, int], Awaitable[tuple[list[R], bool]]], project: str, subject: str, keep_s: int
+) -> AsyncGenerator[R, None]:
+    """Yield everything that is listed about a subject, page by page."""
+    page, more = Page(limit=PAGE, newest_first=False), True
+    while more:
+        found, more = await listed(project, subject, page, keep_s)
+        for each in found:
+            yield each
+        if found:
+            page = replace(page, after=found[-1].id)
+        more = more and bool(found)
 
 
 def _answer(keep: Keep, where: str) -> Line:

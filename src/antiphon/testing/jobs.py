@@ -207,12 +207,13 @@ class FakeJobs:
                 wiped[key[0]] += 1
         return wiped
 
-    async def of_subject(self, project: str, subject: str, keep_s: int) -> tuple[list[Job], list[Blob]]:
+    async def jobs_about(self, project: str, subject: str, page: Page, keep_s: int) -> tuple[list[Job], bool]:
         jobs = [job for (whose, _), job in self._jobs.items() if (whose, job.subject) == (project, subject)]
-        keys = [key for key in self._blobs if key[0] == project and key not in self._open]
-        blobs = [self._blobs[key] for key in keys if self._blobs[key].subject == subject]
-        page = Page(limit=max(1, len(jobs), len(blobs)), newest_first=False)
-        return self._page(jobs, page, keep_s)[0], self._page(blobs, page, keep_s)[0]
+        return self._page(jobs, page, keep_s)
+
+    async def blobs_about(self, project: str, subject: str, page: Page, keep_s: int) -> tuple[list[Blob], bool]:
+        whole = ((key, blob) for key, blob in self._blobs.items() if key[0] == project and key not in self._open)
+        return self._page([blob for _, blob in whole if blob.subject == subject], page, keep_s)
 
     async def erase(self, project: str, subject: str | None = None) -> Counter[str]:
         def wanted(key: tuple[str, str], record: Blob | Job) -> bool:

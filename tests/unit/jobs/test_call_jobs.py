@@ -10,7 +10,7 @@ import pytest
 from antiphon.calls.recognition import Recognition
 from antiphon.core.errors import CallerError, CapacityError, ConsentRequired
 from antiphon.core.identity import USUAL_SCOPES, Principal
-from antiphon.core.jobs import JobState
+from antiphon.core.jobs import JobState, Page
 from antiphon.core.policy import ConsentPolicy, Policy
 from antiphon.core.routing import CallRow
 from antiphon.core.wire import Opening
@@ -139,7 +139,8 @@ async def test_a_job_and_what_it_writes_have_its_tags_and_its_subject(busy):
     question = replace(transcripts.CreateTranscript().ask(opening, body), tags=tags)
     made = json.loads((await busy.jobs.answer(question, ACME)).body)
     await busy.over(made["id"])
-    (jobs, blobs) = await busy.passing.of_subject("acme", "jane", 3600)
+    jobs, _ = await busy.passing.jobs_about("acme", "jane", Page(), 3600)
+    blobs, _ = await busy.passing.blobs_about("acme", "jane", Page(), 3600)
     assert [(job.id, job.tags) for job in jobs] == [(made["id"], tags)]
     assert [blob.id for blob in blobs] == [jobs[0].output]
     assert {entry.tags for entry in busy.ledger.entries} == {tags}

@@ -20,7 +20,7 @@ from antiphon.core.specs import GenerateSpec, Message, Role
 from antiphon.core.stores import JobBounds
 from antiphon.core.wire import Keep
 from antiphon.session.keeping import Keeper
-from antiphon.session.subjects import PIECE_BYTES, Subjects
+from antiphon.session.subjects import PAGE, PIECE_BYTES, Subjects
 from antiphon.stores import open_server_stores
 from antiphon.trust.audit import Auditor
 
@@ -132,6 +132,19 @@ async def test_an_erasure_takes_all_of_it_and_nothing_else_and_is_in_the_log(kep
     assert merkle.subtrees((0, size))
     for file in tmp_path.iterdir():
         assert JANE.encode() not in file.read_bytes(), file
+
+
+async def test_of_many_all_are_exported(kept):
+    pseudonym = kept.stores.sealer.pseudonym("acme", JANE)
+    for number in range(PAGE + 1):
+        await kept.stores.jobs.put_blob("acme", blob(f"f{number}", subject=pseudonym), b"{}")
+        await kept.stores.jobs.create(job(f"j{number}", subject=pseudonym), 999)
+    assert (await kept.lines(JANE))[-1]["counts"] == {
+        "answers": 0,
+        "remembered": 0,
+        "jobs": PAGE + 1,
+        "files": PAGE + 1,
+    }
 
 
 async def test_what_refers_to_an_answer_is_about_the_same_people(kept):

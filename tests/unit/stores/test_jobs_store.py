@@ -152,6 +152,22 @@ async def test_lists_are_in_pages_by_age(store):
         await store.jobs("acme", "batch", Page("nothing"), DAY_S)
 
 
+async def test_what_is_about_a_person_is_listed_and_erased_alone(store):
+    for project, subject in (("acme", "jane"), ("acme", ""), ("acme", "john"), ("other", "jane")):
+        await store.put_blob(project, blob(f"f-{subject}", subject=subject), b"x")
+        await store.put_blob(project, blob(f"own-{subject}", subject=subject, purpose=""), b"x")
+        await store.create(job(f"j-{subject}", project=project, subject=subject, tags=("a=1",)), 10)
+    blobs, _ = await store.blobs_about("acme", "jane", Page(), DAY_S)
+    jobs, more = await store.jobs_about("acme", "jane", Page(), DAY_S)
+    assert {each.id for each in blobs} == {"f-jane", "own-jane"}
+    assert ([(each.id, each.tags) for each in jobs], more) == ([("j-jane", ("a=1",))], False)
+    assert await store.erase("acme", "jane") == {"jobs": 1, "blobs": 2}
+    assert await store.jobs_about("acme", "jane", Page(), DAY_S) == ([], False)
+    assert len((await store.blobs_about("other", "jane", Page(), DAY_S))[0]) == 2
+    assert await store.erase("acme") == {"jobs": 2, "blobs": 4}
+    assert await store.blob("other", "f-jane", DAY_S)
+
+
 # -- jobs --------------------------------------------------------------------------------------------------------------
 
 

@@ -7,10 +7,9 @@ overwritten in the file. One thread owns the only connection.
 
 import asyncio
 import json
-import logging
 import sqlite3
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from functools import partial
@@ -21,11 +20,11 @@ from typing import Any, TypeVar
 from antiphon.core.errors import CapacityError, InternalError, NotFound
 from antiphon.core.jobs import NEXT, OVER, Blob, Job, JobState, Outcome, Page
 from antiphon.core.ports import Clock
-from antiphon.core.sealing import PLAIN, Sealer, Unreadable
+from antiphon.core.sealing import PLAIN, Sealer
 from antiphon.core.stores import LEASE_MS, RECORD_BYTES, LeaseLost, StorageFull
 from antiphon.storage.files import WatchedFile, private_file
 from antiphon.stores.sqlite.connection import MEMORY, connect
-from antiphon.stores.sqlite.jobs_schema import BLOB, JOB, MIGRATIONS, Rows
+from antiphon.stores.sqlite.jobs_schema import BLOB, JOB, MIGRATIONS, Rows, readable
 from antiphon.stores.sqlite.resources import SqliteResources
 from antiphon.stores.sqlite.schema import migrate
 
@@ -33,12 +32,8 @@ FILE_NAME = "jobs.db"  # in the data directory
 PIECE_BYTES = 1 << 20
 RETRY_AFTER_S = 60
 WIPED_AT_ONCE = 16
-MOST_OF_SUBJECT = 10_000  # jobs, and blobs, in one export
 
 T = TypeVar("T")
-R = TypeVar("R")
-
-log = logging.getLogger(__name__)
 
 _IS_OVER = f"state IN {tuple(map(str, sorted(OVER)))}"
 _PUT_BLOB = f"INSERT INTO blobs (project, whole, {', '.join(BLOB)}) VALUES (?, ?, {', '.join('?' * len(BLOB))})"
@@ -115,7 +110,7 @@ SELECT start, body FROM pieces WHERE project = ? AND blob = ? AND start < ? AND 
     async def blobs(self, project: str, purposes: Collection[str], page: Page, keep_s: int) -> tuple[list[Blob], bool]:
         where, values = _one_of("purpose", purposes)
         rows, more = await self._list("blobs", project, f"whole AND purpose <> '' AND {where}", values, page, keep_s)
-        return _readable(rows, self._rows.to_blob), more
+        return readable(rows, self._rows.to_blob), more
 
     async def delete_blob(self, project: str, id: str) -> None:
         await self._run(lambda t: t.execute("DELETE FROM blobs WHERE project = ? AND id = ?", (project, id)))
@@ -186,7 +181,7 @@ SELECT * FROM blobs WHERE project = ? AND id = ? AND whole AND ends_unix_ms > ? 
     ) -> tuple[list[Job], bool]:
         where, values = _one_of("state", states)
         rows, more = await self._list("jobs", project, f"kind = ? AND {where}", (kind, *values), page, keep_s)
-        return _readable(rows, self._rows.to_job), more
+        return readable(rows, self._rows.to_job), more
 
     async def end(self, project: str, id: str, ends_unix_ms: int) -> None:
         def end(t: Connection) -> None:
@@ -233,14 +228,14 @@ SELECT * FROM blobs WHERE project = ? AND id = ? AND whole AND ends_unix_ms > ? 
             now = self._clock.unix_ms()
             while row := t.execute(_CLAIM, (now, json.dumps(list(besides)), json.dumps(list(kinds)))).fetchone():
                 key = row["project"], row["id"]
-                if not (readable := _readable([row], self._rows.to_job)):
+                if not (found := readable([row], self._rows.to_job)):
                     t.execute(_GIVE_UP, (now, *key))
                     continue
                 t.execute(
                     "UPDATE jobs SET owner = ?, lease_unix_ms = ? WHERE project = ? AND id = ?",
                     (owner, now + LEASE_MS, *key),
                 )
-                job = readable[0]
+                job = found[0]
                 return self._set(t, job, state=JobState.RUNNING, attempt=job.attempt + 1)
             return None
 
@@ -347,12 +342,13 @@ SELECT * FROM blobs WHERE project = ? AND id = ? AND whole AND ends_unix_ms > ? 
             wiped.update(project for (project,) in rows)
         return wiped
 
-    async def of_subject(self, project: str, subject: str, keep_s: int) -> tuple[list[Job], list[Blob]]:
-        page = Page(limit=MOST_OF_SUBJECT, newest_first=False)
-        where, values = "subject = ?", (subject,)
-        jobs, _ = await self._list("jobs", project, where, values, page, keep_s)
-        blobs, _ = await self._list("blobs", project, f"whole AND {where}", values, page, keep_s)
-        return _readable(jobs, self._rows.to_job), _readable(blobs, self._rows.to_blob)
+    async def jobs_about(self, project: str, subject: str, page: Page, keep_s: int) -> tuple[list[Job], bool]:
+        rows, more = await self._list("jobs", project, "subject = ?", (subject,), page, keep_s)
+        return readable(rows, self._rows.to_job), more
+
+    async def blobs_about(self, project: str, subject: str, page: Page, keep_s: int) -> tuple[list[Blob], bool]:
+        rows, more = await self._list("blobs", project, "whole AND subject = ?", (subject,), page, keep_s)
+        return readable(rows, self._rows.to_blob), more
 
     async def erase(self, project: str, subject: str | None = None) -> Counter[str]:
         which, values = ("project = ?", (project,)) if subject is None else (_OF_SUBJECT, (project, subject))
@@ -410,17 +406,6 @@ SELECT * FROM blobs WHERE project = ? AND id = ? AND whole AND ends_unix_ms > ? 
 def _one_of(column: str, wanted: Collection[str]) -> tuple[str, tuple[str, ...]]:
     """Return a condition and its values; without `wanted`, one that matches everything."""
     return f"{column} IN ({', '.join('?' * len(wanted))})" if wanted else "TRUE", tuple(map(str, wanted))
-
-
-def _readable(rows: Iterable[Row], convert: Callable[[Row], R]) -> list[R]:
-    """Convert rows, without those whose key was destroyed, and damaged ones."""
-    found = []
-    for row in rows:
-        try:
-            found.append(convert(row))
-        except (NotFound, Unreadable) as error:
-            log.error("a stored row cannot be read", extra={"key": row["id"], "reason": error.message})
-    return found
 
 
 def _all(query: str, t: Connection) -> list[Row]:

@@ -1,14 +1,21 @@
 """The tables of jobs, blobs and resources, and the conversion of their rows to values."""
 
 import json
+import logging
 from base64 import b64decode, b64encode
+from collections.abc import Callable, Iterable
 from dataclasses import fields
 from sqlite3 import Row
-from typing import Any
+from typing import Any, TypeVar
 
+from antiphon.core.errors import NotFound
 from antiphon.core.identity import Scope
 from antiphon.core.jobs import Blob, Job, JobState
-from antiphon.core.sealing import Sealer
+from antiphon.core.sealing import Sealer, Unreadable
+
+R = TypeVar("R")
+
+log = logging.getLogger(__name__)
 
 MIGRATIONS = (
     (
@@ -155,3 +162,14 @@ class Rows:
             name = self._sealer.unseal(row["project"], f"blobs.name/{row['id']}", sealed)
             values["name"] = name.decode("utf-8", "surrogatepass")
         return Blob(**values)
+
+
+def readable(rows: Iterable[Row], convert: Callable[[Row], R]) -> list[R]:
+    """Convert rows, without those whose key was destroyed, and damaged ones."""
+    found = []
+    for row in rows:
+        try:
+            found.append(convert(row))
+        except (NotFound, Unreadable) as error:
+            log.error("a stored row cannot be read", extra={"key": row["id"], "reason": error.message})
+    return found
