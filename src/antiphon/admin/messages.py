@@ -7,7 +7,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from antiphon.core.entry import MAX_INTEGER
 from antiphon.core.identity import DEFAULT_PROJECT, MAX_NAME, USUAL_SCOPES, Key, Project, Scope
-from antiphon.core.policy import MAX_KEEP_S, MAX_WEIGHT, Marking, Policy, PromptPolicy, TagPolicy
+from antiphon.core.policy import MAX_KEEP_S, MAX_WEIGHT, ConsentPolicy, Marking, Policy, PromptPolicy, TagPolicy
 from antiphon.core.redaction import Substitution
 from antiphon.core.usage import By
 from antiphon.trust.control import MAX_URL
@@ -46,6 +46,10 @@ Prompts = Annotated[
     PromptPolicy,
     Field(strict=False, description="What engines elsewhere get of prompts with personal data, and what comes back."),
 ]
+Consent = Annotated[
+    ConsentPolicy,
+    Field(strict=False, description="Which calls need a tag `consent=...`: none, or those that hear a voice."),
+]
 StripeCustomer = Annotated[
     str, Field(max_length=64, description="Whose usage it is at Stripe: 'cus_...', 'none', or empty if not said yet.")
 ]
@@ -74,6 +78,7 @@ class ProjectChange(_Request):
     redact_words: RedactWords | None = None
     redact_patterns: RedactPatterns | None = None
     prompts: Prompts | None = None
+    consent: Consent | None = None
     stripe_customer: StripeCustomer | None = None
 
     def policy(self) -> dict[str, object]:
@@ -105,6 +110,7 @@ class ProjectAnswer(_Answer):
     redact_words: str
     redact_patterns: str
     prompts: PromptPolicy
+    consent: ConsentPolicy
     stripe_customer: str
 
 

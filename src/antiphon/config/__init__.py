@@ -27,6 +27,7 @@ from antiphon.config.sources import load
 from antiphon.config.tables import (
     AtOnce,
     Audit,
+    Encryption,
     Fetch,
     Grpc,
     Inspection,
@@ -56,6 +57,7 @@ __all__ = [
     "Backend",
     "Config",
     "Embedding",
+    "Encryption",
     "Engine",
     "Export",
     "ExportMeter",

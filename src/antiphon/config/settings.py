@@ -16,6 +16,7 @@ from antiphon.config.names import (
 )
 from antiphon.config.tables import (
     Audit,
+    Encryption,
     Fetch,
     Grpc,
     Inspection,
@@ -72,6 +73,7 @@ class Config(Table, frozen=True, kw_only=True):
     recognition: Recognition = Recognition()
     fetch: Fetch = Fetch()
     inspection: Inspection = Inspection()
+    encryption: Encryption = Encryption()
     audit: Audit = Audit()
     pricing: Pricing = msgspec.field(default_factory=Pricing)
     provenance: Provenance = Provenance()

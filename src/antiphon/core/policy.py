@@ -45,6 +45,13 @@ class PromptPolicy(StrEnum):
     RESTORED = "restored"  # the same, and in the answer the caller's own text is put back
 
 
+class ConsentPolicy(StrEnum):
+    """The calls that need a tag `consent=...`, which says what the person who is heard agreed to."""
+
+    NONE = "none"
+    VOICE = "voice"  # those that hear somebody: transcriptions and conversations
+
+
 @dataclass(frozen=True, slots=True)
 class _Rule:
     """The valid values of a field in words; a parser of a JSON value, which raises `ValueError`; and the replacement
@@ -126,8 +133,9 @@ class Policy:
     is the project's share when projects compete. `redact` are the kinds of personal data to hide in every answer,
     separated by commas, `redact_as` is their replacement; `redact_words` and `redact_patterns` are further texts and
     regular expressions to hide, one per line. `prompts` says whether engines elsewhere get prompts without all that, or
-    without personal data of any kind if answers may have it. `stripe_customer` is the customer at Stripe to whom the
-    usage is exported: empty if not yet known, `NO_CUSTOMER` for none.
+    without personal data of any kind if answers may have it. `consent` says which calls need a tag of consent.
+    `stripe_customer` is the customer at Stripe to whom the usage is exported: empty if not yet known, `NO_CUSTOMER` for
+    none.
     """
 
     keep_answers_s: int = field(default=0, metadata=_integer(0, MAX_KEEP_S, strictest=0))
@@ -139,6 +147,7 @@ class Policy:
     redact_words: str = field(default="", metadata=_lines("words or phrases", str))
     redact_patterns: str = field(default="", metadata=_lines("regular expressions", _compile))
     prompts: PromptPolicy = field(default=PromptPolicy.PLAIN, metadata=_word(PromptPolicy, PromptPolicy.REDACTED))
+    consent: ConsentPolicy = field(default=ConsentPolicy.NONE, metadata=_word(ConsentPolicy, ConsentPolicy.VOICE))
     stripe_customer: str = field(default="", metadata=_CUSTOMER)
 
     def values(self) -> dict[str, str | int]:

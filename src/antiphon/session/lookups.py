@@ -73,6 +73,7 @@ class Lookups:
                 if isinstance(question, NewJob) and question.webhook is not None:
                     sessions.check_webhook(principal, question.webhook)
                 if isinstance(question, NewJob) and question.spec is not None:
+                    sessions.check_consent(principal, question.tags)
                     sessions.catalogue.resolve(question.spec.model, RECOGNISES).settle_speech(question.spec)
                 assert self._jobs is not None, "a row asks for jobs where there is nobody to answer for them"
                 answered = await self._jobs.answer(question, principal)

@@ -62,7 +62,7 @@ class Admin:
         auditor = Auditor(self.ledger, directory, self.clock, self.ring.policy)
         notary = Notary(self.ledger, Signer("log", Ed25519PrivateKey.generate()), Path(), Outside(), None)
         checks = self.ring.authenticate, self.ledger, self.clock, inspect
-        made = create_admin(control, *checks, Auditing(auditor, self.ledger, notary), exports, self.billing)
+        made = create_admin(control, *checks, Auditing(auditor, self.ledger, notary), exports, self.billing, None)
         server.mount("/admin/v1", made)
         self.client = TestClient(server, raise_server_exceptions=False)
         self.period = month_of(self.clock.unix_ms())

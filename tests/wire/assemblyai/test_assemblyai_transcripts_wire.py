@@ -413,14 +413,14 @@ def test_a_webhook_is_told_what_became_of_it() -> None:
     assert not secret.keys() & message.keys()
     kind = TranscriptKind()
     for state, status in ((JobState.DONE, "completed"), (JobState.EXPIRED, "error")):
-        notice = kind.notice(job(state, settled=asked(**values)))
+        notice = kind.notice(job(state, settled=asked(**values)), b"")
         assert notice is not None
         assert json.loads(notice.body) == {"transcript_id": ID, "status": status}
         assert notice.signed(7, "ab") == {
             "content-type": "application/json", "X-Mine": "s", "antiphon-signature": "t=7,v1=ab"
         }  # fmt: skip
         assert "antiphon-signature" not in notice.signed(7, "")
-    assert kind.notice(job(JobState.DONE)) is None
+    assert kind.notice(job(JobState.DONE), b"") is None
 
 
 # -- views -------------------------------------------------------------------------------------------------------------
@@ -576,7 +576,7 @@ def test_any_body_is_a_job_or_refused(body: Any) -> None:
             refusal(transcripts.CreateTranscript(), error)
             continue
         assert TranscriptKind().item(question.request).path == "/v2/transcript"
-        TranscriptKind().notice(job(settled=wire.settled.decode(question.request)))
+        TranscriptKind().notice(job(settled=wire.settled.decode(question.request)), b"")
 
 
 @given(
