@@ -30,6 +30,7 @@ from antiphon.config import Config, Invalid
 from antiphon.config import Limits as Configured
 from antiphon.core.audit import Action
 from antiphon.core.errors import AntiphonError, CallerError, InternalError
+from antiphon.core.identity import Principal
 from antiphon.core.ports import Clock
 from antiphon.core.routing import CallRow
 from antiphon.core.stores import JobBounds, Ledger, ServerStores
@@ -76,6 +77,7 @@ from antiphon.trust.notary import Auditing, Notary, Outside
 from antiphon.trust.pairs import Pairs
 from antiphon.trust.provenance import Provenance, open_provenance
 from antiphon.trust.redaction.requirements import Redactions
+from antiphon.trust.residency import Permit, Policies, Residency
 
 if TYPE_CHECKING:
     from antiphon.transports.connections import Connections
@@ -137,7 +139,7 @@ async def assemble(config: Config, accept_loss: bool = False) -> AsyncIterator[H
         )
         for store in (stores.ledger, stores.answers, stores.jobs, stores.passing):  # closed in reverse order
             stack.push_async_callback(store.close)
-        control = Control(stores.directory)
+        control = Control(stores.directory, profiles=config.profiles.found)
         stack.push_async_callback(latest.save)
         decoder = Decoder(_decode_limits(config))
         stack.push_async_callback(decoder.close)
@@ -147,7 +149,8 @@ async def assemble(config: Config, accept_loss: bool = False) -> AsyncIterator[H
         observer = Observer(Objectives(**structs.asdict(config.objectives)), clock)
         if config.recognisers:
             observer.watch_engine("audio-decoder", decoder.stats)
-        catalogue, voices = await backends.build(config, clock, observer, stack)
+        residency = Residency(config.processing, lambda project: keys.policy(project), latest)
+        catalogue, voices = await backends.build(config, clock, observer, stack, residency.permitted)
         exporting = open_exporting(
             *(config, os.environ, directory, stores.ledger),
             lambda project: keys.policy(project).stripe_customer,
@@ -156,7 +159,7 @@ async def assemble(config: Config, accept_loss: bool = False) -> AsyncIterator[H
         stack.push_async_callback(exporting.close)
         # The key is made when nothing else can fail: it is shown once.
         first_key = control.prepare(config.api_key, clock.unix_ms())
-        keys = KeyRing(stores.directory, latest)
+        keys = KeyRing(stores.directory, latest, control.profiles)
         stack.callback(keys.close)
         auditor = _auditor(config, stores, clock, latest, keys)
         notary = await asyncio.to_thread(_notary, config, stores, server, accept_loss)
@@ -185,7 +188,11 @@ async def assemble(config: Config, accept_loss: bool = False) -> AsyncIterator[H
         stack.push_async_callback(keeper.close)
         shelves = Shelves(stores, keep_s, partial(auditor.expired, Action.FILES_EXPIRE))
         provenance = await asyncio.to_thread(_provenance, config) if config.speaks else None
-        sessions = Sessions(services, keys, catalogue, voices, keeper, provenance, bounds)
+
+        def permit(principal: Principal) -> Permit:
+            return residency.permit(principal, auditor.misplaced)
+
+        sessions = Sessions(services, keys, catalogue, voices, keeper, provenance, bounds, permit)
         stack.push_async_callback(sessions.settle)
         desk = Desk(shelves, latest)
         door = Door(sessions, keys, clock, desk, auditor, stores.resources, Pairs(directory))
@@ -213,7 +220,10 @@ async def assemble(config: Config, accept_loss: bool = False) -> AsyncIterator[H
         pricing = await asyncio.to_thread(_price_books, config)
         billing = Billing(stores.ledger, stores.bills, pricing.of, pricing.costs)
         auditing = Auditing(auditor, stores.trail, notary)
-        asgi = _asgi(config, clock, door, uploads, observer, control, billing, auditing, exporting, ready)
+        policies = Policies(
+            lambda policy, model: residency.verdicts(policy, config.serving(model)), config.audit.keep_days
+        )
+        asgi = _asgi(config, clock, door, uploads, observer, control, billing, auditing, exporting, policies, ready)
         yield House(asgi, partial(_grpc, door, clock, uploads, ready), sessions, observer, first_key)
 
 
@@ -355,6 +365,7 @@ def _asgi(
     billing: Billing,
     auditing: Auditing,
     exporting: Exporting,
+    policies: Policies,
     trouble: Callable[[], str | None],
 ) -> ASGIApp:
     inspectors = Inspectors(door.administer, tuple(ip_network(n) for n in config.inspection.open_to))
@@ -394,8 +405,8 @@ def _asgi(
     def administration() -> ASGIApp:
         from antiphon.admin import create_admin
 
-        inspect = inspectors.check
-        return create_admin(control, door.administer, billing.ledger, clock, inspect, auditing, exporting.desk, billing)
+        ledger, inspect, desk = billing.ledger, inspectors.check, exporting.desk
+        return create_admin(control, door.administer, ledger, clock, inspect, auditing, desk, billing, policies)
 
     routes.append(Mount("/admin/v1", _Later(administration)))
     return entrance(routes)

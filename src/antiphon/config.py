@@ -7,6 +7,7 @@ Sources, in increasing priority: the defaults here, a TOML file, the environment
 import datetime
 import ipaddress
 import os
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -15,9 +16,22 @@ import msgspec
 from msgspec import Meta
 
 from antiphon.core.capabilities import Ability
-from antiphon.core.errors import CallerError
+from antiphon.core.errors import CallerError, UnknownModel
+from antiphon.core.place import (
+    MAX_CHARS,
+    NOBODY,
+    NOWHERE,
+    PROCESSOR,
+    REGION,
+    RETENTION,
+    SELF,
+    Agreement,
+    Processing,
+    parse_retention,
+)
 from antiphon.core.usage import Dimension
 from antiphon.models import CATALOG, is_hub_name
+from antiphon.trust.profiles import PROFILES, Profiles
 
 Port = Annotated[int, Meta(ge=0, le=65_535)]
 Positive = Annotated[int, Meta(ge=1)]
@@ -208,7 +222,28 @@ class Embedding(Backend, frozen=True, kw_only=True, forbid_unknown_fields=True, 
     model: str
 
 
-class OpenAI(Backend, frozen=True, kw_only=True, forbid_unknown_fields=True, tag_field="kind", tag="openai"):
+class EndingAgreement(Table, frozen=True, kw_only=True):
+    """An agreement and its last day (UTC)."""
+
+    name: Agreement
+    until: datetime.date
+
+
+Agreements = tuple[Agreement | EndingAgreement, ...]
+
+
+class Remote(Backend, frozen=True, kw_only=True):
+    """An engine elsewhere: its region, who operates it (`self` or a name), the agreements with them, and for how long
+    content is retained there. What is not said satisfies no policy that asks for it.
+    """
+
+    region: str = ""
+    processor: str = ""
+    agreements: Agreements = ()
+    retention: str = ""
+
+
+class OpenAI(Remote, frozen=True, kw_only=True, forbid_unknown_fields=True, tag_field="kind", tag="openai"):
     """A server with OpenAI's API. `server` is its kind; `api_key_env` names the variable that holds its key. `cannot`
     lists the abilities that its model lacks.
     """
@@ -222,7 +257,7 @@ class OpenAI(Backend, frozen=True, kw_only=True, forbid_unknown_fields=True, tag
 
 
 class OpenInference(
-    Backend, frozen=True, kw_only=True, forbid_unknown_fields=True, tag_field="kind", tag="open-inference"
+    Remote, frozen=True, kw_only=True, forbid_unknown_fields=True, tag_field="kind", tag="open-inference"
 ):
     """A server with the Open Inference Protocol v2."""
 
@@ -334,6 +369,21 @@ class Pricing(Table, frozen=True, kw_only=True):
     costs: str = ""
 
 
+class ProfileNames(Table, frozen=True, kw_only=True):
+    """Named sets of requirements (`strict`, `hipaa`, `eu`): what a `new` project begins with, and the least that the
+    policies of `projects` have.
+    """
+
+    new: str = ""
+    projects: dict[str, str] = msgspec.field(default_factory=dict)
+
+    @property
+    def found(self) -> Profiles:
+        return Profiles(
+            PROFILES[self.new] if self.new else None, {name: PROFILES[own] for name, own in self.projects.items()}
+        )
+
+
 class Inspection(Table, frozen=True, kw_only=True):
     """Metrics, and the document of the management API. `open_to` lists networks that read them without a key."""
 
@@ -352,8 +402,14 @@ class ExportMeter(Table, frozen=True, kw_only=True):
 class Export(Table, frozen=True, kw_only=True):
     """The export of usage to an external receiver, summed per interval, from now on or from the `beginning` of the
     ledger. Without `meters` there is one for each dimension; `without` are dimensions that no meter counts. `by` are
-    the properties that separate events.
+    the properties that separate events. Region, processor, agreements and retention are those of the receiver; it gets
+    no content, so they are only shown in evidence.
     """
+
+    region: str = ""
+    processor: str = ""
+    agreements: Agreements = ()
+    retention: str = ""
 
     interval_s: Annotated[int, Meta(ge=1, le=3600)] = 300
     start: Literal["now", "beginning"] = "now"
@@ -427,6 +483,8 @@ class Config(Table, frozen=True, kw_only=True):
     tls_key: str = ""
     tls_self_signed: bool = False
     log_level: str = "info"
+    region: str = ""
+    profiles: ProfileNames = msgspec.field(default_factory=ProfileNames)
     models: dict[str, str | Version] = msgspec.field(default_factory=lambda: dict(MODELS))
     engines: dict[str, Engine] = msgspec.field(default_factory=lambda: dict(ENGINES))
     voices: dict[str, str] = msgspec.field(default_factory=lambda: dict(VOICES))
@@ -475,6 +533,23 @@ class Config(Table, frozen=True, kw_only=True):
         return any(isinstance(engine, Piper) for engine in self.engines.values())
 
     @property
+    def processing(self) -> dict[str, Processing]:
+        """Where each engine processes content, and by whom. Those of this machine are the operator's own."""
+        own = Processing(self.region, SELF, retention_s=0)
+        return {name: processing_of(e) if isinstance(e, Remote) else own for name, e in self.engines.items()}
+
+    def serving(self, name: str) -> tuple[str, ...]:
+        """Return the engines behind a public name of a model or a voice. Raises `UnknownModel`."""
+        versions = self.versions
+        found = versions.get(self.aliases.get(name, name))
+        voice = self.voices.get(name, name)
+        if found is None and isinstance(self.engines.get(voice), Piper):
+            return (voice,)
+        if found is None:
+            raise UnknownModel(f"Model {name[:MAX_CHARS]!r} not found.", param="model")
+        return found.engines
+
+    @property
     def catalogued(self) -> tuple[str, ...]:
         """The models of the catalog, and of the hub, that must be pulled before the server starts."""
         others = (e for e in self.engines.values() if isinstance(e, OpenVino | Embedding | Piper))
@@ -486,6 +561,14 @@ class Config(Table, frozen=True, kw_only=True):
     @property
     def workers(self) -> int:
         return self.recognition.workers or min(4, os.cpu_count() or 1)
+
+
+def processing_of(table: Remote | Export) -> Processing:
+    """Return what a table says about place and processor."""
+    named = [each if isinstance(each, EndingAgreement) else None for each in table.agreements]
+    ends = {each.name: each.until for each in named if each is not None}
+    endless = {each: None for each in table.agreements if isinstance(each, Agreement)}
+    return Processing(table.region, table.processor, {**endless, **ends}, parse_retention(table.retention))
 
 
 ENVIRONMENT = {
@@ -585,6 +668,7 @@ def _check(config: Config) -> None:
     for name, table in config.engines.items():
         if isinstance(table, OpenAI | OpenInference) and not table.url.startswith(("http://", "https://", "grpc://")):
             raise Invalid(f"setting engines.{name}.url: expected http://HOST:PORT")
+    _check_places(config)
     if bool(config.tls_cert) != bool(config.tls_key):
         raise Invalid("settings tls_cert and tls_key: set both or neither")
     if config.tls_cert and config.tls_self_signed:
@@ -604,6 +688,34 @@ def _check(config: Config) -> None:
             ipaddress.ip_network(network)
         except ValueError:
             raise Invalid(f"setting {setting}: {network!r} is not a network such as 10.0.0.0/8") from None
+
+
+def _check_places(config: Config) -> None:
+    """Check regions, processors and retentions, and that the configured profiles are known and can be kept."""
+    tables = {f"engines.{name}.": e for name, e in config.engines.items() if isinstance(e, Remote)}
+    placed: dict[str, Remote | Export] = {**tables, **{f"export.{name}.": e for name, e in config.export.items()}}
+    regions = {"region": config.region} | {f"{setting}region": each.region for setting, each in placed.items()}
+    processors = {f"{setting}processor": each.processor for setting, each in placed.items()}
+    for names, pattern, nothing, example in (
+        (regions, REGION, NOWHERE, "eu-de"),
+        (processors, PROCESSOR, NOBODY, f"{SELF!r} or acme-gpu"),
+    ):
+        for setting, name in names.items():
+            if name and (name == nothing or len(name) > MAX_CHARS or not re.fullmatch(pattern, name)):
+                raise Invalid(f"setting {setting}: {name!r} is not a name such as {example}")
+    for setting, each in placed.items():
+        try:
+            parse_retention(each.retention)
+        except ValueError:
+            raise Invalid(f"setting {setting}retention: expected {RETENTION}") from None
+    named = {"profiles.new": config.profiles.new} | {
+        f"profiles.projects.{project}": name for project, name in config.profiles.projects.items()
+    }
+    for setting, name in named.items():
+        if name and name not in PROFILES:
+            raise Invalid(f"setting {setting}: expected one of {', '.join(PROFILES)}")
+        if name and config.audit.keep_days < PROFILES[name].audit_days:
+            raise Invalid(f"setting audit.keep_days: the profile '{name}' needs {PROFILES[name].audit_days} or more")
 
 
 _DEFAULTS = Config()

@@ -26,6 +26,7 @@ from antiphon import __version__
 from antiphon.admin import messages
 from antiphon.admin.audit import add_audit
 from antiphon.admin.exports import add_exports
+from antiphon.admin.policies import add_policies
 from antiphon.admin.statements import Check, add_statements, readable_project
 from antiphon.core.audit import Action
 from antiphon.core.errors import AntiphonError, InternalError, PolicyError, Unauthenticated
@@ -41,6 +42,7 @@ from antiphon.metering.statements import Billing
 from antiphon.trust.audit import Auditor
 from antiphon.trust.control import Control
 from antiphon.trust.notary import Auditing
+from antiphon.trust.residency import Policies
 
 MAX_BODY_BYTES = 64 * 1024
 BODY_S = 15.0
@@ -67,6 +69,7 @@ def create_admin(
     auditing: Auditing,
     exports: ExportDesk,
     billing: Billing,
+    policies: Policies,
 ) -> FastAPI:
     """Return the management API as a separate application. `inspect` raises if the caller may not read its document."""
     auditor = auditing.auditor
@@ -108,13 +111,27 @@ def create_admin(
         except PolicyError:
             return await administrator(credentials)
 
+    async def overseer(credentials: _Credentials) -> Principal:
+        return _holder(authenticate, credentials, Permission.ADMIN, Permission.AUDIT, Permission.USAGE)
+
     _add_projects(app, control, clock, administrator, manager)
     _add_keys(app, control, clock, administrator, manager)
     _add_usage(app, control, ledger, reader)
     add_audit(app, auditing, auditing_key)
     add_statements(app, control, billing, clock, reader, administrator)
     add_exports(app, exports, administrator)
+    add_policies(app, control, policies, overseer)
     return app
+
+
+def _holder(
+    authenticate: Authenticate, credentials: HTTPAuthorizationCredentials | None, *scopes: Permission
+) -> Principal:
+    """Return a caller with one of the scopes. Raises `Unauthenticated`, `PolicyError`."""
+    caller = authenticate(credentials.credentials if credentials else None, None)
+    if not caller.scopes & set(scopes):
+        raise PolicyError(f"the API key has none of the scopes {', '.join(repr(each.value) for each in scopes)}")
+    return caller
 
 
 Manage = Callable[[Any, Any], Awaitable[Control]]

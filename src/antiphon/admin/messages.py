@@ -44,6 +44,18 @@ RedactPatterns = Annotated[
 StripeCustomer = Annotated[
     str, Field(max_length=64, description="Whose usage it is at Stripe: 'cus_...', 'none', or empty if not said yet.")
 ]
+Regions = Annotated[
+    str, Field(max_length=1024, description="Where engines must be: 'eu', 'eu-de,eu-fr'; empty is anywhere.")
+]
+Processors = Annotated[
+    str, Field(max_length=1024, description="Who may run the engines: 'self', or names; empty is anybody.")
+]
+Agreements = Annotated[
+    str, Field(max_length=64, description="What processors must have signed: 'baa', 'dpa'; empty is nothing.")
+]
+MaxRetention = Annotated[
+    str, Field(max_length=16, description="For how long engines may retain content: 'none', '30d'; empty is any time.")
+]
 Name = Annotated[str, Field(max_length=MAX_NAME)]
 
 _POLICY = {each.name for each in fields(Policy)}
@@ -69,6 +81,10 @@ class ProjectChange(_Request):
     redact_words: RedactWords | None = None
     redact_patterns: RedactPatterns | None = None
     stripe_customer: StripeCustomer | None = None
+    regions: Regions | None = None
+    processors: Processors | None = None
+    agreements: Agreements | None = None
+    max_retention: MaxRetention | None = None
 
     def policy(self) -> dict[str, object]:
         return self.model_dump(include=_POLICY, exclude_none=True)
@@ -99,6 +115,10 @@ class ProjectAnswer(_Answer):
     redact_words: str
     redact_patterns: str
     stripe_customer: str
+    regions: str
+    processors: str
+    agreements: str
+    max_retention: str
 
 
 class KeyAnswer(_Answer):

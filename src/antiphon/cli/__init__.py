@@ -28,6 +28,7 @@ COMMANDS = {
     "stripe": "Prepare Stripe for usage.",
     "keys": "Create, list and revoke API keys.",
     "projects": "Create and list projects.",
+    "policy": "Show what a project requires, and which engines may serve it.",
     "audit": "Verify and export the audit log.",
     "models": "List, pull and find models.",
     "bench": "Measure a server at the client.",

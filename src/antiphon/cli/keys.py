@@ -89,7 +89,10 @@ def revoke(
 
 def open_control(config: Path | None, data_dir: str | None) -> Control:
     """Return the projects and keys of the configured server; create them if absent."""
-    return Control(configured_stores(config, data_dir).open_directory(), caller())
+    from antiphon.stores import open_stores
+
+    settings = configured(config, data_dir)
+    return Control(open_stores(settings.directory).open_directory(), caller(), settings.profiles.found)
 
 
 def find_control(config: Path | None, data_dir: str | None) -> Control:

@@ -50,7 +50,18 @@ RedactWords = Annotated[
 RedactPatterns = Annotated[
     list[str] | None, typer.Option("--redact-pattern", help="A regular expression whose matches are hidden; as above.")
 ]
-
+Regions = Annotated[
+    str | None, typer.Option(help="Regions that engines must be in: 'eu' or 'eu-de,eu-fr'; '' is anywhere.")
+]
+Processors = Annotated[
+    str | None, typer.Option(help="Who may run its engines: 'self', or 'self,acme-gpu'; '' is anybody.")
+]
+Agreements = Annotated[
+    str | None, typer.Option(help="What processors must have signed: 'baa', 'dpa' or 'baa,dpa'; '' is nothing.")
+]
+MaxRetention = Annotated[
+    str | None, typer.Option(help="For how long engines may retain content: 'none', 30d; '' is any time.")
+]
 StripeCustomer = Annotated[
     str | None,
     typer.Option(help="Whose usage it is at Stripe: 'cus_...', 'none' if it does not go there, or '' if not said yet."),
@@ -70,6 +81,10 @@ def create(
     redact_words: RedactWords = None,
     redact_patterns: RedactPatterns = None,
     stripe_customer: StripeCustomer = None,
+    regions: Regions = None,
+    processors: Processors = None,
+    agreements: Agreements = None,
+    max_retention: MaxRetention = None,
     config: ConfigFile = None,
     data_dir: ConfiguredDataDir = None,
 ) -> None:
@@ -84,6 +99,10 @@ def create(
         redact_words=redact_words,
         redact_patterns=redact_patterns,
         stripe_customer=stripe_customer,
+        regions=regions,
+        processors=processors,
+        agreements=agreements,
+        max_retention=max_retention,
     )
     project = open_control(config, data_dir).create_project(project_id, name, now_unix_ms(), **policy)
     print(f"Project {project.id} is made. `antiphon keys create --project {project.id}` makes a key for it.")
@@ -101,6 +120,10 @@ def change(
     redact_words: RedactWords = None,
     redact_patterns: RedactPatterns = None,
     stripe_customer: StripeCustomer = None,
+    regions: Regions = None,
+    processors: Processors = None,
+    agreements: Agreements = None,
+    max_retention: MaxRetention = None,
     config: ConfigFile = None,
     data_dir: ConfiguredDataDir = None,
 ) -> None:
@@ -115,6 +138,10 @@ def change(
         redact_words=redact_words,
         redact_patterns=redact_patterns,
         stripe_customer=stripe_customer,
+        regions=regions,
+        processors=processors,
+        agreements=agreements,
+        max_retention=max_retention,
     )
     changed = open_control(config, data_dir).change_project(project_id, now_unix_ms(), **policy)
     print(f"Project {changed.id}:")

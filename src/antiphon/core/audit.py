@@ -49,6 +49,7 @@ class Action(StrEnum):
     AUDIT_EXPORT = "audit.export"
     AUDIT_EXPIRE = "audit.expire"
     AUDIT_LOSE = "audit.lose"  # records that were lost because there was no room
+    ENGINE_REFUSE = "engine.refuse"  # no engine of a model is where, or whose, the project's policy requires
     REDACTION_FAIL = "redaction.fail"
     CLOCK_SET_BACK = "clock.set_back"
     SERVER_START = "server.start"

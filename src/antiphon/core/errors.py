@@ -158,6 +158,12 @@ class PolicyError(AntiphonError):
     code = "forbidden"
 
 
+class NoEngineAllowed(PolicyError):
+    """No engine of the model may serve the project: none is where, or whose, its policy requires."""
+
+    code = "no_engine_allowed"
+
+
 class Unauthenticated(PolicyError):
     """No key, or no valid one."""
 

@@ -26,12 +26,15 @@ USUAL_SCOPES = frozenset({Scope.TRANSCRIBE, Scope.GENERATE, Scope.SPEAK})  # of 
 
 @dataclass(frozen=True, slots=True)
 class Principal:
-    """A caller whose key was valid when it was checked. `weight` is the project's share when projects compete."""
+    """A caller whose key was valid when it was checked. `weight` is the project's share when projects compete; `models`
+    are patterns of the models that the key may use, all if empty.
+    """
 
     project: str
     key_id: str
     scopes: frozenset[Scope]
     weight: int = 1
+    models: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

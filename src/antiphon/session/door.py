@@ -361,12 +361,14 @@ class Door:
         assert keeping is not None
         held.keep(content_bytes(spec))
         if asked.prepared:
-            return await self._prepared(spec, asked.surface, keeping)
+            return await self._prepared(principal, spec, asked.surface, keeping)
         generation = self._sessions.generate(Call(opening.request_id, principal, row.surface, spec), keeping)
         return OpenCall(generation, asked.surface, held)
 
-    async def _prepared(self, spec: GenerateSpec, surface: AnswerSurface[Any], keeping: Keeping) -> Step:
-        served = self._sessions.catalogue.resolve(spec.model, ANSWERS)
+    async def _prepared(
+        self, principal: Principal, spec: GenerateSpec, surface: AnswerSurface[Any], keeping: Keeping
+    ) -> Step:
+        served = self._sessions.catalogue(principal).resolve(spec.model, ANSWERS)
         _, unmet = served.settle(spec)
         sends: list[Wire] = []
         for event in (served.opened(keeping.stored, unmet), Completed(TokenUsage(0, 0))):

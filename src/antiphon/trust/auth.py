@@ -16,6 +16,7 @@ from antiphon.core.ports import Clock
 from antiphon.core.stores import Directory, DirectoryView
 from antiphon.core.units import NS_PER_S
 from antiphon.trust import keys as form
+from antiphon.trust.profiles import Profiles
 
 POLL_INTERVAL_NS = 250_000_000
 MAX_BUSY_NS = 5 * NS_PER_S  # for which a writer's lock may prevent reading
@@ -28,9 +29,12 @@ _NO_DIGEST = bytes(32)
 class KeyRing:
     """The server's view of the directory. For one thread; no method waits for a lock."""
 
-    def __init__(self, directory: Directory, clock: Clock) -> None:
-        """Read the directory. Raises `InternalError` if it cannot be read."""
+    def __init__(self, directory: Directory, clock: Clock, profiles: Profiles | None = None) -> None:
+        """Read the directory. Policies are at least as strict as `profiles` say. Raises `InternalError` if it cannot be
+        read.
+        """
         self._clock = clock
+        self._profiles = profiles or Profiles()
         self._follower = directory.follow()
         self._polled_ns = 0
         self._followed_ns = clock.now_ns()
@@ -112,9 +116,9 @@ class KeyRing:
         return found is not None and found[0].holds(self._clock.unix_ms())
 
     def policy(self, project: str) -> Policy:
-        """Return the project's policy; the strictest if the project is not known."""
+        """Return the project's policy, with what its profile requires; the strictest if the project is not known."""
         found = self._known.projects.get(project)
-        return found.policy if found else STRICTEST
+        return self._profiles.effective(project, found.policy) if found else STRICTEST
 
     def labels(self, project: str, tags: tuple[str, ...]) -> tuple[str, ...]:
         """Return what the ledger may keep of a caller's tags."""

@@ -11,6 +11,7 @@ from antiphon.core.labels import forms_of
 from antiphon.core.policy import parse_policy, read_policy
 from antiphon.core.stores import Directory
 from antiphon.trust import keys as form
+from antiphon.trust.profiles import Profiles
 
 MIN_ENVIRONMENT_KEY_LENGTH = 16
 
@@ -19,16 +20,17 @@ _PROJECT_ID = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}")
 
 class Control:
     """The creation and change of projects and keys, recorded as made `by` an author. Blocking; for any thread. Every
-    method raises `KeysUnavailable` if they cannot be read or written.
+    method raises `KeysUnavailable` if they cannot be read or written. Policies are never less strict than `profiles`.
     """
 
-    def __init__(self, directory: Directory, by: Author = THE_SERVER) -> None:
+    def __init__(self, directory: Directory, by: Author = THE_SERVER, profiles: Profiles | None = None) -> None:
         self._directory = directory
         self._by = by
+        self.profiles = profiles or Profiles()
 
     def by(self, by: Author) -> "Control":
         """Return the same control with another author of the changes."""
-        return Control(self._directory, by)
+        return Control(self._directory, by, self.profiles)
 
     def _at(self, now_unix_ms: int) -> Author:
         return self._by._replace(at_unix_ms=now_unix_ms)
@@ -53,7 +55,8 @@ class Control:
         return secret if added else None
 
     def create_project(self, project_id: str, name: str, now_unix_ms: int, **policy: object) -> Project:
-        """Create a project with the given fields of its policy, the others with their defaults.
+        """Create a project with the given fields of its policy; the others are those of the profile for new projects,
+        or have their defaults.
 
         Raises `CallerError` for an invalid id or policy, `Conflict` for an id that is taken.
         """
@@ -63,12 +66,22 @@ class Control:
                 param="id",
             )
         _check_name(name)
-        project = Project(project_id, name or project_id, now_unix_ms, read_policy(parse_policy(policy))[0])
+        given = parse_policy(policy)
+        begin = dict(self.profiles.new.fields) if self.profiles.new else {}
+        project = Project(project_id, name or project_id, now_unix_ms, read_policy(begin | given)[0])
+        self.profiles.check(project_id, project.policy, given)
         self._directory.add_project(project, self._at(now_unix_ms))
         return project
 
     def list_projects(self) -> list[Project]:
         return list(self._directory.view().projects.values())
+
+    def find_project(self, project_id: str) -> Project:
+        """Return a project. Raises `NotFound`."""
+        found = self._directory.view().projects.get(project_id)
+        if found is None:
+            raise NotFound(f"project {project_id} not found", param="id")
+        return found
 
     def change_project(self, project_id: str, now_unix_ms: int, **policy: object) -> Project:
         """Set the given fields of a project's policy. A running server applies them within a second.
@@ -78,6 +91,9 @@ class Control:
         changes = parse_policy(policy)
         if project_id == DEFAULT_PROJECT:
             self._ensure_default_project(now_unix_ms)
+        before = self._directory.view().projects.get(project_id)
+        if before is not None:
+            self.profiles.check(project_id, read_policy(before.policy.values() | changes)[0], changes)
         return self._directory.set_policy(project_id, changes, self._at(now_unix_ms))
 
     def forget_tags(self, project_id: str) -> Project:

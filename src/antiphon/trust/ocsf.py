@@ -41,6 +41,7 @@ _KINDS: dict[Action, tuple[int, int]] = {
     Action.AUDIT_EXPORT: (LOG, 3),
     Action.AUDIT_EXPIRE: (LOG, 2),
     Action.AUDIT_LOSE: (LOG, OTHER),
+    Action.ENGINE_REFUSE: (API, OTHER),
     Action.REDACTION_FAIL: (API, OTHER),
     Action.CLOCK_SET_BACK: (APPLICATION, OTHER),
     Action.SERVER_START: (APPLICATION, 3),

@@ -14,6 +14,7 @@ from antiphon.admin import api, create_admin
 from antiphon.core import merkle
 from antiphon.core.entry import Entry
 from antiphon.core.identity import Scope
+from antiphon.core.place import Processing
 from antiphon.core.usage import Dimension, Quantity
 from antiphon.metering.export.desk import ExportDesk
 from antiphon.metering.pricing.library import Library
@@ -28,6 +29,8 @@ from antiphon.trust.auth import KeyRing
 from antiphon.trust.checkpoint import Signer, parse
 from antiphon.trust.control import Control
 from antiphon.trust.notary import Auditing, Notary, Outside
+from antiphon.trust.profiles import PROFILES, Profiles
+from antiphon.trust.residency import Policies, Residency
 
 
 class Admin:
@@ -52,7 +55,10 @@ class Admin:
         desk = ExportDesk(self.exports, ledger, {"out": 1000}, self.clock.unix_ms)
         billing = Billing(ledger, FakeBills(), Library().of)
         checks = self.ring.authenticate, ledger, self.clock, inspectors.check
-        app = create_admin(self.control, *checks, self.auditing, desk, billing)
+        own = Processing("eu-de", "self", retention_s=0)
+        residency = Residency({"near": own, "far": Processing()}, self.ring.policy, self.clock)
+        self.policies = Policies(lambda policy, model: residency.verdicts(policy, ("near", "far")), 2557)
+        app = create_admin(self.control, *checks, self.auditing, desk, billing, self.policies)
         server.mount("/admin/v1", app)
         self.client = TestClient(server, base_url="http://test", raise_server_exceptions=False)
 
@@ -144,6 +150,10 @@ def test_projects_are_made_and_listed(admin):
         "redact_words": "",
         "redact_patterns": "",
         "stripe_customer": "",
+        "regions": "",
+        "processors": "",
+        "agreements": "",
+        "max_retention": "",
     }
     assert made.json() == known
     changed = admin.call("PATCH", "/projects/new", json={"keep_answers_s": 86_400})
@@ -312,7 +322,7 @@ def test_the_document_says_what_the_api_does(admin):
         operation["operationId"]: operation for path in document["paths"].values() for operation in path.values()
     }
     assert set(operations) == {
-        "list_projects", "create_project", "change_project", "forget_tags",
+        "list_projects", "create_project", "change_project", "forget_tags", "read_policy", "explain_policy",
         "list_keys", "create_key", "revoke_key", "read_usage", "read_audit", "read_checkpoint", "read_proof",
         "read_statement", "issue_statement",
         "list_exports", "list_gaps", "settle_gaps", "send_gaps_again", "replay_export",
@@ -400,3 +410,34 @@ def test_the_audit_log_is_read_with_a_scope_of_its_own(admin):
     assert len(proof) == len(merkle.consistency(3, note.size))
     for query in ("size=9999", f"size={note.size}&number={note.size}", "size=2&old=3"):
         assert admin.call("GET", f"/audit/proof?{query}", auditor).status_code == 404
+
+
+def test_the_policy_in_force_is_shown_with_what_its_profile_requires(admin):
+    admin.control.profiles = Profiles(projects={"acme": PROFILES["hipaa"]})
+    shown = admin.call("GET", "/projects/acme/policy").json()
+    assert (shown["policy"]["agreements"], shown["stored"]["agreements"]) == ("baa", "")
+    assert (shown["profile"]["name"], shown["profile"]["audit_days"], shown["audit_days"]) == ("hipaa", 2192, 2557)
+    assert error(admin.call("PATCH", "/projects/acme", json={"tags": "plain"})) == (400, "invalid_request", "tags")
+    assert admin.call("GET", "/projects/default/policy").json()["profile"] is None
+    assert error(admin.call("GET", "/projects/none/policy")) == (404, "not_found", "id")
+
+
+def test_which_engines_may_serve_is_explained(admin):
+    admin.call("PATCH", "/projects/acme", json={"regions": "eu", "max_retention": "none"})
+    shown = admin.call("GET", "/projects/acme/policy/explain?model=m").json()
+    assert (shown["project"], shown["model"], shown["allowed"]) == ("acme", "m", True)
+    near, far = shown["engines"]
+    assert (near["engine"], near["allowed"], near["region"], near["processor"]) == ("near", True, "eu-de", "self")
+    assert not far["allowed"]
+    assert far["unmet"] == [
+        {"required": "region eu", "found": "no region"},
+        {"required": "no retention", "found": "retention not known"},
+    ]
+
+
+def test_a_policy_is_shown_to_those_who_audit_and_to_its_own_project(admin):
+    for scope in (Scope.USAGE, Scope.AUDIT):
+        assert admin.call("GET", "/projects/acme/policy", admin.key("acme", scope)).status_code == 200
+    assert admin.call("GET", "/projects/acme/policy", admin.key("default", Scope.AUDIT)).status_code == 200
+    assert error(admin.call("GET", "/projects/acme/policy", admin.key("default", Scope.USAGE)))[0] == 404
+    assert error(admin.call("GET", "/projects/acme/policy", admin.key("acme", Scope.SPEAK)))[0] == 403

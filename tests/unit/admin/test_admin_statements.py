@@ -24,6 +24,7 @@ from antiphon.trust.auth import KeyRing
 from antiphon.trust.checkpoint import Signer
 from antiphon.trust.control import Control
 from antiphon.trust.notary import Auditing, Notary, Outside
+from antiphon.trust.residency import Policies
 
 BOOK = """
 book = "list"
@@ -62,7 +63,9 @@ class Admin:
         auditor = Auditor(self.ledger, directory, self.clock, self.ring.policy)
         notary = Notary(self.ledger, Signer("log", Ed25519PrivateKey.generate()), Path(), Outside(), None)
         checks = self.ring.authenticate, self.ledger, self.clock, inspect
-        made = create_admin(control, *checks, Auditing(auditor, self.ledger, notary), desk, self.billing)
+        made = create_admin(
+            control, *checks, Auditing(auditor, self.ledger, notary), desk, self.billing, Policies(lambda *asked: (), 1)
+        )
         server.mount("/admin/v1", made)
         self.client = TestClient(server, raise_server_exceptions=False)
         self.period = month_of(self.clock.unix_ms())
