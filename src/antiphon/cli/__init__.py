@@ -30,6 +30,7 @@ COMMANDS = {
     "projects": "Create and list projects.",
     "policy": "Show what a project requires, and which engines may serve it.",
     "audit": "Verify and export the audit log.",
+    "evidence": "Write a folder of evidence for an auditor.",
     "models": "List, pull and find models.",
     "bench": "Measure a server at the client.",
 }
