@@ -62,6 +62,7 @@ from antiphon.supervision import supervisor
 from antiphon.text.reading import warm
 from antiphon.transports import table
 from antiphon.transports.entrance import Direct, Entrance, Stray
+from antiphon.transports.forwarding import NO_PROXIES, Proxies
 from antiphon.transports.hooks import Hook
 from antiphon.transports.inspecting import Inspectors
 from antiphon.transports.opening import address_of
@@ -71,6 +72,8 @@ from antiphon.trust.audit import Addresses, Auditor
 from antiphon.trust.auth import KeyRing
 from antiphon.trust.control import Control
 from antiphon.trust.fetch import Fetcher, FetchLimits
+from antiphon.trust.last_use import FILE_NAME as USES_NAME
+from antiphon.trust.last_use import LastUse, LastUses
 from antiphon.trust.latest import FILE_NAME as LATEST_NAME
 from antiphon.trust.latest import LatestClock
 from antiphon.trust.notary import Auditing, Notary, Outside
@@ -161,6 +164,8 @@ async def assemble(config: Config, accept_loss: bool = False) -> AsyncIterator[H
         first_key = control.prepare(config.api_key, clock.unix_ms())
         keys = KeyRing(stores.directory, latest, control.profiles)
         stack.callback(keys.close)
+        uses = LastUses(directory / USES_NAME, keys.take_uses, keys.ids)
+        stack.push_async_callback(uses.save)
         auditor = _auditor(config, stores, clock, latest, keys)
         notary = await asyncio.to_thread(_notary, config, stores, server, accept_loss)
         stack.push_async_callback(_end_audit, auditor, notary)
@@ -210,6 +215,7 @@ async def assemble(config: Config, accept_loss: bool = False) -> AsyncIterator[H
             ("watch sessions", sessions.watch),
             ("wipe kept answers", keeper.watch),
             ("keep the latest time", latest.keep),
+            ("keep the last use of keys", uses.watch),
             ("record changes", auditor.watch),
             ("sign the audit log", notary.watch),
         ):
@@ -223,8 +229,10 @@ async def assemble(config: Config, accept_loss: bool = False) -> AsyncIterator[H
         policies = Policies(
             lambda policy, model: residency.verdicts(policy, config.serving(model)), config.audit.keep_days
         )
-        asgi = _asgi(config, clock, door, uploads, observer, control, billing, auditing, exporting, policies, ready)
-        yield House(asgi, partial(_grpc, door, clock, uploads, ready), sessions, observer, first_key)
+        asgi = _asgi(
+            config, clock, door, uploads, observer, control, billing, auditing, exporting, policies, uses.of, ready
+        )
+        yield House(asgi, partial(_grpc, door, clock, uploads, ready, _proxies(config)), sessions, observer, first_key)
 
 
 def _auditor(config: Config, stores: ServerStores, clock: SystemClock, latest: LatestClock, keys: KeyRing) -> Auditor:
@@ -343,7 +351,12 @@ def _fetch_limits(config: Config) -> FetchLimits:
 
 
 def _grpc(
-    door: Door, clock: SystemClock, uploads: Uploads, trouble: Callable[[], str | None], places: "Connections"
+    door: Door,
+    clock: SystemClock,
+    uploads: Uploads,
+    trouble: Callable[[], str | None],
+    proxies: Proxies,
+    places: "Connections",
 ) -> "GrpcService":
     """Make the gRPC service. Raises `Invalid` if `grpc` is not installed."""
     try:
@@ -352,7 +365,7 @@ def _grpc(
         descriptors = GRPC_DESCRIPTORS()
     except ModuleNotFoundError:
         raise Invalid("setting grpc.port: this needs `pip install 'antiphon[grpc]'`") from None
-    return GrpcService(GRPC_ROUTES, descriptors, door, clock, uploads, places, trouble)
+    return GrpcService(GRPC_ROUTES, descriptors, door, clock, uploads, places, trouble, proxies)
 
 
 def _asgi(
@@ -366,6 +379,7 @@ def _asgi(
     auditing: Auditing,
     exporting: Exporting,
     policies: Policies,
+    uses: LastUse,
     trouble: Callable[[], str | None],
 ) -> ASGIApp:
     inspectors = Inspectors(door.administer, tuple(ip_network(n) for n in config.inspection.open_to))
@@ -406,19 +420,23 @@ def _asgi(
         from antiphon.admin import create_admin
 
         ledger, inspect, desk = billing.ledger, inspectors.check, exporting.desk
-        return create_admin(control, door.administer, ledger, clock, inspect, auditing, desk, billing, policies)
+        return create_admin(control, door.administer, ledger, clock, inspect, auditing, desk, billing, policies, uses)
 
     routes.append(Mount("/admin/v1", _Later(administration)))
-    return entrance(routes)
+    return entrance(routes, _proxies(config))
 
 
-def entrance(routes: Sequence[BaseRoute]) -> ASGIApp:
+def _proxies(config: Config) -> Proxies:
+    return Proxies([ip_network(each) for each in config.proxies])
+
+
+def entrance(routes: Sequence[BaseRoute], proxies: Proxies = NO_PROXIES) -> ASGIApp:
     """Return an app of the routes, with an answer for unknown paths."""
     stray = Stray(routes, whose)
     app = Starlette(routes=routes, exception_handlers={HTTPException: stray.handle})
     app.router.redirect_slashes = False
     app.router.default = stray
-    return Entrance(Direct(app))
+    return Entrance(Direct(app), proxies)
 
 
 class _Later:

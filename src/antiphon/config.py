@@ -484,6 +484,7 @@ class Config(Table, frozen=True, kw_only=True):
     tls_self_signed: bool = False
     log_level: str = "info"
     region: str = ""
+    proxies: tuple[str, ...] = ()
     profiles: ProfileNames = msgspec.field(default_factory=ProfileNames)
     models: dict[str, str | Version] = msgspec.field(default_factory=lambda: dict(MODELS))
     engines: dict[str, Engine] = msgspec.field(default_factory=lambda: dict(ENGINES))
@@ -682,7 +683,11 @@ def _check(config: Config) -> None:
             raise Invalid(f"setting {setting}: expected http://HOST:PORT or https://HOST")
     if any(char.isspace() or char == "+" for char in config.audit.origin):
         raise Invalid("setting audit.origin: expected a name without blanks and plus signs, as example.com/audit")
-    networks = {"fetch.allow": config.fetch.allow, "inspection.open_to": config.inspection.open_to}
+    networks = {
+        "proxies": config.proxies,
+        "fetch.allow": config.fetch.allow,
+        "inspection.open_to": config.inspection.open_to,
+    }
     for setting, network in ((setting, network) for setting, listed in networks.items() for network in listed):
         try:
             ipaddress.ip_network(network)

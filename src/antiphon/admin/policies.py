@@ -5,7 +5,7 @@ from typing import Annotated, Any
 from fastapi import Depends, FastAPI, Query
 from pydantic import BaseModel, Field
 
-from antiphon.core.errors import NotFound
+from antiphon.admin.callers import own_or
 from antiphon.core.identity import Principal, Scope
 from antiphon.trust.control import Control
 from antiphon.trust.residency import Policies, Verdict, shown_retention
@@ -60,7 +60,7 @@ def add_policies(app: FastAPI, control: Control, policies: Policies, overseer: A
     @app.get("/projects/{project_id}/policy", operation_id="read_policy")
     def read_policy(project_id: str, caller: Annotated[Principal, Depends(overseer)]) -> PolicyAnswer:
         """Return what is in force for a project."""
-        _check(caller, project_id)
+        own_or(caller, project_id, Scope.ADMIN, Scope.AUDIT, param="id")
         project = control.find_project(project_id)
         profile = control.profiles.projects.get(project_id)
         shown = (
@@ -86,18 +86,12 @@ def add_policies(app: FastAPI, control: Control, policies: Policies, overseer: A
         model: Annotated[str, Query(max_length=256, description="A public name of a model or a voice")],
     ) -> PolicyExplanation:
         """Return which engines of a model may serve a project, and why not the others."""
-        _check(caller, project_id)
+        own_or(caller, project_id, Scope.ADMIN, Scope.AUDIT, param="id")
         policy = control.profiles.effective(project_id, control.find_project(project_id).policy)
         engines = [_verdict(each) for each in policies.explain(policy, model)]
         return PolicyExplanation(
             project=project_id, model=model, allowed=any(each.allowed for each in engines), engines=engines
         )
-
-
-def _check(caller: Principal, project: str) -> None:
-    """Raise `NotFound` for another project, unless the caller manages or audits all."""
-    if not caller.scopes & {Scope.ADMIN, Scope.AUDIT} and project != caller.project:
-        raise NotFound(f"project {project} not found", param="id")
 
 
 def _verdict(verdict: Verdict) -> EngineVerdict:

@@ -26,7 +26,7 @@ COMMANDS = {
     "prices": "Check and import price books.",
     "export": "Show and settle what goes to billing systems outside.",
     "stripe": "Prepare Stripe for usage.",
-    "keys": "Create, list and revoke API keys.",
+    "keys": "Create, list, rotate, limit and revoke API keys.",
     "projects": "Create and list projects.",
     "policy": "Show what a project requires, and which engines may serve it.",
     "audit": "Verify and export the audit log.",

@@ -158,6 +158,12 @@ class PolicyError(AntiphonError):
     code = "forbidden"
 
 
+class AddressNotAllowed(PolicyError):
+    """The key may be used from other networks only."""
+
+    code = "address_not_allowed"
+
+
 class NoEngineAllowed(PolicyError):
     """No engine of the model may serve the project: none is where, or whose, its policy requires."""
 

@@ -155,6 +155,7 @@ class Door:
         """
         try:
             principal, settled = self._authenticate(row, opening, credential, scope)
+            self._keys.check_limits(principal.key_id, opening.address, row.surface)
         except AntiphonError as error:
             self._auditor.refuse(Action.ACCESS, row.path, error, opening.address, opening.request_id)
             raise
@@ -196,11 +197,13 @@ class Door:
             raise InvalidSignature("the request's signature is not valid")
         return self._keys.identify(key_id, scope), secret
 
-    def administer(self, secret: str | None, scope: Scope | None) -> Principal:
-        """Return who manages or inspects the server; this needs the key itself, not a token. Without a scope, any key
-        may. Raises `Unauthenticated`, `PolicyError`, `KeysUnavailable`.
+    def administer(self, secret: str | None, scope: Scope | None, address: str) -> Principal:
+        """Return who manages or inspects the server from an address; this needs the key itself, not a token. Without a
+        scope, any key may. Raises `Unauthenticated`, `PolicyError`, `KeysUnavailable`.
         """
-        return self._keys.authenticate(secret, scope)
+        principal = self._keys.authenticate(secret, scope)
+        self._keys.check_limits(principal.key_id, address)
+        return principal
 
     def _allowed(self, principal: Principal, scope: Scope | None) -> Principal:
         """Check the owner of a secret that replaces a key. Raises `Unauthenticated`, `PolicyError`."""
@@ -259,7 +262,8 @@ class Door:
         scope.
         """
         weight = self._keys.policy(principal.project).weight
-        principal = replace(self._allowed(principal, row.scope), weight=weight)
+        models = self._keys.models(principal.key_id)
+        principal = replace(self._allowed(principal, row.scope), weight=weight, models=models)
         self._auditor.admit(Action.ACCESS, row.path, principal, opening.address, opening.request_id)
         return await self._open(row, opening, principal, sent, held, claim, fills)
 
@@ -404,7 +408,7 @@ class Door:
             if isinstance(question, Step):
                 return question
             if isinstance(question, Lookups.MAKES_SECRETS):
-                principal = self._by_key(credential, row.scope)
+                principal = self._by_key(opening, credential, row.scope)
             if isinstance(question, NeedsResource):
                 question = await self.resolve(question, principal)
             answer = await self._lookups.answer(question, principal, row.surface)
@@ -426,9 +430,9 @@ class Door:
             request=opening.request_id,
         )
 
-    def _by_key(self, credential: Credential | Pending | None, scope: Scope | None) -> Principal:
+    def _by_key(self, opening: Opening, credential: Credential | Pending | None, scope: Scope | None) -> Principal:
         """Return who calls with the key itself. Raises `Unauthenticated`."""
-        return self.administer(credential.secret if isinstance(credential, Bearer) else None, scope)
+        return self.administer(credential.secret if isinstance(credential, Bearer) else None, scope, opening.address)
 
 
 class Arrival:

@@ -7,9 +7,19 @@ are compared in constant time; only a caller with the whole key learns why it is
 """
 
 import hmac
+from collections.abc import Container
+from functools import lru_cache
+from ipaddress import IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
 
-from antiphon.core.errors import Busy, InternalError, KeysUnavailable, PolicyError, Unauthenticated
-from antiphon.core.identity import ENVIRONMENT_KEY_ID, Key, Principal, Scope
+from antiphon.core.errors import (
+    AddressNotAllowed,
+    Busy,
+    InternalError,
+    KeysUnavailable,
+    PolicyError,
+    Unauthenticated,
+)
+from antiphon.core.identity import ENVIRONMENT_KEY_ID, NO_LIMITS, Key, Principal, Scope
 from antiphon.core.labels import labels_of
 from antiphon.core.policy import STRICTEST, Policy
 from antiphon.core.ports import Clock
@@ -35,6 +45,7 @@ class KeyRing:
         """
         self._clock = clock
         self._profiles = profiles or Profiles()
+        self._uses: dict[str, int] = {}
         self._follower = directory.follow()
         self._polled_ns = 0
         self._followed_ns = clock.now_ns()
@@ -103,7 +114,38 @@ class KeyRing:
             raise _of(found, Unauthenticated("the API key was revoked" if revoked else "the API key has expired"))
         if scope is not None and scope not in found.scopes:
             raise _of(found, PolicyError(f"the API key does not have the scope '{scope}'"))
-        return Principal(found.project, found.id, found.scopes, self.policy(found.project).weight)
+        self._uses[found.id] = self._clock.unix_ms()
+        models = found.limits.models
+        return Principal(found.project, found.id, found.scopes, self.policy(found.project).weight, models)
+
+    def check_limits(self, key_id: str, address: str, surface: str = "") -> None:
+        """Raise `PolicyError` if a key may not be used from this address, or on this surface (if one is given). This
+        holds for everything that stands for the key, too.
+        """
+        found = self._known.keys.get(key_id)
+        if found is None or found[0].limits == NO_LIMITS:
+            return
+        key = found[0]
+        if key.limits.networks and not within(address, key.limits.networks):
+            raise _of(key, AddressNotAllowed("the API key may not be used from this address"))
+        if surface and key.limits.surfaces and surface not in key.limits.surfaces:
+            raise _of(
+                key, PolicyError(f"the API key may not be used on this API; it may on {', '.join(key.limits.surfaces)}")
+            )
+
+    def models(self, key_id: str) -> tuple[str, ...]:
+        """Return patterns of the models that a key may use; empty for all."""
+        found = self._known.keys.get(key_id)
+        return found[0].limits.models if found else ()
+
+    def ids(self) -> Container[str]:
+        """Return the ids of all keys, including those that are not valid any more."""
+        return self._known.keys
+
+    def take_uses(self) -> dict[str, int]:
+        """Return the time of the last use of each key that was used since the last time, and forget it."""
+        uses, self._uses = self._uses, {}
+        return uses
 
     def check(self) -> None:
         """Raise `KeysUnavailable` if the valid keys are not known."""
@@ -168,6 +210,22 @@ class KeyRing:
                 self._trouble = str(error) if known else "the keys cannot be read: a defect"
         else:
             self._followed_ns, self._trouble = now_ns, None
+
+
+@lru_cache(1024)
+def _parsed(networks: tuple[str, ...]) -> tuple[IPv4Network | IPv6Network, ...]:
+    return tuple(map(ip_network, networks))
+
+
+def within(address: str, networks: tuple[str, ...]) -> bool:
+    """Return whether an address is in one of the networks (CIDR). One that is not known is in none."""
+    try:
+        parsed = ip_address(address.partition("%")[0])
+    except ValueError:
+        return False
+    if isinstance(parsed, IPv6Address) and parsed.ipv4_mapped:
+        parsed = parsed.ipv4_mapped
+    return any(parsed in network for network in _parsed(networks))
 
 
 def _of(key: Key, error: PolicyError) -> PolicyError:

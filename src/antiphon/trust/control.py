@@ -3,10 +3,21 @@
 import re
 from collections.abc import Iterable
 from contextlib import suppress
+from ipaddress import ip_network
 
 from antiphon.core.audit import THE_SERVER, Author
 from antiphon.core.errors import CallerError, Conflict, NotFound
-from antiphon.core.identity import DEFAULT_PROJECT, ENVIRONMENT_KEY_ID, MAX_NAME, Key, Project, Scope
+from antiphon.core.identity import (
+    DEFAULT_PROJECT,
+    ENVIRONMENT_KEY_ID,
+    MAX_NAME,
+    NO_LIMITS,
+    SURFACES,
+    Key,
+    KeyLimits,
+    Project,
+    Scope,
+)
 from antiphon.core.labels import forms_of
 from antiphon.core.policy import parse_policy, read_policy
 from antiphon.core.stores import Directory
@@ -14,6 +25,8 @@ from antiphon.trust import keys as form
 from antiphon.trust.profiles import Profiles
 
 MIN_ENVIRONMENT_KEY_LENGTH = 16
+MAX_OVERLAP_MS = 90 * 86_400_000  # of a rotated key and its successor
+MAX_LIMITS = 64  # of each kind, of one key
 
 _PROJECT_ID = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}")
 
@@ -114,10 +127,12 @@ class Control:
         scopes: Iterable[Scope],
         now_unix_ms: int,
         expires_unix_ms: int | None = None,
+        limits: KeyLimits = NO_LIMITS,
     ) -> tuple[Key, str]:
         """Create a key; return its record and the key itself, which cannot be read again.
 
-        Raises `NotFound` without that project, `CallerError` without a scope or for an expiry in the past.
+        Raises `NotFound` without that project, `CallerError` without a scope, for an expiry in the past, or for invalid
+        limits.
         """
         granted = frozenset(scopes)
         _check_name(name)
@@ -127,9 +142,43 @@ class Control:
             raise CallerError("the expiry is in the past", param="expires")
         if project == DEFAULT_PROJECT:
             self._ensure_default_project(now_unix_ms)
-        key, secret = _minted(project, name, granted, now_unix_ms, expires_unix_ms)
+        key, secret = _minted(project, name, granted, now_unix_ms, expires_unix_ms, parse_limits(limits))
         self._directory.add_key(key, form.digest(secret), self._at(now_unix_ms))
         return key, secret
+
+    def rotate_key(self, key_id: str, overlap_ms: int, now_unix_ms: int) -> tuple[Key, str]:
+        """Create a key with the name, scopes and limits of another one, which expires after the overlap. Return its
+        record and the key itself. Raises `NotFound`, and `CallerError` for a key that is no longer valid, for the
+        environment's, or for an overlap of more than `MAX_OVERLAP_MS`.
+        """
+        old = self.find_key(key_id)
+        if key_id == ENVIRONMENT_KEY_ID:
+            raise CallerError(
+                "the key from the environment is replaced by starting the server with another", param="id"
+            )
+        if not old.holds(now_unix_ms):
+            raise CallerError(f"key {key_id} is revoked or has expired: create a new one", param="id")
+        if not 0 <= overlap_ms <= MAX_OVERLAP_MS:
+            raise CallerError(f"an overlap is at most {MAX_OVERLAP_MS // 86_400_000} days", param="overlap")
+        lifetime = None if old.expires_unix_ms is None else old.expires_unix_ms - old.created_unix_ms
+        expires = None if lifetime is None else now_unix_ms + lifetime
+        key, secret = _minted(old.project, old.name, old.scopes, now_unix_ms, expires, old.limits)
+        ends = now_unix_ms + overlap_ms
+        self._directory.rotate_key(key_id, ends, key, form.digest(secret), self._at(now_unix_ms))
+        return key, secret
+
+    def limit_key(self, key_id: str, limits: KeyLimits, now_unix_ms: int) -> Key:
+        """Set where a key may be used. A running server applies it within a second, to new calls. Raises `NotFound`,
+        `CallerError` for invalid limits.
+        """
+        return self._directory.limit_key(key_id, parse_limits(limits), self._at(now_unix_ms))
+
+    def find_key(self, key_id: str) -> Key:
+        """Return a key. Raises `NotFound`."""
+        found = self._directory.view().keys.get(key_id)
+        if found is None:
+            raise NotFound(f"key {key_id} not found", param="id")
+        return found[0]
 
     def list_keys(self, project: str | None = None) -> list[Key]:
         """Return all keys, or one project's, including revoked ones, oldest first."""
@@ -154,11 +203,35 @@ def check_environment_key(key: str) -> None:
         )
 
 
+def parse_limits(limits: KeyLimits) -> KeyLimits:
+    """Return limits in their only form. Raises `CallerError` if they are invalid."""
+    networks = []
+    for network in limits.networks:
+        try:
+            networks.append(str(ip_network(network, strict=False)))
+        except ValueError:
+            raise CallerError(f"{network[:64]!r} is not a network such as 192.0.2.0/24", param="networks") from None
+    if any(not name.isprintable() or not 0 < len(name) <= MAX_NAME for name in limits.models):
+        raise CallerError(f"a pattern of models has 1 to {MAX_NAME} printable characters", param="models")
+    if any(surface not in SURFACES for surface in limits.surfaces):
+        raise CallerError(f"surfaces are {', '.join(SURFACES)}", param="surfaces")
+    for param, named in (("networks", networks), ("models", limits.models), ("surfaces", limits.surfaces)):
+        if len(named) > MAX_LIMITS:
+            raise CallerError(f"a key has at most {MAX_LIMITS} {param}", param=param)
+    models, surfaces = (tuple(sorted(set(each))) for each in (limits.models, limits.surfaces))
+    return KeyLimits(tuple(dict.fromkeys(networks)), models, surfaces)
+
+
 def _minted(
-    project: str, name: str, scopes: frozenset[Scope], now_unix_ms: int, expires_unix_ms: int | None
+    project: str,
+    name: str,
+    scopes: frozenset[Scope],
+    now_unix_ms: int,
+    expires_unix_ms: int | None,
+    limits: KeyLimits = NO_LIMITS,
 ) -> tuple[Key, str]:
     key_id, secret = form.mint()
-    return Key(key_id, project, name, scopes, form.shown(key_id), now_unix_ms, expires_unix_ms), secret
+    return Key(key_id, project, name, scopes, form.shown(key_id), now_unix_ms, expires_unix_ms, limits=limits), secret
 
 
 def _check_name(name: str) -> None:

@@ -24,6 +24,7 @@ _KINDS: dict[Action, tuple[int, int]] = {
     Action.TAGS_FORGET: (ENTITY, 4),
     Action.KEY_CREATE: (ACCOUNT, 1),
     Action.KEY_CHANGE: (ACCOUNT, 3),
+    Action.KEY_ROTATE: (ACCOUNT, 3),
     Action.KEY_REVOKE: (ACCOUNT, 5),
     Action.PRICES_CHANGE: (ENTITY, 3),
     Action.BUDGET_CHANGE: (ENTITY, 3),

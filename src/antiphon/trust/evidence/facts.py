@@ -27,7 +27,14 @@ CHANGES, ERASURES, READS, EVENTS = "changes", "erasures", "reads", "events"
 FILES: dict[Action, str] = {
     **dict.fromkeys(
         (
-            *(Action.PROJECT_CREATE, Action.POLICY_CHANGE, Action.KEY_CREATE, Action.KEY_CHANGE, Action.KEY_REVOKE),
+            *(
+                Action.PROJECT_CREATE,
+                Action.POLICY_CHANGE,
+                Action.KEY_CREATE,
+                Action.KEY_CHANGE,
+                Action.KEY_ROTATE,
+                Action.KEY_REVOKE,
+            ),
             *(Action.PRICES_CHANGE, Action.BUDGET_CHANGE),
         ),
         CHANGES,
