@@ -10,6 +10,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
 from importlib import import_module
+from importlib.util import find_spec
 from ipaddress import ip_network
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
@@ -38,9 +39,9 @@ from antiphon.core.units import NS_PER_MS
 from antiphon.core.wire import REQUEST_ID
 from antiphon.exporting import Exporting, open_exporting
 from antiphon.jobs import items
-from antiphon.jobs.desk import Desk
 from antiphon.jobs.filler import Filler
-from antiphon.jobs.shelves import Shelves
+from antiphon.jobs.service import Service
+from antiphon.jobs.tiers import Tiers
 from antiphon.jobs.webhook import AT_ONCE, POST_S, Webhooks
 from antiphon.jobs.worker import Worker
 from antiphon.metering.export.stripe_reports import MAX_BODY_BYTES as MAX_REPORT_BYTES
@@ -77,6 +78,7 @@ from antiphon.trust.last_use import LastUse, LastUses
 from antiphon.trust.latest import FILE_NAME as LATEST_NAME
 from antiphon.trust.latest import LatestClock
 from antiphon.trust.notary import Auditing, Notary, Outside
+from antiphon.trust.oidc import Oidc, Provider
 from antiphon.trust.pairs import Pairs
 from antiphon.trust.provenance import Provenance, open_provenance
 from antiphon.trust.redaction.requirements import Redactions
@@ -191,7 +193,7 @@ async def assemble(config: Config, accept_loss: bool = False) -> AsyncIterator[H
 
         keeper = Keeper(stores.answers, keep_s, clock, partial(auditor.expired, Action.ANSWERS_EXPIRE))
         stack.push_async_callback(keeper.close)
-        shelves = Shelves(stores, keep_s, partial(auditor.expired, Action.FILES_EXPIRE))
+        tiers = Tiers(stores, keep_s, partial(auditor.expired, Action.FILES_EXPIRE))
         provenance = await asyncio.to_thread(_provenance, config) if config.speaks else None
 
         def permit(principal: Principal) -> Permit:
@@ -199,10 +201,11 @@ async def assemble(config: Config, accept_loss: bool = False) -> AsyncIterator[H
 
         sessions = Sessions(services, keys, catalogue, voices, keeper, provenance, bounds, permit)
         stack.push_async_callback(sessions.settle)
-        desk = Desk(shelves, latest)
-        door = Door(sessions, keys, clock, desk, auditor, stores.resources, Pairs(directory))
-        worker = _worker(config, door, sessions, shelves, stores.ledger, latest, webhooks, server)
-        desk.wake = worker.wake
+        jobs = Service(tiers, latest)
+        oidc = _oidc(config, latest, stack)
+        door = Door(sessions, keys, clock, jobs, auditor, stores.resources, Pairs(directory), oidc)
+        worker = _worker(config, door, sessions, tiers, stores.ledger, latest, webhooks, server)
+        jobs.wake = worker.wake
         observer.watch_jobs(worker)
         stack.push_async_callback(worker.close)
         observer.watch_exports(exporting.outboxes)
@@ -211,7 +214,7 @@ async def assemble(config: Config, accept_loss: bool = False) -> AsyncIterator[H
         for name, work in (
             ("run jobs", worker.run),
             ("fill with items", worker.watch_items),
-            ("wipe files and jobs", shelves.watch),
+            ("wipe files and jobs", tiers.watch),
             ("watch sessions", sessions.watch),
             ("wipe kept answers", keeper.watch),
             ("keep the latest time", latest.keep),
@@ -221,7 +224,7 @@ async def assemble(config: Config, accept_loss: bool = False) -> AsyncIterator[H
         ):
             stack.callback(supervisor.start(name, work, essential=True).cancel)
         stack.callback(supervisor.start("measure the event loop", observer.holds.watch).cancel)
-        ready = partial(_trouble, sessions, stores.answers, shelves)
+        ready = partial(_trouble, sessions, stores.answers, tiers)
         uploads = Uploads(limits.upload_mb << 20, limits.uploads_mb << 20, limits.uploads_per_key_mb << 20)
         pricing = await asyncio.to_thread(_price_books, config)
         billing = Billing(stores.ledger, stores.bills, pricing.of, pricing.costs)
@@ -242,6 +245,17 @@ def _auditor(config: Config, stores: ServerStores, clock: SystemClock, latest: L
         keep_s=config.audit.keep_days * 86_400,
         behind_ms=lambda: latest.behind_ms,
     )
+
+
+def _oidc(config: Config, clock: LatestClock, stack: AsyncExitStack) -> Oidc | None:
+    """Return who verifies tokens of the configured OpenID provider, if there is one. Raises `Invalid`."""
+    if not config.oidc.issuer:
+        return None
+    if find_spec("jwt") is None:
+        raise Invalid("setting oidc: this needs `pip install 'antiphon[oidc]'`")
+    oidc = Oidc(Provider(**structs.asdict(config.oidc)), Fetcher(OUTSIDE, allow_private=ANYWHERE).fetch, clock)
+    stack.callback(supervisor.start("read the OpenID provider's keys", oidc.watch).cancel)
+    return oidc
 
 
 async def _end_audit(auditor: Auditor, notary: Notary) -> None:
@@ -287,7 +301,7 @@ def _worker(
     config: Config,
     door: Door,
     sessions: Sessions,
-    shelves: Shelves,
+    tiers: Tiers,
     ledger: Ledger,
     clock: Clock,
     webhooks: Webhooks,
@@ -297,7 +311,7 @@ def _worker(
     rows = {(row.surface, row.path): row for row in (*ROUTES, *JOB_CALLS) if isinstance(row, CallRow)}
     at_once = config.limits.items
     services = items.Services(door, ledger, clock, Filler(sessions, clock, at_once), rows, webhooks)
-    return Worker(services, shelves, JOB_KINDS, server, at_once)
+    return Worker(services, tiers, JOB_KINDS, server, at_once)
 
 
 def _price_books(config: Config) -> Library:
@@ -419,8 +433,10 @@ def _asgi(
     def administration() -> ASGIApp:
         from antiphon.admin import create_admin
 
-        ledger, inspect, desk = billing.ledger, inspectors.check, exporting.desk
-        return create_admin(control, door.administer, ledger, clock, inspect, auditing, desk, billing, policies, uses)
+        ledger, inspect, exports = billing.ledger, inspectors.check, exporting.control
+        return create_admin(
+            control, door.administer, ledger, clock, inspect, auditing, exports, billing, policies, uses
+        )
 
     routes.append(Mount("/admin/v1", _Later(administration)))
     return entrance(routes, _proxies(config))

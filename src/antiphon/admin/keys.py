@@ -86,6 +86,6 @@ def _check_grant(manages: Manager, scopes: frozenset[Scope], limits: KeyLimits) 
         return
     if more := sorted(scopes - (caller.scopes & OWN_SCOPES)):
         raise PolicyError(f"this key cannot give the scope '{more[0]}'", param="scopes")
-    own = manages.control.find_key(caller.key_id).limits
+    own = manages.control.limits_of(caller.key_id)
     if own not in (NO_LIMITS, limits):
         raise PolicyError("a key with limits gives only the same limits", param="networks")

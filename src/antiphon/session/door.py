@@ -41,7 +41,7 @@ from antiphon.core.errors import (
 )
 from antiphon.core.events import Completed, TokenUsage
 from antiphon.core.identity import Principal, Scope
-from antiphon.core.jobs import FileAct, JobAct, JobDesk, OneFile, OneJob
+from antiphon.core.jobs import FileAct, JobAct, JobService, OneFile, OneJob
 from antiphon.core.ports import Clock
 from antiphon.core.routing import CallRow, DialogueRow, LookupRow, Row
 from antiphon.core.specs import GenerateSpec, content_bytes
@@ -54,6 +54,7 @@ from antiphon.session.sessions import Answering, Live, Sessions
 from antiphon.trust.audit import Auditor
 from antiphon.trust.auth import KeyRing
 from antiphon.trust.ephemeral import stands_for_a_key
+from antiphon.trust.oidc import Oidc, is_token
 from antiphon.trust.pairs import Pairs
 from antiphon.trust.signatures import Replays, holds
 
@@ -125,13 +126,14 @@ class Door:
         sessions: Sessions,
         keys: KeyRing,
         clock: Clock,
-        jobs: JobDesk | None,
+        jobs: JobService | None,
         auditor: Auditor,
         resources: Resources | None = None,
         pairs: Pairs | None = None,
+        oidc: Oidc | None = None,
     ) -> None:
         """Begin; `jobs` answers questions about jobs. Calls may refer to `resources`, and be signed with one of `pairs`
-        instead of a key.
+        instead of a key. With `oidc`, tokens of a provider manage the server.
         """
         self._sessions = sessions
         self._auditor = auditor
@@ -139,6 +141,7 @@ class Door:
         self._clock = clock
         self._lookups = Lookups(sessions, jobs, resources)
         self._pairs = pairs
+        self._oidc = oidc
         self._replays = Replays()
 
     # -- who -----------------------------------------------------------------------------------------------------------
@@ -198,9 +201,18 @@ class Door:
         return self._keys.identify(key_id, scope), secret
 
     def administer(self, secret: str | None, scope: Scope | None, address: str) -> Principal:
-        """Return who manages or inspects the server from an address; this needs the key itself, not a token. Without a
-        scope, any key may. Raises `Unauthenticated`, `PolicyError`, `KeysUnavailable`.
+        """Return who manages or inspects the server from an address: with the key itself, not a secret that stands for
+        it, or with a token of the OpenID provider. Without a scope, any key may. Raises `Unauthenticated`,
+        `PolicyError`, `KeysUnavailable`.
         """
+        if self._oidc is not None and secret and is_token(secret):
+            principal = self._oidc.authenticate(secret)
+            if scope is not None and scope not in principal.scopes:
+                raise PolicyError(f"the token has no role with the scope '{scope}'")
+            return principal
+        return self._with_key(secret, scope, address)
+
+    def _with_key(self, secret: str | None, scope: Scope | None, address: str) -> Principal:
         principal = self._keys.authenticate(secret, scope)
         self._keys.check_limits(principal.key_id, address)
         return principal
@@ -432,7 +444,7 @@ class Door:
 
     def _by_key(self, opening: Opening, credential: Credential | Pending | None, scope: Scope | None) -> Principal:
         """Return who calls with the key itself. Raises `Unauthenticated`."""
-        return self.administer(credential.secret if isinstance(credential, Bearer) else None, scope, opening.address)
+        return self._with_key(credential.secret if isinstance(credential, Bearer) else None, scope, opening.address)
 
 
 class Arrival:

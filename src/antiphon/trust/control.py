@@ -180,6 +180,11 @@ class Control:
             raise NotFound(f"key {key_id} not found", param="id")
         return found[0]
 
+    def limits_of(self, caller_id: str) -> KeyLimits:
+        """Return the limits of a caller; who has signed in without a key has none."""
+        found = self._directory.view().keys.get(caller_id)
+        return found[0].limits if found else NO_LIMITS
+
     def list_keys(self, project: str | None = None) -> list[Key]:
         """Return all keys, or one project's, including revoked ones, oldest first."""
         every = [key for key, _ in self._directory.view().keys.values()]

@@ -4,8 +4,8 @@ import pytest
 
 from antiphon.core.audit import Action, Outcome
 from antiphon.core.endpoints import NeedsFirst
-from antiphon.core.errors import AddressNotAllowed, Unauthenticated
-from antiphon.core.identity import Scope
+from antiphon.core.errors import AddressNotAllowed, PolicyError, Unauthenticated
+from antiphon.core.identity import ROLES, Principal, Role, Scope
 from antiphon.core.routing import CallRow, DialogueRow, LookupRow
 from antiphon.core.wire import Bearer, Opening
 from antiphon.routes import GRPC_ROUTES, ROUTES
@@ -68,3 +68,19 @@ def test_what_a_key_is_limited_to_holds_for_its_one_call_secrets(house, monkeypa
     monkeypatch.setattr(house.keys, "check_limits", refuse)
     with pytest.raises(AddressNotAllowed):
         house.door.authenticate(row, Opening("GET", row.path), Bearer(minted.secret), None)
+
+
+def test_a_token_of_the_provider_manages_and_calls_no_model(house):
+    class Provider:
+        def authenticate(self, token):
+            return Principal("acme", "oidc:ann", ROLES[Role.AUDITOR])
+
+    house.door._oidc = Provider()
+    assert house.door.administer("a.b.c", Scope.AUDIT, "").key_id == "oidc:ann"
+    with pytest.raises(PolicyError):
+        house.door.administer("a.b.c", Scope.ADMIN, "")
+    for row in CLOSED:
+        with pytest.raises(Unauthenticated):
+            house.door.authenticate(row, Opening("GET", row.path), Bearer("a.b.c"), None)
+    with pytest.raises(Unauthenticated):
+        house.door._by_key(Opening("GET", "/"), Bearer("a.b.c"), None)

@@ -1,0 +1,106 @@
+"""What the types of the tables cannot express."""
+
+import ipaddress
+import re
+
+from antiphon.config.engines import OpenAI, OpenInference, Piper, Recogniser, Remote, Version
+from antiphon.config.exports import Export
+from antiphon.config.settings import Config
+from antiphon.core.errors import CallerError
+from antiphon.core.place import MAX_CHARS, NOBODY, NOWHERE, PROCESSOR, REGION, RETENTION, SELF, parse_retention
+from antiphon.trust.oidc import is_safe
+from antiphon.trust.profiles import PROFILES
+
+
+class Invalid(CallerError):
+    """A setting is wrong. The message names it."""
+
+    code = "invalid_setting"
+
+
+_LEVELS = ("debug", "info", "warning", "error")
+
+
+def check(config: Config) -> None:
+    """Check what the types cannot express."""
+    if config.log_level not in _LEVELS:
+        raise Invalid(f"setting log_level: expected one of {', '.join(_LEVELS)}")
+    if config.api_key is not None and (len(config.api_key) < 16 or not config.api_key.isascii()):
+        raise Invalid("setting api_key (ANTIPHON_API_KEY): expected at least 16 ASCII characters")
+    for name, answer in config.models.items():
+        if isinstance(answer, Version):
+            for engine in answer.engines:
+                if engine not in config.engines:
+                    raise Invalid(f"setting models.{name}.engines: [engines.{engine}] not found")
+            if not answer.engines:
+                raise Invalid(f"setting models.{name}.engines: expected one or more")
+            if answer.hedge_after_ms and len(answer.engines) < 2:
+                raise Invalid(f"setting models.{name}.hedge_after_ms: a second engine is needed")
+            kinds = {isinstance(config.engines[engine], Recogniser) for engine in answer.engines}
+            if kinds != {False} and len(answer.engines) > 1:
+                raise Invalid(f"setting models.{name}.engines: a speech recogniser must be the only engine")
+        elif answer not in config.engines and not isinstance(config.models.get(answer), Version):
+            raise Invalid(f"setting models: {name!r} refers to {answer!r}, but no such model or engine is defined")
+    for name, own in config.voices.items():
+        if not isinstance(config.engines.get(own), Piper):
+            raise Invalid(f"setting voices: {name!r} refers to {own!r}, but no speech engine has that name")
+    for name, table in config.engines.items():
+        if isinstance(table, OpenAI | OpenInference) and not table.url.startswith(("http://", "https://", "grpc://")):
+            raise Invalid(f"setting engines.{name}.url: expected http://HOST:PORT")
+    if config.oidc.issuer and not is_safe(config.oidc.issuer):
+        raise Invalid("setting oidc.issuer: expected https://HOST, the provider's issuer")
+    if config.oidc.issuer and not (config.oidc.audience and config.oidc.roles):
+        raise Invalid("setting oidc: set audience and roles, too")
+    _check_places(config)
+    _check_profiles(config)
+    if bool(config.tls_cert) != bool(config.tls_key):
+        raise Invalid("settings tls_cert and tls_key: set both or neither")
+    if config.tls_cert and config.tls_self_signed:
+        raise Invalid("setting tls_self_signed: tls_cert and tls_key are set, too")
+    if bool(config.provenance.chain) != bool(config.provenance.key):
+        raise Invalid("setting provenance: set both chain and key, or neither")
+    urls = {"audit.webhook": config.audit.webhook}
+    urls |= {f"audit.witnesses[{at}].url": each.url for at, each in enumerate(config.audit.witnesses)}
+    for setting, url in urls.items():
+        if url and not url.startswith(("http://", "https://")):
+            raise Invalid(f"setting {setting}: expected http://HOST:PORT or https://HOST")
+    if any(char.isspace() or char == "+" for char in config.audit.origin):
+        raise Invalid("setting audit.origin: expected a name without blanks and plus signs, as example.com/audit")
+    networks = {"fetch.allow": config.fetch.allow, "inspection.open_to": config.inspection.open_to}
+    networks |= {"proxies": config.proxies}
+    for setting, network in ((setting, network) for setting, listed in networks.items() for network in listed):
+        try:
+            ipaddress.ip_network(network)
+        except ValueError:
+            raise Invalid(f"setting {setting}: {network!r} is not a network such as 10.0.0.0/8") from None
+
+
+def _check_places(config: Config) -> None:
+    """Check regions, processors and retentions."""
+    tables = {f"engines.{name}.": e for name, e in config.engines.items() if isinstance(e, Remote)}
+    placed: dict[str, Remote | Export] = {**tables, **{f"export.{name}.": e for name, e in config.export.items()}}
+    regions = {"region": config.region} | {f"{setting}region": each.region for setting, each in placed.items()}
+    processors = {f"{setting}processor": each.processor for setting, each in placed.items()}
+    for names, pattern, nothing, example in (
+        (regions, REGION, NOWHERE, "eu-de"),
+        (processors, PROCESSOR, NOBODY, f"{SELF!r} or acme-gpu"),
+    ):
+        for setting, name in names.items():
+            if name and (name == nothing or len(name) > MAX_CHARS or not re.fullmatch(pattern, name)):
+                raise Invalid(f"setting {setting}: {name!r} is not a name such as {example}")
+    for setting, each in placed.items():
+        try:
+            parse_retention(each.retention)
+        except ValueError:
+            raise Invalid(f"setting {setting}retention: expected {RETENTION}") from None
+
+
+def _check_profiles(config: Config) -> None:
+    """Check that the configured profiles are known, and that the audit log is kept for as long as they need."""
+    named = {"profiles.new": config.profiles.new}
+    named |= {f"profiles.projects.{project}": name for project, name in config.profiles.projects.items()}
+    for setting, name in named.items():
+        if name and name not in PROFILES:
+            raise Invalid(f"setting {setting}: expected one of {', '.join(PROFILES)}")
+        if name and config.audit.keep_days < PROFILES[name].audit_days:
+            raise Invalid(f"setting audit.keep_days: the profile '{name}' needs {PROFILES[name].audit_days} or more")
