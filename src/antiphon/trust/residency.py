@@ -144,9 +144,11 @@ class Residency:
 
     def permitted(self, project: str) -> Collection[str] | None:
         """Return the names of the engines that may serve the project; `None` for all. Every call of a model asks."""
-        required = requirement_of(self._policy(project))
-        if required is None:
-            return None
+        policy = self._policy(project)
+        if not (policy.regions or policy.processors or policy.agreements or policy.max_retention):
+            return None  # as for most, and at once
+        required = requirement_of(policy)
+        assert required is not None
         day = self._clock.unix_ms() // MS_PER_DAY
         if day != self._day:
             self._day, self._known = day, {}

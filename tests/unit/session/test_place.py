@@ -9,12 +9,13 @@ from antiphon.catalogue.language import Served
 from antiphon.core.audit import Action, Outcome
 from antiphon.core.call import Call
 from antiphon.core.conversation.spec import ConverseSpec
-from antiphon.core.endpoints import Offer
+from antiphon.core.endpoints import AnswerRequest, Offer
 from antiphon.core.errors import NoEngineAllowed, PolicyError, UnknownModel
 from antiphon.core.place import SELF, Processing
 from antiphon.core.policy import Policy
 from antiphon.core.routing import CallRow, LookupRow
 from antiphon.core.specs import GenerateSpec
+from antiphon.core.stores import Claim
 from antiphon.core.wire import Opening, Response
 from antiphon.routes import JOB_CALLS, ROUTES
 from antiphon.session.lookups import Lookups
@@ -71,6 +72,23 @@ async def test_every_kind_of_call_obeys(placed, open):
     placed.policy = Policy(regions="mars")
     with pytest.raises(NoEngineAllowed, match="region mars"):
         getattr(placed, open)()
+
+
+async def test_an_item_of_a_job_obeys_by_the_policy_of_the_moment(placed):
+    class Asks:
+        def negotiate(self, opening, sent):
+            return AnswerRequest(GenerateSpec("counter", "hello"), None)
+
+    class Held:
+        def keep(self, most_bytes):
+            pass
+
+    placed.policy = Policy(processors="self")
+    row, asked = CallRow("/v1/chat/completions", "openai", Asks()), Opening("POST", "/", request_id="q1")
+    claim = Claim("acme", "", "f", "q1", 0)
+    with pytest.raises(NoEngineAllowed):
+        await placed.door.item(row, asked, placed.principal, b"", Held(), claim)
+    assert refused(placed)[0][2] == "counter-2026"
 
 
 async def test_a_conversation_obeys_in_each_of_its_parts(placed):

@@ -47,3 +47,18 @@ def test_every_request_has_the_address_of_its_caller(proxies, expected):
     client = TestClient(Entrance(app, proxies), client=("10.1.1.1", 5))
     headers = [("x-forwarded-for", "203.0.113.9"), ("x-forwarded-for", "192.0.2.1, 10.0.0.2")]
     assert client.get("/", headers=headers).text == expected
+
+
+def test_calls_by_grpc_have_it_too():
+    pytest.importorskip("grpc")
+    from antiphon.transports.grpc import _opening
+
+    class Context:
+        def peer(self):
+            return "ipv4:10.1.1.1:4711"
+
+        def invocation_metadata(self):
+            return (("x-forwarded-for", "203.0.113.9"), ("x-forwarded-for", "192.0.2.1"))
+
+    assert _opening("/m", Context(), TRUSTED).address == "192.0.2.1"
+    assert _opening("/m", Context(), NO_PROXIES).address == "10.1.1.1"
