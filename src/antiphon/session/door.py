@@ -208,7 +208,9 @@ class Door:
         if self._oidc is not None and secret and is_token(secret):
             principal = self._oidc.authenticate(secret)
             if scope is not None and scope not in principal.scopes:
-                raise PolicyError(f"the token has no role with the scope '{scope}'")
+                error = PolicyError(f"the token has no role with the scope '{scope}'")
+                error.key_id, error.project = principal.key_id, principal.project
+                raise error
             return principal
         return self._with_key(secret, scope, address)
 

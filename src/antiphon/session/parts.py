@@ -106,8 +106,10 @@ class OpenParts:
         return model or (first.version if first else "")
 
     def _speaker(self, model: str, voice: str) -> str:
-        """Return the model that speaks; if none is named, the one that has the voice."""
-        cards = self._voices.models()
+        """Return the model that speaks; if none is named, the one that has the voice. If the caller may use none, it is
+        one that they may not use.
+        """
+        cards = self._voices.models() or self._sessions.voices().models()
         if not cards:
             raise UnknownModel("This server has no speech synthesis model.", param="model")
         known = any(card.name == voice for card in self._voices.cards())

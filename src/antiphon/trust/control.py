@@ -1,7 +1,7 @@
 """The rules for projects and keys, over the directory that stores them."""
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from ipaddress import ip_network
 
@@ -19,7 +19,7 @@ from antiphon.core.identity import (
     Scope,
 )
 from antiphon.core.labels import forms_of
-from antiphon.core.policy import parse_policy, read_policy
+from antiphon.core.policy import Policy, parse_policy, read_policy
 from antiphon.core.stores import Directory
 from antiphon.trust import keys as form
 from antiphon.trust.profiles import Profiles
@@ -80,8 +80,7 @@ class Control:
             )
         _check_name(name)
         given = parse_policy(policy)
-        begin = dict(self.profiles.new.fields) if self.profiles.new else {}
-        project = Project(project_id, name or project_id, now_unix_ms, read_policy(begin | given)[0])
+        project = Project(project_id, name or project_id, now_unix_ms, self._beginning(given))
         self.profiles.check(project_id, project.policy, given)
         self._directory.add_project(project, self._at(now_unix_ms))
         return project
@@ -196,7 +195,13 @@ class Control:
 
     def _ensure_default_project(self, now_unix_ms: int) -> None:
         with suppress(Conflict):
-            self._directory.add_project(Project(DEFAULT_PROJECT, "Default", now_unix_ms), self._at(now_unix_ms))
+            project = Project(DEFAULT_PROJECT, "Default", now_unix_ms, self._beginning({}))
+            self._directory.add_project(project, self._at(now_unix_ms))
+
+    def _beginning(self, given: Mapping[str, str | int]) -> Policy:
+        """Return the policy that a new project begins with: the given fields, and those of the profile for new ones."""
+        profile = self.profiles.new
+        return read_policy({**dict(profile.fields if profile else ()), **given})[0]
 
 
 def check_environment_key(key: str) -> None:

@@ -63,6 +63,8 @@ def control(**profiles):
 
 def test_a_new_project_begins_with_a_profile_and_may_leave_it():
     made, _ = control(new=STRICT)
+    made.prepare(None, 1)
+    assert made.find_project("default").policy.processors == "self"
     project = made.create_project("acme", "", 1, processors="")
     assert (project.policy.processors, project.policy.max_retention, project.policy.tags) == ("", "none", "none")
     assert made.change_project("acme", 2, tags="plain").policy.tags is TagPolicy.PLAIN
