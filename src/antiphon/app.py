@@ -54,10 +54,12 @@ from antiphon.session.door import Door
 from antiphon.session.keeping import Keeper
 from antiphon.session.places import CallKind
 from antiphon.session.sessions import Bounds, Sessions
+from antiphon.session.subjects import Subjects
 from antiphon.slo.objectives import Objectives
 from antiphon.slo.shares import Bound, Shares
 from antiphon.storage.directory import open_directory, warn_of_writable_models
 from antiphon.storage.identity import server_id
+from antiphon.storage.master_key import find_source
 from antiphon.stores import open_server_stores
 from antiphon.supervision import supervisor
 from antiphon.text.reading import warm
@@ -121,6 +123,19 @@ class House:
     first_key: str | None
 
 
+@dataclass(frozen=True, slots=True)
+class Desks:
+    """What the management API is made of."""
+
+    control: Control
+    billing: Billing
+    auditing: Auditing
+    exporting: Exporting
+    subjects: Subjects
+    policies: Policies
+    uses: LastUse
+
+
 @asynccontextmanager
 async def assemble(config: Config, accept_loss: bool = False) -> AsyncIterator[House]:
     """Build the whole server except its socket. `accept_loss` lets it start anew if a database of the data directory is
@@ -134,14 +149,7 @@ async def assemble(config: Config, accept_loss: bool = False) -> AsyncIterator[H
     async with AsyncExitStack() as stack:
         latest = LatestClock(clock, directory / LATEST_NAME)
         server = server_id(directory)
-        stores = open_server_stores(
-            directory,
-            server,
-            latest,
-            answers_bytes=config.limits.kept_gb << 30,
-            jobs=_job_bounds(config),
-            accept_loss=accept_loss,
-        )
+        stores = _stores(config, directory, server, latest, accept_loss)
         for store in (stores.ledger, stores.answers, stores.jobs, stores.passing):  # closed in reverse order
             stack.push_async_callback(store.close)
         control = Control(stores.directory, profiles=config.profiles.found)
@@ -191,7 +199,9 @@ async def assemble(config: Config, accept_loss: bool = False) -> AsyncIterator[H
         def keep_s(project: str) -> int:
             return keys.policy(project).keep_answers_s
 
-        keeper = Keeper(stores.answers, keep_s, clock, partial(auditor.expired, Action.ANSWERS_EXPIRE))
+        expired = partial(auditor.expired, Action.ANSWERS_EXPIRE)
+        keeper = Keeper(stores.answers, keep_s, clock, expired, stores.sealer)
+        subjects = Subjects(stores, keeper, keep_s, auditor)
         stack.push_async_callback(keeper.close)
         tiers = Tiers(stores, keep_s, partial(auditor.expired, Action.FILES_EXPIRE))
         provenance = await asyncio.to_thread(_provenance, config) if config.speaks else None
@@ -201,7 +211,7 @@ async def assemble(config: Config, accept_loss: bool = False) -> AsyncIterator[H
 
         sessions = Sessions(services, keys, catalogue, voices, keeper, provenance, bounds, permit)
         stack.push_async_callback(sessions.settle)
-        jobs = Service(tiers, latest)
+        jobs = Service(tiers, latest, stores.sealer)
         oidc = _oidc(config, latest, stack)
         door = Door(sessions, keys, clock, jobs, auditor, stores.resources, Pairs(directory), oidc)
         worker = _worker(config, door, sessions, tiers, stores.ledger, latest, webhooks, server)
@@ -232,10 +242,43 @@ async def assemble(config: Config, accept_loss: bool = False) -> AsyncIterator[H
         policies = Policies(
             lambda policy, model: residency.verdicts(policy, config.serving(model)), config.audit.keep_days
         )
-        asgi = _asgi(
-            config, clock, door, uploads, observer, control, billing, auditing, exporting, policies, uses.of, ready
-        )
+        desks = Desks(control, billing, auditing, exporting, subjects, policies, uses.of)
+        asgi = _asgi(config, clock, door, uploads, observer, desks, ready)
         yield House(asgi, partial(_grpc, door, clock, uploads, ready, _proxies(config)), sessions, observer, first_key)
+
+
+@asynccontextmanager
+async def open_subjects(config: Config) -> AsyncIterator[Subjects]:
+    """Open what is kept, without a server, to export or erase it. Raises as `assemble` does."""
+    directory = open_directory(config.directory)
+    async with AsyncExitStack() as stack:
+        latest = LatestClock(SystemClock(), directory / LATEST_NAME)
+        stores = _stores(config, directory, server_id(directory), latest)
+        for store in (stores.ledger, stores.answers, stores.jobs, stores.passing):
+            stack.push_async_callback(store.close)
+        stack.push_async_callback(latest.save)
+        keys = KeyRing(stores.directory, latest, config.profiles.found)
+        stack.callback(keys.close)
+        auditor = _auditor(config, stores, SystemClock(), latest, keys)
+        stack.push_async_callback(auditor.close)
+
+        def keep_s(project: str) -> int:
+            return keys.policy(project).keep_answers_s
+
+        yield Subjects(stores, Keeper(stores.answers, keep_s, latest, sealer=stores.sealer), keep_s, auditor)
+
+
+def _stores(config: Config, directory: Path, server: str, clock: Clock, accept_loss: bool = False) -> ServerStores:
+    """Open the stores of the server with that id; blocking. Raises as `open_server_stores`."""
+    return open_server_stores(
+        directory,
+        server,
+        clock,
+        master=find_source(directory, os.environ, *structs.astuple(config.encryption)),
+        answers_bytes=config.limits.kept_gb << 30,
+        jobs=_job_bounds(config),
+        accept_loss=accept_loss,
+    )
 
 
 def _auditor(config: Config, stores: ServerStores, clock: SystemClock, latest: LatestClock, keys: KeyRing) -> Auditor:
@@ -388,12 +431,7 @@ def _asgi(
     door: Door,
     uploads: Uploads,
     observer: Observer,
-    control: Control,
-    billing: Billing,
-    auditing: Auditing,
-    exporting: Exporting,
-    policies: Policies,
-    uses: LastUse,
+    desks: Desks,
     trouble: Callable[[], str | None],
 ) -> ASGIApp:
     inspectors = Inspectors(door.administer, tuple(ip_network(n) for n in config.inspection.open_to))
@@ -415,7 +453,7 @@ def _asgi(
             inspectors.check(request.scope)
         except AntiphonError as error:
             address, id = address_of(request.scope), request.scope.get(REQUEST_ID, "")
-            auditing.auditor.refuse(Action.MANAGE, "GET /metrics", error, address, id)
+            desks.auditing.auditor.refuse(Action.MANAGE, "GET /metrics", error, address, id)
             named = {"www-authenticate": "Bearer"} if error.status == 401 else None
             return PlainTextResponse(f"{error.message}\n", error.status, named)
         return Response(observer.render(), media_type="text/plain; version=0.0.4; charset=utf-8")
@@ -426,16 +464,23 @@ def _asgi(
         Route("/health", health),
         Route("/metrics", metrics),
     ]
-    if exporting.hook is not None:
-        hook = Hook(exporting.hook.receive, "stripe-signature", MAX_REPORT_BYTES)
+    if desks.exporting.hook is not None:
+        hook = Hook(desks.exporting.hook.receive, "stripe-signature", MAX_REPORT_BYTES)
         routes.append(Route("/hooks/stripe", hook.answer, methods=["POST"]))
 
     def administration() -> ASGIApp:
         from antiphon.admin import create_admin
 
-        ledger, inspect, exports = billing.ledger, inspectors.check, exporting.control
+        checks = door.administer, desks.billing.ledger, clock, inspectors.check
         return create_admin(
-            control, door.administer, ledger, clock, inspect, auditing, exports, billing, policies, uses
+            desks.control,
+            *checks,
+            desks.auditing,
+            desks.exporting.control,
+            desks.billing,
+            desks.subjects,
+            desks.policies,
+            desks.uses,
         )
 
     routes.append(Mount("/admin/v1", _Later(administration)))

@@ -30,7 +30,8 @@ from antiphon.admin.keys import add_keys
 from antiphon.admin.managing import Manage, Manager, managing
 from antiphon.admin.policies import add_policies
 from antiphon.admin.statements import add_statements
-from antiphon.core.audit import Action
+from antiphon.admin.subjects import add_subjects
+from antiphon.core.audit import Action, Author
 from antiphon.core.errors import AntiphonError, InternalError, PolicyError
 from antiphon.core.identity import Principal
 from antiphon.core.identity import Scope as Permission
@@ -40,6 +41,7 @@ from antiphon.core.usage import By
 from antiphon.metering import usage
 from antiphon.metering.export.control import ExportControl
 from antiphon.metering.statements import Billing
+from antiphon.session.subjects import Subjects
 from antiphon.trust.audit import Auditor
 from antiphon.trust.control import Control
 from antiphon.trust.last_use import LastUse
@@ -66,6 +68,7 @@ def create_admin(
     auditing: Auditing,
     exports: ExportControl,
     billing: Billing,
+    subjects: Subjects,
     policies: Policies,
     uses: LastUse,
 ) -> FastAPI:
@@ -108,6 +111,11 @@ def create_admin(
     add_statements(app, control, billing, clock, reader, biller)
     add_exports(app, exports, biller)
     add_policies(app, control, policies, any_overseer)
+
+    def author(who: Principal, scope: Scope) -> Author:
+        return auditor.author(who, *origin(scope))
+
+    add_subjects(app, subjects, author, administrator)
     return app
 
 
@@ -139,6 +147,11 @@ def _add_projects(app: FastAPI, control: Control, clock: Clock, overseer: Check,
         by a new key.
         """
         return messages.project_answer(manages.control.forget_tags(project_id))
+
+    @app.post("/projects/{project_id}/rotate_key", operation_id="rotate_content_key")
+    def rotate_content_key(project_id: str, manages: Manager = managed) -> messages.ProjectAnswer:
+        """Have the project's content sealed by a new key from now on. Earlier content stays readable until its end."""
+        return messages.project_answer(manages.control.rotate_content_key(project_id))
 
 
 def _add_usage(app: FastAPI, control: Control, ledger: Usage, reader: Check) -> None:

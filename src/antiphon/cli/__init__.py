@@ -29,6 +29,8 @@ COMMANDS = {
     "keys": "Create, list, rotate, limit and revoke API keys.",
     "projects": "Create and list projects.",
     "policy": "Show what a project requires, and which engines may serve it.",
+    "subjects": "Export and erase what is kept about a person.",
+    "master-key": "Check and change the key that protects what is kept.",
     "audit": "Verify and export the audit log.",
     "evidence": "Write a folder of evidence for an auditor.",
     "models": "List, pull and find models.",

@@ -118,10 +118,11 @@ def processors(config: Config) -> Iterable[Processor]:
 
 
 def shown(config: Config) -> dict[str, Any]:
-    """Return the configuration without secrets: no API key, and of URLs neither credentials nor queries."""
+    """Return the configuration without secrets: no API key, no command, and of URLs neither credentials nor queries."""
     built: dict[str, Any] = msgspec.to_builtins(config)
     built["api_key"] = None if config.api_key is None else "(set)"
     built["tls"] = config.tls
+    built["encryption"]["key_command"] = "(set)" if config.encryption.key_command else ""
     return {name: _without_secrets(value) for name, value in built.items()}
 
 

@@ -37,6 +37,7 @@ from antiphon.config.sources import load
 from antiphon.config.tables import (
     AtOnce,
     Audit,
+    Encryption,
     Fetch,
     Grpc,
     Inspection,
@@ -67,6 +68,7 @@ __all__ = [
     "Backend",
     "Config",
     "Embedding",
+    "Encryption",
     "Engine",
     "Export",
     "ExportMeter",

@@ -27,6 +27,7 @@ from antiphon.config.names import (
 )
 from antiphon.config.tables import (
     Audit,
+    Encryption,
     Fetch,
     Grpc,
     Inspection,
@@ -89,6 +90,7 @@ class Config(Table, frozen=True, kw_only=True):
     recognition: Recognition = Recognition()
     fetch: Fetch = Fetch()
     inspection: Inspection = Inspection()
+    encryption: Encryption = Encryption()
     audit: Audit = Audit()
     oidc: Oidc = msgspec.field(default_factory=Oidc)
     pricing: Pricing = msgspec.field(default_factory=Pricing)

@@ -170,6 +170,12 @@ class NoEngineAllowed(PolicyError):
     code = "no_engine_allowed"
 
 
+class ConsentRequired(PolicyError):
+    """The project's policy requires the consent of the person who is heard, and the call has no tag for it."""
+
+    code = "consent_required"
+
+
 class Unauthenticated(PolicyError):
     """No key, or no valid one."""
 

@@ -83,6 +83,7 @@ class Lookups:
                 return await self._of_resources(question, principal.project)
             case _:
                 if isinstance(question, NewJob) and question.spec is not None:
+                    sessions.check_consent(principal, question.tags)
                     served = sessions.catalogue(principal).resolve(question.spec.model, RECOGNISES)
                     served.settle_speech(question.spec)
                 assert self._jobs is not None, "a row asks for jobs where there is nobody to answer for them"

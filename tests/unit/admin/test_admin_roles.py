@@ -16,6 +16,10 @@ OPERATIONS = {
     "explain_policy": (
         *("GET", "/projects/acme/policy/explain?model=m", {Scope.ADMIN, Scope.AUDIT, Scope.USAGE, Scope.KEYS}),
     ),
+    "rotate_content_key": ("POST", "/projects/acme/rotate_key", {Scope.ADMIN}),
+    "export_subject": ("POST", "/projects/acme/subjects/export", {Scope.ADMIN}),
+    "erase_subject": ("POST", "/projects/acme/subjects/erase", {Scope.ADMIN}),
+    "erase_project": ("POST", "/projects/acme/erase", {Scope.ADMIN}),
     "list_keys": ("GET", "/keys", {Scope.ADMIN, Scope.AUDIT, Scope.KEYS}),
     "create_key": ("POST", "/keys", {Scope.ADMIN, Scope.KEYS}),
     "rotate_key": ("POST", "/keys/KEY/rotate", {Scope.ADMIN, Scope.KEYS}),
@@ -36,6 +40,9 @@ OPERATIONS = {
 BODIES = {
     "create_project": {"id": "new"},
     "change_project": {"weight": 2},
+    "export_subject": {"subject": "ann"},
+    "erase_subject": {"subject": "ann"},
+    "erase_project": {},
     "create_key": {"project": "acme", "scopes": ["keys"]},
     "rotate_key": {"overlap_s": 60},
     "limit_key": {"models": ["m"]},

@@ -69,6 +69,7 @@ class Admin:
             Auditing(auditor, self.ledger, notary),
             exports,
             self.billing,
+            None,
             Policies(lambda *asked: (), 1),
             {}.get,
         )

@@ -108,12 +108,26 @@ def _changes(facts: Facts) -> Finding:
 
 
 def _erasures(facts: Facts) -> Finding:
-    kinds = (Action.SUBJECT_ERASE, Action.ANSWER_DELETE, Action.FILE_DELETE, Action.JOB_DELETE, Action.TAGS_FORGET)
-    done = sum(facts.log.actions[kind] for kind in kinds)
-    expired = facts.log.actions[Action.ANSWERS_EXPIRE] + facts.log.actions[Action.FILES_EXPIRE]
-    return _shown(
-        facts.log.records > 0, f"{done} deletions and {expired} expiries were recorded, each a leaf of the log."
+    actions = facts.log.actions
+    kinds = (Action.PROJECT_ERASE, Action.ANSWER_DELETE, Action.FILE_DELETE, Action.JOB_DELETE, Action.TAGS_FORGET)
+    done = sum(actions[kind] for kind in kinds)
+    said = f"{actions[Action.SUBJECT_ERASE]} erasures of people, {done} other deletions and"
+    said += f" {actions[Action.ANSWERS_EXPIRE] + actions[Action.FILES_EXPIRE]} expiries were recorded, each in the log."
+    return _shown(facts.log.records > 0, said)
+
+
+def _exports(facts: Facts) -> Finding:
+    done = facts.log.actions[Action.SUBJECT_EXPORT]
+    return _shown(facts.log.records > 0, f"{done} exports of what is kept about a person were recorded.")
+
+
+def _sealed(facts: Facts) -> Finding:
+    encryption = facts.setting("encryption")
+    source = (
+        "a command" if encryption["key_command"] else encryption["key_file"] or "ANTIPHON_MASTER_KEY or a local file"
     )
+    said = f"Kept content is encrypted by a key of its project (AES-256-GCM), which a master key protects: {source}."
+    return _shown(True, said)
 
 
 def _retention(facts: Facts) -> Finding:
@@ -221,14 +235,12 @@ GDPR = (
         "5(1)(e)", "Storage limitation", "Content is kept by policy only, with an end.", _retention, ("policies.json",)
     ),
     Control("5(2)", "Accountability", _LOG, _integrity, _LOG_FILES),
-    Control(
-        "15, 20", "Access and portability", remains="Answers to data subjects; exports are recorded in reads.jsonl."
-    ),
+    Control("15, 20", "Access and portability", "", _exports, ("reads.jsonl",), "Answers to data subjects, in time."),
     Control("17", "Erasure", "", _erasures, ("erasures.jsonl",), "Requests of data subjects, and deletion in backups."),
     Control("25", "Protection by default", "Nothing is kept unless a policy says so.", _retention, ("policies.json",)),
     Control("28", "Processors", _OWN, _agreement(Agreement.DPA), ("processors.md",), "The signed agreements."),
     Control("30", "Records of processing", remains="The record itself: purposes, categories, recipients."),
-    Control("32", "Security", _KEYS, _review, ("access-review.md",), "Encryption at rest, backups, tests."),
+    Control("32", "Security", "", _sealed, ("configuration.json",), "Backups, tests, the master key apart."),
     Control("33, 34", "Breaches", "", _lost, ("events.jsonl",), "Notices within 72 hours."),
     Control("35", "Impact assessment", remains="The assessment."),
     Control("44 to 49", "Transfers", _OWN, _regions, ("processors.md", "policies.json"), "The basis of each transfer."),

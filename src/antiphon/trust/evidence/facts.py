@@ -35,14 +35,15 @@ FILES: dict[Action, str] = {
                 Action.KEY_ROTATE,
                 Action.KEY_REVOKE,
             ),
-            *(Action.PRICES_CHANGE, Action.BUDGET_CHANGE),
+            *(Action.CONTENT_KEY_RETIRE, Action.MASTER_KEY_CHANGE, Action.PRICES_CHANGE, Action.BUDGET_CHANGE),
         ),
         CHANGES,
     ),
     **dict.fromkeys(
         (
             *(Action.TAGS_FORGET, Action.ANSWER_DELETE, Action.ANSWERS_EXPIRE, Action.FILE_DELETE, Action.FILES_EXPIRE),
-            *(Action.JOB_DELETE, Action.SUBJECT_ERASE, Action.AUDIT_EXPIRE),
+            *(Action.JOB_DELETE, Action.SUBJECT_ERASE, Action.PROJECT_ERASE, Action.CONTENT_KEYS_DESTROY),
+            Action.AUDIT_EXPIRE,
         ),
         ERASURES,
     ),
