@@ -118,6 +118,12 @@ class FakeKeys:
     def holds(self, key_id):
         return not self.revoked
 
+    def check_limits(self, key_id, address, surface=""):
+        pass
+
+    def models(self, key_id):
+        return ()
+
     def labels(self, project, tags):
         return tags
 

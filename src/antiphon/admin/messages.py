@@ -1,16 +1,16 @@
 """The messages of the management API, as in its OpenAPI document. Times are Unix milliseconds."""
 
-from dataclasses import fields
+from dataclasses import asdict, fields
 from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from antiphon.core.entry import MAX_INTEGER
-from antiphon.core.identity import DEFAULT_PROJECT, MAX_NAME, USUAL_SCOPES, Key, Project, Scope
+from antiphon.core.identity import DEFAULT_PROJECT, MAX_NAME, Key, Project, Role, Scope
 from antiphon.core.policy import MAX_KEEP_S, MAX_WEIGHT, ConsentPolicy, Marking, Policy, PromptPolicy, TagPolicy
 from antiphon.core.redaction import Substitution
 from antiphon.core.usage import By
-from antiphon.trust.control import MAX_URL
+from antiphon.trust.control import MAX_LIMITS, MAX_OVERLAP_MS, MAX_URL
 
 KeepAnswers = Annotated[
     int, Field(ge=0, le=MAX_KEEP_S, description="For how many seconds models' answers are kept; 0 keeps none.")
@@ -53,6 +53,28 @@ Consent = Annotated[
 StripeCustomer = Annotated[
     str, Field(max_length=64, description="Whose usage it is at Stripe: 'cus_...', 'none', or empty if not said yet.")
 ]
+Regions = Annotated[
+    str, Field(max_length=1024, description="Where engines must be: 'eu', 'eu-de,eu-fr'; empty is anywhere.")
+]
+Processors = Annotated[
+    str, Field(max_length=1024, description="Who may run the engines: 'self', or names; empty is anybody.")
+]
+Agreements = Annotated[
+    str, Field(max_length=64, description="What processors must have signed: 'baa', 'dpa'; empty is nothing.")
+]
+MaxRetention = Annotated[
+    str, Field(max_length=16, description="For how long engines may retain content: 'none', '30d'; empty is any time.")
+]
+_Names = list[Annotated[str, Field(max_length=MAX_NAME)]]
+Networks = Annotated[
+    _Names, Field(max_length=MAX_LIMITS, description="Networks (CIDR) from which the key may be used; none is any.")
+]
+Models = Annotated[
+    _Names, Field(max_length=MAX_LIMITS, description="Patterns of the models that it may use, as 'gpt-*'; none is any.")
+]
+Surfaces = Annotated[
+    _Names, Field(max_length=MAX_LIMITS, description="Vendors' APIs on which it may be used, as 'openai'; none is any.")
+]
 Name = Annotated[str, Field(max_length=MAX_NAME)]
 
 _POLICY = {each.name for each in fields(Policy)}
@@ -80,6 +102,10 @@ class ProjectChange(_Request):
     prompts: Prompts | None = None
     consent: Consent | None = None
     stripe_customer: StripeCustomer | None = None
+    regions: Regions | None = None
+    processors: Processors | None = None
+    agreements: Agreements | None = None
+    max_retention: MaxRetention | None = None
 
     def policy(self) -> dict[str, object]:
         return self.model_dump(include=_POLICY, exclude_none=True)
@@ -93,8 +119,28 @@ class NewProject(ProjectChange):
 class NewKey(_Request):
     project: str = DEFAULT_PROJECT
     name: Name = ""
-    scopes: Annotated[list[Annotated[Scope, Field(strict=False)]], Field(min_length=1)] = sorted(USUAL_SCOPES)
+    scopes: Annotated[list[Annotated[Scope, Field(strict=False)]], Field(min_length=1)] | None = None
+    role: Annotated[
+        Role | None, Field(strict=False, description="A usual set of scopes, in addition to those that are given.")
+    ] = None
     expires_unix_ms: Annotated[int, Field(gt=0, le=MAX_INTEGER)] | None = None
+    networks: Networks = []
+    models: Models = []
+    surfaces: Surfaces = []
+
+
+class Limits(_Request):
+    """Where a key may be used; an empty list is no limit."""
+
+    networks: Networks | None = None
+    models: Models | None = None
+    surfaces: Surfaces | None = None
+
+
+class Rotation(_Request):
+    overlap_s: Annotated[
+        int, Field(ge=0, le=MAX_OVERLAP_MS // 1000, description="For how long the old key is still valid.")
+    ] = 0
 
 
 class ProjectAnswer(_Answer):
@@ -112,6 +158,10 @@ class ProjectAnswer(_Answer):
     prompts: PromptPolicy
     consent: ConsentPolicy
     stripe_customer: str
+    regions: str
+    processors: str
+    agreements: str
+    max_retention: str
 
 
 class KeyAnswer(_Answer):
@@ -125,6 +175,10 @@ class KeyAnswer(_Answer):
     created_unix_ms: int
     expires_unix_ms: int | None
     revoked_unix_ms: int | None
+    networks: list[str]
+    models: list[str]
+    surfaces: list[str]
+    last_used_unix_ms: Annotated[int | None, Field(description="To the minute.")]
 
 
 class NewKeyAnswer(KeyAnswer):
@@ -262,6 +316,8 @@ def project_answer(project: Project) -> ProjectAnswer:
     return ProjectAnswer.model_validate(known | project.policy.values())
 
 
-def key_fields(key: Key) -> dict[str, object]:
+def key_fields(key: Key, last_used_unix_ms: int | None) -> dict[str, object]:
     """Return the fields of a `KeyAnswer`, the scopes in a stable order."""
-    return {name: getattr(key, name) for name in KeyAnswer.model_fields} | {"scopes": sorted(key.scopes)}
+    own = {name: getattr(key, name) for name in KeyAnswer.model_fields if hasattr(key, name)}
+    limits = {name: list(each) for name, each in asdict(key.limits).items()}
+    return own | limits | {"scopes": sorted(key.scopes), "last_used_unix_ms": last_used_unix_ms}

@@ -1,18 +1,16 @@
 """The routes of the management API for projects' webhooks."""
 
-from collections.abc import Awaitable, Callable
 from typing import Any
 
 from fastapi import Depends, FastAPI
 
 from antiphon.admin import messages
+from antiphon.admin.managing import Manage, Manager
 from antiphon.core.ports import Clock
 from antiphon.trust.control import Control
 
 
-def add_webhooks(
-    app: FastAPI, control: Control, clock: Clock, administrator: Any, manager: Callable[[Any, Any], Awaitable[Control]]
-) -> None:
+def add_webhooks(app: FastAPI, control: Control, clock: Clock, administrator: Any, manager: Manage) -> None:
     """Add the routes. `administrator` admits who may read, `manager` returns the control of who may change."""
     managed = Depends(manager)
 
@@ -23,12 +21,12 @@ def add_webhooks(
         return messages.WebhookList(data=[messages.WebhookAnswer.model_validate(each) for each in listed])
 
     @app.post("/webhooks", operation_id="create_webhook", status_code=201)
-    def create_webhook(new: messages.NewWebhook, manages: Control = managed) -> messages.NewWebhookAnswer:
+    def create_webhook(new: messages.NewWebhook, manages: Manager = managed) -> messages.NewWebhookAnswer:
         """Create a webhook. The answer is the only place where its secret can be read."""
-        made = manages.create_webhook(new.project, new.name, new.url, clock.unix_ms())
+        made = manages.control.create_webhook(new.project, new.name, new.url, clock.unix_ms())
         return messages.NewWebhookAnswer.model_validate(made)
 
     @app.delete("/webhooks/{webhook_id}", operation_id="delete_webhook")
-    def delete_webhook(webhook_id: str, manages: Control = managed) -> messages.WebhookAnswer:
+    def delete_webhook(webhook_id: str, manages: Manager = managed) -> messages.WebhookAnswer:
         """Delete a webhook. Within a second nothing more is sent there."""
-        return messages.WebhookAnswer.model_validate(manages.delete_webhook(webhook_id, clock.unix_ms()))
+        return messages.WebhookAnswer.model_validate(manages.control.delete_webhook(webhook_id, clock.unix_ms()))

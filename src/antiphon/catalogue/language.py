@@ -25,6 +25,7 @@ _KINDS: dict[Serves, str] = {
 class Served:
     """One version of a model, with the engine and the kind of call that it serves. `fingerprint` identifies the
     weights, if known. `elsewhere`: a server behind this one may answer. `Voices` has the voices of one that speaks.
+    `engines` are the names of its engines.
     """
 
     version: str
@@ -35,6 +36,7 @@ class Served:
     sunset_unix_s: int | None = None
     successor: str = ""
     elsewhere: bool = False
+    engines: tuple[str, ...] = ()
 
     def check(self, asked: Serves) -> None:
         """Raise `CallerError` if it is a model of another kind."""

@@ -58,6 +58,18 @@ Prompts = Annotated[
         "in answers with 'restored'."
     ),
 ]
+Regions = Annotated[
+    str | None, typer.Option(help="Regions that engines must be in: 'eu' or 'eu-de,eu-fr'; '' is anywhere.")
+]
+Processors = Annotated[
+    str | None, typer.Option(help="Who may run its engines: 'self', or 'self,acme-gpu'; '' is anybody.")
+]
+Agreements = Annotated[
+    str | None, typer.Option(help="What processors must have signed: 'baa', 'dpa' or 'baa,dpa'; '' is nothing.")
+]
+MaxRetention = Annotated[
+    str | None, typer.Option(help="For how long engines may retain content: 'none', 30d; '' is any time.")
+]
 Consent = Annotated[
     ConsentPolicy | None,
     typer.Option(help="Which calls need a tag 'consent=...': none, or those that hear a voice."),
@@ -83,6 +95,10 @@ def create(
     prompts: Prompts = None,
     consent: Consent = None,
     stripe_customer: StripeCustomer = None,
+    regions: Regions = None,
+    processors: Processors = None,
+    agreements: Agreements = None,
+    max_retention: MaxRetention = None,
     config: ConfigFile = None,
     data_dir: ConfiguredDataDir = None,
 ) -> None:
@@ -99,6 +115,10 @@ def create(
         prompts=prompts,
         consent=consent,
         stripe_customer=stripe_customer,
+        regions=regions,
+        processors=processors,
+        agreements=agreements,
+        max_retention=max_retention,
     )
     project = open_control(config, data_dir).create_project(project_id, name, now_unix_ms(), **policy)
     print(f"Project {project.id} is made. `antiphon keys create --project {project.id}` makes a key for it.")
@@ -118,6 +138,10 @@ def change(
     prompts: Prompts = None,
     consent: Consent = None,
     stripe_customer: StripeCustomer = None,
+    regions: Regions = None,
+    processors: Processors = None,
+    agreements: Agreements = None,
+    max_retention: MaxRetention = None,
     config: ConfigFile = None,
     data_dir: ConfiguredDataDir = None,
 ) -> None:
@@ -134,6 +158,10 @@ def change(
         prompts=prompts,
         consent=consent,
         stripe_customer=stripe_customer,
+        regions=regions,
+        processors=processors,
+        agreements=agreements,
+        max_retention=max_retention,
     )
     changed = open_control(config, data_dir).change_project(project_id, now_unix_ms(), **policy)
     print(f"Project {changed.id}:")
@@ -151,7 +179,7 @@ def forget_tags(project_id: Id, config: ConfigFile = None, data_dir: ConfiguredD
 @app.command("rotate-key")
 def rotate_key(project_id: Id, config: ConfigFile = None, data_dir: ConfiguredDataDir = None) -> None:
     """Have a project's content sealed by a new key. What the earlier ones sealed stays readable until its end."""
-    open_control(config, data_dir).rotate_key(project_id)
+    open_control(config, data_dir).rotate_content_key(project_id)
     print(f"Content of project {project_id} is sealed by a new key from now on.")
 
 

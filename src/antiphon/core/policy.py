@@ -12,6 +12,7 @@ from enum import StrEnum
 from typing import Any
 
 from antiphon.core.errors import CallerError
+from antiphon.core.place import MAX_CHARS, NOBODY, NOWHERE, PROCESSOR, REGION, RETENTION, Agreement, parse_retention
 from antiphon.core.redaction import ALL, Substitution, parse_entities
 
 MAX_KEEP_S = 10 * 366 * 86_400
@@ -101,6 +102,30 @@ def _lines(said: str, check: Callable[[str], object]) -> dict[str, _Rule]:
     return {"rule": _Rule(f"at most {MAX_LINES} {said}, of at most {MAX_LINE_CHARS} characters each", parse, "")}
 
 
+def _listed(said: str, pattern: str, strictest: str) -> dict[str, _Rule]:
+    """Return the rule for names that are separated by commas."""
+
+    def parse(value: object) -> str:
+        if not isinstance(value, str):
+            raise ValueError
+        names = sorted({name.strip() for name in value.split(",") if name.strip()})
+        if len(names) > MAX_LINES or not all(len(n) <= MAX_CHARS and re.fullmatch(pattern, n) for n in names):
+            raise ValueError
+        return ",".join(names)
+
+    return {"rule": _Rule(said, parse, strictest)}
+
+
+def _retention() -> dict[str, _Rule]:
+    def parse(value: object) -> str:
+        if not isinstance(value, str):
+            raise ValueError
+        parse_retention(value)
+        return value
+
+    return {"rule": _Rule(f"{RETENTION}; empty for any", parse, "none")}
+
+
 def _compile(pattern: str) -> None:
     """Check a pattern. Raises `ValueError` if it is invalid, or could take very long: it has a repetition of
     repetitions.
@@ -136,6 +161,10 @@ class Policy:
     without personal data of any kind if answers may have it. `consent` says which calls need a tag of consent.
     `stripe_customer` is the customer at Stripe to whom the usage is exported: empty if not yet known, `NO_CUSTOMER` for
     none.
+
+    The last four are required of every engine that serves the project (`trust.residency`): it is in one of the
+    `regions` or a part of one, it is run by one of the `processors`, its processor has signed all `agreements`, and
+    retains content for at most `max_retention`. Empty requires nothing; names are separated by commas.
     """
 
     keep_answers_s: int = field(default=0, metadata=_integer(0, MAX_KEEP_S, strictest=0))
@@ -149,6 +178,16 @@ class Policy:
     prompts: PromptPolicy = field(default=PromptPolicy.PLAIN, metadata=_word(PromptPolicy, PromptPolicy.REDACTED))
     consent: ConsentPolicy = field(default=ConsentPolicy.NONE, metadata=_word(ConsentPolicy, ConsentPolicy.VOICE))
     stripe_customer: str = field(default="", metadata=_CUSTOMER)
+    regions: str = field(
+        default="", metadata=_listed("regions such as 'eu' or 'us-east', with commas between", REGION, NOWHERE)
+    )
+    processors: str = field(
+        default="", metadata=_listed("'self' or names of processors, with commas between", PROCESSOR, NOBODY)
+    )
+    agreements: str = field(
+        default="", metadata=_listed(f"any of {', '.join(Agreement)}", "|".join(Agreement), ",".join(Agreement))
+    )
+    max_retention: str = field(default="", metadata=_retention())
 
     def values(self) -> dict[str, str | int]:
         """Return every field as it is stored and shown, in JSON's types."""

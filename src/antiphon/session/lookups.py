@@ -38,8 +38,8 @@ class Lookups:
         sessions = self._sessions
         match question:
             case Offer():
-                voices = sessions.voices
-                recognisers, languages = sessions.catalogue.cards(RECOGNISES), sessions.catalogue.cards(ANSWERS)
+                catalogue, voices = sessions.catalogue(principal), sessions.voices(principal)
+                recognisers, languages = catalogue.cards(RECOGNISES), catalogue.cards(ANSWERS)
                 return question.tell(Offered(recognisers, languages, voices.models(), voices.cards()))
             case Inquiry(model=""):
                 return question.tell(sessions.ready, None)
@@ -74,7 +74,8 @@ class Lookups:
                     sessions.check_webhook(principal, question.webhook)
                 if isinstance(question, NewJob) and question.spec is not None:
                     sessions.check_consent(principal, question.tags)
-                    sessions.catalogue.resolve(question.spec.model, RECOGNISES).settle_speech(question.spec)
+                    served = sessions.catalogue(principal).resolve(question.spec.model, RECOGNISES)
+                    served.settle_speech(question.spec)
                 assert self._jobs is not None, "a row asks for jobs where there is nobody to answer for them"
                 answered = await self._jobs.answer(question, principal)
                 if isinstance(answered, ShortToken):
@@ -105,7 +106,7 @@ class Lookups:
 
     async def _inquire(self, asked: Inquiry, principal: Principal) -> tuple[bool, ModelForm | None]:
         """Return whether the model is ready, and its form if requested."""
-        model = self._sessions.catalogue.resolve(asked.model, ANSWERS).inferrer()
+        model = self._sessions.catalogue(principal).resolve(asked.model, ANSWERS).inferrer()
         if not self._asking.fits(principal, 1):
             raise CapacityError("Too many requests for information about models.", retry_after_s=RETRY_AFTER_S)
         place = self._asking.hold(principal, 1, 0)

@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator, Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, Protocol, cast, runtime_checkable
@@ -11,7 +11,7 @@ from antiphon.calls.generation import Generation, Keeping
 from antiphon.calls.recognition import Recognition
 from antiphon.calls.services import Services
 from antiphon.calls.synthesis import Synthesis
-from antiphon.catalogue.catalogue import ANSWERS, RECOGNISES, Catalogue
+from antiphon.catalogue.catalogue import ANSWERS, RECOGNISES, Catalogue, Permit
 from antiphon.catalogue.voices import Voices
 from antiphon.conversation.conversation import Conversation
 from antiphon.conversation.reply import speech
@@ -106,10 +106,14 @@ class Sessions:
         keeper: Keeper,
         provenance: Provenance | None,
         bounds: Bounds,
+        permit: Callable[[Principal], Permit] | None = None,
     ) -> None:
-        """Begin with no open sessions; `provenance` is set if there is a voice."""
-        self.catalogue = catalogue
-        self.voices = voices
+        """Begin with no open sessions; `provenance` is set if there is a voice. `permit` returns what a caller may use;
+        without it, everything.
+        """
+        self._catalogue = catalogue
+        self._voices = voices
+        self._permit = permit
         self.keeper = keeper
         self.secrets = EphemeralSecrets(services.clock)
         self.spending = SpendingCache(services)
@@ -123,6 +127,18 @@ class Sessions:
         self._empty = asyncio.Event()
         self._empty.set()
         self._draining = False
+
+    def catalogue(self, principal: Principal | None = None) -> Catalogue:
+        """Return the models that the caller may use, or all."""
+        if principal is None or self._permit is None:
+            return self._catalogue
+        return self._catalogue.limited(self._permit(principal))
+
+    def voices(self, principal: Principal | None = None) -> Voices:
+        """Return the voices that the caller may use, or all."""
+        if principal is None or self._permit is None:
+            return self._voices
+        return self._voices.limited(self._permit(principal))
 
     @property
     def ready(self) -> bool:
@@ -177,10 +193,11 @@ class Sessions:
         return self.generate(cast(Call[Spec], call), keeping)
 
     def transcribe(self, call: Call[TranscribeSpec]) -> Recognition:
-        """Open a transcription. Raises `UnknownModel`, `Incapable` or `UnsupportedLanguage` for what its engine cannot
-        do, `Draining`, `LedgerUnavailable`, or `CapacityError` if one more would be too many.
+        """Open a transcription. Raises `UnknownModel`, `PolicyError` for a model that the caller may not use,
+        `Incapable` or `UnsupportedLanguage` for what its engine cannot do, `Draining`, `LedgerUnavailable`, or
+        `CapacityError` if one more would be too many.
         """
-        served = self.catalogue.resolve(call.spec.model, RECOGNISES)
+        served = self.catalogue(call.principal).resolve(call.spec.model, RECOGNISES)
         self.check_consent(call.principal, (*call.tags, *call.spec.tags))
         spec, unmet = served.settle_speech(call.spec)
         call, principal = replace(call, spec=spec), call.principal
@@ -210,7 +227,7 @@ class Sessions:
         another kind, `Incapable` for what its engine cannot do, `Draining`, `LedgerUnavailable`, or `CapacityError` if
         one more would be too many.
         """
-        served = self.catalogue.resolve(call.spec.model, ANSWERS)
+        served = self.catalogue(call.principal).resolve(call.spec.model, ANSWERS)
         spec, unmet = served.settle(call.spec)
         self._make_sure_it_may_begin()
         # Each choice is computed separately. A call for more choices than places is admitted if all are free.
@@ -235,13 +252,14 @@ class Sessions:
         `PolicyError` if the speech cannot be marked as the project requires.
         """
         spec, principal = call.spec, call.principal
-        model, voice = self.voices.resolve(spec.model, spec.voice or next((line.voice for line in spec.lines), ""))
-        beside = partial(self.voices.beside, spec.model, voice)
+        voices = self.voices(principal)
+        model, voice = voices.resolve(spec.model, spec.voice or next((line.voice for line in spec.lines), ""))
+        beside = partial(voices.beside, spec.model, voice)
         if spec.voice or not spec.live:  # else the voice comes with the text
             voice.check(spec.language)
         for line in spec.lines:
             beside(line.voice).check(spec.language)
-        if spec.timings and self.voices.aligner is None:
+        if spec.timings and voices.aligner is None:
             raise UnsupportedParameter("Timestamps need a speech recognition model, and this server has none.")
         self._make_sure_it_may_begin()
         sign = None
@@ -251,7 +269,7 @@ class Sessions:
             sign = partial(self._provenance.sign, format=spec.format, model=model)
         self._places.check(principal, SPEAKING)
         self._places.check_speech(principal, voice, part)
-        session = Synthesis(self._services, call, model, voice, self._closed, sign, self.voices.aligner, part, beside)
+        session = Synthesis(self._services, call, model, voice, self._closed, sign, voices.aligner, part, beside)
         self._opened(session, SPEAKING)
         return session
 
@@ -322,7 +340,7 @@ class Sessions:
         """Return the version behind a model name, and its load. If no call may begin, there are no places. Raises
         `UnknownModel`.
         """
-        served = self.catalogue.resolve(model, (*ANSWERS, *RECOGNISES))
+        served = self._catalogue.resolve(model, (*ANSWERS, *RECOGNISES))
         if self._draining or not self._services.ledger.healthy:
             return served.version, Traffic(0, 0)
         if served.serves in RECOGNISES:

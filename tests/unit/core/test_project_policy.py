@@ -35,6 +35,10 @@ def test_what_is_stored_is_read_as_it_was():
         redact_patterns=r"case \d+",
         prompts=PromptPolicy.RESTORED,
         stripe_customer="cus_1",
+        regions="eu,uk",
+        processors="acme,self",
+        agreements="baa,dpa",
+        max_retention="30d",
     )
     assert read_policy(parse_policy(policy.values())) == (policy, ())
     assert read_policy({}) == (Policy(), ())
@@ -42,7 +46,8 @@ def test_what_is_stored_is_read_as_it_was():
 
 @pytest.mark.parametrize("value", [None, [], {}, 1.0, True, "teleport", 2**70, -1])
 def test_a_value_without_sense_is_the_strictest_and_cannot_be_set(value):
-    texts = {"redact_words", "redact_patterns"} if isinstance(value, str) else set()  # any text is a word to hide
+    # Any text is a word to hide, or may be the name of a region or of somebody.
+    texts = {"redact_words", "redact_patterns", "regions", "processors"} if isinstance(value, str) else set()
     for name in NAMES - texts:
         assert getattr(read_policy({name: value})[0], name) == getattr(STRICTEST, name)
         with pytest.raises(CallerError) as refused:

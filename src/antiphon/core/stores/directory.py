@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from antiphon.core.audit import THE_SERVER, AuditRecord, Author, ChangeRecord
-from antiphon.core.identity import Key, Project, Webhook
+from antiphon.core.identity import Key, KeyLimits, Project, Webhook
 from antiphon.core.stores.ledger import MAX_READ
 
 
@@ -58,6 +58,14 @@ class Directory(Protocol):
 
     def put_key(self, key: Key, digest: bytes, by: Author = THE_SERVER) -> None:
         """Add a key, or make the one with its id valid again, with this secret and these scopes."""
+
+    def rotate_key(self, key_id: str, ends_unix_ms: int, key: Key, digest: bytes, by: Author = THE_SERVER) -> None:
+        """Add `key` in place of another, which expires at that time, unless it does so earlier. Raises `NotFound`
+        without the other, `Conflict` if the id is taken.
+        """
+
+    def limit_key(self, key_id: str, limits: KeyLimits, by: Author = THE_SERVER) -> Key:
+        """Set where a key may be used, and return it. Raises `NotFound`."""
 
     def revoke_key(self, key_id: str, now_unix_ms: int, by: Author = THE_SERVER) -> Key:
         """Revoke a key and return it. Revoking it again changes nothing. Raises `NotFound`."""

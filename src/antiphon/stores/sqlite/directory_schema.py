@@ -8,10 +8,11 @@ webhooks, whose secrets sign.
 import json
 import logging
 from collections.abc import Callable, Iterable
+from dataclasses import asdict
 from sqlite3 import Connection, Row
 from typing import TypeVar
 
-from antiphon.core.identity import Key, Project, Scope, Webhook
+from antiphon.core.identity import Key, KeyLimits, Project, Scope, Webhook
 from antiphon.core.policy import STRICTEST, read_policy
 from antiphon.core.stores import DirectoryView
 
@@ -55,6 +56,7 @@ CREATE TABLE keys (
     ),
     # Records of changes, until the ledger has them. A position never comes again.
     ("CREATE TABLE outbox (position INTEGER NOT NULL PRIMARY KEY AUTOINCREMENT, body BLOB NOT NULL) STRICT",),
+    ("ALTER TABLE keys ADD COLUMN limits TEXT NOT NULL DEFAULT '{}'",),
 )
 SECRETS_MIGRATIONS = (
     ("CREATE TABLE tag_keys (project TEXT NOT NULL PRIMARY KEY, key BLOB NOT NULL) STRICT",),
@@ -116,11 +118,22 @@ def to_key(row: Row) -> Key:
         created_unix_ms=row["created_unix_ms"],
         expires_unix_ms=row["expires_unix_ms"],
         revoked_unix_ms=row["revoked_unix_ms"],
+        limits=_to_limits(row["limits"]),
     )
 
 
 def to_webhook(row: Row) -> Webhook:
     return Webhook(row["id"], row["project"], row["name"], row["url"], row["created_unix_ms"], row["secret"])
+
+
+def from_limits(limits: KeyLimits) -> str:
+    """Return limits as they are stored: only those that there are."""
+    return json.dumps({name: each for name, each in asdict(limits).items() if each})
+
+
+def _to_limits(stored: str) -> KeyLimits:
+    """Raises `ValueError` or `TypeError` for limits that are not known here: the key is then not valid."""
+    return KeyLimits(**{name: tuple(map(str, each)) for name, each in json.loads(stored).items()})
 
 
 def merged_policy(stored: str, values: dict[str, str | int]) -> str:
