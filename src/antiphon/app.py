@@ -42,6 +42,7 @@ from antiphon.jobs.filler import Filler
 from antiphon.jobs.shelves import Shelves
 from antiphon.jobs.webhook import AT_ONCE, POST_S, Webhooks
 from antiphon.jobs.worker import Worker
+from antiphon.metering.allowances import Allowances
 from antiphon.metering.export.stripe_reports import MAX_BODY_BYTES as MAX_REPORT_BYTES
 from antiphon.metering.pricing.library import Library, make_library
 from antiphon.metering.statements import Billing
@@ -169,9 +170,14 @@ async def assemble(config: Config, accept_loss: bool = False) -> AsyncIterator[H
         webhooks = Webhooks(posts, clock, keys.webhook_secret)
         stack.push_async_callback(webhooks.close)
         decoding = Steps(decoder.limits.files_at_once, clock)
+        pricing = await asyncio.to_thread(_price_books, config)
+        allowances = Allowances(*(keys.policy, keys.projects, pricing.of, stores.ledger, latest), observer.budget_alert)
+        stack.push_async_callback(allowances.close)
+        await allowances.start()
         services = Services(
             *(clock, stores.ledger, decoder, decoding, fetcher),
             *(Shares(FETCHES), Shares(PICTURES), observer, keys.labels, redactions.filters),
+            allowances=allowances,
         )
         limits = config.limits
         bounds = Bounds(
@@ -210,10 +216,9 @@ async def assemble(config: Config, accept_loss: bool = False) -> AsyncIterator[H
         stack.callback(supervisor.start("measure the event loop", observer.holds.watch).cancel)
         ready = partial(_trouble, sessions, stores.answers, shelves)
         uploads = Uploads(limits.upload_mb << 20, limits.uploads_mb << 20, limits.uploads_per_key_mb << 20)
-        pricing = await asyncio.to_thread(_price_books, config)
         billing = Billing(stores.ledger, stores.bills, pricing.of, pricing.costs)
         auditing = Auditing(auditor, stores.trail, notary)
-        asgi = _asgi(config, clock, door, uploads, observer, control, billing, auditing, exporting, ready)
+        asgi = _asgi(config, clock, door, uploads, observer, control, billing, auditing, exporting, allowances, ready)
         yield House(asgi, partial(_grpc, door, clock, uploads, ready), sessions, observer, first_key)
 
 
@@ -355,6 +360,7 @@ def _asgi(
     billing: Billing,
     auditing: Auditing,
     exporting: Exporting,
+    allowances: Allowances,
     trouble: Callable[[], str | None],
 ) -> ASGIApp:
     inspectors = Inspectors(door.administer, tuple(ip_network(n) for n in config.inspection.open_to))
@@ -395,7 +401,9 @@ def _asgi(
         from antiphon.admin import create_admin
 
         inspect = inspectors.check
-        return create_admin(control, door.administer, billing.ledger, clock, inspect, auditing, exporting.desk, billing)
+        return create_admin(
+            control, door.administer, billing.ledger, clock, inspect, auditing, exporting.desk, billing, allowances
+        )
 
     routes.append(Mount("/admin/v1", _Later(administration)))
     return entrance(routes)

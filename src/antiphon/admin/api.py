@@ -25,6 +25,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from antiphon import __version__
 from antiphon.admin import messages
 from antiphon.admin.audit import add_audit
+from antiphon.admin.budgets import add_budgets
 from antiphon.admin.exports import add_exports
 from antiphon.admin.statements import Check, add_statements, readable_project
 from antiphon.core.audit import Action
@@ -36,6 +37,7 @@ from antiphon.core.stores import Usage
 from antiphon.core.usage import By
 from antiphon.core.wire import REQUEST_ID
 from antiphon.metering import usage
+from antiphon.metering.allowances import Allowances
 from antiphon.metering.export.desk import ExportDesk
 from antiphon.metering.statements import Billing
 from antiphon.trust.audit import Auditor
@@ -67,6 +69,7 @@ def create_admin(
     auditing: Auditing,
     exports: ExportDesk,
     billing: Billing,
+    allowances: Allowances,
 ) -> FastAPI:
     """Return the management API as a separate application. `inspect` raises if the caller may not read its document."""
     auditor = auditing.auditor
@@ -114,6 +117,7 @@ def create_admin(
     add_audit(app, auditing, auditing_key)
     add_statements(app, control, billing, clock, reader, administrator)
     add_exports(app, exports, administrator)
+    add_budgets(app, allowances, reader)
     return app
 
 

@@ -44,6 +44,20 @@ RedactPatterns = Annotated[
 StripeCustomer = Annotated[
     str, Field(max_length=64, description="Whose usage it is at Stripe: 'cus_...', 'none', or empty if not said yet.")
 ]
+Budgets = Annotated[
+    str,
+    Field(
+        description="Budgets of the project and its keys, one a line: 'NAME MEASURE AMOUNT WINDOW', such as"
+        " 'monthly money 50.00 month', then 'soft', 'key=ID', 'from=TIME', 'until=TIME' where wanted."
+    ),
+]
+Limits = Annotated[
+    str,
+    Field(
+        description="Limits of the project, and of keys ('key=ID'), one scope a line: 'requests_per_minute=60',"
+        " 'tokens_per_minute=90000', 'live_streams=4', 'calls=10', 'models=NAME,NAME*'."
+    ),
+]
 Name = Annotated[str, Field(max_length=MAX_NAME)]
 
 _POLICY = {each.name for each in fields(Policy)}
@@ -69,6 +83,8 @@ class ProjectChange(_Request):
     redact_words: RedactWords | None = None
     redact_patterns: RedactPatterns | None = None
     stripe_customer: StripeCustomer | None = None
+    budgets: Budgets | None = None
+    limits: Limits | None = None
 
     def policy(self) -> dict[str, object]:
         return self.model_dump(include=_POLICY, exclude_none=True)
@@ -99,6 +115,8 @@ class ProjectAnswer(_Answer):
     redact_words: str
     redact_patterns: str
     stripe_customer: str
+    budgets: str
+    limits: str
 
 
 class KeyAnswer(_Answer):

@@ -56,6 +56,15 @@ StripeCustomer = Annotated[
     typer.Option(help="Whose usage it is at Stripe: 'cus_...', 'none' if it does not go there, or '' if not said yet."),
 ]
 
+Budgets = Annotated[
+    list[str] | None,
+    typer.Option("--budget", help="A budget, as `antiphon budgets` shows it; repeat it for all that there are to be."),
+]
+Limits = Annotated[
+    list[str] | None,
+    typer.Option("--limit", help="The limits of the project or a key, as `antiphon budgets` shows them; as above."),
+]
+
 
 @app.command()
 def create(
@@ -70,6 +79,8 @@ def create(
     redact_words: RedactWords = None,
     redact_patterns: RedactPatterns = None,
     stripe_customer: StripeCustomer = None,
+    budgets: Budgets = None,
+    limits: Limits = None,
     config: ConfigFile = None,
     data_dir: ConfiguredDataDir = None,
 ) -> None:
@@ -84,6 +95,8 @@ def create(
         redact_words=redact_words,
         redact_patterns=redact_patterns,
         stripe_customer=stripe_customer,
+        budgets=budgets,
+        limits=limits,
     )
     project = open_control(config, data_dir).create_project(project_id, name, now_unix_ms(), **policy)
     print(f"Project {project.id} is made. `antiphon keys create --project {project.id}` makes a key for it.")
@@ -101,6 +114,8 @@ def change(
     redact_words: RedactWords = None,
     redact_patterns: RedactPatterns = None,
     stripe_customer: StripeCustomer = None,
+    budgets: Budgets = None,
+    limits: Limits = None,
     config: ConfigFile = None,
     data_dir: ConfiguredDataDir = None,
 ) -> None:
@@ -115,6 +130,8 @@ def change(
         redact_words=redact_words,
         redact_patterns=redact_patterns,
         stripe_customer=stripe_customer,
+        budgets=budgets,
+        limits=limits,
     )
     changed = open_control(config, data_dir).change_project(project_id, now_unix_ms(), **policy)
     print(f"Project {changed.id}:")

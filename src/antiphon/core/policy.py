@@ -11,6 +11,7 @@ from dataclasses import dataclass, field, fields
 from enum import StrEnum
 from typing import Any
 
+from antiphon.core.budgets import canonical_budgets, canonical_limits
 from antiphon.core.errors import CallerError
 from antiphon.core.redaction import ALL, Substitution, parse_entities
 
@@ -107,6 +108,9 @@ def _text(said: str, pattern: str, strictest: str) -> dict[str, _Rule]:
     return {"rule": _Rule(said, parse, strictest)}
 
 
+# What cannot be read allows nothing.
+_BUDGETS = {"rule": _Rule("budgets, one a line", canonical_budgets, "unreadable requests 0 day")}
+_LIMITS = {"rule": _Rule("limits, one scope a line", canonical_limits, "calls=0")}
 _CUSTOMER = _text(
     f"a customer's id at Stripe (cus_...), '{NO_CUSTOMER}', or empty", rf"cus_[A-Za-z0-9]{{1,60}}|{NO_CUSTOMER}|", ""
 )
@@ -118,7 +122,8 @@ class Policy:
     is the project's share when projects compete. `redact` are the kinds of personal data to hide in every answer,
     separated by commas, `redact_as` is their replacement; `redact_words` and `redact_patterns` are further texts and
     regular expressions to hide, one per line. `stripe_customer` is the customer at Stripe to whom the usage is
-    exported: empty if not yet known, `NO_CUSTOMER` for none.
+    exported: empty if not yet known, `NO_CUSTOMER` for none. `budgets` and `limits` are those of the project and its
+    keys, one per line, as `core.budgets` reads them.
     """
 
     keep_answers_s: int = field(default=0, metadata=_integer(0, MAX_KEEP_S, strictest=0))
@@ -130,6 +135,8 @@ class Policy:
     redact_words: str = field(default="", metadata=_lines("words or phrases", str))
     redact_patterns: str = field(default="", metadata=_lines("regular expressions", _compile))
     stripe_customer: str = field(default="", metadata=_CUSTOMER)
+    budgets: str = field(default="", metadata=_BUDGETS)
+    limits: str = field(default="", metadata=_LIMITS)
 
     def values(self) -> dict[str, str | int]:
         """Return every field as it is stored and shown, in JSON's types."""

@@ -49,8 +49,9 @@ class Lookups:
         match question:
             case Offer():
                 voices = sessions.voices
-                recognisers, languages = sessions.catalogue.cards(RECOGNISES), sessions.catalogue.cards(ANSWERS)
-                return question.tell(Offered(recognisers, languages, voices.models(), voices.cards()))
+                listed = (sessions.catalogue.cards(RECOGNISES), sessions.catalogue.cards(ANSWERS), voices.models())
+                recognisers, languages, speakers = (sessions.allowed(principal, cards) for cards in listed)
+                return question.tell(Offered(recognisers, languages, speakers, voices.cards()))
             case Inquiry(model=""):
                 return question.tell(sessions.ready, None)
         assert principal is not None, "a row that is open to all asks for what is a project's"

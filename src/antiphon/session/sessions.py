@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator, Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, Protocol, cast, runtime_checkable
@@ -16,8 +16,8 @@ from antiphon.catalogue.voices import Voices
 from antiphon.conversation.conversation import Conversation
 from antiphon.conversation.reply import speech
 from antiphon.core.audio import Encoding
+from antiphon.core.budgets import RateLimit
 from antiphon.core.call import Call
-from antiphon.core.conversation.outputs import RateLimit
 from antiphon.core.conversation.spec import ConverseSpec
 from antiphon.core.errors import (
     AntiphonError,
@@ -33,7 +33,7 @@ from antiphon.core.specs import GenerateSpec, SpeakSpec, Spec, TranscribeSpec
 from antiphon.core.speech import SpeechEngine
 from antiphon.core.stores import Claim
 from antiphon.core.units import NS_PER_S
-from antiphon.core.wire import Opening
+from antiphon.core.wire import ModelCard, Opening
 from antiphon.session.dialogue import DialogueConnection
 from antiphon.session.keeping import Keeper
 from antiphon.session.parts import OpenParts
@@ -120,6 +120,8 @@ class Sessions:
         self._empty = asyncio.Event()
         self._empty.set()
         self._draining = False
+        if services.allowances is not None:
+            services.allowances.running = self._running
 
     @property
     def ready(self) -> bool:
@@ -283,8 +285,25 @@ class Sessions:
             return False
         return signs(self._keys.policy(principal.project).marking, spec.format, spec.stream, spec.live)
 
-    def limits(self) -> tuple[RateLimit, ...]:
-        """Return how many generations may run at once, and how many more could start now."""
+    def allowed(self, principal: Principal | None, cards: list[ModelCard]) -> list[ModelCard]:
+        """Return the models that the caller may use; all if the caller is not known."""
+        allowances = self._services.allowances
+        if principal is None or allowances is None:
+            return cards
+        project, key = principal.project, principal.key_id
+        return [card for card in cards if allowances.allows(project, key, card.name, card.local)]
+
+    def _running(self, project: str) -> Iterator[str]:
+        """Yield the ids of a project's sessions that are charged and have not ended."""
+        return (each.call.id for each in self._open if each.call.principal.project == project)
+
+    def limits(self, principal: Principal) -> tuple[RateLimit, ...]:
+        """Return the caller's limits of rate; without any, how many generations may run at once, and how many more
+        could start now.
+        """
+        allowances = self._services.allowances
+        if allowances is not None and (rates := allowances.rates(principal.project, principal.key_id)):
+            return rates
         generations = self._places.shares[CallKind.GENERATION]
         most = generations.bound.most
         return (RateLimit("requests", most, max(0, most - generations.held), 0),)
@@ -322,6 +341,8 @@ class Sessions:
             await asyncio.sleep(CHECK_S)
             try:
                 self._keys.refresh()
+                if self._services.allowances is not None:
+                    self._services.allowances.refresh()
             except Exception as error:
                 log.error("changes of API keys could not be read", exc_info=error)
             if self._keys.trouble != trouble:
@@ -373,7 +394,12 @@ class Sessions:
 
     def _opened(self, session: Open, wanted: Mapping[CallKind, int], recogniser: SpeechEngine | None = None) -> None:
         if session.call.claim:
-            self._retries.began(session.call.claim)  # raises if it must not begin
+            try:
+                self._retries.began(session.call.claim)  # raises if it must not begin
+            except AntiphonError:
+                if not isinstance(session, Conversation | DialogueConnection):
+                    session.abandon()
+                raise
         self._open[session] = self._places.hold(session.call.principal, wanted, recogniser)
         if not isinstance(session, Conversation | DialogueConnection):
             session.on_end = self._ended

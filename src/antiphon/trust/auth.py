@@ -7,9 +7,10 @@ are compared in constant time; only a caller with the whole key learns why it is
 """
 
 import hmac
+from collections.abc import Mapping
 
 from antiphon.core.errors import Busy, InternalError, KeysUnavailable, PolicyError, Unauthenticated
-from antiphon.core.identity import ENVIRONMENT_KEY_ID, Key, Principal, Scope
+from antiphon.core.identity import ENVIRONMENT_KEY_ID, Key, Principal, Project, Scope
 from antiphon.core.labels import labels_of
 from antiphon.core.policy import STRICTEST, Policy
 from antiphon.core.ports import Clock
@@ -115,6 +116,10 @@ class KeyRing:
         """Return the project's policy; the strictest if the project is not known."""
         found = self._known.projects.get(project)
         return found.policy if found else STRICTEST
+
+    def projects(self) -> Mapping[str, Project]:
+        """Return all projects by id: the same object until the directory changes."""
+        return self._known.projects
 
     def labels(self, project: str, tags: tuple[str, ...]) -> tuple[str, ...]:
         """Return what the ledger may keep of a caller's tags."""

@@ -15,6 +15,7 @@ from antiphon.core import merkle
 from antiphon.core.entry import Entry
 from antiphon.core.identity import Scope
 from antiphon.core.usage import Dimension, Quantity
+from antiphon.metering.allowances import Allowances
 from antiphon.metering.export.desk import ExportDesk
 from antiphon.metering.pricing.library import Library
 from antiphon.metering.statements import Billing
@@ -52,7 +53,10 @@ class Admin:
         desk = ExportDesk(self.exports, ledger, {"out": 1000}, self.clock.unix_ms)
         billing = Billing(ledger, FakeBills(), Library().of)
         checks = self.ring.authenticate, ledger, self.clock, inspectors.check
-        app = create_admin(self.control, *checks, self.auditing, desk, billing)
+        allowances = Allowances(
+            self.ring.policy, self.ring.projects, Library().of, self.log, self.clock, lambda *alert: None
+        )
+        app = create_admin(self.control, *checks, self.auditing, desk, billing, allowances)
         server.mount("/admin/v1", app)
         self.client = TestClient(server, base_url="http://test", raise_server_exceptions=False)
 
@@ -144,6 +148,8 @@ def test_projects_are_made_and_listed(admin):
         "redact_words": "",
         "redact_patterns": "",
         "stripe_customer": "",
+        "budgets": "",
+        "limits": "",
     }
     assert made.json() == known
     changed = admin.call("PATCH", "/projects/new", json={"keep_answers_s": 86_400})
@@ -314,7 +320,7 @@ def test_the_document_says_what_the_api_does(admin):
     assert set(operations) == {
         "list_projects", "create_project", "change_project", "forget_tags",
         "list_keys", "create_key", "revoke_key", "read_usage", "read_audit", "read_checkpoint", "read_proof",
-        "read_statement", "issue_statement",
+        "read_statement", "issue_statement", "read_budgets",
         "list_exports", "list_gaps", "settle_gaps", "send_gaps_again", "replay_export",
     }  # fmt: skip
     for operation in operations.values():
@@ -400,3 +406,24 @@ def test_the_audit_log_is_read_with_a_scope_of_its_own(admin):
     assert len(proof) == len(merkle.consistency(3, note.size))
     for query in ("size=9999", f"size={note.size}&number={note.size}", "size=2&old=3"):
         assert admin.call("GET", f"/audit/proof?{query}", auditor).status_code == 404
+
+
+def test_budgets_are_set_with_the_policy_and_shown_as_they_stand(admin):
+    lines = {"budgets": "monthly tokens 100 month\nsoft requests 5 day soft key=K1", "limits": "calls=3"}
+    changed = admin.call("PATCH", "/projects/acme", json=lines)
+    assert {name: changed.json()[name] for name in lines} == lines
+    assert admin.call("PATCH", "/projects/acme", json={"budgets": "what"}).json()["error"]["param"] == "budgets"
+    admin.clock.advance_ms(1000)
+    admin.ring.refresh()
+    with admin.client:  # one event loop, as usage is read beside
+        for _ in range(100):
+            states = admin.call("GET", "/budgets?project=acme").json()["data"]
+            if states:
+                break
+    assert [(each["name"], each["amount"], each["used"], each["reserved"], each["left"]) for each in states] == [
+        ("monthly", 100, 0, 0, 100),
+        ("soft", 5, 0, 0, 5),
+    ]
+    own = admin.key("acme", Scope.USAGE)
+    assert admin.call("GET", "/budgets", own).json()["project"] == "acme"
+    assert admin.call("GET", "/budgets?project=default", own).status_code == 404

@@ -34,6 +34,8 @@ def test_what_is_stored_is_read_as_it_was():
         redact_words="blue moon\nacme",
         redact_patterns=r"case \d+",
         stripe_customer="cus_1",
+        budgets="monthly money 50.00 month\nminutes audio_ms 36000 day soft key=K1",
+        limits="requests_per_minute=60",
     )
     assert read_policy(parse_policy(policy.values())) == (policy, ())
     assert read_policy({}) == (Policy(), ())
