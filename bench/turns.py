@@ -19,7 +19,7 @@ from pathlib import Path
 from statistics import mean, median
 
 from antiphon.bench.clips import decode
-from antiphon.calls.patience import patience_ms, said
+from antiphon.calls.end_of_turn import said, silence_after_ms
 from antiphon.core.audio import BYTES_PER_MS, BYTES_PER_SAMPLE, SAMPLE_RATE, samples_to_ms
 from antiphon.core.conversation.spec import Eagerness
 from antiphon.core.ports import Utterance
@@ -41,7 +41,7 @@ def _silence(ms: int) -> Policy:
 
 
 def _eager(eagerness: Eagerness) -> Policy:
-    return lambda text: patience_ms(text, eagerness)
+    return lambda text: silence_after_ms(text, eagerness)
 
 
 POLICIES: dict[str, Policy] = {

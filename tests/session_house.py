@@ -21,8 +21,8 @@ from antiphon.core.specs import EmbedSpec, GenerateSpec, InferSpec, SpeakSpec, T
 from antiphon.core.stores import ServerStores
 from antiphon.core.usage import Dimension
 from antiphon.core.wire import Opening
-from antiphon.jobs.desk import Desk
-from antiphon.jobs.shelves import Shelves
+from antiphon.jobs.service import Service
+from antiphon.jobs.tiers import Tiers
 from antiphon.metering.allowances import Allowances
 from antiphon.metering.pricing.book import NoBook
 from antiphon.observe.observer import Observer
@@ -209,10 +209,10 @@ class House:
         self.files, self.passing = FakeJobs(self.clock), FakeJobs(self.clock)
         self.resources = FakeResources(self.clock)
         stores = ServerStores(None, None, self.ledger, None, None, self.files, self.passing, self.resources)
-        self.shelves = Shelves(stores, self._keeps)
-        self.desk = Desk(self.shelves, self.clock)
+        self.tiers = Tiers(stores, self._keeps)
+        self.jobs = Service(self.tiers, self.clock)
         self.auditor = Auditor(self.ledger, FakeDirectory(), self.clock, self.keys.policy)
-        self.door = Door(self.sessions, self.keys, self.clock, self.desk, self.auditor, self.resources)
+        self.door = Door(self.sessions, self.keys, self.clock, self.jobs, self.auditor, self.resources)
 
     async def budget(self, *budgets, limits=""):
         """Sets the budgets of the project, one a line, and waits until they are known."""

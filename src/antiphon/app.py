@@ -37,9 +37,9 @@ from antiphon.core.units import NS_PER_MS
 from antiphon.core.wire import REQUEST_ID
 from antiphon.exporting import Exporting, open_exporting
 from antiphon.jobs import items
-from antiphon.jobs.desk import Desk
 from antiphon.jobs.filler import Filler
-from antiphon.jobs.shelves import Shelves
+from antiphon.jobs.service import Service
+from antiphon.jobs.tiers import Tiers
 from antiphon.jobs.webhook import AT_ONCE, POST_S, Webhooks
 from antiphon.jobs.worker import Worker
 from antiphon.metering.allowances import Allowances
@@ -189,14 +189,14 @@ async def assemble(config: Config, accept_loss: bool = False) -> AsyncIterator[H
 
         keeper = Keeper(stores.answers, keep_s, clock, partial(auditor.expired, Action.ANSWERS_EXPIRE))
         stack.push_async_callback(keeper.close)
-        shelves = Shelves(stores, keep_s, partial(auditor.expired, Action.FILES_EXPIRE))
+        tiers = Tiers(stores, keep_s, partial(auditor.expired, Action.FILES_EXPIRE))
         provenance = await asyncio.to_thread(_provenance, config) if config.speaks else None
         sessions = Sessions(services, keys, catalogue, voices, keeper, provenance, bounds)
         stack.push_async_callback(sessions.settle)
-        desk = Desk(shelves, latest)
-        door = Door(sessions, keys, clock, desk, auditor, stores.resources, Pairs(directory))
-        worker = _worker(config, door, sessions, shelves, stores.ledger, latest, webhooks, server)
-        desk.wake = worker.wake
+        jobs = Service(tiers, latest)
+        door = Door(sessions, keys, clock, jobs, auditor, stores.resources, Pairs(directory))
+        worker = _worker(config, door, sessions, tiers, stores.ledger, latest, webhooks, server)
+        jobs.wake = worker.wake
         observer.watch_jobs(worker)
         stack.push_async_callback(worker.close)
         observer.watch_exports(exporting.outboxes)
@@ -205,7 +205,7 @@ async def assemble(config: Config, accept_loss: bool = False) -> AsyncIterator[H
         for name, work in (
             ("run jobs", worker.run),
             ("fill with items", worker.watch_items),
-            ("wipe files and jobs", shelves.watch),
+            ("wipe files and jobs", tiers.watch),
             ("watch sessions", sessions.watch),
             ("wipe kept answers", keeper.watch),
             ("keep the latest time", latest.keep),
@@ -214,7 +214,7 @@ async def assemble(config: Config, accept_loss: bool = False) -> AsyncIterator[H
         ):
             stack.callback(supervisor.start(name, work, essential=True).cancel)
         stack.callback(supervisor.start("measure the event loop", observer.holds.watch).cancel)
-        ready = partial(_trouble, sessions, stores.answers, shelves)
+        ready = partial(_trouble, sessions, stores.answers, tiers)
         uploads = Uploads(limits.upload_mb << 20, limits.uploads_mb << 20, limits.uploads_per_key_mb << 20)
         billing = Billing(stores.ledger, stores.bills, pricing.of, pricing.costs)
         auditing = Auditing(auditor, stores.trail, notary)
@@ -274,7 +274,7 @@ def _worker(
     config: Config,
     door: Door,
     sessions: Sessions,
-    shelves: Shelves,
+    tiers: Tiers,
     ledger: Ledger,
     clock: Clock,
     webhooks: Webhooks,
@@ -284,7 +284,7 @@ def _worker(
     rows = {(row.surface, row.path): row for row in (*ROUTES, *JOB_CALLS) if isinstance(row, CallRow)}
     at_once = config.limits.items
     services = items.Services(door, ledger, clock, Filler(sessions, clock, at_once), rows, webhooks)
-    return Worker(services, shelves, JOB_KINDS, server, at_once)
+    return Worker(services, tiers, JOB_KINDS, server, at_once)
 
 
 def _price_books(config: Config) -> Library:
@@ -402,7 +402,7 @@ def _asgi(
 
         inspect = inspectors.check
         return create_admin(
-            control, door.administer, billing.ledger, clock, inspect, auditing, exporting.desk, billing, allowances
+            control, door.administer, billing.ledger, clock, inspect, auditing, exporting.control, billing, allowances
         )
 
     routes.append(Mount("/admin/v1", _Later(administration)))

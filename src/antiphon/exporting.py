@@ -12,7 +12,7 @@ from antiphon.core.ports import Clock
 from antiphon.core.stores import Exports, Usage
 from antiphon.metering.export import cloudevents, stripe, webhook
 from antiphon.metering.export.cloudevents import OpenMeter
-from antiphon.metering.export.desk import ExportDesk
+from antiphon.metering.export.control import ExportControl
 from antiphon.metering.export.meters import Meter, Metering, usual_meters
 from antiphon.metering.export.outbox import Outbox, Start, Target
 from antiphon.metering.export.receivers import DAY_MS, HOUR_MS, Limits, Receiver
@@ -36,7 +36,7 @@ class Exporting:
     """The server's parts for exports. Close it after they have stopped."""
 
     outboxes: tuple[Outbox, ...]
-    desk: ExportDesk
+    control: ExportControl
     hook: StripeHook | None
     exports: Exports | None
     sender: Sender
@@ -55,12 +55,12 @@ def open_exporting(
     accounts = list(_accounts(config, environment, found))
     sender = Sender()
     exports = open_exports(directory, make=True) if found else _those_there(directory)
-    desk = ExportDesk(exports, ledger, memory_ms(config), clock.unix_ms)
+    control = ExportControl(exports, ledger, memory_ms(config), clock.unix_ms)
     if exports is None:
-        return Exporting((), desk, None, None, sender)
+        return Exporting((), control, None, None, sender)
     outboxes = tuple(Outbox(target, exports, ledger, sender.post, clock) for target in found)
     hook = StripeHook(accounts, exports, sender.post, clock) if accounts else None
-    return Exporting(outboxes, desk, hook, exports, sender)
+    return Exporting(outboxes, control, hook, exports, sender)
 
 
 def _accounts(config: Config, environment: Mapping[str, str], found: Iterable[Target]) -> Iterator[Account]:

@@ -114,7 +114,7 @@ async def test_what_did_not_leave_is_given_again_once(server, session, name):
     before = charged(server.data_dir)
     key = str(uuid.uuid4())
     headers = [{name: str(number) if name == TRY else key} for number in range(3)]
-    path, body = "/v1/text-to-speech/joe?output_format=pcm_48000", {"text": "The sea is wide. " * (60 + len(name))}
+    path, body = "/v1/text-to-speech/joe?output_format=pcm_48000", {"text": "The sea is wide. " * (35 + len(name))}
     data = json.dumps(body).encode()
     head = f"POST {path} HTTP/1.1\r\nHost: h\r\nxi-api-key: {API_KEY}\r\n{name}: {headers[0][name]}\r\n"
     head += f"Content-Type: application/json\r\nContent-Length: {len(data)}\r\n\r\n"

@@ -153,7 +153,7 @@ async def test_generations_of_one_keep_a_place_for_another(server, other):
             return response.status
 
     async with http(server) as many, http(other) as few, asyncio.TaskGroup() as group:
-        crowd = [group.create_task(ask(many, 300)) for _ in range(8)]
+        crowd = [group.create_task(ask(many, 120)) for _ in range(8)]
         await asyncio.sleep(0.3)
         assert await ask(few, 1) == 200
         statuses = [await task for task in crowd]

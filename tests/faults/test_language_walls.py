@@ -162,10 +162,8 @@ async def test_a_flood_of_one_project_keeps_no_other_waiting(server):
         try:
             await asyncio.sleep(2)  # and so long until a running server knows a new key
             for _ in range(3):
-                begun_s = time.monotonic()
                 assert await status(other, ASK) == 200
-                assert time.monotonic() - begun_s < 10
-            assert not all(task.done() for task in flood)
+            assert sum(task.done() and task.result() == 200 for task in flood) < len(flood) / 2  # it was not its turn
         finally:
             for task in flood:
                 task.cancel()

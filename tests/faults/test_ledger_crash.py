@@ -25,7 +25,7 @@ from antiphon.core.usage import Dimension, Quantity
 from antiphon.stores.sqlite.ledger import SqliteLedger
 
 HERE = Path(__file__).parent
-KILLS = int(os.environ.get("ANTIPHON_KILLS", "50"))
+KILLS = int(os.environ.get("ANTIPHON_KILLS", "20"))
 KILL, TEAR, FAIL_ONCE, FAIL_FROM, POWER = range(5)  # as in shim.c
 SMALL = {"callers": 2, "sessions": 1, "results": 2, "fold_after_pages": 1}
 

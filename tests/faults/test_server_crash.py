@@ -26,7 +26,7 @@ from antiphon.core.errors import EngineError
 from serving import API_KEY, SPEECH, Server, free_port, start
 
 pytestmark = pytest.mark.xdist_group("faults")
-KILLS = max(2, int(os.environ.get("ANTIPHON_KILLS", "50")) // 25)
+KILLS = max(2, int(os.environ.get("ANTIPHON_KILLS", "20")) // 25)
 RAW = "&encoding=linear16&sample_rate=16000"
 GONE = (OSError, EOFError, aiohttp.ClientError, WebSocketException, Broken, EngineError)  # a caller's view of a death
 

@@ -352,7 +352,7 @@ async def test_figures(engine: OpenVinoGenerator) -> None:
 @pytest.mark.parametrize(
     "settings",
     [
-        OpenVinoSettings(prompt_lookup_tokens=3, kv_cache_precision="f16"),
+        pytest.param(OpenVinoSettings(prompt_lookup_tokens=3, kv_cache_precision="f16"), marks=pytest.mark.long),
         pytest.param(
             OpenVinoSettings(eviction_tokens=256, prefix_caching=False, split_fuse=False, max_batched_tokens=2048),
             marks=pytest.mark.long,

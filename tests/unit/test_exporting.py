@@ -112,7 +112,7 @@ def test_a_setting_without_sense_is_named(tmp_path, text, named):
 async def test_without_exports_there_is_no_file_and_nothing_runs(tmp_path):
     exporting = open_exporting(Config(), {}, tmp_path, FakeLedger(), str, FakeClock())
     assert (exporting.outboxes, exporting.hook, exporting.exports) == ((), None, None)
-    assert await exporting.desk.status() == []
+    assert await exporting.control.status() == []
     assert list(tmp_path.iterdir()) == []
     await exporting.close()
 
@@ -122,7 +122,7 @@ async def test_what_was_exported_is_shown_when_it_is_not_configured_any_more(tmp
     await exports.cut("out", None, Cut(0, "", "o"), (), 0)
     await exports.close()
     exporting = open_exporting(Config(), {}, tmp_path, FakeLedger(), str, FakeClock())
-    [status] = await exporting.desk.status()
+    [status] = await exporting.control.status()
     assert (status["target"], status["configured"]) == ("out", False)
     await exporting.close()
 
@@ -130,7 +130,7 @@ async def test_what_was_exported_is_shown_when_it_is_not_configured_any_more(tmp
 async def test_an_outbox_that_nothing_rests_on_may_be_unreadable(tmp_path):
     (tmp_path / "exports.db").write_bytes(b"x" * 5000)
     exporting = open_exporting(Config(), {}, tmp_path, FakeLedger(), str, FakeClock())
-    assert await exporting.desk.status() == []
+    assert await exporting.control.status() == []
     await exporting.close()
 
 

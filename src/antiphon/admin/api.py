@@ -38,7 +38,7 @@ from antiphon.core.usage import By
 from antiphon.core.wire import REQUEST_ID
 from antiphon.metering import usage
 from antiphon.metering.allowances import Allowances
-from antiphon.metering.export.desk import ExportDesk
+from antiphon.metering.export.control import ExportControl
 from antiphon.metering.statements import Billing
 from antiphon.trust.audit import Auditor
 from antiphon.trust.control import Control
@@ -67,7 +67,7 @@ def create_admin(
     clock: Clock,
     inspect: Callable[[Scope], None],
     auditing: Auditing,
-    exports: ExportDesk,
+    exports: ExportControl,
     billing: Billing,
     allowances: Allowances,
 ) -> FastAPI:

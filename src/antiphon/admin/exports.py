@@ -7,7 +7,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from antiphon.core.entry import MAX_INTEGER
 from antiphon.core.stores import MAX_GAPS
-from antiphon.metering.export.desk import MAX_NOTE, ExportDesk
+from antiphon.metering.export.control import MAX_NOTE, ExportControl
 
 Position = Annotated[int, Field(ge=0, le=MAX_INTEGER)]
 
@@ -87,32 +87,32 @@ class Replayed(BaseModel):
     too_old: int
 
 
-def add_exports(app: FastAPI, desk: ExportDesk, administrator: Any) -> None:
+def add_exports(app: FastAPI, control: ExportControl, administrator: Any) -> None:
     allowed = [Depends(administrator)]
 
     @app.get("/exports", dependencies=allowed, operation_id="list_exports")
     async def list_exports() -> ExportList:
-        return ExportList.model_validate({"data": await desk.status()})
+        return ExportList.model_validate({"data": await control.status()})
 
     @app.get("/exports/{target}/gaps", dependencies=allowed, operation_id="list_gaps")
     async def list_gaps(
         target: str, after: Annotated[int, Query(ge=0, le=MAX_INTEGER, description="The last number before")] = 0
     ) -> GapList:
         """List what is not exported and not settled."""
-        return GapList.model_validate({"data": await desk.gaps(target, after)})
+        return GapList.model_validate({"data": await control.gaps(target, after)})
 
     @app.post("/exports/{target}/gaps/settle", dependencies=allowed, operation_id="settle_gaps")
     async def settle_gaps(target: str, wanted: SettleGaps) -> Done:
         """Mark gaps as settled by a person."""
-        return Done(batches=await desk.settle(target, wanted.numbers, wanted.note))
+        return Done(batches=await control.settle(target, wanted.numbers, wanted.note))
 
     @app.post("/exports/{target}/gaps/send_again", dependencies=allowed, operation_id="send_gaps_again")
     async def send_again(target: str, wanted: SendAgain) -> Done:
         """Send gaps again, after their cause is removed."""
-        return Done(batches=await desk.send_again(target, wanted.numbers))
+        return Done(batches=await control.send_again(target, wanted.numbers))
 
     @app.post("/exports/{target}/replay", dependencies=allowed, operation_id="replay_export")
     async def replay(target: str, wanted: Replay) -> Replayed:
         """Send the batches from a position of the ledger again, unchanged: nothing is counted twice."""
-        batches, too_old = await desk.replay(target, wanted.position)
+        batches, too_old = await control.replay(target, wanted.position)
         return Replayed(batches=batches, too_old=too_old)

@@ -456,7 +456,11 @@ class Recognition(MeteredSession[Output]):
         was heard; if the server is at fault, only what was delivered is charged.
         """
         theirs = self._error is None or isinstance(self._error, CallerError | PolicyError)
-        return self._lengths() if self.live and theirs else {}
+        if not self.live or not theirs:
+            return {}
+        open_ms = (self._services.clock.now_ns() - self._opened_ns) // NS_PER_MS
+        time = {Meter(Dimension.STT_SESSION_MS): open_ms} if self._spec.charges_time else {}
+        return self._lengths() | time
 
     async def _free(self) -> None:
         self._ended = True

@@ -1,4 +1,4 @@
-"""When a speaker's turn ends on a transcription stream: `TurnRules` in terms of `patience.py`.
+"""When a speaker's turn ends on a transcription stream: `TurnRules` in terms of `end_of_turn.py`.
 
 The words determine how much silence each eagerness of a conversation waits; each stands for a confidence that the turn
 is over, and in between the confidence grows linearly with the silence. So it is 0 at the end of speech, 0.7 after the
@@ -7,7 +7,7 @@ silence of medium eagerness, and never quite 1.
 
 from itertools import pairwise
 
-from antiphon.calls.patience import patience_ms, soonest_ms
+from antiphon.calls.end_of_turn import silence_after_ms, soonest_ms
 from antiphon.core.conversation.spec import Eagerness
 from antiphon.core.specs import TurnRules
 from antiphon.core.speech import Tuning
@@ -50,7 +50,7 @@ def tuning(turns: TurnRules) -> Tuning:
 
 def _points(text: str) -> list[tuple[float, int]]:
     """Return pairs of a confidence and the silence that it takes, both growing."""
-    return [(0.0, 0), *((sure, patience_ms(text, eagerness)) for sure, eagerness in CONFIDENCES.items())]
+    return [(0.0, 0), *((sure, silence_after_ms(text, eagerness)) for sure, eagerness in CONFIDENCES.items())]
 
 
 def _silence_ms(points: list[tuple[float, int]], confidence: float) -> int:

@@ -17,7 +17,7 @@ from rich.table import Table
 from antiphon.cli.keys import now_unix_ms
 from antiphon.cli.options import ConfigFile, ConfiguredDataDir
 from antiphon.core.errors import CallerError
-from antiphon.metering.export.desk import ExportDesk
+from antiphon.metering.export.control import ExportControl
 
 app = typer.Typer(help="Show and settle what goes to billing systems outside.", no_args_is_help=True)
 gaps_app = typer.Typer(help="Show what is not exported; settle it, or have it sent again.")
@@ -40,7 +40,7 @@ Shown = Annotated[Format, typer.Option(help="How to print it.")]
 @app.command()
 def status(format: Shown = Format.TABLE, config: ConfigFile = None, data_dir: ConfiguredDataDir = None) -> None:
     """Show up to which position each target is exported."""
-    found = _ask(config, data_dir, lambda desk: desk.status())
+    found = _ask(config, data_dir, lambda control: control.status())
     if format is Format.JSON:
         print(json.dumps(found, indent=2))
         return
@@ -61,7 +61,7 @@ def replay(
     data_dir: ConfiguredDataDir = None,
 ) -> None:
     """Send the same batches again, byte for byte, if the receiver still knows them: nothing is counted twice."""
-    batches, too_old = _ask(config, data_dir, lambda desk: desk.replay(target, position))
+    batches, too_old = _ask(config, data_dir, lambda control: control.replay(target, position))
     print(f"{batches} batches are sent again.")
     if too_old:
         print(f"{too_old} are not: {target} may not recognise them any more, and would count them twice.")
@@ -79,9 +79,9 @@ def gaps(
     if context.invoked_subcommand is not None:
         return
 
-    async def every(desk: ExportDesk) -> dict[str, list[dict[str, object]]]:
-        names = [of] if of is not None else [str(each["target"]) for each in await desk.status()]
-        return {name: await desk.gaps(name) for name in names}
+    async def every(control: ExportControl) -> dict[str, list[dict[str, object]]]:
+        names = [of] if of is not None else [str(each["target"]) for each in await control.status()]
+        return {name: await control.gaps(name) for name in names}
 
     found = _ask(config, data_dir, every)
     if format is Format.JSON:
@@ -108,7 +108,7 @@ def settle(
 ) -> None:
     """Mark gaps as settled by hand: they are no longer shown."""
     wanted = _wanted(numbers, every)
-    print(f"{_ask(config, data_dir, lambda desk: desk.settle(target, wanted, note))} gaps are settled.")
+    print(f"{_ask(config, data_dir, lambda control: control.settle(target, wanted, note))} gaps are settled.")
 
 
 @gaps_app.command("send-again")
@@ -123,7 +123,7 @@ def send_again(
     there already.
     """
     wanted = _wanted(numbers, every)
-    print(f"{_ask(config, data_dir, lambda desk: desk.send_again(target, wanted))} gaps are sent again.")
+    print(f"{_ask(config, data_dir, lambda control: control.send_again(target, wanted))} gaps are sent again.")
 
 
 def _wanted(numbers: list[int] | None, every: bool) -> list[int] | None:
@@ -132,7 +132,7 @@ def _wanted(numbers: list[int] | None, every: bool) -> list[int] | None:
     return numbers or None
 
 
-def _ask(config: Path | None, data_dir: str | None, ask: Callable[[ExportDesk], Awaitable[T]]) -> T:
+def _ask(config: Path | None, data_dir: str | None, ask: Callable[[ExportControl], Awaitable[T]]) -> T:
     from antiphon.config import load  # slow to import
     from antiphon.exporting import memory_ms
     from antiphon.stores import open_exports, open_stores
@@ -143,7 +143,7 @@ def _ask(config: Path | None, data_dir: str | None, ask: Callable[[ExportDesk], 
         exports = open_exports(settings.directory, make=False)
         try:
             ledger = open_stores(settings.directory).usage
-            return await ask(ExportDesk(exports, ledger, memory_ms(settings), now_unix_ms))
+            return await ask(ExportControl(exports, ledger, memory_ms(settings), now_unix_ms))
         finally:
             await exports.close()
 

@@ -9,7 +9,7 @@ from collections import deque
 from dataclasses import dataclass
 from itertools import takewhile
 
-from antiphon.calls.patience import longest_ms, patience_ms, soonest_ms
+from antiphon.calls.end_of_turn import longest_ms, silence_after_ms, soonest_ms
 from antiphon.core.audio import AudioFormat, Encoding
 from antiphon.core.conversation.spec import ConverseSpec, Turns
 from antiphon.core.errors import CallerError, CapacityError, UnsupportedParameter
@@ -183,7 +183,7 @@ class Hearing:
         text = join([*(final.transcript.text for final in self._finals), interim.transcript.text])
         notices: list[Notice] = []
         if interim.paused and self._eagerness is not None:
-            notices.append(Patience(patience_ms(text, self._eagerness)))
+            notices.append(Patience(silence_after_ms(text, self._eagerness)))
         if not self._cuts:
             notices.append(Guess(text, interim.paused))
         return notices

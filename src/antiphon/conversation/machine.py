@@ -16,7 +16,7 @@
 
 from collections.abc import Sequence
 
-from antiphon.calls.patience import Thought, said
+from antiphon.calls.end_of_turn import Thought, said
 from antiphon.conversation.hearing import Guess, HeardTurn, SpeechBegan, check_format
 from antiphon.conversation.listening import Ear, ItemAudio, Listening
 from antiphon.conversation.replies import Replies

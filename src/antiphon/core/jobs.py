@@ -343,7 +343,7 @@ class JobOutcomes:
 JobQuestion = NewFile | OneFile | ManyFiles | NewJob | OneJob | JobOutput | JobOutcome | ManyJobs | JobOutcomes
 
 
-class JobDesk(Protocol):
+class JobService(Protocol):
     """The answers to questions about files and jobs."""
 
     async def answer(self, question: JobQuestion, principal: Principal) -> Step:

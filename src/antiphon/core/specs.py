@@ -42,7 +42,7 @@ class TranscribeSpec:
     `detect` the engine must detect and report it. With `translate` the transcript is in English. `prompt` is a text
     that may have come before, and `keyterms` words that may be spoken; they guide the engine. Of a recording only the
     part from `from_ms` to `until_ms` is recognised; its times begin at 0. `redaction` is what the caller wants hidden,
-    in addition to the project's policy.
+    in addition to the project's policy. With `charges_time`, how long a live stream is open is counted, too.
     """
 
     model: str
@@ -67,6 +67,7 @@ class TranscribeSpec:
     from_ms: int = 0
     until_ms: int | None = None
     redaction: Redaction | None = None
+    charges_time: bool = False
 
 
 # -- language ----------------------------------------------------------------------------------------------------------

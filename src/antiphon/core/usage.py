@@ -9,6 +9,7 @@ class Dimension(StrEnum):
     """A counted quantity. The unit is part of the name."""
 
     STT_AUDIO_MS = "stt.audio_ms"
+    STT_SESSION_MS = "stt.session_ms"  # how long a live stream was open, where its vendor charges for that
     LLM_INPUT_TOKENS = "llm.input_tokens"  # those that were computed; cached ones are counted apart
     LLM_CACHED_TOKENS = "llm.cached_input_tokens"
     LLM_OUTPUT_TOKENS = "llm.output_tokens"  # without those of reasoning

@@ -12,9 +12,9 @@ from contextlib import aclosing, suppress
 from antiphon.core.errors import CallerError, InternalError, NotFound, TooLarge
 from antiphon.core.jobs import Blob, Checked, Job, JobKind, JobState, LineKind, NoticeKind, Outcome
 from antiphon.core.stores import LEASE_MS, LeaseLost, StorageFull
-from antiphon.jobs.desk import KEPT_S
 from antiphon.jobs.items import Item, Services, session_of
-from antiphon.jobs.shelves import Shelf
+from antiphon.jobs.service import KEPT_S
+from antiphon.jobs.tiers import Tier
 
 BEAT_S = LEASE_MS / 3000
 CHUNK_BYTES = 1 << 20  # of the input in memory
@@ -28,12 +28,12 @@ Lines = list[tuple[int, bytes]]
 class Run:
     """One job on one server, the `owner`."""
 
-    def __init__(self, services: Services, shelf: Shelf, job: Job, kind: JobKind, owner: str, at_once: int) -> None:
+    def __init__(self, services: Services, tier: Tier, job: Job, kind: JobKind, owner: str, at_once: int) -> None:
         self.job = job
         self.outcomes: list[bool] = []
         self._services = services
-        self._shelf = shelf
-        self._jobs = shelf.jobs
+        self._tier = tier
+        self._jobs = tier.jobs
         self._kind = kind
         self._reads = kind if isinstance(kind, LineKind) else None  # lines; else it is one call
         self._refused: bytes | None = None  # the answer to the one call
@@ -91,7 +91,7 @@ class Run:
     async def _finish(self, state: JobState, result: bytes | None = None) -> None:
         ends = self.job.ends_unix_ms
         if self._reads is not None and self._kind.output_purpose:  # then its outputs have an end of their own
-            keep_s = min(self._shelf.keep_s(self.job.project), self.job.output_s or KEPT_S)
+            keep_s = min(self._tier.keep_s(self.job.project), self.job.output_s or KEPT_S)
             ends = self._services.clock.unix_ms() + 1000 * keep_s
         self.job = await self._jobs.finish(self.job, self._owner, state, result, ends)
         if self._reads is None and self.job.input:
@@ -197,7 +197,7 @@ class Run:
 
     async def _file(self, id: str) -> bytes:
         """Return a blob's content. Raises `NotFound`."""
-        project, keep_s = self.job.project, self._shelf.keep_s(self.job.project)
+        project, keep_s = self.job.project, self._tier.keep_s(self.job.project)
         try:
             blob = await self._jobs.blob(project, id, keep_s)
             return await self._jobs.read_blob(project, id, keep_s, 0, blob.size_bytes)
@@ -227,7 +227,7 @@ class Run:
         most = self._reads.max_line_bytes
         start, number, rest = 0, 0, b""
         while True:
-            keep_s = self._shelf.keep_s(job.project)
+            keep_s = self._tier.keep_s(job.project)
             try:
                 chunk = await self._jobs.read_blob(job.project, job.input, keep_s, start, CHUNK_BYTES)
             except NotFound:

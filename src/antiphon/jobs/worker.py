@@ -16,7 +16,7 @@ from antiphon.core.jobs import Job, JobKind, LineKind
 from antiphon.core.stores import LeaseLost
 from antiphon.jobs.items import Services
 from antiphon.jobs.run import Run
-from antiphon.jobs.shelves import Shelf, Shelves
+from antiphon.jobs.tiers import Tier, Tiers
 
 # Of all projects, and of one.
 MAX_RUNNING, MOST_OF_A_PROJECT = 8, 1  # jobs of lines
@@ -33,12 +33,12 @@ class Worker:
     """
 
     def __init__(
-        self, services: Services, shelves: Shelves, kinds: Mapping[str, JobKind], owner: str, at_once: int
+        self, services: Services, tiers: Tiers, kinds: Mapping[str, JobKind], owner: str, at_once: int
     ) -> None:
         self.ended: Counter[tuple[str, str]] = Counter()
         self.outcomes: Counter[tuple[str, bool]] = Counter()
         self._services = services
-        self._shelves = shelves
+        self._tiers = tiers
         self._kinds = kinds
         lines = frozenset(name for name, kind in kinds.items() if isinstance(kind, LineKind))
         self._lanes = (
@@ -72,14 +72,14 @@ class Worker:
     async def run(self) -> None:
         """Run jobs, for ever. Raises `InternalError` if the stores fail."""
         if not self._begun:  # a dead server left its jobs
-            for shelf in self._shelves.all:
-                await shelf.jobs.let_go(self._owner)
+            for tier in self._tiers.all:
+                await tier.jobs.let_go(self._owner)
             self._begun = True
         while True:
             self._awake.clear()
-            for shelf in self._shelves.all:
+            for tier in self._tiers.all:
                 for lane in self._lanes:
-                    await self._take(shelf, *lane)
+                    await self._take(tier, *lane)
             with suppress(TimeoutError):
                 async with asyncio.timeout(LOOK_S):
                     await self._awake.wait()
@@ -88,18 +88,18 @@ class Worker:
         """Apply the rule for items that must be stopped for interactive calls, for ever."""
         await self._services.filler.watch()
 
-    async def _take(self, shelf: Shelf, kinds: frozenset[str], most: int, of_a_project: int) -> None:
+    async def _take(self, tier: Tier, kinds: frozenset[str], most: int, of_a_project: int) -> None:
         while True:
             running = Counter(run.job.project for run in self._runs.values() if run.job.kind in kinds)
             if running.total() >= most:
                 return
             besides = {project for project, count in running.items() if count >= of_a_project}
-            job = await shelf.jobs.claim(self._owner, besides, kinds)
+            job = await tier.jobs.claim(self._owner, besides, kinds)
             if job is None:
                 return
             if any((run.job.project, run.job.id) == (job.project, job.id) for run in self._runs.values()):
                 continue  # its lease had ended while this process was stopped, and is renewed
-            run = Run(self._services, shelf, job, self._kinds[job.kind], self._owner, self._at_once)
+            run = Run(self._services, tier, job, self._kinds[job.kind], self._owner, self._at_once)
             task = asyncio.create_task(self._do(run), name=f"job {job.id}")
             self._runs[task] = run
             task.add_done_callback(self._left)
@@ -128,9 +128,9 @@ class Worker:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
-        for shelf in self._shelves.all:
+        for tier in self._tiers.all:
             with suppress(AntiphonError):
-                await shelf.jobs.let_go(self._owner)
+                await tier.jobs.let_go(self._owner)
 
 
 def _log(job: Job, message: str, error: Exception | None) -> None:

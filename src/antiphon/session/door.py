@@ -41,7 +41,7 @@ from antiphon.core.errors import (
 )
 from antiphon.core.events import Completed, TokenUsage
 from antiphon.core.identity import Principal, Scope
-from antiphon.core.jobs import FileAct, JobAct, JobDesk, OneFile, OneJob
+from antiphon.core.jobs import FileAct, JobAct, JobService, OneFile, OneJob
 from antiphon.core.ports import Clock
 from antiphon.core.routing import CallRow, DialogueRow, LookupRow, Row
 from antiphon.core.specs import GenerateSpec, content_bytes
@@ -125,7 +125,7 @@ class Door:
         sessions: Sessions,
         keys: KeyRing,
         clock: Clock,
-        jobs: JobDesk | None,
+        jobs: JobService | None,
         auditor: Auditor,
         resources: Resources | None = None,
         pairs: Pairs | None = None,

@@ -17,7 +17,7 @@ from antiphon.core.endpoints import (
 )
 from antiphon.core.errors import CapacityError, EngineError, EngineTimeout
 from antiphon.core.identity import Principal
-from antiphon.core.jobs import JobDesk, NewJob
+from antiphon.core.jobs import JobService, NewJob
 from antiphon.core.ports import Inferrer
 from antiphon.core.resources import ManyResources, OneResource, Resource, ResourceChange
 from antiphon.core.stores import Resources
@@ -37,7 +37,7 @@ class Lookups:
 
     MAKES_SECRETS = OneCallSecret | ShortToken
 
-    def __init__(self, sessions: Sessions, jobs: JobDesk | None, resources: Resources | None) -> None:
+    def __init__(self, sessions: Sessions, jobs: JobService | None, resources: Resources | None) -> None:
         self._sessions = sessions
         self._jobs = jobs
         self._resources = resources

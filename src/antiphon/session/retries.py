@@ -1,11 +1,11 @@
 """Repeated requests: one that is answered once is charged once, and one that is charged is answered once.
 
-A request with an `Idempotency-Key` runs once at a time; the ledger remembers how it ended (`core/stores.py`). SDKs
-automatically repeat a request whose answer they did not get; some number the tries of a call from 0 in a header and
-send no idempotency key. Such a try is free, once and for `REMEMBERED_S`, if the try before it was charged for an answer
-that is delivered whole and the connection broke before all of that was sent; the caller's own claim does not count.
-Only a hash of the request is remembered, in memory, for the last `MAX_REMEMBERED` calls; above that, the project with
-the most calls loses its oldest.
+A request with an `Idempotency-Key` runs once at a time; the ledger remembers how it ended (`core/stores/ledger.py`).
+SDKs automatically repeat a request whose answer they did not get; some number the tries of a call from 0 in a header
+and send no idempotency key. Such a try is free, once and for `REMEMBERED_S`, if the try before it was charged for an
+answer that is delivered whole and the connection broke before all of that was sent; the caller's own claim does not
+count. Only a hash of the request is remembered, in memory, for the last `MAX_REMEMBERED` calls; above that, the project
+with the most calls loses its oldest.
 """
 
 from collections import OrderedDict

@@ -52,6 +52,8 @@ def payer(server: Server) -> Payer:
     with httpx.Client(base_url=server.base_url, headers=bearer, timeout=60) as client:
         assert client.post("/admin/v1/projects", json={"id": project}).status_code == 201
         made: dict[str, Any] = client.post("/admin/v1/keys", json={"project": project}).json()
+        while client.get("/v1/models", headers={"authorization": f"Bearer {made['key']}"}).status_code == 503:
+            time.sleep(0.05)  # while the directory is written, a new key is not known yet
     return Payer(server, project, made["key"], made["id"])
 
 

@@ -135,6 +135,8 @@ def test_two_turns(payer: Any, server: Any, sentence: bytes) -> None:
     audio_ms = (len(sentence) * 2 + len(SILENCE) * 2) // 32
     assert abs(ended.audio_duration_seconds * 1000 - audio_ms) <= 501
     assert payer.charged_ms() == audio_ms
+    (open_ms,) = (amount for _, dimension, amount in payer.entries() if dimension == "stt.session_ms")
+    assert open_ms > (ended.session_duration_seconds - 1) * 1000
     assert payer.entries()[-1][0] == "completed"
 
 

@@ -16,7 +16,7 @@ from antiphon.core.entry import Entry
 from antiphon.core.identity import Scope
 from antiphon.core.usage import Dimension, Quantity
 from antiphon.metering.allowances import Allowances
-from antiphon.metering.export.desk import ExportDesk
+from antiphon.metering.export.control import ExportControl
 from antiphon.metering.pricing.library import Library
 from antiphon.metering.statements import Billing
 from antiphon.stores.sqlite.directory import SqliteDirectory
@@ -50,13 +50,13 @@ class Admin:
         self.auditing = Auditing(auditor, self.log, notary)
         self.directory = directory
         self.exports = FakeExports()
-        desk = ExportDesk(self.exports, ledger, {"out": 1000}, self.clock.unix_ms)
+        exports = ExportControl(self.exports, ledger, {"out": 1000}, self.clock.unix_ms)
         billing = Billing(ledger, FakeBills(), Library().of)
         checks = self.ring.authenticate, ledger, self.clock, inspectors.check
         allowances = Allowances(
             self.ring.policy, self.ring.projects, Library().of, self.log, self.clock, lambda *alert: None
         )
-        app = create_admin(self.control, *checks, self.auditing, desk, billing, allowances)
+        app = create_admin(self.control, *checks, self.auditing, exports, billing, allowances)
         server.mount("/admin/v1", app)
         self.client = TestClient(server, base_url="http://test", raise_server_exceptions=False)
 

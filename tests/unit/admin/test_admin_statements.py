@@ -13,7 +13,7 @@ from antiphon.core.identity import Scope
 from antiphon.core.usage import Dimension, Quantity
 from antiphon.metering import bills
 from antiphon.metering.allowances import Allowances
-from antiphon.metering.export.desk import ExportDesk
+from antiphon.metering.export.control import ExportControl
 from antiphon.metering.pricing.book import Series
 from antiphon.metering.pricing.library import Library
 from antiphon.metering.pricing.parse import parse_book
@@ -58,7 +58,7 @@ class Admin:
         self.billing = Billing(self.ledger, FakeBills(), library.of, library.costs)
         inspectors = Inspectors(self.ring.authenticate, ())
         server = FastAPI()
-        desk = ExportDesk(FakeExports(), self.ledger, {}, self.clock.unix_ms)
+        exports = ExportControl(FakeExports(), self.ledger, {}, self.clock.unix_ms)
         inspect = inspectors.check
         auditor = Auditor(self.ledger, directory, self.clock, self.ring.policy)
         notary = Notary(self.ledger, Signer("log", Ed25519PrivateKey.generate()), Path(), Outside(), None)
@@ -67,7 +67,7 @@ class Admin:
             self.ring.policy, self.ring.projects, library.of, self.ledger, self.clock, lambda *alert: None
         )
         auditing = Auditing(auditor, self.ledger, notary)
-        made = create_admin(control, *checks, auditing, desk, self.billing, allowances)
+        made = create_admin(control, *checks, auditing, exports, self.billing, allowances)
         server.mount("/admin/v1", made)
         self.client = TestClient(server, raise_server_exceptions=False)
         self.period = month_of(self.clock.unix_ms())

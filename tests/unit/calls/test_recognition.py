@@ -19,6 +19,7 @@ from antiphon.core.errors import (
     StillRunning,
 )
 from antiphon.core.events import Audio, Cause, Closed, End, Failed, Final, Flush, Interim, Opened, Transcript
+from antiphon.core.usage import Dimension
 from antiphon.core.wire import Url
 from session_house import audio, first_final, listen, pour, said, until
 
@@ -47,6 +48,17 @@ async def test_a_live_stream_from_open_to_close(house):
     assert [final.cause for final in finals(events)] == [Cause.ENDPOINT]
     assert finals(events)[0].transcript.text.startswith("one two three")
     assert events[-1] == Closed(1600, 1, hashlib.sha256(SPEECH).hexdigest())
+
+
+@pytest.mark.parametrize("heard", [b"", SPEECH], ids=["silent", "spoken"])
+async def test_the_time_that_a_stream_is_open_is_counted_where_it_is_charged(house, heard):
+    session = house.open(charges_time=True)
+    await session.feed(Audio(heard))
+    house.clock.advance_ms(7_000)
+    await session.close(delivered=False)
+    charged = {each.quantity.dimension: each.quantity.amount for each in house.ledger.entries if each.quantity.amount}
+    assert charged.pop(Dimension.STT_SESSION_MS) == 7_000
+    assert charged == ({Dimension.STT_AUDIO_MS: 1_600} if heard else {})
 
 
 async def test_a_stream_without_audio_is_free(house):

@@ -2,7 +2,7 @@
 
 import pytest
 
-from antiphon.calls.patience import longest_ms, patience_ms
+from antiphon.calls.end_of_turn import longest_ms, silence_after_ms
 from antiphon.calls.turn_rules import silences_ms, sure_after, tuning
 from antiphon.core.conversation.spec import Eagerness
 from antiphon.core.specs import TurnRules
@@ -12,7 +12,7 @@ WHOLE, HANGING = "I would like a table for two.", "I would like to"
 
 def test_the_usual_confidence_waits_as_long_as_an_agent_of_medium_eagerness():
     for text in (WHOLE, HANGING):
-        assert silences_ms(text, TurnRules(timeout_ms=60_000)) == (patience_ms(text, Eagerness.MEDIUM), None)
+        assert silences_ms(text, TurnRules(timeout_ms=60_000)) == (silence_after_ms(text, Eagerness.MEDIUM), None)
 
 
 def test_the_surer_it_must_be_the_longer_it_waits():

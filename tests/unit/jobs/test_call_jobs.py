@@ -24,7 +24,7 @@ SPEECH = audio(900, 900)  # "one two three", then silence
 
 
 class Office(House):
-    """A house with a desk and a worker; what is sent to a webhook is in `notices`."""
+    """A house with the service of jobs and a worker; what is sent to a webhook is in `notices`."""
 
     def __init__(self):
         super().__init__()
@@ -41,8 +41,8 @@ class Office(House):
         rows = {(row.surface, row.path): row for row in JOB_CALLS if isinstance(row, CallRow)}
         filler = Filler(self.sessions, self.clock, 1)
         services = items.Services(self.door, self.ledger, self.clock, filler, rows, self)
-        self.worker = Worker(services, self.shelves, JOB_KINDS, "server", 4)
-        self.desk.wake = self.worker.wake
+        self.worker = Worker(services, self.tiers, JOB_KINDS, "server", 4)
+        self.jobs.wake = self.worker.wake
 
     async def asked(self, endpoint, path, body=b"", query=(), principal=ACME):
         """The answer's status, its body and its headers, as a caller gets them."""
@@ -72,10 +72,10 @@ class Office(House):
         return await self.asked(transcripts.DeleteTranscript(), f"/v2/transcript/{id}", principal=principal)
 
     async def over(self, id, principal=ACME):
-        for shelf in self.shelves.all:
-            job = shelf.jobs._jobs.get((principal.project, id))
+        for tier in self.tiers.all:
+            job = tier.jobs._jobs.get((principal.project, id))
             if job is not None:
-                await until(lambda: shelf.jobs._jobs[principal.project, id].over)  # noqa: B023
+                await until(lambda: tier.jobs._jobs[principal.project, id].over)  # noqa: B023
         return (await self.get(id, principal))[1]
 
     async def working(self):

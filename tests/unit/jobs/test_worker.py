@@ -1,4 +1,4 @@
-"""The desk, the worker and the filler on fakes: only the event loop is real."""
+"""The service of jobs, the worker and the filler on fakes: only the event loop is real."""
 
 import asyncio
 import json
@@ -26,7 +26,7 @@ from antiphon.core.routing import CallRow
 from antiphon.core.usage import Dimension
 from antiphon.jobs import items, run, worker
 from antiphon.jobs.filler import Filler
-from antiphon.jobs.shelves import PASSING_S
+from antiphon.jobs.tiers import PASSING_S
 from antiphon.jobs.worker import Worker
 from antiphon.routes import JOB_KINDS
 from antiphon.slo.filling import Traffic
@@ -41,7 +41,7 @@ ACME, OTHER = (Principal(project, "k1", USUAL_SCOPES) for project in ("acme", "o
 
 
 class Office(House):
-    """A house with a desk and a worker."""
+    """A house with the service of jobs and a worker."""
 
     def __init__(self):
         super().__init__()
@@ -53,14 +53,14 @@ class Office(House):
         self.filler = Filler(self.sessions, self.clock, self.at_once)
         rows = {("openai", CHAT): CallRow(CHAT, "openai", ChatCompletions())}
         services = items.Services(self.door, self.ledger, self.clock, self.filler, rows, None)
-        self.worker = Worker(services, self.shelves, JOB_KINDS, "server", self.at_once)
-        self.desk.wake = self.worker.wake
+        self.worker = Worker(services, self.tiers, JOB_KINDS, "server", self.at_once)
+        self.jobs.wake = self.worker.wake
         self.clock.advance_ms(2000)  # in which nothing interactive was there
 
     async def told(self, question, principal=ACME):
         """What `tell` is given."""
         found = []
-        await self.desk.answer(question(lambda *given: found.append(given)), principal)
+        await self.jobs.answer(question(lambda *given: found.append(given)), principal)
         return found[0] if len(found[0]) > 1 else found[0][0]
 
     async def file(self, *bodies, principal=ACME, keep_s=None):
@@ -220,14 +220,14 @@ async def test_what_a_job_that_cannot_be_made_brought_is_gone(office):
 
 
 async def test_who_waits_for_the_end_of_a_job_is_one_of_few(office, monkeypatch):
-    monkeypatch.setattr("antiphon.jobs.desk.MOST_WAITING", 0)
+    monkeypatch.setattr("antiphon.jobs.service.MOST_WAITING", 0)
     job = await office.start(ASK)
     with pytest.raises(CapacityError):
         await office.told(lambda tell: JobOutcome(KIND, job.id, 1_000, tell))
 
 
 async def test_a_long_list_of_outcomes_is_told_in_parts(office, monkeypatch):
-    monkeypatch.setattr("antiphon.jobs.desk.LISTED_BYTES", 1)
+    monkeypatch.setattr("antiphon.jobs.service.LISTED_BYTES", 1)
     async with working(office):
         for _ in range(2):
             last = await office.over(await office.start(ASK))

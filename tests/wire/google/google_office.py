@@ -54,8 +54,8 @@ class GoogleOffice(House):  # type: ignore[misc]
         self.filler = Filler(self.sessions, self.clock, 4)
         rows = {(row.surface, row.path): row for row in JOB_CALLS if isinstance(row, CallRow)}
         services = items.Services(self.door, self.ledger, self.clock, self.filler, rows, None)
-        self.worker = Worker(services, self.shelves, JOB_KINDS, "server", 4)
-        self.desk.wake = self.worker.wake
+        self.worker = Worker(services, self.tiers, JOB_KINDS, "server", 4)
+        self.jobs.wake = self.worker.wake
         self.clock.advance_ms(2000)  # in which nothing interactive was there
 
     @asynccontextmanager

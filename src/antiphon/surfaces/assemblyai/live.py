@@ -76,6 +76,7 @@ class StreamEndpoint(Endpoint):
             prompt=asked.prompt,
             keyterms=asked.keyterms,
             redaction=asked.redaction,
+            charges_time=True,
         )
         stream = Stream(asked, opening)
         return Accepted(spec, stream, without_effect=asked.without_effect, dispensable=guidance)

@@ -37,7 +37,7 @@ class Thought(Enum):
 
 
 # Milliseconds of silence that end a turn.
-PATIENCE_MS: dict[Eagerness, dict[Thought, int]] = {
+SILENCE_MS: dict[Eagerness, dict[Thought, int]] = {
     Eagerness.HIGH: {Thought.WHOLE: 250, Thought.OPEN: 600, Thought.HANGING: 1200},
     Eagerness.MEDIUM: {Thought.WHOLE: 400, Thought.OPEN: 1200, Thought.HANGING: 2400},
     Eagerness.LOW: {Thought.WHOLE: 900, Thought.OPEN: 2500, Thought.HANGING: 5000},
@@ -111,19 +111,19 @@ def _last_sentence(text: str) -> str:
     return _SENTENCE.split(text.strip())[-1]
 
 
-def patience_ms(text: str, eagerness: Eagerness) -> int:
+def silence_after_ms(text: str, eagerness: Eagerness) -> int:
     """Return how much silence after `text` ends the turn."""
-    return PATIENCE_MS[eagerness][said(text)]
+    return SILENCE_MS[eagerness][said(text)]
 
 
 def longest_ms(eagerness: Eagerness) -> int:
     """Return how much silence ends the turn, whatever the words."""
-    return max(PATIENCE_MS[eagerness].values())
+    return max(SILENCE_MS[eagerness].values())
 
 
 def soonest_ms(eagerness: Eagerness) -> int:
     """Return the least silence that ends a turn."""
-    return min(PATIENCE_MS[eagerness].values())
+    return min(SILENCE_MS[eagerness].values())
 
 
 def _mid_number(words: list[str]) -> bool:

@@ -1,4 +1,4 @@
-"""Callers' requests about files and jobs, answered from the shelf of their project. Other projects' files and jobs are
+"""Callers' requests about files and jobs, answered from the tier of their project. Other projects' files and jobs are
 not found.
 """
 
@@ -28,7 +28,7 @@ from antiphon.core.jobs import (
 )
 from antiphon.core.ports import Clock
 from antiphon.core.wire import Step
-from antiphon.jobs.shelves import Shelf, Shelves
+from antiphon.jobs.tiers import Tier, Tiers
 from antiphon.session.door import BESIDE_BYTES
 
 KEPT_S = 30 * 86_400  # the default: OpenAI's own for files of batches
@@ -40,12 +40,12 @@ LOOK_S = 0.2  # between checks of it
 RETRY_AFTER_S = 1
 
 
-class Desk:
-    """Implements `core.jobs.JobDesk`. `wake` is called when there is new work."""
+class Service:
+    """Implements `core.jobs.JobService`. `wake` is called when there is new work."""
 
-    def __init__(self, shelves: Shelves, clock: Clock) -> None:
-        """Create the desk; `clock` is that of the stores."""
-        self._shelves = shelves
+    def __init__(self, tiers: Tiers, clock: Clock) -> None:
+        """Create the service; `clock` is that of the stores."""
+        self._tiers = tiers
         self._clock = clock
         self._reading = 0
         self._waiting = 0
@@ -54,25 +54,25 @@ class Desk:
 
     async def answer(self, question: JobQuestion, principal: Principal) -> Step:
         project = principal.project
-        shelf = self._shelves.of(project)
-        jobs, keep_s = shelf.jobs, shelf.keep_s(project)
+        tier = self._tiers.of(project)
+        jobs, keep_s = tier.jobs, tier.keep_s(project)
         match question:
             case NewFile():
                 return question.tell(await jobs.put_blob(project, self._blob(question, keep_s), question.data))
             case OneFile():
-                return await self._one_file(question, project, shelf)
+                return await self._one_file(question, project, tier)
             case ManyFiles():
                 return question.tell(*await jobs.blobs(project, question.purposes, question.page, keep_s))
             case NewJob():
-                return question.tell(await self._create(question, principal, shelf))
+                return question.tell(await self._create(question, principal, tier))
             case OneJob():
-                return question.tell(await self._one_job(question, project, shelf))
+                return question.tell(await self._one_job(question, project, tier))
             case JobOutput():
-                return await self._output(question, project, shelf)
+                return await self._output(question, project, tier)
             case JobOutcome():
-                return question.tell(*await self._outcome(question, project, shelf))
+                return question.tell(*await self._outcome(question, project, tier))
             case JobOutcomes():
-                return question.tell(*await self._outcomes(question, project, shelf))
+                return question.tell(*await self._outcomes(question, project, tier))
             case ManyJobs():
                 asked = question
                 return asked.tell(*await jobs.jobs(project, asked.kind, asked.page, keep_s, asked.states))
@@ -82,8 +82,8 @@ class Desk:
         ends = now + 1000 * min(keep_s, new.keep_s or KEPT_S)
         return Blob(id=new.id, name=new.name, purpose=new.purpose, created_unix_ms=now, ends_unix_ms=ends)
 
-    async def _one_file(self, asked: OneFile, project: str, shelf: Shelf) -> Step:
-        jobs, keep_s = shelf.jobs, shelf.keep_s(project)
+    async def _one_file(self, asked: OneFile, project: str, tier: Tier) -> Step:
+        jobs, keep_s = tier.jobs, tier.keep_s(project)
         blob, data = _capped(await jobs.blob(project, asked.id, keep_s), keep_s), b""
         if blob.purpose not in asked.purposes:
             raise NotFound("File not found.")
@@ -99,17 +99,17 @@ class Desk:
             await jobs.delete_blob(project, asked.id)
         return asked.tell(blob, data)
 
-    async def _create(self, new: NewJob, principal: Principal, shelf: Shelf) -> Job:
+    async def _create(self, new: NewJob, principal: Principal, tier: Tier) -> Job:
         now, project = self._clock.unix_ms(), principal.project
-        keep_s = min(shelf.keep_s(project), KEPT_S)
-        if new.passing_s and not shelf.keeps:
+        keep_s = min(tier.keep_s(project), KEPT_S)
+        if new.passing_s and not tier.keeps:
             keep_s = min(keep_s, new.passing_s)
         ends = given_ends = now + 1000 * keep_s
         if new.data:
             own = Blob(id=new.input, name="", purpose="", created_unix_ms=now, ends_unix_ms=ends)
-            await shelf.jobs.put_blob(project, own, new.data)
+            await tier.jobs.put_blob(project, own, new.data)
         elif new.input:
-            given_ends = await self._input_ends(new, project, shelf)
+            given_ends = await self._input_ends(new, project, tier)
         job = Job(
             project=project,
             id=new.id,
@@ -126,62 +126,62 @@ class Desk:
             output_s=new.output_s,
         )
         try:
-            await shelf.jobs.create(job, new.most_open)
+            await tier.jobs.create(job, new.most_open)
         except AntiphonError:
             if new.data:
-                await shelf.jobs.delete_blob(project, new.input)
+                await tier.jobs.delete_blob(project, new.input)
             raise
         self.wake()
         return job
 
-    async def _input_ends(self, new: NewJob, project: str, shelf: Shelf) -> int:
+    async def _input_ends(self, new: NewJob, project: str, tier: Tier) -> int:
         """Return the time when its input expires. Raises `CallerError` if there is none."""
         try:
-            given = await shelf.jobs.blob(project, new.input, shelf.keep_s(project))
+            given = await tier.jobs.blob(project, new.input, tier.keep_s(project))
         except NotFound:
             raise CallerError("No such File object.", param="input") from None
         if given.purpose != new.input_purpose:
             raise CallerError(f"The file must have the purpose '{new.input_purpose}'.", param="input")
         return given.ends_unix_ms
 
-    async def _job(self, kind: str, id: str, project: str, shelf: Shelf) -> Job:
-        job = await shelf.jobs.job(project, id, shelf.keep_s(project))
+    async def _job(self, kind: str, id: str, project: str, tier: Tier) -> Job:
+        job = await tier.jobs.job(project, id, tier.keep_s(project))
         if job.kind != kind:
             raise NotFound("Job not found.")
         return job
 
-    async def _outcome(self, asked: JobOutcome, project: str, shelf: Shelf) -> tuple[Job, bytes, bytes]:
-        job = await self._job(asked.kind, asked.id, project, shelf)
+    async def _outcome(self, asked: JobOutcome, project: str, tier: Tier) -> tuple[Job, bytes, bytes]:
+        job = await self._job(asked.kind, asked.id, project, tier)
         if asked.wait_ms and not job.over:
-            job = await self._over(job, asked.wait_ms, shelf)
+            job = await self._over(job, asked.wait_ms, tier)
         async with self._shown:
-            return await self._written(job, shelf)
+            return await self._written(job, tier)
 
     async def _outcomes(
-        self, asked: JobOutcomes, project: str, shelf: Shelf
+        self, asked: JobOutcomes, project: str, tier: Tier
     ) -> tuple[list[tuple[Job, bytes, bytes]], bool]:
-        jobs, more = await shelf.jobs.jobs(project, asked.kind, asked.page, shelf.keep_s(project), ())
+        jobs, more = await tier.jobs.jobs(project, asked.kind, asked.page, tier.keep_s(project), ())
         told: list[tuple[Job, bytes, bytes]] = []
         room = LISTED_BYTES
         async with self._shown:
             for job in jobs:
                 if room <= 0:
                     return told, True
-                told.append(found := await self._written(job, shelf))
+                told.append(found := await self._written(job, tier))
                 room -= len(found[1]) + len(found[2])
         return told, more
 
-    async def _written(self, job: Job, shelf: Shelf) -> tuple[Job, bytes, bytes]:
+    async def _written(self, job: Job, tier: Tier) -> tuple[Job, bytes, bytes]:
         """Return a job with its output and its errors, empty until it is over."""
-        written, keep_s = [b"", b""], shelf.keep_s(job.project)
+        written, keep_s = [b"", b""], tier.keep_s(job.project)
         wrote = job.over and job.begun_unix_ms
         for place, id in enumerate((job.output, job.errors)):
             if wrote and id:
-                size = (await shelf.jobs.blob(job.project, id, keep_s)).size_bytes
-                written[place] = await shelf.jobs.read_blob(job.project, id, keep_s, 0, size)
+                size = (await tier.jobs.blob(job.project, id, keep_s)).size_bytes
+                written[place] = await tier.jobs.read_blob(job.project, id, keep_s, 0, size)
         return job, written[0], written[1]
 
-    async def _over(self, job: Job, wait_ms: int, shelf: Shelf) -> Job:
+    async def _over(self, job: Job, wait_ms: int, tier: Tier) -> Job:
         """Wait at most `wait_ms` for the job's end; return its present state."""
         if self._waiting >= MOST_WAITING:
             raise CapacityError("Too many callers wait for the end of a job.", retry_after_s=RETRY_AFTER_S)
@@ -191,38 +191,38 @@ class Desk:
                 async with asyncio.timeout(wait_ms / 1000):
                     while not job.over:
                         await asyncio.sleep(LOOK_S)
-                        job = await self._job(job.kind, job.id, job.project, shelf)
+                        job = await self._job(job.kind, job.id, job.project, tier)
         finally:
             self._waiting -= 1
         return job
 
-    async def _one_job(self, asked: OneJob, project: str, shelf: Shelf) -> Job:
-        job = await self._job(asked.kind, asked.id, project, shelf)
+    async def _one_job(self, asked: OneJob, project: str, tier: Tier) -> Job:
+        job = await self._job(asked.kind, asked.id, project, tier)
         if asked.act is JobAct.CANCEL:
-            job = await shelf.jobs.cancel(project, asked.id, shelf.keep_s(project))
+            job = await tier.jobs.cancel(project, asked.id, tier.keep_s(project))
         elif asked.act is JobAct.DELETE:
-            await shelf.jobs.delete_job(project, asked.id)
+            await tier.jobs.delete_job(project, asked.id)
             if job.input and not job.over:
-                await shelf.jobs.use_up(project, job.input)
+                await tier.jobs.use_up(project, job.input)
         if asked.act is not JobAct.SHOW:
             self.wake()
         return job
 
-    async def _output(self, asked: JobOutput, project: str, shelf: Shelf) -> Step:
+    async def _output(self, asked: JobOutput, project: str, tier: Tier) -> Step:
         async with self._shown:  # polls wait instead of being refused
-            job, data = await self._job(asked.kind, asked.id, project, shelf), b""
+            job, data = await self._job(asked.kind, asked.id, project, tier), b""
             if job.state is JobState.DONE and job.output:
-                keep_s = shelf.keep_s(project)
-                blob = await shelf.jobs.blob(project, job.output, keep_s)
-                data = await shelf.jobs.read_blob(project, job.output, keep_s, 0, blob.size_bytes)
-            ends = min(job.ends_unix_ms, job.created_unix_ms + 1000 * shelf.keep_s(project))
-            if job.over and not shelf.keeps:
+                keep_s = tier.keep_s(project)
+                blob = await tier.jobs.blob(project, job.output, keep_s)
+                data = await tier.jobs.read_blob(project, job.output, keep_s, 0, blob.size_bytes)
+            ends = min(job.ends_unix_ms, job.created_unix_ms + 1000 * tier.keep_s(project))
+            if job.over and not tier.keeps:
                 ends = min(ends, self._clock.unix_ms() + 1000 * asked.read_s)
-                await shelf.jobs.end(project, job.id, ends)
+                await tier.jobs.end(project, job.id, ends)
             job = replace(job, ends_unix_ms=ends)
             if len(data) <= BESIDE_BYTES:
-                return asked.tell(job, data, shelf.keeps)
-            return await asyncio.to_thread(asked.tell, job, data, shelf.keeps)  # else it would block the event loop
+                return asked.tell(job, data, tier.keeps)
+            return await asyncio.to_thread(asked.tell, job, data, tier.keeps)  # else it would block the event loop
 
 
 def _capped(blob: Blob, keep_s: int) -> Blob:

@@ -1,7 +1,7 @@
 """The place of a project's files and jobs: on the disk if its policy keeps answers, else in memory.
 
 What is in memory expires a day after its creation, or with the server. If a project's policy changes, it uses the other
-shelf; what it had on the first one is no longer shown, and expires there.
+tier; what it had on the first one is no longer shown, and expires there.
 """
 
 import asyncio
@@ -19,7 +19,7 @@ log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
-class Shelf:
+class Tier:
     """One place for files and jobs. `keep_s` is how long a project's are kept there by its present policy, `keeps`
     whether they survive a restart.
     """
@@ -29,8 +29,8 @@ class Shelf:
     keeps: bool
 
 
-class Shelves:
-    """Both shelves."""
+class Tiers:
+    """Both tiers."""
 
     def __init__(
         self,
@@ -42,14 +42,14 @@ class Shelves:
         expired, by project.
         """
         self._expired = expired
-        self.kept = Shelf(stores.jobs, keep_s, keeps=True)
-        self.passing = Shelf(stores.passing, lambda project: PASSING_S, keeps=False)
+        self.kept = Tier(stores.jobs, keep_s, keeps=True)
+        self.passing = Tier(stores.passing, lambda project: PASSING_S, keeps=False)
 
-    def of(self, project: str) -> Shelf:
+    def of(self, project: str) -> Tier:
         return self.kept if self.kept.keep_s(project) else self.passing
 
     @property
-    def all(self) -> tuple[Shelf, ...]:
+    def all(self) -> tuple[Tier, ...]:
         return self.kept, self.passing
 
     @property
@@ -59,9 +59,9 @@ class Shelves:
     async def watch(self) -> None:
         """Erase what is expired, for ever."""
         while True:
-            for shelf in self.all:
+            for tier in self.all:
                 try:
-                    self._expired(await shelf.jobs.purge(shelf.keep_s))
+                    self._expired(await tier.jobs.purge(tier.keep_s))
                 except InternalError as error:
                     log.error("files and jobs cannot be deleted", exc_info=error)
             await asyncio.sleep(PURGE_S)

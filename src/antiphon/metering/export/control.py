@@ -11,7 +11,7 @@ from antiphon.metering.export.outbox import cursor
 MAX_NOTE = 500
 
 
-class ExportDesk:
+class ExportControl:
     """The exports as operators see and control them. `memory_ms` is for how long the receiver of each configured target
     remembers identifiers. If `exports` is `None`, nothing was exported.
     """

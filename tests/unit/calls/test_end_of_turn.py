@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from antiphon.calls.patience import PATIENCE_MS, Thought, longest_ms, patience_ms, said, soonest_ms
+from antiphon.calls.end_of_turn import SILENCE_MS, Thought, longest_ms, said, silence_after_ms, soonest_ms
 from antiphon.core.conversation.spec import Eagerness
 
 WHOLE = [
@@ -68,12 +68,10 @@ def test_what_was_said(text, kind):
 
 
 def test_the_less_sure_the_more_patient():
-    for table in PATIENCE_MS.values():
+    for table in SILENCE_MS.values():
         assert table[Thought.WHOLE] < table[Thought.OPEN] < table[Thought.HANGING]
     for kind in Thought:
-        assert (
-            PATIENCE_MS[Eagerness.HIGH][kind] < PATIENCE_MS[Eagerness.MEDIUM][kind] < PATIENCE_MS[Eagerness.LOW][kind]
-        )
+        assert SILENCE_MS[Eagerness.HIGH][kind] < SILENCE_MS[Eagerness.MEDIUM][kind] < SILENCE_MS[Eagerness.LOW][kind]
 
 
 # OpenAI's documented maximum timeouts
@@ -84,12 +82,12 @@ MAXIMA_MS = {Eagerness.HIGH: 2_000, Eagerness.MEDIUM: 4_000, Eagerness.LOW: 8_00
 def test_nobody_waits_for_as_long_as_may_be(eagerness):
     """Silence of a second is long (Jefferson 1989), and twice that in the middle of a phrase."""
     assert longest_ms(eagerness) < MAXIMA_MS[eagerness]
-    comma_ms = patience_ms("He was not an ill-disposed young man,", eagerness)
-    assert comma_ms == patience_ms("He was not an ill-disposed young man", eagerness)
+    comma_ms = silence_after_ms("He was not an ill-disposed young man,", eagerness)
+    assert comma_ms == silence_after_ms("He was not an ill-disposed young man", eagerness)
     assert comma_ms <= longest_ms(eagerness) // 2
-    assert patience_ms("He was not an,", eagerness) == longest_ms(eagerness)
+    assert silence_after_ms("He was not an,", eagerness) == longest_ms(eagerness)
 
 
 @given(st.text(max_size=200), st.sampled_from(Eagerness))
 def test_any_text_has_a_patience_within_bounds(text, eagerness):
-    assert soonest_ms(eagerness) <= patience_ms(text, eagerness) <= longest_ms(eagerness)
+    assert soonest_ms(eagerness) <= silence_after_ms(text, eagerness) <= longest_ms(eagerness)

@@ -1,0 +1,30 @@
+"""The port of kept answers."""
+
+from collections.abc import Callable, Mapping
+from typing import Protocol
+
+from antiphon.core.wire import Keep
+
+
+class Answers(Protocol):
+    """Models' answers that are kept for a time, by project and id. Every method raises `InternalError`."""
+
+    async def put(self, project: str, keep: Keep, keep_s: int) -> None:
+        """Store an answer; durable on return. One stored again keeps its end. If cancelled, it may be stored or not."""
+
+    async def get(self, project: str, id: str, keep_s: int) -> Keep:
+        """Return an answer; `keep_s` is the policy's current value. Raises `NotFound`, also for another project's."""
+
+    async def delete(self, project: str, id: str) -> None: ...
+
+    async def purge(self, keep_s: Callable[[str], int]) -> Mapping[str, int]:
+        """Erase answers that are expired, or older than their project's policy now allows; return how many,
+        by project.
+        """
+
+    async def close(self) -> None:
+        """Finish what was begun, then close. Closing again does nothing."""
+
+    @property
+    def trouble(self) -> str | None:
+        """Why nothing can be stored; `None` if it can."""

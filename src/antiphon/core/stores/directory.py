@@ -1,0 +1,76 @@
+"""The port of the directory of projects and keys."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from antiphon.core.audit import THE_SERVER, AuditRecord, Author, ChangeRecord
+from antiphon.core.identity import Key, Project
+from antiphon.core.stores.ledger import MAX_READ
+
+
+@dataclass(frozen=True, slots=True)
+class DirectoryView:
+    """The whole directory at one moment, by id. A key comes with the SHA-256 of its secret; a project has a random key
+    that hashes its tags.
+    """
+
+    projects: Mapping[str, Project] = field(default_factory=dict)
+    keys: Mapping[str, tuple[Key, bytes]] = field(default_factory=dict)
+    tag_keys: Mapping[str, bytes] = field(default_factory=dict)
+
+
+class Follower(Protocol):
+    """A non-blocking follower of the directory, for one thread."""
+
+    def poll(self) -> DirectoryView | None:
+        """Return the directory if it changed since the last poll. Raises `Busy` if it is unknown for the moment,
+        `KeysUnavailable` if it cannot be read.
+        """
+
+    def close(self) -> None: ...
+
+
+class Directory(Protocol):
+    """Projects with their policies, and keys. Blocking; for any thread. Every method raises `KeysUnavailable` if they
+    cannot be read or written. Whether a project or a key is valid is checked by `trust.control`, not here.
+
+    Each change is recorded, as made `by` its author, in the same transaction; a call that changes nothing is not. The
+    ledger drains these records.
+    """
+
+    def view(self) -> DirectoryView: ...
+
+    def add_project(self, project: Project, by: Author = THE_SERVER) -> None:
+        """Add a project, with a key that hashes its tags. Raises `Conflict` if its id is taken."""
+
+    def set_policy(self, project: str, values: Mapping[str, str | int], by: Author = THE_SERVER) -> Project:
+        """Set the named fields; the others stay as they are stored, known or not. Raises `NotFound`."""
+
+    def add_key(self, key: Key, digest: bytes, by: Author = THE_SERVER) -> None:
+        """Add a key. Raises `NotFound` without its project, `Conflict` if its id is taken."""
+
+    def add_first_key(self, key: Key, digest: bytes, by: Author = THE_SERVER) -> bool:
+        """Add a key unless there is or was one; return whether it was added. A key from the environment
+        does not count.
+        """
+
+    def put_key(self, key: Key, digest: bytes, by: Author = THE_SERVER) -> None:
+        """Add a key, or make the one with its id valid again, with this secret and these scopes."""
+
+    def revoke_key(self, key_id: str, now_unix_ms: int, by: Author = THE_SERVER) -> Key:
+        """Revoke a key and return it. Revoking it again changes nothing. Raises `NotFound`."""
+
+    def replace_tag_key(self, project: str, by: Author = THE_SERVER) -> None:
+        """Destroy the key that hashes the project's tags, and create another. Raises `NotFound`."""
+
+    def note(self, record: AuditRecord) -> None:
+        """Record an action that was done elsewhere, for the ledger to drain."""
+
+    def changes(self, limit: int = MAX_READ) -> tuple[str, list[ChangeRecord]]:
+        """Return the oldest records that were not reported as drained, and the name of their source."""
+
+    def drained(self, position: int) -> None:
+        """Report that the ledger has the records up to this position."""
+
+    def follow(self) -> Follower: ...
