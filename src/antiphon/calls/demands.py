@@ -13,6 +13,7 @@ from antiphon.metering.tally import Demand
 
 OUTPUT_TOKENS = 4096  # of each choice of a caller who sets no bound
 STRETCH_MS = 30_000  # of each channel of a live stream, reserved ahead of what is heard
+CLOSING_MS = 1000  # that a stream may be open while it ends, where time is charged
 FRAME_TOKENS = 64  # that a template may put around a conversation ...
 MESSAGE_TOKENS = 16  # ... around a message, or a text ...
 TOOLS_TOKENS = 512  # ... and around tools
@@ -57,12 +58,14 @@ def spoken(characters: int, speed: float) -> Mapping[Meter, int]:
 def of_audio(spec: TranscribeSpec, names: tuple[str, ...]) -> Demand:
     """Return the demand of a live stream's first stretch, or of a recording whose length is not known yet."""
     channels = spec.format.channels if spec.live and spec.multichannel else 1
-    return Demand(names, heard([STRETCH_MS if spec.live else 1] * channels), live=spec.live)
+    ms = STRETCH_MS if spec.live else 1
+    return Demand(names, heard(ms, channels, spec.live and spec.charges_time), live=spec.live)
 
 
-def heard(lengths_ms: list[int]) -> Mapping[Meter, int]:
-    """Return what so much audio of each channel is charged."""
-    return {Meter(Dimension.STT_AUDIO_MS, number): ms for number, ms in enumerate(lengths_ms)}
+def heard(ms: int, channels: int, charges_time: bool = False) -> Mapping[Meter, int]:
+    """Return what so much audio of each channel is charged, and so much time, if that is charged, too."""
+    lengths = {Meter(Dimension.STT_AUDIO_MS, number): ms for number in range(channels)}
+    return lengths | {Meter(Dimension.STT_SESSION_MS): ms} if charges_time else lengths
 
 
 def input_bytes(spec: GenerateSpec) -> int:

@@ -123,6 +123,11 @@ class Recognition(MeteredSession[Output]):
         self._refused: BudgetExceeded | None = None  # by a budget: what was heard becomes final, then this is the end
 
     @property
+    def _open_ms(self) -> int:
+        """How long it has been open."""
+        return (self._services.clock.now_ns() - self._opened_ns) // NS_PER_MS
+
+    @property
     def silent(self) -> bool:
         """Whether there was no speech for a while."""
         if self._services.clock.now_ns() - self._opened_ns < FRESH_NS:
@@ -167,7 +172,7 @@ class Recognition(MeteredSession[Output]):
             channels = self._cut(await self._decoded(data))
             self._recording_ms = len(channels[0]) // BYTES_PER_MS
             if self._allowance is not None:
-                self._allowance.cover(demands.heard([self._recording_ms] * len(channels)))
+                self._allowance.cover(demands.heard(self._recording_ms, len(channels)))
             for at in range(0, len(channels[0]), PIECE_BYTES):
                 await self._hear([bytes(pcm[at : at + PIECE_BYTES]) for pcm in channels])
             await self._end()
@@ -249,6 +254,8 @@ class Recognition(MeteredSession[Output]):
         pieces = zip(self._channels, pcm, strict=True) if pcm else ()
         samples = max((c.arrivals.received + len(piece) // BYTES_PER_SAMPLE for c, piece in pieces), default=0)
         heard_ms = -(-samples * 1000 // SAMPLE_RATE)
+        if self._spec.charges_time:
+            heard_ms = max(heard_ms, self._open_ms + demands.CLOSING_MS)
         if heard_ms + demands.STRETCH_MS // 2 <= self._covered_ms:
             return True
         refused: BudgetExceeded | None = None
@@ -256,7 +263,7 @@ class Recognition(MeteredSession[Output]):
             if wanted_ms <= self._covered_ms:
                 return True
             try:
-                allowance.cover(demands.heard([wanted_ms] * len(self._channels)))
+                allowance.cover(demands.heard(wanted_ms, len(self._channels), self._spec.charges_time))
             except BudgetExceeded as error:
                 refused = error
             else:
@@ -265,6 +272,13 @@ class Recognition(MeteredSession[Output]):
                 return True
         self._refused = refused
         return False
+
+    def renew(self) -> None:
+        """Reserve a further stretch of time, where that is charged, or end; to be called several times a second."""
+        if not self._spec.charges_time or self._allowance is None or self._ended or self._draining:
+            return
+        if not self._cover(self._allowance, []):
+            self.drain()
 
     def _hear_no_more(self) -> None:
         """End the input: what was heard becomes final."""
@@ -458,8 +472,7 @@ class Recognition(MeteredSession[Output]):
         theirs = self._error is None or isinstance(self._error, CallerError | PolicyError)
         if not self.live or not theirs:
             return {}
-        open_ms = (self._services.clock.now_ns() - self._opened_ns) // NS_PER_MS
-        time = {Meter(Dimension.STT_SESSION_MS): open_ms} if self._spec.charges_time else {}
+        time = {Meter(Dimension.STT_SESSION_MS): self._open_ms} if self._spec.charges_time else {}
         return self._lengths() | time
 
     async def _free(self) -> None:

@@ -356,6 +356,8 @@ class Sessions:
                     if isinstance(session, Recognition | Synthesis):
                         self._places.notice(session, holds)
                     self._check(session)
+                    if isinstance(session, Recognition):
+                        session.renew()
                 except Exception as error:  # the other sessions must still be checked
                     whose = {"session": session.call.id, "key": session.call.principal.key_id}
                     log.error("a session could not be checked", exc_info=error, extra=whose)

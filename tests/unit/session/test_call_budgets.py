@@ -39,6 +39,13 @@ dimension = "tts.characters"
 amount = "0.001"
 per = 1
 """
+TIME = """
+[[price]]
+id = "time"
+dimension = "stt.session_ms"
+amount = "0.06"
+per = "minute"
+"""
 SPEECH = audio(900, 700)
 USED = 9  # tokens of a call of `generate`: 4 in, 5 out
 
@@ -331,6 +338,25 @@ async def test_a_refused_stretch_ends_the_stream_with_what_was_heard(house):
     assert finals[-1].end_ms > 38_000  # all of it was spent ...
     assert house.charged() == {0: 40_000}  # ... and no more
     assert house.used()["audio"] == (40_000, 0, 0)
+
+
+async def test_time_that_is_charged_is_renewed_and_ends_a_silent_stream(house):
+    house.books["acme"] = Series([parse_book(f"{BOOK}{TIME}".encode(), "test")])
+    await house.budget("money money 0.1 day")  # 100 seconds
+    session = house.open(charges_time=True)
+    listening = asyncio.create_task(said(session))
+    assert house.used()["money"][1] == 60_000_000  # a stretch of audio, and of time
+    seconds = 0
+    while not listening.done():
+        house.clock.advance_ms(1000)
+        session.renew()
+        seconds += 1
+        await asyncio.sleep(0.002)
+    await session.close(delivered=True)
+    assert isinstance(listening.result()[-1].error, BudgetExceeded)
+    used, reserved, left = house.used()["money"]
+    assert 95 < seconds <= 100  # it heard nothing, so time is all that it cost
+    assert (used + left, reserved) == (100_000_000, 0)
 
 
 async def test_two_channels_count_twice(house):
