@@ -163,7 +163,7 @@ class House:
         self.books = {}  # price books, by project
         self.alerts = []
         self.allowances = Allowances(
-            self.keys.policy, self.keys.projects, self._book, self.ledger, self.clock, self._alert
+            self.keys.policy, self.keys.projects, self._book, self.ledger, self.clock, [self._alert]
         )
         services = self.services = Services(
             self.clock,

@@ -35,7 +35,7 @@ from antiphon.core.routing import CallRow
 from antiphon.core.stores import JobBounds, Ledger, ServerStores
 from antiphon.core.units import NS_PER_MS
 from antiphon.core.wire import REQUEST_ID
-from antiphon.exporting import Exporting, open_exporting
+from antiphon.exporting import Exporting, alerting, open_exporting
 from antiphon.jobs import items
 from antiphon.jobs.filler import Filler
 from antiphon.jobs.service import Service
@@ -171,7 +171,10 @@ async def assemble(config: Config, accept_loss: bool = False) -> AsyncIterator[H
         stack.push_async_callback(webhooks.close)
         decoding = Steps(decoder.limits.files_at_once, clock)
         pricing = await asyncio.to_thread(_price_books, config)
-        allowances = Allowances(*(keys.policy, keys.projects, pricing.of, stores.ledger, latest), observer.budget_alert)
+        alerts = Webhooks(Fetcher(OUTSIDE, allow_private=ANYWHERE), clock, lambda key: b"")
+        stack.push_async_callback(alerts.close)
+        watchers = observer.budget_alert, *alerting(config, os.environ, pricing, alerts, clock)
+        allowances = Allowances(keys.policy, keys.projects, pricing.of, stores.ledger, latest, watchers)
         stack.push_async_callback(allowances.close)
         await allowances.start()
         services = Services(

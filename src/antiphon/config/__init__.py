@@ -27,6 +27,7 @@ from antiphon.config.sources import load
 from antiphon.config.tables import (
     AtOnce,
     Audit,
+    Budgets,
     Fetch,
     Grpc,
     Inspection,
@@ -54,6 +55,7 @@ __all__ = [
     "AtOnce",
     "Audit",
     "Backend",
+    "Budgets",
     "Config",
     "Embedding",
     "Engine",

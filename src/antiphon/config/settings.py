@@ -16,6 +16,7 @@ from antiphon.config.names import (
 )
 from antiphon.config.tables import (
     Audit,
+    Budgets,
     Fetch,
     Grpc,
     Inspection,
@@ -73,6 +74,7 @@ class Config(Table, frozen=True, kw_only=True):
     fetch: Fetch = Fetch()
     inspection: Inspection = Inspection()
     audit: Audit = Audit()
+    budgets: Budgets = Budgets()
     pricing: Pricing = msgspec.field(default_factory=Pricing)
     provenance: Provenance = Provenance()
     grpc: Grpc = Grpc()

@@ -10,7 +10,7 @@ ones apply until the new ones are known.
 
 import asyncio
 import logging
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Sequence
 
 from antiphon.core.budgets import Measure, RateLimit, parse_budgets
 from antiphon.core.call import Call
@@ -99,10 +99,10 @@ class Allowances:
         series_of: Callable[[str], Series],
         ledger: Usage,
         clock: Clock,
-        watcher: Watcher,
+        watchers: Sequence[Watcher],
     ) -> None:
         """`projects` returns the ids of all projects, as the same object until they or their policies change;
-        `series_of` the price book of a project, or raises `NoBook`; `watcher` is told of alerts.
+        `series_of` the price book of a project, or raises `NoBook`; `watchers` are told of alerts.
         """
         self.clock = clock
         self.running: Callable[[str], Iterable[str]] = lambda project: ()  # ids of a project's running sessions
@@ -111,7 +111,7 @@ class Allowances:
         self._seen: Collection[str] | None = None
         self._series_of = series_of
         self._ledger = ledger
-        self._watcher = watcher
+        self._watchers = watchers
         self._followed: dict[str, _Followed] = {}
 
     async def start(self) -> None:
@@ -272,7 +272,8 @@ class Allowances:
             alerts = tuple(funds.alerts)
             funds.alerts.clear()
             for alert in alerts:
-                self._watcher(followed.project, alert)
+                for watch in self._watchers:
+                    watch(followed.project, alert)
 
 
 def rebuilt(

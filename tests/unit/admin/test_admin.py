@@ -53,9 +53,7 @@ class Admin:
         exports = ExportControl(self.exports, ledger, {"out": 1000}, self.clock.unix_ms)
         billing = Billing(ledger, FakeBills(), Library().of)
         checks = self.ring.authenticate, ledger, self.clock, inspectors.check
-        allowances = Allowances(
-            self.ring.policy, self.ring.projects, Library().of, self.log, self.clock, lambda *alert: None
-        )
+        allowances = Allowances(self.ring.policy, self.ring.projects, Library().of, self.log, self.clock, ())
         app = create_admin(self.control, *checks, self.auditing, exports, billing, allowances)
         server.mount("/admin/v1", app)
         self.client = TestClient(server, base_url="http://test", raise_server_exceptions=False)

@@ -63,9 +63,7 @@ class Admin:
         auditor = Auditor(self.ledger, directory, self.clock, self.ring.policy)
         notary = Notary(self.ledger, Signer("log", Ed25519PrivateKey.generate()), Path(), Outside(), None)
         checks = self.ring.authenticate, self.ledger, self.clock, inspect
-        allowances = Allowances(
-            self.ring.policy, self.ring.projects, library.of, self.ledger, self.clock, lambda *alert: None
-        )
+        allowances = Allowances(self.ring.policy, self.ring.projects, library.of, self.ledger, self.clock, ())
         auditing = Auditing(auditor, self.ledger, notary)
         made = create_admin(control, *checks, auditing, exports, self.billing, allowances)
         server.mount("/admin/v1", made)
