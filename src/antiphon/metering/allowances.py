@@ -24,7 +24,7 @@ from antiphon.core.usage import SessionQuery
 from antiphon.metering.budgets import Alert, Funds, State, begins
 from antiphon.metering.pricing.book import NoBook, Series
 from antiphon.metering.statements import month_of
-from antiphon.metering.tally import RETRY_AFTER_S, Charged, Demand, Grant, Tally, amounts_in
+from antiphon.metering.tally import RETRY_AFTER_S, Charged, Demand, Permit, Tally, amounts_in
 from antiphon.metering.tariff import Meters, Tariff, Use
 
 RETRY_NS = RETRY_AFTER_S * NS_PER_S  # between two attempts to read what a project has used
@@ -37,42 +37,42 @@ log = logging.getLogger(__name__)
 class Allowance:
     """What one running call may use."""
 
-    __slots__ = ("_allowances", "_followed", "_grant")
+    __slots__ = ("_allowances", "_followed", "_permit")
 
-    def __init__(self, allowances: "Allowances", followed: "_Followed", grant: Grant) -> None:
+    def __init__(self, allowances: "Allowances", followed: "_Followed", permit: Permit) -> None:
         self._allowances = allowances
         self._followed = followed
-        self._grant = grant
+        self._permit = permit
 
     @property
     def bounded(self) -> bool:
         """Whether its output needs a bound, as a hard budget counts it."""
-        return self._followed.tally.bounds(self._grant.key)
+        return self._followed.tally.bounds(self._permit.key)
 
     @property
     def by_entry(self) -> bool:
         """Whether its single entries matter for what it costs."""
-        return self._followed.tally.by_entry(self._grant.key)
+        return self._followed.tally.by_entry(self._permit.key)
 
     def cover(self, meters: Meters) -> None:
         """Reserve what it may be charged in all. Raises `BudgetExceeded`; then nothing changes."""
-        self._allowances.cover(self._followed, self._grant, meters)
+        self._allowances.cover(self._followed, self._permit, meters)
 
     def note(self, meters: Meters) -> None:
         """Note what it has used so far, for alerts."""
-        self._allowances.note(self._followed, self._grant, meters)
+        self._allowances.note(self._followed, self._permit, meters)
 
     def rates(self) -> tuple[RateLimit, ...]:
         """Return its limits of rate."""
-        return self._followed.tally.rates(self._grant.key, self._allowances.clock.now_ns())
+        return self._followed.tally.rates(self._permit.key, self._allowances.clock.now_ns())
 
     def leave(self) -> None:
         """Count it no more as a running call: its caller was served."""
-        self._followed.tally.leave(self._grant)
+        self._followed.tally.leave(self._permit)
 
     def settle(self, charged: Charged) -> None:
         """End it with what was charged. Takes effect once."""
-        self._allowances.settle(self._followed, self._grant, charged)
+        self._allowances.settle(self._followed, self._permit, charged)
 
 
 class _Followed:
@@ -145,30 +145,30 @@ class Allowances:
             raise CapacityError("The budgets of this project are being read.", retry_after_s=RETRY_AFTER_S)
         clock, tally = self.clock, followed.tally
         try:
-            grant = tally.admit(call.id, call.principal.key_id, use, demand(), clock.now_ns(), clock.unix_ms())
+            permit = tally.admit(call.id, call.principal.key_id, use, demand(), clock.now_ns(), clock.unix_ms())
         finally:
             self._tell(followed)
         if followed.reading is not None:
             followed.own.add(call.id)
-        return Allowance(self, followed, grant)
+        return Allowance(self, followed, permit)
 
-    def cover(self, followed: _Followed, grant: Grant, meters: Meters) -> None:
+    def cover(self, followed: _Followed, permit: Permit, meters: Meters) -> None:
         try:
-            followed.tally.cover(grant, meters, self.clock.unix_ms())
+            followed.tally.cover(permit, meters, self.clock.unix_ms())
         finally:
             self._tell(followed)
 
-    def note(self, followed: _Followed, grant: Grant, meters: Meters) -> None:
-        followed.tally.note(grant, meters, self.clock.unix_ms())
+    def note(self, followed: _Followed, permit: Permit, meters: Meters) -> None:
+        followed.tally.note(permit, meters, self.clock.unix_ms())
         self._tell(followed)
 
-    def settle(self, followed: _Followed, grant: Grant, charged: Charged) -> None:
-        if followed.tally.settle(grant, charged, self.clock.now_ns()) is None:
+    def settle(self, followed: _Followed, permit: Permit, charged: Charged) -> None:
+        if followed.tally.settle(permit, charged, self.clock.now_ns()) is None:
             return
         if followed.reading is not None:
-            followed.ended.append((grant.id, grant.use, grant.key, charged))
+            followed.ended.append((permit.id, permit.use, permit.key, charged))
         else:
-            followed.own.discard(grant.id)
+            followed.own.discard(permit.id)
         self._tell(followed)
 
     def follows(self, project: str) -> bool:
@@ -237,7 +237,7 @@ class Allowances:
         if followed.read_ns is not None and now_ns - followed.read_ns < RETRY_NS:
             return
         followed.read_ns = now_ns
-        followed.own = {*self.running(followed.project), *(grant.id for grant in followed.tally.open)}
+        followed.own = {*self.running(followed.project), *(permit.id for permit in followed.tally.open)}
         followed.ended = []
         followed.reading = asyncio.create_task(self._read(followed), name=f"budgets of {followed.project}")
 

@@ -123,7 +123,7 @@ class Credits(Counter):
         return State(self.budget, self.amount, self.spent, self.reserved, None, until)
 
 
-class Lease:
+class Reservation:
     """What one call holds of all budgets that apply to it."""
 
     __slots__ = ("_counters", "amounts", "key", "used")
@@ -165,57 +165,57 @@ class Funds:
         """Return whether calls of the key are bounded in this measure."""
         return any(each.budget.measure is measure and each.budget.hard for each in self.of(key))
 
-    def reserve(self, key: str, amounts: Amounts, now_unix_ms: int) -> Lease:
+    def reserve(self, key: str, amounts: Amounts, now_unix_ms: int) -> Reservation:
         """Reserve what a call may come to. Raises `BudgetExceeded`, and then reserves nothing."""
-        lease = Lease(key, self.of(key))
-        self.extend(lease, amounts, now_unix_ms)
-        return lease
+        reservation = Reservation(key, self.of(key))
+        self.extend(reservation, amounts, now_unix_ms)
+        return reservation
 
-    def extend(self, lease: Lease, amounts: Amounts, now_unix_ms: int) -> None:
+    def extend(self, reservation: Reservation, amounts: Amounts, now_unix_ms: int) -> None:
         """Reserve up to these amounts, where they are more than what the call holds. Raises as `reserve` does."""
-        held = lease.amounts
-        for counter in lease._counters:
+        held = reservation.amounts
+        for counter in reservation._counters:
             counter.roll(now_unix_ms)
             more = amounts[counter.budget.measure] - held[counter.budget.measure]
             if more > 0 and counter.budget.hard and more > counter.left:
                 self.alerts += counter.crossed(refused=True)
                 raise self._refusal(counter)
-        self._hold(lease, tuple(map(max, amounts, held)))  # type: ignore[arg-type]
+        self._hold(reservation, tuple(map(max, amounts, held)))  # type: ignore[arg-type]
 
-    def use(self, lease: Lease, used: Amounts, now_unix_ms: int) -> None:
+    def use(self, reservation: Reservation, used: Amounts, now_unix_ms: int) -> None:
         """Note what a call has used so far."""
-        before, lease.used = lease.used, used
-        for counter in lease._counters:
+        before, reservation.used = reservation.used, used
+        for counter in reservation._counters:
             counter.roll(now_unix_ms)
             counter.running += used[counter.budget.measure] - before[counter.budget.measure]
             self.alerts += counter.crossed()
 
-    def settle(self, lease: Lease, amounts: Amounts, now_unix_ms: int) -> None:
+    def settle(self, reservation: Reservation, amounts: Amounts, now_unix_ms: int) -> None:
         """End the call: what it came to is used, and what it held beyond is free."""
-        self.drop(lease)
-        self.spend(lease.key, amounts, now_unix_ms)
+        self.drop(reservation)
+        self.spend(reservation.key, amounts, now_unix_ms)
 
     def spend(self, key: str, amounts: Amounts, at_unix_ms: int) -> None:
-        """Count what was used without a lease."""
+        """Count what was used without a reservation."""
         for counter in self.of(key):
             counter.roll(at_unix_ms)
             if amount := amounts[counter.budget.measure]:
                 counter.spend(amount)
                 self.alerts += counter.crossed()
 
-    def drop(self, lease: Lease) -> None:
+    def drop(self, reservation: Reservation) -> None:
         """Let go of all that a call holds."""
-        for counter in lease._counters:
-            counter.running -= lease.used[counter.budget.measure]
-        lease.used = NOTHING
-        self._hold(lease, NOTHING)
+        for counter in reservation._counters:
+            counter.running -= reservation.used[counter.budget.measure]
+        reservation.used = NOTHING
+        self._hold(reservation, NOTHING)
 
-    def adopt(self, lease: Lease) -> None:
+    def adopt(self, reservation: Reservation) -> None:
         """Take over a running call from the budgets before a change, whatever is left."""
-        amounts, used = lease.amounts, lease.used
-        lease._counters, lease.amounts = self.of(lease.key), NOTHING
-        self._hold(lease, amounts)
-        for counter in lease._counters:
+        amounts, used = reservation.amounts, reservation.used
+        reservation._counters, reservation.amounts = self.of(reservation.key), NOTHING
+        self._hold(reservation, amounts)
+        for counter in reservation._counters:
             counter.running += used[counter.budget.measure]
 
     def states(self, now_unix_ms: int) -> list[State]:
@@ -230,9 +230,9 @@ class Funds:
             counter.crossed()
         self.alerts.clear()
 
-    def _hold(self, lease: Lease, amounts: Amounts) -> None:
-        held, lease.amounts = lease.amounts, amounts
-        for counter in lease._counters:
+    def _hold(self, reservation: Reservation, amounts: Amounts) -> None:
+        held, reservation.amounts = reservation.amounts, amounts
+        for counter in reservation._counters:
             counter.reserved += amounts[counter.budget.measure] - held[counter.budget.measure]
 
     def _refusal(self, counter: Counter) -> BudgetExceeded:

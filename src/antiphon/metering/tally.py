@@ -22,7 +22,7 @@ from antiphon.core.errors import PolicyError
 from antiphon.core.units import NS_PER_S
 from antiphon.core.usage import Charge, ClosedSession, Dimension, Meter
 from antiphon.metering.buckets import Bucket
-from antiphon.metering.budgets import Funds, Lease
+from antiphon.metering.budgets import Funds, Reservation
 from antiphon.metering.tariff import Held, Meters, Tariff, Use
 
 RETRY_AFTER_S = 1  # when one more call may fit
@@ -67,16 +67,16 @@ class Charged(NamedTuple):
     entries: Sequence[Entry] = ()
 
 
-class Grant:
-    """What one call was granted."""
+class Permit:
+    """What one call may use, and what it holds."""
 
-    __slots__ = ("counted", "held", "id", "key", "lease", "served", "tokens", "use")
+    __slots__ = ("counted", "held", "id", "key", "reservation", "served", "tokens", "use")
 
     def __init__(self, id: str, key: str, use: Use) -> None:
         self.id = id
         self.key = key
         self.use = use
-        self.lease: Lease | None = None
+        self.reservation: Reservation | None = None
         self.held: Held = {}  # parts in tiers
         self.counted: tuple[tuple[str, str], ...] = ()  # in what it counts as a running call
         self.tokens = 0  # of those that were taken from buckets
@@ -90,7 +90,7 @@ class Tally:
         self.project = project
         self.tariff = tariff
         self.funds: Funds | None = None
-        self.open: set[Grant] = set()
+        self.open: set[Permit] = set()
         self._limits: dict[str, Limits] = {}
         self._buckets: dict[tuple[str, str], Bucket] = {}  # by the key of the limits, and what they limit
         self._running: Counter[tuple[str, str]] = Counter()
@@ -109,87 +109,87 @@ class Tally:
 
     def take_funds(self, funds: Funds | None, tariff: Tariff) -> None:
         """Apply these budgets from now on, also to running calls."""
-        for grant in self.open:
-            if grant.lease is not None and funds is not None:
-                funds.adopt(grant.lease)
-                tariff.hold(grant.held)
+        for permit in self.open:
+            if permit.reservation is not None and funds is not None:
+                funds.adopt(permit.reservation)
+                tariff.hold(permit.held)
             else:
-                grant.lease = None
-                grant.held.clear()
+                permit.reservation = None
+                permit.held.clear()
         self.funds, self.tariff = funds, tariff
 
     # -- calls ---------------------------------------------------------------------------------------------------------
 
-    def admit(self, id: str, key: str, use: Use, demand: Demand, now_ns: int, now_unix_ms: int) -> Grant:
+    def admit(self, id: str, key: str, use: Use, demand: Demand, now_ns: int, now_unix_ms: int) -> Permit:
         """Admit a call. Raises `PolicyError` for a model that is not allowed, `RateLimited`, `BudgetExceeded`,
         `Unpriced`.
         """
-        grant = Grant(id, key, use)
+        permit = Permit(id, key, use)
         scopes = [each for each in (self._limits.get(EVERY), self._limits.get(key)) if each is not None]
         for limits in scopes:
             self._check(limits, demand, now_ns)
-        self.cover(grant, demand.meters, now_unix_ms)
+        self.cover(permit, demand.meters, now_unix_ms)
         for limits in scopes:
             if bucket := self._buckets.get((limits.key, REQUESTS)):
                 bucket.take(1, now_ns)
             if bucket := self._buckets.get((limits.key, TOKENS)):
                 bucket.take(demand.tokens, now_ns)
-        grant.tokens = demand.tokens
-        grant.counted = tuple(
+        permit.tokens = demand.tokens
+        permit.counted = tuple(
             (limits.key, name) for limits in scopes for name in ((LIVE, CALLS) if demand.live else (CALLS,))
         )
-        self._running.update(grant.counted)
-        self.open.add(grant)
-        return grant
+        self._running.update(permit.counted)
+        self.open.add(permit)
+        return permit
 
-    def cover(self, grant: Grant, meters: Meters, now_unix_ms: int) -> None:
+    def cover(self, permit: Permit, meters: Meters, now_unix_ms: int) -> None:
         """Reserve what the call may be charged in all. Raises `BudgetExceeded`, `Unpriced`; then nothing changes."""
         if (funds := self.funds) is None:
             return
-        lease = grant.lease or funds.reserve(grant.key, NOTHING, now_unix_ms)
-        held = dict(grant.held)
+        reservation = permit.reservation or funds.reserve(permit.key, NOTHING, now_unix_ms)
+        held = dict(permit.held)
         try:
             money = 0
-            if funds.counts(grant.key, Measure.MONEY):
-                money = self._most(funds, grant, meters, now_unix_ms, grant.held)
-            funds.extend(lease, amounts_of(meters, money, requests=1), now_unix_ms)
+            if funds.counts(permit.key, Measure.MONEY):
+                money = self._most(funds, permit, meters, now_unix_ms, permit.held)
+            funds.extend(reservation, amounts_of(meters, money, requests=1), now_unix_ms)
         except PolicyError:
-            self.tariff.release(grant.held)
-            grant.held.update(held)
+            self.tariff.release(permit.held)
+            permit.held.update(held)
             self.tariff.hold(held)
             raise
-        grant.lease = lease
+        permit.reservation = reservation
 
-    def note(self, grant: Grant, meters: Meters, now_unix_ms: int) -> None:
+    def note(self, permit: Permit, meters: Meters, now_unix_ms: int) -> None:
         """Note what a running call has used so far, for alerts."""
-        if self.funds is not None and grant.lease is not None:
+        if self.funds is not None and permit.reservation is not None:
             money, held = 0, Held()
-            if self.funds.counts(grant.key, Measure.MONEY):
-                money = self._most(self.funds, grant, meters, now_unix_ms, held)
+            if self.funds.counts(permit.key, Measure.MONEY):
+                money = self._most(self.funds, permit, meters, now_unix_ms, held)
                 self.tariff.release(held)
-            self.funds.use(grant.lease, amounts_of(meters, money), now_unix_ms)
+            self.funds.use(permit.reservation, amounts_of(meters, money), now_unix_ms)
 
-    def leave(self, grant: Grant) -> None:
+    def leave(self, permit: Permit) -> None:
         """Count the call no more as a running one: its caller was served."""
-        if not grant.served:
-            grant.served = True
-            self._running.subtract(grant.counted)
+        if not permit.served:
+            permit.served = True
+            self._running.subtract(permit.counted)
 
-    def settle(self, grant: Grant, charged: Charged, now_ns: int) -> Amounts | None:
+    def settle(self, permit: Permit, charged: Charged, now_ns: int) -> Amounts | None:
         """End a call, and return what it came to; `None` if it had ended."""
-        self.leave(grant)
-        if grant not in self.open:
+        self.leave(permit)
+        if permit not in self.open:
             return None
-        self.open.discard(grant)
-        if grant.held:
-            self.tariff.release(grant.held)
-        amounts = self.amounts(grant.id, grant.key, grant.use, charged)
+        self.open.discard(permit)
+        if permit.held:
+            self.tariff.release(permit.held)
+        amounts = self.amounts(permit.id, permit.key, permit.use, charged)
         if self.funds is not None:
-            if grant.lease is not None:
-                self.funds.drop(grant.lease)
-            self.funds.spend(grant.key, amounts, charged.closed_unix_ms)
-        if more := amounts[Measure.TOKENS] - grant.tokens:
-            for key in {EVERY, grant.key}:
+            if permit.reservation is not None:
+                self.funds.drop(permit.reservation)
+            self.funds.spend(permit.key, amounts, charged.closed_unix_ms)
+        if more := amounts[Measure.TOKENS] - permit.tokens:
+            for key in {EVERY, permit.key}:
                 if bucket := self._buckets.get((key, TOKENS)):
                     bucket.take(more, now_ns)
         return amounts
@@ -244,11 +244,11 @@ class Tally:
                 said = f"This {whose} may have {bucket.limit} {_TOO_MANY[name]}."
                 raise RateLimited(said, -(-wait_ns // NS_PER_S), self.rates(limits.key, now_ns))
 
-    def _most(self, funds: Funds, grant: Grant, meters: Meters, now_unix_ms: int, held: Held) -> int:
+    def _most(self, funds: Funds, permit: Permit, meters: Meters, now_unix_ms: int, held: Held) -> int:
         try:
-            return self.tariff.most(grant.use, meters, now_unix_ms, held)
+            return self.tariff.most(permit.use, meters, now_unix_ms, held)
         except PolicyError:
-            if funds.bounds(grant.key, Measure.MONEY):
+            if funds.bounds(permit.key, Measure.MONEY):
                 raise
             return 0  # only alerts depend on it
 

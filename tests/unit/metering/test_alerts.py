@@ -39,8 +39,15 @@ def test_an_alert_is_a_signed_event_with_one_id_a_threshold_and_window():
         *("acme/monthly/1770000000000/80", "antiphon.budget.reached", "acme"),
     )
     assert event["data"] == {
-        "budget": "monthly", "measure": "tokens", "currency": "", "window": "month", "key": "K1", "hard": True,
-        "percent": 80, "used": 85, "amount": 100,
+        "budget": "monthly",
+        "measure": "tokens",
+        "currency": "",
+        "window": "month",
+        "key": "K1",
+        "hard": True,
+        "percent": 80,
+        "used": 85,
+        "amount": 100,
     }
     headers = notice.signed(5, "")
     signed = b".".join((event["id"].encode(), b"5", notice.body))

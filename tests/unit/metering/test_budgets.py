@@ -118,13 +118,13 @@ def test_each_threshold_is_told_once_in_a_window():
 
 def test_what_a_running_call_has_used_is_told_too_and_a_refusal_is_the_end():
     pool = funds("day tokens 100 day")
-    lease = pool.reserve("k", tokens(90), NOON)
-    pool.use(lease, tokens(55), NOON)
+    reservation = pool.reserve("k", tokens(90), NOON)
+    pool.use(reservation, tokens(55), NOON)
     assert [alert.percent for alert in pool.alerts] == [50]
     with pytest.raises(BudgetExceeded):
-        pool.extend(lease, tokens(101), NOON)
+        pool.extend(reservation, tokens(101), NOON)
     assert [alert.percent for alert in pool.alerts] == [50, 80, 100]
-    pool.settle(lease, tokens(90), NOON)
+    pool.settle(reservation, tokens(90), NOON)
     assert len(pool.alerts) == 3
 
 
@@ -136,12 +136,12 @@ def test_a_soft_budget_refuses_nothing():
 
 def test_a_change_takes_over_running_calls():
     before, after = funds("day tokens 100 day"), funds("day tokens 50 day")
-    lease = before.reserve("k", tokens(80), NOON)
-    before.use(lease, tokens(10), NOON)
-    after.adopt(lease)
+    reservation = before.reserve("k", tokens(80), NOON)
+    before.use(reservation, tokens(10), NOON)
+    after.adopt(reservation)
     with pytest.raises(BudgetExceeded):
         after.reserve("k", tokens(1), NOON)
-    after.settle(lease, tokens(20), NOON)
+    after.settle(reservation, tokens(20), NOON)
     assert left(after) == {"day": 30}
 
 
@@ -166,25 +166,25 @@ def test_whatever_the_order_streams_never_exceed_a_budget(steps, amount):
         return (0, 0, 0, ms, 0)
 
     for stream, step, ms in steps:
-        lease, heard = open_streams.get(stream, (None, 0))
+        reservation, heard = open_streams.get(stream, (None, 0))
         try:
-            if lease is None:
+            if reservation is None:
                 open_streams[stream] = pool.reserve("k", audio(STRETCH), NOON), 0
             elif step == "end":
-                pool.settle(lease, audio(heard), NOON)
+                pool.settle(reservation, audio(heard), NOON)
                 spent += heard
                 del open_streams[stream]
             else:
-                if heard + ms > lease.amounts[Measure.AUDIO_MS]:
-                    pool.extend(lease, audio(heard + ms), NOON)
-                open_streams[stream] = lease, heard + ms
+                if heard + ms > reservation.amounts[Measure.AUDIO_MS]:
+                    pool.extend(reservation, audio(heard + ms), NOON)
+                open_streams[stream] = reservation, heard + ms
         except BudgetExceeded:
             pass
         held = sum(each.amounts[Measure.AUDIO_MS] for each, _ in open_streams.values())
         assert spent + held <= amount
         assert left(pool)["day"] == amount - spent - held
-    for lease, heard in open_streams.values():
-        pool.settle(lease, audio(heard), NOON)
+    for reservation, heard in open_streams.values():
+        pool.settle(reservation, audio(heard), NOON)
         spent += heard
     assert spent <= amount
     assert left(pool) == {"day": amount - spent}
