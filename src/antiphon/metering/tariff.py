@@ -111,7 +111,7 @@ class Tariff:
         """Return what a session costs that ended. Without a price it costs nothing, and the statement reports it."""
         if self.series is None:
             return 0
-        if self._rater is None or not self._month[0] <= session.closed_unix_ms < self._month[1]:
+        if self._rater is None or session.closed_unix_ms >= self._month[1]:  # time never goes back here
             month = month_of(session.closed_unix_ms)
             self._rater, self._month = Rater(self.series), (month.since_unix_ms, month.until_unix_ms)
         try:
@@ -150,7 +150,9 @@ class Tariff:
             others = self._held.get(key, 0) + held.get(key, 0)
             held[key] = held.get(key, 0) + parts
             exact = _highest(each, counted, counted + others, parts)
-        return -(-max(exact, each.least) // each.scale)
+        rounding = each.book.rounding
+        quantum = 1 if rounding.per in _LONG else rounding.quantum_nano
+        return -(-max(exact, each.least) // (each.scale * quantum)) * quantum
 
     def _in_month(self, unix_ms: int) -> bool:
         return self._month[0] <= unix_ms < self._month[1]

@@ -85,6 +85,7 @@ def test_what_a_session_costs_alone_is_what_the_statement_says(lengths, mode):
     if any(lengths):
         rated = prices.settle(closed_session("acme", "1", "k", use, charged))
         assert prices.cost(use, meters, NOVEMBER) == rated > 0
+        assert prices.most(use, meters, NOVEMBER, {}) >= rated
     assert tariff(TIERS).cost(LIVE, meters, NOVEMBER) is None
 
 
