@@ -53,10 +53,12 @@ from antiphon.session.door import Door
 from antiphon.session.keeping import Keeper
 from antiphon.session.places import CallKind
 from antiphon.session.sessions import Bounds, Sessions
+from antiphon.session.subjects import Subjects
 from antiphon.slo.objectives import Objectives
 from antiphon.slo.shares import Bound, Shares
 from antiphon.storage.directory import open_directory, warn_of_writable_models
 from antiphon.storage.identity import server_id
+from antiphon.storage.master_key import find_source
 from antiphon.stores import open_server_stores
 from antiphon.supervision import supervisor
 from antiphon.text.reading import warm
@@ -128,14 +130,7 @@ async def assemble(config: Config, accept_loss: bool = False) -> AsyncIterator[H
     async with AsyncExitStack() as stack:
         latest = LatestClock(clock, directory / LATEST_NAME)
         server = server_id(directory)
-        stores = open_server_stores(
-            directory,
-            server,
-            latest,
-            answers_bytes=config.limits.kept_gb << 30,
-            jobs=_job_bounds(config),
-            accept_loss=accept_loss,
-        )
+        stores = _stores(config, directory, server, latest, accept_loss)
         for store in (stores.ledger, stores.answers, stores.jobs, stores.passing):  # closed in reverse order
             stack.push_async_callback(store.close)
         control = Control(stores.directory)
@@ -190,13 +185,15 @@ async def assemble(config: Config, accept_loss: bool = False) -> AsyncIterator[H
         def keep_s(project: str) -> int:
             return keys.policy(project).keep_answers_s
 
-        keeper = Keeper(stores.answers, keep_s, clock, partial(auditor.expired, Action.ANSWERS_EXPIRE))
+        expired = partial(auditor.expired, Action.ANSWERS_EXPIRE)
+        keeper = Keeper(stores.answers, keep_s, clock, expired, stores.sealer)
+        subjects = Subjects(stores, keeper, keep_s, auditor)
         stack.push_async_callback(keeper.close)
         tiers = Tiers(stores, keep_s, partial(auditor.expired, Action.FILES_EXPIRE))
         provenance = await asyncio.to_thread(_provenance, config) if config.speaks else None
         sessions = Sessions(services, keys, catalogue, voices, keeper, provenance, bounds)
         stack.push_async_callback(sessions.settle)
-        jobs = Service(tiers, latest)
+        jobs = Service(tiers, latest, stores.sealer)
         door = Door(sessions, keys, clock, jobs, auditor, stores.resources, Pairs(directory))
         worker = _worker(config, door, sessions, tiers, stores.ledger, latest, webhooks, server)
         jobs.wake = worker.wake
@@ -221,8 +218,57 @@ async def assemble(config: Config, accept_loss: bool = False) -> AsyncIterator[H
         uploads = Uploads(limits.upload_mb << 20, limits.uploads_mb << 20, limits.uploads_per_key_mb << 20)
         billing = Billing(stores.ledger, stores.bills, pricing.of, pricing.costs)
         auditing = Auditing(auditor, stores.trail, notary)
-        asgi = _asgi(config, clock, door, uploads, observer, control, billing, auditing, exporting, allowances, ready)
+        asgi = _asgi(
+            *(
+                config,
+                clock,
+                door,
+                uploads,
+                observer,
+                control,
+                billing,
+                auditing,
+                exporting,
+                subjects,
+                allowances,
+                ready,
+            )
+        )
         yield House(asgi, partial(_grpc, door, clock, uploads, ready), sessions, observer, first_key)
+
+
+@asynccontextmanager
+async def open_subjects(config: Config) -> AsyncIterator[Subjects]:
+    """Open what is kept, without a server, to export or erase it. Raises as `assemble` does."""
+    directory = open_directory(config.directory)
+    async with AsyncExitStack() as stack:
+        latest = LatestClock(SystemClock(), directory / LATEST_NAME)
+        stores = _stores(config, directory, server_id(directory), latest)
+        for store in (stores.ledger, stores.answers, stores.jobs, stores.passing):
+            stack.push_async_callback(store.close)
+        stack.push_async_callback(latest.save)
+        keys = KeyRing(stores.directory, latest)
+        stack.callback(keys.close)
+        auditor = _auditor(config, stores, SystemClock(), latest, keys)
+        stack.push_async_callback(auditor.close)
+
+        def keep_s(project: str) -> int:
+            return keys.policy(project).keep_answers_s
+
+        yield Subjects(stores, Keeper(stores.answers, keep_s, latest, sealer=stores.sealer), keep_s, auditor)
+
+
+def _stores(config: Config, directory: Path, server: str, clock: Clock, accept_loss: bool = False) -> ServerStores:
+    """Open the stores of the server with that id; blocking. Raises as `open_server_stores`."""
+    return open_server_stores(
+        directory,
+        server,
+        clock,
+        master=find_source(directory, os.environ, *structs.astuple(config.encryption)),
+        answers_bytes=config.limits.kept_gb << 30,
+        jobs=_job_bounds(config),
+        accept_loss=accept_loss,
+    )
 
 
 def _auditor(config: Config, stores: ServerStores, clock: SystemClock, latest: LatestClock, keys: KeyRing) -> Auditor:
@@ -363,6 +409,7 @@ def _asgi(
     billing: Billing,
     auditing: Auditing,
     exporting: Exporting,
+    subjects: Subjects,
     allowances: Allowances,
     trouble: Callable[[], str | None],
 ) -> ASGIApp:
@@ -404,9 +451,8 @@ def _asgi(
         from antiphon.admin import create_admin
 
         inspect = inspectors.check
-        return create_admin(
-            control, door.administer, billing.ledger, clock, inspect, auditing, exporting.control, billing, allowances
-        )
+        desks = auditing, exporting.control, billing, subjects, allowances
+        return create_admin(control, door.administer, billing.ledger, clock, inspect, *desks)
 
     routes.append(Mount("/admin/v1", _Later(administration)))
     return entrance(routes)

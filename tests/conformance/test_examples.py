@@ -10,8 +10,17 @@ import pytest
 
 # Which are served, not run (tests/unit/transports/test_plain_vendor.py), or need a server that speaks gRPC
 # (tests/conformance/google) or TLS (test_amazon_sdk.py), or are about the audit log
-# (tests/unit/trust/test_tampering.py, test_notary.py).
-ELSEWHERE = ("plain_vendor", "google_live", "google_batch", "amazon_live", "verify_audit", "audit_witness")
+# (tests/unit/trust/test_tampering.py, test_notary.py), or run a server of their own
+# (tests/faults/test_zero_retention.py).
+ELSEWHERE = (
+    "plain_vendor",
+    "google_live",
+    "google_batch",
+    "amazon_live",
+    "verify_audit",
+    "audit_witness",
+    "zero_retention",
+)
 EXAMPLES = [
     path for path in sorted((Path(__file__).parents[2] / "examples").glob("*.py")) if path.stem not in ELSEWHERE
 ]

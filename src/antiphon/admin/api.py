@@ -28,7 +28,8 @@ from antiphon.admin.audit import add_audit
 from antiphon.admin.budgets import add_budgets
 from antiphon.admin.exports import add_exports
 from antiphon.admin.statements import Check, add_statements, readable_project
-from antiphon.core.audit import Action
+from antiphon.admin.subjects import add_subjects
+from antiphon.core.audit import Action, Author
 from antiphon.core.errors import AntiphonError, InternalError, PolicyError, Unauthenticated
 from antiphon.core.identity import Principal
 from antiphon.core.identity import Scope as Permission
@@ -40,6 +41,7 @@ from antiphon.metering import usage
 from antiphon.metering.allowances import Allowances
 from antiphon.metering.export.control import ExportControl
 from antiphon.metering.statements import Billing
+from antiphon.session.subjects import Subjects
 from antiphon.trust.audit import Auditor
 from antiphon.trust.control import Control
 from antiphon.trust.notary import Auditing
@@ -69,6 +71,7 @@ def create_admin(
     auditing: Auditing,
     exports: ExportControl,
     billing: Billing,
+    subjects: Subjects,
     allowances: Allowances,
 ) -> FastAPI:
     """Return the management API as a separate application. `inspect` raises if the caller may not read its document."""
@@ -118,6 +121,11 @@ def create_admin(
     add_statements(app, control, billing, clock, reader, administrator)
     add_exports(app, exports, administrator)
     add_budgets(app, allowances, reader)
+
+    def author(who: Principal, scope: Scope) -> Author:
+        return auditor.author(who, *_from(scope))
+
+    add_subjects(app, subjects, author, administrator)
     return app
 
 
@@ -152,6 +160,11 @@ def _add_projects(app: FastAPI, control: Control, clock: Clock, administrator: C
         by a new key.
         """
         return messages.project_answer(manages.forget_tags(project_id))
+
+    @app.post("/projects/{project_id}/rotate_key", operation_id="rotate_key")
+    def rotate_key(project_id: str, manages: Control = managed) -> messages.ProjectAnswer:
+        """Have the project's content sealed by a new key from now on. Earlier content stays readable until its end."""
+        return messages.project_answer(manages.rotate_key(project_id))
 
 
 def _add_keys(app: FastAPI, control: Control, clock: Clock, administrator: Check, manager: Manage) -> None:

@@ -7,7 +7,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from antiphon.core.entry import MAX_INTEGER
 from antiphon.core.identity import DEFAULT_PROJECT, MAX_NAME, USUAL_SCOPES, Key, Project, Scope
-from antiphon.core.policy import MAX_KEEP_S, MAX_WEIGHT, Marking, Policy, TagPolicy
+from antiphon.core.policy import MAX_KEEP_S, MAX_WEIGHT, ConsentPolicy, Marking, Policy, TagPolicy
 from antiphon.core.redaction import Substitution
 from antiphon.core.usage import By
 
@@ -40,6 +40,10 @@ RedactAs = Annotated[
 RedactWords = Annotated[str, Field(description="Further words and phrases to hide, one a line.")]
 RedactPatterns = Annotated[
     str, Field(description="Further regular expressions, one a line: what they match is hidden.")
+]
+Consent = Annotated[
+    ConsentPolicy,
+    Field(strict=False, description="Which calls need a tag `consent=...`: none, or those that hear a voice."),
 ]
 StripeCustomer = Annotated[
     str, Field(max_length=64, description="Whose usage it is at Stripe: 'cus_...', 'none', or empty if not said yet.")
@@ -82,6 +86,7 @@ class ProjectChange(_Request):
     redact_as: RedactAs | None = None
     redact_words: RedactWords | None = None
     redact_patterns: RedactPatterns | None = None
+    consent: Consent | None = None
     stripe_customer: StripeCustomer | None = None
     budgets: Budgets | None = None
     limits: Limits | None = None
@@ -114,6 +119,7 @@ class ProjectAnswer(_Answer):
     redact_as: Substitution
     redact_words: str
     redact_patterns: str
+    consent: ConsentPolicy
     stripe_customer: str
     budgets: str
     limits: str

@@ -34,7 +34,7 @@ class Account:
         self._claim = call.claim
         self._model = model
         self._feature = feature
-        self._tags = services.labels(call.principal.project, call.spec.tags)
+        self._tags = services.labels(call.principal.project, (*call.tags, *call.spec.tags))
         self._last: dict[Meter, int] = {}  # the sequence of its latest entry
         self._sequence = 0
         self._written = False  # whether the ledger has any entry of it

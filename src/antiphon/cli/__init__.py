@@ -29,6 +29,8 @@ COMMANDS = {
     "stripe": "Prepare Stripe for usage.",
     "keys": "Create, list and revoke API keys.",
     "projects": "Create and list projects.",
+    "subjects": "Export and erase what is kept about a person.",
+    "master-key": "Check and change the key that protects what is kept.",
     "audit": "Verify and export the audit log.",
     "models": "List, pull and find models.",
     "bench": "Measure a server at the client.",

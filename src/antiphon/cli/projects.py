@@ -9,7 +9,8 @@ from rich.table import Table
 
 from antiphon.cli.keys import find_control, now_unix_ms, open_control, parse_duration_ms, shown_time
 from antiphon.cli.options import ConfigFile, ConfiguredDataDir
-from antiphon.core.policy import MAX_WEIGHT, Marking, Policy, TagPolicy
+from antiphon.cli.subjects import ApiKey, Url, Yes, erase_project
+from antiphon.core.policy import MAX_WEIGHT, ConsentPolicy, Marking, Policy, TagPolicy
 from antiphon.core.redaction import Substitution
 
 app = typer.Typer(help="Make, change and list projects, which own keys and usage.", no_args_is_help=True)
@@ -50,7 +51,10 @@ RedactWords = Annotated[
 RedactPatterns = Annotated[
     list[str] | None, typer.Option("--redact-pattern", help="A regular expression whose matches are hidden; as above.")
 ]
-
+Consent = Annotated[
+    ConsentPolicy | None,
+    typer.Option(help="Which calls need a tag 'consent=...': none, or those that hear a voice."),
+]
 StripeCustomer = Annotated[
     str | None,
     typer.Option(help="Whose usage it is at Stripe: 'cus_...', 'none' if it does not go there, or '' if not said yet."),
@@ -78,6 +82,7 @@ def create(
     redact_as: RedactAs = None,
     redact_words: RedactWords = None,
     redact_patterns: RedactPatterns = None,
+    consent: Consent = None,
     stripe_customer: StripeCustomer = None,
     budgets: Budgets = None,
     limits: Limits = None,
@@ -94,6 +99,7 @@ def create(
         redact_as=redact_as,
         redact_words=redact_words,
         redact_patterns=redact_patterns,
+        consent=consent,
         stripe_customer=stripe_customer,
         budgets=budgets,
         limits=limits,
@@ -113,6 +119,7 @@ def change(
     redact_as: RedactAs = None,
     redact_words: RedactWords = None,
     redact_patterns: RedactPatterns = None,
+    consent: Consent = None,
     stripe_customer: StripeCustomer = None,
     budgets: Budgets = None,
     limits: Limits = None,
@@ -129,6 +136,7 @@ def change(
         redact_as=redact_as,
         redact_words=redact_words,
         redact_patterns=redact_patterns,
+        consent=consent,
         stripe_customer=stripe_customer,
         budgets=budgets,
         limits=limits,
@@ -144,6 +152,30 @@ def forget_tags(project_id: Id, config: ConfigFile = None, data_dir: ConfiguredD
     """Destroy the key that hashed a project's tags, so that no usage can be found by them any more."""
     open_control(config, data_dir).forget_tags(project_id)
     print(f"The tags of project {project_id} in the ledger mean nothing any more. New ones are hashed by another key.")
+
+
+@app.command("rotate-key")
+def rotate_key(project_id: Id, config: ConfigFile = None, data_dir: ConfiguredDataDir = None) -> None:
+    """Have a project's content sealed by a new key. What the earlier ones sealed stays readable until its end."""
+    open_control(config, data_dir).rotate_key(project_id)
+    print(f"Content of project {project_id} is sealed by a new key from now on.")
+
+
+@app.command()
+def erase(
+    project_id: Id,
+    yes: Yes = False,
+    url: Url = "",
+    api_key: ApiKey = "",
+    config: ConfigFile = None,
+    data_dir: ConfiguredDataDir = None,
+) -> None:
+    """Destroy the keys of a project's content and tags, erase the content, and print the certificate. The project, its
+    API keys and its usage stay.
+    """
+    if not yes:
+        typer.confirm(f"This cannot be undone. Erase all content of {project_id}?", abort=True, err=True)
+    erase_project(project_id, url, api_key, config, data_dir)
 
 
 @app.command("list")

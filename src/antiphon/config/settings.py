@@ -17,6 +17,7 @@ from antiphon.config.names import (
 from antiphon.config.tables import (
     Audit,
     Budgets,
+    Encryption,
     Fetch,
     Grpc,
     Inspection,
@@ -73,6 +74,7 @@ class Config(Table, frozen=True, kw_only=True):
     recognition: Recognition = Recognition()
     fetch: Fetch = Fetch()
     inspection: Inspection = Inspection()
+    encryption: Encryption = Encryption()
     audit: Audit = Audit()
     budgets: Budgets = Budgets()
     pricing: Pricing = msgspec.field(default_factory=Pricing)

@@ -121,6 +121,15 @@ class Fetch(Table, frozen=True, kw_only=True):
     timeout_s: Positive = 60
 
 
+class Encryption(Table, frozen=True, kw_only=True):
+    """The master key that protects the keys of projects' content: a file, or the command that prints it. Without both
+    it is in `ANTIPHON_MASTER_KEY`, or in a file that is made at the first start.
+    """
+
+    key_file: str = ""
+    key_command: tuple[str, ...] = ()
+
+
 class Witness(Table, frozen=True, kw_only=True):
     """A witness that signs checkpoints of the audit log: its address, and its public key in text form."""
 

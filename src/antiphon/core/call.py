@@ -12,7 +12,8 @@ S = TypeVar("S", covariant=True)
 @dataclass(frozen=True, slots=True)
 class Call(Generic[S]):
     """`id`, a UUID, is the session's. `surface` is the vendor's protocol. `claim` belongs to an idempotency key or an
-    SDK's retry, if the caller sent one. An `item` of a job uses only capacity that interactive calls leave.
+    SDK's retry, if the caller sent one. An `item` of a job uses only capacity that interactive calls leave. `tags` came
+    with the opening, beside those of the spec.
     """
 
     id: str
@@ -21,3 +22,4 @@ class Call(Generic[S]):
     spec: S
     claim: Claim | None = None
     item: bool = False
+    tags: tuple[str, ...] = ()

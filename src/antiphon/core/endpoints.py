@@ -81,6 +81,7 @@ class AnswerRequest:
     of the prompt. `keep` asks to keep this answer (`None`: as the project's policy says). With `background` the caller
     gets only the surface's output for `Opened`, and the rest is kept. With `prepared` nothing is generated: the answer
     has no output, and a later call can continue from it. An error about one of these has its name as `param`.
+    `subjects` are the pseudonyms of the people whom referred answers are about.
     """
 
     spec: Spec | SpeakSpec
@@ -90,6 +91,7 @@ class AnswerRequest:
     keep: bool | None = False
     background: bool = False
     prepared: bool = False
+    subjects: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

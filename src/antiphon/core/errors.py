@@ -158,6 +158,12 @@ class PolicyError(AntiphonError):
     code = "forbidden"
 
 
+class ConsentRequired(PolicyError):
+    """The project's policy requires the consent of the person who is heard, and the call has no tag for it."""
+
+    code = "consent_required"
+
+
 class Unauthenticated(PolicyError):
     """No key, or no valid one."""
 

@@ -45,7 +45,8 @@ NO_TOKENS = TokenUsage(0, 0)
 class Blob:
     """Bytes of a project, with the caller's name; `purpose` is in the vendor's words. It is deleted at `ends_unix_ms`,
     or earlier if the project's policy says so. One without a purpose belongs to a job: callers reach it only through
-    the job, with which it is deleted; the input at the latest when the job is over.
+    the job, with which it is deleted; the input at the latest when the job is over. `subject` is the pseudonym of the
+    person it is about, if the caller named one.
     """
 
     id: str
@@ -54,6 +55,7 @@ class Blob:
     created_unix_ms: int
     ends_unix_ms: int
     size_bytes: int = 0
+    subject: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,7 +64,8 @@ class Job:
     its scopes at that time. `input`, `output` and `errors` name blobs; the latter two are empty if nothing was written.
     The job expires at `deadline_unix_ms` and is deleted at `ends_unix_ms`; its outputs end after `output_s` seconds at
     most, if that is not 0. Other times are 0 until they happen: `begun`, cancellation requested, `over`. `attempt`
-    counts the workers that have had it.
+    counts the workers that have had it. `subject` is the pseudonym of the person it is about; `tags` are the caller's
+    for all of its calls.
     """
 
     project: str
@@ -91,6 +94,8 @@ class Job:
     reasoning_tokens: int = 0
     result: bytes = b""
     attempt: int = 0
+    subject: str = ""
+    tags: tuple[str, ...] = ()
 
     @property
     def over(self) -> bool:
@@ -214,7 +219,9 @@ class NoticeKind(JobKind, Protocol):
 
 @dataclass(frozen=True, slots=True)
 class NewFile:
-    """A file to store under `id`, for at most `keep_s` seconds if given. `tell` gets the stored blob."""
+    """A file to store under `id`, for at most `keep_s` seconds if given. `tell` gets the stored blob. Its `tags` may
+    name the person whom it is about.
+    """
 
     id: str
     name: str
@@ -222,6 +229,7 @@ class NewFile:
     data: bytes = field(repr=False)
     keep_s: int | None
     tell: Callable[[Blob], Step]
+    tags: tuple[str, ...] = ()
 
 
 class FileAct(StrEnum):
@@ -259,6 +267,7 @@ class NewJob:
     to the job. It expires after `window_s`, and its outputs end after `output_s` seconds, if given, or earlier if the
     policy says so. If the policy keeps nothing, everything is deleted after `passing_s`, if given. At most `most_open`
     of its kind may be unfinished. `spec` is what it will ask for, if known now: an impossible one is refused at once.
+    All of its calls have the `tags`.
     """
 
     kind: str
@@ -275,6 +284,7 @@ class NewJob:
     passing_s: int = 0
     most_open: int = 32
     spec: TranscribeSpec | None = None
+    tags: tuple[str, ...] = ()
 
 
 class JobAct(StrEnum):

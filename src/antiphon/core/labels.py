@@ -9,6 +9,7 @@ import re
 from collections.abc import Iterable
 
 from antiphon.core.policy import TagPolicy
+from antiphon.core.tags import without_subject
 
 HASH_DIGITS = 16
 
@@ -16,12 +17,13 @@ _NAMED = re.compile(r"([A-Za-z0-9_.-]{1,64}=).*", re.DOTALL)
 
 
 def labels_of(tags: Iterable[str], policy: TagPolicy, key: bytes | None) -> tuple[str, ...]:
-    """Return the labels of tags. Without a key, tags to be hashed are dropped."""
+    """Return the labels of tags, without the subject. Without a key, tags to be hashed are dropped."""
+    kept = without_subject(tags)
     if policy is TagPolicy.PLAIN:
-        return tuple(tags)
+        return kept
     if policy is TagPolicy.NONE or key is None:
         return ()
-    return tuple(hashed(tag, key) for tag in tags)
+    return tuple(hashed(tag, key) for tag in kept)
 
 
 def forms_of(tag: str, key: bytes | None) -> tuple[str, ...]:

@@ -38,6 +38,13 @@ class TagPolicy(StrEnum):
     PLAIN = "plain"  # as they were sent, for ever
 
 
+class ConsentPolicy(StrEnum):
+    """The calls that need a tag `consent=...`, which says what the person who is heard agreed to."""
+
+    NONE = "none"
+    VOICE = "voice"  # those that hear somebody: transcriptions and conversations
+
+
 @dataclass(frozen=True, slots=True)
 class _Rule:
     """The valid values of a field in words; a parser of a JSON value, which raises `ValueError`; and the replacement
@@ -121,9 +128,9 @@ class Policy:
     """The policy of a project. `keep_answers_s` is how long models' answers are kept, at most; 0 keeps none. `weight`
     is the project's share when projects compete. `redact` are the kinds of personal data to hide in every answer,
     separated by commas, `redact_as` is their replacement; `redact_words` and `redact_patterns` are further texts and
-    regular expressions to hide, one per line. `stripe_customer` is the customer at Stripe to whom the usage is
-    exported: empty if not yet known, `NO_CUSTOMER` for none. `budgets` and `limits` are those of the project and its
-    keys, one per line, as `core.budgets` reads them.
+    regular expressions to hide, one per line. `consent` says which calls need a tag of consent. `stripe_customer` is
+    the customer at Stripe to whom the usage is exported: empty if not yet known, `NO_CUSTOMER` for none. `budgets` and
+    `limits` are those of the project and its keys, one per line, as `core.budgets` reads them.
     """
 
     keep_answers_s: int = field(default=0, metadata=_integer(0, MAX_KEEP_S, strictest=0))
@@ -134,6 +141,7 @@ class Policy:
     redact_as: Substitution = field(default=Substitution.ENTITY_NAME, metadata=_word(Substitution, Substitution.HASH))
     redact_words: str = field(default="", metadata=_lines("words or phrases", str))
     redact_patterns: str = field(default="", metadata=_lines("regular expressions", _compile))
+    consent: ConsentPolicy = field(default=ConsentPolicy.NONE, metadata=_word(ConsentPolicy, ConsentPolicy.VOICE))
     stripe_customer: str = field(default="", metadata=_CUSTOMER)
     budgets: str = field(default="", metadata=_BUDGETS)
     limits: str = field(default="", metadata=_LIMITS)

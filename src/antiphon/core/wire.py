@@ -125,12 +125,13 @@ Wire = str | bytes | Head
 class Keep:
     """An answer to store under its id, in place of its earlier state. `body` is the surface's, to show it again.
     `conversation` is this turn and its answer; the store prepends that of the turns before it. Without one, no later
-    call can continue from it.
+    call can continue from it. `subjects` are the pseudonyms of the people whom it is about.
     """
 
     id: str
     body: bytes
     conversation: tuple[Message, ...] = ()
+    subjects: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

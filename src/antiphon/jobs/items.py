@@ -184,7 +184,8 @@ class Item:
             sent: bytes | Body = call.body
             if call.file:
                 sent = Body(await self._read_file(call.file), ((REQUEST, call.body.decode()),))
-            opened = await services.door.item(row, opening, principal, sent, _Unheld(), claim, self._fills)
+            tags = self._job.tags
+            opened = await services.door.item(row, opening, principal, sent, _Unheld(), claim, self._fills, tags)
         except AntiphonError as error:
             if _passes(error, last):
                 return error

@@ -140,6 +140,7 @@ class Run:
                 purpose=self._kind.output_purpose,
                 created_unix_ms=job.created_unix_ms,
                 ends_unix_ms=job.ends_unix_ms,
+                subject=job.subject,
             )
 
         return blob(job.output, "output"), blob(job.errors, "error")

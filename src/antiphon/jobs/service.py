@@ -27,6 +27,8 @@ from antiphon.core.jobs import (
     OneJob,
 )
 from antiphon.core.ports import Clock
+from antiphon.core.sealing import PLAIN, Sealer
+from antiphon.core.tags import SUBJECT, value_of
 from antiphon.core.wire import Step
 from antiphon.jobs.tiers import Tier, Tiers
 from antiphon.session.door import BESIDE_BYTES
@@ -43,10 +45,11 @@ RETRY_AFTER_S = 1
 class Service:
     """Implements `core.jobs.JobService`. `wake` is called when there is new work."""
 
-    def __init__(self, tiers: Tiers, clock: Clock) -> None:
-        """Create the service; `clock` is that of the stores."""
+    def __init__(self, tiers: Tiers, clock: Clock, sealer: Sealer = PLAIN) -> None:
+        """Create the service; `clock` is that of the stores, and `sealer` makes the pseudonyms of subjects."""
         self._tiers = tiers
         self._clock = clock
+        self._sealer = sealer
         self._reading = 0
         self._waiting = 0
         self._shown = asyncio.Semaphore(MOST_READ)  # outputs
@@ -58,7 +61,8 @@ class Service:
         jobs, keep_s = tier.jobs, tier.keep_s(project)
         match question:
             case NewFile():
-                return question.tell(await jobs.put_blob(project, self._blob(question, keep_s), question.data))
+                blob = self._blob(question, keep_s, await self._subject(project, question.tags))
+                return question.tell(await jobs.put_blob(project, blob, question.data))
             case OneFile():
                 return await self._one_file(question, project, tier)
             case ManyFiles():
@@ -77,10 +81,17 @@ class Service:
                 asked = question
                 return asked.tell(*await jobs.jobs(project, asked.kind, asked.page, keep_s, asked.states))
 
-    def _blob(self, new: NewFile, keep_s: int) -> Blob:
+    async def _subject(self, project: str, tags: tuple[str, ...]) -> str:
+        """Return the pseudonym of the person whom something is about; empty if the tags name none."""
+        subject = value_of(tags, SUBJECT)
+        return await asyncio.to_thread(self._sealer.pseudonym, project, subject) if subject else ""
+
+    def _blob(self, new: NewFile, keep_s: int, subject: str) -> Blob:
         now = self._clock.unix_ms()
         ends = now + 1000 * min(keep_s, new.keep_s or KEPT_S)
-        return Blob(id=new.id, name=new.name, purpose=new.purpose, created_unix_ms=now, ends_unix_ms=ends)
+        return Blob(
+            id=new.id, name=new.name, purpose=new.purpose, created_unix_ms=now, ends_unix_ms=ends, subject=subject
+        )
 
     async def _one_file(self, asked: OneFile, project: str, tier: Tier) -> Step:
         jobs, keep_s = tier.jobs, tier.keep_s(project)
@@ -105,11 +116,13 @@ class Service:
         if new.passing_s and not tier.keeps:
             keep_s = min(keep_s, new.passing_s)
         ends = given_ends = now + 1000 * keep_s
+        subject = await self._subject(project, new.tags)
         if new.data:
-            own = Blob(id=new.input, name="", purpose="", created_unix_ms=now, ends_unix_ms=ends)
+            own = Blob(id=new.input, name="", purpose="", created_unix_ms=now, ends_unix_ms=ends, subject=subject)
             await tier.jobs.put_blob(project, own, new.data)
         elif new.input:
-            given_ends = await self._input_ends(new, project, tier)
+            given = await self._input(new, project, tier)
+            given_ends, subject = given.ends_unix_ms, subject or given.subject
         job = Job(
             project=project,
             id=new.id,
@@ -124,6 +137,8 @@ class Service:
             deadline_unix_ms=min(now + 1000 * new.window_s, min(given_ends, ends) - LAST_WORDS_MS),
             ends_unix_ms=ends,
             output_s=new.output_s,
+            subject=subject,
+            tags=new.tags,
         )
         try:
             await tier.jobs.create(job, new.most_open)
@@ -134,15 +149,15 @@ class Service:
         self.wake()
         return job
 
-    async def _input_ends(self, new: NewJob, project: str, tier: Tier) -> int:
-        """Return the time when its input expires. Raises `CallerError` if there is none."""
+    async def _input(self, new: NewJob, project: str, tier: Tier) -> Blob:
+        """Return its input. Raises `CallerError` if there is none."""
         try:
             given = await tier.jobs.blob(project, new.input, tier.keep_s(project))
         except NotFound:
             raise CallerError("No such File object.", param="input") from None
         if given.purpose != new.input_purpose:
             raise CallerError(f"The file must have the purpose '{new.input_purpose}'.", param="input")
-        return given.ends_unix_ms
+        return given
 
     async def _job(self, kind: str, id: str, project: str, tier: Tier) -> Job:
         job = await tier.jobs.job(project, id, tier.keep_s(project))

@@ -13,6 +13,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
 from typing import Any, Protocol, TypeVar
 
+from antiphon.calls.account import Tagged
 from antiphon.calls.generation import Generation, Keeping
 from antiphon.calls.recognition import Recognition
 from antiphon.catalogue.catalogue import ANSWERS
@@ -30,9 +31,11 @@ from antiphon.core.endpoints import (
     Succession,
     SuccessiveCalls,
 )
+from antiphon.core.entry import MAX_TAGS
 from antiphon.core.errors import (
     AlreadyAnswered,
     AntiphonError,
+    CallerError,
     InternalError,
     InvalidSignature,
     NotFound,
@@ -41,11 +44,12 @@ from antiphon.core.errors import (
 )
 from antiphon.core.events import Completed, TokenUsage
 from antiphon.core.identity import Principal, Scope
-from antiphon.core.jobs import FileAct, JobAct, JobService, OneFile, OneJob
+from antiphon.core.jobs import FileAct, JobAct, JobService, NewFile, NewJob, OneFile, OneJob
 from antiphon.core.ports import Clock
 from antiphon.core.routing import CallRow, DialogueRow, LookupRow, Row
 from antiphon.core.specs import GenerateSpec, content_bytes
 from antiphon.core.stores import Claim, Resources
+from antiphon.core.tags import NAME, taken
 from antiphon.core.wire import Bearer, Body, Close, Credential, Opening, Pending, Signed, Step, Url, Wire
 from antiphon.session.dialogue import DialogueConnection
 from antiphon.session.lookups import Lookups
@@ -71,6 +75,7 @@ _KEPT: dict[tuple[type, str], Action] = {
 }
 
 T = TypeVar("T")
+C = TypeVar("C", bound=Tagged)
 
 log = logging.getLogger(__name__)
 
@@ -233,9 +238,10 @@ class Door:
         Raises `AntiphonError`, and what `read` does.
         """
         principal, opening = self.authenticate(row, opening, row.endpoint.credential(opening), row.scope)
+        opening, tags = taken(opening)
         held, sent = await read(principal)
         try:
-            opened = await self._open(row, opening, principal, sent, held)
+            opened = await self._open(row, opening, principal, sent, held, tags)
         except BaseException as error:
             held.release()
             self.note_refusal(row, opening, principal, error)
@@ -253,15 +259,16 @@ class Door:
         held: HeldBody,
         claim: Claim,
         fills: bool = True,
+        tags: tuple[str, ...] = (),
     ) -> OpenCall | Step:
-        """Open a call for an item of a job, for the job's owner and under the job's claim; if it `fills`, it uses only
-        capacity that other calls leave. Raises as `call` does, also if the owner's key is no longer valid, or lacks the
-        scope.
+        """Open a call for an item of a job, for the job's owner, under the job's claim and with its tags; if it
+        `fills`, it uses only capacity that other calls leave. Raises as `call` does, also if the owner's key is no
+        longer valid, or lacks the scope.
         """
         weight = self._keys.policy(principal.project).weight
         principal = replace(self._allowed(principal, row.scope), weight=weight)
         self._auditor.admit(Action.ACCESS, row.path, principal, opening.address, opening.request_id)
-        return await self._open(row, opening, principal, sent, held, claim, fills)
+        return await self._open(row, opening, principal, sent, held, tags, claim, fills)
 
     async def _open(
         self,
@@ -270,6 +277,7 @@ class Door:
         principal: Principal,
         sent: Sent,
         held: HeldBody,
+        tags: tuple[str, ...],
         of_item: Claim | None = None,
         fills: bool = False,
     ) -> OpenCall | Step:
@@ -282,18 +290,18 @@ class Door:
             negotiated = await self.resolve(negotiated, principal)
         if isinstance(negotiated, Accepted):
             claim = of_item or await self._claim(opening, principal, sent)
-            session = sessions.transcribe(Call(id, principal, row.surface, negotiated.spec, claim, item=fills))
+            call = _call(Call(id, principal, row.surface, negotiated.spec, claim, fills, tags))
+            session = sessions.transcribe(call)
             media = _data(sent) if negotiated.media is None else negotiated.media
             return OpenCall(session, negotiated.surface, held, media)
         asked = negotiated
         if not isinstance(asked, AnswerRequest):
             asked = await keeper.resolve(principal, asked)
-        spec, keeping = await keeper.begin(principal, asked)
+        spec, keeping = await keeper.begin(principal, asked, tags=tags)
         try:
             claim = of_item or await self._claim(opening, principal, sent)
             held.keep(content_bytes(spec))  # the request is held until the answer ends
-            call = Call(id, principal, row.surface, spec, claim, item=fills)
-            answering = sessions.answer(call, keeping)
+            answering = sessions.answer(_call(Call(id, principal, row.surface, spec, claim, fills, tags)), keeping)
         except AlreadyAnswered as error:
             return await self._again(row, principal, opening, asked, error)
         if asked.background and isinstance(answering, Generation):
@@ -349,6 +357,7 @@ class Door:
         """
         # The key's scopes may have changed since the connection was opened.
         principal, opening = self.authenticate(row, opening, row.endpoint.credential(opening), row.scope)
+        opening, tags = taken(opening)
         keeper, recent = self._sessions.keeper, dialogue.recent
         if len(message) <= BESIDE_BYTES:
             asked = calls.ask(opening, message)
@@ -356,13 +365,14 @@ class Door:
             asked = await asyncio.to_thread(calls.ask, opening, message)
         if not isinstance(asked, AnswerRequest):
             asked = await keeper.resolve(principal, asked, recent)
-        spec, keeping = await keeper.begin(principal, asked, recent)
+        spec, keeping = await keeper.begin(principal, asked, recent, tags)
         assert isinstance(spec, GenerateSpec)
         assert keeping is not None
         held.keep(content_bytes(spec))
         if asked.prepared:
             return await self._prepared(spec, asked.surface, keeping)
-        generation = self._sessions.generate(Call(opening.request_id, principal, row.surface, spec), keeping)
+        call = _call(Call(opening.request_id, principal, row.surface, spec, tags=tags))
+        generation = self._sessions.generate(call, keeping)
         return OpenCall(generation, asked.surface, held)
 
     async def _prepared(self, spec: GenerateSpec, surface: AnswerSurface[Any], keeping: Keeping) -> Step:
@@ -390,9 +400,11 @@ class Door:
         principal: Principal | None = None
         body: Sent = b""
         held: HeldBody | None = None
+        tags: tuple[str, ...] = ()
         try:
             if not row.open:
                 principal, opening = self.authenticate(row, opening, credential, row.scope)
+                opening, tags = taken(opening)
                 if row.max_body_bytes:
                     held, body = await read(principal)
             if _size(body) <= BESIDE_BYTES:
@@ -405,6 +417,8 @@ class Door:
                 principal = self._by_key(credential, row.scope)
             if isinstance(question, NeedsResource):
                 question = await self.resolve(question, principal)
+            if isinstance(question, NewFile | NewJob):
+                question = replace(question, tags=(*tags, *question.tags))
             answer = await self._lookups.answer(question, principal, row.surface)
             if principal is not None and isinstance(question, KeptAnswer | OneFile | OneJob):
                 action = _KEPT.get((type(question), question.act))
@@ -438,6 +452,7 @@ class Arrival:
         self._row = row
         self._opening = opening
         self._principal: Principal | None = None
+        self._tags: tuple[str, ...] = ()
 
     @property
     def known(self) -> bool:
@@ -453,6 +468,8 @@ class Arrival:
             credential = row.endpoint.credential(self._opening, first)
             if first is not None or credential is not Pending.PENDING:
                 self._principal, self._opening = self._door.authenticate(row, self._opening, credential, row.scope)
+        if first is None:
+            self._opening, self._tags = taken(self._opening)
         accepted = row.endpoint.negotiate(self._opening, first)
         if isinstance(accepted, NeedsFirst):
             if first is not None:
@@ -468,12 +485,19 @@ class Arrival:
         if self._principal is None:
             return NeedsFirst(accepted.surface, accepted.headers, accepted.subprotocol)
         try:
-            session = self._sessions.open(Call(id, self._principal, row.surface, accepted.spec))
+            session = self._sessions.open(_call(Call(id, self._principal, row.surface, accepted.spec, tags=self._tags)))
         except PolicyError as error:
             self._door.note_refusal(row, self._opening, self._principal, error)
             raise
         unmet = session.unmet if isinstance(session, Recognition) else ()
         return OpenStream(session, replace(accepted, headers=accepted.headers_without(unmet)))
+
+
+def _call(call: Call[C]) -> Call[C]:
+    """Return the call. Raises `CallerError` if it has more tags than an entry can have."""
+    if len(call.tags) + len(call.spec.tags) > MAX_TAGS:
+        raise CallerError(f"A call has at most {MAX_TAGS} tags.", param=NAME)
+    return call
 
 
 def defect(error: BaseException, opening: Opening) -> InternalError:

@@ -8,7 +8,7 @@ unfinished and does not run here was interrupted.
 
 import asyncio
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
@@ -21,12 +21,16 @@ from antiphon.core.errors import AntiphonError, CallerError, Cancelled, Internal
 from antiphon.core.events import LanguageOutput
 from antiphon.core.identity import Principal
 from antiphon.core.ports import Clock
+from antiphon.core.sealing import PLAIN, Sealer
 from antiphon.core.specs import GenerateSpec, Message, Role, SpeakSpec, Spec
 from antiphon.core.stores import Answers
+from antiphon.core.tags import SUBJECT, value_of
+from antiphon.core.units import NS_PER_S
 from antiphon.core.wire import Close, Keep, Step, Wire
 from antiphon.session.recent import Recent, Recents
 
 PURGE_S = 30.0
+LONGEST_ANSWER_NS = 24 * 3600 * NS_PER_S  # no answer takes so long
 MAX_MESSAGES = 8192  # of a conversation, with its earlier turns
 
 log = logging.getLogger(__name__)
@@ -92,8 +96,11 @@ class Keeper:
         keep_s: Callable[[str], int],
         clock: Clock,
         expired: Callable[[Mapping[str, int]], None] = lambda wiped: None,
+        sealer: Sealer = PLAIN,
     ) -> None:
         self._store = store
+        self._sealer = sealer
+        self._erased_ns: dict[tuple[str, str], int] = {}  # when each project or subject was erased
         self._expired = expired
         self._keep_s = keep_s
         self._clock = clock
@@ -108,28 +115,37 @@ class Keeper:
         """
         if isinstance(asked, AnswerRequest):
             return asked
-        found: dict[str, bytes] = {}
+        begun_ns, found = self._clock.now_ns(), list[Keep]()
         for id in asked.answers:
             with suppress(NotFound):
-                found[id] = (await self._get(principal, id, recent)).body
-        return await asyncio.to_thread(asked.resolve, found)
+                found.append(await self._get(principal, id, recent))
+        request = await asyncio.to_thread(asked.resolve, {keep.id: keep.body for keep in found})
+        subjects = tuple(dict.fromkeys(subject for keep in found for subject in keep.subjects))
+        if self._erased_since(principal.project, subjects, begun_ns):
+            raise NotFound("Stored answer not found.")
+        return replace(request, subjects=subjects)
 
     async def begin(
-        self, principal: Principal, asked: AnswerRequest, recent: Recent | None = None
+        self,
+        principal: Principal,
+        asked: AnswerRequest,
+        recent: Recent | None = None,
+        tags: tuple[str, ...] = (),
     ) -> tuple[Spec | SpeakSpec, Keeping | None]:
         """Return the spec with its earlier turns, and how its answer is kept, if it is. `recent` are the answers of the
-        same connection, if it remembers them whatever the policy is.
+        same connection, if it remembers them whatever the policy is. The `tags` of the call, or of its spec, may name
+        the person whom the answer is about; it is also about those of its earlier turns.
 
         Raises `CallerError` for what the policy does not allow, and for an unknown previous answer.
         """
-        allowed = self._keep_s(principal.project) > 0
+        begun_ns, allowed = self._clock.now_ns(), self._keep_s(principal.project) > 0
         if asked.keep and not allowed:
             raise CallerError("This project's policy does not allow storing answers.", param="keep")
         keep = allowed if asked.keep is None else asked.keep
         if asked.background and not keep:
             raise CallerError("A background response must be stored.", param="background")
-        before = await self._before(principal, asked.previous, recent) if asked.previous else ()
-        spec = asked.spec
+        earlier = await self._before(principal, asked.previous, recent) if asked.previous else None
+        before, spec = earlier.conversation if earlier else (), asked.spec
         if before and isinstance(spec, GenerateSpec) and not isinstance(spec.prompt, str):
             prompt = spec.prompt[: asked.lead] + before + spec.prompt[asked.lead :]
             if len(prompt) > MAX_MESSAGES:
@@ -145,7 +161,15 @@ class Keeper:
             remember = partial(self.recents.remember, principal)
         if not keep and remember is None:
             return spec, None
-        return spec, Keeping(partial(self._put, principal.project, before, keep, remember), keep)
+        known = (*asked.subjects, *(earlier.subjects if earlier else ()))
+        subjects = await self._subjects(principal.project, (*tags, *spec.tags), known)
+        return spec, Keeping(partial(self._put, principal.project, before, keep, remember, subjects, begun_ns), keep)
+
+    async def _subjects(self, project: str, tags: tuple[str, ...], known: tuple[str, ...]) -> tuple[str, ...]:
+        """Return the pseudonyms of the people whom an answer is about, with those of earlier ones."""
+        named = value_of(tags, SUBJECT)
+        own = (await asyncio.to_thread(self._sealer.pseudonym, project, named),) if named else ()
+        return tuple(dict.fromkeys((*known, *own)))
 
     async def _get(self, principal: Principal, id: str, recent: Recent | None) -> Keep:
         """Return an earlier answer. Raises `NotFound`, `InternalError`."""
@@ -153,14 +177,14 @@ class Keeper:
         found = recent.get(id) if recent is not None else self.recents.find(principal.key_id, id)
         return found or await self._store.get(project, id, self._keep_s(project))
 
-    async def _before(self, principal: Principal, id: str, recent: Recent | None) -> tuple[Message, ...]:
+    async def _before(self, principal: Principal, id: str, recent: Recent | None) -> Keep:
         try:
-            conversation = (await self._get(principal, id, recent)).conversation
+            earlier = await self._get(principal, id, recent)
         except NotFound as error:
             raise CallerError(error.message, param="previous") from None
-        if not conversation:
+        if not earlier.conversation:
             raise CallerError("The previous response was not completed, so it cannot be continued.", param="previous")
-        return conversation
+        return earlier
 
     async def _put(
         self,
@@ -168,15 +192,24 @@ class Keeper:
         before: tuple[Message, ...],
         stored: bool,
         remember: Callable[[Keep], None] | None,
+        subjects: tuple[str, ...],
+        begun_ns: int,
         keep: Keep,
     ) -> None:
+        if self._erased_since(project, subjects, begun_ns):
+            return
         keep_s = self._keep_s(project)
+        keep = replace(keep, subjects=subjects)
         if keep.conversation:
             keep = replace(keep, conversation=before + keep.conversation)
         if remember is not None:
             remember(keep)
         if stored and keep_s:  # the policy may have changed since the answer began
             await self._store.put(project, keep, keep_s)
+
+    def _erased_since(self, project: str, subjects: tuple[str, ...], since_ns: int) -> bool:
+        """Return whether the project, or one of these subjects, was erased then or later."""
+        return any(self._erased_ns.get((project, each), -1) >= since_ns for each in ("", *subjects))
 
     # -- by id ---------------------------------------------------------------------------------------------------------
 
@@ -208,6 +241,24 @@ class Keeper:
         if run is not None:
             run.generation.fail(Cancelled("This was cancelled."))
             await asyncio.wait((run.task,))
+
+    async def of_subject(self, project: str, subject: str) -> AsyncGenerator[Keep, None]:
+        """Yield the stored answers about a person, by pseudonym. Raises `InternalError`."""
+        after = ""
+        while keep := await self._store.of_subject(project, subject, self._keep_s(project), after):
+            after = keep.id
+            yield keep
+
+    async def erase(self, project: str, subject: str = "") -> tuple[int, int]:
+        """Erase the project's answers, or those about one subject, by its pseudonym; also what is being answered now
+        will not be kept. Return how many were stored, and how many remembered. Raises `InternalError`.
+        """
+        now_ns = self._clock.now_ns()
+        earlier = self._erased_ns.items()
+        self._erased_ns = {each: at for each, at in earlier if now_ns - at < LONGEST_ANSWER_NS}
+        self._erased_ns[project, subject] = now_ns
+        remembered = self.recents.erase(project, subject)
+        return await self._store.erase(project, subject or None), remembered
 
     # -- in the background ---------------------------------------------------------------------------------------------
 

@@ -84,6 +84,7 @@ class Lookups:
                 return await self._of_resources(question, principal.project)
             case _:
                 if isinstance(question, NewJob) and question.spec is not None:
+                    sessions.check_consent(principal, question.tags)
                     sessions.catalogue.resolve(question.spec.model, RECOGNISES).settle_speech(question.spec)
                 assert self._jobs is not None, "a row asks for jobs where there is nobody to answer for them"
                 return await self._jobs.answer(question, principal)

@@ -88,7 +88,7 @@ class OpenParts:
         return self._sessions.speak(self._part(id, asked), part=True)
 
     def _part(self, id: str, spec: P) -> Call[P]:
-        return Call(id, self._call.principal, self._call.surface, spec)
+        return Call(id, self._call.principal, self._call.surface, spec, tags=self._call.tags)
 
     def limits(self) -> tuple[RateLimit, ...]:
         return self._sessions.limits(self._call.principal)

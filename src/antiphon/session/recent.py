@@ -66,6 +66,16 @@ class Recents:
         owner.forget(id)
         return found
 
+    def of_subject(self, project: str, subject: str) -> list[Keep]:
+        """Return the answers about a subject; with an empty one, all of the project."""
+        found = (recent.own(id) for recent, id in self._oldest.get(project, ()))
+        return [keep for keep in found if keep is not None and (not subject or subject in keep.subjects)]
+
+    def erase(self, project: str, subject: str) -> int:
+        """Forget the answers about a subject; with an empty one, all of the project. Return how many."""
+        ids = [keep.id for keep in self.of_subject(project, subject)]
+        return sum(self.drop(project, id) is not None for id in ids)
+
     def add(self, recent: "Recent", id: str, size: int) -> None:
         self._held[recent.project] += size
         self._oldest.setdefault(recent.project, OrderedDict())[recent, id] = None

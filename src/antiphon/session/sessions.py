@@ -22,6 +22,7 @@ from antiphon.core.conversation.spec import ConverseSpec
 from antiphon.core.errors import (
     AntiphonError,
     CallerError,
+    ConsentRequired,
     Draining,
     KeysUnavailable,
     LedgerUnavailable,
@@ -29,9 +30,11 @@ from antiphon.core.errors import (
     UnsupportedParameter,
 )
 from antiphon.core.identity import Principal
+from antiphon.core.policy import ConsentPolicy
 from antiphon.core.specs import GenerateSpec, SpeakSpec, Spec, TranscribeSpec
 from antiphon.core.speech import SpeechEngine
 from antiphon.core.stores import Claim
+from antiphon.core.tags import CONSENT, NAME, value_of
 from antiphon.core.units import NS_PER_S
 from antiphon.core.wire import ModelCard, Opening
 from antiphon.session.dialogue import DialogueConnection
@@ -180,6 +183,7 @@ class Sessions:
         do, `Draining`, `LedgerUnavailable`, or `CapacityError` if one more would be too many.
         """
         served = self.catalogue.resolve(call.spec.model, RECOGNISES)
+        self.check_consent(call.principal, (*call.tags, *call.spec.tags))
         spec, unmet = served.settle_speech(call.spec)
         call, principal = replace(call, spec=spec), call.principal
         model, engine = served.version, served.recogniser()
@@ -257,6 +261,7 @@ class Sessions:
         """Open a conversation. Raises as `transcribe`, with which it begins; `PolicyError`, `UnknownModel`,
         `UnknownVoice` or `CallerError` if the spec is not allowed or not possible.
         """
+        self.check_consent(call.principal, (*call.tags, *call.spec.tags))
         self._places.check(call.principal, CONVERSING)
         parts = OpenParts(self, call)
         conversation = Conversation(self._services, call, parts, self._bounds.conversation_s, self._closed)
@@ -273,6 +278,16 @@ class Sessions:
         dialogue = DialogueConnection(self._services, call, recent, self._bounds.conversation_s, self._closed)
         self._opened(dialogue, CONVERSING)
         return dialogue
+
+    def check_consent(self, principal: Principal, tags: tuple[str, ...]) -> None:
+        """Raise `ConsentRequired` if somebody is heard whose consent the policy requires and the tags do not have."""
+        needed = self._keys.policy(principal.project).consent is ConsentPolicy.VOICE
+        if needed and not value_of(tags, CONSENT):
+            raise ConsentRequired(
+                "This project's policy requires consent to the processing of a voice: say which in a tag"
+                f" '{CONSENT}=...', for example in the header '{NAME}'.",
+                param=NAME,
+            )
 
     def check(self, principal: Principal, spec: ConverseSpec) -> None:
         """Raise `PolicyError` if replies are spoken and cannot be marked as the project requires."""

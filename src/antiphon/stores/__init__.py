@@ -5,8 +5,10 @@ There is one, in SQLite files in the data directory. Other rooms get stores here
 
 from pathlib import Path
 
+from antiphon.core.audit import Author
 from antiphon.core.ports import Clock
 from antiphon.core.stores import Exports, JobBounds, ServerStores, Stores
+from antiphon.storage.master_key import MasterKeySource, find_source
 
 ANSWERS_BYTES = 16 << 30  # of kept answers, by default
 
@@ -23,19 +25,40 @@ def open_server_stores(
     server: str,
     clock: Clock,
     *,
+    master: MasterKeySource | None = None,
     answers_bytes: int = ANSWERS_BYTES,
     jobs: JobBounds | None = None,
     accept_loss: bool = False,
 ) -> ServerStores:
-    """Open the stores of the server with this id; blocking, on an event loop. Kept things expire by `clock`.
-    `accept_loss` lets it start without a file that is gone.
+    """Open the stores of the server with this id; blocking, on an event loop. Kept things expire by `clock`, and are
+    sealed by keys that the `master` key opens: by default, one in the data directory. `accept_loss` lets it start
+    without a file that is gone.
 
-    Raises `LedgerUnavailable` if another server has the data directory, `InternalError` for files that cannot be
-    opened, are of a later version or do not belong together.
+    Raises `LedgerUnavailable` if another server has the data directory, `CallerError` if the master key is missing or
+    another one, `InternalError` for files that cannot be opened, are of a later version or do not belong together.
     """
     from antiphon.stores.sqlite import files
 
-    return files.open_server_stores(data_dir, server, clock, answers_bytes, jobs or JobBounds(), accept_loss)
+    master = master or find_source(data_dir, {})
+    return files.open_server_stores(data_dir, server, clock, master, answers_bytes, jobs or JobBounds(), accept_loss)
+
+
+def check_master_key(data_dir: Path, source: MasterKeySource) -> None:
+    """Check that the master key is the one of the data directory. Raises `CallerError`, `InternalError`; `NotFound` if
+    the directory has no keys yet.
+    """
+    from antiphon.stores.sqlite import files
+
+    files.check_master_key(data_dir, source)
+
+
+def change_master_key(data_dir: Path, source: MasterKeySource, new: bytes, by: Author) -> int:
+    """Encrypt the keys of all projects by another master key than the one from `source`, and record it; return how
+    many. Raises `LedgerUnavailable` if a server has the data directory, `CallerError`, `InternalError`.
+    """
+    from antiphon.stores.sqlite import files
+
+    return files.change_master_key(data_dir, source, new, by)
 
 
 def open_exports(data_dir: Path, *, make: bool) -> Exports:

@@ -207,6 +207,26 @@ class FakeJobs:
                 wiped[key[0]] += 1
         return wiped
 
+    async def jobs_about(self, project: str, subject: str, page: Page, keep_s: int) -> tuple[list[Job], bool]:
+        jobs = [job for (whose, _), job in self._jobs.items() if (whose, job.subject) == (project, subject)]
+        return self._page(jobs, page, keep_s)
+
+    async def blobs_about(self, project: str, subject: str, page: Page, keep_s: int) -> tuple[list[Blob], bool]:
+        whole = ((key, blob) for key, blob in self._blobs.items() if key[0] == project and key not in self._open)
+        return self._page([blob for _, blob in whole if blob.subject == subject], page, keep_s)
+
+    async def erase(self, project: str, subject: str | None = None) -> Counter[str]:
+        def wanted(key: tuple[str, str], record: Blob | Job) -> bool:
+            return key[0] == project and subject in (None, record.subject)
+
+        jobs = [key for key, job in self._jobs.items() if wanted(key, job)]
+        blobs = [key for key, blob in self._blobs.items() if wanted(key, blob)]
+        for key in jobs:
+            del self._jobs[key]
+        for key in blobs:
+            await self.delete_blob(*key)
+        return Counter(jobs=len(jobs), blobs=len(blobs))
+
     async def close(self) -> None:
         pass
 

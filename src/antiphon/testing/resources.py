@@ -42,6 +42,12 @@ class FakeResources:
         self._held[project, kind, name] = after
         return after
 
+    async def erase(self, project: str) -> int:
+        erased = [key for key in self._held if key[0] == project]
+        for key in erased:
+            del self._held[key]
+        return len(erased)
+
     def _get(self, project: str, kind: str, name: str) -> Resource | None:
         found = self._held.get((project, kind, name))
         if found is None or 0 < found.ends_unix_ms <= self._clock.unix_ms():

@@ -3,6 +3,7 @@
 import secrets
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime
 from functools import partial
@@ -363,6 +364,16 @@ class FakeDirectory:
         self._view = replace(self._view, tag_keys=tag_keys)
         self.note(by.did(Action.TAGS_FORGET, project, project))
 
+    def retire_key(self, project: str, by: Author = THE_SERVER) -> None:
+        self._project(project, "id")
+        self.note(by.did(Action.CONTENT_KEY_RETIRE, project, project))
+
+    def destroy_keys(self, project: str, by: Author = THE_SERVER) -> None:
+        self._project(project, "id")
+        tag_keys = {**self._view.tag_keys, project: secrets.token_bytes(32)}
+        self._view = replace(self._view, tag_keys=tag_keys)
+        self.note(by.did(Action.CONTENT_KEYS_DESTROY, project, project))
+
     def note(self, record: AuditRecord) -> None:
         self._noted += 1
         self.outbox.append(ChangeRecord(self._noted, record))
@@ -429,6 +440,20 @@ class FakeAnswers:
 
     async def delete(self, project: str, id: str) -> None:
         self._kept.pop((project, id), None)
+
+    async def of_subject(self, project: str, subject: str, keep_s: int, after: str = "") -> Keep | None:
+        for (whose, id), (_, _, keep) in sorted(self._kept.items()):
+            if whose == project and id > after and subject in keep.subjects:
+                with suppress(NotFound):
+                    return await self.get(project, id, keep_s)
+        return None
+
+    async def erase(self, project: str, subject: str | None = None) -> int:
+        every = [key for key in self._kept if key[0] == project]
+        erased = [key for key in every if subject is None or subject in self._kept[key][2].subjects]
+        for key in erased:
+            del self._kept[key]
+        return len(erased)
 
     async def purge(self, keep_s: Callable[[str], int]) -> Counter[str]:
         now, wiped = self._clock.unix_ms(), Counter[str]()

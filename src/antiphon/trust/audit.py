@@ -130,6 +130,11 @@ class Auditor:
             )
         )
 
+    async def settle(self, record: AuditRecord) -> None:
+        """Record what was done by a caller, durably on return. Raises `LedgerUnavailable`."""
+        self._ledger.record(record)
+        await self._ledger.flush()
+
     def expired(self, action: Action, wiped: Mapping[str, int]) -> None:
         """Record how many things of each project expired."""
         for project, number in wiped.items():

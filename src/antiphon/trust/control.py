@@ -87,6 +87,11 @@ class Control:
         self._directory.replace_tag_key(project_id, self._by)
         return self._directory.view().projects[project_id]
 
+    def rotate_key(self, project_id: str) -> Project:
+        """Have the project's content sealed by a new key from now on. Raises `NotFound`."""
+        self._directory.retire_key(project_id, self._by)
+        return self._directory.view().projects[project_id]
+
     def labels(self, project_id: str, tag: str) -> tuple[str, ...]:
         """Return what the ledger may keep of a project's tag."""
         return forms_of(tag, self._directory.view().tag_keys.get(project_id))

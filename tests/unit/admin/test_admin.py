@@ -14,15 +14,19 @@ from antiphon.admin import api, create_admin
 from antiphon.core import merkle
 from antiphon.core.entry import Entry
 from antiphon.core.identity import Scope
+from antiphon.core.stores import ServerStores
 from antiphon.core.usage import Dimension, Quantity
+from antiphon.core.wire import Keep
 from antiphon.metering.allowances import Allowances
 from antiphon.metering.export.control import ExportControl
 from antiphon.metering.pricing.library import Library
 from antiphon.metering.statements import Billing
+from antiphon.session.keeping import Keeper
+from antiphon.session.subjects import Subjects
 from antiphon.stores.sqlite.directory import SqliteDirectory
 from antiphon.stores.sqlite.ledger import SqliteLedger
 from antiphon.stores.sqlite.usage import SqliteUsage
-from antiphon.testing import FakeBills, FakeClock, FakeExports, FakeLedger
+from antiphon.testing import FakeAnswers, FakeBills, FakeClock, FakeExports, FakeJobs, FakeLedger, FakeResources
 from antiphon.transports.inspecting import Inspectors
 from antiphon.trust.audit import Auditor
 from antiphon.trust.auth import KeyRing
@@ -54,7 +58,11 @@ class Admin:
         billing = Billing(ledger, FakeBills(), Library().of)
         checks = self.ring.authenticate, ledger, self.clock, inspectors.check
         allowances = Allowances(self.ring.policy, self.ring.projects, Library().of, self.log, self.clock, ())
-        app = create_admin(self.control, *checks, self.auditing, exports, billing, allowances)
+        self.answers, jobs, passing = FakeAnswers(self.clock), FakeJobs(self.clock), FakeJobs(self.clock)
+        stores = directory, FakeBills(), self.log, self.log, self.answers, jobs, passing, FakeResources(self.clock)
+        keeper = Keeper(self.answers, lambda project: 3600, self.clock)
+        subjects = Subjects(ServerStores(*stores), keeper, lambda project: 3600, auditor)
+        app = create_admin(self.control, *checks, self.auditing, exports, billing, subjects, allowances)
         server.mount("/admin/v1", app)
         self.client = TestClient(server, base_url="http://test", raise_server_exceptions=False)
 
@@ -110,6 +118,10 @@ CALLS = [
     ("POST", "/keys"),
     ("DELETE", "/keys/x"),
     ("GET", "/usage"),
+    ("POST", "/projects/acme/subjects/export"),
+    ("POST", "/projects/acme/subjects/erase"),
+    ("POST", "/projects/acme/erase"),
+    ("POST", "/projects/acme/rotate_key"),
     ("GET", "/statement"),
     ("POST", "/statements"),
 ]
@@ -140,6 +152,7 @@ def test_projects_are_made_and_listed(admin):
         "keep_answers_s": 0,
         "marking": "marked",
         "weight": 1,
+        "consent": "none",
         "tags": "hashed",
         "redact": "",
         "redact_as": "entity_name",
@@ -316,7 +329,8 @@ def test_the_document_says_what_the_api_does(admin):
         operation["operationId"]: operation for path in document["paths"].values() for operation in path.values()
     }
     assert set(operations) == {
-        "list_projects", "create_project", "change_project", "forget_tags",
+        "list_projects", "create_project", "change_project", "forget_tags", "rotate_key",
+        "export_subject", "erase_subject", "erase_project",
         "list_keys", "create_key", "revoke_key", "read_usage", "read_audit", "read_checkpoint", "read_proof",
         "read_statement", "issue_statement", "read_budgets",
         "list_exports", "list_gaps", "settle_gaps", "send_gaps_again", "replay_export",
@@ -358,6 +372,41 @@ async def test_usage_is_found_by_a_tag_as_it_was_sent(admin, tmp_path):
     assert admin.call("POST", "/projects/acme/forget_tags").json()["id"] == "acme"
     assert amounts(tag=tag, project="acme") == [100]
     assert error(admin.call("POST", "/projects/nobody/forget_tags")) == (404, "not_found", "id")
+
+
+# -- data subjects -----------------------------------------------------------------------------------------------------
+
+
+def test_what_is_kept_about_a_person_is_exported_and_erased_and_the_name_is_in_no_log(admin):
+    for id, subjects in (("r1", ("jane",)), ("r2", ())):
+        asyncio.run(admin.answers.put("acme", Keep(id, b'{"said": "yes"}', (), subjects), 3600))
+    answer = admin.call("POST", "/projects/acme/subjects/export", json={"subject": "jane"})
+    assert answer.headers["content-type"] == "application/jsonl"
+    lines = [json.loads(line) for line in answer.text.splitlines()]
+    assert [line["kind"] for line in lines] == ["export", "answer", "end"]
+    assert lines[1]["response"] == {"said": "yes"}
+    certificate = admin.call("POST", "/projects/acme/subjects/erase", json={"subject": "jane"}).json()
+    assert certificate["erased"] == {"answers": 1, "files": 0, "jobs": 0, "remembered": 0}
+    assert certificate["record"]["action"] == "subject.erase"
+    assert certificate["log"]["size"] == certificate["log"]["number"] + 1
+    actions = [(each.action.value, each.actor) for each in admin.log.records if each.action != "manage"]
+    first = admin.secret.split("_")[1]
+    assert actions == [("subject.export", first), ("subject.erase", first)]
+    objects = [each.object for each in admin.log.records if each.action == "manage"]
+    assert objects == ["POST /admin/v1/projects/acme/subjects/export", "POST /admin/v1/projects/acme/subjects/erase"]
+    erased = admin.call("POST", "/projects/acme/erase").json()
+    assert erased["erased"] == {"answers": 1, "files": 0, "jobs": 0, "remembered": 0, "resources": 0}
+    assert admin.call("POST", "/projects/acme/rotate_key").json()["id"] == "acme"
+
+
+def test_of_a_project_that_is_not_there_or_of_nobody_nothing_is_exported(admin):
+    for path in ("export", "erase"):
+        wrong = admin.call("POST", f"/projects/nobody/subjects/{path}", json={"subject": "jane"})
+        assert error(wrong) == (404, "not_found", "project")
+        assert error(admin.call("POST", f"/projects/acme/subjects/{path}", json={"subject": ""}))[:2] == (
+            *(400, "invalid_request"),
+        )
+    assert error(admin.call("POST", "/projects/nobody/erase"))[0] == 404
 
 
 # -- the audit log -----------------------------------------------------------------------------------------------------

@@ -65,7 +65,7 @@ class Admin:
         checks = self.ring.authenticate, self.ledger, self.clock, inspect
         allowances = Allowances(self.ring.policy, self.ring.projects, library.of, self.ledger, self.clock, ())
         auditing = Auditing(auditor, self.ledger, notary)
-        made = create_admin(control, *checks, auditing, exports, self.billing, allowances)
+        made = create_admin(control, *checks, auditing, exports, self.billing, None, allowances)
         server.mount("/admin/v1", made)
         self.client = TestClient(server, raise_server_exceptions=False)
         self.period = month_of(self.clock.unix_ms())

@@ -3,13 +3,15 @@
 import asyncio
 import json
 import uuid
+from dataclasses import replace
 
 import pytest
 
 from antiphon.calls.recognition import Recognition
-from antiphon.core.errors import CallerError, CapacityError
+from antiphon.core.errors import CallerError, CapacityError, ConsentRequired
 from antiphon.core.identity import USUAL_SCOPES, Principal
-from antiphon.core.jobs import JobState
+from antiphon.core.jobs import JobState, Page
+from antiphon.core.policy import ConsentPolicy, Policy
 from antiphon.core.routing import CallRow
 from antiphon.core.wire import Opening
 from antiphon.jobs import items, run, worker
@@ -127,6 +129,29 @@ async def test_a_recording_is_heard_charged_once_and_used_up(busy):
     assert busy.passing._blobs.keys() == {("acme", f"{queued['id']}-text")}
     status, refused, _ = await busy.start(audio_url=url)
     assert (status, "no such upload" in refused["error"]) == (400, True)
+
+
+async def test_a_job_and_what_it_writes_have_its_tags_and_its_subject(busy):
+    url = await busy.upload()
+    body = json.dumps({"audio_url": url, "speech_model": "nova-3"}).encode()
+    opening = Opening("POST", "/v2/transcript", request_id=str(uuid.uuid4()), received_unix_ms=busy.clock.unix_ms())
+    tags = ("subject=jane", "consent=v1")
+    question = replace(transcripts.CreateTranscript().ask(opening, body), tags=tags)
+    made = json.loads((await busy.jobs.answer(question, ACME)).body)
+    await busy.over(made["id"])
+    jobs, _ = await busy.passing.jobs_about("acme", "jane", Page(), 3600)
+    blobs, _ = await busy.passing.blobs_about("acme", "jane", Page(), 3600)
+    assert [(job.id, job.tags) for job in jobs] == [(made["id"], tags)]
+    assert [blob.id for blob in blobs] == [jobs[0].output]
+    assert {entry.tags for entry in busy.ledger.entries} == {tags}
+    assert await busy.passing.erase("acme", "jane") == {"jobs": 1, "blobs": 1}
+    assert (await busy.get(made["id"]))[0] == 404
+
+
+async def test_a_policy_that_requires_consent_counts_for_jobs_too(busy):
+    busy.keys.policy = lambda project: Policy(consent=ConsentPolicy.VOICE)
+    with pytest.raises(ConsentRequired):
+        await busy.start(audio_url="https://example.org/a.wav")
 
 
 async def test_a_url_is_fetched_when_it_is_heard(busy):

@@ -99,6 +99,7 @@ def test_what_is_not_known_in_a_policy_is_the_strictest_and_stays_as_it_stands(c
     assert control.change_project("acme", NOW, keep_answers_s=70).policy.marking is Marking.SIGNED
     assert stored(directory) == {
         "keep_answers_s": 70, "marking": "holographic", "weight": 1, "tags": "hashed", "stripe_customer": "",
+        "consent": "none",
         "redact": "", "redact_as": "entity_name", "redact_patterns": "", "redact_words": "", "mood": "blue",
         "budgets": "", "limits": "",
     }  # fmt: skip

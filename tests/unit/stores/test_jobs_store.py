@@ -6,23 +6,23 @@ from dataclasses import replace
 
 import pytest
 from files import mode
+from job_records import DAY_S, NOW, blob, job
+from vaults import open_vault
 
 from antiphon.core.errors import CapacityError, NotFound
 from antiphon.core.events import TokenUsage
-from antiphon.core.identity import Scope
-from antiphon.core.jobs import Blob, Job, JobState, Outcome, Page
+from antiphon.core.jobs import JobState, Outcome, Page
 from antiphon.core.stores import LEASE_MS, RECORD_BYTES, LeaseLost, StorageFull
 from antiphon.stores.sqlite.connection import MEMORY
 from antiphon.stores.sqlite.jobs import PIECE_BYTES, SqliteJobs
 from antiphon.stores.sqlite.jobs_schema import MIGRATIONS
 from antiphon.testing import FakeJobs
 
-NOW = 1_767_225_600_000
-DAY_S = 86_400
 KINDS = ("batch", "transcript")
 PROJECT_BYTES, ALL_BYTES = 8 << 20, 12 << 20
 STORES = {
     "sqlite": lambda path, clock: SqliteJobs(path / "jobs.db", clock, PROJECT_BYTES, ALL_BYTES),
+    "sealed": lambda path, clock: SqliteJobs(path / "jobs.db", clock, PROJECT_BYTES, ALL_BYTES, open_vault(path)),
     "memory": lambda path, clock: SqliteJobs(MEMORY, clock, PROJECT_BYTES, ALL_BYTES),
     "fake": lambda path, clock: FakeJobs(clock, PROJECT_BYTES, ALL_BYTES),
 }
@@ -33,25 +33,6 @@ async def store(request, tmp_path, clock):
     made = STORES[request.param](tmp_path, clock)
     yield made
     await made.close()
-
-
-def blob(id="file-1", created=NOW, ends=NOW + DAY_S * 1000, purpose="batch"):
-    return Blob(id=id, name="in.jsonl", purpose=purpose, created_unix_ms=created, ends_unix_ms=ends)
-
-
-def job(id="job-1", project="acme", created=NOW, **values):
-    usual = {
-        "kind": "batch",
-        "key_id": "k1",
-        "scopes": frozenset({Scope.GENERATE, Scope.SPEAK}),
-        "request": b"{}",
-        "input": "file-1",
-        "output": f"{id}-out",
-        "errors": f"{id}-err",
-        "deadline_unix_ms": created + 3_600_000,
-        "ends_unix_ms": created + DAY_S * 1000,
-    }
-    return Job(**usual | {"id": id, "project": project, "created_unix_ms": created} | values)
 
 
 async def begun(store, **values):
@@ -169,6 +150,22 @@ async def test_lists_are_in_pages_by_age(store):
         assert [each.id for each in (await store.jobs("acme", "batch", Page(), DAY_S, states))[0]] == found
     with pytest.raises(NotFound):
         await store.jobs("acme", "batch", Page("nothing"), DAY_S)
+
+
+async def test_what_is_about_a_person_is_listed_and_erased_alone(store):
+    for project, subject in (("acme", "jane"), ("acme", ""), ("acme", "john"), ("other", "jane")):
+        await store.put_blob(project, blob(f"f-{subject}", subject=subject), b"x")
+        await store.put_blob(project, blob(f"own-{subject}", subject=subject, purpose=""), b"x")
+        await store.create(job(f"j-{subject}", project=project, subject=subject, tags=("a=1",)), 10)
+    blobs, _ = await store.blobs_about("acme", "jane", Page(), DAY_S)
+    jobs, more = await store.jobs_about("acme", "jane", Page(), DAY_S)
+    assert {each.id for each in blobs} == {"f-jane", "own-jane"}
+    assert ([(each.id, each.tags) for each in jobs], more) == ([("j-jane", ("a=1",))], False)
+    assert await store.erase("acme", "jane") == {"jobs": 1, "blobs": 2}
+    assert await store.jobs_about("acme", "jane", Page(), DAY_S) == ([], False)
+    assert len((await store.blobs_about("other", "jane", Page(), DAY_S))[0]) == 2
+    assert await store.erase("acme") == {"jobs": 2, "blobs": 4}
+    assert await store.blob("other", "f-jane", DAY_S)
 
 
 # -- jobs --------------------------------------------------------------------------------------------------------------

@@ -5,6 +5,7 @@ import uuid
 from dataclasses import replace
 
 import pytest
+from vaults import open_vault
 
 from antiphon.core import merkle
 from antiphon.core.audit import Action, AuditRecord, Author, ChangeRecord, Outcome, canonical
@@ -31,6 +32,7 @@ LEDGERS = {"sqlite": lambda path: SqliteLedger(path / "ledger.db", "fake"), "fak
 DIRECTORIES = {"sqlite": SqliteDirectory, "fake": lambda path: FakeDirectory()}
 ANSWERS = {
     "sqlite": lambda path, clock: SqliteAnswers(path / "answers.db", clock, ANSWERS_BYTES),
+    "sealed": lambda path, clock: SqliteAnswers(path / "answers.db", clock, ANSWERS_BYTES, open_vault(path)),
     "fake": lambda path, clock: FakeAnswers(clock),
 }
 
@@ -313,3 +315,39 @@ async def test_answers_are_deleted_and_purged(answers, clock):
             await answers.get(project, id, 6_000)
     assert await answers.get("acme", "r3", 600)
     assert answers.trouble is None
+
+
+# -- subjects and keys of content --------------------------------------------------------------------------------------
+
+
+async def test_answers_about_a_person_are_found_one_after_another_and_erased(answers):
+    for id, subjects in (("r1", ("jane",)), ("r2", ("john", "jane")), ("r3", ("john",)), ("r4", ())):
+        await answers.put("acme", Keep(id, b"x", (), subjects), 60)
+    await answers.put("other", Keep("r1", b"x", (), ("jane",)), 60)
+    first = await answers.of_subject("acme", "jane", 60)
+    second = await answers.of_subject("acme", "jane", 60, "r1")
+    assert [(each.id, each.subjects) for each in (first, second)] == [("r1", ("jane",)), ("r2", ("john", "jane"))]
+    assert await answers.of_subject("acme", "jane", 60, "r2") is None
+    assert await answers.of_subject("acme", "jan", 60) is None
+    assert await answers.of_subject("acme", "jane", 0) is None
+    assert await answers.erase("acme", "jane") == 2
+    assert (await answers.of_subject("acme", "john", 60)).id == "r3"
+    assert await answers.erase("acme") == 2
+    assert (await answers.get("other", "r1", 60)).subjects == ("jane",)
+
+
+def test_keys_of_content_are_retired_and_destroyed_with_a_record(directory):
+    directory.add_project(Project("acme", "", NOW))
+    before = directory.view().tag_keys["acme"]
+    directory.retire_key("acme", Author("k1", 7))
+    assert directory.view().tag_keys["acme"] == before
+    directory.destroy_keys("acme", Author("k1", 8))
+    assert directory.view().tag_keys["acme"] != before
+    records = [change.record for change in directory.changes()[1]][-2:]
+    assert [(each.action, each.actor, each.project) for each in records] == [
+        (Action.CONTENT_KEY_RETIRE, "k1", "acme"),
+        (Action.CONTENT_KEYS_DESTROY, "k1", "acme"),
+    ]
+    for change in (directory.retire_key, directory.destroy_keys):
+        with pytest.raises(NotFound):
+            change("nobody")

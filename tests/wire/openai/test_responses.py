@@ -127,7 +127,7 @@ def test_sampling(fields: dict[str, Any], sampling: Sampling) -> None:
 @pytest.mark.parametrize(
     "fields",
     [
-        {"user": "u", "safety_identifier": "s", "prompt_cache_key": "k", "metadata": {}},
+        {"prompt_cache_key": "k", "metadata": {}},
         {"service_tier": "default", "truncation": "disabled", "instructions": ""},
         {"reasoning": {}, "text": {"format": {"type": "text"}}, "include": [], "top_logprobs": 0},
         {"reasoning": {"effort": None, "summary": "auto"}, "tools": [], "tool_choice": "auto"},
@@ -137,6 +137,19 @@ def test_sampling(fields: dict[str, Any], sampling: Sampling) -> None:
 )
 def test_what_changes_nothing(fields: dict[str, Any]) -> None:
     assert asked(**fields) == asked()
+
+
+@pytest.mark.parametrize(
+    ("fields", "tags"),
+    [
+        ({"user": "u"}, ("subject=u",)),
+        ({"user": "u", "safety_identifier": "s"}, ("subject=s",)),
+        ({"user": "u", "metadata": {"subject": "m"}}, ("subject=m", "subject=u")),
+        ({"user": ""}, ()),
+    ],
+)
+def test_whom_it_is_about(fields: dict[str, Any], tags: tuple[str, ...]) -> None:
+    assert asked(**fields).tags == tags
 
 
 def test_everything_else() -> None:

@@ -6,6 +6,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from antiphon.core.sealing import PLAIN, Sealer
 from antiphon.core.stores.answers import Answers
 from antiphon.core.stores.bills import Bills, Issued
 from antiphon.core.stores.directory import Directory, DirectoryView, Follower
@@ -87,7 +88,8 @@ class Stores:
 @dataclass(frozen=True, slots=True)
 class ServerStores:
     """The stores of a server and its management API. `jobs` are of projects that keep answers; `passing` is in memory,
-    for the others. `resources` are of both. Close order: `jobs` and `passing`, `answers`, then `ledger`.
+    for the others. `resources` are of both; `sealer` has the keys of their content. Close order: `jobs` and `passing`,
+    `answers`, then `ledger`.
     """
 
     directory: Directory
@@ -98,3 +100,4 @@ class ServerStores:
     jobs: Jobs
     passing: Jobs
     resources: Resources
+    sealer: Sealer = PLAIN

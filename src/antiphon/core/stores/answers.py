@@ -17,6 +17,12 @@ class Answers(Protocol):
 
     async def delete(self, project: str, id: str) -> None: ...
 
+    async def of_subject(self, project: str, subject: str, keep_s: int, after: str = "") -> Keep | None:
+        """Return the next answer about a subject, in the order of ids, after that one; `None` after the last."""
+
+    async def erase(self, project: str, subject: str | None = None) -> int:
+        """Erase a project's answers, or those about one subject; return how many."""
+
     async def purge(self, keep_s: Callable[[str], int]) -> Mapping[str, int]:
         """Erase answers that are expired, or older than their project's policy now allows; return how many,
         by project.

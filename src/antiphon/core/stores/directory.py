@@ -64,6 +64,14 @@ class Directory(Protocol):
     def replace_tag_key(self, project: str, by: Author = THE_SERVER) -> None:
         """Destroy the key that hashes the project's tags, and create another. Raises `NotFound`."""
 
+    def retire_key(self, project: str, by: Author = THE_SERVER) -> None:
+        """Have the project's content sealed by a new key from now on; the present one only opens what it sealed. Raises
+        `NotFound`.
+        """
+
+    def destroy_keys(self, project: str, by: Author = THE_SERVER) -> None:
+        """Destroy all keys that seal the project's content and hash its subjects and tags. Raises `NotFound`."""
+
     def note(self, record: AuditRecord) -> None:
         """Record an action that was done elsewhere, for the ledger to drain."""
 

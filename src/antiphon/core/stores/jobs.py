@@ -115,6 +115,19 @@ class Jobs(Protocol):
     async def let_go(self, owner: str) -> None:
         """Release all jobs of that server: they can be claimed again."""
 
+    async def jobs_about(self, project: str, subject: str, page: Page, keep_s: int) -> tuple[list[Job], bool]:
+        """Return a page of the jobs about a subject, by age, and whether more follow."""
+
+    async def blobs_about(self, project: str, subject: str, page: Page, keep_s: int) -> tuple[list[Blob], bool]:
+        """Return a page of the whole blobs about a subject, also of those that belong to jobs, and whether more
+        follow.
+        """
+
+    async def erase(self, project: str, subject: str | None = None) -> Mapping[str, int]:
+        """Erase a project's jobs and blobs, or those about one subject; return how many `jobs` and `blobs`. A worker
+        loses a job that is erased.
+        """
+
     async def purge(self, keep_s: Callable[[str], int]) -> Mapping[str, int]:
         """Erase what is expired, or older than its project's policy now allows; return how many, by project."""
 

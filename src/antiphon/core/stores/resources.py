@@ -23,3 +23,6 @@ class Resources(Protocol):
         `change` may be called on any thread. Raises what that does, `CapacityError` if the project has `MAX_RESOURCES`,
         `TooLarge`.
         """
+
+    async def erase(self, project: str) -> int:
+        """Erase a project's resources; return how many."""

@@ -1,14 +1,14 @@
 """Kept answers of models, in `answers.db`: rows by project and id, each with its end.
 
 A row that is expired, or older than its project's policy now allows, is invisible to readers, and erased by the next
-purge: `secure_delete` overwrites it in the file. One thread owns the only connection; when it is free, it writes
-everything that waits in one transaction with one sync.
+purge: `secure_delete` overwrites it in the file. What an answer says is sealed with its project's key. One thread owns
+the only connection; when it is free, it writes everything that waits in one transaction with one sync.
 """
 
 import asyncio
 import sqlite3
 from collections import Counter, deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +19,7 @@ import msgspec
 
 from antiphon.core.errors import InternalError, NotFound
 from antiphon.core.ports import Clock
+from antiphon.core.sealing import PLAIN, Sealer
 from antiphon.core.specs import Message
 from antiphon.core.wire import Keep
 from antiphon.storage.files import WatchedFile, private_file
@@ -45,31 +46,45 @@ CREATE TABLE answers (
         "CREATE INDEX answers_by_end ON answers (expires_unix_ms)",
         "CREATE INDEX answers_by_age ON answers (project, created_unix_ms)",
     ),
+    (
+        # Before, it was stored as it was said; `seal` is a function of ours.
+        "UPDATE answers SET body = seal(project, 'answers.body/' || id, body),"
+        " conversation = seal(project, 'answers.conversation/' || id, conversation)",
+        # The pseudonyms of the people it is about, each between spaces.
+        "ALTER TABLE answers ADD COLUMN subjects TEXT NOT NULL DEFAULT ''",
+    ),
 )
 _PUT = """
-INSERT INTO answers (project, id, created_unix_ms, expires_unix_ms, body, conversation) VALUES (?, ?, ?, ?, ?, ?)
-ON CONFLICT (project, id) DO UPDATE SET body = excluded.body, conversation = excluded.conversation"""
-_GET = """
-SELECT body, conversation FROM answers
-WHERE project = ? AND id = ? AND expires_unix_ms > ? AND created_unix_ms > ?"""
+INSERT INTO answers (project, id, created_unix_ms, expires_unix_ms, subjects, body, conversation)
+VALUES (?, ?, ?, ?, ?, ?, ?)
+ON CONFLICT (project, id)
+DO UPDATE SET subjects = excluded.subjects, body = excluded.body, conversation = excluded.conversation"""
+_READABLE = "project = ? AND expires_unix_ms > ? AND created_unix_ms > ?"
+_GET = f"SELECT * FROM answers WHERE {_READABLE} AND id = ?"
+_FIND = f"SELECT * FROM answers WHERE {_READABLE} AND id > ? AND instr(subjects, ?) ORDER BY id LIMIT 1"
 _conversation = msgspec.json.Decoder(tuple[Message, ...])
 
 
 @dataclass(slots=True)
 class _Put:
-    row: tuple[Any, ...]
+    project: str
+    keep: Keep
+    created_unix_ms: int
+    expires_unix_ms: int
     error: BaseException | None = None
 
 
 class SqliteAnswers:
     """Implements `core.stores.Answers` at `path`, which is created if absent. For one event loop."""
 
-    def __init__(self, path: Path, clock: Clock, max_bytes: int) -> None:
-        """Open the file, blocking. With `max_bytes` it accepts no more answers.
+    def __init__(self, path: Path, clock: Clock, max_bytes: int, sealer: Sealer = PLAIN) -> None:
+        """Open the file, blocking. With `max_bytes` it accepts no more answers. `sealer` also seals the answers that an
+        earlier version stored.
 
         Raises `InternalError` if the database cannot be opened or is of a later version.
         """
         self._clock = clock
+        self._sealer = sealer
         self._waiting: deque[_Put] = deque()
         self._thread = ThreadPoolExecutor(1, "answers")
         try:
@@ -79,6 +94,7 @@ class SqliteAnswers:
             self._connection.execute("PRAGMA secure_delete=ON")
             page_bytes = self._connection.execute("PRAGMA page_size").fetchone()[0]
             self._connection.execute(f"PRAGMA max_page_count={max_bytes // page_bytes}")
+            self._connection.create_function("seal", 3, sealer.seal)
             self._transact(lambda transaction: migrate(path, transaction, MIGRATIONS))
             self._file = WatchedFile(path) if path != MEMORY else None
         except (sqlite3.Error, OSError) as error:
@@ -93,8 +109,7 @@ class SqliteAnswers:
         it may be stored or not.
         """
         now = self._clock.unix_ms()
-        conversation = msgspec.json.encode(keep.conversation)
-        put = _Put((project, keep.id, now, now + keep_s * 1000, keep.body, conversation))
+        put = _Put(project, keep, now, now + keep_s * 1000)
         self._waiting.append(put)
         await self._run(self._write)
         if put.error is not None:
@@ -104,17 +119,27 @@ class SqliteAnswers:
         """Return an answer; `keep_s` is the policy's present value. Raises `NotFound`, also for another project's;
         `InternalError`.
         """
-        now = self._clock.unix_ms()
-        values = (project, id, now, now - keep_s * 1000)
-        row = await self._run(lambda: self._transact(lambda t: t.execute(_GET, values).fetchone()))
-        if row is None:
+        found = await self._run(lambda: self._find(_GET, project, keep_s, id))
+        if found is None:
             raise NotFound("Stored answer not found.")
-        return Keep(id, row["body"], _conversation.decode(row["conversation"]))
+        return found
 
     async def delete(self, project: str, id: str) -> None:
         """Delete an answer. Raises `InternalError`."""
         query = "DELETE FROM answers WHERE project = ? AND id = ?"
         await self._run(lambda: self._transact(lambda t: t.execute(query, (project, id))))
+
+    async def of_subject(self, project: str, subject: str, keep_s: int, after: str = "") -> Keep | None:
+        """Return the next answer about a subject by id, after that one; `None` after the last. Raises
+        `InternalError`.
+        """
+        return await self._run(lambda: self._find(_FIND, project, keep_s, after, f" {subject} "))
+
+    async def erase(self, project: str, subject: str | None = None) -> int:
+        """Erase the project's answers, or those about one subject; return how many. Raises `InternalError`."""
+        if subject is None:
+            return (await self._wipe("project = ?", project)).total()
+        return (await self._wipe("project = ? AND instr(subjects, ?)", project, f" {subject} ")).total()
 
     async def purge(self, keep_s: Callable[[str], int]) -> Counter[str]:
         """Erase answers that are expired, or older than their project's policy now allows, a few at a time so that a
@@ -160,10 +185,35 @@ class SqliteAnswers:
         if not puts:
             return
         try:
-            self._transact(lambda transaction: transaction.executemany(_PUT, [put.row for put in puts]))
+            self._transact(lambda transaction: transaction.executemany(_PUT, self._rows(puts)))
         except sqlite3.Error as error:
             for put in puts:
                 put.error = error
+
+    def _rows(self, puts: list[_Put]) -> Iterator[tuple[Any, ...]]:
+        """Return the sealed rows of the answers that can be sealed."""
+        for put in puts:
+            keep, conversation = put.keep, msgspec.json.encode(put.keep.conversation)
+            try:
+                body = self._sealer.seal(put.project, f"answers.body/{keep.id}", keep.body)
+                said = self._sealer.seal(put.project, f"answers.conversation/{keep.id}", conversation)
+            except InternalError as error:
+                put.error = error
+                continue
+            subjects = "".join(f" {subject} " for subject in keep.subjects)
+            yield (put.project, keep.id, put.created_unix_ms, put.expires_unix_ms, subjects, body, said)
+
+    def _find(self, query: str, project: str, keep_s: int, *values: str) -> Keep | None:
+        """Return the readable answer that a query finds."""
+        now = self._clock.unix_ms()
+        given = (project, now, now - keep_s * 1000, *values)
+        row = self._transact(lambda t: t.execute(query, given).fetchone())
+        if row is None:
+            return None
+        id, subjects = row["id"], tuple(row["subjects"].split())
+        body = self._sealer.unseal(project, f"answers.body/{id}", row["body"])
+        said = self._sealer.unseal(project, f"answers.conversation/{id}", row["conversation"])
+        return Keep(id, body, _conversation.decode(said), subjects)
 
     def _transact(self, work: Callable[[Connection], T]) -> T:
         with self._connection:

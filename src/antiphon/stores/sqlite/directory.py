@@ -1,4 +1,4 @@
-"""Projects and keys, in `control.db`, and the keys that hash projects' tags, in `keys.db`.
+"""Projects and keys, in `control.db`, and the keys of projects' tags and content, in `keys.db`.
 
 Several processes write them: the server's management API and the command line, at the same time. Writes are rare, and
 each is one immediate transaction with a full sync. No secret of a caller's is in them, only digests.
@@ -52,6 +52,7 @@ ON CONFLICT (id) DO UPDATE
 SET sha256 = excluded.sha256, prefix = excluded.prefix, scopes = excluded.scopes, revoked_unix_ms = NULL"""
 _REVOKE = "UPDATE keys SET revoked_unix_ms = ? WHERE id = ? AND revoked_unix_ms IS NULL"
 _PUT_TAG_KEY = "INSERT INTO beside.tag_keys VALUES (?, ?) ON CONFLICT (project) DO UPDATE SET key = excluded.key"
+_RETIRE_KEY = "UPDATE beside.project_keys SET retired = 1 WHERE project = ? AND purpose = 'content'"
 _ADD_TAG_KEY = "INSERT INTO tag_keys VALUES (?, ?) ON CONFLICT (project) DO NOTHING"
 
 
@@ -161,6 +162,21 @@ class SqliteDirectory:
                 raise _no_project(project, "id")
             opened.execute(_PUT_TAG_KEY, (project, secrets.token_bytes(TAG_KEY_BYTES)))
             _note(opened, by.did(Action.TAGS_FORGET, project, project))
+
+    def retire_key(self, project: str, by: Author = THE_SERVER) -> None:
+        with self._writing(self.secrets_path) as opened:
+            if _find(opened, "projects", project) is None:
+                raise _no_project(project, "id")
+            opened.execute(_RETIRE_KEY, (project,))
+            _note(opened, by.did(Action.CONTENT_KEY_RETIRE, project, project))
+
+    def destroy_keys(self, project: str, by: Author = THE_SERVER) -> None:
+        with self._writing(self.secrets_path) as opened:
+            if _find(opened, "projects", project) is None:
+                raise _no_project(project, "id")
+            opened.execute("DELETE FROM beside.project_keys WHERE project = ?", (project,))
+            opened.execute(_PUT_TAG_KEY, (project, secrets.token_bytes(TAG_KEY_BYTES)))
+            _note(opened, by.did(Action.CONTENT_KEYS_DESTROY, project, project))
 
     def note(self, record: AuditRecord) -> None:
         with self._writing() as opened:

@@ -55,7 +55,23 @@ CREATE TABLE keys (
     # Records of changes, until the ledger has them. A position never comes again.
     ("CREATE TABLE outbox (position INTEGER NOT NULL PRIMARY KEY AUTOINCREMENT, body BLOB NOT NULL) STRICT",),
 )
-SECRETS_MIGRATIONS = (("CREATE TABLE tag_keys (project TEXT NOT NULL PRIMARY KEY, key BLOB NOT NULL) STRICT",),)
+SECRETS_MIGRATIONS = (
+    ("CREATE TABLE tag_keys (project TEXT NOT NULL PRIMARY KEY, key BLOB NOT NULL) STRICT",),
+    (
+        # Encrypted by the master key, which the proof recognises. What is retired only opens what it sealed.
+        """
+CREATE TABLE project_keys (
+    position INTEGER NOT NULL PRIMARY KEY AUTOINCREMENT,
+    id BLOB NOT NULL,
+    project TEXT NOT NULL,
+    purpose TEXT NOT NULL,
+    retired INTEGER NOT NULL DEFAULT 0,
+    wrapped BLOB NOT NULL,
+    UNIQUE (project, id)
+) STRICT""",
+        "CREATE TABLE master (proof BLOB NOT NULL) STRICT",
+    ),
+)
 
 
 def read_view(control: Connection, keys: Connection) -> DirectoryView:

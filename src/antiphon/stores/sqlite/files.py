@@ -1,14 +1,17 @@
 """The files of a data directory, and how they are opened together."""
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 
+from antiphon.core.audit import Action, Author
 from antiphon.core.errors import NotFound
 from antiphon.core.labels import labels_of
 from antiphon.core.policy import TagPolicy
 from antiphon.core.ports import Clock
 from antiphon.core.stores import Exports, JobBounds, ServerStores, Stores
-from antiphon.storage.directory import open_directory
+from antiphon.storage.directory import lock_directory, open_directory
+from antiphon.storage.master_key import MasterKeySource
 from antiphon.stores.sqlite.answers import FILE_NAME as ANSWERS_NAME
 from antiphon.stores.sqlite.answers import SqliteAnswers
 from antiphon.stores.sqlite.audit import SqliteTrail
@@ -16,7 +19,7 @@ from antiphon.stores.sqlite.bills import FILE_NAME as BILLS_NAME
 from antiphon.stores.sqlite.bills import SqliteBills
 from antiphon.stores.sqlite.connection import MEMORY
 from antiphon.stores.sqlite.directory import FILE_NAME as DIRECTORY_NAME
-from antiphon.stores.sqlite.directory import SqliteDirectory
+from antiphon.stores.sqlite.directory import SECRETS_NAME, SqliteDirectory
 from antiphon.stores.sqlite.exports import FILE_NAME as EXPORTS_NAME
 from antiphon.stores.sqlite.exports import SqliteExports
 from antiphon.stores.sqlite.jobs import FILE_NAME as JOBS_NAME
@@ -25,6 +28,7 @@ from antiphon.stores.sqlite.ledger import SqliteLedger
 from antiphon.stores.sqlite.ledger_files import FILE_NAME as LEDGER_NAME
 from antiphon.stores.sqlite.ledger_files import Owner
 from antiphon.stores.sqlite.usage import SqliteUsage
+from antiphon.stores.sqlite.vault import Vault, change_master
 
 
 def open_stores(data_dir: Path) -> Stores:
@@ -42,7 +46,13 @@ def open_stores(data_dir: Path) -> Stores:
 
 
 def open_server_stores(
-    data_dir: Path, server: str, clock: Clock, answers_bytes: int, jobs: JobBounds, accept_loss: bool
+    data_dir: Path,
+    server: str,
+    clock: Clock,
+    master: MasterKeySource,
+    answers_bytes: int,
+    jobs: JobBounds,
+    accept_loss: bool,
 ) -> ServerStores:
     """Open the stores; the directory and the ledger belong together: each knows the other."""
     directory = SqliteDirectory(data_dir)
@@ -51,14 +61,33 @@ def open_server_stores(
     ledger = SqliteLedger(data_dir / LEDGER_NAME, server, owner, _labels(directory))
     try:
         directory.has_ledger()
-        answers = SqliteAnswers(data_dir / ANSWERS_NAME, clock, answers_bytes)
-        kept = SqliteJobs(data_dir / JOBS_NAME, clock, jobs.project, jobs.all)
+        vault = Vault(directory.secrets_path, master)
+        answers = SqliteAnswers(data_dir / ANSWERS_NAME, clock, answers_bytes, vault)
+        kept = SqliteJobs(data_dir / JOBS_NAME, clock, jobs.project, jobs.all, vault)
         passing = SqliteJobs(MEMORY, clock, jobs.passing_project, jobs.passing_all)
     except BaseException:
         ledger.stop()
         raise
     bills, trail = SqliteBills(data_dir / BILLS_NAME), SqliteTrail(data_dir / LEDGER_NAME)
-    return ServerStores(directory, bills, ledger, trail, answers, kept, passing, kept.resources)
+    return ServerStores(directory, bills, ledger, trail, answers, kept, passing, kept.resources, vault)
+
+
+def check_master_key(data_dir: Path, source: MasterKeySource) -> None:
+    path = data_dir / SECRETS_NAME
+    if not path.exists():
+        raise NotFound(f"there are no keys at {path} yet: a server makes them at its first start")
+    Vault(SqliteDirectory(data_dir).secrets_path, source)
+
+
+def change_master_key(data_dir: Path, source: MasterKeySource, new: bytes, by: Author) -> int:
+    lock = lock_directory(data_dir)
+    try:
+        directory = SqliteDirectory(data_dir)
+        changed = change_master(directory.secrets_path, source, new)
+        directory.note(by.did(Action.MASTER_KEY_CHANGE, "", "keys.db"))
+        return changed
+    finally:
+        os.close(lock)
 
 
 def open_exports(data_dir: Path, make: bool) -> Exports:

@@ -1,7 +1,8 @@
 """Jobs and the blobs that they read and write, in `jobs.db`, or in memory for projects that keep nothing.
 
 A blob is rows of pieces in order; an output gets one more with each item's outcome, in the same transaction, so that
-each item is in it exactly once. Deleted data is overwritten in the file. One thread owns the only connection.
+each item is in it exactly once. What callers said is sealed with their project's key, piece by piece; deleted data is
+overwritten in the file. One thread owns the only connection.
 """
 
 import asyncio
@@ -19,10 +20,11 @@ from typing import Any, TypeVar
 from antiphon.core.errors import CapacityError, InternalError, NotFound
 from antiphon.core.jobs import NEXT, OVER, Blob, Job, JobState, Outcome, Page
 from antiphon.core.ports import Clock
+from antiphon.core.sealing import PLAIN, Sealer
 from antiphon.core.stores import LEASE_MS, RECORD_BYTES, LeaseLost, StorageFull
 from antiphon.storage.files import WatchedFile, private_file
 from antiphon.stores.sqlite.connection import MEMORY, connect
-from antiphon.stores.sqlite.jobs_schema import BLOB, JOB, MIGRATIONS, stored, to_blob, to_job
+from antiphon.stores.sqlite.jobs_schema import BLOB, JOB, MIGRATIONS, Rows, readable
 from antiphon.stores.sqlite.resources import SqliteResources
 from antiphon.stores.sqlite.schema import migrate
 
@@ -40,8 +42,10 @@ _DELETE_OWN = "DELETE FROM blobs WHERE project = ? AND id = ? AND purpose = ''"
 _CLAIM = f"""
 SELECT * FROM jobs WHERE NOT {_IS_OVER} AND lease_unix_ms <= ? AND project NOT IN (SELECT value FROM json_each(?))
 AND kind IN (SELECT value FROM json_each(?)) ORDER BY created_unix_ms, id LIMIT 1"""
+_GIVE_UP = f"UPDATE jobs SET state = '{JobState.FAILED}', over_unix_ms = ? WHERE project = ? AND id = ?"
 # A job's outputs, by its project and id, which are given once for each output.
 _WRITTEN = " UNION ".join(f"SELECT {each} FROM jobs WHERE project = ? AND id = ?" for each in ("output", "errors"))
+_OF_SUBJECT = "project = ? AND subject = ?"
 # The size of a project's files and jobs, or of all.
 _TAKEN = f"""
 SELECT (SELECT coalesce(sum(size_bytes + {RECORD_BYTES}), 0) FROM blobs WHERE ? IN (project, ''))
@@ -51,18 +55,23 @@ SELECT (SELECT coalesce(sum(size_bytes + {RECORD_BYTES}), 0) FROM blobs WHERE ? 
 class SqliteJobs:
     """Implements `core.stores.Jobs` at `path`, which is created if absent, or in `MEMORY`. For one event loop."""
 
-    def __init__(self, path: Path, clock: Clock, project_bytes: int, all_bytes: int) -> None:
-        """Open the file, blocking. Raises `InternalError` if the database cannot be opened or is of a later version."""
+    def __init__(self, path: Path, clock: Clock, project_bytes: int, all_bytes: int, sealer: Sealer = PLAIN) -> None:
+        """Open the file, blocking. `sealer` also seals what an earlier version stored. Raises `InternalError` if the
+        database cannot be opened or is of a later version.
+        """
         self._clock = clock
+        self._rows = Rows(sealer)
         self._project_bytes = project_bytes
         self._all_bytes = all_bytes
         self._thread = ThreadPoolExecutor(1, "jobs")
-        self.resources = SqliteResources(self._run, clock)
+        self.resources = SqliteResources(self._run, clock, sealer)
         try:
             if path != MEMORY:
                 private_file(path)
             self._connection = connect(path)
             self._connection.execute("PRAGMA secure_delete=ON")
+            self._connection.create_function("seal", 3, sealer.seal)
+            self._connection.create_function("seal_text", 3, self._rows.seal_text)
             self._transact(lambda transaction: migrate(path, transaction, MIGRATIONS))
             self._file = WatchedFile(path) if path != MEMORY else None
         except (sqlite3.Error, OSError) as error:
@@ -93,14 +102,15 @@ class SqliteJobs:
 SELECT start, body FROM pieces WHERE project = ? AND blob = ? AND start < ? AND start >= coalesce(
     (SELECT max(start) FROM pieces WHERE project = ? AND blob = ? AND start <= ?), 0) ORDER BY start"""
             found = t.execute(query, (project, id, start + size, project, id, start))
-            return b"".join(body[max(0, start - at) : start + size - at] for at, body in found)
+            pieces = ((at, self._rows.unseal_piece(project, id, at, body)) for at, body in found)
+            return b"".join(body[max(0, start - at) : start + size - at] for at, body in pieces)
 
         return await self._run(read)
 
     async def blobs(self, project: str, purposes: Collection[str], page: Page, keep_s: int) -> tuple[list[Blob], bool]:
         where, values = _one_of("purpose", purposes)
         rows, more = await self._list("blobs", project, f"whole AND purpose <> '' AND {where}", values, page, keep_s)
-        return [to_blob(row) for row in rows], more
+        return readable(rows, self._rows.to_blob), more
 
     async def delete_blob(self, project: str, id: str) -> None:
         await self._run(lambda t: t.execute("DELETE FROM blobs WHERE project = ? AND id = ?", (project, id)))
@@ -117,11 +127,12 @@ SELECT * FROM blobs WHERE project = ? AND id = ? AND whole AND ends_unix_ms > ? 
         row = t.execute(query, (project, id, now, now - keep_s * 1000)).fetchone()
         if row is None:
             raise NotFound("File not found.")
-        return to_blob(row)
+        return self._rows.to_blob(row)
 
     def _add_blob(self, t: Connection, project: str, blob: Blob, whole: bool) -> None:
         self._check_room(t, project, RECORD_BYTES)
-        t.execute(_PUT_BLOB, (project, whole, *(getattr(replace(blob, size_bytes=0), name) for name in BLOB)))
+        empty = replace(blob, size_bytes=0)
+        t.execute(_PUT_BLOB, (project, whole, *(self._rows.blob_column(project, empty, name) for name in BLOB)))
 
     def _append(self, t: Connection, project: str, id: str, data: bytes) -> None:
         self._check_room(t, project, len(data))
@@ -130,8 +141,9 @@ SELECT * FROM blobs WHERE project = ? AND id = ? AND whole AND ends_unix_ms > ? 
         if row is None:
             raise LeaseLost("What was to be written is gone.")
         size = row["size_bytes"]
-        pieces = ((project, id, size + at, data[at : at + PIECE_BYTES]) for at in range(0, len(data), PIECE_BYTES))
-        t.executemany("INSERT INTO pieces VALUES (?, ?, ?, ?)", pieces)
+        for at in range(0, len(data), PIECE_BYTES):
+            piece = self._rows.seal_piece(project, id, size + at, data[at : at + PIECE_BYTES])
+            t.execute("INSERT INTO pieces VALUES (?, ?, ?, ?)", (project, id, size + at, piece))
         t.execute("UPDATE blobs SET size_bytes = ? WHERE project = ? AND id = ?", (size + len(data), project, id))
 
     def _check_room(self, t: Connection, project: str, more: int) -> None:
@@ -157,7 +169,7 @@ SELECT * FROM blobs WHERE project = ? AND id = ? AND whole AND ends_unix_ms > ? 
                 said = f"A project can have at most {most_open} jobs that are not over."
                 raise CapacityError(said, retry_after_s=RETRY_AFTER_S)
             self._check_room(t, job.project, RECORD_BYTES + len(job.request))
-            t.execute(_PUT_JOB, [stored(getattr(job, name)) for name in JOB])
+            t.execute(_PUT_JOB, [self._rows.column(job, name, getattr(job, name)) for name in JOB])
 
         await self._run(create)
 
@@ -169,7 +181,7 @@ SELECT * FROM blobs WHERE project = ? AND id = ? AND whole AND ends_unix_ms > ? 
     ) -> tuple[list[Job], bool]:
         where, values = _one_of("state", states)
         rows, more = await self._list("jobs", project, f"kind = ? AND {where}", (kind, *values), page, keep_s)
-        return [to_job(row) for row in rows], more
+        return readable(rows, self._rows.to_job), more
 
     async def end(self, project: str, id: str, ends_unix_ms: int) -> None:
         def end(t: Connection) -> None:
@@ -207,22 +219,25 @@ SELECT * FROM blobs WHERE project = ? AND id = ? AND whole AND ends_unix_ms > ? 
         row = t.execute(query, (project, id, now, now - keep_s * 1000)).fetchone()
         if row is None:
             raise NotFound("Job not found.")
-        return to_job(row)
+        return self._rows.to_job(row)
 
     # -- jobs, for workers ---------------------------------------------------------------------------------------------
 
     async def claim(self, owner: str, besides: Collection[str], kinds: Collection[str]) -> Job | None:
         def claim(t: Connection) -> Job | None:
             now = self._clock.unix_ms()
-            row = t.execute(_CLAIM, (now, json.dumps(list(besides)), json.dumps(list(kinds)))).fetchone()
-            if row is None:
-                return None
-            t.execute(
-                "UPDATE jobs SET owner = ?, lease_unix_ms = ? WHERE project = ? AND id = ?",
-                (owner, now + LEASE_MS, row["project"], row["id"]),
-            )
-            job = to_job(row)
-            return self._set(t, job, state=JobState.RUNNING, attempt=job.attempt + 1)
+            while row := t.execute(_CLAIM, (now, json.dumps(list(besides)), json.dumps(list(kinds)))).fetchone():
+                key = row["project"], row["id"]
+                if not (found := readable([row], self._rows.to_job)):
+                    t.execute(_GIVE_UP, (now, *key))
+                    continue
+                t.execute(
+                    "UPDATE jobs SET owner = ?, lease_unix_ms = ? WHERE project = ? AND id = ?",
+                    (owner, now + LEASE_MS, *key),
+                )
+                job = found[0]
+                return self._set(t, job, state=JobState.RUNNING, attempt=job.attempt + 1)
+            return None
 
         return await self._run(claim)
 
@@ -295,14 +310,12 @@ SELECT * FROM blobs WHERE project = ? AND id = ? AND whole AND ends_unix_ms > ? 
         key = (job.project, job.id)
         if not t.execute(query, (self._clock.unix_ms() + LEASE_MS, *key, owner)).rowcount:
             raise LeaseLost("The job is not this worker's any more.")
-        return to_job(t.execute("SELECT * FROM jobs WHERE project = ? AND id = ?", key).fetchone())
+        return self._rows.to_job(t.execute("SELECT * FROM jobs WHERE project = ? AND id = ?", key).fetchone())
 
     def _set(self, t: Connection, job: Job, **values: Any) -> Job:
         named = ", ".join(f"{name} = ?" for name in values)
-        t.execute(
-            f"UPDATE jobs SET {named} WHERE project = ? AND id = ?",
-            (*map(stored, values.values()), job.project, job.id),
-        )
+        columns = (self._rows.column(job, name, value) for name, value in values.items())
+        t.execute(f"UPDATE jobs SET {named} WHERE project = ? AND id = ?", (*columns, job.project, job.id))
         return replace(job, **values)
 
     # -- the end of keeping --------------------------------------------------------------------------------------------
@@ -328,6 +341,21 @@ SELECT * FROM blobs WHERE project = ? AND id = ? AND whole AND ends_unix_ms > ? 
         while rows := await self._run(lambda t: t.execute(query, values).fetchall()):
             wiped.update(project for (project,) in rows)
         return wiped
+
+    async def jobs_about(self, project: str, subject: str, page: Page, keep_s: int) -> tuple[list[Job], bool]:
+        rows, more = await self._list("jobs", project, "subject = ?", (subject,), page, keep_s)
+        return readable(rows, self._rows.to_job), more
+
+    async def blobs_about(self, project: str, subject: str, page: Page, keep_s: int) -> tuple[list[Blob], bool]:
+        rows, more = await self._list("blobs", project, "whole AND subject = ?", (subject,), page, keep_s)
+        return readable(rows, self._rows.to_blob), more
+
+    async def erase(self, project: str, subject: str | None = None) -> Counter[str]:
+        which, values = ("project = ?", (project,)) if subject is None else (_OF_SUBJECT, (project, subject))
+        erased = Counter[str]()
+        for table in ("jobs", "blobs"):
+            erased[table] = (await self._wipe(table, which, *values)).total()
+        return erased
 
     async def close(self) -> None:
         await asyncio.to_thread(self._thread.shutdown)

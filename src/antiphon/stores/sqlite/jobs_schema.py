@@ -1,11 +1,21 @@
 """The tables of jobs, blobs and resources, and the conversion of their rows to values."""
 
+import json
+import logging
+from base64 import b64decode, b64encode
+from collections.abc import Callable, Iterable
 from dataclasses import fields
 from sqlite3 import Row
-from typing import Any
+from typing import Any, TypeVar
 
+from antiphon.core.errors import NotFound
 from antiphon.core.identity import Scope
 from antiphon.core.jobs import Blob, Job, JobState
+from antiphon.core.sealing import Sealer, Unreadable
+
+R = TypeVar("R")
+
+log = logging.getLogger(__name__)
 
 MIGRATIONS = (
     (
@@ -86,20 +96,80 @@ CREATE TABLE resources (
     PRIMARY KEY (project, kind, name)
 ) STRICT""",
     ),
+    (
+        # Before, it was stored as it came; `seal` and `seal_text` are functions of ours.
+        "UPDATE blobs SET name = seal_text(project, 'blobs.name/' || id, name) WHERE name != ''",
+        "UPDATE pieces SET body = seal(project, 'pieces.body/' || blob || '/' || start, body)",
+        *(
+            f"UPDATE jobs SET {name} = seal(project, 'jobs.{name}/' || id, {name}) WHERE {name} != x''"
+            for name in ("request", "result")
+        ),
+        "UPDATE resources SET body = seal(project, 'resources.body/' || kind || '/' || name, body)",
+        # The pseudonym of the person it is about, and the caller's tags.
+        "ALTER TABLE blobs ADD COLUMN subject TEXT NOT NULL DEFAULT ''",
+        "ALTER TABLE jobs ADD COLUMN subject TEXT NOT NULL DEFAULT ''",
+        "ALTER TABLE jobs ADD COLUMN tags BLOB NOT NULL DEFAULT x''",
+        "CREATE INDEX blobs_by_subject ON blobs (project, subject) WHERE subject != ''",
+        "CREATE INDEX jobs_by_subject ON jobs (project, subject) WHERE subject != ''",
+    ),
 )
 BLOB = tuple(field.name for field in fields(Blob))
 JOB = tuple(field.name for field in fields(Job))
+SEALED = ("request", "result", "tags")  # of a job
 
 
-def stored(value: Any) -> Any:
-    return " ".join(sorted(value)) if isinstance(value, frozenset) else value
+class Rows:
+    """The conversion of blobs and jobs to rows and back; what callers said in them is sealed."""
+
+    def __init__(self, sealer: Sealer) -> None:
+        self._sealer = sealer
+
+    def seal_text(self, project: str, place: str, text: str) -> str:
+        """Return a text, sealed as a text."""
+        return b64encode(self._sealer.seal(project, place, text.encode("utf-8", "surrogatepass"))).decode()
+
+    def seal_piece(self, project: str, blob: str, start: int, data: bytes) -> bytes:
+        return self._sealer.seal(project, f"pieces.body/{blob}/{start}", data)
+
+    def unseal_piece(self, project: str, blob: str, start: int, sealed: bytes) -> bytes:
+        return self._sealer.unseal(project, f"pieces.body/{blob}/{start}", sealed)
+
+    def column(self, job: Job, name: str, value: Any) -> Any:
+        """Return a value of a job as its column has it."""
+        if name == "tags":
+            value = json.dumps(value).encode() if value else b""
+        if name in SEALED:
+            return self._sealer.seal(job.project, f"jobs.{name}/{job.id}", value) if value else b""
+        return " ".join(sorted(value)) if isinstance(value, frozenset) else value
+
+    def to_job(self, row: Row) -> Job:
+        values = {name: row[name] for name in JOB}
+        for name in SEALED:
+            if values[name]:
+                values[name] = self._sealer.unseal(row["project"], f"jobs.{name}/{row['id']}", values[name])
+        scopes = frozenset(Scope(each) for each in row["scopes"].split())
+        tags = tuple(json.loads(values["tags"])) if values["tags"] else ()
+        return Job(**{**values, "state": JobState(row["state"]), "scopes": scopes, "tags": tags})
+
+    def blob_column(self, project: str, blob: Blob, name: str) -> Any:
+        value = getattr(blob, name)
+        return self.seal_text(project, f"blobs.name/{blob.id}", value) if name == "name" and value else value
+
+    def to_blob(self, row: Row) -> Blob:
+        values = {name: row[name] for name in BLOB}
+        if values["name"]:
+            sealed = b64decode(values["name"])
+            name = self._sealer.unseal(row["project"], f"blobs.name/{row['id']}", sealed)
+            values["name"] = name.decode("utf-8", "surrogatepass")
+        return Blob(**values)
 
 
-def to_job(row: Row) -> Job:
-    values = {name: row[name] for name in JOB}
-    scopes = frozenset(Scope(each) for each in row["scopes"].split())
-    return Job(**{**values, "state": JobState(row["state"]), "scopes": scopes})
-
-
-def to_blob(row: Row) -> Blob:
-    return Blob(**{name: row[name] for name in BLOB})
+def readable(rows: Iterable[Row], convert: Callable[[Row], R]) -> list[R]:
+    """Convert rows, without those whose key was destroyed, and damaged ones."""
+    found = []
+    for row in rows:
+        try:
+            found.append(convert(row))
+        except (NotFound, Unreadable) as error:
+            log.error("a stored row cannot be read", extra={"key": row["id"], "reason": error.message})
+    return found

@@ -1,4 +1,4 @@
-"""Resources of projects, in `jobs.db`."""
+"""Resources of projects, in `jobs.db`, their bodies sealed with the project's key."""
 
 from collections.abc import Awaitable, Callable
 from sqlite3 import Connection, Row
@@ -7,6 +7,7 @@ from typing import Any, Protocol, TypeVar
 from antiphon.core.errors import CapacityError, NotFound, TooLarge
 from antiphon.core.ports import Clock
 from antiphon.core.resources import Change, Resource
+from antiphon.core.sealing import Sealer
 from antiphon.core.stores import MAX_RESOURCE_BYTES, MAX_RESOURCES
 
 T = TypeVar("T")
@@ -31,9 +32,10 @@ class Run(Protocol):
 class SqliteResources:
     """Implements `core.stores.Resources` in the jobs' database, on the thread of its connection."""
 
-    def __init__(self, run: Run, clock: Clock) -> None:
+    def __init__(self, run: Run, clock: Clock, sealer: Sealer) -> None:
         self._run = run
         self._clock = clock
+        self._sealer = sealer
 
     async def get(self, project: str, kind: str, name: str) -> Resource:
         found = await self._run(lambda t: self._get(t, project, kind, name))
@@ -47,7 +49,7 @@ class SqliteResources:
         now = self._clock.unix_ms()
         values = (project, kind, after, len(prefix), prefix, deleted, now, limit + 1)
         rows = await self._run(lambda t: t.execute(_LIST, values).fetchall())
-        return [_resource(row) for row in rows[:limit]], len(rows) > limit
+        return [self._resource(row) for row in rows[:limit]], len(rows) > limit
 
     async def change(self, project: str, kind: str, name: str, change: Change, preview: bool) -> Resource | None:
         def work(t: Connection) -> Resource | None:
@@ -60,7 +62,8 @@ class SqliteResources:
             t.execute(f"DELETE FROM resources WHERE {_KEY} AND ends_unix_ms > 0", (project, kind, name))
             if before is None:
                 self._check_room(t, project)
-            row: tuple[Any, ...] = (project, kind, name, after.body, after.deleted, after.ends_unix_ms)
+            body = self._sealer.seal(project, _place(kind, name), after.body)
+            row: tuple[Any, ...] = (project, kind, name, body, after.deleted, after.ends_unix_ms)
             t.execute(_PUT, row)
             return after
 
@@ -72,14 +75,23 @@ class SqliteResources:
         query = "DELETE FROM resources WHERE ends_unix_ms > 0 AND ends_unix_ms <= ?"
         await self._run(lambda t: t.execute(query, (now,)))
 
+    async def erase(self, project: str) -> int:
+        """Erase the project's resources; return how many."""
+        query = "DELETE FROM resources WHERE project = ?"
+        return await self._run(lambda t: t.execute(query, (project,)).rowcount)
+
     def _get(self, t: Connection, project: str, kind: str, name: str) -> Resource | None:
         row = t.execute(_GET, (project, kind, name, self._clock.unix_ms())).fetchone()
-        return None if row is None else _resource(row)
+        return None if row is None else self._resource(row)
 
     def _check_room(self, t: Connection, project: str) -> None:
         if t.execute("SELECT count(*) FROM resources WHERE project = ?", (project,)).fetchone()[0] >= MAX_RESOURCES:
             raise CapacityError(f"A project can have at most {MAX_RESOURCES} of these, deleted ones included.")
 
+    def _resource(self, row: Row) -> Resource:
+        body = self._sealer.unseal(row["project"], _place(row["kind"], row["name"]), row["body"])
+        return Resource(row["name"], body, bool(row["deleted"]), row["ends_unix_ms"])
 
-def _resource(row: Row) -> Resource:
-    return Resource(row["name"], row["body"], bool(row["deleted"]), row["ends_unix_ms"])
+
+def _place(kind: str, name: str) -> str:
+    return f"resources.body/{kind}/{name}"

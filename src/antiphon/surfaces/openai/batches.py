@@ -13,6 +13,7 @@ from msgspec import Meta, Struct
 
 from antiphon.core.errors import AntiphonError, CallerError, NotFound
 from antiphon.core.jobs import Job, JobAct, JobState, ManyJobs, NewJob, OneJob, Page
+from antiphon.core.tags import CONSENT, SUBJECT
 from antiphon.core.wire import Opening, Response
 from antiphon.surfaces.openai import batch_wire, files, wire
 from antiphon.surfaces.openai import generation as shared
@@ -70,7 +71,7 @@ class CreateBatch(wire.Endpoint):
         after, output_s = request.output_expires_after, 0
         if after is not None:
             output_s = files.expiry(after.anchor, after.seconds, "output_expires_after")
-        stem = opening.request_id.replace("-", "")
+        stem, metadata = opening.request_id.replace("-", ""), request.metadata or {}
         return NewJob(
             KIND,
             ID_PREFIX + stem,
@@ -82,6 +83,7 @@ class CreateBatch(wire.Endpoint):
             WINDOW_S,
             output_s,
             partial(_shown, opening),
+            tags=tuple(f"{name}={found}" for name in (SUBJECT, CONSENT) if (found := metadata.get(name))),
         )
 
     def refuse(self, opening: Opening, error: AntiphonError) -> Response:

@@ -17,6 +17,7 @@ from msgspec import Meta
 from antiphon.core import pictures
 from antiphon.core.errors import CallerError, UnsupportedParameter
 from antiphon.core.specs import EFFORTS, Format, Image, Shape, Tool, ToolChoice, ToolMode
+from antiphon.core.tags import SUBJECT
 
 T = TypeVar("T")
 
@@ -153,14 +154,16 @@ def usage_asked(options: StreamOptions | None, stream: bool) -> tuple[bool, bool
     return wanted, wanted and options.continuous_usage_stats is True
 
 
-def tags(metadata: dict[str, str] | None) -> tuple[str, ...]:
-    """Return `key=value` for each pair: labels that are kept with the usage."""
+def tags(metadata: dict[str, str] | None, subject: str | None = None) -> tuple[str, ...]:
+    """Return `key=value` for each pair: labels that are kept with the usage. Unless a pair names it, `subject` is the
+    person whom the call is about.
+    """
     labels = tuple(f"{key}={value}" for key, value in metadata.items()) if metadata else ()
     if any(len(label) > MAX_TAG_CHARS for label in labels):
         raise CallerError(
             f"A key and its value together can have at most {MAX_TAG_CHARS - 1} characters.", param="metadata"
         )
-    return labels
+    return (*labels, f"{SUBJECT}={subject}") if subject else labels
 
 
 def stops(given: str | list[str] | None) -> tuple[str, ...]:

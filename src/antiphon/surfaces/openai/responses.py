@@ -1,9 +1,9 @@
 """`POST /v1/responses`: returns the answer to a conversation, whole, streamed as typed events, or in the background.
 
 Every parameter is honoured or refused, except those for quality or convenience that not every model supports
-(`reasoning`, `text.verbosity`): the response repeats what was done. Those that only label a call for its sender
-(`user`, `safety_identifier`, `prompt_cache_key`) change no answer; `metadata` is kept with the usage. The project's
-policy says whether a response may be kept; without a `store`, it is kept if it may be.
+(`reasoning`, `text.verbosity`): the response repeats what was done. `safety_identifier`, or else `user`, says whom it
+is about; `prompt_cache_key` changes nothing; `metadata` is kept with the usage. The project's policy says whether a
+response may be kept; without a `store`, it is kept if it may be.
 """
 
 from collections.abc import Callable
@@ -218,7 +218,7 @@ def asked(
             tool_choice=_tool_choice(request.tool_choice, tools),
             parallel_tool_calls=request.parallel_tool_calls is not False,
             stream=request.stream is True,
-            tags=shared.tags(request.metadata),
+            tags=shared.tags(request.metadata, request.safety_identifier or request.user),
             reasoning_effort=shared.effort(request.reasoning.effort if request.reasoning else None, "reasoning.effort"),
             verbosity=shared.verbosity(request.text.verbosity if request.text else None, "text.verbosity"),
         )

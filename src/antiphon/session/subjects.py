@@ -1,0 +1,186 @@
+"""Everything that is kept about a person, or of a project: its export and its erasure, on the disk and in memory.
+
+A caller names the person in a tag `subject=...`; only a pseudonym of that name is stored. The usage ledger knows no
+subjects and keeps its quantities. Both are in the audit log before a caller gets the result; of an erasure the record's
+place in the log is its certificate.
+"""
+
+import asyncio
+from base64 import b64encode
+from collections import Counter
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from dataclasses import dataclass, replace
+from typing import Any, TypeVar
+
+import msgspec
+
+from antiphon.core.audit import Action, AuditRecord, Author, canonical
+from antiphon.core.errors import CallerError, InternalError, NotFound
+from antiphon.core.jobs import Blob, Job, Page
+from antiphon.core.merkle import leaf_hash
+from antiphon.core.stores import Jobs, ServerStores
+from antiphon.core.tags import MAX_CHARS
+from antiphon.core.wire import Keep
+from antiphon.session.keeping import Keeper
+from antiphon.trust.audit import Auditor
+
+PIECE_BYTES = 1 << 20  # of a file, in one line of an export
+PAGE = 100  # jobs, or files, that are read at once
+MOST_FILES = 10_000  # of a project that are looked at
+PASSING_S = 86_400  # the longest time for which anything is in memory
+
+Line = dict[str, Any]
+R = TypeVar("R", Job, Blob)
+
+
+@dataclass(frozen=True, slots=True)
+class Certificate:
+    """The proof of an erasure: its record, the record's number in the audit log, and the log's size afterwards.
+    `untagged_files` are the project's files that remain and name nobody: lines in them may be about the person.
+    """
+
+    record: AuditRecord
+    number: int
+    size: int
+    untagged_files: int = 0
+
+    def shown(self) -> Line:
+        """Return it as JSON. The hash of the record's bytes is the leaf that proofs of inclusion are about."""
+        body = canonical(self.record)
+        log = {"number": self.number, "size": self.size, "leaf": leaf_hash(body).hex()}
+        counts = {"erased": dict(self.record.counts), "untagged_files": self.untagged_files}
+        return counts | {"log": log, "record": msgspec.json.decode(body)}
+
+
+class Subjects:
+    """The exports and erasures of one server."""
+
+    def __init__(self, stores: ServerStores, keeper: Keeper, keep_s: Callable[[str], int], auditor: Auditor) -> None:
+        """Create it; `keep_s` is each project's policy."""
+        self._stores = stores
+        self._keeper = keeper
+        self._auditor = auditor
+        self._places: tuple[tuple[Jobs, Callable[[str], int]], ...] = (
+            (stores.jobs, keep_s),
+            (stores.passing, lambda project: PASSING_S),
+        )
+
+    async def export(self, project: str, subject: str, by: Author) -> AsyncGenerator[Line, None]:
+        """Yield everything about a person, as lines of JSON; the last one is the counts, so that a whole export can be
+        recognised. Raises `NotFound` without that project, `CallerError`, `InternalError`, `LedgerUnavailable`.
+        """
+        pseudonym = await self._pseudonym(project, subject)
+        await self._auditor.settle(by.did(Action.SUBJECT_EXPORT, project, pseudonym))
+        yield {"kind": "export", "project": project, "subject": subject, "at_unix_ms": by.at_unix_ms}
+        found = Counter[str](answers=0, remembered=0, jobs=0, files=0)
+        async for keep in self._keeper.of_subject(project, pseudonym):
+            found["answers"] += 1
+            yield _answer(keep, "disk")
+        for keep in self._keeper.recents.of_subject(project, pseudonym):
+            found["remembered"] += 1
+            yield _answer(keep, "memory")
+        for store, keep_s in self._places:
+            async for job in _all(store.jobs_about, project, pseudonym, keep_s(project)):
+                found["jobs"] += 1
+                yield _job(job)
+            async for blob in _all(store.blobs_about, project, pseudonym, keep_s(project)):
+                found["files"] += 1
+                async for line in _file(store, project, blob, keep_s(project)):
+                    yield line
+        yield {"kind": "end", "counts": dict(found), "untagged_files": await self._untagged(project)}
+
+    async def erase(self, project: str, subject: str, by: Author) -> Certificate:
+        """Erase everything about a person. Raises as `export` does; if it fails, it can be repeated."""
+        pseudonym = await self._pseudonym(project, subject)
+        counts = await self._erase(project, pseudonym)
+        certificate = await self._certify(by.did(Action.SUBJECT_ERASE, project, pseudonym), counts)
+        return replace(certificate, untagged_files=await self._untagged(project))
+
+    async def erase_project(self, project: str, by: Author) -> Certificate:
+        """Destroy the keys of a project's content and tags, then erase the content. Raises as `export` does."""
+        await asyncio.to_thread(self._stores.directory.destroy_keys, project, by)
+        counts = await self._erase(project, "")
+        counts["resources"] = await self._stores.resources.erase(project)
+        return await self._certify(by.did(Action.PROJECT_ERASE, project, project), counts)
+
+    async def _erase(self, project: str, pseudonym: str) -> Counter[str]:
+        counts = Counter[str]()
+        counts["answers"], counts["remembered"] = await self._keeper.erase(project, pseudonym)
+        for store, _ in self._places:
+            erased = await store.erase(project, pseudonym or None)
+            counts["jobs"] += erased["jobs"]
+            counts["files"] += erased["blobs"]
+        return counts
+
+    async def _untagged(self, project: str) -> int:
+        """Return how many of the project's files name nobody."""
+        count, page = 0, Page(limit=MOST_FILES)
+        for store, keep_s in self._places:
+            blobs, _ = await store.blobs(project, (), page, keep_s(project))
+            count += sum(not blob.subject for blob in blobs)
+        return count
+
+    async def _certify(self, record: AuditRecord, counts: Counter[str]) -> Certificate:
+        """Record an erasure, and find its place in the log."""
+        record = record._replace(counts=tuple(sorted(counts.items())))
+        trail, leaf = self._stores.trail, leaf_hash(canonical(record))
+        start = await trail.size()
+        await self._auditor.settle(record)
+        size = await trail.size()
+        while page := await trail.logged(start):
+            for each in page:
+                if each.leaf == leaf:
+                    return Certificate(record, each.number, size)
+            start = page[-1].number + 1
+        raise InternalError("It was erased, but its record was not found in the audit log.")
+
+    async def _pseudonym(self, project: str, subject: str) -> str:
+        if not 0 < len(subject) <= MAX_CHARS:
+            raise CallerError(f"a subject has 1 to {MAX_CHARS} characters", param="subject")
+        if project not in (await asyncio.to_thread(self._stores.directory.view)).projects:
+            raise NotFound(f"project {project} not found", param="project")
+        return await asyncio.to_thread(self._stores.sealer.pseudonym, project, subject)
+
+
+async def _all(
+    listed: Callable[[str, str, Page, int], Awaitable[tuple[list[R], bool]]], project: str, subject: str, keep_s: int
+) -> AsyncGenerator[R, None]:
+    """Yield everything that is listed about a subject, page by page."""
+    page, more = Page(limit=PAGE, newest_first=False), True
+    while more:
+        found, more = await listed(project, subject, page, keep_s)
+        for each in found:
+            yield each
+        if found:
+            page = replace(page, after=found[-1].id)
+        more = more and bool(found)
+
+
+def _answer(keep: Keep, where: str) -> Line:
+    conversation = msgspec.to_builtins(keep.conversation)
+    said: Line = {"kind": "answer", "id": keep.id, "where": where, "conversation": conversation}
+    return said | _content("response", keep.body)
+
+
+def _job(job: Job) -> Line:
+    names = ("id", "kind", "state", "created_unix_ms", "begun_unix_ms", "over_unix_ms", "input", "output", "errors")
+    said: Line = {"kind": "job", "job": {name: getattr(job, name) for name in names}, "tags": list(job.tags)}
+    for name in ("request", "result"):
+        said |= _content(name, getattr(job, name))
+    return said
+
+
+async def _file(store: Jobs, project: str, blob: Blob, keep_s: int) -> AsyncGenerator[Line, None]:
+    named = {"id": blob.id, "name": blob.name, "purpose": blob.purpose, "created_unix_ms": blob.created_unix_ms}
+    yield {"kind": "file", **named, "size_bytes": blob.size_bytes}
+    for start in range(0, blob.size_bytes, PIECE_BYTES):
+        data = await store.read_blob(project, blob.id, keep_s, start, PIECE_BYTES)
+        yield {"kind": "file_data", "id": blob.id, "start": start, "base64": b64encode(data).decode()}
+
+
+def _content(name: str, data: bytes) -> Line:
+    """Return content under a name: as JSON if it is JSON, else in base64."""
+    try:
+        return {name: msgspec.json.decode(data) if data else None}
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        return {f"{name}_base64": b64encode(data).decode()}

@@ -1,0 +1,10 @@
+"""The keys of projects, in a directory of a test's own."""
+
+from antiphon.storage.master_key import find_source
+from antiphon.stores.sqlite.directory import SqliteDirectory
+from antiphon.stores.sqlite.vault import Vault
+
+
+def open_vault(path, environment=()):
+    """The vault of a data directory, whose files are made if absent."""
+    return Vault(SqliteDirectory(path).secrets_path, find_source(path, dict(environment)))
