@@ -302,5 +302,4 @@ def rebuilt(
             amounts = amounts_in(session, tariff.settle(session) if money else 0)
             funds.spend(session.charges[0].key_id, amounts, min(session.closed_unix_ms, now_unix_ms))
             funds.alerts.clear()
-    funds.catch_up(now_unix_ms)
     return funds, tariff

@@ -3,12 +3,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from antiphon.core.budgets import parse_budgets
-from antiphon.core.errors import Unpriced
+from antiphon.core.errors import BudgetExceeded, Unpriced
 from antiphon.core.usage import Dimension, Meter
 from antiphon.metering.budgets import Funds
 from antiphon.metering.pricing.book import Series
 from antiphon.metering.pricing.parse import parse_book
-from antiphon.metering.tally import Charged, Tally, amounts_of, closed_session
+from antiphon.metering.tally import Charged, Demand, Tally, amounts_of, closed_session
 from antiphon.metering.tariff import Tariff, Use
 
 NOVEMBER = 1_793_491_200_000
@@ -115,6 +115,19 @@ def test_running_calls_share_a_free_allowance():
     assert prices.most(LIVE, {Meter(AUDIO): 40_000}, NOVEMBER, second) == 0
     prices.release(second)
     assert settled(prices, 50_000) == 0
+    assert prices.most(LIVE, {Meter(AUDIO): 10_000}, NOVEMBER, {}) == 0
+    assert prices.most(LIVE, {Meter(AUDIO): 10_001}, NOVEMBER, {}) > 0
+
+
+def test_a_refused_call_holds_no_part_of_a_free_allowance():
+    prices = tariff(TIERS)
+    tally = Tally("acme", prices)
+    tally.take_funds(Funds(parse_budgets("all money 0.10 month")), prices)
+    with pytest.raises(BudgetExceeded):
+        tally.admit("1", "k", LIVE, Demand(("nova-3",), {Meter(AUDIO): 120_000}), 0, NOVEMBER)
+    permit = tally.admit("2", "k", LIVE, Demand(("nova-3",), {Meter(AUDIO): 50_000}), 0, NOVEMBER)
+    with pytest.raises(BudgetExceeded):
+        tally.cover(permit, {Meter(AUDIO): 120_000}, NOVEMBER)
     assert prices.most(LIVE, {Meter(AUDIO): 10_000}, NOVEMBER, {}) == 0
     assert prices.most(LIVE, {Meter(AUDIO): 10_001}, NOVEMBER, {}) > 0
 
