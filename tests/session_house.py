@@ -23,6 +23,8 @@ from antiphon.core.usage import Dimension
 from antiphon.core.wire import Opening
 from antiphon.jobs.service import Service
 from antiphon.jobs.tiers import Tiers
+from antiphon.metering.allowances import Allowances
+from antiphon.metering.pricing.book import NoBook
 from antiphon.observe.observer import Observer
 from antiphon.scheduler.runner import Runner, Settings
 from antiphon.scheduler.steps import Steps
@@ -99,6 +101,7 @@ class FakeKeys:
         self.revoked = False
         self.project = "acme"
         self.marks = Marking.MARKED
+        self.budgets = self.limits = ""
         self.error = None
         self.hooks = []
 
@@ -128,7 +131,10 @@ class FakeKeys:
         return tags
 
     def policy(self, project):
-        return Policy(marking=self.marks)
+        return Policy(marking=self.marks, budgets=self.budgets, limits=self.limits)
+
+    def projects(self):
+        return {self.project}
 
     def refresh(self):
         if self.error:
@@ -164,6 +170,11 @@ class House:
         self.observer = Observer(Objectives(), self.clock)
         self.observer.watch_recogniser("tiny", self.runner.load)
         decoder = Decoder()
+        self.books = {}  # price books, by project
+        self.alerts = []
+        self.allowances = Allowances(
+            self.keys.policy, self.keys.projects, self._book, self.ledger, self.clock, [self._alert]
+        )
         services = self.services = Services(
             self.clock,
             self.ledger,
@@ -175,6 +186,7 @@ class House:
             self.observer,
             lambda project, tags: self.keys.labels(project, tags),
             lambda call: self.filters(call),
+            self.allowances,
         )
         self.generator = FakeGenerator()
         self.embedder = FakeEmbedder()
@@ -211,6 +223,24 @@ class House:
         self.jobs = Service(self.tiers, self.clock)
         self.auditor = Auditor(self.ledger, FakeDirectory(), self.clock, self.keys.policy)
         self.door = Door(self.sessions, self.keys, self.clock, self.jobs, self.auditor, self.resources)
+
+    async def budget(self, *budgets, limits=""):
+        """Sets the budgets of the project, one a line, and waits until they are known."""
+        self.keys.budgets, self.keys.limits = "\n".join(budgets), limits
+        await self.allowances.start()
+
+    def used(self):
+        """What is used, reserved and left of each budget, by its name."""
+        _, states = self.allowances.states(self.keys.project)
+        return {each.budget.name: (each.used, each.reserved, each.left) for each in states}
+
+    def _book(self, project):
+        if project not in self.books:
+            raise NoBook("no price book")
+        return self.books[project]
+
+    def _alert(self, project, alert):
+        self.alerts.append((alert.budget.name, alert.percent))
 
     def _keeps(self, project):
         return self.keep_s.get(project, 0)

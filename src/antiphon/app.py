@@ -37,13 +37,14 @@ from antiphon.core.routing import CallRow
 from antiphon.core.stores import JobBounds, Ledger, ServerStores
 from antiphon.core.units import NS_PER_MS
 from antiphon.core.wire import REQUEST_ID
-from antiphon.exporting import Exporting, open_exporting
+from antiphon.exporting import Exporting, alerting, open_exporting
 from antiphon.jobs import items
 from antiphon.jobs.filler import Filler
 from antiphon.jobs.service import Service
 from antiphon.jobs.tiers import Tiers
 from antiphon.jobs.webhook import AT_ONCE, POST_S, Webhooks
 from antiphon.jobs.worker import Worker
+from antiphon.metering.allowances import Allowances
 from antiphon.metering.export.stripe_reports import MAX_BODY_BYTES as MAX_REPORT_BYTES
 from antiphon.metering.pricing.library import Library, make_library
 from antiphon.metering.statements import Billing
@@ -124,8 +125,8 @@ class House:
 
 
 @dataclass(frozen=True, slots=True)
-class Desks:
-    """What the management API is made of."""
+class Managed:
+    """What the management API manages."""
 
     control: Control
     billing: Billing
@@ -134,6 +135,7 @@ class Desks:
     subjects: Subjects
     policies: Policies
     uses: LastUse
+    allowances: Allowances
 
 
 @asynccontextmanager
@@ -187,9 +189,17 @@ async def assemble(config: Config, accept_loss: bool = False) -> AsyncIterator[H
         webhooks = Webhooks(posts, clock, keys.webhook_secret, keys.webhooks)
         stack.push_async_callback(webhooks.close)
         decoding = Steps(decoder.limits.files_at_once, clock)
+        pricing = await asyncio.to_thread(_price_books, config)
+        alerts = Webhooks(Fetcher(OUTSIDE, allow_private=ANYWHERE), clock, lambda key: b"")
+        stack.push_async_callback(alerts.close)
+        watchers = observer.budget_alert, *alerting(config, os.environ, pricing, alerts, clock)
+        allowances = Allowances(keys.policy, keys.projects, pricing.of, stores.ledger, latest, watchers)
+        stack.push_async_callback(allowances.close)
+        await allowances.start()
         services = Services(
             *(clock, stores.ledger, decoder, decoding, fetcher),
             *(Shares(FETCHES), Shares(PICTURES), observer, keys.labels, redactions.filters),
+            allowances=allowances,
         )
         limits = config.limits
         bounds = Bounds(
@@ -236,14 +246,13 @@ async def assemble(config: Config, accept_loss: bool = False) -> AsyncIterator[H
         stack.callback(supervisor.start("measure the event loop", observer.holds.watch).cancel)
         ready = partial(_trouble, sessions, stores.answers, tiers)
         uploads = Uploads(limits.upload_mb << 20, limits.uploads_mb << 20, limits.uploads_per_key_mb << 20)
-        pricing = await asyncio.to_thread(_price_books, config)
         billing = Billing(stores.ledger, stores.bills, pricing.of, pricing.costs)
         auditing = Auditing(auditor, stores.trail, notary)
         policies = Policies(
             lambda policy, model: residency.verdicts(policy, config.serving(model)), config.audit.keep_days
         )
-        desks = Desks(control, billing, auditing, exporting, subjects, policies, uses.of)
-        asgi = _asgi(config, clock, door, uploads, observer, desks, ready)
+        managed = Managed(control, billing, auditing, exporting, subjects, policies, uses.of, allowances)
+        asgi = _asgi(config, clock, door, uploads, observer, managed, ready)
         yield House(asgi, partial(_grpc, door, clock, uploads, ready, _proxies(config)), sessions, observer, first_key)
 
 
@@ -431,7 +440,7 @@ def _asgi(
     door: Door,
     uploads: Uploads,
     observer: Observer,
-    desks: Desks,
+    managed: Managed,
     trouble: Callable[[], str | None],
 ) -> ASGIApp:
     inspectors = Inspectors(door.administer, tuple(ip_network(n) for n in config.inspection.open_to))
@@ -453,7 +462,7 @@ def _asgi(
             inspectors.check(request.scope)
         except AntiphonError as error:
             address, id = address_of(request.scope), request.scope.get(REQUEST_ID, "")
-            desks.auditing.auditor.refuse(Action.MANAGE, "GET /metrics", error, address, id)
+            managed.auditing.auditor.refuse(Action.MANAGE, "GET /metrics", error, address, id)
             named = {"www-authenticate": "Bearer"} if error.status == 401 else None
             return PlainTextResponse(f"{error.message}\n", error.status, named)
         return Response(observer.render(), media_type="text/plain; version=0.0.4; charset=utf-8")
@@ -464,23 +473,24 @@ def _asgi(
         Route("/health", health),
         Route("/metrics", metrics),
     ]
-    if desks.exporting.hook is not None:
-        hook = Hook(desks.exporting.hook.receive, "stripe-signature", MAX_REPORT_BYTES)
+    if managed.exporting.hook is not None:
+        hook = Hook(managed.exporting.hook.receive, "stripe-signature", MAX_REPORT_BYTES)
         routes.append(Route("/hooks/stripe", hook.answer, methods=["POST"]))
 
     def administration() -> ASGIApp:
         from antiphon.admin import create_admin
 
-        checks = door.administer, desks.billing.ledger, clock, inspectors.check
+        checks = door.administer, managed.billing.ledger, clock, inspectors.check
         return create_admin(
-            desks.control,
+            managed.control,
             *checks,
-            desks.auditing,
-            desks.exporting.control,
-            desks.billing,
-            desks.subjects,
-            desks.policies,
-            desks.uses,
+            managed.auditing,
+            managed.exporting.control,
+            managed.billing,
+            managed.subjects,
+            managed.policies,
+            managed.uses,
+            managed.allowances,
         )
 
     routes.append(Mount("/admin/v1", _Later(administration)))

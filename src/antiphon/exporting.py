@@ -7,9 +7,14 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from antiphon.config import Config, Export, Invalid, OpenMeterExport, StripeExport, WebhookExport
+from antiphon.core.budgets import Measure
 from antiphon.core.errors import AntiphonError, NotFound
 from antiphon.core.ports import Clock
 from antiphon.core.stores import Exports, Usage
+from antiphon.jobs.webhook import Webhooks
+from antiphon.metering.alerts import notice
+from antiphon.metering.allowances import Watcher
+from antiphon.metering.budgets import Alert
 from antiphon.metering.export import cloudevents, stripe, webhook
 from antiphon.metering.export.cloudevents import OpenMeter
 from antiphon.metering.export.control import ExportControl
@@ -20,6 +25,8 @@ from antiphon.metering.export.sender import Sender
 from antiphon.metering.export.stripe import Stripe
 from antiphon.metering.export.stripe_hook import Account, StripeHook
 from antiphon.metering.export.webhook import Webhook
+from antiphon.metering.pricing.book import NoBook
+from antiphon.metering.pricing.library import Library
 from antiphon.stores import open_exports
 
 _NAME = re.compile(r"[a-z0-9](-?[a-z0-9]){0,23}")
@@ -63,11 +70,31 @@ def open_exporting(
     return Exporting(outboxes, control, hook, exports, sender)
 
 
+def alerting(
+    config: Config, environment: Mapping[str, str], pricing: Library, webhooks: Webhooks, clock: Clock
+) -> tuple[Watcher, ...]:
+    """Return what posts alerts of budgets to the configured webhook, if there is one. Raises `Invalid`."""
+    table = config.budgets
+    if not table.webhook:
+        return ()
+    url = _url("budgets.webhook", table.webhook)
+    signing = _signing("budgets", table.secret_env, environment)
+
+    def send(project: str, alert: Alert) -> None:
+        try:
+            currency = pricing.of(project).currency if alert.budget.measure is Measure.MONEY else ""
+        except NoBook:
+            currency = ""
+        webhooks.send(project, "", notice(url, signing, project, alert, currency, clock.unix_ms()))
+
+    return (send,)
+
+
 def _accounts(config: Config, environment: Mapping[str, str], found: Iterable[Target]) -> Iterator[Account]:
     for target in found:
         table = config.export[target.name]
         if isinstance(table, StripeExport) and table.webhook_secret_env and isinstance(target.receiver, Stripe):
-            secret = _secret(environment, target.name, "webhook_secret_env", table.webhook_secret_env)
+            secret = _secret(environment, f"export.{target.name}.webhook_secret_env", table.webhook_secret_env)
             yield Account(target.name, target.receiver, secret)
 
 
@@ -105,26 +132,24 @@ def receiver_of(name: str, table: Export, environment: Mapping[str, str], custom
     if not _NAME.fullmatch(name):
         raise Invalid(f"setting export: {name!r} is not 1 to 24 characters of a-z, 0-9 and '-'")
     if isinstance(table, StripeExport):
-        key = _secret(environment, name, "api_key_env", table.api_key_env)
-        return Stripe(key, customer, _url(name, table.url))
+        key = _secret(environment, f"export.{name}.api_key_env", table.api_key_env)
+        return Stripe(key, customer, _url(f"export.{name}.url", table.url))
     if isinstance(table, OpenMeterExport):
-        return OpenMeter(_url(name, table.url), _secret(environment, name, "api_key_env", table.api_key_env))
+        return OpenMeter(
+            _url(f"export.{name}.url", table.url), _secret(environment, f"export.{name}.api_key_env", table.api_key_env)
+        )
     assert isinstance(table, WebhookExport)
-    secret = _secret(environment, name, "secret_env", table.secret_env)
+    signing = _signing(f"export.{name}", table.secret_env, environment)
     try:
         webhook.check_fields(table.fields)
     except AntiphonError as error:
         raise Invalid(f"setting export.{name}.fields: {error.message}") from None
-    try:
-        signing = webhook.parse_secret(secret) if secret else b""
-    except AntiphonError as error:
-        raise Invalid(f"setting export.{name}.secret_env: {error.message}") from None
     return Webhook(
-        url=_url(name, table.url),
+        url=_url(f"export.{name}.url", table.url),
         limits=_limits(table),
         fields=table.fields,
         envelope=table.envelope,
-        token=_secret(environment, name, "api_key_env", table.api_key_env),
+        token=_secret(environment, f"export.{name}.api_key_env", table.api_key_env),
         secret=signing,
     )
 
@@ -162,20 +187,29 @@ def _limits(table: Export) -> Limits:
     return cloudevents.LIMITS
 
 
-def _url(name: str, url: str) -> str:
+def _url(setting: str, url: str) -> str:
     if not _URL.fullmatch(url):
-        raise Invalid(f"setting export.{name}.url: expected http://HOST:PORT or https://HOST")
+        raise Invalid(f"setting {setting}: expected http://HOST:PORT or https://HOST")
     return url.rstrip("/")
 
 
-def _secret(environment: Mapping[str, str], name: str, setting: str, variable: str) -> str:
+def _signing(table: str, variable: str, environment: Mapping[str, str]) -> bytes:
+    """Return the secret that signs messages; empty if no variable is named. Raises `Invalid`."""
+    secret = _secret(environment, f"{table}.secret_env", variable)
+    try:
+        return webhook.parse_secret(secret) if secret else b""
+    except AntiphonError as error:
+        raise Invalid(f"setting {table}.secret_env: {error.message}") from None
+
+
+def _secret(environment: Mapping[str, str], setting: str, variable: str) -> str:
     """Return the value of the variable; empty if none is named. Raises `Invalid` if it is not set or not printable
     ASCII.
     """
     if not variable:
         return ""
     if not (secret := environment.get(variable, "")):
-        raise Invalid(f"setting export.{name}.{setting}: {variable} is not set")
+        raise Invalid(f"setting {setting}: {variable} is not set")
     if not all("!" <= character <= "~" for character in secret):
-        raise Invalid(f"setting export.{name}.{setting}: {variable} has other characters than printable ASCII")
+        raise Invalid(f"setting {setting}: {variable} has other characters than printable ASCII")
     return secret

@@ -24,6 +24,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from antiphon import __version__
 from antiphon.admin import messages
 from antiphon.admin.audit import add_audit
+from antiphon.admin.budgets import add_budgets
 from antiphon.admin.callers import CHANGES, READS, Authenticate, Check, having, origin, own_or
 from antiphon.admin.exports import add_exports
 from antiphon.admin.keys import add_keys
@@ -40,6 +41,7 @@ from antiphon.core.ports import Clock
 from antiphon.core.stores import Usage
 from antiphon.core.usage import By
 from antiphon.metering import usage
+from antiphon.metering.allowances import Allowances
 from antiphon.metering.export.control import ExportControl
 from antiphon.metering.statements import Billing
 from antiphon.session.subjects import Subjects
@@ -72,6 +74,7 @@ def create_admin(
     subjects: Subjects,
     policies: Policies,
     uses: LastUse,
+    allowances: Allowances,
 ) -> FastAPI:
     """Return the management API as a separate application. `inspect` raises if the caller may not read its document."""
     auditor = auditing.auditor
@@ -112,6 +115,7 @@ def create_admin(
     add_audit(app, auditing, having(authenticate, Permission.AUDIT))
     add_statements(app, control, billing, clock, reader, biller)
     add_exports(app, exports, biller)
+    add_budgets(app, allowances, reader)
     add_policies(app, control, policies, any_overseer)
 
     def author(who: Principal, scope: Scope) -> Author:

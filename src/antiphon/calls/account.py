@@ -7,14 +7,14 @@ and the next charge replaces it.
 
 import asyncio
 from collections.abc import Mapping
-from typing import NamedTuple, Protocol
+from typing import Protocol
 
 from antiphon.calls.services import Services
 from antiphon.core.call import Call
 from antiphon.core.entry import Entry, EntryKind, Reference
 from antiphon.core.errors import AntiphonError, Conflict, OutcomeUnknown
 from antiphon.core.units import NS_PER_MS
-from antiphon.core.usage import Dimension, Quantity
+from antiphon.core.usage import Dimension, Meter, Quantity
 
 
 class Tagged(Protocol):
@@ -22,13 +22,6 @@ class Tagged(Protocol):
 
     @property
     def tags(self) -> tuple[str, ...]: ...
-
-
-class Meter(NamedTuple):
-    """A counted dimension, and its audio channel. A tuple, because tokens are looked up by it one by one."""
-
-    dimension: Dimension
-    channel: int = 0
 
 
 class Account:
@@ -49,6 +42,8 @@ class Account:
         self._noted: dict[Meter, int] = {}  # durable, beyond what is charged
         self._notes: dict[Meter, Entry] = {}  # entries that the ledger may have notes of
         self._writing = asyncio.Lock()  # notes and charges are sequential
+        self.since_unix_ms = 0  # the time of the first entry
+        self.entries: list[Entry] | None = None  # those written, if they are kept
 
     @property
     def replays(self) -> bool:
@@ -155,6 +150,10 @@ class Account:
             if isinstance(error, Conflict):
                 self._claim = None  # another request's; what this one sent is charged without it
             raise
+        if not self._written:
+            self.since_unix_ms = self._unsettled[0].at_unix_ms
+        if self.entries is not None:
+            self.entries += self._unsettled
         self._written = True
         took_ms = (self._services.clock.now_ns() - begun_ns) / NS_PER_MS
         if not self.replays:

@@ -43,6 +43,17 @@ class Chain:
             raise FilterError(type(error).__name__) from None
         return events + last
 
+    async def finish(self) -> tuple[Any, ...]:
+        """Return what is held back, because no more events come. Raises `FilterError`."""
+        events: tuple[Any, ...] = ()
+        try:
+            for each in self._filters:
+                events = tuple(await _settled(each.push(events))) if events else ()
+                events += tuple(await _settled(each.finish()))
+        except Exception as error:
+            raise FilterError(type(error).__name__) from None
+        return events
+
 
 async def _settled(given: tuple[Any, ...] | Awaitable[tuple[Any, ...]]) -> tuple[Any, ...]:
     return await given if isawaitable(given) else given

@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from typing import TypeVar
 
-from antiphon.calls.account import Meter
+from antiphon.calls import demands
 from antiphon.calls.metered import MeteredSession
 from antiphon.calls.pictures import Pictures, elsewhere
 from antiphon.calls.services import Services
@@ -43,7 +43,7 @@ from antiphon.core.events import (
 )
 from antiphon.core.ports import EngineCall
 from antiphon.core.specs import EmbedSpec, GenerateSpec, InferSpec, Spec
-from antiphon.core.usage import Dimension
+from antiphon.core.usage import Dimension, Meter
 from antiphon.core.wire import Keep
 from antiphon.slo.measure import TokenTimer
 
@@ -91,8 +91,11 @@ class Generation(MeteredSession[LanguageOutput]):
         spec, principal = call.spec, call.principal
         self._streams = isinstance(spec, GenerateSpec) and spec.stream
         feature = _FEATURES.get(type(spec), "stream" if self._streams else "whole")
-        super().__init__(services, call, served.version, feature, on_close)
+        demand = partial(demands.of_language, spec)
+        super().__init__(services, call, served.version, feature, on_close, demand)
         self._served = served
+        if self._allowance is not None and self._allowance.bounded and isinstance(spec, GenerateSpec):
+            spec = _bounded(spec)
         self._spec = spec
         self._unmet = unmet
         self._pictures: Pictures | None = None  # those fetched
@@ -161,7 +164,8 @@ class Generation(MeteredSession[LanguageOutput]):
         try:
             keeping = self._keeping
             kept, remembered = keeping is not None and keeping.stored, keeping is not None
-            yield (served.opened(kept, self._unmet, remembered),)
+            opened = served.opened(kept, self._unmet, remembered)
+            yield (replace(opened, rates=self._allowance.rates()) if self._allowance is not None else opened,)
             async with aclosing(self._produced(await self._given())) as produced:
                 async for events in produced:
                     yield events
@@ -364,6 +368,13 @@ class Generation(MeteredSession[LanguageOutput]):
     def _owed(self) -> dict[Meter, int]:
         theirs = self._streams and self._confirmed.is_set() and self._outcome is not EntryKind.COMPLETED
         return _amounts(self._sent) if theirs and self._sent else {}
+
+
+def _bounded(spec: GenerateSpec) -> GenerateSpec:
+    """Return a spec with a bound of its output, which the budget has reserved."""
+    if spec.sampling.max_tokens is not None:
+        return spec
+    return replace(spec, sampling=replace(spec.sampling, max_tokens=demands.OUTPUT_TOKENS))
 
 
 def _amounts(usage: TokenUsage) -> dict[Meter, int]:

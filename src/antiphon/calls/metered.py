@@ -13,14 +13,18 @@ from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import aclosing
 from typing import Any, Generic, TypeVar
 
-from antiphon.calls.account import Account, Meter, Tagged
+from antiphon.calls.account import Account, Tagged
 from antiphon.calls.filters import Chain
 from antiphon.calls.services import Services
 from antiphon.core.call import Call
 from antiphon.core.entry import EntryKind
-from antiphon.core.errors import AntiphonError, InternalError
+from antiphon.core.errors import AntiphonError, BudgetExceeded, InternalError
 from antiphon.core.events import Failed
 from antiphon.core.ports import PromptFilter
+from antiphon.core.usage import Meter
+from antiphon.metering.allowances import Allowance
+from antiphon.metering.tally import Charged, Demand
+from antiphon.metering.tariff import Use
 
 Event = TypeVar("Event")
 
@@ -42,7 +46,11 @@ class MeteredSession(ABC, Generic[Event]):
         model: str,
         feature: str,
         on_close: Callable[[Any], None],
+        demand: Callable[[], Demand],
     ) -> None:
+        """Begin, if the project's budgets and limits allow what it may come to (`demand`). Raises as `Allowances.open`
+        does.
+        """
         self.call = call
         self.model = model
         self._services = services
@@ -54,7 +62,13 @@ class MeteredSession(ABC, Generic[Event]):
         self._costs = False  # whether `_told` has yielded output that is not charged yet
         add_ons = sorted({getattr(each, "add_on", "") for each in filters} - {""})
         self._redacts = REDACT in add_ons
-        self._account = Account(services, call, model, "+".join((feature, *add_ons)))
+        self._use = Use(model, "+".join((feature, *add_ons)), call.surface)
+        self._account = Account(services, call, model, self._use.feature)
+        self._allowance: Allowance | None = None
+        if services.allowances is not None and not self._account.replays:
+            self._allowance = services.allowances.open(call, self._use, demand)
+            if self._allowance is not None and self._allowance.by_entry:
+                self._account.entries = []
         self._error: AntiphonError | None = None
         self._outcome = EntryKind.ABANDONED
         self._closing: asyncio.Task[None] | None = None
@@ -116,10 +130,25 @@ class MeteredSession(ABC, Generic[Event]):
                         await self._pay(events)
                         self._costs = False
                     yield events
+        except BudgetExceeded as error:
+            async for events in self._rest():
+                yield events
+            self.fail(error)
+            yield (Failed(error),)
         except Exception as error:
             self.fail(error if isinstance(error, AntiphonError) else self._defect(error))
             assert self._error is not None
             yield (Failed(self._error),)
+
+    async def _rest(self) -> AsyncGenerator[tuple[Event, ...], None]:
+        """Yield what the filters still hold, as far as they and the ledger allow."""
+        try:
+            events = await self._chain.finish() if self._chain is not None else ()
+            if events:
+                await self._pay(events)
+                yield events
+        except Exception as error:
+            self._defect(error)
 
     async def close(self, delivered: bool) -> None:
         """Free everything, and record the end in the ledger. `delivered` says whether everything that `events` yielded
@@ -134,7 +163,27 @@ class MeteredSession(ABC, Generic[Event]):
         for the place of this one: `on_end` is called first.
         """
         self.on_end(self)
+        if self._allowance is not None:
+            self._allowance.leave()
         self._closing = asyncio.create_task(self._close(delivered), name=f"close {self.call.id}")
+
+    def abandon(self) -> None:
+        """Give up a call that was opened and does not begin."""
+        self._settle(delivered=False)
+
+    def _settle(self, delivered: bool) -> None:
+        """Count what was charged in the budgets."""
+        allowances, account = self._services.allowances, self._account
+        if allowances is None or not (self._allowance or allowances.follows(self.call.principal.project)):
+            return
+        meters = {} if account.replays else account.charged
+        now_unix_ms = self._services.clock.unix_ms()
+        entries = tuple(account.entries or ())
+        charged = Charged(meters, account.since_unix_ms, now_unix_ms, not delivered, entries)
+        if self._allowance is not None:
+            self._allowance.settle(charged)
+        else:
+            allowances.count(self.call, self._use, charged)
 
     async def _close(self, delivered: bool) -> None:
         completed = self._outcome is EntryKind.COMPLETED
@@ -150,6 +199,7 @@ class MeteredSession(ABC, Generic[Event]):
             self._defect(error)
         finally:
             self.in_doubt = self.whole and self.was_charged and not (completed and delivered)
+            self._settle(completed and delivered)
             self._on_close(self)
             outcome = "completed" if completed and delivered else self._error.code if self._error else "abandoned"
             self._services.observer.ended(self.call, self.model, outcome, self._account.paid())

@@ -12,19 +12,19 @@ from collections import deque
 from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
 from contextlib import aclosing, contextmanager
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import TYPE_CHECKING
 
-from antiphon.calls import turn_rules
-from antiphon.calls.account import Meter
+from antiphon.calls import demands, turn_rules
 from antiphon.calls.covering import Covering
 from antiphon.calls.metered import MeteredSession
 from antiphon.calls.services import Services
 from antiphon.core.arrivals import Arrivals
-from antiphon.core.audio import BYTES_PER_MS, BYTES_PER_SAMPLE, Encoding, samples_to_ms
+from antiphon.core.audio import BYTES_PER_MS, BYTES_PER_SAMPLE, SAMPLE_RATE, Encoding, samples_to_ms
 from antiphon.core.call import Call
 from antiphon.core.capabilities import SpeechAbility
 from antiphon.core.entry import EntryKind
-from antiphon.core.errors import AntiphonError, BadMedia, CallerError, CapacityError, PolicyError
+from antiphon.core.errors import AntiphonError, BadMedia, BudgetExceeded, CallerError, CapacityError, PolicyError
 from antiphon.core.events import (
     Audio,
     Cause,
@@ -46,8 +46,9 @@ from antiphon.core.ports import EngineCall, Guidance
 from antiphon.core.specs import TranscribeSpec, TurnRules
 from antiphon.core.speech import Drained, SpeechEngine, SpeechEvent, SpeechStream, StreamSpec, Tuning, Wait
 from antiphon.core.units import NS_PER_MS
-from antiphon.core.usage import Dimension
+from antiphon.core.usage import Dimension, Meter
 from antiphon.core.wire import Url
+from antiphon.metering.allowances import Allowance
 from antiphon.slo.measure import UtteranceTimer
 
 if TYPE_CHECKING:
@@ -97,7 +98,8 @@ class Recognition(MeteredSession[Output]):
         """
         spec, principal = call.spec, call.principal
         feature = "live" if spec.live else "recording"
-        super().__init__(services, call, model, feature, on_close)
+        demand = partial(demands.of_audio, spec)
+        super().__init__(services, call, model, feature, on_close, demand)
         self.live = spec.live
         self.unmet = unmet
         self._engine = engine
@@ -120,6 +122,13 @@ class Recognition(MeteredSession[Output]):
         self._draining: asyncio.Task[None] | None = None
         self._sha256 = hashlib.sha256()
         self._opened_ns = services.clock.now_ns()
+        self._covered_ms = demands.STRETCH_MS  # of each channel, that the budgets allow
+        self._refused: BudgetExceeded | None = None  # by a budget: what was heard becomes final, then this is the end
+
+    @property
+    def _open_ms(self) -> int:
+        """How long it has been open."""
+        return (self._services.clock.now_ns() - self._opened_ns) // NS_PER_MS
 
     @property
     def silent(self) -> bool:
@@ -167,6 +176,8 @@ class Recognition(MeteredSession[Output]):
             self._recording_ms = len(channels[0]) // BYTES_PER_MS
             if self._covering is not None:
                 self._covering.hear(channels)
+            if self._allowance is not None:
+                self._allowance.cover(demands.heard(self._recording_ms, len(channels)))
             for at in range(0, len(channels[0]), PIECE_BYTES):
                 await self._hear([bytes(pcm[at : at + PIECE_BYTES]) for pcm in channels])
             await self._end()
@@ -234,11 +245,52 @@ class Recognition(MeteredSession[Output]):
                 raise BadMedia(f"The audio has {len(pcm)} channels, and {declared} were declared.")
             for number in range(len(pcm)):
                 await self._open_channel(number)
+        if self.live and self._allowance is not None and not self._cover(self._allowance, pcm):
+            self._hear_no_more()
+            return
         for channel, piece in zip(self._channels, pcm, strict=True) if pcm else ():
             if piece:
                 channel.arrivals.add(len(piece) // BYTES_PER_SAMPLE, self._services.clock.now_ns())
                 channel.arrivals.forget(channel.stream.settled)
                 await channel.stream.feed(piece)
+
+    def _cover(self, allowance: Allowance, pcm: list[bytes]) -> bool:
+        """Return whether these pieces may be heard. Reserves a stretch ahead, or what is left of one."""
+        pieces = zip(self._channels, pcm, strict=True) if pcm else ()
+        samples = max((c.arrivals.received + len(piece) // BYTES_PER_SAMPLE for c, piece in pieces), default=0)
+        heard_ms = -(-samples * 1000 // SAMPLE_RATE)
+        if self._spec.charges_time:
+            heard_ms = max(heard_ms, self._open_ms + demands.CLOSING_MS)
+        if heard_ms + demands.STRETCH_MS // 2 <= self._covered_ms:
+            return True
+        refused: BudgetExceeded | None = None
+        for wanted_ms in (heard_ms + demands.STRETCH_MS, heard_ms):
+            if wanted_ms <= self._covered_ms:
+                return True
+            try:
+                allowance.cover(demands.heard(wanted_ms, len(self._channels), self._spec.charges_time))
+            except BudgetExceeded as error:
+                refused = error
+            else:
+                self._covered_ms = wanted_ms
+                allowance.note(self._lengths())
+                return True
+        self._refused = refused
+        return False
+
+    def renew(self) -> None:
+        """Reserve a further stretch of time, where that is charged, or end; to be called several times a second."""
+        if not self._spec.charges_time or self._allowance is None or self._ended or self._draining:
+            return
+        if not self._cover(self._allowance, []):
+            self.drain()
+
+    def _hear_no_more(self) -> None:
+        """End the input: what was heard becomes final."""
+        self._ended = self._fed = True
+        for channel in self._channels:
+            self._tell(channel, End())
+        self._something.set()
 
     def _tell(self, channel: _Channel, mark: Flush | End) -> None:
         channel.arrivals.mark(self._services.clock.now_ns())
@@ -284,10 +336,8 @@ class Recognition(MeteredSession[Output]):
         self._ended = True
         if self._decoder:
             await self._hear(await self._decoder.finish())
-        for channel in self._channels:
-            self._tell(channel, End())
-        self._fed = True
-        self._something.set()
+        if not self._fed:
+            self._hear_no_more()
 
     def fail(self, error: AntiphonError) -> None:
         super().fail(error)
@@ -333,6 +383,8 @@ class Recognition(MeteredSession[Output]):
                 if self._error:
                     raise self._error
                 if self._fed and all(c.drained for c in self._channels):
+                    if self._refused is not None:
+                        raise self._refused
                     self._costs = True
                     yield (self._closed(),)
                     return
@@ -428,8 +480,7 @@ class Recognition(MeteredSession[Output]):
         theirs = self._error is None or isinstance(self._error, CallerError | PolicyError)
         if not self.live or not theirs:
             return {}
-        open_ms = (self._services.clock.now_ns() - self._opened_ns) // NS_PER_MS
-        time = {Meter(Dimension.STT_SESSION_MS): open_ms} if self._spec.charges_time else {}
+        time = {Meter(Dimension.STT_SESSION_MS): self._open_ms} if self._spec.charges_time else {}
         return self._lengths() | time
 
     async def _free(self) -> None:

@@ -7,6 +7,7 @@ from antiphon.audio.decode import Decoder
 from antiphon.calls.filters import Filters, no_filters
 from antiphon.core.ports import Clock
 from antiphon.core.stores import Ledger
+from antiphon.metering.allowances import Allowances
 from antiphon.observe.observer import Observer
 from antiphon.scheduler.steps import Steps
 from antiphon.slo.shares import Shares
@@ -17,7 +18,8 @@ from antiphon.trust.fetch import Fetcher
 class Services:
     """The services that all sessions share. A whole recording is decoded in its turn in `decoding`, and fetched if its
     project has a place in `fetching`. `pictures` has one place per mebibyte of fetched pictures in memory. `labels`
-    returns the ledger's labels of a project's tags; `filters` makes a call's event filters.
+    returns the ledger's labels of a project's tags; `filters` makes a call's event filters; `allowances`
+    says what projects may still use.
     """
 
     clock: Clock
@@ -30,3 +32,4 @@ class Services:
     observer: Observer
     labels: Callable[[str, tuple[str, ...]], tuple[str, ...]]
     filters: Filters = no_filters
+    allowances: Allowances | None = None

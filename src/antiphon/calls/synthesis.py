@@ -11,15 +11,16 @@
 import asyncio
 from collections import deque
 from collections.abc import AsyncGenerator, Callable, Sequence
+from functools import partial
 
-from antiphon.calls.account import Meter
+from antiphon.calls import demands
 from antiphon.calls.context import Mark, SpeechContext, SpeechWork, silence
 from antiphon.calls.metered import MeteredSession
 from antiphon.calls.services import Services
 from antiphon.catalogue.voices import Voice
 from antiphon.core.call import Call
 from antiphon.core.entry import EntryKind
-from antiphon.core.errors import AntiphonError, CallerError, CapacityError
+from antiphon.core.errors import AntiphonError, BudgetExceeded, CallerError, CapacityError
 from antiphon.core.events import (
     AllSpoken,
     Begin,
@@ -40,8 +41,9 @@ from antiphon.core.events import (
 from antiphon.core.ports import Aligner, Clause
 from antiphon.core.specs import SpeakSpec
 from antiphon.core.units import NS_PER_MS
-from antiphon.core.usage import Dimension
+from antiphon.core.usage import Dimension, Meter
 from antiphon.core.wire import Keep
+from antiphon.metering.allowances import Allowance
 from antiphon.text.clauses import Phrase
 from antiphon.text.timing import read_times, written_times
 
@@ -78,7 +80,8 @@ class Synthesis(MeteredSession[SpeechOutput]):
     ) -> None:
         spec = call.spec
         feature = "live" if spec.live else "stream" if spec.stream else "whole"
-        super().__init__(services, call, model, feature, on_close)
+        demand = partial(demands.of_speech, spec)
+        super().__init__(services, call, model, feature, on_close, demand)
         self.live = spec.live
         self._voice = voice
         self._beside = beside
@@ -94,6 +97,8 @@ class Synthesis(MeteredSession[SpeechOutput]):
         self._drained = False
         self._held = part
         self._characters = self._samples = 0  # of all contexts
+        self._written = 0  # characters that came, of a live text
+        self._refused: BudgetExceeded | None = None  # by a budget: what came before is spoken, then this is the end
         self._sent: deque[tuple[int, int]] = deque(maxlen=MAX_SENT)  # totals after each piece: milliseconds, characters
 
     @property
@@ -157,6 +162,9 @@ class Synthesis(MeteredSession[SpeechOutput]):
 
     async def _say(self, said: Say) -> None:
         text = said.text
+        if self.live and self._allowance is not None and not self._cover(self._allowance, len(text)):
+            self._take(End())
+            return
         context = self._contexts.get(said.context) or self._open(said.context, 1.0, self._spec.schedule)
         if sum(len(c.text) for c in self._contexts.values()) + len(text) > MAX_WAITING_CHARACTERS:
             raise CapacityError("Text arrives faster than it can be spoken.")
@@ -177,6 +185,18 @@ class Synthesis(MeteredSession[SpeechOutput]):
             self._enqueue(context, context.clauses.push(text[place : place + PIECE_CHARACTERS]))
         if said.whole:
             self._enqueue(context, context.clauses.flush())
+
+    def _cover(self, allowance: Allowance, characters: int) -> bool:
+        """Return whether so many more characters may be spoken."""
+        written = self._written + characters
+        try:
+            allowance.cover(demands.spoken(max(1, written), self._spec.speed))
+        except BudgetExceeded as error:
+            self._refused = error
+            return False
+        self._written = written
+        allowance.note(self._amounts())
+        return True
 
     def _enqueue(self, context: SpeechContext, more: Sequence[Phrase | Voice | Mark]) -> None:
         if more and not context.busy:
@@ -289,6 +309,8 @@ class Synthesis(MeteredSession[SpeechOutput]):
                 if told and not self._error:  # or it would be charged, and not delivered
                     yield told
             elif self._ended:
+                if self._refused is not None:
+                    raise self._refused
                 return
             else:
                 self._something.clear()

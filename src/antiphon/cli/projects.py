@@ -58,6 +58,9 @@ Prompts = Annotated[
         "in answers with 'restored'."
     ),
 ]
+Models = Annotated[
+    str | None, typer.Option(help="Models that it may use, by names or patterns: 'gpt-*,nova-3'; '' is all.")
+]
 Regions = Annotated[
     str | None, typer.Option(help="Regions that engines must be in: 'eu' or 'eu-de,eu-fr'; '' is anywhere.")
 ]
@@ -79,6 +82,15 @@ StripeCustomer = Annotated[
     typer.Option(help="Whose usage it is at Stripe: 'cus_...', 'none' if it does not go there, or '' if not said yet."),
 ]
 
+Budgets = Annotated[
+    list[str] | None,
+    typer.Option("--budget", help="A budget, as `antiphon budgets` shows it; repeat it for all that there are to be."),
+]
+Limits = Annotated[
+    list[str] | None,
+    typer.Option("--limit", help="The limits of the project or a key, as `antiphon budgets` shows them; as above."),
+]
+
 
 @app.command()
 def create(
@@ -95,10 +107,13 @@ def create(
     prompts: Prompts = None,
     consent: Consent = None,
     stripe_customer: StripeCustomer = None,
+    models: Models = None,
     regions: Regions = None,
     processors: Processors = None,
     agreements: Agreements = None,
     max_retention: MaxRetention = None,
+    budgets: Budgets = None,
+    limits: Limits = None,
     config: ConfigFile = None,
     data_dir: ConfiguredDataDir = None,
 ) -> None:
@@ -115,10 +130,13 @@ def create(
         prompts=prompts,
         consent=consent,
         stripe_customer=stripe_customer,
+        models=models,
         regions=regions,
         processors=processors,
         agreements=agreements,
         max_retention=max_retention,
+        budgets=budgets,
+        limits=limits,
     )
     project = open_control(config, data_dir).create_project(project_id, name, now_unix_ms(), **policy)
     print(f"Project {project.id} is made. `antiphon keys create --project {project.id}` makes a key for it.")
@@ -138,10 +156,13 @@ def change(
     prompts: Prompts = None,
     consent: Consent = None,
     stripe_customer: StripeCustomer = None,
+    models: Models = None,
     regions: Regions = None,
     processors: Processors = None,
     agreements: Agreements = None,
     max_retention: MaxRetention = None,
+    budgets: Budgets = None,
+    limits: Limits = None,
     config: ConfigFile = None,
     data_dir: ConfiguredDataDir = None,
 ) -> None:
@@ -158,10 +179,13 @@ def change(
         prompts=prompts,
         consent=consent,
         stripe_customer=stripe_customer,
+        models=models,
         regions=regions,
         processors=processors,
         agreements=agreements,
         max_retention=max_retention,
+        budgets=budgets,
+        limits=limits,
     )
     changed = open_control(config, data_dir).change_project(project_id, now_unix_ms(), **policy)
     print(f"Project {changed.id}:")

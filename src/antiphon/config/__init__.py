@@ -37,6 +37,7 @@ from antiphon.config.sources import load
 from antiphon.config.tables import (
     AtOnce,
     Audit,
+    Budgets,
     Encryption,
     Fetch,
     Grpc,
@@ -66,6 +67,7 @@ __all__ = [
     "AtOnce",
     "Audit",
     "Backend",
+    "Budgets",
     "Config",
     "Embedding",
     "Encryption",

@@ -27,6 +27,7 @@ from antiphon.config.names import (
 )
 from antiphon.config.tables import (
     Audit,
+    Budgets,
     Encryption,
     Fetch,
     Grpc,
@@ -93,6 +94,7 @@ class Config(Table, frozen=True, kw_only=True):
     encryption: Encryption = Encryption()
     audit: Audit = Audit()
     oidc: Oidc = msgspec.field(default_factory=Oidc)
+    budgets: Budgets = Budgets()
     pricing: Pricing = msgspec.field(default_factory=Pricing)
     provenance: Provenance = Provenance()
     grpc: Grpc = Grpc()

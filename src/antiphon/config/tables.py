@@ -176,6 +176,13 @@ class Oidc(Table, frozen=True, kw_only=True):
     project: str = DEFAULT_PROJECT
 
 
+class Budgets(Table, frozen=True, kw_only=True):
+    """Alerts of budgets are posted to a `webhook`, signed with the secret in the variable `secret_env`, if named."""
+
+    webhook: str = ""
+    secret_env: str = ""
+
+
 class Inspection(Table, frozen=True, kw_only=True):
     """Metrics, and the document of the management API. `open_to` lists networks that read them without a key."""
 

@@ -9,7 +9,7 @@ from antiphon.calls.generation import Generation
 from antiphon.calls.recognition import Recognition
 from antiphon.calls.synthesis import Synthesis
 from antiphon.conversation.steps import ClosePart, PartOutput
-from antiphon.core.conversation.outputs import RateLimit
+from antiphon.core.budgets import RateLimit
 from antiphon.core.conversation.spec import ConverseSpec
 from antiphon.core.errors import AntiphonError
 from antiphon.core.specs import GenerateSpec, SpeakSpec, TranscribeSpec

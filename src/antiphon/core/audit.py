@@ -13,12 +13,14 @@ from functools import lru_cache
 from json.encoder import encode_basestring
 from typing import NamedTuple
 
+from antiphon.core.budgets import parse_budgets, parse_limits
 from antiphon.core.identity import NO_LIMITS, Key, KeyLimits
 from antiphon.core.merkle import HASH_BYTES
 from antiphon.core.policy import Policy
 
 MAX_TEXT = 512  # characters of each text of a record; the rest is cut off
 VERSION = 1  # of the format of a record
+_SHOWN = ("budgets", "limits")  # fields of a policy whose texts have no secrets
 SERVER = "server"  # the actor of what the server does by itself
 
 
@@ -166,6 +168,30 @@ def difference(before: Mapping[str, object], after: Mapping[str, object]) -> str
 
     changed = (name for name in sorted({*before, *after}) if before.get(name) != after.get(name))
     return ", ".join(f"{name}: {shown(before.get(name))} -> {shown(after.get(name))}" for name in changed)
+
+
+def policy_changes(by: Author, project: str, before: Policy, after: Policy) -> list[AuditRecord]:
+    """Return the records of a change of a project's policy by this author: one for each changed budget, and for each
+    scope whose limits changed, as these are shown whole; and one for all other fields.
+    """
+    version = policy_version(after)
+    others = [{k: v for k, v in policy.values().items() if k not in _SHOWN} for policy in (before, after)]
+    said = difference(*others)
+    records = [by.did(Action.POLICY_CHANGE, project, project, said, version)] if said else []
+    for old, new in ((_budgets(before), _budgets(after)), (_limits(before), _limits(after))):
+        for name in sorted({*old, *new}):
+            if old.get(name) != new.get(name):
+                reason = f"{old.get(name, 'none')} -> {new.get(name, 'none')}"
+                records.append(by.did(Action.BUDGET_CHANGE, project, name, reason, version))
+    return records
+
+
+def _budgets(policy: Policy) -> dict[str, str]:
+    return {each.name: str(each) for each in parse_budgets(policy.budgets)}
+
+
+def _limits(policy: Policy) -> dict[str, str]:
+    return {f"limits of {each.key or 'the project'}": str(each) for each in parse_limits(policy.limits)}
 
 
 def scopes_of(key: Key) -> str:

@@ -189,6 +189,19 @@ class InvalidSignature(Unauthenticated):
     code = "invalid_signature"
 
 
+class BudgetExceeded(PolicyError):
+    """What is left of a budget is not enough; trying again does not help."""
+
+    status = 402
+    code = "budget_exceeded"
+
+
+class Unpriced(PolicyError):
+    """The project has a hard budget of money, and what it would use has no price."""
+
+    code = "no_price"
+
+
 # -- capacity ----------------------------------------------------------------------------------------------------------
 
 

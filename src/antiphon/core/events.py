@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from enum import StrEnum
 
+from antiphon.core.budgets import RateLimit
 from antiphon.core.capabilities import Ability, SpeechAbility
 from antiphon.core.errors import AntiphonError
 from antiphon.core.redaction import Identified
@@ -139,7 +140,7 @@ class Opened:
     alias; `fingerprint` identifies its weights, if known. A model that will be removed has a deprecation and a sunset
     time. `kept`: the answer will be stored; `remembered`: it stays in memory for a while. `unmet` (for a recogniser
     `unmet_speech`) are the abilities whose parameters have no effect. `languages` (BCP 47) are those that a recogniser
-    expects: one, or more if it detects the language.
+    expects: one, or more if it detects the language. `rates` are the limits of rate that the caller has.
     """
 
     model: str
@@ -151,6 +152,7 @@ class Opened:
     unmet: frozenset[Ability] = frozenset()
     unmet_speech: frozenset[SpeechAbility] = frozenset()
     languages: tuple[str, ...] = ()
+    rates: tuple[RateLimit, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

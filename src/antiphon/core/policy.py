@@ -11,6 +11,7 @@ from dataclasses import dataclass, field, fields
 from enum import StrEnum
 from typing import Any
 
+from antiphon.core.budgets import canonical_budgets, canonical_limits
 from antiphon.core.errors import CallerError
 from antiphon.core.place import MAX_CHARS, NOBODY, NOWHERE, PROCESSOR, REGION, RETENTION, Agreement, parse_retention
 from antiphon.core.redaction import ALL, Substitution, parse_entities
@@ -19,6 +20,7 @@ MAX_KEEP_S = 10 * 366 * 86_400
 MAX_WEIGHT = 1000
 MAX_LINES = 64
 MAX_LINE_CHARS = 200
+MAX_MODEL_CHARS = 200
 _NESTED = re.compile(r"[*+}]\)[*+{]")
 NO_CUSTOMER = "none"  # of a project whose usage does not go to Stripe
 
@@ -102,14 +104,14 @@ def _lines(said: str, check: Callable[[str], object]) -> dict[str, _Rule]:
     return {"rule": _Rule(f"at most {MAX_LINES} {said}, of at most {MAX_LINE_CHARS} characters each", parse, "")}
 
 
-def _listed(said: str, pattern: str, strictest: str) -> dict[str, _Rule]:
+def _listed(said: str, pattern: str, strictest: str, longest: int = MAX_CHARS) -> dict[str, _Rule]:
     """Return the rule for names that are separated by commas."""
 
     def parse(value: object) -> str:
         if not isinstance(value, str):
             raise ValueError
         names = sorted({name.strip() for name in value.split(",") if name.strip()})
-        if len(names) > MAX_LINES or not all(len(n) <= MAX_CHARS and re.fullmatch(pattern, n) for n in names):
+        if len(names) > MAX_LINES or not all(len(n) <= longest and re.fullmatch(pattern, n) for n in names):
             raise ValueError
         return ",".join(names)
 
@@ -147,8 +149,14 @@ def _text(said: str, pattern: str, strictest: str) -> dict[str, _Rule]:
     return {"rule": _Rule(said, parse, strictest)}
 
 
+# What cannot be read allows nothing.
+_BUDGETS = {"rule": _Rule("budgets, one a line", canonical_budgets, "unreadable requests 0 day")}
+_LIMITS = {"rule": _Rule("limits, one scope a line", canonical_limits, "calls=0")}
 _CUSTOMER = _text(
     f"a customer's id at Stripe (cus_...), '{NO_CUSTOMER}', or empty", rf"cus_[A-Za-z0-9]{{1,60}}|{NO_CUSTOMER}|", ""
+)
+_MODELS = _listed(
+    "names of models or patterns such as 'gpt-*', with commas between", r"[^\s,]+", "-", longest=MAX_MODEL_CHARS
 )
 
 
@@ -160,7 +168,8 @@ class Policy:
     regular expressions to hide, one per line. `prompts` says whether engines elsewhere get prompts without all that, or
     without personal data of any kind if answers may have it. `consent` says which calls need a tag of consent.
     `stripe_customer` is the customer at Stripe to whom the usage is exported: empty if not yet known, `NO_CUSTOMER` for
-    none.
+    none. `budgets` and `limits` are those of the project and its keys, one per line, as `core.budgets` reads them.
+    `models` are the models that it may use, by names or patterns; empty allows all.
 
     The last four are required of every engine that serves the project (`trust.residency`): it is in one of the
     `regions` or a part of one, it is run by one of the `processors`, its processor has signed all `agreements`, and
@@ -178,6 +187,9 @@ class Policy:
     prompts: PromptPolicy = field(default=PromptPolicy.PLAIN, metadata=_word(PromptPolicy, PromptPolicy.REDACTED))
     consent: ConsentPolicy = field(default=ConsentPolicy.NONE, metadata=_word(ConsentPolicy, ConsentPolicy.VOICE))
     stripe_customer: str = field(default="", metadata=_CUSTOMER)
+    budgets: str = field(default="", metadata=_BUDGETS)
+    limits: str = field(default="", metadata=_LIMITS)
+    models: str = field(default="", metadata=_MODELS)
     regions: str = field(
         default="", metadata=_listed("regions such as 'eu' or 'us-east', with commas between", REGION, NOWHERE)
     )

@@ -27,6 +27,13 @@ class Quantity:
     amount: int
 
 
+class Meter(NamedTuple):
+    """A counted dimension, and its audio channel. A tuple, because tokens are looked up by it one by one."""
+
+    dimension: Dimension
+    channel: int = 0
+
+
 class By(StrEnum):
     """A grouping of totals."""
 

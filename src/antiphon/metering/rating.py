@@ -94,13 +94,13 @@ def rate(sessions: Iterable[ClosedSession], books: Series | Book) -> Iterator[Li
 
     Raises `NoBook` for a session that began before the first version of the book.
     """
-    rater = _Rater(Series([books]) if isinstance(books, Book) else books)
+    rater = Rater(Series([books]) if isinstance(books, Book) else books)
     for session in sessions:
         yield from rater.session(session)
     yield from rater.end()
 
 
-class _Rater:
+class Rater:
     """The state of rating one project and period."""
 
     def __init__(self, series: Series) -> None:
@@ -156,6 +156,11 @@ class _Rater:
         least = -int(-book.minimum_invoice_nano // 1)
         if self._total < least:
             yield summary(LineKind.MINIMUM, project, None, 0, least - self._total, f"at least {least} nano an invoice")
+
+    def counted(self, each: Rate, unix_ms: int) -> int:
+        """Return the parts that count in the tiers of a price at that time."""
+        day = unix_ms // DAY_MS
+        return self._used.get((each.price.id, each.parts, day if each.price.every is Every.DAY else 0), 0)
 
     def _rates(self, session: ClosedSession) -> Rates:
         book = self._series.at(session.charges[0].at_unix_ms)

@@ -184,6 +184,10 @@ TABLE: dict[str, tuple[Metric, ...]] = {
             "Usage that was charged, in the unit that the dimension names",
         ),
         Metric(
+            *("antiphon_budget_alerts", "counter", "alerts", ("project", "budget", "percent")),
+            "Thresholds of budgets that were reached, each counted once in a window",
+        ),
+        Metric(
             *("antiphon_ledger_append_seconds", "histogram", "seconds", ()),
             "How long entries took to become durable in the ledger",
             BATCH_SECONDS,
@@ -265,6 +269,7 @@ TABLE: dict[str, tuple[Metric, ...]] = {
 
 LABELS = {
     "accepted": "`true` or `false`",
+    "budget": "the name of a budget of the project's policy",
     "backend": "the name of an `[engines]` table that serves the model",
     "code": "the error's code, such as `unauthenticated`, `over_capacity` or `model_not_found`",
     "dimension": ", ".join(f"`{dimension}`" for dimension in Dimension),
@@ -275,6 +280,8 @@ LABELS = {
     "job": "the kind of job: `openai.batch` or `assemblyai.transcript`",
     "kind": "`final`, `first` (the first interim of an utterance), `refresh` (a later interim) or `recording`",
     "model": "the version of a model that answered, as the configuration names it",
+    "percent": "`50`, `80` or `100`",
+    "project": "the id of a project",
     "outcome": "`completed`, `abandoned` (the caller left), or the code of the error that ended the session",
     "result": "`taken`, `later` (to be sent again), `refused` or `unanswered`",
     "state": "`closed` (healthy), `open` (excluded) or `half_open` (tried again)",

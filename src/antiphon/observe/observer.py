@@ -12,11 +12,13 @@ from prometheus_client import CollectorRegistry, Counter, generate_latest
 from prometheus_client.core import Metric
 from prometheus_client.registry import Collector
 
+from antiphon.core.budgets import shown
 from antiphon.core.call import Call
 from antiphon.core.entry import Entry
 from antiphon.core.ports import Clock
 from antiphon.core.speech import Load
 from antiphon.core.usage import Dimension
+from antiphon.metering.budgets import Alert
 from antiphon.observe import metrics
 from antiphon.observe.exports import Exports, ExportStats
 from antiphon.observe.holds import LoopHolds
@@ -209,6 +211,7 @@ class Observer:
         self._refused = counters("antiphon_refused")
         self._metered = counters("antiphon_metered")
         self._ledger = histogram("antiphon_ledger_append_seconds")
+        self._budget_alerts = counters("antiphon_budget_alerts")
 
         self._rows = histogram("antiphon_batch_rows")
         self._batch = histogram("antiphon_batch_seconds")
@@ -305,6 +308,15 @@ class Observer:
             if entry.quantity.amount > 0:
                 self._metered(surface, model, entry.quantity.dimension).inc(entry.quantity.amount)
         self._ledger.observe(took_ms / 1000)
+
+    def budget_alert(self, project: str, alert: Alert) -> None:
+        """Count and log a threshold that a budget has reached."""
+        budget = alert.budget
+        self._budget_alerts(project, budget.name, str(alert.percent)).inc()
+        used, amount = shown(budget.measure, alert.used), shown(budget.measure, alert.amount)
+        reason = f"{budget.name}: {used} of {amount} {budget.measure.name.lower()}, {budget.window}"
+        whose = {"project": project} | ({"key": budget.key} if budget.key else {})
+        log.warning(f"a budget has reached {alert.percent} %", extra=whose | {"reason": reason})
 
     def first_sound(self, ttfb_ms: float) -> None:
         """Count the time from a text to its first audio (ms), if nothing was playing."""

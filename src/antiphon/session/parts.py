@@ -9,8 +9,8 @@ from antiphon.calls.synthesis import Synthesis
 from antiphon.catalogue.catalogue import ANSWERS, RECOGNISES, Catalogue
 from antiphon.catalogue.voices import Voices
 from antiphon.conversation.hearing import transcribing
+from antiphon.core.budgets import RateLimit
 from antiphon.core.call import Call
-from antiphon.core.conversation.outputs import RateLimit
 from antiphon.core.conversation.spec import ConverseSpec
 from antiphon.core.errors import PolicyError, UnknownModel
 from antiphon.core.identity import Principal, Scope
@@ -35,8 +35,8 @@ class CallOpener(Protocol):
 
     def speak(self, call: Call[SpeakSpec], part: bool = False) -> Synthesis: ...
 
-    def limits(self) -> tuple[RateLimit, ...]:
-        """Return how many generations may run at once, and how many more could start now."""
+    def limits(self, principal: Principal) -> tuple[RateLimit, ...]:
+        """Return the caller's limits of rate."""
 
 
 class OpenParts:
@@ -97,7 +97,7 @@ class OpenParts:
         return Call(id, self._call.principal, self._call.surface, spec, tags=self._call.tags)
 
     def limits(self) -> tuple[RateLimit, ...]:
-        return self._sessions.limits()
+        return self._sessions.limits(self._call.principal)
 
     def _recogniser(self, model: str) -> str:
         first = self._catalogue.first(RECOGNISES)

@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import AsyncGenerator, Callable, Mapping
+from collections.abc import AsyncGenerator, Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, Protocol, cast, runtime_checkable
@@ -16,8 +16,8 @@ from antiphon.catalogue.voices import Voices
 from antiphon.conversation.conversation import Conversation
 from antiphon.conversation.reply import speech
 from antiphon.core.audio import Encoding
+from antiphon.core.budgets import RateLimit
 from antiphon.core.call import Call
-from antiphon.core.conversation.outputs import RateLimit
 from antiphon.core.conversation.spec import ConverseSpec
 from antiphon.core.errors import (
     AntiphonError,
@@ -127,6 +127,8 @@ class Sessions:
         self._empty = asyncio.Event()
         self._empty.set()
         self._draining = False
+        if services.allowances is not None:
+            services.allowances.running = self._running
 
     def catalogue(self, principal: Principal | None = None) -> Catalogue:
         """Return the models that the caller may use, or all."""
@@ -324,8 +326,17 @@ class Sessions:
             return False
         return signs(self._keys.policy(principal.project).marking, spec.format, spec.stream, spec.live)
 
-    def limits(self) -> tuple[RateLimit, ...]:
-        """Return how many generations may run at once, and how many more could start now."""
+    def _running(self, project: str) -> Iterator[str]:
+        """Yield the ids of a project's sessions that are charged and have not ended."""
+        return (each.call.id for each in self._open if each.call.principal.project == project)
+
+    def limits(self, principal: Principal) -> tuple[RateLimit, ...]:
+        """Return the caller's limits of rate; without any, how many generations may run at once, and how many more
+        could start now.
+        """
+        allowances = self._services.allowances
+        if allowances is not None and (rates := allowances.rates(principal.project, principal.key_id)):
+            return rates
         generations = self._places.shares[CallKind.GENERATION]
         most = generations.bound.most
         return (RateLimit("requests", most, max(0, most - generations.held), 0),)
@@ -363,6 +374,8 @@ class Sessions:
             await asyncio.sleep(CHECK_S)
             try:
                 self._keys.refresh()
+                if self._services.allowances is not None:
+                    self._services.allowances.refresh()
             except Exception as error:
                 log.error("changes of API keys could not be read", exc_info=error)
             if self._keys.trouble != trouble:
@@ -376,6 +389,8 @@ class Sessions:
                     if isinstance(session, Recognition | Synthesis):
                         self._places.notice(session, holds)
                     self._check(session)
+                    if isinstance(session, Recognition):
+                        session.renew()
                 except Exception as error:  # the other sessions must still be checked
                     whose = {"session": session.call.id, "key": session.call.principal.key_id}
                     log.error("a session could not be checked", exc_info=error, extra=whose)
@@ -414,7 +429,12 @@ class Sessions:
 
     def _opened(self, session: Open, wanted: Mapping[CallKind, int], recogniser: SpeechEngine | None = None) -> None:
         if session.call.claim:
-            self._retries.began(session.call.claim)  # raises if it must not begin
+            try:
+                self._retries.began(session.call.claim)  # raises if it must not begin
+            except AntiphonError:
+                if not isinstance(session, Conversation | DialogueConnection):
+                    session.abandon()
+                raise
         self._open[session] = self._places.hold(session.call.principal, wanted, recogniser)
         if not isinstance(session, Conversation | DialogueConnection):
             session.on_end = self._ended

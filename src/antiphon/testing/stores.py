@@ -19,8 +19,8 @@ from antiphon.core.audit import (
     ChangeRecord,
     Logged,
     canonical,
-    difference,
     limits_of,
+    policy_changes,
     policy_version,
     scopes_of,
 )
@@ -322,8 +322,8 @@ class FakeDirectory:
         known = self._project(project, "id")
         changed = replace(known, policy=read_policy(known.policy.values() | dict(values))[0])
         self._put_project(changed)
-        if said := difference(known.policy.values(), changed.policy.values()):
-            self.note(by.did(Action.POLICY_CHANGE, project, project, said, policy_version(changed.policy)))
+        for record in policy_changes(by, project, known.policy, changed.policy):
+            self.note(record)
         return changed
 
     def add_key(self, key: Key, digest: bytes, by: Author = THE_SERVER) -> None:

@@ -7,7 +7,7 @@ are compared in constant time; only a caller with the whole key learns why it is
 """
 
 import hmac
-from collections.abc import Container, Sequence
+from collections.abc import Container, Mapping, Sequence
 from functools import lru_cache
 from ipaddress import IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
 
@@ -19,7 +19,7 @@ from antiphon.core.errors import (
     PolicyError,
     Unauthenticated,
 )
-from antiphon.core.identity import ENVIRONMENT_KEY_ID, NO_LIMITS, Key, Principal, Scope, Webhook
+from antiphon.core.identity import ENVIRONMENT_KEY_ID, NO_LIMITS, Key, Principal, Project, Scope, Webhook
 from antiphon.core.labels import labels_of
 from antiphon.core.policy import STRICTEST, Policy
 from antiphon.core.ports import Clock
@@ -161,6 +161,10 @@ class KeyRing:
         """Return the project's policy, with what its profile requires; the strictest if the project is not known."""
         found = self._known.projects.get(project)
         return self._profiles.effective(project, found.policy) if found else STRICTEST
+
+    def projects(self) -> Mapping[str, Project]:
+        """Return all projects by id: the same object until the directory changes."""
+        return self._known.projects
 
     def labels(self, project: str, tags: tuple[str, ...]) -> tuple[str, ...]:
         """Return what the ledger may keep of a caller's tags."""

@@ -18,6 +18,7 @@ from antiphon.core.place import Processing
 from antiphon.core.stores import ServerStores
 from antiphon.core.usage import Dimension, Quantity
 from antiphon.core.wire import Keep
+from antiphon.metering.allowances import Allowances
 from antiphon.metering.export.control import ExportControl
 from antiphon.metering.pricing.library import Library
 from antiphon.metering.statements import Billing
@@ -59,6 +60,7 @@ class Admin:
         exports = ExportControl(self.exports, ledger, {"out": 1000}, self.clock.unix_ms)
         billing = Billing(ledger, FakeBills(), Library().of)
         checks = self.authenticate, ledger, self.clock, inspectors.check
+        allowances = Allowances(self.ring.policy, self.ring.projects, Library().of, self.log, self.clock, ())
         self.answers, jobs, passing = FakeAnswers(self.clock), FakeJobs(self.clock), FakeJobs(self.clock)
         stores = directory, FakeBills(), self.log, self.log, self.answers, jobs, passing, FakeResources(self.clock)
         keeper = Keeper(self.answers, lambda project: 3600, self.clock)
@@ -66,7 +68,8 @@ class Admin:
         own = Processing("eu-de", "self", retention_s=0)
         residency = Residency({"near": own, "far": Processing()}, self.ring.policy, self.clock)
         self.policies = Policies(lambda policy, model: residency.verdicts(policy, ("near", "far")), 2557)
-        app = create_admin(self.control, *checks, self.auditing, exports, billing, subjects, self.policies, {}.get)
+        more = subjects, self.policies, {}.get, allowances
+        app = create_admin(self.control, *checks, self.auditing, exports, billing, *more)
         server.mount("/admin/v1", app)
         self.client = TestClient(server, base_url="http://test", raise_server_exceptions=False)
 
@@ -170,6 +173,9 @@ def test_projects_are_made_and_listed(admin):
         "redact_patterns": "",
         "prompts": "plain",
         "stripe_customer": "",
+        "budgets": "",
+        "limits": "",
+        "models": "",
         "regions": "",
         "processors": "",
         "agreements": "",
@@ -346,7 +352,7 @@ def test_the_document_says_what_the_api_does(admin):
         "export_subject", "erase_subject", "erase_project", "read_policy", "explain_policy",
         "list_keys", "create_key", "rotate_key", "limit_key", "revoke_key",
         "read_usage", "read_audit", "read_checkpoint", "read_proof",
-        "read_statement", "issue_statement",
+        "read_statement", "issue_statement", "read_budgets",
         "list_webhooks", "create_webhook", "delete_webhook",
         "list_exports", "list_gaps", "settle_gaps", "send_gaps_again", "replay_export",
     }  # fmt: skip
@@ -524,3 +530,24 @@ def test_a_policy_is_shown_to_those_who_audit_and_to_its_own_project(admin):
     assert admin.call("GET", "/projects/acme/policy", admin.key("default", Scope.AUDIT)).status_code == 200
     assert error(admin.call("GET", "/projects/acme/policy", admin.key("default", Scope.USAGE)))[0] == 404
     assert error(admin.call("GET", "/projects/acme/policy", admin.key("acme", Scope.SPEAK)))[0] == 403
+
+
+def test_budgets_are_set_with_the_policy_and_shown_as_they_stand(admin):
+    lines = {"budgets": "monthly tokens 100 month\nsoft requests 5 day soft key=K1", "limits": "calls=3"}
+    changed = admin.call("PATCH", "/projects/acme", json=lines)
+    assert {name: changed.json()[name] for name in lines} == lines
+    assert admin.call("PATCH", "/projects/acme", json={"budgets": "what"}).json()["error"]["param"] == "budgets"
+    admin.clock.advance_ms(1000)
+    admin.ring.refresh()
+    with admin.client:  # one event loop, as usage is read beside
+        for _ in range(100):
+            states = admin.call("GET", "/budgets?project=acme").json()["data"]
+            if states:
+                break
+    assert [(each["name"], each["amount"], each["used"], each["reserved"], each["left"]) for each in states] == [
+        ("monthly", 100, 0, 0, 100),
+        ("soft", 5, 0, 0, 5),
+    ]
+    own = admin.key("acme", Scope.USAGE)
+    assert admin.call("GET", "/budgets", own).json()["project"] == "acme"
+    assert admin.call("GET", "/budgets?project=default", own).status_code == 404

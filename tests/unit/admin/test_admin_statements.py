@@ -12,6 +12,7 @@ from antiphon.core.entry import Entry, EntryKind
 from antiphon.core.identity import Scope
 from antiphon.core.usage import Dimension, Quantity
 from antiphon.metering import bills
+from antiphon.metering.allowances import Allowances
 from antiphon.metering.export.control import ExportControl
 from antiphon.metering.pricing.book import Series
 from antiphon.metering.pricing.library import Library
@@ -63,16 +64,10 @@ class Admin:
         auditor = Auditor(self.ledger, directory, self.clock, self.ring.policy)
         notary = Notary(self.ledger, Signer("log", Ed25519PrivateKey.generate()), Path(), Outside(), None)
         checks = self.authenticate, self.ledger, self.clock, inspect
-        made = create_admin(
-            control,
-            *checks,
-            Auditing(auditor, self.ledger, notary),
-            exports,
-            self.billing,
-            None,
-            Policies(lambda *asked: (), 1),
-            {}.get,
-        )
+        auditing = Auditing(auditor, self.ledger, notary)
+        allowances = Allowances(self.ring.policy, self.ring.projects, library.of, self.ledger, self.clock, ())
+        policies = Policies(lambda *asked: (), 1)
+        made = create_admin(control, *checks, auditing, exports, self.billing, None, policies, {}.get, allowances)
         server.mount("/admin/v1", made)
         self.client = TestClient(server, raise_server_exceptions=False)
         self.period = month_of(self.clock.unix_ms())

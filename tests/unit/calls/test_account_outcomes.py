@@ -4,13 +4,13 @@ import uuid
 
 import pytest
 
-from antiphon.calls.account import Account, Meter
+from antiphon.calls.account import Account
 from antiphon.core.call import Call
 from antiphon.core.entry import EntryKind
 from antiphon.core.errors import LedgerUnavailable, OutcomeUnknown
 from antiphon.core.identity import Principal
 from antiphon.core.specs import TranscribeSpec
-from antiphon.core.usage import Dimension
+from antiphon.core.usage import Dimension, Meter
 
 METER = Meter(Dimension.STT_AUDIO_MS)
 SESSION = str(uuid.UUID(int=5))

@@ -851,7 +851,7 @@ async def test_while_the_first_with_a_key_runs_no_second_does(house):
     await said(first)
     await first.close(delivered=True)
     assert house.tokens() == {IN: INPUT, OUT: 5}
-    assert house.sessions.limits()[0].remaining == 4
+    assert house.sessions.limits(house.principal)[0].remaining == 4
 
 
 async def test_a_key_whose_answer_failed_is_free_again(house):

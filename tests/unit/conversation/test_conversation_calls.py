@@ -56,6 +56,7 @@ from antiphon.core.conversation.outputs import (
     OutputEnded,
     OutputSpeech,
     OutputText,
+    RateLimits,
     Refused,
     ResponseEnded,
     ResponseStarted,
@@ -64,6 +65,7 @@ from antiphon.core.conversation.outputs import (
 )
 from antiphon.core.conversation.spec import ConverseSpec, Eagerness, Transcription, Turns
 from antiphon.core.errors import (
+    BudgetExceeded,
     CallerError,
     Conflict,
     ContextLengthExceeded,
@@ -279,6 +281,31 @@ async def test_an_answer_in_writing(house):
         await caller.does(Respond())
         await caller.sees(ResponseEnded, 2)
         assert asked(house) == [("user", "hello you"), ("assistant", "one two three four five")]
+
+
+async def test_a_reply_beyond_a_budget_fails_alone_and_limits_of_rate_are_told(house):
+    await house.budget("calls requests 2 day", limits="requests_per_minute=10")  # one of them listens
+    async with calling(house, TYPED) as caller:
+        await caller.does(AddItem(typed("hello you")), Respond())
+        assert (await caller.sees(ResponseEnded)).ending is Ending.COMPLETED
+        assert [(each.name, each.remaining) for each in caller.all(RateLimits)[0].limits] == [("requests", 9)]
+        await caller.does(Respond())
+        ended = await caller.sees(ResponseEnded, 2)
+        assert ended.ending is Ending.FAILED
+        assert isinstance(ended.error, BudgetExceeded)
+        await caller.does(AddItem(typed("are you there?"), event_id="2"))
+        await caller.sees(ItemAdded, 3)
+    assert house.used() == {"calls": (1, 0, 1)}
+
+
+async def test_a_budget_that_is_used_up_by_listening_ends_the_conversation_with_what_was_heard(house):
+    await house.budget("audio audio_ms 31000 day")
+    async with calling(house) as caller:
+        for _ in range(20):
+            await caller.says()
+        await caller.sees(Failed)
+        assert isinstance(caller.told[-1].error, BudgetExceeded)
+    assert house.used()["audio"] == (31_000, 0, 0)
 
 
 async def test_a_commit_of_the_callers_own(house):

@@ -256,6 +256,7 @@ def test_each_change_is_recorded_beside_it_and_nothing_else_is(directory):
     directory.add_project(Project("acme", "Acme", NOW), by)
     directory.set_policy("acme", {"weight": 3}, by)
     directory.set_policy("acme", {"weight": 3}, by)
+    directory.set_policy("acme", {"budgets": "a tokens 5 day", "limits": "calls=1"}, by)
     directory.add_key(KEY, b"1", by)
     directory.put_key(KEY, b"1", by)
     directory.put_key(KEY, b"2", by)
@@ -270,6 +271,8 @@ def test_each_change_is_recorded_beside_it_and_nothing_else_is(directory):
     assert [(each.record.action, each.record.object, each.record.reason) for each in changes] == [
         (Action.PROJECT_CREATE, "acme", ""),
         (Action.POLICY_CHANGE, "acme", "weight: 1 -> 3"),
+        (Action.BUDGET_CHANGE, "a", "none -> a tokens 5 day"),
+        (Action.BUDGET_CHANGE, "limits of the project", "none -> calls=1"),
         (Action.KEY_CREATE, "k1", "scopes: usage"),
         (Action.KEY_CHANGE, "k1", "scopes: usage"),
         (Action.KEY_REVOKE, "k1", ""),
@@ -278,10 +281,10 @@ def test_each_change_is_recorded_beside_it_and_nothing_else_is(directory):
     assert {(each.record.actor, each.record.at_unix_ms, each.record.request) for each in changes} == {("k9", NOW, "r1")}
     assert [each.position for each in changes] == sorted({each.position for each in changes})
     assert directory.changes(2) == (source, changes[:2])
-    directory.drained(changes[3].position)
+    directory.drained(changes[5].position)
     directory.note(changes[0].record)
     left = directory.changes()[1]
-    assert left[:2] == changes[4:]
+    assert left[:2] == changes[6:]
     assert left[2].position > changes[-1].position
 
 

@@ -3,6 +3,7 @@
 from dataclasses import dataclass, field
 from enum import StrEnum
 
+from antiphon.core.budgets import RateLimit
 from antiphon.core.conversation.items import Item
 from antiphon.core.conversation.spec import ConverseSpec
 from antiphon.core.errors import AntiphonError
@@ -36,16 +37,6 @@ class Refused:
 
     error: AntiphonError
     event_id: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class RateLimit:
-    """A limit on responses: `limit` in all, `remaining` now, and all again after `reset_ms`."""
-
-    name: str
-    limit: int
-    remaining: int
-    reset_ms: int
 
 
 @dataclass(frozen=True, slots=True)

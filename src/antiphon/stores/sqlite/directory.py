@@ -19,9 +19,9 @@ from antiphon.core.audit import (
     Author,
     ChangeRecord,
     canonical,
-    difference,
     limits_of,
     parse,
+    policy_changes,
     policy_version,
     scopes_of,
 )
@@ -122,9 +122,8 @@ class SqliteDirectory:
             before, policy = to_project(row).policy, merged_policy(row["policy"], dict(values))
             opened.execute("UPDATE projects SET policy = ? WHERE id = ?", (policy, project))
             changed = to_project(_found(opened, "projects", project))
-            if said := difference(before.values(), changed.policy.values()):
-                version = policy_version(changed.policy)
-                _note(opened, by.did(Action.POLICY_CHANGE, project, project, said, version))
+            for record in policy_changes(by, project, before, changed.policy):
+                _note(opened, record)
             return changed
 
     def add_key(self, key: Key, digest: bytes, by: Author = THE_SERVER) -> None:

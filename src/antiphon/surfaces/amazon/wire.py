@@ -11,6 +11,7 @@ import msgspec
 from antiphon.core.capabilities import Incapable, SpeechAbility, UnsupportedLanguage
 from antiphon.core.errors import (
     AntiphonError,
+    BudgetExceeded,
     CallerError,
     CapacityError,
     Conflict,
@@ -123,6 +124,7 @@ def said(error: AntiphonError) -> str:
 _EXCEPTIONS: tuple[tuple[type[AntiphonError], int, str], ...] = (
     (InvalidSignature, 403, "InvalidSignatureException"),
     (Unauthenticated, 403, "UnrecognizedClientException"),
+    (BudgetExceeded, 429, "LimitExceededException"),
     (PolicyError, 403, "AccessDeniedException"),
     (UnknownModel, 400, "BadRequestException"),
     (NotFound, 404, "UnknownOperationException"),

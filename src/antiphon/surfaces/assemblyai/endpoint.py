@@ -7,6 +7,7 @@ SDK for Node tries a refused opening three times, and stops at once only for cer
 from antiphon.core.capabilities import Incapable, SpeechAbility, UnsupportedLanguage
 from antiphon.core.errors import (
     AntiphonError,
+    BudgetExceeded,
     CallerError,
     CapacityError,
     Draining,
@@ -18,7 +19,7 @@ from antiphon.surfaces.assemblyai import wire
 
 NORMAL = 1000
 SERVER_ERROR, INVALID_INPUT, CHUNK_DURATION, SESSION_EXPIRED, TOO_MANY_SESSIONS = 3005, 3006, 3007, 3008, 3009
-NOT_AUTHORIZED, IDLE, BAD_SCHEMA = 4001, 4031, 4101
+NOT_AUTHORIZED, INSUFFICIENT_FUNDS, IDLE, BAD_SCHEMA = 4001, 4002, 4031, 4101
 MAX_SHOWN = 64
 # The callers' names of parameters for a language that a model may not support.
 _LANGUAGE_PARAMS = {"language": "language_code", "languages": "language_codes"}
@@ -66,6 +67,8 @@ def close_code(error: AntiphonError, caller_code: int) -> int:
             return SERVER_ERROR
         case CapacityError():
             return TOO_MANY_SESSIONS
+        case BudgetExceeded():
+            return INSUFFICIENT_FUNDS
         case PolicyError():
             return NOT_AUTHORIZED
         case CallerError():

@@ -43,6 +43,7 @@ NOT_REWRITTEN = "No language model rewrites transcripts here; ask one with the t
 # The first class that matches gives the title; subclasses stand before their bases.
 _TITLES: tuple[tuple[type[AntiphonError], str], ...] = (
     (errors.Unauthenticated, "Unauthorized"),
+    (errors.BudgetExceeded, "Payment Required"),
     (errors.PolicyError, "Forbidden"),
     (errors.TooLarge, "Audio Too Large"),
     (errors.BadMedia, "Bad Audio"),

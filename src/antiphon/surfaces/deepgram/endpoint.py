@@ -9,6 +9,7 @@ from enum import Enum, auto
 from antiphon.core.capabilities import Incapable, UnsupportedLanguage
 from antiphon.core.errors import (
     AntiphonError,
+    BudgetExceeded,
     CallerError,
     CapacityError,
     Conflict,
@@ -58,6 +59,7 @@ class UnsupportedContentType(CallerError):
 # The first class that matches gives Deepgram's `err_code`; subclasses stand before their bases.
 _CODES: tuple[tuple[type[AntiphonError], str], ...] = (
     (Unauthenticated, "INVALID_AUTH"),
+    (BudgetExceeded, "ASR_PAYMENT_REQUIRED"),
     (PolicyError, "INSUFFICIENT_PERMISSIONS"),
     (NotFound, "NOT_FOUND"),
     (MethodNotAllowed, "METHOD_NOT_ALLOWED"),

@@ -18,6 +18,7 @@ from antiphon.core.endpoints import Accepted
 from antiphon.core.errors import (
     AntiphonError,
     BadMedia,
+    BudgetExceeded,
     CallerError,
     CapacityError,
     Draining,
@@ -142,6 +143,7 @@ _chunks = msgspec.json.Decoder(Chunk)
 
 # The first class that matches gives ElevenLabs' name and the close code; subclasses stand before their bases.
 _FAULTS: tuple[tuple[type[AntiphonError], str, int], ...] = (
+    (BudgetExceeded, "quota_exceeded", wire.POLICY_VIOLATION),
     (PolicyError, "auth_error", wire.POLICY_VIOLATION),
     (BadMedia, "input_error", wire.POLICY_VIOLATION),
     (TooLarge, "chunk_size_exceeded", wire.POLICY_VIOLATION),

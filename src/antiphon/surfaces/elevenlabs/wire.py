@@ -14,6 +14,7 @@ from msgspec import Struct
 
 from antiphon.core.errors import (
     AntiphonError,
+    BudgetExceeded,
     CallerError,
     CapacityError,
     Conflict,
@@ -238,9 +239,11 @@ class ErrorBody(Struct, frozen=True):
     detail: Detail | list[Invalid]
 
 
+QUOTA_STATUS = 401  # of an exceeded quota
 # The first class that matches gives ElevenLabs' type and code (empty: ours); subclasses stand before their bases.
 _WORDS: tuple[tuple[type[AntiphonError], str, str], ...] = (
     (Unauthenticated, "authentication_error", "invalid_api_key"),
+    (BudgetExceeded, "authorization_error", "quota_exceeded"),
     (PolicyError, "authorization_error", "missing_permissions"),
     (UnknownVoice, "not_found", "voice_not_found"),
     (UnknownModel, "not_found", "model_not_found"),
@@ -321,7 +324,8 @@ class Endpoint(KeyPlace):
         if isinstance(error, TooLarge):
             code = self.too_large
         detail = Detail(kind, code, error.message, code, opening.request_id, param_of(error))
-        return Response(error.status, headers(opening, JSON) + extra, encode(ErrorBody(detail)))
+        status = QUOTA_STATUS if isinstance(error, BudgetExceeded) else error.status
+        return Response(status, headers(opening, JSON) + extra, encode(ErrorBody(detail)))
 
 
 def check_token(opening: Opening, token_type: str) -> None:

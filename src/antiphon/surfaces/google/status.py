@@ -11,6 +11,7 @@ from typing import Any
 from antiphon.core.capabilities import UnsupportedLanguage
 from antiphon.core.errors import (
     AntiphonError,
+    BudgetExceeded,
     CallerError,
     Cancelled,
     CapacityError,
@@ -116,6 +117,7 @@ class Ended(AntiphonError):
 # The first class that matches gives the codes for v2 and v1; subclasses stand before their bases.
 _CODES: tuple[tuple[type[AntiphonError], Code, Code], ...] = (
     (Unauthenticated, Code.UNAUTHENTICATED, Code.UNAUTHENTICATED),
+    (BudgetExceeded, Code.RESOURCE_EXHAUSTED, Code.RESOURCE_EXHAUSTED),
     (PolicyError, Code.PERMISSION_DENIED, Code.PERMISSION_DENIED),
     (UnknownModel, Code.INVALID_ARGUMENT, Code.INVALID_ARGUMENT),
     (NotFound, Code.NOT_FOUND, Code.NOT_FOUND),

@@ -79,6 +79,7 @@ class Answer:
             return Step((), (body,), close)
         self._headed = True
         headers = wire.headers(self._opening, self._content_type) + lifecycle(self.opened)
+        headers += wire.rate_headers(self.opened.rates)
         headers += no_effect((*self._unmet(), *self._without_effect))
         return Step((), (Head(200, headers), body), close)
 

@@ -113,6 +113,7 @@ class EmbeddingCall:
                 self._opened = event
             case Embedded():
                 headers = wire.headers(self._opening, wire.JSON) + lifecycle(self._opened) + self._unused
+                headers += wire.rate_headers(self._opened.rates)
                 return Step(sends=(Head(200, headers), self._body(event)), close=Close())
             case Failed():
                 refusal = self._endpoint.refuse(self._opening, event.error)

@@ -12,7 +12,7 @@ from typing import Any, Literal
 from msgspec import Struct, structs
 
 from antiphon.core.capabilities import Ability
-from antiphon.core.errors import AntiphonError, CallerError, Cancelled, CapacityError
+from antiphon.core.errors import AntiphonError, BudgetExceeded, CallerError, Cancelled, CapacityError
 from antiphon.core.events import (
     ChoiceEnded,
     Completed,
@@ -213,6 +213,6 @@ def _name(kind: type[wire.Event]) -> bytes:
 
 def _failure(error: AntiphonError) -> wire.Failure:
     """Return the error with one of a response's codes."""
-    if error.status == CapacityError.status:
+    if error.status == CapacityError.status or isinstance(error, BudgetExceeded):
         return wire.Failure("rate_limit_exceeded", error.message)
     return wire.Failure("invalid_prompt" if isinstance(error, CallerError) else "server_error", error.message)

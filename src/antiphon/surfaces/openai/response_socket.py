@@ -125,7 +125,7 @@ class ResponsesSocket(wire.Endpoint):
             refused = response_wire.SteerError("steering_not_supported", told.message)
             return _text(encode(response_wire.SteerFailed(0, refused, steer)))
         said = response_wire.SocketErrorObject(told.message, told.type, told.param, code, retry)
-        return _text(encode(response_wire.SocketError(error.status, said, stream_id)))
+        return _text(encode(response_wire.SocketError(wire.status_of(error), said, stream_id)))
 
 
 class OverSocket(Responding):

@@ -7,8 +7,9 @@ from typing import Any, Literal
 import msgspec
 from msgspec import UNSET, Struct, UnsetType
 
+from antiphon.core.budgets import RateLimit, RateLimited
 from antiphon.core.capabilities import Ability, Incapable, SpeechAbility, UnsupportedLanguage
-from antiphon.core.errors import AntiphonError, BadMedia, CapacityError, Unauthenticated
+from antiphon.core.errors import AntiphonError, BadMedia, BudgetExceeded, CapacityError, Unauthenticated
 from antiphon.core.wire import Bearer, Opening, Response, bearer
 
 JSON = "application/json"
@@ -268,17 +269,24 @@ class ErrorBody(Struct, frozen=True):
     error: ErrorObject
 
 
+INSUFFICIENT_QUOTA = "insufficient_quota"
 # OpenAI's codes that differ from ours.
 _CODES = {
     "unauthenticated": "invalid_api_key",
     "over_capacity": "rate_limit_exceeded",
     "invalid_request": "invalid_value",
+    "budget_exceeded": INSUFFICIENT_QUOTA,
+    "rate_limited": "rate_limit_exceeded",
 }
+_QUOTA_STATUS = 429
+NO_RETRY = (("x-should-retry", "false"),)  # else the SDKs try twice again after a 429
 
 
 def error_body(error: AntiphonError) -> ErrorBody:
     if error.status >= 500:
         kind = "server_error"
+    elif isinstance(error, BudgetExceeded):
+        kind = INSUFFICIENT_QUOTA
     elif isinstance(error, CapacityError):
         kind = "requests"  # the limit that was reached, in OpenAI's terms: requests, not tokens
     else:
@@ -288,7 +296,27 @@ def error_body(error: AntiphonError) -> ErrorBody:
     return ErrorBody(ErrorObject(_said(error), kind, param, _CODES.get(error.code, error.code)))
 
 
+def status_of(error: AntiphonError) -> int:
+    """Return OpenAI's status of an error."""
+    return _QUOTA_STATUS if isinstance(error, BudgetExceeded) else error.status
+
+
+def rate_headers(rates: tuple[RateLimit, ...]) -> tuple[tuple[str, str], ...]:
+    """Return the headers that tell a caller its limits of rate."""
+    return tuple(
+        (f"x-ratelimit-{said}-{each.name}", value)
+        for each in rates
+        for said, value in (
+            ("limit", str(each.limit)),
+            ("remaining", str(each.remaining)),
+            ("reset", f"{each.reset_ms / 1000:g}s"),
+        )
+    )
+
+
 def _said(error: AntiphonError) -> str:
+    if isinstance(error, BudgetExceeded):
+        return f"You exceeded your current quota, please check your plan and billing details. {error.message}"
     if isinstance(error, UnsupportedLanguage):
         if len(error.languages) == 1:
             return f"The only supported language is '{error.languages[0]}'."
@@ -334,4 +362,8 @@ class Endpoint:
             extra += (("retry-after", str(error.retry_after_s)),)
         if isinstance(error, Unauthenticated):
             extra += (("www-authenticate", "Bearer"),)
-        return json_response(opening, error.status, error_body(error), extra)
+        if isinstance(error, RateLimited):
+            extra += rate_headers(error.rates)
+        if isinstance(error, BudgetExceeded):
+            extra += NO_RETRY
+        return json_response(opening, status_of(error), error_body(error), extra)

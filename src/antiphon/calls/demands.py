@@ -1,0 +1,89 @@
+"""What a call may come to at most, by its spec alone, as it would be charged.
+
+A language model's input is counted by it later: a token is at least one byte, and templates add some to every message.
+Its output is bounded by the caller, or else, where a hard budget counts it, by `OUTPUT_TOKENS`.
+"""
+
+from collections.abc import Mapping
+from math import ceil
+
+from antiphon.core.specs import EmbedSpec, GenerateSpec, Image, InferSpec, Message, SpeakSpec, Spec, TranscribeSpec
+from antiphon.core.usage import Dimension, Meter
+from antiphon.metering.tally import Demand
+
+OUTPUT_TOKENS = 4096  # of each choice of a caller who sets no bound
+STRETCH_MS = 30_000  # of each channel of a live stream, reserved ahead of what is heard
+CLOSING_MS = 1000  # that a stream may be open while it ends, where time is charged
+FRAME_TOKENS = 64  # that a template may put around a conversation ...
+MESSAGE_TOKENS = 16  # ... around a message, or a text ...
+TOOLS_TOKENS = 512  # ... and around tools
+IMAGE_TOKENS = 4096
+CHARACTER_MS = 250  # of speech; markup may make it longer
+BYTES_PER_TOKEN = 4  # on average, for limits of rate
+
+_INPUT, _CACHED = Meter(Dimension.LLM_INPUT_TOKENS), Meter(Dimension.LLM_CACHED_TOKENS)
+_OUTPUT, _REASONING = Meter(Dimension.LLM_OUTPUT_TOKENS), Meter(Dimension.LLM_REASONING_TOKENS)
+
+
+def of_language(spec: Spec) -> Demand:
+    """Return the demand of a call of a language, embedding or other model."""
+    match spec:
+        case GenerateSpec():
+            given = input_bytes(spec)
+            bound = spec.sampling.max_tokens
+            output = spec.choices * (OUTPUT_TOKENS if bound is None else bound)
+            meters = {_INPUT: given + _around(spec), _CACHED: 0, _OUTPUT: output, _REASONING: 0}
+            return Demand(meters, ceil(given / BYTES_PER_TOKEN) + spec.choices * (bound or 0))
+        case EmbedSpec():
+            sizes = [len(text.encode(errors="replace")) if isinstance(text, str) else len(text) for text in spec.texts]
+            most = sum(sizes) + MESSAGE_TOKENS * len(sizes)
+            return Demand({Meter(Dimension.EMBEDDING_TOKENS): most}, ceil(sum(sizes) / BYTES_PER_TOKEN))
+        case InferSpec():
+            given = sum(len(tensor.data) for tensor in spec.inputs)
+            return Demand({Meter(Dimension.INFERENCES): 1, Meter(Dimension.INFERENCE_BYTES): given})
+
+
+def of_speech(spec: SpeakSpec) -> Demand:
+    """Return the demand of a text; of a live one, whose text is not known yet, of its first character."""
+    characters = len(spec.text) + sum(len(line.text) for line in spec.lines)
+    return Demand(spoken(max(1, characters), spec.speed), live=spec.live)
+
+
+def spoken(characters: int, speed: float) -> Mapping[Meter, int]:
+    """Return what so many characters may be charged."""
+    lasts_ms = ceil(characters * CHARACTER_MS / min(max(speed, 0.1), 10))
+    return {Meter(Dimension.TTS_CHARACTERS): characters, Meter(Dimension.TTS_AUDIO_MS): lasts_ms}
+
+
+def of_audio(spec: TranscribeSpec) -> Demand:
+    """Return the demand of a live stream's first stretch, or of a recording whose length is not known yet."""
+    channels = spec.format.channels if spec.live and spec.multichannel else 1
+    ms = STRETCH_MS if spec.live else 1
+    return Demand(heard(ms, channels, spec.live and spec.charges_time), live=spec.live)
+
+
+def heard(ms: int, channels: int, charges_time: bool = False) -> Mapping[Meter, int]:
+    """Return what so much audio of each channel is charged, and so much time, if that is charged, too."""
+    lengths = {Meter(Dimension.STT_AUDIO_MS, number): ms for number in range(channels)}
+    return lengths | {Meter(Dimension.STT_SESSION_MS): ms} if charges_time else lengths
+
+
+def input_bytes(spec: GenerateSpec) -> int:
+    """Return the bytes of all texts that a language model reads."""
+    tools = sum(len(each.name) + len(each.description) + len(each.parameters) for each in spec.tools)
+    around = tools + len(spec.format.schema) + len(spec.template_arguments)
+    if isinstance(spec.prompt, str):
+        return around + len(spec.prompt.encode(errors="replace"))
+    return around + sum(_message_bytes(message) for message in spec.prompt)
+
+
+def _message_bytes(message: Message) -> int:
+    calls = sum(len(call.name) + len(call.arguments.encode(errors="replace")) for call in message.tool_calls)
+    return len(message.text.encode(errors="replace")) + len(message.name) + calls
+
+
+def _around(spec: GenerateSpec) -> int:
+    messages = () if isinstance(spec.prompt, str) else spec.prompt
+    images = sum(isinstance(part, Image) for message in messages for part in message.parts)
+    tools = TOOLS_TOKENS if spec.tools else 0
+    return FRAME_TOKENS + MESSAGE_TOKENS * len(messages) + IMAGE_TOKENS * images + tools

@@ -1,0 +1,221 @@
+"""`antiphon budgets`: what projects may use, and what is left of it; also without a running server.
+
+Without a server, what is used is read from the ledger. What running calls have reserved is known to the server only.
+"""
+
+import asyncio
+import json
+from dataclasses import replace
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Any
+
+import rich.box
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from antiphon.cli.keys import find_control, now_unix_ms, open_control, shown_time
+from antiphon.cli.options import ConfigFile, ConfiguredDataDir, configured, configured_stores
+from antiphon.core.budgets import (
+    COUNTS,
+    EVERY,
+    Budget,
+    Limits,
+    Measure,
+    Window,
+    parse_amount,
+    parse_budgets,
+    parse_limits,
+    parse_time,
+    shown,
+    text_of,
+)
+from antiphon.core.errors import CallerError, InternalError, NotFound
+from antiphon.core.identity import Project
+from antiphon.metering.allowances import rebuilt
+from antiphon.metering.budgets import record
+from antiphon.metering.pricing.book import NoBook, Series
+from antiphon.metering.pricing.library import make_library
+
+app = typer.Typer(help="Show and set budgets and limits of projects and keys.", no_args_is_help=True)
+
+NO_LIMIT = "none"
+
+
+class Kind(StrEnum):
+    """A measure, as it is written."""
+
+    MONEY = "money"
+    TOKENS = "tokens"
+    CHARACTERS = "characters"
+    AUDIO_MS = "audio_ms"
+    REQUESTS = "requests"
+
+
+Whose = Annotated[str, typer.Option("--project", help="The project's id.")]
+Of = Annotated[str, typer.Option("--key", help="Of this key (its id) alone.")]
+Number = Annotated[str | None, typer.Option(help=f"A number, or '{NO_LIMIT}'.")]
+
+
+@app.command()
+def show(
+    project: Whose,
+    url: Annotated[str, typer.Option(help="Ask this running server, which knows what is reserved.")] = "",
+    api_key: Annotated[str, typer.Option(envvar="ANTIPHON_API_KEY", help="The key to ask it with.")] = "",
+    as_json: Annotated[bool, typer.Option("--json", help="As JSON.")] = False,
+    config: ConfigFile = None,
+    data_dir: ConfiguredDataDir = None,
+) -> None:
+    """Show what is used and left of a project's budgets, and its limits."""
+    policy = None if url else _find(project, config, data_dir).policy
+    states = _asked(url, api_key, project) if policy is None else _read(project, policy.budgets, config, data_dir)
+    if as_json:
+        print(json.dumps(states, indent=2))
+        return
+    table = Table("Budget", "Whose", "Window", box=rich.box.SIMPLE_HEAD)
+    for column in ("Amount", "Used", "Reserved", "Left", "Until"):
+        table.add_column(column, justify="right", no_wrap=True)
+    for state in states:
+        measure, until = Measure[state["measure"].upper()], state["until_unix_ms"]
+        unit = state["currency"] or state["measure"]
+        amounts = (shown(measure, state[name]) for name in ("amount", "used", "reserved", "left"))
+        window = state["window"] + ("" if state["hard"] else " (soft)")
+        end = shown_time(until) if until is not None else "-"
+        table.add_row(f"{state['name']} ({unit})", state["key"] or "project", window, *amounts, end)
+    console = Console(markup=False, emoji=False)
+    console.print(table)
+    for limits in parse_limits(policy.limits) if policy is not None else ():
+        console.print(f"limits: {limits}")
+
+
+@app.command("set")
+def set_budget(
+    name: Annotated[str, typer.Argument(help="Its name in the project: lower case letters, digits, '-' and '_'.")],
+    measure: Annotated[Kind, typer.Argument(help="What it counts.")],
+    amount: Annotated[str, typer.Argument(help="How much; money in the currency of the price book, such as 50.00.")],
+    window: Annotated[Window, typer.Argument(help="How long it lasts; 'once' is a grant of prepaid credit.")],
+    project: Whose,
+    key: Of = EVERY,
+    soft: Annotated[bool, typer.Option("--soft", help="Only raise alerts; refuse nothing.")] = False,
+    since: Annotated[str | None, typer.Option("--from", help="A grant counts from then on; now if left out.")] = None,
+    until: Annotated[str | None, typer.Option(help="A grant ends then (ISO 8601, UTC); never if left out.")] = None,
+    config: ConfigFile = None,
+    data_dir: ConfiguredDataDir = None,
+) -> None:
+    """Set a budget, or change it. A running server applies it within a second."""
+    once = window is Window.ONCE
+    if not once and (since or until):
+        raise CallerError("only what is granted once has --from and --until")
+    counted = Measure[measure.name]
+    before = {each.name: each for each in parse_budgets(_find(project, config, data_dir).policy.budgets)}
+    begins = before[name].since_unix_ms if name in before and before[name].since_unix_ms else now_unix_ms()
+    try:
+        budget = Budget(
+            *(name, counted, parse_amount(counted, amount), window, not soft, key),
+            since_unix_ms=parse_time(since) if since else begins if once else 0,
+            until_unix_ms=parse_time(until) if until else None,
+        )
+        _put(project, config, data_dir, budgets=text_of((before | {name: budget}).values()))
+    except ValueError as error:
+        raise CallerError(f"this is no budget: {error}") from None
+    print(f"Project {project}: {budget}")
+
+
+@app.command()
+def remove(
+    name: Annotated[str, typer.Argument(help="The budget's name.")],
+    project: Whose,
+    config: ConfigFile = None,
+    data_dir: ConfiguredDataDir = None,
+) -> None:
+    """Remove a budget."""
+    before = parse_budgets(_find(project, config, data_dir).policy.budgets)
+    if all(each.name != name for each in before):
+        raise NotFound(f"project {project} has no budget '{name}'")
+    _put(project, config, data_dir, budgets=text_of(each for each in before if each.name != name))
+    print(f"The budget {name} of project {project} is removed.")
+
+
+@app.command()
+def limit(
+    project: Whose,
+    key: Of = EVERY,
+    requests_per_minute: Number = None,
+    tokens_per_minute: Number = None,
+    live_streams: Number = None,
+    calls: Number = None,
+    models: Annotated[
+        str | None, typer.Option(help=f"Models that may be used: names, or beginnings with *, or '{NO_LIMIT}'.")
+    ] = None,
+    config: ConfigFile = None,
+    data_dir: ConfiguredDataDir = None,
+) -> None:
+    """Set limits of rate, of calls at once, and of models, or take them away. Others stay as they are."""
+    given = dict(zip(COUNTS, (requests_per_minute, tokens_per_minute, live_streams, calls), strict=True))
+    before = {each.key: each for each in parse_limits(_find(project, config, data_dir).policy.limits)}
+    changes: dict[str, Any] = {}
+    for name, text in given.items():
+        if text is not None:
+            if text != NO_LIMIT and not (text.isascii() and text.isdigit()):
+                raise CallerError(f"'{text}' is neither a number nor '{NO_LIMIT}'", param=name)
+            changes[name] = None if text == NO_LIMIT else int(text)
+    if models is not None:
+        changes["models"] = None if models == NO_LIMIT else tuple(filter(None, models.split(",")))
+    changed = replace(before.get(key, Limits(key)), **changes)
+    kept = {**before, key: changed}
+    if changed == Limits(key):
+        del kept[key]
+    _put(project, config, data_dir, limits=text_of(kept.values()))
+    print(
+        f"Project {project}: {changed}" if key in kept else f"Project {project}: no limits for {key or 'the project'}"
+    )
+
+
+def _find(project: str, config: Path | None, data_dir: str | None) -> Project:
+    found = next((each for each in find_control(config, data_dir).list_projects() if each.id == project), None)
+    if found is None:
+        raise NotFound(f"project {project} not found")
+    return found
+
+
+def _put(project: str, config: Path | None, data_dir: str | None, **policy: object) -> None:
+    open_control(config, data_dir).change_project(project, now_unix_ms(), **policy)
+
+
+def _read(project: str, text: str, config: Path | None, data_dir: str | None) -> list[dict[str, Any]]:
+    """Return the budgets as the ledger has them."""
+    pricing = configured(config, data_dir).pricing
+    library = make_library(map(Path, pricing.books), pricing.default, pricing.projects, pricing.costs)
+    series: Series | None
+    try:
+        series = library.of(project)
+    except NoBook:
+        series = None
+    if not text:
+        return []
+    now = now_unix_ms()
+    funds, _ = rebuilt(configured_stores(config, data_dir).usage, series, project, text, now)
+    return [record(state, funds.currency) for state in funds.states(now)]
+
+
+def _asked(url: str, api_key: str, project: str) -> list[dict[str, Any]]:
+    """Return the budgets as a running server has them."""
+    import aiohttp
+
+    async def ask() -> Any:
+        headers = {"Authorization": f"Bearer {api_key}"}
+        async with (
+            aiohttp.ClientSession(headers=headers) as http,
+            http.get(f"{url.rstrip('/')}/admin/v1/budgets", params={"project": project}) as response,
+        ):
+            return response.status, await response.json()
+
+    try:
+        status, answer = asyncio.run(ask())
+    except (aiohttp.ClientError, ValueError) as error:
+        raise InternalError(f"no answer from {url}: {error or type(error).__name__}") from error
+    if status != 200:
+        raise CallerError(answer["error"]["message"])
+    states: list[dict[str, Any]] = answer["data"]
+    return states

@@ -1,0 +1,291 @@
+"""What is left of budgets: each call reserves what it may come to at most, and settles what it came to. Pure; the time
+is an argument.
+
+What is used up and what running calls hold is never more than a hard budget, as every step checks and reserves at once.
+A session counts in the window in which it ends, as it does in a statement; while it runs, what it holds counts in the
+present one. Nothing here outlives the process: what was used is in the ledger.
+"""
+
+from collections.abc import Iterable, Sequence
+from datetime import UTC, datetime, timedelta
+from typing import Any, NamedTuple
+
+from antiphon.core.budgets import EVERY, NOTHING, THRESHOLDS, Amounts, Budget, Measure, Window, shown
+from antiphon.core.errors import BudgetExceeded
+
+DAY_MS = 86_400_000
+_MONDAY = 3  # days from the Monday before the Unix epoch to the epoch
+_EPOCH = datetime.fromtimestamp(0, UTC)
+
+
+class Alert(NamedTuple):
+    """A threshold of a budget (percent) that was reached: once in each window."""
+
+    budget: Budget
+    percent: int
+    used: int
+    amount: int
+    until_unix_ms: int | None
+
+
+class State(NamedTuple):
+    """A budget as it stands: of `amount`, what is `used`, `reserved` by running calls, and left."""
+
+    budget: Budget
+    amount: int
+    used: int
+    reserved: int
+    since_unix_ms: int | None
+    until_unix_ms: int | None
+
+    @property
+    def left(self) -> int:
+        return max(0, self.amount - self.used - self.reserved)
+
+
+class Counter:
+    """The present window of one budget. `running` is what open calls have used so far, out of what they reserved."""
+
+    __slots__ = ("_told", "amount", "budget", "reserved", "running", "since", "spent", "until")
+
+    def __init__(self, budget: Budget) -> None:
+        self.budget = budget
+        self.amount = budget.amount
+        self.spent = self.running = self.reserved = 0
+        self.since = self.until = 0
+        self._told: set[int] = set()
+
+    def roll(self, now_unix_ms: int) -> None:
+        """Begin the window of that time, unless it is the present one. Time never goes back here."""
+        if now_unix_ms >= self.until:
+            self.since, self.until = bounds(self.budget.window, now_unix_ms)
+            self.spent = 0
+            self._told.clear()
+
+    def spend(self, amount: int) -> None:
+        self.spent += amount
+
+    @property
+    def left(self) -> int:
+        return self.amount - self.spent - self.reserved
+
+    def state(self) -> State:
+        return State(self.budget, self.amount, self.spent, self.reserved, self.since, self.until)
+
+    def crossed(self, refused: bool = False) -> list[Alert]:
+        """Return the thresholds reached since the last call; a refusal reaches the last."""
+        used = self.spent + self.running
+        if len(self._told) == len(THRESHOLDS) or (
+            not refused and used * 100 < THRESHOLDS[len(self._told)] * self.amount
+        ):
+            return []
+        reached = [each for each in THRESHOLDS if used * 100 >= each * self.amount and used and each not in self._told]
+        if refused and THRESHOLDS[-1] not in self._told:
+            reached = [each for each in THRESHOLDS if each not in self._told]
+        self._told.update(reached)
+        return [Alert(self.budget, each, used, self.amount, self.until) for each in reached]
+
+
+class Credits(Counter):
+    """Grants of one measure and scope, spent together: the one that ends first before the others. What was used without
+    a grant is paid by the next one.
+    """
+
+    __slots__ = ("_debt", "_grants", "_left")
+
+    def __init__(self, grants: Sequence[Budget]) -> None:
+        super().__init__(grants[0])
+        self._grants = sorted(grants, key=lambda each: (each.until_unix_ms is None, each.until_unix_ms or 0))
+        self._left = {grant.name: grant.amount for grant in grants}
+        self._debt = 0
+
+    def roll(self, now_unix_ms: int) -> None:
+        """Take up the grants of that time, and drop those that ended."""
+        if now_unix_ms >= self.until:
+            edges = [t for each in self._grants for t in (each.since_unix_ms, each.until_unix_ms) if t is not None]
+            self.since = now_unix_ms
+            self.until = min((edge for edge in edges if edge > now_unix_ms), default=2**62)
+            self.spend(0)
+            self._told.clear()
+
+    def spend(self, amount: int) -> None:
+        self._debt += amount
+        valid = [each for each in self._grants if _holds(each, self.since)]
+        for grant in valid:
+            paid = min(self._debt, self._left[grant.name]) if self._debt > 0 else 0
+            self._left[grant.name] -= paid
+            self._debt -= paid
+        self.amount = sum(grant.amount for grant in valid)
+        self.spent = self.amount - sum(self._left[grant.name] for grant in valid) + self._debt
+
+    def state(self) -> State:
+        until = None if self.until == 2**62 else self.until
+        return State(self.budget, self.amount, self.spent, self.reserved, None, until)
+
+
+class Reservation:
+    """What one call holds of all budgets that apply to it."""
+
+    __slots__ = ("_counters", "amounts", "key", "used")
+
+    def __init__(self, key: str, counters: tuple[Counter, ...]) -> None:
+        self.key = key
+        self.amounts = self.used = NOTHING
+        self._counters = counters
+
+
+class Funds:
+    """The budgets of one project."""
+
+    def __init__(self, budgets: Iterable[Budget], currency: str = "") -> None:
+        self.alerts: list[Alert] = []  # to be told, then cleared
+        self.currency = currency
+        self._counters: list[Counter] = []
+        grants: dict[tuple[Measure, str, bool], list[Budget]] = {}
+        for budget in budgets:
+            if budget.window is Window.ONCE:
+                grants.setdefault((budget.measure, budget.key, budget.hard), []).append(budget)
+            else:
+                self._counters.append(Counter(budget))
+        self._counters += map(Credits, grants.values())
+        self._of: dict[str, tuple[Counter, ...]] = {}
+
+    def of(self, key: str) -> tuple[Counter, ...]:
+        """Return the counters of the calls of a key."""
+        found = self._of.get(key)
+        if found is None:
+            found = self._of[key] = tuple(each for each in self._counters if each.budget.key in (EVERY, key))
+        return found
+
+    def counts(self, key: str, measure: Measure) -> bool:
+        """Return whether any budget counts this measure for calls of the key."""
+        return any(each.budget.measure is measure for each in self.of(key))
+
+    def bounds(self, key: str, measure: Measure) -> bool:
+        """Return whether calls of the key are bounded in this measure."""
+        return any(each.budget.measure is measure and each.budget.hard for each in self.of(key))
+
+    def reserve(self, key: str, amounts: Amounts, now_unix_ms: int) -> Reservation:
+        """Reserve what a call may come to. Raises `BudgetExceeded`, and then reserves nothing."""
+        reservation = Reservation(key, self.of(key))
+        self.extend(reservation, amounts, now_unix_ms)
+        return reservation
+
+    def extend(self, reservation: Reservation, amounts: Amounts, now_unix_ms: int) -> None:
+        """Reserve up to these amounts, where they are more than what the call holds. Raises as `reserve` does."""
+        held = reservation.amounts
+        for counter in reservation._counters:
+            counter.roll(now_unix_ms)
+            more = amounts[counter.budget.measure] - held[counter.budget.measure]
+            if more > 0 and counter.budget.hard and more > counter.left:
+                self.alerts += counter.crossed(refused=True)
+                raise self._refusal(counter)
+        self._hold(reservation, tuple(map(max, amounts, held)))  # type: ignore[arg-type]
+
+    def use(self, reservation: Reservation, used: Amounts, now_unix_ms: int) -> None:
+        """Note what a call has used so far."""
+        before, reservation.used = reservation.used, used
+        for counter in reservation._counters:
+            counter.roll(now_unix_ms)
+            counter.running += used[counter.budget.measure] - before[counter.budget.measure]
+            self.alerts += counter.crossed()
+
+    def settle(self, reservation: Reservation, amounts: Amounts, now_unix_ms: int) -> None:
+        """End the call: what it came to is used, and what it held beyond is free."""
+        self.drop(reservation)
+        self.spend(reservation.key, amounts, now_unix_ms)
+
+    def spend(self, key: str, amounts: Amounts, at_unix_ms: int) -> None:
+        """Count what was used without a reservation."""
+        for counter in self.of(key):
+            counter.roll(at_unix_ms)
+            if amount := amounts[counter.budget.measure]:
+                counter.spend(amount)
+                self.alerts += counter.crossed()
+
+    def drop(self, reservation: Reservation) -> None:
+        """Let go of all that a call holds."""
+        for counter in reservation._counters:
+            counter.running -= reservation.used[counter.budget.measure]
+        reservation.used = NOTHING
+        self._hold(reservation, NOTHING)
+
+    def adopt(self, reservation: Reservation) -> None:
+        """Take over a running call from the budgets before a change, whatever is left."""
+        amounts, used = reservation.amounts, reservation.used
+        reservation._counters, reservation.amounts = self.of(reservation.key), NOTHING
+        self._hold(reservation, amounts)
+        for counter in reservation._counters:
+            counter.running += used[counter.budget.measure]
+
+    def states(self, now_unix_ms: int) -> list[State]:
+        for counter in self._counters:
+            counter.roll(now_unix_ms)
+        return [counter.state() for counter in self._counters]
+
+    def catch_up(self, now_unix_ms: int) -> None:
+        """Begin with what was rebuilt: thresholds that it reached are not told again."""
+        for counter in self._counters:
+            counter.roll(now_unix_ms)
+            counter.crossed()
+        self.alerts.clear()
+
+    def _hold(self, reservation: Reservation, amounts: Amounts) -> None:
+        held, reservation.amounts = reservation.amounts, amounts
+        for counter in reservation._counters:
+            counter.reserved += amounts[counter.budget.measure] - held[counter.budget.measure]
+
+    def _refusal(self, counter: Counter) -> BudgetExceeded:
+        budget, state = counter.budget, counter.state()
+        whose = "API key" if budget.key else "project"
+        unit = self.currency if budget.measure is Measure.MONEY else budget.measure.name.lower()
+        said = f"The budget '{budget.name}' of this {whose} is used up: {shown(budget.measure, state.amount)} {unit}"
+        if budget.window is Window.ONCE:
+            return BudgetExceeded(f"{said.rstrip()}.")
+        begins = (_EPOCH + timedelta(milliseconds=counter.until)).strftime("%Y-%m-%d %H:%M")
+        return BudgetExceeded(f"{said.rstrip()} a {budget.window}. It begins anew at {begins} UTC.")
+
+
+def record(state: State, currency: str) -> dict[str, Any]:
+    """Return a budget as it stands as named fields, in a fixed order."""
+    budget = state.budget
+    return {
+        "name": budget.name,
+        "measure": budget.measure.name.lower(),
+        "currency": currency if budget.measure is Measure.MONEY else "",
+        "window": budget.window.value,
+        "key": budget.key,
+        "hard": budget.hard,
+        "amount": state.amount,
+        "used": state.used,
+        "reserved": state.reserved,
+        "left": state.left,
+        "since_unix_ms": state.since_unix_ms,
+        "until_unix_ms": state.until_unix_ms,
+    }
+
+
+def bounds(window: Window, unix_ms: int) -> tuple[int, int]:
+    """Return the beginning and the end of the window (not `ONCE`) that contains a time."""
+    day = unix_ms // DAY_MS
+    match window:
+        case Window.DAY:
+            first, last = day, day + 1
+        case Window.WEEK:
+            first = day - (day + _MONDAY) % 7
+            last = first + 7
+        case _:
+            month = (_EPOCH + timedelta(days=day)).replace(day=1)
+            first, last = (month - _EPOCH).days, ((month + timedelta(days=31)).replace(day=1) - _EPOCH).days
+    return first * DAY_MS, last * DAY_MS
+
+
+def begins(budgets: Iterable[Budget], now_unix_ms: int) -> int:
+    """Return the time from which usage counts for any of the budgets."""
+    return min(
+        each.since_unix_ms if each.window is Window.ONCE else bounds(each.window, now_unix_ms)[0] for each in budgets
+    )
+
+
+def _holds(grant: Budget, unix_ms: int) -> bool:
+    return grant.since_unix_ms <= unix_ms and (grant.until_unix_ms is None or unix_ms < grant.until_unix_ms)

@@ -1,0 +1,470 @@
+"""Budgets and limits of calls, through sessions as callers open them."""
+
+import asyncio
+import uuid
+
+import pytest
+
+from antiphon.core.budgets import RateLimited
+from antiphon.core.errors import BudgetExceeded, CapacityError, StillRunning, Unpriced
+from antiphon.core.events import Completed, End, Failed, Final, Opened, Say, Spoken, TextDelta
+from antiphon.core.specs import GenerateSpec, Sampling
+from antiphon.core.usage import Dimension
+from antiphon.metering.pricing.book import Series
+from antiphon.metering.pricing.parse import parse_book
+from antiphon.session.places import CallKind
+from antiphon.slo.shares import Bound, Shares
+from session_house import House, audio, closed, pour, said
+
+BOOK = """
+book = "list"
+version = "1"
+currency = "USD"
+from = 2020-01-01
+rounding = { mode = "half_up", per = "session" }
+not_charged = ["tts.audio_ms"]
+[[price]]
+id = "stt"
+dimension = "stt.audio_ms"
+amount = "0.06"
+per = "minute"
+[[price]]
+id = "tokens"
+dimension = ["llm.input_tokens", "llm.cached_input_tokens", "llm.output_tokens", "llm.reasoning_tokens"]
+amount = "1"
+per = 1_000_000
+[[price]]
+id = "speech"
+dimension = "tts.characters"
+amount = "0.001"
+per = 1
+"""
+TIME = """
+[[price]]
+id = "time"
+dimension = "stt.session_ms"
+amount = "0.06"
+per = "minute"
+"""
+SPEECH = audio(900, 700)
+USED = 9  # tokens of a call of `generate`: 4 in, 5 out
+
+
+@pytest.fixture
+def priced(house):
+    house.books["acme"] = Series([parse_book(BOOK.encode(), "test")])
+    return house
+
+
+def generate(house, most=5, **spec):
+    return house.generate(stream=False, sampling=Sampling(max_tokens=most), **spec)
+
+
+async def whole(session):
+    events = await said(session)
+    await session.close(delivered=True)
+    return events
+
+
+async def restarted(house, *budgets):
+    """What is used of the budgets by another server with the same ledger."""
+    again = House()
+    again.ledger, again.books, again.clock = house.ledger, house.books, house.clock
+    again.allowances._ledger, again.allowances.clock = house.ledger, house.clock
+    await again.budget(*budgets)
+    return {name: used for name, (used, _, _) in again.used().items()}
+
+
+# -- language ----------------------------------------------------------------------------------------------------------
+
+
+async def test_a_call_reserves_what_it_may_cost_and_settles_what_it_did(house):
+    await house.budget("day tokens 1000 day", "calls requests 2 day")
+    session = generate(house)
+    used, reserved, left = house.used()["day"]
+    assert used == 0
+    assert reserved > USED
+    assert left == 1000 - reserved
+    await whole(session)
+    assert house.used() == {"day": (USED, 0, 1000 - USED), "calls": (1, 0, 1)}
+    await whole(generate(house))
+    with pytest.raises(BudgetExceeded, match="'calls'"):
+        generate(house)
+    assert house.used()["day"] == (2 * USED, 0, 1000 - 2 * USED)
+
+
+async def test_an_output_without_a_bound_gets_one_where_a_hard_budget_counts_it(house):
+    await house.budget("day tokens 100000 day")
+    await whole(house.generate(stream=False))
+    await house.budget("day tokens 100000 day soft")
+    await whole(house.generate(stream=False))
+    assert [spec.sampling.max_tokens for spec, _ in house.generator.calls] == [4096, None]
+
+
+async def test_a_call_that_fails_or_does_not_begin_costs_nothing(house):
+    await house.budget("day tokens 1000 day")
+    house.generator.error = RuntimeError("broken")
+    assert isinstance((await whole(generate(house)))[-1], Failed)
+    assert house.used() == {"day": (0, 0, 1000)}
+    house.generator.error = None
+    claim = await house.claim("again", "print")
+    first = house.generate(claim=claim, stream=False, sampling=Sampling(max_tokens=5))
+    reserved = house.used()
+    with pytest.raises(StillRunning):
+        house.generate(claim=claim, id=str(uuid.uuid4()), stream=False, sampling=Sampling(max_tokens=5))
+    assert house.used() == reserved
+    await whole(first)
+    assert house.used() == {"day": (USED, 0, 1000 - USED)}
+
+
+async def test_a_stream_pays_for_what_was_sent(house):
+    await house.budget("day tokens 1000 day")
+    house.generator.holds_at = 3
+    house.generator.gate.clear()
+    session = house.generate(sampling=Sampling(max_tokens=5))
+    events = []
+    async for batch in session.events():
+        events += batch
+        if sum(isinstance(event, TextDelta) for event in events) == 3:
+            break
+    await session.close(delivered=False)
+    await closed()
+    assert house.used()["day"] == (sum(house.tokens().values()), 0, 1000 - sum(house.tokens().values()))
+    assert sum(house.tokens().values()) >= 3
+
+
+async def test_ten_thousand_calls_at_once_spend_what_is_left_and_no_more(priced):
+    """A budget that is enough for some dozens of them. They come in waves, while earlier ones end."""
+    house = priced
+    await house.budget("money money 0.01 month", "tokens tokens 2700 month")
+    house.sessions._places.shares[CallKind.GENERATION] = Shares(Bound(20_000))
+    refused = 0
+
+    async def call(number):
+        nonlocal refused
+        for _ in range(number % 50):
+            await asyncio.sleep(0)
+        try:
+            session = generate(house)
+        except BudgetExceeded:
+            refused += 1
+            return
+        assert isinstance((await whole(session))[-1], Completed)
+
+    async with asyncio.timeout(60):
+        await asyncio.gather(*(call(number) for number in range(10_000)))
+    served = 10_000 - refused
+    spent = sum(house.tokens().values())
+    assert spent == served * USED
+    assert spent <= 2700
+    assert served > 30
+    while True:  # one after the other, what is left is spent, too
+        try:
+            await whole(generate(house, most=1))
+        except BudgetExceeded:
+            break
+    spent = sum(house.tokens().values())
+    assert 2700 - 120 < spent <= 2700  # one call may come to that much
+    used = house.used()
+    assert used["tokens"][:2] == (spent, 0)
+    assert used["money"][:2] == (spent * 1000, 0)
+    assert await restarted(house, "money money 0.01 month", "tokens tokens 2700 month") == {
+        "tokens": spent,
+        "money": spent * 1000,
+    }
+
+
+async def test_what_has_no_price_is_refused_where_money_is_bounded(house):
+    await house.budget("money money 5 month")
+    with pytest.raises(Unpriced, match="no price book"):
+        generate(house)
+    house.books["acme"] = Series([parse_book(BOOK.encode(), "test")])
+    await house.budget("money money 6 month")
+    await whole(generate(house))
+    with pytest.raises(Unpriced, match=r"no price for embedding\.input_tokens"):
+        house.embed("one")
+    await house.budget("money money 6 month soft")
+    await whole(house.embed("one"))
+
+
+async def test_a_replayed_answer_is_not_counted_again(house):
+    await house.budget("day tokens 1000 day", "calls requests 1 day")
+    claim = await house.claim("again", "print")
+    await whole_lost(house.generate(claim=claim, stream=False, sampling=Sampling(max_tokens=5)))
+    again = await house.claim("again", "print")
+    assert again.replay_of
+    await whole(house.generate(claim=again, stream=False, sampling=Sampling(max_tokens=5)))
+    assert house.used() == {"day": (USED, 0, 1000 - USED), "calls": (1, 0, 0)}
+
+
+async def whole_lost(session):
+    await said(session)
+    await session.close(delivered=False)
+
+
+# -- budgets that change -----------------------------------------------------------------------------------------------
+
+
+async def test_until_budgets_are_known_calls_are_refused_and_after_a_change_the_earlier_ones_apply(house):
+    house.keys.budgets = "day tokens 1000 day"
+    with pytest.raises(CapacityError, match="being read"):
+        generate(house)
+    await house.allowances.start()
+    await whole(generate(house))
+    house.keys.budgets = "day tokens 5 day"
+    running = generate(house)
+    await house.allowances.start()
+    assert house.used()["day"][0] == USED
+    with pytest.raises(BudgetExceeded):
+        generate(house)
+    await whole(running)
+    assert house.used()["day"] == (2 * USED, 0, 0)
+    house.keys.budgets = ""
+    await whole(generate(house))
+    assert house.used() == {}
+
+
+async def test_a_call_that_began_before_the_first_budget_is_counted_when_it_ends(house):
+    session = generate(house)
+    await house.budget("day tokens 1000 day")
+    await whole(session)
+    assert house.used() == {"day": (USED, 0, 1000 - USED)}
+    assert await restarted(house, "day tokens 1000 day") == {"day": USED}
+
+
+async def test_a_call_that_ends_while_usage_is_read_is_counted_once(house):
+    await house.budget("day tokens 1000 day")
+    session = generate(house)
+    reading, gate = asyncio.Event(), asyncio.Event()
+    rebuilt = house.allowances._rebuilt
+    loop = asyncio.get_running_loop()
+
+    def slowly(*args):
+        loop.call_soon_threadsafe(reading.set)
+        asyncio.run_coroutine_threadsafe(gate.wait(), loop).result()
+        return rebuilt(*args)
+
+    house.allowances._rebuilt = slowly
+    house.keys.budgets = "day tokens 2000 day"
+    house.allowances.refresh()
+    await reading.wait()
+    await whole(session)  # it is in the ledger when that is read
+    await whole(generate(house))
+    gate.set()
+    await house.allowances.start()
+    assert house.used() == {"day": (2 * USED, 0, 2000 - 2 * USED)}
+
+
+async def test_alerts_come_once_and_not_again_after_a_restart(house):
+    await house.budget("day tokens 18 day soft")
+    for _ in range(3):
+        await whole(generate(house))
+    assert house.alerts == [("day", 50), ("day", 80), ("day", 100)]
+    await house.budget("day tokens 18 day soft", "other requests 100 day soft")
+    await whole(generate(house))
+    assert house.alerts == [("day", 50), ("day", 80), ("day", 100)]
+
+
+# -- speech and recordings ---------------------------------------------------------------------------------------------
+
+
+async def test_speech_reserves_its_characters(priced):
+    house = priced
+    await house.budget("money money 0.012 month", "characters characters 12 month")
+    await whole(house.speak(text="ten of it."))
+    assert house.used() == {"money": (10_000_000, 0, 2_000_000), "characters": (10, 0, 2)}
+    with pytest.raises(BudgetExceeded):
+        house.speak(text="too much")
+
+
+async def test_live_text_is_spoken_as_far_as_the_budget_goes_then_ends(house):
+    await house.budget("characters characters 12 month")
+    session = house.speak(live=True)
+    listening = asyncio.create_task(said(session))
+    await session.feed(Say("ten of it. ", whole=True))
+    await session.feed(Say("and more."))
+    events = await listening
+    await session.close(delivered=True)
+    assert any(isinstance(event, Spoken) and event.audio for event in events)
+    assert isinstance(events[-1].error, BudgetExceeded)
+    assert house.used() == {"characters": (11, 0, 1)}
+
+
+async def test_a_recording_is_refused_by_its_decoded_length_before_it_is_recognised(house):
+    await house.budget("audio audio_ms 2000 day")
+    for fits in (True, False):
+        session = house.open(live=False)
+        assert house.used()["audio"][1] == 1
+        await session.play(SPEECH)
+        events = await whole(session)
+        assert isinstance(events[-1], Failed) is not fits
+    assert isinstance(events[-1].error, BudgetExceeded)
+    assert house.used() == {"audio": (1600, 0, 400)}
+    assert house.charged() == {0: 1600}
+
+
+# -- live audio --------------------------------------------------------------------------------------------------------
+
+
+async def test_a_live_stream_reserves_a_stretch_and_renews_it_at_half(house):
+    await house.budget("audio audio_ms 100000 day")
+    session = house.open()
+    assert house.used()["audio"] == (0, 30_000, 70_000)
+    await pour(session, audio(1000, 13_000))
+    assert house.used()["audio"][1] == 30_000
+    await pour(session, audio(0, 2_000))
+    assert 45_000 <= house.used()["audio"][1] <= 46_000
+    await session.feed(End())
+    await whole(session)
+    assert house.used()["audio"] == (16_000, 0, 84_000)
+
+
+async def test_a_refused_stretch_ends_the_stream_with_what_was_heard(house):
+    await house.budget("audio audio_ms 40000 day")
+    session = house.open()
+    events = []
+
+    async def listen():
+        async for batch in session.events():
+            events.extend(batch)
+
+    listening = asyncio.create_task(listen())
+    for _ in range(50):
+        await pour(session, SPEECH)
+    await listening
+    await session.close(delivered=True)
+    assert isinstance(events[-1].error, BudgetExceeded)
+    finals = [event for event in events if isinstance(event, Final)]
+    assert finals[-1].end_ms > 38_000  # all of it was spent ...
+    assert house.charged() == {0: 40_000}  # ... and no more
+    assert house.used()["audio"] == (40_000, 0, 0)
+
+
+async def test_time_that_is_charged_is_renewed_and_ends_a_silent_stream(house):
+    house.books["acme"] = Series([parse_book(f"{BOOK}{TIME}".encode(), "test")])
+    await house.budget("money money 0.1 day")  # 100 seconds
+    session = house.open(charges_time=True)
+    listening = asyncio.create_task(said(session))
+    assert house.used()["money"][1] == 60_000_000  # a stretch of audio, and of time
+    seconds = 0
+    while not listening.done():
+        house.clock.advance_ms(1000)
+        session.renew()
+        seconds += 1
+        await asyncio.sleep(0.002)
+    await session.close(delivered=True)
+    assert isinstance(listening.result()[-1].error, BudgetExceeded)
+    used, reserved, left = house.used()["money"]
+    assert 95 < seconds <= 100  # it heard nothing, so time is all that it cost
+    assert (used + left, reserved) == (100_000_000, 0)
+
+
+async def test_two_channels_count_twice(house):
+    await house.budget("audio audio_ms 70000 day")
+    session = house.open(channels=2, multichannel=True)
+    assert house.used()["audio"] == (0, 60_000, 10_000)
+    await session.close(delivered=False)
+    await closed()
+    assert house.used()["audio"] == (0, 0, 70_000)
+
+
+async def test_streams_at_once_never_exceed_a_budget_in_money(priced):
+    """Four streams, each of which would hear more than there is; the price is a tenth of a cent a second."""
+    house = priced
+    await house.budget("money money 0.100 day")  # 100 seconds
+
+    async def hear():
+        try:
+            session = house.open()
+        except BudgetExceeded:
+            return 0
+        listening = asyncio.create_task(said(session))
+        for _ in range(60):
+            await pour(session, audio(0, 1000), piece_ms=250)
+            await asyncio.sleep(0)
+        events = await listening
+        await session.close(delivered=True)
+        return isinstance(events[-1].error, BudgetExceeded)
+
+    ended = await asyncio.gather(*(hear() for _ in range(4)))
+    assert ended == [0 if each == 0 else True for each in ended]
+    used, reserved, left = house.used()["money"]
+    assert (used, reserved) == (sum(house.charged().values()) * 1_000, 0)
+    assert used <= 100_000_000
+    assert left < 1_000_000
+
+
+# -- limits ------------------------------------------------------------------------------------------------------------
+
+
+async def test_calls_and_streams_at_once_are_bounded(house):
+    await house.budget(limits="calls=3\nkey=k1 live_streams=1")
+    stream = house.open()
+    with pytest.raises(RateLimited, match="1 live streams at once"):
+        house.open()
+    others = [generate(house), generate(house)]
+    with pytest.raises(RateLimited, match="3 calls at once"):
+        generate(house)
+    others[0].end(delivered=False)
+    generate(house)
+    await stream.close(delivered=False)
+    house.open()
+
+
+async def test_requests_a_minute(house):
+    await house.budget(limits="requests_per_minute=2")
+    await whole(generate(house))
+    events = await whole(generate(house))
+    opened = next(event for event in events if isinstance(event, Opened))
+    assert [(each.name, each.limit, each.remaining, each.reset_ms) for each in opened.rates] == [
+        ("requests", 2, 0, 60_000)
+    ]
+    with pytest.raises(RateLimited) as refused:
+        generate(house)
+    assert refused.value.retry_after_s == 30
+    assert refused.value.rates == opened.rates
+    house.clock.advance_ms(30_000)
+    await whole(generate(house))
+
+
+async def test_tokens_a_minute_are_corrected_by_what_was_used(house):
+    await house.budget(limits="tokens_per_minute=100")
+    session = generate(house, most=60)
+    (rate,) = session._allowance.rates()
+    assert (rate.name, rate.remaining) == ("tokens", 100 - 60 - 5)
+    with pytest.raises(RateLimited):
+        generate(house, most=60)
+    await whole(session)
+    (rate,) = house.sessions.limits(house.principal)
+    assert rate.remaining == 100 - USED
+
+
+async def test_a_call_without_budgets_has_no_allowance(house):
+    session = house.open()
+    assert session._allowance is None
+    await session.close(delivered=False)
+    assert house.allowances.states("acme") == ("", [])
+
+
+async def test_nothing_is_read_twice_for_a_policy_that_cannot_be(house, caplog):
+    def fails(*args):
+        raise OSError("no ledger")
+
+    rebuilt, house.allowances._rebuilt = house.allowances._rebuilt, fails
+    await house.budget("day tokens 1000 day")
+    with pytest.raises(CapacityError):
+        generate(house)
+    assert sum(record.exc_info is not None for record in caplog.records) == 1
+    house.allowances._rebuilt = rebuilt
+    house.clock.advance_ms(1000)
+    await house.allowances.start()
+    await whole(generate(house))
+
+
+def test_specs_are_counted_by_bytes():
+    from antiphon.calls.demands import of_language
+
+    demand = of_language(GenerateSpec("m", "héllo", sampling=Sampling(max_tokens=7), choices=2))
+    assert demand.meters[Dimension.LLM_INPUT_TOKENS, 0] == 6 + 64
+    assert demand.meters[Dimension.LLM_OUTPUT_TOKENS, 0] == 14
+    assert demand.tokens == 2 + 14
