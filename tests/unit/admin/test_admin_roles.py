@@ -25,6 +25,9 @@ OPERATIONS = {
     "rotate_key": ("POST", "/keys/KEY/rotate", {Scope.ADMIN, Scope.KEYS}),
     "limit_key": ("PATCH", "/keys/KEY", {Scope.ADMIN}),
     "revoke_key": ("DELETE", "/keys/KEY", {Scope.ADMIN, Scope.KEYS}),
+    "list_webhooks": ("GET", "/webhooks", {Scope.ADMIN, Scope.AUDIT}),
+    "create_webhook": ("POST", "/webhooks", {Scope.ADMIN}),
+    "delete_webhook": ("DELETE", "/webhooks/none", {Scope.ADMIN}),
     "read_usage": ("GET", "/usage", {Scope.ADMIN, Scope.BILLING, Scope.USAGE}),
     "read_audit": ("GET", "/audit", {Scope.AUDIT}),
     "read_checkpoint": ("GET", "/audit/checkpoint", {Scope.AUDIT}),
@@ -43,6 +46,7 @@ BODIES = {
     "export_subject": {"subject": "ann"},
     "erase_subject": {"subject": "ann"},
     "erase_project": {},
+    "create_webhook": {"project": "acme", "url": "https://hooks.example/"},
     "create_key": {"project": "acme", "scopes": ["keys"]},
     "rotate_key": {"overlap_s": 60},
     "limit_key": {"models": ["m"]},
@@ -136,7 +140,16 @@ def test_what_the_roles_may_do(admin):
         *("send_gaps_again", "replay_export"),
     }
     assert allowed[Role.AUDITOR] == {
-        *("list_projects", "read_policy", "explain_policy", "list_keys", "read_audit", "read_checkpoint", "read_proof"),
+        *(
+            "list_projects",
+            "read_policy",
+            "explain_policy",
+            "list_keys",
+            "list_webhooks",
+            "read_audit",
+            "read_checkpoint",
+            "read_proof",
+        ),
     }
     assert allowed[Role.DEVELOPER] == {*OWN, "read_usage", "read_statement"}
 
