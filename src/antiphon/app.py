@@ -31,7 +31,7 @@ from antiphon.config import Config, Invalid
 from antiphon.config import Limits as Configured
 from antiphon.core.audit import Action
 from antiphon.core.errors import AntiphonError, CallerError, InternalError
-from antiphon.core.identity import Principal
+from antiphon.core.identity import Principal, Webhook
 from antiphon.core.ports import Clock
 from antiphon.core.routing import CallRow
 from antiphon.core.stores import JobBounds, Ledger, ServerStores
@@ -85,7 +85,7 @@ from antiphon.trust.oidc import Oidc, Provider
 from antiphon.trust.pairs import Pairs
 from antiphon.trust.provenance import Provenance, open_provenance
 from antiphon.trust.redaction.requirements import Redactions
-from antiphon.trust.residency import Permit, Policies, Residency
+from antiphon.trust.residency import Permit, Policies, Residency, requirement_of
 
 if TYPE_CHECKING:
     from antiphon.transports.connections import Connections
@@ -186,7 +186,7 @@ async def assemble(config: Config, accept_loss: bool = False) -> AsyncIterator[H
         allowed = tuple(ip_network(n) for n in config.fetch.allow)
         fetcher = Fetcher(_fetch_limits(config), allow_private=allowed)
         posts = Fetcher(FetchLimits(total_s=POST_S, at_once=AT_ONCE), allow_private=allowed)
-        webhooks = Webhooks(posts, clock, keys.webhook_secret, keys.webhooks)
+        webhooks = Webhooks(posts, clock, keys.webhook_secret, partial(_receivers, keys))
         stack.push_async_callback(webhooks.close)
         decoding = Steps(decoder.limits.files_at_once, clock)
         pricing = await asyncio.to_thread(_price_books, config)
@@ -297,6 +297,13 @@ def _auditor(config: Config, stores: ServerStores, clock: SystemClock, latest: L
         keep_s=config.audit.keep_days * 86_400,
         behind_ms=lambda: latest.behind_ms,
     )
+
+
+def _receivers(keys: KeyRing, project: str) -> Sequence[Webhook]:
+    """Return the webhooks that may get a project's content: none if its policy says where that may go, because nothing
+    is known of where they are.
+    """
+    return keys.webhooks(project) if requirement_of(keys.policy(project)) is None else ()
 
 
 def _oidc(config: Config, clock: LatestClock, stack: AsyncExitStack) -> Oidc | None:

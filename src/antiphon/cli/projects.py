@@ -226,10 +226,11 @@ def erase(
 
 @app.command("list")
 def list_projects(config: ConfigFile = None, data_dir: ConfiguredDataDir = None) -> None:
-    """Show every project."""
-    table = Table("Id", "Name", "Made", *map(str.capitalize, _shown(Policy())), box=rich.box.SIMPLE_HEAD)
+    """Show every project, with what its policy says beyond the default one."""
+    table, usual = Table("Id", "Name", "Made", "Policy", box=rich.box.SIMPLE_HEAD), _shown(Policy())
     for project in find_control(config, data_dir).list_projects():
-        table.add_row(project.id, project.name, shown_time(project.created_unix_ms), *_shown(project.policy).values())
+        own = [f"{name}: {value}" for name, value in _shown(project.policy).items() if value != usual[name]]
+        table.add_row(project.id, project.name, shown_time(project.created_unix_ms), "\n".join(own))
     Console(markup=False, emoji=False).print(table)
 
 

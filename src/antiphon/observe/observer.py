@@ -315,8 +315,10 @@ class Observer:
         self._budget_alerts(project, budget.name, str(alert.percent)).inc()
         used, amount = shown(budget.measure, alert.used), shown(budget.measure, alert.amount)
         reason = f"{budget.name}: {used} of {amount} {budget.measure.name.lower()}, {budget.window}"
-        whose = {"project": project} | ({"key": budget.key} if budget.key else {})
-        log.warning(f"a budget has reached {alert.percent} %", extra=whose | {"reason": reason})
+        whose = budget.key or "all of the project's"
+        log.warning(
+            f"a budget has reached {alert.percent} %", extra={"project": project, "key": whose, "reason": reason}
+        )
 
     def first_sound(self, ttfb_ms: float) -> None:
         """Count the time from a text to its first audio (ms), if nothing was playing."""

@@ -26,6 +26,7 @@ from antiphon.core.errors import (
     Draining,
     KeysUnavailable,
     LedgerUnavailable,
+    PolicyError,
     Unauthenticated,
     UnsupportedParameter,
 )
@@ -48,6 +49,7 @@ from antiphon.slo.shares import Bound
 from antiphon.trust.auth import KeyRing
 from antiphon.trust.ephemeral import EphemeralSecrets
 from antiphon.trust.provenance import Provenance, signs
+from antiphon.trust.residency import requirement_of
 
 CHECK_S = 0.25
 RETRY_AFTER_S = 5
@@ -313,7 +315,15 @@ class Sessions:
             self._signs(principal, speech(spec))
 
     def check_webhook(self, principal: Principal, webhook: str) -> None:
-        """Raise `CallerError` if the caller's project does not have this webhook, or any if it is empty."""
+        """Raise `CallerError` if the caller's project does not have this webhook, or any if it is empty, and
+        `PolicyError` if its policy says where content may go: nothing is known of the receivers.
+        """
+        if requirement_of(self._keys.policy(principal.project)) is not None:
+            raise PolicyError(
+                "This project's policy says where and by whom content is processed, and nothing is known of the"
+                " receivers of its webhooks. Read the transcript instead.",
+                param="webhook",
+            )
         known = [each.id for each in self._keys.webhooks(principal.project)]
         if not known:
             raise CallerError("This project has no webhooks.", param="webhook")

@@ -5,12 +5,14 @@ from dataclasses import replace
 
 import pytest
 
+from antiphon.app import _receivers
 from antiphon.catalogue.language import Served
 from antiphon.core.audit import Action, Outcome
 from antiphon.core.call import Call
 from antiphon.core.conversation.spec import ConverseSpec
 from antiphon.core.endpoints import AnswerRequest, Offer
 from antiphon.core.errors import NoEngineAllowed, PolicyError, UnknownModel
+from antiphon.core.identity import Webhook
 from antiphon.core.place import SELF, Processing
 from antiphon.core.policy import Policy
 from antiphon.core.routing import CallRow, LookupRow
@@ -159,3 +161,16 @@ def test_every_vendor_says_that_it_is_refused(row):
 def test_lookups_that_need_no_key_are_few():
     shown = {row.path for row in ROUTES if isinstance(row, LookupRow) and row.open}
     assert "/v1/models" not in shown
+
+
+async def test_content_goes_to_no_webhook_where_the_policy_says_where_it_may_go(placed, monkeypatch):
+    monkeypatch.setattr(
+        placed.keys, "webhooks", lambda project: [Webhook("w1", "acme", "", "https://a.example", 1, "s")]
+    )
+    monkeypatch.setattr(placed.keys, "policy", lambda project: placed.policy)
+    placed.sessions.check_webhook(placed.principal, "w1")
+    assert [each.id for each in _receivers(placed.keys, "acme")] == ["w1"]
+    placed.policy = Policy(regions="eu")
+    with pytest.raises(PolicyError, match="nothing is known of the receivers"):
+        placed.sessions.check_webhook(placed.principal, "")
+    assert _receivers(placed.keys, "acme") == ()

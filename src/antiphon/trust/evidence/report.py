@@ -5,6 +5,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 from antiphon.core.identity import Key
 from antiphon.trust.evidence.controls import FRAMEWORKS, Control, Status
@@ -22,7 +23,7 @@ _CONTENTS = (
     ("reads.jsonl", "records of reads and exports of kept data"),
     ("events.jsonl", "starts and stops, failures, refusals by policy of place, and whatever else was recorded"),
     ("processors.md, processors.json", "who processes what, where, under which agreements"),
-    ("policies.json", "what is in force for each project"),
+    ("policies.json", "what is in force for each project, and the hosts that its webhooks tell"),
     ("configuration.json", "the configuration in force when this was made, without secrets"),
     ("checkpoint.txt, audit-key.txt, proof.json", "the signed audit log, and proofs that records are in it"),
 )
@@ -214,4 +215,5 @@ def _processor(processor: Processor) -> dict[str, Any]:
 
 def _policy(project: str, facts: Facts) -> dict[str, Any]:
     profile = facts.profiles.projects.get(project)
-    return {"profile": profile.name if profile else None, "policy": facts.policy(project).values()}
+    told = [urlsplit(each.url).hostname for each in facts.view.webhooks.values() if each.project == project]
+    return {"profile": profile.name if profile else None, "policy": facts.policy(project).values(), "webhooks": told}
