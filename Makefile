@@ -84,7 +84,7 @@ test-frameworks: $(VENV)/.develop
 # The exact versions that the tests ran with, each file of each by its hash.
 requirements: $(VENV)/.develop
 	$(COMPILE) --extra test --extra check -o requirements/develop.txt
-	$(COMPILE) --extra grpc --extra local --extra piper --extra whisper -c requirements/develop.txt -o requirements/serve.txt
+	$(COMPILE) --extra grpc --extra local --extra oidc --extra piper --extra whisper -c requirements/develop.txt -o requirements/serve.txt
 
 COMPILE = $(BIN)/uv pip compile pyproject.toml --upgrade --generate-hashes --universal --python-version 3.11 \
 	--quiet --no-annotate --no-header --no-emit-index-url

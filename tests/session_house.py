@@ -103,6 +103,10 @@ class FakeKeys:
         self.marks = Marking.MARKED
         self.budgets = self.limits = ""
         self.error = None
+        self.hooks = []
+
+    def webhooks(self, project):
+        return [each for each in self.hooks if each.project == project]
 
     def authenticate(self, secret, scope):
         self.check()
@@ -116,6 +120,12 @@ class FakeKeys:
 
     def holds(self, key_id):
         return not self.revoked
+
+    def check_limits(self, key_id, address, surface=""):
+        pass
+
+    def models(self, key_id):
+        return ()
 
     def labels(self, project, tags):
         return tags

@@ -10,6 +10,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
 from importlib import import_module
+from importlib.util import find_spec
 from ipaddress import ip_network
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
@@ -30,6 +31,7 @@ from antiphon.config import Config, Invalid
 from antiphon.config import Limits as Configured
 from antiphon.core.audit import Action
 from antiphon.core.errors import AntiphonError, CallerError, InternalError
+from antiphon.core.identity import Principal
 from antiphon.core.ports import Clock
 from antiphon.core.routing import CallRow
 from antiphon.core.stores import JobBounds, Ledger, ServerStores
@@ -64,6 +66,7 @@ from antiphon.supervision import supervisor
 from antiphon.text.reading import warm
 from antiphon.transports import table
 from antiphon.transports.entrance import Direct, Entrance, Stray
+from antiphon.transports.forwarding import NO_PROXIES, Proxies
 from antiphon.transports.hooks import Hook
 from antiphon.transports.inspecting import Inspectors
 from antiphon.transports.opening import address_of
@@ -73,12 +76,16 @@ from antiphon.trust.audit import Addresses, Auditor
 from antiphon.trust.auth import KeyRing
 from antiphon.trust.control import Control
 from antiphon.trust.fetch import Fetcher, FetchLimits
+from antiphon.trust.last_use import FILE_NAME as USES_NAME
+from antiphon.trust.last_use import LastUse, LastUses
 from antiphon.trust.latest import FILE_NAME as LATEST_NAME
 from antiphon.trust.latest import LatestClock
 from antiphon.trust.notary import Auditing, Notary, Outside
+from antiphon.trust.oidc import Oidc, Provider
 from antiphon.trust.pairs import Pairs
 from antiphon.trust.provenance import Provenance, open_provenance
 from antiphon.trust.redaction.requirements import Redactions
+from antiphon.trust.residency import Permit, Policies, Residency
 
 if TYPE_CHECKING:
     from antiphon.transports.connections import Connections
@@ -117,6 +124,20 @@ class House:
     first_key: str | None
 
 
+@dataclass(frozen=True, slots=True)
+class Desks:
+    """What the management API is made of."""
+
+    control: Control
+    billing: Billing
+    auditing: Auditing
+    exporting: Exporting
+    subjects: Subjects
+    policies: Policies
+    uses: LastUse
+    allowances: Allowances
+
+
 @asynccontextmanager
 async def assemble(config: Config, accept_loss: bool = False) -> AsyncIterator[House]:
     """Build the whole server except its socket. `accept_loss` lets it start anew if a database of the data directory is
@@ -133,7 +154,7 @@ async def assemble(config: Config, accept_loss: bool = False) -> AsyncIterator[H
         stores = _stores(config, directory, server, latest, accept_loss)
         for store in (stores.ledger, stores.answers, stores.jobs, stores.passing):  # closed in reverse order
             stack.push_async_callback(store.close)
-        control = Control(stores.directory)
+        control = Control(stores.directory, profiles=config.profiles.found)
         stack.push_async_callback(latest.save)
         decoder = Decoder(_decode_limits(config))
         stack.push_async_callback(decoder.close)
@@ -143,7 +164,8 @@ async def assemble(config: Config, accept_loss: bool = False) -> AsyncIterator[H
         observer = Observer(Objectives(**structs.asdict(config.objectives)), clock)
         if config.recognisers:
             observer.watch_engine("audio-decoder", decoder.stats)
-        catalogue, voices = await backends.build(config, clock, observer, stack)
+        residency = Residency(config.processing, lambda project: keys.policy(project), latest)
+        catalogue, voices = await backends.build(config, clock, observer, stack, residency.permitted)
         exporting = open_exporting(
             *(config, os.environ, directory, stores.ledger),
             lambda project: keys.policy(project).stripe_customer,
@@ -152,8 +174,10 @@ async def assemble(config: Config, accept_loss: bool = False) -> AsyncIterator[H
         stack.push_async_callback(exporting.close)
         # The key is made when nothing else can fail: it is shown once.
         first_key = control.prepare(config.api_key, clock.unix_ms())
-        keys = KeyRing(stores.directory, latest)
+        keys = KeyRing(stores.directory, latest, control.profiles)
         stack.callback(keys.close)
+        uses = LastUses(directory / USES_NAME, keys.take_uses, keys.ids)
+        stack.push_async_callback(uses.save)
         auditor = _auditor(config, stores, clock, latest, keys)
         notary = await asyncio.to_thread(_notary, config, stores, server, accept_loss)
         stack.push_async_callback(_end_audit, auditor, notary)
@@ -162,7 +186,7 @@ async def assemble(config: Config, accept_loss: bool = False) -> AsyncIterator[H
         allowed = tuple(ip_network(n) for n in config.fetch.allow)
         fetcher = Fetcher(_fetch_limits(config), allow_private=allowed)
         posts = Fetcher(FetchLimits(total_s=POST_S, at_once=AT_ONCE), allow_private=allowed)
-        webhooks = Webhooks(posts, clock, keys.webhook_secret)
+        webhooks = Webhooks(posts, clock, keys.webhook_secret, keys.webhooks)
         stack.push_async_callback(webhooks.close)
         decoding = Steps(decoder.limits.files_at_once, clock)
         pricing = await asyncio.to_thread(_price_books, config)
@@ -191,10 +215,15 @@ async def assemble(config: Config, accept_loss: bool = False) -> AsyncIterator[H
         stack.push_async_callback(keeper.close)
         tiers = Tiers(stores, keep_s, partial(auditor.expired, Action.FILES_EXPIRE))
         provenance = await asyncio.to_thread(_provenance, config) if config.speaks else None
-        sessions = Sessions(services, keys, catalogue, voices, keeper, provenance, bounds)
+
+        def permit(principal: Principal) -> Permit:
+            return residency.permit(principal, auditor.misplaced)
+
+        sessions = Sessions(services, keys, catalogue, voices, keeper, provenance, bounds, permit)
         stack.push_async_callback(sessions.settle)
         jobs = Service(tiers, latest, stores.sealer)
-        door = Door(sessions, keys, clock, jobs, auditor, stores.resources, Pairs(directory))
+        oidc = _oidc(config, latest, stack)
+        door = Door(sessions, keys, clock, jobs, auditor, stores.resources, Pairs(directory), oidc)
         worker = _worker(config, door, sessions, tiers, stores.ledger, latest, webhooks, server)
         jobs.wake = worker.wake
         observer.watch_jobs(worker)
@@ -209,6 +238,7 @@ async def assemble(config: Config, accept_loss: bool = False) -> AsyncIterator[H
             ("watch sessions", sessions.watch),
             ("wipe kept answers", keeper.watch),
             ("keep the latest time", latest.keep),
+            ("keep the last use of keys", uses.watch),
             ("record changes", auditor.watch),
             ("sign the audit log", notary.watch),
         ):
@@ -218,23 +248,12 @@ async def assemble(config: Config, accept_loss: bool = False) -> AsyncIterator[H
         uploads = Uploads(limits.upload_mb << 20, limits.uploads_mb << 20, limits.uploads_per_key_mb << 20)
         billing = Billing(stores.ledger, stores.bills, pricing.of, pricing.costs)
         auditing = Auditing(auditor, stores.trail, notary)
-        asgi = _asgi(
-            *(
-                config,
-                clock,
-                door,
-                uploads,
-                observer,
-                control,
-                billing,
-                auditing,
-                exporting,
-                subjects,
-                allowances,
-                ready,
-            )
+        policies = Policies(
+            lambda policy, model: residency.verdicts(policy, config.serving(model)), config.audit.keep_days
         )
-        yield House(asgi, partial(_grpc, door, clock, uploads, ready), sessions, observer, first_key)
+        desks = Desks(control, billing, auditing, exporting, subjects, policies, uses.of, allowances)
+        asgi = _asgi(config, clock, door, uploads, observer, desks, ready)
+        yield House(asgi, partial(_grpc, door, clock, uploads, ready, _proxies(config)), sessions, observer, first_key)
 
 
 @asynccontextmanager
@@ -247,7 +266,7 @@ async def open_subjects(config: Config) -> AsyncIterator[Subjects]:
         for store in (stores.ledger, stores.answers, stores.jobs, stores.passing):
             stack.push_async_callback(store.close)
         stack.push_async_callback(latest.save)
-        keys = KeyRing(stores.directory, latest)
+        keys = KeyRing(stores.directory, latest, config.profiles.found)
         stack.callback(keys.close)
         auditor = _auditor(config, stores, SystemClock(), latest, keys)
         stack.push_async_callback(auditor.close)
@@ -278,6 +297,17 @@ def _auditor(config: Config, stores: ServerStores, clock: SystemClock, latest: L
         keep_s=config.audit.keep_days * 86_400,
         behind_ms=lambda: latest.behind_ms,
     )
+
+
+def _oidc(config: Config, clock: LatestClock, stack: AsyncExitStack) -> Oidc | None:
+    """Return who verifies tokens of the configured OpenID provider, if there is one. Raises `Invalid`."""
+    if not config.oidc.issuer:
+        return None
+    if find_spec("jwt") is None:
+        raise Invalid("setting oidc: this needs `pip install 'antiphon[oidc]'`")
+    oidc = Oidc(Provider(**structs.asdict(config.oidc)), Fetcher(OUTSIDE, allow_private=ANYWHERE).fetch, clock)
+    stack.callback(supervisor.start("read the OpenID provider's keys", oidc.watch).cancel)
+    return oidc
 
 
 async def _end_audit(auditor: Auditor, notary: Notary) -> None:
@@ -387,7 +417,12 @@ def _fetch_limits(config: Config) -> FetchLimits:
 
 
 def _grpc(
-    door: Door, clock: SystemClock, uploads: Uploads, trouble: Callable[[], str | None], places: "Connections"
+    door: Door,
+    clock: SystemClock,
+    uploads: Uploads,
+    trouble: Callable[[], str | None],
+    proxies: Proxies,
+    places: "Connections",
 ) -> "GrpcService":
     """Make the gRPC service. Raises `Invalid` if `grpc` is not installed."""
     try:
@@ -396,7 +431,7 @@ def _grpc(
         descriptors = GRPC_DESCRIPTORS()
     except ModuleNotFoundError:
         raise Invalid("setting grpc.port: this needs `pip install 'antiphon[grpc]'`") from None
-    return GrpcService(GRPC_ROUTES, descriptors, door, clock, uploads, places, trouble)
+    return GrpcService(GRPC_ROUTES, descriptors, door, clock, uploads, places, trouble, proxies)
 
 
 def _asgi(
@@ -405,12 +440,7 @@ def _asgi(
     door: Door,
     uploads: Uploads,
     observer: Observer,
-    control: Control,
-    billing: Billing,
-    auditing: Auditing,
-    exporting: Exporting,
-    subjects: Subjects,
-    allowances: Allowances,
+    desks: Desks,
     trouble: Callable[[], str | None],
 ) -> ASGIApp:
     inspectors = Inspectors(door.administer, tuple(ip_network(n) for n in config.inspection.open_to))
@@ -432,7 +462,7 @@ def _asgi(
             inspectors.check(request.scope)
         except AntiphonError as error:
             address, id = address_of(request.scope), request.scope.get(REQUEST_ID, "")
-            auditing.auditor.refuse(Action.MANAGE, "GET /metrics", error, address, id)
+            desks.auditing.auditor.refuse(Action.MANAGE, "GET /metrics", error, address, id)
             named = {"www-authenticate": "Bearer"} if error.status == 401 else None
             return PlainTextResponse(f"{error.message}\n", error.status, named)
         return Response(observer.render(), media_type="text/plain; version=0.0.4; charset=utf-8")
@@ -443,28 +473,41 @@ def _asgi(
         Route("/health", health),
         Route("/metrics", metrics),
     ]
-    if exporting.hook is not None:
-        hook = Hook(exporting.hook.receive, "stripe-signature", MAX_REPORT_BYTES)
+    if desks.exporting.hook is not None:
+        hook = Hook(desks.exporting.hook.receive, "stripe-signature", MAX_REPORT_BYTES)
         routes.append(Route("/hooks/stripe", hook.answer, methods=["POST"]))
 
     def administration() -> ASGIApp:
         from antiphon.admin import create_admin
 
-        inspect = inspectors.check
-        desks = auditing, exporting.control, billing, subjects, allowances
-        return create_admin(control, door.administer, billing.ledger, clock, inspect, *desks)
+        checks = door.administer, desks.billing.ledger, clock, inspectors.check
+        return create_admin(
+            desks.control,
+            *checks,
+            desks.auditing,
+            desks.exporting.control,
+            desks.billing,
+            desks.subjects,
+            desks.policies,
+            desks.uses,
+            desks.allowances,
+        )
 
     routes.append(Mount("/admin/v1", _Later(administration)))
-    return entrance(routes)
+    return entrance(routes, _proxies(config))
 
 
-def entrance(routes: Sequence[BaseRoute]) -> ASGIApp:
+def _proxies(config: Config) -> Proxies:
+    return Proxies([ip_network(each) for each in config.proxies])
+
+
+def entrance(routes: Sequence[BaseRoute], proxies: Proxies = NO_PROXIES) -> ASGIApp:
     """Return an app of the routes, with an answer for unknown paths."""
     stray = Stray(routes, whose)
     app = Starlette(routes=routes, exception_handlers={HTTPException: stray.handle})
     app.router.redirect_slashes = False
     app.router.default = stray
-    return Entrance(Direct(app))
+    return Entrance(Direct(app), proxies)
 
 
 class _Later:

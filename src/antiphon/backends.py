@@ -25,7 +25,7 @@ from antiphon.core.speech import SpeechEngine
 from antiphon.models import CATALOG, Store, is_hub_name
 from antiphon.observe.observer import Observer
 from antiphon.pools.backend import Backend
-from antiphon.pools.pool import Pool
+from antiphon.pools.pool import Permitted, Pool, all_permitted
 from antiphon.pools.queue import QueueLimits
 from antiphon.scheduler.steps import Steps
 from antiphon.supervision import supervisor
@@ -38,8 +38,12 @@ if TYPE_CHECKING:
 PANGRAM = "The quick brown fox jumps over the lazy dog, and nobody on the whole farm seems to mind it very much."
 
 
-async def build(config: Config, clock: Clock, observer: Observer, stack: AsyncExitStack) -> tuple[Catalogue, Voices]:
-    """Return every version with its engine or pool, open until `stack` unwinds. Raises `Invalid`."""
+async def build(
+    config: Config, clock: Clock, observer: Observer, stack: AsyncExitStack, permitted: Permitted = all_permitted
+) -> tuple[Catalogue, Voices]:
+    """Return every version with its engine or pool, open until `stack` unwinds. `permitted` returns which engines may
+    serve a project. Raises `Invalid`.
+    """
     store = Store(config.directory / "models", offline=True)
     recognisers = await _recognisers(config, store, clock, observer, stack)
     engines: dict[str, Generator | Embedder | Inferrer] = {}
@@ -67,6 +71,7 @@ async def build(config: Config, clock: Clock, observer: Observer, stack: AsyncEx
                     config.limits.waiting, config.limits.wait_ms, config.objectives.ttft_ms, config.objectives.tpot_ms
                 ),
                 version.hedge_after_ms,
+                permitted,
             )
             stack.callback(supervisor.start(f"probe {name}", pool.watch).cancel)
             observer.watch_pool(name, pool.stats)
@@ -197,6 +202,9 @@ def _backend(name: str, engine: Generator | Embedder | Inferrer, table: settings
     return Backend(name, engine, table.weight, table.outstanding)
 
 
+_ELSEWHERE = (settings.OpenAI, settings.OpenInference)  # engines that are not this server's own
+
+
 def _served(
     name: str, version: settings.Version, behind: Pool | SpeechEngine | None, serves: Serves, config: Config
 ) -> Served:
@@ -209,6 +217,8 @@ def _served(
         deprecated_unix_s=_unix_s(version.deprecated),
         sunset_unix_s=_unix_s(version.sunset),
         successor=version.successor,
+        elsewhere=any(isinstance(config.engines[engine], _ELSEWHERE) for engine in version.engines),
+        engines=version.engines,
     )
 
 

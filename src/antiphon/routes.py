@@ -2,7 +2,8 @@
 row.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 
 from antiphon import __version__
 from antiphon.core.endpoints import Endpoint
@@ -32,18 +33,20 @@ from antiphon.surfaces.deepgram.models import SpeechModels
 from antiphon.surfaces.deepgram.prerecorded import PrerecordedListenEndpoint
 from antiphon.surfaces.deepgram.speak import SpeakEndpoint
 from antiphon.surfaces.deepgram.speak_live import LiveSpeakEndpoint
-from antiphon.surfaces.elevenlabs import voices
+from antiphon.surfaces.elevenlabs import transcript_jobs, voices
 from antiphon.surfaces.elevenlabs.account import Account
 from antiphon.surfaces.elevenlabs.dialogue import TextToDialogue
 from antiphon.surfaces.elevenlabs.dialogue_live import LiveDialogueEndpoint
 from antiphon.surfaces.elevenlabs.live import LiveSpeechEndpoint
 from antiphon.surfaces.elevenlabs.speech import TextToSpeech
-from antiphon.surfaces.elevenlabs.speech_to_text import KeptTranscripts, SpeechToText
+from antiphon.surfaces.elevenlabs.speech_to_text import SpeechToText
+from antiphon.surfaces.elevenlabs.speech_to_text import TranscribeCall as ScribeCall
 from antiphon.surfaces.elevenlabs.speech_to_text_live import RealtimeSpeechToText
 from antiphon.surfaces.elevenlabs.tokens import MAX_BODY_BYTES as MAX_TOKEN_BYTES
 from antiphon.surfaces.elevenlabs.tokens import SingleUseTokens
+from antiphon.surfaces.elevenlabs.transcript_jobs import TRANSCRIPTS as SCRIBE_TRANSCRIPTS
 from antiphon.surfaces.elevenlabs.wire import Endpoint as ElevenLabs
-from antiphon.surfaces.google import batch, operation, operations, recognizers
+from antiphon.surfaces.google import batch, operation, operations, stored
 from antiphon.surfaces.google.batch import BatchRecognize, LongRunningRecognize
 from antiphon.surfaces.google.dialect import V1, V2
 from antiphon.surfaces.google.endpoint import WHOLE, LookupMethod, Rest, bound
@@ -182,9 +185,9 @@ def _elevenlabs() -> Iterator[Row]:
 def _scribe() -> Iterator[Row]:
     yield CallRow("/v1/speech-to-text", "elevenlabs", SpeechToText(), Scope.TRANSCRIBE, form=True, by_secret=True)
     yield DialogueRow("/v1/speech-to-text/realtime", "elevenlabs", RealtimeSpeechToText())
-    for method in ("GET", "DELETE"):
-        path = "/v1/speech-to-text/transcripts/{transcription_id}"
-        yield LookupRow(path, "elevenlabs", KeptTranscripts(), method, Scope.TRANSCRIBE)
+    one = f"{SCRIBE_TRANSCRIPTS}/{{transcription_id}}"
+    yield LookupRow(one, "elevenlabs", transcript_jobs.GetTranscript(), scope=Scope.TRANSCRIBE)
+    yield LookupRow(one, "elevenlabs", transcript_jobs.DeleteTranscript(), "DELETE", Scope.TRANSCRIBE)
     for token_type, scope in (
         ("realtime_scribe", Scope.TRANSCRIBE),
         ("batch_scribe", Scope.TRANSCRIBE),
@@ -194,16 +197,28 @@ def _scribe() -> Iterator[Row]:
         yield LookupRow(path, "elevenlabs", tokens, "POST", scope, max_body_bytes=MAX_TOKEN_BYTES)
 
 
-_NOT_STORED = "Phrase sets, custom classes and settings of a location are not stored: use options in the request."
+_NOT_STORED = "Settings of a location are not stored: use options in the request."
 _LOCATION = "projects/*/locations/*"
-_GOOGLE_REST: tuple[tuple[str, str, str, type[LookupMethod]], ...] = (
+Method = Callable[..., LookupMethod]
+
+
+def _stored_rest(family: stored.Family) -> Iterator[tuple[str, str, str, Method]]:
+    """Yield the methods of a type of stored resources, over REST."""
+    parent, name = f"/v2/{{parent={_LOCATION}}}/{family.collection}", f"{_LOCATION}/{family.collection}/*"
+    for verb, path, body, method in (
+        ("POST", parent, family.field, stored.Create),
+        ("GET", parent, "", stored.List),
+        ("GET", f"/v2/{{name={name}}}", "", stored.Get),
+        ("PATCH", f"/v2/{{{family.field}.name={name}}}", family.field, stored.Update),
+        ("DELETE", f"/v2/{{name={name}}}", "", stored.Delete),
+        ("POST", f"/v2/{{name={name}}}:undelete", WHOLE, stored.Undelete),
+    ):
+        yield verb, path, body, partial(method, family)
+
+
+_GOOGLE_REST: tuple[tuple[str, str, str, Method], ...] = (
     ("POST", f"/v2/{{recognizer={_LOCATION}/recognizers/*}}:batchRecognize", WHOLE, BatchRecognize),
-    ("POST", f"/v2/{{parent={_LOCATION}}}/recognizers", "recognizer", recognizers.CreateRecognizer),
-    ("GET", f"/v2/{{parent={_LOCATION}}}/recognizers", "", recognizers.ListRecognizers),
-    ("GET", f"/v2/{{name={_LOCATION}/recognizers/*}}", "", recognizers.GetRecognizer),
-    ("PATCH", f"/v2/{{recognizer.name={_LOCATION}/recognizers/*}}", "recognizer", recognizers.UpdateRecognizer),
-    ("DELETE", f"/v2/{{name={_LOCATION}/recognizers/*}}", "", recognizers.DeleteRecognizer),
-    ("POST", f"/v2/{{name={_LOCATION}/recognizers/*}}:undelete", WHOLE, recognizers.UndeleteRecognizer),
+    *(row for family in stored.FAMILIES for row in _stored_rest(family)),
     ("GET", f"/v2/{{name={_LOCATION}}}/operations", "", operations.ListOperations),
     ("GET", f"/v2/{{name={_LOCATION}/operations/*}}", "", operations.GetOperation),
     ("POST", f"/v2/{{name={_LOCATION}/operations/*}}:cancel", WHOLE, operations.CancelOperation),
@@ -212,10 +227,10 @@ _GOOGLE_REST: tuple[tuple[str, str, str, type[LookupMethod]], ...] = (
     ("GET", "/v1/operations", "", operations.ListOperations),
     ("GET", "/v1/operations/{name=**}", "", operations.GetOperation),
 )
-_GOOGLE_LOOKUPS: tuple[tuple[str, type[LookupMethod]], ...] = (
+_GOOGLE_LOOKUPS: tuple[tuple[str, Method], ...] = (
     (V2.package, BatchRecognize),
     (V1.package, LongRunningRecognize),
-    *((V2.package, each) for each in recognizers.METHODS),
+    *((V2.package, each) for each in stored.METHODS),
     *((operations.PACKAGE, each) for each in operations.METHODS),
 )
 
@@ -241,9 +256,7 @@ def _google_grpc() -> Iterator[Row]:
         service = "Operations" if package == operations.PACKAGE else "Speech"
         path, most_bytes = f"/{package}.{service}/{endpoint.method}", endpoint.max_body_bytes
         yield LookupRow(path, "google", endpoint, "POST", Scope.TRANSCRIBE, max_body_bytes=most_bytes)
-    acts = ("Create", "Get", "Update", "Delete", "Undelete")
-    absent = [f"{act}{what}" for act in acts for what in ("PhraseSet", "CustomClass")]
-    for name in (*absent, "ListPhraseSets", "ListCustomClasses", "GetConfig", "UpdateConfig"):
+    for name in ("GetConfig", "UpdateConfig"):
         yield LookupRow(f"/{V2.package}.Speech/{name}", "google", AbsentAtGoogle(_NOT_STORED), "POST", open=True)
 
 
@@ -269,6 +282,7 @@ def _assemblyai() -> Iterator[Row]:
         ("vtt", transcripts.Subtitles()),
         ("word-search", transcripts.WordSearch()),
         ("redacted-audio", transcripts.RedactedAudio()),
+        (f"redacted-audio/{transcripts.COPY}", transcripts.RedactedAudioCopy()),
     ):
         yield LookupRow(f"{one}/{view}", "assemblyai", endpoint, scope=heard)
 
@@ -308,11 +322,13 @@ _OF_BATCH, _OF_OPERATION = f"/{V2.package}.Speech/BatchRecognize", f"/{V1.packag
 JOB_KINDS: dict[str, JobKind] = {
     BATCH: BatchKind(),
     ASSEMBLYAI_TRANSCRIPT: TranscriptKind(),
+    transcript_jobs.KIND: transcript_jobs.TranscriptKind(),
     operation.KIND: batch.RecognitionKind(_OF_BATCH, first=False),
     operation.FIRST_KIND: batch.RecognitionKind(_OF_OPERATION, first=True),
 }
 JOB_CALLS: tuple[Row, ...] = (
     CallRow(TRANSCRIPT, "assemblyai", TranscribeCall(), Scope.TRANSCRIBE),
+    CallRow(SCRIBE_TRANSCRIPTS, "elevenlabs", ScribeCall(), Scope.TRANSCRIBE),
     CallRow(_OF_BATCH, "google", batch.FileOfBatch(), Scope.TRANSCRIBE),
     CallRow(_OF_OPERATION, "google", batch.RecordingOfOperation(), Scope.TRANSCRIBE),
 )

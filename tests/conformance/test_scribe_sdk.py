@@ -21,7 +21,7 @@ import pytest
 from elevenlabs import AudioFormat, CommitStrategy, RealtimeEvents
 from elevenlabs.client import AsyncElevenLabs, ElevenLabs
 from elevenlabs.core.api_error import ApiError
-from elevenlabs.errors import UnprocessableEntityError
+from elevenlabs.errors import BadRequestError, UnprocessableEntityError
 from elevenlabs.types import (
     ExportOptions_Docx,
     ExportOptions_SegmentedJson,
@@ -29,6 +29,7 @@ from elevenlabs.types import (
     ExportOptions_Txt,
     MultichannelSpeechToTextResponseModel,
     SpeechToTextChunkResponseModel,
+    SpeechToTextWebhookResponseModel,
 )
 from websockets.asyncio.client import connect
 from websockets.exceptions import InvalidStatus
@@ -61,6 +62,14 @@ class Payer:
 
     def revoke(self, key_id: str) -> None:
         assert self._admin.delete(f"/admin/v1/keys/{key_id}").status_code in (200, 204)
+
+    def webhook(self, url: str) -> dict[str, str]:
+        """A webhook, once the server knows it."""
+        made: dict[str, str] = self._admin.post(
+            "/admin/v1/webhooks", json={"project": self._project, "url": url}
+        ).json()
+        time.sleep(1)
+        return made
 
     def charged_ms(self) -> int:
         query = {"by": "project", "project": self._project}
@@ -213,6 +222,55 @@ async def test_everything_async(server: Any, payer: Payer, pcm: bytes) -> None:
     assert (await client.tokens.single_use.create("batch_scribe")).token
 
 
+class Receiver(BaseHTTPRequestHandler):
+    """Takes what webhooks send; the first is refused."""
+
+    got: list[tuple[str, str]]
+
+    def do_POST(self) -> None:
+        body = self.rfile.read(int(self.headers["content-length"])).decode()
+        self.got.append((body, self.headers["elevenlabs-signature"]))
+        self.send_response(503 if len(self.got) == 1 else 200)
+        self.send_header("content-length", "0")
+        self.end_headers()
+
+    def log_message(self, *given: Any) -> None: ...
+
+
+def test_a_webhook_is_told(client: ElevenLabs, payer: Payer, beckett: Path, pcm: bytes) -> None:
+    got: list[tuple[str, str]] = []
+    recording = {"model_id": "scribe_v2", "file": beckett.read_bytes(), "webhook": True}
+    with pytest.raises(UnprocessableEntityError, match="no webhooks"):
+        client.speech_to_text.convert(**recording)
+    with ThreadingHTTPServer(("127.0.0.1", 0), type("Handler", (Receiver,), {"got": got})) as web:
+        Thread(target=web.serve_forever, daemon=True).start()
+        webhook = payer.webhook(f"http://127.0.0.1:{web.server_port}/hook")
+        begun: Any = client.speech_to_text.convert(
+            **recording, webhook_id=webhook["id"], webhook_metadata={"order": "7"}, keyterms=["tried"]
+        )
+        assert isinstance(begun, SpeechToTextWebhookResponseModel)
+        deadline = time.monotonic() + PATIENCE_S
+        while len(got) < 2 and time.monotonic() < deadline:
+            time.sleep(0.1)
+        web.shutdown()
+    first, second = got
+    event = client.webhooks.construct_event(*second, webhook["secret"])
+    assert event == client.webhooks.construct_event(*first, webhook["secret"])
+    with pytest.raises(BadRequestError):
+        client.webhooks.construct_event(second[0] + " ", second[1], webhook["secret"])
+    assert (event["type"], event["data"]["webhook_metadata"]) == ("speech_to_text_transcription", {"order": "7"})
+    assert event["data"]["request_id"] == begun.request_id
+    assert SAID in plain(event["data"]["transcription"]["text"])
+    kept: Any = client.speech_to_text.transcripts.get(begun.transcription_id or "")
+    check(SpeechToTextChunkResponseModel, kept.model_dump(by_alias=True))
+    assert kept.text == event["data"]["transcription"]["text"]
+    assert payer.charged_ms() == length_ms(pcm)
+    client.speech_to_text.transcripts.delete(begun.transcription_id or "")
+    with pytest.raises(ApiError) as gone:
+        client.speech_to_text.transcripts.get(begun.transcription_id or "")
+    assert gone.value.status_code == 404
+
+
 def test_no_transcript_is_kept(client: ElevenLabs) -> None:
     for call in (client.speech_to_text.transcripts.get, client.speech_to_text.transcripts.delete):
         with pytest.raises(ApiError) as refused:
@@ -225,9 +283,8 @@ def test_no_transcript_is_kept(client: ElevenLabs) -> None:
     [
         ({"model_id": "scribe_v9"}, 404, "model_not_found"),
         ({"language_code": "de"}, 400, "unsupported_parameter"),
-        ({"entity_redaction": "pii"}, 400, "unsupported_parameter"),
-        ({"entity_detection": ["pii"]}, 400, "unsupported_parameter"),
-        ({"webhook": True}, 400, "unsupported_parameter"),
+        ({"entity_redaction": "phi"}, 400, "unsupported_parameter"),
+        ({"entity_detection": ["offensive_language"]}, 400, "unsupported_parameter"),
         ({"additional_formats": [ExportOptions_Docx()]}, 400, "unsupported_parameter"),
         ({"file": b"no audio at all"}, 400, "bad_media"),
     ],
@@ -385,6 +442,43 @@ async def test_the_voice_commits(client: ElevenLabs, pcm: bytes) -> None:
     assert not heard.of(RealtimeEvents.COMMITTED_TRANSCRIPT_WITH_TIMESTAMPS)
 
 
+NUMBER = re.compile(r"415|555|0132|four one five|five five", re.IGNORECASE)
+
+
+@pytest.fixture(scope="module")
+def number(server: Any) -> bytes:
+    """A telephone number is said, as 16 kHz samples."""
+    said = {"text": "You can call me at four one five, five five five, oh one three two. The ship was blue."}
+    query = {"model": "aura-2-thalia-en", "encoding": "linear16", "sample_rate": "16000", "container": "none"}
+    token = {"authorization": f"Token {server.api_key}"}
+    spoken = httpx.post(f"{server.base_url}/v1/speak", params=query, headers=token, json=said, timeout=60)
+    assert spoken.status_code == 200, spoken.text
+    return spoken.content
+
+
+def test_what_is_hidden_in_a_file(client: ElevenLabs, number: bytes) -> None:
+    given: Any = {"model_id": "scribe_v2", "file": number, "file_format": "pcm_s16le_16"}
+    formats = [ExportOptions_Srt(), ExportOptions_SegmentedJson()]
+    hidden: Any = client.speech_to_text.convert(**given, entity_redaction="pii", additional_formats=formats)
+    assert "{REDACTED}" in hidden.text
+    assert not NUMBER.search(hidden.text + str(hidden.words) + hidden.additional_formats[1].content)
+    assert hidden.entities is None
+    told: Any = client.speech_to_text.convert(**given, entity_detection=["phone_number"])
+    (entity,) = told.entities
+    assert entity.entity_type == "phone_number"
+    assert told.text[entity.start_char : entity.end_char] == entity.text
+    assert NUMBER.search(entity.text)
+
+
+async def test_what_is_hidden_live(client: ElevenLabs, number: bytes) -> None:
+    async with listening(client, entity_redaction=["phone_number"], include_timestamps=True) as (connection, heard):
+        await speak(connection, number)
+        await connection.commit()
+        await heard.until(lambda: heard.of(RealtimeEvents.REDACTED_TRANSCRIPT))
+    assert "{PHONE_NUMBER_1}" in heard.of(RealtimeEvents.REDACTED_TRANSCRIPT)[0]["redacted_text"]
+    assert not NUMBER.search(json.dumps(heard.told))
+
+
 async def test_the_telephone(client: ElevenLabs, pcm: bytes) -> None:
     """Eight thousand samples a second, as they are."""
     narrow = array.array("h", pcm)[::2].tobytes()
@@ -420,7 +514,7 @@ async def test_who_only_opens_pays_nothing(client: ElevenLabs, payer: Payer) -> 
     [
         ({"model_id": "scribe_v9"}, "invalid_request"),
         ({"language_code": "de"}, "invalid_request"),
-        ({"entity_redaction": "pii"}, "invalid_request"),
+        ({"entity_redaction": "phi"}, "invalid_request"),
         ({"sample_rate": 8_000}, "input_error"),
     ],
 )

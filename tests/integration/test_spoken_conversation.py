@@ -77,7 +77,7 @@ class Caller:
     async def voice(self, text: str) -> bytes:
         """The server's own."""
         spec = SpeakSpec(
-            self.house.sessions.voices.models()[0].name, text=text, format=SpeechFormat(sample_rate=16_000)
+            self.house.sessions.voices().models()[0].name, text=text, format=SpeechFormat(sample_rate=16_000)
         )
         speaking = self.house.sessions.speak(Call(str(uuid.uuid4()), self.principal, "openai", spec))
         audio = b"".join([e.audio async for batch in speaking.events() for e in batch if isinstance(e, Spoken)])

@@ -35,6 +35,13 @@ async def test_a_version_serves_what_its_engines_do(tmp_path):
     assert served == {"chat": GenerateSpec, "vectors": EmbedSpec, "tensors": InferSpec, "alias": GenerateSpec}
 
 
+async def test_prompts_leave_this_server_for_engines_that_are_not_its_own(tmp_path):
+    """One of several is enough: nobody knows which will answer."""
+    config = Config(data_dir=str(tmp_path), engines={**ENGINES, "own": OpenVino(model="m")}, models={})
+    for engines, far in ((("chat",), True), (("tensors",), True), (("own",), False), (("own", "chat"), True)):
+        assert backends._served("m", Version(engines=engines), None, GenerateSpec, config).elsewhere is far
+
+
 async def test_what_a_model_cannot_do_is_said_of_its_engine(tmp_path):
     blind = OpenAI(server="vllm", url=URL, model="m", cannot=(Ability.IMAGES,))
     engines = {"one": blind, "two": OpenAI(server="vllm", url=URL, model="m")}

@@ -5,6 +5,8 @@ from antiphon.config import Config, Invalid, Whisper, load
 from antiphon.session.places import CallKind
 from antiphon.slo.shares import Bound
 
+FAR = '[models]\nbig = "far"\n[engines.far]\nkind = "openai"\nserver = "vllm"\nurl = "http://far:1"\nmodel = "m"\n'
+
 
 def write(tmp_path, text):
     path = tmp_path / "antiphon.toml"
@@ -53,6 +55,16 @@ def test_empty_in_the_environment_is_not_said(name):
         ('[fetch]\nallow = ["10.0.0.0/99"]', "fetch.allow"),
         ('[fetch]\nallow = "10.0.0.0/8"', "fetch.allow"),
         ('log_level = "loud"', "log_level"),
+        ('region = "EU"', "region"),
+        ('region = "nowhere"', "region"),
+        ('[profiles]\nnew = "soc2"', "profiles.new"),
+        ('[profiles]\nprojects = { acme = "gdpr" }', "profiles.projects.acme"),
+        ('[profiles]\nnew = "hipaa"\n[audit]\nkeep_days = 365', "audit.keep_days"),
+        (f'{FAR}region = "eu de"', "engines.far.region"),
+        (f'{FAR}processor = "nobody"', "engines.far.processor"),
+        (f'{FAR}retention = "30"', "engines.far.retention"),
+        (f'{FAR}agreements = ["nda"]', "agreements[0]"),
+        ('[engines.joe]\nkind = "piper"\nmodel = "en-us-joe-medium"\nregion = "eu"', "region"),
         ('api_key = "short"', "api_key"),
         ('api_key = "sixteen chars or möre"', "api_key"),
         ('[models]\n"nova-3" = "whisper-large"', "models"),

@@ -1,22 +1,21 @@
 """The routes of the management API, mounted at `/admin/v1`.
 
-Every call carries a bearer key, which the session room's door checks (`authenticate`). The scope `admin` allows
-everything in every project except reading the audit log, which needs `audit`; `usage` allows reading the usage and the
-statements of the key's own project, and other projects are not found. Admissions, refusals and changes are in the audit
-log. Keys are checked on the event loop, where the key ring lives; databases are read and written in worker threads. A
-body is read after its key is accepted, for at most `BODY_S`.
+Every call carries a bearer key, which the session room's door checks (`authenticate`). Its scopes say what it may do
+(`callers.py`): `admin` everything in every project except reading the audit log, which needs `audit`; `billing` what is
+about money; `usage` and `keys` only what is of the key's own project, and other projects are not found. Admissions,
+refusals and changes are in the audit log. Keys are checked on the event loop, where the key ring lives; databases are
+read and written in worker threads. A body is read after its key is accepted, for at most `BODY_S`.
 """
 
 import asyncio
 import re
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from enum import StrEnum
 from typing import Annotated, Any
 
 from fastapi import Depends, FastAPI, Header, HTTPException, Query, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
-from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException as StarletteHTTPException
 from starlette.routing import Match, Route
@@ -26,17 +25,21 @@ from antiphon import __version__
 from antiphon.admin import messages
 from antiphon.admin.audit import add_audit
 from antiphon.admin.budgets import add_budgets
+from antiphon.admin.callers import CHANGES, READS, Authenticate, Check, having, origin, own_or
 from antiphon.admin.exports import add_exports
-from antiphon.admin.statements import Check, add_statements, readable_project
+from antiphon.admin.keys import add_keys
+from antiphon.admin.managing import Manage, Manager, managing
+from antiphon.admin.policies import add_policies
+from antiphon.admin.statements import add_statements
 from antiphon.admin.subjects import add_subjects
+from antiphon.admin.webhooks import add_webhooks
 from antiphon.core.audit import Action, Author
-from antiphon.core.errors import AntiphonError, InternalError, PolicyError, Unauthenticated
+from antiphon.core.errors import AntiphonError, InternalError, PolicyError
 from antiphon.core.identity import Principal
 from antiphon.core.identity import Scope as Permission
 from antiphon.core.ports import Clock
 from antiphon.core.stores import Usage
 from antiphon.core.usage import By
-from antiphon.core.wire import REQUEST_ID
 from antiphon.metering import usage
 from antiphon.metering.allowances import Allowances
 from antiphon.metering.export.control import ExportControl
@@ -44,17 +47,14 @@ from antiphon.metering.statements import Billing
 from antiphon.session.subjects import Subjects
 from antiphon.trust.audit import Auditor
 from antiphon.trust.control import Control
+from antiphon.trust.last_use import LastUse
 from antiphon.trust.notary import Auditing
+from antiphon.trust.residency import Policies
 
 MAX_BODY_BYTES = 64 * 1024
 BODY_S = 15.0
 DOCUMENT = "/openapi.json"
 _PATH = re.compile(r"/admin/v1(/[A-Za-z0-9_.-]{1,64}){0,4}")
-
-Authenticate = Callable[[str | None, Permission | None], Principal]
-
-_bearer = HTTPBearer(auto_error=False, description="An Antiphon API key")
-_Credentials = Annotated[HTTPAuthorizationCredentials | None, Depends(_bearer)]
 
 
 class Format(StrEnum):
@@ -72,6 +72,8 @@ def create_admin(
     exports: ExportControl,
     billing: Billing,
     subjects: Subjects,
+    policies: Policies,
+    uses: LastUse,
     allowances: Allowances,
 ) -> FastAPI:
     """Return the management API as a separate application. `inspect` raises if the caller may not read its document."""
@@ -97,43 +99,34 @@ def create_admin(
     app.add_exception_handler(StarletteHTTPException, _say_http)
     app.add_exception_handler(Exception, _say_defect)
 
-    async def administrator(credentials: _Credentials) -> Principal:
-        return authenticate(credentials.credentials if credentials else None, Permission.ADMIN)
+    administrator = having(authenticate, Permission.ADMIN)
+    overseer = having(authenticate, Permission.ADMIN, Permission.AUDIT)
+    biller = having(authenticate, Permission.BILLING, Permission.ADMIN)
+    reader = having(authenticate, Permission.USAGE, Permission.BILLING, Permission.ADMIN)
+    any_overseer = having(authenticate, Permission.USAGE, Permission.KEYS, Permission.AUDIT, Permission.ADMIN)
+    own_reader = having(authenticate, Permission.KEYS, Permission.ADMIN, Permission.AUDIT)
+    manager = managing(control, auditor, administrator)
+    own_manager = managing(control, auditor, having(authenticate, Permission.KEYS, Permission.ADMIN))
 
-    async def manager(request: Request, who: Annotated[Principal, Depends(administrator)]) -> Control:
-        return control.by(auditor.author(who, *_from(request.scope)))
-
-    async def auditing_key(credentials: _Credentials) -> Principal:
-        return authenticate(credentials.credentials if credentials else None, Permission.AUDIT)
-
-    async def reader(credentials: _Credentials) -> Principal:
-        try:
-            return authenticate(credentials.credentials if credentials else None, Permission.USAGE)
-        except Unauthenticated:
-            raise
-        except PolicyError:
-            return await administrator(credentials)
-
-    _add_projects(app, control, clock, administrator, manager)
-    _add_keys(app, control, clock, administrator, manager)
+    _add_projects(app, control, clock, overseer, manager)
+    add_keys(app, control, clock, uses, own_reader, own_manager, manager)
+    add_webhooks(app, control, clock, overseer, manager)
     _add_usage(app, control, ledger, reader)
-    add_audit(app, auditing, auditing_key)
-    add_statements(app, control, billing, clock, reader, administrator)
-    add_exports(app, exports, administrator)
+    add_audit(app, auditing, having(authenticate, Permission.AUDIT))
+    add_statements(app, control, billing, clock, reader, biller)
+    add_exports(app, exports, biller)
+    add_policies(app, control, policies, any_overseer)
     add_budgets(app, allowances, reader)
 
     def author(who: Principal, scope: Scope) -> Author:
-        return auditor.author(who, *_from(scope))
+        return auditor.author(who, *origin(scope))
 
     add_subjects(app, subjects, author, administrator)
     return app
 
 
-Manage = Callable[[Any, Any], Awaitable[Control]]
-
-
-def _add_projects(app: FastAPI, control: Control, clock: Clock, administrator: Check, manager: Manage) -> None:
-    allowed = [Depends(administrator)]
+def _add_projects(app: FastAPI, control: Control, clock: Clock, overseer: Check, manager: Manage) -> None:
+    allowed = [Depends(overseer)]
     managed = Depends(manager)
 
     @app.get("/projects", dependencies=allowed, operation_id="list_projects")
@@ -141,52 +134,30 @@ def _add_projects(app: FastAPI, control: Control, clock: Clock, administrator: C
         return messages.Projects(data=[messages.project_answer(project) for project in control.list_projects()])
 
     @app.post("/projects", operation_id="create_project", status_code=201)
-    def create_project(new: messages.NewProject, manages: Control = managed) -> messages.ProjectAnswer:
-        project = manages.create_project(new.id, new.name, clock.unix_ms(), **new.policy())
+    def create_project(new: messages.NewProject, manages: Manager = managed) -> messages.ProjectAnswer:
+        project = manages.control.create_project(new.id, new.name, clock.unix_ms(), **new.policy())
         return messages.project_answer(project)
 
     @app.patch("/projects/{project_id}", operation_id="change_project")
     def change_project(
-        project_id: str, change: messages.ProjectChange, manages: Control = managed
+        project_id: str, change: messages.ProjectChange, manages: Manager = managed
     ) -> messages.ProjectAnswer:
         """Set the given fields of a project's policy. A running server applies them within a second; answers kept for
         longer than the new time are deleted.
         """
-        return messages.project_answer(manages.change_project(project_id, clock.unix_ms(), **change.policy()))
+        return messages.project_answer(manages.control.change_project(project_id, clock.unix_ms(), **change.policy()))
 
     @app.post("/projects/{project_id}/forget_tags", operation_id="forget_tags")
-    def forget_tags(project_id: str, manages: Control = managed) -> messages.ProjectAnswer:
+    def forget_tags(project_id: str, manages: Manager = managed) -> messages.ProjectAnswer:
         """Destroy the key that hashed the project's tags: usage can no longer be found by them. Later tags are hashed
         by a new key.
         """
-        return messages.project_answer(manages.forget_tags(project_id))
+        return messages.project_answer(manages.control.forget_tags(project_id))
 
-    @app.post("/projects/{project_id}/rotate_key", operation_id="rotate_key")
-    def rotate_key(project_id: str, manages: Control = managed) -> messages.ProjectAnswer:
+    @app.post("/projects/{project_id}/rotate_key", operation_id="rotate_content_key")
+    def rotate_content_key(project_id: str, manages: Manager = managed) -> messages.ProjectAnswer:
         """Have the project's content sealed by a new key from now on. Earlier content stays readable until its end."""
-        return messages.project_answer(manages.rotate_key(project_id))
-
-
-def _add_keys(app: FastAPI, control: Control, clock: Clock, administrator: Check, manager: Manage) -> None:
-    allowed = [Depends(administrator)]
-    managed = Depends(manager)
-
-    @app.get("/keys", dependencies=allowed, operation_id="list_keys")
-    def list_keys(project: str | None = None) -> messages.Keys:
-        """List all keys, or one project's, including revoked ones."""
-        listed = control.list_keys(project)
-        return messages.Keys(data=[messages.KeyAnswer.model_validate(messages.key_fields(key)) for key in listed])
-
-    @app.post("/keys", operation_id="create_key", status_code=201)
-    def create_key(new: messages.NewKey, manages: Control = managed) -> messages.NewKeyAnswer:
-        """Create a key. The answer is the only place where it can be read."""
-        key, secret = manages.create_key(new.project, new.name, new.scopes, clock.unix_ms(), new.expires_unix_ms)
-        return messages.NewKeyAnswer.model_validate(messages.key_fields(key) | {"key": secret})
-
-    @app.delete("/keys/{key_id}", operation_id="revoke_key")
-    def revoke_key(key_id: str, manages: Control = managed) -> messages.KeyAnswer:
-        """Revoke a key for ever, within a second also for open streams."""
-        return messages.KeyAnswer.model_validate(messages.key_fields(manages.revoke_key(key_id, clock.unix_ms())))
+        return messages.project_answer(manages.control.rotate_content_key(project_id))
 
 
 def _add_usage(app: FastAPI, control: Control, ledger: Usage, reader: Check) -> None:
@@ -210,7 +181,7 @@ def _add_usage(app: FastAPI, control: Control, ledger: Usage, reader: Check) -> 
         accept: Annotated[str, Header()] = "",
     ) -> Any:
         """Return usage as the server measured it, not rounded."""
-        query = usage.parse_query(by, since, until, readable_project(caller, project))
+        query = usage.parse_query(by, since, until, own_or(caller, project, Permission.BILLING, Permission.ADMIN))
         if tag is not None:
             query = await asyncio.to_thread(usage.tagged, query, tag, control.labels)
         groups, totals = query.by, await ledger.totals(query)
@@ -297,21 +268,15 @@ class _Door:
             return
         kind, _, secret = Headers(scope=scope).get("authorization", "").partition(" ")
         secret = secret.strip() if kind.lower() == "bearer" else ""
-        principal = self._authenticate(secret, None)
-        reads = scope["method"] in ("GET", "HEAD") and principal.scopes & {Permission.USAGE, Permission.AUDIT}
-        if not reads:
-            self._authenticate(secret, Permission.ADMIN)
-        self._auditor.admit(Action.MANAGE, _place(scope), principal, *_from(scope))
-
-
-def _from(scope: Scope) -> tuple[str, str]:
-    """Return the peer's address and the request's id."""
-    client = scope.get("client")
-    return client[0] if client else "", scope.get(REQUEST_ID, "")
+        address, request = origin(scope)
+        principal = self._authenticate(secret, None, address)
+        if not principal.scopes & (READS if scope["method"] in ("GET", "HEAD") else CHANGES):
+            self._authenticate(secret, Permission.ADMIN, address)
+        self._auditor.admit(Action.MANAGE, _place(scope), principal, address, request)
 
 
 def _refused(scope: Scope, error: AntiphonError) -> tuple[str, AntiphonError, str, str]:
-    return (_place(scope), error, *_from(scope))
+    return (_place(scope), error, *origin(scope))
 
 
 def _place(scope: Scope) -> str:

@@ -2,17 +2,16 @@
 
 import json
 from base64 import b64encode
-from collections.abc import Awaitable, Callable
 from enum import StrEnum
-from typing import Annotated, Any
+from typing import Annotated
 
 from fastapi import Depends, FastAPI, Query, Response
 
+from antiphon.admin.callers import Check
 from antiphon.core import merkle
 from antiphon.core.audit import exported
 from antiphon.core.entry import MAX_INTEGER
 from antiphon.core.errors import NotFound
-from antiphon.core.identity import Principal
 from antiphon.core.stores import MAX_READ
 from antiphon.trust.notary import Auditing, proof_of
 from antiphon.trust.ocsf import event
@@ -25,7 +24,7 @@ class Format(StrEnum):
     OCSF = "ocsf"
 
 
-def add_audit(app: FastAPI, auditing: Auditing, auditor: Callable[[Any], Awaitable[Principal]]) -> None:
+def add_audit(app: FastAPI, auditing: Auditing, auditor: Check) -> None:
     allowed = [Depends(auditor)]
     trail, notary = auditing.trail, auditing.notary
 

@@ -5,8 +5,8 @@ from typing import Annotated, Any
 from fastapi import Depends, FastAPI, Query
 from pydantic import BaseModel
 
-from antiphon.admin.statements import Check, readable_project
-from antiphon.core.identity import Principal
+from antiphon.admin.callers import Check, own_or
+from antiphon.core.identity import Principal, Scope
 from antiphon.metering.allowances import Allowances
 from antiphon.metering.budgets import record
 
@@ -42,6 +42,6 @@ def add_budgets(app: FastAPI, allowances: Allowances, reader: Check) -> None:
         project: Annotated[str | None, Query(description="Otherwise the key's own")] = None,
     ) -> Any:
         """Return the budgets of a project as they stand. They are set as a part of its policy."""
-        owner = readable_project(caller, project) or caller.project
+        owner = own_or(caller, project, Scope.BILLING, Scope.ADMIN) or caller.project
         currency, states = allowances.states(owner)
         return {"project": owner, "data": [record(state, currency) for state in states]}

@@ -87,8 +87,8 @@ class Replayed(BaseModel):
     too_old: int
 
 
-def add_exports(app: FastAPI, control: ExportControl, administrator: Any) -> None:
-    allowed = [Depends(administrator)]
+def add_exports(app: FastAPI, control: ExportControl, biller: Any) -> None:
+    allowed = [Depends(biller)]
 
     @app.get("/exports", dependencies=allowed, operation_id="list_exports")
     async def list_exports() -> ExportList:

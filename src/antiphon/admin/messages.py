@@ -1,15 +1,16 @@
 """The messages of the management API, as in its OpenAPI document. Times are Unix milliseconds."""
 
-from dataclasses import fields
+from dataclasses import asdict, fields
 from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from antiphon.core.entry import MAX_INTEGER
-from antiphon.core.identity import DEFAULT_PROJECT, MAX_NAME, USUAL_SCOPES, Key, Project, Scope
-from antiphon.core.policy import MAX_KEEP_S, MAX_WEIGHT, ConsentPolicy, Marking, Policy, TagPolicy
+from antiphon.core.identity import DEFAULT_PROJECT, MAX_NAME, Key, Project, Role, Scope
+from antiphon.core.policy import MAX_KEEP_S, MAX_WEIGHT, ConsentPolicy, Marking, Policy, PromptPolicy, TagPolicy
 from antiphon.core.redaction import Substitution
 from antiphon.core.usage import By
+from antiphon.trust.control import MAX_LIMITS, MAX_OVERLAP_MS, MAX_URL
 
 KeepAnswers = Annotated[
     int, Field(ge=0, le=MAX_KEEP_S, description="For how many seconds models' answers are kept; 0 keeps none.")
@@ -41,6 +42,10 @@ RedactWords = Annotated[str, Field(description="Further words and phrases to hid
 RedactPatterns = Annotated[
     str, Field(description="Further regular expressions, one a line: what they match is hidden.")
 ]
+Prompts = Annotated[
+    PromptPolicy,
+    Field(strict=False, description="What engines elsewhere get of prompts with personal data, and what comes back."),
+]
 Consent = Annotated[
     ConsentPolicy,
     Field(strict=False, description="Which calls need a tag `consent=...`: none, or those that hear a voice."),
@@ -55,12 +60,34 @@ Budgets = Annotated[
         " 'monthly money 50.00 month', then 'soft', 'key=ID', 'from=TIME', 'until=TIME' where wanted."
     ),
 ]
-Limits = Annotated[
+PolicyLimits = Annotated[
     str,
     Field(
         description="Limits of the project, and of keys ('key=ID'), one scope a line: 'requests_per_minute=60',"
         " 'tokens_per_minute=90000', 'live_streams=4', 'calls=10', 'models=NAME,NAME*'."
     ),
+]
+Regions = Annotated[
+    str, Field(max_length=1024, description="Where engines must be: 'eu', 'eu-de,eu-fr'; empty is anywhere.")
+]
+Processors = Annotated[
+    str, Field(max_length=1024, description="Who may run the engines: 'self', or names; empty is anybody.")
+]
+Agreements = Annotated[
+    str, Field(max_length=64, description="What processors must have signed: 'baa', 'dpa'; empty is nothing.")
+]
+MaxRetention = Annotated[
+    str, Field(max_length=16, description="For how long engines may retain content: 'none', '30d'; empty is any time.")
+]
+_Names = list[Annotated[str, Field(max_length=MAX_NAME)]]
+Networks = Annotated[
+    _Names, Field(max_length=MAX_LIMITS, description="Networks (CIDR) from which the key may be used; none is any.")
+]
+Models = Annotated[
+    _Names, Field(max_length=MAX_LIMITS, description="Patterns of the models that it may use, as 'gpt-*'; none is any.")
+]
+Surfaces = Annotated[
+    _Names, Field(max_length=MAX_LIMITS, description="Vendors' APIs on which it may be used, as 'openai'; none is any.")
 ]
 Name = Annotated[str, Field(max_length=MAX_NAME)]
 
@@ -86,10 +113,15 @@ class ProjectChange(_Request):
     redact_as: RedactAs | None = None
     redact_words: RedactWords | None = None
     redact_patterns: RedactPatterns | None = None
+    prompts: Prompts | None = None
     consent: Consent | None = None
     stripe_customer: StripeCustomer | None = None
+    regions: Regions | None = None
+    processors: Processors | None = None
+    agreements: Agreements | None = None
+    max_retention: MaxRetention | None = None
     budgets: Budgets | None = None
-    limits: Limits | None = None
+    limits: PolicyLimits | None = None
 
     def policy(self) -> dict[str, object]:
         return self.model_dump(include=_POLICY, exclude_none=True)
@@ -103,8 +135,28 @@ class NewProject(ProjectChange):
 class NewKey(_Request):
     project: str = DEFAULT_PROJECT
     name: Name = ""
-    scopes: Annotated[list[Annotated[Scope, Field(strict=False)]], Field(min_length=1)] = sorted(USUAL_SCOPES)
+    scopes: Annotated[list[Annotated[Scope, Field(strict=False)]], Field(min_length=1)] | None = None
+    role: Annotated[
+        Role | None, Field(strict=False, description="A usual set of scopes, in addition to those that are given.")
+    ] = None
     expires_unix_ms: Annotated[int, Field(gt=0, le=MAX_INTEGER)] | None = None
+    networks: Networks = []
+    models: Models = []
+    surfaces: Surfaces = []
+
+
+class Limits(_Request):
+    """Where a key may be used; an empty list is no limit."""
+
+    networks: Networks | None = None
+    models: Models | None = None
+    surfaces: Surfaces | None = None
+
+
+class Rotation(_Request):
+    overlap_s: Annotated[
+        int, Field(ge=0, le=MAX_OVERLAP_MS // 1000, description="For how long the old key is still valid.")
+    ] = 0
 
 
 class ProjectAnswer(_Answer):
@@ -119,8 +171,13 @@ class ProjectAnswer(_Answer):
     redact_as: Substitution
     redact_words: str
     redact_patterns: str
+    prompts: PromptPolicy
     consent: ConsentPolicy
     stripe_customer: str
+    regions: str
+    processors: str
+    agreements: str
+    max_retention: str
     budgets: str
     limits: str
 
@@ -136,10 +193,38 @@ class KeyAnswer(_Answer):
     created_unix_ms: int
     expires_unix_ms: int | None
     revoked_unix_ms: int | None
+    networks: list[str]
+    models: list[str]
+    surfaces: list[str]
+    last_used_unix_ms: Annotated[int | None, Field(description="To the minute.")]
 
 
 class NewKeyAnswer(KeyAnswer):
     key: Annotated[str, Field(description="The key itself. It is shown this once.")]
+
+
+class NewWebhook(_Request):
+    project: str = DEFAULT_PROJECT
+    name: Name = ""
+    url: Annotated[str, Field(max_length=MAX_URL)]
+
+
+class WebhookAnswer(_Answer):
+    """A webhook without its secret."""
+
+    id: str
+    project: str
+    name: str
+    url: str
+    created_unix_ms: int
+
+
+class NewWebhookAnswer(WebhookAnswer):
+    secret: Annotated[str, Field(description="Signs what is sent there. It is shown this once.")]
+
+
+class WebhookList(BaseModel):
+    data: list[WebhookAnswer]
 
 
 class Projects(BaseModel):
@@ -249,6 +334,8 @@ def project_answer(project: Project) -> ProjectAnswer:
     return ProjectAnswer.model_validate(known | project.policy.values())
 
 
-def key_fields(key: Key) -> dict[str, object]:
+def key_fields(key: Key, last_used_unix_ms: int | None) -> dict[str, object]:
     """Return the fields of a `KeyAnswer`, the scopes in a stable order."""
-    return {name: getattr(key, name) for name in KeyAnswer.model_fields} | {"scopes": sorted(key.scopes)}
+    own = {name: getattr(key, name) for name in KeyAnswer.model_fields if hasattr(key, name)}
+    limits = {name: list(each) for name, each in asdict(key.limits).items()}
+    return own | limits | {"scopes": sorted(key.scopes), "last_used_unix_ms": last_used_unix_ms}

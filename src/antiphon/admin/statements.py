@@ -6,7 +6,7 @@ it. Few requests can wait.
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
 from typing import Annotated, Any
@@ -14,6 +14,7 @@ from typing import Annotated, Any
 from fastapi import Depends, FastAPI, Header, Query, Response
 
 from antiphon.admin import messages
+from antiphon.admin.callers import Check, own_or
 from antiphon.core.errors import CapacityError, NotFound, PolicyError
 from antiphon.core.identity import Principal, Scope
 from antiphon.core.ports import Clock
@@ -24,19 +25,6 @@ from antiphon.trust.control import Control
 SESSIONS_AT_ONCE = 20  # between two pauses
 PAUSE_S = 0.001
 MAX_WAITING = 8
-
-Check = Callable[[Any], Awaitable[Principal]]
-
-
-def readable_project(caller: Principal, project: str | None) -> str | None:
-    """Return the requested project, or the caller's own; `None` is all. Raises `NotFound` for others, unless the caller
-    manages the server.
-    """
-    if Scope.ADMIN in caller.scopes:
-        return project
-    if project not in (None, caller.project):
-        raise NotFound(f"project {project} not found", param="project")
-    return caller.project
 
 
 class _Pace:
@@ -52,7 +40,7 @@ class _Pace:
 
 
 def add_statements(
-    app: FastAPI, control: Control, billing: Billing, clock: Clock, reader: Check, administrator: Check
+    app: FastAPI, control: Control, billing: Billing, clock: Clock, reader: Check, biller: Check
 ) -> None:
     paced = replace(billing, pace=_Pace())
     thread = ThreadPoolExecutor(1, thread_name_prefix="statements")
@@ -81,9 +69,9 @@ def add_statements(
         accept: Annotated[str, Header()] = "",
     ) -> Any:
         """Return what a project owes for a month, by the price books of the configuration."""
-        owner = readable_project(caller, project) or caller.project
-        if margin and Scope.ADMIN not in caller.scopes:
-            raise PolicyError("costs are shown to administrators only", param="margin")
+        owner = own_or(caller, project, Scope.BILLING, Scope.ADMIN) or caller.project
+        if margin and not caller.scopes & {Scope.BILLING, Scope.ADMIN}:
+            raise PolicyError("costs are shown to administrators and billing only", param="margin")
         month = parse_period(period)
         await asyncio.to_thread(_check_project, control, owner)
         statement = await made(lambda: paced.statement(owner, month, clock.unix_ms(), margin))
@@ -94,7 +82,7 @@ def add_statements(
     @app.post(
         "/statements",
         operation_id="issue_statement",
-        dependencies=[Depends(administrator)],
+        dependencies=[Depends(biller)],
         response_model=messages.StatementAnswer,
         response_model_exclude_none=True,
         status_code=201,

@@ -2,7 +2,7 @@
 all that a project has.
 """
 
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Callable
 from contextlib import aclosing
 from typing import Annotated, Any
 
@@ -12,6 +12,7 @@ from fastapi.responses import StreamingResponse
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.types import Scope
 
+from antiphon.admin.callers import Check
 from antiphon.core.audit import Author
 from antiphon.core.identity import Principal
 from antiphon.core.tags import MAX_CHARS
@@ -51,7 +52,7 @@ def add_subjects(
     app: FastAPI,
     subjects: Subjects,
     author: Callable[[Principal, Scope], Author],
-    administrator: Callable[[Any], Awaitable[Principal]],
+    administrator: Check,
 ) -> None:
     @app.post(
         "/projects/{project_id}/subjects/export",

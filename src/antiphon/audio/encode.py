@@ -2,14 +2,14 @@
 
 FFmpeg's codecs and muxers do it, set so that bytes are sent as soon as the codec has them, without waiting for a full
 buffer or page. Equal samples give equal bytes, however they are split. Every container that holds tags says that the
-speech is synthetic, and that cannot be turned off. All of it blocks: on one core, a second of speech costs 1 ms (pcm at
-its own rate) to 15 ms (aac, opus).
+speech is synthetic, and no caller can turn that off. All of it blocks: on one core, a second of speech costs 1 ms (pcm
+at its own rate) to 15 ms (aac, opus).
 """
 
 import contextlib
 import io
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
 import av
@@ -101,8 +101,12 @@ class SpeechEncoder:
     a second header, which not every player skips.
     """
 
-    def __init__(self, format: SpeechFormat, rate: int, whole: bool = False) -> None:
-        """Open the encoder. `rate` (Hz) is that of the samples to push. Raises `UnsupportedParameter`."""
+    def __init__(
+        self, format: SpeechFormat, rate: int, whole: bool = False, tags: Mapping[str, str] = SYNTHETIC_TAGS
+    ) -> None:
+        """Open the encoder. `rate` (Hz) is that of the samples to push. Only a recording of people has other `tags`.
+        Raises `UnsupportedParameter`.
+        """
         check(format)
         kind = _KINDS[format.codec, format.container]
         self._rate, self._whole = rate, whole
@@ -116,7 +120,7 @@ class SpeechEncoder:
             format=kind.muxer,
             options={"flush_packets": "1", "fflags": "+bitexact"} | kind.muxer_options,
         )
-        self._container.metadata.update(SYNTHETIC_TAGS)
+        self._container.metadata.update(tags)
         options = {"flags": "+bitexact"} | kind.encoder_options
         if format.codec is Codec.FLAC:
             options["frame_size"] = str(format.sample_rate // _FLAC_FRAMES_A_SECOND)

@@ -166,11 +166,18 @@ class Generation(MeteredSession[LanguageOutput]):
             kept, remembered = keeping is not None and keeping.stored, keeping is not None
             opened = served.opened(kept, self._unmet, remembered)
             yield (replace(opened, rates=self._allowance.rates()) if self._allowance is not None else opened,)
-            async with aclosing(self._produced(self._spec)) as produced:
+            async with aclosing(self._produced(await self._given())) as produced:
                 async for events in produced:
                     yield events
         finally:
             giving_up.cancel()
+
+    async def _given(self) -> Spec:
+        """Return what the engine gets of the spec."""
+        prompts = self._prompts
+        if prompts is None or not self._served.elsewhere:
+            return self._spec
+        return await self._wait(lambda: prompts.hide(self._spec))
 
     def _produced(self, spec: Spec) -> AsyncGenerator[tuple[LanguageOutput, ...], None]:
         match spec:

@@ -20,6 +20,7 @@ from antiphon.core.call import Call
 from antiphon.core.entry import EntryKind
 from antiphon.core.errors import AntiphonError, BudgetExceeded, InternalError
 from antiphon.core.events import Failed
+from antiphon.core.ports import PromptFilter
 from antiphon.core.usage import Meter
 from antiphon.metering.allowances import Allowance
 from antiphon.metering.tally import Charged, Demand
@@ -57,6 +58,7 @@ class MeteredSession(ABC, Generic[Event]):
         self.on_end: Callable[[Any], None] = _nothing
         filters = services.filters(call)
         self._chain = Chain(filters) if filters else None
+        self._prompts = next((each for each in filters if isinstance(each, PromptFilter)), None)
         self._costs = False  # whether `_told` has yielded output that is not charged yet
         add_ons = sorted({getattr(each, "add_on", "") for each in filters} - {""})
         self._redacts = REDACT in add_ons
@@ -91,6 +93,10 @@ class MeteredSession(ABC, Generic[Event]):
     async def _pay(self, events: tuple[Event, ...]) -> None:
         """Charge for what is sent now, durable on return. Sets the outcome with the last event."""
 
+    async def _complete(self, events: tuple[Event, ...]) -> tuple[Event, ...]:
+        """Return the events that the filters let pass, with what the session makes of them."""
+        return events
+
     async def _free(self) -> None:
         """Free what it holds. May raise: the caller is charged all the same."""
 
@@ -119,6 +125,7 @@ class MeteredSession(ABC, Generic[Event]):
                         events = await self._chain.push(events)
                         if not events:
                             continue  # held back
+                        events = await self._complete(events)
                     if self._costs:
                         await self._pay(events)
                         self._costs = False

@@ -16,6 +16,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from antiphon.calls import demands, turn_rules
+from antiphon.calls.covering import Covering
 from antiphon.calls.metered import MeteredSession
 from antiphon.calls.services import Services
 from antiphon.core.arrivals import Arrivals
@@ -110,6 +111,8 @@ class Recognition(MeteredSession[Output]):
         self._tuning = turn_rules.tuning(spec.turns) if spec.turns else None
         self._recording_ms: int | None = None  # once decoded
         self._held = services.decoder.budget.hold()  # for the decoded audio
+        wanted = spec.redacted_audio
+        self._covering = Covering(wanted, self._held) if wanted is not None else None
         self._unread: deque[_Unread] = deque()
         self._listeners: list[asyncio.Task[None]] = []  # one for each channel
         self._something = asyncio.Event()
@@ -173,6 +176,8 @@ class Recognition(MeteredSession[Output]):
             self._recording_ms = len(channels[0]) // BYTES_PER_MS
             if self._allowance is not None:
                 self._allowance.cover(demands.heard(self._recording_ms, len(channels)))
+            if self._covering is not None:
+                self._covering.hear(channels)
             for at in range(0, len(channels[0]), PIECE_BYTES):
                 await self._hear([bytes(pcm[at : at + PIECE_BYTES]) for pcm in channels])
             await self._end()
@@ -402,6 +407,9 @@ class Recognition(MeteredSession[Output]):
                 self._costs = True
             yield (event,)
             self._measure(channel, heard)
+
+    async def _complete(self, events: tuple[Output, ...]) -> tuple[Output, ...]:
+        return events if self._covering is None else await self._covering.follow(events)
 
     def _judged(self, channel: _Channel, event: Interim | Final, turns: TurnRules) -> Interim | Final:
         """Return the event with the confidence that the turn is over. At a pause, also decide how much silence ends the

@@ -5,7 +5,9 @@ A name is a version or an alias of one; the answer contains the version. A versi
 and until when). After its sunset it is gone: the error names the successor.
 """
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
+from copy import copy
+from typing import Protocol
 
 from antiphon.catalogue.language import Served, Serves
 from antiphon.core.errors import UnknownModel
@@ -16,6 +18,22 @@ from antiphon.core.wire import ModelCard
 RECOGNISES: tuple[Serves, ...] = (TranscribeSpec,)
 ANSWERS: tuple[Serves, ...] = (GenerateSpec, EmbedSpec, InferSpec)
 SPEAKS: tuple[Serves, ...] = (SpeakSpec,)
+
+
+class Permit(Protocol):
+    """What one caller may use."""
+
+    @property
+    def unlimited(self) -> bool: ...
+
+    def serves(self, engines: Iterable[str]) -> bool:
+        """Return whether one of these engines may serve the caller."""
+
+    def allows(self, name: str, version: str, engines: Iterable[str]) -> bool:
+        """Return whether a model with these engines may be used under this name."""
+
+    def check(self, name: str, version: str, engines: Iterable[str]) -> None:
+        """Raise `PolicyError` if it may not."""
 
 
 class Catalogue:
@@ -30,9 +48,20 @@ class Catalogue:
         self._aliases = aliases
         self._clock = clock
         self._created_unix_s = created_unix_s
+        self._permit: Permit | None = None
 
-    def resolve(self, name: str, kinds: Collection[Serves]) -> Served:
-        """Return what serves a name. Raises `UnknownModel` if there is none, or not any more."""
+    def limited(self, permit: Permit) -> "Catalogue":
+        """Return the catalogue as a caller with this permit sees it."""
+        if permit.unlimited:
+            return self
+        seen = copy(self)
+        seen._permit = permit
+        return seen
+
+    def resolve(self, name: str, kinds: Collection[Serves], asked: str = "") -> Served:
+        """Return what serves a name; the caller `asked` for it by this or another name. Raises `UnknownModel` if there
+        is none, or not any more, and `PolicyError` if the caller may not use it.
+        """
         served = self.find(name, kinds)
         if served is None:
             offered = ", ".join(card.name for card in self.cards(kinds)) or "none"
@@ -40,6 +69,8 @@ class Catalogue:
         if self._gone(served):
             instead = f" Use {served.successor!r}." if served.successor else ""
             raise UnknownModel(f"The model {served.version!r} has been retired.{instead}", param="model")
+        if self._permit is not None:
+            self._permit.check(asked or name, served.version, served.engines)
         return served
 
     def find(self, name: str, kinds: Collection[Serves]) -> Served | None:
@@ -48,18 +79,28 @@ class Catalogue:
         return served if served is not None and served.serves in kinds else None
 
     def first(self, kinds: Collection[Serves]) -> Served | None:
-        """Return the first of the configuration, which serves callers that name none."""
-        here = (served for served in self._served.values() if served.serves in kinds and not self._gone(served))
-        return next(here, None)
+        """Return the first of the configuration, which serves callers that name none. If the caller may use none, it
+        is one that they may not use.
+        """
+        here = [served for served in self._served.values() if served.serves in kinds and not self._gone(served)]
+        return next((each for each in here if self._allows(each.version, each)), here[0] if here else None)
 
     def cards(self, kinds: Collection[Serves]) -> list[ModelCard]:
-        """Return every public name."""
+        """Return every public name that the caller may use."""
         names = {version: version for version in self._served} | dict(self._aliases)
+        here = ((name, self._served[version]) for name, version in sorted(names.items()))
         return [
-            ModelCard(name, version, self._created_unix_s, self._served[version].languages)
-            for name, version in sorted(names.items())
-            if self._served[version].serves in kinds and not self._gone(self._served[version])
+            ModelCard(name, each.version, self._created_unix_s, each.languages)
+            for name, each in here
+            if each.serves in kinds and not self._gone(each) and self._allows(name, each)
         ]
+
+    def names(self) -> dict[str, Served]:
+        """Return what serves each public name, of all kinds."""
+        return dict(self._served) | {name: self._served[version] for name, version in self._aliases.items()}
+
+    def _allows(self, name: str, served: Served) -> bool:
+        return self._permit is None or self._permit.allows(name, served.version, served.engines)
 
     def _gone(self, served: Served) -> bool:
         return served.sunset_unix_s is not None and self._clock.unix_ms() >= served.sunset_unix_s * 1000

@@ -24,7 +24,8 @@ _KINDS: dict[Serves, str] = {
 @dataclass(frozen=True, slots=True)
 class Served:
     """One version of a model, with the engine and the kind of call that it serves. `fingerprint` identifies the
-    weights, if known. `Voices` has the voices of one that speaks.
+    weights, if known. `elsewhere`: a server behind this one may answer. `Voices` has the voices of one that speaks.
+    `engines` are the names of its engines.
     """
 
     version: str
@@ -34,6 +35,8 @@ class Served:
     deprecated_unix_s: int | None = None
     sunset_unix_s: int | None = None
     successor: str = ""
+    elsewhere: bool = False
+    engines: tuple[str, ...] = ()
 
     def check(self, asked: Serves) -> None:
         """Raise `CallerError` if it is a model of another kind."""

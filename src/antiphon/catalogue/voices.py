@@ -5,9 +5,10 @@ only a voice, so a voice's name alone also selects its model.
 """
 
 from collections.abc import Mapping, Sequence
+from copy import copy
 from dataclasses import dataclass
 
-from antiphon.catalogue.catalogue import SPEAKS, Catalogue
+from antiphon.catalogue.catalogue import SPEAKS, Catalogue, Permit
 from antiphon.core.errors import UnknownModel, UnknownVoice, UnsupportedParameter
 from antiphon.core.ports import Aligner, Synthesiser
 from antiphon.core.wire import ModelCard, VoiceCard
@@ -48,19 +49,33 @@ class Voices:
         self._catalogue = catalogue
         self._voices = voices
         self._names = names
+        self._permit: Permit | None = None
+
+    def limited(self, permit: Permit) -> "Voices":
+        """Return the voices as a caller with this permit sees them."""
+        if permit.unlimited:
+            return self
+        seen = copy(self)
+        seen._catalogue = self._catalogue.limited(permit)
+        seen._permit = permit
+        return seen
 
     def resolve(self, model: str, voice: str) -> tuple[str, Voice]:
-        """Return the version that answers, and its voice. Raises `UnknownModel`, `UnknownVoice`."""
+        """Return the version that answers, and its voice. Raises `UnknownModel`, `UnknownVoice`, and `PolicyError` if
+        the caller may use neither this model nor this voice.
+        """
         own = self._names.get(voice, voice)
         if self._catalogue.find(model, SPEAKS):
             version = self._catalogue.resolve(model, SPEAKS).version
         else:
-            version = self._version_with(self._names.get(model, model))
+            version = self._version_with(model)
         speakers = self._voices[version]
         if not voice:
-            return version, speakers[0]
+            return version, next(each for each in speakers if self._may_speak(each))
         for speaker in speakers:
             if speaker.name == own:
+                if self._permit is not None and not self._may_speak(speaker):
+                    self._permit.check(model, version, (speaker.name,))
                 return version, speaker
         offered = ", ".join(card.name for card in self.cards())
         raise UnknownVoice(f"Voice {voice[:64]!r} not found. Available: {offered}.", param="voice")
@@ -74,16 +89,20 @@ class Voices:
             raise UnsupportedParameter("The voices of a dialogue must have the same sample rate.", param="voice")
         return voice
 
-    def _version_with(self, own: str) -> str:
+    def _version_with(self, name: str) -> str:
+        """Return the version with the voice of that name."""
+        own = self._names.get(name, name)
         for version, speakers in self._voices.items():
             if any(speaker.name == own for speaker in speakers):
-                return self._catalogue.resolve(version, SPEAKS).version
+                return self._catalogue.resolve(version, SPEAKS, asked=name).version
         offered = ", ".join(card.name for card in self.models())
         raise UnknownModel(f"No speech model of that name. Available: {offered or 'none'}.", param="model")
 
     def cards(self) -> list[VoiceCard]:
-        """Return every public name of a voice."""
-        voices = {voice.name: voice for speakers in self._voices.values() for voice in speakers}
+        """Return every public name of a voice that the caller may use."""
+        versions = {card.local for card in self.models()}
+        here = (voice for version, speakers in self._voices.items() if version in versions for voice in speakers)
+        voices = {voice.name: voice for voice in here if self._may_speak(voice)}
         names = {**{own: own for own in voices}, **self._names}
         return [
             VoiceCard(name, own, voices[own].language, voices[own].engine.sample_rate)
@@ -94,6 +113,9 @@ class Voices:
     def models(self) -> list[ModelCard]:
         """Return every public name of a model that speaks."""
         return self._catalogue.cards(SPEAKS)
+
+    def _may_speak(self, voice: Voice) -> bool:
+        return self._permit is None or self._permit.serves((voice.name,))
 
 
 def _primary(tag: str) -> str:

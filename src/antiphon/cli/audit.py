@@ -42,7 +42,7 @@ def verify_log(
     forge the result: to be sure, compare checkpoints that were kept elsewhere, on another machine, with
     `examples/verify_audit.py`.
     """
-    directory, stores, signer = _opened(config, data_dir)
+    directory, stores, signer = opened(config, data_dir)
     last = read_last(directory)
     outside = [each for path in since or () for each in _read(path)]
     found = asyncio.run(verify(stores.trail, [*([last] if last else []), *outside], signer.verifier))
@@ -65,7 +65,7 @@ def export(
     data_dir: ConfiguredDataDir = None,
 ) -> None:
     """Print the records, one per line. `examples/verify_audit.py` needs all of them, from the first on."""
-    _, stores, signer = _opened(config, data_dir)
+    _, stores, signer = opened(config, data_dir)
     size = asyncio.run(_export(stores.trail, format, start, project, signer.verifier.name))
     record = caller().did(Action.AUDIT_EXPORT, project or "", signer.verifier.name, f"{format}, from {start} to {size}")
     stores.find_directory().note(record)
@@ -78,7 +78,7 @@ def checkpoint(
     data_dir: ConfiguredDataDir = None,
 ) -> None:
     """Print the newest signed checkpoint. Keep it where nobody who controls this machine can change it."""
-    directory, _, signer = _opened(config, data_dir)
+    directory, _, signer = opened(config, data_dir)
     if key:
         print(signer.verifier)
         return
@@ -101,7 +101,7 @@ async def _export(trail: Trail, format: Format, start: int, project: str | None,
     return start
 
 
-def _opened(config: Path | None, data_dir: str | None) -> tuple[Path, Stores, Signer]:
+def opened(config: Path | None, data_dir: str | None) -> tuple[Path, Stores, Signer]:
     """Return the data directory of the configured server, its stores and its signer. Raises `NotFound` if there is
     none.
     """

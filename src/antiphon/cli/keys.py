@@ -1,4 +1,4 @@
-"""`antiphon keys`: make, list and revoke API keys, also without a running server."""
+"""`antiphon keys`: make, list, rotate, limit and revoke API keys, also without a running server."""
 
 import os
 import re
@@ -14,14 +14,37 @@ from rich.console import Console
 from rich.table import Table
 
 from antiphon.cli.options import ConfigFile, ConfiguredDataDir, configured, configured_stores
-from antiphon.core.audit import Author
+from antiphon.core.audit import Author, limits_of
 from antiphon.core.errors import CallerError, NotFound
-from antiphon.core.identity import DEFAULT_PROJECT, ENVIRONMENT_KEY_ID, USUAL_SCOPES, Key, Scope
+from antiphon.core.identity import (
+    DEFAULT_PROJECT,
+    ENVIRONMENT_KEY_ID,
+    NO_LIMITS,
+    ROLES,
+    USUAL_SCOPES,
+    Key,
+    KeyLimits,
+    Role,
+    Scope,
+)
 from antiphon.core.units import NS_PER_MS
 from antiphon.trust.control import Control
+from antiphon.trust.last_use import FILE_NAME as USES_NAME
+from antiphon.trust.last_use import read_uses
 from antiphon.trust.pairs import Pairs
 
-app = typer.Typer(help="Make, list and revoke API keys.", no_args_is_help=True)
+app = typer.Typer(help="Make, list, rotate, limit and revoke API keys.", no_args_is_help=True)
+
+Networks = Annotated[
+    list[str] | None,
+    typer.Option("--network", help="A network that may use it, as 192.0.2.0/24; repeatable."),
+]
+Models = Annotated[
+    list[str] | None, typer.Option("--model", help="A pattern of models that it may use, as 'gpt-*'; repeatable.")
+]
+Surfaces = Annotated[
+    list[str] | None, typer.Option("--surface", help="A vendor's API on which it may be used, as openai; repeatable.")
+]
 
 _UNITS_MS = {"m": 60_000, "h": 3_600_000, "d": 86_400_000, "w": 604_800_000}
 
@@ -31,19 +54,21 @@ def create(
     project: Annotated[str, typer.Option(help="The project that is charged.")] = DEFAULT_PROJECT,
     name: Annotated[str, typer.Option(help="A name for the key, for the list.")] = "",
     scope: Annotated[list[Scope] | None, typer.Option(help="What the key may do; can be repeated.")] = None,
+    role: Annotated[Role | None, typer.Option(help="A usual set of scopes, beside those given.")] = None,
     expires: Annotated[str | None, typer.Option(help="Expires after: 90m, 12h, 30d or 4w. Never if left out.")] = None,
+    network: Networks = None,
+    model: Models = None,
+    surface: Surfaces = None,
     config: ConfigFile = None,
     data_dir: ConfiguredDataDir = None,
 ) -> None:
     """Make a key and print it. It is shown only once."""
     now = now_unix_ms()
-    key, secret = open_control(config, data_dir).create_key(
-        project, name, scope or USUAL_SCOPES, now, now + parse_duration_ms(expires) if expires else None
-    )
-    print(secret)
-    until = f" until {shown_time(key.expires_unix_ms)}" if key.expires_unix_ms else ""
-    may = ", ".join(sorted(key.scopes))
-    print(f"Key {key.id} of project {key.project} may {may}{until}. Keep it: it is not shown again.", file=sys.stderr)
+    scopes = {*(scope or ()), *(ROLES[role] if role else ())} or USUAL_SCOPES
+    ends = now + parse_duration_ms(expires) if expires else None
+    limits = KeyLimits(tuple(network or ()), tuple(model or ()), tuple(surface or ()))
+    made = open_control(config, data_dir).create_key(project, name, scopes, now, ends, limits)
+    _print_new(*made)
 
 
 @app.command("list")
@@ -53,12 +78,49 @@ def list_keys(
     data_dir: ConfiguredDataDir = None,
 ) -> None:
     """Show every key, revoked ones too, without its secret."""
-    table = Table("Id", "Project", "Name", "May", "Made", "State", box=rich.box.SIMPLE_HEAD)
+    table = Table("Id", "Project", "Name", "May", "Made", "Last used", "State", box=rich.box.SIMPLE_HEAD)
     now = now_unix_ms()
+    uses = read_uses(configured(config, data_dir).directory / USES_NAME)
     for key in find_control(config, data_dir).list_keys(project):
         may = ", ".join(sorted(key.scopes))
-        table.add_row(key.id, key.project, key.name, may, shown_time(key.created_unix_ms), _state(key, now))
+        if key.limits != NO_LIMITS:
+            may += f"; {limits_of(key.limits)}"
+        used = shown_time(uses[key.id]) if key.id in uses else "-"
+        table.add_row(key.id, key.project, key.name, may, shown_time(key.created_unix_ms), used, _state(key, now))
     Console(markup=False, emoji=False).print(table)
+
+
+@app.command()
+def rotate(
+    key_id: Annotated[str, typer.Argument(metavar="ID", help="The key's id, as in the list.")],
+    overlap: Annotated[
+        str, typer.Option(help="For how long the old key is still valid: 90m, 24h, 7d; 'none' ends it now.")
+    ] = "24h",
+    config: ConfigFile = None,
+    data_dir: ConfiguredDataDir = None,
+) -> None:
+    """Make a key like another one, print it, and let the other expire after the overlap."""
+    overlap_ms = 0 if overlap == "none" else parse_duration_ms(overlap, "overlap")
+    now = now_unix_ms()
+    _print_new(*open_control(config, data_dir).rotate_key(key_id, overlap_ms, now))
+    print(f"Key {key_id} is valid until {shown_time(now + overlap_ms)} at most.", file=sys.stderr)
+
+
+@app.command()
+def limit(
+    key_id: Annotated[str, typer.Argument(metavar="ID", help="The key's id, as in the list.")],
+    network: Networks = None,
+    model: Models = None,
+    surface: Surfaces = None,
+    config: ConfigFile = None,
+    data_dir: ConfiguredDataDir = None,
+) -> None:
+    """Set where a key may be used; what is left out is no limit any more. A running server applies it within a
+    second.
+    """
+    limits = KeyLimits(tuple(network or ()), tuple(model or ()), tuple(surface or ()))
+    key = open_control(config, data_dir).limit_key(key_id, limits, now_unix_ms())
+    print(f"Key {key.id} of project {key.project}: {limits_of(key.limits)}.")
 
 
 @app.command()
@@ -87,9 +149,20 @@ def revoke(
     print(f"Key {key.id} of project {key.project} is revoked.")
 
 
+def _print_new(key: Key, secret: str) -> None:
+    """Print a new key, alone, and what it may do beside it."""
+    print(secret)
+    until = f" until {shown_time(key.expires_unix_ms)}" if key.expires_unix_ms else ""
+    may = ", ".join(sorted(key.scopes))
+    print(f"Key {key.id} of project {key.project} may {may}{until}. Keep it: it is not shown again.", file=sys.stderr)
+
+
 def open_control(config: Path | None, data_dir: str | None) -> Control:
     """Return the projects and keys of the configured server; create them if absent."""
-    return Control(configured_stores(config, data_dir).open_directory(), caller())
+    from antiphon.stores import open_stores
+
+    settings = configured(config, data_dir)
+    return Control(open_stores(settings.directory).open_directory(), caller(), settings.profiles.found)
 
 
 def find_control(config: Path | None, data_dir: str | None) -> Control:

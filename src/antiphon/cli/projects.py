@@ -10,7 +10,7 @@ from rich.table import Table
 from antiphon.cli.keys import find_control, now_unix_ms, open_control, parse_duration_ms, shown_time
 from antiphon.cli.options import ConfigFile, ConfiguredDataDir
 from antiphon.cli.subjects import ApiKey, Url, Yes, erase_project
-from antiphon.core.policy import MAX_WEIGHT, ConsentPolicy, Marking, Policy, TagPolicy
+from antiphon.core.policy import MAX_WEIGHT, ConsentPolicy, Marking, Policy, PromptPolicy, TagPolicy
 from antiphon.core.redaction import Substitution
 
 app = typer.Typer(help="Make, change and list projects, which own keys and usage.", no_args_is_help=True)
@@ -51,6 +51,25 @@ RedactWords = Annotated[
 RedactPatterns = Annotated[
     list[str] | None, typer.Option("--redact-pattern", help="A regular expression whose matches are hidden; as above.")
 ]
+Prompts = Annotated[
+    PromptPolicy | None,
+    typer.Option(
+        help="What engines elsewhere get of prompts with personal data: all of it, or placeholders, which are put back "
+        "in answers with 'restored'."
+    ),
+]
+Regions = Annotated[
+    str | None, typer.Option(help="Regions that engines must be in: 'eu' or 'eu-de,eu-fr'; '' is anywhere.")
+]
+Processors = Annotated[
+    str | None, typer.Option(help="Who may run its engines: 'self', or 'self,acme-gpu'; '' is anybody.")
+]
+Agreements = Annotated[
+    str | None, typer.Option(help="What processors must have signed: 'baa', 'dpa' or 'baa,dpa'; '' is nothing.")
+]
+MaxRetention = Annotated[
+    str | None, typer.Option(help="For how long engines may retain content: 'none', 30d; '' is any time.")
+]
 Consent = Annotated[
     ConsentPolicy | None,
     typer.Option(help="Which calls need a tag 'consent=...': none, or those that hear a voice."),
@@ -82,8 +101,13 @@ def create(
     redact_as: RedactAs = None,
     redact_words: RedactWords = None,
     redact_patterns: RedactPatterns = None,
+    prompts: Prompts = None,
     consent: Consent = None,
     stripe_customer: StripeCustomer = None,
+    regions: Regions = None,
+    processors: Processors = None,
+    agreements: Agreements = None,
+    max_retention: MaxRetention = None,
     budgets: Budgets = None,
     limits: Limits = None,
     config: ConfigFile = None,
@@ -99,8 +123,13 @@ def create(
         redact_as=redact_as,
         redact_words=redact_words,
         redact_patterns=redact_patterns,
+        prompts=prompts,
         consent=consent,
         stripe_customer=stripe_customer,
+        regions=regions,
+        processors=processors,
+        agreements=agreements,
+        max_retention=max_retention,
         budgets=budgets,
         limits=limits,
     )
@@ -119,8 +148,13 @@ def change(
     redact_as: RedactAs = None,
     redact_words: RedactWords = None,
     redact_patterns: RedactPatterns = None,
+    prompts: Prompts = None,
     consent: Consent = None,
     stripe_customer: StripeCustomer = None,
+    regions: Regions = None,
+    processors: Processors = None,
+    agreements: Agreements = None,
+    max_retention: MaxRetention = None,
     budgets: Budgets = None,
     limits: Limits = None,
     config: ConfigFile = None,
@@ -136,8 +170,13 @@ def change(
         redact_as=redact_as,
         redact_words=redact_words,
         redact_patterns=redact_patterns,
+        prompts=prompts,
         consent=consent,
         stripe_customer=stripe_customer,
+        regions=regions,
+        processors=processors,
+        agreements=agreements,
+        max_retention=max_retention,
         budgets=budgets,
         limits=limits,
     )
@@ -157,7 +196,7 @@ def forget_tags(project_id: Id, config: ConfigFile = None, data_dir: ConfiguredD
 @app.command("rotate-key")
 def rotate_key(project_id: Id, config: ConfigFile = None, data_dir: ConfiguredDataDir = None) -> None:
     """Have a project's content sealed by a new key. What the earlier ones sealed stays readable until its end."""
-    open_control(config, data_dir).rotate_key(project_id)
+    open_control(config, data_dir).rotate_content_key(project_id)
     print(f"Content of project {project_id} is sealed by a new key from now on.")
 
 

@@ -11,6 +11,7 @@ from antiphon.config.engines import (
     OpenVino,
     Piper,
     Recogniser,
+    Remote,
     Version,
     Whisper,
 )
@@ -22,7 +23,16 @@ from antiphon.config.names import (
     VENDOR_SPEECH_NAMES,
     VENDOR_VOICE_NAMES,
 )
-from antiphon.config.settings import DETECTOR, ENGINES, MODELS, RECOGNISERS, SPEECH_SAMPLES, VOICES, Config
+from antiphon.config.settings import (
+    DETECTOR,
+    ENGINES,
+    MODELS,
+    RECOGNISERS,
+    SPEECH_SAMPLES,
+    VOICES,
+    Config,
+    processing_of,
+)
 from antiphon.config.sources import load
 from antiphon.config.tables import (
     AtOnce,
@@ -34,6 +44,7 @@ from antiphon.config.tables import (
     Inspection,
     Limits,
     Objectives,
+    Oidc,
     Pricing,
     Provenance,
     Recognition,
@@ -70,6 +81,7 @@ __all__ = [
     "Limits",
     "Moonshine",
     "Objectives",
+    "Oidc",
     "OpenAI",
     "OpenInference",
     "OpenMeterExport",
@@ -80,10 +92,12 @@ __all__ = [
     "Recogniser",
     "Recognition",
     "Redaction",
+    "Remote",
     "StripeExport",
     "Version",
     "WebhookExport",
     "Whisper",
     "Witness",
     "load",
+    "processing_of",
 ]

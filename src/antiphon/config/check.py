@@ -1,10 +1,15 @@
 """What the types of the tables cannot express."""
 
 import ipaddress
+import re
 
-from antiphon.config.engines import OpenAI, OpenInference, Piper, Recogniser, Version
+from antiphon.config.engines import OpenAI, OpenInference, Piper, Recogniser, Remote, Version
+from antiphon.config.exports import Export
 from antiphon.config.settings import Config
 from antiphon.core.errors import CallerError
+from antiphon.core.place import MAX_CHARS, NOBODY, NOWHERE, PROCESSOR, REGION, RETENTION, SELF, parse_retention
+from antiphon.trust.oidc import is_safe
+from antiphon.trust.profiles import PROFILES
 
 
 class Invalid(CallerError):
@@ -42,6 +47,12 @@ def check(config: Config) -> None:
     for name, table in config.engines.items():
         if isinstance(table, OpenAI | OpenInference) and not table.url.startswith(("http://", "https://", "grpc://")):
             raise Invalid(f"setting engines.{name}.url: expected http://HOST:PORT")
+    if config.oidc.issuer and not is_safe(config.oidc.issuer):
+        raise Invalid("setting oidc.issuer: expected https://HOST, the provider's issuer")
+    if config.oidc.issuer and not (config.oidc.audience and config.oidc.roles):
+        raise Invalid("setting oidc: set audience and roles, too")
+    _check_places(config)
+    _check_profiles(config)
     if bool(config.tls_cert) != bool(config.tls_key):
         raise Invalid("settings tls_cert and tls_key: set both or neither")
     if config.tls_cert and config.tls_self_signed:
@@ -56,8 +67,40 @@ def check(config: Config) -> None:
     if any(char.isspace() or char == "+" for char in config.audit.origin):
         raise Invalid("setting audit.origin: expected a name without blanks and plus signs, as example.com/audit")
     networks = {"fetch.allow": config.fetch.allow, "inspection.open_to": config.inspection.open_to}
+    networks |= {"proxies": config.proxies}
     for setting, network in ((setting, network) for setting, listed in networks.items() for network in listed):
         try:
             ipaddress.ip_network(network)
         except ValueError:
             raise Invalid(f"setting {setting}: {network!r} is not a network such as 10.0.0.0/8") from None
+
+
+def _check_places(config: Config) -> None:
+    """Check regions, processors and retentions."""
+    tables = {f"engines.{name}.": e for name, e in config.engines.items() if isinstance(e, Remote)}
+    placed: dict[str, Remote | Export] = {**tables, **{f"export.{name}.": e for name, e in config.export.items()}}
+    regions = {"region": config.region} | {f"{setting}region": each.region for setting, each in placed.items()}
+    processors = {f"{setting}processor": each.processor for setting, each in placed.items()}
+    for names, pattern, nothing, example in (
+        (regions, REGION, NOWHERE, "eu-de"),
+        (processors, PROCESSOR, NOBODY, f"{SELF!r} or acme-gpu"),
+    ):
+        for setting, name in names.items():
+            if name and (name == nothing or len(name) > MAX_CHARS or not re.fullmatch(pattern, name)):
+                raise Invalid(f"setting {setting}: {name!r} is not a name such as {example}")
+    for setting, each in placed.items():
+        try:
+            parse_retention(each.retention)
+        except ValueError:
+            raise Invalid(f"setting {setting}retention: expected {RETENTION}") from None
+
+
+def _check_profiles(config: Config) -> None:
+    """Check that the configured profiles are known, and that the audit log is kept for as long as they need."""
+    named = {"profiles.new": config.profiles.new}
+    named |= {f"profiles.projects.{project}": name for project, name in config.profiles.projects.items()}
+    for setting, name in named.items():
+        if name and name not in PROFILES:
+            raise Invalid(f"setting {setting}: expected one of {', '.join(PROFILES)}")
+        if name and config.audit.keep_days < PROFILES[name].audit_days:
+            raise Invalid(f"setting audit.keep_days: the profile '{name}' needs {PROFILES[name].audit_days} or more")

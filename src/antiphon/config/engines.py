@@ -5,6 +5,7 @@ from typing import Annotated, Literal
 
 from msgspec import Meta
 
+from antiphon.config.agreements import Agreements
 from antiphon.config.tables import NotNegative, Positive, Table
 from antiphon.core.capabilities import Ability
 
@@ -46,7 +47,18 @@ class Embedding(Backend, frozen=True, kw_only=True, forbid_unknown_fields=True, 
     model: str
 
 
-class OpenAI(Backend, frozen=True, kw_only=True, forbid_unknown_fields=True, tag_field="kind", tag="openai"):
+class Remote(Backend, frozen=True, kw_only=True):
+    """An engine elsewhere: its region, who operates it (`self` or a name), the agreements with them, and for how long
+    content is retained there. What is not said satisfies no policy that asks for it.
+    """
+
+    region: str = ""
+    processor: str = ""
+    agreements: Agreements = ()
+    retention: str = ""
+
+
+class OpenAI(Remote, frozen=True, kw_only=True, forbid_unknown_fields=True, tag_field="kind", tag="openai"):
     """A server with OpenAI's API. `server` is its kind; `api_key_env` names the variable that holds its key. `cannot`
     lists the abilities that its model lacks.
     """
@@ -60,7 +72,7 @@ class OpenAI(Backend, frozen=True, kw_only=True, forbid_unknown_fields=True, tag
 
 
 class OpenInference(
-    Backend, frozen=True, kw_only=True, forbid_unknown_fields=True, tag_field="kind", tag="open-inference"
+    Remote, frozen=True, kw_only=True, forbid_unknown_fields=True, tag_field="kind", tag="open-inference"
 ):
     """A server with the Open Inference Protocol v2."""
 

@@ -5,6 +5,7 @@ from typing import Annotated, Literal
 import msgspec
 from msgspec import Meta
 
+from antiphon.config.agreements import Agreements
 from antiphon.config.tables import NotNegative, Positive, Table
 from antiphon.core.usage import Dimension
 
@@ -21,8 +22,14 @@ class ExportMeter(Table, frozen=True, kw_only=True):
 class Export(Table, frozen=True, kw_only=True):
     """The export of usage to an external receiver, summed per interval, from now on or from the `beginning` of the
     ledger. Without `meters` there is one for each dimension; `without` are dimensions that no meter counts. `by` are
-    the properties that separate events.
+    the properties that separate events. Region, processor, agreements and retention are those of the receiver; it gets
+    no content, so they are only shown in evidence.
     """
+
+    region: str = ""
+    processor: str = ""
+    agreements: Agreements = ()
+    retention: str = ""
 
     interval_s: Annotated[int, Meta(ge=1, le=3600)] = 300
     start: Literal["now", "beginning"] = "now"

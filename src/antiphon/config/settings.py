@@ -5,8 +5,19 @@ from pathlib import Path
 
 import msgspec
 
-from antiphon.config.engines import Embedding, Engine, Moonshine, OpenVino, Piper, Recogniser, Version, Whisper
-from antiphon.config.exports import OpenMeterExport, StripeExport, WebhookExport
+from antiphon.config.agreements import EndingAgreement, ProfileNames
+from antiphon.config.engines import (
+    Embedding,
+    Engine,
+    Moonshine,
+    OpenVino,
+    Piper,
+    Recogniser,
+    Remote,
+    Version,
+    Whisper,
+)
+from antiphon.config.exports import Export, OpenMeterExport, StripeExport, WebhookExport
 from antiphon.config.names import (
     VENDOR_EMBEDDING_NAMES,
     VENDOR_LANGUAGE_NAMES,
@@ -23,6 +34,7 @@ from antiphon.config.tables import (
     Inspection,
     Limits,
     Objectives,
+    Oidc,
     Port,
     Pricing,
     Provenance,
@@ -30,6 +42,8 @@ from antiphon.config.tables import (
     Redaction,
     Table,
 )
+from antiphon.core.errors import UnknownModel
+from antiphon.core.place import MAX_CHARS, SELF, Agreement, Processing, parse_retention
 from antiphon.models import CATALOG, is_hub_name
 
 DETECTOR = "silero-vad"
@@ -66,6 +80,9 @@ class Config(Table, frozen=True, kw_only=True):
     tls_key: str = ""
     tls_self_signed: bool = False
     log_level: str = "info"
+    region: str = ""
+    proxies: tuple[str, ...] = ()
+    profiles: ProfileNames = msgspec.field(default_factory=ProfileNames)
     models: dict[str, str | Version] = msgspec.field(default_factory=lambda: dict(MODELS))
     engines: dict[str, Engine] = msgspec.field(default_factory=lambda: dict(ENGINES))
     voices: dict[str, str] = msgspec.field(default_factory=lambda: dict(VOICES))
@@ -77,6 +94,7 @@ class Config(Table, frozen=True, kw_only=True):
     encryption: Encryption = Encryption()
     audit: Audit = Audit()
     budgets: Budgets = Budgets()
+    oidc: Oidc = msgspec.field(default_factory=Oidc)
     pricing: Pricing = msgspec.field(default_factory=Pricing)
     provenance: Provenance = Provenance()
     grpc: Grpc = Grpc()
@@ -116,6 +134,22 @@ class Config(Table, frozen=True, kw_only=True):
         return any(isinstance(engine, Piper) for engine in self.engines.values())
 
     @property
+    def processing(self) -> dict[str, Processing]:
+        """Where each engine processes content, and by whom. Those of this machine are the operator's own."""
+        own = Processing(self.region, SELF, retention_s=0)
+        return {name: processing_of(e) if isinstance(e, Remote) else own for name, e in self.engines.items()}
+
+    def serving(self, name: str) -> tuple[str, ...]:
+        """Return the engines behind a public name of a model or a voice. Raises `UnknownModel`."""
+        found = self.versions.get(self.aliases.get(name, name))
+        voice = self.voices.get(name, name)
+        if found is None and isinstance(self.engines.get(voice), Piper):
+            return (voice,)
+        if found is None:
+            raise UnknownModel(f"Model {name[:MAX_CHARS]!r} not found.", param="model")
+        return found.engines
+
+    @property
     def catalogued(self) -> tuple[str, ...]:
         """The models of the catalog, and of the hub, that must be pulled before the server starts."""
         others = (e for e in self.engines.values() if isinstance(e, OpenVino | Embedding | Piper))
@@ -127,3 +161,10 @@ class Config(Table, frozen=True, kw_only=True):
     @property
     def workers(self) -> int:
         return self.recognition.workers or min(4, os.cpu_count() or 1)
+
+
+def processing_of(table: Remote | Export) -> Processing:
+    """Return what a table says about place and processor."""
+    ends = {each.name: each.until for each in table.agreements if isinstance(each, EndingAgreement)}
+    endless = {each: None for each in table.agreements if isinstance(each, Agreement)}
+    return Processing(table.region, table.processor, {**endless, **ends}, parse_retention(table.retention))

@@ -5,6 +5,8 @@ from typing import Annotated, Literal
 import msgspec
 from msgspec import Meta
 
+from antiphon.core.identity import DEFAULT_PROJECT, Role
+
 Port = Annotated[int, Meta(ge=0, le=65_535)]
 Positive = Annotated[int, Meta(ge=1)]
 NotNegative = Annotated[int, Meta(ge=0)]
@@ -167,6 +169,18 @@ class Budgets(Table, frozen=True, kw_only=True):
 
     webhook: str = ""
     secret_env: str = ""
+
+
+class Oidc(Table, frozen=True, kw_only=True):
+    """Sign-in to the management API with ID tokens of an OpenID provider, for callers whose `claim` has one of the
+    `roles`, as members of a `project`. Without an `issuer`, there is none.
+    """
+
+    issuer: str = ""
+    audience: str = ""
+    claim: str = "roles"
+    roles: dict[str, Role] = msgspec.field(default_factory=dict)
+    project: str = DEFAULT_PROJECT
 
 
 class Inspection(Table, frozen=True, kw_only=True):

@@ -14,7 +14,7 @@ from json.encoder import encode_basestring
 from typing import NamedTuple
 
 from antiphon.core.budgets import parse_budgets, parse_limits
-from antiphon.core.identity import Key
+from antiphon.core.identity import NO_LIMITS, Key, KeyLimits
 from antiphon.core.merkle import HASH_BYTES
 from antiphon.core.policy import Policy
 
@@ -38,7 +38,10 @@ class Action(StrEnum):
     MASTER_KEY_CHANGE = "master_key.change"
     KEY_CREATE = "key.create"
     KEY_CHANGE = "key.change"
+    KEY_ROTATE = "key.rotate"
     KEY_REVOKE = "key.revoke"
+    WEBHOOK_CREATE = "webhook.create"
+    WEBHOOK_DELETE = "webhook.delete"
     PRICES_CHANGE = "prices.change"
     BUDGET_CHANGE = "budget.change"
     ANSWER_READ = "answer.read"
@@ -55,6 +58,7 @@ class Action(StrEnum):
     AUDIT_EXPORT = "audit.export"
     AUDIT_EXPIRE = "audit.expire"
     AUDIT_LOSE = "audit.lose"  # records that were lost because there was no room
+    ENGINE_REFUSE = "engine.refuse"  # no engine of a model is where, or whose, the project's policy requires
     REDACTION_FAIL = "redaction.fail"
     CLOCK_SET_BACK = "clock.set_back"
     SERVER_START = "server.start"
@@ -191,8 +195,15 @@ def _limits(policy: Policy) -> dict[str, str]:
 
 
 def scopes_of(key: Key) -> str:
-    """Return the key's scopes, as a record's reason."""
-    return f"scopes: {' '.join(sorted(key.scopes))}"
+    """Return the key's scopes, and its limits if it has any, as a record's reason."""
+    limits = limits_of(key.limits) if key.limits != NO_LIMITS else ""
+    return f"scopes: {' '.join(sorted(key.scopes))}{'; ' if limits else ''}{limits}"
+
+
+def limits_of(limits: KeyLimits) -> str:
+    """Return the limits of a key, as a record's reason."""
+    named = {"networks": limits.networks, "models": limits.models, "surfaces": limits.surfaces}
+    return "; ".join(f"{name}: {' '.join(each) or 'any'}" for name, each in named.items())
 
 
 def parse(body: bytes) -> AuditRecord:

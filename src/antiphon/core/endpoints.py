@@ -8,12 +8,23 @@ from typing import Any, Generic, Protocol, TypeVar, runtime_checkable
 from antiphon.core.capabilities import SpeechAbility
 from antiphon.core.conversation.spec import ConverseSpec
 from antiphon.core.errors import AntiphonError
-from antiphon.core.jobs import JobQuestion
+from antiphon.core.jobs import JobQuestion, NewJob
 from antiphon.core.resources import Resource, ResourceQuestion
 from antiphon.core.specs import SpeakSpec, Spec, TranscribeSpec
 from antiphon.core.tensors import ModelForm
 from antiphon.core.usage import Dimension
-from antiphon.core.wire import Body, Credential, ModelCard, Opening, Pending, Step, Url, VoiceCard, no_effect
+from antiphon.core.wire import (
+    Body,
+    Credential,
+    ModelCard,
+    Opening,
+    Pending,
+    ShortToken,
+    Step,
+    Url,
+    VoiceCard,
+    no_effect,
+)
 
 Event = TypeVar("Event", contravariant=True)
 Asks = TypeVar("Asks", covariant=True)
@@ -106,13 +117,13 @@ class Referring:
 
 @dataclass(frozen=True, slots=True)
 class NeedsResource(Generic[Asks]):
-    """The call needs a resource of the caller's project. `resolve` makes the request from it, and raises
-    `AntiphonError`.
+    """The call needs a resource of the caller's project. `resolve` makes the request from it, or needs another one, and
+    raises `AntiphonError`.
     """
 
     kind: str
     name: str
-    resolve: Callable[[Resource], Asks]
+    resolve: "Callable[[Resource], Asks | NeedsResource[Asks]]"
 
 
 @dataclass(frozen=True, slots=True)
@@ -192,8 +203,8 @@ class CallEndpoint(Endpoint, Protocol[Sent]):
 
     def negotiate(
         self, opening: Opening, body: Sent
-    ) -> AnswerRequest | Referring | Accepted[TranscribeSpec] | NeedsResource[Accepted[TranscribeSpec]]:
-        """Translate the request. Raises `AntiphonError` if it is invalid."""
+    ) -> AnswerRequest | Referring | Accepted[TranscribeSpec] | NeedsResource[Accepted[TranscribeSpec]] | NewJob:
+        """Translate the request. A job is answered at once, and runs later. Raises `AntiphonError` if it is invalid."""
 
 
 @runtime_checkable
@@ -288,18 +299,6 @@ class OneCallSecret:
     lifetime_s: int
     spec: ConverseSpec
     tell: Callable[[ConverseSpec, str, int], Step]
-
-
-@dataclass(frozen=True, slots=True)
-class ShortToken:
-    """A request for a token that replaces the caller's key on the vendor's paths for a short time. `tell` gets the
-    token. It needs the key itself. A token for a single dialogue (`once`) may carry settings for it.
-    """
-
-    lifetime_s: int
-    tell: Callable[[str], Step]
-    once: bool = False
-    settled: bytes = b""
 
 
 Question = Offer | Spending | KeptAnswer | Inquiry | OneCallSecret | ShortToken | JobQuestion | ResourceQuestion

@@ -158,6 +158,18 @@ class PolicyError(AntiphonError):
     code = "forbidden"
 
 
+class AddressNotAllowed(PolicyError):
+    """The key may be used from other networks only."""
+
+    code = "address_not_allowed"
+
+
+class NoEngineAllowed(PolicyError):
+    """No engine of the model may serve the project: none is where, or whose, its policy requires."""
+
+    code = "no_engine_allowed"
+
+
 class ConsentRequired(PolicyError):
     """The project's policy requires the consent of the person who is heard, and the call has no tag for it."""
 

@@ -5,7 +5,7 @@ Times are milliseconds from the start of the stream.
 """
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 
 from antiphon.core.budgets import RateLimit
@@ -233,12 +233,14 @@ class UtteranceEnded:
 @dataclass(frozen=True, slots=True)
 class Closed:
     """The last event of a session that ended well. `audio_ms` is one channel's length, as measured by the server;
-    `sha256` is of the caller's bytes as received, in hex.
+    `sha256` is of the caller's bytes as received, in hex. `redacted_audio` is the copy of the recording that the spec
+    asked for; empty if it would be too large.
     """
 
     audio_ms: int
     channels: int
     sha256: str
+    redacted_audio: bytes = field(default=b"", repr=False)
 
 
 # -- language ----------------------------------------------------------------------------------------------------------

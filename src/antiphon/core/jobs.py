@@ -15,7 +15,7 @@ from antiphon.core.errors import AntiphonError
 from antiphon.core.events import TokenUsage
 from antiphon.core.identity import Principal, Scope
 from antiphon.core.specs import TranscribeSpec
-from antiphon.core.wire import Step
+from antiphon.core.wire import ShortToken, Step
 
 
 class JobState(StrEnum):
@@ -149,13 +149,15 @@ REQUEST = "request"
 
 @dataclass(frozen=True, slots=True)
 class Notice:
-    """A notice to a caller's `url` that a job is over. `signed` makes all headers from the Unix time in seconds and the
-    signature in hexadecimal digits, which is empty without a secret.
+    """A notice to a caller's `url` that a job is over; without one, to that `webhook` of the project, or to all of its
+    webhooks. `signed` makes all headers from the Unix time in seconds and the signature in hexadecimal digits, which is
+    empty without a secret.
     """
 
     url: str = field(repr=False)
     body: bytes = field(repr=False)
     signed: Callable[[int, str], Mapping[str, str]] = field(repr=False)
+    webhook: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -210,8 +212,8 @@ class LineKind(JobKind, Protocol):
 class NoticeKind(JobKind, Protocol):
     """A kind whose callers may want a notice when a job is over."""
 
-    def notice(self, job: Job) -> Notice | None:
-        """Return the notice to send, if any."""
+    def notice(self, job: Job, output: bytes) -> Notice | None:
+        """Return the notice to send of a job that is over, if any; `output` is that of a job of one call."""
 
 
 # -- what callers ask for ----------------------------------------------------------------------------------------------
@@ -267,7 +269,7 @@ class NewJob:
     to the job. It expires after `window_s`, and its outputs end after `output_s` seconds, if given, or earlier if the
     policy says so. If the policy keeps nothing, everything is deleted after `passing_s`, if given. At most `most_open`
     of its kind may be unfinished. `spec` is what it will ask for, if known now: an impossible one is refused at once.
-    All of its calls have the `tags`.
+    All of its calls have the `tags`. With a `webhook`, the project must have that one, or any if it is empty.
     """
 
     kind: str
@@ -284,6 +286,7 @@ class NewJob:
     passing_s: int = 0
     most_open: int = 32
     spec: TranscribeSpec | None = None
+    webhook: str | None = None
     tags: tuple[str, ...] = ()
 
 
@@ -308,13 +311,13 @@ class OneJob:
 @dataclass(frozen=True, slots=True)
 class JobOutput:
     """A question about a job's output. `tell` gets the job, its output once it is done, and whether the project's
-    policy keeps it. If not, it is deleted `read_s` seconds after it was read.
+    policy keeps it. If not, it is deleted `read_s` seconds after it was read. The answer may need a token.
     """
 
     kind: str
     id: str
     read_s: int
-    tell: Callable[[Job, bytes, bool], Step]
+    tell: Callable[[Job, bytes, bool], Step | ShortToken]
 
 
 @dataclass(frozen=True, slots=True)
@@ -356,5 +359,5 @@ JobQuestion = NewFile | OneFile | ManyFiles | NewJob | OneJob | JobOutput | JobO
 class JobService(Protocol):
     """The answers to questions about files and jobs."""
 
-    async def answer(self, question: JobQuestion, principal: Principal) -> Step:
+    async def answer(self, question: JobQuestion, principal: Principal) -> Step | ShortToken:
         """Answer the question. Raises `AntiphonError`; `NotFound` also for what belongs to another project."""

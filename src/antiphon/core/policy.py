@@ -13,6 +13,7 @@ from typing import Any
 
 from antiphon.core.budgets import canonical_budgets, canonical_limits
 from antiphon.core.errors import CallerError
+from antiphon.core.place import MAX_CHARS, NOBODY, NOWHERE, PROCESSOR, REGION, RETENTION, Agreement, parse_retention
 from antiphon.core.redaction import ALL, Substitution, parse_entities
 
 MAX_KEEP_S = 10 * 366 * 86_400
@@ -36,6 +37,14 @@ class TagPolicy(StrEnum):
     HASHED = "hashed"  # a hash by a key of the project's, which can be destroyed
     NONE = "none"
     PLAIN = "plain"  # as they were sent, for ever
+
+
+class PromptPolicy(StrEnum):
+    """What engines elsewhere get of prompts that contain personal data."""
+
+    PLAIN = "plain"  # the prompts as they were sent
+    REDACTED = "redacted"  # placeholders in its place, which are in the answer, too
+    RESTORED = "restored"  # the same, and in the answer the caller's own text is put back
 
 
 class ConsentPolicy(StrEnum):
@@ -94,6 +103,30 @@ def _lines(said: str, check: Callable[[str], object]) -> dict[str, _Rule]:
     return {"rule": _Rule(f"at most {MAX_LINES} {said}, of at most {MAX_LINE_CHARS} characters each", parse, "")}
 
 
+def _listed(said: str, pattern: str, strictest: str) -> dict[str, _Rule]:
+    """Return the rule for names that are separated by commas."""
+
+    def parse(value: object) -> str:
+        if not isinstance(value, str):
+            raise ValueError
+        names = sorted({name.strip() for name in value.split(",") if name.strip()})
+        if len(names) > MAX_LINES or not all(len(n) <= MAX_CHARS and re.fullmatch(pattern, n) for n in names):
+            raise ValueError
+        return ",".join(names)
+
+    return {"rule": _Rule(said, parse, strictest)}
+
+
+def _retention() -> dict[str, _Rule]:
+    def parse(value: object) -> str:
+        if not isinstance(value, str):
+            raise ValueError
+        parse_retention(value)
+        return value
+
+    return {"rule": _Rule(f"{RETENTION}; empty for any", parse, "none")}
+
+
 def _compile(pattern: str) -> None:
     """Check a pattern. Raises `ValueError` if it is invalid, or could take very long: it has a repetition of
     repetitions.
@@ -128,9 +161,14 @@ class Policy:
     """The policy of a project. `keep_answers_s` is how long models' answers are kept, at most; 0 keeps none. `weight`
     is the project's share when projects compete. `redact` are the kinds of personal data to hide in every answer,
     separated by commas, `redact_as` is their replacement; `redact_words` and `redact_patterns` are further texts and
-    regular expressions to hide, one per line. `consent` says which calls need a tag of consent. `stripe_customer` is
-    the customer at Stripe to whom the usage is exported: empty if not yet known, `NO_CUSTOMER` for none. `budgets` and
-    `limits` are those of the project and its keys, one per line, as `core.budgets` reads them.
+    regular expressions to hide, one per line. `prompts` says whether engines elsewhere get prompts without all that, or
+    without personal data of any kind if answers may have it. `consent` says which calls need a tag of consent.
+    `stripe_customer` is the customer at Stripe to whom the usage is exported: empty if not yet known, `NO_CUSTOMER` for
+    none. `budgets` and `limits` are those of the project and its keys, one per line, as `core.budgets` reads them.
+
+    Four fields are required of every engine that serves the project (`trust.residency`): it is in one of the `regions`
+    or a part of one, it is run by one of the `processors`, its processor has signed all `agreements`, and retains
+    content for at most `max_retention`. Empty requires nothing; names are separated by commas.
     """
 
     keep_answers_s: int = field(default=0, metadata=_integer(0, MAX_KEEP_S, strictest=0))
@@ -141,8 +179,19 @@ class Policy:
     redact_as: Substitution = field(default=Substitution.ENTITY_NAME, metadata=_word(Substitution, Substitution.HASH))
     redact_words: str = field(default="", metadata=_lines("words or phrases", str))
     redact_patterns: str = field(default="", metadata=_lines("regular expressions", _compile))
+    prompts: PromptPolicy = field(default=PromptPolicy.PLAIN, metadata=_word(PromptPolicy, PromptPolicy.REDACTED))
     consent: ConsentPolicy = field(default=ConsentPolicy.NONE, metadata=_word(ConsentPolicy, ConsentPolicy.VOICE))
     stripe_customer: str = field(default="", metadata=_CUSTOMER)
+    regions: str = field(
+        default="", metadata=_listed("regions such as 'eu' or 'us-east', with commas between", REGION, NOWHERE)
+    )
+    processors: str = field(
+        default="", metadata=_listed("'self' or names of processors, with commas between", PROCESSOR, NOBODY)
+    )
+    agreements: str = field(
+        default="", metadata=_listed(f"any of {', '.join(Agreement)}", "|".join(Agreement), ",".join(Agreement))
+    )
+    max_retention: str = field(default="", metadata=_retention())
     budgets: str = field(default="", metadata=_BUDGETS)
     limits: str = field(default="", metadata=_LIMITS)
 

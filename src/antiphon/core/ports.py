@@ -6,10 +6,11 @@ from typing import Any, Protocol, TypeVar, runtime_checkable
 
 from antiphon.core.capabilities import Ability, SpeechCapabilities
 from antiphon.core.events import Embedded, Generated, Inferred, TokenUsage, Word
-from antiphon.core.specs import GenerateSpec, InferSpec
+from antiphon.core.specs import GenerateSpec, InferSpec, Spec
 from antiphon.core.tensors import ModelForm
 
 State = TypeVar("State")
+AnySpec = TypeVar("AnySpec", bound=Spec)
 
 # -- engines -----------------------------------------------------------------------------------------------------------
 
@@ -220,6 +221,16 @@ class EventFilter(Protocol):
 
     def finish(self) -> tuple[Any, ...] | Awaitable[tuple[Any, ...]]:
         """Return what is still held back. Only the session's own last event follows."""
+
+
+@runtime_checkable
+class PromptFilter(EventFilter, Protocol):
+    """A filter of a call that also has to do with what its engine gets."""
+
+    async def hide(self, spec: AnySpec) -> AnySpec:
+        """Return the spec as an engine elsewhere may get it. Raises `AntiphonError` if it may not get it at all, or if
+        that could not be found out.
+        """
 
 
 # -- time --------------------------------------------------------------------------------------------------------------

@@ -8,6 +8,8 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Protocol
 
+from antiphon.core.audio import Codec
+
 
 class Entity(StrEnum):
     """A kind of personal data. Vendors have other names for them; each surface has a table."""
@@ -51,8 +53,8 @@ class Substitution(StrEnum):
 @dataclass(frozen=True, slots=True)
 class Redaction:
     """The redaction of one call. `labels` are a vendor's words for kinds, `numbered` ones have a number: `[PHONE_1]`,
-    the same for the same text. `one_label` replaces all of them. `words` are further texts to hide, in any case, and
-    `patterns` regular expressions.
+    the same for the same text. `one_label` replaces all of them, and `brackets` are around each. `words` are further
+    texts to hide, in any case, and `patterns` regular expressions.
 
     Kinds that are only `identified` are reported (`Transcript.entities`) and not hidden.
     """
@@ -61,6 +63,7 @@ class Redaction:
     substitution: Substitution = Substitution.ENTITY_NAME
     labels: tuple[tuple[Entity, str], ...] = ()
     one_label: str = ""
+    brackets: str = "[]"
     numbered: bool = False
     words: tuple[str, ...] = ()
     patterns: tuple[str, ...] = ()
@@ -101,15 +104,36 @@ class Span:
     kinds: tuple[Entity, ...]
 
 
+class Cover(StrEnum):
+    """What is heard in place of hidden words."""
+
+    BEEP = "beep"
+    SILENCE = "silence"
+
+
+@dataclass(frozen=True, slots=True)
+class RedactedAudio:
+    """A wish for a copy of the recording in which nobody hears what is hidden in its transcript. `codec` is MP3, or
+    LINEAR16 in a WAV file.
+    """
+
+    codec: Codec = Codec.MP3
+    cover: Cover = Cover.BEEP
+
+
 @dataclass(frozen=True, slots=True)
 class Identified:
-    """Personal data in a transcript, reported with its time."""
+    """Personal data in a transcript, reported with its time and its `place` in the text. If it is `hidden`, its text is
+    the replacement.
+    """
 
     entity: Entity
     text: str
     start_ms: int
     end_ms: int
     confidence: float
+    hidden: bool = False
+    place: int = 0
 
 
 class Tagger(Protocol):

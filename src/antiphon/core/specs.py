@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 
 from antiphon.core.audio import AudioFormat, SpeechFormat
-from antiphon.core.redaction import Redaction
+from antiphon.core.redaction import RedactedAudio, Redaction
 from antiphon.core.tensors import Parameters, Tensor
 
 # Latency does not matter in a recording, and context improves recognition: on read speech, half
@@ -42,7 +42,8 @@ class TranscribeSpec:
     `detect` the engine must detect and report it. With `translate` the transcript is in English. `prompt` is a text
     that may have come before, and `keyterms` words that may be spoken; they guide the engine. Of a recording only the
     part from `from_ms` to `until_ms` is recognised; its times begin at 0. `redaction` is what the caller wants hidden,
-    in addition to the project's policy. With `charges_time`, how long a live stream is open is counted, too.
+    in addition to the project's policy, and `redacted_audio` asks for a copy of the recording without it. With
+    `charges_time`, how long a live stream is open is counted, too.
     """
 
     model: str
@@ -67,6 +68,7 @@ class TranscribeSpec:
     from_ms: int = 0
     until_ms: int | None = None
     redaction: Redaction | None = None
+    redacted_audio: RedactedAudio | None = None
     charges_time: bool = False
 
 

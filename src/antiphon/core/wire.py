@@ -1,6 +1,6 @@
 """The boundary between a transport and a surface: values that cross it, without sockets."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from email.utils import formatdate
 from enum import Enum
@@ -17,7 +17,7 @@ class Opening:
     """The opening of a call. Header names are lower case. `request_id` is a UUID made by the transport;
     `received_unix_ms` is the wall clock at arrival, for vendors that report it; `address` is the peer's. `settled` are
     the settings that came with a one-call secret, `None` for a key. `signed_with` is the secret of its valid signature,
-    if it has one: later messages may be signed with it, too.
+    if it has one: later messages may be signed with it, too. `scheme` is that of the URL that the caller used.
     """
 
     method: str
@@ -30,6 +30,7 @@ class Opening:
     settled: bytes | None = None
     signed_with: str = field(default="", repr=False)
     address: str = ""
+    scheme: str = "http"
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,6 +174,20 @@ class Response(Step):
         body = self.sends[1]
         assert isinstance(body, bytes)
         return body
+
+
+@dataclass(frozen=True, slots=True)
+class ShortToken:
+    """A request for a token that replaces the caller's key on the vendor's paths for a short time. `tell` gets the
+    token. It needs the key itself. A token for a single dialogue (`once`) may carry settings for it; one with a `path`
+    is good for nothing else.
+    """
+
+    lifetime_s: int
+    tell: Callable[[str], Step]
+    once: bool = False
+    settled: bytes = b""
+    path: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,7 @@ import asyncio
 from collections.abc import AsyncGenerator
 from contextlib import aclosing, suppress
 
-from antiphon.core.errors import CallerError, InternalError, NotFound, TooLarge
+from antiphon.core.errors import AntiphonError, CallerError, InternalError, NotFound, TooLarge
 from antiphon.core.jobs import Blob, Checked, Job, JobKind, JobState, LineKind, NoticeKind, Outcome
 from antiphon.core.stores import LEASE_MS, LeaseLost, StorageFull
 from antiphon.jobs.items import Item, Services, session_of
@@ -37,6 +37,7 @@ class Run:
         self._kind = kind
         self._reads = kind if isinstance(kind, LineKind) else None  # lines; else it is one call
         self._refused: bytes | None = None  # the answer to the one call
+        self._answer: bytes | None = None  # the same, if it succeeded
         self._owner = owner
         self._room = asyncio.Semaphore(at_once)
         self._items: dict[asyncio.Task[None], Item] = {}
@@ -96,9 +97,21 @@ class Run:
         self.job = await self._jobs.finish(self.job, self._owner, state, result, ends)
         if self._reads is None and self.job.input:
             await self._jobs.use_up(self.job.project, self.job.input)
-        notice = self._kind.notice(self.job) if isinstance(self._kind, NoticeKind) else None
-        if notice is not None:
-            self._services.webhooks.send(self.job.project, self.job.key_id, notice)
+        if isinstance(self._kind, NoticeKind):
+            notice = self._kind.notice(self.job, await self._output())
+            if notice is not None:
+                self._services.webhooks.tell(self.job.project, self.job.key_id, notice)
+
+    async def _output(self) -> bytes:
+        """Return the output of a call that succeeded; empty for any other job. If an earlier worker has recorded it, it
+        is read.
+        """
+        if self._reads is not None or self.job.state is not JobState.DONE:
+            return b""
+        if self._answer is None:
+            with suppress(AntiphonError):  # the caller can still ask for it
+                self._answer = await self._file(self.job.output)
+        return self._answer or b""
 
     # -- from the first line to the last -------------------------------------------------------------------------------
 
@@ -194,6 +207,7 @@ class Run:
             self._refused = outcome.line
         else:
             await self._jobs.record(self.job, self._owner, [outcome])
+            self._answer = outcome.line
         self.outcomes.append(outcome.good)
 
     async def _file(self, id: str) -> bytes:

@@ -29,7 +29,7 @@ from antiphon.core.jobs import (
 from antiphon.core.ports import Clock
 from antiphon.core.sealing import PLAIN, Sealer
 from antiphon.core.tags import SUBJECT, value_of
-from antiphon.core.wire import Step
+from antiphon.core.wire import ShortToken, Step
 from antiphon.jobs.tiers import Tier, Tiers
 from antiphon.session.door import BESIDE_BYTES
 
@@ -55,7 +55,7 @@ class Service:
         self._shown = asyncio.Semaphore(MOST_READ)  # outputs
         self.wake: Callable[[], None] = _nothing
 
-    async def answer(self, question: JobQuestion, principal: Principal) -> Step:
+    async def answer(self, question: JobQuestion, principal: Principal) -> Step | ShortToken:
         project = principal.project
         tier = self._tiers.of(project)
         jobs, keep_s = tier.jobs, tier.keep_s(project)
@@ -223,7 +223,7 @@ class Service:
             self.wake()
         return job
 
-    async def _output(self, asked: JobOutput, project: str, tier: Tier) -> Step:
+    async def _output(self, asked: JobOutput, project: str, tier: Tier) -> Step | ShortToken:
         async with self._shown:  # polls wait instead of being refused
             job, data = await self._job(asked.kind, asked.id, project, tier), b""
             if job.state is JobState.DONE and job.output:

@@ -1,19 +1,22 @@
 """Webhooks: a signed POST to a caller's URL when a job is over, retried with growing pauses.
 
 The signature is HMAC-SHA256 over the time in Unix seconds, a dot and the body, so that neither can be changed and an
-old notice cannot be sent again later: a receiver compares the time with its own clock. Its secret is derived from the
-API key of the job's creator (`KeyRing.webhook_secret`); its place in the headers is each vendor's. The guarded fetcher
-sends it: to public addresses only, each checked at the connection, without following redirects.
+old notice cannot be sent again later: a receiver compares the time with its own clock. The secret is that of the
+project's webhook, or for a URL of one request it is derived from the API key of the job's creator
+(`KeyRing.webhook_secret`); its place in the headers is each vendor's. The guarded fetcher sends it: to public addresses
+only, each checked at the connection, without following redirects.
 """
 
 import asyncio
 import hashlib
 import hmac
 import logging
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Protocol
 
 from antiphon.core.errors import AntiphonError
+from antiphon.core.identity import Webhook
 from antiphon.core.jobs import Notice
 from antiphon.core.ports import Clock
 from antiphon.scheduler.steps import Steps
@@ -23,6 +26,7 @@ FIRST_PAUSE_S, PAUSE_GROWS = 1.0, 5.0  # 1, 5, 25, 125, 625 s: about a quarter o
 MAX_WAITING, MAX_OF_A_PROJECT = 256, 64  # notices that are not delivered yet
 AT_ONCE = 8  # posts; projects take turns
 POST_S = 10  # for one of them, to its answer
+GONE = 410
 PASSING = frozenset({408, 425, 429})  # the 4xx statuses after which a retry may succeed
 
 log = logging.getLogger(__name__)
@@ -43,7 +47,8 @@ def signature(secret: bytes, at_unix_s: int, body: bytes) -> str:
 class Webhooks:
     """The notices that are not delivered yet. They are lost when the server stops; a caller can still ask for the job.
 
-    `secret` returns what signs for the owner of a key, by the key's id; it may be empty.
+    `secret` returns what signs for the owner of a key, by the key's id; it may be empty. `webhooks` returns those of a
+    project.
     """
 
     def __init__(
@@ -51,14 +56,25 @@ class Webhooks:
         fetcher: Posts,
         clock: Clock,
         secret: Callable[[str], bytes],
+        webhooks: Callable[[str], Sequence[Webhook]] = lambda project: (),
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
         self._fetcher = fetcher
         self._clock = clock
         self._secret = secret
+        self._webhooks = webhooks
         self._sleep = sleep
         self._places = Steps(AT_ONCE, clock)
         self._sending: dict[asyncio.Task[bool], str] = {}
+
+    def tell(self, project: str, key_id: str, notice: Notice) -> None:
+        """Start to send a notice, to each of the project's webhooks that it is for if it has no URL."""
+        if notice.url:
+            self.send(project, key_id, notice)
+            return
+        for each in self._webhooks(project):
+            if notice.webhook in ("", each.id):
+                self.send(project, key_id, replace(notice, url=each.url, webhook=each.id))
 
     def send(self, project: str, key_id: str, notice: Notice) -> "asyncio.Task[bool] | None":
         """Start to send a notice. The task returns whether it was delivered; `None` if too many wait."""
@@ -78,7 +94,7 @@ class Webhooks:
                 await self._sleep(pause_s)
                 pause_s *= PAUSE_GROWS
             async with self._places.place(self._clock.now_ns(), project):
-                status = await self._post(key_id, notice)
+                status = await self._post(project, key_id, notice)
             if 200 <= status < 300:
                 return True
             if 400 <= status < 500 and status not in PASSING:
@@ -86,10 +102,16 @@ class Webhooks:
         log.warning("a webhook could not be delivered", extra={"project": project})
         return False
 
-    async def _post(self, key_id: str, notice: Notice) -> int:
-        """Return the status, 0 without an answer."""
+    async def _post(self, project: str, key_id: str, notice: Notice) -> int:
+        """Return the status: 0 without an answer, `GONE` if the webhook was deleted."""
         at_unix_s = self._clock.unix_ms() // 1000
-        headers = notice.signed(at_unix_s, signature(self._secret(key_id), at_unix_s, notice.body))
+        secret = self._secret(key_id)
+        if notice.webhook:
+            own = next((each for each in self._webhooks(project) if each.id == notice.webhook), None)
+            if own is None:
+                return GONE
+            secret = own.secret.encode()
+        headers = notice.signed(at_unix_s, signature(secret, at_unix_s, notice.body))
         try:
             return await self._fetcher.post(notice.url, notice.body, headers)
         except AntiphonError:

@@ -38,15 +38,18 @@ class Ask:
 class PlaceSource(Protocol[Place]):
     """The places that requests wait for."""
 
-    def room(self) -> Room: ...
+    def room(self, project: str | None = None) -> Room:
+        """Return the places that a project may use, or all."""
 
     def any_free(self) -> bool: ...
 
     def may(self, project: str, weight: int) -> bool:
-        """Return whether the project may take one more free place; always true if no backend is trusted."""
+        """Return whether the project may take one more free place; always true if none that it may use is trusted."""
 
     def claim(self, ask: Ask) -> Place | None:
-        """Take a place; `None` if all are taken. Raises `EngineError` if no backend is trusted."""
+        """Take a place; `None` if all are taken. Raises `EngineError` if no backend is trusted, and `PolicyError` if
+        none may serve the project.
+        """
 
     def give_back(self, place: Place) -> None:
         """Give back a place that was not used."""
@@ -93,7 +96,8 @@ class Gate(Generic[Place]):
     async def enter(self, ask: Ask, deadline_ns: int | None) -> Place:
         """Wait for a place, at most until `deadline_ns`.
 
-        Raises `CapacityError` if the wait would be too long, `EngineTimeout` at the deadline, `EngineError`.
+        Raises `CapacityError` if the wait would be too long, `EngineTimeout` at the deadline, `EngineError`, and
+        `PolicyError` if no backend may serve the project any more.
         """
         self._pressure.note_arrival(ask.project, self._clock.now_ns(), ask.gradual)
         place = self._places.claim(ask) if self._places.may(ask.project, ask.weight) else None
@@ -118,7 +122,11 @@ class Gate(Generic[Place]):
                     self._later = asyncio.get_running_loop().call_later(KEPT_NS / NS_PER_S, self._look_again)
                 return
             if not waiter.place.done():  # else it was cancelled and has not noticed yet
-                place = self._places.claim(waiter.ask)
+                try:
+                    place = self._places.claim(waiter.ask)
+                except AntiphonError as error:  # none that may serve its project is trusted
+                    _refuse(waiter, error)
+                    continue
                 assert place is not None
                 waiter.place.set_result(place)
 
@@ -159,7 +167,7 @@ class Gate(Generic[Place]):
 
     def _room(self, ask: Ask) -> Room:
         """Return the room for a project: none is free for one that has its share."""
-        room = self._places.room()
+        room = self._places.room(ask.project)
         return room if self._places.may(ask.project, ask.weight) else replace(room, free=0)
 
     def _full(self, waiter: _Waiter[Place], room: Room) -> CapacityError:

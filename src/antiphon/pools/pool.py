@@ -10,13 +10,15 @@
    error; a caller that leaves before any output gives no sign, unless the deadline had passed. Only errors of the
    engine count: `HEALTH`. A backend that announces when it is ready (`core.ports.Announcing`) is tried at once then.
 4. A backend that says it is full is not unhealthy: it is left alone for as long as it asks, within a bound.
-5. No project gets all places (`pools/quota.py`), and no more generations are before their first output than start in
+5. A project is served only by the backends that its policy permits, whatever chooses: first choice, retry or hedge. The
+   policy is asked at each choice, so that a change holds for those that wait, too.
+6. No project gets all places (`pools/quota.py`), and no more generations are before their first output than start in
    time (`pools/limit.py`). Several outputs of one request hold as many places.
 """
 
 import asyncio
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Collection, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
 from functools import cached_property, partial
@@ -25,7 +27,14 @@ from types import TracebackType
 from typing import cast
 
 from antiphon.core.capabilities import Ability
-from antiphon.core.errors import CallerError, CapacityError, EngineError, EngineMisconfigured, PolicyError
+from antiphon.core.errors import (
+    CallerError,
+    CapacityError,
+    EngineError,
+    EngineMisconfigured,
+    NoEngineAllowed,
+    PolicyError,
+)
 from antiphon.core.events import Embedded, Inferred, TokenUsage
 from antiphon.core.ports import Announcing, Clock, Embedder, EngineCall, Generator, Inferrer
 from antiphon.core.specs import GenerateSpec, InferSpec
@@ -85,15 +94,31 @@ class PoolStats:
     hedged: int
 
 
+Permitted = Callable[[str], Collection[str] | None]
+
+
+def all_permitted(project: str) -> None:
+    """Permit every backend."""
+
+
 class Pool:
     """Implements the ports of its backends, which are all of one kind. `watch` must run beside it. `hedge_after_ms` is
-    how long a backend may delay a generation before a second one is asked; 0 means never.
+    how long a backend may delay a generation before a second one is asked; 0 means never. `permitted` returns the names
+    of the backends that may serve a project; `None` for all.
     """
 
-    def __init__(self, backends: Sequence[Backend], clock: Clock, limits: QueueLimits, hedge_after_ms: int = 0) -> None:
+    def __init__(
+        self,
+        backends: Sequence[Backend],
+        clock: Clock,
+        limits: QueueLimits,
+        hedge_after_ms: int = 0,
+        permitted: Permitted = all_permitted,
+    ) -> None:
         now_ns = clock.now_ns()
         self.pressure = Pressure()
         self._backends = [Member(backend, self.pressure, now_ns) for backend in backends]
+        self._permitted = permitted
         self.quota = Quota()
         self._always_streams = all(backend.always_streams for backend in backends)
         self.clock = clock
@@ -200,9 +225,10 @@ class Pool:
 
     def traffic(self) -> Traffic:
         """Return the present load, for work that can wait."""
-        taken = sum(place.outstanding for place in self._trusted())
+        trusted = self._trusted(self._backends)
+        taken = sum(place.outstanding for place in trusted)
         pressed = self.pressure.refused_within(self.clock.now_ns(), PRESSED_NS)
-        return Traffic(self._places(), taken, self._gate.interactive, pressed)
+        return Traffic(sum(place.places for place in trusted), taken, self._gate.interactive, pressed)
 
     # -- health --------------------------------------------------------------------------------------------------------
 
@@ -246,44 +272,48 @@ class Pool:
 
     # -- places, for the gate ------------------------------------------------------------------------------------------
 
-    def room(self) -> Room:
-        trusted = self._trusted()
+    def room(self, project: str | None = None) -> Room:
+        trusted = self._trusted(self._backends if project is None else self._of(project))
         paced = bool(trusted) and all(place.starts.now < place.places for place in trusted)
-        return Room(self._places(), self._free(), paced)
+        return Room(sum(place.places for place in trusted), sum(place.free for place in trusted), paced)
 
     def any_free(self) -> bool:
         return any(has_room(place) for place in self._backends)
 
     def may(self, project: str, weight: int) -> bool:
         places = free = 0
-        for place in self._backends:  # one loop for all: every request passes here
+        backends = self._of(project)
+        for place in backends:  # one loop for all: every request passes here
             if place.state is not State.OPEN:
                 places += place.places
                 free += place.free  # of each by itself: one over its limit takes nothing from another
         if free > 0:
             return self.quota.may(project, weight, free)
         # Fewer may be used than exist: a project with less than its share need not wait for those with more.
-        empty = any(place.empty for place in self._trusted())
-        return (empty and self.quota.lacks(project, weight, places)) or self._none_trusted
+        trusted = self._trusted(backends)
+        return (any(place.empty for place in trusted) and self.quota.lacks(project, weight, places)) or not trusted
 
-    def _trusted(self) -> list[Member]:
-        return [place for place in self._backends if place.state is not State.OPEN]
+    def _of(self, project: str) -> list[Member]:
+        """Return the backends that may serve the project."""
+        names = self._permitted(project)
+        return self._backends if names is None else [place for place in self._backends if place.name in names]
 
-    def _places(self) -> int:
-        return sum(place.places for place in self._trusted())
-
-    def _free(self) -> int:
-        return sum(place.free for place in self._trusted())
+    @staticmethod
+    def _trusted(backends: Sequence[Member]) -> list[Member]:
+        return [place for place in backends if place.state is not State.OPEN]
 
     @property
     def _none_trusted(self) -> bool:
-        return not self._trusted()
+        return not self._trusted(self._backends)
 
     def claim(self, ask: Ask) -> Hold | None:
-        choice = choose(self._backends, ask.key, self.clock.now_ns())
+        backends = self._of(ask.project)
+        choice = choose(backends, ask.key, self.clock.now_ns())
         if choice is None:
-            if self._none_trusted:
-                raise self._nobody()
+            if not backends:  # the policy was changed after the call was opened
+                raise NoEngineAllowed("No engine of this model satisfies the project's policy.", param="model")
+            if not self._trusted(backends):
+                raise self._nobody(backends)
             return None
         place, sticky = choice
         place.chosen += 1
@@ -323,17 +353,17 @@ class Pool:
     def elsewhere(self, tried: Sequence[Member], ask: Ask, call: EngineCall) -> Hold | None:
         """Take a place at a backend that was not tried, if a retry is permitted."""
         now_ns = self.clock.now_ns()
-        others = [place for place in self._backends if place not in tried]
+        others = [place for place in self._of(ask.project) if place not in tried]
         choice = choose(others, ask.key, now_ns)
         if choice is None or self._budget < 1 or (call.deadline_ns is not None and now_ns >= call.deadline_ns):
             return None
         self._budget -= 1
         return Hold(choice[0], self.quota, ask)
 
-    def _nobody(self) -> EngineError:
-        """Return the error for when no backend is trusted, with the time until one may be."""
+    def _nobody(self, backends: Sequence[Member] = ()) -> EngineError:
+        """Return the error for when none of these backends, or of all, is trusted, with the time until one may be."""
         now_ns = self.clock.now_ns()
-        soonest_ns = min(p.well_ns if p.well_ns > now_ns else p.breaker.probe_ns for p in self._backends)
+        soonest_ns = min(p.well_ns if p.well_ns > now_ns else p.breaker.probe_ns for p in backends or self._backends)
         retry_after_s = min(LONGEST_RETRY_S, max(1, ceil((soonest_ns - now_ns) / NS_PER_S)))
         return EngineError("No backend of this model is available.", retry_after_s=retry_after_s)
 

@@ -57,7 +57,8 @@ from antiphon.session.retries import TRY
 from antiphon.session.sessions import Answering, Live, Sessions
 from antiphon.trust.audit import Auditor
 from antiphon.trust.auth import KeyRing
-from antiphon.trust.ephemeral import stands_for_a_key
+from antiphon.trust.ephemeral import PATH_PREFIX, stands_for_a_key
+from antiphon.trust.oidc import Oidc, is_token
 from antiphon.trust.pairs import Pairs
 from antiphon.trust.signatures import Replays, holds
 
@@ -134,9 +135,10 @@ class Door:
         auditor: Auditor,
         resources: Resources | None = None,
         pairs: Pairs | None = None,
+        oidc: Oidc | None = None,
     ) -> None:
         """Begin; `jobs` answers questions about jobs. Calls may refer to `resources`, and be signed with one of `pairs`
-        instead of a key.
+        instead of a key. With `oidc`, tokens of a provider manage the server.
         """
         self._sessions = sessions
         self._auditor = auditor
@@ -144,6 +146,7 @@ class Door:
         self._clock = clock
         self._lookups = Lookups(sessions, jobs, resources)
         self._pairs = pairs
+        self._oidc = oidc
         self._replays = Replays()
 
     # -- who -----------------------------------------------------------------------------------------------------------
@@ -154,12 +157,13 @@ class Door:
         """Return the caller, and the opening with the settings of a one-call secret. Without a scope, any key may call.
 
         A one-call secret opens a dialogue of its vendor, or makes a call that accepts such secrets, and is used up even
-        if the call fails; a token stands for its key on all paths of its vendor. Raises `Unauthenticated` for an
-        invalid credential, `PolicyError` for a missing permission, `KeysUnavailable`, and `LedgerUnavailable` if the
-        admission cannot be recorded.
+        if the call fails; a token stands for its key on all paths of its vendor, or on the one it was made for. Raises
+        `Unauthenticated` for an invalid credential, `PolicyError` for a missing permission, `KeysUnavailable`, and
+        `LedgerUnavailable` if the admission cannot be recorded.
         """
         try:
             principal, settled = self._authenticate(row, opening, credential, scope)
+            self._keys.check_limits(principal.key_id, opening.address, row.surface)
         except AntiphonError as error:
             self._auditor.refuse(Action.ACCESS, row.path, error, opening.address, opening.request_id)
             raise
@@ -174,6 +178,9 @@ class Door:
             if not stands_for_a_key(secret):
                 return self._keys.authenticate(secret, scope), opening
             self._keys.check()
+            if secret.startswith(PATH_PREFIX):
+                visitor = self._sessions.secrets.visitor(row.surface, secret, opening.path)
+                return self._allowed(visitor, scope), opening
             if isinstance(row, DialogueRow) or (isinstance(row, CallRow) and row.by_secret):
                 principal, settled = self._sessions.secrets.redeem(row.surface, secret)
                 return self._allowed(principal, scope), replace(opening, settled=settled)
@@ -201,11 +208,24 @@ class Door:
             raise InvalidSignature("the request's signature is not valid")
         return self._keys.identify(key_id, scope), secret
 
-    def administer(self, secret: str | None, scope: Scope | None) -> Principal:
-        """Return who manages or inspects the server; this needs the key itself, not a token. Without a scope, any key
-        may. Raises `Unauthenticated`, `PolicyError`, `KeysUnavailable`.
+    def administer(self, secret: str | None, scope: Scope | None, address: str) -> Principal:
+        """Return who manages or inspects the server from an address: with the key itself, not a secret that stands for
+        it, or with a token of the OpenID provider. Without a scope, any key may. Raises `Unauthenticated`,
+        `PolicyError`, `KeysUnavailable`.
         """
-        return self._keys.authenticate(secret, scope)
+        if self._oidc is not None and secret and is_token(secret):
+            principal = self._oidc.authenticate(secret)
+            if scope is not None and scope not in principal.scopes:
+                error = PolicyError(f"the token has no role with the scope '{scope}'")
+                error.key_id, error.project = principal.key_id, principal.project
+                raise error
+            return principal
+        return self._with_key(secret, scope, address)
+
+    def _with_key(self, secret: str | None, scope: Scope | None, address: str) -> Principal:
+        principal = self._keys.authenticate(secret, scope)
+        self._keys.check_limits(principal.key_id, address)
+        return principal
 
     def _allowed(self, principal: Principal, scope: Scope | None) -> Principal:
         """Check the owner of a secret that replaces a key. Raises `Unauthenticated`, `PolicyError`."""
@@ -266,7 +286,8 @@ class Door:
         longer valid, or lacks the scope.
         """
         weight = self._keys.policy(principal.project).weight
-        principal = replace(self._allowed(principal, row.scope), weight=weight)
+        models = self._keys.models(principal.key_id)
+        principal = replace(self._allowed(principal, row.scope), weight=weight, models=models)
         self._auditor.admit(Action.ACCESS, row.path, principal, opening.address, opening.request_id)
         return await self._open(row, opening, principal, sent, held, tags, claim, fills)
 
@@ -286,6 +307,8 @@ class Door:
             negotiated = row.endpoint.negotiate(opening, sent)
         else:  # it may hold a million small values, and must not block the event loop
             negotiated = await asyncio.to_thread(row.endpoint.negotiate, opening, sent)
+        if isinstance(negotiated, NewJob):
+            return await self._lookups.answer(replace(negotiated, tags=tags), principal, row.surface)
         if isinstance(negotiated, NeedsResource):
             negotiated = await self.resolve(negotiated, principal)
         if isinstance(negotiated, Accepted):
@@ -370,13 +393,15 @@ class Door:
         assert keeping is not None
         held.keep(content_bytes(spec))
         if asked.prepared:
-            return await self._prepared(spec, asked.surface, keeping)
+            return await self._prepared(principal, spec, asked.surface, keeping)
         call = _call(Call(opening.request_id, principal, row.surface, spec, tags=tags))
         generation = self._sessions.generate(call, keeping)
         return OpenCall(generation, asked.surface, held)
 
-    async def _prepared(self, spec: GenerateSpec, surface: AnswerSurface[Any], keeping: Keeping) -> Step:
-        served = self._sessions.catalogue.resolve(spec.model, ANSWERS)
+    async def _prepared(
+        self, principal: Principal, spec: GenerateSpec, surface: AnswerSurface[Any], keeping: Keeping
+    ) -> Step:
+        served = self._sessions.catalogue(principal).resolve(spec.model, ANSWERS)
         _, unmet = served.settle(spec)
         sends: list[Wire] = []
         for event in (served.opened(keeping.stored, unmet), Completed(TokenUsage(0, 0))):
@@ -387,10 +412,13 @@ class Door:
         return Step(sends=tuple(sends))
 
     async def resolve(self, needs: NeedsResource[T], principal: Principal | None) -> T:
-        """Return the request, made with the resource that it needs. Raises `AntiphonError`."""
+        """Return the request, made with the resources that it needs. Raises `AntiphonError`."""
         if principal is None:
             raise Unauthenticated("the API key belongs in the call's opening")
-        return needs.resolve(await self._lookups.resource(needs.kind, needs.name, principal.project))
+        made: T | NeedsResource[T] = needs
+        while isinstance(made, NeedsResource):
+            made = made.resolve(await self._lookups.resource(made.kind, made.name, principal.project))
+        return made
 
     # -- lookups -------------------------------------------------------------------------------------------------------
 
@@ -414,7 +442,7 @@ class Door:
             if isinstance(question, Step):
                 return question
             if isinstance(question, Lookups.MAKES_SECRETS):
-                principal = self._by_key(credential, row.scope)
+                principal = self._by_key(opening, credential, row.scope)
             if isinstance(question, NeedsResource):
                 question = await self.resolve(question, principal)
             if isinstance(question, NewFile | NewJob):
@@ -438,9 +466,9 @@ class Door:
             request=opening.request_id,
         )
 
-    def _by_key(self, credential: Credential | Pending | None, scope: Scope | None) -> Principal:
+    def _by_key(self, opening: Opening, credential: Credential | Pending | None, scope: Scope | None) -> Principal:
         """Return who calls with the key itself. Raises `Unauthenticated`."""
-        return self.administer(credential.secret if isinstance(credential, Bearer) else None, scope)
+        return self._with_key(credential.secret if isinstance(credential, Bearer) else None, scope, opening.address)
 
 
 class Arrival:

@@ -4,17 +4,7 @@ import asyncio
 
 from antiphon.catalogue.catalogue import ANSWERS, RECOGNISES
 from antiphon.core.call import Call
-from antiphon.core.endpoints import (
-    Inquiry,
-    KeptAct,
-    KeptAnswer,
-    Offer,
-    Offered,
-    OneCallSecret,
-    Question,
-    ShortToken,
-    Spending,
-)
+from antiphon.core.endpoints import Inquiry, KeptAct, KeptAnswer, Offer, Offered, OneCallSecret, Question, Spending
 from antiphon.core.errors import CapacityError, EngineError, EngineTimeout
 from antiphon.core.identity import Principal
 from antiphon.core.jobs import JobService, NewJob
@@ -22,7 +12,7 @@ from antiphon.core.ports import Inferrer
 from antiphon.core.resources import ManyResources, OneResource, Resource, ResourceChange
 from antiphon.core.stores import Resources
 from antiphon.core.tensors import ModelForm
-from antiphon.core.wire import Step
+from antiphon.core.wire import ShortToken, Step
 from antiphon.session.parts import OpenParts
 from antiphon.session.sessions import Sessions
 from antiphon.slo.shares import Bound, Shares
@@ -48,8 +38,8 @@ class Lookups:
         sessions = self._sessions
         match question:
             case Offer():
-                voices = sessions.voices
-                listed = (sessions.catalogue.cards(RECOGNISES), sessions.catalogue.cards(ANSWERS), voices.models())
+                catalogue, voices = sessions.catalogue(principal), sessions.voices(principal)
+                listed = (catalogue.cards(RECOGNISES), catalogue.cards(ANSWERS), voices.models())
                 recognisers, languages, speakers = (sessions.allowed(principal, cards) for cards in listed)
                 return question.tell(Offered(recognisers, languages, speakers, voices.cards()))
             case Inquiry(model=""):
@@ -77,17 +67,26 @@ class Lookups:
                 spec = parts.filled(question.spec)
                 return question.tell(spec, minted.secret, minted.expires_unix_s)
             case ShortToken():
-                settled, lifetime_s = question.settled, question.lifetime_s
-                minted = sessions.secrets.mint(principal, surface, settled, lifetime_s, question.once)
-                return question.tell(minted.secret)
+                return self._token(question, principal, surface)
             case OneResource() | ManyResources() | ResourceChange():
                 return await self._of_resources(question, principal.project)
             case _:
+                if isinstance(question, NewJob) and question.webhook is not None:
+                    sessions.check_webhook(principal, question.webhook)
                 if isinstance(question, NewJob) and question.spec is not None:
                     sessions.check_consent(principal, question.tags)
-                    sessions.catalogue.resolve(question.spec.model, RECOGNISES).settle_speech(question.spec)
+                    served = sessions.catalogue(principal).resolve(question.spec.model, RECOGNISES)
+                    served.settle_speech(question.spec)
                 assert self._jobs is not None, "a row asks for jobs where there is nobody to answer for them"
-                return await self._jobs.answer(question, principal)
+                answered = await self._jobs.answer(question, principal)
+                if isinstance(answered, ShortToken):
+                    return self._token(answered, principal, surface)
+                return answered
+
+    def _token(self, asked: ShortToken, principal: Principal, surface: str) -> Step:
+        secrets = self._sessions.secrets
+        minted = secrets.mint(principal, surface, asked.settled, asked.lifetime_s, asked.once, asked.path)
+        return asked.tell(minted.secret)
 
     async def resource(self, kind: str, name: str, project: str) -> Resource:
         """Return a resource of the project. Raises `NotFound`."""
@@ -108,7 +107,7 @@ class Lookups:
 
     async def _inquire(self, asked: Inquiry, principal: Principal) -> tuple[bool, ModelForm | None]:
         """Return whether the model is ready, and its form if requested."""
-        model = self._sessions.catalogue.resolve(asked.model, ANSWERS).inferrer()
+        model = self._sessions.catalogue(principal).resolve(asked.model, ANSWERS).inferrer()
         if not self._asking.fits(principal, 1):
             raise CapacityError("Too many requests for information about models.", retry_after_s=RETRY_AFTER_S)
         place = self._asking.hold(principal, 1, 0)

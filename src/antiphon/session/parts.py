@@ -22,11 +22,9 @@ P = TypeVar("P", TranscribeSpec, GenerateSpec, SpeakSpec)
 class CallOpener(Protocol):
     """An opener of calls, by the public names of models and voices."""
 
-    @property
-    def catalogue(self) -> Catalogue: ...
+    def catalogue(self, principal: Principal | None = None) -> Catalogue: ...
 
-    @property
-    def voices(self) -> Voices: ...
+    def voices(self, principal: Principal | None = None) -> Voices: ...
 
     def check(self, principal: Principal, spec: ConverseSpec) -> None:
         """Check the project's policy. Raises `PolicyError` if it does not allow the conversation."""
@@ -48,6 +46,14 @@ class OpenParts:
         self._sessions = sessions
         self._call = call
 
+    @property
+    def _catalogue(self) -> Catalogue:
+        return self._sessions.catalogue(self._call.principal)
+
+    @property
+    def _voices(self) -> Voices:
+        return self._sessions.voices(self._call.principal)
+
     def check(self, spec: ConverseSpec) -> None:
         """Check that the conversation can run. Raises `PolicyError` for what the caller may not do, `UnknownModel`,
         `UnknownVoice`, `UnsupportedLanguage`, or `CallerError` for a model of another kind.
@@ -58,21 +64,21 @@ class OpenParts:
         self._sessions.check(self._call.principal, spec)
         self.check_listening(spec)
         if spec.answers:
-            self._sessions.catalogue.resolve(spec.model, ANSWERS).check(GenerateSpec)
+            self._catalogue.resolve(spec.model, ANSWERS).check(GenerateSpec)
             if spec.speak:
-                self._sessions.voices.resolve(self._speaker(spec.speech_model, spec.voice), spec.voice)
+                self._voices.resolve(self._speaker(spec.speech_model, spec.voice), spec.voice)
 
     def check_listening(self, spec: ConverseSpec) -> None:
         """Check the recogniser. Raises `UnknownModel`, `UnsupportedLanguage`."""
         listening = transcribing(spec)
-        self._sessions.catalogue.resolve(self._recogniser(listening.model), RECOGNISES).settle_speech(listening)
+        self._catalogue.resolve(self._recogniser(listening.model), RECOGNISES).settle_speech(listening)
 
     def filled(self, spec: ConverseSpec) -> ConverseSpec:
         """Return the checked spec, with the names of recogniser and voice in place of empty ones."""
         if spec.transcription is not None and not spec.transcription.model:
             spec = replace(spec, transcription=replace(spec.transcription, model=self._recogniser("")))
-        if spec.answers and not spec.voice and self._sessions.voices.models():
-            _, voice = self._sessions.voices.resolve(self._speaker(spec.speech_model, ""), "")
+        if spec.answers and not spec.voice and self._voices.models():
+            _, voice = self._voices.resolve(self._speaker(spec.speech_model, ""), "")
             spec = replace(spec, voice=voice.name)
         return spec
 
@@ -94,17 +100,19 @@ class OpenParts:
         return self._sessions.limits(self._call.principal)
 
     def _recogniser(self, model: str) -> str:
-        first = self._sessions.catalogue.first(RECOGNISES)
+        first = self._catalogue.first(RECOGNISES)
         if not model and first is None:
             raise UnknownModel("This server has no speech recognition model.", param="model")
         return model or (first.version if first else "")
 
     def _speaker(self, model: str, voice: str) -> str:
-        """Return the model that speaks; if none is named, the one that has the voice."""
-        cards = self._sessions.voices.models()
+        """Return the model that speaks; if none is named, the one that has the voice. If the caller may use none, it is
+        one that they may not use.
+        """
+        cards = self._voices.models() or self._sessions.voices().models()
         if not cards:
             raise UnknownModel("This server has no speech synthesis model.", param="model")
-        known = any(card.name == voice for card in self._sessions.voices.cards())
+        known = any(card.name == voice for card in self._voices.cards())
         return model or (voice if known else cards[0].name)
 
 

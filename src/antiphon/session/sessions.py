@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import AsyncGenerator, Iterator, Mapping
+from collections.abc import AsyncGenerator, Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, Protocol, cast, runtime_checkable
@@ -11,7 +11,7 @@ from antiphon.calls.generation import Generation, Keeping
 from antiphon.calls.recognition import Recognition
 from antiphon.calls.services import Services
 from antiphon.calls.synthesis import Synthesis
-from antiphon.catalogue.catalogue import ANSWERS, RECOGNISES, Catalogue
+from antiphon.catalogue.catalogue import ANSWERS, RECOGNISES, Catalogue, Permit
 from antiphon.catalogue.voices import Voices
 from antiphon.conversation.conversation import Conversation
 from antiphon.conversation.reply import speech
@@ -106,10 +106,14 @@ class Sessions:
         keeper: Keeper,
         provenance: Provenance | None,
         bounds: Bounds,
+        permit: Callable[[Principal], Permit] | None = None,
     ) -> None:
-        """Begin with no open sessions; `provenance` is set if there is a voice."""
-        self.catalogue = catalogue
-        self.voices = voices
+        """Begin with no open sessions; `provenance` is set if there is a voice. `permit` returns what a caller may use;
+        without it, everything.
+        """
+        self._catalogue = catalogue
+        self._voices = voices
+        self._permit = permit
         self.keeper = keeper
         self.secrets = EphemeralSecrets(services.clock)
         self.spending = SpendingCache(services)
@@ -125,6 +129,18 @@ class Sessions:
         self._draining = False
         if services.allowances is not None:
             services.allowances.running = self._running
+
+    def catalogue(self, principal: Principal | None = None) -> Catalogue:
+        """Return the models that the caller may use, or all."""
+        if principal is None or self._permit is None:
+            return self._catalogue
+        return self._catalogue.limited(self._permit(principal))
+
+    def voices(self, principal: Principal | None = None) -> Voices:
+        """Return the voices that the caller may use, or all."""
+        if principal is None or self._permit is None:
+            return self._voices
+        return self._voices.limited(self._permit(principal))
 
     @property
     def ready(self) -> bool:
@@ -179,10 +195,11 @@ class Sessions:
         return self.generate(cast(Call[Spec], call), keeping)
 
     def transcribe(self, call: Call[TranscribeSpec]) -> Recognition:
-        """Open a transcription. Raises `UnknownModel`, `Incapable` or `UnsupportedLanguage` for what its engine cannot
-        do, `Draining`, `LedgerUnavailable`, or `CapacityError` if one more would be too many.
+        """Open a transcription. Raises `UnknownModel`, `PolicyError` for a model that the caller may not use,
+        `Incapable` or `UnsupportedLanguage` for what its engine cannot do, `Draining`, `LedgerUnavailable`, or
+        `CapacityError` if one more would be too many.
         """
-        served = self.catalogue.resolve(call.spec.model, RECOGNISES)
+        served = self.catalogue(call.principal).resolve(call.spec.model, RECOGNISES)
         self.check_consent(call.principal, (*call.tags, *call.spec.tags))
         spec, unmet = served.settle_speech(call.spec)
         call, principal = replace(call, spec=spec), call.principal
@@ -212,7 +229,7 @@ class Sessions:
         another kind, `Incapable` for what its engine cannot do, `Draining`, `LedgerUnavailable`, or `CapacityError` if
         one more would be too many.
         """
-        served = self.catalogue.resolve(call.spec.model, ANSWERS)
+        served = self.catalogue(call.principal).resolve(call.spec.model, ANSWERS)
         spec, unmet = served.settle(call.spec)
         self._make_sure_it_may_begin()
         # Each choice is computed separately. A call for more choices than places is admitted if all are free.
@@ -237,13 +254,14 @@ class Sessions:
         `PolicyError` if the speech cannot be marked as the project requires.
         """
         spec, principal = call.spec, call.principal
-        model, voice = self.voices.resolve(spec.model, spec.voice or next((line.voice for line in spec.lines), ""))
-        beside = partial(self.voices.beside, spec.model, voice)
+        voices = self.voices(principal)
+        model, voice = voices.resolve(spec.model, spec.voice or next((line.voice for line in spec.lines), ""))
+        beside = partial(voices.beside, spec.model, voice)
         if spec.voice or not spec.live:  # else the voice comes with the text
             voice.check(spec.language)
         for line in spec.lines:
             beside(line.voice).check(spec.language)
-        if spec.timings and self.voices.aligner is None:
+        if spec.timings and voices.aligner is None:
             raise UnsupportedParameter("Timestamps need a speech recognition model, and this server has none.")
         self._make_sure_it_may_begin()
         sign = None
@@ -253,7 +271,7 @@ class Sessions:
             sign = partial(self._provenance.sign, format=spec.format, model=model)
         self._places.check(principal, SPEAKING)
         self._places.check_speech(principal, voice, part)
-        session = Synthesis(self._services, call, model, voice, self._closed, sign, self.voices.aligner, part, beside)
+        session = Synthesis(self._services, call, model, voice, self._closed, sign, voices.aligner, part, beside)
         self._opened(session, SPEAKING)
         return session
 
@@ -294,6 +312,14 @@ class Sessions:
         if spec.answers and spec.speak:
             self._signs(principal, speech(spec))
 
+    def check_webhook(self, principal: Principal, webhook: str) -> None:
+        """Raise `CallerError` if the caller's project does not have this webhook, or any if it is empty."""
+        known = [each.id for each in self._keys.webhooks(principal.project)]
+        if not known:
+            raise CallerError("This project has no webhooks.", param="webhook")
+        if webhook and webhook not in known:
+            raise CallerError("This project has no webhook with that id.", param="webhook_id")
+
     def _signs(self, principal: Principal, spec: SpeakSpec) -> bool:
         """Return whether it is delivered whole and signed. Raises `PolicyError` if it must be and cannot."""
         if self._provenance is None:
@@ -333,7 +359,7 @@ class Sessions:
         """Return the version behind a model name, and its load. If no call may begin, there are no places. Raises
         `UnknownModel`.
         """
-        served = self.catalogue.resolve(model, (*ANSWERS, *RECOGNISES))
+        served = self._catalogue.resolve(model, (*ANSWERS, *RECOGNISES))
         if self._draining or not self._services.ledger.healthy:
             return served.version, Traffic(0, 0)
         if served.serves in RECOGNISES:

@@ -19,6 +19,7 @@ from antiphon.core.audit import (
     ChangeRecord,
     Logged,
     canonical,
+    limits_of,
     policy_changes,
     policy_version,
     scopes_of,
@@ -32,7 +33,7 @@ from antiphon.core.errors import (
     NotFound,
     OutcomeUnknown,
 )
-from antiphon.core.identity import ENVIRONMENT_KEY_ID, Key, Project
+from antiphon.core.identity import ENVIRONMENT_KEY_ID, MAX_WEBHOOKS, Key, KeyLimits, Project, Webhook
 from antiphon.core.merkle import Edge, Place, leaf_hash
 from antiphon.core.policy import read_policy
 from antiphon.core.ports import Clock
@@ -348,10 +349,26 @@ class FakeDirectory:
             action = Action.KEY_CREATE if before is None else Action.KEY_CHANGE
             self.note(by.did(action, key.project, key.id, scopes_of(key)))
 
+    def rotate_key(self, key_id: str, ends_unix_ms: int, key: Key, digest: bytes, by: Author = THE_SERVER) -> None:
+        old, its_digest = self._key(key_id)
+        if key.id in self._view.keys:
+            raise Conflict(f"there is a key {key.id} already", param="id")
+        ends = min(ends_unix_ms, ends_unix_ms if old.expires_unix_ms is None else old.expires_unix_ms)
+        self._put_key(replace(old, expires_unix_ms=ends), its_digest)
+        self._put_key(key, digest)
+        self.note(by.did(Action.KEY_ROTATE, key.project, key_id, f"by {key.id}, ends at {ends}"))
+        self.note(by.did(Action.KEY_CREATE, key.project, key.id, scopes_of(key)))
+
+    def limit_key(self, key_id: str, limits: KeyLimits, by: Author = THE_SERVER) -> Key:
+        known, digest = self._key(key_id)
+        key = replace(known, limits=limits)
+        self._put_key(key, digest)
+        if limits != known.limits:
+            self.note(by.did(Action.KEY_CHANGE, key.project, key_id, limits_of(limits)))
+        return key
+
     def revoke_key(self, key_id: str, now_unix_ms: int, by: Author = THE_SERVER) -> Key:
-        if key_id not in self._view.keys:
-            raise NotFound(f"key {key_id} not found", param="id")
-        key, digest = self._view.keys[key_id]
+        key, digest = self._key(key_id)
         if key.revoked_unix_ms is None:
             key = replace(key, revoked_unix_ms=now_unix_ms)
             self._put_key(key, digest)
@@ -363,6 +380,22 @@ class FakeDirectory:
         tag_keys = {**self._view.tag_keys, project: secrets.token_bytes(32)}
         self._view = replace(self._view, tag_keys=tag_keys)
         self.note(by.did(Action.TAGS_FORGET, project, project))
+
+    def add_webhook(self, webhook: Webhook, by: Author = THE_SERVER) -> None:
+        self._project(webhook.project, "project")
+        if sum(each.project == webhook.project for each in self._view.webhooks.values()) >= MAX_WEBHOOKS:
+            raise CallerError(f"a project can have at most {MAX_WEBHOOKS} webhooks", param="project")
+        self._view = replace(self._view, webhooks={**self._view.webhooks, webhook.id: webhook})
+        self.note(by.did(Action.WEBHOOK_CREATE, webhook.project, webhook.id))
+
+    def delete_webhook(self, webhook_id: str, by: Author = THE_SERVER) -> Webhook:
+        left = dict(self._view.webhooks)
+        webhook = left.pop(webhook_id, None)
+        if webhook is None:
+            raise NotFound(f"webhook {webhook_id} not found", param="id")
+        self._view = replace(self._view, webhooks=left)
+        self.note(by.did(Action.WEBHOOK_DELETE, webhook.project, webhook_id))
+        return webhook
 
     def retire_key(self, project: str, by: Author = THE_SERVER) -> None:
         self._project(project, "id")
@@ -391,6 +424,11 @@ class FakeDirectory:
         if project not in self._view.projects:
             raise NotFound(f"project {project} not found", param=param)
         return self._view.projects[project]
+
+    def _key(self, key_id: str) -> tuple[Key, bytes]:
+        if key_id not in self._view.keys:
+            raise NotFound(f"key {key_id} not found", param="id")
+        return self._view.keys[key_id]
 
     def _put_project(self, project: Project) -> None:
         projects = {**self._view.projects, project.id: project}

@@ -4,6 +4,7 @@ import uuid
 from collections.abc import Awaitable, Callable, Iterable
 
 from starlette.applications import Starlette
+from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response as HttpResponse
@@ -13,6 +14,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from antiphon.core.endpoints import Endpoint
 from antiphon.core.errors import AntiphonError, MethodNotAllowed, NotFound
 from antiphon.core.wire import REQUEST_ID, Opening, Step
+from antiphon.transports.forwarding import HEADER, NO_PROXIES, Proxies
 from antiphon.transports.http import CallRoute, answer
 from antiphon.transports.opening import opening_of
 
@@ -23,15 +25,21 @@ _ID_HEADER = b"x-request-id"
 
 class Entrance:
     """An ASGI app around another. Every answer has the id in `x-request-id`. `/v1/models/` is read as `/v1/models`: a
-    redirect would lose the body with some clients, and the scheme behind a proxy that ends TLS.
+    redirect would lose the body with some clients, and the scheme behind a proxy that ends TLS. Behind `proxies` the
+    client is the one that they report.
     """
 
-    def __init__(self, app: ASGIApp) -> None:
+    def __init__(self, app: ASGIApp, proxies: Proxies = NO_PROXIES) -> None:
         self._app = app
+        self._proxies = proxies
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         request_id = str(uuid.uuid4())
         scope[REQUEST_ID] = request_id
+        if self._proxies and scope.get("client"):
+            peer, port = scope["client"]
+            forwarded = ",".join(Headers(scope=scope).getlist(HEADER))
+            scope["client"] = self._proxies.address(peer, forwarded), port
         if scope["path"].endswith("/"):
             scope["path"] = scope["path"].rstrip("/") or "/"
 

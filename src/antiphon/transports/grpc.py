@@ -31,6 +31,7 @@ from antiphon.session.door import Door, OpenCall, defect
 from antiphon.transports.connection import Gone
 from antiphon.transports.connections import RETRY_AFTER_S, Connections
 from antiphon.transports.dialogues import Dialogues
+from antiphon.transports.forwarding import HEADER, NO_PROXIES, Proxies
 from antiphon.transports.tls import Certificates
 from antiphon.transports.uploads import Upload, Uploads
 
@@ -153,7 +154,9 @@ class GrpcService:
         uploads: Uploads,
         places: Connections,
         trouble: Callable[[], str | None],
+        proxies: Proxies = NO_PROXIES,
     ) -> None:
+        self._proxies = proxies
         self._descriptors = descriptors
         self._door = door
         self._clock = clock
@@ -225,7 +228,7 @@ class GrpcService:
 
     async def _serve(self, method: str, requests: Any, context: Any) -> None:
         call = GrpcCall(context)
-        opening = _opening(method, context)
+        opening = _opening(method, context, self._proxies)
         call.on_first = partial(self._places.busy, call)
         try:
             if self._places.enter(call, _address(context.peer())):
@@ -319,15 +322,18 @@ async def _answer(call: GrpcCall, step: Step) -> None:
         await call.close(step.close)
 
 
-def _opening(method: str, context: Any) -> Opening:
+def _opening(method: str, context: Any, proxies: Proxies) -> Opening:
     metadata = context.invocation_metadata() or ()
+    address = _address(context.peer())
+    if proxies:
+        address = proxies.address(address, ",".join(value for name, value in metadata if name.lower() == HEADER))
     return Opening(
         method="POST",
         path=method,
         headers={name.lower(): value for name, value in metadata if isinstance(value, str)},
         request_id=str(uuid.uuid4()),
         received_unix_ms=time.time_ns() // NS_PER_MS,
-        address=_address(context.peer()),
+        address=address,
     )
 
 

@@ -9,6 +9,7 @@ from starlette.types import Scope
 from antiphon.core.errors import PolicyError
 from antiphon.core.identity import Principal
 from antiphon.core.identity import Scope as Permission
+from antiphon.transports.opening import address_of
 
 _PASSED_ON = ("forwarded", "x-forwarded-for", "x-real-ip", "via")  # behind a proxy the caller's address is unknown
 
@@ -18,7 +19,7 @@ class Inspectors:
 
     def __init__(
         self,
-        authenticate: Callable[[str | None, Permission | None], Principal],
+        authenticate: Callable[[str | None, Permission | None, str], Principal],
         open_to: Sequence[IPv4Network | IPv6Network],
     ) -> None:
         self._authenticate = authenticate
@@ -30,7 +31,7 @@ class Inspectors:
         if self._is_open(scope, headers):
             return
         kind, _, secret = headers.get("authorization", "").partition(" ")
-        principal = self._authenticate(secret.strip() if kind.lower() == "bearer" else None, None)
+        principal = self._authenticate(secret.strip() if kind.lower() == "bearer" else None, None, address_of(scope))
         if not principal.scopes & {Permission.USAGE, Permission.ADMIN}:
             raise PolicyError(f"the API key has neither the scope '{Permission.USAGE}' nor '{Permission.ADMIN}'")
 

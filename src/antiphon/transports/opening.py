@@ -2,6 +2,7 @@
 
 import time
 import uuid
+from collections.abc import Mapping
 from urllib.parse import parse_qsl
 
 from starlette.types import Scope
@@ -11,16 +12,24 @@ from antiphon.core.wire import REQUEST_ID, Opening
 
 
 def opening_of(scope: Scope) -> Opening:
+    headers = {name.decode("latin-1").lower(): value.decode("latin-1") for name, value in scope["headers"]}
     return Opening(
         method=scope.get("method", "GET"),
         path=scope["path"],
         query=tuple(parse_qsl(scope["query_string"].decode("latin-1"), keep_blank_values=True)),
-        headers={name.decode("latin-1").lower(): value.decode("latin-1") for name, value in scope["headers"]},
+        headers=headers,
         subprotocols=tuple(scope.get("subprotocols", ())),
         request_id=scope.get(REQUEST_ID) or str(uuid.uuid4()),
         received_unix_ms=time.time_ns() // NS_PER_MS,
         address=address_of(scope),
+        scheme=_scheme(scope, headers),
     )
+
+
+def _scheme(scope: Scope, headers: Mapping[str, str]) -> str:
+    """Return the scheme of the caller's URL, of which a proxy that ends TLS reports its own."""
+    reported = headers.get("x-forwarded-proto", "")
+    return reported if reported in ("http", "https") else str(scope.get("scheme", "http"))
 
 
 def address_of(scope: Scope) -> str:

@@ -109,6 +109,10 @@ class Auditor:
         self._counted[kind] = record
         self._try(record)
 
+    def misplaced(self, principal: Principal, model: str, error: AntiphonError) -> None:
+        """Record that no engine of a model may serve the caller."""
+        self.refuse(Action.ENGINE_REFUSE, model, error, "", "", principal)
+
     def event(
         self,
         action: Action,

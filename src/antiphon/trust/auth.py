@@ -7,16 +7,26 @@ are compared in constant time; only a caller with the whole key learns why it is
 """
 
 import hmac
-from collections.abc import Mapping
+from collections.abc import Container, Mapping, Sequence
+from functools import lru_cache
+from ipaddress import IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
 
-from antiphon.core.errors import Busy, InternalError, KeysUnavailable, PolicyError, Unauthenticated
-from antiphon.core.identity import ENVIRONMENT_KEY_ID, Key, Principal, Project, Scope
+from antiphon.core.errors import (
+    AddressNotAllowed,
+    Busy,
+    InternalError,
+    KeysUnavailable,
+    PolicyError,
+    Unauthenticated,
+)
+from antiphon.core.identity import ENVIRONMENT_KEY_ID, NO_LIMITS, Key, Principal, Project, Scope, Webhook
 from antiphon.core.labels import labels_of
 from antiphon.core.policy import STRICTEST, Policy
 from antiphon.core.ports import Clock
 from antiphon.core.stores import Directory, DirectoryView
 from antiphon.core.units import NS_PER_S
 from antiphon.trust import keys as form
+from antiphon.trust.profiles import Profiles
 
 POLL_INTERVAL_NS = 250_000_000
 MAX_BUSY_NS = 5 * NS_PER_S  # for which a writer's lock may prevent reading
@@ -29,9 +39,13 @@ _NO_DIGEST = bytes(32)
 class KeyRing:
     """The server's view of the directory. For one thread; no method waits for a lock."""
 
-    def __init__(self, directory: Directory, clock: Clock) -> None:
-        """Read the directory. Raises `InternalError` if it cannot be read."""
+    def __init__(self, directory: Directory, clock: Clock, profiles: Profiles | None = None) -> None:
+        """Read the directory. Policies are at least as strict as `profiles` say. Raises `InternalError` if it cannot be
+        read.
+        """
         self._clock = clock
+        self._profiles = profiles or Profiles()
+        self._uses: dict[str, int] = {}
         self._follower = directory.follow()
         self._polled_ns = 0
         self._followed_ns = clock.now_ns()
@@ -100,7 +114,38 @@ class KeyRing:
             raise _of(found, Unauthenticated("the API key was revoked" if revoked else "the API key has expired"))
         if scope is not None and scope not in found.scopes:
             raise _of(found, PolicyError(f"the API key does not have the scope '{scope}'"))
-        return Principal(found.project, found.id, found.scopes, self.policy(found.project).weight)
+        self._uses[found.id] = self._clock.unix_ms()
+        models = found.limits.models
+        return Principal(found.project, found.id, found.scopes, self.policy(found.project).weight, models)
+
+    def check_limits(self, key_id: str, address: str, surface: str = "") -> None:
+        """Raise `PolicyError` if a key may not be used from this address, or on this surface (if one is given). This
+        holds for everything that stands for the key, too.
+        """
+        found = self._known.keys.get(key_id)
+        if found is None or found[0].limits == NO_LIMITS:
+            return
+        key = found[0]
+        if key.limits.networks and not within(address, key.limits.networks):
+            raise _of(key, AddressNotAllowed("the API key may not be used from this address"))
+        if surface and key.limits.surfaces and surface not in key.limits.surfaces:
+            raise _of(
+                key, PolicyError(f"the API key may not be used on this API; it may on {', '.join(key.limits.surfaces)}")
+            )
+
+    def models(self, key_id: str) -> tuple[str, ...]:
+        """Return patterns of the models that a key may use; empty for all."""
+        found = self._known.keys.get(key_id)
+        return found[0].limits.models if found else ()
+
+    def ids(self) -> Container[str]:
+        """Return the ids of all keys, including those that are not valid any more."""
+        return self._known.keys
+
+    def take_uses(self) -> dict[str, int]:
+        """Return the time of the last use of each key that was used since the last time, and forget it."""
+        uses, self._uses = self._uses, {}
+        return uses
 
     def check(self) -> None:
         """Raise `KeysUnavailable` if the valid keys are not known."""
@@ -113,9 +158,9 @@ class KeyRing:
         return found is not None and found[0].holds(self._clock.unix_ms())
 
     def policy(self, project: str) -> Policy:
-        """Return the project's policy; the strictest if the project is not known."""
+        """Return the project's policy, with what its profile requires; the strictest if the project is not known."""
         found = self._known.projects.get(project)
-        return found.policy if found else STRICTEST
+        return self._profiles.effective(project, found.policy) if found else STRICTEST
 
     def projects(self) -> Mapping[str, Project]:
         """Return all projects by id: the same object until the directory changes."""
@@ -131,6 +176,10 @@ class KeyRing:
         """
         found = self._known.keys.get(key_id)
         return hmac.digest(found[1], WEBHOOKS, "sha256") if found and self.holds(key_id) else b""
+
+    def webhooks(self, project: str) -> Sequence[Webhook]:
+        """Return the project's webhooks, oldest first."""
+        return [each for each in self._known.webhooks.values() if each.project == project]
 
     def refresh(self) -> None:
         """Update the view from the database; `trouble` reports a failure. Fast enough for every tick."""
@@ -169,6 +218,22 @@ class KeyRing:
                 self._trouble = str(error) if known else "the keys cannot be read: a defect"
         else:
             self._followed_ns, self._trouble = now_ns, None
+
+
+@lru_cache(1024)
+def _parsed(networks: tuple[str, ...]) -> tuple[IPv4Network | IPv6Network, ...]:
+    return tuple(map(ip_network, networks))
+
+
+def within(address: str, networks: tuple[str, ...]) -> bool:
+    """Return whether an address is in one of the networks (CIDR). One that is not known is in none."""
+    try:
+        parsed = ip_address(address.partition("%")[0])
+    except ValueError:
+        return False
+    if isinstance(parsed, IPv6Address) and parsed.ipv4_mapped:
+        parsed = parsed.ipv4_mapped
+    return any(parsed in network for network in _parsed(networks))
 
 
 def _of(key: Key, error: PolicyError) -> PolicyError:

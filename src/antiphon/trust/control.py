@@ -1,34 +1,55 @@
-"""The rules for projects and keys, over the directory that stores them."""
+"""The rules for projects, keys and webhooks, over the directory that stores them."""
 
 import re
-from collections.abc import Iterable
+import secrets
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
+from ipaddress import ip_network
+from urllib.parse import urlsplit
 
 from antiphon.core.audit import THE_SERVER, Author
 from antiphon.core.errors import CallerError, Conflict, NotFound
-from antiphon.core.identity import DEFAULT_PROJECT, ENVIRONMENT_KEY_ID, MAX_NAME, Key, Project, Scope
+from antiphon.core.identity import (
+    DEFAULT_PROJECT,
+    ENVIRONMENT_KEY_ID,
+    MAX_NAME,
+    NO_LIMITS,
+    SURFACES,
+    Key,
+    KeyLimits,
+    Project,
+    Scope,
+    Webhook,
+)
 from antiphon.core.labels import forms_of
-from antiphon.core.policy import parse_policy, read_policy
+from antiphon.core.policy import Policy, parse_policy, read_policy
 from antiphon.core.stores import Directory
 from antiphon.trust import keys as form
+from antiphon.trust.profiles import Profiles
 
 MIN_ENVIRONMENT_KEY_LENGTH = 16
+MAX_URL = 2_048
+WEBHOOK_SECRET, WEBHOOK_SECRET_BYTES = "wsec_", 32  # ElevenLabs' own form
+MAX_OVERLAP_MS = 90 * 86_400_000  # of a rotated key and its successor
+MAX_LIMITS = 64  # of each kind, of one key
 
 _PROJECT_ID = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}")
 
 
 class Control:
-    """The creation and change of projects and keys, recorded as made `by` an author. Blocking; for any thread. Every
-    method raises `KeysUnavailable` if they cannot be read or written.
+    """The creation and change of projects, keys and webhooks, recorded as made `by` an author. Blocking; for any
+    thread. Every method raises `KeysUnavailable` if they cannot be read or written. Policies are never less strict than
+    `profiles`.
     """
 
-    def __init__(self, directory: Directory, by: Author = THE_SERVER) -> None:
+    def __init__(self, directory: Directory, by: Author = THE_SERVER, profiles: Profiles | None = None) -> None:
         self._directory = directory
         self._by = by
+        self.profiles = profiles or Profiles()
 
     def by(self, by: Author) -> "Control":
         """Return the same control with another author of the changes."""
-        return Control(self._directory, by)
+        return Control(self._directory, by, self.profiles)
 
     def _at(self, now_unix_ms: int) -> Author:
         return self._by._replace(at_unix_ms=now_unix_ms)
@@ -53,7 +74,8 @@ class Control:
         return secret if added else None
 
     def create_project(self, project_id: str, name: str, now_unix_ms: int, **policy: object) -> Project:
-        """Create a project with the given fields of its policy, the others with their defaults.
+        """Create a project with the given fields of its policy; the others are those of the profile for new projects,
+        or have their defaults.
 
         Raises `CallerError` for an invalid id or policy, `Conflict` for an id that is taken.
         """
@@ -63,12 +85,21 @@ class Control:
                 param="id",
             )
         _check_name(name)
-        project = Project(project_id, name or project_id, now_unix_ms, read_policy(parse_policy(policy))[0])
+        given = parse_policy(policy)
+        project = Project(project_id, name or project_id, now_unix_ms, self._beginning(given))
+        self.profiles.check(project_id, project.policy, given)
         self._directory.add_project(project, self._at(now_unix_ms))
         return project
 
     def list_projects(self) -> list[Project]:
         return list(self._directory.view().projects.values())
+
+    def find_project(self, project_id: str) -> Project:
+        """Return a project. Raises `NotFound`."""
+        found = self._directory.view().projects.get(project_id)
+        if found is None:
+            raise NotFound(f"project {project_id} not found", param="id")
+        return found
 
     def change_project(self, project_id: str, now_unix_ms: int, **policy: object) -> Project:
         """Set the given fields of a project's policy. A running server applies them within a second.
@@ -78,6 +109,9 @@ class Control:
         changes = parse_policy(policy)
         if project_id == DEFAULT_PROJECT:
             self._ensure_default_project(now_unix_ms)
+        before = self._directory.view().projects.get(project_id)
+        if before is not None:
+            self.profiles.check(project_id, read_policy(before.policy.values() | changes)[0], changes)
         return self._directory.set_policy(project_id, changes, self._at(now_unix_ms))
 
     def forget_tags(self, project_id: str) -> Project:
@@ -87,7 +121,7 @@ class Control:
         self._directory.replace_tag_key(project_id, self._by)
         return self._directory.view().projects[project_id]
 
-    def rotate_key(self, project_id: str) -> Project:
+    def rotate_content_key(self, project_id: str) -> Project:
         """Have the project's content sealed by a new key from now on. Raises `NotFound`."""
         self._directory.retire_key(project_id, self._by)
         return self._directory.view().projects[project_id]
@@ -103,10 +137,12 @@ class Control:
         scopes: Iterable[Scope],
         now_unix_ms: int,
         expires_unix_ms: int | None = None,
+        limits: KeyLimits = NO_LIMITS,
     ) -> tuple[Key, str]:
         """Create a key; return its record and the key itself, which cannot be read again.
 
-        Raises `NotFound` without that project, `CallerError` without a scope or for an expiry in the past.
+        Raises `NotFound` without that project, `CallerError` without a scope, for an expiry in the past, or for invalid
+        limits.
         """
         granted = frozenset(scopes)
         _check_name(name)
@@ -116,9 +152,48 @@ class Control:
             raise CallerError("the expiry is in the past", param="expires")
         if project == DEFAULT_PROJECT:
             self._ensure_default_project(now_unix_ms)
-        key, secret = _minted(project, name, granted, now_unix_ms, expires_unix_ms)
+        key, secret = _minted(project, name, granted, now_unix_ms, expires_unix_ms, parse_limits(limits))
         self._directory.add_key(key, form.digest(secret), self._at(now_unix_ms))
         return key, secret
+
+    def rotate_key(self, key_id: str, overlap_ms: int, now_unix_ms: int) -> tuple[Key, str]:
+        """Create a key with the name, scopes and limits of another one, which expires after the overlap. Return its
+        record and the key itself. Raises `NotFound`, and `CallerError` for a key that is no longer valid, for the
+        environment's, or for an overlap of more than `MAX_OVERLAP_MS`.
+        """
+        old = self.find_key(key_id)
+        if key_id == ENVIRONMENT_KEY_ID:
+            raise CallerError(
+                "the key from the environment is replaced by starting the server with another", param="id"
+            )
+        if not old.holds(now_unix_ms):
+            raise CallerError(f"key {key_id} is revoked or has expired: create a new one", param="id")
+        if not 0 <= overlap_ms <= MAX_OVERLAP_MS:
+            raise CallerError(f"an overlap is at most {MAX_OVERLAP_MS // 86_400_000} days", param="overlap")
+        lifetime = None if old.expires_unix_ms is None else old.expires_unix_ms - old.created_unix_ms
+        expires = None if lifetime is None else now_unix_ms + lifetime
+        key, secret = _minted(old.project, old.name, old.scopes, now_unix_ms, expires, old.limits)
+        ends = now_unix_ms + overlap_ms
+        self._directory.rotate_key(key_id, ends, key, form.digest(secret), self._at(now_unix_ms))
+        return key, secret
+
+    def limit_key(self, key_id: str, limits: KeyLimits, now_unix_ms: int) -> Key:
+        """Set where a key may be used. A running server applies it within a second, to new calls. Raises `NotFound`,
+        `CallerError` for invalid limits.
+        """
+        return self._directory.limit_key(key_id, parse_limits(limits), self._at(now_unix_ms))
+
+    def find_key(self, key_id: str) -> Key:
+        """Return a key. Raises `NotFound`."""
+        found = self._directory.view().keys.get(key_id)
+        if found is None:
+            raise NotFound(f"key {key_id} not found", param="id")
+        return found[0]
+
+    def limits_of(self, caller_id: str) -> KeyLimits:
+        """Return the limits of a caller; who has signed in without a key has none."""
+        found = self._directory.view().keys.get(caller_id)
+        return found[0].limits if found else NO_LIMITS
 
     def list_keys(self, project: str | None = None) -> list[Key]:
         """Return all keys, or one project's, including revoked ones, oldest first."""
@@ -129,9 +204,47 @@ class Control:
         """Revoke a key and return it. Revoking it again changes nothing. Raises `NotFound`."""
         return self._directory.revoke_key(key_id, now_unix_ms, self._at(now_unix_ms))
 
+    def create_webhook(self, project: str, name: str, url: str, now_unix_ms: int) -> Webhook:
+        """Create a webhook; its secret is to be shown now, and never again. Raises `NotFound` without that project,
+        `CallerError` for a URL that cannot be posted to, or too many of them.
+        """
+        _check_name(name)
+        check_url(url)
+        if project == DEFAULT_PROJECT:
+            self._ensure_default_project(now_unix_ms)
+        secret = WEBHOOK_SECRET + secrets.token_hex(WEBHOOK_SECRET_BYTES)
+        webhook = Webhook(secrets.token_hex(16), project, name, url, now_unix_ms, secret)
+        self._directory.add_webhook(webhook, self._at(now_unix_ms))
+        return webhook
+
+    def list_webhooks(self, project: str | None = None) -> list[Webhook]:
+        """Return all webhooks, or one project's, oldest first."""
+        return [each for each in self._directory.view().webhooks.values() if project in (None, each.project)]
+
+    def delete_webhook(self, webhook_id: str, now_unix_ms: int) -> Webhook:
+        """Delete a webhook: nothing is sent there any more. Raises `NotFound`."""
+        return self._directory.delete_webhook(webhook_id, self._at(now_unix_ms))
+
     def _ensure_default_project(self, now_unix_ms: int) -> None:
         with suppress(Conflict):
-            self._directory.add_project(Project(DEFAULT_PROJECT, "Default", now_unix_ms), self._at(now_unix_ms))
+            project = Project(DEFAULT_PROJECT, "Default", now_unix_ms, self._beginning({}))
+            self._directory.add_project(project, self._at(now_unix_ms))
+
+    def _beginning(self, given: Mapping[str, str | int]) -> Policy:
+        """Return the policy that a new project begins with: the given fields, and those of the profile for new ones."""
+        profile = self.profiles.new
+        return read_policy({**dict(profile.fields if profile else ()), **given})[0]
+
+
+def check_url(url: str) -> None:
+    """Raise `CallerError` for a URL that nothing can be posted to. Where it leads is checked at every post."""
+    try:
+        parts = urlsplit(url)
+        sound = parts.scheme in ("http", "https") and bool(parts.hostname) and not parts.username
+    except ValueError:
+        sound = False
+    if not sound or len(url) > MAX_URL or not url.isprintable() or " " in url:
+        raise CallerError(f"a URL begins with http:// or https://, and has at most {MAX_URL} characters", param="url")
 
 
 def check_environment_key(key: str) -> None:
@@ -143,11 +256,35 @@ def check_environment_key(key: str) -> None:
         )
 
 
+def parse_limits(limits: KeyLimits) -> KeyLimits:
+    """Return limits in their only form. Raises `CallerError` if they are invalid."""
+    networks = []
+    for network in limits.networks:
+        try:
+            networks.append(str(ip_network(network, strict=False)))
+        except ValueError:
+            raise CallerError(f"{network[:64]!r} is not a network such as 192.0.2.0/24", param="networks") from None
+    if any(not name.isprintable() or not 0 < len(name) <= MAX_NAME for name in limits.models):
+        raise CallerError(f"a pattern of models has 1 to {MAX_NAME} printable characters", param="models")
+    if any(surface not in SURFACES for surface in limits.surfaces):
+        raise CallerError(f"surfaces are {', '.join(SURFACES)}", param="surfaces")
+    for param, named in (("networks", networks), ("models", limits.models), ("surfaces", limits.surfaces)):
+        if len(named) > MAX_LIMITS:
+            raise CallerError(f"a key has at most {MAX_LIMITS} {param}", param=param)
+    models, surfaces = (tuple(sorted(set(each))) for each in (limits.models, limits.surfaces))
+    return KeyLimits(tuple(dict.fromkeys(networks)), models, surfaces)
+
+
 def _minted(
-    project: str, name: str, scopes: frozenset[Scope], now_unix_ms: int, expires_unix_ms: int | None
+    project: str,
+    name: str,
+    scopes: frozenset[Scope],
+    now_unix_ms: int,
+    expires_unix_ms: int | None,
+    limits: KeyLimits = NO_LIMITS,
 ) -> tuple[Key, str]:
     key_id, secret = form.mint()
-    return Key(key_id, project, name, scopes, form.shown(key_id), now_unix_ms, expires_unix_ms), secret
+    return Key(key_id, project, name, scopes, form.shown(key_id), now_unix_ms, expires_unix_ms, limits=limits), secret
 
 
 def _check_name(name: str) -> None:

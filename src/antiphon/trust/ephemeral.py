@@ -1,4 +1,4 @@
-"""Short-lived secrets in place of a key: for one call, or, as a token, for every call until it expires.
+"""Short-lived secrets in place of a key: for one call, or, as a token, for every call until it expires, or of one path.
 
 A browser or a device gets one instead of the key. It has the caller's settings for the call, and the call is the key's:
 charged to it, ended when it is revoked. It is valid on one vendor's paths only. The secrets are in memory only, as a
@@ -19,6 +19,7 @@ from antiphon.trust import keys as form
 
 PREFIX = "ek_"
 TOKEN_PREFIX = "tk_"
+PATH_PREFIX = "pt_"
 MAX_SECRETS = 10_000
 MAX_OF_PROJECT = 1_000
 MAX_HELD_BYTES = 64 << 20
@@ -45,11 +46,12 @@ class _Held:
     settled: bytes
     expires_ns: int
     once: bool
+    path: str  # where alone it is valid, if set
 
 
 def stands_for_a_key(secret: str | None) -> bool:
     """Return whether a secret has the form of one of these."""
-    return secret is not None and secret.startswith((PREFIX, TOKEN_PREFIX))
+    return secret is not None and secret.startswith((PREFIX, TOKEN_PREFIX, PATH_PREFIX))
 
 
 class EphemeralSecrets:
@@ -61,8 +63,18 @@ class EphemeralSecrets:
         self._of_project: Counter[str] = Counter()
         self._bytes = 0
 
-    def mint(self, principal: Principal, surface: str, settled: bytes, lifetime_s: int, once: bool = True) -> Minted:
-        """Create a secret for one call of that surface, or for all. Raises `CapacityError` if there are too many."""
+    def mint(
+        self,
+        principal: Principal,
+        surface: str,
+        settled: bytes,
+        lifetime_s: int,
+        once: bool = True,
+        path: str = "",
+    ) -> Minted:
+        """Create a secret for one call of that surface, or for all, or for those of a path. Raises `CapacityError` if
+        there are too many.
+        """
         self._sweep()
         if (
             len(self._held) >= MAX_SECRETS
@@ -71,9 +83,10 @@ class EphemeralSecrets:
         ):
             raise CapacityError("Too many client secrets are unused.", retry_after_s=RETRY_AFTER_S)
         identity = secrets.token_hex(_ID_BYTES)
-        secret = f"{PREFIX if once else TOKEN_PREFIX}{identity}{secrets.token_hex(_SECRET_BYTES)}"
+        prefix = PATH_PREFIX if path else PREFIX if once else TOKEN_PREFIX
+        secret = f"{prefix}{identity}{secrets.token_hex(_SECRET_BYTES)}"
         expires_ns = self._clock.now_ns() + lifetime_s * NS_PER_S
-        self._held[identity] = _Held(form.digest(secret), principal, surface, settled, expires_ns, once)
+        self._held[identity] = _Held(form.digest(secret), principal, surface, settled, expires_ns, once, path)
         self._of_project[principal.project] += 1
         self._bytes += len(settled)
         return Minted(secret, self._clock.unix_ms() // 1000 + lifetime_s)
@@ -97,13 +110,20 @@ class EphemeralSecrets:
             raise _invalid()
         return self.redeem(surface, secret)[0]
 
-    def _find(self, surface: str, secret: str) -> tuple[str, _Held]:
+    def visitor(self, surface: str, secret: str, path: str) -> Principal:
+        """Return the caller of a token for that path. Raises `Unauthenticated`."""
+        _, held = self._find(surface, secret, path)
+        if held.expires_ns <= self._clock.now_ns():
+            raise _invalid()
+        return held.principal
+
+    def _find(self, surface: str, secret: str, path: str = "") -> tuple[str, _Held]:
         if len(secret) > form.MAX_LENGTH:
             raise _invalid()
         identity = secret[_ID_START:_ID_END]
         held = self._held.get(identity)
         right = hmac.compare_digest(form.digest(secret), held.digest if held else _NO_DIGEST)
-        if held is None or not right or held.surface != surface:
+        if held is None or not right or (held.surface, held.path) != (surface, path):
             raise _invalid()
         return identity, held
 

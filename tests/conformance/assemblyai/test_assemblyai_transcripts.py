@@ -3,6 +3,7 @@
 import hashlib
 import hmac
 import json
+import re
 import threading
 import time
 from collections.abc import Iterator
@@ -11,10 +12,13 @@ from pathlib import Path
 from typing import Any
 
 import assemblyai as aai
+import httpx
 import pytest
 from assemblyai.types import ListTranscriptParameters, TranscriptResponse
+from assemblyai_speech import speak
 
 PATIENCE_S = 20
+DIGITS = re.compile(r"415|555|0132|four one|five five|one three", re.IGNORECASE)
 
 
 class Receiver(BaseHTTPRequestHandler):
@@ -144,12 +148,38 @@ def test_lists_in_pages_and_deletes(beckett: Path) -> None:
         transcriber.submit(upload)
 
 
+def test_what_is_hidden_is_in_no_view_and_not_heard_in_the_copy(server: Any, tmp_path: Path) -> None:
+    text = "You can call me at four one five, five five five, oh one three two. The ship was painted blue."
+    speech = tmp_path / "said.wav"
+    speech.write_bytes(speak(server, text, encoding="linear16", sample_rate="16000", container="wav"))
+    config = aai.TranscriptionConfig()
+    config.set_redact_pii(
+        redact_audio=True,
+        policies=[aai.PIIRedactionPolicy.phone_number],
+        substitution=aai.PIISubstitutionPolicy.entity_name,
+    )
+    transcript = aai.Transcriber().transcribe(str(speech), config)
+    assert "[PHONE_NUMBER]" in (said(transcript).text or "")
+    captions, sentences = transcript.export_subtitles_srt(), transcript.get_sentences()
+    views = (said(transcript).text, captions.partition(">")[2], *(each.text for each in sentences))
+    assert not any(DIGITS.search(str(view)) for view in views), views
+    copy = tmp_path / "copy.mp3"
+    transcript.save_redacted_audio(str(copy))
+    transcript.save_redacted_audio(str(copy))  # its URL is good for more than one fetch
+    heard = said(aai.Transcriber().transcribe(str(copy))).text or ""
+    assert "ship" in heard
+    assert not DIGITS.search(heard), heard
+    url = transcript.get_redacted_audio_url()
+    for elsewhere in (url.replace(transcript.id or "", "0" * 32), url.replace("/redacted-audio/copy", "")):
+        assert httpx.get(elsewhere, timeout=60).status_code == 401
+
+
 @pytest.mark.parametrize(
     ("asked", "words"),
     [
         ({"language_code": "de"}, "'de'"),
         ({"language_detection": True}, "language_detection"),
-        ({"redact_pii": True, "redact_pii_policies": [aai.PIIRedactionPolicy.email_address]}, "redact_pii"),
+        ({"redact_pii": True, "redact_pii_policies": [aai.PIIRedactionPolicy.drug]}, "redact_pii_policies"),
         ({"summarization": True}, "summarization"),
         ({"audio_start_from": 5, "audio_end_at": 5}, "audio_end_at"),
         ({"speech_models": ["universal-99"]}, "universal-99"),

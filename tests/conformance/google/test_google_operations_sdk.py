@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import grpc
+import httpx
 import pytest
 from google.api_core import exceptions
 from google.cloud import speech_v1, speech_v2
@@ -56,6 +57,45 @@ def batch(*uris: str, **more: Any) -> speech_v2.BatchRecognizeRequest:
 
 def text_of(results: Any) -> str:
     return " ".join(result.alternatives[0].transcript.strip() for result in results).lower()
+
+
+def test_what_a_projects_policy_hides_is_in_no_answer(google: Any, channel: grpc.Channel, recording: str, pcm: bytes):
+    """Google has no parameter for it. A stream, a recording, and a batch with its captions."""
+    bearer = {"authorization": f"Bearer {API_KEY}"}
+    with httpx.Client(base_url=f"{google.url}/admin/v1", headers=bearer, timeout=60) as admin:
+        project = {"id": "discreet", "redact": "phone", "redact_words": "ever tried"}
+        assert admin.post("/projects", json=project).status_code == 201
+        key = admin.post("/keys", json={"project": "discreet"}).json()["key"]
+    transport = SpeechGrpcTransport(channel=grpc.intercept_channel(channel, Key(key)))
+    client = speech_v2.SpeechClient(transport=transport)
+    heard = list(client.streaming_recognize(requests=speech_v2_requests(pcm, pace_s=0.02)))
+    whole = client.recognize(speech_v2.RecognizeRequest(recognizer=NAME, config=config_v2(), content=pcm))
+    batched = client.batch_recognize(request=batch(recording)).result(timeout=DONE_S)
+    assert any(not result.is_final for response in heard for result in response.results)
+    for said in (heard, whole, batched):
+        assert "tried" not in str(said).lower()
+        assert "[CUSTOM]" in str(said)
+        assert "failed" in str(said).lower()
+
+
+def test_phrase_sets_and_classes(client: speech_v2.SpeechClient, pcm: bytes):
+    people = speech_v2.CustomClass(items=[{"value": "Vladimir"}])
+    people = client.create_custom_class(parent=PARENT, custom_class=people).result(timeout=DONE_S)
+    names = speech_v2.PhraseSet(phrases=[{"value": f"dear ${{{people.name}}}", "boost": 3}], display_name="Names")
+    names = client.create_phrase_set(parent=PARENT, phrase_set=names).result(timeout=DONE_S)
+    assert names in list(client.list_phrase_sets(parent=PARENT))
+    assert client.get_custom_class(name=people.name) == people
+    config = config_v2()
+    config.adaptation = {"phrase_sets": [{"phrase_set": names.name}]}
+    heard = client.recognize(speech_v2.RecognizeRequest(recognizer=NAME, config=config, content=pcm))
+    assert SAID in text_of(heard.results)
+    names.display_name = "Others"
+    mask = field_mask_pb2.FieldMask(paths=["display_name"])
+    assert client.update_phrase_set(phrase_set=names, update_mask=mask).result(timeout=DONE_S).display_name == "Others"
+    for delete, one in ((client.delete_phrase_set, names), (client.delete_custom_class, people)):
+        assert delete(name=one.name).result(timeout=DONE_S).state == one.State.DELETED
+    with pytest.raises(exceptions.NotFound):
+        client.recognize(speech_v2.RecognizeRequest(recognizer=NAME, config=config, content=pcm))
 
 
 def test_a_batch(client: speech_v2.SpeechClient, recording: str):

@@ -179,9 +179,8 @@ def test_large_messages(google: Any, client: speech_v2.SpeechClient):
 
 def test_what_is_not_served(google: Any, client: speech_v2.SpeechClient, channel: grpc.Channel):
     parent = NAME.rpartition("/recognizers/")[0]
-    for ask in (client.list_phrase_sets, client.list_custom_classes):
-        with pytest.raises(exceptions.MethodNotImplemented, match="not stored"):
-            ask(parent=parent, metadata=google.key)
+    with pytest.raises(exceptions.MethodNotImplemented, match="not stored"):
+        client.get_config(name=f"{parent}/config", metadata=google.key)
     with pytest.raises(grpc.RpcError) as refused:
         channel.unary_unary("/google.cloud.speech.v2.Speech/Nothing")(b"", metadata=google.key)
     assert refused.value.code() is grpc.StatusCode.UNIMPLEMENTED

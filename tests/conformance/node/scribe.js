@@ -66,7 +66,7 @@ told.words = whole.words.length;
 told.subtitles = whole.additionalFormats[0].content;
 told.refused = await refused(() => client.speechToText.convert({ modelId: 'scribe_v9', file: new Blob([recording]) }));
 told.redaction = await refused(() =>
-  client.speechToText.convert({ modelId: 'scribe_v2', file: new Blob([recording]), entityRedaction: ['pii'] }),
+  client.speechToText.convert({ modelId: 'scribe_v2', file: new Blob([recording]), entityRedaction: ['phi'] }),
 );
 
 const strategy = { commitStrategy: CommitStrategy.MANUAL, includeTimestamps: true };

@@ -14,6 +14,7 @@ from antiphon.admin import api, create_admin
 from antiphon.core import merkle
 from antiphon.core.entry import Entry
 from antiphon.core.identity import Scope
+from antiphon.core.place import Processing
 from antiphon.core.stores import ServerStores
 from antiphon.core.usage import Dimension, Quantity
 from antiphon.core.wire import Keep
@@ -33,6 +34,8 @@ from antiphon.trust.auth import KeyRing
 from antiphon.trust.checkpoint import Signer, parse
 from antiphon.trust.control import Control
 from antiphon.trust.notary import Auditing, Notary, Outside
+from antiphon.trust.profiles import PROFILES, Profiles
+from antiphon.trust.residency import Policies, Residency
 
 
 class Admin:
@@ -46,7 +49,7 @@ class Admin:
         self.secret = self.control.prepare(None, self.clock.unix_ms())
         self.ring = KeyRing(directory, self.clock)
         self.server = server = FastAPI()
-        inspectors = Inspectors(self.ring.authenticate, ())
+        inspectors = Inspectors(self.authenticate, ())
         ledger = SqliteUsage(tmp_path / "ledger.db")
         self.log = FakeLedger()
         auditor = Auditor(self.log, directory, self.clock, self.ring.policy)
@@ -56,15 +59,26 @@ class Admin:
         self.exports = FakeExports()
         exports = ExportControl(self.exports, ledger, {"out": 1000}, self.clock.unix_ms)
         billing = Billing(ledger, FakeBills(), Library().of)
-        checks = self.ring.authenticate, ledger, self.clock, inspectors.check
+        checks = self.authenticate, ledger, self.clock, inspectors.check
         allowances = Allowances(self.ring.policy, self.ring.projects, Library().of, self.log, self.clock, ())
         self.answers, jobs, passing = FakeAnswers(self.clock), FakeJobs(self.clock), FakeJobs(self.clock)
         stores = directory, FakeBills(), self.log, self.log, self.answers, jobs, passing, FakeResources(self.clock)
         keeper = Keeper(self.answers, lambda project: 3600, self.clock)
         subjects = Subjects(ServerStores(*stores), keeper, lambda project: 3600, auditor)
-        app = create_admin(self.control, *checks, self.auditing, exports, billing, subjects, allowances)
+        own = Processing("eu-de", "self", retention_s=0)
+        residency = Residency({"near": own, "far": Processing()}, self.ring.policy, self.clock)
+        self.policies = Policies(lambda policy, model: residency.verdicts(policy, ("near", "far")), 2557)
+        app = create_admin(
+            self.control, *checks, self.auditing, exports, billing, subjects, self.policies, {}.get, allowances
+        )
         server.mount("/admin/v1", app)
         self.client = TestClient(server, base_url="http://test", raise_server_exceptions=False)
+
+    def authenticate(self, secret, scope, address):
+        """As the door does."""
+        caller = self.ring.authenticate(secret, scope)
+        self.ring.check_limits(caller.key_id, address)
+        return caller
 
     def key(self, project, *scopes):
         return self.control.create_key(project, "", scopes, self.clock.unix_ms())[1]
@@ -158,7 +172,12 @@ def test_projects_are_made_and_listed(admin):
         "redact_as": "entity_name",
         "redact_words": "",
         "redact_patterns": "",
+        "prompts": "plain",
         "stripe_customer": "",
+        "regions": "",
+        "processors": "",
+        "agreements": "",
+        "max_retention": "",
         "budgets": "",
         "limits": "",
     }
@@ -329,15 +348,18 @@ def test_the_document_says_what_the_api_does(admin):
         operation["operationId"]: operation for path in document["paths"].values() for operation in path.values()
     }
     assert set(operations) == {
-        "list_projects", "create_project", "change_project", "forget_tags", "rotate_key",
-        "export_subject", "erase_subject", "erase_project",
-        "list_keys", "create_key", "revoke_key", "read_usage", "read_audit", "read_checkpoint", "read_proof",
-        "read_statement", "issue_statement", "read_budgets",
+        "list_projects", "create_project", "change_project", "forget_tags", "rotate_content_key",
+        "export_subject", "erase_subject", "erase_project", "read_policy", "explain_policy",
+        "list_keys", "create_key", "rotate_key", "limit_key", "revoke_key",
+        "read_usage", "read_audit", "read_checkpoint", "read_proof",
+        "read_statement", "issue_statement",
+        "list_webhooks", "create_webhook", "delete_webhook",
+        "read_budgets",
         "list_exports", "list_gaps", "settle_gaps", "send_gaps_again", "replay_export",
     }  # fmt: skip
     for operation in operations.values():
         assert operation["security"] == [{"HTTPBearer": []}]
-        expected = "201" if operation["operationId"].startswith(("create", "issue")) else "200"
+        expected = "201" if operation["operationId"].startswith(("create", "issue", "rotate_key")) else "200"
         assert set(operation["responses"]) == {expected, "default"}
         schema = operation["responses"]["default"]["content"]["application/json"]["schema"]
         assert schema == {"$ref": "#/components/schemas/ErrorAnswer"}
@@ -437,7 +459,7 @@ def test_the_audit_log_is_read_with_a_scope_of_its_own(admin):
     for path in ("/audit", "/audit/checkpoint", "/audit/proof?size=1"):
         assert admin.call("GET", path, admin.key("acme", Scope.ADMIN)).status_code == 403
         assert admin.call("GET", path, admin.key("acme", Scope.USAGE)).status_code == 403
-    assert admin.call("GET", "/keys", auditor).status_code == 403
+    assert admin.call("GET", "/keys", auditor).status_code == 200
     assert admin.call("POST", "/keys", auditor, json={"project": "acme"}).status_code == 403
     lines = admin.call("GET", "/audit?limit=2", auditor)
     assert lines.headers["antiphon-next"] == "2"
@@ -453,6 +475,62 @@ def test_the_audit_log_is_read_with_a_scope_of_its_own(admin):
     assert len(proof) == len(merkle.consistency(3, note.size))
     for query in ("size=9999", f"size={note.size}&number={note.size}", "size=2&old=3"):
         assert admin.call("GET", f"/audit/proof?{query}", auditor).status_code == 404
+
+
+def test_webhooks_are_made_listed_and_deleted(admin):
+    made = admin.call("POST", "/webhooks", json={"project": "acme", "name": "n", "url": "https://x.example/hook"})
+    assert made.status_code == 201
+    told = made.json()
+    secret = told.pop("secret")
+    assert admin.ring.webhooks("acme") == []
+    admin.clock.advance_ms(1_000)
+    admin.ring.refresh()
+    (known,) = admin.ring.webhooks("acme")
+    assert (known.id, known.secret, known.url) == (told["id"], secret, "https://x.example/hook")
+    listed = admin.call("GET", "/webhooks", params={"project": "acme"})
+    assert listed.json() == {"data": [told]}
+    assert secret not in listed.text
+    assert admin.call("GET", "/webhooks", params={"project": "default"}).json() == {"data": []}
+    for body, param in (({"url": "file:///x"}, "url"), ({"project": "none", "url": "https://x.example"}, "project")):
+        assert error(admin.call("POST", "/webhooks", json=body))[2] == param
+    user = admin.key("acme", Scope.TRANSCRIBE)
+    assert admin.call("POST", "/webhooks", user, json={"url": "https://x.example"}).status_code == 403
+    assert admin.call("DELETE", f"/webhooks/{told['id']}").json() == told
+    assert admin.call("DELETE", f"/webhooks/{told['id']}").status_code == 404
+    admin.clock.advance_ms(1_000)
+    admin.ring.refresh()
+    assert admin.ring.webhooks("acme") == []
+
+
+def test_the_policy_in_force_is_shown_with_what_its_profile_requires(admin):
+    admin.control.profiles = Profiles(projects={"acme": PROFILES["hipaa"]})
+    shown = admin.call("GET", "/projects/acme/policy").json()
+    assert (shown["policy"]["agreements"], shown["stored"]["agreements"]) == ("baa", "")
+    assert (shown["profile"]["name"], shown["profile"]["audit_days"], shown["audit_days"]) == ("hipaa", 2192, 2557)
+    assert error(admin.call("PATCH", "/projects/acme", json={"tags": "plain"})) == (400, "invalid_request", "tags")
+    assert admin.call("GET", "/projects/default/policy").json()["profile"] is None
+    assert error(admin.call("GET", "/projects/none/policy")) == (404, "not_found", "id")
+
+
+def test_which_engines_may_serve_is_explained(admin):
+    admin.call("PATCH", "/projects/acme", json={"regions": "eu", "max_retention": "none"})
+    shown = admin.call("GET", "/projects/acme/policy/explain?model=m").json()
+    assert (shown["project"], shown["model"], shown["allowed"]) == ("acme", "m", True)
+    near, far = shown["engines"]
+    assert (near["engine"], near["allowed"], near["region"], near["processor"]) == ("near", True, "eu-de", "self")
+    assert not far["allowed"]
+    assert far["unmet"] == [
+        {"required": "region eu", "found": "no region"},
+        {"required": "no retention", "found": "retention not known"},
+    ]
+
+
+def test_a_policy_is_shown_to_those_who_audit_and_to_its_own_project(admin):
+    for scope in (Scope.USAGE, Scope.AUDIT):
+        assert admin.call("GET", "/projects/acme/policy", admin.key("acme", scope)).status_code == 200
+    assert admin.call("GET", "/projects/acme/policy", admin.key("default", Scope.AUDIT)).status_code == 200
+    assert error(admin.call("GET", "/projects/acme/policy", admin.key("default", Scope.USAGE)))[0] == 404
+    assert error(admin.call("GET", "/projects/acme/policy", admin.key("acme", Scope.SPEAK)))[0] == 403
 
 
 def test_budgets_are_set_with_the_policy_and_shown_as_they_stand(admin):

@@ -25,6 +25,7 @@ from antiphon.trust.auth import KeyRing
 from antiphon.trust.checkpoint import Signer
 from antiphon.trust.control import Control
 from antiphon.trust.notary import Auditing, Notary, Outside
+from antiphon.trust.residency import Policies
 
 BOOK = """
 book = "list"
@@ -56,19 +57,31 @@ class Admin:
             }
             library = Library(series=books, default="list", costs=books["costs"])
         self.billing = Billing(self.ledger, FakeBills(), library.of, library.costs)
-        inspectors = Inspectors(self.ring.authenticate, ())
+        inspectors = Inspectors(self.authenticate, ())
         server = FastAPI()
         exports = ExportControl(FakeExports(), self.ledger, {}, self.clock.unix_ms)
         inspect = inspectors.check
         auditor = Auditor(self.ledger, directory, self.clock, self.ring.policy)
         notary = Notary(self.ledger, Signer("log", Ed25519PrivateKey.generate()), Path(), Outside(), None)
-        checks = self.ring.authenticate, self.ledger, self.clock, inspect
         allowances = Allowances(self.ring.policy, self.ring.projects, library.of, self.ledger, self.clock, ())
-        auditing = Auditing(auditor, self.ledger, notary)
-        made = create_admin(control, *checks, auditing, exports, self.billing, None, allowances)
+        checks = self.authenticate, self.ledger, self.clock, inspect
+        made = create_admin(
+            control,
+            *checks,
+            Auditing(auditor, self.ledger, notary),
+            exports,
+            self.billing,
+            None,
+            Policies(lambda *asked: (), 1),
+            {}.get,
+            allowances,
+        )
         server.mount("/admin/v1", made)
         self.client = TestClient(server, raise_server_exceptions=False)
         self.period = month_of(self.clock.unix_ms())
+
+    def authenticate(self, secret, scope, address):
+        return self.ring.authenticate(secret, scope)
 
     def key(self, project, *scopes):
         return self.control.create_key(project, "", scopes, self.clock.unix_ms())[1]

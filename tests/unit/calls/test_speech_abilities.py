@@ -83,7 +83,7 @@ def test_a_models_card_has_its_languages(house):
 
 
 def test_who_administers_has_the_key_itself(house):
-    assert house.door.administer("secret", Scope.TRANSCRIBE) == house.principal
+    assert house.door.administer("secret", Scope.TRANSCRIBE, "") == house.principal
     token = house.sessions.secrets.mint(house.principal, "deepgram", b"", 60, once=False)
     with pytest.raises(Unauthenticated):
-        house.door.administer(token.secret, None)
+        house.door.administer(token.secret, None, "")

@@ -546,7 +546,7 @@ def cast(house):
     other = FakeSynthesiser(house.clock)
     first = house.voices.resolve("tone", "alloy")[1]
     second = Voice("low", other, first.steps)
-    house.sessions.voices = Voices(house.catalogue, {"tone-2026": [first, second]}, {"alloy": "buzz"})
+    house.sessions._voices = Voices(house.catalogue, {"tone-2026": [first, second]}, {"alloy": "buzz"})
     return other
 
 

@@ -54,6 +54,21 @@ def test_a_key_is_printed_alone_works_and_is_revoked(run, tmp_path):
     assert "revoked" in run("keys", "list").stdout
 
 
+def test_a_webhooks_secret_is_printed_alone_and_once(run, tmp_path):
+    made = run("webhooks", "create", "https://x.example/hook", "--name", "ours")
+    assert made.exit_code == 0
+    secret = made.stdout.strip()
+    (webhook,) = ring(tmp_path).webhooks("default")
+    assert webhook.secret == secret
+    assert webhook.id in made.stderr
+    listed = run("webhooks", "list").stdout
+    assert "https://x.example/hook" in listed
+    assert secret not in listed
+    assert run("webhooks", "delete", webhook.id).exit_code == 0
+    assert ring(tmp_path).webhooks("default") == []
+    assert run("webhooks", "create", "x.example", catch=True).exit_code == 1
+
+
 def test_a_pair_of_a_key_is_shown_as_often_as_it_is_asked_for(run, tmp_path):
     secret = run("keys", "create").stdout.strip()
     principal = ring(tmp_path).authenticate(secret, None)
@@ -185,3 +200,31 @@ def test_what_only_reads_makes_nothing(run, tmp_path, command):
     assert shown.exit_code == 1
     assert "found at" in shown.exception.message
     assert not any(tmp_path.iterdir())
+
+
+def test_a_key_with_a_role_and_limits_is_made_limited_anew_and_shown(run, tmp_path):
+    made = run("keys", "create", "--role", "developer", "--network", "192.0.2.0/24", "--model", "gpt-*")
+    principal = ring(tmp_path).authenticate(made.stdout.strip(), Scope.KEYS)
+    assert principal.models == ("gpt-*",)
+    assert "networks: 192.0.2.0/24; models: gpt-*; surfaces: any" in run("keys", "list").stdout
+    assert run("keys", "limit", principal.key_id, "--surface", "openai").exit_code == 0
+    assert "surfaces: openai" in run("keys", "list").stdout
+    assert ring(tmp_path).models(principal.key_id) == ()
+    with pytest.raises(CallerError, match="is not a network"):
+        run("keys", "create", "--network", "here")
+
+
+def test_a_key_is_rotated_and_its_last_use_shown(run, tmp_path):
+    secret = run("keys", "create", "--name", "bot").stdout.strip()
+    principal = ring(tmp_path).authenticate(secret, None)
+    rotated = run("keys", "rotate", principal.key_id, "--overlap", "2h")
+    new = ring(tmp_path).authenticate(rotated.stdout.strip(), None)
+    assert new.scopes == principal.scopes
+    assert f"Key {principal.key_id} is valid until" in rotated.stderr
+    (tmp_path / "data" / "key-uses").write_text(json.dumps({new.key_id: 1_700_000_000_000}))
+    lines = {line.split()[0]: line for line in run("keys", "list").stdout.splitlines() if "bot" in line}
+    assert "2023-11-14 22:13Z" in lines[new.key_id]
+    assert "valid until" in lines[principal.key_id]
+    assert run("keys", "rotate", new.key_id, "--overlap", "none").exit_code == 0
+    with pytest.raises(CallerError, match="revoked or has expired"):
+        run("keys", "rotate", new.key_id)

@@ -8,7 +8,7 @@ import pytest
 from antiphon.admin.messages import ProjectAnswer, ProjectChange
 from antiphon.cli import projects
 from antiphon.core.errors import CallerError
-from antiphon.core.policy import STRICTEST, Marking, Policy, TagPolicy, parse_policy, read_policy
+from antiphon.core.policy import STRICTEST, Marking, Policy, PromptPolicy, TagPolicy, parse_policy, read_policy
 from antiphon.core.redaction import ALL, Substitution
 
 NAMES = {each.name for each in fields(Policy)}
@@ -33,9 +33,14 @@ def test_what_is_stored_is_read_as_it_was():
         redact_as=Substitution.HASH,
         redact_words="blue moon\nacme",
         redact_patterns=r"case \d+",
+        prompts=PromptPolicy.RESTORED,
         stripe_customer="cus_1",
         budgets="monthly money 50.00 month\nminutes audio_ms 36000 day soft key=K1",
         limits="requests_per_minute=60",
+        regions="eu,uk",
+        processors="acme,self",
+        agreements="baa,dpa",
+        max_retention="30d",
     )
     assert read_policy(parse_policy(policy.values())) == (policy, ())
     assert read_policy({}) == (Policy(), ())
@@ -43,7 +48,8 @@ def test_what_is_stored_is_read_as_it_was():
 
 @pytest.mark.parametrize("value", [None, [], {}, 1.0, True, "teleport", 2**70, -1])
 def test_a_value_without_sense_is_the_strictest_and_cannot_be_set(value):
-    texts = {"redact_words", "redact_patterns"} if isinstance(value, str) else set()  # any text is a word to hide
+    # Any text is a word to hide, or may be the name of a region or of somebody.
+    texts = {"redact_words", "redact_patterns", "regions", "processors"} if isinstance(value, str) else set()
     for name in NAMES - texts:
         assert getattr(read_policy({name: value})[0], name) == getattr(STRICTEST, name)
         with pytest.raises(CallerError) as refused:

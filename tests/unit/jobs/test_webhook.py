@@ -1,10 +1,12 @@
 import asyncio
 import hashlib
 import hmac
+from dataclasses import replace
 
 import pytest
 
 from antiphon.core.errors import CallerError
+from antiphon.core.identity import Webhook
 from antiphon.core.jobs import Notice
 from antiphon.jobs import webhook
 from antiphon.jobs.webhook import AT_ONCE, MAX_OF_A_PROJECT, MAX_TRIES, Webhooks, signature
@@ -40,7 +42,7 @@ def hooks(receiver, clock):
         pauses.append(seconds)
         clock.advance_ms(int(seconds * 1000))
 
-    return Webhooks(receiver, clock, lambda key_id: SECRETS.get(key_id, b""), sleep), pauses
+    return Webhooks(receiver, clock, lambda key_id: SECRETS.get(key_id, b""), sleep=sleep), pauses
 
 
 NOTICE = Notice("https://x.example/hook", b'{"a":1}', lambda at, sig: {"sig": f"t={at},v1={sig}"})
@@ -57,6 +59,40 @@ async def test_what_is_sent_is_signed_with_its_time(clock):
     assert signature(b"other", at, b'{"a":1}') != expected
     assert await sending.send("acme", "gone", NOTICE)
     assert receiver.got[1][2] == {"sig": f"t={at},v1="}
+
+
+def hook(id, project="acme"):
+    return Webhook(id, project, "", f"https://{id}.example", 0, f"secret of {id}")
+
+
+@pytest.mark.parametrize(("wanted", "told"), [("", ["a", "b"]), ("b", ["b"]), ("x", [])])
+async def test_a_projects_webhooks_are_told_each_with_its_own_secret(clock, wanted, told):
+    receiver = Receiver(200, 200)
+    known = [hook("a"), hook("b"), hook("c", "other")]
+    sending = Webhooks(receiver, clock, lambda key_id: b"", lambda project: [h for h in known if h.project == project])
+    sending.tell("acme", "k1", replace(NOTICE, url="", webhook=wanted))
+    await asyncio.gather(*sending._sending)
+    at = clock.unix_ms() // 1000
+    assert receiver.got == [
+        (
+            f"https://{id}.example",
+            NOTICE.body,
+            {"sig": f"t={at},v1={signature(f'secret of {id}'.encode(), at, NOTICE.body)}"},
+        )
+        for id in told
+    ]
+
+
+async def test_a_webhook_that_is_deleted_meanwhile_is_told_no_more(clock):
+    receiver, known = Receiver(500, 200), [hook("a")]
+
+    async def sleep(seconds):
+        known.clear()
+
+    sending = Webhooks(receiver, clock, lambda key_id: b"", lambda project: known, sleep)
+    sending.tell("acme", "k1", replace(NOTICE, url=""))
+    assert await asyncio.gather(*sending._sending) == [False]
+    assert len(receiver.got) == 1
 
 
 async def test_it_is_sent_again_with_growing_pauses_and_a_new_time_and_not_for_ever(clock):

@@ -22,7 +22,7 @@ class Places:
         self.gone = False
         self.keys = []
 
-    def room(self):
+    def room(self, project=None):
         return Room(self.most, self.most - self.taken)
 
     def may(self, project, weight):

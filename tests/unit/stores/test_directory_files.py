@@ -102,6 +102,8 @@ def test_what_is_not_known_in_a_policy_is_the_strictest_and_stays_as_it_stands(c
         "consent": "none",
         "redact": "", "redact_as": "entity_name", "redact_patterns": "", "redact_words": "", "mood": "blue",
         "budgets": "", "limits": "",
+        "prompts": "plain",
+        "regions": "", "processors": "", "agreements": "", "max_retention": "",
     }  # fmt: skip
     assert {(record.key, record.reason) for record in caplog.records} == {("acme", "marking, mood")}
     for text in ('{"keep_answers_s": -1}', '{"keep_answers_s": 4611686018427387904}', '{"keep_answers_s": true}'):

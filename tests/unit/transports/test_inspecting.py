@@ -9,7 +9,7 @@ from antiphon.transports.inspecting import Inspectors
 LOOPBACK = (ip_network("127.0.0.0/8"), ip_network("::1/128"))
 
 
-def authenticate(secret, scope):
+def authenticate(secret, scope, address):
     if secret not in list(Scope):
         raise Unauthenticated("no")
     return Principal("acme", "k", frozenset({Scope(secret)}))

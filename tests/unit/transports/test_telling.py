@@ -2,11 +2,11 @@ import pytest
 from vendor import Caller, Endpoint, Whole, scope
 
 from antiphon.catalogue.catalogue import ANSWERS
-from antiphon.core.endpoints import Offer, ShortToken, Spending
+from antiphon.core.endpoints import Offer, Spending
 from antiphon.core.errors import CallerError, Unauthenticated
 from antiphon.core.routing import LookupRow
 from antiphon.core.usage import Dimension
-from antiphon.core.wire import Response
+from antiphon.core.wire import Response, ShortToken
 from antiphon.session import spending
 from antiphon.transports.http import LookupRoute
 from antiphon.transports.table import ByHeader

@@ -37,6 +37,42 @@ def test_a_key_from_the_environment_that_will_not_do_is_refused(control, secret)
     assert control.list_keys() == []
 
 
+def test_webhooks_are_a_projects_own_and_audited(control, directory):
+    control.create_project("acme", "", NOW)
+    with pytest.raises(NotFound):
+        control.create_webhook("none", "", "https://x.example/hook", NOW)
+    first = control.create_webhook("acme", "first", "https://x.example/hook", NOW)
+    second = control.create_webhook("acme", "", "http://x.example", NOW + 1)
+    assert first.secret.startswith("wsec_")
+    assert first.secret not in repr(first)
+    assert first.secret != second.secret
+    assert control.list_webhooks() == control.list_webhooks("acme") == [first, second]
+    assert control.list_webhooks("default") == []
+    assert control.delete_webhook(first.id, NOW + 2) == first
+    assert control.list_webhooks("acme") == [second]
+    with pytest.raises(NotFound):
+        control.delete_webhook(first.id, NOW)
+    done = [(each.record.action, each.record.object) for each in directory.changes()[1]]
+    expected = [("webhook.create", first.id), ("webhook.create", second.id), ("webhook.delete", first.id)]
+    assert [each for each in done if each[0].startswith("webhook")] == expected
+    assert first.secret.encode() not in directory.path.read_bytes()
+
+
+@pytest.mark.parametrize(
+    "url", ["", "ftp://a/b", "https://", "https://a b", "https://user:word@a", "https://" + "a" * 2048]
+)
+def test_a_webhook_must_be_a_url_that_can_be_posted_to(control, url):
+    with pytest.raises(CallerError):
+        control.create_webhook("default", "", url, NOW)
+
+
+def test_a_project_can_have_so_many_webhooks(control):
+    for _ in range(16):
+        control.create_webhook("default", "", "https://x.example", NOW)
+    with pytest.raises(CallerError):
+        control.create_webhook("default", "", "https://x.example", NOW)
+
+
 def test_projects_have_an_id_and_a_name(control):
     control.create_project("acme", "Acme Inc.", NOW)
     assert [(project.id, project.name) for project in control.list_projects()] == [("acme", "Acme Inc.")]

@@ -52,6 +52,26 @@ def test_a_secret_for_one_call_is_no_token_and_is_not_used_up_by_being_taken_for
     assert held.redeem("openai", secret) == (PARENT, b"")
 
 
+def test_a_token_for_a_path_is_good_for_nothing_else():
+    clock = FakeClock()
+    held = made(clock)
+    token = held.mint(PARENT, "assemblyai", b"", 30, once=False, path="/a/b").secret
+    assert ephemeral.stands_for_a_key(token)
+    assert held.visitor("assemblyai", token, "/a/b") == PARENT == held.visitor("assemblyai", token, "/a/b")
+    elsewhere = [("assemblyai", "/a"), ("assemblyai", ""), ("deepgram", "/a/b")]
+    for refused in (
+        lambda: held.holder("assemblyai", token),
+        lambda: held.redeem("assemblyai", token),
+        lambda: held.visitor("assemblyai", held.mint(PARENT, "assemblyai", b"", 30, once=False).secret, "/a/b"),
+        *(lambda place=place: held.visitor(place[0], token, place[1]) for place in elsewhere),
+    ):
+        with pytest.raises(Unauthenticated):
+            refused()
+    clock.advance_ms(30_000)
+    with pytest.raises(Unauthenticated):
+        held.visitor("assemblyai", token, "/a/b")
+
+
 def test_its_time_ends():
     clock = FakeClock()
     held = made(clock)

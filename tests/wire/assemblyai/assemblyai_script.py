@@ -24,7 +24,7 @@ from assemblyai.streaming.v3 import models
 
 from antiphon.core import errors
 from antiphon.core.capabilities import SpeechAbility
-from antiphon.core.endpoints import Accepted, ShortToken
+from antiphon.core.endpoints import Accepted
 from antiphon.core.events import (
     Audio,
     Cause,
@@ -43,7 +43,7 @@ from antiphon.core.events import (
     Word,
 )
 from antiphon.core.units import NS_PER_MS
-from antiphon.core.wire import Body, Head, Opening, Step
+from antiphon.core.wire import Body, Head, Opening, ShortToken, Step
 from antiphon.surfaces.assemblyai.endpoint import Endpoint
 from antiphon.surfaces.assemblyai.live import StreamEndpoint
 from antiphon.surfaces.assemblyai.sync import SyncEndpoint

@@ -10,11 +10,13 @@ from assemblyai import types
 from hypothesis import given
 from hypothesis import strategies as st
 
+from antiphon.core.audio import Codec
 from antiphon.core.capabilities import Incapable, SpeechAbility, UnsupportedLanguage
 from antiphon.core.errors import AntiphonError, BadMedia, CallerError, EngineError, NotFound
 from antiphon.core.events import Cause, Closed, Failed, Final, Interim, Opened, Output, Transcript, Word
 from antiphon.core.jobs import Job, JobAct, JobOutput, JobState, ManyJobs, NewFile, NewJob, OneJob, Page
-from antiphon.core.wire import Body, Opening, Response, Step, Url
+from antiphon.core.redaction import ALL, Cover, Entity, RedactedAudio, Substitution
+from antiphon.core.wire import Body, Opening, Response, ShortToken, Step, Url
 from antiphon.surfaces.assemblyai import passages, transcripts
 from antiphon.surfaces.assemblyai import transcript_parameters as parameters
 from antiphon.surfaces.assemblyai import transcript_wire as wire
@@ -176,7 +178,21 @@ def test_an_upload_is_known_by_its_url() -> None:
         ({"audio_url": "http://"}, "`audio_url`"),
         ({"audio_url": f"{transcripts.UPLOADS}upload-1"}, "no such upload"),
         ({"audio_uri": URL}, "Unknown parameter 'audio_uri'"),
-        ({"redact_pii": True}, "`redact_pii` is not supported"),
+        ({"redact_pii": True, "redact_pii_return_unredacted": True}, "`redact_pii_return_unredacted` is not supported"),
+        ({"redact_pii_policies": ["person_name"]}, "needs `redact_pii`"),
+        ({"redact_pii": True, "redact_pii_policies": ["drug"]}, "'drug' is not supported"),
+        ({"redact_pii": True, "redact_pii_sub": "stars"}, "hash or entity_name"),
+        ({"redact_pii_audio": True}, "`redact_pii_audio` needs `redact_pii`"),
+        ({"redact_pii": True, "redact_pii_audio": True, "redact_pii_audio_quality": "flac"}, "mp3 or wav"),
+        ({"redact_pii": True, "redact_pii_audio": True, "redact_pii_audio_options": {"a": 1}}, "can have"),
+        (
+            {
+                "redact_pii": True,
+                "redact_pii_audio": True,
+                "redact_pii_audio_options": {"override_audio_redaction_method": "noise"},
+            },
+            "must be silence",
+        ),
         ({"iab_categories": True}, "language model"),
         ({"punctuate": "maybe"}, "`punctuate`"),
         ({"audio_start_from": 5, "audio_end_at": 5}, "`audio_end_at`"),
@@ -232,6 +248,72 @@ def test_no_parameter_of_detection_is_dropped() -> None:
     assert (read.spec.detect, read.spec.languages) == (True, ("en", "es"))
     assert read.without_effect == ("language_detection_options.code_switching",)
     assert all(parameters.warning(name) for name in read.without_effect)
+
+
+def test_what_is_to_be_hidden_goes_with_the_request() -> None:
+    read = parameters.read({"redact_pii": True, "redact_pii_policies": ["phone_number", "location"]}).spec
+    assert read.redaction is not None
+    assert read.redaction.entities == {Entity.PHONE, Entity.PLACE, Entity.ADDRESS}
+    assert (read.redaction.substitution, read.redacted_audio) == (Substitution.HASH, None)
+    values = {"redact_pii": True, "redact_pii_sub": "entity_name", "redact_pii_audio": True}
+    spec = parameters.read(values).spec
+    assert spec.redaction is not None
+    assert (spec.redaction.entities, spec.redaction.substitution) == (ALL, Substitution.ENTITY_NAME)
+    assert spec.redacted_audio == RedactedAudio(Codec.MP3, Cover.BEEP)
+    silent = {"override_audio_redaction_method": "silence"}
+    spec = parameters.read({**values, "redact_pii_audio_quality": "wav", "redact_pii_audio_options": silent}).spec
+    assert spec.redacted_audio == RedactedAudio(Codec.LINEAR16, Cover.SILENCE)
+    assert parameters.read({"redact_pii": False, "redact_pii_audio": False}).spec.redaction is None
+
+
+def audio_of(values: dict[str, Any], state: JobState, kept: bytes) -> Any:
+    """The answer to who asks for the redacted audio."""
+    asks = opening(f"/{ID}/redacted-audio", host="api.example:8080")
+    question = transcripts.RedactedAudio().ask(asks, b"")
+    return question.tell(job(state, b"", asked(**values)), kept, True)
+
+
+def test_redacted_audio_is_behind_a_url_that_needs_no_key() -> None:
+    values = {"redact_pii": True, "redact_pii_audio": True}
+    closed = Closed(1_000, 1, "", b"ID3sound\nwith a line end")
+    surface = TranscribeCall().negotiate(opening(), wire.write(asked(**values))).surface
+    for event in (UNGUIDED, final("Call [PHONE].")):
+        surface.emit(event, 0)
+    answered = surface.emit(closed, 0)
+    assert isinstance(answered, Response)
+    kept = TranscriptKind().answered(b"", "", 200, answered.body)
+    assert wire.unpack(kept).text == "Call [PHONE]."
+    assert wire.audio_of(kept) == closed.redacted_audio
+
+    token = audio_of(values, JobState.DONE, kept)
+    assert isinstance(token, ShortToken)
+    assert (token.path, token.once) == (f"/v2/transcript/{ID}/redacted-audio/copy", False)
+    answer = json.loads(token.tell("pt_1").sends[1])  # type: ignore[arg-type]
+    check(types.RedactedAudioResponse, answer)
+    assert answer["redacted_audio_url"] == f"http://api.example:8080{token.path}?token=pt_1"
+
+    question = transcripts.RedactedAudioCopy().ask(opening(f"/{ID}/redacted-audio/copy"), b"")
+    copy = question.tell(job(JobState.DONE), kept, True)
+    assert isinstance(copy, Response)
+    assert (copy.body, dict(copy.headers)["content-type"]) == (closed.redacted_audio, "audio/mpeg")
+    with pytest.raises(NotFound):
+        question.tell(job(JobState.DONE), wire.write(wire.unpack(kept)), True)
+
+
+@pytest.mark.parametrize(
+    ("values", "state", "status"),
+    [
+        ({"redact_pii": True, "redact_pii_audio": True}, JobState.RUNNING, 202),
+        ({"redact_pii": True, "redact_pii_audio": True}, JobState.FAILED, 400),
+        ({"redact_pii": True, "redact_pii_audio": True}, JobState.DONE, 400),
+        ({"redact_pii": True}, JobState.DONE, 404),
+    ],
+)
+def test_redacted_audio_that_there_is_not(values: dict[str, Any], state: JobState, status: int) -> None:
+    told = audio_of(values, state, b"")
+    assert isinstance(told, Response)
+    assert told.status == status
+    assert b'"error"' in told.body
 
 
 # -- what a recogniser said --------------------------------------------------------------------------------------------
@@ -331,14 +413,14 @@ def test_a_webhook_is_told_what_became_of_it() -> None:
     assert not secret.keys() & message.keys()
     kind = TranscriptKind()
     for state, status in ((JobState.DONE, "completed"), (JobState.EXPIRED, "error")):
-        notice = kind.notice(job(state, settled=asked(**values)))
+        notice = kind.notice(job(state, settled=asked(**values)), b"")
         assert notice is not None
         assert json.loads(notice.body) == {"transcript_id": ID, "status": status}
         assert notice.signed(7, "ab") == {
             "content-type": "application/json", "X-Mine": "s", "antiphon-signature": "t=7,v1=ab"
         }  # fmt: skip
         assert "antiphon-signature" not in notice.signed(7, "")
-    assert kind.notice(job(JobState.DONE)) is None
+    assert kind.notice(job(JobState.DONE), b"") is None
 
 
 # -- views -------------------------------------------------------------------------------------------------------------
@@ -494,7 +576,7 @@ def test_any_body_is_a_job_or_refused(body: Any) -> None:
             refusal(transcripts.CreateTranscript(), error)
             continue
         assert TranscriptKind().item(question.request).path == "/v2/transcript"
-        TranscriptKind().notice(job(settled=wire.settled.decode(question.request)))
+        TranscriptKind().notice(job(settled=wire.settled.decode(question.request)), b"")
 
 
 @given(

@@ -19,7 +19,7 @@ from dataclasses import dataclass, field, fields
 from typing import Any
 from urllib.parse import parse_qsl
 
-from antiphon.core import capabilities, errors, events
+from antiphon.core import capabilities, errors, events, redaction
 from antiphon.core.endpoints import Accepted, ProjectSpending
 from antiphon.core.errors import AntiphonError
 from antiphon.core.events import CharacterTime
@@ -31,7 +31,7 @@ from antiphon.surfaces.elevenlabs.dialogue import TextToDialogue
 from antiphon.surfaces.elevenlabs.dialogue_live import LiveDialogueEndpoint
 from antiphon.surfaces.elevenlabs.live import LiveSpeechEndpoint
 from antiphon.surfaces.elevenlabs.speech import TextToSpeech
-from antiphon.surfaces.elevenlabs.speech_to_text import KeptTranscripts, SpeechToText
+from antiphon.surfaces.elevenlabs.speech_to_text import SpeechToText
 from antiphon.surfaces.elevenlabs.speech_to_text_live import RealtimeSpeechToText
 from antiphon.surfaces.elevenlabs.voices import AllVoices, Models, OneVoice, SearchVoices
 from wire_player import WirePlayer
@@ -54,7 +54,13 @@ def said(text: str, start_ms: int, each_ms: int) -> tuple[CharacterTime, ...]:
     return tuple(CharacterTime(char, start, start + each_ms) for char, start in zip(text, starts, strict=True))
 
 
-NAMES: dict[str, Any] = {**vars(capabilities), **vars(events), **vars(errors), "said": said}
+NAMES: dict[str, Any] = {
+    **vars(redaction),
+    **vars(capabilities),
+    **vars(events),
+    **vars(errors),
+    "said": said,
+}
 
 
 @dataclass
@@ -161,6 +167,9 @@ def _changed(spec: SpeakSpec | TranscribeSpec) -> str:
         changed["format"] = f"{form.codec}/{form.container}/{form.sample_rate}/{form.bit_rate}"
     else:
         changed["format"] = f"{spec.format.encoding}/{spec.format.sample_rate}"
+        if spec.redaction is not None:
+            hidden, told = (",".join(sorted(kinds)) for kinds in (spec.redaction.entities, spec.redaction.identified))
+            changed["redaction"] = f"[{hidden}] hidden, [{told}] told"
     return f"{type(spec).__name__} " + " ".join(f"{name}={value}" for name, value in changed.items())
 
 
@@ -191,7 +200,6 @@ ENDPOINTS: dict[tuple[str, str], Any] = {
     ("WS", f"{DIALOGUE}/multi-stream-input"): LiveDialogueEndpoint(),
     ("POST", "/v1/speech-to-text"): SpeechToText(),
     ("WS", "/v1/speech-to-text/realtime"): RealtimeSpeechToText(),
-    ("GET", "/v1/speech-to-text/transcripts/{transcription_id}"): KeptTranscripts(),
     ("GET", "/v1/voices"): AllVoices(),
     ("GET", "/v1/voices/{voice_id}"): OneVoice(),
     ("GET", "/v2/voices"): SearchVoices(),
@@ -223,8 +231,6 @@ def tell(endpoint: Any, opening: Opening) -> Response:
         if isinstance(endpoint, Account):
             assert 0 < endpoint.since_unix_ms(opening) <= opening.received_unix_ms
             return endpoint.answer(opening, SPENT)
-        if isinstance(endpoint, KeptTranscripts):
-            return endpoint.ask(opening, b"")
         answer: Response = endpoint.answer(opening, VOICES, MODELS)
         return answer
     except AntiphonError as error:

@@ -6,10 +6,12 @@ from typing import Any
 
 import pytest
 from elevenlabs.types import (
+    CommittedTranscriptEntitiesPayload,
     CommittedTranscriptPayload,
     CommittedTranscriptWithTimestampsPayload,
     MultichannelSpeechToTextResponseModel,
     PartialTranscriptPayload,
+    RedactedTranscript,
     ScribeAuthErrorPayload,
     ScribeChunkSizeExceededErrorPayload,
     ScribeInputErrorPayload,
@@ -43,6 +45,7 @@ MESSAGES: tuple[type[BaseModel], ...] = (
     PartialTranscriptPayload,
     CommittedTranscriptPayload,
     CommittedTranscriptWithTimestampsPayload,
+    CommittedTranscriptEntitiesPayload,
     ScribeAuthErrorPayload,
     ScribeChunkSizeExceededErrorPayload,
     ScribeInputErrorPayload,
@@ -60,7 +63,7 @@ BY_TYPE = {
     if kind is not ScribeWarning
     else "warning": kind
     for kind in MESSAGES
-}
+} | {"redacted_transcript": RedactedTranscript}
 
 
 def kind_of(message: dict[str, Any]) -> type[BaseModel] | None:
@@ -81,7 +84,12 @@ def test_every_message_is_one_of_the_sdks_types() -> None:
             if kind := kind_of(message):
                 check(kind, message)
                 seen.add(kind)
-    assert seen == {*MESSAGES, SpeechToTextChunkResponseModel, MultichannelSpeechToTextResponseModel}
+    assert seen == {
+        *MESSAGES,
+        RedactedTranscript,
+        SpeechToTextChunkResponseModel,
+        MultichannelSpeechToTextResponseModel,
+    }
 
 
 def test_where_a_token_stands() -> None:

@@ -7,7 +7,7 @@ What comes in, messages in the text form of protobuf:
     >> N                    a message with N bytes of audio
     | TEXT                  the body of a call over REST
     /                       no more comes
-    + TEXT                  the recognizer that is stored from now on
+    + [NOUN] TEXT           the recognizer that is stored from now on; or the `PhraseSet` or `CustomClass`
     - LANGUAGE HEARD        the model that would answer does not hear it
     @ +MS                   so much time passes; if a deadline was reached, it expires
     ! EVENT                 an event of the session, see `_event`
@@ -48,7 +48,6 @@ from antiphon.surfaces.google import messages
 from antiphon.surfaces.google.dialect import V1, V2, Dialect
 from antiphon.surfaces.google.live import StreamingRecognize
 from antiphon.surfaces.google.recognise import V1_REST, V2_REST, Recognize
-from antiphon.surfaces.google.recognizer import RECOGNIZER
 from antiphon.surfaces.google.status import DETAILS, Code
 from wire_player import WirePlayer
 
@@ -57,6 +56,9 @@ SHA256 = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"
 DIALECTS = {"v1": V1, "v2": V2}
 RESTS = {"v1": V1_REST[1], "v2": V2_REST[1]}
 PATHS = {"v1": "/v1/speech:recognize", "v2": "/v2/projects/p/locations/global/recognizers/_:recognize"}
+
+
+NOUNS = {"Recognizer": "google.recognizer", "PhraseSet": "google.phrase_set", "CustomClass": "google.custom_class"}
 
 
 @dataclass
@@ -71,7 +73,7 @@ class Player(WirePlayer):
     dialect: Dialect = V2
     sent: list[tuple[str, bytes]] = field(default_factory=list)
     shape: str = ""
-    stored: bytes = b""
+    stored: dict[str, bytes] = field(default_factory=dict)  # by kind
 
     def _line(self, mark: str, rest: str) -> Iterator[str]:
         match mark:
@@ -98,7 +100,9 @@ class Player(WirePlayer):
             case "/":
                 yield from self._message(HALF_CLOSED)
             case "+":
-                self.stored = text_format.Parse(rest, messages.kind(RECOGNIZER)()).SerializeToString()
+                noun, _, text = rest.partition(" ") if rest.startswith(tuple(NOUNS)) else ("Recognizer", "", rest)
+                message = messages.kind(f"{V2.package}.{noun}")()
+                self.stored[NOUNS[noun]] = text_format.Parse(text, message).SerializeToString()
             case "-":
                 asked, heard = rest.split()
                 self.surface = None
@@ -123,7 +127,7 @@ class Player(WirePlayer):
         if self.surface is None:
             try:
                 accepted = self.endpoint.negotiate(self.opening, message)
-                if isinstance(accepted, NeedsResource):
+                while isinstance(accepted, NeedsResource):
                     yield f"= {accepted.kind} {accepted.name}"
                     accepted = self._resolved(accepted)
             except errors.AntiphonError as error:
@@ -137,10 +141,12 @@ class Player(WirePlayer):
 
     def _resolved(self, needs: NeedsResource[Any]) -> Any:
         """Raises `AntiphonError`."""
-        if not self.stored:
+        if needs.kind not in self.stored:
             raise errors.NotFound(f"{needs.name!r} not found.", param="name")
-        deleted = messages.read(RECOGNIZER, self.stored).HasField("delete_time")
-        return needs.resolve(Resource(needs.name, self.stored, deleted))
+        body = self.stored[needs.kind]
+        noun = next(noun for noun, kind in NOUNS.items() if kind == needs.kind)
+        deleted = messages.read(f"{V2.package}.{noun}", body).HasField("delete_time")
+        return needs.resolve(Resource(needs.name, body, deleted))
 
     def _step(self, step: Step) -> Iterator[str]:
         if step.inputs:

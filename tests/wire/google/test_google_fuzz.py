@@ -22,8 +22,8 @@ from antiphon.surfaces.google.dialect import V1, V2, Dialect
 from antiphon.surfaces.google.live import StreamingRecognize
 from antiphon.surfaces.google.recognise import V1_REST, V2_REST, Recognize
 from antiphon.surfaces.google.recognizer import RECOGNIZER
-from antiphon.surfaces.google.recognizers import UpdateRecognizer
 from antiphon.surfaces.google.status import Code
+from antiphon.surfaces.google.stored import RECOGNIZERS, Update
 
 NAME = "projects/p/locations/global/recognizers/_"
 CONFIGS: dict[str, dict[str, Any]] = {
@@ -121,7 +121,7 @@ def test_masks(paths: list[str], over_rest: bool) -> None:
     message = update(recognizer={"name": NAME.replace("_", "mine"), "default_recognition_config": config})
     message.update_mask.paths.extend(paths)
     with suppress(AntiphonError):
-        UpdateRecognizer().ask(OPENING, message.SerializeToString()).change(stored, 1)
+        Update(RECOGNIZERS).ask(OPENING, message.SerializeToString()).change(stored, 1)
 
 
 LOOKUPS = [row for row in (*ROUTES, *GRPC_ROUTES) if isinstance(row, LookupRow) and row.surface == "google"]

@@ -13,6 +13,7 @@ from google.rpc import error_details_pb2, status_pb2
 
 from antiphon.surfaces.google import messages, v1, v2
 
+KEPT = ("Recognizers", "PhraseSets", "CustomClasses")
 SDK: list[Any] = [
     *(
         getattr(sdk, name).pb().DESCRIPTOR
@@ -21,7 +22,10 @@ SDK: list[Any] = [
     ),
     *(
         getattr(sdk_v2, name).pb().DESCRIPTOR
-        for name in ("BatchRecognizeResponse", "OperationMetadata", "ListRecognizersResponse", "ListRecognizersRequest")
+        for name in (
+            *("BatchRecognizeResponse", "OperationMetadata"),
+            *(f"List{what}{part}" for what in KEPT for part in ("Request", "Response")),
+        )
     ),
     *(getattr(sdk_v1, f"LongRunningRecognize{name}").pb().DESCRIPTOR for name in ("Request", "Response", "Metadata")),
     *(

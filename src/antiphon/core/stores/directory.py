@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from antiphon.core.audit import THE_SERVER, AuditRecord, Author, ChangeRecord
-from antiphon.core.identity import Key, Project
+from antiphon.core.identity import Key, KeyLimits, Project, Webhook
 from antiphon.core.stores.ledger import MAX_READ
 
 
@@ -18,6 +18,7 @@ class DirectoryView:
     projects: Mapping[str, Project] = field(default_factory=dict)
     keys: Mapping[str, tuple[Key, bytes]] = field(default_factory=dict)
     tag_keys: Mapping[str, bytes] = field(default_factory=dict)
+    webhooks: Mapping[str, Webhook] = field(default_factory=dict)
 
 
 class Follower(Protocol):
@@ -58,11 +59,25 @@ class Directory(Protocol):
     def put_key(self, key: Key, digest: bytes, by: Author = THE_SERVER) -> None:
         """Add a key, or make the one with its id valid again, with this secret and these scopes."""
 
+    def rotate_key(self, key_id: str, ends_unix_ms: int, key: Key, digest: bytes, by: Author = THE_SERVER) -> None:
+        """Add `key` in place of another, which expires at that time, unless it does so earlier. Raises `NotFound`
+        without the other, `Conflict` if the id is taken.
+        """
+
+    def limit_key(self, key_id: str, limits: KeyLimits, by: Author = THE_SERVER) -> Key:
+        """Set where a key may be used, and return it. Raises `NotFound`."""
+
     def revoke_key(self, key_id: str, now_unix_ms: int, by: Author = THE_SERVER) -> Key:
         """Revoke a key and return it. Revoking it again changes nothing. Raises `NotFound`."""
 
     def replace_tag_key(self, project: str, by: Author = THE_SERVER) -> None:
         """Destroy the key that hashes the project's tags, and create another. Raises `NotFound`."""
+
+    def add_webhook(self, webhook: Webhook, by: Author = THE_SERVER) -> None:
+        """Add a webhook. Raises `NotFound` without its project, `CallerError` if that has `MAX_WEBHOOKS`."""
+
+    def delete_webhook(self, webhook_id: str, by: Author = THE_SERVER) -> Webhook:
+        """Delete a webhook with its secret, and return it. Raises `NotFound`."""
 
     def retire_key(self, project: str, by: Author = THE_SERVER) -> None:
         """Have the project's content sealed by a new key from now on; the present one only opens what it sealed. Raises

@@ -19,23 +19,26 @@ from antiphon.core.audit import (
     Author,
     ChangeRecord,
     canonical,
+    limits_of,
     parse,
     policy_changes,
     policy_version,
     scopes_of,
 )
-from antiphon.core.errors import Busy, Conflict, InternalError, KeysUnavailable, NotFound
-from antiphon.core.identity import ENVIRONMENT_KEY_ID, Key, Project
+from antiphon.core.errors import Busy, CallerError, Conflict, InternalError, KeysUnavailable, NotFound
+from antiphon.core.identity import ENVIRONMENT_KEY_ID, MAX_WEBHOOKS, Key, KeyLimits, Project, Webhook
 from antiphon.core.stores import MAX_READ, DirectoryView, Follower
 from antiphon.storage.files import WatchedFile, private_file
 from antiphon.stores.sqlite.connection import connect, transaction
 from antiphon.stores.sqlite.directory_schema import (
     MIGRATIONS,
     SECRETS_MIGRATIONS,
+    from_limits,
     merged_policy,
     read_view,
     to_key,
     to_project,
+    to_webhook,
 )
 from antiphon.stores.sqlite.schema import migrate
 
@@ -44,13 +47,14 @@ TAG_KEY_BYTES = 32
 LOCKED_S = 0.02  # that the server waits for a writer: longer would be felt by all callers
 
 _ADD_KEY = """
-INSERT INTO keys (id, project, name, scopes, prefix, sha256, created_unix_ms, expires_unix_ms)
-SELECT ?, ?, ?, ?, ?, ?, ?, ?"""
+INSERT INTO keys (id, project, name, scopes, prefix, sha256, created_unix_ms, expires_unix_ms, limits)
+SELECT ?, ?, ?, ?, ?, ?, ?, ?, ?"""
 _ADD_FIRST_KEY = f"{_ADD_KEY} WHERE NOT EXISTS (SELECT 1 FROM keys WHERE id != '{ENVIRONMENT_KEY_ID}')"
 _PUT_KEY = f"""{_ADD_KEY} WHERE true
 ON CONFLICT (id) DO UPDATE
 SET sha256 = excluded.sha256, prefix = excluded.prefix, scopes = excluded.scopes, revoked_unix_ms = NULL"""
 _REVOKE = "UPDATE keys SET revoked_unix_ms = ? WHERE id = ? AND revoked_unix_ms IS NULL"
+_EXPIRE = "UPDATE keys SET expires_unix_ms = min(?1, ifnull(expires_unix_ms, ?1)) WHERE id = ?2"
 _PUT_TAG_KEY = "INSERT INTO beside.tag_keys VALUES (?, ?) ON CONFLICT (project) DO UPDATE SET key = excluded.key"
 _RETIRE_KEY = "UPDATE beside.project_keys SET retired = 1 WHERE project = ? AND purpose = 'content'"
 _ADD_TAG_KEY = "INSERT INTO tag_keys VALUES (?, ?) ON CONFLICT (project) DO NOTHING"
@@ -146,10 +150,33 @@ class SqliteDirectory:
                 action = Action.KEY_CREATE if before is None else Action.KEY_CHANGE
                 _note(opened, by.did(action, key.project, key.id, scopes_of(key)))
 
+    def rotate_key(self, key_id: str, ends_unix_ms: int, key: Key, digest: bytes, by: Author = THE_SERVER) -> None:
+        with self._writing() as opened:
+            if _find(opened, "keys", key_id) is None:
+                raise _no_key(key_id)
+            if _find(opened, "keys", key.id) is not None:
+                raise Conflict(f"there is a key {key.id} already", param="id")
+            opened.execute(_EXPIRE, (ends_unix_ms, key_id))
+            opened.execute(_ADD_KEY, _key_row(key, digest))
+            ends = to_key(_found(opened, "keys", key_id)).expires_unix_ms
+            _note(opened, by.did(Action.KEY_ROTATE, key.project, key_id, f"by {key.id}, ends at {ends}"))
+            _note(opened, by.did(Action.KEY_CREATE, key.project, key.id, scopes_of(key)))
+
+    def limit_key(self, key_id: str, limits: KeyLimits, by: Author = THE_SERVER) -> Key:
+        with self._writing() as opened:
+            row = _find(opened, "keys", key_id)
+            if row is None:
+                raise _no_key(key_id)
+            opened.execute("UPDATE keys SET limits = ? WHERE id = ?", (from_limits(limits), key_id))
+            key = to_key(_found(opened, "keys", key_id))
+            if row["limits"] != from_limits(limits):
+                _note(opened, by.did(Action.KEY_CHANGE, key.project, key_id, limits_of(limits)))
+            return key
+
     def revoke_key(self, key_id: str, now_unix_ms: int, by: Author = THE_SERVER) -> Key:
         with self._writing() as opened:
             if _find(opened, "keys", key_id) is None:
-                raise NotFound(f"key {key_id} not found", param="id")
+                raise _no_key(key_id)
             revoked = opened.execute(_REVOKE, (now_unix_ms, key_id)).rowcount > 0
             key = to_key(_found(opened, "keys", key_id))
             if revoked:
@@ -162,6 +189,27 @@ class SqliteDirectory:
                 raise _no_project(project, "id")
             opened.execute(_PUT_TAG_KEY, (project, secrets.token_bytes(TAG_KEY_BYTES)))
             _note(opened, by.did(Action.TAGS_FORGET, project, project))
+
+    def add_webhook(self, webhook: Webhook, by: Author = THE_SERVER) -> None:
+        with self._writing(self.secrets_path) as opened:
+            if _find(opened, "projects", webhook.project) is None:
+                raise _no_project(webhook.project, "project")
+            query = "SELECT count(*) FROM beside.webhooks WHERE project = ?"
+            if opened.execute(query, (webhook.project,)).fetchone()[0] >= MAX_WEBHOOKS:
+                raise CallerError(f"a project can have at most {MAX_WEBHOOKS} webhooks", param="project")
+            row = (webhook.id, webhook.project, webhook.name, webhook.url, webhook.secret, webhook.created_unix_ms)
+            opened.execute("INSERT INTO beside.webhooks VALUES (?, ?, ?, ?, ?, ?)", row)
+            _note(opened, by.did(Action.WEBHOOK_CREATE, webhook.project, webhook.id))
+
+    def delete_webhook(self, webhook_id: str, by: Author = THE_SERVER) -> Webhook:
+        with self._writing(self.secrets_path) as opened:
+            row = _find(opened, "beside.webhooks", webhook_id)
+            if row is None:
+                raise NotFound(f"webhook {webhook_id} not found", param="id")
+            webhook = to_webhook(row)
+            opened.execute("DELETE FROM beside.webhooks WHERE id = ?", (webhook_id,))
+            _note(opened, by.did(Action.WEBHOOK_DELETE, webhook.project, webhook_id))
+            return webhook
 
     def retire_key(self, project: str, by: Author = THE_SERVER) -> None:
         with self._writing(self.secrets_path) as opened:
@@ -266,7 +314,11 @@ def _note(opened: Connection, record: AuditRecord) -> None:
 def _key_row(key: Key, digest: bytes) -> tuple[str | bytes | int | None, ...]:
     scopes = " ".join(sorted(key.scopes))
     times = (key.created_unix_ms, key.expires_unix_ms)
-    return (key.id, key.project, key.name, scopes, key.prefix, digest, *times)
+    return (key.id, key.project, key.name, scopes, key.prefix, digest, *times, from_limits(key.limits))
+
+
+def _no_key(key_id: str) -> NotFound:
+    return NotFound(f"key {key_id} not found", param="id")
 
 
 def _no_project(project: str, param: str) -> NotFound:

@@ -1,16 +1,18 @@
 """The tables of `control.db` and of `keys.db`, and the conversion of rows to projects and keys.
 
 Rows may have been written by a later version, or by hand: an invalid row is left out, alone. `keys.db` has the keys
-that must be destroyed to erase what they hashed, so that it can be backed up separately, and for a shorter time.
+that must be destroyed to erase what they hashed, so that it can be backed up separately, and for a shorter time; and
+webhooks, whose secrets sign.
 """
 
 import json
 import logging
 from collections.abc import Callable, Iterable
+from dataclasses import asdict
 from sqlite3 import Connection, Row
 from typing import TypeVar
 
-from antiphon.core.identity import Key, Project, Scope
+from antiphon.core.identity import Key, KeyLimits, Project, Scope, Webhook
 from antiphon.core.policy import STRICTEST, read_policy
 from antiphon.core.stores import DirectoryView
 
@@ -54,6 +56,7 @@ CREATE TABLE keys (
     ),
     # Records of changes, until the ledger has them. A position never comes again.
     ("CREATE TABLE outbox (position INTEGER NOT NULL PRIMARY KEY AUTOINCREMENT, body BLOB NOT NULL) STRICT",),
+    ("ALTER TABLE keys ADD COLUMN limits TEXT NOT NULL DEFAULT '{}'",),
 )
 SECRETS_MIGRATIONS = (
     ("CREATE TABLE tag_keys (project TEXT NOT NULL PRIMARY KEY, key BLOB NOT NULL) STRICT",),
@@ -71,6 +74,17 @@ CREATE TABLE project_keys (
 ) STRICT""",
         "CREATE TABLE master (proof BLOB NOT NULL) STRICT",
     ),
+    (
+        """
+CREATE TABLE webhooks (
+    id TEXT NOT NULL PRIMARY KEY,
+    project TEXT NOT NULL,
+    name TEXT NOT NULL,
+    url TEXT NOT NULL,
+    secret TEXT NOT NULL,
+    created_unix_ms INTEGER NOT NULL
+) STRICT""",
+    ),
 )
 
 
@@ -82,6 +96,7 @@ def read_view(control: Connection, keys: Connection) -> DirectoryView:
             control.execute("SELECT * FROM keys ORDER BY created_unix_ms, id"),
         ),
         {row["project"]: bytes(row["key"]) for row in keys.execute("SELECT project, key FROM tag_keys")},
+        _sound(to_webhook, keys.execute("SELECT * FROM webhooks ORDER BY created_unix_ms, id")),
     )
 
 
@@ -103,7 +118,22 @@ def to_key(row: Row) -> Key:
         created_unix_ms=row["created_unix_ms"],
         expires_unix_ms=row["expires_unix_ms"],
         revoked_unix_ms=row["revoked_unix_ms"],
+        limits=_to_limits(row["limits"]),
     )
+
+
+def to_webhook(row: Row) -> Webhook:
+    return Webhook(row["id"], row["project"], row["name"], row["url"], row["created_unix_ms"], row["secret"])
+
+
+def from_limits(limits: KeyLimits) -> str:
+    """Return limits as they are stored: only those that there are."""
+    return json.dumps({name: each for name, each in asdict(limits).items() if each})
+
+
+def _to_limits(stored: str) -> KeyLimits:
+    """Raises `ValueError` or `TypeError` for limits that are not known here: the key is then not valid."""
+    return KeyLimits(**{name: tuple(map(str, each)) for name, each in json.loads(stored).items()})
 
 
 def merged_policy(stored: str, values: dict[str, str | int]) -> str:

@@ -1,7 +1,8 @@
-"""AssemblyAI's `redact_pii`: its policies, and the replacements of hidden text."""
+"""AssemblyAI's `redact_pii`: its policies, the replacements of hidden text, and copies of recordings without it."""
 
+from antiphon.core.audio import Codec
 from antiphon.core.errors import CallerError, UnsupportedParameter
-from antiphon.core.redaction import ALL, Entity, Redaction, Substitution
+from antiphon.core.redaction import ALL, Cover, Entity, RedactedAudio, Redaction, Substitution
 from antiphon.surfaces.assemblyai.values import Values, asks, flag, text, texts
 
 MAX_SHOWN = 64
@@ -32,6 +33,9 @@ LABELS = (
     (Entity.ADDRESS, "LOCATION"),
     (Entity.PIN, "NUMBER_SEQUENCE"),
 )
+QUALITIES = {"mp3": Codec.MP3, "wav": Codec.LINEAR16}
+_AUDIO, _QUALITY, _OPTIONS = "redact_pii_audio", "redact_pii_audio_quality", "redact_pii_audio_options"
+_METHOD, _NO_SPEECH = "override_audio_redaction_method", "return_redacted_no_speech_audio"
 # Further kinds that a policy hides, for which AssemblyAI has no policy.
 _WITH = {Entity.PLACE: Entity.ADDRESS, Entity.NUMBER: Entity.PIN}
 
@@ -58,3 +62,23 @@ def read(values: Values) -> Redaction | None:
     if substitution not in list(Substitution):
         raise CallerError("`redact_pii_sub` must be hash or entity_name.", param="redact_pii_sub")
     return Redaction(frozenset(entities) or ALL, Substitution(substitution), LABELS)
+
+
+def read_audio(values: Values) -> RedactedAudio | None:
+    """Return the wish for a copy of the recording, `None` if there is none. Raises `CallerError`."""
+    if not flag(values, _AUDIO):
+        for name in (_QUALITY, _OPTIONS):
+            if asks(values.get(name)) and not flag(values, "redact_pii"):
+                raise CallerError(f"`{name}` needs `{_AUDIO}`.", param=name)
+        return None
+    if not flag(values, "redact_pii"):
+        raise CallerError(f"`{_AUDIO}` needs `redact_pii`.", param=_AUDIO)
+    codec = QUALITIES.get(text(values, _QUALITY) or "mp3")
+    if codec is None:
+        raise CallerError(f"`{_QUALITY}` must be mp3 or wav.", param=_QUALITY)
+    options = values.get(_OPTIONS) or {}
+    if not isinstance(options, dict) or not options.keys() <= {_METHOD, _NO_SPEECH}:
+        raise CallerError(f"`{_OPTIONS}` can have {_METHOD} and {_NO_SPEECH}.", param=_OPTIONS)
+    if options.get(_METHOD) not in (None, Cover.SILENCE):
+        raise CallerError(f"`{_METHOD}` must be silence.", param=_OPTIONS)
+    return RedactedAudio(codec, Cover.SILENCE if options.get(_METHOD) else Cover.BEEP)

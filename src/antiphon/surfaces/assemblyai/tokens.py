@@ -1,8 +1,7 @@
 """`GET /v3/token`: a token that opens one stream in place of the caller's key, for a browser or a device."""
 
-from antiphon.core.endpoints import ShortToken
 from antiphon.core.errors import CallerError, UnsupportedParameter
-from antiphon.core.wire import Opening, Response
+from antiphon.core.wire import Opening, Response, ShortToken
 from antiphon.surfaces.assemblyai import wire
 from antiphon.surfaces.assemblyai.endpoint import JSON, Endpoint
 from antiphon.surfaces.assemblyai.values import whole

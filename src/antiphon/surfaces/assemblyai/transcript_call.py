@@ -51,7 +51,7 @@ class TranscriptKind:
     def failure(self, error: AntiphonError) -> bytes:
         return write_body(ErrorBody(error.message))
 
-    def notice(self, job: Job) -> Notice | None:
+    def notice(self, job: Job, output: bytes) -> Notice | None:
         values = wire.settled.decode(job.request).values
         if not values.get("webhook_url") or not job.over:
             return None
@@ -124,7 +124,7 @@ class Transcribing:
         if refusal is not None:
             return self._endpoint.refuse(self._opening, refusal)
         result = self._result(closed, language, sure)
-        return Response(200, JSON, wire.write(result))
+        return Response(200, JSON, wire.pack(result, closed.redacted_audio))
 
     def _below(self, closed: Closed, language: str, sure: float) -> AntiphonError | None:
         """Return the error to report instead of the result if it does not reach a minimum that the caller set."""

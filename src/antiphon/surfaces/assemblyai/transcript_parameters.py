@@ -15,6 +15,7 @@ from antiphon.core.capabilities import SpeechAbility
 from antiphon.core.errors import CallerError, UnsupportedParameter
 from antiphon.core.rewriting import Replacement, Rewriting
 from antiphon.core.specs import TranscribeSpec
+from antiphon.surfaces.assemblyai import redaction
 from antiphon.surfaces.assemblyai.parameters import MAX_SHOWN, NO_SPEAKERS, Parameter, Use
 from antiphon.surfaces.assemblyai.values import Values, asks, entries, flag, number, terms, text, whole
 
@@ -28,7 +29,7 @@ MAX_MODELS = 10
 MAX_AUDIO_MS = 1 << 31
 
 _ANALYSIS = "No model here analyses a transcript; ask a language model with its text."
-_REDACTION = "Redaction is not offered by request."
+_UNREDACTED = "What is hidden is not given in another field; ask without `redact_pii`."
 _GUIDES = "Guides a model that can be guided, as Whisper; without effect on any other."
 
 TABLE: tuple[Parameter, ...] = (
@@ -91,18 +92,26 @@ TABLE: tuple[Parameter, ...] = (
     Parameter("speaker_labels", Use.NO_EFFECT, f"{NO_SPEAKERS} `multichannel` keeps channels apart."),
     Parameter("speakers_expected", Use.NO_EFFECT, NO_SPEAKERS),
     Parameter("speaker_options", Use.NO_EFFECT, NO_SPEAKERS),
-    *(
-        Parameter(name, Use.REFUSED, _REDACTION)
-        for name in (
-            "redact_pii",
-            "redact_pii_audio",
-            "redact_pii_audio_quality",
-            "redact_pii_audio_options",
-            "redact_pii_policies",
-            "redact_pii_sub",
-            "redact_pii_return_unredacted",
-        )
+    Parameter(
+        "redact_pii",
+        Use.HONOURED,
+        "Hides personal data, in addition to what the project's policy hides. English only. In every view.",
     ),
+    Parameter("redact_pii_policies", Use.HONOURED, "Kinds of it, as on the stream; without it: all."),
+    Parameter("redact_pii_sub", Use.HONOURED, "`hash` (without it) or `entity_name`."),
+    Parameter(
+        "redact_pii_audio",
+        Use.HONOURED,
+        "With `redact_pii`: a copy of the recording in which a tone covers what is hidden. Channels are mixed.",
+    ),
+    Parameter("redact_pii_audio_quality", Use.HONOURED, "`mp3` (without it) or `wav`, at 16 kHz."),
+    Parameter(
+        "redact_pii_audio_options",
+        Use.HONOURED,
+        "`override_audio_redaction_method`: `silence` in place of the tone. `return_redacted_no_speech_audio` has no "
+        "effect: the copy is always made.",
+    ),
+    Parameter("redact_pii_return_unredacted", Use.REFUSED, _UNREDACTED),
     *(
         Parameter(name, Use.REFUSED, _ANALYSIS)
         for name in (
@@ -192,6 +201,8 @@ def read(values: Values) -> Request:
         keyterms=keyterms,
         from_ms=from_ms,
         until_ms=until_ms,
+        redaction=redaction.read(values),
+        redacted_audio=redaction.read_audio(values),
     )
     masks, spelling = flag(values, "filter_profanity"), tuple(_spelling(values))
     return Request(

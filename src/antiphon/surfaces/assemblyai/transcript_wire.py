@@ -56,6 +56,11 @@ class Settled(Struct, frozen=True):
     values: dict[str, Any]
 
 
+class RedactedAudio(Struct, frozen=True):
+    redacted_audio_url: str
+    status: str
+
+
 class UploadAnswer(Struct, frozen=True):
     upload_url: str
 
@@ -132,3 +137,19 @@ write = msgspec.json.encode
 def read_values(body: bytes) -> dict[str, Any]:
     """Return a JSON object. Raises `msgspec.MsgspecError`, `UnicodeError` or `RecursionError` for anything else."""
     return _values.decode(body)
+
+
+def pack(result: Result, audio: bytes) -> bytes:
+    """Return what is kept of a transcript: the result, and after a line end the copy of the recording, if any."""
+    return b"%b\n%b" % (write(result), audio) if audio else write(result)
+
+
+def unpack(kept: bytes) -> Result:
+    """Return the result."""
+    end = kept.find(b"\n")
+    return result.decode(kept if end < 0 else memoryview(kept)[:end])
+
+
+def audio_of(kept: bytes) -> bytes:
+    """Return the copy of the recording; empty if there is none."""
+    return kept.partition(b"\n")[2]

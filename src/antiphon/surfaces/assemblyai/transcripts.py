@@ -16,7 +16,7 @@ import msgspec
 from antiphon.core.errors import AntiphonError, BadMedia, CallerError, NotFound
 from antiphon.core.jobs import Blob, Job, JobAct, JobOutput, JobState, NewFile, NewJob, OneJob
 from antiphon.core.subtitles import srt, vtt
-from antiphon.core.wire import Opening, Response, Step, no_effect
+from antiphon.core.wire import Opening, Response, ShortToken, Step, no_effect
 from antiphon.surfaces.assemblyai import passages
 from antiphon.surfaces.assemblyai import transcript_parameters as parameters
 from antiphon.surfaces.assemblyai import transcript_wire as wire
@@ -33,6 +33,8 @@ MAX_WORDS = 100  # in one search
 MAX_CAPTION_CHARS = 1_000
 UPLOAD_S = PASSING_S = 3_600  # lifetime of an upload, and of a transcript if the project keeps none
 READ_S = 300  # ... of the latter after it was read, so that its views can still be read
+AUDIO_URL_S = 3_600  # for which the URL of a redacted recording is good
+COPY = "copy"  # the last part of its path
 WINDOW_S = 86_400  # in which a transcript must be ready
 PURPOSE = "assemblyai_upload"
 # A reserved host (RFC 2606): the server recognises an upload by its whole URL.
@@ -129,7 +131,7 @@ class RetrieveTranscript(_OneTranscript):
     def ask(self, opening: Opening, body: bytes) -> JobOutput:
         def tell(job: Job, output: bytes, kept: bool) -> Response:
             settled = wire.settled.decode(job.request)
-            result = wire.result.decode(output) if output else None
+            result = wire.unpack(output) if output else None
             asked = parameters.read(settled.values)
             shown = transcript(job, settled, result)
             names = (*asked.without_effect, *(result.lacks if result else ()))
@@ -167,7 +169,7 @@ class _View(_OneTranscript, ABC):
                     f"This transcript has a status of '{STATUSES[job.state]}'. Transcripts must have a status of "
                     "'completed' before this is requested."
                 )
-            return self.show(opening, job.id, wire.result.decode(output))
+            return self.show(opening, job.id, wire.unpack(output))
 
         return JobOutput(KIND, _id(opening), READ_S, tell)
 
@@ -212,12 +214,45 @@ class WordSearch(_View):
         return _json(wire.Matches(id, sum(each.count for each in found), found))
 
 
-class RedactedAudio(_View):
-    """`GET /v2/transcript/{id}/redacted-audio`: always an error, as audio is not redacted."""
+class RedactedAudio(_OneTranscript):
+    """`GET /v2/transcript/{id}/redacted-audio`: a URL of the copy of the recording, which needs no key for an hour."""
 
-    def show(self, opening: Opening, id: str, result: Result) -> Response:
-        said = "There is no redacted audio of this transcript: `redact_pii_audio` is not supported."
-        return Response(404, JSON, wire.write(ErrorBody(said)))
+    def ask(self, opening: Opening, body: bytes) -> JobOutput:
+        def tell(job: Job, output: bytes, kept: bool) -> Response | ShortToken:
+            if parameters.read(wire.settled.decode(job.request).values).spec.redacted_audio is None:
+                return _no_audio(404, "There is no redacted audio of this transcript: `redact_pii_audio` was not set.")
+            if not job.over:
+                return _no_audio(202, "The redacted audio is not ready yet.")
+            if not wire.audio_of(output):
+                return _no_audio(400, "There is no redacted audio of this transcript: it failed, or is too long.")
+            path = f"{PATH}/{job.id}/redacted-audio/{COPY}"
+            place = f"{opening.scheme}://{opening.headers.get('host', 'localhost')}{path}"
+
+            def told(token: str) -> Response:
+                answer = wire.RedactedAudio(f"{place}?token={token}", "redacted_audio_ready")
+                return Response(200, (*JSON, ("cache-control", "no-store")), wire.write(answer))
+
+            return ShortToken(AUDIO_URL_S, told, path=path)
+
+        return JobOutput(KIND, _id(opening), READ_S, tell)
+
+
+class RedactedAudioCopy(_OneTranscript):
+    """The copy itself, at that URL."""
+
+    def ask(self, opening: Opening, body: bytes) -> JobOutput:
+        def tell(job: Job, output: bytes, kept: bool) -> Response:
+            audio = wire.audio_of(output)
+            if not audio:
+                raise NotFound("There is no redacted audio of this transcript.")
+            kind = "audio/wav" if audio.startswith(b"RIFF") else "audio/mpeg"
+            return Response(200, (("content-type", kind), ("cache-control", "no-store")), audio)
+
+        return JobOutput(KIND, _id(opening), READ_S, tell)
+
+
+def _no_audio(status: int, said: str) -> Response:
+    return Response(status, JSON, wire.write(ErrorBody(said)))
 
 
 def transcript(job: Job, settled: Settled, result: Result | None) -> dict[str, Any]:

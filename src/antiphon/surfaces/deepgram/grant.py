@@ -5,9 +5,8 @@ from typing import Annotated
 import msgspec
 from msgspec import Meta
 
-from antiphon.core.endpoints import ShortToken
 from antiphon.core.errors import CallerError
-from antiphon.core.wire import Opening, Response
+from antiphon.core.wire import Opening, Response, ShortToken
 from antiphon.surfaces.deepgram.endpoint import Endpoint, answer_headers
 from antiphon.surfaces.deepgram.wire import Granted, write_body
 

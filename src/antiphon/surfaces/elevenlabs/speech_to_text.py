@@ -1,20 +1,22 @@
 """`POST /v1/speech-to-text`: the words of a recording, once all of them are known.
 
-Channels are transcribed separately if the caller requests it, each as its own transcript or all in one. No transcript
-is kept: `/v1/speech-to-text/transcripts/{transcription_id}` never has one.
+Channels are transcribed separately if the caller requests it, each as its own transcript or all in one. With
+`webhook=true` it is a job (`transcript_jobs.py`).
 """
 
+from dataclasses import replace
 from typing import Any
 
 from msgspec import UNSET, Struct, UnsetType
 
 from antiphon.core.capabilities import SpeechAbility, UnsupportedLanguage
 from antiphon.core.endpoints import Accepted
-from antiphon.core.errors import AntiphonError, CallerError, NotFound
+from antiphon.core.errors import AntiphonError, CallerError
 from antiphon.core.events import Closed, Failed, Final, Opened, Output
+from antiphon.core.jobs import NewJob
 from antiphon.core.specs import TranscribeSpec
 from antiphon.core.wire import NOTHING, Body, Close, Head, Opening, Response, Step, no_effect
-from antiphon.surfaces.elevenlabs import exports, languages, transcripts, wire
+from antiphon.surfaces.elevenlabs import exports, languages, redaction, transcript_jobs, transcripts, wire
 from antiphon.surfaces.elevenlabs.parameters import read_query
 from antiphon.surfaces.elevenlabs.speech_to_text_form import Request, read_form
 from antiphon.surfaces.elevenlabs.transcripts import Granularity, TokenPlace
@@ -42,6 +44,7 @@ class Transcript(Struct, frozen=True, omit_defaults=True):
     additional_formats: list[exports.Exported] | UnsetType = UNSET
     transcription_id: str | UnsetType = UNSET
     audio_duration_secs: float | UnsetType = UNSET
+    entities: list[redaction.Detected] | UnsetType = UNSET
 
 
 class Channels(Struct, frozen=True):
@@ -58,14 +61,18 @@ class SpeechToText(TokenPlace, wire.Endpoint):
     max_body_bytes = MAX_BODY_BYTES
     too_large = "file_too_large"
 
-    def negotiate(self, opening: Opening, body: Body) -> Accepted[TranscribeSpec]:
-        """Return the form as a spec. Raises `Unauthenticated`, or a `CallerError` whose `param` is the field."""
+    def negotiate(self, opening: Opening, body: Body) -> Accepted[TranscribeSpec] | NewJob:
+        """Return the form as a spec, or as a job whose end webhooks are told. Raises `Unauthenticated`, or a
+        `CallerError` whose `param` is the field.
+        """
         wire.check_token(opening, TOKEN_TYPE)
         read_query(opening, FileQuery)
         kind = opening.headers.get("content-type", "").partition(";")[0].strip().lower()
         if kind != FORM and body.data:
             raise CallerError(f"The request must be {FORM}.")
         asked = read_form(body)
+        if asked.webhook is not None:
+            return transcript_jobs.new_job(opening, body, asked)
         return Accepted(asked.spec, FileTranscription(self, opening, asked), media=asked.media)
 
     def refuse(self, opening: Opening, error: AntiphonError) -> Response:
@@ -78,7 +85,7 @@ class SpeechToText(TokenPlace, wire.Endpoint):
 class FileTranscription:
     """One call: collects finals, and answers at the end."""
 
-    def __init__(self, endpoint: SpeechToText, opening: Opening, asked: Request) -> None:
+    def __init__(self, endpoint: wire.Endpoint, opening: Opening, asked: Request) -> None:
         self._endpoint = endpoint
         self._opening = opening
         self._asked = asked
@@ -126,6 +133,7 @@ class FileTranscription:
 
     def _transcript(self, finals: list[Final], **more: Any) -> Transcript:
         language, sure = languages.heard(finals, self._languages)
+        entities = self._asked.entities
         wanted = [exports.export(each, finals, language) for each in self._asked.exports]
         return Transcript(
             language_code=language,
@@ -133,6 +141,7 @@ class FileTranscription:
             text=transcripts.text_of(finals),
             words=transcripts.words_of(finals, self._asked.granularity, self._asked.spec.multichannel),
             additional_formats=wanted or UNSET,
+            entities=redaction.detected(finals) if entities.detects and not entities.hides else UNSET,
             **more,
         )
 
@@ -141,9 +150,12 @@ def _answer(status: int, headers: tuple[tuple[str, str], ...], body: bytes) -> S
     return Step(sends=(Head(status, headers), body), close=Close())
 
 
-class KeptTranscripts(wire.Endpoint):
-    """An earlier transcript, which is never found: none is kept."""
+class TranscribeCall(wire.Endpoint):
+    """The call of the job of a transcript; clients cannot make it."""
 
-    def ask(self, opening: Opening, body: bytes) -> Response:
-        """Raise `NotFound`."""
-        raise NotFound("Transcripts are not kept; the answer to the request has it.", param="transcription_id")
+    max_body_bytes = 0
+    too_large = SpeechToText.too_large
+
+    def negotiate(self, opening: Opening, body: bytes | Body) -> Accepted[TranscribeSpec]:
+        id, asked = transcript_jobs.read_item(body)
+        return Accepted(asked.spec, FileTranscription(self, replace(opening, request_id=id), asked), asked.media)

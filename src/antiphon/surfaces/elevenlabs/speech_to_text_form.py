@@ -6,7 +6,7 @@ given. Lists are repeated fields.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, Any
 
 import msgspec
 from msgspec import Meta, Struct
@@ -15,13 +15,14 @@ from antiphon.core.audio import AudioFormat, Encoding
 from antiphon.core.errors import CallerError, UnsupportedParameter
 from antiphon.core.specs import TranscribeSpec
 from antiphon.core.wire import Body, Url
-from antiphon.surfaces.elevenlabs import exports, wire
+from antiphon.surfaces.elevenlabs import exports, redaction, wire
 from antiphon.surfaces.elevenlabs.transcripts import Granularity, check_keyterms, hearing
 
 NULL = "null"
 PCM = "pcm_s16le_16"
 MAX_KEYTERMS, MAX_KEYTERM_CHARS = 1000, 50  # ElevenLabs' own
 MAX_URL_CHARS = 8_192
+METADATA, MAX_METADATA_CHARS = "webhook_metadata", 16_384  # ElevenLabs' own bound
 # A retry of the Python SDK sends only the files again, without any other field.
 FILES = frozenset({"additional_formats"})
 LOST_FIELDS = (
@@ -42,7 +43,8 @@ _HONOURED = frozenset(
         "cloud_storage_url",
         "use_multi_channel",
         "multichannel_output_style",
-        "webhook",
+        *("webhook", "webhook_id", "webhook_metadata"),
+        *(redaction.DETECTION, redaction.REDACTION, redaction.MODE),
     }
 )
 _REPEATABLE = frozenset({"secondary_language_codes", "keyterms", "entity_detection", "entity_redaction"})
@@ -58,13 +60,8 @@ _WITHOUT_EFFECT: Mapping[str, tuple[str, ...]] = {
     "seed": (),
     "no_verbatim": ("false",),
     "numbers_format": (),
-    "entity_redaction_mode": (),
-    "webhook_id": (),
-    "webhook_metadata": (),
 }
 _REFUSED = {
-    "entity_detection": "Entities are not detected.",
-    "entity_redaction": "Redaction is not offered by request.",
     "transcript_edit": "Transcripts are not edited.",
 }
 
@@ -85,6 +82,14 @@ class _Values(Struct, frozen=True):
 
 
 @dataclass(frozen=True, slots=True)
+class Reporting:
+    """The webhook that is told of the transcript, by its id; without one, all of the project's. It gets `metadata`."""
+
+    id: str = ""
+    metadata: dict[str, Any] | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Request:
     """The request of a form. With `combined` all channels are in one transcript."""
 
@@ -93,6 +98,8 @@ class Request:
     granularity: Granularity
     combined: bool
     exports: tuple[exports.Export, ...]
+    entities: redaction.Wanted
+    webhook: Reporting | None
     without_effect: tuple[str, ...]
 
 
@@ -102,21 +109,22 @@ def read_form(body: Body) -> Request:
     values = wire.read(lambda: msgspec.convert(_singles(given), _Values, strict=False))
     if "model_id" not in given:
         raise CallerError(LOST_FIELDS if given.keys() <= FILES else "Field required", param="model_id")
-    if values.webhook:
-        raise UnsupportedParameter(
-            "Results are given in the answer; there are no webhooks. Leave it out, or send 'false'.", param="webhook"
-        )
     keyterms = given.get("keyterms", ())
     check_keyterms(keyterms, most=MAX_KEYTERMS, chars=MAX_KEYTERM_CHARS)
     wire.check_choice("timestamps_granularity", values.timestamps_granularity, tuple(Granularity))
     wire.check_choice("multichannel_output_style", values.multichannel_output_style, ("separate", "combined"))
     asked = given.get("additional_formats")
     wanted = exports.read_exports(asked[0]) if asked else ()
+    mode = given.get(redaction.MODE, [None])[0]
+    entities = redaction.read(
+        given.get(redaction.DETECTION, ()), given.get(redaction.REDACTION, ()), mode, redaction.REDACTED
+    )
     spec = TranscribeSpec(
         model=given["model_id"][0],
         format=_format(values),
         multichannel=values.use_multi_channel,
         word_times=values.timestamps_granularity != Granularity.NONE or bool(wanted),
+        redaction=entities.redaction,
         **hearing(values.language_code, given.get("secondary_language_codes", ()), keyterms),
     )
     return Request(
@@ -125,7 +133,9 @@ def read_form(body: Body) -> Request:
         granularity=Granularity(values.timestamps_granularity),
         combined=values.multichannel_output_style == "combined",
         exports=wanted,
-        without_effect=_without_effect(given, wanted),
+        entities=entities,
+        webhook=_reporting(given) if values.webhook else None,
+        without_effect=_without_effect(given, wanted, entities, values.webhook),
     )
 
 
@@ -176,11 +186,38 @@ def _media(body: Body, given: Mapping[str, Sequence[str]]) -> bytes | Url:
     return Url(url)
 
 
-def _without_effect(given: Mapping[str, Sequence[str]], wanted: Sequence[exports.Export]) -> tuple[str, ...]:
+def _reporting(given: Mapping[str, Sequence[str]]) -> Reporting:
+    """Return who is told. The Python SDK writes metadata that is a text as JSON once more."""
+    text = given.get(METADATA, [""])[0]
+    if not text:
+        return Reporting(given.get("webhook_id", [""])[0])
+    try:
+        metadata = msgspec.json.decode(text)
+        if isinstance(metadata, str):
+            metadata = msgspec.json.decode(metadata)
+    except (msgspec.MsgspecError, UnicodeError, RecursionError):
+        metadata = None
+    nested = metadata.values() if isinstance(metadata, dict) else ()
+    deep = any(isinstance(inner, dict | list) for each in nested if isinstance(each, dict) for inner in each.values())
+    if not isinstance(metadata, dict) or deep or len(text) > MAX_METADATA_CHARS:
+        said = f"This must be a JSON object of at most two levels and {MAX_METADATA_CHARS} characters."
+        raise CallerError(said, param=METADATA)
+    return Reporting(given.get("webhook_id", [""])[0], metadata)
+
+
+def _without_effect(
+    given: Mapping[str, Sequence[str]], wanted: Sequence[exports.Export], entities: redaction.Wanted, webhook: bool
+) -> tuple[str, ...]:
     """Return the names of fields without effect. ElevenLabs tags audio events by default; this server never does."""
     given = {"tag_audio_events": ["true"], **given}
     idle = (
         name for name, nothing in _WITHOUT_EFFECT.items() if any(v.lower() not in nothing for v in given.get(name, ()))
     )
     speakers = any(each.include_speakers for each in wanted)
-    return (*idle, *(("additional_formats.include_speakers",) if speakers else ()))
+    mode = redaction.MODE in given and not entities.hides
+    return (
+        *idle,
+        *((redaction.MODE,) if mode else ()),
+        *(name for name in ("webhook_id", "webhook_metadata") if name in given and not webhook),
+        *(("additional_formats.include_speakers",) if speakers else ()),
+    )

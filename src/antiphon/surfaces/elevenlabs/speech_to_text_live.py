@@ -30,7 +30,7 @@ from antiphon.core.events import Audio, Cause, Closed, Failed, Final, Flush, Inp
 from antiphon.core.specs import TranscribeSpec
 from antiphon.core.units import NS_PER_S
 from antiphon.core.wire import NOTHING, Opening, Step, closing
-from antiphon.surfaces.elevenlabs import languages, parameters, transcripts, wire
+from antiphon.surfaces.elevenlabs import languages, parameters, redaction, transcripts, wire
 from antiphon.surfaces.elevenlabs.messages import MAX_UNKNOWN, read_message
 from antiphon.surfaces.elevenlabs.transcripts import TokenPlace, check_keyterms, hearing
 
@@ -110,6 +110,20 @@ class CommittedWithTimestamps(_Message, frozen=True, tag="committed_transcript_w
     text: str
     language_code: str
     words: list[transcripts.Word] | UnsetType
+
+
+class Entities(_Message, frozen=True, tag="committed_transcript_entities"):
+    """The personal data in the same commit."""
+
+    text: str
+    entities: list[redaction.Detected]
+
+
+class Redacted(_Message, frozen=True, tag="redacted_transcript"):
+    """The same commit for callers who asked for redaction. It is redacted everywhere else, too."""
+
+    text: str
+    redacted_text: str
 
 
 class Warned(_Message, frozen=True, tag="warning"):
@@ -198,6 +212,9 @@ class RealtimeSpeechToText(TokenPlace):
         wire.check_token(opening, TOKEN_TYPE)
         query = parameters.read_query(opening, ScribeQuery, _REPEATABLE)
         _check(query)
+        entities = redaction.read(
+            query.entity_detection, query.entity_redaction, query.entity_redaction_mode, redaction.NUMBERED
+        )
         by_voice = query.commit_strategy == VAD
         spec = TranscribeSpec(
             model=query.model_id,
@@ -207,6 +224,7 @@ class RealtimeSpeechToText(TokenPlace):
             interims=True,
             endpointing_ms=round(query.vad_silence_threshold_secs * 1000) if by_voice else MANUAL_ENDPOINTING_MS,
             word_times=query.include_timestamps,
+            redaction=entities.redaction,
             **hearing(query.language_code, query.secondary_languages, query.keyterms),
         )
         unused = parameters.idle_parameters(
@@ -215,11 +233,11 @@ class RealtimeSpeechToText(TokenPlace):
             min_silence_duration_ms=query.min_silence_duration_ms,
             no_verbatim=query.no_verbatim,
             filter_background_audio=query.filter_background_audio,
-            entity_redaction_mode=query.entity_redaction_mode,
+            entity_redaction_mode=None if entities.hides else query.entity_redaction_mode,
         )
         headers = (("request-id", opening.request_id),)
         guiding = ((SpeechAbility.GUIDANCE, "keyterms"),) if query.keyterms else ()
-        surface = LiveTranscription(query, opening.request_id)
+        surface = LiveTranscription(query, opening.request_id, entities)
         return Accepted(spec, surface, headers=headers, without_effect=unused, dispensable=guiding)
 
     def refuse(self, opening: Opening, error: AntiphonError) -> Step:
@@ -235,13 +253,8 @@ def _check(query: ScribeQuery) -> None:
     wire.check_choice("audio_format", query.audio_format, tuple(FORMATS))
     wire.check_choice("commit_strategy", query.commit_strategy, (MANUAL, VAD))
     check_keyterms(query.keyterms, most=MAX_KEYTERMS, chars=MAX_KEYTERM_CHARS)
-    for name, said in (
-        ("entity_detection", "Entities are not detected."),
-        ("entity_redaction", "Redaction is not offered by request."),
-        ("transcript_edit", "Transcripts are not edited."),
-    ):
-        if getattr(query, name):
-            raise UnsupportedParameter(said, param=name)
+    if query.transcript_edit:
+        raise UnsupportedParameter("Transcripts are not edited.", param="transcript_edit")
 
 
 # -- the connection ----------------------------------------------------------------------------------------------------
@@ -250,8 +263,9 @@ def _check(query: ScribeQuery) -> None:
 class LiveTranscription:
     """One connection. Finals are held until they are committed."""
 
-    def __init__(self, query: ScribeQuery, session_id: str) -> None:
+    def __init__(self, query: ScribeQuery, session_id: str, entities: redaction.Wanted) -> None:
         self._query = query
+        self._entities = entities
         self._session_id = session_id
         self._format = FORMATS[query.audio_format]
         self._languages: tuple[str, ...] = ()  # that may be spoken
@@ -391,6 +405,10 @@ class LiveTranscription:
             language, _ = languages.heard(held, self._languages)
             words = transcripts.words_of(held) if self._query.include_timestamps else UNSET
             sends.append(_write(CommittedWithTimestamps(text, language, words)))
+        if self._entities.hides:
+            sends.append(_write(Redacted(text, text)))
+        elif self._entities.detects:
+            sends.append(_write(Entities(text, redaction.detected(held))))
         return tuple(sends)
 
     def _end(self, step: Step) -> Step:

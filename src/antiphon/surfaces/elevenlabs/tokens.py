@@ -6,8 +6,7 @@ text to speech over a WebSocket. A call uses it up, even if the call fails.
 
 from msgspec import Struct
 
-from antiphon.core.endpoints import ShortToken
-from antiphon.core.wire import Opening, Response
+from antiphon.core.wire import Opening, Response, ShortToken
 from antiphon.surfaces.elevenlabs import wire
 from antiphon.surfaces.elevenlabs.parameters import read_query
 from antiphon.surfaces.elevenlabs.voices import NoQuery

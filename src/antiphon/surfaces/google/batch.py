@@ -62,9 +62,10 @@ class BatchRecognize(LookupMethod):
 
     def ask(self, opening: Opening, body: bytes) -> NewJob | NeedsResource[NewJob]:
         message = self.read(opening, body)
-        return referring(v2.stored(message), partial(self._job, opening, message))
+        make = partial(self._job, opening, message, message.SerializeToString())
+        return referring(v2.stored(message), v2.configs(message), make)
 
-    def _job(self, opening: Opening, message: Any, base: Any) -> NewJob:
+    def _job(self, opening: Opening, message: Any, sent: bytes, base: Any) -> NewJob:
         """Return the job to create. Raises `CallerError`."""
         uris = [file.uri for file in message.files]
         if not 0 < len(uris) <= MAX_FILES or len(set(uris)) < len(uris) or not all(uris):
@@ -83,7 +84,7 @@ class BatchRecognize(LookupMethod):
             own.recognition_output_config.CopyFrom(message.recognition_output_config)
             lines.append(Input(file.uri, config.model or v2.DEFAULT_MODEL, own.SerializeToString()))
         name = f"{parent}/operations/{opening.request_id}"
-        begun, told = Begun(message.SerializeToString(), uris), no_effect(dict.fromkeys(neglected))
+        begun, told = Begun(sent, uris), no_effect(dict.fromkeys(neglected))
         return _job(KIND, name, begun, lines, lambda job: self.answer(opening, operation(job), told))
 
 

@@ -1,6 +1,6 @@
 """The differences between the two versions of the API, as values, so that other code need not know the version."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
@@ -34,7 +34,8 @@ class Names:
 class Dialect:
     """One version; `first` is true for v1. A stream ends after `stream_ms`, or after `idle_ms` without a message, with
     these codes and messages. `spaced`: transcripts begin with a space, except the first. `stored` returns the name of
-    the recognizer that a request refers to; its configuration is passed to `streaming` and `recognise`.
+    the recognizer that a request refers to; its configuration is passed to `streaming` and `recognise`. `configs`
+    returns the request's own configurations that may refer to stored resources.
     """
 
     package: str
@@ -47,6 +48,7 @@ class Dialect:
     idle_over: tuple[Code, str]
     spaced: bool
     stored: Callable[[Any], str]
+    configs: Callable[[Any], Sequence[Any]]
     streaming: Callable[[Any, Any], Asked]
     recognise: Callable[[Any, int, Any], tuple[Asked, bytes | Url]]
 
@@ -159,6 +161,7 @@ V2 = Dialect(
     idle_over=(Code.ABORTED, "Stream timed out after receiving no more client requests."),
     spaced=False,
     stored=v2.stored,
+    configs=v2.configs,
     streaming=v2.streaming,
     recognise=v2.recognise,
 )
@@ -176,6 +179,7 @@ V1 = Dialect(
     ),
     spaced=True,
     stored=v1.stored,
+    configs=v1.configs,
     streaming=v1.streaming,
     recognise=v1.recognise,
 )

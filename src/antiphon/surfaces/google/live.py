@@ -54,7 +54,9 @@ class StreamingRecognize(Endpoint):
         message = messages.read(self._dialect.name(REQUEST), first)
         if message.WhichOneof("streaming_request") != CONFIG:
             raise CallerError("The first message must have a `streaming_config`.", param=CONFIG)
-        return referring(self._dialect.stored(message), partial(self._accepted, opening, message))
+        return referring(
+            self._dialect.stored(message), self._dialect.configs(message), partial(self._accepted, opening, message)
+        )
 
     def _accepted(self, opening: Opening, message: Any, base: Any) -> Accepted[TranscribeSpec]:
         asked = self._dialect.streaming(message, base)

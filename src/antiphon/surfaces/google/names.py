@@ -10,7 +10,7 @@ from antiphon.core.errors import CallerError
 _PARENT = r"projects/[^/]{1,100}/locations/[^/]{1,63}"
 PARENT = re.compile(_PARENT)
 RECOGNIZER = re.compile(rf"({_PARENT})/recognizers/([^/]{{1,63}})")
-RECOGNIZER_ID = re.compile(r"[a-z][a-z0-9-]{2,61}[a-z0-9]")
+RESOURCE_ID = re.compile(r"[a-z][a-z0-9-]{2,61}[a-z0-9]")
 OPERATION = re.compile(rf"{_PARENT}/operations/[^/]{{1,64}}")
 FIRST_OPERATION = re.compile(r"[0-9]{1,20}")  # of v1
 IMPLICIT = "_"  # the recognizer that is not stored
@@ -30,6 +30,19 @@ def recognizer(name: str, param: str = "recognizer") -> tuple[str, str]:
         said = f"`{param}` must be projects/PROJECT/locations/LOCATION/recognizers/RECOGNIZER."
         raise CallerError(said, param=param)
     return match[1], match[2]
+
+
+def resource(name: str, collection: str, param: str = "name") -> tuple[str, str]:
+    """Return the name of a stored resource of that collection, and its project and location. Raises `CallerError` if it
+    is invalid, or that of the implicit recognizer.
+    """
+    match = re.fullmatch(rf"({_PARENT})/{collection}/([^/]{{1,63}})", name)
+    if match is None:
+        said = f"`{param}` must be projects/PROJECT/locations/LOCATION/{collection}/ID."
+        raise CallerError(said, param=param)
+    if match[2] == IMPLICIT and collection == "recognizers":
+        raise CallerError("The implicit recognizer is not stored.", param=param)
+    return name, match[1]
 
 
 def stored(name: str) -> str:

@@ -33,7 +33,9 @@ class Recognize(Endpoint):
         self, opening: Opening, body: bytes
     ) -> Accepted[TranscribeSpec] | NeedsResource[Accepted[TranscribeSpec]]:
         message = self.read(opening, body)
-        return referring(self._dialect.stored(message), partial(self._accepted, opening, message))
+        return referring(
+            self._dialect.stored(message), self._dialect.configs(message), partial(self._accepted, opening, message)
+        )
 
     def _accepted(self, opening: Opening, message: Any, base: Any) -> Accepted[TranscribeSpec]:
         asked, audio = self._dialect.recognise(message, MAX_RECORDING_BYTES, base)

@@ -173,15 +173,10 @@ def phrases(named: Iterable[str], path: str) -> tuple[str, ...]:
     return found
 
 
-def neglected(path: str, *, referred: bool, boosts: bool, hints: tuple[str, ...]) -> tuple[str, ...]:
-    """Return the paths of fields about phrases without effect: references to phrase sets, boosts, and phrases above
-    `MOST_KEYTERMS`.
-    """
-    return tuple(
-        f"{path}{what}"
-        for what, given in ((".phrase_set", referred), (".boost", boosts), (".phrases", len(hints) > MOST_KEYTERMS))
-        if given
-    )
+def neglected(path: str, *, boosts: bool, hints: tuple[str, ...]) -> tuple[str, ...]:
+    """Return the paths of fields about phrases without effect: boosts, and phrases above `MOST_KEYTERMS`."""
+    given = ((".boost", boosts), (".phrases", len(hints) > MOST_KEYTERMS))
+    return tuple(f"{path}{what}" for what, is_given in given if is_given)
 
 
 def prompt(text: str, path: str) -> str:

@@ -61,6 +61,11 @@ STREAMING = {
 }
 
 
+def configs(message: Any) -> tuple[Any, ...]:
+    """Return no configurations: in this version they refer to nothing that is stored."""
+    return ()
+
+
 def stored(message: Any) -> str:
     """Return an empty name: this version has no recognizers."""
     return ""
@@ -119,7 +124,7 @@ def _hints(config: Any) -> tuple[tuple[str, ...], tuple[str, ...], tuple[str, ..
     path = guiding[-1] if guiding else path
     hints = r.phrases(given, path)
     boosts = any(each.boost for each in (*sets, *inline, *contexts))
-    return guiding, hints, r.neglected(path, referred=False, boosts=boosts, hints=hints)
+    return guiding, hints, r.neglected(path, boosts=boosts, hints=hints)
 
 
 def _format(config: Any) -> AudioFormat:

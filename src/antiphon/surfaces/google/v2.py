@@ -6,7 +6,7 @@ from typing import Any
 from antiphon.core.audio import Encoding
 from antiphon.core.errors import CallerError
 from antiphon.core.wire import Url
-from antiphon.surfaces.google import names
+from antiphon.surfaces.google import adaptation, names
 from antiphon.surfaces.google import request as r
 from antiphon.surfaces.google.masks import overridden
 from antiphon.surfaces.google.request import Asked, Features, Field, Use
@@ -57,8 +57,12 @@ TABLE = {
         Field("features.enable_spoken_emojis", _NO, "Spoken emojis are written as words."),
         Field("features.diarization_config", _NO, "No model here tells speakers apart."),
         Field("features.custom_prompt_config", _YES, "Guides a model that takes guidance; else without effect."),
-        Field("adaptation.phrase_sets", _YES, f"{r.HINTS} Sets that are referred to by name are without effect."),
-        Field("adaptation.custom_classes", _NO, "Phrases are taken as they are written."),
+        Field("adaptation.phrase_sets", _YES, f"{r.HINTS} Inline, or stored ones by name."),
+        Field(
+            "adaptation.custom_classes",
+            _YES,
+            "Inline, or stored ones by name: `${CLASS}` in a phrase stands for each of its items.",
+        ),
         Field("transcript_normalization", _YES, "Whole words and phrases within an utterance, interims too."),
         Field("denoiser_config", _NO, "Audio is heard as it is."),
         Field("translation_config", _NEVER, "Nothing is translated."),
@@ -78,6 +82,13 @@ STREAMING = {
 def stored(message: Any) -> str:
     """Return the name of the recognizer that a request refers to, empty for the implicit one. Raises `CallerError`."""
     return names.stored(message.recognizer)
+
+
+def configs(message: Any) -> tuple[Any, ...]:
+    """Return the configurations in a request, which may refer to phrase sets and classes."""
+    if "streaming_config" in message.DESCRIPTOR.fields_by_name:
+        return (message.streaming_config.config,)
+    return (message.config, *(file.config for file in getattr(message, "files", ())))
 
 
 def streaming(message: Any, base: Any = None) -> Asked:
@@ -117,13 +128,19 @@ def effective(base: Any, holder: Any) -> Any:
 
 
 def check(config: Any) -> None:
-    """Raise `CallerError` if a configuration is invalid; it may leave out the audio format."""
-    whole = config
+    """Raise `CallerError` if a configuration is invalid; it may leave out the audio format, and refer to phrase sets
+    and classes that there are not yet.
+    """
+    whole = type(config)()
+    whole.CopyFrom(config)
     if config.WhichOneof("decoding_config") is None:
-        whole = type(config)()
-        whole.CopyFrom(config)
         whole.auto_decoding_config.SetInParent()
+    whole.ClearField("adaptation")
     asked(whole)
+    for each in adaptation.inline(config):
+        adaptation.check_phrases(each)
+    for each in config.adaptation.custom_classes:
+        adaptation.check_items(each)
 
 
 def asked(config: Any, audio: bytes | Url | None = None) -> Asked:
@@ -150,12 +167,9 @@ def asked(config: Any, audio: bytes | Url | None = None) -> Asked:
 
 def _hints(config: Any) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """Return the phrases, and the related fields without effect. Raises `CallerError`."""
-    path, sets = "adaptation.phrase_sets", config.adaptation.phrase_sets
-    inline = [each.inline_phrase_set for each in sets if each.WhichOneof("value") == "inline_phrase_set"]
-    given = [phrase for each in inline for phrase in each.phrases]
-    hints = r.phrases((phrase.value for phrase in given), path)
-    boosts = any(each.boost for each in (*inline, *given))
-    return hints, r.neglected(path, referred=len(inline) < len(sets), boosts=boosts, hints=hints)
+    hints = adaptation.phrases_of(config)
+    boosts = any(each.boost or any(phrase.boost for phrase in each.phrases) for each in adaptation.inline(config))
+    return hints, r.neglected("adaptation.phrase_sets", boosts=boosts, hints=hints)
 
 
 def _format(config: Any) -> Any:

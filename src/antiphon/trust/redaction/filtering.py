@@ -21,8 +21,7 @@ from antiphon.core.events import (
     Transcript,
 )
 from antiphon.core.redaction import Redaction, Span, Tagger
-from antiphon.trust.redaction import documents
-from antiphon.trust.redaction.finding import find
+from antiphon.trust.redaction.hiding import hidden, pieces_of, rewritten, unique
 from antiphon.trust.redaction.labels import Labels
 from antiphon.trust.redaction.texts import TextStream
 from antiphon.trust.redaction.transcripts import Transcripts
@@ -151,30 +150,14 @@ class Redactor:
         return out
 
     async def _document(self, text: str) -> str:
-        try:
-            value = documents.parse(text)
-            texts = list(dict.fromkeys(documents.texts_of(value)))
-        except documents.Unreadable:
-            return self._hidden(text, await self._tagged(text))
-        judged = [f"{documents.words_of(key)} {said}".lstrip() for key, said in texts]
-        tags = await self._tag(judged) if self._tagger is not None else [()] * len(texts)
+        if not text.strip():
+            return text
+        pieces = unique(pieces_of(text))
+        tags = await self._tag([piece.judged for piece in pieces]) if self._tagger is not None else [()] * len(pieces)
         shown = {
-            each: self._hidden(whole, spans, len(whole) - len(each[1]))
-            for each, whole, spans in zip(texts, judged, tags, strict=True)
+            piece: hidden(piece, self._wanted, self._labels, tagged) for piece, tagged in zip(pieces, tags, strict=True)
         }
-        if all(after == said for (_, said), after in shown.items()):
-            return text  # as it was written
-        return documents.written(value, lambda key, said: shown[key, said])
-
-    def _hidden(self, text: str, tagged: Sequence[Span], begin: int = 0) -> str:
-        """Return the text from `begin` on, redacted."""
-        out, at = "", begin
-        for span in find(text, self._wanted, tagged):
-            if span.end > begin and self._labels.hides(span):
-                start = max(span.start, begin)
-                out += text[at:start] + self._labels.label(span, text[start : span.end])
-                at = span.end
-        return out + text[at:]
+        return rewritten(text, shown.__getitem__)
 
     # -- the model -----------------------------------------------------------------------------------------------------
 

@@ -32,12 +32,17 @@ class Labels:
         if self._wanted.substitution is Substitution.HASH:
             return HASHED
         name = self.name(span)
+        begin, end = self._wanted.brackets[0], self._wanted.brackets[-1]
         if not self._wanted.numbered:
-            return f"[{name}]"
+            return f"{begin}{name}{end}"
         known = self._numbers.setdefault(name, {})
-        plain = "".join(char for char in text.lower() if char.isalnum())
-        digest = hashlib.blake2b(plain.encode(), digest_size=16).digest()
+        digest = hashlib.blake2b(same_text(text).encode(), digest_size=16).digest()
         number = known.get(digest, len(known) + 1)
         if lasts and len(known) < MAX_NUMBERED:
             known[digest] = number
-        return f"[{name}_{number}]"
+        return f"{begin}{name}_{number}{end}"
+
+
+def same_text(text: str) -> str:
+    """Return what is the same for all spellings of a text: its letters and digits."""
+    return "".join(char for char in text.lower() if char.isalnum()) or text

@@ -6,12 +6,14 @@ from typing import Any
 
 from antiphon.core.call import Call
 from antiphon.core.errors import PolicyError, UnsupportedParameter
-from antiphon.core.policy import Policy
+from antiphon.core.policy import Policy, PromptPolicy
 from antiphon.core.ports import EventFilter
 from antiphon.core.redaction import Redaction, Tagger, parse_entities
-from antiphon.core.specs import GenerateSpec, Shape, TranscribeSpec
+from antiphon.core.specs import GenerateSpec, Shape, Spec, TranscribeSpec
 from antiphon.trust.redaction.filtering import Redactor
 from antiphon.trust.redaction.finding import needs_model
+from antiphon.trust.redaction.prompts import Prompts
+from antiphon.trust.redaction.restoring import Masking, Placeholders, Restoring
 
 
 @lru_cache(1024)
@@ -45,6 +47,25 @@ class Redactions:
         """Return the filters of a call. Raises `PolicyError` if names must be hidden and no model finds them, or if the
         language is not English; `UnsupportedParameter` for a parameter that would reveal hidden text.
         """
+        policy = self._policy(call.principal.project)
+        shown = self._shown(call)
+        if policy.prompts is PromptPolicy.PLAIN or not isinstance(call.spec, Spec):
+            return shown
+        restores = policy.prompts is PromptPolicy.RESTORED
+        prompts = Prompts(required(policy), self._tagger, restores=restores)
+        if not restores:
+            return (prompts, *shown)
+        whole = False
+        if isinstance(call.spec, GenerateSpec):
+            if call.spec.sampling.logprobs:
+                said = "Log probabilities are not available where prompts are redacted and restored."
+                raise UnsupportedParameter(said, param="logprobs")
+            whole = _is_json(call.spec)
+        placeholders = Placeholders(prompts.texts)
+        return (prompts, Masking(placeholders), *shown, Restoring(placeholders, whole=whole))
+
+    def _shown(self, call: Call[Any]) -> Sequence[EventFilter]:
+        """Return the filters of what the caller is shown."""
         wanted = self.of(call)
         if wanted is None:
             return ()
@@ -61,8 +82,12 @@ class Redactions:
                 if wanted.hides and spec.sampling.logprobs:
                     said = "Log probabilities are not available where answers are redacted."
                     raise UnsupportedParameter(said, param="logprobs")
-                whole = spec.format.shape in (Shape.JSON, Shape.SCHEMA)
+                whole = _is_json(spec)
         named = needs_model(wanted)
         if named and self._tagger is None:
             raise PolicyError("Names and places cannot be redacted: this server has no model that finds them.")
         return (Redactor(wanted, self._tagger if named else None, whole=whole, translated=translated),)
+
+
+def _is_json(spec: GenerateSpec) -> bool:
+    return spec.format.shape in (Shape.JSON, Shape.SCHEMA)

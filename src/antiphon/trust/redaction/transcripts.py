@@ -89,19 +89,25 @@ class Transcripts:
             at = span.end
         text += heard.text[at : max(at, end)]
         words, kept = _words(placed, puts, end, stable)
-        told = tuple(self._identified(heard, placed, span, dict(puts).get(span)) for span in spans)
+        told = tuple(self._identified(heard, placed, span, puts) for span in spans)
         return replace(
             heard, text=text.rstrip() if end < len(heard.text) else text, words=words, tokens=(), entities=told
         ), kept
 
     def _identified(
-        self, heard: Transcript, placed: Sequence[tuple[int, int, Word]], span: Span, label: str | None
+        self,
+        heard: Transcript,
+        placed: Sequence[tuple[int, int, Word]],
+        span: Span,
+        puts: Sequence[tuple[Span, str]],
     ) -> Identified:
+        label = dict(puts).get(span)
         words = [word for start, end, word in placed if start < span.end and end > span.start]
         sure = sum(word.confidence for word in words) / len(words) if words else heard.confidence
         start_ms, end_ms = (words[0].start_ms, words[-1].end_ms) if words else (0, 0)
         text = heard.text[span.start : span.end] if label is None else label
-        return Identified(self._labels.kind(span), text, start_ms, end_ms, sure)
+        place = span.start + sum(len(put) - (each.end - each.start) for each, put in puts if each.end <= span.start)
+        return Identified(self._labels.kind(span), text, start_ms, end_ms, sure, label is not None, place)
 
 
 def _between_words(text: str, end: int, spans: Iterable[Span]) -> int:
@@ -188,7 +194,7 @@ def _one(
     text += spoken[at:end]
     text = " ".join(text.split())
     begin, stop = word_span(text)
-    begin = begin - 1 if begin and text[begin - 1] == "[" else begin
-    stop = stop + 1 if text[stop : stop + 1] == "]" else stop
+    begin = begin - 1 if begin and text[begin - 1] in "[{" else begin
+    stop = stop + 1 if text[stop : stop + 1] in ("]", "}") else stop
     confidence = sum(word.confidence for word in words) / len(words)
     return Rewritten(text, words[0].start_ms, words[-1].end_ms, confidence, text[begin:stop] or text)

@@ -105,6 +105,21 @@ async def test_what_is_identified_is_told_and_stays():
     assert [(told.entity, told.text) for told in out.transcript.entities] == [(Entity.PHONE, "415-555-0132")]
 
 
+async def test_what_is_found_has_its_place_in_the_text_that_is_told():
+    wanted = Redaction(frozenset({Entity.PHONE}), identified=frozenset({Entity.EMAIL}), brackets="{}", numbered=True)
+    (out,) = await Redactor(wanted, None).push(
+        (final("Call 415-555-0132, or write to ana@example.org, or 415-555-0132."),)
+    )
+    text = out.transcript.text
+    assert text == "Call {PHONE_1}, or write to ana@example.org, or {PHONE_1}."
+    assert [text[each.place : each.place + len(each.text)] for each in out.transcript.entities] == [
+        "{PHONE_1}",
+        "ana@example.org",
+        "{PHONE_1}",
+    ]
+    assert [each.hidden for each in out.transcript.entities] == [True, False, True]
+
+
 async def test_tokens_are_left_out():
     redactor = Redactor(WANTED, None)
     for text in ("nothing here", "Call 415-555-0132."):
