@@ -125,8 +125,8 @@ class House:
 
 
 @dataclass(frozen=True, slots=True)
-class Desks:
-    """What the management API is made of."""
+class Managed:
+    """What the management API manages."""
 
     control: Control
     billing: Billing
@@ -251,8 +251,8 @@ async def assemble(config: Config, accept_loss: bool = False) -> AsyncIterator[H
         policies = Policies(
             lambda policy, model: residency.verdicts(policy, config.serving(model)), config.audit.keep_days
         )
-        desks = Desks(control, billing, auditing, exporting, subjects, policies, uses.of, allowances)
-        asgi = _asgi(config, clock, door, uploads, observer, desks, ready)
+        managed = Managed(control, billing, auditing, exporting, subjects, policies, uses.of, allowances)
+        asgi = _asgi(config, clock, door, uploads, observer, managed, ready)
         yield House(asgi, partial(_grpc, door, clock, uploads, ready, _proxies(config)), sessions, observer, first_key)
 
 
@@ -440,7 +440,7 @@ def _asgi(
     door: Door,
     uploads: Uploads,
     observer: Observer,
-    desks: Desks,
+    managed: Managed,
     trouble: Callable[[], str | None],
 ) -> ASGIApp:
     inspectors = Inspectors(door.administer, tuple(ip_network(n) for n in config.inspection.open_to))
@@ -462,7 +462,7 @@ def _asgi(
             inspectors.check(request.scope)
         except AntiphonError as error:
             address, id = address_of(request.scope), request.scope.get(REQUEST_ID, "")
-            desks.auditing.auditor.refuse(Action.MANAGE, "GET /metrics", error, address, id)
+            managed.auditing.auditor.refuse(Action.MANAGE, "GET /metrics", error, address, id)
             named = {"www-authenticate": "Bearer"} if error.status == 401 else None
             return PlainTextResponse(f"{error.message}\n", error.status, named)
         return Response(observer.render(), media_type="text/plain; version=0.0.4; charset=utf-8")
@@ -473,24 +473,24 @@ def _asgi(
         Route("/health", health),
         Route("/metrics", metrics),
     ]
-    if desks.exporting.hook is not None:
-        hook = Hook(desks.exporting.hook.receive, "stripe-signature", MAX_REPORT_BYTES)
+    if managed.exporting.hook is not None:
+        hook = Hook(managed.exporting.hook.receive, "stripe-signature", MAX_REPORT_BYTES)
         routes.append(Route("/hooks/stripe", hook.answer, methods=["POST"]))
 
     def administration() -> ASGIApp:
         from antiphon.admin import create_admin
 
-        checks = door.administer, desks.billing.ledger, clock, inspectors.check
+        checks = door.administer, managed.billing.ledger, clock, inspectors.check
         return create_admin(
-            desks.control,
+            managed.control,
             *checks,
-            desks.auditing,
-            desks.exporting.control,
-            desks.billing,
-            desks.subjects,
-            desks.policies,
-            desks.uses,
-            desks.allowances,
+            managed.auditing,
+            managed.exporting.control,
+            managed.billing,
+            managed.subjects,
+            managed.policies,
+            managed.uses,
+            managed.allowances,
         )
 
     routes.append(Mount("/admin/v1", _Later(administration)))

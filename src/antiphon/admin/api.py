@@ -115,8 +115,8 @@ def create_admin(
     add_audit(app, auditing, having(authenticate, Permission.AUDIT))
     add_statements(app, control, billing, clock, reader, biller)
     add_exports(app, exports, biller)
-    add_policies(app, control, policies, any_overseer)
     add_budgets(app, allowances, reader)
+    add_policies(app, control, policies, any_overseer)
 
     def author(who: Principal, scope: Scope) -> Author:
         return auditor.author(who, *origin(scope))

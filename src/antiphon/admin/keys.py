@@ -55,7 +55,7 @@ def add_keys(
         return messages.NewKeyAnswer.model_validate(shown(key) | {"key": secret})
 
     @app.patch("/keys/{key_id}", operation_id="limit_key")
-    def limit_key(key_id: str, wanted: messages.Limits, manages: Manager = administered) -> messages.KeyAnswer:
+    def limit_key(key_id: str, wanted: messages.KeyLimitsChange, manages: Manager = administered) -> messages.KeyAnswer:
         """Set from which networks, for which models and on which surfaces a key may be used. Absent fields stay."""
         old = control.find_key(key_id).limits
         given = wanted.model_dump(exclude_none=True)

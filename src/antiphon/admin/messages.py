@@ -53,19 +53,9 @@ Consent = Annotated[
 StripeCustomer = Annotated[
     str, Field(max_length=64, description="Whose usage it is at Stripe: 'cus_...', 'none', or empty if not said yet.")
 ]
-Budgets = Annotated[
+ProjectModels = Annotated[
     str,
-    Field(
-        description="Budgets of the project and its keys, one a line: 'NAME MEASURE AMOUNT WINDOW', such as"
-        " 'monthly money 50.00 month', then 'soft', 'key=ID', 'from=TIME', 'until=TIME' where wanted."
-    ),
-]
-PolicyLimits = Annotated[
-    str,
-    Field(
-        description="Limits of the project, and of keys ('key=ID'), one scope a line: 'requests_per_minute=60',"
-        " 'tokens_per_minute=90000', 'live_streams=4', 'calls=10', 'models=NAME,NAME*'."
-    ),
+    Field(max_length=16_384, description="Models that it may use, by patterns: 'gpt-*,nova-3'; empty is all."),
 ]
 Regions = Annotated[
     str, Field(max_length=1024, description="Where engines must be: 'eu', 'eu-de,eu-fr'; empty is anywhere.")
@@ -88,6 +78,20 @@ Models = Annotated[
 ]
 Surfaces = Annotated[
     _Names, Field(max_length=MAX_LIMITS, description="Vendors' APIs on which it may be used, as 'openai'; none is any.")
+]
+Budgets = Annotated[
+    str,
+    Field(
+        description="Budgets of the project and its keys, one a line: 'NAME MEASURE AMOUNT WINDOW', such as"
+        " 'monthly money 50.00 month', then 'soft', 'key=ID', 'from=TIME', 'until=TIME' where wanted."
+    ),
+]
+Limits = Annotated[
+    str,
+    Field(
+        description="Limits of the project, and of keys ('key=ID'), one scope a line: 'requests_per_minute=60',"
+        " 'tokens_per_minute=90000', 'live_streams=4', 'calls=10'."
+    ),
 ]
 Name = Annotated[str, Field(max_length=MAX_NAME)]
 
@@ -116,12 +120,13 @@ class ProjectChange(_Request):
     prompts: Prompts | None = None
     consent: Consent | None = None
     stripe_customer: StripeCustomer | None = None
+    models: ProjectModels | None = None
     regions: Regions | None = None
     processors: Processors | None = None
     agreements: Agreements | None = None
     max_retention: MaxRetention | None = None
     budgets: Budgets | None = None
-    limits: PolicyLimits | None = None
+    limits: Limits | None = None
 
     def policy(self) -> dict[str, object]:
         return self.model_dump(include=_POLICY, exclude_none=True)
@@ -145,7 +150,7 @@ class NewKey(_Request):
     surfaces: Surfaces = []
 
 
-class Limits(_Request):
+class KeyLimitsChange(_Request):
     """Where a key may be used; an empty list is no limit."""
 
     networks: Networks | None = None
@@ -174,6 +179,7 @@ class ProjectAnswer(_Answer):
     prompts: PromptPolicy
     consent: ConsentPolicy
     stripe_customer: str
+    models: str
     regions: str
     processors: str
     agreements: str

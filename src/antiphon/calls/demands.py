@@ -25,7 +25,7 @@ _INPUT, _CACHED = Meter(Dimension.LLM_INPUT_TOKENS), Meter(Dimension.LLM_CACHED_
 _OUTPUT, _REASONING = Meter(Dimension.LLM_OUTPUT_TOKENS), Meter(Dimension.LLM_REASONING_TOKENS)
 
 
-def of_language(spec: Spec, names: tuple[str, ...]) -> Demand:
+def of_language(spec: Spec) -> Demand:
     """Return the demand of a call of a language, embedding or other model."""
     match spec:
         case GenerateSpec():
@@ -33,20 +33,20 @@ def of_language(spec: Spec, names: tuple[str, ...]) -> Demand:
             bound = spec.sampling.max_tokens
             output = spec.choices * (OUTPUT_TOKENS if bound is None else bound)
             meters = {_INPUT: given + _around(spec), _CACHED: 0, _OUTPUT: output, _REASONING: 0}
-            return Demand(names, meters, ceil(given / BYTES_PER_TOKEN) + spec.choices * (bound or 0))
+            return Demand(meters, ceil(given / BYTES_PER_TOKEN) + spec.choices * (bound or 0))
         case EmbedSpec():
             sizes = [len(text.encode(errors="replace")) if isinstance(text, str) else len(text) for text in spec.texts]
             most = sum(sizes) + MESSAGE_TOKENS * len(sizes)
-            return Demand(names, {Meter(Dimension.EMBEDDING_TOKENS): most}, ceil(sum(sizes) / BYTES_PER_TOKEN))
+            return Demand({Meter(Dimension.EMBEDDING_TOKENS): most}, ceil(sum(sizes) / BYTES_PER_TOKEN))
         case InferSpec():
             given = sum(len(tensor.data) for tensor in spec.inputs)
-            return Demand(names, {Meter(Dimension.INFERENCES): 1, Meter(Dimension.INFERENCE_BYTES): given})
+            return Demand({Meter(Dimension.INFERENCES): 1, Meter(Dimension.INFERENCE_BYTES): given})
 
 
-def of_speech(spec: SpeakSpec, names: tuple[str, ...]) -> Demand:
+def of_speech(spec: SpeakSpec) -> Demand:
     """Return the demand of a text; of a live one, whose text is not known yet, of its first character."""
     characters = len(spec.text) + sum(len(line.text) for line in spec.lines)
-    return Demand(names, spoken(max(1, characters), spec.speed), live=spec.live)
+    return Demand(spoken(max(1, characters), spec.speed), live=spec.live)
 
 
 def spoken(characters: int, speed: float) -> Mapping[Meter, int]:
@@ -55,11 +55,11 @@ def spoken(characters: int, speed: float) -> Mapping[Meter, int]:
     return {Meter(Dimension.TTS_CHARACTERS): characters, Meter(Dimension.TTS_AUDIO_MS): lasts_ms}
 
 
-def of_audio(spec: TranscribeSpec, names: tuple[str, ...]) -> Demand:
+def of_audio(spec: TranscribeSpec) -> Demand:
     """Return the demand of a live stream's first stretch, or of a recording whose length is not known yet."""
     channels = spec.format.channels if spec.live and spec.multichannel else 1
     ms = STRETCH_MS if spec.live else 1
-    return Demand(names, heard(ms, channels, spec.live and spec.charges_time), live=spec.live)
+    return Demand(heard(ms, channels, spec.live and spec.charges_time), live=spec.live)
 
 
 def heard(ms: int, channels: int, charges_time: bool = False) -> Mapping[Meter, int]:

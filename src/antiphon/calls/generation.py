@@ -91,7 +91,7 @@ class Generation(MeteredSession[LanguageOutput]):
         spec, principal = call.spec, call.principal
         self._streams = isinstance(spec, GenerateSpec) and spec.stream
         feature = _FEATURES.get(type(spec), "stream" if self._streams else "whole")
-        demand = partial(demands.of_language, spec, (spec.model, served.version))
+        demand = partial(demands.of_language, spec)
         super().__init__(services, call, served.version, feature, on_close, demand)
         self._served = served
         if self._allowance is not None and self._allowance.bounded and isinstance(spec, GenerateSpec):

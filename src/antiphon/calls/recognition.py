@@ -98,7 +98,7 @@ class Recognition(MeteredSession[Output]):
         """
         spec, principal = call.spec, call.principal
         feature = "live" if spec.live else "recording"
-        demand = partial(demands.of_audio, spec, (spec.model, model))
+        demand = partial(demands.of_audio, spec)
         super().__init__(services, call, model, feature, on_close, demand)
         self.live = spec.live
         self.unmet = unmet
@@ -174,10 +174,10 @@ class Recognition(MeteredSession[Output]):
             await asyncio.to_thread(self._sha256.update, data)  # a big one would block every live stream
             channels = self._cut(await self._decoded(data))
             self._recording_ms = len(channels[0]) // BYTES_PER_MS
-            if self._allowance is not None:
-                self._allowance.cover(demands.heard(self._recording_ms, len(channels)))
             if self._covering is not None:
                 self._covering.hear(channels)
+            if self._allowance is not None:
+                self._allowance.cover(demands.heard(self._recording_ms, len(channels)))
             for at in range(0, len(channels[0]), PIECE_BYTES):
                 await self._hear([bytes(pcm[at : at + PIECE_BYTES]) for pcm in channels])
             await self._end()

@@ -80,7 +80,7 @@ class Synthesis(MeteredSession[SpeechOutput]):
     ) -> None:
         spec = call.spec
         feature = "live" if spec.live else "stream" if spec.stream else "whole"
-        demand = partial(demands.of_speech, spec, (spec.model, model))
+        demand = partial(demands.of_speech, spec)
         super().__init__(services, call, model, feature, on_close, demand)
         self.live = spec.live
         self._voice = voice

@@ -58,6 +58,9 @@ Prompts = Annotated[
         "in answers with 'restored'."
     ),
 ]
+Models = Annotated[
+    str | None, typer.Option(help="Models that it may use, by names or patterns: 'gpt-*,nova-3'; '' is all.")
+]
 Regions = Annotated[
     str | None, typer.Option(help="Regions that engines must be in: 'eu' or 'eu-de,eu-fr'; '' is anywhere.")
 ]
@@ -104,6 +107,7 @@ def create(
     prompts: Prompts = None,
     consent: Consent = None,
     stripe_customer: StripeCustomer = None,
+    models: Models = None,
     regions: Regions = None,
     processors: Processors = None,
     agreements: Agreements = None,
@@ -126,6 +130,7 @@ def create(
         prompts=prompts,
         consent=consent,
         stripe_customer=stripe_customer,
+        models=models,
         regions=regions,
         processors=processors,
         agreements=agreements,
@@ -151,6 +156,7 @@ def change(
     prompts: Prompts = None,
     consent: Consent = None,
     stripe_customer: StripeCustomer = None,
+    models: Models = None,
     regions: Regions = None,
     processors: Processors = None,
     agreements: Agreements = None,
@@ -173,6 +179,7 @@ def change(
         prompts=prompts,
         consent=consent,
         stripe_customer=stripe_customer,
+        models=models,
         regions=regions,
         processors=processors,
         agreements=agreements,

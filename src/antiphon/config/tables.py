@@ -164,13 +164,6 @@ class Pricing(Table, frozen=True, kw_only=True):
     costs: str = ""
 
 
-class Budgets(Table, frozen=True, kw_only=True):
-    """Alerts of budgets are posted to a `webhook`, signed with the secret in the variable `secret_env`, if named."""
-
-    webhook: str = ""
-    secret_env: str = ""
-
-
 class Oidc(Table, frozen=True, kw_only=True):
     """Sign-in to the management API with ID tokens of an OpenID provider, for callers whose `claim` has one of the
     `roles`, as members of a `project`. Without an `issuer`, there is none.
@@ -181,6 +174,13 @@ class Oidc(Table, frozen=True, kw_only=True):
     claim: str = "roles"
     roles: dict[str, Role] = msgspec.field(default_factory=dict)
     project: str = DEFAULT_PROJECT
+
+
+class Budgets(Table, frozen=True, kw_only=True):
+    """Alerts of budgets are posted to a `webhook`, signed with the secret in the variable `secret_env`, if named."""
+
+    webhook: str = ""
+    secret_env: str = ""
 
 
 class Inspection(Table, frozen=True, kw_only=True):

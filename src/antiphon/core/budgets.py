@@ -1,11 +1,11 @@
-"""What a project, or one of its keys, may use: budgets, and limits of rate, of calls at once and of models.
+"""What a project, or one of its keys, may use: budgets, and limits of rate and of calls at once.
 
 Both are fields of the project's policy: texts of one budget, or one scope's limits, per line.
 
     monthly money 50.00 month
     minutes audio_ms 36000000 day soft key=K1
     prepaid-1 money 100 once from=2026-12-01 until=2027-12-01
-    key=K1 requests_per_minute=60 tokens_per_minute=90000 live_streams=4 calls=10 models=nova-3*,tiny
+    key=K1 requests_per_minute=60 tokens_per_minute=90000 live_streams=4 calls=10
 
 Windows are of UTC. `once` is prepaid credit: each such budget is a grant, and those of one measure and scope are spent
 together, the one that ends first before the others.
@@ -24,14 +24,12 @@ from antiphon.core.errors import CapacityError
 NANO = 1_000_000_000  # parts of a unit of a currency
 MAX_BUDGETS = 64  # of a project
 MAX_LIMITS = 256  # scopes of a project with limits
-MAX_MODELS = 64
 MAX_AMOUNT = 10**18
 EVERY = ""  # the scope of the whole project
 THRESHOLDS = (50, 80, 100)  # percent of a budget, at which an alert is raised
 
 _NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}")
 _KEY = re.compile(r"[!-~]{1,100}")
-_MODEL = re.compile(r"[^\s,]{1,200}")
 
 
 class Measure(IntEnum):
@@ -84,25 +82,19 @@ class Budget:
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """The limits of a project, or one key; `None` is no limit. `models` are names, or beginnings that end in `*`."""
+    """The limits of a project, or one key; `None` is no limit."""
 
     key: str = EVERY
     requests_per_minute: int | None = None
     tokens_per_minute: int | None = None
     live_streams: int | None = None
     calls: int | None = None
-    models: tuple[str, ...] | None = None
 
     def __str__(self) -> str:
         """Return the line of the limits."""
         words = [f"key={self.key}"] if self.key else []
         words += [f"{name}={getattr(self, name)}" for name in COUNTS if getattr(self, name) is not None]
-        words += [f"models={','.join(self.models)}"] if self.models is not None else []
         return " ".join(words)
-
-    def allows(self, *names: str) -> bool:
-        """Return whether a model may be used that has these names."""
-        return self.models is None or any(_fits(pattern, name) for pattern in self.models for name in names)
 
 
 COUNTS = ("requests_per_minute", "tokens_per_minute", "live_streams", "calls")
@@ -220,14 +212,11 @@ def _budget(words: list[str]) -> Budget:
 
 
 def _limits(words: list[str]) -> Limits:
-    said = _pairs(words, ("key", "models", *COUNTS))
+    said = _pairs(words, ("key", *COUNTS))
     counts = {name: int(said[name]) for name in COUNTS if name in said and said[name].isascii()}
     if any(not 0 <= count <= MAX_AMOUNT for count in counts.values()) or len(said) == ("key" in said):
         raise ValueError("limits are whole numbers from 0 on")
-    models = tuple(filter(None, said["models"].split(","))) if "models" in said else None
-    if models and (len(models) > MAX_MODELS or not all(map(_MODEL.fullmatch, models))):
-        raise ValueError(f"at most {MAX_MODELS} models")
-    return Limits(_key(said), **counts, models=models)
+    return Limits(_key(said), **counts)
 
 
 def _pairs(words: list[str], names: Iterable[str]) -> dict[str, str]:
@@ -243,10 +232,6 @@ def _key(said: Mapping[str, str]) -> str:
     if "key" in said and not _KEY.fullmatch(key):
         raise ValueError("a key is named by its id")
     return key
-
-
-def _fits(pattern: str, name: str) -> bool:
-    return name.startswith(pattern[:-1]) if pattern.endswith("*") else name == pattern
 
 
 def _time(unix_ms: int) -> str:

@@ -20,6 +20,7 @@ MAX_KEEP_S = 10 * 366 * 86_400
 MAX_WEIGHT = 1000
 MAX_LINES = 64
 MAX_LINE_CHARS = 200
+MAX_MODEL_CHARS = 200
 _NESTED = re.compile(r"[*+}]\)[*+{]")
 NO_CUSTOMER = "none"  # of a project whose usage does not go to Stripe
 
@@ -103,14 +104,14 @@ def _lines(said: str, check: Callable[[str], object]) -> dict[str, _Rule]:
     return {"rule": _Rule(f"at most {MAX_LINES} {said}, of at most {MAX_LINE_CHARS} characters each", parse, "")}
 
 
-def _listed(said: str, pattern: str, strictest: str) -> dict[str, _Rule]:
+def _listed(said: str, pattern: str, strictest: str, longest: int = MAX_CHARS) -> dict[str, _Rule]:
     """Return the rule for names that are separated by commas."""
 
     def parse(value: object) -> str:
         if not isinstance(value, str):
             raise ValueError
         names = sorted({name.strip() for name in value.split(",") if name.strip()})
-        if len(names) > MAX_LINES or not all(len(n) <= MAX_CHARS and re.fullmatch(pattern, n) for n in names):
+        if len(names) > MAX_LINES or not all(len(n) <= longest and re.fullmatch(pattern, n) for n in names):
             raise ValueError
         return ",".join(names)
 
@@ -154,6 +155,9 @@ _LIMITS = {"rule": _Rule("limits, one scope a line", canonical_limits, "calls=0"
 _CUSTOMER = _text(
     f"a customer's id at Stripe (cus_...), '{NO_CUSTOMER}', or empty", rf"cus_[A-Za-z0-9]{{1,60}}|{NO_CUSTOMER}|", ""
 )
+_MODELS = _listed(
+    "names of models or patterns such as 'gpt-*', with commas between", r"[^\s,]+", "-", longest=MAX_MODEL_CHARS
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -165,10 +169,11 @@ class Policy:
     without personal data of any kind if answers may have it. `consent` says which calls need a tag of consent.
     `stripe_customer` is the customer at Stripe to whom the usage is exported: empty if not yet known, `NO_CUSTOMER` for
     none. `budgets` and `limits` are those of the project and its keys, one per line, as `core.budgets` reads them.
+    `models` are the models that it may use, by names or patterns; empty allows all.
 
-    Four fields are required of every engine that serves the project (`trust.residency`): it is in one of the `regions`
-    or a part of one, it is run by one of the `processors`, its processor has signed all `agreements`, and retains
-    content for at most `max_retention`. Empty requires nothing; names are separated by commas.
+    The last four are required of every engine that serves the project (`trust.residency`): it is in one of the
+    `regions` or a part of one, it is run by one of the `processors`, its processor has signed all `agreements`, and
+    retains content for at most `max_retention`. Empty requires nothing; names are separated by commas.
     """
 
     keep_answers_s: int = field(default=0, metadata=_integer(0, MAX_KEEP_S, strictest=0))
@@ -182,6 +187,9 @@ class Policy:
     prompts: PromptPolicy = field(default=PromptPolicy.PLAIN, metadata=_word(PromptPolicy, PromptPolicy.REDACTED))
     consent: ConsentPolicy = field(default=ConsentPolicy.NONE, metadata=_word(ConsentPolicy, ConsentPolicy.VOICE))
     stripe_customer: str = field(default="", metadata=_CUSTOMER)
+    budgets: str = field(default="", metadata=_BUDGETS)
+    limits: str = field(default="", metadata=_LIMITS)
+    models: str = field(default="", metadata=_MODELS)
     regions: str = field(
         default="", metadata=_listed("regions such as 'eu' or 'us-east', with commas between", REGION, NOWHERE)
     )
@@ -192,8 +200,6 @@ class Policy:
         default="", metadata=_listed(f"any of {', '.join(Agreement)}", "|".join(Agreement), ",".join(Agreement))
     )
     max_retention: str = field(default="", metadata=_retention())
-    budgets: str = field(default="", metadata=_BUDGETS)
-    limits: str = field(default="", metadata=_LIMITS)
 
     def values(self) -> dict[str, str | int]:
         """Return every field as it is stored and shown, in JSON's types."""

@@ -1,4 +1,4 @@
-"""What the projects of a running server may still use: budgets, rates, calls at once, and models.
+"""What the projects of a running server may still use: budgets, rates, and calls at once.
 
 A call asks for an allowance before it does anything, extends it before it takes more, and settles it when it has ended.
 Each is one step of the event loop. The calls of a project without budgets and limits have none.
@@ -135,9 +135,7 @@ class Allowances:
     # -- calls ---------------------------------------------------------------------------------------------------------
 
     def open(self, call: Call[object], use: Use, demand: Callable[[], Demand]) -> Allowance | None:
-        """Admit a call; `None` if nothing applies to it. Raises `PolicyError` for a model that is not allowed,
-        `BudgetExceeded`, `Unpriced`, `CapacityError`.
-        """
+        """Admit a call; `None` if nothing applies to it. Raises `BudgetExceeded`, `Unpriced`, `CapacityError`."""
         followed = self._follow(call.principal.project)
         if followed is None:
             return None
@@ -201,11 +199,6 @@ class Allowances:
         """Return the limits of rate of a key's calls."""
         followed = self._follow(project)
         return followed.tally.rates(key, self.clock.now_ns()) if followed is not None else ()
-
-    def allows(self, project: str, key: str, *names: str) -> bool:
-        """Return whether calls of a key may use a model that has these names."""
-        followed = self._follow(project)
-        return followed is None or followed.tally.allows(key, *names)
 
     # -- policies ------------------------------------------------------------------------------------------------------
 

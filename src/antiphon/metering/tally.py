@@ -47,11 +47,10 @@ _TOO_MANY = {
 
 
 class Demand(NamedTuple):
-    """What a call asks for: the names of its model, what it may be charged at most, the tokens that it counts in limits
-    of rate until it ends, and whether it is a live stream.
+    """What a call asks for: what it may be charged at most, the tokens that it counts in limits of rate until it ends,
+    and whether it is a live stream.
     """
 
-    names: tuple[str, ...]
     meters: Meters
     tokens: int = 0
     live: bool = False
@@ -214,10 +213,6 @@ class Tally:
         """Return whether single entries of a call matter for what it costs."""
         return self.funds is not None and self.tariff.by_entry and self.funds.counts(key, Measure.MONEY)
 
-    def allows(self, key: str, *names: str) -> bool:
-        """Return whether calls of the key may use a model that has these names."""
-        return all(self._limits[each].allows(*names) for each in (EVERY, key) if each in self._limits)
-
     def rates(self, key: str, now_ns: int) -> tuple[RateLimit, ...]:
         """Return the limits of rate of the key's calls, of each kind the one that has the least left."""
         found: list[RateLimit] = []
@@ -230,8 +225,6 @@ class Tally:
 
     def _check(self, limits: Limits, demand: Demand, now_ns: int) -> None:
         whose = "API key" if limits.key else "project"
-        if not limits.allows(*demand.names):
-            raise PolicyError(f"This {whose} may not use the model {demand.names[0][:64]!r}.", param="model")
         for name, most in ((LIVE, limits.live_streams if demand.live else None), (CALLS, limits.calls)):
             if most is not None and self._running[limits.key, name] >= most:
                 raise RateLimited(f"This {whose} may have {most} {_TOO_MANY[name]}.", RETRY_AFTER_S)

@@ -39,9 +39,8 @@ class Lookups:
         match question:
             case Offer():
                 catalogue, voices = sessions.catalogue(principal), sessions.voices(principal)
-                listed = (catalogue.cards(RECOGNISES), catalogue.cards(ANSWERS), voices.models())
-                recognisers, languages, speakers = (sessions.allowed(principal, cards) for cards in listed)
-                return question.tell(Offered(recognisers, languages, speakers, voices.cards()))
+                recognisers, languages = catalogue.cards(RECOGNISES), catalogue.cards(ANSWERS)
+                return question.tell(Offered(recognisers, languages, voices.models(), voices.cards()))
             case Inquiry(model=""):
                 return question.tell(sessions.ready, None)
         assert principal is not None, "a row that is open to all asks for what is a project's"

@@ -36,7 +36,7 @@ from antiphon.core.speech import SpeechEngine
 from antiphon.core.stores import Claim
 from antiphon.core.tags import CONSENT, NAME, value_of
 from antiphon.core.units import NS_PER_S
-from antiphon.core.wire import ModelCard, Opening
+from antiphon.core.wire import Opening
 from antiphon.session.dialogue import DialogueConnection
 from antiphon.session.keeping import Keeper
 from antiphon.session.parts import OpenParts
@@ -325,14 +325,6 @@ class Sessions:
         if self._provenance is None:
             return False
         return signs(self._keys.policy(principal.project).marking, spec.format, spec.stream, spec.live)
-
-    def allowed(self, principal: Principal | None, cards: list[ModelCard]) -> list[ModelCard]:
-        """Return the models that the caller may use; all if the caller is not known."""
-        allowances = self._services.allowances
-        if principal is None or allowances is None:
-            return cards
-        project, key = principal.project, principal.key_id
-        return [card for card in cards if allowances.allows(project, key, card.name, card.local)]
 
     def _running(self, project: str) -> Iterator[str]:
         """Yield the ids of a project's sessions that are charged and have not ended."""

@@ -168,7 +168,8 @@ class Residency:
 
     def permit(self, principal: Principal, note: Note) -> "Permit":
         """Return what a caller may use now; `note` records refusals."""
-        return Permit(self, principal, self.permitted(principal.project), note)
+        models = _listed(self._policy(principal.project).models)
+        return Permit(self, principal, self.permitted(principal.project), models, note)
 
     def refuse(self, model: str, project: str, engines: Iterable[str]) -> NoEngineAllowed:
         """Return the refusal of a call that none of these engines may serve. It names requirements, not engines."""
@@ -184,40 +185,51 @@ class Residency:
 
 
 class Permit:
-    """What one caller may use: the engines that its project's policy allows, and the models that its key names."""
+    """What one caller may use: the engines and `models` that its project's policy allows, and the models that its key
+    names.
+    """
 
-    __slots__ = ("_engines", "_note", "_principal", "_residency")
+    __slots__ = ("_engines", "_models", "_note", "_principal", "_residency")
 
-    def __init__(self, residency: Residency, principal: Principal, engines: Collection[str] | None, note: Note) -> None:
+    def __init__(
+        self,
+        residency: Residency,
+        principal: Principal,
+        engines: Collection[str] | None,
+        models: tuple[str, ...],
+        note: Note,
+    ) -> None:
         self._residency = residency
         self._principal = principal
         self._engines = engines
+        self._models = models
         self._note = note
 
     @property
     def unlimited(self) -> bool:
         """Whether everything may be used."""
-        return self._engines is None and not self._principal.models
+        return self._engines is None and not self._models and not self._principal.models
 
     def serves(self, engines: Iterable[str]) -> bool:
         """Return whether one of these engines may serve the caller."""
         return self._engines is None or any(engine in self._engines for engine in engines)
 
     def allows(self, name: str, version: str, engines: Iterable[str]) -> bool:
-        """Return whether a model may be used under this name: one that the key's patterns include, by its name or that
-        of its version, and of whose engines one may serve.
+        """Return whether a model may be used under this name: one that the patterns of project and key include, by its
+        name or that of its version, and of whose engines one may serve.
         """
         return self._named(name, version) and self.serves(engines)
 
     def check(self, name: str, version: str, engines: Iterable[str]) -> None:
         """Raise `PolicyError` if the model may not be used."""
         if not self._named(name, version):
-            raise PolicyError(f"The API key may not use the model {name[:64]!r}.", param="model")
+            raise PolicyError(f"This project or API key may not use the model {name[:64]!r}.", param="model")
         if not self.serves(engines):
             error = self._residency.refuse(name, self._principal.project, engines)
             self._note(self._principal, version, error)
             raise error
 
     def _named(self, name: str, version: str) -> bool:
-        patterns = self._principal.models
-        return not patterns or any(fnmatchcase(each, pattern) for pattern in patterns for each in (name, version))
+        names = (name, version)
+        lists = (patterns for patterns in (self._models, self._principal.models) if patterns)
+        return all(any(fnmatchcase(each, one) for one in patterns for each in names) for patterns in lists)

@@ -68,9 +68,8 @@ class Admin:
         own = Processing("eu-de", "self", retention_s=0)
         residency = Residency({"near": own, "far": Processing()}, self.ring.policy, self.clock)
         self.policies = Policies(lambda policy, model: residency.verdicts(policy, ("near", "far")), 2557)
-        app = create_admin(
-            self.control, *checks, self.auditing, exports, billing, subjects, self.policies, {}.get, allowances
-        )
+        more = subjects, self.policies, {}.get, allowances
+        app = create_admin(self.control, *checks, self.auditing, exports, billing, *more)
         server.mount("/admin/v1", app)
         self.client = TestClient(server, base_url="http://test", raise_server_exceptions=False)
 
@@ -174,12 +173,13 @@ def test_projects_are_made_and_listed(admin):
         "redact_patterns": "",
         "prompts": "plain",
         "stripe_customer": "",
+        "budgets": "",
+        "limits": "",
+        "models": "",
         "regions": "",
         "processors": "",
         "agreements": "",
         "max_retention": "",
-        "budgets": "",
-        "limits": "",
     }
     assert made.json() == known
     changed = admin.call("PATCH", "/projects/new", json={"keep_answers_s": 86_400})
@@ -352,9 +352,8 @@ def test_the_document_says_what_the_api_does(admin):
         "export_subject", "erase_subject", "erase_project", "read_policy", "explain_policy",
         "list_keys", "create_key", "rotate_key", "limit_key", "revoke_key",
         "read_usage", "read_audit", "read_checkpoint", "read_proof",
-        "read_statement", "issue_statement",
+        "read_statement", "issue_statement", "read_budgets",
         "list_webhooks", "create_webhook", "delete_webhook",
-        "read_budgets",
         "list_exports", "list_gaps", "settle_gaps", "send_gaps_again", "replay_export",
     }  # fmt: skip
     for operation in operations.values():

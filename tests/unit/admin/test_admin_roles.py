@@ -25,8 +25,11 @@ OPERATIONS = {
     "rotate_key": ("POST", "/keys/KEY/rotate", {Scope.ADMIN, Scope.KEYS}),
     "limit_key": ("PATCH", "/keys/KEY", {Scope.ADMIN}),
     "revoke_key": ("DELETE", "/keys/KEY", {Scope.ADMIN, Scope.KEYS}),
-    "read_usage": ("GET", "/usage", {Scope.ADMIN, Scope.BILLING, Scope.USAGE}),
+    "list_webhooks": ("GET", "/webhooks", {Scope.ADMIN, Scope.AUDIT}),
+    "create_webhook": ("POST", "/webhooks", {Scope.ADMIN}),
+    "delete_webhook": ("DELETE", "/webhooks/WEBHOOK", {Scope.ADMIN}),
     "read_budgets": ("GET", "/budgets", {Scope.ADMIN, Scope.BILLING, Scope.USAGE}),
+    "read_usage": ("GET", "/usage", {Scope.ADMIN, Scope.BILLING, Scope.USAGE}),
     "read_audit": ("GET", "/audit", {Scope.AUDIT}),
     "read_checkpoint": ("GET", "/audit/checkpoint", {Scope.AUDIT}),
     "read_proof": ("GET", "/audit/proof?size=1", {Scope.AUDIT}),
@@ -47,6 +50,7 @@ BODIES = {
     "create_key": {"project": "acme", "scopes": ["keys"]},
     "rotate_key": {"overlap_s": 60},
     "limit_key": {"models": ["m"]},
+    "create_webhook": {"project": "acme", "url": "https://example.com/hook"},
     "issue_statement": {"project": "acme", "period": "2023-10"},
     "settle_gaps": {},
     "send_gaps_again": {},
@@ -64,16 +68,20 @@ def shared(tmp_path_factory):
 
 @pytest.fixture
 def admin(shared):
-    """The API, with a new key as `target`."""
-    shared.target = shared.control.create_key("acme", "target", [Scope.KEYS], shared.clock.unix_ms())[0]
-    return shared
+    """The API, with a new key as `target`, and a new `webhook`."""
+    now = shared.clock.unix_ms()
+    shared.target = shared.control.create_key("acme", "target", [Scope.KEYS], now)[0]
+    shared.webhook = shared.control.create_webhook("acme", "", "https://example.com/hook", now)
+    yield shared
+    for each in shared.control.list_webhooks():
+        shared.control.delete_webhook(each.id, now)
 
 
 def call(admin, operation, secret):
     method, path, _ = OPERATIONS[operation]
     body = {"json": BODIES[operation]} if operation in BODIES else {}
     headers = {"authorization": f"Bearer {secret}"} if secret is not None else {}
-    path = path.replace("KEY", admin.target.id)
+    path = path.replace("KEY", admin.target.id).replace("WEBHOOK", admin.webhook.id)
     return admin.client.request(method, f"/admin/v1{path}", headers=headers, **body)
 
 
@@ -133,21 +141,22 @@ def test_what_the_roles_may_do(admin):
     }
     assert allowed[Role.OWNER] == set(OPERATIONS)
     assert allowed[Role.BILLING] == {
-        *(
-            "read_usage",
-            "read_budgets",
-            "read_statement",
-            "issue_statement",
-            "list_exports",
-            "list_gaps",
-            "settle_gaps",
-        ),
-        *("send_gaps_again", "replay_export"),
+        *("read_usage", "read_statement", "issue_statement", "list_exports", "list_gaps", "settle_gaps"),
+        *("send_gaps_again", "replay_export", "read_budgets"),
     }
     assert allowed[Role.AUDITOR] == {
-        *("list_projects", "read_policy", "explain_policy", "list_keys", "read_audit", "read_checkpoint", "read_proof"),
+        *(
+            "list_projects",
+            "list_webhooks",
+            "read_policy",
+            "explain_policy",
+            "list_keys",
+            "read_audit",
+            "read_checkpoint",
+            "read_proof",
+        ),
     }
-    assert allowed[Role.DEVELOPER] == {*OWN, "read_usage", "read_budgets", "read_statement"}
+    assert allowed[Role.DEVELOPER] == {*OWN, "read_usage", "read_statement", "read_budgets"}
 
 
 def test_without_scopes_or_a_role_a_key_has_the_usual_ones(admin):

@@ -63,19 +63,11 @@ class Admin:
         inspect = inspectors.check
         auditor = Auditor(self.ledger, directory, self.clock, self.ring.policy)
         notary = Notary(self.ledger, Signer("log", Ed25519PrivateKey.generate()), Path(), Outside(), None)
-        allowances = Allowances(self.ring.policy, self.ring.projects, library.of, self.ledger, self.clock, ())
         checks = self.authenticate, self.ledger, self.clock, inspect
-        made = create_admin(
-            control,
-            *checks,
-            Auditing(auditor, self.ledger, notary),
-            exports,
-            self.billing,
-            None,
-            Policies(lambda *asked: (), 1),
-            {}.get,
-            allowances,
-        )
+        auditing = Auditing(auditor, self.ledger, notary)
+        allowances = Allowances(self.ring.policy, self.ring.projects, library.of, self.ledger, self.clock, ())
+        policies = Policies(lambda *asked: (), 1)
+        made = create_admin(control, *checks, auditing, exports, self.billing, None, policies, {}.get, allowances)
         server.mount("/admin/v1", made)
         self.client = TestClient(server, raise_server_exceptions=False)
         self.period = month_of(self.clock.unix_ms())

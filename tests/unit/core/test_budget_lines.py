@@ -55,10 +55,10 @@ def test_what_is_no_budget_is_refused(line):
 
 
 def test_limits_are_of_a_project_or_a_key():
-    text = "requests_per_minute=60 calls=10\nkey=K1 tokens_per_minute=9000 live_streams=0 models=nova-3*,tiny"
+    text = "requests_per_minute=60 calls=10\nkey=K1 tokens_per_minute=9000 live_streams=0"
     own, key = parse_limits(text)
     assert own == Limits(requests_per_minute=60, calls=10)
-    assert key == Limits("K1", tokens_per_minute=9000, live_streams=0, models=("nova-3*", "tiny"))
+    assert key == Limits("K1", tokens_per_minute=9000, live_streams=0)
     assert f"{own}\n{key}" == text
     assert key.allows("whisper-1", "nova-3-general")
     assert not key.allows("whisper-1", "nova-2")

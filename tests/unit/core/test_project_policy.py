@@ -37,6 +37,7 @@ def test_what_is_stored_is_read_as_it_was():
         stripe_customer="cus_1",
         budgets="monthly money 50.00 month\nminutes audio_ms 36000 day soft key=K1",
         limits="requests_per_minute=60",
+        models="gpt-*,nova-3",
         regions="eu,uk",
         processors="acme,self",
         agreements="baa,dpa",
@@ -49,7 +50,7 @@ def test_what_is_stored_is_read_as_it_was():
 @pytest.mark.parametrize("value", [None, [], {}, 1.0, True, "teleport", 2**70, -1])
 def test_a_value_without_sense_is_the_strictest_and_cannot_be_set(value):
     # Any text is a word to hide, or may be the name of a region or of somebody.
-    texts = {"redact_words", "redact_patterns", "regions", "processors"} if isinstance(value, str) else set()
+    texts = {"redact_words", "redact_patterns", "regions", "processors", "models"} if isinstance(value, str) else set()
     for name in NAMES - texts:
         assert getattr(read_policy({name: value})[0], name) == getattr(STRICTEST, name)
         with pytest.raises(CallerError) as refused:

@@ -135,8 +135,8 @@ def test_a_refused_call_holds_no_part_of_a_free_allowance():
     tally = Tally("acme", prices)
     tally.take_funds(Funds(parse_budgets("all money 0.10 month")), prices)
     with pytest.raises(BudgetExceeded):
-        tally.admit("1", "k", LIVE, Demand(("nova-3",), {Meter(AUDIO): 120_000}), 0, NOVEMBER)
-    permit = tally.admit("2", "k", LIVE, Demand(("nova-3",), {Meter(AUDIO): 50_000}), 0, NOVEMBER)
+        tally.admit("1", "k", LIVE, Demand({Meter(AUDIO): 120_000}), 0, NOVEMBER)
+    permit = tally.admit("2", "k", LIVE, Demand({Meter(AUDIO): 50_000}), 0, NOVEMBER)
     with pytest.raises(BudgetExceeded):
         tally.cover(permit, {Meter(AUDIO): 120_000}, NOVEMBER)
     assert prices.most(LIVE, {Meter(AUDIO): 10_000}, NOVEMBER, {}) == 0
