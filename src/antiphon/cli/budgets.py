@@ -145,13 +145,10 @@ def limit(
     tokens_per_minute: Number = None,
     live_streams: Number = None,
     calls: Number = None,
-    models: Annotated[
-        str | None, typer.Option(help=f"Models that may be used: names, or beginnings with *, or '{NO_LIMIT}'.")
-    ] = None,
     config: ConfigFile = None,
     data_dir: ConfiguredDataDir = None,
 ) -> None:
-    """Set limits of rate, of calls at once, and of models, or take them away. Others stay as they are."""
+    """Set limits of rate and of calls at once, or take them away. Others stay as they are."""
     given = dict(zip(COUNTS, (requests_per_minute, tokens_per_minute, live_streams, calls), strict=True))
     before = {each.key: each for each in parse_limits(_find(project, config, data_dir).policy.limits)}
     changes: dict[str, Any] = {}
@@ -160,8 +157,6 @@ def limit(
             if text != NO_LIMIT and not (text.isascii() and text.isdigit()):
                 raise CallerError(f"'{text}' is neither a number nor '{NO_LIMIT}'", param=name)
             changes[name] = None if text == NO_LIMIT else int(text)
-    if models is not None:
-        changes["models"] = None if models == NO_LIMIT else tuple(filter(None, models.split(",")))
     changed = replace(before.get(key, Limits(key)), **changes)
     kept = {**before, key: changed}
     if changed == Limits(key):

@@ -107,9 +107,9 @@ def test_what_makes_no_sense_is_refused(run, tmp_path, words):
 
 
 def test_limits_are_set_one_by_one_and_taken_away(run, tmp_path):
-    run("budgets", "limit", "--project", "acme", "--requests-per-minute", "60", "--models", "nova-3*,tiny")
+    run("budgets", "limit", "--project", "acme", "--requests-per-minute", "60")
     run("budgets", "limit", "--project", "acme", "--key", "K1", "--calls", "2")
-    run("budgets", "limit", "--project", "acme", "--models", "none", "--live-streams", "4")
+    run("budgets", "limit", "--project", "acme", "--live-streams", "4")
     assert policy(tmp_path).limits == "requests_per_minute=60 live_streams=4\nkey=K1 calls=2"
     assert "limits: key=K1 calls=2" in run("budgets", "show", "--project", "acme")
     run("budgets", "limit", "--project", "acme", "--key", "K1", "--calls", "none")

@@ -60,9 +60,6 @@ def test_limits_are_of_a_project_or_a_key():
     assert own == Limits(requests_per_minute=60, calls=10)
     assert key == Limits("K1", tokens_per_minute=9000, live_streams=0)
     assert f"{own}\n{key}" == text
-    assert key.allows("whisper-1", "nova-3-general")
-    assert not key.allows("whisper-1", "nova-2")
-    assert own.allows("anything")
 
 
 @pytest.mark.parametrize("line", ["", "calls=-1", "calls=x", "key=K1", "rpm=1", "calls=1 calls=2", "calls=1\ncalls=2"])

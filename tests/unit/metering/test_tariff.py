@@ -123,8 +123,8 @@ def test_calls_of_keys_without_a_budget_count_in_the_tiers_of_the_project():
     prices = tariff(TIERS)
     tally = Tally("acme", prices)
     tally.take_funds(Funds(parse_budgets("one money 10 month key=k1")), prices)
-    other = tally.admit("1", "k2", LIVE, Demand(("nova-3",), {Meter(AUDIO): 60_000}), 0, NOVEMBER)
-    mine = tally.admit("2", "k1", LIVE, Demand(("nova-3",), {Meter(AUDIO): 1_000}), 0, NOVEMBER)
+    other = tally.admit("1", "k2", LIVE, Demand({Meter(AUDIO): 60_000}), 0, NOVEMBER)
+    mine = tally.admit("2", "k1", LIVE, Demand({Meter(AUDIO): 1_000}), 0, NOVEMBER)
     for permit, ms in ((other, 60_000), (mine, 1_000)):
         tally.settle(permit, Charged({Meter(AUDIO): ms}, NOVEMBER, NOVEMBER + 1), 0)
     assert [state.used for state in tally.funds.states(NOVEMBER)] == [20_000_000]  # the free ones were the other's
