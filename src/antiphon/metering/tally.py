@@ -149,7 +149,7 @@ class Tally:
         held = dict(permit.held)
         try:
             money = 0
-            if funds.counts(permit.key, Measure.MONEY):
+            if funds.counts(permit.key, Measure.MONEY) or self.tariff.by_month:
                 money = self._most(funds, permit, meters, now_unix_ms, permit.held)
             funds.extend(reservation, amounts_of(meters, money, requests=1), now_unix_ms)
         except PolicyError:
@@ -197,12 +197,9 @@ class Tally:
         """Return what a session came to."""
         if not any(charged.meters.values()):
             return NOTHING
-        money = 0
-        if self.funds is not None and self.funds.counts(key, Measure.MONEY):
-            known = self.tariff.cost(use, charged.meters, charged.since_unix_ms)
-            money = (
-                known if known is not None else self.tariff.settle(closed_session(self.project, id, key, use, charged))
-            )
+        money = self.tariff.cost(use, charged.meters, charged.since_unix_ms)
+        if money is None:
+            money = self.tariff.settle(closed_session(self.project, id, key, use, charged))
         return amounts_of(charged.meters, money, requests=1)
 
     # -- questions -----------------------------------------------------------------------------------------------------

@@ -87,7 +87,9 @@ class Tariff:
         """Return what a session costs that began at that time, as `settle` would, but without its entries; `None` if
         the prices need them, or the sessions before it.
         """
-        if not self._alone or self.series is None:
+        if self.series is None:
+            return 0  # no budget counts money
+        if not self._alone:
             return None
         try:
             book = self.series.at(since_unix_ms)

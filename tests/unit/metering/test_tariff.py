@@ -43,7 +43,7 @@ def tariff(prices):
 
 def settled(prices, ms, id="00000000-0000-4000-8000-000000000001"):
     tally = Tally("acme", prices)
-    tally.funds = Funds(parse_budgets("all money 1000 month"))
+    tally.take_funds(Funds(parse_budgets("all money 1000 month")), prices)
     return tally.amounts(id, "k", LIVE, Charged({Meter(AUDIO): ms}, NOVEMBER, NOVEMBER + 1))[0]
 
 
@@ -117,6 +117,17 @@ def test_running_calls_share_a_free_allowance():
     assert settled(prices, 50_000) == 0
     assert prices.most(LIVE, {Meter(AUDIO): 10_000}, NOVEMBER, {}) == 0
     assert prices.most(LIVE, {Meter(AUDIO): 10_001}, NOVEMBER, {}) > 0
+
+
+def test_calls_of_keys_without_a_budget_count_in_the_tiers_of_the_project():
+    prices = tariff(TIERS)
+    tally = Tally("acme", prices)
+    tally.take_funds(Funds(parse_budgets("one money 10 month key=k1")), prices)
+    other = tally.admit("1", "k2", LIVE, Demand({Meter(AUDIO): 60_000}), 0, NOVEMBER)
+    mine = tally.admit("2", "k1", LIVE, Demand({Meter(AUDIO): 1_000}), 0, NOVEMBER)
+    for permit, ms in ((other, 60_000), (mine, 1_000)):
+        tally.settle(permit, Charged({Meter(AUDIO): ms}, NOVEMBER, NOVEMBER + 1), 0)
+    assert [state.used for state in tally.funds.states(NOVEMBER)] == [20_000_000]  # the free ones were the other's
 
 
 def test_a_refused_call_holds_no_part_of_a_free_allowance():

@@ -160,9 +160,11 @@ def test_every_error_of_the_tree_is_rendered() -> None:
     tree = [kind for kind in vars(errors).values() if isinstance(kind, type) and issubclass(kind, AntiphonError)]
     assert len(tree) > 10
     for kind in tree:
+        quota = kind is errors.BudgetExceeded  # which has words of OpenAI's before ours
         response = ENDPOINT.refuse(Opening("POST", "/", request_id=REQUEST_ID), kind("Said.", param="p"))
         body = msgspec.json.decode(response.body, type=wire.ErrorBody, strict=True)
-        assert (response.status, body.error.message, body.error.param) == (kind.status, "Said.", "p")
+        assert (response.status, body.error.param) == (429 if quota else kind.status, "p")
+        assert body.error.message.endswith("Said.") if quota else body.error.message == "Said."
 
 
 @pytest.mark.parametrize(
