@@ -17,27 +17,21 @@ from typing import TYPE_CHECKING, Protocol
 
 import msgspec
 from msgspec import structs
-from starlette.applications import Starlette
-from starlette.exceptions import HTTPException
-from starlette.requests import Request
-from starlette.responses import JSONResponse, PlainTextResponse, Response
-from starlette.routing import BaseRoute, Mount, Route
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.types import ASGIApp
 
-from antiphon import __version__, backends
+from antiphon import __version__, asgi, backends
 from antiphon.audio.decode import DecodeLimits, Decoder
 from antiphon.calls.services import Services
 from antiphon.config import Config, Invalid
 from antiphon.config import Limits as Configured
 from antiphon.core.audit import Action
-from antiphon.core.errors import AntiphonError, CallerError, InternalError
+from antiphon.core.errors import CallerError
 from antiphon.core.identity import Principal, Webhook
 from antiphon.core.ports import Clock
 from antiphon.core.routing import CallRow
 from antiphon.core.stores import JobBounds, Ledger, ServerStores
 from antiphon.core.units import NS_PER_MS
-from antiphon.core.wire import REQUEST_ID
-from antiphon.exporting import Exporting, alerting, open_exporting
+from antiphon.exporting import alerting, open_exporting
 from antiphon.jobs import items
 from antiphon.jobs.filler import Filler
 from antiphon.jobs.service import Service
@@ -45,11 +39,10 @@ from antiphon.jobs.tiers import Tiers
 from antiphon.jobs.webhook import AT_ONCE, POST_S, Webhooks
 from antiphon.jobs.worker import Worker
 from antiphon.metering.allowances import Allowances
-from antiphon.metering.export.stripe_reports import MAX_BODY_BYTES as MAX_REPORT_BYTES
 from antiphon.metering.pricing.library import Library, make_library
 from antiphon.metering.statements import Billing
 from antiphon.observe.observer import Observer
-from antiphon.routes import GRPC_DESCRIPTORS, GRPC_ROUTES, JOB_CALLS, JOB_KINDS, ROUTES, whose
+from antiphon.routes import GRPC_DESCRIPTORS, GRPC_ROUTES, JOB_CALLS, JOB_KINDS, ROUTES
 from antiphon.scheduler.steps import Steps
 from antiphon.session.door import Door
 from antiphon.session.keeping import Keeper
@@ -64,12 +57,7 @@ from antiphon.storage.master_key import find_source
 from antiphon.stores import open_server_stores
 from antiphon.supervision import supervisor
 from antiphon.text.reading import warm
-from antiphon.transports import table
-from antiphon.transports.entrance import Direct, Entrance, Stray
-from antiphon.transports.forwarding import NO_PROXIES, Proxies
-from antiphon.transports.hooks import Hook
-from antiphon.transports.inspecting import Inspectors
-from antiphon.transports.opening import address_of
+from antiphon.transports.forwarding import Proxies
 from antiphon.transports.uploads import Uploads
 from antiphon.trust import checkpoint as notes
 from antiphon.trust.audit import Addresses, Auditor
@@ -77,7 +65,7 @@ from antiphon.trust.auth import KeyRing
 from antiphon.trust.control import Control
 from antiphon.trust.fetch import Fetcher, FetchLimits
 from antiphon.trust.last_use import FILE_NAME as USES_NAME
-from antiphon.trust.last_use import LastUse, LastUses
+from antiphon.trust.last_use import LastUses
 from antiphon.trust.latest import FILE_NAME as LATEST_NAME
 from antiphon.trust.latest import LatestClock
 from antiphon.trust.notary import Auditing, Notary, Outside
@@ -91,7 +79,6 @@ if TYPE_CHECKING:
     from antiphon.transports.connections import Connections
     from antiphon.transports.grpc import GrpcService
 
-_NOT_MADE = {"code": InternalError.code, "message": "something went wrong on the server", "param": None}
 FETCHES = Bound(8)  # at once, of recordings and pictures given by URL
 PICTURES = Bound(256)  # mebibytes of those pictures, in memory
 # Of URLs that the configuration names: it may name any.
@@ -122,20 +109,6 @@ class House:
     sessions: Sessions
     observer: Observer
     first_key: str | None
-
-
-@dataclass(frozen=True, slots=True)
-class Managed:
-    """What the management API manages."""
-
-    control: Control
-    billing: Billing
-    auditing: Auditing
-    exporting: Exporting
-    subjects: Subjects
-    policies: Policies
-    uses: LastUse
-    allowances: Allowances
 
 
 @asynccontextmanager
@@ -251,9 +224,10 @@ async def assemble(config: Config, accept_loss: bool = False) -> AsyncIterator[H
         policies = Policies(
             lambda policy, model: residency.verdicts(policy, config.serving(model)), config.audit.keep_days
         )
-        managed = Managed(control, billing, auditing, exporting, subjects, policies, uses.of, allowances)
-        asgi = _asgi(config, clock, door, uploads, observer, managed, ready)
-        yield House(asgi, partial(_grpc, door, clock, uploads, ready, _proxies(config)), sessions, observer, first_key)
+        managed = asgi.Managed(control, billing, auditing, exporting, subjects, policies, uses.of, allowances)
+        served = asgi.make(config, clock, door, uploads, observer, managed, ready)
+        grpc = partial(_grpc, door, clock, uploads, ready, asgi.proxies_of(config))
+        yield House(served, grpc, sessions, observer, first_key)
 
 
 @asynccontextmanager
@@ -439,102 +413,3 @@ def _grpc(
     except ModuleNotFoundError:
         raise Invalid("setting grpc.port: this needs `pip install 'antiphon[grpc]'`") from None
     return GrpcService(GRPC_ROUTES, descriptors, door, clock, uploads, places, trouble, proxies)
-
-
-def _asgi(
-    config: Config,
-    clock: SystemClock,
-    door: Door,
-    uploads: Uploads,
-    observer: Observer,
-    managed: Managed,
-    trouble: Callable[[], str | None],
-) -> ASGIApp:
-    inspectors = Inspectors(door.administer, tuple(ip_network(n) for n in config.inspection.open_to))
-    routes = table.routes(ROUTES, door, clock, uploads)
-
-    async def healthz(request: Request) -> Response:
-        return PlainTextResponse("ok\n")
-
-    async def readyz(request: Request) -> Response:
-        reason = trouble()
-        return PlainTextResponse(f"not ready: {reason}\n" if reason else "ready\n", 503 if reason else 200)
-
-    async def health(request: Request) -> Response:
-        """Answer as vLLM does: clients and load tools of such servers ask whether calls can be taken."""
-        return Response(status_code=503 if trouble() else 200)
-
-    async def metrics(request: Request) -> Response:
-        try:
-            inspectors.check(request.scope)
-        except AntiphonError as error:
-            address, id = address_of(request.scope), request.scope.get(REQUEST_ID, "")
-            managed.auditing.auditor.refuse(Action.MANAGE, "GET /metrics", error, address, id)
-            named = {"www-authenticate": "Bearer"} if error.status == 401 else None
-            return PlainTextResponse(f"{error.message}\n", error.status, named)
-        return Response(observer.render(), media_type="text/plain; version=0.0.4; charset=utf-8")
-
-    routes += [
-        Route("/healthz", healthz),
-        Route("/readyz", readyz),
-        Route("/health", health),
-        Route("/metrics", metrics),
-    ]
-    if managed.exporting.hook is not None:
-        hook = Hook(managed.exporting.hook.receive, "stripe-signature", MAX_REPORT_BYTES)
-        routes.append(Route("/hooks/stripe", hook.answer, methods=["POST"]))
-
-    def administration() -> ASGIApp:
-        from antiphon.admin import create_admin
-
-        checks = door.administer, managed.billing.ledger, clock, inspectors.check
-        return create_admin(
-            managed.control,
-            *checks,
-            managed.auditing,
-            managed.exporting.control,
-            managed.billing,
-            managed.subjects,
-            managed.policies,
-            managed.uses,
-            managed.allowances,
-        )
-
-    routes.append(Mount("/admin/v1", _Later(administration)))
-    return entrance(routes, _proxies(config))
-
-
-def _proxies(config: Config) -> Proxies:
-    return Proxies([ip_network(each) for each in config.proxies])
-
-
-def entrance(routes: Sequence[BaseRoute], proxies: Proxies = NO_PROXIES) -> ASGIApp:
-    """Return an app of the routes, with an answer for unknown paths."""
-    stray = Stray(routes, whose)
-    app = Starlette(routes=routes, exception_handlers={HTTPException: stray.handle})
-    app.router.redirect_slashes = False
-    app.router.default = stray
-    return Entrance(Direct(app), proxies)
-
-
-class _Later:
-    """An application made at its first request, off the event loop; after a failure, at the next one. Callers get that
-    failure in the format of the management API.
-    """
-
-    def __init__(self, make: Callable[[], ASGIApp]) -> None:
-        self._make = make
-        self._making: asyncio.Task[ASGIApp] | None = None
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if self._making is None:
-            self._making = asyncio.create_task(asyncio.to_thread(self._make))
-        making = self._making
-        try:
-            app: ASGIApp = await asyncio.shield(making)
-        except Exception as error:
-            if self._making is making:
-                self._making = None
-            log.error("the management API could not be loaded", exc_info=error)
-            app = JSONResponse({"error": _NOT_MADE}, InternalError.status)
-        await app(scope, receive, send)

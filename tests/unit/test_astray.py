@@ -6,7 +6,7 @@ from starlette.routing import Route, WebSocketRoute
 from starlette.testclient import TestClient
 from starlette.websockets import WebSocketDisconnect
 
-from antiphon.app import entrance
+from antiphon.asgi import entrance
 from antiphon.core.wire import Opening
 from antiphon.routes import whose
 

@@ -4,7 +4,7 @@ import json
 
 from starlette.responses import PlainTextResponse
 
-from antiphon.app import _Later
+from antiphon.asgi import _Later
 
 
 async def ask(app):
