@@ -37,7 +37,6 @@ from antiphon.core.errors import (
     AntiphonError,
     CallerError,
     InternalError,
-    InvalidSignature,
     NotFound,
     PolicyError,
     Unauthenticated,
@@ -50,17 +49,16 @@ from antiphon.core.routing import CallRow, DialogueRow, LookupRow, Row
 from antiphon.core.specs import GenerateSpec, content_bytes
 from antiphon.core.stores import Claim, Resources
 from antiphon.core.tags import NAME, taken
-from antiphon.core.wire import Bearer, Body, Close, Credential, Opening, Pending, Signed, Step, Url, Wire
+from antiphon.core.wire import Bearer, Body, Close, Credential, Opening, Pending, Step, Url, Wire
+from antiphon.session.callers import Callers
 from antiphon.session.dialogue import DialogueConnection
 from antiphon.session.lookups import Lookups
 from antiphon.session.retries import TRY
 from antiphon.session.sessions import Answering, Live, Sessions
 from antiphon.trust.audit import Auditor
 from antiphon.trust.auth import KeyRing
-from antiphon.trust.ephemeral import PATH_PREFIX, stands_for_a_key
-from antiphon.trust.oidc import Oidc, is_token
+from antiphon.trust.oidc import Oidc
 from antiphon.trust.pairs import Pairs
-from antiphon.trust.signatures import Replays, holds
 
 BESIDE_BYTES = 128 * 1024  # a larger body is hashed and parsed in a thread
 IDEMPOTENCY_KEY = "idempotency-key"
@@ -145,9 +143,7 @@ class Door:
         self._keys = keys
         self._clock = clock
         self._lookups = Lookups(sessions, jobs, resources)
-        self._pairs = pairs
-        self._oidc = oidc
-        self._replays = Replays()
+        self._callers = Callers(keys, sessions.secrets, clock, pairs, oidc)
 
     # -- who -----------------------------------------------------------------------------------------------------------
 
@@ -162,7 +158,7 @@ class Door:
         `LedgerUnavailable` if the admission cannot be recorded.
         """
         try:
-            principal, settled = self._authenticate(row, opening, credential, scope)
+            principal, settled = self._callers.identify(row, opening, credential, scope)
             self._keys.check_limits(principal.key_id, opening.address, row.surface)
         except AntiphonError as error:
             self._auditor.refuse(Action.ACCESS, row.path, error, opening.address, opening.request_id)
@@ -170,70 +166,9 @@ class Door:
         self._auditor.admit(Action.ACCESS, row.path, principal, opening.address, opening.request_id)
         return principal, settled
 
-    def _authenticate(
-        self, row: Row, opening: Opening, credential: Credential | Pending | None, scope: Scope | None
-    ) -> tuple[Principal, Opening]:
-        if isinstance(credential, Bearer):
-            secret = credential.secret
-            if not stands_for_a_key(secret):
-                return self._keys.authenticate(secret, scope), opening
-            self._keys.check()
-            if secret.startswith(PATH_PREFIX):
-                visitor = self._sessions.secrets.visitor(row.surface, secret, opening.path)
-                return self._allowed(visitor, scope), opening
-            if isinstance(row, DialogueRow) or (isinstance(row, CallRow) and row.by_secret):
-                principal, settled = self._sessions.secrets.redeem(row.surface, secret)
-                return self._allowed(principal, scope), replace(opening, settled=settled)
-            return self._allowed(self._sessions.secrets.holder(row.surface, secret), scope), opening
-        if isinstance(credential, Signed):
-            principal, secret = self._signer(credential, scope)
-            self._replays.admit(principal.key_id, credential.signature, self._clock.now_ns())
-            return principal, replace(opening, signed_with=secret)
-        return self._keys.authenticate(None, scope), opening
-
-    def _signer(self, credential: Signed, scope: Scope | None) -> tuple[Principal, str]:
-        """Return who signed, and with which key or pair. Nothing about a pair is revealed before its signature is
-        verified. Raises `Unauthenticated`, `PolicyError`, `KeysUnavailable`.
-        """
-        if credential.secret:
-            principal = self._keys.authenticate(credential.secret, scope)
-            if not holds(credential, credential.secret):
-                raise InvalidSignature("the request's signature is not valid")
-            return principal, credential.secret
-        pair = self._pairs.find(credential.id) if self._pairs else None
-        if pair is None:
-            raise Unauthenticated("the access key id is of no API key, and no API key was sent with the signature")
-        key_id, secret = pair
-        if not holds(credential, secret):
-            raise InvalidSignature("the request's signature is not valid")
-        return self._keys.identify(key_id, scope), secret
-
     def administer(self, secret: str | None, scope: Scope | None, address: str) -> Principal:
-        """Return who manages or inspects the server from an address: with the key itself, not a secret that stands for
-        it, or with a token of the OpenID provider. Without a scope, any key may. Raises `Unauthenticated`,
-        `PolicyError`, `KeysUnavailable`.
-        """
-        if self._oidc is not None and secret and is_token(secret):
-            principal = self._oidc.authenticate(secret)
-            if scope is not None and scope not in principal.scopes:
-                error = PolicyError(f"the token has no role with the scope '{scope}'")
-                error.key_id, error.project = principal.key_id, principal.project
-                raise error
-            return principal
-        return self._with_key(secret, scope, address)
-
-    def _with_key(self, secret: str | None, scope: Scope | None, address: str) -> Principal:
-        principal = self._keys.authenticate(secret, scope)
-        self._keys.check_limits(principal.key_id, address)
-        return principal
-
-    def _allowed(self, principal: Principal, scope: Scope | None) -> Principal:
-        """Check the owner of a secret that replaces a key. Raises `Unauthenticated`, `PolicyError`."""
-        if not self._keys.holds(principal.key_id):
-            raise Unauthenticated("the API key that the client secret was made for is no longer valid")
-        if scope is not None and scope not in principal.scopes:
-            raise PolicyError(f"the API key does not have the scope '{scope}'")
-        return principal
+        """Return who manages or inspects the server (`Callers.administrator`)."""
+        return self._callers.administrator(secret, scope, address)
 
     def refuse(self, row: Row, opening: Opening, error: Exception) -> Step:
         """Return the vendor's answer to a refused or failed request. A defect of the server is logged."""
@@ -287,7 +222,7 @@ class Door:
         """
         weight = self._keys.policy(principal.project).weight
         models = self._keys.models(principal.key_id)
-        principal = replace(self._allowed(principal, row.scope), weight=weight, models=models)
+        principal = replace(self._callers.owner(principal, row.scope), weight=weight, models=models)
         self._auditor.admit(Action.ACCESS, row.path, principal, opening.address, opening.request_id)
         return await self._open(row, opening, principal, sent, held, tags, claim, fills)
 
@@ -468,7 +403,9 @@ class Door:
 
     def _by_key(self, opening: Opening, credential: Credential | Pending | None, scope: Scope | None) -> Principal:
         """Return who calls with the key itself. Raises `Unauthenticated`."""
-        return self._with_key(credential.secret if isinstance(credential, Bearer) else None, scope, opening.address)
+        return self._callers.with_key(
+            credential.secret if isinstance(credential, Bearer) else None, scope, opening.address
+        )
 
 
 class Arrival:

@@ -75,7 +75,7 @@ def test_a_token_of_the_provider_manages_and_calls_no_model(house):
         def authenticate(self, token):
             return Principal("acme", "oidc:ann", ROLES[Role.AUDITOR])
 
-    house.door._oidc = Provider()
+    house.door._callers._oidc = Provider()
     assert house.door.administer("a.b.c", Scope.AUDIT, "").key_id == "oidc:ann"
     with pytest.raises(PolicyError):
         house.door.administer("a.b.c", Scope.ADMIN, "")
