@@ -164,6 +164,7 @@ class House:
         self.keys = FakeKeys(self.clock)
         self.fetcher = FakeFetcher()
         self.filters = no_filters  # that each call is given when it opens
+        self.filter_failures = []
         self.recogniser = FakeRecogniser()
         self.detector = FakeDetector()
         self.runner = Runner(self.recogniser, self.detector, self.clock, Settings(tick_ms=0), lambda report: None)
@@ -186,6 +187,7 @@ class House:
             self.observer,
             lambda project, tags: self.keys.labels(project, tags),
             lambda call: self.filters(call),
+            lambda call, error: self.filter_failures.append((call.id, error)),
             self.allowances,
         )
         self.generator = FakeGenerator()

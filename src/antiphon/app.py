@@ -172,6 +172,7 @@ async def assemble(config: Config, accept_loss: bool = False) -> AsyncIterator[H
         services = Services(
             *(clock, stores.ledger, decoder, decoding, fetcher),
             *(Shares(FETCHES), Shares(PICTURES), observer, keys.labels, redactions.filters),
+            filter_failed=auditor.not_redacted,
             allowances=allowances,
         )
         limits = config.limits

@@ -18,6 +18,7 @@ from antiphon.catalogue.catalogue import Catalogue
 from antiphon.catalogue.language import Served, Serves
 from antiphon.catalogue.voices import Voice, Voices
 from antiphon.config import Config, Invalid
+from antiphon.core.place import SELF
 from antiphon.core.ports import Aligner, Clause, Clock, Embedder, Generator, Inferrer, Recogniser
 from antiphon.core.redaction import Tagger
 from antiphon.core.specs import EmbedSpec, GenerateSpec, InferSpec, SpeakSpec, TranscribeSpec
@@ -202,9 +203,6 @@ def _backend(name: str, engine: Generator | Embedder | Inferrer, table: settings
     return Backend(name, engine, table.weight, table.outstanding)
 
 
-_ELSEWHERE = (settings.OpenAI, settings.OpenInference)  # engines that are not this server's own
-
-
 def _served(
     name: str, version: settings.Version, behind: Pool | SpeechEngine | None, serves: Serves, config: Config
 ) -> Served:
@@ -217,7 +215,7 @@ def _served(
         deprecated_unix_s=_unix_s(version.deprecated),
         sunset_unix_s=_unix_s(version.sunset),
         successor=version.successor,
-        elsewhere=any(isinstance(config.engines[engine], _ELSEWHERE) for engine in version.engines),
+        elsewhere=any(config.processing[engine].processor != SELF for engine in version.engines),
         engines=version.engines,
     )
 

@@ -14,7 +14,7 @@ from contextlib import aclosing
 from typing import Any, Generic, TypeVar
 
 from antiphon.calls.account import Account, Tagged
-from antiphon.calls.filters import Chain
+from antiphon.calls.filters import Chain, FilterError
 from antiphon.calls.services import Services
 from antiphon.core.call import Call
 from antiphon.core.entry import EntryKind
@@ -111,6 +111,8 @@ class MeteredSession(ABC, Generic[Event]):
         self._error = self._error or error
 
     def _defect(self, error: Exception) -> AntiphonError:
+        if isinstance(error, FilterError):
+            self._services.filter_failed(self.call, str(error))
         log.error("session failed", exc_info=error, extra={"session": self.call.id})
         return InternalError("The server failed; this has been logged.")
 

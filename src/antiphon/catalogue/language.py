@@ -24,8 +24,8 @@ _KINDS: dict[Serves, str] = {
 @dataclass(frozen=True, slots=True)
 class Served:
     """One version of a model, with the engine and the kind of call that it serves. `fingerprint` identifies the
-    weights, if known. `elsewhere`: a server behind this one may answer. `Voices` has the voices of one that speaks.
-    `engines` are the names of its engines.
+    weights, if known. `elsewhere`: an engine that others operate may answer. `engines` are the names of its engines.
+    `Voices` has the voices of one that speaks.
     """
 
     version: str

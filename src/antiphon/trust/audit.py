@@ -12,8 +12,10 @@ import logging
 from collections.abc import Callable, Mapping
 from enum import StrEnum
 from functools import lru_cache
+from typing import Any
 
 from antiphon.core.audit import SERVER, Action, AuditRecord, Author, Outcome, policy_version
+from antiphon.core.call import Call
 from antiphon.core.errors import AntiphonError, LedgerUnavailable
 from antiphon.core.identity import Principal
 from antiphon.core.policy import Policy
@@ -112,6 +114,11 @@ class Auditor:
     def misplaced(self, principal: Principal, model: str, error: AntiphonError) -> None:
         """Record that no engine of a model may serve the caller."""
         self.refuse(Action.ENGINE_REFUSE, model, error, "", "", principal)
+
+    def not_redacted(self, call: Call[Any], error: str) -> None:
+        """Record that a call ended because an error kept what it must hide from being found."""
+        who = call.principal
+        self.event(Action.REDACTION_FAIL, who.project, call.id, actor=who.key_id, outcome=Outcome.FAILED, reason=error)
 
     def event(
         self,

@@ -165,6 +165,7 @@ async def test_a_filter_that_fails_ends_a_transcription(house, live):
     assert [type(event) for event in events] == [Opened, Final, Failed]
     assert type(events[-1].error) is InternalError
     assert not holds(events)
+    assert house.filter_failures == [(session.call.id, "ValueError")]
     await session.close(delivered=True)
     # A recording's price is known, so it is paid with its first result.
     assert sum(house.charged().values()) == (events[1].end_ms if live else 3600)

@@ -3,6 +3,7 @@
 import pytest
 
 from antiphon.core.audit import Action, AuditRecord, Outcome, policy_version
+from antiphon.core.call import Call
 from antiphon.core.errors import LedgerUnavailable, PolicyError, Unauthenticated
 from antiphon.core.identity import USUAL_SCOPES, Principal
 from antiphon.core.policy import Policy
@@ -56,6 +57,12 @@ def test_who_cannot_be_recorded_is_not_let_in(auditor, ledger):
     ledger.full = True
     with pytest.raises(LedgerUnavailable):
         auditor.admit(Action.ACCESS, "/v1/listen", WHO, "192.0.2.7", "r1")
+
+
+def test_a_call_whose_content_could_not_be_hidden_is_recorded(auditor, ledger):
+    auditor.not_redacted(Call("c1", WHO, "deepgram", None), "TimeoutError")
+    (record,) = ledger.records
+    assert record[1:7] == (Action.REDACTION_FAIL, Outcome.FAILED, "k1", "acme", "c1", "TimeoutError")
 
 
 async def test_refusals_of_a_minute_are_one_record_and_a_count(auditor, ledger, clock):
