@@ -177,12 +177,12 @@ async def test_work_that_takes_long_is_not_taken_for_standing_still(server):
         before = await metric(session, "antiphon_engine_restarts_total")
 
         async def long_answer(number):
-            said = [{"role": "user", "content": f"{number} " + "and so on, and on, " * 200}]
+            said = [{"role": "user", "content": f"{number} " + "and so on, and on, " * 150}]
             body = {"model": "gpt-4o-mini", "messages": said, "max_tokens": 20}
             async with session.post("/v1/chat/completions", json=body) as response:
                 return response.status
 
-        statuses = await asyncio.gather(*map(long_answer, range(3)), speech(session))
+        statuses = await asyncio.gather(*map(long_answer, range(2)), speech(session))
         assert 200 in statuses
         assert await metric(session, "antiphon_engine_restarts_total") == before
 
