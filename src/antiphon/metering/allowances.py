@@ -15,7 +15,7 @@ from collections.abc import Callable, Collection, Iterable, Sequence
 from antiphon.core.budgets import Measure, RateLimit, parse_budgets
 from antiphon.core.call import Call
 from antiphon.core.entry import MAX_INTEGER
-from antiphon.core.errors import CapacityError
+from antiphon.core.errors import CapacityError, NotFound
 from antiphon.core.policy import Policy
 from antiphon.core.ports import Clock
 from antiphon.core.stores import Usage
@@ -190,7 +190,11 @@ class Allowances:
     # -- questions -----------------------------------------------------------------------------------------------------
 
     def states(self, project: str) -> tuple[str, list[State]]:
-        """Return the currency and the budgets of a project as they stand; none if they are not known yet."""
+        """Return the currency and the budgets of a project as they stand; none if they are not known yet. Raises
+        `NotFound`.
+        """
+        if project not in self._projects():  # nor does it have the strictest ones, which its calls would meet
+            raise NotFound(f"project {project} not found", param="project")
         followed = self._follow(project)
         funds = followed.tally.funds if followed is not None else None
         return (funds.currency, funds.states(self.clock.unix_ms())) if funds is not None else ("", [])

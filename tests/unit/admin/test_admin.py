@@ -551,3 +551,4 @@ def test_budgets_are_set_with_the_policy_and_shown_as_they_stand(admin):
     own = admin.key("acme", Scope.USAGE)
     assert admin.call("GET", "/budgets", own).json()["project"] == "acme"
     assert admin.call("GET", "/budgets?project=default", own).status_code == 404
+    assert error(admin.call("GET", "/budgets?project=none"))[::2] == (404, "project")
