@@ -141,6 +141,7 @@ async def test_an_event_that_somebody_else_signed(secure: Secure) -> None:
             pass
 
 
+@pytest.mark.long
 async def test_a_stream_of_silence_goes_on(secure: Secure) -> None:
     """Nothing is said to it for longer than an answer may wait to be taken."""
     options = {"language_code": "en-US", "media_sample_rate_hz": 16_000, "media_encoding": "pcm"}

@@ -97,7 +97,7 @@ def test_parse_reads_a_schema(client: OpenAI) -> None:
 
 def test_json_objects(client: OpenAI) -> None:
     answer = client.responses.create(
-        model=MODEL, input="A JSON object.", text={"format": {"type": "json_object"}}, max_output_tokens=200
+        model=MODEL, input="A JSON object.", text={"format": {"type": "json_object"}}, max_output_tokens=60
     )
     if answer.status == "completed":
         assert isinstance(json.loads(answer.output_text), dict)

@@ -171,6 +171,7 @@ async def test_a_recording_whose_decoder_is_stopped_is_not_blamed(server):
         assert await metric(session, "antiphon_engine_stuck_total") == before + 1
 
 
+@pytest.mark.long
 async def test_work_that_takes_long_is_not_taken_for_standing_still(server):
     """Prompts as long as may be, many at once, while voices speak: steps take long, and nobody is replaced."""
     async with http(server) as session:

@@ -108,7 +108,7 @@ async def test_who_counts_its_tries_in_a_circle_pays_for_each(server, session, r
     assert charged(server.data_dir).keys() - before.keys() == {id for _, id in told}
 
 
-@pytest.mark.parametrize("name", ["Idempotency-Key", TRY])
+@pytest.mark.parametrize("name", ["Idempotency-Key", pytest.param(TRY, marks=pytest.mark.long)])
 async def test_what_did_not_leave_is_given_again_once(server, session, name):
     """A caller who reads nothing of a large answer, and hangs up: it was charged before it could leave."""
     before = charged(server.data_dir)
@@ -144,6 +144,7 @@ async def test_what_did_not_leave_is_given_again_once(server, session, name):
     assert len(charged(server.data_dir).keys() - before.keys()) == (2 if name == TRY else 1)
 
 
+@pytest.mark.long
 async def test_a_server_that_dies_before_its_answer_left_is_asked_again_and_charges_once(tmp_path, models):
     answered, key = {}, None
     body = CHAT | {"max_completion_tokens": 40, "temperature": 0}

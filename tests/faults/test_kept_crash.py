@@ -20,7 +20,7 @@ LONG = {
 }
 
 
-@pytest.mark.parametrize("kill", [True, False])
+@pytest.mark.parametrize("kill", [True, pytest.param(False, marks=pytest.mark.long)])
 def test_what_was_answered_is_kept_and_what_ran_in_the_background_is_failed(tmp_path, models: Store, kill):
     Control(SqliteDirectory(tmp_path)).change_project(DEFAULT_PROJECT, 0, keep_answers_s=3600)
     process, url = start(tmp_path, models, LANGUAGE)

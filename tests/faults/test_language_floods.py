@@ -342,6 +342,7 @@ async def test_a_server_killed_before_another_loses_and_repeats_nothing(tmp_path
     check(callers, tmp_path / "ledger.db")
 
 
+@pytest.mark.long
 async def test_a_server_killed_with_its_embedded_model_loses_and_repeats_nothing(tmp_path, models):
     callers = Callers(MODEL)
     await killed_again_and_again(callers, tmp_path, models, LANGUAGE, max(1, KILLS // 10), 2)

@@ -30,7 +30,7 @@ CHECKS: dict[str, Callable[[Any], bool]] = {
 }
 LANGUAGE = ("chat", "streamed", "tools", "turns", "structured")
 LANGCHAIN = ("chat", "streamed", "tools", "structured", "responses_turns", "responses_streamed", "embeddings")
-NODE, HEAVY = ("ai-sdk", "langchain-js"), ("litellm", "livekit", "pipecat")
+NODE, HEAVY = ("ai-sdk", "langchain-js"), ("langchain", "litellm", "livekit", "pipecat")
 STEPS: dict[str, tuple[str, ...]] = {
     "ai-sdk": (
         *(f"{way}_{step}" for way in ("responses", "unstored", "chat", "compatible") for step in LANGUAGE),

@@ -208,7 +208,7 @@ SCHEMAS: list[dict[str, Any]] = [
 
 
 @pytest.mark.parametrize("schema", SCHEMAS)
-@pytest.mark.parametrize("temperature", [0, 0.8])
+@pytest.mark.parametrize("temperature", [0, pytest.param(0.8, marks=pytest.mark.long)])
 async def test_what_a_schema_asks_for_comes(
     engine: OpenVinoGenerator, schema: dict[str, Any], temperature: float
 ) -> None:
@@ -357,7 +357,9 @@ async def test_figures(engine: OpenVinoGenerator) -> None:
             OpenVinoSettings(eviction_tokens=256, prefix_caching=False, split_fuse=False, max_batched_tokens=2048),
             marks=pytest.mark.long,
         ),
-        OpenVinoSettings(weights="int8", kv_cache_precision="u8", prompt_lookup_tokens=3),
+        pytest.param(
+            OpenVinoSettings(weights="int8", kv_cache_precision="u8", prompt_lookup_tokens=3), marks=pytest.mark.long
+        ),
         pytest.param(
             OpenVinoSettings(weights="int8", eviction_tokens=256, prefix_caching=False), marks=pytest.mark.long
         ),
