@@ -123,7 +123,7 @@ def test_a_checkpoint_that_cannot_be_read_is_an_error(tmp_path):
 @pytest.fixture
 def witness(tmp_path, monkeypatch):
     """Where it serves, its class, its key."""
-    monkeypatch.syspath_prepend(str(EXAMPLES))
+    monkeypatch.setattr(sys, "path", [str(EXAMPLES), *sys.path])  # `syspath_prepend` needs all of pkg_resources
     monkeypatch.delitem(sys.modules, "verify_audit", raising=False)
     spec = importlib.util.spec_from_file_location("audit_witness", EXAMPLES / "audit_witness.py")
     module = importlib.util.module_from_spec(spec)
