@@ -177,7 +177,8 @@ class Observer:
         self.registry.register(self._backends)
         self.holds = LoopHolds(self.registry, clock)
         self._recent: deque[tuple[int, bool, str, object]] = deque(maxlen=RECENT)
-        self._generated: deque[tuple[int, bool]] = deque(maxlen=RECENT)
+        self._generated: deque[tuple[int, bool]] = deque()  # when, and whether in time
+        self._missed = 0  # of these
         loads = self._loads = dict[str, Callable[[], Load]]()
         registry = self.registry
         registry.register(Failures(supervisor))
@@ -242,9 +243,8 @@ class Observer:
         """Return the share of recent generations whose tokens missed an objective; 0 if there are fewer than `FEW`."""
         since_ns = self._clock.now_ns() - RECENT_NS
         while self._generated and self._generated[0][0] < since_ns:
-            self._generated.popleft()
-        missed = sum(not good for _, good in self._generated)
-        return missed / len(self._generated) if len(self._generated) >= FEW else 0.0
+            self._missed -= not self._generated.popleft()[1]
+        return self._missed / len(self._generated) if len(self._generated) >= FEW else 0.0
 
     def utterance(self, measured: Measured, project: str, recogniser: object) -> None:
         good = self.objectives.met(measured.ttfb_ms, measured.final_ms)
@@ -298,6 +298,9 @@ class Observer:
         self._generations(str(good).lower()).inc()
         timely = self.objectives.generation_met(measured.ttft_ms, measured.tpot_ms, 0.0)
         self._generated.append((self._clock.now_ns(), timely))
+        self._missed += not timely
+        if len(self._generated) > RECENT:
+            self._missed -= not self._generated.popleft()[1]
         self._ttft.observe(measured.ttft_ms / 1000)
         self._total.observe(measured.total_ms / 1000)
         if measured.tpot_ms is not None:

@@ -52,6 +52,7 @@ class KeyRing:
         self._trouble: str | None = None
         self._busy = False  # the last poll found the directory locked by a writer
         self._view: DirectoryView | None = None
+        self._policies: dict[str, Policy] = {}  # in force, as every call asks for them several times
         self._poll()
         if self._view is None:
             raise InternalError("the keys cannot be read")
@@ -159,8 +160,13 @@ class KeyRing:
 
     def policy(self, project: str) -> Policy:
         """Return the project's policy, with what its profile requires; the strictest if the project is not known."""
-        found = self._known.projects.get(project)
-        return self._profiles.effective(project, found.policy) if found else STRICTEST
+        policy = self._policies.get(project)
+        if policy is None:
+            found = self._known.projects.get(project)
+            if found is None:
+                return STRICTEST
+            policy = self._policies[project] = self._profiles.effective(project, found.policy)
+        return policy
 
     def projects(self) -> Mapping[str, Project]:
         """Return all projects by id: the same object until the directory changes."""
@@ -210,7 +216,8 @@ class KeyRing:
         self._polled_ns = now_ns = self._clock.now_ns()
         self._busy = False
         try:
-            self._view = self._follower.poll() or self._view
+            if (changed := self._follower.poll()) is not None:
+                self._view, self._policies = changed, {}
         except Exception as error:
             self._busy = isinstance(error, Busy)
             if not self._busy or now_ns - self._followed_ns > MAX_BUSY_NS:
