@@ -1,6 +1,9 @@
 """`antiphon projects`: make, change and list projects, also without a running server."""
 
-from typing import Annotated
+import inspect
+from collections.abc import Callable
+from functools import wraps
+from typing import Annotated, Any
 
 import rich.box
 import typer
@@ -18,175 +21,130 @@ app = typer.Typer(help="Make, change and list projects, which own keys and usage
 _NOTHING = "none"
 _UNITS_S = {"w": 604_800, "d": 86_400, "h": 3_600, "m": 60, "s": 1}
 
-# The fields of a policy, as options; absent ones are not set.
 Id = Annotated[str, typer.Argument(metavar="ID", help="Lower case letters, digits, '-' and '_'.")]
-KeepAnswers = Annotated[
-    str | None, typer.Option(help="For how long models' answers are kept: 90m, 12h, 30d or 4w; 'none' keeps none.")
-]
-Marked = Annotated[
-    Marking | None,
-    typer.Option(
-        help="How synthetic speech is marked: always, and with 'signed' by a signed manifest in every answer."
-    ),
-]
-Weight = Annotated[
-    int | None,
-    typer.Option(
-        help=f"Its share where projects compete, 1 to {MAX_WEIGHT}: with 3 it gets three times what one with 1 gets."
-    ),
-]
-Tags = Annotated[
-    TagPolicy | None,
-    typer.Option(help="What the ledger keeps of callers' tags and metadata, for ever: hashes, nothing, or all of it."),
-]
-Redact = Annotated[
-    str | None, typer.Option(help="Personal data hidden in every answer: 'all', or 'name,phone,...'; '' hides none.")
-]
-RedactAs = Annotated[
-    Substitution | None, typer.Option(help="What stands in its place: the name of its kind, or '####'.")
-]
-RedactWords = Annotated[
-    list[str] | None, typer.Option("--redact-word", help="A further word or phrase to hide; repeat it for several.")
-]
-RedactPatterns = Annotated[
-    list[str] | None, typer.Option("--redact-pattern", help="A regular expression whose matches are hidden; as above.")
-]
-Prompts = Annotated[
-    PromptPolicy | None,
-    typer.Option(
-        help="What engines elsewhere get of prompts with personal data: all of it, or placeholders, which are put back "
-        "in answers with 'restored'."
-    ),
-]
-Models = Annotated[
-    str | None, typer.Option(help="Models that it may use, by names or patterns: 'gpt-*,nova-3'; '' is all.")
-]
-Regions = Annotated[
-    str | None, typer.Option(help="Regions that engines must be in: 'eu' or 'eu-de,eu-fr'; '' is anywhere.")
-]
-Processors = Annotated[
-    str | None, typer.Option(help="Who may run its engines: 'self', or 'self,acme-gpu'; '' is anybody.")
-]
-Agreements = Annotated[
-    str | None, typer.Option(help="What processors must have signed: 'baa', 'dpa' or 'baa,dpa'; '' is nothing.")
-]
-MaxRetention = Annotated[
-    str | None, typer.Option(help="For how long engines may retain content: 'none', 30d; '' is any time.")
-]
-Consent = Annotated[
-    ConsentPolicy | None,
-    typer.Option(help="Which calls need a tag 'consent=...': none, or those that hear a voice."),
-]
-StripeCustomer = Annotated[
-    str | None,
-    typer.Option(help="Whose usage it is at Stripe: 'cus_...', 'none' if it does not go there, or '' if not said yet."),
-]
 
-Budgets = Annotated[
-    list[str] | None,
-    typer.Option("--budget", help="A budget, as `antiphon budgets` shows it; repeat it for all that there are to be."),
-]
-Limits = Annotated[
-    list[str] | None,
-    typer.Option("--limit", help="The limits of the project or a key, as `antiphon budgets` shows them; as above."),
-]
+# The fields of a policy, as options; absent ones are not set.
+OPTIONS: dict[str, Any] = {
+    "keep_answers": Annotated[
+        str | None, typer.Option(help="For how long models' answers are kept: 90m, 12h, 30d or 4w; 'none' keeps none.")
+    ],
+    "marking": Annotated[
+        Marking | None,
+        typer.Option(
+            help="How synthetic speech is marked: always, and with 'signed' by a signed manifest in every answer."
+        ),
+    ],
+    "weight": Annotated[
+        int | None,
+        typer.Option(
+            help=f"Its share where projects compete, 1 to {MAX_WEIGHT}: with 3 it gets three times what one has with 1."
+        ),
+    ],
+    "tags": Annotated[
+        TagPolicy | None,
+        typer.Option(
+            help="What the ledger keeps of callers' tags and metadata, for ever: hashes, nothing, or all of it."
+        ),
+    ],
+    "redact": Annotated[
+        str | None,
+        typer.Option(help="Personal data hidden in every answer: 'all', or 'name,phone,...'; '' hides none."),
+    ],
+    "redact_as": Annotated[
+        Substitution | None, typer.Option(help="What stands in its place: the name of its kind, or '####'.")
+    ],
+    "redact_words": Annotated[
+        list[str] | None, typer.Option("--redact-word", help="A further word or phrase to hide; repeat it for several.")
+    ],
+    "redact_patterns": Annotated[
+        list[str] | None,
+        typer.Option("--redact-pattern", help="A regular expression whose matches are hidden; as above."),
+    ],
+    "prompts": Annotated[
+        PromptPolicy | None,
+        typer.Option(
+            help="What engines that others operate get of prompts with personal data: all of it, or placeholders, which "
+            "are put back in answers with 'restored'."
+        ),
+    ],
+    "models": Annotated[
+        str | None, typer.Option(help="Models that it may use, by names or patterns: 'gpt-*,nova-3'; '' is all.")
+    ],
+    "regions": Annotated[
+        str | None, typer.Option(help="Regions that engines must be in: 'eu' or 'eu-de,eu-fr'; '' is anywhere.")
+    ],
+    "processors": Annotated[
+        str | None, typer.Option(help="Who may run its engines: 'self', or 'self,acme-gpu'; '' is anybody.")
+    ],
+    "agreements": Annotated[
+        str | None, typer.Option(help="What processors must have signed: 'baa', 'dpa' or 'baa,dpa'; '' is nothing.")
+    ],
+    "max_retention": Annotated[
+        str | None, typer.Option(help="For how long engines may retain content: 'none', 30d; '' is any time.")
+    ],
+    "consent": Annotated[
+        ConsentPolicy | None,
+        typer.Option(help="Which calls need a tag 'consent=...': none, or those that hear a voice."),
+    ],
+    "stripe_customer": Annotated[
+        str | None,
+        typer.Option(
+            help="Whose usage it is at Stripe: 'cus_...', 'none' if it does not go there, or '' if not said yet."
+        ),
+    ],
+    "budgets": Annotated[
+        list[str] | None,
+        typer.Option(
+            "--budget", help="A budget, as `antiphon budgets` shows it; repeat it for all that there are to be."
+        ),
+    ],
+    "limits": Annotated[
+        list[str] | None,
+        typer.Option("--limit", help="The limits of the project or a key, as `antiphon budgets` shows them; as above."),
+    ],
+}
+
+
+def with_policy(command: Callable[..., None]) -> Callable[..., None]:
+    """Give a command an option for each field of a policy; it gets those that are given as `policy`."""
+    signature = inspect.signature(command)
+    own = [each for each in signature.parameters.values() if each.name != "policy"]
+    options = [
+        inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=kind)
+        for name, kind in OPTIONS.items()
+    ]
+
+    @wraps(command)
+    def run(**given: Any) -> None:
+        policy = {name: value for name in OPTIONS if (value := given.pop(name)) is not None}
+        if "keep_answers" in policy:
+            policy["keep_answers_s"] = _parse_keep_s(policy.pop("keep_answers"))
+        command(**given, policy=policy)
+
+    run.__signature__ = signature.replace(parameters=[*own, *options])  # type: ignore[attr-defined]
+    return run
 
 
 @app.command()
+@with_policy
 def create(
     project_id: Id,
+    policy: dict[str, Any],
     name: Annotated[str, typer.Option(help="The name to show.")] = "",
-    keep_answers: KeepAnswers = None,
-    marking: Marked = None,
-    weight: Weight = None,
-    tags: Tags = None,
-    redact: Redact = None,
-    redact_as: RedactAs = None,
-    redact_words: RedactWords = None,
-    redact_patterns: RedactPatterns = None,
-    prompts: Prompts = None,
-    consent: Consent = None,
-    stripe_customer: StripeCustomer = None,
-    models: Models = None,
-    regions: Regions = None,
-    processors: Processors = None,
-    agreements: Agreements = None,
-    max_retention: MaxRetention = None,
-    budgets: Budgets = None,
-    limits: Limits = None,
     config: ConfigFile = None,
     data_dir: ConfiguredDataDir = None,
 ) -> None:
     """Make a project."""
-    policy = _given(
-        keep_answers_s=_parse_keep_s(keep_answers),
-        marking=marking,
-        weight=weight,
-        tags=tags,
-        redact=redact,
-        redact_as=redact_as,
-        redact_words=redact_words,
-        redact_patterns=redact_patterns,
-        prompts=prompts,
-        consent=consent,
-        stripe_customer=stripe_customer,
-        models=models,
-        regions=regions,
-        processors=processors,
-        agreements=agreements,
-        max_retention=max_retention,
-        budgets=budgets,
-        limits=limits,
-    )
     project = open_control(config, data_dir).create_project(project_id, name, now_unix_ms(), **policy)
     print(f"Project {project.id} is made. `antiphon keys create --project {project.id}` makes a key for it.")
 
 
 @app.command("set")
+@with_policy
 def change(
-    project_id: Id,
-    keep_answers: KeepAnswers = None,
-    marking: Marked = None,
-    weight: Weight = None,
-    tags: Tags = None,
-    redact: Redact = None,
-    redact_as: RedactAs = None,
-    redact_words: RedactWords = None,
-    redact_patterns: RedactPatterns = None,
-    prompts: Prompts = None,
-    consent: Consent = None,
-    stripe_customer: StripeCustomer = None,
-    models: Models = None,
-    regions: Regions = None,
-    processors: Processors = None,
-    agreements: Agreements = None,
-    max_retention: MaxRetention = None,
-    budgets: Budgets = None,
-    limits: Limits = None,
-    config: ConfigFile = None,
-    data_dir: ConfiguredDataDir = None,
+    project_id: Id, policy: dict[str, Any], config: ConfigFile = None, data_dir: ConfiguredDataDir = None
 ) -> None:
     """Set a project's policy. A running server applies it within a second; answers kept for longer are deleted."""
-    policy = _given(
-        keep_answers_s=_parse_keep_s(keep_answers),
-        marking=marking,
-        weight=weight,
-        tags=tags,
-        redact=redact,
-        redact_as=redact_as,
-        redact_words=redact_words,
-        redact_patterns=redact_patterns,
-        prompts=prompts,
-        consent=consent,
-        stripe_customer=stripe_customer,
-        models=models,
-        regions=regions,
-        processors=processors,
-        agreements=agreements,
-        max_retention=max_retention,
-        budgets=budgets,
-        limits=limits,
-    )
     changed = open_control(config, data_dir).change_project(project_id, now_unix_ms(), **policy)
     print(f"Project {changed.id}:")
     for name, value in _shown(changed.policy).items():
@@ -234,10 +192,6 @@ def list_projects(config: ConfigFile = None, data_dir: ConfiguredDataDir = None)
     Console(markup=False, emoji=False).print(table)
 
 
-def _given(**policy: object) -> dict[str, object]:
-    return {name: value for name, value in policy.items() if value is not None}
-
-
 def _shown(policy: Policy) -> dict[str, str]:
     """Return every field as text."""
     shown = {name.replace("_", " "): str(value) for name, value in policy.values().items()}
@@ -246,9 +200,7 @@ def _shown(policy: Policy) -> dict[str, str]:
     }
 
 
-def _parse_keep_s(text: str | None) -> int | None:
-    if text is None:
-        return None
+def _parse_keep_s(text: str) -> int:
     return 0 if text == _NOTHING else parse_duration_ms(text, "keep-answers") // 1000
 
 
