@@ -63,7 +63,7 @@ OPTIONS: dict[str, Any] = {
     "prompts": Annotated[
         PromptPolicy | None,
         typer.Option(
-            help="What engines that others operate get of prompts with personal data: all of it, or placeholders, which "
+            help="What engines that others operate get of prompts with personal data: all, or placeholders, which "
             "are put back in answers with 'restored'."
         ),
     ],
