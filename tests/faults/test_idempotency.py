@@ -108,7 +108,8 @@ async def test_who_counts_its_tries_in_a_circle_pays_for_each(server, session, r
     assert charged(server.data_dir).keys() - before.keys() == {id for _, id in told}
 
 
-@pytest.mark.parametrize("name", ["Idempotency-Key", pytest.param(TRY, marks=pytest.mark.long)])
+@pytest.mark.long
+@pytest.mark.parametrize("name", ["Idempotency-Key", TRY])
 async def test_what_did_not_leave_is_given_again_once(server, session, name):
     """A caller who reads nothing of a large answer, and hangs up: it was charged before it could leave."""
     before = charged(server.data_dir)

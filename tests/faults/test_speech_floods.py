@@ -357,6 +357,7 @@ async def _admitted(way, speech, server):
             await asyncio.sleep(1)
 
 
+@pytest.mark.long
 async def test_a_voice_that_stays_away_ends_its_speeches_with_an_error(server, nothing_left):
     restarts = []
     async with http(server) as session:

@@ -185,6 +185,7 @@ def test_what_runs_in_a_circle_is_cut(engine: Moonshine, clips: list[np.ndarray]
     assert len(row.tokens) <= len(stutter) / RATE * 6.5 + 4
 
 
+@pytest.mark.long
 def test_the_longest_rows_fill_a_batch(engine: Moonshine, clips: list[np.ndarray]) -> None:
     speech = np.concatenate([*clips, *clips])[:MOST_SAMPLES].tobytes()
     draft = tuple(range(300, 500))
