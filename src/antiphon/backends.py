@@ -215,7 +215,7 @@ def _served(
         deprecated_unix_s=_unix_s(version.deprecated),
         sunset_unix_s=_unix_s(version.sunset),
         successor=version.successor,
-        elsewhere=any(config.processing[engine].processor != SELF for engine in version.engines),
+        by_others=any(config.processing[engine].processor != SELF for engine in version.engines),
         engines=version.engines,
     )
 

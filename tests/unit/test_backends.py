@@ -39,7 +39,7 @@ async def test_prompts_leave_this_server_for_engines_that_are_not_its_own(tmp_pa
     """One of several is enough: nobody knows which will answer."""
     config = Config(data_dir=str(tmp_path), engines={**ENGINES, "own": OpenVino(model="m")}, models={})
     for engines, far in ((("chat",), True), (("tensors",), True), (("own",), False), (("own", "chat"), True)):
-        assert backends._served("m", Version(engines=engines), None, GenerateSpec, config).elsewhere is far
+        assert backends._served("m", Version(engines=engines), None, GenerateSpec, config).by_others is far
 
 
 async def test_what_a_model_cannot_do_is_said_of_its_engine(tmp_path):

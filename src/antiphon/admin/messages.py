@@ -44,7 +44,7 @@ RedactPatterns = Annotated[
 ]
 Prompts = Annotated[
     PromptPolicy,
-    Field(strict=False, description="What engines elsewhere get of prompts with personal data, and what comes back."),
+    Field(strict=False, description="What engines of others get of prompts with personal data, and what comes back."),
 ]
 Consent = Annotated[
     ConsentPolicy,

@@ -175,7 +175,7 @@ class Generation(MeteredSession[LanguageOutput]):
     async def _given(self) -> Spec:
         """Return what the engine gets of the spec."""
         prompts = self._prompts
-        if prompts is None or not self._served.elsewhere:
+        if prompts is None or not self._served.by_others:
             return self._spec
         return await self._wait(lambda: prompts.hide(self._spec))
 

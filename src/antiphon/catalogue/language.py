@@ -24,7 +24,7 @@ _KINDS: dict[Serves, str] = {
 @dataclass(frozen=True, slots=True)
 class Served:
     """One version of a model, with the engine and the kind of call that it serves. `fingerprint` identifies the
-    weights, if known. `elsewhere`: an engine that others operate may answer. `engines` are the names of its engines.
+    weights, if known. `by_others`: an engine that others operate may answer. `engines` are the names of its engines.
     `Voices` has the voices of one that speaks.
     """
 
@@ -35,7 +35,7 @@ class Served:
     deprecated_unix_s: int | None = None
     sunset_unix_s: int | None = None
     successor: str = ""
-    elsewhere: bool = False
+    by_others: bool = False
     engines: tuple[str, ...] = ()
 
     def check(self, asked: Serves) -> None:

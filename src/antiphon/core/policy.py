@@ -41,7 +41,7 @@ class TagPolicy(StrEnum):
 
 
 class PromptPolicy(StrEnum):
-    """What engines elsewhere get of prompts that contain personal data."""
+    """What engines that others operate get of prompts that contain personal data."""
 
     PLAIN = "plain"  # the prompts as they were sent
     REDACTED = "redacted"  # placeholders in its place, which are in the answer, too
@@ -165,11 +165,11 @@ class Policy:
     """The policy of a project. `keep_answers_s` is how long models' answers are kept, at most; 0 keeps none. `weight`
     is the project's share when projects compete. `redact` are the kinds of personal data to hide in every answer,
     separated by commas, `redact_as` is their replacement; `redact_words` and `redact_patterns` are further texts and
-    regular expressions to hide, one per line. `prompts` says whether engines elsewhere get prompts without all that, or
-    without personal data of any kind if answers may have it. `consent` says which calls need a tag of consent.
-    `stripe_customer` is the customer at Stripe to whom the usage is exported: empty if not yet known, `NO_CUSTOMER` for
-    none. `budgets` and `limits` are those of the project and its keys, one per line, as `core.budgets` reads them.
-    `models` are the models that it may use, by names or patterns; empty allows all.
+    regular expressions to hide, one per line. `prompts` says whether engines that others operate get prompts without
+    all that, or without personal data of any kind if answers may have it. `consent` says which calls need a tag of
+    consent. `stripe_customer` is the customer at Stripe to whom the usage is exported: empty if not yet known,
+    `NO_CUSTOMER` for none. `budgets` and `limits` are those of the project and its keys, one per line, as
+    `core.budgets` reads them. `models` are the models that it may use, by names or patterns; empty allows all.
 
     The last four are required of every engine that serves the project (`trust.residency`): it is in one of the
     `regions` or a part of one, it is run by one of the `processors`, its processor has signed all `agreements`, and

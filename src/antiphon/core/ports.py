@@ -228,8 +228,8 @@ class PromptFilter(EventFilter, Protocol):
     """A filter of a call that also has to do with what its engine gets."""
 
     async def hide(self, spec: AnySpec) -> AnySpec:
-        """Return the spec as an engine elsewhere may get it. Raises `AntiphonError` if it may not get it at all, or if
-        that could not be found out.
+        """Return the spec as an engine that others operate may get it. Raises `AntiphonError` if it may not
+        get it at all, or if that could not be found out.
         """
 
 

@@ -124,7 +124,7 @@ PROMPT = "Call Ana at 415-555-0132."
 
 
 def elsewhere(house, name):
-    house.served[name] = replace(house.served[name], elsewhere=True)
+    house.served[name] = replace(house.served[name], by_others=True)
 
 
 @pytest.mark.parametrize(

@@ -45,11 +45,11 @@ def run(tmp_path, monkeypatch):
     return call
 
 
-def use(tmp_path, *lengths_ms):
+def use(tmp_path, *lengths_ms, ago_ms=0):
     ledger = SqliteLedger(tmp_path / "ledger.db", "a")
     for ms in lengths_ms:
         fields = {"project": "acme", "key_id": "K1", "session": str(uuid.uuid4()), "surface": "deepgram"}
-        fields |= {"model": "tiny", "feature": "live", "at_unix_ms": int(time.time() * 1000)}
+        fields |= {"model": "tiny", "feature": "live", "at_unix_ms": int(time.time() * 1000) - ago_ms}
         used = Entry(**fields, sequence=0, quantity=Quantity(Dimension.STT_AUDIO_MS, ms))
         ended = Entry(**fields, sequence=1, quantity=Quantity(Dimension.STT_AUDIO_MS, 0), kind=EntryKind.COMPLETED)
         asyncio.run(ledger.append([used, ended]))
@@ -80,8 +80,7 @@ def test_budgets_are_set_shown_and_removed(run, tmp_path):
 
 
 def test_credit_counts_from_its_grant_on(run, tmp_path):
-    use(tmp_path, 30_000)
-    time.sleep(0.01)
+    use(tmp_path, 30_000, ago_ms=1_000)
     run("budgets", "set", "credit", "money", "1", "once", "--project", "acme", "--until", "2099-01-01")
     use(tmp_path, 45_000)
     (credit,) = json.loads(run("budgets", "show", "--project", "acme", "--json"))

@@ -4,7 +4,7 @@ import asyncio
 from contextlib import aclosing
 
 import pytest
-from event_loop import settle
+from event_loop import later, settle
 
 from antiphon.core.errors import CapacityError, EngineError, NoEngineAllowed
 from antiphon.core.events import ChoiceEnded, FinishReason, TextDelta, TokenUsage
@@ -78,15 +78,18 @@ async def test_a_retry_goes_only_where_it_may(error):
     assert await house.say("other") == "far"
 
 
-async def test_a_hedge_goes_only_where_it_may():
-    house = House(hedge_after_ms=1)
+async def test_a_hedge_goes_only_where_it_may(monkeypatch):
+    house = House(hedge_after_ms=1_000)
     for name in ("near", "also-near"):
         house.engines[name].gate.clear()
     saying = asyncio.create_task(house.say())
+    await until(lambda: house.engines["near"].asked or house.engines["also-near"].asked)
+    await later(monkeypatch, 1)
     await until(lambda: house.engines["near"].asked and house.engines["also-near"].asked)
     house.allowed["alone"] = {"near"}
     alone = asyncio.create_task(house.say("alone"))
-    await asyncio.sleep(0.02)
+    await until(lambda: house.engines["near"].asked == ["eu", "alone"])
+    await later(monkeypatch, 1)
     assert house.engines["far"].asked == []
     assert house.engines["also-near"].asked == ["eu"]
     for engine in house.engines.values():

@@ -4,6 +4,7 @@ import asyncio
 import uuid
 
 import pytest
+from event_loop import settle
 
 from antiphon.core.budgets import RateLimited
 from antiphon.core.errors import BudgetExceeded, CapacityError, StillRunning, Unpriced
@@ -351,7 +352,7 @@ async def test_time_that_is_charged_is_renewed_and_ends_a_silent_stream(house):
         house.clock.advance_ms(1000)
         session.renew()
         seconds += 1
-        await asyncio.sleep(0.002)
+        await settle()
     await session.close(delivered=True)
     assert isinstance(listening.result()[-1].error, BudgetExceeded)
     used, reserved, left = house.used()["money"]

@@ -1,4 +1,4 @@
-"""The prompts of one call as an engine elsewhere gets them: a placeholder is in place of everything to hide.
+"""The prompts of one call as an engine that others operate gets them: a placeholder is in place of everything to hide.
 
 It fails closed: what cannot be searched (pictures, tokens, tensors), or not in time, is not sent. The same text has the
 same placeholder, so that an answer can speak of it. Names of functions, and words of JSON schemas that are not the
@@ -156,7 +156,7 @@ def _mapped(spec: Any, write: _Write) -> Any:
             return replace(spec, texts=tuple(write(str(each), _How.TEXT) for each in spec.texts))
         case GenerateSpec():
             return _generation(spec, write)
-    raise PolicyError("Tensors cannot be redacted, and what this project sends to engines elsewhere must be.")
+    raise PolicyError("Tensors cannot be redacted, and what this project sends to others must be.")
 
 
 def _generation(spec: GenerateSpec, write: _Write) -> GenerateSpec:
