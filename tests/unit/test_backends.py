@@ -37,8 +37,10 @@ async def test_a_version_serves_what_its_engines_do(tmp_path):
 
 async def test_prompts_leave_this_server_for_engines_that_are_not_its_own(tmp_path):
     """One of several is enough: nobody knows which will answer."""
-    config = Config(data_dir=str(tmp_path), engines={**ENGINES, "own": OpenVino(model="m")}, models={})
-    for engines, far in ((("chat",), True), (("tensors",), True), (("own",), False), (("own", "chat"), True)):
+    own = {"own": OpenVino(model="m"), "run": OpenAI(server="vllm", url=URL, model="m", processor="self")}
+    config = Config(data_dir=str(tmp_path), engines=ENGINES | own, models={})
+    cases = {("chat",): True, ("tensors",): True, ("own",): False, ("run",): False, ("own", "chat"): True}
+    for engines, far in cases.items():
         assert backends._served("m", Version(engines=engines), None, GenerateSpec, config).by_others is far
 
 
