@@ -4,6 +4,8 @@ PYTHON ?= python3.11
 VENV := .venv
 BIN := $(VENV)/bin
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
+# Bytecode is kept, whatever the environment says: else each of the hundreds of processes compiles what it imports.
+export PYTHONDONTWRITEBYTECODE :=
 
 .PHONY: serve test test-long compiler check format docs protos kills fuzz mutations redactions parsers texts soak test-engines test-frameworks requirements clean
 
