@@ -60,16 +60,21 @@ def heard(client: OpenAI, path: Path) -> str:
 
 
 def words(text: str) -> list[str]:
-    """A stretch that follows on itself stands once: a small model says it again and again, and the recogniser takes it
-    for a loop of its own.
+    """A stretch that follows on itself, whole or begun, stands once: a small model says it again and again until it is
+    cut off, and the recogniser takes it for a loop of its own.
     """
     had: list[str] = []
+    again: list[str] = []  # the last stretch that was said twice
     for word in re.findall(r"[a-z0-9']+", text.lower()):
         had.append(word)
         for long in range(1, len(had) // 2 + 1):
             if had[-long:] == had[-2 * long : -long]:
+                again = had[-long:]
                 del had[-long:]
                 break
+    for begun in range(len(again) - 1, 0, -1):
+        if had[-begun:] == again[:begun] and had[-begun - len(again) : -begun] == again:
+            return had[:-begun]
     return had
 
 
