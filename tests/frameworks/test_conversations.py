@@ -3,7 +3,6 @@ reply, with recognition, language and speech all here. Nothing that was said is 
 """
 
 import os
-import re
 import wave
 from collections.abc import Callable, Iterator
 from difflib import SequenceMatcher
@@ -14,6 +13,7 @@ import httpx
 import pytest
 from openai import OpenAI
 
+from antiphon.bench import measure
 from serving import Server
 
 TURNS = (
@@ -60,12 +60,12 @@ def heard(client: OpenAI, path: Path) -> str:
 
 
 def words(text: str) -> list[str]:
-    """A stretch that follows on itself, whole or begun, stands once: a small model says it again and again until it is
-    cut off, and the recogniser takes it for a loop of its own.
+    """With numbers in letters. A stretch that follows on itself, whole or begun, stands once: a small model says it
+    again and again until it is cut off, and the recogniser takes it for a loop of its own.
     """
     had: list[str] = []
     again: list[str] = []  # the last stretch that was said twice
-    for word in re.findall(r"[a-z0-9']+", text.lower()):
+    for word in measure.words(text):
         had.append(word)
         for long in range(1, len(had) // 2 + 1):
             if had[-long:] == had[-2 * long : -long]:
