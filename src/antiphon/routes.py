@@ -33,7 +33,7 @@ from antiphon.surfaces.deepgram.models import SpeechModels
 from antiphon.surfaces.deepgram.prerecorded import PrerecordedListenEndpoint
 from antiphon.surfaces.deepgram.speak import SpeakEndpoint
 from antiphon.surfaces.deepgram.speak_live import LiveSpeakEndpoint
-from antiphon.surfaces.elevenlabs import transcript_jobs, voices
+from antiphon.surfaces.elevenlabs import transcript_jobs, voices, webhooks
 from antiphon.surfaces.elevenlabs.account import Account
 from antiphon.surfaces.elevenlabs.dialogue import TextToDialogue
 from antiphon.surfaces.elevenlabs.dialogue_live import LiveDialogueEndpoint
@@ -189,6 +189,15 @@ def _scribe() -> Iterator[Row]:
     one = f"{SCRIBE_TRANSCRIPTS}/{{transcription_id}}"
     yield LookupRow(one, "elevenlabs", transcript_jobs.GetTranscript(), scope=Scope.TRANSCRIBE)
     yield LookupRow(one, "elevenlabs", transcript_jobs.DeleteTranscript(), "DELETE", Scope.TRANSCRIBE)
+    hooks, most_bytes = webhooks.WEBHOOKS, webhooks.MAX_BODY_BYTES
+    yield LookupRow(hooks, "elevenlabs", webhooks.ListWebhooks(), scope=Scope.KEYS)
+    for method, path, change in (
+        ("POST", hooks, webhooks.CreateWebhook()),
+        ("PATCH", f"{hooks}/{{webhook_id}}", webhooks.UpdateWebhook()),
+        ("DELETE", f"{hooks}/{{webhook_id}}", webhooks.DeleteWebhook()),
+    ):
+        body_bytes = 0 if method == "DELETE" else most_bytes
+        yield LookupRow(path, "elevenlabs", change, method, Scope.KEYS, max_body_bytes=body_bytes)
     for token_type, scope in (
         ("realtime_scribe", Scope.TRANSCRIBE),
         ("batch_scribe", Scope.TRANSCRIBE),
