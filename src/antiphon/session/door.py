@@ -47,12 +47,14 @@ from antiphon.core.routing import CallRow, DialogueRow, LookupRow, Row
 from antiphon.core.specs import GenerateSpec, content_bytes
 from antiphon.core.stores import Claim, Resources
 from antiphon.core.tags import NAME, taken
+from antiphon.core.webhooks import WebhookQuestion
 from antiphon.core.wire import Bearer, Body, Close, Credential, Opening, Pending, Step, Url, Wire
 from antiphon.session.callers import Callers
 from antiphon.session.dialogue import DialogueConnection
 from antiphon.session.lookups import Lookups
 from antiphon.session.retries import TRY
 from antiphon.session.sessions import Answering, Sessions
+from antiphon.session.webhooks import ProjectWebhooks
 from antiphon.trust.audit import Auditor
 from antiphon.trust.auth import KeyRing
 from antiphon.trust.oidc import Oidc
@@ -113,6 +115,7 @@ class Door:
         resources: Resources | None = None,
         pairs: Pairs | None = None,
         oidc: Oidc | None = None,
+        webhooks: ProjectWebhooks | None = None,
     ) -> None:
         """Begin; `jobs` answers questions about jobs. Calls may refer to `resources`, and be signed with one of `pairs`
         instead of a key. With `oidc`, tokens of a provider manage the server.
@@ -122,6 +125,7 @@ class Door:
         self._keys = keys
         self._clock = clock
         self._lookups = Lookups(sessions, jobs, resources)
+        self._webhooks = webhooks
         self._callers = Callers(keys, sessions.secrets, clock, pairs, oidc)
 
     # -- who -----------------------------------------------------------------------------------------------------------
@@ -355,6 +359,11 @@ class Door:
                 question = await self.resolve(question, principal)
             if isinstance(question, NewFile | NewJob):
                 question = replace(question, tags=(*tags, *question.tags))
+            if isinstance(question, WebhookQuestion):
+                assert self._webhooks is not None, "a row asks for webhooks where there are none"
+                assert principal is not None, "a row that is open to all asks for what is a project's"
+                by = self._auditor.author(principal, opening.address, opening.request_id)
+                return await self._webhooks.answer(question, principal.project, by)
             answer = await self._lookups.answer(question, principal, row.surface)
             if principal is not None and isinstance(question, KeptAnswer | OneFile | OneJob):
                 action = _KEPT.get((type(question), question.act))

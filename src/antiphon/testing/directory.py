@@ -18,7 +18,7 @@ from antiphon.core.audit import (
     scopes_of,
 )
 from antiphon.core.errors import CallerError, Conflict, NotFound
-from antiphon.core.identity import ENVIRONMENT_KEY_ID, MAX_WEBHOOKS, Key, KeyLimits, Project, Webhook
+from antiphon.core.identity import ENVIRONMENT_KEY_ID, MAX_WEBHOOKS, Key, KeyLimits, Project, Webhook, WebhookSettings
 from antiphon.core.policy import read_policy
 from antiphon.core.stores import MAX_READ, DirectoryView
 
@@ -111,6 +111,16 @@ class FakeDirectory:
             raise CallerError(f"a project can have at most {MAX_WEBHOOKS} webhooks", param="project")
         self._view = replace(self._view, webhooks={**self._view.webhooks, webhook.id: webhook})
         self.note(by.did(Action.WEBHOOK_CREATE, webhook.project, webhook.id))
+
+    def change_webhook(self, webhook_id: str, name: str, settings: WebhookSettings, by: Author = THE_SERVER) -> Webhook:
+        before = self._view.webhooks.get(webhook_id)
+        if before is None:
+            raise NotFound(f"webhook {webhook_id} not found", param="id")
+        webhook = replace(before, name=name, settings=settings)
+        self._view = replace(self._view, webhooks={**self._view.webhooks, webhook_id: webhook})
+        if webhook != before:
+            self.note(by.did(Action.WEBHOOK_CHANGE, webhook.project, webhook_id))
+        return webhook
 
     def delete_webhook(self, webhook_id: str, by: Author = THE_SERVER) -> Webhook:
         left = dict(self._view.webhooks)
