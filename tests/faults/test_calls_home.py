@@ -71,13 +71,17 @@ async def run_traced(trace, environment, *arguments):
 
 @pytest.mark.parametrize(
     ("flags", "settings"),
-    [(("--offline",), SPEECH), pytest.param((), "", marks=pytest.mark.long)],
-    ids=["offline", "online"],
+    [
+        (("--offline",), SPEECH),
+        pytest.param(("--offline",), "", marks=pytest.mark.long),
+        pytest.param((), "", marks=pytest.mark.long),
+    ],
+    ids=["offline", "offline with every engine", "online with every engine"],
 )
 async def test_nobody_is_called(tmp_path, models, home, beckett, flags, settings):
     data = tmp_path / "data"
     data.mkdir()
-    if not flags:  # its weights are rewritten, too, as nothing is kept of others
+    if not settings:  # its weights are rewritten, too, as nothing is kept of others
         (data / "models").symlink_to(models.root)
     serving, listing, transcribing = (tmp_path / f"{what} trace" for what in ("serve", "list", "transcribe"))
     process, url = start(data, models, settings, command=(*TRACED, str(serving), *OURS), flags=flags, HOME=str(home))
