@@ -24,7 +24,7 @@ MAX_ITEMS, MAX_ITEM_CHARS = 500, 100
 MAX_REFERENCES = 20  # of a configuration, to stored sets, and to stored classes
 SET_FIELDS, CLASS_FIELDS = ("phrases", "boost"), ("items",)
 _PATH, _CLASSES_PATH = "adaptation.phrase_sets", "adaptation.custom_classes"
-_CLASS = re.compile(r"\$\{([^{}]{1,200})\}")
+_CLASS = re.compile(r"\$\{([^{}]{1,300})\}")
 
 T = TypeVar("T")
 Put = Callable[[Resource], None]
@@ -122,9 +122,7 @@ def _put_set(adaptation: Any, each: Any, resource: Resource) -> None:
     if not _is_first(each):
         each.inline_phrase_set.CopyFrom(stored)
     else:
-        each.CopyFrom(messages.converted(stored, each.DESCRIPTOR.full_name, SET_FIELDS))
-        if not each.phrases:
-            each.name = ""  # it has been read
+        each.CopyFrom(messages.converted(stored, each.DESCRIPTOR.full_name, SET_FIELDS))  # without the name: it is read
 
 
 def _put_named_set(adaptation: Any, resource: Resource) -> None:
