@@ -284,7 +284,8 @@ class Sessions:
         self.check_consent(call.principal, (*call.tags, *call.spec.tags))
         self._places.check(call.principal, CONVERSING)
         parts = OpenParts(self, call)
-        conversation = Conversation(self._services, call, parts, self._bounds.conversation_s, self._closed)
+        disclosure = self._keys.policy(call.principal.project).disclosure
+        conversation = Conversation(self._services, call, parts, self._bounds.conversation_s, self._closed, disclosure)
         self._opened(conversation, CONVERSING)
         return conversation
 

@@ -168,6 +168,7 @@ def test_projects_are_made_and_listed(admin):
         "marking": "marked",
         "weight": 1,
         "consent": "none",
+        "disclosure": "",
         "tags": "hashed",
         "redact": "",
         "redact_as": "entity_name",
