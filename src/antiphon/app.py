@@ -195,7 +195,7 @@ async def assemble(config: Config, accept_loss: bool = False) -> AsyncIterator[H
         def permit(principal: Principal) -> Permit:
             return residency.permit(principal, auditor.misplaced)
 
-        sessions = Sessions(services, keys, catalogue, voices, keeper, provenance, bounds, permit)
+        sessions = Sessions(services, keys, catalogue, voices, keeper, provenance, bounds, permit, residency.region)
         stack.push_async_callback(sessions.settle)
         jobs = Service(tiers, latest, stores.sealer)
         oidc = _oidc(config, latest, stack)

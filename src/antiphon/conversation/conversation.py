@@ -70,6 +70,7 @@ class Conversation:
 
     live = False  # the recognition part is the live session
     was_charged = in_doubt = False
+    region = ""  # its parts may be in several
 
     def __init__(
         self,
