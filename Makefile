@@ -67,7 +67,7 @@ texts: $(VENV)/.develop
 
 # An hour of honest callers beside all attackers at once; the report is .cache/soak.json too.
 soak: $(VENV)/.develop
-	ANTIPHON_SOAK_S=$${ANTIPHON_SOAK_S:-3600} $(BIN)/python -m pytest -s tests/soak
+	ANTIPHON_SOAK_S=$${ANTIPHON_SOAK_S:-3600} $(BIN)/python -m pytest -s -m "" tests/soak
 
 # The engines that teams run, each in an environment of its own, one after the other: gigabytes and minutes.
 ENGINES ?= vllm litserve bentoml ray-serve kserve pytriton mlserver

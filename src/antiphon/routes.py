@@ -333,7 +333,7 @@ JOB_CALLS: tuple[Row, ...] = (
     CallRow(_OF_OPERATION, "google", batch.RecordingOfOperation(), Scope.TRANSCRIBE),
 )
 
-# The vendors of other paths, by beginnings that their SDKs use; the first that fits.
+# The vendors of other paths, by beginnings of one or two parts that their SDKs use; the longer one counts.
 _ASSEMBLYAI = ("/v1/transcribe", "/v1/warm", "/v2/realtime", "/v2/transcript", "/v2/upload", "/v3")
 _DEEPGRAM = "agent auth listen projects read speak"
 _ELEVENLABS = """
@@ -351,13 +351,15 @@ STRAYS: tuple[tuple[tuple[str, ...], Endpoint], ...] = (
     (("/v2",), OpenInference()),
     (("/openai",), OpenAI()),
 )
+_STRAY_VENDORS = {beginning: vendor for beginnings, vendor in STRAYS for beginning in beginnings}
 
 
 def whose(opening: Opening) -> Endpoint:
     """Return the vendor in whose format an unknown path is refused: by the path, otherwise by the credential."""
-    for names, endpoint in STRAYS:
-        if any(opening.path == name or opening.path.startswith(f"{name}/") for name in names):
-            return endpoint
+    parts = opening.path.split("/", 3)
+    for beginning in ("/".join(parts[:3]), "/".join(parts[:2])):
+        if beginning in _STRAY_VENDORS:
+            return _STRAY_VENDORS[beginning]
     if "x-goog-api-key" in opening.headers:
         return AtGoogle(rest=Rest())
     if "xi-api-key" in opening.headers:
