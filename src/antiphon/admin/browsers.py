@@ -31,9 +31,8 @@ class Browsers:
 
     def __init__(self, sign_ins: SignIns) -> None:
         self.sign_ins = sign_ins
-        begins = (
-            "__Host-antiphon" if sign_ins.secure else "antiphon"
-        )  # such a name needs TLS, and is of this host alone
+        # `__Host-` needs TLS, and makes a cookie of this host alone.
+        begins = "__Host-antiphon" if sign_ins.secure else "antiphon"
         self._session, self._pending = f"{begins}-session", f"{begins}-sign-in"
 
     def serves(self, scope: Scope) -> bool:

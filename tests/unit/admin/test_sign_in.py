@@ -15,9 +15,13 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from fastapi.testclient import TestClient
 from test_admin import Admin, error
 
+from antiphon.app import _sign_ins
+from antiphon.config import Config, Invalid
+from antiphon.config import Oidc as Table
 from antiphon.core.audit import Action, Outcome
 from antiphon.core.errors import CapacityError
 from antiphon.core.identity import ROLES, Principal, Role
+from antiphon.testing import FakeClock
 from antiphon.trust import sign_in
 from antiphon.trust.fetch import Fetcher, FetchLimits
 from antiphon.trust.oidc import DISCOVERY, Oidc, Provider
@@ -353,6 +357,19 @@ def test_sessions_are_bounded(admin, monkeypatch):
         admin.sign_ins._open(bob)
     with pytest.raises(CapacityError):
         admin.sign_ins._open(Principal("acme", "oidc:eve", frozenset()))
+
+
+def test_the_configuration_says_whether_people_sign_in_in_browsers(provider, monkeypatch):
+    clock = FakeClock()
+    oidc = Oidc(Provider(provider.issuer, "antiphon"), None, clock)
+    assert _sign_ins(Config(), oidc, clock) is None
+    assert _sign_ins(Config(oidc=Table(url=URL)), None, clock) is None
+    config = Config(oidc=Table(url=URL, secret_env="ANTIPHON_TEST_SECRET"))
+    with pytest.raises(Invalid, match="ANTIPHON_TEST_SECRET is not set"):
+        _sign_ins(config, oidc, clock)
+    monkeypatch.setenv("ANTIPHON_TEST_SECRET", "s")
+    made = _sign_ins(config, oidc, clock)
+    assert (made.origin, made._secret) == (URL, "s")
 
 
 def test_without_it_there_are_no_such_addresses(tmp_path):
