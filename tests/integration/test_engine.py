@@ -60,9 +60,9 @@ def clips(two_cities: Path, beckett: Path) -> list[np.ndarray]:
 
 @pytest.fixture(scope="module")
 def growing(engine: Moonshine, clips: list[np.ndarray]) -> list[tuple[bytes, Hypothesis]]:
-    """Every clip as a stream would hear it, half a second more each time, recognised alone and without a draft."""
+    """Some clips as a stream would hear them, half a second more each time, recognised alone and without a draft."""
     heard = []
-    for clip in clips:
+    for clip in clips[1::2]:
         for end in [*range(RATE // 2, len(clip), RATE // 2), len(clip)]:
             pcm = clip[:end].tobytes()
             heard.append((pcm, engine.recognise([Utterance(pcm)])[0]))

@@ -241,6 +241,7 @@ class WebhookAnswer(_Answer):
     name: str
     url: str
     created_unix_ms: int
+    disabled: bool
 
 
 class NewWebhookAnswer(WebhookAnswer):

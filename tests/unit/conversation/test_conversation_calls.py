@@ -556,7 +556,7 @@ async def test_who_goes_on_before_the_words_of_the_turn_are_there_has_begun_anot
         await caller.says(audio(600))
         (stream,) = house.runner._streams
         await until(lambda: stream.pending and not stream.pause and stream.backlog < FRAME)
-        assert caller.kinds() == ["Began", "TurnStarted"]
+        await until(lambda: caller.kinds() == ["Began", "TurnStarted"])
         known.set()
         await caller.says(audio(0, 700))
         await caller.sees(ResponseEnded, 2)

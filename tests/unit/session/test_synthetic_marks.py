@@ -11,7 +11,7 @@ from antiphon.core.identity import Scope
 from antiphon.core.routing import CallRow, DialogueRow
 from antiphon.core.wire import SYNTHETIC, Head, Opening
 from antiphon.routes import GRPC_ROUTES, JOB_CALLS, ROUTES
-from antiphon.session.door import OpenStream
+from antiphon.session.arrival import Arrival, OpenStream
 from antiphon.surfaces.openai.realtime.live import RealtimeEndpoint
 
 KEYS = {"authorization": "Bearer secret", "api-key": "secret", "xi-api-key": "secret"}
@@ -57,7 +57,7 @@ async def head(house, row, query, body):
     """The fields of the head of the answer."""
     asked = opening(row, query)
     if isinstance(row, DialogueRow):
-        opened = await house.door.arrive(row, asked).enter()
+        opened = await Arrival(house.door, row, asked).enter()
         assert isinstance(opened, OpenStream)
         await opened.session.close(delivered=True)
         return opened.accepted.headers
