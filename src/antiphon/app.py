@@ -7,7 +7,7 @@ import os
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
 from functools import partial
 from importlib import import_module
 from importlib.util import find_spec
@@ -75,6 +75,7 @@ from antiphon.trust.pairs import Pairs
 from antiphon.trust.provenance import Provenance, open_provenance
 from antiphon.trust.redaction.requirements import Redactions
 from antiphon.trust.residency import Permit, Policies, Residency, requirement_of
+from antiphon.trust.sign_in import SignIns
 
 if TYPE_CHECKING:
     from antiphon.transports.connections import Connections
@@ -84,6 +85,7 @@ FETCHES = Bound(8)  # at once, of recordings and pictures given by URL
 PICTURES = Bound(256)  # mebibytes of those pictures, in memory
 # Of URLs that the configuration names: it may name any.
 OUTSIDE = FetchLimits(max_bytes=64 * 1024, total_s=5, max_redirects=0, at_once=64)
+SIGNING_IN = 8  # people, at once, whose codes are redeemed
 ANYWHERE = (ip_network("0.0.0.0/0"), ip_network("::/0"))
 
 log = logging.getLogger(__name__)
@@ -194,12 +196,13 @@ async def assemble(config: Config, accept_loss: bool = False) -> AsyncIterator[H
         def permit(principal: Principal) -> Permit:
             return residency.permit(principal, auditor.misplaced)
 
-        sessions = Sessions(services, keys, catalogue, voices, keeper, provenance, bounds, permit)
+        sessions = Sessions(services, keys, catalogue, voices, keeper, provenance, bounds, permit, residency.region)
         stack.push_async_callback(sessions.settle)
         jobs = Service(tiers, latest, stores.sealer)
         oidc = _oidc(config, latest, stack)
+        sign_ins = _sign_ins(config, oidc, latest)
         hooks = ProjectWebhooks(control, keys, latest, webhooks.failures)
-        door = Door(sessions, keys, clock, jobs, auditor, stores.resources, Pairs(directory), oidc, hooks)
+        door = Door(sessions, keys, clock, jobs, auditor, stores.resources, Pairs(directory), oidc, hooks, sign_ins)
         worker = _worker(config, door, sessions, tiers, stores.ledger, latest, webhooks, server)
         jobs.wake = worker.wake
         observer.watch_jobs(worker)
@@ -227,7 +230,7 @@ async def assemble(config: Config, accept_loss: bool = False) -> AsyncIterator[H
         policies = Policies(
             lambda policy, model: residency.verdicts(policy, config.serving(model)), config.audit.keep_days
         )
-        managed = asgi.Managed(control, billing, auditing, exporting, subjects, policies, uses.of, allowances)
+        managed = asgi.Managed(control, billing, auditing, exporting, subjects, policies, uses.of, allowances, sign_ins)
         served = asgi.make(config, clock, door, uploads, observer, managed, ready)
         grpc = partial(_grpc, door, clock, uploads, ready, asgi.proxies_of(config))
         yield House(served, grpc, sessions, observer, first_key)
@@ -289,9 +292,25 @@ def _oidc(config: Config, clock: LatestClock, stack: AsyncExitStack) -> Oidc | N
         return None
     if find_spec("jwt") is None:
         raise Invalid("setting oidc: this needs `pip install 'antiphon[oidc]'`")
-    oidc = Oidc(Provider(**structs.asdict(config.oidc)), Fetcher(OUTSIDE, allow_private=ANYWHERE).fetch, clock)
+    known = structs.asdict(config.oidc)
+    provider = Provider(**{each.name: known[each.name] for each in fields(Provider)})
+    oidc = Oidc(provider, Fetcher(OUTSIDE, allow_private=ANYWHERE).fetch, clock)
     stack.callback(supervisor.start("read the OpenID provider's keys", oidc.watch).cancel)
     return oidc
+
+
+def _sign_ins(config: Config, oidc: Oidc | None, clock: LatestClock) -> SignIns | None:
+    """Return who signs people in at the provider, if browsers reach this server at a configured address. Raises
+    `Invalid`.
+    """
+    name = config.oidc.secret_env
+    if oidc is None or not config.oidc.url:
+        return None
+    if name and not os.environ.get(name):
+        raise Invalid(f"setting oidc.secret_env: the variable {name} is not set")
+    limits = replace(OUTSIDE, at_once=SIGNING_IN)
+    exchange = Fetcher(limits, allow_private=ANYWHERE).exchange
+    return SignIns(oidc, exchange, clock, config.oidc.url, os.environ.get(name, "") if name else "")
 
 
 async def _end_audit(auditor: Auditor, notary: Notary) -> None:

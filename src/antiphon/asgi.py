@@ -37,6 +37,7 @@ from antiphon.trust.control import Control
 from antiphon.trust.last_use import LastUse
 from antiphon.trust.notary import Auditing
 from antiphon.trust.residency import Policies
+from antiphon.trust.sign_in import SignIns
 
 _NOT_MADE = {"code": InternalError.code, "message": "something went wrong on the server", "param": None}
 
@@ -55,6 +56,7 @@ class Managed:
     policies: Policies
     uses: LastUse
     allowances: Allowances
+    sign_ins: SignIns | None = None
 
 
 def make(
@@ -115,6 +117,7 @@ def make(
             managed.policies,
             managed.uses,
             managed.allowances,
+            managed.sign_ins,
         )
 
     routes.append(Mount("/admin/v1", _Later(administration)))

@@ -198,3 +198,11 @@ def test_one_engine_recognises_speech(tmp_path, engines):
     text = TWO + '[engines.vectors]\nkind = "embedding"\nmodel = "m"\n'
     with pytest.raises(Invalid, match=r"models\.second\.engines"):
         load(write(tmp_path, text.replace('["other-ears"]', engines)), {})
+
+
+@pytest.mark.parametrize("url", ["http://a.example", "https://a.example/path", "https://u@a.example", "a.example"])
+def test_browsers_reach_the_server_at_an_address_that_is_safe(tmp_path, url):
+    known = 'issuer = "https://id.example"\naudience = "a"\nroles = { ops = "owner" }'
+    assert load(write(tmp_path, f'[oidc]\n{known}\nurl = "https://a.example"\n'), {}).oidc.url == "https://a.example"
+    with pytest.raises(Invalid, match=r"oidc\.url"):
+        load(write(tmp_path, f'[oidc]\n{known}\nurl = "{url}"\n'), {})

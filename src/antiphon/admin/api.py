@@ -24,6 +24,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from antiphon import __version__
 from antiphon.admin import messages
 from antiphon.admin.audit import add_audit
+from antiphon.admin.browsers import CALLBACK, Browsers, add_browsers
 from antiphon.admin.budgets import add_budgets
 from antiphon.admin.callers import CHANGES, READS, Authenticate, Check, having, origin, own_or
 from antiphon.admin.exports import add_exports
@@ -50,6 +51,7 @@ from antiphon.trust.control import Control
 from antiphon.trust.last_use import LastUse
 from antiphon.trust.notary import Auditing
 from antiphon.trust.residency import Policies
+from antiphon.trust.sign_in import SignIns
 
 MAX_BODY_BYTES = 64 * 1024
 BODY_S = 15.0
@@ -75,6 +77,7 @@ def create_admin(
     policies: Policies,
     uses: LastUse,
     allowances: Allowances,
+    sign_ins: SignIns | None = None,
 ) -> FastAPI:
     """Return the management API as a separate application. `inspect` raises if the caller may not read its document."""
     auditor = auditing.auditor
@@ -86,12 +89,14 @@ def create_admin(
         redoc_url=None,
         responses={"default": {"model": messages.ErrorAnswer, "description": "What went wrong, and whose fault it is"}},
     )
-    app.add_middleware(_Door, authenticate=authenticate, inspect=inspect, auditor=auditor)
+    browsers = Browsers(sign_ins) if sign_ins is not None else None
+    app.add_middleware(_Door, authenticate=authenticate, inspect=inspect, auditor=auditor, browsers=browsers)
 
     async def say_error(request: Request, error: Exception) -> Response:
         assert isinstance(error, AntiphonError)
         if isinstance(error, PolicyError):  # the caller was admitted, but lacks the right
-            auditor.refuse(Action.MANAGE, *_refused(request.scope, error))
+            signing = browsers is not None and request.scope["path"].endswith(CALLBACK)
+            auditor.refuse(Action.SIGN_IN if signing else Action.MANAGE, *_refused(request.scope, error))
         return _answer(error.status, error.code, error.message, error.param)
 
     app.add_exception_handler(AntiphonError, say_error)
@@ -122,6 +127,8 @@ def create_admin(
         return auditor.author(who, *origin(scope))
 
     add_subjects(app, subjects, author, administrator)
+    if browsers is not None:
+        add_browsers(app, browsers, auditor)
     return app
 
 
@@ -225,19 +232,25 @@ class _Door:
     """A middleware that checks the key before it reads a body of at most `MAX_BODY_BYTES`, within a time limit."""
 
     def __init__(
-        self, app: ASGIApp, authenticate: Authenticate, inspect: Callable[[Scope], None], auditor: Auditor
+        self,
+        app: ASGIApp,
+        authenticate: Authenticate,
+        inspect: Callable[[Scope], None],
+        auditor: Auditor,
+        browsers: Browsers | None,
     ) -> None:
         self._app = app
         self._auditor = auditor
         self._authenticate = authenticate
         self._inspect = inspect
+        self._browsers = browsers
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
         try:
-            self._check(scope)
+            scope = self._check(scope)
         except AntiphonError as error:
             self._auditor.refuse(Action.MANAGE, *_refused(scope, error))
             await _answer(error.status, error.code, error.message, error.param)(scope, receive, send)
@@ -261,11 +274,19 @@ class _Door:
 
         await self._app(scope, bounded, send)
 
-    def _check(self, scope: Scope) -> None:
-        """Check the key. Raises `Unauthenticated` or `PolicyError`. The routes check scopes more exactly."""
+    def _check(self, scope: Scope) -> Scope:
+        """Check the key, and return the request; a session's secret in a cookie becomes its key. Raises
+        `Unauthenticated` or `PolicyError`. The routes check scopes more exactly.
+        """
         if scope["path"].endswith(DOCUMENT):
             self._inspect(scope)
-            return
+            return scope
+        if self._browsers is not None:
+            if self._browsers.serves(scope):
+                return scope
+            if secret := self._browsers.secret(scope):
+                key = (b"authorization", f"Bearer {secret}".encode("latin-1", "replace"))
+                scope = {**scope, "headers": [*scope["headers"], key]}
         kind, _, secret = Headers(scope=scope).get("authorization", "").partition(" ")
         secret = secret.strip() if kind.lower() == "bearer" else ""
         address, request = origin(scope)
@@ -273,6 +294,7 @@ class _Door:
         if not principal.scopes & (READS if scope["method"] in ("GET", "HEAD") else CHANGES):
             self._authenticate(secret, Permission.ADMIN, address)
         self._auditor.admit(Action.MANAGE, _place(scope), principal, address, request)
+        return scope
 
 
 def _refused(scope: Scope, error: AntiphonError) -> tuple[str, AntiphonError, str, str]:

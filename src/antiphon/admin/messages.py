@@ -7,7 +7,16 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from antiphon.core.entry import MAX_INTEGER
 from antiphon.core.identity import DEFAULT_PROJECT, MAX_NAME, Key, Project, Role, Scope
-from antiphon.core.policy import MAX_KEEP_S, MAX_WEIGHT, ConsentPolicy, Marking, Policy, PromptPolicy, TagPolicy
+from antiphon.core.policy import (
+    MAX_DISCLOSURE_CHARS,
+    MAX_KEEP_S,
+    MAX_WEIGHT,
+    ConsentPolicy,
+    Marking,
+    Policy,
+    PromptPolicy,
+    TagPolicy,
+)
 from antiphon.core.redaction import Substitution
 from antiphon.core.usage import By
 from antiphon.trust.control import MAX_LIMITS, MAX_OVERLAP_MS, MAX_URL
@@ -45,6 +54,13 @@ RedactPatterns = Annotated[
 Prompts = Annotated[
     PromptPolicy,
     Field(strict=False, description="What engines of others get of prompts with personal data, and what comes back."),
+]
+Disclosed = Annotated[
+    str,
+    Field(
+        max_length=MAX_DISCLOSURE_CHARS,
+        description="The sentence with which spoken conversations begin, such as that one speaks with an AI.",
+    ),
 ]
 Consent = Annotated[
     ConsentPolicy,
@@ -119,6 +135,7 @@ class ProjectChange(_Request):
     redact_patterns: RedactPatterns | None = None
     prompts: Prompts | None = None
     consent: Consent | None = None
+    disclosure: Disclosed | None = None
     stripe_customer: StripeCustomer | None = None
     models: ProjectModels | None = None
     regions: Regions | None = None
@@ -178,6 +195,7 @@ class ProjectAnswer(_Answer):
     redact_patterns: str
     prompts: PromptPolicy
     consent: ConsentPolicy
+    disclosure: str
     stripe_customer: str
     models: str
     regions: str

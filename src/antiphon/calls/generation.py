@@ -100,7 +100,7 @@ class Generation(MeteredSession[LanguageOutput]):
         self._unmet = unmet
         self._pictures: Pictures | None = None  # those fetched
         self._deadline_ns = deadline_ns
-        self._asked = EngineCall(call.id, deadline_ns, principal.project, principal.weight, call.item)
+        self._asked = EngineCall(call.id, deadline_ns, principal.project, principal.weight, call.item, self.serving)
         # A kept answer has the caller's input too, which no filter has seen.
         self._keeping = None if keeping is not None and keeping.stored and self._redacts else keeping
         self._timer = TokenTimer(services.clock.now_ns())

@@ -20,7 +20,7 @@ from antiphon.core.call import Call
 from antiphon.core.entry import EntryKind
 from antiphon.core.errors import AntiphonError, BudgetExceeded, InternalError
 from antiphon.core.events import Failed
-from antiphon.core.ports import PromptFilter
+from antiphon.core.ports import PromptFilter, Serving
 from antiphon.core.usage import Meter
 from antiphon.metering.allowances import Allowance
 from antiphon.metering.tally import Charged, Demand
@@ -56,6 +56,8 @@ class MeteredSession(ABC, Generic[Event]):
         self._services = services
         self._on_close = on_close
         self.on_end: Callable[[Any], None] = _nothing
+        self.serving = Serving()
+        self.region_of: Callable[[str], str] = _nowhere  # an engine's, if the policy requires one
         filters = services.filters(call)
         self._chain = Chain(filters) if filters else None
         self._prompts = next((each for each in filters if isinstance(each, PromptFilter)), None)
@@ -72,6 +74,11 @@ class MeteredSession(ABC, Generic[Event]):
         self._error: AntiphonError | None = None
         self._outcome = EntryKind.ABANDONED
         self._closing: asyncio.Task[None] | None = None
+
+    @property
+    def region(self) -> str:
+        """The region of the engine that answers, if the project's policy requires one."""
+        return self.region_of(self.serving.engine) if self.serving.engine else ""
 
     @property
     def was_charged(self) -> bool:
@@ -205,6 +212,10 @@ class MeteredSession(ABC, Generic[Event]):
             self._on_close(self)
             outcome = "completed" if completed and delivered else self._error.code if self._error else "abandoned"
             self._services.observer.ended(self.call, self.model, outcome, self._account.paid())
+
+
+def _nowhere(engine: str) -> str:
+    return ""
 
 
 def _nothing(session: object) -> None:

@@ -9,11 +9,14 @@ from antiphon.core.endpoints import AnswerSurface
 from antiphon.core.errors import AntiphonError
 from antiphon.core.events import Failed
 from antiphon.core.ports import Clock
-from antiphon.core.wire import BROKEN_OFF, Close, Keep, Step, Wire
+from antiphon.core.wire import BROKEN_OFF, Close, Head, Keep, Step, Wire, placed
 
 
 class Says(Protocol):
-    """A session with events."""
+    """A session with events. `region` is where the engine is that answers, where callers must be told."""
+
+    @property
+    def region(self) -> str: ...
 
     def events(self) -> AsyncGenerator[tuple[Any, ...], None]: ...
 
@@ -58,6 +61,8 @@ async def relay(
                 close = step.close
                 if close is not None:
                     break
+            if sends and isinstance(head := sends[0], Head) and session.region:
+                sends[0] = Head(head.status, head.headers + placed(session.region))
             if sends or close is not None:
                 await send(sends, close)
             if close == BROKEN_OFF:

@@ -29,6 +29,7 @@ from antiphon.storage.identity import server_id
 from antiphon.trust.checkpoint import Checkpoint, Verifier
 from antiphon.trust.evidence.facts import ERASURES, Facts, Integrity, Processor, parse_period, read_log
 from antiphon.trust.evidence.report import RECORD_FILES, write_report
+from antiphon.trust.evidence.results import read_results
 from antiphon.trust.notary import proof_of, read_last
 from antiphon.trust.verifying import Tampered, verify
 
@@ -49,15 +50,20 @@ def evidence(
     period: Annotated[str, typer.Option(help="A year, a quarter or a month: 2026, 2026-Q4, 2026-11.")],
     framework: Annotated[Framework, typer.Option(help="Whose controls are listed.")],
     out: Annotated[Path, typer.Option(metavar="FOLDER", help="A new or empty folder.")],
+    results: Annotated[
+        list[Path] | None,
+        typer.Option(metavar="FILE", help="Test results (JUnit XML, as pytest writes it); repeat it for several."),
+    ] = None,
     config: ConfigFile = None,
     data_dir: ConfiguredDataDir = None,
 ) -> None:
     """Write a folder that an auditor can read: controls and what the data show of them, the configuration in force,
-    access reviews, changes, failed sign-ins, deletions, processors, and the signed audit log. Exits with 1 if a control
-    is not met.
+    access reviews, changes, failed sign-ins, deletions, processors, test results, and the signed audit log. Exits with
+    1 if a control is not met.
     """
     span, settings = parse_period(period), configured(config, data_dir)
     directory, stores, signer = opened(config, data_dir)
+    tested = [read_results(each) for each in results or ()]
     _prepare(out)
     last = read_last(directory)
     with ExitStack() as stack:
@@ -89,7 +95,7 @@ def evidence(
     proved = [each for each in (facts.log.first, facts.log.last) if each is not None]
     proofs = asyncio.run(_proofs(stores.trail, last, [*proved, *deletions]))
     (out / "proof.json").write_text(json.dumps(proofs, indent=2) + "\n", "utf-8")
-    met = write_report(out, framework, facts)
+    met = write_report(out, framework, facts, tested)
     record = caller().did(Action.AUDIT_EXPORT, "", signer.verifier.name, f"evidence {framework}, {span.name}")
     stores.find_directory().note(record)
     print(f"{out}: {facts.log.records} records of {span.name}. Begin with README.md.")

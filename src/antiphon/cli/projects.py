@@ -86,6 +86,10 @@ OPTIONS: dict[str, Any] = {
         ConsentPolicy | None,
         typer.Option(help="Which calls need a tag 'consent=...': none, or those that hear a voice."),
     ],
+    "disclosure": Annotated[
+        str | None,
+        typer.Option(help="The sentence with which spoken conversations begin, such as that one speaks with an AI."),
+    ],
     "stripe_customer": Annotated[
         str | None,
         typer.Option(

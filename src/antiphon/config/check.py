@@ -51,6 +51,8 @@ def check(config: Config) -> None:
         raise Invalid("setting oidc.issuer: expected https://HOST, the provider's issuer")
     if config.oidc.issuer and not (config.oidc.audience and config.oidc.roles):
         raise Invalid("setting oidc: set audience and roles, too")
+    if config.oidc.url and not (is_safe(f"{config.oidc.url}/") and re.fullmatch(r"https?://[^/?#@]+", config.oidc.url)):
+        raise Invalid("setting oidc.url: expected https://HOST, where browsers reach this server")
     _check_places(config)
     _check_profiles(config)
     if bool(config.tls_cert) != bool(config.tls_key):

@@ -166,7 +166,8 @@ class Pricing(Table, frozen=True, kw_only=True):
 
 class Oidc(Table, frozen=True, kw_only=True):
     """Sign-in to the management API with ID tokens of an OpenID provider, for callers whose `claim` has one of the
-    `roles`, as members of a `project`. Without an `issuer`, there is none.
+    `roles`, as members of a `project`. Without an `issuer`, there is none. People sign in by browsers that reach this
+    server at `url`, if it is set; the variable `secret_env` holds the client secret, if the provider demands one.
     """
 
     issuer: str = ""
@@ -174,6 +175,8 @@ class Oidc(Table, frozen=True, kw_only=True):
     claim: str = "roles"
     roles: dict[str, Role] = msgspec.field(default_factory=dict)
     project: str = DEFAULT_PROJECT
+    url: str = ""
+    secret_env: str = ""
 
 
 class Budgets(Table, frozen=True, kw_only=True):

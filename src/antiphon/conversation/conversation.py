@@ -70,6 +70,7 @@ class Conversation:
 
     live = False  # the recognition part is the live session
     was_charged = in_doubt = False
+    region = ""  # its parts may be in several
 
     def __init__(
         self,
@@ -78,6 +79,7 @@ class Conversation:
         parts: Parts,
         lasts_s: int,
         on_close: Callable[["Conversation"], None],
+        disclosure: str = "",
     ) -> None:
         self.call = call
         self._services = services
@@ -94,7 +96,7 @@ class Conversation:
         self._unread: list[ConversationOutput] = []
         self._something = asyncio.Event()
         self._read = asyncio.Event()
-        self._machine = Machine(call.id, self._checked(call.spec))
+        self._machine = Machine(call.id, self._checked(call.spec), disclosure)
         self._carry_out(self._machine.start(services.clock.now_ns()))
         if self._error:
             raise self._error

@@ -68,8 +68,11 @@ class Machine:
     inside inputs, must have passed `check` and be complete (`base` is ignored).
     """
 
-    def __init__(self, id: str, spec: ConverseSpec) -> None:
-        self._stage = Stage(id, spec)
+    def __init__(self, id: str, spec: ConverseSpec, disclosure: str = "") -> None:
+        """Create it; the first reply that is spoken begins with the sentence `disclosure`, if there is one, and so does
+        the next one if that was not heard.
+        """
+        self._stage = Stage(id, spec, disclosure)
         self._taking = TurnTaking(spec.turns)
         self._listening = Listening(self._stage)
         self._replies = Replies(self._stage)

@@ -207,6 +207,7 @@ class Replies:
         id = heard.reply.message.id
         self._stage.act(Retract(id))
         heard.cut_ms = heard.reply.playback.heard_ms(self._stage.now_ns)
+        heard.reply.heard(heard.cut_ms)
         if id in self._stage.items and heard.cut_ms < heard.reply.made_ms:
             self._stage.items.truncate(id, 0, heard.cut_ms)
             self._stage.tell(ItemTruncated(id, heard.cut_ms))

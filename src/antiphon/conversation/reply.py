@@ -6,7 +6,9 @@ outputs to `outputs`.
 2. A held reply is speculative: nobody knows yet whether the words that it answers are the last. The language model
    runs, and the voice up to its first piece; nothing is sent, heard or charged before `confirm`.
 3. `finish` ends the reply at once and stops everything that still runs for it.
-4. Speech is made a little before it is heard, and charged when it is sent; `settle` says how far it was heard.
+4. The first reply that is spoken begins with the disclosure that the stage holds. If that is not heard to its end, the
+   next reply begins with it.
+5. Speech is made a little before it is heard, and charged when it is sent; `settle` says how far it was heard.
 """
 
 from collections.abc import Sequence
@@ -84,6 +86,7 @@ class Reply(Owner):
         self._written = False  # to its end
         self._voiced = False
         self._said = 0  # characters that the voice has
+        self._disclosure = ""  # with which it begins
         self._marks: dict[int, int] = {}  # characters -> milliseconds
         self._heard_ms = 0  # of the caller's audio that the model read ...
         self._turn_ms = 0  # ... and of the turn that it answers, where that was not over yet
@@ -168,6 +171,7 @@ class Reply(Owner):
 
     def _write(self, text: str) -> None:
         if self.message is None:
+            text = self._disclose() + text
             part = AudioPart(transcript="") if self.spec.speak else TextPart("")
             self.message = MessageItem(Role.ASSISTANT, (part,), self._stage.mint(), _RUNNING)
             self._message_at = self._start_item(self.message)
@@ -179,6 +183,28 @@ class Reply(Owner):
             if not self._synthesis:
                 self._synthesis = self._stage.open(self, speech(self.spec), self._held)
             self._stage.feed(self._synthesis, Say(text))
+
+    def _disclose(self) -> str:
+        """Return what must be said first."""
+        stage = self._stage
+        if not self.spec.speak or not stage.disclosure:
+            return ""
+        self._disclosure = stage.disclosure
+        if self.keep:  # whether speech beside the conversation is played is not known
+            stage.disclosure = ""
+        return f"{self._disclosure} "
+
+    def heard(self, heard_ms: int) -> None:
+        """Note how far it was heard: the next reply begins with a disclosure that was not heard to its end."""
+        said, self._disclosure = self._disclosure, ""
+        if said and self.keep and not self._covers(len(said), heard_ms):
+            self._stage.disclosure = said
+
+    def _covers(self, characters: int, heard_ms: int) -> bool:
+        """Return whether so many characters were sound within this time."""
+        marks = sorted(each for each in self._marks if each >= characters)
+        whole = len(marks) > 1 or self._voiced  # the last clause may still be growing
+        return bool(marks) and whole and self._marks[marks[0]] <= heard_ms
 
     def _argue(self, index: int, arguments: str) -> None:
         call = self._output[index]
@@ -221,6 +247,7 @@ class Reply(Owner):
 
     def settle(self, heard_ms: int | None = None) -> None:
         """Close the speech. `heard_ms` is how far it was heard, `None` for all of it. Takes effect once."""
+        self.heard(self.playback.sent_ms if heard_ms is None else heard_ms)
         self._stage.close(self._synthesis, delivered=heard_ms is None, played_ms=heard_ms)
 
     # -- what it says --------------------------------------------------------------------------------------------------

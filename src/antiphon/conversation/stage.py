@@ -22,9 +22,11 @@ class Owner:
 class Stage:
     """The shared state of one conversation."""
 
-    def __init__(self, id: str, spec: ConverseSpec) -> None:
+    def __init__(self, id: str, spec: ConverseSpec, disclosure: str = "") -> None:
+        """Create it; the caller must hear the sentence `disclosure`, if there is one."""
         self.spec = spec
         self.items = Items()
+        self.disclosure = disclosure.strip()  # to be said by the next reply that is spoken
         self.now_ns = 0  # of the step
         self.error: AntiphonError | None = None  # why it has ended
         self.over = False  # there are no more outputs

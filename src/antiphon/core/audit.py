@@ -29,6 +29,8 @@ class Action(StrEnum):
 
     ACCESS = "access"  # a call at the door of the vendors' protocols
     MANAGE = "manage"  # a call of the management API, or of metrics
+    SIGN_IN = "sign_in"  # of a person in a browser, by the OpenID provider
+    SIGN_OUT = "sign_out"
     PROJECT_CREATE = "project.create"
     POLICY_CHANGE = "policy.change"
     TAGS_FORGET = "tags.forget"

@@ -21,6 +21,8 @@ MAX_WEIGHT = 1000
 MAX_LINES = 64
 MAX_LINE_CHARS = 200
 MAX_MODEL_CHARS = 200
+MAX_DISCLOSURE_CHARS = 200
+DISCLOSURE = "You are speaking with an AI system, and this voice is synthetic."  # where a policy only demands one
 _NESTED = re.compile(r"[*+}]\)[*+{]")
 NO_CUSTOMER = "none"  # of a project whose usage does not go to Stripe
 
@@ -155,6 +157,11 @@ _LIMITS = {"rule": _Rule("limits, one scope a line", canonical_limits, "calls=0"
 _CUSTOMER = _text(
     f"a customer's id at Stripe (cus_...), '{NO_CUSTOMER}', or empty", rf"cus_[A-Za-z0-9]{{1,60}}|{NO_CUSTOMER}|", ""
 )
+_DISCLOSURE = _text(
+    f"a sentence of at most {MAX_DISCLOSURE_CHARS} printable characters, or empty",
+    rf"[^\x00-\x1f\x7f]{{0,{MAX_DISCLOSURE_CHARS}}}",
+    DISCLOSURE,
+)
 _MODELS = _listed(
     "names of models or patterns such as 'gpt-*', with commas between", r"[^\s,]+", "-", longest=MAX_MODEL_CHARS
 )
@@ -167,9 +174,10 @@ class Policy:
     separated by commas, `redact_as` is their replacement; `redact_words` and `redact_patterns` are further texts and
     regular expressions to hide, one per line. `prompts` says whether engines that others operate get prompts without
     all that, or without personal data of any kind if answers may have it. `consent` says which calls need a tag of
-    consent. `stripe_customer` is the customer at Stripe to whom the usage is exported: empty if not yet known,
-    `NO_CUSTOMER` for none. `budgets` and `limits` are those of the project and its keys, one per line, as
-    `core.budgets` reads them. `models` are the models that it may use, by names or patterns; empty allows all.
+    consent. `disclosure` is the sentence with which a spoken conversation begins; empty for none. `stripe_customer` is
+    the customer at Stripe to whom the usage is exported: empty if not yet known, `NO_CUSTOMER` for none. `budgets` and
+    `limits` are those of the project and its keys, one per line, as `core.budgets` reads them. `models` are the models
+    that it may use, by names or patterns; empty allows all.
 
     The last four are required of every engine that serves the project (`trust.residency`): it is in one of the
     `regions` or a part of one, it is run by one of the `processors`, its processor has signed all `agreements`, and
@@ -186,6 +194,7 @@ class Policy:
     redact_patterns: str = field(default="", metadata=_lines("regular expressions", _compile))
     prompts: PromptPolicy = field(default=PromptPolicy.PLAIN, metadata=_word(PromptPolicy, PromptPolicy.REDACTED))
     consent: ConsentPolicy = field(default=ConsentPolicy.NONE, metadata=_word(ConsentPolicy, ConsentPolicy.VOICE))
+    disclosure: str = field(default="", metadata=_DISCLOSURE)
     stripe_customer: str = field(default="", metadata=_CUSTOMER)
     budgets: str = field(default="", metadata=_BUDGETS)
     limits: str = field(default="", metadata=_LIMITS)

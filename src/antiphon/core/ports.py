@@ -1,7 +1,7 @@
 """Every Protocol that one room implements and another uses, but for endpoints, stores and speech engines."""
 
 from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Protocol, TypeVar, runtime_checkable
 
 from antiphon.core.capabilities import Ability, SpeechCapabilities
@@ -97,10 +97,18 @@ class VoiceDetector(Protocol[State]):
         """
 
 
+@dataclass(slots=True)
+class Serving:
+    """The name of the engine that serves a call, once it is known; empty before."""
+
+    engine: str = ""
+
+
 @dataclass(frozen=True, slots=True)
 class EngineCall:
     """What an engine gets of a call besides its spec. `id` is the session's; at `deadline_ns` (monotonic) nobody waits
     any more, `None` for never. `project` and its `weight` are for fair sharing. Nobody waits for an `item` of a job.
+    `serving` says which engine it was, where there are several.
     """
 
     id: str
@@ -108,6 +116,7 @@ class EngineCall:
     project: str = ""
     weight: int = 1
     item: bool = False
+    serving: Serving = field(default_factory=Serving, compare=False, repr=False)
 
 
 class Generator(Protocol):

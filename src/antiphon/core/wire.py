@@ -223,6 +223,11 @@ def no_effect(names: Iterable[str]) -> tuple[tuple[str, str], ...]:
     return (("antiphon-no-effect", listed),) if listed else ()
 
 
+def placed(region: str) -> tuple[tuple[str, str], ...]:
+    """Return the header that says where the engine is that answers; nothing if the policy does not require a region."""
+    return (("antiphon-region", region),) if region else ()
+
+
 def lifecycle(opened: Opened) -> tuple[tuple[str, str], ...]:
     """Return headers that say when a model is deprecated (RFC 9745) and when it will be removed (RFC 8594)."""
     told: tuple[tuple[str, str], ...] = ()

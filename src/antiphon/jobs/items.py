@@ -76,6 +76,8 @@ class _Unheld:
 class _Heard:
     """A session as the relay uses it. It records what the item's outcome needs."""
 
+    region = ""  # the outcome has no headers
+
     def __init__(self, session: Any) -> None:
         self._session = session
         self.fail = session.fail

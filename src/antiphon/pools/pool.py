@@ -404,6 +404,7 @@ class _Attempt:
             pool.hear(hold.place, Sign.SUCCEEDED)
         if output:
             self._output = True
+            self._call.serving.engine = self._call.serving.engine or hold.place.name
             first_ms = (pool.clock.now_ns() - self._begun_ns) / NS_PER_MS
             if self._ask.gradual:
                 beside = max(hold.beside, hold.place.starting)

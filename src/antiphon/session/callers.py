@@ -11,12 +11,14 @@ from antiphon.trust.auth import KeyRing
 from antiphon.trust.ephemeral import PATH_PREFIX, EphemeralSecrets, stands_for_a_key
 from antiphon.trust.oidc import Oidc, is_token
 from antiphon.trust.pairs import Pairs
+from antiphon.trust.sign_in import SignIns, is_session
 from antiphon.trust.signatures import Replays, holds
 
 
 class Callers:
     """The callers of this server: by keys, by `secrets` that stand for them for a while, by signatures with a key or
-    one of the `pairs`, and for its management by tokens of an OpenID provider (`oidc`).
+    one of the `pairs`, and for its management by tokens of an OpenID provider (`oidc`) or sessions of people who signed
+    in with it (`sign_ins`).
     """
 
     def __init__(
@@ -26,12 +28,14 @@ class Callers:
         clock: Clock,
         pairs: Pairs | None = None,
         oidc: Oidc | None = None,
+        sign_ins: SignIns | None = None,
     ) -> None:
         self._keys = keys
         self._secrets = secrets
         self._clock = clock
         self._pairs = pairs
         self._oidc = oidc
+        self._sign_ins = sign_ins
         self._replays = Replays()
 
     def identify(
@@ -77,17 +81,23 @@ class Callers:
 
     def administrator(self, secret: str | None, scope: Scope | None, address: str) -> Principal:
         """Return who manages or inspects the server from an address: with the key itself, not a secret that stands for
-        it, or with a token of the OpenID provider. Without a scope, any key may. Raises `Unauthenticated`,
-        `PolicyError`, `KeysUnavailable`.
+        it, with a token of the OpenID provider, or in a session of a browser. Without a scope, any key may. Raises
+        `Unauthenticated`, `PolicyError`, `KeysUnavailable`.
         """
-        if self._oidc is not None and secret and is_token(secret):
-            principal = self._oidc.authenticate(secret)
-            if scope is not None and scope not in principal.scopes:
-                error = PolicyError(f"the token has no role with the scope '{scope}'")
-                error.key_id, error.project = principal.key_id, principal.project
-                raise error
-            return principal
-        return self.with_key(secret, scope, address)
+        principal = self._vouched(secret) if secret else None
+        if principal is None:
+            return self.with_key(secret, scope, address)
+        if scope is not None and scope not in principal.scopes:
+            error = PolicyError(f"the caller has no role with the scope '{scope}'")
+            error.key_id, error.project = principal.key_id, principal.project
+            raise error
+        return principal
+
+    def _vouched(self, secret: str) -> Principal | None:
+        """Return for whom the OpenID provider vouches; `None` if the secret is neither a token nor a session's."""
+        if self._sign_ins is not None and is_session(secret):
+            return self._sign_ins.holder(secret).principal
+        return self._oidc.authenticate(secret) if self._oidc is not None and is_token(secret) else None
 
     def with_key(self, secret: str | None, scope: Scope | None, address: str) -> Principal:
         """Return who has a key, and nothing that stands for one, at an address. Raises as `administrator`."""

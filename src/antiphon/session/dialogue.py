@@ -17,6 +17,7 @@ class DialogueConnection:
     """
 
     was_charged = in_doubt = False
+    region = ""  # its calls may be answered in several
 
     def __init__(
         self,

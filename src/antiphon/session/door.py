@@ -59,6 +59,7 @@ from antiphon.trust.audit import Auditor
 from antiphon.trust.auth import KeyRing
 from antiphon.trust.oidc import Oidc
 from antiphon.trust.pairs import Pairs
+from antiphon.trust.sign_in import SignIns
 
 BESIDE_BYTES = 128 * 1024  # a larger body is hashed and parsed in a thread
 IDEMPOTENCY_KEY = "idempotency-key"
@@ -116,9 +117,10 @@ class Door:
         pairs: Pairs | None = None,
         oidc: Oidc | None = None,
         webhooks: ProjectWebhooks | None = None,
+        sign_ins: SignIns | None = None,
     ) -> None:
         """Begin; `jobs` answers questions about jobs. Calls may refer to `resources`, and be signed with one of `pairs`
-        instead of a key. With `oidc`, tokens of a provider manage the server.
+        instead of a key. With `oidc`, tokens of a provider manage the server, and with `sign_ins` people in browsers.
         """
         self.sessions = sessions
         self._auditor = auditor
@@ -126,7 +128,7 @@ class Door:
         self._clock = clock
         self._lookups = Lookups(sessions, jobs, resources)
         self._webhooks = webhooks
-        self._callers = Callers(keys, sessions.secrets, clock, pairs, oidc)
+        self._callers = Callers(keys, sessions.secrets, clock, pairs, oidc, sign_ins)
 
     # -- who -----------------------------------------------------------------------------------------------------------
 

@@ -45,6 +45,8 @@ class _Run:
 class _Background:
     """A generation that runs apart from its caller; `told` gets the first messages."""
 
+    region = ""  # whoever reads the answer later is told nothing of it
+
     def __init__(
         self,
         runs: dict[tuple[str, str], _Run],

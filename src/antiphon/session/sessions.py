@@ -64,6 +64,9 @@ class Live(Protocol):
     @property
     def call(self) -> Call[Any]: ...
 
+    @property
+    def region(self) -> str: ...
+
     async def feed(self, given: Any) -> None:
         """Process one input of the caller."""
 
@@ -109,13 +112,15 @@ class Sessions:
         provenance: Provenance | None,
         bounds: Bounds,
         permit: Callable[[Principal], Permit] | None = None,
+        region: Callable[[str, str], str] | None = None,
     ) -> None:
         """Begin with no open sessions; `provenance` is set if there is a voice. `permit` returns what a caller may use;
-        without it, everything.
+        without it, everything. `region` returns where an engine is that serves a project, if it requires a region.
         """
         self._catalogue = catalogue
         self._voices = voices
         self._permit = permit
+        self._region = region
         self.keeper = keeper
         self.secrets = EphemeralSecrets(services.clock)
         self.spending = SpendingCache(services)
@@ -218,6 +223,7 @@ class Sessions:
         if spec.live:
             self._places.check_streams(principal, wanted[CallKind.LIVE], engine)
         session = Recognition(self._services, call, model, engine, self._closed, unmet)
+        session.serving.engine = next(iter(served.engines), "")
         self._opened(session, wanted, recogniser=engine)
         return session
 
@@ -274,6 +280,7 @@ class Sessions:
         self._places.check(principal, SPEAKING)
         self._places.check_speech(principal, voice, part)
         session = Synthesis(self._services, call, model, voice, self._closed, sign, voices.aligner, part, beside)
+        session.serving.engine = voice.name
         self._opened(session, SPEAKING)
         return session
 
@@ -284,7 +291,8 @@ class Sessions:
         self.check_consent(call.principal, (*call.tags, *call.spec.tags))
         self._places.check(call.principal, CONVERSING)
         parts = OpenParts(self, call)
-        conversation = Conversation(self._services, call, parts, self._bounds.conversation_s, self._closed)
+        disclosure = self._keys.policy(call.principal.project).disclosure
+        conversation = Conversation(self._services, call, parts, self._bounds.conversation_s, self._closed, disclosure)
         self._opened(conversation, CONVERSING)
         return conversation
 
@@ -448,6 +456,8 @@ class Sessions:
         self._open[session] = self._places.hold(session.call.principal, wanted, recogniser)
         if not isinstance(session, Conversation | DialogueConnection):
             session.on_end = self._ended
+            if self._region is not None:
+                session.region_of = partial(self._region, session.call.principal.project)
         self._empty.clear()
         self._services.observer.opened(session.call.surface)
 

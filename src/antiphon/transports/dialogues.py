@@ -12,7 +12,7 @@ from antiphon.core.errors import RequestTimeout
 from antiphon.core.events import Failed
 from antiphon.core.ports import Clock
 from antiphon.core.routing import DialogueRow
-from antiphon.core.wire import Head, Opening, Step
+from antiphon.core.wire import Head, Opening, Step, placed
 from antiphon.session.arrival import Arrival, OpenDialogue, OpenSuccession
 from antiphon.session.door import Door
 from antiphon.transports.connection import Carrier, Connection, Gone, Stream, Talk
@@ -92,7 +92,8 @@ class Dialogues:
         talk = self._talk_of(connection, opening, opened)
         try:
             if first is None:
-                await carrier.accept(opened.accepted.headers, opened.accepted.subprotocol)
+                headers = (*opened.accepted.headers, *placed(opened.session.region))
+                await carrier.accept(headers, opened.accepted.subprotocol)
             await connection.run(talk, first)
         finally:
             await talk.end()

@@ -11,7 +11,7 @@ import time
 import uuid
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 from urllib.parse import unquote
@@ -26,7 +26,7 @@ from antiphon.core.identity import Principal
 from antiphon.core.ports import Clock
 from antiphon.core.routing import CallRow, DialogueRow, LookupRow, Row
 from antiphon.core.units import NS_PER_MS
-from antiphon.core.wire import HALF_CLOSED, Close, Head, Opening, Step, Wire
+from antiphon.core.wire import HALF_CLOSED, Close, Head, Opening, Step, Wire, placed
 from antiphon.session.door import Door, OpenCall, defect
 from antiphon.transports.connection import Gone
 from antiphon.transports.connections import RETRY_AFTER_S, Connections
@@ -292,7 +292,7 @@ class GrpcService:
         async def say(sends: list[Wire], close: Close | None) -> None:
             await call.send(sends)
             if close is not None:
-                await call.close(close)
+                await call.close(replace(close, trailers=(*close.trailers, *placed(session.region))))
 
         try:
             async with playing(session, opened.media):

@@ -19,6 +19,8 @@ _SUCCESS, _FAILURE = 1, 2
 _KINDS: dict[Action, tuple[int, int]] = {
     Action.ACCESS: (API, OTHER),
     Action.MANAGE: (API, OTHER),
+    Action.SIGN_IN: (AUTHENTICATION, 1),
+    Action.SIGN_OUT: (AUTHENTICATION, 2),
     Action.PROJECT_CREATE: (ENTITY, 1),
     Action.POLICY_CHANGE: (ENTITY, 3),
     Action.TAGS_FORGET: (ENTITY, 4),

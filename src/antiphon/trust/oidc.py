@@ -8,6 +8,7 @@ configuration maps to ours. Tokens call no model: vendors' APIs take keys only.
 
 import asyncio
 import hashlib
+import hmac
 import json
 import logging
 import re
@@ -44,6 +45,18 @@ Fetch = Callable[[str], Awaitable[bytes]]
 
 
 @dataclass(frozen=True, slots=True)
+class Endpoints:
+    """The provider's addresses for signing people in, as discovery says; `by_form` is whether the token endpoint takes
+    a client secret in the form only, `names_issuer` whether its answers name the issuer (RFC 9207).
+    """
+
+    authorization: str
+    token: str
+    by_form: bool = False
+    names_issuer: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class Provider:
     """An OpenID provider: its issuer URL, our id there (`audience`), the `claim` that names roles (`a.b` is `b` in `a`,
     unless there is a claim `a.b`), what its values mean, and the project that those who sign in belong to.
@@ -69,16 +82,27 @@ class Oidc:
         self._fetch = fetch
         self._clock = clock
         self._keys: dict[str, PyJWK] = {}
+        self.endpoints: Endpoints | None = None  # for signing in, once they are known
         self._read_ns: int | None = None  # when the keys were read last
         self._tried_ns = clock.now_ns() - SOON_NS
         self._wanted = asyncio.Event()
         self._wanted.set()
 
-    def authenticate(self, token: str) -> Principal:
-        """Return the caller of a valid token. Raises `Unauthenticated`, `PolicyError` if it names no role, and
-        `KeysUnavailable` if the provider's keys are not known.
+    @property
+    def provider(self) -> Provider:
+        return self._provider
+
+    def authenticate(self, token: str, nonce: str | None = None) -> Principal:
+        """Return the caller of a valid token; with a nonce, of one that was issued to us for the request with it.
+        Raises `Unauthenticated`, `PolicyError` if it names no role, and `KeysUnavailable` if the provider's keys are
+        not known.
         """
         claims = self._verified(token)
+        if nonce is not None:
+            if not hmac.compare_digest(str(claims.get("nonce", "")).encode(), nonce.encode()):
+                raise Unauthenticated("the token was issued for another sign-in")
+            if claims.get("azp", self._provider.audience) != self._provider.audience:
+                raise Unauthenticated("the token was issued to another client")
         known = self._provider.roles
         roles = {known[each] for each in _values(claims, self._provider.claim) if each in known}
         id = _id(claims["sub"])
@@ -164,6 +188,7 @@ class Oidc:
         address = found.get("jwks_uri")
         if not isinstance(address, str) or not is_safe(address):
             raise ValueError("its jwks_uri is not an https URL")
+        self.endpoints = _endpoints(found)
         listed = json.loads(await self._fetch(address))
         keys = listed.get("keys") if isinstance(listed, dict) else None
         if not isinstance(keys, list):
@@ -177,6 +202,17 @@ class Oidc:
                 except jwt.PyJWTError:  # of a kind that is not known here
                     continue
         return known
+
+
+def _endpoints(document: Mapping[str, Any]) -> Endpoints | None:
+    """Return the addresses for signing in; `None` if the provider's document has no safe ones."""
+    authorization, token = document.get("authorization_endpoint"), document.get("token_endpoint")
+    if not all(isinstance(each, str) and is_safe(each) for each in (authorization, token)):
+        return None
+    methods = document.get("token_endpoint_auth_methods_supported")
+    by_form = isinstance(methods, list) and "client_secret_basic" not in methods and "client_secret_post" in methods
+    named = document.get("authorization_response_iss_parameter_supported") is True
+    return Endpoints(str(authorization), str(token), by_form, named)
 
 
 def is_safe(url: str) -> bool:

@@ -11,7 +11,7 @@ from typing import Any
 
 from antiphon.core.errors import CallerError
 from antiphon.core.place import NOBODY, NOWHERE, SELF, Agreement, parse_retention
-from antiphon.core.policy import Marking, Policy, TagPolicy
+from antiphon.core.policy import DISCLOSURE, Marking, Policy, TagPolicy
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,9 +39,15 @@ HIPAA = Profile(
 )
 EU = Profile(
     "eu",
-    "Engines are in the EU, processors have signed a data processing agreement, speech is marked as synthetic, and"
-    " audit records are kept six months.",
-    (("agreements", Agreement.DPA), ("marking", Marking.MARKED), ("regions", "eu"), ("tags", TagPolicy.HASHED)),
+    "Engines are in the EU, processors have signed a data processing agreement, speech is marked as synthetic, spoken"
+    " conversations begin by saying that they are with an AI, and audit records are kept six months.",
+    (
+        ("agreements", Agreement.DPA),
+        ("disclosure", DISCLOSURE),  # Regulation (EU) 2024/1689, article 50(1)
+        ("marking", Marking.MARKED),
+        ("regions", "eu"),
+        ("tags", TagPolicy.HASHED),
+    ),
     audit_days=184,  # Regulation (EU) 2024/1689, articles 19 and 26(6): six months
 )
 PROFILES = {profile.name: profile for profile in (STRICT, HIPAA, EU)}
@@ -83,6 +89,7 @@ def _shorter(one: str, other: str) -> str:
 _STRICTER: dict[str, Callable[[Any, Any], Any]] = {
     "keep_answers_s": min,
     "marking": _latter(*Marking),
+    "disclosure": lambda own, least: own if own.strip() else least,
     "tags": _latter(TagPolicy.PLAIN, TagPolicy.HASHED, TagPolicy.NONE),
     "redact": _union,
     "regions": _narrower_regions,

@@ -159,6 +159,11 @@ class Residency:
             self._known[required] = found
         return found
 
+    def region(self, project: str, engine: str) -> str:
+        """Return where an engine that serves the project is; empty if the policy does not require a region."""
+        known = self._engines.get(engine)
+        return known.region if known is not None and self._policy(project).regions else ""
+
     def verdicts(self, policy: Policy, engines: Iterable[str]) -> tuple[Verdict, ...]:
         """Return, for each engine, whether it may serve a project with this policy, and why not."""
         required, today = requirement_of(policy), self._today()

@@ -22,6 +22,7 @@ from antiphon.metering.allowances import Allowances
 from antiphon.metering.export.control import ExportControl
 from antiphon.metering.pricing.library import Library
 from antiphon.metering.statements import Billing
+from antiphon.session.callers import Callers
 from antiphon.session.keeping import Keeper
 from antiphon.session.subjects import Subjects
 from antiphon.stores.sqlite.directory import SqliteDirectory
@@ -33,6 +34,7 @@ from antiphon.trust.audit import Auditor
 from antiphon.trust.auth import KeyRing
 from antiphon.trust.checkpoint import Signer, parse
 from antiphon.trust.control import Control
+from antiphon.trust.ephemeral import EphemeralSecrets
 from antiphon.trust.notary import Auditing, Notary, Outside
 from antiphon.trust.profiles import PROFILES, Profiles
 from antiphon.trust.residency import Policies, Residency
@@ -41,8 +43,9 @@ from antiphon.trust.residency import Policies, Residency
 class Admin:
     """The API mounted as a server mounts it, with a key of each kind."""
 
-    def __init__(self, tmp_path):
+    def __init__(self, tmp_path, sign_ins=lambda clock: None):
         self.clock = FakeClock()
+        self.sign_ins = sign_ins(self.clock)
         directory = SqliteDirectory(tmp_path)
         self.control = Control(directory)
         self.control.create_project("acme", "Acme", self.clock.unix_ms())
@@ -68,16 +71,15 @@ class Admin:
         own = Processing("eu-de", "self", retention_s=0)
         residency = Residency({"near": own, "far": Processing()}, self.ring.policy, self.clock)
         self.policies = Policies(lambda policy, model: residency.verdicts(policy, ("near", "far")), 2557)
-        more = subjects, self.policies, {}.get, allowances
+        more = subjects, self.policies, {}.get, allowances, self.sign_ins
         app = create_admin(self.control, *checks, self.auditing, exports, billing, *more)
         server.mount("/admin/v1", app)
         self.client = TestClient(server, base_url="http://test", raise_server_exceptions=False)
 
     def authenticate(self, secret, scope, address):
         """As the door does."""
-        caller = self.ring.authenticate(secret, scope)
-        self.ring.check_limits(caller.key_id, address)
-        return caller
+        callers = Callers(self.ring, EphemeralSecrets(self.clock), self.clock, sign_ins=self.sign_ins)
+        return callers.administrator(secret, scope, address)
 
     def key(self, project, *scopes):
         return self.control.create_key(project, "", scopes, self.clock.unix_ms())[1]
@@ -166,6 +168,7 @@ def test_projects_are_made_and_listed(admin):
         "marking": "marked",
         "weight": 1,
         "consent": "none",
+        "disclosure": "",
         "tags": "hashed",
         "redact": "",
         "redact_as": "entity_name",

@@ -89,11 +89,11 @@ class Place:
         await Notary(SqliteTrail(self.path / "ledger.db"), signer, self.path, Outside(), None).sign()
         await ledger.close()
 
-    def evidence(self, framework="soc2", period="2026-Q4"):
+    def evidence(self, *more, framework="soc2", period="2026-Q4"):
         out = self.path / "out" / framework
         arguments = ("evidence", "--period", period, "--framework", framework, "--out", str(out))
         config = ("--config", str(self.path / "antiphon.toml"))
-        return CliRunner().invoke(app, (*arguments, *config), catch_exceptions=False), out
+        return CliRunner().invoke(app, (*arguments, *config, *more), catch_exceptions=False), out
 
 
 @pytest.fixture
@@ -172,7 +172,7 @@ def test_processors_and_policies_are_what_is_in_force(place):
 
 def test_an_agreement_that_ends_before_the_period_does_is_a_control_that_is_not_met(place, monkeypatch):
     monkeypatch.setattr("antiphon.cli.evidence.time.time_ns", lambda: at("2027-02-01") * 1_000_000)
-    run, out = place.evidence("hipaa")
+    run, out = place.evidence(framework="hipaa")
     assert run.exit_code == 1
     controls = {each["reference"]: each for each in read(out, "controls.json")}
     assert controls["164.308(b), 164.314(a)"]["status"] == "not met"
@@ -195,7 +195,7 @@ def test_a_log_that_was_changed_is_not_hidden(place):
 
 @pytest.mark.parametrize("framework", list(FRAMEWORKS))
 def test_every_framework_has_its_controls(place, framework):
-    _, out = place.evidence(framework)
+    _, out = place.evidence(framework=framework)
     controls = read(out, "controls.json")
     assert len({each["reference"] for each in controls}) == len(controls) == len(FRAMEWORKS[framework][1])
     files = {file.name for file in out.iterdir()}
@@ -204,6 +204,14 @@ def test_every_framework_has_its_controls(place, framework):
         assert each["finding"]
         assert each["operator"] or each["files"]
     assert "# Evidence: " in (out / "README.md").read_text()
+
+
+def test_test_results_are_in_it_by_control_or_it_says_that_there_are_none(place, tmp_path_factory):
+    file = tmp_path_factory.mktemp("results") / "unit.xml"
+    file.write_text('<testsuite><testcase classname="tests.test_auth" name="test_a"/></testsuite>')
+    _, out = place.evidence("--results", str(file))
+    assert "1 passed, 0 failed, 0 skipped" in (out / "test-results.md").read_text()
+    assert read(out, "test-results.json")["files"][0]["name"] == "unit.xml"
 
 
 def test_a_folder_that_has_something_in_it_is_left_alone(place):

@@ -87,6 +87,7 @@ from antiphon.core.events import (
     ToolCallDelta,
     ToolCallStarted,
 )
+from antiphon.core.policy import Policy
 from antiphon.core.specs import Role, Sampling, Tool, ToolChoice, ToolMode
 from antiphon.core.usage import Dimension
 from antiphon.scheduler.endpoint import FRAME
@@ -198,6 +199,17 @@ async def test_a_turn_is_heard_answered_and_spoken(house):
         assert speech[0].start_ms == 0
         assert [e.start_ms for e in speech[1:]] == [e.end_ms for e in speech[:-1]]
         assert sum(len(e.audio) for e in speech) == ended.spent.spoken_ms * 32 > 0
+
+
+async def test_the_first_reply_begins_with_the_disclosure_of_the_policy(house):
+    house.keys.policy = lambda project: Policy(disclosure="This is an AI.")
+    async with calling(house) as caller:
+        await caller.says()
+        first = await caller.sees(ResponseEnded)
+        (part,) = first.items[0].parts
+        assert part.transcript == "This is an AI. one two three four five"
+        assert part.audio_ms == first.spent.spoken_ms
+        assert first.spent.tokens.output == 5  # it is charged as speech alone
 
 
 async def test_it_is_measured_how_long_the_caller_waited_and_how_soon_the_reply_stopped(house):

@@ -107,8 +107,8 @@ def said(text):
 class Stage:
     """A machine, and what its acts have led to. Checks each act against those before it."""
 
-    def __init__(self, spec=SPEC):
-        self.machine = Machine(str(uuid.UUID(int=7)), spec)
+    def __init__(self, spec=SPEC, disclosure=""):
+        self.machine = Machine(str(uuid.UUID(int=7)), spec, disclosure)
         self.now_ns = 1_000 * NS_PER_MS
         self.refuses = None  # why parts cannot be opened
         self.open = {}  # part -> its spec
@@ -287,6 +287,91 @@ def test_a_turn_is_answered_aloud():
     stage.passes(2401)
     assert closes(stage)[synthesis] == ClosePart(synthesis, delivered=True)
     stage.leaves()
+
+
+DISCLOSURE = "You are speaking with an AI."
+BOTH = f"{DISCLOSURE} One two."
+
+
+def spoken(stage):
+    """What the voice that speaks now has been given."""
+    return [given.text for given in stage.fed[stage.parts(SpeakSpec)[-1]] if isinstance(given, Say)]
+
+
+def answered(heard_ms, whole=True):
+    """Two replies, of which the first is heard for so long before the caller breaks in."""
+    stage = Stage(disclosure=DISCLOSURE)
+    stage.hears_a_turn()
+    (generation,) = stage.parts(GenerateSpec)
+    stage.writes(generation)
+    stage.completes(generation)
+    (synthesis,) = stage.parts(SpeakSpec)
+    first = spoken(stage)
+    stage.sounds(synthesis, 0, 500, len(DISCLOSURE) + 1)
+    if whole:
+        stage.sounds(synthesis, 500, 1000, len(BOTH))
+    stage.sends()
+    stage.now_ns += heard_ms * NS_PER_MS
+    stage.says(stage.ear, SpeechStarted(0, 950), Final(0, 950, 1900, said("And?"), Cause.ENDPOINT))
+    stage.writes(stage.parts(GenerateSpec)[-1])
+    return stage, first, spoken(stage)
+
+
+def test_the_first_reply_begins_with_the_disclosure():
+    stage, first, second = answered(700)
+    assert (first, second) == ([BOTH], ["One two."])
+    assert "".join(output.text for output in stage.all(OutputText)) == f"{BOTH}One two."
+    assert read(stage)[1].startswith(DISCLOSURE)  # the model knows that it was said
+    stage.leaves()
+
+
+def test_a_disclosure_that_was_not_heard_is_said_again():
+    for heard_ms, whole in ((0, True), (499, True), (499, False), (500, False)):
+        assert answered(heard_ms, whole)[1:] == ([BOTH], [BOTH]), heard_ms
+    assert answered(500)[1:] == ([BOTH], ["One two."])
+
+
+def test_a_disclosure_that_the_caller_cut_is_said_again():
+    stage = Stage(ConverseSpec(model="m", input_format=FORMAT, turns=None), DISCLOSURE)
+    for cut_ms, text in ((1100, BOTH), (None, BOTH), (None, "One two.")):
+        stage.step(Respond())
+        stage.writes(stage.parts(GenerateSpec)[0])
+        stage.completes(stage.parts(GenerateSpec)[0])
+        assert spoken(stage) == [text]
+        (synthesis,) = stage.parts(SpeakSpec)
+        stage.sounds(synthesis, 0, 2000, len(DISCLOSURE) + 1)
+        stage.sounds(synthesis, 2000, 2500, len(text))
+        stage.ends(synthesis)
+        stage.sends()
+        stage.now_ns += (cut_ms or 5000) * NS_PER_MS
+        if cut_ms:
+            stage.step(TruncateItem(stage.items[-1], cut_ms))
+        else:
+            stage.step(Tick())
+
+
+def test_a_disclosure_of_a_reply_ahead_that_is_given_up_is_said_by_the_next():
+    stage = Stage(disclosure=DISCLOSURE)
+    stage.step(AppendAudio(pcm(1000)))
+    stage.says(stage.ear, SpeechStarted(0, 100), Interim(0, 100, 900, said("Hello there."), paused=True))
+    stage.writes(stage.parts(GenerateSpec)[0])
+    assert spoken(stage) == [BOTH]
+    stage.says(stage.ear, Interim(0, 100, 990, said("Hello there. I"), paused=False))
+    stage.says(stage.ear, Final(0, 100, 1000, said("Hello there. I am."), Cause.ENDPOINT))
+    stage.writes(stage.parts(GenerateSpec)[-1])
+    assert spoken(stage) == [BOTH]
+
+
+def test_replies_in_writing_have_none_and_replies_beside_do_not_count():
+    stage = Stage(ConverseSpec(model="m", input_format=FORMAT, turns=None), DISCLOSURE)
+    stage.step(Respond(TYPED))
+    stage.writes(stage.parts(GenerateSpec)[0])
+    assert [output.text for output in stage.all(OutputText)] == ["One two."]
+    stage.completes(stage.parts(GenerateSpec)[0])
+    for keep in (False, True):
+        stage.step(Respond(keep=keep))
+        stage.writes(stage.parts(GenerateSpec)[-1])
+        assert spoken(stage) == [BOTH]
 
 
 def test_who_breaks_in_pays_for_what_was_heard():
@@ -645,7 +730,7 @@ def come_to_an_end(stage):
     st.sampled_from(["leave", "end", "drain", "fail"]),
 )
 def test_in_any_order_the_acts_make_sense(spec, script, ending):
-    stage = Stage(spec)
+    stage = Stage(spec, "This is an AI.")
     for step in script:
         if isinstance(step, tuple):
             happen(stage, *step)

@@ -6,19 +6,23 @@ from dataclasses import replace
 import pytest
 
 from antiphon.app import _receivers
+from antiphon.calls.relay import relay
 from antiphon.catalogue.language import Served
 from antiphon.core.audit import Action, Outcome
 from antiphon.core.call import Call
 from antiphon.core.conversation.spec import ConverseSpec
 from antiphon.core.endpoints import AnswerRequest, Offer
 from antiphon.core.errors import NoEngineAllowed, PolicyError, UnknownModel
+from antiphon.core.events import Opened
 from antiphon.core.identity import Webhook
 from antiphon.core.place import SELF, Processing
 from antiphon.core.policy import Policy
 from antiphon.core.routing import CallRow, LookupRow
 from antiphon.core.specs import GenerateSpec
 from antiphon.core.stores import Claim
-from antiphon.core.wire import Opening, Response
+from antiphon.core.wire import NOTHING, Head, Opening, Response, Step
+from antiphon.pools.pool import Backend, Pool
+from antiphon.pools.queue import QueueLimits
 from antiphon.routes import JOB_CALLS, ROUTES
 from antiphon.session.lookups import Lookups
 from antiphon.session.parts import OpenParts
@@ -43,6 +47,7 @@ def placed(house):
     engines = dict.fromkeys(("tiny", "buzz", "vectors-2026", "tensors-2026", "near"), OWN) | {"far": Processing()}
     residency = Residency(engines, lambda project: house.policy, house.clock)
     house.sessions._permit = lambda principal: residency.permit(principal, house.auditor.misplaced)
+    house.sessions._region = residency.region
     return house
 
 
@@ -55,6 +60,50 @@ async def test_without_requirements_everything_is_served(placed):
     await said(session)
     await session.close(delivered=True)
     assert refused(placed) == []
+
+
+class Answers:
+    """A surface that writes a head with the first event that is not the opening."""
+
+    def __init__(self):
+        self.begun = False
+
+    def emit(self, event, now_ns):
+        if self.begun or isinstance(event, Opened):
+            return NOTHING
+        self.begun = True
+        return Step((), (Head(200, (("a", "b"),)), b"x"))
+
+
+@pytest.mark.parametrize("open", ["generate", "embed", "infer", "speak"])
+async def test_an_answer_says_where_it_is_from_where_a_region_is_required(placed, open):
+    async def head():
+        sent = []
+
+        async def send(messages, close):
+            sent.extend(messages)
+
+        model = {"model": "near-2026"} if open == "generate" else {}
+        session = getattr(placed, open)(*(["x"] if open == "embed" else []), **model)
+        await relay(session, Answers(), placed.clock, send)
+        await session.close(delivered=True)
+        return sent[0].headers
+
+    version = {"embed": "vectors-2026", "infer": "tensors-2026", "generate": "near-2026"}.get(open)
+    if version:  # several engines may serve one version: the pool tells which one did
+        engine = placed.served[version].engine
+        pool = Pool([Backend(placed.served[version].engines[0], engine)], placed.clock, QueueLimits())
+        placed.served[version] = replace(placed.served[version], engine=pool)
+    assert await head() == (("a", "b"),)
+    placed.policy = Policy(regions="eu")
+    assert await head() == (("a", "b"), ("antiphon-region", "eu-de"))
+
+
+async def test_a_stream_says_it_when_it_opens(placed):
+    placed.policy = Policy(regions="eu")
+    session = placed.open()
+    assert session.region == "eu-de"
+    await session.close(delivered=True)
 
 
 async def test_a_model_without_a_permitted_engine_is_refused_and_audited(placed):

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from antiphon.core.errors import CallerError
-from antiphon.core.policy import Marking, Policy, TagPolicy
+from antiphon.core.policy import DISCLOSURE, Marking, Policy, TagPolicy
 from antiphon.testing import FakeClock, FakeDirectory
 from antiphon.trust.auth import KeyRing
 from antiphon.trust.control import Control
@@ -51,7 +51,11 @@ def test_what_the_profiles_require():
         == Policy(tags=TagPolicy.NONE, processors="self", max_retention="none").values()
     )
     assert strengthened(Policy(tags=TagPolicy.PLAIN), HIPAA) == Policy(agreements="baa")
-    assert strengthened(Policy(regions="eu-de,us"), EU) == Policy(regions="eu-de", agreements="dpa")
+    assert strengthened(Policy(regions="eu-de,us"), EU) == Policy(
+        regions="eu-de", agreements="dpa", disclosure=DISCLOSURE
+    )
+    assert strengthened(Policy(disclosure="Sie sprechen mit einer KI."), EU).disclosure == "Sie sprechen mit einer KI."
+    assert strengthened(Policy(disclosure=" "), EU).disclosure == DISCLOSURE
     assert strengthened(Policy(regions="us"), EU).regions == "nowhere"
     assert strengthened(Policy(processors="acme"), STRICT).processors == "nobody"
 

@@ -171,6 +171,14 @@ def _marked(facts: Facts) -> Finding:
     return _shown(True, "Every answer with synthetic speech is marked; no setting switches that off.")
 
 
+def _disclosed(facts: Facts) -> Finding:
+    without = [name for name in facts.view.projects if not facts.policy(name).disclosure]
+    said = "The policies of all projects have a sentence with which spoken conversations begin."
+    if not without:
+        return _shown(True, said)
+    return Finding(Status.OPERATOR, f"The policies of these projects have no such sentence: {', '.join(without)}.")
+
+
 _KEYS = "Access is by keys with scopes, of which only hashes are stored; revoked or expired ones end within a second."
 _LOG = "Who was admitted or refused, and every change, is in an append-only, signed log."
 _FAILED = "Refused sign-ins are recorded with their source and counted."
@@ -254,7 +262,14 @@ AI_ACT = (
     ),
     Control("26(7)", "Workers", remains="Tell workers and their representatives."),
     Control(
-        "50(1)", "People know that they speak with a machine", remains="Say so at the beginning of each conversation."
+        *(
+            "50(1)",
+            "People know that they speak with a machine",
+            "Spoken conversations begin by saying so.",
+            _disclosed,
+        ),
+        files=("policies.json",),
+        remains="Say so yourself where replies are in writing, or this server makes only the speech.",
     ),
     Control(
         *("50(2)", "Marking of synthetic speech", "In heads, container tags and signed manifests.", _marked),

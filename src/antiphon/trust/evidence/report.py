@@ -1,7 +1,7 @@
 """The folder of evidence: plain files of Markdown and JSON. Pure, but for the writing itself."""
 
 import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 from antiphon.core.identity import Key
 from antiphon.trust.evidence.controls import FRAMEWORKS, Control, Status
 from antiphon.trust.evidence.facts import CHANGES, ERASURES, EVENTS, READS, Facts, Processor, Refusals, Use
+from antiphon.trust.evidence.results import ResultsFile, results_data, results_page
 from antiphon.trust.residency import shown_retention
 
 RECORD_FILES = {each: f"{each}.jsonl" for each in (CHANGES, ERASURES, READS, EVENTS)}
@@ -25,6 +26,7 @@ _CONTENTS = (
     ("processors.md, processors.json", "who processes what, where, under which agreements"),
     ("policies.json", "what is in force for each project, and the hosts that its webhooks tell"),
     ("configuration.json", "the configuration in force when this was made, without secrets"),
+    ("test-results.md, .json", "tests by control, of the files that were given"),
     ("checkpoint.txt, audit-key.txt, proof.json", "the signed audit log, and proofs that records are in it"),
 )
 
@@ -53,11 +55,11 @@ check the whole log.
 
 ## What this folder does not show
 
-Test results, approvals, agreements on paper, backups, people and premises: `controls.md` names them for each control.
+Approvals, agreements on paper, backups, people and premises: `controls.md` names them for each control.
 """
 
 
-def write_report(folder: Path, framework: str, facts: Facts) -> bool:
+def write_report(folder: Path, framework: str, facts: Facts, results: Sequence[ResultsFile] = ()) -> bool:
     """Write all files but those of records and proofs; return whether no control is unmet. Raises `OSError`."""
     title, controls = FRAMEWORKS[framework]
     found = [(control, control.finding(facts)) for control in controls]
@@ -73,6 +75,8 @@ def write_report(folder: Path, framework: str, facts: Facts) -> bool:
         "processors.json": _json([_processor(each) for each in facts.processors]),
         "policies.json": _json({name: _policy(name, facts) for name in facts.view.projects}),
         "configuration.json": _json(facts.configuration),
+        "test-results.md": "\n".join(results_page(framework, facts.version, results)) + "\n",
+        "test-results.json": _json(results_data(results)),
     }
     for name, text in files.items():
         (folder / name).write_text(text, "utf-8")
