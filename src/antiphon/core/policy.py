@@ -22,6 +22,8 @@ MAX_LINES = 64
 MAX_LINE_CHARS = 200
 MAX_MODEL_CHARS = 200
 _NESTED = re.compile(r"[*+}]\)[*+{]")
+ORGANISATION = r"[a-z0-9][a-z0-9_-]{0,62}"  # an id of one
+UNREADABLE = "-"  # stands for the organisation of a project whose own is not readable: its calls are refused
 NO_CUSTOMER = "none"  # of a project whose usage does not go to Stripe
 
 
@@ -150,6 +152,9 @@ def _text(said: str, pattern: str, strictest: str) -> dict[str, _Rule]:
 
 
 # What cannot be read allows nothing.
+_ORGANISATION = _text(
+    "an organisation's id (1 to 63 characters of a-z, 0-9, '-' and '_'), or empty", rf"{ORGANISATION}|", UNREADABLE
+)
 _BUDGETS = {"rule": _Rule("budgets, one a line", canonical_budgets, "unreadable requests 0 day")}
 _LIMITS = {"rule": _Rule("limits, one scope a line", canonical_limits, "calls=0")}
 _CUSTOMER = _text(
@@ -168,7 +173,8 @@ class Policy:
     regular expressions to hide, one per line. `prompts` says whether engines that others operate get prompts without
     all that, or without personal data of any kind if answers may have it. `consent` says which calls need a tag of
     consent. `stripe_customer` is the customer at Stripe to whom the usage is exported: empty if not yet known,
-    `NO_CUSTOMER` for none. `budgets` and `limits` are those of the project and its keys, one per line, as
+    `NO_CUSTOMER` for none. `organisation` is the one that it belongs to, whose budgets and limits count it, too; empty
+    for none. `budgets` and `limits` are those of the project and its keys, one per line, as
     `core.budgets` reads them. `models` are the models that it may use, by names or patterns; empty allows all.
 
     The last four are required of every engine that serves the project (`trust.residency`): it is in one of the
@@ -187,6 +193,7 @@ class Policy:
     prompts: PromptPolicy = field(default=PromptPolicy.PLAIN, metadata=_word(PromptPolicy, PromptPolicy.REDACTED))
     consent: ConsentPolicy = field(default=ConsentPolicy.NONE, metadata=_word(ConsentPolicy, ConsentPolicy.VOICE))
     stripe_customer: str = field(default="", metadata=_CUSTOMER)
+    organisation: str = field(default="", metadata=_ORGANISATION)
     budgets: str = field(default="", metadata=_BUDGETS)
     limits: str = field(default="", metadata=_LIMITS)
     models: str = field(default="", metadata=_MODELS)

@@ -20,6 +20,7 @@ from antiphon.core.audit import (
     Logged,
     canonical,
     limits_of,
+    organisation_changes,
     policy_changes,
     policy_version,
     scopes_of,
@@ -33,7 +34,7 @@ from antiphon.core.errors import (
     NotFound,
     OutcomeUnknown,
 )
-from antiphon.core.identity import ENVIRONMENT_KEY_ID, MAX_WEBHOOKS, Key, KeyLimits, Project, Webhook
+from antiphon.core.identity import ENVIRONMENT_KEY_ID, MAX_WEBHOOKS, Key, KeyLimits, Organisation, Project, Webhook
 from antiphon.core.merkle import Edge, Place, leaf_hash
 from antiphon.core.policy import read_policy
 from antiphon.core.ports import Clock
@@ -325,6 +326,12 @@ class FakeDirectory:
         for record in policy_changes(by, project, known.policy, changed.policy):
             self.note(record)
         return changed
+
+    def put_organisation(self, organisation: Organisation, by: Author = THE_SERVER) -> None:
+        known = self._view.organisations
+        self._view = replace(self._view, organisations={**known, organisation.id: organisation})
+        for record in organisation_changes(by, known.get(organisation.id, Organisation(organisation.id)), organisation):
+            self.note(record)
 
     def add_key(self, key: Key, digest: bytes, by: Author = THE_SERVER) -> None:
         self._project(key.project, "project")
